@@ -1,0 +1,160 @@
+// Package cpulist reads and writes the kernel's lists of CPUs: the format of cpuset.cpus and of
+// /sys/devices/system/cpu/online, described in the cpuset man page under "List format" ("0-3,8").
+package cpulist
+
+import (
+	"bytes"
+	"fmt"
+	"math/bits"
+	"strconv"
+)
+
+// MaxCPU is the largest CPU number that is accepted: NR_CPUS is at most 8192 on the kernels that we know.
+const MaxCPU = 8191
+
+// Set is a set of CPU numbers. The zero Set is empty.
+type Set struct{ words []uint64 }
+
+// Of returns the set of the given CPUs.
+func Of(cpus ...int) Set {
+	var s Set
+	for _, c := range cpus {
+		s.Add(c)
+	}
+	return s
+}
+
+// Parse reads a list such as "0-3,8\n" into s, whose memory is used again. An empty list is an empty set.
+func (s *Set) Parse(text []byte) error {
+	s.words = s.words[:0]
+	text = bytes.TrimSpace(text)
+	if len(text) == 0 {
+		return nil
+	}
+	for part := range bytes.SplitSeq(text, []byte{','}) {
+		low, high, isRange := bytes.Cut(part, []byte{'-'})
+		first, ok := number(low)
+		last := first
+		if ok && isRange {
+			last, ok = number(high)
+		}
+		if !ok || last < first {
+			return fmt.Errorf("parse CPU list %.100q: bad part %.40q", text, part)
+		}
+		for c := first; c <= last; c++ {
+			s.Add(c)
+		}
+	}
+	return nil
+}
+
+func number(text []byte) (int, bool) {
+	if len(text) == 0 {
+		return 0, false
+	}
+	n := 0
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		if n = n*10 + int(c-'0'); n > MaxCPU {
+			return 0, false
+		}
+	}
+	return n, true
+}
+
+// Add puts the CPU into the set; numbers outside 0..MaxCPU are ignored.
+func (s *Set) Add(cpu int) {
+	if cpu < 0 || cpu > MaxCPU {
+		return
+	}
+	for len(s.words) <= cpu/64 {
+		s.words = append(s.words, 0)
+	}
+	s.words[cpu/64] |= 1 << (cpu % 64)
+}
+
+// Has tells whether the CPU is in the set.
+func (s Set) Has(cpu int) bool {
+	return cpu >= 0 && cpu/64 < len(s.words) && s.words[cpu/64]&(1<<(cpu%64)) != 0
+}
+
+// Len is the number of CPUs in the set.
+func (s Set) Len() int {
+	n := 0
+	for _, w := range s.words {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
+
+// Next is the lowest CPU of the set that is not below from, or -1: for c := s.Next(0); c >= 0; c = s.Next(c + 1).
+func (s Set) Next(from int) int {
+	from = max(from, 0)
+	for i := from / 64; i < len(s.words); i++ {
+		w := s.words[i]
+		if i == from/64 {
+			w &= ^uint64(0) << (from % 64)
+		}
+		if w != 0 {
+			return i*64 + bits.TrailingZeros64(w)
+		}
+	}
+	return -1
+}
+
+// Intersect takes out of s what is not in t.
+func (s *Set) Intersect(t Set) {
+	for i := range s.words {
+		if i < len(t.words) {
+			s.words[i] &= t.words[i]
+		} else {
+			s.words[i] = 0
+		}
+	}
+}
+
+// Equal tells whether both sets have the same CPUs.
+func (s Set) Equal(t Set) bool {
+	for i := range max(len(s.words), len(t.words)) {
+		if s.word(i) != t.word(i) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s Set) word(i int) uint64 {
+	if i < len(s.words) {
+		return s.words[i]
+	}
+	return 0
+}
+
+// Copy makes s the same set as t, with memory of its own.
+func (s *Set) Copy(t Set) { s.words = append(s.words[:0], t.words...) }
+
+// Append writes the set in the kernel's list format ("%*pbl"), without a newline.
+func (s Set) Append(dst []byte) []byte {
+	start := len(dst)
+	for first := s.Next(0); first >= 0; {
+		last := first
+		for s.Has(last + 1) {
+			last++
+		}
+		if len(dst) > start {
+			dst = append(dst, ',')
+		}
+		dst = strconv.AppendInt(dst, int64(first), 10)
+		if last > first {
+			dst = append(dst, '-')
+			dst = strconv.AppendInt(dst, int64(last), 10)
+		}
+		first = s.Next(last + 1)
+	}
+	return dst
+}
+
+// String is the set in the kernel's list format.
+func (s Set) String() string { return string(s.Append(nil)) }
