@@ -1,0 +1,239 @@
+package fusedev_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"palisade/internal/fusedev"
+	"palisade/internal/sys"
+)
+
+// files is a file system with one directory and a few files, each of which behaves as its name says.
+type files struct {
+	panics   atomic.Int64
+	released atomic.Int64
+	content  []byte
+	conn     *fusedev.Conn
+	polled   chan uint64
+	ready    atomic.Bool
+}
+
+const (
+	idText = iota + 2
+	idPanic
+	idPoll
+	idForbidden
+)
+
+var names = map[string]uint64{"text": idText, "panic": idPanic, "poll": idPoll, "forbidden": idForbidden}
+
+func attr(id uint64, out *fuse.Attr) {
+	out.Ino, out.Mode, out.Nlink = id, syscall.S_IFREG|0o444, 1
+	if id == 1 {
+		out.Mode = syscall.S_IFDIR | 0o755
+	}
+}
+
+func (f *files) Open(r *fusedev.Request, _ uint32) (uint64, uint32, syscall.Errno) {
+	if r.Node == idForbidden {
+		return 0, 0, syscall.EACCES
+	}
+	return 1, fusedev.OpenDirectIO | fusedev.OpenNoFlush, 0
+}
+
+func (f *files) Read(r *fusedev.Request, _ uint64, offset uint64, size int, dst []byte) ([]byte, syscall.Errno) {
+	if r.Node == idPanic {
+		panic("in a read")
+	}
+	rest := f.content[min(offset, uint64(len(f.content))):]
+	return append(dst, rest...), 0 // more than size on purpose: the transport cuts it
+}
+
+func (f *files) Release(*fusedev.Request, uint64) { f.released.Add(1) }
+
+func (f *files) Poll(r *fusedev.Request, _, kh uint64, notify bool) (uint32, syscall.Errno) {
+	if r.Node != idPoll {
+		return sys.EventReadable, 0
+	}
+	if f.ready.Load() {
+		return sys.EventPri, 0
+	}
+	if notify {
+		f.polled <- kh
+	}
+	return 0, 0
+}
+
+func (f *files) Panicked(any) { f.panics.Add(1) }
+
+func mount(t *testing.T, content []byte) (string, *files) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	dir := t.TempDir()
+	dev, err := fusedev.Mount(dir, fusedev.MountOptions{Source: "fusedev-test", Subtype: "fusedev-test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fs := &files{content: content, polled: make(chan uint64, 10)}
+	fs.conn = fusedev.NewConn(dev, fs, tree{fuse.NewDefaultRawFileSystem()})
+	if _, err := fs.conn.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if err := fs.conn.Start(2); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := sys.Unmount(dir, 0); err != nil {
+			t.Error(err)
+			sys.Unmount(dir, sys.UnmountDetach)
+		}
+		fs.conn.Wait()
+	})
+	return dir, fs
+}
+
+// tree is the part of the file system that go-fuse calls.
+type tree struct{ fuse.RawFileSystem }
+
+func (tree) Lookup(_ <-chan struct{}, _ *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	if name == "lookup-panic" {
+		panic("in go-fuse")
+	}
+	id, ok := names[name]
+	if !ok {
+		return fuse.ENOENT
+	}
+	out.NodeId = id
+	attr(id, &out.Attr)
+	return fuse.OK
+}
+
+func (tree) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	attr(in.NodeId, &out.Attr)
+	return fuse.OK
+}
+
+// run runs a program that looks at the mount: never this process, which serves it.
+func run(t *testing.T, name string, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	err := cmd.Run()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, stderr.String())
+	}
+	return out.String(), err
+}
+
+func TestReads(t *testing.T) {
+	content := []byte(strings.Repeat("0123456789abcde\n", 20000)) // 320 kB: three requests at least
+	dir, fs := mount(t, content)
+	for _, blockSize := range []string{"1M", "64k", "4096", "1000"} {
+		got, err := run(t, "dd", "status=none", "bs="+blockSize, "if="+filepath.Join(dir, "text"))
+		if err != nil || got != string(content) {
+			t.Errorf("read in blocks of %s: %d bytes, error %v; want %d bytes", blockSize, len(got), err, len(content))
+		}
+	}
+	if got, err := run(t, "tail", "-c", "+319990", filepath.Join(dir, "text")); err != nil || got != string(content[319989:]) {
+		t.Errorf("read of the end: %q, error %v", got, err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); fs.released.Load() < 5; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d handles released, want 5", fs.released.Load())
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	dir, fs := mount(t, []byte("text\n"))
+	tests := []struct {
+		name, file, want string
+	}{
+		{"a panic in a read", "panic", "Input/output error"},
+		{"a panic in go-fuse", "lookup-panic", "Input/output error"},
+		{"an error of the handler", "forbidden", "Permission denied"},
+		{"no such file", "nothing", "No such file"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := run(t, "cat", filepath.Join(dir, tt.file))
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+			if got, err := run(t, "cat", filepath.Join(dir, "text")); err != nil || got != "text\n" {
+				t.Errorf("read after it: %q, %v", got, err)
+			}
+		})
+	}
+	if got := fs.panics.Load(); got != 2 {
+		t.Errorf("%d panics told, want 2", got)
+	}
+}
+
+// pollArgument makes this program wait up to 20 s for POLLPRI of the file that follows, and print whether it came.
+const pollArgument = "-poll-for-test"
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == pollArgument {
+		f, err := os.Open(os.Args[2])
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLPRI}}
+		n := 0
+		for deadline := time.Now().Add(20 * time.Second); n == 0 && time.Now().Before(deadline); {
+			if n, err = unix.Poll(fds, 1000); err != nil && err != unix.EINTR {
+				fmt.Println(err)
+				os.Exit(1)
+			}
+		}
+		fmt.Println(n == 1 && fds[0].Revents == unix.POLLPRI)
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func TestPollNotification(t *testing.T) {
+	dir, fs := mount(t, nil)
+	done := make(chan string)
+	go func() {
+		out, err := run(t, os.Args[0], pollArgument, filepath.Join(dir, "poll"))
+		done <- fmt.Sprint(out, err)
+	}()
+	var handle uint64
+	select {
+	case handle = <-fs.polled:
+	case out := <-done:
+		t.Fatalf("the poll ended without an event: %s", out)
+	}
+	fs.ready.Store(true)
+	if err := fs.conn.NotifyPoll(handle); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-done; got != "true\n<nil>" {
+		t.Errorf("poll said %q, want true", got)
+	}
+}
+
+func TestMountErrors(t *testing.T) {
+	_, err := fusedev.Mount(filepath.Join(t.TempDir(), "absent"), fusedev.MountOptions{Source: "x", Subtype: "x"})
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "absent") {
+		t.Errorf("got %v, want one that names the directory", err)
+	}
+}

@@ -1,0 +1,160 @@
+package fusedev
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"syscall"
+
+	"palisade/internal/sys"
+)
+
+// thread reads requests from its clone of the device and answers them, one after the other.
+type thread struct {
+	conn *Conn
+	dev  sys.File
+	// in holds the request that is worked on, out the answer.
+	in, out []byte
+	req     Request
+}
+
+func (c *Conn) newThread() (*thread, error) {
+	dev, err := sys.OpenDevice(devicePath)
+	if err != nil {
+		return nil, err
+	}
+	if err := dev.CloneFuse(c.master); err != nil {
+		dev.Close()
+		return nil, fmt.Errorf("clone %s: %w", devicePath, err)
+	}
+	return &thread{conn: c, dev: dev, in: make([]byte, slotSize), out: make([]byte, 0, 64<<10)}, nil
+}
+
+// serve answers requests until the connection ends.
+func (t *thread) serve() {
+	defer t.conn.running.Done()
+	defer t.dev.Close()
+	for {
+		n, err := t.dev.Read(t.in)
+		switch {
+		case err == nil && n >= inHeaderSize:
+			t.conn.busy.Add(1)
+			t.handle(t.in[:n])
+			t.conn.busy.Add(-1)
+		case err == nil, errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EAGAIN):
+			// The request was withdrawn while it was read.
+		default:
+			return // ENODEV: unmounted
+		}
+	}
+}
+
+// handle works on one request. An answer that the kernel does not take is lost with its request: the reader is gone
+// (ENOENT) or the connection is.
+func (t *thread) handle(in []byte) {
+	t.req.parseHeader(in)
+	if answered := t.dispatch(in); answered {
+		t.dev.Write(t.out)
+	}
+}
+
+// dispatch makes the answer in t.out and tells whether there is one. It is where a panic ends: it costs one request.
+func (t *thread) dispatch(in []byte) (answered bool) {
+	defer func() {
+		if value := recover(); value != nil {
+			t.fail(syscall.EIO)
+			answered = t.req.opcode != opForget && t.req.opcode != opBatchForget
+			t.conn.handler.Panicked(value)
+		}
+	}()
+	switch op := t.req.opcode; {
+	case op == opRead && len(in) >= readInSize:
+		t.read(in)
+	case op == opOpen && len(in) >= openInSize:
+		t.open(in)
+	case op == opRelease && len(in) >= releaseInSize:
+		t.conn.handler.Release(&t.req, u64(in, inHeaderSize))
+		t.reply(outHeaderSize)
+	case op == opPoll && len(in) >= pollInSize:
+		t.poll(in)
+	case op == opForget, op == opBatchForget:
+		return false // node ids are constants: there is nothing to forget
+	case op == opInterrupt, op == opFlush, op == opAccess:
+		t.fail(syscall.ENOSYS) // once: the kernel stops asking. No request waits for anything that could be interrupted
+	case op == opDestroy:
+		t.reply(outHeaderSize)
+	default:
+		return t.other(in)
+	}
+	return true
+}
+
+func (t *thread) open(in []byte) {
+	handle, flags, errno := t.conn.handler.Open(&t.req, u32(in, inHeaderSize))
+	if errno != 0 {
+		t.fail(errno)
+		return
+	}
+	t.out = appendU64(t.out[:outHeaderSize], handle)
+	t.out = appendU64(t.out, 0)
+	binary.NativeEndian.PutUint32(t.out[outHeaderSize+8:], flags)
+	t.reply(len(t.out))
+}
+
+func (t *thread) read(in []byte) {
+	handle, offset := u64(in, inHeaderSize), u64(in, inHeaderSize+8)
+	size := int(min(u32(in, inHeaderSize+16), math.MaxInt32))
+	out, errno := t.conn.handler.Read(&t.req, handle, offset, size, t.out[:outHeaderSize])
+	if errno != 0 {
+		t.fail(errno)
+		return
+	}
+	t.out = out
+	t.reply(min(len(out), outHeaderSize+size)) // more than was asked for would be EIO
+}
+
+func (t *thread) poll(in []byte) {
+	notify := u32(in, inHeaderSize+16)&pollScheduleNotify != 0
+	revents, errno := t.conn.handler.Poll(&t.req, u64(in, inHeaderSize), u64(in, inHeaderSize+8), notify)
+	if errno != 0 {
+		t.fail(errno)
+		return
+	}
+	t.out = appendU64(t.out[:outHeaderSize], 0)
+	binary.NativeEndian.PutUint32(t.out[outHeaderSize:], revents)
+	t.reply(len(t.out))
+}
+
+// other hands the request to go-fuse.
+func (t *thread) other(in []byte) bool {
+	t.out = t.out[:cap(t.out)]
+	need := outHeaderSize + 4096
+	if len(in) >= readInSize { // READDIR and GETXATTR name the size of the answer; it is never larger than a READ's
+		need += maxTransfer
+	}
+	if len(t.out) < need {
+		t.out = make([]byte, need)
+	}
+	n, status := t.conn.proto.HandleRequest([][]byte{in}, [][]byte{t.out})
+	if !status.Ok() {
+		t.fail(syscall.Errno(status))
+		return true
+	}
+	t.out = t.out[:n]
+	return n > 0
+}
+
+// reply completes an answer of n bytes, header included.
+func (t *thread) reply(n int) {
+	t.out = t.out[:n]
+	putHeader(t.out, t.req.unique, 0)
+}
+
+// fail answers with an error.
+func (t *thread) fail(errno syscall.Errno) {
+	t.out = t.out[:outHeaderSize]
+	putHeader(t.out, t.req.unique, -int32(errno))
+}
+
+func appendU64(b []byte, v uint64) []byte { return binary.NativeEndian.AppendUint64(b, v) }

@@ -1,0 +1,32 @@
+package sys
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Flags of mount(2) and umount2(2).
+const (
+	MountNoSuid = unix.MS_NOSUID
+	MountNoDev  = unix.MS_NODEV
+	MountNoExec = unix.MS_NOEXEC
+
+	UnmountDetach = unix.MNT_DETACH
+)
+
+// Mount attaches a file system, as mount(2).
+func Mount(source, target, fstype string, flags uintptr, data string) error {
+	if err := unix.Mount(source, target, fstype, flags, data); err != nil {
+		return &os.PathError{Op: "mount " + fstype, Path: target, Err: err}
+	}
+	return nil
+}
+
+// Unmount takes the topmost mount off target without following a symbolic link at its end.
+func Unmount(target string, flags int) error {
+	if err := unix.Unmount(target, flags|unix.UMOUNT_NOFOLLOW); err != nil {
+		return &os.PathError{Op: "umount", Path: target, Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+package sys
+
+import (
+	"os"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// nsGetPidFromPidNS is NS_GET_PID_FROM_PIDNS of linux/nsfs.h, _IOR(0xb7, 6, int), Linux 6.11: what the process that is
+// called 1 inside a pid namespace is called in the caller's.
+const nsGetPidFromPidNS = 0x8004b706
+
+// NamespaceInit asks the kernel for the pid of the init of the pid namespace that f, an open /proc/<pid>/ns/pid, names.
+// It fails with ENOTTY before Linux 6.11, and with ESRCH where the init is gone or not to be seen from here.
+func (f File) NamespaceInit() (int, error) {
+	pid, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(f.Fd()), nsGetPidFromPidNS, 1)
+	if errno != 0 {
+		return 0, os.NewSyscallError("ioctl NS_GET_PID_FROM_PIDNS", errno)
+	}
+	return int(pid), nil
+}
+
+// Inode is the inode number of f: that of an open namespace is the namespace's.
+func (f File) Inode() (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(f.Fd(), &st); err != nil {
+		return 0, os.NewSyscallError("fstat", err)
+	}
+	return st.Ino, nil
+}
+
+// ReadlinkAt reads the symbolic link at path, which must end with a NUL byte, below the directory f into buf, and
+// returns the part of buf that it fills. It allocates nothing but its error.
+func (f File) ReadlinkAt(path, buf []byte) ([]byte, error) {
+	if len(path) == 0 || path[len(path)-1] != 0 || len(buf) == 0 {
+		return nil, os.NewSyscallError("readlinkat", unix.EINVAL)
+	}
+	n, _, errno := unix.Syscall6(unix.SYS_READLINKAT, uintptr(f.Fd()), uintptr(unsafe.Pointer(&path[0])),
+		uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)), 0, 0)
+	if errno != 0 {
+		return nil, os.NewSyscallError("readlinkat", errno)
+	}
+	return buf[:n], nil
+}
+
+// OpenPidfd opens a pidfd of the process (Linux 5.3): it is readable once the process is gone.
+func OpenPidfd(pid int) (File, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return File{}, os.NewSyscallError("pidfd_open", err)
+	}
+	return File{fd + 1}, nil
+}
+
+// InCgroupNamespace runs do on a thread that is in the cgroup namespace ns, an open /proc/<pid>/ns/cgroup, and nowhere
+// else. The thread ends with it.
+func InCgroupNamespace(ns File, do func()) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the runtime ends the thread with the goroutine
+		if err := unix.Setns(ns.Fd(), unix.CLONE_NEWCGROUP); err != nil {
+			done <- os.NewSyscallError("setns cgroup", err)
+			return
+		}
+		do()
+		done <- nil
+	}()
+	return <-done
+}

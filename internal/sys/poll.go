@@ -1,0 +1,57 @@
+package sys
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Events of a Poller and of FUSE_POLL: those of poll(2).
+const (
+	EventIn       = unix.EPOLLIN
+	EventPri      = unix.EPOLLPRI
+	EventErr      = unix.EPOLLERR
+	EventReadable = unix.EPOLLIN | unix.EPOLLRDNORM | unix.EPOLLOUT | unix.EPOLLWRNORM
+)
+
+// Poller waits for events of many descriptors, by epoll(7).
+type Poller struct{ ep File }
+
+// NewPoller makes a Poller that watches nothing yet.
+func NewPoller() (*Poller, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	return &Poller{File{fd + 1}}, nil
+}
+
+// Add watches f for the events; token comes back with them. Closing f, its last descriptor, ends the watch.
+func (p *Poller) Add(f File, events uint32, token int32) error {
+	ev := unix.EpollEvent{Events: events, Fd: token}
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.ep.Fd(), unix.EPOLL_CTL_ADD, f.Fd(), &ev))
+}
+
+// Event is what Wait returns.
+type Event struct {
+	Events uint32
+	Token  int32
+}
+
+// Wait waits for at least one event, appends what there is to dst and returns it.
+func (p *Poller) Wait(dst []Event) ([]Event, error) {
+	var evs [64]unix.EpollEvent
+	for {
+		n, err := unix.EpollWait(p.ep.Fd(), evs[:], -1)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return dst, os.NewSyscallError("epoll_wait", err)
+		}
+		for _, ev := range evs[:n] {
+			dst = append(dst, Event{ev.Events, ev.Fd})
+		}
+		return dst, nil
+	}
+}
