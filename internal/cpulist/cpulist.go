@@ -136,9 +136,12 @@ func (s Set) word(i int) uint64 {
 func (s *Set) Copy(t Set) { s.words = append(s.words[:0], t.words...) }
 
 // Append writes the set in the kernel's list format ("%*pbl"), without a newline.
-func (s Set) Append(dst []byte) []byte {
+func (s Set) Append(dst []byte) []byte { return s.AppendFrom(dst, 0) }
+
+// AppendFrom writes those CPUs of the set that are not below from, as Append does.
+func (s Set) AppendFrom(dst []byte, from int) []byte {
 	start := len(dst)
-	for first := s.Next(0); first >= 0; {
+	for first := s.Next(from); first >= 0; {
 		last := first
 		for s.Has(last + 1) {
 			last++

@@ -1,0 +1,148 @@
+package procfs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// Device is the number of a block device.
+type Device struct{ Major, Minor uint32 }
+
+// String is the number as sysfs writes it, "8:1".
+func (d Device) String() string { return fmt.Sprintf("%d:%d", d.Major, d.Minor) }
+
+// Diskstats are the devices of /proc/diskstats, in the kernel's order.
+type Diskstats struct{ Devices []DiskLine }
+
+// DiskLine is a line of /proc/diskstats.
+type DiskLine struct {
+	Device
+	// Name is the host's name, such as sda1.
+	Name string
+	// Columns is how many numbers stand after the name: 11, 15 since Linux 4.18, 17 since Linux 5.5.
+	Columns int
+	// Partition tells that the device is a part of a disk.
+	Partition bool
+}
+
+// ParseDiskstats reads the text of /proc/diskstats. Lines that are none of it are left out. Which devices are partitions
+// cannot be told from the text.
+func ParseDiskstats(text []byte) (*Diskstats, error) {
+	s := new(Diskstats)
+	for len(text) > 0 {
+		var line []byte
+		line, text = cutLine(text)
+		dev, rest, ok := cutDevice(line)
+		name, rest := cutField(rest)
+		if !ok || len(name) == 0 {
+			continue
+		}
+		s.Devices = append(s.Devices, DiskLine{Device: dev, Name: string(name), Columns: countFields(rest)})
+	}
+	return s, nil
+}
+
+// loadDiskstats reads /proc/diskstats and finds out which devices are disks.
+func (fs *FS) loadDiskstats() (*Diskstats, error) {
+	s, err := load(fs.proc, "diskstats", ParseDiskstats)
+	if err != nil {
+		return nil, err
+	}
+	disks, err := fs.disks()
+	if err != nil {
+		return nil, err
+	}
+	for i := range s.Devices {
+		d := &s.Devices[i]
+		d.Partition = !disks[d.Name]
+	}
+	return s, nil
+}
+
+// disks are the names of the disks: what /sys/block lists.
+func (fs *FS) disks() (map[string]bool, error) {
+	entries, err := os.ReadDir(fs.sysRoot + "/block")
+	if err != nil {
+		return nil, fmt.Errorf("list disks: %w", err)
+	}
+	disks := make(map[string]bool, len(entries))
+	for _, e := range entries {
+		// A slash in a name (cciss/c0d0) is an exclamation mark in sysfs.
+		disks[strings.ReplaceAll(e.Name(), "!", "/")] = true
+	}
+	return disks, nil
+}
+
+// Partitions is /proc/partitions.
+type Partitions struct {
+	// Header is the first line and the blank line after it.
+	Header []byte
+	// Devices are in the kernel's order.
+	Devices []PartitionLine
+}
+
+// PartitionLine is a line of /proc/partitions.
+type PartitionLine struct {
+	Device
+	// Blocks is the size in units of 1024 bytes.
+	Blocks uint64
+	// Name is the host's name, such as sda1.
+	Name string
+	// Partition tells that the device is a part of a disk.
+	Partition bool
+}
+
+// ParsePartitions reads the text of /proc/partitions, which it keeps. Lines that are none of it are left out. Which
+// devices are partitions cannot be told from the text.
+func ParsePartitions(text []byte) (*Partitions, error) {
+	header, rest := cutLine(text)
+	if !bytes.HasPrefix(header, []byte("major minor")) {
+		return nil, errors.New("no header")
+	}
+	if blank, after := cutLine(rest); string(blank) == "\n" {
+		rest = after
+	}
+	p := &Partitions{Header: text[: len(text)-len(rest) : len(text)-len(rest)]}
+	for len(rest) > 0 {
+		var line []byte
+		line, rest = cutLine(rest)
+		dev, fields, ok := cutDevice(line)
+		size, fields := cutField(fields)
+		name, _ := cutField(fields)
+		blocks, isNumber := number(size)
+		if !ok || !isNumber || len(name) == 0 {
+			continue
+		}
+		p.Devices = append(p.Devices, PartitionLine{Device: dev, Blocks: blocks, Name: string(name)})
+	}
+	return p, nil
+}
+
+// loadPartitions reads /proc/partitions and finds out which devices are disks.
+func (fs *FS) loadPartitions() (*Partitions, error) {
+	p, err := load(fs.proc, "partitions", ParsePartitions)
+	if err != nil {
+		return nil, err
+	}
+	disks, err := fs.disks()
+	if err != nil {
+		return nil, err
+	}
+	for i := range p.Devices {
+		d := &p.Devices[i]
+		d.Partition = !disks[d.Name]
+	}
+	return p, nil
+}
+
+// cutDevice takes the two words of a device number off a line.
+func cutDevice(line []byte) (dev Device, rest []byte, ok bool) {
+	first, rest := cutField(line)
+	second, rest := cutField(rest)
+	major, ok1 := number32(first)
+	minor, ok2 := number32(second)
+	return Device{major, minor}, rest, ok1 && ok2
+}

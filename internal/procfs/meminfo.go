@@ -1,0 +1,223 @@
+package procfs
+
+import (
+	"bytes"
+	"errors"
+)
+
+// MemField names a line of /proc/meminfo that a container has a value of its own for.
+type MemField uint8
+
+// The fields, after the keys of the lines. MemOther is every other line.
+const (
+	MemOther MemField = iota
+	MemTotal
+	MemFree
+	MemAvailable
+	MemBuffers
+	MemCached
+	MemSwapCached
+	MemActive
+	MemInactive
+	MemActiveAnon
+	MemInactiveAnon
+	MemActiveFile
+	MemInactiveFile
+	MemUnevictable
+	MemMlocked
+	MemSwapTotal
+	MemSwapFree
+	MemZswap
+	MemZswapped
+	MemDirty
+	MemWriteback
+	MemAnonPages
+	MemMapped
+	MemShmem
+	MemKReclaimable
+	MemSlab
+	MemSReclaimable
+	MemSUnreclaim
+	MemKernelStack
+	MemPageTables
+	MemSecPageTables
+	MemCommitLimit
+	MemCommittedAS
+	MemPercpu
+	MemAnonHugePages
+	MemShmemHugePages
+	MemFileHugePages
+	MemHugePagesTotal
+	MemHugePagesFree
+	MemHugePagesRsvd
+	MemHugePagesSurp
+	MemHugepagesize
+	MemHugetlb
+	// MemFields is the number of fields.
+	MemFields
+)
+
+// MemValues has a value for each field as /proc/meminfo prints it: a number of pages for HugePages_*, else kB.
+type MemValues [MemFields]uint64
+
+// Meminfo is /proc/meminfo.
+type Meminfo struct {
+	// Lines are the lines in the kernel's order.
+	Lines []MemLine
+	// Values are the host's; 0 where the host has no such line.
+	Values MemValues
+}
+
+// MemLine is a line of /proc/meminfo.
+type MemLine struct {
+	Field MemField
+	// Head and Tail are what stands before the number, which is right-aligned in Width columns, and after it. Of
+	// MemOther, Head is the whole line.
+	Head, Tail []byte
+	Width      int
+}
+
+// Columns of /proc/meminfo: a key with its colon and spaces fills memKeyWidth of them, and the number ends at
+// memNumberEnd, unless it is too long; a line without a unit (HugePages_Total) has countKeyWidth.
+const (
+	memKeyWidth   = 16
+	countKeyWidth = 19
+	memNumberEnd  = 24
+)
+
+// ParseMeminfo reads the text of /proc/meminfo, which it keeps.
+func ParseMeminfo(text []byte) (*Meminfo, error) {
+	m := &Meminfo{Lines: make([]MemLine, 0, bytes.Count(text, []byte{'\n'})+1)}
+	seen := false
+	for len(text) > 0 {
+		var line []byte
+		line, text = cutLine(text)
+		l, value := parseMemLine(line)
+		m.Lines = append(m.Lines, l)
+		if l.Field != MemOther {
+			m.Values[l.Field] = value
+			seen = seen || l.Field == MemTotal
+		}
+	}
+	if !seen {
+		return nil, errors.New("no MemTotal")
+	}
+	return m, nil
+}
+
+func parseMemLine(line []byte) (MemLine, uint64) {
+	whole := MemLine{Head: line}
+	key, _, ok := bytes.Cut(line, []byte{':'})
+	field := memField(key)
+	if !ok || field == MemOther {
+		return whole, 0
+	}
+	start := len(key) + 1
+	for start < len(line) && line[start] == ' ' {
+		start++
+	}
+	end := start
+	for end < len(line) && isDigit(line[end]) {
+		end++
+	}
+	value, ok := number(line[start:end])
+	if !ok {
+		return whole, 0
+	}
+	width := memKeyWidth
+	if !bytes.HasPrefix(line[end:], []byte(" kB")) {
+		width = countKeyWidth
+	}
+	head := min(start, width)
+	return MemLine{Field: field, Head: line[:head], Tail: line[end:], Width: memNumberEnd - head}, value
+}
+
+func memField(key []byte) MemField {
+	switch string(key) {
+	case "MemTotal":
+		return MemTotal
+	case "MemFree":
+		return MemFree
+	case "MemAvailable":
+		return MemAvailable
+	case "Buffers":
+		return MemBuffers
+	case "Cached":
+		return MemCached
+	case "SwapCached":
+		return MemSwapCached
+	case "Active":
+		return MemActive
+	case "Inactive":
+		return MemInactive
+	case "Active(anon)":
+		return MemActiveAnon
+	case "Inactive(anon)":
+		return MemInactiveAnon
+	case "Active(file)":
+		return MemActiveFile
+	case "Inactive(file)":
+		return MemInactiveFile
+	case "Unevictable":
+		return MemUnevictable
+	case "Mlocked":
+		return MemMlocked
+	case "SwapTotal":
+		return MemSwapTotal
+	case "SwapFree":
+		return MemSwapFree
+	case "Zswap":
+		return MemZswap
+	case "Zswapped":
+		return MemZswapped
+	case "Dirty":
+		return MemDirty
+	case "Writeback":
+		return MemWriteback
+	case "AnonPages":
+		return MemAnonPages
+	case "Mapped":
+		return MemMapped
+	case "Shmem":
+		return MemShmem
+	case "KReclaimable":
+		return MemKReclaimable
+	case "Slab":
+		return MemSlab
+	case "SReclaimable":
+		return MemSReclaimable
+	case "SUnreclaim":
+		return MemSUnreclaim
+	case "KernelStack":
+		return MemKernelStack
+	case "PageTables":
+		return MemPageTables
+	case "SecPageTables":
+		return MemSecPageTables
+	case "CommitLimit":
+		return MemCommitLimit
+	case "Committed_AS":
+		return MemCommittedAS
+	case "Percpu":
+		return MemPercpu
+	case "AnonHugePages":
+		return MemAnonHugePages
+	case "ShmemHugePages":
+		return MemShmemHugePages
+	case "FileHugePages":
+		return MemFileHugePages
+	case "HugePages_Total":
+		return MemHugePagesTotal
+	case "HugePages_Free":
+		return MemHugePagesFree
+	case "HugePages_Rsvd":
+		return MemHugePagesRsvd
+	case "HugePages_Surp":
+		return MemHugePagesSurp
+	case "Hugepagesize":
+		return MemHugepagesize
+	case "Hugetlb":
+		return MemHugetlb
+	}
+	return MemOther
+}

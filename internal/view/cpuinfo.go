@@ -1,0 +1,58 @@
+package view
+
+import "palisade/internal/procfs"
+
+// Cpuinfo is /proc/cpuinfo: what the host says of the visible CPUs, numbered from 0, each a package with one core; and
+// what it says of the machine.
+func Cpuinfo(dst []byte, host *procfs.Cpuinfo, c *CPUs) []byte {
+	start, visible := len(dst), false
+	for i := range host.Sections {
+		s := &host.Sections[i]
+		number, ok := 0, true
+		if s.CPU != procfs.AllCPUs {
+			number, ok = c.index(s.CPU)
+			visible = visible || ok
+		}
+		if ok {
+			dst = appendSection(dst, s, number, c.Len())
+		}
+	}
+	if visible {
+		return dst
+	}
+	return firstCPU(dst[:start], host)
+}
+
+// firstCPU shows the host's first CPU as the only one, for a moment when a hotplug has left none of the visible CPUs in
+// the text: a program that finds no processor at all may give up.
+func firstCPU(dst []byte, host *procfs.Cpuinfo) []byte {
+	first := procfs.AllCPUs
+	for i := range host.Sections {
+		s := &host.Sections[i]
+		if first == procfs.AllCPUs {
+			first = s.CPU
+		}
+		if s.CPU == procfs.AllCPUs || s.CPU == first {
+			dst = appendSection(dst, s, 0, 1)
+		}
+	}
+	return dst
+}
+
+// appendSection appends a section of the CPU that has the given number among count.
+func appendSection(dst []byte, s *procfs.CPUSection, number, count int) []byte {
+	for _, p := range s.Pieces {
+		dst = append(dst, p.Text...)
+		switch p.Number {
+		case procfs.CPUNumber:
+			dst = appendUint(dst, uint64(number))
+		case procfs.CPUZero:
+			dst = append(dst, '0')
+		case procfs.CPUOne:
+			dst = append(dst, '1')
+		case procfs.CPUCount:
+			dst = appendUint(dst, uint64(count))
+		}
+	}
+	return dst
+}
