@@ -52,7 +52,7 @@ type CPUPiece struct {
 
 // ParseCpuinfo reads the text of /proc/cpuinfo, which it keeps.
 func ParseCpuinfo(text []byte) (*Cpuinfo, error) {
-	c := cpuinfoParser{text: text}
+	c := cpuinfoParser{text: text, cur: CPUSection{CPU: AllCPUs}}
 	for c.pos < len(text) {
 		line, rest := cutLine(text[c.pos:])
 		if len(bytes.TrimSpace(line)) == 0 {

@@ -48,6 +48,15 @@ func (c *CPUs) Len() int { return len(c.host) }
 // Host is the host's number of the visible CPU i, which must be below Len.
 func (c *CPUs) Host(i int) int { return c.host[i] }
 
+// OneToOne are the host's numbers of the visible CPUs where these are all that the container may run on; where it sees
+// fewer, because of the quota, there is no CPU of the host behind each of them, and it is nil.
+func (c *CPUs) OneToOne() []int {
+	if c.allowed.Len() > len(c.host) {
+		return nil
+	}
+	return c.host
+}
+
 // Quota is the CFS quota that Set was given; the container can use no more CPU time than it, however many CPUs it sees.
 func (c *CPUs) Quota() cgroup.Quota { return c.quota }
 

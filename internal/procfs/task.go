@@ -1,0 +1,85 @@
+package procfs
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// userHZ is USER_HZ, the unit of times in /proc/<pid>/stat: 100 on every architecture that we build for.
+const userHZ = 100
+
+// TaskStat is what is needed of /proc/<pid>/stat (proc_pid_stat(5)).
+type TaskStat struct {
+	// State is the letter of the task's state: R runs or waits for a CPU, D sleeps uninterruptibly, Z and X have ended.
+	State byte
+	// Start is when the task started, as the time since boot.
+	Start time.Duration
+}
+
+// Fields of /proc/<pid>/stat, as proc_pid_stat(5) numbers them.
+const (
+	statStateField = 3
+	statStartField = 22
+)
+
+// ParseTaskStat parses /proc/<pid>/stat. The command in field 2 may hold blanks and parentheses: the fields are counted
+// from the last one.
+func ParseTaskStat(text []byte) (TaskStat, error) {
+	var t TaskStat
+	rest := text[bytes.LastIndexByte(text, ')')+1:]
+	for field := statStateField; ; field++ {
+		rest = bytes.TrimLeft(rest, " ")
+		end := bytes.IndexByte(rest, ' ')
+		if end < 1 {
+			return TaskStat{}, fmt.Errorf("parse task stat %.100q: too few fields", text)
+		}
+		switch field {
+		case statStateField:
+			t.State = rest[0]
+		case statStartField:
+			ticks, ok := number(rest[:end])
+			if !ok || ticks > uint64(1<<63-1)/uint64(time.Second/userHZ) {
+				return TaskStat{}, fmt.Errorf("parse task stat %.100q: bad start time", text)
+			}
+			t.Start = time.Duration(ticks) * (time.Second / userHZ)
+			return t, nil
+		}
+		rest = rest[end:]
+	}
+}
+
+// TaskStatus is what is needed of /proc/<pid>/status (proc_pid_status(5)).
+type TaskStatus struct {
+	// Parent is the parent's pid.
+	Parent int
+	// NSPids are the task's ids: first that in the pid namespace of the procfs mount, last that in its own innermost
+	// one. Linux 4.1 and later.
+	NSPids []int
+}
+
+// ParseTaskStatus parses /proc/<pid>/status.
+func ParseTaskStatus(text []byte) (TaskStatus, error) {
+	var t TaskStatus
+	for line := range bytes.Lines(text) {
+		key, value, _ := bytes.Cut(line, []byte{':'})
+		var err error
+		switch string(key) {
+		case "PPid":
+			t.Parent, err = strconv.Atoi(string(bytes.TrimSpace(value)))
+		case "NSpid":
+			for field := range bytes.FieldsSeq(value) {
+				var pid int
+				if pid, err = strconv.Atoi(string(field)); err != nil {
+					break
+				}
+				t.NSPids = append(t.NSPids, pid)
+			}
+		}
+		if err != nil {
+			return TaskStatus{}, fmt.Errorf("parse task status line %.100q: %w", line, err)
+		}
+	}
+	return t, nil
+}
