@@ -132,92 +132,57 @@ func parseMemLine(line []byte) (MemLine, uint64) {
 	return MemLine{Field: field, Head: line[:head], Tail: line[end:], Width: memNumberEnd - head}, value
 }
 
+// memKeys are the keys of the fields.
+var memKeys = [MemFields]string{
+	MemTotal:          "MemTotal",
+	MemFree:           "MemFree",
+	MemAvailable:      "MemAvailable",
+	MemBuffers:        "Buffers",
+	MemCached:         "Cached",
+	MemSwapCached:     "SwapCached",
+	MemActive:         "Active",
+	MemInactive:       "Inactive",
+	MemActiveAnon:     "Active(anon)",
+	MemInactiveAnon:   "Inactive(anon)",
+	MemActiveFile:     "Active(file)",
+	MemInactiveFile:   "Inactive(file)",
+	MemUnevictable:    "Unevictable",
+	MemMlocked:        "Mlocked",
+	MemSwapTotal:      "SwapTotal",
+	MemSwapFree:       "SwapFree",
+	MemZswap:          "Zswap",
+	MemZswapped:       "Zswapped",
+	MemDirty:          "Dirty",
+	MemWriteback:      "Writeback",
+	MemAnonPages:      "AnonPages",
+	MemMapped:         "Mapped",
+	MemShmem:          "Shmem",
+	MemKReclaimable:   "KReclaimable",
+	MemSlab:           "Slab",
+	MemSReclaimable:   "SReclaimable",
+	MemSUnreclaim:     "SUnreclaim",
+	MemKernelStack:    "KernelStack",
+	MemPageTables:     "PageTables",
+	MemSecPageTables:  "SecPageTables",
+	MemCommitLimit:    "CommitLimit",
+	MemCommittedAS:    "Committed_AS",
+	MemPercpu:         "Percpu",
+	MemAnonHugePages:  "AnonHugePages",
+	MemShmemHugePages: "ShmemHugePages",
+	MemFileHugePages:  "FileHugePages",
+	MemHugePagesTotal: "HugePages_Total",
+	MemHugePagesFree:  "HugePages_Free",
+	MemHugePagesRsvd:  "HugePages_Rsvd",
+	MemHugePagesSurp:  "HugePages_Surp",
+	MemHugepagesize:   "Hugepagesize",
+	MemHugetlb:        "Hugetlb",
+}
+
 func memField(key []byte) MemField {
-	switch string(key) {
-	case "MemTotal":
-		return MemTotal
-	case "MemFree":
-		return MemFree
-	case "MemAvailable":
-		return MemAvailable
-	case "Buffers":
-		return MemBuffers
-	case "Cached":
-		return MemCached
-	case "SwapCached":
-		return MemSwapCached
-	case "Active":
-		return MemActive
-	case "Inactive":
-		return MemInactive
-	case "Active(anon)":
-		return MemActiveAnon
-	case "Inactive(anon)":
-		return MemInactiveAnon
-	case "Active(file)":
-		return MemActiveFile
-	case "Inactive(file)":
-		return MemInactiveFile
-	case "Unevictable":
-		return MemUnevictable
-	case "Mlocked":
-		return MemMlocked
-	case "SwapTotal":
-		return MemSwapTotal
-	case "SwapFree":
-		return MemSwapFree
-	case "Zswap":
-		return MemZswap
-	case "Zswapped":
-		return MemZswapped
-	case "Dirty":
-		return MemDirty
-	case "Writeback":
-		return MemWriteback
-	case "AnonPages":
-		return MemAnonPages
-	case "Mapped":
-		return MemMapped
-	case "Shmem":
-		return MemShmem
-	case "KReclaimable":
-		return MemKReclaimable
-	case "Slab":
-		return MemSlab
-	case "SReclaimable":
-		return MemSReclaimable
-	case "SUnreclaim":
-		return MemSUnreclaim
-	case "KernelStack":
-		return MemKernelStack
-	case "PageTables":
-		return MemPageTables
-	case "SecPageTables":
-		return MemSecPageTables
-	case "CommitLimit":
-		return MemCommitLimit
-	case "Committed_AS":
-		return MemCommittedAS
-	case "Percpu":
-		return MemPercpu
-	case "AnonHugePages":
-		return MemAnonHugePages
-	case "ShmemHugePages":
-		return MemShmemHugePages
-	case "FileHugePages":
-		return MemFileHugePages
-	case "HugePages_Total":
-		return MemHugePagesTotal
-	case "HugePages_Free":
-		return MemHugePagesFree
-	case "HugePages_Rsvd":
-		return MemHugePagesRsvd
-	case "HugePages_Surp":
-		return MemHugePagesSurp
-	case "Hugepagesize":
-		return MemHugepagesize
-	case "Hugetlb":
-		return MemHugetlb
+	for f, k := range memKeys {
+		if k == string(key) {
+			return MemField(f)
+		}
 	}
 	return MemOther
 }

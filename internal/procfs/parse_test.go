@@ -137,7 +137,10 @@ func TestParseCpuinfoPieces(t *testing.T) {
 			"[-1]# processors    : <C>\n[1]processor <N>: version = FF\n[4]processor <N>: version = FF\n" +
 				"[1]\ncpu number      : <N>\ncore id         : <0>\n",
 		},
-		{"tail", "processor : 0\n\nHardware : X\nprocessor : Y\n", "[0]processor : <N>\n\n[-1]Hardware : X\nprocessor : Y\n"},
+		{
+			"tail", "processor : 0\n\nHardware : X\nprocessor : Y\n",
+			"[0]processor : <N>\n\n[-1]Hardware : X\nprocessor : Y\n",
+		},
 		{"no value", "processor : 0\ncore id :\nsiblings", "[0]processor : <N>\ncore id :<0>\nsiblings"},
 		{"old Arm", "Processor : ARMv6\nprocessor : 0\n", "[-1]Processor : ARMv6\n[0]processor : <N>\n"},
 	} {
@@ -184,8 +187,10 @@ func TestParseStat(t *testing.T) {
 	for _, l := range s.Lines {
 		got = append(got, uintText(uint64(l.Field))+":"+string(l.Text))
 	}
-	want := []string{"1:cpu", "0:intr 5 0 1\n", "0:ctxt 6\n", "0:btime 7\n", "2:processes", "3:procs_running", "4:procs_blocked",
-		"0:softirq 1 2\n", "0:cpufuture 3\n"}
+	want := []string{
+		"1:cpu", "0:intr 5 0 1\n", "0:ctxt 6\n", "0:btime 7\n", "2:processes", "3:procs_running", "4:procs_blocked",
+		"0:softirq 1 2\n", "0:cpufuture 3\n",
+	}
 	if !slices.Equal(got, want) {
 		t.Errorf("lines: got %q, want %q", got, want)
 	}

@@ -1,0 +1,50 @@
+package procfs
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestThisHost reads the texts of the machine that the test runs on.
+func TestThisHost(t *testing.T) {
+	fs, err := New("/proc", "/sys")
+	if err != nil {
+		t.Skipf("no procfs or sysfs here: %v", err)
+	}
+	defer fs.Close()
+	m, err := fs.Meminfo()
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := fs.Sysinfo()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := info.MemTotal/1024, m.Values[MemTotal]; got != want {
+		t.Errorf("MemTotal: got %d kB of sysinfo, want that of meminfo, %d kB", got, want)
+	}
+	online, err := fs.Online()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := fs.Cpuinfo()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cpu := online.Next(0); cpu >= 0; cpu = online.Next(cpu + 1) {
+		if !strings.Contains(cpuinfoText(c), "["+uintText(uint64(cpu))+"]") {
+			t.Errorf("cpuinfo has no CPU %d", cpu)
+		}
+	}
+	for name, read := range map[string]func() error{
+		"stat":       func() error { _, err := fs.Stat(); return err },
+		"swaps":      func() error { _, err := fs.Swaps(); return err },
+		"diskstats":  func() error { _, err := fs.Diskstats(); return err },
+		"partitions": func() error { _, err := fs.Partitions(); return err },
+		"present":    func() error { _, err := fs.Present(); return err },
+	} {
+		if err := read(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
