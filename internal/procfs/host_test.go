@@ -20,8 +20,9 @@ func TestThisHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := info.MemTotal/1024, m.Values[MemTotal]; got != want {
-		t.Errorf("MemTotal: got %d kB of sysinfo, want that of meminfo, %d kB", got, want)
+	// In a container whose meminfo is virtual that is less than what sysinfo tells; else they are the same.
+	if got, low := info.MemTotal/1024, m.Values[MemTotal]; got < low {
+		t.Errorf("MemTotal: got %d kB of sysinfo, want at least that of meminfo, %d kB", got, low)
 	}
 	online, err := fs.Online()
 	if err != nil {

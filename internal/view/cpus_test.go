@@ -58,6 +58,27 @@ func TestCPUs(t *testing.T) {
 	}
 }
 
+func TestOneToOne(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		quota cgroup.Quota
+		want  []int
+	}{
+		{"no quota", cgroup.Quota{}, []int{1, 3}},
+		{"quota of all", cgroup.Quota{Usec: 2, Period: 1}, []int{1, 3}},
+		{"quota of fewer", cgroup.Quota{Usec: 1, Period: 1}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			online, set := cpulist.Of(0, 1, 2, 3), cpulist.Of(1, 3)
+			var c view.CPUs
+			c.Set(&online, &set, tt.quota)
+			if got := c.OneToOne(); !slices.Equal(got, tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
 // TestCpuinfoKeepsOtherLines: with all CPUs visible each line is the host's but for the numbers that are replaced.
 func TestCpuinfoKeepsOtherLines(t *testing.T) {
 	replaced := []string{
