@@ -21,7 +21,7 @@ type MountOptions struct {
 // nodev, with access for every user (allow_other) under the ordinary rules of file modes (default_permissions). The
 // device it returns is the connection's: the mount answers until its last descriptor and clone is closed.
 func Mount(dir string, opts MountOptions) (sys.File, error) {
-	dev, err := sys.OpenDevice(devicePath)
+	dev, err := sys.OpenReadWrite(devicePath)
 	if err != nil {
 		return sys.File{}, fmt.Errorf("%w (is the fuse module loaded?)", err)
 	}

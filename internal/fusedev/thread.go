@@ -20,7 +20,7 @@ type thread struct {
 }
 
 func (c *Conn) newThread() (*thread, error) {
-	dev, err := sys.OpenDevice(devicePath)
+	dev, err := sys.OpenReadWrite(devicePath)
 	if err != nil {
 		return nil, err
 	}

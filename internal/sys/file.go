@@ -112,3 +112,14 @@ func (f File) ReadFileAt(name string, buf []byte) ([]byte, error) {
 	defer g.Close()
 	return g.ReadAll(buf)
 }
+
+// List returns the names in the directory f, which may have been opened by OpenDir, in no order.
+func (f File) List() ([]string, error) {
+	fd, err := unix.Openat(f.Fd(), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: ".", Err: err}
+	}
+	dir := os.NewFile(uintptr(fd), ".")
+	defer dir.Close()
+	return dir.Readdirnames(-1)
+}

@@ -10,8 +10,8 @@ import (
 // way to the connection of the one that is named (Linux 4.2).
 const fuseDevClone = 0x8004e500
 
-// OpenDevice opens a device node for reading and writing; reads block.
-func OpenDevice(path string) (File, error) { return openat(unix.AT_FDCWD, path, unix.O_RDWR) }
+// OpenReadWrite opens path for reading and writing.
+func OpenReadWrite(path string) (File, error) { return openat(unix.AT_FDCWD, path, unix.O_RDWR) }
 
 // CloneFuse makes f, a fresh descriptor of /dev/fuse, serve the connection of master.
 func (f File) CloneFuse(master File) error {

@@ -11,6 +11,7 @@ const (
 	EventIn       = unix.EPOLLIN
 	EventPri      = unix.EPOLLPRI
 	EventErr      = unix.EPOLLERR
+	EventOnce     = unix.EPOLLONESHOT
 	EventReadable = unix.EPOLLIN | unix.EPOLLRDNORM | unix.EPOLLOUT | unix.EPOLLWRNORM
 )
 
@@ -30,6 +31,11 @@ func NewPoller() (*Poller, error) {
 func (p *Poller) Add(f File, events uint32, token int32) error {
 	ev := unix.EpollEvent{Events: events, Fd: token}
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.ep.Fd(), unix.EPOLL_CTL_ADD, f.Fd(), &ev))
+}
+
+// Remove ends the watch of f.
+func (p *Poller) Remove(f File) error {
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.ep.Fd(), unix.EPOLL_CTL_DEL, f.Fd(), nil))
 }
 
 // Event is what Wait returns.
@@ -54,4 +60,11 @@ func (p *Poller) Wait(dst []Event) ([]Event, error) {
 		}
 		return dst, nil
 	}
+}
+
+// Ready tells whether f is readable now; a pidfd is once its process has ended.
+func (f File) Ready() bool {
+	fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n == 1 && fds[0].Revents&unix.POLLIN != 0
 }

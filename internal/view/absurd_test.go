@@ -8,6 +8,7 @@ import (
 	"testing/quick"
 	"time"
 
+	"palisade/internal/account"
 	"palisade/internal/cgroup"
 	"palisade/internal/cpulist"
 	"palisade/internal/procfs"
@@ -55,8 +56,8 @@ func TestAbsurdMemory(t *testing.T) {
 
 func TestAbsurdStat(t *testing.T) {
 	h := loadHost(t, "6.18-x86_64")
-	check := func(times []view.CPUTimes, tasks view.Tasks) bool {
-		s, err := procfs.ParseStat(view.Stat(nil, h.stat, times, tasks))
+	check := func(times []account.CPUTime, tasks view.Tasks) bool {
+		s, err := procfs.ParseStat(view.Stat(nil, h.stat, times, len(times), tasks))
 		return err == nil && s.Columns == h.stat.Columns && len(s.Lines) == len(h.stat.Lines)
 	}
 	if err := quick.Check(check, absurd); err != nil {
@@ -135,7 +136,7 @@ func FuzzHostTexts(f *testing.F) {
 			t.Error("cpuinfo is empty")
 		}
 		if host, err := procfs.ParseStat(text); err == nil {
-			view.Stat(nil, host, cpuTimes(2), view.Tasks{})
+			view.Stat(nil, host, cpuTimes(2), 2, view.Tasks{})
 		}
 		if host, err := procfs.ParseSwaps(text); err == nil {
 			view.Swaps(nil, host, loadedTotal, &m, view.MemOptions{Swap: true})

@@ -40,7 +40,7 @@ func renderers(tb testing.TB) []renderer {
 		{"Swaps", func(dst []byte) []byte { return view.Swaps(dst, h.swaps, loadedTotal, m, o) }},
 		{"Cpuinfo2", func(dst []byte) []byte { return view.Cpuinfo(dst, h.cpuinfo, c) }},
 		{"Cpuinfo16", func(dst []byte) []byte { return view.Cpuinfo(dst, big.cpuinfo, all) }},
-		{"Stat", func(dst []byte) []byte { return view.Stat(dst, h.stat, times, tasks) }},
+		{"Stat", func(dst []byte) []byte { return view.Stat(dst, h.stat, times, len(times), tasks) }},
 		{"Uptime", func(dst []byte) []byte { return view.Uptime(dst, 3723*time.Second, 7199e9) }},
 		{"Loadavg", func(dst []byte) []byte { return view.Loadavg(dst, load) }},
 		{"Diskstats", func(dst []byte) []byte { return view.Diskstats(dst, h.diskstats, disks, io) }},

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"palisade/internal/account"
 	"palisade/internal/cgroup"
 	"palisade/internal/procfs"
 	"palisade/internal/view"
@@ -14,22 +15,28 @@ import (
 func TestStat(t *testing.T) {
 	for _, tt := range []struct {
 		name, host, want string
-		cpus             []view.CPUTimes
+		cpus             []account.CPUTime
+		hidden           int
 		tasks            view.Tasks
 	}{
 		{
 			// 1.9 ticks and 1.9 ticks are 1 and 1 as shown: the sum is 2, not 3.
 			name: "lines add up", host: "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 9 9 9 9 9 9 9 9 9 9\nbtime 1\n",
-			cpus: []view.CPUTimes{{User: 19e6, System: 1e9}, {User: 19e6, Nice: 5e7, Idle: 1e10}},
+			cpus: []account.CPUTime{{User: 19e6, System: 1e9}, {User: 19e6, Nice: 5e7, Idle: 1e10}},
 			want: "cpu  2 5 100 1000 0 0 0 0 0 0\ncpu0 1 0 100 0 0 0 0 0 0 0\ncpu1 1 5 0 1000 0 0 0 0 0 0\nbtime 1\n",
 		},
 		{
-			name: "as many columns as the host", host: "cpu  9 9 9 9 9 9 9\n", cpus: []view.CPUTimes{{User: 1e7}},
+			name: "a CPU that is hidden counts", host: "cpu  9 9 9 9\ncpu0 9 9 9 9\n", hidden: 1,
+			cpus: []account.CPUTime{{User: 1e7}, {User: 2e7, Idle: 3e7}},
+			want: "cpu  3 0 0 3\ncpu0 1 0 0 0\n",
+		},
+		{
+			name: "as many columns as the host", host: "cpu  9 9 9 9 9 9 9\n", cpus: []account.CPUTime{{User: 1e7}},
 			want: "cpu  1 0 0 0 0 0 0\ncpu0 1 0 0 0 0 0 0\n",
 		},
 		{
 			name: "tasks", host: "cpu  1 1 1 1\nintr 5 1\nprocesses 9\nprocs_running 9\nprocs_blocked 9\nsoftirq 1\n",
-			tasks: view.Tasks{Running: 2, Blocked: 1, Total: 4, LastPID: 70}, cpus: []view.CPUTimes{{}},
+			tasks: view.Tasks{Running: 2, Blocked: 1, Total: 4, LastPID: 70}, cpus: []account.CPUTime{{}},
 			want: "cpu  0 0 0 0\ncpu0 0 0 0 0\nintr 5 1\nprocesses 70\nprocs_running 2\nprocs_blocked 1\nsoftirq 1\n",
 		},
 		{
@@ -43,7 +50,7 @@ func TestStat(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := string(view.Stat(nil, host, tt.cpus, tt.tasks)); got != tt.want {
+			if got := string(view.Stat(nil, host, tt.cpus, len(tt.cpus)-tt.hidden, tt.tasks)); got != tt.want {
 				t.Errorf("got  %q\nwant %q", got, tt.want)
 			}
 		})

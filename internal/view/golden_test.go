@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"palisade/internal/account"
 	"palisade/internal/cgroup"
 	"palisade/internal/cpulist"
 	"palisade/internal/procfs"
@@ -174,11 +175,11 @@ func wholeDisks(h *hostTexts) (disks []view.Disk, io []cgroup.DeviceIO) {
 	return disks, io[:min(len(io), 1)] // of the others the container has done nothing on
 }
 
-func cpuTimes(n int) []view.CPUTimes {
-	times := make([]view.CPUTimes, n)
+func cpuTimes(n int) []account.CPUTime {
+	times := make([]account.CPUTime, n)
 	for i := range times {
 		k := uint64(i + 1)
-		times[i] = view.CPUTimes{User: 12345678901 * k, Nice: 9999999 * k, System: 3456789012, Idle: 98765432109 / k}
+		times[i] = account.CPUTime{User: 12345678901 * k, Nice: 9999999 * k, System: 3456789012, Idle: 98765432109 / k}
 	}
 	return times
 }
@@ -201,7 +202,7 @@ func render(h *hostTexts, f figures) []byte {
 	}
 	file("proc/meminfo", view.Meminfo(nil, h.meminfo, h.total, &f.memory, o))
 	file("proc/swaps", view.Swaps(nil, h.swaps, h.total, &f.memory, o))
-	file("proc/stat", view.Stat(nil, h.stat, cpuTimes(c.Len()), tasks))
+	file("proc/stat", view.Stat(nil, h.stat, cpuTimes(c.Len()), c.Len(), tasks))
 	file("proc/uptime", view.Uptime(nil, 3723*time.Second+456789012, 7199*1e9+99e7))
 	file("proc/loadavg", view.Loadavg(nil, view.Load{Avg: [3]uint64{view.LoadOne / 2, 3*view.LoadOne - 1, 0}, Tasks: tasks}))
 	file("proc/diskstats", view.Diskstats(nil, h.diskstats, disks, io))

@@ -1,9 +1,9 @@
 package view
 
-import "palisade/internal/procfs"
-
-// CPUTimes is how long a visible CPU has spent on what, in nanoseconds. It never falls.
-type CPUTimes struct{ User, Nice, System, Idle uint64 }
+import (
+	"palisade/internal/account"
+	"palisade/internal/procfs"
+)
 
 // Tasks are the tasks of a container.
 type Tasks struct {
@@ -21,16 +21,17 @@ const nanosPerTick = 1e9 / 100
 // minStatColumns are user, nice, system and idle.
 const minStatColumns = 4
 
-// Stat is /proc/stat of a container that sees as many CPUs as cpus has. The line of all CPUs is the sum of the others as
-// they are shown. Time spent on I/O, interrupts and guests is not known of a container and 0. "processes" is the last
-// pid: pids are given one after the other, so that it counts the forks until they start anew.
-func Stat(dst []byte, host *procfs.Stat, cpus []CPUTimes, tasks Tasks) []byte {
+// Stat is /proc/stat of a container that sees the first visible ones of cpus. The others are those that it saw before a
+// limit was lowered: as in the kernel, the line of all CPUs counts them too, so that it never falls. It is the sum of the
+// lines as they are shown. Time spent on I/O, interrupts and guests is not known of a container and 0. "processes" is the
+// last pid: pids are given one after the other, so that it counts the forks until they start anew.
+func Stat(dst []byte, host *procfs.Stat, cpus []account.CPUTime, visible int, tasks Tasks) []byte {
 	for i := range host.Lines {
 		l := &host.Lines[i]
 		dst = append(dst, l.Text...)
 		switch l.Field {
 		case procfs.StatCPUs:
-			dst = appendCPUs(dst, cpus, host.Columns)
+			dst = appendCPUs(dst, cpus, visible, host.Columns)
 		case procfs.StatProcesses:
 			dst = appendStatNumber(dst, max(tasks.LastPID, tasks.Total))
 		case procfs.StatRunning:
@@ -43,10 +44,10 @@ func Stat(dst []byte, host *procfs.Stat, cpus []CPUTimes, tasks Tasks) []byte {
 }
 
 // appendCPUs appends what follows the key of the line of all CPUs, and the lines of each.
-func appendCPUs(dst []byte, cpus []CPUTimes, columns int) []byte {
-	var sum CPUTimes
+func appendCPUs(dst []byte, cpus []account.CPUTime, visible, columns int) []byte {
+	var sum account.CPUTime
 	for i := range cpus {
-		t := cpus[i].ticks()
+		t := ticks(cpus[i])
 		sum.User += t.User
 		sum.Nice += t.Nice
 		sum.System += t.System
@@ -54,19 +55,21 @@ func appendCPUs(dst []byte, cpus []CPUTimes, columns int) []byte {
 	}
 	dst = append(dst, ' ')
 	dst = appendTicks(dst, sum, columns)
-	for i := range cpus {
+	for i := range cpus[:min(visible, len(cpus))] {
 		dst = append(dst, "cpu"...)
 		dst = appendUint(dst, uint64(i))
-		dst = appendTicks(dst, cpus[i].ticks(), columns)
+		dst = appendTicks(dst, ticks(cpus[i]), columns)
 	}
 	return dst
 }
 
-func (t CPUTimes) ticks() CPUTimes {
-	return CPUTimes{t.User / nanosPerTick, t.Nice / nanosPerTick, t.System / nanosPerTick, t.Idle / nanosPerTick}
+func ticks(t account.CPUTime) account.CPUTime {
+	return account.CPUTime{
+		User: t.User / nanosPerTick, Nice: t.Nice / nanosPerTick, System: t.System / nanosPerTick, Idle: t.Idle / nanosPerTick,
+	}
 }
 
-func appendTicks(dst []byte, t CPUTimes, columns int) []byte {
+func appendTicks(dst []byte, t account.CPUTime, columns int) []byte {
 	for _, n := range [minStatColumns]uint64{t.User, t.Nice, t.System, t.Idle} {
 		dst = append(dst, ' ')
 		dst = appendUint(dst, n)

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// config is what the command line says.
+type config struct {
+	mountpoint string
+	pidFile    string
+	runtimeDir string
+	logLevel   string
+	logFormat  string
+
+	disableSwap, disableCFS, disableLoadavg bool
+	debug                                   bool
+	fuseOptions                             cli.StringSlice
+	// ignored are the options of lxcfs's C version that have no meaning here, all switches.
+	ignored map[string]*bool
+
+	log *slog.Logger
+}
+
+// noMeaning are the options of lxcfs's C version that are accepted, and why they change nothing.
+var noMeaning = []struct {
+	name    string
+	aliases []string
+	why     string
+}{
+	{"foreground", []string{"f"}, "it always stays in the foreground"},
+	{"single-threaded", []string{"s"}, "requests are always served by several threads"},
+	{"enable-loadavg", []string{"l"}, "it is on unless --disable-loadavg is given"},
+	{"enable-cfs", nil, "it is on unless --disable-cfs is given"},
+	{"enable-pidfd", nil, "it is always on where the kernel has it"},
+	{"enable-cgroup", nil, "cgroups are shown by cgroup namespaces"},
+	{"enable-psi-poll", nil, "it is always on where the kernel has it"},
+}
+
+func (c *config) flags() []cli.Flag {
+	flags := []cli.Flag{
+		&cli.StringFlag{Name: "pidfile", Aliases: []string{"p"}, Value: "/run/lxcfs.pid", Destination: &c.pidFile,
+			Usage: "write the pid to `FILE`, and lock it"},
+		&cli.BoolFlag{Name: "disable-swap", Aliases: []string{"u"}, Destination: &c.disableSwap,
+			Usage: "show containers no swap"},
+		&cli.BoolFlag{Name: "disable-cfs", Destination: &c.disableCFS,
+			Usage: "do not let a CPU quota lower the number of CPUs that a container is shown"},
+		&cli.BoolFlag{Name: "disable-loadavg", Destination: &c.disableLoadavg,
+			Usage: "show containers the load averages of the host"},
+		&cli.StringSliceFlag{Name: "o", Destination: &c.fuseOptions,
+			Usage: "`OPTIONS` of the mount, separated by commas: max_read=N, allow_other, nonempty (the last two are always on)"},
+		&cli.StringFlag{Name: "runtime-dir", Value: "/run/lxcfs", Destination: &c.runtimeDir,
+			Usage: "keep locks and the state for the next start in `DIR`"},
+		&cli.StringFlag{Name: "log-level", Value: "info", Destination: &c.logLevel,
+			Usage: "log from `LEVEL` on: debug, info, warn or error"},
+		&cli.StringFlag{Name: "log-format", Value: "text", Destination: &c.logFormat, Usage: "log as `FORMAT`: text or json"},
+		&cli.BoolFlag{Name: "debug", Aliases: []string{"d"}, Destination: &c.debug, Usage: "the same as --log-level debug"},
+	}
+	c.ignored = make(map[string]*bool)
+	for _, option := range noMeaning {
+		set := new(bool)
+		c.ignored[option.name] = set
+		flags = append(flags, &cli.BoolFlag{Name: option.name, Aliases: option.aliases, Destination: set,
+			Usage: "accepted, changes nothing: " + option.why})
+	}
+	return flags
+}
+
+// complete checks what the command line says; its errors are mistakes of the user.
+func (c *config) complete(ctx *cli.Context) error {
+	switch ctx.NArg() {
+	case 0:
+		return errors.New("MOUNTPOINT is missing (lxcfs --help tells more)")
+	case 1:
+	default:
+		return fmt.Errorf("argument %q is one too many: only MOUNTPOINT is expected", ctx.Args().Get(1))
+	}
+	if err := c.setUpLog(); err != nil {
+		return err
+	}
+	if _, err := c.mountOptions(); err != nil {
+		return err
+	}
+	mountpoint, err := filepath.Abs(ctx.Args().First())
+	if err != nil {
+		return err
+	}
+	// As the mount table will have it. The mount point itself is not looked at: a dead mount may be on it.
+	folder, err := filepath.EvalSymlinks(filepath.Dir(mountpoint))
+	if err != nil {
+		return fmt.Errorf("use MOUNTPOINT: %w", err)
+	}
+	c.mountpoint = filepath.Join(folder, filepath.Base(mountpoint))
+	for _, option := range noMeaning {
+		if *c.ignored[option.name] && option.name != "foreground" {
+			c.log.Warn("option changes nothing", "option", "--"+option.name, "why", option.why)
+		}
+	}
+	return nil
+}
+
+func (c *config) setUpLog() error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.logLevel)); err != nil || strings.ContainsAny(c.logLevel, "+-") {
+		return fmt.Errorf("--log-level %q is none of debug, info, warn, error", c.logLevel)
+	}
+	if c.debug {
+		level = slog.LevelDebug
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch c.logFormat {
+	case "text":
+		c.log = slog.New(slog.NewTextHandler(os.Stderr, options))
+	case "json":
+		c.log = slog.New(slog.NewJSONHandler(os.Stderr, options))
+	default:
+		return fmt.Errorf("--log-format %q is neither text nor json", c.logFormat)
+	}
+	return nil
+}
+
+// mountOptions are those of -o that the kernel is told.
+func (c *config) mountOptions() ([]string, error) {
+	var extra []string
+	for _, option := range c.fuseOptions.Value() {
+		var n uint
+		switch {
+		case option == "allow_other", option == "nonempty", option == "default_permissions", option == "":
+		case strings.HasPrefix(option, "max_read="):
+			if _, err := fmt.Sscanf(option, "max_read=%d", &n); err != nil || fmt.Sprintf("max_read=%d", n) != option {
+				return nil, fmt.Errorf("-o %q: max_read wants a number of bytes", option)
+			}
+			extra = append(extra, option)
+		default:
+			return nil, fmt.Errorf("-o %q is unknown: allow_other, default_permissions, nonempty and max_read=N are known", option)
+		}
+	}
+	return extra, nil
+}

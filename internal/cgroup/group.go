@@ -1,0 +1,208 @@
+package cgroup
+
+import (
+	"errors"
+	"path"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"palisade/internal/sys"
+)
+
+// reopenAfter is how long a file that was not there is taken not to be there: on v2 it comes when a controller is enabled.
+const reopenAfter = time.Second
+
+// file is a file of a cgroup that is read through a level.
+type file int
+
+const (
+	fileMemoryStat file = iota
+	fileMemoryUsage
+	fileMemswUsage
+	fileSwappiness
+	fileMemoryMax
+	fileSwapMax
+	fileSwapUsage
+	fileCPUMax
+	fileQuota
+	filePeriod
+	fileCPUStat
+	fileUsageAll
+	fileUsagePerCPU
+	fileAcctStat
+	fileCPUs
+	fileCPUsOld
+	fileIOStat
+	fileThrottleCount
+	fileThrottleBytes
+	fileBFQCount
+	fileBFQBytes
+	fileCFQCount
+	fileCFQBytes
+	fileCFQMerged
+	fileCFQTime
+	fileCFQQueued
+	filePids
+	files // their number
+)
+
+var v1Files = [files]string{
+	fileMemoryStat:    "memory.stat",
+	fileMemoryUsage:   "memory.usage_in_bytes",
+	fileMemswUsage:    "memory.memsw.usage_in_bytes",
+	fileSwappiness:    "memory.swappiness",
+	fileQuota:         "cpu.cfs_quota_us",
+	filePeriod:        "cpu.cfs_period_us",
+	fileUsageAll:      "cpuacct.usage_all",
+	fileUsagePerCPU:   "cpuacct.usage_percpu",
+	fileAcctStat:      "cpuacct.stat",
+	fileCPUs:          "cpuset.effective_cpus",
+	fileCPUsOld:       "cpuset.cpus",
+	fileThrottleCount: "blkio.throttle.io_serviced_recursive",
+	fileThrottleBytes: "blkio.throttle.io_service_bytes_recursive",
+	fileBFQCount:      "blkio.bfq.io_serviced_recursive",
+	fileBFQBytes:      "blkio.bfq.io_service_bytes_recursive",
+	fileCFQCount:      "blkio.io_serviced_recursive",
+	fileCFQBytes:      "blkio.io_service_bytes_recursive",
+	fileCFQMerged:     "blkio.io_merged_recursive",
+	fileCFQTime:       "blkio.io_service_time_recursive",
+	fileCFQQueued:     "blkio.io_queued_recursive",
+	filePids:          "pids.current",
+}
+
+var v2Files = [files]string{
+	fileMemoryStat:  "memory.stat",
+	fileMemoryUsage: "memory.current",
+	fileMemoryMax:   "memory.max",
+	fileSwapMax:     "memory.swap.max",
+	fileSwapUsage:   "memory.swap.current",
+	fileCPUMax:      "cpu.max",
+	fileCPUStat:     "cpu.stat",
+	fileCPUs:        "cpuset.cpus.effective",
+	fileIOStat:      "io.stat",
+	filePids:        "pids.current",
+}
+
+// Scratch is the memory that the questions work in; it belongs to one thread at a time.
+type Scratch struct{ text []byte }
+
+// Group is a cgroup in all hierarchies. It may be asked by several threads at once; Close must not be called while one does.
+type Group struct {
+	fs *FS
+	// chains are the cgroup and its ancestors in each hierarchy, itself first; empty where it is not known.
+	chains [][]level
+}
+
+// level is a cgroup in one hierarchy, with its files as far as they were read.
+type level struct {
+	v2    bool
+	dir   string
+	files [files]atomic.Pointer[opened]
+}
+
+// opened is an open file, or one that was not there at a time.
+type opened struct {
+	file    sys.File
+	missing time.Time
+}
+
+// errMissing tells of a file that is not there.
+var errMissing = errors.New("cgroup file is not there")
+
+// Open prepares the questions of the cgroup at p. Its files are opened when they are first asked for.
+func (fs *FS) Open(p Paths) *Group {
+	g := &Group{fs: fs, chains: make([][]level, len(fs.hierarchies))}
+	for i := range fs.hierarchies {
+		if i < len(p.of) && p.of[i] != "" {
+			g.chains[i] = fs.hierarchies[i].chain(p.of[i])
+		}
+	}
+	return g
+}
+
+// chain are the levels from the cgroup up to, but for the cgroup itself, the root, which has no limits.
+func (h *hierarchy) chain(cgroup string) []level {
+	n := 1
+	for p := path.Dir(path.Clean(cgroup)); p != "/" && p != "." && h.dirOf(p) != ""; p = path.Dir(p) {
+		n++
+	}
+	if h.dirOf(cgroup) == "" {
+		return nil
+	}
+	levels := make([]level, n)
+	for i := range levels {
+		levels[i].v2, levels[i].dir = h.v2, h.dirOf(cgroup)
+		cgroup = path.Dir(cgroup)
+	}
+	return levels
+}
+
+// Close closes the files.
+func (g *Group) Close() {
+	for _, chain := range g.chains {
+		for i := range chain {
+			for f := range chain[i].files {
+				if o := chain[i].files[f].Swap(nil); o != nil {
+					o.file.Close()
+				}
+			}
+		}
+	}
+}
+
+// chain is the cgroup and its ancestors in the hierarchy of a controller; nil where there is none.
+func (g *Group) chain(c controller) []level {
+	if i := g.fs.of[c]; i >= 0 {
+		return g.chains[i]
+	}
+	return nil
+}
+
+// unified is the cgroup and its ancestors on v2.
+func (g *Group) unified() []level {
+	if g.fs.unified < 0 {
+		return nil
+	}
+	return g.chains[g.fs.unified]
+}
+
+// read returns the text of a file of the level, in s.
+func (l *level) read(f file, s *Scratch) ([]byte, error) {
+	o, err := l.open(f)
+	if err != nil {
+		return nil, err
+	}
+	s.text, err = o.ReadText(s.text)
+	if errors.Is(err, syscall.EOPNOTSUPP) { // the kernel has the file, but not what it would tell
+		return nil, errMissing
+	}
+	return s.text, err
+}
+
+// open returns a file of the level, opened once.
+func (l *level) open(f file) (sys.File, error) {
+	name := v1Files[f]
+	if l.v2 {
+		name = v2Files[f]
+	}
+	for {
+		o := l.files[f].Load()
+		if o != nil && o.file.IsOpen() {
+			return o.file, nil
+		}
+		if name == "" || o != nil && time.Since(o.missing) < reopenAfter {
+			return sys.File{}, errMissing
+		}
+		opening := new(opened)
+		var err error
+		if opening.file, err = sys.Open(l.dir + "/" + name); errors.Is(err, syscall.ENOENT) {
+			opening.missing = time.Now()
+		} else if err != nil {
+			return sys.File{}, err
+		}
+		if !l.files[f].CompareAndSwap(o, opening) { // another reader was faster
+			opening.file.Close()
+		}
+	}
+}

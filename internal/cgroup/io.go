@@ -1,0 +1,201 @@
+package cgroup
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+)
+
+// IO appends what the cgroup did on each block device to dst.
+func (g *Group) IO(dst []DeviceIO, s *Scratch) ([]DeviceIO, error) {
+	chain := g.chain(ctrlIO)
+	if len(chain) == 0 {
+		return dst, fmt.Errorf("read block I/O: %w", ErrNoController)
+	}
+	l := &chain[0]
+	var err error
+	if l.v2 {
+		var text []byte
+		if text, err = l.read(fileIOStat, s); err == nil {
+			return parseIOStat(dst, text), nil
+		}
+	} else {
+		dst, err = l.ioV1(dst, s)
+	}
+	if errors.Is(err, errMissing) {
+		err = ErrNoController
+	}
+	if err != nil {
+		return dst, fmt.Errorf("read block I/O: %w", err)
+	}
+	return dst, nil
+}
+
+// ioSource is a set of v1 files that count the same I/O; which of them do depends on the kernel and on the disk's I/O
+// scheduler.
+type ioSource struct{ count, bytes file }
+
+// ioV1 takes the first set that has figures: those of the throttling policy, which sees all I/O (their recursive form is
+// there since Linux 5.0), those of BFQ, those of CFQ (until Linux 4.20), which tells more.
+func (l *level) ioV1(dst []DeviceIO, s *Scratch) ([]DeviceIO, error) {
+	start := len(dst)
+	known := false
+	for _, source := range [...]ioSource{
+		{fileThrottleCount, fileThrottleBytes}, {fileBFQCount, fileBFQBytes}, {fileCFQCount, fileCFQBytes},
+	} {
+		text, err := l.read(source.count, s)
+		if errors.Is(err, errMissing) {
+			continue
+		} else if err != nil {
+			return dst, err
+		}
+		known = true
+		dst = parseBlkio(dst, start, text, (*DeviceIO).countField)
+		if text, err = l.read(source.bytes, s); err != nil && !errors.Is(err, errMissing) {
+			return dst, err
+		} else if err == nil {
+			dst = parseBlkio(dst, start, text, (*DeviceIO).bytesField)
+		}
+		if len(dst) == start {
+			continue
+		}
+		if source.count == fileCFQCount {
+			return l.cfqDetails(dst, start, s)
+		}
+		return dst, nil
+	}
+	if !known {
+		return dst, errMissing
+	}
+	return dst, nil
+}
+
+// cfqDetails adds what CFQ alone tells.
+func (l *level) cfqDetails(dst []DeviceIO, start int, s *Scratch) ([]DeviceIO, error) {
+	for _, detail := range [...]struct {
+		file  file
+		field func(*DeviceIO, []byte) *uint64
+	}{
+		{fileCFQMerged, (*DeviceIO).mergesField}, {fileCFQTime, (*DeviceIO).nanosField}, {fileCFQQueued, (*DeviceIO).queuedField},
+	} {
+		text, err := l.read(detail.file, s)
+		if err != nil && !errors.Is(err, errMissing) {
+			return dst, err
+		}
+		if err == nil {
+			dst = parseBlkio(dst, start, text, detail.field)
+		}
+	}
+	return dst, nil
+}
+
+// parseIOStat parses io.stat: lines "major:minor key=number ...". The kernel leaves the number of a device that is gone
+// out, or writes "(unknown)" for it.
+func parseIOStat(dst []DeviceIO, text []byte) []DeviceIO {
+	for len(text) > 0 {
+		var line []byte
+		line, text = nextLine(text)
+		name, line := nextField(line)
+		var d DeviceIO
+		if !d.parseDevice(name) {
+			continue
+		}
+		known := false
+		for len(line) > 0 {
+			var pair []byte
+			pair, line = nextField(line)
+			key, digits, _ := bytes.Cut(pair, []byte{'='})
+			n, ok := value(digits)
+			if field := d.ioStatField(key); ok && field != nil {
+				*field, known = n, true
+			}
+		}
+		if known {
+			dst = append(dst, d)
+		}
+	}
+	return dst
+}
+
+func (d *DeviceIO) ioStatField(key []byte) *uint64 {
+	switch string(key) {
+	case "rbytes":
+		return &d.ReadBytes
+	case "wbytes":
+		return &d.WriteBytes
+	case "rios":
+		return &d.Reads
+	case "wios":
+		return &d.Writes
+	case "dbytes":
+		return &d.DiscardBytes
+	case "dios":
+		return &d.Discards
+	}
+	return nil
+}
+
+// parseBlkio parses a v1 file of lines "major:minor operation number" into the field of each device that the operation
+// stands for; devices that are not in dst from start on are appended.
+func parseBlkio(dst []DeviceIO, start int, text []byte, field func(*DeviceIO, []byte) *uint64) []DeviceIO {
+	for len(text) > 0 {
+		var line []byte
+		line, text = nextLine(text)
+		name, line := nextField(line)
+		operation, n, ok := keyNumber(line)
+		var d DeviceIO
+		if !ok || !d.parseDevice(name) || field(&d, operation) == nil {
+			continue // the sums: Sync, Async, Total
+		}
+		i := start
+		for i < len(dst) && (dst[i].Major != d.Major || dst[i].Minor != d.Minor) {
+			i++
+		}
+		if i == len(dst) {
+			dst = append(dst, d)
+		}
+		*field(&dst[i], operation) += n
+	}
+	return dst
+}
+
+func (d *DeviceIO) countField(operation []byte) *uint64 {
+	return choose(operation, &d.Reads, &d.Writes, &d.Discards)
+}
+
+func (d *DeviceIO) bytesField(operation []byte) *uint64 {
+	return choose(operation, &d.ReadBytes, &d.WriteBytes, &d.DiscardBytes)
+}
+
+func (d *DeviceIO) mergesField(operation []byte) *uint64 {
+	return choose(operation, &d.ReadMerges, &d.WriteMerges, nil)
+}
+
+func (d *DeviceIO) nanosField(operation []byte) *uint64 {
+	return choose(operation, &d.ReadNanos, &d.WriteNanos, nil)
+}
+
+func (d *DeviceIO) queuedField(operation []byte) *uint64 {
+	return choose(operation, &d.InFlight, &d.InFlight, nil)
+}
+
+func choose(operation []byte, read, write, discard *uint64) *uint64 {
+	switch string(operation) {
+	case "Read":
+		return read
+	case "Write":
+		return write
+	case "Discard":
+		return discard
+	}
+	return nil
+}
+
+// parseDevice parses "major:minor".
+func (d *DeviceIO) parseDevice(name []byte) bool {
+	first, second, ok := bytes.Cut(name, []byte{':'})
+	major, ok1 := value(first)
+	minor, ok2 := value(second)
+	d.Major, d.Minor = uint32(major), uint32(minor)
+	return ok && ok1 && ok2 && major <= 1<<12 && minor <= 1<<20 // the kernel's dev_t
+}

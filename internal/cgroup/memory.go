@@ -1,0 +1,309 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"palisade/internal/sys"
+)
+
+// absurd is what a limit of v1 is at least when none is set: LONG_MAX rounded down to a page, whatever the page's size.
+const absurd = 1 << 62
+
+// Memory fills in m but for m.Huge.
+func (g *Group) Memory(m *Memory, s *Scratch) error {
+	chain := g.chain(ctrlMemory)
+	if len(chain) == 0 {
+		return fmt.Errorf("read memory: %w", ErrNoController)
+	}
+	*m = Memory{Huge: m.Huge[:0]}
+	read := memoryV1
+	if chain[0].v2 {
+		read = memoryV2
+	}
+	if err := read(chain, m, s); errors.Is(err, errMissing) {
+		return fmt.Errorf("read memory: %w", ErrNoController)
+	} else if err != nil {
+		return fmt.Errorf("read memory: %w", err)
+	}
+	return nil
+}
+
+// readValue reads a file with one number.
+func (l *level) readValue(f file, s *Scratch) (uint64, error) {
+	text, err := l.read(f, s)
+	if err != nil {
+		return 0, err
+	}
+	n, ok := value(text)
+	if !ok {
+		return 0, fmt.Errorf("parse %.100q in %s", text, l.dir)
+	}
+	return n, nil
+}
+
+// memoryV2 reads the limits of the whole chain, since one above may be lower.
+func memoryV2(chain []level, m *Memory, s *Scratch) (err error) {
+	if m.Limit, err = lowest(chain, fileMemoryMax, s); err != nil {
+		return err
+	}
+	if m.Usage, err = chain[0].readValue(fileMemoryUsage, s); err != nil {
+		return err
+	}
+	text, err := chain[0].read(fileMemoryStat, s)
+	if err != nil {
+		return err
+	}
+	m.Stat.parseV2(text)
+	m.Swap.Usage, err = chain[0].readValue(fileSwapUsage, s)
+	if errors.Is(err, errMissing) {
+		return nil // swap is not accounted
+	} else if err != nil {
+		return err
+	}
+	m.Swap.Accounted = true
+	m.Swap.Limit, err = lowest(chain, fileSwapMax, s)
+	return err
+}
+
+// lowest is the lowest limit in the chain; a cgroup without the file has none.
+func lowest(chain []level, f file, s *Scratch) (uint64, error) {
+	limit := uint64(NoLimit)
+	for i := range chain {
+		n, err := chain[i].readValue(f, s)
+		if errors.Is(err, errMissing) {
+			continue
+		} else if err != nil {
+			return 0, err
+		}
+		limit = min(limit, n)
+	}
+	return limit, nil
+}
+
+// memoryV1 has the effective limits from memory.stat, which takes those above into account.
+func memoryV1(chain []level, m *Memory, s *Scratch) error {
+	l := &chain[0]
+	// This is read before the usage without swap: what is allocated in between must not pass for swap.
+	both, err := l.readValue(fileMemswUsage, s)
+	m.Swap.Accounted = err == nil
+	if err != nil && !errors.Is(err, errMissing) {
+		return err
+	}
+	if m.Usage, err = l.readValue(fileMemoryUsage, s); err != nil {
+		return err
+	}
+	text, err := l.read(fileMemoryStat, s)
+	if err != nil {
+		return err
+	}
+	memoryLimit, bothLimit := m.Stat.parseV1(text)
+	m.Limit = orNoLimit(memoryLimit)
+	if !m.Swap.Accounted {
+		return nil
+	}
+	m.Swap.Usage = saturatingSub(both, m.Usage)
+	if m.Swap.Limit = orNoLimit(bothLimit); m.Swap.Limit != NoLimit {
+		m.Swap.Limit = saturatingSub(bothLimit, memoryLimit)
+	}
+	swappiness, err := l.readValue(fileSwappiness, s)
+	if err == nil && swappiness == 0 { // nothing more will be swapped out
+		m.Swap.Limit = m.Swap.Usage
+	} else if errors.Is(err, errMissing) {
+		return nil
+	}
+	return err
+}
+
+func orNoLimit(n uint64) uint64 {
+	if n == 0 || n >= absurd {
+		return NoLimit
+	}
+	return n
+}
+
+// parseV2 takes the figures of v2's memory.stat (Documentation/admin-guide/cgroup-v2.rst).
+func (m *MemoryStat) parseV2(text []byte) {
+	for len(text) > 0 {
+		var line []byte
+		line, text = nextLine(text)
+		key, n, ok := keyNumber(line)
+		if !ok {
+			continue
+		}
+		if field := m.v2Field(key); field != nil {
+			*field = n
+		}
+	}
+}
+
+func (m *MemoryStat) v2Field(key []byte) *uint64 {
+	switch string(key) {
+	case "anon":
+		return &m.Anon
+	case "file":
+		return &m.File
+	case "kernel_stack":
+		return &m.KernelStack
+	case "pagetables":
+		return &m.PageTables
+	case "sec_pagetables":
+		return &m.SecPageTables
+	case "percpu":
+		return &m.Percpu
+	case "shmem":
+		return &m.Shmem
+	case "zswap":
+		return &m.Zswap
+	case "zswapped":
+		return &m.Zswapped
+	case "file_mapped":
+		return &m.FileMapped
+	case "file_dirty":
+		return &m.FileDirty
+	case "file_writeback":
+		return &m.FileWriteback
+	case "swapcached":
+		return &m.SwapCached
+	case "anon_thp":
+		return &m.AnonTHP
+	case "file_thp":
+		return &m.FileTHP
+	case "shmem_thp":
+		return &m.ShmemTHP
+	case "inactive_anon":
+		return &m.InactiveAnon
+	case "active_anon":
+		return &m.ActiveAnon
+	case "inactive_file":
+		return &m.InactiveFile
+	case "active_file":
+		return &m.ActiveFile
+	case "unevictable":
+		return &m.Unevictable
+	case "slab_reclaimable":
+		return &m.SlabReclaimable
+	case "slab_unreclaimable":
+		return &m.SlabUnreclaimable
+	case "slab":
+		return &m.Slab
+	}
+	return nil
+}
+
+// parseV1 takes the figures of v1's memory.stat that count the descendants too, and returns the effective limits of
+// memory and of memory and swap together (Documentation/admin-guide/cgroup-v1/memory.rst, section 5.2).
+func (m *MemoryStat) parseV1(text []byte) (memoryLimit, bothLimit uint64) {
+	for len(text) > 0 {
+		var line []byte
+		line, text = nextLine(text)
+		key, n, ok := keyNumber(line)
+		if !ok {
+			continue
+		}
+		switch string(key) {
+		case "hierarchical_memory_limit":
+			memoryLimit = n
+		case "hierarchical_memsw_limit":
+			bothLimit = n
+		}
+		if field := m.v1Field(key); field != nil {
+			*field = n
+		}
+	}
+	return memoryLimit, bothLimit
+}
+
+func (m *MemoryStat) v1Field(key []byte) *uint64 {
+	switch string(key) {
+	case "total_cache":
+		return &m.File
+	case "total_rss":
+		return &m.Anon
+	case "total_rss_huge":
+		return &m.AnonTHP
+	case "total_shmem":
+		return &m.Shmem
+	case "total_mapped_file":
+		return &m.FileMapped
+	case "total_dirty":
+		return &m.FileDirty
+	case "total_writeback":
+		return &m.FileWriteback
+	case "total_swapcached":
+		return &m.SwapCached
+	case "total_inactive_anon":
+		return &m.InactiveAnon
+	case "total_active_anon":
+		return &m.ActiveAnon
+	case "total_inactive_file":
+		return &m.InactiveFile
+	case "total_active_file":
+		return &m.ActiveFile
+	case "total_unevictable":
+		return &m.Unevictable
+	}
+	return nil
+}
+
+// HugePages fills in m.Huge. It opens files each time: few hosts have huge pages to ask about.
+func (g *Group) HugePages(m *Memory, s *Scratch) error {
+	m.Huge = m.Huge[:0]
+	chain := g.chain(ctrlHugeTLB)
+	if len(chain) == 0 {
+		return nil
+	}
+	limitFile, usageFile := ".limit_in_bytes", ".usage_in_bytes"
+	if chain[0].v2 {
+		limitFile, usageFile = ".max", ".current"
+	}
+	for _, size := range g.fs.hugePages {
+		huge := HugePages{PageSize: size.bytes, Limit: NoLimit}
+		prefix := "/hugetlb." + size.name
+		var err error
+		if huge.Usage, err = s.readFile(chain[0].dir + prefix + usageFile); errors.Is(err, os.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		for i := range chain {
+			limit, err := s.readFile(chain[i].dir + prefix + limitFile)
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+			if err == nil && limit < absurd {
+				huge.Limit = min(huge.Limit, limit)
+			}
+		}
+		m.Huge = append(m.Huge, huge)
+	}
+	return nil
+}
+
+// readFile reads a file with one number at a path.
+func (s *Scratch) readFile(path string) (n uint64, err error) {
+	if s.text, err = sys.ReadFile(path, s.text); err != nil {
+		return 0, err
+	}
+	n, ok := value(s.text)
+	if !ok {
+		return 0, fmt.Errorf("parse %s: %.100q", path, s.text)
+	}
+	return n, nil
+}
+
+// Slabinfo appends the text of v1's memory.kmem.slabinfo to dst. It is empty on kernels that do not tell any more.
+func (g *Group) Slabinfo(dst []byte) ([]byte, error) {
+	chain := g.chain(ctrlMemory)
+	if len(chain) == 0 || chain[0].v2 {
+		return dst, ErrNoController
+	}
+	text, err := sys.ReadFile(chain[0].dir+"/memory.kmem.slabinfo", nil)
+	// Without kernel memory accounting the file is not there, or cannot be read.
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.EIO) {
+		return dst, ErrNoController
+	}
+	return append(dst, text...), err
+}

@@ -1,0 +1,63 @@
+package cgroup
+
+import (
+	"bytes"
+	"math"
+)
+
+// number reads the decimal number that text begins with, saturated, and returns what follows it.
+func number(text []byte) (n uint64, rest []byte, ok bool) {
+	i := 0
+	for ; i < len(text) && '0' <= text[i] && text[i] <= '9'; i++ {
+		digit := uint64(text[i] - '0')
+		if n > (math.MaxUint64-digit)/10 {
+			n = math.MaxUint64
+			continue
+		}
+		n = n*10 + digit
+	}
+	return n, text[i:], i > 0
+}
+
+// value reads a text that is one number, or "max".
+func value(text []byte) (uint64, bool) {
+	text = bytes.TrimSpace(text)
+	if string(text) == "max" {
+		return NoLimit, true
+	}
+	n, rest, ok := number(text)
+	return n, ok && len(rest) == 0
+}
+
+// nextLine splits the first line off text.
+func nextLine(text []byte) (line, rest []byte) {
+	if i := bytes.IndexByte(text, '\n'); i >= 0 {
+		return text[:i], text[i+1:]
+	}
+	return text, nil
+}
+
+// nextField splits the first word off a line.
+func nextField(line []byte) (field, rest []byte) {
+	line = bytes.TrimLeft(line, " \t")
+	if i := bytes.IndexAny(line, " \t"); i >= 0 {
+		return line[:i], line[i+1:]
+	}
+	return line, nil
+}
+
+// keyNumber splits a line "key number".
+func keyNumber(line []byte) (key []byte, n uint64, ok bool) {
+	key, rest := nextField(line)
+	n, rest, ok = number(bytes.TrimLeft(rest, " \t"))
+	return key, n, ok && len(bytes.TrimSpace(rest)) == 0
+}
+
+func saturatingSub(a, b uint64) uint64 { return a - min(a, b) }
+
+func saturatingMul(a, b uint64) uint64 {
+	if b != 0 && a > math.MaxUint64/b {
+		return math.MaxUint64
+	}
+	return a * b
+}

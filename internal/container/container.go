@@ -1,0 +1,73 @@
+// Package container tells who is reading: the thread id of a request leads to a pid namespace, its init, and the cgroup
+// that stands for the container. What is found is cached and pinned (namespace, process and cgroup files are held open),
+// so that neither a pid nor an inode number that is used again can show one container the figures of another.
+//
+// The rules:
+//   - A reader in a pid namespace below ours belongs to the container of that namespace's init.
+//   - A reader in that namespace with a mount namespace of its own and a cgroup that is not below init's is another
+//     container that shares the pid namespace (Kubernetes' shareProcessNamespace, --pid=container:x).
+//   - A reader in our own pid namespace belongs to a container only where a container runtime made its cgroup.
+package container
+
+import (
+	"sync/atomic"
+	"time"
+
+	"palisade/internal/cgroup"
+	"palisade/internal/sys"
+)
+
+// Container is a container that has been found. It is good from Find until Release.
+type Container[S any] struct {
+	// Group is its cgroup.
+	Group *cgroup.Group
+	// State is what the Finder's owner keeps for it, empty at first. It outlives a move of init to another cgroup.
+	State *S
+
+	leader process
+	key    cgroupKey
+	// paths is the container's cgroup, seen what the leader's cgroup file said when that was worked out.
+	paths cgroup.Paths
+	seen  []byte
+	// pidNS pins the pid namespace, so that its inode number is not given to another.
+	pidNS sys.File
+	// mounts are the container's entries in Finder.byMount, guarded by Finder.mu.
+	mounts []mountKey
+
+	// refs counts those who use it, and the cache. used and checked are times since boot: of the last use, and of the
+	// last look whether the leader is still in its cgroup.
+	refs          atomic.Int32
+	used, checked atomic.Int64
+}
+
+// InitPID is the pid, in the daemon's namespace, of the container's init: or, where the pid namespace is not its own, of
+// its oldest process.
+func (c *Container[S]) InitPID() int { return c.leader.pid }
+
+// InitDir is /proc/<pid> of that process, held open: it never becomes another's.
+func (c *Container[S]) InitDir() sys.File { return c.leader.dir }
+
+// Start is the start of that process, as the time since boot.
+func (c *Container[S]) Start() time.Duration { return c.leader.start }
+
+// PIDDepth is how many pid namespaces lie between the daemon's and the container's.
+func (c *Container[S]) PIDDepth() int { return c.leader.depth }
+
+// PIDNamespace is the inode number of the container's pid namespace.
+func (c *Container[S]) PIDNamespace() uint64 { return c.key.pidNS }
+
+// Name is the cgroup's path, for messages.
+func (c *Container[S]) Name() string { return c.paths.Name() }
+
+// Acquire makes c good until one more Release. The caller must hold it already.
+func (c *Container[S]) Acquire() { c.refs.Add(1) }
+
+// Release ends the use of c.
+func (c *Container[S]) Release() {
+	if c.refs.Add(-1) > 0 {
+		return
+	}
+	c.Group.Close()
+	c.leader.close()
+	c.pidNS.Close()
+}

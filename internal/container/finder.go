@@ -1,0 +1,237 @@
+package container
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"palisade/internal/cgroup"
+	"palisade/internal/sys"
+)
+
+const (
+	// recheckAfter is how long a container is taken to be in the cgroup in which it was seen last.
+	recheckAfter = time.Second
+	// maxMounts bounds the mount namespaces that are remembered for one container: it can make as many as it likes.
+	maxMounts = 128
+)
+
+// Options say where a Finder looks. The zero value of a field stands for what a host has.
+type Options struct {
+	// Proc is the mounted procfs, /proc.
+	Proc string
+	// RuntimeStates are the folders in which low-level runtimes keep a folder for each container: /run/runc, /run/crun.
+	RuntimeStates []string
+	// Max bounds the containers that are remembered, 4096; beyond it the one that has not been read for longest goes.
+	Max int
+	// Log is told of what goes on in the background.
+	Log *slog.Logger
+}
+
+// Finder finds the container of a reader. S is what its owner keeps for each container.
+type Finder[S any] struct {
+	opts    Options
+	proc    sys.File
+	cgroups *cgroup.FS
+	// hostPidNS and hostCgroupNS are the daemon's own namespaces. Nothing depends on process 1 of the machine, whose
+	// files may be hidden.
+	hostPidNS, hostCgroupNS uint64
+	watch                   *watcher
+
+	mu       sync.RWMutex
+	byMount  map[mountKey]*Container[S]
+	byCgroup map[cgroupKey]*Container[S]
+}
+
+// mountKey is what a reader is recognised by: the inode numbers of its pid and mount namespaces.
+type mountKey struct{ pid, mount uint64 }
+
+// cgroupKey is what a container is.
+type cgroupKey struct {
+	pidNS uint64
+	path  string
+}
+
+// Scratch is the memory that a look-up works in; it belongs to one thread at a time.
+type Scratch struct{ path, link, text []byte }
+
+// NewFinder makes a Finder for the readers that see the daemon's pid namespace as their own or as one above theirs.
+func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
+	if opts.Proc == "" {
+		opts.Proc = "/proc"
+	}
+	if opts.RuntimeStates == nil {
+		opts.RuntimeStates = []string{"/run/runc", "/run/crun"}
+	}
+	if opts.Max == 0 {
+		opts.Max = 4096
+	}
+	proc, err := sys.OpenDir(opts.Proc)
+	if err != nil {
+		return nil, err
+	}
+	f := &Finder[S]{
+		opts: opts, proc: proc, cgroups: cgroups,
+		byMount:  make(map[mountKey]*Container[S]),
+		byCgroup: make(map[cgroupKey]*Container[S]),
+	}
+	var s Scratch
+	self, err := proc.OpenDirAt("self")
+	if err != nil {
+		return nil, err
+	}
+	defer self.Close()
+	if f.hostPidNS, err = namespace(self, 0, "pid", &s); err != nil {
+		return nil, fmt.Errorf("find the own pid namespace: %w", err)
+	}
+	// Without cgroup namespaces (before Linux 4.6) no container has one of its own either.
+	if f.hostCgroupNS, err = namespace(self, 0, "cgroup", &s); err != nil && !errors.Is(err, syscall.ENOENT) {
+		return nil, fmt.Errorf("find the own cgroup namespace: %w", err)
+	}
+	if f.watch, err = newWatcher(f.leaderGone, opts.Log); err != nil {
+		return nil, err
+	}
+	if !havePidfds() {
+		go f.sweep()
+	}
+	return f, nil
+}
+
+// Find returns the container of the thread tid, to be released after use; nil if the reader is of the host. The reader
+// waits for an answer, so that its thread id cannot become another's meanwhile. A reader that is not to be seen from the
+// daemon's pid namespace (tid 0) counts as the host's. An error means that it is not known whose the reader is.
+func (f *Finder[S]) Find(tid uint32, s *Scratch) (*Container[S], error) {
+	if tid == 0 {
+		return nil, nil
+	}
+	pidNS, err := namespace(f.proc, tid, "pid", s)
+	if err != nil {
+		return nil, unlessGone(err)
+	}
+	if pidNS == f.hostPidNS {
+		return f.findOnHost(int(tid), s)
+	}
+	mountNS, err := namespace(f.proc, tid, "mnt", s)
+	if err != nil {
+		return nil, unlessGone(err)
+	}
+	key := mountKey{pidNS, mountNS}
+	f.mu.RLock()
+	c := f.byMount[key]
+	if c != nil {
+		c.Acquire()
+	}
+	f.mu.RUnlock()
+	if c != nil && f.isCurrent(c, s) {
+		return c, nil
+	}
+	return f.discover(int(tid), key, c)
+}
+
+// findOnHost finds the container of a reader in the daemon's own pid namespace: the cgroup alone tells.
+func (f *Finder[S]) findOnHost(tid int, s *Scratch) (*Container[S], error) {
+	text, err := f.proc.ReadFileAt(strconv.Itoa(tid)+"/cgroup", s.text)
+	s.text = text
+	if err != nil {
+		return nil, unlessGone(err)
+	}
+	paths, err := f.cgroups.ParsePaths(text)
+	if err != nil {
+		return nil, err
+	}
+	made := paths.Map(func(path string) string { return runtimeMade(path, f.opts.RuntimeStates) })
+	if made.IsZero() {
+		return nil, nil
+	}
+	key := cgroupKey{f.hostPidNS, made.Key()}
+	f.mu.RLock()
+	c := f.byCgroup[key]
+	if c != nil {
+		c.Acquire()
+	}
+	f.mu.RUnlock()
+	if c != nil && f.isCurrent(c, s) {
+		return c, nil
+	}
+	return f.make(key, made, c)
+}
+
+// isCurrent tells whether c, which it releases if not, still has its leader where it was seen last. It looks no more than
+// once in recheckAfter.
+func (f *Finder[S]) isCurrent(c *Container[S], s *Scratch) bool {
+	now := int64(sys.SinceBoot())
+	c.used.Store(now)
+	checked := c.checked.Load()
+	if now-checked < int64(recheckAfter) || !c.checked.CompareAndSwap(checked, now) {
+		return true
+	}
+	text, err := c.leader.cgroup.ReadText(s.text)
+	s.text = text
+	return err == nil && bytes.Equal(text, c.seen)
+}
+
+// Forget takes c out of the cache, because its cgroup is gone or it was found elsewhere: the next reader finds it anew.
+func (f *Finder[S]) Forget(c *Container[S]) {
+	f.mu.Lock()
+	known := f.byCgroup[c.key] == c
+	if known {
+		f.remove(c)
+	}
+	f.mu.Unlock()
+	if known {
+		c.Release()
+	}
+}
+
+// remove takes c out of the maps; f.mu is held for writing. The cache's reference is the caller's to release.
+func (f *Finder[S]) remove(c *Container[S]) {
+	delete(f.byCgroup, c.key)
+	for _, key := range c.mounts {
+		if f.byMount[key] == c {
+			delete(f.byMount, key)
+		}
+	}
+	c.mounts = nil
+}
+
+// namespace is the inode number of a namespace of the process or thread tid below dir, or where tid is 0 of the process
+// whose directory dir is. The link reads "pid:[4026531836]" (proc_pid_ns(5)).
+func namespace(dir sys.File, tid uint32, kind string, s *Scratch) (uint64, error) {
+	s.path = s.path[:0]
+	if tid != 0 {
+		s.path = append(strconv.AppendUint(s.path, uint64(tid), 10), '/')
+	}
+	s.path = append(append(append(s.path, "ns/"...), kind...), 0)
+	if s.link == nil {
+		s.link = make([]byte, 64)
+	}
+	link, err := dir.ReadlinkAt(s.path, s.link)
+	if err != nil {
+		return 0, err
+	}
+	digits, ok := bytes.CutPrefix(link, []byte(kind))
+	if !ok || len(digits) < 4 {
+		return 0, fmt.Errorf("parse namespace link %q", link)
+	}
+	var inode uint64
+	for _, c := range digits[2 : len(digits)-1] {
+		if c < '0' || c > '9' {
+			return 0, fmt.Errorf("parse namespace link %q", link)
+		}
+		inode = inode*10 + uint64(c-'0')
+	}
+	return inode, nil
+}
+
+// unlessGone turns the errors of a process that has ended into none.
+func unlessGone(err error) error {
+	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ESRCH) {
+		return nil
+	}
+	return err
+}

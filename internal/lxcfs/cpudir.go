@@ -1,0 +1,132 @@
+package lxcfs
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"palisade/internal/sys"
+)
+
+// cpuDirBit marks the node ids of what lies below sys/devices/system/cpu; the other bits are the inode number on the
+// host's sysfs, which stays the same as long as the file is there. So an id means the same to every process.
+const cpuDirBit = 1 << 62
+
+// cpuDir is the host's /sys/devices/system/cpu, which is passed through for reading, but for the files that tell which
+// CPUs are online.
+type cpuDir struct {
+	root sys.File
+
+	mu    sync.Mutex
+	paths map[uint64]string // by node id, relative to root
+}
+
+func openCPUDir(sysRoot string) (*cpuDir, error) {
+	root, err := sys.OpenDir(sysRoot + "/devices/system/cpu")
+	if err != nil {
+		return nil, err
+	}
+	return &cpuDir{root: root, paths: make(map[uint64]string)}, nil
+}
+
+// path is where the node lies, relative to the directory; "." is itself.
+func (d *cpuDir) path(id uint64) (string, error) {
+	if id == idCPUDir {
+		return ".", nil
+	}
+	d.mu.Lock()
+	p, ok := d.paths[id]
+	d.mu.Unlock()
+	if ok {
+		return p, nil
+	}
+	// An earlier process told the kernel of it.
+	found := error(syscall.ENOENT)
+	err := d.walk(".", func(p string, info sys.FileInfo) {
+		if d.remember(p, info) == id {
+			found = nil
+		}
+	})
+	if err = errors.Join(err, found); err != nil {
+		return "", fmt.Errorf("find node %d below /sys/devices/system/cpu: %w", id, err)
+	}
+	return d.path(id)
+}
+
+// remember notes the path of a file and returns its node id.
+func (d *cpuDir) remember(p string, info sys.FileInfo) uint64 {
+	id := cpuDirBit | info.Inode
+	d.mu.Lock()
+	d.paths[id] = p
+	d.mu.Unlock()
+	return id
+}
+
+// walk calls visit for everything below the directory p.
+func (d *cpuDir) walk(p string, visit func(string, sys.FileInfo)) error {
+	entries, err := d.list(p)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		below := path.Join(p, e.name)
+		visit(below, e.info)
+		if e.info.IsDir() {
+			if err := d.walk(below, visit); err != nil && !errors.Is(err, syscall.ENOENT) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+type cpuDirEntry struct {
+	name string
+	info sys.FileInfo
+}
+
+// list returns what the directory p holds, sorted by name.
+func (d *cpuDir) list(p string) ([]cpuDirEntry, error) {
+	dir, err := d.root.OpenDirAt(p)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.List()
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	entries := make([]cpuDirEntry, 0, len(names))
+	for _, name := range names {
+		if info, err := dir.StatAt(name); err == nil {
+			entries = append(entries, cpuDirEntry{name, info})
+		}
+	}
+	return entries, nil
+}
+
+// stat looks at the file p.
+func (d *cpuDir) stat(p string) (sys.FileInfo, error) { return d.root.StatAt(p) }
+
+// read returns the host's text of the file p.
+func (d *cpuDir) read(p string, buf []byte) ([]byte, error) { return d.root.ReadFileAt(p, buf) }
+
+// cpuOfOnline is the CPU whose online file p is: "cpu3/online" is 3's.
+func cpuOfOnline(p string) (int, bool) {
+	dir, ok := strings.CutSuffix(p, "/online")
+	if !ok {
+		return 0, false
+	}
+	number, ok := strings.CutPrefix(dir, "cpu")
+	if !ok {
+		return 0, false
+	}
+	cpu, err := strconv.Atoi(number)
+	return cpu, err == nil
+}

@@ -1,0 +1,199 @@
+package lxcfs
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/sys/mountinfo"
+
+	"palisade/internal/procfs"
+	"palisade/internal/sys"
+	"palisade/internal/view"
+)
+
+const (
+	// disksMaxAge is how long the list of a container's disks is good.
+	disksMaxAge = time.Second
+	// diskPatience is how long a reader waits for a new list: a container may have a file system of its own making on
+	// its /dev, which never answers.
+	diskPatience = 500 * time.Millisecond
+	// maxDeviceNames bounds the names that are looked at in one directory of the container's /dev.
+	maxDeviceNames = 4096
+	// rootDiskName is what the disk that holds the container's root is called.
+	rootDiskName = "sda"
+)
+
+// diskList is the list of the disks that a container sees. One look at a time is under way, and nobody waits for it
+// beyond his patience.
+type diskList struct {
+	mu      sync.Mutex
+	disks   []view.Disk
+	made    time.Time
+	pending chan struct{} // closed when the look that is under way has ended
+}
+
+var errDisksPending = errors.New("the container's /dev does not answer")
+
+// disks returns the disks that the container sees; the list is shared and must not be changed.
+func (r *reader) disks() ([]view.Disk, error) {
+	l := &r.guest().diskList
+	l.mu.Lock()
+	if time.Since(l.made) < disksMaxAge {
+		defer l.mu.Unlock()
+		return l.disks, nil
+	}
+	if l.pending == nil {
+		l.pending = make(chan struct{})
+		r.c.Acquire()
+		go r.fs.lookAtDisks(r.c, l)
+	}
+	pending := l.pending
+	l.mu.Unlock()
+
+	patience := time.NewTimer(diskPatience)
+	defer patience.Stop()
+	select {
+	case <-pending:
+	case <-patience.C:
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.made.IsZero() {
+		return nil, errDisksPending
+	}
+	return l.disks, nil
+}
+
+// lookAtDisks makes a new list for c, which it releases.
+func (f *FS) lookAtDisks(c *knownContainer, l *diskList) {
+	defer c.Release()
+	disks := f.seenDisks(c)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.disks, l.made = disks, time.Now()
+	close(l.pending)
+	l.pending = nil
+}
+
+// seenDisks lists the block devices that have a node in the container's /dev, under the name of that node, and the disk
+// that holds its root.
+func (f *FS) seenDisks(c *knownContainer) []view.Disk {
+	root, err := c.InitDir().OpenDirAt("root")
+	if err != nil {
+		return nil
+	}
+	defer root.Close()
+	var disks []view.Disk
+	if dev, err := root.OpenDirInRoot("dev"); err == nil {
+		defer dev.Close()
+		disks = appendNodes(nil, dev, "", true)
+	}
+	rootDisk, ok := f.rootDisk(c, root)
+	if !ok {
+		return disks
+	}
+	disks = slices.DeleteFunc(disks, func(d view.Disk) bool { return d.Device == rootDisk })
+	return append(disks, view.Disk{Device: rootDisk, Name: rootDiskName})
+}
+
+// appendNodes appends the block devices in the directory dir of the container's /dev, and where deep is set in the
+// directories below it (/dev/mapper). Of several nodes of one device the first by name counts, and one in /dev itself
+// before one below it.
+func appendNodes(disks []view.Disk, dir sys.File, prefix string, deep bool) []view.Disk {
+	names, err := dir.List()
+	if err != nil {
+		return disks
+	}
+	slices.Sort(names)
+	var below []string
+	for _, name := range names[:min(len(names), maxDeviceNames)] {
+		info, err := dir.StatAt(name)
+		switch {
+		case err != nil || !isPlainName(name):
+		case info.IsBlockDevice():
+			dev := procfs.Device{Major: info.Device.Major, Minor: info.Device.Minor}
+			if !slices.ContainsFunc(disks, func(d view.Disk) bool { return d.Device == dev }) {
+				disks = append(disks, view.Disk{Device: dev, Name: prefix + name})
+			}
+		case info.IsDir() && deep:
+			below = append(below, name)
+		}
+	}
+	for _, name := range below {
+		if sub, err := dir.OpenDirInRoot(name); err == nil {
+			disks = appendNodes(disks, sub, prefix+name+"/", false)
+			sub.Close()
+		}
+	}
+	return disks
+}
+
+// isPlainName tells whether a name, which the container chose, can stand in a line of words.
+func isPlainName(name string) bool {
+	return !strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c >= 0x7f })
+}
+
+// rootDisk finds the disk that holds the container's root directory.
+func (f *FS) rootDisk(c *knownContainer, root sys.File) (procfs.Device, bool) {
+	info, err := root.StatAt("")
+	if err != nil {
+		return procfs.Device{}, false
+	}
+	if disk, ok := f.diskBelow(info.FileSystem); ok {
+		return disk, true
+	}
+	// The number is of no block device where the file system lies on several, or on others: overlay, btrfs.
+	text, err := c.InitDir().ReadFileAt("mountinfo", nil)
+	if err != nil {
+		return procfs.Device{}, false
+	}
+	holder, err := rootHolder(text)
+	if err != nil {
+		return procfs.Device{}, false
+	}
+	if info, err = sys.Stat(holder); err != nil {
+		return procfs.Device{}, false
+	}
+	if info.IsBlockDevice() {
+		return f.diskBelow(info.Device)
+	}
+	return f.diskBelow(info.FileSystem)
+}
+
+// diskBelow is the first of the disks that a block device lies on.
+func (f *FS) diskBelow(dev sys.DeviceNumber) (procfs.Device, bool) {
+	disks := f.host.Slaves(dev.Major, dev.Minor)
+	if len(disks) == 0 {
+		return procfs.Device{}, false
+	}
+	return disks[0], true
+}
+
+// rootHolder finds the path, on the host, of what the mount on / in a mount table lies on: the upper directory of an
+// overlay, the lowest layer where it is read-only, else the device.
+func rootHolder(table []byte) (string, error) {
+	mounts, err := mountinfo.GetMountsFromReader(strings.NewReader(string(table)), mountinfo.SingleEntryFilter("/"))
+	if err != nil || len(mounts) == 0 {
+		return "", fmt.Errorf("find the root in a mount table: %w", errors.Join(err, errNoRoot))
+	}
+	m := mounts[len(mounts)-1]
+	if m.FSType != "overlay" {
+		return m.Source, nil
+	}
+	var lower string
+	for option := range strings.SplitSeq(m.VFSOptions, ",") {
+		if dir, ok := strings.CutPrefix(option, "upperdir="); ok {
+			return dir, nil
+		}
+		if dirs, ok := strings.CutPrefix(option, "lowerdir="); ok {
+			lower = dirs[strings.LastIndexByte(dirs, ':')+1:]
+		}
+	}
+	return lower, nil
+}
+
+var errNoRoot = errors.New("nothing is mounted on /")

@@ -1,0 +1,206 @@
+// Package lxcfs is the served file system: a tree of files of /proc and /sys whose text depends on who reads it. A
+// request goes from the transport (fusedev) to the node, from the reader to its container (container), from there to the
+// figures of its cgroup (cgroup, account), and from those to text (view). Whatever goes wrong on the way, the reader gets
+// the host's file, as if lxcfs were not there.
+package lxcfs
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"palisade/internal/cgroup"
+	"palisade/internal/container"
+	"palisade/internal/fusedev"
+	"palisade/internal/procfs"
+	"palisade/internal/sys"
+)
+
+// Options say what is shown, and where it is read from.
+type Options struct {
+	// Swap shows the container's share of swap; without it a container has none.
+	Swap bool
+	// Quota lets a CPU quota lower the number of CPUs that is shown; without it the cpuset alone decides.
+	Quota bool
+	// Loadavg shows the container's own load averages; without it the host's.
+	Loadavg bool
+	// ProcRoot and SysRoot are the host's /proc and /sys.
+	ProcRoot, SysRoot string
+	// StateFile keeps the counters that the kernel does not keep, for the next daemon; "" keeps none.
+	StateFile string
+	Log       *slog.Logger
+}
+
+// FS is the file system. Its methods for requests are called from several threads at once.
+type FS struct {
+	opts     Options
+	procRoot string
+	log      *limitedLog
+
+	proc    sys.File
+	host    *procfs.FS
+	cgroups *cgroup.FS
+	finder  *container.Finder[guest]
+	cpuDir  *cpuDir
+	tree    *tree
+
+	handles  *handles
+	triggers *triggers
+	readers  sync.Pool
+	state    *savedState
+	// off turns virtualisation off: everybody gets the host's files.
+	off atomic.Bool
+	// psi tells that the kernel has pressure files for cgroups.
+	psi bool
+}
+
+// New makes the file system of this host; an error names what it cannot do without.
+func New(opts Options) (*FS, error) {
+	f := &FS{opts: opts, procRoot: opts.ProcRoot, log: newLimitedLog(opts.Log), handles: newHandles()}
+	f.readers.New = func() any { return new(reader) }
+	mounts, err := sys.ReadFile(opts.ProcRoot+"/self/mountinfo", nil)
+	if err != nil {
+		return nil, err
+	}
+	if f.proc, err = sys.OpenDir(opts.ProcRoot); err != nil {
+		return nil, err
+	}
+	if f.cgroups, err = cgroup.Detect(mounts, ""); err != nil {
+		return nil, err
+	}
+	if f.host, err = procfs.New(opts.ProcRoot, opts.SysRoot); err != nil {
+		return nil, err
+	}
+	if f.cpuDir, err = openCPUDir(opts.SysRoot); err != nil {
+		return nil, err
+	}
+	f.finder, err = container.NewFinder[guest](f.cgroups, container.Options{Proc: opts.ProcRoot, Log: opts.Log})
+	if err != nil {
+		return nil, err
+	}
+	if f.triggers, err = newTriggers(); err != nil {
+		return nil, err
+	}
+	f.state = loadState(opts.StateFile, f.proc, opts.Log)
+	f.psi = f.cgroups.HasV2() && f.onHost("pressure/memory")
+	f.tree = newTree(func(n *node) bool {
+		switch {
+		case n.id == idPressure, n.psi:
+			return f.psi
+		case n.host != "":
+			return f.onHost(n.host)
+		}
+		return true
+	})
+	return f, nil
+}
+
+// onHost tells whether the host's /proc has the file, and lets it be opened: with PSI off the files are there, but they
+// cannot be.
+func (f *FS) onHost(name string) bool {
+	file, err := sys.Open(f.procRoot + "/" + name)
+	file.Close()
+	return err == nil
+}
+
+// Serve takes over a mounted connection, does its handshake and answers its requests with the given number of threads,
+// until the Conn that it returns ends.
+func (f *FS) Serve(dev sys.File, threads int) (*fusedev.Conn, error) {
+	conn := fusedev.NewConn(dev, f, newMeta(f))
+	if _, err := conn.Handshake(); err != nil {
+		return nil, err
+	}
+	f.triggers.notify = conn.NotifyPoll
+	go f.triggers.run(f.opts.Log)
+	go f.housekeeping()
+	if err := conn.Start(threads); err != nil {
+		return nil, fmt.Errorf("serve requests: %w", err)
+	}
+	return conn, nil
+}
+
+// ToggleVirtualisation turns the view of containers off, so that everybody reads the host's files, and on again. It
+// returns whether it is on now.
+func (f *FS) ToggleVirtualisation() bool {
+	for {
+		off := f.off.Load()
+		if f.off.CompareAndSwap(off, !off) {
+			return off
+		}
+	}
+}
+
+// Open lets everybody read what the modes allow; to write there are only the pressure files.
+func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, uint32, syscall.Errno) {
+	if flags&syscall.O_ACCMODE != syscall.O_RDONLY {
+		if n, ok := f.tree.byID[r.Node]; !ok || !n.psi {
+			return 0, 0, syscall.EACCES
+		}
+	}
+	return f.handles.add(), fusedev.OpenDirectIO | fusedev.OpenNoFlush, 0
+}
+
+// Read serves a file: its text is made when it is read from its start, and kept for what is read after that.
+func (f *FS) Read(r *fusedev.Request, number, offset uint64, size int, dst []byte) ([]byte, syscall.Errno) {
+	h := f.handles.get(number)
+	if h != nil && offset > 0 {
+		if out, ok := h.appendKept(dst, offset, size); ok {
+			return out, 0
+		}
+	}
+	out, err := f.render(r, dst)
+	if err != nil {
+		return dst, toErrno(err)
+	}
+	text := out[len(dst):]
+	if h != nil {
+		f.handles.keep(h, text)
+	}
+	rest := text[min(offset, uint64(len(text))):]
+	return out[:len(dst)+copy(text, rest)], 0
+}
+
+// Release ends an open file.
+func (f *FS) Release(_ *fusedev.Request, number uint64) {
+	if tr := f.handles.remove(number); tr != nil {
+		f.triggers.close(tr)
+	}
+}
+
+// Poll tells what poll(2) on a file of procfs would. Without pressure files the kernel is told not to ask again.
+func (f *FS) Poll(r *fusedev.Request, number, kernelHandle uint64, notify bool) (uint32, syscall.Errno) {
+	if !f.psi {
+		return 0, syscall.ENOSYS
+	}
+	n, ok := f.tree.byID[r.Node]
+	if !ok || !n.psi {
+		return sys.EventReadable, 0
+	}
+	h := f.handles.get(number)
+	if h == nil {
+		return sys.EventReadable | sys.EventErr | sys.EventPri, 0
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.trigger == nil { // as psi_fop_poll() of the kernel
+		return sys.EventReadable | sys.EventErr | sys.EventPri, 0
+	}
+	return h.trigger.poll(kernelHandle, notify), 0
+}
+
+// Panicked logs a panic, which costs one request its answer.
+func (f *FS) Panicked(value any) {
+	f.log.Error("panic", "a request panicked and was answered EIO", fmt.Errorf("%v", value))
+}
+
+// toErrno is what a reader is told of an error of the host's own file.
+func toErrno(err error) syscall.Errno {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return syscall.EIO
+}

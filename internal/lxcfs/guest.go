@@ -1,0 +1,85 @@
+package lxcfs
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"palisade/internal/account"
+	"palisade/internal/sys"
+	"palisade/internal/view"
+)
+
+// sampleEvery is the interval of the load averages' samples, the kernel's LOAD_FREQ.
+const sampleEvery = 5 * time.Second
+
+// guest is what is kept of a container between its reads. The zero guest is that of one that was never read.
+type guest struct {
+	restored sync.Once
+	triggers atomic.Int32
+	diskList diskList
+
+	mu    sync.Mutex
+	clock account.CPUClock
+	load  account.Load
+	// sampled is when load took its last sample, as the time since boot.
+	sampled time.Duration
+	count   taskCount
+}
+
+// guest is the state of the reader's container, with what an earlier daemon knew of it.
+func (r *reader) guest() *guest { return r.fs.guest(r.c) }
+
+func (f *FS) guest(c *knownContainer) *guest {
+	g := c.State
+	g.restored.Do(func() { f.state.restore(c, g) })
+	return g
+}
+
+// loadavg is the load averages in the kernel's fixed point.
+func (g *guest) loadavg() (avg [3]uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, load := range g.load {
+		avg[i] = uint64(math.Round(load * view.LoadOne))
+	}
+	return avg
+}
+
+// sample takes a sample of the container's load.
+func (f *FS) sample(r *reader) error {
+	tasks, err := r.tasks(0)
+	if err != nil {
+		return err
+	}
+	now := sys.SinceBoot()
+	g := r.guest()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.sampled == 0 {
+		g.sampled = now - sampleEvery
+	}
+	g.load.Sample(tasks.Running+tasks.Blocked, now-g.sampled)
+	g.sampled = now
+	return nil
+}
+
+// housekeeping samples the load of all containers and keeps their state for the next daemon, until the process ends.
+func (f *FS) housekeeping() {
+	r := &reader{fs: f}
+	var sampled time.Time
+	for range time.Tick(saveEvery) {
+		if f.opts.Loadavg && time.Since(sampled) >= sampleEvery {
+			sampled = time.Now()
+			for _, c := range f.finder.All() {
+				r.c = c
+				if err := f.sample(r); err != nil {
+					f.log.Error("load", "the load of a container is not known", err)
+				}
+				c.Release()
+			}
+		}
+		f.SaveState()
+	}
+}

@@ -1,0 +1,187 @@
+package lxcfs
+
+import (
+	"path"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"palisade/internal/sys"
+)
+
+const (
+	// fixedValid is how long the kernel may believe what it was told of the fixed tree, cpuDirValid of the CPU
+	// directory, where CPUs come and go.
+	fixedValid  = 24 * time.Hour
+	cpuDirValid = time.Second
+)
+
+// meta answers what is not about open files: names, attributes and directories.
+type meta struct {
+	fuse.RawFileSystem
+	fs *FS
+}
+
+func newMeta(f *FS) *meta { return &meta{fuse.NewDefaultRawFileSystem(), f} }
+
+// Lookup finds a name in a directory.
+func (m *meta) Lookup(_ <-chan struct{}, header *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	if isCPUDir(header.NodeId) {
+		return m.lookupCPUDir(header.NodeId, name, out)
+	}
+	n, ok := m.fs.tree.byName[childKey{header.NodeId, name}]
+	if !ok {
+		return fuse.ENOENT
+	}
+	out.NodeId = n.id
+	out.SetEntryTimeout(fixedValid)
+	out.SetAttrTimeout(fixedValid)
+	m.fixedAttr(n, &out.Attr)
+	return fuse.OK
+}
+
+func (m *meta) lookupCPUDir(parent uint64, name string, out *fuse.EntryOut) fuse.Status {
+	dir, err := m.fs.cpuDir.path(parent)
+	if err != nil {
+		return toStatus(err)
+	}
+	p := path.Join(dir, name)
+	info, err := m.fs.cpuDir.stat(p)
+	if err != nil {
+		return toStatus(err)
+	}
+	out.NodeId = m.fs.cpuDir.remember(p, info)
+	out.SetEntryTimeout(cpuDirValid)
+	out.SetAttrTimeout(cpuDirValid)
+	cpuDirAttr(out.NodeId, info, &out.Attr)
+	return fuse.OK
+}
+
+// GetAttr describes a file.
+func (m *meta) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	return m.attr(in.NodeId, out)
+}
+
+func (m *meta) attr(id uint64, out *fuse.AttrOut) fuse.Status {
+	if n, ok := m.fs.tree.byID[id]; ok {
+		out.SetTimeout(fixedValid)
+		m.fixedAttr(n, &out.Attr)
+		return fuse.OK
+	}
+	p, err := m.fs.cpuDir.path(id)
+	if err != nil {
+		return toStatus(err)
+	}
+	info, err := m.fs.cpuDir.stat(p)
+	if err != nil {
+		return toStatus(err)
+	}
+	out.SetTimeout(cpuDirValid)
+	cpuDirAttr(id, info, &out.Attr)
+	return fuse.OK
+}
+
+// SetAttr changes nothing. It is asked for by open(2) with O_TRUNC: a shell that writes a trigger to a pressure file.
+func (m *meta) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+	n, ok := m.fs.tree.byID[in.NodeId]
+	if !ok || !n.psi || in.Valid&^(fuse.FATTR_SIZE|fuse.FATTR_FH|fuse.FATTR_LOCKOWNER|fuse.FATTR_KILL_SUIDGID) != 0 {
+		return fuse.EPERM
+	}
+	return m.attr(in.NodeId, out)
+}
+
+// fixedAttr describes a node of the fixed tree: a size of 0, as in procfs, and the time of the look.
+func (m *meta) fixedAttr(n *node, out *fuse.Attr) {
+	out.Ino, out.Mode, out.Nlink, out.Blksize = n.id, n.mode, 1, 4096
+	if n.isDir() {
+		out.Nlink = 2
+	}
+	now := time.Now()
+	out.SetTimes(&now, &now, &now)
+}
+
+// cpuDirAttr describes a file of the host's sysfs, which nobody may write to.
+func cpuDirAttr(id uint64, info sys.FileInfo, out *fuse.Attr) {
+	out.Ino, out.Nlink, out.Blksize = id, 1, 4096
+	out.Mode, out.Size = info.Mode, uint64(max(info.Size, 0))
+	if !info.IsSymlink() {
+		out.Mode &^= 0o222
+	}
+	now := time.Now()
+	out.SetTimes(&now, &now, &now)
+}
+
+// Readlink tells where a symbolic link of the CPU directory leads.
+func (m *meta) Readlink(_ <-chan struct{}, header *fuse.InHeader) ([]byte, fuse.Status) {
+	p, err := m.fs.cpuDir.path(header.NodeId)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	target, err := m.fs.cpuDir.root.ReadlinkAt(append([]byte(p), 0), make([]byte, syscall.PathMax))
+	return target, toStatus(err)
+}
+
+// OpenDir lets everybody list every directory.
+func (m *meta) OpenDir(<-chan struct{}, *fuse.OpenIn, *fuse.OpenOut) fuse.Status {
+	return fuse.OK
+}
+
+// ReadDir lists a directory from the offset on, which counts its entries.
+func (m *meta) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	entries, err := m.entries(in.NodeId)
+	if err != nil {
+		return toStatus(err)
+	}
+	for i := in.Offset; i < uint64(len(entries)); i++ {
+		e := entries[i]
+		e.Off = i + 1
+		if !out.AddDirEntry(e) {
+			break
+		}
+	}
+	return fuse.OK
+}
+
+func (m *meta) entries(id uint64) ([]fuse.DirEntry, error) {
+	self := fuse.DirEntry{Name: ".", Mode: syscall.S_IFDIR, Ino: id}
+	entries := []fuse.DirEntry{self, {Name: "..", Mode: syscall.S_IFDIR}}
+	if !isCPUDir(id) {
+		for _, n := range m.fs.tree.inDir[id] {
+			entries = append(entries, fuse.DirEntry{Name: n.name, Mode: n.mode, Ino: n.id})
+		}
+		return entries, nil
+	}
+	dir, err := m.fs.cpuDir.path(id)
+	if err != nil {
+		return nil, err
+	}
+	host, err := m.fs.cpuDir.list(dir)
+	for _, e := range host {
+		ino := m.fs.cpuDir.remember(path.Join(dir, e.name), e.info)
+		entries = append(entries, fuse.DirEntry{Name: e.name, Mode: e.info.Mode, Ino: ino})
+	}
+	return entries, err
+}
+
+// StatFs describes a file system without blocks, as procfs is.
+func (m *meta) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	out.Bsize, out.NameLen = 4096, 255
+	return fuse.OK
+}
+
+// Write takes a pressure trigger.
+func (m *meta) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	n, err := m.fs.writeTrigger(in, data)
+	return n, toStatus(err)
+}
+
+// toStatus is toErrno for go-fuse.
+func toStatus(err error) fuse.Status {
+	if err == nil {
+		return fuse.OK
+	}
+	return fuse.Status(toErrno(err))
+}
+
+func isCPUDir(id uint64) bool { return id == idCPUDir || id&cpuDirBit != 0 }
