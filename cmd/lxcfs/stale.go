@@ -29,7 +29,7 @@ const (
 
 // topMount is the type of the file system that is mounted on path, "" if none is.
 func topMount(path string) (string, error) {
-	mounts, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(path))
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != path, false })
 	if err != nil {
 		return "", fmt.Errorf("read the mount table: %w", err)
 	}

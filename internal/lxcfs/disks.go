@@ -1,9 +1,11 @@
 package lxcfs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -176,7 +178,8 @@ func (f *FS) diskBelow(dev sys.DeviceNumber) (procfs.Device, bool) {
 // rootHolder finds the path, on the host, of what the mount on / in a mount table lies on: the upper directory of an
 // overlay, the lowest layer where it is read-only, else the device.
 func rootHolder(table []byte) (string, error) {
-	mounts, err := mountinfo.GetMountsFromReader(strings.NewReader(string(table)), mountinfo.SingleEntryFilter("/"))
+	atRoot := func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != "/", false }
+	mounts, err := mountinfo.GetMountsFromReader(bytes.NewReader(table), atRoot)
 	if err != nil || len(mounts) == 0 {
 		return "", fmt.Errorf("find the root in a mount table: %w", errors.Join(err, errNoRoot))
 	}
@@ -187,13 +190,21 @@ func rootHolder(table []byte) (string, error) {
 	var lower string
 	for option := range strings.SplitSeq(m.VFSOptions, ",") {
 		if dir, ok := strings.CutPrefix(option, "upperdir="); ok {
-			return dir, nil
+			return unescape(dir), nil
 		}
 		if dirs, ok := strings.CutPrefix(option, "lowerdir="); ok {
 			lower = dirs[strings.LastIndexByte(dirs, ':')+1:]
 		}
 	}
-	return lower, nil
+	return unescape(lower), nil
+}
+
+// unescape undoes the kernel's way to write blanks and commas in a mount option: \040, as in a Go string.
+func unescape(option string) string {
+	if plain, err := strconv.Unquote(`"` + option + `"`); err == nil {
+		return plain
+	}
+	return option
 }
 
 var errNoRoot = errors.New("nothing is mounted on /")

@@ -72,7 +72,7 @@ func TestRootHolder(t *testing.T) {
 		{"the last of several", "1 1 0:2 / / rw - rootfs rootfs rw\n22 1 254:0 / / rw - ext4 /dev/vda1 rw\n", "/dev/vda1", true},
 		{"an overlay", "600 500 0:50 / / rw,relatime - overlay overlay rw,lowerdir=/l/B:/l/A,upperdir=/l/up,workdir=/l/w\n", "/l/up", true},
 		{"a read-only overlay", "600 500 0:50 / / ro - overlay overlay ro,lowerdir=/l/B:/l/A\n", "/l/A", true},
-		{"a path with a blank", "600 500 0:50 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/a\\040b,workdir=/w\n", "/a\\040b", true},
+		{"a path with a blank", "600 500 0:50 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/a\\040b,workdir=/w\n", "/a b", true},
 		{"no root", "23 22 0:5 / /proc rw - proc proc rw\n", "", false},
 		{"empty", "", "", false},
 		{"rubbish", "a b c\n", "", false},
