@@ -40,7 +40,7 @@ const (
 var names = map[string]uint64{"text": idText, "panic": idPanic, "poll": idPoll, "forbidden": idForbidden}
 
 func attr(id uint64, out *fuse.Attr) {
-	out.Ino, out.Mode, out.Nlink = id, syscall.S_IFREG|0o444, 1
+	out.Ino, out.Mode, out.Nlink, out.Size = id, syscall.S_IFREG|0o444, 1, 4096
 	if id == 1 {
 		out.Mode = syscall.S_IFDIR | 0o755
 	}

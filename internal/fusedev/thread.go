@@ -103,6 +103,13 @@ func (t *thread) open(in []byte) {
 }
 
 func (t *thread) read(in []byte) {
+	// Files are opened with OpenDirectIO, but since Linux 6.5 sendfile, splice and copy_file_range read through the page
+	// cache all the same (filemap_splice_read()), and mmap always did. The text of one reader must not get there, where
+	// the next one would find it. Such a request names no owner of locks; who gets EINVAL falls back to read(2).
+	if u32(in, inHeaderSize+20)&readLockOwner == 0 {
+		t.fail(syscall.EINVAL)
+		return
+	}
 	handle, offset := u64(in, inHeaderSize), u64(in, inHeaderSize+8)
 	size := int(min(u32(in, inHeaderSize+16), math.MaxInt32))
 	out, errno := t.conn.handler.Read(&t.req, handle, offset, size, t.out[:outHeaderSize])

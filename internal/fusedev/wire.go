@@ -28,6 +28,8 @@ const (
 	releaseInSize = inHeaderSize + 24
 	pollInSize    = inHeaderSize + 24
 
+	// readLockOwner is FUSE_READ_LOCKOWNER: a READ for a process and not for the page cache.
+	readLockOwner = 1 << 1
 	// notifyPoll is FUSE_NOTIFY_POLL: it stands where a reply has its error.
 	notifyPoll = 1
 	// pollScheduleNotify is FUSE_POLL_SCHEDULE_NOTIFY: the kernel wants a notification when the answer changes.

@@ -91,11 +91,18 @@ func (m *meta) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut)
 	return m.attr(in.NodeId, out)
 }
 
-// fixedAttr describes a node of the fixed tree: a size of 0, as in procfs, and the time of the look.
+// fileSize is the size that files have, whatever their text: a page, as in sysfs, which tools know to mean nothing. With 0,
+// as in procfs, sendfile(2) of Linux 6.5 and later takes a file for empty (filemap_splice_read()), and with it the cat of
+// busybox.
+const fileSize = 4096
+
+// fixedAttr describes a node of the fixed tree, at the time of the look.
 func (m *meta) fixedAttr(n *node, out *fuse.Attr) {
 	out.Ino, out.Mode, out.Nlink, out.Blksize = n.id, n.mode, 1, 4096
 	if n.isDir() {
 		out.Nlink = 2
+	} else {
+		out.Size = fileSize
 	}
 	now := time.Now()
 	out.SetTimes(&now, &now, &now)

@@ -187,7 +187,7 @@ func renderStat(r *reader, dst []byte) ([]byte, error) {
 	if err := r.readClock(); err != nil {
 		return dst, err
 	}
-	tasks, err := r.tasks(recentTasks)
+	tasks, err := r.shownTasks()
 	if err != nil {
 		return dst, err
 	}
@@ -211,12 +211,9 @@ func renderLoadavg(r *reader, dst []byte) ([]byte, error) {
 	if !r.fs.opts.Loadavg {
 		return dst, errHostText
 	}
-	tasks, err := r.tasks(recentTasks)
+	tasks, err := r.shownTasks()
 	if err != nil {
 		return dst, err
-	}
-	if pid, err := r.pidInside(int(r.tid)); err == nil {
-		tasks.LastPID = max(tasks.LastPID, pid)
 	}
 	return view.Loadavg(dst, view.Load{Avg: r.guest().loadavg(), Tasks: tasks}), nil
 }

@@ -54,6 +54,25 @@ func (r *reader) tasks(maxAge time.Duration) (view.Tasks, error) {
 	return count.tasks, nil
 }
 
+// shownTasks are the tasks as the reader is to see them. The reader itself runs: that it waits for this text is none of
+// its business. It may be newer than the last count.
+func (r *reader) shownTasks() (view.Tasks, error) {
+	t, err := r.tasks(recentTasks)
+	if err != nil {
+		return t, err
+	}
+	t.Running = max(t.Running, 1)
+	t.Total = max(t.Total, 1)
+	if pid, err := r.pidInside(int(r.tid)); err == nil && pid > t.LastPID {
+		t.LastPID = pid
+		g := r.guest()
+		g.mu.Lock()
+		g.count.tasks.LastPID = max(g.count.tasks.LastPID, pid)
+		g.mu.Unlock()
+	}
+	return t, nil
+}
+
 // countTasks reads the state of each thread.
 func (r *reader) countTasks() (view.Tasks, error) {
 	var err error
