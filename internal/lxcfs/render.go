@@ -215,6 +215,7 @@ func renderLoadavg(r *reader, dst []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
+	tasks.LastPID = r.lastPID(tasks.LastPID)
 	return view.Loadavg(dst, view.Load{Avg: r.guest().loadavg(), Tasks: tasks}), nil
 }
 

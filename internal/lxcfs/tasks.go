@@ -55,22 +55,25 @@ func (r *reader) tasks(maxAge time.Duration) (view.Tasks, error) {
 }
 
 // shownTasks are the tasks as the reader is to see them. The reader itself runs: that it waits for this text is none of
-// its business. It may be newer than the last count.
+// its business.
 func (r *reader) shownTasks() (view.Tasks, error) {
 	t, err := r.tasks(recentTasks)
-	if err != nil {
-		return t, err
-	}
 	t.Running = max(t.Running, 1)
 	t.Total = max(t.Total, 1)
-	if pid, err := r.pidInside(int(r.tid)); err == nil && pid > t.LastPID {
-		t.LastPID = pid
-		g := r.guest()
-		g.mu.Lock()
-		g.count.tasks.LastPID = max(g.count.tasks.LastPID, pid)
-		g.mu.Unlock()
+	return t, err
+}
+
+// lastPID is the last pid of the container's pid namespace, as far as it is known: at least that of the reader.
+func (r *reader) lastPID(counted int) int {
+	own, err := r.pidInside(int(r.tid))
+	if err != nil || own <= counted {
+		return counted
 	}
-	return t, nil
+	g := r.guest()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.count.tasks.LastPID = max(g.count.tasks.LastPID, own)
+	return own
 }
 
 // countTasks reads the state of each thread.

@@ -1,0 +1,54 @@
+// Command load runs inside the containers of the tests, where there is no other program than busybox: it takes memory,
+// CPU time and disk bandwidth, and reads files as users' programs do.
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+)
+
+// commands are what it can do; each returns when it is done.
+var commands = map[string]struct {
+	usage string
+	run   func(args []string) error
+}{
+	"mem":      {"BYTES: take anonymous memory, say ready, and keep it", takeMemory},
+	"burn":     {"THREADS: use as much CPU time as possible", burn},
+	"write":    {"FILE BYTES: write to a file or block device past the page cache, then read it", writeDirect},
+	"check":    {"SECONDS THREADS FILE...: read the files over and over, and count what is wrong with their texts", check},
+	"time":     {"ROUNDS FILE...: read the files in turn and print the median time of each in nanoseconds", timeReads},
+	"sendfile": {"FILE: copy a file to stdout by sendfile(2), else by read(2)", sendFile},
+	"pieces":   {"FILE SIZE: copy a file to stdout by reads of that size", readPieces},
+	"mmap":     {"FILE: look at the first byte of a file through mmap(2)", lookByMmap},
+	"psi":      {"FILE TRIGGER: wait for the pressure trigger, at most 30 s", waitForPressure},
+}
+
+func main() {
+	if len(os.Args) < 2 {
+		usage()
+	}
+	c, ok := commands[os.Args[1]]
+	if !ok {
+		usage()
+	}
+	if err := c.run(os.Args[2:]); err != nil {
+		fmt.Fprintln(os.Stderr, "load:", err)
+		os.Exit(1)
+	}
+}
+
+func usage() {
+	for name, c := range commands {
+		fmt.Fprintf(os.Stderr, "load %s %s\n", name, c.usage)
+	}
+	os.Exit(2)
+}
+
+// number is the argument i as a number.
+func number(args []string, i int) (int, error) {
+	if i >= len(args) {
+		return 0, fmt.Errorf("argument %d is missing", i+1)
+	}
+	return strconv.Atoi(args[i])
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+const page = 4096
+
+func takeMemory(args []string) error {
+	bytes, err := number(args, 0)
+	if err != nil {
+		return err
+	}
+	mem, err := syscall.Mmap(-1, 0, bytes, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
+	if err != nil {
+		return fmt.Errorf("mmap: %w", err)
+	}
+	for i := 0; i < len(mem); i += page {
+		mem[i] = 1
+	}
+	fmt.Println("ready")
+	for {
+		time.Sleep(time.Hour)
+		runtime.KeepAlive(mem)
+	}
+}
+
+func burn(args []string) error {
+	threads, err := number(args, 0)
+	if err != nil {
+		return err
+	}
+	runtime.GOMAXPROCS(threads + 1)
+	for range threads {
+		go func() {
+			for {
+			}
+		}()
+	}
+	fmt.Println("ready")
+	select {}
+}
+
+func writeDirect(args []string) error {
+	bytes, err := number(args, 1)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(args[0], os.O_RDWR|os.O_CREATE|syscall.O_DIRECT, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	buf := aligned(64 << 10)
+	for offset := int64(0); offset < int64(bytes); offset += int64(len(buf)) {
+		if _, err := f.WriteAt(buf, offset); err != nil {
+			return err
+		}
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	for offset := int64(0); offset < int64(bytes); offset += int64(len(buf)) {
+		if _, err := f.ReadAt(buf, offset); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// aligned is a buffer of n bytes that begins at a page, as O_DIRECT wants it.
+func aligned(n int) []byte {
+	buf := make([]byte, n+page)
+	skip := page - int(uintptr(unsafe.Pointer(&buf[0]))%page)
+	return buf[skip : skip+n]
+}
+
+func sendFile(args []string) error {
+	if len(args) != 1 {
+		return errors.New("one file is wanted")
+	}
+	f, err := os.Open(args[0])
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for {
+		n, err := syscall.Sendfile(int(os.Stdout.Fd()), int(f.Fd()), nil, 1<<20)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "sendfile:", err)
+			return copyBy(f, 1<<16)
+		}
+		if n == 0 {
+			return nil
+		}
+	}
+}
+
+func readPieces(args []string) error {
+	size, err := number(args, 1)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(args[0])
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return copyBy(f, size)
+}
+
+func copyBy(f *os.File, size int) error {
+	buf := make([]byte, size)
+	for {
+		n, err := syscall.Read(int(f.Fd()), buf)
+		if err != nil || n == 0 {
+			return err
+		}
+		if _, err := os.Stdout.Write(buf[:n]); err != nil {
+			return err
+		}
+	}
+}
+
+func lookByMmap(args []string) error {
+	if len(args) != 1 {
+		return errors.New("one file is wanted")
+	}
+	f, err := os.Open(args[0])
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := syscall.Mmap(int(f.Fd()), 0, page, syscall.PROT_READ, syscall.MAP_PRIVATE)
+	if err != nil {
+		return fmt.Errorf("mmap: %w", err)
+	}
+	fmt.Println(text[0]) // SIGBUS
+	return nil
+}
+
+func waitForPressure(args []string) error {
+	if len(args) != 2 {
+		return errors.New("a file and a trigger are wanted")
+	}
+	fd, err := syscall.Open(args[0], syscall.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if _, err := syscall.Write(fd, append([]byte(args[1]), 0)); err != nil {
+		return fmt.Errorf("write trigger: %w", err)
+	}
+	fmt.Println("set")
+	// struct pollfd for POLLPRI
+	fds := struct {
+		fd      int32
+		events  int16
+		revents int16
+	}{int32(fd), 2, 0}
+	timeout := syscall.Timespec{Sec: 30}
+	n, _, errno := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&fds)), 1,
+		uintptr(unsafe.Pointer(&timeout)), 0, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	fmt.Println("events", n, fds.revents)
+	return nil
+}
