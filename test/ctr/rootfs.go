@@ -1,0 +1,69 @@
+package ctr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Busybox is the statically linked busybox that the root file systems are made of.
+const Busybox = "/bin/busybox"
+
+// NewRootfs makes a root file system in dir: busybox with all its applets, and the program load of the tests.
+func NewRootfs(ctx context.Context, dir string) error {
+	for _, sub := range []string{"bin", "dev", "etc", "proc", "root", "sys", "tmp", "usr/bin", "var/lib/lxc/lxcfs"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := copyProgram(Busybox, filepath.Join(dir, "bin/busybox")); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w (make deps installs busybox-static)", err)
+	} else if err != nil {
+		return err
+	}
+	applets, err := exec.CommandContext(ctx, Busybox, "--list").Output()
+	if err != nil {
+		return fmt.Errorf("list busybox's applets: %w", err)
+	}
+	for applet := range strings.FieldsSeq(string(applets)) {
+		if err := os.Symlink("busybox", filepath.Join(dir, "bin", applet)); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	load, err := Program(ctx, dir, "load", "palisade/test/load")
+	if err != nil {
+		return err
+	}
+	return copyProgram(load, filepath.Join(dir, "bin/load"))
+}
+
+// Program is the path of a statically linked program of this project: that which the environment names (PALISADE_LOAD for
+// load), where there is no compiler, else one that is built for the purpose, in dir.
+func Program(ctx context.Context, dir, name, pkg string) (string, error) {
+	if path := os.Getenv("PALISADE_" + strings.ToUpper(name)); path != "" {
+		return path, nil
+	}
+	path := filepath.Join(dir, name+".built")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w: %s", pkg, err, out)
+	}
+	return path, nil
+}
+
+func copyProgram(from, to string) error {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, text, 0o755)
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
