@@ -130,7 +130,6 @@ done`
 }
 
 func capabilities() *specs.LinuxCapabilities {
-	all := []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_ADMIN",
-		"CAP_SYS_CHROOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE", "CAP_MKNOD"}
+	all := []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_ADMIN"}
 	return &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
 }

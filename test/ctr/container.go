@@ -95,9 +95,20 @@ func Start(ctx context.Context, dir string, o Options) (*Container, error) {
 
 func (c *Container) command(ctx context.Context, args ...string) (*exec.Cmd, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, commandTime)
-	cmd := exec.CommandContext(ctx, c.runtime, args...)
+	args = append([]string{c.runtime}, args...)
+	if c.runtime == "crun" && hasMixedCgroups() {
+		args = append([]string{"unshare", "--mount", "sh", "-c", `umount /sys/fs/cgroup/unified && exec "$@"`, "sh"}, args...)
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.WaitDelay = time.Second
 	return cmd, cancel
+}
+
+// hasMixedCgroups tells whether v2 has controllers beside those of v1. crun refuses such a machine: it is shown one
+// without v2, in a mount namespace of its own.
+func hasMixedCgroups() bool {
+	text, err := os.ReadFile("/sys/fs/cgroup/unified/cgroup.controllers")
+	return err == nil && len(bytes.TrimSpace(text)) > 0
 }
 
 // call runs the runtime and returns what it prints.

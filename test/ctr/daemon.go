@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -61,12 +62,21 @@ func StartRival(ctx context.Context, path, dir string) (*Daemon, error) {
 func (d *Daemon) start(ctx context.Context, path string, args ...string) error {
 	d.cmd = exec.Command(path, args...)
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
-	// The daemon ends with its test, whatever becomes of that.
+	// The daemon ends with its test, whatever becomes of that: more exactly, with the thread that started it.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := d.cmd.Start(); err != nil {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := d.cmd.Start()
+		started <- err
+		if err == nil {
+			d.done <- d.cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
 		return err
 	}
-	go func() { d.done <- d.cmd.Wait() }()
 	served := filepath.Join(d.Mountpoint, "proc/uptime")
 	for deadline := time.Now().Add(commandTime); ; time.Sleep(10 * time.Millisecond) {
 		if _, err := os.Stat(served); err == nil {

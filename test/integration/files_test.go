@@ -1,0 +1,186 @@
+//go:build integration
+
+package integration
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"palisade/test/ctr"
+)
+
+// TestEveryFile reads each file as a user does, from inside a container with one CPU and 256 MiB.
+func TestEveryFile(t *testing.T) {
+	forEachRuntime(t, func(t *testing.T, runtime string) {
+		c := start(t, ctr.Options{Runtime: runtime, Memory: 256 * mib, CPUs: "0", CgroupNamespace: true})
+		patterns := []struct{ path, pattern string }{
+			{"/proc/meminfo", `^MemTotal:         262144 kB\nMemFree: +2\d{5} kB\nMemAvailable: +2\d{5} kB\nBuffers: +0 kB\n`},
+			{"/proc/cpuinfo", `^processor\t: 0\n`},
+			{"/proc/stat", `^cpu  \d+ 0 \d+ \d+ 0 0 0 0 0 0\ncpu0 \d+ 0 \d+ \d+ 0 0 0 0 0 0\nintr [\d ]+\nctxt \d+\nbtime ` + btime(t) +
+				`\nprocesses \d{1,2}\nprocs_running 1\nprocs_blocked 0\n`},
+			{"/proc/uptime", `^\d\.\d\d \d\.\d\d\n$|^\d\d\.\d\d \d\d\.\d\d\n$`},
+			{"/proc/swaps", `^Filename\t\t\t\tType\t\tSize\t+Used\t+Priority\n(none +virtual\t.*\n)?$`},
+			{"/proc/diskstats", `^$|^ +\d+ +\d+ sda( \d+){11,17}\n$`},
+			{"/proc/partitions", `^major minor  #blocks  name\n\n( +\d+ +\d+ +\d+ sda\n)?$`},
+			{"/proc/loadavg", `^0\.\d\d 0\.\d\d 0\.\d\d 1/\d \d{1,2}\n$`},
+			{"/sys/devices/system/cpu/online", `^0\n$`},
+			{"/sys/devices/system/cpu/possible", "^" + regexp.QuoteMeta(hostFile(t, "/sys/devices/system/cpu/possible")) + "$"},
+		}
+		if _, err := os.Stat("/proc/slabinfo"); err == nil {
+			patterns = append(patterns, struct{ path, pattern string }{"/proc/slabinfo", `^slabinfo - version: 2\.1\n# name .*\n`})
+		}
+		for _, p := range patterns {
+			if got := inside(t, c, "cat", p.path); !regexp.MustCompile(p.pattern).MatchString(got) {
+				t.Errorf("%s: got %q, want a match of %s", p.path, got, p.pattern)
+			}
+		}
+		if hostCPUs() > 1 {
+			if got, want := inside(t, c, "cat", "/sys/devices/system/cpu/offline"), restOfPresent(t); got != want {
+				t.Errorf("offline CPUs: %q, want %q", got, want)
+			}
+		}
+	})
+}
+
+func btime(t *testing.T) string {
+	t.Helper()
+	found := regexp.MustCompile(`\nbtime (\d+)\n`).FindStringSubmatch(hostFile(t, "/proc/stat"))
+	if found == nil {
+		t.Fatal("the host's stat has no btime")
+	}
+	return found[1]
+}
+
+// restOfPresent is the list of the host's CPUs but the first.
+func restOfPresent(t *testing.T) string {
+	t.Helper()
+	first, last, _ := strings.Cut(strings.TrimSpace(hostFile(t, "/sys/devices/system/cpu/present")), "-")
+	if first != "0" {
+		t.Fatalf("present CPUs begin with %s", first)
+	}
+	if last == "1" {
+		return "1\n"
+	}
+	return "1-" + last + "\n"
+}
+
+// TestCpuinfoTopology looks at the lines that are the user's contract.
+func TestCpuinfoTopology(t *testing.T) {
+	c := start(t, ctr.Options{})
+	cpuinfo := inside(t, c, "cat", "/proc/cpuinfo")
+	if got := processors(cpuinfo); got != hostCPUs() {
+		t.Fatalf("%d processors without limits, want the host's %d", got, hostCPUs())
+	}
+	host := hostFile(t, "/proc/cpuinfo")
+	for i := range hostCPUs() {
+		block := strings.Split(cpuinfo, "\n\n")[i]
+		for key, want := range map[string]int{
+			"processor": i, "physical id": i, "siblings": 1, "core id": 0, "cpu cores": 1, "apicid": i, "initial apicid": i,
+		} {
+			found := regexp.MustCompile(`(?m)^` + key + `\t+: (\d+)$`).FindStringSubmatch(block)
+			if found == nil && !strings.Contains(host, "\n"+key+"\t") {
+				continue // this architecture has no such line
+			}
+			if found == nil || found[1] != strconv.Itoa(want) {
+				t.Errorf("processor %d: %s is %q, want %d", i, key, found, want)
+			}
+		}
+	}
+	if got, want := strings.Count(cpuinfo, "\nflags"), strings.Count(host, "\nflags"); got != want {
+		t.Errorf("%d lines of flags, the host has %d", got, want)
+	}
+}
+
+// TestWaysToRead reads one text in all the ways that programs have.
+func TestWaysToRead(t *testing.T) {
+	c := start(t, ctr.Options{Memory: 128 * mib})
+	other := start(t, ctr.Options{Memory: 64 * mib})
+	const file = "/proc/swaps" // its text does not change
+	want := inside(t, c, "cat", file)
+	for _, args := range [][]string{
+		{"load", "sendfile", file}, {"load", "pieces", file, "1"}, {"load", "pieces", file, "7"},
+		{"load", "pieces", file, "100000"}, {"dd", "if=" + file, "bs=5"}, {"head", "-n", "100", file}, {"tail", "-n", "+1", file},
+		{"sh", "-c", "while read -r line; do echo \"$line\"; done <" + file},
+	} {
+		if got := inside(t, c, args...); strings.Join(strings.Fields(got), " ") != strings.Join(strings.Fields(want), " ") {
+			t.Errorf("%v: got %q, want %q", args, got, want)
+		}
+	}
+	// The page cache is one for all containers: no text may get into it.
+	for _, each := range []struct {
+		c    *ctr.Container
+		want uint64
+	}{{c, 128 * mib}, {other, 64 * mib}, {c, 128 * mib}} {
+		if got := field(t, inside(t, each.c, "load", "sendfile", "/proc/meminfo"), "MemTotal"); got != each.want {
+			t.Errorf("MemTotal by sendfile: %d, want %d", got, each.want)
+		}
+		if out, err := each.c.Exec(t.Context(), "load", "mmap", "/proc/meminfo"); err == nil {
+			t.Errorf("a file was mapped into memory: %q", out)
+		}
+	}
+	if got := inside(t, c, "stat", "-c", "%a %F", "/proc/meminfo"); got != "444 regular file\n" {
+		t.Errorf("stat: %q", got)
+	}
+	if out, err := c.Exec(t.Context(), "sh", "-c", "echo 1 >/proc/meminfo"); err == nil {
+		t.Errorf("meminfo was written to: %q", out)
+	}
+}
+
+// TestSysTree walks through the CPU directory, as far as it is the same as on the host.
+func TestSysTree(t *testing.T) {
+	c := start(t, ctr.Options{CPUs: "0"})
+	const dir = "/sys/devices/system/cpu"
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, e := range entries {
+		want = append(want, e.Name())
+	}
+	if got := strings.Fields(inside(t, c, "ls", "-A", dir)); strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("the directory has %v, the host's %v", got, want)
+	}
+	inside(t, c, "sh", "-c", "find "+dir+" -type f -perm -444 -exec cat {} + >/dev/null 2>&1; true")
+	matches, err := filepath.Glob(dir + "/cpu0/topology/*_id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range append(matches, dir+"/kernel_max", dir+"/possible", dir+"/present") {
+		if got, want := inside(t, c, "cat", path), hostFile(t, path); got != want {
+			t.Errorf("%s: %q, the host has %q", path, got, want)
+		}
+	}
+	for cpu := 1; cpu < hostCPUs(); cpu++ {
+		path := fmt.Sprintf("%s/cpu%d/online", dir, cpu)
+		if _, err := os.Stat(path); err != nil {
+			continue
+		}
+		if got := inside(t, c, "cat", path); got != "0\n" {
+			t.Errorf("%s: %q, want 0", path, got)
+		}
+	}
+}
+
+// TestHostReads makes sure that a reader of the host gets what the host's own file has.
+func TestHostReads(t *testing.T) {
+	for _, name := range []string{"cpuinfo", "swaps", "partitions"} {
+		out := hostFile(t, filepath.Join(shared.daemon.Mountpoint, "proc", name))
+		if want := hostFile(t, filepath.Join("/proc", name)); withoutMHz(out) != withoutMHz(want) {
+			t.Errorf("%s: %q, want %q", name, out, want)
+		}
+	}
+	meminfo := hostFile(t, filepath.Join(shared.daemon.Mountpoint, "proc/meminfo"))
+	if got, want := field(t, meminfo, "MemTotal"), field(t, hostFile(t, "/proc/meminfo"), "MemTotal"); got != want {
+		t.Errorf("MemTotal %d, want %d", got, want)
+	}
+}
+
+func withoutMHz(cpuinfo string) string {
+	return regexp.MustCompile(`(?m)^cpu MHz.*$`).ReplaceAllString(cpuinfo, "")
+}

@@ -1,0 +1,155 @@
+//go:build integration
+
+// Package integration tests lxcfs with real containers, on the machine's own cgroups. It runs as root.
+package integration
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"palisade/test/ctr"
+)
+
+// shared is what most tests use: a daemon and a root file system.
+var shared struct {
+	dir, rootfs, lxcfs string
+	daemon             *ctr.Daemon
+}
+
+func TestMain(m *testing.M) {
+	code, err := runAll(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "integration:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runAll(m *testing.M) (code int, err error) {
+	if os.Geteuid() != 0 {
+		return 1, fmt.Errorf("these tests start containers: run them as root")
+	}
+	for _, program := range []string{"runc", "crun", "nsenter"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return 1, fmt.Errorf("%w (make deps installs it)", err)
+		}
+	}
+	dir, err := os.MkdirTemp("", "palisade-integration-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // for containers with a user namespace
+		return 1, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	defer cancel()
+	shared.dir, shared.rootfs = dir, filepath.Join(dir, "rootfs")
+	if err := ctr.NewRootfs(ctx, shared.rootfs); err != nil {
+		return 1, err
+	}
+	if shared.lxcfs, err = ctr.Program(ctx, dir, "lxcfs", "palisade/cmd/lxcfs"); err != nil {
+		return 1, err
+	}
+	if shared.daemon, err = ctr.StartDaemon(ctx, shared.lxcfs, dir); err != nil {
+		return 1, err
+	}
+	defer func() {
+		if stopErr := shared.daemon.Stop(); stopErr != nil {
+			code, err = 1, stopErr
+		}
+	}()
+	return m.Run(), nil
+}
+
+// forEachRuntime runs a test with runc and with crun.
+func forEachRuntime(t *testing.T, test func(t *testing.T, runtime string)) {
+	for _, name := range []string{"runc", "crun"} {
+		t.Run(name, func(t *testing.T) { test(t, name) })
+	}
+}
+
+// start starts a container with the shared daemon's files, which ends with the test.
+func start(t *testing.T, o ctr.Options) *ctr.Container {
+	t.Helper()
+	o.Rootfs, o.ReadOnly = shared.rootfs, true
+	if o.Lxcfs == "" {
+		o.Lxcfs = shared.daemon.Mountpoint
+	}
+	c, err := ctr.Start(t.Context(), t.TempDir(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Remove(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("container's log: %s\ndaemon's log: %s", c.Log(), shared.daemon.Log())
+		}
+	})
+	return c
+}
+
+// inside runs a program in the container and returns what it prints.
+func inside(t *testing.T, c *ctr.Container, args ...string) string {
+	t.Helper()
+	out, err := c.Exec(t.Context(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// field is the number behind a key of meminfo's form, in bytes where the unit is kB.
+func field(t *testing.T, text, key string) uint64 {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		name, rest, ok := strings.Cut(line, ":")
+		words := strings.Fields(rest)
+		if !ok || name != key || len(words) == 0 {
+			continue
+		}
+		n, err := strconv.ParseUint(words[0], 10, 64)
+		if err != nil {
+			t.Fatalf("parse %q: %v", line, err)
+		}
+		if len(words) == 2 {
+			n *= 1024
+		}
+		return n
+	}
+	t.Fatalf("no %s in %q", key, text)
+	return 0
+}
+
+// memory reads a field of the container's meminfo.
+func memory(t *testing.T, c *ctr.Container, key string) uint64 {
+	t.Helper()
+	return field(t, inside(t, c, "cat", "/proc/meminfo"), key)
+}
+
+// hostFile is the host's own file.
+func hostFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// processors counts those of a cpuinfo.
+func processors(cpuinfo string) int { return strings.Count(cpuinfo, "processor\t:") }
+
+func hostCPUs() int { return runtime.NumCPU() }
+
+const mib = 1 << 20
