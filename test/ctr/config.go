@@ -52,6 +52,7 @@ func (o *Options) resources() *specs.LinuxResources {
 		Devices: []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}},
 		Memory:  &specs.LinuxMemory{},
 		CPU:     &specs.LinuxCPU{Cpus: o.CPUs},
+		BlockIO: o.BlockIO,
 	}
 	set := func(field **int64, n int64) {
 		if n != 0 {

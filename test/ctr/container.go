@@ -47,6 +47,8 @@ type Options struct {
 	// Mounts are added, and Devices: nodes of block devices in its /dev.
 	Mounts  []specs.Mount
 	Devices []specs.LinuxDevice
+	// BlockIO are limits of the block devices.
+	BlockIO *specs.LinuxBlockIO
 }
 
 // Container is a running container.
@@ -153,9 +155,17 @@ func (c *Container) ExecStart(ctx context.Context, args ...string) error {
 	return cmd.Run()
 }
 
-// Update changes limits, with the flags of the runtime's update command.
-func (c *Container) Update(ctx context.Context, flags ...string) error {
-	_, err := c.call(ctx, append(append([]string{"update"}, flags...), c.ID)...)
+// Update changes limits, as the runtime's update command does.
+func (c *Container) Update(ctx context.Context, r specs.LinuxResources) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(c.bundle, "resources.json")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		return err
+	}
+	_, err = c.call(ctx, "update", "--resources", file, c.ID)
 	return err
 }
 

@@ -1,0 +1,272 @@
+//go:build integration
+
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"palisade/test/ctr"
+)
+
+const limit = 96 * mib
+
+// seen is the MemTotal that a reader sees.
+func seen(t *testing.T, text string) uint64 {
+	t.Helper()
+	return field(t, text, "MemTotal")
+}
+
+// limited starts a container with a limit of its own, by which its view is recognised.
+func limited(t *testing.T, o ctr.Options) *ctr.Container {
+	t.Helper()
+	if o.Memory == 0 {
+		o.Memory = limit
+	}
+	return start(t, o)
+}
+
+func TestReaders(t *testing.T) {
+	host := seen(t, hostFile(t, "/proc/meminfo"))
+	forEachRuntime(t, func(t *testing.T, runtime string) {
+		for _, cgroupNS := range []bool{false, true} {
+			c := limited(t, ctr.Options{Runtime: runtime, CgroupNamespace: cgroupNS})
+			t.Run(fmt.Sprintf("cgroup namespace %v", cgroupNS), func(t *testing.T) {
+				readers := []struct {
+					name string
+					args []string
+				}{
+					{"exec", []string{"cat", "/proc/meminfo"}},
+					{"a nested pid namespace", []string{"unshare", "-p", "-f", "cat", "/proc/meminfo"}},
+					{"two of them", []string{"unshare", "-p", "-f", "unshare", "-p", "-f", "cat", "/proc/meminfo"}},
+					{"a mount namespace of its own", []string{"unshare", "-m", "cat", "/proc/meminfo"}},
+					{"the file by its own path", []string{"cat", ctr.MountDir + "/proc/meminfo"}},
+					{"a thread that is not the first", []string{"load", "check", "0", "1", "/proc/meminfo"}},
+				}
+				for _, r := range readers {
+					out := inside(t, c, r.args...)
+					if r.args[0] == "load" {
+						continue // it has looked for itself
+					}
+					if got := seen(t, out); got != limit {
+						t.Errorf("%s: MemTotal %d, want %d", r.name, got, limit)
+					}
+				}
+				// A visitor from the host who enters all namespaces but stays in his own cgroup.
+				out, err := exec.Command("nsenter", "-t", strconv.Itoa(c.PID), "-a", "cat", "/proc/meminfo").Output()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := seen(t, string(out)); got != limit {
+					t.Errorf("visitor: MemTotal %d, want %d", got, limit)
+				}
+			})
+		}
+		t.Run("a pid namespace on the host", func(t *testing.T) {
+			out, err := exec.Command("unshare", "-p", "-f", "cat", filepath.Join(shared.daemon.Mountpoint, "proc/meminfo")).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := seen(t, string(out)); got > host {
+				t.Errorf("MemTotal %d, more than the host's %d", got, host)
+			}
+		})
+	})
+}
+
+// TestInitMoves moves a container's init below its cgroup, as systemd and docker-in-docker do.
+func TestInitMoves(t *testing.T) {
+	for _, cgroupNS := range []bool{false, true} {
+		for _, sub := range []string{"init.scope", "init"} {
+			if sub == "init" && !cgroupNS {
+				continue // nothing tells then that the container is not just what init is in
+			}
+			for _, when := range []string{"before the first read", "after it"} {
+				t.Run(fmt.Sprintf("%s %s, cgroup namespace %v", sub, when, cgroupNS), func(t *testing.T) {
+					c := limited(t, ctr.Options{CgroupNamespace: cgroupNS, Quota: 50000})
+					if when == "after it" {
+						inside(t, c, "cat", "/proc/meminfo")
+					}
+					moveInit(t, c, sub)
+					if got := memory(t, c, "MemTotal"); got != limit {
+						t.Errorf("MemTotal %d, want %d", got, limit)
+					}
+					time.Sleep(1100 * time.Millisecond) // when the daemon looks again where init is
+					if got := memory(t, c, "MemTotal"); got != limit {
+						t.Errorf("later: MemTotal %d, want %d", got, limit)
+					}
+					if got := processors(inside(t, c, "cat", "/proc/cpuinfo")); got != 1 {
+						t.Errorf("%d processors, want 1", got)
+					}
+				})
+			}
+		}
+	}
+}
+
+// moveInit moves the container's init into a cgroup below its own, in all hierarchies.
+func moveInit(t *testing.T, c *ctr.Container, sub string) {
+	t.Helper()
+	controllers := []string{"memory", "cpu", "cpuacct", "cpuset", "pids"}
+	if ctr.OnV2() {
+		controllers = []string{""}
+	}
+	for _, controller := range controllers {
+		dir, err := c.Cgroup(controller)
+		if err != nil {
+			t.Fatal(err)
+		}
+		below := filepath.Join(dir, sub)
+		if err := os.Mkdir(below, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
+			if text, err := os.ReadFile(filepath.Join(dir, name)); err == nil && controller == "cpuset" {
+				write(t, filepath.Join(below, name), string(text))
+			}
+		}
+		write(t, filepath.Join(below, "cgroup.procs"), strconv.Itoa(c.PID))
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSharedPIDNamespace has two containers in one pid namespace: each sees its own limits.
+func TestSharedPIDNamespace(t *testing.T) {
+	forEachRuntime(t, func(t *testing.T, runtime string) {
+		first := limited(t, ctr.Options{Runtime: runtime})
+		second := limited(t, ctr.Options{Runtime: runtime, JoinPID: first.PID, Memory: 64 * mib})
+		for _, each := range []struct {
+			c    *ctr.Container
+			want uint64
+		}{{first, limit}, {second, 64 * mib}, {first, limit}, {second, 64 * mib}} {
+			if got := memory(t, each.c, "MemTotal"); got != each.want {
+				t.Errorf("MemTotal %d, want %d", got, each.want)
+			}
+		}
+		// The second one goes, and another comes in its place.
+		if err := second.Remove(); err != nil {
+			t.Fatal(err)
+		}
+		third := limited(t, ctr.Options{Runtime: runtime, JoinPID: first.PID, Memory: 48 * mib})
+		if got := memory(t, third, "MemTotal"); got != 48*mib {
+			t.Errorf("MemTotal %d of the one that came after, want %d", got, 48*mib)
+		}
+	})
+}
+
+// TestHostPIDNamespace has a container in the host's pid namespace: the runtime made its cgroup, which tells it from the
+// processes of the host.
+func TestHostPIDNamespace(t *testing.T) {
+	forEachRuntime(t, func(t *testing.T, runtime string) {
+		c := limited(t, ctr.Options{Runtime: runtime, HostPID: true})
+		if got := memory(t, c, "MemTotal"); got != limit {
+			t.Errorf("MemTotal %d, want %d", got, limit)
+		}
+	})
+}
+
+// TestUserNamespace has a container whose root is an ordinary user of the host.
+func TestUserNamespace(t *testing.T) {
+	forEachRuntime(t, func(t *testing.T, runtime string) {
+		c := limited(t, ctr.Options{Runtime: runtime, UserOffset: 100000})
+		if got := memory(t, c, "MemTotal"); got != limit {
+			t.Errorf("MemTotal %d, want %d", got, limit)
+		}
+		if out, err := c.Exec(t.Context(), "cat", ctr.MountDir+"/proc/slabinfo"); err == nil {
+			t.Errorf("slabinfo is shown to who could not read it on the host: %q", out)
+		}
+	})
+}
+
+// TestReadersThatDie kills readers in the middle of their reads: the others are not disturbed.
+func TestReadersThatDie(t *testing.T) {
+	c := limited(t, ctr.Options{})
+	inside(t, c, "sh", "-c", `
+		i=0
+		while [ $i -lt 100 ]; do
+			( while :; do cat /proc/meminfo /proc/stat /proc/cpuinfo; done ) >/dev/null 2>&1 &
+			pid=$!
+			cat /proc/meminfo >/dev/null || exit 1
+			kill -9 $pid
+			i=$((i+1))
+		done`)
+	if got := memory(t, c, "MemTotal"); got != limit {
+		t.Errorf("MemTotal %d, want %d", got, limit)
+	}
+}
+
+// TestContainersComeAndGo makes pids, inode numbers and cgroups be used again and again.
+func TestContainersComeAndGo(t *testing.T) {
+	var wg sync.WaitGroup
+	for worker := range 4 {
+		wg.Go(func() {
+			for i := range 10 {
+				want := int64(32+worker*16+i) * mib
+				c, err := ctr.Start(t.Context(), t.TempDir(), ctr.Options{
+					Rootfs: shared.rootfs, ReadOnly: true, Lxcfs: shared.daemon.Mountpoint, Memory: want,
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				out, err := c.Exec(t.Context(), "cat", "/proc/meminfo")
+				if err != nil || !strings.Contains(out, fmt.Sprintf("MemTotal: %14d kB", want/1024)) {
+					t.Errorf("container of %d bytes: %v: %q", want, err, out)
+				}
+				if err := c.Remove(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// Nothing of them is kept: no process, cgroup or namespace is held open.
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		held := heldNamespaces(t)
+		if len(held) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the daemon still holds %v", held)
+		}
+	}
+}
+
+// heldNamespaces are the pid namespaces that the daemon holds open though nobody lives in them any more.
+func heldNamespaces(t *testing.T) []string {
+	t.Helper()
+	alive := make(map[string]bool)
+	processes, err := filepath.Glob("/proc/[0-9]*/ns/pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range processes {
+		if target, err := os.Readlink(p); err == nil {
+			alive[target] = true
+		}
+	}
+	var held []string
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", shared.daemon.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if target, err := os.Readlink(fd); err == nil && strings.HasPrefix(target, "pid:[") && !alive[target] {
+			held = append(held, target)
+		}
+	}
+	return held
+}

@@ -1,0 +1,245 @@
+//go:build integration
+
+package integration
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/test/ctr"
+)
+
+// TestUpdate changes limits: the next read shows them.
+func TestUpdate(t *testing.T) {
+	limits := func(memory int64, cpus string) specs.LinuxResources {
+		swap := 2 * memory
+		return specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &memory, Swap: &swap}, CPU: &specs.LinuxCPU{Cpus: cpus}}
+	}
+	forEachRuntime(t, func(t *testing.T, runtime string) {
+		c := start(t, ctr.Options{Runtime: runtime, Memory: 256 * mib, MemorySwap: 512 * mib, CPUs: "0"})
+		for round := range 5 {
+			for _, want := range []struct {
+				memory int64
+				cpus   int
+				list   string
+			}{{256 * mib, 1, "0"}, {512 * mib, 2, "0-1"}} {
+				if err := c.Update(t.Context(), limits(want.memory, want.list)); err != nil {
+					t.Fatal(err)
+				}
+				total, cpus := memory(t, c, "MemTotal"), processors(inside(t, c, "cat", "/proc/cpuinfo"))
+				if total != uint64(want.memory) || cpus != want.cpus {
+					t.Fatalf("round %d: %d bytes and %d CPUs, want %d and %d", round, total, cpus, want.memory, want.cpus)
+				}
+				if got := inside(t, c, "cat", "/sys/devices/system/cpu/online"); got != want.list+"\n" {
+					t.Errorf("round %d: %q is online, want %s", round, got, want.list)
+				}
+			}
+		}
+		quota, period := int64(50000), uint64(100000)
+		if err := c.Update(t.Context(), specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: &quota, Period: &period}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := processors(inside(t, c, "cat", "/proc/cpuinfo")); got != 1 {
+			t.Errorf("%d processors for a quota of half a CPU, want 1", got)
+		}
+	})
+}
+
+// cpuTimes are the first four columns of a line of stat, in ticks.
+func cpuTimes(t *testing.T, c *ctr.Container, key string) (busy, idle uint64) {
+	t.Helper()
+	text := inside(t, c, "cat", "/proc/stat")
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 || fields[0] != key {
+			continue
+		}
+		var n [4]uint64
+		for i := range n {
+			var err error
+			if n[i], err = strconv.ParseUint(fields[i+1], 10, 64); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return n[0] + n[1] + n[2], n[3]
+	}
+	t.Fatalf("no %s in %q", key, text)
+	return 0, 0
+}
+
+// share is the busy share of the container's CPU time over d, in percent.
+func share(t *testing.T, c *ctr.Container, d time.Duration) float64 {
+	t.Helper()
+	busy0, idle0 := cpuTimes(t, c, "cpu")
+	time.Sleep(d)
+	busy1, idle1 := cpuTimes(t, c, "cpu")
+	if busy1 < busy0 || idle1 < idle0 || busy1+idle1 == busy0+idle0 {
+		t.Fatalf("from %d busy and %d idle to %d and %d", busy0, idle0, busy1, idle1)
+	}
+	return 100 * float64(busy1-busy0) / float64(busy1+idle1-busy0-idle0)
+}
+
+func TestCPUTime(t *testing.T) {
+	tests := []struct {
+		name    string
+		options ctr.Options
+		threads string
+	}{
+		{"half a CPU", ctr.Options{Quota: 50000}, "1"},
+		{"one CPU by cpuset", ctr.Options{CPUs: "0"}, "1"},
+		{"one and a half", ctr.Options{Quota: 150000}, "2"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			idle := start(t, tt.options)
+			if got := share(t, idle, 3*time.Second); got > 5 {
+				t.Errorf("an idle container is busy for %.1f %% of its time", got)
+			}
+			if err := idle.ExecStart(t.Context(), "load", "burn", tt.threads); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second) // until it burns
+			if got := share(t, idle, 3*time.Second); got < 95 || got > 105 {
+				t.Errorf("a burning container is busy for %.1f %% of its time, want 95 to 105", got)
+			}
+			if load := inside(t, idle, "cat", "/proc/loadavg"); strings.Contains(load, " 1/1 ") {
+				t.Errorf("loadavg of a burning container: %q", load)
+			}
+		})
+	}
+}
+
+// TestLoad sees a burning container's load rise, and an idle one's stay.
+func TestLoad(t *testing.T) {
+	burning, idle := start(t, ctr.Options{}), start(t, ctr.Options{})
+	if err := burning.ExecStart(t.Context(), "load", "burn", "2"); err != nil {
+		t.Fatal(err)
+	}
+	inside(t, burning, "cat", "/proc/loadavg")
+	inside(t, idle, "cat", "/proc/loadavg")
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(500 * time.Millisecond) {
+		load, err := strconv.ParseFloat(strings.Fields(inside(t, burning, "cat", "/proc/loadavg"))[0], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if load > 0.2 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the load is %v after 30 s", load)
+		}
+	}
+	if got := inside(t, idle, "cat", "/proc/loadavg"); !strings.HasPrefix(got, "0.0") {
+		t.Errorf("the idle container's load: %q", got)
+	}
+}
+
+// TestMemoryHog sees the memory that a program takes go from free to anonymous.
+func TestMemoryHog(t *testing.T) {
+	forEachRuntime(t, func(t *testing.T, runtime string) {
+		const taken = 100 * mib
+		c := start(t, ctr.Options{Runtime: runtime, Memory: 256 * mib})
+		before := inside(t, c, "cat", "/proc/meminfo")
+		if err := c.ExecStart(t.Context(), "load", "mem", strconv.Itoa(taken)); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(time.Minute); !strings.Contains(c.Log(), "ready"); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the program does not get ready")
+			}
+		}
+		after := inside(t, c, "cat", "/proc/meminfo")
+		for key, moved := range map[string]float64{
+			"AnonPages": float64(field(t, after, "AnonPages")) - float64(field(t, before, "AnonPages")),
+			"MemFree":   float64(field(t, before, "MemFree")) - float64(field(t, after, "MemFree")),
+		} {
+			// The program itself, which is written in Go, takes some memory too.
+			if moved < 0.98*taken || moved > 1.02*taken+2*mib {
+				t.Errorf("%s moved by %.1f MiB, want %d", key, moved/mib, taken/mib)
+			}
+		}
+	})
+}
+
+// TestDisks sees what a container does on a disk of its own, under the name that it has for it.
+func TestDisks(t *testing.T) {
+	loop, major, minor := loopDevice(t)
+	device := specs.LinuxDevice{Path: "/dev/data", Type: "b", Major: major, Minor: minor}
+	// On v1 late kernels count nothing before there is a limit somewhere (blk_throtl_activated(), Linux 6.10).
+	var noLimit specs.LinuxThrottleDevice
+	noLimit.Major, noLimit.Minor, noLimit.Rate = major, minor, 1<<40
+	c := start(t, ctr.Options{Devices: []specs.LinuxDevice{device}, BlockIO: &specs.LinuxBlockIO{
+		ThrottleReadBpsDevice: []specs.LinuxThrottleDevice{noLimit},
+	}})
+	stat := func() (reads, sectorsRead, writes, sectorsWritten uint64) {
+		t.Helper()
+		for line := range strings.Lines(inside(t, c, "cat", "/proc/diskstats")) {
+			fields := strings.Fields(line)
+			if len(fields) < 14 || fields[2] != "data" {
+				continue
+			}
+			n := make([]uint64, 8)
+			for i := range n {
+				var err error
+				if n[i], err = strconv.ParseUint(fields[i+3], 10, 64); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return n[0], n[2], n[4], n[6]
+		}
+		t.Fatalf("no disk called data in %q", inside(t, c, "cat", "/proc/diskstats"))
+		return
+	}
+	r0, sr0, w0, sw0 := stat()
+	inside(t, c, "load", "write", "/dev/data", strconv.Itoa(4*mib))
+	r1, sr1, w1, sw1 := stat()
+	if r1 <= r0 || w1 <= w0 || sr1-sr0 != 4*mib/512 || sw1-sw0 != 4*mib/512 {
+		t.Errorf("%d reads of %d sectors, %d writes of %d sectors; want %d sectors each", r1-r0, sr1-sr0, w1-w0, sw1-sw0, 4*mib/512)
+	}
+	partitions := inside(t, c, "cat", "/proc/partitions")
+	if !strings.Contains(partitions, " 8192 data\n") || strings.Contains(partitions, filepath.Base(loop)) {
+		t.Errorf("partitions: %q", partitions)
+	}
+	other := start(t, ctr.Options{})
+	if got := inside(t, other, "cat", "/proc/diskstats", "/proc/partitions"); strings.Contains(got, "data") || strings.Contains(got, "loop") {
+		t.Errorf("a container without the device sees %q", got)
+	}
+}
+
+// loopDevice makes a disk of 8 MiB.
+func loopDevice(t *testing.T) (path string, major, minor int64) {
+	t.Helper()
+	image := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(image, make([]byte, 8*mib), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("losetup", "-f").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path = strings.TrimSpace(string(out))
+	if out, err := exec.Command("losetup", path, image).CombinedOutput(); err != nil {
+		t.Fatalf("losetup: %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("losetup", "-d", path).CombinedOutput(); err != nil {
+			t.Errorf("losetup -d: %v: %s", err, out)
+		}
+	})
+	number := strings.TrimSpace(hostFile(t, "/sys/block/"+filepath.Base(path)+"/dev"))
+	first, second, _ := strings.Cut(number, ":")
+	if major, err = strconv.ParseInt(first, 10, 32); err != nil {
+		t.Fatal(err)
+	}
+	if minor, err = strconv.ParseInt(second, 10, 32); err != nil {
+		t.Fatal(err)
+	}
+	return path, major, minor
+}
