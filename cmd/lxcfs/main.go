@@ -70,7 +70,7 @@ func newApp() *cli.App {
 
 // optionsFirst moves MOUNTPOINT behind the options, as in lxcfs's C version they may follow it.
 func optionsFirst(args []string) []string {
-	if len(args) > 2 && !strings.HasPrefix(args[1], "-") {
+	if len(args) > 2 && !strings.HasPrefix(args[1], "-") && strings.HasPrefix(args[2], "-") {
 		args = append(append([]string{args[0]}, args[2:]...), args[1])
 	}
 	return args

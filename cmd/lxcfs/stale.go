@@ -98,10 +98,9 @@ func probeMount(path string) int {
 	}
 }
 
-// probe is what the process of probeMount does.
+// probe is what the process of probeMount does. It asks for what the kernel keeps no answer to.
 func probe(path string) int {
-	_, err := os.Stat(path)
-	if errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.ECONNABORTED) {
+	if err := sys.Statfs(path); errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.ECONNABORTED) {
 		return probeDead
 	}
 	return probeAlive

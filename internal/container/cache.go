@@ -52,6 +52,7 @@ func (f *Finder[S]) keep(id identity, stale *Container[S]) (*Container[S], error
 	if victim != nil {
 		victim.Release()
 	}
+	f.opts.Log.Debug("container found", "cgroup", c.Name(), "init", c.InitPID(), "pid_namespace", id.key.pidNS)
 	if err := f.watch.add(c.leader); err != nil {
 		f.drop(c)
 		return nil, fmt.Errorf("watch process %d: %w", c.leader.pid, err)

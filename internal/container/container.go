@@ -4,8 +4,8 @@
 //
 // The rules:
 //   - A reader in a pid namespace below ours belongs to the container of that namespace's init.
-//   - A reader in that namespace with a mount namespace of its own and a cgroup that is not below init's is another
-//     container that shares the pid namespace (Kubernetes' shareProcessNamespace, --pid=container:x).
+//   - A reader in that namespace with a mount namespace that is neither init's nor ours, and a cgroup that is not below
+//     init's, is another container that shares the pid namespace (Kubernetes' shareProcessNamespace, --pid=container:x).
 //   - A reader in our own pid namespace belongs to a container only where a container runtime made its cgroup.
 package container
 

@@ -93,7 +93,7 @@ func (f *Finder[S]) identify(tid int, key mountKey) (id identity, err error) {
 		return id, err
 	}
 	mountNS, err := namespace(id.leader.dir, 0, "mnt", &s)
-	if err == nil && mountNS != key.mount {
+	if err == nil && mountNS != key.mount && key.mount != f.hostMountNS { // else: a visitor from the host
 		err = f.guest(&id, tid)
 	}
 	id.key = cgroupKey{key.pid, id.paths.Key()}

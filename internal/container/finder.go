@@ -38,9 +38,8 @@ type Finder[S any] struct {
 	opts    Options
 	proc    sys.File
 	cgroups *cgroup.FS
-	// hostPidNS and hostCgroupNS are the daemon's own namespaces. Nothing depends on process 1 of the machine, whose
-	// files may be hidden.
-	hostPidNS, hostCgroupNS uint64
+	// These are the daemon's own namespaces. Nothing depends on process 1 of the machine, whose files may be hidden.
+	hostPidNS, hostMountNS, hostCgroupNS uint64
 	watch                   *watcher
 
 	mu       sync.RWMutex
@@ -88,6 +87,9 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 	defer self.Close()
 	if f.hostPidNS, err = namespace(self, 0, "pid", &s); err != nil {
 		return nil, fmt.Errorf("find the own pid namespace: %w", err)
+	}
+	if f.hostMountNS, err = namespace(self, 0, "mnt", &s); err != nil {
+		return nil, fmt.Errorf("find the own mount namespace: %w", err)
 	}
 	// Without cgroup namespaces (before Linux 4.6) no container has one of its own either.
 	if f.hostCgroupNS, err = namespace(self, 0, "cgroup", &s); err != nil && !errors.Is(err, syscall.ENOENT) {

@@ -30,3 +30,12 @@ func Unmount(target string, flags int) error {
 	}
 	return nil
 }
+
+// Statfs asks the file system at path about itself, and tells nothing but whether it answered.
+func Statfs(path string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return &os.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	return nil
+}

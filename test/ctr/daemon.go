@@ -79,7 +79,7 @@ func (d *Daemon) start(ctx context.Context, path string, args ...string) error {
 	}
 	served := filepath.Join(d.Mountpoint, "proc/uptime")
 	for deadline := time.Now().Add(commandTime); ; time.Sleep(10 * time.Millisecond) {
-		if _, err := os.Stat(served); err == nil {
+		if _, err := os.ReadFile(served); err == nil { // a look alone would find what the kernel knows of a dead mount
 			return nil
 		}
 		select {

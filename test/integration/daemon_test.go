@@ -1,0 +1,326 @@
+//go:build integration
+
+package integration
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"palisade/test/ctr"
+)
+
+// newDaemon starts a daemon of the test's own.
+func newDaemon(t *testing.T, dir string, flags ...string) *ctr.Daemon {
+	t.Helper()
+	d, err := ctr.StartDaemon(t.Context(), shared.lxcfs, dir, flags...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// runDaemon runs lxcfs until it ends by itself, and returns its exit code and what it says.
+func runDaemon(t *testing.T, args ...string) (code int, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, shared.lxcfs, args...)
+	var out bytes.Buffer
+	cmd.Stderr = &out
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) || ctx.Err() != nil {
+		t.Fatalf("lxcfs %v: %v: %s", args, err, &out)
+	}
+	return cmd.ProcessState.ExitCode(), out.String()
+}
+
+func TestBadCommandLines(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	private := []string{"--pidfile", filepath.Join(dir, "pid"), "--runtime-dir", filepath.Join(dir, "run")}
+	tests := []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"no mount point", nil, 2, "MOUNTPOINT"},
+		{"an unknown option", []string{"--frobnicate", dir}, 2, "frobnicate"},
+		{"an unknown short option", []string{"-Z", dir}, 2, "Z"},
+		{"two mount points", []string{dir, "/second"}, 2, `"/second"`},
+		{"an option without its value", []string{"--pidfile"}, 2, "pidfile"},
+		{"a log level that is none", []string{"--log-level", "loud", dir}, 2, `"loud"`},
+		{"a log format that is none", []string{"--log-format", "xml", dir}, 2, `"xml"`},
+		{"a mount option that is none", []string{"-o", "allow_other,exec", dir}, 2, `"exec"`},
+		{"max_read that is no number", []string{"-o", "max_read=many", dir}, 2, `"max_read=many"`},
+		{"a mount point that is not there", append(private, filepath.Join(dir, "absent")), 1, "absent"},
+		{"one whose folder is not there", append(private, filepath.Join(dir, "absent/deeper")), 2, "absent"},
+		{"a mount point that is a file", append(private, file), 1, "not a directory"},
+		{"a pid file that cannot be", []string{"--pidfile", "/absent/pid", "--runtime-dir", filepath.Join(dir, "run"), dir}, 1, "/absent/pid"},
+		{"a runtime folder that cannot be", []string{"--pidfile", filepath.Join(dir, "pid"), "--runtime-dir", file, dir}, 1, file},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			code, stderr := runDaemon(t, tt.args...)
+			if code != tt.code || !strings.Contains(stderr, tt.want) || strings.Count(stderr, "\n") != 1 {
+				t.Errorf("exit code %d, %q; want %d and one line with %q", code, stderr, tt.code, tt.want)
+			}
+		})
+	}
+}
+
+func TestNotRoot(t *testing.T) {
+	dir := t.TempDir()
+	for d := dir; d != "/tmp" && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), shared.lxcfs, dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "root") {
+		t.Errorf("%v: %q, want exit code 1 and a word of root", err, out)
+	}
+}
+
+func TestVersionAndHelp(t *testing.T) {
+	for _, flag := range []string{"--version", "-v", "--help"} {
+		if out, err := exec.CommandContext(t.Context(), shared.lxcfs, flag).Output(); err != nil || !strings.Contains(string(out), "lxcfs") {
+			t.Errorf("%s: %v: %q", flag, err, out)
+		}
+	}
+}
+
+// TestOldCommandLine starts the daemon as scripts for lxcfs's C version do.
+func TestOldCommandLine(t *testing.T) {
+	d := newDaemon(t, t.TempDir(), "-f", "-l", "-s", "-o", "allow_other,nonempty", "--enable-cfs", "--enable-pidfd", "-u", "-d")
+	for _, option := range []string{"--single-threaded", "--enable-cfs", "--enable-pidfd"} {
+		if !strings.Contains(d.Log(), option) {
+			t.Errorf("no word of %s, which changes nothing, in %q", option, d.Log())
+		}
+	}
+}
+
+func TestSecondInstance(t *testing.T) {
+	dir := t.TempDir()
+	d := newDaemon(t, dir)
+	tests := []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"the same mount point", []string{"--pidfile", filepath.Join(dir, "other.pid"), "--runtime-dir", filepath.Join(dir, "run"), d.Mountpoint},
+			fmt.Sprintf("process %d", d.PID())},
+		{"the same pid file", []string{"--pidfile", filepath.Join(dir, "lxcfs.pid"), "--runtime-dir", filepath.Join(dir, "run2"), t.TempDir()},
+			fmt.Sprintf("process %d", d.PID())},
+		{"the same mount point by another lock", []string{"--pidfile", filepath.Join(dir, "other.pid"), "--runtime-dir", filepath.Join(dir, "run2"), d.Mountpoint},
+			"another lxcfs serves"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			code, stderr := runDaemon(t, tt.args...)
+			if code != 1 || !strings.Contains(stderr, tt.want) || strings.Count(stderr, "\n") != 1 {
+				t.Errorf("exit code %d, %q; want 1 and one line with %q", code, stderr, tt.want)
+			}
+			if got := hostFile(t, filepath.Join(d.Mountpoint, "proc/uptime")); got == "" {
+				t.Error("the first instance does not serve any more")
+			}
+		})
+	}
+	if got := strings.TrimSpace(hostFile(t, filepath.Join(dir, "lxcfs.pid"))); got != fmt.Sprint(d.PID()) {
+		t.Errorf("the pid file says %q, want %d", got, d.PID())
+	}
+}
+
+// TestStaleMount starts a daemon over the dead mounts of two that were killed, and beside one that hangs.
+func TestStaleMount(t *testing.T) {
+	dir := t.TempDir()
+	for range 2 {
+		d, err := ctr.StartDaemon(t.Context(), shared.lxcfs, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Signal(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "the death of the daemon", func() bool {
+			_, err := os.ReadFile(filepath.Join(d.Mountpoint, "proc/uptime"))
+			return errors.Is(err, syscall.ENOTCONN)
+		})
+	}
+	d := newDaemon(t, dir)
+	if got := mountsOn(t, d.Mountpoint); got != 1 {
+		t.Errorf("%d mounts on the mount point, want 1", got)
+	}
+	if err := d.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	code, stderr := runDaemon(t, "--pidfile", filepath.Join(dir, "other"), "--runtime-dir", filepath.Join(dir, "run2"), d.Mountpoint)
+	if err := d.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if code != 1 || !strings.Contains(stderr, "does not answer") {
+		t.Errorf("beside a daemon that hangs: exit code %d, %q", code, stderr)
+	}
+}
+
+func mountsOn(t *testing.T, path string) int {
+	t.Helper()
+	return strings.Count(hostFile(t, "/proc/self/mountinfo"), " "+path+" ")
+}
+
+func waitFor(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+func TestSignals(t *testing.T) {
+	dir := t.TempDir()
+	d := newDaemon(t, dir)
+	c := start(t, ctr.Options{Memory: limit, CPUs: "0", Lxcfs: d.Mountpoint})
+	host := field(t, hostFile(t, "/proc/meminfo"), "MemTotal")
+	for range 3 {
+		for _, want := range []struct {
+			memory uint64
+			cpus   string
+		}{{host, hostFile(t, "/sys/devices/system/cpu/online")}, {limit, "0\n"}} {
+			if err := d.Signal(syscall.SIGUSR2); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "the switch", func() bool { return memory(t, c, "MemTotal") == want.memory })
+			if got := inside(t, c, "cat", "/sys/devices/system/cpu/online"); got != want.cpus {
+				t.Errorf("%q is online, want %q", got, want.cpus)
+			}
+		}
+	}
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGUSR1} {
+		if err := d.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := memory(t, c, "MemTotal"); got != limit {
+		t.Errorf("MemTotal %d after signals that mean nothing, want %d", got, limit)
+	}
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		dir := t.TempDir()
+		ending, err := ctr.StartDaemon(t.Context(), shared.lxcfs, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ending.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+		if err := ending.Stop(); err != nil {
+			t.Errorf("%v: %v", s, err)
+		}
+		if got := mountsOn(t, ending.Mountpoint); got != 0 {
+			t.Errorf("%v: %d mounts are left", s, got)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "lxcfs.pid")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%v: the pid file is left: %v", s, err)
+		}
+	}
+}
+
+// TestUnmountedByHand ends the daemon in good order when somebody unmounts it.
+func TestUnmountedByHand(t *testing.T) {
+	d, err := ctr.StartDaemon(t.Context(), shared.lxcfs, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Unmount(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the daemon's word", func() bool { return strings.Contains(d.Log(), "unmounted by somebody else") })
+	if err := d.Stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRestartKeepsCounters restarts the daemon, in good order and by force: no counter of stat falls, and none jumps.
+func TestRestartKeepsCounters(t *testing.T) {
+	for _, kill := range []bool{false, true} {
+		t.Run(fmt.Sprintf("killed %v", kill), func(t *testing.T) {
+			dir := t.TempDir()
+			first, err := ctr.StartDaemon(t.Context(), shared.lxcfs, dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := start(t, ctr.Options{CPUs: "0", Lxcfs: first.Mountpoint})
+			// The container ran with less than it has now: without its history the idle time would be another.
+			time.Sleep(2 * time.Second)
+			_, idle := cpuTimes(t, c, "cpu")
+			time.Sleep(1500 * time.Millisecond) // until the state is kept
+			if kill {
+				err = first.Kill()
+			} else {
+				err = first.Stop()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			second := newDaemon(t, dir, "--debug")
+			text, err := exec.CommandContext(t.Context(), "nsenter", "-t", fmt.Sprint(c.PID), "-p", "cat",
+				filepath.Join(dir, "lxcfs/proc/stat")).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var now, user uint64
+			if _, err := fmt.Sscanf(string(text), "cpu %d 0 %d %d", &user, new(uint64), &now); err != nil {
+				t.Fatalf("%v in %q", err, text)
+			}
+			if now < idle+100 || now > idle+2000 {
+				t.Errorf("idle time went from %d to %d ticks\n%s\n%.300s", idle, now, second.Log(), text)
+			}
+		})
+	}
+}
+
+// TestStateFileIsRubbish starts with a state that nobody can read.
+func TestStateFileIsRubbish(t *testing.T) {
+	dir := t.TempDir()
+	d, err := ctr.StartDaemon(t.Context(), shared.lxcfs, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	states, err := filepath.Glob(filepath.Join(dir, "run/*"))
+	if err != nil || len(states) != 1 {
+		t.Fatalf("%v, %v", states, err)
+	}
+	for _, text := range []string{"{", `[{"PID":"x"}]`, `[{"PID":-1,"Clock":{"CPUs":null,"Debt":-9223372036854775808}}]`} {
+		write(t, filepath.Join(states[0], "state.json"), text)
+		again, err := ctr.StartDaemon(t.Context(), shared.lxcfs, dir)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if err := again.Stop(); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
