@@ -1,0 +1,121 @@
+//go:build integration
+
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"palisade/test/ctr"
+)
+
+// allFiles are what a container can read.
+func allFiles() []string {
+	files := []string{ctr.MountDir + "/sys/devices/system/cpu/online"}
+	for _, name := range []string{"cpuinfo", "meminfo", "stat", "uptime", "swaps", "diskstats", "partitions", "loadavg"} {
+		files = append(files, "/proc/"+name)
+	}
+	return files
+}
+
+// raceDaemon is lxcfs built with the race detector, where there is a compiler; else the ordinary one.
+func raceDaemon(t *testing.T) string {
+	t.Helper()
+	if os.Getenv("PALISADE_LXCFS") != "" {
+		return shared.lxcfs
+	}
+	path := filepath.Join(t.TempDir(), "lxcfs-race")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-race", "-o", path, "palisade/cmd/lxcfs").CombinedOutput(); err != nil {
+		t.Fatalf("build with -race: %v: %s", err, out)
+	}
+	return path
+}
+
+// TestManyReaders has 64 threads read all files in 20 containers for 30 seconds.
+func TestManyReaders(t *testing.T) {
+	const containers, seconds = 20, "30"
+	d, err := ctr.StartDaemon(t.Context(), raceDaemon(t), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Stop(); err != nil { // a race found makes the exit code 66
+			t.Errorf("%v: %s", err, d.Log())
+		}
+	})
+	all := make([]*ctr.Container, containers)
+	for i := range all {
+		all[i] = start(t, ctr.Options{Runtime: []string{"runc", "crun"}[i%2], Memory: int64(64+i) * mib, Lxcfs: d.Mountpoint,
+			CgroupNamespace: i%3 == 0, Quota: int64(50000 + 10000*(i%10))})
+	}
+	var wg sync.WaitGroup
+	for i, c := range all {
+		threads := 3
+		if i < 4 {
+			threads = 4 // 64 in all
+		}
+		wg.Go(func() {
+			out, err := c.Exec(t.Context(), append([]string{"load", "check", seconds, strconv.Itoa(threads)}, allFiles()...)...)
+			found := regexp.MustCompile(`^reads (\d+) wrong 0\n$`).FindStringSubmatch(out)
+			if err != nil || found == nil || len(found[1]) < 2 {
+				t.Errorf("container %d: %q: %v", i, out, err)
+			}
+		})
+	}
+	wg.Wait()
+	if log := d.Log(); strings.Contains(log, "DATA RACE") || strings.Contains(log, "level=ERROR") {
+		t.Errorf("the daemon's log: %s", log)
+	}
+}
+
+// TestDaemonStaysSmall reads a million times from 20 containers: the daemon's memory does not grow, nor its descriptors.
+func TestDaemonStaysSmall(t *testing.T) {
+	const containers = 20
+	d := newDaemon(t, t.TempDir())
+	all := make([]*ctr.Container, containers)
+	for i := range all {
+		all[i] = start(t, ctr.Options{Memory: 64 * mib, Lxcfs: d.Mountpoint})
+	}
+	read := func(times int) {
+		t.Helper()
+		for _, c := range all {
+			inside(t, c, append([]string{"load", "time", strconv.Itoa(times)}, allFiles()...)...)
+		}
+	}
+	read(200)
+	before, descriptors := residentBytes(t, d.PID()), openFiles(t, d.PID())
+	// 20 containers, 9 files, opened and read twice each
+	read(1000000 / containers / len(allFiles()) / 2)
+	after := residentBytes(t, d.PID())
+	t.Logf("%d kB resident with %d containers, %d kB after a million requests; %d descriptors", before/1024, containers, after/1024, descriptors)
+	if after > 24*mib {
+		t.Errorf("%d kB resident, want less than 24 MiB", after/1024)
+	}
+	if after > before+2*mib {
+		t.Errorf("resident memory went from %d to %d kB", before/1024, after/1024)
+	}
+	if got := openFiles(t, d.PID()); got != descriptors {
+		t.Errorf("%d open files, before %d", got, descriptors)
+	}
+}
+
+func residentBytes(t *testing.T, pid int) uint64 {
+	t.Helper()
+	return field(t, hostFile(t, fmt.Sprintf("/proc/%d/status", pid)), "VmRSS")
+}
+
+func openFiles(t *testing.T, pid int) int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
