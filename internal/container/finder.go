@@ -40,7 +40,7 @@ type Finder[S any] struct {
 	cgroups *cgroup.FS
 	// These are the daemon's own namespaces. Nothing depends on process 1 of the machine, whose files may be hidden.
 	hostPidNS, hostMountNS, hostCgroupNS uint64
-	watch                   *watcher
+	watch                                *watcher
 
 	mu       sync.RWMutex
 	byMount  map[mountKey]*Container[S]

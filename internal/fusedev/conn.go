@@ -13,7 +13,6 @@ import (
 	"io"
 	"log"
 	"sync"
-	"sync/atomic"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -50,8 +49,8 @@ type Conn struct {
 	handler Handler
 	proto   *fuse.ProtocolServer
 	threads []*thread
+	crew    *crew
 	running sync.WaitGroup
-	busy    atomic.Int64
 }
 
 // NewConn prepares to serve the connection of master, which it owns from now on: h the open files, fs all else.
@@ -65,7 +64,7 @@ func NewConn(master sys.File, h Handler, fs fuse.RawFileSystem) *Conn {
 			return fuse.EIO
 		},
 	})
-	return &Conn{master: master, handler: h, proto: proto}
+	return &Conn{master: master, handler: h, proto: proto, crew: newCrew()}
 }
 
 // Handshake reads INIT, the first request of a new connection, and answers it. It returns the request's bytes, for the
@@ -111,7 +110,7 @@ func (c *Conn) init(in []byte) ([]byte, error) {
 	return out[:n], nil
 }
 
-// Start makes n threads that serve the connection until it ends.
+// Start makes n threads that serve the connection until it ends, as many of them at a time as are needed.
 func (c *Conn) Start(n int) error {
 	for range n {
 		t, err := c.newThread()
@@ -124,6 +123,8 @@ func (c *Conn) Start(n int) error {
 		c.running.Add(1)
 		go t.serve()
 	}
+	go c.crew.watch()
+	c.crew.help()
 	return nil
 }
 
@@ -131,7 +132,7 @@ func (c *Conn) Start(n int) error {
 func (c *Conn) Wait() { c.running.Wait() }
 
 // Busy is the number of requests that are being worked on.
-func (c *Conn) Busy() int { return int(c.busy.Load()) }
+func (c *Conn) Busy() int { return int(c.crew.busy.Load()) }
 
 // NotifyPoll tells the kernel that the events of a file that is polled have changed; kernelHandle is what Poll got.
 func (c *Conn) NotifyPoll(kernelHandle uint64) error {

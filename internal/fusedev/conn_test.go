@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -27,6 +28,7 @@ type files struct {
 	content  []byte
 	conn     *fusedev.Conn
 	polled   chan uint64
+	slow     chan struct{} // closed when reads of the slow file may end
 	ready    atomic.Bool
 }
 
@@ -35,9 +37,10 @@ const (
 	idPanic
 	idPoll
 	idForbidden
+	idSlow
 )
 
-var names = map[string]uint64{"text": idText, "panic": idPanic, "poll": idPoll, "forbidden": idForbidden}
+var names = map[string]uint64{"text": idText, "panic": idPanic, "poll": idPoll, "forbidden": idForbidden, "slow": idSlow}
 
 func attr(id uint64, out *fuse.Attr) {
 	out.Ino, out.Mode, out.Nlink, out.Size = id, syscall.S_IFREG|0o444, 1, 4096
@@ -54,8 +57,11 @@ func (f *files) Open(r *fusedev.Request, _ uint32) (uint64, uint32, syscall.Errn
 }
 
 func (f *files) Read(r *fusedev.Request, _ uint64, offset uint64, size int, dst []byte) ([]byte, syscall.Errno) {
-	if r.Node == idPanic {
+	switch r.Node {
+	case idPanic:
 		panic("in a read")
+	case idSlow:
+		<-f.slow
 	}
 	rest := f.content[min(offset, uint64(len(f.content))):]
 	return append(dst, rest...), 0 // more than size on purpose: the transport cuts it
@@ -88,12 +94,12 @@ func mount(t *testing.T, content []byte) (string, *files) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fs := &files{content: content, polled: make(chan uint64, 10)}
+	fs := &files{content: content, polled: make(chan uint64, 10), slow: make(chan struct{})}
 	fs.conn = fusedev.NewConn(dev, fs, tree{fuse.NewDefaultRawFileSystem()})
 	if _, err := fs.conn.Handshake(); err != nil {
 		t.Fatal(err)
 	}
-	if err := fs.conn.Start(2); err != nil {
+	if err := fs.conn.Start(4); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -229,6 +235,35 @@ func TestPollNotification(t *testing.T) {
 	if got := <-done; got != "true\n<nil>" {
 		t.Errorf("poll said %q, want true", got)
 	}
+}
+
+// TestSlowReads has threads stuck with one file: the others are served.
+func TestSlowReads(t *testing.T) {
+	dir, fs := mount(t, []byte("text\n"))
+	var slow sync.WaitGroup
+	for range 3 {
+		slow.Go(func() {
+			if got, err := run(t, "cat", filepath.Join(dir, "slow")); err != nil || got != "text\n" {
+				t.Errorf("slow read: %q, %v", got, err)
+			}
+		})
+	}
+	for range 20 {
+		if got, err := run(t, "cat", filepath.Join(dir, "text")); err != nil || got != "text\n" {
+			t.Errorf("read beside slow ones: %q, %v", got, err)
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); fs.conn.Busy() < 3 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if got := fs.conn.Busy(); got != 3 {
+		t.Errorf("%d requests are worked on, want the 3 slow ones", got)
+	}
+	if got, err := run(t, "cat", filepath.Join(dir, "text")); err != nil || got != "text\n" {
+		t.Errorf("read beside slow ones: %q, %v", got, err)
+	}
+	close(fs.slow)
+	slow.Wait()
 }
 
 func TestMountErrors(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"syscall"
+	"time"
 
 	"palisade/internal/sys"
 )
@@ -33,19 +34,42 @@ func (c *Conn) newThread() (*thread, error) {
 
 // serve answers requests until the connection ends.
 func (t *thread) serve() {
+	crew := t.conn.crew
 	defer t.conn.running.Done()
 	defer t.dev.Close()
-	for {
+	defer crew.over()
+	for crew.rest() {
+		if !t.work() {
+			return
+		}
+	}
+}
+
+// work answers requests as long as the thread is needed. It tells false where the connection has ended.
+func (t *thread) work() bool {
+	crew := t.conn.crew
+	for row := 0; ; {
+		crew.waiting.Add(1)
+		start := time.Now()
 		n, err := t.dev.Read(t.in)
+		if time.Since(start) >= waited {
+			row = 0
+		} else if row++; row == backlog {
+			row = 0
+			crew.help()
+		}
+		crew.received()
 		switch {
 		case err == nil && n >= inHeaderSize:
-			t.conn.busy.Add(1)
 			t.handle(t.in[:n])
-			t.conn.busy.Add(-1)
 		case err == nil, errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EAGAIN):
 			// The request was withdrawn while it was read.
 		default:
-			return // ENODEV: unmounted
+			return false // ENODEV: unmounted
+		}
+		crew.answered()
+		if row == 0 && crew.waiting.Load() > 0 {
+			return true
 		}
 	}
 }

@@ -1,0 +1,113 @@
+// Command bench compares what a read costs: through our daemon, through Debian's lxcfs, and of the bare file. All are
+// mounted in one container and read in turn from inside it, in one run; medians and their ratios are printed.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/test/ctr"
+)
+
+// files are those that both daemons serve.
+var files = []string{"meminfo", "stat", "cpuinfo", "uptime", "swaps", "diskstats", "loadavg"}
+
+// ways are the folders in which the container has the files.
+var ways = []string{"/bench/ours", "/bench/rival", "/bench/bare"}
+
+func main() {
+	lxcfs := flag.String("lxcfs", "bin/lxcfs", "our daemon")
+	rival := flag.String("rival", "/usr/bin/lxcfs", "Debian's lxcfs")
+	rounds := flag.Int("rounds", 5000, "how often each file is read")
+	flag.Parse()
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	if err := run(ctx, *lxcfs, *rival, *rounds); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, lxcfs, rival string, rounds int) (err error) {
+	dir, err := os.MkdirTemp("", "palisade-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	rootfs := filepath.Join(dir, "rootfs")
+	if err := ctr.NewRootfs(ctx, rootfs); err != nil {
+		return err
+	}
+	ours, err := ctr.StartDaemon(ctx, lxcfs, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ours.Stop()) }()
+	theirs, err := ctr.StartRival(ctx, rival, dir)
+	if err != nil {
+		return fmt.Errorf("start Debian's lxcfs: %w (make deps installs it)", err)
+	}
+	defer theirs.Stop() // its exit code is 1
+	bind := func(source, destination string) specs.Mount {
+		return specs.Mount{Destination: destination, Type: "bind", Source: source, Options: []string{"rbind", "rslave"}}
+	}
+	c, err := ctr.Start(ctx, dir, ctr.Options{
+		Rootfs: rootfs, Memory: 256 << 20, Quota: 100000, CgroupNamespace: true,
+		Mounts: []specs.Mount{
+			bind(ours.Mountpoint+"/proc", ways[0]), bind(theirs.Mountpoint+"/proc", ways[1]), bind("/proc", ways[2]),
+		},
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Remove()) }()
+	version, _ := exec.CommandContext(ctx, rival, "--version").CombinedOutput() // for the heading alone
+	fmt.Printf("open, read to the end, close; %d rounds in turn; median in µs; rival: lxcfs %s", rounds, strings.Trim(string(version), "\n"))
+	fmt.Printf("\n%-10s %9s %9s %9s %14s %14s\n", "file", "ours", "rival", "bare", "rival : ours", "ours : bare")
+	for _, file := range files {
+		medians, err := measure(ctx, c, file, rounds)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%-10s %9.1f %9.1f %9.1f %14.2f %14.2f\n", file, medians[0]/1e3, medians[1]/1e3, medians[2]/1e3,
+			medians[1]/medians[0], medians[0]/medians[2])
+	}
+	return nil
+}
+
+// measure reads one file in each way, in turn, and returns the medians in nanoseconds.
+func measure(ctx context.Context, c *ctr.Container, file string, rounds int) ([]float64, error) {
+	args := []string{"load", "time", strconv.Itoa(rounds)}
+	for _, way := range ways {
+		args = append(args, way+"/"+file)
+	}
+	out, err := c.Exec(ctx, args...)
+	if err != nil {
+		return nil, err
+	}
+	var medians []float64
+	for lines := bufio.NewScanner(strings.NewReader(out)); lines.Scan(); {
+		first, _, _ := strings.Cut(lines.Text(), " ")
+		nanos, err := strconv.ParseFloat(first, 64)
+		if err != nil {
+			return nil, fmt.Errorf("parse %q: %w", lines.Text(), err)
+		}
+		medians = append(medians, nanos)
+	}
+	if len(medians) != len(ways) {
+		return nil, fmt.Errorf("%d figures in %q", len(medians), out)
+	}
+	return medians, nil
+}
