@@ -42,7 +42,7 @@ func (o *Options) config(id string) *specs.Spec {
 	}
 	if o.Lxcfs != "" {
 		s.Mounts = append(s.Mounts, lxcfsMounts(o.Lxcfs)...)
-		s.Hooks = &specs.Hooks{Prestart: []specs.Hook{partitionsHook(o.Lxcfs, o.Rootfs)}}
+		s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{partitionsHook(o.Lxcfs, o.Rootfs)}}
 	}
 	return s
 }

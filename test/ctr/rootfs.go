@@ -12,9 +12,6 @@ import (
 	"strings"
 )
 
-// Busybox is the statically linked busybox that the root file systems are made of.
-const Busybox = "/bin/busybox"
-
 // NewRootfs makes a root file system in dir: busybox with all its applets, and the program load of the tests.
 func NewRootfs(ctx context.Context, dir string) error {
 	for _, sub := range []string{"bin", "dev", "etc", "proc", "root", "sys", "tmp", "usr/bin", "var/lib/lxc/lxcfs"} {
@@ -22,12 +19,14 @@ func NewRootfs(ctx context.Context, dir string) error {
 			return err
 		}
 	}
-	if err := copyProgram(Busybox, filepath.Join(dir, "bin/busybox")); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w (make deps installs busybox-static)", err)
-	} else if err != nil {
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		return fmt.Errorf("%w (make deps installs a statically linked one)", err)
+	}
+	if err := copyProgram(busybox, filepath.Join(dir, "bin/busybox")); err != nil {
 		return err
 	}
-	applets, err := exec.CommandContext(ctx, Busybox, "--list").Output()
+	applets, err := exec.CommandContext(ctx, busybox, "--list").Output()
 	if err != nil {
 		return fmt.Errorf("list busybox's applets: %w", err)
 	}

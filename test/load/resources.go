@@ -39,7 +39,8 @@ func burn(args []string) error {
 	runtime.GOMAXPROCS(threads + 1)
 	for range threads {
 		go func() {
-			for {
+			for n := uint64(1); n != 0; n *= 3 { // an odd number never becomes 0
+				runtime.KeepAlive(n)
 			}
 		}()
 	}

@@ -1,0 +1,62 @@
+# Palisade. `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# sudo resets PATH, and with it the way to Go.
+export PATH := $(PATH):/usr/local/go/bin:/usr/lib/go/bin
+GO ?= go
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X palisade/internal/version.version=$(VERSION)
+COMMANDS := $(notdir $(wildcard cmd/*))
+SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod go.sum
+
+.PHONY: build deps demo test unit integration vm lint bench fuzz-smoke clean help go
+
+build: $(COMMANDS:%=bin/%) ## build the static binaries into bin/
+
+bin/%: $(SOURCES) | go
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $@ ./cmd/$*
+
+deps: ## install what build, demo and tests need, with apt or dnf
+	./test/deps.sh
+
+demo: deps build ## show what the host and a container read from /proc
+	$(GO) run ./test/demo -lxcfs bin/lxcfs
+
+test: deps lint unit integration vm ## run all tests; needs root
+
+unit: | go ## run the unit tests, with the race detector
+	$(GO) test -race ./...
+
+integration: | go ## run the tests with real containers on this machine's cgroups; needs root
+	$(GO) test -tags integration -count=1 -timeout 15m ./test/integration
+
+vm: build ## run the tests with cgroup v2 in a virtual machine
+	$(GO) run ./test/vm $(if $(RUN),-run '$(RUN)')
+
+lint: | go ## vet, check formatting and run staticcheck
+	test -z "$$(gofmt -l cmd internal test | tee /dev/stderr)"
+	$(GO) vet ./...
+	$(GO) vet -tags integration ./test/...
+	$(GO) tool -modfile=tools/go.mod staticcheck -tags integration ./...
+
+bench: build ## compare reads through lxcfs, through Debian's lxcfs, and of the bare files; needs root
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+	$(GO) run ./test/bench -lxcfs bin/lxcfs
+
+fuzz-smoke: | go ## run each fuzz test for some seconds
+	for package in $$($(GO) list ./internal/...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime 10s $$package; \
+		done; \
+	done
+
+clean: ## remove what was built
+	rm -rf bin .cache
+
+go:
+	@command -v $(GO) >/dev/null || { echo "Go is missing: install Go $$(sed -n 's/^go //p' go.mod) or later to /usr/local/go (https://go.dev/doc/install)" >&2; exit 1; }
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14

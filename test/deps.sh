@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Installs what build, demo, tests and benchmark need and the machine does not have, with apt or dnf. It may be run again.
+set -eu
+
+# program:Debian's package:the package of Fedora and openEuler
+needed='
+gcc:gcc libc6-dev:gcc glibc-devel
+git:git:git
+runc:runc:runc
+crun:crun:crun
+nsenter:util-linux:util-linux
+losetup:mount:util-linux
+ps:procps:procps-ng
+cpio:cpio:cpio
+xz:xz-utils:xz
+insmod:kmod:kmod
+mke2fs:e2fsprogs:e2fsprogs
+busybox:busybox-static:busybox
+qemu-system-x86_64:qemu-system-x86:qemu-system-x86-core
+'
+missing=
+manager=
+command -v dnf >/dev/null && manager=dnf
+command -v apt-get >/dev/null && manager=apt
+
+while IFS=: read -r program debian fedora; do
+	[ -n "$program" ] || continue
+	PATH="$PATH:/sbin:/usr/sbin" command -v "$program" >/dev/null && continue
+	case $manager in
+	apt) missing="$missing $debian" ;;
+	dnf) missing="$missing $fedora" ;;
+	*) echo "deps: $program is missing, and there is neither apt-get nor dnf to install it" >&2; exit 1 ;;
+	esac
+done <<<"$needed"
+
+# The benchmark's rival. Its package starts a daemon, which is not wanted.
+if [ "$manager" = apt ] && [ ! -x /usr/bin/lxcfs ]; then
+	missing="$missing lxcfs"
+fi
+
+if [ -z "$missing" ]; then
+	echo "deps: nothing is missing"
+	exit 0
+fi
+echo "deps: installing$missing"
+if [ "$(id -u)" != 0 ]; then
+	echo "deps: only root can install packages: run sudo make deps" >&2
+	exit 1
+fi
+if [ "$manager" = dnf ]; then
+	# shellcheck disable=SC2086
+	dnf install -y $missing
+	exit 0
+fi
+export DEBIAN_FRONTEND=noninteractive
+if [ -n "$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -print -quit)" ]; then
+	echo "deps: the package lists are there"
+else
+	apt-get update
+fi
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then # no service is started by the packages
+	printf '#!/bin/sh\nexit 101\n' >$policy
+	chmod 755 $policy
+	trap 'rm -f $policy' EXIT
+fi
+# shellcheck disable=SC2086
+apt-get install -y --no-install-recommends $missing || {
+	apt-get update # the lists were too old
+	# shellcheck disable=SC2086
+	apt-get install -y --no-install-recommends $missing
+}
