@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+//go:embed init.sh
+var initScript string
+
+// guest is the guest's root file system while it is put together.
+type guest struct {
+	root   string
+	kernel kernel
+	mode   string
+	// script runs the tests.
+	script strings.Builder
+}
+
+// addTest compiles the tests of a package, and has them run in a folder with their test data.
+func (g *guest) addTest(ctx context.Context, pkg, run string) error {
+	name := filepath.Base(pkg)
+	dir := filepath.Join(g.root, "tests", name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := build(ctx, "test", "-c", "-tags", "integration", "-o", filepath.Join(dir, name+".test"), pkg); err != nil {
+		return err
+	}
+	if data := filepath.Join(pkg, "testdata"); isDir(data) {
+		if err := os.CopyFS(filepath.Join(dir, "testdata"), os.DirFS(data)); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(&g.script, "cd /tests/%s && ./%s.test -test.v -test.run '%s'\necho \"%s%s $?\"\n", name, name, run, resultMark, name)
+	return nil
+}
+
+// build runs the Go compiler for a static binary.
+func build(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// pack completes the file system and packs it into an initramfs.
+func (g *guest) pack(ctx context.Context, initrd string) error {
+	for _, dir := range []string{"bin", "dev", "etc", "lib/modules", "mnt", "proc", "root", "run", "sys", "tmp", "usr/bin", "sbin"} {
+		if err := os.MkdirAll(filepath.Join(g.root, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	for name, pkg := range map[string]string{"lxcfs": "./cmd/lxcfs", "load": "./test/load"} {
+		if err := build(ctx, "build", "-trimpath", "-o", filepath.Join(g.root, "bin", name), pkg); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"busybox", "runc", "crun"} {
+		if err := g.addProgram(ctx, name); err != nil {
+			return err
+		}
+	}
+	load, err := g.addModules()
+	if err != nil {
+		return err
+	}
+	script := strings.NewReplacer("@MODE@", g.mode, "@MODULES@", load, "@TESTS@", g.script.String()).Replace(initScript)
+	if err := os.WriteFile(filepath.Join(g.root, "init"), []byte(script), 0o755); err != nil {
+		return err
+	}
+	_, err = output(ctx, g.root, "sh", "-c", "find . | cpio --quiet -o -H newc | gzip -1 >"+initrd)
+	return err
+}
+
+// addModules copies the kernel's modules and returns the commands that load them.
+func (g *guest) addModules() (string, error) {
+	files, err := g.kernel.moduleFiles()
+	if err != nil {
+		return "", err
+	}
+	var load strings.Builder
+	for _, file := range files {
+		name := filepath.Base(file)
+		if err := copyFile(filepath.Join(g.kernel.modules, file), filepath.Join(g.root, "lib/modules", name)); err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&load, "insmod /lib/modules/%s\n", name)
+	}
+	return load.String(), nil
+}
+
+// sharedLibrary finds the paths in ldd's output.
+var sharedLibrary = regexp.MustCompile(`(?m)(?:=> |^\s+)(/\S+)`)
+
+// addProgram copies a program of this machine, and the shared libraries that it needs, to the same paths in the guest.
+func (g *guest) addProgram(ctx context.Context, name string) error {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return fmt.Errorf("%w (make deps installs it)", err)
+	}
+	if err := copyFile(path, filepath.Join(g.root, "bin", name)); err != nil {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, "ldd", path).Output()
+	if err != nil {
+		return nil // it is static
+	}
+	for _, found := range sharedLibrary.FindAllStringSubmatch(string(out), -1) {
+		if err := copyFile(found[1], filepath.Join(g.root, found[1])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func copyFile(from, to string) error {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(to, text, 0o755); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}

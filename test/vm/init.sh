@@ -1,0 +1,51 @@
+#!/bin/busybox sh
+# The first process of the guest. Runtimes need pivot_root, which an initramfs does not allow: first everything goes to a tmpfs.
+if [ "$1" != moved ]; then
+	/bin/busybox mkdir -p /new
+	/bin/busybox mount -t tmpfs -o size=90% tmpfs /new
+	for d in bin dev etc lib lib64 mnt proc root run sbin sys tests tmp usr init; do
+		[ ! -e /$d ] || /bin/busybox cp -a /$d /new/
+	done
+	exec /bin/busybox switch_root /new /init moved
+fi
+/bin/busybox --install -s /bin
+export PATH=/bin:/sbin:/usr/bin HOME=/root TERM=dumb PALISADE_LXCFS=/bin/lxcfs PALISADE_LOAD=/bin/load CI=true
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /tmp
+ln -s /proc/self/fd /dev/fd
+@MODULES@
+case @MODE@ in
+v2)
+	mount -t cgroup2 cgroup2 /sys/fs/cgroup
+	for c in $(cat /sys/fs/cgroup/cgroup.controllers); do echo +$c >/sys/fs/cgroup/cgroup.subtree_control; done
+	;;
+*)
+	mount -t tmpfs tmpfs /sys/fs/cgroup
+	for c in memory cpu,cpuacct cpuset blkio pids devices freezer; do
+		mkdir /sys/fs/cgroup/$c
+		mount -t cgroup -o $c cgroup /sys/fs/cgroup/$c
+	done
+	ln -s cpu,cpuacct /sys/fs/cgroup/cpu
+	ln -s cpu,cpuacct /sys/fs/cgroup/cpuacct
+	mkdir /sys/fs/cgroup/systemd
+	mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
+	if [ @MODE@ = hybrid ]; then
+		mkdir /sys/fs/cgroup/unified
+		mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
+	fi
+	;;
+esac
+# A swap of 512 MiB.
+if [ -e /sys/block/zram0 ]; then
+	echo 512M >/sys/block/zram0/disksize
+	mkswap /dev/zram0 >/dev/null && swapon /dev/zram0
+fi
+hostname guest
+@TESTS@
+poweroff -f

@@ -1,0 +1,81 @@
+// Command vm runs tests in a virtual machine with Debian's kernel and cgroup v2 (or v1, or both), which the machine at hand
+// may not have. Everything that the tests need lies in the guest's memory. The test binaries' output is copied to stdout;
+// the exit code is 0 only if each of them said at its end that it has passed.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are what the command line says.
+type options struct {
+	mode, run, packages, cache string
+	memory                     int
+}
+
+// fast are the integration tests that are worth their time under an emulated CPU.
+const fast = "^Test(V2|EveryFile|Readers$|InitMoves|SharedPID|HostPID|UserNamespace|Update|MemoryHog|Disks|Signals|WaysToRead|CPUTime)"
+
+func main() {
+	var o options
+	flag.StringVar(&o.mode, "mode", "v2", "the cgroups of the guest: v2, hybrid or v1")
+	flag.StringVar(&o.run, "run", fast, "which integration tests are run")
+	flag.StringVar(&o.packages, "packages", "./internal/container,./internal/cgroup,./internal/fusedev,./internal/lxcfs",
+		"whose unit tests are run besides")
+	flag.StringVar(&o.cache, "cache", ".cache/vm", "where the kernel is kept")
+	flag.IntVar(&o.memory, "memory", 2048, "the guest's memory in MiB")
+	timeout := flag.Duration("timeout", 8*time.Minute, "when the guest is stopped")
+	flag.Parse()
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	ctx, cancel = context.WithTimeout(ctx, *timeout)
+	defer cancel()
+	if err := run(ctx, &o); err != nil {
+		fmt.Fprintln(os.Stderr, "vm:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o *options) (err error) {
+	if o.mode != "v2" && o.mode != "hybrid" && o.mode != "v1" {
+		return fmt.Errorf("-mode %q is none of v2, hybrid, v1", o.mode)
+	}
+	kernel, err := fetchKernel(ctx, o.cache)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "palisade-vm-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	g := guest{root: filepath.Join(dir, "root"), kernel: kernel, mode: o.mode}
+	var tests []string
+	for _, pkg := range strings.Split(o.packages, ",") {
+		if pkg == "" {
+			continue
+		}
+		if err := g.addTest(ctx, pkg, ""); err != nil {
+			return err
+		}
+		tests = append(tests, filepath.Base(pkg))
+	}
+	if err := g.addTest(ctx, "./test/integration", o.run); err != nil {
+		return err
+	}
+	tests = append(tests, "integration")
+	initrd := filepath.Join(dir, "initrd")
+	if err := g.pack(ctx, initrd); err != nil {
+		return err
+	}
+	return boot(ctx, kernel.image, initrd, o.memory, tests)
+}
