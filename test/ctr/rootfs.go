@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -66,3 +67,39 @@ func copyProgram(from, to string) error {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+// sharedLibrary finds the paths in ldd's output.
+var sharedLibrary = regexp.MustCompile(`(?m)(?:=> |^\s+)(/\S+)`)
+
+// AddHostProgram copies programs of this machine, with the shared libraries that they need, over busybox's applets: those
+// of procps read /proc where busybox asks sysinfo(2), which no file system can answer.
+func AddHostProgram(ctx context.Context, rootfs string, names ...string) error {
+	for _, name := range names {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			return fmt.Errorf("%w (make deps installs it)", err)
+		}
+		files := []string{path}
+		if out, err := exec.CommandContext(ctx, "ldd", path).Output(); err == nil { // else it is static
+			for _, found := range sharedLibrary.FindAllStringSubmatch(string(out), -1) {
+				files = append(files, found[1])
+			}
+		}
+		for i, from := range files {
+			to := filepath.Join(rootfs, from)
+			if i == 0 {
+				to = filepath.Join(rootfs, "bin", name)
+				if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+			}
+			if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+				return err
+			}
+			if err := copyProgram(from, to); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

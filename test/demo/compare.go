@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"palisade/test/ctr"
+)
+
+// fact is a row of the table: what is to be seen in a file.
+type fact struct {
+	name, path string
+	see        func(text string) string
+}
+
+var facts = []fact{
+	{"processors", "/proc/cpuinfo", func(text string) string { return fmt.Sprint(strings.Count(text, "processor\t:")) }},
+	{"physical id", "/proc/cpuinfo", all("physical id")},
+	{"siblings", "/proc/cpuinfo", all("siblings")},
+	{"core id", "/proc/cpuinfo", all("core id")},
+	{"cpu cores", "/proc/cpuinfo", all("cpu cores")},
+	{"CPUs online", "/sys/devices/system/cpu/online", strings.TrimSpace},
+	{"MemTotal", "/proc/meminfo", all("MemTotal")},
+	{"MemFree", "/proc/meminfo", all("MemFree")},
+	{"MemAvailable", "/proc/meminfo", all("MemAvailable")},
+	{"SwapTotal", "/proc/meminfo", all("SwapTotal")},
+	{"uptime, idle", "/proc/uptime", strings.TrimSpace},
+	{"CPU lines of stat", "/proc/stat", cpuLines},
+	{"loadavg", "/proc/loadavg", strings.TrimSpace},
+	{"disks", "/proc/diskstats", func(text string) string { return column(text, 2, 0) }},
+	{"partitions", "/proc/partitions", func(text string) string { return column(text, 3, 2) }},
+}
+
+// compare prints the table.
+func compare(ctx context.Context, c *ctr.Container) error {
+	fmt.Printf("%-18s  %-40s  %s\n%s\n", "", "host", "container", strings.Repeat("-", 90))
+	for _, f := range facts {
+		host, err := os.ReadFile(f.path)
+		if err != nil {
+			return err
+		}
+		own, err := c.Exec(ctx, "cat", f.path)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%-18s  %-40s  %s\n", f.name, short(f.see(string(host))), short(f.see(own)))
+	}
+	return nil
+}
+
+// all has the values of a key, of each line that has it.
+func all(key string) func(string) string {
+	return func(text string) string {
+		var values []string
+		for line := range strings.Lines(text) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == key {
+				values = append(values, strings.Join(strings.Fields(value), " "))
+			}
+		}
+		return strings.Join(values, ", ")
+	}
+}
+
+// cpuLines has the keys and busy and idle ticks of the CPUs.
+func cpuLines(text string) string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if fields := strings.Fields(line); len(fields) > 4 && strings.HasPrefix(fields[0], "cpu") && fields[0] != "cpu" {
+			lines = append(lines, fmt.Sprintf("%s idle %s", fields[0], fields[4]))
+		}
+	}
+	return strings.Join(lines, ", ")
+}
+
+// column has the words of a column, from the given line on.
+func column(text string, number, skip int) string {
+	var words []string
+	for line := range strings.Lines(text) {
+		if skip--; skip >= 0 {
+			continue
+		}
+		if fields := strings.Fields(line); len(fields) > number {
+			words = append(words, fields[number])
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// short cuts a cell that is too long for the table.
+func short(cell string) string {
+	const width = 40
+	if cell == "" {
+		return "none"
+	}
+	if len(cell) > width {
+		return cell[:width-3] + "..."
+	}
+	return cell
+}
