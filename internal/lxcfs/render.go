@@ -86,7 +86,8 @@ func (f *FS) renderFor(r *reader, name string, render renderer, dst []byte) ([]b
 			break
 		}
 	}
-	if err != nil && !errors.Is(err, errHostText) {
+	// A cgroup without the controller is the root, or is not limited by it.
+	if err != nil && !errors.Is(err, errHostText) && !errors.Is(err, cgroup.ErrNoController) {
 		f.log.Error(name, "the host's "+name+" is shown to a container", err)
 	}
 	return dst, false

@@ -53,8 +53,10 @@ type Options struct {
 
 // Container is a running container.
 type Container struct {
-	ID      string
-	PID     int
+	ID  string
+	PID int
+	// Lxcfs is the mount point of the lxcfs whose files it has.
+	Lxcfs   string
 	runtime string
 	bundle  string
 }
@@ -64,7 +66,7 @@ func Start(ctx context.Context, dir string, o Options) (*Container, error) {
 	if o.Runtime == "" {
 		o.Runtime = "runc"
 	}
-	c := &Container{ID: fmt.Sprintf("palisade-%d-%08x", os.Getpid(), rand.Uint32()), runtime: o.Runtime}
+	c := &Container{ID: fmt.Sprintf("palisade-%d-%08x", os.Getpid(), rand.Uint32()), runtime: o.Runtime, Lxcfs: o.Lxcfs}
 	c.bundle = filepath.Join(dir, c.ID)
 	if err := os.Mkdir(c.bundle, 0o755); err != nil {
 		return nil, err

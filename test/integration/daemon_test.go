@@ -283,17 +283,9 @@ func TestRestartKeepsCounters(t *testing.T) {
 				t.Fatal(err)
 			}
 			second := newDaemon(t, dir, "--debug")
-			text, err := exec.CommandContext(t.Context(), "nsenter", "-t", fmt.Sprint(c.PID), "-p", "cat",
-				filepath.Join(dir, "lxcfs/proc/stat")).Output()
-			if err != nil {
-				t.Fatal(err)
-			}
-			var now, user uint64
-			if _, err := fmt.Sscanf(string(text), "cpu %d 0 %d %d", &user, new(uint64), &now); err != nil {
-				t.Fatalf("%v in %q", err, text)
-			}
+			_, now := cpuTimes(t, c, "cpu")
 			if now < idle+100 || now > idle+2000 {
-				t.Errorf("idle time went from %d to %d ticks\n%s\n%.300s", idle, now, second.Log(), text)
+				t.Errorf("idle time went from %d to %d ticks; the daemon's log: %s", idle, now, second.Log())
 			}
 		})
 	}

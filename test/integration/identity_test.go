@@ -60,7 +60,7 @@ func TestReaders(t *testing.T) {
 					}
 				}
 				// A visitor from the host who enters all namespaces but stays in his own cgroup.
-				out, err := exec.Command("nsenter", "-t", strconv.Itoa(c.PID), "-a", "cat", "/proc/meminfo").Output()
+				out, err := exec.Command("nsenter", "-t", strconv.Itoa(c.PID), "-m", "-u", "-i", "-n", "-p", "cat", "/proc/meminfo").Output()
 				if err != nil {
 					t.Fatal(err)
 				}

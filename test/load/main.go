@@ -13,7 +13,7 @@ var commands = map[string]struct {
 	usage string
 	run   func(args []string) error
 }{
-	"mem":      {"BYTES: take anonymous memory, say ready, and keep it", takeMemory},
+	"mem":      {"BYTES: wait for the file /tmp/take, take anonymous memory, say ready, and keep it", takeMemory},
 	"burn":     {"THREADS: use as much CPU time as possible", burn},
 	"write":    {"FILE BYTES: write to a file or block device past the page cache, then read it", writeDirect},
 	"check":    {"SECONDS THREADS FILE...: read the files over and over, and count what is wrong with their texts", check},
@@ -21,7 +21,7 @@ var commands = map[string]struct {
 	"sendfile": {"FILE: copy a file to stdout by sendfile(2), else by read(2)", sendFile},
 	"pieces":   {"FILE SIZE: copy a file to stdout by reads of that size", readPieces},
 	"mmap":     {"FILE: look at the first byte of a file through mmap(2)", lookByMmap},
-	"psi":      {"FILE TRIGGER: wait for the pressure trigger, at most 30 s", waitForPressure},
+	"psi":      {"FILE TRIGGER [TIMES]: wait for the pressure trigger, at most 30 s; or set it that many times", waitForPressure},
 }
 
 func main() {

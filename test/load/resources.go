@@ -17,6 +17,13 @@ func takeMemory(args []string) error {
 	if err != nil {
 		return err
 	}
+	fmt.Println("started")
+	for { // until the test has looked what the program itself takes
+		if _, err := os.Stat("/tmp/take"); err == nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	mem, err := syscall.Mmap(-1, 0, bytes, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
 	if err != nil {
 		return fmt.Errorf("mmap: %w", err)
@@ -147,15 +154,15 @@ func lookByMmap(args []string) error {
 }
 
 func waitForPressure(args []string) error {
-	if len(args) != 2 {
+	if len(args) < 2 {
 		return errors.New("a file and a trigger are wanted")
 	}
-	fd, err := syscall.Open(args[0], syscall.O_RDWR, 0)
+	if len(args) == 3 {
+		return setTriggers(args)
+	}
+	fd, err := setTrigger(args[0], args[1])
 	if err != nil {
 		return err
-	}
-	if _, err := syscall.Write(fd, append([]byte(args[1]), 0)); err != nil {
-		return fmt.Errorf("write trigger: %w", err)
 	}
 	fmt.Println("set")
 	// struct pollfd for POLLPRI
@@ -171,5 +178,33 @@ func waitForPressure(args []string) error {
 		return errno
 	}
 	fmt.Println("events", n, fds.revents)
+	return nil
+}
+
+func setTrigger(file, trigger string) (int, error) {
+	fd, err := syscall.Open(file, syscall.O_RDWR, 0)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := syscall.Write(fd, append([]byte(trigger), 0)); err != nil {
+		return 0, fmt.Errorf("write trigger: %w", err)
+	}
+	return fd, nil
+}
+
+// setTriggers sets the same trigger many times, and tells how often it could.
+func setTriggers(args []string) error {
+	times, err := number(args, 2)
+	if err != nil {
+		return err
+	}
+	var failed error
+	set := 0
+	for ; set < times; set++ {
+		if _, failed = setTrigger(args[0], args[1]); failed != nil {
+			break
+		}
+	}
+	fmt.Printf("set %d: %v\n", set, errors.Unwrap(failed))
 	return nil
 }

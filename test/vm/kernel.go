@@ -13,7 +13,7 @@ import (
 )
 
 // modules are loaded in the guest, with those that they need.
-var modules = []string{"fuse", "overlay", "loop", "zram"}
+var modules = []string{"fuse", "overlay", "loop", "lzo", "lzo-rle", "zram"}
 
 // kernel is an unpacked kernel package.
 type kernel struct {

@@ -1,0 +1,218 @@
+//go:build integration
+
+package integration
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"palisade/test/ctr"
+)
+
+// requireV2 leaves tests of cgroup v2 to machines that have it alone; test/vm is one.
+func requireV2(t *testing.T) {
+	t.Helper()
+	if !ctr.OnV2() {
+		t.Skip("this machine has no pure cgroup v2; make vm runs this test on one that has")
+	}
+}
+
+// parentCgroup makes a cgroup with the given limits, to have containers in it.
+func parentCgroup(t *testing.T, limits map[string]string) string {
+	t.Helper()
+	name := fmt.Sprintf("palisade-parent-%d-%d", os.Getpid(), time.Now().UnixNano())
+	dir := filepath.Join("/sys/fs/cgroup", name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, controller := range []string{"cpu", "cpuset", "memory", "io", "pids"} {
+		write(t, filepath.Join(dir, "cgroup.subtree_control"), "+"+controller)
+	}
+	for file, limit := range limits {
+		write(t, filepath.Join(dir, file), limit)
+	}
+	return "/" + name
+}
+
+// TestV2Memory has limits of memory and swap at two levels: the lowest counts.
+func TestV2Memory(t *testing.T) {
+	requireV2(t)
+	hostSwap := field(t, hostFile(t, "/proc/meminfo"), "SwapTotal")
+	if hostSwap < 400*mib {
+		t.Fatalf("the guest has %d bytes of swap, too little for this test", hostSwap)
+	}
+	tests := []struct {
+		name                 string
+		parent, parentSwap   string
+		own, ownSwap         string
+		wantTotal, wantSwapT uint64
+	}{
+		{"the own limit is lower", "500M", "max", "400M", "100M", 400 * mib, 100 * mib},
+		{"the parent's is", "500M", "64M", "600M", "128M", 500 * mib, 64 * mib},
+		{"the own is none", "300M", "32M", "max", "max", 300 * mib, 32 * mib},
+		{"no swap", "max", "0", "200M", "max", 200 * mib, 0},
+		{"none at all", "max", "max", "max", "max", field(t, hostFile(t, "/proc/meminfo"), "MemTotal"), hostSwap},
+	}
+	cgroup := parentCgroup(t, nil)
+	c := start(t, ctr.Options{Cgroup: cgroup + "/child", CgroupNamespace: true})
+	dir := filepath.Join("/sys/fs/cgroup", cgroup)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			write(t, filepath.Join(dir, "memory.max"), tt.parent)
+			write(t, filepath.Join(dir, "memory.swap.max"), tt.parentSwap)
+			write(t, filepath.Join(dir, "child/memory.max"), tt.own)
+			write(t, filepath.Join(dir, "child/memory.swap.max"), tt.ownSwap)
+			meminfo := inside(t, c, "cat", "/proc/meminfo")
+			if got := field(t, meminfo, "MemTotal"); got != tt.wantTotal {
+				t.Errorf("MemTotal %d, want %d", got, tt.wantTotal)
+			}
+			if got := field(t, meminfo, "SwapTotal"); got != tt.wantSwapT {
+				t.Errorf("SwapTotal %d, want %d", got, tt.wantSwapT)
+			}
+			swaps := inside(t, c, "cat", "/proc/swaps")
+			want := tt.wantSwapT > 0
+			if got := regexp.MustCompile(fmt.Sprintf(`(?m)virtual\s+%d\s+\d+\s+0$`, tt.wantSwapT/1024)).MatchString(swaps); got != want {
+				t.Errorf("swaps: %q", swaps)
+			}
+		})
+	}
+}
+
+// TestV2Swap swaps a container's memory out, and sees it in SwapFree.
+func TestV2Swap(t *testing.T) {
+	requireV2(t)
+	c := start(t, ctr.Options{Memory: 48 * mib, MemorySwap: 248 * mib})
+	if got := memory(t, c, "SwapTotal"); got != 200*mib {
+		t.Fatalf("SwapTotal %d, want %d", got, 200*mib)
+	}
+	_, meminfo := takeMemory(t, c, 96*mib)
+	if used := field(t, meminfo, "SwapTotal") - field(t, meminfo, "SwapFree"); used < 40*mib || used > 110*mib {
+		t.Errorf("%d MiB of swap are used, want about 50", used/mib)
+	}
+}
+
+// TestV2CPUs has a cpuset and quotas at two levels.
+func TestV2CPUs(t *testing.T) {
+	requireV2(t)
+	if hostCPUs() < 4 {
+		t.Fatalf("%d CPUs are too few for this test", hostCPUs())
+	}
+	tests := []struct {
+		name                 string
+		parentMax, max, cpus string
+		processors           int
+		online               string
+		statLines            int
+	}{
+		{"a cpuset with a gap", "max 100000", "max 100000", "0,2,3", 3, "0-2\n", 4},
+		{"all of them", "max 100000", "max 100000", "0-3", 4, "0-3\n", 5},
+		{"a quota of one and a half", "max 100000", "150000 100000", "0-3", 2, "0-1\n", 3},
+		{"the parent's quota is lower", "50000 100000", "300000 100000", "0-3", 1, "0\n", 2},
+		{"another period", "max 100000", "30000 10000", "0-3", 3, "0-2\n", 4},
+		{"more quota than CPUs", "max 100000", "900000 100000", "1-2", 2, "0-1\n", 3},
+	}
+	cgroup := parentCgroup(t, nil)
+	c := start(t, ctr.Options{Cgroup: cgroup + "/child"})
+	dir := filepath.Join("/sys/fs/cgroup", cgroup)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			write(t, filepath.Join(dir, "cpu.max"), tt.parentMax)
+			write(t, filepath.Join(dir, "child/cpu.max"), tt.max)
+			write(t, filepath.Join(dir, "child/cpuset.cpus"), tt.cpus)
+			if got := processors(inside(t, c, "cat", "/proc/cpuinfo")); got != tt.processors {
+				t.Errorf("%d processors, want %d", got, tt.processors)
+			}
+			if got := inside(t, c, "cat", "/sys/devices/system/cpu/online"); got != tt.online {
+				t.Errorf("%q is online, want %q", got, tt.online)
+			}
+			if got := len(regexp.MustCompile(`(?m)^cpu`).FindAllString(inside(t, c, "cat", "/proc/stat"), -1)); got != tt.statLines {
+				t.Errorf("%d lines of CPUs in stat, want %d", got, tt.statLines)
+			}
+		})
+	}
+}
+
+// TestV2Nested reads from a cgroup below the container's own: the values are the container's.
+func TestV2Nested(t *testing.T) {
+	requireV2(t)
+	c := start(t, ctr.Options{Memory: limit, Quota: 150000, CgroupNamespace: true})
+	dir, err := c.Cgroup("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	below := filepath.Join(dir, "nested/deeper")
+	if err := os.MkdirAll(below, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.ExecStart(t.Context(), "sh", "-c", "while sleep 0.2; do cat /proc/meminfo >/tmp/m; cat /proc/cpuinfo >/tmp/c; done"); err != nil {
+		t.Fatal(err)
+	}
+	shell := ""
+	waitFor(t, "the shell", func() bool {
+		for _, pid := range strings.Fields(hostFile(t, filepath.Join(dir, "cgroup.procs"))) {
+			if cmdline, err := os.ReadFile("/proc/" + pid + "/cmdline"); err == nil && strings.HasPrefix(string(cmdline), "sh\x00-c") {
+				shell = pid
+			}
+		}
+		return shell != ""
+	})
+	write(t, filepath.Join(below, "cgroup.procs"), shell)
+	time.Sleep(2 * time.Second) // until it has read from there
+	if got := field(t, inside(t, c, "cat", "/tmp/m"), "MemTotal"); got != limit {
+		t.Errorf("MemTotal %d from the nested cgroup, want %d", got, limit)
+	}
+	if got := processors(inside(t, c, "cat", "/tmp/c")); got != 2 {
+		t.Errorf("%d processors from the nested cgroup, want 2", got)
+	}
+}
+
+// TestV2Pressure reads the container's own pressure, and waits for a trigger.
+func TestV2Pressure(t *testing.T) {
+	requireV2(t)
+	c := start(t, ctr.Options{Quota: 20000})
+	line := regexp.MustCompile(`^some avg10=\d+\.\d\d avg60=\d+\.\d\d avg300=\d+\.\d\d total=\d+\n`)
+	for _, resource := range []string{"cpu", "memory", "io"} {
+		if got := inside(t, c, "cat", "/proc/pressure/"+resource); !line.MatchString(got) {
+			t.Errorf("%s: %q", resource, got)
+		}
+	}
+	if err := c.ExecStart(t.Context(), "load", "burn", "4"); err != nil {
+		t.Fatal(err)
+	}
+	if got := inside(t, c, "load", "psi", "/proc/pressure/cpu", "some 100000 1000000"); got != "set\nevents 1 2\n" {
+		t.Errorf("the trigger: %q", got)
+	}
+	inside(t, c, "killall", "load")
+	dir, err := c.Cgroup("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := regexp.MustCompile(`some .*total=(\d+)`)
+	own := total.FindStringSubmatch(inside(t, c, "cat", "/proc/pressure/cpu"))
+	real := total.FindStringSubmatch(hostFile(t, filepath.Join(dir, "cpu.pressure")))
+	if own == nil || real == nil || len(own[1]) < 5 || len(real[1]) < 5 {
+		t.Errorf("the container sees a total of %v, its cgroup has %v", own, real)
+	}
+	for _, trigger := range []string{"", "some", "some 1 1", "more 100000 1000000", strings.Repeat("x", 100)} {
+		if out, err := c.Exec(t.Context(), "load", "psi", "/proc/pressure/cpu", trigger); err == nil {
+			t.Errorf("trigger %q was set: %q", trigger, out)
+		}
+	}
+	// More triggers than are allowed are refused.
+	if got := inside(t, c, "load", "psi", "/proc/pressure/memory", "full 900000 1000000", "80"); got != "set 64: no space left on device\n" {
+		t.Errorf("of 80 triggers: %q", got)
+	}
+	if got := inside(t, c, "load", "psi", "/proc/pressure/memory", "full 900000 1000000", "3"); got != "set 3: <nil>\n" {
+		t.Errorf("when they are gone: %q", got)
+	}
+}
