@@ -50,11 +50,11 @@ func (l *level) ioV1(dst []DeviceIO, s *Scratch) ([]DeviceIO, error) {
 			return dst, err
 		}
 		known = true
-		dst = parseBlkio(dst, start, text, (*DeviceIO).countField)
+		dst = parseBlkio(dst, start, text, source.count)
 		if text, err = l.read(source.bytes, s); err != nil && !errors.Is(err, errMissing) {
 			return dst, err
 		} else if err == nil {
-			dst = parseBlkio(dst, start, text, (*DeviceIO).bytesField)
+			dst = parseBlkio(dst, start, text, source.bytes)
 		}
 		if len(dst) == start {
 			continue
@@ -72,18 +72,13 @@ func (l *level) ioV1(dst []DeviceIO, s *Scratch) ([]DeviceIO, error) {
 
 // cfqDetails adds what CFQ alone tells.
 func (l *level) cfqDetails(dst []DeviceIO, start int, s *Scratch) ([]DeviceIO, error) {
-	for _, detail := range [...]struct {
-		file  file
-		field func(*DeviceIO, []byte) *uint64
-	}{
-		{fileCFQMerged, (*DeviceIO).mergesField}, {fileCFQTime, (*DeviceIO).nanosField}, {fileCFQQueued, (*DeviceIO).queuedField},
-	} {
-		text, err := l.read(detail.file, s)
+	for _, detail := range [...]file{fileCFQMerged, fileCFQTime, fileCFQQueued} {
+		text, err := l.read(detail, s)
 		if err != nil && !errors.Is(err, errMissing) {
 			return dst, err
 		}
 		if err == nil {
-			dst = parseBlkio(dst, start, text, detail.field)
+			dst = parseBlkio(dst, start, text, detail)
 		}
 	}
 	return dst, nil
@@ -135,17 +130,17 @@ func (d *DeviceIO) ioStatField(key []byte) *uint64 {
 	return nil
 }
 
-// parseBlkio parses a v1 file of lines "major:minor operation number" into the field of each device that the operation
-// stands for; devices that are not in dst from start on are appended.
-func parseBlkio(dst []DeviceIO, start int, text []byte, field func(*DeviceIO, []byte) *uint64) []DeviceIO {
+// parseBlkio parses the text of a v1 file, lines "major:minor operation number", and adds up what it counts for each
+// device; devices that are not in dst from start on are appended.
+func parseBlkio(dst []DeviceIO, start int, text []byte, f file) []DeviceIO {
 	for len(text) > 0 {
 		var line []byte
 		line, text = nextLine(text)
 		name, line := nextField(line)
 		operation, n, ok := keyNumber(line)
 		var d DeviceIO
-		if !ok || !d.parseDevice(name) || field(&d, operation) == nil {
-			continue // the sums: Sync, Async, Total
+		if !ok || !d.parseDevice(name) {
+			continue
 		}
 		i := start
 		for i < len(dst) && (dst[i].Major != d.Major || dst[i].Minor != d.Minor) {
@@ -154,29 +149,28 @@ func parseBlkio(dst []DeviceIO, start int, text []byte, field func(*DeviceIO, []
 		if i == len(dst) {
 			dst = append(dst, d)
 		}
-		*field(&dst[i], operation) += n
+		if counter := dst[i].blkioField(f, operation); counter != nil { // else a sum: Sync, Async, Total
+			*counter += n
+		}
 	}
 	return dst
 }
 
-func (d *DeviceIO) countField(operation []byte) *uint64 {
-	return choose(operation, &d.Reads, &d.Writes, &d.Discards)
-}
-
-func (d *DeviceIO) bytesField(operation []byte) *uint64 {
-	return choose(operation, &d.ReadBytes, &d.WriteBytes, &d.DiscardBytes)
-}
-
-func (d *DeviceIO) mergesField(operation []byte) *uint64 {
-	return choose(operation, &d.ReadMerges, &d.WriteMerges, nil)
-}
-
-func (d *DeviceIO) nanosField(operation []byte) *uint64 {
-	return choose(operation, &d.ReadNanos, &d.WriteNanos, nil)
-}
-
-func (d *DeviceIO) queuedField(operation []byte) *uint64 {
-	return choose(operation, &d.InFlight, &d.InFlight, nil)
+// blkioField is the counter that a v1 file tells of an operation.
+func (d *DeviceIO) blkioField(f file, operation []byte) *uint64 {
+	switch f {
+	case fileThrottleCount, fileBFQCount, fileCFQCount:
+		return choose(operation, &d.Reads, &d.Writes, &d.Discards)
+	case fileThrottleBytes, fileBFQBytes, fileCFQBytes:
+		return choose(operation, &d.ReadBytes, &d.WriteBytes, &d.DiscardBytes)
+	case fileCFQMerged:
+		return choose(operation, &d.ReadMerges, &d.WriteMerges, nil)
+	case fileCFQTime:
+		return choose(operation, &d.ReadNanos, &d.WriteNanos, nil)
+	case fileCFQQueued:
+		return choose(operation, &d.InFlight, &d.InFlight, nil)
+	}
+	return nil
 }
 
 func choose(operation []byte, read, write, discard *uint64) *uint64 {

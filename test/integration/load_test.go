@@ -91,7 +91,6 @@ func TestDaemonStaysSmall(t *testing.T) {
 	}
 	read(200)
 	before, descriptors := residentBytes(t, d.PID()), openFiles(t, d.PID())
-	// 20 containers, 9 files, opened and read twice each
 	read(1000000 / containers / len(allFiles()) / 2)
 	after := residentBytes(t, d.PID())
 	t.Logf("%d kB resident with %d containers, %d kB after a million requests; %d descriptors", before/1024, containers, after/1024, descriptors)

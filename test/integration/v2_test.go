@@ -154,7 +154,7 @@ func TestV2Nested(t *testing.T) {
 	if err := os.MkdirAll(below, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.ExecStart(t.Context(), "sh", "-c", "while sleep 0.2; do cat /proc/meminfo >/tmp/m; cat /proc/cpuinfo >/tmp/c; done"); err != nil {
+	if err := c.ExecStart(t.Context(), "sh", "-c", "while sleep 0.2; do for f in meminfo cpuinfo; do cat /proc/$f >/tmp/new; mv /tmp/new /tmp/$f; done; done"); err != nil {
 		t.Fatal(err)
 	}
 	shell := ""
@@ -168,10 +168,10 @@ func TestV2Nested(t *testing.T) {
 	})
 	write(t, filepath.Join(below, "cgroup.procs"), shell)
 	time.Sleep(2 * time.Second) // until it has read from there
-	if got := field(t, inside(t, c, "cat", "/tmp/m"), "MemTotal"); got != limit {
+	if got := field(t, inside(t, c, "cat", "/tmp/meminfo"), "MemTotal"); got != limit {
 		t.Errorf("MemTotal %d from the nested cgroup, want %d", got, limit)
 	}
-	if got := processors(inside(t, c, "cat", "/tmp/c")); got != 2 {
+	if got := processors(inside(t, c, "cat", "/tmp/cpuinfo")); got != 2 {
 		t.Errorf("%d processors from the nested cgroup, want 2", got)
 	}
 }

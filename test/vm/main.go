@@ -29,7 +29,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.mode, "mode", "v2", "the cgroups of the guest: v2, hybrid or v1")
 	flag.StringVar(&o.run, "run", fast, "which integration tests are run")
-	flag.StringVar(&o.packages, "packages", "./internal/container,./internal/fusedev,./internal/lxcfs",
+	flag.StringVar(&o.packages, "packages", "./internal/container,./internal/cgroup,./internal/fusedev,./internal/lxcfs",
 		"whose unit tests are run besides")
 	flag.StringVar(&o.cache, "cache", ".cache/vm", "where the kernel is kept")
 	flag.IntVar(&o.memory, "memory", 2048, "the guest's memory in MiB")

@@ -1,0 +1,82 @@
+// Package internal has no code: this test holds the layers of its packages apart.
+package internal_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// layers lists the packages from the lowest layer up. A package imports only what stands in a line above its own.
+var layers = [][]string{
+	{"sys", "version", "cpulist"},
+	{"cgroup", "fusedev", "procfs"},
+	{"account"},
+	{"view"},
+	{"container"},
+	{"lxcfs"},
+}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	CgoFiles   []string
+}
+
+func TestLayers(t *testing.T) {
+	level := make(map[string]int)
+	for i, packages := range layers {
+		for _, name := range packages {
+			level["palisade/internal/"+name] = i
+		}
+	}
+	for _, p := range listPackages(t, "palisade/...") {
+		own, known := level[p.ImportPath]
+		if !known && strings.HasPrefix(p.ImportPath, "palisade/internal/") {
+			t.Errorf("%s stands in no layer", p.ImportPath)
+		}
+		for _, path := range p.Imports {
+			if below, ok := level[path]; ok && known && below >= own {
+				t.Errorf("%s imports %s, which does not stand below it", p.ImportPath, path)
+			}
+			if strings.HasPrefix(path, "palisade/cmd/") {
+				t.Errorf("%s imports the command %s", p.ImportPath, path)
+			}
+			if path == "golang.org/x/sys/unix" && p.ImportPath != "palisade/internal/sys" {
+				t.Errorf("%s imports %s, which is left to internal/sys", p.ImportPath, path)
+			}
+			if path == "os/exec" && strings.HasPrefix(p.ImportPath, "palisade/internal/") {
+				t.Errorf("%s starts programs", p.ImportPath)
+			}
+		}
+		if slices.Contains(p.Imports, "C") || len(p.CgoFiles) > 0 {
+			t.Errorf("%s uses cgo", p.ImportPath)
+		}
+	}
+}
+
+func listPackages(t *testing.T, pattern string) []goPackage {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,CgoFiles", pattern).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packages []goPackage
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+	if len(packages) < len(layers) {
+		t.Fatalf("only %d packages are listed", len(packages))
+	}
+	return packages
+}
