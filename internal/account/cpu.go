@@ -102,7 +102,8 @@ func (c *CPUClock) spend(allowed Allowance, usage *cgroup.CPUUsage) uint64 {
 	for host, now := range usage.PerCPU {
 		c.grown = append(c.grown, grow(&c.Used.PerCPU[host], now))
 	}
-	c.spent = append(c.spent[:0], make([]cgroup.CPUTime, allowed.N)...)
+	c.spent = slices.Grow(c.spent[:0], allowed.N)[:allowed.N]
+	clear(c.spent)
 	for i, host := range allowed.Host {
 		if i >= allowed.N || host >= len(c.grown) {
 			break

@@ -116,13 +116,7 @@ func usageV2(l *level, u *CPUUsage, s *Scratch) error {
 	if err != nil {
 		return err
 	}
-	for len(text) > 0 {
-		var line []byte
-		line, text = nextLine(text)
-		key, usec, ok := keyNumber(line)
-		if !ok {
-			continue
-		}
+	for key, usec := range keyNumbers(text) {
 		switch string(key) {
 		case "user_usec":
 			u.Total.User = saturatingMul(usec, nanosPerMicro)
@@ -177,13 +171,7 @@ func parseUsageAll(text []byte, u *CPUUsage) {
 
 // parseAcctStat parses cpuacct.stat.
 func parseAcctStat(text []byte) (user, system uint64) {
-	for len(text) > 0 {
-		var line []byte
-		line, text = nextLine(text)
-		key, ticks, ok := keyNumber(line)
-		if !ok {
-			continue
-		}
+	for key, ticks := range keyNumbers(text) {
 		switch string(key) {
 		case "user":
 			user = saturatingMul(ticks, nanosPerTick)

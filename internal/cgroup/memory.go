@@ -126,13 +126,7 @@ func orNoLimit(n uint64) uint64 {
 
 // parseV2 takes the figures of v2's memory.stat (Documentation/admin-guide/cgroup-v2.rst).
 func (m *MemoryStat) parseV2(text []byte) {
-	for len(text) > 0 {
-		var line []byte
-		line, text = nextLine(text)
-		key, n, ok := keyNumber(line)
-		if !ok {
-			continue
-		}
+	for key, n := range keyNumbers(text) {
 		if field := m.v2Field(key); field != nil {
 			*field = n
 		}
@@ -196,13 +190,7 @@ func (m *MemoryStat) v2Field(key []byte) *uint64 {
 // parseV1 takes the figures of v1's memory.stat that count the descendants too, and returns the effective limits of
 // memory and of memory and swap together (Documentation/admin-guide/cgroup-v1/memory.rst, section 5.2).
 func (m *MemoryStat) parseV1(text []byte) (memoryLimit, bothLimit uint64) {
-	for len(text) > 0 {
-		var line []byte
-		line, text = nextLine(text)
-		key, n, ok := keyNumber(line)
-		if !ok {
-			continue
-		}
+	for key, n := range keyNumbers(text) {
 		switch string(key) {
 		case "hierarchical_memory_limit":
 			memoryLimit = n

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"bytes"
+	"iter"
 	"math"
 )
 
@@ -51,6 +52,19 @@ func keyNumber(line []byte) (key []byte, n uint64, ok bool) {
 	key, rest := nextField(line)
 	n, rest, ok = number(bytes.TrimLeft(rest, " \t"))
 	return key, n, ok && len(bytes.TrimSpace(rest)) == 0
+}
+
+// keyNumbers are the lines "key number" of a text; others are left out.
+func keyNumbers(text []byte) iter.Seq2[[]byte, uint64] {
+	return func(yield func([]byte, uint64) bool) {
+		for len(text) > 0 {
+			var line []byte
+			line, text = nextLine(text)
+			if key, n, ok := keyNumber(line); ok && !yield(key, n) {
+				return
+			}
+		}
+	}
 }
 
 func saturatingSub(a, b uint64) uint64 { return a - min(a, b) }

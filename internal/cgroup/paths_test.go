@@ -166,7 +166,7 @@ func TestName(t *testing.T) {
 	if got := (Paths{}).Name(); got != "none" {
 		t.Errorf("nowhere is called %q", got)
 	}
-	if paths("/a", "/b").Key() == paths("/a/b", "").Key() || paths("/a").Key() != paths("/a").Key() {
+	if paths("/a", "/b").Key() == paths("/a/b", "").Key() {
 		t.Error("keys do not tell paths apart")
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"palisade/internal/sys"
+	"palisade/internal/view"
 )
 
 // cpuDirBit marks the node ids of what lies below sys/devices/system/cpu; the other bits are the inode number on the
@@ -129,4 +130,54 @@ func cpuOfOnline(p string) (int, bool) {
 	}
 	cpu, err := strconv.Atoi(number)
 	return cpu, err == nil
+}
+
+// renderCPUDir appends the text of a file below sys/devices/system/cpu: the host's, but for those that tell which CPUs
+// are online.
+func (f *FS) renderCPUDir(r *reader, id uint64, dst []byte) ([]byte, error) {
+	p, err := f.cpuDir.path(id)
+	if err != nil {
+		return dst, err
+	}
+	if render := cpuDirRenderer(p); render != nil {
+		if out, ok := f.renderFor(r, "cpu/"+p, render, dst); ok {
+			return out, nil
+		}
+	}
+	text, err := f.cpuDir.read(p, r.text)
+	r.text = text
+	return append(dst, text...), err
+}
+
+// cpuDirRenderer is the renderer of a file that differs from the host's, else nil.
+func cpuDirRenderer(p string) renderer {
+	switch p {
+	case "online":
+		return func(r *reader, dst []byte) ([]byte, error) {
+			err := r.readCPUs()
+			return view.CPUOnline(dst, &r.cpus), err
+		}
+	case "offline":
+		return func(r *reader, dst []byte) ([]byte, error) {
+			present, err := r.fs.host.Present()
+			if err != nil {
+				return dst, err
+			}
+			err = r.readCPUs()
+			return view.CPUOffline(dst, present, &r.cpus), err
+		}
+	}
+	cpu, ok := cpuOfOnline(p)
+	if !ok {
+		return nil
+	}
+	return func(r *reader, dst []byte) ([]byte, error) {
+		if err := r.readCPUs(); err != nil {
+			return dst, err
+		}
+		if cpu < r.cpus.Len() {
+			return append(dst, "1\n"...), nil
+		}
+		return append(dst, "0\n"...), nil
+	}
 }

@@ -145,16 +145,22 @@ func renderCpuinfo(r *reader, dst []byte) ([]byte, error) {
 	return view.Cpuinfo(dst, host, &r.cpus), nil
 }
 
+// readMemory reads the container's memory and returns the host's totals at this moment.
+func (r *reader) readMemory() (sys.Sysinfo, error) {
+	total, err := r.fs.host.Sysinfo()
+	if err != nil {
+		return total, err
+	}
+	return total, r.c.Group.Memory(&r.mem, &r.files)
+}
+
 func renderMeminfo(r *reader, dst []byte) ([]byte, error) {
 	host, err := r.fs.host.Meminfo()
 	if err != nil {
 		return dst, err
 	}
-	total, err := r.fs.host.Sysinfo()
+	total, err := r.readMemory()
 	if err != nil {
-		return dst, err
-	}
-	if err := r.c.Group.Memory(&r.mem, &r.files); err != nil {
 		return dst, err
 	}
 	if host.Values[procfs.MemHugetlb] > 0 { // else there is no huge page to be limited
@@ -170,11 +176,8 @@ func renderSwaps(r *reader, dst []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	total, err := r.fs.host.Sysinfo()
+	total, err := r.readMemory()
 	if err != nil {
-		return dst, err
-	}
-	if err := r.c.Group.Memory(&r.mem, &r.files); err != nil {
 		return dst, err
 	}
 	return view.Swaps(dst, host, total, &r.mem, view.MemOptions{Swap: r.fs.opts.Swap}), nil
@@ -267,54 +270,4 @@ func renderPartitions(r *reader, dst []byte) ([]byte, error) {
 		return dst, err
 	}
 	return view.Partitions(dst, host, disks), nil
-}
-
-// renderCPUDir appends the text of a file below sys/devices/system/cpu: the host's, but for those that tell which CPUs
-// are online.
-func (f *FS) renderCPUDir(r *reader, id uint64, dst []byte) ([]byte, error) {
-	p, err := f.cpuDir.path(id)
-	if err != nil {
-		return dst, err
-	}
-	if render := cpuDirRenderer(p); render != nil {
-		if out, ok := f.renderFor(r, "cpu/"+p, render, dst); ok {
-			return out, nil
-		}
-	}
-	text, err := f.cpuDir.read(p, r.text)
-	r.text = text
-	return append(dst, text...), err
-}
-
-// cpuDirRenderer is the renderer of a file that differs from the host's, else nil.
-func cpuDirRenderer(p string) renderer {
-	switch p {
-	case "online":
-		return func(r *reader, dst []byte) ([]byte, error) {
-			err := r.readCPUs()
-			return view.CPUOnline(dst, &r.cpus), err
-		}
-	case "offline":
-		return func(r *reader, dst []byte) ([]byte, error) {
-			present, err := r.fs.host.Present()
-			if err != nil {
-				return dst, err
-			}
-			err = r.readCPUs()
-			return view.CPUOffline(dst, present, &r.cpus), err
-		}
-	}
-	cpu, ok := cpuOfOnline(p)
-	if !ok {
-		return nil
-	}
-	return func(r *reader, dst []byte) ([]byte, error) {
-		if err := r.readCPUs(); err != nil {
-			return dst, err
-		}
-		if cpu < r.cpus.Len() {
-			return append(dst, "1\n"...), nil
-		}
-		return append(dst, "0\n"...), nil
-	}
 }

@@ -102,6 +102,28 @@ func TestNotRoot(t *testing.T) {
 	}
 }
 
+// TestMachineWithout starts the daemon where something is missing that it cannot do without, in a mount namespace of its own.
+func TestMachineWithout(t *testing.T) {
+	dir := t.TempDir()
+	tests := []struct{ name, hide, want string }{
+		{"FUSE", "mount -t tmpfs tmpfs /dev", "/dev/fuse"},
+		{"cgroups", "umount -l /sys/fs/cgroup", "cgroup"},
+		{"sysfs", "mount -t tmpfs tmpfs /sys && mkdir -p /sys/fs/cgroup/v2 && mount -t cgroup2 none /sys/fs/cgroup/v2", "/sys"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			script := tt.hide + ` && exec "$0" --pidfile "$1/pid" --runtime-dir "$1/run" "$1"`
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, "unshare", "-m", "sh", "-c", script, shared.lxcfs, dir)
+			out, err := cmd.CombinedOutput()
+			if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), tt.want) || strings.Count(string(out), "\n") != 1 {
+				t.Errorf("%v: %q, want exit code 1 and one line with %q", err, out, tt.want)
+			}
+		})
+	}
+}
+
 func TestVersionAndHelp(t *testing.T) {
 	for _, flag := range []string{"--version", "-v", "--help"} {
 		if out, err := exec.CommandContext(t.Context(), shared.lxcfs, flag).Output(); err != nil || !strings.Contains(string(out), "lxcfs") {
