@@ -6,10 +6,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -54,15 +52,10 @@ type FS struct {
 	hugePages []hugePageSize
 }
 
-type hugePageSize struct {
-	bytes uint64
-	name  string // as the files of the hugetlb controller have it
-}
-
 // Detect finds the hierarchies in the mount table, the text of /proc/self/mountinfo. root is put before every path; it is
 // empty but in tests. It fails where no hierarchy is mounted.
 func Detect(table []byte, root string) (*FS, error) {
-	mounts, err := mountinfo.GetMountsFromReader(bytes.NewReader(table), mountinfo.FSTypeFilter("cgroup", "cgroup2"))
+	mounts, err := mountinfo.GetMountsFromReader(bytes.NewReader(table), nil)
 	if err != nil {
 		return nil, fmt.Errorf("parse mount table: %w", err)
 	}
@@ -70,8 +63,10 @@ func Detect(table []byte, root string) (*FS, error) {
 	for c := range fs.of {
 		fs.of[c] = -1
 	}
-	for _, m := range mounts {
-		fs.add(m, root)
+	for i, m := range mounts {
+		if (m.FSType == "cgroup" || m.FSType == "cgroup2") && !isHidden(m, mounts, i) {
+			fs.add(m, root)
+		}
 	}
 	if len(fs.hierarchies) == 0 {
 		return nil, errors.New("no cgroup file system with a resource controller is mounted")
@@ -83,6 +78,32 @@ func Detect(table []byte, root string) (*FS, error) {
 	}
 	fs.hugePages = hugePageSizes(root + "/sys/kernel/mm/hugepages")
 	return fs, nil
+}
+
+// isHidden tells whether a mount that comes after m, the one at index in mounts, covers it: at the same place, or further
+// up. An initial RAM disk mounts /sys before the root that it is then moved to: what m is mounted on does not cover it.
+func isHidden(m *mountinfo.Info, mounts []*mountinfo.Info, index int) bool {
+	for _, later := range mounts[index+1:] {
+		if isBelow(m.Mountpoint, later.Mountpoint) && !isMountedOn(m, later, mounts) {
+			return true
+		}
+	}
+	return false
+}
+
+// isMountedOn tells whether base is the mount that m is mounted on, or one that this is mounted on in turn.
+func isMountedOn(m, base *mountinfo.Info, mounts []*mountinfo.Info) bool {
+	for range mounts { // no more steps than mounts, even if the table had a circle
+		if m.Parent == base.ID {
+			return true
+		}
+		i := slices.IndexFunc(mounts, func(up *mountinfo.Info) bool { return up.ID == m.Parent })
+		if i < 0 {
+			return false
+		}
+		m = mounts[i]
+	}
+	return false
 }
 
 // add takes a mount in, if it shows a hierarchy that is not known yet, or more of one.
@@ -119,39 +140,15 @@ func (fs *FS) add(m *mountinfo.Info, root string) {
 // HasV2 tells whether the v2 hierarchy is mounted, alone or beside those of v1.
 func (fs *FS) HasV2() bool { return fs.unified >= 0 }
 
-// dirOf is the directory of a cgroup, "" where it is not to be seen in the mounted part of the hierarchy.
+// dirOf is the directory of a cgroup, "" where it is not to be seen in the mounted part of the hierarchy. Both paths begin
+// with "/.." for what lies outside our own cgroup namespace (cgroup_namespaces(7)); no such part may lead out of the mount.
 func (h *hierarchy) dirOf(cgroup string) string {
-	if h.root == "/" {
-		return path.Join(h.dir, cgroup)
+	if !isBelow(cgroup, h.root) {
+		return ""
 	}
-	below, ok := strings.CutPrefix(cgroup, h.root)
-	if !ok || below != "" && below[0] != '/' {
+	below := cgroup[len(strings.TrimSuffix(h.root, "/")):]
+	if isBelow(below, "/..") {
 		return ""
 	}
 	return path.Join(h.dir, below)
-}
-
-// hugePageSizes lists the sizes of huge pages that the host knows: folders such as hugepages-2048kB.
-func hugePageSizes(dir string) []hugePageSize {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil // a kernel without huge pages
-	}
-	var sizes []hugePageSize
-	for _, e := range entries {
-		digits := strings.TrimSuffix(strings.TrimPrefix(e.Name(), "hugepages-"), "kB")
-		kB, err := strconv.ParseUint(digits, 10, 32)
-		if err != nil || kB == 0 {
-			continue
-		}
-		// mem_fmt() of mm/hugetlb_cgroup.c
-		name := strconv.FormatUint(kB, 10) + "KB"
-		if kB >= 1<<20 {
-			name = strconv.FormatUint(kB>>20, 10) + "GB"
-		} else if kB >= 1<<10 {
-			name = strconv.FormatUint(kB>>10, 10) + "MB"
-		}
-		sizes = append(sizes, hugePageSize{kB << 10, name})
-	}
-	return sizes
 }

@@ -44,13 +44,24 @@ func (l *level) readValue(f file, s *Scratch) (uint64, error) {
 	return n, nil
 }
 
-// memoryV2 reads the limits of the whole chain, since one above may be lower.
+// memoryV2 reads the limits of the whole chain, since one above may be lower. A cgroup for which the controller is not
+// enabled is charged to, and limited with, the closest one above that has it: the figures are that one's, provided that
+// there is a limit; without one they would only tell of strangers.
 func memoryV2(chain []level, m *Memory, s *Scratch) (err error) {
+	own := len(chain)
+	m.Usage, err = chain[0].readValue(fileMemoryUsage, s)
+	for errors.Is(err, errMissing) && len(chain) > 1 {
+		chain = chain[1:]
+		m.Usage, err = chain[0].readValue(fileMemoryUsage, s)
+	}
+	if err != nil {
+		return err
+	}
 	if m.Limit, err = lowest(chain, fileMemoryMax, s); err != nil {
 		return err
 	}
-	if m.Usage, err = chain[0].readValue(fileMemoryUsage, s); err != nil {
-		return err
+	if m.Limit == NoLimit && len(chain) < own {
+		return errMissing
 	}
 	text, err := chain[0].read(fileMemoryStat, s)
 	if err != nil {
@@ -234,52 +245,6 @@ func (m *MemoryStat) v1Field(key []byte) *uint64 {
 		return &m.Unevictable
 	}
 	return nil
-}
-
-// HugePages fills in m.Huge. It opens files each time: few hosts have huge pages to ask about.
-func (g *Group) HugePages(m *Memory, s *Scratch) error {
-	m.Huge = m.Huge[:0]
-	chain := g.chain(ctrlHugeTLB)
-	if len(chain) == 0 {
-		return nil
-	}
-	limitFile, usageFile := ".limit_in_bytes", ".usage_in_bytes"
-	if chain[0].v2 {
-		limitFile, usageFile = ".max", ".current"
-	}
-	for _, size := range g.fs.hugePages {
-		huge := HugePages{PageSize: size.bytes, Limit: NoLimit}
-		prefix := "/hugetlb." + size.name
-		var err error
-		if huge.Usage, err = s.readFile(chain[0].dir + prefix + usageFile); errors.Is(err, os.ErrNotExist) {
-			continue
-		} else if err != nil {
-			return err
-		}
-		for i := range chain {
-			limit, err := s.readFile(chain[i].dir + prefix + limitFile)
-			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				return err
-			}
-			if err == nil && limit < absurd {
-				huge.Limit = min(huge.Limit, limit)
-			}
-		}
-		m.Huge = append(m.Huge, huge)
-	}
-	return nil
-}
-
-// readFile reads a file with one number at a path.
-func (s *Scratch) readFile(path string) (n uint64, err error) {
-	if s.text, err = sys.ReadFile(path, s.text); err != nil {
-		return 0, err
-	}
-	n, ok := value(s.text)
-	if !ok {
-		return 0, fmt.Errorf("parse %s: %.100q", path, s.text)
-	}
-	return n, nil
 }
 
 // Slabinfo appends the text of v1's memory.kmem.slabinfo to dst. It is empty on kernels that do not tell any more.

@@ -138,7 +138,7 @@ func childTowards(path, reader string) string {
 	return orRoot(strings.Join(b[:min(n+1, len(b))], "/"))
 }
 
-// isBelow tells whether the cgroup path is above or below it.
+// isBelow tells whether path is the same as above, or lies below it.
 func isBelow(path, above string) bool {
 	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(above, "/"))
 	return ok && (rest == "" || rest[0] == '/')
