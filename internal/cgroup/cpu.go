@@ -122,7 +122,7 @@ func usageV2(l *level, u *CPUUsage, s *Scratch) error {
 			u.Total.User = saturatingMul(usec, nanosPerMicro)
 		case "system_usec":
 			u.Total.System = saturatingMul(usec, nanosPerMicro)
-		case "nice_usec": // Linux 6.11; a part of user_usec (__cgroup_account_cputime_field())
+		case "nice_usec": // Linux 6.13; a part of user_usec (__cgroup_account_cputime_field())
 			u.Total.Nice = saturatingMul(usec, nanosPerMicro)
 		}
 	}
@@ -208,6 +208,6 @@ func (u *CPUUsage) addCPU(cpu int, t CPUTime) {
 		u.PerCPU = append(u.PerCPU, CPUTime{})
 	}
 	u.PerCPU[cpu] = t
-	u.Total.User += t.User
-	u.Total.System += t.System
+	u.Total.User = saturatingAdd(u.Total.User, t.User)
+	u.Total.System = saturatingAdd(u.Total.System, t.System)
 }

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"errors"
+	"os"
 	"path"
 	"sync/atomic"
 	"syscall"
@@ -196,9 +197,11 @@ func (l *level) open(f file) (sys.File, error) {
 		}
 		opening := new(opened)
 		var err error
-		if opening.file, err = sys.Open(l.dir + "/" + name); errors.Is(err, syscall.ENOENT) {
+		if opening.file, err = sys.Open(l.dir + "/" + name); errors.Is(err, os.ErrNotExist) {
 			opening.missing = time.Now()
-		} else if err != nil {
+			_, err = os.Lstat(l.dir) // a cgroup that was removed is not one without the file
+		}
+		if err != nil {
 			return sys.File{}, err
 		}
 		if !l.files[f].CompareAndSwap(o, opening) { // another reader was faster

@@ -238,7 +238,7 @@ func TestCPUSet(t *testing.T) {
 		want   string
 	}{
 		{"v2", v2Mount, map[string]string{v2Dir + "/a/b/cpuset.cpus.effective": "0,2-3\n", v2Dir + "/a/b/cpuset.cpus": "0-7\n"}, "0,2-3"},
-		{"v2, the controller is off", v2Mount, map[string]string{v2Dir + "/a/cpuset.cpus.effective": "1\n"}, "1"},
+		{"v2, the controller is off", v2Mount, map[string]string{v2Dir + "/a/cpuset.cpus.effective": "1\n", v2Dir + "/a/b/cgroup.procs": ""}, "1"},
 		{"v1", allV1, map[string]string{v1Dir + "cpuset/a/b/cpuset.effective_cpus": "1\n", v1Dir + "cpuset/a/b/cpuset.cpus": "0-7\n"}, "1"},
 		{"v1, before Linux 3.17", allV1, map[string]string{v1Dir + "cpuset/a/b/cpuset.cpus": "4-5\n"}, "4-5"},
 		{"empty: as the one above", allV1, map[string]string{
@@ -329,7 +329,7 @@ func TestIOV1(t *testing.T) {
 }
 
 func TestMissingControllers(t *testing.T) {
-	fs, _ := tree(t, v1Memory, nil)
+	fs, _ := tree(t, v1Memory, map[string]string{v1Dir + "memory/c/cgroup.procs": ""})
 	g := open(t, fs, "/c")
 	var s Scratch
 	_, ioErr := g.IO(nil, &s)

@@ -85,27 +85,28 @@ func (l *level) cfqDetails(dst []DeviceIO, start int, s *Scratch) ([]DeviceIO, e
 }
 
 // parseIOStat parses io.stat: lines "major:minor key=number ...". The kernel leaves the number of a device that is gone
-// out, or writes "(unknown)" for it.
+// out, or writes "(unknown)" for it. Linux 5.15 and 5.16 do not end the line of a device without figures ("7:0 254:0
+// rbytes=..."): figures belong to the last device before them.
 func parseIOStat(dst []DeviceIO, text []byte) []DeviceIO {
 	for len(text) > 0 {
 		var line []byte
 		line, text = nextLine(text)
-		name, line := nextField(line)
 		var d DeviceIO
-		if !d.parseDevice(name) {
-			continue
-		}
-		known := false
+		isDevice, hasFigures := false, false
 		for len(line) > 0 {
-			var pair []byte
-			pair, line = nextField(line)
-			key, digits, _ := bytes.Cut(pair, []byte{'='})
+			var word []byte
+			word, line = nextField(line)
+			key, digits, isPair := bytes.Cut(word, []byte{'='})
+			if !isPair {
+				isDevice = d.parseDevice(word)
+				continue
+			}
 			n, ok := value(digits)
 			if field := d.ioStatField(key); ok && field != nil {
-				*field, known = n, true
+				*field, hasFigures = n, true
 			}
 		}
-		if known {
+		if isDevice && hasFigures {
 			dst = append(dst, d)
 		}
 	}
@@ -150,7 +151,7 @@ func parseBlkio(dst []DeviceIO, start int, text []byte, f file) []DeviceIO {
 			dst = append(dst, d)
 		}
 		if counter := dst[i].blkioField(f, operation); counter != nil { // else a sum: Sync, Async, Total
-			*counter += n
+			*counter = saturatingAdd(*counter, n)
 		}
 	}
 	return dst
@@ -185,11 +186,11 @@ func choose(operation []byte, read, write, discard *uint64) *uint64 {
 	return nil
 }
 
-// parseDevice parses "major:minor".
+// parseDevice parses "major:minor"; the kernel's dev_t has 12 bits for the one and 20 for the other.
 func (d *DeviceIO) parseDevice(name []byte) bool {
 	first, second, ok := bytes.Cut(name, []byte{':'})
 	major, ok1 := value(first)
 	minor, ok2 := value(second)
 	d.Major, d.Minor = uint32(major), uint32(minor)
-	return ok && ok1 && ok2 && major <= 1<<12 && minor <= 1<<20 // the kernel's dev_t
+	return ok && ok1 && ok2 && major < 1<<12 && minor < 1<<20
 }

@@ -67,6 +67,8 @@ func keyNumbers(text []byte) iter.Seq2[[]byte, uint64] {
 	}
 }
 
+func saturatingAdd(a, b uint64) uint64 { return a + min(b, math.MaxUint64-a) }
+
 func saturatingSub(a, b uint64) uint64 { return a - min(a, b) }
 
 func saturatingMul(a, b uint64) uint64 {

@@ -212,7 +212,7 @@ func FuzzTexts(f *testing.F) {
 		m.parseV1(text)
 		io := parseBlkio(parseIOStat(nil, text), 0, text, fileThrottleCount)
 		for i := range io {
-			if io[i].Major > 1<<12 || io[i].Minor > 1<<20 {
+			if io[i].Major >= 1<<12 || io[i].Minor >= 1<<20 {
 				t.Errorf("device %d:%d", io[i].Major, io[i].Minor)
 			}
 		}

@@ -1,0 +1,112 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"palisade/internal/cpulist"
+)
+
+// askAll asks each question of the read path once.
+func askAll(t *testing.T, g *Group) {
+	t.Helper()
+	var (
+		s   Scratch
+		m   Memory
+		u   CPUUsage
+		set cpulist.Set
+	)
+	_, quotaErr := g.Quota(&s)
+	_, ioErr := g.IO(nil, &s)
+	for name, err := range map[string]error{
+		"Memory": g.Memory(&m, &s), "HugePages": g.HugePages(&m, &s), "CPUUsage": g.CPUUsage(&u, &s),
+		"CPUSet": g.CPUSet(&set, &s), "Quota": quotaErr, "IO": ioErr,
+	} {
+		if err != nil && !errors.Is(err, ErrNoController) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	g.Tasks(&s)
+}
+
+// hostGroup makes a cgroup below the test's own in the hierarchy of the memory controller, or in v2 where that is all
+// there is, and starts a program in it.
+func hostGroup(t *testing.T, fs *FS) (*Group, string, *exec.Cmd) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		t.Skip(err)
+	}
+	own, err := fs.ParsePaths(text)
+	if err != nil {
+		t.Skip(err)
+	}
+	index := fs.of[ctrlMemory]
+	if index < 0 || own.of[index] == "" {
+		t.Skip("no memory controller")
+	}
+	name := fmt.Sprintf("palisade-test-%d", os.Getpid())
+	own.of[index] = filepath.Join(own.of[index], name)
+	dir := fs.hierarchies[index].dirOf(own.of[index])
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Skipf("no cgroup can be made: %v", err)
+	}
+	t.Cleanup(func() { os.Remove(dir) })
+	sleep := exec.Command("sleep", "60")
+	if err := sleep.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sleep.Process.Kill(); sleep.Wait() })
+	if err := os.WriteFile(dir+"/cgroup.procs", []byte(strconv.Itoa(sleep.Process.Pid)), 0o600); err != nil {
+		t.Skipf("no process can be moved: %v", err)
+	}
+	g := fs.Open(own)
+	t.Cleanup(g.Close)
+	return g, dir, sleep
+}
+
+// TestThisHost asks a cgroup of the machine that the test runs on, and again when it is removed.
+func TestThisHost(t *testing.T) {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Skip(err)
+	}
+	fs, err := Detect(table, "")
+	if err != nil {
+		t.Skip(err)
+	}
+	g, dir, sleep := hostGroup(t, fs)
+	askAll(t, g)
+	var (
+		s Scratch
+		m Memory
+	)
+	if err := g.Memory(&m, &s); errors.Is(err, ErrNoController) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	if !fs.hierarchies[fs.of[ctrlMemory]].v2 {
+		const limit = 64 << 20
+		if err := os.WriteFile(dir+"/memory.limit_in_bytes", []byte(strconv.Itoa(limit)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.Memory(&m, &s); err != nil || m.Limit != limit {
+			t.Errorf("got a limit of %d, %v; want %d at once", m.Limit, err, limit)
+		}
+	}
+	sleep.Process.Kill()
+	sleep.Wait()
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Memory(&m, &s); !errors.Is(err, syscall.ENODEV) {
+		t.Errorf("got %v from a cgroup that is removed, want ENODEV", err)
+	}
+}

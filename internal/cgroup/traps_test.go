@@ -1,0 +1,124 @@
+package cgroup
+
+import (
+	"errors"
+	"math"
+	"os"
+	"reflect"
+	"syscall"
+	"testing"
+)
+
+// TestIOStatBrokenLines has io.stat of Linux 5.15 and 5.16, which write the number of a device without figures, but not
+// the end of its line: the figures that follow are the last device's.
+func TestIOStatBrokenLines(t *testing.T) {
+	const figures = " rbytes=4096 wbytes=512 rios=8 wios=1 dbytes=0 dios=0\n"
+	of := func(major, minor uint32) DeviceIO {
+		return DeviceIO{Major: major, Minor: minor, Reads: 8, ReadBytes: 4096, Writes: 1, WriteBytes: 512}
+	}
+	tests := []struct {
+		name, text string
+		want       []DeviceIO
+	}{
+		{"one without figures before", "7:0 254:16" + figures, []DeviceIO{of(254, 16)}},
+		{"many before", "7:0 7:1 7:2 254:0" + figures + "7:3 253:1" + figures, []DeviceIO{of(254, 0), of(253, 1)}},
+		{"at the end", "254:0" + figures + "7:0 7:1 ", []DeviceIO{of(254, 0)}},
+		{"one that is gone before", "(unknown) 254:0" + figures, []DeviceIO{of(254, 0)}},
+		{"one that is gone behind", "254:0 (unknown)" + figures, nil},
+		{"a cost model's figures alone", "254:0 cost.vrate=100.00 cost.usage=5\n", nil},
+		{"the largest device", "4095:1048575" + figures, []DeviceIO{of(4095, 1048575)}},
+		{"devices that no kernel has", "4096:0" + figures + "0:1048576" + figures + "18446744073709551616:0" + figures, nil},
+		{"no number", "254:0 rbytes= rios=x wios=-1 =5 =\n", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := parseIOStat(nil, []byte(tt.text)); !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestAbsurdFigures holds sums to the largest number instead of wrapping around.
+func TestAbsurdFigures(t *testing.T) {
+	io := parseBlkio(nil, 0, []byte("8:0 Read 18446744073709551615\n8:0 Write 1\n8:0 Read 2\n"), fileCFQQueued)
+	if len(io) != 1 || io[0].InFlight != math.MaxUint64 {
+		t.Errorf("got %+v, want the largest number in flight", io)
+	}
+	var u CPUUsage
+	parseUsageAll([]byte("cpu user system\n0 18446744073709551615 1\n1 5 18446744073709551615\n"), &u)
+	if want := (CPUTime{User: math.MaxUint64, System: math.MaxUint64}); u.Total != want {
+		t.Errorf("got %+v, want %+v", u.Total, want)
+	}
+	u = CPUUsage{}
+	parseUsagePerCPU([]byte("18446744073709551615 18446744073709551615"), math.MaxUint64, math.MaxUint64, &u)
+	if u.Total.User != math.MaxUint64 {
+		t.Errorf("got %+v, want the largest number", u.Total)
+	}
+}
+
+// TestMemoryOfAncestor has a cgroup without the memory controller below one that has it: what charges its processes, and
+// limits them, is the one above.
+func TestMemoryOfAncestor(t *testing.T) {
+	fs, _ := tree(t, v2Mount, map[string]string{
+		v2Dir + "/memory.stat":   "anon 1\n", // all that the root has
+		v2Dir + "/a/memory.stat": "anon 4096\n", v2Dir + "/a/memory.current": "8192\n", v2Dir + "/a/memory.max": "65536\n",
+		v2Dir + "/a/b/c/cpu.stat": "", v2Dir + "/d/cpu.stat": "",
+		v2Dir + "/e/memory.stat": "anon 4096\n", v2Dir + "/e/memory.current": "8192\n", v2Dir + "/e/memory.max": "max\n", v2Dir + "/e/f/cpu.stat": "",
+	})
+	var got Memory
+	if err := open(t, fs, "/a/b/c").Memory(&got, new(Scratch)); err != nil {
+		t.Fatal(err)
+	}
+	if want := (Memory{Limit: 65536, Usage: 8192, Stat: MemoryStat{Anon: 4096}}); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	// Without a limit up there the figures would be those of others.
+	for _, path := range []string{"/e/f", "/d", "/"} {
+		if err := open(t, fs, path).Memory(&got, new(Scratch)); !errors.Is(err, ErrNoController) {
+			t.Errorf("%s: %v, want ErrNoController", path, err)
+		}
+	}
+}
+
+// TestRemoved has a cgroup that is removed before its files were opened: that is no missing controller.
+func TestRemoved(t *testing.T) {
+	fs, root := tree(t, v2Mount, map[string]string{v2Dir + "/c/cpu.stat": "user_usec 1\n"})
+	g := open(t, fs, "/c")
+	var m Memory
+	if err := g.Memory(&m, new(Scratch)); !errors.Is(err, ErrNoController) {
+		t.Fatalf("got %v, want ErrNoController", err)
+	}
+	if err := os.RemoveAll(root + v2Dir + "/c"); err != nil {
+		t.Fatal(err)
+	}
+	var u CPUUsage
+	if err := g.CPUUsage(&u, new(Scratch)); !errors.Is(err, syscall.ENOENT) || errors.Is(err, ErrNoController) {
+		t.Errorf("got %v, want that the cgroup is gone", err)
+	}
+}
+
+// TestOpenFiles holds the number of files that are open for one container, with all questions asked, to 20.
+func TestOpenFiles(t *testing.T) {
+	for _, v2 := range []bool{false, true} {
+		g := warm(t, v2)
+		before := openFiles(t)
+		askAll(t, g)
+		if n := openFiles(t) - before; n <= 0 || n > 20 {
+			t.Errorf("v2 %v: %d files are open", v2, n)
+		}
+		g.Close()
+		if n := openFiles(t) - before; n != 0 {
+			t.Errorf("v2 %v: %d files stay open", v2, n)
+		}
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skipf("no list of open files: %v", err)
+	}
+	return len(entries)
+}
