@@ -17,6 +17,8 @@ import (
 const (
 	// recheckAfter is how long a container is taken to be in the cgroup in which it was seen last.
 	recheckAfter = time.Second
+	// filesPerContainer is more than the files that are held open for a container whose cgroup lies some levels deep.
+	filesPerContainer = 32
 	// maxMounts bounds the mount namespaces that are remembered for one container: it can make as many as it likes.
 	maxMounts = 128
 )
@@ -27,7 +29,8 @@ type Options struct {
 	Proc string
 	// RuntimeStates are the folders in which low-level runtimes keep a folder for each container: /run/runc, /run/crun.
 	RuntimeStates []string
-	// Max bounds the containers that are remembered, 4096; beyond it the one that has not been read for longest goes.
+	// Max bounds the containers that are remembered: 4096, or fewer where that many files must not be open. Beyond it
+	// the one that has not been read for longest goes.
 	Max int
 	// Log is told of what goes on in the background.
 	Log *slog.Logger
@@ -68,7 +71,7 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 		opts.RuntimeStates = []string{"/run/runc", "/run/crun"}
 	}
 	if opts.Max == 0 {
-		opts.Max = 4096
+		opts.Max = max(min(4096, sys.MaxOpenFiles()/filesPerContainer), 1)
 	}
 	proc, err := sys.OpenDir(opts.Proc)
 	if err != nil {
@@ -163,8 +166,8 @@ func (f *Finder[S]) findOnHost(tid int, s *Scratch) (*Container[S], error) {
 	return f.make(key, made, c)
 }
 
-// isCurrent tells whether c, which it releases if not, still has its leader where it was seen last. It looks no more than
-// once in recheckAfter.
+// isCurrent tells whether c's leader is still in the cgroup in which it was seen last. It looks no more than once in
+// recheckAfter.
 func (f *Finder[S]) isCurrent(c *Container[S], s *Scratch) bool {
 	now := int64(sys.SinceBoot())
 	c.used.Store(now)

@@ -62,6 +62,7 @@ func (f *FS) sample(r *reader) error {
 	}
 	g.load.Sample(tasks.Running+tasks.Blocked, now-g.sampled)
 	g.sampled = now
+	f.state.changed.Store(true)
 	return nil
 }
 
@@ -80,6 +81,8 @@ func (f *FS) housekeeping() {
 				c.Release()
 			}
 		}
-		f.SaveState()
+		if err := f.SaveState(); err != nil {
+			f.log.Error("state", "the state of containers is not kept", err)
+		}
 	}
 }

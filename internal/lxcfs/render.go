@@ -47,7 +47,10 @@ func (f *FS) find(tid uint32, s *container.Scratch) (*container.Container[guest]
 // render appends the text of the request's node, as its reader sees it, to dst.
 func (f *FS) render(req *fusedev.Request, dst []byte) ([]byte, error) {
 	r := f.readers.Get().(*reader)
-	defer f.readers.Put(r)
+	defer func() {
+		r.c = nil // it may be gone at any time
+		f.readers.Put(r)
+	}()
 	r.fs, r.tid = f, req.TID
 
 	n, ok := f.tree.byID[req.Node]
@@ -129,6 +132,7 @@ func (r *reader) readClock() error {
 	g := r.guest()
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	r.fs.state.changed.Store(true)
 	g.clock.Advance(age, account.Allowance{N: r.cpus.Len(), Host: r.cpus.OneToOne(), Quota: r.cpus.Quota()}, &r.usage)
 	r.times = append(r.times[:0], g.clock.CPUs...)
 	return nil

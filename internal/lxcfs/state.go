@@ -1,8 +1,6 @@
 package lxcfs
 
 import (
-	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,9 +8,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"palisade/internal/account"
@@ -31,10 +29,11 @@ type knownContainer = container.Container[guest]
 // machine's next start, as the containers do not.
 type savedState struct {
 	path string
+	// changed tells that there may be something new to write.
+	changed atomic.Bool
 
 	mu      sync.Mutex
 	waiting map[stateKey]savedGuest // what the last daemon knew and nobody has asked for since
-	written []byte
 }
 
 // stateKey recognises a container after a restart of the daemon.
@@ -106,9 +105,9 @@ func (s *savedState) restore(c *knownContainer, g *guest) {
 	g.count.tasks.LastPID = old.LastPID
 }
 
-// SaveState writes the state of all containers, if it has changed since it was written last.
+// SaveState writes the state of all containers, if it may have changed since it was written last.
 func (f *FS) SaveState() error {
-	if f.state.path == "" {
+	if f.state.path == "" || !f.state.changed.Swap(false) {
 		return nil
 	}
 	var guests []savedGuest
@@ -129,15 +128,14 @@ func (s *savedState) write(guests []savedGuest) error {
 	for _, g := range s.waiting {
 		guests = append(guests, g)
 	}
-	slices.SortFunc(guests, func(a, b savedGuest) int { return cmp.Compare(a.PID, b.PID) })
 	text, err := json.Marshal(guests)
-	if err != nil || bytes.Equal(text, s.written) {
-		return err
+	if err == nil {
+		err = replaceFile(s.path, text)
 	}
-	if err := replaceFile(s.path, text); err != nil {
+	if err != nil {
+		s.changed.Store(true)
 		return fmt.Errorf("keep the state of containers: %w", err)
 	}
-	s.written = text
 	return nil
 }
 

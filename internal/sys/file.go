@@ -123,3 +123,12 @@ func (f File) List() ([]string, error) {
 	defer dir.Close()
 	return dir.Readdirnames(-1)
 }
+
+// MaxOpenFiles is how many files this process may have open (RLIMIT_NOFILE, which Go raises to the hard limit at the start).
+func MaxOpenFiles() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		panic("getrlimit RLIMIT_NOFILE: " + err.Error()) // it fails for nobody
+	}
+	return int(min(limit.Cur, 1<<30))
+}

@@ -118,3 +118,40 @@ func openFiles(t *testing.T, pid int) int {
 	}
 	return len(entries)
 }
+
+// TestFewFiles has more containers than the daemon may have files open for: it forgets some and finds them again.
+func TestFewFiles(t *testing.T) {
+	dir := t.TempDir()
+	script := filepath.Join(dir, "lxcfs.sh")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\nulimit -n 160\nexec "+shared.lxcfs+" \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d, err := ctr.StartDaemon(t.Context(), script, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	const containers = 10
+	all := make([]*ctr.Container, containers)
+	for i := range all {
+		all[i] = start(t, ctr.Options{Memory: int64(64+i) * mib, Lxcfs: d.Mountpoint})
+	}
+	for range 3 {
+		for i, c := range all {
+			if got := memory(t, c, "MemTotal"); got != uint64(64+i)*mib {
+				t.Errorf("container %d: MemTotal %d", i, got)
+			}
+			inside(t, c, append([]string{"cat"}, allFiles()...)...)
+		}
+	}
+	if got := openFiles(t, d.PID()); got > 160 {
+		t.Errorf("%d open files", got)
+	}
+	if strings.Contains(d.Log(), "level=ERROR") {
+		t.Errorf("the daemon's log: %s", d.Log())
+	}
+}
