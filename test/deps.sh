@@ -38,6 +38,11 @@ if [ "$manager" = apt ] && [ ! -x /usr/bin/lxcfs ]; then
 	missing="$missing lxcfs"
 fi
 
+# The virtual machine's kernel is a package too, which is only downloaded: it takes the package lists.
+if [ "$manager" = apt ] && [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -print -quit)" ]; then
+	echo "deps: getting the package lists"
+	apt-get update
+fi
 if [ -z "$missing" ]; then
 	echo "deps: nothing is missing"
 	exit 0
@@ -53,11 +58,6 @@ if [ "$manager" = dnf ]; then
 	exit 0
 fi
 export DEBIAN_FRONTEND=noninteractive
-if [ -n "$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -print -quit)" ]; then
-	echo "deps: the package lists are there"
-else
-	apt-get update
-fi
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then # no service is started by the packages
 	printf '#!/bin/sh\nexit 101\n' >$policy

@@ -75,8 +75,12 @@ func (f *Finder[S]) identify(tid int, key mountKey) (id identity, err error) {
 	if id.pidNS, err = f.proc.OpenAt(strconv.Itoa(tid) + "/ns/pid"); err != nil {
 		return id, err
 	}
-	if inode, err := id.pidNS.Inode(); err != nil || inode != key.pid {
-		return id, errors.Join(err, syscall.ESRCH) // the number is another thread's by now
+	inode, err := id.pidNS.Inode()
+	if err != nil {
+		return id, err
+	}
+	if inode != key.pid {
+		return id, syscall.ESRCH // the number is another thread's by now
 	}
 	init, err := f.namespaceInit(id.pidNS, key.pid, tid)
 	if err != nil {
@@ -86,8 +90,11 @@ func (f *Finder[S]) identify(tid int, key mountKey) (id identity, err error) {
 		return id, err
 	}
 	var s Scratch
-	if inode, err := namespace(id.leader.dir, 0, "pid", &s); err != nil || inode != key.pid {
-		return id, errors.Join(err, syscall.ESRCH)
+	if inode, err = namespace(id.leader.dir, 0, "pid", &s); err != nil {
+		return id, err
+	}
+	if inode != key.pid {
+		return id, syscall.ESRCH
 	}
 	if err = f.locate(&id); err != nil {
 		return id, err

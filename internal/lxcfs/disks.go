@@ -20,9 +20,9 @@ import (
 const (
 	// disksMaxAge is how long the list of a container's disks is good.
 	disksMaxAge = time.Second
-	// diskPatience is how long a reader waits for a new list: a container may have a file system of its own making on
-	// its /dev, which never answers.
-	diskPatience = 500 * time.Millisecond
+	// diskPatience is how long a reader waits for a list at the most: a container may have a file system of its own
+	// making on its /dev, which never answers, and a thread that waits for it serves nobody else.
+	diskPatience = 200 * time.Millisecond
 	// maxDeviceNames bounds the names that are looked at in one directory of the container's /dev.
 	maxDeviceNames = 4096
 	// rootDiskName is what the disk that holds the container's root is called.
@@ -32,42 +32,50 @@ const (
 // diskList is the list of the disks that a container sees. One look at a time is under way, and nobody waits for it
 // beyond his patience.
 type diskList struct {
-	mu      sync.Mutex
-	disks   []view.Disk
-	made    time.Time
-	pending chan struct{} // closed when the look that is under way has ended
+	mu    sync.Mutex
+	disks []view.Disk
+	made  time.Time
+	// pending is closed when the look that is under way has ended, which began at started; nil where none is.
+	pending chan struct{}
+	started time.Time
 }
 
 var errDisksPending = errors.New("the container's /dev does not answer")
 
-// disks returns the disks that the container sees; the list is shared and must not be changed.
+// disks returns the disks that the container sees; the list is shared and must not be changed. While somebody looks anew
+// the others have the last list.
 func (r *reader) disks() ([]view.Disk, error) {
 	l := &r.guest().diskList
 	l.mu.Lock()
-	if time.Since(l.made) < disksMaxAge {
-		defer l.mu.Unlock()
+	defer l.mu.Unlock()
+	if time.Since(l.made) < disksMaxAge || l.pending != nil && !l.made.IsZero() {
 		return l.disks, nil
 	}
 	if l.pending == nil {
-		l.pending = make(chan struct{})
+		l.pending, l.started = make(chan struct{}), time.Now()
 		r.c.Acquire()
 		go r.fs.lookAtDisks(r.c, l)
 	}
-	pending := l.pending
-	l.mu.Unlock()
-
-	patience := time.NewTimer(diskPatience)
-	defer patience.Stop()
-	select {
-	case <-pending:
-	case <-patience.C:
+	if patience := diskPatience - time.Since(l.started); patience > 0 {
+		l.wait(patience)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.made.IsZero() {
 		return nil, errDisksPending
 	}
 	return l.disks, nil
+}
+
+// wait waits for the end of the look that is under way; l.mu is held, but not meanwhile.
+func (l *diskList) wait(patience time.Duration) {
+	pending := l.pending
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-pending:
+	case <-timer.C:
+	}
 }
 
 // lookAtDisks makes a new list for c, which it releases.

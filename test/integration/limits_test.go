@@ -3,11 +3,13 @@
 package integration
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -253,4 +255,32 @@ func loopDevice(t *testing.T) (path string, major, minor int64) {
 		t.Fatal(err)
 	}
 	return path, major, minor
+}
+
+// TestHangingDev has a container whose /dev holds a file system that does not answer: nobody waits for it, neither the
+// container nor others.
+func TestHangingDev(t *testing.T) {
+	hanging, err := ctr.StartDaemon(t.Context(), shared.lxcfs, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := start(t, ctr.Options{Memory: limit, Mounts: []specs.Mount{
+		{Destination: "/dev/hanging", Type: "bind", Source: hanging.Mountpoint, Options: []string{"bind"}},
+	}})
+	other := start(t, ctr.Options{Memory: limit})
+	if err := hanging.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(hanging.Signal(syscall.SIGCONT), hanging.Stop()); err != nil {
+			t.Error(err)
+		}
+	})
+	// A read that waits fails the test by the bound of Exec.
+	for range 3 {
+		inside(t, c, "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do cat /proc/diskstats /proc/partitions >/dev/null & done; wait")
+		if got := memory(t, other, "MemTotal"); got != limit {
+			t.Errorf("MemTotal %d of another container, want %d", got, limit)
+		}
+	}
 }
