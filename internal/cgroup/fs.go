@@ -63,8 +63,12 @@ func Detect(table []byte, root string) (*FS, error) {
 	for c := range fs.of {
 		fs.of[c] = -1
 	}
+	parents := make(map[int]int, len(mounts))
+	for _, m := range mounts {
+		parents[m.ID] = m.Parent
+	}
 	for i, m := range mounts {
-		if (m.FSType == "cgroup" || m.FSType == "cgroup2") && !isHidden(m, mounts, i) {
+		if (m.FSType == "cgroup" || m.FSType == "cgroup2") && !isHidden(mounts, i, parents) {
 			fs.add(m, root)
 		}
 	}
@@ -80,30 +84,18 @@ func Detect(table []byte, root string) (*FS, error) {
 	return fs, nil
 }
 
-// isHidden tells whether a mount that comes after m, the one at index in mounts, covers it: at the same place, or further
-// up. An initial RAM disk mounts /sys before the root that it is then moved to: what m is mounted on does not cover it.
-func isHidden(m *mountinfo.Info, mounts []*mountinfo.Info, index int) bool {
-	for _, later := range mounts[index+1:] {
-		if isBelow(m.Mountpoint, later.Mountpoint) && !isMountedOn(m, later, mounts) {
-			return true
-		}
+// isHidden tells whether a mount that comes after the one at index covers it: at the same place, or further up. parents
+// has the parent of each mount. An initial RAM disk mounts /sys before the root that it is then moved to: what a mount is
+// mounted on does not cover it.
+func isHidden(mounts []*mountinfo.Info, index int, parents map[int]int) bool {
+	m := mounts[index]
+	below := make(map[int]bool)
+	for id := m.Parent; !below[id]; id = parents[id] {
+		below[id] = true
 	}
-	return false
-}
-
-// isMountedOn tells whether base is the mount that m is mounted on, or one that this is mounted on in turn.
-func isMountedOn(m, base *mountinfo.Info, mounts []*mountinfo.Info) bool {
-	for range mounts { // no more steps than mounts, even if the table had a circle
-		if m.Parent == base.ID {
-			return true
-		}
-		i := slices.IndexFunc(mounts, func(up *mountinfo.Info) bool { return up.ID == m.Parent })
-		if i < 0 {
-			return false
-		}
-		m = mounts[i]
-	}
-	return false
+	return slices.ContainsFunc(mounts[index+1:], func(later *mountinfo.Info) bool {
+		return isBelow(m.Mountpoint, later.Mountpoint) && !below[later.ID]
+	})
 }
 
 // add takes a mount in, if it shows a hierarchy that is not known yet, or more of one.

@@ -1,6 +1,10 @@
 package cgroup
 
-import "testing"
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
 
 // TestOutsideTheMount has cgroups that are seen from a cgroup namespace that they are not in: no directory stands for
 // them, above all none outside the mount.
@@ -68,5 +72,17 @@ func TestHiddenMounts(t *testing.T) {
 				t.Errorf("memory is at %q, v2 at %q; want %q and %q", memory, unified, tt.memory, tt.unified)
 			}
 		})
+	}
+}
+
+// TestCircleOfMounts has a table that no kernel writes, with each mount on the next: it must come to an end, soon.
+func TestCircleOfMounts(t *testing.T) {
+	const n = 1000
+	var table strings.Builder
+	for i := range n {
+		fmt.Fprintf(&table, "%d %d 0:28 / /m rw - cgroup2 cgroup2 rw\n", i, (i+1)%n)
+	}
+	if _, err := Detect([]byte(table.String()), ""); err != nil {
+		t.Fatal(err)
 	}
 }
