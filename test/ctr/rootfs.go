@@ -22,9 +22,10 @@ func NewRootfs(ctx context.Context, dir string) error {
 	}
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
-		return fmt.Errorf("%w (make deps installs a statically linked one)", err)
+		return fmt.Errorf("%w (make deps installs it)", err)
 	}
-	if err := copyProgram(busybox, filepath.Join(dir, "bin/busybox")); err != nil {
+	// Where an installation brought busybox along, it is often the one with shared libraries.
+	if err := copyWithLibraries(ctx, dir, busybox, "bin/busybox"); err != nil {
 		return err
 	}
 	applets, err := exec.CommandContext(ctx, busybox, "--list").Output()
@@ -79,26 +80,33 @@ func AddHostProgram(ctx context.Context, rootfs string, names ...string) error {
 		if err != nil {
 			return fmt.Errorf("%w (make deps installs it)", err)
 		}
-		files := []string{path}
-		if out, err := exec.CommandContext(ctx, "ldd", path).Output(); err == nil { // else it is static
-			for _, found := range sharedLibrary.FindAllStringSubmatch(string(out), -1) {
-				files = append(files, found[1])
-			}
+		applet := filepath.Join("bin", name) // a link, through which busybox itself would be overwritten
+		if err := os.Remove(filepath.Join(rootfs, applet)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
-		for i, from := range files {
-			to := filepath.Join(rootfs, from)
-			if i == 0 {
-				to = filepath.Join(rootfs, "bin", name)
-				if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
-					return err
-				}
-			}
-			if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-				return err
-			}
-			if err := copyProgram(from, to); err != nil {
-				return err
-			}
+		if err := copyWithLibraries(ctx, rootfs, path, applet); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyWithLibraries copies a program to a path in rootfs, and the shared libraries that it needs to where it looks for them.
+func copyWithLibraries(ctx context.Context, rootfs, program, to string) error {
+	if err := copyProgram(program, filepath.Join(rootfs, to)); err != nil {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, "ldd", program).Output()
+	if err != nil {
+		return ctx.Err() // ldd fails of a static program, which needs none
+	}
+	for _, found := range sharedLibrary.FindAllStringSubmatch(string(out), -1) {
+		library := filepath.Join(rootfs, found[1])
+		if err := os.MkdirAll(filepath.Dir(library), 0o755); err != nil {
+			return err
+		}
+		if err := copyProgram(found[1], library); err != nil {
+			return err
 		}
 	}
 	return nil
