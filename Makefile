@@ -3,13 +3,16 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-# sudo resets PATH, and with it the way to Go.
-export PATH := $(PATH):/usr/local/go/bin:/usr/lib/go/bin
+# sudo resets PATH, and with it the way to Go; without sudo, the way to losetup and depmod may be missing.
+export PATH := $(PATH):/usr/sbin:/sbin:/usr/local/go/bin:/usr/lib/go/bin
 GO ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X palisade/internal/version.version=$(VERSION)
 COMMANDS := $(notdir $(wildcard cmd/*))
 SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod go.sum
+
+# The tests measure time, and deps comes before what it is for: one thing at a time, even with -j.
+.NOTPARALLEL:
 
 .PHONY: build deps demo test unit integration vm lint bench fuzz-smoke clean help go
 
@@ -21,10 +24,10 @@ bin/%: $(SOURCES) | go
 deps: ## install what build, demo and tests need, with apt or dnf
 	./test/deps.sh
 
-demo: deps build ## show what the host and a container read from /proc
+demo: go deps build ## show what the host and a container read from /proc
 	$(GO) run ./test/demo -lxcfs bin/lxcfs
 
-test: deps lint unit integration vm ## run all tests; needs root
+test: go deps lint unit integration vm ## run all tests; needs root
 
 unit: | go ## run the unit tests, with the race detector
 	$(GO) test -race ./...
