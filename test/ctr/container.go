@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -198,8 +199,8 @@ func (c *Container) Cgroup(controller string) (string, error) {
 		if len(fields) != 3 {
 			continue
 		}
-		if fields[1] == controller {
-			return filepath.Join("/sys/fs/cgroup", controller, fields[2]), nil
+		if slices.Contains(strings.Split(fields[1], ","), controller) { // several may be mounted together
+			return filepath.Join("/sys/fs/cgroup", fields[1], fields[2]), nil
 		}
 		if fields[1] == "" && OnV2() {
 			return filepath.Join("/sys/fs/cgroup", fields[2]), nil
