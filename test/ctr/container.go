@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -85,7 +86,8 @@ func Start(ctx context.Context, dir string, o Options) (*Container, error) {
 		return nil, err
 	}
 	defer log.Close()
-	cmd, cancel := c.command(ctx, "run", "--detach", "--bundle", c.bundle, c.ID)
+	// Once begun it goes on to its end: a runtime killed halfway leaves cgroups that its delete command knows nothing of.
+	cmd, cancel := c.command(context.WithoutCancel(ctx), "run", "--detach", "--bundle", c.bundle, c.ID)
 	defer cancel()
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Run(); err != nil {
@@ -105,6 +107,7 @@ func (c *Container) command(ctx context.Context, args ...string) (*exec.Cmd, con
 		args = append([]string{"unshare", "--mount", "sh", "-c", `umount /sys/fs/cgroup/unified && exec "$@"`, "sh"}, args...)
 	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the caller, who ends the container in order
 	cmd.WaitDelay = time.Second
 	return cmd, cancel
 }
