@@ -32,7 +32,7 @@ func main() {
 	rival := flag.String("rival", "/usr/bin/lxcfs", "Debian's lxcfs")
 	rounds := flag.Int("rounds", 5000, "how often each file is read")
 	flag.Parse()
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer cancel()
 	if err := run(ctx, *lxcfs, *rival, *rounds); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -19,7 +19,8 @@ func main() {
 	lxcfs := flag.String("lxcfs", "bin/lxcfs", "the daemon")
 	runtime := flag.String("runtime", "runc", "the container runtime: runc or crun")
 	flag.Parse()
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// What it made is to be removed also where the terminal is closed, or the reader of its output has seen enough.
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer cancel()
 	if err := run(ctx, *lxcfs, *runtime); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
