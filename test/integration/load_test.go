@@ -32,7 +32,8 @@ func raceDaemon(t *testing.T) string {
 		return shared.lxcfs
 	}
 	path := filepath.Join(t.TempDir(), "lxcfs-race")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-race", "-o", path, "palisade/cmd/lxcfs").CombinedOutput(); err != nil {
+	build := exec.CommandContext(t.Context(), "go", "build", "-race", "-buildvcs=false", "-o", path, "palisade/cmd/lxcfs")
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build with -race: %v: %s", err, out)
 	}
 	return path

@@ -67,7 +67,8 @@ func (g *guest) pack(ctx context.Context, initrd string) error {
 		}
 	}
 	for name, pkg := range map[string]string{"lxcfs": "./cmd/lxcfs", "load": "./test/load"} {
-		if err := build(ctx, "build", "-trimpath", "-o", filepath.Join(g.root, "bin", name), pkg); err != nil {
+		bin := filepath.Join(g.root, "bin", name)
+		if err := build(ctx, "build", "-trimpath", "-buildvcs=false", "-o", bin, pkg); err != nil {
 			return err
 		}
 	}
