@@ -69,7 +69,9 @@ func run(ctx context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
-	conn, err := filesystem.Serve(dev, runtime.NumCPU()+moreThreads)
+	threads := runtime.NumCPU() + moreThreads
+	runtime.GOMAXPROCS(threads) // a thread that comes back from the kernel does not wait for its turn
+	conn, err := filesystem.Serve(dev, threads)
 	if err != nil {
 		return errors.Join(err, sys.Unmount(c.mountpoint, sys.UnmountDetach))
 	}

@@ -74,7 +74,7 @@ func TestMissingControllers(t *testing.T) {
 	_, quotaErr := g.Quota(&s)
 	_, threadsErr := g.Threads(nil, 10, &s)
 	for name, err := range map[string]error{
-		"memory": g.Memory(new(Memory), &s), "I/O": ioErr, "quota": quotaErr,
+		"memory": g.Memory(new(Memory), true, &s), "I/O": ioErr, "quota": quotaErr,
 		"cpuset": g.CPUSet(new(cpulist.Set), &s), "CPU usage": g.CPUUsage(new(CPUUsage), &s),
 	} {
 		if !errors.Is(err, ErrNoController) {
@@ -181,7 +181,7 @@ func TestReadsDoNotAllocate(t *testing.T) {
 			err error
 		)
 		for name, ask := range map[string]func() error{
-			"Memory":   func() error { return g.Memory(&m, &s) },
+			"Memory":   func() error { return g.Memory(&m, true, &s) },
 			"CPUSet":   func() error { return g.CPUSet(&set, &s) },
 			"CPUUsage": func() error { return g.CPUUsage(&u, &s) },
 			"Quota":    func() error { _, err := g.Quota(&s); return err },
@@ -205,7 +205,7 @@ func TestManyReaders(t *testing.T) {
 			var s Scratch
 			var m Memory
 			for range 200 {
-				if err := g.Memory(&m, &s); err != nil || m.Stat.Anon != 41943040 {
+				if err := g.Memory(&m, true, &s); err != nil || m.Stat.Anon != 41943040 {
 					t.Errorf("%+v, %v", m, err)
 					return
 				}
@@ -223,7 +223,7 @@ func BenchmarkMemory(b *testing.B) {
 			var m Memory
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := g.Memory(&m, &s); err != nil {
+				if err := g.Memory(&m, true, &s); err != nil {
 					b.Fatal(err)
 				}
 			}

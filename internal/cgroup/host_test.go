@@ -25,7 +25,7 @@ func askAll(t *testing.T, g *Group) {
 	_, quotaErr := g.Quota(&s)
 	_, ioErr := g.IO(nil, &s)
 	for name, err := range map[string]error{
-		"Memory": g.Memory(&m, &s), "HugePages": g.HugePages(&m, &s), "CPUUsage": g.CPUUsage(&u, &s),
+		"Memory": g.Memory(&m, true, &s), "HugePages": g.HugePages(&m, &s), "CPUUsage": g.CPUUsage(&u, &s),
 		"CPUSet": g.CPUSet(&set, &s), "Quota": quotaErr, "IO": ioErr,
 	} {
 		if err != nil && !errors.Is(err, ErrNoController) {
@@ -87,7 +87,7 @@ func TestThisHost(t *testing.T) {
 		s Scratch
 		m Memory
 	)
-	if err := g.Memory(&m, &s); errors.Is(err, ErrNoController) {
+	if err := g.Memory(&m, true, &s); errors.Is(err, ErrNoController) {
 		t.Skip(err)
 	} else if err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func TestThisHost(t *testing.T) {
 		if err := os.WriteFile(dir+"/memory.limit_in_bytes", []byte(strconv.Itoa(limit)), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := g.Memory(&m, &s); err != nil || m.Limit != limit {
+		if err := g.Memory(&m, true, &s); err != nil || m.Limit != limit {
 			t.Errorf("got a limit of %d, %v; want %d at once", m.Limit, err, limit)
 		}
 	}
@@ -106,7 +106,7 @@ func TestThisHost(t *testing.T) {
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.Memory(&m, &s); !errors.Is(err, syscall.ENODEV) {
+	if err := g.Memory(&m, true, &s); !errors.Is(err, syscall.ENODEV) {
 		t.Errorf("got %v from a cgroup that is removed, want ENODEV", err)
 	}
 }

@@ -12,8 +12,8 @@ import (
 // absurd is what a limit of v1 is at least when none is set: LONG_MAX rounded down to a page, whatever the page's size.
 const absurd = 1 << 62
 
-// Memory fills in m but for m.Huge.
-func (g *Group) Memory(m *Memory, s *Scratch) error {
+// Memory fills in m but for m.Huge. Without swap, which a host may not have, m.Swap stays empty and its files unread.
+func (g *Group) Memory(m *Memory, swap bool, s *Scratch) error {
 	chain := g.chain(ctrlMemory)
 	if len(chain) == 0 {
 		return fmt.Errorf("read memory: %w", ErrNoController)
@@ -23,7 +23,7 @@ func (g *Group) Memory(m *Memory, s *Scratch) error {
 	if chain[0].v2 {
 		read = memoryV2
 	}
-	if err := read(chain, m, s); errors.Is(err, errMissing) {
+	if err := read(chain, m, swap, s); errors.Is(err, errMissing) {
 		return fmt.Errorf("read memory: %w", ErrNoController)
 	} else if err != nil {
 		return fmt.Errorf("read memory: %w", err)
@@ -47,7 +47,7 @@ func (l *level) readValue(f file, s *Scratch) (uint64, error) {
 // memoryV2 reads the limits of the whole chain, since one above may be lower. A cgroup for which the controller is not
 // enabled is charged to, and limited with, the closest one above that has it: the figures are that one's, provided that
 // there is a limit; without one they would only tell of strangers.
-func memoryV2(chain []level, m *Memory, s *Scratch) (err error) {
+func memoryV2(chain []level, m *Memory, swap bool, s *Scratch) (err error) {
 	own := len(chain)
 	m.Usage, err = chain[0].readValue(fileMemoryUsage, s)
 	for errors.Is(err, errMissing) && len(chain) > 1 {
@@ -68,6 +68,9 @@ func memoryV2(chain []level, m *Memory, s *Scratch) (err error) {
 		return err
 	}
 	m.Stat.parseV2(text)
+	if !swap {
+		return nil
+	}
 	m.Swap.Usage, err = chain[0].readValue(fileSwapUsage, s)
 	if errors.Is(err, errMissing) {
 		return nil // swap is not accounted
@@ -95,13 +98,16 @@ func lowest(chain []level, f file, s *Scratch) (uint64, error) {
 }
 
 // memoryV1 has the effective limits from memory.stat, which takes those above into account.
-func memoryV1(chain []level, m *Memory, s *Scratch) error {
+func memoryV1(chain []level, m *Memory, swap bool, s *Scratch) (err error) {
 	l := &chain[0]
-	// This is read before the usage without swap: what is allocated in between must not pass for swap.
-	both, err := l.readValue(fileMemswUsage, s)
-	m.Swap.Accounted = err == nil
-	if err != nil && !errors.Is(err, errMissing) {
-		return err
+	var both uint64
+	if swap {
+		// This is read before the usage without swap: what is allocated in between must not pass for swap.
+		both, err = l.readValue(fileMemswUsage, s)
+		m.Swap.Accounted = err == nil
+		if err != nil && !errors.Is(err, errMissing) {
+			return err
+		}
 	}
 	if m.Usage, err = l.readValue(fileMemoryUsage, s); err != nil {
 		return err

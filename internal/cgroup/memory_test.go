@@ -56,7 +56,7 @@ func TestMemoryV1(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			fs, _ := tree(t, allV1, tt.files)
 			var got Memory
-			if err := open(t, fs, "/c").Memory(&got, new(Scratch)); err != nil {
+			if err := open(t, fs, "/c").Memory(&got, true, new(Scratch)); err != nil {
 				t.Fatal(err)
 			}
 			if !reflect.DeepEqual(got, tt.want) {
@@ -84,7 +84,7 @@ func TestMemoryV2(t *testing.T) {
 				v2Dir + "/a/b/memory.swap.current": "4096\n", v2Dir + "/a/b/memory.swap.max": "8192000\n", v2Dir + "/a/memory.swap.max": "max\n",
 			})
 			var got Memory
-			if err := open(t, fs, "/a/b").Memory(&got, new(Scratch)); err != nil {
+			if err := open(t, fs, "/a/b").Memory(&got, true, new(Scratch)); err != nil {
 				t.Fatal(err)
 			}
 			all := Memory{Limit: 104857600, Usage: 65536000, Stat: want, Swap: Swap{Accounted: true, Limit: 8192000, Usage: 4096}}

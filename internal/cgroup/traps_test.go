@@ -67,7 +67,7 @@ func TestMemoryOfAncestor(t *testing.T) {
 		v2Dir + "/e/memory.stat": "anon 4096\n", v2Dir + "/e/memory.current": "8192\n", v2Dir + "/e/memory.max": "max\n", v2Dir + "/e/f/cpu.stat": "",
 	})
 	var got Memory
-	if err := open(t, fs, "/a/b/c").Memory(&got, new(Scratch)); err != nil {
+	if err := open(t, fs, "/a/b/c").Memory(&got, true, new(Scratch)); err != nil {
 		t.Fatal(err)
 	}
 	if want := (Memory{Limit: 65536, Usage: 8192, Stat: MemoryStat{Anon: 4096}}); !reflect.DeepEqual(got, want) {
@@ -75,7 +75,7 @@ func TestMemoryOfAncestor(t *testing.T) {
 	}
 	// Without a limit up there the figures would be those of others.
 	for _, path := range []string{"/e/f", "/d", "/"} {
-		if err := open(t, fs, path).Memory(&got, new(Scratch)); !errors.Is(err, ErrNoController) {
+		if err := open(t, fs, path).Memory(&got, true, new(Scratch)); !errors.Is(err, ErrNoController) {
 			t.Errorf("%s: %v, want ErrNoController", path, err)
 		}
 	}
@@ -86,7 +86,7 @@ func TestRemoved(t *testing.T) {
 	fs, root := tree(t, v2Mount, map[string]string{v2Dir + "/c/cpu.stat": "user_usec 1\n"})
 	g := open(t, fs, "/c")
 	var m Memory
-	if err := g.Memory(&m, new(Scratch)); !errors.Is(err, ErrNoController) {
+	if err := g.Memory(&m, true, new(Scratch)); !errors.Is(err, ErrNoController) {
 		t.Fatalf("got %v, want ErrNoController", err)
 	}
 	if err := os.RemoveAll(root + v2Dir + "/c"); err != nil {

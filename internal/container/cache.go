@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"palisade/internal/cgroup"
-	"palisade/internal/sys"
 )
 
 // make finds the container that stands for a cgroup in the daemon's own pid namespace.
@@ -28,7 +27,7 @@ func (f *Finder[S]) keep(id identity, stale *Container[S]) (*Container[S], error
 	if stale != nil && stale.leader.pid == c.leader.pid && stale.leader.start == c.leader.start {
 		c.State = stale.State
 	}
-	now := int64(sys.SinceBoot())
+	now := f.clock()
 	c.used.Store(now)
 	c.checked.Store(now)
 	c.refs.Store(2) // the cache's and the caller's

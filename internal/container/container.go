@@ -34,8 +34,8 @@ type Container[S any] struct {
 	// mounts are the container's entries in Finder.byMount, guarded by Finder.mu.
 	mounts []mountKey
 
-	// refs counts those who use it, and the cache. used and checked are times since boot: of the last use, and of the
-	// last look whether the leader is still in its cgroup.
+	// refs counts those who use it, and the cache. used and checked are times of Finder.clock: of the last use, and of
+	// the last look whether the leader is still in its cgroup.
 	refs          atomic.Int32
 	used, checked atomic.Int64
 }

@@ -45,6 +45,9 @@ type Finder[S any] struct {
 	hostPidNS, hostMountNS, hostCgroupNS uint64
 	watch                                *watcher
 
+	// began is the origin of Container.used and checked.
+	began time.Time
+
 	mu       sync.RWMutex
 	byMount  map[mountKey]*Container[S]
 	byCgroup map[cgroupKey]*Container[S]
@@ -78,7 +81,7 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 		return nil, err
 	}
 	f := &Finder[S]{
-		opts: opts, proc: proc, cgroups: cgroups,
+		opts: opts, proc: proc, cgroups: cgroups, began: time.Now(),
 		byMount:  make(map[mountKey]*Container[S]),
 		byCgroup: make(map[cgroupKey]*Container[S]),
 	}
@@ -169,7 +172,7 @@ func (f *Finder[S]) findOnHost(tid int, s *Scratch) (*Container[S], error) {
 // isCurrent tells whether c's leader is still in the cgroup in which it was seen last. It looks no more than once in
 // recheckAfter.
 func (f *Finder[S]) isCurrent(c *Container[S], s *Scratch) bool {
-	now := int64(sys.SinceBoot())
+	now := f.clock()
 	c.used.Store(now)
 	checked := c.checked.Load()
 	if now-checked < int64(recheckAfter) || !c.checked.CompareAndSwap(checked, now) {
@@ -179,6 +182,9 @@ func (f *Finder[S]) isCurrent(c *Container[S], s *Scratch) bool {
 	s.text = text
 	return err == nil && bytes.Equal(text, c.seen)
 }
+
+// clock is the time since the start, in nanoseconds.
+func (f *Finder[S]) clock() int64 { return int64(time.Since(f.began)) }
 
 // Forget takes c out of the cache, because its cgroup is gone or it was found elsewhere: the next reader finds it anew.
 func (f *Finder[S]) Forget(c *Container[S]) {

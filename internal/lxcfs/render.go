@@ -155,7 +155,7 @@ func (r *reader) readMemory() (sys.Sysinfo, error) {
 	if err != nil {
 		return total, err
 	}
-	return total, r.c.Group.Memory(&r.mem, &r.files)
+	return total, r.c.Group.Memory(&r.mem, r.fs.opts.Swap && total.SwapTotal > 0, &r.files)
 }
 
 func renderMeminfo(r *reader, dst []byte) ([]byte, error) {
