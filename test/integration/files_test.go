@@ -23,7 +23,7 @@ func TestEveryFile(t *testing.T) {
 			{"/proc/cpuinfo", `^processor\t: 0\n`},
 			{"/proc/stat", `^cpu  \d+ 0 \d+ \d+ 0 0 0 0 0 0\ncpu0 \d+ 0 \d+ \d+ 0 0 0 0 0 0\nintr [\d ]+\nctxt \d+\nbtime ` + btime(t) +
 				`\nprocesses \d{1,2}\nprocs_running \d\nprocs_blocked 0\n`},
-			{"/proc/uptime", `^\d\.\d\d \d\.\d\d\n$|^\d\d\.\d\d \d\d\.\d\d\n$`},
+			{"/proc/uptime", `^\d{1,2}\.\d\d \d{1,2}\.\d\d\n$`},
 			{"/proc/swaps", `^Filename\t\t\t\tType\t\tSize\t+Used\t+Priority\n(none +virtual\t.*\n)?$`},
 			{"/proc/diskstats", `^$|^ +\d+ +\d+ sda( \d+){11,17}\n$`},
 			{"/proc/partitions", `^major minor  #blocks  name\n\n( +\d+ +\d+ +\d+ sda\n)?$`},
