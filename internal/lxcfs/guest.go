@@ -75,7 +75,7 @@ func (f *FS) housekeeping() {
 			sampled = time.Now()
 			for _, c := range f.finder.All() {
 				r.c = c
-				if err := f.sample(r); err != nil {
+				if err := f.sample(r); err != nil && !isGone(err) {
 					f.log.Error("load", "the load of a container is not known", err)
 				}
 				c.Release()

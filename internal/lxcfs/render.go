@@ -77,7 +77,7 @@ func (f *FS) renderFor(r *reader, name string, render renderer, dst []byte) ([]b
 		}
 		var out []byte
 		out, err = render(r, dst)
-		gone := errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ENOENT)
+		gone := isGone(err)
 		if gone {
 			f.finder.Forget(r.c)
 		}
@@ -95,6 +95,9 @@ func (f *FS) renderFor(r *reader, name string, render renderer, dst []byte) ([]b
 	}
 	return dst, false
 }
+
+// isGone tells whether err is that of a cgroup that was removed.
+func isGone(err error) bool { return errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ENOENT) }
 
 // errHostText makes a renderer's reader get the host's text without a word in the log.
 var errHostText = errors.New("the host's text is the container's")

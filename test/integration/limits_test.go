@@ -141,11 +141,12 @@ func TestCPUTime(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Second) // until it burns
-			shown, real := share(t, c, 3*time.Second, tt.cpus)
-			t.Logf("it used %.1f %% of what it may, and is shown %.1f %%", real, shown)
-			if shown < 0.95*real || shown > 1.05*real || real < 20 {
-				t.Errorf("a burning container that used %.1f %% of its time is shown %.1f %%", real, shown)
-			}
+			// The kernel takes the split into user and system time at its ticks, so that a busy machine disturbs it.
+			waitFor(t, "an interval in which the container is shown what it used", func() bool {
+				shown, real := share(t, c, 3*time.Second, tt.cpus)
+				t.Logf("it used %.1f %% of what it may, and is shown %.1f %%", real, shown)
+				return shown >= 0.95*real && shown <= 1.05*real && real >= 20
+			})
 		})
 	}
 }
