@@ -14,8 +14,8 @@ import (
 // layers lists the packages from the lowest layer up. A package imports only what stands in a line above its own.
 var layers = [][]string{
 	{"sys", "version", "cpulist"},
-	{"cgroup", "fusedev", "procfs"},
-	{"account"},
+	{"cgroup", "fusedev", "mounts", "procfs"},
+	{"account", "probe"},
 	{"view"},
 	{"container"},
 	{"lxcfs"},

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"palisade/internal/probe"
 )
 
 // config is what the command line says.
@@ -55,7 +57,7 @@ func (c *config) flags() []cli.Flag {
 			Usage: "show containers the load averages of the host"},
 		&cli.StringSliceFlag{Name: "o", Destination: &c.fuseOptions,
 			Usage: "`OPTIONS` of the mount, separated by commas: max_read=N, allow_other, nonempty (the last two are always on)"},
-		&cli.StringFlag{Name: "runtime-dir", Value: "/run/lxcfs", Destination: &c.runtimeDir,
+		&cli.StringFlag{Name: "runtime-dir", Value: probe.DefaultRuntimeDir, Destination: &c.runtimeDir,
 			Usage: "keep locks and the state for the next start in `DIR`"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Destination: &c.logLevel,
 			Usage: "log from `LEVEL` on: debug, info, warn or error"},

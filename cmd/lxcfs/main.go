@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"palisade/internal/probe"
 	"palisade/internal/version"
 )
 
@@ -23,8 +24,8 @@ const (
 type usageError struct{ error }
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == probeArgument {
-		os.Exit(probe(os.Args[2]))
+	if code, ok := probe.Main(os.Args); ok {
+		os.Exit(code)
 	}
 	os.Exit(report(newApp().Run(optionsFirst(os.Args)), os.Stderr))
 }

@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-	"github.com/coreos/go-systemd/v22/unit"
 
 	"palisade/internal/fusedev"
 	"palisade/internal/lxcfs"
+	"palisade/internal/probe"
 	"palisade/internal/sys"
 	"palisade/internal/version"
 )
@@ -36,11 +36,11 @@ func run(ctx context.Context, c *config) error {
 	if err := checkMountpoint(c.mountpoint); err != nil {
 		return err
 	}
-	runtimeDir := filepath.Join(c.runtimeDir, unit.UnitNamePathEscape(c.mountpoint))
+	runtimeDir := probe.RuntimeDir(c.runtimeDir, c.mountpoint)
 	if err := os.MkdirAll(runtimeDir, 0o755); err != nil {
 		return fmt.Errorf("make runtime folder: %w", err)
 	}
-	lock, err := lockFile(filepath.Join(runtimeDir, "lock"))
+	lock, err := lockFile(filepath.Join(runtimeDir, probe.LockFile))
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", c.mountpoint, err)
 	}
@@ -51,7 +51,7 @@ func run(ctx context.Context, c *config) error {
 	}
 	defer os.Remove(c.pidFile)
 	defer pidFile.Close()
-	if err := clearMountpoint(c.mountpoint, c.log); err != nil {
+	if err := clearMountpoint(ctx, c.mountpoint, c.log); err != nil {
 		return err
 	}
 	filesystem, err := lxcfs.New(lxcfs.Options{

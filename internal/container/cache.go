@@ -99,3 +99,10 @@ func (f *Finder[S]) All() []*Container[S] {
 	}
 	return all
 }
+
+// Len is the number of containers that are known.
+func (f *Finder[S]) Len() int {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return len(f.byCgroup)
+}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"palisade/internal/cgroup"
 	"palisade/internal/container"
@@ -37,6 +38,7 @@ type Options struct {
 // FS is the file system. Its methods for requests are called from several threads at once.
 type FS struct {
 	opts     Options
+	started  time.Duration // since the machine's start
 	procRoot string
 	log      *limitedLog
 
@@ -59,7 +61,7 @@ type FS struct {
 
 // New makes the file system of this host; an error names what it cannot do without.
 func New(opts Options) (*FS, error) {
-	f := &FS{opts: opts, procRoot: opts.ProcRoot, log: newLimitedLog(opts.Log), handles: newHandles()}
+	f := &FS{opts: opts, started: sys.SinceBoot(), procRoot: opts.ProcRoot, log: newLimitedLog(opts.Log), handles: newHandles()}
 	f.readers.New = func() any { return new(reader) }
 	mounts, err := sys.ReadFile(opts.ProcRoot+"/self/mountinfo", nil)
 	if err != nil {

@@ -63,6 +63,9 @@ func (f *FS) render(req *fusedev.Request, dst []byte) ([]byte, error) {
 	if out, ok := f.renderFor(r, n.name, n.render, dst); ok {
 		return out, nil
 	}
+	if n.own != nil {
+		return n.own(f, dst)
+	}
 	return f.host.Raw(n.host, dst)
 }
 

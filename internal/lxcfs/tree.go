@@ -3,6 +3,8 @@ package lxcfs
 import (
 	"slices"
 	"syscall"
+
+	"palisade/internal/probe"
 )
 
 // The ids of the nodes are constants, the same in every process that serves the mount: the kernel keeps them while the
@@ -27,6 +29,7 @@ const (
 	idSysDevices
 	idSysDevicesSystem
 	idCPUDir
+	idStatus
 )
 
 // node is a file or directory of the fixed part of the tree.
@@ -38,6 +41,8 @@ type node struct {
 	host string
 	// render writes the container's text; nil for directories.
 	render renderer
+	// own makes the text that a host's reader gets of a file that is not the host's.
+	own func(f *FS, dst []byte) ([]byte, error)
 	// psi marks a file that takes pressure triggers.
 	psi bool
 }
@@ -82,6 +87,10 @@ func nodes() []node {
 		dir(idSysDevices, idSys, "devices"),
 		dir(idSysDevicesSystem, idSysDevices, "system"),
 		dir(idCPUDir, idSysDevicesSystem, "cpu"),
+		{
+			id: idStatus, parent: idRoot, name: probe.StatusFile, mode: syscall.S_IFREG | 0o400,
+			render: renderNothing, own: (*FS).status,
+		},
 	}
 }
 

@@ -1,0 +1,22 @@
+package lxcfs
+
+import (
+	"encoding/json"
+	"os"
+
+	"palisade/internal/probe"
+	"palisade/internal/sys"
+	"palisade/internal/version"
+)
+
+// status appends what the server tells of itself to those who look after it.
+func (f *FS) status(dst []byte) ([]byte, error) {
+	text, err := json.Marshal(probe.Status{
+		PID: os.Getpid(), Version: version.String(), Uptime: (sys.SinceBoot() - f.started).Seconds(),
+		Containers: f.finder.Len(),
+	})
+	return append(append(dst, text...), '\n'), err
+}
+
+// renderNothing is the text of a file that is none of a container's business.
+func renderNothing(_ *reader, dst []byte) ([]byte, error) { return dst, nil }

@@ -1,0 +1,206 @@
+package mounts
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"syscall"
+
+	"palisade/internal/sys"
+)
+
+// Change is what was done to the files of a place.
+type Change struct {
+	// Virtual are the files that are the running lxcfs's at the end, Put those of them that were not at the beginning.
+	Virtual, Put []string
+	// Foreign are the files on which something else is mounted: they were left alone.
+	Foreign []string
+	// Removed is the number of mounts that were taken away.
+	Removed int
+}
+
+// maxRounds bounds how often a place is looked at again that changes under the hands.
+const maxRounds = 4
+
+// Put makes the files of the place be those of src: at the end one mount lies on each, whatever lxcfs mounts were there.
+// Where the kernel can mount beneath (Linux 6.5) a reader sees the old file or the new one at any time; elsewhere, for a
+// moment, the kernel's. A file on which something else is mounted is left alone. On an error the Change tells what has
+// been done.
+func (p *Place) Put(src *Source) (Change, error) {
+	var c Change
+	for range maxRounds {
+		done, err := p.putRound(src, &c)
+		if err != nil || done {
+			return c, err
+		}
+	}
+	return c, errors.New("the mounts change all the time")
+}
+
+// putRound does what is missing, and tells whether nothing was.
+func (p *Place) putRound(src *Source, c *Change) (bool, error) {
+	v, err := p.visit()
+	if err != nil {
+		return false, err
+	}
+	defer v.close()
+	targets, err := v.targets(src.paths())
+	if err != nil {
+		return false, err
+	}
+	c.Virtual, c.Foreign = nil, nil
+	var work []target
+	var folders []string // of a dead lxcfs: they hide what is to be mounted on
+	for _, t := range targets {
+		state := v.state(&t, src.device)
+		switch {
+		case t.whole && state == stale:
+			folders = append(folders, t.top().Mountpoint)
+		case state == foreign:
+			c.Foreign = append(c.Foreign, t.path)
+		case state == virtual && (p.Nested || t.whole || v.table.onTop(t.stack) == 1):
+			c.Virtual = append(c.Virtual, t.path)
+		default:
+			work = append(work, t)
+		}
+	}
+	if len(folders) > 0 {
+		return false, p.take(func(s site) bool { return slices.Contains(folders, s.point) }, c)
+	}
+	if len(work) == 0 {
+		return true, nil
+	}
+	if err := checkPeers(work); err != nil {
+		return false, err
+	}
+	defer closeTrees(work)
+	if err := src.cloneFor(work); err != nil {
+		return false, err
+	}
+	return false, sys.InMountNamespace(p.ns, func(thread *sys.NamespaceThread) error {
+		for _, t := range work {
+			if err := v.put(thread, t, src, c); err != nil {
+				return fmt.Errorf("mount on %s: %w", t.path, err)
+			}
+		}
+		return nil
+	})
+}
+
+// checkPeers makes sure that nothing of what is to be mounted would be seen on the host.
+func checkPeers(targets []target) error {
+	var host map[int]bool
+	for _, t := range targets {
+		group := PeerGroup(t.base)
+		if group == 0 {
+			continue
+		}
+		if host == nil {
+			table, err := OwnTable()
+			if err != nil {
+				return err
+			}
+			host = make(map[int]bool)
+			for _, m := range table.all {
+				host[PeerGroup(m)] = true
+			}
+		}
+		if host[group] {
+			return fmt.Errorf("mount on %s: its mount %s is shared with the host, which would get the mount too", t.path, t.base.Mountpoint)
+		}
+	}
+	return nil
+}
+
+// put leaves one mount of lxcfs, src's, at the end of the target's stack.
+func (v *visit) put(thread *sys.NamespaceThread, t target, src *Source, c *Change) error {
+	for v.table.onTop(t.stack) > 1 {
+		if err := t.unmountTop(thread, c); err != nil {
+			return err
+		}
+	}
+	if top := t.top(); shows(top, src.device, t.path) {
+		return nil
+	}
+	if v.table.onTop(t.stack) == 1 {
+		if err := v.place.attach(thread, t, src, true); err == nil {
+			c.Put = append(c.Put, t.path)
+			return t.unmountTop(thread, c)
+		} else if !errors.Is(err, errNotBeneath) {
+			return err
+		}
+		if err := t.unmountTop(thread, c); err != nil && !(v.place.Nested && errors.Is(err, syscall.EINVAL)) {
+			return err // in a nested namespace it cannot be taken away, but covered
+		}
+	}
+	c.Put = append(c.Put, t.path)
+	return v.place.attach(thread, t, src, false)
+}
+
+// unmountTop takes the topmost mount away.
+func (t *target) unmountTop(thread *sys.NamespaceThread, c *Change) error {
+	if err := thread.Unmount(t.dir, t.name); err != nil {
+		return err
+	}
+	c.Removed++
+	t.stack = t.stack[:len(t.stack)-1]
+	return nil
+}
+
+// errNotBeneath is the error where the kernel cannot mount beneath another mount.
+var errNotBeneath = errors.New("the kernel cannot mount beneath")
+
+// attach mounts the file of src on the target, on top of what is there or beneath the topmost.
+func (p *Place) attach(thread *sys.NamespaceThread, t target, src *Source, beneath bool) error {
+	if src.classic && beneath {
+		return errNotBeneath
+	}
+	on, err := t.dir.OpenPathAt(t.name)
+	if err != nil {
+		return err
+	}
+	defer on.Close()
+	if src.classic {
+		err = p.bind(thread, t.path, on, src)
+	} else if err = t.tree.MoveMount(on, beneath); beneath && errors.Is(err, syscall.EINVAL) {
+		return errNotBeneath
+	}
+	if err != nil || beneath {
+		return err
+	}
+	return p.restrict(thread, t, src.restrictLater || PeerGroup(t.base) != 0)
+}
+
+// restrict takes rights from the mount that has just been made, where it could not be done before.
+func (p *Place) restrict(thread *sys.NamespaceThread, t target, needed bool) error {
+	if !needed {
+		return nil
+	}
+	f, err := t.dir.OpenPathAt(t.name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return thread.Restrict(f)
+}
+
+// bind mounts the file at path for kernels without mounts that are descriptors: the namespace has to show the source.
+func (p *Place) bind(thread *sys.NamespaceThread, file string, on sys.File, src *Source) error {
+	root, err := p.process.OpenDirAt("root")
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	dir, err := root.OpenDirInRoot(path.Join(src.mountpoint, path.Dir(file)))
+	if err != nil {
+		return fmt.Errorf("find lxcfs inside, which kernels before 5.2 need: %w", err)
+	}
+	defer dir.Close()
+	source, err := dir.OpenPathAt(path.Base(file))
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	return thread.Bind(source, on)
+}
