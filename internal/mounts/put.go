@@ -153,8 +153,8 @@ var errNotBeneath = errors.New("the kernel cannot mount beneath")
 
 // attach mounts the file of src on the target, on top of what is there or beneath the topmost.
 func (p *Place) attach(thread *sys.NamespaceThread, t target, src *Source, beneath bool) error {
-	if src.classic && beneath {
-		return errNotBeneath
+	if src.restrictLater && beneath {
+		return errNotBeneath // what could not be restricted there; and such a kernel does not know how to
 	}
 	on, err := t.dir.OpenPathAt(t.name)
 	if err != nil {

@@ -10,6 +10,9 @@ import (
 // userHZ is USER_HZ, the unit of times in /proc/<pid>/stat: 100 on every architecture that we build for.
 const userHZ = 100
 
+// ClockTick is the unit of times in /proc/<pid>/stat.
+const ClockTick = time.Second / userHZ
+
 // TaskStat is what is needed of /proc/<pid>/stat (proc_pid_stat(5)).
 type TaskStat struct {
 	// State is the letter of the task's state: R runs or waits for a CPU, D sleeps uninterruptibly, Z and X have ended.
@@ -40,10 +43,10 @@ func ParseTaskStat(text []byte) (TaskStat, error) {
 			t.State = rest[0]
 		case statStartField:
 			ticks, ok := number(rest[:end])
-			if !ok || ticks > uint64(1<<63-1)/uint64(time.Second/userHZ) {
+			if !ok || ticks > uint64(1<<63-1)/uint64(ClockTick) {
 				return TaskStat{}, fmt.Errorf("parse task stat %.100q: bad start time", text)
 			}
-			t.Start = time.Duration(ticks) * (time.Second / userHZ)
+			t.Start = time.Duration(ticks) * ClockTick
 			return t, nil
 		}
 		rest = rest[end:]
