@@ -1,0 +1,227 @@
+package oci
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/internal/sys"
+)
+
+// ReadHooks reads a hookspec file: the "hooks" object of a configuration, as iSulad's --hook-spec takes it (which knows
+// prestart, poststart and poststop only). Its hooks run as root, so that it is checked as iSulad does: the file is regular;
+// a hook's path is absolute, and an existing file of root's that nobody else may write.
+func ReadHooks(file string) (specs.Hooks, error) {
+	var hooks specs.Hooks
+	text, err := sys.ReadRegular(file, maxFile)
+	if err != nil {
+		return hooks, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&hooks); err != nil {
+		return hooks, fmt.Errorf("parse %s: %w", file, err)
+	}
+	for _, s := range stages(&hooks) {
+		for _, h := range *s.hooks {
+			if err := checkHook(&h); err != nil {
+				return hooks, fmt.Errorf("%s: a %s hook: %w", file, s.name, err)
+			}
+		}
+	}
+	return hooks, nil
+}
+
+// stage is a list of hooks, by its name in the configuration (runtime-spec, config.md, "POSIX-platform Hooks").
+type stage struct {
+	name  string
+	hooks *[]specs.Hook
+}
+
+func stages(h *specs.Hooks) []stage {
+	return []stage{
+		//lint:ignore SA1019 deprecated, but the only one that iSulad knows
+		{"prestart", &h.Prestart},
+		{"createRuntime", &h.CreateRuntime},
+		{"createContainer", &h.CreateContainer},
+		{"startContainer", &h.StartContainer},
+		{"poststart", &h.Poststart},
+		{"poststop", &h.Poststop},
+	}
+}
+
+func checkHook(h *specs.Hook) error {
+	if !filepath.IsAbs(h.Path) {
+		return fmt.Errorf("path %q is not absolute", h.Path)
+	}
+	info, err := os.Stat(h.Path)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
+		return fmt.Errorf("path %q is no program", h.Path)
+	case ok && owner.Uid != 0 || info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("path %q may be written by others than root", h.Path)
+	case h.Timeout != nil && *h.Timeout < 1:
+		return fmt.Errorf("timeout %d is not positive", *h.Timeout) // runtime-spec: greater than zero
+	}
+	return nil
+}
+
+// Addition is what is added to the configuration of a bundle.
+type Addition struct {
+	// Hooks run before those that the configuration has.
+	Hooks specs.Hooks
+	// Annotations are for keys that the configuration does not have.
+	Annotations map[string]string
+}
+
+// AddTo adds to a bundle's configuration, the file config.json, what it does not have yet. All else stays as it is.
+func (a *Addition) AddTo(file string) error {
+	text, err := sys.ReadRegular(file, maxFile)
+	if err != nil {
+		return err
+	}
+	changed, err := a.merge(text)
+	if err != nil {
+		return fmt.Errorf("parse %s: %w", file, err)
+	}
+	if bytes.Equal(changed, text) {
+		return nil
+	}
+	return replaceFile(file, changed)
+}
+
+// object is a JSON object of which not all is known.
+type object map[string]json.RawMessage
+
+// merge returns the configuration with the addition, or the same text if there is nothing to add.
+func (a *Addition) merge(text []byte) ([]byte, error) {
+	var config object
+	if err := json.Unmarshal(text, &config); err != nil {
+		return nil, err
+	}
+	if config == nil {
+		return nil, errors.New("it is no JSON object")
+	}
+	changedHooks, err := a.mergeHooks(config)
+	if err != nil {
+		return nil, fmt.Errorf("hooks: %w", err)
+	}
+	changedAnnotations, err := a.mergeAnnotations(config)
+	if err != nil {
+		return nil, fmt.Errorf("annotations: %w", err)
+	}
+	if !changedHooks && !changedAnnotations {
+		return text, nil
+	}
+	return encode(config)
+}
+
+func (a *Addition) mergeHooks(config object) (changed bool, err error) {
+	hooks, err := config.child("hooks")
+	if err != nil {
+		return false, err
+	}
+	for _, s := range stages(&a.Hooks) {
+		var own []json.RawMessage
+		if text, ok := hooks[s.name]; ok {
+			if err := json.Unmarshal(text, &own); err != nil {
+				return false, fmt.Errorf("%s: %w", s.name, err)
+			}
+		}
+		added, err := missing(*s.hooks, own)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", s.name, err)
+		}
+		if len(added) == 0 {
+			continue
+		}
+		if hooks[s.name], err = encode(append(added, own...)); err != nil {
+			return false, err
+		}
+		changed = true
+	}
+	if changed {
+		config["hooks"], err = encode(hooks)
+	}
+	return changed, err
+}
+
+// missing are the hooks that are not among those of the configuration. A hook is known by its path and arguments.
+func missing(hooks []specs.Hook, own []json.RawMessage) ([]json.RawMessage, error) {
+	var added []json.RawMessage
+	for _, h := range hooks {
+		known := false
+		for _, text := range own {
+			var o specs.Hook
+			if err := json.Unmarshal(text, &o); err != nil {
+				return nil, err
+			}
+			known = known || o.Path == h.Path && slices.Equal(o.Args, h.Args)
+		}
+		if known {
+			continue
+		}
+		text, err := encode(h)
+		if err != nil {
+			return nil, err
+		}
+		added = append(added, text)
+	}
+	return added, nil
+}
+
+func (a *Addition) mergeAnnotations(config object) (changed bool, err error) {
+	annotations, err := config.child("annotations")
+	if err != nil {
+		return false, err
+	}
+	for key, value := range a.Annotations {
+		if _, ok := annotations[key]; ok {
+			continue
+		}
+		if annotations[key], err = encode(value); err != nil {
+			return false, err
+		}
+		changed = true
+	}
+	if changed {
+		config["annotations"], err = encode(annotations)
+	}
+	return changed, err
+}
+
+// child is an object that is a field of o, an empty one if it is absent or null.
+func (o object) child(name string) (object, error) {
+	c := make(object)
+	if text, ok := o[name]; ok {
+		if err := json.Unmarshal(text, &c); err != nil {
+			return nil, err
+		}
+	}
+	if c == nil {
+		c = make(object) // it was null
+	}
+	return c, nil
+}
+
+// encode is JSON as the engines write it: <, > and & stand for themselves.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
