@@ -1,0 +1,253 @@
+package toolkit
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"palisade/internal/engine"
+	"palisade/internal/mounts"
+	"palisade/internal/sys"
+)
+
+// targetTime is how long one container may take.
+const targetTime = 10 * time.Second
+
+// Outcome is what has become of a container.
+type Outcome string
+
+// Outcomes.
+const (
+	Done      Outcome = "done"
+	Unchanged Outcome = "unchanged"
+	Failed    Outcome = "failed"
+	Gone      Outcome = "gone"
+	// Skipped: it has no mount namespace of its own.
+	Skipped Outcome = "skipped"
+)
+
+// Result tells what was done to a container.
+type Result struct {
+	ID      string   `json:"id"`
+	Names   []string `json:"names,omitempty"`
+	Engine  string   `json:"engine,omitempty"`
+	PID     int      `json:"pid"`
+	Outcome Outcome  `json:"outcome"`
+	// Virtual is the number of files that are lxcfs's now, Put of those that are new, Removed of mounts taken away.
+	Virtual int `json:"virtual"`
+	Put     int `json:"put"`
+	Removed int `json:"removed"`
+	// Foreign are files that were left alone, since something else is mounted on them.
+	Foreign []string `json:"foreign,omitempty"`
+	Error   string   `json:"error,omitempty"`
+}
+
+// Report is what a command has done.
+type Report struct {
+	Results []Result `json:"containers"`
+	// Skipped are the engines that did not answer.
+	Skipped []SkippedEngine `json:"skipped_engines,omitempty"`
+}
+
+// SkippedEngine is an engine that could not be asked.
+type SkippedEngine struct {
+	Source string `json:"source"`
+	Error  string `json:"error"`
+}
+
+// Failed is the number of containers that failed.
+func (r *Report) Failed() int {
+	n := 0
+	for _, result := range r.Results {
+		if result.Outcome == Failed {
+			n++
+		}
+	}
+	return n
+}
+
+// Selection says which containers are meant: one, by its id, an unambiguous beginning of it, or its name; or all, if ID is
+// empty.
+type Selection struct {
+	ID string
+	// Jobs is how many are dealt with at a time.
+	Jobs int
+	// Timeout is how long is waited for lxcfs to be healthy, and for another toolkit to end.
+	Timeout time.Duration
+}
+
+// Remount makes lxcfs's files be in the containers.
+func (t *Toolkit) Remount(ctx context.Context, s Selection) (Report, error) {
+	src, err := t.openSource(ctx, s.Timeout)
+	if err != nil {
+		return Report{}, err
+	}
+	defer src.Close()
+	return t.apply(ctx, s, func(p *mounts.Place, full bool) (mounts.Change, error) {
+		if !full && !p.HasLxcfs() {
+			return mounts.Change{}, nil
+		}
+		return p.Put(src)
+	})
+}
+
+// Umount takes lxcfs's files out of the containers.
+func (t *Toolkit) Umount(ctx context.Context, s Selection) (Report, error) {
+	return t.apply(ctx, s, func(p *mounts.Place, _ bool) (mounts.Change, error) { return p.Take() })
+}
+
+// action is what is done to a mount namespace of a container.
+type action func(p *mounts.Place, full bool) (mounts.Change, error)
+
+// apply does something to containers, several at a time.
+func (t *Toolkit) apply(ctx context.Context, s Selection, do action) (Report, error) {
+	lock, err := t.lock(ctx, s.Timeout)
+	if err != nil {
+		return Report{}, err
+	}
+	defer lock.Close()
+	targets, skipped, err := t.find(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	report := Report{Results: []Result{}}
+	for _, k := range skipped {
+		report.Skipped = append(report.Skipped, SkippedEngine{k.Source, k.Err.Error()})
+	}
+	if s.ID != "" {
+		if targets, err = pick(targets, s.ID); err != nil {
+			return report, err
+		}
+	}
+	others, err := t.others()
+	if err != nil {
+		return report, err
+	}
+	report.Results = make([]Result, len(targets))
+	var wait sync.WaitGroup
+	slots := make(chan struct{}, max(s.Jobs, 1))
+	for i, g := range targets {
+		wait.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			report.Results[i] = g.applyInTime(ctx, others, do)
+		})
+	}
+	wait.Wait()
+	return report, nil
+}
+
+// pick finds the one that is meant.
+func pick(targets []*target, id string) ([]*target, error) {
+	containers := make([]engine.Container, len(targets))
+	for i, g := range targets {
+		containers[i] = g.Container
+	}
+	found, err := engine.Resolve(containers, id)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range targets {
+		if g.ID == found.ID && g.PID == found.PID {
+			return []*target{g}, nil
+		}
+	}
+	return nil, engine.ErrUnknown
+}
+
+// applyInTime does it, and gives up waiting after some time.
+func (g *target) applyInTime(ctx context.Context, others map[sys.DeviceNumber]bool, do action) Result {
+	r := Result{ID: g.ID, Names: g.Names, Engine: g.Engine, PID: g.PID}
+	ctx, cancel := context.WithTimeout(ctx, targetTime)
+	defer cancel()
+	done := make(chan Result, 1)
+	go func() { done <- g.apply(r, others, do) }()
+	select {
+	case r := <-done:
+		return r
+	case <-ctx.Done():
+		r.Outcome, r.Error = Failed, "gave up: "+ctx.Err().Error()
+		return r
+	}
+}
+
+func (g *target) apply(r Result, others map[sys.DeviceNumber]bool, do action) Result {
+	if g.hostMounts {
+		r.Outcome, r.Error = Skipped, "it has no mount namespace of its own"
+		return r
+	}
+	r.Outcome = Gone
+	var errs []error
+	for _, n := range g.spaces {
+		change, err := n.apply(others, do)
+		if errors.Is(err, errGone) {
+			continue
+		}
+		if r.Outcome == Gone {
+			r.Outcome = Unchanged
+		}
+		if !n.nested || r.Virtual == 0 {
+			r.Virtual = len(change.Virtual)
+		}
+		r.Put += len(change.Put)
+		r.Removed += change.Removed
+		r.Foreign = append(r.Foreign, change.Foreign...)
+		if n.nested && errors.Is(err, mounts.ErrNoProc) {
+			err = nil
+		}
+		errs = append(errs, err)
+	}
+	if r.Put+r.Removed > 0 {
+		r.Outcome = Done
+	}
+	if err := errors.Join(errs...); err != nil {
+		r.Outcome, r.Error = Failed, err.Error()
+	}
+	return r
+}
+
+// errGone is the error for a namespace whose processes have ended.
+var errGone = errors.New("its processes have ended")
+
+// apply enters the namespace by one of its processes.
+func (n *namespace) apply(others map[sys.DeviceNumber]bool, do action) (mounts.Change, error) {
+	for _, pid := range n.pids {
+		change, err := n.applyBy(pid, others, do)
+		if !errors.Is(err, errGone) {
+			return change, err
+		}
+	}
+	return mounts.Change{}, errGone
+}
+
+func (n *namespace) applyBy(pid int, others map[sys.DeviceNumber]bool, do action) (mounts.Change, error) {
+	process, err := sys.OpenDir("/proc/" + strconv.Itoa(pid))
+	if err != nil {
+		return mounts.Change{}, errGone
+	}
+	defer process.Close()
+	place, err := mounts.OpenPlace(process, "/")
+	if err != nil {
+		return mounts.Change{}, goneOr(process, err)
+	}
+	defer place.Close()
+	if inode, err := place.Namespace(); err != nil || inode != n.inode {
+		return mounts.Change{}, errors.Join(errGone, err) // the pid has been given to another process
+	}
+	place.Nested, place.Others = n.nested, others
+	change, err := do(place, n.full)
+	return change, goneOr(process, err)
+}
+
+// goneOr is errGone if the process has ended, else err.
+func goneOr(process sys.File, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, err := process.ReadFileAt("stat", nil); err != nil {
+		return errGone
+	}
+	return err
+}

@@ -1,0 +1,121 @@
+package toolkit
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"palisade/internal/mounts"
+	"palisade/internal/probe"
+	"palisade/internal/sys"
+)
+
+// Listed is a container that runs.
+type Listed struct {
+	ID     string   `json:"id"`
+	Names  []string `json:"names"`
+	Engine string   `json:"engine"`
+	PID    int      `json:"pid"`
+	// Cgroup is the cgroup version that limits it: "v1", "v2", or "hybrid" where it is in both.
+	Cgroup string `json:"cgroup"`
+	// Alive are the files that a running lxcfs serves, Dead those of one that is gone.
+	Alive []string `json:"alive"`
+	Dead  []string `json:"dead"`
+}
+
+// List is all containers that run.
+type List struct {
+	Containers []Listed        `json:"containers"`
+	Skipped    []SkippedEngine `json:"skipped_engines,omitempty"`
+}
+
+// List lists the containers that run, with the files of theirs that are lxcfs's.
+func (t *Toolkit) List(ctx context.Context) (List, error) {
+	targets, skipped, err := t.find(ctx)
+	if err != nil {
+		return List{}, err
+	}
+	alive, err := healthy(ctx)
+	if err != nil {
+		return List{}, err
+	}
+	l := List{Containers: []Listed{}}
+	for _, s := range skipped {
+		l.Skipped = append(l.Skipped, SkippedEngine{s.Source, s.Err.Error()})
+	}
+	for _, g := range targets {
+		if c, ok := g.list(alive); ok {
+			l.Containers = append(l.Containers, c)
+		}
+	}
+	return l, nil
+}
+
+// healthy are the file systems of the lxcfs on this host that answer.
+func healthy(ctx context.Context) (map[sys.DeviceNumber]bool, error) {
+	table, err := mounts.OwnTable()
+	if err != nil {
+		return nil, err
+	}
+	alive := make(map[sys.DeviceNumber]bool)
+	for _, point := range table.Mountpoints() {
+		if found, err := probe.Look(ctx, point, ProbeTime); err == nil && found.State == probe.Healthy {
+			alive[found.Device] = true
+		}
+	}
+	return alive, nil
+}
+
+func (g *target) list(alive map[sys.DeviceNumber]bool) (Listed, bool) {
+	l := Listed{ID: g.ID, Names: g.Names, Engine: g.Engine, PID: g.PID, Alive: []string{}, Dead: []string{}}
+	if l.Names == nil {
+		l.Names = []string{}
+	}
+	process, err := sys.OpenDir("/proc/" + strconv.Itoa(g.PID))
+	if err != nil {
+		return l, false
+	}
+	defer process.Close()
+	text, err := process.ReadFileAt("cgroup", nil)
+	if err != nil {
+		return l, false
+	}
+	l.Cgroup = cgroupVersion(string(text))
+	table, err := mounts.ReadTable(process)
+	if err != nil {
+		return l, false
+	}
+	if g.hostMounts {
+		return l, true
+	}
+	for _, f := range table.Files() {
+		if alive[f.Device] {
+			l.Alive = append(l.Alive, f.Path)
+		} else {
+			l.Dead = append(l.Dead, f.Path)
+		}
+	}
+	return l, true
+}
+
+// cgroupVersion tells from /proc/<pid>/cgroup (cgroups(7)) which version's controllers hold the process.
+func cgroupVersion(text string) string {
+	v1, v2 := false, false
+	for line := range strings.Lines(text) {
+		number, rest, _ := strings.Cut(line, ":")
+		names, path, _ := strings.Cut(rest, ":")
+		switch {
+		case number == "0" && names == "":
+			v2 = v2 || strings.TrimSpace(path) != "/"
+		case !strings.HasPrefix(names, "name="):
+			v1 = true
+		}
+	}
+	switch {
+	case v1 && v2:
+		return "hybrid"
+	case v1:
+		return "v1"
+	}
+	return "v2"
+}

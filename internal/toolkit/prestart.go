@@ -1,0 +1,68 @@
+package toolkit
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"palisade/internal/mounts"
+	"palisade/internal/probe"
+	"palisade/internal/sys"
+)
+
+// Prestart prepares the host for lxcfs: a dead lxcfs is taken off the mount point, and the mount point's parent becomes a
+// shared mount of itself, so that containers that have it as a slave get what is mounted there later. Whatever else is
+// mounted there is left alone. It asks no file system that may not answer.
+func (t *Toolkit) Prestart(ctx context.Context) error {
+	for {
+		found, err := probe.Look(ctx, t.Mountpoint, ProbeTime)
+		if err != nil {
+			return err
+		}
+		if found.State != probe.Dead {
+			t.Log.Debug("mount point", "mountpoint", t.Mountpoint, "state", found.State, "reason", found.Reason)
+			break
+		}
+		if err := sys.Unmount(t.Mountpoint, sys.UnmountDetach); err != nil {
+			return fmt.Errorf("take a dead lxcfs away: %w", err)
+		}
+		t.Log.Info("took a dead lxcfs away", "mountpoint", t.Mountpoint)
+	}
+	table, err := mounts.OwnTable()
+	if err != nil {
+		return err
+	}
+	if table.Top(t.Mountpoint) == nil {
+		if err := os.MkdirAll(t.Mountpoint, 0o755); err != nil {
+			return fmt.Errorf("make the mount point: %w", err)
+		}
+	}
+	parent, err := filepath.EvalSymlinks(filepath.Dir(t.Mountpoint))
+	if err != nil {
+		return err
+	}
+	return t.share(parent, table)
+}
+
+// share makes the directory a shared mount.
+func (t *Toolkit) share(dir string, table *mounts.Table) error {
+	m := table.Top(dir)
+	if m != nil && mounts.PeerGroup(m) != 0 {
+		return nil
+	}
+	if m == nil {
+		if err := sys.BindMount(dir); err != nil {
+			return fmt.Errorf("mount %s on itself: %w", dir, err)
+		}
+		// Not a peer of the mount it is from, which would get all that is mounted here a second time.
+		if err := sys.MakePrivate(dir); err != nil {
+			return err
+		}
+	}
+	if err := sys.MakeShared(dir); err != nil {
+		return err
+	}
+	t.Log.Info("made a shared mount", "dir", dir)
+	return nil
+}

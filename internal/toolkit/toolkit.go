@@ -1,0 +1,71 @@
+// Package toolkit puts the files of lxcfs into containers and takes them out: into all that run, into one that is being
+// started (the hook), and it prepares the host for that.
+package toolkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"palisade/internal/engine"
+	"palisade/internal/mounts"
+	"palisade/internal/probe"
+	"palisade/internal/sys"
+)
+
+// Toolkit is what all commands know.
+type Toolkit struct {
+	// Mountpoint is where lxcfs is mounted.
+	Mountpoint string
+	// RuntimeDir keeps the registry of containers that the hook has seen, and a lock.
+	RuntimeDir string
+	Log        *slog.Logger
+}
+
+// DefaultRuntimeDir is the folder of the registry and the lock.
+const DefaultRuntimeDir = "/run/lxcfs-toolkit"
+
+// ProbeTime is how long an lxcfs may take to answer.
+const ProbeTime = 2 * time.Second
+
+func (t *Toolkit) registry() engine.Registry {
+	return engine.Registry{Dir: t.RuntimeDir + "/containers", Proc: "/proc"}
+}
+
+// openSource waits until the lxcfs is healthy, at most for the given time, and gets a hold of its files.
+func (t *Toolkit) openSource(ctx context.Context, wait time.Duration) (*mounts.Source, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for {
+		found, err := probe.Look(ctx, t.Mountpoint, ProbeTime)
+		if err != nil {
+			return nil, err
+		}
+		if found.State == probe.Healthy {
+			return mounts.OpenSource(t.Mountpoint, found.Device, found.Files)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, unhealthy(&found)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// ErrUnhealthy is the error where lxcfs cannot serve containers.
+var ErrUnhealthy = errors.New("lxcfs is not healthy")
+
+func unhealthy(found *probe.Result) error {
+	return fmt.Errorf("%w: %s is %s: %s", ErrUnhealthy, found.Mountpoint, found.State, found.Reason)
+}
+
+// others are the file systems of other lxcfs on this host.
+func (t *Toolkit) others() (map[sys.DeviceNumber]bool, error) {
+	table, err := mounts.OwnTable()
+	if err != nil {
+		return nil, err
+	}
+	return table.OtherLxcfs(t.Mountpoint), nil
+}
