@@ -44,6 +44,9 @@ func (o *Options) config(id string) *specs.Spec {
 		s.Mounts = append(s.Mounts, lxcfsMounts(o.Lxcfs)...)
 		s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{partitionsHook(o.Lxcfs, o.Rootfs)}}
 	}
+	if o.Hooks != nil {
+		s.Hooks = o.Hooks
+	}
 	return s
 }
 

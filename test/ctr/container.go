@@ -46,6 +46,8 @@ type Options struct {
 	UserOffset uint32
 	// Lxcfs is a mount point of lxcfs, whose files it gets.
 	Lxcfs string
+	// Hooks are run instead of what gives it lxcfs's files.
+	Hooks *specs.Hooks
 	// Mounts are added, and Devices: nodes of block devices in its /dev.
 	Mounts  []specs.Mount
 	Devices []specs.LinuxDevice

@@ -118,13 +118,16 @@ func (d *Daemon) Stop() error {
 }
 
 // Kill kills the daemon and takes its dead mount away.
-func (d *Daemon) Kill() error {
+func (d *Daemon) Kill() error { return errors.Join(d.Crash(), d.Unmount()) }
+
+// Crash kills the daemon, whose dead mount stays.
+func (d *Daemon) Crash() error {
 	err := d.cmd.Process.Kill()
 	if errors.Is(err, os.ErrProcessDone) {
 		err = nil
 	}
 	<-d.done
-	return errors.Join(err, d.Unmount())
+	return err
 }
 
 // Unmount takes what is mounted on the mount point away.

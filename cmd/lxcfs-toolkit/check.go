@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/probe"
+	"palisade/internal/toolkit"
+)
+
+// Exit codes of check-lxcfs for an lxcfs that does not serve.
+const (
+	exitNotMounted = 3
+	exitDead       = 4
+	exitWedged     = 5
+)
+
+func checkCommand(g *globals) *cli.Command {
+	return &cli.Command{
+		Name:  "check-lxcfs",
+		Usage: "tell whether lxcfs is mounted and answers",
+		Description: fmt.Sprintf("The exit code is 0 if it does, %d if it is not mounted, %d if its server is dead, %d if it does not answer.",
+			exitNotMounted, exitDead, exitWedged),
+		Flags: []cli.Flag{g.jsonFlag()},
+		Action: func(ctx *cli.Context) error {
+			if err := noArguments(ctx); err != nil {
+				return err
+			}
+			found, err := probe.Look(ctx.Context, g.mountpoint, toolkit.ProbeTime)
+			if err != nil {
+				return err
+			}
+			if err := g.print(ctx.App.Writer, found, func(w io.Writer) { printCheck(w, &found) }); err != nil {
+				return err
+			}
+			switch found.State {
+			case probe.Healthy:
+				return nil
+			case probe.NotMounted:
+				return cli.Exit("", exitNotMounted)
+			case probe.Dead:
+				return cli.Exit("", exitDead)
+			}
+			return cli.Exit("", exitWedged)
+		},
+	}
+}
+
+func printCheck(w io.Writer, found *probe.Result) {
+	fmt.Fprintf(w, "lxcfs on %s is %s", found.Mountpoint, found.State)
+	if found.Reason != "" {
+		fmt.Fprintf(w, ": %s", found.Reason)
+	}
+	if found.PID != 0 {
+		fmt.Fprintf(w, " (process %d)", found.PID)
+	}
+	fmt.Fprintln(w)
+	if s := found.Server; s != nil {
+		uptime := time.Duration(s.Uptime * float64(time.Second)).Round(time.Second)
+		fmt.Fprintf(w, "version %s, up %v, containers served: %d, files: %d\n", s.Version, uptime, s.Containers, len(found.Files))
+	}
+}

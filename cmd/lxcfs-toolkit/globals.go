@@ -1,0 +1,111 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/toolkit"
+)
+
+// globals are the options before the command.
+type globals struct {
+	mountpoint string
+	logFile    string
+	logLevel   string
+	logFormat  string
+	json       bool
+	runtimeDir string
+
+	// given are the options as arguments, but for --json.
+	given  []string
+	log    *slog.Logger
+	closer io.Closer
+}
+
+const defaultMountpoint = "/var/lib/lxc/lxcfs"
+
+func (g *globals) flags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "mountpoint", Value: defaultMountpoint, Destination: &g.mountpoint,
+			Usage: "lxcfs is mounted on `DIR`"},
+		&cli.StringFlag{Name: "log", Destination: &g.logFile, Usage: "log to `FILE` as well"},
+		&cli.StringFlag{Name: "log-level", Destination: &g.logLevel,
+			Usage: "log from `LEVEL` on: debug, info, warn or error (default: info to a file, warn to stderr)"},
+		&cli.StringFlag{Name: "log-format", Value: "text", Destination: &g.logFormat, Usage: "log to the file as `FORMAT`: text or json"},
+		&cli.StringFlag{Name: "runtime-dir", Value: toolkit.DefaultRuntimeDir, Destination: &g.runtimeDir,
+			Usage: "keep what is known of containers in `DIR`"},
+		&cli.BoolFlag{Name: "json", Destination: &g.json, Usage: "print results as JSON"},
+	}
+}
+
+// complete checks the global options and opens the log.
+func (g *globals) complete(ctx *cli.Context) error {
+	if !filepath.IsAbs(g.mountpoint) {
+		return usageError{fmt.Errorf("--mountpoint %q is not an absolute path", g.mountpoint)}
+	}
+	g.mountpoint = filepath.Clean(g.mountpoint)
+	for _, name := range []string{"mountpoint", "log", "log-level", "log-format", "runtime-dir"} {
+		if ctx.IsSet(name) {
+			g.given = append(g.given, "--"+name, ctx.String(name))
+		}
+	}
+	fileLevel, stderrLevel := slog.LevelInfo, slog.LevelWarn
+	if g.logLevel != "" {
+		if err := fileLevel.UnmarshalText([]byte(g.logLevel)); err != nil {
+			return usageError{fmt.Errorf("--log-level %q is none of debug, info, warn, error", g.logLevel)}
+		}
+		stderrLevel = fileLevel
+	}
+	if g.logFormat != "text" && g.logFormat != "json" {
+		return usageError{fmt.Errorf("--log-format %q is neither text nor json", g.logFormat)}
+	}
+	handlers := []slog.Handler{newLineHandler(os.Stderr, stderrLevel)}
+	if g.logFile != "" {
+		f, err := os.OpenFile(g.logFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+		if err != nil {
+			return fmt.Errorf("use --log: %w", err)
+		}
+		g.closer = f
+		options := &slog.HandlerOptions{Level: fileLevel}
+		if g.logFormat == "json" {
+			handlers = append(handlers, slog.NewJSONHandler(f, options))
+		} else {
+			handlers = append(handlers, slog.NewTextHandler(f, options))
+		}
+	}
+	g.log = slog.New(slog.NewMultiHandler(handlers...))
+	return nil
+}
+
+func (g *globals) close(*cli.Context) error {
+	if g.closer == nil {
+		return nil
+	}
+	return g.closer.Close()
+}
+
+func (g *globals) toolkit() *toolkit.Toolkit {
+	return &toolkit.Toolkit{Mountpoint: g.mountpoint, RuntimeDir: g.runtimeDir, Log: g.log}
+}
+
+// noArguments makes sure that nothing stands behind a command's options.
+func noArguments(ctx *cli.Context) error {
+	if ctx.NArg() > 0 {
+		return usageError{fmt.Errorf("argument %q is one too many: %s takes options only", ctx.Args().First(), ctx.Command.Name)}
+	}
+	return nil
+}
+
+// needRoot fails for all but root.
+func needRoot() error {
+	if os.Geteuid() != 0 {
+		return errors.New("only root can look into containers and mount")
+	}
+	return nil
+}

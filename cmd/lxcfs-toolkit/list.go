@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/toolkit"
+)
+
+func listCommand(g *globals) *cli.Command {
+	return &cli.Command{
+		Name:  "list",
+		Usage: "list containers that run, and which of their files are lxcfs's",
+		Flags: []cli.Flag{g.jsonFlag()},
+		Action: func(ctx *cli.Context) error {
+			if err := noArguments(ctx); err != nil {
+				return err
+			}
+			if err := needRoot(); err != nil {
+				return err
+			}
+			list, err := g.toolkit().List(ctx.Context)
+			if err != nil {
+				return err
+			}
+			for _, skipped := range list.Skipped {
+				g.log.Warn("an engine was not asked", "engine", skipped.Source, "err", skipped.Error)
+			}
+			return g.print(ctx.App.Writer, list, func(w io.Writer) { printList(w, &list) })
+		},
+	}
+}
+
+func printList(w io.Writer, list *toolkit.List) {
+	fmt.Fprintln(w, "CONTAINER\tNAME\tENGINE\tPID\tCGROUP\tALIVE\tDEAD")
+	for _, c := range list.Containers {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", short(c.ID), orDash(joinWords(c.Names)), orDash(c.Engine), c.PID, c.Cgroup,
+			fileNames(c.Alive), fileNames(c.Dead))
+	}
+}
+
+// fileNames are the files without their folders, as far as they are clear.
+func fileNames(paths []string) string {
+	var names []string
+	for _, p := range paths {
+		dir, name := path.Split(p)
+		switch {
+		case strings.HasSuffix(dir, "/pressure/"):
+			name = "pressure/" + name
+		case strings.HasSuffix(dir, "/cpu/"):
+			name = "cpu/" + name
+		}
+		names = append(names, name)
+	}
+	return orDash(strings.Join(names, ","))
+}

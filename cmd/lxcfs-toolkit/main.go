@@ -1,0 +1,132 @@
+// Command lxcfs-toolkit puts the files of lxcfs into containers and takes them out again.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/probe"
+	"palisade/internal/version"
+)
+
+// Exit codes. check-lxcfs has more of them, see check.go.
+const (
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// usageError is a mistake in the command line.
+type usageError struct{ error }
+
+func main() {
+	if code, ok := probe.Main(os.Args); ok {
+		os.Exit(code)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	err := newApp().RunContext(ctx, expandName(os.Args))
+	stop()
+	os.Exit(report(err, os.Stderr))
+}
+
+// expandName puts in the command that another name of the program stands for.
+func expandName(args []string) []string {
+	switch filepath.Base(args[0]) {
+	case "lxcfs-hook":
+		return withCommand(args, "hook")
+	case "lxcfs-runc":
+		return append([]string{args[0], "runtime", "--runtime", "runc", "--"}, args[1:]...)
+	}
+	return args
+}
+
+// withCommand adds a command behind the global options, unless it is there.
+func withCommand(args []string, command string) []string {
+	i := 1
+	for ; i < len(args) && strings.HasPrefix(args[i], "-"); i++ {
+		if takesValue(args[i]) {
+			i++
+		}
+	}
+	i = min(i, len(args))
+	if i < len(args) && args[i] == command {
+		return args
+	}
+	return append(append(append([]string{}, args[:i]...), command), args[i:]...)
+}
+
+// takesValue tells whether the argument is a global option whose value is the next one.
+func takesValue(arg string) bool {
+	switch strings.TrimLeft(arg, "-") {
+	case "mountpoint", "log", "log-level", "log-format", "runtime-dir":
+		return true
+	}
+	return false
+}
+
+// report writes what went wrong as one line and returns the exit code for it.
+func report(err error, stderr io.Writer) int {
+	if err == nil {
+		return 0
+	}
+	var code cli.ExitCoder
+	if errors.As(err, &code) {
+		if code.Error() != "" {
+			fmt.Fprintln(stderr, "lxcfs-toolkit:", oneLine(code.Error()))
+		}
+		return code.ExitCode()
+	}
+	fmt.Fprintln(stderr, "lxcfs-toolkit:", oneLine(err.Error()))
+	if usage := (usageError{}); errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailure
+}
+
+// oneLine joins lines: errors.Join puts each error on its own.
+func oneLine(text string) string { return strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ") }
+
+func newApp() *cli.App {
+	g := new(globals)
+	usage := func(_ *cli.Context, err error, _ bool) error {
+		return usageError{fmt.Errorf("%w (lxcfs-toolkit --help lists the options)", err)}
+	}
+	app := &cli.App{
+		Name:                   "lxcfs-toolkit",
+		Usage:                  "put the files of lxcfs into containers and take them out again",
+		UsageText:              "lxcfs-toolkit [OPTIONS] COMMAND [COMMAND_OPTIONS]",
+		Version:                version.String(),
+		HideHelpCommand:        true,
+		UseShortOptionHandling: true,
+		Flags:                  g.flags(),
+		Before:                 g.complete,
+		After:                  g.close,
+		Writer:                 os.Stdout,
+		ErrWriter:              io.Discard, // errors are reported once, by report
+		ExitErrHandler:         func(*cli.Context, error) {},
+		OnUsageError:           usage,
+		Action: func(ctx *cli.Context) error {
+			if ctx.NArg() > 0 {
+				return usageError{fmt.Errorf("command %q is unknown (lxcfs-toolkit --help lists them)", ctx.Args().First())}
+			}
+			return usageError{errors.New("COMMAND is missing (lxcfs-toolkit --help lists them)")}
+		},
+		Commands: []*cli.Command{
+			remountCommand(g), umountCommand(g), checkCommand(g), prestartCommand(g), listCommand(g), hookCommand(g),
+			runtimeCommand(g), hookSpecCommand(g),
+		},
+	}
+	for _, command := range app.Commands {
+		command.OnUsageError = usage
+		command.HideHelpCommand = true
+	}
+	return app
+}

@@ -1,0 +1,21 @@
+package main
+
+import "github.com/urfave/cli/v2"
+
+func prestartCommand(g *globals) *cli.Command {
+	return &cli.Command{
+		Name:  "prestart",
+		Usage: "prepare the host before lxcfs is started",
+		Description: "Takes a dead lxcfs off the mount point, and makes the mount point's parent a shared mount, so that " +
+			"containers that have it (-v /var/lib/lxc:/var/lib/lxc:rslave) get every new lxcfs.",
+		Action: func(ctx *cli.Context) error {
+			if err := noArguments(ctx); err != nil {
+				return err
+			}
+			if err := needRoot(); err != nil {
+				return err
+			}
+			return g.toolkit().Prestart(ctx.Context)
+		},
+	}
+}

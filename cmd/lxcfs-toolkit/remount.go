@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/toolkit"
+)
+
+// selection is the options of the commands that change containers that run.
+type selection struct {
+	all     bool
+	id      string
+	jobs    int
+	timeout time.Duration
+}
+
+func (s *selection) flags(verb string) []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Destination: &s.all, Usage: verb + " all containers"},
+		&cli.StringFlag{Name: "container-id", Aliases: []string{"c"}, Destination: &s.id,
+			Usage: verb + " the container `ID`: its id, an unambiguous beginning of it, or its name"},
+		&cli.IntFlag{Name: "jobs", Value: 8, Destination: &s.jobs, Usage: "deal with `N` containers at a time"},
+		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Destination: &s.timeout,
+			Usage: "wait `TIME` at most for lxcfs to be healthy, and for another lxcfs-toolkit to end"},
+	}
+}
+
+// complete checks the options.
+func (s *selection) complete(ctx *cli.Context) (toolkit.Selection, error) {
+	if err := noArguments(ctx); err != nil {
+		return toolkit.Selection{}, err
+	}
+	switch {
+	case s.all && ctx.IsSet("container-id"):
+		return toolkit.Selection{}, usageError{errors.New("--all and --container-id exclude each other")}
+	case ctx.IsSet("container-id") && s.id == "":
+		return toolkit.Selection{}, usageError{errors.New(`--container-id "" names no container`)}
+	case !s.all && s.id == "":
+		return toolkit.Selection{}, usageError{errors.New("either --all or --container-id ID is needed")}
+	case s.jobs < 1 || s.jobs > 1024:
+		return toolkit.Selection{}, usageError{fmt.Errorf("--jobs %d is not between 1 and 1024", s.jobs)}
+	case s.timeout < 0:
+		return toolkit.Selection{}, usageError{fmt.Errorf("--timeout %v is negative", s.timeout)}
+	}
+	return toolkit.Selection{ID: s.id, Jobs: s.jobs, Timeout: s.timeout}, needRoot()
+}
+
+func remountCommand(g *globals) *cli.Command {
+	return applyCommand(g, &cli.Command{
+		Name:  "remount",
+		Usage: "put lxcfs's files into containers that run, in place of dead ones",
+	}, "remount", (*toolkit.Toolkit).Remount)
+}
+
+func umountCommand(g *globals) *cli.Command {
+	return applyCommand(g, &cli.Command{
+		Name:  "umount",
+		Usage: "take lxcfs's files, dead or alive, out of containers that run",
+	}, "umount", (*toolkit.Toolkit).Umount)
+}
+
+// applyCommand completes a command that does something to containers and tells what became of each.
+func applyCommand(g *globals, command *cli.Command, verb string,
+	do func(*toolkit.Toolkit, context.Context, toolkit.Selection) (toolkit.Report, error)) *cli.Command {
+	var s selection
+	command.Flags = append(s.flags(verb), g.jsonFlag())
+	command.Action = func(ctx *cli.Context) error {
+		selected, err := s.complete(ctx)
+		if err != nil {
+			return err
+		}
+		report, err := do(g.toolkit(), ctx.Context, selected)
+		if err != nil {
+			return err
+		}
+		if err := g.print(ctx.App.Writer, report, func(w io.Writer) { printReport(w, &report) }); err != nil {
+			return err
+		}
+		for _, skipped := range report.Skipped {
+			g.log.Warn("an engine was not asked", "engine", skipped.Source, "err", skipped.Error)
+		}
+		if n := report.Failed(); n > 0 {
+			return fmt.Errorf("%d of %d containers failed", n, len(report.Results))
+		}
+		g.log.Info(verb, "containers", len(report.Results))
+		return nil
+	}
+	return command
+}
+
+func printReport(w io.Writer, report *toolkit.Report) {
+	fmt.Fprintln(w, "CONTAINER\tNAME\tENGINE\tPID\tRESULT\tVIRTUAL\tPUT\tREMOVED\tNOTE")
+	for _, r := range report.Results {
+		note := r.Error
+		if note == "" && len(r.Foreign) > 0 {
+			note = "left alone: " + joinWords(r.Foreign)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%d\t%d\t%d\t%s\n", short(r.ID), orDash(joinWords(r.Names)), orDash(r.Engine), r.PID,
+			r.Outcome, r.Virtual, r.Put, r.Removed, oneLine(note))
+	}
+}

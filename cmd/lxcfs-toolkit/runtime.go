@@ -1,0 +1,127 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/oci"
+)
+
+// runtimeOptions are those of the runtime wrapper.
+type runtimeOptions struct {
+	runtime, hookSpec string
+	annotations       cli.StringSlice
+	strict            bool
+}
+
+func runtimeCommand(g *globals) *cli.Command {
+	var o runtimeOptions
+	return &cli.Command{
+		Name:      "runtime",
+		Usage:     "be an OCI runtime that adds the hook to new containers, for engines without hooks",
+		ArgsUsage: "-- ARGS...",
+		Description: "Adds hooks to the configuration of the container that is created or run, and becomes the runtime, with its " +
+			"arguments ARGS. Where hooks cannot be added, the container starts without them, with a warning.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "runtime", Value: "runc", Destination: &o.runtime, Usage: "become `PROGRAM`"},
+			&cli.StringFlag{Name: "hook-spec", Destination: &o.hookSpec, Usage: "add the hooks of `FILE` (default: lxcfs-toolkit hook)"},
+			&cli.StringSliceFlag{Name: "annotation", Destination: &o.annotations,
+				Usage: "add the annotation `KEY=VALUE`, unless the container has one with this key"},
+			&cli.BoolFlag{Name: "strict", Destination: &o.strict, Usage: "fail where hooks cannot be added"},
+		},
+		Action: func(ctx *cli.Context) error {
+			addition, program, err := o.complete(g)
+			if err != nil {
+				return err
+			}
+			args := ctx.Args().Slice()
+			if err := addition.addFor(args); err != nil {
+				if o.strict {
+					return err
+				}
+				g.log.Warn("the container starts without the hooks", "err", err)
+			}
+			return become(program, append([]string{o.runtime}, args...))
+		},
+	}
+}
+
+// pending is what is to be added, or the error that says why nothing can be.
+type pending struct {
+	oci.Addition
+	err error
+}
+
+// complete checks the options.
+func (o *runtimeOptions) complete(g *globals) (*pending, string, error) {
+	program, err := findRuntime(o.runtime)
+	if err != nil {
+		return nil, "", usageError{fmt.Errorf("--runtime %q: %w", o.runtime, err)}
+	}
+	p := &pending{Addition: oci.Addition{Annotations: make(map[string]string)}}
+	for _, annotation := range o.annotations.Value() {
+		key, value, ok := strings.Cut(annotation, "=")
+		if !ok || key == "" {
+			return nil, "", usageError{fmt.Errorf("--annotation %q is not KEY=VALUE", annotation)}
+		}
+		p.Annotations[key] = value
+	}
+	if o.hookSpec != "" {
+		p.Hooks, p.err = oci.ReadHooks(o.hookSpec)
+		return p, program, nil
+	}
+	self, err := os.Executable()
+	p.err = err
+	p.Hooks.CreateRuntime = []specs.Hook{g.hook(self)}
+	return p, program, nil
+}
+
+// findRuntime finds the program, which is not to be this one: it would start itself for ever.
+func findRuntime(name string) (string, error) {
+	program, err := exec.LookPath(name)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(program)
+	if err != nil {
+		return "", err
+	}
+	self, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return "", err
+	}
+	if os.SameFile(info, self) {
+		return "", errors.New("it is lxcfs-toolkit itself")
+	}
+	return program, nil
+}
+
+// addFor adds to the configuration of the container that a runtime with these arguments starts. Where there is none, the
+// runtime will say so.
+func (p *pending) addFor(args []string) error {
+	command := oci.ParseCommand(args)
+	if !command.Starts() {
+		return nil
+	}
+	if p.err != nil {
+		return p.err
+	}
+	err := p.AddTo(command.ConfigFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// become makes this process the program.
+func become(program string, args []string) error {
+	err := syscall.Exec(program, args, os.Environ())
+	return fmt.Errorf("become %s: %w", program, err)
+}

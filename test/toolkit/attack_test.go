@@ -1,0 +1,127 @@
+//go:build integration
+
+package toolkit
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"palisade/test/ctr"
+)
+
+// TestHostileContainers has containers put links and mounts of their own in the way of hook and toolkit. Nothing may
+// happen outside, and no command may hang; what becomes of the container's own files is its own affair.
+func TestHostileContainers(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	victim := filepath.Join(h.dir, "victim") // stands for /etc/passwd
+	if err := os.WriteFile(victim, []byte("root\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, script string }{
+		{"proc is a link", `mount -t tmpfs t /mnt && ln -s VICTIM /mnt/meminfo && umount -l /proc; rmdir /proc && ln -s /mnt /proc`},
+		{"proc is a tmpfs of links", `mount -t tmpfs t /proc && ln -s VICTIM /proc/meminfo && ln -s ../../../../../../VICTIM /proc/stat`},
+		{"proc is a folder of the root", `umount -l /proc; ln -s VICTIM /proc/meminfo; ln -s / /proc/pressure`},
+		{"sys/devices is a link", `umount -l /sys; mkdir -p /sys; ln -s /proc/1/root/etc /sys/devices`},
+		{"proc is bound elsewhere", `mkdir /p; mount --bind /proc/1 /proc`},
+		{"meminfo is the victim's", `mount --bind /bin/busybox /proc/meminfo; mount --bind /tmp /proc/pressure`},
+		{"mounts come and go", loop(`mount -t tmpfs t /proc; umount /proc`)},
+		{"files come and go", loop(`mount --bind /bin/busybox /proc/meminfo; umount /proc/meminfo; umount /proc/stat`)},
+		{"folders change places", loop(`mount --move /proc /mnt; ln -s /mnt /proc2; mount --move /mnt /proc`)},
+		{"thousands of mounts", `i=0; while [ $i -lt 3000 ]; do mount --bind /bin/busybox /proc/uptime; i=$((i+1)); done`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			rootfs := filepath.Join(h.dir, "rootfs")
+			if err := ctr.NewRootfs(t.Context(), rootfs); err != nil {
+				t.Fatal(err)
+			}
+			defer os.RemoveAll(rootfs)
+			if err := os.Mkdir(filepath.Join(rootfs, "mnt"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			before := hostMounts(t)
+			script := strings.ReplaceAll(tt.script, "VICTIM", victim)
+			c := h.container(t, ctr.Options{Rootfs: rootfs, Args: []string{"/bin/sh", "-c", script + "; touch /done; sleep 1000"}})
+			waitForScript(t, rootfs, script)
+			for range 5 {
+				for _, command := range []string{"remount", "umount"} {
+					started := time.Now()
+					r := h.run(t, "", command, "--all", "--timeout", "5s")
+					if r.code != 0 && r.code != 1 || strings.Contains(r.stderr, "panic") || time.Since(started) > 20*time.Second {
+						t.Errorf("%s: exit code %d after %v: %s%s", command, r.code, time.Since(started), r.stdout, r.stderr)
+					}
+				}
+				if r := h.run(t, "", "list"); r.code != 0 || !strings.Contains(r.stdout, c.ID) {
+					t.Errorf("list: %+v", r)
+				}
+			}
+			if after := hostMounts(t); after != before {
+				t.Errorf("the host's mounts were\n%s\nand are\n%s", before, after)
+			}
+			if text, err := os.ReadFile(victim); err != nil || string(text) != "root\n" {
+				t.Errorf("the victim is %q, %v", text, err)
+			}
+			if got := lxcfsMounts(t, strconv.Itoa(os.Getpid())); len(got) != 1 {
+				t.Errorf("lxcfs is mounted on %q", got)
+			}
+		})
+	}
+}
+
+func loop(script string) string { return "touch /done; while :; do " + script + "; done 2>/dev/null" }
+
+// waitForScript waits until the container has done what it is to do before the toolkit comes.
+func waitForScript(t *testing.T, rootfs, script string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Lstat(filepath.Join(rootfs, "done")); err == nil {
+			return
+		}
+	}
+	t.Fatalf("the container has not done %s", script)
+}
+
+// TestHostileRoot gives the hook a root file system in which proc and sys are links: the runtime refuses it, or follows it
+// inside, but nothing is mounted outside.
+func TestHostileRoot(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	rootfs := filepath.Join(h.dir, "rootfs")
+	if err := ctr.NewRootfs(t.Context(), rootfs); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, link, to string }{
+		{"sys", "sys", "/tmp"}, {"proc", "proc", "/tmp"}, {"outside", "proc", "../../../../../../../etc"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(rootfs, tt.link)
+			if err := os.RemoveAll(path); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(tt.to, path); err != nil {
+				t.Fatal(err)
+			}
+			before := hostMounts(t)
+			c, err := ctr.Start(t.Context(), t.TempDir(), ctr.Options{Rootfs: rootfs, Hooks: h.hook()})
+			if err == nil {
+				err = c.Remove()
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			if after := hostMounts(t); after != before {
+				t.Errorf("the host's mounts were\n%s\nand are\n%s", before, after)
+			}
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Mkdir(path, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}

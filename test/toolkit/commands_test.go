@@ -1,0 +1,302 @@
+//go:build integration
+
+package toolkit
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"palisade/test/ctr"
+)
+
+// TestCheck looks at an lxcfs in all its states, by text, JSON and exit code, in bounded time.
+func TestCheck(t *testing.T) {
+	h := newHost(t)
+	check := func(code int, state string) {
+		t.Helper()
+		started := time.Now()
+		r := h.run(t, "", "check-lxcfs")
+		if r.code != code || !strings.HasPrefix(r.stdout, "lxcfs on "+h.mountpoint+" is "+state) {
+			t.Errorf("%+v, want exit code %d and %q", r, code, state)
+		}
+		if took := time.Since(started); took > 3*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		var found struct {
+			Mountpoint, State, Reason string
+			PID                       int
+			Server                    *struct {
+				PID, Containers int
+				Version         string
+				Uptime          float64 `json:"uptime_seconds"`
+			}
+		}
+		r = h.run(t, "", "check-lxcfs", "--json")
+		if err := json.Unmarshal([]byte(r.stdout), &found); err != nil || r.code != code || found.State != state {
+			t.Errorf("%+v, %v, want %q", r, err, state)
+		}
+		if healthy := code == 0; healthy != (found.Reason == "") || healthy && (found.Server == nil ||
+			found.PID != h.daemon.PID() || found.Server.Version == "" || found.Server.Uptime <= 0) {
+			t.Errorf("%s", r.stdout)
+		}
+	}
+	check(3, "not mounted")
+	h.start(t)
+	check(0, "healthy")
+	c := h.container(t, ctr.Options{})
+	inside(t, c, "cat", "/proc/uptime")
+	if r := h.must(t, "check-lxcfs"); !strings.Contains(r.stdout, "containers served: 1") {
+		t.Errorf("%s", r.stdout)
+	}
+	if text := inside(t, c, "sh", "-c", "find / -xdev -name status"); strings.Contains(text, "lxcfs") {
+		t.Errorf("the container sees %s", text)
+	}
+	if err := h.daemon.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	check(5, "wedged")
+	if r := h.run(t, "", "remount", "--all", "--timeout", "1s"); r.code != 1 || !strings.Contains(r.stderr, "wedged") {
+		t.Errorf("remount: %+v", r)
+	}
+	h.must(t, "list")
+	h.must(t, "umount", "--all")
+	if err := h.daemon.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	check(0, "healthy")
+	h.kill(t)
+	check(4, "dead")
+	h.must(t, "prestart") // takes it away
+	t.Cleanup(func() { unmount(t, filepath.Dir(h.mountpoint)) })
+	check(3, "not mounted")
+	if err := syscall.Mount("tmpfs", h.mountpoint, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unmount(t, h.mountpoint)
+	check(3, "not mounted")
+}
+
+// TestPrestart runs it twice, and with an administrator's own file systems mounted there.
+func TestPrestart(t *testing.T) {
+	h := newHost(t)
+	parent := filepath.Dir(h.mountpoint)
+	h.must(t, "prestart")
+	defer unmount(t, parent)
+	once := hostMounts(t)
+	if n := strings.Count(once, " "+parent+" "); n != 1 {
+		t.Errorf("%d mounts on %s", n, parent)
+	}
+	h.must(t, "prestart")
+	h.start(t)
+	h.must(t, "prestart")
+	h.must(t, "check-lxcfs")
+	h.stop(t)
+	if again := hostMounts(t); again != once {
+		t.Errorf("mounts are\n%s\nafter\n%s", again, once)
+	}
+	if err := syscall.Mount("tmpfs", h.mountpoint, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unmount(t, h.mountpoint)
+	own := filepath.Join(h.mountpoint, "own")
+	if err := os.WriteFile(own, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.must(t, "prestart")
+	if _, err := os.Stat(own); err != nil {
+		t.Error("an administrator's own file system is gone")
+	}
+}
+
+// TestSelection names containers by id, beginning of an id, and wrongly.
+func TestSelection(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	a, b := h.container(t, ctr.Options{}), h.container(t, ctr.Options{Runtime: "crun"})
+	h.must(t, "umount", "-a")
+	h.must(t, "remount", "-c", a.ID)
+	if n, m := len(lxcfsMounts(t, strconv.Itoa(a.PID))), len(lxcfsMounts(t, strconv.Itoa(b.PID))); n == 0 || m != 0 {
+		t.Errorf("%d mounts of lxcfs in the container that was meant, %d in the other", n, m)
+	}
+	h.must(t, "remount", "-c", b.ID[:len(b.ID)-2])
+	for _, tt := range []struct {
+		id   string
+		want []string
+	}{
+		{"palisade-", []string{a.ID, b.ID}}, // ambiguous
+		{"nobody", []string{`"nobody"`}},
+	} {
+		r := h.run(t, "", "umount", "--container-id", tt.id)
+		if r.code != 1 || r.stdout != "" || strings.Count(r.stderr, "\n") != 1 {
+			t.Errorf("umount -c %s: %+v", tt.id, r)
+		}
+		for _, want := range tt.want {
+			if !strings.Contains(r.stderr, want) {
+				t.Errorf("umount -c %s: %s, want %s in it", tt.id, r.stderr, want)
+			}
+		}
+	}
+	r := h.must(t, "list")
+	for _, want := range []string{a.ID, b.ID, "runc", "crun", "meminfo,partitions"} {
+		if !strings.Contains(r.stdout, want) {
+			t.Errorf("list lacks %q: %s", want, r.stdout)
+		}
+	}
+}
+
+// TestBadCommandLines gives the toolkit nonsense: one line on stderr that names it, exit code 2.
+func TestBadCommandLines(t *testing.T) {
+	h := newHost(t)
+	for _, tt := range []struct {
+		args string
+		want string
+	}{
+		{"", "COMMAND is missing"},
+		{"frobnicate", `"frobnicate"`},
+		{"remount", "--all"},
+		{"remount --all --container-id x", "exclude"},
+		{"remount --all x", `"x"`},
+		{"remount --all --jobs 0", "--jobs 0"},
+		{"remount --all --jobs many", "many"},
+		{"remount --all --timeout fast", "fast"},
+		{"remount --all --timeout -1s", "-1s"},
+		{"umount --container-id=", "names no container"},
+		{"umount --frob", "frob"},
+		{"check-lxcfs now", `"now"`},
+		{"prestart now", `"now"`},
+		{"hook now", `"now"`},
+		{"--mountpoint lxcfs check-lxcfs", `"lxcfs"`},
+		{"--log-level loud check-lxcfs", `"loud"`},
+		{"--log-format xml check-lxcfs", `"xml"`},
+	} {
+		r := runProgram(t, "", shared.toolkit, strings.Fields(tt.args)...)
+		if r.code != 2 || r.stdout != "" || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, tt.want) {
+			t.Errorf("lxcfs-toolkit %s: %+v, want exit code 2 and %q", tt.args, r, tt.want)
+		}
+	}
+	if r := h.run(t, "", "--log", "/nowhere/log", "check-lxcfs"); r.code != 1 || !strings.Contains(r.stderr, "/nowhere/log") {
+		t.Errorf("--log to nowhere: %+v", r)
+	}
+	cmd := exec.Command(shared.toolkit, h.args("remount", "--all")...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if out, err := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "only root") {
+		t.Errorf("not as root: %v %s", err, out)
+	}
+}
+
+// TestBadHookInput gives the hook what no runtime should: one line on stderr, exit code 1, nothing mounted.
+func TestBadHookInput(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	before := hostMounts(t)
+	for _, tt := range []struct{ name, stdin string }{
+		{"empty", ""},
+		{"garbage", "\x00\xff{{{"},
+		{"not an object", "[1,2]"},
+		{"half", `{"id":"x","pid":`},
+		{"huge", `{"id":"` + strings.Repeat("x", 1<<20) + `"}`},
+		{"no id", `{"pid":12,"bundle":"/"}`},
+		{"pid 0", `{"id":"x","pid":0,"status":"creating","bundle":"/tmp"}`},
+		{"pid 1", `{"id":"x","pid":1,"status":"creating","bundle":"/tmp"}`},
+		{"pid negative", `{"id":"x","pid":-5,"status":"creating","bundle":"/tmp"}`},
+		{"pid too large", `{"id":"x","pid":99999999,"status":"creating","bundle":"/tmp"}`},
+		{"pid no number", `{"id":"x","pid":"12","status":"creating","bundle":"/tmp"}`},
+		{"pid gone", fmt.Sprintf(`{"id":"x","pid":%d,"status":"creating","bundle":"/tmp"}`, gone.Process.Pid)},
+		{"pid of the host", fmt.Sprintf(`{"id":"x","pid":%d,"status":"creating","bundle":"/tmp"}`, os.Getpid())},
+		{"id with a path", `{"id":"../../x","pid":12,"status":"creating","bundle":"/tmp"}`},
+	} {
+		r := h.run(t, tt.stdin, "hook")
+		if r.code != 1 || r.stdout != "" || strings.Count(r.stderr, "\n") != 1 || len(r.stderr) > 2048 {
+			t.Errorf("%s: %.300q", tt.name, fmt.Sprintf("%+v", r))
+		}
+	}
+	if r := h.run(t, `{"ociVersion":"","id":"x","pid":-1,"root":"/x","bundle":"/x"}`, "hook"); r.code != 0 {
+		t.Errorf("iSulad's poststop: %+v", r)
+	}
+	if after := hostMounts(t); after != before {
+		t.Errorf("mounts were\n%s\nand are\n%s", before, after)
+	}
+}
+
+// TestSlowHookInput leaves the hook's stdin open: it gives up.
+func TestSlowHookInput(t *testing.T) {
+	h := newHost(t)
+	cmd := exec.Command(shared.toolkit, h.args("hook")...)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	started := time.Now()
+	out, _ := cmd.CombinedOutput()
+	if took := time.Since(started); took > 15*time.Second || cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("after %v: exit code %d, %s", took, cmd.ProcessState.ExitCode(), out)
+	}
+}
+
+// TestHookInside runs the hook at the stages that are inside of the container, where it would look at the wrong processes.
+func TestHookInside(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	before := hostMounts(t)
+	forEachRuntime(t, func(t *testing.T, runtime string) {
+		for _, stage := range []string{"createContainer", "startContainer"} {
+			t.Run(stage, func(t *testing.T) {
+				o := ctr.Options{Runtime: runtime, Rootfs: shared.rootfs, Hooks: h.hook()}
+				o.Hooks.CreateContainer, o.Hooks.CreateRuntime = o.Hooks.CreateRuntime, nil
+				if stage == "startContainer" {
+					o.Hooks.StartContainer, o.Hooks.CreateContainer = o.Hooks.CreateContainer, nil
+					// The program has to be in the container.
+					program, err := os.ReadFile(shared.toolkit)
+					if err == nil {
+						err = os.WriteFile(filepath.Join(shared.rootfs, "bin/toolkit"), program, 0o755)
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					o.Hooks.StartContainer[0].Path = "/bin/toolkit"
+					o.Hooks.StartContainer[0].Args = []string{"toolkit", "hook"}
+				}
+				c, err := ctr.Start(t.Context(), t.TempDir(), o)
+				said := fmt.Sprint(err)
+				if err == nil { // the last hook runs when the runtime has gone away
+					waitForEnd(t, c.PID)
+					said = c.Log()
+					if err := c.Remove(); err != nil {
+						t.Error(err)
+					}
+				}
+				if runtime == "runc" && !strings.Contains(said, "inside of the container") {
+					t.Errorf("the runtime does not say why: %s", said)
+				}
+			})
+		}
+	})
+	if after := hostMounts(t); after != before {
+		t.Errorf("mounts were\n%s\nand are\n%s", before, after)
+	}
+}
+
+// waitForEnd waits until a process has ended.
+func waitForEnd(t *testing.T, pid int) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+		if err != nil || strings.Contains(string(text), ") Z ") {
+			return
+		}
+	}
+	t.Errorf("process %d still runs", pid)
+}

@@ -1,0 +1,136 @@
+//go:build integration
+
+package toolkit
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"palisade/test/ctr"
+)
+
+// oldKernelMark, as its first argument, makes the test program execute the rest with system calls that answer ENOSYS, as on
+// a kernel that does not have them. The argument goes on with their numbers.
+const oldKernelMark = "--without-calls="
+
+func hasOldKernelMark() bool { return len(os.Args) > 2 && strings.HasPrefix(os.Args[1], oldKernelMark) }
+
+// execOnOldKernel executes a program under a seccomp filter.
+func execOnOldKernel() int {
+	runtime.LockOSThread()
+	err := installFilter(strings.Split(strings.TrimPrefix(os.Args[1], oldKernelMark), ","))
+	if err == nil {
+		err = syscall.Exec(os.Args[2], os.Args[2:], os.Environ())
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+}
+
+func installFilter(calls []string) error {
+	const number = 0 // offsetof(struct seccomp_data, nr)
+	filter := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: number}}
+	for _, call := range calls {
+		n, err := strconv.ParseUint(call, 10, 32)
+		if err != nil {
+			return err
+		}
+		filter = append(filter,
+			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(n), Jf: 1},
+			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(syscall.ENOSYS)})
+	}
+	filter = append(filter, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0)
+}
+
+// onOldKernel is the command line that runs a program without some system calls.
+func onOldKernel(t *testing.T, calls []int, program string, args ...string) []string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var numbers []string
+	for _, call := range calls {
+		numbers = append(numbers, strconv.Itoa(call))
+	}
+	return append([]string{self, oldKernelMark + strings.Join(numbers, ","), program}, args...)
+}
+
+// TestOldKernels runs the toolkit without the system calls that older kernels do not have.
+func TestOldKernels(t *testing.T) {
+	h := newHost(t)
+	h.must(t, "prestart")
+	t.Cleanup(func() { unmount(t, filepath.Dir(h.mountpoint)) })
+	h.start(t)
+	v419 := []int{unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT, unix.SYS_PIDFD_OPEN, unix.SYS_OPENAT2, unix.SYS_MOUNT_SETATTR, unix.SYS_STATX}
+	for _, tt := range []struct {
+		name  string
+		calls []int
+	}{
+		{"4.19", v419},
+		{"5.10", []int{unix.SYS_MOUNT_SETATTR}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			hook := h.hook()
+			hook.CreateRuntime[0].Args = onOldKernel(t, tt.calls, shared.toolkit, hook.CreateRuntime[0].Args[1:]...)
+			hook.CreateRuntime[0].Path = hook.CreateRuntime[0].Args[0]
+			c := h.container(t, ctr.Options{Memory: 64 * mib, Hooks: hook, Mounts: []specs.Mount{
+				// Without open_tree, remount needs a container in which lxcfs is to be seen.
+				{Destination: filepath.Dir(h.mountpoint), Type: "bind", Source: filepath.Dir(h.mountpoint), Options: []string{"rbind", "rslave"}},
+			}})
+			checkFiles := func() {
+				t.Helper()
+				text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(c.PID), "mounts"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got []string
+				for line := range strings.Lines(string(text)) {
+					if f := strings.Fields(line); f[2] == "fuse.lxcfs" && f[1] != h.mountpoint {
+						got = append(got, f[1])
+						if !strings.HasPrefix(f[3], "rw,nosuid,nodev,noexec,") {
+							t.Errorf("options of %s are %s", f[1], f[3])
+						}
+					}
+				}
+				slices.Sort(got)
+				if want := h.served(t); !slices.Equal(got, want) {
+					t.Errorf("lxcfs is mounted on %q, want %q", got, want)
+				}
+			}
+			checkFiles()
+			h.stop(t)
+			h.start(t)
+			line := onOldKernel(t, tt.calls, shared.toolkit, h.args("remount", "--all")...)
+			if r := runProgram(t, "", line[0], line[1:]...); r.code != 0 {
+				t.Errorf("remount: %+v", r)
+			}
+			checkFiles()
+			if text := inside(t, c, "cat", "/proc/meminfo"); !strings.Contains(text, " 65536 kB") {
+				t.Errorf("meminfo is %.40q", text)
+			}
+			line = onOldKernel(t, tt.calls, shared.toolkit, h.args("umount", "--all")...)
+			if r := runProgram(t, "", line[0], line[1:]...); r.code != 0 {
+				t.Errorf("umount: %+v", r)
+			}
+			if got := lxcfsMounts(t, strconv.Itoa(c.PID)); len(got) != 1 {
+				t.Errorf("after umount lxcfs is mounted on %q", got)
+			}
+		})
+	}
+}
