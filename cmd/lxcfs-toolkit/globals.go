@@ -50,9 +50,16 @@ func (g *globals) complete(ctx *cli.Context) error {
 		return usageError{fmt.Errorf("--mountpoint %q is not an absolute path", g.mountpoint)}
 	}
 	g.mountpoint = filepath.Clean(g.mountpoint)
-	for _, name := range []string{"mountpoint", "log", "log-level", "log-format", "runtime-dir"} {
+	if g.logFile != "" {
+		var err error
+		if g.logFile, err = filepath.Abs(g.logFile); err != nil {
+			return err
+		}
+	}
+	for name, value := range map[string]string{"mountpoint": g.mountpoint, "log": g.logFile, "log-level": g.logLevel,
+		"log-format": g.logFormat, "runtime-dir": g.runtimeDir} {
 		if ctx.IsSet(name) {
-			g.given = append(g.given, "--"+name, ctx.String(name))
+			g.given = append(g.given, "--"+name, value)
 		}
 	}
 	fileLevel, stderrLevel := slog.LevelInfo, slog.LevelWarn
