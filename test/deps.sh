@@ -8,6 +8,9 @@ gcc:gcc libc6-dev:gcc glibc-devel
 git:git:git
 runc:runc:runc
 crun:crun:crun
+podman:podman:podman
+dockerd:docker.io:moby-engine
+containerd:containerd:containerd
 nsenter:util-linux:util-linux
 losetup:mount:util-linux
 ps:procps:procps-ng

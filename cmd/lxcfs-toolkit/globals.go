@@ -30,6 +30,12 @@ type globals struct {
 
 const defaultMountpoint = "/var/lib/lxc/lxcfs"
 
+// globalOptions are their names. The value tells whether the option takes one.
+var globalOptions = map[string]bool{
+	"mountpoint": true, "log": true, "log-level": true, "log-format": true, "runtime-dir": true,
+	"json": false, "help": false, "h": false, "version": false, "v": false,
+}
+
 func (g *globals) flags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "mountpoint", Value: defaultMountpoint, Destination: &g.mountpoint,

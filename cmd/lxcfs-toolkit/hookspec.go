@@ -38,9 +38,9 @@ func hookSpecCommand(g *globals) *cli.Command {
 	var program string
 	engines := slices.Sorted(maps.Keys(wirings))
 	return &cli.Command{
-		Name:      "hook-spec",
-		Usage:     "print what makes an engine call the hook",
-		ArgsUsage: "ENGINE",
+		Name:        "hook-spec",
+		Usage:       "print what makes an engine call the hook",
+		ArgsUsage:   "ENGINE",
 		Description: "The ENGINE is one of " + strings.Join(engines, ", ") + ". Global options become the hook's.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "path", Destination: &program, Usage: "the hook is the `PROGRAM` (default: this one)"},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -51,8 +52,14 @@ func expandName(args []string) []string {
 // withCommand adds a command behind the global options, unless it is there.
 func withCommand(args []string, command string) []string {
 	i := 1
-	for ; i < len(args) && strings.HasPrefix(args[i], "-"); i++ {
-		if takesValue(args[i]) {
+	for i < len(args) && strings.HasPrefix(args[i], "-") {
+		name, _, joined := strings.Cut(strings.TrimLeft(args[i], "-"), "=")
+		takesValue, global := globalOptions[name]
+		if !global {
+			break
+		}
+		i++
+		if takesValue && !joined {
 			i++
 		}
 	}
@@ -60,16 +67,7 @@ func withCommand(args []string, command string) []string {
 	if i < len(args) && args[i] == command {
 		return args
 	}
-	return append(append(append([]string{}, args[:i]...), command), args[i:]...)
-}
-
-// takesValue tells whether the argument is a global option whose value is the next one.
-func takesValue(arg string) bool {
-	switch strings.TrimLeft(arg, "-") {
-	case "mountpoint", "log", "log-level", "log-format", "runtime-dir":
-		return true
-	}
-	return false
+	return slices.Insert(slices.Clone(args), i, command)
 }
 
 // report writes what went wrong as one line and returns the exit code for it.

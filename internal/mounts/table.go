@@ -74,6 +74,17 @@ func (t *Table) Top(point string) *Mount {
 	return top
 }
 
+// Below are the mount points of all that is mounted below dir, one for each mount, the last mounted first.
+func (t *Table) Below(dir string) []string {
+	var points []string
+	for _, m := range slices.Backward(t.all) {
+		if strings.HasPrefix(m.Mountpoint, dir+"/") {
+			points = append(points, m.Mountpoint)
+		}
+	}
+	return points
+}
+
 // cover is the mount that lies on the root of m, and so hides all of it.
 func (t *Table) cover(m *Mount) *Mount {
 	for _, c := range t.on[m.ID] {

@@ -147,6 +147,11 @@ func MakeShared(path string) error {
 // BindMount mounts the directory at path on itself, with all that is mounted below it.
 func BindMount(path string) error { return Mount(path, path, "", unix.MS_BIND|unix.MS_REC, "") }
 
+// UnmountAt detaches the topmost mount on the path below the directory f, which may be hidden by a mount on it.
+func (f File) UnmountAt(path string) error {
+	return Unmount("/proc/self/fd/"+strconv.Itoa(f.Fd())+"/"+path, UnmountDetach)
+}
+
 // MakePrivate makes the mount at path one that passes nothing on (MS_PRIVATE).
 func MakePrivate(path string) error {
 	if err := unix.Mount("", path, "", unix.MS_PRIVATE, ""); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"palisade/internal/mounts"
 	"palisade/internal/probe"
@@ -52,17 +53,36 @@ func (t *Toolkit) share(dir string, table *mounts.Table) error {
 		return nil
 	}
 	if m == nil {
-		if err := sys.BindMount(dir); err != nil {
+		if err := bindOnItself(dir, table); err != nil {
 			return fmt.Errorf("mount %s on itself: %w", dir, err)
-		}
-		// Not a peer of the mount it is from, which would get all that is mounted here a second time.
-		if err := sys.MakePrivate(dir); err != nil {
-			return err
 		}
 	}
 	if err := sys.MakeShared(dir); err != nil {
 		return err
 	}
 	t.Log.Info("made a shared mount", "dir", dir)
+	return nil
+}
+
+// bindOnItself makes the directory a mount with all that is mounted in it.
+func bindOnItself(dir string, table *mounts.Table) error {
+	hidden, err := sys.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	defer hidden.Close()
+	if err := sys.BindMount(dir); err != nil {
+		return err
+	}
+	// Not a peer of the mount it is from, which would get all that is mounted here a second time.
+	if err := sys.MakePrivate(dir); err != nil {
+		return err
+	}
+	// What was mounted there before is there twice now. Nobody could unmount what is hidden.
+	for _, point := range table.Below(dir) {
+		if err := hidden.UnmountAt(strings.TrimPrefix(point, dir+"/")); err != nil {
+			return err
+		}
+	}
 	return nil
 }

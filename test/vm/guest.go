@@ -66,7 +66,9 @@ func (g *guest) pack(ctx context.Context, initrd string) error {
 			return err
 		}
 	}
-	for name, pkg := range map[string]string{"lxcfs": "./cmd/lxcfs", "load": "./test/load"} {
+	for name, pkg := range map[string]string{
+		"lxcfs": "./cmd/lxcfs", "lxcfs-toolkit": "./cmd/lxcfs-toolkit", "load": "./test/load",
+	} {
 		bin := filepath.Join(g.root, "bin", name)
 		if err := build(ctx, "build", "-trimpath", "-buildvcs=false", "-o", bin, pkg); err != nil {
 			return err

@@ -18,17 +18,21 @@ import (
 
 // options are what the command line says.
 type options struct {
-	mode, run, packages, cache string
-	memory                     int
+	mode, run, toolkit, packages, cache string
+	memory                              int
 }
 
 // fast are the integration tests that are worth their time under an emulated CPU.
 const fast = "^Test(V2|EveryFile|Readers$|InitMoves|SharedPID|HostPID|Update|MemoryHog|Disks)"
 
+// fastToolkit are those of the tests of lxcfs-toolkit.
+const fastToolkit = "^Test(Hook|HookLeavesUsersMounts|RemountIsAtomic|KilledRemount|Nested|OldKernels)$"
+
 func main() {
 	var o options
 	flag.StringVar(&o.mode, "mode", "v2", "the cgroups of the guest: v2, hybrid or v1")
 	flag.StringVar(&o.run, "run", fast, "which integration tests are run")
+	flag.StringVar(&o.toolkit, "toolkit", fastToolkit, "which tests of lxcfs-toolkit are run")
 	flag.StringVar(&o.packages, "packages", "./internal/container,./internal/cgroup,./internal/fusedev,./internal/lxcfs",
 		"whose unit tests are run besides")
 	flag.StringVar(&o.cache, "cache", ".cache/vm", "where the kernel is kept")
@@ -69,10 +73,15 @@ func run(ctx context.Context, o *options) (err error) {
 		}
 		tests = append(tests, filepath.Base(pkg))
 	}
-	if err := g.addTest(ctx, "./test/integration", o.run); err != nil {
-		return err
+	for pkg, run := range map[string]string{"./test/integration": o.run, "./test/toolkit": o.toolkit} {
+		if run == "" {
+			continue
+		}
+		if err := g.addTest(ctx, pkg, run); err != nil {
+			return err
+		}
+		tests = append(tests, filepath.Base(pkg))
 	}
-	tests = append(tests, "integration")
 	initrd := filepath.Join(dir, "initrd")
 	if err := g.pack(ctx, initrd); err != nil {
 		return err

@@ -1,0 +1,243 @@
+//go:build integration
+
+package toolkit
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/test/ctr"
+)
+
+// namespaces starts processes in namespaces of their own, of which the hook knows.
+func (h *host) namespaces(t *testing.T, n int) []*ctr.Namespaces {
+	t.Helper()
+	var all []*ctr.Namespaces
+	for range n {
+		c, err := ctr.StartNamespaces(shared.rootfs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := c.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
+		if r := h.run(t, c.State(), "hook", "--strict"); r.code != 0 || r.stderr != "" {
+			t.Fatalf("hook: %+v", r)
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+// TestMany has 200 containers get a new lxcfs, with remount killed at random moments before.
+func TestMany(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	all := h.namespaces(t, 200)
+	want := len(h.served(t))
+	check := func(what string, want int) {
+		t.Helper()
+		for _, c := range all {
+			if n := len(lxcfsMounts(t, strconv.Itoa(c.PID))); n != want {
+				t.Fatalf("after %s a container has %d mounts, want %d", what, n, want)
+			}
+		}
+	}
+	check("the hook", want)
+	h.kill(t)
+	unmount(t, h.mountpoint)
+	h.start(t)
+	for _, d := range []time.Duration{5, 20, 50, 100, 200, 400} {
+		h.runFor(t, d*time.Millisecond, "remount", "--all")
+	}
+	for _, outcome := range []string{"", "unchanged"} {
+		r := h.report(t, "remount", "--all")
+		if len(r.Containers) != len(all) {
+			t.Errorf("%d containers are reported, want %d", len(r.Containers), len(all))
+		}
+		for _, c := range r.Containers {
+			if c.Virtual != want || c.Error != "" || outcome != "" && c.Outcome != outcome {
+				t.Fatalf("remount reports %+v", c)
+			}
+		}
+		check("remount", want)
+	}
+	h.must(t, "umount", "--all")
+	check("umount", 0)
+	if _, err := os.ReadDir(filepath.Join(h.dir, "run/containers")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNothingLeaks starts and ends containers, with remounts in between: at the end there are no more processes, open files
+// of the daemon or records than at the beginning. (newHost watches the mounts.)
+func TestNothingLeaks(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	dir := filepath.Dir(h.mountpoint)
+	count := func() (processes, files int) {
+		entries, err := os.ReadDir("/proc")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range entries {
+			if _, err := strconv.Atoi(entry.Name()); err == nil {
+				processes++
+			}
+		}
+		fds, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(h.daemon.PID()), "fd"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return processes, len(fds)
+	}
+	round := func(runtime string) {
+		c := h.container(t, ctr.Options{Runtime: runtime, Memory: 64 * mib, Mounts: []specs.Mount{
+			{Destination: "/var/lib/lxc", Type: "bind", Source: dir, Options: []string{"rbind", "rshared"}},
+		}})
+		inside(t, c, "cat", "/proc/meminfo")
+		h.must(t, "umount", "--all")
+		h.must(t, "remount", "--all")
+		if err := c.Remove(); err != nil {
+			t.Error(err)
+		}
+	}
+	h.must(t, "prestart")
+	defer unmount(t, dir)
+	mounts := hostMounts(t)
+	round("runc")
+	processes, files := count()
+	for i := range 10 {
+		round([]string{"runc", "crun"}[i%2])
+	}
+	if after := hostMounts(t); after != mounts {
+		t.Errorf("mounts were\n%s\nand are\n%s", mounts, after)
+	}
+	waitFor(t, "as many processes and open files as before", func() bool {
+		p, f := count()
+		return p <= processes && f <= files
+	})
+	h.must(t, "list")
+	if left, err := os.ReadDir(filepath.Join(h.dir, "run/containers")); err != nil || len(left) > 0 {
+		t.Errorf("the registry has %v, %v", left, err)
+	}
+	h.stop(t)
+}
+
+// TestNested has processes in mount namespaces of their own in a container, one of them with a user namespace, where
+// nothing that came from outside can be unmounted: a new lxcfs reaches all.
+func TestNested(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	c := h.container(t, ctr.Options{Memory: 64 * mib, Args: []string{"/bin/sh", "-c",
+		"unshare -m sleep 1001 & unshare -U -m sleep 1002 & exec sleep 1003"}})
+	var nested []string
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(c.Log())
+		}
+	})
+	waitFor(t, "all processes sleep", func() bool {
+		nested = nil
+		for _, args := range []string{"sleep\x001001\x00", "sleep\x001002\x00"} {
+			nested = append(nested, processWith(t, args)...)
+		}
+		return len(nested) == 2
+	})
+	check := func(what, want string, pids ...string) {
+		t.Helper()
+		for _, pid := range append(pids, strconv.Itoa(c.PID)) {
+			text, err := os.ReadFile(filepath.Join("/proc", pid, "root/proc/meminfo"))
+			if err != nil || !strings.HasPrefix(string(text), want) {
+				t.Errorf("after %s process %s reads %.30q, %v", what, pid, text, err)
+			}
+		}
+	}
+	// What a process reads by way of another one's root shows the reader's own figures: here the host's.
+	host, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	total, _, _ := strings.Cut(string(host), "\n")
+	for range 3 {
+		h.kill(t)
+		h.must(t, "prestart")
+		h.must(t, "umount", "--all")
+		check("umount", total, nested[0])
+		h.start(t)
+		for range 2 {
+			r := h.report(t, "remount", "--all")
+			if len(r.Containers) != 1 || r.Containers[0].Error != "" {
+				t.Errorf("remount reports %+v", r)
+			}
+		}
+		check("remount", total, nested...)
+		if got := inside(t, c, "head", "-n", "1", "/proc/meminfo"); got != "MemTotal:          65536 kB\n" {
+			t.Errorf("the container reads %q", got)
+		}
+	}
+	unmount(t, filepath.Dir(h.mountpoint))
+}
+
+// processWith are the pids with a command line.
+func processWith(t *testing.T, commandLine string) []string {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids []string
+	for _, entry := range entries {
+		text, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "cmdline"))
+		if err == nil && string(text) == commandLine {
+			pids = append(pids, entry.Name())
+		}
+	}
+	return pids
+}
+
+// TestSharedProc has a "container" whose /proc is a peer of the host's: what is mounted there would be on the host too.
+func TestSharedProc(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	if err := syscall.Mount("", "/proc", "", syscall.MS_SHARED, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Mount("", "/proc", "", syscall.MS_PRIVATE, "")
+	c, err := ctr.StartPeer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Stop()
+	pid := strconv.Itoa(c.PID)
+	stat, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := strings.Fields(string(stat))[21]
+	if err := os.MkdirAll("/run/runc/peer", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll("/run/runc/peer")
+	state := `{"id":"peer","init_process_pid":` + pid + `,"init_process_start":` + start + `}`
+	if err := os.WriteFile("/run/runc/peer/state.json", []byte(state), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := hostMounts(t)
+	r := h.run(t, "", "remount", "-c", "peer")
+	if r.code != 1 || !strings.Contains(r.stdout, "shared with the host") {
+		t.Errorf("%+v", r)
+	}
+	if after := hostMounts(t); after != before {
+		t.Errorf("mounts were\n%s\nand are\n%s", before, after)
+	}
+}
