@@ -19,7 +19,7 @@ SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod
 build: $(COMMANDS:%=bin/%) ## build the static binaries into bin/
 
 bin/%: $(SOURCES) | go
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $@ ./cmd/$*
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags urfave_cli_no_docs -ldflags '$(LDFLAGS)' -o $@ ./cmd/$*
 
 deps: ## install what build, demo and tests need, with apt or dnf
 	./test/deps.sh
@@ -47,6 +47,7 @@ lint: | go ## vet, check formatting and run staticcheck
 bench: build ## compare reads through lxcfs, through Debian's lxcfs, and of the bare files; needs root
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
 	$(GO) run ./test/bench -lxcfs bin/lxcfs
+	$(GO) run ./test/bench/toolkit -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit
 
 fuzz-smoke: | go ## run each fuzz test for some seconds
 	for package in $$($(GO) list ./internal/...); do \

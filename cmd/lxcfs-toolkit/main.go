@@ -15,7 +15,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/probe"
 	"palisade/internal/version"
 )
 
@@ -29,9 +28,6 @@ const (
 type usageError struct{ error }
 
 func main() {
-	if code, ok := probe.Main(os.Args); ok {
-		os.Exit(code)
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	err := newApp().RunContext(ctx, expandName(os.Args))
 	stop()

@@ -10,7 +10,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/probe"
 	"palisade/internal/version"
 )
 
@@ -24,9 +23,6 @@ const (
 type usageError struct{ error }
 
 func main() {
-	if code, ok := probe.Main(os.Args); ok {
-		os.Exit(code)
-	}
 	os.Exit(report(newApp().Run(optionsFirst(os.Args)), os.Stderr))
 }
 

@@ -1,13 +1,10 @@
 // Package probe looks whether an lxcfs is mounted and answers. Who waits for a file system that does not answer cannot
-// always be killed: the looking is done by a process of its own, which is left behind if it hangs.
+// always be killed: the first look is a process's of its own, which is left behind if it hangs.
 package probe
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -81,77 +78,15 @@ func Look(ctx context.Context, mountpoint string, timeout time.Duration) (Result
 		return r, nil
 	}
 	r.Device = mounts.Device(top)
-	r.ask(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	r.ask(ctx)
 	if r.Server != nil {
 		r.PID = r.Server.PID
 	} else if r.State != Dead {
 		r.PID = lockHolder(mountpoint)
 	}
 	return r, nil
-}
-
-// ask has a child look.
-func (r *Result) ask(ctx context.Context, timeout time.Duration) {
-	answer, err := runChild(ctx, r.Mountpoint, timeout)
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		r.State, r.Reason = Wedged, fmt.Sprintf("no answer within %v", timeout)
-	case err != nil:
-		r.State, r.Reason = Wedged, err.Error()
-	case answer.Dead:
-		r.State, r.Reason = Dead, "its server is gone"
-	case answer.Error != "":
-		r.State, r.Reason = Wedged, answer.Error
-	default:
-		r.State, r.Server, r.Files = Healthy, answer.Server, answer.Files
-	}
-}
-
-// runChild starts this program anew to look at the mount, and reads its answer.
-func runChild(ctx context.Context, mountpoint string, timeout time.Duration) (answer, error) {
-	var a answer
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return a, err
-	}
-	defer null.Close()
-	r, w, err := os.Pipe()
-	if err != nil {
-		return a, err
-	}
-	defer r.Close()
-	// Nothing of the caller's is left to the child but the pipe: a runtime waits for whoever holds its hook's output.
-	child, err := os.StartProcess("/proc/self/exe", []string{"lxcfs-probe", childArgument, mountpoint},
-		&os.ProcAttr{Dir: "/", Env: []string{}, Files: []*os.File{null, w, null}})
-	w.Close()
-	if err != nil {
-		return a, err
-	}
-	deadline := time.Now().Add(timeout)
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
-	}
-	defer context.AfterFunc(ctx, func() { r.SetReadDeadline(time.Now()) })()
-	if err := r.SetReadDeadline(deadline); err != nil {
-		return a, err
-	}
-	text, err := io.ReadAll(io.LimitReader(r, 1<<16))
-	child.Kill()    // it has ended, or it hangs: then this may have no effect
-	go child.Wait() // nobody waits for one that hangs
-	if err != nil || len(text) == 0 {
-		return a, errors.Join(err, ctx.Err(), emptyAnswer(text, err))
-	}
-	if err := json.Unmarshal(text, &a); err != nil {
-		return a, fmt.Errorf("parse the answer: %w", err)
-	}
-	return a, nil
-}
-
-func emptyAnswer(text []byte, err error) error {
-	if err == nil && len(text) == 0 {
-		return errors.New("the process that was to look has ended without an answer")
-	}
-	return nil
 }
 
 // DefaultRuntimeDir is where servers keep locks and state.

@@ -60,7 +60,9 @@ type Container struct {
 	ID  string
 	PID int
 	// Lxcfs is the mount point of the lxcfs whose files it has.
-	Lxcfs   string
+	Lxcfs string
+	// Took is how long the runtime's command took that started it.
+	Took    time.Duration
 	runtime string
 	bundle  string
 }
@@ -92,10 +94,12 @@ func Start(ctx context.Context, dir string, o Options) (*Container, error) {
 	cmd, cancel := c.command(context.WithoutCancel(ctx), "run", "--detach", "--bundle", c.bundle, c.ID)
 	defer cancel()
 	cmd.Stdout, cmd.Stderr = log, log
+	started := time.Now()
 	if err := cmd.Run(); err != nil {
 		text, _ := os.ReadFile(log.Name()) // for the message alone
 		return nil, errors.Join(fmt.Errorf("%s run: %w: %s", o.Runtime, err, text), c.Remove())
 	}
+	c.Took = time.Since(started)
 	if c.PID, err = c.pid(ctx); err != nil {
 		return nil, errors.Join(err, c.Remove())
 	}

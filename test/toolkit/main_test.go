@@ -1,25 +1,20 @@
 //go:build integration
 
-// Package toolkit tests lxcfs-toolkit with real containers, as root. It does so in mount and pid namespaces of its own, with
-// its own /run: "all containers" are those of the tests, and whatever a test leaves behind ends with it.
+// Package toolkit tests lxcfs-toolkit with real containers, as root. It does so in namespaces of its own: "all containers"
+// are those of the tests.
 package toolkit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
 	"palisade/test/ctr"
 )
-
-// innerMark is in the environment of the tests in their own namespaces.
-const innerMark = "PALISADE_TOOLKIT_INNER"
 
 // shared is what all tests use.
 var shared struct{ dir, rootfs, lxcfs, toolkit string }
@@ -28,11 +23,8 @@ func TestMain(m *testing.M) {
 	if hasOldKernelMark() {
 		os.Exit(execOnOldKernel())
 	}
-	var code int
-	var err error
-	if os.Getenv(innerMark) == "" {
-		code, err = runInside()
-	} else {
+	code, done, err := ctr.Isolate()
+	if err == nil && !done {
 		code, err = runAll(m)
 	}
 	if err != nil {
@@ -42,40 +34,12 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// enter is run by the first process in the namespaces, which has to wait for all that lose their parent.
-const enter = `mount -t proc proc /proc && mount -t tmpfs -o mode=755 tmpfs /run && "$@"; exit $?`
-
-// runInside runs the tests in their namespaces.
-func runInside() (int, error) {
-	if os.Geteuid() != 0 {
-		return 1, errors.New("these tests start containers: run them as root")
-	}
+func runAll(m *testing.M) (code int, err error) {
 	for _, program := range []string{"runc", "crun"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return 1, fmt.Errorf("%w (make deps installs it)", err)
 		}
 	}
-	if err := os.Setenv(innerMark, "1"); err != nil {
-		return 1, err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return 1, err
-	}
-	cmd := exec.Command("sh", append([]string{"-c", enter, "sh", self}, os.Args[1:]...)...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL,
-	}
-	err = cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return exit.ExitCode(), nil
-	}
-	return 0, err
-}
-
-func runAll(m *testing.M) (code int, err error) {
 	dir, err := os.MkdirTemp("", "palisade-toolkit-")
 	if err != nil {
 		return 1, err

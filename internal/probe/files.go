@@ -1,0 +1,77 @@
+package probe
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"palisade/internal/sys"
+)
+
+// ask asks the file system. The first questions, to which the kernel keeps no answer, are asked by a process of their own.
+func (r *Result) ask(ctx context.Context) {
+	err := sys.ReadApart(ctx, filepath.Join(r.Mountpoint, StatusFile), filepath.Join(r.Mountpoint, "proc/uptime"))
+	var root sys.File
+	if err == nil {
+		root, err = sys.OpenDir(r.Mountpoint)
+	}
+	switch {
+	case isDead(err):
+		r.State, r.Reason = Dead, "its server is gone"
+	case errors.Is(err, context.DeadlineExceeded):
+		r.State, r.Reason = Wedged, "it does not answer in time"
+	case err != nil:
+		r.State, r.Reason = Wedged, fmt.Sprintf("read proc/uptime: %v", err)
+	default:
+		defer root.Close()
+		r.State, r.Files, r.Server = Healthy, listFiles(root), readStatus(root)
+	}
+}
+
+func isDead(err error) bool {
+	return errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.ECONNABORTED)
+}
+
+// readStatus reads what the server tells of itself.
+func readStatus(root sys.File) *Status {
+	text, err := root.ReadFileAt(StatusFile, nil)
+	status := new(Status)
+	if err != nil || json.Unmarshal(text, status) != nil {
+		return nil
+	}
+	return status
+}
+
+// listFiles are the files that containers can be given: those of proc, and those of the CPU directory that are not the
+// host's.
+func listFiles(root sys.File) []string {
+	var files []string
+	for _, dir := range []string{"proc", "proc/pressure"} {
+		d, err := root.OpenDirBelow(dir)
+		if err != nil {
+			continue
+		}
+		names, err := d.List()
+		if err != nil {
+			names = nil
+		}
+		for _, name := range names {
+			if info, err := d.StatAt(name); err == nil && info.IsRegular() {
+				files = append(files, path.Join(dir, name))
+			}
+		}
+		d.Close()
+	}
+	for _, file := range []string{"sys/devices/system/cpu/offline", "sys/devices/system/cpu/online"} {
+		if _, err := root.StatAt(file); err == nil {
+			files = append(files, file)
+		}
+	}
+	slices.Sort(files)
+	return files
+}

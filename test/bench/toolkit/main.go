@@ -1,0 +1,175 @@
+// Command toolkit measures what lxcfs-toolkit costs: its start, its hook in the start of a container, and remount of many
+// containers. What is compared is measured in turn, in one run; medians are printed.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/test/ctr"
+)
+
+func main() {
+	code, done, err := ctr.Isolate()
+	if err == nil && !done {
+		err = run()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// bench is what all measurements need.
+type bench struct {
+	toolkit, rootfs, dir string
+	lxcfs                *ctr.Daemon
+}
+
+func run() (err error) {
+	lxcfs := flag.String("lxcfs", "bin/lxcfs", "the daemon")
+	toolkit := flag.String("toolkit", "bin/lxcfs-toolkit", "the toolkit")
+	rounds := flag.Int("rounds", 50, "how often each is measured")
+	many := flag.Int("containers", 200, "how many containers are remounted")
+	flag.Parse()
+	var b bench
+	if b.toolkit, err = filepath.Abs(*toolkit); err != nil {
+		return err
+	}
+	if b.dir, err = os.MkdirTemp("", "palisade-bench-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	b.rootfs = filepath.Join(b.dir, "rootfs")
+	if err := ctr.NewRootfs(context.Background(), b.rootfs); err != nil {
+		return err
+	}
+	if b.lxcfs, err = ctr.StartDaemon(context.Background(), *lxcfs, b.dir); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.lxcfs.Stop()) }()
+	return errors.Join(b.measureStart(*rounds), b.measureHook("runc", *rounds), b.measureHook("crun", *rounds),
+		b.measureRemount(*lxcfs, *many))
+}
+
+// args is a command line of the toolkit.
+func (b *bench) args(args ...string) []string {
+	return append([]string{"--mountpoint", b.lxcfs.Mountpoint, "--runtime-dir", filepath.Join(b.dir, "run")}, args...)
+}
+
+// call runs the toolkit and returns how long that took.
+func (b *bench) call(stdin string, args ...string) (time.Duration, error) {
+	cmd := exec.Command(b.toolkit, b.args(args...)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	started := time.Now()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("lxcfs-toolkit %q: %w: %s", args, err, out)
+	}
+	return time.Since(started), nil
+}
+
+func median(all []time.Duration) time.Duration {
+	slices.Sort(all)
+	return all[len(all)/2].Round(10 * time.Microsecond)
+}
+
+// measureStart compares the start of the toolkit with that of a program that does nothing.
+func (b *bench) measureStart(rounds int) error {
+	var nothing, start, check []time.Duration
+	for range rounds {
+		started := time.Now()
+		if err := exec.Command("true").Run(); err != nil {
+			return err
+		}
+		nothing = append(nothing, time.Since(started))
+		for args, took := range map[string]*[]time.Duration{"--version": &start, "check-lxcfs": &check} {
+			d, err := b.call("", args)
+			if err != nil {
+				return err
+			}
+			*took = append(*took, d)
+		}
+	}
+	fmt.Printf("start: true %v, lxcfs-toolkit --version %v, check-lxcfs %v\n", median(nothing), median(start), median(check))
+	return nil
+}
+
+// measureHook compares the start of a container without a hook, with one that does nothing, and with the toolkit's.
+func (b *bench) measureHook(runtime string, rounds int) error {
+	nothing, err := exec.LookPath("true")
+	if err != nil {
+		return err
+	}
+	hooks := []*specs.Hooks{
+		nil,
+		{CreateRuntime: []specs.Hook{{Path: nothing}}},
+		{CreateRuntime: []specs.Hook{{Path: b.toolkit, Args: append([]string{"lxcfs-toolkit"}, b.args("hook", "--strict")...)}}},
+	}
+	took := make([][]time.Duration, len(hooks))
+	for range rounds {
+		for i, h := range hooks {
+			c, err := ctr.Start(context.Background(), b.dir, ctr.Options{Runtime: runtime, Rootfs: b.rootfs, ReadOnly: true, Hooks: h})
+			if err != nil {
+				return err
+			}
+			took[i] = append(took[i], c.Took)
+			if err := c.Remove(); err != nil {
+				return err
+			}
+		}
+	}
+	without, empty, with := median(took[0]), median(took[1]), median(took[2])
+	fmt.Printf("%s run: without a hook %v, with the hook %v: %v more; with a hook that does nothing %v more\n",
+		runtime, without, with, with-without, empty-without)
+	return nil
+}
+
+// measureRemount has many containers get the files of a new lxcfs, and then nothing new.
+func (b *bench) measureRemount(lxcfs string, n int) error {
+	for range n {
+		c, err := ctr.StartNamespaces(b.rootfs)
+		if err != nil {
+			return err
+		}
+		defer c.Stop()
+		if _, err := b.call(c.State(), "hook", "--strict"); err != nil {
+			return err
+		}
+	}
+	var dead, idle, umount, empty []time.Duration
+	for range 5 {
+		if err := errors.Join(b.lxcfs.Crash(), syscall.Unmount(b.lxcfs.Mountpoint, syscall.MNT_DETACH)); err != nil {
+			return err
+		}
+		var err error
+		if b.lxcfs, err = ctr.StartDaemon(context.Background(), lxcfs, b.dir); err != nil {
+			return err
+		}
+		for _, step := range []struct {
+			took    *[]time.Duration
+			command string
+		}{{&dead, "remount"}, {&idle, "remount"}, {&umount, "umount"}, {&empty, "remount"}} {
+			d, err := b.call("", step.command, "--all")
+			if err != nil {
+				return err
+			}
+			*step.took = append(*step.took, d)
+		}
+	}
+	fmt.Printf("%d containers: remount in place of a dead lxcfs %v, remount with nothing to do %v, umount %v, remount into none %v\n",
+		n, median(dead), median(idle), median(umount), median(empty))
+	return nil
+}

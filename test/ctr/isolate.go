@@ -1,0 +1,43 @@
+package ctr
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// isolatedMark is in the environment of a program that Isolate has started.
+const isolatedMark = "PALISADE_ISOLATED"
+
+// isolate is run by the first process in the namespaces, which has to wait for all that lose their parent.
+const isolate = `mount -t proc proc /proc && mount -t tmpfs -o mode=755 tmpfs /run && "$@"; exit $?`
+
+// Isolate runs this program again in pid and mount namespaces of its own, with an empty /run, in which "all containers" are
+// its own; whatever it leaves behind ends with it. It returns the exit code, and false in the program that it has started.
+func Isolate() (code int, done bool, err error) {
+	if os.Getenv(isolatedMark) != "" {
+		return 0, false, nil
+	}
+	if os.Geteuid() != 0 {
+		return 1, true, errors.New("containers are started: run this as root")
+	}
+	if err := os.Setenv(isolatedMark, "1"); err != nil {
+		return 1, true, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return 1, true, err
+	}
+	cmd := exec.Command("sh", append([]string{"-c", isolate, "sh", self}, os.Args[1:]...)...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL,
+	}
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode(), true, nil
+	}
+	return 0, true, err
+}
