@@ -45,8 +45,17 @@ func ReadApart(ctx context.Context, paths ...string) error {
 	case <-ended:
 	case <-ctx.Done():
 		unix.Kill(pid, unix.SIGKILL) // to no effect, if it cannot be killed
+		go func() {
+			<-ended
+			reap(pid)
+		}()
 		return ctx.Err()
 	}
+	return reap(pid)
+}
+
+// reap waits for a child that has ended, and returns the error of which its exit code is the number.
+func reap(pid int) error {
 	var status unix.WaitStatus
 	for {
 		_, err := unix.Wait4(pid, &status, 0, nil)

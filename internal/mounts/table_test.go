@@ -1,0 +1,135 @@
+package mounts
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"palisade/internal/sys"
+)
+
+func readTable(t testing.TB, name string) *Table {
+	t.Helper()
+	text, err := os.ReadFile("testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := ParseTable(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+func paths(files []File) []string {
+	var paths []string
+	for _, f := range files {
+		paths = append(paths, strings.TrimPrefix(f.Path, "/proc/"))
+	}
+	return paths
+}
+
+// TestFiles finds the files that are lxcfs's: not those on which something else lies, and not lxcfs as a whole.
+func TestFiles(t *testing.T) {
+	all := strings.Fields("cpuinfo diskstats loadavg meminfo partitions pressure/cpu pressure/io pressure/memory slabinfo stat " +
+		"swaps uptime /sys/devices/system/cpu/offline /sys/devices/system/cpu/online")
+	without := slices.DeleteFunc(slices.Clone(all), func(s string) bool { return s == "stat" })
+	for _, tt := range []struct {
+		name string
+		want []string
+	}{{"host", nil}, {"container", all}, {"stacked", without}} {
+		if got := paths(readTable(t, tt.name).Files()); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestStacks counts what lies on a file, and what of it is lxcfs's at the top.
+func TestStacks(t *testing.T) {
+	table := readTable(t, "stacked")
+	proc := table.Top("/proc")
+	for _, tt := range []struct {
+		file         string
+		mounts, ours int
+	}{{"uptime", 1, 1}, {"meminfo", 2, 2}, {"stat", 2, 0}, {"version", 0, 0}} {
+		stack := table.stack(proc, "/proc/"+tt.file)
+		if len(stack) != tt.mounts || table.onTop(stack) != tt.ours {
+			t.Errorf("%s: %d mounts, %d of lxcfs, want %d and %d", tt.file, len(stack), table.onTop(stack), tt.mounts, tt.ours)
+		}
+	}
+	if top := table.Top("/proc/stat"); top == nil || top.FSType != "ext4" {
+		t.Errorf("on stat lies %+v", top)
+	}
+}
+
+// TestPoints finds mount points of whole file systems.
+func TestPoints(t *testing.T) {
+	table := readTable(t, "host")
+	const point = "/var/lib/lxc/lxcfs"
+	if got := table.Mountpoints(); !slices.Equal(got, []string{point}) {
+		t.Errorf("mount points %q", got)
+	}
+	if got := table.Below("/dev"); !slices.Equal(got, []string{"/dev/pts", "/dev/pts", "/dev/shm", "/dev/shm"}) {
+		t.Errorf("below /dev: %q", got)
+	}
+	if got := table.Below("/var/lib/lxc"); !slices.Equal(got, []string{point}) {
+		t.Errorf("below /var/lib/lxc: %q", got)
+	}
+	if top := table.Top("/proc"); top == nil || top.ID != 63 {
+		t.Errorf("the upper one of two procfs is not found: %+v", top)
+	}
+	if top := table.Top("/home"); top != nil {
+		t.Errorf("on /home lies %+v", top)
+	}
+	device := Device(table.Top(point))
+	if device != (sys.DeviceNumber{Major: 0, Minor: 42}) {
+		t.Errorf("device %v", device)
+	}
+	if others := table.OtherLxcfs(point); len(others) != 0 {
+		t.Errorf("its own is another's: %v", others)
+	}
+	if others := table.OtherLxcfs("/somewhere"); !others[device] {
+		t.Error("another's is its own")
+	}
+}
+
+// TestPeerGroup reads the optional fields (proc_pid_mountinfo(5)).
+func TestPeerGroup(t *testing.T) {
+	for optional, want := range map[string]int{
+		"": 0, "shared:7": 7, "master:3": 0, "shared:12 master:3": 12, "master:3 shared:12": 12, "unbindable": 0, "shared:x": 0,
+	} {
+		if got := PeerGroup(&Mount{Optional: optional}); got != want {
+			t.Errorf("%q: got %d, want %d", optional, got, want)
+		}
+	}
+}
+
+// FuzzTable parses any text and asks all that is asked of a table: mounts that lie on each other in a circle included.
+func FuzzTable(f *testing.F) {
+	for _, name := range []string{"host", "container", "stacked"} {
+		text, err := os.ReadFile("testdata/" + name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Add([]byte("1 1 0:1 / /proc rw - proc proc rw\n1 1 0:2 / /proc rw - fuse.lxcfs lxcfs rw\n"))
+	f.Add([]byte("1 2 0:1 / /proc rw - proc proc rw\n2 1 0:2 / /proc/x rw - fuse.lxcfs lxcfs rw\n3 2 0:2 / /proc/x rw - fuse.lxcfs l rw\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		table, err := ParseTable(text)
+		if err != nil {
+			return
+		}
+		if files := table.Files(); len(files) > len(table.all) {
+			t.Errorf("%d files of %d mounts", len(files), len(table.all))
+		}
+		for _, m := range table.all {
+			table.Top(m.Mountpoint)
+			table.stack(m, m.Mountpoint+"/x")
+			table.Below(m.Mountpoint)
+		}
+		table.OtherLxcfs("/")
+		table.Mountpoints()
+	})
+}
