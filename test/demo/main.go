@@ -12,23 +12,26 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"palisade/test/ctr"
 )
 
 func main() {
 	lxcfs := flag.String("lxcfs", "bin/lxcfs", "the daemon")
+	toolkit := flag.String("toolkit", "bin/lxcfs-toolkit", "the program with the hook")
 	runtime := flag.String("runtime", "runc", "the container runtime: runc or crun")
 	flag.Parse()
 	// What it made is to be removed also where the terminal is closed, or the reader of its output has seen enough.
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer cancel()
-	if err := run(ctx, *lxcfs, *runtime); err != nil {
+	if err := run(ctx, *lxcfs, *toolkit, *runtime); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, lxcfs, runtime string) (err error) {
+func run(ctx context.Context, lxcfs, toolkit, runtime string) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("a container and a mount take root: run sudo make demo")
 	}
@@ -49,8 +52,13 @@ func run(ctx context.Context, lxcfs, runtime string) (err error) {
 	if err := ctr.AddHostProgram(ctx, rootfs, "free", "uptime"); err != nil {
 		return err
 	}
+	hook := specs.Hook{Args: []string{"lxcfs-toolkit", "--mountpoint", daemon.Mountpoint, "--runtime-dir", dir, "hook", "--strict"}}
+	if hook.Path, err = filepath.Abs(toolkit); err != nil {
+		return err
+	}
 	c, err := ctr.Start(ctx, dir, ctr.Options{
-		Runtime: runtime, Rootfs: rootfs, Memory: 256 << 20, Quota: 100000, CgroupNamespace: true, Lxcfs: daemon.Mountpoint,
+		Runtime: runtime, Rootfs: rootfs, Memory: 256 << 20, Quota: 100000, CgroupNamespace: true,
+		Hooks: &specs.Hooks{CreateRuntime: []specs.Hook{hook}},
 	})
 	if err != nil {
 		return err
