@@ -18,14 +18,29 @@ type Namespaces struct {
 	cmd  *exec.Cmd
 }
 
-// enterRoot makes the root file system at $0 the process's own, with a procfs.
-const enterRoot = `mount --bind "$0" "$0" && cd "$0" && mount -t proc proc proc && mount -t sysfs -o ro sysfs sys &&
-exec chroot . /bin/sh -c 'echo ready; exec sleep 1000000'`
+const (
+	// prepareRoot makes the root file system at $0 a mount with a procfs and sysfs, as runtimes do.
+	prepareRoot = `mount --bind "$0" "$0" && cd "$0" && mount -t proc proc proc && mount -t sysfs -o ro sysfs sys && `
+	// enterRoot makes it the process's own root.
+	enterRoot = `exec chroot . /bin/sh -c 'echo ready; exec sleep 1000000'`
+	// waitAtRoot waits before that.
+	waitAtRoot = `echo ready; exec sleep 1000000`
+)
 
 // StartNamespaces starts a process in new namespaces, on the root file system rootfs.
 func StartNamespaces(rootfs string) (*Namespaces, error) {
+	return startNamespaces(rootfs, prepareRoot+enterRoot)
+}
+
+// StartStarting starts one that is as a container is when its runtime calls the hook: all is mounted below rootfs, but it
+// is not yet the process's root.
+func StartStarting(rootfs string) (*Namespaces, error) {
+	return startNamespaces(rootfs, prepareRoot+waitAtRoot)
+}
+
+func startNamespaces(rootfs, script string) (*Namespaces, error) {
 	n := &Namespaces{Root: rootfs}
-	n.cmd = exec.Command("sh", "-c", enterRoot, rootfs)
+	n.cmd = exec.Command("sh", "-c", script, rootfs)
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS, Setpgid: true,
 	}

@@ -1,0 +1,238 @@
+//go:build integration
+
+package toolkit
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/test/ctr"
+)
+
+// bundle makes a bundle, and returns its folder and an id for it. The container has a cgroup that goes with it.
+func (h *host) bundle(t *testing.T, script string) (dir, id string) {
+	t.Helper()
+	dir, id = t.TempDir(), fmt.Sprintf("palisade-runtime-%d", time.Now().UnixNano())
+	config := exec.Command("runc", "spec", "--bundle", dir)
+	if out, err := config.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	h.editConfig(t, dir, func(s *specs.Spec) {
+		s.Root = &specs.Root{Path: shared.rootfs, Readonly: true}
+		s.Process.Terminal, s.Process.Args = false, []string{"/bin/sh", "-c", script}
+		s.Linux.CgroupsPath = "/" + id
+	})
+	t.Cleanup(func() {
+		exec.Command("runc", "delete", "--force", id).Run() // it may have gone by itself
+	})
+	return dir, id
+}
+
+func (h *host) editConfig(t *testing.T, dir string, edit func(*specs.Spec)) {
+	t.Helper()
+	file := filepath.Join(dir, "config.json")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s specs.Spec
+	if err := json.Unmarshal(text, &s); err != nil {
+		t.Fatal(err)
+	}
+	edit(&s)
+	if text, err = json.Marshal(&s); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRuntime runs containers by the wrapper: they have lxcfs's files, and all else is as with the runtime itself.
+func TestRuntime(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	wrapper := func(options ...string) []string {
+		return append(h.args(append([]string{"runtime"}, options...)...), "--")
+	}
+
+	dir, id := h.bundle(t, "head -n 1 /proc/meminfo; wc -l </proc/partitions; mount | grep -c lxcfs; exit 7")
+	r := runProgram(t, "", shared.toolkit, append(wrapper("--annotation", "a=b"), "run", "--bundle", dir, id)...)
+	want := fmt.Sprintf("MemTotal: %14d kB\n3\n%d\n", hostMemory(t)/1024, len(h.served(t)))
+	if r.code != 7 || r.stdout != want || r.stderr != "" {
+		t.Errorf("run: %+v, want exit code 7 and %q", r, want)
+	}
+	h.editConfig(t, dir, func(s *specs.Spec) {
+		if s.Annotations["a"] != "b" || len(s.Hooks.CreateRuntime) != 1 {
+			t.Errorf("config.json has annotations %q and hooks %+v", s.Annotations, s.Hooks)
+		}
+	})
+	// A second time, and by the name that says it all: the hook is there once.
+	link := filepath.Join(t.TempDir(), "lxcfs-runc")
+	if err := os.Symlink(shared.toolkit, link); err != nil {
+		t.Fatal(err)
+	}
+	r = runProgram(t, "", shared.toolkit, append(wrapper(), "run", "-b", dir, id)...)
+	if r.code != 7 || r.stdout != want {
+		t.Errorf("run again: %+v", r)
+	}
+	if r := runProgram(t, "", link, "--version"); r.code != 0 || !strings.HasPrefix(r.stdout, "runc version") {
+		t.Errorf("--version: %+v", r)
+	}
+	if r, direct := runProgram(t, "", link, "state", "nobody"), runProgram(t, "", "runc", "state", "nobody"); r != direct {
+		t.Errorf("state of nobody: %+v, of runc itself %+v", r, direct)
+	}
+
+	dir, id = h.bundle(t, "trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done")
+	cmd := exec.Command(shared.toolkit, append(wrapper(), "run", "--bundle", dir, id)...)
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 6)); err != nil {
+		t.Error(err)
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	if cmd.Wait(); cmd.ProcessState.ExitCode() != 9 {
+		t.Errorf("after SIGTERM: %v", cmd.ProcessState)
+	}
+}
+
+// TestRuntimeMistakes has the wrapper meet what it cannot do.
+func TestRuntimeMistakes(t *testing.T) {
+	h := newHost(t)
+	file := func(name, text string) string {
+		path := filepath.Join(h.dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	writable := file("hook", "#!/bin/sh\n")
+	if err := os.Chmod(writable, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	self := filepath.Join(h.dir, "self")
+	if err := os.Symlink(shared.toolkit, self); err != nil {
+		t.Fatal(err)
+	}
+	spec := file("spec.json", `{"prestart":[{"path":"`+writable+`"}]}`)
+	dir, id := h.bundle(t, "echo runs")
+	run := []string{"--", "run", "--bundle", dir, id}
+	for _, tt := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{append([]string{"--runtime", "/no/such/runtime"}, run...), 2, `"/no/such/runtime"`},
+		{append([]string{"--runtime", self}, run...), 2, "itself"},
+		{append([]string{"--annotation", "x"}, run...), 2, `"x"`},
+		{append([]string{"--strict", "--hook-spec", spec}, run...), 1, "written by others"},
+		{append([]string{"--strict", "--hook-spec", "/no/such/spec"}, run...), 1, "/no/such/spec"},
+		{append([]string{"--hook-spec", spec}, run...), 0, "written by others"},
+	} {
+		r := h.run(t, "", append([]string{"runtime"}, tt.args...)...)
+		if r.code != tt.code || !strings.Contains(r.stderr, tt.want) || strings.Count(r.stderr, "\n") != 1 ||
+			(r.stdout == "runs\n") != (tt.code == 0) {
+			t.Errorf("%q: %+v, want exit code %d and %q", tt.args, r, tt.code, tt.want)
+		}
+	}
+	h.editConfig(t, dir, func(s *specs.Spec) {
+		if s.Hooks != nil {
+			t.Errorf("config.json has hooks: %+v", s.Hooks)
+		}
+	})
+	if r, direct := h.run(t, "", "runtime", "--", "run", "--bundle", h.dir, id), runProgram(t, "", "runc", "run", "--bundle", h.dir, id); r != direct {
+		t.Errorf("without a config.json: %+v, runc itself %+v", r, direct)
+	}
+}
+
+// TestLcr calls the hook as iSulad's lcr does: a state without status, the root where it is mounted, pipes that do not
+// block, facts in the environment; at poststop, the pid -1.
+func TestLcr(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	c, err := ctr.StartStarting(shared.rootfs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Stop()
+	id := strings.Repeat("0123456789abcdef", 4)
+	state := fmt.Sprintf(`{"ociVersion":"","id":%q,"pid":%d,"root":%q,"bundle":"/var/lib/isulad/engines/lcr/%s"}`, id, c.PID, c.Root, id)
+	// The way to the root that the environment knows is enough, too.
+	for _, state := range []string{state, strings.Replace(state, `"root":"`+c.Root+`",`, "", 1)} {
+		code, out := lcrHook(t, h, state, "LXC_ROOTFS_MOUNT="+c.Root, "LXC_ROOTFS_PATH="+c.Root, "LXC_PID="+strconv.Itoa(c.PID))
+		if code != 0 || out != "" {
+			t.Errorf("the hook ends with %d: %s", code, out)
+		}
+		// It still sees the host's own mount, too.
+		want := []string{h.mountpoint}
+		for _, file := range h.served(t) {
+			want = append(want, c.Root+file)
+		}
+		if got := lxcfsMounts(t, strconv.Itoa(c.PID)); !slices.Equal(got, want) {
+			t.Errorf("lxcfs is on %q, want %q", got, want)
+		}
+		h.must(t, "umount", "--container-id", id)
+		if got := lxcfsMounts(t, strconv.Itoa(c.PID)); !slices.Equal(got, want[:1]) {
+			t.Errorf("after umount lxcfs is on %q", got)
+		}
+	}
+	if code, out := lcrHook(t, h, strings.Replace(state, fmt.Sprintf(`"pid":%d`, c.PID), `"pid":-1`, 1)); code != 0 || out != "" {
+		t.Errorf("poststop ends with %d: %s", code, out)
+	}
+	if code, out := lcrHook(t, h, "{}"); code != 1 || len(out) > 4096 || strings.Count(out, "\n") != 1 {
+		t.Errorf("a state of nothing: %d: %s", code, out)
+	}
+}
+
+// lcrHook runs the hook with the pipes that lcr makes, and tells what is in them at the end.
+func lcrHook(t *testing.T, h *host, state string, env ...string) (code int, output string) {
+	t.Helper()
+	var in, out [2]int
+	for _, pipe := range []*[2]int{&in, &out} {
+		if err := syscall.Pipe2(pipe[:], syscall.O_NONBLOCK|syscall.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stdin, stdout := os.NewFile(uintptr(in[0]), "stdin"), os.NewFile(uintptr(out[1]), "stdout")
+	ours, theirs := os.NewFile(uintptr(in[1]), "state"), os.NewFile(uintptr(out[0]), "output")
+	for _, f := range []*os.File{stdin, stdout, ours, theirs} {
+		defer f.Close()
+	}
+	process, err := os.StartProcess(shared.toolkit, append([]string{"lxcfs-toolkit"}, h.args("hook")...), &os.ProcAttr{
+		Dir: "/", Env: append([]string{"PATH=/usr/bin:/bin"}, env...), Files: []*os.File{stdin, stdout, stdout},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(20 * time.Millisecond) // who reads at once gets EAGAIN
+	if _, err := ours.WriteString(state); err != nil {
+		t.Error(err)
+	}
+	ended, err := process.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 8192)
+	n, err := syscall.Read(out[0], buf)
+	if err != nil && !errors.Is(err, syscall.EAGAIN) {
+		t.Fatal(err)
+	}
+	return ended.ExitCode(), string(buf[:max(n, 0)])
+}
