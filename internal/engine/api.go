@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,19 +15,23 @@ import (
 // api is the HTTP API of Docker (Docker Engine API, "Containers"), which Podman has as well.
 type api struct {
 	engine, socket string
+	info           os.FileInfo
 	client         *http.Client
 }
 
 // newAPI returns the API at a socket, nil if there is none.
 func newAPI(engine, socket string) *api {
-	if info, err := os.Stat(socket); err != nil || info.Mode().Type() != os.ModeSocket {
+	info, err := os.Stat(socket)
+	if err != nil || info.Mode().Type() != os.ModeSocket {
 		return nil
 	}
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}
-	return &api{engine, socket, &http.Client{Transport: &http.Transport{DialContext: dial}}}
+	return &api{engine, socket, info, &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
 }
+
+func (a *api) name() string { return a.engine + " at " + a.socket }
 
 // find lists the containers that run. It does not tell their processes.
 func (a *api) find(ctx context.Context) ([]finding, error) {
@@ -39,7 +44,7 @@ func (a *api) find(ctx context.Context) ([]finding, error) {
 	}
 	found := make([]finding, 0, len(list))
 	for _, c := range list {
-		f := finding{Container: Container{ID: c.ID, Engine: a.engine}}
+		f := finding{Container: Container{ID: c.ID, Engine: a.engine}, source: a.name()}
 		for _, name := range c.Names {
 			f.Names = append(f.Names, strings.TrimPrefix(name, "/"))
 		}
@@ -49,12 +54,18 @@ func (a *api) find(ctx context.Context) ([]finding, error) {
 	return found, nil
 }
 
-// pid asks for the first process of a container.
+// pid asks for the first process of a container, 0 if it has ended.
 func (a *api) pid(ctx context.Context, id string) (int, error) {
 	var c struct{ State struct{ Pid int } }
 	err := a.get(ctx, "/containers/"+id+"/json", &c)
+	if errors.Is(err, errNotFound) {
+		return 0, nil
+	}
 	return c.State.Pid, err
 }
+
+// errNotFound is the error for a container that the engine does not have any more.
+var errNotFound = errors.New("404 Not Found")
 
 // get asks for a JSON value.
 func (a *api) get(ctx context.Context, path string, value any) error {
@@ -67,6 +78,9 @@ func (a *api) get(ctx context.Context, path string, value any) error {
 		return err
 	}
 	defer response.Body.Close()
+	if response.StatusCode == http.StatusNotFound {
+		return fmt.Errorf("GET %s: %w", path, errNotFound)
+	}
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("GET %s: %s", path, response.Status)
 	}

@@ -3,9 +3,9 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -50,8 +50,9 @@ type finding struct {
 	started time.Duration
 	// known is when the process was known to be the container's; zero if that is now.
 	known time.Time
-	// lookUp finds the container's process, where the PID is 0.
+	// lookUp finds the container's process, where the PID is 0: it asks source, and returns 0 if it has ended.
 	lookUp func(ctx context.Context) (int, error)
+	source string
 }
 
 // source is one that knows of containers. Its findings may be good although there is an error.
@@ -75,9 +76,7 @@ func Find(ctx context.Context, o Options) ([]Container, []Skipped) {
 		}
 	}
 	all := slices.Concat(findings...)
-	if err := lookUp(ctx, o.Timeout, all); err != nil {
-		skipped = append(skipped, Skipped{"pids", err})
-	}
+	skipped = append(skipped, o.lookUp(ctx, all)...)
 	return merge(o.Proc, all), skipped
 }
 
@@ -89,9 +88,13 @@ func (o *Options) sources() []source {
 		{"crun", func(context.Context) ([]finding, error) { return findCrun(o.Run) }},
 		{"podman", func(context.Context) ([]finding, error) { return findStored(o.Lib) }},
 	}
-	for engine, socket := range map[string]string{"docker": "docker.sock", "podman": "podman/podman.sock"} {
-		if api := newAPI(engine, filepath.Join(o.Run, socket)); api != nil {
-			sources = append(sources, source{engine + " at " + api.socket, api.find})
+	podman, docker := newAPI("podman", filepath.Join(o.Run, "podman/podman.sock")), newAPI("docker", filepath.Join(o.Run, "docker.sock"))
+	if podman != nil && docker != nil && os.SameFile(podman.info, docker.info) {
+		docker = nil // Podman stands in for Docker
+	}
+	for _, api := range []*api{podman, docker} {
+		if api != nil {
+			sources = append(sources, source{api.name(), api.find})
 		}
 	}
 	if isula, err := exec.LookPath(o.Isula); err == nil {
@@ -139,10 +142,10 @@ func forEach(n, atATime int, do func(i int)) {
 }
 
 // lookUp finds the processes that no source has told.
-func lookUp(ctx context.Context, limit time.Duration, all []finding) error {
+func (o *Options) lookUp(ctx context.Context, all []finding) []Skipped {
 	hasPID := make(map[string]bool)
 	for _, f := range all {
-		hasPID[f.ID] = hasPID[f.ID] || f.PID != 0
+		hasPID[f.ID] = hasPID[f.ID] || f.PID > 0 && isAlive(o.Proc, &f)
 	}
 	var missing []*finding
 	for i := range all {
@@ -150,11 +153,14 @@ func lookUp(ctx context.Context, limit time.Duration, all []finding) error {
 			missing = append(missing, f)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	errs := make([]error, len(missing))
 	forEach(len(missing), 8, func(i int) { missing[i].PID, errs[i] = missing[i].lookUp(ctx) })
-	return cmp.Or(errs...)
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+		return []Skipped{{missing[i].source, errs[i]}} // one of a kind is enough
+	}
+	return nil
 }
 
 // merge puts together what was found of the same container, and leaves out those that have ended.

@@ -3,7 +3,6 @@ package engine
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os/exec"
 	"strconv"
@@ -20,9 +19,12 @@ func findIsula(ctx context.Context, isula string) ([]finding, error) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("isula ps: %w", ctx.Err())
+	}
 	if err != nil {
 		message, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
-		return nil, fmt.Errorf("isula ps: %w: %.200s", errors.Join(err, ctx.Err()), message)
+		return nil, fmt.Errorf("isula ps: %w: %.200s", err, message)
 	}
 	return parseIsula(string(out))
 }

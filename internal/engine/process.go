@@ -1,9 +1,9 @@
 package engine
 
 import (
-	"bytes"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"palisade/internal/procfs"
@@ -40,5 +40,15 @@ func isAlive(proc string, f *finding) bool {
 		return true
 	}
 	text, err := sys.ReadFile(filepath.Join(proc, strconv.Itoa(f.PID), "cgroup"), nil)
-	return err == nil && bytes.Contains(text, []byte(f.ID))
+	return err == nil && isCgroupOf(string(text), f.ID)
+}
+
+// isCgroupOf tells whether a part of a path in /proc/<pid>/cgroup is the container's: "<id>" or "docker-<id>.scope".
+func isCgroupOf(text, id string) bool {
+	for part := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '/' || r == '\n' }) {
+		if part = strings.TrimSuffix(part, ".scope"); part == id || strings.HasSuffix(part, "-"+id) {
+			return true
+		}
+	}
+	return false
 }

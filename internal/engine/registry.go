@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"palisade/internal/oci"
 	"palisade/internal/procfs"
 	"palisade/internal/sys"
 )
@@ -27,6 +28,13 @@ type record struct {
 	ID string `json:"id"`
 	// Start is when the process started, in clock ticks since boot: it tells the process from another one with its pid.
 	Start int64 `json:"start"`
+}
+
+func (r *record) check() error {
+	if r.Start <= 0 {
+		return errors.New("it has no start time")
+	}
+	return oci.CheckID(r.ID)
 }
 
 // Add adds a container with its first process. Of those that have ended it forgets some, so that the registry does not
@@ -114,6 +122,9 @@ func (r Registry) read(name string) (f finding, ok bool, err error) {
 	text, err := sys.ReadRegular(file, maxRecord)
 	if err == nil {
 		err = json.Unmarshal(text, &kept)
+	}
+	if err == nil {
+		err = kept.check()
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return f, false, nil

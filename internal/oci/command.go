@@ -70,6 +70,16 @@ func cutOption(args []string, withValue map[string]bool) (name, value string, re
 		return "", "", rest
 	}
 	name, value, joined := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(first, "-"), "-"), "=")
+	if !strings.HasPrefix(first, "--") && !withValue[name] {
+		// crun takes several letters behind one dash, the last with its value: -dbDIR.
+		for i := 1; i < len(first); i++ {
+			if letter := first[i : i+1]; withValue[letter] {
+				name, value = letter, first[i+1:]
+				joined = value != ""
+				break
+			}
+		}
+	}
 	if !joined && withValue[name] && len(rest) > 0 {
 		value, rest = rest[0], rest[1:]
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,6 +29,9 @@ func ReadHooks(file string) (specs.Hooks, error) {
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&hooks); err != nil {
 		return hooks, fmt.Errorf("parse %s: %w", file, err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return hooks, fmt.Errorf("parse %s: something follows the hooks", file)
 	}
 	for _, s := range stages(&hooks) {
 		for _, h := range *s.hooks {

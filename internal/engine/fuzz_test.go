@@ -1,0 +1,65 @@
+package engine
+
+import (
+	"testing"
+
+	"palisade/internal/oci"
+)
+
+// seed adds a fixture, and some texts that are cut short.
+func seed(f *testing.F, name string) {
+	text := fixture(f, name)
+	for _, n := range []int{0, 1, 20, len(text) / 2, len(text) - 1, len(text)} {
+		f.Add(text[:n])
+	}
+}
+
+func FuzzParseRunc(f *testing.F) {
+	seed(f, "runc-state.json")
+	f.Fuzz(func(t *testing.T, text string) {
+		if got, err := parseRunc([]byte(text)); err == nil && oci.CheckID(got.ID) != nil {
+			t.Errorf("the id %q is taken", got.ID)
+		}
+	})
+}
+
+func FuzzParseCrun(f *testing.F) {
+	seed(f, "crun-status")
+	f.Fuzz(func(t *testing.T, text string) {
+		if got, err := parseCrun([]byte(text)); err != nil && got.PID != 0 {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	})
+}
+
+func FuzzParseStored(f *testing.F) {
+	seed(f, "podman-containers.json")
+	seed(f, "crio-containers.json")
+	f.Fuzz(func(t *testing.T, text string) {
+		found, err := parseStored([]byte(text))
+		if err != nil && found != nil {
+			t.Errorf("got %+v, %v", found, err)
+		}
+		for _, c := range found {
+			if c.PID != 0 || c.Engine != "podman" && c.Engine != "cri-o" {
+				t.Errorf("got %+v", c)
+			}
+		}
+	})
+}
+
+func FuzzParseIsula(f *testing.F) {
+	seed(f, "isula-ps.txt")
+	f.Add("a 7 b\n\n a - c \n")
+	f.Fuzz(func(t *testing.T, text string) {
+		found, err := parseIsula(text)
+		if err != nil && found != nil {
+			t.Errorf("got %+v, %v", found, err)
+		}
+		for _, c := range found {
+			if oci.CheckID(c.ID) != nil || len(c.Names) != 1 || c.Names[0] == "" {
+				t.Errorf("got %+v", c)
+			}
+		}
+	})
+}

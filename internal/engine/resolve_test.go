@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestResolve(t *testing.T) {
+	all := []Container{
+		{ID: "c64fc18de155", Names: []string{"web", "front"}, Engine: "docker", PID: 1},
+		{ID: "c64f", Names: []string{"short"}, PID: 2},
+		{ID: "c65000", Names: []string{"c64"}, PID: 3},
+		{ID: "d1", Names: []string{"c64f"}, PID: 4},
+		{ID: "d2", Names: []string{"twin"}, PID: 5},
+		{ID: "e1", Names: []string{"twin", "d2"}, PID: 6},
+		{ID: "nameless", PID: 7},
+	}
+	for _, tt := range []struct {
+		given string
+		pid   int
+		want  string // the error
+	}{
+		{"c64fc18de155", 1, ""},
+		{"web", 1, ""},
+		{"front", 1, ""},
+		{"c64fc", 1, ""},
+		{"c64f", 2, ""}, // an id before a name and a beginning
+		{"c64", 3, ""},  // a name before a beginning
+		{"d2", 5, ""},
+		{"nameless", 7, ""},
+		{"n", 7, ""},
+		{"c6", 0, `"c6": several containers are meant: c64fc18de155 (web front), c64f (short), c65000 (c64)`},
+		{"twin", 0, `"twin": several containers are meant: d2 (twin), e1 (twin d2)`},
+		{"d", 0, `"d": several containers are meant: d1 (c64f), d2 (twin)`},
+		{"we", 0, `"we": no container that runs has this id or name`}, // not the beginning of a name
+		{"c64fc18de155x", 0, `"c64fc18de155x": no container that runs has this id or name`},
+		{"x\ny", 0, `"x\ny": no container that runs has this id or name`},
+		{"WEB", 0, `"WEB": no container that runs has this id or name`},
+		{"", 0, `"": no container that runs has this id or name`},
+	} {
+		got, err := Resolve(all, tt.given)
+		text := ""
+		if err != nil {
+			text = err.Error()
+		}
+		if got.PID != tt.pid || text != tt.want {
+			t.Errorf("%q: got %+v, %q; want %d, %q", tt.given, got, text, tt.pid, tt.want)
+		}
+		if err != nil && errors.Is(err, ErrAmbiguous) == errors.Is(err, ErrUnknown) {
+			t.Errorf("%q: %v is neither or both", tt.given, err)
+		}
+	}
+	if got, err := Resolve(nil, "web"); !errors.Is(err, ErrUnknown) {
+		t.Errorf("of none: got %+v, %v", got, err)
+	}
+}
+
+// TestResolveListsSome: people want one line that they can read.
+func TestResolveListsSome(t *testing.T) {
+	var all []Container
+	for i := range 13 {
+		all = append(all, Container{ID: fmt.Sprintf("c%02d", i), PID: 1 + i})
+	}
+	_, err := Resolve(all, "c")
+	if !errors.Is(err, ErrAmbiguous) || !strings.HasSuffix(err.Error(), ": c00, c01, c02, c03, c04, c05, c06, c07, c08, c09, and 3 more") {
+		t.Errorf("got %v", err)
+	}
+	_, err = Resolve(all[:10], "c")
+	if !errors.Is(err, ErrAmbiguous) || !strings.HasSuffix(err.Error(), ", c08, c09") {
+		t.Errorf("got %v", err)
+	}
+}

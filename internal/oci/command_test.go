@@ -1,0 +1,94 @@
+package oci
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestParseCommand(t *testing.T) {
+	const (
+		id   = "c64fc18de15508b72e121f91fd50e462229a27cd90a46e305d75b34a099532ee"
+		shim = "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/" + id
+		moby = "--root /run/docker/runtime-runc/moby --log " + shim + "/log.json --log-format json "
+		k8s  = "/run/containerd/io.containerd.runtime.v2.task/k8s.io/" + id
+		user = "/var/lib/containers/storage/overlay-containers/" + id + "/userdata"
+	)
+	tests := []struct{ name, args, command, config string }{
+		{"dockerd", moby + "create --bundle " + shim + " --pid-file " + shim + "/init.pid " + id, "create", shim + "/config.json"},
+		{"dockerd with systemd's cgroups", moby + "--systemd-cgroup create --bundle " + shim + " --pid-file " + shim + "/init.pid " + id,
+			"create", shim + "/config.json"},
+		{"dockerd starts", moby + "start " + id, "start", "config.json"},
+		{"dockerd deletes", moby + "delete --force " + id, "delete", "config.json"},
+		{"dockerd kills", moby + "kill " + id + " 9", "kill", "config.json"},
+		{"dockerd's exec", moby + "exec --process /tmp/runc-process1 --detach --pid-file " + shim + "/1.pid " + id, "exec", "config.json"},
+		{"containerd with a terminal", "--root /run/containerd/runc/k8s.io --log " + k8s + "/log.json --log-format json create --bundle " + k8s +
+			" --pid-file " + k8s + "/init.pid --console-socket /tmp/pty1/pty.sock --no-pivot " + id, "create", k8s + "/config.json"},
+		{"podman", "create --bundle " + user + " --pid-file " + user + "/pidfile " + id, "create", user + "/config.json"},
+		{"conmon", "--log-format=json --log " + user + "/oci-log --systemd-cgroup create --bundle " + user + " --pid-file " + user +
+			"/pidfile " + id, "create", user + "/config.json"},
+		{"conmon of CRI-O", "--root=/run/runc --systemd-cgroup create --bundle " + user + " --pid-file " + user + "/pidfile " + id,
+			"create", user + "/config.json"},
+		{"conmon asks", "--root=/run/runc state " + id, "state", "config.json"},
+
+		{"short options", "run -d -b /b box", "run", "/b/config.json"},
+		{"crun's short option with its value", "run -b/b box", "run", "/b/config.json"},
+		{"crun's short options in one", "run -db /b box", "run", "/b/config.json"},
+		{"one dash", "run -bundle /b box", "run", "/b/config.json"},
+		{"one dash, joined", "run -bundle=/b box", "run", "/b/config.json"},
+		{"joined", "run --bundle=/b box", "run", "/b/config.json"},
+		{"joined with an =", "run --bundle=/b=c box", "run", "/b=c/config.json"},
+		{"the last one counts", "run --bundle /a -b /b box", "run", "/b/config.json"},
+		{"an option after the id", "run box --bundle /b", "run", "/b/config.json"},
+		{"a relative bundle", "create --bundle ../b box", "create", "../b/config.json"},
+		{"no bundle", "create box", "create", "config.json"},
+		{"all of runc's options", "--debug --criu /x --rootless auto run --keep --no-subreaper --no-new-keyring --preserve-fds 3 " +
+			"--pidfd-socket /y --console-socket /z -b /b box", "run", "/b/config.json"},
+
+		{"crun: an absolute configuration", "--cgroup-manager cgroupfs --log-level debug create --config /c.json --bundle /b box", "create", "/c.json"},
+		{"crun: a relative one is the bundle's", "run -f c.json -b /b box", "run", "/b/c.json"},
+		{"crun: joined", "--rootless=1 run --config=c.json box", "run", "c.json"},
+
+		{"exec of a program that is called create", "exec box create --bundle /x", "exec", "/x/config.json"},
+		{"-- before the id", "run --bundle /b -- --bundle", "run", "/b/config.json"},
+		{"-- ends the options", "run -- box --bundle /b", "run", "config.json"},
+		{"-- before the command", "-- create --bundle /b box", "create", "/b/config.json"},
+		{"a value that looks like an option", "create --pid-file --bundle --bundle /b box", "create", "/b/config.json"},
+		{"a global value that looks like an option", "--log --root create --bundle /b box", "create", "/b/config.json"},
+		{"a value that looks like a command", "--log run create --bundle /b box", "create", "/b/config.json"},
+		{"a value that is --", "create --pid-file -- --bundle /b box", "create", "/b/config.json"},
+		{"an empty joined value", "--root= create --bundle /b box", "create", "/b/config.json"},
+		{"an option without its value", "create --bundle", "create", "config.json"},
+		{"a global option without its value", "--root", "", "config.json"},
+		{"a dash", "create - box", "create", "config.json"},
+
+		{"version", "--version", "", "config.json"},
+		{"nothing", "", "", "config.json"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := ParseCommand(strings.Fields(tt.args))
+			if c.Name != tt.command || c.ConfigFile() != tt.config {
+				t.Errorf("got %q and %q, want %q and %q", c.Name, c.ConfigFile(), tt.command, tt.config)
+			}
+			if starts := tt.command == "create" || tt.command == "run"; c.Starts() != starts {
+				t.Errorf("Starts: got %v", c.Starts())
+			}
+		})
+	}
+	if c := ParseCommand([]string{"create", "--bundle", "", ""}); c.ConfigFile() != "config.json" {
+		t.Errorf("empty arguments: got %q", c.ConfigFile())
+	}
+}
+
+func FuzzParseCommand(f *testing.F) {
+	f.Add("--root /r --log=x create --bundle /b --pid-file p -- id")
+	f.Add("run -d -b - --config")
+	f.Add("-- - --= =")
+	f.Fuzz(func(t *testing.T, line string) {
+		args := strings.Split(line, " ")
+		if c := ParseCommand(args); c.Name != "" && !slices.Contains(args, c.Name) {
+			t.Errorf("%q: got the command %q and %q", args, c.Name, c.ConfigFile())
+		}
+	})
+}
