@@ -32,7 +32,7 @@ func readService(t *testing.T, file string) *service {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	options, err := unit.Deserialize(f)
+	options, err := unit.DeserializeOptions(f)
 	if err != nil {
 		t.Fatal(err)
 	}
