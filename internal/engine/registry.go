@@ -52,23 +52,7 @@ func (r Registry) Add(id string, pid int) error {
 		return err
 	}
 	r.forgetSome()
-	return r.write(strconv.Itoa(pid), text)
-}
-
-func (r Registry) write(name string, text []byte) error {
-	f, err := os.CreateTemp(r.Dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(r.Dir, name))
-	}
-	if err != nil {
-		os.Remove(f.Name()) // the first error tells more
-	}
-	return err
+	return sys.ReplaceFile(filepath.Join(r.Dir, strconv.Itoa(pid)), text, nil)
 }
 
 // forgetSome looks at a few files, so that about a third of them at most are of containers that have ended.

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -130,28 +129,11 @@ func (s *savedState) write(guests []savedGuest) error {
 	}
 	text, err := json.Marshal(guests)
 	if err == nil {
-		err = replaceFile(s.path, text)
+		err = sys.ReplaceFile(s.path, text, nil)
 	}
 	if err != nil {
 		s.changed.Store(true)
 		return fmt.Errorf("keep the state of containers: %w", err)
 	}
 	return nil
-}
-
-// replaceFile puts text into the file at path, at once or not at all. It is not synced: it is not to survive a crash of
-// the machine.
-func replaceFile(path string, text []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(text)
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		os.Remove(tmp.Name())
-	}
-	return err
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"palisade/internal/sys"
 )
@@ -44,8 +43,7 @@ func ReadBundle(dir string) (Bundle, error) {
 // maxFile bounds a configuration.
 const maxFile = 16 << 20
 
-// replaceFile writes a file's new text to a temporary file beside it, with the same owner and mode, and renames it: who
-// reads it gets the old text or the new one.
+// replaceFile writes a file's new text; it keeps its owner and mode.
 func replaceFile(path string, text []byte) error {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -55,25 +53,5 @@ func replaceFile(path string, text []byte) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // fails if all went well
-	defer f.Close()
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
-		if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
-			return err
-		}
-	}
-	if err := f.Chmod(info.Mode().Perm()); err != nil {
-		return err
-	}
-	if _, err := f.Write(text); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return sys.ReplaceFile(path, text, info)
 }
