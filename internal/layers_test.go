@@ -15,7 +15,7 @@ import (
 var layers = [][]string{
 	{"sys", "version", "cpulist"},
 	{"cgroup", "fusedev", "mounts", "oci", "procfs"},
-	{"account", "engine", "probe"},
+	{"account", "engine", "probe", "supervise"},
 	{"view"},
 	{"container"},
 	{"lxcfs", "toolkit"},

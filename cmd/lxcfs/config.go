@@ -23,7 +23,9 @@ type config struct {
 
 	disableSwap, disableCFS, disableLoadavg bool
 	debug                                   bool
-	fuseOptions                             cli.StringSlice
+	// keepMount leaves the mount to the next process, to which the service manager hands the files.
+	keepMount   bool
+	fuseOptions cli.StringSlice
 	// ignored are the options of lxcfs's C version that have no meaning here, all switches.
 	ignored map[string]*bool
 
@@ -59,6 +61,8 @@ func (c *config) flags() []cli.Flag {
 			Usage: "`OPTIONS` of the mount, separated by commas: max_read=N, allow_other, nonempty (the last two are always on)"},
 		&cli.StringFlag{Name: "runtime-dir", Value: probe.DefaultRuntimeDir, Destination: &c.runtimeDir,
 			Usage: "keep locks and the state for the next start in `DIR`"},
+		&cli.BoolFlag{Name: "keep-mount", Destination: &c.keepMount,
+			Usage: "leave the mount to the next process at the end: the service manager keeps its files (systemd's FileDescriptorStoreMax)"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Destination: &c.logLevel,
 			Usage: "log from `LEVEL` on: debug, info, warn or error"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Destination: &c.logFormat, Usage: "log as `FORMAT`: text or json"},

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"palisade/internal/supervise"
 	"palisade/internal/version"
 )
 
@@ -22,14 +24,22 @@ const (
 // usageError is a mistake in the command line.
 type usageError struct{ error }
 
+func init() {
+	// The supervisor starts workers on the main thread, which ends with the process alone: they end with it then.
+	runtime.LockOSThread()
+}
+
 func main() {
 	os.Exit(report(newApp().Run(optionsFirst(os.Args)), os.Stderr))
 }
 
 // report writes what went wrong as one line and returns the exit code for it.
 func report(err error, stderr io.Writer) int {
-	if err == nil {
+	switch {
+	case err == nil:
 		return 0
+	case errors.Is(err, supervise.ErrNoStart):
+		return exitFailure // the worker has said why
 	}
 	fmt.Fprintf(stderr, "lxcfs: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
 	var usage usageError
@@ -60,6 +70,9 @@ func newApp() *cli.App {
 			if err := c.complete(ctx); err != nil {
 				return usageError{err}
 			}
+			if supervise.IsWorker() {
+				return work(c)
+			}
 			return run(ctx.Context, c)
 		},
 	}
@@ -77,4 +90,4 @@ const description = `Serves MOUNTPOINT/proc and MOUNTPOINT/sys/devices/system/cp
 reads a file there, or a container's /proc/meminfo onto which that of MOUNTPOINT is mounted, is shown
 the memory, CPUs, disks, load and age of its container; everybody else the host's.
 
-Signals: TERM and INT unmount and end it; USR2 turns the containers' view off, and on again.`
+Signals: TERM and INT unmount and end it; USR1 starts a fresh worker of the program on disk; USR2 turns the containers' view off, and on again.`

@@ -10,37 +10,33 @@ import (
 	"path/filepath"
 	"runtime"
 	"syscall"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"palisade/internal/fusedev"
-	"palisade/internal/lxcfs"
 	"palisade/internal/probe"
+	"palisade/internal/supervise"
 	"palisade/internal/sys"
 	"palisade/internal/version"
 )
 
-const (
-	// moreThreads is how many more threads than CPUs serve requests: a few may wait for a slow file of the kernel.
-	moreThreads = 4
-	// drainTime is how long requests under way may take to be answered when the daemon ends.
-	drainTime = time.Second
-)
+// moreThreads is how many more threads than CPUs serve requests: a few may wait for a slow file of the kernel.
+const moreThreads = 4
 
-// run serves the mount point until a signal or an unmount ends it.
+// run mounts, or takes the mount of an earlier process over, and keeps a worker serving it until a signal or an unmount
+// ends it.
 func run(ctx context.Context, c *config) error {
 	if os.Geteuid() != 0 {
 		return errors.New("only root can mount and look into containers")
 	}
-	if err := checkMountpoint(c.mountpoint); err != nil {
+	files, err := sys.PassedFiles(false)
+	if err != nil {
 		return err
 	}
-	runtimeDir := probe.RuntimeDir(c.runtimeDir, c.mountpoint)
-	if err := os.MkdirAll(runtimeDir, 0o755); err != nil {
+	if err := os.MkdirAll(c.stateDir(), 0o755); err != nil {
 		return fmt.Errorf("make runtime folder: %w", err)
 	}
-	lock, err := lockFile(filepath.Join(runtimeDir, probe.LockFile))
+	lock, err := lockFile(filepath.Join(c.stateDir(), probe.LockFile))
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", c.mountpoint, err)
 	}
@@ -51,74 +47,132 @@ func run(ctx context.Context, c *config) error {
 	}
 	defer os.Remove(c.pidFile)
 	defer pidFile.Close()
-	if err := clearMountpoint(ctx, c.mountpoint, c.log); err != nil {
-		return err
+	if below, err := filepath.Rel(c.mountpoint, c.stateDir()); err == nil && filepath.IsLocal(below) {
+		return fmt.Errorf("--runtime-dir %q lies in MOUNTPOINT, where nothing can be kept", c.runtimeDir)
 	}
-	filesystem, err := lxcfs.New(lxcfs.Options{
-		Swap: !c.disableSwap, Quota: !c.disableCFS, Loadavg: !c.disableLoadavg,
-		ProcRoot: "/proc", SysRoot: "/sys", StateFile: filepath.Join(runtimeDir, "state.json"), Log: c.log,
-	})
+	session, err := c.openSession(ctx, files)
 	if err != nil {
 		return err
+	}
+	return c.supervise(ctx, session)
+}
+
+// stateDir is the folder for locks and for what workers leave to each other.
+func (c *config) stateDir() string { return probe.RuntimeDir(c.runtimeDir, c.mountpoint) }
+
+// openSession takes over the session that the service manager has kept, or makes a new one.
+func (c *config) openSession(ctx context.Context, files []sys.NamedFile) (*fusedev.Session, error) {
+	if len(files) > 0 {
+		session, err := fusedev.OpenSession(files)
+		if err == nil {
+			c.log.Info("took over the mount of an earlier process", "mountpoint", c.mountpoint)
+			return session, nil
+		}
+		c.log.Warn("the mount of an earlier process is of no use", "err", err)
+		for _, f := range files {
+			f.File.Close()
+		}
+	}
+	if err := checkMountpoint(c.mountpoint); err != nil {
+		return nil, err
+	}
+	if err := clearMountpoint(ctx, c.mountpoint, c.log); err != nil {
+		return nil, err
 	}
 	extra, err := c.mountOptions()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	dev, err := fusedev.Mount(c.mountpoint, fusedev.MountOptions{Source: "lxcfs", Subtype: "lxcfs", Extra: extra})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	threads := runtime.NumCPU() + moreThreads
-	runtime.GOMAXPROCS(threads) // a thread that comes back from the kernel does not wait for its turn
-	conn, err := filesystem.Serve(dev, threads)
+	session, err := fusedev.NewSession(dev, runtime.NumCPU()+moreThreads)
+	if err == nil && c.keepMount {
+		err = storeFiles(session.Files())
+	}
 	if err != nil {
-		return errors.Join(err, sys.Unmount(c.mountpoint, sys.UnmountDetach))
+		return nil, errors.Join(err, c.unmount())
 	}
-	c.log.Info("serving", "mountpoint", c.mountpoint, "version", version.String())
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
-		c.log.Warn("the service manager is not told of the start", "err", err)
-	}
-	return c.serve(ctx, filesystem, conn)
+	return session, nil
 }
 
-// serve waits for the end and brings it about in good order.
-func (c *config) serve(ctx context.Context, filesystem *lxcfs.FS, conn *fusedev.Conn) error {
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR2)
-	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR1)
-	ended := make(chan struct{})
-	go func() {
-		conn.Wait()
-		close(ended)
-	}()
-	for {
-		select {
-		case <-ended:
-			c.log.Info("unmounted by somebody else", "mountpoint", c.mountpoint)
-			return filesystem.SaveState()
-		case <-ctx.Done():
-			return c.end(filesystem, conn)
-		case s := <-signals:
-			if s == syscall.SIGUSR2 {
-				c.log.Info("virtualisation switched", "on", filesystem.ToggleVirtualisation())
-				continue
-			}
-			return c.end(filesystem, conn)
+func storeFiles(files []sys.NamedFile) error {
+	for _, f := range files {
+		if err := sys.StoreFile(f); err != nil {
+			return fmt.Errorf("give %s to the service manager: %w", f.Name, err)
 		}
 	}
+	return nil
 }
 
-// end unmounts, and lets the requests under way be answered: those of containers that have files of the mount for theirs.
-func (c *config) end(filesystem *lxcfs.FS, conn *fusedev.Conn) error {
-	daemon.SdNotify(false, daemon.SdNotifyStopping) // nobody is there to be told if it fails
+// supervise keeps a worker alive, until the end.
+func (c *config) supervise(ctx context.Context, session *fusedev.Session) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	s := &supervise.Supervisor{
+		Program: program, Args: os.Args, Files: session.Files(), Dir: c.stateDir(), Log: c.log,
+		Probe: func(ctx context.Context) error { return sys.ReadApart(ctx, filepath.Join(c.mountpoint, "proc/uptime")) },
+	}
+	events := make(chan supervise.Event)
+	go c.listen(ctx, events)
+	err = s.Run(events, func() {
+		c.log.Info("serving", "mountpoint", c.mountpoint, "version", version.String())
+		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+			c.log.Warn("the service manager is not told of the start", "err", err)
+		}
+	})
+	switch {
+	case err == nil:
+		c.log.Info("stopped", "mountpoint", c.mountpoint)
+	case errors.Is(err, supervise.ErrOver):
+		c.log.Info("unmounted by somebody else", "mountpoint", c.mountpoint)
+		return nil
+	case errors.Is(err, supervise.ErrGaveUp):
+		return errors.Join(err, c.degrade())
+	case errors.Is(err, supervise.ErrNoStart):
+		return errors.Join(err, c.unmount())
+	}
+	return err
+}
+
+// listen turns signals into events.
+func (c *config) listen(ctx context.Context, events chan<- supervise.Event) {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2)
+	signal.Ignore(syscall.SIGHUP)
+	for {
+		var received os.Signal
+		select {
+		case <-ctx.Done():
+		case received = <-signals:
+		}
+		switch received {
+		case syscall.SIGUSR1:
+			events <- supervise.Upgrade
+			continue
+		case syscall.SIGUSR2:
+			events <- supervise.Switch
+			continue
+		}
+		daemon.SdNotify(false, daemon.SdNotifyStopping) // nobody is there to be told if it fails
+		if !c.keepMount {
+			if err := c.unmount(); err != nil {
+				c.log.Error("the mount stays", "err", err)
+			}
+		}
+		events <- supervise.End
+		return
+	}
+}
+
+// unmount takes the mount off the mount point. Containers that have files of it have them as long as it is served.
+func (c *config) unmount() error {
 	err := sys.Unmount(c.mountpoint, sys.UnmountDetach)
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, fs.ErrNotExist) {
-		err = nil // somebody else was faster
+		return nil // somebody else was faster
 	}
-	for deadline := time.Now().Add(drainTime); conn.Busy() > 0 && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
-	c.log.Info("stopped", "mountpoint", c.mountpoint)
-	return errors.Join(err, filesystem.SaveState())
+	return err
 }

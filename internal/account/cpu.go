@@ -64,12 +64,6 @@ type CPUClock struct {
 	spent, grown []cgroup.CPUTime
 }
 
-// Clone returns a copy of the clock's state.
-func (c *CPUClock) Clone() CPUClock {
-	used := cgroup.CPUUsage{Total: c.Used.Total, PerCPU: slices.Clone(c.Used.PerCPU)}
-	return CPUClock{CPUs: slices.Clone(c.CPUs), Age: c.Age, Debt: c.Debt, Used: used}
-}
-
 // Advance brings the counters to the given age of the container, at which its usage was read. An age that is not beyond
 // the last one changes nothing: another reader was faster.
 func (c *CPUClock) Advance(age time.Duration, allowed Allowance, usage *cgroup.CPUUsage) {

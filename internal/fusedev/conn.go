@@ -3,8 +3,8 @@
 // requests never meet. OPEN, READ, RELEASE and POLL go straight to a Handler, without an allocation; all else goes through
 // go-fuse's ProtocolServer.
 //
-// The descriptor of the device and the bytes of INIT are all that a connection needs to be served again by another
-// process: Attach takes them.
+// A Session holds what a connection needs to be served on by another process when this one ends, even in the middle of a
+// request.
 package fusedev
 
 import (
@@ -13,18 +13,18 @@ import (
 	"io"
 	"log"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-
-	"palisade/internal/sys"
 )
 
 const (
 	// maxTransfer is the most that one READ or WRITE moves: the kernel's default of 32 pages, which every kernel grants.
 	maxTransfer = 128 << 10
-	// slotSize is the memory of a thread for the request it works on: the kernel demands room for the largest WRITE.
-	slotSize = maxTransfer + 4096
+	// requestSize is the room for a request: the kernel demands that for the largest WRITE.
+	requestSize = maxTransfer + 4096
 )
 
 // Handler serves open files. Its methods are called from several threads at once.
@@ -45,59 +45,49 @@ type Handler interface {
 
 // Conn is a connection to the kernel.
 type Conn struct {
-	master  sys.File
+	session *Session
 	handler Handler
 	proto   *fuse.ProtocolServer
 	threads []*thread
 	crew    *crew
 	running sync.WaitGroup
+	// leaving tells that requests are left to the next process.
+	leaving atomic.Bool
 }
 
-// NewConn prepares to serve the connection of master, which it owns from now on: h the open files, fs all else.
-func NewConn(master sys.File, h Handler, fs fuse.RawFileSystem) *Conn {
-	proto := fuse.NewProtocolServer(fs, &fuse.MountOptions{
+// NewConn prepares to serve the session: h the open files, fs all else.
+func NewConn(s *Session, h Handler, fs fuse.RawFileSystem) (*Conn, error) {
+	c := &Conn{session: s, handler: h, proto: newProtocol(fs, h.Panicked), crew: newCrew()}
+	// The answer was given when the session was made.
+	if _, err := answerInit(c.proto, s.init()); err != nil {
+		return nil, err
+	}
+	for i, dev := range s.clones {
+		c.threads = append(c.threads, newThread(c, dev, s.slot(i)))
+	}
+	return c, nil
+}
+
+// newProtocol is go-fuse's part of the protocol.
+func newProtocol(fs fuse.RawFileSystem, panicked func(any)) *fuse.ProtocolServer {
+	return fuse.NewProtocolServer(fs, &fuse.MountOptions{
 		Logger:               log.New(io.Discard, "", 0), // it logs what a reader can provoke at will
 		MaxWrite:             maxTransfer,
 		DisabledCapabilities: fuse.CAP_READDIRPLUS | fuse.CAP_PASSTHROUGH | fuse.CAP_ALLOW_IDMAP,
 		PanicHandler: func(value any) fuse.Status {
-			h.Panicked(value)
+			panicked(value)
 			return fuse.EIO
 		},
 	})
-	return &Conn{master: master, handler: h, proto: proto, crew: newCrew()}
 }
 
-// Handshake reads INIT, the first request of a new connection, and answers it. It returns the request's bytes, for the
-// Attach of a later process.
-func (c *Conn) Handshake() ([]byte, error) {
-	in := make([]byte, slotSize)
-	n, err := c.master.Read(in)
-	if err != nil {
-		return nil, fmt.Errorf("read INIT: %w", err)
-	}
-	in = in[:n:n]
-	out, err := c.init(in)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := c.master.Write(out); err != nil {
-		return nil, fmt.Errorf("answer INIT: %w", err)
-	}
-	return in, nil
-}
-
-// Attach puts the connection into the state after its handshake, whose INIT request another process answered.
-func (c *Conn) Attach(init []byte) error {
-	_, err := c.init(init)
-	return err
-}
-
-func (c *Conn) init(in []byte) ([]byte, error) {
+// answerInit makes the answer to INIT, and puts proto into the state after it.
+func answerInit(proto *fuse.ProtocolServer, in []byte) ([]byte, error) {
 	if len(in) < inHeaderSize || u32(in, 4) != opInit {
 		return nil, errors.New("answer INIT: the first request is another one")
 	}
 	out := make([]byte, 4096)
-	n, status := c.proto.HandleRequest([][]byte{in}, [][]byte{out})
+	n, status := proto.HandleRequest([][]byte{in}, [][]byte{out})
 	if !status.Ok() {
 		return nil, fmt.Errorf("answer INIT: %w", syscall.Errno(status))
 	}
@@ -110,22 +100,27 @@ func (c *Conn) init(in []byte) ([]byte, error) {
 	return out[:n], nil
 }
 
-// Start makes n threads that serve the connection until it ends, as many of them at a time as are needed.
-func (c *Conn) Start(n int) error {
-	for range n {
-		t, err := c.newThread()
-		if err != nil {
-			return err
-		}
-		c.threads = append(c.threads, t)
-	}
+// Start serves the connection until it ends, with as many threads at a time as are needed. First of all it answers the
+// requests that an earlier process has left.
+func (c *Conn) Start() {
 	for _, t := range c.threads {
 		c.running.Add(1)
 		go t.serve()
 	}
 	go c.crew.watch()
 	c.crew.help()
-	return nil
+}
+
+// leaveTime is how long requests that have been begun with may take when others are left to the next process.
+const leaveTime = time.Second
+
+// Leave ends the work on the connection, which goes on to exist: requests that have been begun with are answered, if they
+// do not take too long; all others are left to the next process. This one has to end then.
+func (c *Conn) Leave() {
+	c.leaving.Store(true)
+	for deadline := time.Now().Add(leaveTime); c.Busy() > 0 && time.Now().Before(deadline); {
+		time.Sleep(100 * time.Microsecond)
+	}
 }
 
 // Wait returns when the connection has ended: its last mount is gone, or somebody aborted it.
@@ -139,6 +134,6 @@ func (c *Conn) NotifyPoll(kernelHandle uint64) error {
 	out := make([]byte, 0, outHeaderSize+8)
 	out = appendU64(out[:outHeaderSize], kernelHandle)
 	putHeader(out, 0, notifyPoll)
-	_, err := c.master.Write(out)
+	_, err := c.session.master.Write(out)
 	return err
 }

@@ -95,19 +95,21 @@ func mount(t *testing.T, content []byte) (string, *files) {
 		t.Fatal(err)
 	}
 	fs := &files{content: content, polled: make(chan uint64, 10), slow: make(chan struct{})}
-	fs.conn = fusedev.NewConn(dev, fs, tree{fuse.NewDefaultRawFileSystem()})
-	if _, err := fs.conn.Handshake(); err != nil {
+	session, err := fusedev.NewSession(dev, 4)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := fs.conn.Start(4); err != nil {
+	if fs.conn, err = fusedev.NewConn(session, fs, tree{fuse.NewDefaultRawFileSystem()}); err != nil {
 		t.Fatal(err)
 	}
+	fs.conn.Start()
 	t.Cleanup(func() {
 		if err := sys.Unmount(dir, 0); err != nil {
 			t.Error(err)
 			sys.Unmount(dir, sys.UnmountDetach)
 		}
 		fs.conn.Wait()
+		session.Close()
 	})
 	return dir, fs
 }

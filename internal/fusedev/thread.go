@@ -3,7 +3,6 @@ package fusedev
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math"
 	"syscall"
 	"time"
@@ -15,34 +14,57 @@ import (
 type thread struct {
 	conn *Conn
 	dev  sys.File
-	// in holds the request that is worked on, out the answer.
-	in, out []byte
-	req     Request
+	// slot is its part of the session's memory, in that of it which holds the request that is worked on; out the answer.
+	slot, in, out []byte
+	req           Request
 }
 
-func (c *Conn) newThread() (*thread, error) {
-	dev, err := sys.OpenReadWrite(devicePath)
-	if err != nil {
-		return nil, err
-	}
-	if err := dev.CloneFuse(c.master); err != nil {
-		dev.Close()
-		return nil, fmt.Errorf("clone %s: %w", devicePath, err)
-	}
-	return &thread{conn: c, dev: dev, in: make([]byte, slotSize), out: make([]byte, 0, 64<<10)}, nil
+func newThread(c *Conn, dev sys.File, slot []byte) *thread {
+	return &thread{conn: c, dev: dev, slot: slot, in: slot[requestAt:], out: make([]byte, 0, 64<<10)}
 }
 
 // serve answers requests until the connection ends.
 func (t *thread) serve() {
 	crew := t.conn.crew
 	defer t.conn.running.Done()
-	defer t.dev.Close()
 	defer crew.over()
+	t.takeOver()
 	for crew.rest() {
 		if !t.work() {
 			return
 		}
 	}
+}
+
+// maxTries is how many processes try to answer a request that they find: it may be what killed the others.
+const maxTries = 3
+
+// takeOver answers the request that an earlier process has not answered; if it has, the kernel does not want another.
+func (t *thread) takeOver() {
+	n := int(u32(t.in, 0))
+	if n == 0 {
+		return
+	}
+	tries := u32(t.slot, 0) + 1
+	binary.NativeEndian.PutUint32(t.slot, tries)
+	switch {
+	case n < inHeaderSize || n > len(t.in):
+	case tries > maxTries:
+		t.req.parseHeader(t.in)
+		t.fail(syscall.EIO)
+		t.dev.Write(t.out)
+	default:
+		t.conn.crew.busy.Add(1)
+		t.handle(t.in[:n])
+		t.conn.crew.busy.Add(-1)
+	}
+	t.finish()
+}
+
+// finish notes that the slot's request is answered.
+func (t *thread) finish() {
+	sys.StoreUint32(t.in, 0)
+	sys.StoreUint32(t.slot, 0)
 }
 
 // work answers requests as long as the thread is needed. It tells false where the connection has ended.
@@ -59,6 +81,10 @@ func (t *thread) work() bool {
 			crew.help()
 		}
 		crew.received()
+		if t.conn.leaving.Load() {
+			crew.busy.Add(-1)
+			select {} // what was read is the next process's
+		}
 		switch {
 		case err == nil && n >= inHeaderSize:
 			t.handle(t.in[:n])
@@ -67,6 +93,7 @@ func (t *thread) work() bool {
 		default:
 			return false // ENODEV: unmounted
 		}
+		t.finish()
 		crew.answered()
 		if row == 0 && crew.waiting.Load() > 0 {
 			return true

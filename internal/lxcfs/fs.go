@@ -30,7 +30,7 @@ type Options struct {
 	Loadavg bool
 	// ProcRoot and SysRoot are the host's /proc and /sys.
 	ProcRoot, SysRoot string
-	// StateFile keeps the counters that the kernel does not keep, for the next daemon; "" keeps none.
+	// StateFile keeps the counters that the kernel does not keep, for the next process; "" keeps none.
 	StateFile string
 	Log       *slog.Logger
 }
@@ -52,7 +52,7 @@ type FS struct {
 	handles  *handles
 	triggers *triggers
 	readers  sync.Pool
-	state    *savedState
+	state    *guestState
 	// off turns virtualisation off: everybody gets the host's files.
 	off atomic.Bool
 	// psi tells that the kernel has pressure files for cgroups.
@@ -86,7 +86,6 @@ func New(opts Options) (*FS, error) {
 	if f.triggers, err = newTriggers(); err != nil {
 		return nil, err
 	}
-	f.state = loadState(opts.StateFile, f.proc, opts.Log)
 	f.psi = f.cgroups.HasV2() && f.onHost("pressure/memory")
 	f.tree = newTree(func(n *node) bool {
 		switch {
@@ -108,19 +107,20 @@ func (f *FS) onHost(name string) bool {
 	return err == nil
 }
 
-// Serve takes over a mounted connection, does its handshake and answers its requests with the given number of threads,
-// until the Conn that it returns ends.
-func (f *FS) Serve(dev sys.File, threads int) (*fusedev.Conn, error) {
-	conn := fusedev.NewConn(dev, f, newMeta(f))
-	if _, err := conn.Handshake(); err != nil {
+// Serve takes up what an earlier process has kept, and answers the session's requests, until the Conn that it returns
+// ends.
+func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
+	conn, err := fusedev.NewConn(session, f, newMeta(f))
+	if err != nil {
 		return nil, err
 	}
+	f.state = openState(f.opts.StateFile, f.host, f.proc, f.opts.Log)
 	f.triggers.notify = conn.NotifyPoll
 	go f.triggers.run(f.opts.Log)
-	go f.housekeeping()
-	if err := conn.Start(threads); err != nil {
-		return nil, fmt.Errorf("serve requests: %w", err)
+	if f.opts.Loadavg {
+		go f.sampleLoads()
 	}
+	conn.Start()
 	return conn, nil
 }
 
@@ -148,8 +148,8 @@ func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, uint32, syscall.Err
 // Read serves a file: its text is made when it is read from its start, and kept for what is read after that.
 func (f *FS) Read(r *fusedev.Request, number, offset uint64, size int, dst []byte) ([]byte, syscall.Errno) {
 	h := f.handles.get(number)
-	if h != nil && offset > 0 {
-		if out, ok := h.appendKept(dst, offset, size); ok {
+	if offset > 0 {
+		if out, ok := f.readOn(h, number, offset, size, dst); ok {
 			return out, 0
 		}
 	}
@@ -160,9 +160,23 @@ func (f *FS) Read(r *fusedev.Request, number, offset uint64, size int, dst []byt
 	text := out[len(dst):]
 	if h != nil {
 		f.handles.keep(h, text)
+		f.state.reads.keep(number, text, size)
 	}
 	rest := text[min(offset, uint64(len(text))):]
 	return out[:len(dst)+copy(text, rest)], 0
+}
+
+// readOn appends more of the text that the reader has begun with, if it is known.
+func (f *FS) readOn(h *handle, number, offset uint64, size int, dst []byte) ([]byte, bool) {
+	if h != nil {
+		return h.appendKept(dst, offset, size)
+	}
+	length, text, ok := f.state.reads.find(number)
+	if !ok || offset < uint64(length) && text == nil {
+		return dst, false
+	}
+	rest := text[min(offset, uint64(len(text))):]
+	return append(dst, rest[:min(size, len(rest))]...), true
 }
 
 // Release ends an open file.

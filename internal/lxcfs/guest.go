@@ -20,9 +20,11 @@ type guest struct {
 	triggers atomic.Int32
 	diskList diskList
 
-	mu    sync.Mutex
-	clock account.CPUClock
-	load  account.Load
+	mu sync.Mutex
+	// record is the number of its record in guestState, from 1 on; less if it has none.
+	record int
+	clock  account.CPUClock
+	load   account.Load
 	// sampled is when load took its last sample, as the time since boot.
 	sampled time.Duration
 	count   taskCount
@@ -33,7 +35,7 @@ func (r *reader) guest() *guest { return r.fs.guest(r.c) }
 
 func (f *FS) guest(c *knownContainer) *guest {
 	g := c.State
-	g.restored.Do(func() { f.state.restore(c, g) })
+	g.restored.Do(func() { f.state.attach(c, g) })
 	return g
 }
 
@@ -62,27 +64,20 @@ func (f *FS) sample(r *reader) error {
 	}
 	g.load.Sample(tasks.Running+tasks.Blocked, now-g.sampled)
 	g.sampled = now
-	f.state.changed.Store(true)
+	f.state.save(g)
 	return nil
 }
 
-// housekeeping samples the load of all containers and keeps their state for the next daemon, until the process ends.
-func (f *FS) housekeeping() {
+// sampleLoads samples the load of all containers, until the process ends.
+func (f *FS) sampleLoads() {
 	r := &reader{fs: f}
-	var sampled time.Time
-	for range time.Tick(saveEvery) {
-		if f.opts.Loadavg && time.Since(sampled) >= sampleEvery {
-			sampled = time.Now()
-			for _, c := range f.finder.All() {
-				r.c = c
-				if err := f.sample(r); err != nil && !isGone(err) {
-					f.log.Error("load", "the load of a container is not known", err)
-				}
-				c.Release()
+	for range time.Tick(sampleEvery) {
+		for _, c := range f.finder.All() {
+			r.c = c
+			if err := f.sample(r); err != nil && !isGone(err) {
+				f.log.Error("load", "the load of a container is not known", err)
 			}
-		}
-		if err := f.SaveState(); err != nil {
-			f.log.Error("state", "the state of containers is not kept", err)
+			c.Release()
 		}
 	}
 }

@@ -138,8 +138,8 @@ func (r *reader) readClock() error {
 	g := r.guest()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	r.fs.state.changed.Store(true)
 	g.clock.Advance(age, account.Allowance{N: r.cpus.Len(), Host: r.cpus.OneToOne(), Quota: r.cpus.Quota()}, &r.usage)
+	r.fs.state.save(g)
 	r.times = append(r.times[:0], g.clock.CPUs...)
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 // status appends what the server tells of itself to those who look after it.
 func (f *FS) status(dst []byte) ([]byte, error) {
 	text, err := json.Marshal(probe.Status{
-		PID: os.Getpid(), Version: version.String(), Uptime: (sys.SinceBoot() - f.started).Seconds(),
+		PID: os.Getppid(), Worker: os.Getpid(), Version: version.String(), Uptime: (sys.SinceBoot() - f.started).Seconds(),
 		Containers: f.finder.Len(),
 	})
 	return append(append(dst, text...), '\n'), err

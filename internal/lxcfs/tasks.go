@@ -73,6 +73,7 @@ func (r *reader) lastPID(counted int) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.count.tasks.LastPID = max(g.count.tasks.LastPID, own)
+	r.fs.state.save(g)
 	return own
 }
 

@@ -50,7 +50,9 @@ type Result struct {
 
 // Status is what a server tells of itself, in the file status at the top of the mount.
 type Status struct {
-	PID     int    `json:"pid"`
+	PID int `json:"pid"`
+	// Worker is the process that serves at the moment, if that is another one.
+	Worker  int    `json:"worker,omitempty"`
 	Version string `json:"version"`
 	// Uptime is how long it has served, in seconds.
 	Uptime float64 `json:"uptime_seconds"`

@@ -44,20 +44,20 @@ func (s *source[T]) get(now time.Time) (*T, error) {
 	return s.refresh(now)
 }
 
-// refresh reads the text anew. Of several at once the one that began last is kept.
+// refresh reads the text anew. Of several who do so at once the first to end has the snapshot for all: each one's reading
+// began after the one before it was there, so that nobody who reads twice gets the older text last.
 func (s *source[T]) refresh(now time.Time) (*T, error) {
-	v, err := s.load()
-	if err != nil {
-		return nil, err
-	}
-	fresh := &snapshot[T]{v, now}
 	for {
-		last := s.last.Load()
-		if last != nil && last.taken.After(now) {
+		before := s.last.Load()
+		v, err := s.load()
+		if err != nil {
+			return nil, err
+		}
+		if s.last.CompareAndSwap(before, &snapshot[T]{v, now}) {
 			return v, nil
 		}
-		if s.last.CompareAndSwap(last, fresh) {
-			return v, nil
+		if last := s.last.Load(); now.Sub(last.taken) < s.maxAge+grace {
+			return last.value, nil
 		}
 	}
 }

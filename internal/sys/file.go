@@ -2,6 +2,7 @@ package sys
 
 import (
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,6 +48,11 @@ func openat(dirfd int, path string, flags int) (File, error) {
 
 // Fd is the descriptor's number, -1 if f is not open.
 func (f File) Fd() int { return f.fd - 1 }
+
+// Path leads every process of the same pid namespace to the open file, as long as this one has it open.
+func (f File) Path() string {
+	return "/proc/" + strconv.Itoa(os.Getpid()) + "/fd/" + strconv.Itoa(f.Fd())
+}
 
 // IsOpen tells whether f holds a descriptor.
 func (f File) IsOpen() bool { return f.fd != 0 }

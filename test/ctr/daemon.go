@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -42,12 +43,26 @@ func (b *lockedBuffer) String() string {
 
 // StartDaemon starts the lxcfs at path with a mount point, pid file and runtime folder in dir, and waits until it serves.
 func StartDaemon(ctx context.Context, path, dir string, flags ...string) (*Daemon, error) {
-	d := &Daemon{Mountpoint: filepath.Join(dir, "lxcfs"), done: make(chan error, 1), log: new(lockedBuffer)}
-	if err := os.MkdirAll(d.Mountpoint, 0o755); err != nil {
+	d, args, err := newDaemon(dir, flags)
+	if err != nil {
 		return nil, err
 	}
+	d.cmd = exec.Command(path, args...)
+	return d, d.start(ctx)
+}
+
+// newDaemon prepares what a daemon needs in dir, and its command line.
+func newDaemon(dir string, flags []string) (*Daemon, []string, error) {
+	d := &Daemon{Mountpoint: filepath.Join(dir, "lxcfs"), done: make(chan error, 1), log: new(lockedBuffer)}
+	// Somebody may have left a mount there that waits to be served: it is not to be looked at.
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, nil, err
+	}
+	if err := os.Mkdir(d.Mountpoint, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, nil, err
+	}
 	args := []string{"--pidfile", filepath.Join(dir, "lxcfs.pid"), "--runtime-dir", filepath.Join(dir, "run")}
-	return d, d.start(ctx, path, append(append(args, flags...), d.Mountpoint)...)
+	return d, append(append(args, flags...), d.Mountpoint), nil
 }
 
 // StartRival starts Debian's lxcfs at path in the same way.
@@ -56,11 +71,11 @@ func StartRival(ctx context.Context, path, dir string) (*Daemon, error) {
 	if err := os.MkdirAll(d.Mountpoint, 0o755); err != nil {
 		return nil, err
 	}
-	return d, d.start(ctx, path, "-f", "-l", "--enable-cfs", "-p", filepath.Join(dir, "rival.pid"), d.Mountpoint)
+	d.cmd = exec.Command(path, "-f", "-l", "--enable-cfs", "-p", filepath.Join(dir, "rival.pid"), d.Mountpoint)
+	return d, d.start(ctx)
 }
 
-func (d *Daemon) start(ctx context.Context, path string, args ...string) error {
-	d.cmd = exec.Command(path, args...)
+func (d *Daemon) start(ctx context.Context) error {
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	// The daemon ends with its test, whatever becomes of that: more exactly, with the thread that started it.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
@@ -96,6 +111,33 @@ func (d *Daemon) start(ctx context.Context, path string, args ...string) error {
 // PID is the daemon's process.
 func (d *Daemon) PID() int { return d.cmd.Process.Pid }
 
+// WorkerPID is the process that serves at the moment.
+func (d *Daemon) WorkerPID() (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", d.PID(), d.PID()))
+	if err != nil {
+		return 0, err
+	}
+	var pid int
+	if _, err := fmt.Sscan(string(text), &pid); err != nil {
+		return 0, fmt.Errorf("lxcfs has no worker: %w", err)
+	}
+	return pid, nil
+}
+
+// Freeze stops the daemon and its worker, until Thaw.
+func (d *Daemon) Freeze() error { return d.signalBoth(syscall.SIGSTOP) }
+
+// Thaw lets them go on.
+func (d *Daemon) Thaw() error { return d.signalBoth(syscall.SIGCONT) }
+
+func (d *Daemon) signalBoth(s syscall.Signal) error {
+	worker, err := d.WorkerPID()
+	if err != nil {
+		return err
+	}
+	return errors.Join(syscall.Kill(d.PID(), s), syscall.Kill(worker, s))
+}
+
 // Log is what the daemon has printed.
 func (d *Daemon) Log() string { return d.log.String() }
 
@@ -122,12 +164,30 @@ func (d *Daemon) Kill() error { return errors.Join(d.Crash(), d.Unmount()) }
 
 // Crash kills the daemon, whose dead mount stays.
 func (d *Daemon) Crash() error {
+	worker, _ := d.WorkerPID() // there may be none
 	err := d.cmd.Process.Kill()
 	if errors.Is(err, os.ErrProcessDone) {
 		err = nil
 	}
 	<-d.done
+	// The worker is killed by the kernel. As long as one thread of it is there the mount is not dead.
+	for deadline := time.Now().Add(commandTime); worker != 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if hasEnded(worker) {
+			break
+		}
+	}
 	return err
+}
+
+// hasEnded tells whether all threads of a process have ended, though nobody may have waited for it yet.
+func hasEnded(pid int) bool {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	threads, err := os.ReadDir(filepath.Join(dir, "task"))
+	if err != nil {
+		return true
+	}
+	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
+	return err != nil || len(threads) <= 1 && bytes.Contains(stat, []byte(") Z "))
 }
 
 // Unmount takes what is mounted on the mount point away.

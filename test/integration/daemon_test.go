@@ -76,6 +76,8 @@ func TestBadCommandLines(t *testing.T) {
 		{"a mount point that is a file", append(private, file), 1, "not a directory"},
 		{"a pid file that cannot be", []string{"--pidfile", "/absent/pid", "--runtime-dir", filepath.Join(dir, "run"), dir}, 1, "/absent/pid"},
 		{"a runtime folder that cannot be", []string{"--pidfile", filepath.Join(dir, "pid"), "--runtime-dir", file, dir}, 1, file},
+		{"a runtime folder in the mount point", []string{"--pidfile", filepath.Join(dir, "pid"), "--runtime-dir", filepath.Join(dir, "run"), dir}, 1,
+			filepath.Join(dir, "run")},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -104,7 +106,7 @@ func TestNotRoot(t *testing.T) {
 
 // TestMachineWithout starts the daemon where something is missing that it cannot do without, in a mount namespace of its own.
 func TestMachineWithout(t *testing.T) {
-	dir := t.TempDir()
+	dir, point := t.TempDir(), t.TempDir()
 	tests := []struct{ name, hide, want string }{
 		{"FUSE", "mount -t tmpfs tmpfs /dev", "/dev/fuse"},
 		{"cgroups", "umount -l /sys/fs/cgroup", "cgroup"},
@@ -112,10 +114,10 @@ func TestMachineWithout(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			script := tt.hide + ` && exec "$0" --pidfile "$1/pid" --runtime-dir "$1/run" "$1"`
+			script := tt.hide + ` && exec "$0" --pidfile "$1/pid" --runtime-dir "$1/run" "$2"`
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
-			cmd := exec.CommandContext(ctx, "unshare", "-m", "sh", "-c", script, shared.lxcfs, dir)
+			cmd := exec.CommandContext(ctx, "unshare", "-m", "sh", "-c", script, shared.lxcfs, dir, point)
 			out, err := cmd.CombinedOutput()
 			if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), tt.want) || strings.Count(string(out), "\n") != 1 {
 				t.Errorf("%v: %q, want exit code 1 and one line with %q", err, out, tt.want)
@@ -193,11 +195,11 @@ func TestStaleMount(t *testing.T) {
 	if got := mountsOn(t, d.Mountpoint); got != 1 {
 		t.Errorf("%d mounts on the mount point, want 1", got)
 	}
-	if err := d.Signal(syscall.SIGSTOP); err != nil {
+	if err := d.Freeze(); err != nil {
 		t.Fatal(err)
 	}
 	code, stderr := runDaemon(t, "--pidfile", filepath.Join(dir, "other"), "--runtime-dir", filepath.Join(dir, "run2"), d.Mountpoint)
-	if err := d.Signal(syscall.SIGCONT); err != nil {
+	if err := d.Thaw(); err != nil {
 		t.Fatal(err)
 	}
 	if code != 1 || !strings.Contains(stderr, "does not answer") {
@@ -238,13 +240,11 @@ func TestSignals(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGUSR1} {
-		if err := d.Signal(s); err != nil {
-			t.Fatal(err)
-		}
+	if err := d.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
 	}
 	if got := memory(t, c, "MemTotal"); got != limit {
-		t.Errorf("MemTotal %d after signals that mean nothing, want %d", got, limit)
+		t.Errorf("MemTotal %d after a signal that means nothing, want %d", got, limit)
 	}
 	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		dir := t.TempDir()
@@ -295,7 +295,7 @@ func TestRestartKeepsCounters(t *testing.T) {
 			// The container ran with less than it has now: without its history the idle time would be another.
 			time.Sleep(2 * time.Second)
 			_, idle := cpuTimes(t, c, "cpu")
-			time.Sleep(1500 * time.Millisecond) // until the state is kept
+			time.Sleep(1500 * time.Millisecond)
 			if kill {
 				err = first.Kill()
 			} else {
@@ -328,7 +328,7 @@ func TestStateFileIsRubbish(t *testing.T) {
 		t.Fatalf("%v, %v", states, err)
 	}
 	for _, text := range []string{"{", `[{"PID":"x"}]`, `[{"PID":-1,"Clock":{"CPUs":null,"Debt":-9223372036854775808}}]`} {
-		write(t, filepath.Join(states[0], "state.json"), text)
+		write(t, filepath.Join(states[0], "guests"), text)
 		again, err := ctr.StartDaemon(t.Context(), shared.lxcfs, dir)
 		if err != nil {
 			t.Fatalf("%s: %v", text, err)

@@ -260,7 +260,7 @@ func heldNamespaces(t *testing.T) []string {
 		}
 	}
 	var held []string
-	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", shared.daemon.PID()))
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", workerOf(t, shared.daemon)))
 	if err != nil {
 		t.Fatal(err)
 	}

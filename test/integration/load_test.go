@@ -91,9 +91,9 @@ func TestDaemonStaysSmall(t *testing.T) {
 		}
 	}
 	read(200)
-	before, descriptors := residentBytes(t, d.PID()), openFiles(t, d.PID())
+	before, descriptors := residentBytes(t, workerOf(t, d)), openFiles(t, workerOf(t, d))
 	read(1000000 / containers / len(allFiles()) / 4) // each is an open, two reads and a release
-	after := residentBytes(t, d.PID())
+	after := residentBytes(t, workerOf(t, d))
 	t.Logf("%d kB resident with %d containers, %d kB after a million requests; %d descriptors", before/1024, containers, after/1024, descriptors)
 	if after > 24*mib {
 		t.Errorf("%d kB resident, want less than 24 MiB", after/1024)
@@ -101,9 +101,19 @@ func TestDaemonStaysSmall(t *testing.T) {
 	if after > before+2*mib {
 		t.Errorf("resident memory went from %d to %d kB", before/1024, after/1024)
 	}
-	if got := openFiles(t, d.PID()); got != descriptors {
+	if got := openFiles(t, workerOf(t, d)); got != descriptors {
 		t.Errorf("%d open files, before %d", got, descriptors)
 	}
+}
+
+// workerOf is the process of the daemon that serves.
+func workerOf(t *testing.T, d *ctr.Daemon) int {
+	t.Helper()
+	pid, err := d.WorkerPID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
 }
 
 func residentBytes(t *testing.T, pid int) uint64 {
@@ -149,7 +159,7 @@ func TestFewFiles(t *testing.T) {
 			inside(t, c, append([]string{"cat"}, allFiles()...)...)
 		}
 	}
-	if got := openFiles(t, d.PID()); got > 160 {
+	if got := openFiles(t, workerOf(t, d)); got > 160 {
 		t.Errorf("%d open files", got)
 	}
 	if strings.Contains(d.Log(), "level=ERROR") {

@@ -113,7 +113,7 @@ func (c *checker) check(path string) error {
 	}
 	switch name := filepath.Base(path); name {
 	case "meminfo":
-		err = checkMeminfo(text)
+		err = c.checkMeminfo(text)
 	case "stat":
 		err = c.checkStat(text)
 	case "uptime":
@@ -131,7 +131,7 @@ func (c *checker) check(path string) error {
 	return nil
 }
 
-func checkMeminfo(text []byte) error {
+func (c *checker) checkMeminfo(text []byte) error {
 	values := make(map[string]uint64)
 	for line := range bytes.Lines(text) {
 		key, rest, ok := bytes.Cut(line, []byte{':'})
@@ -149,6 +149,10 @@ func checkMeminfo(text []byte) error {
 		values["SwapFree"] > values["SwapTotal"] {
 		return errors.New("more is free than there is")
 	}
+	if before := c.last["MemTotal"]; before != 0 && before != values["MemTotal"] {
+		return fmt.Errorf("MemTotal was %d", before) // it is another one's
+	}
+	c.last["MemTotal"] = values["MemTotal"]
 	return nil
 }
 

@@ -59,7 +59,7 @@ func TestCheck(t *testing.T) {
 	if text := inside(t, c, "sh", "-c", "find / -xdev -name status"); strings.Contains(text, "lxcfs") {
 		t.Errorf("the container sees %s", text)
 	}
-	if err := h.daemon.Signal(syscall.SIGSTOP); err != nil {
+	if err := h.daemon.Freeze(); err != nil {
 		t.Fatal(err)
 	}
 	check(5, "wedged")
@@ -68,7 +68,7 @@ func TestCheck(t *testing.T) {
 	}
 	h.must(t, "list")
 	h.must(t, "umount", "--all")
-	if err := h.daemon.Signal(syscall.SIGCONT); err != nil {
+	if err := h.daemon.Thaw(); err != nil {
 		t.Fatal(err)
 	}
 	check(0, "healthy")

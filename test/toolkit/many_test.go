@@ -94,7 +94,11 @@ func TestNothingLeaks(t *testing.T) {
 				processes++
 			}
 		}
-		fds, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(h.daemon.PID()), "fd"))
+		worker, err := h.daemon.WorkerPID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fds, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(worker), "fd"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,129 @@
+// Package supervise keeps a worker process alive that serves files which this process holds: it starts one, watches it,
+// replaces it when it dies, hangs, or is to be upgraded, and gives up only when none can live. It knows nothing of what
+// the worker does, and reads nothing that a container can influence.
+//
+// The worker is the same program. It gets the files as a service manager passes them (LISTEN_FDS), tells that it is ready
+// as one is told (NOTIFY_SOCKET), and then waits for a command on the pipe that is the first of the files; its end is the
+// supervisor's.
+package supervise
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"palisade/internal/sys"
+)
+
+// Command is what the supervisor tells a worker.
+type Command byte
+
+// Commands.
+const (
+	// Serve: begin to serve the files. Nobody else does.
+	Serve Command = 's'
+	// Leave: end what has been begun with, leave all else to the next worker, and exit.
+	Leave Command = 'l'
+	// Toggle: do what SIGUSR2 asks for.
+	Toggle Command = 't'
+)
+
+const (
+	// workerMark is in the environment of a worker.
+	workerMark = "PALISADE_WORKER"
+	pipeName   = "supervisor"
+	// serving is what a worker tells when it has begun to serve.
+	serving = "X_SERVING=1"
+)
+
+// IsWorker tells whether this process was started by a Supervisor.
+func IsWorker() bool { return os.Getenv(workerMark) != "" }
+
+// Worker is the worker's side.
+type Worker struct {
+	// Files are what it is to serve.
+	Files []sys.NamedFile
+	pipe  sys.File
+}
+
+// Connect finds what the supervisor has passed.
+func Connect() (*Worker, error) {
+	files, err := sys.PassedFiles(true)
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 0 || files[0].Name != pipeName {
+		return nil, errors.New("a worker is started by its supervisor alone")
+	}
+	return &Worker{Files: files[1:], pipe: files[0].File}, nil
+}
+
+// Ready tells the supervisor that this worker is able to serve.
+func (w *Worker) Ready() error { return notify(daemon.SdNotifyReady) }
+
+// Serving tells the supervisor that it does.
+func (w *Worker) Serving() error { return notify(serving) }
+
+func notify(text string) error {
+	told, err := daemon.SdNotify(false, text)
+	if err == nil && !told {
+		err = errors.New("there is no NOTIFY_SOCKET")
+	}
+	return err
+}
+
+// Next waits for the next command. It tells false when the supervisor is gone.
+func (w *Worker) Next() (Command, bool) {
+	var b [1]byte
+	n, err := w.pipe.Read(b[:])
+	return Command(b[0]), err == nil && n == 1
+}
+
+// process is a worker, seen by its supervisor.
+type process struct {
+	*os.Process
+	pipe    sys.File
+	image   sys.File // its program
+	started time.Time
+	// ready tells that it can serve, serving that it does, leaving that it was told to leave.
+	ready, serving, leaving bool
+	served                  time.Time // when it began to
+}
+
+// exit is the end of a process.
+type exit struct {
+	*process
+	state *os.ProcessState
+}
+
+// start starts a worker from an open program. Its end is told to exits.
+func (s *Supervisor) start(image sys.File, exits chan<- exit) (*process, error) {
+	r, w, err := sys.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "NOTIFY_SOCKET=") || strings.HasPrefix(v, "WATCHDOG_")
+	})
+	env = append(env, workerMark+"=1", "NOTIFY_SOCKET="+s.socket)
+	files := append([]sys.NamedFile{{Name: pipeName, File: r}}, s.Files...)
+	p, err := sys.StartWith(image.Path(), s.Args, env, files)
+	if err != nil {
+		w.Close()
+		return nil, err
+	}
+	worker := &process{Process: p, pipe: w, image: image, started: time.Now()}
+	go func() {
+		state, _ := p.Wait() // a state of nil is that of a process that ended somehow
+		exits <- exit{worker, state}
+	}()
+	return worker, nil
+}
+
+// tell sends a command. A worker that does not read it is dead or will be found to hang.
+func (p *process) tell(c Command) { p.pipe.Write([]byte{byte(c)}) }

@@ -1,0 +1,50 @@
+package sys
+
+import (
+	"os"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// NewMemory makes a file of size bytes that is in memory alone (memfd_create(2)); its size cannot be changed, so that who
+// has mapped it is safe from SIGBUS. The name is for people who look at /proc/<pid>/fd.
+func NewMemory(name string, size int) (File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return File{}, os.NewSyscallError("memfd_create", err)
+	}
+	f := File{fd + 1}
+	if err = unix.Ftruncate(fd, int64(size)); err == nil {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL)
+	}
+	if err != nil {
+		f.Close()
+		return File{}, os.NewSyscallError("make memory", err)
+	}
+	return f, nil
+}
+
+// Size is the file's size in bytes.
+func (f File) Size() (int64, error) {
+	var st unix.Stat_t
+	err := unix.Fstat(f.Fd(), &st)
+	return st.Size, os.NewSyscallError("fstat", err)
+}
+
+// Map maps the first size bytes of the file, for reading and writing, shared with all others who map it.
+func (f File) Map(size int) ([]byte, error) {
+	mem, err := unix.Mmap(f.Fd(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	return mem, os.NewSyscallError("mmap", err)
+}
+
+// Unmap ends a mapping of Map, of which nothing may be used from then on.
+func Unmap(mem []byte) error { return os.NewSyscallError("munmap", unix.Munmap(mem)) }
+
+// StoreUint32 writes a number to the beginning of mem, which is aligned, after all that was written before: who maps the
+// same memory, or comes after this process, sees it only with that.
+func StoreUint32(mem []byte, v uint32) { atomic.StoreUint32((*uint32)(unsafe.Pointer(&mem[0])), v) }
+
+// StoreUint64 does the same with a longer number.
+func StoreUint64(mem []byte, v uint64) { atomic.StoreUint64((*uint64)(unsafe.Pointer(&mem[0])), v) }

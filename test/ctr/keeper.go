@@ -1,0 +1,103 @@
+package ctr
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// Keeper does what systemd does for a service with FileDescriptorStoreMax, where there is none: it keeps the files that the
+// service gives it, and passes them to the service's next process.
+type Keeper struct {
+	socket *net.UnixConn
+	path   string
+
+	mu    sync.Mutex
+	names []string
+	files []*os.File
+}
+
+// NewKeeper makes one, with its socket in dir.
+func NewKeeper(dir string) (*Keeper, error) {
+	k := &Keeper{path: filepath.Join(dir, "keeper")}
+	var err error
+	if k.socket, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: k.path, Net: "unixgram"}); err != nil {
+		return nil, err
+	}
+	go k.receive()
+	return k, nil
+}
+
+func (k *Keeper) receive() {
+	text, rights := make([]byte, 4096), make([]byte, 4096)
+	for {
+		n, m, _, _, err := k.socket.ReadMsgUnix(text, rights)
+		if err != nil {
+			return
+		}
+		name, stored := "", false
+		for line := range strings.Lines(string(text[:n])) {
+			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			stored = stored || key == "FDSTORE" && value == "1"
+			if key == "FDNAME" {
+				name = value
+			}
+		}
+		messages, err := syscall.ParseSocketControlMessage(rights[:m])
+		if err != nil || !stored {
+			continue
+		}
+		for i := range messages {
+			fds, err := syscall.ParseUnixRights(&messages[i])
+			if err != nil {
+				continue
+			}
+			k.mu.Lock()
+			for _, fd := range fds {
+				syscall.CloseOnExec(fd)
+				k.names, k.files = append(k.names, name), append(k.files, os.NewFile(uintptr(fd), name))
+			}
+			k.mu.Unlock()
+		}
+	}
+}
+
+// Len is the number of files that it keeps.
+func (k *Keeper) Len() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.files)
+}
+
+// Start starts a daemon as StartDaemon does, which leaves its mount to the next one.
+func (k *Keeper) Start(ctx context.Context, path, dir string, flags ...string) (*Daemon, error) {
+	d, args, err := newDaemon(dir, append(flags, "--keep-mount"))
+	if err != nil {
+		return nil, err
+	}
+	d.cmd = exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, path}, args...)...)
+	k.mu.Lock()
+	d.cmd.ExtraFiles = append(d.cmd.ExtraFiles, k.files...)
+	d.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+k.path)
+	if len(k.files) > 0 {
+		d.cmd.Env = append(d.cmd.Env, fmt.Sprintf("LISTEN_FDS=%d", len(k.files)), "LISTEN_FDNAMES="+strings.Join(k.names, ":"))
+	}
+	k.mu.Unlock()
+	return d, d.start(ctx)
+}
+
+// Close lets go of the files: a mount that nobody serves is dead then.
+func (k *Keeper) Close() {
+	k.socket.Close()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, f := range k.files {
+		f.Close()
+	}
+}
