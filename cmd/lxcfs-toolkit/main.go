@@ -115,7 +115,7 @@ func newApp() *cli.App {
 		},
 		Commands: []*cli.Command{
 			remountCommand(g), umountCommand(g), checkCommand(g), prestartCommand(g), listCommand(g), hookCommand(g),
-			runtimeCommand(g), hookSpecCommand(g),
+			runtimeCommand(g), hookSpecCommand(g), upgradeCommand(g),
 		},
 	}
 	for _, command := range app.Commands {

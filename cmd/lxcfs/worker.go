@@ -10,12 +10,16 @@ import (
 	"palisade/internal/fusedev"
 	"palisade/internal/lxcfs"
 	"palisade/internal/supervise"
+	"palisade/internal/sys"
 )
 
 // work serves the supervisor's session until the supervisor wants another worker to, or the session ends.
 func work(c *config) error {
 	// A terminal sends its signals to both; they are the supervisor's.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	if err := sys.NameThread("lxcfs-worker"); err != nil { // it was started by the number of a descriptor
+		return err
+	}
 	worker, err := supervise.Connect()
 	if err != nil {
 		return err

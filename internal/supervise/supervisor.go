@@ -43,6 +43,8 @@ const (
 	// startTime is how long a worker may take to be ready, leaveTime to leave.
 	startTime = 10 * time.Second
 	leaveTime = 2 * time.Second
+	// dyingTime is how long a worker that was killed may take to end.
+	dyingTime = 2 * time.Second
 	// settled is how long a worker must have served for its end not to be a failure of its own.
 	settled = time.Second
 	// quickRestarts is after how many failures in a row the next worker has to wait, maxFailures after how many there is
@@ -186,12 +188,19 @@ func (s *Supervisor) leave(w *process) {
 func (s *Supervisor) kill(w *process, why string) {
 	s.Log.Error(why+": it is killed", "pid", w.Pid)
 	w.Kill() // its end is told
+	if w.killed.IsZero() {
+		w.killed = time.Now()
+	}
 }
 
 // ended takes in that a worker has ended. It tells whether that is the end of all.
 func (s *Supervisor) ended(e exit) (over bool, err error) {
 	e.pipe.Close()
-	if e.process == s.next {
+	switch e.process {
+	case s.current:
+	default:
+		return false, nil // it was given up before
+	case s.next:
 		s.Log.Error("the upgrade is given up: the new worker ended", "pid", e.Pid, "state", e.state)
 		s.next = nil
 		return false, nil
@@ -289,6 +298,13 @@ func (s *Supervisor) watch() {
 		if w != nil && !w.ready && time.Since(w.started) > startTime {
 			s.kill(w, "the worker does not become ready")
 		}
+	}
+	if w := s.current; w != nil && !w.killed.IsZero() && time.Since(w.killed) > dyingTime {
+		// One of its threads is stuck in the kernel. It will do nothing more, and the next one need not wait for it.
+		s.Log.Warn("the worker does not die: the next one takes over", "pid", w.Pid)
+		s.current = nil
+		s.startCurrent()
+		return
 	}
 	if s.probed != nil || s.current == nil || !s.current.serving || s.current.leaving {
 		return

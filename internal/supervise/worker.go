@@ -91,7 +91,8 @@ type process struct {
 	started time.Time
 	// ready tells that it can serve, serving that it does, leaving that it was told to leave.
 	ready, serving, leaving bool
-	served                  time.Time // when it began to
+	// served is when it began to, killed when it was killed.
+	served, killed time.Time
 }
 
 // exit is the end of a process.

@@ -54,6 +54,14 @@ func OpenPidfd(pid int) (File, error) {
 	return File{fd + 1}, nil
 }
 
+// SignalUpgrade is SIGUSR1, on which lxcfs starts a fresh worker.
+const SignalUpgrade = unix.SIGUSR1
+
+// SendSignal sends a signal to the process of a pidfd.
+func (f File) SendSignal(s unix.Signal) error {
+	return os.NewSyscallError("pidfd_send_signal", unix.PidfdSendSignal(f.Fd(), s, nil, 0))
+}
+
 // InCgroupNamespace runs do on a thread that is in the cgroup namespace ns, an open /proc/<pid>/ns/cgroup, and nowhere
 // else. The thread ends with it.
 func InCgroupNamespace(ns File, do func()) error {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,6 +62,15 @@ func StartWith(program string, args, env []string, files []NamedFile) (*os.Proce
 		return nil, &os.PathError{Op: "start", Path: program, Err: err}
 	}
 	return os.FindProcess(pid)
+}
+
+// NameThread gives the calling thread the name that ps(1) and top(1) show; the main thread's is the process's.
+func NameThread(name string) error {
+	b, err := unix.BytePtrFromString(name)
+	if err != nil {
+		return err
+	}
+	return os.NewSyscallError("prctl PR_SET_NAME", unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(b)), 0, 0, 0))
 }
 
 // StoreFile gives a file to the service manager to keep (sd_notify(3), FDSTORE=1), which passes it to the service's next

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+func upgradeCommand(g *globals) *cli.Command {
+	var timeout time.Duration
+	return &cli.Command{
+		Name:  "upgrade",
+		Usage: "have lxcfs serve by the program that is on disk now",
+		Description: "A new worker takes over from the old one, without an error or a wait for who reads. Where it does not start, " +
+			"the old one stays, and this fails.",
+		Flags: []cli.Flag{
+			g.jsonFlag(),
+			&cli.DurationFlag{Name: "timeout", Value: 15 * time.Second, Destination: &timeout, Usage: "wait `TIME` at most"},
+		},
+		Action: func(ctx *cli.Context) error {
+			if err := noArguments(ctx); err != nil {
+				return err
+			}
+			if timeout <= 0 {
+				return usageError{fmt.Errorf("--timeout %v is not positive", timeout)}
+			}
+			if err := needRoot(); err != nil {
+				return err
+			}
+			status, err := g.toolkit().Upgrade(ctx.Context, timeout)
+			if err != nil {
+				return err
+			}
+			return g.print(ctx.App.Writer, status, func(w io.Writer) {
+				fmt.Fprintf(w, "lxcfs on %s is served by process %d, version %s\n", g.mountpoint, status.Worker, status.Version)
+			})
+		},
+	}
+}
