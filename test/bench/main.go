@@ -1,5 +1,6 @@
-// Command bench compares what a read costs: through our daemon, through Debian's lxcfs, and of the bare file. All are
-// mounted in one container and read in turn from inside it, in one run; medians and their ratios are printed.
+// Command bench compares what a read costs: through our daemon, through Debian's lxcfs, of the bare file, and of a file of
+// six bytes through a FUSE server that does nothing else. All are mounted in one container and read in turn from inside
+// it, in one run; medians and their ratios are printed.
 package main
 
 import (
@@ -18,6 +19,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"palisade/internal/sys"
 	"palisade/test/ctr"
 )
 
@@ -25,7 +27,7 @@ import (
 var files = []string{"meminfo", "stat", "cpuinfo", "uptime", "swaps", "diskstats", "loadavg"}
 
 // ways are the folders in which the container has the files.
-var ways = []string{"/bench/ours", "/bench/rival", "/bench/bare"}
+var ways = []string{"/bench/ours", "/bench/rival", "/bench/bare", "/bench/floor"}
 
 func main() {
 	lxcfs := flag.String("lxcfs", "bin/lxcfs", "our daemon")
@@ -63,10 +65,15 @@ func run(ctx context.Context, lxcfs, rival string, rounds int) (err error) {
 	bind := func(source, destination string) specs.Mount {
 		return specs.Mount{Destination: destination, Type: "bind", Source: source, Options: []string{"rbind", "rslave"}}
 	}
+	floor := filepath.Join(dir, "floor")
+	if err := mountFloor(floor); err != nil {
+		return err
+	}
+	defer sys.Unmount(floor, sys.UnmountDetach)
 	c, err := ctr.Start(ctx, dir, ctr.Options{
 		Rootfs: rootfs, Memory: 256 << 20, Quota: 100000, CgroupNamespace: true,
 		Mounts: []specs.Mount{
-			bind(ours.Mountpoint+"/proc", ways[0]), bind(theirs.Mountpoint+"/proc", ways[1]), bind("/proc", ways[2]),
+			bind(ours.Mountpoint+"/proc", ways[0]), bind(theirs.Mountpoint+"/proc", ways[1]), bind("/proc", ways[2]), bind(floor, ways[3]),
 		},
 	})
 	if err != nil {
@@ -75,16 +82,15 @@ func run(ctx context.Context, lxcfs, rival string, rounds int) (err error) {
 	defer func() { err = errors.Join(err, c.Remove()) }()
 	version, _ := exec.CommandContext(ctx, rival, "--version").CombinedOutput() // for the heading alone
 	fmt.Printf("open, read to the end, close; %d rounds in turn; median in µs; rival: lxcfs %s", rounds, strings.Trim(string(version), "\n"))
-	fmt.Printf("\n%-10s %9s %9s %9s %14s %14s\n", "file", "ours", "rival", "bare", "rival : ours", "ours : bare")
+	fmt.Printf("\n%-10s %9s %9s %9s %9s %13s %13s\n", "file", "ours", "rival", "bare", "floor", "rival : ours", "ours : floor")
 	for _, file := range files {
-		medians, err := measure(ctx, c, file, rounds)
+		m, err := measure(ctx, c, file, rounds)
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%-10s %9.1f %9.1f %9.1f %14.2f %14.2f\n", file, medians[0]/1e3, medians[1]/1e3, medians[2]/1e3,
-			medians[1]/medians[0], medians[0]/medians[2])
+		fmt.Printf("%-10s %9.1f %9.1f %9.1f %9.1f %13.2f %13.2f\n", file, m[0]/1e3, m[1]/1e3, m[2]/1e3, m[3]/1e3, m[1]/m[0], m[0]/m[3])
 	}
-	return nil
+	return compareRates(ctx, c, ours, theirs)
 }
 
 // measure reads one file in each way, in turn, and returns the medians in nanoseconds.

@@ -18,6 +18,7 @@ var commands = map[string]struct {
 	"write":    {"FILE BYTES: write to a file or block device past the page cache, then read it", writeDirect},
 	"check":    {"SECONDS THREADS FILE...: read the files over and over, and count what is wrong with their texts", check},
 	"time":     {"ROUNDS FILE...: read the files in turn and print the median time of each in nanoseconds", timeReads},
+	"rate":     {"SECONDS THREADS FILE: read the file over and over, and print how many times", countReads},
 	"sendfile": {"FILE: copy a file to stdout by sendfile(2), else by read(2)", sendFile},
 	"pieces":   {"FILE SIZE: copy a file to stdout by reads of that size", readPieces},
 	"mmap":     {"FILE: look at the first byte of a file through mmap(2)", lookByMmap},

@@ -100,6 +100,44 @@ func check(args []string) error {
 	return nil
 }
 
+// countReads reads a file as often as it can.
+func countReads(args []string) error {
+	seconds, err := number(args, 0)
+	if err != nil {
+		return err
+	}
+	threads, err := number(args, 1)
+	if err != nil {
+		return err
+	}
+	if len(args) != 3 {
+		return errors.New("one FILE is needed")
+	}
+	var reads atomic.Int64
+	var failed atomic.Value
+	var wg sync.WaitGroup
+	end := time.Now().Add(time.Duration(seconds) * time.Second)
+	for range threads {
+		wg.Go(func() {
+			buf := make([]byte, 1<<17)
+			n := int64(0)
+			for ; time.Now().Before(end); n++ {
+				if _, err := readFile(args[2], buf); err != nil {
+					failed.Store(err)
+					return
+				}
+			}
+			reads.Add(n)
+		})
+	}
+	wg.Wait()
+	if err, ok := failed.Load().(error); ok {
+		return err
+	}
+	fmt.Println(reads.Load())
+	return nil
+}
+
 // checker knows what one thread has read before.
 type checker struct {
 	buf  []byte

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"palisade/internal/fusedev"
+	"palisade/internal/sys"
+)
+
+// floor serves the files of a file system that have six bytes, for everybody: what a read costs of which nothing is asked,
+// by the same way through the kernel and the same transport.
+type floor struct{}
+
+// floorTree has their names.
+type floorTree struct{ fuse.RawFileSystem }
+
+// mountFloor serves one on dir, until it is unmounted.
+func mountFloor(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	dev, err := fusedev.Mount(dir, fusedev.MountOptions{Source: "floor", Subtype: "floor"})
+	if err != nil {
+		return err
+	}
+	session, err := fusedev.NewSession(dev, 4)
+	if err != nil {
+		return errors.Join(err, sys.Unmount(dir, sys.UnmountDetach))
+	}
+	conn, err := fusedev.NewConn(session, floor{}, floorTree{fuse.NewDefaultRawFileSystem()})
+	if err != nil {
+		return errors.Join(err, sys.Unmount(dir, sys.UnmountDetach))
+	}
+	conn.Start()
+	return nil
+}
+
+func (floor) Open(*fusedev.Request, uint32) (uint64, uint32, syscall.Errno) {
+	return 1, fusedev.OpenDirectIO | fusedev.OpenNoFlush, 0
+}
+
+func (floor) Read(_ *fusedev.Request, _, offset uint64, _ int, dst []byte) ([]byte, syscall.Errno) {
+	if offset > 0 {
+		return dst, 0
+	}
+	return append(dst, "floor\n"...), 0
+}
+
+func (floor) Release(*fusedev.Request, uint64) {}
+
+func (floor) Poll(*fusedev.Request, uint64, uint64, bool) (uint32, syscall.Errno) {
+	return 0, syscall.ENOSYS
+}
+
+func (floor) Panicked(value any) { fmt.Fprintln(os.Stderr, "bench: floor:", value) }
+
+// forEver is longer than a benchmark takes.
+const forEver = time.Hour
+
+func describe(id uint64, out *fuse.Attr) {
+	out.Ino, out.Mode, out.Nlink, out.Size = id, syscall.S_IFREG|0o444, 1, 4096
+	if id == 1 {
+		out.Mode = syscall.S_IFDIR | 0o755
+	}
+}
+
+func (floorTree) Lookup(_ <-chan struct{}, _ *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	i := slices.Index(files, name)
+	if i < 0 {
+		return fuse.ENOENT
+	}
+	out.NodeId = uint64(i + 2)
+	out.SetEntryTimeout(forEver)
+	out.SetAttrTimeout(forEver)
+	describe(out.NodeId, &out.Attr)
+	return fuse.OK
+}
+
+func (floorTree) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	out.SetTimeout(forEver)
+	describe(in.NodeId, &out.Attr)
+	return fuse.OK
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"palisade/test/ctr"
+)
+
+// compareRates has four threads read at once, through each daemon in turn, and prints how many reads a second there are,
+// and what CPU time of the daemon each takes.
+func compareRates(ctx context.Context, c *ctr.Container, ours, theirs *ctr.Daemon) error {
+	const threads, seconds, turns = 4, 1, 5
+	worker, err := ours.WorkerPID()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\n%d readers at once\n%-10s %9s %9s %13s %12s %12s %13s\n", threads, "file", "ours/s", "rival/s", "ours : rival",
+		"ours CPU µs", "rival CPU µs", "rival : ours")
+	for _, file := range files {
+		var reads, cpu [2]float64
+		for range turns {
+			for i, pid := range []int{worker, theirs.PID()} {
+				before, err := cpuTime(pid)
+				if err != nil {
+					return err
+				}
+				out, err := c.Exec(ctx, "load", "rate", strconv.Itoa(seconds), strconv.Itoa(threads), ways[i]+"/"+file)
+				if err != nil {
+					return err
+				}
+				n, err := strconv.ParseFloat(strings.TrimSpace(out), 64)
+				if err != nil {
+					return err
+				}
+				after, err := cpuTime(pid)
+				if err != nil {
+					return err
+				}
+				reads[i] += n
+				cpu[i] += after - before
+			}
+		}
+		each := [2]float64{cpu[0] / reads[0] * 1e6, cpu[1] / reads[1] * 1e6}
+		fmt.Printf("%-10s %9.0f %9.0f %13.2f %12.1f %12.1f %13.2f\n", file, reads[0]/turns/seconds, reads[1]/turns/seconds,
+			reads[0]/reads[1], each[0], each[1], each[1]/each[0])
+	}
+	return nil
+}
+
+// cpuTime is the CPU time of a process in seconds (fields 14 and 15 of /proc/<pid>/stat, in ticks of 10 ms).
+func cpuTime(pid int) (float64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	var ticks float64
+	for _, field := range fields[11:13] {
+		n, err := strconv.ParseFloat(field, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return ticks / 100, nil
+}
