@@ -34,6 +34,9 @@ type Handler interface {
 	// Read appends at most size bytes of the file, from offset on, to dst, which has room for them, and returns it; more
 	// may be appended, the excess is cut off. Nothing appended is the end of the file.
 	Read(r *Request, handle uint64, offset uint64, size int, dst []byte) ([]byte, syscall.Errno)
+	// Rescue does what Read does, in the place of one that takes too long: a thread is stuck with it. What that returns in
+	// the end is dropped.
+	Rescue(r *Request, handle uint64, offset uint64, size int, dst []byte) ([]byte, syscall.Errno)
 	// Release ends a handle. The reader is not known.
 	Release(r *Request, handle uint64)
 	// Poll returns the events (of poll(2)) that hold now. Where notify is true the kernel waits, and Conn.NotifyPoll is
@@ -45,6 +48,10 @@ type Handler interface {
 
 // Conn is a connection to the kernel.
 type Conn struct {
+	// Patience is how long a request may take until somebody else answers it: two seconds.
+	Patience time.Duration
+
+	began   time.Time
 	session *Session
 	handler Handler
 	proto   *fuse.ProtocolServer
@@ -57,7 +64,7 @@ type Conn struct {
 
 // NewConn prepares to serve the session: h the open files, fs all else.
 func NewConn(s *Session, h Handler, fs fuse.RawFileSystem) (*Conn, error) {
-	c := &Conn{session: s, handler: h, proto: newProtocol(fs, h.Panicked), crew: newCrew()}
+	c := &Conn{Patience: 2 * time.Second, began: time.Now(), session: s, handler: h, proto: newProtocol(fs, h.Panicked), crew: newCrew()}
 	// The answer was given when the session was made.
 	if _, err := answerInit(c.proto, s.init()); err != nil {
 		return nil, err
@@ -108,6 +115,7 @@ func (c *Conn) Start() {
 		go t.serve()
 	}
 	go c.crew.watch()
+	go c.watchStuck()
 	c.crew.help()
 }
 

@@ -25,6 +25,7 @@ import (
 type files struct {
 	panics   atomic.Int64
 	released atomic.Int64
+	rescued  atomic.Int64
 	content  []byte
 	conn     *fusedev.Conn
 	polled   chan uint64
@@ -61,10 +62,18 @@ func (f *files) Read(r *fusedev.Request, _ uint64, offset uint64, size int, dst 
 	case idPanic:
 		panic("in a read")
 	case idSlow:
-		<-f.slow
+		if offset == 0 { // the end of the text is known
+			<-f.slow
+		}
 	}
 	rest := f.content[min(offset, uint64(len(f.content))):]
 	return append(dst, rest...), 0 // more than size on purpose: the transport cuts it
+}
+
+func (f *files) Rescue(_ *fusedev.Request, _, offset uint64, _ int, dst []byte) ([]byte, syscall.Errno) {
+	f.rescued.Add(1)
+	text := "rescued\n"
+	return append(dst, text[min(offset, uint64(len(text))):]...), 0
 }
 
 func (f *files) Release(*fusedev.Request, uint64) { f.released.Add(1) }
@@ -102,6 +111,7 @@ func mount(t *testing.T, content []byte) (string, *files) {
 	if fs.conn, err = fusedev.NewConn(session, fs, tree{fuse.NewDefaultRawFileSystem()}); err != nil {
 		t.Fatal(err)
 	}
+	fs.conn.Patience = 500 * time.Millisecond
 	fs.conn.Start()
 	t.Cleanup(func() {
 		if err := sys.Unmount(dir, 0); err != nil {
@@ -266,6 +276,32 @@ func TestSlowReads(t *testing.T) {
 	}
 	close(fs.slow)
 	slow.Wait()
+}
+
+// TestStuckRead has a thread stuck for ever: its reader gets an answer all the same, and the thread's own, when it comes
+// at last, goes nowhere.
+func TestStuckRead(t *testing.T) {
+	dir, fs := mount(t, []byte("text\n"))
+	for i := range 3 { // of four threads
+		if got, err := run(t, "cat", filepath.Join(dir, "slow")); err != nil || !strings.HasPrefix(got, "rescued\n") {
+			t.Errorf("read %d of a file that does not answer: %q, %v", i, got, err)
+		}
+	}
+	if got, err := run(t, "cat", filepath.Join(dir, "text")); err != nil || got != "text\n" {
+		t.Errorf("read beside stuck ones: %q, %v", got, err)
+	}
+	close(fs.slow)
+	for deadline := time.Now().Add(10 * time.Second); fs.conn.Busy() > 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	for range 20 {
+		if got, err := run(t, "cat", filepath.Join(dir, "text")); err != nil || got != "text\n" {
+			t.Errorf("read after all: %q, %v", got, err)
+		}
+	}
+	if got := fs.rescued.Load(); got < 3 {
+		t.Errorf("%d requests were rescued", got)
+	}
 }
 
 func TestMountErrors(t *testing.T) {

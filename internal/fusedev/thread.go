@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,6 +18,10 @@ type thread struct {
 	// slot is its part of the session's memory, in that of it which holds the request that is worked on; out the answer.
 	slot, in, out []byte
 	req           Request
+	// claim is the request that is worked on, 0 if there is none or somebody else has answered it; since when, as the time
+	// since Conn.began.
+	claim atomic.Uint64
+	since atomic.Int64
 }
 
 func newThread(c *Conn, dev sys.File, slot []byte) *thread {
@@ -55,7 +60,7 @@ func (t *thread) takeOver() {
 		t.dev.Write(t.out)
 	default:
 		t.conn.crew.busy.Add(1)
-		t.handle(t.in[:n])
+		t.handle(t.in[:n], time.Since(t.conn.began))
 		t.conn.crew.busy.Add(-1)
 	}
 	t.finish()
@@ -72,9 +77,10 @@ func (t *thread) work() bool {
 	crew := t.conn.crew
 	for row := 0; ; {
 		crew.waiting.Add(1)
-		start := time.Now()
+		asked := time.Since(t.conn.began)
 		n, err := t.dev.Read(t.in)
-		if time.Since(start) >= waited {
+		received := time.Since(t.conn.began)
+		if received-asked >= waited {
 			row = 0
 		} else if row++; row == backlog {
 			row = 0
@@ -87,7 +93,7 @@ func (t *thread) work() bool {
 		}
 		switch {
 		case err == nil && n >= inHeaderSize:
-			t.handle(t.in[:n])
+			t.handle(t.in[:n], received)
 		case err == nil, errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EAGAIN):
 			// The request was withdrawn while it was read.
 		default:
@@ -103,9 +109,13 @@ func (t *thread) work() bool {
 
 // handle works on one request. An answer that the kernel does not take is lost with its request: the reader is gone
 // (ENOENT) or the connection is.
-func (t *thread) handle(in []byte) {
+func (t *thread) handle(in []byte, received time.Duration) {
 	t.req.parseHeader(in)
-	if answered := t.dispatch(in); answered {
+	unique := t.req.unique
+	t.since.Store(int64(received))
+	t.claim.Store(unique)
+	answered := t.dispatch(in)
+	if t.claim.CompareAndSwap(unique, 0) && answered { // else somebody else has answered
 		t.dev.Write(t.out)
 	}
 }
@@ -164,6 +174,11 @@ func (t *thread) read(in []byte) {
 	handle, offset := u64(in, inHeaderSize), u64(in, inHeaderSize+8)
 	size := int(min(u32(in, inHeaderSize+16), math.MaxInt32))
 	out, errno := t.conn.handler.Read(&t.req, handle, offset, size, t.out[:outHeaderSize])
+	t.replyText(out, errno, size)
+}
+
+// replyText answers a READ of size bytes with out, which begins with room for the header, or with an error.
+func (t *thread) replyText(out []byte, errno syscall.Errno, size int) {
 	if errno != 0 {
 		t.fail(errno)
 		return

@@ -53,6 +53,11 @@ func (floor) Read(_ *fusedev.Request, _, offset uint64, _ int, dst []byte) ([]by
 	return append(dst, "floor\n"...), 0
 }
 
+// Rescue is never needed.
+func (floor) Rescue(_ *fusedev.Request, _, _ uint64, _ int, dst []byte) ([]byte, syscall.Errno) {
+	return dst, syscall.EIO
+}
+
 func (floor) Release(*fusedev.Request, uint64) {}
 
 func (floor) Poll(*fusedev.Request, uint64, uint64, bool) (uint32, syscall.Errno) {
