@@ -70,16 +70,20 @@ func run(ctx context.Context, lxcfs, rival string, rounds int) (err error) {
 		return err
 	}
 	defer sys.Unmount(floor, sys.UnmountDetach)
-	c, err := ctr.Start(ctx, dir, ctr.Options{
-		Rootfs: rootfs, Memory: 256 << 20, Quota: 100000, CgroupNamespace: true,
-		Mounts: []specs.Mount{
-			bind(ours.Mountpoint+"/proc", ways[0]), bind(theirs.Mountpoint+"/proc", ways[1]), bind("/proc", ways[2]), bind(floor, ways[3]),
-		},
-	})
-	if err != nil {
-		return err
+	var containers [2]*ctr.Container
+	for i, quota := range []int64{100000, 0} { // the second is to be as loud as can be
+		containers[i], err = ctr.Start(ctx, dir, ctr.Options{
+			Rootfs: rootfs, Memory: 256 << 20, Quota: quota, CgroupNamespace: true,
+			Mounts: []specs.Mount{
+				bind(ours.Mountpoint+"/proc", ways[0]), bind(theirs.Mountpoint+"/proc", ways[1]), bind("/proc", ways[2]), bind(floor, ways[3]),
+			},
+		})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, containers[i].Remove()) }()
 	}
-	defer func() { err = errors.Join(err, c.Remove()) }()
+	c := containers[0]
 	version, _ := exec.CommandContext(ctx, rival, "--version").CombinedOutput() // for the heading alone
 	fmt.Printf("open, read to the end, close; %d rounds in turn; median in µs; rival: lxcfs %s", rounds, strings.Trim(string(version), "\n"))
 	fmt.Printf("\n%-10s %9s %9s %9s %9s %13s %13s\n", "file", "ours", "rival", "bare", "floor", "rival : ours", "ours : floor")
@@ -90,7 +94,10 @@ func run(ctx context.Context, lxcfs, rival string, rounds int) (err error) {
 		}
 		fmt.Printf("%-10s %9.1f %9.1f %9.1f %9.1f %13.2f %13.2f\n", file, m[0]/1e3, m[1]/1e3, m[2]/1e3, m[3]/1e3, m[1]/m[0], m[0]/m[3])
 	}
-	return compareRates(ctx, c, ours, theirs)
+	if err := compareRates(ctx, c, ours, theirs); err != nil {
+		return err
+	}
+	return measureNeighbour(ctx, c, containers[1])
 }
 
 // measure reads one file in each way, in turn, and returns the medians in nanoseconds.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"palisade/test/ctr"
 )
@@ -67,4 +69,49 @@ func cpuTime(pid int) (float64, error) {
 		ticks += n
 	}
 	return ticks / 100, nil
+}
+
+// measureNeighbour compares what a read costs with what it costs while another container reads from 64 threads.
+func measureNeighbour(ctx context.Context, c, neighbour *ctr.Container) error {
+	const rounds, turns = 500, 5
+	fmt.Printf("\nmeminfo beside a container that reads from 64 threads, median in µs\n%-10s %9s %9s %9s\n", "", "alone", "beside", "ratio")
+	for i, name := range []string{"ours", "rival", "bare", "floor"} {
+		var alone, beside []float64
+		for range turns {
+			for _, loud := range []bool{false, true} {
+				loudCtx, cancel := context.WithCancel(ctx)
+				done := make(chan struct{})
+				if loud {
+					go func() {
+						neighbour.Exec(loudCtx, "load", "rate", "4", "64", ways[i]+"/meminfo")
+						close(done)
+					}()
+					time.Sleep(300 * time.Millisecond)
+				} else {
+					close(done)
+				}
+				out, err := c.Exec(ctx, "load", "time", strconv.Itoa(rounds), ways[i]+"/meminfo")
+				<-done
+				cancel()
+				if err != nil {
+					return err
+				}
+				first, _, _ := strings.Cut(out, " ")
+				nanos, err := strconv.ParseFloat(first, 64)
+				if err != nil {
+					return err
+				}
+				if loud {
+					beside = append(beside, nanos/1e3)
+				} else {
+					alone = append(alone, nanos/1e3)
+				}
+			}
+		}
+		slices.Sort(alone)
+		slices.Sort(beside)
+		a, b := alone[turns/2], beside[turns/2]
+		fmt.Printf("%-10s %9.1f %9.1f %9.2f\n", name, a, b, b/a)
+	}
+	return nil
 }

@@ -244,3 +244,34 @@ func TestStateIsLost(t *testing.T) {
 		cpuTimes(t, c, "cpu")
 	}
 }
+
+// TestWorkerPrivileges makes sure that no thread of the worker has more capabilities than documented, or can get one.
+func TestWorkerPrivileges(t *testing.T) {
+	const documented = 1<<2 | 1<<19 | 1<<21 | 1<<24 // CAP_DAC_READ_SEARCH, SYS_PTRACE, SYS_ADMIN, SYS_RESOURCE
+	threads, err := filepath.Glob("/proc/" + strconv.Itoa(workerOf(t, shared.daemon)) + "/task/*/status")
+	if err != nil || len(threads) < 2 {
+		t.Fatalf("%d threads, %v", len(threads), err)
+	}
+	for _, status := range threads {
+		seen := 0
+		for line := range strings.Lines(hostFile(t, status)) {
+			key, value, _ := strings.Cut(line, ":")
+			value = strings.TrimSpace(value)
+			switch key {
+			case "CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb":
+				seen++
+				if caps, err := strconv.ParseUint(value, 16, 64); err != nil || caps&^documented != 0 {
+					t.Errorf("%s: %s is %s", status, key, value)
+				}
+			case "NoNewPrivs":
+				seen++
+				if value != "1" {
+					t.Errorf("%s: new privileges are possible", status)
+				}
+			}
+		}
+		if seen != 6 {
+			t.Errorf("%s has %d of 6 lines", status, seen)
+		}
+	}
+}
