@@ -114,7 +114,7 @@ func newApp() *cli.App {
 			return usageError{errors.New("COMMAND is missing (lxcfs-toolkit --help lists them)")}
 		},
 		Commands: []*cli.Command{
-			remountCommand(g), umountCommand(g), checkCommand(g), prestartCommand(g), listCommand(g), hookCommand(g),
+			remountCommand(g), umountCommand(g), checkCommand(g), prestartCommand(g), poststopCommand(g), listCommand(g), hookCommand(g),
 			runtimeCommand(g), hookSpecCommand(g), upgradeCommand(g),
 		},
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -23,11 +22,6 @@ const (
 
 // usageError is a mistake in the command line.
 type usageError struct{ error }
-
-func init() {
-	// The supervisor starts workers on the main thread, which ends with the process alone: they end with it then.
-	runtime.LockOSThread()
-}
 
 func main() {
 	os.Exit(report(newApp().Run(optionsFirst(os.Args)), os.Stderr))

@@ -112,8 +112,12 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session) error 
 	if err != nil {
 		return err
 	}
+	spawner, err := newSpawner()
+	if err != nil {
+		return fmt.Errorf("drop privileges: %w", err)
+	}
 	s := &supervise.Supervisor{
-		Program: program, Args: os.Args, Files: session.Files(), Dir: c.stateDir(), Log: c.log,
+		Spawner: spawner, Program: program, Args: os.Args, Files: session.Files(), Dir: c.stateDir(), Log: c.log,
 		Probe: func(ctx context.Context) error { return sys.ReadApart(ctx, filepath.Join(c.mountpoint, "proc/uptime")) },
 	}
 	events := make(chan supervise.Event)
@@ -175,4 +179,14 @@ func (c *config) unmount() error {
 		return nil // somebody else was faster
 	}
 	return err
+}
+
+// newSpawner starts workers, which read what containers can influence, with the capabilities that they use alone.
+func newSpawner() (*sys.Spawner, error) {
+	return sys.NewSpawner(
+		sys.CapSysPtrace,     // /proc/<pid>/ns, root and cgroup of processes of other users and user namespaces
+		sys.CapDACReadSearch, // a container's /dev below folders that are not for root
+		sys.CapSysAdmin,      // setns(2) to cgroup namespaces, whose root is the container's cgroup
+		sys.CapSysResource,   // pressure triggers with windows that only a privileged process may set
+	)
 }

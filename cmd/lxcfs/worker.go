@@ -35,9 +35,6 @@ func work(c *config) error {
 	if err != nil {
 		return err
 	}
-	if err := dropPrivileges(); err != nil {
-		return fmt.Errorf("drop privileges: %w", err)
-	}
 	if err := worker.Ready(); err != nil {
 		return fmt.Errorf("tell the supervisor: %w", err)
 	}
@@ -90,14 +87,4 @@ func obey(commands <-chan supervise.Command, worker *supervise.Worker, filesyste
 			}
 		}
 	}
-}
-
-// dropPrivileges leaves the worker, which reads what containers can influence, the capabilities that it uses alone.
-func dropPrivileges() error {
-	return sys.KeepCapabilities(
-		sys.CapSysPtrace,     // /proc/<pid>/ns, root and cgroup of processes of other users and user namespaces
-		sys.CapDACReadSearch, // a container's /dev below folders that are not for root
-		sys.CapSysAdmin,      // setns(2) to cgroup namespaces, whose root is the container's cgroup
-		sys.CapSysResource,   // pressure triggers with windows that only a privileged process may set
-	)
 }

@@ -16,6 +16,8 @@ type Supervisor struct {
 	// Program is the path of the program on disk, from which upgrades are taken, Args its command line.
 	Program string
 	Args    []string
+	// Spawner starts the workers.
+	Spawner *sys.Spawner
 	// Files are passed to each worker.
 	Files []sys.NamedFile
 	// Dir is the folder for the socket on which workers tell how they do.
@@ -78,8 +80,7 @@ const (
 	End
 )
 
-// Run starts a worker and keeps one alive until the End. It is to be called on a thread that does not end before the process.
-// ready is called when the first worker serves.
+// Run starts a worker and keeps one alive until the End. ready is called when the first worker serves.
 func (s *Supervisor) Run(events <-chan Event, ready func()) error {
 	dir, err := sys.OpenDir(s.Dir)
 	if err != nil {
@@ -196,14 +197,13 @@ func (s *Supervisor) kill(w *process, why string) {
 // ended takes in that a worker has ended. It tells whether that is the end of all.
 func (s *Supervisor) ended(e exit) (over bool, err error) {
 	e.pipe.Close()
-	switch e.process {
-	case s.current:
-	default:
-		return false, nil // it was given up before
-	case s.next:
+	if e.process == s.next {
 		s.Log.Error("the upgrade is given up: the new worker ended", "pid", e.Pid, "state", e.state)
 		s.next = nil
 		return false, nil
+	}
+	if e.process != s.current {
+		return false, nil // it was given up before
 	}
 	s.current = nil
 	switch {

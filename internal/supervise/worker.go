@@ -113,7 +113,7 @@ func (s *Supervisor) start(image sys.File, exits chan<- exit) (*process, error) 
 	})
 	env = append(env, workerMark+"=1", "NOTIFY_SOCKET="+s.socket)
 	files := append([]sys.NamedFile{{Name: pipeName, File: r}}, s.Files...)
-	p, err := sys.StartWith(image.Path(), s.Args, env, files)
+	p, err := s.Spawner.Start(image.Path(), s.Args, env, files)
 	if err != nil {
 		w.Close()
 		return nil, err

@@ -44,9 +44,8 @@ func PassedFiles(anyPID bool) ([]NamedFile, error) {
 	return files, nil
 }
 
-// StartWith starts a program with the files, as PassedFiles finds them, and returns its process. It shares standard
-// input, output and error with this one. It is killed when the calling thread ends, and so with this process.
-func StartWith(program string, args, env []string, files []NamedFile) (*os.Process, error) {
+// startWith starts a program, which is killed when the calling thread ends, and so with this process.
+func startWith(program string, args, env []string, files []NamedFile) (*os.Process, error) {
 	var names []string
 	fds := []uintptr{0, 1, 2}
 	for _, f := range files {

@@ -3,8 +3,8 @@ package sys
 import (
 	"fmt"
 	"os"
-	"syscall"
-	"unsafe"
+	"runtime"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,45 +17,59 @@ const (
 	CapSysResource   = unix.CAP_SYS_RESOURCE
 )
 
-// KeepCapabilities drops all capabilities of all threads but those that are given and there, for good: neither this process
-// nor a program that it executes gets another one (PR_SET_NO_NEW_PRIVS, and an empty bounding set but for them).
-func KeepCapabilities(keep ...int) error {
-	if err := allThreads("prctl PR_SET_NO_NEW_PRIVS", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1); err != nil {
-		return err
-	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var now, kept [2]unix.CapUserData
-	if err := unix.Capget(&header, &now[0]); err != nil {
-		return os.NewSyscallError("capget", err)
-	}
-	var mask [2]uint32
-	for _, c := range keep {
-		mask[c/32] |= 1 << (c % 32)
-	}
-	if now[0].Effective&(1<<unix.CAP_SETPCAP) != 0 {
-		for c := range unix.CAP_LAST_CAP + 1 {
-			if mask[c/32]&(1<<(c%32)) != 0 {
-				continue
-			}
-			if err := allThreads("prctl PR_CAPBSET_DROP", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(c)); err != nil {
-				return fmt.Errorf("capability %d: %w", c, err)
-			}
+// Spawner starts programs with fewer privileges than this process has. They end with it.
+type Spawner struct{ calls chan func() }
+
+// NewSpawner makes one whose programs have no capabilities but those that are given, as far as this process has them, and
+// can never get others (PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP).
+func NewSpawner(keep ...int) (*Spawner, error) {
+	s := &Spawner{make(chan func())}
+	made := make(chan error)
+	go func() {
+		// Both are properties of a thread, and inherited from it. A program that it starts lives as long as it does.
+		runtime.LockOSThread()
+		err := restrictThread(keep)
+		made <- err
+		for err == nil {
+			call := <-s.calls
+			call()
 		}
-	}
-	for i := range kept {
-		kept[i] = unix.CapUserData{Effective: now[i].Effective & mask[i], Permitted: now[i].Permitted & mask[i]}
-	}
-	return allThreads("capset", unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&kept[0])))
+	}()
+	return s, <-made
 }
 
-// allThreads makes a system call on all threads.
-func allThreads(name string, call, a, b uintptr) error {
-	_, _, errno := syscall.AllThreadsSyscall(call, a, b, 0)
-	if errno == syscall.EINVAL && call == unix.SYS_PRCTL && a == unix.PR_CAPBSET_DROP {
-		return nil // the kernel knows fewer
+// Start starts a program with the files, as PassedFiles finds them, and returns its process. It shares standard input,
+// output and error with this one.
+func (s *Spawner) Start(program string, args, env []string, files []NamedFile) (p *os.Process, err error) {
+	done := make(chan struct{})
+	s.calls <- func() {
+		p, err = startWith(program, args, env, files)
+		close(done)
 	}
-	if errno != 0 {
-		return os.NewSyscallError(name, errno)
+	<-done
+	return p, err
+}
+
+func restrictThread(keep []int) error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl PR_SET_NO_NEW_PRIVS", err)
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var own [2]unix.CapUserData
+	if err := unix.Capget(&header, &own[0]); err != nil {
+		return os.NewSyscallError("capget", err)
+	}
+	if own[0].Effective&(1<<unix.CAP_SETPCAP) == 0 {
+		return nil // it may not even drop them
+	}
+	for c := range unix.CAP_LAST_CAP + 1 {
+		if slices.Contains(keep, c) {
+			continue
+		}
+		err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0)
+		if err != nil && err != unix.EINVAL { // the kernel knows fewer
+			return fmt.Errorf("drop capability %d: %w", c, os.NewSyscallError("prctl PR_CAPBSET_DROP", err))
+		}
 	}
 	return nil
 }

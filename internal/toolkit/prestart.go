@@ -6,18 +6,22 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"palisade/internal/mounts"
 	"palisade/internal/probe"
 	"palisade/internal/sys"
 )
 
+// deadTime is how long a dead lxcfs takes to show that, at most. One that waits for its next daemon takes for ever.
+const deadTime = 200 * time.Millisecond
+
 // Prestart prepares the host for lxcfs: a dead lxcfs is taken off the mount point, and the mount point's parent becomes a
 // shared mount of itself, so that containers that have it as a slave get what is mounted there later. Whatever else is
 // mounted there is left alone. It asks no file system that may not answer.
 func (t *Toolkit) Prestart(ctx context.Context) error {
 	for {
-		found, err := probe.Look(ctx, t.Mountpoint, ProbeTime)
+		found, err := probe.Look(ctx, t.Mountpoint, deadTime)
 		if err != nil {
 			return err
 		}
@@ -44,6 +48,20 @@ func (t *Toolkit) Prestart(ctx context.Context) error {
 		return err
 	}
 	return t.share(parent, table)
+}
+
+// Poststop takes lxcfs off its mount point, and out of all containers, after its daemon has ended for good.
+func (t *Toolkit) Poststop(ctx context.Context, s Selection) (Report, error) {
+	table, err := mounts.OwnTable()
+	if err != nil {
+		return Report{}, err
+	}
+	if top := table.Top(t.Mountpoint); top != nil && top.FSType == mounts.FSType {
+		if err := sys.Unmount(t.Mountpoint, sys.UnmountDetach); err != nil {
+			return Report{}, err
+		}
+	}
+	return t.Umount(ctx, s)
 }
 
 // share makes the directory a shared mount.

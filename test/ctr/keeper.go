@@ -18,6 +18,9 @@ type Keeper struct {
 	socket *net.UnixConn
 	path   string
 
+	// Ready gets a value when the service says that it is.
+	Ready chan struct{}
+
 	mu    sync.Mutex
 	names []string
 	files []*os.File
@@ -25,7 +28,7 @@ type Keeper struct {
 
 // NewKeeper makes one, with its socket in dir.
 func NewKeeper(dir string) (*Keeper, error) {
-	k := &Keeper{path: filepath.Join(dir, "keeper")}
+	k := &Keeper{path: filepath.Join(dir, "keeper"), Ready: make(chan struct{}, 16)}
 	var err error
 	if k.socket, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: k.path, Net: "unixgram"}); err != nil {
 		return nil, err
@@ -45,8 +48,11 @@ func (k *Keeper) receive() {
 		for line := range strings.Lines(string(text[:n])) {
 			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 			stored = stored || key == "FDSTORE" && value == "1"
-			if key == "FDNAME" {
+			switch {
+			case key == "FDNAME":
 				name = value
+			case key == "READY" && value == "1":
+				k.Ready <- struct{}{}
 			}
 		}
 		messages, err := syscall.ParseSocketControlMessage(rights[:m])
@@ -81,23 +87,35 @@ func (k *Keeper) Start(ctx context.Context, path, dir string, flags ...string) (
 	if err != nil {
 		return nil, err
 	}
-	d.cmd = exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, path}, args...)...)
-	k.mu.Lock()
-	d.cmd.ExtraFiles = append(d.cmd.ExtraFiles, k.files...)
-	d.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+k.path)
-	if len(k.files) > 0 {
-		d.cmd.Env = append(d.cmd.Env, fmt.Sprintf("LISTEN_FDS=%d", len(k.files)), "LISTEN_FDNAMES="+strings.Join(k.names, ":"))
-	}
-	k.mu.Unlock()
+	d.cmd = k.Command(path, args...)
 	return d, d.start(ctx)
 }
 
-// Close lets go of the files: a mount that nobody serves is dead then.
-func (k *Keeper) Close() {
-	k.socket.Close()
+// Command is the start of the service's next process.
+func (k *Keeper) Command(path string, args ...string) *exec.Cmd {
+	cmd := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, path}, args...)...)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	cmd.ExtraFiles = append(cmd.ExtraFiles, k.files...)
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+k.path)
+	if len(k.files) > 0 {
+		cmd.Env = append(cmd.Env, fmt.Sprintf("LISTEN_FDS=%d", len(k.files)), "LISTEN_FDNAMES="+strings.Join(k.names, ":"))
+	}
+	return cmd
+}
+
+// Drop lets go of the files, as for a service that has been stopped: a mount that nobody serves is dead then.
+func (k *Keeper) Drop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, f := range k.files {
 		f.Close()
 	}
+	k.names, k.files = nil, nil
+}
+
+// Close ends it.
+func (k *Keeper) Close() {
+	k.socket.Close()
+	k.Drop()
 }

@@ -3,7 +3,7 @@
 package toolkit
 
 import (
-	"net"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,10 +22,11 @@ import (
 type service struct {
 	commands map[string][]string
 	programs *strings.Replacer
+	keeper   *ctr.Keeper
 	main     *exec.Cmd
 }
 
-func readService(t *testing.T, file string) *service {
+func readService(t *testing.T, file, dir string) *service {
 	t.Helper()
 	f, err := os.Open(file)
 	if err != nil {
@@ -38,33 +39,35 @@ func readService(t *testing.T, file string) *service {
 	}
 	s := &service{
 		commands: make(map[string][]string),
-		programs: strings.NewReplacer("/usr/bin/lxcfs-toolkit", shared.toolkit, "/usr/bin/lxcfs", shared.lxcfs),
+		programs: strings.NewReplacer("/usr/bin/lxcfs-toolkit", shared.toolkit, "/usr/bin/lxcfs", shared.lxcfs, "%n", "lxcfs.service"),
 	}
 	for _, o := range options {
 		if o.Section == "Service" {
 			s.commands[o.Name] = append(s.commands[o.Name], o.Value)
 		}
 	}
-	if got := s.commands["Type"]; len(got) != 1 || got[0] != "notify" {
-		t.Fatalf("Type is %q: only notify is known here", got)
+	if got := s.commands["Type"]; len(got) != 1 || got[0] != "notify" || s.commands["FileDescriptorStoreMax"] == nil {
+		t.Fatalf("Type is %q: only notify, with a file descriptor store, is known here", got)
 	}
+	if s.keeper, err = ctr.NewKeeper(dir); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.keeper.Close)
 	return s
 }
 
-func (s *service) command(line string) *exec.Cmd {
-	fields := strings.Fields(s.programs.Replace(line))
-	return exec.Command(fields[0], fields[1:]...)
-}
-
 // runAll runs the commands of a kind to their ends.
-func (s *service) runAll(t *testing.T, kind string) {
+func (s *service) runAll(t *testing.T, kind string, env ...string) {
 	t.Helper()
 	if len(s.commands[kind]) == 0 {
 		t.Fatalf("the unit has no %s", kind)
 	}
 	for _, line := range s.commands[kind] {
 		line, lenient := strings.CutPrefix(line, "-")
-		if out, err := s.command(line).CombinedOutput(); err != nil {
+		fields := strings.Fields(s.programs.Replace(line))
+		cmd := exec.Command(fields[0], fields[1:]...)
+		cmd.Env = append(os.Environ(), env...)
+		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%s=%s: %v: %s", kind, line, err, out)
 			if !lenient {
 				t.FailNow()
@@ -77,55 +80,57 @@ func (s *service) runAll(t *testing.T, kind string) {
 func (s *service) start(t *testing.T) {
 	t.Helper()
 	s.runAll(t, "ExecStartPre")
-	name := filepath.Join("/run", "notify-"+strconv.FormatInt(time.Now().UnixNano(), 36))
-	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.Remove(name)
-	defer socket.Close()
-	s.main = s.command(s.commands["ExecStart"][0])
-	s.main.Env = append(os.Environ(), "NOTIFY_SOCKET="+name)
-	s.main.Stderr = os.Stderr
+	fields := strings.Fields(s.programs.Replace(s.commands["ExecStart"][0]))
+	s.main = s.keeper.Command(fields[0], fields[1:]...)
 	if err := s.main.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := socket.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	for buf := make([]byte, 4096); ; {
-		n, err := socket.Read(buf)
-		if err != nil {
-			t.Fatalf("the service is not ready: %v", err)
-		}
-		if strings.Contains("\n"+string(buf[:n])+"\n", "\nREADY=1\n") {
-			break
-		}
+	select {
+	case <-s.keeper.Ready:
+	case <-time.After(time.Minute):
+		t.Fatal("the service is not ready")
 	}
 	s.runAll(t, "ExecStartPost")
 }
 
-// end does what systemd does when the main process ends, here by a signal.
-func (s *service) end(t *testing.T, signal syscall.Signal) {
+// end does what systemd does when the main process ends, here by a signal. A job is what systemctl list-jobs tells then.
+func (s *service) end(t *testing.T, signal syscall.Signal, job string) {
 	t.Helper()
 	if err := s.main.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
 	s.main.Wait() // it ends in error when it is killed
-	s.runAll(t, "ExecStopPost")
+	result := "success"
+	if signal == syscall.SIGKILL {
+		result = "signal"
+	}
+	bin := t.TempDir()
+	script := "#!/bin/sh\n[ \"$1\" = list-jobs ] && echo '" + job + "'\n"
+	if err := os.WriteFile(filepath.Join(bin, "systemctl"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.runAll(t, "ExecStopPost", "SERVICE_RESULT="+result, "PATH="+bin+":"+os.Getenv("PATH"))
+	if strings.Contains(job, " stop ") {
+		s.keeper.Drop()
+	}
 }
 
-// TestUnits starts, stops, crashes and restarts lxcfs as its unit says, under a container.
+const (
+	stopJob    = "7 lxcfs.service stop running"
+	restartJob = "8 lxcfs.service restart running"
+)
+
+// TestUnits starts, stops, crashes, restarts and upgrades lxcfs as its unit says, under a container.
 func TestUnits(t *testing.T) {
 	h := newHost(t)
 	ownLib(t)
 	h.mountpoint = "/var/lib/lxc/lxcfs"
-	s := readService(t, "../../rpm/lxcfs.service")
+	s := readService(t, "../../rpm/lxcfs.service", h.dir)
 	s.start(t)
-	ended := false
+	running := true
 	defer func() {
-		if !ended {
-			s.end(t, syscall.SIGKILL)
+		if running {
+			s.end(t, syscall.SIGKILL, stopJob)
 		}
 		unmount(t, filepath.Dir(h.mountpoint))
 	}()
@@ -135,17 +140,61 @@ func TestUnits(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkVirtual(t, h, c, 64*mib)
-	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		s.end(t, signal)
-		if text := inside(t, c, "head", "-n", "1", "/proc/meminfo"); !strings.HasPrefix(string(total), text) {
-			t.Errorf("after %v the container reads %q", signal, text)
-		}
-		if got := lxcfsMounts(t, strconv.Itoa(c.PID)); len(got) > 0 {
-			t.Errorf("after %v the container has %q", signal, got)
+	mountsBefore := lxcfsMountIDs(t, c)
+	for _, tt := range []struct {
+		signal syscall.Signal
+		job    string
+	}{{syscall.SIGTERM, restartJob}, {syscall.SIGKILL, ""}} {
+		s.end(t, tt.signal, tt.job)
+		read := make(chan string)
+		go func() {
+			text, err := c.Exec(t.Context(), "head", "-n", "1", "/proc/meminfo")
+			read <- fmt.Sprint(text, err)
+		}()
+		select {
+		case text := <-read:
+			t.Errorf("after %v the container reads %q, which it should wait for", tt.signal, text)
+		case <-time.After(300 * time.Millisecond):
 		}
 		s.start(t)
+		if text := <-read; !strings.HasSuffix(text, " 65536 kB\n<nil>") {
+			t.Errorf("after %v the container reads %q", tt.signal, text)
+		}
 		checkVirtual(t, h, c, 64*mib)
 	}
-	s.end(t, syscall.SIGTERM)
-	ended = true
+	s.runAll(t, "ExecReload")
+	checkVirtual(t, h, c, 64*mib)
+	if after := lxcfsMountIDs(t, c); after != mountsBefore {
+		t.Errorf("the container's mounts were\n%s\nand are\n%s", mountsBefore, after)
+	}
+
+	s.end(t, syscall.SIGTERM, stopJob)
+	running = false
+	if text := inside(t, c, "head", "-n", "1", "/proc/meminfo"); !strings.HasPrefix(string(total), text) {
+		t.Errorf("stopped, the container reads %q", text)
+	}
+	if got := lxcfsMounts(t, strconv.Itoa(c.PID)); len(got) > 0 {
+		t.Errorf("stopped, the container has %q", got)
+	}
+	s.start(t)
+	running = true
+	checkVirtual(t, h, c, 64*mib)
+	s.end(t, syscall.SIGTERM, stopJob)
+	running = false
+}
+
+// lxcfsMountIDs are the lines of lxcfs in the container's mount table.
+func lxcfsMountIDs(t *testing.T, c *ctr.Container) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(c.PID), "mountinfo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines strings.Builder
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, "fuse.lxcfs") {
+			lines.WriteString(line)
+		}
+	}
+	return lines.String()
 }
