@@ -113,15 +113,19 @@ func (d *Daemon) PID() int { return d.cmd.Process.Pid }
 
 // WorkerPID is the process that serves at the moment.
 func (d *Daemon) WorkerPID() (int, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", d.PID(), d.PID()))
+	// Each thread has its own children.
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", d.PID()))
 	if err != nil {
 		return 0, err
 	}
-	var pid int
-	if _, err := fmt.Sscan(string(text), &pid); err != nil {
-		return 0, fmt.Errorf("lxcfs has no worker: %w", err)
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		var pid int
+		if n, _ := fmt.Sscan(string(text), &pid); err == nil && n == 1 {
+			return pid, nil
+		}
 	}
-	return pid, nil
+	return 0, errors.New("lxcfs has no worker")
 }
 
 // Freeze stops the daemon and its worker, until Thaw.
