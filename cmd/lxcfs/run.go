@@ -9,6 +9,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -116,8 +118,14 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session) error 
 	if err != nil {
 		return fmt.Errorf("drop privileges: %w", err)
 	}
+	reopener, reopen, err := sys.NewReopener()
+	if err != nil {
+		return err
+	}
+	go reopener.Serve(isPressureFile)
 	s := &supervise.Supervisor{
-		Spawner: spawner, Program: program, Args: os.Args, Files: session.Files(), Dir: c.stateDir(), Log: c.log,
+		Spawner: spawner, Program: program, Args: os.Args, Dir: c.stateDir(), Log: c.log,
+		Files: append(session.Files(), sys.NamedFile{Name: reopenName, File: reopen}),
 		Probe: func(ctx context.Context) error { return sys.ReadApart(ctx, filepath.Join(c.mountpoint, "proc/uptime")) },
 	}
 	events := make(chan supervise.Event)
@@ -187,6 +195,24 @@ func newSpawner() (*sys.Spawner, error) {
 		sys.CapSysPtrace,     // /proc/<pid>/ns, root and cgroup of processes of other users and user namespaces
 		sys.CapDACReadSearch, // a container's /dev below folders that are not for root
 		sys.CapSysAdmin,      // setns(2) to cgroup namespaces, whose root is the container's cgroup
-		sys.CapSysResource,   // pressure triggers with windows that only a privileged process may set
 	)
 }
+
+// reopenName is what a worker knows the socket by at which isPressureFile decides.
+const reopenName = "reopen"
+
+// isPressureFile tells whether a worker may write to a file: to a pressure file, which takes a trigger. Only the kernel
+// makes files on these file systems.
+func isPressureFile(fsType int64, path string) bool {
+	dir, name := filepath.Split(path)
+	switch fsType {
+	case sys.TypeProc:
+		return filepath.Base(dir) == "pressure" && slices.Contains(pressures, name)
+	case sys.TypeCgroup2:
+		resource, ok := strings.CutSuffix(name, ".pressure")
+		return ok && slices.Contains(pressures, resource)
+	}
+	return false
+}
+
+var pressures = []string{"cpu", "memory", "io", "irq"}

@@ -28,9 +28,15 @@ func work(c *config) error {
 	if err != nil {
 		return err
 	}
+	var reopen sys.File
+	for _, f := range worker.Files {
+		if f.Name == reopenName {
+			reopen = f.File
+		}
+	}
 	filesystem, err := lxcfs.New(lxcfs.Options{
 		Swap: !c.disableSwap, Quota: !c.disableCFS, Loadavg: !c.disableLoadavg,
-		ProcRoot: "/proc", SysRoot: "/sys", StateFile: filepath.Join(c.stateDir(), "guests"), Log: c.log,
+		ProcRoot: "/proc", SysRoot: "/sys", StateFile: filepath.Join(c.stateDir(), "guests"), Reopen: reopen, Log: c.log,
 	})
 	if err != nil {
 		return err

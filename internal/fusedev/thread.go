@@ -68,8 +68,8 @@ func (t *thread) takeOver() {
 
 // finish notes that the slot's request is answered.
 func (t *thread) finish() {
-	sys.StoreUint32(t.in, 0)
-	sys.StoreUint32(t.slot, 0)
+	sys.Uint32In(t.in).Store(0)
+	sys.Uint32In(t.slot).Store(0)
 }
 
 // work answers requests as long as the thread is needed. It tells false where the connection has ended.

@@ -32,7 +32,9 @@ type Options struct {
 	ProcRoot, SysRoot string
 	// StateFile keeps the counters that the kernel does not keep, for the next process; "" keeps none.
 	StateFile string
-	Log       *slog.Logger
+	// Reopen is the socket of who opens pressure files for writing, see sys.Reopener.
+	Reopen sys.File
+	Log    *slog.Logger
 }
 
 // FS is the file system. Its methods for requests are called from several threads at once.
@@ -83,7 +85,7 @@ func New(opts Options) (*FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.triggers, err = newTriggers(); err != nil {
+	if f.triggers, err = newTriggers(opts.Reopen); err != nil {
 		return nil, err
 	}
 	f.psi = f.cgroups.HasV2() && f.onHost("pressure/memory")
@@ -108,14 +110,18 @@ func (f *FS) onHost(name string) bool {
 }
 
 // Serve takes up what an earlier process has kept, and answers the session's requests, until the Conn that it returns
-// ends.
+// ends. From then on the process can do no more than reading takes.
 func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
 	conn, err := fusedev.NewConn(session, f, newMeta(f))
 	if err != nil {
 		return nil, err
 	}
 	f.state = openState(f.opts.StateFile, f.host, f.proc, f.opts.Log)
-	f.triggers.notify = conn.NotifyPoll
+	f.triggers.notify, f.triggers.kept.mem = conn.NotifyPoll, f.state.triggers
+	if err := sys.ConfineToReading(); err != nil {
+		f.opts.Log.Warn("the worker has more rights than it needs", "err", err)
+	}
+	f.restoreTriggers()
 	go f.triggers.run(f.opts.Log)
 	if f.opts.Loadavg {
 		go f.sampleLoads()

@@ -36,6 +36,8 @@ type handles struct {
 	mu   sync.Mutex
 	open []*handle
 	free []uint32
+	// adopted are those of an earlier process, by its numbers.
+	adopted map[uint64]*handle
 }
 
 func newHandles() *handles { return &handles{epoch: uint64(rand.Uint32()) << 32} }
@@ -68,7 +70,17 @@ func (hs *handles) get(number uint64) *handle {
 	if i := number - hs.epoch - 1; i < uint64(len(hs.open)) {
 		return hs.open[i]
 	}
-	return nil
+	return hs.adopted[number]
+}
+
+// adopt makes a handle for the number that an earlier process gave to a file with a trigger.
+func (hs *handles) adopt(number uint64, tr *trigger) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	if hs.adopted == nil {
+		hs.adopted = make(map[uint64]*handle)
+	}
+	hs.adopted[number] = &handle{trigger: tr}
 }
 
 // remove ends the handle of that number and returns its trigger, if it has one.
@@ -91,6 +103,10 @@ func (hs *handles) remove(number uint64) *trigger {
 func (hs *handles) take(number uint64) *handle {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
+	if h := hs.adopted[number]; h != nil {
+		delete(hs.adopted, number)
+		return h
+	}
 	i := number - hs.epoch - 1
 	if i >= uint64(len(hs.open)) || hs.open[i] == nil {
 		return nil

@@ -39,11 +39,11 @@ func (k *keptReads) keep(number uint64, text []byte, got int) {
 		binary.NativeEndian.PutUint64(long, 0)
 		copy(long[longHeader:], text)
 		binary.NativeEndian.PutUint64(long[8:], uint64(len(text)))
-		sys.StoreUint64(long, number)
+		sys.Uint64In(long).Store(number)
 	}
 	read := k.mem[i*readSize:]
 	binary.NativeEndian.PutUint64(read[8:], uint64(len(text)))
-	sys.StoreUint64(read, number)
+	sys.Uint64In(read).Store(number)
 }
 
 // find returns the length of the text of the file that had the number in an earlier process, and the text if it was kept.

@@ -2,16 +2,12 @@ package lxcfs
 
 import (
 	"bytes"
-	"log/slog"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"palisade/internal/container"
-	"palisade/internal/sys"
 )
 
 const (
@@ -23,109 +19,6 @@ const (
 	// (Documentation/accounting/psi.rst, Linux 6.5).
 	unprivilegedWindow = 2000000
 )
-
-// trigger is a pressure trigger: the container's own pressure file, open, with the trigger written to it.
-type trigger struct {
-	token int32
-	file  sys.File
-	owner *container.Container[guest] // nil if it is the host's
-	// fired tells that the event came and was not polled yet, gone that the cgroup is no more.
-	fired, gone atomic.Bool
-	// waiter is the kernel's handle of those who poll, plus one; 0 where nobody does.
-	waiter atomic.Uint64
-}
-
-// triggers waits for the events of all triggers and tells the kernel of them.
-type triggers struct {
-	poller *sys.Poller
-	notify func(kernelHandle uint64) error
-
-	mu   sync.Mutex
-	next int32
-	open map[int32]*trigger
-}
-
-func newTriggers() (*triggers, error) {
-	poller, err := sys.NewPoller()
-	if err != nil {
-		return nil, err
-	}
-	return &triggers{poller: poller, open: make(map[int32]*trigger)}, nil
-}
-
-// run waits for events until the process ends.
-func (ts *triggers) run(log *slog.Logger) {
-	var events []sys.Event
-	for {
-		var err error
-		if events, err = ts.poller.Wait(events[:0]); err != nil {
-			log.Error("pressure triggers do not fire any more", "err", err)
-			return
-		}
-		for _, ev := range events {
-			ts.fire(ev)
-		}
-	}
-}
-
-func (ts *triggers) fire(ev sys.Event) {
-	ts.mu.Lock()
-	tr := ts.open[ev.Token]
-	if tr != nil && ev.Events&sys.EventErr != 0 {
-		delete(ts.open, ev.Token)
-		tr.gone.Store(true)
-		ts.poller.Remove(tr.file)
-	}
-	ts.mu.Unlock()
-	if tr == nil {
-		return
-	}
-	if ev.Events&sys.EventPri != 0 {
-		tr.fired.Store(true)
-	}
-	if waiter := tr.waiter.Swap(0); waiter != 0 {
-		ts.notify(waiter - 1) // it fails only where the waiter is gone
-	}
-}
-
-// add takes care of a trigger from now on.
-func (ts *triggers) add(tr *trigger) error {
-	ts.mu.Lock()
-	defer ts.mu.Unlock()
-	ts.next++
-	tr.token = ts.next
-	if err := ts.poller.Add(tr.file, sys.EventPri, tr.token); err != nil {
-		return err
-	}
-	ts.open[tr.token] = tr
-	return nil
-}
-
-// close ends a trigger: the kernel forgets it with the file.
-func (ts *triggers) close(tr *trigger) {
-	ts.mu.Lock()
-	delete(ts.open, tr.token)
-	tr.file.Close()
-	ts.mu.Unlock()
-	if tr.owner != nil {
-		tr.owner.State.triggers.Add(-1)
-		tr.owner.Release()
-	}
-}
-
-// poll tells the events that hold for the trigger, and notes who waits if none does.
-func (tr *trigger) poll(kernelHandle uint64, notify bool) uint32 {
-	if notify {
-		tr.waiter.Store(kernelHandle + 1)
-	}
-	switch {
-	case tr.gone.Load():
-		return sys.EventReadable | sys.EventErr | sys.EventPri
-	case tr.fired.Swap(false):
-		return sys.EventReadable | sys.EventPri
-	}
-	return sys.EventReadable
-}
 
 // writeTrigger sets the trigger that a reader writes to a pressure file, on the same file of its own cgroup.
 func (f *FS) writeTrigger(in *fuse.WriteIn, data []byte) (uint32, error) {
@@ -143,17 +36,19 @@ func (f *FS) writeTrigger(in *fuse.WriteIn, data []byte) (uint32, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.trigger != nil {
+		if h.trigger.isRestored && bytes.Equal(h.trigger.record.text(), data) {
+			h.trigger.isRestored = false
+			return uint32(len(data)), nil // the last process set it, and died before it could say so
+		}
 		return 0, syscall.EBUSY
 	}
-	tr, err := f.openTrigger(n, in.Pid)
+	var s container.Scratch
+	c, err := f.find(in.Pid, &s)
 	if err != nil {
 		return 0, err
 	}
-	_, err = tr.file.Write(data)
-	if err == nil {
-		err = f.triggers.add(tr)
-	}
-	if err != nil {
+	tr := &trigger{owner: c, record: f.triggers.kept.add(in.Fh, n.id, c, data)}
+	if err := f.setTrigger(tr, n); err != nil {
 		f.triggers.close(tr)
 		return 0, err
 	}
@@ -161,31 +56,62 @@ func (f *FS) writeTrigger(in *fuse.WriteIn, data []byte) (uint32, error) {
 	return uint32(len(data)), nil
 }
 
-// openTrigger opens the pressure file that stands behind the node for the thread tid, and counts it.
-func (f *FS) openTrigger(n *node, tid uint32) (*trigger, error) {
-	var s container.Scratch
-	c, err := f.find(tid, &s)
-	if err != nil {
-		return nil, err
-	}
-	tr := &trigger{owner: c}
+// setTrigger counts a trigger and sets it, on the pressure file of its owner that stands behind the node.
+func (f *FS) setTrigger(tr *trigger, n *node) (err error) {
 	path := f.procRoot + "/" + n.host
-	if c != nil {
-		if c.State.triggers.Add(1) > maxTriggers {
-			f.triggers.close(tr)
-			return nil, syscall.ENOSPC
+	if tr.owner != nil {
+		if tr.owner.State.triggers.Add(1) > maxTriggers {
+			return syscall.ENOSPC
 		}
 		var ok bool
-		if path, ok = c.Group.PressurePath(n.name); !ok {
-			f.triggers.close(tr)
-			return nil, syscall.EOPNOTSUPP
+		if path, ok = tr.owner.Group.PressurePath(n.name); !ok {
+			return syscall.EOPNOTSUPP
 		}
 	}
-	if tr.file, err = sys.OpenReadWrite(path); err != nil {
-		f.triggers.close(tr)
-		return nil, err
+	if tr.file, err = f.triggers.open(path); err != nil {
+		return err
 	}
-	return tr, nil
+	if _, err = tr.file.Write(tr.record.text()); err != nil {
+		return err
+	}
+	return f.triggers.add(tr)
+}
+
+// restoreTriggers sets the triggers of the last process again. Who polls one that cannot be set is told so.
+func (f *FS) restoreTriggers() {
+	for _, record := range f.triggers.kept.all() {
+		n, ok := f.tree.byID[record.node()]
+		if !ok || !n.psi {
+			record.free()
+			continue
+		}
+		tr := &trigger{record: record, isRestored: true}
+		if f.restoreTrigger(tr, n) != nil {
+			record.gone().Store(1)
+		}
+		f.handles.adopt(record.number().Load(), tr)
+		if waiter := record.waiter().Swap(0); waiter != 0 {
+			f.triggers.notify(waiter - 1) // the last process may have died before it did; who has nothing to see waits on
+		}
+	}
+}
+
+func (f *FS) restoreTrigger(tr *trigger, n *node) (err error) {
+	if key := tr.record.key(); key != (stateKey{}) {
+		var s container.Scratch
+		if tr.owner, err = f.finder.Find(uint32(key.PID), &s); err != nil {
+			return err
+		}
+		if tr.owner == nil {
+			return syscall.ESRCH
+		}
+		if keyOf(tr.owner) != key {
+			tr.owner.Release()
+			tr.owner = nil
+			return syscall.ESRCH
+		}
+	}
+	return f.setTrigger(tr, n)
 }
 
 // hasUnprivilegedWindow tells whether the trigger "some|full <threshold> <window>" may be set without privilege.

@@ -46,14 +46,16 @@ func (k stateKey) isRunning(proc sys.File) bool {
 // mapped into memory, so that what a reader has been shown is in it already, however this process ends. It does not
 // outlive the machine's next start, as the containers do not. Without a file it keeps nothing.
 //
-// The file is a header, the keptReads, and records of one size. A record has its guest's key and two copies of the counters, one of which
-// counts: it is written in the other, and then the number of the copy is changed.
+// The file is a header, the keptReads, the keptTriggers, and records of one size. A record has its guest's key and two
+// copies of the counters, one of which counts: it is written in the other, and then the number of the copy is changed.
 type guestState struct {
 	proc sys.File
 	cpus int // for which a record has room
 	mem  []byte
 	// reads are in the same file.
 	reads keptReads
+	// triggers is the memory of the keptTriggers.
+	triggers []byte
 
 	mu   sync.Mutex
 	byID map[stateKey]int
@@ -64,20 +66,21 @@ type guestState struct {
 
 const (
 	stateMagic   = "palisade-guests\x00"
-	stateVersion = 1
+	stateVersion = 2
 	// maxGuests bounds the records. The file has no pages for those that are not used.
 	maxGuests = 1 << 14
 	// sweepEvery is how often records are looked for that are not needed any more, when all are used.
 	sweepEvery = 10 * time.Second
 
 	stateReadsAt   = 4096
-	stateHeader    = stateReadsAt + keptReadsSize // where the records begin
-	stateVersionAt = 16                           // uint32
-	stateCPUsAt    = 20                           // uint32
-	stateTopAt     = 24                           // uint32: how many records were ever used
-	recordUsedAt   = 0                            // uint32: 1 where the record is used
-	recordCopyAt   = 4                            // uint32: which copy counts
-	recordKeyAt    = 8                            // the key, as three uint64
+	stateTriggers  = stateReadsAt + keptReadsSize
+	stateHeader    = stateTriggers + keptTriggersSize // where the records begin
+	stateVersionAt = 16                               // uint32
+	stateCPUsAt    = 20                               // uint32
+	stateTopAt     = 24                               // uint32: how many records were ever used
+	recordUsedAt   = 0                                // uint32: 1 where the record is used
+	recordCopyAt   = 4                                // uint32: which copy counts
+	recordKeyAt    = 8                                // the key, as three uint64
 	recordCopies   = 64
 	countersFixed  = 12 * 8
 	countersCPU    = 4*8 + 3*8
@@ -113,11 +116,12 @@ func openState(path string, host *procfs.FS, proc sys.File, log *slog.Logger) *g
 	}
 	for i := range min(u32(s.mem, stateTopAt), maxGuests) {
 		if record := s.record(int(i)); u32(record, recordUsedAt) != 0 {
-			s.byID[decodeKey(record)] = int(i)
+			s.byID[decodeKey(record[recordKeyAt:])] = int(i)
 		}
 	}
 	s.sweep()
-	s.reads.mem = s.mem[stateReadsAt:stateHeader]
+	s.reads.mem = s.mem[stateReadsAt:stateTriggers]
+	s.triggers = s.mem[stateTriggers:stateHeader]
 	return s
 }
 
@@ -223,7 +227,7 @@ func (s *guestState) take(key stateKey) int {
 	s.byID[key] = i
 	record := s.record(i)
 	clear(record)
-	encodeKey(record, key)
+	key.appendTo(record[recordKeyAt:recordKeyAt])
 	binary.NativeEndian.PutUint32(record[recordUsedAt:], 1)
 	return i
 }
@@ -254,7 +258,7 @@ func (s *guestState) save(g *guest) {
 	next := 1 - u32(record, recordCopyAt)&1
 	at := recordCopies + int(next)*s.copySize()
 	g.encode(record[at : at : at+s.copySize()])
-	sys.StoreUint32(record[recordCopyAt:], next)
+	sys.Uint32In(record[recordCopyAt:]).Store(next)
 }
 
 // load reads what save wrote; g.mu is held.
@@ -264,15 +268,16 @@ func (s *guestState) load(g *guest) {
 	g.decode(record[at:at+s.copySize()], s.cpus)
 }
 
-func encodeKey(record []byte, k stateKey) {
-	at := record[recordKeyAt:recordKeyAt]
-	at = binary.NativeEndian.AppendUint64(at, k.PIDNamespace)
-	at = binary.NativeEndian.AppendUint64(at, uint64(k.PID))
-	binary.NativeEndian.AppendUint64(at, uint64(k.Start))
+// appendTo appends the key, to b.
+func (k stateKey) appendTo(b []byte) []byte {
+	b = binary.NativeEndian.AppendUint64(b, k.PIDNamespace)
+	b = binary.NativeEndian.AppendUint64(b, uint64(k.PID))
+	return binary.NativeEndian.AppendUint64(b, uint64(k.Start))
 }
 
-func decodeKey(record []byte) stateKey {
-	at := func(i int) uint64 { return binary.NativeEndian.Uint64(record[recordKeyAt+8*i:]) }
+// decodeKey reads what appendTo wrote.
+func decodeKey(b []byte) stateKey {
+	at := func(i int) uint64 { return binary.NativeEndian.Uint64(b[8*i:]) }
 	return stateKey{at(0), int(at(1)), time.Duration(at(2))}
 }
 

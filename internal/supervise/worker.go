@@ -9,6 +9,8 @@ package supervise
 
 import (
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -48,6 +50,8 @@ type Worker struct {
 	// Files are what it is to serve.
 	Files []sys.NamedFile
 	pipe  sys.File
+	// manager is the supervisor's NOTIFY_SOCKET, connected once: a worker that is confined makes no sockets.
+	manager net.Conn
 }
 
 // Connect finds what the supervisor has passed.
@@ -59,20 +63,21 @@ func Connect() (*Worker, error) {
 	if len(files) == 0 || files[0].Name != pipeName {
 		return nil, errors.New("a worker is started by its supervisor alone")
 	}
-	return &Worker{Files: files[1:], pipe: files[0].File}, nil
+	manager, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
+	if err != nil {
+		return nil, fmt.Errorf("find the supervisor: %w", err)
+	}
+	return &Worker{Files: files[1:], pipe: files[0].File, manager: manager}, nil
 }
 
 // Ready tells the supervisor that this worker is able to serve.
-func (w *Worker) Ready() error { return notify(daemon.SdNotifyReady) }
+func (w *Worker) Ready() error { return w.notify(daemon.SdNotifyReady) }
 
 // Serving tells the supervisor that it does.
-func (w *Worker) Serving() error { return notify(serving) }
+func (w *Worker) Serving() error { return w.notify(serving) }
 
-func notify(text string) error {
-	told, err := daemon.SdNotify(false, text)
-	if err == nil && !told {
-		err = errors.New("there is no NOTIFY_SOCKET")
-	}
+func (w *Worker) notify(text string) error {
+	_, err := w.manager.Write([]byte(text))
 	return err
 }
 

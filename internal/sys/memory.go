@@ -42,9 +42,9 @@ func (f File) Map(size int) ([]byte, error) {
 // Unmap ends a mapping of Map, of which nothing may be used from then on.
 func Unmap(mem []byte) error { return os.NewSyscallError("munmap", unix.Munmap(mem)) }
 
-// StoreUint32 writes a number to the beginning of mem, which is aligned, after all that was written before: who maps the
-// same memory, or comes after this process, sees it only with that.
-func StoreUint32(mem []byte, v uint32) { atomic.StoreUint32((*uint32)(unsafe.Pointer(&mem[0])), v) }
+// Uint32In is the number at the beginning of mem, which is aligned. Who maps the same memory, or comes after this process,
+// sees what is stored there only with all that was written before.
+func Uint32In(mem []byte) *atomic.Uint32 { return (*atomic.Uint32)(unsafe.Pointer(&mem[:4][0])) }
 
-// StoreUint64 does the same with a longer number.
-func StoreUint64(mem []byte, v uint64) { atomic.StoreUint64((*uint64)(unsafe.Pointer(&mem[0])), v) }
+// Uint64In is the same with a longer number.
+func Uint64In(mem []byte) *atomic.Uint64 { return (*atomic.Uint64)(unsafe.Pointer(&mem[:8][0])) }

@@ -14,7 +14,6 @@ const (
 	CapDACReadSearch = unix.CAP_DAC_READ_SEARCH
 	CapSysPtrace     = unix.CAP_SYS_PTRACE
 	CapSysAdmin      = unix.CAP_SYS_ADMIN
-	CapSysResource   = unix.CAP_SYS_RESOURCE
 )
 
 // Spawner starts programs with fewer privileges than this process has. They end with it.

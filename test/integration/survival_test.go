@@ -245,9 +245,10 @@ func TestStateIsLost(t *testing.T) {
 	}
 }
 
-// TestWorkerPrivileges makes sure that no thread of the worker has more capabilities than documented, or can get one.
+// TestWorkerPrivileges makes sure that no thread of the worker has more capabilities than documented, or can get one, and
+// that each has the filter of system calls.
 func TestWorkerPrivileges(t *testing.T) {
-	const documented = 1<<2 | 1<<19 | 1<<21 | 1<<24 // CAP_DAC_READ_SEARCH, SYS_PTRACE, SYS_ADMIN, SYS_RESOURCE
+	const documented = 1<<2 | 1<<19 | 1<<21 // CAP_DAC_READ_SEARCH, SYS_PTRACE, SYS_ADMIN
 	threads, err := filepath.Glob("/proc/" + strconv.Itoa(workerOf(t, shared.daemon)) + "/task/*/status")
 	if err != nil || len(threads) < 2 {
 		t.Fatalf("%d threads, %v", len(threads), err)
@@ -268,10 +269,15 @@ func TestWorkerPrivileges(t *testing.T) {
 				if value != "1" {
 					t.Errorf("%s: new privileges are possible", status)
 				}
+			case "Seccomp":
+				seen++
+				if value != "2" {
+					t.Errorf("%s: no filter of system calls", status)
+				}
 			}
 		}
-		if seen != 6 {
-			t.Errorf("%s has %d of 6 lines", status, seen)
+		if seen != 7 {
+			t.Errorf("%s has %d of 7 lines", status, seen)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -214,5 +215,46 @@ func TestV2Pressure(t *testing.T) {
 	}
 	if got := inside(t, c, "load", "psi", "/proc/pressure/memory", "full 900000 1000000", "3"); got != "set 3: <nil>\n" {
 		t.Errorf("when they are gone: %q", got)
+	}
+}
+
+// TestV2PressureSurvives makes sure that who waits for a trigger gets its event from another worker than the one that set it.
+func TestV2PressureSurvives(t *testing.T) {
+	requireV2(t)
+	d := newDaemon(t, t.TempDir())
+	for _, way := range []struct {
+		name   string
+		change func()
+	}{
+		{"killed", func() { killWorker(t, d) }},
+		{"killed twice", func() { killWorker(t, d); killWorker(t, d) }},
+		{"upgraded", func() {
+			old := workerOf(t, d)
+			if err := d.Signal(syscall.SIGUSR1); err != nil {
+				t.Fatal(err)
+			}
+			waitForWorker(t, d, old)
+		}},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			c := start(t, ctr.Options{Quota: 20000, Lxcfs: d.Mountpoint})
+			got := make(chan string)
+			go func() {
+				out, err := c.Exec(t.Context(), "load", "psi", "/proc/pressure/cpu", "some 100000 1000000")
+				got <- fmt.Sprint(out, err)
+			}()
+			waitFor(t, "the trigger", func() bool {
+				out, err := c.Exec(t.Context(), "pgrep", "-f", "load psi")
+				return err == nil && out != ""
+			})
+			time.Sleep(time.Second) // until it waits
+			way.change()
+			if err := c.ExecStart(t.Context(), "load", "burn", "4"); err != nil {
+				t.Fatal(err)
+			}
+			if out := <-got; out != "set\nevents 1 2\n<nil>" {
+				t.Errorf("the trigger: %q", out)
+			}
+		})
 	}
 }
