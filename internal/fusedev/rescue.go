@@ -42,7 +42,7 @@ func (t *thread) rescue() {
 	}()
 }
 
-// answerFor makes the answer to a request that another thread is stuck with, and tells whether there is one.
+// answerFor makes the answer to a request that cannot be worked on, and tells whether there is one.
 func (t *thread) answerFor(in []byte) (answered bool) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -51,10 +51,10 @@ func (t *thread) answerFor(in []byte) (answered bool) {
 			t.conn.handler.Panicked(value)
 		}
 	}()
-	switch t.req.opcode {
-	case opForget, opBatchForget:
+	switch op := t.req.opcode; {
+	case op == opForget, op == opBatchForget:
 		return false
-	case opRead:
+	case op == opRead && len(in) >= readInSize:
 		handle, offset := u64(in, inHeaderSize), u64(in, inHeaderSize+8)
 		size := int(min(u32(in, inHeaderSize+16), math.MaxInt32))
 		out, errno := t.conn.handler.Rescue(&t.req, handle, offset, size, t.out[:outHeaderSize])

@@ -41,10 +41,12 @@ func (t *thread) serve() {
 	}
 }
 
-// maxTries is how many processes try to answer a request that they find: it may be what killed the others.
-const maxTries = 3
+// maxTries is how many processes try to answer a request that they find: it may be what killed the others. It is fewer
+// than a supervisor starts in a row, and enough for a request whose processes were killed one after the other by chance.
+const maxTries = 8
 
-// takeOver answers the request that an earlier process has not answered; if it has, the kernel does not want another.
+// takeOver answers the request that an earlier process has not answered; if it has, the kernel does not want another. One
+// that has killed too many is answered as one is that does not come to an end.
 func (t *thread) takeOver() {
 	n := int(u32(t.in, 0))
 	if n == 0 {
@@ -56,8 +58,9 @@ func (t *thread) takeOver() {
 	case n < inHeaderSize || n > len(t.in):
 	case tries > maxTries:
 		t.req.parseHeader(t.in)
-		t.fail(syscall.EIO)
-		t.dev.Write(t.out)
+		if t.answerFor(t.in[:n]) {
+			t.dev.Write(t.out)
+		}
 	default:
 		t.conn.crew.busy.Add(1)
 		t.handle(t.in[:n], time.Since(t.conn.began))

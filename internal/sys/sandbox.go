@@ -19,7 +19,7 @@ var readerCalls = []uint32{
 	unix.SYS_PIDFD_OPEN, unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EVENTFD2, // ends of containers, pressure triggers
 	unix.SYS_SYSINFO,                   // the host's memory
 	unix.SYS_SENDMSG, unix.SYS_RECVMSG, // files that the supervisor opens, see Reopen
-	unix.SYS_GETPID, unix.SYS_GETTID, unix.SYS_TGKILL, unix.SYS_GETRANDOM, unix.SYS_CLOCK_GETTIME, unix.SYS_SCHED_GETAFFINITY,
+	unix.SYS_GETPID, unix.SYS_GETPPID, unix.SYS_GETTID, unix.SYS_TGKILL, unix.SYS_GETRANDOM, unix.SYS_CLOCK_GETTIME, unix.SYS_SCHED_GETAFFINITY,
 	unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK,
 	unix.SYS_MUNMAP, unix.SYS_MADVISE, unix.SYS_MINCORE,
 	unix.SYS_RSEQ, unix.SYS_SET_ROBUST_LIST, // of glibc, which comes with the race detector
@@ -35,6 +35,7 @@ var restrictedCalls = []restrictedCall{
 	{unix.SYS_OPENAT, 2, unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC | unix.O_APPEND, 0},
 	{unix.SYS_MMAP, 2, unix.PROT_EXEC, 0},
 	{unix.SYS_MPROTECT, 2, unix.PROT_EXEC, 0},
+	{unix.SYS_PRCTL, 0, ^uint32(0), unix.PR_SET_VMA}, // the Go runtime names its memory
 	{unix.SYS_CLONE, 0, unix.CLONE_THREAD, unix.CLONE_THREAD},
 	{unix.SYS_SETNS, 1, ^uint32(0), unix.CLONE_NEWCGROUP},
 	{unix.SYS_IOCTL, 1, ^uint32(0), nsGetPidFromPidNS},

@@ -1,11 +1,13 @@
 package sys
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"unsafe"
@@ -24,6 +26,10 @@ var confined = []struct {
 	{"stand for a file", func() error { _, err := openat(unix.AT_FDCWD, "/proc/self/status", unix.O_PATH); return err }, true},
 	{"resolve below a folder", func() error { return resolve("/proc", "self/status") }, true},
 	{"start threads", func() error { return startThreads(20) }, true},
+	{"take memory", func() error { _ = bytes.Repeat([]byte("x"), 300<<20); return nil }, true},
+	{"collect garbage", func() error { debug.FreeOSMemory(); return nil }, true},
+	{"ask who it is", func() error { _, _ = os.Getpid(), os.Getppid(); return nil }, true},
+	{"name a thread", func() error { return unix.Prctl(unix.PR_SET_NAME, 0, 0, 0, 0) }, false},
 	{"write a file", func() error { _, err := os.OpenFile("/dev/null", os.O_WRONLY, 0); return err }, false},
 	{"read and write a file", func() error { _, err := os.OpenFile("/dev/null", os.O_RDWR, 0); return err }, false},
 	{"make a file", func() error { return create("/tmp/palisade-made") }, false},

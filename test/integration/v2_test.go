@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -243,10 +244,7 @@ func TestV2PressureSurvives(t *testing.T) {
 				out, err := c.Exec(t.Context(), "load", "psi", "/proc/pressure/cpu", "some 100000 1000000")
 				got <- fmt.Sprint(out, err)
 			}()
-			waitFor(t, "the trigger", func() bool {
-				out, err := c.Exec(t.Context(), "pgrep", "-f", "load psi")
-				return err == nil && out != ""
-			})
+			waitFor(t, "who sets the trigger", func() bool { return isRunning("load\x00psi") })
 			time.Sleep(time.Second) // until it waits
 			way.change()
 			if err := c.ExecStart(t.Context(), "load", "burn", "4"); err != nil {
@@ -257,4 +255,13 @@ func TestV2PressureSurvives(t *testing.T) {
 			}
 		})
 	}
+}
+
+// isRunning tells whether a process has that in its command line.
+func isRunning(args string) bool {
+	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	return slices.ContainsFunc(processes, func(path string) bool {
+		line, err := os.ReadFile(path)
+		return err == nil && strings.Contains(string(line), args)
+	})
 }

@@ -1,0 +1,204 @@
+package ctr
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Crowd is many containers without a runtime, a thousand in seconds. Each has pid and mount namespaces, cgroups of its own
+// (on v1 a cgroup namespace too), and a sleeping init.
+type Crowd struct {
+	parents []string // on v1 one in each hierarchy
+	made    int
+}
+
+// Member is one of them.
+type Member struct {
+	PID     int
+	cgroups []string
+	init    *exec.Cmd
+}
+
+// NewCrowd makes the cgroups in which those of the members are.
+func NewCrowd() (*Crowd, error) {
+	roots := []string{"/sys/fs/cgroup"}
+	if !OnV2() {
+		var err error
+		if roots, err = controllerRoots("memory", "cpu", "cpuacct", "cpuset", "pids"); err != nil {
+			return nil, err
+		}
+	}
+	c := new(Crowd)
+	name := fmt.Sprintf("palisade-crowd-%d-%d", os.Getpid(), time.Now().UnixNano())
+	for _, root := range roots {
+		dir := filepath.Join(root, name)
+		if err := makeCgroup(dir); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+		c.parents = append(c.parents, dir)
+	}
+	if OnV2() {
+		if err := os.WriteFile(filepath.Join(c.parents[0], "cgroup.subtree_control"), []byte("+memory +cpu"), 0o644); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
+	return c, nil
+}
+
+// controllerRoots are the cgroups of this process in the v1 hierarchies of the controllers, each once.
+func controllerRoots(controllers ...string) (roots []string, err error) {
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) == 3 && slices.ContainsFunc(strings.Split(fields[1], ","), func(name string) bool {
+			return slices.Contains(controllers, name)
+		}) {
+			roots = append(roots, filepath.Join("/sys/fs/cgroup", fields[1], fields[2]))
+		}
+	}
+	if len(roots) == 0 {
+		return nil, fmt.Errorf("no hierarchy of %v in %q", controllers, text)
+	}
+	return roots, nil
+}
+
+// makeCgroup makes one that processes can be put into: a new one of the v1 controller cpuset has no CPUs.
+func makeCgroup(dir string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
+		text, err := os.ReadFile(filepath.Join(filepath.Dir(dir), name))
+		if err != nil || OnV2() {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Add starts one more.
+func (c *Crowd) Add() (*Member, error) {
+	m := &Member{init: exec.Command("sleep", "1000000")}
+	c.made++
+	for _, parent := range c.parents {
+		dir := filepath.Join(parent, strconv.Itoa(c.made))
+		if err := makeCgroup(dir); err != nil {
+			return nil, errors.Join(err, m.Remove())
+		}
+		m.cgroups = append(m.cgroups, dir)
+	}
+	m.init.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWCGROUP}
+	if err := m.start(m.init, func() error { return nil }); err != nil {
+		return nil, errors.Join(err, m.Remove())
+	}
+	m.PID = m.init.Process.Pid
+	return m, nil
+}
+
+// Run runs a program of the host as one of the container's processes, and returns what it says.
+func (m *Member) Run(name string, args ...string) (string, error) {
+	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/pid", m.PID))
+	if err != nil {
+		return "", err
+	}
+	defer namespace.Close()
+	cmd := exec.Command(name, args...)
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := m.start(cmd, func() error { return unix.Setns(int(namespace.Fd()), unix.CLONE_NEWPID) }); err != nil {
+		return "", err
+	}
+	err = cmd.Wait()
+	return out.String(), err
+}
+
+// start starts a program in the cgroups, from a thread that has entered them and is prepared, and ends after it.
+func (m *Member) start(cmd *exec.Cmd, prepare func() error) error {
+	if OnV2() {
+		// Threads cannot go there alone. The program's cgroup namespace, if it gets one, is this process's.
+		dir, err := os.Open(m.cgroups[0])
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		if cmd.SysProcAttr == nil {
+			cmd.SysProcAttr = new(syscall.SysProcAttr)
+		}
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
+		cmd.SysProcAttr.Cloneflags &^= syscall.CLONE_NEWCGROUP
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends
+		err := m.enter()
+		if err == nil {
+			err = prepare()
+		}
+		if err == nil {
+			err = cmd.Start()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// enter puts this thread into the cgroups.
+func (m *Member) enter() error {
+	if OnV2() {
+		return nil
+	}
+	for _, dir := range m.cgroups {
+		if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte(strconv.Itoa(unix.Gettid())), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Remove kills the init and removes the cgroups.
+func (m *Member) Remove() (err error) {
+	if m.init.Process != nil {
+		err = m.init.Process.Kill()
+		m.init.Wait() // its error is that it was killed
+	}
+	for _, dir := range m.cgroups {
+		err = errors.Join(err, removeCgroup(dir))
+	}
+	return err
+}
+
+// Close removes the cgroups; the members must be gone.
+func (c *Crowd) Close() (err error) {
+	for _, dir := range c.parents {
+		err = errors.Join(err, removeCgroup(dir))
+	}
+	return err
+}
+
+// removeCgroup waits for processes that are on their way out.
+func removeCgroup(dir string) (err error) {
+	for range 1000 {
+		if err = os.Remove(dir); !errors.Is(err, syscall.EBUSY) {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return err
+}

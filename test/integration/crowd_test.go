@@ -1,0 +1,133 @@
+//go:build integration
+
+package integration
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"palisade/test/ctr"
+)
+
+// addMembers starts containers, each of which reads all files once.
+func addMembers(t *testing.T, crowd *ctr.Crowd, d *ctr.Daemon, n int) []*ctr.Member {
+	t.Helper()
+	members := make([]*ctr.Member, 0, n)
+	files := []string{filepath.Join(d.Mountpoint, "sys/devices/system/cpu/online")}
+	for _, name := range []string{"cpuinfo", "meminfo", "stat", "uptime", "swaps", "diskstats", "partitions", "loadavg"} {
+		files = append(files, filepath.Join(d.Mountpoint, "proc", name))
+	}
+	for range n {
+		m, err := crowd.Add()
+		if err != nil {
+			t.Fatal(err)
+		}
+		members = append(members, m)
+		out, err := m.Run("cat", files...)
+		if err != nil || !strings.Contains(out, "MemTotal:") {
+			t.Fatalf("container %d: %q: %v", m.PID, out, err)
+		}
+	}
+	return members
+}
+
+func removeMembers(t *testing.T, members []*ctr.Member) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for _, m := range members {
+		wg.Go(func() {
+			if err := m.Remove(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func newCrowd(t *testing.T) *ctr.Crowd {
+	t.Helper()
+	crowd, err := ctr.NewCrowd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := crowd.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return crowd
+}
+
+func threadsOf(t *testing.T, pid int) int {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+	if err != nil || len(threads) == 0 {
+		t.Fatalf("%d threads, %v", len(threads), err)
+	}
+	return len(threads)
+}
+
+// TestThousandContainers has the daemon know a thousand containers: it stays small, and has few threads.
+func TestThousandContainers(t *testing.T) {
+	const maxThreads = 24 // besides two for each CPU
+	d := newDaemon(t, t.TempDir())
+	members := addMembers(t, newCrowd(t), d, 1000)
+	defer removeMembers(t, members)
+	time.Sleep(6 * time.Second) // until the loads have been taken
+	worker := workerOf(t, d)
+	rss := residentBytes(t, worker) + residentBytes(t, d.PID())
+	threads := threadsOf(t, worker) + threadsOf(t, d.PID())
+	t.Logf("%d kB resident, %d threads, %d files", rss/1024, threads, openFiles(t, worker))
+	if rss > 40*mib {
+		t.Errorf("%d kB resident, want less than 40 MiB", rss/1024)
+	}
+	if threads > maxThreads+2*runtime.NumCPU() {
+		t.Errorf("%d threads", threads)
+	}
+	if status := hostFile(t, filepath.Join(d.Mountpoint, "status")); !regexp.MustCompile(`"containers": ?1000\b`).MatchString(status) {
+		t.Errorf("not all containers are known: %s", status)
+	}
+}
+
+// TestContainersLeaveNothing makes and removes containers again and again: memory, files and threads are not of their
+// number.
+func TestContainersLeaveNothing(t *testing.T) {
+	const rounds, perRound = 10, 200
+	d := newDaemon(t, t.TempDir())
+	crowd := newCrowd(t)
+	round := func() {
+		t.Helper()
+		removeMembers(t, addMembers(t, crowd, d, perRound))
+	}
+	worker := workerOf(t, d)
+	known := regexp.MustCompile(`"containers": ?0\b`)
+	settle := func() {
+		t.Helper()
+		waitFor(t, "the end of all containers", func() bool { return known.MatchString(hostFile(t, filepath.Join(d.Mountpoint, "status"))) })
+	}
+	round()
+	round()
+	settle()
+	rss, files, threads := residentBytes(t, worker), openFiles(t, worker), threadsOf(t, worker)
+	for range rounds {
+		round()
+	}
+	settle()
+	t.Logf("%d containers: from %d to %d kB, %d to %d files, %d to %d threads", rounds*perRound, rss/1024, residentBytes(t, worker)/1024,
+		files, openFiles(t, worker), threads, threadsOf(t, worker))
+	if got := residentBytes(t, worker); got > rss+2*mib {
+		t.Errorf("resident memory went from %d to %d kB", rss/1024, got/1024)
+	}
+	if got := openFiles(t, worker); got != files {
+		t.Errorf("%d open files, before %d", got, files)
+	}
+	if got := threadsOf(t, worker); got > threads+runtime.NumCPU() {
+		t.Errorf("%d threads, before %d", got, threads)
+	}
+}
