@@ -41,14 +41,10 @@ func (f *Finder[S]) keep(id identity, stale *Container[S]) (*Container[S], error
 		c.Release()
 		return other, nil
 	}
-	var victim *Container[S]
-	if len(f.byCgroup) >= f.opts.Max {
-		victim = f.leastUsed()
-		f.remove(victim)
-	}
+	victims := f.makeRoom(c)
 	f.byCgroup[id.key] = c
 	f.mu.Unlock()
-	if victim != nil {
+	for _, victim := range victims {
 		victim.Release()
 	}
 	f.opts.Log.Debug("container found", "cgroup", c.Name(), "init", c.InitPID(), "pid_namespace", id.key.pidNS)
@@ -65,6 +61,23 @@ func (f *Finder[S]) drop(c *Container[S]) {
 		f.Forget(c)
 		c.Release()
 	}
+}
+
+// makeRoom takes containers out of the cache, each to be released, where there are too many for another; f.mu is held.
+func (f *Finder[S]) makeRoom(c *Container[S]) (victims []*Container[S]) {
+	n := 0
+	switch {
+	case c.leader.cgroup.Fd() >= f.opts.MaxFile:
+		n = 2 // one for the next container too: the numbers that are free then are low, and so is its own
+	case len(f.byCgroup) >= f.opts.Max:
+		n = 1
+	}
+	for range min(n, len(f.byCgroup)) {
+		victim := f.leastUsed()
+		f.remove(victim)
+		victims = append(victims, victim)
+	}
+	return victims
 }
 
 // leastUsed is the container that has not been read for longest; f.mu is held.

@@ -17,8 +17,6 @@ import (
 const (
 	// recheckAfter is how long a container is taken to be in the cgroup in which it was seen last.
 	recheckAfter = time.Second
-	// filesPerContainer is more than the files that are held open for a container whose cgroup lies some levels deep.
-	filesPerContainer = 32
 	// maxMounts bounds the mount namespaces that are remembered for one container: it can make as many as it likes.
 	maxMounts = 128
 )
@@ -29,9 +27,10 @@ type Options struct {
 	Proc string
 	// RuntimeStates are the folders in which low-level runtimes keep a folder for each container: /run/runc, /run/crun.
 	RuntimeStates []string
-	// Max bounds the containers that are remembered: 4096, or fewer where that many files must not be open. Beyond it
-	// the one that has not been read for longest goes.
-	Max int
+	// Max bounds the containers that are remembered: 4096. MaxFile is the descriptor from which on there are too many
+	// open files, of which a container has the more the deeper its cgroup lies: three quarters of those that may be
+	// open, or 64 fewer than those. Beyond either the container that has not been read for longest goes.
+	Max, MaxFile int
 	// Log is told of what goes on in the background.
 	Log *slog.Logger
 }
@@ -74,7 +73,11 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 		opts.RuntimeStates = []string{"/run/runc", "/run/crun"}
 	}
 	if opts.Max == 0 {
-		opts.Max = max(min(4096, sys.MaxOpenFiles()/filesPerContainer), 1)
+		opts.Max = 4096
+	}
+	if opts.MaxFile == 0 {
+		limit := sys.MaxOpenFiles()
+		opts.MaxFile = limit - max(limit/4, 64)
 	}
 	proc, err := sys.OpenDir(opts.Proc)
 	if err != nil {

@@ -144,16 +144,28 @@ func (m *Member) start(cmd *exec.Cmd, prepare func() error) error {
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
 		cmd.SysProcAttr.Cloneflags &^= syscall.CLONE_NEWCGROUP
 	}
+	return inOwnThread(func() error {
+		if err := m.enter(); err != nil {
+			return err
+		}
+		if err := prepare(); err != nil {
+			return err
+		}
+		return cmd.Start()
+	})
+}
+
+// inOwnThread runs do in a thread that ends after it. The main thread would not.
+func inOwnThread(do func() error) error {
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // for good: the thread ends
-		err := m.enter()
-		if err == nil {
-			err = prepare()
+		runtime.LockOSThread()
+		if unix.Gettid() != os.Getpid() {
+			done <- do()
+			return
 		}
-		if err == nil {
-			err = cmd.Start()
-		}
+		err := inOwnThread(do)
+		runtime.UnlockOSThread()
 		done <- err
 	}()
 	return <-done
