@@ -4,7 +4,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -97,7 +96,10 @@ func run(ctx context.Context, lxcfs, rival string, rounds int) (err error) {
 	if err := compareRates(ctx, c, ours, theirs); err != nil {
 		return err
 	}
-	return measureNeighbour(ctx, c, containers[1])
+	if err := measureNeighbour(ctx, c, containers[1]); err != nil {
+		return err
+	}
+	return measureCrowd(ctx, filepath.Join(rootfs, "bin/load"), ours, floor)
 }
 
 // measure reads one file in each way, in turn, and returns the medians in nanoseconds.
@@ -110,16 +112,20 @@ func measure(ctx context.Context, c *ctr.Container, file string, rounds int) ([]
 	if err != nil {
 		return nil, err
 	}
-	var medians []float64
-	for lines := bufio.NewScanner(strings.NewReader(out)); lines.Scan(); {
-		first, _, _ := strings.Cut(lines.Text(), " ")
+	return parseTimes(out, len(ways))
+}
+
+// parseTimes are the medians that "load time" has printed for n files, in nanoseconds.
+func parseTimes(out string, n int) (medians []float64, err error) {
+	for line := range strings.Lines(out) {
+		first, _, _ := strings.Cut(line, " ")
 		nanos, err := strconv.ParseFloat(first, 64)
 		if err != nil {
-			return nil, fmt.Errorf("parse %q: %w", lines.Text(), err)
+			return nil, fmt.Errorf("parse %q: %w", line, err)
 		}
 		medians = append(medians, nanos)
 	}
-	if len(medians) != len(ways) {
+	if len(medians) != n {
 		return nil, fmt.Errorf("%d figures in %q", len(medians), out)
 	}
 	return medians, nil

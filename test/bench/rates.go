@@ -96,22 +96,24 @@ func measureNeighbour(ctx context.Context, c, neighbour *ctr.Container) error {
 				if err != nil {
 					return err
 				}
-				first, _, _ := strings.Cut(out, " ")
-				nanos, err := strconv.ParseFloat(first, 64)
+				nanos, err := parseTimes(out, 1)
 				if err != nil {
 					return err
 				}
 				if loud {
-					beside = append(beside, nanos/1e3)
+					beside = append(beside, nanos[0]/1e3)
 				} else {
-					alone = append(alone, nanos/1e3)
+					alone = append(alone, nanos[0]/1e3)
 				}
 			}
 		}
-		slices.Sort(alone)
-		slices.Sort(beside)
-		a, b := alone[turns/2], beside[turns/2]
+		a, b := median(alone), median(beside)
 		fmt.Printf("%-10s %9.1f %9.1f %9.2f\n", name, a, b, b/a)
 	}
 	return nil
+}
+
+func median(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
 }
