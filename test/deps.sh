@@ -13,6 +13,7 @@ dockerd:docker.io:moby-engine
 containerd:containerd:containerd
 nsenter:util-linux:util-linux
 losetup:mount:util-linux
+strace:strace:strace
 ps:procps:procps-ng
 cpio:cpio:cpio
 xz:xz-utils:xz

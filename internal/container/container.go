@@ -10,10 +10,14 @@
 package container
 
 import (
+	"errors"
+	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"palisade/internal/cgroup"
+	"palisade/internal/procfs"
 	"palisade/internal/sys"
 )
 
@@ -50,8 +54,23 @@ func (c *Container[S]) InitDir() sys.File { return c.leader.dir }
 // Start is the start of that process, as the time since boot.
 func (c *Container[S]) Start() time.Duration { return c.leader.start }
 
-// PIDDepth is how many pid namespaces lie between the daemon's and the container's.
-func (c *Container[S]) PIDDepth() int { return c.leader.depth }
+// PIDInside is the id of the thread tid in the container's pid namespace; 0 if it is in none below the daemon's.
+func (c *Container[S]) PIDInside(proc sys.File, tid int, s *Scratch) (int, error) {
+	if c.pidNS.IsOpen() { // else it is the daemon's own
+		if pid, err := c.pidNS.PIDInNamespace(tid); !errors.Is(err, syscall.ENOTTY) {
+			return pid, err
+		}
+	}
+	var err error
+	if s.text, err = proc.ReadFileAt(strconv.Itoa(tid)+"/status", s.text); err != nil {
+		return 0, err
+	}
+	status, err := procfs.ParseTaskStatus(s.text)
+	if err != nil || c.leader.depth >= len(status.NSPids) {
+		return 0, err
+	}
+	return status.NSPids[c.leader.depth], nil
+}
 
 // PIDNamespace is the inode number of the container's pid namespace.
 func (c *Container[S]) PIDNamespace() uint64 { return c.key.pidNS }

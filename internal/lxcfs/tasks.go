@@ -65,7 +65,7 @@ func (r *reader) shownTasks() (view.Tasks, error) {
 
 // lastPID is the last pid of the container's pid namespace, as far as it is known: at least that of the reader.
 func (r *reader) lastPID(counted int) int {
-	own, err := r.pidInside(int(r.tid))
+	own, err := r.c.PIDInside(r.fs.proc, int(r.tid), &r.find)
 	if err != nil || own <= counted {
 		return counted
 	}
@@ -109,7 +109,7 @@ func (r *reader) countTasks() (view.Tasks, error) {
 		t.Total = all
 	}
 	if newest != 0 {
-		t.LastPID, _ = r.pidInside(newest) // it may have ended meanwhile: then an older pid is shown
+		t.LastPID, _ = r.c.PIDInside(r.fs.proc, newest, &r.find) // it may have ended meanwhile: then an older pid is shown
 	}
 	return t, nil
 }
@@ -120,17 +120,4 @@ func scale(n, all, total int) int {
 		return 0
 	}
 	return n * all / total
-}
-
-// pidInside is the id of a thread in the container's pid namespace.
-func (r *reader) pidInside(tid int) (int, error) {
-	var err error
-	if r.text, err = r.fs.proc.ReadFileAt(strconv.Itoa(tid)+"/status", r.text); err != nil {
-		return 0, err
-	}
-	status, err := procfs.ParseTaskStatus(r.text)
-	if err != nil || r.c.PIDDepth() >= len(status.NSPids) {
-		return 0, err
-	}
-	return status.NSPids[r.c.PIDDepth()], nil
 }

@@ -22,6 +22,19 @@ func (f File) NamespaceInit() (int, error) {
 	return int(pid), nil
 }
 
+// nsGetPidInPidNS is NS_GET_PID_IN_PIDNS, _IOR(0xb7, 8, int), Linux 6.11: the other way round.
+const nsGetPidInPidNS = 0x8004b708
+
+// PIDInNamespace asks the kernel what the thread that is called tid here is called in the pid namespace that f names. It
+// fails with ENOTTY before Linux 6.11, and with ESRCH where there is no such thread.
+func (f File) PIDInNamespace(tid int) (int, error) {
+	pid, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(f.Fd()), nsGetPidInPidNS, uintptr(tid))
+	if errno != 0 {
+		return 0, os.NewSyscallError("ioctl NS_GET_PID_IN_PIDNS", errno)
+	}
+	return int(pid), nil
+}
+
 // Inode is the inode number of f: that of an open namespace is the namespace's.
 func (f File) Inode() (uint64, error) {
 	var st unix.Stat_t

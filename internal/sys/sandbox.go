@@ -39,6 +39,7 @@ var restrictedCalls = []restrictedCall{
 	{unix.SYS_CLONE, 0, unix.CLONE_THREAD, unix.CLONE_THREAD},
 	{unix.SYS_SETNS, 1, ^uint32(0), unix.CLONE_NEWCGROUP},
 	{unix.SYS_IOCTL, 1, ^uint32(0), nsGetPidFromPidNS},
+	{unix.SYS_IOCTL, 1, ^uint32(0), nsGetPidInPidNS},
 }
 
 // absentCalls are said not to exist, upon which older ones take their place: a filter cannot see the flags of these.
@@ -118,7 +119,7 @@ func readerFilter(arch uint32) []unix.SockFilter {
 			unix.SockFilter{Code: load, K: seccompArgs + 8*call.argument},
 			unix.SockFilter{Code: and, K: call.mask},
 			unix.SockFilter{Code: isEqual, K: call.value, Jf: 1},
-			allow, trap)
+			allow, unix.SockFilter{Code: load, K: seccompNumber}) // there may be another of the same number
 	}
 	return append(filter, trap)
 }

@@ -58,6 +58,8 @@ var confined = []struct {
 	{"raise a limit", func() error { return unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{}) }, false},
 	{"use io_uring", func() error { return raw(unix.SYS_IO_URING_SETUP) }, false},
 	{"open by a handle", func() error { return raw(unix.SYS_OPEN_BY_HANDLE_AT) }, false},
+	{"ask for a pid elsewhere", func() error { return askForPID(nsGetPidInPidNS) }, true},
+	{"ask for the init elsewhere", func() error { return askForPID(nsGetPidFromPidNS) }, true},
 	{"write to a terminal", func() error { return raw(unix.SYS_IOCTL, 0, unix.TIOCSTI) }, false},
 }
 
@@ -99,6 +101,18 @@ func setns(name string, kind int) error {
 		return err
 	}
 	return unix.Setns(f.Fd(), kind)
+}
+
+// askForPID makes an ioctl that only newer kernels know.
+func askForPID(request uintptr) error {
+	f, err := openat(unix.AT_FDCWD, "/proc/self/ns/pid", unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	if err := raw(unix.SYS_IOCTL, uintptr(f.Fd()), request, uintptr(os.Getpid())); err != nil && err != unix.ENOTTY && err != unix.ESRCH {
+		return err
+	}
+	return nil
 }
 
 func mapExecutable() error {

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Crowd is many containers without a runtime, a thousand in seconds. Each has pid and mount namespaces, cgroups of its own
@@ -105,7 +103,7 @@ func (c *Crowd) Add() (*Member, error) {
 		m.cgroups = append(m.cgroups, dir)
 	}
 	m.init.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWCGROUP}
-	if err := m.start(m.init, func() error { return nil }); err != nil {
+	if err := m.start(m.init); err != nil {
 		return nil, errors.Join(err, m.Remove())
 	}
 	m.PID = m.init.Process.Pid
@@ -114,23 +112,18 @@ func (c *Crowd) Add() (*Member, error) {
 
 // Run runs a program of the host as one of the container's processes, and returns what it says.
 func (m *Member) Run(name string, args ...string) (string, error) {
-	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/pid", m.PID))
-	if err != nil {
-		return "", err
-	}
-	defer namespace.Close()
-	cmd := exec.Command(name, args...)
+	cmd := exec.Command("nsenter", append([]string{"--target", strconv.Itoa(m.PID), "--pid", "--", name}, args...)...)
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := m.start(cmd, func() error { return unix.Setns(int(namespace.Fd()), unix.CLONE_NEWPID) }); err != nil {
+	if err := m.start(cmd); err != nil {
 		return "", err
 	}
-	err = cmd.Wait()
+	err := cmd.Wait()
 	return out.String(), err
 }
 
-// start starts a program in the cgroups, from a thread that has entered them and is prepared, and ends after it.
-func (m *Member) start(cmd *exec.Cmd, prepare func() error) error {
+// start starts a program in the cgroups, from a thread that has entered them and ends after it.
+func (m *Member) start(cmd *exec.Cmd) error {
 	if OnV2() {
 		// Threads cannot go there alone. The program's cgroup namespace, if it gets one, is this process's.
 		dir, err := os.Open(m.cgroups[0])
@@ -148,9 +141,6 @@ func (m *Member) start(cmd *exec.Cmd, prepare func() error) error {
 		if err := m.enter(); err != nil {
 			return err
 		}
-		if err := prepare(); err != nil {
-			return err
-		}
 		return cmd.Start()
 	})
 }
@@ -160,7 +150,7 @@ func inOwnThread(do func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		if unix.Gettid() != os.Getpid() {
+		if syscall.Gettid() != os.Getpid() {
 			done <- do()
 			return
 		}
@@ -177,7 +167,7 @@ func (m *Member) enter() error {
 		return nil
 	}
 	for _, dir := range m.cgroups {
-		if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte(strconv.Itoa(unix.Gettid())), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte(strconv.Itoa(syscall.Gettid())), 0o644); err != nil {
 			return err
 		}
 	}

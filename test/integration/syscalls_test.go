@@ -1,0 +1,78 @@
+//go:build integration
+
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"palisade/test/ctr"
+)
+
+// systemCalls are those that the daemon makes for each of some reads of a file in the container, by name, besides those at
+// the device and those of Go's runtime.
+func systemCalls(t *testing.T, d *ctr.Daemon, c *ctr.Container, file string) map[string]float64 {
+	t.Helper()
+	const rounds = 500
+	worker := workerOf(t, d)
+	log := filepath.Join(t.TempDir(), "strace")
+	strace := exec.Command("strace", "-f", "-qq", "-y", "-o", log, "-p", strconv.Itoa(worker))
+	if err := strace.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "strace", func() bool {
+		return !strings.Contains(hostFile(t, filepath.Join("/proc", strconv.Itoa(worker), "status")), "TracerPid:\t0\n")
+	})
+	inside(t, c, "load", "time", strconv.Itoa(rounds), file)
+	strace.Process.Signal(os.Interrupt)
+	strace.Wait() // its error is the signal
+	calls := make(map[string]float64)
+	call := regexp.MustCompile(`(?m)^\d+ +(\w+)\((?:\d+<([^>]*)>)?`)
+	for _, found := range call.FindAllStringSubmatch(hostFile(t, log), -1) {
+		if found[2] != "/dev/fuse" && !runtimeCalls.MatchString(found[1]) {
+			calls[found[1]] += 1. / (rounds + rounds/10)
+		}
+	}
+	return calls
+}
+
+// runtimeCalls are what Go's runtime calls to have threads wait, wake and collect garbage, reads or not.
+var runtimeCalls = regexp.MustCompile(`^(futex|nanosleep|epoll_pwait|sched_yield|madvise|restart_syscall|tgkill|getpid|rt_sigreturn)$`)
+
+// TestSystemCalls counts what a warm read costs of system calls, and makes sure that there is no open and no fork among them.
+func TestSystemCalls(t *testing.T) {
+	d := newDaemon(t, t.TempDir())
+	c := start(t, ctr.Options{Lxcfs: d.Mountpoint, Memory: 64 * mib, Quota: 150000, CgroupNamespace: true})
+	// Two of each name the reader. cpuinfo asks for the quota, its period and the cpuset, since the next read after a change
+	// is to show it.
+	for file, most := range map[string]float64{
+		"meminfo": 8, "cpuinfo": 5, "stat": 8, "uptime": 8, "swaps": 8, "loadavg": 8, "diskstats": 8,
+	} {
+		t.Run(file, func(t *testing.T) {
+			calls := systemCalls(t, d, c, "/proc/"+file)
+			var sum float64
+			var list []string
+			for name, n := range calls {
+				sum += n
+				if n >= 0.5 {
+					list = append(list, fmt.Sprintf("%s %.1f", name, n))
+				}
+				// Once a second the container is looked up anew.
+				if n >= 0.5 && regexp.MustCompile("^(open|clone|fork|vfork|exec)").MatchString(name) {
+					t.Errorf("%.2f calls of %s a read", n, name)
+				}
+			}
+			slices.Sort(list)
+			if t.Logf("%.1f a read: %s", sum, list); sum > most+1 || sum < 1 {
+				t.Errorf("%.1f system calls a read, want %.0f at most: %s", sum, most, list)
+			}
+		})
+	}
+}
