@@ -20,7 +20,7 @@ import (
 // the device and those of Go's runtime.
 func systemCalls(t *testing.T, d *ctr.Daemon, c *ctr.Container, file string) map[string]float64 {
 	t.Helper()
-	const rounds = 500
+	const rounds = 300
 	worker := workerOf(t, d)
 	log := filepath.Join(t.TempDir(), "strace")
 	strace := exec.Command("strace", "-f", "-qq", "-y", "-o", log, "-p", strconv.Itoa(worker))
