@@ -98,7 +98,12 @@ func TestThousandContainers(t *testing.T) {
 // TestContainersLeaveNothing makes and removes containers again and again: memory, files and threads are not of their
 // number.
 func TestContainersLeaveNothing(t *testing.T) {
-	const rounds, perRound = 10, 200
+	const (
+		rounds, perRound = 10, 200
+		// What the Go runtime needs is not the same at any time. Two kilobytes or a hundredth of a thread for each of the
+		// containers would be more.
+		moreMemory, moreThreads = 4 * mib, 8
+	)
 	d := newDaemon(t, t.TempDir())
 	crowd := newCrowd(t)
 	round := func() {
@@ -121,13 +126,13 @@ func TestContainersLeaveNothing(t *testing.T) {
 	settle()
 	t.Logf("%d containers: from %d to %d kB, %d to %d files, %d to %d threads", rounds*perRound, rss/1024, residentBytes(t, worker)/1024,
 		files, openFiles(t, worker), threads, threadsOf(t, worker))
-	if got := residentBytes(t, worker); got > rss+2*mib {
+	if got := residentBytes(t, worker); got > rss+moreMemory {
 		t.Errorf("resident memory went from %d to %d kB", rss/1024, got/1024)
 	}
 	if got := openFiles(t, worker); got != files {
 		t.Errorf("%d open files, before %d", got, files)
 	}
-	if got := threadsOf(t, worker); got > threads+runtime.NumCPU() {
+	if got := threadsOf(t, worker); got > threads+moreThreads {
 		t.Errorf("%d threads, before %d", got, threads)
 	}
 }
