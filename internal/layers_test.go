@@ -13,8 +13,8 @@ import (
 
 // layers lists the packages from the lowest layer up. A package imports only what stands in a line above its own.
 var layers = [][]string{
-	{"sys", "version", "cpulist"},
-	{"cgroup", "fusedev", "mounts", "oci", "procfs"},
+	{"sys", "version", "cpulist", "cmdline", "action"},
+	{"cgroup", "fusedev", "mounts", "oci", "policy", "procfs"},
 	{"account", "engine", "probe", "supervise"},
 	{"view"},
 	{"container"},

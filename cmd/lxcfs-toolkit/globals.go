@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"palisade/internal/cmdline"
 	"palisade/internal/toolkit"
 )
 
@@ -53,7 +54,7 @@ func (g *globals) flags() []cli.Flag {
 // complete checks the global options and opens the log.
 func (g *globals) complete(ctx *cli.Context) error {
 	if !filepath.IsAbs(g.mountpoint) {
-		return usageError{fmt.Errorf("--mountpoint %q is not an absolute path", g.mountpoint)}
+		return cmdline.Usagef("--mountpoint %q is not an absolute path", g.mountpoint)
 	}
 	g.mountpoint = filepath.Clean(g.mountpoint)
 	if g.logFile != "" {
@@ -71,12 +72,12 @@ func (g *globals) complete(ctx *cli.Context) error {
 	fileLevel, stderrLevel := slog.LevelInfo, slog.LevelWarn
 	if g.logLevel != "" {
 		if err := fileLevel.UnmarshalText([]byte(g.logLevel)); err != nil {
-			return usageError{fmt.Errorf("--log-level %q is none of debug, info, warn, error", g.logLevel)}
+			return cmdline.Usagef("--log-level %q is none of debug, info, warn, error", g.logLevel)
 		}
 		stderrLevel = fileLevel
 	}
 	if g.logFormat != "text" && g.logFormat != "json" {
-		return usageError{fmt.Errorf("--log-format %q is neither text nor json", g.logFormat)}
+		return cmdline.Usagef("--log-format %q is neither text nor json", g.logFormat)
 	}
 	handlers := []slog.Handler{newLineHandler(os.Stderr, stderrLevel)}
 	if g.logFile != "" {
@@ -110,7 +111,7 @@ func (g *globals) toolkit() *toolkit.Toolkit {
 // noArguments makes sure that nothing stands behind a command's options.
 func noArguments(ctx *cli.Context) error {
 	if ctx.NArg() > 0 {
-		return usageError{fmt.Errorf("argument %q is one too many: %s takes options only", ctx.Args().First(), ctx.Command.Name)}
+		return cmdline.Usagef("argument %q is one too many: %s takes options only", ctx.Args().First(), ctx.Command.Name)
 	}
 	return nil
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
+
+	"palisade/internal/cmdline"
 )
 
 // hookTimeout is after how many seconds a runtime may kill the hook, which ends by itself well before.
@@ -47,14 +49,14 @@ func hookSpecCommand(g *globals) *cli.Command {
 		},
 		Action: func(ctx *cli.Context) error {
 			if ctx.NArg() > 1 {
-				return usageError{fmt.Errorf("argument %q is one too many: options stand before the engine", ctx.Args().Get(1))}
+				return cmdline.Usagef("argument %q is one too many: options stand before the engine", ctx.Args().Get(1))
 			}
 			write, ok := wirings[ctx.Args().First()]
 			if !ok {
-				return usageError{fmt.Errorf("engine %q is not one of %s", ctx.Args().First(), strings.Join(engines, ", "))}
+				return cmdline.Usagef("engine %q is not one of %s", ctx.Args().First(), strings.Join(engines, ", "))
 			}
 			if ctx.IsSet("path") && !filepath.IsAbs(program) {
-				return usageError{fmt.Errorf("--path %q is not an absolute path", program)}
+				return cmdline.Usagef("--path %q is not an absolute path", program)
 			}
 			if program == "" {
 				self, err := os.Executable()

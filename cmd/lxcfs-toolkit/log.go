@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+
+	"palisade/internal/cmdline"
 )
 
 // lineHandler writes messages for people: "lxcfs-toolkit: warning: MESSAGE (KEY VALUE, ...)".
@@ -46,7 +48,7 @@ func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
 	if separator == ", " {
 		b.WriteString(")")
 	}
-	text := oneLine(b.String())
+	text := cmdline.OneLine(b.String())
 	if len(text) > maxLine {
 		text = text[:maxLine] + "..."
 	}

@@ -4,7 +4,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -15,23 +14,15 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"palisade/internal/cmdline"
 	"palisade/internal/version"
 )
-
-// Exit codes. check-lxcfs has more of them, see check.go.
-const (
-	exitFailure = 1
-	exitUsage   = 2
-)
-
-// usageError is a mistake in the command line.
-type usageError struct{ error }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	err := newApp().RunContext(ctx, expandName(os.Args))
 	stop()
-	os.Exit(report(err, os.Stderr))
+	os.Exit(cmdline.Report("lxcfs-toolkit", err, os.Stderr))
 }
 
 // expandName puts in the command that another name of the program stands for.
@@ -66,32 +57,10 @@ func withCommand(args []string, command string) []string {
 	return slices.Insert(slices.Clone(args), i, command)
 }
 
-// report writes what went wrong as one line and returns the exit code for it.
-func report(err error, stderr io.Writer) int {
-	if err == nil {
-		return 0
-	}
-	var code cli.ExitCoder
-	if errors.As(err, &code) {
-		if code.Error() != "" {
-			fmt.Fprintln(stderr, "lxcfs-toolkit:", oneLine(code.Error()))
-		}
-		return code.ExitCode()
-	}
-	fmt.Fprintln(stderr, "lxcfs-toolkit:", oneLine(err.Error()))
-	if usage := (usageError{}); errors.As(err, &usage) {
-		return exitUsage
-	}
-	return exitFailure
-}
-
-// oneLine joins lines: errors.Join puts each error on its own.
-func oneLine(text string) string { return strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ") }
-
 func newApp() *cli.App {
 	g := new(globals)
 	usage := func(_ *cli.Context, err error, _ bool) error {
-		return usageError{fmt.Errorf("%w (lxcfs-toolkit --help lists the options)", err)}
+		return cmdline.Usagef("%w (lxcfs-toolkit --help lists the options)", err)
 	}
 	app := &cli.App{
 		Name:                   "lxcfs-toolkit",
@@ -109,9 +78,9 @@ func newApp() *cli.App {
 		OnUsageError:           usage,
 		Action: func(ctx *cli.Context) error {
 			if ctx.NArg() > 0 {
-				return usageError{fmt.Errorf("command %q is unknown (lxcfs-toolkit --help lists them)", ctx.Args().First())}
+				return cmdline.Usagef("command %q is unknown (lxcfs-toolkit --help lists them)", ctx.Args().First())
 			}
-			return usageError{errors.New("COMMAND is missing (lxcfs-toolkit --help lists them)")}
+			return cmdline.UsageError{Err: errors.New("COMMAND is missing (lxcfs-toolkit --help lists them)")}
 		},
 		Commands: []*cli.Command{
 			remountCommand(g), umountCommand(g), checkCommand(g), prestartCommand(g), poststopCommand(g), listCommand(g), hookCommand(g),

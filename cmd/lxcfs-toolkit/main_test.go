@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -39,27 +38,6 @@ func TestGlobalOptions(t *testing.T) {
 			if takesValue, ok := globalOptions[name]; !ok || takesValue == isBool {
 				t.Errorf("--%s: takes a value %v, known %v", name, takesValue, ok)
 			}
-		}
-	}
-}
-
-// TestReport checks the exit code and the single line for an error.
-func TestReport(t *testing.T) {
-	for _, tt := range []struct {
-		err  error
-		code int
-		text string
-	}{
-		{nil, 0, ""},
-		{errors.New("it broke"), 1, "lxcfs-toolkit: it broke\n"},
-		{errors.Join(errors.New("a"), errors.New("b")), 1, "lxcfs-toolkit: a; b\n"},
-		{usageError{errors.New("what?")}, 2, "lxcfs-toolkit: what?\n"},
-		{fmt.Errorf("so: %w", usageError{errors.New("what?")}), 2, "lxcfs-toolkit: so: what?\n"},
-		{cli.Exit("", 4), 4, ""},
-	} {
-		var text bytes.Buffer
-		if code := report(tt.err, &text); code != tt.code || text.String() != tt.text {
-			t.Errorf("%v: exit code %d and %q, want %d and %q", tt.err, code, &text, tt.code, tt.text)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"palisade/internal/cmdline"
 	"palisade/internal/toolkit"
 )
 
@@ -27,7 +28,7 @@ func poststopCommand(g *globals) *cli.Command {
 			"started again, what reads waits for it. Else lxcfs is taken off its mount point and out of all containers.",
 		Action: func(ctx *cli.Context) error {
 			if ctx.NArg() != 1 {
-				return usageError{errors.New("one UNIT is needed")}
+				return cmdline.UsageError{Err: errors.New("one UNIT is needed")}
 			}
 			if err := needRoot(); err != nil {
 				return err

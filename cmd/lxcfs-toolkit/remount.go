@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"palisade/internal/cmdline"
 	"palisade/internal/toolkit"
 )
 
@@ -38,15 +39,15 @@ func (s *selection) complete(ctx *cli.Context) (toolkit.Selection, error) {
 	}
 	switch {
 	case s.all && ctx.IsSet("container-id"):
-		return toolkit.Selection{}, usageError{errors.New("--all and --container-id exclude each other")}
+		return toolkit.Selection{}, cmdline.UsageError{Err: errors.New("--all and --container-id exclude each other")}
 	case ctx.IsSet("container-id") && s.id == "":
-		return toolkit.Selection{}, usageError{errors.New(`--container-id "" names no container`)}
+		return toolkit.Selection{}, cmdline.UsageError{Err: errors.New(`--container-id "" names no container`)}
 	case !s.all && s.id == "":
-		return toolkit.Selection{}, usageError{errors.New("either --all or --container-id ID is needed")}
+		return toolkit.Selection{}, cmdline.UsageError{Err: errors.New("either --all or --container-id ID is needed")}
 	case s.jobs < 1 || s.jobs > 1024:
-		return toolkit.Selection{}, usageError{fmt.Errorf("--jobs %d is not between 1 and 1024", s.jobs)}
+		return toolkit.Selection{}, cmdline.Usagef("--jobs %d is not between 1 and 1024", s.jobs)
 	case s.timeout < 0:
-		return toolkit.Selection{}, usageError{fmt.Errorf("--timeout %v is negative", s.timeout)}
+		return toolkit.Selection{}, cmdline.Usagef("--timeout %v is negative", s.timeout)
 	}
 	return toolkit.Selection{ID: s.id, Jobs: s.jobs, Timeout: s.timeout}, needRoot()
 }
@@ -102,6 +103,6 @@ func printReport(w io.Writer, report *toolkit.Report) {
 			note = "left alone: " + joinWords(r.Foreign)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%d\t%d\t%d\t%s\n", short(r.ID), orDash(joinWords(r.Names)), orDash(r.Engine), r.PID,
-			r.Outcome, r.Virtual, r.Put, r.Removed, oneLine(note))
+			r.Outcome, r.Virtual, r.Put, r.Removed, cmdline.OneLine(note))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
 
+	"palisade/internal/cmdline"
 	"palisade/internal/oci"
 )
 
@@ -63,13 +64,13 @@ type pending struct {
 func (o *runtimeOptions) complete(g *globals) (*pending, string, error) {
 	program, err := findRuntime(o.runtime)
 	if err != nil {
-		return nil, "", usageError{fmt.Errorf("--runtime %q: %w", o.runtime, err)}
+		return nil, "", cmdline.Usagef("--runtime %q: %w", o.runtime, err)
 	}
 	p := &pending{Addition: oci.Addition{Annotations: make(map[string]string)}}
 	for _, annotation := range o.annotations.Value() {
 		key, value, ok := strings.Cut(annotation, "=")
 		if !ok || key == "" {
-			return nil, "", usageError{fmt.Errorf("--annotation %q is not KEY=VALUE", annotation)}
+			return nil, "", cmdline.Usagef("--annotation %q is not KEY=VALUE", annotation)
 		}
 		p.Annotations[key] = value
 	}

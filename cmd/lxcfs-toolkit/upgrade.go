@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"palisade/internal/cmdline"
 )
 
 func upgradeCommand(g *globals) *cli.Command {
@@ -24,7 +26,7 @@ func upgradeCommand(g *globals) *cli.Command {
 				return err
 			}
 			if timeout <= 0 {
-				return usageError{fmt.Errorf("--timeout %v is not positive", timeout)}
+				return cmdline.Usagef("--timeout %v is not positive", timeout)
 			}
 			if err := needRoot(); err != nil {
 				return err

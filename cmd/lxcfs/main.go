@@ -3,44 +3,27 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"palisade/internal/cmdline"
 	"palisade/internal/supervise"
 	"palisade/internal/version"
 )
-
-// Exit codes.
-const (
-	exitFailure = 1
-	exitUsage   = 2
-)
-
-// usageError is a mistake in the command line.
-type usageError struct{ error }
 
 func main() {
 	os.Exit(report(newApp().Run(optionsFirst(os.Args)), os.Stderr))
 }
 
-// report writes what went wrong as one line and returns the exit code for it.
+// report writes what went wrong and returns the exit code for it.
 func report(err error, stderr io.Writer) int {
-	switch {
-	case err == nil:
-		return 0
-	case errors.Is(err, supervise.ErrNoStart):
-		return exitFailure // the worker has said why
+	if errors.Is(err, supervise.ErrNoStart) {
+		return cmdline.ExitFailure // the worker has said why
 	}
-	fmt.Fprintf(stderr, "lxcfs: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
-	var usage usageError
-	if errors.As(err, &usage) {
-		return exitUsage
-	}
-	return exitFailure
+	return cmdline.Report("lxcfs", err, stderr)
 }
 
 func newApp() *cli.App {
@@ -58,11 +41,11 @@ func newApp() *cli.App {
 		ErrWriter:              io.Discard, // errors are reported once, by report
 		ExitErrHandler:         func(*cli.Context, error) {},
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
-			return usageError{fmt.Errorf("%w (lxcfs --help lists the options)", err)}
+			return cmdline.Usagef("%w (lxcfs --help lists the options)", err)
 		},
 		Action: func(ctx *cli.Context) error {
 			if err := c.complete(ctx); err != nil {
-				return usageError{err}
+				return cmdline.UsageError{Err: err}
 			}
 			if supervise.IsWorker() {
 				return work(c)

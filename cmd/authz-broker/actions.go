@@ -1,0 +1,40 @@
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/action"
+)
+
+func actionsCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "actions",
+		Usage:     "list the actions that policies can grant",
+		UsageText: "authz-broker actions [--engine docker|isulad]",
+		Flags:     []cli.Flag{&cli.StringFlag{Name: "engine", Usage: "only those of docker, or of isulad"}},
+		Action: func(ctx *cli.Context) error {
+			if err := noMoreArguments(ctx, 0); err != nil {
+				return err
+			}
+			engines := []action.Engine{action.Docker, action.Isulad}
+			if ctx.IsSet("engine") {
+				engine := action.Engine(ctx.String("engine"))
+				if engine != action.Docker && engine != action.Isulad {
+					return unknownEngine(engine)
+				}
+				engines = []action.Engine{engine}
+			}
+			table := tabwriter.NewWriter(ctx.App.Writer, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(table, "ACTION\tENGINE\tCLASS")
+			for _, engine := range engines {
+				for _, a := range action.Of(engine) {
+					fmt.Fprintf(table, "%s\t%s\t%s\n", a.Name, engine, a.Class())
+				}
+			}
+			return table.Flush()
+		},
+	}
+}

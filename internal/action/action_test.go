@@ -1,0 +1,159 @@
+package action
+
+import (
+	"net/url"
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// expand puts values in the place of a template's names.
+func expand(t string, value string) string {
+	return regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(t, value)
+}
+
+// encode writes the first letter of each segment as an escape.
+func encode(p string) string {
+	return regexp.MustCompile(`/[a-z]`).ReplaceAllStringFunc(p, func(s string) string {
+		return "/%" + strings.ToUpper(string("0123456789abcdef"[s[1]>>4])+string("0123456789abcdef"[s[1]&15]))
+	})
+}
+
+func TestEveryRoute(t *testing.T) {
+	for _, r := range dockerRoutes {
+		for _, version := range []string{"", "/v1.24", "/v1.44", "/v1.56"} {
+			p := version + expand(r.path, "x1")
+			for _, uri := range []string{p, p + "?all=1&filters=%7B%7D", version + encode(expand(r.path, "x1"))} {
+				a := OfRequest(r.method, uri)
+				if a.Name != r.action || a.Write != bool(r.class) || Names()[a.ID] != r.action {
+					t.Errorf("%s %s is %+v, want %s", r.method, uri, a, r.action)
+				}
+			}
+		}
+	}
+}
+
+func TestOfRequest(t *testing.T) {
+	for _, c := range []struct{ method, uri, want string }{
+		{"GET", "/containers/json", "container_list"},
+		{"GET", "/containers/json/json", "container_inspect"},
+		{"GET", "/containers/a/b/json", "container_inspect"},
+		{"GET", "/containers/x/attach/ws", "container_attach_websocket"},
+		{"DELETE", "/containers/x/checkpoints/y", "container_checkpoint_delete"},
+		{"DELETE", "/containers/x/checkpoints/y/z", "container_delete"},
+		{"GET", "/images/registry:5000/a/b/json", "image_inspect"},
+		{"GET", "/images/json/get", "images_archive"},
+		{"POST", "/containers/exec/exec", "container_exec_create"},
+		{"GET", "/secrets/json", "secret_inspect"},
+		{"GET", "/networks/", "network_list"},
+		{"GET", "/v1.44/networks/", "network_list"},
+		{"GET", "/%63ontainers/json", "container_list"},
+		{"GET", "/containers/%6a%73%6f%6e", "container_list"},
+		{"GET", "/containers/a%2Fb/json", "container_inspect"},
+		{"GET", "/containers/a%2f..%2fjson", ""},
+		{"GET", "/containers/%2e%2e/json", ""},
+		{"GET", "/containers/../images/json", ""},
+		{"GET", "/containers/./json", ""},
+		{"GET", "//containers/json", ""},
+		{"GET", "/containers//json", ""},
+		{"GET", "/containers/json/", ""},
+		{"DELETE", "/containers/", ""},
+		{"GET", "/containers/json#x", ""},
+		{"GET", "/v0.0.0/containers/json", "container_list"},
+		{"GET", "/v1.44.9/containers/json", "container_list"},
+		{"GET", "/v/containers/json", ""},
+		{"GET", "/v1.44/v1.44/containers/json", ""},
+		{"GET", "/v1.44", ""},
+		{"GET", "/v1.44/", ""},
+		{"GET", "/V1.44/containers/json", ""},
+		{"GET", "/vendor/containers/json", ""},
+		{"get", "/containers/json", ""},
+		{"HEAD", "/containers/json", ""},
+		{"GET", "/Containers/json", ""},
+		{"GET", "http://host/containers/json", "container_list"},
+		{"GET", "http://host/v1.44/images/json?x", "image_list"},
+		{"GET", "mailto:containers", ""},
+		{"GET", "containers/json", ""},
+		{"GET", "", ""},
+		{"GET", "*", ""},
+		{"OPTIONS", "/any/thing", "docker_options"},
+		{"GET", "/containers/\x00/json", ""},
+		{"GET", "/containers/%00/json", ""},
+		{"GET", "/containers/%0a/json", ""},
+		{"GET", "/containers/%zz/json", ""},
+		{"POST", "/v1.44/grpc", "image_build_grpc"},
+	} {
+		a := OfRequest(c.method, c.uri)
+		if a.Name != c.want {
+			t.Errorf("%s %q is %q, want %q", c.method, c.uri, a.Name, c.want)
+		}
+		if a.Name == "" && (a.ID != None || !a.Write) {
+			t.Errorf("%s %q: %+v", c.method, c.uri, a)
+		}
+	}
+}
+
+func TestOfIsulad(t *testing.T) {
+	if n := len(Of(Isulad)); n != 41 {
+		t.Errorf("%d actions", n)
+	}
+	for name, want := range map[string]Action{
+		"container_archive": {Write: true}, "container_export": {Write: true}, "container_logs": {}, "pull": {Write: true},
+	} {
+		a := OfIsulad(name)
+		if a.Name != name || a.Write != want.Write || a.ID == None {
+			t.Errorf("%s: %+v", name, a)
+		}
+	}
+	if a := OfIsulad("images_load"); a.ID != idOf("images_load") && a.ID != None || !a.Write {
+		t.Errorf("an action of Docker alone: %+v", a)
+	}
+}
+
+func TestNoAllocation(t *testing.T) {
+	if n := testing.AllocsPerRun(100, func() { OfRequest("POST", "/v1.44/containers/0123456789ab/exec?x=y") }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// slowly is what OfRequest is to do, by regular expressions.
+func slowly(method, uri string) string {
+	u, err := url.ParseRequestURI(uri)
+	if err != nil || u.Opaque != "" || !strings.HasPrefix(u.Path, "/") || regexp.MustCompile(`[\x00-\x1f\x7f]`).MatchString(u.Path) {
+		return ""
+	}
+	p := regexp.MustCompile(`^/v[0-9.]+(/.*)$`).ReplaceAllString(u.Path, "$1")
+	if path.Clean(p) != p && p != "/networks/" && p != "/debug/pprof/" {
+		return ""
+	}
+	for _, r := range dockerRoutes {
+		pattern := regexp.MustCompile(`\{[^}:]*\}`).ReplaceAllString(r.path, `[^/]+`)
+		pattern = regexp.MustCompile(`\{[^}:]*:([^}]*)\}`).ReplaceAllString(pattern, `(?s:$1)`)
+		if r.method == method && regexp.MustCompile("^"+pattern+`\z`).MatchString(p) {
+			return r.action
+		}
+	}
+	return ""
+}
+
+func FuzzOfRequest(f *testing.F) {
+	for _, r := range dockerRoutes {
+		f.Add(r.method, "/v1.44"+expand(r.path, "x"))
+	}
+	for _, uri := range []string{"//", "/..", "/%2e", "/%", "/v1/v1/", "http://h/info", "/info?a#b", "/networks/", "/v1.4/networks/"} {
+		f.Add("GET", uri)
+	}
+	f.Fuzz(func(t *testing.T, method, uri string) {
+		if got, want := OfRequest(method, uri).Name, slowly(method, uri); got != want {
+			t.Errorf("%q %q is %q, want %q", method, uri, got, want)
+		}
+	})
+}
+
+func BenchmarkOfRequest(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		OfRequest("POST", "/v1.44/containers/0123456789ab/exec?x=y")
+	}
+}

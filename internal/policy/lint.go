@@ -1,0 +1,72 @@
+package policy
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"palisade/internal/action"
+)
+
+// Warning is something in a file that is allowed, and may not be meant.
+type Warning struct {
+	Line int
+	Text string
+}
+
+var (
+	// rootLike are the actions of which each makes a user root on the host.
+	rootLike = []string{"container_attach", "container_create", "container_exec_create"}
+	// telling are reads that show more than one may expect of a user who may only read.
+	telling = []string{"container_archive", "container_export", "images_archive", "container_logs", "container_inspect"}
+)
+
+// Lint looks for what may not be meant.
+func (s *Set) Lint() (warnings []Warning) {
+	for _, p := range s.Policies {
+		warn := func(format string, args ...any) {
+			warnings = append(warnings, Warning{p.Line, fmt.Sprintf(format, args...)})
+		}
+		if everybody := s.byUser[""]; everybody != nil && everybody.Line < p.Line {
+			warn("policy %q is never used: line %d decides for everybody", p.Name, everybody.Line)
+		}
+		for i, pattern := range p.Patterns {
+			if p.matches[i] == 0 && !slices.Contains(matchAll, pattern) {
+				warn("the action %q matches no action that is known", pattern)
+			} else if more := p.surprises(pattern); len(more) > 0 {
+				warn("the action %q grants %s too; \"exact\":true makes it match whole names", pattern, strings.Join(more, ", "))
+			}
+		}
+		if risky := p.grants(rootLike); len(risky) > 0 && !p.ReadOnly {
+			warn("policy %q grants %s, with which a user can become root on the host", p.Name, strings.Join(risky, ", "))
+		}
+		if open := p.grants(telling); len(open) > 0 && p.ReadOnly {
+			warn("policy %q is read-only, and still lets users see what is in containers and images, by %s", p.Name, strings.Join(open, ", "))
+		}
+	}
+	return warnings
+}
+
+// surprises are the other actions that a pattern grants which is the name of one.
+func (p *Policy) surprises(pattern string) (more []string) {
+	if p.Exact || !slices.Contains(action.Names(), pattern) {
+		return nil
+	}
+	for _, name := range action.Names() {
+		if name != pattern && regexp.MustCompile(pattern).MatchString(name) {
+			more = append(more, name)
+		}
+	}
+	return more
+}
+
+// grants are those of the actions that the policy grants.
+func (p *Policy) grants(names []string) (granted []string) {
+	for id, name := range action.Names() {
+		if p.granted[id] && slices.Contains(names, name) {
+			granted = append(granted, name)
+		}
+	}
+	return granted
+}

@@ -1,0 +1,178 @@
+package policy_test
+
+import (
+	"strings"
+	"testing"
+
+	"palisade/internal/action"
+	"palisade/internal/policy"
+)
+
+// examples are the seven of the users' manual, each a file of its own.
+var examples = []string{
+	`{"name":"policy_0","users":[""],"actions":[""]}`,
+	`{"name":"policy_1","users":["alice"],"actions":[""]}`,
+	`{"name":"policy_2","users":[""],"actions":[""]}`,
+	`{"name":"policy_3","users":["alice","bob"],"actions":["container_create"]}`,
+	`{"name":"policy_4","users":["service_account"],"actions":["container_logs","container_top"]}`,
+	`{"name":"policy_5","users":["alice"],"actions":["container"]}`,
+	`{"name":"policy_5","users":["alice"],"actions":["container"], "readonly":true}`,
+}
+
+func parse(t *testing.T, text string) *policy.Set {
+	t.Helper()
+	s, err := policy.Parse("policy.json", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestDecide(t *testing.T) {
+	const (
+		list    = "GET /v1.44/containers/json"
+		create  = "POST /containers/create"
+		logs    = "GET /containers/x/logs?stdout=1"
+		socket  = "GET /containers/x/attach/ws"
+		images  = "GET /images/json"
+		extract = "PUT /containers/x/archive?path=/"
+		archive = "GET /containers/x/archive?path=/"
+		unknown = "GET /no/such/thing"
+	)
+	groups := `{"name":"all","groups":["admins"],"actions":["^.*$"],"readonly":true}
+{"name":"alice","users":["alice"],"groups":["ops"],"actions":["container_archive"],"exact":true}
+
+{"name":"rest","users":[""],"actions":["docker_"]}
+{"name":"late","users":["bob"],"actions":[""]}`
+	for _, c := range []struct {
+		file, user, group, request string
+		allow                      bool
+		reason                     policy.Reason
+	}{
+		{examples[0], "", "", create, true, policy.Granted},
+		{examples[0], "anybody", "", unknown, true, policy.Granted},
+		{examples[1], "alice", "", images, true, policy.Granted},
+		{examples[1], "bob", "", images, false, policy.NoPolicy},
+		{examples[1], "", "", images, false, policy.NoPolicy},
+		{examples[1], "Alice", "", images, false, policy.NoPolicy},
+		{examples[3], "bob", "", create, true, policy.Granted},
+		{examples[3], "bob", "", list, false, policy.NotGranted},
+		{examples[4], "service_account", "", logs, true, policy.Granted},
+		{examples[4], "service_account", "", socket, false, policy.NotGranted},
+		{examples[5], "alice", "", extract, true, policy.Granted},
+		{examples[5], "alice", "", images, false, policy.NotGranted},
+		{examples[5], "alice", "", unknown, false, policy.Unknown},
+		{examples[6], "alice", "", list, true, policy.Granted},
+		{examples[6], "alice", "", create, false, policy.NotRead},
+		{examples[6], "alice", "", socket, false, policy.NotRead},
+		{"", "alice", "", list, false, policy.NoPolicy},
+		{groups, "alice", "", archive, true, policy.Granted},
+		{groups, "alice", "", extract, false, policy.NotGranted},
+		{groups, "alice", "admins", list, true, policy.Granted},
+		{groups, "alice", "admins", unknown, false, policy.NotRead},
+		{groups, "carol", "ops", archive, true, policy.Granted},
+		{groups, "carol", "admins", extract, false, policy.NotRead},
+		{groups, "carol", "none", "GET /info", true, policy.Granted},
+		{groups, "bob", "", list, false, policy.NotGranted}, // everybody's line stands above his own
+		{groups, "admins", "", list, false, policy.NotGranted},
+	} {
+		method, uri, _ := strings.Cut(c.request, " ")
+		a := action.OfRequest(method, uri)
+		d := parse(t, c.file).Decide(c.user, []string{c.group}, a)
+		if d.Allow != c.allow || d.Reason != c.reason || d.Allow != (d.Reason == policy.Granted && d.Policy != nil) {
+			t.Errorf("%s\nuser %q, group %q, %s: %+v, want %v, reason %d", c.file, c.user, c.group, c.request, d, c.allow, c.reason)
+		}
+		if text := d.Explain(c.user, a); text == "" || strings.Contains(text, "%!") {
+			t.Errorf("explained as %q", text)
+		}
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{`{"name":"a","users":["x"],"actions":["*"]}`, `policy.json:1: the action "*" is no regular expression; write "" to grant all`},
+		{"\n\n" + `{"users":["x"],"actions":["("]}`, `policy.json:3: the action "(" is no regular expression`},
+		{`{"users":["x"],"actions":["a)(?:b"],"exact":true}`, `is no regular expression`},
+		{`{"users":["x"],"actions":[""],"readonly":"true"}`, `"readonly" is "true", want true or false`},
+		{`{"users":["x"],"actions":[""],"readonly":null}`, `"readonly" is null, want true or false`},
+		{`{"users":"x","actions":[""]}`, `"users" is "x", want a list of strings`},
+		{`{"users":["x",null],"actions":[""]}`, `want a list of strings`},
+		{`{"users":[1],"actions":[""]}`, `want a list of strings`},
+		{`{"users":null,"actions":[""]}`, `want a list of strings`},
+		{`{"name":1,"users":["x"],"actions":[""]}`, `"name" is 1, want a string`},
+		{`{"users":["x"],"users":["y"],"actions":[""]}`, `key "users" comes twice`},
+		{`{"Users":["x"],"actions":[""]}`, `unknown key "Users"`},
+		{`{"users":["x"],"actions":[""],"read_only":true}`, `unknown key "read_only"`},
+		{`{"users":["x"]}`, `"actions" is missing`},
+		{`{"actions":[""]}`, `no users and no groups`},
+		{`{"users":["x","x"],"actions":[""]}`, `user "x" is listed in line 1 already`},
+		{`{"users":["x"],"actions":[""]}` + "\n" + `{"users":["y","x"],"actions":[""]}`, `policy.json:2: user "x" is listed in line 1 already`},
+		{`{"groups":["x"],"actions":[""]}` + "\n" + `{"groups":["x"],"actions":[""]}`, `policy.json:2: group "x" is listed in line 1 already`},
+		{`[]`, `a policy is a JSON object on one line`},
+		{`{"users":["x"],`, `no JSON`},
+		{`{"users":["x"],"actions":[""]} {}`, `"{}" behind the policy`},
+		{`{"users":["x"],"actions":[""]}}`, `"}" behind the policy`},
+		{`# comment`, `a policy is a JSON object on one line`},
+		{`{“name”:“policy_0”,“users”:[""],“actions”:[""]}`, `no JSON`},
+	} {
+		s, err := policy.Parse("policy.json", []byte(c.text))
+		if err == nil || !strings.Contains(err.Error(), c.want) || s != nil {
+			t.Errorf("%s\ngot %v, want %s", c.text, err, c.want)
+		}
+	}
+}
+
+func TestLint(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{examples[4], ""},
+		{examples[1], "can become root on the host"},
+		{examples[6], "still lets users see"},
+		{examples[0] + "\n" + examples[1], `policy "policy_1" is never used: line 1 decides for everybody`},
+		{`{"users":["x"],"actions":["container_archive"]}`, "grants container_archive_extract, container_archive_info too"},
+		{`{"users":["x"],"actions":["container_archive"],"exact":true}`, ""},
+		{`{"users":["x"],"actions":["contaner_list"]}`, `"contaner_list" matches no action`},
+	} {
+		warnings := parse(t, c.text).Lint()
+		var texts []string
+		for _, w := range warnings {
+			texts = append(texts, w.Text)
+		}
+		if all := strings.Join(texts, "\n"); (c.want == "") != (all == "") || !strings.Contains(all, c.want) {
+			t.Errorf("%s\ngot %q, want %q", c.text, all, c.want)
+		}
+	}
+}
+
+func TestNoAllocation(t *testing.T) {
+	s, a := parse(t, examples[5]), action.OfRequest("POST", "/containers/x/exec")
+	if n := testing.AllocsPerRun(100, func() { s.Decide("alice", nil, a) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, text := range examples {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, err := policy.Parse("f", text)
+		if (s == nil) == (err == nil) {
+			t.Fatalf("%v, %v", s, err)
+		}
+		if s != nil {
+			s.Lint()
+			s.Decide("alice", []string{"x"}, action.OfIsulad("pull"))
+		}
+	})
+}
+
+func BenchmarkDecide(b *testing.B) {
+	s, err := policy.Parse("policy.json", []byte(examples[5]))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Decide("alice", nil, action.OfRequest("POST", "/v1.44/containers/0123456789ab/exec?x=y"))
+	}
+}
