@@ -65,7 +65,7 @@ func (f *File) reopen(allow func(fsType int64, path string) bool) syscall.Errno 
 	if err != nil {
 		return toErrno(err)
 	}
-	if !allow(st.Type, path) {
+	if !allow(int64(st.Type), path) {
 		return unix.EACCES
 	}
 	opened, err := OpenReadWrite(self)
