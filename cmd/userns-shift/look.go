@@ -1,0 +1,181 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/cmdline"
+	"palisade/internal/idmap"
+	"palisade/internal/shift"
+)
+
+// Exit codes of status.
+var statusCodes = map[shift.Kind]int{
+	shift.IsNone: 0, shift.IsShifted: 0, shift.IsPartial: 3, shift.IsMixed: 4, shift.IsUnmarked: 5,
+}
+
+func statusCommand() *cli.Command {
+	var maps mapOptions
+	var work workOptions
+	var asJSON bool
+	return &cli.Command{
+		Name:      "status",
+		Usage:     "tell whether a tree is shifted, and to what (exit code 3 if partial, 4 if mixed, 5 if shifted without a record)",
+		UsageText: "userns-shift status [OPTIONS] ROOT",
+		Flags: slices.Concat(maps.flags(), stateFlags(&work),
+			[]cli.Flag{&cli.BoolFlag{Name: "json", Destination: &asJSON, Usage: "print JSON"}}),
+		Action: func(ctx *cli.Context) error {
+			root, err := rootArgument(ctx)
+			if err != nil {
+				return err
+			}
+			pair, err := maps.pair(ctx)
+			if err != nil {
+				return sayNoEffect(ctx, err)
+			}
+			s, err := shift.ReadStatus(ctx.Context, root, pair, work.Options)
+			if err != nil {
+				return err
+			}
+			if err := printStatus(ctx, root, &s, asJSON); err != nil {
+				return err
+			}
+			if code := statusCodes[s.Kind]; code != 0 {
+				return cli.Exit("", code)
+			}
+			return nil
+		},
+	}
+}
+
+// stateFlags is the option that commands have which only look.
+func stateFlags(o *workOptions) []cli.Flag {
+	return []cli.Flag{&cli.StringFlag{Name: "state-dir", Value: shift.DefaultStateDir, Destination: &o.StateDir,
+		Usage: "what a file system cannot keep itself is recorded in `DIR`"}}
+}
+
+func printStatus(ctx *cli.Context, root string, s *shift.Status, asJSON bool) error {
+	if !asJSON {
+		_, err := fmt.Fprintln(ctx.App.Writer, s.Describe())
+		return err
+	}
+	var pair idmap.Pair
+	if s.State != nil {
+		pair = s.State.Pair()
+	}
+	return json.NewEncoder(ctx.App.Writer).Encode(struct {
+		Root   string     `json:"root"`
+		Status shift.Kind `json:"status"`
+		UIDs   string     `json:"uids,omitempty"`
+		GIDs   string     `json:"gids,omitempty"`
+	}{root, s.Kind, pair.UID.String(), pair.GID.String()})
+}
+
+func verifyCommand() *cli.Command {
+	var work workOptions
+	return &cli.Command{
+		Name:      "verify",
+		Usage:     "look whether all files of a shifted tree have the ids that they are to have (exit code 1 if not)",
+		UsageText: "userns-shift verify [OPTIONS] ROOT",
+		Flags:     stateFlags(&work),
+		Action: func(ctx *cli.Context) error {
+			root, err := rootArgument(ctx)
+			if err != nil {
+				return err
+			}
+			v, err := shift.Verify(ctx.Context, root, work.Options)
+			if err != nil {
+				return err
+			}
+			if v.Wrong > 0 {
+				if v.Unmapped != "" {
+					return fmt.Errorf("%s: files that are not as %s says: %d of %d, some with other ids: %s", root, v.Pair, v.Wrong, v.Files, v.Unmapped)
+				}
+				return fmt.Errorf("%s: files that are not as %s says: %d of %d (shift again)", root, v.Pair, v.Wrong, v.Files)
+			}
+			_, err = fmt.Fprintf(ctx.App.Writer, "all %d files are as %s says\n", v.Files, v.Pair)
+			return err
+		},
+	}
+}
+
+func checkCommand() *cli.Command {
+	var maps mapOptions
+	var work workOptions
+	var engine, graph string
+	var asJSON bool
+	own := []cli.Flag{
+		&cli.StringFlag{Name: "engine", Destination: &engine, Usage: "look at the folders of an engine, too: isulad"},
+		&cli.StringFlag{Name: "graph", Value: "/var/lib/isulad", Destination: &graph, Usage: "iSulad's root folder is `DIR`"},
+		&cli.BoolFlag{Name: "json", Destination: &asJSON, Usage: "print JSON"},
+	}
+	return &cli.Command{
+		Name:      "check",
+		Usage:     "find all that stands in the way of a shift, and of a container with the maps; nothing is changed (exit code 1 if there is anything)",
+		UsageText: "userns-shift check --user-remap UID:GID:OFFSET [OPTIONS] ROOT",
+		Flags:     slices.Concat(maps.flags(), own, work.flags()),
+		Action: func(ctx *cli.Context) error {
+			root, err := rootArgument(ctx)
+			if err != nil {
+				return err
+			}
+			if engine != "" && engine != "isulad" {
+				return cmdline.Usagef("--engine %q is not isulad", engine)
+			}
+			pair, err := maps.needed(ctx)
+			if err != nil {
+				return sayNoEffect(ctx, err)
+			}
+			if _, err := work.complete(ctx, nil); err != nil {
+				return err
+			}
+			problems, err := shift.Check(ctx.Context, root, pair, work.Options)
+			if err == nil && engine != "" {
+				var closed shift.Problems
+				closed, err = shift.ClosedAncestors(graph+"/engines/lcr", pair, true)
+				problems = appendNew(problems, closed)
+			}
+			if err != nil {
+				return err
+			}
+			return printProblems(ctx, root, problems, asJSON)
+		},
+	}
+}
+
+// appendNew appends those that are not there yet.
+func appendNew(problems, more shift.Problems) shift.Problems {
+	for _, p := range more {
+		if !slices.Contains(problems, p) {
+			problems = append(problems, p)
+		}
+	}
+	return problems
+}
+
+func printProblems(ctx *cli.Context, root string, problems shift.Problems, asJSON bool) error {
+	if asJSON {
+		if problems == nil {
+			problems = shift.Problems{}
+		}
+		if err := json.NewEncoder(ctx.App.Writer).Encode(map[string]any{"root": root, "problems": problems}); err != nil {
+			return err
+		}
+	} else if len(problems) == 0 {
+		_, err := fmt.Fprintf(ctx.App.Writer, "nothing stands in the way of %s\n", root)
+		return err
+	} else {
+		for _, p := range problems {
+			if _, err := fmt.Fprintf(ctx.App.Writer, "%s\n    remedy: %s\n", p.Text, p.Remedy); err != nil {
+				return err
+			}
+		}
+	}
+	if len(problems) > 0 {
+		return cli.Exit("", cmdline.ExitFailure)
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"palisade/internal/cmdline"
+	"palisade/internal/shift"
+)
+
+// progressTo shows progress as is wanted, and is told of the end.
+func progressTo(w io.Writer, how string) (report func(shift.Progress), end func(), err error) {
+	if how == "auto" || how == "" {
+		how = "none"
+		if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			how = "bar"
+		}
+	}
+	switch how {
+	case "none":
+		return nil, func() {}, nil
+	case "json":
+		encoder := json.NewEncoder(w)
+		return func(p shift.Progress) { encoder.Encode(p) }, func() {}, nil // stderr may be closed: the work goes on
+	case "bar":
+		b := &bar{w: w}
+		return b.report, b.end, nil
+	}
+	return nil, nil, cmdline.Usagef("--progress %q is none of auto, bar, json, none", how)
+}
+
+// bar shows a bar for each pass.
+type bar struct {
+	w    io.Writer
+	pass string
+	*progressbar.ProgressBar
+}
+
+func (b *bar) report(p shift.Progress) {
+	if b.pass != p.Pass {
+		b.end()
+		b.pass = p.Pass
+		total := int64(p.Total)
+		if total == 0 {
+			total = -1 // it turns
+		}
+		b.ProgressBar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(b.w), progressbar.OptionSetDescription(p.Pass),
+			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("files"),
+			progressbar.OptionClearOnFinish())
+	}
+	b.Set64(int64(p.Done)) // the terminal may be gone: the work goes on
+}
+
+func (b *bar) end() {
+	if b.ProgressBar != nil {
+		b.Finish() // the same
+	}
+}

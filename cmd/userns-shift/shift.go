@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/shift"
+)
+
+func shiftCommand(stderr io.Writer) *cli.Command {
+	var maps mapOptions
+	var work workOptions
+	return &cli.Command{
+		Name:      "shift",
+		Usage:     "change the ids of all files from the container's to the host's; go on where it was interrupted",
+		UsageText: "userns-shift shift --user-remap UID:GID:OFFSET [OPTIONS] ROOT",
+		Flags:     slices.Concat(maps.flags(), work.flags(), work.progressFlags()),
+		Action: func(ctx *cli.Context) error {
+			root, err := rootArgument(ctx)
+			if err != nil {
+				return err
+			}
+			pair, err := maps.needed(ctx)
+			if err != nil {
+				return sayNoEffect(ctx, err)
+			}
+			return work.run(ctx, stderr, func(ctx context.Context, o shift.Options) (shift.Result, error) {
+				return shift.Shift(ctx, root, pair, o)
+			})
+		},
+	}
+}
+
+func unshiftCommand(stderr io.Writer) *cli.Command {
+	var maps mapOptions
+	var work workOptions
+	dropSetID := &cli.BoolFlag{Name: "drop-setid", Destination: &work.DropSetID,
+		Usage: "take the set-id bits away, so that no program of the container becomes one of the host's root"}
+	return &cli.Command{
+		Name:      "unshift",
+		Usage:     "change the ids of all files back to the container's; go on where it was interrupted",
+		UsageText: "userns-shift unshift [OPTIONS] ROOT",
+		Flags:     slices.Concat(maps.flags(), []cli.Flag{dropSetID}, work.flags(), work.progressFlags()),
+		Action: func(ctx *cli.Context) error {
+			root, err := rootArgument(ctx)
+			if err != nil {
+				return err
+			}
+			pair, err := maps.pair(ctx)
+			if err != nil {
+				return sayNoEffect(ctx, err)
+			}
+			return work.run(ctx, stderr, func(ctx context.Context, o shift.Options) (shift.Result, error) {
+				return shift.Unshift(ctx, root, pair, o)
+			})
+		},
+	}
+}
+
+// run does the work and says what was done.
+func (o *workOptions) run(ctx *cli.Context, stderr io.Writer, work func(context.Context, shift.Options) (shift.Result, error)) error {
+	end, err := o.complete(ctx, stderr)
+	if err != nil {
+		return err
+	}
+	result, err := work(ctx.Context, o.Options)
+	end()
+	if err != nil {
+		return err
+	}
+	for _, warning := range result.Warnings {
+		fmt.Fprintf(stderr, "%s: warning: %s\n", program, warning)
+	}
+	verb := "changed"
+	if o.DryRun {
+		verb = "would change"
+	}
+	after := "not shifted"
+	if result.State != nil {
+		after = (&shift.Status{Kind: shift.Kind(result.State.Phase), State: result.State}).Describe()
+	}
+	_, err = fmt.Fprintf(ctx.App.Writer, "%s %d of %d files: %s\n", verb, result.Changed, result.Files, after)
+	return err
+}

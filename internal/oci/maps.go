@@ -1,0 +1,77 @@
+package oci
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/internal/idmap"
+	"palisade/internal/sys"
+)
+
+// BundleMaps are the maps of the user namespace in a bundle's configuration (runtime-spec, config-linux.md, "User namespace
+// mappings").
+func BundleMaps(dir string) (idmap.Pair, error) {
+	file := filepath.Join(dir, ConfigFile)
+	text, err := sys.ReadRegular(file, maxFile)
+	if err != nil {
+		return idmap.Pair{}, err
+	}
+	var config struct {
+		Linux struct{ UIDMappings, GIDMappings []specs.LinuxIDMapping }
+	}
+	if err := json.Unmarshal(text, &config); err != nil {
+		return idmap.Pair{}, fmt.Errorf("parse %s: %w", file, err)
+	}
+	if len(config.Linux.UIDMappings) == 0 && len(config.Linux.GIDMappings) == 0 {
+		return idmap.Pair{}, fmt.Errorf("%s has no user namespace mappings", file)
+	}
+	p := idmap.Pair{UID: FromMappings(config.Linux.UIDMappings), GID: FromMappings(config.Linux.GIDMappings)}
+	if err := p.Check(); err != nil {
+		return idmap.Pair{}, fmt.Errorf("%s: %w", file, err)
+	}
+	return p, nil
+}
+
+// FromMappings is a map from a configuration.
+func FromMappings(mappings []specs.LinuxIDMapping) (m idmap.Map) {
+	for _, e := range mappings {
+		m = append(m, idmap.Extent{Container: e.ContainerID, Host: e.HostID, Size: e.Size})
+	}
+	return m
+}
+
+// ToMappings is a map for a configuration.
+func ToMappings(m idmap.Map) (mappings []specs.LinuxIDMapping) {
+	for _, e := range m {
+		mappings = append(mappings, specs.LinuxIDMapping{ContainerID: e.Container, HostID: e.Host, Size: e.Size})
+	}
+	return mappings
+}
+
+// ErrNoUserNamespace is the error for a process that is in the host's user namespace.
+var ErrNoUserNamespace = errors.New("it has no user namespace of its own")
+
+// ProcessMaps are the maps of a process's user namespace, as they are (/proc/<pid>/uid_map, user_namespaces(7)).
+func ProcessMaps(pid int) (p idmap.Pair, err error) {
+	for _, m := range []struct {
+		name string
+		to   *idmap.Map
+	}{{"uid_map", &p.UID}, {"gid_map", &p.GID}} {
+		text, err := sys.ReadFile("/proc/"+strconv.Itoa(pid)+"/"+m.name, nil)
+		if err != nil {
+			return idmap.Pair{}, err
+		}
+		if *m.to, err = idmap.ParseProc(text); err != nil {
+			return idmap.Pair{}, err
+		}
+	}
+	if len(p.UID) == 0 || len(p.GID) == 0 || p.UID.IsIdentity() && p.GID.IsIdentity() {
+		return idmap.Pair{}, fmt.Errorf("process %d: %w", pid, ErrNoUserNamespace)
+	}
+	return p, nil
+}

@@ -1,0 +1,226 @@
+package shift
+
+import (
+	"fmt"
+
+	"palisade/internal/idattr"
+	"palisade/internal/idmap"
+	"palisade/internal/sys"
+)
+
+// census is what is found out of a tree before anything is changed.
+type census struct {
+	// Files are all, Moved those that are to be changed, Done those that are as they are to be.
+	files, moved, done uint64
+	ids                idmap.Seen
+	unmapped           [2]unmapped // uids, gids
+	links              map[inodeKey]links
+	flagged, setID     examples
+	roots, broken      examples
+	// low and high tell whether there are owners below and from 65536 on.
+	low, high bool
+}
+
+// inodeKey names a file whatever its names are.
+type inodeKey struct {
+	fs     sys.DeviceNumber
+	number uint64
+}
+
+// links is how many of a file's names were found. One of them is in the directory dir.
+type links struct {
+	found, all uint32
+	dir        *dir
+}
+
+// examples are files with something in common, of which the first are named.
+type examples struct {
+	count uint64
+	first []string
+}
+
+func (x *examples) add(f *file) { x.addText(f.quoted) }
+
+func (x *examples) addText(text func() string) {
+	if x.count++; len(x.first) < shown {
+		x.first = append(x.first, text())
+	}
+}
+
+func (x *examples) merge(o *examples) {
+	x.count += o.count
+	x.first = append(x.first, o.first...)
+	x.first = x.first[:min(len(x.first), shown)]
+}
+
+// unmapped are ids that a map does not have.
+type unmapped struct {
+	examples
+	largest uint32
+}
+
+func (u *unmapped) note(id uint32, f *file) {
+	u.largest = max(u.largest, id)
+	u.addText(func() string { return fmt.Sprintf("%d of %s", id, f.quoted()) })
+}
+
+func newCensus() *census { return &census{links: make(map[inodeKey]links)} }
+
+func (c *census) merge(o *census) {
+	c.files += o.files
+	c.moved += o.moved
+	c.done += o.done
+	c.low, c.high = c.low || o.low, c.high || o.high
+	c.ids.Merge(&o.ids)
+	for i := range c.unmapped {
+		c.unmapped[i].merge(&o.unmapped[i].examples)
+		c.unmapped[i].largest = max(c.unmapped[i].largest, o.unmapped[i].largest)
+	}
+	for _, x := range [][2]*examples{
+		{&c.flagged, &o.flagged}, {&c.setID, &o.setID}, {&c.roots, &o.roots}, {&c.broken, &o.broken},
+	} {
+		x[0].merge(x[1])
+	}
+	for key, l := range o.links {
+		l.found += c.links[key].found
+		c.links[key] = l
+	}
+}
+
+// inspector is the visitor of the first pass, of one worker.
+type inspector struct {
+	*census
+	tree       *tree
+	rules      *rules
+	flagPolicy Policy
+	// root is what the root directory was, if it is closed.
+	root     *rootDir
+	owners   owners
+	memos    *memos
+	progress *counter
+}
+
+func (v *inspector) enter(w *worker, d *dir) error {
+	i := &w.inode
+	if err := d.file.InodeAt(sys.Name{0}, i); err != nil {
+		return err
+	}
+	if v.memos != nil {
+		d.memo = v.memos.make(i)
+	}
+	if d.parent == nil && v.root != nil {
+		i.UID, i.GID = v.root.UID, v.root.GID // it is closed
+	}
+	special, err := d.file.HasAttrs()
+	if err != nil {
+		return err
+	}
+	return v.inspect(file{dir: d.parent, name: d.name, open: d.file, number: d.number}, i, special)
+}
+
+func (v *inspector) visit(w *worker, d *dir, e sys.Entry, c *chunk) bool {
+	v.progress.add(w.number)
+	if e.IsDir {
+		c.note(&v.owners, dirCode)
+		return true
+	}
+	i := &w.inode
+	if err := d.file.InodeAt(e.Name, i); err != nil {
+		w.fail(d, e.Name.String(), err)
+		return false
+	}
+	if i.IsDir() {
+		c.note(&v.owners, dirCode)
+		return true
+	}
+	f := d.named(e.Name)
+	special, err := v.isSpecial(w.Thread, &f, i)
+	if err == nil {
+		err = v.inspect(f, i, special)
+	}
+	if err != nil {
+		w.fail(d, e.Name.String(), err)
+	}
+	code := uint16(lookCode)
+	if !special && !i.Immutable && !i.AppendOnly {
+		code = v.owners.code(owner{i.UID, i.GID})
+	}
+	c.note(&v.owners, code)
+	return false
+}
+
+func (v *inspector) isSpecial(thread *sys.Thread, f *file, i *sys.Inode) (bool, error) {
+	if i.HasSetID() || v.tree.isPending(i, f) {
+		return true, nil
+	}
+	return thread.HasAttrs(f.name)
+}
+
+// inspect notes what is to be known of a file. A special one has more than an owner.
+func (v *inspector) inspect(f file, i *sys.Inode, special bool) error {
+	v.files++
+	v.ids.Add(i.UID)
+	v.ids.Add(i.GID)
+	v.low, v.high = v.low || i.UID < 1<<16, v.high || i.UID >= 1<<16
+	if i.Links > 1 && !i.IsDir() {
+		key := inodeKey{i.FileSystem, i.Number}
+		v.links[key] = links{v.links[key].found + 1, i.Links, f.dir}
+	}
+	uid, gid, uidKind, gidKind := v.rules.owner(i)
+	if uidKind == idmap.Unmapped {
+		v.unmapped[0].note(i.UID, &f)
+	}
+	if gidKind == idmap.Unmapped {
+		v.unmapped[1].note(i.GID, &f)
+	}
+	moved := uid != i.UID || gid != i.GID
+	if special {
+		var err error
+		if moved, err = v.inspectClosely(&f); err != nil {
+			return err
+		}
+	}
+	if moved && (i.Immutable || i.AppendOnly) && !f.isRoot() {
+		v.flagged.add(&f)
+		moved = v.flagPolicy != Skip || v.tree.isProtected(&f)
+	}
+	if moved {
+		v.moved++
+	} else {
+		v.done++
+	}
+	return nil
+}
+
+// inspectClosely looks at extended attributes, and tells whether anything of the file is to be changed.
+func (v *inspector) inspectClosely(f *file) (moved bool, err error) {
+	s, err := v.tree.look(f, v.rules)
+	if err != nil {
+		return false, err
+	}
+	defer s.close()
+	if s.attrs.isRoot && !f.isRoot() {
+		v.roots.add(f)
+	}
+	if s.inode.HasSetID() && s.plan.uid == 0 && s.inode.UID != 0 {
+		v.setID.add(f)
+	}
+	for _, note := range s.plan.notes {
+		v.noteEntry(note, f)
+	}
+	if s.plan.capsKind == idmap.Unmapped {
+		v.unmapped[0].addText(func() string { return "the root of the capabilities of " + f.quoted() })
+	}
+	return !s.plan.isNothing() || v.tree.isProtected(f), nil
+}
+
+func (v *inspector) noteEntry(note idattr.ACLEntry, f *file) {
+	if note.Kind != idmap.Unmapped {
+		return
+	}
+	which := 0
+	if note.Group {
+		which = 1
+	}
+	v.unmapped[which].note(note.ID, f)
+}

@@ -1,0 +1,169 @@
+package shift
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"palisade/internal/idmap"
+)
+
+// Kind is what a tree looks like.
+type Kind string
+
+// What it can look like. Without a record, owners below 65536 are taken to be the container's.
+const (
+	// IsNone has the container's ids.
+	IsNone Kind = "none"
+	// IsShifted has a record of a shift that is done.
+	IsShifted Kind = "shifted"
+	// IsPartial has a record of one that is not.
+	IsPartial Kind = "partial"
+	// IsMixed has no record, and ids of both kinds.
+	IsMixed Kind = "mixed"
+	// IsUnmarked has no record, but no id of the container's.
+	IsUnmarked Kind = "unmarked-shifted"
+)
+
+// Status is what can be told of a tree.
+type Status struct {
+	Kind Kind
+	// State is what is recorded, nil if nothing is.
+	State *State
+	// Files are how many there are; 0 if that was not to be known.
+	Files uint64
+}
+
+// Describe says it in words: the kind, and the map as far as it is known.
+func (s *Status) Describe() string {
+	if s.State == nil {
+		return string(s.Kind)
+	}
+	return fmt.Sprintf("%s %s", s.Kind, s.State.Pair())
+}
+
+// ReadStatus tells what a tree looks like. pair, if it is not zero, is to what it may have been shifted without a record.
+func ReadStatus(ctx context.Context, path string, pair idmap.Pair, o Options) (Status, error) {
+	o.complete()
+	t, err := open(path, o.StateDir)
+	if err != nil {
+		return Status{}, err
+	}
+	defer t.close()
+	state, err := t.recorded()
+	switch {
+	case err != nil:
+		return Status{}, fmt.Errorf("%s: %w", t.path, err)
+	case state.Partial():
+		return Status{Kind: IsPartial, State: state}, nil
+	case state != nil:
+		return Status{Kind: IsShifted, State: state}, nil
+	}
+	if err := t.openView(); err != nil {
+		return Status{}, fmt.Errorf("%s: %w", t.path, err)
+	}
+	c, err := t.inspect(ctx, o.rulesFor(&idmap.Change{To: pair}), &o, state, nil)
+	if err != nil {
+		return Status{}, fmt.Errorf("%s: %w", t.path, err)
+	}
+	own, shifted := c.low, c.high
+	if !pair.IsZero() {
+		own, shifted = c.moved > 0, c.done > 0
+	}
+	s := Status{Kind: IsNone, Files: c.files}
+	switch {
+	case own && shifted:
+		s.Kind = IsMixed
+	case shifted:
+		s.Kind = IsUnmarked
+	}
+	return s, nil
+}
+
+// rulesFor are the rules by which a change's files are judged.
+func (o *Options) rulesFor(change *idmap.Change) *rules {
+	return &rules{Step: change.Judge(), caps: o.Caps, dropSetID: o.DropSetID}
+}
+
+// Verification is what a look at all files has shown.
+type Verification struct {
+	Pair         idmap.Pair
+	Files, Wrong uint64
+	// Unmapped are ids that the maps do not have, as text; empty if there are none.
+	Unmapped string
+}
+
+// Verify looks whether all files of a tree have the ids to which it was shifted.
+func Verify(ctx context.Context, path string, o Options) (Verification, error) {
+	o.complete()
+	t, err := open(path, o.StateDir)
+	if err != nil {
+		return Verification{}, err
+	}
+	defer t.close()
+	state, err := t.recorded()
+	if err == nil && state == nil {
+		err = errors.New("no shift is recorded")
+	} else if state.Partial() {
+		err = fmt.Errorf("it was interrupted on its way %s", state.describe())
+	}
+	if err == nil {
+		err = t.openView()
+	}
+	if err != nil {
+		return Verification{}, fmt.Errorf("%s: %w", t.path, err)
+	}
+	change := idmap.Change{From: state.Change.To, To: state.Change.To}
+	c, err := t.inspect(ctx, o.rulesFor(&change), &o, state, nil)
+	if err != nil {
+		return Verification{}, fmt.Errorf("%s: %w", t.path, err)
+	}
+	v := Verification{Pair: state.Change.To, Files: c.files, Wrong: c.moved}
+	for _, u := range c.unmapped {
+		if u.count > 0 {
+			v.Wrong += u.count
+			v.Unmapped += u.list()
+		}
+	}
+	return v, nil
+}
+
+// Check looks for all that stands in the way of a shift, and of a container that is to use the tree afterwards. Nothing is
+// changed.
+func Check(ctx context.Context, path string, pair idmap.Pair, o Options) (Problems, error) {
+	o.complete()
+	t, err := open(path, o.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	problems := CheckDevpts(pair)
+	state, err := t.recorded()
+	if err != nil {
+		problems.add("setfattr -x "+stateAttr+" "+t.path, "%v", err)
+	} else if state.Partial() && !(state.Phase == Shifting && state.Change.To.Equal(pair)) {
+		problems.add("finish that, or unshift", "it was interrupted on its way %s", state.describe())
+	}
+	closed, err := ClosedAncestors(t.path, pair, false)
+	if err != nil {
+		return nil, err
+	}
+	problems = append(problems, closed...)
+	if err := t.openView(); err != nil {
+		return nil, fmt.Errorf("%s: %w", t.path, err)
+	}
+	place, err := t.checkPlace(&o)
+	if err != nil {
+		return nil, err
+	}
+	problems = append(problems, place...)
+	change := idmap.Change{To: pair}
+	if state != nil && !state.Partial() {
+		change.From = state.Change.To
+	}
+	c, err := t.inspect(ctx, o.rulesFor(&change), &o, state, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t.path, err)
+	}
+	return append(problems, c.problems(&o, pair)...), nil
+}

@@ -1,0 +1,270 @@
+package shift
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"palisade/internal/idmap"
+	"palisade/internal/sys"
+)
+
+// Result is what was done.
+type Result struct {
+	// State is what is recorded of the tree now, nil if nothing is.
+	State *State
+	// Files is how many there are, Changed how many of them were changed, or would be.
+	Files, Changed uint64
+	// Warnings are what should be known of the tree.
+	Warnings []string
+}
+
+// Shift changes the ids of the tree at path from the container's, or those that it was shifted to before, to those of the
+// pair. It goes on with what was interrupted.
+func Shift(ctx context.Context, path string, pair idmap.Pair, o Options) (Result, error) {
+	if err := pair.Check(); err != nil {
+		return Result{}, err
+	}
+	return run(ctx, path, &o, func(s *State) (*State, error) {
+		switch {
+		case s == nil:
+			return &State{Phase: Shifting, Change: idmap.Change{To: pair}}, nil
+		case s.Phase == Shifting && s.Change.To.Equal(pair):
+			return s, nil
+		case s.Phase == Shifted:
+			return &State{Phase: Shifting, Change: idmap.Change{From: s.Change.To, To: pair}}, nil
+		}
+		return nil, fmt.Errorf("it was interrupted on its way %s: finish that, or take it back with unshift", s.describe())
+	})
+}
+
+// Unshift changes the ids of the tree at path back to the container's. from is the pair that they were shifted to, if that
+// is not recorded.
+func Unshift(ctx context.Context, path string, from idmap.Pair, o Options) (Result, error) {
+	if !from.IsZero() {
+		if err := from.Check(); err != nil {
+			return Result{}, err
+		}
+	}
+	return run(ctx, path, &o, func(s *State) (*State, error) {
+		switch {
+		case s == nil && from.IsZero():
+			return nil, errors.New("no shift is recorded: say to what it was shifted, if it was")
+		case s == nil:
+			return &State{Phase: Unshifting, Change: idmap.Change{From: from}}, nil
+		case !from.IsZero() && !from.Equal(s.Pair()):
+			return nil, fmt.Errorf("it is recorded as %s, not %s", s.describe(), from)
+		case s.Phase == Unshifting:
+			return s, nil
+		case s.Phase == Shifting && (s.Change.Park != 0 || !s.Change.From.IsZero()):
+			return nil, fmt.Errorf("it was interrupted on its way %s: finish that first", s.describe())
+		}
+		return &State{Phase: Unshifting, Change: idmap.Change{From: s.Change.To}, Root: s.Root}, nil
+	})
+}
+
+// describe names the change that a state tells of.
+func (s *State) describe() string {
+	switch s.Phase {
+	case Unshifting:
+		return fmt.Sprintf("back from %s", s.Change.From)
+	case Shifting:
+		return fmt.Sprintf("to %s", s.Change.To)
+	}
+	return fmt.Sprintf("shifted to %s", s.Change.To)
+}
+
+// run opens a tree and has it changed as next says, given what is recorded.
+func run(ctx context.Context, path string, o *Options, next func(*State) (*State, error)) (Result, error) {
+	o.complete()
+	t, err := open(path, o.StateDir)
+	if err != nil {
+		return Result{}, err
+	}
+	defer t.close()
+	if o.Trust { // without the lock
+		if recorded, err := t.recorded(); err == nil && recorded != nil && recorded.Phase == Shifted {
+			if wanted, err := next(recorded); err == nil && wanted.Change.To.Equal(recorded.Change.To) {
+				return Result{State: recorded}, nil
+			}
+		}
+	}
+	if err := t.lockTree(ctx, o); err != nil {
+		return Result{}, err
+	}
+	recorded, err := t.recorded()
+	if err != nil {
+		return Result{}, fmt.Errorf("%s: %w", t.path, err)
+	}
+	state, err := next(recorded)
+	if err != nil {
+		return Result{}, fmt.Errorf("%s: %w", t.path, err)
+	}
+	c := &changer{tree: t, o: o, state: state, before: recorded}
+	result, err := c.change(ctx)
+	if err != nil {
+		var problems Problems
+		if !errors.As(err, &problems) {
+			err = fmt.Errorf("%s: %w", t.path, err)
+		}
+	}
+	return result, err
+}
+
+// recorded is the state that is recorded, nil if none is.
+func (t *tree) recorded() (*State, error) {
+	text, err := t.journal.state()
+	if err != nil || text == nil {
+		return nil, err
+	}
+	return decodeState(text)
+}
+
+// changer changes a tree from the state before to what state tells of.
+type changer struct {
+	*tree
+	o             *Options
+	before, state *State
+	census        *census
+	// memos are what is remembered of the files since the first pass, which began then.
+	memos *memos
+	began sys.Time
+}
+
+func (c *changer) change(ctx context.Context) (Result, error) {
+	if err := c.openView(); err != nil {
+		return Result{}, err
+	}
+	problems, err := c.checkPlace(c.o)
+	if err != nil {
+		return Result{}, err
+	}
+	if len(problems) > 0 {
+		return Result{}, problems
+	}
+	if err := c.preflight(ctx); err != nil {
+		return Result{}, err
+	}
+	result := Result{State: c.before, Files: c.census.files, Changed: c.census.moved, Warnings: c.warnings()}
+	if c.o.DryRun {
+		return result, nil
+	}
+	if c.census.moved > 0 || c.before.Partial() {
+		err = c.carryOutAll(ctx)
+	} else if !c.isRecorded() {
+		err = c.finishState()
+	}
+	if err == nil {
+		result.State = c.after()
+	}
+	return result, err
+}
+
+// isRecorded tells whether what is recorded need not be changed where no file need be.
+func (c *changer) isRecorded() bool {
+	if c.state.Phase == Unshifting {
+		return c.before == nil
+	}
+	return c.before != nil && c.before.Change.To.Equal(c.state.Change.To)
+}
+
+// after is the state at the end.
+func (c *changer) after() *State {
+	if c.state.Phase == Unshifting {
+		return nil
+	}
+	return &State{Phase: Shifted, Change: idmap.Change{To: c.state.Change.To}}
+}
+
+func (c *changer) finishState() error {
+	after := c.after()
+	if after == nil {
+		return c.removeState()
+	}
+	return c.record(after)
+}
+
+func (c *changer) record(s *State) error {
+	text, err := s.encode()
+	if err != nil {
+		return err
+	}
+	return c.setState(text)
+}
+
+func (c *changer) rules(s idmap.Step) *rules {
+	return &rules{Step: s, caps: c.o.Caps, dropSetID: c.o.DropSetID}
+}
+
+// preflight looks at all files, and fails with Problems if something stands in the way.
+func (c *changer) preflight(ctx context.Context) (err error) {
+	isFresh := !c.before.Partial()
+	if isFresh {
+		if c.o.Unmapped == Squash {
+			c.state.Change.Squash = &c.o.SquashTo
+		}
+		c.state.Root = rootDir{c.inode.Mode & sys.SetModeBits, c.inode.UID, c.inode.GID}
+	}
+	c.began, c.memos = sys.Now(), &memos{made: make(map[inodeKey]*memo)}
+	if c.census, err = c.inspect(ctx, c.rules(c.state.Change.Judge()), c.o, c.before, c.memos); err != nil {
+		return err
+	}
+	if isFresh {
+		if c.state.Change.Park, err = c.state.Change.FindPark(&c.census.ids); err != nil {
+			return err
+		}
+	}
+	if _, err := c.state.Change.Steps(); err != nil {
+		return err
+	}
+	if problems := c.census.problems(c.o, c.state.Change.To); len(problems) > 0 {
+		return problems
+	}
+	return nil
+}
+
+// warnings are what should be known of a tree that can be changed.
+func (c *changer) warnings() (texts []string) {
+	warn := func(x *examples, format string) {
+		if x.count > 0 {
+			texts = append(texts, fmt.Sprintf(format, x.list()))
+		}
+	}
+	if c.o.Unmapped == Keep {
+		warn(&c.census.unmapped[0].examples, "uids that are not mapped are kept: %s")
+		warn(&c.census.unmapped[1].examples, "gids that are not mapped are kept: %s")
+	}
+	if c.o.Immutable == Skip {
+		warn(&c.census.flagged, "immutable and append-only files are left as they are: %s")
+	}
+	if c.state.Phase == Unshifting && !c.o.DropSetID {
+		warn(&c.census.setID, "programs with a set-id bit become the host's root's (--drop-setid takes the bits away): %s")
+	}
+	if len(c.hidden) > 0 {
+		texts = append(texts, fmt.Sprintf("what is mounted in it, at %d places, is passed over, and what is hidden there stays as it is", len(c.hidden)))
+	}
+	return texts
+}
+
+// inspect takes a census of the tree, of which state is recorded, and memos, unless m is nil.
+func (t *tree) inspect(ctx context.Context, r *rules, o *Options, state *State, m *memos) (*census, error) {
+	var root *rootDir
+	if state.Partial() {
+		root = &state.Root
+	}
+	count := newCounter(o.Jobs, "check", 0, o.Progress)
+	defer count.end()
+	visitors, parts := make([]visitor, o.Jobs), make([]*census, o.Jobs)
+	for i := range visitors {
+		parts[i] = newCensus()
+		visitors[i] = &inspector{census: parts[i], tree: t, rules: r, flagPolicy: o.Immutable, root: root, memos: m, progress: count,
+			owners: owners{codes: make(map[owner]uint16)}}
+	}
+	if err := t.walkTree(ctx, visitors); err != nil {
+		return nil, err
+	}
+	for _, part := range parts[1:] {
+		parts[0].merge(part)
+	}
+	return parts[0], nil
+}

@@ -1,0 +1,261 @@
+package shift
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"palisade/internal/sys"
+)
+
+// dir is a directory whose files are being visited.
+type dir struct {
+	parent *dir
+	name   sys.Name
+	file   sys.File
+	// users are the tasks that need the open directory; the last one closes it.
+	users atomic.Int32
+	// number is that of its path, see pathHash.
+	number uint64
+	// memo is what is known of its files from the first pass.
+	memo *memo
+}
+
+// path is the path of a file in the directory, below the root.
+func (d *dir) path(name string) string {
+	parts := []string{name}
+	for ; d.parent != nil; d = d.parent {
+		parts = append(parts, d.name.String())
+	}
+	slices.Reverse(parts)
+	var b []byte
+	for i, part := range parts {
+		if i > 0 {
+			b = append(b, '/')
+		}
+		b = append(b, part...)
+	}
+	return string(b)
+}
+
+// pathHash numbers the path of a file below a directory with the number parent (FNV-1a).
+func pathHash(parent uint64, name sys.Name) uint64 {
+	const offset, prime = 0xcbf29ce484222325, 0x100000001b3
+	h := parent
+	if h == 0 {
+		h = offset
+	}
+	for _, c := range name { // with the NUL byte at its end
+		h = (h ^ uint64(c)) * prime
+	}
+	return h
+}
+
+func (d *dir) done() {
+	if d.users.Add(-1) == 0 {
+		d.file.Close()
+	}
+}
+
+// task is a directory to visit, by its name in another one; or files of a large directory, which somebody has read already.
+type task struct {
+	dir     *dir
+	name    sys.Name
+	entries sys.Entries
+	chunk   *chunk
+}
+
+// visitor is called for each file but the root directory, by several workers at once.
+type visitor interface {
+	// enter is called for each directory when it is open, the root directory included.
+	enter(w *worker, d *dir) error
+	// visit is called for each file in the directory d, which is the worker's working directory. It tells whether the file
+	// is a directory, which is entered then. c is for what is remembered of it.
+	visit(w *worker, d *dir, e sys.Entry, c *chunk) (isDir bool)
+}
+
+// worker visits files on a thread of its own.
+type worker struct {
+	*sys.Thread
+	number int
+	inode  sys.Inode
+	walk   *walk
+	buf    []byte
+	visitor
+}
+
+// walk goes through all files below a root directory.
+type walk struct {
+	// skip are the mount points below the root, which are not visited, where the root was not cloned.
+	skip map[string]bool
+	// mount is the number of the root's mount, if directories are to be held against it.
+	mount int
+
+	mu      sync.Mutex
+	changed sync.Cond
+	tasks   []task
+	idle    atomic.Int32
+	jobs    int
+	stopped atomic.Bool
+
+	failures failures
+}
+
+// entriesBuffer is how much of a directory is read at once.
+const entriesBuffer = 32 << 10
+
+// run visits all files below root, with as many workers as there are visitors. It returns when all are visited or ctx ends.
+func (k *walk) run(ctx context.Context, root sys.File, visitors []visitor) error {
+	list, err := root.OpenSame()
+	if err != nil {
+		return err
+	}
+	first := &dir{file: list}
+	first.users.Store(1)
+	k.changed.L = &k.mu
+	k.jobs = len(visitors)
+	k.tasks = []task{{dir: first}}
+	defer context.AfterFunc(ctx, func() { k.stopped.Store(true) })()
+	var group sync.WaitGroup
+	errs := make([]error, len(visitors))
+	for i, v := range visitors {
+		group.Go(func() {
+			errs[i] = sys.OnOwnThread(func(thread *sys.Thread) error {
+				w := &worker{Thread: thread, number: i, walk: k, buf: make([]byte, entriesBuffer), visitor: v}
+				w.work()
+				return nil
+			})
+		})
+	}
+	group.Wait()
+	return errors.Join(append(errs, ctx.Err())...)
+}
+
+func (w *worker) work() {
+	for {
+		t, ok := w.walk.next()
+		if !ok {
+			return
+		}
+		switch {
+		case t.entries != nil:
+			if err := w.Enter(t.dir.file); err != nil {
+				w.fail(t.dir, "", err)
+			} else {
+				w.visitAll(t.dir, t.entries, t.chunk)
+			}
+			t.dir.done()
+		case t.name == nil:
+			w.visitDir(t.dir)
+		default:
+			w.visitDir(w.open(t))
+		}
+	}
+}
+
+// next takes the task that was added last; it waits for one as long as somebody may add one.
+func (k *walk) next() (task, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.idle.Add(1)
+	for len(k.tasks) == 0 {
+		if int(k.idle.Load()) == k.jobs {
+			k.changed.Broadcast()
+			return task{}, false // and it stays idle
+		}
+		k.changed.Wait()
+	}
+	k.idle.Add(-1)
+	last := len(k.tasks) - 1
+	t := k.tasks[last]
+	k.tasks[last] = task{}
+	k.tasks = k.tasks[:last]
+	return t, true
+}
+
+func (k *walk) add(tasks ...task) {
+	if len(tasks) == 0 {
+		return
+	}
+	k.mu.Lock()
+	k.tasks = append(k.tasks, tasks...)
+	k.mu.Unlock()
+	k.changed.Broadcast()
+}
+
+// open opens the directory of a task, nil if that fails.
+func (w *worker) open(t task) *dir {
+	defer t.dir.done()
+	if w.walk.stopped.Load() {
+		return nil
+	}
+	name := t.name.String()
+	file, err := t.dir.file.OpenListing(t.name)
+	if err == nil && w.walk.mount != 0 {
+		var id int
+		if id, err = file.MountID(); err == nil && id != w.walk.mount {
+			err = errors.New("something is mounted on it")
+		}
+		if err != nil {
+			file.Close()
+		}
+	}
+	if err != nil {
+		w.fail(t.dir, name, err)
+		return nil
+	}
+	d := &dir{parent: t.dir, name: t.name, file: file, number: pathHash(t.dir.number, t.name)}
+	d.users.Store(1)
+	return d
+}
+
+// visitDir visits the files of a directory. Where somebody else has nothing to do, parts of it are left to them.
+func (w *worker) visitDir(d *dir) {
+	if d == nil {
+		return
+	}
+	defer d.done()
+	err := w.Enter(d.file)
+	if err == nil {
+		err = w.enter(w, d)
+	}
+	for number := 0; err == nil && !w.walk.stopped.Load(); number++ {
+		var entries sys.Entries
+		entries, err = d.file.ReadEntries(w.buf)
+		if err != nil || len(entries) == 0 {
+			break
+		}
+		c := d.memo.chunk(number)
+		if len(entries) > len(w.buf)/2 && w.walk.idle.Load() > 0 {
+			d.users.Add(1)
+			w.walk.add(task{dir: d, entries: slices.Clone(entries), chunk: c})
+			continue
+		}
+		w.visitAll(d, entries, c)
+	}
+	if err != nil {
+		w.fail(d, "", err)
+	}
+}
+
+func (w *worker) visitAll(d *dir, entries sys.Entries, c *chunk) {
+	var subdirs []task
+	for !w.walk.stopped.Load() {
+		e, ok := entries.Next()
+		if !ok {
+			break
+		}
+		if len(w.walk.skip) > 0 && w.walk.skip[d.path(e.Name.String())] {
+			continue
+		}
+		if w.visit(w, d, e, c) {
+			d.users.Add(1)
+			subdirs = append(subdirs, task{dir: d, name: slices.Clone(e.Name)})
+		}
+	}
+	w.walk.add(subdirs...)
+}
+
+func (w *worker) fail(d *dir, name string, err error) { w.walk.failures.add(d.path(name), err) }

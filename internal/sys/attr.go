@@ -1,0 +1,145 @@
+package sys
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Extended attributes (xattr(7)) of a file that may have been opened by OpenPathAt, a symbolic link included. It is named by
+// its descriptor, so that no path is resolved.
+
+// fdPath leads this process to the open file. It needs a procfs on /proc, and is not for a NamespaceThread.
+func (f File) fdPath() string { return "/proc/self/fd/" + strconv.Itoa(f.Fd()) }
+
+// maxAttr is how large an extended attribute can be (XATTR_SIZE_MAX).
+const maxAttr = 64 << 10
+
+// Attr reads an extended attribute, nil if the file has none of this name or its file system none at all.
+func (f File) Attr(name string) ([]byte, error) {
+	buf := make([]byte, 256)
+	for {
+		n, err := unix.Getxattr(f.fdPath(), name, buf)
+		switch {
+		case err == nil:
+			return buf[:n:n], nil
+		case errors.Is(err, unix.ENODATA), errors.Is(err, unix.EOPNOTSUPP):
+			return nil, nil
+		case errors.Is(err, unix.ERANGE) && len(buf) < maxAttr:
+			buf = make([]byte, maxAttr)
+		default:
+			return nil, &os.SyscallError{Syscall: "getxattr " + name, Err: err}
+		}
+	}
+}
+
+// SetAttr writes an extended attribute.
+func (f File) SetAttr(name string, value []byte) error {
+	if err := unix.Setxattr(f.fdPath(), name, value, 0); err != nil {
+		return os.NewSyscallError("setxattr "+name, err)
+	}
+	return nil
+}
+
+// RemoveAttr removes an extended attribute, if it is there.
+func (f File) RemoveAttr(name string) error {
+	err := unix.Removexattr(f.fdPath(), name)
+	if err == nil || errors.Is(err, unix.ENODATA) {
+		return nil
+	}
+	return os.NewSyscallError("removexattr "+name, err)
+}
+
+// AttrNames are the names of the extended attributes, sorted; none where the file system has none.
+func (f File) AttrNames() ([]string, error) {
+	buf := make([]byte, 1024)
+	for {
+		n, err := unix.Listxattr(f.fdPath(), buf)
+		switch {
+		case err == nil:
+			var names []string
+			for name := range bytes.SplitSeq(buf[:n], []byte{0}) {
+				if len(name) > 0 {
+					names = append(names, string(name))
+				}
+			}
+			slices.Sort(names)
+			return names, nil
+		case errors.Is(err, unix.EOPNOTSUPP):
+			return nil, nil
+		case errors.Is(err, unix.ERANGE) && len(buf) < maxAttr:
+			buf = make([]byte, maxAttr)
+		default:
+			return nil, os.NewSyscallError("listxattr", err)
+		}
+	}
+}
+
+// HasTrustedAttrs tells whether the file's file system keeps attributes that only root sees (trusted.*).
+func (f File) HasTrustedAttrs() bool {
+	_, err := unix.Getxattr(f.fdPath(), "trusted.palisade", nil)
+	return err == nil || errors.Is(err, unix.ENODATA)
+}
+
+// Chmod changes the permissions, with the bits for set-id and sticky, of a file that is no symbolic link.
+func (f File) Chmod(mode uint32) error {
+	return os.NewSyscallError("chmod", unix.Fchmodat(unix.AT_FDCWD, f.fdPath(), mode, 0))
+}
+
+// SetModeBits are the bits of Inode.Mode that Chmod changes.
+const SetModeBits = 0o7777
+
+// flagsAt reads the flags of the file or directory name in f (ioctl_iflags(2)).
+func (f File) flagsAt(name Name) (uint32, error) {
+	file, err := f.openForFlags(name)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	flags, err := unix.IoctlGetUint32(file.Fd(), unix.FS_IOC_GETFLAGS)
+	return flags, os.NewSyscallError("ioctl FS_IOC_GETFLAGS", err)
+}
+
+func (f File) openForFlags(name Name) (File, error) {
+	if len(name) == 1 {
+		return openat(unix.AT_FDCWD, f.fdPath(), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOATIME)
+	}
+	return openat(f.Fd(), name.String(), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_NOATIME)
+}
+
+// Flags are the flags of the regular file or directory f, which may have been opened by OpenPathAt (ioctl_iflags(2)).
+func (f File) Flags() (uint32, error) { return f.flagsAt(emptyName) }
+
+// Flags of linux/fs.h, FS_IMMUTABLE_FL and FS_APPEND_FL.
+const (
+	flagImmutable = 0x10
+	flagAppend    = 0x20
+)
+
+// WithoutProtection are flags without those that keep a file from being changed.
+func WithoutProtection(flags uint32) uint32 {
+	return flags &^ (flagImmutable | flagAppend)
+}
+
+// SetFlags sets the flags of the regular file or directory f.
+func (f File) SetFlags(flags uint32) error {
+	file, err := f.openForFlags(emptyName)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return os.NewSyscallError("ioctl FS_IOC_SETFLAGS", unix.IoctlSetPointerInt(file.Fd(), unix.FS_IOC_SETFLAGS, int(flags)))
+}
+
+// OpenSame opens the directory f, which may have been opened by OpenDir, to list or sync it.
+func (f File) OpenSame() (File, error) { return openat(f.Fd(), ".", openListing) }
+
+// Sync writes the file's or directory's changes to the disk.
+func (f File) Sync() error { return os.NewSyscallError("fsync", unix.Fsync(f.Fd())) }
+
+// SyncFS writes all changes of the file system to the disk.
+func (f File) SyncFS() error { return os.NewSyscallError("syncfs", unix.Syncfs(f.Fd())) }

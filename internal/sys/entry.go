@@ -1,0 +1,250 @@
+package sys
+
+import (
+	"encoding/binary"
+	"os"
+	"runtime"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Name is the name of a file in a directory as the kernel gives and takes it: it ends with a NUL byte.
+type Name []byte
+
+// MakeName is the name as a Name.
+func MakeName(name string) Name { return append([]byte(name), 0) }
+
+// String is the name without its end.
+func (n Name) String() string { return string(n[:len(n)-1]) }
+
+// Entry is what a directory says of a file.
+type Entry struct {
+	Name Name
+	// IsDir tells that it is a directory. Not every file system tells; a directory is then not known to be one.
+	IsDir bool
+}
+
+// Entries are what ReadEntries has read.
+type Entries []byte
+
+// direntHead is the length of struct linux_dirent64 before the name.
+const direntHead = 19
+
+// Next takes the next entry from the beginning; "." and ".." are left out. At the end ok is false.
+func (e *Entries) Next() (entry Entry, ok bool) {
+	for len(*e) > direntHead {
+		b := *e
+		size := int(binary.NativeEndian.Uint16(b[16:]))
+		if size <= direntHead || size > len(b) {
+			break // the kernel does not do that
+		}
+		name := b[direntHead:size]
+		end := 0
+		for end < len(name)-1 && name[end] != 0 {
+			end++
+		}
+		*e = b[size:]
+		if name[0] == '.' && (end == 1 || end == 2 && name[1] == '.') {
+			continue
+		}
+		return Entry{Name(name[:end+1]), b[18] == unix.DT_DIR}, true
+	}
+	return Entry{}, false
+}
+
+// ReadEntries reads the next part of a directory into buf (getdents64(2)); nothing at its end.
+func (f File) ReadEntries(buf []byte) (Entries, error) {
+	n, err := unix.Getdents(f.Fd(), buf)
+	if err != nil {
+		return nil, os.NewSyscallError("getdents64", err)
+	}
+	return Entries(buf[:n]), nil
+}
+
+// openListing are the flags for a directory that is to be listed.
+const openListing = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NOATIME
+
+// OpenListing opens the directory name, which is to be in the directory f and on the same mount, to list it. It is not
+// followed if it is a symbolic link. Before Linux 5.6 it may be on another mount.
+func (f File) OpenListing(name Name) (File, error) {
+	how := unix.OpenHow{Flags: openListing,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS}
+	for {
+		fd, _, errno := unix.Syscall6(unix.SYS_OPENAT2, uintptr(f.Fd()), uintptr(unsafe.Pointer(&name[0])),
+			uintptr(unsafe.Pointer(&how)), unix.SizeofOpenHow, 0, 0)
+		if errno == unix.ENOSYS {
+			fd, _, errno = unix.Syscall6(unix.SYS_OPENAT, uintptr(f.Fd()), uintptr(unsafe.Pointer(&name[0])), openListing, 0, 0, 0)
+		}
+		switch errno {
+		case 0:
+			return File{int(fd) + 1}, nil
+		case unix.EINTR, unix.EAGAIN:
+		default:
+			return File{}, os.NewSyscallError("open", errno)
+		}
+	}
+}
+
+// Inode is what is known of a file itself.
+type Inode struct {
+	// Mode has the type and the permissions, as st_mode.
+	Mode     uint32
+	UID, GID uint32
+	Links    uint32
+	// Number is its number on the file system FileSystem.
+	Number     uint64
+	FileSystem DeviceNumber
+	// Changed is when it, or the names in it, were changed last: its ctime.
+	Changed Time
+	// Immutable and AppendOnly are flags of it (ioctl_iflags(2)).
+	Immutable, AppendOnly bool
+}
+
+// Time is a time of a file, in seconds since 1970 and nanoseconds.
+type Time struct {
+	Sec  int64
+	Nsec uint32
+}
+
+// Now is the present time, as files get it.
+func Now() Time {
+	now := time.Now()
+	return Time{now.Unix(), uint32(now.Nanosecond())}
+}
+
+// Until is how many nanoseconds pass from t until o.
+func (t Time) Until(o Time) int64 { return (o.Sec-t.Sec)*1_000_000_000 + int64(o.Nsec) - int64(t.Nsec) }
+
+// IsDir tells whether the file is a directory.
+func (i *Inode) IsDir() bool { return i.Mode&unix.S_IFMT == unix.S_IFDIR }
+
+// HasSetID tells whether it has a bit that makes programs run as its owner or group. Directories have none: what
+// the bits mean for them is another thing.
+func (i *Inode) HasSetID() bool { return !i.IsDir() && i.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 }
+
+// hasFlags tells whether flags can be asked of it.
+func (i *Inode) hasFlags() bool { return i.IsDir() || i.Mode&unix.S_IFMT == unix.S_IFREG }
+
+// inodeMask is what InodeAt asks for.
+const inodeMask = unix.STATX_TYPE | unix.STATX_MODE | unix.STATX_UID | unix.STATX_GID | unix.STATX_NLINK | unix.STATX_INO | unix.STATX_CTIME
+
+// emptyName stands for the directory itself.
+var emptyName = Name{0}
+
+// Look looks at the file f.
+func (f File) Look() (i Inode, err error) {
+	err = f.InodeAt(emptyName, &i)
+	return i, err
+}
+
+// InodeAt looks at the file name in the directory f without following it, and without triggering an automount (statx(2);
+// before Linux 4.11, and where it is forbidden, fstatat(2)).
+func (f File) InodeAt(name Name, i *Inode) error {
+	const flags = unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT | unix.AT_EMPTY_PATH
+	var st unix.Statx_t
+	_, _, errno := unix.Syscall6(unix.SYS_STATX, uintptr(f.Fd()), uintptr(unsafe.Pointer(&name[0])), flags, inodeMask,
+		uintptr(unsafe.Pointer(&st)), 0)
+	if errno == unix.ENOSYS {
+		return f.oldInodeAt(name, i)
+	}
+	if errno != 0 {
+		return os.NewSyscallError("statx", errno)
+	}
+	*i = Inode{
+		Mode: uint32(st.Mode), UID: st.Uid, GID: st.Gid, Links: st.Nlink, Number: st.Ino,
+		FileSystem: DeviceNumber{st.Dev_major, st.Dev_minor},
+		Changed:    Time{st.Ctime.Sec, st.Ctime.Nsec},
+		Immutable:  st.Attributes&unix.STATX_ATTR_IMMUTABLE != 0,
+		AppendOnly: st.Attributes&unix.STATX_ATTR_APPEND != 0,
+	}
+	return nil
+}
+
+func (f File) oldInodeAt(name Name, i *Inode) error {
+	var st unix.Stat_t
+	err := unix.Fstatat(f.Fd(), name.String(), &st, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return os.NewSyscallError("fstatat", err)
+	}
+	*i = Inode{
+		Mode: st.Mode, UID: st.Uid, GID: st.Gid, Links: uint32(st.Nlink), Number: st.Ino,
+		FileSystem: DeviceNumber{unix.Major(st.Dev), unix.Minor(st.Dev)},
+		Changed:    Time{int64(st.Ctim.Sec), uint32(st.Ctim.Nsec)},
+	}
+	if !i.hasFlags() {
+		return nil
+	}
+	flags, err := f.flagsAt(name)
+	if err == nil {
+		i.Immutable, i.AppendOnly = flags&flagImmutable != 0, flags&flagAppend != 0
+	}
+	return nil // a file system without flags has none that are set
+}
+
+// ChownAt changes the owner and group of the file name in the directory f, an empty name being f, without following it. The
+// kernel takes the set-id bits and capabilities away from what is no directory, even if nothing changes.
+func (f File) ChownAt(name Name, uid, gid uint32) error {
+	_, _, errno := unix.Syscall6(unix.SYS_FCHOWNAT, uintptr(f.Fd()), uintptr(unsafe.Pointer(&name[0])), uintptr(uid), uintptr(gid),
+		unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH, 0)
+	if errno != 0 {
+		return os.NewSyscallError("fchownat", errno)
+	}
+	return nil
+}
+
+// Chown changes the owner and group of the file f, as ChownAt does.
+func (f File) Chown(uid, gid uint32) error { return f.ChownAt(emptyName, uid, gid) }
+
+// OpenNamedAt gets a hold of the file name in the directory f, as OpenPathAt does.
+func (f File) OpenNamedAt(name Name) (File, error) { return f.OpenPathAt(name.String()) }
+
+// Thread is a thread with a working directory of its own.
+type Thread struct{ _ noCopy }
+
+// noCopy makes vet report copies.
+type noCopy struct{}
+
+func (*noCopy) Lock()   {}
+func (*noCopy) Unlock() {}
+
+// OnOwnThread runs do on a thread with a working directory of its own, which ends with it.
+func OnOwnThread(do func(*Thread) error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the runtime ends the thread with the goroutine
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			done <- os.NewSyscallError("unshare CLONE_FS", err)
+			return
+		}
+		done <- do(new(Thread))
+	}()
+	return <-done
+}
+
+// Enter makes the directory the thread's working directory.
+func (*Thread) Enter(dir File) error { return os.NewSyscallError("fchdir", unix.Fchdir(dir.Fd())) }
+
+// HasAttrs tells whether the file name in the thread's working directory has extended attributes, as far as root sees them.
+// It is not followed.
+func (*Thread) HasAttrs(name Name) (bool, error) {
+	n, _, errno := unix.Syscall(unix.SYS_LLISTXATTR, uintptr(unsafe.Pointer(&name[0])), 0, 0)
+	return hasAttrs(n, errno)
+}
+
+// HasAttrs tells the same of the file f, which was not opened by OpenPathAt.
+func (f File) HasAttrs() (bool, error) {
+	n, _, errno := unix.Syscall(unix.SYS_FLISTXATTR, uintptr(f.Fd()), 0, 0)
+	return hasAttrs(n, errno)
+}
+
+func hasAttrs(n uintptr, errno unix.Errno) (bool, error) {
+	switch errno {
+	case 0:
+		return n > 0, nil
+	case unix.EOPNOTSUPP:
+		return false, nil
+	}
+	return false, os.NewSyscallError("listxattr", errno)
+}
