@@ -182,7 +182,9 @@ func (k *walk) add(tasks ...task) {
 	k.mu.Lock()
 	k.tasks = append(k.tasks, tasks...)
 	k.mu.Unlock()
-	k.changed.Broadcast()
+	if k.idle.Load() > 0 {
+		k.changed.Broadcast()
+	}
 }
 
 // open opens the directory of a task, nil if that fails.
