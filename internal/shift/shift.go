@@ -34,7 +34,7 @@ func Shift(ctx context.Context, path string, pair idmap.Pair, o Options) (Result
 		case s.Phase == Shifted:
 			return &State{Phase: Shifting, Change: idmap.Change{From: s.Change.To, To: pair}}, nil
 		}
-		return nil, fmt.Errorf("it was interrupted on its way %s: finish that, or take it back with unshift", s.describe())
+		return nil, fmt.Errorf("it was interrupted on its way %s: finish that, or take it back with unshift", s.Describe())
 	})
 }
 
@@ -53,18 +53,18 @@ func Unshift(ctx context.Context, path string, from idmap.Pair, o Options) (Resu
 		case s == nil:
 			return &State{Phase: Unshifting, Change: idmap.Change{From: from}}, nil
 		case !from.IsZero() && !from.Equal(s.Pair()):
-			return nil, fmt.Errorf("it is recorded as %s, not %s", s.describe(), from)
+			return nil, fmt.Errorf("it is recorded as %s, not %s", s.Describe(), from)
 		case s.Phase == Unshifting:
 			return s, nil
 		case s.Phase == Shifting && (s.Change.Park != 0 || !s.Change.From.IsZero()):
-			return nil, fmt.Errorf("it was interrupted on its way %s: finish that first", s.describe())
+			return nil, fmt.Errorf("it was interrupted on its way %s: finish that first", s.Describe())
 		}
 		return &State{Phase: Unshifting, Change: idmap.Change{From: s.Change.To}, Root: s.Root}, nil
 	})
 }
 
-// describe names the change that a state tells of.
-func (s *State) describe() string {
+// Describe names the change that a state tells of.
+func (s *State) Describe() string {
 	switch s.Phase {
 	case Unshifting:
 		return fmt.Sprintf("back from %s", s.Change.From)

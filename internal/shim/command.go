@@ -15,6 +15,8 @@ type Command struct {
 	Name string
 	// ID is the container's, empty if there is none.
 	ID string
+	// log is the file to which the runtime is to write its errors, as logFormat says; empty if it has none.
+	log, logFormat string
 	// config is the file of the configuration, which crun lets choose; bundle is the bundle's folder.
 	config, bundle string
 }
@@ -53,7 +55,14 @@ func (c *Command) Bundle() string { return c.bundle }
 func ParseCommand(args []string) Command {
 	c := Command{config: oci.ConfigFile, bundle: "."}
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
-		_, _, args = cutOption(args, globalOptions)
+		var name, value string
+		name, value, args = cutOption(args, globalOptions)
+		switch name {
+		case "log":
+			c.log = value
+		case "log-format":
+			c.logFormat = value
+		}
 	}
 	if len(args) == 0 {
 		return c
