@@ -53,7 +53,7 @@ type Remapper struct {
 }
 
 // DefaultRunDir is where root file systems are mounted for containers, each in a folder named by its id.
-const DefaultRunDir = "/run/userns-shift/containers"
+const DefaultRunDir = "/run/userns-shift-roots"
 
 // wanted is the user namespace that a configuration asks for, zero if it asks for none: by its own mappings, by the annotation, or
 // by what the remapper was told.
@@ -237,6 +237,9 @@ func (r *Remapper) makePlace(id string, pair idmap.Pair) (string, error) {
 		return "", fmt.Errorf("the map %s has no root", pair)
 	}
 	if err := os.MkdirAll(r.RunDir, 0o711); err != nil {
+		return "", err
+	}
+	if err := os.Chmod(r.RunDir, 0o711); err != nil { // whatever the umask is
 		return "", err
 	}
 	place := r.place(id)
