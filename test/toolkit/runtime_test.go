@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"palisade/test/ctr"
+	"palisade/test/engine"
 )
 
 // bundle makes a bundle, and returns its folder and an id for it. The container has a cgroup that goes with it.
@@ -69,9 +70,9 @@ func TestRuntime(t *testing.T) {
 	}
 
 	dir, id := h.bundle(t, "head -n 1 /proc/meminfo; wc -l </proc/partitions; mount | grep -c lxcfs; exit 7")
-	r := runProgram(t, "", shared.toolkit, append(wrapper("--annotation", "a=b"), "run", "--bundle", dir, id)...)
+	r := engine.Run(t, "", shared.toolkit, append(wrapper("--annotation", "a=b"), "run", "--bundle", dir, id)...)
 	want := fmt.Sprintf("MemTotal: %14d kB\n3\n%d\n", hostMemory(t)/1024, len(h.served(t)))
-	if r.code != 7 || r.stdout != want || r.stderr != "" {
+	if r.Code != 7 || r.Stdout != want || r.Stderr != "" {
 		t.Errorf("run: %+v, want exit code 7 and %q", r, want)
 	}
 	h.editConfig(t, dir, func(s *specs.Spec) {
@@ -84,14 +85,14 @@ func TestRuntime(t *testing.T) {
 	if err := os.Symlink(shared.toolkit, link); err != nil {
 		t.Fatal(err)
 	}
-	r = runProgram(t, "", shared.toolkit, append(wrapper(), "run", "-b", dir, id)...)
-	if r.code != 7 || r.stdout != want {
+	r = engine.Run(t, "", shared.toolkit, append(wrapper(), "run", "-b", dir, id)...)
+	if r.Code != 7 || r.Stdout != want {
 		t.Errorf("run again: %+v", r)
 	}
-	if r := runProgram(t, "", link, "--version"); r.code != 0 || !strings.HasPrefix(r.stdout, "runc version") {
+	if r := engine.Run(t, "", link, "--version"); r.Code != 0 || !strings.HasPrefix(r.Stdout, "runc version") {
 		t.Errorf("--version: %+v", r)
 	}
-	if r, direct := runProgram(t, "", link, "state", "nobody"), runProgram(t, "", "runc", "state", "nobody"); r != direct {
+	if r, direct := engine.Run(t, "", link, "state", "nobody"), engine.Run(t, "", "runc", "state", "nobody"); r != direct {
 		t.Errorf("state of nobody: %+v, of runc itself %+v", r, direct)
 	}
 
@@ -147,8 +148,8 @@ func TestRuntimeMistakes(t *testing.T) {
 		{append([]string{"--hook-spec", spec}, run...), 0, "written by others"},
 	} {
 		r := h.run(t, "", append([]string{"runtime"}, tt.args...)...)
-		if r.code != tt.code || !strings.Contains(r.stderr, tt.want) || strings.Count(r.stderr, "\n") != 1 ||
-			(r.stdout == "runs\n") != (tt.code == 0) {
+		if r.Code != tt.code || !strings.Contains(r.Stderr, tt.want) || strings.Count(r.Stderr, "\n") != 1 ||
+			(r.Stdout == "runs\n") != (tt.code == 0) {
 			t.Errorf("%q: %+v, want exit code %d and %q", tt.args, r, tt.code, tt.want)
 		}
 	}
@@ -157,7 +158,7 @@ func TestRuntimeMistakes(t *testing.T) {
 			t.Errorf("config.json has hooks: %+v", s.Hooks)
 		}
 	})
-	if r, direct := h.run(t, "", "runtime", "--", "run", "--bundle", h.dir, id), runProgram(t, "", "runc", "run", "--bundle", h.dir, id); r != direct {
+	if r, direct := h.run(t, "", "runtime", "--", "run", "--bundle", h.dir, id), engine.Run(t, "", "runc", "run", "--bundle", h.dir, id); r != direct {
 		t.Errorf("without a config.json: %+v, runc itself %+v", r, direct)
 	}
 }
