@@ -114,6 +114,10 @@ func (r *Remapper) fit(ctx context.Context, root string, pair idmap.Pair) error 
 		o.LockTimeout = min(o.LockTimeout, time.Until(deadline))
 	}
 	result, err := shift.Shift(ctx, root, pair, o)
+	if errors.Is(err, shift.ErrPartial) {
+		// No runtime gets as far as to a hook with a root file system that is closed.
+		err = fmt.Errorf("%w: userns-shift shift %s %s", err, mapFlags(pair), root)
+	}
 	if err != nil {
 		return err
 	}

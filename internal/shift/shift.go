@@ -82,15 +82,14 @@ func run(ctx context.Context, path string, o *Options, next func(*State) (*State
 		return Result{}, err
 	}
 	defer t.close()
-	if o.Trust { // without the lock
-		if recorded, err := t.recorded(); err == nil && recorded != nil && recorded.Phase == Shifted {
-			if wanted, err := next(recorded); err == nil && wanted.Change.To.Equal(recorded.Change.To) {
-				return Result{State: recorded}, nil
-			}
-		}
+	if s := t.trusted(o, next); s != nil { // without the lock
+		return Result{State: s}, nil
 	}
 	if err := t.lockTree(ctx, o); err != nil {
 		return Result{}, err
+	}
+	if s := t.trusted(o, next); s != nil {
+		return Result{State: s}, nil
 	}
 	recorded, err := t.recorded()
 	if err != nil {
@@ -109,6 +108,21 @@ func run(ctx context.Context, path string, o *Options, next func(*State) (*State
 		}
 	}
 	return result, err
+}
+
+// trusted is the recorded state, if it is believed and says that there is nothing to do; else nil.
+func (t *tree) trusted(o *Options, next func(*State) (*State, error)) *State {
+	if !o.Trust {
+		return nil
+	}
+	recorded, err := t.recorded()
+	if err != nil || recorded == nil || recorded.Phase != Shifted {
+		return nil
+	}
+	if wanted, err := next(recorded); err != nil || !wanted.Change.To.Equal(recorded.Change.To) {
+		return nil
+	}
+	return recorded
 }
 
 // recorded is the state that is recorded, nil if none is.

@@ -113,13 +113,23 @@ func addMountPoints(t *testing.T, rootfs string) {
 	}
 }
 
+// openDir is a folder that everybody can reach.
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // bundle is one of a container.
 type bundle struct{ dir, rootfs, id string }
 
 // newBundle makes one with a root file system and an init that runs a script. edit changes the configuration, unless it is nil.
 func newBundle(t *testing.T, script string, edit func(*specs.Spec)) *bundle {
 	t.Helper()
-	b := &bundle{dir: t.TempDir(), id: fmt.Sprintf("palisade-remap-%d", time.Now().UnixNano())}
+	b := &bundle{dir: openDir(t), id: fmt.Sprintf("palisade-remap-%d", time.Now().UnixNano())}
 	b.rootfs = filepath.Join(b.dir, "rootfs")
 	newRootfs(t, b.rootfs)
 	if r := engine.Run(t, "", "runc", "spec", "--bundle", b.dir); r.Code != 0 {
@@ -251,6 +261,7 @@ func checkOwners(t *testing.T, root string, uid int) {
 	err := filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
 		if err == nil && owner(t, path) != uid {
 			t.Errorf("%s belongs to %d, want %d", path, owner(t, path), uid)
+			return filepath.SkipAll
 		}
 		return err
 	})
@@ -275,4 +286,23 @@ func uidOf(t *testing.T, pid int) string {
 		}
 	}
 	return ""
+}
+
+// engineRun runs a program and returns all that it prints; it may be called by any goroutine.
+func engineRun(program string, args ...string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Sprintf("%v: %s", err, out)
+	}
+	return string(out)
+}
+
+// setState writes what is recorded of a tree.
+func setState(t *testing.T, root, state string) {
+	t.Helper()
+	if err := syscall.Setxattr(root, "trusted.userns_shift", []byte(state), 0); err != nil {
+		t.Fatal(err)
+	}
 }

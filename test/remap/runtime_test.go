@@ -247,10 +247,7 @@ func TestRuntimeMistakes(t *testing.T) {
 
 // TestLxcfsToo starts a container by both wrappers: with a user namespace, its own root file system and lxcfs's files.
 func TestLxcfsToo(t *testing.T) {
-	mountpoint := filepath.Join(t.TempDir(), "lxc")
-	if err := os.Chmod(filepath.Dir(mountpoint), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	mountpoint := filepath.Join(openDir(t), "lxc")
 	daemon, err := ctr.StartDaemon(t.Context(), shared.lxcfs, mountpoint)
 	if err != nil {
 		t.Fatal(err)
