@@ -112,6 +112,12 @@ func (c *Config) SetUserNamespace(uids, gids []specs.LinuxIDMapping) error {
 		c.set("linux", "gidMappings", gids))
 }
 
+// SetSysctl changes a parameter of the kernel that the container gets.
+func (c *Config) SetSysctl(name, value string) error {
+	c.Spec.Linux.Sysctl[name] = value
+	return c.set("linux", "sysctl", c.Spec.Linux.Sysctl)
+}
+
 // namespace is the container's one of a type, nil if it has none of its own.
 func (c *Config) namespace(kind specs.LinuxNamespaceType) *specs.LinuxNamespace {
 	if c.Spec.Linux == nil {

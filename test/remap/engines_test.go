@@ -125,7 +125,7 @@ func TestDocker(t *testing.T) {
 			engine.OwnLib(t)
 			dir := openDir(t)
 			var config map[string]any
-			if err := json.Unmarshal([]byte(must(t, "hook-spec", "--path", shared.shift, "docker").Stdout), &config); err != nil {
+			if err := json.Unmarshal([]byte(must(t, "hook-spec", "--path", shared.shift, "--user-remap", remap100000, "docker").Stdout), &config); err != nil {
 				t.Fatal(err)
 			}
 			file := filepath.Join(dir, "daemon.json")
@@ -145,14 +145,15 @@ func TestDocker(t *testing.T) {
 			if _, err := d.Call("POST", "/images/create?fromSrc=-&repo=box", bytes.NewReader(image)); err != nil {
 				t.Fatal(err)
 			}
-			create := func(name string, annotations map[string]string) {
+			create := func(name, user string) {
+				parent := engine.ParentCgroup(t)
 				d.Must(t, "POST", "/containers/create?name="+name, map[string]any{
-					"Image": "box", "Tty": true, "Cmd": []string{"/bin/sh", "-c", greets},
-					"HostConfig": map[string]any{"NetworkMode": "none", "CgroupParent": engine.ParentCgroup(t), "Annotations": annotations},
+					"Image": "box", "Tty": true, "Cmd": []string{"/bin/sh", "-c", greets}, "User": user,
+					"HostConfig": map[string]any{"NetworkMode": "none", "CgroupParent": parent},
 				})
 				t.Cleanup(func() { d.Must(t, "DELETE", "/containers/"+name+"?force=true", nil) })
 			}
-			create("web", map[string]string{"palisade.user-remap": remap100000})
+			create("web", "0")
 			for _, call := range []string{"start", "restart?t=0"} {
 				d.Must(t, "POST", "/containers/web/"+call, nil)
 				engine.WaitFor(t, "its root is its own after "+call, func() bool {
@@ -168,8 +169,8 @@ func TestDocker(t *testing.T) {
 				t.Errorf("its init's uid is %s on the host", uid)
 			}
 			// The reason why one does not start reaches the client.
-			create("bad", map[string]string{"palisade.user-remap": "1:0x2:3"})
-			if _, err := d.Call("POST", "/containers/bad/start", nil); err == nil || !strings.Contains(err.Error(), `host gid \"0x2\" is no decimal`) {
+			create("bad", "70000")
+			if _, err := d.Call("POST", "/containers/bad/start", nil); err == nil || !strings.Contains(err.Error(), "uid 70000 of the container's process is not mapped") {
 				t.Errorf("a mistake: %v", err)
 			}
 		})
