@@ -159,13 +159,14 @@ func (v *mover) enter(w *worker, d *dir) error {
 	if err := d.file.InodeAt(sys.Name{0}, i); err != nil {
 		return err
 	}
+	d.key = keyOf(i)
 	if v.memos != nil {
 		d.memo = v.memos.of(i, v.began)
 	}
 	if d.parent == nil {
 		return nil // the root directory comes last
 	}
-	special, err := d.file.HasAttrs()
+	special, err := w.isSpecialDir(d)
 	if err != nil {
 		return err
 	}
@@ -174,7 +175,7 @@ func (v *mover) enter(w *worker, d *dir) error {
 
 func (v *mover) visit(w *worker, d *dir, e sys.Entry, c *chunk) bool {
 	v.progress.add(w.number)
-	code := c.take()
+	code := c.take(&e)
 	if e.IsDir || code == dirCode {
 		return true
 	}
@@ -211,7 +212,7 @@ func (v *mover) moveNamed(w *worker, f file, c *chunk, code uint16) error {
 	special := i.HasSetID() || v.isPending(i, &f)
 	if !special {
 		var err error
-		if special, err = w.HasAttrs(f.name); err != nil {
+		if special, err = w.isSpecialName(f.name); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package shift
 
 import (
+	"bytes"
 	"fmt"
 
 	"palisade/internal/idattr"
@@ -45,6 +46,41 @@ func readAttrs(j journal, f sys.File, i *sys.Inode) (*attrs, error) {
 		a.record, err = decodeRecord(recorded)
 	}
 	return a, err
+}
+
+// matters tells whether an extended attribute is one that is looked at. With SELinux, for one, all files have others.
+func matters(name string) bool {
+	switch name {
+	case idattr.Caps, idattr.AccessACL, idattr.DefaultACL, recordAttr, stateAttr:
+		return true
+	}
+	return false
+}
+
+// isSpecialName tells whether the file name in the worker's working directory has an extended attribute that matters.
+func (w *worker) isSpecialName(name sys.Name) (bool, error) {
+	list, complete, err := w.AttrList(name, w.attrs)
+	return !complete || hasOneThatMatters(list), err
+}
+
+// isSpecialDir tells the same of a directory.
+func (w *worker) isSpecialDir(d *dir) (bool, error) {
+	list, complete, err := d.file.AttrList(w.attrs)
+	return !complete || hasOneThatMatters(list), err
+}
+
+func hasOneThatMatters(list []byte) bool {
+	for len(list) > 0 {
+		end := bytes.IndexByte(list, 0)
+		if end < 0 {
+			return true // the kernel does not do that
+		}
+		if matters(string(list[:end])) {
+			return true
+		}
+		list = list[end+1:]
+	}
+	return false
 }
 
 // file is one that is being visited: the name of one in a directory, or a directory that is open. The root directory has no

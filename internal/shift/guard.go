@@ -35,8 +35,8 @@ func (t *tree) checkPlace(o *Options) (p Problems, err error) {
 		p.add("choose the root file system of a container", "%s is on %s, which has no files", t.path, t.mount.FSType)
 	case strings.Contains(options, ",ro,"):
 		p.add("mount -o remount,rw", "the file system of %s is read-only", t.path)
-	case !t.cloned && hasOption(t.mount.Options, "ro"):
-		p.add("mount -o remount,bind,rw", "%s is mounted read-only", t.path)
+	case t.view.IsReadOnly():
+		p.add("mount -o remount,bind,rw, or btrfs property set DIR ro false", "%s is read-only", t.path)
 	case t.mount.FSType == "overlay" && !o.AllowCopyUp:
 		p.add("shift its lower directories before, or --allow-copyup", "%s is an overlay: each file would be copied to its upper layer", t.path)
 	}
