@@ -85,7 +85,8 @@ func (c *changer) carryOutStep(ctx context.Context, step idmap.Step) error {
 	count := newCounter(c.o.Jobs, pass, c.census.files, c.o.Progress)
 	visitors, links := make([]visitor, c.o.Jobs), new(linkLocks)
 	for i := range visitors {
-		visitors[i] = &mover{tree: c.tree, o: c.o, rules: rules, links: links, memos: c.memos, began: c.began, progress: count}
+		visitors[i] = &mover{tree: c.tree, o: c.o, rules: rules, known: c.census.links, links: links, memos: c.memos, began: c.began,
+			progress: count}
 	}
 	err := c.walkTree(ctx, visitors)
 	c.memos = nil // the owners are others now
@@ -148,6 +149,8 @@ type mover struct {
 	*tree
 	o        *Options
 	rules    *rules
+	// known are the files with several names that the first pass has found.
+	known    map[inodeKey]links
 	links    *linkLocks
 	memos    *memos
 	began    sys.Time
@@ -222,11 +225,26 @@ func (v *mover) moveNamed(w *worker, f file, c *chunk, code uint16) error {
 // errUnmapped is the error for a file that was not there when all were looked at.
 var errUnmapped = errors.New("its owner is not mapped; it was made, or changed, meanwhile")
 
+// errLinked is the error for a file that got another name after the names were counted: it may be one of a file outside, which
+// is not to be changed.
+var errLinked = errors.New("it has more names than were found in the tree; they were made meanwhile")
+
+// checkLinks makes sure that a file has no names that the first pass has not found.
+func (v *mover) checkLinks(i *sys.Inode) error {
+	if v.o.HardLinks == Fail && i.Links > 1 && !i.IsDir() && i.Links > v.known[keyOf(i)].all {
+		return errLinked
+	}
+	return nil
+}
+
 // move changes a file. A special one has more than an owner.
 func (v *mover) move(f file, i *sys.Inode, special bool) error {
 	uid, gid, uidKind, gidKind := v.rules.owner(i)
 	if v.o.Unmapped == Fail && (uidKind == idmap.Unmapped || gidKind == idmap.Unmapped) {
 		return errUnmapped
+	}
+	if err := v.checkLinks(i); err != nil {
+		return err
 	}
 	moved := uid != i.UID || gid != i.GID
 	switch {
@@ -252,6 +270,9 @@ func (v *mover) moveClosely(f file, i *sys.Inode) error {
 		return err
 	}
 	defer s.close()
+	if err := v.checkLinks(&s.inode); err != nil {
+		return err
+	}
 	flagged, pending := s.inode.Immutable || s.inode.AppendOnly, v.isProtected(&f)
 	switch {
 	case !flagged && !pending:

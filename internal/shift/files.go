@@ -9,7 +9,7 @@ import (
 )
 
 // readAttrs reads the extended attributes of a file that matter. i is what is known of it.
-func readAttrs(j journal, f sys.File, i *sys.Inode) (*attrs, error) {
+func readAttrs(j journal, f sys.File, i *sys.Inode, r *rules) (*attrs, error) {
 	names, err := f.AttrNames()
 	if err != nil {
 		return nil, err
@@ -42,8 +42,11 @@ func readAttrs(j journal, f sys.File, i *sys.Inode) (*attrs, error) {
 			return nil, err
 		}
 	}
-	if recorded != nil {
-		a.record, err = decodeRecord(recorded)
+	if recorded != nil && err == nil {
+		known, err := decodeRecord(recorded)
+		if a.isForeign = err != nil || r.run == 0 || known.run != r.run; !a.isForeign {
+			a.record = known
+		}
 	}
 	return a, err
 }
@@ -150,7 +153,7 @@ func (t *tree) planFile(s *seen, r *rules) (err error) {
 	if s.inode, err = s.file.Look(); err != nil {
 		return err
 	}
-	if s.attrs, err = readAttrs(t.journal, s.file, &s.inode); err != nil {
+	if s.attrs, err = readAttrs(t.journal, s.file, &s.inode, r); err != nil {
 		return err
 	}
 	s.plan, err = r.plan(&s.inode, s.attrs)

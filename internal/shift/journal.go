@@ -147,7 +147,7 @@ func (j *dirJournal) removeState() error {
 }
 
 func (j *dirJournal) hasRecord(i *sys.Inode) bool {
-	return slices.Contains(j.left, recordPrefix+inodeID(i))
+	return len(j.left) > 0 && slices.Contains(j.left, recordPrefix+inodeID(i))
 }
 
 func (j *dirJournal) record(i *sys.Inode, _ []byte) ([]byte, error) {

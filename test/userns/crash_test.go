@@ -193,6 +193,7 @@ func (p *prepared) start(t *testing.T) string {
 func (p *prepared) kill(t *testing.T, root string, at int) bool {
 	t.Helper()
 	r := traced(t, at, append(p.then, root)...)
+	t.Logf("kill at %d: %+v", at, r)
 	if !r.Killed && r.Code != 0 {
 		t.Fatalf("at call %d: %+v", at, r)
 	}
@@ -202,14 +203,20 @@ func (p *prepared) kill(t *testing.T, root string, at int) bool {
 // isDone tells whether nothing was left to do but to remove the folder of what the file system cannot keep.
 func (p *prepared) isDone(t *testing.T, root string) bool {
 	t.Helper()
-	return p.then[0] == "unshift" && call(t, "status", root).stdout == "none\n"
+	if p.then[0] != "unshift" {
+		return false
+	}
+	r := call(t, "status", root)
+	t.Logf("status: %+v", r)
+	return r.stdout == "none\n"
 }
 
 // resume goes on with what was killed.
 func (p *prepared) resume(t *testing.T, root string) {
 	t.Helper()
 	if !p.isDone(t, root) {
-		must(t, append(p.then, root)...)
+		r := must(t, append(p.then, root)...)
+		t.Logf("resume: %+v", r)
 	}
 }
 
