@@ -13,9 +13,9 @@ import (
 
 // layers lists the packages from the lowest layer up. A package imports only what stands in a line above its own.
 var layers = [][]string{
-	{"sys", "version", "cpulist", "cmdline", "action"},
-	{"cgroup", "fusedev", "mounts", "oci", "policy", "procfs"},
-	{"account", "engine", "probe", "supervise"},
+	{"sys", "version", "cpulist", "cmdline", "action", "idmap", "lockfile"},
+	{"cgroup", "fusedev", "idattr", "mounts", "oci", "policy", "procfs"},
+	{"account", "engine", "probe", "shift", "supervise"},
 	{"view"},
 	{"container"},
 	{"lxcfs", "toolkit"},

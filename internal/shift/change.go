@@ -147,8 +147,8 @@ func (l *linkLocks) of(i *sys.Inode) *sync.Mutex { return &l[i.Number%uint64(len
 // mover is the visitor that changes files.
 type mover struct {
 	*tree
-	o        *Options
-	rules    *rules
+	o     *Options
+	rules *rules
 	// known are the files with several names that the first pass has found.
 	known    map[inodeKey]links
 	links    *linkLocks

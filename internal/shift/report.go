@@ -82,8 +82,8 @@ func ReadStatus(ctx context.Context, path string, pair idmap.Pair, o Options) (S
 
 // recordedForAll is the recorded state for those who may see it, an error for others.
 func (t *tree) recordedForAll() (*State, error) {
-	var p Problems
-	if err := t.checkPrivileges(&p); err != nil {
+	p, err := checkPrivileges()
+	if err != nil {
 		return nil, err
 	}
 	if len(p) > 0 {
@@ -148,6 +148,9 @@ func Verify(ctx context.Context, path string, o Options) (Verification, error) {
 // changed.
 func Check(ctx context.Context, path string, pair idmap.Pair, o Options) (Problems, error) {
 	o.complete()
+	if problems, err := checkPrivileges(); err != nil || len(problems) > 0 {
+		return problems, err
+	}
 	t, err := open(path, o.StateDir)
 	if err != nil {
 		return nil, err

@@ -90,6 +90,11 @@ func run(ctx context.Context, path string, o *Options, next func(*State) (*State
 			}
 		}
 	}
+	if problems, err := checkPrivileges(); err != nil {
+		return Result{}, err
+	} else if len(problems) > 0 {
+		return Result{}, problems
+	}
 	if err := t.lockTree(ctx, o); err != nil {
 		return Result{}, err
 	}

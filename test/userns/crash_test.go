@@ -55,6 +55,9 @@ var (
 	back       = []string{"unshift", "--jobs", "1"}
 )
 
+// plus is a command line with more, and never one with room for what another test adds.
+func plus(line []string, more ...string) []string { return slices.Concat(line, more) }
+
 // crashes has cases 19 to 26.
 func crashes() []crash {
 	withFlags := func() []item { return append(small(), protectedFiles()...) }
@@ -65,10 +68,10 @@ func crashes() []crash {
 		{name: "A to B", items: small, before: [][]string{toRemap}, then: toOther, other: toRemap},
 		{name: "overlap", items: overlapping, then: toOverlaps, other: toOther}, // case 26
 		{name: "overlap back", items: overlapping, before: [][]string{toOverlaps}, then: back, other: toOther},
-		{name: "immutable", items: withFlags, then: append(toRemap, "--immutable", "clear"), other: toOther, on: onDisks},
-		{name: "immutable back", items: withFlags, before: [][]string{append(toRemap, "--immutable", "clear")},
-			then: append(back, "--immutable", "clear"), other: toRemap, on: onDisks},
-		{name: "drop set-id", items: small, before: [][]string{toRemap}, then: append(back, "--drop-setid"), other: toRemap},
+		{name: "immutable", items: withFlags, then: plus(toRemap, "--immutable", "clear"), other: toOther, on: onDisks},
+		{name: "immutable back", items: withFlags, before: [][]string{plus(toRemap, "--immutable", "clear")},
+			then: plus(back, "--immutable", "clear"), other: toRemap, on: onDisks},
+		{name: "drop set-id", items: small, before: [][]string{toRemap}, then: plus(back, "--drop-setid"), other: toRemap},
 	}
 }
 
@@ -170,7 +173,7 @@ func (c crash) prepare(t *testing.T, f *fileSystem, dir string) *prepared {
 	p := &prepared{crash: c, fs: f, dir: dir}
 	root := p.start(t)
 	p.begun = takeDump(t, root, false)
-	must(t, append(c.then, root)...)
+	must(t, plus(c.then, root)...)
 	p.want = takeDump(t, root, false)
 	return p
 }
@@ -184,7 +187,7 @@ func (p *prepared) start(t *testing.T) string {
 	}
 	build(t, root, p.fs.hasAttrs, p.items())
 	for _, line := range p.before {
-		must(t, append(line, root)...)
+		must(t, plus(line, root)...)
 	}
 	return root
 }
@@ -192,7 +195,7 @@ func (p *prepared) start(t *testing.T) string {
 // kill makes the change, and kills it at a call. It tells whether there was one.
 func (p *prepared) kill(t *testing.T, root string, at int) bool {
 	t.Helper()
-	r := traced(t, at, append(p.then, root)...)
+	r := traced(t, at, plus(p.then, root)...)
 	t.Logf("kill at %d: %+v", at, r)
 	if !r.Killed && r.Code != 0 {
 		t.Fatalf("at call %d: %+v", at, r)
@@ -215,7 +218,7 @@ func (p *prepared) isDone(t *testing.T, root string) bool {
 func (p *prepared) resume(t *testing.T, root string) {
 	t.Helper()
 	if !p.isDone(t, root) {
-		r := must(t, append(p.then, root)...)
+		r := must(t, plus(p.then, root)...)
 		t.Logf("resume: %+v", r)
 	}
 }
@@ -253,7 +256,7 @@ func (p *prepared) checkClosed(t *testing.T, root string) {
 	if r.code != 3 || !strings.HasPrefix(r.stdout, "partial ") {
 		t.Fatalf("status: %+v", r)
 	}
-	checkRefused(t, call(t, append(p.other, root)...), 1, "interrupted")
+	checkRefused(t, call(t, plus(p.other, root)...), 1, "interrupted")
 }
 
 // readAs tries to open a file as a user of the host.

@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 	if code, done := ctr.ExecFiltered(); done {
 		os.Exit(code)
 	}
+	if code, done := playRole(); done {
+		os.Exit(code)
+	}
 	code, done, err := ctr.Isolate()
 	if err == nil && !done {
 		code, err = runAll(m)
