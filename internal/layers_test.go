@@ -13,16 +13,16 @@ import (
 
 // layers lists the packages from the lowest layer up. A package imports only what stands in a line above its own.
 var layers = [][]string{
-	{"sys", "version", "cpulist", "cmdline", "action", "idmap", "lockfile"},
-	{"cgroup", "fusedev", "idattr", "mounts", "oci", "policy", "procfs"},
-	{"account", "engine", "probe", "shift", "supervise"},
+	{"sys", "version", "cpulist", "cmdline", "action", "idmap", "lockfile", "wiring"},
+	{"cgroup", "fusedev", "idattr", "idmount", "linelog", "mounts", "oci", "policy", "procfs"},
+	{"account", "engine", "probe", "shift", "shim", "supervise"},
 	{"view"},
 	{"container"},
-	{"lxcfs", "toolkit"},
+	{"lxcfs", "remap", "toolkit"},
 }
 
-// startsPrograms are the packages that may start programs: the clients of engines.
-var startsPrograms = map[string]bool{"palisade/internal/engine": true}
+// startsPrograms are the packages that may start programs: the clients of engines, and runtimes of which this process becomes one.
+var startsPrograms = map[string]bool{"palisade/internal/engine": true, "palisade/internal/shim": true}
 
 type goPackage struct {
 	ImportPath string

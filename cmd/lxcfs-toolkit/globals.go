@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cmdline"
+	"palisade/internal/linelog"
 	"palisade/internal/toolkit"
 )
 
@@ -79,7 +80,7 @@ func (g *globals) complete(ctx *cli.Context) error {
 	if g.logFormat != "text" && g.logFormat != "json" {
 		return cmdline.Usagef("--log-format %q is neither text nor json", g.logFormat)
 	}
-	handlers := []slog.Handler{newLineHandler(os.Stderr, stderrLevel)}
+	handlers := []slog.Handler{linelog.New("lxcfs-toolkit", os.Stderr, stderrLevel)}
 	if g.logFile != "" {
 		f, err := os.OpenFile(g.logFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
 		if err != nil {

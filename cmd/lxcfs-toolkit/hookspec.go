@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -14,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cmdline"
+	"palisade/internal/wiring"
 )
 
 // hookTimeout is after how many seconds a runtime may kill the hook, which ends by itself well before.
@@ -28,12 +27,23 @@ func (g *globals) hook(program string) specs.Hook {
 
 // wirings are, by engine, what is to be put into its configuration.
 var wirings = map[string]func(w io.Writer, hook specs.Hook) error{
-	"isulad":     writeHookSpec,
-	"podman":     writeHooksDir,
-	"crio":       writeHooksDir,
-	"docker":     writeDaemonJSON,
-	"containerd": writeConfigTOML,
-	"runc":       writeConfigJSON,
+	"isulad": func(w io.Writer, hook specs.Hook) error { return wiring.HookSpec(w, hook) },
+	"podman": writeHooksDir,
+	"crio":   writeHooksDir,
+	"docker": func(w io.Writer, hook specs.Hook) error {
+		args := slices.Concat(hook.Args[1:len(hook.Args)-1], []string{"runtime", "--runtime", "runc", "--"})
+		return wiring.DaemonJSON(w, "lxcfs", hook.Path, args)
+	},
+	"containerd": func(w io.Writer, hook specs.Hook) error {
+		return wiring.ContainerdTOML(w, "lxcfs", filepath.Join(filepath.Dir(hook.Path), "lxcfs-runc"))
+	},
+	"runc": func(w io.Writer, hook specs.Hook) error {
+		return wiring.ConfigJSON(w, specs.Hooks{CreateRuntime: []specs.Hook{hook}})
+	},
+}
+
+func writeHooksDir(w io.Writer, hook specs.Hook) error {
+	return wiring.HooksDir(w, hook, wiring.Always(), "createRuntime")
 }
 
 func hookSpecCommand(g *globals) *cli.Command {
@@ -68,57 +78,4 @@ func hookSpecCommand(g *globals) *cli.Command {
 			return write(ctx.App.Writer, g.hook(program))
 		},
 	}
-}
-
-// writeHookSpec is for iSulad's --hook-spec, which knows prestart, poststart and poststop alone.
-func writeHookSpec(w io.Writer, hook specs.Hook) error {
-	return writeJSON(w, map[string]any{"prestart": []specs.Hook{hook}})
-}
-
-// writeHooksDir is a file for --hooks-dir of Podman and hooks_dir of CRI-O (oci-hooks(5), schema 1.0.0).
-func writeHooksDir(w io.Writer, hook specs.Hook) error {
-	return writeJSON(w, struct {
-		Version string          `json:"version"`
-		Hook    specs.Hook      `json:"hook"`
-		When    map[string]bool `json:"when"`
-		Stages  []string        `json:"stages"`
-	}{"1.0.0", hook, map[string]bool{"always": true}, []string{"createRuntime"}})
-}
-
-// writeConfigJSON is a part of a bundle's config.json.
-func writeConfigJSON(w io.Writer, hook specs.Hook) error {
-	return writeJSON(w, map[string]any{"hooks": specs.Hooks{CreateRuntime: []specs.Hook{hook}}})
-}
-
-// writeDaemonJSON is a part of Docker's daemon.json.
-func writeDaemonJSON(w io.Writer, hook specs.Hook) error {
-	args := slices.Concat(hook.Args[1:len(hook.Args)-1], []string{"runtime", "--runtime", "runc", "--"})
-	return writeJSON(w, map[string]any{
-		"default-runtime": "lxcfs",
-		"runtimes":        map[string]any{"lxcfs": map[string]any{"path": hook.Path, "runtimeArgs": args}},
-	})
-}
-
-func writeJSON(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
-}
-
-// writeConfigTOML is a part of containerd's config.toml. It can give a runtime no arguments: the name of the program, a
-// link to lxcfs-toolkit, stands for them.
-func writeConfigTOML(w io.Writer, hook specs.Hook) error {
-	_, err := fmt.Fprintf(w, `version = 2
-
-[plugins."io.containerd.grpc.v1.cri".containerd]
-  default_runtime_name = "lxcfs"
-
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.lxcfs]
-  runtime_type = "io.containerd.runc.v2"
-
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.lxcfs.options]
-  BinaryName = %q
-`, filepath.Join(filepath.Dir(hook.Path), "lxcfs-runc"))
-	return err
 }

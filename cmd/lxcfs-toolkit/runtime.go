@@ -2,17 +2,15 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cmdline"
 	"palisade/internal/oci"
+	"palisade/internal/shim"
 )
 
 // runtimeOptions are those of the runtime wrapper.
@@ -38,7 +36,7 @@ func runtimeCommand(g *globals) *cli.Command {
 			&cli.BoolFlag{Name: "strict", Destination: &o.strict, Usage: "fail where hooks cannot be added"},
 		},
 		Action: func(ctx *cli.Context) error {
-			addition, program, err := o.complete(g)
+			addition, runtime, err := o.complete(g)
 			if err != nil {
 				return err
 			}
@@ -49,7 +47,7 @@ func runtimeCommand(g *globals) *cli.Command {
 				}
 				g.log.Warn("the container starts without the hooks", "err", err)
 			}
-			return become(program, append([]string{o.runtime}, args...))
+			return runtime.Become(args)
 		},
 	}
 }
@@ -61,53 +59,33 @@ type pending struct {
 }
 
 // complete checks the options.
-func (o *runtimeOptions) complete(g *globals) (*pending, string, error) {
-	program, err := findRuntime(o.runtime)
+func (o *runtimeOptions) complete(g *globals) (*pending, shim.Runtime, error) {
+	runtime, err := shim.FindRuntime(o.runtime)
 	if err != nil {
-		return nil, "", cmdline.Usagef("--runtime %q: %w", o.runtime, err)
+		return nil, runtime, cmdline.Usagef("--runtime %q: %w", o.runtime, err)
 	}
 	p := &pending{Addition: oci.Addition{Annotations: make(map[string]string)}}
 	for _, annotation := range o.annotations.Value() {
 		key, value, ok := strings.Cut(annotation, "=")
 		if !ok || key == "" {
-			return nil, "", cmdline.Usagef("--annotation %q is not KEY=VALUE", annotation)
+			return nil, runtime, cmdline.Usagef("--annotation %q is not KEY=VALUE", annotation)
 		}
 		p.Annotations[key] = value
 	}
 	if o.hookSpec != "" {
 		p.Hooks, p.err = oci.ReadHooks(o.hookSpec)
-		return p, program, nil
+		return p, runtime, nil
 	}
 	self, err := os.Executable()
 	p.err = err
 	p.Hooks.CreateRuntime = []specs.Hook{g.hook(self)}
-	return p, program, nil
-}
-
-// findRuntime finds the program, which is not to be this one: it would start itself for ever.
-func findRuntime(name string) (string, error) {
-	program, err := exec.LookPath(name)
-	if err != nil {
-		return "", err
-	}
-	info, err := os.Stat(program)
-	if err != nil {
-		return "", err
-	}
-	self, err := os.Stat("/proc/self/exe")
-	if err != nil {
-		return "", err
-	}
-	if os.SameFile(info, self) {
-		return "", errors.New("it is lxcfs-toolkit itself")
-	}
-	return program, nil
+	return p, runtime, nil
 }
 
 // addFor adds to the configuration of the container that a runtime with these arguments starts. Where there is none, the
 // runtime will say so.
 func (p *pending) addFor(args []string) error {
-	command := oci.ParseCommand(args)
+	command := shim.ParseCommand(args)
 	if !command.Starts() {
 		return nil
 	}
@@ -119,10 +97,4 @@ func (p *pending) addFor(args []string) error {
 		return nil
 	}
 	return err
-}
-
-// become makes this process the program.
-func become(program string, args []string) error {
-	err := syscall.Exec(program, args, os.Environ())
-	return fmt.Errorf("become %s: %w", program, err)
 }

@@ -58,6 +58,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		},
 		Commands: []*cli.Command{
 			shiftCommand(stderr), unshiftCommand(stderr), statusCommand(), checkCommand(), verifyCommand(),
+			mountCommand(stderr), umountCommand(), hookCommand(stderr), runtimeCommand(stderr), hookSpecCommand(),
 		},
 	}
 	for _, command := range app.Commands {

@@ -56,13 +56,27 @@ func ToMappings(m idmap.Map) (mappings []specs.LinuxIDMapping) {
 // ErrNoUserNamespace is the error for a process that is in the host's user namespace.
 var ErrNoUserNamespace = errors.New("it has no user namespace of its own")
 
-// ProcessMaps are the maps of a process's user namespace, as they are (/proc/<pid>/uid_map, user_namespaces(7)).
-func ProcessMaps(pid int) (p idmap.Pair, err error) {
+// ProcessMaps are the maps of a process's user namespace, as they are.
+func ProcessMaps(pid int) (idmap.Pair, error) {
+	process, err := sys.OpenDir("/proc/" + strconv.Itoa(pid))
+	if err != nil {
+		return idmap.Pair{}, err
+	}
+	defer process.Close()
+	p, err := MapsOf(process)
+	if err != nil {
+		return p, fmt.Errorf("process %d: %w", pid, err)
+	}
+	return p, nil
+}
+
+// MapsOf are the same, of the process whose directory in /proc is process (/proc/<pid>/uid_map, user_namespaces(7)).
+func MapsOf(process sys.File) (p idmap.Pair, err error) {
 	for _, m := range []struct {
 		name string
 		to   *idmap.Map
 	}{{"uid_map", &p.UID}, {"gid_map", &p.GID}} {
-		text, err := sys.ReadFile("/proc/"+strconv.Itoa(pid)+"/"+m.name, nil)
+		text, err := process.ReadFileAt(m.name, nil)
 		if err != nil {
 			return idmap.Pair{}, err
 		}
@@ -71,7 +85,7 @@ func ProcessMaps(pid int) (p idmap.Pair, err error) {
 		}
 	}
 	if len(p.UID) == 0 || len(p.GID) == 0 || p.UID.IsIdentity() && p.GID.IsIdentity() {
-		return idmap.Pair{}, fmt.Errorf("process %d: %w", pid, ErrNoUserNamespace)
+		return idmap.Pair{}, ErrNoUserNamespace
 	}
 	return p, nil
 }

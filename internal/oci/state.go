@@ -20,6 +20,12 @@ type State struct {
 	Root string `json:"root"`
 }
 
+// HasStopped tells whether the state is that of a container without a process, as poststop hooks get it; iSulad's lcr
+// gives no status, but the pid -1.
+func (s *State) HasStopped() bool {
+	return s.Status == specs.StateStopped || s.Status == "" && s.Pid <= 0
+}
+
 // maxState bounds a state: annotations of Kubernetes alone may take 256 KiB.
 const maxState = 1 << 20
 

@@ -27,7 +27,7 @@ func ClosedAncestors(path string, pair idmap.Pair, self bool) (Problems, error) 
 	var problems Problems
 	for at := path; ; at = filepath.Dir(at) {
 		if at != path || self {
-			ok, mode, err := maySearch(at, uid, gid)
+			ok, mode, err := MaySearch(at, uid, gid)
 			if err != nil {
 				return nil, err
 			}
@@ -41,9 +41,9 @@ func ClosedAncestors(path string, pair idmap.Pair, self bool) (Problems, error) 
 	}
 }
 
-// maySearch tells whether a user who is in one group may search a directory, as the kernel decides it (path_resolution(7),
+// MaySearch tells whether a user who is in one group may search a directory, as the kernel decides it (path_resolution(7),
 // acl(5), "ACCESS CHECK ALGORITHM").
-func maySearch(path string, uid, gid uint32) (ok bool, mode uint32, err error) {
+func MaySearch(path string, uid, gid uint32) (ok bool, mode uint32, err error) {
 	f, err := sys.OpenDir(path)
 	if err != nil {
 		return false, 0, err

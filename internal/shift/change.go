@@ -40,15 +40,14 @@ func (c *changer) carryOutAll(ctx context.Context) error {
 	return nil
 }
 
+// ErrPartial is the error for a tree that is neither what it was nor what it is to be. It is closed until that is made good.
+var ErrPartial = errors.New("the tree is closed (mode 0700) until the same command is given again, which goes on from here")
+
 func (c *changer) howToGoOn(err error) error {
-	verb := "shift"
-	if c.state.Phase == Unshifting {
-		verb = "unshift"
-	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		err = errInterrupted
 	}
-	return fmt.Errorf("%w; the tree is closed (mode 0700) until the same %s is called again, which goes on from here", err, verb)
+	return fmt.Errorf("%w; %w", err, ErrPartial)
 }
 
 // begin records what is going to be done, and closes the tree.

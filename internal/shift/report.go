@@ -42,6 +42,21 @@ func (s *Status) Describe() string {
 	return fmt.Sprintf("%s %s", s.Kind, s.State.Pair())
 }
 
+// Recorded is what is recorded of a tree, nil if nothing is.
+func Recorded(path string, o Options) (*State, error) {
+	o.complete()
+	t, err := open(path, o.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	state, err := t.recorded()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t.path, err)
+	}
+	return state, nil
+}
+
 // ReadStatus tells what a tree looks like. pair, if it is not zero, is to what it may have been shifted without a record.
 func ReadStatus(ctx context.Context, path string, pair idmap.Pair, o Options) (Status, error) {
 	o.complete()
@@ -121,7 +136,7 @@ func Verify(ctx context.Context, path string, o Options) (Verification, error) {
 	if err == nil && state == nil {
 		err = errors.New("no shift is recorded")
 	} else if state.Partial() {
-		err = fmt.Errorf("it was interrupted on its way %s", state.describe())
+		err = fmt.Errorf("it was interrupted on its way %s", state.Describe())
 	}
 	if err == nil {
 		err = t.openView()
@@ -161,7 +176,7 @@ func Check(ctx context.Context, path string, pair idmap.Pair, o Options) (Proble
 	if err != nil {
 		problems.add("setfattr -x "+stateAttr+" "+t.path, "%v", err)
 	} else if state.Partial() && !(state.Phase == Shifting && state.Change.To.Equal(pair)) {
-		problems.add("finish that, or unshift", "it was interrupted on its way %s", state.describe())
+		problems.add("finish that, or unshift", "it was interrupted on its way %s", state.Describe())
 	}
 	closed, err := ClosedAncestors(t.path, pair, false)
 	if err != nil {

@@ -35,7 +35,7 @@ func Shift(ctx context.Context, path string, pair idmap.Pair, o Options) (Result
 		case s.Phase == Shifted:
 			return &State{Phase: Shifting, Change: idmap.Change{From: s.Change.To, To: pair}}, nil
 		}
-		return nil, fmt.Errorf("it was interrupted on its way %s: finish that, or take it back with unshift", s.describe())
+		return nil, fmt.Errorf("it was interrupted on its way %s: finish that, or take it back with unshift", s.Describe())
 	})
 }
 
@@ -54,18 +54,18 @@ func Unshift(ctx context.Context, path string, from idmap.Pair, o Options) (Resu
 		case s == nil:
 			return &State{Phase: Unshifting, Change: idmap.Change{From: from}}, nil
 		case !from.IsZero() && !from.Equal(s.Pair()):
-			return nil, fmt.Errorf("it is recorded as %s, not %s", s.describe(), from)
+			return nil, fmt.Errorf("it is recorded as %s, not %s", s.Describe(), from)
 		case s.Phase == Unshifting:
 			return s, nil
 		case s.Phase == Shifting && (s.Change.Park != 0 || !s.Change.From.IsZero()):
-			return nil, fmt.Errorf("it was interrupted on its way %s: finish that first", s.describe())
+			return nil, fmt.Errorf("it was interrupted on its way %s: finish that first", s.Describe())
 		}
 		return &State{Phase: Unshifting, Change: idmap.Change{From: s.Change.To}, Root: s.Root, Run: s.Run}, nil
 	})
 }
 
-// describe names the change that a state tells of.
-func (s *State) describe() string {
+// Describe names the change that a state tells of.
+func (s *State) Describe() string {
 	switch s.Phase {
 	case Unshifting:
 		return fmt.Sprintf("back from %s", s.Change.From)
@@ -83,12 +83,8 @@ func run(ctx context.Context, path string, o *Options, next func(*State) (*State
 		return Result{}, err
 	}
 	defer t.close()
-	if o.Trust { // without the lock
-		if recorded, err := t.recorded(); err == nil && recorded != nil && recorded.Phase == Shifted {
-			if wanted, err := next(recorded); err == nil && wanted.Change.To.Equal(recorded.Change.To) {
-				return Result{State: recorded}, nil
-			}
-		}
+	if s := t.trusted(o, next); s != nil { // without the lock
+		return Result{State: s}, nil
 	}
 	if problems, err := checkPrivileges(); err != nil {
 		return Result{}, err
@@ -97,6 +93,9 @@ func run(ctx context.Context, path string, o *Options, next func(*State) (*State
 	}
 	if err := t.lockTree(ctx, o); err != nil {
 		return Result{}, err
+	}
+	if s := t.trusted(o, next); s != nil {
+		return Result{State: s}, nil
 	}
 	recorded, err := t.recorded()
 	if err != nil {
@@ -115,6 +114,21 @@ func run(ctx context.Context, path string, o *Options, next func(*State) (*State
 		}
 	}
 	return result, err
+}
+
+// trusted is the recorded state, if it is believed and says that there is nothing to do; else nil.
+func (t *tree) trusted(o *Options, next func(*State) (*State, error)) *State {
+	if !o.Trust {
+		return nil
+	}
+	recorded, err := t.recorded()
+	if err != nil || recorded == nil || recorded.Phase != Shifted {
+		return nil
+	}
+	if wanted, err := next(recorded); err != nil || !wanted.Change.To.Equal(recorded.Change.To) {
+		return nil
+	}
+	return recorded
 }
 
 // recorded is the state that is recorded, nil if none is.

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,17 @@ func Unmount(target string, flags int) error {
 		return &os.PathError{Op: "umount", Path: target, Err: err}
 	}
 	return nil
+}
+
+// IsNotMounted tells whether an error of Unmount says that nothing is mounted there.
+func IsNotMounted(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) }
+
+// BindMountOn mounts the directory at source on target, without what is mounted below it, and makes the mount private.
+func BindMountOn(source, target string) error {
+	if err := Mount(source, target, "", unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	return MakePrivate(target)
 }
 
 // Statfs asks the file system at path about itself, and tells nothing but whether it answered.

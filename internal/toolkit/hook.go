@@ -32,7 +32,7 @@ func (t *Toolkit) Hook(ctx context.Context, stdin io.Reader, strict bool) error 
 	if err != nil {
 		return err
 	}
-	if hasStopped(&state) {
+	if state.HasStopped() {
 		return nil // the registry finds that out by itself
 	}
 	place, err := openStarting(&state)
@@ -98,12 +98,6 @@ func (t *Toolkit) putStarting(ctx context.Context, place *startingPlace, look <-
 		return change, errors.Join(err, place.TakeBack(change))
 	}
 	return change, nil
-}
-
-// hasStopped tells whether the state is that of a container without a process, as poststop hooks get it; iSulad's lcr
-// gives no status, but the pid -1.
-func hasStopped(s *oci.State) bool {
-	return s.Status == "stopped" || s.Status == "" && s.Pid <= 0
 }
 
 // startingPlace is the place of a container that is being started.

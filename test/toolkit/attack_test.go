@@ -51,11 +51,11 @@ func TestHostileContainers(t *testing.T) {
 				for _, command := range []string{"remount", "umount"} {
 					started := time.Now()
 					r := h.run(t, "", command, "--all", "--timeout", "5s")
-					if r.code != 0 && r.code != 1 || strings.Contains(r.stderr, "panic") || time.Since(started) > 20*time.Second {
-						t.Errorf("%s: exit code %d after %v: %s%s", command, r.code, time.Since(started), r.stdout, r.stderr)
+					if r.Code != 0 && r.Code != 1 || strings.Contains(r.Stderr, "panic") || time.Since(started) > 20*time.Second {
+						t.Errorf("%s: exit code %d after %v: %s%s", command, r.Code, time.Since(started), r.Stdout, r.Stderr)
 					}
 				}
-				if r := h.run(t, "", "list"); r.code != 0 || !strings.Contains(r.stdout, c.ID) {
+				if r := h.run(t, "", "list"); r.Code != 0 || !strings.Contains(r.Stdout, c.ID) {
 					t.Errorf("list: %+v", r)
 				}
 			}

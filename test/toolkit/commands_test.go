@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"palisade/test/ctr"
+	"palisade/test/engine"
 )
 
 // TestCheck looks at an lxcfs in all its states, by text, JSON and exit code, in bounded time.
@@ -24,7 +25,7 @@ func TestCheck(t *testing.T) {
 		t.Helper()
 		started := time.Now()
 		r := h.run(t, "", "check-lxcfs")
-		if r.code != code || !strings.HasPrefix(r.stdout, "lxcfs on "+h.mountpoint+" is "+state) {
+		if r.Code != code || !strings.HasPrefix(r.Stdout, "lxcfs on "+h.mountpoint+" is "+state) {
 			t.Errorf("%+v, want exit code %d and %q", r, code, state)
 		}
 		if took := time.Since(started); took > 3*time.Second {
@@ -40,12 +41,12 @@ func TestCheck(t *testing.T) {
 			}
 		}
 		r = h.run(t, "", "check-lxcfs", "--json")
-		if err := json.Unmarshal([]byte(r.stdout), &found); err != nil || r.code != code || found.State != state {
+		if err := json.Unmarshal([]byte(r.Stdout), &found); err != nil || r.Code != code || found.State != state {
 			t.Errorf("%+v, %v, want %q", r, err, state)
 		}
 		if healthy := code == 0; healthy != (found.Reason == "") || healthy && (found.Server == nil ||
 			found.PID != h.daemon.PID() || found.Server.Version == "" || found.Server.Uptime <= 0) {
-			t.Errorf("%s", r.stdout)
+			t.Errorf("%s", r.Stdout)
 		}
 	}
 	check(3, "not mounted")
@@ -53,8 +54,8 @@ func TestCheck(t *testing.T) {
 	check(0, "healthy")
 	c := h.container(t, ctr.Options{})
 	inside(t, c, "cat", "/proc/uptime")
-	if r := h.must(t, "check-lxcfs"); !strings.Contains(r.stdout, "containers served: 1") {
-		t.Errorf("%s", r.stdout)
+	if r := h.must(t, "check-lxcfs"); !strings.Contains(r.Stdout, "containers served: 1") {
+		t.Errorf("%s", r.Stdout)
 	}
 	if text := inside(t, c, "sh", "-c", "find / -xdev -name status"); strings.Contains(text, "lxcfs") {
 		t.Errorf("the container sees %s", text)
@@ -63,7 +64,7 @@ func TestCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(5, "wedged")
-	if r := h.run(t, "", "remount", "--all", "--timeout", "1s"); r.code != 1 || !strings.Contains(r.stderr, "wedged") {
+	if r := h.run(t, "", "remount", "--all", "--timeout", "1s"); r.Code != 1 || !strings.Contains(r.Stderr, "wedged") {
 		t.Errorf("remount: %+v", r)
 	}
 	h.must(t, "list")
@@ -135,19 +136,19 @@ func TestSelection(t *testing.T) {
 		{"nobody", []string{`"nobody"`}},
 	} {
 		r := h.run(t, "", "umount", "--container-id", tt.id)
-		if r.code != 1 || r.stdout != "" || strings.Count(r.stderr, "\n") != 1 {
+		if r.Code != 1 || r.Stdout != "" || strings.Count(r.Stderr, "\n") != 1 {
 			t.Errorf("umount -c %s: %+v", tt.id, r)
 		}
 		for _, want := range tt.want {
-			if !strings.Contains(r.stderr, want) {
-				t.Errorf("umount -c %s: %s, want %s in it", tt.id, r.stderr, want)
+			if !strings.Contains(r.Stderr, want) {
+				t.Errorf("umount -c %s: %s, want %s in it", tt.id, r.Stderr, want)
 			}
 		}
 	}
 	r := h.must(t, "list")
 	for _, want := range []string{a.ID, b.ID, "runc", "crun", "meminfo,partitions"} {
-		if !strings.Contains(r.stdout, want) {
-			t.Errorf("list lacks %q: %s", want, r.stdout)
+		if !strings.Contains(r.Stdout, want) {
+			t.Errorf("list lacks %q: %s", want, r.Stdout)
 		}
 	}
 }
@@ -177,12 +178,12 @@ func TestBadCommandLines(t *testing.T) {
 		{"--log-level loud check-lxcfs", `"loud"`},
 		{"--log-format xml check-lxcfs", `"xml"`},
 	} {
-		r := runProgram(t, "", shared.toolkit, strings.Fields(tt.args)...)
-		if r.code != 2 || r.stdout != "" || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, tt.want) {
+		r := engine.Run(t, "", shared.toolkit, strings.Fields(tt.args)...)
+		if r.Code != 2 || r.Stdout != "" || strings.Count(r.Stderr, "\n") != 1 || !strings.Contains(r.Stderr, tt.want) {
 			t.Errorf("lxcfs-toolkit %s: %+v, want exit code 2 and %q", tt.args, r, tt.want)
 		}
 	}
-	if r := h.run(t, "", "--log", "/nowhere/log", "check-lxcfs"); r.code != 1 || !strings.Contains(r.stderr, "/nowhere/log") {
+	if r := h.run(t, "", "--log", "/nowhere/log", "check-lxcfs"); r.Code != 1 || !strings.Contains(r.Stderr, "/nowhere/log") {
 		t.Errorf("--log to nowhere: %+v", r)
 	}
 	cmd := exec.Command(shared.toolkit, h.args("remount", "--all")...)
@@ -218,11 +219,11 @@ func TestBadHookInput(t *testing.T) {
 		{"id with a path", `{"id":"../../x","pid":12,"status":"creating","bundle":"/tmp"}`},
 	} {
 		r := h.run(t, tt.stdin, "hook")
-		if r.code != 1 || r.stdout != "" || strings.Count(r.stderr, "\n") != 1 || len(r.stderr) > 2048 {
+		if r.Code != 1 || r.Stdout != "" || strings.Count(r.Stderr, "\n") != 1 || len(r.Stderr) > 2048 {
 			t.Errorf("%s: %.300q", tt.name, fmt.Sprintf("%+v", r))
 		}
 	}
-	if r := h.run(t, `{"ociVersion":"","id":"x","pid":-1,"root":"/x","bundle":"/x"}`, "hook"); r.code != 0 {
+	if r := h.run(t, `{"ociVersion":"","id":"x","pid":-1,"root":"/x","bundle":"/x"}`, "hook"); r.Code != 0 {
 		t.Errorf("iSulad's poststop: %+v", r)
 	}
 	if after := hostMounts(t); after != before {

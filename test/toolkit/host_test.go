@@ -3,8 +3,6 @@
 package toolkit
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -18,6 +16,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"palisade/test/ctr"
+	"palisade/test/engine"
 )
 
 // host is what a test sees as the host: a mount point for lxcfs, and a folder.
@@ -90,40 +89,18 @@ func (h *host) args(args ...string) []string {
 	return append([]string{"--mountpoint", h.mountpoint, "--runtime-dir", filepath.Join(h.dir, "run")}, args...)
 }
 
-// ran is how a program has ended.
-type ran struct {
-	stdout, stderr string
-	code           int
-}
-
 // run runs the toolkit, with a bound.
-func (h *host) run(t *testing.T, stdin string, args ...string) ran {
+func (h *host) run(t *testing.T, stdin string, args ...string) engine.Ran {
 	t.Helper()
-	return runProgram(t, stdin, shared.toolkit, h.args(args...)...)
-}
-
-func runProgram(t *testing.T, stdin, program string, args ...string) ran {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, program, args...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
-	cmd.WaitDelay = time.Second
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) || ctx.Err() != nil {
-		t.Fatalf("%s %q: %v %v", program, args, err, ctx.Err())
-	}
-	return ran{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+	return engine.Run(t, stdin, shared.toolkit, h.args(args...)...)
 }
 
 // must runs the toolkit and wants it to succeed.
-func (h *host) must(t *testing.T, args ...string) ran {
+func (h *host) must(t *testing.T, args ...string) engine.Ran {
 	t.Helper()
 	r := h.run(t, "", args...)
-	if r.code != 0 {
-		t.Fatalf("lxcfs-toolkit %q: exit code %d\n%s%s", args, r.code, r.stdout, r.stderr)
+	if r.Code != 0 {
+		t.Fatalf("lxcfs-toolkit %q: exit code %d\n%s%s", args, r.Code, r.Stdout, r.Stderr)
 	}
 	return r
 }
@@ -141,8 +118,8 @@ func (h *host) report(t *testing.T, args ...string) report {
 	t.Helper()
 	var r report
 	out := h.must(t, append([]string{"--json"}, args...)...)
-	if err := json.Unmarshal([]byte(out.stdout), &r); err != nil {
-		t.Fatalf("%v in %s", err, out.stdout)
+	if err := json.Unmarshal([]byte(out.Stdout), &r); err != nil {
+		t.Fatalf("%v in %s", err, out.Stdout)
 	}
 	return r
 }
@@ -207,7 +184,7 @@ func lxcfsMounts(t *testing.T, pid string) []string {
 func (h *host) served(t *testing.T) []string {
 	t.Helper()
 	var found struct{ Files []string }
-	if err := json.Unmarshal([]byte(h.must(t, "check-lxcfs", "--json").stdout), &found); err != nil {
+	if err := json.Unmarshal([]byte(h.must(t, "check-lxcfs", "--json").Stdout), &found); err != nil {
 		t.Fatal(err)
 	}
 	if len(found.Files) < 10 {

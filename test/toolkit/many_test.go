@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"palisade/test/ctr"
+	"palisade/test/engine"
 )
 
 // namespaces starts processes in namespaces of their own, of which the hook knows.
@@ -30,7 +31,7 @@ func (h *host) namespaces(t *testing.T, n int) []*ctr.Namespaces {
 				t.Error(err)
 			}
 		})
-		if r := h.run(t, c.State(), "hook", "--strict"); r.code != 0 || r.stderr != "" {
+		if r := h.run(t, c.State(), "hook", "--strict"); r.Code != 0 || r.Stderr != "" {
 			t.Fatalf("hook: %+v", r)
 		}
 		all = append(all, c)
@@ -126,7 +127,7 @@ func TestNothingLeaks(t *testing.T) {
 	if after := hostMounts(t); after != mounts {
 		t.Errorf("mounts were\n%s\nand are\n%s", mounts, after)
 	}
-	waitFor(t, "as many processes and open files as before", func() bool {
+	engine.WaitFor(t, "as many processes and open files as before", func() bool {
 		p, f := count()
 		return p <= processes && f <= files
 	})
@@ -150,7 +151,7 @@ func TestNested(t *testing.T) {
 			t.Log(c.Log())
 		}
 	})
-	waitFor(t, "all processes sleep", func() bool {
+	engine.WaitFor(t, "all processes sleep", func() bool {
 		nested = nil
 		for _, args := range []string{"sleep\x001001\x00", "sleep\x001002\x00"} {
 			nested = append(nested, processWith(t, args)...)
@@ -238,7 +239,7 @@ func TestSharedProc(t *testing.T) {
 	}
 	before := hostMounts(t)
 	r := h.run(t, "", "remount", "-c", "peer")
-	if r.code != 1 || !strings.Contains(r.stdout, "shared with the host") {
+	if r.Code != 1 || !strings.Contains(r.Stdout, "shared with the host") {
 		t.Errorf("%+v", r)
 	}
 	if after := hostMounts(t); after != before {

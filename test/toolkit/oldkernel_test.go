@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"palisade/test/ctr"
+	"palisade/test/engine"
 )
 
 // onOldKernel is the command line that runs a program without some system calls.
@@ -72,7 +73,7 @@ func TestOldKernels(t *testing.T) {
 			h.stop(t)
 			h.start(t)
 			line := onOldKernel(t, tt.calls, shared.toolkit, h.args("remount", "--all")...)
-			if r := runProgram(t, "", line[0], line[1:]...); r.code != 0 {
+			if r := engine.Run(t, "", line[0], line[1:]...); r.Code != 0 {
 				t.Errorf("remount: %+v", r)
 			}
 			checkFiles()
@@ -80,7 +81,7 @@ func TestOldKernels(t *testing.T) {
 				t.Errorf("meminfo is %.40q", text)
 			}
 			line = onOldKernel(t, tt.calls, shared.toolkit, h.args("umount", "--all")...)
-			if r := runProgram(t, "", line[0], line[1:]...); r.code != 0 {
+			if r := engine.Run(t, "", line[0], line[1:]...); r.Code != 0 {
 				t.Errorf("umount: %+v", r)
 			}
 			if got := lxcfsMounts(t, strconv.Itoa(c.PID)); len(got) != 1 {

@@ -4,7 +4,6 @@ package toolkit
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,6 +18,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"palisade/test/ctr"
+	"palisade/test/engine"
 )
 
 // bundle makes a bundle, and returns its folder and an id for it. The container has a cgroup that goes with it.
@@ -69,9 +69,9 @@ func TestRuntime(t *testing.T) {
 	}
 
 	dir, id := h.bundle(t, "head -n 1 /proc/meminfo; wc -l </proc/partitions; mount | grep -c lxcfs; exit 7")
-	r := runProgram(t, "", shared.toolkit, append(wrapper("--annotation", "a=b"), "run", "--bundle", dir, id)...)
+	r := engine.Run(t, "", shared.toolkit, append(wrapper("--annotation", "a=b"), "run", "--bundle", dir, id)...)
 	want := fmt.Sprintf("MemTotal: %14d kB\n3\n%d\n", hostMemory(t)/1024, len(h.served(t)))
-	if r.code != 7 || r.stdout != want || r.stderr != "" {
+	if r.Code != 7 || r.Stdout != want || r.Stderr != "" {
 		t.Errorf("run: %+v, want exit code 7 and %q", r, want)
 	}
 	h.editConfig(t, dir, func(s *specs.Spec) {
@@ -84,14 +84,14 @@ func TestRuntime(t *testing.T) {
 	if err := os.Symlink(shared.toolkit, link); err != nil {
 		t.Fatal(err)
 	}
-	r = runProgram(t, "", shared.toolkit, append(wrapper(), "run", "-b", dir, id)...)
-	if r.code != 7 || r.stdout != want {
+	r = engine.Run(t, "", shared.toolkit, append(wrapper(), "run", "-b", dir, id)...)
+	if r.Code != 7 || r.Stdout != want {
 		t.Errorf("run again: %+v", r)
 	}
-	if r := runProgram(t, "", link, "--version"); r.code != 0 || !strings.HasPrefix(r.stdout, "runc version") {
+	if r := engine.Run(t, "", link, "--version"); r.Code != 0 || !strings.HasPrefix(r.Stdout, "runc version") {
 		t.Errorf("--version: %+v", r)
 	}
-	if r, direct := runProgram(t, "", link, "state", "nobody"), runProgram(t, "", "runc", "state", "nobody"); r != direct {
+	if r, direct := engine.Run(t, "", link, "state", "nobody"), engine.Run(t, "", "runc", "state", "nobody"); r != direct {
 		t.Errorf("state of nobody: %+v, of runc itself %+v", r, direct)
 	}
 
@@ -147,8 +147,8 @@ func TestRuntimeMistakes(t *testing.T) {
 		{append([]string{"--hook-spec", spec}, run...), 0, "written by others"},
 	} {
 		r := h.run(t, "", append([]string{"runtime"}, tt.args...)...)
-		if r.code != tt.code || !strings.Contains(r.stderr, tt.want) || strings.Count(r.stderr, "\n") != 1 ||
-			(r.stdout == "runs\n") != (tt.code == 0) {
+		if r.Code != tt.code || !strings.Contains(r.Stderr, tt.want) || strings.Count(r.Stderr, "\n") != 1 ||
+			(r.Stdout == "runs\n") != (tt.code == 0) {
 			t.Errorf("%q: %+v, want exit code %d and %q", tt.args, r, tt.code, tt.want)
 		}
 	}
@@ -157,7 +157,7 @@ func TestRuntimeMistakes(t *testing.T) {
 			t.Errorf("config.json has hooks: %+v", s.Hooks)
 		}
 	})
-	if r, direct := h.run(t, "", "runtime", "--", "run", "--bundle", h.dir, id), runProgram(t, "", "runc", "run", "--bundle", h.dir, id); r != direct {
+	if r, direct := h.run(t, "", "runtime", "--", "run", "--bundle", h.dir, id), engine.Run(t, "", "runc", "run", "--bundle", h.dir, id); r != direct {
 		t.Errorf("without a config.json: %+v, runc itself %+v", r, direct)
 	}
 }
@@ -204,35 +204,5 @@ func TestLcr(t *testing.T) {
 // lcrHook runs the hook with the pipes that lcr makes, and tells what is in them at the end.
 func lcrHook(t *testing.T, h *host, state string, env ...string) (code int, output string) {
 	t.Helper()
-	var in, out [2]int
-	for _, pipe := range []*[2]int{&in, &out} {
-		if err := syscall.Pipe2(pipe[:], syscall.O_NONBLOCK|syscall.O_CLOEXEC); err != nil {
-			t.Fatal(err)
-		}
-	}
-	stdin, stdout := os.NewFile(uintptr(in[0]), "stdin"), os.NewFile(uintptr(out[1]), "stdout")
-	ours, theirs := os.NewFile(uintptr(in[1]), "state"), os.NewFile(uintptr(out[0]), "output")
-	for _, f := range []*os.File{stdin, stdout, ours, theirs} {
-		defer f.Close()
-	}
-	process, err := os.StartProcess(shared.toolkit, append([]string{"lxcfs-toolkit"}, h.args("hook")...), &os.ProcAttr{
-		Dir: "/", Env: append([]string{"PATH=/usr/bin:/bin"}, env...), Files: []*os.File{stdin, stdout, stdout},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(20 * time.Millisecond) // who reads at once gets EAGAIN
-	if _, err := ours.WriteString(state); err != nil {
-		t.Error(err)
-	}
-	ended, err := process.Wait()
-	if err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 8192)
-	n, err := syscall.Read(out[0], buf)
-	if err != nil && !errors.Is(err, syscall.EAGAIN) {
-		t.Fatal(err)
-	}
-	return ended.ExitCode(), string(buf[:max(n, 0)])
+	return engine.RunAsLcr(t, shared.toolkit, append([]string{"lxcfs-toolkit"}, h.args("hook")...), state, append([]string{"PATH=/usr/bin:/bin"}, env...)...)
 }

@@ -17,7 +17,7 @@ import (
 // TestUpgradeCommand has the worker replaced; where lxcfs is not there, or its program is broken, it fails.
 func TestUpgradeCommand(t *testing.T) {
 	h := newHost(t)
-	if r := h.run(t, "", "upgrade"); r.code != 1 || !strings.Contains(r.stderr, "not mounted") {
+	if r := h.run(t, "", "upgrade"); r.Code != 1 || !strings.Contains(r.Stderr, "not mounted") {
 		t.Errorf("without lxcfs: %+v", r)
 	}
 	h.start(t)
@@ -28,12 +28,12 @@ func TestUpgradeCommand(t *testing.T) {
 	}
 	r := h.must(t, "upgrade")
 	after, err := h.daemon.WorkerPID()
-	if err != nil || after == before || !strings.Contains(r.stdout, "process "+strconv.Itoa(after)) {
+	if err != nil || after == before || !strings.Contains(r.Stdout, "process "+strconv.Itoa(after)) {
 		t.Errorf("process %d after %d: %+v, %v", after, before, r, err)
 	}
 	checkVirtual(t, h, c, 64*mib)
 	for _, args := range [][]string{{"upgrade", "now"}, {"upgrade", "--timeout", "0s"}} {
-		if r := h.run(t, "", args...); r.code != 2 {
+		if r := h.run(t, "", args...); r.Code != 2 {
 			t.Errorf("%q: %+v", args, r)
 		}
 	}

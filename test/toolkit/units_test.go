@@ -16,6 +16,7 @@ import (
 	"github.com/coreos/go-systemd/v22/unit"
 
 	"palisade/test/ctr"
+	"palisade/test/engine"
 )
 
 // service runs the commands of a unit in the order in which systemd does (systemd.service(5)), where there is none.
@@ -123,7 +124,7 @@ const (
 // TestUnits starts, stops, crashes, restarts and upgrades lxcfs as its unit says, under a container.
 func TestUnits(t *testing.T) {
 	h := newHost(t)
-	ownLib(t)
+	engine.OwnLib(t)
 	h.mountpoint = "/var/lib/lxc/lxcfs"
 	s := readService(t, "../../rpm/lxcfs.service", h.dir)
 	s.start(t)

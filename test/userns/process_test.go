@@ -143,7 +143,7 @@ func TestSignal(t *testing.T) {
 			}
 			interrupted = true
 			text := lastLine(stderr.String())
-			if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(text, "it was interrupted") || !strings.Contains(text, "the same "+verb+" is called again") {
+			if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(text, "it was interrupted") || !strings.Contains(text, "the same command is given again") {
 				t.Errorf("%v, %q", err, text)
 			}
 			checkProgress(t, stderr.String())

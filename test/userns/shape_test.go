@@ -186,7 +186,7 @@ func TestFullDisk(t *testing.T) {
 	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "no space left")
 	checkDump(t, "no space for the state", takeDump(t, root, true), before)
 	free(1) // for the state
-	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, `"suid"`, "no space left", "the same shift is called again")
+	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, `"suid"`, "no space left", "the same command is given again")
 	if got := takeDump(t, root, true)["suid"]; got != before["suid"] {
 		t.Errorf("suid is %s, want %s", got, before["suid"])
 	}

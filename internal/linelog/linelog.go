@@ -1,4 +1,5 @@
-package main
+// Package linelog writes log messages for people, a line each.
+package linelog
 
 import (
 	"context"
@@ -10,27 +11,29 @@ import (
 	"palisade/internal/cmdline"
 )
 
-// lineHandler writes messages for people: "lxcfs-toolkit: warning: MESSAGE (KEY VALUE, ...)".
-type lineHandler struct {
-	w     io.Writer
-	level slog.Level
-	attrs []slog.Attr
+// Handler writes messages for people: "PROGRAM: warning: MESSAGE (KEY: VALUE, ...)".
+type Handler struct {
+	program string
+	w       io.Writer
+	level   slog.Level
+	attrs   []slog.Attr
 }
 
 // maxLine bounds a message: runtimes show the first 4 KiB of what a hook prints.
 const maxLine = 1024
 
-func newLineHandler(w io.Writer, level slog.Level) *lineHandler {
-	return &lineHandler{w: w, level: level}
+// New makes a handler that writes the messages of a program from a level on.
+func New(program string, w io.Writer, level slog.Level) *Handler {
+	return &Handler{program: program, w: w, level: level}
 }
 
 // Enabled tells whether a message of the level is written.
-func (h *lineHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.level }
+func (h *Handler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.level }
 
 // Handle writes a message.
-func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
+func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	var b strings.Builder
-	b.WriteString("lxcfs-toolkit: ")
+	b.WriteString(h.program + ": ")
 	if r.Level != slog.LevelInfo {
 		b.WriteString(strings.ToLower(r.Level.String()) + ": ")
 	}
@@ -57,9 +60,9 @@ func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
 }
 
 // WithAttrs adds attributes to all messages.
-func (h *lineHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &lineHandler{h.w, h.level, append(append([]slog.Attr{}, h.attrs...), attrs...)}
+func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &Handler{h.program, h.w, h.level, append(append([]slog.Attr{}, h.attrs...), attrs...)}
 }
 
 // WithGroup is not used: names of groups are left out.
-func (h *lineHandler) WithGroup(string) slog.Handler { return h }
+func (h *Handler) WithGroup(string) slog.Handler { return h }

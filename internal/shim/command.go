@@ -1,14 +1,22 @@
-package oci
+// Package shim is what OCI runtime wrappers have in common: they understand the command line of a runtime, change the
+// configuration of the container that it is to start, and become the runtime.
+package shim
 
 import (
 	"path/filepath"
 	"strings"
+
+	"palisade/internal/oci"
 )
 
 // Command is a command line of an OCI runtime.
 type Command struct {
 	// Name is the command's: create, run, start, ...; empty if there is none.
 	Name string
+	// ID is the container's, empty if there is none.
+	ID string
+	// log is the file to which the runtime is to write its errors, as logFormat says; empty if it has none.
+	log, logFormat string
 	// config is the file of the configuration, which crun lets choose; bundle is the bundle's folder.
 	config, bundle string
 }
@@ -39,12 +47,22 @@ func optionSet(names ...string) map[string]bool {
 	return set
 }
 
+// Bundle is the folder of the container's bundle.
+func (c *Command) Bundle() string { return c.bundle }
+
 // ParseCommand understands the arguments of an OCI runtime, as far as it is needed to know the configuration. What it does
 // not know is left to the runtime, which will refuse it if it is wrong.
 func ParseCommand(args []string) Command {
-	c := Command{config: ConfigFile, bundle: "."}
+	c := Command{config: oci.ConfigFile, bundle: "."}
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
-		_, _, args = cutOption(args, globalOptions)
+		var name, value string
+		name, value, args = cutOption(args, globalOptions)
+		switch name {
+		case "log":
+			c.log = value
+		case "log-format":
+			c.logFormat = value
+		}
 	}
 	if len(args) == 0 {
 		return c
@@ -52,6 +70,9 @@ func ParseCommand(args []string) Command {
 	c.Name, args = args[0], args[1:]
 	for len(args) > 0 && args[0] != "--" {
 		var name, value string
+		if c.ID == "" && !strings.HasPrefix(args[0], "-") {
+			c.ID = args[0]
+		}
 		name, value, args = cutOption(args, commandOptions)
 		switch name {
 		case "bundle", "b":

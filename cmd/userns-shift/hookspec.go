@@ -1,0 +1,100 @@
+package main
+
+import (
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/cmdline"
+	"palisade/internal/remap"
+	"palisade/internal/wiring"
+)
+
+// hookTimeout is after how many seconds an engine may kill the hook, which stops by itself before: the time that lcr gives a
+// hook which does not say.
+const hookTimeout = 30
+
+// hook is the entry that makes an engine run this program's hook.
+func hook(path string, args ...string) specs.Hook {
+	timeout := hookTimeout
+	return specs.Hook{Path: path, Args: append([]string{program, "hook"}, args...), Timeout: &timeout}
+}
+
+// poststop is the hook that takes away what the runtime wrapper has mounted.
+func (o *remapOptions) poststop(self string) specs.Hook {
+	return hook(self, "--stage", string(remap.PostStop), "--run-dir", o.runDir)
+}
+
+// specOptions are those of hook-spec.
+type specOptions struct {
+	path, lxcfs string
+}
+
+// wirings are, by engine, what is to be put into its configuration.
+var wirings = map[string]func(w io.Writer, o *specOptions) error{
+	"isulad": func(w io.Writer, o *specOptions) error {
+		hooks := []specs.Hook{hook(o.path)}
+		if o.lxcfs != "" {
+			lxcfs := hook(o.lxcfs)
+			lxcfs.Args = []string{"lxcfs-toolkit", "hook"}
+			hooks = append(hooks, lxcfs) // mounts come last: the files of the root file system are not to be hidden
+		}
+		return wiring.HookSpec(w, hooks...)
+	},
+	// The hook of CRI-O and NRI comes after the mount points were made, which must be there.
+	"crio": writeCreateRuntime,
+	"nri":  writeCreateRuntime,
+	"podman": func(w io.Writer, o *specOptions) error {
+		when := wiring.When{Annotations: map[string]string{"^" + strings.ReplaceAll(remap.Annotation, ".", `\.`) + "$": ".*"}}
+		return wiring.HooksDir(w, hook(o.path, "--stage", string(remap.Precreate)), when, string(remap.Precreate))
+	},
+	"docker": func(w io.Writer, o *specOptions) error {
+		// Docker's root file systems are overlays, whose files are copied to the container's layer when they are changed.
+		return wiring.DaemonJSON(w, "userns", o.path, []string{"runtime", "--runtime", "runc", "--allow-copyup", "--"})
+	},
+	"containerd": func(w io.Writer, o *specOptions) error {
+		return wiring.ContainerdTOML(w, "userns", filepath.Join(filepath.Dir(o.path), program+"-runc"))
+	},
+	"runc": func(w io.Writer, o *specOptions) error {
+		return wiring.ConfigJSON(w, specs.Hooks{CreateRuntime: []specs.Hook{hook(o.path)}})
+	},
+}
+
+func writeCreateRuntime(w io.Writer, o *specOptions) error {
+	return wiring.HooksDir(w, hook(o.path), wiring.Always(), string(remap.CreateRuntime))
+}
+
+func hookSpecCommand() *cli.Command {
+	var o specOptions
+	engines := slices.Sorted(maps.Keys(wirings))
+	return &cli.Command{
+		Name:        "hook-spec",
+		Usage:       "print what makes an engine call the hook, or the runtime wrapper",
+		UsageText:   "userns-shift hook-spec [OPTIONS] ENGINE",
+		Description: "The ENGINE is one of " + strings.Join(engines, ", ") + ".",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "path", Value: "/usr/bin/userns-shift", Destination: &o.path, Usage: "the program is `PROGRAM`"},
+			&cli.StringFlag{Name: "lxcfs", Destination: &o.lxcfs, Usage: "for isulad: call lxcfs-toolkit, the `PROGRAM`, afterwards"},
+		},
+		Action: func(ctx *cli.Context) error {
+			if ctx.NArg() > 1 {
+				return cmdline.Usagef("argument %q is one too many: options stand before the engine", ctx.Args().Get(1))
+			}
+			write, ok := wirings[ctx.Args().First()]
+			if !ok {
+				return cmdline.Usagef("engine %q is not one of %s", ctx.Args().First(), strings.Join(engines, ", "))
+			}
+			for flag, path := range map[string]string{"path": o.path, "lxcfs": o.lxcfs} {
+				if ctx.IsSet(flag) && !filepath.IsAbs(path) {
+					return cmdline.Usagef("--%s %q is not an absolute path", flag, path)
+				}
+			}
+			return write(ctx.App.Writer, &o)
+		},
+	}
+}

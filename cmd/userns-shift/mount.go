@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/cmdline"
+	"palisade/internal/idmap"
+	"palisade/internal/idmount"
+	"palisade/internal/shift"
+)
+
+func mountCommand(stderr io.Writer) *cli.Command {
+	var maps mapOptions
+	var work workOptions
+	var fallback string
+	return &cli.Command{
+		Name:      "mount",
+		Usage:     "mount the tree SRC on the folder DST so that it is seen with the host's ids; nothing changes on the disk (Linux 5.12)",
+		UsageText: "userns-shift mount --user-remap UID:GID:OFFSET [OPTIONS] SRC DST",
+		Flags: slices.Concat(maps.flags(), []cli.Flag{&cli.StringFlag{Name: "fallback", Value: "none", Destination: &fallback,
+			Usage: "what is done where the kernel or the file system cannot do it: none, or shift SRC and mount it on DST"}}, work.flags()),
+		Action: func(ctx *cli.Context) error {
+			if ctx.NArg() != 2 {
+				return cmdline.Usagef("SRC and DST are wanted, not %d arguments (options stand before them)", ctx.NArg())
+			}
+			if fallback != "none" && fallback != "shift" {
+				return cmdline.Usagef("--fallback %q is none of none, shift", fallback)
+			}
+			pair, err := maps.needed(ctx)
+			if err != nil {
+				return sayNoEffect(ctx, err)
+			}
+			if _, err := work.complete(ctx, stderr); err != nil {
+				return err
+			}
+			src, dst := ctx.Args().Get(0), ctx.Args().Get(1)
+			err = mountMapped(src, dst, pair, work.Options)
+			if fallback == "none" || !errors.Is(err, idmount.ErrUnsupported) {
+				return err
+			}
+			fmt.Fprintf(stderr, "%s: warning: %v; shifting instead\n", program, err)
+			if _, err := shift.Shift(ctx.Context, src, pair, work.Options); err != nil {
+				return err
+			}
+			return idmount.Bind(src, dst)
+		},
+	}
+}
+
+// mountMapped mounts a tree with mapped ids, unless its ids were changed already.
+func mountMapped(src, dst string, pair idmap.Pair, o shift.Options) error {
+	state, err := shift.Recorded(src, o)
+	if err != nil {
+		return err
+	}
+	if state != nil {
+		return fmt.Errorf("%s is %s: its ids cannot be mapped as well (userns-shift unshift %s)", src, state.Describe(), src)
+	}
+	return idmount.Mount(src, dst, pair)
+}
+
+func umountCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "umount",
+		Usage:     "take the mount off DST that mount has made; containers that have it keep it",
+		UsageText: "userns-shift umount DST",
+		Action: func(ctx *cli.Context) error {
+			if ctx.NArg() != 1 {
+				return cmdline.Usagef("DST is wanted, not %d arguments", ctx.NArg())
+			}
+			return idmount.Unmount(ctx.Args().First())
+		},
+	}
+}

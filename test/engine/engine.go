@@ -1,0 +1,184 @@
+// Package engine starts real container engines for tests, and runs programs.
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Need makes sure that an engine is there. The virtual machine has none: its kernel and cgroups are what is tested there.
+func Need(t testing.TB, programs ...string) {
+	t.Helper()
+	if os.Getenv("PALISADE_VM") != "" {
+		t.Skip("the virtual machine has no engines")
+	}
+	for _, program := range programs {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Fatalf("%v (make deps installs it)", err)
+		}
+	}
+}
+
+// OwnLib gives the test an empty /var/lib, where engines keep what they know.
+func OwnLib(t testing.TB) {
+	t.Helper()
+	if err := syscall.Mount("tmpfs", "/var/lib", "tmpfs", 0, "mode=755"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount("/var/lib", syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// ParentCgroup is a cgroup for an engine's containers, which ends with the test.
+func ParentCgroup(t testing.TB) string {
+	t.Helper()
+	name := fmt.Sprintf("palisade-engine-%d-%d", os.Getppid(), time.Now().UnixNano())
+	t.Cleanup(func() {
+		groups, err := filepath.Glob("/sys/fs/cgroup/*/" + name)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, group := range groups {
+			var dirs []string
+			filepath.WalkDir(group, func(path string, entry fs.DirEntry, err error) error {
+				if err == nil && entry.IsDir() {
+					dirs = append(dirs, path)
+				}
+				return nil
+			})
+			for _, dir := range slices.Backward(dirs) {
+				if err := removeCgroup(dir); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	return "/" + name
+}
+
+// removeCgroup removes a cgroup whose last processes are just ending.
+func removeCgroup(dir string) error {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		err := syscall.Rmdir(dir)
+		if !errors.Is(err, syscall.EBUSY) || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// Start starts a daemon that ends with the test, and returns its process.
+func Start(t testing.TB, dir, program string, args ...string) *os.Process {
+	t.Helper()
+	log, err := os.Create(filepath.Join(dir, program+".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command(program, args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
+		cmd.Wait()
+		if t.Failed() {
+			text, _ := os.ReadFile(log.Name()) // for the message alone
+			t.Logf("%s: %s", program, text[max(0, len(text)-4000):])
+		}
+	})
+	return cmd.Process
+}
+
+// WaitFor waits until something is so.
+func WaitFor(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("in vain: %s", what)
+		}
+	}
+}
+
+// Docker is dockerd's API.
+type Docker struct{ client *http.Client }
+
+func NewDocker(socket string) Docker {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}
+	return Docker{&http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: time.Minute}}
+}
+
+func (d Docker) Call(method, path string, body io.Reader) (string, error) {
+	request, err := http.NewRequest(method, "http://docker"+path, body)
+	if err != nil {
+		return "", err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := d.client.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode >= 300 {
+		err = fmt.Errorf("%s %s: %s: %s", method, path, response.Status, text)
+	}
+	return string(text), err
+}
+
+func (d Docker) Must(t testing.TB, method, path string, body any) string {
+	t.Helper()
+	text, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := d.Call(method, path, bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+// Ran is how a program has ended.
+type Ran struct {
+	Stdout, Stderr string
+	Code           int
+}
+
+// Run runs a program, with a bound.
+func Run(t testing.TB, stdin, program string, args ...string) Ran {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) || ctx.Err() != nil {
+		t.Fatalf("%s %q: %v %v", program, args, err, ctx.Err())
+	}
+	return Ran{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
