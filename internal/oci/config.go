@@ -148,6 +148,12 @@ func (c *Config) SetMount(i int, m specs.Mount) error {
 	if err := json.Unmarshal(c.raw["mounts"], &mounts); err != nil {
 		return fmt.Errorf("mounts: %w", err)
 	}
+	if i >= len(mounts) {
+		return fmt.Errorf("mounts: there is no number %d", i) // the key stands there twice, in upper and lower case
+	}
+	if mounts[i] == nil {
+		mounts[i] = make(object)
+	}
 	c.Spec.Mounts[i] = m
 	for name, value := range map[string]any{"type": m.Type, "source": m.Source, "options": m.Options} {
 		text, err := encode(value)
