@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -113,6 +114,31 @@ func TestRuntimeSteps(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(runDir, b.id)); err == nil {
 		t.Errorf("%s is left", b.id)
 	}
+}
+
+// TestRuntimeSweeps takes away what a runtime has left long ago, but nothing that is new.
+func TestRuntimeSweeps(t *testing.T) {
+	old, young := newBundle(t, looks, nil), newBundle(t, looks, nil)
+	for _, b := range []*bundle{old, young} {
+		// crun runs no poststop hooks after a failure.
+		b.edit(t, func(s *specs.Spec) { s.Process.Args = []string{"/no/such/program"} })
+		if r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "create", "--bundle", b.dir, "--no-such-option", b.id); r.Code == 0 {
+			t.Fatalf("%+v", r)
+		}
+	}
+	past := time.Now().Add(-2 * time.Hour)
+	if err := os.Chtimes(filepath.Join(runDir, old.id), past, past); err != nil {
+		t.Fatal(err)
+	}
+	b := newBundle(t, looks, nil)
+	if r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "-b", b.dir, b.id); r.Code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	entries, err := os.ReadDir(runDir)
+	if err != nil || len(entries) != 1 || entries[0].Name() != young.id {
+		t.Errorf("left are %v (%v)", entries, err)
+	}
+	wrapped(t, "runc", nil, "delete", "--force", young.id) // there is no container, only its mount
 }
 
 // TestRuntimeClosedWay starts a container whose bundle, and root file system, nobody but root can reach on the host.
