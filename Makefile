@@ -25,7 +25,7 @@ deps: ## install what build, demo and tests need, with apt or dnf
 	./test/deps.sh
 
 demo: go deps build ## show what the host and a container read from /proc
-	$(GO) run ./test/demo -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit
+	$(GO) run ./test/demo -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit -shift bin/userns-shift
 
 test: go deps lint unit integration vm ## run all tests; needs root
 
