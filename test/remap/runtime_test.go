@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -163,6 +164,42 @@ func TestRuntimeClosedWay(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRuntimeOverlay starts containers on overlays, as images are: their files are copied only where that is allowed.
+func TestRuntimeOverlay(t *testing.T) {
+	dir := openDir(t)
+	lower, merged := filepath.Join(dir, "lower"), filepath.Join(dir, "merged")
+	newRootfs(t, lower)
+	for _, sub := range []string{"upper", "work", "merged"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	options := "lowerdir=" + lower + ",upperdir=" + dir + "/upper,workdir=" + dir + "/work"
+	if err := syscall.Mount("overlay", merged, "overlay", 0, options); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(merged, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, tt := range []struct {
+		allow string
+		code  int
+	}{{"", 1}, {"false", 1}, {"true", 0}} {
+		b := newBundle(t, looks, func(s *specs.Spec) {
+			s.Root.Path = merged
+			s.Annotations = map[string]string{"palisade.user-remap": remap100000, "palisade.allow-copyup": tt.allow}
+		})
+		r := wrapped(t, "runc", nil, "run", "-b", b.dir, b.id)
+		if r.Code != tt.code || tt.code == 0 && r.Stdout != looksRight || tt.code != 0 && !strings.Contains(r.Stderr, "is an overlay") {
+			t.Errorf("%q: %+v", tt.allow, r)
+		}
+	}
+	checkOwners(t, lower, 0)
+	checkOwners(t, merged, firstID)
 }
 
 // TestRuntimeAdapts changes what cannot work in a user namespace, and keeps what it does not know.
