@@ -109,7 +109,7 @@ func TestHookDeadline(t *testing.T) {
 	}
 	// How long it takes is not known: a deadline is looked for that comes when the change has begun, and is not done.
 	var r engine.Ran
-	for deadline := 0.06; ; deadline *= 1.2 {
+	for deadline := 0.06; ; deadline *= 1.35 {
 		if deadline > 30 {
 			t.Fatalf("no deadline comes in the middle: %+v", r)
 		}
@@ -119,7 +119,7 @@ func TestHookDeadline(t *testing.T) {
 		r = runRuntime(t, "runc", "run", "--bundle", b.dir, b.id)
 		if r.Code == 0 { // too late
 			must(t, "unshift", b.rootfs)
-			deadline /= 1.5
+			deadline /= 2
 			continue
 		}
 		if !strings.Contains(r.Stderr, "it was interrupted") {
