@@ -166,6 +166,49 @@ func TestRuntimeClosedWay(t *testing.T) {
 	})
 }
 
+// TestRuntimeSameBundle starts several containers from one bundle, also after its configuration was made anew.
+func TestRuntimeSameBundle(t *testing.T) {
+	b := newBundle(t, looks, nil)
+	run := func(id, want string) {
+		t.Helper()
+		r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "-b", b.dir, id)
+		if r.Code != 0 || r.Stdout != want {
+			t.Errorf("%s: %+v", id, r)
+		}
+	}
+	fresh, err := os.ReadFile(b.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(b.id, looksRight)
+	run(b.id+"-2", looksRight)
+	other := filepath.Join(openDir(t), "other")
+	newRootfs(t, other)
+	if err := os.WriteFile(filepath.Join(other, "name"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(b.config(), fresh, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.edit(t, func(s *specs.Spec) {
+		s.Root.Path, s.Process.Args = other, []string{"/bin/ls", "/name"}
+	})
+	run(b.id+"-3", "/name\n")
+	run(b.id+"-4", "/name\n")
+	copied := newBundle(t, looks, nil)
+	text, err := os.ReadFile(b.config())
+	if err == nil {
+		err = os.WriteFile(copied.config(), text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "-b", copied.dir, copied.id)
+	if r.Code != 1 || !strings.Contains(r.Stderr, "whose original is not to be had") {
+		t.Errorf("a copy without the original: %+v", r)
+	}
+}
+
 // TestRuntimeOverlay starts containers on overlays, as images are: their files are copied only where that is allowed.
 func TestRuntimeOverlay(t *testing.T) {
 	dir := openDir(t)
