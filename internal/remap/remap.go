@@ -21,6 +21,10 @@ import (
 // Annotation is the key under which a configuration asks for a user namespace; its value is uid:gid:offset.
 const Annotation = "palisade.user-remap"
 
+// CopyUpAnnotation is the key under which a configuration says "true" where all files of an overlay may be copied to its upper
+// layer, for wrappers that are given no options.
+const CopyUpAnnotation = "palisade.allow-copyup"
+
 // Mode tells how a root file system is made to fit.
 type Mode string
 
@@ -54,6 +58,11 @@ type Remapper struct {
 
 // DefaultRunDir is where root file systems are mounted for containers, each in a folder named by its id.
 const DefaultRunDir = "/run/userns-shift-roots"
+
+// obey takes from a configuration what it says of how its root file system may be made to fit.
+func (r *Remapper) obey(c *oci.Config) {
+	r.Options.AllowCopyUp = r.Options.AllowCopyUp || c.Spec.Annotations[CopyUpAnnotation] == "true"
+}
 
 // wanted is the user namespace that a configuration asks for, zero if it asks for none: by its own mappings, by the annotation, or
 // by what the remapper was told.
@@ -163,6 +172,7 @@ func (r *Remapper) place(id string) string { return filepath.Join(r.RunDir, id, 
 // mount makes a root file system fit, and mounts it at a place that the container's root can reach, whatever is above it; with
 // mapped ids if the mode wants it so. It returns the place.
 func (r *Remapper) mount(ctx context.Context, id, root string, pair idmap.Pair) (string, error) {
+	r.sweep()
 	if err := r.Unmount(id); err != nil {
 		return "", err
 	}
@@ -261,6 +271,27 @@ func (r *Remapper) makePlace(id string, pair idmap.Pair) (string, error) {
 		return "", err
 	}
 	return place, nil
+}
+
+// staleAge is how old a place is of which nobody has need any more: a runtime needs it only until it has made the container, whose
+// own mount namespace has a copy of the mount.
+const staleAge = time.Hour
+
+// sweep takes away places that runtimes have left, as crun does if a container fails to start. What cannot be taken away is left
+// to the next time.
+func (r *Remapper) sweep() {
+	entries, err := os.ReadDir(r.RunDir)
+	if err != nil {
+		return // there is none yet
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < staleAge {
+			continue
+		}
+		if err := r.Unmount(e.Name()); err != nil {
+			r.Log.Warn("an old mount is left", "container", e.Name(), "err", err)
+		}
+	}
 }
 
 // Unmount takes away what is mounted for a container, if there is anything. A container that runs keeps its root file system.

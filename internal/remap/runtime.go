@@ -36,6 +36,7 @@ func (r *Remapper) Prepare(ctx context.Context, command shim.Command, poststop s
 	if c.Spec.Annotations[Annotation] == "" && r.Remap == "" {
 		return nil
 	}
+	r.obey(c)
 	pair, err := r.wanted(c)
 	if err != nil || pair.IsZero() {
 		return err

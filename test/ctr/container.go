@@ -118,7 +118,7 @@ func (c *Container) command(ctx context.Context, args ...string) (*exec.Cmd, con
 // CommandLine is what is to be run for a command line that has a runtime do something. crun refuses a machine where v2 has
 // controllers beside those of v1: it is shown one without v2, in a mount namespace of its own.
 func CommandLine(runtime string, args ...string) []string {
-	if runtime != "crun" || !hasMixedCgroups() {
+	if !strings.HasSuffix(runtime, "crun") || !hasMixedCgroups() {
 		return args
 	}
 	return append([]string{"unshare", "--mount", "sh", "-c", `umount /sys/fs/cgroup/unified && exec "$@"`, "sh"}, args...)

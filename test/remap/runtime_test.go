@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -115,6 +117,31 @@ func TestRuntimeSteps(t *testing.T) {
 	}
 }
 
+// TestRuntimeSweeps takes away what a runtime has left long ago, but nothing that is new.
+func TestRuntimeSweeps(t *testing.T) {
+	old, young := newBundle(t, looks, nil), newBundle(t, looks, nil)
+	for _, b := range []*bundle{old, young} {
+		// crun runs no poststop hooks after a failure.
+		b.edit(t, func(s *specs.Spec) { s.Process.Args = []string{"/no/such/program"} })
+		if r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "create", "--bundle", b.dir, "--no-such-option", b.id); r.Code == 0 {
+			t.Fatalf("%+v", r)
+		}
+	}
+	past := time.Now().Add(-2 * time.Hour)
+	if err := os.Chtimes(filepath.Join(runDir, old.id), past, past); err != nil {
+		t.Fatal(err)
+	}
+	b := newBundle(t, looks, nil)
+	if r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "-b", b.dir, b.id); r.Code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	entries, err := os.ReadDir(runDir)
+	if err != nil || len(entries) != 1 || entries[0].Name() != young.id {
+		t.Errorf("left are %v (%v)", entries, err)
+	}
+	wrapped(t, "runc", nil, "delete", "--force", young.id) // there is no container, only its mount
+}
+
 // TestRuntimeClosedWay starts a container whose bundle, and root file system, nobody but root can reach on the host.
 func TestRuntimeClosedWay(t *testing.T) {
 	forEachRuntime(t, func(t *testing.T, runtime string) {
@@ -137,6 +164,42 @@ func TestRuntimeClosedWay(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRuntimeOverlay starts containers on overlays, as images are: their files are copied only where that is allowed.
+func TestRuntimeOverlay(t *testing.T) {
+	dir := openDir(t)
+	lower, merged := filepath.Join(dir, "lower"), filepath.Join(dir, "merged")
+	newRootfs(t, lower)
+	for _, sub := range []string{"upper", "work", "merged"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	options := "lowerdir=" + lower + ",upperdir=" + dir + "/upper,workdir=" + dir + "/work"
+	if err := syscall.Mount("overlay", merged, "overlay", 0, options); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(merged, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, tt := range []struct {
+		allow string
+		code  int
+	}{{"", 1}, {"false", 1}, {"true", 0}} {
+		b := newBundle(t, looks, func(s *specs.Spec) {
+			s.Root.Path = merged
+			s.Annotations = map[string]string{"palisade.user-remap": remap100000, "palisade.allow-copyup": tt.allow}
+		})
+		r := wrapped(t, "runc", nil, "run", "-b", b.dir, b.id)
+		if r.Code != tt.code || tt.code == 0 && r.Stdout != looksRight || tt.code != 0 && !strings.Contains(r.Stderr, "is an overlay") {
+			t.Errorf("%q: %+v", tt.allow, r)
+		}
+	}
+	checkOwners(t, lower, 0)
+	checkOwners(t, merged, firstID)
 }
 
 // TestRuntimeAdapts changes what cannot work in a user namespace, and keeps what it does not know.

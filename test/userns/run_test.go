@@ -29,8 +29,11 @@ const remap = "100000:100000:65535"
 // commandLine is one of userns-shift, with folders of the test's for what it keeps.
 func commandLine(t *testing.T, args ...string) []string {
 	t.Helper()
-	own := []string{"--state-dir", stateDir(t)}
-	if slices.Contains([]string{"shift", "unshift", "check"}, args[0]) {
+	var own []string
+	if args[0] != "umount" {
+		own = []string{"--state-dir", stateDir(t)}
+	}
+	if slices.Contains([]string{"shift", "unshift", "check", "mount"}, args[0]) {
 		own = append(own, "--lock-dir", filepath.Join(shared.dir, "lock"))
 	}
 	return slices.Concat([]string{shared.program, args[0]}, own, args[1:])
