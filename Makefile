@@ -48,6 +48,7 @@ bench: build ## compare reads through lxcfs, through Debian's lxcfs, and of the 
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
 	$(GO) run ./test/bench -lxcfs bin/lxcfs
 	$(GO) run ./test/bench/toolkit -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit
+	$(GO) run ./test/bench/userns -program bin/userns-shift
 
 fuzz-smoke: | go ## run each fuzz test for some seconds
 	for package in $$($(GO) list ./internal/...); do \
