@@ -153,7 +153,7 @@ func TestHalfShifted(t *testing.T) {
 	addMountPoints(t, b.rootfs)
 	must(t, "shift", "--user-remap", remap100000, b.rootfs)
 	// What a kill leaves.
-	state := `{"version":1,"phase":"shifting","to-uids":"0:200000:65535","to-gids":"0:200000:65535","root":{"mode":493,"uid":0,"gid":0}}`
+	state := `{"version":1,"phase":"shifting","to-uids":"0:200000:65535","to-gids":"0:200000:65535","root":{"mode":493,"uid":0,"gid":0},"run":1}`
 	setState(t, b.rootfs, state)
 	if err := os.Chown(b.rootfs, 0, 0); err != nil {
 		t.Fatal(err)
