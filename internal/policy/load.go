@@ -6,26 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
+
+	"palisade/internal/sys"
 )
 
 // maxFile bounds a policy file, in bytes.
 const maxFile = 64 << 20
 
 // Load reads a policy file. Of what is wrong in it, every line's first mistake is part of the error, as <file>:<line>: <what>.
+// It fails with sys.ErrBeingWritten where somebody still writes the file.
 func Load(file string) (*Set, error) {
-	f, err := os.Open(file)
+	text, err := sys.ReadWritten(file, maxFile)
 	if err != nil {
 		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", file, err)
-	}
-	if len(text) > maxFile {
-		return nil, fmt.Errorf("%s is larger than %d MiB", file, maxFile>>20)
 	}
 	return Parse(file, text)
 }
@@ -84,7 +78,7 @@ func parseLine(line []byte) (*Policy, error) {
 	p := new(Policy)
 	fields := map[string]any{
 		"name": &p.Name, "users": &p.Users, "groups": &p.Groups, "actions": &p.Patterns, "readonly": &p.ReadOnly,
-		"exact": &p.Exact, "message": &p.Message,
+		"exact": &p.Exact, "message": &p.Message, "deny": &p.Deny,
 	}
 	seen := make(map[string]bool)
 	for d.More() {
@@ -96,7 +90,7 @@ func parseLine(line []byte) (*Policy, error) {
 		field, ok := fields[key]
 		switch {
 		case !ok:
-			return nil, fmt.Errorf("unknown key %q; a policy has name, users, groups, actions, readonly, exact, message", key)
+			return nil, fmt.Errorf("unknown key %q; a policy has name, users, groups, actions, readonly, exact, message, deny", key)
 		case seen[key]:
 			return nil, fmt.Errorf("key %q comes twice", key)
 		}

@@ -124,12 +124,16 @@ func TestMistakes(t *testing.T) {
 
 func TestLint(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{examples[4], ""},
+		{`{"users":["x"],"actions":["container_inspect","container_logs","container_top"]}`, ""},
+		{examples[4], `policy "policy_4" does not grant container_inspect, which isula top needs beside container_top`},
+		{`{"users":["x"],"actions":["container_logs","container_exec_create"],"readonly":true}`, `docker logs needs beside container_logs`},
+		{`{"users":["x"],"actions":["docker_info"],"deny":["binds:/etc"]}`, `"binds:/etc" cannot see where links on the host lead`},
+		{`{"users":["x"],"actions":["docker_info"],"deny":["binds"]}`, ""},
 		{examples[1], "can become root on the host"},
 		{examples[6], "still lets users see"},
 		{examples[0] + "\n" + examples[1], `policy "policy_1" is never used: line 1 decides for everybody`},
 		{`{"users":["x"],"actions":["container_archive"]}`, "grants container_archive_extract, container_archive_info too"},
-		{`{"users":["x"],"actions":["container_archive"],"exact":true}`, ""},
+		{`{"users":["x"],"actions":["container_archive_info","container_archive","docker_info"],"exact":true}`, ""},
 		{`{"users":["x"],"actions":["contaner_list"]}`, `"contaner_list" matches no action`},
 	} {
 		warnings := parse(t, c.text).Lint()

@@ -1,0 +1,168 @@
+package policy
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"palisade/internal/action"
+)
+
+// around are actions that can give a container, or something like one, what a rule denies, by bodies that are not looked
+// into: a policy that has rules does not grant them.
+var around = []string{
+	"service_create", "service_update", "image_build_grpc",
+	"plugin_create", "plugin_pull", "plugin_enable", "plugin_set", "plugin_upgrade",
+}
+
+// oldest is the lowest version of Docker's API by which rules can judge. Before it, HostConfig came with the start, too.
+const oldest = 24
+
+// Examine looks for what the policy's "deny" list forbids in the body of a request that it grants. A body that did not
+// arrive, or that the engine might read in another way, is refused. uri is the target of the request to Docker; "" for
+// another engine.
+func (d Decision) Examine(a action.Action, uri string, body []byte) Decision {
+	if !d.Allow || len(d.Policy.rules) == 0 {
+		return d
+	}
+	if detail := d.Policy.forbidden(a, uri, body); detail != "" {
+		d.Allow, d.Reason, d.Detail = false, Forbidden, detail
+	}
+	return d
+}
+
+// LooksInto tells whether the policy may refuse some of the requests for an action that it grants.
+func (p *Policy) LooksInto(a action.Action) bool {
+	if len(p.rules) == 0 {
+		return false
+	}
+	_, looks := p.judge(a)
+	return looks || slices.Contains(around, a.Name) || a.Name == "container_start" || a.ID == action.None ||
+		a.Name == "image_build" && p.hasRule(ruleNet)
+}
+
+// judge is what decides by the body of an action, and whether a rule of the policy needs it to.
+func (p *Policy) judge(a action.Action) (decide func(*Policy, string, []byte) string, needed bool) {
+	switch a.Name {
+	case "container_create":
+		return (*Policy).forbidsCreate, true
+	case "container_exec_create":
+		return (*Policy).forbidsExec, p.hasRule(rulePrivileged, ruleCapabilities, ruleSecurity)
+	case "container_update":
+		return (*Policy).forbidsUpdate, p.hasRule(ruleDevices)
+	case "volume_create":
+		return (*Policy).forbidsVolume, p.hasRule(ruleBinds)
+	}
+	return nil, false
+}
+
+// forbidden is why a request is refused, or "".
+func (p *Policy) forbidden(a action.Action, uri string, body []byte) string {
+	if a.ID == action.None {
+		return "it is not known what the request does"
+	}
+	if slices.Contains(around, a.Name) {
+		return fmt.Sprintf("%q can do what \"deny\" lists, and is not looked into", a.Name)
+	}
+	if a.Name == "image_build" && p.hasRule(ruleNet) {
+		return forbidsBuild(uri)
+	}
+	decide, needed := p.judge(a)
+	if !needed && a.Name != "container_start" {
+		return ""
+	}
+	if major, minor, ok := action.Version(uri); ok && (major != 1 || minor < oldest) {
+		return fmt.Sprintf("requests of API versions before 1.%d are not looked into", oldest)
+	}
+	if !needed {
+		return ""
+	}
+	if len(body) == 0 {
+		return "the body, which \"deny\" is about, did not arrive"
+	}
+	return decide(p, uri, body)
+}
+
+func unreadable(err error) string { return "the body is not clear: " + err.Error() }
+
+func (p *Policy) forbidsExec(_ string, text []byte) string {
+	var body execBody
+	if err := decodeBody(text, &body); err != nil {
+		return unreadable(err)
+	}
+	if body.Privileged.value {
+		return "Privileged is set"
+	}
+	return ""
+}
+
+func (p *Policy) forbidsUpdate(_ string, text []byte) string {
+	var body updateBody
+	if err := decodeBody(text, &body); err != nil {
+		return unreadable(err)
+	}
+	h := hostConfig{Devices: body.Devices, DeviceRequests: body.DeviceRequests, DeviceCgroupRules: body.DeviceCgroupRules}
+	return h.forbidsDevices()
+}
+
+func (p *Policy) forbidsVolume(_ string, text []byte) string {
+	var body volumeBody
+	if err := decodeBody(text, &body); err != nil {
+		return unreadable(err)
+	}
+	for _, r := range p.rules {
+		if r.kind != ruleBinds {
+			continue
+		}
+		if what := r.forbidsVolume(body.Driver.value, body.DriverOpts.value); what != "" {
+			return r.because(what)
+		}
+	}
+	return ""
+}
+
+func (p *Policy) forbidsCreate(uri string, text []byte) string {
+	var body createBody
+	if err := decodeBody(text, &body); err != nil {
+		return unreadable(err)
+	}
+	for _, r := range p.rules {
+		// An engine that has a HostConfig does not look for its fields at the top, one that has none does.
+		for _, h := range []*hostConfig{&body.HostConfig.value, &body.hostConfig} {
+			if what := r.forbids(h); what != "" {
+				return r.because(what)
+			}
+		}
+		switch r.kind {
+		case ruleNet:
+			if _, ok := body.NetworkingConfig.value.EndpointsConfig.value["host"]; ok {
+				return r.because("NetworkingConfig has the host's network")
+			}
+		case ruleNoRemap:
+			if what := body.HostConfig.value.forbidsNoRemap(uri); what != "" {
+				return r.because(what)
+			}
+		}
+	}
+	return ""
+}
+
+func (r rule) because(what string) string { return fmt.Sprintf("%q: %s", r.String(), what) }
+
+// forbidsBuild looks at the options of a build, which are in the query.
+func forbidsBuild(uri string) string {
+	_, query, _ := strings.Cut(uri, "?")
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return "the options of the build are not clear: " + err.Error()
+	}
+	for key, list := range values {
+		for _, value := range list {
+			if strings.EqualFold(key, "networkmode") && sharesNamespace(value) {
+				return rule{kind: ruleNet}.because("networkmode is " + value)
+			}
+		}
+	}
+	return ""
+}
