@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"palisade/internal/action"
+	"palisade/internal/strictjson"
 )
 
 // around are actions that can give a container, or something like one, what a rule denies, by bodies that are not looked
@@ -88,10 +89,10 @@ func unreadable(err error) string { return "the body is not clear: " + err.Error
 
 func (p *Policy) forbidsExec(_ string, text []byte) string {
 	var body execBody
-	if err := decodeBody(text, &body); err != nil {
+	if err := strictjson.Unmarshal(text, &body); err != nil {
 		return unreadable(err)
 	}
-	if body.Privileged.value {
+	if body.Privileged.Value {
 		return "Privileged is set"
 	}
 	return ""
@@ -99,7 +100,7 @@ func (p *Policy) forbidsExec(_ string, text []byte) string {
 
 func (p *Policy) forbidsUpdate(_ string, text []byte) string {
 	var body updateBody
-	if err := decodeBody(text, &body); err != nil {
+	if err := strictjson.Unmarshal(text, &body); err != nil {
 		return unreadable(err)
 	}
 	h := hostConfig{Devices: body.Devices, DeviceRequests: body.DeviceRequests, DeviceCgroupRules: body.DeviceCgroupRules}
@@ -108,14 +109,14 @@ func (p *Policy) forbidsUpdate(_ string, text []byte) string {
 
 func (p *Policy) forbidsVolume(_ string, text []byte) string {
 	var body volumeBody
-	if err := decodeBody(text, &body); err != nil {
+	if err := strictjson.Unmarshal(text, &body); err != nil {
 		return unreadable(err)
 	}
 	for _, r := range p.rules {
 		if r.kind != ruleBinds {
 			continue
 		}
-		if what := r.forbidsVolume(body.Driver.value, body.DriverOpts.value); what != "" {
+		if what := r.forbidsVolume(body.Driver.Value, body.DriverOpts.Value); what != "" {
 			return r.because(what)
 		}
 	}
@@ -124,23 +125,23 @@ func (p *Policy) forbidsVolume(_ string, text []byte) string {
 
 func (p *Policy) forbidsCreate(uri string, text []byte) string {
 	var body createBody
-	if err := decodeBody(text, &body); err != nil {
+	if err := strictjson.Unmarshal(text, &body); err != nil {
 		return unreadable(err)
 	}
 	for _, r := range p.rules {
 		// An engine that has a HostConfig does not look for its fields at the top, one that has none does.
-		for _, h := range []*hostConfig{&body.HostConfig.value, &body.hostConfig} {
+		for _, h := range []*hostConfig{&body.HostConfig.Value, &body.hostConfig} {
 			if what := r.forbids(h); what != "" {
 				return r.because(what)
 			}
 		}
 		switch r.kind {
 		case ruleNet:
-			if _, ok := body.NetworkingConfig.value.EndpointsConfig.value["host"]; ok {
+			if _, ok := body.NetworkingConfig.Value.EndpointsConfig.Value["host"]; ok {
 				return r.because("NetworkingConfig has the host's network")
 			}
 		case ruleNoRemap:
-			if what := body.HostConfig.value.forbidsNoRemap(uri); what != "" {
+			if what := body.HostConfig.Value.forbidsNoRemap(uri); what != "" {
 				return r.because(what)
 			}
 		}

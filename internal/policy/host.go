@@ -13,7 +13,7 @@ import (
 // forbids is what in a HostConfig a rule denies, or "".
 func (r rule) forbids(h *hostConfig) string {
 	// Privileged has all capabilities, all devices and none of the security options.
-	if h.Privileged.value && slices.Contains([]string{rulePrivileged, ruleDevices, ruleCapabilities, ruleSecurity}, r.kind) {
+	if h.Privileged.Value && slices.Contains([]string{rulePrivileged, ruleDevices, ruleCapabilities, ruleSecurity}, r.kind) {
 		return "Privileged is set"
 	}
 	namespace := func(name, mode string) string {
@@ -24,15 +24,15 @@ func (r rule) forbids(h *hostConfig) string {
 	}
 	switch r.kind {
 	case rulePID:
-		return namespace("PidMode", h.PidMode.value)
+		return namespace("PidMode", h.PidMode.Value)
 	case ruleNet:
-		return namespace("NetworkMode", h.NetworkMode.value)
+		return namespace("NetworkMode", h.NetworkMode.Value)
 	case ruleIPC:
-		return namespace("IpcMode", h.IpcMode.value)
+		return namespace("IpcMode", h.IpcMode.Value)
 	case ruleUTS:
-		return namespace("UTSMode", h.UTSMode.value)
+		return namespace("UTSMode", h.UTSMode.Value)
 	case ruleUser:
-		return namespace("UsernsMode", h.UsernsMode.value)
+		return namespace("UsernsMode", h.UsernsMode.Value)
 	case ruleBinds:
 		return r.forbidsBinds(h)
 	case ruleDevices:
@@ -54,18 +54,18 @@ func sharesNamespace(mode string) bool {
 
 func (h *hostConfig) forbidsDevices() string {
 	switch {
-	case len(h.Devices.value) > 0:
+	case len(h.Devices.Value) > 0:
 		return "Devices are asked for"
-	case len(h.DeviceRequests.value) > 0:
+	case len(h.DeviceRequests.Value) > 0:
 		return "DeviceRequests are made"
-	case len(h.DeviceCgroupRules.value) > 0:
+	case len(h.DeviceCgroupRules.Value) > 0:
 		return "DeviceCgroupRules are given"
 	}
 	return ""
 }
 
 func (r rule) forbidsCapabilities(h *hostConfig) string {
-	for _, name := range append(slices.Clone(h.CapAdd.value), h.Capabilities.value...) {
+	for _, name := range append(slices.Clone(h.CapAdd.Value), h.Capabilities.Value...) {
 		added := capability(name)
 		if r.argument == "" || r.argument == added || added == allCapabilities {
 			return fmt.Sprintf("the capability %q is added", name)
@@ -78,13 +78,13 @@ func (r rule) forbidsCapabilities(h *hostConfig) string {
 var tightening = []string{"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"}
 
 func (h *hostConfig) forbidsSecurity() string {
-	for _, option := range h.SecurityOpt.value {
+	for _, option := range h.SecurityOpt.Value {
 		if !slices.Contains(tightening, option) {
 			return fmt.Sprintf("SecurityOpt has %q", option)
 		}
 	}
 	// The client turns systempaths=unconfined into lists without entries.
-	if h.MaskedPaths.value != nil || h.ReadonlyPaths.value != nil {
+	if h.MaskedPaths.Value != nil || h.ReadonlyPaths.Value != nil {
 		return "MaskedPaths or ReadonlyPaths are given"
 	}
 	return ""
@@ -96,14 +96,14 @@ const remapAnnotation = "palisade.user-remap"
 // forbidsNoRemap makes sure that a container asks for ids of its own, by the annotation. Engines have it from API 1.43 on; one
 // that is older refuses that version, where it would leave out the annotation of another in silence.
 func (h *hostConfig) forbidsNoRemap(uri string) string {
-	remap := h.Annotations.value[remapAnnotation]
+	remap := h.Annotations.Value[remapAnnotation]
 	major, minor, ok := action.Version(uri)
 	switch {
 	case remap == "":
 		return "no user remap is asked for"
 	case !ok || major != 1 || minor < 43:
 		return "annotations need API version 1.43 or later"
-	case h.Runtime.value != "":
+	case h.Runtime.Value != "":
 		return "Runtime is given, which may leave the annotation out"
 	}
 	fields := strings.Split(remap, ":")
@@ -119,40 +119,40 @@ func (h *hostConfig) forbidsNoRemap(uri string) string {
 }
 
 func (r rule) forbidsBinds(h *hostConfig) string {
-	for _, bind := range h.Binds.value {
+	for _, bind := range h.Binds.Value {
 		// A source that is no path is the name of a volume.
 		source, _, _ := strings.Cut(bind, ":")
 		if strings.HasPrefix(source, "/") && r.forbidsSource(source) {
 			return fmt.Sprintf("Binds has %q", bind)
 		}
 	}
-	for i := range h.Mounts.value {
-		if what := r.forbidsMount(&h.Mounts.value[i]); what != "" {
+	for i := range h.Mounts.Value {
+		if what := r.forbidsMount(&h.Mounts.Value[i]); what != "" {
 			return what
 		}
 	}
 	switch {
-	case len(h.VolumesFrom.value) > 0:
+	case len(h.VolumesFrom.Value) > 0:
 		return "VolumesFrom is given, and what these containers have mounted is not known"
-	case !isLocal(h.VolumeDriver.value):
-		return fmt.Sprintf("what the volume driver %q mounts is not known", h.VolumeDriver.value)
+	case !isLocal(h.VolumeDriver.Value):
+		return fmt.Sprintf("what the volume driver %q mounts is not known", h.VolumeDriver.Value)
 	}
 	return ""
 }
 
 func (r rule) forbidsMount(m *mount) string {
-	source := m.Source.value
-	switch m.Type.value {
+	source := m.Source.Value
+	switch m.Type.Value {
 	case "bind":
 		if r.forbidsSource(source) {
 			return fmt.Sprintf("Mounts has %q", source)
 		}
 	case "tmpfs", "image":
 	case "volume":
-		driver := m.VolumeOptions.value.DriverConfig.value
-		return r.forbidsVolume(driver.Name.value, driver.Options.value)
+		driver := m.VolumeOptions.Value.DriverConfig.Value
+		return r.forbidsVolume(driver.Name.Value, driver.Options.Value)
 	default:
-		return fmt.Sprintf("Mounts has the type %q", m.Type.value)
+		return fmt.Sprintf("Mounts has the type %q", m.Type.Value)
 	}
 	return ""
 }
