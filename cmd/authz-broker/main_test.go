@@ -10,8 +10,8 @@ import (
 	"palisade/internal/cmdline"
 )
 
-// broker runs the program and returns what it prints and its exit code.
-func broker(args ...string) (stdout, stderr string, code int) {
+// run runs the program and returns what it prints and its exit code.
+func run(args ...string) (stdout, stderr string, code int) {
 	var out, mistakes bytes.Buffer
 	err := newApp(&out).Run(append([]string{"authz-broker"}, args...))
 	code = cmdline.Report("authz-broker", err, &mistakes)
@@ -27,6 +27,14 @@ func TestCommands(t *testing.T) {
 	broken := file + ".broken"
 	if err := os.WriteFile(broken, []byte(policies+"{}\n[]\n"), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	ruled, body := file+".ruled", file+".body"
+	for path, text := range map[string]string{
+		ruled: `{"name":"p","users":["alice"],"actions":[""],"deny":["privileged"]}`, body: `{"HostConfig":{"Privileged":true}}`,
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, c := range []struct {
 		args []string
@@ -45,7 +53,18 @@ func TestCommands(t *testing.T) {
 			`{"allow":false,"action":"container_exec_create","class":"write","policy":"p","line":1,"reason":"policy \"p\" is read-only, and \"container_exec_create\" is no read"}` + "\n",
 		},
 		{[]string{"explain", "--action", "container_list"}, 2, "--user is missing"},
-		{[]string{"explain", "--user", "a"}, 2, "either --action, or --method and --uri are needed"},
+		{[]string{"explain", "--user", "a"}, 2, "either --action, or --command, or --method and --uri are needed"},
+		{[]string{"--policy-file", file, "explain", "--user", "alice", "--engine", "isulad", "--command", "exec"}, 0,
+			"denied: exec asks for container_inspect, container_exec_create\nallowed: policy \"p\" grants \"container_inspect\""},
+		{[]string{"--policy-file", file, "explain", "--user", "alice", "--engine", "isulad", "--command", "top", "--json"}, 0,
+			`{"allow":true,"command":"top","actions":[{"allow":true,"action":"container_inspect","class":"read","policy":"p","line":1,`},
+		{[]string{"explain", "--user", "a", "--command", "fly"}, 2, `--command "fly" is none of docker's: run, create, exec`},
+		{[]string{"explain", "--user", "a", "--command", "exec", "--action", "docker_info"}, 2, "either --action, or --command"},
+		{[]string{"--policy-file", ruled, "explain", "--user", "alice", "--action", "container_create"}, 0, `allowed: policy "p" grants "container_create" to user "alice", unless its body asks for what "deny" lists`},
+		{[]string{"--policy-file", ruled, "explain", "--user", "alice", "--action", "service_create"}, 0, `denied: policy "p" denies some of "service_create"`},
+		{[]string{"--policy-file", ruled, "explain", "--user", "alice", "--engine", "isulad", "--action", "container_create"}, 0, `denied: policy "p" looks into the body`},
+		{[]string{"--policy-file", ruled, "explain", "--user", "alice", "--action", "container_create", "--body", body}, 0, `denied: policy "p" denies some of "container_create": "privileged"`},
+		{[]string{"explain", "--user", "a", "--action", "docker_info", "--body", file + ".absent"}, 1, "no such file"},
 		{[]string{"explain", "--user", "a", "--method", "GET"}, 2, "belong together"},
 		{[]string{"explain", "--user", "a", "--action", "container_fly"}, 2, `--action "container_fly" is none of docker`},
 		{[]string{"explain", "--user", "a", "--engine", "isulad", "--action", "images_load"}, 2, `is none of isulad`},
@@ -54,10 +73,18 @@ func TestCommands(t *testing.T) {
 		{[]string{"actions", "--engine", "lxd"}, 2, `--engine "lxd"`},
 		{[]string{"actions"}, 0, "swarm_unlock_key"},
 		{[]string{"fly"}, 2, `command "fly" is unknown`},
-		{nil, 2, "COMMAND is missing"},
+		{[]string{"--docker-socket", "off", "--isulad-socket", "off"}, 2, "--docker-socket and --isulad-socket are both off"},
+		{[]string{"--docker-socket", "x"}, 2, `--docker-socket "x" is neither an absolute path nor off`},
+		{[]string{"--docker-socket", "/x", "--isulad-socket", "/x"}, 2, `are both "/x"`},
+		{[]string{"--audit", "sysog"}, 2, `--audit "sysog" is none of stdout, syslog, an absolute path`},
+		{[]string{"--pid-file", "x"}, 2, `--pid-file "x" is not an absolute path`},
+		{[]string{"--pid-file", "", "--policy-file", broken}, 1, broken + ":2: no users"},
+		{[]string{"--pid-file", file + ".absent/x"}, 1, "use --pid-file: open "},
+		{[]string{"--pid-file", "", "--policy-file", file, "--audit", file + ".absent/x"}, 1, "use --audit: open "},
+		{[]string{"--pid-file", "", "--policy-file", file, "--docker-socket", file, "--isulad-socket", "off"}, 1, file + " is no socket"},
 		{[]string{"--fly"}, 2, "-fly (authz-broker --help lists the options)"},
 	} {
-		stdout, stderr, code := broker(c.args...)
+		stdout, stderr, code := run(c.args...)
 		text := stdout
 		if code != 0 {
 			text = stderr

@@ -144,9 +144,6 @@ func TestDeny(t *testing.T) {
 		if d.Allow != (c.want == "") || !strings.Contains(text, c.want) {
 			t.Errorf("%s, %s, %.300s: %v, %s; want %q", c.rules, c.request, c.body, d.Allow, text, c.want)
 		}
-		if !d.Allow && !d.Policy.LooksInto(a) {
-			t.Errorf("%s, %s: the policy is said not to look into it", c.rules, c.request)
-		}
 	}
 }
 

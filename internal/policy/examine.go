@@ -21,26 +21,20 @@ var around = []string{
 const oldest = 24
 
 // Examine looks for what the policy's "deny" list forbids in the body of a request that it grants. A body that did not
-// arrive, or that the engine might read in another way, is refused. uri is the target of the request to Docker; "" for
-// another engine.
+// arrive (NoBody), or that the engine might read in another way, is refused. uri is the target of the request to Docker; ""
+// for another engine.
 func (d Decision) Examine(a action.Action, uri string, body []byte) Decision {
 	if !d.Allow || len(d.Policy.rules) == 0 {
 		return d
 	}
-	if detail := d.Policy.forbidden(a, uri, body); detail != "" {
+	detail, needsBody := d.Policy.forbidden(a, uri, body)
+	switch {
+	case detail != "":
 		d.Allow, d.Reason, d.Detail = false, Forbidden, detail
+	case needsBody && len(body) == 0:
+		d.Allow, d.Reason = false, NoBody
 	}
 	return d
-}
-
-// LooksInto tells whether the policy may refuse some of the requests for an action that it grants.
-func (p *Policy) LooksInto(a action.Action) bool {
-	if len(p.rules) == 0 {
-		return false
-	}
-	_, looks := p.judge(a)
-	return looks || slices.Contains(around, a.Name) || a.Name == "container_start" || a.ID == action.None ||
-		a.Name == "image_build" && p.hasRule(ruleNet)
 }
 
 // judge is what decides by the body of an action, and whether a rule of the policy needs it to.
@@ -58,31 +52,27 @@ func (p *Policy) judge(a action.Action) (decide func(*Policy, string, []byte) st
 	return nil, false
 }
 
-// forbidden is why a request is refused, or "".
-func (p *Policy) forbidden(a action.Action, uri string, body []byte) string {
-	if a.ID == action.None {
-		return "it is not known what the request does"
+// forbidden is why a request is refused, or "". needsBody tells that the body decides.
+func (p *Policy) forbidden(a action.Action, uri string, body []byte) (detail string, needsBody bool) {
+	switch {
+	case a.ID == action.None:
+		return "it is not known what the request does", false
+	case slices.Contains(around, a.Name):
+		return fmt.Sprintf("%q can do what \"deny\" lists, and is not looked into", a.Name), false
+	case a.Name == "image_build" && p.hasRule(ruleNet):
+		return forbidsBuild(uri), false
 	}
-	if slices.Contains(around, a.Name) {
-		return fmt.Sprintf("%q can do what \"deny\" lists, and is not looked into", a.Name)
-	}
-	if a.Name == "image_build" && p.hasRule(ruleNet) {
-		return forbidsBuild(uri)
-	}
-	decide, needed := p.judge(a)
-	if !needed && a.Name != "container_start" {
-		return ""
+	decide, needsBody := p.judge(a)
+	if !needsBody && a.Name != "container_start" {
+		return "", false
 	}
 	if major, minor, ok := action.Version(uri); ok && (major != 1 || minor < oldest) {
-		return fmt.Sprintf("requests of API versions before 1.%d are not looked into", oldest)
+		return fmt.Sprintf("requests of API versions before 1.%d are not looked into", oldest), false
 	}
-	if !needed {
-		return ""
+	if !needsBody || len(body) == 0 {
+		return "", needsBody
 	}
-	if len(body) == 0 {
-		return "the body, which \"deny\" is about, did not arrive"
-	}
-	return decide(p, uri, body)
+	return decide(p, uri, body), true
 }
 
 func unreadable(err error) string { return "the body is not clear: " + err.Error() }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ func Load(file string) (*Set, error) {
 
 // Parse makes a set of the text of a file, whose name is for messages.
 func Parse(file string, text []byte) (*Set, error) {
-	s := &Set{byUser: make(map[string]*Policy), byGroup: make(map[string]*Policy)}
+	s := &Set{byUser: make(map[string]*Policy), byGroup: make(map[string]*Policy), sum: sha256.Sum256(text)}
 	var mistakes []error
 	number := 0
 	for line := range bytes.Lines(text) {

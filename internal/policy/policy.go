@@ -2,6 +2,7 @@
 package policy
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"regexp"
 	"slices"
@@ -38,7 +39,11 @@ type Set struct {
 	Policies []*Policy
 	byUser   map[string]*Policy
 	byGroup  map[string]*Policy
+	sum      [sha256.Size]byte
 }
+
+// Equal tells whether two sets are of the same text.
+func (s *Set) Equal(other *Set) bool { return s.sum == other.sum }
 
 // Reason is why a decision is what it is.
 type Reason int
@@ -51,6 +56,7 @@ const (
 	NotRead
 	Unknown
 	Forbidden
+	NoBody
 )
 
 // Decision is what the policies say of a request.
@@ -123,6 +129,8 @@ func (d Decision) Explain(user string, a action.Action) string {
 		return fmt.Sprintf("policy %q is read-only, and %s is no read", d.Policy.Name, name)
 	case Forbidden:
 		return fmt.Sprintf("policy %q denies some of %s: %s", d.Policy.Name, name, d.Detail)
+	case NoBody:
+		return fmt.Sprintf("policy %q looks into the body of %s, and it did not arrive", d.Policy.Name, name)
 	case Unknown:
 		return fmt.Sprintf("%s is granted by a policy for all actions alone, and policy %q is none", name, d.Policy.Name)
 	}
