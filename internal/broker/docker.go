@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -19,26 +20,37 @@ func (s *Server) docker(w http.ResponseWriter, r *http.Request) {
 	case "/Plugin.Activate":
 		write(w, activated)
 	case "/AuthZPlugin.AuthZReq":
-		write(w, s.dockerRequest(w, r))
+		s.answerRequest(w, r)
 	case "/AuthZPlugin.AuthZRes":
 		// The request was allowed and has been carried out: there is nothing left to decide.
-		drain(w, r, func() { write(w, allowed) })
+		answer := func() { write(w, allowed) }
+		if inTime(w, r, answer, func() { io.Copy(io.Discard, r.Body) }) { // whatever it was
+			answer()
+		}
 	default:
 		writeCode(w, http.StatusNotFound)
 	}
 }
 
-// dockerRequest is the answer to a request. Whatever happens, there is one.
-func (s *Server) dockerRequest(w http.ResponseWriter, r *http.Request) (answer []byte) {
+func (s *Server) answerRequest(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
+	var text []byte
+	var err error
+	late := func() { write(w, s.dockerRequest(nil, errLate, started)) }
+	if inTime(w, r, late, func() { text, err = s.readBody(r) }) {
+		write(w, s.dockerRequest(text, err, started))
+	}
+}
+
+// dockerRequest is the answer to a request that was read, or not. Whatever happens, there is one.
+func (s *Server) dockerRequest(text []byte, err error, started time.Time) (answer []byte) {
 	record := &audit.Record{Engine: action.Docker, Action: action.Action{ID: action.None, Write: true}}
 	defer func() {
 		if cause := recover(); cause != nil {
-			s.Log.Error("a request was denied by a mistake in this program", "err", cause)
-			answer = s.refuse(record, fmt.Errorf("there is a mistake in authz-broker: %v", cause), started)
+			s.survive(record, cause, started)
+			answer = s.answerTo(record)
 		}
 	}()
-	text, err := s.readBody(w, r)
 	if err != nil {
 		return s.refuse(record, err, started)
 	}

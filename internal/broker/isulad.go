@@ -32,7 +32,7 @@ func (s *Server) isuladRequest(w http.ResponseWriter, r *http.Request) (code int
 	record := &audit.Record{Engine: action.Isulad, Action: action.Action{ID: action.None, Write: true}}
 	defer func() {
 		if cause := recover(); cause != nil {
-			s.Log.Error("a request was denied by a mistake in this program", "err", cause)
+			s.survive(record, cause, started)
 			code = http.StatusInternalServerError
 		}
 	}()

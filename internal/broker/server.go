@@ -5,9 +5,11 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"palisade/internal/action"
@@ -89,4 +91,16 @@ func (s *Server) settle(r *audit.Record, groups []string, body []byte, started t
 func (s *Server) record(r *audit.Record, started time.Time) {
 	r.Time, r.Latency, r.DryRun = started, time.Since(started), s.DryRun
 	s.Audit.Add(*r)
+}
+
+// survive denies a request that a mistake in this program has ended, which may be in the audit as well.
+func (s *Server) survive(r *audit.Record, cause any, started time.Time) {
+	r.Decision.Allow, r.Problem = false, fmt.Sprintf("there is a mistake in authz-broker: %v", cause)
+	s.Log.Error("a request was denied by a mistake in this program", "err", cause, "stack", string(debug.Stack()))
+	defer func() {
+		if again := recover(); again != nil {
+			s.Log.Error("a denial is not audited", "err", again)
+		}
+	}()
+	s.record(r, started)
 }

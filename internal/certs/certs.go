@@ -17,6 +17,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -68,7 +69,7 @@ func Make(r Request) (paths []string, err error) {
 }
 
 func isFileName(name string) bool {
-	return name != "" && name[0] != '.' && filepath.Base(name) == name
+	return name != "" && name[0] != '.' && !strings.ContainsAny(name, "/\x00")
 }
 
 // writeAll writes files that are not there yet, or none.
