@@ -48,6 +48,7 @@ func TestSlowRequests(t *testing.T) {
 // TestSlowResponse makes sure that a response which was answered before its end is read to it, and that the connection goes on.
 func TestSlowResponse(t *testing.T) {
 	f := serve(t, alicesContainers)
+	t.Parallel()
 	c, err := net.Dial("unix", f.docker)
 	if err != nil {
 		t.Fatal(err)
@@ -170,6 +171,7 @@ func TestHalfClosed(t *testing.T) {
 // TestSlowHead makes sure that a connection that never comes to ask does not stay, and one that waits for its next request does.
 func TestSlowHead(t *testing.T) {
 	f := serve(t, alicesContainers)
+	t.Parallel()
 	slow, err := net.Dial("unix", f.docker)
 	if err != nil {
 		t.Fatal(err)

@@ -30,6 +30,7 @@ func (f *fixture) now() string {
 // TestReload changes the file in all the ways in which people and programs do.
 func TestReload(t *testing.T) {
 	f := serve(t, named("first"))
+	t.Parallel()
 	f.watch(t)
 	becomes := func(name string) {
 		t.Helper()
