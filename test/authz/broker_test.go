@@ -30,6 +30,8 @@ type broker struct {
 	policy, docker, isulad string
 	audit                  string
 	log                    *output
+	// kept tells that somebody else ends it: cleanups of the test need it.
+	kept bool
 }
 
 // output is what a program prints, which is read while it does.
@@ -94,12 +96,19 @@ func (b *broker) launch(t *testing.T, cmd *exec.Cmd) {
 		t.Fatal(err)
 	}
 	go func() { b.done <- cmd.Wait() }()
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		if t.Failed() {
-			t.Logf("authz-broker: %s", b.log)
-		}
-	})
+	if !b.kept {
+		t.Cleanup(func() { b.kill(t) })
+	}
+}
+
+func (b *broker) kill(t *testing.T) {
+	if b.cmd == nil {
+		return
+	}
+	b.cmd.Process.Kill()
+	if t.Failed() {
+		t.Logf("authz-broker: %s", b.log)
+	}
 }
 
 func canDial(socket string) bool {
