@@ -41,7 +41,7 @@ func TestCommands(t *testing.T) {
 		code int
 		want string // of stdout, or of stderr where it fails
 	}{
-		{[]string{"check", file}, 0, file + ": policies: 1, warnings: 1\n"},
+		{[]string{"check", file}, 0, file + ": policies: 1, warnings: 2\n"},
 		{[]string{"--policy-file", file, "check"}, 0, ": warning: policy \"p\" is read-only"},
 		{[]string{"check", broken}, 1, broken + ":2: no users and no groups are listed; \"users\":[\"\"] is everybody; " + broken + ":3: a policy is"},
 		{[]string{"check", file + ".absent"}, 1, file + ".absent: no such file or directory"},

@@ -26,13 +26,25 @@ func Listen(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if os.Geteuid() == 0 {
-		err = os.Lchown(path, 0, 0) // its folder may give files its own group
-	}
-	if err = errors.Join(err, os.Chmod(path, 0o660)); err != nil {
+	if err := protect(path); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// protect makes sure that a socket is root's, where it can: its folder may give files its own group.
+func protect(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if ok && os.Geteuid() == 0 && (owner.Uid != 0 || owner.Gid != 0) {
+		if err := os.Lchown(path, 0, 0); err != nil {
+			return err
+		}
+	}
+	return os.Chmod(path, 0o660)
 }
 
 // bind makes the socket with its mode, so that nobody gets in before it is set.

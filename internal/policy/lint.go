@@ -22,6 +22,9 @@ var (
 	telling = []string{"container_archive", "container_export", "images_archive", "container_logs", "container_inspect"}
 )
 
+// ping is what docker's client asks for at first.
+var ping = action.OfRequest("HEAD", "/_ping")
+
 // Lint looks for what may not be meant.
 func (s *Set) Lint() (warnings []Warning) {
 	for _, p := range s.Policies {
@@ -48,6 +51,9 @@ func (s *Set) Lint() (warnings []Warning) {
 		}
 		for _, short := range p.halfGranted() {
 			warn("policy %q does not grant %s, which %s needs beside %s", p.Name, short.missing, short.command, short.granted)
+		}
+		if !p.permits(ping) {
+			warn("policy %q does not grant docker_ping: docker's client does not learn which version of the API to use", p.Name)
 		}
 		if open := p.grants(telling); len(open) > 0 && p.ReadOnly {
 			warn("policy %q is read-only, and still lets users see what is in containers and images, by %s", p.Name, strings.Join(open, ", "))

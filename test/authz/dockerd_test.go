@@ -122,7 +122,8 @@ type ran struct {
 // command is one of docker's client, as a user.
 func (e *engine) command(ctx context.Context, user string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, shared.docker, args...)
-	cmd.Env = append(os.Environ(), "HOME="+e.certs, "DOCKER_CLI_HINTS=false")
+	// A client that may not ask which version of the API there is, as the manual's policies have it, has to be told.
+	cmd.Env = append(os.Environ(), "HOME="+e.certs, "DOCKER_API_VERSION=1.41")
 	if user == nobody {
 		cmd.Env = append(cmd.Env, "DOCKER_HOST=unix:///run/docker.sock")
 	} else {

@@ -39,7 +39,7 @@ func runAll(m *testing.M) (code int, err error) {
 			return 1, fmt.Errorf("%w (make deps installs it)", err)
 		}
 	}
-	for _, program := range []string{"dockerd", "containerd", "runc", "tar", "ps"} {
+	for _, program := range []string{"dockerd", "containerd", "runc", "strace", "systemd-analyze", "tar", "ps"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return 1, fmt.Errorf("%w (make deps installs it)", err)
 		}
