@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -174,6 +175,7 @@ func actionsOfCommand(engine action.Engine, name string) ([]action.Action, error
 			names = append(names, c.Name)
 		}
 	}
+	slices.Sort(names)
 	return nil, cmdline.Usagef("--command %q is none of %s's: %s", name, engine, strings.Join(names, ", "))
 }
 

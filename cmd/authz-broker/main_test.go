@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,6 +37,10 @@ func TestCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	open := file + ".open"
+	if err := errors.Join(os.WriteFile(open, []byte(policies), 0o600), os.Chmod(open, 0o622)); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args []string
 		code int
@@ -45,6 +50,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"--policy-file", file, "check"}, 0, ": warning: policy \"p\" is read-only"},
 		{[]string{"check", broken}, 1, broken + ":2: no users and no groups are listed; \"users\":[\"\"] is everybody; " + broken + ":3: a policy is"},
 		{[]string{"check", file + ".absent"}, 1, file + ".absent: no such file or directory"},
+		{[]string{"check", open}, 0, open + ": warning: others than its owner can write it"},
 		{[]string{"check", file, "more"}, 2, `argument "more" is one too many`},
 		{[]string{"--policy-file", file, "explain", "--user", "alice", "--action", "container_list"}, 0, "allowed: policy \"p\" grants"},
 		{[]string{"--policy-file", file, "explain", "--user", "", "--action", "container_list"}, 0, "denied: a user without a name is listed in no policy\n"},
@@ -58,7 +64,7 @@ func TestCommands(t *testing.T) {
 			"denied: exec asks for container_inspect, container_exec_create\nallowed: policy \"p\" grants \"container_inspect\""},
 		{[]string{"--policy-file", file, "explain", "--user", "alice", "--engine", "isulad", "--command", "top", "--json"}, 0,
 			`{"allow":true,"command":"top","actions":[{"allow":true,"action":"container_inspect","class":"read","policy":"p","line":1,`},
-		{[]string{"explain", "--user", "a", "--command", "fly"}, 2, `--command "fly" is none of docker's: run, create, exec`},
+		{[]string{"explain", "--user", "a", "--command", "fly"}, 2, `--command "fly" is none of docker's: attach, build, commit, cp, create`},
 		{[]string{"explain", "--user", "a", "--command", "exec", "--action", "docker_info"}, 2, "either --action, or --command"},
 		{[]string{"--policy-file", ruled, "explain", "--user", "alice", "--action", "container_create"}, 0, `allowed: policy "p" grants "container_create" to user "alice", unless its body asks for what "deny" lists`},
 		{[]string{"--policy-file", ruled, "explain", "--user", "alice", "--action", "service_create"}, 0, `denied: policy "p" denies some of "service_create"`},

@@ -137,6 +137,7 @@ func (s *service) run(ctx context.Context) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
+	signal.Ignore(syscall.SIGPIPE) // who reads the audit may go; decisions go on
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
 	failed := make(chan error, len(s.sockets)+1)

@@ -1,6 +1,7 @@
 package action
 
 import (
+	"fmt"
 	"net/url"
 	"path"
 	"regexp"
@@ -23,7 +24,11 @@ func encode(p string) string {
 
 func TestEveryRoute(t *testing.T) {
 	for _, r := range dockerRoutes {
-		for _, version := range []string{"", "/v1.24", "/v1.44", "/v1.56"} {
+		for minor := 23; minor <= 56; minor++ {
+			version := fmt.Sprintf("/v1.%d", minor)
+			if minor == 23 {
+				version = "" // that of the daemon
+			}
 			p := version + expand(r.path, "x1")
 			for _, uri := range []string{p, p + "?all=1&filters=%7B%7D", version + encode(expand(r.path, "x1"))} {
 				a := OfRequest(r.method, uri)

@@ -17,13 +17,8 @@ func (c Command) Client() string {
 	return "docker"
 }
 
-// isulaCommands are the actions that isula's commands ask for, the one that they are for last (iSulad 2.1.6).
-const isulaCommands = `run: container_create
-create: container_create
-exec: container_inspect container_exec_create
-attach: container_inspect container_wait container_attach
-top: container_inspect container_top
-cp: docker_info container_archive
+// sameCommands are the actions that the commands of both clients ask for.
+const sameCommands = `create: container_create
 start: container_start
 stop: container_stop
 restart: container_restart
@@ -36,15 +31,22 @@ update: container_update
 export: container_export
 inspect: container_inspect
 ps: container_list
-stats: container_stats
 wait: container_wait
-logs: container_logs
 events: docker_events
 version: docker_version
 info: docker_info
 images: image_list
 rmi: image_delete
-tag: image_tag
+tag: image_tag`
+
+// isulaCommands are those of isula's other commands, the one that they are for last (iSulad 2.1.6).
+const isulaCommands = `run: container_create
+exec: container_inspect container_exec_create
+attach: container_inspect container_wait container_attach
+top: container_inspect container_top
+cp: docker_info container_archive
+stats: container_stats
+logs: container_logs
 import: image_import
 load: image_load
 search: image_search
@@ -52,37 +54,17 @@ pull: pull
 login: login
 logout: logout`
 
-// dockerCommands are those of docker's (docker 20.10 and 28.2). Without docker_ping, which all of them ask for at first, they
+// dockerCommands are those of docker's other commands (docker 20.10 and 28.2). Without docker_ping, which all of them ask for at first, they
 // go on in the oldest version of the API that they know.
 const dockerCommands = `run: container_create container_attach container_wait container_start
-create: container_create
 exec: container_inspect container_exec_inspect container_exec_start container_exec_create
 attach: container_inspect container_wait container_attach
 top: container_top
 cp: container_archive_info container_archive
-start: container_start
-stop: container_stop
-restart: container_restart
-kill: container_kill
-rm: container_delete
-pause: container_pause
-unpause: container_unpause
-rename: container_rename
-update: container_update
-export: container_export
-inspect: container_inspect
-ps: container_list
 stats: container_list container_stats
-wait: container_wait
 logs: container_inspect container_logs
 diff: container_changes
 commit: container_commit
-events: docker_events
-version: docker_version
-info: docker_info
-images: image_list
-rmi: image_delete
-tag: image_tag
 save: images_archive
 load: images_load
 history: image_history
@@ -94,7 +76,7 @@ build: image_build
 login: docker_auth`
 
 // commands are those of both.
-var commands = append(parseCommands(Docker, dockerCommands), parseCommands(Isulad, isulaCommands)...)
+var commands = append(parseCommands(Docker, dockerCommands+"\n"+sameCommands), parseCommands(Isulad, isulaCommands+"\n"+sameCommands)...)
 
 // Commands are the commands of both clients.
 func Commands() []Command { return commands }

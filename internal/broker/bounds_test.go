@@ -32,6 +32,10 @@ func TestSlowRequests(t *testing.T) {
 		{"too large a question", f.docker, head("/AuthZPlugin.AuthZReq", 50<<20) + strings.Repeat(" ", 3<<20), 200, "did not arrive"},
 		{"question in chunks", f.docker, "POST /AuthZPlugin.AuthZReq HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"Use", 200, "did not arrive"},
 		{"response", f.docker, head("/AuthZPlugin.AuthZRes", 50<<20) + strings.Repeat("x", 3<<20), 200, `{"Allow":true}`},
+		{"activation", f.docker, head("/Plugin.Activate", 100) + "x", 200, "authz"},
+		{"unknown path", f.docker, head("/x", 100) + "x", 404, ""},
+		{"unknown path of isulad", f.isulad, head("/x", 100) + "x", 404, ""},
+		{"other method", f.isulad, "PUT /isulad.auth HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\nalice:", 405, ""},
 		{"isulad", f.isulad, "POST /isulad.auth HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\nalice:", 403, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

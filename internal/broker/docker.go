@@ -12,6 +12,7 @@ import (
 
 // docker answers the Docker Engine (moby, pkg/plugins and pkg/authorization).
 func (s *Server) docker(w http.ResponseWriter, r *http.Request) {
+	boundBody(w)
 	if r.Method != http.MethodPost {
 		writeCode(w, http.StatusMethodNotAllowed)
 		return

@@ -16,6 +16,7 @@ const maxQuestion = 64 << 10
 
 // isulad answers iSulad, which takes 200 for yes and all else for no. It follows redirects.
 func (s *Server) isulad(w http.ResponseWriter, r *http.Request) {
+	boundBody(w)
 	code := http.StatusNotFound
 	if r.RequestURI == "/isulad.auth" {
 		code = http.StatusMethodNotAllowed
@@ -36,7 +37,7 @@ func (s *Server) isuladRequest(w http.ResponseWriter, r *http.Request) (code int
 			code = http.StatusInternalServerError
 		}
 	}()
-	text, err := readQuestion(w, r)
+	text, err := readQuestion(r, started)
 	if err != nil {
 		record.Problem = err.Error()
 		s.record(record, started)
@@ -52,14 +53,10 @@ func (s *Server) isuladRequest(w http.ResponseWriter, r *http.Request) (code int
 	return http.StatusForbidden
 }
 
-func readQuestion(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	until := time.Now().Add(readTime)
-	if err := http.NewResponseController(w).SetReadDeadline(until); err != nil {
-		return nil, err
-	}
+func readQuestion(r *http.Request, started time.Time) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(r.Body, maxQuestion+1))
 	switch {
-	case err != nil && time.Now().After(until):
+	case err != nil && time.Since(started) >= readTime:
 		return nil, errLate
 	case err != nil:
 		return nil, err

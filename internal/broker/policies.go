@@ -34,6 +34,9 @@ func OpenPolicies(file string, log *slog.Logger) (*Policies, error) {
 	if err := p.reload(time.Second); err != nil {
 		return nil, err
 	}
+	if isOpen, err := policy.IsOpen(file); err == nil && isOpen {
+		log.Warn("others than its owner can write the policy file, and so decide", "file", file)
+	}
 	return p, nil
 }
 

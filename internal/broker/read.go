@@ -28,11 +28,18 @@ var (
 	errMany  = errors.New("too many large requests came at once")
 )
 
+// boundBody bounds how long the body of a request is waited for. net/http reads what is left of it before it answers, unless it
+// is told that reading and writing do not wait for each other, as HTTP/1 can.
+func boundBody(w http.ResponseWriter) {
+	c := http.NewResponseController(w)
+	c.EnableFullDuplex()
+	c.SetReadDeadline(time.Now().Add(readTime))
+}
+
 // inTime calls read, which reads the request to its end, since who sends it may read the answer only then and takes an error
 // for an answer that is refused. If that takes too long late is called meanwhile, to answer; then inTime returns false.
 func inTime(w http.ResponseWriter, r *http.Request, late, read func()) bool {
 	c := http.NewResponseController(w)
-	c.EnableFullDuplex() // HTTP/1 can
 	c.SetReadDeadline(time.Now().Add(readTime + drainTime))
 	answered := make(chan struct{})
 	timer := time.AfterFunc(readTime, func() {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"strings"
 
 	"palisade/internal/sys"
@@ -23,6 +25,12 @@ func Load(file string) (*Set, error) {
 		return nil, err
 	}
 	return Parse(file, text)
+}
+
+// IsOpen tells whether others than its owner can write a file.
+func IsOpen(file string) (bool, error) {
+	info, err := os.Stat(file)
+	return err == nil && info.Mode().Perm()&0o022 != 0, err
 }
 
 // Parse makes a set of the text of a file, whose name is for messages.
@@ -113,6 +121,8 @@ func parseLine(line []byte) (*Policy, error) {
 	switch {
 	case len(p.Users)+len(p.Groups) == 0:
 		return nil, errors.New(`no users and no groups are listed; "users":[""] is everybody`)
+	case slices.Contains(p.Groups, ""):
+		return nil, errors.New(`a group has a name; "users":[""] is everybody`)
 	case !seen["actions"]:
 		return nil, errors.New(`the key "actions" is missing; "actions":[""] grants all`)
 	}

@@ -105,6 +105,7 @@ func TestMistakes(t *testing.T) {
 		{`{"Users":["x"],"actions":[""]}`, `unknown key "Users"`},
 		{`{"users":["x"],"actions":[""],"read_only":true}`, `unknown key "read_only"`},
 		{`{"users":["x"]}`, `"actions" is missing`},
+		{`{"groups":[""],"actions":[""]}`, `a group has a name`},
 		{`{"actions":[""]}`, `no users and no groups`},
 		{`{"users":["x","x"],"actions":[""]}`, `user "x" is listed in line 1 already`},
 		{`{"users":["x"],"actions":[""]}` + "\n" + `{"users":["y","x"],"actions":[""]}`, `policy.json:2: user "x" is listed in line 1 already`},

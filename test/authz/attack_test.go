@@ -19,7 +19,7 @@ import (
 )
 
 // send sends bytes to dockerd over TLS as a user, and returns the code and text of the answer.
-func (e *engine) send(t *testing.T, user, request string) (code int, text string) {
+func (e *dockerd) send(t *testing.T, user, request string) (code int, text string) {
 	t.Helper()
 	dir := filepath.Join(e.certs, user)
 	own, err := tls.LoadX509KeyPair(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"))
@@ -60,7 +60,7 @@ func request(line, body string, headers ...string) string {
 }
 
 // state is what must not change while users attack.
-func (e *engine) state(t *testing.T) string {
+func (e *dockerd) state(t *testing.T) string {
 	t.Helper()
 	return e.must(t, nobody, nil, "inspect", "--format", "{{.Id}} {{.State.Status}} {{.State.StartedAt}} {{.Name}}", "web") +
 		e.must(t, nobody, nil, "ps", "--all", "--quiet", "--no-trunc") + e.must(t, nobody, nil, "images", "--quiet", "--no-trunc")

@@ -17,9 +17,10 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"palisade/test/engine"
 )
 
 // broker is a running authz-broker.
@@ -74,7 +75,7 @@ func (b *broker) args(more ...string) []string {
 func (b *broker) start(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	b.launch(t, cmd)
-	waitFor(t, "the broker answers: "+b.log.String(), func() bool {
+	engine.WaitFor(t, "the broker answers: "+b.log.String(), func() bool {
 		select {
 		case err := <-b.done:
 			t.Fatalf("the broker ended: %v: %s", err, b.log)
@@ -162,7 +163,7 @@ func (b *broker) replace(t *testing.T, text string) {
 	const loaded = "policies are loaded"
 	before := strings.Count(b.log.String(), loaded)
 	b.write(t, text)
-	waitFor(t, "new policies hold", func() bool { return strings.Count(b.log.String(), loaded) > before })
+	engine.WaitFor(t, "new policies hold", func() bool { return strings.Count(b.log.String(), loaded) > before })
 }
 
 // isuladCode asks as iSulad does, byte for byte, and returns the code and all that was sent back.
@@ -243,27 +244,4 @@ func (b *broker) records(t *testing.T) []record {
 		t.Fatal(err)
 	}
 	return records(t, string(text))
-}
-
-// waitFor waits until something is so.
-func waitFor(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("in vain: %s", what)
-		}
-	}
-}
-
-// ownDir gives the test an empty folder in the place of one.
-func ownDir(t *testing.T, dir string) {
-	t.Helper()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
 }

@@ -5,22 +5,20 @@ package authz
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"palisade/test/engine"
 )
 
-// engine is a dockerd that asks a broker, and listens to clients with certificates.
-type engine struct {
+// dockerd is one that asks a broker, and listens to clients with certificates.
+type dockerd struct {
 	*broker
 	address string
 	certs   string
@@ -31,10 +29,10 @@ type engine struct {
 
 // startEngine starts a broker with its default paths and a dockerd as the documentation says, with certificates that the
 // broker has made, and gives it the image box and a container web that sleeps.
-func startEngine(t *testing.T) *engine {
+func startEngine(t *testing.T) *dockerd {
 	t.Helper()
-	ownDir(t, "/var/lib")
-	e := &engine{certs: filepath.Join(t.TempDir(), "certs"), auditText: new(output), broker: &broker{
+	engine.OwnLib(t)
+	e := &dockerd{certs: filepath.Join(t.TempDir(), "certs"), auditText: new(output), broker: &broker{
 		policy: "/var/lib/authz-broker/policy.json", docker: "/run/docker/plugins/authz-broker.sock", isulad: "/run/isulad/plugins/authz-broker.sock",
 		kept: true,
 	}}
@@ -54,7 +52,7 @@ func startEngine(t *testing.T) *engine {
 		t.Fatal(err)
 	}
 	e.must(t, nobody, image, "import", "-", "box")
-	e.must(t, nobody, nil, "create", "--name", "web", "--network", "none", "--cgroup-parent", parentCgroup(t), "--memory", "64m",
+	e.must(t, nobody, nil, "create", "--name", "web", "--network", "none", "--cgroup-parent", engine.ParentCgroup(t), "--memory", "64m",
 		"box", "/bin/sleep", "1000000")
 	e.must(t, nobody, nil, "start", "web")
 	t.Cleanup(func() {
@@ -67,7 +65,7 @@ func startEngine(t *testing.T) *engine {
 }
 
 // restart starts the broker.
-func (e *engine) restart(t *testing.T) {
+func (e *dockerd) restart(t *testing.T) {
 	t.Helper()
 	cmd := exec.Command(shared.broker)
 	cmd.Stdout = e.auditText
@@ -85,7 +83,7 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func (e *engine) startDocker(t *testing.T) {
+func (e *dockerd) startDocker(t *testing.T) {
 	t.Helper()
 	e.address = freePort(t)
 	log := new(output)
@@ -107,7 +105,7 @@ func (e *engine) startDocker(t *testing.T) {
 			t.Logf("dockerd: %s", text[max(0, len(text)-4000):])
 		}
 	})
-	waitFor(t, "dockerd answers", func() bool { return e.run(nobody, nil, "version").code == 0 })
+	engine.WaitFor(t, "dockerd answers", func() bool { return e.run(nobody, nil, "version").code == 0 })
 }
 
 // nobody is the user without a name: whoever asks at the unix socket.
@@ -120,7 +118,7 @@ type ran struct {
 }
 
 // command is one of docker's client, as a user.
-func (e *engine) command(ctx context.Context, user string, args ...string) *exec.Cmd {
+func (e *dockerd) command(ctx context.Context, user string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, shared.docker, args...)
 	// A client that may not ask which version of the API there is, as the manual's policies have it, has to be told.
 	cmd.Env = append(os.Environ(), "HOME="+e.certs, "DOCKER_API_VERSION=1.41")
@@ -133,7 +131,7 @@ func (e *engine) command(ctx context.Context, user string, args ...string) *exec
 	return cmd
 }
 
-func (e *engine) run(user string, stdin []byte, args ...string) ran {
+func (e *dockerd) run(user string, stdin []byte, args ...string) ran {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := e.command(ctx, user, args...)
@@ -145,7 +143,7 @@ func (e *engine) run(user string, stdin []byte, args ...string) ran {
 	return ran{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
-func (e *engine) must(t *testing.T, user string, stdin []byte, args ...string) string {
+func (e *dockerd) must(t *testing.T, user string, stdin []byte, args ...string) string {
 	t.Helper()
 	r := e.run(user, stdin, args...)
 	if r.code != 0 {
@@ -155,36 +153,11 @@ func (e *engine) must(t *testing.T, user string, stdin []byte, args ...string) s
 }
 
 // refused makes sure that a command is refused by the broker, for a reason.
-func (e *engine) refused(t *testing.T, user, reason string, args ...string) {
+func (e *dockerd) refused(t *testing.T, user, reason string, args ...string) {
 	t.Helper()
 	r := e.run(user, nil, args...)
 	said := r.stdout + r.stderr // info says it on stdout
 	if r.code == 0 || !strings.Contains(said, "authorization denied by plugin authz-broker: ") || !strings.Contains(said, reason) {
 		t.Errorf("%s: docker %q: exit code %d: %s%s; want %s", user, args, r.code, r.stdout, r.stderr, reason)
 	}
-}
-
-// parentCgroup is a cgroup for the engine's containers, which ends with the test.
-func parentCgroup(t *testing.T) string {
-	t.Helper()
-	name := fmt.Sprintf("palisade-authz-%d-%d", os.Getppid(), time.Now().UnixNano())
-	t.Cleanup(func() {
-		groups, err := filepath.Glob("/sys/fs/cgroup/*/" + name)
-		if err != nil {
-			t.Error(err)
-		}
-		for _, group := range append(groups, "/sys/fs/cgroup/"+name) {
-			var dirs []string
-			filepath.WalkDir(group, func(path string, entry fs.DirEntry, err error) error {
-				if err == nil && entry.IsDir() {
-					dirs = append(dirs, path)
-				}
-				return nil
-			})
-			for _, dir := range slices.Backward(dirs) {
-				waitFor(t, "the cgroup is removed", func() bool { return !errors.Is(syscall.Rmdir(dir), syscall.EBUSY) })
-			}
-		}
-	})
-	return "/" + name
 }

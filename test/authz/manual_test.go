@@ -159,7 +159,7 @@ func refusal(user, policy, name, reason string) string {
 }
 
 // checkCommands makes sure that the client asks for what the table of commands says, which explain and check use.
-func checkCommands(t *testing.T, e *engine, commands []clientCommand) {
+func checkCommands(t *testing.T, e *dockerd, commands []clientCommand) {
 	t.Helper()
 	e.replace(t, `{"name":"last","users":[""],"actions":[""]}`)
 	for i, c := range commands {

@@ -8,12 +8,12 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"palisade/test/engine"
 )
 
 const everything = `{"name":"all","users":[""],"actions":[""]}`
@@ -23,7 +23,7 @@ const info = `{"User":"alice","UserAuthNMethod":"TLS","RequestMethod":"GET","Req
 
 // TestDefaults starts the broker as a unit without options does.
 func TestDefaults(t *testing.T) {
-	ownDir(t, "/var/lib")
+	engine.OwnLib(t)
 	b := &broker{
 		policy: "/var/lib/authz-broker/policy.json", docker: "/run/docker/plugins/authz-broker.sock", isulad: "/run/isulad/plugins/authz-broker.sock",
 	}
@@ -164,21 +164,21 @@ func TestHangup(t *testing.T) {
 	b := prepare(t, everything)
 	b.start(t, nil)
 	isuladCode(t, b.isulad, "alice:pull")
-	waitFor(t, "a decision is audited", func() bool { return len(b.records(t)) == 1 })
+	engine.WaitFor(t, "a decision is audited", func() bool { return len(b.records(t)) == 1 })
 	if err := os.Rename(b.audit, b.audit+".1"); err != nil {
 		t.Fatal(err)
 	}
 	b.signal(t, syscall.SIGHUP)
-	waitFor(t, "the audit is opened again", func() bool { _, err := os.Stat(b.audit); return err == nil })
+	engine.WaitFor(t, "the audit is opened again", func() bool { _, err := os.Stat(b.audit); return err == nil })
 	isuladCode(t, b.isulad, "alice:login")
-	waitFor(t, "a decision is audited", func() bool {
+	engine.WaitFor(t, "a decision is audited", func() bool {
 		all := b.records(t)
 		return len(all) == 1 && all[0].Action == "login"
 	})
 	// A wrong edit and a file that cannot be made: it goes on as it was.
 	b.write(t, everything+"\n}")
 	b.signal(t, syscall.SIGHUP)
-	waitFor(t, "the mistake is logged", func() bool { return strings.Contains(b.log.String(), b.policy+":2: a policy is a JSON object") })
+	engine.WaitFor(t, "the mistake is logged", func() bool { return strings.Contains(b.log.String(), b.policy+":2: a policy is a JSON object") })
 	if code, _ := isuladCode(t, b.isulad, "alice:pull"); code != 200 {
 		t.Error(code)
 	}
@@ -193,99 +193,11 @@ func TestDryRun(t *testing.T) {
 	if code, _ := isuladCode(t, b.isulad, "bob:pull"); code != 200 {
 		t.Error(code)
 	}
-	waitFor(t, "decisions are audited", func() bool { return len(b.records(t)) == 2 })
+	engine.WaitFor(t, "decisions are audited", func() bool { return len(b.records(t)) == 2 })
 	for _, r := range b.records(t) {
 		if r.Allow || !r.DryRun || r.Reason == "" {
 			t.Errorf("%+v", r)
 		}
-	}
-}
-
-// TestSyslog has a system log of its own.
-func TestSyslog(t *testing.T) {
-	b := prepare(t, everything)
-	if canDial("/dev/log") {
-		ownDir(t, "/dev") // a real one is not written to
-	}
-	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "/run/syslog", Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	defer os.Remove("/run/syslog")
-	b.start(t, exec.Command(shared.broker, b.args("--audit", "syslog")...))
-	isuladCode(t, b.isulad, "alice:pull")
-	l.SetReadDeadline(time.Now().Add(20 * time.Second))
-	text := make([]byte, 4096)
-	n, err := l.Read(text)
-	if err != nil || !strings.Contains(string(text[:n]), "authz-broker") || !strings.Contains(string(text[:n]), `"action":"pull"`) {
-		t.Errorf("%q, %v", text[:n], err)
-	}
-}
-
-// TestServiceManager passes sockets and listens to what the broker tells, as systemd does.
-func TestServiceManager(t *testing.T) {
-	b := prepare(t, everything)
-	if err := os.Mkdir(filepath.Join(b.dir, "run"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(b.dir, "notify"), Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer manager.Close()
-	tells := func(want string) {
-		t.Helper()
-		manager.SetReadDeadline(time.Now().Add(20 * time.Second))
-		text := make([]byte, 4096)
-		n, err := manager.Read(text)
-		if lines := strings.Split(string(text[:n]), "\n"); err != nil || !slices.Contains(lines, want) {
-			t.Fatalf("%q, %v; want %s; %s", text[:n], err, want, b.log)
-		}
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: b.docker, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.SetUnlinkOnClose(false)
-	passed, err := l.File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer passed.Close()
-	l.Close() // the file goes on
-	pass := func(args ...string) *exec.Cmd {
-		cmd := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, shared.broker}, args...)...)
-		cmd.Env = append(os.Environ(), "LISTEN_FDS=1", "NOTIFY_SOCKET="+manager.LocalAddr().String())
-		cmd.ExtraFiles = []*os.File{passed}
-		return cmd
-	}
-	b.start(t, pass(b.args()...))
-	tells("READY=1")
-	if text := ask(t, b.docker, info); text != `{"Allow":true}` {
-		t.Error(text)
-	}
-	b.signal(t, syscall.SIGHUP)
-	tells("RELOADING=1")
-	tells("READY=1")
-	b.signal(t, syscall.SIGTERM)
-	tells("STOPPING=1")
-	if code := b.ended(t); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
-	// The manager's socket waits for the next one: a request that comes meanwhile is answered by it.
-	answered := make(chan string)
-	go func() { answered <- ask(t, b.docker, info) }()
-	b.start(t, pass(b.args()...))
-	tells("READY=1")
-	if text := <-answered; text != `{"Allow":true}` {
-		t.Error(text)
-	}
-	b.signal(t, syscall.SIGTERM)
-	b.ended(t)
-	b.launch(t, pass(b.args("--docker-socket", b.docker+"2")...))
-	if code := b.ended(t); code != 1 || !strings.Contains(b.log.String(), "passes a socket that is neither") {
-		t.Errorf("exit code %d: %s", code, b.log)
 	}
 }
 
