@@ -18,7 +18,7 @@ import (
 	"palisade/internal/audit"
 	"palisade/internal/broker"
 	"palisade/internal/cmdline"
-	"palisade/internal/sys"
+	"palisade/internal/lockfile"
 	"palisade/internal/version"
 )
 
@@ -80,7 +80,7 @@ func (o *serveOptions) serve(ctx *cli.Context) (err error) {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	if o.pidFile != "" {
-		lock, err := sys.LockFile(o.pidFile)
+		lock, err := lockfile.Own(o.pidFile)
 		if err != nil {
 			return fmt.Errorf("use --pid-file: %w", err)
 		}

@@ -1,4 +1,4 @@
-package sys
+package lockfile
 
 import (
 	"errors"
@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// LockFile writes the pid of this process to the file at path and locks it as long as the file that it returns is open.
+// Own writes the pid of this process to the file at path and locks it as long as the file that it returns is open.
 // It fails where another process has it locked.
-func LockFile(path string) (*os.File, error) {
+func Own(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o644)
 	if err != nil {
 		return nil, err
