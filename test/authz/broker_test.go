@@ -96,7 +96,11 @@ func (b *broker) launch(t *testing.T, cmd *exec.Cmd) {
 	if err := b.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { b.done <- cmd.Wait() }()
+	done := b.done
+	go func() {
+		defer close(done)
+		done <- cmd.Wait()
+	}()
 	if !b.kept {
 		t.Cleanup(func() { b.kill(t) })
 	}
@@ -107,6 +111,8 @@ func (b *broker) kill(t *testing.T) {
 		return
 	}
 	b.cmd.Process.Kill()
+	for range b.done { // it may have ended before
+	}
 	if t.Failed() {
 		t.Logf("authz-broker: %s", b.log)
 	}
