@@ -141,11 +141,7 @@ func (s *service) run(ctx context.Context) error {
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
 	failed := make(chan error, len(s.sockets)+1)
-	go func() {
-		if err := s.policies.Watch(watching); err != nil {
-			s.log.Warn("changes of the policy file take a SIGHUP", "err", err)
-		}
-	}()
+	go s.policies.Watch(watching)
 	for _, socket := range s.sockets {
 		go func() {
 			if err := s.server.Serve(socket.Listener, socket.engine); err != nil {

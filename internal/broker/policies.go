@@ -124,12 +124,14 @@ type follower struct {
 }
 
 // Watch loads the file again whenever it changes, until the context ends.
-func (p *Policies) Watch(ctx context.Context) error {
+func (p *Policies) Watch(ctx context.Context) {
 	events, err := fsnotify.NewWatcher()
-	if err != nil {
-		return err
+	if err != nil { // there may be too many
+		p.log.Warn("changes of the policy file are seen late", "within", lookEvery, "err", err)
+		events = new(fsnotify.Watcher) // its channels are nil
+	} else {
+		defer events.Close()
 	}
-	defer events.Close()
 	f := follower{Policies: p, events: events}
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
@@ -138,7 +140,7 @@ func (p *Policies) Watch(ctx context.Context) error {
 		f.addFolder()
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case event := <-events.Events:
 			if filepath.Base(event.Name) == filepath.Base(p.file) && event.Op != fsnotify.Chmod {
 				pending.Reset(settle)
@@ -158,7 +160,7 @@ func (p *Policies) Watch(ctx context.Context) error {
 
 // addFolder watches the folder of the file, for the file may be replaced. A folder that was removed is not watched any more.
 func (f *follower) addFolder() {
-	if len(f.events.WatchList()) > 0 {
+	if f.events.Events == nil || len(f.events.WatchList()) > 0 {
 		return
 	}
 	if err := f.events.Add(filepath.Dir(f.file)); err != nil {
