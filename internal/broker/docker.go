@@ -37,10 +37,12 @@ func (s *Server) answerRequest(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	var text []byte
 	var err error
+	free := func() {}
 	late := func() { write(w, s.dockerRequest(nil, errLate, started)) }
-	if inTime(w, r, late, func() { text, err = s.readBody(r) }) {
+	if inTime(w, r, late, func() { text, free, err = s.readBody(r) }) {
 		write(w, s.dockerRequest(text, err, started))
 	}
+	free()
 }
 
 // dockerRequest is the answer to a request that was read, or not. Whatever happens, there is one.

@@ -16,10 +16,10 @@ const (
 	drainTime = 5 * time.Second
 	// maxRequest bounds what is kept of a request, in bytes. Engines send about 6 MiB at most.
 	maxRequest = 16 << 20
-	// large is a request's size from which on few are read at once, in bytes.
-	large = 1 << 20
+	// large is a request's size from which on few are read and decided at once, in bytes: to read JSON takes many times its size.
+	large = 256 << 10
 	// largeAtOnce is how many.
-	largeAtOnce = 3
+	largeAtOnce = 4
 )
 
 var (
@@ -55,24 +55,30 @@ func inTime(w http.ResponseWriter, r *http.Request, late, read func()) bool {
 	return false
 }
 
-// readBody reads a request in limited memory, to its end even if it is refused.
-func (s *Server) readBody(r *http.Request) (body []byte, err error) {
-	defer func() {
-		if err != nil {
-			io.Copy(io.Discard, r.Body)
+// readBody reads a request in limited memory, to its end even if it is refused. free is to be called once it is decided.
+func (s *Server) readBody(r *http.Request) (body []byte, free func(), err error) {
+	free = func() {}
+	if size := r.ContentLength; size < 0 || size > large {
+		select {
+		case s.large <- struct{}{}:
+			free = func() { <-s.large }
+		case <-time.After(readTime / 2):
+			err = errMany
 		}
-	}()
+	}
+	if err == nil {
+		body, err = readLimited(r)
+	}
+	if err != nil {
+		io.Copy(io.Discard, r.Body)
+	}
+	return body, free, err
+}
+
+func readLimited(r *http.Request) ([]byte, error) {
 	size := r.ContentLength
 	if size > maxRequest {
 		return nil, errLarge
-	}
-	if size < 0 || size > large {
-		select {
-		case s.large <- struct{}{}:
-			defer func() { <-s.large }()
-		case <-time.After(readTime / 2):
-			return nil, errMany
-		}
 	}
 	var text bytes.Buffer
 	if size > 0 {
