@@ -25,7 +25,7 @@ deps: ## install what build, demo and tests need, with apt or dnf
 	./test/deps.sh
 
 demo: go deps build ## show what the host and a container read from /proc
-	$(GO) run ./test/demo -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit
+	$(GO) run ./test/demo -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit -shift bin/userns-shift
 
 test: go deps lint unit integration vm ## run all tests; needs root
 
@@ -33,7 +33,7 @@ unit: | go ## run the unit tests, with the race detector
 	$(GO) test -race ./...
 
 integration: | go ## run the tests with real containers on this machine's cgroups; needs root
-	$(GO) test -tags integration -count=1 -timeout 15m -p 1 ./test/integration ./test/toolkit ./test/authz
+	$(GO) test -tags integration -count=1 -timeout 15m -p 1 ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/authz
 
 vm: build ## run the tests with cgroup v2 in a virtual machine
 	$(GO) run ./test/vm $(if $(RUN),-run '$(RUN)') $(if $(TOOLKIT),-toolkit '$(TOOLKIT)')

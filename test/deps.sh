@@ -21,6 +21,8 @@ cpio:cpio:cpio
 xz:xz-utils:xz
 insmod:kmod:kmod
 mke2fs:e2fsprogs:e2fsprogs
+mkfs.xfs:xfsprogs:xfsprogs
+mkfs.btrfs:btrfs-progs:btrfs-progs
 busybox:busybox-static:busybox
 qemu-system-x86_64:qemu-system-x86:qemu-system-x86-core
 '

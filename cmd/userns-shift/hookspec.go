@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cmdline"
+	"palisade/internal/idmap"
 	"palisade/internal/remap"
 	"palisade/internal/wiring"
 )
@@ -32,7 +33,7 @@ func (o *remapOptions) poststop(self string) specs.Hook {
 
 // specOptions are those of hook-spec.
 type specOptions struct {
-	path, lxcfs string
+	path, lxcfs, remap string
 }
 
 // wirings are, by engine, what is to be put into its configuration.
@@ -55,7 +56,11 @@ var wirings = map[string]func(w io.Writer, o *specOptions) error{
 	},
 	"docker": func(w io.Writer, o *specOptions) error {
 		// Docker's root file systems are overlays, whose files are copied to the container's layer when they are changed.
-		return wiring.DaemonJSON(w, "userns", o.path, []string{"runtime", "--runtime", "runc", "--allow-copyup", "--"})
+		args := []string{"runtime", "--runtime", "runc", "--allow-copyup", "--"}
+		if o.remap != "" {
+			args = slices.Insert(args, len(args)-1, "--user-remap", o.remap)
+		}
+		return wiring.DaemonJSON(w, "userns", o.path, args)
 	},
 	"containerd": func(w io.Writer, o *specOptions) error {
 		return wiring.ContainerdTOML(w, "userns", filepath.Join(filepath.Dir(o.path), program+"-runc"))
@@ -79,6 +84,8 @@ func hookSpecCommand() *cli.Command {
 		Description: "The ENGINE is one of " + strings.Join(engines, ", ") + ".",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "path", Value: "/usr/bin/userns-shift", Destination: &o.path, Usage: "the program is `PROGRAM`"},
+			&cli.StringFlag{Name: "user-remap", Destination: &o.remap,
+				Usage: "for docker, which knows no annotations before 24: all containers get `UID:GID:OFFSET`"},
 			&cli.StringFlag{Name: "lxcfs", Destination: &o.lxcfs, Usage: "for isulad: call lxcfs-toolkit, the `PROGRAM`, afterwards"},
 		},
 		Action: func(ctx *cli.Context) error {
@@ -88,6 +95,11 @@ func hookSpecCommand() *cli.Command {
 			write, ok := wirings[ctx.Args().First()]
 			if !ok {
 				return cmdline.Usagef("engine %q is not one of %s", ctx.Args().First(), strings.Join(engines, ", "))
+			}
+			if o.remap != "" {
+				if _, err := idmap.ParseRemap(o.remap); err != nil {
+					return cmdline.UsageError{Err: err}
+				}
 			}
 			for flag, path := range map[string]string{"path": o.path, "lxcfs": o.lxcfs} {
 				if ctx.IsSet(flag) && !filepath.IsAbs(path) {

@@ -9,6 +9,7 @@ import (
 
 	"palisade/internal/cmdline"
 	"palisade/internal/idmap"
+	"palisade/internal/remap"
 	"palisade/internal/shift"
 )
 
@@ -137,6 +138,11 @@ func checkCommand() *cli.Command {
 				var closed shift.Problems
 				closed, err = shift.ClosedAncestors(graph+"/engines/lcr", pair, true)
 				problems = appendNew(problems, closed)
+			}
+			if err == nil && maps.bundle != "" {
+				var missing shift.Problems
+				missing, err = remap.MissingMountPoints(maps.bundle, root, pair, work.Options)
+				problems = append(problems, missing...)
 			}
 			if err != nil {
 				return err

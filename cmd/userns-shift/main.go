@@ -20,6 +20,8 @@ const program = "userns-shift"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	// Who reads stderr may be gone: the work goes on. Ignored, the signal would be so by programs that are executed, too.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	err := newApp(os.Stdout, os.Stderr).RunContext(ctx, expandName(os.Args))
 	stop()
 	os.Exit(cmdline.Report(program, err, os.Stderr))

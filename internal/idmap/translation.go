@@ -202,6 +202,11 @@ func (c *Change) judge(from, to Map) *Translation {
 		_, last := c.parked(t)
 		t.moves = append(t.moves, last.moves...)
 	}
+	if c.Squash != nil {
+		if squashing, err := c.squashing(t, to); err == nil { // else Steps fails
+			return squashing
+		}
+	}
 	return t
 }
 
@@ -222,17 +227,32 @@ func (c *Change) steps(from, to Map) ([]*Translation, error) {
 	last := direct(from, to)
 	if c.Park != 0 {
 		if c.Squash != nil {
-			return nil, errors.New("ids cannot be squashed where those before and after overlap")
+			return nil, errSquashParked
+		}
+		if !c.canPark(last) {
+			return nil, fmt.Errorf("ids cannot be parked from %d on", c.Park)
 		}
 		first, last := c.parked(last)
 		return []*Translation{first, last}, nil
 	}
-	if !last.isIdempotent() {
+	switch {
+	case last.isIdempotent():
+	case c.Squash != nil:
+		return nil, errSquashParked
+	default:
 		return nil, errors.New("the ids before and after overlap")
 	}
 	if c.Squash == nil {
 		return []*Translation{last}, nil
 	}
+	last, err := c.squashing(last, to)
+	return []*Translation{last}, err
+}
+
+var errSquashParked = errors.New("ids cannot be squashed where those before and after overlap")
+
+// squashing is the translation t to the map to that changes what is not mapped to the one id.
+func (c *Change) squashing(t *Translation, to Map) (*Translation, error) {
 	target, ok := *c.Squash, true
 	if len(to) > 0 {
 		target, ok = to.Host(target)
@@ -240,6 +260,15 @@ func (c *Change) steps(from, to Map) ([]*Translation, error) {
 	if !ok {
 		return nil, fmt.Errorf("id %d of the container, to which others are to be squashed, is not mapped", *c.Squash)
 	}
-	last, err := last.squashing(target)
-	return []*Translation{last}, err
+	return t.squashing(target)
+}
+
+// canPark tells whether the place in between has room for all ids that t changes, and is none of those that it changes or
+// yields.
+func (c *Change) canPark(t *Translation) bool {
+	if int64(c.Park)+t.size() > Max+1 {
+		return false
+	}
+	place := span{c.Park, uint32(t.size())}
+	return !slices.ContainsFunc(t.moves, func(m move) bool { return m.from.overlaps(place) || m.image().overlaps(place) })
 }

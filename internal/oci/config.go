@@ -112,6 +112,12 @@ func (c *Config) SetUserNamespace(uids, gids []specs.LinuxIDMapping) error {
 		c.set("linux", "gidMappings", gids))
 }
 
+// SetSysctl changes a parameter of the kernel that the container gets.
+func (c *Config) SetSysctl(name, value string) error {
+	c.Spec.Linux.Sysctl[name] = value
+	return c.set("linux", "sysctl", c.Spec.Linux.Sysctl)
+}
+
 // namespace is the container's one of a type, nil if it has none of its own.
 func (c *Config) namespace(kind specs.LinuxNamespaceType) *specs.LinuxNamespace {
 	if c.Spec.Linux == nil {
@@ -141,6 +147,12 @@ func (c *Config) SetMount(i int, m specs.Mount) error {
 	var mounts []object
 	if err := json.Unmarshal(c.raw["mounts"], &mounts); err != nil {
 		return fmt.Errorf("mounts: %w", err)
+	}
+	if i >= len(mounts) {
+		return fmt.Errorf("mounts: there is no number %d", i) // the key stands there twice, in upper and lower case
+	}
+	if mounts[i] == nil {
+		mounts[i] = make(object)
 	}
 	c.Spec.Mounts[i] = m
 	for name, value := range map[string]any{"type": m.Type, "source": m.Source, "options": m.Options} {

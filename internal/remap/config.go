@@ -29,6 +29,9 @@ func (r *Remapper) adapt(c *oci.Config, pair idmap.Pair) error {
 	if err := c.SetUserNamespace(oci.ToMappings(pair.UID), oci.ToMappings(pair.GID)); err != nil {
 		return err
 	}
+	if err := ids.adaptPing(c); err != nil {
+		return err
+	}
 	for i, m := range c.Spec.Mounts {
 		changed, why := ids.adaptMount(m, c)
 		if why == "" {
@@ -97,6 +100,30 @@ func (m *mapped) checkProcess(p *specs.Process) error {
 	for _, gid := range append([]uint32{p.User.GID}, p.User.AdditionalGids...) {
 		if !m.hasGID(int(gid)) {
 			return fmt.Errorf("gid %d of the container's process is not mapped: an offset of at least %d is needed", gid, gid+1)
+		}
+	}
+	return nil
+}
+
+// pingGroups is the sysctl for the groups that may ping: the first and the last one (ip-sysctl.rst). Docker gives it all, of
+// which the kernel takes none that are not mapped.
+const pingGroups = "net.ipv4.ping_group_range"
+
+// adaptPing leaves the groups out that are not mapped.
+func (m *mapped) adaptPing(c *oci.Config) error {
+	first, last, ok := strings.Cut(c.Spec.Linux.Sysctl[pingGroups], " ")
+	low, err1 := strconv.ParseUint(first, 10, 31)
+	high, err2 := strconv.ParseUint(strings.TrimSpace(last), 10, 31)
+	if !ok || err1 != nil || err2 != nil || low > high {
+		return nil
+	}
+	for _, e := range m.pair.GID {
+		end := uint64(e.Container) + uint64(e.Size) - 1
+		if low >= uint64(e.Container) && low <= end {
+			if high <= end {
+				return nil
+			}
+			return c.SetSysctl(pingGroups, fmt.Sprintf("%d %d", low, end))
 		}
 	}
 	return nil

@@ -114,6 +114,10 @@ func (r *Remapper) fit(ctx context.Context, root string, pair idmap.Pair) error 
 		o.LockTimeout = min(o.LockTimeout, time.Until(deadline))
 	}
 	result, err := shift.Shift(ctx, root, pair, o)
+	if errors.Is(err, shift.ErrPartial) {
+		// No runtime gets as far as to a hook with a root file system that is closed.
+		err = fmt.Errorf("%w: userns-shift shift %s %s", err, mapFlags(pair), root)
+	}
 	if err != nil {
 		return err
 	}
@@ -159,6 +163,7 @@ func (r *Remapper) place(id string) string { return filepath.Join(r.RunDir, id, 
 // mount makes a root file system fit, and mounts it at a place that the container's root can reach, whatever is above it; with
 // mapped ids if the mode wants it so. It returns the place.
 func (r *Remapper) mount(ctx context.Context, id, root string, pair idmap.Pair) (string, error) {
+	r.sweep()
 	if err := r.Unmount(id); err != nil {
 		return "", err
 	}
@@ -257,6 +262,27 @@ func (r *Remapper) makePlace(id string, pair idmap.Pair) (string, error) {
 		return "", err
 	}
 	return place, nil
+}
+
+// staleAge is how old a place is of which nobody has need any more: a runtime needs it only until it has made the container, whose
+// own mount namespace has a copy of the mount.
+const staleAge = time.Hour
+
+// sweep takes away places that runtimes have left, as crun does if a container fails to start. What cannot be taken away is left
+// to the next time.
+func (r *Remapper) sweep() {
+	entries, err := os.ReadDir(r.RunDir)
+	if err != nil {
+		return // there is none yet
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < staleAge {
+			continue
+		}
+		if err := r.Unmount(e.Name()); err != nil {
+			r.Log.Warn("an old mount is left", "container", e.Name(), "err", err)
+		}
+	}
 }
 
 // Unmount takes away what is mounted for a container, if there is anything. A container that runs keeps its root file system.

@@ -16,7 +16,7 @@ type census struct {
 	unmapped           [2]unmapped // uids, gids
 	links              map[inodeKey]links
 	flagged, setID     examples
-	roots, broken      examples
+	roots, readOnly    examples
 	// low and high tell whether there are owners below and from 65536 on.
 	low, high bool
 }
@@ -26,6 +26,8 @@ type inodeKey struct {
 	fs     sys.DeviceNumber
 	number uint64
 }
+
+func keyOf(i *sys.Inode) inodeKey { return inodeKey{i.FileSystem, i.Number} }
 
 // links is how many of a file's names were found. One of them is in the directory dir.
 type links struct {
@@ -77,7 +79,7 @@ func (c *census) merge(o *census) {
 		c.unmapped[i].largest = max(c.unmapped[i].largest, o.unmapped[i].largest)
 	}
 	for _, x := range [][2]*examples{
-		{&c.flagged, &o.flagged}, {&c.setID, &o.setID}, {&c.roots, &o.roots}, {&c.broken, &o.broken},
+		{&c.flagged, &o.flagged}, {&c.setID, &o.setID}, {&c.roots, &o.roots}, {&c.readOnly, &o.readOnly},
 	} {
 		x[0].merge(x[1])
 	}
@@ -105,13 +107,17 @@ func (v *inspector) enter(w *worker, d *dir) error {
 	if err := d.file.InodeAt(sys.Name{0}, i); err != nil {
 		return err
 	}
+	d.key = keyOf(i)
 	if v.memos != nil {
 		d.memo = v.memos.make(i)
 	}
 	if d.parent == nil && v.root != nil {
 		i.UID, i.GID = v.root.UID, v.root.GID // it is closed
 	}
-	special, err := d.file.HasAttrs()
+	if d.parent != nil && d.key.fs != d.parent.key.fs && d.file.IsReadOnly() {
+		v.readOnly.addText(func() string { return fmt.Sprintf("%q", d.path("")) })
+	}
+	special, err := w.isSpecialDir(d)
 	if err != nil {
 		return err
 	}
@@ -121,7 +127,7 @@ func (v *inspector) enter(w *worker, d *dir) error {
 func (v *inspector) visit(w *worker, d *dir, e sys.Entry, c *chunk) bool {
 	v.progress.add(w.number)
 	if e.IsDir {
-		c.note(&v.owners, dirCode)
+		c.note(&v.owners, &e, dirCode)
 		return true
 	}
 	i := &w.inode
@@ -130,11 +136,11 @@ func (v *inspector) visit(w *worker, d *dir, e sys.Entry, c *chunk) bool {
 		return false
 	}
 	if i.IsDir() {
-		c.note(&v.owners, dirCode)
+		c.note(&v.owners, &e, dirCode)
 		return true
 	}
 	f := d.named(e.Name)
-	special, err := v.isSpecial(w.Thread, &f, i)
+	special, err := v.isSpecial(w, &f, i)
 	if err == nil {
 		err = v.inspect(f, i, special)
 	}
@@ -142,18 +148,18 @@ func (v *inspector) visit(w *worker, d *dir, e sys.Entry, c *chunk) bool {
 		w.fail(d, e.Name.String(), err)
 	}
 	code := uint16(lookCode)
-	if !special && !i.Immutable && !i.AppendOnly {
+	if !special && !i.Immutable && !i.AppendOnly && i.Links == 1 {
 		code = v.owners.code(owner{i.UID, i.GID})
 	}
-	c.note(&v.owners, code)
+	c.note(&v.owners, &e, code)
 	return false
 }
 
-func (v *inspector) isSpecial(thread *sys.Thread, f *file, i *sys.Inode) (bool, error) {
+func (v *inspector) isSpecial(w *worker, f *file, i *sys.Inode) (bool, error) {
 	if i.HasSetID() || v.tree.isPending(i, f) {
 		return true, nil
 	}
-	return thread.HasAttrs(f.name)
+	return w.isSpecialName(f.name)
 }
 
 // inspect notes what is to be known of a file. A special one has more than an owner.
@@ -163,7 +169,7 @@ func (v *inspector) inspect(f file, i *sys.Inode, special bool) error {
 	v.ids.Add(i.GID)
 	v.low, v.high = v.low || i.UID < 1<<16, v.high || i.UID >= 1<<16
 	if i.Links > 1 && !i.IsDir() {
-		key := inodeKey{i.FileSystem, i.Number}
+		key := keyOf(i)
 		v.links[key] = links{v.links[key].found + 1, i.Links, f.dir}
 	}
 	uid, gid, uidKind, gidKind := v.rules.owner(i)

@@ -1,6 +1,7 @@
 package shift
 
 import (
+	"bytes"
 	"fmt"
 
 	"palisade/internal/idattr"
@@ -8,7 +9,7 @@ import (
 )
 
 // readAttrs reads the extended attributes of a file that matter. i is what is known of it.
-func readAttrs(j journal, f sys.File, i *sys.Inode) (*attrs, error) {
+func readAttrs(j journal, f sys.File, i *sys.Inode, r *rules) (*attrs, error) {
 	names, err := f.AttrNames()
 	if err != nil {
 		return nil, err
@@ -41,10 +42,48 @@ func readAttrs(j journal, f sys.File, i *sys.Inode) (*attrs, error) {
 			return nil, err
 		}
 	}
-	if recorded != nil {
-		a.record, err = decodeRecord(recorded)
+	if recorded != nil && err == nil {
+		known, err := decodeRecord(recorded)
+		if a.isForeign = err != nil || r.run == 0 || known.run != r.run; !a.isForeign {
+			a.record = known
+		}
 	}
 	return a, err
+}
+
+// matters tells whether an extended attribute is one that is looked at. With SELinux, for one, all files have others.
+func matters(name string) bool {
+	switch name {
+	case idattr.Caps, idattr.AccessACL, idattr.DefaultACL, recordAttr, stateAttr:
+		return true
+	}
+	return false
+}
+
+// isSpecialName tells whether the file name in the worker's working directory has an extended attribute that matters.
+func (w *worker) isSpecialName(name sys.Name) (bool, error) {
+	list, complete, err := w.AttrList(name, w.attrs)
+	return !complete || hasOneThatMatters(list), err
+}
+
+// isSpecialDir tells the same of a directory.
+func (w *worker) isSpecialDir(d *dir) (bool, error) {
+	list, complete, err := d.file.AttrList(w.attrs)
+	return !complete || hasOneThatMatters(list), err
+}
+
+func hasOneThatMatters(list []byte) bool {
+	for len(list) > 0 {
+		end := bytes.IndexByte(list, 0)
+		if end < 0 {
+			return true // the kernel does not do that
+		}
+		if matters(string(list[:end])) {
+			return true
+		}
+		list = list[end+1:]
+	}
+	return false
 }
 
 // file is one that is being visited: the name of one in a directory, or a directory that is open. The root directory has no
@@ -114,7 +153,7 @@ func (t *tree) planFile(s *seen, r *rules) (err error) {
 	if s.inode, err = s.file.Look(); err != nil {
 		return err
 	}
-	if s.attrs, err = readAttrs(t.journal, s.file, &s.inode); err != nil {
+	if s.attrs, err = readAttrs(t.journal, s.file, &s.inode, r); err != nil {
 		return err
 	}
 	s.plan, err = r.plan(&s.inode, s.attrs)

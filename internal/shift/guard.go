@@ -27,16 +27,13 @@ func (t *tree) checkPlace(o *Options) (p Problems, err error) {
 		p.add("choose the root file system of a container", "%s is %s", t.path, what)
 		return p, nil // nothing else matters
 	}
-	if err := t.checkPrivileges(&p); err != nil {
-		return nil, err
-	}
 	switch options := "," + t.mount.VFSOptions + ","; {
 	case t.fsType == sys.ProcMagic || t.fsType == sys.SysfsMagic || t.fsType == sys.CgroupMagic || t.fsType == sys.Cgroup2Magic:
 		p.add("choose the root file system of a container", "%s is on %s, which has no files", t.path, t.mount.FSType)
 	case strings.Contains(options, ",ro,"):
 		p.add("mount -o remount,rw", "the file system of %s is read-only", t.path)
-	case !t.cloned && hasOption(t.mount.Options, "ro"):
-		p.add("mount -o remount,bind,rw", "%s is mounted read-only", t.path)
+	case t.view.IsReadOnly():
+		p.add("mount -o remount,bind,rw, or btrfs property set DIR ro false", "%s is read-only", t.path)
 	case t.mount.FSType == "overlay" && !o.AllowCopyUp:
 		p.add("shift its lower directories before, or --allow-copyup", "%s is an overlay: each file would be copied to its upper layer", t.path)
 	}
@@ -73,22 +70,22 @@ func (t *tree) systemDir() string {
 
 // checkPrivileges makes sure that this process is root of the whole host: in a user namespace, owners are not what they are,
 // and trusted attributes not to be seen.
-func (t *tree) checkPrivileges(p *Problems) error {
+func checkPrivileges() (p Problems, err error) {
 	missing, err := sys.MissingCapabilities()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(missing) > 0 {
 		p.add("run it as root", "missing capabilities: %s", strings.Join(missing, ", "))
 	}
 	text, err := sys.ReadFile("/proc/self/uid_map", nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if fields := strings.Fields(string(text)); !slices.Equal(fields, []string{"0", "0", "4294967295"}) {
 		p.add("run it on the host", "this process is in a user namespace")
 	}
-	return nil
+	return p, nil
 }
 
 // checkOverlays finds overlays of which the tree is a layer, or a part of one: their behaviour is undefined when it changes.

@@ -115,6 +115,7 @@ const (
 )
 
 func (j *dirJournal) load() error {
+	j.left = nil
 	entries, err := os.ReadDir(j.dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -128,11 +129,17 @@ func (j *dirJournal) load() error {
 func (j *dirJournal) state() ([]byte, error)     { return j.read(stateName) }
 func (j *dirJournal) setState(text []byte) error { return j.write(stateName, text) }
 
-// removeState removes the folder, too, which has nothing else by then.
+// removeState removes the folder, too, with what a program has left there that was killed while it wrote a file.
 func (j *dirJournal) removeState() error {
-	if err := j.remove(stateName); err != nil {
+	if err := j.load(); err != nil {
 		return err
 	}
+	for _, name := range append(slices.DeleteFunc(j.left, func(name string) bool { return name == stateName }), stateName) {
+		if err := j.remove(name); err != nil {
+			return err
+		}
+	}
+	j.left = nil
 	if err := os.Remove(j.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -140,7 +147,7 @@ func (j *dirJournal) removeState() error {
 }
 
 func (j *dirJournal) hasRecord(i *sys.Inode) bool {
-	return slices.Contains(j.left, recordPrefix+inodeID(i))
+	return len(j.left) > 0 && slices.Contains(j.left, recordPrefix+inodeID(i))
 }
 
 func (j *dirJournal) record(i *sys.Inode, _ []byte) ([]byte, error) {

@@ -1,13 +1,14 @@
 package shift
 
 import (
+	"slices"
 	"sync"
 
 	"palisade/internal/sys"
 )
 
 // memo is what the first pass has found of the files in a directory, so that the next one need not ask for it again as long as
-// the directory is the same: every change of its names changes its times, too.
+// the directory is the same: every change of its names changes its times, too. Files are recognized by their inodes besides.
 type memo struct {
 	changed sys.Time
 	chunks  []*chunk
@@ -16,8 +17,16 @@ type memo struct {
 // chunk is what is known of the files in one part of a directory, in their order.
 type chunk struct {
 	owners *owners
-	codes  []uint16
+	files  []known
 	next   int
+	// noting tells that it is the first pass.
+	noting bool
+}
+
+// known is what is known of a file: the lower half of its inode's number, by which it is recognized, and a code.
+type known struct {
+	number uint32
+	code   uint16
 }
 
 // Codes of files.
@@ -66,22 +75,38 @@ func (m *memo) chunk(number int) *chunk {
 	return nil
 }
 
+// begin and end stand around the visit of its files by a worker, who has space for what is noted.
+func (c *chunk) begin(w *worker) {
+	if c != nil && c.owners == nil {
+		c.noting, c.files = true, w.known[:0]
+	}
+}
+
+func (c *chunk) end(w *worker) {
+	if c != nil && c.noting {
+		w.known, c.noting, c.files = c.files, false, slices.Clone(c.files)
+	}
+}
+
 // note remembers the code of the next file.
-func (c *chunk) note(owners *owners, code uint16) {
+func (c *chunk) note(owners *owners, e *sys.Entry, code uint16) {
 	if c != nil {
 		c.owners = owners
-		c.codes = append(c.codes, code)
+		c.files = append(c.files, known{uint32(e.Number), code})
 	}
 }
 
 // take is the code of the next file.
-func (c *chunk) take() uint16 {
-	if c == nil || c.next >= len(c.codes) {
+func (c *chunk) take(e *sys.Entry) uint16 {
+	if c == nil || c.next >= len(c.files) {
 		return lookCode
 	}
-	code := c.codes[c.next]
+	k := c.files[c.next]
 	c.next++
-	return code
+	if k.number != uint32(e.Number) {
+		return lookCode
+	}
+	return k.code
 }
 
 func (c *chunk) owner(code uint16) owner { return c.owners.list[code-firstOwner] }
@@ -103,7 +128,7 @@ func (m *memos) make(i *sys.Inode) *memo {
 		return nil
 	}
 	made := &memo{changed: i.Changed}
-	m.made[inodeKey{i.FileSystem, i.Number}] = made
+	m.made[keyOf(i)] = made
 	return made
 }
 
@@ -115,7 +140,7 @@ const settled = 100_000_000 // ns
 func (m *memos) of(i *sys.Inode, begin sys.Time) *memo {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key := inodeKey{i.FileSystem, i.Number}
+	key := keyOf(i)
 	found := m.made[key]
 	delete(m.made, key)
 	if found == nil || found.changed != i.Changed || i.Changed.Until(begin) < settled {

@@ -27,12 +27,16 @@ type rules struct {
 	caps CapsPolicy
 	// dropSetID takes away the set-id bits.
 	dropSetID bool
+	// run is the State.Run of the change; records of another one are not believed. It is 0 where nothing is going on.
+	run uint64
 }
 
 // attrs are the extended attributes that matter, nil where the file does not have them.
 type attrs struct {
 	caps, access, deflt []byte
 	record              *record
+	// isForeign tells that the file has a record that is not believed.
+	isForeign bool
 	// isRoot tells that the file has the state of a root file system.
 	isRoot bool
 }
@@ -73,7 +77,7 @@ func (r *rules) owner(i *sys.Inode) (uid, gid uint32, uidKind, gidKind idmap.Kin
 func (r *rules) plan(i *sys.Inode, a *attrs) (p plan, err error) {
 	p.uid, p.gid, p.uidKind, p.gidKind = r.owner(i)
 	p.chown = p.uid != i.UID || p.gid != i.GID
-	before := record{mode: i.Mode & sys.SetModeBits, caps: a.caps}
+	before := record{run: r.run, mode: i.Mode & sys.SetModeBits, caps: a.caps}
 	if a.record != nil {
 		before = *a.record
 	}
@@ -83,7 +87,7 @@ func (r *rules) plan(i *sys.Inode, a *attrs) (p plan, err error) {
 	if destroys && a.record == nil && (hasSetID || before.caps != nil) {
 		p.record = &before
 	}
-	p.removeRecord = p.record != nil || a.record != nil
+	p.removeRecord = p.record != nil || a.record != nil || a.isForeign
 	if p.mode = before.mode; hasSetID && r.dropSetID {
 		p.mode &^= setID
 	}

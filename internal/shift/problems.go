@@ -56,6 +56,9 @@ func (c *census) problems(o *Options, pair idmap.Pair) (p Problems) {
 				"files with names outside of the tree: in %s", outside.list())
 		}
 	}
+	if c.readOnly.count > 0 {
+		p.add("btrfs property set DIR ro false, or delete them", "subvolumes that are read-only: %s", c.readOnly.list())
+	}
 	if c.roots.count > 0 {
 		p.add("unshift these first", "directories that were shifted by themselves: %s", c.roots.list())
 	}

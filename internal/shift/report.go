@@ -65,7 +65,7 @@ func ReadStatus(ctx context.Context, path string, pair idmap.Pair, o Options) (S
 		return Status{}, err
 	}
 	defer t.close()
-	state, err := t.recorded()
+	state, err := t.recordedForAll()
 	switch {
 	case err != nil:
 		return Status{}, fmt.Errorf("%s: %w", t.path, err)
@@ -77,7 +77,7 @@ func ReadStatus(ctx context.Context, path string, pair idmap.Pair, o Options) (S
 	if err := t.openView(); err != nil {
 		return Status{}, fmt.Errorf("%s: %w", t.path, err)
 	}
-	c, err := t.inspect(ctx, o.rulesFor(&idmap.Change{To: pair}), &o, state, nil)
+	c, err := t.inspect(ctx, o.rulesFor(&idmap.Change{To: pair}, nil), &o, state, nil)
 	if err != nil {
 		return Status{}, fmt.Errorf("%s: %w", t.path, err)
 	}
@@ -95,9 +95,25 @@ func ReadStatus(ctx context.Context, path string, pair idmap.Pair, o Options) (S
 	return s, nil
 }
 
+// recordedForAll is the recorded state for those who may see it, an error for others.
+func (t *tree) recordedForAll() (*State, error) {
+	p, err := checkPrivileges()
+	if err != nil {
+		return nil, err
+	}
+	if len(p) > 0 {
+		return nil, fmt.Errorf("what is recorded cannot be seen: %s (%s)", p[0].Text, p[0].Remedy)
+	}
+	return t.recorded()
+}
+
 // rulesFor are the rules by which a change's files are judged.
-func (o *Options) rulesFor(change *idmap.Change) *rules {
-	return &rules{Step: change.Judge(), caps: o.Caps, dropSetID: o.DropSetID}
+func (o *Options) rulesFor(change *idmap.Change, state *State) *rules {
+	r := &rules{Step: change.Judge(), caps: o.Caps, dropSetID: o.DropSetID}
+	if state.Partial() {
+		r.run = state.Run
+	}
+	return r
 }
 
 // Verification is what a look at all files has shown.
@@ -116,7 +132,7 @@ func Verify(ctx context.Context, path string, o Options) (Verification, error) {
 		return Verification{}, err
 	}
 	defer t.close()
-	state, err := t.recorded()
+	state, err := t.recordedForAll()
 	if err == nil && state == nil {
 		err = errors.New("no shift is recorded")
 	} else if state.Partial() {
@@ -129,7 +145,7 @@ func Verify(ctx context.Context, path string, o Options) (Verification, error) {
 		return Verification{}, fmt.Errorf("%s: %w", t.path, err)
 	}
 	change := idmap.Change{From: state.Change.To, To: state.Change.To}
-	c, err := t.inspect(ctx, o.rulesFor(&change), &o, state, nil)
+	c, err := t.inspect(ctx, o.rulesFor(&change, state), &o, state, nil)
 	if err != nil {
 		return Verification{}, fmt.Errorf("%s: %w", t.path, err)
 	}
@@ -147,6 +163,9 @@ func Verify(ctx context.Context, path string, o Options) (Verification, error) {
 // changed.
 func Check(ctx context.Context, path string, pair idmap.Pair, o Options) (Problems, error) {
 	o.complete()
+	if problems, err := checkPrivileges(); err != nil || len(problems) > 0 {
+		return problems, err
+	}
 	t, err := open(path, o.StateDir)
 	if err != nil {
 		return nil, err
@@ -176,7 +195,7 @@ func Check(ctx context.Context, path string, pair idmap.Pair, o Options) (Proble
 	if state != nil && !state.Partial() {
 		change.From = state.Change.To
 	}
-	c, err := t.inspect(ctx, o.rulesFor(&change), &o, state, nil)
+	c, err := t.inspect(ctx, o.rulesFor(&change, state), &o, state, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", t.path, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 
 	"palisade/internal/idmap"
 	"palisade/internal/sys"
@@ -59,7 +60,7 @@ func Unshift(ctx context.Context, path string, from idmap.Pair, o Options) (Resu
 		case s.Phase == Shifting && (s.Change.Park != 0 || !s.Change.From.IsZero()):
 			return nil, fmt.Errorf("it was interrupted on its way %s: finish that first", s.Describe())
 		}
-		return &State{Phase: Unshifting, Change: idmap.Change{From: s.Change.To}, Root: s.Root}, nil
+		return &State{Phase: Unshifting, Change: idmap.Change{From: s.Change.To}, Root: s.Root, Run: s.Run}, nil
 	})
 }
 
@@ -82,15 +83,19 @@ func run(ctx context.Context, path string, o *Options, next func(*State) (*State
 		return Result{}, err
 	}
 	defer t.close()
-	if o.Trust { // without the lock
-		if recorded, err := t.recorded(); err == nil && recorded != nil && recorded.Phase == Shifted {
-			if wanted, err := next(recorded); err == nil && wanted.Change.To.Equal(recorded.Change.To) {
-				return Result{State: recorded}, nil
-			}
-		}
+	if s := t.trusted(o, next); s != nil { // without the lock
+		return Result{State: s}, nil
+	}
+	if problems, err := checkPrivileges(); err != nil {
+		return Result{}, err
+	} else if len(problems) > 0 {
+		return Result{}, problems
 	}
 	if err := t.lockTree(ctx, o); err != nil {
 		return Result{}, err
+	}
+	if s := t.trusted(o, next); s != nil {
+		return Result{State: s}, nil
 	}
 	recorded, err := t.recorded()
 	if err != nil {
@@ -109,6 +114,21 @@ func run(ctx context.Context, path string, o *Options, next func(*State) (*State
 		}
 	}
 	return result, err
+}
+
+// trusted is the recorded state, if it is believed and says that there is nothing to do; else nil.
+func (t *tree) trusted(o *Options, next func(*State) (*State, error)) *State {
+	if !o.Trust {
+		return nil
+	}
+	recorded, err := t.recorded()
+	if err != nil || recorded == nil || recorded.Phase != Shifted {
+		return nil
+	}
+	if wanted, err := next(recorded); err != nil || !wanted.Change.To.Equal(recorded.Change.To) {
+		return nil
+	}
+	return recorded
 }
 
 // recorded is the state that is recorded, nil if none is.
@@ -142,7 +162,9 @@ func (c *changer) change(ctx context.Context) (Result, error) {
 	if len(problems) > 0 {
 		return Result{}, problems
 	}
-	if err := c.preflight(ctx); err != nil {
+	if err := c.preflight(ctx); errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return Result{}, fmt.Errorf("%w before anything was changed", errInterrupted)
+	} else if err != nil {
 		return Result{}, err
 	}
 	result := Result{State: c.before, Files: c.census.files, Changed: c.census.moved, Warnings: c.warnings()}
@@ -193,7 +215,7 @@ func (c *changer) record(s *State) error {
 }
 
 func (c *changer) rules(s idmap.Step) *rules {
-	return &rules{Step: s, caps: c.o.Caps, dropSetID: c.o.DropSetID}
+	return &rules{Step: s, caps: c.o.Caps, dropSetID: c.o.DropSetID, run: c.state.Run}
 }
 
 // preflight looks at all files, and fails with Problems if something stands in the way.
@@ -202,8 +224,15 @@ func (c *changer) preflight(ctx context.Context) (err error) {
 	if isFresh {
 		if c.o.Unmapped == Squash {
 			c.state.Change.Squash = &c.o.SquashTo
+			if _, err := c.state.Change.Steps(); err != nil {
+				return err
+			}
 		}
 		c.state.Root = rootDir{c.inode.Mode & sys.SetModeBits, c.inode.UID, c.inode.GID}
+		c.state.Run = rand.Uint64() | 1
+	}
+	if c.state.Change.Squash != nil {
+		c.o.Unmapped = Squash // as was begun
 	}
 	c.began, c.memos = sys.Now(), &memos{made: make(map[inodeKey]*memo)}
 	if c.census, err = c.inspect(ctx, c.rules(c.state.Change.Judge()), c.o, c.before, c.memos); err != nil {

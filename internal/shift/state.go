@@ -29,6 +29,8 @@ type State struct {
 	Step int
 	// Root is what the root directory was, which is closed meanwhile.
 	Root rootDir
+	// Run is a random number that what is recorded of files has, too.
+	Run uint64
 }
 
 // rootDir are properties of a root directory.
@@ -64,13 +66,14 @@ type stateFile struct {
 	Squash  *uint32  `json:"squash,omitempty"`
 	Step    int      `json:"step,omitempty"`
 	Root    *rootDir `json:"root,omitempty"`
+	Run     uint64   `json:"run,omitempty"`
 }
 
 func (s *State) encode() ([]byte, error) {
 	f := stateFile{Version: stateVersion, Phase: s.Phase, ToUID: s.Change.To.UID.String(), ToGID: s.Change.To.GID.String()}
 	if s.Partial() {
 		f.FromUID, f.FromGID = s.Change.From.UID.String(), s.Change.From.GID.String()
-		f.Park, f.Squash, f.Step, f.Root = s.Change.Park, s.Change.Squash, s.Step, &s.Root
+		f.Park, f.Squash, f.Step, f.Root, f.Run = s.Change.Park, s.Change.Squash, s.Step, &s.Root, s.Run
 	}
 	return json.Marshal(f)
 }
@@ -90,7 +93,7 @@ func decodeState(text []byte) (*State, error) {
 	if f.Version != stateVersion {
 		return nil, fmt.Errorf("the recorded state has version %d, %d is known", f.Version, stateVersion)
 	}
-	s := &State{Phase: f.Phase, Step: f.Step, Change: idmap.Change{Park: f.Park, Squash: f.Squash}}
+	s := &State{Phase: f.Phase, Step: f.Step, Run: f.Run, Change: idmap.Change{Park: f.Park, Squash: f.Squash}}
 	var err error
 	if s.Change.From, err = parsePair(f.FromUID, f.FromGID); err == nil {
 		s.Change.To, err = parsePair(f.ToUID, f.ToGID)
@@ -131,8 +134,8 @@ func (s *State) check(hasRoot bool) error {
 	if !s.Partial() {
 		return nil
 	}
-	if !hasRoot || s.Root.Mode > 0o7777 {
-		return bad("without what the root directory was")
+	if !hasRoot || s.Root.Mode > 0o7777 || s.Run == 0 {
+		return bad("without what the root directory was, or the change's number")
 	}
 	steps, err := s.Change.Steps()
 	if err != nil {

@@ -111,6 +111,9 @@ func (t *tree) openView() error {
 	switch {
 	case err == nil:
 		t.view, t.cloned = view, true
+		if _, ok := t.journal.(attrJournal); ok {
+			t.journal = attrJournal{view} // which may be writable where the mount is not
+		}
 		if err := view.IsolateMount(); err != nil && !sys.IsUnsupported(err) {
 			return err
 		}

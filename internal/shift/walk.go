@@ -10,55 +10,6 @@ import (
 	"palisade/internal/sys"
 )
 
-// dir is a directory whose files are being visited.
-type dir struct {
-	parent *dir
-	name   sys.Name
-	file   sys.File
-	// users are the tasks that need the open directory; the last one closes it.
-	users atomic.Int32
-	// number is that of its path, see pathHash.
-	number uint64
-	// memo is what is known of its files from the first pass.
-	memo *memo
-}
-
-// path is the path of a file in the directory, below the root.
-func (d *dir) path(name string) string {
-	parts := []string{name}
-	for ; d.parent != nil; d = d.parent {
-		parts = append(parts, d.name.String())
-	}
-	slices.Reverse(parts)
-	var b []byte
-	for i, part := range parts {
-		if i > 0 {
-			b = append(b, '/')
-		}
-		b = append(b, part...)
-	}
-	return string(b)
-}
-
-// pathHash numbers the path of a file below a directory with the number parent (FNV-1a).
-func pathHash(parent uint64, name sys.Name) uint64 {
-	const offset, prime = 0xcbf29ce484222325, 0x100000001b3
-	h := parent
-	if h == 0 {
-		h = offset
-	}
-	for _, c := range name { // with the NUL byte at its end
-		h = (h ^ uint64(c)) * prime
-	}
-	return h
-}
-
-func (d *dir) done() {
-	if d.users.Add(-1) == 0 {
-		d.file.Close()
-	}
-}
-
 // task is a directory to visit, by its name in another one; or files of a large directory, which somebody has read already.
 type task struct {
 	dir     *dir
@@ -83,6 +34,8 @@ type worker struct {
 	inode  sys.Inode
 	walk   *walk
 	buf    []byte
+	attrs  []byte
+	known  []known
 	visitor
 }
 
@@ -99,12 +52,18 @@ type walk struct {
 	idle    atomic.Int32
 	jobs    int
 	stopped atomic.Bool
+	// open is how many directories are open, maxOpen how many may be.
+	open    atomic.Int64
+	maxOpen int64
 
 	failures failures
 }
 
-// entriesBuffer is how much of a directory is read at once.
-const entriesBuffer = 32 << 10
+// entriesBuffer is how much of a directory is read at once, attrsBuffer how much of the names of a file's attributes.
+const (
+	entriesBuffer = 32 << 10
+	attrsBuffer   = 512
+)
 
 // run visits all files below root, with as many workers as there are visitors. It returns when all are visited or ctx ends.
 func (k *walk) run(ctx context.Context, root sys.File, visitors []visitor) error {
@@ -112,10 +71,15 @@ func (k *walk) run(ctx context.Context, root sys.File, visitors []visitor) error
 	if err != nil {
 		return err
 	}
-	first := &dir{file: list}
-	first.users.Store(1)
+	defer list.Close()
+	first := &dir{walk: k, file: list, pins: 1}
+	first.users.Store(2) // the task, and this function, for the way to directories that are opened again
 	k.changed.L = &k.mu
 	k.jobs = len(visitors)
+	k.open.Store(1)
+	if k.maxOpen == 0 {
+		k.maxOpen = maxOpen(k.jobs)
+	}
 	k.tasks = []task{{dir: first}}
 	defer context.AfterFunc(ctx, func() { k.stopped.Store(true) })()
 	var group sync.WaitGroup
@@ -123,7 +87,8 @@ func (k *walk) run(ctx context.Context, root sys.File, visitors []visitor) error
 	for i, v := range visitors {
 		group.Go(func() {
 			errs[i] = sys.OnOwnThread(func(thread *sys.Thread) error {
-				w := &worker{Thread: thread, number: i, walk: k, buf: make([]byte, entriesBuffer), visitor: v}
+				w := &worker{Thread: thread, number: i, walk: k, buf: make([]byte, entriesBuffer), attrs: make([]byte, attrsBuffer),
+					visitor: v}
 				w.work()
 				return nil
 			})
@@ -146,6 +111,7 @@ func (w *worker) work() {
 			} else {
 				w.visitAll(t.dir, t.entries, t.chunk)
 			}
+			t.dir.unpin()
 			t.dir.done()
 		case t.name == nil:
 			w.visitDir(t.dir)
@@ -193,24 +159,36 @@ func (w *worker) open(t task) *dir {
 	if w.walk.stopped.Load() {
 		return nil
 	}
-	name := t.name.String()
-	file, err := t.dir.file.OpenListing(t.name)
-	if err == nil && w.walk.mount != 0 {
-		var id int
-		if id, err = file.MountID(); err == nil && id != w.walk.mount {
-			err = errors.New("something is mounted on it")
-		}
-		if err != nil {
-			file.Close()
-		}
+	if w.walk.open.Load() >= w.walk.maxOpen {
+		t.dir.closeAncestor()
 	}
+	file, err := w.openIn(t.dir, t.name)
 	if err != nil {
-		w.fail(t.dir, name, err)
+		w.fail(t.dir, t.name.String(), err)
 		return nil
 	}
-	d := &dir{parent: t.dir, name: t.name, file: file, number: pathHash(t.dir.number, t.name)}
+	w.walk.open.Add(1)
+	d := &dir{walk: w.walk, parent: t.dir, name: t.name, file: file, number: pathHash(t.dir.number, t.name), pins: 1}
 	d.users.Store(1)
 	return d
+}
+
+func (w *worker) openIn(d *dir, name sys.Name) (file sys.File, err error) {
+	if err := d.pin(); err != nil {
+		return file, err
+	}
+	defer d.unpin()
+	if file, err = d.file.OpenListing(name); err != nil || w.walk.mount == 0 {
+		return file, err
+	}
+	id, err := file.MountID()
+	if err == nil && id != w.walk.mount {
+		err = errors.New("something is mounted on it")
+	}
+	if err != nil {
+		file.Close()
+	}
+	return file, err
 }
 
 // visitDir visits the files of a directory. Where somebody else has nothing to do, parts of it are left to them.
@@ -219,6 +197,7 @@ func (w *worker) visitDir(d *dir) {
 		return
 	}
 	defer d.done()
+	defer d.unpin()
 	err := w.Enter(d.file)
 	if err == nil {
 		err = w.enter(w, d)
@@ -232,6 +211,9 @@ func (w *worker) visitDir(d *dir) {
 		c := d.memo.chunk(number)
 		if len(entries) > len(w.buf)/2 && w.walk.idle.Load() > 0 {
 			d.users.Add(1)
+			d.mu.Lock()
+			d.pins++
+			d.mu.Unlock()
 			w.walk.add(task{dir: d, entries: slices.Clone(entries), chunk: c})
 			continue
 		}
@@ -244,6 +226,8 @@ func (w *worker) visitDir(d *dir) {
 
 func (w *worker) visitAll(d *dir, entries sys.Entries, c *chunk) {
 	var subdirs []task
+	c.begin(w)
+	defer c.end(w)
 	for !w.walk.stopped.Load() {
 		e, ok := entries.Next()
 		if !ok {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -14,10 +16,26 @@ type Runtime struct {
 	Name, Path string
 }
 
-// FindRuntime finds the program of a runtime, by its path or in PATH. It is not to be this program: that would start itself for
-// ever.
+// usualDirs are where runtimes are looked for that PATH does not lead to: engines call their runtime with other variables now and
+// then, or none (podman, to kill a container).
+var usualDirs = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+
+func lookPath(name string) (program string, err error) {
+	if program, err = exec.LookPath(name); err == nil || strings.Contains(name, "/") {
+		return program, err
+	}
+	for _, dir := range usualDirs {
+		if program, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return program, nil
+		}
+	}
+	return "", err
+}
+
+// FindRuntime finds the program of a runtime, by its path, in PATH or in the usual folders. It is not to be this program: that
+// would start itself for ever.
 func FindRuntime(name string) (Runtime, error) {
-	program, err := exec.LookPath(name)
+	program, err := lookPath(name)
 	if err != nil {
 		return Runtime{}, err
 	}

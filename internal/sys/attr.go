@@ -85,6 +85,12 @@ func (f File) HasTrustedAttrs() bool {
 	return err == nil || errors.Is(err, unix.ENODATA)
 }
 
+// IsReadOnly tells whether files of the directory f cannot be changed, because the file system, the mount or, of btrfs, the
+// subvolume is read-only.
+func (f File) IsReadOnly() bool {
+	return errors.Is(unix.Faccessat(unix.AT_FDCWD, f.fdPath(), unix.W_OK, 0), unix.EROFS)
+}
+
 // Chmod changes the permissions, with the bits for set-id and sticky, of a file that is no symbolic link.
 func (f File) Chmod(mode uint32) error {
 	return os.NewSyscallError("chmod", unix.Fchmodat(unix.AT_FDCWD, f.fdPath(), mode, 0))

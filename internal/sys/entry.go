@@ -24,6 +24,8 @@ type Entry struct {
 	Name Name
 	// IsDir tells that it is a directory. Not every file system tells; a directory is then not known to be one.
 	IsDir bool
+	// Number is its inode's, which is another one than Inode.Number where something is mounted on it.
+	Number uint64
 }
 
 // Entries are what ReadEntries has read.
@@ -49,7 +51,7 @@ func (e *Entries) Next() (entry Entry, ok bool) {
 		if name[0] == '.' && (end == 1 || end == 2 && name[1] == '.') {
 			continue
 		}
-		return Entry{Name(name[:end+1]), b[18] == unix.DT_DIR}, true
+		return Entry{Name(name[:end+1]), b[18] == unix.DT_DIR, binary.NativeEndian.Uint64(b)}, true
 	}
 	return Entry{}, false
 }
@@ -226,25 +228,27 @@ func OnOwnThread(do func(*Thread) error) error {
 // Enter makes the directory the thread's working directory.
 func (*Thread) Enter(dir File) error { return os.NewSyscallError("fchdir", unix.Fchdir(dir.Fd())) }
 
-// HasAttrs tells whether the file name in the thread's working directory has extended attributes, as far as root sees them.
-// It is not followed.
-func (*Thread) HasAttrs(name Name) (bool, error) {
-	n, _, errno := unix.Syscall(unix.SYS_LLISTXATTR, uintptr(unsafe.Pointer(&name[0])), 0, 0)
-	return hasAttrs(n, errno)
+// AttrList reads the names of the extended attributes of the file name in the thread's working directory into buf, each with
+// a NUL byte at its end. It is not followed. complete is false if they are more than buf can hold.
+func (*Thread) AttrList(name Name, buf []byte) (list []byte, complete bool, err error) {
+	n, _, errno := unix.Syscall(unix.SYS_LLISTXATTR, uintptr(unsafe.Pointer(&name[0])), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+	return attrList(buf, n, errno)
 }
 
-// HasAttrs tells the same of the file f, which was not opened by OpenPathAt.
-func (f File) HasAttrs() (bool, error) {
-	n, _, errno := unix.Syscall(unix.SYS_FLISTXATTR, uintptr(f.Fd()), 0, 0)
-	return hasAttrs(n, errno)
+// AttrList reads the same of the file f, which was not opened by OpenPathAt.
+func (f File) AttrList(buf []byte) (list []byte, complete bool, err error) {
+	n, _, errno := unix.Syscall(unix.SYS_FLISTXATTR, uintptr(f.Fd()), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+	return attrList(buf, n, errno)
 }
 
-func hasAttrs(n uintptr, errno unix.Errno) (bool, error) {
+func attrList(buf []byte, n uintptr, errno unix.Errno) (list []byte, complete bool, err error) {
 	switch errno {
 	case 0:
-		return n > 0, nil
+		return buf[:n], true, nil
 	case unix.EOPNOTSUPP:
-		return false, nil
+		return nil, true, nil
+	case unix.ERANGE:
+		return nil, false, nil
 	}
-	return false, os.NewSyscallError("listxattr", errno)
+	return nil, false, os.NewSyscallError("listxattr", errno)
 }

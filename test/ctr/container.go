@@ -108,18 +108,23 @@ func Start(ctx context.Context, dir string, o Options) (*Container, error) {
 
 func (c *Container) command(ctx context.Context, args ...string) (*exec.Cmd, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, commandTime)
-	args = append([]string{c.runtime}, args...)
-	if c.runtime == "crun" && hasMixedCgroups() {
-		args = append([]string{"unshare", "--mount", "sh", "-c", `umount /sys/fs/cgroup/unified && exec "$@"`, "sh"}, args...)
-	}
+	args = CommandLine(c.runtime, append([]string{c.runtime}, args...)...)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the caller, who ends the container in order
 	cmd.WaitDelay = time.Second
 	return cmd, cancel
 }
 
-// hasMixedCgroups tells whether v2 has controllers beside those of v1. crun refuses such a machine: it is shown one
-// without v2, in a mount namespace of its own.
+// CommandLine is what is to be run for a command line that has a runtime do something. crun refuses a machine where v2 has
+// controllers beside those of v1: it is shown one without v2, in a mount namespace of its own.
+func CommandLine(runtime string, args ...string) []string {
+	if !strings.HasSuffix(runtime, "crun") || !hasMixedCgroups() {
+		return args
+	}
+	return append([]string{"unshare", "--mount", "sh", "-c", `umount /sys/fs/cgroup/unified && exec "$@"`, "sh"}, args...)
+}
+
+// hasMixedCgroups tells whether v2 has controllers beside those of v1.
 func hasMixedCgroups() bool {
 	text, err := os.ReadFile("/sys/fs/cgroup/unified/cgroup.controllers")
 	return err == nil && len(bytes.TrimSpace(text)) > 0

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"palisade/test/ctr"
 )
 
-// fact is a row of the table: what is to be seen in a file.
+// fact is a row of the table: what is to be seen in a file. PID in a path is the container's init, by its number on the host; it is
+// 1 inside.
 type fact struct {
 	name, path string
 	see        func(text string) string
@@ -31,17 +33,19 @@ var facts = []fact{
 	{"loadavg", "/proc/loadavg", strings.TrimSpace},
 	{"disks", "/proc/diskstats", func(text string) string { return column(text, 2, 0) }},
 	{"partitions", "/proc/partitions", func(text string) string { return column(text, 3, 2) }},
+	{"uid of its init", "/proc/PID/status", func(text string) string { return strings.Fields(all("Uid")(text) + " ?")[0] }},
+	{"its ids", "/proc/PID/uid_map", func(text string) string { return strings.Join(strings.Fields(text), " ") }},
 }
 
 // compare prints the table.
 func compare(ctx context.Context, c *ctr.Container) error {
 	fmt.Printf("%-18s  %-40s  %s\n%s\n", "", "host", "container", strings.Repeat("-", 90))
 	for _, f := range facts {
-		host, err := os.ReadFile(f.path)
+		host, err := os.ReadFile(strings.Replace(f.path, "PID", strconv.Itoa(c.PID), 1))
 		if err != nil {
 			return err
 		}
-		own, err := c.Exec(ctx, "cat", f.path)
+		own, err := c.Exec(ctx, "cat", strings.Replace(f.path, "PID", "1", 1))
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,5 @@
-// Command demo shows, side by side, what the host and a container with one CPU and 256 MiB read from /proc.
+// Command demo shows, side by side, what the host and a container with one CPU and 256 MiB read from /proc, and that the container's
+// root is an ordinary user of the host.
 package main
 
 import (
@@ -20,18 +21,19 @@ import (
 func main() {
 	lxcfs := flag.String("lxcfs", "bin/lxcfs", "the daemon")
 	toolkit := flag.String("toolkit", "bin/lxcfs-toolkit", "the program with the hook")
+	shift := flag.String("shift", "bin/userns-shift", "the wrapper of the runtime")
 	runtime := flag.String("runtime", "runc", "the container runtime: runc or crun")
 	flag.Parse()
 	// What it made is to be removed also where the terminal is closed, or the reader of its output has seen enough.
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer cancel()
-	if err := run(ctx, *lxcfs, *toolkit, *runtime); err != nil {
+	if err := run(ctx, *lxcfs, *toolkit, *shift, *runtime); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, lxcfs, toolkit, runtime string) (err error) {
+func run(ctx context.Context, lxcfs, toolkit, shift, runtime string) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("a container and a mount take root: run sudo make demo")
 	}
@@ -56,8 +58,12 @@ func run(ctx context.Context, lxcfs, toolkit, runtime string) (err error) {
 	if hook.Path, err = filepath.Abs(toolkit); err != nil {
 		return err
 	}
+	wrapper, err := wrap(dir, shift, runtime)
+	if err != nil {
+		return err
+	}
 	c, err := ctr.Start(ctx, dir, ctr.Options{
-		Runtime: runtime, Rootfs: rootfs, Memory: 256 << 20, Quota: 100000, CgroupNamespace: true,
+		Runtime: wrapper, Rootfs: rootfs, Memory: 256 << 20, Quota: 100000, CgroupNamespace: true,
 		Hooks: &specs.Hooks{CreateRuntime: []specs.Hook{hook}},
 	})
 	if err != nil {
@@ -76,4 +82,13 @@ func run(ctx context.Context, lxcfs, toolkit, runtime string) (err error) {
 		fmt.Print(out)
 	}
 	return nil
+}
+
+// wrap makes a runtime that gives its containers a user namespace: userns-shift by another name.
+func wrap(dir, shift, runtime string) (wrapper string, err error) {
+	if shift, err = filepath.Abs(shift); err != nil {
+		return "", err
+	}
+	wrapper = filepath.Join(dir, "userns-shift-"+runtime)
+	return wrapper, errors.Join(os.Symlink(shift, wrapper), os.Setenv("USERNS_SHIFT_REMAP", "100000:100000:65535"))
 }

@@ -20,8 +20,8 @@ import (
 var shared struct{ dir, rootfs, lxcfs, toolkit string }
 
 func TestMain(m *testing.M) {
-	if hasOldKernelMark() {
-		os.Exit(execOnOldKernel())
+	if code, done := ctr.ExecFiltered(); done {
+		os.Exit(code)
 	}
 	code, done, err := ctr.Isolate()
 	if err == nil && !done {

@@ -3,16 +3,12 @@
 package toolkit
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -21,55 +17,14 @@ import (
 	"palisade/test/engine"
 )
 
-// oldKernelMark, as its first argument, makes the test program execute the rest with system calls that answer ENOSYS, as on
-// a kernel that does not have them. The argument goes on with their numbers.
-const oldKernelMark = "--without-calls="
-
-func hasOldKernelMark() bool { return len(os.Args) > 2 && strings.HasPrefix(os.Args[1], oldKernelMark) }
-
-// execOnOldKernel executes a program under a seccomp filter.
-func execOnOldKernel() int {
-	runtime.LockOSThread()
-	err := installFilter(strings.Split(strings.TrimPrefix(os.Args[1], oldKernelMark), ","))
-	if err == nil {
-		err = syscall.Exec(os.Args[2], os.Args[2:], os.Environ())
-	}
-	fmt.Fprintln(os.Stderr, err)
-	return 1
-}
-
-func installFilter(calls []string) error {
-	const number = 0 // offsetof(struct seccomp_data, nr)
-	filter := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: number}}
-	for _, call := range calls {
-		n, err := strconv.ParseUint(call, 10, 32)
-		if err != nil {
-			return err
-		}
-		filter = append(filter,
-			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(n), Jf: 1},
-			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(syscall.ENOSYS)})
-	}
-	filter = append(filter, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
-	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return err
-	}
-	return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0)
-}
-
 // onOldKernel is the command line that runs a program without some system calls.
 func onOldKernel(t *testing.T, calls []int, program string, args ...string) []string {
 	t.Helper()
-	self, err := os.Executable()
+	line, err := ctr.WithoutCalls(calls, program, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var numbers []string
-	for _, call := range calls {
-		numbers = append(numbers, strconv.Itoa(call))
-	}
-	return append([]string{self, oldKernelMark + strings.Join(numbers, ","), program}, args...)
+	return line
 }
 
 // TestOldKernels runs the toolkit without the system calls that older kernels do not have.

@@ -1,0 +1,211 @@
+//go:build integration
+
+package remap
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"palisade/test/engine"
+)
+
+// greets is what containers of engines do: they show who they are, write a file, and stay.
+const greets = `cat /proc/self/uid_map; stat -c %u / /bin/busybox; echo x >/root/made && stat -c %u /root/made; exec sleep 1000`
+
+const greetsRight = "         0     100000      65535\n0\n0\n0\n"
+
+// tarOf is a root file system as an image.
+func tarOf(t *testing.T) []byte {
+	t.Helper()
+	dir := filepath.Join(openDir(t), "rootfs")
+	newRootfs(t, dir)
+	image, err := exec.Command("tar", "-C", dir, "-c", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
+
+// podmanWith runs podman with options.
+func podmanWith(t *testing.T, global ...string) func(args ...string) engine.Ran {
+	global = append([]string{"--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"}, global...)
+	return func(args ...string) engine.Ran {
+		t.Helper()
+		return engine.Run(t, "", "podman", append(global, args...)...)
+	}
+}
+
+// TestPodman starts containers of podman by the precreate hook that hook-spec prints, and by the wrapper (38): with an image of
+// podman's own, whose mount points do not exist, and with the user's own root file system.
+func TestPodman(t *testing.T) {
+	engine.Need(t, "podman", "runc", "tar")
+	engine.OwnLib(t)
+	dir := openDir(t)
+	hooks := filepath.Join(dir, "hooks.d")
+	if err := os.Mkdir(hooks, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text := must(t, "hook-spec", "--path", shared.shift, "podman").Stdout
+	if err := os.WriteFile(filepath.Join(hooks, "userns.json"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wrapper := filepath.Join(dir, "userns-shift-runc")
+	if err := os.Symlink(shared.shift, wrapper); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		global []string
+		shifts bool // on the disk
+	}{
+		{"precreate", []string{"--runtime", "runc", "--hooks-dir", hooks}, true},
+		{"wrapper", []string{"--runtime", wrapper, "--hooks-dir", dir}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			podman := podmanWith(t, tt.global...)
+			rootfs := filepath.Join(openDir(t), "rootfs")
+			newRootfs(t, rootfs)
+			run := func(name string, args ...string) engine.Ran {
+				args = append([]string{"run", "--detach", "--name", name, "--network", "none", "--cgroup-parent", engine.ParentCgroup(t)}, args...)
+				t.Cleanup(func() { podman("rm", "--force", "--time", "0", name) })
+				return podman(append(args, "--rootfs", rootfs, "/bin/sh", "-c", greets)...)
+			}
+			if r := run("plain"); r.Code != 0 {
+				t.Fatalf("without annotation: %+v", r)
+			}
+			engine.WaitFor(t, "it is left alone", func() bool {
+				return strings.HasPrefix(podman("logs", "plain").Stdout, "         0          0 4294967295\n0\n0\n0\n")
+			})
+			checkOwners(t, rootfs, 0)
+			podman("rm", "--force", "--time", "0", "plain")
+
+			if r := run("web", "--annotation", "palisade.user-remap="+remap100000); r.Code != 0 {
+				t.Fatalf("with annotation: %+v", r)
+			}
+			engine.WaitFor(t, "its root is its own", func() bool { return podman("logs", "web").Stdout == greetsRight })
+			if r := podman("exec", "web", "id", "-u"); r.Stdout != "0\n" {
+				t.Errorf("another process: %+v", r)
+			}
+			disk := 0
+			if tt.shifts {
+				disk = firstID
+			}
+			if uid := owner(t, filepath.Join(rootfs, "root/made")); uid != disk {
+				t.Errorf("what it has written belongs to %d on the disk, want %d", uid, disk)
+			}
+			if r := podman("restart", "--time", "0", "web"); r.Code != 0 {
+				t.Errorf("restart: %+v", r)
+			}
+			engine.WaitFor(t, "it runs again", func() bool { return podman("logs", "web").Stdout == greetsRight+greetsRight })
+
+			r := run("bad", "--annotation", "palisade.user-remap=1:2:3:4")
+			want := `user remap "1:2:3:4" has 4 fields`
+			if tt.shifts {
+				want = "precreate" // podman does not show what such a hook says
+			}
+			if r.Code == 0 || !strings.Contains(r.Stderr, want) {
+				t.Errorf("with a mistake: %+v", r)
+			}
+		})
+	}
+}
+
+// TestDocker starts containers of dockerd by the wrapper, with what hook-spec prints as its configuration: on folders, and on
+// overlays, whose files are copied to the container's layer, as hook-spec says.
+func TestDocker(t *testing.T) {
+	engine.Need(t, "dockerd", "containerd", "runc", "tar")
+	image := tarOf(t)
+	for _, driver := range []string{"vfs", "overlay2"} {
+		t.Run(driver, func(t *testing.T) {
+			engine.OwnLib(t)
+			dir := openDir(t)
+			var config map[string]any
+			if err := json.Unmarshal([]byte(must(t, "hook-spec", "--path", shared.shift, "--user-remap", remap100000, "docker").Stdout), &config); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(dir, "daemon.json")
+			text, err := json.Marshal(config)
+			if err == nil {
+				err = os.WriteFile(file, text, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			engine.Start(t, dir, "dockerd", "--config-file", file, "--iptables=false", "--ip-masq=false", "--bridge=none", "--storage-driver", driver)
+			d := engine.NewDocker("/run/docker.sock")
+			engine.WaitFor(t, "dockerd answers", func() bool {
+				_, err := d.Call("GET", "/_ping", nil)
+				return err == nil
+			})
+			if _, err := d.Call("POST", "/images/create?fromSrc=-&repo=box", bytes.NewReader(image)); err != nil {
+				t.Fatal(err)
+			}
+			create := func(name, user string) {
+				parent := engine.ParentCgroup(t)
+				d.Must(t, "POST", "/containers/create?name="+name, map[string]any{
+					"Image": "box", "Tty": true, "Cmd": []string{"/bin/sh", "-c", greets}, "User": user,
+					"HostConfig": map[string]any{"NetworkMode": "none", "CgroupParent": parent},
+				})
+				t.Cleanup(func() { d.Must(t, "DELETE", "/containers/"+name+"?force=true", nil) })
+			}
+			create("web", "0")
+			for _, call := range []string{"start", "restart?t=0"} {
+				d.Must(t, "POST", "/containers/web/"+call, nil)
+				engine.WaitFor(t, "its root is its own after "+call, func() bool {
+					text := strings.ReplaceAll(d.Must(t, "GET", "/containers/web/logs?stdout=1&stderr=1", nil), "\r", "")
+					return strings.HasSuffix(text, greetsRight)
+				})
+			}
+			var state struct{ State struct{ Pid int } }
+			if err := json.Unmarshal([]byte(d.Must(t, "GET", "/containers/web/json", nil)), &state); err != nil {
+				t.Fatal(err)
+			}
+			if uid := uidOf(t, state.State.Pid); uid != "100000" {
+				t.Errorf("its init's uid is %s on the host", uid)
+			}
+			// The reason why one does not start reaches the client.
+			create("bad", "70000")
+			if _, err := d.Call("POST", "/containers/bad/start", nil); err == nil || !strings.Contains(err.Error(), "uid 70000 of the container's process is not mapped") {
+				t.Errorf("a mistake: %v", err)
+			}
+		})
+	}
+}
+
+// TestContainerd starts a task of containerd by the wrapper's name, which is all that its configuration can give.
+func TestContainerd(t *testing.T) {
+	engine.Need(t, "containerd", "ctr", "runc")
+	engine.OwnLib(t)
+	dir := openDir(t)
+	wrapper := filepath.Join(dir, "userns-shift-runc")
+	if err := os.Symlink(shared.shift, wrapper); err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(dir, "config.toml")
+	text := must(t, "hook-spec", "--path", filepath.Join(dir, "userns-shift"), "containerd").Stdout
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := engine.Run(t, "", "containerd", "--config", config, "config", "dump"); r.Code != 0 || !strings.Contains(r.Stdout, `BinaryName = "`+wrapper+`"`) {
+		t.Errorf("containerd does not take the configuration: %+v", r)
+	}
+	if err := os.WriteFile(config, []byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	engine.Start(t, dir, "containerd", "--config", config)
+	ctr := func(args ...string) engine.Ran { return engine.Run(t, "", "ctr", args...) }
+	engine.WaitFor(t, "containerd answers", func() bool { return ctr("version").Code == 0 })
+	rootfs := filepath.Join(openDir(t), "rootfs")
+	newRootfs(t, rootfs)
+	r := ctr("run", "--rm", "--runc-binary", wrapper, "--annotation", "palisade.user-remap="+remap100000, "--cgroup", engine.ParentCgroup(t)+"/web",
+		"--rootfs", rootfs, "web", "/bin/sh", "-c", looks)
+	if r.Code != 0 || r.Stdout != looksRight {
+		t.Errorf("%+v", r)
+	}
+	checkOwners(t, rootfs, 0)
+}

@@ -1,0 +1,321 @@
+//go:build integration
+
+package remap
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/test/ctr"
+	"palisade/test/engine"
+)
+
+// hooked is what gives a container the hook at a stage, and a user namespace.
+func hooked(stage string, args ...string) func(*specs.Spec) {
+	return func(s *specs.Spec) {
+		withUserNamespace(s)
+		hook := []specs.Hook{{Path: shared.shift, Args: append([]string{"userns-shift", "hook"}, args...)}}
+		switch stage {
+		case "prestart":
+			s.Hooks = &specs.Hooks{Prestart: hook} //lint:ignore SA1019 the only one that iSulad knows
+		case "createRuntime":
+			s.Hooks = &specs.Hooks{CreateRuntime: hook}
+		case "createContainer":
+			s.Hooks = &specs.Hooks{CreateContainer: hook}
+		}
+	}
+}
+
+// TestHook starts containers with user namespaces whose root file systems belong to root (userns.md 5.5, 36 and 37).
+func TestHook(t *testing.T) {
+	forEachRuntime(t, func(t *testing.T, runtime string) {
+		for _, tt := range []struct {
+			name, stage string
+			args        []string
+			mountPoints bool
+			code        int
+			want        string
+			owner       int
+		}{
+			{"prestart", "prestart", nil, true, 0, looksRight, firstID},
+			{"createRuntime", "createRuntime", nil, true, 0, looksRight, firstID},
+			{"with mapped ids, in the container's namespace", "prestart", []string{"--mode", "idmap"}, true, 0, looksRight, 0},
+			{"only a check", "prestart", []string{"--mode", "check"}, true, 1, "not shifted to " + remap100000, 0},
+			{"too late", "createContainer", nil, true, 1, "started inside of the container", 0},
+			{"without mount points", "prestart", nil, false, 1, "ermission denied", 0},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				b := newBundle(t, looks, hooked(tt.stage, tt.args...))
+				if tt.mountPoints {
+					addMountPoints(t, b.rootfs)
+				}
+				for range 2 { // the second time nothing is to be done
+					r := runRuntime(t, runtime, "run", "--bundle", b.dir, b.id)
+					want := tt.want
+					if runtime == "crun" && tt.mountPoints && tt.code != 0 {
+						want = "error executing hook" // it does not show what the hook says
+					}
+					if (r.Code == 0) != (tt.code == 0) || !strings.Contains(r.Stdout+r.Stderr, want) {
+						t.Errorf("%+v, want %q", r, want)
+					}
+				}
+				checkOwners(t, b.rootfs, tt.owner)
+			})
+		}
+	})
+}
+
+// TestCheckTellsOfMountPoints finds what a hook comes too late for.
+func TestCheckTellsOfMountPoints(t *testing.T) {
+	b := newBundle(t, looks, withUserNamespace)
+	r := shift(t, "check", "--bundle", b.dir, b.rootfs)
+	if r.Code != 1 || !strings.Contains(r.Stdout, "mount points that are missing: /proc, /dev") {
+		t.Errorf("%+v", r)
+	}
+	addMountPoints(t, b.rootfs)
+	if r := shift(t, "check", "--bundle", b.dir, b.rootfs); r.Code != 0 {
+		t.Errorf("with mount points: %+v", r)
+	}
+	must(t, "shift", "--bundle", b.dir, b.rootfs)
+	if r := shift(t, "check", "--bundle", b.dir, b.rootfs); r.Code != 0 {
+		t.Errorf("shifted: %+v", r)
+	}
+}
+
+// TestHookDeadline stops a hook that cannot be done in time, before the runtime kills it, and says how to go on; the wrapper
+// does so at the next start (40).
+func TestHookDeadline(t *testing.T) {
+	b := newBundle(t, looks, hooked("prestart", "--jobs", "1", "--deadline", "0.05"))
+	addMountPoints(t, b.rootfs)
+	many := filepath.Join(b.rootfs, "many")
+	for i := range 60 {
+		dir := filepath.Join(many, strconv.Itoa(i))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for j := range 500 {
+			if err := os.Symlink("x", filepath.Join(dir, strconv.Itoa(j))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	r := runRuntime(t, "runc", "run", "--bundle", b.dir, b.id)
+	if r.Code == 0 || !strings.Contains(r.Stderr, "it was interrupted") ||
+		!strings.Contains(r.Stderr, "userns-shift shift --user-remap "+remap100000+" "+b.rootfs) {
+		t.Fatalf("%+v", r)
+	}
+	// The tree is closed: no runtime gets as far as to a hook. The wrapper comes before.
+	if r := runRuntime(t, "runc", "run", "--bundle", b.dir, b.id); r.Code == 0 || !strings.Contains(r.Stderr, "ermission denied") {
+		t.Errorf("with the hook alone: %+v", r)
+	}
+	b.edit(t, func(s *specs.Spec) { s.Hooks = nil })
+	r = wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "--bundle", b.dir, b.id)
+	if r.Code != 0 || r.Stdout != looksRight {
+		t.Errorf("by the wrapper: %+v", r)
+	}
+	checkOwners(t, b.rootfs, firstID)
+	if r := must(t, "status", b.rootfs); r.Stdout != "shifted "+remap100000+"\n" {
+		t.Errorf("status: %+v", r)
+	}
+}
+
+// TestHalfShifted cannot be started (22): not by the hook with another map, nor without a hook.
+func TestHalfShifted(t *testing.T) {
+	b := newBundle(t, looks, withUserNamespace)
+	addMountPoints(t, b.rootfs)
+	must(t, "shift", "--user-remap", remap100000, b.rootfs)
+	// What a kill leaves.
+	state := `{"version":1,"phase":"shifting","to-uids":"0:200000:65535","to-gids":"0:200000:65535","root":{"mode":493,"uid":0,"gid":0}}`
+	setState(t, b.rootfs, state)
+	if err := os.Chown(b.rootfs, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(b.rootfs, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	forEachRuntime(t, func(t *testing.T, runtime string) {
+		if r := runRuntime(t, runtime, "run", "--bundle", b.dir, b.id); r.Code == 0 || !strings.Contains(r.Stderr, "ermission denied") {
+			t.Errorf("without a hook: %+v", r)
+		}
+		for _, mode := range []string{"shift", "auto", "idmap"} {
+			r := wrapped(t, runtime, []string{"--mode", mode, "--user-remap", remap100000}, "run", "--bundle", b.dir, b.id)
+			if r.Code != 1 || !strings.Contains(r.Stderr, "to 200000:200000:65535") || strings.Count(r.Stderr, "\n") != 1 {
+				t.Errorf("by the wrapper, %s: %+v", mode, r)
+			}
+		}
+	})
+}
+
+// starting is a process as a runtime has one when it calls hooks: in a user namespace, waiting.
+func starting(t *testing.T) (pid int) {
+	t.Helper()
+	c, err := ctr.Start(t.Context(), openDir(t), ctr.Options{Rootfs: sharedRootfs(t), ReadOnly: true, UserOffset: firstID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c.PID
+}
+
+// sharedRootfs is a root file system that is shifted.
+func sharedRootfs(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(openDir(t), "rootfs")
+	newRootfs(t, dir)
+	addMountPoints(t, dir)
+	for _, sub := range []string{"tmp"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(t, "shift", "--user-remap", "100000:100000:65535", dir)
+	return dir
+}
+
+// TestHookStdin tells the hook of a container as each runtime does (35).
+func TestHookStdin(t *testing.T) {
+	pid := starting(t)
+	id := strings.Repeat("0123456789abcdef", 4)
+	for _, tt := range []struct {
+		name, state string
+		env         []string
+		code        int
+		want        string
+	}{
+		{"runc", `{"ociVersion":"1.0.2-dev","id":"ID","status":"creating","pid":PID,"bundle":"BUNDLE"}`, nil, 0, ""},
+		{"crun, a relative root", `{"ociVersion":"1.0","id":"ID","pid":PID,"root":"rootfs","bundle":"BUNDLE","status":"created"}`, nil, 0, ""},
+		{"podman, with annotations", `{"ociVersion":"1.0.2-dev","id":"ID","status":"creating","pid":PID,"bundle":"BUNDLE","annotations":{"io.container.manager":"libpod"}}`, nil, 0, ""},
+		{"lcr", `{"ociVersion":"","id":"ID","pid":PID,"root":"/nowhere/mnt/rootfs","bundle":"/nowhere"}`,
+			[]string{"LXC_ROOTFS_PATH=BUNDLE/rootfs", "LXC_NAME=ID", "LXC_PID=PID"}, 0, ""},
+		{"lcr, its root alone", `{"ociVersion":"","id":"ID","pid":PID,"root":"BUNDLE/rootfs","bundle":"/nowhere"}`, []string{"LXC_NAME=ID"}, 0, ""},
+		{"lcr's poststop", `{"ociVersion":"","id":"ID","pid":-1,"root":"/nowhere","bundle":"/nowhere"}`, []string{"LXC_PID=PID"}, -1, ""},
+		{"runc's poststop", `{"ociVersion":"1.0.2-dev","id":"ID","status":"stopped","bundle":"BUNDLE"}`, nil, -1, ""},
+		{"nowhere", `{"ociVersion":"","id":"ID","pid":PID,"root":"/nowhere","bundle":"/nowhere"}`, nil, 1, "its root file system is not found"},
+		{"gone", `{"id":"ID","pid":999999999,"bundle":"BUNDLE"}`, nil, 1, "process 999999999 is gone"},
+		{"inside", `{"id":"ID","pid":1,"bundle":"BUNDLE"}`, nil, 1, "started inside of the container"},
+		{"no id", `{"pid":PID,"bundle":"BUNDLE"}`, nil, 1, "no container id"},
+		{"a path for an id", `{"id":"../x","pid":PID,"bundle":"BUNDLE"}`, nil, 1, `"../x" is not the name of a file`},
+		{"rubbish", "rubbish", nil, 1, "not understood"},
+		{"a list", "[1]", nil, 1, "not understood"},
+		{"nothing", "", nil, 1, "there is nothing on stdin"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBundle(t, "", withUserNamespace)
+			fill := strings.NewReplacer("PID", strconv.Itoa(pid), "BUNDLE", b.dir, "ID", id)
+			var env []string
+			for _, variable := range tt.env {
+				key, value, _ := strings.Cut(variable, "=")
+				env = append(env, key+"="+fill.Replace(value))
+			}
+			state := fill.Replace(tt.state)
+			if strings.HasPrefix(tt.name, "lcr") { // LXC_PID=PID has two
+				env = append(env, "PATH=/usr/bin:/bin")
+			}
+			code, out := engine.RunAsLcr(t, shared.shift, []string{"userns-shift", "hook"}, state, env...)
+			if code != max(tt.code, 0) || !strings.Contains(out, tt.want) || (tt.code <= 0) != (out == "") || len(out) > 4096 {
+				t.Errorf("exit code %d: %s", code, out)
+			}
+			want := 0
+			if tt.code == 0 {
+				want = firstID
+			}
+			checkOwners(t, b.rootfs, want)
+		})
+	}
+}
+
+// TestHookLeavesAlone does nothing for a container without a user namespace, unless it was to have one.
+func TestHookLeavesAlone(t *testing.T) {
+	for _, tt := range []struct {
+		annotation string
+		code       int
+	}{{"", 0}, {"0:0:65535", 0}, {remap100000, 1}} {
+		b := newBundle(t, "id -u", func(s *specs.Spec) {
+			s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: shared.shift, Args: []string{"userns-shift", "hook"}}}}
+			if tt.annotation != "" {
+				s.Annotations = map[string]string{"palisade.user-remap": tt.annotation}
+			}
+		})
+		r := runRuntime(t, "runc", "run", "-b", b.dir, b.id)
+		if (r.Code == 0) != (tt.code == 0) || tt.code != 0 && !strings.Contains(r.Stderr, "the container has no user namespace") {
+			t.Errorf("%q: %+v", tt.annotation, r)
+		}
+		checkOwners(t, b.rootfs, 0)
+	}
+}
+
+// TestHookspec starts a container with what hook-spec prints for iSulad: the shift and lxcfs's files in one list of prestart
+// hooks.
+func TestHookspec(t *testing.T) {
+	mountpoint := filepath.Join(openDir(t), "lxc")
+	daemon, err := ctr.StartDaemon(t.Context(), shared.lxcfs, mountpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := daemon.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	toolkit := filepath.Join(shared.dir, "toolkit-hook") // hook-spec gives it no options
+	script := fmt.Sprintf("#!/bin/sh\nexec %s --mountpoint %s/lxcfs --runtime-dir %s hook --strict\n", shared.toolkit, mountpoint, t.TempDir())
+	if err := os.WriteFile(toolkit, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	hookspec := filepath.Join(t.TempDir(), "hookspec.json")
+	text := must(t, "hook-spec", "--path", shared.shift, "--lxcfs", toolkit, "isulad").Stdout
+	if err := os.WriteFile(hookspec, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	forEachRuntime(t, func(t *testing.T, runtime string) {
+		b := newBundle(t, looks+"; head -n 1 /proc/meminfo; touch /proc/meminfo 2>/dev/null || echo refused", func(s *specs.Spec) {
+			withUserNamespace(s)
+			limit := int64(64 << 20)
+			s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit}
+		})
+		addMountPoints(t, b.rootfs)
+		// As iSulad does, lxcfs-toolkit merges a hookspec into a configuration.
+		line := ctr.CommandLine(runtime, shared.toolkit, "--mountpoint", mountpoint+"/lxcfs", "--runtime-dir", t.TempDir(), "runtime", "--strict",
+			"--hook-spec", hookspec, "--runtime", runtime, "--", "run", "-b", b.dir, b.id)
+		r := engine.Run(t, "", line[0], line[1:]...)
+		if r.Code != 0 || r.Stdout != looksRight+"MemTotal:          65536 kB\nrefused\n" {
+			t.Errorf("%+v", r)
+		}
+		checkOwners(t, b.rootfs, firstID)
+	})
+}
+
+// TestManyAtOnce starts containers on one root file system at the same time: it is shifted once.
+func TestManyAtOnce(t *testing.T) {
+	shift0 := newBundle(t, looks, nil)
+	addMountPoints(t, shift0.rootfs)
+	done := make(chan string)
+	const n = 8
+	for i := range n {
+		b := newBundle(t, "stat -c %u /; sleep 0.2", func(s *specs.Spec) { s.Root.Path = shift0.rootfs })
+		go func() {
+			if i%2 == 0 {
+				time.Sleep(time.Duration(i) * time.Millisecond)
+			}
+			r := engineRun(shared.shift, "runtime", "--mode", "shift", "--user-remap", remap100000, "--", "run", "-b", b.dir, b.id)
+			done <- r
+		}()
+	}
+	for range n {
+		if r := <-done; r != "0\n" {
+			t.Errorf("%s", r)
+		}
+	}
+	checkOwners(t, shift0.rootfs, firstID)
+}

@@ -1,0 +1,308 @@
+//go:build integration
+
+// Package remap tests userns-shift with real runtimes and engines, as root, in namespaces of its own.
+package remap
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/test/ctr"
+	"palisade/test/engine"
+)
+
+// shared is what all tests use.
+var shared struct{ dir, shift, toolkit, lxcfs, busybox string }
+
+func TestMain(m *testing.M) {
+	code, done, err := ctr.Isolate()
+	if err == nil && !done {
+		code, err = runAll(m)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "remap:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runAll(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "palisade-remap-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return 1, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	shared.dir = dir
+	for _, p := range []struct {
+		path      *string
+		name, pkg string
+	}{
+		{&shared.shift, "userns_shift", "palisade/cmd/userns-shift"},
+		{&shared.toolkit, "toolkit", "palisade/cmd/lxcfs-toolkit"},
+		{&shared.lxcfs, "lxcfs", "palisade/cmd/lxcfs"},
+	} {
+		if *p.path, err = ctr.Program(ctx, dir, p.name, p.pkg); err != nil {
+			return 1, err
+		}
+	}
+	if shared.busybox, err = exec.LookPath("busybox"); err != nil {
+		return 1, fmt.Errorf("%w (make deps installs it)", err)
+	}
+	return m.Run(), nil
+}
+
+// remap100000 is the map of most tests, firstID the host's id of a container's root in it.
+const (
+	remap100000 = "100000:100000:65535"
+	firstID     = 100000
+)
+
+// applets are the programs of a root file system.
+var applets = []string{"sh", "id", "cat", "ls", "stat", "touch", "mount", "sleep", "head", "grep", "ps"}
+
+// newRootfs makes a root file system that belongs to root, without mount points: with a program that has a set-id bit.
+func newRootfs(t *testing.T, dir string) {
+	t.Helper()
+	for _, sub := range []string{"bin", "etc", "root"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(shared.busybox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "bin/busybox")
+	if err := os.WriteFile(program, text, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(program, 0o4755|os.ModeSetuid); err != nil {
+		t.Fatal(err)
+	}
+	for _, applet := range applets {
+		if err := os.Symlink("busybox", filepath.Join(dir, "bin", applet)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// addMountPoints makes what runtimes mount on.
+func addMountPoints(t *testing.T, rootfs string) {
+	t.Helper()
+	for _, dir := range []string{"proc", "dev", "sys"} {
+		if err := os.Mkdir(filepath.Join(rootfs, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// openDir is a folder that everybody can reach.
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// bundle is one of a container.
+type bundle struct{ dir, rootfs, id string }
+
+// newBundle makes one with a root file system and an init that runs a script. edit changes the configuration, unless it is nil.
+func newBundle(t *testing.T, script string, edit func(*specs.Spec)) *bundle {
+	t.Helper()
+	b := &bundle{dir: openDir(t), id: fmt.Sprintf("palisade-remap-%d", time.Now().UnixNano())}
+	b.rootfs = filepath.Join(b.dir, "rootfs")
+	newRootfs(t, b.rootfs)
+	if r := engine.Run(t, "", "runc", "spec", "--bundle", b.dir); r.Code != 0 {
+		t.Fatal(r.Stderr)
+	}
+	b.edit(t, func(s *specs.Spec) {
+		s.Root.Readonly = false
+		s.Process.Terminal, s.Process.Args = false, []string{"/bin/sh", "-c", script}
+		s.Linux.CgroupsPath = "/" + b.id
+		if edit != nil {
+			edit(s)
+		}
+	})
+	t.Cleanup(func() {
+		exec.Command("runc", "delete", "--force", b.id).Run() // it may have gone by itself
+		exec.Command("crun", "delete", "--force", b.id).Run()
+		b.unmount(t)
+	})
+	return b
+}
+
+func (b *bundle) config() string { return filepath.Join(b.dir, "config.json") }
+
+// spec reads the configuration.
+func (b *bundle) spec(t *testing.T) *specs.Spec {
+	t.Helper()
+	text, err := os.ReadFile(b.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := new(specs.Spec)
+	if err := json.Unmarshal(text, s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (b *bundle) edit(t *testing.T, edit func(*specs.Spec)) {
+	t.Helper()
+	s := b.spec(t)
+	edit(s)
+	text, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(b.config(), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// runDir is where the wrapper mounts root file systems: a folder of the tests, whose /run is their own.
+const runDir = "/run/userns-shift-roots"
+
+// unmount makes sure that nothing is left mounted for the container.
+func (b *bundle) unmount(t *testing.T) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if point := strings.Fields(line)[1]; strings.HasPrefix(point, filepath.Join(runDir, b.id)) {
+			t.Errorf("%s is still mounted", point)
+			if err := syscall.Unmount(point, syscall.MNT_DETACH); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// withUserNamespace gives a configuration a user namespace.
+func withUserNamespace(s *specs.Spec) {
+	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: firstID, Size: 65535}}
+	s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+	s.Linux.UIDMappings, s.Linux.GIDMappings = ids, ids
+}
+
+// forEachRuntime runs a test with all runtimes.
+func forEachRuntime(t *testing.T, test func(t *testing.T, runtime string)) {
+	for _, name := range []string{"runc", "crun"} {
+		t.Run(name, func(t *testing.T) { test(t, name) })
+	}
+}
+
+// runtime runs a runtime itself.
+func runRuntime(t *testing.T, name string, args ...string) engine.Ran {
+	t.Helper()
+	line := ctr.CommandLine(name, append([]string{name}, args...)...)
+	return engine.Run(t, "", line[0], line[1:]...)
+}
+
+// wrapped runs a runtime in the wrapper, with options of the wrapper and arguments of the runtime.
+func wrapped(t *testing.T, name string, options []string, args ...string) engine.Ran {
+	t.Helper()
+	line := slices.Concat([]string{shared.shift, "runtime", "--runtime", name}, options, []string{"--"}, args)
+	line = ctr.CommandLine(name, line...)
+	return engine.Run(t, "", line[0], line[1:]...)
+}
+
+// shift runs userns-shift.
+func shift(t *testing.T, args ...string) engine.Ran {
+	t.Helper()
+	return engine.Run(t, "", shared.shift, args...)
+}
+
+// must runs userns-shift and wants it to succeed.
+func must(t *testing.T, args ...string) engine.Ran {
+	t.Helper()
+	r := shift(t, args...)
+	if r.Code != 0 {
+		t.Fatalf("userns-shift %q: %+v", args, r)
+	}
+	return r
+}
+
+// owner is the uid of a file on the disk.
+func owner(t *testing.T, path string) int {
+	t.Helper()
+	var st syscall.Stat_t
+	if err := syscall.Lstat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return int(st.Uid)
+}
+
+// checkOwners makes sure that all files of a tree have the uid, and that the program has its set-id bit.
+func checkOwners(t *testing.T, root string, uid int) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
+		if err == nil && owner(t, path) != uid {
+			t.Errorf("%s belongs to %d, want %d", path, owner(t, path), uid)
+			return filepath.SkipAll
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if info, err := os.Stat(filepath.Join(root, "bin/busybox")); err != nil || info.Mode()&os.ModeSetuid == 0 {
+		t.Errorf("the program has lost its set-id bit: %v %v", info, err)
+	}
+}
+
+// uidOf is the uid of a process on the host.
+func uidOf(t *testing.T, pid int) string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "Uid:"); ok {
+			return strings.Fields(rest)[0]
+		}
+	}
+	return ""
+}
+
+// engineRun runs a program and returns all that it prints; it may be called by any goroutine.
+func engineRun(program string, args ...string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Sprintf("%v: %s", err, out)
+	}
+	return string(out)
+}
+
+// setState writes what is recorded of a tree.
+func setState(t *testing.T, root, state string) {
+	t.Helper()
+	if err := syscall.Setxattr(root, "trusted.userns_shift", []byte(state), 0); err != nil {
+		t.Fatal(err)
+	}
+}

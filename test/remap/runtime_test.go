@@ -1,0 +1,301 @@
+//go:build integration
+
+package remap
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/test/ctr"
+	"palisade/test/engine"
+)
+
+// looks is what a container shows of itself: that its root is its own, and that its root can write.
+const looks = `id -u; cat /proc/self/uid_map; stat -c %u / /bin/busybox; echo x >/root/made; stat -c %u /root/made`
+
+const looksRight = "0\n         0     100000      65535\n0\n0\n0\n"
+
+// TestRuntime starts containers without user namespace, and without mount points, by the wrapper (userns.md 5.5, 39): with the
+// map from an option, the environment or the annotation; shifted and with mapped ids.
+func TestRuntime(t *testing.T) {
+	forEachRuntime(t, func(t *testing.T, runtime string) {
+		for _, tt := range []struct {
+			name    string
+			mode    string
+			from    string
+			written int // the owner on the disk of what the container writes, and of all else
+		}{
+			{"shift by option", "shift", "option", firstID},
+			{"mapped by option", "idmap", "option", 0},
+			{"auto by annotation", "auto", "annotation", 0},
+			{"shift by environment", "shift", "environment", firstID},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				options := []string{"--mode", tt.mode}
+				b := newBundle(t, looks, func(s *specs.Spec) {
+					if tt.from == "annotation" {
+						s.Annotations = map[string]string{"palisade.user-remap": remap100000}
+					}
+				})
+				before, err := os.ReadFile(b.config())
+				if err != nil {
+					t.Fatal(err)
+				}
+				switch tt.from {
+				case "option":
+					options = append(options, "--user-remap", remap100000)
+				case "environment":
+					t.Setenv("USERNS_SHIFT_REMAP", remap100000)
+				}
+				// The second time all is there already.
+				for range 2 {
+					r := wrapped(t, runtime, options, "run", "--bundle", b.dir, b.id)
+					if r.Code != 0 || r.Stdout != looksRight || r.Stderr != "" {
+						t.Errorf("%+v", r)
+					}
+					checkOwners(t, b.rootfs, tt.written)
+				}
+				kept, err := os.ReadFile(b.config() + ".before-userns-shift")
+				if err != nil || string(kept) != string(before) {
+					t.Errorf("the original is %s (%v), it was %s", kept, err, before)
+				}
+				if left, err := os.ReadDir(runDir); err != nil || len(left) != 0 {
+					t.Errorf("left in %s: %v %v", runDir, left, err)
+				}
+			})
+		}
+	})
+}
+
+// TestRuntimeSteps creates, starts, looks at and deletes a container by the wrapper, as engines do. On the host its init is
+// what the user's manual shows.
+func TestRuntimeSteps(t *testing.T) {
+	b := newBundle(t, "sleep 1000", nil)
+	log, err := os.Create(filepath.Join(b.dir, "log")) // a pipe would not end before the container does
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command(shared.shift, "runtime", "--user-remap", remap100000, "--", "create", "--bundle", b.dir, b.id)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Run(); err != nil {
+		text, _ := os.ReadFile(log.Name()) // for the message alone
+		t.Fatalf("create: %v: %s", err, text)
+	}
+	options := []string{"--user-remap", remap100000}
+	if r := wrapped(t, "runc", options, "start", b.id); r.Code != 0 {
+		t.Fatalf("start: %+v", r)
+	}
+	var state specs.State
+	if err := json.Unmarshal([]byte(wrapped(t, "runc", nil, "state", b.id).Stdout), &state); err != nil {
+		t.Fatal(err)
+	}
+	if uid := uidOf(t, state.Pid); uid != "100000" {
+		t.Errorf("the init's uid is %s on the host", uid)
+	}
+	if r := wrapped(t, "runc", options, "exec", b.id, "/bin/sh", "-c", "echo test123 >/test123; id -u"); r.Code != 0 || r.Stdout != "0\n" {
+		t.Errorf("exec: %+v", r)
+	}
+	if uid := owner(t, filepath.Join(b.rootfs, "test123")); uid != 0 {
+		t.Errorf("what the container has written belongs to %d on the disk", uid)
+	}
+	// A second container that would use the same id is refused by runc, and does not harm the first.
+	if r := wrapped(t, "runc", options, "delete", "--force", b.id); r.Code != 0 {
+		t.Errorf("delete: %+v", r)
+	}
+	if _, err := os.Stat(filepath.Join(runDir, b.id)); err == nil {
+		t.Errorf("%s is left", b.id)
+	}
+}
+
+// TestRuntimeSweeps takes away what a runtime has left long ago, but nothing that is new.
+func TestRuntimeSweeps(t *testing.T) {
+	old, young := newBundle(t, looks, nil), newBundle(t, looks, nil)
+	for _, b := range []*bundle{old, young} {
+		// crun runs no poststop hooks after a failure.
+		b.edit(t, func(s *specs.Spec) { s.Process.Args = []string{"/no/such/program"} })
+		if r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "create", "--bundle", b.dir, "--no-such-option", b.id); r.Code == 0 {
+			t.Fatalf("%+v", r)
+		}
+	}
+	past := time.Now().Add(-2 * time.Hour)
+	if err := os.Chtimes(filepath.Join(runDir, old.id), past, past); err != nil {
+		t.Fatal(err)
+	}
+	b := newBundle(t, looks, nil)
+	if r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "-b", b.dir, b.id); r.Code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	entries, err := os.ReadDir(runDir)
+	if err != nil || len(entries) != 1 || entries[0].Name() != young.id {
+		t.Errorf("left are %v (%v)", entries, err)
+	}
+	wrapped(t, "runc", nil, "delete", "--force", young.id) // there is no container, only its mount
+}
+
+// TestRuntimeClosedWay starts a container whose bundle, and root file system, nobody but root can reach on the host.
+func TestRuntimeClosedWay(t *testing.T) {
+	forEachRuntime(t, func(t *testing.T, runtime string) {
+		for _, mode := range []string{"idmap", "shift"} {
+			closed := filepath.Join(t.TempDir(), "closed")
+			if err := os.MkdirAll(filepath.Join(closed, "rootfs"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			newRootfs(t, filepath.Join(closed, "rootfs"))
+			b := newBundle(t, looks, func(s *specs.Spec) { s.Root.Path = filepath.Join(closed, "rootfs") })
+			if err := os.Chmod(b.dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if r := wrapped(t, runtime, []string{"--mode", mode, "--user-remap", remap100000}, "run", "-b", b.dir, b.id); r.Code != 0 ||
+				r.Stdout != looksRight {
+				t.Errorf("%s: %+v", mode, r)
+			}
+			if info, err := os.Stat(b.dir); err != nil || info.Mode().Perm() != 0o710 {
+				t.Errorf("the bundle's folder: %v %v", info.Mode(), err)
+			}
+		}
+	})
+}
+
+// TestRuntimeAdapts changes what cannot work in a user namespace, and keeps what it does not know.
+func TestRuntimeAdapts(t *testing.T) {
+	b := newBundle(t, "id -u; mount | grep -E 'devpts|sysfs'", func(s *specs.Spec) {
+		s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
+	})
+	text, err := os.ReadFile(b.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(text), "{", `{"x-unknown":{"kept":[1,2]},`, 1)
+	if err := os.WriteFile(b.config(), []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// With four ids there is no group 5 for /dev/pts; and the network namespace, to which sysfs belongs, is the host's.
+	r := wrapped(t, "runc", []string{"--user-remap", "100000:100000:4"}, "run", "-b", b.dir, b.id)
+	if r.Code != 0 || !strings.HasPrefix(r.Stdout, "0\n") || !strings.Contains(r.Stdout, "devpts") || strings.Contains(r.Stdout, "gid=") ||
+		!strings.Contains(r.Stdout, "sysfs on /sys ") {
+		t.Errorf("%+v", r)
+	}
+	if text, err = os.ReadFile(b.config()); err != nil || !strings.Contains(string(text), `"x-unknown":{"kept":[1,2]}`) {
+		t.Errorf("config.json has lost what is not known: %v %s", err, text)
+	}
+}
+
+// TestRuntimeLeavesAlone runs what does not ask for a remap as the runtime itself does, to the byte.
+func TestRuntimeLeavesAlone(t *testing.T) {
+	b := newBundle(t, "id -u; exit 7", nil)
+	before, err := os.ReadFile(b.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, options := range [][]string{nil, {"--user-remap", "0:100000:65535"}} {
+		if r := wrapped(t, "runc", options, "run", "-b", b.dir, b.id); r.Code != 7 || r.Stdout != "0\n" || r.Stderr != "" {
+			t.Errorf("%q: %+v", options, r)
+		}
+	}
+	if after, err := os.ReadFile(b.config()); err != nil || string(after) != string(before) {
+		t.Errorf("config.json has changed: %v", err)
+	}
+	for _, args := range [][]string{{"state", "nobody"}, {"run", "-b", t.TempDir(), "x"}, {"--version"}, {"delete", "nobody"}, {"delete"}} {
+		if r, direct := wrapped(t, "runc", []string{"--user-remap", remap100000}, args...), runRuntime(t, "runc", args...); r != direct {
+			t.Errorf("%q: %+v, runc itself %+v", args, r, direct)
+		}
+	}
+}
+
+// TestRuntimeMistakes asks for what cannot be: one line says why, where engines look for it, too, and nothing has changed.
+func TestRuntimeMistakes(t *testing.T) {
+	all := []string{"CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_ADMIN"}
+	for _, tt := range []struct {
+		name    string
+		options []string
+		edit    func(*specs.Spec)
+		code    int
+		want    string
+	}{
+		{"not a remap", []string{"--user-remap", "0x10:1:1"}, nil, 1, `host uid "0x10" is no decimal number`},
+		{"annotation", nil, func(s *specs.Spec) { s.Annotations = map[string]string{"palisade.user-remap": "1:2"} }, 1,
+			`annotation palisade.user-remap: user remap "1:2" has 2 fields`},
+		{"mode", []string{"--mode", "fly"}, nil, 2, `--mode "fly" is none of auto, shift, idmap, check`},
+		{"runtime", []string{"--runtime", "/no/such"}, nil, 2, `--runtime "/no/such"`},
+		{"itself", []string{"--runtime", shared.shift}, nil, 2, "itself"},
+		{"privileged", []string{"--user-remap", remap100000}, func(s *specs.Spec) {
+			s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
+			s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = nil, nil
+		}, 1, "the container is privileged"},
+		{"process", []string{"--user-remap", "100000:100000:1000"}, func(s *specs.Spec) { s.Process.User.UID = 1000 }, 1,
+			"uid 1000 of the container's process is not mapped: an offset of at least 1001"},
+		{"group", []string{"--user-remap", "100000:100000:1000"}, func(s *specs.Spec) { s.Process.User.AdditionalGids = []uint32{2000} }, 1,
+			"gid 2000 of the container's process is not mapped: an offset of at least 2001"},
+		{"other maps", []string{"--user-remap", "200000:200000:65535"}, withUserNamespace, 1, "the container's own user namespace is 100000:100000:65535"},
+		{"another's namespace", []string{"--user-remap", remap100000}, func(s *specs.Spec) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/1/ns/user"})
+		}, 1, "joins the user namespace /proc/1/ns/user"},
+		{"no root", []string{"--user-remap", remap100000}, func(s *specs.Spec) { s.Root = nil }, 1, "no root file system of its own"},
+		{"the system's root", []string{"--user-remap", remap100000, "--mode", "shift"}, func(s *specs.Spec) { s.Root.Path = "/usr" }, 1,
+			"/usr is a directory of the system"},
+		{"not shifted", []string{"--user-remap", remap100000, "--mode", "check"}, nil, 1, "userns-shift shift --user-remap " + remap100000},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBundle(t, "echo runs", tt.edit)
+			before, err := os.ReadFile(b.config())
+			if err != nil {
+				t.Fatal(err)
+			}
+			log := filepath.Join(b.dir, "log.json")
+			r := wrapped(t, "runc", tt.options, "--log", log, "--log-format", "json", "run", "--bundle", b.dir, b.id)
+			if r.Code != tt.code || !strings.Contains(r.Stderr, tt.want) || strings.Count(r.Stderr, "\n") != 1 || r.Stdout != "" {
+				t.Errorf("%+v, want exit code %d and %q", r, tt.code, tt.want)
+			}
+			if after, err := os.ReadFile(b.config()); err != nil || string(after) != string(before) {
+				t.Errorf("config.json has changed: %v", err)
+			}
+			checkOwners(t, b.rootfs, 0)
+			if tt.code == 2 {
+				return
+			}
+			var line struct{ Level, Msg string }
+			if text, err := os.ReadFile(log); err != nil || json.Unmarshal(text, &line) != nil || line.Level != "error" ||
+				!strings.Contains(line.Msg, tt.want) {
+				t.Errorf("the runtime's log has %s (%v)", text, err)
+			}
+		})
+	}
+}
+
+// TestLxcfsToo starts a container by both wrappers: with a user namespace, its own root file system and lxcfs's files.
+func TestLxcfsToo(t *testing.T) {
+	mountpoint := filepath.Join(openDir(t), "lxc")
+	daemon, err := ctr.StartDaemon(t.Context(), shared.lxcfs, mountpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := daemon.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	wrapper := filepath.Join(t.TempDir(), "userns-shift-runc") // the name stands for the arguments
+	if err := os.Symlink(shared.shift, wrapper); err != nil {
+		t.Fatal(err)
+	}
+	b := newBundle(t, looks+"; mount | grep -c lxcfs; head -n 1 /proc/meminfo", func(s *specs.Spec) {
+		s.Annotations = map[string]string{"palisade.user-remap": remap100000}
+		limit := int64(64 << 20)
+		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit}
+	})
+	r := engine.Run(t, "", shared.toolkit, "--mountpoint", filepath.Join(mountpoint, "lxcfs"), "--runtime-dir", t.TempDir(),
+		"runtime", "--strict", "--runtime", wrapper, "--", "run", "-b", b.dir, b.id)
+	rest, ok := strings.CutPrefix(r.Stdout, looksRight)
+	if r.Code != 0 || !ok || !strings.HasSuffix(rest, "MemTotal:          65536 kB\n") {
+		t.Errorf("%+v", r)
+	}
+}

@@ -1,0 +1,207 @@
+//go:build integration
+
+package userns
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// attackTime is how long the attacker is worked against.
+const attackTime = 3 * time.Second
+
+// TestSwapRace has case 33: while a tree is shifted and shifted back again and again, a process of its owner swaps directories for
+// links to a directory outside, moves them, and makes hard links from outside and to it. Nothing outside changes.
+func TestSwapRace(t *testing.T) {
+	for _, name := range []string{"tmpfs", "ext4"} {
+		if inGuest() && name != "tmpfs" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := named(name).folder(t)
+			root, outside := filepath.Join(dir, "root"), filepath.Join(dir, "outside")
+			build(t, root, true, attacked())
+			build(t, outside, true, []item{
+				folder(".", 0o755, 0, 0), folder("etc", 0o755, 0, 0), file("etc/passwd", 0o644, 0, 0), file("etc/root", 0o4755, 0, 0),
+				file("etc/other", 0o644, 100005, 100005), file("etc/user", 0o644, 5, 5), folder("etc/d", 0o755, 100001, 100001),
+			})
+			before := takeDump(t, outside, true)
+			own := filepath.Join(dir, "own") // where the attacker may link to, and from
+			build(t, own, true, []item{folder(".", 0o700, 100000, 100000), file("suid", 0o4755, 100000, 100000)})
+			shiftTree(t, root)
+			stop := startAttacker(t, filepath.Join(root, "work"), dir)
+			rounds := 0
+			for deadline := time.Now().Add(attackTime); time.Now().Before(deadline); rounds++ {
+				for _, line := range [][]string{back, toRemap} {
+					r := call(t, append([]string{line[0], "--hardlinks", "fail"}, append(line[3:], root)...)...)
+					if r.code > 1 || r.code == 1 && strings.Count(r.stderr, "\n") != 1 {
+						t.Fatalf("%q: %+v", line, r)
+					}
+				}
+				if text := diff(takeDump(t, outside, true), before); text != "" {
+					t.Fatalf("round %d has changed what is outside:\n%s", rounds, text)
+				}
+			}
+			stop()
+			if rounds < 3 {
+				t.Errorf("there were %d rounds only", rounds)
+			}
+			if err := removeTree(filepath.Join(root, "work")); err != nil {
+				t.Fatal(err)
+			}
+			if r := call(t, "shift", "--user-remap", remap, root); r.code != 0 { // an unshift may have been interrupted
+				must(t, "unshift", root)
+			}
+		})
+	}
+}
+
+// attacked is a tree with directories in which everybody may do anything.
+func attacked() []item {
+	items := []item{folder(".", 0o755, 0, 0), folder("work", 0o777, 0, 0)}
+	for n := range 20 {
+		d := fmt.Sprintf("work/%d", n)
+		items = append(items, folder(d, 0o777, 0, 0), folder(d+"/etc", 0o777, 0, 0), file(d+"/etc/passwd", 0o666, 0, 0),
+			file(d+"/etc/root", 0o4777, 0, 0).with(capsName, caps2()), folder(d+"/etc/d", 0o777, 1, 1), file(d+"/etc/user", 0o666, 5, 5))
+	}
+	return items
+}
+
+// startAttacker starts the attacker as uid 100000, with a hold of the directory.
+func startAttacker(t *testing.T, work, dir string) (stop func()) {
+	t.Helper()
+	line := role("attacker", work, dir)
+	cmd := exec.Command(line[0], line[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 100000, Gid: 100000}}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+		t.Fatalf("the attacker says %q, %v", line, err)
+	}
+	end := func() {
+		in.Close()
+		cmd.Process.Kill()
+		cmd.Wait() // it was killed
+	}
+	t.Cleanup(end)
+	return end
+}
+
+// attack swaps and links until its input ends.
+func attack(work, dir string) error {
+	if err := os.Chdir(work); err != nil {
+		return err
+	}
+	outside, own := filepath.Join(dir, "outside"), filepath.Join(dir, "own")
+	for n := range 20 {
+		if err := os.Symlink(outside, fmt.Sprintf("%d/link", n)); err != nil {
+			return err
+		}
+		if err := os.Symlink(filepath.Join(outside, "etc"), fmt.Sprintf("%d/etclink", n)); err != nil {
+			return err
+		}
+	}
+	fmt.Println("ready")
+	ended := make(chan bool)
+	go func() {
+		os.Stdin.Read(make([]byte, 1))
+		close(ended)
+	}()
+	for n := 0; ; n = (n + 1) % 20 {
+		select {
+		case <-ended:
+			return nil
+		default:
+		}
+		d := strconv.Itoa(n)
+		// What fails is tried again: the tree changes beneath.
+		exchange(d+"/etc", d+"/etclink")
+		exchange(d, strconv.Itoa((n+1)%20)+"/link")
+		exchange(d+"/etc/passwd", d+"/etclink")
+		exchange(d+"/etc", d+"/etclink")
+		exchange(d, strconv.Itoa((n+1)%20)+"/link")
+		unix.Link(own+"/suid", d+"/etc/suid")
+		unix.Unlink(d + "/etc/suid")
+		unix.Link(outside+"/etc/passwd", d+"/passwd")
+		unix.Unlink(d + "/passwd")
+		unix.Link(d+"/etc/root", own+"/root")
+		unix.Unlink(own + "/root")
+		os.Rename(d+"/etc", d+"/moved")
+		os.Rename(d+"/moved", d+"/etc")
+	}
+}
+
+func exchange(a, b string) {
+	unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE) // see attack
+}
+
+// TestLateLink has hard links that are made after the names were counted, by a process that has a hold of a directory: files
+// outside are not changed.
+func TestLateLink(t *testing.T) {
+	dir := named("tmpfs").folder(t)
+	root := filepath.Join(dir, "root")
+	items := []item{folder(".", 0o755, 0, 0), file("outside", 0o4755, 0, 0)}
+	for n := range 3000 {
+		items = append(items, folder(fmt.Sprintf("d%d", n), 0o755, 0, 0), file(fmt.Sprintf("d%d/f", n), 0o4755, 0, 0))
+	}
+	build(t, root, true, items[:1])
+	build(t, dir, true, items[1:2])
+	build(t, root, true, items[2:])
+	line := commandLine(t, "shift", "--jobs", "1", "--user-remap", remap, root)
+	var stderr strings.Builder
+	cmd := exec.Command(line[0], line[1:]...)
+	cmd.Stderr = &stderr
+	hold, err := os.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hold.Close()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the beginning of the shift", func() bool {
+		_, err := getAttr(root, stateName)
+		return err == nil
+	})
+	for n := range 3000 { // some of them are not visited yet
+		if err := os.Link(filepath.Join(dir, "outside"), fmt.Sprintf("/proc/self/fd/%d/d%d/late", hold.Fd(), n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(filepath.Join(dir, "outside"), &st); err != nil {
+		t.Fatal(err)
+	}
+	if st.Uid != 0 || st.Mode != unix.S_IFREG|0o4755 {
+		t.Errorf("the file outside has owner %d and mode %o", st.Uid, st.Mode)
+	}
+	if err != nil && !strings.Contains(stderr.String(), "more names than were found") {
+		t.Errorf("it says %s", &stderr)
+	}
+}

@@ -1,0 +1,283 @@
+//go:build integration
+
+package userns
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// small is a tree with few files, of which most have something that a chown takes away: each more is some more runs.
+func small() []item {
+	return []item{
+		folder(".", 0o2755, 0, 0).with(accessName, acl(33, 42, 7, 5)),
+		file("plain", 0o644, 7, 7),
+		folder("bin", 0o3755, 0, 0).with(deflName, acl(1, 2, 7, 5)),
+		file("bin/suid", 0o4755, 0, 0), hardLink("suid2", "bin/suid"),
+		file("bin/all", 0o6750, 1, 1).with(accessName, acl(33, 65534, 7, 5)).with(capsName, caps2()), hardLink("bin/all2", "bin/all"),
+		file("caps", 0o755, 0, 0).with(capsName, caps3(5000)),
+		symlink("link", "/etc/passwd", 0, 0),
+	}
+}
+
+// protectedFiles are some with flags.
+func protectedFiles() []item {
+	return []item{
+		folder("safe", 0o755, 0, 0).flagged(appendOnly),
+		file("fixed", 0o4755, 0, 0).with(capsName, caps2()).flagged(immutable),
+		file("log", 0o640, 1, 1).flagged(appendOnly),
+	}
+}
+
+// crash is a change that is killed.
+type crash struct {
+	name  string
+	items func() []item
+	// before is what is done before, after the build; then is the change. ROOT is added.
+	before [][]string
+	then   []string
+	// other is a change to something else, which is refused while then is not done.
+	other []string
+	// on are the file systems, all if there are none.
+	on []string
+}
+
+var (
+	toRemap    = []string{"shift", "--jobs", "1", "--user-remap", remap}
+	toOther    = []string{"shift", "--jobs", "1", "--user-remap", "300000:400000:65535"}
+	toOverlaps = []string{"shift", "--jobs", "1", "--user-remap", "1000:1000:64000"}
+	back       = []string{"unshift", "--jobs", "1"}
+)
+
+// plus is a command line with more, and never one with room for what another test adds.
+func plus(line []string, more ...string) []string { return slices.Concat(line, more) }
+
+// crashes has cases 19 to 26.
+func crashes() []crash {
+	withFlags := func() []item { return append(small(), protectedFiles()...) }
+	onDisks := []string{"ext4", "xfs", "btrfs"} // where all kernels have flags
+	return []crash{
+		{name: "shift", items: small, then: toRemap, other: toOther},
+		{name: "unshift", items: small, before: [][]string{toRemap}, then: back, other: toRemap}, // case 21
+		{name: "A to B", items: small, before: [][]string{toRemap}, then: toOther, other: toRemap},
+		{name: "overlap", items: overlapping, then: toOverlaps, other: toOther}, // case 26
+		{name: "overlap back", items: overlapping, before: [][]string{toOverlaps}, then: back, other: toOther},
+		{name: "immutable", items: withFlags, then: plus(toRemap, "--immutable", "clear"), other: toOther, on: onDisks},
+		{name: "immutable back", items: withFlags, before: [][]string{plus(toRemap, "--immutable", "clear")},
+			then: plus(back, "--immutable", "clear"), other: toRemap, on: onDisks},
+		{name: "drop set-id", items: small, before: [][]string{toRemap}, then: plus(back, "--drop-setid"), other: toRemap},
+	}
+}
+
+// overlapping is a tree with ids that a map with an overlap changes, and one that looks like what it yields.
+func overlapping() []item {
+	items := append(small(), file("user", 0o4644, 1000, 1000))
+	for n := range items {
+		if items[n].attrs[accessName] != nil {
+			items[n].attrs[accessName] = acl(33, 60000, 7, 5)
+		}
+	}
+	return items
+}
+
+// TestCrash has cases 19 and 21 to 26: for each system call that changes anything, the program is killed there, and then resumed.
+// What results equals what comes of a run that was not interrupted. Until then nobody can get into the tree.
+func TestCrash(t *testing.T) {
+	for _, c := range crashes() {
+		t.Run(c.name, func(t *testing.T) {
+			onFileSystems(t, func(t *testing.T, f *fileSystem, dir string) {
+				if c.on != nil && !slices.Contains(c.on, f.name) {
+					return
+				}
+				p := c.prepare(t, f, dir)
+				killed := 0
+				for n := 1; ; n++ {
+					root := p.start(t)
+					if !p.kill(t, root, n) {
+						checkDump(t, "not killed", takeDump(t, root, false), p.want)
+						break
+					}
+					killed++
+					p.checkClosed(t, root)
+					p.resume(t, root)
+					checkDump(t, "resumed", takeDump(t, root, false), p.want)
+				}
+				if killed < 15 {
+					t.Errorf("it was killed at %d calls only", killed)
+				}
+			})
+		})
+	}
+}
+
+// TestCrashTwice has case 20: it is killed once more while it is resumed, for each pair of calls.
+func TestCrashTwice(t *testing.T) {
+	few := func() []item {
+		return []item{folder(".", 0o755, 0, 0), file("all", 0o6750, 1, 1).with(accessName, acl(33, 65534, 7, 5)).with(capsName, caps2()), hardLink("all2", "all")}
+	}
+	for _, c := range []crash{
+		{name: "shift", items: few, then: toRemap, other: toOther},
+		{name: "unshift", items: few, before: [][]string{toRemap}, then: back, other: toRemap},
+		{name: "shift with a folder", items: few, then: toRemap, other: toOther},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			onFileSystems(t, func(t *testing.T, f *fileSystem, dir string) {
+				if !slices.Contains(c.on, f.name) {
+					return
+				}
+				p := c.prepare(t, f, dir)
+				for n := 1; ; n++ {
+					for m := 1; ; m++ {
+						root := p.start(t)
+						if !p.kill(t, root, n) {
+							return
+						}
+						if p.isDone(t, root) {
+							break
+						}
+						again := p.kill(t, root, m)
+						if again {
+							p.checkClosed(t, root)
+							p.resume(t, root)
+						}
+						checkDump(t, "resumed", takeDump(t, root, false), p.want)
+						if !again {
+							break
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+// prepared is a crash on a file system.
+type prepared struct {
+	crash
+	fs   *fileSystem
+	dir  string
+	want dump
+	// begun is the tree before the change.
+	begun dump
+}
+
+// prepare has the change made without interruption.
+func (c crash) prepare(t *testing.T, f *fileSystem, dir string) *prepared {
+	t.Helper()
+	p := &prepared{crash: c, fs: f, dir: dir}
+	root := p.start(t)
+	p.begun = takeDump(t, root, false)
+	must(t, plus(c.then, root)...)
+	p.want = takeDump(t, root, false)
+	return p
+}
+
+// start makes the tree anew.
+func (p *prepared) start(t *testing.T) string {
+	t.Helper()
+	root := filepath.Join(p.dir, "root")
+	if err := removeTree(root); err != nil {
+		t.Fatal(err)
+	}
+	build(t, root, p.fs.hasAttrs, p.items())
+	for _, line := range p.before {
+		must(t, plus(line, root)...)
+	}
+	return root
+}
+
+// kill makes the change, and kills it at a call. It tells whether there was one.
+func (p *prepared) kill(t *testing.T, root string, at int) bool {
+	t.Helper()
+	r := traced(t, at, plus(p.then, root)...)
+	t.Logf("kill at %d: %+v", at, r)
+	if !r.Killed && r.Code != 0 {
+		t.Fatalf("at call %d: %+v", at, r)
+	}
+	return r.Killed
+}
+
+// isDone tells whether nothing was left to do but to remove the folder of what the file system cannot keep.
+func (p *prepared) isDone(t *testing.T, root string) bool {
+	t.Helper()
+	if p.then[0] != "unshift" {
+		return false
+	}
+	r := call(t, "status", root)
+	t.Logf("status: %+v", r)
+	return r.stdout == "none\n"
+}
+
+// resume goes on with what was killed.
+func (p *prepared) resume(t *testing.T, root string) {
+	t.Helper()
+	if !p.isDone(t, root) {
+		r := must(t, plus(p.then, root)...)
+		t.Logf("resume: %+v", r)
+	}
+}
+
+// checkClosed wants nobody to be able to use a tree that is not done: case 22; and no other change to be begun: case 23.
+func (p *prepared) checkClosed(t *testing.T, root string) {
+	t.Helper()
+	now := takeDump(t, root, false)
+	isTouched := false
+	for name, line := range now {
+		isTouched = isTouched || name != "." && line != p.begun[name]
+	}
+	isDone := true
+	for name, line := range now {
+		isDone = isDone && (name == "." || line == p.want[name])
+	}
+	if !isTouched {
+		return // it was killed before the first file
+	}
+	if !isDone {
+		if !strings.HasPrefix(now["."], "mode 040700 owner 0:0 ") {
+			t.Fatalf("the tree is not closed: %s", now["."])
+		}
+		if err := readAs(1000, filepath.Join(root, "plain")); err != unix.EACCES {
+			t.Fatalf("a user of the host gets into the tree: %v", err)
+		}
+		if err := readAs(100000, filepath.Join(root, "plain")); err != unix.EACCES {
+			t.Fatalf("the container's root gets into the tree: %v", err)
+		}
+	}
+	r := call(t, "status", root)
+	if r.code == 0 && isDone {
+		return
+	}
+	if r.code != 3 || !strings.HasPrefix(r.stdout, "partial ") {
+		t.Fatalf("status: %+v", r)
+	}
+	checkRefused(t, call(t, plus(p.other, root)...), 1, "interrupted")
+}
+
+// readAs tries to open a file as a user of the host.
+func readAs(uid int, path string) error {
+	done := make(chan error)
+	go func() {
+		// Not by setresuid(2): the thread alone changes, and it ends with the goroutine, which never lets go of it.
+		lockThread()
+		if _, _, errno := syscall.RawSyscall(unix.SYS_SETFSGID, uintptr(uid), 0, 0); errno != 0 {
+			done <- errno
+			return
+		}
+		if _, _, errno := syscall.RawSyscall(unix.SYS_SETFSUID, uintptr(uid), 0, 0); errno != 0 { // and its capabilities go
+			done <- errno
+			return
+		}
+		fd, err := unix.Open(path, os.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			unix.Close(fd)
+		}
+		done <- err
+	}()
+	return <-done
+}

@@ -1,0 +1,158 @@
+//go:build integration
+
+package userns
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// fileSystem is one on which tests are run: in a file of its own on a loop device, or in memory.
+type fileSystem struct {
+	name string
+	// make is the command line that makes it in a file; none for one in memory.
+	make []string
+	// hasAttrs tells whether it keeps extended attributes.
+	hasAttrs bool
+	once     sync.Once
+	dir      string
+	err      error
+}
+
+// onDisk has the file systems that root file systems are kept on, and ramfs for one without extended attributes.
+var fileSystems = []*fileSystem{
+	{name: "ext4", make: []string{"mke2fs", "-q", "-t", "ext4", "-m", "0", "-F"}, hasAttrs: true},
+	{name: "xfs", make: []string{"mkfs.xfs", "-q", "-f"}, hasAttrs: true},
+	{name: "btrfs", make: []string{"mkfs.btrfs", "-q", "-f"}, hasAttrs: true},
+	{name: "tmpfs", hasAttrs: true},
+	{name: "ramfs"},
+}
+
+// size is that of a file with a file system. It is sparse.
+const size = 400 << 20
+
+// mounted are the mount points, for unmountAll.
+var mounted struct {
+	sync.Mutex
+	dirs []string
+}
+
+func unmountAll() {
+	for _, dir := range mounted.dirs {
+		unix.Unmount(dir, unix.MNT_DETACH) // the mount namespace ends anyway
+	}
+}
+
+// onFileSystems runs a test on each file system, at once.
+func onFileSystems(t *testing.T, test func(t *testing.T, f *fileSystem, dir string)) {
+	t.Helper()
+	for _, f := range fileSystems {
+		if inGuest() && f.make != nil {
+			continue // its kernel has only those in memory
+		}
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, f, f.folder(t))
+		})
+	}
+}
+
+// named is a file system.
+func named(name string) *fileSystem {
+	for _, f := range fileSystems {
+		if f.name == name {
+			return f
+		}
+	}
+	panic("no file system " + name)
+}
+
+// folder is a new folder on the file system, which is mounted if need be. All may enter it.
+func (f *fileSystem) folder(t *testing.T) string {
+	t.Helper()
+	f.once.Do(func() {
+		f.dir = filepath.Join(shared.dir, f.name)
+		f.err = mountNew(f.dir, f.name, f.make, size)
+	})
+	if f.err != nil {
+		t.Fatal(f.err)
+	}
+	dir, err := os.MkdirTemp(f.dir, "test-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := removeTree(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// mountNew makes a file system of a type and mounts it on dir.
+func mountNew(dir, fsType string, mkfs []string, size int64) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	args := []string{"-t", fsType, fsType, dir}
+	if mkfs != nil {
+		image := dir + ".image"
+		if err := os.WriteFile(image, nil, 0o600); err != nil {
+			return err
+		}
+		if err := os.Truncate(image, size); err != nil {
+			return err
+		}
+		if out, err := exec.Command(mkfs[0], append(mkfs[1:], image)...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s (make deps installs it)", strings.Join(mkfs, " "), err, out)
+		}
+		args = []string{"-t", fsType, "-o", "loop", image, dir}
+	}
+	if out, err := exec.Command("mount", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("mount %q: %w: %s", args, err, out)
+	}
+	mounted.Lock()
+	defer mounted.Unlock()
+	mounted.dirs = append(mounted.dirs, dir)
+	return os.Chmod(dir, 0o755)
+}
+
+// removeTree removes a tree, in which files may be protected.
+func removeTree(dir string) error {
+	if err := os.RemoveAll(dir); err == nil {
+		return nil
+	}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && (d.IsDir() || d.Type().IsRegular()) {
+			setFlags(path, 0) // if it fails, so does the removal
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
+
+// mount mounts something for a test.
+func mount(t *testing.T, source, target, fsType string, flags uintptr, data string) {
+	t.Helper()
+	if err := unix.Mount(source, target, fsType, flags, data); err != nil {
+		t.Fatalf("mount %s on %s: %v", source, target, err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			t.Errorf("unmount %s: %v", target, err)
+		}
+	})
+}

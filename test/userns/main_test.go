@@ -1,0 +1,69 @@
+//go:build integration
+
+// Package userns tests userns-shift with real file systems and processes, as root, in namespaces of its own. What a tree was
+// and what has become of it is compared as a dump of all that a file system keeps of its files.
+package userns
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"palisade/test/ctr"
+)
+
+// shared is what all tests use.
+var shared struct{ dir, program string }
+
+func TestMain(m *testing.M) {
+	if code, done := ctr.ExecFiltered(); done {
+		os.Exit(code)
+	}
+	if code, done := playRole(); done {
+		os.Exit(code)
+	}
+	code, done, err := ctr.Isolate()
+	if err == nil && !done {
+		code, err = runAll(m)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "userns:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runAll(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "palisade-userns-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // for processes of other users
+		return 1, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	defer cancel()
+	shared.dir = dir
+	if shared.program, err = ctr.Program(ctx, dir, "userns_shift", "palisade/cmd/userns-shift"); err != nil {
+		return 1, err
+	}
+	defer unmountAll()
+	return m.Run(), nil
+}
+
+// inGuest tells whether this is the virtual machine, which has few programs and an emulated CPU.
+func inGuest() bool { return os.Getenv("PALISADE_VM") != "" }
+
+// needPrograms fails a test for which a program is missing.
+func needPrograms(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Fatalf("%v (make deps installs it)", err)
+		}
+	}
+}

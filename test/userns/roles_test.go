@@ -1,0 +1,74 @@
+//go:build integration
+
+package userns
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Roles that the test program plays when the mark is its first argument, with what follows as theirs.
+const roleMark = "--role="
+
+// playRole plays a role, and returns false if there is none.
+func playRole() (code int, done bool) {
+	if len(os.Args) < 2 || !strings.HasPrefix(os.Args[1], roleMark) {
+		return 0, false
+	}
+	runtime.LockOSThread()
+	err := fmt.Errorf("no role %q", os.Args[1])
+	switch strings.TrimPrefix(os.Args[1], roleMark) {
+	case "unprivileged":
+		err = runUnprivileged(os.Args[2:])
+	case "limited":
+		err = runLimited(os.Args[2:])
+	case "attacker":
+		err = attack(os.Args[2], os.Args[3])
+	case "root":
+		err = sitInRoot(os.Args[2])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1, true
+	}
+	return 0, true
+}
+
+// role is the command line of a role.
+func role(name string, args ...string) []string {
+	return append([]string{"/proc/self/exe", roleMark + name}, args...)
+}
+
+// runUnprivileged executes a program without CAP_SYS_ADMIN.
+func runUnprivileged(line []string) error {
+	if err := unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_ADMIN, 0, 0, 0); err != nil {
+		return err
+	}
+	return syscall.Exec(line[0], line, os.Environ())
+}
+
+// fewFiles is how many descriptors runLimited leaves.
+const fewFiles = 64
+
+// runLimited executes a program that may have few files open.
+func runLimited(line []string) error {
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: fewFiles, Max: fewFiles}); err != nil {
+		return err
+	}
+	return syscall.Exec(line[0], line, os.Environ())
+}
+
+// sitInRoot makes a directory its root, and waits for the end of its input.
+func sitInRoot(root string) error {
+	if err := unix.Chroot(root); err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	os.Stdin.Read(make([]byte, 1))
+	return nil
+}

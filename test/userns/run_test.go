@@ -1,0 +1,126 @@
+//go:build integration
+
+package userns
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"palisade/test/ctr"
+)
+
+// ran is how a program has ended.
+type ran struct {
+	stdout, stderr string
+	code           int
+}
+
+// remap is the map of most tests.
+const remap = "100000:100000:65535"
+
+// commandLine is one of userns-shift, with folders of the test's for what it keeps.
+func commandLine(t *testing.T, args ...string) []string {
+	t.Helper()
+	var own []string
+	if args[0] != "umount" {
+		own = []string{"--state-dir", stateDir(t)}
+	}
+	if slices.Contains([]string{"shift", "unshift", "check", "mount"}, args[0]) {
+		own = append(own, "--lock-dir", filepath.Join(shared.dir, "lock"))
+	}
+	return slices.Concat([]string{shared.program, args[0]}, own, args[1:])
+}
+
+// stateDir is where a test has what file systems cannot keep.
+func stateDir(t *testing.T) string {
+	return filepath.Join(shared.dir, "state-"+strings.ReplaceAll(t.Name(), "/", "-"))
+}
+
+// call runs userns-shift, with a bound.
+func call(t *testing.T, args ...string) ran {
+	t.Helper()
+	line := commandLine(t, args...)
+	return runProgram(t, line[0], line[1:]...)
+}
+
+func runProgram(t *testing.T, program string, args ...string) ran {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute) // it may clean up
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) || ctx.Err() != nil {
+		t.Fatalf("%s %q: %v %v", program, args, err, ctx.Err())
+	}
+	return ran{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// must runs userns-shift and wants it to succeed, with no more than warnings.
+func must(t *testing.T, args ...string) ran {
+	t.Helper()
+	r := call(t, args...)
+	isSilent := true
+	for line := range strings.Lines(r.stderr) {
+		isSilent = isSilent && strings.HasPrefix(line, "userns-shift: warning: ")
+	}
+	if r.code != 0 || !isSilent {
+		t.Fatalf("userns-shift %q: exit code %d\n%s%s", args, r.code, r.stdout, r.stderr)
+	}
+	return r
+}
+
+// shiftTree shifts a tree by the map of most tests.
+func shiftTree(t *testing.T, root string) {
+	t.Helper()
+	must(t, "shift", "--user-remap", remap, root)
+}
+
+// checkRefused wants a call to fail with one line on stderr that has all of the texts.
+func checkRefused(t *testing.T, r ran, code int, texts ...string) {
+	t.Helper()
+	if r.code != code || strings.Count(r.stderr, "\n") != 1 || r.stdout != "" {
+		t.Fatalf("exit code %d, want %d\nstdout: %q\nstderr: %q", r.code, code, r.stdout, r.stderr)
+	}
+	for _, text := range texts {
+		if !strings.Contains(r.stderr, text) {
+			t.Errorf("stderr does not have %q: %s", text, r.stderr)
+		}
+	}
+}
+
+// traced runs userns-shift and counts the calls that change anything; the one with the number killAt kills it.
+func traced(t *testing.T, killAt int, args ...string) ctr.Traced {
+	t.Helper()
+	line := commandLine(t, args...)
+	r, err := ctr.RunTraced(killAt, changingCalls(), line[0], line[1:]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// waitFor polls until something is so.
+func waitFor(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !is(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within 20 s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// lockThread binds the goroutine to its thread, which ends with it.
+func lockThread() { runtime.LockOSThread() }

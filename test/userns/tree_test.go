@@ -1,0 +1,238 @@
+//go:build integration
+
+package userns
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// mapped is what is to become of an id by the map of most tests.
+func mapped(id uint32) uint32 {
+	if id < 65535 {
+		return id + 100000
+	}
+	return id
+}
+
+// shifted are the items of a tree as they are to be after a shift by the map of most tests.
+func shifted(items []item) []item {
+	items = slices.Clone(items)
+	for n := range items {
+		i := &items[n]
+		i.uid, i.gid = int(mapped(uint32(i.uid))), int(mapped(uint32(i.gid)))
+		attrs := make(map[string][]byte)
+		for name, value := range i.attrs {
+			switch name {
+			case capsName:
+				root := uint32(0)
+				if len(value) == 24 {
+					root = binary.LittleEndian.Uint32(value[20:])
+				}
+				value = caps3(mapped(root))
+			case accessName, deflName:
+				value = slices.Clone(value)
+				for _, at := range []int{4 + 8 + 4, 4 + 3*8 + 4} { // the user's and the group's entry of acl
+					binary.LittleEndian.PutUint32(value[at:], mapped(binary.LittleEndian.Uint32(value[at:])))
+				}
+			}
+			attrs[name] = value
+		}
+		i.attrs = attrs
+	}
+	return items
+}
+
+// withoutState is a dump without what is recorded at the root directory.
+func (d dump) withoutState(t *testing.T, root string) dump {
+	t.Helper()
+	value, err := getAttr(root, stateName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := make(dump)
+	for name, text := range d {
+		c[name] = text
+	}
+	c["."] = strings.Replace(c["."], fmt.Sprintf(" %s=%x", stateName, value), "", 1)
+	return c
+}
+
+// TestEverything has cases 1 to 8, 10, 12, 17, 25 and 45: files of each kind are shifted, all that is known of them is as it is to
+// be, and then they are shifted back to what they were.
+func TestEverything(t *testing.T) {
+	onFileSystems(t, func(t *testing.T, f *fileSystem, dir string) {
+		root, want := filepath.Join(dir, "root"), filepath.Join(dir, "want")
+		items := everything()
+		if !f.hasAttrs {
+			for n := range items {
+				items[n].attrs = nil
+			}
+		}
+		build(t, root, f.hasAttrs, items)
+		build(t, want, f.hasAttrs, shifted(items))
+		before := takeDump(t, root, false)
+		shiftTree(t, root)
+		got := takeDump(t, root, false)
+		if f.hasAttrs {
+			got = got.withoutState(t, root)
+			checkStateDir(t, 0)
+		} else {
+			checkStateDir(t, 1) // case 46
+		}
+		checkDump(t, "shifted", got, takeDump(t, want, false))
+		if r := must(t, "verify", root); !strings.Contains(r.stdout, "as 100000:100000:65535 says") {
+			t.Errorf("verify says %q", r.stdout)
+		}
+		if r := must(t, "status", root); r.stdout != "shifted 100000:100000:65535\n" {
+			t.Errorf("status says %q", r.stdout)
+		}
+		must(t, "unshift", root)
+		for _, back := range []string{"hosts", "half"} { // which were shifted before, and so are not what they were
+			line := before[back]
+			before[back] = strings.NewReplacer("100000:100000", "0:0", "0:100000", "0:0").Replace(line)
+		}
+		if f.hasAttrs {
+			before["bin/caps-shifted"] = strings.Replace(before["bin/caps-shifted"],
+				fmt.Sprintf("%x", caps3(100000)), fmt.Sprintf("%x", caps2()), 1)
+		}
+		checkDump(t, "shifted back", takeDump(t, root, false), before)
+		if r := must(t, "status", root); r.stdout != "none\n" {
+			t.Errorf("status says %q", r.stdout)
+		}
+		checkStateDir(t, 0)
+	})
+}
+
+// checkStateDir wants the folder of what file systems cannot keep to have so many entries.
+func checkStateDir(t *testing.T, want int) {
+	t.Helper()
+	entries, err := os.ReadDir(stateDir(t))
+	if err != nil && !os.IsNotExist(err) || len(entries) != want {
+		t.Errorf("the state folder has %v, %v", entries, err)
+	}
+}
+
+// TestSubvolume has case 45: a subvolume of btrfs is on the same mount, and so in the tree, though its device is another one.
+func TestSubvolume(t *testing.T) {
+	if inGuest() {
+		return // its kernel has no btrfs
+	}
+	root := named("btrfs").folder(t)
+	needPrograms(t, "btrfs")
+	sub := filepath.Join(root, "sub")
+	btrfs := func(args ...string) {
+		t.Helper()
+		if r := runProgram(t, "btrfs", args...); r.code != 0 {
+			t.Fatalf("btrfs %q: %+v", args, r)
+		}
+	}
+	btrfs("subvolume", "create", sub)
+	t.Cleanup(func() { btrfs("subvolume", "delete", sub) })
+	build(t, sub, true, []item{file("suid", 0o4755, 0, 0).with(capsName, caps2()), hardLink("suid2", "suid"), folder("d", 0o755, 1, 1)})
+	before := takeDump(t, root, false)
+	shiftTree(t, root)
+	after := takeDump(t, root, false)
+	for _, name := range []string{".", "sub", "sub/suid", "sub/suid2"} {
+		if !strings.Contains(after[name], " owner 100000:100000 ") {
+			t.Errorf("%s is %s", name, after[name])
+		}
+	}
+	if got, want := after["sub/suid"], fmt.Sprintf("%s=%x", capsName, caps3(100000)); !strings.Contains(got, "mode 104755") || !strings.Contains(got, want) {
+		t.Errorf("sub/suid is %s", got)
+	}
+	must(t, "unshift", root)
+	checkDump(t, "shifted back", takeDump(t, root, false), before)
+
+	snapshot := filepath.Join(root, "snapshot")
+	btrfs("subvolume", "snapshot", "-r", sub, snapshot)
+	t.Cleanup(func() { btrfs("subvolume", "delete", snapshot) })
+	before = takeDump(t, root, true)
+	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "nothing was changed", "snapshot", "read-only")
+	checkDump(t, "with a read-only snapshot", takeDump(t, root, true), before)
+}
+
+// TestCapabilitiesWork has case 2: the capabilities of a shifted file are valid in the container, and nowhere else.
+func TestCapabilitiesWork(t *testing.T) {
+	root := named("tmpfs").folder(t)
+	cat := filepath.Join(root, "cat")
+	program, err := exec.LookPath("cat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if program, err = filepath.EvalSymlinks(program); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(cat, text, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setxattr(cat, capsName, caps2(), 0); err != nil {
+		t.Fatal(err)
+	}
+	shiftTree(t, root)
+	for _, tt := range []struct {
+		where, want string
+		attr        *syscall.SysProcAttr
+	}{
+		{"host", "CapEff:\t0000000000000000", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}},
+		{"container", "CapEff:\t0000000000002000", &syscall.SysProcAttr{
+			Cloneflags: syscall.CLONE_NEWUSER, Credential: &syscall.Credential{Uid: 5, Gid: 5},
+			UidMappings: []syscall.SysProcIDMap{{HostID: 100000, Size: 65535}}, GidMappings: []syscall.SysProcIDMap{{HostID: 100000, Size: 65535}},
+			GidMappingsEnableSetgroups: true,
+		}},
+	} {
+		cmd := exec.CommandContext(t.Context(), cat, "/proc/self/status")
+		cmd.Args[0], cmd.SysProcAttr = "cat", tt.attr
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), tt.want) {
+			t.Errorf("on the %s: %v, no %q in %s", tt.where, err, tt.want, out)
+		}
+	}
+}
+
+// TestTwice has case 18: when all is done, nothing is changed, not even the time of a file's change.
+func TestTwice(t *testing.T) {
+	onFileSystems(t, func(t *testing.T, f *fileSystem, dir string) {
+		root := filepath.Join(dir, "root")
+		items := small()
+		build(t, root, f.hasAttrs, items)
+		shiftTree(t, root)
+		before := takeDump(t, root, true)
+		r := traced(t, 0, "shift", "--user-remap", remap, root)
+		if r.Code != 0 || r.Calls > 1 || !strings.HasPrefix(r.Stdout, "changed 0 of ") { // one call makes the lock
+			t.Errorf("the second run: %+v", r)
+		}
+		checkDump(t, "the second run", takeDump(t, root, true), before)
+		must(t, "unshift", root)
+		before = takeDump(t, root, true)
+		r = traced(t, 0, "unshift", "--user-remap", remap, root)
+		if r.Code != 0 || r.Calls > 1 || !strings.HasPrefix(r.Stdout, "changed 0 of ") {
+			t.Errorf("the second run back: %+v", r)
+		}
+		checkDump(t, "the second run back", takeDump(t, root, true), before)
+	})
+}
+
+// TestDryRun has the option --dry-run: it tells what would be changed, and changes nothing.
+func TestDryRun(t *testing.T) {
+	root := filepath.Join(named("tmpfs").folder(t), "root")
+	build(t, root, true, everything())
+	before := takeDump(t, root, true)
+	if r := must(t, "shift", "--user-remap", remap, "--dry-run", root); r.stdout != fmt.Sprintf("would change %d of %d files: not shifted\n", len(before)-1, len(before)) {
+		t.Errorf("it says %q", r.stdout) // hosts is as it is to be
+	}
+	checkDump(t, "dry run", takeDump(t, root, true), before)
+}
