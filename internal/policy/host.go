@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"palisade/internal/action"
+	"palisade/internal/idmap"
 )
 
 // forbids is what in a HostConfig a rule denies, or "".
@@ -90,7 +90,7 @@ func (h *hostConfig) forbidsSecurity() string {
 	return ""
 }
 
-// remapAnnotation is where userns-shift finds the mapping in a container of Docker.
+// remapAnnotation is where userns-shift finds the mapping of a container of Docker (internal/remap).
 const remapAnnotation = "palisade.user-remap"
 
 // forbidsNoRemap makes sure that a container asks for ids of its own, by the annotation. Engines have it from API 1.43 on; one
@@ -106,14 +106,12 @@ func (h *hostConfig) forbidsNoRemap(uri string) string {
 	case h.Runtime.Value != "":
 		return "Runtime is given, which may leave the annotation out"
 	}
-	fields := strings.Split(remap, ":")
-	if len(fields) != 3 {
-		return fmt.Sprintf("the user remap %q is not uid:gid:size", remap)
-	}
-	for _, field := range fields {
-		if n, err := strconv.ParseUint(field, 10, 32); err != nil || n == 0 {
-			return fmt.Sprintf("the user remap %q leaves ids as they are", remap)
-		}
+	ids, err := idmap.ParseRemap(remap)
+	switch {
+	case err != nil:
+		return err.Error()
+	case !ids.HasEffect():
+		return fmt.Sprintf("the user remap %q leaves root as it is", remap)
 	}
 	return ""
 }
