@@ -23,7 +23,7 @@ func Own(path string) (*os.File, error) {
 		}
 		text := make([]byte, 32)
 		n, _ := f.Read(text)
-		return nil, fmt.Errorf("another process, %s, holds %s", strings.TrimSpace(string(text[:n])), path)
+		return nil, fmt.Errorf("process %s holds %s already", strings.TrimSpace(string(text[:n])), path)
 	}
 	err = f.Truncate(0)
 	if err == nil {

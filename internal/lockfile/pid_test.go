@@ -22,7 +22,7 @@ func TestOwn(t *testing.T) {
 	if text, err := os.ReadFile(path); err != nil || string(text) != fmt.Sprintln(os.Getpid()) {
 		t.Errorf("the file has %q, %v", text, err)
 	}
-	want := fmt.Sprintf("another process, %d, holds %s", os.Getpid(), path)
+	want := fmt.Sprintf("process %d holds %s already", os.Getpid(), path)
 	if _, err := lockfile.Own(path); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("a second owner: %v", err)
 	}

@@ -96,7 +96,7 @@ func TestSecondBroker(t *testing.T) {
 		}
 		return string(out)
 	}
-	if out := second(b.args()...); !strings.Contains(out, fmt.Sprintf("another process, %d, holds", b.cmd.Process.Pid)) {
+	if out := second(b.args()...); !strings.Contains(out, fmt.Sprintf("process %d holds", b.cmd.Process.Pid)) {
 		t.Error(out)
 	}
 	if out := second(b.args("--pid-file", "")...); !strings.Contains(out, "another process listens to "+b.dir) {
