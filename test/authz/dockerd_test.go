@@ -52,7 +52,7 @@ func startEngine(t *testing.T) *dockerd {
 		t.Fatal(err)
 	}
 	e.must(t, nobody, image, "import", "-", "box")
-	e.must(t, nobody, nil, "create", "--name", "web", "--network", "none", "--cgroup-parent", engine.ParentCgroup(t), "--memory", "64m",
+	e.must(t, nobody, nil, "create", "--name", "web", "--network", "none", "--memory", "64m",
 		"box", "/bin/sleep", "1000000")
 	e.must(t, nobody, nil, "start", "web")
 	t.Cleanup(func() {
@@ -90,7 +90,8 @@ func (e *dockerd) startDocker(t *testing.T) {
 	e.process = exec.Command("dockerd", "--host", "unix:///run/docker.sock", "--host", "tcp://"+e.address, "--tlsverify",
 		"--tlscacert", filepath.Join(e.certs, "ca.pem"), "--tlscert", filepath.Join(e.certs, "server-cert.pem"),
 		"--tlskey", filepath.Join(e.certs, "server-key.pem"), "--authorization-plugin=authz-broker",
-		"--iptables=false", "--ip-masq=false", "--bridge=none", "--storage-driver=vfs")
+		"--iptables=false", "--ip-masq=false", "--bridge=none", "--storage-driver=vfs",
+		"--cgroup-parent", engine.ParentCgroup(t))
 	e.process.Stdout, e.process.Stderr = log, log
 	if err := e.process.Start(); err != nil {
 		t.Fatal(err)
