@@ -48,6 +48,7 @@ bench: build ## measure reads through lxcfs, Debian's and of the bare files, hoo
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
 	$(GO) run ./test/bench -lxcfs bin/lxcfs
 	$(GO) run ./test/bench/toolkit -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit
+	$(GO) run ./test/bench/userns -program bin/userns-shift
 	$(GO) run ./test/bench/authz -broker bin/authz-broker
 
 fuzz-smoke: | go ## run each fuzz test for some seconds

@@ -132,6 +132,7 @@ func (h *Hook) precreate(ctx context.Context, text []byte, stdout io.Writer) err
 	if err != nil {
 		return fmt.Errorf("the configuration on stdin is not understood: %w", err)
 	}
+	h.obey(c)
 	pair, err := h.wanted(c)
 	if err != nil {
 		return err
@@ -188,6 +189,14 @@ func (h *Hook) starting(ctx context.Context, state *oci.State) error {
 	}
 	if err != nil {
 		return err
+	}
+	if c != nil {
+		h.obey(c)
+		if c.Spec.Annotations[Annotation] != "" {
+			if _, err := h.wanted(c); err != nil {
+				return err
+			}
+		}
 	}
 	root, err := h.findRoot(state, c, configErr)
 	if err != nil {

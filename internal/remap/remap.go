@@ -21,6 +21,10 @@ import (
 // Annotation is the key under which a configuration asks for a user namespace; its value is uid:gid:offset.
 const Annotation = "palisade.user-remap"
 
+// CopyUpAnnotation is the key under which a configuration says "true" where all files of an overlay may be copied to its upper
+// layer, for wrappers that are given no options.
+const CopyUpAnnotation = "palisade.allow-copyup"
+
 // Mode tells how a root file system is made to fit.
 type Mode string
 
@@ -54,6 +58,11 @@ type Remapper struct {
 
 // DefaultRunDir is where root file systems are mounted for containers, each in a folder named by its id.
 const DefaultRunDir = "/run/userns-shift-roots"
+
+// obey takes from a configuration what it says of how its root file system may be made to fit.
+func (r *Remapper) obey(c *oci.Config) {
+	r.Options.AllowCopyUp = r.Options.AllowCopyUp || c.Spec.Annotations[CopyUpAnnotation] == "true"
+}
 
 // wanted is the user namespace that a configuration asks for, zero if it asks for none: by its own mappings, by the annotation, or
 // by what the remapper was told.

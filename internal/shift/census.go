@@ -97,8 +97,7 @@ type inspector struct {
 	flagPolicy Policy
 	// root is what the root directory was, if it is closed.
 	root     *rootDir
-	owners   owners
-	memos    *memos
+	notes    *notes
 	progress *counter
 }
 
@@ -108,8 +107,8 @@ func (v *inspector) enter(w *worker, d *dir) error {
 		return err
 	}
 	d.key = keyOf(i)
-	if v.memos != nil {
-		d.memo = v.memos.make(i)
+	if v.notes != nil {
+		d.memo = v.notes.memos.make(i)
 	}
 	if d.parent == nil && v.root != nil {
 		i.UID, i.GID = v.root.UID, v.root.GID // it is closed
@@ -121,45 +120,57 @@ func (v *inspector) enter(w *worker, d *dir) error {
 	if err != nil {
 		return err
 	}
+	if d.memo != nil {
+		d.memo.special = special
+	}
 	return v.inspect(file{dir: d.parent, name: d.name, open: d.file, number: d.number}, i, special)
 }
 
-func (v *inspector) visit(w *worker, d *dir, e sys.Entry, c *chunk) bool {
+func (v *inspector) visit(w *worker, d *dir, name sys.Name, code uint16) (isDir bool) {
 	v.progress.add(w.number)
-	if e.IsDir {
-		c.note(&v.owners, &e, dirCode)
-		return true
-	}
 	i := &w.inode
-	if err := d.file.InodeAt(e.Name, i); err != nil {
-		w.fail(d, e.Name.String(), err)
-		return false
+	if code != dirCode {
+		if err := d.file.InodeAt(name, i); err != nil {
+			w.fail(d, name.String(), err)
+			return false
+		}
+		isDir = i.IsDir()
 	}
-	if i.IsDir() {
-		c.note(&v.owners, &e, dirCode)
+	if code == dirCode || isDir {
+		if d.memo != nil {
+			v.notes.note(name, dirCode)
+		}
 		return true
 	}
-	f := d.named(e.Name)
+	f := d.named(name)
 	special, err := v.isSpecial(w, &f, i)
 	if err == nil {
 		err = v.inspect(f, i, special)
 	}
 	if err != nil {
-		w.fail(d, e.Name.String(), err)
+		w.fail(d, name.String(), err)
 	}
-	code := uint16(lookCode)
-	if !special && !i.Immutable && !i.AppendOnly && i.Links == 1 {
-		code = v.owners.code(owner{i.UID, i.GID})
+	switch {
+	case d.memo == nil:
+	case special || i.Immutable || i.AppendOnly || i.Links > 1:
+		v.notes.note(name, lookCode)
+	default:
+		v.notes.noteOwner(name, owner{i.UID, i.GID})
 	}
-	c.note(&v.owners, &e, code)
 	return false
+}
+
+func (v *inspector) visited(c *chunk) {
+	if v.notes != nil {
+		v.notes.keep(c)
+	}
 }
 
 func (v *inspector) isSpecial(w *worker, f *file, i *sys.Inode) (bool, error) {
 	if i.HasSetID() || v.tree.isPending(i, f) {
 		return true, nil
 	}
-	return w.isSpecialName(f.name)
+	return w.isSpecialName(f.dir, f.name)
 }
 
 // inspect notes what is to be known of a file. A special one has more than an owner.

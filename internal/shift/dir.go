@@ -18,8 +18,8 @@ type dir struct {
 	users atomic.Int32
 	// number is that of its path, see pathHash.
 	number uint64
-	// memo is what is known of its files from the first pass.
-	memo *memo
+	// memo is what the first pass notes of its files; known is that in the next pass.
+	memo, known *memo
 	// key is set when it is entered.
 	key inodeKey
 
@@ -101,6 +101,14 @@ func (d *dir) pin() error {
 	return nil
 }
 
+// use makes the directory one more task's, which it is open for.
+func (d *dir) use() {
+	d.users.Add(1)
+	d.mu.Lock()
+	d.pins++
+	d.mu.Unlock()
+}
+
 func (d *dir) unpin() {
 	d.mu.Lock()
 	d.pins--
@@ -127,6 +135,9 @@ func (d *dir) closeAncestor() {
 		first.close()
 	}
 }
+
+// errMountedOn is the error for a directory that is a mount point.
+var errMountedOn = errors.New("something is mounted on it")
 
 // errMoved is the error for a directory that is not found again where it was.
 var errMoved = errors.New("it was moved meanwhile")

@@ -60,8 +60,15 @@ func matters(name string) bool {
 	return false
 }
 
-// isSpecialName tells whether the file name in the worker's working directory has an extended attribute that matters.
-func (w *worker) isSpecialName(name sys.Name) (bool, error) {
+// isSpecialName tells whether the file name in the directory, which becomes the worker's working directory, has an extended
+// attribute that matters.
+func (w *worker) isSpecialName(d *dir, name sys.Name) (bool, error) {
+	if w.at != d {
+		if err := w.Enter(d.file); err != nil {
+			return false, err
+		}
+		w.at = d
+	}
 	list, complete, err := w.AttrList(name, w.attrs)
 	return !complete || hasOneThatMatters(list), err
 }

@@ -1,6 +1,8 @@
 package shift
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"palisade/internal/sys"
@@ -25,8 +27,9 @@ func TestMemo(t *testing.T) {
 		{"changed long enough before", i, sys.Time{Sec: 1000, Nsec: settled}, true},
 		{"changed in the future", i, sys.Time{Sec: 999}, false},
 	} {
-		m := &memos{made: make(map[inodeKey]*memo)}
+		m := newMemos()
 		made := m.make(&i)
+		made.read = true
 		if got := m.of(&tt.now, tt.began); got != nil != tt.want || tt.want && got != made {
 			t.Errorf("%s: %v", tt.name, got)
 		}
@@ -34,7 +37,18 @@ func TestMemo(t *testing.T) {
 			t.Errorf("%s: it is believed twice", tt.name)
 		}
 	}
-	full := &memos{made: make(map[inodeKey]*memo)}
+	for _, spoil := range []func(*memo){
+		func(m *memo) { m.read = false }, func(m *memo) { m.first.lost = true }, func(m *memo) { m.next(1).lost = true },
+	} {
+		m := newMemos()
+		made := m.make(&i)
+		made.read = true
+		spoil(made)
+		if m.of(&i, late) != nil {
+			t.Errorf("%+v is believed", made)
+		}
+	}
+	full := newMemos()
 	for n := range uint64(maxMemos) {
 		full.made[inodeKey{number: n}] = nil
 	}
@@ -43,52 +57,62 @@ func TestMemo(t *testing.T) {
 	}
 }
 
-// TestChunk has the codes of files, which come in the same order, or are looked at.
-func TestChunk(t *testing.T) {
-	m, w := new(memo), new(worker)
-	own := &owners{codes: make(map[owner]uint16)}
-	files := []sys.Entry{{Number: 1}, {Number: 2}, {Number: 1<<32 + 3}}
-	c := m.chunk(0)
-	c.begin(w)
-	for n := range files {
-		c.note(own, &files[n], own.code(owner{uint32(n % 2), 7}))
+// TestNotes has what is noted of files, in several parts.
+func TestNotes(t *testing.T) {
+	all := newMemos()
+	n, m := &notes{memos: all}, new(memo)
+	type entry struct {
+		name string
+		code uint16
 	}
-	c.end(w)
-	if m.chunk(0) != c || m.chunk(2) != nil || m.chunk(1) == nil || (*memo)(nil).chunk(0) != nil {
-		t.Error("parts are not found again")
+	parts := [][]entry{{{"a", lookCode}, {"d", dirCode}, {"\xff\n", lookCode}, {strings.Repeat("x", 255), dirCode}}, nil, {{"b", lookCode}}}
+	for number, part := range parts {
+		for _, e := range part {
+			n.note(sys.MakeName(e.name), e.code)
+		}
+		for k := range 3 {
+			n.noteOwner(sys.MakeName(fmt.Sprint(k)), owner{uint32(k % 2), 7})
+		}
+		n.keep(m.next(number))
 	}
-	c.begin(w)
-	for n := range files {
-		code := c.take(&files[n])
-		if code < firstOwner || c.owner(code) != (owner{uint32(n % 2), 7}) {
-			t.Errorf("file %d has code %d", n, code)
+	for number, part := range parts {
+		c := &m.first
+		if number > 0 {
+			c = m.more[number-1]
+		}
+		rest := c.entries
+		for _, e := range part {
+			name, code, after := cut(rest)
+			if rest = after; name.String() != e.name || code != e.code {
+				t.Errorf("part %d: %q has code %d, want %q, %d", number, name, code, e.name, e.code)
+			}
+		}
+		for k := range 3 {
+			name, code, after := cut(rest)
+			if rest = after; name.String() != fmt.Sprint(k) || code < firstOwner || all.owners.of(code) != (owner{uint32(k % 2), 7}) {
+				t.Errorf("part %d: %q has code %d", number, name, code)
+			}
+		}
+		if len(rest) > 0 {
+			t.Errorf("part %d: %q follows", number, rest)
 		}
 	}
-	if c.take(&files[0]) != lookCode {
-		t.Error("one more file is known")
-	}
-	c.end(w)
-	c.next = 0
-	for n, number := range []uint64{1, 9, 3} { // the second one is another
-		if got, want := c.take(&sys.Entry{Number: number}) == lookCode, number == 9; got != want {
-			t.Errorf("file %d is to be looked at: %v", n, got)
-		}
-	}
-	var none *chunk
-	none.begin(w)
-	none.note(own, &files[0], dirCode)
-	none.end(w)
-	if none.take(&files[0]) != lookCode {
-		t.Error("without a memo a file is known")
+	n.note(sys.MakeName("lost"), lookCode)
+	n.keep(nil)
+	all.size.Store(maxMemoBytes)
+	n.note(sys.MakeName("too much"), lookCode)
+	c := new(chunk)
+	if n.keep(c); !c.lost || c.entries != nil || (*memo)(nil).next(0) != nil {
+		t.Errorf("there is no bound: %+v", c)
 	}
 }
 
 // TestOwners has more owners than there are codes.
 func TestOwners(t *testing.T) {
-	own := &owners{codes: make(map[owner]uint16)}
+	own := &newMemos().owners
 	for n := range uint32(1 << 16) {
 		code := own.code(owner{n, n})
-		if isKnown := n < 1<<16-firstOwner; (code == lookCode) == isKnown || isKnown && own.list[code-firstOwner].uid != n {
+		if isKnown := n < 1<<16-firstOwner; (code == lookCode) == isKnown || isKnown && own.of(code).uid != n {
 			t.Fatalf("owner %d has code %d", n, code)
 		}
 	}

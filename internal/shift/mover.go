@@ -34,41 +34,47 @@ func (v *mover) enter(w *worker, d *dir) error {
 	}
 	d.key = keyOf(i)
 	if v.memos != nil {
-		d.memo = v.memos.of(i, v.began)
+		d.known = v.memos.of(i, v.began)
 	}
 	if d.parent == nil {
 		return nil // the root directory comes last
 	}
-	special, err := w.isSpecialDir(d)
-	if err != nil {
-		return err
+	var special bool
+	if d.known != nil {
+		special = d.known.special
+	} else {
+		var err error
+		if special, err = w.isSpecialDir(d); err != nil {
+			return err
+		}
 	}
 	return v.move(file{dir: d.parent, name: d.name, open: d.file, number: d.number}, i, special)
 }
 
-func (v *mover) visit(w *worker, d *dir, e sys.Entry, c *chunk) bool {
+func (v *mover) visit(w *worker, d *dir, name sys.Name, code uint16) (isDir bool) {
 	v.progress.add(w.number)
-	code := c.take(&e)
-	if e.IsDir || code == dirCode {
+	if code == dirCode {
 		return true
 	}
-	if err := v.moveNamed(w, d.named(e.Name), c, code); err != nil {
+	if err := v.moveNamed(w, d.named(name), code); err != nil {
 		if errors.Is(err, errIsDir) {
 			return true
 		}
-		w.fail(d, e.Name.String(), err)
+		w.fail(d, name.String(), err)
 	}
 	return false
 }
+
+func (v *mover) visited(*chunk) {}
 
 // errIsDir is for a file that turns out to be a directory.
 var errIsDir = errors.New("it is a directory")
 
 // moveNamed changes a file that is no directory. What is known of it by its code is not asked for.
-func (v *mover) moveNamed(w *worker, f file, c *chunk, code uint16) error {
+func (v *mover) moveNamed(w *worker, f file, code uint16) error {
 	i := &w.inode
 	if code >= firstOwner {
-		known := c.owner(code)
+		known := v.memos.owners.of(code)
 		uid, _ := v.rules.UID.To(known.uid)
 		gid, _ := v.rules.GID.To(known.gid)
 		if uid == known.uid && gid == known.gid {
@@ -85,7 +91,7 @@ func (v *mover) moveNamed(w *worker, f file, c *chunk, code uint16) error {
 	special := i.HasSetID() || v.isPending(i, &f)
 	if !special {
 		var err error
-		if special, err = w.isSpecialName(f.name); err != nil {
+		if special, err = w.isSpecialName(f.dir, f.name); err != nil {
 			return err
 		}
 	}

@@ -234,7 +234,7 @@ func (c *changer) preflight(ctx context.Context) (err error) {
 	if c.state.Change.Squash != nil {
 		c.o.Unmapped = Squash // as was begun
 	}
-	c.began, c.memos = sys.Now(), &memos{made: make(map[inodeKey]*memo)}
+	c.began, c.memos = sys.Now(), newMemos()
 	if c.census, err = c.inspect(ctx, c.rules(c.state.Change.Judge()), c.o, c.before, c.memos); err != nil {
 		return err
 	}
@@ -286,8 +286,11 @@ func (t *tree) inspect(ctx context.Context, r *rules, o *Options, state *State, 
 	visitors, parts := make([]visitor, o.Jobs), make([]*census, o.Jobs)
 	for i := range visitors {
 		parts[i] = newCensus()
-		visitors[i] = &inspector{census: parts[i], tree: t, rules: r, flagPolicy: o.Immutable, root: root, memos: m, progress: count,
-			owners: owners{codes: make(map[owner]uint16)}}
+		v := &inspector{census: parts[i], tree: t, rules: r, flagPolicy: o.Immutable, root: root, progress: count}
+		if m != nil {
+			v.notes = &notes{memos: m}
+		}
+		visitors[i] = v
 	}
 	if err := t.walkTree(ctx, visitors); err != nil {
 		return nil, err

@@ -24,7 +24,8 @@ func hooked(stage string, args ...string) func(*specs.Spec) {
 		hook := []specs.Hook{{Path: shared.shift, Args: append([]string{"userns-shift", "hook"}, args...)}}
 		switch stage {
 		case "prestart":
-			s.Hooks = &specs.Hooks{Prestart: hook} //lint:ignore SA1019 the only one that iSulad knows
+			//lint:ignore SA1019 deprecated, but the only one that iSulad knows
+			s.Hooks = &specs.Hooks{Prestart: hook}
 		case "createRuntime":
 			s.Hooks = &specs.Hooks{CreateRuntime: hook}
 		case "createContainer":
@@ -92,7 +93,7 @@ func TestCheckTellsOfMountPoints(t *testing.T) {
 // TestHookDeadline stops a hook that cannot be done in time, before the runtime kills it, and says how to go on; the wrapper
 // does so at the next start (40).
 func TestHookDeadline(t *testing.T) {
-	b := newBundle(t, looks, hooked("prestart", "--jobs", "1", "--deadline", "0.05"))
+	b := newBundle(t, looks, hooked("createRuntime"))
 	addMountPoints(t, b.rootfs)
 	many := filepath.Join(b.rootfs, "many")
 	for i := range 60 {
@@ -106,10 +107,30 @@ func TestHookDeadline(t *testing.T) {
 			}
 		}
 	}
-	r := runRuntime(t, "runc", "run", "--bundle", b.dir, b.id)
-	if r.Code == 0 || !strings.Contains(r.Stderr, "it was interrupted") ||
-		!strings.Contains(r.Stderr, "userns-shift shift --user-remap "+remap100000+" "+b.rootfs) {
-		t.Fatalf("%+v", r)
+	// How long it takes is not known: a deadline is looked for that comes when the change has begun, and is not done.
+	var r engine.Ran
+	for deadline := 0.06; ; deadline *= 1.35 {
+		if deadline > 30 {
+			t.Fatalf("no deadline comes in the middle: %+v", r)
+		}
+		b.edit(t, func(s *specs.Spec) {
+			s.Hooks.CreateRuntime[0].Args = []string{"userns-shift", "hook", "--jobs", "1", "--deadline", fmt.Sprint(deadline)}
+		})
+		r = runRuntime(t, "runc", "run", "--bundle", b.dir, b.id)
+		if r.Code == 0 { // too late
+			must(t, "unshift", b.rootfs)
+			deadline /= 2
+			continue
+		}
+		if !strings.Contains(r.Stderr, "it was interrupted") {
+			t.Fatalf("%+v", r)
+		}
+		if !strings.Contains(r.Stderr, "before anything was changed") {
+			break
+		}
+	}
+	if !strings.Contains(r.Stderr, "userns-shift shift --user-remap "+remap100000+" "+b.rootfs) {
+		t.Errorf("it does not say how to go on: %+v", r)
 	}
 	// The tree is closed: no runtime gets as far as to a hook. The wrapper comes before.
 	if r := runRuntime(t, "runc", "run", "--bundle", b.dir, b.id); r.Code == 0 || !strings.Contains(r.Stderr, "ermission denied") {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -163,6 +164,85 @@ func TestRuntimeClosedWay(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRuntimeSameBundle starts several containers from one bundle, also after its configuration was made anew.
+func TestRuntimeSameBundle(t *testing.T) {
+	b := newBundle(t, looks, nil)
+	run := func(id, want string) {
+		t.Helper()
+		r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "-b", b.dir, id)
+		if r.Code != 0 || r.Stdout != want {
+			t.Errorf("%s: %+v", id, r)
+		}
+	}
+	fresh, err := os.ReadFile(b.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(b.id, looksRight)
+	run(b.id+"-2", looksRight)
+	other := filepath.Join(openDir(t), "other")
+	newRootfs(t, other)
+	if err := os.WriteFile(filepath.Join(other, "name"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(b.config(), fresh, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.edit(t, func(s *specs.Spec) {
+		s.Root.Path, s.Process.Args = other, []string{"/bin/ls", "/name"}
+	})
+	run(b.id+"-3", "/name\n")
+	run(b.id+"-4", "/name\n")
+	copied := newBundle(t, looks, nil)
+	text, err := os.ReadFile(b.config())
+	if err == nil {
+		err = os.WriteFile(copied.config(), text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "-b", copied.dir, copied.id)
+	if r.Code != 1 || !strings.Contains(r.Stderr, "whose original is not to be had") {
+		t.Errorf("a copy without the original: %+v", r)
+	}
+}
+
+// TestRuntimeOverlay starts containers on overlays, as images are: their files are copied only where that is allowed.
+func TestRuntimeOverlay(t *testing.T) {
+	dir := openDir(t)
+	lower, merged := filepath.Join(dir, "lower"), filepath.Join(dir, "merged")
+	newRootfs(t, lower)
+	for _, sub := range []string{"upper", "work", "merged"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	options := "lowerdir=" + lower + ",upperdir=" + dir + "/upper,workdir=" + dir + "/work"
+	if err := syscall.Mount("overlay", merged, "overlay", 0, options); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(merged, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, tt := range []struct {
+		allow string
+		code  int
+	}{{"", 1}, {"false", 1}, {"true", 0}} {
+		b := newBundle(t, looks, func(s *specs.Spec) {
+			s.Root.Path = merged
+			s.Annotations = map[string]string{"palisade.user-remap": remap100000, "palisade.allow-copyup": tt.allow}
+		})
+		r := wrapped(t, "runc", nil, "run", "-b", b.dir, b.id)
+		if r.Code != tt.code || tt.code == 0 && r.Stdout != looksRight || tt.code != 0 && !strings.Contains(r.Stderr, "is an overlay") {
+			t.Errorf("%q: %+v", tt.allow, r)
+		}
+	}
+	checkOwners(t, lower, 0)
+	checkOwners(t, merged, firstID)
 }
 
 // TestRuntimeAdapts changes what cannot work in a user namespace, and keeps what it does not know.
