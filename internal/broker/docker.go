@@ -64,7 +64,7 @@ func (s *Server) dockerRequest(text []byte, err error, started time.Time) (answe
 	record.User, record.AuthMethod = asked.User.Value, asked.UserAuthNMethod.Value
 	record.Method, record.URI = asked.RequestMethod.Value, asked.RequestURI.Value
 	record.Action = action.OfRequest(record.Method, record.URI)
-	groups, err := s.identities.identify(asked)
+	who, err := s.identities.identify(asked)
 	if err != nil {
 		return s.refuse(record, err, started)
 	}
@@ -72,7 +72,7 @@ func (s *Server) dockerRequest(text []byte, err error, started time.Time) (answe
 	if err != nil {
 		return s.refuse(record, fmt.Errorf("read the request's body: %w", err), started)
 	}
-	s.settle(record, groups, body, started)
+	s.settle(record, who, body, started)
 	return s.answerTo(record)
 }
 

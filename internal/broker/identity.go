@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"palisade/internal/audit"
+	"palisade/internal/policy"
 )
 
 // identity is what a client's certificate says of who it is.
@@ -64,17 +67,32 @@ func readIdentity(raw json.RawMessage) (*identity, error) {
 	return &identity{c.Subject.CommonName, append(groups, c.Subject.OrganizationalUnit...)}, nil
 }
 
-// identify is who asks, where the engine has passed certificates on.
-func (i *identities) identify(r *request) (groups []string, err error) {
+// asker is what is known of who asks, beside the name.
+type asker struct {
+	groups []string
+	// local tells that Docker was asked at its unix socket. iSulad asks nobody about those of its own.
+	local bool
+}
+
+func (w asker) decide(policies *policy.Set, r *audit.Record) policy.Decision {
+	if w.local {
+		return policies.DecideLocal(r.Action)
+	}
+	return policies.Decide(r.User, w.groups, r.Action)
+}
+
+// identify is who asks, by the certificates that the engine has passed on. Without a name, a certificate and a method by which
+// it was verified the client is at the unix socket, or at a TCP socket at which dockerd verifies nobody.
+func (i *identities) identify(r *request) (who asker, err error) {
 	if len(r.Certificates.Value) == 0 {
-		return nil, nil
+		return asker{local: r.User.Value == "" && r.UserAuthNMethod.Value == ""}, nil
 	}
-	who, err := i.of(r.Certificates.Value[0])
+	certified, err := i.of(r.Certificates.Value[0])
 	if err != nil {
-		return nil, err
+		return asker{}, err
 	}
-	if who.name != r.User.Value {
-		return nil, fmt.Errorf("the engine names the user %q, and the certificate %q", r.User.Value, who.name)
+	if certified.name != r.User.Value {
+		return asker{}, fmt.Errorf("the engine names the user %q, and the certificate %q", r.User.Value, certified.name)
 	}
-	return who.groups, nil
+	return asker{groups: certified.groups}, nil
 }

@@ -45,7 +45,7 @@ func (s *Server) isuladRequest(w http.ResponseWriter, r *http.Request) (code int
 		// A user's name may have colons, an action's has none.
 		colon := bytes.LastIndexByte(text, ':')
 		record.User, record.Action = string(text[:colon]), action.OfIsulad(string(text[colon+1:]))
-		s.settle(record, nil, nil, started)
+		s.settle(record, asker{}, nil, started)
 	}
 	if record.Decision.Allow || s.DryRun {
 		return http.StatusOK

@@ -34,10 +34,18 @@ func OpenPolicies(file string, log *slog.Logger) (*Policies, error) {
 	if err := p.reload(time.Second); err != nil {
 		return nil, err
 	}
+	p.warnOfDefault()
 	if isOpen, err := policy.IsOpen(file); err == nil && isOpen {
 		log.Warn("others than its owner can write the policy file, and so decide", "file", file)
 	}
 	return p, nil
+}
+
+// warnOfDefault is for administrators who believe that they have written policies.
+func (p *Policies) warnOfDefault() {
+	if p.Current().IsDefault() {
+		p.log.Warn("the policies are those of the package, unchanged: only clients at Docker's unix socket may do anything", "file", p.file)
+	}
 }
 
 // Current are the policies that hold now. What a request gets it keeps to its end.
@@ -50,6 +58,7 @@ func (p *Policies) Reload() error {
 		p.log.Error("the policies stay as they are", "err", err)
 	} else {
 		p.log.Info("policies are loaded", "file", p.file, "policies", len(p.Current().Policies))
+		p.warnOfDefault()
 	}
 	return err
 }
@@ -191,6 +200,7 @@ func (f *follower) follow() (settled bool) {
 	case err == nil:
 		if after := f.Current(); f.failing != "" || !after.Equal(before) {
 			f.log.Info("policies are loaded", "file", f.file, "policies", len(after.Policies))
+			f.warnOfDefault()
 		}
 		f.failing = ""
 		return true

@@ -82,8 +82,8 @@ func (s *Server) Shutdown(ctx context.Context) (err error) {
 }
 
 // settle decides a request that was understood, and has it audited.
-func (s *Server) settle(r *audit.Record, groups []string, body []byte, started time.Time) {
-	r.Decision = s.Policies.Current().Decide(r.User, groups, r.Action).Examine(r.Action, r.URI, body)
+func (s *Server) settle(r *audit.Record, who asker, body []byte, started time.Time) {
+	r.Decision = who.decide(s.Policies.Current(), r).Examine(r.Action, r.URI, body)
 	s.record(r, started)
 }
 

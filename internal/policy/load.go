@@ -74,6 +74,12 @@ func (s *Set) add(p *Policy) error {
 			list.known[name] = p
 		}
 	}
+	if p.Local {
+		if s.local != nil {
+			return fmt.Errorf("local is listed in line %d already", s.local.Line)
+		}
+		s.local = p
+	}
 	s.Policies = append(s.Policies, p)
 	return nil
 }
@@ -87,7 +93,7 @@ func parseLine(line []byte) (*Policy, error) {
 	p := new(Policy)
 	fields := map[string]any{
 		"name": &p.Name, "users": &p.Users, "groups": &p.Groups, "actions": &p.Patterns, "readonly": &p.ReadOnly,
-		"exact": &p.Exact, "message": &p.Message, "deny": &p.Deny,
+		"local": &p.Local, "exact": &p.Exact, "message": &p.Message, "deny": &p.Deny,
 	}
 	seen := make(map[string]bool)
 	for d.More() {
@@ -99,7 +105,7 @@ func parseLine(line []byte) (*Policy, error) {
 		field, ok := fields[key]
 		switch {
 		case !ok:
-			return nil, fmt.Errorf("unknown key %q; a policy has name, users, groups, actions, readonly, exact, message, deny", key)
+			return nil, fmt.Errorf("unknown key %q; a policy has name, users, groups, local, actions, readonly, exact, message, deny", key)
 		case seen[key]:
 			return nil, fmt.Errorf("key %q comes twice", key)
 		}
@@ -119,7 +125,7 @@ func parseLine(line []byte) (*Policy, error) {
 		return nil, fmt.Errorf("%q behind the policy", rest)
 	}
 	switch {
-	case len(p.Users)+len(p.Groups) == 0:
+	case len(p.Users)+len(p.Groups) == 0 && !p.Local:
 		return nil, errors.New(`no users and no groups are listed; "users":[""] is everybody`)
 	case slices.Contains(p.Groups, ""):
 		return nil, errors.New(`a group has a name; "users":[""] is everybody`)

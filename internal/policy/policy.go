@@ -17,6 +17,8 @@ type Policy struct {
 	Line int
 	// Users are names, literally; "" is everybody. Groups are values of O or OU in the certificate.
 	Users, Groups []string
+	// Local lists who asks Docker without a name and without a certificate: at its unix socket.
+	Local bool
 	// Patterns are regular expressions that are looked for in the names of actions; "" grants all.
 	Patterns []string
 	// ReadOnly refuses actions that change something.
@@ -39,6 +41,7 @@ type Set struct {
 	Policies []*Policy
 	byUser   map[string]*Policy
 	byGroup  map[string]*Policy
+	local    *Policy
 	sum      [sha256.Size]byte
 }
 
@@ -72,7 +75,15 @@ type Decision struct {
 // Decide tells whether a user, whose certificate has the groups, may do that. The first policy that lists the user or one
 // of the groups decides.
 func (s *Set) Decide(user string, groups []string, a action.Action) Decision {
-	p := s.policyOf(user, groups)
+	return decide(s.policyOf(user, groups), a)
+}
+
+// DecideLocal tells whether who asks at an engine's unix socket may do that. The first policy for local or for all users decides.
+func (s *Set) DecideLocal(a action.Action) Decision {
+	return decide(earlier(s.byUser[""], s.local), a)
+}
+
+func decide(p *Policy, a action.Action) Decision {
 	if p == nil {
 		return Decision{Reason: NoPolicy}
 	}
@@ -97,18 +108,21 @@ func (p *Policy) permits(a action.Action) bool { return p.reason(a) == Granted }
 
 func (s *Set) policyOf(user string, groups []string) *Policy {
 	first := s.byUser[""]
-	consider := func(p *Policy) {
-		if p != nil && (first == nil || p.Line < first.Line) {
-			first = p
-		}
-	}
 	if user != "" {
-		consider(s.byUser[user])
+		first = earlier(first, s.byUser[user])
 	}
 	for _, group := range groups {
-		consider(s.byGroup[group])
+		first = earlier(first, s.byGroup[group])
 	}
 	return first
+}
+
+// earlier is the one that stands above the other; either may be nil.
+func earlier(p, q *Policy) *Policy {
+	if p == nil || q != nil && q.Line < p.Line {
+		return q
+	}
+	return p
 }
 
 // Explain is the decision in words, for the user and the audit.
