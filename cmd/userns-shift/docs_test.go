@@ -1,0 +1,30 @@
+package main
+
+import (
+	"flag"
+	"io"
+	"testing"
+
+	"palisade/internal/clidoc"
+)
+
+var update = flag.Bool("update", false, "write the man page and the completions instead of comparing them")
+
+// TestDocuments holds the man page and the completions to the program.
+func TestDocuments(t *testing.T) {
+	p := clidoc.Program{App: newApp(io.Discard, io.Discard), Values: map[string][]string{
+		"--unmapped":  {"fail", "keep", "squash="},
+		"--immutable": {"fail", "skip", "clear"},
+		"--hardlinks": {"fail", "ignore"},
+		"--caps":      {"v3", "v2", "drop"},
+		"--progress":  {"auto", "bar", "json", "none"},
+		"--mode":      {"auto", "shift", "idmap", "check"},
+		"--stage":     {"auto", "precreate", "prestart", "createRuntime", "poststop"},
+		"--fallback":  {"none", "shift"},
+		"--engine":    {"isulad"},
+		"hook-spec":   {"containerd", "crio", "docker", "isulad", "nri", "podman", "runc"},
+	}}
+	if err := p.Check("../..", *update); err != nil {
+		t.Error(err)
+	}
+}
