@@ -14,12 +14,30 @@ SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod
 # The tests measure time, and deps comes before what it is for: one thing at a time, even with -j.
 .NOTPARALLEL:
 
-.PHONY: build deps demo test unit integration vm lint bench fuzz-smoke clean help go
+.PHONY: build man rpm deb deps demo test unit integration vm lint cross bench fuzz-smoke clean help go
 
 build: $(COMMANDS:%=bin/%) ## build the static binaries into bin/
 
 bin/%: $(SOURCES) | go
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags urfave_cli_no_docs -ldflags '$(LDFLAGS)' -o $@ ./cmd/$*
+
+man: $(COMMANDS:%=dist/man/%.8) ## make the man pages in dist/man/
+
+dist/man/%.8: docs/man/%.8.md go.mod | go
+	@mkdir -p dist/man
+	$(GO) tool go-md2man -in $< -out $@
+
+# SOURCE_DATE_EPOCH is the only time in a package: the same source gives the same packages.
+PACKAGE_VERSION ?= $(shell rpm/version.sh)
+export SOURCE_DATE_EPOCH ?= $(shell rpm/version.sh --date)
+
+rpm: | go ## make the rpms, and their source, in dist/
+	GO=$(GO) rpm/source.sh '$(PACKAGE_VERSION)' dist
+	rpm/rpm.sh '$(PACKAGE_VERSION)' dist
+
+deb: | go ## make the debs, and their source, in dist/
+	GO=$(GO) rpm/source.sh '$(PACKAGE_VERSION)' dist
+	rpm/deb.sh '$(PACKAGE_VERSION)' dist
 
 deps: ## install what build, demo and tests need, with apt or dnf
 	./test/deps.sh
@@ -33,7 +51,7 @@ unit: | go ## run the unit tests, with the race detector
 	$(GO) test -race ./...
 
 integration: | go ## run the tests with real containers on this machine's cgroups; needs root
-	$(GO) test -tags integration -count=1 -timeout 15m -p 1 ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/authz
+	$(GO) test -tags integration -count=1 -timeout 15m -p 1 ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/authz ./test/packages
 
 vm: build ## run the tests with cgroup v2 in a virtual machine
 	$(GO) run ./test/vm $(if $(RUN),-run '$(RUN)') $(if $(TOOLKIT),-toolkit '$(TOOLKIT)')
@@ -43,6 +61,12 @@ lint: | go ## vet, check formatting and run staticcheck
 	$(GO) vet ./...
 	$(GO) vet -tags integration ./test/...
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags integration ./...
+
+cross: | go ## vet and build for the other processors that are supported
+	for arch in arm64 riscv64; do \
+		CGO_ENABLED=0 GOARCH=$$arch $(GO) vet ./cmd/... ./internal/... && \
+		CGO_ENABLED=0 GOARCH=$$arch $(GO) build -trimpath -buildvcs=false -tags urfave_cli_no_docs -o bin/$$arch/ ./cmd/... || exit 1; \
+	done
 
 bench: build ## measure reads through lxcfs, Debian's and of the bare files, hooks, and decisions; needs root
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
@@ -59,7 +83,7 @@ fuzz-smoke: | go ## run each fuzz test for some seconds
 	done
 
 clean: ## remove what was built
-	rm -rf bin .cache
+	rm -rf bin dist .cache
 
 go:
 	@command -v $(GO) >/dev/null || { echo "Go is missing: install Go $$(sed -n 's/^go //p' go.mod) or later to /usr/local/go (https://go.dev/doc/install)" >&2; exit 1; }

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Builds the source that source.sh has made, and makes the debs: rpm/deb.sh VERSION DIR. Nothing is downloaded.
+set -eu
+cd "$(dirname "$0")/.."
+version=$1
+dir=$(cd "$2" && pwd)
+: "${SOURCE_DATE_EPOCH:=$(rpm/version.sh --date)}" "${ARCH:=$(dpkg --print-architecture)}"
+export SOURCE_DATE_EPOCH
+umask 022
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+tar -C "$work" -xzf "$dir/palisade-$version.tar.gz"
+cd "$work/palisade-$version"
+GOFLAGS=-mod=vendor GOPROXY=off GOTOOLCHAIN=local make --silent build man VERSION="$version"
+for package in lxcfs lxcfs-toolkit userns-shift authz-broker; do
+	name=palisade-$package
+	root=$work/$name
+	doc=$root/usr/share/doc/$name
+	mkdir -p "$root/DEBIAN" "$doc"
+	chmod 755 "$root"
+	ZSHDIR=/usr/share/zsh/vendor-completions rpm/install.sh "$package" "$root"
+	cp README.md docs/security.md "$doc/"
+	cat LICENSE LICENSE.modules >"$doc/copyright"
+	size=$(du -sk --apparent-size "$root" | cut -f1)
+	sed -e "s/@VERSION@/$version/g; s/@ARCH@/$ARCH/; s/@SIZE@/$size/" "rpm/deb/$package.control" >"$root/DEBIAN/control"
+	for script in postinst prerm postrm conffiles; do
+		[ ! -e "rpm/deb/$package.$script" ] || cp "rpm/deb/$package.$script" "$root/DEBIAN/$script"
+	done
+	find "$root/DEBIAN" -type f -exec chmod 644 {} +
+	for script in postinst prerm postrm; do
+		[ ! -e "$root/DEBIAN/$script" ] || chmod 755 "$root/DEBIAN/$script"
+	done
+	(cd "$root" && find . -path ./DEBIAN -prune -o -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' md5sum >DEBIAN/md5sums)
+	dpkg-deb --root-owner-group -Zgzip --build "$root" "$dir/${name}_${version}_$ARCH.deb" >/dev/null
+done

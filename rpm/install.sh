@@ -1,0 +1,62 @@
+#!/bin/sh
+# Installs the files of one package, as they were built, below a root: rpm/install.sh PACKAGE DESTDIR
+set -eu
+cd "$(dirname "$0")/.."
+package=$1 root=$2
+: "${UNITDIR:=/usr/lib/systemd/system}" "${ZSHDIR:=/usr/share/zsh/site-functions}"
+hooks=usr/share/palisade/hooks
+
+put() { # MODE FILE TARGET
+	install -D -m "$1" "$2" "$root/$3"
+}
+alias_of() { # TARGET NAME...: other names of a program, and their man pages
+	program=$1
+	shift
+	for name; do
+		ln -sf "$program" "$root/usr/bin/$name"
+		ln -sf "$program.8.gz" "$root/usr/share/man/man8/$name.8.gz"
+	done
+}
+
+put 755 "bin/$package" "usr/bin/$package"
+put 644 "dist/man/$package.8" "usr/share/man/man8/$package.8"
+gzip -n9 -f "$root/usr/share/man/man8/$package.8"
+put 644 "completions/bash/$package" "usr/share/bash-completion/completions/$package"
+put 644 "completions/zsh/_$package" "$ZSHDIR/_$package"
+put 644 "docs/$package.md" "usr/share/doc/palisade/$package.md"
+
+case $package in
+lxcfs)
+	put 644 rpm/lxcfs.service "$UNITDIR/lxcfs.service"
+	;;
+lxcfs-toolkit)
+	alias_of lxcfs-toolkit lxcfs-tools lxcfs-hook lxcfs-runc
+	ln -sf lxcfs-toolkit "$root/usr/share/bash-completion/completions/lxcfs-tools"
+	for file in hookspec.json containerd/config.toml docker/daemon.json oci/lxcfs.json runc/config.json; do
+		put 644 "hooks/$file" "$hooks/$file"
+	done
+	for engine in isulad lcrd; do
+		put 644 hooks/hookspec.json "var/lib/$engine/hooks/hookspec.json"
+		ln -sf /usr/bin/lxcfs-toolkit "$root/var/lib/$engine/hooks/lxcfs-hook"
+	done
+	;;
+userns-shift)
+	alias_of userns-shift userns-shift-runc
+	for file in hooks/userns/*; do
+		put 644 "$file" "$hooks/userns/${file##*/}"
+	done
+	;;
+authz-broker)
+	put 644 rpm/authz-broker.service "$UNITDIR/authz-broker.service"
+	put 644 rpm/authz-broker.socket "$UNITDIR/authz-broker.socket"
+	put 600 internal/policy/default.json var/lib/authz-broker/policy.json
+	put 644 rpm/policy.README var/lib/authz-broker/README
+	chmod 750 "$root/var/lib/authz-broker"
+	mkdir -p "$root/usr/lib/isulad"
+	ln -sf ../../bin/authz-broker "$root/usr/lib/isulad/authz-broker"
+	;;
+*)
+	echo "install.sh: there is no package $package" >&2
+	exit 2
+	;;
+esac
