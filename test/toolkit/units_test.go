@@ -47,14 +47,23 @@ func readService(t *testing.T, file, dir string) *service {
 			s.commands[o.Name] = append(s.commands[o.Name], o.Value)
 		}
 	}
-	if got := s.commands["Type"]; len(got) != 1 || got[0] != "notify" || s.commands["FileDescriptorStoreMax"] == nil {
-		t.Fatalf("Type is %q: only notify, with a file descriptor store, is known here", got)
+	if got := s.commands["Type"]; len(got) != 1 || got[0] != "notify" || s.commands["FileDescriptorStoreMax"] == nil || s.commands["CapabilityBoundingSet"] == nil {
+		t.Fatalf("Type is %q: only notify, with a file descriptor store and a bounding set, is known here", got)
 	}
 	if s.keeper, err = ctr.NewKeeper(dir); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.keeper.Close)
 	return s
+}
+
+// confined is a command line with the programs of this test, and with no more capabilities than the unit leaves.
+func (s *service) confined(line string) []string {
+	bounding := "-all"
+	for name := range strings.FieldsSeq(s.commands["CapabilityBoundingSet"][0]) {
+		bounding += ",+" + strings.ToLower(strings.TrimPrefix(name, "CAP_"))
+	}
+	return append([]string{"setpriv", "--no-new-privs", "--inh-caps=-all", "--bounding-set=" + bounding}, strings.Fields(s.programs.Replace(line))...)
 }
 
 // runAll runs the commands of a kind to their ends.
@@ -65,7 +74,7 @@ func (s *service) runAll(t *testing.T, kind string, env ...string) {
 	}
 	for _, line := range s.commands[kind] {
 		line, lenient := strings.CutPrefix(line, "-")
-		fields := strings.Fields(s.programs.Replace(line))
+		fields := s.confined(line)
 		cmd := exec.Command(fields[0], fields[1:]...)
 		cmd.Env = append(os.Environ(), env...)
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -81,7 +90,7 @@ func (s *service) runAll(t *testing.T, kind string, env ...string) {
 func (s *service) start(t *testing.T) {
 	t.Helper()
 	s.runAll(t, "ExecStartPre")
-	fields := strings.Fields(s.programs.Replace(s.commands["ExecStart"][0]))
+	fields := s.confined(s.commands["ExecStart"][0])
 	s.main = s.keeper.Command(fields[0], fields[1:]...)
 	if err := s.main.Start(); err != nil {
 		t.Fatal(err)
