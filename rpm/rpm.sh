@@ -6,16 +6,24 @@ version=$1
 dir=$(cd "$2" && pwd)
 : "${SOURCE_DATE_EPOCH:=$(rpm/version.sh --date)}"
 export SOURCE_DATE_EPOCH
+umask 022
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+sed "s/^Version:.*/Version:        $version/" rpm/palisade.spec >"$work/palisade.spec"
+ln -s "$dir/palisade-$version.tar.gz" "$work/"
+cd "$work"
 # Where Go was not installed as an rpm, rpm knows of none.
 nodeps=
 rpm -q golang >/dev/null 2>&1 || nodeps=--nodeps
-# Each version of rpm has its own name for the times of files; 4.20 has the last of these.
-rpmbuild -ba $nodeps --quiet \
-	--define "_topdir $work" --define "_sourcedir $dir" --define "_rpmdir $work/rpms" --define "_srcrpmdir $work/rpms" \
-	--define "palisade_version $version" --define '_buildhost palisade' --define 'use_source_date_epoch_as_buildtime 1' \
-	--define 'clamp_mtime_to_source_date_epoch 1' --define 'build_mtime_policy clamp_to_source_date_epoch' \
-	--define 'source_date_epoch_from_changelog 0' --define '_binary_payload w9.gzdio' --define '_source_payload w9.gzdio' rpm/palisade.spec
-find "$work/rpms" -name '*.rpm' -exec mv {} "$dir" \;
+build() {
+	# Each version of rpm has its own name for the times of files; 4.20 has the last of these.
+	rpmbuild $nodeps --quiet --define '_buildhost palisade' \
+		--define 'use_source_date_epoch_as_buildtime 1' --define 'clamp_mtime_to_source_date_epoch 1' \
+		--define 'build_mtime_policy clamp_to_source_date_epoch' --define 'source_date_epoch_from_changelog 0' \
+		--define '_binary_payload w9.gzdio' --define '_source_payload w9.gzdio' --define "_rpmdir $work/rpms" --define "_srcrpmdir $work/rpms" "$@"
+}
+build -bb --define "_topdir $work" --define "_sourcedir $work" palisade.spec
+# A source package has the spec with all its paths: these are the same everywhere.
+build -bs --define '_topdir .' --define '_sourcedir .' palisade.spec
+find rpms -name '*.rpm' -exec mv {} "$dir" \;

@@ -2,6 +2,7 @@
 # Makes the source of the packages, with the modules in vendor/: rpm/source.sh VERSION DIR. The same files give the same tarball.
 set -eu
 cd "$(dirname "$0")/.."
+umask 022
 version=$1
 mkdir -p "$2"
 dir=$(cd "$2" && pwd)

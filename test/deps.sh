@@ -24,6 +24,11 @@ mke2fs:e2fsprogs:e2fsprogs
 mkfs.xfs:xfsprogs:xfsprogs
 mkfs.btrfs:btrfs-progs:btrfs-progs
 busybox:busybox-static:busybox
+rpmbuild:rpm:rpm-build
+rpmlint:rpmlint:rpmlint
+dpkg-deb:dpkg:dpkg
+zsh:zsh:zsh
+setpriv:util-linux:util-linux
 qemu-system-x86_64:qemu-system-x86:qemu-system-x86-core
 '
 missing=

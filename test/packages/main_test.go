@@ -1,0 +1,124 @@
+//go:build integration
+
+// Package packages builds the rpms and debs, as `make rpm` and `make deb` do, and installs, upgrades and removes them in roots that are
+// thrown away, as root.
+package packages
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"palisade/test/ctr"
+)
+
+var update = flag.Bool("update", false, "write the lists of files in testdata instead of comparing them")
+
+// shared are folders with the packages of a version, of the same version again, and of a later one, and what they were built on.
+var shared struct{ dir, first, again, later string }
+
+const (
+	version      = "0.1~test1"
+	laterVersion = "0.1~test2"
+	repository   = "../.."
+)
+
+var programs = []string{"lxcfs", "lxcfs-toolkit", "userns-shift", "authz-broker"}
+
+func TestMain(m *testing.M) {
+	code, done, err := ctr.Isolate()
+	if err == nil && !done {
+		flag.Parse()
+		code, err = runAll(m)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "packages:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runAll(m *testing.M) (code int, err error) {
+	for _, program := range []string{
+		"rpmbuild", "rpm", "rpmlint", "dpkg", "dpkg-deb", "systemd-analyze", "busybox", "strace", "unshare", "zsh", "make", "gzip",
+	} {
+		if _, err := exec.LookPath(program); err != nil {
+			return 1, fmt.Errorf("%w (make deps installs it)", err)
+		}
+	}
+	if shared.dir, err = os.MkdirTemp("", "palisade-packages-"); err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(shared.dir)
+	shared.first, shared.again, shared.later = filepath.Join(shared.dir, "1"), filepath.Join(shared.dir, "some/where/else"), filepath.Join(shared.dir, "2")
+	if err := build(shared.first, version); err != nil {
+		return 1, err
+	}
+	// Neither the place nor the time, the user's language and the mask of modes matter.
+	if err := build(shared.again, version, "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "TMPDIR="+shared.dir, "USER=somebody", "HOSTNAME=elsewhere"); err != nil {
+		return 1, err
+	}
+	if err := build(shared.later, laterVersion); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+// build makes the packages in a folder. Only the modules of Go may be fetched: the rest is done without a network.
+func build(dir, version string, env ...string) error {
+	const script = `umask 0022; [ -z "${USER:-}" ] || umask 0077
+rpm/source.sh "$1" "$2" && unshare --net rpm/rpm.sh "$1" "$2" && unshare --net rpm/deb.sh "$1" "$2"`
+	cmd := exec.Command("sh", "-c", script, "sh", version, dir)
+	cmd.Dir = repository
+	cmd.Env = append(os.Environ(), append([]string{"USER=", "SOURCE_DATE_EPOCH=1700000000"}, env...)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w: %s", version, err, out)
+	}
+	return nil
+}
+
+// files are those of a folder that fit a pattern.
+func files(t *testing.T, dir, pattern string, count int) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil || len(found) != count {
+		t.Fatalf("%s: %q, %v; want %d", pattern, found, err, count)
+	}
+	return found
+}
+
+// run returns what a program prints, which has to succeed.
+func run(t *testing.T, program string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(program, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v: %s", program, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func write(t *testing.T, path, text string, mode os.FileMode) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
