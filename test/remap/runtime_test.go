@@ -15,7 +15,6 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"palisade/test/ctr"
 	"palisade/test/engine"
 )
 
@@ -353,16 +352,7 @@ func TestRuntimeMistakes(t *testing.T) {
 
 // TestLxcfsToo starts a container by both wrappers: with a user namespace, its own root file system and lxcfs's files.
 func TestLxcfsToo(t *testing.T) {
-	mountpoint := filepath.Join(openDir(t), "lxc")
-	daemon, err := ctr.StartDaemon(t.Context(), shared.lxcfs, mountpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := daemon.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
+	mountpoint := startLxcfs(t)
 	wrapper := filepath.Join(t.TempDir(), "userns-shift-runc") // the name stands for the arguments
 	if err := os.Symlink(shared.shift, wrapper); err != nil {
 		t.Fatal(err)
@@ -372,7 +362,7 @@ func TestLxcfsToo(t *testing.T) {
 		limit := int64(64 << 20)
 		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit}
 	})
-	r := engine.Run(t, "", shared.toolkit, "--mountpoint", filepath.Join(mountpoint, "lxcfs"), "--runtime-dir", t.TempDir(),
+	r := engine.Run(t, "", shared.toolkit, "--mountpoint", mountpoint, "--runtime-dir", t.TempDir(),
 		"runtime", "--strict", "--runtime", wrapper, "--", "run", "-b", b.dir, b.id)
 	rest, ok := strings.CutPrefix(r.Stdout, looksRight)
 	if r.Code != 0 || !ok || !strings.HasSuffix(rest, "MemTotal:          65536 kB\n") {
