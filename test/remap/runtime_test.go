@@ -208,6 +208,30 @@ func TestRuntimeSameBundle(t *testing.T) {
 	}
 }
 
+// TestRuntimeMapped starts containers on a root file system that is mounted with mapped ids already.
+func TestRuntimeMapped(t *testing.T) {
+	dir := openDir(t)
+	src, dst := filepath.Join(dir, "src"), filepath.Join(dir, "dst")
+	newRootfs(t, src)
+	if err := os.Mkdir(dst, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "mount", "--user-remap", remap100000, src, dst)
+	t.Cleanup(func() { must(t, "umount", dst) })
+	for _, mode := range []string{"auto", "shift", "check", "idmap"} {
+		b := newBundle(t, looks, func(s *specs.Spec) { s.Root.Path = dst })
+		if r := wrapped(t, "runc", []string{"--mode", mode, "--user-remap", remap100000}, "run", "-b", b.dir, b.id); r.Code != 0 || r.Stdout != looksRight {
+			t.Errorf("%s: %+v", mode, r)
+		}
+		b = newBundle(t, looks, func(s *specs.Spec) { s.Root.Path = dst })
+		r := wrapped(t, "runc", []string{"--mode", mode, "--user-remap", "300000:300000:65535"}, "run", "-b", b.dir, b.id)
+		if r.Code != 1 || !strings.Contains(r.Stderr, "is mounted with mapped ids, but not to 300000:300000:65535") {
+			t.Errorf("%s, other ids: %+v", mode, r)
+		}
+	}
+	checkOwners(t, src, 0)
+}
+
 // TestRuntimeOverlay starts containers on overlays, as images are: their files are copied only where that is allowed.
 func TestRuntimeOverlay(t *testing.T) {
 	dir := openDir(t)
