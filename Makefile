@@ -33,7 +33,7 @@ unit: | go ## run the unit tests, with the race detector
 	$(GO) test -race ./...
 
 integration: | go ## run the tests with real containers on this machine's cgroups; needs root
-	$(GO) test -tags integration -count=1 -timeout 15m -p 1 ./test/integration ./test/toolkit ./test/userns ./test/remap
+	$(GO) test -tags integration -count=1 -timeout 15m -p 1 ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/authz
 
 vm: build ## run the tests with cgroup v2 in a virtual machine
 	$(GO) run ./test/vm $(if $(RUN),-run '$(RUN)') $(if $(TOOLKIT),-toolkit '$(TOOLKIT)') $(if $(USERNS),-userns '$(USERNS)')
@@ -44,11 +44,12 @@ lint: | go ## vet, check formatting and run staticcheck
 	$(GO) vet -tags integration ./test/...
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags integration ./...
 
-bench: build ## compare reads through lxcfs, through Debian's lxcfs, and of the bare files; needs root
+bench: build ## measure reads through lxcfs, Debian's and of the bare files, hooks, and decisions; needs root
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
 	$(GO) run ./test/bench -lxcfs bin/lxcfs
 	$(GO) run ./test/bench/toolkit -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit
 	$(GO) run ./test/bench/userns -program bin/userns-shift
+	$(GO) run ./test/bench/authz -broker bin/authz-broker
 
 fuzz-smoke: | go ## run each fuzz test for some seconds
 	for package in $$($(GO) list ./internal/...); do \

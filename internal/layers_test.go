@@ -13,10 +13,10 @@ import (
 
 // layers lists the packages from the lowest layer up. A package imports only what stands in a line above its own.
 var layers = [][]string{
-	{"sys", "version", "cpulist", "cmdline", "action", "idmap", "lockfile", "wiring"},
+	{"sys", "version", "cpulist", "cmdline", "action", "certs", "idmap", "lockfile", "strictjson", "wiring"},
 	{"cgroup", "fusedev", "idattr", "idmount", "linelog", "mounts", "oci", "policy", "procfs"},
-	{"account", "engine", "probe", "shift", "shim", "supervise"},
-	{"view"},
+	{"account", "audit", "engine", "probe", "shift", "shim", "supervise"},
+	{"broker", "view"},
 	{"container"},
 	{"lxcfs", "remap", "toolkit"},
 }

@@ -10,10 +10,12 @@ runc:runc:runc
 crun:crun:crun
 podman:podman:podman
 dockerd:docker.io:moby-engine
+docker:docker.io:docker-cli
 containerd:containerd:containerd
 nsenter:util-linux:util-linux
 losetup:mount:util-linux
 strace:strace:strace
+systemd-analyze:systemd:systemd
 ps:procps:procps-ng
 cpio:cpio:cpio
 xz:xz-utils:xz

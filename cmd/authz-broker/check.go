@@ -29,6 +29,12 @@ func checkCommand() *cli.Command {
 			for _, w := range warnings {
 				fmt.Fprintf(ctx.App.Writer, "%s:%d: warning: %s\n", file, w.Line, w.Text)
 			}
+			if isOpen, err := policy.IsOpen(file); err != nil {
+				return err
+			} else if isOpen {
+				warnings = append(warnings, policy.Warning{})
+				fmt.Fprintf(ctx.App.Writer, "%s: warning: others than its owner can write it, and so decide\n", file)
+			}
 			_, err = fmt.Fprintf(ctx.App.Writer, "%s: policies: %d, warnings: %d\n", file, len(policies.Policies), len(warnings))
 			return err
 		},

@@ -3,6 +3,9 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -25,12 +28,14 @@ func explainCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "explain",
 		Usage:     "tell how a request of a user is decided, by which policy, and why",
-		UsageText: "authz-broker [--policy-file FILE] explain --user USER (--action ACTION | --method METHOD --uri URI) [--json]",
+		UsageText: "authz-broker [--policy-file FILE] explain --user USER (--action ACTION | --command COMMAND | --method METHOD --uri URI) [--json]",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "user", Usage: "the CommonName of the certificate; empty for the unix socket"},
 			&cli.StringSliceFlag{Name: "group", Usage: "an O or OU of the certificate; may be given several times"},
 			&cli.StringFlag{Name: "engine", Usage: "whose action it is: docker or isulad", Value: string(action.Docker)},
 			&cli.StringFlag{Name: "action", Usage: "the name of an action, see authz-broker actions"},
+			&cli.StringFlag{Name: "command", Usage: "a command of the engine's client, such as exec"},
+			&cli.StringFlag{Name: "body", Usage: "the request's body is in `FILE`, for policies with rules about it"},
 			&cli.StringFlag{Name: "method", Usage: "the method of a request to Docker's API"},
 			&cli.StringFlag{Name: "uri", Usage: "its target, as it is sent"},
 			&cli.BoolFlag{Name: "json", Usage: "print the decision as JSON"},
@@ -46,55 +51,132 @@ func explain(ctx *cli.Context) error {
 	if !ctx.IsSet("user") {
 		return cmdline.Usagef(`--user is missing; "" is the user without a name`)
 	}
-	a, err := wantedAction(ctx)
+	wanted, err := wantedActions(ctx)
 	if err != nil {
 		return err
+	}
+	var body []byte
+	if ctx.IsSet("body") {
+		if body, err = os.ReadFile(ctx.String("body")); err != nil {
+			return err
+		}
 	}
 	policies, err := policy.Load(ctx.String("policy-file"))
 	if err != nil {
 		return err
 	}
+	all := commandExplanation{Allow: true, Command: ctx.String("command")}
+	for _, a := range wanted {
+		e := explainAction(ctx, policies, a, body)
+		all.Allow = all.Allow && e.Allow
+		all.Actions = append(all.Actions, e)
+	}
+	return all.print(ctx)
+}
+
+// explainAction is how a request of the user for an action is decided.
+func explainAction(ctx *cli.Context, policies *policy.Set, a action.Action, body []byte) explanation {
 	user := ctx.String("user")
 	d := policies.Decide(user, ctx.StringSlice("group"), a)
-	e := explanation{Allow: d.Allow, Action: a.Name, Class: a.Class(), Reason: d.Explain(user, a)}
+	note := ""
+	examined := d.Examine(a, ctx.String("uri"), body)
+	if examined.Reason == policy.NoBody && !ctx.IsSet("body") && ctx.String("engine") == string(action.Docker) {
+		note = `, unless its body asks for what "deny" lists`
+	} else {
+		d = examined
+	}
+	e := explanation{Allow: d.Allow, Action: a.Name, Class: a.Class(), Reason: d.Explain(user, a) + note}
 	if d.Policy != nil {
 		e.Policy, e.Line = d.Policy.Name, d.Policy.Line
 	}
-	if ctx.Bool("json") {
-		return json.NewEncoder(ctx.App.Writer).Encode(e)
-	}
-	verdict := "denied"
-	if e.Allow {
-		verdict = "allowed"
-	}
-	_, err = fmt.Fprintf(ctx.App.Writer, "%s: %s\n", verdict, e.Reason)
-	if err == nil && d.Policy != nil {
-		_, err = fmt.Fprintf(ctx.App.Writer, "policy: %s:%d\n", ctx.String("policy-file"), e.Line)
-	}
-	return err
+	return e
 }
 
-// wantedAction is the one that the command line names.
-func wantedAction(ctx *cli.Context) (action.Action, error) {
-	engine, name := action.Engine(ctx.String("engine")), ctx.String("action")
+// commandExplanation is what explain prints of a command, which asks for several actions.
+type commandExplanation struct {
+	Allow   bool          `json:"allow"`
+	Command string        `json:"command"`
+	Actions []explanation `json:"actions"`
+}
+
+func (c *commandExplanation) print(ctx *cli.Context) error {
 	switch {
-	case engine != action.Docker && engine != action.Isulad:
-		return action.Action{}, unknownEngine(engine)
-	case ctx.IsSet("action") == (ctx.IsSet("method") || ctx.IsSet("uri")):
-		return action.Action{}, cmdline.Usagef("either --action, or --method and --uri are needed")
-	case !ctx.IsSet("action") && (!ctx.IsSet("method") || !ctx.IsSet("uri")):
-		return action.Action{}, cmdline.Usagef("--method and --uri belong together")
-	case !ctx.IsSet("action") && engine != action.Docker:
-		return action.Action{}, cmdline.Usagef("--method and --uri are for docker; %s asks for actions by name", engine)
-	case !ctx.IsSet("action"):
-		return action.OfRequest(ctx.String("method"), ctx.String("uri")), nil
+	case ctx.Bool("json") && c.Command != "":
+		return json.NewEncoder(ctx.App.Writer).Encode(c)
+	case ctx.Bool("json"):
+		return json.NewEncoder(ctx.App.Writer).Encode(c.Actions[0])
 	}
-	for _, a := range action.Of(engine) {
-		if a.Name == name {
-			return a, nil
+	if c.Command != "" {
+		var names []string
+		for _, e := range c.Actions {
+			names = append(names, e.Action)
+		}
+		fmt.Fprintf(ctx.App.Writer, "%s: %s asks for %s\n", verdict(c.Allow), c.Command, strings.Join(names, ", "))
+	}
+	for _, e := range c.Actions {
+		fmt.Fprintf(ctx.App.Writer, "%s: %s\n", verdict(e.Allow), e.Reason)
+		if e.Line > 0 {
+			fmt.Fprintf(ctx.App.Writer, "policy: %s:%d\n", ctx.String("policy-file"), e.Line)
 		}
 	}
-	return action.Action{}, cmdline.Usagef("--action %q is none of %s (authz-broker actions lists them)", name, engine)
+	return nil
+}
+
+func verdict(allow bool) string {
+	if allow {
+		return "allowed"
+	}
+	return "denied"
+}
+
+// wantedActions are those that the command line names: one, or those of a command.
+func wantedActions(ctx *cli.Context) ([]action.Action, error) {
+	engine := action.Engine(ctx.String("engine"))
+	byRequest := ctx.IsSet("method") || ctx.IsSet("uri")
+	switch {
+	case engine != action.Docker && engine != action.Isulad:
+		return nil, unknownEngine(engine)
+	case count(ctx.IsSet("action"), ctx.IsSet("command"), byRequest) != 1:
+		return nil, cmdline.Usagef("either --action, or --command, or --method and --uri are needed")
+	case byRequest && (!ctx.IsSet("method") || !ctx.IsSet("uri")):
+		return nil, cmdline.Usagef("--method and --uri belong together")
+	case byRequest && engine != action.Docker:
+		return nil, cmdline.Usagef("--method and --uri are for docker; %s asks for actions by name", engine)
+	case byRequest:
+		return []action.Action{action.OfRequest(ctx.String("method"), ctx.String("uri"))}, nil
+	case ctx.IsSet("command"):
+		return actionsOfCommand(engine, ctx.String("command"))
+	}
+	name := ctx.String("action")
+	for _, a := range action.Of(engine) {
+		if a.Name == name {
+			return []action.Action{a}, nil
+		}
+	}
+	return nil, cmdline.Usagef("--action %q is none of %s (authz-broker actions lists them)", name, engine)
+}
+
+func count(given ...bool) (n int) {
+	for _, is := range given {
+		if is {
+			n++
+		}
+	}
+	return n
+}
+
+func actionsOfCommand(engine action.Engine, name string) ([]action.Action, error) {
+	if c, ok := action.CommandOf(engine, name); ok {
+		return c.Actions, nil
+	}
+	var names []string
+	for _, c := range action.Commands() {
+		if c.Engine == engine {
+			names = append(names, c.Name)
+		}
+	}
+	slices.Sort(names)
+	return nil, cmdline.Usagef("--command %q is none of %s's: %s", name, engine, strings.Join(names, ", "))
 }
 
 func unknownEngine(engine action.Engine) error {

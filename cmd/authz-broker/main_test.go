@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,8 +11,8 @@ import (
 	"palisade/internal/cmdline"
 )
 
-// broker runs the program and returns what it prints and its exit code.
-func broker(args ...string) (stdout, stderr string, code int) {
+// run runs the program and returns what it prints and its exit code.
+func run(args ...string) (stdout, stderr string, code int) {
 	var out, mistakes bytes.Buffer
 	err := newApp(&out).Run(append([]string{"authz-broker"}, args...))
 	code = cmdline.Report("authz-broker", err, &mistakes)
@@ -28,15 +29,28 @@ func TestCommands(t *testing.T) {
 	if err := os.WriteFile(broken, []byte(policies+"{}\n[]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	ruled, body := file+".ruled", file+".body"
+	for path, text := range map[string]string{
+		ruled: `{"name":"p","users":["alice"],"actions":[""],"deny":["privileged"]}`, body: `{"HostConfig":{"Privileged":true}}`,
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := file + ".open"
+	if err := errors.Join(os.WriteFile(open, []byte(policies), 0o600), os.Chmod(open, 0o622)); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args []string
 		code int
 		want string // of stdout, or of stderr where it fails
 	}{
-		{[]string{"check", file}, 0, file + ": policies: 1, warnings: 1\n"},
+		{[]string{"check", file}, 0, file + ": policies: 1, warnings: 2\n"},
 		{[]string{"--policy-file", file, "check"}, 0, ": warning: policy \"p\" is read-only"},
 		{[]string{"check", broken}, 1, broken + ":2: no users and no groups are listed; \"users\":[\"\"] is everybody; " + broken + ":3: a policy is"},
 		{[]string{"check", file + ".absent"}, 1, file + ".absent: no such file or directory"},
+		{[]string{"check", open}, 0, open + ": warning: others than its owner can write it"},
 		{[]string{"check", file, "more"}, 2, `argument "more" is one too many`},
 		{[]string{"--policy-file", file, "explain", "--user", "alice", "--action", "container_list"}, 0, "allowed: policy \"p\" grants"},
 		{[]string{"--policy-file", file, "explain", "--user", "", "--action", "container_list"}, 0, "denied: a user without a name is listed in no policy\n"},
@@ -45,7 +59,18 @@ func TestCommands(t *testing.T) {
 			`{"allow":false,"action":"container_exec_create","class":"write","policy":"p","line":1,"reason":"policy \"p\" is read-only, and \"container_exec_create\" is no read"}` + "\n",
 		},
 		{[]string{"explain", "--action", "container_list"}, 2, "--user is missing"},
-		{[]string{"explain", "--user", "a"}, 2, "either --action, or --method and --uri are needed"},
+		{[]string{"explain", "--user", "a"}, 2, "either --action, or --command, or --method and --uri are needed"},
+		{[]string{"--policy-file", file, "explain", "--user", "alice", "--engine", "isulad", "--command", "exec"}, 0,
+			"denied: exec asks for container_inspect, container_exec_create\nallowed: policy \"p\" grants \"container_inspect\""},
+		{[]string{"--policy-file", file, "explain", "--user", "alice", "--engine", "isulad", "--command", "top", "--json"}, 0,
+			`{"allow":true,"command":"top","actions":[{"allow":true,"action":"container_inspect","class":"read","policy":"p","line":1,`},
+		{[]string{"explain", "--user", "a", "--command", "fly"}, 2, `--command "fly" is none of docker's: attach, build, commit, cp, create`},
+		{[]string{"explain", "--user", "a", "--command", "exec", "--action", "docker_info"}, 2, "either --action, or --command"},
+		{[]string{"--policy-file", ruled, "explain", "--user", "alice", "--action", "container_create"}, 0, `allowed: policy "p" grants "container_create" to user "alice", unless its body asks for what "deny" lists`},
+		{[]string{"--policy-file", ruled, "explain", "--user", "alice", "--action", "service_create"}, 0, `denied: policy "p" denies some of "service_create"`},
+		{[]string{"--policy-file", ruled, "explain", "--user", "alice", "--engine", "isulad", "--action", "container_create"}, 0, `denied: policy "p" looks into the body`},
+		{[]string{"--policy-file", ruled, "explain", "--user", "alice", "--action", "container_create", "--body", body}, 0, `denied: policy "p" denies some of "container_create": "privileged"`},
+		{[]string{"explain", "--user", "a", "--action", "docker_info", "--body", file + ".absent"}, 1, "no such file"},
 		{[]string{"explain", "--user", "a", "--method", "GET"}, 2, "belong together"},
 		{[]string{"explain", "--user", "a", "--action", "container_fly"}, 2, `--action "container_fly" is none of docker`},
 		{[]string{"explain", "--user", "a", "--engine", "isulad", "--action", "images_load"}, 2, `is none of isulad`},
@@ -54,10 +79,18 @@ func TestCommands(t *testing.T) {
 		{[]string{"actions", "--engine", "lxd"}, 2, `--engine "lxd"`},
 		{[]string{"actions"}, 0, "swarm_unlock_key"},
 		{[]string{"fly"}, 2, `command "fly" is unknown`},
-		{nil, 2, "COMMAND is missing"},
+		{[]string{"--docker-socket", "off", "--isulad-socket", "off"}, 2, "--docker-socket and --isulad-socket are both off"},
+		{[]string{"--docker-socket", "x"}, 2, `--docker-socket "x" is neither an absolute path nor off`},
+		{[]string{"--docker-socket", "/x", "--isulad-socket", "/x"}, 2, `are both "/x"`},
+		{[]string{"--audit", "sysog"}, 2, `--audit "sysog" is none of stdout, syslog, an absolute path`},
+		{[]string{"--pid-file", "x"}, 2, `--pid-file "x" is not an absolute path`},
+		{[]string{"--pid-file", "", "--policy-file", broken}, 1, broken + ":2: no users"},
+		{[]string{"--pid-file", file + ".absent/x"}, 1, "use --pid-file: open "},
+		{[]string{"--pid-file", "", "--policy-file", file, "--audit", file + ".absent/x"}, 1, "use --audit: open "},
+		{[]string{"--pid-file", "", "--policy-file", file, "--docker-socket", file, "--isulad-socket", "off"}, 1, file + " is no socket"},
 		{[]string{"--fly"}, 2, "-fly (authz-broker --help lists the options)"},
 	} {
-		stdout, stderr, code := broker(c.args...)
+		stdout, stderr, code := run(c.args...)
 		text := stdout
 		if code != 0 {
 			text = stderr

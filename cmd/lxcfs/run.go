@@ -16,6 +16,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"palisade/internal/fusedev"
+	"palisade/internal/lockfile"
 	"palisade/internal/probe"
 	"palisade/internal/supervise"
 	"palisade/internal/sys"
@@ -38,12 +39,12 @@ func run(ctx context.Context, c *config) error {
 	if err := os.MkdirAll(c.stateDir(), 0o755); err != nil {
 		return fmt.Errorf("make runtime folder: %w", err)
 	}
-	lock, err := lockFile(filepath.Join(c.stateDir(), probe.LockFile))
+	lock, err := lockfile.Own(filepath.Join(c.stateDir(), probe.LockFile))
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", c.mountpoint, err)
 	}
 	defer lock.Close()
-	pidFile, err := lockFile(c.pidFile)
+	pidFile, err := lockfile.Own(c.pidFile)
 	if err != nil {
 		return fmt.Errorf("use pid file: %w (--pidfile names another)", err)
 	}

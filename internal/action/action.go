@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -154,6 +155,28 @@ func isClean(p string) bool {
 		return true
 	}
 	return path.Clean(p) == p
+}
+
+// Version is the version of the API that a request's target names, as in /v1.44/info; ok tells whether it names one. A
+// version that is not two numbers is 0.0.
+func Version(uri string) (major, minor int, ok bool) {
+	p, ok := decodedPath(uri)
+	if !ok {
+		return 0, 0, uri != "" // what cannot be read may name one
+	}
+	rest := withoutVersion(p)
+	if rest == p {
+		return 0, 0, false
+	}
+	first, second, _ := strings.Cut(strings.TrimPrefix(strings.TrimSuffix(p, rest), "/v"), ".")
+	major, err := strconv.Atoi(first)
+	if err == nil {
+		minor, err = strconv.Atoi(second)
+	}
+	if err != nil {
+		return 0, 0, true
+	}
+	return major, minor, true
 }
 
 // withoutVersion cuts off one prefix /v<digits and dots>.

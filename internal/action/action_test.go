@@ -1,9 +1,11 @@
 package action
 
 import (
+	"fmt"
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -22,7 +24,11 @@ func encode(p string) string {
 
 func TestEveryRoute(t *testing.T) {
 	for _, r := range dockerRoutes {
-		for _, version := range []string{"", "/v1.24", "/v1.44", "/v1.56"} {
+		for minor := 23; minor <= 56; minor++ {
+			version := fmt.Sprintf("/v1.%d", minor)
+			if minor == 23 {
+				version = "" // that of the daemon
+			}
 			p := version + expand(r.path, "x1")
 			for _, uri := range []string{p, p + "?all=1&filters=%7B%7D", version + encode(expand(r.path, "x1"))} {
 				a := OfRequest(r.method, uri)
@@ -108,6 +114,39 @@ func TestOfIsulad(t *testing.T) {
 	}
 	if a := OfIsulad("images_load"); a.ID != idOf("images_load") && a.ID != None || !a.Write {
 		t.Errorf("an action of Docker alone: %+v", a)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	for uri, want := range map[string]struct {
+		major, minor int
+		ok           bool
+	}{
+		"/v1.44/info": {1, 44, true}, "/info": {}, "": {}, "/v1.23/x?/v1.44/": {1, 23, true}, "/%761.23/info": {1, 23, true},
+		"/v1.4.4/info": {0, 0, true}, "/v0.0.0/info": {0, 0, true}, "/v1./info": {0, 0, true}, "/v./info": {0, 0, true},
+		"http://host/v1.24/info": {1, 24, true}, "*": {0, 0, true}, "/v99999999999999999999.1/x": {0, 0, true}, "/v/info": {},
+	} {
+		if major, minor, ok := Version(uri); major != want.major || minor != want.minor || ok != want.ok {
+			t.Errorf("%s: %d, %d, %v; want %+v", uri, major, minor, ok, want)
+		}
+	}
+}
+
+// TestCommands makes sure that what commands need are actions of their engines.
+func TestCommands(t *testing.T) {
+	for _, c := range Commands() {
+		known := Of(c.Engine)
+		for _, a := range c.Actions {
+			if !slices.Contains(known, a) {
+				t.Errorf("%s %s: %+v is no action of %s", c.Client(), c.Name, a, c.Engine)
+			}
+		}
+		if found, ok := CommandOf(c.Engine, c.Name); !ok || len(found.Actions) != len(c.Actions) {
+			t.Errorf("%s %s is found as %+v", c.Client(), c.Name, found)
+		}
+	}
+	if c, ok := CommandOf(Docker, "fly"); ok {
+		t.Errorf("fly: %+v", c)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -54,19 +53,18 @@ const originalSuffix = ".before-userns-shift"
 // Original is the file in which a configuration is kept as it was before Replace.
 func Original(file string) string { return file + originalSuffix }
 
-// Replace writes the configuration to the file from which it was read. The original stays beside it, from the first time on.
-func (c *Config) Replace(file string) error {
+// Replace writes the configuration to the file from which it was read. What was there stays beside it with keep.
+func (c *Config) Replace(file string, keep bool) error {
 	changed, err := c.Encode()
 	if err != nil {
 		return err
 	}
-	original, err := sys.ReadRegular(file, maxFile)
-	if err != nil {
-		return err
-	}
-	kept := Original(file)
-	if _, err := os.Lstat(kept); errors.Is(err, os.ErrNotExist) {
-		if err := sys.ReplaceFile(kept, original, nil); err != nil {
+	if keep {
+		original, err := sys.ReadRegular(file, maxFile)
+		if err == nil {
+			err = sys.ReplaceFile(Original(file), original, nil)
+		}
+		if err != nil {
 			return err
 		}
 	}

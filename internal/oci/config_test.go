@@ -49,8 +49,8 @@ func TestConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for range 2 { // the original is the first one
-		if err := c.Replace(file); err != nil {
+	for _, keep := range []bool{true, false} { // the original is the first one
+		if err := c.Replace(file, keep); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -22,6 +22,9 @@ var (
 	telling = []string{"container_archive", "container_export", "images_archive", "container_logs", "container_inspect"}
 )
 
+// ping is what docker's client asks for at first.
+var ping = action.OfRequest("HEAD", "/_ping")
+
 // Lint looks for what may not be meant.
 func (s *Set) Lint() (warnings []Warning) {
 	for _, p := range s.Policies {
@@ -41,6 +44,17 @@ func (s *Set) Lint() (warnings []Warning) {
 		if risky := p.grants(rootLike); len(risky) > 0 && !p.ReadOnly {
 			warn("policy %q grants %s, with which a user can become root on the host", p.Name, strings.Join(risky, ", "))
 		}
+		for _, r := range p.rules {
+			if r.kind == ruleBinds && r.argument != "" {
+				warn("the rule %q cannot see where links on the host lead; \"binds\" refuses all bind mounts", r.String())
+			}
+		}
+		for _, short := range p.halfGranted() {
+			warn("policy %q does not grant %s, which %s needs beside %s", p.Name, short.missing, short.command, short.granted)
+		}
+		if !p.permits(ping) {
+			warn("policy %q does not grant docker_ping: docker's client does not learn which version of the API to use", p.Name)
+		}
 		if open := p.grants(telling); len(open) > 0 && p.ReadOnly {
 			warn("policy %q is read-only, and still lets users see what is in containers and images, by %s", p.Name, strings.Join(open, ", "))
 		}
@@ -59,6 +73,29 @@ func (p *Policy) surprises(pattern string) (more []string) {
 		}
 	}
 	return more
+}
+
+// half is a command of a client of which the policy grants the last action alone.
+type half struct{ command, granted, missing string }
+
+// halfGranted are such commands.
+func (p *Policy) halfGranted() (found []half) {
+	for _, c := range action.Commands() {
+		last := len(c.Actions) - 1
+		if !p.permits(c.Actions[last]) {
+			continue
+		}
+		var missing []string
+		for _, a := range c.Actions[:last] {
+			if !p.permits(a) {
+				missing = append(missing, a.Name)
+			}
+		}
+		if len(missing) > 0 {
+			found = append(found, half{c.Client() + " " + c.Name, c.Actions[last].Name, strings.Join(missing, ", ")})
+		}
+	}
+	return found
 }
 
 // grants are those of the actions that the policy grants.

@@ -2,37 +2,40 @@ package policy
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+
+	"palisade/internal/sys"
 )
 
 // maxFile bounds a policy file, in bytes.
 const maxFile = 64 << 20
 
 // Load reads a policy file. Of what is wrong in it, every line's first mistake is part of the error, as <file>:<line>: <what>.
+// It fails with sys.ErrBeingWritten where somebody still writes the file.
 func Load(file string) (*Set, error) {
-	f, err := os.Open(file)
+	text, err := sys.ReadWritten(file, maxFile)
 	if err != nil {
 		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", file, err)
-	}
-	if len(text) > maxFile {
-		return nil, fmt.Errorf("%s is larger than %d MiB", file, maxFile>>20)
 	}
 	return Parse(file, text)
 }
 
+// IsOpen tells whether others than its owner can write a file.
+func IsOpen(file string) (bool, error) {
+	info, err := os.Stat(file)
+	return err == nil && info.Mode().Perm()&0o022 != 0, err
+}
+
 // Parse makes a set of the text of a file, whose name is for messages.
 func Parse(file string, text []byte) (*Set, error) {
-	s := &Set{byUser: make(map[string]*Policy), byGroup: make(map[string]*Policy)}
+	s := &Set{byUser: make(map[string]*Policy), byGroup: make(map[string]*Policy), sum: sha256.Sum256(text)}
 	var mistakes []error
 	number := 0
 	for line := range bytes.Lines(text) {
@@ -84,7 +87,7 @@ func parseLine(line []byte) (*Policy, error) {
 	p := new(Policy)
 	fields := map[string]any{
 		"name": &p.Name, "users": &p.Users, "groups": &p.Groups, "actions": &p.Patterns, "readonly": &p.ReadOnly,
-		"exact": &p.Exact, "message": &p.Message,
+		"exact": &p.Exact, "message": &p.Message, "deny": &p.Deny,
 	}
 	seen := make(map[string]bool)
 	for d.More() {
@@ -96,7 +99,7 @@ func parseLine(line []byte) (*Policy, error) {
 		field, ok := fields[key]
 		switch {
 		case !ok:
-			return nil, fmt.Errorf("unknown key %q; a policy has name, users, groups, actions, readonly, exact, message", key)
+			return nil, fmt.Errorf("unknown key %q; a policy has name, users, groups, actions, readonly, exact, message, deny", key)
 		case seen[key]:
 			return nil, fmt.Errorf("key %q comes twice", key)
 		}
@@ -118,6 +121,8 @@ func parseLine(line []byte) (*Policy, error) {
 	switch {
 	case len(p.Users)+len(p.Groups) == 0:
 		return nil, errors.New(`no users and no groups are listed; "users":[""] is everybody`)
+	case slices.Contains(p.Groups, ""):
+		return nil, errors.New(`a group has a name; "users":[""] is everybody`)
 	case !seen["actions"]:
 		return nil, errors.New(`the key "actions" is missing; "actions":[""] grants all`)
 	}

@@ -2,6 +2,7 @@
 package policy
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"regexp"
 	"slices"
@@ -24,7 +25,10 @@ type Policy struct {
 	Exact bool
 	// Message is shown to who is refused, in place of the reason.
 	Message string
+	// Deny lists what containers must not get, though their actions are granted.
+	Deny []string
 
+	rules      []rule
 	granted    []bool // by action.ID
 	grantsRest bool   // a pattern matches all, so that even actions are granted that are not known
 	matches    []int  // how many known actions each pattern matches
@@ -35,7 +39,11 @@ type Set struct {
 	Policies []*Policy
 	byUser   map[string]*Policy
 	byGroup  map[string]*Policy
+	sum      [sha256.Size]byte
 }
+
+// Equal tells whether two sets are of the same text.
+func (s *Set) Equal(other *Set) bool { return s.sum == other.sum }
 
 // Reason is why a decision is what it is.
 type Reason int
@@ -47,6 +55,8 @@ const (
 	NotGranted
 	NotRead
 	Unknown
+	Forbidden
+	NoBody
 )
 
 // Decision is what the policies say of a request.
@@ -55,6 +65,8 @@ type Decision struct {
 	Reason Reason
 	// Policy is the one that decided; nil if none lists the user.
 	Policy *Policy
+	// Detail is what is forbidden.
+	Detail string
 }
 
 // Decide tells whether a user, whose certificate has the groups, may do that. The first policy that lists the user or one
@@ -64,19 +76,24 @@ func (s *Set) Decide(user string, groups []string, a action.Action) Decision {
 	if p == nil {
 		return Decision{Reason: NoPolicy}
 	}
-	d := Decision{Policy: p}
+	reason := p.reason(a)
+	return Decision{Allow: reason == Granted, Reason: reason, Policy: p}
+}
+
+// reason is why the policy grants an action or does not.
+func (p *Policy) reason(a action.Action) Reason {
 	switch {
 	case a.ID == action.None && !p.grantsRest:
-		d.Reason = Unknown
+		return Unknown
 	case a.ID != action.None && !p.granted[a.ID]:
-		d.Reason = NotGranted
+		return NotGranted
 	case p.ReadOnly && a.Write:
-		d.Reason = NotRead
-	default:
-		d.Allow = true
+		return NotRead
 	}
-	return d
+	return Granted
 }
+
+func (p *Policy) permits(a action.Action) bool { return p.reason(a) == Granted }
 
 func (s *Set) policyOf(user string, groups []string) *Policy {
 	first := s.byUser[""]
@@ -110,6 +127,10 @@ func (d Decision) Explain(user string, a action.Action) string {
 		return fmt.Sprintf("policy %q does not grant %s to %s", d.Policy.Name, name, who)
 	case NotRead:
 		return fmt.Sprintf("policy %q is read-only, and %s is no read", d.Policy.Name, name)
+	case Forbidden:
+		return fmt.Sprintf("policy %q denies some of %s: %s", d.Policy.Name, name, d.Detail)
+	case NoBody:
+		return fmt.Sprintf("policy %q looks into the body of %s, and it did not arrive", d.Policy.Name, name)
 	case Unknown:
 		return fmt.Sprintf("%s is granted by a policy for all actions alone, and policy %q is none", name, d.Policy.Name)
 	}
@@ -121,6 +142,9 @@ var matchAll = []string{"", ".*", "^.*$"}
 
 // compile finds out which actions the patterns grant.
 func (p *Policy) compile() error {
+	if err := p.compileRules(); err != nil {
+		return err
+	}
 	names := action.Names()
 	p.granted, p.matches = make([]bool, len(names)), make([]int, len(p.Patterns))
 	for i, pattern := range p.Patterns {

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -104,6 +105,7 @@ func TestMistakes(t *testing.T) {
 		{`{"Users":["x"],"actions":[""]}`, `unknown key "Users"`},
 		{`{"users":["x"],"actions":[""],"read_only":true}`, `unknown key "read_only"`},
 		{`{"users":["x"]}`, `"actions" is missing`},
+		{`{"groups":[""],"actions":[""]}`, `a group has a name`},
 		{`{"actions":[""]}`, `no users and no groups`},
 		{`{"users":["x","x"],"actions":[""]}`, `user "x" is listed in line 1 already`},
 		{`{"users":["x"],"actions":[""]}` + "\n" + `{"users":["y","x"],"actions":[""]}`, `policy.json:2: user "x" is listed in line 1 already`},
@@ -124,12 +126,17 @@ func TestMistakes(t *testing.T) {
 
 func TestLint(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{examples[4], ""},
+		{`{"users":["x"],"actions":["container_inspect","container_logs","container_top","docker_ping"]}`, ""},
+		{`{"users":["x"],"actions":["docker_info"]}`, "does not grant docker_ping"},
+		{examples[4], `policy "policy_4" does not grant container_inspect, which isula top needs beside container_top`},
+		{`{"users":["x"],"actions":["container_logs","container_exec_create"],"readonly":true}`, `docker logs needs beside container_logs`},
+		{`{"users":["x"],"actions":["docker_info"],"deny":["binds:/etc"]}`, `"binds:/etc" cannot see where links on the host lead`},
+		{`{"users":["x"],"actions":["docker_"],"deny":["binds"]}`, ""},
 		{examples[1], "can become root on the host"},
 		{examples[6], "still lets users see"},
 		{examples[0] + "\n" + examples[1], `policy "policy_1" is never used: line 1 decides for everybody`},
 		{`{"users":["x"],"actions":["container_archive"]}`, "grants container_archive_extract, container_archive_info too"},
-		{`{"users":["x"],"actions":["container_archive"],"exact":true}`, ""},
+		{`{"users":["x"],"actions":["container_archive_info","container_archive","docker_info","docker_ping"],"exact":true}`, ""},
 		{`{"users":["x"],"actions":["contaner_list"]}`, `"contaner_list" matches no action`},
 	} {
 		warnings := parse(t, c.text).Lint()
@@ -166,13 +173,22 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// BenchmarkDecide measures the decision alone: the route of a request, and the policy.
 func BenchmarkDecide(b *testing.B) {
-	s, err := policy.Parse("policy.json", []byte(examples[5]))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		s.Decide("alice", nil, action.OfRequest("POST", "/v1.44/containers/0123456789ab/exec?x=y"))
+	for _, policies := range []int{1, 1000} {
+		b.Run(fmt.Sprintf("policies=%d", policies), func(b *testing.B) {
+			var text strings.Builder
+			for i := range policies - 1 {
+				fmt.Fprintf(&text, `{"users":["user%d"],"actions":["container_%d"]}`+"\n", i, i)
+			}
+			s, err := policy.Parse("policy.json", []byte(text.String()+examples[5]))
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Decide("alice", nil, action.OfRequest("POST", "/v1.44/containers/0123456789ab/exec?x=y"))
+			}
+		})
 	}
 }

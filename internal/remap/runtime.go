@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -56,7 +57,8 @@ func (r *Remapper) prepareBundle(ctx context.Context, command shim.Command, c *o
 	if root == "" {
 		return errors.New("the container has no root file system of its own")
 	}
-	if root == r.place(command.ID) { // the bundle is used again
+	isUsed := strings.HasPrefix(root, r.RunDir+"/") // it was the bundle of a container before
+	if isUsed {
 		if root, err = originalRoot(command.ConfigFile(), bundle); err != nil {
 			return err
 		}
@@ -76,7 +78,7 @@ func (r *Remapper) prepareBundle(ctx context.Context, command shim.Command, c *o
 		err = letSearch(bundle, pair)
 	}
 	if err == nil {
-		err = c.Replace(command.ConfigFile())
+		err = c.Replace(command.ConfigFile(), !isUsed)
 	}
 	if err != nil {
 		return errors.Join(err, r.Unmount(command.ID))
@@ -88,7 +90,7 @@ func (r *Remapper) prepareBundle(ctx context.Context, command shim.Command, c *o
 func originalRoot(file, bundle string) (string, error) {
 	c, err := oci.ReadConfig(oci.Original(file))
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("the configuration is that of another container, whose original is not to be had: %w", err)
 	}
 	return c.RootPath(bundle), nil
 }

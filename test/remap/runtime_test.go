@@ -15,7 +15,6 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"palisade/test/ctr"
 	"palisade/test/engine"
 )
 
@@ -166,6 +165,73 @@ func TestRuntimeClosedWay(t *testing.T) {
 	})
 }
 
+// TestRuntimeSameBundle starts several containers from one bundle, also after its configuration was made anew.
+func TestRuntimeSameBundle(t *testing.T) {
+	b := newBundle(t, looks, nil)
+	run := func(id, want string) {
+		t.Helper()
+		r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "-b", b.dir, id)
+		if r.Code != 0 || r.Stdout != want {
+			t.Errorf("%s: %+v", id, r)
+		}
+	}
+	fresh, err := os.ReadFile(b.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(b.id, looksRight)
+	run(b.id+"-2", looksRight)
+	other := filepath.Join(openDir(t), "other")
+	newRootfs(t, other)
+	if err := os.WriteFile(filepath.Join(other, "name"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(b.config(), fresh, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.edit(t, func(s *specs.Spec) {
+		s.Root.Path, s.Process.Args = other, []string{"/bin/ls", "/name"}
+	})
+	run(b.id+"-3", "/name\n")
+	run(b.id+"-4", "/name\n")
+	copied := newBundle(t, looks, nil)
+	text, err := os.ReadFile(b.config())
+	if err == nil {
+		err = os.WriteFile(copied.config(), text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "-b", copied.dir, copied.id)
+	if r.Code != 1 || !strings.Contains(r.Stderr, "whose original is not to be had") {
+		t.Errorf("a copy without the original: %+v", r)
+	}
+}
+
+// TestRuntimeMapped starts containers on a root file system that is mounted with mapped ids already.
+func TestRuntimeMapped(t *testing.T) {
+	dir := openDir(t)
+	src, dst := filepath.Join(dir, "src"), filepath.Join(dir, "dst")
+	newRootfs(t, src)
+	if err := os.Mkdir(dst, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "mount", "--user-remap", remap100000, src, dst)
+	t.Cleanup(func() { must(t, "umount", dst) })
+	for _, mode := range []string{"auto", "shift", "check", "idmap"} {
+		b := newBundle(t, looks, func(s *specs.Spec) { s.Root.Path = dst })
+		if r := wrapped(t, "runc", []string{"--mode", mode, "--user-remap", remap100000}, "run", "-b", b.dir, b.id); r.Code != 0 || r.Stdout != looksRight {
+			t.Errorf("%s: %+v", mode, r)
+		}
+		b = newBundle(t, looks, func(s *specs.Spec) { s.Root.Path = dst })
+		r := wrapped(t, "runc", []string{"--mode", mode, "--user-remap", "300000:300000:65535"}, "run", "-b", b.dir, b.id)
+		if r.Code != 1 || !strings.Contains(r.Stderr, "is mounted with mapped ids, but not to 300000:300000:65535") {
+			t.Errorf("%s, other ids: %+v", mode, r)
+		}
+	}
+	checkOwners(t, src, 0)
+}
+
 // TestRuntimeOverlay starts containers on overlays, as images are: their files are copied only where that is allowed.
 func TestRuntimeOverlay(t *testing.T) {
 	dir := openDir(t)
@@ -310,16 +376,7 @@ func TestRuntimeMistakes(t *testing.T) {
 
 // TestLxcfsToo starts a container by both wrappers: with a user namespace, its own root file system and lxcfs's files.
 func TestLxcfsToo(t *testing.T) {
-	mountpoint := filepath.Join(openDir(t), "lxc")
-	daemon, err := ctr.StartDaemon(t.Context(), shared.lxcfs, mountpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := daemon.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
+	mountpoint := startLxcfs(t)
 	wrapper := filepath.Join(t.TempDir(), "userns-shift-runc") // the name stands for the arguments
 	if err := os.Symlink(shared.shift, wrapper); err != nil {
 		t.Fatal(err)
@@ -329,7 +386,7 @@ func TestLxcfsToo(t *testing.T) {
 		limit := int64(64 << 20)
 		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit}
 	})
-	r := engine.Run(t, "", shared.toolkit, "--mountpoint", filepath.Join(mountpoint, "lxcfs"), "--runtime-dir", t.TempDir(),
+	r := engine.Run(t, "", shared.toolkit, "--mountpoint", mountpoint, "--runtime-dir", t.TempDir(),
 		"runtime", "--strict", "--runtime", wrapper, "--", "run", "-b", b.dir, b.id)
 	rest, ok := strings.CutPrefix(r.Stdout, looksRight)
 	if r.Code != 0 || !ok || !strings.HasSuffix(rest, "MemTotal:          65536 kB\n") {

@@ -1,4 +1,4 @@
-package main
+package lockfile
 
 import (
 	"errors"
@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// lockFile writes the pid of this process to the file at path and locks it as long as the file that it returns is open.
+// Own writes the pid of this process to the file at path and locks it as long as the file that it returns is open.
 // It fails where another process has it locked.
-func lockFile(path string) (*os.File, error) {
+func Own(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o644)
 	if err != nil {
 		return nil, err
@@ -23,7 +23,7 @@ func lockFile(path string) (*os.File, error) {
 		}
 		text := make([]byte, 32)
 		n, _ := f.Read(text)
-		return nil, fmt.Errorf("another lxcfs, process %s, holds %s", strings.TrimSpace(string(text[:n])), path)
+		return nil, fmt.Errorf("process %s holds %s already", strings.TrimSpace(string(text[:n])), path)
 	}
 	err = f.Truncate(0)
 	if err == nil {

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/audit"
+	"palisade/internal/broker"
+	"palisade/internal/cmdline"
+	"palisade/internal/lockfile"
+	"palisade/internal/version"
+)
+
+// serveOptions are those of the broker itself.
+type serveOptions struct {
+	dockerSocket, isuladSocket string
+	audit, pidFile             string
+	debug, dryRun              bool
+}
+
+// off is the value of a socket that is not wanted.
+const off = "off"
+
+func (o *serveOptions) flags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "docker-socket", Value: "/run/docker/plugins/authz-broker.sock", Destination: &o.dockerSocket,
+			Usage: "answer Docker at the socket `PATH`, or off"},
+		&cli.StringFlag{Name: "isulad-socket", Value: "/run/isulad/plugins/authz-broker.sock", Destination: &o.isuladSocket,
+			Usage: "answer iSulad at the socket `PATH`, or off"},
+		&cli.StringFlag{Name: "audit", Value: "stdout", Destination: &o.audit, Usage: "write each decision to `WHERE`: stdout, syslog, or a file"},
+		&cli.StringFlag{Name: "pid-file", Value: "/run/authz.pid", Destination: &o.pidFile, Usage: "write the process id to `FILE`; \"\" for none"},
+		&cli.BoolFlag{Name: "debug", EnvVars: []string{"DEBUG"}, Destination: &o.debug, Usage: "log more"},
+		&cli.BoolFlag{Name: "dry-run", Destination: &o.dryRun, Usage: "allow everything; the audit has what the policies say"},
+	}
+}
+
+// validate makes paths absolute.
+func (o *serveOptions) validate() error {
+	for _, socket := range []struct{ option, path string }{{"--docker-socket", o.dockerSocket}, {"--isulad-socket", o.isuladSocket}} {
+		if socket.path != off && !filepath.IsAbs(socket.path) {
+			return cmdline.Usagef("%s %q is neither an absolute path nor %s", socket.option, socket.path, off)
+		}
+	}
+	switch {
+	case o.dockerSocket == off && o.isuladSocket == off:
+		return cmdline.Usagef("--docker-socket and --isulad-socket are both off")
+	case filepath.Clean(o.dockerSocket) == filepath.Clean(o.isuladSocket):
+		return cmdline.Usagef("--docker-socket and --isulad-socket are both %q", o.dockerSocket)
+	case o.audit != "stdout" && o.audit != "syslog" && !filepath.IsAbs(o.audit):
+		return cmdline.Usagef("--audit %q is none of stdout, syslog, an absolute path", o.audit)
+	case o.pidFile != "" && !filepath.IsAbs(o.pidFile):
+		return cmdline.Usagef("--pid-file %q is not an absolute path", o.pidFile)
+	}
+	return nil
+}
+
+// serve answers the engines until it is told to stop.
+func (o *serveOptions) serve(ctx *cli.Context) (err error) {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	policyFile, err := filepath.Abs(ctx.String("policy-file"))
+	if err != nil {
+		return err
+	}
+	level := slog.LevelInfo
+	if o.debug {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	if o.pidFile != "" {
+		lock, err := lockfile.Own(o.pidFile)
+		if err != nil {
+			return fmt.Errorf("use --pid-file: %w", err)
+		}
+		defer removePIDFile(lock)
+	}
+	policies, err := broker.OpenPolicies(policyFile, log)
+	if err != nil {
+		return err
+	}
+	records, err := o.openAudit(ctx.App.Writer, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, records.Close(time.Second)) }()
+	s := service{
+		log: log, policies: policies, audit: records,
+		server: broker.New(broker.Config{Policies: policies, Audit: records, Log: log, DryRun: o.dryRun}),
+	}
+	if s.sockets, err = o.sockets(); err != nil {
+		return err
+	}
+	log.Info("serving", "version", version.String(), "policies", len(policies.Current().Policies), "dry_run", o.dryRun)
+	return s.run(ctx.Context)
+}
+
+func (o *serveOptions) openAudit(stdout io.Writer, log *slog.Logger) (*audit.Log, error) {
+	sink, err := audit.Open(o.audit, stdout)
+	if err != nil {
+		return nil, fmt.Errorf("use --audit: %w", err)
+	}
+	return audit.New(sink, log), nil
+}
+
+// removePIDFile removes the file before it is unlocked: the next broker makes its own.
+func removePIDFile(lock *os.File) {
+	os.Remove(lock.Name()) // where it cannot be removed it stays, unlocked
+	lock.Close()
+}
+
+// service is the broker at work.
+type service struct {
+	log      *slog.Logger
+	policies *broker.Policies
+	audit    *audit.Log
+	server   *broker.Server
+	sockets  []socket
+}
+
+// stopTime bounds how long connections that ask nothing hold up the end: requests are answered within a second.
+const stopTime = 2 * time.Second
+
+// run serves until the context ends, or a socket fails.
+func (s *service) run(ctx context.Context) error {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	signal.Ignore(syscall.SIGPIPE) // who reads the audit may go; decisions go on
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, len(s.sockets)+1)
+	go s.policies.Watch(watching)
+	for _, socket := range s.sockets {
+		go func() {
+			if err := s.server.Serve(socket.Listener, socket.engine); err != nil {
+				failed <- fmt.Errorf("serve %s: %w", socket.Addr(), err)
+			}
+		}()
+	}
+	s.notify(daemon.SdNotifyReady)
+	for {
+		select {
+		case <-hangups:
+			s.reload()
+		case err := <-failed:
+			return errors.Join(err, s.stop())
+		case <-ctx.Done():
+			return s.stop()
+		}
+	}
+}
+
+// reload loads the policies and opens the audit's file again. What fails is logged, and stays as it was.
+func (s *service) reload() {
+	s.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+	s.policies.Reload() // it logs its error
+	if err := s.audit.Reopen(time.Second); err != nil {
+		s.log.Error("the audit goes on where it was", "err", err)
+	}
+	s.notify(daemon.SdNotifyReady)
+}
+
+// stop answers what has been asked.
+func (s *service) stop() error {
+	s.notify(daemon.SdNotifyStopping)
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	if err := s.server.Shutdown(ctx); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	s.log.Info("stopped")
+	return nil
+}
+
+func (s *service) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		s.log.Warn("the service manager is not told", "state", state, "err", err)
+	}
+}

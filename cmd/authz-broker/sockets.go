@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+
+	"github.com/coreos/go-systemd/v22/activation"
+
+	"palisade/internal/action"
+	"palisade/internal/broker"
+)
+
+// socket is where an engine asks.
+type socket struct {
+	net.Listener
+	engine action.Engine
+}
+
+// sockets are those that the service manager passes (LISTEN_FDS), and those that are wanted beside.
+func (o *serveOptions) sockets() (all []socket, err error) {
+	defer func() {
+		if err != nil {
+			for _, s := range all {
+				err = errors.Join(err, s.Close())
+			}
+		}
+	}()
+	passed, err := activation.Listeners()
+	if err != nil {
+		return nil, fmt.Errorf("take the sockets of the service manager: %w", err)
+	}
+	wanted := map[action.Engine]string{action.Docker: o.dockerSocket, action.Isulad: o.isuladSocket}
+	for _, l := range passed {
+		engine, ok := engineAt(wanted, l)
+		if !ok {
+			return all, fmt.Errorf("the service manager passes a socket that is neither --docker-socket %s nor --isulad-socket %s",
+				o.dockerSocket, o.isuladSocket)
+		}
+		delete(wanted, engine)
+		all = append(all, socket{l, engine})
+	}
+	for engine, path := range wanted {
+		if path == off {
+			continue
+		}
+		l, err := broker.Listen(path)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, socket{l, engine})
+	}
+	return all, nil
+}
+
+// engineAt is the engine whose socket is wanted where a listener is.
+func engineAt(wanted map[action.Engine]string, l net.Listener) (action.Engine, bool) {
+	if l == nil || l.Addr().Network() != "unix" { // nil is a file that is no stream socket
+		return "", false
+	}
+	for engine, path := range wanted {
+		if path != off && filepath.Clean(path) == filepath.Clean(l.Addr().String()) {
+			return engine, true
+		}
+	}
+	return "", false
+}

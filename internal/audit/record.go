@@ -1,0 +1,86 @@
+// Package audit writes what was decided, one JSON object a line, in a way that no decision waits for.
+package audit
+
+import (
+	"strings"
+	"time"
+
+	"palisade/internal/action"
+	"palisade/internal/policy"
+)
+
+// Record is a decision.
+type Record struct {
+	Time   time.Time
+	Engine action.Engine
+	// User is as the engine tells, AuthMethod is how it knows the user: TLS, or nothing.
+	User, AuthMethod string
+	// Method and URI are those of the request to Docker; iSulad has none.
+	Method, URI string
+	Action      action.Action
+	Decision    policy.Decision
+	// Problem is why a request is refused of which no policy was asked.
+	Problem string
+	// DryRun tells that the request was allowed whatever the decision.
+	DryRun  bool
+	Latency time.Duration
+}
+
+// Reason is the decision in words.
+func (r *Record) Reason() string {
+	if r.Problem != "" {
+		return r.Problem
+	}
+	return r.Decision.Explain(r.User, r.Action)
+}
+
+// line is a record as it is written.
+type line struct {
+	Time       string `json:"time"`
+	Engine     string `json:"engine"`
+	User       string `json:"user"`
+	AuthMethod string `json:"auth_method"`
+	Method     string `json:"method,omitempty"`
+	URI        string `json:"uri,omitempty"`
+	Action     string `json:"action"`
+	Policy     string `json:"policy"`
+	Line       int    `json:"line"`
+	Allow      bool   `json:"allow"`
+	DryRun     bool   `json:"dry_run,omitempty"`
+	Reason     string `json:"reason"`
+	LatencyUS  int64  `json:"latency_us"`
+}
+
+func (r *Record) line() line {
+	l := line{
+		Time: r.Time.UTC().Format("2006-01-02T15:04:05.000000Z"), Engine: string(r.Engine), User: r.User, AuthMethod: r.AuthMethod,
+		Method: r.Method, URI: withoutSecrets(r.URI), Action: r.Action.Name, Allow: r.Decision.Allow, DryRun: r.DryRun,
+		Reason: r.Reason(), LatencyUS: r.Latency.Microseconds(),
+	}
+	if p := r.Decision.Policy; p != nil {
+		l.Policy, l.Line = p.Name, p.Line
+	}
+	return l
+}
+
+// Bounds of what a record keeps of texts that a user chooses, in bytes.
+const (
+	maxURI  = 2048
+	maxName = 256
+)
+
+// bounded is the record without what is too long to keep in memory.
+func (r Record) bounded() Record {
+	r.URI = cut(r.URI, maxURI)
+	for _, text := range []*string{&r.User, &r.AuthMethod, &r.Method, &r.Action.Name, &r.Problem, &r.Decision.Detail} {
+		*text = cut(*text, maxName)
+	}
+	return r
+}
+
+func cut(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	return strings.ToValidUTF8(text[:n], "") + "..."
+}

@@ -1,0 +1,69 @@
+package broker
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"palisade/internal/action"
+	"palisade/internal/audit"
+)
+
+// maxQuestion bounds what iSulad asks, in bytes: a user and an action.
+const maxQuestion = 64 << 10
+
+// isulad answers iSulad, which takes 200 for yes and all else for no. It follows redirects.
+func (s *Server) isulad(w http.ResponseWriter, r *http.Request) {
+	boundBody(w)
+	code := http.StatusNotFound
+	if r.RequestURI == "/isulad.auth" {
+		code = http.StatusMethodNotAllowed
+		if r.Method == http.MethodPost {
+			code = s.isuladRequest(w, r)
+		}
+	}
+	writeCode(w, code)
+}
+
+// isuladRequest is the answer to "user:action".
+func (s *Server) isuladRequest(w http.ResponseWriter, r *http.Request) (code int) {
+	started := time.Now()
+	record := &audit.Record{Engine: action.Isulad, Action: action.Action{ID: action.None, Write: true}}
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.survive(record, cause, started)
+			code = http.StatusInternalServerError
+		}
+	}()
+	text, err := readQuestion(r, started)
+	if err != nil {
+		record.Problem = err.Error()
+		s.record(record, started)
+	} else {
+		// A user's name may have colons, an action's has none.
+		colon := bytes.LastIndexByte(text, ':')
+		record.User, record.Action = string(text[:colon]), action.OfIsulad(string(text[colon+1:]))
+		s.settle(record, nil, nil, started)
+	}
+	if record.Decision.Allow || s.DryRun {
+		return http.StatusOK
+	}
+	return http.StatusForbidden
+}
+
+func readQuestion(r *http.Request, started time.Time) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r.Body, maxQuestion+1))
+	switch {
+	case err != nil && time.Since(started) >= readTime:
+		return nil, errLate
+	case err != nil:
+		return nil, err
+	case len(text) > maxQuestion:
+		return nil, errors.New("the request is too large")
+	case bytes.LastIndexByte(text, ':') < 0:
+		return nil, errors.New("the request is not user:action")
+	}
+	return text, nil
+}

@@ -1,0 +1,159 @@
+package policy
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"palisade/internal/action"
+	"palisade/internal/strictjson"
+)
+
+// around are actions that can give a container, or something like one, what a rule denies, by bodies that are not looked
+// into: a policy that has rules does not grant them.
+var around = []string{
+	"service_create", "service_update", "image_build_grpc",
+	"plugin_create", "plugin_pull", "plugin_enable", "plugin_set", "plugin_upgrade",
+}
+
+// oldest is the lowest version of Docker's API by which rules can judge. Before it, HostConfig came with the start, too.
+const oldest = 24
+
+// Examine looks for what the policy's "deny" list forbids in the body of a request that it grants. A body that did not
+// arrive (NoBody), or that the engine might read in another way, is refused. uri is the target of the request to Docker; ""
+// for another engine.
+func (d Decision) Examine(a action.Action, uri string, body []byte) Decision {
+	if !d.Allow || len(d.Policy.rules) == 0 {
+		return d
+	}
+	detail, needsBody := d.Policy.forbidden(a, uri, body)
+	switch {
+	case detail != "":
+		d.Allow, d.Reason, d.Detail = false, Forbidden, detail
+	case needsBody && len(body) == 0:
+		d.Allow, d.Reason = false, NoBody
+	}
+	return d
+}
+
+// judge is what decides by the body of an action, and whether a rule of the policy needs it to.
+func (p *Policy) judge(a action.Action) (decide func(*Policy, string, []byte) string, needed bool) {
+	switch a.Name {
+	case "container_create":
+		return (*Policy).forbidsCreate, true
+	case "container_exec_create":
+		return (*Policy).forbidsExec, p.hasRule(rulePrivileged, ruleCapabilities, ruleSecurity)
+	case "container_update":
+		return (*Policy).forbidsUpdate, p.hasRule(ruleDevices)
+	case "volume_create":
+		return (*Policy).forbidsVolume, p.hasRule(ruleBinds)
+	}
+	return nil, false
+}
+
+// forbidden is why a request is refused, or "". needsBody tells that the body decides.
+func (p *Policy) forbidden(a action.Action, uri string, body []byte) (detail string, needsBody bool) {
+	switch {
+	case a.ID == action.None:
+		return "it is not known what the request does", false
+	case slices.Contains(around, a.Name):
+		return fmt.Sprintf("%q can do what \"deny\" lists, and is not looked into", a.Name), false
+	case a.Name == "image_build" && p.hasRule(ruleNet):
+		return forbidsBuild(uri), false
+	}
+	decide, needsBody := p.judge(a)
+	if !needsBody && a.Name != "container_start" {
+		return "", false
+	}
+	if major, minor, ok := action.Version(uri); ok && (major != 1 || minor < oldest) {
+		return fmt.Sprintf("requests of API versions before 1.%d are not looked into", oldest), false
+	}
+	if !needsBody || len(body) == 0 {
+		return "", needsBody
+	}
+	return decide(p, uri, body), true
+}
+
+func unreadable(err error) string { return "the body is not clear: " + err.Error() }
+
+func (p *Policy) forbidsExec(_ string, text []byte) string {
+	var body execBody
+	if err := strictjson.Unmarshal(text, &body); err != nil {
+		return unreadable(err)
+	}
+	if body.Privileged.Value {
+		return "Privileged is set"
+	}
+	return ""
+}
+
+func (p *Policy) forbidsUpdate(_ string, text []byte) string {
+	var body updateBody
+	if err := strictjson.Unmarshal(text, &body); err != nil {
+		return unreadable(err)
+	}
+	h := hostConfig{Devices: body.Devices, DeviceRequests: body.DeviceRequests, DeviceCgroupRules: body.DeviceCgroupRules}
+	return h.forbidsDevices()
+}
+
+func (p *Policy) forbidsVolume(_ string, text []byte) string {
+	var body volumeBody
+	if err := strictjson.Unmarshal(text, &body); err != nil {
+		return unreadable(err)
+	}
+	for _, r := range p.rules {
+		if r.kind != ruleBinds {
+			continue
+		}
+		if what := r.forbidsVolume(body.Driver.Value, body.DriverOpts.Value); what != "" {
+			return r.because(what)
+		}
+	}
+	return ""
+}
+
+func (p *Policy) forbidsCreate(uri string, text []byte) string {
+	var body createBody
+	if err := strictjson.Unmarshal(text, &body); err != nil {
+		return unreadable(err)
+	}
+	for _, r := range p.rules {
+		// An engine that has a HostConfig does not look for its fields at the top, one that has none does.
+		for _, h := range []*hostConfig{&body.HostConfig.Value, &body.hostConfig} {
+			if what := r.forbids(h); what != "" {
+				return r.because(what)
+			}
+		}
+		switch r.kind {
+		case ruleNet:
+			if _, ok := body.NetworkingConfig.Value.EndpointsConfig.Value["host"]; ok {
+				return r.because("NetworkingConfig has the host's network")
+			}
+		case ruleNoRemap:
+			if what := body.HostConfig.Value.forbidsNoRemap(uri); what != "" {
+				return r.because(what)
+			}
+		}
+	}
+	return ""
+}
+
+func (r rule) because(what string) string { return fmt.Sprintf("%q: %s", r.String(), what) }
+
+// forbidsBuild looks at the options of a build, which are in the query.
+func forbidsBuild(uri string) string {
+	_, query, _ := strings.Cut(uri, "?")
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return "the options of the build are not clear: " + err.Error()
+	}
+	for key, list := range values {
+		for _, value := range list {
+			if strings.EqualFold(key, "networkmode") && sharesNamespace(value) {
+				return rule{kind: ruleNet}.because("networkmode is " + value)
+			}
+		}
+	}
+	return ""
+}

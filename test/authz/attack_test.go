@@ -1,0 +1,174 @@
+//go:build integration
+
+package authz
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// send sends bytes to dockerd over TLS as a user, and returns the code and text of the answer.
+func (e *dockerd) send(t *testing.T, user, request string) (code int, text string) {
+	t.Helper()
+	dir := filepath.Join(e.certs, user)
+	own, err := tls.LoadX509KeyPair(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	c, err := tls.Dial("tcp", e.address, &tls.Config{Certificates: []tls.Certificate{own}, RootCAs: roots, ServerName: "localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(30 * time.Second))
+	if _, err := io.WriteString(c, request); err != nil {
+		return http.StatusForbidden, err.Error() // dockerd does not read what was refused to its end
+	}
+	response, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: strings.ToUpper(strings.Fields(request)[0])})
+	if err != nil {
+		t.Fatalf("%.200q: %v", request, err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, 1<<16))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(answer)
+}
+
+// request is a request with a body of JSON.
+func request(line, body string, headers ...string) string {
+	return line + " HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\nConnection: close\r\n" +
+		strings.Join(append(headers, fmt.Sprintf("Content-Length: %d", len(body))), "\r\n") + "\r\n\r\n" + body
+}
+
+// state is what must not change while users attack.
+func (e *dockerd) state(t *testing.T) string {
+	t.Helper()
+	return e.must(t, nobody, nil, "inspect", "--format", "{{.Id}} {{.State.Status}} {{.State.StartedAt}} {{.Name}}", "web") +
+		e.must(t, nobody, nil, "ps", "--all", "--quiet", "--no-trunc") + e.must(t, nobody, nil, "images", "--quiet", "--no-trunc")
+}
+
+// TestAttackByURI has users who may list or read containers send requests that look like that, and makes sure that none of
+// them has the real dockerd do more.
+func TestAttackByURI(t *testing.T) {
+	e := startEngine(t)
+	const admin = `{"name":"admin","users":[""],"actions":[""]}`
+	// A line for everybody decides for those behind it too: the named ones stand above.
+	e.replace(t, `{"name":"ps","users":["alice"],"actions":["^container_list$"]}`+"\n"+`{"name":"watch","users":["bob"],"actions":[""],"readonly":true}`+"\n"+admin)
+	before := e.state(t)
+	for _, user := range []string{"alice", "bob"} {
+		if code, text := e.send(t, user, request("GET /v1.41/containers/json", "")); code != 200 {
+			t.Fatalf("%s: %d %s", user, code, text)
+		}
+	}
+	for _, line := range []string{
+		"POST /containers/web/stop?t=0", "POST /v1.41/containers/web/kill", "POST /%63ontainers/web/stop?t=0", "POST /containers/web%2Fstop",
+		"POST //containers/web/stop", "POST /containers//web/stop", "POST /containers/json/../web/stop", "POST /containers/json/%2e%2e/web/stop",
+		"POST /v1.41/v1.41/containers/web/stop", "POST /v1.41.0/containers/web/stop?t=0", "POST /v0.0.0/containers/web/stop",
+		"POST /v1.12/containers/web/stop?t=0", "POST http://docker/containers/web/stop?t=0", "POST https://docker/v1.41/containers/web/stop?t=0",
+		"POST /containers/web/stop?x=/containers/json", "POST /containers/web/stop?t=0&/auth", "POST /containers/web/stop#/containers/json",
+		"POST /CONTAINERS/web/stop", "post /containers/web/stop", "DELETE /containers/web?force=1", "DELETE /containers/web/json?force=1",
+		"POST /containers/web/rename?name=json", "GET /v1.41/containers/web/attach/ws?stream=1&stdin=1", "POST /containers/web/attach?stream=1&stdin=1",
+		"POST /containers/create?name=json", "POST /images/box/tag?repo=containers/json", "DELETE /images/box?force=1", "POST /commit?container=web",
+		"POST /grpc", "POST /session", "PUT /containers/web/archive?path=/tmp",
+	} {
+		for _, user := range []string{"alice", "bob"} {
+			code, text := e.send(t, user, request(line, `{"Image":"box"}`))
+			if code < 300 { // dockerd redirects who asks for a path that is not clean
+				t.Errorf("%s: %s: %d %s", user, line, code, text)
+			}
+		}
+	}
+	if after := e.state(t); after != before {
+		t.Errorf("there was\n%s, and now is\n%s", before, after)
+	}
+}
+
+// TestAttackByBody has a user who may create containers, but not with what "deny" lists, ask dockerd for it in many ways.
+func TestAttackByBody(t *testing.T) {
+	e := startEngine(t)
+	e.replace(t, `{"name":"dev","users":["alice"],"actions":["container","image","volume","service","plugin","docker_ping"],`+
+		`"deny":["privileged","pid","net","ipc","uts","user","binds","devices","capabilities","security-options"]}`+"\n"+
+		`{"name":"admin","users":[""],"actions":[""]}`)
+	for option, want := range map[string]string{
+		"--privileged": "Privileged is set", "--pid=host": `PidMode is "host"`, "--network=host": `NetworkMode is "host"`, "--ipc=host": `IpcMode is "host"`,
+		"--uts=host": `UTSMode is "host"`, "--userns=host": `UsernsMode is "host"`, "--volume=/:/host": `Binds has "/:/host"`,
+		"--mount=type=bind,source=/,target=/host": `Mounts has "/"`, "--device=/dev/null": "Devices are asked for", "--cap-add=SYS_ADMIN": "is added",
+		"--security-opt=seccomp=unconfined": "SecurityOpt has", "--security-opt=systempaths=unconfined": "MaskedPaths or ReadonlyPaths",
+		"--device-cgroup-rule=a *:* rwm": "DeviceCgroupRules are given", "--volumes-from=web": "VolumesFrom is given",
+		"--mount=type=volume,target=/h,volume-opt=type=none,volume-opt=o=bind,volume-opt=device=/": `the volume's device is "/"`,
+		"--network=container:web": `NetworkMode is "container:web"`,
+	} {
+		e.refused(t, "alice", want, "create", option, "box", "true")
+	}
+	e.refused(t, "alice", `"binds"`, "volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", "device=/", "root")
+	e.refused(t, "alice", "Privileged is set", "exec", "--privileged", "web", "true")
+	e.refused(t, "alice", "service_create", "service", "create", "box")
+	e.must(t, "alice", nil, "create", "--name", "harmless", "--network", "none", "--volume", "data:/data", "--tmpfs", "/t", "--cap-drop", "ALL",
+		"--security-opt", "no-new-privileges", "box", "true")
+	e.must(t, "alice", nil, "exec", "web", "true")
+
+	const privileged = `{"Image":"box","HostConfig":{"Privileged":true}}`
+	large := `{"Image":"box","Labels":{"x":"` + strings.Repeat("x", 3<<20) + `"},"HostConfig":{"Privileged":true}}`
+	for name, c := range map[string]string{
+		"fields at the top":      request("POST /containers/create", `{"Image":"box","Privileged":true}`),
+		"lower case":             request("POST /containers/create", `{"image":"box","hostconfig":{"privileged":true}}`),
+		"twice":                  request("POST /containers/create", `{"Image":"box","HostConfig":{},"HostConfig":{"Privileged":true}}`),
+		"twice, in another case": request("POST /containers/create", `{"Image":"box","HostConfig":{"Privileged":true},"hostConfig":{}}`),
+		"two values":             request("POST /containers/create", `{"Image":"box"} {"HostConfig":{"Privileged":true}}`),
+		"larger than 1 MiB":      request("POST /containers/create", large),
+		"named as /auth":         request("POST /containers/create?name=x&y=/auth", privileged),
+		"in chunks": fmt.Sprintf("POST /containers/create HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\nConnection: close\r\n"+
+			"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(privileged), privileged),
+		"of another type":    strings.Replace(request("POST /containers/create", privileged), "application/json", "text/json", 1),
+		"of no type":         strings.Replace(request("POST /containers/create", privileged), "Content-Type: application/json\r\n", "", 1),
+		"with a charset":     strings.Replace(request("POST /containers/create", privileged), "application/json", "application/json; charset=utf-8", 1),
+		"with the start":     request("POST /v1.20/containers/harmless/start", `{"Privileged":true,"Binds":["/:/host"]}`),
+		"of an old version":  request("POST /v1.18/containers/create", privileged),
+		"truncated":          request("POST /containers/create", privileged[:len(privileged)-1]),
+		"of the wrong types": request("POST /containers/create", `{"Image":"box","HostConfig":{"Privileged":"true"}}`),
+	} {
+		if code, text := e.send(t, "alice", c); code < 400 {
+			t.Errorf("%s: %d %s", name, code, text)
+		}
+	}
+	// Whatever was said, no container has what is denied.
+	ids := strings.Fields(e.must(t, nobody, nil, "ps", "--all", "--quiet"))
+	var all []struct {
+		Name       string
+		HostConfig struct {
+			Privileged bool
+			Binds      []string
+			PidMode    string
+		}
+	}
+	if err := json.NewDecoder(bytes.NewReader([]byte(e.must(t, nobody, nil, append([]string{"inspect"}, ids...)...)))).Decode(&all); err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != 2 {
+		t.Errorf("%d containers", len(all))
+	}
+	for _, c := range all {
+		if h := c.HostConfig; h.Privileged || h.PidMode != "" || len(h.Binds) > 1 || len(h.Binds) == 1 && h.Binds[0] != "data:/data" {
+			t.Errorf("%+v", c)
+		}
+	}
+}

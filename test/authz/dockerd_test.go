@@ -1,0 +1,164 @@
+//go:build integration
+
+package authz
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"palisade/test/engine"
+)
+
+// dockerd is one that asks a broker, and listens to clients with certificates.
+type dockerd struct {
+	*broker
+	address string
+	certs   string
+	process *exec.Cmd
+	// auditText is what the broker has printed.
+	auditText *output
+}
+
+// startEngine starts a broker with its default paths and a dockerd as the documentation says, with certificates that the
+// broker has made, and gives it the image box and a container web that sleeps.
+func startEngine(t *testing.T) *dockerd {
+	t.Helper()
+	engine.OwnLib(t)
+	e := &dockerd{certs: filepath.Join(t.TempDir(), "certs"), auditText: new(output), broker: &broker{
+		policy: "/var/lib/authz-broker/policy.json", docker: "/run/docker/plugins/authz-broker.sock", isulad: "/run/isulad/plugins/authz-broker.sock",
+		kept: true,
+	}}
+	t.Cleanup(func() { e.kill(t) })
+	if out, err := exec.Command(shared.broker, "certs", "--dir", e.certs, "--server", "localhost", "--server", "127.0.0.1",
+		"--client", "alice", "--client", "bob", "--client", "service_account").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := exec.Command(shared.broker, "certs", "--dir", e.certs, "--client", "carol", "--group", "ops").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	e.write(t, everything)
+	e.restart(t)
+	e.startDocker(t)
+	image, err := exec.Command("tar", "-C", shared.rootfs, "-c", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.must(t, nobody, image, "import", "-", "box")
+	e.must(t, nobody, nil, "create", "--name", "web", "--network", "none", "--memory", "64m",
+		"box", "/bin/sleep", "1000000")
+	e.must(t, nobody, nil, "start", "web")
+	t.Cleanup(func() {
+		e.replace(t, `{"name":"cleanup","users":[""],"actions":[""]}`)
+		if all := strings.Fields(e.must(t, nobody, nil, "ps", "--all", "--quiet")); len(all) > 0 {
+			e.must(t, nobody, nil, append([]string{"rm", "--force"}, all...)...)
+		}
+	})
+	return e
+}
+
+// restart starts the broker.
+func (e *dockerd) restart(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command(shared.broker)
+	cmd.Stdout = e.auditText
+	e.start(t, cmd)
+}
+
+// freePort is a port on the loopback address that nobody uses.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func (e *dockerd) startDocker(t *testing.T) {
+	t.Helper()
+	e.address = freePort(t)
+	log := new(output)
+	e.process = exec.Command("dockerd", "--host", "unix:///run/docker.sock", "--host", "tcp://"+e.address, "--tlsverify",
+		"--tlscacert", filepath.Join(e.certs, "ca.pem"), "--tlscert", filepath.Join(e.certs, "server-cert.pem"),
+		"--tlskey", filepath.Join(e.certs, "server-key.pem"), "--authorization-plugin=authz-broker",
+		"--iptables=false", "--ip-masq=false", "--bridge=none", "--storage-driver=vfs",
+		"--cgroup-parent", engine.ParentCgroup(t))
+	e.process.Stdout, e.process.Stderr = log, log
+	if err := e.process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		e.process.Process.Signal(syscall.SIGTERM)
+		kill := time.AfterFunc(20*time.Second, func() { e.process.Process.Kill() })
+		e.process.Wait()
+		kill.Stop()
+		if t.Failed() {
+			text := log.String()
+			t.Logf("dockerd: %s", text[max(0, len(text)-4000):])
+		}
+	})
+	engine.WaitFor(t, "dockerd answers", func() bool { return e.run(nobody, nil, "version").code == 0 })
+}
+
+// nobody is the user without a name: whoever asks at the unix socket.
+const nobody = ""
+
+// ran is how a command ended.
+type ran struct {
+	code           int
+	stdout, stderr string
+}
+
+// command is one of docker's client, as a user.
+func (e *dockerd) command(ctx context.Context, user string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, shared.docker, args...)
+	// A client that may not ask which version of the API there is, as the manual's policies have it, has to be told.
+	cmd.Env = append(os.Environ(), "HOME="+e.certs, "DOCKER_API_VERSION=1.41")
+	if user == nobody {
+		cmd.Env = append(cmd.Env, "DOCKER_HOST=unix:///run/docker.sock")
+	} else {
+		cmd.Env = append(cmd.Env, "DOCKER_HOST=tcp://"+e.address, "DOCKER_TLS_VERIFY=1", "DOCKER_CERT_PATH="+filepath.Join(e.certs, user))
+	}
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+func (e *dockerd) run(user string, stdin []byte, args ...string) ran {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := e.command(ctx, user, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, &stderr
+	if err := cmd.Run(); cmd.ProcessState == nil {
+		return ran{-1, "", err.Error()}
+	}
+	return ran{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+func (e *dockerd) must(t *testing.T, user string, stdin []byte, args ...string) string {
+	t.Helper()
+	r := e.run(user, stdin, args...)
+	if r.code != 0 {
+		t.Fatalf("docker %q: exit code %d: %s", args, r.code, r.stderr)
+	}
+	return r.stdout
+}
+
+// refused makes sure that a command is refused by the broker, for a reason.
+func (e *dockerd) refused(t *testing.T, user, reason string, args ...string) {
+	t.Helper()
+	r := e.run(user, nil, args...)
+	said := r.stdout + r.stderr // info says it on stdout
+	if r.code == 0 || !strings.Contains(said, "authorization denied by plugin authz-broker: ") || !strings.Contains(said, reason) {
+		t.Errorf("%s: docker %q: exit code %d: %s%s; want %s", user, args, r.code, r.stdout, r.stderr, reason)
+	}
+}

@@ -1,0 +1,119 @@
+//go:build integration
+
+package authz
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+const units = "../../rpm/"
+
+// TestUnits has systemd look for mistakes in the units, and for what a service can do that it need not.
+func TestUnits(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"authz-broker.service", "authz-broker.socket"} {
+		text, err := os.ReadFile(units + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The program need not be installed here.
+		text = []byte(strings.ReplaceAll(string(text), "/usr/bin/authz-broker", shared.broker))
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if name == "authz-broker.service" && !strings.Contains(string(text), "\nBefore=docker.service isulad.service\n") {
+			t.Error("engines may start before the broker")
+		}
+	}
+	service := filepath.Join(dir, "authz-broker.service")
+	if out, err := exec.Command("systemd-analyze", "verify", service, filepath.Join(dir, "authz-broker.socket")).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v: %s", err, out)
+	}
+	// 10 is the most exposed.
+	if out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=10", service).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestUnitsFilter makes sure that the service may make the system calls that it makes.
+func TestUnitsFilter(t *testing.T) {
+	text, err := os.ReadFile(units + "authz-broker.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := make(map[string]bool)
+	for _, line := range regexp.MustCompile(`(?m)^SystemCallFilter=(.*)$`).FindAllStringSubmatch(string(text), -1) {
+		groups, denies := strings.CutPrefix(line[1], "~")
+		for group := range strings.FieldsSeq(groups) {
+			for _, name := range systemCalls(t, group) {
+				allowed[name] = !denies
+			}
+		}
+	}
+	b := prepare(t, everything)
+	trace := filepath.Join(b.dir, "trace")
+	b.start(t, exec.Command("strace", append([]string{"-f", "-o", trace, shared.broker}, b.args()...)...))
+	if text := ask(t, b.docker, info); text != `{"Allow":true}` {
+		t.Error(text)
+	}
+	if code, _ := isuladCode(t, b.isulad, "alice:pull"); code != 200 {
+		t.Error(code)
+	}
+	b.replace(t, `{"name":"new","users":[""],"actions":[""]}`)
+	var pid int
+	number, err := os.ReadFile(filepath.Join(b.dir, "pid"))
+	if _, scanErr := fmt.Sscan(string(number), &pid); err != nil || scanErr != nil {
+		t.Fatal(err, scanErr)
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := b.ended(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	calls, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var made []string
+	for _, found := range regexp.MustCompile(`(?m)^\d+ +([a-z][a-z0-9_]*)\(`).FindAllStringSubmatch(string(calls), -1) {
+		if !slices.Contains(made, found[1]) {
+			made = append(made, found[1])
+		}
+	}
+	if len(made) < 20 {
+		t.Errorf("only %q are traced", made)
+	}
+	for _, name := range made {
+		if !allowed[name] {
+			t.Errorf("%s is made and not allowed", name)
+		}
+	}
+}
+
+// systemCalls are those of a group of systemd's.
+func systemCalls(t *testing.T, group string) (names []string) {
+	t.Helper()
+	out, err := exec.Command("systemd-analyze", "syscall-filter", group).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		switch word := strings.TrimSpace(line); {
+		case !strings.HasPrefix(line, " ") || strings.HasPrefix(word, "#"):
+		case strings.HasPrefix(word, "@"):
+			names = append(names, systemCalls(t, word)...)
+		default:
+			names = append(names, word)
+		}
+	}
+	return names
+}
