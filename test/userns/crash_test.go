@@ -31,8 +31,8 @@ func small() []item {
 // protectedFiles are some with flags.
 func protectedFiles() []item {
 	return []item{
-		folder("safe", 0o755, 0, 0).flagged(appendOnly),
-		file("fixed", 0o4755, 0, 0).with(capsName, caps2()).flagged(immutable),
+		folder("safe", 0o755, 0, 0).with(deflName, acl(1, 2, 7, 5)).flagged(appendOnly), file("safe/f", 0o644, 0, 0),
+		file("fixed", 0o4755, 0, 0).with(capsName, caps2()).flagged(immutable), hardLink("fixed2", "fixed"),
 		file("log", 0o640, 1, 1).flagged(appendOnly),
 	}
 }
