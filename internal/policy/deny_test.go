@@ -134,6 +134,8 @@ func TestDeny(t *testing.T) {
 		{"privileged", create, `null`, ""},
 		{"privileged", create, strings.Repeat("[", 100000), "nested deeper"},
 		{"privileged", create, "\xff\xfe{}", "is not clear"},
+		{"privileged", create, `{"Labels":{"x":"` + strings.Repeat("x", 500<<10) + `"}}`, ""},
+		{"privileged", create, `{"x":[` + strings.Repeat("1,", 512<<9) + `1]}`, "the body is larger than 512 KiB"},
 		// Other ways.
 		{"binds", "POST /v1.23/containers/x/start", `{"Binds":["/:/h"]}`, "API versions before 1.24"},
 		{"binds", "POST /v1.4.4/containers/create", `{}`, "API versions before 1.24"},

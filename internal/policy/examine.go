@@ -22,6 +22,9 @@ var around = []string{
 // oldest is the lowest version of Docker's API by which rules can judge. Before it, HostConfig came with the start, too.
 const oldest = 24
 
+// maxBody bounds a body that rules look into, in bytes: to read one takes time, within which the engine is to have its answer.
+const maxBody = 512 << 10
+
 // Examine looks for what the policy's "deny" list forbids in the body of a request that it grants. A body that did not
 // arrive (NoBody), or that the engine might read in another way, is refused. uri is the target of the request to Docker; ""
 // for another engine.
@@ -74,8 +77,11 @@ func (p *Policy) forbidden(a action.Action, uri string, body []byte) (detail str
 	if major, minor, ok := action.Version(uri); ok && (major != 1 || minor < oldest) {
 		return fmt.Sprintf("requests of API versions before 1.%d are not looked into", oldest), false
 	}
-	if !needsBody || len(body) == 0 {
+	switch {
+	case !needsBody || len(body) == 0:
 		return "", needsBody
+	case len(body) > maxBody:
+		return fmt.Sprintf("the body is larger than %d KiB", maxBody>>10), true
 	}
 	return decide(p, uri, body), true
 }
