@@ -54,7 +54,7 @@ integration: | go ## run the tests with real containers on this machine's cgroup
 	$(GO) test -tags integration -count=1 -timeout 15m -p 1 ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/authz ./test/packages
 
 vm: build ## run the tests with cgroup v2 in a virtual machine
-	$(GO) run ./test/vm $(if $(RUN),-run '$(RUN)') $(if $(TOOLKIT),-toolkit '$(TOOLKIT)')
+	$(GO) run ./test/vm $(if $(RUN),-run '$(RUN)') $(if $(TOOLKIT),-toolkit '$(TOOLKIT)') $(if $(USERNS),-userns '$(USERNS)')
 
 lint: | go ## vet, check formatting and run staticcheck
 	test -z "$$(gofmt -l cmd internal test | tee /dev/stderr)"

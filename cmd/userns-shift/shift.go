@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
+	"runtime/debug"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -61,13 +63,24 @@ func unshiftCommand(stderr io.Writer) *cli.Command {
 	}
 }
 
+// unused memory makes the garbage collector wait until something is worth its while: the pauses of two collections of 2 MiB are a
+// thirtieth of the time of a shift of 100,000 files. It is never written to, and so takes none of the machine's. With the
+// percentage, a million files still take less than 64 MiB.
+const (
+	unused       = 16 << 20
+	percentOfAll = 50
+)
+
 // run does the work and says what was done.
 func (o *workOptions) run(ctx *cli.Context, stderr io.Writer, work func(context.Context, shift.Options) (shift.Result, error)) error {
 	end, err := o.complete(ctx, stderr)
 	if err != nil {
 		return err
 	}
+	debug.SetGCPercent(percentOfAll)
+	memory := make([]byte, unused)
 	result, err := work(ctx.Context, o.Options)
+	runtime.KeepAlive(memory)
 	end()
 	if err != nil {
 		return err

@@ -14,11 +14,13 @@ import (
 func (s *Server) docker(w http.ResponseWriter, r *http.Request) {
 	boundBody(w)
 	if r.Method != http.MethodPost {
+		drain(r)
 		writeCode(w, http.StatusMethodNotAllowed)
 		return
 	}
 	switch r.RequestURI {
 	case "/Plugin.Activate":
+		drain(r)
 		write(w, activated)
 	case "/AuthZPlugin.AuthZReq":
 		s.answerRequest(w, r)
@@ -29,6 +31,7 @@ func (s *Server) docker(w http.ResponseWriter, r *http.Request) {
 			answer()
 		}
 	default:
+		drain(r)
 		writeCode(w, http.StatusNotFound)
 	}
 }

@@ -17,14 +17,16 @@ const maxQuestion = 64 << 10
 // isulad answers iSulad, which takes 200 for yes and all else for no. It follows redirects.
 func (s *Server) isulad(w http.ResponseWriter, r *http.Request) {
 	boundBody(w)
-	code := http.StatusNotFound
-	if r.RequestURI == "/isulad.auth" {
-		code = http.StatusMethodNotAllowed
-		if r.Method == http.MethodPost {
-			code = s.isuladRequest(w, r)
-		}
+	switch {
+	case r.RequestURI != "/isulad.auth":
+		drain(r)
+		writeCode(w, http.StatusNotFound)
+	case r.Method != http.MethodPost:
+		drain(r)
+		writeCode(w, http.StatusMethodNotAllowed)
+	default:
+		writeCode(w, s.isuladRequest(w, r))
 	}
-	writeCode(w, code)
 }
 
 // isuladRequest is the answer to "user:action".

@@ -36,6 +36,10 @@ func boundBody(w http.ResponseWriter) {
 	c.SetReadDeadline(time.Now().Add(readTime))
 }
 
+// drain reads a body that is of no interest, for as long as boundBody allows: a connection that is closed with something unread
+// is reset, and its answer may be lost with it.
+func drain(r *http.Request) { io.Copy(io.Discard, r.Body) }
+
 // inTime calls read, which reads the request to its end, since who sends it may read the answer only then and takes an error
 // for an answer that is refused. If that takes too long late is called meanwhile, to answer; then inTime returns false.
 func inTime(w http.ResponseWriter, r *http.Request, late, read func()) bool {

@@ -11,14 +11,19 @@ import (
 )
 
 // around are actions that can give a container, or something like one, what a rule denies, by bodies that are not looked
-// into: a policy that has rules does not grant them.
+// into, by a manager of a swarm that is the user's own, or by a checkpoint that is: a policy that has rules does not grant them.
 var around = []string{
-	"service_create", "service_update", "image_build_grpc",
+	"service_create", "service_update", "image_build_grpc", "container_checkpoint_create",
 	"plugin_create", "plugin_pull", "plugin_enable", "plugin_set", "plugin_upgrade",
+	"swarm_init", "swarm_join", "swarm_update", "node_update",
+	"swarm_inspect", // it tells the token by which a manager joins
 }
 
 // oldest is the lowest version of Docker's API by which rules can judge. Before it, HostConfig came with the start, too.
 const oldest = 24
+
+// maxBody bounds a body that rules look into, in bytes: to read one takes time, within which the engine is to have its answer.
+const maxBody = 512 << 10
 
 // Examine looks for what the policy's "deny" list forbids in the body of a request that it grants. A body that did not
 // arrive (NoBody), or that the engine might read in another way, is refused. uri is the target of the request to Docker; ""
@@ -60,7 +65,10 @@ func (p *Policy) forbidden(a action.Action, uri string, body []byte) (detail str
 	case slices.Contains(around, a.Name):
 		return fmt.Sprintf("%q can do what \"deny\" lists, and is not looked into", a.Name), false
 	case a.Name == "image_build" && p.hasRule(ruleNet):
-		return forbidsBuild(uri), false
+		// Docker takes the options of a build from a form in the body too, which it does not pass on.
+		return "the options of a build, as its network, are not looked into", false
+	case a.Name == "container_start" && mayName(uri, "checkpoint"):
+		return "what is in a checkpoint is not known", false
 	}
 	decide, needsBody := p.judge(a)
 	if !needsBody && a.Name != "container_start" {
@@ -69,8 +77,11 @@ func (p *Policy) forbidden(a action.Action, uri string, body []byte) (detail str
 	if major, minor, ok := action.Version(uri); ok && (major != 1 || minor < oldest) {
 		return fmt.Sprintf("requests of API versions before 1.%d are not looked into", oldest), false
 	}
-	if !needsBody || len(body) == 0 {
+	switch {
+	case !needsBody || len(body) == 0:
 		return "", needsBody
+	case len(body) > maxBody:
+		return fmt.Sprintf("the body is larger than %d KiB", maxBody>>10), true
 	}
 	return decide(p, uri, body), true
 }
@@ -141,19 +152,9 @@ func (p *Policy) forbidsCreate(uri string, text []byte) string {
 
 func (r rule) because(what string) string { return fmt.Sprintf("%q: %s", r.String(), what) }
 
-// forbidsBuild looks at the options of a build, which are in the query.
-func forbidsBuild(uri string) string {
+// mayName tells whether the query of a request's target may have a key. The start of a container takes no form in its body.
+func mayName(uri, key string) bool {
 	_, query, _ := strings.Cut(uri, "?")
 	values, err := url.ParseQuery(query)
-	if err != nil {
-		return "the options of the build are not clear: " + err.Error()
-	}
-	for key, list := range values {
-		for _, value := range list {
-			if strings.EqualFold(key, "networkmode") && sharesNamespace(value) {
-				return rule{kind: ruleNet}.because("networkmode is " + value)
-			}
-		}
-	}
-	return ""
+	return err != nil || values.Has(key)
 }

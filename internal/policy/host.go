@@ -155,14 +155,37 @@ func (r rule) forbidsMount(m *mount) string {
 	return ""
 }
 
+// detours are folders with links to anywhere: those of the kernel to the root folders and open files of processes, and those
+// that users make in their containers and volumes.
+var detours = []string{"/proc", "/dev/fd", "/var/lib/docker", "/var/lib/containerd", "/run/docker", "/run/containerd"}
+
+// aliases are the links to folders that nearly every host has.
+var aliases = map[string]string{
+	"/var/run": "/run", "/var/lock": "/run/lock", "/bin": "/usr/bin", "/sbin": "/usr/sbin", "/lib": "/usr/lib", "/lib64": "/usr/lib64",
+}
+
 // forbidsSource tells whether the rule denies a bind mount of a path of the host: of its own path, what is below it, and
-// what it is below. Links are not followed: what they lead to is known when the mount is made.
+// what it is below. Other links than aliases are not followed: what they lead to is known when the mount is made.
 func (r rule) forbidsSource(source string) bool {
-	if r.argument == "" || !path.IsAbs(source) {
+	// What .. leads to behind a link is not told by the text.
+	if r.argument == "" || !path.IsAbs(source) || slices.Contains(strings.Split(source, "/"), "..") {
 		return true
 	}
 	source = path.Clean(source)
-	return isBelow(source, r.argument) || isBelow(r.argument, source)
+	// Where an alias is no link on this host, the path is meant as it is written.
+	return overlap(source, r.argument) || overlap(withoutAlias(source), withoutAlias(r.argument)) ||
+		slices.ContainsFunc(detours, func(dir string) bool { return isBelow(withoutAlias(source), dir) })
+}
+
+func overlap(a, b string) bool { return isBelow(a, b) || isBelow(b, a) }
+
+func withoutAlias(p string) string {
+	for link, folder := range aliases {
+		if isBelow(p, link) {
+			return folder + p[len(link):]
+		}
+	}
+	return p
 }
 
 func isBelow(p, dir string) bool { return p == dir || dir == "/" || strings.HasPrefix(p, dir+"/") }

@@ -112,7 +112,7 @@ func (r *Remapper) fit(ctx context.Context, root string, pair idmap.Pair) error 
 	if mapped, err := idmount.IsMapped(root); err != nil {
 		return err
 	} else if mapped {
-		return nil
+		return checkMapped(root, pair)
 	}
 	if r.Mode == Check {
 		return r.check(ctx, root, pair)
@@ -137,6 +137,15 @@ func (r *Remapper) fit(ctx context.Context, root string, pair idmap.Pair) error 
 		r.Log.Info("shifted", "root", root, "to", pair.String(), "files", result.Changed)
 	}
 	return nil
+}
+
+// checkMapped makes sure that a root file system which somebody has mounted with mapped ids has those of the pair.
+func checkMapped(root string, pair idmap.Pair) error {
+	shifted, err := isShifted(root, pair)
+	if err == nil && !shifted {
+		err = fmt.Errorf("%s is mounted with mapped ids, but not to %s", root, pair)
+	}
+	return err
 }
 
 func (r *Remapper) check(ctx context.Context, root string, pair idmap.Pair) error {
@@ -228,7 +237,7 @@ func (r *Remapper) wantsIDMap(root string, pair idmap.Pair) (bool, error) {
 	return is == "", nil
 }
 
-// isShifted guesses from its owner whether a root directory without a record has the host's ids already.
+// isShifted tells from its owner whether a root directory is seen with the host's ids.
 func isShifted(root string, pair idmap.Pair) (bool, error) {
 	dir, err := sys.OpenDirNoFollow(root)
 	if err != nil {

@@ -63,8 +63,16 @@ func pathHash(parent uint64, name sys.Name) uint64 {
 func (d *dir) done() {
 	if d.users.Add(-1) == 0 {
 		d.mu.Lock()
-		d.close()
+		d.closeUnused()
 		d.mu.Unlock()
+	}
+}
+
+// closeUnused closes the directory, if nobody needs it now, and nobody will or too many are open. mu is held.
+func (d *dir) closeUnused() {
+	isMuch := d.parent != nil && d.walk.open.Load() > d.walk.maxOpen
+	if d.pins == 0 && (isMuch || d.users.Load() == 0) {
+		d.close()
 	}
 }
 
@@ -109,10 +117,12 @@ func (d *dir) use() {
 	d.mu.Unlock()
 }
 
+// unpin ends what use or pin has begun.
 func (d *dir) unpin() {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.pins--
-	d.mu.Unlock()
+	d.closeUnused()
 }
 
 // closeAncestor closes, of the directories on the way to d, and d itself, the one next to the root that is not needed just

@@ -46,7 +46,7 @@ func openJournal(root sys.File, i *sys.Inode, stateDir string) (journal, error) 
 	if root.HasTrustedAttrs() {
 		return attrJournal{root}, nil
 	}
-	j := &dirJournal{dir: filepath.Join(stateDir, inodeID(i))}
+	j := &dirJournal{root: root, dir: filepath.Join(stateDir, inodeID(i))}
 	return j, j.load()
 }
 
@@ -103,7 +103,8 @@ func (j attrJournal) removeFlags(n uint64) error { return j.root.RemoveAttr(numb
 
 // dirJournal keeps everything in files of a folder, for a file system without extended attributes.
 type dirJournal struct {
-	dir string
+	root sys.File
+	dir  string
 	// left are the names of the files that were there when it was opened.
 	left []string
 }
@@ -159,7 +160,7 @@ func (j *dirJournal) setRecord(_ sys.File, i *sys.Inode, text []byte) error {
 }
 
 func (j *dirJournal) removeRecord(_ sys.File, i *sys.Inode) error {
-	return j.remove(recordPrefix + inodeID(i))
+	return j.removeSafe(recordPrefix + inodeID(i))
 }
 
 func (j *dirJournal) protected() (map[uint64]bool, error) { return numbers(j.left, flagsPrefix), nil }
@@ -168,7 +169,23 @@ func (j *dirJournal) flags(n uint64) ([]byte, error) { return j.read(numbered(fl
 func (j *dirJournal) setFlags(n uint64, text []byte) error {
 	return j.write(numbered(flagsPrefix, n), text)
 }
-func (j *dirJournal) removeFlags(n uint64) error { return j.remove(numbered(flagsPrefix, n)) }
+func (j *dirJournal) removeFlags(n uint64) error {
+	return j.removeSafe(numbered(flagsPrefix, n))
+}
+
+// removeSafe removes what is recorded of a file once the file's changes are on the disk, which is another one than the folder's.
+func (j *dirJournal) removeSafe(name string) error {
+	if j.root.IsOpen() {
+		list, err := j.root.OpenSame()
+		if err == nil {
+			err = errors.Join(list.SyncFS(), list.Close())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return j.remove(name)
+}
 
 // maxRecord bounds what is read: more than is ever written.
 const maxRecord = 64 << 10

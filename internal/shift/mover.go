@@ -119,10 +119,12 @@ func (v *mover) move(f file, i *sys.Inode, special bool) error {
 	if v.o.Unmapped == Fail && (uidKind == idmap.Unmapped || gidKind == idmap.Unmapped) {
 		return errUnmapped
 	}
-	if err := v.checkLinks(i); err != nil {
-		return err
-	}
 	moved := uid != i.UID || gid != i.GID
+	if moved {
+		if err := v.checkLinks(i); err != nil {
+			return err
+		}
+	}
 	switch {
 	case special || v.isProtected(&f) || moved && (i.Immutable || i.AppendOnly):
 		return v.moveClosely(f, i)
@@ -146,8 +148,10 @@ func (v *mover) moveClosely(f file, i *sys.Inode) error {
 		return err
 	}
 	defer s.close()
-	if err := v.checkLinks(&s.inode); err != nil {
-		return err
+	if !s.plan.isNothing() {
+		if err := v.checkLinks(&s.inode); err != nil {
+			return err
+		}
 	}
 	flagged, pending := s.inode.Immutable || s.inode.AppendOnly, v.isProtected(&f)
 	switch {

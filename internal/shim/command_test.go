@@ -1,6 +1,9 @@
 package shim
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -91,4 +94,38 @@ func FuzzParseCommand(f *testing.F) {
 			t.Errorf("%q: got the command %q and %q", args, c.Name, c.ConfigFile())
 		}
 	})
+}
+
+// TestParseCommandID finds the container's id among the arguments, and where errors are to be logged.
+func TestParseCommandID(t *testing.T) {
+	for _, tt := range []struct{ args, id, bundle, log string }{
+		{"create --bundle /b --pid-file /b/pid box", "box", "/b", ""},
+		{"--root /r --log /l.json --log-format json create --bundle /b box", "box", "/b", "/l.json"},
+		{"--log=/l run box --bundle /b", "box", "/b", "/l"},
+		{"run -db/b box", "box", "/b", ""},
+		{"delete --force box", "box", ".", ""},
+		{"run -b /b", "", "/b", ""},
+		{"run", "", ".", ""},
+		{"--version", "", ".", ""},
+		{"", "", ".", ""},
+	} {
+		c := ParseCommand(strings.Fields(tt.args))
+		if c.ID != tt.id || c.Bundle() != tt.bundle || c.log != tt.log {
+			t.Errorf("%q: id %q, bundle %q, log %q; want %q, %q, %q", tt.args, c.ID, c.Bundle(), c.log, tt.id, tt.bundle, tt.log)
+		}
+	}
+}
+
+// TestLogError writes errors where engines look for them, once as text and once as JSON.
+func TestLogError(t *testing.T) {
+	for format, want := range map[string]string{"": "level=error msg=\"a \\\"b\\\"\"\n", "json": `"level":"error","msg":"a \"b\""}` + "\n"} {
+		file := filepath.Join(t.TempDir(), "log")
+		c := ParseCommand([]string{"--log", file, "--log-format", format, "run", "x"})
+		c.LogError(errors.New(`a "b"`))
+		if text, err := os.ReadFile(file); err != nil || !strings.HasSuffix(string(text), want) {
+			t.Errorf("%q: %s (%v), want %s", format, text, err, want)
+		}
+	}
+	c := ParseCommand([]string{"--log", "/no/such/folder/log", "run", "x"})
+	c.LogError(errors.New("nobody sees it"))
 }

@@ -172,3 +172,46 @@ func TestAttackByBody(t *testing.T) {
 		}
 	}
 }
+
+// TestAttackByDetour has a user who may not have /etc, /run or the host's network get at them by ways whose text is another:
+// links that every host has, links in a volume, options in the body of a build, and a swarm of the user's own.
+func TestAttackByDetour(t *testing.T) {
+	e := startEngine(t)
+	e.replace(t, `{"name":"dev","users":["alice"],"actions":["container","image","volume","swarm","node"],"deny":["net","binds:/etc","binds:/run"]}`+"\n"+
+		`{"name":"admin","users":[""],"actions":[""]}`)
+	for _, source := range []string{
+		"/proc/self/root/etc", "/proc/1/root/etc", "/var/run/docker.sock", "/var/run/../etc", "/var/lib/docker/volumes/v/_data/link", "/dev/fd/../root/etc",
+	} {
+		e.refused(t, "alice", `"binds:`, "create", "--volume", source+":/x", "box", "true")
+		e.refused(t, "alice", `"binds:`, "volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", "device="+source)
+	}
+	// What is not judged by its text has to be refused by the engine: the host's network has an id, too.
+	network := strings.TrimSpace(e.must(t, nobody, nil, "network", "inspect", "--format", "{{.Id}}", "host"))
+	own, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := e.run("alice", nil, "run", "--rm", "--network", network, "box", "readlink", "/proc/self/ns/net"); strings.TrimSpace(r.stdout) == own {
+		t.Error("a container has the host's network by its id")
+	}
+	// dockerd takes options of a build from a form in the body, but for the first KiB of it, and passes no form on. Of two types
+	// it takes the first, and passes on the last.
+	form := strings.Repeat("x&", 8<<10) + "networkmode=host&remote=http%3A%2F%2F127.0.0.1%3A1%2FDockerfile"
+	ofType := func(line string) string {
+		return strings.Replace(request("POST /build", form), "Content-Type: application/json", line, 1)
+	}
+	for name, c := range map[string]string{
+		"a form":            ofType("Content-Type: application/x-www-form-urlencoded"),
+		"a form of 2 types": ofType("Content-Type: application/x-www-form-urlencoded\r\nContent-Type: application/x-tar"),
+		"a swarm joined":    request("POST /swarm/join", `{"ListenAddr":"127.0.0.1","RemoteAddrs":["127.0.0.1:1"],"JoinToken":"x"}`),
+		"a swarm made":      request("POST /swarm/init", `{"ListenAddr":"127.0.0.1"}`),
+		"tokens of a swarm": request("GET /swarm", ""),
+		"a checkpoint made": request("POST /containers/web/checkpoints", `{"CheckpointID":"c","CheckpointDir":"/var/lib"}`),
+		"a checkpoint used": request("POST /containers/web/start?checkpoint=c&checkpoint-dir=/tmp", ""),
+	} {
+		if code, text := e.send(t, "alice", c); !strings.Contains(text, "authorization denied by plugin") {
+			t.Errorf("%s: %d %s", name, code, text)
+		}
+	}
+	e.must(t, "alice", nil, "create", "--network", "none", "--volume", "/opt:/opt", "box", "true")
+}

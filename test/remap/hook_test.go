@@ -279,18 +279,9 @@ func TestHookLeavesAlone(t *testing.T) {
 // TestHookspec starts a container with what hook-spec prints for iSulad: the shift and lxcfs's files in one list of prestart
 // hooks.
 func TestHookspec(t *testing.T) {
-	mountpoint := filepath.Join(openDir(t), "lxc")
-	daemon, err := ctr.StartDaemon(t.Context(), shared.lxcfs, mountpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := daemon.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
+	mountpoint := startLxcfs(t)
 	toolkit := filepath.Join(shared.dir, "toolkit-hook") // hook-spec gives it no options
-	script := fmt.Sprintf("#!/bin/sh\nexec %s --mountpoint %s/lxcfs --runtime-dir %s hook --strict\n", shared.toolkit, mountpoint, t.TempDir())
+	script := fmt.Sprintf("#!/bin/sh\nexec %s --mountpoint %s --runtime-dir %s hook --strict\n", shared.toolkit, mountpoint, t.TempDir())
 	if err := os.WriteFile(toolkit, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -307,7 +298,7 @@ func TestHookspec(t *testing.T) {
 		})
 		addMountPoints(t, b.rootfs)
 		// As iSulad does, lxcfs-toolkit merges a hookspec into a configuration.
-		line := ctr.CommandLine(runtime, shared.toolkit, "--mountpoint", mountpoint+"/lxcfs", "--runtime-dir", t.TempDir(), "runtime", "--strict",
+		line := ctr.CommandLine(runtime, shared.toolkit, "--mountpoint", mountpoint, "--runtime-dir", t.TempDir(), "runtime", "--strict",
 			"--hook-spec", hookspec, "--runtime", runtime, "--", "run", "-b", b.dir, b.id)
 		r := engine.Run(t, "", line[0], line[1:]...)
 		if r.Code != 0 || r.Stdout != looksRight+"MemTotal:          65536 kB\nrefused\n" {

@@ -306,3 +306,19 @@ func setState(t *testing.T, root, state string) {
 		t.Fatal(err)
 	}
 }
+
+// startLxcfs starts an lxcfs that ends with the test, and returns its mount point.
+func startLxcfs(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(openDir(t), "lxc")
+	daemon, err := ctr.StartDaemon(t.Context(), shared.lxcfs, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := daemon.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return filepath.Join(dir, "lxcfs")
+}

@@ -15,7 +15,6 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"palisade/test/ctr"
 	"palisade/test/engine"
 )
 
@@ -209,6 +208,30 @@ func TestRuntimeSameBundle(t *testing.T) {
 	}
 }
 
+// TestRuntimeMapped starts containers on a root file system that is mounted with mapped ids already.
+func TestRuntimeMapped(t *testing.T) {
+	dir := openDir(t)
+	src, dst := filepath.Join(dir, "src"), filepath.Join(dir, "dst")
+	newRootfs(t, src)
+	if err := os.Mkdir(dst, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "mount", "--user-remap", remap100000, src, dst)
+	t.Cleanup(func() { must(t, "umount", dst) })
+	for _, mode := range []string{"auto", "shift", "check", "idmap"} {
+		b := newBundle(t, looks, func(s *specs.Spec) { s.Root.Path = dst })
+		if r := wrapped(t, "runc", []string{"--mode", mode, "--user-remap", remap100000}, "run", "-b", b.dir, b.id); r.Code != 0 || r.Stdout != looksRight {
+			t.Errorf("%s: %+v", mode, r)
+		}
+		b = newBundle(t, looks, func(s *specs.Spec) { s.Root.Path = dst })
+		r := wrapped(t, "runc", []string{"--mode", mode, "--user-remap", "300000:300000:65535"}, "run", "-b", b.dir, b.id)
+		if r.Code != 1 || !strings.Contains(r.Stderr, "is mounted with mapped ids, but not to 300000:300000:65535") {
+			t.Errorf("%s, other ids: %+v", mode, r)
+		}
+	}
+	checkOwners(t, src, 0)
+}
+
 // TestRuntimeOverlay starts containers on overlays, as images are: their files are copied only where that is allowed.
 func TestRuntimeOverlay(t *testing.T) {
 	dir := openDir(t)
@@ -353,16 +376,7 @@ func TestRuntimeMistakes(t *testing.T) {
 
 // TestLxcfsToo starts a container by both wrappers: with a user namespace, its own root file system and lxcfs's files.
 func TestLxcfsToo(t *testing.T) {
-	mountpoint := filepath.Join(openDir(t), "lxc")
-	daemon, err := ctr.StartDaemon(t.Context(), shared.lxcfs, mountpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := daemon.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
+	mountpoint := startLxcfs(t)
 	wrapper := filepath.Join(t.TempDir(), "userns-shift-runc") // the name stands for the arguments
 	if err := os.Symlink(shared.shift, wrapper); err != nil {
 		t.Fatal(err)
@@ -372,7 +386,7 @@ func TestLxcfsToo(t *testing.T) {
 		limit := int64(64 << 20)
 		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit}
 	})
-	r := engine.Run(t, "", shared.toolkit, "--mountpoint", filepath.Join(mountpoint, "lxcfs"), "--runtime-dir", t.TempDir(),
+	r := engine.Run(t, "", shared.toolkit, "--mountpoint", mountpoint, "--runtime-dir", t.TempDir(),
 		"runtime", "--strict", "--runtime", wrapper, "--", "run", "-b", b.dir, b.id)
 	rest, ok := strings.CutPrefix(r.Stdout, looksRight)
 	if r.Code != 0 || !ok || !strings.HasSuffix(rest, "MemTotal:          65536 kB\n") {

@@ -3,12 +3,14 @@
 package userns
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,8 +31,8 @@ func small() []item {
 // protectedFiles are some with flags.
 func protectedFiles() []item {
 	return []item{
-		folder("safe", 0o755, 0, 0).flagged(appendOnly),
-		file("fixed", 0o4755, 0, 0).with(capsName, caps2()).flagged(immutable),
+		folder("safe", 0o755, 0, 0).with(deflName, acl(1, 2, 7, 5)).flagged(appendOnly), file("safe/f", 0o644, 0, 0),
+		file("fixed", 0o4755, 0, 0).with(capsName, caps2()).flagged(immutable), hardLink("fixed2", "fixed"),
 		file("log", 0o640, 1, 1).flagged(appendOnly),
 	}
 }
@@ -71,8 +73,29 @@ func crashes() []crash {
 		{name: "immutable", items: withFlags, then: plus(toRemap, "--immutable", "clear"), other: toOther, on: onDisks},
 		{name: "immutable back", items: withFlags, before: [][]string{plus(toRemap, "--immutable", "clear")},
 			then: plus(back, "--immutable", "clear"), other: toRemap, on: onDisks},
+		{name: "squash", items: unmapped, then: plus(toRemap, "--unmapped", "squash=65534"), other: toOther},
+		{name: "workers", items: scattered, then: []string{"shift", "--jobs", "4", "--user-remap", remap}, other: toOther},
 		{name: "drop set-id", items: small, before: [][]string{toRemap}, then: plus(back, "--drop-setid"), other: toRemap},
 	}
+}
+
+// unmapped is a tree with ids that are not mapped.
+func unmapped() []item {
+	return append(small(), file("bin/other", 0o4755, 70000, 0).with(capsName, caps3(70001)), file("other", 0o644, 70002, 70003))
+}
+
+// scattered is a tree with files that have names in several directories, for several workers. Which of them is killed at what is
+// another thing each time.
+func scattered() []item {
+	items := []item{folder(".", 0o755, 0, 0)}
+	for n := range 4 {
+		d := fmt.Sprintf("d%d", n)
+		items = append(items, folder(d, 0o755, 0, 0), file(d+"/plain", 0o644, 7, 7), file(d+"/suid", 0o4755, 0, 0).with(capsName, caps2()))
+	}
+	for n := range 4 {
+		items = append(items, hardLink(fmt.Sprintf("d%d/other", n), fmt.Sprintf("d%d/suid", (n+1)%4)), hardLink(fmt.Sprintf("d%d/third", n), fmt.Sprintf("d%d/suid", (n+2)%4)))
+	}
+	return append(items, file("plain", 0o644, 0, 0))
 }
 
 // overlapping is a tree with ids that a map with an overlap changes, and one that looks like what it yields.
@@ -155,6 +178,76 @@ func TestCrashTwice(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestCrashTakenBack has a shift that is killed and then not resumed but taken back: all is as it was.
+func TestCrashTakenBack(t *testing.T) {
+	for _, c := range []crash{
+		{name: "shift", items: small, then: toRemap},
+		{name: "immutable", items: func() []item { return append(small(), protectedFiles()...) }, then: plus(toRemap, "--immutable", "clear"), on: []string{"ext4"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			onFileSystems(t, func(t *testing.T, f *fileSystem, dir string) {
+				if c.on != nil && !slices.Contains(c.on, f.name) {
+					return
+				}
+				p := c.prepare(t, f, dir)
+				for n := 1; ; n++ {
+					root := p.start(t)
+					if !p.kill(t, root, n) {
+						break
+					}
+					if r := call(t, "status", root); r.stdout != "none\n" && r.stdout != "mixed\n" { // the record may be what it was killed at
+						must(t, "unshift", "--immutable", "clear", root)
+					}
+					checkDump(t, "taken back", takeDump(t, root, false), p.begun)
+				}
+			})
+		})
+	}
+}
+
+// TestCrashSettled has cases 19 and 21 for a tree that was not changed just before, of which the names are not read a second time.
+func TestCrashSettled(t *testing.T) {
+	for _, c := range []crash{
+		{name: "shift", items: small, then: toRemap, other: toOther},
+		{name: "unshift", items: small, before: [][]string{toRemap}, then: back, other: toRemap},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := c.prepare(t, named("tmpfs"), named("tmpfs").folder(t))
+			for n := 1; ; n++ {
+				root := p.start(t)
+				settle(t, root)
+				if !p.kill(t, root, n) {
+					checkDump(t, "not killed", takeDump(t, root, false), p.want)
+					break
+				}
+				p.checkClosed(t, root)
+				settle(t, root)
+				p.resume(t, root)
+				checkDump(t, "resumed", takeDump(t, root, false), p.want)
+			}
+		})
+	}
+}
+
+// settle waits until a tree was not changed for so long that its names are believed to be the same afterwards.
+func settle(t *testing.T, root string) {
+	t.Helper()
+	var latest int64
+	err := filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
+		var st unix.Stat_t
+		if err == nil {
+			err = unix.Lstat(path, &st)
+		}
+		latest = max(latest, st.Ctim.Nano())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "a tree that is not new", func() bool { return time.Now().UnixNano()-latest > int64(150*time.Millisecond) })
 }
 
 // prepared is a crash on a file system.

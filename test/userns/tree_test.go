@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"palisade/test/ctr"
 )
 
 // mapped is what is to become of an id by the map of most tests.
@@ -81,6 +83,7 @@ func TestEverything(t *testing.T) {
 		build(t, root, f.hasAttrs, items)
 		build(t, want, f.hasAttrs, shifted(items))
 		before := takeDump(t, root, false)
+		settle(t, root) // so that names are not read twice; in other tests they are
 		shiftTree(t, root)
 		got := takeDump(t, root, false)
 		if f.hasAttrs {
@@ -224,6 +227,27 @@ func TestTwice(t *testing.T) {
 		}
 		checkDump(t, "the second run back", takeDump(t, root, true), before)
 	})
+}
+
+// TestNamesAreReadOnce has a tree that was not changed just before: the second pass asks for nothing that the first one knows.
+func TestNamesAreReadOnce(t *testing.T) {
+	root := filepath.Join(named("tmpfs").folder(t), "root")
+	many(t, root)
+	settle(t, root)
+	count := func(args ...string) (n int) {
+		t.Helper()
+		line := commandLine(t, plus(args, root)...)
+		r, err := ctr.RunTraced(0, []ctr.Call{{Number: unix.SYS_GETDENTS64}, {Number: unix.SYS_LLISTXATTR}}, line[0], line[1:]...)
+		if err != nil || r.Code != 0 {
+			t.Fatalf("%v, %+v", err, r)
+		}
+		return r.Calls
+	}
+	once := count("shift", "--user-remap", remap, "--dry-run")
+	if twice := count("shift", "--user-remap", remap); twice > once+20 || once < 30_000 { // the root directory is closed, and so read twice
+		t.Errorf("%d calls for the first pass, %d for both", once, twice)
+	}
+	must(t, "verify", root)
 }
 
 // TestDryRun has the option --dry-run: it tells what would be changed, and changes nothing.

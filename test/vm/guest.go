@@ -67,7 +67,7 @@ func (g *guest) pack(ctx context.Context, initrd string) error {
 		}
 	}
 	for name, pkg := range map[string]string{
-		"lxcfs": "./cmd/lxcfs", "lxcfs-toolkit": "./cmd/lxcfs-toolkit", "load": "./test/load",
+		"lxcfs": "./cmd/lxcfs", "lxcfs-toolkit": "./cmd/lxcfs-toolkit", "userns-shift": "./cmd/userns-shift", "load": "./test/load",
 	} {
 		bin := filepath.Join(g.root, "bin", name)
 		if err := build(ctx, "build", "-trimpath", "-buildvcs=false", "-o", bin, pkg); err != nil {

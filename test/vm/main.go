@@ -18,8 +18,8 @@ import (
 
 // options are what the command line says.
 type options struct {
-	mode, run, toolkit, packages, cache string
-	memory                              int
+	mode, run, toolkit, userns, remap, packages, cache string
+	memory                                             int
 }
 
 // fast are the integration tests that are worth their time under an emulated CPU.
@@ -28,11 +28,19 @@ const fast = "^Test(V2|EveryFile|Readers$|InitMoves|SharedPID|HostPID|Update|Mem
 // fastToolkit are those of the tests of lxcfs-toolkit.
 const fastToolkit = "^Test(Hook|HookLeavesUsersMounts|RemountIsAtomic|KilledRemount|Nested|OldKernels)$"
 
+// fastUserns are those of the tests of userns-shift.
+const fastUserns = "^Test(Everything|Twice|CapabilitiesWork|MountsInside|ReadOnly|Overlay|OldKernels|SwapRace|LinkedOutside|AtOnce|Mount|MountOnOldKernels)$"
+
+// fastRemap are those of its hook and wrapper. On Linux 6.1 a tmpfs, where the guest's files are, cannot be mounted with mapped ids.
+const fastRemap = "^Test(Hookspec|HalfShifted)$"
+
 func main() {
 	var o options
 	flag.StringVar(&o.mode, "mode", "v2", "the cgroups of the guest: v2, hybrid or v1")
 	flag.StringVar(&o.run, "run", fast, "which integration tests are run")
 	flag.StringVar(&o.toolkit, "toolkit", fastToolkit, "which tests of lxcfs-toolkit are run")
+	flag.StringVar(&o.userns, "userns", fastUserns, "which tests of userns-shift are run")
+	flag.StringVar(&o.remap, "remap", fastRemap, "which tests of its hook and wrapper are run")
 	flag.StringVar(&o.packages, "packages", "./internal/container,./internal/cgroup,./internal/fusedev,./internal/lxcfs",
 		"whose unit tests are run besides")
 	flag.StringVar(&o.cache, "cache", ".cache/vm", "where the kernel is kept")
@@ -73,7 +81,9 @@ func run(ctx context.Context, o *options) (err error) {
 		}
 		tests = append(tests, filepath.Base(pkg))
 	}
-	for pkg, run := range map[string]string{"./test/integration": o.run, "./test/toolkit": o.toolkit} {
+	for pkg, run := range map[string]string{
+		"./test/integration": o.run, "./test/toolkit": o.toolkit, "./test/userns": o.userns, "./test/remap": o.remap,
+	} {
 		if run == "" {
 			continue
 		}
