@@ -59,7 +59,7 @@ func (p Program) Bash() string {
 	if global := takingValues(scopes[0].options); len(global) > 0 {
 		fmt.Fprintf(&b, "\t\t%s) [ \"${COMP_WORDS[i+1]}\" = = ] && ((i++)); ((i++)) ;;\n", strings.Join(global, "|"))
 	}
-	b.WriteString("\t\t-*) ;;\n\t\t*) command=$word; break ;;\n\t\tesac\n\tdone\n")
+	b.WriteString("\t\t-*) ;;\n\t\t*) command=${command:-$word} ;;\n\t\tesac\n\tdone\n")
 	b.WriteString("\tcase $command:$prev in\n")
 	for _, s := range scopes {
 		p.writeValues(&b, s)

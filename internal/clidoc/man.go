@@ -20,7 +20,7 @@ func (p Program) Options() string {
 		if command.Hidden || command.Name == "help" {
 			continue
 		}
-		fmt.Fprintf(&b, "## %s\n\n", synopsis(p.App.Name, command))
+		fmt.Fprintf(&b, "### %s\n\n", synopsis(p.App.Name, command))
 		fmt.Fprintf(&b, "%s.\n\n", escape(upper(command.Usage)))
 		if command.Description != "" {
 			fmt.Fprintf(&b, "%s\n\n", escape(command.Description))

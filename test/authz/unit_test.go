@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"palisade/test/engine"
 )
 
 const units = "../../rpm/"
@@ -53,7 +55,7 @@ func TestUnitsFilter(t *testing.T) {
 	for _, line := range regexp.MustCompile(`(?m)^SystemCallFilter=(.*)$`).FindAllStringSubmatch(string(text), -1) {
 		groups, denies := strings.CutPrefix(line[1], "~")
 		for group := range strings.FieldsSeq(groups) {
-			for _, name := range systemCalls(t, group) {
+			for _, name := range engine.SystemCalls(t, group) {
 				allowed[name] = !denies
 			}
 		}
@@ -97,23 +99,4 @@ func TestUnitsFilter(t *testing.T) {
 			t.Errorf("%s is made and not allowed", name)
 		}
 	}
-}
-
-// systemCalls are those of a group of systemd's.
-func systemCalls(t *testing.T, group string) (names []string) {
-	t.Helper()
-	out, err := exec.Command("systemd-analyze", "syscall-filter", group).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(out)) {
-		switch word := strings.TrimSpace(line); {
-		case !strings.HasPrefix(line, " ") || strings.HasPrefix(word, "#"):
-		case strings.HasPrefix(word, "@"):
-			names = append(names, systemCalls(t, word)...)
-		default:
-			names = append(names, word)
-		}
-	}
-	return names
 }

@@ -1,0 +1,26 @@
+package engine
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// SystemCalls are those of a group of systemd's, as SystemCallFilter= takes it.
+func SystemCalls(t testing.TB, group string) (names []string) {
+	t.Helper()
+	out, err := exec.Command("systemd-analyze", "syscall-filter", group).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		switch word := strings.TrimSpace(line); {
+		case !strings.HasPrefix(line, " ") || strings.HasPrefix(word, "#"):
+		case strings.HasPrefix(word, "@"):
+			names = append(names, SystemCalls(t, word)...)
+		default:
+			names = append(names, word)
+		}
+	}
+	return names
+}

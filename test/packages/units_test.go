@@ -1,0 +1,161 @@
+//go:build integration
+
+package packages
+
+import (
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"palisade/test/ctr"
+	"palisade/test/engine"
+)
+
+// ownNamespace are settings for which systemd gives a service a mount namespace of its own, or might: what lxcfs mounts would be seen
+// by itself alone.
+var ownNamespace = regexp.MustCompile(`(?m)^(Private\w+|ProtectSystem|ProtectHome|ProtectProc|ProcSubset|ProtectHostname|ProtectControlGroups|ProtectKernel\w+` +
+	`|ReadOnlyPaths|ReadWritePaths|InaccessiblePaths|ExecPaths|NoExecPaths|BindPaths|BindReadOnlyPaths|TemporaryFileSystem|RootDirectory|RootImage|MountAPIVFS` +
+	`|MountFlags|DynamicUser|StateDirectory|CacheDirectory|LogsDirectory|RestrictSUIDSGID)=`)
+
+// TestUnits has systemd look for mistakes in the units that are installed, and for what services can do that they need not.
+func TestUnits(t *testing.T) {
+	r := newRPMRoot(t)
+	r.rpm(t, append([]string{"-i"}, binaryRPMs(t, shared.first)...)...)
+	dir := t.TempDir()
+	var units []string
+	for _, name := range []string{"lxcfs.service", "authz-broker.service", "authz-broker.socket"} {
+		text := read(t, filepath.Join(r.root, "usr/lib/systemd/system", name))
+		if strings.Contains(text, "file:/usr/") {
+			for _, page := range regexp.MustCompile(`file:(/\S+)`).FindAllStringSubmatch(text, -1) {
+				read(t, filepath.Join(r.root, page[1]))
+			}
+		}
+		if found := ownNamespace.FindString(text); name == "lxcfs.service" && found != "" {
+			t.Errorf("%s has %s", name, found)
+		}
+		unit := filepath.Join(dir, name)
+		write(t, unit, strings.ReplaceAll(text, "/usr/bin/", r.root+"/usr/bin/"), 0o644)
+		units = append(units, unit)
+	}
+	if out, err := exec.Command("systemd-analyze", append([]string{"verify"}, units...)...).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v: %s", err, out)
+	}
+	for _, unit := range units[:2] {
+		// 100 is the most exposed.
+		if out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=49", unit).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	}
+}
+
+// TestLxcfsCalls makes sure that lxcfs's unit keeps its commands from no system call and no namespace that they use.
+func TestLxcfsCalls(t *testing.T) {
+	engine.OwnLib(t)
+	r := newRPMRoot(t)
+	r.rpm(t, append([]string{"-i"}, binaryRPMs(t, shared.first)...)...)
+	lxcfs, toolkit := filepath.Join(r.root, "usr/bin/lxcfs"), filepath.Join(r.root, "usr/bin/lxcfs-toolkit")
+	dir := t.TempDir()
+	traces := 0
+	traced := func(args ...string) *exec.Cmd {
+		traces++
+		return exec.Command("strace", append([]string{"-f", "-o", filepath.Join(dir, "trace"+strconv.Itoa(traces))}, args...)...)
+	}
+	must := func(cmd *exec.Cmd) {
+		t.Helper()
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v: %s", cmd.Args, err, out)
+		}
+	}
+	must(traced(toolkit, "prestart"))
+	pidFile := filepath.Join(dir, "lxcfs.pid")
+	daemon := traced(lxcfs, "--keep-mount", "--pidfile", pidFile, "/var/lib/lxc/lxcfs")
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- daemon.Wait() }()
+	engine.WaitFor(t, "lxcfs serves", func() bool { return exec.Command(toolkit, "check-lxcfs").Run() == nil })
+	rootfs := filepath.Join(dir, "rootfs")
+	if err := ctr.NewRootfs(t.Context(), rootfs); err != nil {
+		t.Fatal(err)
+	}
+	c, err := ctr.Start(t.Context(), t.TempDir(), ctr.Options{Rootfs: rootfs, Memory: 64 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Remove()
+	must(traced(toolkit, "remount", "--all"))
+	for _, file := range []string{"meminfo", "cpuinfo", "stat", "uptime", "loadavg", "swaps", "diskstats", "partitions"} {
+		if text, err := c.Exec(t.Context(), "cat", "/proc/"+file); err != nil || file == "meminfo" && !strings.Contains(text, " 65536 kB") {
+			t.Errorf("%s: %v, %s", file, err, text)
+		}
+	}
+	must(traced(toolkit, "upgrade"))
+	run(t, "kill", "-TERM", strings.TrimSpace(read(t, pidFile)))
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("lxcfs does not end")
+	}
+	must(traced(toolkit, "poststop", "lxcfs.service"))
+
+	unit := read(t, filepath.Join(r.root, "usr/lib/systemd/system/lxcfs.service"))
+	var denied []string
+	for group := range strings.FieldsSeq(value(t, unit, "SystemCallFilter=~")) {
+		denied = append(denied, engine.SystemCalls(t, group)...)
+	}
+	namespaces := strings.Fields(value(t, unit, "RestrictNamespaces="))
+	made := make(map[string]bool)
+	for i := range traces {
+		checkTrace(t, read(t, filepath.Join(dir, "trace"+strconv.Itoa(i+1))), denied, namespaces, made)
+	}
+	for _, name := range []string{"setns", "mount", "openat2", "move_mount", "capset"} {
+		if !made[name] {
+			t.Logf("%s is not made", name)
+		}
+	}
+	if len(made) < 40 || !made["setns"] {
+		t.Errorf("only these calls are traced: %v", made)
+	}
+}
+
+var (
+	call       = regexp.MustCompile(`(?m)^\d+ +([a-z][a-z0-9_]*)\(.*$`)
+	namespaced = regexp.MustCompile(`CLONE_NEW([A-Z]+)`)
+)
+
+// checkTrace looks at what strace has written.
+func checkTrace(t *testing.T, trace string, denied, namespaces []string, made map[string]bool) {
+	t.Helper()
+	for _, found := range call.FindAllStringSubmatch(trace, -1) {
+		line, name := found[0], found[1]
+		if slices.Contains(denied, name) && !made[name] {
+			t.Errorf("the unit denies %s", line)
+		}
+		made[name] = true
+		if name != "setns" && name != "unshare" && name != "clone" && name != "clone3" {
+			continue
+		}
+		for _, kind := range namespaced.FindAllStringSubmatch(line, -1) {
+			if allowed := strings.NewReplacer("NS", "mnt", "CGROUP", "cgroup").Replace(kind[1]); !slices.Contains(namespaces, allowed) {
+				t.Errorf("the unit denies %s", line)
+			}
+		}
+	}
+}
+
+// value is what a unit says behind a key.
+func value(t *testing.T, unit, key string) string {
+	t.Helper()
+	_, rest, ok := strings.Cut(unit, "\n"+key)
+	if !ok {
+		t.Fatalf("the unit has no %s", key)
+	}
+	text, _, _ := strings.Cut(rest, "\n")
+	return text
+}
