@@ -29,6 +29,7 @@ rpmlint:rpmlint:rpmlint
 dpkg-deb:dpkg:dpkg
 zsh:zsh:zsh
 setpriv:util-linux:util-linux
+qemu-aarch64-static:qemu-user-static:qemu-user-static
 qemu-system-x86_64:qemu-system-x86:qemu-system-x86-core
 '
 missing=
