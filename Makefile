@@ -27,9 +27,7 @@ dist/man/%.8: docs/man/%.8.md go.mod | go
 	@mkdir -p dist/man
 	$(GO) tool go-md2man -in $< -out $@
 
-# SOURCE_DATE_EPOCH is the only time in a package: the same source gives the same packages.
 PACKAGE_VERSION ?= $(shell rpm/version.sh)
-export SOURCE_DATE_EPOCH ?= $(shell rpm/version.sh --date)
 
 rpm: | go ## make the rpms, and their source, in dist/
 	rm -f dist/*.rpm

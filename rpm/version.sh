@@ -9,9 +9,11 @@ if [ "${1:-}" = --date ]; then
 	git log -1 --format=%ct
 	exit
 fi
+dirty=
+[ -z "$(git status --porcelain)" ] || dirty=.dirty
 if tag=$(git describe --tags --match 'v[0-9]*' 2>/dev/null); then
-	# v1.2.3 is 1.2.3, four commits later it is 1.2.3^4.gabcdef0 to rpm; dpkg knows no ^.
-	echo "${tag#v}" | sed 's/-\([0-9]*\)-g/+\1.g/; s/-/~/g'
+	# Four commits after v1.2.3 it is 1.2.3+4.gabcdef0.
+	echo "${tag#v}" | sed "s/-\([0-9]*\)-g/+\1.g/; s/-/~/g; s/\$/$dirty/"
 else
-	TZ=UTC git log -1 --format='0.1~git%cd.%h' --date=format-local:%Y%m%d%H%M%S --abbrev=7
+	TZ=UTC git log -1 --format="0.1~git%cd.%h$dirty" --date=format-local:%Y%m%d%H%M%S --abbrev=7
 fi

@@ -73,13 +73,3 @@ func valueOf(f cli.DocGenerationFlag) (value, usage string) {
 	}
 	return value, f.GetUsage()
 }
-
-// long are the names of more than one letter.
-func (o option) long() (names []string) {
-	for _, name := range o.names {
-		if strings.HasPrefix(name, "--") {
-			names = append(names, name)
-		}
-	}
-	return names
-}
