@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 
 func runAll(m *testing.M) (code int, err error) {
 	for _, program := range []string{
-		"rpmbuild", "rpm", "rpmlint", "dpkg", "dpkg-deb", "systemd-analyze", "busybox", "strace", "unshare", "zsh", "make", "gzip",
+		"rpmbuild", "rpm", "rpmlint", "dpkg", "dpkg-deb", "systemd-analyze", "busybox", "strace", "unshare", "runc", "zsh", "make", "gzip",
 	} {
 		if _, err := exec.LookPath(program); err != nil {
 			return 1, fmt.Errorf("%w (make deps installs it)", err)
