@@ -54,7 +54,8 @@ func NewCrowd() (*Crowd, error) {
 	return c, nil
 }
 
-// controllerRoots are the cgroups of this process in the v1 hierarchies of the controllers, each once.
+// controllerRoots are the roots of the v1 hierarchies of the controllers, each once. How many files lxcfs has open for a
+// container depends on how deep its cgroup lies: not on where this process is, then, just as with a runtime's containers.
 func controllerRoots(controllers ...string) (roots []string, err error) {
 	text, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -65,7 +66,7 @@ func controllerRoots(controllers ...string) (roots []string, err error) {
 		if len(fields) == 3 && slices.ContainsFunc(strings.Split(fields[1], ","), func(name string) bool {
 			return slices.Contains(controllers, name)
 		}) {
-			roots = append(roots, filepath.Join("/sys/fs/cgroup", fields[1], fields[2]))
+			roots = append(roots, filepath.Join("/sys/fs/cgroup", fields[1]))
 		}
 	}
 	if len(roots) == 0 {
