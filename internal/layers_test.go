@@ -13,7 +13,8 @@ import (
 
 // layers lists the packages from the lowest layer up. A package imports only what stands in a line above its own.
 var layers = [][]string{
-	{"sys", "version", "clidoc", "cpulist", "cmdline", "action", "certs", "idmap", "lockfile", "strictjson", "wiring"},
+	{"version"},
+	{"sys", "clidoc", "cpulist", "cmdline", "action", "certs", "idmap", "lockfile", "strictjson", "wiring"},
 	{"cgroup", "fusedev", "idattr", "idmount", "linelog", "mounts", "oci", "policy", "procfs"},
 	{"account", "audit", "engine", "probe", "shift", "shim", "supervise"},
 	{"broker", "view"},

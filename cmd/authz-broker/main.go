@@ -11,7 +11,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cmdline"
-	"palisade/internal/version"
 )
 
 const defaultPolicyFile = "/var/lib/authz-broker/policy.json"
@@ -24,38 +23,16 @@ func main() {
 }
 
 func newApp(stdout io.Writer) *cli.App {
-	usage := func(_ *cli.Context, err error, _ bool) error {
-		return cmdline.Usagef("%w (authz-broker --help lists the options)", err)
-	}
 	o := new(serveOptions)
-	app := &cli.App{
-		Name:            "authz-broker",
-		Usage:           "decide by policy which user may have a container engine do what",
-		UsageText:       "authz-broker [OPTIONS]                            answer the engines\nauthz-broker [OPTIONS] COMMAND [COMMAND_OPTIONS]",
-		Version:         version.String(),
-		HideHelpCommand: true,
-		Flags: append([]cli.Flag{
-			&cli.StringFlag{
-				Name: "policy-file", Value: defaultPolicyFile, EnvVars: []string{"AUTHZ-POLICY-FILE"},
-				Usage: "the policies, a JSON object on each line",
-			},
-		}, o.flags()...),
-		Writer:         stdout,
-		ErrWriter:      io.Discard, // errors are reported once, by cmdline.Report
-		ExitErrHandler: func(*cli.Context, error) {},
-		OnUsageError:   usage,
-		Action: func(ctx *cli.Context) error {
-			if ctx.NArg() > 0 {
-				return cmdline.Usagef("command %q is unknown (authz-broker --help lists them)", ctx.Args().First())
-			}
-			return o.serve(ctx)
+	app := cmdline.NewApp("authz-broker", "decide by policy which user may have a container engine do what",
+		"authz-broker [OPTIONS]                            answer the engines\nauthz-broker [OPTIONS] COMMAND [COMMAND_OPTIONS]",
+		stdout, o.serve, checkCommand(), explainCommand(), actionsCommand(), certsCommand())
+	app.Flags = append([]cli.Flag{
+		&cli.StringFlag{
+			Name: "policy-file", Value: defaultPolicyFile, EnvVars: []string{"AUTHZ-POLICY-FILE"},
+			Usage: "the policies, a JSON object on each line",
 		},
-		Commands: []*cli.Command{checkCommand(), explainCommand(), actionsCommand(), certsCommand()},
-	}
-	for _, command := range app.Commands {
-		command.OnUsageError = usage
-		command.HideHelpCommand = true
-	}
+	}, o.flags()...)
 	return app
 }
 

@@ -3,8 +3,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -15,7 +13,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cmdline"
-	"palisade/internal/version"
 )
 
 func main() {
@@ -59,37 +56,11 @@ func withCommand(args []string, command string) []string {
 
 func newApp() *cli.App {
 	g := new(globals)
-	usage := func(_ *cli.Context, err error, _ bool) error {
-		return cmdline.Usagef("%w (lxcfs-toolkit --help lists the options)", err)
-	}
-	app := &cli.App{
-		Name:                   "lxcfs-toolkit",
-		Usage:                  "put the files of lxcfs into containers and take them out again",
-		UsageText:              "lxcfs-toolkit [OPTIONS] COMMAND [COMMAND_OPTIONS]",
-		Version:                version.String(),
-		HideHelpCommand:        true,
-		UseShortOptionHandling: true,
-		Flags:                  g.flags(),
-		Before:                 g.complete,
-		After:                  g.close,
-		Writer:                 os.Stdout,
-		ErrWriter:              io.Discard, // errors are reported once, by report
-		ExitErrHandler:         func(*cli.Context, error) {},
-		OnUsageError:           usage,
-		Action: func(ctx *cli.Context) error {
-			if ctx.NArg() > 0 {
-				return cmdline.Usagef("command %q is unknown (lxcfs-toolkit --help lists them)", ctx.Args().First())
-			}
-			return cmdline.UsageError{Err: errors.New("COMMAND is missing (lxcfs-toolkit --help lists them)")}
-		},
-		Commands: []*cli.Command{
-			remountCommand(g), umountCommand(g), checkCommand(g), prestartCommand(g), poststopCommand(g), listCommand(g), hookCommand(g),
-			runtimeCommand(g), hookSpecCommand(g), upgradeCommand(g),
-		},
-	}
-	for _, command := range app.Commands {
-		command.OnUsageError = usage
-		command.HideHelpCommand = true
-	}
+	app := cmdline.NewApp("lxcfs-toolkit", "put the files of lxcfs into containers and take them out again",
+		"lxcfs-toolkit [OPTIONS] COMMAND [COMMAND_OPTIONS]", os.Stdout, nil,
+		remountCommand(g), umountCommand(g), checkCommand(g), prestartCommand(g), poststopCommand(g), listCommand(g), hookCommand(g),
+		runtimeCommand(g), hookSpecCommand(g), upgradeCommand(g))
+	app.UseShortOptionHandling = true
+	app.Flags, app.Before, app.After = g.flags(), g.complete, g.close
 	return app
 }

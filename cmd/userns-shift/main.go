@@ -13,7 +13,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cmdline"
-	"palisade/internal/version"
 )
 
 const program = "userns-shift"
@@ -37,33 +36,8 @@ func expandName(args []string) []string {
 }
 
 func newApp(stdout, stderr io.Writer) *cli.App {
-	usage := func(_ *cli.Context, err error, _ bool) error {
-		return cmdline.Usagef("%w (userns-shift --help lists the options)", err)
-	}
-	app := &cli.App{
-		Name:            program,
-		Usage:           "change the owners of root file systems for containers with user namespaces",
-		UsageText:       "userns-shift COMMAND [OPTIONS] [ARGUMENTS]",
-		Version:         version.String(),
-		HideHelpCommand: true,
-		Writer:          stdout,
-		ErrWriter:       io.Discard, // errors are reported once, by cmdline.Report
-		ExitErrHandler:  func(*cli.Context, error) {},
-		OnUsageError:    usage,
-		Action: func(ctx *cli.Context) error {
-			if ctx.NArg() > 0 {
-				return cmdline.Usagef("command %q is unknown (userns-shift --help lists them)", ctx.Args().First())
-			}
-			return cmdline.Usagef("COMMAND is missing (userns-shift --help lists them)")
-		},
-		Commands: []*cli.Command{
-			shiftCommand(stderr), unshiftCommand(stderr), statusCommand(), checkCommand(), verifyCommand(),
-			mountCommand(stderr), umountCommand(), hookCommand(stderr), runtimeCommand(stderr), hookSpecCommand(),
-		},
-	}
-	for _, command := range app.Commands {
-		command.OnUsageError = usage
-		command.HideHelpCommand = true
-	}
-	return app
+	return cmdline.NewApp(program, "change the owners of root file systems for containers with user namespaces",
+		"userns-shift COMMAND [OPTIONS] [ARGUMENTS]", stdout, nil,
+		shiftCommand(stderr), unshiftCommand(stderr), statusCommand(), checkCommand(), verifyCommand(),
+		mountCommand(stderr), umountCommand(), hookCommand(stderr), runtimeCommand(stderr), hookSpecCommand())
 }

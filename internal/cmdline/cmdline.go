@@ -1,5 +1,5 @@
-// Package cmdline is how all programs end: mistakes in the command line have an exit code of their own, and what went wrong is
-// one line on stderr.
+// Package cmdline is how all programs of commands are made, and how all end: mistakes in the command line have an exit code of their own,
+// and what went wrong is one line on stderr.
 package cmdline
 
 import (
