@@ -20,15 +20,7 @@ import (
 var shared struct{ dir, rootfs, broker, docker string }
 
 func TestMain(m *testing.M) {
-	code, done, err := ctr.Isolate()
-	if err == nil && !done {
-		code, err = runAll(m)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "authz:", err)
-		code = 1
-	}
-	os.Exit(code)
+	ctr.MainIsolated("authz", func() (int, error) { return runAll(m) })
 }
 
 func runAll(m *testing.M) (code int, err error) {

@@ -2,6 +2,7 @@ package ctr
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"syscall"
@@ -40,4 +41,17 @@ func Isolate() (code int, done bool, err error) {
 		return exit.ExitCode(), true, nil
 	}
 	return 0, true, err
+}
+
+// MainIsolated is the main function of a program, which runs in the namespaces of Isolate. It ends the program.
+func MainIsolated(name string, run func() (code int, err error)) {
+	code, done, err := Isolate()
+	if err == nil && !done {
+		code, err = run()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, name+":", err)
+		code = 1
+	}
+	os.Exit(code)
 }

@@ -30,16 +30,10 @@ const (
 var programs = []string{"lxcfs", "lxcfs-toolkit", "userns-shift", "authz-broker"}
 
 func TestMain(m *testing.M) {
-	code, done, err := ctr.Isolate()
-	if err == nil && !done {
+	ctr.MainIsolated("packages", func() (int, error) {
 		flag.Parse()
-		code, err = runAll(m)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "packages:", err)
-		code = 1
-	}
-	os.Exit(code)
+		return runAll(m)
+	})
 }
 
 func runAll(m *testing.M) (code int, err error) {

@@ -27,15 +27,7 @@ import (
 var shared struct{ dir, shift, toolkit, lxcfs, busybox string }
 
 func TestMain(m *testing.M) {
-	code, done, err := ctr.Isolate()
-	if err == nil && !done {
-		code, err = runAll(m)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "remap:", err)
-		code = 1
-	}
-	os.Exit(code)
+	ctr.MainIsolated("remap", func() (int, error) { return runAll(m) })
 }
 
 func runAll(m *testing.M) (code int, err error) {

@@ -23,15 +23,7 @@ func TestMain(m *testing.M) {
 	if code, done := ctr.ExecFiltered(); done {
 		os.Exit(code)
 	}
-	code, done, err := ctr.Isolate()
-	if err == nil && !done {
-		code, err = runAll(m)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "toolkit:", err)
-		code = 1
-	}
-	os.Exit(code)
+	ctr.MainIsolated("toolkit", func() (int, error) { return runAll(m) })
 }
 
 func runAll(m *testing.M) (code int, err error) {

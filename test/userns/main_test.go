@@ -6,7 +6,6 @@ package userns
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -25,15 +24,7 @@ func TestMain(m *testing.M) {
 	if code, done := playRole(); done {
 		os.Exit(code)
 	}
-	code, done, err := ctr.Isolate()
-	if err == nil && !done {
-		code, err = runAll(m)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "userns:", err)
-		code = 1
-	}
-	os.Exit(code)
+	ctr.MainIsolated("userns", func() (int, error) { return runAll(m) })
 }
 
 func runAll(m *testing.M) (code int, err error) {

@@ -21,15 +21,7 @@ import (
 )
 
 func main() {
-	code, done, err := ctr.Isolate()
-	if err == nil && !done {
-		err = run()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		code = 1
-	}
-	os.Exit(code)
+	ctr.MainIsolated("bench", func() (int, error) { return 0, run() })
 }
 
 // bench is what all measurements need.
