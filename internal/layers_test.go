@@ -5,21 +5,25 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
 
 // layers lists the packages from the lowest layer up. A package imports only what stands in a line above its own.
 var layers = [][]string{
-	{"version"},
-	{"sys", "clidoc", "cpulist", "cmdline", "action", "certs", "idmap", "lockfile", "strictjson", "wiring"},
-	{"cgroup", "fusedev", "idattr", "idmount", "linelog", "mounts", "oci", "policy", "procfs"},
-	{"account", "audit", "engine", "probe", "shift", "shim", "supervise"},
-	{"broker", "view"},
+	{"golden", "version"},
+	{"sys", "clidoc", "cpulist", "cmdline", "action", "certs", "idmap", "lockfile", "socket", "strictjson", "wiring"},
+	{"cgroup", "fusedev", "idattr", "idmount", "linelog", "meter", "metrics", "mounts", "oci", "policy", "procfs", "scrape"},
+	{"account", "audit", "engine", "lxcfsmetrics", "probe", "shift", "shim", "supervise"},
+	{"authzmetrics", "broker", "top", "view"},
 	{"container"},
 	{"lxcfs", "remap", "toolkit"},
+	{"doctor"},
 }
 
 // startsPrograms are the packages that may start programs: the clients of engines, and runtimes of which this process becomes one.
@@ -60,6 +64,32 @@ func TestLayers(t *testing.T) {
 		if slices.Contains(p.Imports, "C") || len(p.CgoFiles) > 0 {
 			t.Errorf("%s uses cgo", p.ImportPath)
 		}
+	}
+}
+
+// row is one of the table in the design document: a layer, counted from 0, and a package.
+var row = regexp.MustCompile("(?m)^\\| ([0-9]+) \\| `internal/([a-z]+)` \\|")
+
+// TestLayersInDesign holds the table of layers in the documents to the one here.
+func TestLayersInDesign(t *testing.T) {
+	text, err := os.ReadFile("../docs/design.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := make(map[string]string)
+	for _, found := range row.FindAllStringSubmatch(string(text), -1) {
+		told[found[2]] = found[1]
+	}
+	for i, packages := range layers {
+		for _, name := range packages {
+			if told[name] != strconv.Itoa(i) {
+				t.Errorf("docs/design.md has %s in layer %q, want %d", name, told[name], i)
+			}
+			delete(told, name)
+		}
+	}
+	for name, layer := range told {
+		t.Errorf("docs/design.md has %s in layer %s, which is no package", name, layer)
 	}
 }
 

@@ -8,13 +8,16 @@ import (
 	"palisade/internal/policy"
 )
 
-func checkCommand() *cli.Command {
+func checkCommand(o *serveOptions) *cli.Command {
 	return &cli.Command{
 		Name:      "check",
 		Usage:     "find what is wrong in a policy file (exit code 1), and what may not be meant",
 		UsageText: "authz-broker check [FILE]",
 		Action: func(ctx *cli.Context) error {
 			if err := noMoreArguments(ctx, 1); err != nil {
+				return err
+			}
+			if err := o.validate(ctx.IsSet); err != nil {
 				return err
 			}
 			file := ctx.Args().First()

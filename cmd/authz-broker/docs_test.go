@@ -1,14 +1,11 @@
 package main
 
 import (
-	"flag"
 	"io"
 	"testing"
 
 	"palisade/internal/clidoc"
 )
-
-var update = flag.Bool("update", false, "write the man page and the completions instead of comparing them")
 
 // TestDocuments holds the man page and the completions to the program.
 func TestDocuments(t *testing.T) {
@@ -19,7 +16,5 @@ func TestDocuments(t *testing.T) {
 		"--isulad-socket": {"off"},
 		"--method":        {"GET", "HEAD", "POST", "PUT", "DELETE"},
 	}}
-	if err := p.Check("../..", *update); err != nil {
-		t.Error(err)
-	}
+	p.Check(t, "../..")
 }

@@ -26,7 +26,7 @@ func newApp(stdout io.Writer) *cli.App {
 	o := new(serveOptions)
 	app := cmdline.NewApp("authz-broker", "decide by policy which user may have a container engine do what",
 		"authz-broker [OPTIONS]                            answer the engines\nauthz-broker [OPTIONS] COMMAND [COMMAND_OPTIONS]",
-		stdout, o.serve, checkCommand(), explainCommand(), actionsCommand(), certsCommand())
+		stdout, o.serve, checkCommand(o), explainCommand(), actionsCommand(), certsCommand())
 	app.Flags = append([]cli.Flag{
 		&cli.StringFlag{
 			Name: "policy-file", Value: defaultPolicyFile, EnvVars: []string{"AUTHZ-POLICY-FILE"},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"palisade/internal/broker"
 	"palisade/internal/cmdline"
 	"palisade/internal/lockfile"
+	"palisade/internal/metrics"
 	"palisade/internal/version"
 )
 
@@ -27,13 +29,14 @@ type serveOptions struct {
 	dockerSocket, isuladSocket string
 	audit, pidFile             string
 	debug, dryRun              bool
+	metrics                    metrics.Options
 }
 
 // off is the value of a socket that is not wanted.
 const off = "off"
 
 func (o *serveOptions) flags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "docker-socket", Value: "/run/docker/plugins/authz-broker.sock", Destination: &o.dockerSocket,
 			Usage: "answer Docker at the socket `PATH`, or off"},
 		&cli.StringFlag{Name: "isulad-socket", Value: "/run/isulad/plugins/authz-broker.sock", Destination: &o.isuladSocket,
@@ -42,11 +45,11 @@ func (o *serveOptions) flags() []cli.Flag {
 		&cli.StringFlag{Name: "pid-file", Value: "/run/authz.pid", Destination: &o.pidFile, Usage: "write the process id to `FILE`; \"\" for none"},
 		&cli.BoolFlag{Name: "debug", EnvVars: []string{"DEBUG"}, Destination: &o.debug, Usage: "log more"},
 		&cli.BoolFlag{Name: "dry-run", Destination: &o.dryRun, Usage: "allow everything; the audit has what the policies say"},
-	}
+	}, o.metrics.Flags()...)
 }
 
-// validate makes paths absolute.
-func (o *serveOptions) validate() error {
+// validate checks what was given; its errors are mistakes of the user. given tells whether an option is on the command line.
+func (o *serveOptions) validate(given func(option string) bool) error {
 	for _, socket := range []struct{ option, path string }{{"--docker-socket", o.dockerSocket}, {"--isulad-socket", o.isuladSocket}} {
 		if socket.path != off && !filepath.IsAbs(socket.path) {
 			return cmdline.Usagef("%s %q is neither an absolute path nor %s", socket.option, socket.path, off)
@@ -57,17 +60,22 @@ func (o *serveOptions) validate() error {
 		return cmdline.Usagef("--docker-socket and --isulad-socket are both off")
 	case filepath.Clean(o.dockerSocket) == filepath.Clean(o.isuladSocket):
 		return cmdline.Usagef("--docker-socket and --isulad-socket are both %q", o.dockerSocket)
+	case o.metrics.Socket != "" && slices.Contains([]string{filepath.Clean(o.dockerSocket), filepath.Clean(o.isuladSocket)}, filepath.Clean(o.metrics.Socket)):
+		return cmdline.Usagef("--metrics-socket %q is a socket at which an engine asks", o.metrics.Socket)
 	case o.audit != "stdout" && o.audit != "syslog" && !filepath.IsAbs(o.audit):
 		return cmdline.Usagef("--audit %q is none of stdout, syslog, an absolute path", o.audit)
 	case o.pidFile != "" && !filepath.IsAbs(o.pidFile):
 		return cmdline.Usagef("--pid-file %q is not an absolute path", o.pidFile)
+	}
+	if err := o.metrics.Complete(given); err != nil {
+		return cmdline.UsageError{Err: err}
 	}
 	return nil
 }
 
 // serve answers the engines until it is told to stop.
 func (o *serveOptions) serve(ctx *cli.Context) (err error) {
-	if err := o.validate(); err != nil {
+	if err := o.validate(ctx.IsSet); err != nil {
 		return err
 	}
 	policyFile, err := filepath.Abs(ctx.String("policy-file"))
@@ -84,7 +92,7 @@ func (o *serveOptions) serve(ctx *cli.Context) (err error) {
 		if err != nil {
 			return fmt.Errorf("use --pid-file: %w", err)
 		}
-		defer removePIDFile(lock)
+		defer lockfile.Disown(lock)
 	}
 	policies, err := broker.OpenPolicies(policyFile, log)
 	if err != nil {
@@ -95,10 +103,8 @@ func (o *serveOptions) serve(ctx *cli.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, records.Close(time.Second)) }()
-	s := service{
-		log: log, policies: policies, audit: records,
-		server: broker.New(broker.Config{Policies: policies, Audit: records, Log: log, DryRun: o.dryRun}),
-	}
+	s := service{log: log, policies: policies, audit: records, metrics: newTelling(o.metrics, policies, records, log)}
+	s.server = broker.New(broker.Config{Policies: policies, Audit: s.metrics.auditor, Log: log, DryRun: o.dryRun})
 	if s.sockets, err = o.sockets(); err != nil {
 		return err
 	}
@@ -114,12 +120,6 @@ func (o *serveOptions) openAudit(stdout io.Writer, log *slog.Logger) (*audit.Log
 	return audit.New(sink, log), nil
 }
 
-// removePIDFile removes the file before it is unlocked: the next broker makes its own.
-func removePIDFile(lock *os.File) {
-	os.Remove(lock.Name()) // where it cannot be removed it stays, unlocked
-	lock.Close()
-}
-
 // service is the broker at work.
 type service struct {
 	log      *slog.Logger
@@ -127,6 +127,7 @@ type service struct {
 	audit    *audit.Log
 	server   *broker.Server
 	sockets  []socket
+	metrics  *telling
 }
 
 // stopTime bounds how long connections that ask nothing hold up the end: requests are answered within a second.
@@ -142,6 +143,8 @@ func (s *service) run(ctx context.Context) error {
 	defer cancel()
 	failed := make(chan error, len(s.sockets)+1)
 	go s.policies.Watch(watching)
+	s.metrics.begin(watching)
+	defer s.metrics.end()
 	for _, socket := range s.sockets {
 		go func() {
 			if err := s.server.Serve(socket.Listener, socket.engine); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"palisade/internal/action"
 	"palisade/internal/broker"
+	unixsocket "palisade/internal/socket"
 )
 
 // socket is where an engine asks.
@@ -45,7 +46,7 @@ func (o *serveOptions) sockets() (all []socket, err error) {
 		if path == off {
 			continue
 		}
-		l, err := broker.Listen(path)
+		l, err := unixsocket.Listen(path, broker.SocketMode)
 		if err != nil {
 			return all, err
 		}

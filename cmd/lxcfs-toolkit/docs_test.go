@@ -1,22 +1,21 @@
 package main
 
 import (
-	"flag"
 	"testing"
 
 	"palisade/internal/clidoc"
+	"palisade/internal/doctor"
+	"palisade/internal/top"
 )
-
-var update = flag.Bool("update", false, "write the man page and the completions instead of comparing them")
 
 // TestDocuments holds the man page and the completions to the program.
 func TestDocuments(t *testing.T) {
 	p := clidoc.Program{App: newApp(), Aliases: []string{"lxcfs-tools"}, Values: map[string][]string{
 		"--log-level":  {"debug", "info", "warn", "error"},
 		"--log-format": {"text", "json"},
+		"--engine":     doctor.Engines,
+		"--sort":       top.OrderNames(),
 		"hook-spec":    {"containerd", "crio", "docker", "isulad", "podman", "runc"},
 	}}
-	if err := p.Check("../..", *update); err != nil {
-		t.Error(err)
-	}
+	p.Check(t, "../..")
 }

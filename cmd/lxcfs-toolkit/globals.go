@@ -64,12 +64,8 @@ func (g *globals) complete(ctx *cli.Context) error {
 			return err
 		}
 	}
-	for name, value := range map[string]string{"mountpoint": g.mountpoint, "log": g.logFile, "log-level": g.logLevel,
-		"log-format": g.logFormat, "runtime-dir": g.runtimeDir} {
-		if ctx.IsSet(name) {
-			g.given = append(g.given, "--"+name, value)
-		}
-	}
+	g.given = given(ctx, option{"mountpoint", g.mountpoint}, option{"log", g.logFile}, option{"log-level", g.logLevel},
+		option{"log-format", g.logFormat}, option{"runtime-dir", g.runtimeDir})
 	fileLevel, stderrLevel := slog.LevelInfo, slog.LevelWarn
 	if g.logLevel != "" {
 		if err := fileLevel.UnmarshalText([]byte(g.logLevel)); err != nil {
@@ -96,6 +92,19 @@ func (g *globals) complete(ctx *cli.Context) error {
 	}
 	g.log = slog.New(slog.NewMultiHandler(handlers...))
 	return nil
+}
+
+// option is a global option with its value.
+type option struct{ name, value string }
+
+// given are those of the options that are set, in their order: what hook-spec prints is compared, and put under version control.
+func given(ctx *cli.Context, options ...option) (args []string) {
+	for _, o := range options {
+		if ctx.IsSet(o.name) {
+			args = append(args, "--"+o.name, o.value)
+		}
+	}
+	return args
 }
 
 func (g *globals) close(*cli.Context) error {

@@ -2,8 +2,12 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
+	"slices"
 	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // TestHookSpecFiles holds the shipped files to what hook-spec prints.
@@ -29,6 +33,33 @@ func TestHookSpecFiles(t *testing.T) {
 		}
 		if got.String() != string(want) {
 			t.Errorf("hooks/%s is\n%s\nhook-spec %s prints\n%s", file, want, engine, got.String())
+		}
+	}
+}
+
+// TestHookSpecOrder gives all options that become the hook's, in an order of their own: they are printed in always the same one.
+func TestHookSpecOrder(t *testing.T) {
+	want := []string{"lxcfs-toolkit", "--mountpoint", "/m", "--log", "/l", "--log-level", "debug", "--log-format", "text",
+		"--runtime-dir", "/r", "hook"}
+	for range 20 {
+		var got bytes.Buffer
+		app := newApp()
+		app.Writer = &got
+		log := t.TempDir() + "/log"
+		if err := app.Run([]string{"lxcfs-toolkit", "--runtime-dir", "/r", "--log-format", "text", "--log-level", "debug", "--log", log,
+			"--mountpoint", "/m", "hook-spec", "runc"}); err != nil {
+			t.Fatal(err)
+		}
+		var config specs.Spec
+		if err := json.Unmarshal(got.Bytes(), &config); err != nil {
+			t.Fatal(err)
+		}
+		args := config.Hooks.CreateRuntime[0].Args
+		if i := slices.Index(args, log); i >= 0 {
+			args[i] = "/l"
+		}
+		if !slices.Equal(args, want) {
+			t.Fatalf("the hook's arguments are %q, want %q", args, want)
 		}
 	}
 }

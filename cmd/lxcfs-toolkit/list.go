@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"palisade/internal/cmdline"
 	"palisade/internal/toolkit"
 )
 
@@ -27,9 +28,7 @@ func listCommand(g *globals) *cli.Command {
 			if err != nil {
 				return err
 			}
-			for _, skipped := range list.Skipped {
-				g.log.Warn("an engine was not asked", "engine", skipped.Source, "err", skipped.Error)
-			}
+			g.warnSkipped(list.Skipped)
 			return g.print(ctx.App.Writer, list, func(w io.Writer) { printList(w, &list) })
 		},
 	}
@@ -54,7 +53,7 @@ func fileNames(paths []string) string {
 		case strings.HasSuffix(dir, "/cpu/"):
 			name = "cpu/" + name
 		}
-		names = append(names, name)
+		names = append(names, cmdline.Word(name))
 	}
 	return orDash(strings.Join(names, ","))
 }

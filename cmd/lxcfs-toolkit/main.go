@@ -58,7 +58,7 @@ func newApp() *cli.App {
 	g := new(globals)
 	app := cmdline.NewApp("lxcfs-toolkit", "put the files of lxcfs into containers and take them out again",
 		"lxcfs-toolkit [OPTIONS] COMMAND [COMMAND_OPTIONS]", os.Stdout, nil,
-		remountCommand(g), umountCommand(g), checkCommand(g), prestartCommand(g), poststopCommand(g), listCommand(g), hookCommand(g),
+		remountCommand(g), umountCommand(g), checkCommand(g), prestartCommand(g), poststopCommand(g), listCommand(g), topCommand(g), doctorCommand(g), hookCommand(g),
 		runtimeCommand(g), hookSpecCommand(g), upgradeCommand(g))
 	app.UseShortOptionHandling = true
 	app.Flags, app.Before, app.After = g.flags(), g.complete, g.close

@@ -8,12 +8,18 @@ func prestartCommand(g *globals) *cli.Command {
 		Usage: "prepare the host before lxcfs is started",
 		Description: "Takes a dead lxcfs off the mount point, and makes the mount point's parent a shared mount, so that " +
 			"containers that have it (-v /var/lib/lxc:/var/lib/lxc:rslave) get every new lxcfs.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "undo", Usage: "take away the shared mount that prestart has made, before lxcfs is removed"},
+		},
 		Action: func(ctx *cli.Context) error {
 			if err := noArguments(ctx); err != nil {
 				return err
 			}
 			if err := needRoot(); err != nil {
 				return err
+			}
+			if ctx.Bool("undo") {
+				return g.toolkit().UndoPrestart()
 			}
 			return g.toolkit().Prestart(ctx.Context)
 		},

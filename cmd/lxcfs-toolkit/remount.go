@@ -83,9 +83,7 @@ func applyCommand(g *globals, command *cli.Command, verb string,
 		if err := g.print(ctx.App.Writer, report, func(w io.Writer) { printReport(w, &report) }); err != nil {
 			return err
 		}
-		for _, skipped := range report.Skipped {
-			g.log.Warn("an engine was not asked", "engine", skipped.Source, "err", skipped.Error)
-		}
+		g.warnSkipped(report.Skipped)
 		if n := report.Failed(); n > 0 {
 			return fmt.Errorf("%d of %d containers failed", n, len(report.Results))
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"palisade/internal/metrics"
 	"palisade/internal/probe"
 )
 
@@ -26,6 +27,7 @@ type config struct {
 	// keepMount leaves the mount to the next process, to which the service manager hands the files.
 	keepMount   bool
 	fuseOptions cli.StringSlice
+	metrics     metrics.Options
 	// ignored are the options of lxcfs's C version that have no meaning here, all switches.
 	ignored map[string]*bool
 
@@ -68,6 +70,7 @@ func (c *config) flags() []cli.Flag {
 		&cli.StringFlag{Name: "log-format", Value: "text", Destination: &c.logFormat, Usage: "log as `FORMAT`: text or json"},
 		&cli.BoolFlag{Name: "debug", Aliases: []string{"d"}, Destination: &c.debug, Usage: "the same as --log-level debug"},
 	}
+	flags = append(flags, c.metrics.Flags()...)
 	c.ignored = make(map[string]*bool)
 	for _, option := range noMeaning {
 		set := new(bool)
@@ -91,6 +94,9 @@ func (c *config) complete(ctx *cli.Context) error {
 		return err
 	}
 	if _, err := c.mountOptions(); err != nil {
+		return err
+	}
+	if err := c.metrics.Complete(ctx.IsSet); err != nil {
 		return err
 	}
 	mountpoint, err := filepath.Abs(ctx.Args().First())

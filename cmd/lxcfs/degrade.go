@@ -17,12 +17,7 @@ func (c *config) degrade() error {
 	if err := c.unmount(); err != nil {
 		c.log.Error("the mount stays", "err", err)
 	}
-	toolkit := "lxcfs-toolkit"
-	if self, err := os.Executable(); err == nil {
-		if beside := filepath.Join(filepath.Dir(self), toolkit); isProgram(beside) {
-			toolkit = beside
-		}
-	}
+	toolkit := programBeside("lxcfs-toolkit", "")
 	ctx, cancel := context.WithTimeout(context.Background(), degradeTime)
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, toolkit, "--mountpoint", c.mountpoint, "umount", "--all").CombinedOutput(); err != nil {
@@ -30,6 +25,16 @@ func (c *config) degrade() error {
 	}
 	c.log.Warn("containers have the host's files now", "mountpoint", c.mountpoint)
 	return nil
+}
+
+// programBeside is the path of a program beside this one, or of that in the folder where there is none.
+func programBeside(name, folder string) string {
+	if self, err := os.Executable(); err == nil {
+		if beside := filepath.Join(filepath.Dir(self), name); isProgram(beside) {
+			return beside
+		}
+	}
+	return filepath.Join(folder, name)
 }
 
 func isProgram(path string) bool {

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -32,6 +33,7 @@ func run(ctx context.Context, c *config) error {
 	if os.Geteuid() != 0 {
 		return errors.New("only root can mount and look into containers")
 	}
+	debug.SetTraceback("crash") // a panic ends by SIGABRT: the exit code 2 is that of a mistake in the command line alone
 	files, err := sys.PassedFiles(false)
 	if err != nil {
 		return err
@@ -48,8 +50,7 @@ func run(ctx context.Context, c *config) error {
 	if err != nil {
 		return fmt.Errorf("use pid file: %w (--pidfile names another)", err)
 	}
-	defer os.Remove(c.pidFile)
-	defer pidFile.Close()
+	defer lockfile.Disown(pidFile)
 	if below, err := filepath.Rel(c.mountpoint, c.stateDir()); err == nil && filepath.IsLocal(below) {
 		return fmt.Errorf("--runtime-dir %q lies in MOUNTPOINT, where nothing can be kept", c.runtimeDir)
 	}
@@ -66,14 +67,14 @@ func (c *config) stateDir() string { return probe.RuntimeDir(c.runtimeDir, c.mou
 // openSession takes over the session that the service manager has kept, or makes a new one.
 func (c *config) openSession(ctx context.Context, files []sys.NamedFile) (*fusedev.Session, error) {
 	if len(files) > 0 {
-		session, err := fusedev.OpenSession(files)
+		session, err := takeOver(files, c.mountpoint)
 		if err == nil {
 			c.log.Info("took over the mount of an earlier process", "mountpoint", c.mountpoint)
 			return session, nil
 		}
 		c.log.Warn("the mount of an earlier process is of no use", "err", err)
-		for _, f := range files {
-			f.File.Close()
+		if err := forget(files); err != nil {
+			return nil, err
 		}
 	}
 	if err := checkMountpoint(c.mountpoint); err != nil {
@@ -124,9 +125,12 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session) error 
 		return err
 	}
 	go reopener.Serve(isPressureFile)
+	told := c.tellMetrics(ctx)
+	defer told.end()
 	s := &supervise.Supervisor{
 		Spawner: spawner, Program: program, Args: os.Args, Dir: c.stateDir(), Log: c.log,
-		Files: append(session.Files(), sys.NamedFile{Name: reopenName, File: reopen}),
+		Files: append(append(session.Files(), sys.NamedFile{Name: reopenName, File: reopen}), told.files()...),
+		Meter: told.meter, Upgraded: told.renew,
 		Probe: func(ctx context.Context) error { return sys.ReadApart(ctx, filepath.Join(c.mountpoint, "proc/uptime")) },
 	}
 	events := make(chan supervise.Event)

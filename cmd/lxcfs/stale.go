@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"time"
 
+	"palisade/internal/fusedev"
 	"palisade/internal/mounts"
 	"palisade/internal/probe"
 	"palisade/internal/sys"
@@ -14,6 +16,34 @@ import (
 
 // probeTime is how long an lxcfs that is found on the mount point may take to answer.
 const probeTime = 2 * time.Second
+
+// takeOver opens the session that an earlier process has left with the service manager, if it is that of what is mounted on path.
+func takeOver(files []sys.NamedFile, path string) (*fusedev.Session, error) {
+	table, err := mounts.OwnTable()
+	if err != nil {
+		return nil, err
+	}
+	if top := table.Top(path); top == nil || top.FSType != mounts.FSType {
+		return nil, fmt.Errorf("it is not mounted on %s any more", path)
+	}
+	session, err := fusedev.OpenSession(files)
+	if err == nil && session.HasEnded() {
+		err = errors.New("its connection has ended")
+	}
+	return session, err
+}
+
+// forget lets go of the files of a session that is of no use, and has the service manager do so. Those of the next session have the
+// same names.
+func forget(files []sys.NamedFile) error {
+	for _, f := range files {
+		f.File.Close()
+		if err := sys.ForgetFile(f.Name); err != nil {
+			return fmt.Errorf("have the service manager let go of %s: %w", f.Name, err)
+		}
+	}
+	return nil
+}
 
 // checkMountpoint makes sure that path is a directory. It does not look at one on which lxcfs is mounted: that may not
 // answer.

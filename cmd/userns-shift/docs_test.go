@@ -1,14 +1,11 @@
 package main
 
 import (
-	"flag"
 	"io"
 	"testing"
 
 	"palisade/internal/clidoc"
 )
-
-var update = flag.Bool("update", false, "write the man page and the completions instead of comparing them")
 
 // TestDocuments holds the man page and the completions to the program.
 func TestDocuments(t *testing.T) {
@@ -24,7 +21,5 @@ func TestDocuments(t *testing.T) {
 		"--engine":    {"isulad"},
 		"hook-spec":   {"containerd", "crio", "docker", "isulad", "nri", "podman", "runc"},
 	}}
-	if err := p.Check("../..", *update); err != nil {
-		t.Error(err)
-	}
+	p.Check(t, "../..")
 }

@@ -101,9 +101,9 @@ func hookSpecCommand() *cli.Command {
 					return cmdline.UsageError{Err: err}
 				}
 			}
-			for flag, path := range map[string]string{"path": o.path, "lxcfs": o.lxcfs} {
-				if ctx.IsSet(flag) && !filepath.IsAbs(path) {
-					return cmdline.Usagef("--%s %q is not an absolute path", flag, path)
+			for _, option := range []struct{ flag, path string }{{"path", o.path}, {"lxcfs", o.lxcfs}} {
+				if ctx.IsSet(option.flag) && !filepath.IsAbs(option.path) {
+					return cmdline.Usagef("--%s %q is not an absolute path", option.flag, option.path)
 				}
 			}
 			return write(ctx.App.Writer, &o)

@@ -82,6 +82,7 @@ func TestMistakes(t *testing.T) {
 		{[]string{"runtime", "--runtime", "/no/such", "--", "state", "x"}, `--runtime "/no/such"`},
 		{[]string{"hook-spec", "lxd"}, `engine "lxd" is not one of containerd, crio, docker, isulad, nri, podman, runc`},
 		{[]string{"hook-spec", "--path", "x", "docker"}, `--path "x" is not an absolute path`},
+		{[]string{"hook-spec", "--lxcfs", "y", "--path", "x", "isulad"}, `--path "x" is not an absolute path`}, // always this one first
 		{[]string{"hook-spec", "--user-remap", "x", "docker"}, `user remap "x" has 1 fields`},
 	} {
 		stdout, stderr, code := run(tt.args...)

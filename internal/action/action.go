@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Engine is a container engine.
@@ -52,8 +53,9 @@ type Action struct {
 // Class is "read" or "write".
 func (a Action) Class() string { return class(a.Write).String() }
 
-// names are those of all actions, sorted; an ID is an index.
-var names = func() (all []string) {
+// names are those of all actions, sorted; an ID is an index. All such lists are made when they are needed first: programs that link
+// them to look at policies, as the hook's, start for each container.
+var names = sync.OnceValue(func() (all []string) {
 	for _, r := range dockerRoutes {
 		all = append(all, r.action)
 	}
@@ -62,30 +64,30 @@ var names = func() (all []string) {
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
-}()
+})
 
 // Names are the names of all actions of all engines, by ID.
-func Names() []string { return names }
+func Names() []string { return names() }
 
 func idOf(name string) ID {
-	if i, ok := slices.BinarySearch(names, name); ok {
+	if i, ok := slices.BinarySearch(names(), name); ok {
 		return ID(i)
 	}
 	return None
 }
 
 // isulad are the actions of iSulad by name.
-var isulad = func() map[string]Action {
+var isulad = sync.OnceValue(func() map[string]Action {
 	actions := make(map[string]Action)
 	for name, c := range isuladActions {
 		actions[name] = Action{name, idOf(name), bool(c)}
 	}
 	return actions
-}()
+})
 
 // OfIsulad is the action that iSulad calls by that name.
 func OfIsulad(name string) Action {
-	if a, ok := isulad[name]; ok {
+	if a, ok := isulad()[name]; ok {
 		return a
 	}
 	return Action{name, None, true}
@@ -95,7 +97,7 @@ func OfIsulad(name string) Action {
 func Of(e Engine) (actions []Action) {
 	found := make(map[string]Action)
 	if e == Isulad {
-		found = isulad
+		found = isulad()
 	} else {
 		for _, r := range dockerRoutes {
 			found[r.action] = Action{r.action, idOf(r.action), found[r.action].Write || bool(r.class)}
@@ -120,7 +122,7 @@ func OfRequest(method, uri string) Action {
 		return Action{ID: None, Write: true}
 	}
 	for _, first := range [...]string{firstSegment(p), ""} {
-		candidates := templates[method][first]
+		candidates := templates()[method][first]
 		for i := range candidates {
 			if candidates[i].matches(p) {
 				return candidates[i].action

@@ -1,6 +1,9 @@
 package action
 
-import "strings"
+import (
+	"strings"
+	"sync"
+)
 
 // Command is one of an engine's client, which asks the engine for some actions, one after the other.
 type Command struct {
@@ -76,14 +79,16 @@ build: image_build
 login: docker_auth`
 
 // commands are those of both.
-var commands = append(parseCommands(Docker, dockerCommands+"\n"+sameCommands), parseCommands(Isulad, isulaCommands+"\n"+sameCommands)...)
+var commands = sync.OnceValue(func() []Command {
+	return append(parseCommands(Docker, dockerCommands+"\n"+sameCommands), parseCommands(Isulad, isulaCommands+"\n"+sameCommands)...)
+})
 
 // Commands are the commands of both clients.
-func Commands() []Command { return commands }
+func Commands() []Command { return commands() }
 
 // CommandOf is a command of an engine's client.
 func CommandOf(e Engine, name string) (Command, bool) {
-	for _, c := range commands {
+	for _, c := range commands() {
 		if c.Engine == e && c.Name == name {
 			return c, true
 		}

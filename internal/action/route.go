@@ -1,6 +1,9 @@
 package action
 
-import "strings"
+import (
+	"strings"
+	"sync"
+)
 
 // route is a route of the daemon: its path has names in braces, {x} for a segment, {x:.*} for anything, {x:.+} for anything
 // but nothing (gorilla/mux).
@@ -31,7 +34,7 @@ const (
 )
 
 // templates are the routes by method and the first segment of their paths, which is "" if it is not fixed, in their order.
-var templates = func() map[string]map[string][]template {
+var templates = sync.OnceValue(func() map[string]map[string][]template {
 	all := make(map[string]map[string][]template)
 	for _, r := range dockerRoutes {
 		t := newTemplate(r)
@@ -42,7 +45,7 @@ var templates = func() map[string]map[string][]template {
 		all[r.method][first] = append(all[r.method][first], t)
 	}
 	return all
-}()
+})
 
 func firstSegment(p string) string {
 	first, _, _ := strings.Cut(strings.TrimPrefix(p, "/"), "/")

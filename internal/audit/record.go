@@ -19,12 +19,30 @@ type Record struct {
 	Method, URI string
 	Action      action.Action
 	Decision    policy.Decision
-	// Problem is why a request is refused of which no policy was asked.
+	// Problem is why a request is refused of which no policy was asked, Fault what kind of problem that is.
 	Problem string
+	Fault   Fault
 	// DryRun tells that the request was allowed whatever the decision.
 	DryRun  bool
 	Latency time.Duration
 }
+
+// Fault is why no policy could be asked.
+type Fault string
+
+// The faults. NoFault is that of a request that a policy has decided, or that none lists the user of.
+const (
+	NoFault Fault = ""
+	// Late: the request did not arrive in time.
+	Late Fault = "late"
+	// Malformed: it could not be read or understood, or is too large.
+	Malformed Fault = "request"
+	// Mistake: it was ended by a mistake in this program.
+	Mistake Fault = "panic"
+)
+
+// Faults are all but NoFault.
+var Faults = []Fault{Late, Malformed, Mistake}
 
 // Reason is the decision in words.
 func (r *Record) Reason() string {

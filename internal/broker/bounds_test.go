@@ -12,7 +12,7 @@ import (
 )
 
 // answerTime is how soon each request is to be answered. The machine that tests may be busy.
-const answerTime = 3 * time.Second
+const answerTime = 10 * time.Second
 
 // head is the head of a request of Docker.
 func head(path string, length int) string {

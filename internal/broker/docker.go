@@ -81,8 +81,7 @@ func (s *Server) dockerRequest(text []byte, err error, started time.Time) (answe
 
 // refuse denies a request of which no policy can be asked.
 func (s *Server) refuse(record *audit.Record, err error, started time.Time) []byte {
-	record.Decision.Allow, record.Problem = false, err.Error()
-	s.record(record, started)
+	s.fault(record, err, started)
 	return s.answerTo(record)
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"palisade/internal/action"
 	"palisade/internal/audit"
+	"palisade/internal/socket"
 )
 
 // fixture is a server at work.
@@ -96,7 +97,7 @@ func serve(t testing.TB, policies string, options ...func(*Config)) *fixture {
 	}
 	f.server = New(c)
 	for path, engine := range map[string]action.Engine{f.docker: action.Docker, f.isulad: action.Isulad} {
-		l, err := Listen(path)
+		l, err := socket.Listen(path, SocketMode)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -41,8 +41,7 @@ func (s *Server) isuladRequest(w http.ResponseWriter, r *http.Request) (code int
 	}()
 	text, err := readQuestion(r, started)
 	if err != nil {
-		record.Problem = err.Error()
-		s.record(record, started)
+		s.fault(record, err, started)
 	} else {
 		// A user's name may have colons, an action's has none.
 		colon := bytes.LastIndexByte(text, ':')

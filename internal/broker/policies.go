@@ -26,6 +26,9 @@ type Policies struct {
 
 	mu     sync.Mutex // one reload at a time
 	loaded stamp
+
+	// loads are those that were told in the log, failures too.
+	loads, failures atomic.Uint64
 }
 
 // OpenPolicies loads a policy file.
@@ -34,6 +37,7 @@ func OpenPolicies(file string, log *slog.Logger) (*Policies, error) {
 	if err := p.reload(time.Second); err != nil {
 		return nil, err
 	}
+	p.loads.Add(1)
 	p.warnOfDefault()
 	if isOpen, err := policy.IsOpen(file); err == nil && isOpen {
 		log.Warn("others than its owner can write the policy file, and so decide", "file", file)
@@ -51,16 +55,29 @@ func (p *Policies) warnOfDefault() {
 // Current are the policies that hold now. What a request gets it keeps to its end.
 func (p *Policies) Current() *policy.Set { return p.current.Load() }
 
+// Loads is how often policies were loaded, and how often a file could not be used.
+func (p *Policies) Loads() (loads, failures uint64) { return p.loads.Load(), p.failures.Load() }
+
 // Reload loads the file again. The policies stay as they are where it cannot be used; that is logged.
 func (p *Policies) Reload() error {
 	err := p.reload(time.Second)
 	if err != nil {
-		p.log.Error("the policies stay as they are", "err", err)
+		p.tellFailure(err)
 	} else {
-		p.log.Info("policies are loaded", "file", p.file, "policies", len(p.Current().Policies))
-		p.warnOfDefault()
+		p.tellLoad()
 	}
 	return err
+}
+
+func (p *Policies) tellLoad() {
+	p.loads.Add(1)
+	p.log.Info("policies are loaded", "file", p.file, "policies", len(p.Current().Policies))
+	p.warnOfDefault()
+}
+
+func (p *Policies) tellFailure(err error) {
+	p.failures.Add(1)
+	p.log.Error("the policies stay as they are", "err", err)
 }
 
 // retry is how long a file is left alone that is absent or being written.
@@ -198,16 +215,15 @@ func (f *follower) follow() (settled bool) {
 	}
 	switch {
 	case err == nil:
-		if after := f.Current(); f.failing != "" || !after.Equal(before) {
-			f.log.Info("policies are loaded", "file", f.file, "policies", len(after.Policies))
-			f.warnOfDefault()
+		if f.failing != "" || !f.Current().Equal(before) {
+			f.tellLoad()
 		}
 		f.failing = ""
 		return true
 	case isPassing(err) && time.Since(f.since) < patience:
 		return false
 	case err.Error() != f.failing:
-		f.log.Error("the policies stay as they are", "err", err)
+		f.tellFailure(err)
 		f.failing = err.Error()
 	}
 	return true

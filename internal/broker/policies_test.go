@@ -2,7 +2,6 @@ package broker
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -183,45 +182,4 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 	close(stop)
 	asking.Wait()
-}
-
-func TestListen(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "made/too/socket")
-	l, err := Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	info, err := os.Stat(path)
-	if err != nil || info.Mode() != os.ModeSocket|0o660 {
-		t.Errorf("%v, %v", info.Mode(), err)
-	}
-	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "another process listens to "+path) {
-		t.Errorf("a socket that is in use: %v", err)
-	}
-	// The socket stays behind, as after a kill.
-	l.(*net.UnixListener).SetUnlinkOnClose(false)
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if l, err = Listen(path); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Lstat(path); err == nil {
-		t.Error("the socket stays after its end")
-	}
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "is no socket") {
-		t.Errorf("a file in its place: %v", err)
-	}
-	if _, err := os.Lstat(path); err != nil {
-		t.Errorf("the file in its place is gone: %v", err)
-	}
-	if _, err := Listen(filepath.Join(path, "x")); err == nil {
-		t.Error("a socket below a file is made")
-	}
 }

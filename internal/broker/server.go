@@ -36,6 +36,9 @@ type Server struct {
 	servers    map[action.Engine]*http.Server
 }
 
+// SocketMode is the mode of the sockets at which engines ask: for root and its group alone.
+const SocketMode = 0o660
+
 // headerTime bounds how long a connection may take to send the head of a request.
 const headerTime = 5 * time.Second
 
@@ -87,6 +90,15 @@ func (s *Server) settle(r *audit.Record, who asker, body []byte, started time.Ti
 	s.record(r, started)
 }
 
+// fault denies a request of which no policy can be asked.
+func (s *Server) fault(r *audit.Record, err error, started time.Time) {
+	r.Decision.Allow, r.Problem, r.Fault = false, err.Error(), audit.Malformed
+	if errors.Is(err, errLate) {
+		r.Fault = audit.Late
+	}
+	s.record(r, started)
+}
+
 // record has a decision audited.
 func (s *Server) record(r *audit.Record, started time.Time) {
 	r.Time, r.Latency, r.DryRun = started, time.Since(started), s.DryRun
@@ -95,7 +107,7 @@ func (s *Server) record(r *audit.Record, started time.Time) {
 
 // survive denies a request that a mistake in this program has ended, which may be in the audit as well.
 func (s *Server) survive(r *audit.Record, cause any, started time.Time) {
-	r.Decision.Allow, r.Problem = false, fmt.Sprintf("there is a mistake in authz-broker: %v", cause)
+	r.Decision.Allow, r.Fault, r.Problem = false, audit.Mistake, fmt.Sprintf("there is a mistake in authz-broker: %v", cause)
 	s.Log.Error("a request was denied by a mistake in this program", "err", cause, "stack", string(debug.Stack()))
 	defer func() {
 		if again := recover(); again != nil {

@@ -50,6 +50,9 @@ type FS struct {
 	// unified is the index of the v2 hierarchy, -1 where there is none.
 	unified   int
 	hugePages []hugePageSize
+	// tops has, for each hierarchy, the cgroup at its mount point as a chain. All groups that are there share its files: on v1
+	// that is where containers are whose runtime knows nothing of a hierarchy.
+	tops [][]level
 }
 
 // Detect finds the hierarchies in the mount table, the text of /proc/self/mountinfo. root is put before every path; it is
@@ -79,6 +82,9 @@ func Detect(table []byte, root string) (*FS, error) {
 		if fs.of[c] < 0 {
 			fs.of[c] = fs.unified
 		}
+	}
+	for _, h := range fs.hierarchies {
+		fs.tops = append(fs.tops, []level{{v2: h.v2, dir: h.dir}})
 	}
 	fs.hugePages = hugePageSizes(root + "/sys/kernel/mm/hugepages")
 	return fs, nil

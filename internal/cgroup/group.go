@@ -115,7 +115,12 @@ var errMissing = errors.New("cgroup file is not there")
 func (fs *FS) Open(p Paths) *Group {
 	g := &Group{fs: fs, chains: make([][]level, len(fs.hierarchies))}
 	for i := range fs.hierarchies {
-		if i < len(p.of) && p.of[i] != "" {
+		if i >= len(p.of) || p.of[i] == "" {
+			continue
+		}
+		if fs.hierarchies[i].dirOf(p.of[i]) == fs.hierarchies[i].dir {
+			g.chains[i] = fs.tops[i]
+		} else {
 			g.chains[i] = fs.hierarchies[i].chain(p.of[i])
 		}
 	}
@@ -139,9 +144,12 @@ func (h *hierarchy) chain(cgroup string) []level {
 	return levels
 }
 
-// Close closes the files.
+// Close closes the files, but for those that all groups share.
 func (g *Group) Close() {
-	for _, chain := range g.chains {
+	for h, chain := range g.chains {
+		if len(chain) > 0 && &chain[0] == &g.fs.tops[h][0] {
+			continue
+		}
 		for i := range chain {
 			for f := range chain[i].files {
 				if o := chain[i].files[f].Swap(nil); o != nil {

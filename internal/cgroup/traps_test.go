@@ -114,6 +114,27 @@ func TestOpenFiles(t *testing.T) {
 	}
 }
 
+// TestTopIsShared has two groups that are at the top of a hierarchy: its files are open once, and stay so when one of them is closed.
+func TestTopIsShared(t *testing.T) {
+	const text = "8:0 Read 1\n"
+	fs, _ := tree(t, v1IO, map[string]string{v1Dir + "blkio/" + v1Files[fileThrottleCount]: text})
+	before := openFiles(t)
+	ask := func(g *Group) {
+		t.Helper()
+		if got, err := g.chain(ctrlIO)[0].read(fileThrottleCount, new(Scratch)); string(got) != text || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		if n := openFiles(t) - before; n != 1 {
+			t.Errorf("%d files are open", n)
+		}
+	}
+	first, second := open(t, fs, "/"), open(t, fs, "/")
+	ask(first)
+	ask(second)
+	first.Close()
+	ask(second)
+}
+
 func openFiles(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")

@@ -1,11 +1,13 @@
 package clidoc
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"testing"
+
+	"palisade/internal/golden"
 )
 
 // In a man page the part between these lines is made here. The rest is written by hand.
@@ -14,34 +16,22 @@ const (
 	end   = "\n<!-- Up to here. -->\n"
 )
 
-// Check compares the man page and the completions below a folder with the program, and tells what differs, or writes them.
-func (p Program) Check(root string, update bool) error {
+// Check compares the man page and the completions below a folder with the program, as golden files.
+func (p Program) Check(t testing.TB, root string) {
+	t.Helper()
 	name := p.App.Name
 	page := filepath.Join(root, "docs", "man", name+".8.md")
 	text, err := os.ReadFile(page)
 	if err != nil {
-		return err
+		t.Fatal(err)
 	}
 	first := fmt.Sprintf(begin, name)
 	head, rest, ok := strings.Cut(string(text), first)
 	_, tail, okTail := strings.Cut(rest, end)
 	if !ok || !okTail {
-		return fmt.Errorf("%s has no part for the options: %q", page, first)
+		t.Fatalf("%s has no part for the options: %q", page, first)
 	}
-	return errors.Join(
-		compare(page, head+first+p.Options()+end+tail, update),
-		compare(filepath.Join(root, "completions", "bash", name), p.Bash(), update),
-		compare(filepath.Join(root, "completions", "zsh", "_"+name), p.Zsh(), update),
-	)
-}
-
-func compare(file, want string, update bool) error {
-	if update {
-		return os.WriteFile(file, []byte(want), 0o644)
-	}
-	text, err := os.ReadFile(file)
-	if err == nil && string(text) != want {
-		err = fmt.Errorf("%s does not fit the program: go test with -update writes it", file)
-	}
-	return err
+	golden.Check(t, page, head+first+p.Options()+end+tail)
+	golden.Check(t, filepath.Join(root, "completions", "bash", name), p.Bash())
+	golden.Check(t, filepath.Join(root, "completions", "zsh", "_"+name), p.Zsh())
 }

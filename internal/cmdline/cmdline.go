@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -46,6 +45,3 @@ func Report(program string, err error, stderr io.Writer) int {
 	}
 	return ExitFailure
 }
-
-// OneLine joins lines: errors.Join puts each error on its own.
-func OneLine(text string) string { return strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ") }

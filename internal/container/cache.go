@@ -43,6 +43,7 @@ func (f *Finder[S]) keep(id identity, stale *Container[S]) (*Container[S], error
 	}
 	victims := f.makeRoom(c)
 	f.byCgroup[id.key] = c
+	f.opts.Known.Store(uint64(len(f.byCgroup)))
 	f.mu.Unlock()
 	for _, victim := range victims {
 		victim.Release()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,6 +32,8 @@ type Options struct {
 	// open files, of which a container has the more the deeper its cgroup lies: three quarters of those that may be
 	// open, or 64 fewer than those. Beyond either the container that has not been read for longest goes.
 	Max, MaxFile int
+	// Known is kept at the number of containers that are remembered.
+	Known *atomic.Uint64
 	// Log is told of what goes on in the background.
 	Log *slog.Logger
 }
@@ -41,8 +44,8 @@ type Finder[S any] struct {
 	proc    sys.File
 	cgroups *cgroup.FS
 	// These are the daemon's own namespaces. Nothing depends on process 1 of the machine, whose files may be hidden.
-	hostPidNS, hostMountNS, hostCgroupNS uint64
-	watch                                *watcher
+	hostPidNS, hostMountNS, hostCgroupNS, hostUserNS uint64
+	watch                                            *watcher
 
 	// began is the origin of Container.used and checked.
 	began time.Time
@@ -79,6 +82,9 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 		limit := sys.MaxOpenFiles()
 		opts.MaxFile = limit - max(limit/4, 64)
 	}
+	if opts.Known == nil {
+		opts.Known = new(atomic.Uint64)
+	}
 	proc, err := sys.OpenDir(opts.Proc)
 	if err != nil {
 		return nil, err
@@ -103,6 +109,10 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 	// Without cgroup namespaces (before Linux 4.6) no container has one of its own either.
 	if f.hostCgroupNS, err = namespace(self, 0, "cgroup", &s); err != nil && !errors.Is(err, syscall.ENOENT) {
 		return nil, fmt.Errorf("find the own cgroup namespace: %w", err)
+	}
+	// Neither has every kernel user namespaces.
+	if f.hostUserNS, err = namespace(self, 0, "user", &s); err != nil && !errors.Is(err, syscall.ENOENT) {
+		return nil, fmt.Errorf("find the own user namespace: %w", err)
 	}
 	if f.watch, err = newWatcher(f.leaderGone, opts.Log); err != nil {
 		return nil, err
@@ -205,6 +215,7 @@ func (f *Finder[S]) Forget(c *Container[S]) {
 // remove takes c out of the maps; f.mu is held for writing. The cache's reference is the caller's to release.
 func (f *Finder[S]) remove(c *Container[S]) {
 	delete(f.byCgroup, c.key)
+	f.opts.Known.Store(uint64(len(f.byCgroup)))
 	for _, key := range c.mounts {
 		if f.byMount[key] == c {
 			delete(f.byMount, key)

@@ -10,6 +10,9 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
+
+	"palisade/internal/sys"
 )
 
 // api is the HTTP API of Docker (Docker Engine API, "Containers"), which Podman has as well.
@@ -26,9 +29,28 @@ func newAPI(engine, socket string) *api {
 		return nil
 	}
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+		if err == nil {
+			time.AfterFunc(patience, func() { giveUpUnread(conn) })
+		}
+		return conn, err
 	}
 	return &api{engine, socket, info, &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+}
+
+// patience is how long an engine may take to read a question. Nobody reads it where systemd listens for an engine that it is about to
+// start, but not before lxcfs, which asks.
+const patience = time.Second
+
+// giveUpUnread ends the wait for an answer where not even the question was read.
+func giveUpUnread(conn net.Conn) {
+	unix, ok := conn.(*net.UnixConn)
+	if !ok {
+		return
+	}
+	if n, err := sys.Unread(unix); err == nil && n > 0 { // an error is that it is closed already
+		conn.SetDeadline(time.Now())
+	}
 }
 
 func (a *api) name() string { return a.engine + " at " + a.socket }
@@ -89,3 +111,17 @@ func (a *api) get(ctx context.Context, path string, value any) error {
 	}
 	return nil
 }
+
+// Version asks the daemon at a socket, which has Docker's API, for its version.
+func Version(ctx context.Context, socket string) (string, error) {
+	a := newAPI("docker", socket)
+	if a == nil {
+		return "", fmt.Errorf("%s: %w", socket, errNoSocket)
+	}
+	var v struct{ Version string }
+	err := a.get(ctx, "/version", &v)
+	return v.Version, err
+}
+
+// errNoSocket is the error for a daemon that does not run.
+var errNoSocket = errors.New("it is no socket")

@@ -158,7 +158,7 @@ func TestAPIDoesNotAnswer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
-			h.Timeout = 200 * time.Millisecond
+			h.Timeout = 2 * time.Second
 			p := start(t)
 			h.write("run/docker/runtime-runc/moby/a/state.json", p.runc(t, "a"))
 			serveWith(t, h.path("run/docker.sock"), handle)
@@ -176,10 +176,22 @@ func TestAPIIsNotEvenAccepted(t *testing.T) {
 	h.check(nil, []string{"docker at ", "context deadline exceeded"}, []string{"podman at ", "context deadline exceeded"})
 }
 
+// TestAPIIsNotThereYet: where systemd listens for an engine that it starts after lxcfs, that does not wait long.
+func TestAPIIsNotThereYet(t *testing.T) {
+	h := newHost(t)
+	h.Timeout = time.Minute
+	listen(t, h.path("run/docker.sock"))
+	started := time.Now()
+	h.check(nil, []string{"docker at ", "i/o timeout"})
+	if took := time.Since(started); took > 20*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
 // TestAPIDoesNotTellPIDs: of the containers that are listed, some may be known.
 func TestAPIDoesNotTellPIDs(t *testing.T) {
 	h := newHost(t)
-	h.Timeout = 200 * time.Millisecond
+	h.Timeout = 2 * time.Second
 	p := start(t)
 	h.write("run/docker/runtime-runc/moby/a/state.json", p.runc(t, "a"))
 	serveWith(t, h.path("run/docker.sock"), func(w http.ResponseWriter, r *http.Request) {

@@ -25,6 +25,15 @@ type Container struct {
 	PID int
 }
 
+// ShortID is an id as tables show it: of one that an engine made, the beginning.
+func ShortID(id string) string {
+	const made, shown = 64, 12
+	if len(id) == made {
+		return id[:shown]
+	}
+	return id
+}
+
 // Skipped is a source of which not all could be known.
 type Skipped struct {
 	Source string

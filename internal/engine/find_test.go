@@ -50,7 +50,7 @@ func (h *host) check(want []Container, skipped ...[]string) {
 	h.t.Helper()
 	var got []Container
 	var gotSkipped []Skipped
-	within(h.t, h.Timeout+time.Second, func() { got, gotSkipped = Find(h.t.Context(), h.Options) })
+	within(h.t, h.Timeout+10*time.Second, func() { got, gotSkipped = Find(h.t.Context(), h.Options) })
 	slices.SortFunc(want, func(a, b Container) int { return a.PID - b.PID })
 	if len(got) != len(want) || len(got) > 0 && !reflect.DeepEqual(got, want) {
 		h.t.Errorf("got  %+v\nwant %+v", got, want)

@@ -83,7 +83,7 @@ func TestIsulaHangs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
-			h.Timeout = 500 * time.Millisecond
+			h.Timeout = 3 * time.Second
 			p := start(t)
 			h.write("run/isulad/runc/a/state.json", p.runc(t, "a"))
 			h.isula(strings.ReplaceAll(tt.script, "PID", h.path("pid")))

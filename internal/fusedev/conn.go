@@ -107,6 +107,9 @@ func answerInit(proto *fuse.ProtocolServer, in []byte) ([]byte, error) {
 	return out[:n], nil
 }
 
+// CountIn has the requests counted that are answered, from Start on, in a counter of the caller's.
+func (c *Conn) CountIn(requests *atomic.Uint64) { c.crew.counted = requests }
+
 // Start serves the connection until it ends, with as many threads at a time as are needed. First of all it answers the
 // requests that an earlier process has left.
 func (c *Conn) Start() {

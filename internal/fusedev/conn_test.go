@@ -95,6 +95,12 @@ func (f *files) Panicked(any) { f.panics.Add(1) }
 
 func mount(t *testing.T, content []byte) (string, *files) {
 	t.Helper()
+	return mountWith(t, content, time.Minute)
+}
+
+// mountWith mounts a file system whose stuck requests are answered after patience.
+func mountWith(t *testing.T, content []byte, patience time.Duration) (string, *files) {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("mounting needs root")
 	}
@@ -111,7 +117,7 @@ func mount(t *testing.T, content []byte) (string, *files) {
 	if fs.conn, err = fusedev.NewConn(session, fs, tree{fuse.NewDefaultRawFileSystem()}); err != nil {
 		t.Fatal(err)
 	}
-	fs.conn.Patience = 500 * time.Millisecond
+	fs.conn.Patience = patience
 	fs.conn.Start()
 	t.Cleanup(func() {
 		if err := sys.Unmount(dir, 0); err != nil {
@@ -281,7 +287,7 @@ func TestSlowReads(t *testing.T) {
 // TestStuckRead has a thread stuck for ever: its reader gets an answer all the same, and the thread's own, when it comes
 // at last, goes nowhere.
 func TestStuckRead(t *testing.T) {
-	dir, fs := mount(t, []byte("text\n"))
+	dir, fs := mountWith(t, []byte("text\n"), 500*time.Millisecond)
 	for i := range 3 { // of four threads
 		if got, err := run(t, "cat", filepath.Join(dir, "slow")); err != nil || !strings.HasPrefix(got, "rescued\n") {
 			t.Errorf("read %d of a file that does not answer: %q, %v", i, got, err)

@@ -22,9 +22,12 @@ const (
 // half as much time again for each read). Further threads help while requests pile up, or while those that work are
 // stuck with a slow file; who is not needed rests.
 type crew struct {
-	// waiting counts the threads that wait for a request, or are about to; busy those that work on one; done requests.
+	// waiting counts the threads that wait for a request, or are about to; busy those that work on one.
 	waiting, busy atomic.Int32
-	done          atomic.Uint64
+	// done counts the requests that were answered, for the watch. counted does so for others, where it is not nil: it may be
+	// shared with other processes.
+	done    atomic.Uint64
+	counted *atomic.Uint64
 	// call wakes a thread that rests. ended is closed when the connection ends.
 	call  chan struct{}
 	ended chan struct{}
@@ -71,6 +74,9 @@ func (c *crew) received() {
 func (c *crew) answered() {
 	c.busy.Add(-1)
 	c.done.Add(1)
+	if c.counted != nil {
+		c.counted.Add(1)
+	}
 }
 
 // watch calls for help when nobody waits for requests and none gets done.

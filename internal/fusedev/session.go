@@ -184,6 +184,9 @@ func (s *Session) openMemory() error {
 	return nil
 }
 
+// HasEnded tells whether the connection is over: nobody has its file system mounted any more, or it was aborted.
+func (s *Session) HasEnded() bool { return s.master.HasFailed() }
+
 // init is the INIT request.
 func (s *Session) init() []byte {
 	return slices.Clone(s.mem[initAt : initAt+u32(s.mem, initSizeAt)])

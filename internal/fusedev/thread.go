@@ -64,7 +64,7 @@ func (t *thread) takeOver() {
 	default:
 		t.conn.crew.busy.Add(1)
 		t.handle(t.in[:n], time.Since(t.conn.began))
-		t.conn.crew.busy.Add(-1)
+		t.conn.crew.answered()
 	}
 	t.finish()
 }

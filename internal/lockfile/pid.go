@@ -4,29 +4,29 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 )
 
-// Own writes the pid of this process to the file at path and locks it as long as the file that it returns is open.
-// It fails where another process has it locked.
+// Own writes the pid of this process to the file at path and locks it until the file that it returns is closed, or handed to
+// Disown. It fails where another process has it locked.
+//
+// The owner alone can open the file: who can open one, even to read it, can lock it (flock(2)). One that others could open,
+// as older versions have made them, is replaced, unless a process of this program has it.
 func Own(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o644)
+	if err := replaceOpenToOthers(path); err != nil {
+		return nil, err
+	}
+	f, err := lock(path)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, fmt.Errorf("process %s holds %s already", pidIn(path), path)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		defer f.Close()
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, &os.PathError{Op: "lock", Path: path, Err: err}
-		}
-		text := make([]byte, 32)
-		n, _ := f.Read(text)
-		return nil, fmt.Errorf("process %s holds %s already", strings.TrimSpace(string(text[:n])), path)
-	}
-	err = f.Truncate(0)
-	if err == nil {
+	if err = f.Truncate(0); err == nil {
 		_, err = f.WriteString(strconv.Itoa(os.Getpid()) + "\n")
 	}
 	if err != nil {
@@ -34,4 +34,57 @@ func Own(path string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// Disown removes a file of Own's before it is unlocked, so that it is not the next owner's. One that has taken its place stays.
+func Disown(f *os.File) {
+	if isAt(f, f.Name()) {
+		os.Remove(f.Name()) // where it cannot be removed it stays, unlocked
+	}
+	f.Close()
+}
+
+// replaceOpenToOthers puts a new file in the place of one that others than its owner could open, and may have locked.
+func replaceOpenToOthers(path string) error {
+	if !isOpenToOthers(path) || isOwnProgram(pidIn(path)) {
+		return nil
+	}
+	f, err := lock(path + ".new") // which one process at a time replaces it by
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if !isOpenToOthers(path) {
+		return os.Remove(f.Name())
+	}
+	return os.Rename(f.Name(), path)
+}
+
+func isOpenToOthers(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0
+}
+
+// pidIn is the text of the file of another process.
+func pidIn(path string) string {
+	text, _ := os.ReadFile(path) // without a text it is not known who it is
+	return strings.TrimSpace(string(text))
+}
+
+// isOwnProgram tells whether another process of this user runs this program, of whatever version.
+func isOwnProgram(pid string) bool {
+	if n, err := strconv.ParseUint(pid, 10, 31); err != nil || n == uint64(os.Getpid()) {
+		return false
+	}
+	dir := filepath.Join("/proc", pid)
+	info, err := os.Stat(dir)
+	if err != nil || info.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()) {
+		return false
+	}
+	program, err := os.Readlink(filepath.Join(dir, "exe"))
+	if err != nil {
+		return false
+	}
+	own, err := os.Executable()
+	return err == nil && filepath.Base(strings.TrimSuffix(program, " (deleted)")) == filepath.Base(own)
 }

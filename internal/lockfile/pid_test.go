@@ -1,10 +1,16 @@
 package lockfile_test
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"palisade/internal/lockfile"
@@ -15,13 +21,7 @@ func TestOwn(t *testing.T) {
 	if err := os.WriteFile(path, []byte("12345678 of one that is gone\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f, err := lockfile.Own(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if text, err := os.ReadFile(path); err != nil || string(text) != fmt.Sprintln(os.Getpid()) {
-		t.Errorf("the file has %q, %v", text, err)
-	}
+	f := own(t, path)
 	want := fmt.Sprintf("process %d holds %s already", os.Getpid(), path)
 	if _, err := lockfile.Own(path); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("a second owner: %v", err)
@@ -29,8 +29,150 @@ func TestOwn(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if f, err = lockfile.Own(path); err != nil {
+	own(t, path).Close()
+}
+
+// own owns the file, and looks whether it has the pid, and is closed to others.
+func own(t *testing.T, path string) *os.File {
+	t.Helper()
+	f, err := lockfile.Own(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	f.Close()
+	if text, err := os.ReadFile(path); err != nil || string(text) != fmt.Sprintln(os.Getpid()) {
+		t.Errorf("the file has %q, %v", text, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the file: %v, %v", info, err)
+	}
+	if files, err := filepath.Glob(path + "*"); err != nil || len(files) != 1 {
+		t.Errorf("there are %q, %v", files, err)
+	}
+	return f
+}
+
+// TestOwnOpenToOthers has files that others can open, and keep locked: that is no hindrance, but for a process of this program.
+func TestOwnOpenToOthers(t *testing.T) {
+	stranger := exec.Command("sleep", "1000")
+	if err := stranger.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		stranger.Process.Kill()
+		stranger.Wait() // it was killed
+	}()
+	for name, text := range map[string]string{
+		"empty": "", "no pid": "-1\n", "ended": "2147483647\n", "of this process": fmt.Sprintln(os.Getpid()), "of another program": fmt.Sprintln(stranger.Process.Pid),
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "pid")
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			other, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer other.Close()
+			if err := syscall.Flock(int(other.Fd()), syscall.LOCK_EX); err != nil {
+				t.Fatal(err)
+			}
+			own(t, path).Close()
+		})
+	}
+}
+
+// holdMark is the environment variable with the file that this program is to hold, as an older version did, until its stdin ends.
+const holdMark = "LOCKFILE_TEST_HOLD"
+
+func TestMain(m *testing.M) {
+	path := os.Getenv(holdMark)
+	if path == "" {
+		os.Exit(m.Run())
+	}
+	f, err := lockfile.Own(path)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	fmt.Println(err)
+	io.Copy(io.Discard, os.Stdin)
+}
+
+// TestOwnHeldByOlder has a file that others can open, and that another process of this program holds.
+func TestOwnHeldByOlder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pid")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	older := exec.Command(self)
+	older.Env = append(os.Environ(), holdMark+"="+path)
+	stdin, err := older.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := older.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := older.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "<nil>\n" {
+		t.Errorf("it says %q, %v", line, err)
+	}
+	want := fmt.Sprintf("process %d holds %s already", older.Process.Pid, path)
+	if _, err := lockfile.Own(path); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("a second owner: %v", err)
+	}
+	stdin.Close()
+	if err := older.Wait(); err != nil {
+		t.Error(err)
+	}
+	own(t, path).Close()
+}
+
+// TestDisown has many own a file and leave it at once: one at a time has it, and none removes that of the next.
+func TestDisown(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pid")
+	var owners, owned atomic.Int32
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 500 {
+				f, err := lockfile.Own(path)
+				if err != nil {
+					continue
+				}
+				owned.Add(1)
+				if n := owners.Add(1); n != 1 {
+					t.Errorf("%d own it", n)
+				}
+				if _, err := os.Stat(path); err != nil {
+					t.Errorf("an owner's file: %v", err)
+				}
+				owners.Add(-1)
+				lockfile.Disown(f)
+			}
+		})
+	}
+	wg.Wait()
+	if _, err := os.Stat(path); err == nil || owned.Load() == 0 {
+		t.Errorf("owned %d times; the file that is left: %v", owned.Load(), err)
+	}
+}
+
+// TestDisownOfAnother has somebody else's file in the place.
+func TestDisownOfAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pid")
+	f := own(t, path)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	next := own(t, path)
+	defer next.Close()
+	lockfile.Disown(f)
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
 }

@@ -139,6 +139,7 @@ func (f *FS) renderCPUDir(r *reader, id uint64, dst []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
+	r.file = cpuDirFile(p)
 	if render := cpuDirRenderer(p); render != nil {
 		if out, ok := f.renderFor(r, "cpu/"+p, render, dst); ok {
 			return out, nil

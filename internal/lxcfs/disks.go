@@ -23,8 +23,11 @@ const (
 	// diskPatience is how long a reader waits for a list at the most: a container may have a file system of its own
 	// making on its /dev, which never answers, and a thread that waits for it serves nobody else.
 	diskPatience = 200 * time.Millisecond
-	// maxDeviceNames bounds the names that are looked at in one directory of the container's /dev.
+	// maxDeviceNames bounds the names that are read in the container's /dev and the directories below it.
 	maxDeviceNames = 4096
+	// maxMountTable bounds what is read of the container's mount table, in bytes: it can make that as long as it likes. The
+	// root stands at its beginning.
+	maxMountTable = 1 << 20
 	// rootDiskName is what the disk that holds the container's root is called.
 	rootDiskName = "sda"
 )
@@ -100,7 +103,7 @@ func (f *FS) seenDisks(c *knownContainer) []view.Disk {
 	var disks []view.Disk
 	if dev, err := root.OpenDirInRoot("dev"); err == nil {
 		defer dev.Close()
-		disks = appendNodes(nil, dev, "", true)
+		disks = nodesBelow(dev)
 	}
 	rootDisk, ok := f.rootDisk(c, root)
 	if !ok {
@@ -110,36 +113,48 @@ func (f *FS) seenDisks(c *knownContainer) []view.Disk {
 	return append(disks, view.Disk{Device: rootDisk, Name: rootDiskName})
 }
 
-// appendNodes appends the block devices in the directory dir of the container's /dev, and where deep is set in the
-// directories below it (/dev/mapper). Of several nodes of one device the first by name counts, and one in /dev itself
-// before one below it.
-func appendNodes(disks []view.Disk, dir sys.File, prefix string, deep bool) []view.Disk {
-	names, err := dir.List()
-	if err != nil {
-		return disks
+// nodesBelow lists the block devices in the container's /dev, and in the directories in it (/dev/mapper).
+func nodesBelow(dev sys.File) []view.Disk {
+	s := nodeSearch{names: maxDeviceNames}
+	for _, name := range s.look(dev, "") {
+		if sub, err := dev.OpenDirInRoot(name); err == nil {
+			s.look(sub, name+"/")
+			sub.Close()
+		}
 	}
+	return s.disks
+}
+
+// nodeSearch is a search for device nodes in directories that a container fills.
+type nodeSearch struct {
+	// names is how many more names are read.
+	names int
+	disks []view.Disk
+}
+
+// look adds the block devices in dir, and returns the directories there. Of several nodes of one device the first by name
+// counts, and of one directory before those in the next.
+func (s *nodeSearch) look(dir sys.File, prefix string) (below []string) {
+	names, err := dir.ListSome(s.names)
+	if err != nil {
+		return nil
+	}
+	s.names -= len(names)
 	slices.Sort(names)
-	var below []string
-	for _, name := range names[:min(len(names), maxDeviceNames)] {
+	for _, name := range names {
 		info, err := dir.StatAt(name)
 		switch {
 		case err != nil || !isPlainName(name):
 		case info.IsBlockDevice():
 			dev := procfs.Device{Major: info.Device.Major, Minor: info.Device.Minor}
-			if !slices.ContainsFunc(disks, func(d view.Disk) bool { return d.Device == dev }) {
-				disks = append(disks, view.Disk{Device: dev, Name: prefix + name})
+			if !slices.ContainsFunc(s.disks, func(d view.Disk) bool { return d.Device == dev }) {
+				s.disks = append(s.disks, view.Disk{Device: dev, Name: prefix + name})
 			}
-		case info.IsDir() && deep:
+		case info.IsDir():
 			below = append(below, name)
 		}
 	}
-	for _, name := range below {
-		if sub, err := dir.OpenDirInRoot(name); err == nil {
-			disks = appendNodes(disks, sub, prefix+name+"/", false)
-			sub.Close()
-		}
-	}
-	return disks
+	return below
 }
 
 // isPlainName tells whether a name, which the container chose, can stand in a line of words.
@@ -157,9 +172,12 @@ func (f *FS) rootDisk(c *knownContainer, root sys.File) (procfs.Device, bool) {
 		return disk, true
 	}
 	// The number is of no block device where the file system lies on several, or on others: overlay, btrfs.
-	text, err := c.InitDir().ReadFileAt("mountinfo", nil)
+	text, err := c.InitDir().ReadSomeAt("mountinfo", maxMountTable)
 	if err != nil {
 		return procfs.Device{}, false
+	}
+	if len(text) == maxMountTable {
+		text = text[:bytes.LastIndexByte(text, '\n')+1] // the last line may be half
 	}
 	holder, err := rootHolder(text)
 	if err != nil {

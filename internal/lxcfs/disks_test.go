@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -13,7 +14,7 @@ import (
 	"palisade/internal/view"
 )
 
-func TestAppendNodes(t *testing.T) {
+func TestNodesBelow(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("making device nodes needs root")
 	}
@@ -58,8 +59,46 @@ func TestAppendNodes(t *testing.T) {
 		{Device: procfs.Device{Major: 254}, Name: "another-xvda"},
 		{Device: procfs.Device{Major: 252, Minor: 1}, Name: "mapper/data"},
 	}
-	if got := appendNodes(nil, dev, "", true); !reflect.DeepEqual(got, want) {
+	if got := nodesBelow(dev); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// TestFullDev has a container fill its /dev: no more is read than is looked at, in all directories together.
+func TestFullDev(t *testing.T) {
+	dir := t.TempDir()
+	const folders, files = 3, maxDeviceNames/2 + 1
+	for folder := range folders {
+		sub := filepath.Join(dir, strconv.Itoa(folder))
+		if err := os.Mkdir(sub, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for file := range files {
+			if err := os.Symlink("x", filepath.Join(sub, strconv.Itoa(file))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	dev, err := sys.OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	s := nodeSearch{names: maxDeviceNames}
+	below := s.look(dev, "")
+	if want := maxDeviceNames - folders; len(below) != folders || s.names != want {
+		t.Fatalf("%q are below, %d names are left of %d", below, s.names, want)
+	}
+	for i, want := range []int{maxDeviceNames - folders - files, 0, 0} {
+		sub, err := dev.OpenDirInRoot(below[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.look(sub, below[i]+"/")
+		sub.Close()
+		if s.names != want {
+			t.Errorf("after %d folders %d names are left, want %d", i+1, s.names, want)
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"palisade/internal/cgroup"
 	"palisade/internal/container"
 	"palisade/internal/fusedev"
+	"palisade/internal/meter"
 	"palisade/internal/procfs"
 	"palisade/internal/sys"
 )
@@ -34,7 +35,9 @@ type Options struct {
 	StateFile string
 	// Reopen is the socket of who opens pressure files for writing, see sys.Reopener.
 	Reopen sys.File
-	Log    *slog.Logger
+	// Meter counts what is done; nil counts nothing.
+	Meter *meter.Meter
+	Log   *slog.Logger
 }
 
 // FS is the file system. Its methods for requests are called from several threads at once.
@@ -43,6 +46,7 @@ type FS struct {
 	started  time.Duration // since the machine's start
 	procRoot string
 	log      *limitedLog
+	meter    *meter.Meter
 
 	proc    sys.File
 	host    *procfs.FS
@@ -63,7 +67,7 @@ type FS struct {
 
 // New makes the file system of this host; an error names what it cannot do without.
 func New(opts Options) (*FS, error) {
-	f := &FS{opts: opts, started: sys.SinceBoot(), procRoot: opts.ProcRoot, log: newLimitedLog(opts.Log), handles: newHandles()}
+	f := &FS{opts: opts, started: sys.SinceBoot(), procRoot: opts.ProcRoot, log: newLimitedLog(opts.Log), meter: opts.Meter, handles: newHandles()}
 	f.readers.New = func() any { return new(reader) }
 	mounts, err := sys.ReadFile(opts.ProcRoot+"/self/mountinfo", nil)
 	if err != nil {
@@ -81,11 +85,13 @@ func New(opts Options) (*FS, error) {
 	if f.cpuDir, err = openCPUDir(opts.SysRoot); err != nil {
 		return nil, err
 	}
-	f.finder, err = container.NewFinder[guest](f.cgroups, container.Options{Proc: opts.ProcRoot, Log: opts.Log})
+	f.finder, err = container.NewFinder[guest](f.cgroups, container.Options{
+		Proc: opts.ProcRoot, Known: f.meter.Containers(), Log: opts.Log,
+	})
 	if err != nil {
 		return nil, err
 	}
-	if f.triggers, err = newTriggers(opts.Reopen); err != nil {
+	if f.triggers, err = newTriggers(opts.Reopen, f.meter.Triggers()); err != nil {
 		return nil, err
 	}
 	f.psi = f.cgroups.HasV2() && f.onHost("pressure/memory")
@@ -117,10 +123,13 @@ func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
 		return nil, err
 	}
 	f.state = openState(f.opts.StateFile, f.host, f.proc, f.opts.Log)
+	f.handles.goOn(f.state.reads)
 	f.triggers.notify, f.triggers.kept.mem = conn.NotifyPoll, f.state.triggers
 	if err := sys.ConfineToReading(); err != nil {
 		f.opts.Log.Warn("the worker has more rights than it needs", "err", err)
 	}
+	f.meter.Begin()
+	conn.CountIn(f.meter.Requests())
 	f.restoreTriggers()
 	go f.triggers.run(f.opts.Log)
 	if f.opts.Loadavg {
@@ -148,26 +157,36 @@ func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, uint32, syscall.Err
 			return 0, 0, syscall.EACCES
 		}
 	}
-	return f.handles.add(), fusedev.OpenDirectIO | fusedev.OpenNoFlush, 0
+	if isContainers(r.Node) && !f.isKeeper(r.UID, r.TID) {
+		return 0, 0, syscall.ENOENT
+	}
+	number := f.handles.add(owner{})
+	if number == 0 {
+		number = f.handles.add(f.ownerOf(r.TID, r.UID))
+	}
+	return number, fusedev.OpenDirectIO | fusedev.OpenNoFlush, 0
 }
 
 // Read serves a file: its text is made when it is read from its start, and kept for what is read after that.
 func (f *FS) Read(r *fusedev.Request, number, offset uint64, size int, dst []byte) ([]byte, syscall.Errno) {
-	h := f.handles.get(number)
+	if isContainers(r.Node) && !f.isKeeper(r.UID, r.TID) {
+		return dst, syscall.ENOENT // somebody has passed the open file on
+	}
+	file := f.handles.get(number)
 	if offset > 0 {
-		if out, ok := f.readOn(h, number, offset, size, dst); ok {
+		if out, ok := f.readOn(file, number, offset, size, dst); ok {
 			return out, 0
 		}
 	}
 	out, err := f.render(r, dst)
 	if err != nil {
+		if !isContainers(r.Node) { // there it is a process that is gone
+			f.meter.Error(meter.Host)
+		}
 		return dst, toErrno(err)
 	}
 	text := out[len(dst):]
-	if h != nil {
-		f.handles.keep(h, text)
-		f.state.reads.keep(number, text, size)
-	}
+	f.handles.keep(file, number, text, size)
 	rest := text[min(offset, uint64(len(text))):]
 	return out[:len(dst)+copy(text, rest)], 0
 }
@@ -176,11 +195,11 @@ func (f *FS) Read(r *fusedev.Request, number, offset uint64, size int, dst []byt
 // text that the reader has read before, or the host's.
 func (f *FS) Rescue(r *fusedev.Request, number, offset uint64, size int, dst []byte) ([]byte, syscall.Errno) {
 	f.log.Error("stuck", "a read takes too long; it is answered without the container's figures", errors.New("no answer in time"))
-	h := f.handles.get(number)
-	if h != nil {
-		if out, ok := h.appendKept(dst, offset, size); ok {
-			return out, 0
-		}
+	f.meter.Error(meter.Stuck)
+	file := f.handles.renew(number)
+	if out, ok := file.appendKept(dst, offset, size); ok {
+		f.meter.Fallback(f.fileOf(r.Node))
+		return out, 0
 	}
 	n, ok := f.tree.byID[r.Node]
 	if !ok || n.host == "" {
@@ -190,20 +209,19 @@ func (f *FS) Rescue(r *fusedev.Request, number, offset uint64, size int, dst []b
 	if err != nil {
 		return dst, toErrno(err)
 	}
+	f.meter.Fallback(f.fileOf(r.Node))
 	text := out[len(dst):]
-	if h != nil {
-		f.handles.keep(h, text)
-	}
+	f.handles.keep(file, number, text, size)
 	return out[:len(dst)+copy(text, text[min(offset, uint64(len(text))):])], 0
 }
 
 // readOn appends more of the text that the reader has begun with, if it is known.
-func (f *FS) readOn(h *handle, number, offset uint64, size int, dst []byte) ([]byte, bool) {
-	if h != nil {
-		return h.appendKept(dst, offset, size)
+func (f *FS) readOn(file openFile, number, offset uint64, size int, dst []byte) ([]byte, bool) {
+	if file.h != nil {
+		return file.appendKept(dst, offset, size)
 	}
-	length, text, ok := f.state.reads.find(number)
-	if !ok || offset < uint64(length) && text == nil {
+	length, text, ok := f.handles.reads.find(number)
+	if !ok || offset < length && text == nil {
 		return dst, false
 	}
 	rest := text[min(offset, uint64(len(text))):]
@@ -226,21 +244,21 @@ func (f *FS) Poll(r *fusedev.Request, number, kernelHandle uint64, notify bool) 
 	if !ok || !n.psi {
 		return sys.EventReadable, 0
 	}
-	h := f.handles.get(number)
-	if h == nil {
+	file := f.handles.get(number)
+	if !file.lock() {
 		return sys.EventReadable | sys.EventErr | sys.EventPri, 0
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.trigger == nil { // as psi_fop_poll() of the kernel
+	defer file.h.mu.Unlock()
+	if file.h.trigger == nil { // as psi_fop_poll() of the kernel
 		return sys.EventReadable | sys.EventErr | sys.EventPri, 0
 	}
-	return h.trigger.poll(kernelHandle, notify), 0
+	return file.h.trigger.poll(kernelHandle, notify), 0
 }
 
 // Panicked logs a panic, which costs one request its answer.
 func (f *FS) Panicked(value any) {
 	f.log.Error("panic", "a request panicked and was answered EIO", fmt.Errorf("%v", value))
+	f.meter.Error(meter.Panic)
 }
 
 // toErrno is what a reader is told of an error of the host's own file.

@@ -3,10 +3,10 @@ package lxcfs
 import (
 	"math"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"palisade/internal/account"
+	"palisade/internal/meter"
 	"palisade/internal/sys"
 	"palisade/internal/view"
 )
@@ -17,7 +17,6 @@ const sampleEvery = 5 * time.Second
 // guest is what is kept of a container between its reads. The zero guest is that of one that was never read.
 type guest struct {
 	restored sync.Once
-	triggers atomic.Int32
 	diskList diskList
 
 	mu sync.Mutex
@@ -76,6 +75,7 @@ func (f *FS) sampleLoads() {
 			r.c = c
 			if err := f.sample(r); err != nil && !isGone(err) {
 				f.log.Error("load", "the load of a container is not known", err)
+				f.meter.Error(meter.Load)
 			}
 			c.Release()
 		}

@@ -10,6 +10,10 @@ const (
 	// maxHandles bounds the open files that have a handle of their own; those beyond it share handle 0, which keeps
 	// nothing: their text is made anew for each read.
 	maxHandles = 1 << 16
+	// freeForAll is how many of them are given to anybody. Of the others an owner has maxScarce, so that no container's are
+	// everybody's loss.
+	freeForAll = maxHandles / 2
+	maxScarce  = maxHandles / 16
 	// maxKept bounds the bytes of all snapshots together, so that one container's open files are not everybody's loss.
 	maxKept = 32 << 20
 	// maxSpare is the largest buffer that an unused handle keeps.
@@ -20,18 +24,49 @@ const (
 // who reads in small pieces reads one text.
 type handle struct {
 	mu sync.Mutex
+	// turn grows whenever requests that were begun with before may not change the handle any more, see openFile.
+	turn atomic.Uint64
 	// text is the snapshot, of at least one byte; empty if there is none.
 	text []byte
 	// trigger is the pressure trigger that was written to the file.
 	trigger *trigger
+	// who has it of those that are scarce, nobody if it is not one; guarded by handles.mu.
+	who owner
 }
 
-// handles are the open files by number.
+// openFile is a handle as it was when a request came. A request that is stuck is answered by somebody else, and comes back
+// when its reader has gone on or has closed the file: then the handle may be that of another's file already.
+type openFile struct {
+	h    *handle
+	turn uint64
+}
+
+// lock locks the handle, for h.mu.Unlock. It tells false, and locks nothing, where there is none, or it is not the request's
+// any more.
+func (o openFile) lock() bool {
+	if o.h == nil {
+		return false
+	}
+	o.h.mu.Lock()
+	if o.h.turn.Load() != o.turn {
+		o.h.mu.Unlock()
+		return false
+	}
+	return true
+}
+
+// handles are the open files by number. The lower half of a number is the file's place, from 1 on. Places go round: those of
+// the process before, whose files may still be open, are taken last, since what is kept of files is kept by their places.
 type handles struct {
 	// epoch is in the upper half of all numbers, so that one that an earlier process gave is not taken for ours.
 	epoch uint64
+	// reads is what is kept for the next process, base how many places earlier ones have taken.
+	reads keptReads
+	base  uint64
 	kept  atomic.Int64
 	spare sync.Pool
+	// scarce are those beyond freeForAll.
+	scarce *shares
 
 	mu   sync.Mutex
 	open []*handle
@@ -40,18 +75,44 @@ type handles struct {
 	adopted map[uint64]*handle
 }
 
-func newHandles() *handles { return &handles{epoch: uint64(rand.Uint32()) << 32} }
+func newHandles() *handles {
+	return &handles{epoch: uint64(rand.Uint32()) << 32, scarce: newShares(maxScarce, maxHandles)}
+}
 
-// add makes a handle and returns its number; 0 where there are too many.
-func (hs *handles) add() uint64 {
+// goOn takes up what earlier processes have kept. It is called before the first file is opened.
+func (hs *handles) goOn(reads keptReads) {
+	hs.reads = reads
+	if places := reads.places(); places != nil {
+		hs.base = places.Load()
+	}
+}
+
+// number is that of the handle with the index i, index the other way round, and something too large for numbers of nobody.
+func (hs *handles) number(i uint32) uint64 { return hs.epoch | (hs.base+uint64(i))%maxHandles + 1 }
+
+func (hs *handles) index(number uint64) uint64 {
+	place := number - hs.epoch - 1
+	if place >= maxHandles {
+		return maxHandles
+	}
+	return (place - hs.base) % maxHandles
+}
+
+// add makes a handle for who, and returns its number; 0 where there are too many. For nobody it makes those alone that are not
+// scarce.
+func (hs *handles) add(who owner) uint64 {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
+	used := len(hs.open) - len(hs.free)
+	if used == maxHandles || used >= freeForAll && who.kind == nobody || !hs.scarce.take(who) {
+		return 0
+	}
 	if len(hs.free) == 0 {
-		if len(hs.open) == maxHandles {
-			return 0
-		}
 		hs.open = append(hs.open, nil)
 		hs.free = append(hs.free, uint32(len(hs.open)-1))
+		if places := hs.reads.places(); places != nil {
+			places.Add(1)
+		}
 	}
 	i := hs.free[len(hs.free)-1]
 	hs.free = hs.free[:len(hs.free)-1]
@@ -59,18 +120,32 @@ func (hs *handles) add() uint64 {
 	if h == nil {
 		h = new(handle)
 	}
+	h.who = who
 	hs.open[i] = h
-	return hs.epoch | uint64(i+1)
+	return hs.number(i)
 }
 
-// get returns the handle of that number, nil if there is none.
-func (hs *handles) get(number uint64) *handle {
+// get returns the open file of that number, one without a handle if there is none.
+func (hs *handles) get(number uint64) openFile {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
-	if i := number - hs.epoch - 1; i < uint64(len(hs.open)) {
-		return hs.open[i]
+	h := hs.adopted[number]
+	if i := hs.index(number); i < uint64(len(hs.open)) {
+		h = hs.open[i]
 	}
-	return hs.adopted[number]
+	if h == nil {
+		return openFile{}
+	}
+	return openFile{h, h.turn.Load()}
+}
+
+// renew is get for who answers in the place of a request that is stuck: what that does in the end is of no effect.
+func (hs *handles) renew(number uint64) openFile {
+	o := hs.get(number)
+	if o.h != nil {
+		o.turn = o.h.turn.Add(1)
+	}
+	return o
 }
 
 // adopt makes a handle for the number that an earlier process gave to a file with a trigger.
@@ -83,12 +158,52 @@ func (hs *handles) adopt(number uint64, tr *trigger) {
 	hs.adopted[number] = &handle{trigger: tr}
 }
 
-// remove ends the handle of that number and returns its trigger, if it has one.
+// remove ends the handle of that number and returns its trigger, if it has one. The kernel releases a file when all its
+// requests are answered; those that somebody else has answered may still be under way.
+//
+// What is kept of the number of an earlier process stays: that process may have answered the same request before it ended, and
+// given the number to another file, whose reader goes on here. No process after it gives the number to anybody.
 func (hs *handles) remove(number uint64) *trigger {
-	h := hs.take(number)
+	h, i := hs.take(number)
 	if h == nil {
 		return nil
 	}
+	tr := hs.empty(h, number)
+	if i < maxHandles {
+		hs.mu.Lock()
+		hs.free = append(hs.free, uint32(i))
+		hs.mu.Unlock()
+	}
+	return tr
+}
+
+// take removes the handle from the table and returns its index, one that is too large where it was adopted. Nobody gets the
+// index before it is put among those that are free.
+func (hs *handles) take(number uint64) (*handle, uint64) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	if h := hs.adopted[number]; h != nil {
+		delete(hs.adopted, number)
+		return h, maxHandles
+	}
+	i := hs.index(number)
+	if i >= uint64(len(hs.open)) {
+		return nil, i
+	}
+	h := hs.open[i]
+	if h != nil {
+		hs.open[i] = nil
+		hs.scarce.giveBack(h.who)
+	}
+	return h, i
+}
+
+// empty makes a handle that was taken ready for another file, and returns its trigger.
+func (hs *handles) empty(h *handle, number uint64) *trigger {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.turn.Add(1)
+	hs.reads.forget(number)
 	hs.kept.Add(-int64(len(h.text)))
 	tr := h.trigger
 	h.trigger, h.text = nil, h.text[:0]
@@ -98,29 +213,15 @@ func (hs *handles) remove(number uint64) *trigger {
 	return tr
 }
 
-// take removes the handle from the table: from then on nobody else reaches it, since the kernel releases a file when all
-// its requests are answered.
-func (hs *handles) take(number uint64) *handle {
-	hs.mu.Lock()
-	defer hs.mu.Unlock()
-	if h := hs.adopted[number]; h != nil {
-		delete(hs.adopted, number)
-		return h
+// keep makes text the snapshot of the file number, or none where there is no room for it; of text the reader has got so many
+// bytes.
+func (hs *handles) keep(o openFile, number uint64, text []byte, got int) {
+	if !o.lock() {
+		return
 	}
-	i := number - hs.epoch - 1
-	if i >= uint64(len(hs.open)) || hs.open[i] == nil {
-		return nil
-	}
-	h := hs.open[i]
-	hs.open[i] = nil
-	hs.free = append(hs.free, uint32(i))
-	return h
-}
-
-// keep makes text the snapshot of h, or none where there is no room for it.
-func (hs *handles) keep(h *handle, text []byte) {
-	h.mu.Lock()
+	h := o.h
 	defer h.mu.Unlock()
+	hs.reads.keep(number, text, got)
 	more := int64(len(text) - len(h.text))
 	if hs.kept.Add(more) > maxKept && more > 0 {
 		hs.kept.Add(-more - int64(len(h.text)))
@@ -130,9 +231,12 @@ func (hs *handles) keep(h *handle, text []byte) {
 	h.text = append(h.text[:0], text...)
 }
 
-// appendKept appends size bytes of h's snapshot from offset on to dst. It tells whether there is a snapshot.
-func (h *handle) appendKept(dst []byte, offset uint64, size int) ([]byte, bool) {
-	h.mu.Lock()
+// appendKept appends size bytes of the file's snapshot from offset on to dst. It tells whether there is a snapshot.
+func (o openFile) appendKept(dst []byte, offset uint64, size int) ([]byte, bool) {
+	if !o.lock() {
+		return dst, false
+	}
+	h := o.h
 	defer h.mu.Unlock()
 	if len(h.text) == 0 {
 		return dst, false

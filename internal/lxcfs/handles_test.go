@@ -7,11 +7,11 @@ import (
 
 func TestHandles(t *testing.T) {
 	hs := newHandles()
-	a, b := hs.add(), hs.add()
-	if a == b || hs.get(a) == nil || hs.get(b) == nil || hs.get(a) == hs.get(b) {
+	a, b := hs.add(owner{}), hs.add(owner{})
+	if a == b || hs.get(a).h == nil || hs.get(b).h == nil || hs.get(a) == hs.get(b) {
 		t.Fatalf("handles %#x and %#x are not two", a, b)
 	}
-	hs.keep(hs.get(a), []byte("0123456789"))
+	hs.keep(hs.get(a), a, []byte("0123456789"), 10)
 	tests := []struct {
 		name   string
 		offset uint64
@@ -36,16 +36,16 @@ func TestHandles(t *testing.T) {
 		t.Error("a handle that was not read has a snapshot")
 	}
 	hs.remove(a)
-	if hs.get(a) != nil || hs.kept.Load() != 0 {
+	if hs.get(a).h != nil || hs.kept.Load() != 0 {
 		t.Errorf("a removed handle is there, or its %d bytes are", hs.kept.Load())
 	}
 	for _, number := range []uint64{0, 1, a - 1<<32, b + 1, ^uint64(0)} {
-		if hs.get(number) != nil {
+		if hs.get(number).h != nil {
 			t.Errorf("handle %#x of nobody is there", number)
 		}
 		hs.remove(number)
 	}
-	if c := hs.add(); hs.get(c) == nil {
+	if c := hs.add(owner{}); hs.get(c).h == nil {
 		t.Error("no handle after one was removed")
 	} else if _, ok := hs.get(c).appendKept(nil, 0, 1); ok {
 		t.Error("a new handle has the snapshot of an old one")
@@ -54,18 +54,18 @@ func TestHandles(t *testing.T) {
 
 func TestHandlesAreBounded(t *testing.T) {
 	hs := newHandles()
-	for range maxHandles {
-		if hs.add() == 0 {
+	for i := range maxHandles {
+		if hs.add(owner{user, uint64(i)}) == 0 {
 			t.Fatal("no handle below the bound")
 		}
 	}
-	if number := hs.add(); number != 0 || hs.get(number) != nil {
+	if number := hs.add(owner{user, 0}); number != 0 || hs.get(number).h != nil {
 		t.Errorf("handle %#x beyond the bound", number)
 	}
 	h := hs.get(hs.epoch | 1)
 	text := []byte(strings.Repeat("x", maxKept/4))
 	for i := range uint64(8) {
-		hs.keep(hs.get(hs.epoch|(i+1)), text)
+		hs.keep(hs.get(hs.epoch|(i+1)), hs.epoch|(i+1), text, len(text))
 	}
 	if kept := hs.kept.Load(); kept > maxKept {
 		t.Errorf("%d bytes are kept, more than %d", kept, maxKept)
@@ -81,5 +81,42 @@ func TestHandlesAreBounded(t *testing.T) {
 	}
 	if kept := hs.kept.Load(); kept != 0 {
 		t.Errorf("%d bytes are kept of no handle", kept)
+	}
+}
+
+// TestHandlesAreShared has one container open files without end: others have handles all the same.
+func TestHandlesAreShared(t *testing.T) {
+	hs := newHandles()
+	open := func(who owner) (numbers []uint64) {
+		for {
+			number := hs.add(owner{})
+			if number == 0 {
+				number = hs.add(who)
+			}
+			if number == 0 {
+				return numbers
+			}
+			numbers = append(numbers, number)
+		}
+	}
+	greedy, other := owner{machine, 1}, owner{machine, 2}
+	numbers := open(greedy)
+	if len(numbers) != freeForAll+maxScarce {
+		t.Errorf("one container has %d handles, want %d", len(numbers), freeForAll+maxScarce)
+	}
+	if got := len(open(other)); got != maxScarce {
+		t.Errorf("another has %d, want %d", got, maxScarce)
+	}
+	// One that is closed, of those that are scarce, is the container's to open again, and nobody else's.
+	hs.remove(numbers[len(numbers)-1])
+	if hs.add(other) != 0 || hs.add(greedy) == 0 || hs.add(greedy) != 0 {
+		t.Error("a handle is counted to somebody else")
+	}
+	// One that is not scarce is nobody's.
+	for _, number := range numbers[:2*maxScarce+1] {
+		hs.remove(number)
+	}
+	if hs.add(owner{}) == 0 {
+		t.Error("no handle for anybody, though there are enough")
 	}
 }

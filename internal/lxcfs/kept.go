@@ -9,62 +9,86 @@ import (
 
 // keptReads is what the next process has to know of files that are being read: how long the text is that the reader has
 // begun with, so that it finds its end; and the text itself, where one read did not get all of it. It is part of the
-// file of guestState.
-type keptReads struct {
-	mem []byte
-	// next is the number of the next text.
-	next atomic.Uint32
-}
+// file of guestState: a header, a record for each place (see handles), and a ring of texts, of which the oldest is overwritten.
+type keptReads struct{ mem []byte }
 
 const (
-	// For each open file: its number, and the length of its text.
-	readSize = 16
-	readsEnd = maxHandles * readSize
-	// The last texts that were longer than what was read at once: the number of the open file, the length, the text.
-	longTexts     = 16
-	longHeader    = 16
-	longSize      = longHeader + 256<<10
-	keptReadsSize = readsEnd + longTexts*longSize
+	keptEndAt  = 0 // uint64: how many places were ever taken, see handles
+	keptNextAt = 8 // uint64: how many bytes were ever put into the ring
+	readsAt    = 64
+	// For each open file: its number, the length of its text, and where in the ring that is, plus one; 0 where it is not kept.
+	readSize = 24
+	ringAt   = readsAt + maxHandles*readSize
+	// ringSize is enough for a thousand texts of the usual length. Pages of the ring that were never used take no memory.
+	ringSize      = 4 << 20
+	maxRingText   = 256 << 10
+	keptReadsSize = ringAt + ringSize
 )
+
+// places is how many places were ever taken; nil where nothing is kept.
+func (k *keptReads) places() *atomic.Uint64 {
+	if k.mem == nil {
+		return nil
+	}
+	return sys.Uint64In(k.mem[keptEndAt:])
+}
+
+func (k *keptReads) record(number uint64) []byte {
+	i := uint32(number) - 1
+	if k.mem == nil || i >= maxHandles {
+		return nil
+	}
+	return k.mem[readsAt+i*readSize:]
+}
 
 // keep notes that the file number has the text, of which the reader got a part.
 func (k *keptReads) keep(number uint64, text []byte, got int) {
-	i := uint32(number) - 1
-	if k.mem == nil || i >= maxHandles {
+	record := k.record(number)
+	if record == nil {
 		return
 	}
-	if len(text) > got && len(text) <= longSize-longHeader {
-		at := readsEnd + int(k.next.Add(1)%longTexts)*longSize
-		long := k.mem[at : at+longSize]
-		binary.NativeEndian.PutUint64(long, 0)
-		copy(long[longHeader:], text)
-		binary.NativeEndian.PutUint64(long[8:], uint64(len(text)))
-		sys.Uint64In(long).Store(number)
+	at := uint64(0)
+	if len(text) > got && len(text) <= maxRingText {
+		at = k.take(uint64(len(text)))
+		copy(k.mem[ringAt+at%ringSize:], text)
+		at++
 	}
-	read := k.mem[i*readSize:]
-	binary.NativeEndian.PutUint64(read[8:], uint64(len(text)))
-	sys.Uint64In(read).Store(number)
+	sys.Uint64In(record).Store(0) // whoever is killed here leaves nothing that is half written
+	binary.NativeEndian.PutUint64(record[8:], uint64(len(text)))
+	binary.NativeEndian.PutUint64(record[16:], at)
+	sys.Uint64In(record).Store(number)
+}
+
+// forget drops the text of the file number, which is closed: its number may become another's, whose reader is not to get it. The
+// length stays: a reader who opens the next file of that number in this process, and has all of it from the next one, mostly finds the
+// end by it, since files are read again and again.
+func (k *keptReads) forget(number uint64) {
+	if record := k.record(number); record != nil && binary.NativeEndian.Uint64(record) == number {
+		binary.NativeEndian.PutUint64(record[16:], 0)
+	}
+}
+
+// take takes so many bytes of the ring in one piece, and returns how many were taken before.
+func (k *keptReads) take(size uint64) uint64 {
+	next := sys.Uint64In(k.mem[keptNextAt:])
+	for {
+		if at := next.Add(size) - size; at%ringSize+size <= ringSize {
+			return at
+		}
+	}
 }
 
 // find returns the length of the text of the file that had the number in an earlier process, and the text if it was kept.
 // It tells false where nothing is known.
-func (k *keptReads) find(number uint64) (length int, text []byte, ok bool) {
-	i := uint32(number) - 1
-	if k.mem == nil || i >= maxHandles {
+func (k *keptReads) find(number uint64) (length uint64, text []byte, ok bool) {
+	record := k.record(number)
+	if record == nil || binary.NativeEndian.Uint64(record) != number {
 		return 0, nil, false
 	}
-	read := k.mem[i*readSize:]
-	if binary.NativeEndian.Uint64(read) != number {
-		return 0, nil, false
+	length, at := binary.NativeEndian.Uint64(record[8:]), binary.NativeEndian.Uint64(record[16:])-1
+	next := sys.Uint64In(k.mem[keptNextAt:]).Load()
+	if at >= next || next-at > ringSize || length > maxRingText || at%ringSize+length > ringSize {
+		return length, nil, true
 	}
-	length = int(binary.NativeEndian.Uint64(read[8:]))
-	for j := range longTexts {
-		at := readsEnd + j*longSize
-		if long := k.mem[at : at+longSize]; binary.NativeEndian.Uint64(long) == number {
-			if n := binary.NativeEndian.Uint64(long[8:]); n == uint64(length) && n <= longSize-longHeader {
-				return length, long[longHeader : longHeader+n], true
-			}
-		}
-	}
-	return length, nil, true
+	return length, k.mem[ringAt+at%ringSize:][:length], true
 }

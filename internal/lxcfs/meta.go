@@ -7,6 +7,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"palisade/internal/probe"
 	"palisade/internal/sys"
 )
 
@@ -27,6 +28,9 @@ func newMeta(f *FS) *meta { return &meta{fuse.NewDefaultRawFileSystem(), f} }
 
 // Lookup finds a name in a directory.
 func (m *meta) Lookup(_ <-chan struct{}, header *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	if isContainers(header.NodeId) || header.NodeId == idRoot && name == probe.ContainersDir {
+		return m.lookupContainers(header, name, out)
+	}
 	if isCPUDir(header.NodeId) {
 		return m.lookupCPUDir(header.NodeId, name, out)
 	}
@@ -60,6 +64,9 @@ func (m *meta) lookupCPUDir(parent uint64, name string, out *fuse.EntryOut) fuse
 
 // GetAttr describes a file.
 func (m *meta) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	if isContainers(in.NodeId) {
+		return m.containersAttr(&in.InHeader, out)
+	}
 	return m.attr(in.NodeId, out)
 }
 
@@ -129,16 +136,25 @@ func (m *meta) Readlink(_ <-chan struct{}, header *fuse.InHeader) ([]byte, fuse.
 	return target, toStatus(err)
 }
 
-// OpenDir lets everybody list every directory.
-func (m *meta) OpenDir(<-chan struct{}, *fuse.OpenIn, *fuse.OpenOut) fuse.Status {
+// OpenDir lets everybody list every directory that is there for them.
+func (m *meta) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, _ *fuse.OpenOut) fuse.Status {
+	if isContainers(in.NodeId) && !m.fs.isKeeper(in.Uid, in.Pid) {
+		return fuse.ENOENT
+	}
 	return fuse.OK
 }
 
 // ReadDir lists a directory from the offset on, which counts its entries.
 func (m *meta) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	if isContainers(in.NodeId) {
+		return m.readContainers(in, out)
+	}
 	entries, err := m.entries(in.NodeId)
 	if err != nil {
 		return toStatus(err)
+	}
+	if in.NodeId == idRoot && m.fs.isKeeper(in.Uid, in.Pid) {
+		entries = append(entries, fuse.DirEntry{Name: probe.ContainersDir, Mode: syscall.S_IFDIR, Ino: idContainers})
 	}
 	for i := in.Offset; i < uint64(len(entries)); i++ {
 		e := entries[i]

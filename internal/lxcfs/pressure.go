@@ -11,8 +11,11 @@ import (
 )
 
 const (
-	// maxTriggers bounds the pressure triggers of one container: each costs the kernel work as long as it is there.
+	// maxTriggers bounds the pressure triggers of one owner: each costs the kernel work as long as it is there, and this
+	// process an open file.
 	maxTriggers = 64
+	// triggersOfFiles is how many triggers together there may be of the files that this process may have open: an eighth.
+	triggersOfFiles = 8
 	// maxTriggerText is more than any trigger needs: psi_write() of the kernel reads 32 bytes.
 	maxTriggerText = 64
 	// unprivilegedWindow is what the window of a trigger must be a multiple of, in microseconds, for who is not root
@@ -26,14 +29,17 @@ func (f *FS) writeTrigger(in *fuse.WriteIn, data []byte) (uint32, error) {
 	if !ok || !n.psi {
 		return 0, syscall.EBADF
 	}
-	h := f.handles.get(in.Fh)
-	if h == nil {
+	file := f.handles.get(in.Fh)
+	if file.h == nil {
 		return 0, syscall.ENOSPC
 	}
 	if len(data) > maxTriggerText || in.Uid != 0 && !hasUnprivilegedWindow(data) {
 		return 0, syscall.EINVAL
 	}
-	h.mu.Lock()
+	if !file.lock() {
+		return 0, syscall.EBADF // it was stuck, and is closed
+	}
+	h := file.h
 	defer h.mu.Unlock()
 	if h.trigger != nil {
 		if h.trigger.isRestored && bytes.Equal(h.trigger.record.text(), data) {
@@ -47,8 +53,15 @@ func (f *FS) writeTrigger(in *fuse.WriteIn, data []byte) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	tr := &trigger{owner: c, record: f.triggers.kept.add(in.Fh, n.id, c, data)}
-	if err := f.setTrigger(tr, n); err != nil {
+	if c != nil {
+		defer c.Release()
+	}
+	tr := &trigger{owner: f.ownerOf(in.Pid, in.Uid)}
+	if !f.triggers.shares.take(tr.owner) {
+		return 0, syscall.ENOSPC
+	}
+	tr.record = f.triggers.kept.add(in.Fh, n.id, c, data)
+	if err := f.setTrigger(tr, c, n); err != nil {
 		f.triggers.close(tr)
 		return 0, err
 	}
@@ -56,15 +69,11 @@ func (f *FS) writeTrigger(in *fuse.WriteIn, data []byte) (uint32, error) {
 	return uint32(len(data)), nil
 }
 
-// setTrigger counts a trigger and sets it, on the pressure file of its owner that stands behind the node.
-func (f *FS) setTrigger(tr *trigger, n *node) (err error) {
-	path := f.procRoot + "/" + n.host
-	if tr.owner != nil {
-		if tr.owner.State.triggers.Add(1) > maxTriggers {
-			return syscall.ENOSPC
-		}
-		var ok bool
-		if path, ok = tr.owner.Group.PressurePath(n.name); !ok {
+// setTrigger sets a trigger on the pressure file of c, or of the host, that stands behind the node.
+func (f *FS) setTrigger(tr *trigger, c *knownContainer, n *node) (err error) {
+	path, ok := f.procRoot+"/"+n.host, true
+	if c != nil {
+		if path, ok = c.Group.PressurePath(n.name); !ok {
 			return syscall.EOPNOTSUPP
 		}
 	}
@@ -96,22 +105,29 @@ func (f *FS) restoreTriggers() {
 	}
 }
 
-func (f *FS) restoreTrigger(tr *trigger, n *node) (err error) {
-	if key := tr.record.key(); key != (stateKey{}) {
-		var s container.Scratch
-		if tr.owner, err = f.finder.Find(uint32(key.PID), &s); err != nil {
-			return err
-		}
-		if tr.owner == nil {
-			return syscall.ESRCH
-		}
-		if keyOf(tr.owner) != key {
-			tr.owner.Release()
-			tr.owner = nil
-			return syscall.ESRCH
-		}
+// restoreTrigger sets one of them, for the container that it is kept of; which user of the host had set it is not known.
+func (f *FS) restoreTrigger(tr *trigger, n *node) error {
+	key := tr.record.key()
+	if key == (stateKey{}) {
+		tr.owner = owner{kind: forgotten}
+		f.triggers.shares.add(tr.owner)
+		return f.setTrigger(tr, nil, n)
 	}
-	return f.setTrigger(tr, n)
+	var s container.Scratch
+	c, err := f.finder.Find(uint32(key.PID), &s)
+	if err != nil {
+		return err
+	}
+	if c == nil {
+		return syscall.ESRCH
+	}
+	defer c.Release()
+	if keyOf(c) != key {
+		return syscall.ESRCH
+	}
+	tr.owner = f.ownerOf(uint32(key.PID), 0)
+	f.triggers.shares.add(tr.owner)
+	return f.setTrigger(tr, c, n)
 }
 
 // hasUnprivilegedWindow tells whether the trigger "some|full <threshold> <window>" may be set without privilege.

@@ -9,6 +9,7 @@ import (
 	"palisade/internal/container"
 	"palisade/internal/cpulist"
 	"palisade/internal/fusedev"
+	"palisade/internal/meter"
 	"palisade/internal/procfs"
 	"palisade/internal/sys"
 	"palisade/internal/view"
@@ -22,6 +23,8 @@ type reader struct {
 	fs  *FS
 	c   *container.Container[guest]
 	tid uint32
+	// file is what is read, for the meter.
+	file meter.File
 
 	find   container.Scratch
 	files  cgroup.Scratch
@@ -47,19 +50,26 @@ func (f *FS) find(tid uint32, s *container.Scratch) (*container.Container[guest]
 // render appends the text of the request's node, as its reader sees it, to dst.
 func (f *FS) render(req *fusedev.Request, dst []byte) ([]byte, error) {
 	r := f.readers.Get().(*reader)
+	began := f.meter.Now()
 	defer func() {
+		f.meter.Read(r.file, began)
 		r.c = nil // it may be gone at any time
 		f.readers.Put(r)
 	}()
-	r.fs, r.tid = f, req.TID
+	r.fs, r.tid, r.file = f, req.TID, meter.NoFile
 
 	n, ok := f.tree.byID[req.Node]
-	if !ok {
+	switch {
+	case ok:
+	case isContainers(req.Node):
+		return f.renderContainers(r, req.Node, dst)
+	default:
 		return f.renderCPUDir(r, req.Node, dst)
 	}
 	if n.render == nil {
 		return dst, syscall.EISDIR
 	}
+	r.file = n.file
 	if out, ok := f.renderFor(r, n.name, n.render, dst); ok {
 		return out, nil
 	}
@@ -73,11 +83,13 @@ func (f *FS) render(req *fusedev.Request, dst []byte) ([]byte, error) {
 // host's file: it is the host's, or its text cannot be made.
 func (f *FS) renderFor(r *reader, name string, render renderer, dst []byte) ([]byte, bool) {
 	var err error
+	kind := meter.Container
 	// A second try finds the container anew: its init may have been moved, and its old cgroup removed.
 	for range 2 {
 		if r.c, err = f.find(r.tid, &r.find); err != nil || r.c == nil {
 			break
 		}
+		kind = meter.Figures
 		var out []byte
 		out, err = render(r, dst)
 		gone := isGone(err)
@@ -94,7 +106,7 @@ func (f *FS) renderFor(r *reader, name string, render renderer, dst []byte) ([]b
 	}
 	// A cgroup without the controller is the root, or is not limited by it.
 	if err != nil && !errors.Is(err, errHostText) && !errors.Is(err, cgroup.ErrNoController) {
-		f.log.Error(name, "the host's "+name+" is shown to a container", err)
+		f.fallBack(r.file, name, kind, err)
 	}
 	return dst, false
 }

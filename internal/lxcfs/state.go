@@ -66,7 +66,7 @@ type guestState struct {
 
 const (
 	stateMagic   = "palisade-guests\x00"
-	stateVersion = 2
+	stateVersion = 3
 	// maxGuests bounds the records. The file has no pages for those that are not used.
 	maxGuests = 1 << 14
 	// sweepEvery is how often records are looked for that are not needed any more, when all are used.

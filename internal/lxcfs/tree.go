@@ -4,6 +4,7 @@ import (
 	"slices"
 	"syscall"
 
+	"palisade/internal/meter"
 	"palisade/internal/probe"
 )
 
@@ -45,51 +46,53 @@ type node struct {
 	own func(f *FS, dst []byte) ([]byte, error)
 	// psi marks a file that takes pressure triggers.
 	psi bool
+	// file is what the meter knows it by.
+	file meter.File
 }
 
 func dir(id, parent uint64, name string) node {
 	return node{id: id, parent: parent, name: name, mode: syscall.S_IFDIR | 0o555}
 }
 
-func file(id, parent uint64, name string, render renderer) node {
-	return node{id: id, parent: parent, name: name, mode: syscall.S_IFREG | 0o444, host: name, render: render}
+func file(id uint64, counted meter.File, name string, render renderer) node {
+	return node{id: id, parent: idProc, name: name, mode: syscall.S_IFREG | 0o444, host: name, render: render, file: counted}
 }
 
 // pressure is a file of /proc/pressure, which everybody may write to on a host.
-func pressure(id uint64, resource string) node {
+func pressure(id uint64, counted meter.File, resource string) node {
 	return node{
 		id: id, parent: idPressure, name: resource, mode: syscall.S_IFREG | 0o666, host: "pressure/" + resource,
-		render: renderPressure(resource), psi: true,
+		render: renderPressure(resource), psi: true, file: counted,
 	}
 }
 
 // nodes lists the fixed tree.
 func nodes() []node {
-	slabinfo := file(idSlabinfo, idProc, "slabinfo", renderSlabinfo)
+	slabinfo := file(idSlabinfo, meter.Slabinfo, "slabinfo", renderSlabinfo)
 	slabinfo.mode = syscall.S_IFREG | 0o400 // as the host's: it tells of what happens in the kernel
 	return []node{
 		dir(idRoot, idRoot, ""),
 		dir(idProc, idRoot, "proc"),
-		file(idCpuinfo, idProc, "cpuinfo", renderCpuinfo),
-		file(idMeminfo, idProc, "meminfo", renderMeminfo),
-		file(idStat, idProc, "stat", renderStat),
-		file(idUptime, idProc, "uptime", renderUptime),
-		file(idSwaps, idProc, "swaps", renderSwaps),
-		file(idDiskstats, idProc, "diskstats", renderDiskstats),
-		file(idPartitions, idProc, "partitions", renderPartitions),
-		file(idLoadavg, idProc, "loadavg", renderLoadavg),
+		file(idCpuinfo, meter.Cpuinfo, "cpuinfo", renderCpuinfo),
+		file(idMeminfo, meter.Meminfo, "meminfo", renderMeminfo),
+		file(idStat, meter.Stat, "stat", renderStat),
+		file(idUptime, meter.Uptime, "uptime", renderUptime),
+		file(idSwaps, meter.Swaps, "swaps", renderSwaps),
+		file(idDiskstats, meter.Diskstats, "diskstats", renderDiskstats),
+		file(idPartitions, meter.Partitions, "partitions", renderPartitions),
+		file(idLoadavg, meter.Loadavg, "loadavg", renderLoadavg),
 		slabinfo,
 		dir(idPressure, idProc, "pressure"),
-		pressure(idPressureCPU, "cpu"),
-		pressure(idPressureMemory, "memory"),
-		pressure(idPressureIO, "io"),
+		pressure(idPressureCPU, meter.PressureCPU, "cpu"),
+		pressure(idPressureMemory, meter.PressureMemory, "memory"),
+		pressure(idPressureIO, meter.PressureIO, "io"),
 		dir(idSys, idRoot, "sys"),
 		dir(idSysDevices, idSys, "devices"),
 		dir(idSysDevicesSystem, idSysDevices, "system"),
 		dir(idCPUDir, idSysDevicesSystem, "cpu"),
 		{
 			id: idStatus, parent: idRoot, name: probe.StatusFile, mode: syscall.S_IFREG | 0o400,
-			render: renderNothing, own: (*FS).status,
+			render: renderNothing, own: (*FS).status, file: meter.Status,
 		},
 	}
 }

@@ -3,6 +3,7 @@ package lxcfs
 import (
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"palisade/internal/sys"
 )
@@ -11,7 +12,7 @@ import (
 type trigger struct {
 	token int32
 	file  sys.File
-	owner *knownContainer // nil if it is the host's
+	owner owner
 	// isRestored tells that an earlier process set it first.
 	isRestored bool
 	// record is what the next process has to know of it.
@@ -21,8 +22,11 @@ type trigger struct {
 // triggers waits for the events of all triggers and tells the kernel of them.
 type triggers struct {
 	poller *sys.Poller
+	// set is kept at the number of those that are known.
+	set    *atomic.Uint64
 	notify func(kernelHandle uint64) error
 	kept   keptTriggers
+	shares *shares
 
 	mu    sync.Mutex
 	next  int32
@@ -33,12 +37,15 @@ type triggers struct {
 	opening sync.Mutex
 }
 
-func newTriggers(reopen sys.File) (*triggers, error) {
+func newTriggers(reopen sys.File, set *atomic.Uint64) (*triggers, error) {
 	poller, err := sys.NewPoller()
 	if err != nil {
 		return nil, err
 	}
-	return &triggers{poller: poller, reopen: reopen, known: make(map[int32]*trigger)}, nil
+	most := min(keptTriggerCount, sys.MaxOpenFiles()/triggersOfFiles)
+	return &triggers{
+		poller: poller, set: set, reopen: reopen, known: make(map[int32]*trigger), shares: newShares(maxTriggers, most),
+	}, nil
 }
 
 // run waits for events until the process ends.
@@ -65,7 +72,7 @@ func (ts *triggers) fire(ev sys.Event) {
 	}
 	record := tr.record
 	if ev.Events&sys.EventErr != 0 {
-		delete(ts.known, ev.Token)
+		ts.forget(ev.Token)
 		record.gone().Store(1)
 		ts.poller.Remove(tr.file)
 	}
@@ -96,20 +103,24 @@ func (ts *triggers) add(tr *trigger) error {
 		return err
 	}
 	ts.known[tr.token] = tr
+	ts.set.Store(uint64(len(ts.known)))
 	return nil
+}
+
+// forget removes a trigger from those that are known; ts.mu is held.
+func (ts *triggers) forget(token int32) {
+	delete(ts.known, token)
+	ts.set.Store(uint64(len(ts.known)))
 }
 
 // close ends a trigger: the kernel forgets it with the file.
 func (ts *triggers) close(tr *trigger) {
 	ts.mu.Lock()
-	delete(ts.known, tr.token)
+	ts.forget(tr.token)
 	tr.file.Close()
 	ts.mu.Unlock()
 	tr.record.free()
-	if tr.owner != nil {
-		tr.owner.State.triggers.Add(-1)
-		tr.owner.Release()
-	}
+	ts.shares.giveBack(tr.owner)
 }
 
 // poll tells the events that hold for the trigger, and notes who waits if none does.

@@ -4,6 +4,7 @@
 package mounts
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"slices"
@@ -17,6 +18,13 @@ import (
 // FSType is what a mount table calls an lxcfs.
 const FSType = "fuse.lxcfs"
 
+// maxTable bounds the mount table of another process, in bytes: whoever may mount can make it as long as he likes, and the
+// kernel allows 100,000 mounts (fs.mount-max) with lines of tens of kilobytes. It is enough for as many of the usual length.
+const maxTable = 16 << 20
+
+// ErrTooLarge is the error for a mount table that is larger.
+var ErrTooLarge = fmt.Errorf("its mount table has more than %d MiB", maxTable>>20)
+
 // Mount is a line of a mount table, /proc/<pid>/mountinfo.
 type Mount = mountinfo.Info
 
@@ -24,15 +32,30 @@ type Mount = mountinfo.Info
 type Table struct {
 	all  []*Mount
 	byID map[int]*Mount
-	// on lists what is mounted directly on something of a mount, by its ID.
+	// on lists what is mounted directly on something of a mount, by its ID; at has the first of them at each spot.
 	on map[int][]*Mount
+	at map[spot]*Mount
 	// others are the file systems of other lxcfs, which are none of ours.
 	others map[sys.DeviceNumber]bool
 }
 
-// ReadTable reads the mount table of the process whose directory in /proc is process.
+// spot is a path, as the table has it, of the mount with the ID base.
+type spot struct {
+	base  int
+	point string
+}
+
+// ReadTable reads the mount table of the process whose directory in /proc is process. It fails with ErrTooLarge where that is
+// too large.
 func ReadTable(process sys.File) (*Table, error) {
-	text, err := process.ReadFileAt("mountinfo", nil)
+	text, err := process.ReadSomeAt("mountinfo", maxTable+1)
+	if err == nil && len(text) > maxTable {
+		return nil, ErrTooLarge
+	}
+	return parseRead(text, err)
+}
+
+func parseRead(text []byte, err error) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the mount table: %w", err)
 	}
@@ -41,26 +64,37 @@ func ReadTable(process sys.File) (*Table, error) {
 
 // OwnTable reads the mount table of this process.
 func OwnTable() (*Table, error) {
-	self, err := sys.OpenDir("/proc/thread-self")
-	if err != nil {
-		return nil, err
-	}
-	defer self.Close()
-	return ReadTable(self)
+	return parseRead(sys.ReadFile("/proc/thread-self/mountinfo", nil))
 }
 
 // ParseTable parses the text of /proc/<pid>/mountinfo (proc_pid_mountinfo(5)).
 func ParseTable(text []byte) (*Table, error) {
-	all, err := mountinfo.GetMountsFromReader(bytes.NewReader(text), nil)
+	all, err := mountinfo.GetMountsFromReader(bytes.NewReader(withoutLong(text)), nil)
 	if err != nil {
 		return nil, fmt.Errorf("parse the mount table: %w", err)
 	}
-	t := &Table{all: all, byID: make(map[int]*Mount, len(all)), on: make(map[int][]*Mount)}
+	t := &Table{all: all, byID: make(map[int]*Mount, len(all)), on: make(map[int][]*Mount), at: make(map[spot]*Mount, len(all))}
 	for _, m := range all {
 		t.byID[m.ID] = m
 		t.on[m.Parent] = append(t.on[m.Parent], m)
+		// What is at the top of the tree is called its own parent, and lies on nothing.
+		if at := (spot{m.Parent, m.Mountpoint}); m.ID != m.Parent && t.at[at] == nil {
+			t.at[at] = m
+		}
 	}
 	return t, nil
+}
+
+// withoutLong is the text without the lines that are too long for the parser. They are of none of the file systems that matter
+// here: those have few options, and paths of PATH_MAX at the most, each byte of which may be written as four.
+func withoutLong(text []byte) []byte {
+	short := make([]byte, 0, len(text))
+	for line := range bytes.Lines(text) {
+		if len(line) < bufio.MaxScanTokenSize {
+			short = append(short, line...)
+		}
+	}
+	return short
 }
 
 // Top is what is mounted on point, the topmost of several; nil if nothing is.
@@ -86,25 +120,13 @@ func (t *Table) Below(dir string) []string {
 }
 
 // cover is the mount that lies on the root of m, and so hides all of it.
-func (t *Table) cover(m *Mount) *Mount {
-	for _, c := range t.on[m.ID] {
-		if c.Mountpoint == m.Mountpoint && c != m {
-			return c
-		}
-	}
-	return nil
-}
+func (t *Table) cover(m *Mount) *Mount { return t.at[spot{m.ID, m.Mountpoint}] }
 
 // stack is what is mounted on point, a file or directory of the mount base itself: from the lowest to the topmost.
 func (t *Table) stack(base *Mount, point string) []*Mount {
 	var stack []*Mount
-	for _, m := range t.on[base.ID] {
-		if m.Mountpoint == point && m != base {
-			for ; m != nil && len(stack) < len(t.all); m = t.cover(m) {
-				stack = append(stack, m)
-			}
-			break
-		}
+	for m := t.at[spot{base.ID, point}]; m != nil && len(stack) < len(t.all); m = t.cover(m) {
+		stack = append(stack, m)
 	}
 	return stack
 }
@@ -176,8 +198,8 @@ func (t *Table) sites() []site {
 			continue
 		}
 		for _, m := range t.on[base.ID] {
-			if m.Mountpoint == base.Mountpoint {
-				continue // it hides the whole
+			if m.Mountpoint == base.Mountpoint || m != t.at[spot{base.ID, m.Mountpoint}] {
+				continue // it hides the whole; or the place has been seen
 			}
 			stack := t.stack(base, m.Mountpoint)
 			for _, s := range stack {

@@ -1,10 +1,15 @@
 package mounts
 
 import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"palisade/internal/sys"
 )
@@ -91,6 +96,70 @@ func TestPoints(t *testing.T) {
 	}
 	if others := table.OtherLxcfs("/somewhere"); !others[device] {
 		t.Error("another's is its own")
+	}
+}
+
+// TestLongLine has a line that is longer than the parser can take: the files are found all the same.
+func TestLongLine(t *testing.T) {
+	text, err := os.ReadFile("testdata/container")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := paths(readTable(t, "container").Files())
+	for _, length := range []int{bufio.MaxScanTokenSize - 1, bufio.MaxScanTokenSize, 1 << 20} {
+		long := fmt.Appendf(nil, "9999 9998 0:99 / /mnt rw - overlay overlay lowerdir=/")
+		long = append(append(long, bytes.Repeat([]byte("l"), length-len(long))...), '\n')
+		table, err := ParseTable(append(long, text...))
+		if err != nil {
+			t.Errorf("a line of %d bytes: %v", length, err)
+		} else if got := paths(table.Files()); !slices.Equal(got, want) {
+			t.Errorf("a line of %d bytes: got %q", length, got)
+		}
+	}
+}
+
+// TestManyMounts has a container mount as much as the kernel allows, each on a file of its procfs. The time allowed is a hundred
+// times what it takes, and a fifth of what it would if each mount were looked for among all.
+func TestManyMounts(t *testing.T) {
+	const mounts = 100_000
+	text := []byte("100 1 0:5 / /proc rw - proc proc rw\n")
+	for i := range mounts {
+		text = fmt.Appendf(text, "%d 100 0:99 /x /proc/1/task/1/fdinfo/%d rw - tmpfs tmpfs rw\n", 1000+i, i)
+	}
+	text = append(text, "999999 100 0:42 /proc/stat /proc/stat rw - fuse.lxcfs lxcfs rw\n"...)
+	table, err := ParseTable(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if got := paths(table.Files()); !slices.Equal(got, []string{"stat"}) {
+		t.Errorf("got %q", got)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("the search took %v", took)
+	}
+}
+
+// TestTooLarge has a table that is larger than is read.
+func TestTooLarge(t *testing.T) {
+	dir := t.TempDir()
+	process, err := sys.OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer process.Close()
+	line := "100 1 0:5 / /proc rw - proc proc rw,"
+	line += strings.Repeat("x", 1023-len(line)) + "\n"
+	for _, tt := range []struct {
+		lines int
+		want  error
+	}{{maxTable / 1024, nil}, {maxTable/1024 + 1, ErrTooLarge}} {
+		if err := os.WriteFile(dir+"/mountinfo", []byte(strings.Repeat(line, tt.lines)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if table, err := ReadTable(process); !errors.Is(err, tt.want) || err == nil && len(table.all) != tt.lines {
+			t.Errorf("%d lines of %d bytes: %v", tt.lines, len(line), err)
+		}
 	}
 }
 

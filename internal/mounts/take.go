@@ -12,6 +12,9 @@ import (
 	"palisade/internal/sys"
 )
 
+// maxOpenSites is how many sites are open at a time: a container can mount files of lxcfs on more than this process may open.
+const maxOpenSites = 256
+
 // Take takes all mounts of lxcfs, dead or alive, out of every procfs and sysfs of the namespace. What is mounted on top of
 // one, and everything that is not lxcfs's, stays.
 func (p *Place) Take() (Change, error) {
@@ -59,32 +62,52 @@ func (p *Place) take(meant func(site) bool, c *Change) error {
 		return err
 	}
 	sites := slices.DeleteFunc(table.sites(), func(s site) bool { return !meant(s) })
-	if len(sites) == 0 {
-		return nil
+	c.Foreign = nil
+	var failed takeErrors
+	for batch := range slices.Chunk(sites, maxOpenSites) {
+		if err := p.takeSites(table, batch, c, &failed); err != nil {
+			return err
+		}
 	}
+	return failed.err()
+}
+
+// takeSites takes the mounts of lxcfs off the top of some sites.
+func (p *Place) takeSites(table *Table, sites []site, c *Change, failed *takeErrors) error {
 	defer closeSites(sites)
 	if err := p.openSites(sites); err != nil {
 		return err
 	}
 	return sys.InMountNamespace(p.ns, func(thread *sys.NamespaceThread) error {
-		var first error
-		failed := 0
-		c.Foreign = nil
 		for _, s := range sites {
 			err := s.take(thread, table.onTop(s.stack), c)
 			if p.Nested && errors.Is(err, syscall.EINVAL) {
 				continue // it came from the container into a namespace of less privilege, and goes with that
 			}
 			if err != nil {
-				failed++
-				first = cmp.Or(first, fmt.Errorf("unmount %s: %w", s.point, err))
+				failed.add(fmt.Errorf("unmount %s: %w", s.point, err))
 			}
 		}
-		if failed > 1 {
-			return fmt.Errorf("%w, and %d more", first, failed-1)
-		}
-		return first
+		return nil
 	})
+}
+
+// takeErrors are those of sites: the first, and how many there are.
+type takeErrors struct {
+	first error
+	n     int
+}
+
+func (e *takeErrors) add(err error) {
+	e.first = cmp.Or(e.first, err)
+	e.n++
+}
+
+func (e *takeErrors) err() error {
+	if e.n > 1 {
+		return fmt.Errorf("%w, and %d more", e.first, e.n-1)
+	}
+	return e.first
 }
 
 // openSites gets a hold of the directories in which the sites are, where nothing hides them.

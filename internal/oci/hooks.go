@@ -25,13 +25,8 @@ func ReadHooks(file string) (specs.Hooks, error) {
 	if err != nil {
 		return hooks, err
 	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&hooks); err != nil {
+	if hooks, err = ParseHooks(text); err != nil {
 		return hooks, fmt.Errorf("parse %s: %w", file, err)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return hooks, fmt.Errorf("parse %s: something follows the hooks", file)
 	}
 	for _, s := range stages(&hooks) {
 		for _, h := range *s.hooks {
@@ -39,6 +34,19 @@ func ReadHooks(file string) (specs.Hooks, error) {
 				return hooks, fmt.Errorf("%s: a %s hook: %w", file, s.name, err)
 			}
 		}
+	}
+	return hooks, nil
+}
+
+// ParseHooks parses the text of a hookspec file.
+func ParseHooks(text []byte) (hooks specs.Hooks, err error) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&hooks); err != nil {
+		return hooks, err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return hooks, errors.New("something follows the hooks")
 	}
 	return hooks, nil
 }
@@ -65,18 +73,27 @@ func checkHook(h *specs.Hook) error {
 	if !filepath.IsAbs(h.Path) {
 		return fmt.Errorf("path %q is not absolute", h.Path)
 	}
-	info, err := os.Stat(h.Path)
+	if err := CheckProgram(h.Path, 0); err != nil {
+		return err
+	}
+	if h.Timeout != nil && *h.Timeout < 1 {
+		return fmt.Errorf("timeout %d is not positive", *h.Timeout) // runtime-spec: greater than zero
+	}
+	return nil
+}
+
+// CheckProgram makes sure that root may run a program: it is the owner's, who is root but in tests, and nobody else writes it.
+func CheckProgram(path string, owner uint32) error {
+	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
+	stat, ok := info.Sys().(*syscall.Stat_t)
 	switch {
 	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
-		return fmt.Errorf("path %q is no program", h.Path)
-	case ok && owner.Uid != 0 || info.Mode().Perm()&0o022 != 0:
-		return fmt.Errorf("path %q may be written by others than root", h.Path)
-	case h.Timeout != nil && *h.Timeout < 1:
-		return fmt.Errorf("timeout %d is not positive", *h.Timeout) // runtime-spec: greater than zero
+		return fmt.Errorf("path %q is no program", path)
+	case ok && stat.Uid != owner || info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("path %q may be written by others than root", path)
 	}
 	return nil
 }

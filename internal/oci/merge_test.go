@@ -3,13 +3,12 @@ package oci
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-)
 
-var update = flag.Bool("update", false, "write what is expected anew")
+	"palisade/internal/golden"
+)
 
 // addition is what the tests add.
 func addition() *Addition {
@@ -86,13 +85,7 @@ func TestAddToDocker(t *testing.T) {
 	if err := addition().AddTo(file); err != nil {
 		t.Fatal(err)
 	}
-	const golden = "testdata/config/docker.want.json"
-	if *update {
-		write(t, golden, read(t, file))
-	}
-	if got, want := read(t, file), string(fixture(t, "config/docker.want.json")); got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
-	}
+	golden.Check(t, "testdata/config/docker.want.json", string(read(t, file)))
 }
 
 // FuzzMerge checks that a configuration stays one, that nothing else changes, and that adding once is enough.

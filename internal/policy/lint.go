@@ -13,6 +13,8 @@ import (
 type Warning struct {
 	Line int
 	Text string
+	// Plain tells that the line plainly says so, and is likely to mean it: it is good to know, and no reason for doubt.
+	Plain bool
 }
 
 var (
@@ -22,15 +24,13 @@ var (
 	telling = []string{"container_archive", "container_export", "images_archive", "container_logs", "container_inspect"}
 )
 
-// ping is what docker's client asks for at first.
-var ping = action.OfRequest("HEAD", "/_ping")
-
 // Lint looks for what may not be meant.
 func (s *Set) Lint() (warnings []Warning) {
 	for _, p := range s.Policies {
-		warn := func(format string, args ...any) {
-			warnings = append(warnings, Warning{p.Line, fmt.Sprintf(format, args...)})
+		add := func(plain bool, format string, args ...any) {
+			warnings = append(warnings, Warning{p.Line, fmt.Sprintf(format, args...), plain})
 		}
+		warn := func(format string, args ...any) { add(false, format, args...) }
 		if everybody := s.byUser[""]; everybody != nil && everybody.Line < p.Line {
 			warn("policy %q is never used: line %d decides for everybody", p.Name, everybody.Line)
 		}
@@ -42,7 +42,7 @@ func (s *Set) Lint() (warnings []Warning) {
 			}
 		}
 		if risky := p.grants(rootLike); len(risky) > 0 && !p.ReadOnly {
-			warn("policy %q grants %s, with which a user can become root on the host", p.Name, strings.Join(risky, ", "))
+			add(p.grantsAll(), "policy %q grants %s, with which a user can become root on the host", p.Name, strings.Join(risky, ", "))
 		}
 		for _, r := range p.rules {
 			if r.kind == ruleBinds && r.argument != "" {
@@ -52,11 +52,11 @@ func (s *Set) Lint() (warnings []Warning) {
 		for _, short := range p.halfGranted() {
 			warn("policy %q does not grant %s, which %s needs beside %s", p.Name, short.missing, short.command, short.granted)
 		}
-		if !p.permits(ping) {
+		if !p.permits(action.OfRequest("HEAD", "/_ping")) { // docker's client asks for that at first
 			warn("policy %q does not grant docker_ping: docker's client does not learn which version of the API to use", p.Name)
 		}
 		if open := p.grants(telling); len(open) > 0 && p.ReadOnly {
-			warn("policy %q is read-only, and still lets users see what is in containers and images, by %s", p.Name, strings.Join(open, ", "))
+			add(true, "policy %q is read-only, and still lets users see what is in containers and images, by %s", p.Name, strings.Join(open, ", "))
 		}
 	}
 	return warnings
@@ -96,6 +96,11 @@ func (p *Policy) halfGranted() (found []half) {
 		}
 	}
 	return found
+}
+
+// grantsAll tells whether the policy grants everything by one pattern.
+func (p *Policy) grantsAll() bool {
+	return slices.ContainsFunc(p.Patterns, func(pattern string) bool { return slices.Contains(matchAll, pattern) })
 }
 
 // grants are those of the actions that the policy grants.

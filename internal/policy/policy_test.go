@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -146,6 +147,25 @@ func TestLint(t *testing.T) {
 		}
 		if all := strings.Join(texts, "\n"); (c.want == "") != (all == "") || !strings.Contains(all, c.want) {
 			t.Errorf("%s\ngot %q, want %q", c.text, all, c.want)
+		}
+	}
+}
+
+// TestPlainWarnings keeps apart what a line plainly says and what may be a mistake.
+func TestPlainWarnings(t *testing.T) {
+	for text, want := range map[string][]bool{
+		`{"local":true,"actions":[""]}`:                                           {true},
+		`{"users":["x"],"actions":[".*"]}`:                                        {true},
+		`{"users":["x"],"actions":["container","docker_"]}`:                       {false},
+		`{"users":["x"],"actions":["container","docker_"],"readonly":true}`:       {true},
+		`{"users":["x"],"actions":["container","contaner_list"],"readonly":true}`: {false, false, true},
+	} {
+		var got []bool
+		for _, w := range parse(t, text).Lint() {
+			got = append(got, w.Plain)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v: %+v", text, got, want, parse(t, text).Lint())
 		}
 	}
 }

@@ -56,12 +56,16 @@ type Status struct {
 	Version string `json:"version"`
 	// Uptime is how long it has served, in seconds.
 	Uptime float64 `json:"uptime_seconds"`
-	// Containers is how many it knows: those that have read a file.
+	// Containers is how many it knows: those that have read a file or been asked for.
 	Containers int `json:"containers"`
 }
 
-// StatusFile is the file with the Status.
-const StatusFile = "status"
+// What a server has at the top of the mount besides the files for containers, for those who look after the host: the file
+// with the Status, and a folder with one for each container, in which its files are as it sees them.
+const (
+	StatusFile    = "status"
+	ContainersDir = "containers"
+)
 
 // Look looks at the lxcfs on mountpoint. It takes at most timeout, give or take some milliseconds.
 func Look(ctx context.Context, mountpoint string, timeout time.Duration) (Result, error) {

@@ -135,13 +135,14 @@ func (fs *FS) loadCpuinfo() (*Cpuinfo, error) {
 }
 
 // Raw reads one of the host's files as it is and appends its text to dst: meminfo, cpuinfo, stat, uptime, swaps,
-// diskstats, partitions, loadavg and slabinfo of /proc, and cpu/online, cpu/offline, cpu/present, cpu/possible and
-// cpu/kernel_max of /sys/devices/system. The name of any other does not exist. The host shows slabinfo to root alone:
-// whoever passes it on must do so too.
+// diskstats, partitions, loadavg, slabinfo and those of pressure of /proc, and cpu/online, cpu/offline, cpu/present,
+// cpu/possible and cpu/kernel_max of /sys/devices/system. The name of any other does not exist. The host shows slabinfo to
+// root alone: whoever passes it on must do so too.
 func (fs *FS) Raw(name string, dst []byte) ([]byte, error) {
 	dir, path := fs.proc, name
 	switch name {
-	case "meminfo", "cpuinfo", "stat", "uptime", "swaps", "diskstats", "partitions", "loadavg", "slabinfo":
+	case "meminfo", "cpuinfo", "stat", "uptime", "swaps", "diskstats", "partitions", "loadavg", "slabinfo",
+		"pressure/cpu", "pressure/memory", "pressure/io":
 	case "cpu/online", "cpu/offline", "cpu/present", "cpu/possible", "cpu/kernel_max":
 		dir, path = fs.sys, "devices/system/"+name
 	default:

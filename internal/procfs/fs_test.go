@@ -31,6 +31,7 @@ func newFakeHost(t *testing.T) *fakeHost {
 		"proc/diskstats":                 "   8       0 sda 1\n   8       1 sda1 1\n 104       0 cciss/c0d0 1\n",
 		"proc/partitions":                "major minor  #blocks  name\n\n   8        0  5 sda\n   8        1  5 sda1\n",
 		"proc/slabinfo":                  "slabinfo - version: 2.1\n",
+		"proc/pressure/io":               "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
 		"sys/devices/system/cpu/online":  "0-1\n",
 		"sys/devices/system/cpu/present": "0-3\n",
 		"sys/block/sda/size":             "10\n",
@@ -244,6 +245,7 @@ func TestRaw(t *testing.T) {
 		{"meminfo", "MemTotal:           1000 kB\n"},
 		{"slabinfo", "slabinfo - version: 2.1\n"},
 		{"cpu/online", "0-1\n"},
+		{"pressure/io", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"},
 	} {
 		got, err := h.Raw(tt.name, []byte("x"))
 		if err != nil || string(got) != "x"+tt.want {

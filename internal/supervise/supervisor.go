@@ -5,9 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
-	"syscall"
 	"time"
 
+	"palisade/internal/meter"
 	"palisade/internal/sys"
 )
 
@@ -24,7 +24,11 @@ type Supervisor struct {
 	Dir string
 	// Probe asks what is served, and fails with context.DeadlineExceeded where there is no answer in time.
 	Probe func(context.Context) error
-	Log   *slog.Logger
+	// Meter counts workers that are replaced.
+	Meter *meter.Meter
+	// Upgraded, if it is not nil, is called when a worker of another program serves.
+	Upgraded func()
+	Log      *slog.Logger
 
 	socket        string
 	image         sys.File // the program of the last worker that served
@@ -39,14 +43,6 @@ type Supervisor struct {
 }
 
 const (
-	// probeEvery is how often the worker is asked, probeTime how long it may take.
-	probeEvery = time.Second
-	probeTime  = 2 * time.Second
-	// startTime is how long a worker may take to be ready, leaveTime to leave.
-	startTime = 10 * time.Second
-	leaveTime = 2 * time.Second
-	// dyingTime is how long a worker that was killed may take to end.
-	dyingTime = 2 * time.Second
 	// settled is how long a worker must have served for its end not to be a failure of its own.
 	settled = time.Second
 	// quickRestarts is after how many failures in a row the next worker has to wait, maxFailures after how many there is
@@ -115,7 +111,9 @@ func (s *Supervisor) Run(events <-chan Event, ready func()) error {
 				return nil
 			}
 		case <-tick:
-			s.watch()
+			if over := s.watch(); over {
+				return nil
+			}
 		case err := <-s.probed:
 			s.probed = nil
 			if errors.Is(err, context.DeadlineExceeded) && s.current != nil && s.current.serving {
@@ -145,6 +143,7 @@ func (s *Supervisor) hear(n sys.Notification) bool {
 		case w == nil || w.Pid != n.PID:
 		case has(serving):
 			w.serving, w.served = true, time.Now()
+			s.Meter.Up(true)
 			s.Log.Info("the worker serves", "pid", w.Pid)
 			return true
 		case has("READY=1"):
@@ -166,56 +165,38 @@ func (s *Supervisor) letServe(w *process) {
 	}
 }
 
-// promote puts the worker of the upgrade, which is ready, in the place of the current one, when that has left.
-func (s *Supervisor) promote() {
-	if s.current != nil {
-		s.leave(s.current)
-		return
-	}
-	s.current, s.next, s.restart = s.next, nil, nil
-	s.image.Close()
-	s.image = s.current.image
-	s.letServe(s.current)
-}
-
-// leave has a worker leave.
-func (s *Supervisor) leave(w *process) {
-	w.leaving = true
-	w.tell(Leave)
-	time.AfterFunc(leaveTime, func() { w.Kill() }) // to no effect, if it has left
-}
-
-// kill ends a worker that is of no use.
-func (s *Supervisor) kill(w *process, why string) {
-	s.Log.Error(why+": it is killed", "pid", w.Pid)
-	w.Kill() // its end is told
-	if w.killed.IsZero() {
-		w.killed = time.Now()
-	}
-}
-
 // ended takes in that a worker has ended. It tells whether that is the end of all.
 func (s *Supervisor) ended(e exit) (over bool, err error) {
 	e.pipe.Close()
 	if e.process == s.next {
-		s.Log.Error("the upgrade is given up: the new worker ended", "pid", e.Pid, "state", e.state)
-		s.next = nil
+		s.giveUpNext("ended", "state", e.state)
 		return false, nil
 	}
 	if e.process != s.current {
 		return false, nil // it was given up before
 	}
-	s.current = nil
-	switch {
-	case s.ending:
-		return true, nil
-	case s.next != nil && s.next.ready:
-		s.promote()
-		return false, nil
-	case e.state != nil && e.state.Success() && !e.leaving:
+	switch handled, over := s.lose(); {
+	case handled:
+		return over, nil
+	case e.state != nil && e.state.Success() && e.leaving.IsZero():
 		return true, ErrOver
 	}
 	return s.replace(e)
+}
+
+// lose takes in that the current worker serves no more. It tells whether no worker need be started for it, and whether that is the
+// end of all.
+func (s *Supervisor) lose() (handled, over bool) {
+	s.current = nil
+	s.Meter.Up(false)
+	switch {
+	case s.ending:
+		return true, true
+	case s.next != nil && s.next.ready:
+		s.promote()
+		return true, false
+	}
+	return false, false
 }
 
 // replace starts a worker for one that died.
@@ -237,21 +218,8 @@ func (s *Supervisor) replace(e exit) (over bool, err error) {
 	default:
 		s.startCurrent()
 	}
+	s.Meter.Replaced(e.reason())
 	return false, nil
-}
-
-// isFailure tells whether the worker died of itself, soon after it had begun, or before. One that is killed by somebody is
-// none.
-func (e exit) isFailure() bool {
-	if !e.serving {
-		return true
-	}
-	if e.state != nil {
-		if status, ok := e.state.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
-			return false
-		}
-	}
-	return time.Since(e.served) < settled
 }
 
 // handle does what is wanted from outside, and tells whether that is the end.
@@ -272,48 +240,4 @@ func (s *Supervisor) handle(e Event) (over bool) {
 		s.leave(s.current)
 	}
 	return false
-}
-
-// upgrade starts a worker of the program on disk beside the one that serves, which is told to leave when the new one is
-// ready.
-func (s *Supervisor) upgrade() {
-	if s.next != nil {
-		s.Log.Warn("an upgrade is under way already")
-		return
-	}
-	image, err := sys.OpenPath(s.Program)
-	if err == nil {
-		s.next, err = s.start(image, s.exits)
-	}
-	if err != nil {
-		image.Close()
-		s.next = nil
-		s.Log.Error("the upgrade is given up", "err", err)
-	}
-}
-
-// watch looks after workers that take too long.
-func (s *Supervisor) watch() {
-	for _, w := range []*process{s.current, s.next} {
-		if w != nil && !w.ready && time.Since(w.started) > startTime {
-			s.kill(w, "the worker does not become ready")
-		}
-	}
-	if w := s.current; w != nil && !w.killed.IsZero() && time.Since(w.killed) > dyingTime {
-		// One of its threads is stuck in the kernel. It will do nothing more, and the next one need not wait for it.
-		s.Log.Warn("the worker does not die: the next one takes over", "pid", w.Pid)
-		s.current = nil
-		s.startCurrent()
-		return
-	}
-	if s.probed != nil || s.current == nil || !s.current.serving || s.current.leaving {
-		return
-	}
-	probed := make(chan error, 1)
-	s.probed = probed
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), probeTime)
-		defer cancel()
-		probed <- s.Probe(ctx)
-	}()
 }

@@ -94,16 +94,16 @@ type process struct {
 	pipe    sys.File
 	image   sys.File // its program
 	started time.Time
-	// ready tells that it can serve, serving that it does, leaving that it was told to leave.
-	ready, serving, leaving bool
-	// served is when it began to, killed when it was killed.
-	served, killed time.Time
+	// ready tells that it can serve, serving that it does.
+	ready, serving bool
+	// served is when it began to, leaving when it was told to leave, killed when it was killed.
+	served, leaving, killed time.Time
 }
 
-// exit is the end of a process.
-type exit struct {
-	*process
-	state *os.ProcessState
+// isStuck tells whether it was killed and has not ended since: one of its threads is stuck in the kernel. It will do nothing
+// more, and nobody need wait for it.
+func (p *process) isStuck() bool {
+	return p != nil && !p.killed.IsZero() && time.Since(p.killed) > dyingTime
 }
 
 // start starts a worker from an open program. Its end is told to exits.

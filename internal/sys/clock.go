@@ -8,10 +8,15 @@ import (
 
 // SinceBoot is the time since the machine started, suspension included (CLOCK_BOOTTIME): the clock of the start times
 // in /proc/<pid>/stat.
-func SinceBoot() time.Duration {
+func SinceBoot() time.Duration { return now(unix.CLOCK_BOOTTIME) }
+
+// Monotonic is the same without suspension (CLOCK_MONOTONIC): the clock of the service manager's timestamps.
+func Monotonic() time.Duration { return now(unix.CLOCK_MONOTONIC) }
+
+func now(clock int32) time.Duration {
 	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic("clock_gettime CLOCK_BOOTTIME: " + err.Error()) // it cannot fail since Linux 2.6.39
+	if err := unix.ClockGettime(clock, &ts); err != nil {
+		panic("clock_gettime: " + err.Error()) // these clocks are there since Linux 2.6.39
 	}
 	return time.Duration(ts.Nano())
 }

@@ -1,6 +1,9 @@
 package sys
 
 import (
+	"errors"
+	"io"
+	"math"
 	"os"
 	"strconv"
 
@@ -70,18 +73,21 @@ func (f *File) Close() error {
 // ReadText reads the whole text of a file that the kernel shows as one record (every file of cgroupfs but the lists of
 // tasks, /proc/meminfo, /proc/stat, /proc/<pid>/stat) into buf, which it grows if need be, and returns the text. One
 // pread, if buf is large enough.
-func (f File) ReadText(buf []byte) ([]byte, error) { return f.read(buf, true) }
+func (f File) ReadText(buf []byte) ([]byte, error) { return f.read(buf, true, math.MaxInt) }
 
 // ReadAll reads the whole text of a file of many records, of which a read may return a part (seq_file: at most its
 // buffer), into buf, which it grows if need be. It ends with a read of nothing: at least two preads.
-func (f File) ReadAll(buf []byte) ([]byte, error) { return f.read(buf, false) }
+func (f File) ReadAll(buf []byte) ([]byte, error) { return f.read(buf, false, math.MaxInt) }
 
-func (f File) read(buf []byte, oneRecord bool) ([]byte, error) {
+func (f File) read(buf []byte, oneRecord bool, max int) ([]byte, error) {
 	buf = buf[:0]
 	if cap(buf) == 0 {
 		buf = make([]byte, 0, minText)
 	}
 	for {
+		if len(buf) >= max {
+			return buf[:max], nil
+		}
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
 		}
@@ -119,15 +125,36 @@ func (f File) ReadFileAt(name string, buf []byte) ([]byte, error) {
 	return g.ReadAll(buf)
 }
 
+// ReadSomeAt is ReadFileAt for a file that may have any length: it reads no more than max bytes of it.
+func (f File) ReadSomeAt(name string, max int) ([]byte, error) {
+	g, err := f.OpenAt(name)
+	if err != nil {
+		return nil, err
+	}
+	defer g.Close()
+	return g.read(nil, false, max)
+}
+
 // List returns the names in the directory f, which may have been opened by OpenDir, in no order.
-func (f File) List() ([]string, error) {
+func (f File) List() ([]string, error) { return f.ListSome(-1) }
+
+// ListSome is List for a directory that may have any number of names: it reads no more than max of them, all if that is
+// less than 0.
+func (f File) ListSome(max int) ([]string, error) {
+	if max == 0 {
+		return nil, nil // Readdirnames would return all
+	}
 	fd, err := unix.Openat(f.Fd(), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: ".", Err: err}
 	}
 	dir := os.NewFile(uintptr(fd), ".")
 	defer dir.Close()
-	return dir.Readdirnames(-1)
+	names, err := dir.Readdirnames(max)
+	if errors.Is(err, io.EOF) {
+		err = nil // there is none
+	}
+	return names, err
 }
 
 // MaxOpenFiles is how many files this process may have open (RLIMIT_NOFILE, which Go raises to the hard limit at the start).

@@ -33,13 +33,21 @@ func (f File) Size() (int64, error) {
 	return st.Size, os.NewSyscallError("fstat", err)
 }
 
+// ReadOnly opens the file once more, for reading: who is given that can neither write to it nor map it for writing.
+func (f File) ReadOnly() (File, error) { return Open(f.Path()) }
+
 // Map maps the first size bytes of the file, for reading and writing, shared with all others who map it.
-func (f File) Map(size int) ([]byte, error) {
-	mem, err := unix.Mmap(f.Fd(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+func (f File) Map(size int) ([]byte, error) { return f.mmap(size, unix.PROT_READ|unix.PROT_WRITE) }
+
+// MapReadOnly maps them for reading. A write is fatal.
+func (f File) MapReadOnly(size int) ([]byte, error) { return f.mmap(size, unix.PROT_READ) }
+
+func (f File) mmap(size, prot int) ([]byte, error) {
+	mem, err := unix.Mmap(f.Fd(), 0, size, prot, unix.MAP_SHARED)
 	return mem, os.NewSyscallError("mmap", err)
 }
 
-// Unmap ends a mapping of Map, of which nothing may be used from then on.
+// Unmap ends a mapping of Map or MapReadOnly, of which nothing may be used from then on.
 func Unmap(mem []byte) error { return os.NewSyscallError("munmap", unix.Munmap(mem)) }
 
 // Uint32In is the number at the beginning of mem, which is aligned. Who maps the same memory, or comes after this process,

@@ -14,6 +14,8 @@ const (
 	MountNoExec = unix.MS_NOEXEC
 
 	UnmountDetach = unix.MNT_DETACH
+	// UnmountForce ends a FUSE connection: who waits for an answer gets an error (fuse_umount_begin() of fs/fuse/inode.c).
+	UnmountForce = unix.MNT_FORCE
 )
 
 // Mount attaches a file system, as mount(2).

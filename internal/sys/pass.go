@@ -75,6 +75,14 @@ func NameThread(name string) error {
 // StoreFile gives a file to the service manager to keep (sd_notify(3), FDSTORE=1), which passes it to the service's next
 // process. Without a service manager it does nothing.
 func StoreFile(f NamedFile) error {
+	// The manager is not to watch it: a device whose connection has ended is removed by the process that finds that out.
+	return notifyManager("FDSTORE=1\nFDPOLL=0\nFDNAME="+f.Name, unix.UnixRights(f.File.Fd()))
+}
+
+// ForgetFile has the service manager let go of the files that it keeps by that name.
+func ForgetFile(name string) error { return notifyManager("FDSTOREREMOVE=1\nFDNAME="+name, nil) }
+
+func notifyManager(message string, rights []byte) error {
 	socket := os.Getenv("NOTIFY_SOCKET")
 	if socket == "" {
 		return nil
@@ -84,9 +92,7 @@ func StoreFile(f NamedFile) error {
 		return os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(fd)
-	// The manager is not to watch it: a device whose connection has ended is removed by the process that finds that out.
-	message := "FDSTORE=1\nFDPOLL=0\nFDNAME=" + f.Name
-	err = unix.Sendmsg(fd, []byte(message), unix.UnixRights(f.File.Fd()), &unix.SockaddrUnix{Name: socket}, 0)
+	err = unix.Sendmsg(fd, []byte(message), rights, &unix.SockaddrUnix{Name: socket}, 0)
 	return os.NewSyscallError("sendmsg NOTIFY_SOCKET", err)
 }
 

@@ -68,3 +68,10 @@ func (f File) Ready() bool {
 	n, err := unix.Poll(fds, 0)
 	return err == nil && n == 1 && fds[0].Revents&unix.POLLIN != 0
 }
+
+// HasFailed tells whether f is in an error that stays, as /dev/fuse is once its connection has ended.
+func (f File) HasFailed() bool {
+	fds := []unix.PollFd{{Fd: int32(f.Fd())}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n == 1 && fds[0].Revents&(unix.POLLERR|unix.POLLNVAL) != 0
+}

@@ -2,5 +2,8 @@ package sys
 
 import "golang.org/x/sys/unix"
 
-// archCalls are readerCalls that not all architectures have.
-var archCalls = []uint32{unix.SYS_EPOLL_WAIT, unix.SYS_POLL, unix.SYS_NEWFSTATAT, unix.SYS_ARCH_PRCTL}
+// archReaderCalls and archGoCalls are those of readerCalls and goCalls that not all architectures have.
+var (
+	archReaderCalls = []uint32{unix.SYS_POLL, unix.SYS_NEWFSTATAT}
+	archGoCalls     = []uint32{unix.SYS_EPOLL_WAIT, unix.SYS_ARCH_PRCTL}
+)

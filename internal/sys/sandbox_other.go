@@ -4,5 +4,8 @@ package sys
 
 import "golang.org/x/sys/unix"
 
-// archCalls are readerCalls that not all architectures have.
-var archCalls = []uint32{unix.SYS_FSTATAT}
+// archReaderCalls and archGoCalls are those of readerCalls and goCalls that not all architectures have.
+var (
+	archReaderCalls = []uint32{unix.SYS_FSTATAT}
+	archGoCalls     []uint32
+)

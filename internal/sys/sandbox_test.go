@@ -4,23 +4,29 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// confined are calls that a process makes after ConfineToReading. They run in a process of their own, since most end it.
-var confined = []struct {
+// confinedCall is one that a confined process makes. It runs in a process of its own, since most calls end it.
+type confinedCall struct {
 	name    string
 	call    func() error
 	allowed bool
-}{
+}
+
+// confined are calls that a process makes after ConfineToReading.
+var confined = []confinedCall{
 	{"read a file", func() error { _, err := os.ReadFile("/proc/self/status"); return err }, true},
 	{"list a folder", func() error { _, err := os.ReadDir("/proc/self"); return err }, true},
 	{"stand for a file", func() error { _, err := openat(unix.AT_FDCWD, "/proc/self/status", unix.O_PATH); return err }, true},
@@ -51,6 +57,10 @@ var confined = []struct {
 	{"open a socket", func() error { _, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0); return err }, false},
 	{"trace", func() error { return unix.PtraceAttach(os.Getppid()) }, false},
 	{"kill", func() error { return unix.Kill(os.Getppid(), 0) }, false},
+	{"kill a thread", func() error { return raw(unix.SYS_TGKILL, uintptr(os.Getppid()), uintptr(os.Getppid())) }, false},
+	{"have a process signalled", func() error { return raw(unix.SYS_FCNTL, 0, unix.F_SETOWN, uintptr(os.Getppid())) }, false},
+	{"interrupt its own threads", func() error { return raw(unix.SYS_TGKILL, uintptr(os.Getpid()), uintptr(unix.Gettid())) }, true},
+	{"ask for a descriptor's flags", func() error { return raw(unix.SYS_FCNTL, 0, unix.F_GETFL) }, true},
 	{"write to another's memory", func() error { return raw(unix.SYS_PROCESS_VM_WRITEV, uintptr(os.Getppid())) }, false},
 	{"take another's descriptor", func() error { return raw(unix.SYS_PIDFD_GETFD) }, false},
 	{"load a program into the kernel", func() error { return raw(unix.SYS_BPF) }, false},
@@ -59,6 +69,8 @@ var confined = []struct {
 	{"use io_uring", func() error { return raw(unix.SYS_IO_URING_SETUP) }, false},
 	{"open by a handle", func() error { return raw(unix.SYS_OPEN_BY_HANDLE_AT) }, false},
 	{"ask for a pid elsewhere", func() error { return askForPID(nsGetPidInPidNS) }, true},
+	{"ask for the namespace around", askForParent, true},
+	{"ask whose a namespace is", askForOwner, true},
 	{"ask for the init elsewhere", func() error { return askForPID(nsGetPidFromPidNS) }, true},
 	{"write to a terminal", func() error { return raw(unix.SYS_IOCTL, 0, unix.TIOCSTI) }, false},
 }
@@ -115,6 +127,34 @@ func askForPID(request uintptr) error {
 	return nil
 }
 
+// askForParent asks for the namespace around the own one, which nobody is shown, and old kernels do not know.
+func askForParent() error {
+	f, err := openat(unix.AT_FDCWD, "/proc/self/ns/pid", unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	if _, err := f.ParentNamespace(); !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.ENOTTY) {
+		return fmt.Errorf("the namespace around the own one: %w", err)
+	}
+	return nil
+}
+
+// askForOwner asks whose the user namespace is to which the own pid namespace belongs.
+func askForOwner() error {
+	f, err := openat(unix.AT_FDCWD, "/proc/self/ns/pid", unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	ns, err := f.UserNamespace()
+	if err == nil {
+		_, err = ns.NamespaceOwner()
+	}
+	if errors.Is(err, unix.ENOTTY) {
+		return nil
+	}
+	return err
+}
+
 func mapExecutable() error {
 	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(nil), 4096, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_ANON|unix.MAP_PRIVATE)
 	return err
@@ -135,23 +175,102 @@ func isAbsent(number uintptr) error {
 	return nil
 }
 
-const confinedCall = "PALISADE_CONFINED_CALL"
+// answering are calls that a process makes after ConfineToAnswering, at the listener that it has opened before.
+var answering = []confinedCall{
+	{"answer", func() error { return answerOne() }, true},
+	{"start threads", func() error { return startThreads(20) }, true},
+	{"take memory", func() error { _ = bytes.Repeat([]byte("x"), 300<<20); return nil }, true},
+	{"collect garbage", func() error { debug.FreeOSMemory(); return nil }, true},
+	{"read a file", func() error { _, err := os.ReadFile("/proc/self/status"); return err }, false},
+	{"list a folder", func() error { _, err := os.ReadDir("/proc/self"); return err }, false},
+	{"make a file", func() error { return create("/tmp/palisade-made") }, false},
+	{"open a socket", func() error { _, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0); return err }, false},
+	{"open a file with flags that a filter does not see", func() error { return isAbsent(unix.SYS_OPENAT2) }, true},
+	{"connect", func() error { return raw(unix.SYS_CONNECT) }, false},
+	{"bind", func() error { return raw(unix.SYS_BIND) }, false},
+	{"send a file", func() error { return raw(unix.SYS_SENDMSG) }, false},
+	{"receive a file", func() error { return raw(unix.SYS_RECVMSG) }, false},
+	{"run a program", func() error { return unix.Exec("/proc/self/exe", nil, nil) }, false},
+	{"fork", func() error { return raw(unix.SYS_CLONE, uintptr(unix.SIGCHLD)) }, false},
+	{"enter a namespace", func() error { return raw(unix.SYS_SETNS, 0, unix.CLONE_NEWCGROUP) }, false},
+	{"mount", func() error { return unix.Mount("", "/nowhere", "tmpfs", 0, "") }, false},
+	{"kill", func() error { return unix.Kill(os.Getppid(), 0) }, false},
+	{"kill a thread", func() error { return raw(unix.SYS_TGKILL, uintptr(os.Getppid()), uintptr(os.Getppid())) }, false},
+	{"have a process signalled", func() error { return raw(unix.SYS_FCNTL, 0, unix.F_SETOWN, uintptr(os.Getppid())) }, false},
+	{"interrupt its own threads", func() error { return raw(unix.SYS_TGKILL, uintptr(os.Getpid()), uintptr(unix.Gettid())) }, true},
+	{"ask for a descriptor's flags", func() error { return raw(unix.SYS_FCNTL, 0, unix.F_GETFL) }, true},
+	{"trace", func() error { return unix.PtraceAttach(os.Getppid()) }, false},
+	{"make memory executable", func() error { return mapExecutable() }, false},
+	{"write to a terminal", func() error { return raw(unix.SYS_IOCTL, 0, unix.TIOCSTI) }, false},
+}
+
+// answered is a listener, with somebody who asks.
+var answered struct {
+	net.Listener
+	asker net.Conn
+}
+
+func openAnswered() (err error) {
+	if answered.Listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return err
+	}
+	answered.asker, err = net.Dial("tcp", answered.Addr().String())
+	return err
+}
+
+func answerOne() error {
+	c, err := answered.Accept()
+	if err != nil {
+		return err
+	}
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		return err
+	}
+	if _, err := c.Write([]byte("answer")); err != nil {
+		return err
+	}
+	if err := errors.Join(c.(*net.TCPConn).CloseWrite(), c.Close()); err != nil {
+		return err
+	}
+	text, err := io.ReadAll(answered.asker)
+	if string(text) != "answer" {
+		return fmt.Errorf("%q arrives: %w", text, err)
+	}
+	return answered.Close()
+}
+
+// Which call is to be made, and confined to what.
+const (
+	callVariable    = "PALISADE_CONFINED_CALL"
+	confineVariable = "PALISADE_CONFINED_TO"
+)
+
+// confinements are the calls by what their process is confined to.
+var confinements = map[string]struct {
+	confine func() error
+	calls   []confinedCall
+}{"reading": {ConfineToReading, confined}, "answering": {ConfineToAnswering, answering}}
 
 // TestMain makes one of the confined calls, where that is asked for.
 func TestMain(m *testing.M) {
-	name, ok := os.LookupEnv(confinedCall)
+	name, ok := os.LookupEnv(callVariable)
 	if !ok {
 		os.Exit(m.Run())
+	}
+	to := confinements[os.Getenv(confineVariable)]
+	if err := openAnswered(); err != nil {
+		fmt.Println("listen:", err)
+		os.Exit(3)
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		fmt.Println("no_new_privs:", err)
 		os.Exit(3)
 	}
-	if err := ConfineToReading(); err != nil {
+	if err := to.confine(); err != nil {
 		fmt.Println(err)
 		os.Exit(3)
 	}
-	for _, c := range confined {
+	for _, c := range to.calls {
 		if c.name == name {
 			fmt.Println("done:", c.call())
 		}
@@ -161,18 +280,23 @@ func TestMain(m *testing.M) {
 
 // TestConfineToReading makes each call in a process of a binary as it is installed: with cgo or the race detector, there are
 // threads that Go's runtime did not start.
-func TestConfineToReading(t *testing.T) {
+func TestConfineToReading(t *testing.T) { testConfinement(t, "reading") }
+
+func TestConfineToAnswering(t *testing.T) { testConfinement(t, "answering") }
+
+func testConfinement(t *testing.T, to string) {
+	t.Helper()
 	binary := filepath.Join(t.TempDir(), "sys.test")
 	build := exec.Command("go", "test", "-c", "-race=false", "-o", binary, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, c := range confined {
+	for _, c := range confinements[to].calls {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			cmd := exec.Command(binary)
-			cmd.Env = append(os.Environ(), confinedCall+"="+c.name)
+			cmd.Env = append(os.Environ(), callVariable+"="+c.name, confineVariable+"="+to)
 			out, err := cmd.CombinedOutput()
 			// The kernel kills who has blocked the signal that Go's runtime would report.
 			trapped := strings.Contains(string(out), "SIGSYS") || err != nil && strings.Contains(err.Error(), "bad system call")

@@ -57,6 +57,15 @@ type SkippedEngine struct {
 	Error  string `json:"error"`
 }
 
+// SkippedEngines are the engines that a search has skipped.
+func SkippedEngines(skipped []engine.Skipped) []SkippedEngine {
+	var engines []SkippedEngine
+	for _, s := range skipped {
+		engines = append(engines, SkippedEngine{s.Source, s.Err.Error()})
+	}
+	return engines
+}
+
 // Failed is the number of containers that failed.
 func (r *Report) Failed() int {
 	n := 0
@@ -112,10 +121,7 @@ func (t *Toolkit) apply(ctx context.Context, s Selection, do action) (Report, er
 	if err != nil {
 		return Report{}, err
 	}
-	report := Report{Results: []Result{}}
-	for _, k := range skipped {
-		report.Skipped = append(report.Skipped, SkippedEngine{k.Source, k.Err.Error()})
-	}
+	report := Report{Results: []Result{}, Skipped: SkippedEngines(skipped)}
 	if s.ID != "" {
 		if targets, err = pick(targets, s.ID); err != nil {
 			return report, err

@@ -2,6 +2,7 @@ package toolkit
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,10 @@ type Listed struct {
 	// Alive are the files that a running lxcfs serves, Dead those of one that is gone.
 	Alive []string `json:"alive"`
 	Dead  []string `json:"dead"`
+	// HostMounts tells that it has no mount namespace of its own, and so can have no files.
+	HostMounts bool `json:"host_mounts,omitempty"`
+	// Error tells why it is not known which files it has.
+	Error string `json:"error,omitempty"`
 }
 
 // List is all containers that run.
@@ -39,14 +44,16 @@ func (t *Toolkit) List(ctx context.Context) (List, error) {
 	if err != nil {
 		return List{}, err
 	}
-	l := List{Containers: []Listed{}}
-	for _, s := range skipped {
-		l.Skipped = append(l.Skipped, SkippedEngine{s.Source, s.Err.Error()})
-	}
+	l := List{Containers: []Listed{}, Skipped: SkippedEngines(skipped)}
 	for _, g := range targets {
-		if c, ok := g.list(alive); ok {
-			l.Containers = append(l.Containers, c)
+		c, err := g.list(alive)
+		if errors.Is(err, mounts.ErrTooLarge) {
+			t.Log.Warn("the files of a container are not listed", "id", g.ID, "err", err)
+			c.Error = err.Error()
+		} else if err != nil {
+			continue // it has ended
 		}
+		l.Containers = append(l.Containers, c)
 	}
 	return l, nil
 }
@@ -66,27 +73,28 @@ func healthy(ctx context.Context) (map[sys.DeviceNumber]bool, error) {
 	return alive, nil
 }
 
-func (g *target) list(alive map[sys.DeviceNumber]bool) (Listed, bool) {
+// list looks at one. Where its mount table is too large the error is mounts.ErrTooLarge, and the rest is known.
+func (g *target) list(alive map[sys.DeviceNumber]bool) (Listed, error) {
 	l := Listed{ID: g.ID, Names: g.Names, Engine: g.Engine, PID: g.PID, Alive: []string{}, Dead: []string{}}
 	if l.Names == nil {
 		l.Names = []string{}
 	}
 	process, err := sys.OpenDir("/proc/" + strconv.Itoa(g.PID))
 	if err != nil {
-		return l, false
+		return l, err
 	}
 	defer process.Close()
 	text, err := process.ReadFileAt("cgroup", nil)
 	if err != nil {
-		return l, false
+		return l, err
 	}
 	l.Cgroup = cgroupVersion(string(text))
+	if l.HostMounts = g.hostMounts; l.HostMounts {
+		return l, nil
+	}
 	table, err := mounts.ReadTable(process)
 	if err != nil {
-		return l, false
-	}
-	if g.hostMounts {
-		return l, true
+		return l, err
 	}
 	for _, f := range table.Files() {
 		if alive[f.Device] {
@@ -95,7 +103,7 @@ func (g *target) list(alive map[sys.DeviceNumber]bool) (Listed, bool) {
 			l.Dead = append(l.Dead, f.Path)
 		}
 	}
-	return l, true
+	return l, nil
 }
 
 // cgroupVersion tells from /proc/<pid>/cgroup (cgroups(7)) which version's controllers hold the process.

@@ -2,6 +2,7 @@ package toolkit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -50,18 +51,18 @@ func (t *Toolkit) Prestart(ctx context.Context) error {
 	return t.share(parent, table)
 }
 
-// Poststop takes lxcfs off its mount point, and out of all containers, after its daemon has ended for good.
+// Poststop takes lxcfs out of all containers, and off its mount point, after its daemon has ended for good. Whoever waits for an
+// answer still, or is not reached, gets an error, though a service manager may keep the device.
 func (t *Toolkit) Poststop(ctx context.Context, s Selection) (Report, error) {
-	table, err := mounts.OwnTable()
-	if err != nil {
-		return Report{}, err
+	report, err := t.Umount(ctx, s)
+	table, tableErr := mounts.OwnTable()
+	if tableErr != nil {
+		return report, errors.Join(err, tableErr)
 	}
 	if top := table.Top(t.Mountpoint); top != nil && top.FSType == mounts.FSType {
-		if err := sys.Unmount(t.Mountpoint, sys.UnmountDetach); err != nil {
-			return Report{}, err
-		}
+		err = errors.Join(err, sys.Unmount(t.Mountpoint, sys.UnmountForce|sys.UnmountDetach))
 	}
-	return t.Umount(ctx, s)
+	return report, err
 }
 
 // share makes the directory a shared mount.
@@ -73,6 +74,9 @@ func (t *Toolkit) share(dir string, table *mounts.Table) error {
 	if m == nil {
 		if err := bindOnItself(dir, table); err != nil {
 			return fmt.Errorf("mount %s on itself: %w", dir, err)
+		}
+		if err := t.markBound(dir); err != nil {
+			t.Log.Warn("the mount will stay when lxcfs is removed", "dir", dir, "err", err)
 		}
 	}
 	if err := sys.MakeShared(dir); err != nil {

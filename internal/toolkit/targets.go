@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"palisade/internal/engine"
@@ -15,8 +16,13 @@ import (
 	"palisade/internal/sys"
 )
 
-// engineTime is how long an engine may take to tell its containers.
-const engineTime = 3 * time.Second
+const (
+	// engineTime is how long an engine may take to tell its containers.
+	engineTime = 3 * time.Second
+	// searchTime is how long the search may take for files of lxcfs in namespaces that no engine knows of: everybody who
+	// may make some can make thousands, each with as many mounts as he likes.
+	searchTime = 10 * time.Second
+)
 
 // target is a container with all mount namespaces in which its processes are.
 type target struct {
@@ -39,6 +45,16 @@ type namespace struct {
 
 // maxPIDs is how many processes of a namespace are remembered: the first may end at any time.
 const maxPIDs = 3
+
+// Running lists the containers that run, as List does, without a look into them.
+func (t *Toolkit) Running(ctx context.Context) ([]engine.Container, []engine.Skipped, error) {
+	targets, skipped, err := t.find(ctx)
+	containers := make([]engine.Container, len(targets))
+	for i, g := range targets {
+		containers[i] = g.Container
+	}
+	return containers, skipped, err
+}
 
 // find lists the containers that run, as the engines tell, and other namespaces that have files of lxcfs.
 func (t *Toolkit) find(ctx context.Context) ([]*target, []engine.Skipped, error) {
@@ -69,18 +85,38 @@ func (t *Toolkit) find(ctx context.Context) ([]*target, []engine.Skipped, error)
 		delete(scan.spaces, of.mnt)
 	}
 	for inode, space := range scan.spaces {
-		n := namespace{inode: inode, pids: space.pids, nested: true}
 		if g, ok := byPIDNamespace[space.pid]; ok {
-			n.full = true
-			g.spaces = append(g.spaces, n)
-		} else if hasLxcfs(space.pids) {
-			targets = append(targets, &target{Container: unknown(inode, space.pids[0]), spaces: []namespace{n}})
+			g.spaces = append(g.spaces, namespace{inode: inode, pids: space.pids, nested: true, full: true})
+			delete(scan.spaces, inode)
 		}
 	}
+	targets = append(targets, t.findUnknown(ctx, scan.spaces)...)
 	slices.SortFunc(targets, func(a, b *target) int {
 		return strings.Compare(a.Engine+"\n"+a.name()+"\n"+a.ID, b.Engine+"\n"+b.name()+"\n"+b.ID)
 	})
 	return targets, skipped, nil
+}
+
+// findUnknown finds the namespaces that have files of lxcfs, as far as the time goes.
+func (t *Toolkit) findUnknown(ctx context.Context, spaces map[uint64]*scannedSpace) (targets []*target) {
+	ctx, cancel := context.WithTimeout(ctx, searchTime)
+	defer cancel()
+	left := len(spaces)
+	for inode, space := range spaces {
+		if ctx.Err() != nil {
+			t.Log.Warn("mount namespaces that no engine knows of are left alone: the search for lxcfs in them takes too long", "left", left)
+			break
+		}
+		left--
+		has, err := hasLxcfs(space.pids)
+		if err != nil {
+			t.Log.Warn("a mount namespace that no engine knows of is left alone", "pid", space.pids[0], "err", err)
+		} else if has {
+			n := namespace{inode: inode, pids: space.pids, nested: true}
+			targets = append(targets, &target{Container: unknown(inode, space.pids[0]), spaces: []namespace{n}})
+		}
+	}
+	return targets
 }
 
 func (g *target) name() string { return strings.Join(g.Names, ",") }
@@ -161,8 +197,9 @@ func readNamespace(proc sys.File, name string) (uint64, error) {
 	return strconv.ParseUint(strings.TrimSuffix(rest, "]"), 10, 64)
 }
 
-// hasLxcfs tells whether a mount table has files of lxcfs.
-func hasLxcfs(pids []int) bool {
+// hasLxcfs tells whether the mount table of the processes has files of lxcfs; none has one where they have ended. It fails
+// where the table cannot be used.
+func hasLxcfs(pids []int) (bool, error) {
 	for _, pid := range pids {
 		dir, err := sys.OpenDir("/proc/" + strconv.Itoa(pid))
 		if err != nil {
@@ -170,11 +207,15 @@ func hasLxcfs(pids []int) bool {
 		}
 		table, err := mounts.ReadTable(dir)
 		dir.Close()
-		if err == nil {
-			return len(table.Files()) > 0
+		var errno syscall.Errno
+		switch {
+		case err == nil:
+			return len(table.Files()) > 0, nil
+		case !errors.As(err, &errno): // else the process has ended
+			return false, err
 		}
 	}
-	return false
+	return false, nil
 }
 
 // unknown is a namespace that belongs to no container that an engine knows. It is called by the cgroup of its process.

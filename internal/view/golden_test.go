@@ -1,8 +1,6 @@
 package view_test
 
 import (
-	"bytes"
-	"flag"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,12 +9,11 @@ import (
 	"palisade/internal/account"
 	"palisade/internal/cgroup"
 	"palisade/internal/cpulist"
+	"palisade/internal/golden"
 	"palisade/internal/procfs"
 	"palisade/internal/sys"
 	"palisade/internal/view"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 const (
 	kib = 1 << 10
@@ -218,7 +215,7 @@ func TestGolden(t *testing.T) {
 		h := loadHost(t, host)
 		for _, f := range scenarios() {
 			t.Run(host+"/"+f.name, func(t *testing.T) {
-				golden(t, filepath.Join("testdata", host, f.name), render(h, f))
+				golden.Check(t, filepath.Join("testdata", host, f.name), string(render(h, f)))
 			})
 		}
 	}
@@ -232,35 +229,7 @@ func TestGoldenCpuinfo(t *testing.T) {
 	for _, host := range cpuinfoHosts {
 		t.Run(host, func(t *testing.T) {
 			info := parsed(t, host, "proc/cpuinfo", procfs.ParseCpuinfo)
-			golden(t, filepath.Join("testdata", host, "cpuinfo"), view.Cpuinfo(nil, info, &c))
+			golden.Check(t, filepath.Join("testdata", host, "cpuinfo"), string(view.Cpuinfo(nil, info, &c)))
 		})
 	}
-}
-
-// golden compares got with the file at path, or writes it.
-func golden(t *testing.T, path string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if bytes.Equal(got, want) {
-		return
-	}
-	g, w := bytes.Split(got, []byte{'\n'}), bytes.Split(want, []byte{'\n'})
-	for i := range g {
-		if i >= len(w) || !bytes.Equal(g[i], w[i]) {
-			t.Fatalf("%s: line %d: got %q, want %q", path, i+1, g[i], w[min(i, len(w)-1)])
-		}
-	}
-	t.Fatalf("%s: got %d lines, want %d", path, len(g), len(w))
 }

@@ -26,6 +26,10 @@ func Always() When {
 	return When{Always: &always}
 }
 
+// DefaultHooksDir is the folder whose files Podman and CRI-O read unless their configuration names others. They do not read
+// /etc/containers/oci/hooks.d of themselves (Podman 4.3.1, tried), though podman(1) says that they do.
+const DefaultHooksDir = "/usr/share/containers/oci/hooks.d"
+
 // HooksDir is a file for --hooks-dir of Podman and hooks_dir of CRI-O (oci-hooks(5), schema 1.0.0).
 func HooksDir(w io.Writer, hook specs.Hook, when When, stages ...string) error {
 	return writeJSON(w, struct {
@@ -57,7 +61,7 @@ func writeJSON(w io.Writer, v any) error {
 }
 
 // ContainerdTOML is a part of containerd's config.toml: a runtime, the default one. It can give a runtime no arguments: the
-// name of the program, a link, stands for them.
+// name of the program, a link, stands for them. SystemdCgroup is to be as runc has it, or pods are not in the kubelet's cgroups.
 func ContainerdTOML(w io.Writer, name, program string) error {
 	_, err := fmt.Fprintf(w, `version = 2
 
@@ -69,6 +73,8 @@ func ContainerdTOML(w io.Writer, name, program string) error {
 
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.%[1]s.options]
   BinaryName = %[2]q
+  # As in the options of runc: true where the kubelet's cgroupDriver is systemd, which is so with kubeadm.
+  # SystemdCgroup = true
 `, name, program)
 	return err
 }

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/cmdline"
+	"palisade/internal/doctor"
+)
+
+// exitSick is the exit code of doctor where there are warnings or errors.
+const exitSick = 1
+
+// defaultPolicyFile is what authz-broker decides by.
+const defaultPolicyFile = "/var/lib/authz-broker/policy.json"
+
+func doctorCommand(g *globals) *cli.Command {
+	var engines cli.StringSlice
+	var policyFile string
+	var verbose bool
+	return &cli.Command{
+		Name:  "doctor",
+		Usage: "find what is wrong on this host, and what mends it",
+		Description: "Looks at the kernel, FUSE, cgroups, lxcfs, the files in containers, the configuration of engines, and " +
+			"authz-broker's policies, and changes nothing. The exit code is 0 if there are no warnings and errors, else 1.",
+		Flags: []cli.Flag{
+			g.jsonFlag(),
+			&cli.StringSliceFlag{Name: "engine", Destination: &engines,
+				Usage: "look at the configuration of `ENGINE` only: " + strings.Join(doctor.Engines, ", ") + " (default: all that are there)"},
+			&cli.StringFlag{Name: "policy-file", Value: defaultPolicyFile, Destination: &policyFile, Usage: "authz-broker's policies are in `FILE`"},
+			&cli.BoolFlag{Name: "verbose", Destination: &verbose, Usage: "tell what is fine, too, and versions"},
+		},
+		Action: func(ctx *cli.Context) error {
+			if err := noArguments(ctx); err != nil {
+				return err
+			}
+			for _, name := range engines.Value() {
+				if !slices.Contains(doctor.Engines, name) {
+					return cmdline.Usagef("--engine %q is not one of %s", name, strings.Join(doctor.Engines, ", "))
+				}
+			}
+			if !strings.HasPrefix(policyFile, "/") {
+				return cmdline.Usagef("--policy-file %q is not an absolute path", policyFile)
+			}
+			if err := needRoot(); err != nil {
+				return err
+			}
+			host := doctor.Host(g.toolkit())
+			host.Engines, host.PolicyFile, host.Options, host.Version = engines.Value(), policyFile, g.place(ctx), askVersion
+			report := doctor.Examine(ctx.Context, host)
+			write := func(w io.Writer) { printFindings(w, report, verbose) }
+			if err := g.print(ctx.App.Writer, report, write); err != nil {
+				return err
+			}
+			if report.Sick() {
+				return cli.Exit("", exitSick)
+			}
+			return nil
+		},
+	}
+}
+
+// place are the options that say which lxcfs is meant.
+func (g *globals) place(ctx *cli.Context) []string {
+	return given(ctx, option{"mountpoint", g.mountpoint}, option{"runtime-dir", g.runtimeDir})
+}
+
+// headings are those of the groups of findings.
+var headings = map[doctor.Level]string{doctor.Error: "errors", doctor.Warning: "warnings", doctor.Info: "to know", doctor.OK: "fine"}
+
+// printFindings prints a report for people, the worst first.
+func printFindings(w io.Writer, report *doctor.Report, verbose bool) {
+	for _, level := range doctor.Levels {
+		found := report.Of(level)
+		if len(found) == 0 || level == doctor.OK && !verbose {
+			continue
+		}
+		fmt.Fprintf(w, "%s:\n", headings[level])
+		for _, f := range found {
+			fmt.Fprintf(w, "  %s: %s [%s]\n", f.Subject, f.Problem, f.ID)
+			switch {
+			case f.Command:
+				fmt.Fprintf(w, "      # %s\n", f.Remedy)
+			case f.Remedy != "":
+				fmt.Fprintf(w, "      %s\n", f.Remedy)
+			}
+		}
+		fmt.Fprintln(w)
+	}
+	if verbose {
+		fmt.Fprintln(w, "versions:")
+		for _, name := range slices.Sorted(maps.Keys(report.Versions)) {
+			fmt.Fprintf(w, "  %s %s\n", name, report.Versions[name])
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, "errors: %d, warnings: %d\n", report.Count(doctor.Error), report.Count(doctor.Warning))
+}
+
+const (
+	// versionTime is how long a program may take to tell its version, maxVersion how much of what it says is read.
+	versionTime = 2 * time.Second
+	maxVersion  = 4096
+)
+
+// askVersion asks a program of the host, which is root's, for its version.
+func askVersion(ctx context.Context, program string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, versionTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, "--version")
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
+	cmd.WaitDelay = 100 * time.Millisecond
+	out := limitedBuffer{left: maxVersion}
+	cmd.Stdout = &out
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s --version: %w", program, err)
+	}
+	return versionIn(out.String()), nil
+}
+
+// versionIn is the version in the first line that a program prints: the word behind "version", else the last one.
+func versionIn(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	words := strings.Fields(line)
+	if len(words) == 0 {
+		return ""
+	}
+	word := words[len(words)-1]
+	isWord := func(w string) bool { return strings.EqualFold(w, "version") }
+	if i := slices.IndexFunc(words, isWord); i >= 0 && i+1 < len(words) {
+		word = words[i+1]
+	} else if len(words) == 4 && words[0] == "containerd" {
+		word = words[2] // its name, and the commit
+	}
+	return strings.TrimSuffix(word, ",")
+}
+
+// limitedBuffer keeps the beginning of what is written to it.
+type limitedBuffer struct {
+	strings.Builder
+	left int
+}
+
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	kept := p[:min(len(p), b.left)]
+	b.left -= len(kept)
+	b.Builder.Write(kept)
+	return len(p), nil
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"palisade/internal/cmdline"
+	"palisade/internal/toolkit"
+	"palisade/internal/top"
+)
+
+// Bounds of --interval.
+const (
+	minInterval = 100 * time.Millisecond
+	maxInterval = time.Hour
+)
+
+// topOptions are those of the command top.
+type topOptions struct {
+	once     bool
+	interval time.Duration
+	sort     string
+	by       top.Order
+}
+
+func topCommand(g *globals) *cli.Command {
+	var o topOptions
+	return &cli.Command{
+		Name:  "top",
+		Usage: "show containers that run with CPU, memory and load as lxcfs shows them inside",
+		Description: "On a terminal it goes on until q is pressed. CPU% is the time that was used between two looks, in percent of one CPU; " +
+			"--once looks twice, so that it takes one interval.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "once", Destination: &o.once, Usage: "print one table and end"},
+			&cli.DurationFlag{Name: "interval", Value: time.Second, Destination: &o.interval, Usage: "look every `DURATION`: 500ms, 2s"},
+			&cli.StringFlag{Name: "sort", Value: top.ByCPU.String(), Destination: &o.sort,
+				Usage: "show the largest first by `FIGURE`, or all by name: " + strings.Join(top.OrderNames(), ", ")},
+			g.jsonFlag(),
+		},
+		Action: func(ctx *cli.Context) error {
+			if err := o.complete(ctx, g); err != nil {
+				return err
+			}
+			looker := &top.Looker{Mountpoint: g.mountpoint}
+			if o.once {
+				return o.printOnce(ctx, g, looker)
+			}
+			terminal, err := top.NewTerminal()
+			if err != nil {
+				return err
+			}
+			screen := top.Screen{Terminal: terminal, By: o.by, Interval: o.interval}
+			return screen.Run(ctx.Context, top.Watch(ctx.Context, g.toolkit().Running, looker, o.interval))
+		},
+	}
+}
+
+// complete checks the options.
+func (o *topOptions) complete(ctx *cli.Context, g *globals) (err error) {
+	if err := noArguments(ctx); err != nil {
+		return err
+	}
+	if o.by, err = top.ParseOrder(o.sort); err != nil {
+		return cmdline.Usagef("--sort %w", err)
+	}
+	switch {
+	case o.interval < minInterval || o.interval > maxInterval:
+		return cmdline.Usagef("--interval %v is not between %v and %v", o.interval, minInterval, maxInterval)
+	case !o.once && g.json:
+		return cmdline.UsageError{Err: errors.New("--json needs --once")}
+	case !o.once && !(term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd()))):
+		return cmdline.UsageError{Err: errors.New("top needs a terminal: --once prints a table to anything else")}
+	}
+	return needRoot()
+}
+
+// topResult is what --once --json prints.
+type topResult struct {
+	Containers []top.Row               `json:"containers"`
+	Skipped    []toolkit.SkippedEngine `json:"skipped_engines,omitempty"`
+}
+
+// printOnce prints one table.
+func (o *topOptions) printOnce(ctx *cli.Context, g *globals, looker *top.Looker) error {
+	seen, err := top.Once(ctx.Context, g.toolkit().Running, looker, o.interval)
+	if err != nil {
+		return err
+	}
+	top.Sort(seen.Rows, o.by)
+	result := topResult{Containers: seen.Rows, Skipped: toolkit.SkippedEngines(seen.Skipped)}
+	g.warnSkipped(result.Skipped)
+	if err := g.print(ctx.App.Writer, result, func(w io.Writer) { fmt.Fprintln(w, strings.Join(top.Table(seen.Rows, 0), "\n")) }); err != nil {
+		return err
+	}
+	if seen.Err == nil && seen.Unknown > 0 {
+		g.log.Warn(seen.Note())
+	}
+	return seen.Err
+}

@@ -1,0 +1,103 @@
+// Command lxcfs-metrics tells Prometheus what lxcfs counts. lxcfs starts it, without a capability, where metrics are asked for,
+// and passes it the listeners and the memory of the counters.
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"palisade/internal/cmdline"
+	"palisade/internal/lxcfsmetrics"
+	"palisade/internal/meter"
+	"palisade/internal/metrics"
+	"palisade/internal/scrape"
+	"palisade/internal/sys"
+)
+
+const name = "lxcfs-metrics"
+
+func main() {
+	os.Exit(cmdline.Report(name, run(), os.Stderr))
+}
+
+// errAlone is for people who find the program.
+var errAlone = cmdline.Usagef("only lxcfs starts this program; ask for metrics by lxcfs --metrics ADDRESS, or --metrics-socket PATH")
+
+// run answers until it is killed.
+func run() error {
+	files, err := sys.PassedFiles(true)
+	if err != nil || len(os.Args) > 1 {
+		return errAlone
+	}
+	counters, listeners, err := take(files)
+	if err != nil {
+		return err
+	}
+	// A terminal sends its signals to all of its processes; they are lxcfs's.
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	if err := sys.NameThread(name); err != nil { // it was started by the number of a descriptor
+		return err
+	}
+	if err := becomeExpendable(); err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	for _, c := range []prometheus.Collector{lxcfsmetrics.Collector{Meter: counters}, scrape.BuildInfo("lxcfs")} {
+		if err := registry.Register(c); err != nil {
+			return err
+		}
+	}
+	server := scrape.New(registry)
+	runtime.GOMAXPROCS(1) // one thread is enough, and the runtime looks no more for how many there may be
+	if err := sys.ConfineToAnswering(); err != nil {
+		return err
+	}
+	failed := make(chan error)
+	for _, l := range listeners {
+		go func() { failed <- server.Serve(l) }()
+	}
+	return <-failed
+}
+
+// take finds what lxcfs has passed.
+func take(files []sys.NamedFile) (counters *meter.Meter, listeners []net.Listener, err error) {
+	for _, f := range files {
+		switch {
+		case f.Name == meter.FileName:
+			if counters, err = meter.OpenReadOnly(f.File); err != nil {
+				return nil, nil, err
+			}
+		case strings.HasPrefix(f.Name, metrics.ListenerName):
+			l, err := f.File.Listener(f.Name)
+			if err != nil {
+				return nil, nil, err
+			}
+			listeners = append(listeners, l)
+		}
+	}
+	if counters == nil || len(listeners) == 0 {
+		return nil, nil, errAlone
+	}
+	return counters, listeners, nil
+}
+
+// becomeExpendable takes back what protects lxcfs from being killed where memory is short.
+func becomeExpendable() error {
+	const file = "/proc/self/oom_score_adj"
+	text, err := os.ReadFile(file)
+	if err == nil && bytes.HasPrefix(text, []byte("-")) {
+		err = os.WriteFile(file, []byte("0"), 0)
+	}
+	if err != nil {
+		return fmt.Errorf("raise the own oom_score_adj: %w", err)
+	}
+	return nil
+}

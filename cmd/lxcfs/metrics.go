@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+
+	"palisade/internal/meter"
+	"palisade/internal/metrics"
+	"palisade/internal/supervise"
+	"palisade/internal/sys"
+)
+
+// metricsProgram answers Prometheus. To link its client into this program would cost each of its processes megabytes.
+const (
+	metricsProgram = "lxcfs-metrics"
+	metricsDir     = "/usr/libexec/palisade"
+)
+
+// telling is what has metrics told: the counters, and the program that tells them.
+type telling struct {
+	options metrics.Options
+	log     *slog.Logger
+	meter   *meter.Meter
+	memory  sys.File
+	spawner *sys.Spawner
+	renewed chan struct{}
+	cancel  context.CancelFunc
+	ended   chan struct{}
+}
+
+// tellMetrics begins to have metrics told, if they are wanted. Whatever fails is logged, and lxcfs goes on without.
+func (c *config) tellMetrics(ctx context.Context) *telling {
+	t := &telling{options: c.metrics, log: c.log, renewed: make(chan struct{}, 1), cancel: func() {}, ended: make(chan struct{})}
+	if !t.options.Wanted() {
+		close(t.ended)
+		return t
+	}
+	var err error
+	if t.meter, t.memory, err = meter.New(); err != nil {
+		t.log.Error(metrics.NotServed, "err", err)
+		close(t.ended)
+		return t
+	}
+	ctx, t.cancel = context.WithCancel(ctx)
+	go func() {
+		defer close(t.ended)
+		metrics.Keep(ctx, t.log, t.renewed, t.serve)
+	}()
+	return t
+}
+
+// files are what a worker counts in.
+func (t *telling) files() []sys.NamedFile {
+	if t.meter == nil {
+		return nil
+	}
+	return []sys.NamedFile{{Name: meter.FileName, File: t.memory}}
+}
+
+// renew has the program on disk tell from now on.
+func (t *telling) renew() {
+	select {
+	case t.renewed <- struct{}{}:
+	default: // it has not been seen to yet
+	}
+}
+
+// end ends it and removes the socket.
+func (t *telling) end() {
+	t.cancel()
+	<-t.ended
+}
+
+// serve listens, and keeps the program alive that answers, until the context ends.
+func (t *telling) serve(ctx context.Context) (err error) {
+	path := programBeside(metricsProgram, metricsDir)
+	if _, err := os.Stat(path); err != nil {
+		return err
+	}
+	listeners, err := t.options.Listen(ctx, t.log)
+	if err != nil {
+		return err
+	}
+	var files []sys.NamedFile
+	defer func() {
+		for _, l := range listeners {
+			err = errors.Join(err, l.Close())
+		}
+		for _, f := range files {
+			f.File.Close()
+		}
+	}()
+	memory, err := t.memory.ReadOnly() // the program speaks to strangers
+	if err != nil {
+		return err
+	}
+	files = append(files, sys.NamedFile{Name: meter.FileName, File: memory})
+	for i, l := range listeners {
+		f, err := sys.ListenerFile(l)
+		if err != nil {
+			return err
+		}
+		files = append(files, sys.NamedFile{Name: metrics.ListenerName + strconv.Itoa(i), File: f})
+	}
+	if t.spawner == nil {
+		if t.spawner, err = sys.NewSpawner(); err != nil { // without a capability
+			return fmt.Errorf("drop privileges: %w", err)
+		}
+	}
+	program := supervise.Companion{
+		Program: path, Name: metricsProgram, Spawner: t.spawner, Files: files,
+		Renewed: t.renewed, Log: t.log,
+	}
+	t.log.Info("metrics are served", "at", addresses(listeners))
+	return program.Run(ctx)
+}
+
+func addresses(listeners []net.Listener) (all []string) {
+	for _, l := range listeners {
+		all = append(all, l.Addr().String())
+	}
+	return all
+}

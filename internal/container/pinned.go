@@ -1,0 +1,46 @@
+package container
+
+import (
+	"errors"
+	"syscall"
+	"time"
+)
+
+// Pinned is a process that somebody else asks about. As long as it is alive its pid is not another's.
+type Pinned struct{ process process }
+
+// Pin holds the process that has the pid now; a thread that is not the first of its process is none.
+func (f *Finder[S]) Pin(pid int) (Pinned, error) {
+	p, err := pin(f.proc, pid)
+	return Pinned{p}, err
+}
+
+// Start is the start of the process, as the time since boot.
+func (p *Pinned) Start() time.Duration { return p.process.start }
+
+// IsAlive tells whether the process has not ended.
+func (p *Pinned) IsAlive() bool { return p.process.alive() }
+
+// Close lets go of the process.
+func (p *Pinned) Close() { p.process.close() }
+
+// IsOwn tells whether the thread tid, which waits for an answer, is in the daemon's own user, pid and mount namespaces: in
+// no container, whatever cgroup it is in.
+func (f *Finder[S]) IsOwn(tid uint32, s *Scratch) bool {
+	if tid == 0 {
+		return false
+	}
+	pidNS, err := namespace(f.proc, tid, "pid", s)
+	if err != nil || pidNS != f.hostPidNS {
+		return false
+	}
+	mountNS, err := namespace(f.proc, tid, "mnt", s)
+	if err != nil || mountNS != f.hostMountNS {
+		return false
+	}
+	userNS, err := namespace(f.proc, tid, "user", s)
+	if errors.Is(err, syscall.ENOENT) {
+		return f.hostUserNS == 0 // this kernel has none
+	}
+	return err == nil && userNS == f.hostUserNS
+}

@@ -1,0 +1,149 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"palisade/internal/policy"
+	"palisade/internal/sys"
+)
+
+const (
+	broker     = "authz-broker"
+	brokerUnit = "authz-broker.service"
+	// brokerTime is how long the broker may take to answer; systemd may have to start it.
+	brokerTime = 2 * time.Second
+)
+
+// brokerSockets are those at which the broker answers, by engine.
+var brokerSockets = map[string]string{
+	"docker": "/run/docker/plugins/authz-broker.sock",
+	"isulad": "/run/isulad/plugins/authz-broker.sock",
+}
+
+// hasBroker tells whether there is the broker.
+func (w *World) hasBroker() bool { return w.program(broker) != "" || w.exists(w.PolicyFile) }
+
+// checkAuthz looks whether an engine asks the broker, and whether that answers. setting is what is to be in the configuration.
+func (w *World) checkAuthz(ctx context.Context, r *Report, e *engineKind, plugins []string, setting string) {
+	if !slices.Contains(plugins, broker) {
+		w.addNotAsked(ctx, r, e, setting)
+		return
+	}
+	socket := brokerSockets[e.name]
+	err := askBroker(ctx, w.path(socket))
+	if err == nil {
+		return
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	cure := run("(authz-broker >>/var/log/authz-broker.log 2>&1 &)")
+	if w.hasUnit(brokerUnit) {
+		cure = run("systemctl enable --now authz-broker")
+	}
+	r.add(AuthzSilent, socket, cure, "%s asks authz-broker, which does not answer, and so refuses everything: %v", e.name, err)
+}
+
+// addNotAsked adds that an engine does not ask the broker. Where nobody has turned that on, it is only there with the other packages.
+func (w *World) addNotAsked(ctx context.Context, r *Report, e *engineKind, setting string) {
+	start := "start authz-broker"
+	if w.hasUnit(brokerUnit) {
+		start = "`systemctl enable --now authz-broker`"
+	}
+	// dockerd does not start, and iSulad refuses everything, where they are to ask a broker that does not answer.
+	cure := do("%s first, then put %s into %s%s", start, setting, e.config, e.restartWords())
+	switch {
+	case !w.hasBroker():
+	case w.usesBroker(ctx):
+		r.add(AuthzNotAsked, e.name, cure, "authz-broker is there, but is not asked: its policies have no effect")
+	default:
+		r.add(AuthzUnused, e.name, cure, "authz-broker is installed, and neither enabled nor asked")
+	}
+}
+
+// usesBroker tells whether the broker is enabled, or runs.
+func (w *World) usesBroker(ctx context.Context) bool {
+	used := w.isEnabled(brokerUnit)
+	for _, socket := range brokerSockets {
+		used = used || askBroker(ctx, w.path(socket)) == nil
+	}
+	return used
+}
+
+// askBroker makes sure that the broker answers, whatever it says: systemd listens for one that does not come up.
+func askBroker(ctx context.Context, socket string) error {
+	ctx, cancel := context.WithTimeout(ctx, brokerTime)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	question, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://broker/Plugin.Activate", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := client.Do(question)
+	if err != nil {
+		return err
+	}
+	return answer.Body.Close()
+}
+
+// checkPolicy looks at the policies of the broker, as authz-broker check does.
+func checkPolicy(ctx context.Context, w *World, r *Report) {
+	if !w.hasBroker() {
+		return
+	}
+	file := w.PolicyFile
+	policies, err := policy.Load(w.path(file))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		r.add(PolicyMissing, file, do("write into it who may do what; docs/authz-broker.md has examples"), "authz-broker cannot start: there are no policies")
+		return
+	case errors.Is(err, sys.ErrBeingWritten):
+		r.add(CheckIncomplete, file, do("call lxcfs-toolkit doctor again when it has been written"), "somebody writes it")
+		return
+	case err != nil:
+		r.add(PolicyBroken, file, do("correct what is named, until `authz-broker check %s` is content", file), "authz-broker does not take it: %s", w.firstLine(err))
+		return
+	}
+	before := len(r.Findings)
+	if open, err := policy.IsOpen(w.path(file)); err == nil && open {
+		r.add(PolicyWritable, file, run("chmod go-w %s", quote(file)), "others than its owner can write it, and so decide")
+	}
+	switch {
+	case !policies.IsDefault():
+		w.addLint(r, policies)
+	case w.usesBroker(ctx): // what else there is to say of it is said by that
+		r.add(PolicyDefault, file, do("write into it who may do what, and see what `authz-broker check` says"),
+			"it is as it was installed: who can open Docker's socket may do everything, others nothing")
+	}
+	if len(r.Findings) == before {
+		r.fine(PolicyOK, file, "nothing is doubtful")
+	}
+}
+
+// addLint adds what may not be meant.
+func (w *World) addLint(r *Report, policies *policy.Set) {
+	named := make(map[ID]int)
+	for _, warning := range policies.Lint() {
+		id, cure := PolicyDoubtful, do("change the line, or leave it if this is meant")
+		if warning.Plain {
+			id, cure = PolicyPlain, do("change the line if this is not meant")
+		}
+		if named[id]++; named[id] <= maxNamed {
+			r.add(id, lineOf(w.PolicyFile, warning.Line), cure, "%s", warning.Text)
+		}
+	}
+	for _, id := range []ID{PolicyDoubtful, PolicyPlain} {
+		if more := named[id] - maxNamed; more > 0 {
+			r.add(id, w.PolicyFile, run("authz-broker check %s", quote(w.PolicyFile)), "%d more may not be meant", more)
+		}
+	}
+}

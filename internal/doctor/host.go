@@ -1,0 +1,68 @@
+package doctor
+
+import (
+	"context"
+	"os"
+
+	"palisade/internal/engine"
+	"palisade/internal/idmap"
+	"palisade/internal/idmount"
+	"palisade/internal/probe"
+	"palisade/internal/sys"
+	"palisade/internal/toolkit"
+)
+
+// Feature is something that a kernel may not have.
+type Feature int
+
+// The features.
+const (
+	FuseClone Feature = iota
+	OpenTree
+	Pidfd
+	Openat2
+	IDMappedMounts
+	UserNamespaces
+)
+
+// Host is the machine that this process runs on, as the toolkit sees it.
+func Host(t *toolkit.Toolkit) *World {
+	return &World{
+		Root:       "/",
+		Mountpoint: t.Mountpoint,
+		Kernel:     askKernel,
+		Probe: func(ctx context.Context) (probe.Result, error) {
+			return probe.Look(ctx, t.Mountpoint, toolkit.ProbeTime)
+		},
+		List:          t.List,
+		DockerVersion: engine.Version,
+	}
+}
+
+// askKernel tries a feature, without a trace.
+func askKernel(f Feature) error {
+	switch f {
+	case FuseClone:
+		return sys.ProbeFuseClone("/dev/fuse")
+	case OpenTree:
+		mount, err := idmount.Clone("/", idmap.Pair{})
+		mount.Close()
+		return err
+	case Pidfd:
+		self, err := sys.OpenPidfd(os.Getpid())
+		self.Close()
+		return err
+	case Openat2:
+		return sys.ProbeOpenat2()
+	case IDMappedMounts:
+		ids := idmap.Map{{Container: 0, Host: 100000, Size: 65536}}
+		mount, err := idmount.Clone("/var/lib", idmap.Pair{UID: ids, GID: ids})
+		mount.Close()
+		return err
+	case UserNamespaces:
+		ns, err := sys.NewUserNamespace("0 0 1\n", "0 0 1\n")
+		ns.Close()
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package doctor
+
+import (
+	"context"
+	"path/filepath"
+)
+
+// isulads are iSulad and what it was called before, with the folder in which each keeps its own.
+var isulads = []struct {
+	engineKind
+	graph string
+}{
+	{engineKind{name: "isulad", programs: []string{"isulad"}, config: "/etc/isulad/daemon.json", unit: "isulad.service"}, "/var/lib/isulad"},
+	{engineKind{name: "isulad", programs: []string{"lcrd"}, config: "/etc/lcrd/daemon.json", unit: "lcrd.service"}, "/var/lib/lcrd"},
+}
+
+// isuladDefault is the hookspec that iSulad reads unless its configuration names another.
+const isuladDefault = "/etc/default/isulad/hooks/default.json"
+
+// checkIsulad looks at the configuration of iSulad.
+func checkIsulad(ctx context.Context, w *World, r *Report) {
+	there := false
+	for i := range isulads {
+		if e := &isulads[i]; w.has(&e.engineKind) && w.wants(r, &e.engineKind) {
+			w.checkIsuladConfig(ctx, r, &e.engineKind, e.graph)
+			there = true
+		}
+	}
+	if !there {
+		w.wants(r, &isulads[0].engineKind) // it may be missed
+	}
+}
+
+func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind, graph string) {
+	var c struct {
+		HookSpec string `json:"hook-spec"`
+		Graph    string `json:"graph"`
+		Plugin   string `json:"authorization-plugin"`
+	}
+	config := w.config(r, e, e.config, func(text []byte) error { return parseJSON(text, &c) })
+	if config == broken {
+		return
+	}
+	w.checkAuthz(ctx, r, e, []string{c.Plugin}, `"authorization-plugin": "authz-broker"`)
+	if filepath.IsAbs(c.Graph) {
+		graph = c.Graph
+	}
+	sample := filepath.Join(graph, "hooks/hookspec.json")
+	file := c.HookSpec
+	if file == "" {
+		file = isuladDefault
+	}
+	state, ours := w.checkHookSpec(r, e, file)
+	switch {
+	case state == broken: // it is told
+	case state == absent && c.HookSpec != "":
+		r.add(ConfigBroken, e.config, run("mkdir -p %s && %s >%s", quote(folderOf(file)), w.toolkit("hook-spec", e.name), quote(file)),
+			"isulad cannot use it: the file of hook-spec, %s, is not there", file)
+	case ours:
+		r.fine(HookOK, e.name, "%s calls the hook for all containers", file)
+	case state == absent:
+		w.checkSample(r, e, sample, config)
+	default:
+		w.addHookMissing(r, e, file)
+	}
+}
+
+// addHookMissing adds that a hookspec does not have the hook, unless it is told that it has it as it should not be.
+func (w *World) addHookMissing(r *Report, e *engineKind, file string) {
+	for i := range r.Findings {
+		if r.Findings[i].Subject == file {
+			return
+		}
+	}
+	r.add(HookMissing, e.name, do("add what `%s` prints to %s", w.toolkit("hook-spec", e.name), file), "%s does not have the hook", file)
+}
+
+// checkSample looks at the file that the packages put beside iSulad's own, for isula run --hook-spec.
+func (w *World) checkSample(r *Report, e *engineKind, sample string, config state) {
+	state, ours := w.checkHookSpec(r, e, sample)
+	if state == broken {
+		return
+	}
+	setting := `"hook-spec": "` + sample + `"`
+	cure := do("put %s into %s%s", setting, e.config, e.restartWords())
+	if config == absent {
+		cure = run("mkdir -p %s && echo %s >%s%s", folderOf(e.config), quote("{"+setting+"}"), e.config, e.restart(w))
+	}
+	switch {
+	case ours:
+		r.optional(e, cure, "only containers with isula run --hook-spec %s have the hook", sample)
+	case state == absent:
+		if config == absent {
+			cure.text = "mkdir -p " + quote(folderOf(sample)) + " && " + w.toolkit("hook-spec", e.name) + " >" + quote(sample) + " && " + cure.text
+		} else {
+			cure.text = "write what `" + w.toolkit("hook-spec", e.name) + "` prints to " + sample + "; " + cure.text
+		}
+		r.add(HookMissing, e.name, cure, "it calls no hook")
+	default:
+		w.addHookMissing(r, e, sample)
+	}
+}

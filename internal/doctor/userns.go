@@ -1,0 +1,214 @@
+package doctor
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// subidFiles are the files that say which ids of the host are whose (subuid(5), subgid(5)).
+var subidFiles = []string{"/etc/subuid", "/etc/subgid"}
+
+// subid is a line: ids from first on, before end.
+type subid struct {
+	name string
+	// owner is whose they are, by whatever name.
+	owner      string
+	first, end uint64
+	line       int
+}
+
+// parseSubids parses a file, and tells which lines are broken.
+func parseSubids(text []byte) (ranges []subid, broken []int) {
+	number := 0
+	for line := range bytes.Lines(text) {
+		number++
+		trimmed := strings.TrimSpace(string(line))
+		if trimmed == "" || strings.HasPrefix(trimmed, "#") {
+			continue
+		}
+		f := strings.Split(trimmed, ":")
+		if len(f) != 3 || f[0] == "" {
+			broken = append(broken, number)
+			continue
+		}
+		first, err1 := strconv.ParseUint(f[1], 10, 32)
+		count, err2 := strconv.ParseUint(f[2], 10, 32)
+		if err1 != nil || err2 != nil || count == 0 || first+count > 1<<32 {
+			broken = append(broken, number)
+			continue
+		}
+		ranges = append(ranges, subid{f[0], f[0], first, first + count, number})
+	}
+	return ranges, broken
+}
+
+// overlap finds two users to whom the same ids of the host are given.
+func overlap(ranges []subid) (a, b subid, ok bool) {
+	sorted := slices.Clone(ranges)
+	slices.SortStableFunc(sorted, func(a, b subid) int {
+		if a.first != b.first {
+			return int(int64(a.first) - int64(b.first))
+		}
+		return a.line - b.line
+	})
+	// furthest are the ranges with the last ends, of two users.
+	var furthest [2]subid
+	for _, s := range sorted {
+		for _, f := range furthest {
+			if f.end > s.first && f.owner != s.owner {
+				return f, s, true
+			}
+		}
+		switch {
+		case s.owner == furthest[0].owner || furthest[0].owner == "":
+			if s.end > furthest[0].end {
+				furthest[0] = s
+			}
+		case s.end > furthest[0].end:
+			furthest[1], furthest[0] = furthest[0], s
+		case s.end > furthest[1].end:
+			furthest[1] = s
+		}
+	}
+	return a, b, false
+}
+
+// setOwners says whose ranges are: a user may be listed by number, and those of LXD, which is root's, by both names (LXD's own setup).
+func setOwners(ranges []subid, users map[string]string) {
+	for i := range ranges {
+		s := &ranges[i]
+		s.owner = cmp.Or(users[s.name], s.name)
+		if s.owner == "lxd" {
+			s.owner = "root"
+		}
+	}
+}
+
+// users are the names of users, and of numbers of users, with the names (passwd(5)).
+func (w *World) users() map[string]string {
+	users := make(map[string]string)
+	text, err := w.read("/etc/passwd", maxConfig)
+	if err != nil {
+		return users // they are taken by what they are called
+	}
+	for line := range bytes.Lines(text) {
+		// The name, a password, the number.
+		f := strings.SplitN(string(line), ":", 4)
+		if len(f) < 4 || f[0] == "" {
+			continue
+		}
+		for _, key := range []string{f[0], f[2]} {
+			if users[key] == "" {
+				users[key] = f[0]
+			}
+		}
+	}
+	return users
+}
+
+// checkUserns looks whether the ids are there that containers with users of their own need.
+func checkUserns(_ context.Context, w *World, r *Report) {
+	w.checkFolders(r)
+	before := len(r.Findings)
+	users := w.users()
+	remapped := w.remappedUsers(users)
+	there := false
+	for i, file := range subidFiles {
+		text, err := w.read(file, maxConfig)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		} else {
+			there = true
+		}
+		if err != nil {
+			r.add(SubidBroken, file, do("make it a regular file with lines NAME:FIRST:COUNT"), "%v", err)
+			continue
+		}
+		ranges, broken := parseSubids(text)
+		setOwners(ranges, users)
+		if len(broken) > 0 {
+			r.add(SubidBroken, file, do("correct or remove the lines"), "not NAME:FIRST:COUNT: line %s", list(words(broken)))
+		}
+		if a, b, ok := overlap(ranges); ok {
+			r.add(SubidOverlap, file, do("give them ranges of their own: change line %d", max(a.line, b.line)),
+				"%q and %q share ids from %d on: the containers of one can be those of the other", a.name, b.name, max(a.first, b.first))
+		}
+		if names := remapped[i]; len(names) > 0 && !slices.ContainsFunc(ranges, func(s subid) bool { return slices.Contains(names, s.owner) }) {
+			r.add(SubidMissing, file, run("echo %s >>%s%s", quote(fmt.Sprintf("%s:%d:65536", names[0], free(ranges))), file, docker.restart(w)),
+				"%q has no ids, and userns-remap in %s wants them: dockerd does not start", names[0], docker.config)
+		}
+	}
+	if there && len(r.Findings) == before {
+		r.fine(SubidOK, list(subidFiles), "no ids are given twice")
+	}
+}
+
+func words(numbers []int) (texts []string) {
+	for _, n := range numbers {
+		texts = append(texts, strconv.Itoa(n))
+	}
+	return texts
+}
+
+// free is an id from which on no ids are given.
+func free(ranges []subid) uint64 {
+	first := uint64(100000)
+	for _, s := range ranges {
+		first = max(first, s.end)
+	}
+	return first
+}
+
+// remappedUsers are the names of which one is to have ids that dockerd uses for containers, for each of the files; none if it uses none.
+// In /etc/subgid old versions look for the group, others for the user.
+func (w *World) remappedUsers(users map[string]string) (names [2][]string) {
+	text, err := w.read(docker.config, maxConfig)
+	if err != nil {
+		return names
+	}
+	c, err := parseDocker(text)
+	user, group, _ := strings.Cut(c.UsernsRemap, ":")
+	if err != nil || user == "" {
+		return names
+	}
+	if user == "default" {
+		if user = "dockremap"; users[user] == "" {
+			return names // dockerd makes the user, and gives it ids
+		}
+	}
+	user = cmp.Or(users[user], user)
+	if user == "root" {
+		return names // which dockerd does not remap
+	}
+	names = [2][]string{{user}, {user}}
+	if group != "" {
+		names[1] = append(names[1], group)
+	}
+	return names
+}
+
+// checkFolders looks at those of iSulad in which lcr, as a user of a container's, has to find its way.
+func (w *World) checkFolders(r *Report) {
+	var closed []string
+	for _, folder := range []string{"/var/lib/isulad", "/var/lib/isulad/engines", "/var/lib/isulad/engines/lcr"} {
+		info, err := os.Stat(w.path(folder))
+		if err != nil {
+			return // there is no lcr
+		}
+		if info.Mode().Perm()&0o001 == 0 {
+			closed = append(closed, folder)
+		}
+	}
+	if len(closed) > 0 {
+		r.add(IsuladFolders, closed[0], run("chmod o+x %s", strings.Join(closed, " ")),
+			"containers of lcr with --user-remap do not start, since others may not pass; isulad closes it whenever it starts")
+	}
+}

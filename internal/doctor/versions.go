@@ -1,0 +1,97 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"palisade/internal/version"
+)
+
+// asked are the programs whose version is asked for, of which some are engines.
+var asked = []struct {
+	name, engine string
+	programs     []string
+}{
+	{"userns-shift", "", []string{"userns-shift"}},
+	{"authz-broker", "", []string{"authz-broker"}},
+	{"runc", "", []string{"runc"}},
+	{"crun", "", []string{"crun"}},
+	{"isulad", "isulad", isulads[0].programs},
+	{"podman", "podman", podman.programs},
+	{"crio", "crio", crio.programs},
+	{"docker", "docker", docker.programs},
+	{"containerd", "containerd", containerd.programs},
+}
+
+const (
+	// dockerSocket is that of dockerd, which tells its version there.
+	dockerSocket = "/run/docker.sock"
+	// answerTime is how long it may take.
+	answerTime = 2 * time.Second
+)
+
+// checkVersions asks programs for their versions. That is no finding.
+func checkVersions(ctx context.Context, w *World, r *Report) {
+	r.version("lxcfs-toolkit", version.String())
+	found := make([]string, len(asked))
+	var wait sync.WaitGroup
+	for i, a := range asked {
+		if a.engine != "" && len(w.Engines) > 0 && !slices.Contains(w.Engines, a.engine) {
+			continue
+		}
+		wait.Go(func() {
+			if a.name == "docker" {
+				found[i] = w.runningDocker(ctx)
+			}
+			if found[i] == "" {
+				found[i] = w.versionOf(ctx, w.program(a.programs...))
+			}
+		})
+	}
+	wait.Wait()
+	for i, a := range asked {
+		r.version(a.name, found[i])
+	}
+}
+
+// runningDocker is the version of the dockerd that runs, "" if none does, or it does not answer.
+func (w *World) runningDocker(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	v, err := w.DockerVersion(ctx, w.path(dockerSocket))
+	if err != nil {
+		return ""
+	}
+	return v
+}
+
+// versionOf is the version of a program on the disk, "" if it is not known, or no program for root.
+func (w *World) versionOf(ctx context.Context, program string) string {
+	if program == "" || w.checkProgram(program) != nil {
+		return ""
+	}
+	v, err := w.Version(ctx, program)
+	if err != nil {
+		return ""
+	}
+	return v
+}
+
+// firstLine is what an error says first, without the folder that stands for the root.
+func (w *World) firstLine(err error) string {
+	text, rest, more := strings.Cut(err.Error(), "\n")
+	if w.Root != "/" {
+		text = strings.ReplaceAll(text, w.Root, "")
+	}
+	if more {
+		text += fmt.Sprintf(" (and %d more)", strings.Count(rest, "\n")+1)
+	}
+	return text
+}
+
+// lineOf is a line of a file.
+func lineOf(file string, line int) string { return fmt.Sprintf("%s:%d", file, line) }

@@ -1,0 +1,97 @@
+package lxcfs
+
+import (
+	"syscall"
+	"testing"
+
+	"palisade/internal/fusedev"
+)
+
+// stuckText is longer than a read of stuckSize gets.
+const (
+	stuckText = "MemTotal: of container A\nMemFree: of container A\n"
+	stuckSize = 10
+)
+
+// newStuck makes a file system whose file loadavg is stuck until the channel is closed, and tells of its beginning in the
+// other. Its text in the end is stuckText.
+func newStuck(t *testing.T) (f *FS, began <-chan bool, goOn chan<- bool) {
+	t.Helper()
+	f, _ = newMetered(t)
+	f.handles.goOn(keptReads{mem: make([]byte, keptReadsSize)})
+	in, out := make(chan bool), make(chan bool)
+	n := *f.tree.byID[idLoadavg]
+	n.own = func(_ *FS, dst []byte) ([]byte, error) {
+		in <- true
+		<-out
+		return append(dst, stuckText...), nil
+	}
+	f.tree.byID[idLoadavg] = &n
+	return f, in, out
+}
+
+// readStuck begins with a read of the file number that is stuck, answers it as the transport does, and returns the text and
+// the channel that is closed when the read has come back.
+func readStuck(t *testing.T, f *FS, began <-chan bool, number uint64) (string, <-chan bool) {
+	t.Helper()
+	request, back := fusedev.Request{Node: idLoadavg}, make(chan bool)
+	go func() {
+		defer close(back)
+		f.Read(&request, number, 0, stuckSize, nil)
+	}()
+	<-began
+	text, errno := f.Rescue(&request, number, 0, stuckSize, nil)
+	if errno != 0 || len(text) == 0 {
+		t.Fatalf("the rescue: %q, %v", text, errno)
+	}
+	return string(text), back
+}
+
+// TestStuckReadOfClosedFile has a read come back when its file is closed: the next open file, which has the same handle and
+// the same number, is not given its text.
+func TestStuckReadOfClosedFile(t *testing.T) {
+	f, began, goOn := newStuck(t)
+	request := fusedev.Request{Node: idLoadavg}
+	open := func() uint64 {
+		number, _, errno := f.Open(&request, syscall.O_RDONLY)
+		if errno != 0 || number == 0 {
+			t.Fatalf("open: %d, %v", number, errno)
+		}
+		return number
+	}
+	number := open()
+	given, back := readStuck(t, f, began, number)
+	f.Release(&request, number)
+	if next := open(); next != number {
+		t.Fatalf("the next file is %#x, not %#x: the test shows nothing", next, number)
+	}
+	close(goOn)
+	<-back
+	if text, ok := f.handles.get(number).appendKept(nil, 0, len(stuckText)); ok {
+		t.Errorf("who has the handle now gets %q", text)
+	}
+	if length, text, _ := f.handles.reads.find(number); text != nil || length != uint64(len(given)) {
+		t.Errorf("the next process takes %q, %d bytes, for its text", text, length)
+	}
+	f.Release(&request, number)
+	if kept := f.handles.kept.Load(); kept != 0 {
+		t.Errorf("%d bytes are kept of no file", kept)
+	}
+}
+
+// TestStuckReadOfOpenFile has a read come back when its reader has gone on with the text that it was given meanwhile.
+func TestStuckReadOfOpenFile(t *testing.T) {
+	f, began, goOn := newStuck(t)
+	request := fusedev.Request{Node: idLoadavg}
+	number := f.handles.add(owner{})
+	given, back := readStuck(t, f, began, number)
+	close(goOn)
+	<-back
+	if text, ok := f.handles.get(number).appendKept(nil, 0, len(given)); !ok || string(text) != given {
+		t.Errorf("the text goes on as that of %q, not of %q", text, given)
+	}
+	f.Release(&request, number)
+	if _, text, _ := f.handles.reads.find(number); text != nil {
+		t.Error("the text of a closed file is known to the next process")
+	}
+}

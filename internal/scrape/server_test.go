@@ -1,0 +1,139 @@
+package scrape
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// serve starts a server with one metric, and returns its address.
+func serve(t *testing.T) string {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "answer", Help: "An answer."}, func() float64 { return 42 }))
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(registry)
+	ended := make(chan error)
+	go func() { ended <- s.Serve(l) }()
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	return l.Addr().String()
+}
+
+// ask sends text and returns all that comes back.
+func ask(t *testing.T, address, text string) string {
+	t.Helper()
+	c, err := net.Dial("tcp4", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+	answer, _ := io.ReadAll(c) // a connection that is reset has said what it had to
+	return string(answer)
+}
+
+const get = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+
+func TestServer(t *testing.T) {
+	address := serve(t)
+	for _, c := range []struct{ name, text, want, without string }{
+		{"get", get, "HTTP/1.1 200 OK", ""},
+		{"its text", get, "\r\n\r\n# HELP answer An answer.\n# TYPE answer gauge\nanswer 42\n", ""},
+		{"its type", get, "Content-Type: text/plain; version=0.0.4", ""},
+		{"once a connection", get + get, "Connection: close", ""},
+		{"with a query", "GET /metrics?a=b HTTP/1.1\r\nHost: x\r\n\r\n", "answer 42", ""},
+		{"head", "HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK", "answer 42"},
+		{"post", "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 405 ", "answer 42"},
+		{"allowed", "DELETE /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "Allow: GET, HEAD", "answer 42"},
+		{"options", "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "answer 42"},
+		{"root", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "answer 42"},
+		{"below", "GET /metrics/ HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "answer 42"},
+		{"debug", "GET /debug/pprof/ HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "answer 42"},
+		{"a long header", "GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 16<<10) + "\r\n\r\n", "HTTP/1.1 431 ", "answer 42"},
+		{"rubbish", "\x00\r\n\r\n", "HTTP/1.1 400 ", "answer 42"},
+	} {
+		got := ask(t, address, c.text)
+		if !strings.Contains(got, c.want) || c.without != "" && strings.Contains(got, c.without) || strings.Count(got, "HTTP/1.1") != 1 {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// TestSlowClients has all places taken by clients that send nothing, half of a request, or read nothing: one that asks has
+// its answer when their time is over.
+func TestSlowClients(t *testing.T) {
+	address := serve(t)
+	for i := range 2 * connections {
+		c, err := net.Dial("tcp4", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprint(c, []string{"", "GET /metrics HTTP/1.1\r\nHost:", get}[i%3])
+	}
+	began := time.Now()
+	if got := ask(t, address, get); !strings.Contains(got, "answer 42") {
+		t.Errorf("%q", got)
+	}
+	took := time.Since(began)
+	if t.Logf("an answer beside slow clients takes %v", took); took > 5*askTime {
+		t.Errorf("an answer beside slow clients takes %v", took)
+	}
+}
+
+// TestManyClients has more clients ask than there are places: each is answered.
+func TestManyClients(t *testing.T) {
+	address := serve(t)
+	const clients = 20 * connections
+	answers := make(chan error)
+	for range clients {
+		go func() {
+			answers <- func() error {
+				c, err := net.Dial("tcp4", address)
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				c.SetDeadline(time.Now().Add(30 * time.Second))
+				if _, err := io.WriteString(c, get); err != nil {
+					return err
+				}
+				r, err := http.ReadResponse(bufio.NewReader(c), nil)
+				if err != nil {
+					return err
+				}
+				defer r.Body.Close()
+				if text, err := io.ReadAll(r.Body); err != nil || !strings.Contains(string(text), "answer 42") {
+					return fmt.Errorf("%q, %w", text, err)
+				}
+				return nil
+			}()
+		}()
+	}
+	for range clients {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,85 @@
+// Package socket makes unix sockets for root's programs: closed to others from their first moment, in the place of one whose
+// process is gone, never in that of one that is alive.
+package socket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// Listen makes a socket at path, root's and with the mode, and its folder. A socket to which nobody listens any more is
+// replaced; one to which somebody does is an error.
+func Listen(path string, mode fs.FileMode) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	l, err := bind(path, mode)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		if err := removeStale(path); err != nil {
+			return nil, err
+		}
+		l, err = bind(path, mode)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := protect(path, mode); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// protect makes sure that a socket is root's, where it can: its folder may give files its own group.
+func protect(path string, mode fs.FileMode) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if ok && os.Geteuid() == 0 && (owner.Uid != 0 || owner.Gid != 0) {
+		if err := os.Lchown(path, 0, 0); err != nil {
+			return err
+		}
+	}
+	if info.Mode().Type() == os.ModeSocket && info.Mode().Perm() == mode {
+		return nil // chmod follows links, and the folder may be somebody else's
+	}
+	return os.Chmod(path, mode)
+}
+
+// bind makes the socket with its mode, so that nobody gets in before it is set: the kernel gives the file in the folder the
+// mode of the socket, less the umask (unix_bind_bsd() of net/unix/af_unix.c).
+func bind(path string, mode fs.FileMode) (net.Listener, error) {
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var modeErr error
+		err := c.Control(func(fd uintptr) { modeErr = syscall.Fchmod(int(fd), uint32(mode)) })
+		return errors.Join(err, os.NewSyscallError("fchmod", modeErr))
+	}}
+	return config.Listen(context.Background(), "unix", path)
+}
+
+// removeStale removes a socket to which nobody listens.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("%s is no socket: remove it if it is not needed", path)
+	}
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		err = c.Close()
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return errors.Join(fmt.Errorf("another process listens to %s: %w", path, syscall.EADDRINUSE), err)
+	}
+	return os.Remove(path)
+}

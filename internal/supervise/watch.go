@@ -1,0 +1,77 @@
+package supervise
+
+import (
+	"context"
+	"time"
+
+	"palisade/internal/meter"
+)
+
+const (
+	// probeEvery is how often the worker is asked, probeTime how long it may take.
+	probeEvery = time.Second
+	probeTime  = 2 * time.Second
+	// startTime is how long a worker may take to be ready, leaveTime to leave.
+	startTime = 10 * time.Second
+	leaveTime = 2 * time.Second
+	// dyingTime is how long a worker that was killed may take to end.
+	dyingTime = 2 * time.Second
+)
+
+// watch looks after workers that take too long, and asks whether the current one answers. It tells whether that is the end of all.
+func (s *Supervisor) watch() (over bool) {
+	for _, w := range []*process{s.current, s.next} {
+		switch {
+		case w == nil || !w.killed.IsZero():
+		case !w.ready && time.Since(w.started) > startTime:
+			s.kill(w, "the worker does not become ready")
+		case !w.leaving.IsZero() && time.Since(w.leaving) > leaveTime:
+			s.kill(w, "the worker does not leave")
+		}
+	}
+	if s.next.isStuck() {
+		s.giveUpNext("does not die")
+	}
+	if s.current.isStuck() {
+		s.Log.Warn("the worker does not die: the next one takes over", "pid", s.current.Pid)
+		if handled, over := s.lose(); handled {
+			return over
+		}
+		s.Meter.Replaced(meter.Hung)
+		s.startCurrent()
+		return false
+	}
+	s.probe()
+	return false
+}
+
+// probe begins to ask the current worker, if it is to answer.
+func (s *Supervisor) probe() {
+	if s.probed != nil || s.current == nil || !s.current.serving || !s.current.leaving.IsZero() {
+		return
+	}
+	probed := make(chan error, 1)
+	s.probed = probed
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+		defer cancel()
+		probed <- s.Probe(ctx)
+	}()
+}
+
+// leave has a worker leave. One that does not is killed by watch.
+func (s *Supervisor) leave(w *process) {
+	if w.leaving.IsZero() {
+		w.leaving = time.Now()
+		w.tell(Leave)
+	}
+}
+
+// kill ends a worker that is of no use.
+func (s *Supervisor) kill(w *process, why string) {
+	s.Log.Error(why+": it is killed", "pid", w.Pid)
+	w.Kill() // its end is told
+	if w.killed.IsZero() {
+		w.killed = time.Now()
+	}
+}

@@ -1,0 +1,132 @@
+package supervise
+
+import (
+	"context"
+	"log/slog"
+	"os/exec"
+	"testing"
+	"time"
+
+	"palisade/internal/sys"
+)
+
+// newSupervisor is one whose workers are made by newProcess, and that is asked nothing.
+func newSupervisor() *Supervisor {
+	return &Supervisor{Log: slog.New(slog.DiscardHandler), Probe: func(context.Context) error { return nil }}
+}
+
+// newProcess is a worker that has just been started, and the end of the pipe at which it is told what to do. Nobody waits for it,
+// so that it does not end for its supervisor.
+func newProcess(t *testing.T) (p *process, told sys.File) {
+	t.Helper()
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := sys.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := sys.OpenPath("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = &process{Process: cmd.Process, pipe: w, image: image, started: time.Now()}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait() // it was killed
+		r.Close()
+		p.pipe.Close()
+		p.image.Close()
+	})
+	return p, r
+}
+
+// hears returns what a worker has been told last.
+func hears(t *testing.T, told sys.File) Command {
+	t.Helper()
+	var b [1]byte
+	if n, err := told.Read(b[:]); n != 1 || err != nil {
+		t.Fatalf("it was told nothing: %v", err)
+	}
+	return Command(b[0])
+}
+
+const longAgo = -time.Minute
+
+// TestStuckWorkerIsUpgraded has a worker that is told to leave for the next one, does not, and does not die either.
+func TestStuckWorkerIsUpgraded(t *testing.T) {
+	s := newSupervisor()
+	current, toldCurrent := newProcess(t)
+	next, toldNext := newProcess(t)
+	current.ready, current.serving = true, true
+	s.current, s.next = current, next
+	s.hear(sys.Notification{PID: next.Pid, Text: "READY=1"})
+	if got := hears(t, toldCurrent); got != Leave || !current.killed.IsZero() {
+		t.Fatalf("it is told %q, and killed at %v", got, current.killed)
+	}
+	if s.watch(); !current.killed.IsZero() {
+		t.Error("it is killed before it can leave")
+	}
+	current.leaving = time.Now().Add(longAgo)
+	if s.watch(); current.killed.IsZero() || s.current != current {
+		t.Fatal("it is not killed, though it does not leave")
+	}
+	current.killed = time.Now().Add(longAgo)
+	if over := s.watch(); over || s.current != next || s.next != nil {
+		t.Fatalf("the next one has not taken over: over is %v", over)
+	}
+	if got := hears(t, toldNext); got != Serve {
+		t.Errorf("the next one is told %q", got)
+	}
+	if over, err := s.ended(exit{process: current}); over || err != nil || s.current != next {
+		t.Errorf("its late end ends the next one: %v, %v", over, err)
+	}
+}
+
+// TestStuckWorkerEnds has one that is to leave for good.
+func TestStuckWorkerEnds(t *testing.T) {
+	s := newSupervisor()
+	s.current, _ = newProcess(t)
+	if s.handle(End) || s.watch() {
+		t.Fatal("it is not waited for")
+	}
+	s.current.killed = time.Now().Add(longAgo)
+	if !s.watch() {
+		t.Error("it is waited for, though it does not die")
+	}
+}
+
+// TestUpgradeIsGivenUp has the next worker end, or be stuck, before it is ready: the current one stays, and its program is closed.
+func TestUpgradeIsGivenUp(t *testing.T) {
+	for name, end := range map[string]func(s *Supervisor){
+		"ended": func(s *Supervisor) {
+			if over, err := s.ended(exit{process: s.next}); over || err != nil {
+				t.Errorf("over: %v, %v", over, err)
+			}
+		},
+		"stuck": func(s *Supervisor) {
+			s.next.started = time.Now().Add(longAgo)
+			if s.watch(); s.next.killed.IsZero() {
+				t.Error("it is not killed")
+			}
+			s.next.killed = time.Now().Add(longAgo)
+			s.watch()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSupervisor()
+			current, _ := newProcess(t)
+			current.ready = true
+			next, _ := newProcess(t)
+			s.current, s.next = current, next
+			end(s)
+			if s.current != current || s.next != nil {
+				t.Error("the upgrade goes on")
+			}
+			if next.image.IsOpen() {
+				t.Error("the program is still open")
+			}
+		})
+	}
+}

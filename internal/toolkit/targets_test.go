@@ -1,0 +1,25 @@
+package toolkit
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestSearchEnds has the time for the search run out: it ends, and tells what it has not looked at.
+func TestSearchEnds(t *testing.T) {
+	var log bytes.Buffer
+	toolkit := Toolkit{Log: slog.New(slog.NewTextHandler(&log, nil))}
+	spaces := map[uint64]*scannedSpace{1: {pids: []int{os.Getpid()}}, 2: {pids: []int{os.Getpid()}}}
+	if targets := toolkit.findUnknown(t.Context(), spaces); len(targets) != 0 || log.Len() != 0 {
+		t.Errorf("in the test's own namespace: %d, %s", len(targets), &log)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if targets := toolkit.findUnknown(ctx, spaces); len(targets) != 0 || !strings.Contains(log.String(), "left=2") {
+		t.Errorf("without time: %d, %q", len(targets), &log)
+	}
+}

@@ -1,0 +1,184 @@
+package top
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/gdamore/tcell/v2"
+	"github.com/gdamore/tcell/v2/terminfo"
+)
+
+// NewTerminal opens the process's terminal, for a Screen.
+func NewTerminal() (tcell.Screen, error) {
+	// What tcell does not know itself it would ask the program infocmp for.
+	name := os.Getenv("TERM")
+	info, err := terminfo.LookupTerminfo(name)
+	if err != nil {
+		return nil, fmt.Errorf("use the terminal: TERM is %q, which is not known (TERM=xterm may do, or --once)", name)
+	}
+	terminal, err := tcell.NewTerminfoScreenFromTtyTerminfo(nil, info)
+	if err != nil {
+		return nil, fmt.Errorf("use the terminal: %w", err)
+	}
+	return terminal, nil
+}
+
+// Screen is the view on a terminal.
+type Screen struct {
+	Terminal tcell.Screen
+	By       Order
+	Interval time.Duration
+
+	// seen is what is shown, once it has come.
+	seen *Seen
+	// top is the first row that is shown.
+	top int
+}
+
+// maxNameOnScreen leaves room for figures beside names.
+const maxNameOnScreen = 20
+
+// Lines of the screen above the rows, and below them.
+const (
+	summaryLine = iota
+	noteLine
+	titleLine
+	linesAbove
+	linesBelow = 1
+)
+
+const keyLine = "q quit   c m l n or left, right: sort by cpu, memory, load, name   up, down, pgup, pgdn: scroll"
+
+// Run shows what comes until somebody wants no more, or ctx ends.
+func (s *Screen) Run(ctx context.Context, updates <-chan Seen) error {
+	if err := s.Terminal.Init(); err != nil {
+		return fmt.Errorf("use the terminal: %w", err)
+	}
+	defer s.Terminal.Fini()
+	events, quit := make(chan tcell.Event), make(chan struct{})
+	defer close(quit)
+	go s.Terminal.ChannelEvents(events, quit)
+	for {
+		s.draw()
+		select {
+		case <-ctx.Done():
+			return nil
+		case seen := <-updates:
+			s.seen = &seen
+		case event, ok := <-events:
+			if !ok {
+				return nil
+			}
+			if done, err := s.handle(event); done || err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// handle does what an event wants, and tells whether that is the end.
+func (s *Screen) handle(event tcell.Event) (done bool, err error) {
+	switch event := event.(type) {
+	case *tcell.EventError:
+		return true, fmt.Errorf("read the terminal: %w", event)
+	case *tcell.EventResize:
+		s.Terminal.Sync()
+	case *tcell.EventKey:
+		return s.press(event), nil
+	}
+	return false, nil
+}
+
+// press does what a key stands for, and tells whether that is the end.
+func (s *Screen) press(event *tcell.EventKey) (done bool) {
+	switch event.Key() {
+	case tcell.KeyEscape, tcell.KeyCtrlC:
+		return true
+	case tcell.KeyLeft:
+		s.By = (s.By + orders - 1) % orders
+	case tcell.KeyRight:
+		s.By = (s.By + 1) % orders
+	case tcell.KeyUp:
+		s.top--
+	case tcell.KeyDown:
+		s.top++
+	case tcell.KeyPgUp:
+		s.top -= s.room()
+	case tcell.KeyPgDn:
+		s.top += s.room()
+	case tcell.KeyHome:
+		s.top = 0
+	case tcell.KeyEnd:
+		s.top = s.count()
+	case tcell.KeyRune:
+		switch event.Rune() {
+		case 'q', 'Q':
+			return true
+		case 'c':
+			s.By = ByCPU
+		case 'm':
+			s.By = ByMemory
+		case 'l':
+			s.By = ByLoad
+		case 'n':
+			s.By = ByName
+		}
+	}
+	return false
+}
+
+// room is how many rows the screen has room for.
+func (s *Screen) room() int {
+	_, height := s.Terminal.Size()
+	return max(height-linesAbove-linesBelow, 0)
+}
+
+// count is how many rows there are.
+func (s *Screen) count() int {
+	if s.seen == nil {
+		return 0
+	}
+	return len(s.seen.Rows)
+}
+
+// draw shows everything anew.
+func (s *Screen) draw() {
+	s.Terminal.Clear()
+	s.top = max(min(s.top, s.count()-s.room()), 0)
+	plain := tcell.StyleDefault
+	note, lines := "looking for containers", Table(nil, maxNameOnScreen)
+	if s.seen != nil {
+		Sort(s.seen.Rows, s.By)
+		note, lines = s.seen.Note(), Table(s.seen.Rows, maxNameOnScreen)
+	}
+	s.line(summaryLine, fmt.Sprintf("containers: %d   every %v   sorted by %v", s.count(), s.Interval, s.By), plain.Bold(true))
+	s.line(noteLine, note, plain)
+	s.line(titleLine, lines[0], plain.Reverse(true))
+	shown := lines[1+s.top:]
+	for i, text := range shown[:min(s.room(), len(shown))] {
+		s.line(linesAbove+i, text, plain)
+	}
+	if _, height := s.Terminal.Size(); height > linesAbove {
+		s.line(height-linesBelow, keyLine, plain.Dim(true))
+	}
+	s.Terminal.Show()
+}
+
+// line writes a line of the screen, as far as there is room. A character that has more to it than a place on it is written as "?".
+func (s *Screen) line(y int, text string, style tcell.Style) {
+	width, _ := s.Terminal.Size()
+	if _, _, reversed := style.Decompose(); reversed&tcell.AttrReverse != 0 {
+		text += strings.Repeat(" ", max(width-len(text), 0))
+	}
+	x := 0
+	for _, r := range text {
+		if r < ' ' || r > '~' {
+			r = '?'
+		}
+		s.Terminal.SetContent(x, y, r, nil, style)
+		x++
+	}
+}

@@ -1,0 +1,91 @@
+package top
+
+import (
+	"context"
+	"time"
+
+	"palisade/internal/engine"
+)
+
+// Find lists the containers that run, with the engines that were not asked.
+type Find func(context.Context) ([]engine.Container, []engine.Skipped, error)
+
+// listEvery is how often the engines are asked for their containers: that takes longer than a look.
+const listEvery = 5 * time.Second
+
+// Once looks twice, so that what has happened in the time between is known.
+func Once(ctx context.Context, find Find, l *Looker, interval time.Duration) (Seen, error) {
+	containers, skipped, err := find(ctx)
+	if err != nil {
+		return Seen{}, err
+	}
+	l.Look(ctx, containers)
+	select {
+	case <-ctx.Done():
+		return Seen{}, ctx.Err()
+	case <-time.After(interval):
+	}
+	seen := l.Look(ctx, containers)
+	seen.Skipped = skipped
+	return seen, ctx.Err()
+}
+
+// list is what Find has returned.
+type list struct {
+	containers []engine.Container
+	skipped    []engine.Skipped
+	err        error
+}
+
+// Watch looks in an interval, until ctx ends, and passes on what it sees.
+func Watch(ctx context.Context, find Find, l *Looker, interval time.Duration) <-chan Seen {
+	out, lists := make(chan Seen), make(chan list)
+	go watchList(ctx, find, lists)
+	go func() {
+		var current list
+		select {
+		case current = <-lists:
+		case <-ctx.Done():
+			return
+		}
+		for ticker := time.NewTicker(interval); ; {
+			seen := l.Look(ctx, current.containers)
+			if seen.Skipped = current.skipped; current.err != nil {
+				seen.Err = current.err
+			}
+			select {
+			case out <- seen:
+			case <-ctx.Done():
+				return
+			}
+			for waits := true; waits; {
+				select {
+				case current = <-lists:
+				case <-ticker.C:
+					waits = false
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	}()
+	return out
+}
+
+// watchList lists the containers again and again.
+func watchList(ctx context.Context, find Find, lists chan<- list) {
+	for ticker := time.NewTicker(listEvery); ; {
+		var l list
+		l.containers, l.skipped, l.err = find(ctx)
+		select {
+		case lists <- l:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
