@@ -16,19 +16,17 @@ GOFLAGS=-mod=vendor GOPROXY=off GOTOOLCHAIN=local make --silent build man VERSIO
 for package in lxcfs lxcfs-toolkit userns-shift authz-broker; do
 	name=palisade-$package
 	root=$work/$name
-	doc=$root/usr/share/doc/$name
-	mkdir -p "$root/DEBIAN" "$doc"
+	mkdir -p "$root/DEBIAN"
 	chmod 755 "$root"
 	ZSHDIR=/usr/share/zsh/vendor-completions rpm/install.sh "$package" "$root"
-	cp README.md docs/security.md "$doc/"
-	cat LICENSE LICENSE.modules >"$doc/copyright"
+	cat LICENSE LICENSE.modules >"$root/usr/share/doc/$name/copyright"
 	size=$(du -sk --apparent-size "$root" | cut -f1)
 	sed -e "s/@VERSION@/$version/g; s/@ARCH@/$ARCH/; s/@SIZE@/$size/" "rpm/deb/$package.control" >"$root/DEBIAN/control"
-	for script in postinst prerm postrm conffiles; do
+	for script in preinst postinst prerm postrm conffiles; do
 		[ ! -e "rpm/deb/$package.$script" ] || cp "rpm/deb/$package.$script" "$root/DEBIAN/$script"
 	done
 	find "$root/DEBIAN" -type f -exec chmod 644 {} +
-	for script in postinst prerm postrm; do
+	for script in preinst postinst prerm postrm; do
 		[ ! -e "$root/DEBIAN/$script" ] || chmod 755 "$root/DEBIAN/$script"
 	done
 	(cd "$root" && find . -path ./DEBIAN -prune -o -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' md5sum >DEBIAN/md5sums)

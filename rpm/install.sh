@@ -9,6 +9,9 @@ hooks=usr/share/palisade/hooks
 put() { # MODE FILE TARGET
 	install -D -m "$1" "$2" "$root/$3"
 }
+keep() { # MODE FILE TARGET: an administrator's own file stays
+	[ -e "$root/$3" ] || put "$@"
+}
 alias_of() { # TARGET NAME...: other names of a program, and their man pages
 	program=$1
 	shift
@@ -23,11 +26,16 @@ put 644 "dist/man/$package.8" "usr/share/man/man8/$package.8"
 gzip -n9 -f "$root/usr/share/man/man8/$package.8"
 put 644 "completions/bash/$package" "usr/share/bash-completion/completions/$package"
 put 644 "completions/zsh/_$package" "$ZSHDIR/_$package"
-put 644 "docs/$package.md" "usr/share/doc/palisade/$package.md"
+# Pages have links to one another, and each package may be the only one.
+for page in README.md CONTRIBUTING.md docs/*.md docs/engines/*.md; do
+	put 644 "$page" "usr/share/doc/palisade-$package/$page"
+done
 
 case $package in
 lxcfs)
+	put 755 bin/lxcfs-metrics usr/libexec/palisade/lxcfs-metrics
 	put 644 rpm/lxcfs.service "$UNITDIR/lxcfs.service"
+	put 644 rpm/lxcfs.modules usr/lib/modules-load.d/palisade-lxcfs.conf
 	;;
 lxcfs-toolkit)
 	alias_of lxcfs-toolkit lxcfs-tools lxcfs-hook lxcfs-runc
@@ -36,7 +44,7 @@ lxcfs-toolkit)
 		put 644 "hooks/$file" "$hooks/$file"
 	done
 	for engine in isulad lcrd; do
-		put 644 hooks/hookspec.json "var/lib/$engine/hooks/hookspec.json"
+		keep 644 hooks/hookspec.json "var/lib/$engine/hooks/hookspec.json"
 		ln -sf /usr/bin/lxcfs-toolkit "$root/var/lib/$engine/hooks/lxcfs-hook"
 	done
 	;;
@@ -49,7 +57,8 @@ userns-shift)
 authz-broker)
 	put 644 rpm/authz-broker.service "$UNITDIR/authz-broker.service"
 	put 644 rpm/authz-broker.socket "$UNITDIR/authz-broker.socket"
-	put 600 internal/policy/default.json var/lib/authz-broker/policy.json
+	ln -sf authz-broker.service "$root$UNITDIR/authz.service"
+	keep 600 internal/policy/default.json var/lib/authz-broker/policy.json
 	put 644 rpm/policy.README var/lib/authz-broker/README
 	chmod 750 "$root/var/lib/authz-broker"
 	mkdir -p "$root/usr/lib/isulad"
