@@ -8,18 +8,22 @@ export PATH := $(PATH):/usr/sbin:/sbin:/usr/local/go/bin:/usr/lib/go/bin
 GO ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X palisade/internal/version.version=$(VERSION)
+BUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags urfave_cli_no_docs -ldflags '$(LDFLAGS)'
 COMMANDS := $(notdir $(wildcard cmd/*))
 SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod go.sum
 
 # The tests measure time, and deps comes before what it is for: one thing at a time, even with -j.
 .NOTPARALLEL:
 
-.PHONY: build man rpm deb deps demo test unit integration vm lint cross emulated bench fuzz-smoke clean help go
+.PHONY: build man rpm deb deps demo test unit integration e2e e2e-packages e2e-vm vm lint cross emulated bench fuzz-smoke clean help go test-release release
 
-build: $(COMMANDS:%=bin/%) ## build the static binaries into bin/
+build: $(COMMANDS:%=bin/%) bin/lxcfs-metrics ## build the static binaries into bin/
 
+# lxcfs-metrics is no command: lxcfs starts it.
+bin/lxcfs-metrics: PACKAGE = lxcfs/lxcfs-metrics
+bin/%: PACKAGE = $*
 bin/%: $(SOURCES) | go
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags urfave_cli_no_docs -ldflags '$(LDFLAGS)' -o $@ ./cmd/$*
+	$(BUILD) -o $@ ./cmd/$(PACKAGE)
 
 man: $(COMMANDS:%=dist/man/%.8) ## make the man pages in dist/man/
 
@@ -42,16 +46,32 @@ deb: | go ## make the debs, and their source, in dist/
 deps: ## install what build, demo and tests need, with apt or dnf
 	./test/deps.sh
 
-demo: go deps build ## show what the host and a container read from /proc
+demo: go deps build ## show what containers read from /proc without lxcfs and with it
 	$(GO) run ./test/demo -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit -shift bin/userns-shift
 
-test: go deps lint cross unit emulated integration vm ## run all tests; needs root
+test: go deps lint unit integration vm ## run the tests; needs root
+
+test-release: go deps cross emulated release e2e e2e-vm ## run those of packages, documents and other processors, and the end-to-end stories
 
 unit: | go ## run the unit tests, with the race detector
 	$(GO) test -race ./...
 
 integration: | go ## run the tests with real containers on this machine's cgroups; needs root
-	$(GO) test -tags integration -count=1 -timeout 15m -p 1 ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/authz ./test/packages
+	$(GO) test -tags integration -count=1 -timeout 15m -p 1 ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/authz
+
+release: | go ## build packages twice, install, upgrade and remove them, and execute the documents' commands; needs root
+	$(GO) test -tags integration -count=1 -timeout 15m -p 1 ./test/packages ./test/docs
+
+# The packages of two versions, for both stories.
+e2e-packages: | go
+	GO=$(GO) test/e2e/packages.sh dist/e2e
+
+e2e: e2e-packages ## tell the end-to-end story, from packages to nothing, on this machine's cgroups; needs root
+	PALISADE_PACKAGES=$(CURDIR)/dist/e2e $(GO) test -tags integration -count=1 -timeout 10m -v ./test/e2e
+
+# With it, what takes a minute there.
+e2e-vm: e2e-packages ## tell it with cgroup v2 in a virtual machine
+	$(GO) run ./test/vm -run '' -toolkit TestKilledRemount -userns '' -remap '' -packages '' -e2e dist/e2e
 
 vm: build ## run the tests with cgroup v2 in a virtual machine
 	$(GO) run ./test/vm $(if $(RUN),-run '$(RUN)') $(if $(TOOLKIT),-toolkit '$(TOOLKIT)') $(if $(USERNS),-userns '$(USERNS)')
@@ -65,12 +85,15 @@ lint: | go ## vet, check formatting and run staticcheck
 cross: | go ## vet and build for the other processors that are supported
 	for arch in arm64 riscv64; do \
 		CGO_ENABLED=0 GOARCH=$$arch $(GO) vet ./cmd/... ./internal/... && \
-		CGO_ENABLED=0 GOARCH=$$arch $(GO) build -trimpath -buildvcs=false -tags urfave_cli_no_docs -o dist/$$arch/ ./cmd/... || exit 1; \
+		GOARCH=$$arch $(BUILD) -o dist/$$arch/ ./cmd/... || exit 1; \
+		for program in $(COMMANDS); do \
+			grep -qF '$(VERSION)' dist/$$arch/$$program || { echo "dist/$$arch/$$program does not know its version" >&2; exit 1; }; \
+		done; \
 	done
 
 # Not emulated: FUSE's clones of /dev/fuse (fusedev), and what executes or confines the test's own program, which is not this machine's.
 emulated: | go ## run the unit tests for arm64, emulated
-	CGO_ENABLED=0 GOARCH=arm64 $(GO) test -timeout 5m -exec qemu-aarch64-static -skip '^(TestConfineToReading|TestAddToFullDisk|TestFindRuntime)$$' \
+	CGO_ENABLED=0 GOARCH=arm64 $(GO) test -timeout 5m -exec qemu-aarch64-static -skip '^(TestConfineToReading|TestConfineToAnswering|TestAddToFullDisk|TestFindRuntime|TestOwnHeldByOlder)$$' \
 		$$($(GO) list ./internal/... ./cmd/... | grep -v /fusedev)
 
 bench: build ## measure reads through lxcfs, Debian's and of the bare files, hooks, and decisions; needs root
@@ -94,4 +117,4 @@ go:
 	@command -v $(GO) >/dev/null || { echo "Go is missing: install Go $$(sed -n 's/^go //p' go.mod) or later to /usr/local/go (https://go.dev/doc/install)" >&2; exit 1; }
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14

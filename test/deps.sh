@@ -6,6 +6,7 @@ set -eu
 needed='
 gcc:gcc libc6-dev:gcc glibc-devel
 git:git:git
+curl:curl:curl
 runc:runc:runc
 crun:crun:crun
 podman:podman:podman
@@ -17,6 +18,8 @@ losetup:mount:util-linux
 strace:strace:strace
 systemd-analyze:systemd:systemd
 ps:procps:procps-ng
+jq:jq:jq
+ip:iproute2:iproute
 cpio:cpio:cpio
 xz:xz-utils:xz
 insmod:kmod:kmod
@@ -29,6 +32,7 @@ rpmlint:rpmlint:rpmlint
 dpkg-deb:dpkg:dpkg
 zsh:zsh:zsh
 setpriv:util-linux:util-linux
+tmux:tmux:tmux
 qemu-aarch64-static:qemu-user-static:qemu-user-static
 qemu-system-x86_64:qemu-system-x86:qemu-system-x86-core
 '
@@ -79,8 +83,8 @@ if [ ! -e $policy ]; then # no service is started by the packages
 	trap 'rm -f $policy' EXIT
 fi
 # shellcheck disable=SC2086
-apt-get install -y --no-install-recommends $missing || {
+apt-get install -o Acquire::Retries=3 -y --no-install-recommends $missing || {
 	apt-get update # the lists were too old
 	# shellcheck disable=SC2086
-	apt-get install -y --no-install-recommends $missing
+	apt-get install -o Acquire::Retries=3 -y --no-install-recommends $missing
 }

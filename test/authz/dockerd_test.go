@@ -25,14 +25,16 @@ type dockerd struct {
 	process *exec.Cmd
 	// auditText is what the broker has printed.
 	auditText *output
+	// flags are options of the broker.
+	flags []string
 }
 
 // startEngine starts a broker with its default paths and a dockerd as the documentation says, with certificates that the
 // broker has made, and gives it the image box and a container web that sleeps.
-func startEngine(t *testing.T) *dockerd {
+func startEngine(t *testing.T, flags ...string) *dockerd {
 	t.Helper()
 	engine.OwnLib(t)
-	e := &dockerd{certs: filepath.Join(t.TempDir(), "certs"), auditText: new(output), broker: &broker{
+	e := &dockerd{certs: filepath.Join(t.TempDir(), "certs"), auditText: new(output), flags: flags, broker: &broker{
 		policy: "/var/lib/authz-broker/policy.json", docker: "/run/docker/plugins/authz-broker.sock", isulad: "/run/isulad/plugins/authz-broker.sock",
 		kept: true,
 	}}
@@ -67,7 +69,7 @@ func startEngine(t *testing.T) *dockerd {
 // restart starts the broker.
 func (e *dockerd) restart(t *testing.T) {
 	t.Helper()
-	cmd := exec.Command(shared.broker)
+	cmd := exec.Command(shared.broker, e.flags...)
 	cmd.Stdout = e.auditText
 	e.start(t, cmd)
 }

@@ -130,6 +130,16 @@ func TestBrokenPolicies(t *testing.T) {
 
 // TestStop makes sure that a request that has come, in part, before the end is answered.
 func TestStop(t *testing.T) {
+	for range 5 {
+		if stopBetween(t) {
+			return
+		}
+	}
+	t.Error("the rest of a request was late five times")
+}
+
+// stopBetween stops a broker between the parts of requests. A busy machine may be too late with the second.
+func stopBetween(t *testing.T) (inTime bool) {
 	b := prepare(t, everything)
 	b.start(t, nil)
 	var waiting []net.Conn
@@ -149,14 +159,19 @@ func TestStop(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	io.WriteString(waiting[0], info[20:])
 	io.WriteString(waiting[2], ":pull")
+	inTime = true
 	for i, want := range []string{`{"Allow":true}`, "", "HTTP/1.1 200 OK"} {
-		if text, err := io.ReadAll(waiting[i]); !strings.Contains(string(text), want) {
+		text, err := io.ReadAll(waiting[i])
+		if strings.Contains(string(text), "did not arrive") {
+			inTime = false
+		} else if !strings.Contains(string(text), want) {
 			t.Errorf("%d: %q, %v", i, text, err)
 		}
 	}
 	if code := b.ended(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
+	return inTime
 }
 
 // TestHangup loads policies and opens the audit's file again.
@@ -232,7 +247,7 @@ func TestIdleConnections(t *testing.T) {
 		if code, _ := isuladCode(t, b.isulad, "alice:pull"); code != 200 {
 			t.Fatal(code)
 		}
-		if took := time.Since(started); took > 2*time.Second {
+		if took := time.Since(started); took > 10*time.Second {
 			t.Errorf("two answers took %v", took)
 		}
 	}

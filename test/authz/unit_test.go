@@ -61,8 +61,11 @@ func TestUnitsFilter(t *testing.T) {
 		}
 	}
 	b := prepare(t, everything)
-	trace := filepath.Join(b.dir, "trace")
-	b.start(t, exec.Command("strace", append([]string{"-f", "-o", trace, shared.broker}, b.args()...)...))
+	trace, address, socket := filepath.Join(b.dir, "trace"), freePort(t), filepath.Join(b.dir, "metrics.sock")
+	b.start(t, exec.Command("strace", append([]string{"-f", "-o", trace, shared.broker}, b.args("--metrics", address, "--metrics-socket", socket)...)...))
+	for _, at := range []string{address, socket} {
+		scrape(t, at)
+	}
 	if text := ask(t, b.docker, info); text != `{"Allow":true}` {
 		t.Error(text)
 	}

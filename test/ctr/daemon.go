@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -20,22 +21,22 @@ type Daemon struct {
 	Mountpoint string
 	cmd        *exec.Cmd
 	done       chan error
-	log        *lockedBuffer
+	log        *LockedBuffer
 }
 
-// lockedBuffer is a buffer that one writes to while another reads it.
-type lockedBuffer struct {
+// LockedBuffer is a buffer that one writes to while another reads it.
+type LockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
-func (b *lockedBuffer) Write(p []byte) (int, error) {
+func (b *LockedBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.Write(p)
 }
 
-func (b *lockedBuffer) String() string {
+func (b *LockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
@@ -53,7 +54,7 @@ func StartDaemon(ctx context.Context, path, dir string, flags ...string) (*Daemo
 
 // newDaemon prepares what a daemon needs in dir, and its command line.
 func newDaemon(dir string, flags []string) (*Daemon, []string, error) {
-	d := &Daemon{Mountpoint: filepath.Join(dir, "lxcfs"), done: make(chan error, 1), log: new(lockedBuffer)}
+	d := &Daemon{Mountpoint: filepath.Join(dir, "lxcfs"), done: make(chan error, 1), log: new(LockedBuffer)}
 	// Somebody may have left a mount there that waits to be served: it is not to be looked at.
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, nil, err
@@ -67,7 +68,7 @@ func newDaemon(dir string, flags []string) (*Daemon, []string, error) {
 
 // StartRival starts Debian's lxcfs at path in the same way.
 func StartRival(ctx context.Context, path, dir string) (*Daemon, error) {
-	d := &Daemon{Mountpoint: filepath.Join(dir, "rival"), done: make(chan error, 1), log: new(lockedBuffer)}
+	d := &Daemon{Mountpoint: filepath.Join(dir, "rival"), done: make(chan error, 1), log: new(LockedBuffer)}
 	if err := os.MkdirAll(d.Mountpoint, 0o755); err != nil {
 		return nil, err
 	}
@@ -111,8 +112,27 @@ func (d *Daemon) start(ctx context.Context) error {
 // PID is the daemon's process.
 func (d *Daemon) PID() int { return d.cmd.Process.Pid }
 
-// WorkerPID is the process that serves at the moment.
+// metricsProgram is what the process is called that tells the metrics.
+const metricsProgram = "lxcfs-metrics"
+
+// WorkerPID is the process that serves at the moment. What has the daemon's own name is a fork that looks at the mount.
 func (d *Daemon) WorkerPID() (int, error) {
+	own, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", d.PID()))
+	if err != nil {
+		return 0, err
+	}
+	return d.child("a worker", func(command string) bool {
+		return command != metricsProgram && command != strings.TrimSpace(string(own))
+	})
+}
+
+// MetricsPID is the process that tells the metrics.
+func (d *Daemon) MetricsPID() (int, error) {
+	return d.child("a "+metricsProgram, func(command string) bool { return command == metricsProgram })
+}
+
+// child is a process that the daemon has started, whose command is the one.
+func (d *Daemon) child(what string, is func(command string) bool) (int, error) {
 	// Each thread has its own children.
 	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", d.PID()))
 	if err != nil {
@@ -120,12 +140,18 @@ func (d *Daemon) WorkerPID() (int, error) {
 	}
 	for _, list := range lists {
 		text, err := os.ReadFile(list)
-		var pid int
-		if n, _ := fmt.Sscan(string(text), &pid); err == nil && n == 1 {
-			return pid, nil
+		if err != nil {
+			continue
+		}
+		for pid := range strings.FieldsSeq(string(text)) {
+			command, err := os.ReadFile(filepath.Join("/proc", pid, "comm"))
+			if err != nil || !is(strings.TrimSpace(string(command))) {
+				continue
+			}
+			return strconv.Atoi(pid)
 		}
 	}
-	return 0, errors.New("lxcfs has no worker")
+	return 0, errors.New("lxcfs has not " + what)
 }
 
 // Freeze stops the daemon and its worker, until Thaw.
@@ -155,6 +181,11 @@ func (d *Daemon) Stop() error {
 	} else if err != nil {
 		return err
 	}
+	return d.Wait()
+}
+
+// Wait returns how the daemon has ended, and kills it if it does not in time.
+func (d *Daemon) Wait() error {
 	select {
 	case err := <-d.done:
 		return err
@@ -201,4 +232,14 @@ func (d *Daemon) Unmount() error {
 		return nil
 	}
 	return err
+}
+
+// IsClosed tells whether a channel, to which nobody sends, has been closed.
+func IsClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }

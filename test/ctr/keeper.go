@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -44,16 +45,20 @@ func (k *Keeper) receive() {
 		if err != nil {
 			return
 		}
-		name, stored := "", false
+		name, stored, removed := "", false, false
 		for line := range strings.Lines(string(text[:n])) {
 			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 			stored = stored || key == "FDSTORE" && value == "1"
+			removed = removed || key == "FDSTOREREMOVE" && value == "1"
 			switch {
 			case key == "FDNAME":
 				name = value
 			case key == "READY" && value == "1":
 				k.Ready <- struct{}{}
 			}
+		}
+		if removed {
+			k.remove(name)
 		}
 		messages, err := syscall.ParseSocketControlMessage(rights[:m])
 		if err != nil || !stored {
@@ -70,6 +75,18 @@ func (k *Keeper) receive() {
 				k.names, k.files = append(k.names, name), append(k.files, os.NewFile(uintptr(fd), name))
 			}
 			k.mu.Unlock()
+		}
+	}
+}
+
+// remove lets go of the files of a name.
+func (k *Keeper) remove(name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i := len(k.names) - 1; i >= 0; i-- {
+		if k.names[i] == name {
+			k.files[i].Close()
+			k.names, k.files = slices.Delete(k.names, i, i+1), slices.Delete(k.files, i, i+1)
 		}
 	}
 }

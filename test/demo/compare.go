@@ -4,14 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 
 	"palisade/test/ctr"
 )
 
-// fact is a row of the table: what is to be seen in a file. PID in a path is the container's init, by its number on the host; it is
-// 1 inside.
+// fact is a row of the table: what is to be seen in a file.
 type fact struct {
 	name, path string
 	see        func(text string) string
@@ -33,24 +31,37 @@ var facts = []fact{
 	{"loadavg", "/proc/loadavg", strings.TrimSpace},
 	{"disks", "/proc/diskstats", func(text string) string { return column(text, 2, 0) }},
 	{"partitions", "/proc/partitions", func(text string) string { return column(text, 3, 2) }},
-	{"uid of its init", "/proc/PID/status", func(text string) string { return strings.Fields(all("Uid")(text) + " ?")[0] }},
-	{"its ids", "/proc/PID/uid_map", func(text string) string { return strings.Join(strings.Fields(text), " ") }},
+	{"ids of users", "/proc/1/uid_map", func(text string) string { return strings.Join(strings.Fields(text), " ") }},
 }
 
-// compare prints the table.
-func compare(ctx context.Context, c *ctr.Container) error {
-	fmt.Printf("%-18s  %-40s  %s\n%s\n", "", "host", "container", strings.Repeat("-", 90))
+// hostUID is the user of the host that a container's root is.
+var hostUID = fact{"its root, outside", "/proc/%d/status", func(text string) string { return strings.Fields(all("Uid")(text) + " ?")[0] }}
+
+// compare prints the table: what processes in two containers read, and who they are outside.
+func compare(ctx context.Context, without, with *ctr.Container) error {
+	row := func(name, first, second string) { fmt.Printf("%-18s  %-40s  %s\n", name, first, second) }
+	row("", "without", "with")
+	fmt.Println(strings.Repeat("-", 90))
 	for _, f := range facts {
-		host, err := os.ReadFile(strings.Replace(f.path, "PID", strconv.Itoa(c.PID), 1))
-		if err != nil {
-			return err
+		var cells []string
+		for _, c := range []*ctr.Container{without, with} {
+			text, err := c.Exec(ctx, "cat", f.path)
+			if err != nil {
+				return err
+			}
+			cells = append(cells, short(f.see(text)))
 		}
-		own, err := c.Exec(ctx, "cat", strings.Replace(f.path, "PID", "1", 1))
-		if err != nil {
-			return err
-		}
-		fmt.Printf("%-18s  %-40s  %s\n", f.name, short(f.see(string(host))), short(f.see(own)))
+		row(f.name, cells[0], cells[1])
 	}
+	var cells []string
+	for _, c := range []*ctr.Container{without, with} {
+		text, err := os.ReadFile(fmt.Sprintf(hostUID.path, c.PID))
+		if err != nil {
+			return err
+		}
+		cells = append(cells, hostUID.see(string(text)))
+	}
+	row(hostUID.name, cells[0], cells[1])
 	return nil
 }
 

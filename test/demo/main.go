@@ -1,5 +1,5 @@
-// Command demo shows, side by side, what the host and a container with one CPU and 256 MiB read from /proc, and that the container's
-// root is an ordinary user of the host.
+// Command demo shows, side by side, what two containers with one CPU and 256 MiB read from /proc, without and with lxcfs's files, and that
+// the root of the second, which userns-shift has started, is an ordinary user of the host.
 package main
 
 import (
@@ -62,17 +62,26 @@ func run(ctx context.Context, lxcfs, toolkit, shift, runtime string) (err error)
 	if err != nil {
 		return err
 	}
-	c, err := ctr.Start(ctx, dir, ctr.Options{
-		Runtime: wrapper, Rootfs: rootfs, Memory: 256 << 20, Quota: 100000, CgroupNamespace: true,
-		Hooks: &specs.Hooks{CreateRuntime: []specs.Hook{hook}},
-	})
+	options := ctr.Options{Runtime: runtime, Rootfs: rootfs, Memory: 256 << 20, Quota: 100000, CgroupNamespace: true}
+	without, err := ctr.Start(ctx, dir, options)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, without.Remove()) }()
+	options.Runtime, options.Hooks = wrapper, &specs.Hooks{CreateRuntime: []specs.Hook{hook}}
+	c, err := ctr.Start(ctx, dir, options)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Remove()) }()
-	if err := compare(ctx, c); err != nil {
+	if err := compare(ctx, without, c); err != nil {
 		return err
 	}
+	return show(ctx, c)
+}
+
+// show prints what programs in a container make of it.
+func show(ctx context.Context, c *ctr.Container) error {
 	for _, args := range [][]string{{"free", "-m"}, {"uptime"}, {"grep", "-c", "^processor", "/proc/cpuinfo"}, {"top", "-bn1"}} {
 		fmt.Printf("\ncontainer# %s\n", strings.Join(args, " "))
 		out, err := c.Exec(ctx, args...)

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -47,6 +48,31 @@ func OwnLib(t testing.TB) {
 	})
 }
 
+// OwnCopy lets the test change a folder of the host's, and what is below it: the changes end with the test.
+func OwnCopy(t testing.TB, folder string) {
+	t.Helper()
+	changes := t.TempDir()
+	mount := func(source, target, fstype, data string) {
+		t.Helper()
+		if err := syscall.Mount(source, target, fstype, 0, data); err != nil {
+			t.Fatalf("mount %s on %s: %v", fstype, target, err)
+		}
+		t.Cleanup(func() {
+			if err := syscall.Unmount(target, syscall.MNT_DETACH); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	mount("tmpfs", changes, "tmpfs", "mode=755")
+	upper, work := filepath.Join(changes, "upper"), filepath.Join(changes, "work")
+	for _, dir := range []string{upper, work} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mount("overlay", folder, "overlay", "lowerdir="+folder+",upperdir="+upper+",workdir="+work)
+}
+
 // ParentCgroup is a cgroup for an engine's containers, which ends with the test.
 func ParentCgroup(t testing.TB) string {
 	t.Helper()
@@ -65,7 +91,7 @@ func ParentCgroup(t testing.TB) string {
 				return nil
 			})
 			for _, dir := range slices.Backward(dirs) {
-				if err := removeCgroup(dir); err != nil {
+				if err := removeCgroup(dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // the engine may have been later
 					t.Error(err)
 				}
 			}
@@ -164,6 +190,15 @@ func (d Docker) Must(t testing.TB, method, path string, body any) string {
 type Ran struct {
 	Stdout, Stderr string
 	Code           int
+}
+
+// logTime is what runc writes before a message: the second in which it came about.
+var logTime = regexp.MustCompile(`(?m)^time="[^"]*" `)
+
+// Undated is what was run without the times in its log, for a comparison of two runs.
+func (r Ran) Undated() Ran {
+	r.Stderr = logTime.ReplaceAllLiteralString(r.Stderr, "")
+	return r
 }
 
 // Run runs a program, with a bound.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"palisade/test/ctr"
 )
@@ -34,6 +35,7 @@ func TestEveryFile(t *testing.T) {
 		if _, err := os.Stat("/proc/slabinfo"); err == nil {
 			patterns = append(patterns, struct{ path, pattern string }{"/proc/slabinfo", `^slabinfo - version: 2\.1\n# name .*\n`})
 		}
+		waitForDisks(t, c)
 		for _, p := range patterns {
 			if got := inside(t, c, "cat", p.path); !regexp.MustCompile(p.pattern).MatchString(got) {
 				t.Errorf("%s: got %q, want a match of %s", p.path, got, p.pattern)
@@ -44,6 +46,19 @@ func TestEveryFile(t *testing.T) {
 				t.Errorf("offline CPUs: %q, want %q", got, want)
 			}
 		}
+	}
+}
+
+// waitForDisks gives a busy machine the time to look at a container's /dev, before which it is shown the host's disks. They may be
+// its own.
+func waitForDisks(t *testing.T, c *ctr.Container) {
+	t.Helper()
+	host := hostFile(t, "/proc/partitions")
+	for range 20 {
+		if inside(t, c, "cat", "/proc/partitions") != host {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 

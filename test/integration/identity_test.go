@@ -5,15 +5,19 @@ package integration
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"palisade/internal/cgroup"
+	"palisade/internal/container"
 	"palisade/test/ctr"
 )
 
@@ -270,4 +274,56 @@ func heldNamespaces(t *testing.T) []string {
 		}
 	}
 	return held
+}
+
+// TestOutermost makes sure that what readers take is counted to the container which holds theirs: it can make any number of
+// pid namespaces inside.
+func TestOutermost(t *testing.T) {
+	c := limited(t, ctr.Options{})
+	if err := c.ExecStart(t.Context(), "unshare", "-p", "-f", "unshare", "-p", "-f", "sleep", "30020"); err != nil {
+		t.Fatal(err)
+	}
+	nested := 0
+	waitFor(t, "a process two pid namespaces below the container's", func() bool {
+		nested = processOf("sleep\x0030020\x00")
+		return nested != 0
+	})
+	groups, err := cgroup.Detect([]byte(hostFile(t, "/proc/self/mountinfo")), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	finder, err := container.NewFinder[int](groups, container.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ns syscall.Stat_t
+	if err := syscall.Stat(fmt.Sprintf("/proc/%d/ns/pid", c.PID), &ns); err != nil {
+		t.Fatal(err)
+	}
+	for pid, want := range map[int]uint64{os.Getpid(): 0, c.PID: ns.Ino, nested: ns.Ino} {
+		if got, maker, err := finder.Outermost(uint32(pid)); got != want || maker != 0 || err != nil {
+			t.Errorf("process %d: %d of the user %d, %v, want %d of root", pid, got, maker, err, want)
+		}
+	}
+	// A user of the host makes a pid namespace, in a user namespace inside another of theirs.
+	users := exec.Command("unshare", "-U", "--map-root-user", "unshare", "-U", "-p", "-f", "sleep", "30021")
+	users.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345}, Pdeathsig: syscall.SIGKILL}
+	if err := users.Start(); err != nil {
+		t.Fatal(err)
+	}
+	own := 0
+	waitFor(t, "a process in a pid namespace of a user's", func() bool {
+		own = processOf("sleep\x0030021\x00")
+		return own != 0
+	})
+	t.Cleanup(func() {
+		syscall.Kill(own, syscall.SIGKILL)
+		users.Wait() // its child was killed
+	})
+	if got, maker, err := finder.Outermost(uint32(own)); got == 0 || maker != 12345 || err != nil {
+		t.Errorf("a user's process: %d of the user %d, %v, want one of 12345", got, maker, err)
+	}
+	if got, _, err := finder.Outermost(0); err == nil {
+		t.Errorf("who is not to be seen is in %d", got)
+	}
 }

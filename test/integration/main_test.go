@@ -59,6 +59,9 @@ func runAll(m *testing.M) (code int, err error) {
 	if shared.lxcfs, err = ctr.Program(ctx, dir, "lxcfs", "palisade/cmd/lxcfs"); err != nil {
 		return 1, err
 	}
+	if err := addMetricsProgram(ctx); err != nil {
+		return 1, err
+	}
 	if shared.daemon, err = ctr.StartDaemon(ctx, shared.lxcfs, dir); err != nil {
 		return 1, err
 	}
@@ -68,6 +71,18 @@ func runAll(m *testing.M) (code int, err error) {
 		}
 	}()
 	return m.Run(), nil
+}
+
+// addMetricsProgram puts lxcfs-metrics where lxcfs looks for it, beside an lxcfs that was built here.
+func addMetricsProgram(ctx context.Context) error {
+	if filepath.Dir(shared.lxcfs) != shared.dir {
+		return nil
+	}
+	built, err := ctr.Program(ctx, shared.dir, "metrics", "palisade/cmd/lxcfs/lxcfs-metrics")
+	if err != nil {
+		return err
+	}
+	return os.Rename(built, filepath.Join(shared.dir, "lxcfs-metrics"))
 }
 
 // runtimes are those that tests start containers with. On the slow CPU of a virtual machine runc, which starts itself

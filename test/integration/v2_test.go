@@ -169,7 +169,13 @@ func TestV2Nested(t *testing.T) {
 		return shell != ""
 	})
 	write(t, filepath.Join(below, "cgroup.procs"), shell)
-	time.Sleep(2 * time.Second) // until it has read from there
+	inside(t, c, "rm", "-f", "/tmp/meminfo", "/tmp/cpuinfo")
+	time.Sleep(time.Second) // one round may still have begun before
+	inside(t, c, "rm", "-f", "/tmp/meminfo", "/tmp/cpuinfo")
+	waitFor(t, "reads from there", func() bool {
+		names := inside(t, c, "ls", "/tmp")
+		return strings.Contains(names, "meminfo") && strings.Contains(names, "cpuinfo")
+	})
 	if got := field(t, inside(t, c, "cat", "/tmp/meminfo"), "MemTotal"); got != limit {
 		t.Errorf("MemTotal %d from the nested cgroup, want %d", got, limit)
 	}
@@ -186,6 +192,9 @@ func TestV2Pressure(t *testing.T) {
 	for _, resource := range []string{"cpu", "memory", "io"} {
 		if got := inside(t, c, "cat", "/proc/pressure/"+resource); !line.MatchString(got) {
 			t.Errorf("%s: %q", resource, got)
+		}
+		if got := hostFile(t, filepath.Join(shared.daemon.Mountpoint, "proc/pressure", resource)); !line.MatchString(got) {
+			t.Errorf("%s for the host: %q", resource, got)
 		}
 	}
 	if err := c.ExecStart(t.Context(), "load", "burn", "4"); err != nil {

@@ -19,8 +19,11 @@ var commands = map[string]struct {
 	"check":    {"SECONDS THREADS FILE...: read the files over and over, and count what is wrong with their texts", check},
 	"time":     {"ROUNDS FILE...: read the files in turn and print the median time of each in nanoseconds", timeReads},
 	"rate":     {"SECONDS THREADS FILE: read the file over and over, and print how many times", countReads},
+	"watch":    {"NOTES THREADS PAUSE FILE...: read the files over and over, and write what was wrong to NOTES, until there is NOTES.stop", watch},
+	"print":    {"FILE...: print the files, each behind its name", printFiles},
 	"sendfile": {"FILE: copy a file to stdout by sendfile(2), else by read(2)", sendFile},
 	"pieces":   {"FILE SIZE: copy a file to stdout by reads of that size", readPieces},
+	"halves":   {"COUNT FILE...: open the files that often, and read the first half byte by byte; once /tmp/go is there, the second", readHalves},
 	"mmap":     {"FILE: look at the first byte of a file through mmap(2)", lookByMmap},
 	"psi":      {"FILE TRIGGER [TIMES]: wait for the pressure trigger, at most 30 s; or set it that many times", waitForPressure},
 }

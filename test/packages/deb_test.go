@@ -4,6 +4,7 @@ package packages
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -48,7 +49,7 @@ func TestDeb(t *testing.T) {
 
 	write(t, filepath.Join(r.root, policyFile), ownPolicy, 0o600)
 	write(t, filepath.Join(r.root, isuladHook), ownHook, 0o644)
-	write(t, filepath.Join(r.root, "active"), "", 0o644)
+	setActive(t, r.root, "lxcfs.service", "authz-broker.service")
 	r.dpkg(t, append([]string{"-i"}, files(t, shared.later, "*.deb", 4)...)...)
 	checkPrograms(t, r.root, laterVersion)
 	checkModes(t, r.root)
@@ -96,5 +97,28 @@ func TestDebIsLikeRPM(t *testing.T) {
 		if errA != nil || errB != nil || a.Mode() != b.Mode() {
 			t.Errorf("%s: %v %v, %v %v", path, a, errA, b, errB)
 		}
+	}
+}
+
+// TestDebInPlaceOfDebians installs the packages where Debian's lxcfs is: it goes, and the unit is ours, enabled as it was, also when
+// what is left of the other is purged.
+func TestDebInPlaceOfDebians(t *testing.T) {
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		t.Skip("Debian's package is got by apt-get")
+	}
+	dir := t.TempDir()
+	download := exec.Command("apt-get", "--option", "Acquire::Retries=3", "download", "lxcfs")
+	download.Dir = dir
+	if out, err := download.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	root := filepath.Join(dir, "root")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{"--mount", "testdata/merged.sh", root}, files(t, dir, "lxcfs_*.deb", 1)...)
+	args = append(append(args, files(t, shared.first, "palisade-lxcfs_*.deb", 1)...), files(t, shared.first, "palisade-lxcfs-toolkit_*.deb", 1)...)
+	if out, err := exec.Command("unshare", args...).Output(); err != nil || len(out) > 0 {
+		t.Errorf("%v: %s", err, out)
 	}
 }

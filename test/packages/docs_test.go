@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"palisade/test/docs"
 )
 
 var (
@@ -46,6 +48,28 @@ func TestManPages(t *testing.T) {
 			}
 			part, _, _ = strings.Cut(part, "\n.SS ")
 			checkOptions(t, program+" "+command[1], part, run(t, "chroot", r.root, "/usr/bin/"+program, command[1], "--help"))
+		}
+	}
+}
+
+// TestInstalledPages makes sure that each package has all pages, whose links lead somewhere where no other package is.
+func TestInstalledPages(t *testing.T) {
+	r := newRPMRoot(t)
+	r.rpm(t, append([]string{"-i"}, binaryRPMs(t, shared.first)...)...)
+	want, err := docs.Pages(repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, program := range programs {
+		dir := filepath.Join(r.root, "usr/share/doc/palisade-"+program)
+		pages, err := docs.Pages(dir)
+		if err != nil || !slices.Equal(pages, want) {
+			t.Errorf("%s has the pages %q (%v), want %q", program, pages, err, want)
+		}
+		for _, page := range pages {
+			if dead, err := docs.DeadLinks(dir, page); err != nil || len(dead) > 0 {
+				t.Errorf("%s: %q, %v", program, dead, err)
+			}
 		}
 	}
 }
@@ -107,14 +131,19 @@ spec=($(complete -p "$name")); "${spec[-2]}" "$name" "${COMP_WORDS[COMP_CWORD]}"
 	}
 }
 
-// zshScript types a line in a zsh of its own, and prints what it offers. It is asked for a list: one match would be put in.
+// zshScript types a line in a zsh of its own, and prints what it offers, when all the words are there that are wanted, or after a time.
+// It is asked for a list: one match would be put in.
 const zshScript = `zmodload zsh/zpty; zpty z zsh -f -i
 zpty -w z "PS1=; fpath=($1 \$fpath); autoload -Uz compinit; compinit -u -d $2; zstyle ':completion:*' list-grouped false; setopt zle; unsetopt list_beep
 TERM=dumb; stty -echo columns 500; LISTMAX=1000; bindkey '^D' list-choices; print -r -- rea''dy"
 local line all=; repeat 200; do zpty -r -t z line || { sleep 0.05; continue }; all+=$line; [[ $all == *ready* ]] && break; done
 [[ $all == *ready* ]] || { print -r -- "zsh does not start: $all"; exit 1 }
 zpty -n -w z "$3"$'\C-d'
-all=; repeat ${4:-30}; do while zpty -r -t z line; do all+=$line; done; sleep 0.05; done; zpty -d z; print -r -- $all`
+all=; repeat 600; do
+	while zpty -r -t z line; do all+=$line; done
+	for word in ${@:4}; do [[ $all == *$word* ]] || break; done && [[ $all == *$word* ]] && break
+	sleep 0.05
+done; zpty -d z; print -r -- $all`
 
 // TestZshCompletion has zsh complete command lines.
 func TestZshCompletion(t *testing.T) {
@@ -133,7 +162,8 @@ func TestZshCompletion(t *testing.T) {
 		{"userns-shift hook-spec ", []string{"containerd", "nri"}},
 		{"authz-broker explain --engine ", []string{"docker", "isulad"}},
 	} {
-		out, err := exec.Command("zsh", "-f", "-c", zshScript, "zsh", dir, filepath.Join(t.TempDir(), "dump"), c.line).CombinedOutput()
+		args := append([]string{"-f", "-c", zshScript, "zsh", dir, filepath.Join(t.TempDir(), "dump"), c.line}, c.want...)
+		out, err := exec.Command("zsh", args...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}

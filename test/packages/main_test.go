@@ -5,7 +5,6 @@
 package packages
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,8 +14,6 @@ import (
 
 	"palisade/test/ctr"
 )
-
-var update = flag.Bool("update", false, "write the lists of files in testdata instead of comparing them")
 
 // shared are folders with the packages of a version, of the same version again, and of a later one, and what they were built on.
 var shared struct{ dir, first, again, later string }
@@ -30,15 +27,12 @@ const (
 var programs = []string{"lxcfs", "lxcfs-toolkit", "userns-shift", "authz-broker"}
 
 func TestMain(m *testing.M) {
-	ctr.MainIsolated("packages", func() (int, error) {
-		flag.Parse()
-		return runAll(m)
-	})
+	ctr.MainIsolated("packages", func() (int, error) { return runAll(m) })
 }
 
 func runAll(m *testing.M) (code int, err error) {
 	for _, program := range []string{
-		"rpmbuild", "rpm", "rpmlint", "dpkg", "dpkg-deb", "systemd-analyze", "busybox", "strace", "unshare", "runc", "zsh", "make", "gzip",
+		"rpmbuild", "rpm", "rpmlint", "dpkg", "dpkg-deb", "systemd-analyze", "busybox", "strace", "unshare", "runc", "zsh", "make", "gzip", "curl",
 	} {
 		if _, err := exec.LookPath(program); err != nil {
 			return 1, fmt.Errorf("%w (make deps installs it)", err)

@@ -13,12 +13,6 @@ import (
 	"testing"
 )
 
-// systemctl notes what it is told. The service is active where there is a file /active.
-const systemctl = `#!/bin/sh
-echo "$*" >>/systemctl.log
-[ "$1" != is-active ] || [ -e /active ]
-`
-
 // newRoot is an empty root with a shell and a systemctl.
 func newRoot(t *testing.T) string {
 	t.Helper()
@@ -35,10 +29,24 @@ func newRoot(t *testing.T) string {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{"bin", "usr/bin"} {
-		write(t, filepath.Join(root, dir, "systemctl"), systemctl, 0o755)
+		write(t, filepath.Join(root, dir, "systemctl"), read(t, "testdata/systemctl"), 0o755)
+	}
+	for _, dir := range []string{"run", "units"} {
+		if err := os.Mkdir(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	write(t, filepath.Join(root, "dev/null"), "", 0o666)
+	write(t, filepath.Join(root, brokerArgs), "/usr/bin/authz-broker\x00--pid-file\x00/run/authz-broker/authz.pid\x00", 0o444)
 	return root
+}
+
+// setActive has units run, as its systemctl sees it.
+func setActive(t *testing.T, root string, units ...string) {
+	t.Helper()
+	for _, unit := range units {
+		write(t, filepath.Join(root, "units", unit+".active"), "", 0o644)
+	}
 }
 
 // calls are the calls of systemctl since the last time.
@@ -59,6 +67,8 @@ const (
 	isuladHook = "var/lib/isulad/hooks/hookspec.json"
 	lcrdHook   = "var/lib/lcrd/hooks/hookspec.json"
 	ownHook    = `{"prestart":[]}` + "\n"
+	// brokerArgs has the command line of a broker that runs, as its systemctl tells.
+	brokerArgs = "proc/77/cmdline"
 )
 
 // checkPrograms starts what is installed, by all its names.
@@ -112,7 +122,7 @@ func tree(t *testing.T, root string, without []string) (paths []string) {
 		switch {
 		case path == "" || slices.Contains(without, path) || docPaths.MatchString(path):
 		case strings.HasPrefix(path, "/root") || path == "/var/tmp" || strings.HasPrefix(path, "/var/lib/rpm") || strings.HasPrefix(path, "/usr/lib/sysimage") || strings.HasPrefix(path, "/var/lib/dpkg"):
-		case path == "/var/log" || path == "/var/log/dpkg.log" || path == "/systemctl.log" || path == "/active":
+		case path == "/var/log" || path == "/var/log/dpkg.log" || path == "/systemctl.log" || strings.HasPrefix(path, "/units"):
 		default:
 			paths = append(paths, path)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"palisade/test/ctr"
+	"palisade/test/engine"
 )
 
 // TestHostileContainers has containers put links and mounts of their own in the way of hook and toolkit. Nothing may
@@ -35,18 +36,8 @@ func TestHostileContainers(t *testing.T) {
 		{"thousands of mounts", `i=0; while [ $i -lt 3000 ]; do mount --bind /bin/busybox /proc/uptime; i=$((i+1)); done`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			rootfs := filepath.Join(h.dir, "rootfs")
-			if err := ctr.NewRootfs(t.Context(), rootfs); err != nil {
-				t.Fatal(err)
-			}
-			defer os.RemoveAll(rootfs)
-			if err := os.Mkdir(filepath.Join(rootfs, "mnt"), 0o755); err != nil {
-				t.Fatal(err)
-			}
 			before := hostMounts(t)
-			script := strings.ReplaceAll(tt.script, "VICTIM", victim)
-			c := h.container(t, ctr.Options{Rootfs: rootfs, Args: []string{"/bin/sh", "-c", script + "; touch /done; sleep 1000"}})
-			waitForScript(t, rootfs, script)
+			c := h.hostile(t, strings.ReplaceAll(tt.script, "VICTIM", victim))
 			for range 5 {
 				for _, command := range []string{"remount", "umount"} {
 					started := time.Now()
@@ -72,17 +63,67 @@ func TestHostileContainers(t *testing.T) {
 	}
 }
 
+// TestEndlessTable has a container with a mount table that is larger than is read: it is listed, and said to be left alone,
+// and the others are dealt with.
+func TestEndlessTable(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	other := h.container(t, ctr.Options{})
+	// The kernel writes each backslash of a path as \134, in the mount point and in the root: 30 kB a line.
+	const script = `d=/tmp; n=$(printf '%250s' '' | tr ' ' '\\'); for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do d="$d/$n"; done
+mkdir -p "$d" && i=0; while [ $i -lt 700 ]; do mount --bind "$d" "$d" || exit 1; i=$((i+1)); done`
+	hostile := h.hostile(t, script)
+	const message = "its mount table has more than 16 MiB"
+	if r := h.run(t, "", "list"); r.Code != 0 || !strings.Contains(r.Stdout, hostile.ID) || !strings.Contains(r.Stderr, message) {
+		t.Errorf("list: %+v", r)
+	}
+	if r := h.run(t, "", "umount", "--all"); r.Code != 1 || !strings.Contains(r.Stdout+r.Stderr, message) {
+		t.Errorf("umount: %+v", r)
+	}
+	if left := lxcfsMounts(t, strconv.Itoa(other.PID)); len(left) != 0 {
+		t.Errorf("the other container has %q", left)
+	}
+}
+
+// TestManyPlaces has a container put a file of lxcfs on more places than the toolkit may have open.
+func TestManyPlaces(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	const script = `for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do sleep 1000 & done
+for f in /proc/[0-9]*/*; do if [ -f $f ] && [ ! -L $f ]; then mount --bind /proc/uptime $f || exit 1; fi; done`
+	c := h.hostile(t, script)
+	if n := len(lxcfsMounts(t, strconv.Itoa(c.PID))); n < 600 {
+		t.Fatalf("lxcfs is mounted on %d places only", n)
+	}
+	args := append([]string{"-c", `ulimit -n 400; exec "$@"`, "sh", shared.toolkit}, h.args("umount", "--all")...)
+	if r := engine.Run(t, "", "sh", args...); r.Code != 0 {
+		t.Errorf("umount: %+v", r)
+	}
+	if left := lxcfsMounts(t, strconv.Itoa(c.PID)); len(left) != 0 {
+		t.Errorf("lxcfs is mounted on %d places still", len(left))
+	}
+}
+
 func loop(script string) string { return "touch /done; while :; do " + script + "; done 2>/dev/null" }
 
-// waitForScript waits until the container has done what it is to do before the toolkit comes.
-func waitForScript(t *testing.T, rootfs, script string) {
+// hostile starts a container that has done what the script says, in a root file system of its own, before the toolkit comes.
+func (h *host) hostile(t *testing.T, script string) *ctr.Container {
 	t.Helper()
+	rootfs := filepath.Join(t.TempDir(), "rootfs")
+	if err := ctr.NewRootfs(t.Context(), rootfs); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(rootfs, "mnt"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c := h.container(t, ctr.Options{Rootfs: rootfs, Args: []string{"/bin/sh", "-c", script + "; touch /done; sleep 1000"}})
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if _, err := os.Lstat(filepath.Join(rootfs, "done")); err == nil {
-			return
+			return c
 		}
 	}
 	t.Fatalf("the container has not done %s", script)
+	return nil
 }
 
 // TestHostileRoot gives the hook a root file system in which proc and sys are links: the runtime refuses it, or follows it

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"palisade/internal/wiring"
 	"palisade/test/engine"
 )
 
@@ -73,22 +74,22 @@ const hello = "head -n 1 /proc/meminfo; cat /proc/partitions /proc/uptime >/dev/
 
 const helloMemory = "MemTotal:          65536 kB"
 
-// TestPodman starts a container of podman with a hooks folder.
+// TestPodman starts a container of podman that is told nothing but the file in the folder that the documents name.
 func TestPodman(t *testing.T) {
 	engine.Need(t, "podman", "runc")
 	h := newHost(t)
 	engine.OwnLib(t)
+	engine.OwnCopy(t, "/usr/share/containers")
 	h.start(t)
-	hooks := filepath.Join(h.dir, "hooks.d")
-	if err := os.Mkdir(hooks, 0o755); err != nil {
+	if err := os.MkdirAll(wiring.DefaultHooksDir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(hooks, "lxcfs.json"), []byte(h.wiring(t, "podman")), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(wiring.DefaultHooksDir, "lxcfs.json"), []byte(h.wiring(t, "podman")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	podman := func(args ...string) string {
 		t.Helper()
-		global := []string{"--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--runtime", "runc", "--hooks-dir", hooks}
+		global := []string{"--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--runtime", "runc"}
 		r := engine.Run(t, "", "podman", append(global, args...)...)
 		if r.Code != 0 {
 			t.Fatalf("podman %q: %+v", args, r)

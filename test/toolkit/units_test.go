@@ -15,6 +15,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/unit"
 
+	"palisade/internal/sys"
 	"palisade/test/ctr"
 	"palisade/test/engine"
 )
@@ -25,6 +26,8 @@ type service struct {
 	programs *strings.Replacer
 	keeper   *ctr.Keeper
 	main     *exec.Cmd
+	// restart is what the unit says of Restart, and drop-ins may say.
+	restart string
 }
 
 func readService(t *testing.T, file, dir string) *service {
@@ -40,7 +43,7 @@ func readService(t *testing.T, file, dir string) *service {
 	}
 	s := &service{
 		commands: make(map[string][]string),
-		programs: strings.NewReplacer("/usr/bin/lxcfs-toolkit", shared.toolkit, "/usr/bin/lxcfs", shared.lxcfs, "%n", "lxcfs.service"),
+		programs: strings.NewReplacer("/usr/bin/lxcfs-toolkit", shared.toolkit, "/usr/bin/lxcfs", shared.lxcfs, "%n", "lxcfs.service", "$LXCFS_OPTIONS ", ""),
 	}
 	for _, o := range options {
 		if o.Section == "Service" {
@@ -50,6 +53,7 @@ func readService(t *testing.T, file, dir string) *service {
 	if got := s.commands["Type"]; len(got) != 1 || got[0] != "notify" || s.commands["FileDescriptorStoreMax"] == nil || s.commands["CapabilityBoundingSet"] == nil {
 		t.Fatalf("Type is %q: only notify, with a file descriptor store and a bounding set, is known here", got)
 	}
+	s.restart = s.commands["Restart"][0]
 	if s.keeper, err = ctr.NewKeeper(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -114,20 +118,34 @@ func (s *service) end(t *testing.T, signal syscall.Signal, job string) {
 	if signal == syscall.SIGKILL {
 		result = "signal"
 	}
+	s.stopPost(t, job, 0, "SERVICE_RESULT="+result)
+	if strings.Contains(job, " stop ") || s.restart == "no" {
+		s.keeper.Drop()
+	}
+}
+
+// stopPost runs ExecStopPost where the unit has this job, and has not been active for some time.
+func (s *service) stopPost(t *testing.T, job string, inactive time.Duration, env ...string) {
+	t.Helper()
 	bin := t.TempDir()
-	script := "#!/bin/sh\n[ \"$1\" = list-jobs ] && echo '" + job + "'\n"
+	script := fmt.Sprintf("#!/bin/sh\ncase $1 in list-jobs) echo '%s' ;; show) printf 'Restart=%s\\nActiveExitTimestampMonotonic=%d\\n' ;; esac\n",
+		job, s.restart, (sys.Monotonic() - inactive).Microseconds())
 	if err := os.WriteFile(filepath.Join(bin, "systemctl"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s.runAll(t, "ExecStopPost", "SERVICE_RESULT="+result, "PATH="+bin+":"+os.Getenv("PATH"))
-	if strings.Contains(job, " stop ") {
-		s.keeper.Drop()
-	}
+	s.runAll(t, "ExecStopPost", append(env, "PATH="+bin+":"+os.Getenv("PATH"))...)
+}
+
+// fail does what systemd does when the main process does not start, but ends with an exit code.
+func (s *service) fail(t *testing.T, code int, inactive time.Duration) {
+	t.Helper()
+	s.stopPost(t, startJob, inactive, "SERVICE_RESULT=exit-code", "EXIT_CODE=exited", "EXIT_STATUS="+strconv.Itoa(code))
 }
 
 const (
 	stopJob    = "7 lxcfs.service stop running"
 	restartJob = "8 lxcfs.service restart running"
+	startJob   = "9 lxcfs.service start running" // what becomes of a restart, once the unit has stopped
 )
 
 // TestUnits starts, stops, crashes, restarts and upgrades lxcfs as its unit says, under a container.
@@ -154,7 +172,7 @@ func TestUnits(t *testing.T) {
 	for _, tt := range []struct {
 		signal syscall.Signal
 		job    string
-	}{{syscall.SIGTERM, restartJob}, {syscall.SIGKILL, ""}} {
+	}{{syscall.SIGTERM, restartJob}, {syscall.SIGKILL, ""}, {syscall.SIGTERM, ""}} { // the last is systemctl kill
 		s.end(t, tt.signal, tt.job)
 		read := make(chan string)
 		go func() {
@@ -178,19 +196,73 @@ func TestUnits(t *testing.T) {
 		t.Errorf("the container's mounts were\n%s\nand are\n%s", mountsBefore, after)
 	}
 
+	for _, tt := range []struct{ job, restart string }{{stopJob, s.restart}, {"", "no"}} {
+		s.restart = tt.restart
+		s.end(t, syscall.SIGTERM, tt.job)
+		running = false
+		if text := inside(t, c, "head", "-n", "1", "/proc/meminfo"); !strings.HasPrefix(string(total), text) {
+			t.Errorf("stopped, the container reads %q", text)
+		}
+		if got := lxcfsMounts(t, strconv.Itoa(c.PID)); len(got) > 0 {
+			t.Errorf("stopped, the container has %q", got)
+		}
+		s.start(t)
+		running = true
+		checkVirtual(t, h, c, 64*mib)
+	}
 	s.end(t, syscall.SIGTERM, stopJob)
 	running = false
-	if text := inside(t, c, "head", "-n", "1", "/proc/meminfo"); !strings.HasPrefix(string(total), text) {
-		t.Errorf("stopped, the container reads %q", text)
-	}
-	if got := lxcfsMounts(t, strconv.Itoa(c.PID)); len(got) > 0 {
-		t.Errorf("stopped, the container has %q", got)
+}
+
+// TestUnitFails has lxcfs not start again, while its files are kept: containers wait for half a minute, and not at all after a mistake
+// in its command line.
+func TestUnitFails(t *testing.T) {
+	h := newHost(t)
+	engine.OwnLib(t)
+	h.mountpoint = "/var/lib/lxc/lxcfs"
+	s := readService(t, "../../rpm/lxcfs.service", h.dir)
+	if got := s.commands["RestartPreventExitStatus"]; len(got) != 1 || got[0] != "2" {
+		t.Errorf("after the exit codes %q it is not started again", got)
 	}
 	s.start(t)
-	running = true
+	defer func() {
+		s.end(t, syscall.SIGKILL, stopJob)
+		unmount(t, filepath.Dir(h.mountpoint))
+	}()
+	c := h.container(t, ctr.Options{Memory: 64 * mib})
+	s.fail(t, 1, time.Hour) // while another one serves
 	checkVirtual(t, h, c, 64*mib)
-	s.end(t, syscall.SIGTERM, stopJob)
-	running = false
+	for _, tt := range []struct {
+		code     int
+		inactive time.Duration
+	}{{2, time.Second}, {1, 31 * time.Second}} {
+		s.end(t, syscall.SIGTERM, restartJob)
+		read := make(chan string)
+		go func() {
+			text, err := c.Exec(t.Context(), "head", "-n", "1", "/proc/meminfo")
+			read <- fmt.Sprint(text, err)
+		}()
+		s.fail(t, 1, time.Second)
+		select {
+		case text := <-read:
+			t.Errorf("the container reads %q, which it should wait for", text)
+		case <-time.After(300 * time.Millisecond):
+		}
+		s.fail(t, tt.code, tt.inactive)
+		select {
+		case <-read: // an error, perhaps
+		case <-time.After(5 * time.Second):
+			t.Errorf("after the exit code %d who has read before waits", tt.code)
+		}
+		if text := inside(t, c, "head", "-n", "1", "/proc/meminfo"); strings.HasSuffix(text, " 65536 kB\n") {
+			t.Errorf("after the exit code %d the container reads %q", tt.code, text)
+		}
+		if got := lxcfsMounts(t, strconv.Itoa(c.PID)); len(got) > 0 {
+			t.Errorf("after the exit code %d the container has %q", tt.code, got)
+		}
+		s.start(t)
+		checkVirtual(t, h, c, 64*mib)
+	}
 }
 
 // lxcfsMountIDs are the lines of lxcfs in the container's mount table.

@@ -28,6 +28,16 @@ type guest struct {
 // addTest compiles the tests of a package, and has them run in a folder with their test data.
 func (g *guest) addTest(ctx context.Context, pkg, run string) error {
 	name := filepath.Base(pkg)
+	if err := g.compile(ctx, pkg); err != nil {
+		return err
+	}
+	fmt.Fprintf(&g.script, "cd /tests/%s && ./%s.test -test.v -test.run '%s'\necho \"%s%s $?\"\n", name, name, run, resultMark, name)
+	return nil
+}
+
+// compile compiles the tests of a package into a folder with their test data.
+func (g *guest) compile(ctx context.Context, pkg string) error {
+	name := filepath.Base(pkg)
 	dir := filepath.Join(g.root, "tests", name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -40,7 +50,6 @@ func (g *guest) addTest(ctx context.Context, pkg, run string) error {
 			return err
 		}
 	}
-	fmt.Fprintf(&g.script, "cd /tests/%s && ./%s.test -test.v -test.run '%s'\necho \"%s%s $?\"\n", name, name, run, resultMark, name)
 	return nil
 }
 
@@ -67,7 +76,7 @@ func (g *guest) pack(ctx context.Context, initrd string) error {
 		}
 	}
 	for name, pkg := range map[string]string{
-		"lxcfs": "./cmd/lxcfs", "lxcfs-toolkit": "./cmd/lxcfs-toolkit", "userns-shift": "./cmd/userns-shift", "load": "./test/load",
+		"lxcfs": "./cmd/lxcfs", "lxcfs-metrics": "./cmd/lxcfs/lxcfs-metrics", "lxcfs-toolkit": "./cmd/lxcfs-toolkit", "userns-shift": "./cmd/userns-shift", "load": "./test/load",
 	} {
 		bin := filepath.Join(g.root, "bin", name)
 		if err := build(ctx, "build", "-trimpath", "-buildvcs=false", "-o", bin, pkg); err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 // modules are loaded in the guest, with those that they need.
-var modules = []string{"fuse", "overlay", "loop", "lzo", "lzo-rle", "zram"}
+var modules = []string{"fuse", "overlay", "loop", "lzo", "lzo-rle", "zram", "virtio_pci", "virtio_blk", "ext4", "crc32c_generic"}
 
 // kernel is an unpacked kernel package.
 type kernel struct {
@@ -42,7 +42,7 @@ func fetchKernel(ctx context.Context, cache string) (kernel, error) {
 	if !ok || name == "" {
 		return kernel{}, errors.New("apt-cache knows no linux-image-cloud-amd64: run apt-get update")
 	}
-	if _, err := output(ctx, cache, "apt-get", "download", name); err != nil {
+	if _, err := output(ctx, cache, "apt-get", "--option", "Acquire::Retries=3", "download", name); err != nil {
 		return kernel{}, err
 	}
 	packages, err := filepath.Glob(filepath.Join(cache, name+"_*.deb"))

@@ -18,15 +18,15 @@ import (
 
 // options are what the command line says.
 type options struct {
-	mode, run, toolkit, userns, remap, packages, cache string
-	memory                                             int
+	mode, run, toolkit, userns, remap, packages, cache, e2e string
+	memory                                                  int
 }
 
 // fast are the integration tests that are worth their time under an emulated CPU.
-const fast = "^Test(V2|EveryFile|Readers$|InitMoves|SharedPID|HostPID|Update|MemoryHog|Disks|WorkerPrivileges|WorkerHangs|KeptMount)"
+const fast = "^Test(V2|EveryFile|Readers$|InitMoves|SharedPID|HostPID|Update|MemoryHog|Disks|WorkerPrivileges|WorkerHangs|KeptMount|ContainerFigures)"
 
 // fastToolkit are those of the tests of lxcfs-toolkit.
-const fastToolkit = "^Test(Hook|HookLeavesUsersMounts|RemountIsAtomic|KilledRemount|Nested|OldKernels)$"
+const fastToolkit = "^Test(Hook|HookLeavesUsersMounts|RemountIsAtomic|Nested|OldKernels|TopOnce)$"
 
 // fastUserns are those of the tests of userns-shift.
 const fastUserns = "^Test(Everything|Twice|CapabilitiesWork|MountsInside|ReadOnly|Overlay|OldKernels|SwapRace|LinkedOutside|AtOnce|Mount|MountOnOldKernels)$"
@@ -45,7 +45,8 @@ func main() {
 		"whose unit tests are run besides")
 	flag.StringVar(&o.cache, "cache", ".cache/vm", "where the kernel is kept")
 	flag.IntVar(&o.memory, "memory", 2048, "the guest's memory in MiB")
-	timeout := flag.Duration("timeout", 8*time.Minute, "when the guest is stopped")
+	flag.StringVar(&o.e2e, "e2e", "", "the folder with the packages (test/e2e/packages.sh) with which the end-to-end story is told, too")
+	timeout := flag.Duration("timeout", 20*time.Minute, "when the guest is stopped")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
@@ -92,9 +93,17 @@ func run(ctx context.Context, o *options) (err error) {
 		}
 		tests = append(tests, filepath.Base(pkg))
 	}
+	disk := ""
+	if o.e2e != "" {
+		disk = filepath.Join(dir, "usr.img")
+		if err := g.addStory(ctx, disk, o.e2e); err != nil {
+			return err
+		}
+		tests = append(tests, "e2e")
+	}
 	initrd := filepath.Join(dir, "initrd")
 	if err := g.pack(ctx, initrd); err != nil {
 		return err
 	}
-	return boot(ctx, kernel.image, initrd, o.memory, tests)
+	return boot(ctx, machine{kernel.image, initrd, disk, o.memory}, tests)
 }

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -13,12 +15,27 @@ import (
 // resultMark begins the line with which the guest tells how a test binary has ended.
 const resultMark = "palisade-result: "
 
+// fileMark begins the line before a file that the guest sends, and endMark the one behind it.
+const (
+	fileMark = "palisade-file: "
+	endMark  = "palisade-file-end"
+)
+
+// machine is what qemu is told; disk may be "".
+type machine struct {
+	kernel, initrd, disk string
+	memory               int
+}
+
 // boot runs the guest, copies what it prints, and fails unless each of the tests has passed.
-func boot(ctx context.Context, kernel, initrd string, memory int, tests []string) error {
+func boot(ctx context.Context, m machine, tests []string) error {
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
-		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "4", "-m", strconv.Itoa(memory),
-		"-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 quiet panic=-1 psi=1 swapaccount=1",
+		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "4", "-m", strconv.Itoa(m.memory),
+		"-kernel", m.kernel, "-initrd", m.initrd, "-append", "console=ttyS0 quiet panic=-1 psi=1 swapaccount=1",
 		"-nographic", "-no-reboot", "-nic", "none")
+	if m.disk != "" {
+		cmd.Args = append(cmd.Args, "-drive", "if=virtio,format=raw,readonly=on,file="+m.disk)
+	}
 	cmd.WaitDelay = time.Second
 	console, err := cmd.StdoutPipe()
 	if err != nil {
@@ -29,9 +46,25 @@ func boot(ctx context.Context, kernel, initrd string, memory int, tests []string
 	}
 	started := time.Now()
 	results := make(map[string]string)
+	var file *os.File
 	for lines := bufio.NewScanner(console); lines.Scan(); {
 		line := strings.TrimRight(lines.Text(), "\r")
-		if result, ok := strings.CutPrefix(line, resultMark); ok {
+		if name, ok := strings.CutPrefix(line, fileMark); ok {
+			if file, err = create(name); err != nil {
+				return err
+			}
+			continue
+		}
+		if file != nil {
+			if line == endMark {
+				file.Close()
+				file = nil
+				continue
+			}
+			fmt.Fprintln(file, line)
+			continue
+		}
+		if _, result, ok := strings.Cut(line, resultMark); ok { // a message of the kernel may stand before it
 			name, code, _ := strings.Cut(result, " ")
 			results[name] = code
 			continue
@@ -53,6 +86,16 @@ func boot(ctx context.Context, kernel, initrd string, memory int, tests []string
 		fmt.Printf("ok  \t%s (guest)\n", name)
 	}
 	return nil
+}
+
+// create makes a file of dist/report.
+func create(name string) (*os.File, error) {
+	const dir = "dist/report"
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	fmt.Println("the report is", filepath.Join(dir, filepath.Base(name)))
+	return os.Create(filepath.Join(dir, filepath.Base(name)))
 }
 
 // isNoise tells what the firmware and the kernel print from what tests do.

@@ -1,0 +1,68 @@
+//go:build integration
+
+package docs
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"palisade/test/ctr"
+)
+
+// shared are the files of the packages, in a folder that stands for the root of a machine, and a root file system for containers.
+var shared struct{ dir, layer, rootfs string }
+
+func TestMain(m *testing.M) {
+	ctr.MainIsolated("docs", func() (int, error) { return runAll(m) })
+}
+
+func runAll(m *testing.M) (code int, err error) {
+	for _, program := range []string{
+		"systemctl", "runc", "crun", "dockerd", "podman", "containerd", "ctr", "busybox", "unshare", "ip", "curl", "jq", "ps", "apt-get",
+	} {
+		if _, err := exec.LookPath(program); err != nil {
+			return 1, fmt.Errorf("%w (make deps installs it)", err)
+		}
+	}
+	if shared.dir, err = os.MkdirTemp("", "palisade-docs-"); err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(shared.dir)
+	shared.layer, shared.rootfs = filepath.Join(shared.dir, "layer"), filepath.Join(shared.dir, "rootfs")
+	if err := installPackages(shared.layer); err != nil {
+		return 1, err
+	}
+	if err := newRootfs(shared.rootfs); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+// installPackages builds the programs and puts the files of all packages below a root.
+func installPackages(root string) error {
+	// The modules that the packages' source takes are to be there: the worlds have no network.
+	const script = `vendor=$(mktemp -d); go mod vendor -o "$vendor/vendor"; rm -rf "$vendor"; make --silent build man; for package in lxcfs lxcfs-toolkit userns-shift authz-broker; do rpm/install.sh $package "$1"; done`
+	cmd := exec.Command("bash", "-ec", script, "bash", root)
+	cmd.Dir = Repository
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("install the packages' files: %w: %s", err, out)
+	}
+	return nil
+}
+
+// newRootfs makes a root file system of busybox, as an image has it.
+func newRootfs(dir string) error {
+	const script = `mkdir -p "$1"/{bin,dev,etc,home,proc,root,sbin,sys,tmp,usr/bin,var} && cp "$(command -v busybox)" "$1/bin/busybox"
+for applet in $(busybox --list); do [ "$applet" = busybox ] || ln -s busybox "$1/bin/$applet"; done
+ln -s ../bin/busybox "$1/sbin/init"
+printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n' >"$1/etc/passwd"
+printf 'root:x:0:\nuser:x:1000:\n' >"$1/etc/group"
+printf '::sysinit:/bin/true\n::respawn:/bin/sleep 1000\n' >"$1/etc/inittab"`
+	if out, err := exec.Command("bash", "-ec", script, "bash", dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("make a root file system: %w: %s", err, out)
+	}
+	return nil
+}

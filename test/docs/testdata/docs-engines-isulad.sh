@@ -1,0 +1,2 @@
+install -m 755 $session/isula /usr/bin/isula
+root_fs /home/root-fs /home/apart

@@ -1,0 +1,2 @@
+with_podman
+root_fs /home/root-fs /home/apart /home/mapped

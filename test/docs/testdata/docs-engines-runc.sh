@@ -1,0 +1,2 @@
+root_fs /home/web/rootfs
+bundle /home/plain /home/apart /home/both

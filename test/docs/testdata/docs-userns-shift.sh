@@ -1,0 +1,3 @@
+install -m 755 $session/isula /usr/bin/isula
+root_fs /home/root-fs
+bundle /home/bundle

@@ -1,0 +1,47 @@
+# What machines of pages have before their first block.
+
+root_fs() { # DIR...: root file systems
+	local dir
+	for dir; do
+		mkdir -p "$dir"
+		tar -C "$dir" -xf $session/rootfs.tar
+	done
+}
+
+bundle() { # DIR...: bundles of containers that sleep, with 256 MiB, below a cgroup that systemd leaves alone
+	local dir
+	for dir; do
+		root_fs "$dir/rootfs"
+		(cd "$dir" && runc spec && jq --arg name "${dir##*/}" '.linux.cgroupsPath = "/system.slice/session.service/" + $name | .process.terminal = false | .process.args = ["sleep", "1000"]
+			| .linux.resources.memory.limit = 268435456' config.json >new.json && mv new.json config.json)
+	done
+}
+
+with_docker() { # Docker runs, without a bridge, and has the image busybox
+	echo 'DOCKER_OPTS="--iptables=false --ip-masq=false --bridge=none --storage-driver=overlay2"' >/etc/default/docker
+	mkdir -p /etc/systemd/system/docker.service.d # it may be restarted as often as the page says
+	printf '[Unit]\nStartLimitIntervalSec=0\n' >/etc/systemd/system/docker.service.d/often.conf
+	systemctl daemon-reload
+	systemctl start docker
+	docker import $session/rootfs.tar base >/dev/null
+	printf 'FROM base\nSTOPSIGNAL KILL\n' | docker build --quiet --tag busybox - # which a sleep does not outlast for ten seconds
+}
+
+with_podman() { # Podman without a network, and without systemd's units for containers
+	cat >/etc/containers/containers.conf <<'CONF'
+[containers]
+netns = "none"
+log_driver = "k8s-file"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+CONF
+	printf '[storage]\ndriver = "vfs"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n' >/etc/containers/storage.conf
+}
+
+repository() { # the repository, as one that has just been fetched, with what the machine has of Go's modules
+	cd "$(cat $session/repository)"
+	{ read -r GOCACHE && read -r GOMODCACHE && read -r goroot; } <$session/go
+	export GOPROXY=off GOCACHE GOMODCACHE PATH=$PATH:$goroot/bin
+	echo 'APT::Get::Assume-Yes "true";' >/etc/apt/apt.conf.d/99yes
+}

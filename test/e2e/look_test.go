@@ -1,0 +1,192 @@
+//go:build integration
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// contents are what the files of a container with 64 MiB and one CPU are like.
+var contents = map[string]string{
+	"proc/meminfo":                       `^MemTotal: +65536 kB\nMemFree: +\d+ kB\nMemAvailable: +\d{1,5} kB\n`,
+	"proc/cpuinfo":                       `^processor\t*: 0\n[^\n]`,
+	"proc/stat":                          `^cpu  [\d ]+\ncpu0 [\d ]+\nintr `,
+	"proc/uptime":                        `^\d+\.\d\d \d+\.\d\d\n$`,
+	"proc/swaps":                         `^Filename\t\t\t\tType\t\tSize\t+Used\t+Priority\n(none +virtual\t.*\n)?$`,
+	"proc/diskstats":                     `^$|^ +\d+ +\d+ sda( \d+){11,17}\n$`,
+	"proc/partitions":                    `^major minor  #blocks  name\n\n( +\d+ +\d+ +\d+ sda\n)?$`,
+	"proc/loadavg":                       `^\d+\.\d\d \d+\.\d\d \d+\.\d\d \d/\d{1,2} \d{1,2}\n$`,
+	"proc/slabinfo":                      `^slabinfo - version: 2\.1\n|permission denied`, // only the host's root may read it, as without lxcfs,
+	"proc/pressure/":                     `^some avg10=\d+\.\d\d avg60=`,
+	"sys/devices/system/cpu/online":      `^0\n$`,
+	"sys/devices/system/cpu/cpu0/online": `^1\n$`,
+	"sys/devices/system/cpu/offline":     `^1(-\d+)?\n$|^\n$`,
+}
+
+// checkFiles reads each file that lxcfs serves in both containers.
+func (s *story) checkFiles() {
+	served := s.served()
+	for _, g := range s.guests() {
+		fmt.Fprintf(&s.now.text, "In %s:\n\n| file | begins with | |\n| --- | --- | --- |\n", g.name)
+		texts := s.readAll(g, served)
+		mounted := s.read("/proc/" + g.pid + "/mountinfo")
+		for _, name := range served {
+			fault := s.fault(name, texts, mounted, g)
+			if name = "/" + name; fault != "" {
+				s.now.failures++
+				s.Errorf("%s: %s: %s, in %.300q", g.name, name, fault, texts[name[1:]])
+			}
+			if fault != "" || !strings.HasPrefix(name, "/sys/") || contents[name[1:]] != "" { // the others are alike
+				first, _, _ := strings.Cut(texts[name[1:]], "\n")
+				fmt.Fprintf(&s.now.text, "| %s | `%.60s` | %s |\n", name, strings.ReplaceAll(first, "\t", " "), strings.ReplaceAll(fault, "|", "\\|"))
+			}
+		}
+		s.now.text.WriteString("\n")
+	}
+}
+
+// served are the files that lxcfs serves, without its own status.
+func (s *story) served() (names []string) {
+	top := s.path("/var/lib/lxc/lxcfs")
+	err := filepath.WalkDir(top, func(path string, entry fs.DirEntry, err error) error {
+		if name := strings.TrimPrefix(path, top+"/"); err == nil && entry.Type().IsRegular() && name != "status" {
+			names = append(names, name)
+		}
+		return err
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.see(len(names) > 10, "lxcfs serves %d files", len(names))
+	return names
+}
+
+// readAll reads files in a container.
+func (s *story) readAll(g *guest, names []string) map[string]string {
+	args := append(append([]string{}, g.exec...), "load", "print")
+	for _, name := range names {
+		args = append(args, "/"+name)
+	}
+	out, err := s.run(args...)
+	if err != nil {
+		s.Fatalf("%s: %v: %s", g.name, err, out)
+	}
+	texts := make(map[string]string)
+	for _, part := range strings.Split("\n"+out, "\n=== ")[1:] {
+		name, text, _ := strings.Cut(part, "\n")
+		texts[strings.TrimPrefix(name, "/")] = text
+	}
+	return texts
+}
+
+// fault is what is wrong with a file in a container.
+func (s *story) fault(name string, texts map[string]string, mounted string, g *guest) string {
+	at := "/" + name
+	if strings.HasPrefix(name, "sys/") {
+		at = "/sys/devices/system/cpu"
+	} else if strings.HasPrefix(name, "proc/pressure/") {
+		at = "/proc/pressure"
+	}
+	if !regexp.MustCompile(" " + regexp.QuoteMeta(at) + "(/[a-z]+)? .* - fuse.lxcfs ").MatchString(mounted) {
+		return "it is not lxcfs's"
+	}
+	pattern, text := contents[name], texts[name]
+	if strings.HasPrefix(name, "proc/pressure/") {
+		pattern = contents["proc/pressure/"]
+	}
+	switch {
+	case pattern != "" && !regexp.MustCompile(pattern).MatchString(text):
+		return "it does not match " + pattern
+	case pattern == "" && strings.HasPrefix(name, "proc/"):
+		return "nobody has said what it is like"
+	case pattern == "" && strings.HasPrefix(text, "error: "):
+		if info, err := os.Stat("/" + name); err == nil && info.Mode()&0o004 != 0 && isReadable("/"+name) {
+			return "it cannot be read, and the host's can"
+		}
+	case name == "proc/cpuinfo" && strings.Count(text, "processor\t") != 1:
+		return "it has other CPUs"
+	case name == "proc/uptime":
+		var up float64
+		if fmt.Sscan(text, &up); up > time.Since(g.started).Seconds()+2 {
+			return "it is older than the container"
+		}
+	}
+	return ""
+}
+
+func isReadable(path string) bool {
+	_, err := os.ReadFile(path)
+	return err == nil
+}
+
+// checkOwners looks at the containers from outside.
+func (s *story) checkOwners() {
+	for _, g := range s.guests() {
+		status := s.read("/proc/" + g.pid + "/status")
+		s.see(strings.Contains(status, "\nUid:\t"+firstID+"\t"+firstID+"\t") && strings.Contains(status, "\nGid:\t"+firstID+"\t"), "the init of %s is %s outside", g.name, firstID)
+		ids := strings.Join(strings.Fields(s.read("/proc/"+g.pid+"/uid_map")), " ")
+		s.see(ids == "0 100000 65535", "its ids are mapped: %s", ids)
+		const look = "echo mine >/root/made; stat -c %u /root/made /bin/busybox; id -u; { echo 1 >/proc/sys/kernel/panic; } 2>/dev/null || echo refused"
+		inside := s.do(append(append([]string{}, g.exec...), "sh", "-c", look)...)
+		s.see(strings.HasPrefix(inside, "0\n0\n0\n"), "what it has made, and what it has got, belongs to root inside")
+		s.see(strings.HasSuffix(inside, "refused\n"), "its root may not change the kernel")
+		outside, err := s.run("stat", "-c", "%u", g.inside("/root/made"), g.inside("/bin/busybox"))
+		s.see(err == nil && outside == firstID+"\n"+firstID+"\n", "and to %s outside", firstID)
+	}
+}
+
+// checkUsers has three users ask dockerd.
+func (s *story) checkUsers() {
+	s.docker("bob", "ps", "--format", "{{.Names}} {{.Image}}")
+	for _, refused := range [][]string{
+		append(dockerAs("bob"), "stop", "web"), append(dockerAs("bob"), "run", "box", "true"), {"docker", "-H", "unix:///run/docker.sock", "ps"},
+	} {
+		out, err := s.try(refused...)
+		s.see(err != nil && strings.Contains(out, "authorization denied by plugin authz-broker"), "it is refused by authz-broker")
+	}
+	out, err := s.try("env", "DOCKER_HOST=tcp://127.0.0.1:2376", "docker", "ps")
+	s.see(err != nil, "without a certificate nobody gets in: %s", strings.TrimSpace(out))
+	s.do("journalctl", "--sync")
+	log := s.do("sh", "-c", "journalctl -u authz-broker -o cat --no-pager | grep container_stop")
+	s.see(strings.Contains(log, `"user":"bob"`) && strings.Contains(log, `"allow":false`), "the audit has what bob wanted")
+}
+
+// checkDefaultPolicy asks the broker of the package, with its policies unchanged, as dockerd does.
+func (s *story) checkDefaultPolicy() {
+	for question, want := range map[string]string{
+		`{"RequestMethod":"GET","RequestUri":"/info"}`:                                          `"Allow":true`,
+		`{"User":"alice","UserAuthNMethod":"TLS","RequestMethod":"GET","RequestUri":"/info"}`:   `"Allow":false`,
+		`{"User":"root","UserAuthNMethod":"TLS","RequestMethod":"GET","RequestUri":"/version"}`: `"Allow":false`,
+	} {
+		s.see(strings.Contains(s.ask(question), want), "the broker answers %s with %s", question, want)
+	}
+}
+
+// ask asks the broker as dockerd does.
+func (s *story) ask(question string) string {
+	socket := s.path("/run/docker/plugins/authz-broker.sock")
+	client := &http.Client{Timeout: waitTime, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Clean(socket))
+	}}}
+	defer client.CloseIdleConnections()
+	r, err := client.Post("http://broker/AuthZPlugin.AuthZReq", "", strings.NewReader(question))
+	if err != nil {
+		return err.Error()
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}

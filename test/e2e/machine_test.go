@@ -1,0 +1,152 @@
+//go:build integration
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"palisade/test/ctr"
+	"palisade/test/engine"
+)
+
+// machine is a clean root with this machine's /usr below its own, in which systemd is the init, in namespaces and cgroups of its own.
+// It may be booted again and again: what lies in the root stays.
+type machine struct {
+	root string
+	// usr is the folder whose files it has in its /usr.
+	usr     string
+	cgroups []string
+	systemd *exec.Cmd
+	// pid is the init, as this process sees it; "" while it is off.
+	pid   string
+	log   ctr.LockedBuffer
+	ended chan struct{}
+}
+
+// waitTime bounds each wait for something; the CPU may be emulated.
+const waitTime = time.Minute
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	m := &machine{root: filepath.Join(t.TempDir(), "root")}
+	if err := os.Mkdir(m.root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if m.usr = os.Getenv("PALISADE_USR"); m.usr == "" {
+		m.usr = "/usr"
+	}
+	if out, err := exec.Command("sh", "testdata/root.sh", m.root, m.usr).CombinedOutput(); err != nil {
+		t.Fatalf("make a root: %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		m.kill()
+		for _, dir := range m.cgroups {
+			engine.WaitFor(t, dir+" is empty", func() bool { engine.RemoveCgroups(dir); _, err := os.Stat(dir); return err != nil })
+		}
+		syscall.Unmount(filepath.Join(m.root, "usr"), syscall.MNT_DETACH) // all goes with this process's namespace
+		syscall.Unmount(m.root, syscall.MNT_DETACH)
+	})
+	m.cgroups = engine.MakeCgroups(t, fmt.Sprintf("palisade-e2e-%d", os.Getppid()))
+	return m
+}
+
+// boot starts systemd, and waits until all that is enabled has been started.
+func (m *machine) boot() error {
+	boot, err := filepath.Abs("testdata/boot.sh")
+	if err != nil {
+		return err
+	}
+	args := append([]string{"--mount", "--ipc", "--uts", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", engine.EnterCgroups, "sh"}, m.cgroups...)
+	m.systemd = exec.Command("unshare", append(args, "--", "sh", boot, m.root)...)
+	m.systemd.Stdout, m.systemd.Stderr = &m.log, &m.log
+	if err := m.systemd.Start(); err != nil {
+		return err
+	}
+	m.ended = make(chan struct{})
+	go func(cmd *exec.Cmd, ended chan struct{}) {
+		cmd.Wait() // it is killed, or ends its namespace
+		close(ended)
+	}(m.systemd, m.ended)
+	for deadline := time.Now().Add(waitTime); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", m.systemd.Process.Pid))
+		if err != nil || len(children) == 0 {
+			continue
+		}
+		m.pid = strings.Fields(string(children))[0]
+		if _, err := m.run("systemctl", "is-active", "--quiet", "multi-user.target"); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("systemd does not come up: %s", m.log.String())
+}
+
+// powerOff has systemd stop all services, and end.
+func (m *machine) powerOff() error {
+	if _, err := m.run("kill", "-s", "RTMIN+4", "1"); err != nil { // as systemctl poweroff
+		return err
+	}
+	select {
+	case <-m.ended:
+		m.pid = ""
+		return nil
+	case <-time.After(waitTime):
+		return fmt.Errorf("systemd does not end: %s", m.log.String())
+	}
+}
+
+// kill ends it, if it runs.
+func (m *machine) kill() {
+	if m.systemd == nil || m.ended == nil {
+		return
+	}
+	m.systemd.Process.Kill() // to no effect, if it has ended
+	<-m.ended
+	m.pid = ""
+}
+
+// path is a path of the machine's, as this process sees it.
+func (m *machine) path(name string) string {
+	if m.pid == "" {
+		return filepath.Join(m.root, name)
+	}
+	return "/proc/" + m.pid + "/root" + name
+}
+
+// run runs a program in the machine, and returns what it prints.
+func (m *machine) run(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), waitTime)
+	defer cancel()
+	args = append([]string{"--target", m.pid, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd", "--"}, args...)
+	cmd := exec.CommandContext(ctx, "nsenter", args...)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive"}
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		err = fmt.Errorf("it takes more than %v", waitTime)
+	}
+	return string(out), err
+}
+
+// read is a file of the machine, write makes one.
+func (m *machine) read(name string) string {
+	text, err := os.ReadFile(m.path(name))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+func (m *machine) write(name, text string) error {
+	if err := os.MkdirAll(filepath.Dir(m.path(name)), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(m.path(name), []byte(text), 0o644)
+}

@@ -1,0 +1,151 @@
+//go:build integration
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// server is what lxcfs tells of itself.
+func (s *story) server() (status struct {
+	PID     int    `json:"pid"`
+	Worker  int    `json:"worker"`
+	Version string `json:"version"`
+}) {
+	// Who reads waits while nobody serves.
+	json.Unmarshal([]byte(s.read("/var/lib/lxc/lxcfs/status")), &status) // there is nothing in it where it cannot be read
+	return status
+}
+
+// disturb does something to lxcfs, and waits until another worker serves, of another supervisor where that is to change.
+func (s *story) disturb(what string, another bool, args ...string) {
+	s.Helper()
+	before := s.server()
+	s.do(args...)
+	s.waitFor(what+": another process serves", func() bool {
+		now := s.server()
+		return now.Worker != 0 && now.Worker != before.Worker && (now.PID != before.PID) == another
+	})
+	s.readsGoOn()
+}
+
+// killAll kills the worker, the supervisor, both, and the broker.
+func (s *story) killAll() {
+	now := s.server()
+	s.disturb("the worker is killed", false, "kill", "-9", fmt.Sprint(now.Worker))
+	s.disturb("the supervisor is killed", true, "kill", "-9", fmt.Sprint(now.PID))
+	s.disturb("all of lxcfs is killed", true, "systemctl", "kill", "--signal=KILL", "lxcfs")
+	s.disturb("all of lxcfs is told to end", true, "systemctl", "kill", "lxcfs")
+	before := s.mainPID("authz-broker")
+	s.do("systemctl", "kill", "--signal=KILL", "authz-broker")
+	s.docker("bob", "ps", "--quiet")
+	s.see(s.mainPID("authz-broker") != before, "another broker has answered bob")
+	s.stillMounted()
+}
+
+// stillMounted makes sure that there is one lxcfs, and one mount on each file.
+func (s *story) stillMounted() {
+	s.see(strings.Count(s.read("/proc/1/mountinfo"), " /var/lib/lxc/lxcfs ") == 1, "lxcfs is mounted once")
+	for _, g := range s.guests() {
+		s.see(strings.Count(s.read("/proc/"+g.pid+"/mountinfo"), " /proc/meminfo ") == 1, "%s has one mount on its meminfo", g.name)
+	}
+}
+
+// restartAll restarts and reloads both services.
+func (s *story) restartAll() {
+	s.disturb("restart", true, "systemctl", "restart", "lxcfs")
+	s.disturb("reload", false, "systemctl", "reload", "lxcfs")
+	s.do("systemctl", "restart", "authz")
+	s.docker("bob", "ps", "--quiet")
+	s.do("systemctl", "reload", "authz-broker")
+	s.docker("bob", "ps", "--quiet")
+	s.stillMounted()
+}
+
+// upgrade installs the later version over the first.
+func (s *story) upgrade() {
+	first, broker := s.server(), s.mainPID("authz-broker")
+	s.add("later", len(packages))
+	now := s.server()
+	s.see(now.Version != first.Version && now.Worker != first.Worker && now.PID == first.PID, "the worker is of %s, and was of %s; its supervisor stays", now.Version, first.Version)
+	s.see(s.mainPID("authz-broker") != broker, "another broker runs")
+	s.readsGoOn()
+	s.tells(lxcfsMetrics, `palisade_lxcfs_workers_replaced_total{reason="upgrade"} 1`, `version="`+now.Version+`"`)
+	s.tells(brokerMetrics, `version="`+now.Version+`"`)
+	s.docker("bob", "ps", "--quiet")
+	s.see(s.read(policyFile) == policies, "the policies are still the operator's")
+	s.stillMounted()
+}
+
+// bootAgain shuts the machine down, and boots it.
+func (s *story) bootAgain() {
+	s.do("runc", "kill", "system", "KILL")
+	s.system.pid = ""
+	if err := s.powerOff(); err != nil {
+		s.see(false, "%v", err)
+		s.FailNow()
+	}
+	s.see(true, "the machine is off")
+	if err := s.boot(); err != nil {
+		s.see(false, "%v", err)
+		s.FailNow()
+	}
+	s.see(true, "the machine has booted")
+	entered := make(map[string]uint64)
+	for _, unit := range []string{"lxcfs.service", "authz-broker.socket", "authz-broker.service", "docker.service"} {
+		var at uint64
+		out := s.do("systemctl", "show", "--property", "ActiveEnterTimestampMonotonic", "--value", unit)
+		if fmt.Sscan(out, &at); at == 0 {
+			s.see(false, "%s is not active", unit)
+		}
+		entered[unit] = at
+	}
+	for unit, at := range entered {
+		if unit != "docker.service" {
+			s.see(at < entered["docker.service"], "%s is there before docker.service", unit)
+		}
+	}
+	s.waitFor("Docker's container runs again", func() bool {
+		out, err := s.run(append(dockerAs("alice"), "inspect", "--format", "{{.State.Running}} {{.State.Pid}}", "web")...)
+		running, pid, _ := strings.Cut(strings.TrimSpace(out), " ")
+		s.web.pid = pid
+		return err == nil && running == "true"
+	})
+	s.readsGoOn()
+	total := s.do(append(append([]string{}, s.web.exec...), "head", "-n", "1", "/proc/meminfo")...)
+	s.see(strings.HasSuffix(total, " 65536 kB\n"), "with files of its own")
+}
+
+// stopAndStart stops lxcfs for good, after the readers have ended: what they read would be another machine's.
+func (s *story) stopAndStart() {
+	s.startRunc()
+	s.endReads()
+	s.do("systemctl", "stop", "lxcfs")
+	s.hostFiles()
+	s.do("systemctl", "start", "lxcfs")
+	for _, g := range s.guests() {
+		s.see(s.firstLine(g) == "MemTotal:          65536 kB", "%s has its own files again", g.name)
+	}
+}
+
+// firstLine is that of a container's meminfo.
+func (s *story) firstLine(g *guest) string {
+	s.Helper()
+	out, err := s.run("nsenter", "--target", g.pid, "--mount", "--pid", "--root", "/bin/head", "-n", "1", "/proc/meminfo")
+	if err != nil {
+		s.Fatalf("%s: %v: %s", g.name, err, out)
+	}
+	return strings.TrimSpace(out)
+}
+
+// hostFiles makes sure that containers have the host's files.
+func (s *story) hostFiles() {
+	total, _, _ := strings.Cut(s.read("/proc/meminfo"), "\n")
+	for _, g := range s.guests() {
+		s.see(s.firstLine(g) == total, "%s has the host's files", g.name)
+		s.see(!strings.Contains(s.read("/proc/"+g.pid+"/mountinfo"), "fuse.lxcfs"), "%s has no mount of lxcfs", g.name)
+	}
+	s.see(!strings.Contains(s.read("/proc/1/mountinfo"), "/var/lib/lxc/lxcfs "), "lxcfs is not mounted on the host")
+}

@@ -1,0 +1,55 @@
+package engine
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// MakeCgroups makes a cgroup of this name in each hierarchy, for a systemd that takes it for all there is.
+func MakeCgroups(t testing.TB, name string) (dirs []string) {
+	t.Helper()
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(table)) {
+		fields := strings.Fields(line)
+		_, kind, _ := strings.Cut(line, " - ")
+		if !strings.HasPrefix(kind, "cgroup") {
+			continue
+		}
+		dir := filepath.Join(fields[4], name)
+		if err := os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
+			t.Fatal(err)
+		}
+		dirs = append(dirs, dir)
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // v1 lets nobody in before
+			text, err := os.ReadFile(filepath.Join(fields[4], file))
+			if err != nil {
+				continue
+			}
+			if err := os.WriteFile(filepath.Join(dir, file), text, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return dirs
+}
+
+// EnterCgroups is a shell's script that enters the cgroups $1 to --, takes them for the roots, and becomes the rest. Whoever started it
+// stays outside: on v2 no process may be where there are cgroups with controllers.
+const EnterCgroups = `while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs"; shift; done; shift; exec unshare --cgroup "$@"`
+
+// RemoveCgroups removes cgroups, the innermost first, as far as nobody is in them.
+func RemoveCgroups(dir string) {
+	entries, _ := os.ReadDir(dir) // they may go by themselves
+	for _, entry := range entries {
+		if entry.IsDir() {
+			RemoveCgroups(filepath.Join(dir, entry.Name()))
+		}
+	}
+	syscall.Rmdir(dir) // it is tried again
+}

@@ -1,0 +1,228 @@
+//go:build integration
+
+package integration
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"palisade/test/ctr"
+)
+
+// figuresDir is the folder in which the host's root sees what each container sees.
+func figuresDir(d *ctr.Daemon) string { return filepath.Join(d.Mountpoint, "containers") }
+
+// figures is the text of a file as the container of the process pid sees it, read by the host.
+func figures(t *testing.T, pid int, file string) string {
+	t.Helper()
+	return hostFile(t, filepath.Join(figuresDir(shared.daemon), strconv.Itoa(pid), file))
+}
+
+// TestContainerFigures makes sure that the host reads of a container what the container reads itself.
+func TestContainerFigures(t *testing.T) {
+	forEachRuntime(t, func(t *testing.T, runtime string) {
+		for _, cgroupNS := range []bool{false, true} {
+			c := limited(t, ctr.Options{Runtime: runtime, CgroupNamespace: cgroupNS, Quota: 50000})
+			waitForDisks(t, c)
+			for _, file := range []string{"cpuinfo", "swaps", "partitions", "diskstats"} {
+				got, want := figures(t, c.PID, file), inside(t, c, "cat", "/proc/"+file)
+				if withoutMHz(got) != withoutMHz(want) {
+					t.Errorf("%s: the host reads %q, the container %q", file, got, want)
+				}
+			}
+			if got := seen(t, figures(t, c.PID, "meminfo")); got != limit {
+				t.Errorf("MemTotal %d, want %d", got, limit)
+			}
+			host, own := strings.Fields(figures(t, c.PID, "stat"))[:12], strings.Fields(inside(t, c, "cat", "/proc/stat"))[:12]
+			idle, ownIdle := number(t, host[4]), number(t, own[4])
+			if host[11] != own[11] || ownIdle < idle || ownIdle > idle+1000 {
+				t.Errorf("stat: the host reads %v, the container %v", host, own)
+			}
+			up, ownUp := number(t, strings.Fields(figures(t, c.PID, "uptime"))[0]), number(t, strings.Fields(inside(t, c, "cat", "/proc/uptime"))[0])
+			if ownUp < up || ownUp > up+10 {
+				t.Errorf("up for %v, the container says %v", up, ownUp)
+			}
+			// What is counted may be a second old, of when the container was looked at from inside.
+			waitFor(t, "1/1 tasks, the container's init alone", func() bool { return strings.Fields(figures(t, c.PID, "loadavg"))[3] == "1/1" })
+		}
+	})
+}
+
+func number(t *testing.T, text string) float64 {
+	t.Helper()
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestFiguresByAnyProcess names containers by processes of theirs that are not their init.
+func TestFiguresByAnyProcess(t *testing.T) {
+	first := limited(t, ctr.Options{})
+	second := limited(t, ctr.Options{JoinPID: first.PID, Memory: 64 * mib})
+	onHost := limited(t, ctr.Options{HostPID: true, Memory: 48 * mib})
+	for i, args := range [][]string{{"sleep", "30017"}, {"unshare", "-p", "-f", "sleep", "30018"}, {"unshare", "-m", "sleep", "30019"}} {
+		if err := first.ExecStart(t.Context(), args...); err != nil {
+			t.Fatal(err)
+		}
+		var pid int
+		waitFor(t, "a process of the container", func() bool {
+			pid = processOf("sleep\x00" + strconv.Itoa(30017+i) + "\x00")
+			return pid != 0
+		})
+		if got := seen(t, figures(t, pid, "meminfo")); got != limit {
+			t.Errorf("%v: MemTotal %d, want %d", args, got, limit)
+		}
+	}
+	if got := seen(t, figures(t, second.PID, "meminfo")); got != 64*mib {
+		t.Errorf("in a pid namespace that is another's: MemTotal %d, want %d", got, 64*mib)
+	}
+	if got := seen(t, figures(t, onHost.PID, "meminfo")); got != 48*mib {
+		t.Errorf("in the host's pid namespace: MemTotal %d, want %d", got, 48*mib)
+	}
+	names := listed(t, figuresDir(shared.daemon))
+	for _, c := range []*ctr.Container{first, second, onHost} {
+		if !slices.Contains(names, strconv.Itoa(c.PID)) {
+			t.Errorf("process %d is not among %v", c.PID, names)
+		}
+	}
+	files := listed(t, filepath.Join(figuresDir(shared.daemon), strconv.Itoa(first.PID)))
+	for _, want := range []string{"cpuinfo", "diskstats", "loadavg", "meminfo", "partitions", "stat", "swaps", "uptime"} {
+		if !slices.Contains(files, want) {
+			t.Errorf("there is no %s among %v", want, files)
+		}
+	}
+}
+
+func listed(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// processOf is the process with a command line, 0 if there is none.
+func processOf(commandLine string) int {
+	found, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is a good one
+	for _, path := range found {
+		if text, err := os.ReadFile(path); err == nil && string(text) == commandLine {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			return pid
+		}
+	}
+	return 0
+}
+
+// TestHostilePIDs asks for containers that are none.
+func TestHostilePIDs(t *testing.T) {
+	c := limited(t, ctr.Options{})
+	inside(t, c, "load", "time", "1", "/proc/meminfo")
+	if err := c.ExecStart(t.Context(), "sleep", "30027"); err != nil {
+		t.Fatal(err)
+	}
+	thread := otherThread(t, shared.daemon.PID())
+	pid := strconv.Itoa(c.PID)
+	for _, name := range []string{
+		"0", "1", "2", "-1", "+" + pid, "0" + pid, pid + " ", " " + pid, pid + "\n", pid + "\x01", "self", "thread-self",
+		strconv.Itoa(os.Getpid()), strconv.Itoa(shared.daemon.PID()), strconv.Itoa(workerOf(t, shared.daemon)), thread,
+		"4194303", "4194304", "4294967297", "18446744073709551617", strings.Repeat("9", 255), "\xff\xfe", "%d", "PID",
+	} {
+		dir := filepath.Join(figuresDir(shared.daemon), name)
+		if _, err := os.Stat(dir); !errors.Is(err, syscall.ENOENT) {
+			t.Errorf("%q: %v, want ENOENT", name, err)
+		}
+		if text, err := os.ReadFile(dir + "/meminfo"); !errors.Is(err, syscall.ENOENT) {
+			t.Errorf("%q: %q, %v, want ENOENT", name, text, err)
+		}
+	}
+	for _, name := range []string{"", "status", "mem", "meminfo/x", "pressure", "../../sys/absent", "meminfo\x01"} {
+		path := filepath.Join(figuresDir(shared.daemon), pid, name)
+		if text, err := os.ReadFile(path); err == nil {
+			t.Errorf("%q: %q", name, text)
+		}
+	}
+	for _, flag := range []int{os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_CREATE | os.O_EXCL, os.O_WRONLY | os.O_TRUNC} {
+		if f, err := os.OpenFile(filepath.Join(figuresDir(shared.daemon), pid, "meminfo"), flag, 0o600); err == nil {
+			f.Close()
+			t.Errorf("a file was opened with the flags %#x", flag)
+		}
+	}
+	// One that has ended is gone, for who has its folder or a file open as well.
+	open, err := os.Open(filepath.Join(figuresDir(shared.daemon), pid, "meminfo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	if err := c.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := open.ReadAt(make([]byte, 100), 0); err == nil {
+		t.Errorf("%d bytes were read of a container that has ended", n)
+	}
+	if _, err := os.Stat(filepath.Join(figuresDir(shared.daemon), pid)); !errors.Is(err, syscall.ENOENT) {
+		t.Errorf("a container that has ended: %v, want ENOENT", err)
+	}
+}
+
+// otherThread is a thread of the process that is not its first.
+func otherThread(t *testing.T, pid int) string {
+	t.Helper()
+	for _, tid := range listed(t, filepath.Join("/proc", strconv.Itoa(pid), "task")) {
+		if tid != strconv.Itoa(pid) {
+			return tid
+		}
+	}
+	t.Fatalf("process %d has one thread", pid)
+	return ""
+}
+
+// TestFiguresSurvive kills the worker while files and folders of a container are open.
+func TestFiguresSurvive(t *testing.T) {
+	d := newDaemon(t, t.TempDir())
+	c := limited(t, ctr.Options{Lxcfs: d.Mountpoint})
+	dir := filepath.Join(figuresDir(d), strconv.Itoa(c.PID))
+	file, err := os.Open(filepath.Join(dir, "meminfo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	folder, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
+	text := make([]byte, 64<<10)
+	for range 20 {
+		if n, err := file.ReadAt(text[:100], 0); n != 100 || err != nil {
+			t.Fatalf("%d bytes, %v", n, err)
+		}
+		killWorker(t, d)
+		if n, _ := file.ReadAt(text[100:], 100); seen(t, string(text[:100+n])) != limit || !strings.Contains(string(text[:100+n]), "DirectMap") {
+			t.Fatalf("the rest of an open file: %q", text[:100+n])
+		}
+		if n, _ := file.ReadAt(text, 0); seen(t, string(text[:n])) != limit {
+			t.Fatalf("an open file: %q", text[:n])
+		}
+		if _, err := folder.Seek(0, 0); err != nil {
+			t.Fatal(err)
+		}
+		if names, err := folder.Readdirnames(-1); err != nil || !slices.Contains(names, "loadavg") {
+			t.Fatalf("an open folder: %v, %v", names, err)
+		}
+		if got := seen(t, hostFile(t, filepath.Join(dir, "meminfo"))); got != limit {
+			t.Fatalf("MemTotal %d, want %d", got, limit)
+		}
+	}
+}

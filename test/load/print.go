@@ -1,0 +1,16 @@
+package main
+
+import "fmt"
+
+// printFiles prints files, each behind a line with its name, or why it cannot be read.
+func printFiles(files []string) error {
+	buf := make([]byte, 1<<17)
+	for _, file := range files {
+		text, err := readFile(file, buf)
+		if err != nil {
+			text = []byte("error: " + err.Error())
+		}
+		fmt.Printf("=== %s\n%s\n", file, text)
+	}
+	return nil
+}

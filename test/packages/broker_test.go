@@ -1,0 +1,60 @@
+//go:build integration
+
+package packages
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestUpgradeOfBroker makes sure that an upgrade restarts a broker that runs only where the new one would start, with its options.
+func TestUpgradeOfBroker(t *testing.T) {
+	const other = "srv/policy.json"
+	upgrades := map[string]func(t *testing.T) (root string, upgrade func() string){
+		"deb": func(t *testing.T) (string, func() string) {
+			r := newDebRoot(t)
+			r.dpkg(t, append([]string{"-i"}, files(t, shared.first, "*authz-broker*.deb", 1)...)...)
+			return r.root, func() string {
+				return r.dpkg(t, append([]string{"--force-confold", "-i"}, files(t, shared.later, "*authz-broker*.deb", 1)...)...)
+			}
+		},
+		"rpm": func(t *testing.T) (string, func() string) {
+			r := newRPMRoot(t)
+			r.rpm(t, append([]string{"-i"}, files(t, shared.first, "*authz-broker*.rpm", 1)...)...)
+			return r.root, func() string {
+				return r.rpm(t, append([]string{"-U"}, files(t, shared.later, "*authz-broker*.rpm", 1)...)...)
+			}
+		},
+	}
+	for kind, install := range upgrades {
+		for _, tt := range []struct {
+			name, standard, other string
+			options               []string
+			restarted             bool
+		}{
+			{"good", ownPolicy, "", nil, true},
+			{"mistake", "{}", "", nil, false},
+			{"mistake in another file", ownPolicy, "{}", []string{"--policy-file", "/" + other}, false},
+			{"another good file", "{}", ownPolicy, []string{"--audit", "/var/log/a b", "--policy-file=/" + other}, true},
+			{"value that is no good", ownPolicy, "", []string{"--audit", "relative"}, false},
+			{"option that is gone", ownPolicy, "", []string{"--no-such-option"}, false},
+		} {
+			t.Run(kind+"/"+tt.name, func(t *testing.T) {
+				root, upgrade := install(t)
+				write(t, filepath.Join(root, policyFile), tt.standard, 0o600)
+				write(t, filepath.Join(root, other), tt.other, 0o600)
+				write(t, filepath.Join(root, brokerArgs), strings.Join(append([]string{"/usr/bin/authz-broker"}, tt.options...), "\x00")+"\x00", 0o644)
+				setActive(t, root, "authz-broker.service")
+				calls(t, root)
+				said := upgrade()
+				if restarted := strings.Contains(calls(t, root), "try-restart authz-broker.service"); restarted != tt.restarted {
+					t.Errorf("restarted: %v; said is %q", restarted, said)
+				}
+				if warned := strings.Contains(said, "goes on with the old program"); warned == tt.restarted {
+					t.Errorf("said is %q", said)
+				}
+			})
+		}
+	}
+}

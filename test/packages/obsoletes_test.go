@@ -1,0 +1,67 @@
+//go:build integration
+
+package packages
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestRPMObsoletes makes sure that the packages replace those whose place they take, and that their units are what those of the others were.
+func TestRPMObsoletes(t *testing.T) {
+	dir := t.TempDir()
+	run(t, "sh", "testdata/obsolete.sh", dir)
+	old := files(t, dir, "RPMS/noarch/*.rpm", 3)
+	for _, tt := range []struct {
+		name string
+		// units are those of the old packages, want those of ours, with what they are.
+		units, want []string
+	}{
+		{"used", []string{"lxcfs.service.enabled", "lxcfs.service.active", "authz.service.enabled", "authz.service.active"},
+			[]string{"authz-broker.service.active", "authz-broker.service.enabled", "lxcfs.service.active", "lxcfs.service.enabled"}},
+		{"enabled", []string{"lxcfs.service.enabled", "authz.service.enabled"}, []string{"authz-broker.service.enabled", "lxcfs.service.enabled"}},
+		{"started by hand", []string{"lxcfs.service.active"}, []string{"lxcfs.service.active"}},
+		{"not used", nil, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRPMRoot(t)
+			r.rpm(t, append([]string{"-i"}, old...)...)
+			for _, state := range tt.units {
+				write(t, filepath.Join(r.root, "units", state), "", 0o644)
+			}
+			r.rpm(t, append([]string{"-U"}, binaryRPMs(t, shared.first)...)...)
+			got := strings.Fields(r.rpm(t, "-qa", "--qf", "%{NAME} "))
+			if slices.Sort(got); strings.Join(got, " ") != "base palisade-authz-broker palisade-lxcfs palisade-lxcfs-toolkit palisade-userns-shift" {
+				t.Errorf("installed are %q", got)
+			}
+			if got := names(t, filepath.Join(r.root, "units")); !slices.Equal(got, tt.want) {
+				t.Errorf("units are %q, want %q", got, tt.want)
+			}
+			if got := names(t, filepath.Join(r.root, "run")); len(got) > 0 {
+				t.Errorf("left in /run are %q", got)
+			}
+			if _, err := os.Stat(filepath.Join(r.root, "usr/bin/lxcfs-tools")); err != nil {
+				t.Error(err)
+			}
+			if unit := read(t, filepath.Join(r.root, "usr/lib/systemd/system/lxcfs.service")); !strings.Contains(unit, "lxcfs-toolkit") {
+				t.Errorf("the unit is %q", unit)
+			}
+		})
+	}
+}
+
+// names are those of the files in a folder.
+func names(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names
+}

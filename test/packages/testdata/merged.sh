@@ -1,0 +1,34 @@
+#!/bin/sh
+# Makes a root with this machine's /usr, in which /lib is a link as everywhere today, and installs there: merged.sh ROOT DEBIANS-LXCFS DEBS...
+# It wants a mount namespace of its own.
+set -eu
+root=$1 theirs=$2
+shift 2
+mount --make-rprivate /
+mount -t tmpfs -o mode=755 tmpfs "$root"
+cd "$root"
+mkdir -p usr etc var/lib/dpkg/info var/lib/dpkg/updates var/lib/dpkg/triggers var/log run tmp proc dev upper work
+touch var/lib/dpkg/status
+for link in bin sbin lib lib64; do ln -s usr/$link $link; done
+mount -t overlay -o "lowerdir=/usr,upperdir=$root/upper,workdir=$root/work" overlay usr
+mount -t proc proc proc
+mount --rbind /dev dev
+cp -r /etc/passwd /etc/group /etc/alternatives etc/
+in_root() { dpkg --root="$root" --log=/dev/null "$@" >/dev/null 2>&1 || { echo "dpkg $*: $?"; exit 1; }; }
+enabled() { [ "$(chroot . systemctl is-enabled lxcfs)" = enabled ] || { echo "$1, lxcfs.service is not enabled"; exit 1; }; }
+# Its libraries and scripts lie in /usr.
+in_root --force-depends --force-overwrite -i "$theirs"
+enabled "with Debian's lxcfs"
+in_root -i "$@"
+grep -q ExecReload.*lxcfs-toolkit usr/lib/systemd/system/lxcfs.service || { echo "the unit is not ours"; exit 1; }
+enabled "in place of Debian's lxcfs"
+in_root -P lxcfs
+enabled "after the purge of Debian's lxcfs"
+[ -z "$(chroot . dpkg-divert --list 'lxcfs*')" ] || { echo "a diversion is left"; exit 1; }
+chroot . dpkg -V palisade-lxcfs
+in_root -P palisade-lxcfs
+[ ! -e usr/lib/systemd/system/lxcfs.service ] || { echo "the unit is left"; exit 1; }
+in_root --unpack "$@" # and no more
+in_root -P palisade-lxcfs
+[ -z "$(chroot . dpkg-divert --list 'lxcfs*')" ] || { echo "a diversion is left of a package that was not configured"; exit 1; }
+find etc var/lib/systemd -name '*lxcfs*'
