@@ -57,6 +57,8 @@ type Conn struct {
 	proto   *fuse.ProtocolServer
 	threads []*thread
 	crew    *crew
+	// canAsk tells that the kernel can be asked whether a request is pending.
+	canAsk  bool
 	running sync.WaitGroup
 	// leaving tells that requests are left to the next process.
 	leaving atomic.Bool
@@ -66,9 +68,11 @@ type Conn struct {
 func NewConn(s *Session, h Handler, fs fuse.RawFileSystem) (*Conn, error) {
 	c := &Conn{Patience: 2 * time.Second, began: time.Now(), session: s, handler: h, proto: newProtocol(fs, h.Panicked), crew: newCrew()}
 	// The answer was given when the session was made.
-	if _, err := answerInit(c.proto, s.init()); err != nil {
+	init := s.init()
+	if _, err := answerInit(c.proto, init); err != nil {
 		return nil, err
 	}
+	c.canAsk = u64(init, 8)&interruptBit == 0
 	for i, dev := range s.clones {
 		c.threads = append(c.threads, newThread(c, dev, s.slot(i)))
 	}

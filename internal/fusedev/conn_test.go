@@ -1,12 +1,14 @@
 package fusedev_test
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,11 +28,16 @@ type files struct {
 	panics   atomic.Int64
 	released atomic.Int64
 	rescued  atomic.Int64
+	reads    atomic.Int64
+	doubtful atomic.Int64
 	content  []byte
+	session  *fusedev.Session
 	conn     *fusedev.Conn
 	polled   chan uint64
 	slow     chan struct{} // closed when reads of the slow file may end
-	ready    atomic.Bool
+	// beginsSlow is called when one begins, if it is not nil.
+	beginsSlow func()
+	ready      atomic.Bool
 }
 
 const (
@@ -58,11 +65,18 @@ func (f *files) Open(r *fusedev.Request, _ uint32) (uint64, uint32, syscall.Errn
 }
 
 func (f *files) Read(r *fusedev.Request, _ uint64, offset uint64, size int, dst []byte) ([]byte, syscall.Errno) {
+	f.reads.Add(1)
+	if r.IsDoubtful {
+		f.doubtful.Add(1)
+	}
 	switch r.Node {
 	case idPanic:
 		panic("in a read")
 	case idSlow:
 		if offset == 0 { // the end of the text is known
+			if f.beginsSlow != nil {
+				f.beginsSlow()
+			}
 			<-f.slow
 		}
 	}
@@ -101,6 +115,14 @@ func mount(t *testing.T, content []byte) (string, *files) {
 // mountWith mounts a file system whose stuck requests are answered after patience.
 func mountWith(t *testing.T, content []byte, patience time.Duration) (string, *files) {
 	t.Helper()
+	dir, fs := prepare(t, content)
+	fs.serve(t, patience)
+	return dir, fs
+}
+
+// prepare mounts a file system that nobody serves yet.
+func prepare(t *testing.T, content []byte) (string, *files) {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("mounting needs root")
 	}
@@ -110,24 +132,30 @@ func mountWith(t *testing.T, content []byte, patience time.Duration) (string, *f
 		t.Fatal(err)
 	}
 	fs := &files{content: content, polled: make(chan uint64, 10), slow: make(chan struct{})}
-	session, err := fusedev.NewSession(dev, 4)
-	if err != nil {
+	if fs.session, err = fusedev.NewSession(dev, 4); err != nil {
 		t.Fatal(err)
 	}
-	if fs.conn, err = fusedev.NewConn(session, fs, tree{fuse.NewDefaultRawFileSystem()}); err != nil {
-		t.Fatal(err)
-	}
-	fs.conn.Patience = patience
-	fs.conn.Start()
 	t.Cleanup(func() {
 		if err := sys.Unmount(dir, 0); err != nil {
 			t.Error(err)
 			sys.Unmount(dir, sys.UnmountDetach)
 		}
-		fs.conn.Wait()
-		session.Close()
+		if fs.conn != nil {
+			fs.conn.Wait()
+		}
+		fs.session.Close()
 	})
 	return dir, fs
+}
+
+func (f *files) serve(t *testing.T, patience time.Duration) {
+	t.Helper()
+	var err error
+	if f.conn, err = fusedev.NewConn(f.session, f, tree{fuse.NewDefaultRawFileSystem()}); err != nil {
+		t.Fatal(err)
+	}
+	f.conn.Patience = patience
+	f.conn.Start()
 }
 
 // tree is the part of the file system that go-fuse calls.
@@ -230,6 +258,13 @@ func TestMain(m *testing.M) {
 		fmt.Println(n == 1 && fds[0].Revents == unix.POLLPRI)
 		os.Exit(0)
 	}
+	if len(os.Args) == 2 && os.Args[1] == serveArgument {
+		if err := serveForTest(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 
@@ -307,6 +342,101 @@ func TestStuckRead(t *testing.T) {
 	}
 	if got := fs.rescued.Load(); got < 3 {
 		t.Errorf("%d requests were rescued", got)
+	}
+}
+
+// serveArgument makes this program serve the session whose files it is given, until it is killed. It tells of the slow read.
+const serveArgument = "-serve-for-test"
+
+func serveForTest() error {
+	passed, err := sys.PassedFiles(true)
+	if err != nil {
+		return err
+	}
+	session, err := fusedev.OpenSession(passed)
+	if err != nil {
+		return err
+	}
+	fs := &files{content: []byte("first\n"), beginsSlow: func() { fmt.Println("slow") }}
+	conn, err := fusedev.NewConn(session, fs, tree{fuse.NewDefaultRawFileSystem()})
+	if err != nil {
+		return err
+	}
+	conn.Patience = time.Minute
+	conn.Start()
+	conn.Wait()
+	return nil
+}
+
+// startServing starts a process that serves the session, and returns what it says.
+func startServing(t *testing.T, s *fusedev.Session) (*exec.Cmd, *bufio.Reader) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], serveArgument)
+	cmd.Stderr = os.Stderr
+	var passed []string
+	for _, f := range s.Files() {
+		fd, err := unix.FcntlInt(uintptr(f.File.Fd()), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := os.NewFile(uintptr(fd), f.Name)
+		defer file.Close()
+		passed, cmd.ExtraFiles = append(passed, f.Name), append(cmd.ExtraFiles, file)
+	}
+	cmd.Env = append(os.Environ(), "LISTEN_FDS="+strconv.Itoa(len(passed)), "LISTEN_FDNAMES="+strings.Join(passed, ":"))
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() }) // fails if it has ended, as it should
+	return cmd, bufio.NewReader(out)
+}
+
+// TestNextProcess takes over from a process that is killed while it is at work with one request, and has just answered others: the one
+// is done again, as if it were new, the others are not.
+func TestNextProcess(t *testing.T) {
+	dir, fs := prepare(t, []byte("next\n"))
+	first, says := startServing(t, fs.session)
+	slow := make(chan string)
+	go func() {
+		got, err := run(t, "dd", "status=none", "bs=4096", "count=1", "if="+filepath.Join(dir, "slow"))
+		slow <- fmt.Sprint(got, err)
+	}()
+	if line, err := says.ReadString('\n'); err != nil {
+		t.Fatalf("%q, %v", line, err)
+	}
+	// The file stays open, so that a read is the last that was answered.
+	reader := exec.Command("sh", "-c", `exec 3<"$1"; dd status=none bs=4096 count=1 <&3; exec sleep 1000`, "sh", filepath.Join(dir, "text"))
+	out, err := reader.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Wait() // it is killed
+	defer reader.Process.Kill()
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "first\n" {
+		t.Fatalf("read: %q, %v", line, err)
+	}
+	answered := 0
+	for deadline := time.Now().Add(10 * time.Second); answered == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		answered = fs.session.LeaveRequests() // the process may be about to end the request
+	}
+	if err := first.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	first.Wait() // it was killed
+	close(fs.slow)
+	fs.serve(t, time.Minute)
+	if got := <-slow; got != "next\n<nil>" {
+		t.Errorf("who has waited got %q", got)
+	}
+	if got := fs.reads.Load(); answered < 1 || got != 1 || fs.doubtful.Load() != 0 {
+		t.Errorf("%d reads were done, %d of them doubtful, after %d that were answered; want 1", got, fs.doubtful.Load(), answered)
 	}
 }
 

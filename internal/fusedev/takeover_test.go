@@ -14,7 +14,10 @@ import (
 // readText answers reads, and tells of those that were given up.
 type readText struct{ Handler }
 
-func (readText) Read(_ *Request, _, _ uint64, _ int, dst []byte) ([]byte, syscall.Errno) {
+func (readText) Read(r *Request, _, _ uint64, _ int, dst []byte) ([]byte, syscall.Errno) {
+	if r.IsDoubtful {
+		dst = append(dst, "doubtful "...)
+	}
 	return append(dst, "text"...), 0
 }
 
@@ -22,7 +25,8 @@ func (readText) Rescue(_ *Request, _, _ uint64, _ int, dst []byte) ([]byte, sysc
 	return append(dst, "rescued"...), 0
 }
 
-// TestTakeOver finds a request in a slot which other processes have tried to answer before.
+// TestTakeOver finds a request in a slot which other processes have tried to answer before, on a kernel that cannot be asked whether one
+// has.
 func TestTakeOver(t *testing.T) {
 	for _, c := range []struct {
 		name       string
@@ -31,8 +35,8 @@ func TestTakeOver(t *testing.T) {
 		size, want int // the size of the request; the error of the answer
 		text       string
 	}{
-		{"first", 0, opRead, readInSize, 0, "text"},
-		{"last", maxTries - 1, opRead, readInSize, 0, "text"},
+		{"first", 0, opRead, readInSize, 0, "doubtful text"},
+		{"last", maxTries - 1, opRead, readInSize, 0, "doubtful text"},
 		{"given up", maxTries, opRead, readInSize, 0, "rescued"},
 		{"given up for long", 1000, opRead, readInSize, 0, "rescued"},
 		{"cut off and given up", maxTries, opRead, inHeaderSize, -int(syscall.EIO), ""},

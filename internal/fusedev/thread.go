@@ -45,8 +45,8 @@ func (t *thread) serve() {
 // than a supervisor starts in a row, and enough for a request whose processes were killed one after the other by chance.
 const maxTries = 8
 
-// takeOver answers the request that an earlier process has not answered; if it has, the kernel does not want another. One
-// that has killed too many is answered as one is that does not come to an end.
+// takeOver answers the request that an earlier process has not answered. One that has killed too many is answered as one is
+// that does not come to an end.
 func (t *thread) takeOver() {
 	n := int(u32(t.in, 0))
 	if n == 0 {
@@ -54,8 +54,13 @@ func (t *thread) takeOver() {
 	}
 	tries := u32(t.slot, 0) + 1
 	binary.NativeEndian.PutUint32(t.slot, tries)
+	isPending, known := false, true
+	if n >= inHeaderSize && n <= len(t.in) {
+		isPending, known = t.isPending(u64(t.in, 8))
+	}
+	t.req.IsDoubtful = !known
 	switch {
-	case n < inHeaderSize || n > len(t.in):
+	case known && !isPending:
 	case tries > maxTries:
 		t.req.parseHeader(t.in)
 		if t.answerFor(t.in[:n]) {
@@ -66,7 +71,21 @@ func (t *thread) takeOver() {
 		t.handle(t.in[:n], time.Since(t.conn.began))
 		t.conn.crew.answered()
 	}
+	t.req.IsDoubtful = false
 	t.finish()
+}
+
+// isPending asks the kernel whether it waits for the answer to a request: the process that worked on it may have ended just
+// after it gave one. What it asks with is the answer to an interrupt of the request (FUSE_INT_REQ_BIT in fs/fuse/fuse_i.h), which
+// does nothing where its error is 0, and fails where there is no such request. Kernels before Linux 4.20 cannot be asked.
+func (t *thread) isPending(unique uint64) (isPending, known bool) {
+	if !t.conn.canAsk {
+		return false, false
+	}
+	var question [outHeaderSize]byte
+	putHeader(question[:], unique|interruptBit, 0)
+	_, err := t.dev.Write(question[:])
+	return err == nil, err == nil || errors.Is(err, syscall.ENOENT)
 }
 
 // finish notes that the slot's request is answered.

@@ -30,6 +30,9 @@ const (
 
 	// readLockOwner is FUSE_READ_LOCKOWNER: a READ for a process and not for the page cache.
 	readLockOwner = 1 << 1
+	// interruptBit marks the number of a request as that of its interrupt, FUSE_INT_REQ_BIT; those of requests are even
+	// then. Before Linux 4.20 they go up from 1, and an interrupt has one of its own.
+	interruptBit = 1
 	// notifyPoll is FUSE_NOTIFY_POLL: it stands where a reply has its error.
 	notifyPoll = 1
 	// pollScheduleNotify is FUSE_POLL_SCHEDULE_NOTIFY: the kernel wants a notification when the answer changes.
@@ -53,6 +56,9 @@ type Request struct {
 	// TID is the reader's thread id in the pid namespace of the mounter; 0 where the reader is in none below that, and
 	// with RELEASE.
 	TID uint32
+	// IsDoubtful tells that an earlier process may have answered the request, and ended after that: the file may be closed,
+	// and its handle another's.
+	IsDoubtful bool
 
 	unique uint64
 	opcode uint32

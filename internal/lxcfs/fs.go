@@ -123,7 +123,7 @@ func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
 		return nil, err
 	}
 	f.state = openState(f.opts.StateFile, f.host, f.proc, f.opts.Log)
-	f.handles.goOn(f.state.reads)
+	f.handles.goOn(&f.state.reads)
 	f.triggers.notify, f.triggers.kept.mem = conn.NotifyPoll, f.state.triggers
 	if err := sys.ConfineToReading(); err != nil {
 		f.opts.Log.Warn("the worker has more rights than it needs", "err", err)
@@ -169,12 +169,12 @@ func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, uint32, syscall.Err
 
 // Read serves a file: its text is made when it is read from its start, and kept for what is read after that.
 func (f *FS) Read(r *fusedev.Request, number, offset uint64, size int, dst []byte) ([]byte, syscall.Errno) {
+	file := f.handles.get(number)
 	if isContainers(r.Node) && !f.isKeeper(r.UID, r.TID) {
 		return dst, syscall.ENOENT // somebody has passed the open file on
 	}
-	file := f.handles.get(number)
 	if offset > 0 {
-		if out, ok := f.readOn(file, number, offset, size, dst); ok {
+		if out, ok := file.appendKept(dst, offset, size); ok {
 			return out, 0
 		}
 	}
@@ -186,7 +186,7 @@ func (f *FS) Read(r *fusedev.Request, number, offset uint64, size int, dst []byt
 		return dst, toErrno(err)
 	}
 	text := out[len(dst):]
-	f.handles.keep(file, number, text, size)
+	f.keep(r, file, number, text, size)
 	rest := text[min(offset, uint64(len(text))):]
 	return out[:len(dst)+copy(text, rest)], 0
 }
@@ -211,25 +211,22 @@ func (f *FS) Rescue(r *fusedev.Request, number, offset uint64, size int, dst []b
 	}
 	f.meter.Fallback(f.fileOf(r.Node))
 	text := out[len(dst):]
-	f.handles.keep(file, number, text, size)
+	f.keep(r, file, number, text, size)
 	return out[:len(dst)+copy(text, text[min(offset, uint64(len(text))):])], 0
 }
 
-// readOn appends more of the text that the reader has begun with, if it is known.
-func (f *FS) readOn(file openFile, number, offset uint64, size int, dst []byte) ([]byte, bool) {
-	if file.h != nil {
-		return file.appendKept(dst, offset, size)
+// keep makes text the snapshot of the file that is read, if it is that file for certain; of text the reader gets size bytes.
+func (f *FS) keep(r *fusedev.Request, file openFile, number uint64, text []byte, size int) {
+	if !r.IsDoubtful {
+		f.handles.keep(file, number, text, size)
 	}
-	length, text, ok := f.handles.reads.find(number)
-	if !ok || offset < length && text == nil {
-		return dst, false
-	}
-	rest := text[min(offset, uint64(len(text))):]
-	return append(dst, rest[:min(size, len(rest))]...), true
 }
 
-// Release ends an open file.
-func (f *FS) Release(_ *fusedev.Request, number uint64) {
+// Release ends an open file. One that may have been ended before is left alone, since it may be another's.
+func (f *FS) Release(r *fusedev.Request, number uint64) {
+	if r.IsDoubtful {
+		return
+	}
 	if tr := f.handles.remove(number); tr != nil {
 		f.triggers.close(tr)
 	}

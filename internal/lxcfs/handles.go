@@ -26,8 +26,10 @@ type handle struct {
 	mu sync.Mutex
 	// turn grows whenever requests that were begun with before may not change the handle any more, see openFile.
 	turn atomic.Uint64
-	// text is the snapshot, of at least one byte; empty if there is none.
-	text []byte
+	// length is that of the text that the reader has begun with, 0 if it has not; text is that text, empty where it is not
+	// kept.
+	length uint64
+	text   []byte
 	// trigger is the pressure trigger that was written to the file.
 	trigger *trigger
 	// who has it of those that are scarce, nobody if it is not one; guarded by handles.mu.
@@ -61,7 +63,7 @@ type handles struct {
 	// epoch is in the upper half of all numbers, so that one that an earlier process gave is not taken for ours.
 	epoch uint64
 	// reads is what is kept for the next process, base how many places earlier ones have taken.
-	reads keptReads
+	reads *keptReads
 	base  uint64
 	kept  atomic.Int64
 	spare sync.Pool
@@ -71,16 +73,19 @@ type handles struct {
 	mu   sync.Mutex
 	open []*handle
 	free []uint32
-	// adopted are those of an earlier process, by its numbers.
+	// adopted are those of an earlier process that were used since, by its numbers.
 	adopted map[uint64]*handle
 }
 
 func newHandles() *handles {
-	return &handles{epoch: uint64(rand.Uint32()) << 32, scarce: newShares(maxScarce, maxHandles)}
+	return &handles{
+		epoch: uint64(rand.Uint32()) << 32, reads: new(keptReads), scarce: newShares(maxScarce, maxHandles),
+		adopted: make(map[uint64]*handle),
+	}
 }
 
 // goOn takes up what earlier processes have kept. It is called before the first file is opened.
-func (hs *handles) goOn(reads keptReads) {
+func (hs *handles) goOn(reads *keptReads) {
 	hs.reads = reads
 	if places := reads.places(); places != nil {
 		hs.base = places.Load()
@@ -116,27 +121,47 @@ func (hs *handles) add(who owner) uint64 {
 	}
 	i := hs.free[len(hs.free)-1]
 	hs.free = hs.free[:len(hs.free)-1]
-	h, _ := hs.spare.Get().(*handle)
-	if h == nil {
-		h = new(handle)
-	}
+	h := hs.newHandle()
 	h.who = who
 	hs.open[i] = h
 	return hs.number(i)
 }
 
-// get returns the open file of that number, one without a handle if there is none.
+// get returns the open file of that number, one without a handle if there is none. A file that an earlier process has opened
+// gets one when it is first asked for.
 func (hs *handles) get(number uint64) openFile {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	h := hs.adopted[number]
-	if i := hs.index(number); i < uint64(len(hs.open)) {
+	switch i := hs.index(number); {
+	case i < uint64(len(hs.open)):
 		h = hs.open[i]
+	case i >= maxHandles && uint32(number)-1 < maxHandles && h == nil && len(hs.adopted) < maxHandles:
+		h = hs.adopt(number)
 	}
 	if h == nil {
 		return openFile{}
 	}
 	return openFile{h, h.turn.Load()}
+}
+
+// adopt makes the handle of a file that an earlier process has opened, as that left it; hs.mu is held.
+func (hs *handles) adopt(number uint64) *handle {
+	h := hs.newHandle()
+	h.length, h.text = hs.reads.find(number, h.text[:0])
+	if hs.kept.Add(int64(len(h.text))) > maxKept {
+		hs.kept.Add(-int64(len(h.text)))
+		h.text = h.text[:0]
+	}
+	hs.adopted[number] = h
+	return h
+}
+
+func (hs *handles) newHandle() *handle {
+	if h, ok := hs.spare.Get().(*handle); ok {
+		return h
+	}
+	return new(handle)
 }
 
 // renew is get for who answers in the place of a request that is stuck: what that does in the end is of no effect.
@@ -148,21 +173,15 @@ func (hs *handles) renew(number uint64) openFile {
 	return o
 }
 
-// adopt makes a handle for the number that an earlier process gave to a file with a trigger.
-func (hs *handles) adopt(number uint64, tr *trigger) {
+// restore gives the trigger back to the file that an earlier process has set it on.
+func (hs *handles) restore(number uint64, tr *trigger) {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
-	if hs.adopted == nil {
-		hs.adopted = make(map[uint64]*handle)
-	}
-	hs.adopted[number] = &handle{trigger: tr}
+	hs.adopt(number).trigger = tr
 }
 
 // remove ends the handle of that number and returns its trigger, if it has one. The kernel releases a file when all its
 // requests are answered; those that somebody else has answered may still be under way.
-//
-// What is kept of the number of an earlier process stays: that process may have answered the same request before it ended, and
-// given the number to another file, whose reader goes on here. No process after it gives the number to anybody.
 func (hs *handles) remove(number uint64) *trigger {
 	h, i := hs.take(number)
 	if h == nil {
@@ -206,7 +225,7 @@ func (hs *handles) empty(h *handle, number uint64) *trigger {
 	hs.reads.forget(number)
 	hs.kept.Add(-int64(len(h.text)))
 	tr := h.trigger
-	h.trigger, h.text = nil, h.text[:0]
+	h.trigger, h.length, h.text = nil, 0, h.text[:0]
 	if cap(h.text) <= maxSpare {
 		hs.spare.Put(h)
 	}
@@ -222,6 +241,7 @@ func (hs *handles) keep(o openFile, number uint64, text []byte, got int) {
 	h := o.h
 	defer h.mu.Unlock()
 	hs.reads.keep(number, text, got)
+	h.length = uint64(len(text))
 	more := int64(len(text) - len(h.text))
 	if hs.kept.Add(more) > maxKept && more > 0 {
 		hs.kept.Add(-more - int64(len(h.text)))
@@ -231,7 +251,8 @@ func (hs *handles) keep(o openFile, number uint64, text []byte, got int) {
 	h.text = append(h.text[:0], text...)
 }
 
-// appendKept appends size bytes of the file's snapshot from offset on to dst. It tells whether there is a snapshot.
+// appendKept appends size bytes of the file's snapshot from offset on to dst. It tells whether it could: of a snapshot that is
+// not kept only the end is known.
 func (o openFile) appendKept(dst []byte, offset uint64, size int) ([]byte, bool) {
 	if !o.lock() {
 		return dst, false
@@ -239,7 +260,7 @@ func (o openFile) appendKept(dst []byte, offset uint64, size int) ([]byte, bool)
 	h := o.h
 	defer h.mu.Unlock()
 	if len(h.text) == 0 {
-		return dst, false
+		return dst, offset > 0 && h.length > 0 && offset >= h.length
 	}
 	rest := h.text[min(offset, uint64(len(h.text))):]
 	return append(dst, rest[:min(size, len(rest))]...), true

@@ -2,6 +2,7 @@ package lxcfs
 
 import (
 	"encoding/binary"
+	"sync"
 	"sync/atomic"
 
 	"palisade/internal/sys"
@@ -10,7 +11,11 @@ import (
 // keptReads is what the next process has to know of files that are being read: how long the text is that the reader has
 // begun with, so that it finds its end; and the text itself, where one read did not get all of it. It is part of the
 // file of guestState: a header, a record for each place (see handles), and a ring of texts, of which the oldest is overwritten.
-type keptReads struct{ mem []byte }
+type keptReads struct {
+	// mu is for files of which two have the same place: one of an earlier process, and one of this.
+	mu  sync.Mutex
+	mem []byte
+}
 
 const (
 	keptEndAt  = 0 // uint64: how many places were ever taken, see handles
@@ -47,6 +52,8 @@ func (k *keptReads) keep(number uint64, text []byte, got int) {
 	if record == nil {
 		return
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	at := uint64(0)
 	if len(text) > got && len(text) <= maxRingText {
 		at = k.take(uint64(len(text)))
@@ -59,12 +66,16 @@ func (k *keptReads) keep(number uint64, text []byte, got int) {
 	sys.Uint64In(record).Store(number)
 }
 
-// forget drops the text of the file number, which is closed: its number may become another's, whose reader is not to get it. The
-// length stays: a reader who opens the next file of that number in this process, and has all of it from the next one, mostly finds the
-// end by it, since files are read again and again.
+// forget drops what is kept of the file number, which is closed: its number may become another's.
 func (k *keptReads) forget(number uint64) {
-	if record := k.record(number); record != nil && binary.NativeEndian.Uint64(record) == number {
-		binary.NativeEndian.PutUint64(record[16:], 0)
+	record := k.record(number)
+	if record == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if at := sys.Uint64In(record); at.Load() == number {
+		at.Store(0)
 	}
 }
 
@@ -78,17 +89,22 @@ func (k *keptReads) take(size uint64) uint64 {
 	}
 }
 
-// find returns the length of the text of the file that had the number in an earlier process, and the text if it was kept.
-// It tells false where nothing is known.
-func (k *keptReads) find(number uint64) (length uint64, text []byte, ok bool) {
+// find returns the length of the text of the file that had the number in an earlier process, and appends the text to dst if it
+// was kept. The length is 0 where nothing is known.
+func (k *keptReads) find(number uint64, dst []byte) (length uint64, text []byte) {
 	record := k.record(number)
-	if record == nil || binary.NativeEndian.Uint64(record) != number {
-		return 0, nil, false
+	if record == nil {
+		return 0, dst
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if binary.NativeEndian.Uint64(record) != number {
+		return 0, dst
 	}
 	length, at := binary.NativeEndian.Uint64(record[8:]), binary.NativeEndian.Uint64(record[16:])-1
 	next := sys.Uint64In(k.mem[keptNextAt:]).Load()
 	if at >= next || next-at > ringSize || length > maxRingText || at%ringSize+length > ringSize {
-		return length, nil, true
+		return length, dst
 	}
-	return length, k.mem[ringAt+at%ringSize:][:length], true
+	return length, append(dst, k.mem[ringAt+at%ringSize:][:length]...)
 }

@@ -98,7 +98,7 @@ func (f *FS) restoreTriggers() {
 		if f.restoreTrigger(tr, n) != nil {
 			record.gone().Store(1)
 		}
-		f.handles.adopt(record.number().Load(), tr)
+		f.handles.restore(record.number().Load(), tr)
 		if waiter := record.waiter().Swap(0); waiter != 0 {
 			f.triggers.notify(waiter - 1) // the last process may have died before it did; who has nothing to see waits on
 		}

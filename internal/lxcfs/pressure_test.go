@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"palisade/internal/fusedev"
 )
 
 // newPressure makes a file system with a host's pressure file that takes every trigger, and returns what a user does to set one,
@@ -65,7 +67,7 @@ func TestTriggersOfTheHost(t *testing.T) {
 	refuse(0)
 	refuse(1001)
 	for _, number := range numbers {
-		f.Release(nil, number)
+		f.Release(&fusedev.Request{}, number)
 	}
 	if f.triggers.shares.total != 0 || len(f.triggers.shares.taken) != 0 {
 		t.Errorf("%d triggers are counted, of %v, when all are gone", f.triggers.shares.total, f.triggers.shares.taken)
@@ -90,7 +92,7 @@ func TestTriggersOfEarlierUsers(t *testing.T) {
 		}
 	}
 	for n := range uint64(maxTriggers) {
-		f.Release(nil, 1<<40+n)
+		f.Release(&fusedev.Request{}, 1<<40+n)
 	}
 	if got := f.triggers.shares.total; got != 2 {
 		t.Errorf("%d triggers are counted, want 2", got)

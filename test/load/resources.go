@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 const page = 4096
@@ -16,6 +18,10 @@ func takeMemory(args []string) error {
 	bytes, err := number(args, 0)
 	if err != nil {
 		return err
+	}
+	// Else a page more of the Go heap, or one at the end of the memory, can be one of 2 MiB.
+	if err := unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("prctl PR_SET_THP_DISABLE: %w", err)
 	}
 	fmt.Println("started")
 	for { // until the test has looked what the program itself takes
