@@ -46,17 +46,32 @@ func (d *cpuDir) path(id uint64) (string, error) {
 	if ok {
 		return p, nil
 	}
-	// An earlier process told the kernel of it.
-	found := error(syscall.ENOENT)
-	err := d.walk(".", func(p string, info sys.FileInfo) {
-		if d.remember(p, info) == id {
-			found = nil
-		}
-	})
-	if err = errors.Join(err, found); err != nil {
+	p, err := d.search(id)
+	if err != nil {
 		return "", fmt.Errorf("find node %d below /sys/devices/system/cpu: %w", id, err)
 	}
-	return d.path(id)
+	return p, nil
+}
+
+// search looks for a node that an earlier process told the kernel of. It comes to files that are near the root first: with
+// many CPUs there are thousands of others.
+func (d *cpuDir) search(id uint64) (string, error) {
+	for dirs := []string{"."}; len(dirs) > 0; dirs = dirs[1:] {
+		entries, err := d.list(dirs[0])
+		if err != nil && !(errors.Is(err, syscall.ENOENT) && dirs[0] != ".") { // a CPU may have been removed
+			return "", err
+		}
+		for _, e := range entries {
+			p := path.Join(dirs[0], e.name)
+			if d.remember(p, e.info) == id {
+				return p, nil
+			}
+			if e.info.IsDir() {
+				dirs = append(dirs, p)
+			}
+		}
+	}
+	return "", syscall.ENOENT
 }
 
 // remember notes the path of a file and returns its node id.
@@ -66,24 +81,6 @@ func (d *cpuDir) remember(p string, info sys.FileInfo) uint64 {
 	d.paths[id] = p
 	d.mu.Unlock()
 	return id
-}
-
-// walk calls visit for everything below the directory p.
-func (d *cpuDir) walk(p string, visit func(string, sys.FileInfo)) error {
-	entries, err := d.list(p)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		below := path.Join(p, e.name)
-		visit(below, e.info)
-		if e.info.IsDir() {
-			if err := d.walk(below, visit); err != nil && !errors.Is(err, syscall.ENOENT) {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 type cpuDirEntry struct {

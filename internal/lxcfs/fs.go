@@ -201,11 +201,7 @@ func (f *FS) Rescue(r *fusedev.Request, number, offset uint64, size int, dst []b
 		f.meter.Fallback(f.fileOf(r.Node))
 		return out, 0
 	}
-	n, ok := f.tree.byID[r.Node]
-	if !ok || n.host == "" {
-		return dst, syscall.EIO
-	}
-	out, err := f.host.Raw(n.host, dst)
+	out, err := f.hostText(r.Node, dst)
 	if err != nil {
 		return dst, toErrno(err)
 	}
@@ -213,6 +209,21 @@ func (f *FS) Rescue(r *fusedev.Request, number, offset uint64, size int, dst []b
 	text := out[len(dst):]
 	f.keep(r, file, number, text, size)
 	return out[:len(dst)+copy(text, text[min(offset, uint64(len(text))):])], 0
+}
+
+// hostText appends the host's text of a file to dst, EIO where the host has none.
+func (f *FS) hostText(id uint64, dst []byte) ([]byte, error) {
+	if n, ok := f.tree.byID[id]; ok && n.host != "" {
+		return f.host.Raw(n.host, dst)
+	} else if ok || isContainers(id) {
+		return dst, syscall.EIO
+	}
+	p, err := f.cpuDir.path(id)
+	if err != nil {
+		return dst, err
+	}
+	text, err := f.cpuDir.read(p, nil)
+	return append(dst, text...), err
 }
 
 // keep makes text the snapshot of the file that is read, if it is that file for certain; of text the reader gets size bytes.

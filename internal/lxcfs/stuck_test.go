@@ -1,6 +1,7 @@
 package lxcfs
 
 import (
+	"os"
 	"syscall"
 	"testing"
 
@@ -94,4 +95,56 @@ func TestStuckReadOfOpenFile(t *testing.T) {
 	if length, text := f.handles.reads.find(number, nil); length != 0 || text != nil {
 		t.Error("the text of a closed file is known to the next process")
 	}
+}
+
+// TestRescueIsOfTheHost gives up reads of files that a process before this one has opened: the reader gets the host's text, where there
+// is one.
+func TestRescueIsOfTheHost(t *testing.T) {
+	f, _ := newMetered(t)
+	const number = 1<<32 | 1
+	inCPUDir := func(p string) uint64 {
+		t.Helper()
+		info, err := f.cpuDir.stat(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cpuDirBit | info.Inode
+	}
+	for _, c := range []struct {
+		name string
+		id   uint64
+		host string // "" for none
+	}{
+		{"online", inCPUDir("online"), "/sys/devices/system/cpu/online"},
+		{"uevent of a CPU", inCPUDir("cpu0/uevent"), "/sys/devices/system/cpu/cpu0/uevent"},
+		{"partitions", idPartitions, "/proc/partitions"},
+		{"status", idStatus, ""},
+		{"a folder", idProc, ""},
+		{"a container", containersBit | 1, ""},
+		{"nothing", cpuDirBit | 1<<40, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			request := fusedev.Request{Node: c.id}
+			text, errno := f.Rescue(&request, number, 0, 4096, nil)
+			f.Release(&request, number)
+			if c.host == "" {
+				if errno == 0 {
+					t.Errorf("read: %q", text)
+				}
+				return
+			}
+			if want := readHost(t, c.host); errno != 0 || string(text) != want {
+				t.Errorf("read %q, %v; want %q", text, errno, want)
+			}
+		})
+	}
+}
+
+func readHost(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
