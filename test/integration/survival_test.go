@@ -51,7 +51,10 @@ func underLoad(t *testing.T, d *ctr.Daemon, do func()) {
 	}
 	do()
 	close(stop)
-	wg.Wait()
+	if wg.Wait(); t.Failed() {
+		log := d.Log()
+		t.Logf("daemon's log: %s", log[max(0, len(log)-5000):])
+	}
 }
 
 // killWorker kills the process that serves, and waits until it is another one.

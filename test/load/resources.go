@@ -8,11 +8,13 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
-const page = 4096
+const (
+	page = 4096
+	// setTHPDisable is PR_SET_THP_DISABLE of linux/prctl.h.
+	setTHPDisable = 41
+)
 
 func takeMemory(args []string) error {
 	bytes, err := number(args, 0)
@@ -20,8 +22,8 @@ func takeMemory(args []string) error {
 		return err
 	}
 	// Else a page more of the Go heap, or one at the end of the memory, can be one of 2 MiB.
-	if err := unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("prctl PR_SET_THP_DISABLE: %w", err)
+	if _, _, errno := syscall.Syscall6(syscall.SYS_PRCTL, setTHPDisable, 1, 0, 0, 0, 0); errno != 0 {
+		return fmt.Errorf("prctl PR_SET_THP_DISABLE: %w", errno)
 	}
 	fmt.Println("started")
 	for { // until the test has looked what the program itself takes
