@@ -23,6 +23,7 @@ type globals struct {
 	logFormat  string
 	json       bool
 	runtimeDir string
+	whilePID   int
 
 	// given are the options as arguments, but for --json.
 	given  []string
@@ -34,7 +35,7 @@ const defaultMountpoint = "/var/lib/lxc/lxcfs"
 
 // globalOptions are their names. The value tells whether the option takes one.
 var globalOptions = map[string]bool{
-	"mountpoint": true, "log": true, "log-level": true, "log-format": true, "runtime-dir": true,
+	"mountpoint": true, "log": true, "log-level": true, "log-format": true, "runtime-dir": true, "while-pid": true,
 	"json": false, "help": false, "h": false, "version": false, "v": false,
 }
 
@@ -48,12 +49,17 @@ func (g *globals) flags() []cli.Flag {
 		&cli.StringFlag{Name: "log-format", Value: "text", Destination: &g.logFormat, Usage: "log to the file as `FORMAT`: text or json"},
 		&cli.StringFlag{Name: "runtime-dir", Value: toolkit.DefaultRuntimeDir, Destination: &g.runtimeDir,
 			Usage: "keep what is known of containers in `DIR`"},
+		&cli.IntFlag{Name: "while-pid", Destination: &g.whilePID,
+			Usage: "give up when the process `PID` ends: the lxcfs that is waited for"},
 		&cli.BoolFlag{Name: "json", Destination: &g.json, Usage: "print results as JSON"},
 	}
 }
 
 // complete checks the global options and opens the log.
 func (g *globals) complete(ctx *cli.Context) error {
+	if ctx.IsSet("while-pid") && os.Getenv(whileMark) == "" {
+		return runWhile(ctx.Context, g.whilePID)
+	}
 	if !filepath.IsAbs(g.mountpoint) {
 		return cmdline.Usagef("--mountpoint %q is not an absolute path", g.mountpoint)
 	}

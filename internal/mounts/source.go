@@ -1,6 +1,7 @@
 package mounts
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -28,8 +29,12 @@ type sourceFile struct {
 }
 
 // OpenSource gets a hold of files of the lxcfs that is mounted on mountpoint with the device. It asks the file system,
-// which therefore has to be in health.
-func OpenSource(mountpoint string, device sys.DeviceNumber, files []string) (*Source, error) {
+// which has to be in health, and waits for an answer no longer than ctx goes.
+func OpenSource(ctx context.Context, mountpoint string, device sys.DeviceNumber, files []string) (*Source, error) {
+	return sys.Within(ctx, func() (*Source, error) { return openSource(mountpoint, device, files) }, (*Source).Close)
+}
+
+func openSource(mountpoint string, device sys.DeviceNumber, files []string) (*Source, error) {
 	s := &Source{mountpoint: mountpoint, device: device}
 	for _, path := range files {
 		f, err := sys.OpenPath(filepath.Join(mountpoint, path))

@@ -13,24 +13,43 @@ import (
 	"palisade/internal/sys"
 )
 
-// ask asks the file system. The first questions, to which the kernel keeps no answer, are asked by a process of their own.
+// ask asks the file system. The first questions, to which the kernel keeps no answer, are asked by a process of their own. The server
+// may end at any later one, and leave its mount to the next: who asks then waits for that.
 func (r *Result) ask(ctx context.Context) {
 	err := sys.ReadApart(ctx, filepath.Join(r.Mountpoint, StatusFile), filepath.Join(r.Mountpoint, "proc/uptime"))
-	var root sys.File
 	if err == nil {
-		root, err = sys.OpenDir(r.Mountpoint)
+		err = r.look(ctx)
 	}
 	switch {
+	case err == nil:
+		r.State = Healthy
 	case isDead(err):
 		r.State, r.Reason = Dead, "its server is gone"
-	case errors.Is(err, context.DeadlineExceeded):
+	case ctx.Err() != nil:
 		r.State, r.Reason = Wedged, "it does not answer in time"
-	case err != nil:
-		r.State, r.Reason = Wedged, fmt.Sprintf("read proc/uptime: %v", err)
 	default:
-		defer root.Close()
-		r.State, r.Files, r.Server = Healthy, listFiles(root), readStatus(root)
+		r.State, r.Reason = Wedged, fmt.Sprintf("read proc/uptime: %v", err)
 	}
+}
+
+// contents are what a file system serves, and what its server tells of itself.
+type contents struct {
+	files  []string
+	server *Status
+}
+
+// look finds out what is served.
+func (r *Result) look(ctx context.Context) error {
+	found, err := sys.Within(ctx, func() (contents, error) {
+		root, err := sys.OpenDir(r.Mountpoint)
+		if err != nil {
+			return contents{}, err
+		}
+		defer root.Close()
+		return contents{listFiles(root), readStatus(root)}, nil
+	}, func(contents) {})
+	r.Files, r.Server = found.files, found.server
+	return err
 }
 
 func isDead(err error) bool {

@@ -85,10 +85,7 @@ func (t *Toolkit) putStarting(ctx context.Context, place *startingPlace, look <-
 	if found.err != nil {
 		return mounts.Change{}, found.err
 	}
-	if found.result.State != probe.Healthy {
-		return mounts.Change{}, unhealthy(&found.result)
-	}
-	src, err := mounts.OpenSource(t.Mountpoint, found.result.Device, found.result.Files)
+	src, err := open(ctx, &found.result)
 	if err != nil {
 		return mounts.Change{}, err
 	}

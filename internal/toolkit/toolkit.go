@@ -43,15 +43,33 @@ func (t *Toolkit) openSource(ctx context.Context, wait time.Duration) (*mounts.S
 		if err != nil {
 			return nil, err
 		}
-		if found.State == probe.Healthy {
-			return mounts.OpenSource(t.Mountpoint, found.Device, found.Files)
+		src, err := open(ctx, &found)
+		if !errors.Is(err, ErrUnhealthy) {
+			return src, err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, unhealthy(&found)
+			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
+				err = cause
+			}
+			return nil, err
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// open gets a hold of the files of the lxcfs that was found; it fails with ErrUnhealthy where that does not answer.
+func open(ctx context.Context, found *probe.Result) (*mounts.Source, error) {
+	if found.State != probe.Healthy {
+		return nil, unhealthy(found)
+	}
+	ctx, cancel := context.WithTimeout(ctx, ProbeTime)
+	defer cancel()
+	src, err := mounts.OpenSource(ctx, found.Mountpoint, found.Device, found.Files)
+	if ctx.Err() != nil && err != nil {
+		err = fmt.Errorf("%w: %s answers no more: %w", ErrUnhealthy, found.Mountpoint, err)
+	}
+	return src, err
 }
 
 // ErrUnhealthy is the error where lxcfs cannot serve containers.

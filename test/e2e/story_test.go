@@ -109,6 +109,7 @@ func (s *story) explain() {
 		s.now.command(strings.Join(args, " "), out, err, 0)
 		s.Logf("%s: %s", args[0], out)
 	}
+	s.Logf("systemd: %s", s.log.String())
 }
 
 // do runs a command, which has to succeed, and reports it.

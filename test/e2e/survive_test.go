@@ -19,17 +19,26 @@ func (s *story) server() (status struct {
 	return status
 }
 
-// disturb does something to lxcfs, and waits until another worker serves, of another supervisor where that is to change.
-func (s *story) disturb(what string, another bool, args ...string) {
+// disturb does something to lxcfs, and waits until another worker serves, of another supervisor where all is to change, and reads go on.
+func (s *story) disturb(what string, all bool, args ...string) {
+	s.Helper()
+	s.change(what, all, args...)
+	s.readsGoOn()
+}
+
+// change does something to lxcfs, and waits until another worker serves, of another supervisor where all is to change.
+func (s *story) change(what string, all bool, args ...string) {
 	s.Helper()
 	before := s.server()
 	s.do(args...)
 	s.waitFor(what+": another process serves", func() bool {
 		now := s.server()
-		return now.Worker != 0 && now.Worker != before.Worker && (now.PID != before.PID) == another
+		return now.Worker != 0 && now.Worker != before.Worker && (now.PID != before.PID) == all
 	})
-	s.readsGoOn()
 }
+
+// soonEnded is how often lxcfs is told to end, and killed, when it has just begun.
+const soonEnded = 5
 
 // killAll kills the worker, the supervisor, both, and the broker.
 func (s *story) killAll() {
@@ -37,7 +46,11 @@ func (s *story) killAll() {
 	s.disturb("the worker is killed", false, "kill", "-9", fmt.Sprint(now.Worker))
 	s.disturb("the supervisor is killed", true, "kill", "-9", fmt.Sprint(now.PID))
 	s.disturb("all of lxcfs is killed", true, "systemctl", "kill", "--signal=KILL", "lxcfs")
-	s.disturb("all of lxcfs is told to end", true, "systemctl", "kill", "lxcfs")
+	for range soonEnded { // now and again its containers are being given its files then
+		s.change("all of lxcfs is told to end, as soon as it serves", true, "systemctl", "kill", "lxcfs")
+		s.change("the supervisor is killed, as soon as it serves", true, "systemctl", "kill", "--kill-who=main", "--signal=KILL", "lxcfs")
+	}
+	s.readsGoOn()
 	before := s.mainPID("authz-broker")
 	s.do("systemctl", "kill", "--signal=KILL", "authz-broker")
 	s.docker("bob", "ps", "--quiet")

@@ -213,6 +213,8 @@ func TestBadCommandLines(t *testing.T) {
 		{"remount --all --jobs many", "many"},
 		{"remount --all --timeout fast", "fast"},
 		{"remount --all --timeout -1s", "-1s"},
+		{"--while-pid 0 remount --all", "--while-pid 0"},
+		{"--while-pid me remount --all", "me"},
 		{"umount --container-id=", "names no container"},
 		{"umount --frob", "frob"},
 		{"check-lxcfs now", `"now"`},

@@ -78,6 +78,9 @@ func (s *service) runAll(t *testing.T, kind string, env ...string) {
 	}
 	for _, line := range s.commands[kind] {
 		line, lenient := strings.CutPrefix(line, "-")
+		if s.main != nil {
+			line = strings.ReplaceAll(line, "$MAINPID", strconv.Itoa(s.main.Process.Pid))
+		}
 		fields := s.confined(line)
 		cmd := exec.Command(fields[0], fields[1:]...)
 		cmd.Env = append(os.Environ(), env...)
