@@ -8,7 +8,11 @@ export PATH := $(PATH):/usr/sbin:/sbin:/usr/local/go/bin:/usr/lib/go/bin
 GO ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X palisade/internal/version.version=$(VERSION)
-BUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags urfave_cli_no_docs -ldflags '$(LDFLAGS)'
+# The same for all: what is compiled with other options is compiled once more, with all that it imports.
+TAGS := urfave_cli_no_docs
+export CGO_ENABLED := 0
+export GOFLAGS := $(GOFLAGS) -trimpath -buildvcs=false -tags=$(TAGS)
+BUILD = $(GO) build -ldflags '$(LDFLAGS)'
 COMMANDS := $(notdir $(wildcard cmd/*))
 SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod go.sum
 
@@ -54,20 +58,20 @@ test: go deps lint unit integration vm ## run the tests; needs root
 test-release: go deps cross emulated release e2e e2e-vm ## run those of packages, documents and other processors, and the end-to-end stories
 
 unit: | go ## run the unit tests, with the race detector
-	$(GO) test -race ./...
+	CGO_ENABLED=1 $(GO) test -race -vet=off -count=1 ./...
 
 integration: | go ## run the tests with real containers on this machine's cgroups; needs root
-	$(GO) test -tags integration -count=1 -timeout 15m -p 1 ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/authz
+	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/authz
 
 release: | go ## build packages twice, install, upgrade and remove them, and execute the documents' commands; needs root
-	$(GO) test -tags integration -count=1 -timeout 15m -p 1 ./test/packages ./test/docs
+	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/packages ./test/docs
 
 # The packages of two versions, for both stories.
 e2e-packages: | go
 	GO=$(GO) test/e2e/packages.sh dist/e2e
 
 e2e: e2e-packages ## tell the end-to-end story, from packages to nothing, on this machine's cgroups; needs root
-	PALISADE_PACKAGES=$(CURDIR)/dist/e2e $(GO) test -tags integration -count=1 -timeout 10m -v ./test/e2e
+	PALISADE_PACKAGES=$(CURDIR)/dist/e2e $(GO) test -tags integration,$(TAGS) -count=1 -timeout 10m -v ./test/e2e
 
 # With it, what takes a minute there.
 e2e-vm: e2e-packages ## tell it with cgroup v2 in a virtual machine
@@ -78,13 +82,12 @@ vm: build ## run the tests with cgroup v2 in a virtual machine
 
 lint: | go ## vet, check formatting and run staticcheck
 	test -z "$$(gofmt -l cmd internal test | tee /dev/stderr)"
-	$(GO) vet ./...
-	$(GO) vet -tags integration ./test/...
-	$(GO) tool -modfile=tools/go.mod staticcheck -tags integration ./...
+	$(GO) vet -tags integration,$(TAGS) ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck -tags integration,$(TAGS) ./...
 
 cross: | go ## vet and build for the other processors that are supported
 	for arch in arm64 riscv64; do \
-		CGO_ENABLED=0 GOARCH=$$arch $(GO) vet ./cmd/... ./internal/... && \
+		GOARCH=$$arch $(GO) vet ./cmd/... ./internal/... && \
 		GOARCH=$$arch $(BUILD) -o dist/$$arch/ ./cmd/... || exit 1; \
 		for program in $(COMMANDS); do \
 			grep -qF '$(VERSION)' dist/$$arch/$$program || { echo "dist/$$arch/$$program does not know its version" >&2; exit 1; }; \
@@ -93,7 +96,7 @@ cross: | go ## vet and build for the other processors that are supported
 
 # Not emulated: FUSE's clones of /dev/fuse (fusedev), and what executes or confines the test's own program, which is not this machine's.
 emulated: | go ## run the unit tests for arm64, emulated
-	CGO_ENABLED=0 GOARCH=arm64 $(GO) test -timeout 5m -exec qemu-aarch64-static -skip '^(TestConfineToReading|TestConfineToAnswering|TestAddToFullDisk|TestFindRuntime|TestOwnHeldByOlder)$$' \
+	GOARCH=arm64 $(GO) test -vet=off -count=1 -timeout 5m -exec qemu-aarch64-static -skip '^(TestConfineToReading|TestConfineToAnswering|TestAddToFullDisk|TestFindRuntime|TestOwnHeldByOlder)$$' \
 		$$($(GO) list ./internal/... ./cmd/... | grep -v /fusedev)
 
 bench: build ## measure reads through lxcfs, Debian's and of the bare files, hooks, and decisions; needs root

@@ -33,6 +33,7 @@ func raceDaemon(t *testing.T) string {
 	}
 	path := filepath.Join(t.TempDir(), "lxcfs-race")
 	build := exec.CommandContext(t.Context(), "go", "build", "-race", "-buildvcs=false", "-o", path, "palisade/cmd/lxcfs")
+	build.Env = append(os.Environ(), "CGO_ENABLED=1") // the race detector is in C
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build with -race: %v: %s", err, out)
 	}
