@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -79,21 +80,18 @@ func measureNeighbour(ctx context.Context, c, neighbour *ctr.Container) error {
 		var alone, beside []float64
 		for range turns {
 			for _, loud := range []bool{false, true} {
-				loudCtx, cancel := context.WithCancel(ctx)
-				done := make(chan struct{})
+				done := make(chan error, 1)
 				if loud {
 					go func() {
-						neighbour.Exec(loudCtx, "load", "rate", "4", "64", ways[i]+"/meminfo")
-						close(done)
+						_, err := neighbour.Exec(ctx, "load", "rate", "4", "64", ways[i]+"/meminfo")
+						done <- err
 					}()
 					time.Sleep(300 * time.Millisecond)
 				} else {
-					close(done)
+					done <- nil
 				}
 				out, err := c.Exec(ctx, "load", "time", strconv.Itoa(rounds), ways[i]+"/meminfo")
-				<-done
-				cancel()
-				if err != nil {
+				if err := errors.Join(err, <-done); err != nil {
 					return err
 				}
 				nanos, err := parseTimes(out, 1)
