@@ -21,65 +21,49 @@ type Call struct {
 	Mask, Want uint32
 }
 
-// Marks that, as its first argument, make the test program execute the rest under a seccomp filter: one with system calls
-// that answer ENOSYS, as on a kernel that does not have them, or that stop for the tracer. The calls follow.
-const (
-	withoutMark = "--without-calls="
-	tracedMark  = "--traced-calls="
-)
+// withoutMark, as the first argument, makes the test program execute the rest without the system calls whose numbers follow it: they answer
+// ENOSYS, as on a kernel that does not have them.
+const withoutMark = "--without-calls="
 
-// ExecFiltered executes the program that the command line names under a filter, if it begins with such a mark. It is for
-// the beginning of TestMain, and returns an exit code, or false if there is no mark.
+// ExecFiltered executes the program that the command line names under a filter, if it begins with the mark. It is for the beginning of
+// TestMain, and returns an exit code, or false if there is no mark.
 func ExecFiltered() (code int, done bool) {
 	if len(os.Args) < 3 {
 		return 0, false
 	}
-	for mark, action := range map[string]uint32{
-		withoutMark: unix.SECCOMP_RET_ERRNO | uint32(syscall.ENOSYS), tracedMark: unix.SECCOMP_RET_TRACE,
-	} {
-		calls, ok := strings.CutPrefix(os.Args[1], mark)
-		if !ok {
-			continue
-		}
-		runtime.LockOSThread()
-		err := installFilter(calls, action)
-		if err == nil {
-			err = syscall.Exec(os.Args[2], os.Args[2:], os.Environ())
-		}
-		fmt.Fprintln(os.Stderr, err)
-		return 1, true
+	numbers, ok := strings.CutPrefix(os.Args[1], withoutMark)
+	if !ok {
+		return 0, false
 	}
-	return 0, false
+	runtime.LockOSThread()
+	fmt.Fprintln(os.Stderr, execWithout(numbers, os.Args[2:]))
+	return 1, true
+}
+
+// execWithout executes a command line without the system calls. It returns in error alone.
+func execWithout(numbers string, line []string) error {
+	var calls []Call
+	for text := range strings.SplitSeq(numbers, ",") {
+		n, err := strconv.ParseUint(text, 10, 32)
+		if err != nil {
+			return err
+		}
+		calls = append(calls, Call{Number: uint32(n)})
+	}
+	if err := installFilter(calls, unix.SECCOMP_RET_ERRNO|uint32(syscall.ENOSYS)); err != nil {
+		return err
+	}
+	return syscall.Exec(line[0], line, os.Environ())
 }
 
 // WithoutCalls is the command line that runs a program without some system calls, given by their numbers.
 func WithoutCalls(calls []int, program string, args ...string) ([]string, error) {
-	texts := make([]string, len(calls))
+	numbers := make([]string, len(calls))
 	for i, call := range calls {
-		texts[i] = (&Call{Number: uint32(call)}).text()
+		numbers[i] = strconv.Itoa(call)
 	}
-	return filtered(withoutMark, texts, program, args)
-}
-
-func filtered(mark string, calls []string, program string, args []string) ([]string, error) {
 	self, err := os.Executable()
-	return append([]string{self, mark + strings.Join(calls, ","), program}, args...), err
-}
-
-func (c *Call) text() string { return fmt.Sprintf("%d:%d:%d:%d", c.Number, c.Argument, c.Mask, c.Want) }
-
-func parseCall(text string) (c Call, err error) {
-	fields := strings.Split(text, ":")
-	if len(fields) != 4 {
-		return c, fmt.Errorf("parse system call %q: it is to have four fields", text)
-	}
-	var n [4]uint64
-	for i, field := range fields {
-		if n[i], err = strconv.ParseUint(field, 10, 32); err != nil {
-			return c, err
-		}
-	}
-	return Call{uint32(n[0]), int(n[1]), uint32(n[2]), uint32(n[3])}, nil
+	return append([]string{self, withoutMark + strings.Join(numbers, ","), program}, args...), err
 }
 
 // filter are the instructions that have the call end in an action.
@@ -101,14 +85,11 @@ func (c *Call) filter(action uint32) []unix.SockFilter {
 	}
 }
 
-func installFilter(calls string, action uint32) error {
+// installFilter makes the calls end in an action, for the thread and what it executes.
+func installFilter(calls []Call, action uint32) error {
 	var filter []unix.SockFilter
-	for text := range strings.SplitSeq(calls, ",") {
-		c, err := parseCall(text)
-		if err != nil {
-			return err
-		}
-		filter = append(filter, c.filter(action)...)
+	for i := range calls {
+		filter = append(filter, calls[i].filter(action)...)
 	}
 	filter = append(filter, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}

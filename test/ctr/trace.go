@@ -29,14 +29,7 @@ const traceTime = time.Minute
 // RunTraced runs a program and counts some of its system calls, in all of its threads together (strace counts for each
 // thread, which leaves some calls out). The one with the number killAt, from 1 on, kills it instead.
 func RunTraced(killAt int, calls []Call, program string, args ...string) (r Traced, err error) {
-	texts := make([]string, len(calls))
-	for i := range calls {
-		texts[i] = calls[i].text()
-	}
-	line, err := filtered(tracedMark, texts, program, args)
-	if err != nil {
-		return r, err
-	}
+	line := append([]string{program}, args...)
 	var out [2]*os.File
 	for i := range out {
 		if out[i], err = os.CreateTemp("", "palisade-traced-"); err != nil {
@@ -47,8 +40,13 @@ func RunTraced(killAt int, calls []Call, program string, args ...string) (r Trac
 	}
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // a tracer is a thread; it ends with the goroutine
-		done <- r.run(killAt, line, out)
+		// A tracer is a thread, and the program inherits its filter. It ends with the goroutine.
+		runtime.LockOSThread()
+		err := installFilter(calls, unix.SECCOMP_RET_TRACE)
+		if err == nil {
+			err = r.run(killAt, line, out)
+		}
+		done <- err
 	}()
 	if err := <-done; err != nil {
 		return r, fmt.Errorf("trace %q: %w", line, err)
