@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 )
 
 // TestWithin waits for what is done in time, and not for what is late: that is discarded in the end, unless it fails.
@@ -17,19 +18,20 @@ func TestWithin(t *testing.T) {
 		t.Errorf("it fails in time: %v", err)
 	}
 	for _, late := range []error{nil, fails} {
-		ctx, cancel := context.WithCancelCause(t.Context())
-		cancel(stops)
-		goOn, discarded := make(chan struct{}), make(chan int, 1)
-		got, err = Within(ctx, func() (int, error) { <-goOn; return 7, late }, func(value int) { discarded <- value })
-		if got != 0 || err != stops {
-			t.Errorf("late: %d, %v, want 0, %v", got, err, stops)
-		}
-		close(goOn)
-		if late != nil {
-			continue
-		}
-		if value := <-discarded; value != 7 {
-			t.Errorf("%d is discarded, want 7", value)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			cancel(stops)
+			goOn := make(chan struct{})
+			discarded := 0
+			got, err := Within(ctx, func() (int, error) { <-goOn; return 7, late }, func(value int) { discarded += value })
+			if got != 0 || err != stops {
+				t.Errorf("late: %d, %v, want 0, %v", got, err, stops)
+			}
+			close(goOn)
+			synctest.Wait()
+			if want := map[error]int{nil: 7}[late]; discarded != want {
+				t.Errorf("late with the error %v: %d is discarded, want %d", late, discarded, want)
+			}
+		})
 	}
 }
