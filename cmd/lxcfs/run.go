@@ -18,6 +18,7 @@ import (
 
 	"palisade/internal/fusedev"
 	"palisade/internal/lockfile"
+	"palisade/internal/mounts"
 	"palisade/internal/probe"
 	"palisade/internal/supervise"
 	"palisade/internal/sys"
@@ -54,29 +55,36 @@ func run(ctx context.Context, c *config) error {
 	if below, err := filepath.Rel(c.mountpoint, c.stateDir()); err == nil && filepath.IsLocal(below) {
 		return fmt.Errorf("--runtime-dir %q lies in MOUNTPOINT, where nothing can be kept", c.runtimeDir)
 	}
-	session, err := c.openSession(ctx, files)
+	session, held, err := c.openSession(ctx, files)
 	if err != nil {
 		return err
 	}
-	return c.supervise(ctx, session)
+	return c.supervise(ctx, session, held)
 }
 
 // stateDir is the folder for locks and for what workers leave to each other.
 func (c *config) stateDir() string { return probe.RuntimeDir(c.runtimeDir, c.mountpoint) }
 
-// openSession takes over the session that the service manager has kept, or makes a new one.
-func (c *config) openSession(ctx context.Context, files []sys.NamedFile) (*fusedev.Session, error) {
+// openSession takes over the session that the service manager has kept, and the files that were held
+// open, or makes a new one.
+func (c *config) openSession(ctx context.Context, files []sys.NamedFile) (*fusedev.Session, []sys.File, error) {
 	if len(files) > 0 {
 		session, err := takeOver(files, c.mountpoint)
 		if err == nil {
 			c.log.Info("took over the mount of an earlier process", "mountpoint", c.mountpoint)
-			return session, nil
+			return session, heldFiles(files), nil
 		}
 		c.log.Warn("the mount of an earlier process is of no use", "err", err)
 		if err := forget(files); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
+	session, err := c.newSession(ctx)
+	return session, nil, err
+}
+
+// newSession mounts.
+func (c *config) newSession(ctx context.Context) (*fusedev.Session, error) {
 	if err := checkMountpoint(c.mountpoint); err != nil {
 		return nil, err
 	}
@@ -111,7 +119,7 @@ func storeFiles(files []sys.NamedFile) error {
 }
 
 // supervise keeps a worker alive, until the end.
-func (c *config) supervise(ctx context.Context, session *fusedev.Session) error {
+func (c *config) supervise(ctx context.Context, session *fusedev.Session, held []sys.File) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err
@@ -131,11 +139,14 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session) error 
 		Spawner: spawner, Program: program, Args: os.Args, Dir: c.stateDir(), Log: c.log,
 		Files: append(append(session.Files(), sys.NamedFile{Name: reopenName, File: reopen}), told.files()...),
 		Meter: told.meter, Upgraded: told.renew,
-		Probe: func(ctx context.Context) error { return sys.ReadApart(ctx, filepath.Join(c.mountpoint, "proc/uptime")) },
+		Probe: func(ctx context.Context) error {
+			return sys.ReadApart(ctx, filepath.Join(c.mountpoint, mounts.NewPrivateTree(), "proc/uptime"))
+		},
 	}
 	events := make(chan supervise.Event)
 	go c.listen(ctx, events)
 	err = s.Run(events, func() {
+		go c.holdFiles(held)
 		c.log.Info("serving", "mountpoint", c.mountpoint, "version", version.String())
 		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 			c.log.Warn("the service manager is not told of the start", "err", err)

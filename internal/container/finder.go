@@ -45,7 +45,9 @@ type Finder[S any] struct {
 	cgroups *cgroup.FS
 	// These are the daemon's own namespaces. Nothing depends on process 1 of the machine, whose files may be hidden.
 	hostPidNS, hostMountNS, hostCgroupNS, hostUserNS uint64
-	watch                                            *watcher
+	// hostRoot is the daemon's root directory.
+	hostRoot sys.FileInfo
+	watch    *watcher
 
 	// began is the origin of Container.used and checked.
 	began time.Time
@@ -113,6 +115,9 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 	// Neither has every kernel user namespaces.
 	if f.hostUserNS, err = namespace(self, 0, "user", &s); err != nil && !errors.Is(err, syscall.ENOENT) {
 		return nil, fmt.Errorf("find the own user namespace: %w", err)
+	}
+	if f.hostRoot, err = self.StatAt("root/."); err != nil {
+		return nil, fmt.Errorf("find the own root directory: %w", err)
 	}
 	if f.watch, err = newWatcher(f.leaderGone, opts.Log); err != nil {
 		return nil, err

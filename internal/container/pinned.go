@@ -2,6 +2,7 @@ package container
 
 import (
 	"errors"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -27,15 +28,31 @@ func (p *Pinned) Close() { p.process.close() }
 // IsOwn tells whether the thread tid, which waits for an answer, is in the daemon's own user, pid and mount namespaces: in
 // no container, whatever cgroup it is in.
 func (f *Finder[S]) IsOwn(tid uint32, s *Scratch) bool {
+	if !f.hasOwnIDs(tid, s) {
+		return false
+	}
+	mountNS, err := namespace(f.proc, tid, "mnt", s)
+	return err == nil && mountNS == f.hostMountNS
+}
+
+// IsHostProcess reports whether the thread tid, which waits for an answer, is in the daemon's user and
+// pid namespaces and has the same root directory as the daemon. It may have a mount namespace of its
+// own, as services have with systemd's PrivateTmp= and ProtectSystem=.
+func (f *Finder[S]) IsHostProcess(tid uint32, s *Scratch) bool {
+	if !f.hasOwnIDs(tid, s) {
+		return false
+	}
+	root, err := f.proc.StatAt(strconv.Itoa(int(tid)) + "/root/.")
+	return err == nil && root.Inode == f.hostRoot.Inode && root.FileSystem == f.hostRoot.FileSystem
+}
+
+// hasOwnIDs reports whether the thread tid is in the daemon's user and pid namespaces.
+func (f *Finder[S]) hasOwnIDs(tid uint32, s *Scratch) bool {
 	if tid == 0 {
 		return false
 	}
 	pidNS, err := namespace(f.proc, tid, "pid", s)
 	if err != nil || pidNS != f.hostPidNS {
-		return false
-	}
-	mountNS, err := namespace(f.proc, tid, "mnt", s)
-	if err != nil || mountNS != f.hostMountNS {
 		return false
 	}
 	userNS, err := namespace(f.proc, tid, "user", s)

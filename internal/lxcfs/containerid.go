@@ -8,14 +8,14 @@ import (
 )
 
 // containersBit marks the node ids of the folder with the containers and of what lies below it, see containerNode. Ids with
-// cpuDirBit may have it too, and are not meant.
+// privateBit or cpuDirBit may have it too, and are not meant.
 const (
 	containersBit = 1 << 61
 	idContainers  = containersBit
 )
 
 // isContainers tells whether the node is the folder with the containers, or lies below it.
-func isContainers(id uint64) bool { return id&(cpuDirBit|containersBit) == containersBit }
+func isContainers(id uint64) bool { return id&(privateBit|cpuDirBit|containersBit) == containersBit }
 
 // containerNode is what the id of a node below that folder says, to every process alike: nothing is to be remembered. It
 // names a process and not just a pid: one who is given the same pid later does not get into its folder.

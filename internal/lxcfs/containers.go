@@ -69,7 +69,7 @@ func (f *FS) childOfContainers(parent uint64, name string) (uint64, error) {
 		return containerNode{pid: pid, start: startTicks(process.Start())}.id(), nil
 	}
 	n, ok := parseContainerNode(parent)
-	file := f.tree.byName[childKey{idProc, name}]
+	file := f.tree.child(idProc, name)
 	if !ok || n.file != 0 || file == nil || file.isDir() {
 		return 0, syscall.ENOENT
 	}
@@ -85,7 +85,7 @@ func (f *FS) childOfContainers(parent uint64, name string) (uint64, error) {
 // renderContainers appends the text of a file in a container's folder: what the container gets when it reads the file.
 func (f *FS) renderContainers(r *reader, id uint64, dst []byte) ([]byte, error) {
 	n, ok := parseContainerNode(id)
-	file := f.tree.byID[n.file]
+	file := f.tree.node(n.file)
 	switch {
 	case id == idContainers, ok && n.file == 0:
 		return dst, syscall.EISDIR
@@ -178,7 +178,7 @@ func (m *meta) readContainers(in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Stat
 
 // filesOfContainer are the entries of a container's folder.
 func (m *meta) filesOfContainer(n containerNode) (entries []fuse.DirEntry) {
-	for _, file := range m.fs.tree.inDir[idProc] {
+	for _, file := range m.fs.tree.children(idProc) {
 		if !file.isDir() {
 			n.file = file.id
 			entries = append(entries, containersEntry(file.name, n.id(), 2+file.id))

@@ -7,7 +7,7 @@ func (f *FS) fileOf(id uint64) meter.File {
 	if n, ok := parseContainerNode(id); ok {
 		id = n.file
 	}
-	if n, ok := f.tree.byID[id]; ok {
+	if n := f.tree.node(id); n != nil {
 		return n.file
 	}
 	p, err := f.cpuDir.path(id)

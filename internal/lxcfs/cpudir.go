@@ -37,6 +37,7 @@ func openCPUDir(sysRoot string) (*cpuDir, error) {
 
 // path is where the node lies, relative to the directory; "." is itself.
 func (d *cpuDir) path(id uint64) (string, error) {
+	id = sharedNode(id)
 	if id == idCPUDir {
 		return ".", nil
 	}
@@ -74,7 +75,7 @@ func (d *cpuDir) search(id uint64) (string, error) {
 	return "", syscall.ENOENT
 }
 
-// remember notes the path of a file and returns its node id.
+// remember notes the path of a file and returns its node id in the shared tree.
 func (d *cpuDir) remember(p string, info sys.FileInfo) uint64 {
 	id := cpuDirBit | info.Inode
 	d.mu.Lock()

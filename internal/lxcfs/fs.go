@@ -153,7 +153,7 @@ func (f *FS) ToggleVirtualisation() bool {
 // Open lets everybody read what the modes allow; to write there are only the pressure files.
 func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, uint32, syscall.Errno) {
 	if flags&syscall.O_ACCMODE != syscall.O_RDONLY {
-		if n, ok := f.tree.byID[r.Node]; !ok || !n.psi {
+		if n := f.tree.node(r.Node); n == nil || !n.psi {
 			return 0, 0, syscall.EACCES
 		}
 	}
@@ -213,9 +213,11 @@ func (f *FS) Rescue(r *fusedev.Request, number, offset uint64, size int, dst []b
 
 // hostText appends the host's text of a file to dst, EIO where the host has none.
 func (f *FS) hostText(id uint64, dst []byte) ([]byte, error) {
-	if n, ok := f.tree.byID[id]; ok && n.host != "" {
+	n := f.tree.node(id)
+	if n != nil && n.host != "" {
 		return f.host.Raw(n.host, dst)
-	} else if ok || isContainers(id) {
+	}
+	if n != nil || isContainers(id) {
 		return dst, syscall.EIO
 	}
 	p, err := f.cpuDir.path(id)
@@ -248,8 +250,8 @@ func (f *FS) Poll(r *fusedev.Request, number, kernelHandle uint64, notify bool) 
 	if !f.psi {
 		return 0, syscall.ENOSYS
 	}
-	n, ok := f.tree.byID[r.Node]
-	if !ok || !n.psi {
+	n := f.tree.node(r.Node)
+	if n == nil || !n.psi {
 		return sys.EventReadable, 0
 	}
 	file := f.handles.get(number)

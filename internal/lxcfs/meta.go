@@ -7,6 +7,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"palisade/internal/container"
+	"palisade/internal/mounts"
 	"palisade/internal/probe"
 	"palisade/internal/sys"
 )
@@ -16,6 +18,9 @@ const (
 	// directory, where CPUs come and go.
 	fixedValid  = 24 * time.Hour
 	cpuDirValid = time.Second
+	// privateValid is how long the kernel may keep a name in a private tree. The name of a mounted file
+	// stays as long as the mount; one that has expired is freed with it (fuse_dentry_delete).
+	privateValid = time.Second
 )
 
 // meta answers what is not about open files: names, attributes and directories.
@@ -28,21 +33,52 @@ func newMeta(f *FS) *meta { return &meta{fuse.NewDefaultRawFileSystem(), f} }
 
 // Lookup finds a name in a directory.
 func (m *meta) Lookup(_ <-chan struct{}, header *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	if isContainers(header.NodeId) || header.NodeId == idRoot && name == probe.ContainersDir {
+	switch parent := header.NodeId; {
+	case isContainers(parent) || parent == idRoot && name == probe.ContainersDir:
 		return m.lookupContainers(header, name, out)
+	case isCPUDir(parent):
+		return m.lookupCPUDir(parent, name, out)
+	case parent == idPrivate:
+		return m.lookupPrivate(header, name, out)
 	}
-	if isCPUDir(header.NodeId) {
-		return m.lookupCPUDir(header.NodeId, name, out)
-	}
-	n, ok := m.fs.tree.byName[childKey{header.NodeId, name}]
-	if !ok {
+	in, _ := splitNode(header.NodeId)
+	n := m.fs.tree.child(header.NodeId, name)
+	if n == nil {
 		return fuse.ENOENT
 	}
-	out.NodeId = n.id
-	out.SetEntryTimeout(fixedValid)
+	valid := fixedValid
+	if in != sharedTree {
+		valid = privateValid
+	}
+	return m.enter(in, n, valid, out)
+}
+
+// enter answers a look-up that has led to a node of the fixed tree: its name is valid for so long.
+func (m *meta) enter(in treeID, n *node, valid time.Duration, out *fuse.EntryOut) fuse.Status {
+	id, err := in.node(n.id)
+	if err != nil {
+		return toStatus(err)
+	}
+	out.NodeId = id
+	out.SetEntryTimeout(valid)
 	out.SetAttrTimeout(fixedValid)
 	m.fixedAttr(n, &out.Attr)
 	return fuse.OK
+}
+
+// lookupPrivate finds a private tree for the host's root. The kernel asks at each look-up who it is that
+// looks. The error for others is ENOMEM: at any other one, the kernel forgets the entry and unmounts
+// what is mounted on files below it (fuse_dentry_revalidate in fs/fuse/dir.c).
+func (m *meta) lookupPrivate(header *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	in, ok := parseTree(name)
+	if !ok {
+		return fuse.ENOENT
+	}
+	var s container.Scratch
+	if header.Uid != 0 || !m.fs.finder.IsHostProcess(header.Pid, &s) {
+		return fuse.Status(syscall.ENOMEM)
+	}
+	return m.enter(in, m.fs.tree.node(idRoot), 0, out)
 }
 
 func (m *meta) lookupCPUDir(parent uint64, name string, out *fuse.EntryOut) fuse.Status {
@@ -55,10 +91,14 @@ func (m *meta) lookupCPUDir(parent uint64, name string, out *fuse.EntryOut) fuse
 	if err != nil {
 		return toStatus(err)
 	}
-	out.NodeId = m.fs.cpuDir.remember(p, info)
+	in, _ := splitNode(parent)
+	base := m.fs.cpuDir.remember(p, info)
+	if out.NodeId, err = in.node(base); err != nil {
+		return toStatus(err)
+	}
 	out.SetEntryTimeout(cpuDirValid)
 	out.SetAttrTimeout(cpuDirValid)
-	cpuDirAttr(out.NodeId, info, &out.Attr)
+	cpuDirAttr(base, info, &out.Attr)
 	return fuse.OK
 }
 
@@ -71,7 +111,7 @@ func (m *meta) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut)
 }
 
 func (m *meta) attr(id uint64, out *fuse.AttrOut) fuse.Status {
-	if n, ok := m.fs.tree.byID[id]; ok {
+	if n := m.fs.tree.node(id); n != nil {
 		out.SetTimeout(fixedValid)
 		m.fixedAttr(n, &out.Attr)
 		return fuse.OK
@@ -85,14 +125,14 @@ func (m *meta) attr(id uint64, out *fuse.AttrOut) fuse.Status {
 		return toStatus(err)
 	}
 	out.SetTimeout(cpuDirValid)
-	cpuDirAttr(id, info, &out.Attr)
+	cpuDirAttr(sharedNode(id), info, &out.Attr)
 	return fuse.OK
 }
 
 // SetAttr changes nothing. It is asked for by open(2) with O_TRUNC: a shell that writes a trigger to a pressure file.
 func (m *meta) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
-	n, ok := m.fs.tree.byID[in.NodeId]
-	if !ok || !n.psi || in.Valid&^(fuse.FATTR_SIZE|fuse.FATTR_FH|fuse.FATTR_LOCKOWNER|fuse.FATTR_KILL_SUIDGID) != 0 {
+	n := m.fs.tree.node(in.NodeId)
+	if n == nil || !n.psi || in.Valid&^(fuse.FATTR_SIZE|fuse.FATTR_FH|fuse.FATTR_LOCKOWNER|fuse.FATTR_KILL_SUIDGID) != 0 {
 		return fuse.EPERM
 	}
 	return m.attr(in.NodeId, out)
@@ -154,7 +194,9 @@ func (m *meta) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryLis
 		return toStatus(err)
 	}
 	if in.NodeId == idRoot && m.fs.isKeeper(in.Uid, in.Pid) {
-		entries = append(entries, fuse.DirEntry{Name: probe.ContainersDir, Mode: syscall.S_IFDIR, Ino: idContainers})
+		entries = append(entries,
+			fuse.DirEntry{Name: probe.ContainersDir, Mode: syscall.S_IFDIR, Ino: idContainers},
+			fuse.DirEntry{Name: mounts.PrivateDir, Mode: syscall.S_IFDIR, Ino: idPrivate})
 	}
 	for i := in.Offset; i < uint64(len(entries)); i++ {
 		e := entries[i]
@@ -170,7 +212,7 @@ func (m *meta) entries(id uint64) ([]fuse.DirEntry, error) {
 	self := fuse.DirEntry{Name: ".", Mode: syscall.S_IFDIR, Ino: id}
 	entries := []fuse.DirEntry{self, {Name: "..", Mode: syscall.S_IFDIR}}
 	if !isCPUDir(id) {
-		for _, n := range m.fs.tree.inDir[id] {
+		for _, n := range m.fs.tree.children(id) {
 			entries = append(entries, fuse.DirEntry{Name: n.name, Mode: n.mode, Ino: n.id})
 		}
 		return entries, nil
@@ -207,4 +249,7 @@ func toStatus(err error) fuse.Status {
 	return fuse.Status(toErrno(err))
 }
 
-func isCPUDir(id uint64) bool { return id == idCPUDir || id&cpuDirBit != 0 }
+func isCPUDir(id uint64) bool {
+	base := sharedNode(id)
+	return base == idCPUDir || base&cpuDirBit != 0
+}

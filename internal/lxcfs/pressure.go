@@ -25,8 +25,8 @@ const (
 
 // writeTrigger sets the trigger that a reader writes to a pressure file, on the same file of its own cgroup.
 func (f *FS) writeTrigger(in *fuse.WriteIn, data []byte) (uint32, error) {
-	n, ok := f.tree.byID[in.NodeId]
-	if !ok || !n.psi {
+	n := f.tree.node(in.NodeId)
+	if n == nil || !n.psi {
 		return 0, syscall.EBADF
 	}
 	file := f.handles.get(in.Fh)
@@ -89,8 +89,8 @@ func (f *FS) setTrigger(tr *trigger, c *knownContainer, n *node) (err error) {
 // restoreTriggers sets the triggers of the last process again. Who polls one that cannot be set is told so.
 func (f *FS) restoreTriggers() {
 	for _, record := range f.triggers.kept.all() {
-		n, ok := f.tree.byID[record.node()]
-		if !ok || !n.psi {
+		n := f.tree.node(record.node())
+		if n == nil || !n.psi {
 			record.free()
 			continue
 		}

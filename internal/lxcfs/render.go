@@ -58,9 +58,9 @@ func (f *FS) render(req *fusedev.Request, dst []byte) ([]byte, error) {
 	}()
 	r.fs, r.tid, r.file = f, req.TID, meter.NoFile
 
-	n, ok := f.tree.byID[req.Node]
+	n := f.tree.node(req.Node)
 	switch {
-	case ok:
+	case n != nil:
 	case isContainers(req.Node):
 		return f.renderContainers(r, req.Node, dst)
 	default:

@@ -5,6 +5,7 @@ import (
 	"syscall"
 
 	"palisade/internal/meter"
+	"palisade/internal/mounts"
 	"palisade/internal/probe"
 )
 
@@ -31,6 +32,7 @@ const (
 	idSysDevicesSystem
 	idCPUDir
 	idStatus
+	idPrivate
 )
 
 // node is a file or directory of the fixed part of the tree.
@@ -54,6 +56,15 @@ func dir(id, parent uint64, name string) node {
 	return node{id: id, parent: parent, name: name, mode: syscall.S_IFDIR | 0o555}
 }
 
+// private is the directory in which each number leads to a tree with inodes of its own. It is found by
+// every reader: if the kernel were told once that it is not there, it would unmount what is mounted on
+// files below it (d_invalidate in fs/dcache.c), in all containers.
+func private() node {
+	n := dir(idPrivate, idRoot, mounts.PrivateDir)
+	n.mode = syscall.S_IFDIR | 0o700
+	return n
+}
+
 func file(id uint64, counted meter.File, name string, render renderer) node {
 	return node{id: id, parent: idProc, name: name, mode: syscall.S_IFREG | 0o444, host: name, render: render, file: counted}
 }
@@ -72,6 +83,7 @@ func nodes() []node {
 	slabinfo.mode = syscall.S_IFREG | 0o400 // as the host's: it tells of what happens in the kernel
 	return []node{
 		dir(idRoot, idRoot, ""),
+		private(),
 		dir(idProc, idRoot, "proc"),
 		file(idCpuinfo, meter.Cpuinfo, "cpuinfo", renderCpuinfo),
 		file(idMeminfo, meter.Meminfo, "meminfo", renderMeminfo),
@@ -123,6 +135,25 @@ func newTree(exists func(*node) bool) *tree {
 		}
 	}
 	return t
+}
+
+// node returns the fixed node with the id, which may be one of a private tree; nil if there is none.
+func (t *tree) node(id uint64) *node { return t.byID[sharedNode(id)] }
+
+// child returns the node with the name in a directory, nil if there is none.
+func (t *tree) child(parent uint64, name string) *node {
+	in, base := splitNode(parent)
+	n := t.byName[childKey{base, name}]
+	if n != nil && n.id == idPrivate && in != sharedTree {
+		return nil
+	}
+	return n
+}
+
+// children returns the nodes in a directory, but for the directory of the private trees.
+func (t *tree) children(id uint64) []*node {
+	nodes := t.inDir[sharedNode(id)]
+	return slices.DeleteFunc(slices.Clone(nodes), func(n *node) bool { return n.id == idPrivate })
 }
 
 func (n *node) isDir() bool { return n.mode&syscall.S_IFMT == syscall.S_IFDIR }

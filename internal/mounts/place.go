@@ -81,7 +81,7 @@ const (
 	onHost fileState = iota
 	// virtual: the file is that of the running lxcfs.
 	virtual
-	// stale: an lxcfs is mounted there, but not the running one.
+	// stale: an lxcfs is mounted there, but not the running one, or a file that the container shares with others.
 	stale
 	// foreign: something that is not lxcfs's is mounted on top.
 	foreign
@@ -108,18 +108,13 @@ func (t *target) top() *Mount {
 	return t.stack[len(t.stack)-1]
 }
 
-// shows tells whether m is the file path of the file system device.
-func shows(m *Mount, device sys.DeviceNumber, path string) bool {
-	return m != nil && m.FSType == FSType && Device(m) == device && m.Root == "/"+path
-}
-
-// state is how the target is, seen from an lxcfs with the device.
-func (v *visit) state(t *target, device sys.DeviceNumber) fileState {
+// state is how the target is, seen from src.
+func (v *visit) state(t *target, src *Source) fileState {
 	top := t.top()
 	switch {
 	case top == nil:
 		return onHost
-	case shows(top, device, t.path), t.whole && Device(top) == device:
+	case src.isShownBy(top, t.path), t.whole && Device(top) == src.device:
 		return virtual
 	case v.table.isLxcfs(top):
 		return stale

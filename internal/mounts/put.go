@@ -45,7 +45,7 @@ func (p *Place) putRound(src *Source, c *Change) (bool, error) {
 		return false, err
 	}
 	defer v.close()
-	targets, err := v.targets(src.paths())
+	targets, err := v.targets(src.paths)
 	if err != nil {
 		return false, err
 	}
@@ -53,7 +53,7 @@ func (p *Place) putRound(src *Source, c *Change) (bool, error) {
 	var work []target
 	var folders []string // of a dead lxcfs: they hide what is to be mounted on
 	for _, t := range targets {
-		state := v.state(&t, src.device)
+		state := v.state(&t, src)
 		switch {
 		case t.whole && state == stale:
 			folders = append(folders, t.top().Mountpoint)
@@ -120,7 +120,7 @@ func (v *visit) put(thread *sys.NamespaceThread, t target, src *Source, c *Chang
 			return err
 		}
 	}
-	if top := t.top(); shows(top, src.device, t.path) {
+	if top := t.top(); src.isShownBy(top, t.path) {
 		return nil
 	}
 	if v.table.onTop(t.stack) == 1 {

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"slices"
+	"sync"
 	"syscall"
+	"time"
 
 	"palisade/internal/sys"
 )
@@ -15,17 +15,28 @@ import (
 type Source struct {
 	mountpoint string
 	device     sys.DeviceNumber
-	files      []sourceFile
+	paths      []string
+	root       sys.File
+	// Shared is nil where each container is given inodes of its own; else it is the reason for which
+	// containers get the files of the shared tree.
+	Shared error
 	// classic tells that the kernel has no mounts that are descriptors (before Linux 5.2).
 	classic bool
 	// restrictLater tells that a mount can be made nosuid only when it is attached (before Linux 5.12).
 	restrictLater bool
+
+	mu sync.Mutex
+	// first are files for the first that wants some.
+	first servedFiles
 }
 
-// sourceFile is one file: its path below the mount point, and a hold of it.
-type sourceFile struct {
-	path string
-	file sys.File
+// servedFiles are files of one tree of an lxcfs, by their paths.
+type servedFiles map[string]sys.File
+
+func (files servedFiles) close() {
+	for _, f := range files {
+		f.Close()
+	}
 }
 
 // OpenSource gets a hold of files of the lxcfs that is mounted on mountpoint with the device. It asks the file system,
@@ -34,29 +45,30 @@ func OpenSource(ctx context.Context, mountpoint string, device sys.DeviceNumber,
 	return sys.Within(ctx, func() (*Source, error) { return openSource(mountpoint, device, files) }, (*Source).Close)
 }
 
-func openSource(mountpoint string, device sys.DeviceNumber, files []string) (*Source, error) {
-	s := &Source{mountpoint: mountpoint, device: device}
-	for _, path := range files {
-		f, err := sys.OpenPath(filepath.Join(mountpoint, path))
-		if err != nil {
-			s.Close()
-			return nil, err
-		}
-		s.files = append(s.files, sourceFile{path, f})
-	}
-	if len(s.files) == 0 {
+func openSource(mountpoint string, device sys.DeviceNumber, paths []string) (*Source, error) {
+	if len(paths) == 0 {
 		return nil, fmt.Errorf("%s serves no file", mountpoint)
 	}
-	if err := s.probeKernel(); err != nil {
+	root, err := sys.OpenDir(mountpoint)
+	if err != nil {
+		return nil, err
+	}
+	s := &Source{mountpoint: mountpoint, device: device, paths: paths, root: root}
+	if err = s.probeKernel(); err != nil {
+		err = fmt.Errorf("clone the mount %s: %w", mountpoint, err)
+	} else {
+		s.first, s.Shared, err = s.openFiles()
+	}
+	if err != nil {
 		s.Close()
-		return nil, fmt.Errorf("clone the mount %s: %w", mountpoint, err)
+		return nil, err
 	}
 	return s, nil
 }
 
 // probeKernel finds out in which way this kernel mounts.
 func (s *Source) probeKernel() error {
-	clone, err := s.files[0].file.CloneMount()
+	clone, err := s.root.CloneMount()
 	if errors.Is(err, syscall.ENOSYS) {
 		s.classic, s.restrictLater = true, true
 		return nil
@@ -71,11 +83,50 @@ func (s *Source) probeKernel() error {
 	return err
 }
 
+// openFiles opens all files in a private tree that no container has, or else in the shared one.
+func (s *Source) openFiles() (files servedFiles, shared, err error) {
+	tree, shared, err := OpenTree(s.root)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer tree.Close()
+	if s.classic {
+		shared = ErrClassic
+	}
+	files = make(servedFiles)
+	for _, path := range s.paths {
+		if files[path], err = tree.OpenPathAt(path); err != nil {
+			files.close()
+			return nil, nil, err
+		}
+	}
+	return files, shared, nil
+}
+
+// openTime is how long an lxcfs may take to give out files for a container.
+const openTime = 2 * time.Second
+
+// takeFiles returns files for one container, for the caller to close.
+func (s *Source) takeFiles() (servedFiles, error) {
+	s.mu.Lock()
+	files := s.first
+	s.first = nil
+	s.mu.Unlock()
+	if files != nil {
+		return files, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openTime)
+	defer cancel()
+	return sys.Within(ctx, func() (servedFiles, error) {
+		files, _, err := s.openFiles()
+		return files, err
+	}, servedFiles.close)
+}
+
 // Close lets go of the files.
 func (s *Source) Close() {
-	for i := range s.files {
-		s.files[i].file.Close()
-	}
+	s.root.Close()
+	s.first.close()
 }
 
 // cloneFor gives each target a detached mount of its file, to be attached in another namespace: this can be done in the
@@ -84,10 +135,14 @@ func (s *Source) cloneFor(targets []target) error {
 	if s.classic {
 		return nil
 	}
+	files, err := s.takeFiles()
+	if err != nil {
+		return err
+	}
+	defer files.close()
 	for i := range targets {
 		t := &targets[i]
-		var err error
-		if t.tree, err = s.files[s.index(t.path)].file.CloneMount(); err != nil {
+		if t.tree, err = files[t.path].CloneMount(); err != nil {
 			return err
 		}
 		if s.restrictLater {
@@ -106,16 +161,11 @@ func closeTrees(targets []target) {
 	}
 }
 
-// paths are the files below the mount point.
-func (s *Source) paths() []string {
-	paths := make([]string, len(s.files))
-	for i, f := range s.files {
-		paths[i] = f.path
+// isShownBy reports whether m is the file path, of a private tree unless the source has none.
+func (s *Source) isShownBy(m *Mount, path string) bool {
+	if m == nil || m.FSType != FSType || Device(m) != s.device {
+		return false
 	}
-	return paths
-}
-
-// index is where the file at path is among the files; it has to be one of them.
-func (s *Source) index(path string) int {
-	return slices.IndexFunc(s.files, func(f sourceFile) bool { return f.path == path })
+	file, private := servedFile(m.Root)
+	return file == path && (private || s.Shared != nil)
 }

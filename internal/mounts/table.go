@@ -213,6 +213,12 @@ func (t *Table) sites() []site {
 	return sites
 }
 
+// HasLxcfs reports whether the mount with the ID is one of lxcfs.
+func (t *Table) HasLxcfs(id int) bool {
+	m := t.byID[id]
+	return m != nil && m.FSType == FSType
+}
+
 // Mountpoints are those of all lxcfs that are mounted as a whole.
 func (t *Table) Mountpoints() []string {
 	var points []string

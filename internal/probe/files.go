@@ -10,13 +10,14 @@ import (
 	"slices"
 	"syscall"
 
+	"palisade/internal/mounts"
 	"palisade/internal/sys"
 )
 
 // ask asks the file system. The first questions, to which the kernel keeps no answer, are asked by a process of their own. The server
 // may end at any later one, and leave its mount to the next: who asks then waits for that.
 func (r *Result) ask(ctx context.Context) {
-	err := sys.ReadApart(ctx, filepath.Join(r.Mountpoint, StatusFile), filepath.Join(r.Mountpoint, "proc/uptime"))
+	err := r.read(ctx)
 	if err == nil {
 		err = r.look(ctx)
 	}
@@ -30,6 +31,20 @@ func (r *Result) ask(ctx context.Context) {
 	default:
 		r.State, r.Reason = Wedged, fmt.Sprintf("read proc/uptime: %v", err)
 	}
+}
+
+// read reads two files in a process of its own: in a private tree, since an inode that containers share can
+// be held up by one of them, with a lease for instance.
+func (r *Result) read(ctx context.Context) error {
+	in := func(tree string) error {
+		dir := filepath.Join(r.Mountpoint, tree)
+		return sys.ReadApart(ctx, filepath.Join(dir, StatusFile), filepath.Join(dir, "proc/uptime"))
+	}
+	err := in(mounts.NewPrivateTree())
+	if mounts.NoPrivateTree(err) != nil {
+		err = in(".")
+	}
+	return err
 }
 
 // contents are what a file system serves, and what its server tells of itself.
@@ -46,7 +61,12 @@ func (r *Result) look(ctx context.Context) error {
 			return contents{}, err
 		}
 		defer root.Close()
-		return contents{listFiles(root), readStatus(root)}, nil
+		tree, _, err := mounts.OpenTree(root)
+		if err != nil {
+			return contents{}, err
+		}
+		defer tree.Close()
+		return contents{ListFiles(tree), readStatus(tree)}, nil
 	}, func(contents) {})
 	r.Files, r.Server = found.files, found.server
 	return err
@@ -66,9 +86,9 @@ func readStatus(root sys.File) *Status {
 	return status
 }
 
-// listFiles are the files that containers can be given: those of proc, and those of the CPU directory that are not the
-// host's.
-func listFiles(root sys.File) []string {
+// ListFiles returns the files below root that containers can be given: those of proc, and those of the CPU
+// directory that are not the host's.
+func ListFiles(root sys.File) []string {
 	var files []string
 	for _, dir := range []string{"proc", "proc/pressure"} {
 		d, err := root.OpenDirBelow(dir)

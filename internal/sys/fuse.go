@@ -13,6 +13,9 @@ const fuseDevClone = 0x8004e500
 // OpenReadWrite opens path for reading and writing.
 func OpenReadWrite(path string) (File, error) { return openat(unix.AT_FDCWD, path, unix.O_RDWR) }
 
+// OpenReadWriteAt opens name below the directory f for reading and writing.
+func (f File) OpenReadWriteAt(name string) (File, error) { return openat(f.Fd(), name, unix.O_RDWR) }
+
 // CloneFuse makes f, a fresh descriptor of /dev/fuse, serve the connection of master.
 func (f File) CloneFuse(master File) error {
 	err := unix.IoctlSetPointerInt(f.Fd(), fuseDevClone, master.Fd())

@@ -85,7 +85,7 @@ func (t *Toolkit) putStarting(ctx context.Context, place *startingPlace, look <-
 	if found.err != nil {
 		return mounts.Change{}, found.err
 	}
-	src, err := open(ctx, &found.result)
+	src, err := t.open(ctx, &found.result)
 	if err != nil {
 		return mounts.Change{}, err
 	}

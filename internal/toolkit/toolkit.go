@@ -43,7 +43,7 @@ func (t *Toolkit) openSource(ctx context.Context, wait time.Duration) (*mounts.S
 		if err != nil {
 			return nil, err
 		}
-		src, err := open(ctx, &found)
+		src, err := t.open(ctx, &found)
 		if !errors.Is(err, ErrUnhealthy) {
 			return src, err
 		}
@@ -59,7 +59,7 @@ func (t *Toolkit) openSource(ctx context.Context, wait time.Duration) (*mounts.S
 }
 
 // open gets a hold of the files of the lxcfs that was found; it fails with ErrUnhealthy where that does not answer.
-func open(ctx context.Context, found *probe.Result) (*mounts.Source, error) {
+func (t *Toolkit) open(ctx context.Context, found *probe.Result) (*mounts.Source, error) {
 	if found.State != probe.Healthy {
 		return nil, unhealthy(found)
 	}
@@ -68,6 +68,10 @@ func open(ctx context.Context, found *probe.Result) (*mounts.Source, error) {
 	src, err := mounts.OpenSource(ctx, found.Mountpoint, found.Device, found.Files)
 	if ctx.Err() != nil && err != nil {
 		err = fmt.Errorf("%w: %s answers no more: %w", ErrUnhealthy, found.Mountpoint, err)
+	}
+	if err == nil && errors.Is(src.Shared, mounts.ErrNotHost) {
+		t.Log.Warn("containers get files with inodes that they share: run lxcfs and the container engine with the "+
+			"same root directory, pid and user namespace", "mountpoint", found.Mountpoint, "err", src.Shared)
 	}
 	return src, err
 }

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"palisade/internal/mounts"
+	"palisade/internal/probe"
+	"palisade/internal/sys"
+)
+
+// Containers that see the mount point, or a file of it by a bind mount of their configuration, share
+// inodes. A lease on one would stall whoever opens the file next (fcntl(2), F_SETLEASE), for as long as
+// /proc/sys/fs/lease-break-time. The kernel grants no write lease on a file that another process has
+// open, and no read lease on one that is open for writing, so this process keeps all files open.
+
+// heldName is what the service manager calls these files.
+const heldName = "held"
+
+// holdCheck is how often it is looked whether the mount is still there.
+const holdCheck = time.Second
+
+// holdFiles keeps the files of the shared tree open until the mount is taken away. earlier are files that
+// an earlier process has held.
+func (c *config) holdFiles(earlier []sys.File) {
+	held, mount, err := c.openShared()
+	if err != nil {
+		c.log.Warn("files that containers share are not protected from leases", "err", err)
+	}
+	if err := c.storeHeld(held); err != nil {
+		c.log.Warn("the service manager does not hold files open", "err", err)
+	}
+	closeAll(earlier)
+	for c.isMounted(mount) {
+		time.Sleep(holdCheck)
+	}
+	// They would keep the connection alive that has no mount any more.
+	closeAll(held)
+	if err := c.storeHeld(nil); err != nil {
+		c.log.Warn("the service manager holds files open", "err", err)
+	}
+}
+
+// openShared opens the files of the shared tree, on a mount of their own where the kernel has such (Linux
+// 5.2), so that the one on the mount point can be unmounted; mount is the ID of that.
+func (c *config) openShared() (held []sys.File, mount int, err error) {
+	root, err := sys.OpenDir(c.mountpoint)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer root.Close()
+	if mount, err = root.MountID(); err != nil {
+		return nil, 0, err
+	}
+	if clone, err := root.CloneMount(); err == nil {
+		root.Close()
+		root = clone
+	}
+	var errs []error
+	for _, path := range append(probe.ListFiles(root), probe.StatusFile) {
+		open := root.OpenAt
+		if strings.HasPrefix(path, "proc/pressure/") {
+			open = root.OpenReadWriteAt
+		}
+		f, err := open(path)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		held = append(held, f)
+	}
+	return held, mount, errors.Join(errs...)
+}
+
+// storeHeld gives files to the service manager, in the place of those that it has by their name.
+func (c *config) storeHeld(held []sys.File) error {
+	if !c.keepMount {
+		return nil
+	}
+	if err := sys.ForgetFile(heldName); err != nil {
+		return err
+	}
+	files := make([]sys.NamedFile, 0, len(held))
+	for _, f := range held {
+		files = append(files, sys.NamedFile{Name: heldName, File: f})
+	}
+	return storeFiles(files)
+}
+
+// isMounted reports whether the mount with the ID is still there. It asks the server nothing.
+func (c *config) isMounted(mount int) bool {
+	if top, err := sys.OpenPath(c.mountpoint); err == nil {
+		defer top.Close()
+		if id, err := top.MountID(); err == nil && id == mount {
+			return true
+		}
+	}
+	table, err := mounts.OwnTable() // something else may have been mounted on top
+	return err == nil && table.HasLxcfs(mount)
+}
+
+// heldFiles returns those of the files that an earlier process has held open.
+func heldFiles(files []sys.NamedFile) (held []sys.File) {
+	for _, f := range files {
+		if f.Name == heldName {
+			held = append(held, f.File)
+		}
+	}
+	return held
+}
+
+func closeAll(files []sys.File) {
+	for i := range files {
+		files[i].Close()
+	}
+}
