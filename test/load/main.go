@@ -25,6 +25,9 @@ var commands = map[string]struct {
 	"pieces":   {"FILE SIZE: copy a file to stdout by reads of that size", readPieces},
 	"halves":   {"COUNT FILE...: open the files that often, and read the first half byte by byte; once /tmp/go is there, the second", readHalves},
 	"mmap":     {"FILE: look at the first byte of a file through mmap(2)", lookByMmap},
+	"hold":     {"FILE...: take locks and a lease on each of the files, and keep them until it is killed", hold},
+	"events":   {"FILE...: print what inotify(7) says of the files, until it is killed", printEvents},
+	"grab":     {"FILE...: try to get a lease on files, and print each that is granted, until it is killed", grab},
 	"psi":      {"FILE TRIGGER [TIMES]: wait for the pressure trigger, at most 30 s; or set it that many times", waitForPressure},
 }
 

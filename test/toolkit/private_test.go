@@ -1,0 +1,226 @@
+//go:build integration
+
+package toolkit
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"palisade/test/ctr"
+	"palisade/test/engine"
+)
+
+// waitForLog waits until the container's programs have printed a line.
+func waitForLog(t *testing.T, c *ctr.Container, line string) {
+	t.Helper()
+	defer func() {
+		if t.Failed() {
+			t.Log(c.Log())
+		}
+	}()
+	engine.WaitFor(t, "the container prints "+line, func() bool {
+		return slices.Contains(strings.Split(c.Log(), "\n"), line)
+	})
+}
+
+// TestInodesArePrivate has a container take locks, leases and watches on all of its files: other
+// containers, those that start later and the host do not notice, and it notices nothing of them.
+func TestInodesArePrivate(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	worker := h.worker(t)
+	files := h.served(t)
+	hostile, other := h.container(t, ctr.Options{}), h.container(t, ctr.Options{})
+	load := func(c *ctr.Container, command, done string) {
+		t.Helper()
+		if err := c.ExecStart(t.Context(), append([]string{"/bin/load", command}, files...)...); err != nil {
+			t.Fatal(err)
+		}
+		waitForLog(t, c, done)
+	}
+	for _, c := range []*ctr.Container{hostile, other} {
+		load(c, "hold", "held")
+		if n := strings.Count(c.Log(), ": flock <nil>, lock <nil>, lease <nil>\n"); n != len(files) {
+			t.Fatalf("%d of %d files are held: %s", n, len(files), c.Log())
+		}
+	}
+	load(hostile, "events", "watched")
+	watcher := h.container(t, ctr.Options{})
+	load(watcher, "events", "watched")
+	victim := h.container(t, ctr.Options{Memory: 64 * mib, Hooks: h.hook("--strict")})
+	checkVirtual(t, h, victim, 64*mib)
+	// A lease is broken after 45 seconds.
+	read := append([]string{"timeout", "20", "/bin/load", "print"}, files...)
+	for range 3 {
+		if out := inside(t, victim, read...); strings.Contains(out, "error: ") {
+			t.Errorf("another container reads %q", out)
+		}
+	}
+	inside(t, victim, "timeout", "20", "sh", "-c", "exec 3<>/proc/pressure/memory")
+	h.must(t, "check-lxcfs")
+	if r := h.report(t, "remount", "--all"); len(r.Containers) != 4 {
+		t.Errorf("remount reports %+v", r)
+	}
+	if now := h.worker(t); now != worker {
+		t.Errorf("worker %d was replaced by %d", worker, now)
+	}
+	for _, c := range []*ctr.Container{hostile, watcher} {
+		if n := strings.Count(c.Log(), "event\n"); n != 0 {
+			t.Errorf("a container sees %d reads of others", n)
+		}
+	}
+	inside(t, watcher, "cat", "/proc/swaps")
+	waitForLog(t, watcher, "event") // so it would have seen them
+}
+
+// worker is the process that serves.
+func (h *host) worker(t *testing.T) int {
+	t.Helper()
+	pid, err := h.daemon.WorkerPID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// TestSharedInodes has a container that sees the mount point try to get leases: none is granted that would
+// hold up others, also while the daemon is killed and started again.
+func TestSharedInodes(t *testing.T) {
+	h := newHost(t)
+	keeper, err := ctr.NewKeeper(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(keeper.Close)
+	startKept := func() {
+		t.Helper()
+		if h.daemon, err = keeper.Start(t.Context(), shared.lxcfs, filepath.Dir(h.mountpoint)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.must(t, "prestart")
+	t.Cleanup(func() { unmount(t, filepath.Dir(h.mountpoint)) })
+	startKept()
+	t.Cleanup(func() { unmount(t, h.mountpoint) })
+	c := h.container(t, ctr.Options{Mounts: []specs.Mount{
+		{Destination: "/lxcfs", Type: "bind", Source: h.mountpoint, Options: []string{"rbind"}},
+	}})
+	files := []string{"/lxcfs/status"}
+	for _, file := range h.served(t) {
+		files = append(files, "/lxcfs"+file)
+	}
+	// The supervisor opens the files when the worker serves.
+	engine.WaitFor(t, "the files are held", func() bool { return h.isHeld(t, "status") })
+	if err := c.ExecStart(t.Context(), append([]string{"/bin/load", "grab"}, files...)...); err != nil {
+		t.Fatal(err)
+	}
+	waitForLog(t, c, "grabbing")
+	for range 3 {
+		if err := h.daemon.Crash(); err != nil {
+			t.Fatal(err)
+		}
+		startKept()
+		inside(t, c, "timeout", "20", "cat", "/lxcfs/proc/uptime")
+	}
+	for line := range strings.Lines(c.Log()) {
+		if _, file, ok := strings.Cut(line, "granted: "); ok &&
+			(strings.HasPrefix(file, "write") || strings.Contains(file, "/pressure/")) {
+			t.Errorf("a lease is granted: %s", file)
+		}
+	}
+}
+
+// isHeld reports whether another process has the served file open.
+func (h *host) isHeld(t *testing.T, file string) bool {
+	t.Helper()
+	f, err := os.Open(filepath.Join(h.mountpoint, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK)
+	return errors.Is(err, unix.EAGAIN)
+}
+
+// TestPrivateTreesAreHidden looks for the private tree of a container from elsewhere, by its number. What
+// lies on the container's files stays there.
+func TestPrivateTreesAreHidden(t *testing.T) {
+	h := newHost(t)
+	h.must(t, "prestart")
+	t.Cleanup(func() { unmount(t, filepath.Dir(h.mountpoint)) })
+	h.start(t)
+	victim := h.container(t, ctr.Options{})
+	tree := privateTree(t, victim)
+	path := filepath.Join(h.mountpoint, "private", tree, "proc/uptime")
+	if _, err := os.ReadFile(path); err != nil {
+		t.Fatalf("the host's root reads %v", err)
+	}
+	inside(t, victim, "mount", "--bind", "/bin/busybox", "/proc/uptime")
+	before := lxcfsMounts(t, strconv.Itoa(victim.PID))
+
+	volume := []specs.Mount{{Destination: "/lxcfs", Type: "bind", Source: h.mountpoint, Options: []string{"rbind"}}}
+	script := "ls /lxcfs/private; cat /lxcfs/private/TREE/proc/uptime; stat -t /lxcfs/private/TREE; cd /lxcfs/private/TREE && ls"
+	script = "(" + strings.ReplaceAll(script, "TREE", tree) + ") 2>/dev/null; true"
+	for name, o := range map[string]ctr.Options{
+		"plain": {}, "user namespace": {UserOffset: 200000}, "the host's pid namespace": {HostPID: true},
+	} {
+		o.Mounts = volume
+		if out := inside(t, h.container(t, o), "sh", "-c", script); out != "" {
+			t.Errorf("%s: a container sees %q", name, out)
+		}
+	}
+	for name, tt := range map[string]struct {
+		args []string
+		uid  uint32
+		sees bool
+	}{
+		"another user":             {uid: 65534},
+		"root of a user namespace": {args: []string{"unshare", "-U", "-r"}},
+		"a pid namespace":          {args: []string{"unshare", "-p", "-f"}},
+		"a mount namespace":        {args: []string{"unshare", "-m"}, sees: true},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		args := append(tt.args, "cat", path)
+		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: tt.uid, Gid: tt.uid}}
+		out, err := cmd.Output()
+		cancel()
+		if sees := len(out) > 0; sees != tt.sees {
+			t.Errorf("%s: reads %q, %v", name, out, err)
+		}
+	}
+	if after := lxcfsMounts(t, strconv.Itoa(victim.PID)); !slices.Equal(after, before) {
+		t.Errorf("the container's mounts were\n%q\nand are\n%q", before, after)
+	}
+	if text := inside(t, victim, "head", "-c", "4", "/proc/uptime"); text != "\x7fELF" {
+		t.Errorf("what was mounted on uptime is gone: %q", text)
+	}
+}
+
+// privateTree is the number of the private tree from which the container has its files.
+func privateTree(t *testing.T, c *ctr.Container) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(c.PID), "mountinfo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for field := range strings.FieldsSeq(string(text)) {
+		if tree, ok := strings.CutPrefix(field, "/private/"); ok {
+			tree, _, _ = strings.Cut(tree, "/")
+			return tree
+		}
+	}
+	t.Fatalf("the container has no private files: %s", text)
+	return ""
+}
