@@ -4,7 +4,6 @@ package toolkit
 
 import (
 	"context"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"palisade/test/ctr"
 	"palisade/test/engine"
@@ -149,8 +147,26 @@ func (h *host) isHeld(t *testing.T, file string) bool {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK)
-	return errors.Is(err, unix.EAGAIN)
+	_, _, errno := syscall.Syscall(syscall.SYS_FCNTL, f.Fd(), syscall.F_SETLEASE, syscall.F_WRLCK)
+	return errno == syscall.EAGAIN
+}
+
+// TestRemountMakesPrivate gives a container whose configuration mounts shared files ones of its own.
+func TestRemountMakesPrivate(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	file := func(name string) specs.Mount {
+		return specs.Mount{Destination: name, Type: "bind", Source: h.mountpoint + name, Options: []string{"bind"}}
+	}
+	c := h.container(t, ctr.Options{Mounts: []specs.Mount{file("/proc/meminfo"), file("/proc/uptime")}, Hooks: new(specs.Hooks)})
+	h.must(t, "remount", "--all")
+	checkVirtual(t, h, c, hostMemory(t))
+	if n := strings.Count(mountinfo(t, c), " /private/"); n != len(h.served(t)) {
+		t.Errorf("%d private files: %s", n, mountinfo(t, c))
+	}
+	if r := h.report(t, "remount", "--all"); r.Containers[0].Outcome != "unchanged" {
+		t.Errorf("the second remount reports %+v", r)
+	}
 }
 
 // TestPrivateTreesAreHidden looks for the private tree of a container from elsewhere, by its number. What
@@ -211,16 +227,20 @@ func TestPrivateTreesAreHidden(t *testing.T) {
 // privateTree is the number of the private tree from which the container has its files.
 func privateTree(t *testing.T, c *ctr.Container) string {
 	t.Helper()
+	_, path, ok := strings.Cut(mountinfo(t, c), " /private/")
+	if !ok {
+		t.Fatalf("the container has no private files: %s", mountinfo(t, c))
+	}
+	tree, _, _ := strings.Cut(path, "/")
+	return tree
+}
+
+// mountinfo is the container's mount table.
+func mountinfo(t *testing.T, c *ctr.Container) string {
+	t.Helper()
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(c.PID), "mountinfo"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for field := range strings.FieldsSeq(string(text)) {
-		if tree, ok := strings.CutPrefix(field, "/private/"); ok {
-			tree, _, _ = strings.Cut(tree, "/")
-			return tree
-		}
-	}
-	t.Fatalf("the container has no private files: %s", text)
-	return ""
+	return string(text)
 }
