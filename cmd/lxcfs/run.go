@@ -140,7 +140,7 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 		Files: append(append(session.Files(), sys.NamedFile{Name: reopenName, File: reopen}), told.files()...),
 		Meter: told.meter, Upgraded: told.renew,
 		Probe: func(ctx context.Context) error {
-			return sys.ReadApart(ctx, filepath.Join(c.mountpoint, mounts.NewPrivateTree(), "proc/uptime"))
+			return sys.ReadApart(ctx, filepath.Join(c.mountpoint, mounts.ProbeTree, "proc/uptime"))
 		},
 	}
 	events := make(chan supervise.Event)

@@ -18,9 +18,6 @@ const (
 	// directory, where CPUs come and go.
 	fixedValid  = 24 * time.Hour
 	cpuDirValid = time.Second
-	// privateValid is how long the kernel may keep a name in a private tree. The name of a mounted file
-	// stays as long as the mount; one that has expired is freed with it (fuse_dentry_delete).
-	privateValid = time.Second
 )
 
 // meta answers what is not about open files: names, attributes and directories.
@@ -46,39 +43,42 @@ func (m *meta) Lookup(_ <-chan struct{}, header *fuse.InHeader, name string, out
 	if n == nil {
 		return fuse.ENOENT
 	}
-	valid := fixedValid
-	if in != sharedTree {
-		valid = privateValid
-	}
-	return m.enter(in, n, valid, out)
+	return m.enter(header, in, n, out)
 }
 
-// enter answers a look-up that has led to a node of the fixed tree: its name is valid for so long.
-func (m *meta) enter(in treeID, n *node, valid time.Duration, out *fuse.EntryOut) fuse.Status {
-	id, err := in.node(n.id)
-	if err != nil {
-		return toStatus(err)
-	}
-	out.NodeId = id
-	out.SetEntryTimeout(valid)
-	out.SetAttrTimeout(fixedValid)
-	m.fixedAttr(n, &out.Attr)
-	return fuse.OK
-}
-
-// lookupPrivate finds a private tree for the host's root. The kernel asks at each look-up who it is that
-// looks. The error for others is ENOMEM: at any other one, the kernel forgets the entry and unmounts
-// what is mounted on files below it (fuse_dentry_revalidate in fs/fuse/dir.c).
+// lookupPrivate finds a private tree.
 func (m *meta) lookupPrivate(header *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	in, ok := parseTree(name)
 	if !ok {
 		return fuse.ENOENT
 	}
-	var s container.Scratch
-	if header.Uid != 0 || !m.fs.finder.IsHostProcess(header.Pid, &s) {
+	return m.enter(header, in, m.fs.tree.node(idRoot), out)
+}
+
+// enter answers a look-up that has led to a node of the fixed tree. In a private tree that is for the host's
+// root alone: the kernel may keep no name of it, and asks at each step who it is that looks. The error for
+// others is ENOMEM: at any other one, the kernel forgets the name and unmounts what is mounted on files
+// below it (fuse_dentry_revalidate in fs/fuse/dir.c).
+func (m *meta) enter(header *fuse.InHeader, in treeID, n *node, out *fuse.EntryOut) fuse.Status {
+	if in == sharedTree {
+		out.SetEntryTimeout(fixedValid)
+	} else if !m.fs.isHostProcess(header) {
 		return fuse.Status(syscall.ENOMEM)
 	}
-	return m.enter(in, m.fs.tree.node(idRoot), 0, out)
+	id, err := in.node(n.id)
+	if err != nil {
+		return toStatus(err)
+	}
+	out.NodeId = id
+	out.SetAttrTimeout(fixedValid)
+	m.fixedAttr(n, &out.Attr)
+	return fuse.OK
+}
+
+// isHostProcess reports whether it is the host's root that asks, be it with a mount namespace of its own.
+func (f *FS) isHostProcess(header *fuse.InHeader) bool {
+	var s container.Scratch
+	return header.Uid == 0 && f.finder.IsHostProcess(header.Pid, &s)
 }
 
 func (m *meta) lookupCPUDir(parent uint64, name string, out *fuse.EntryOut) fuse.Status {

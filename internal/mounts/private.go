@@ -17,13 +17,17 @@ import (
 // another private tree.
 const PrivateDir = "private"
 
-// PrivateTreeBits is the size of the number of a private tree. It is chosen at random and not listed
-// anywhere: no container can guess that of another.
+// PrivateTreeBits is the size of the number of a private tree.
 const PrivateTreeBits = 55
 
-// NewPrivateTree returns the path of a private tree that is not in use, relative to the mount point.
-func NewPrivateTree() string {
-	return path.Join(PrivateDir, strconv.FormatUint(rand.Uint64N(1<<PrivateTreeBits), 16))
+// ProbeTree is the path of the private tree that no container gets, relative to the mount point. It is the
+// same for all who look whether the server answers, since the kernel caches each name that is looked up.
+const ProbeTree = PrivateDir + "/0"
+
+// newPrivateTree returns the path of a private tree that no container has: of numbers from 1 on, one that
+// was drawn before comes up again once in 2^55 times.
+func newPrivateTree() string {
+	return path.Join(PrivateDir, strconv.FormatUint(1+rand.Uint64N(1<<PrivateTreeBits-1), 16))
 }
 
 // Reasons for which there are no private trees.
@@ -48,10 +52,10 @@ func NoPrivateTree(err error) error {
 	return nil
 }
 
-// OpenTree opens a private tree of the lxcfs whose top directory is root; or the shared one, and shared
-// is the reason why.
-func OpenTree(root sys.File) (tree sys.File, shared, err error) {
-	tree, err = root.OpenDirBelow(NewPrivateTree())
+// OpenTree opens a tree at path, ProbeTree or a new one, of the lxcfs whose top directory is root; or the
+// shared one, and shared is the reason why.
+func OpenTree(root sys.File, path string) (tree sys.File, shared, err error) {
+	tree, err = root.OpenDirBelow(path)
 	if shared = NoPrivateTree(err); shared != nil {
 		tree, err = root.OpenDirAt(".")
 	}

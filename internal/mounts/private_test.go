@@ -16,7 +16,7 @@ func TestIsShownBy(t *testing.T) {
 		mount           *Mount
 		private, shared bool // whether it is, for sources of such files
 	}{
-		{"of a private tree", of("/" + path.Join(NewPrivateTree(), "proc/stat")), true, true},
+		{"of a private tree", of("/" + path.Join(newPrivateTree(), "proc/stat")), true, true},
 		{"of the shared tree", of("/proc/stat"), false, true},
 		{"another file of a private tree", of("/private/1/proc/uptime"), false, false},
 		{"the private tree", of("/private/1"), false, false},

@@ -85,7 +85,7 @@ func (s *Source) probeKernel() error {
 
 // openFiles opens all files in a private tree that no container has, or else in the shared one.
 func (s *Source) openFiles() (files servedFiles, shared, err error) {
-	tree, shared, err := OpenTree(s.root)
+	tree, shared, err := OpenTree(s.root, newPrivateTree())
 	if err != nil {
 		return nil, nil, err
 	}

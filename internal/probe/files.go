@@ -40,7 +40,7 @@ func (r *Result) read(ctx context.Context) error {
 		dir := filepath.Join(r.Mountpoint, tree)
 		return sys.ReadApart(ctx, filepath.Join(dir, StatusFile), filepath.Join(dir, "proc/uptime"))
 	}
-	err := in(mounts.NewPrivateTree())
+	err := in(mounts.ProbeTree)
 	if mounts.NoPrivateTree(err) != nil {
 		err = in(".")
 	}
@@ -61,12 +61,12 @@ func (r *Result) look(ctx context.Context) error {
 			return contents{}, err
 		}
 		defer root.Close()
-		tree, _, err := mounts.OpenTree(root)
+		tree, _, err := mounts.OpenTree(root, mounts.ProbeTree)
 		if err != nil {
 			return contents{}, err
 		}
 		defer tree.Close()
-		return contents{ListFiles(tree), readStatus(tree)}, nil
+		return contents{ListFiles(root), readStatus(tree)}, nil
 	}, func(contents) {})
 	r.Files, r.Server = found.files, found.server
 	return err
