@@ -8,38 +8,69 @@ import (
 	"time"
 )
 
-// hold takes what the kernel keeps by inode: a lock of each kind, and a lease. It prints a line for each
-// file that says what was granted, and "held", and keeps all until it is killed.
-func hold(files []string) error {
+// hold takes what the kernel keeps by inode, on each of the files: a write lease and an exclusive lock, or COUNT
+// read leases, shared locks, and watches, as far as fs.inotify.max_user_instances allows. It prints a line for each file that
+// says what was granted, and "held", and keeps all until it is killed.
+func hold(args []string) error {
+	count, err := number(args, 0)
+	if err != nil {
+		return err
+	}
 	signal.Ignore(syscall.SIGIO) // which asks for the lease back
-	for _, file := range files {
-		fd, err := syscall.Open(file, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("open %s: %w", file, err)
+	leaseKind, lockKind := syscall.F_WRLCK, syscall.LOCK_EX
+	if count > 1 {
+		leaseKind, lockKind = syscall.F_RDLCK, syscall.LOCK_SH
+	}
+	for _, file := range args[1:] {
+		var errs [3]error
+		for range count {
+			fd, err := syscall.Open(file, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+			if err != nil {
+				return fmt.Errorf("open %s: %w", file, err)
+			}
+			for i, err := range []error{
+				syscall.Flock(fd, lockKind|syscall.LOCK_NB),
+				syscall.FcntlFlock(uintptr(fd), syscall.F_SETLK, &syscall.Flock_t{Type: syscall.F_RDLCK}),
+				lease(fd, leaseKind),
+			} {
+				errs[i] = errors.Join(errs[i], err)
+			}
 		}
-		flock := syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB)
-		lock := syscall.FcntlFlock(uintptr(fd), syscall.F_SETLK, &syscall.Flock_t{Type: syscall.F_RDLCK})
-		fmt.Printf("%s: flock %v, lock %v, lease %v\n", file, flock, lock, lease(fd, syscall.F_WRLCK))
+		fmt.Printf("%s: flock %v, lock %v, lease %v\n", file, errs[0], errs[1], errs[2])
+	}
+	for range count - 1 {
+		if _, err := watchFiles(args[1:]); err != nil {
+			break
+		}
 	}
 	fmt.Println("held")
 	select {}
 }
 
-// printEvents prints "watched", and a line for each event of an inotify watch on one of the files.
-func printEvents(files []string) error {
-	watch, err := syscall.InotifyInit1(syscall.IN_CLOEXEC)
+// watchFiles returns an inotify descriptor that tells of each access to the files.
+func watchFiles(files []string) (int, error) {
+	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, file := range files {
-		if _, err := syscall.InotifyAddWatch(watch, file, syscall.IN_OPEN|syscall.IN_ACCESS|syscall.IN_CLOSE); err != nil {
-			return fmt.Errorf("watch %s: %w", file, err)
+		if _, err := syscall.InotifyAddWatch(fd, file, syscall.IN_OPEN|syscall.IN_ACCESS|syscall.IN_CLOSE); err != nil {
+			return 0, fmt.Errorf("watch %s: %w", file, err)
 		}
+	}
+	return fd, nil
+}
+
+// printEvents prints "watched", and a line for each event of a watch on one of the files.
+func printEvents(files []string) error {
+	fd, err := watchFiles(files)
+	if err != nil {
+		return err
 	}
 	fmt.Println("watched")
 	buf := make([]byte, 64<<10)
 	for {
-		n, err := syscall.Read(watch, buf)
+		n, err := syscall.Read(fd, buf)
 		if err != nil && !errors.Is(err, syscall.EINTR) {
 			return err
 		}

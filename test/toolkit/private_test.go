@@ -40,22 +40,22 @@ func TestInodesArePrivate(t *testing.T) {
 	worker := h.worker(t)
 	files := h.served(t)
 	hostile, other := h.container(t, ctr.Options{}), h.container(t, ctr.Options{})
-	load := func(c *ctr.Container, command, done string) {
+	load := func(c *ctr.Container, done string, args ...string) {
 		t.Helper()
-		if err := c.ExecStart(t.Context(), append([]string{"/bin/load", command}, files...)...); err != nil {
+		if err := c.ExecStart(t.Context(), append(append([]string{"/bin/load"}, args...), files...)...); err != nil {
 			t.Fatal(err)
 		}
 		waitForLog(t, c, done)
 	}
 	for _, c := range []*ctr.Container{hostile, other} {
-		load(c, "hold", "held")
+		load(c, "held", "hold", "1")
 		if n := strings.Count(c.Log(), ": flock <nil>, lock <nil>, lease <nil>\n"); n != len(files) {
 			t.Fatalf("%d of %d files are held: %s", n, len(files), c.Log())
 		}
 	}
-	load(hostile, "events", "watched")
+	load(hostile, "watched", "events")
 	watcher := h.container(t, ctr.Options{})
-	load(watcher, "events", "watched")
+	load(watcher, "watched", "events")
 	victim := h.container(t, ctr.Options{Memory: 64 * mib, Hooks: h.hook("--strict")})
 	checkVirtual(t, h, victim, 64*mib)
 	// A lease is broken after 45 seconds.
