@@ -66,10 +66,15 @@ func (m *memory) Reopen() error { return nil }
 func (m *memory) Close() error  { m.closed = true; return nil }
 
 func record(uri string) Record {
-	a := action.OfRequest("GET", uri)
+	alice := policy.Identity{User: "alice"}
 	return Record{
-		Time: time.Date(2020, 1, 2, 3, 4, 5, 678901000, time.UTC), Engine: action.Docker, User: "alice", AuthMethod: "TLS", Method: "GET", URI: uri,
-		Action: a, Decision: new(policy.Set).Decide("alice", nil, a), Latency: 12345 * time.Nanosecond,
+		Time:       time.Date(2020, 1, 2, 3, 4, 5, 678901000, time.UTC),
+		Engine:     action.Docker,
+		AuthMethod: "TLS",
+		Method:     "GET",
+		URI:        uri,
+		Decision:   new(policy.Set).Decide(alice, policy.DockerRequest("GET", uri, nil)),
+		Latency:    12345 * time.Nanosecond,
 	}
 }
 
@@ -78,7 +83,7 @@ func TestLines(t *testing.T) {
 	l := New(sink, slog.New(slog.DiscardHandler))
 	l.Add(record("/info?x=<secret>\n"))
 	r := record("/" + strings.Repeat("x", 1<<20))
-	r.User = strings.Repeat("\xff", 1000)
+	r.Decision.User = strings.Repeat("\xff", 1000)
 	l.Add(r)
 	if err := l.Close(10 * time.Second); err != nil || !sink.closed {
 		t.Fatal(err)
