@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -51,45 +52,45 @@ func explain(ctx *cli.Context) error {
 	if !ctx.IsSet("user") {
 		return cmdline.Usagef(`--user is missing; "" is the user without a name`)
 	}
-	wanted, err := wantedActions(ctx)
-	if err != nil {
-		return err
-	}
 	var body []byte
 	if ctx.IsSet("body") {
+		var err error
 		if body, err = os.ReadFile(ctx.String("body")); err != nil {
 			return err
 		}
+	}
+	wanted, err := wantedRequests(ctx, body)
+	if err != nil {
+		return err
 	}
 	policies, err := policy.Load(ctx.String("policy-file"))
 	if err != nil {
 		return err
 	}
 	all := commandExplanation{Allow: true, Command: ctx.String("command")}
-	for _, a := range wanted {
-		e := explainAction(ctx, policies, a, body)
+	for _, r := range wanted {
+		e := explainRequest(ctx, policies, r)
 		all.Allow = all.Allow && e.Allow
 		all.Actions = append(all.Actions, e)
 	}
 	return all.print(ctx)
 }
 
-// explainAction is how a request of the user for an action is decided.
-func explainAction(ctx *cli.Context, policies *policy.Set, a action.Action, body []byte) explanation {
-	user := ctx.String("user")
-	groups := ctx.StringSlice("group")
-	d := policies.Decide(user, groups, a)
-	if user == "" && len(groups) == 0 && ctx.String("engine") == string(action.Docker) {
-		d = policies.DecideLocal(a) // what has no name is at the unix socket
-	}
+// explainRequest explains how a request of the user is decided.
+func explainRequest(ctx *cli.Context, policies *policy.Set, r policy.Request) explanation {
+	ofDocker := ctx.String("engine") == string(action.Docker)
+	who := policy.Identity{User: ctx.String("user"), Groups: ctx.StringSlice("group")}
+	// A client of Docker without a name is at the unix socket.
+	who.Local = who.User == "" && len(who.Groups) == 0 && ofDocker
+	d := policies.Decide(who, r)
 	note := ""
-	examined := d.Examine(a, ctx.String("uri"), body)
-	if examined.Reason == policy.NoBody && !ctx.IsSet("body") && ctx.String("engine") == string(action.Docker) {
+	if d.Reason == policy.NoBody && !ctx.IsSet("body") && ofDocker {
+		d.Allow, d.Reason = true, policy.Granted
 		note = `, unless its body asks for what "deny" lists`
-	} else {
-		d = examined
 	}
-	e := explanation{Allow: d.Allow, Action: a.Name, Class: a.Class(), Reason: d.Explain(user, a) + note}
+	e := explanation{
+		Allow: d.Allow, Action: d.Action.Name, Class: d.Action.Class(), Reason: d.Explain() + note,
+	}
 	if d.Policy != nil {
 		e.Policy, e.Line = d.Policy.Name, d.Policy.Line
 	}
@@ -106,9 +107,9 @@ type commandExplanation struct {
 func (c *commandExplanation) print(ctx *cli.Context) error {
 	switch {
 	case ctx.Bool("json") && c.Command != "":
-		return json.NewEncoder(ctx.App.Writer).Encode(c)
+		return printJSON(ctx.App.Writer, c)
 	case ctx.Bool("json"):
-		return json.NewEncoder(ctx.App.Writer).Encode(c.Actions[0])
+		return printJSON(ctx.App.Writer, c.Actions[0])
 	}
 	if c.Command != "" {
 		var names []string
@@ -126,6 +127,16 @@ func (c *commandExplanation) print(ctx *cli.Context) error {
 	return nil
 }
 
+// printJSON prints a value as one line, with escapes for characters that control a terminal.
+func printJSON(w io.Writer, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(cmdline.SafeJSON(text), '\n'))
+	return err
+}
+
 func verdict(allow bool) string {
 	if allow {
 		return "allowed"
@@ -133,8 +144,9 @@ func verdict(allow bool) string {
 	return "denied"
 }
 
-// wantedActions are those that the command line names: one, or those of a command.
-func wantedActions(ctx *cli.Context) ([]action.Action, error) {
+// wantedRequests returns the request that the command line names, or those of a command, each with
+// the body.
+func wantedRequests(ctx *cli.Context, body []byte) ([]policy.Request, error) {
 	engine := action.Engine(ctx.String("engine"))
 	byRequest := ctx.IsSet("method") || ctx.IsSet("uri")
 	switch {
@@ -147,8 +159,20 @@ func wantedActions(ctx *cli.Context) ([]action.Action, error) {
 	case byRequest && engine != action.Docker:
 		return nil, cmdline.Usagef("--method and --uri are for docker; %s asks for actions by name", engine)
 	case byRequest:
-		return []action.Action{action.OfRequest(ctx.String("method"), ctx.String("uri"))}, nil
-	case ctx.IsSet("command"):
+		r := policy.DockerRequest(ctx.String("method"), ctx.String("uri"), body)
+		return []policy.Request{r}, nil
+	}
+	actions, err := namedActions(engine, ctx)
+	var requests []policy.Request
+	for _, a := range actions {
+		requests = append(requests, policy.NamedRequest(a, body))
+	}
+	return requests, err
+}
+
+// namedActions returns the action that the command line names, or those of a command.
+func namedActions(engine action.Engine, ctx *cli.Context) ([]action.Action, error) {
+	if ctx.IsSet("command") {
 		return actionsOfCommand(engine, ctx.String("command"))
 	}
 	name := ctx.String("action")

@@ -29,9 +29,11 @@ func TestCommands(t *testing.T) {
 	if err := os.WriteFile(broken, []byte(policies+"{}\n[]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ruled, body := file+".ruled", file+".body"
+	ruled, body, removed, secretive := file+".ruled", file+".body", file+".removed", file+".secretive"
 	for path, text := range map[string]string{
 		ruled: `{"name":"p","users":["alice"],"actions":[""],"deny":["privileged"]}`, body: `{"HostConfig":{"Privileged":true}}`,
+		removed:   `{"name":"p","users":["alice"],"actions":[""],"deny":["binds:/etc"]}`,
+		secretive: strings.ReplaceAll(`{"name":"MARK","users":["alice"],"actions":[""],"readonly":true}`, "MARK", "\u202e"),
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -80,7 +82,12 @@ func TestCommands(t *testing.T) {
 		{[]string{"explain", "--user", "a", "--engine", "podman", "--action", "pull"}, 2, `--engine "podman" is none of docker, isulad`},
 		{[]string{"actions", "--engine", "isulad"}, 0, "pull"},
 		{[]string{"actions", "--engine", "lxd"}, 2, `--engine "lxd"`},
-		{[]string{"actions"}, 0, "swarm_unlock_key"},
+		{[]string{"actions"}, 0, "swarm_unlock_key             docker  secret\n"},
+		{[]string{"check", removed}, 1, removed + `:1: the rule "binds:/etc" does not protect a path, to which links in other mounts lead; write "binds", which refuses all bind mounts`},
+		{[]string{"--policy-file", file, "explain", "--user", "\u009b31m", "--action", "container_list", "--json"}, 0, `user \"\\u009b31m\" is listed`},
+		{[]string{"--policy-file", secretive, "explain", "--user", "alice", "--action", "swarm_inspect"}, 0, `denied: policy "\u202e" is read-only, and "swarm_inspect" discloses secrets`},
+		{[]string{"--policy-file", secretive, "explain", "--user", "alice", "--action", "docker_info", "--json"}, 0, `"policy":"\u202e"`},
+		{[]string{"check", secretive}, 0, `does not grant config_inspect, config_list, plugin_inspect, plugin_list, swarm_inspect, swarm_unlock_key, volume_inspect, volume_list, which disclose secrets`},
 		{[]string{"fly"}, 2, `command "fly" is unknown`},
 		{[]string{"--docker-socket", "off", "--isulad-socket", "off"}, 2, "--docker-socket and --isulad-socket are both off"},
 		{[]string{"--docker-socket", "x"}, 2, `--docker-socket "x" is neither an absolute path nor off`},

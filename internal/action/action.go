@@ -20,20 +20,18 @@ const (
 	Isulad Engine = "isulad"
 )
 
-// class tells whether an action changes anything.
-type class bool
+// class orders actions by how freely they are granted, beginning with the least.
+type class int
 
 const (
-	read  class = false
-	write class = true
+	// write changes something.
+	write class = iota
+	// secret changes nothing, but discloses a secret that the engine keeps.
+	secret
+	read
 )
 
-func (c class) String() string {
-	if c == write {
-		return "write"
-	}
-	return "read"
-}
+func (c class) String() string { return [...]string{"write", "secret", "read"}[c] }
 
 // ID numbers the actions of all engines; one name has one number. None is that of an action that is not known.
 type ID int
@@ -44,14 +42,22 @@ const None ID = -1
 // Action is what an engine is asked to do.
 type Action struct {
 	// Name is what policies match. It is empty where a request is none that the engine knows.
-	Name string
-	ID   ID
-	// Write tells that it changes something. What is not known is taken to.
-	Write bool
+	Name  string
+	ID    ID
+	class class
 }
 
-// Class is "read" or "write".
-func (a Action) Class() string { return class(a.Write).String() }
+// Unknown returns an action that no engine is known to have. It counts as a write.
+func Unknown(name string) Action { return Action{Name: name, ID: None} }
+
+// Class is "read", "secret" or "write".
+func (a Action) Class() string { return a.class.String() }
+
+// IsRead reports whether the action changes nothing and discloses no secret of the engine.
+func (a Action) IsRead() bool { return a.class == read }
+
+// IsSecret reports whether the action changes nothing, but discloses a secret of the engine.
+func (a Action) IsSecret() bool { return a.class == secret }
 
 // names are those of all actions, sorted; an ID is an index. All such lists are made when they are needed first: programs that link
 // them to look at policies, as the hook's, start for each container.
@@ -80,7 +86,7 @@ func idOf(name string) ID {
 var isulad = sync.OnceValue(func() map[string]Action {
 	actions := make(map[string]Action)
 	for name, c := range isuladActions {
-		actions[name] = Action{name, idOf(name), bool(c)}
+		actions[name] = Action{name, idOf(name), c}
 	}
 	return actions
 })
@@ -90,17 +96,21 @@ func OfIsulad(name string) Action {
 	if a, ok := isulad()[name]; ok {
 		return a
 	}
-	return Action{name, None, true}
+	return Unknown(name)
 }
 
-// Of are the actions of an engine, sorted by name. An action of Docker that has several routes is a read if all of them are.
+// Of are the actions of an engine, sorted by name. An action of Docker that has several routes has
+// the class of the one that is granted least.
 func Of(e Engine) (actions []Action) {
 	found := make(map[string]Action)
 	if e == Isulad {
 		found = isulad()
 	} else {
 		for _, r := range dockerRoutes {
-			found[r.action] = Action{r.action, idOf(r.action), found[r.action].Write || bool(r.class)}
+			a, ok := found[r.action]
+			if !ok || r.class < a.class {
+				found[r.action] = Action{r.action, idOf(r.action), r.class}
+			}
 		}
 	}
 	for _, a := range found {
@@ -115,11 +125,11 @@ func Of(e Engine) (actions []Action) {
 func OfRequest(method, uri string) Action {
 	p, ok := decodedPath(uri)
 	if !ok {
-		return Action{ID: None, Write: true}
+		return Unknown("")
 	}
 	p = withoutVersion(p)
 	if !isClean(p) {
-		return Action{ID: None, Write: true}
+		return Unknown("")
 	}
 	for _, first := range [...]string{firstSegment(p), ""} {
 		candidates := templates()[method][first]
@@ -129,7 +139,7 @@ func OfRequest(method, uri string) Action {
 			}
 		}
 	}
-	return Action{ID: None, Write: true}
+	return Unknown("")
 }
 
 // decodedPath is the path of a request's target, decoded once, as net/http does it.

@@ -3,6 +3,7 @@ package action
 import (
 	"fmt"
 	"net/url"
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -22,6 +23,58 @@ func encode(p string) string {
 	})
 }
 
+// TestDockerRoutes compares each route's action and class with a table: a change of them changes
+// what policies grant.
+func TestDockerRoutes(t *testing.T) {
+	text, err := os.ReadFile("testdata/docker-routes.tsv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	if len(lines) != 122 || len(dockerRoutes) != len(lines) {
+		t.Fatalf("%d routes, of which the table has %d, want 122", len(dockerRoutes), len(lines))
+	}
+	for i, r := range dockerRoutes {
+		got := strings.Join([]string{r.method, r.path, r.action, r.class.String()}, "\t")
+		if got != lines[i] {
+			t.Errorf("got %q, want %q", got, lines[i])
+		}
+	}
+}
+
+// TestReadsAreDocumented checks that the page lists each action of Docker that is no write once,
+// with its class.
+func TestReadsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/authz-broker.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := make(map[string]string)
+	rows := regexp.MustCompile(`(?m)^\| (read|secret) \| ([^|]*) \| [^|]+ \|$`)
+	names := regexp.MustCompile("`([a-z_]+)`")
+	for _, row := range rows.FindAllStringSubmatch(string(page), -1) {
+		for _, name := range names.FindAllStringSubmatch(row[2], -1) {
+			if documented[name[1]] != "" {
+				t.Errorf("%s is documented twice", name[1])
+			}
+			documented[name[1]] = row[1]
+		}
+	}
+	for _, a := range Of(Docker) {
+		want := a.Class()
+		if want == "write" {
+			want = ""
+		}
+		if documented[a.Name] != want {
+			t.Errorf("%s is documented as %q, want %q", a.Name, documented[a.Name], want)
+		}
+		delete(documented, a.Name)
+	}
+	if len(documented) > 0 {
+		t.Errorf("no actions of Docker: %v", documented)
+	}
+}
+
 func TestEveryRoute(t *testing.T) {
 	for _, r := range dockerRoutes {
 		for minor := 23; minor <= 56; minor++ {
@@ -32,7 +85,7 @@ func TestEveryRoute(t *testing.T) {
 			p := version + expand(r.path, "x1")
 			for _, uri := range []string{p, p + "?all=1&filters=%7B%7D", version + encode(expand(r.path, "x1"))} {
 				a := OfRequest(r.method, uri)
-				if a.Name != r.action || a.Write != bool(r.class) || Names()[a.ID] != r.action {
+				if a.Name != r.action || a.class != r.class || Names()[a.ID] != r.action {
 					t.Errorf("%s %s is %+v, want %s", r.method, uri, a, r.action)
 				}
 			}
@@ -94,7 +147,7 @@ func TestOfRequest(t *testing.T) {
 		if a.Name != c.want {
 			t.Errorf("%s %q is %q, want %q", c.method, c.uri, a.Name, c.want)
 		}
-		if a.Name == "" && (a.ID != None || !a.Write) {
+		if a.Name == "" && (a.ID != None || a.class != write) {
 			t.Errorf("%s %q: %+v", c.method, c.uri, a)
 		}
 	}
@@ -104,15 +157,15 @@ func TestOfIsulad(t *testing.T) {
 	if n := len(Of(Isulad)); n != 41 {
 		t.Errorf("%d actions", n)
 	}
-	for name, want := range map[string]Action{
-		"container_archive": {Write: true}, "container_export": {Write: true}, "container_logs": {}, "pull": {Write: true},
+	for name, want := range map[string]class{
+		"container_archive": write, "container_export": write, "container_logs": read, "pull": write,
 	} {
 		a := OfIsulad(name)
-		if a.Name != name || a.Write != want.Write || a.ID == None {
+		if a.Name != name || a.class != want || a.ID == None {
 			t.Errorf("%s: %+v", name, a)
 		}
 	}
-	if a := OfIsulad("images_load"); a.ID != idOf("images_load") && a.ID != None || !a.Write {
+	if a := OfIsulad("images_load"); a.ID != idOf("images_load") && a.ID != None || a.class != write {
 		t.Errorf("an action of Docker alone: %+v", a)
 	}
 }

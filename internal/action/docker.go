@@ -3,6 +3,11 @@ package action
 // dockerRoutes are the routes of the Docker Engine's API, versions 1.24 to 1.56, in the order in which the daemon tries
 // them (moby, daemon/server/router). Whether a route reads is not told by its method: a websocket that is attached by GET
 // writes to the container, and a POST waits for one.
+//
+// The class secret has the reads that disclose what the engine keeps: tokens and keys of a swarm,
+// bodies of configs, settings of plug-ins, and options of volumes, which may hold the password of a
+// share. Environment, files and output of containers and images are reads: policies have always
+// granted them with readonly. docs/authz-broker.md lists what each read shows.
 var dockerRoutes = []route{
 	{"GET", "/containers/{name:.*}/checkpoints", "container_checkpoint_list", read},
 	{"POST", "/containers/{name:.*}/checkpoints", "container_checkpoint_create", write},
@@ -58,8 +63,8 @@ var dockerRoutes = []route{
 	{"GET", "/version", "docker_version", read},
 	{"GET", "/system/df", "docker_df", read},
 	{"POST", "/auth", "docker_auth", write},
-	{"GET", "/volumes", "volume_list", read},
-	{"GET", "/volumes/{name:.*}", "volume_inspect", read},
+	{"GET", "/volumes", "volume_list", secret},
+	{"GET", "/volumes/{name:.*}", "volume_inspect", secret},
 	{"POST", "/volumes/create", "volume_create", write},
 	{"POST", "/volumes/prune", "volume_prune", write},
 	{"PUT", "/volumes/{name:.*}", "volume_update", write},
@@ -71,8 +76,8 @@ var dockerRoutes = []route{
 	{"POST", "/swarm/init", "swarm_init", write},
 	{"POST", "/swarm/join", "swarm_join", write},
 	{"POST", "/swarm/leave", "swarm_leave", write},
-	{"GET", "/swarm", "swarm_inspect", read},
-	{"GET", "/swarm/unlockkey", "swarm_unlock_key", read},
+	{"GET", "/swarm", "swarm_inspect", secret},
+	{"GET", "/swarm/unlockkey", "swarm_unlock_key", secret},
 	{"POST", "/swarm/update", "swarm_update", write},
 	{"POST", "/swarm/unlock", "swarm_unlock", write},
 	{"GET", "/services", "service_list", read},
@@ -93,13 +98,13 @@ var dockerRoutes = []route{
 	{"DELETE", "/secrets/{id}", "secret_delete", write},
 	{"GET", "/secrets/{id}", "secret_inspect", read},
 	{"POST", "/secrets/{id}/update", "secret_update", write},
-	{"GET", "/configs", "config_list", read},
+	{"GET", "/configs", "config_list", secret},
 	{"POST", "/configs/create", "config_create", write},
 	{"DELETE", "/configs/{id}", "config_delete", write},
-	{"GET", "/configs/{id}", "config_inspect", read},
+	{"GET", "/configs/{id}", "config_inspect", secret},
 	{"POST", "/configs/{id}/update", "config_update", write},
-	{"GET", "/plugins", "plugin_list", read},
-	{"GET", "/plugins/{name:.*}/json", "plugin_inspect", read},
+	{"GET", "/plugins", "plugin_list", secret},
+	{"GET", "/plugins/{name:.*}/json", "plugin_inspect", secret},
 	{"GET", "/plugins/privileges", "plugin_privileges", read},
 	{"DELETE", "/plugins/{name:.*}", "plugin_remove", write},
 	{"POST", "/plugins/{name:.*}/enable", "plugin_enable", write},

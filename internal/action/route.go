@@ -54,7 +54,7 @@ func firstSegment(p string) string {
 
 func newTemplate(r route) template {
 	prefix, rest, found := strings.Cut(r.path, "{")
-	t := template{action: Action{r.action, idOf(r.action), bool(r.class)}, prefix: prefix}
+	t := template{action: Action{r.action, idOf(r.action), r.class}, prefix: prefix}
 	for found {
 		var text, after string
 		text, rest, _ = strings.Cut(rest, "}")

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -66,10 +67,15 @@ func (m *memory) Reopen() error { return nil }
 func (m *memory) Close() error  { m.closed = true; return nil }
 
 func record(uri string) Record {
-	a := action.OfRequest("GET", uri)
+	alice := policy.Identity{User: "alice"}
 	return Record{
-		Time: time.Date(2020, 1, 2, 3, 4, 5, 678901000, time.UTC), Engine: action.Docker, User: "alice", AuthMethod: "TLS", Method: "GET", URI: uri,
-		Action: a, Decision: new(policy.Set).Decide("alice", nil, a), Latency: 12345 * time.Nanosecond,
+		Time:       time.Date(2020, 1, 2, 3, 4, 5, 678901000, time.UTC),
+		Engine:     action.Docker,
+		AuthMethod: "TLS",
+		Method:     "GET",
+		URI:        uri,
+		Decision:   new(policy.Set).Decide(alice, policy.DockerRequest("GET", uri, nil)),
+		Latency:    12345 * time.Nanosecond,
 	}
 }
 
@@ -78,7 +84,7 @@ func TestLines(t *testing.T) {
 	l := New(sink, slog.New(slog.DiscardHandler))
 	l.Add(record("/info?x=<secret>\n"))
 	r := record("/" + strings.Repeat("x", 1<<20))
-	r.User = strings.Repeat("\xff", 1000)
+	r.Decision.User = strings.Repeat("\xff", 1000)
 	l.Add(r)
 	if err := l.Close(10 * time.Second); err != nil || !sink.closed {
 		t.Fatal(err)
@@ -91,6 +97,41 @@ func TestLines(t *testing.T) {
 	}
 	if !json.Valid([]byte(lines[1])) || len(lines[1]) > maxURI+10*maxName {
 		t.Errorf("a long record takes %d bytes: %.100s", len(lines[1]), lines[1])
+	}
+}
+
+// TestTerminal audits names with characters that control a terminal or turn the direction of
+// writing.
+func TestTerminal(t *testing.T) {
+	const hostile = "\x1b[2J\u009b31m\x7f\u200e\u200f\u202a\u202e\u2066\u2069\u2028\u2029" +
+		"\u061c\u00ad\ufeff\U000e0001e"
+	sink := new(memory)
+	l := New(sink, slog.New(slog.DiscardHandler))
+	r := record("/" + hostile)
+	r.AuthMethod, r.Method, r.Problem = hostile, hostile, hostile
+	r.Decision.User, r.Decision.Action = hostile, action.Unknown(hostile)
+	r.Decision.Policy = &policy.Policy{Name: hostile}
+	l.Add(r)
+	if err := l.Close(10 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	text := sink.text.String()
+	for _, c := range strings.TrimSuffix(text, "\n") {
+		if !strconv.IsPrint(c) {
+			t.Errorf("the audit has %q: %q", c, text)
+		}
+	}
+	var got line
+	if err := json.Unmarshal([]byte(text), &got); err != nil {
+		t.Fatal(err)
+	}
+	uri := strings.TrimPrefix(got.URI, "/")
+	for _, value := range []string{
+		got.User, got.AuthMethod, got.Method, uri, got.Action, got.Policy, got.Reason,
+	} {
+		if value != hostile {
+			t.Errorf("%q is read as %q", hostile, value)
+		}
 	}
 }
 

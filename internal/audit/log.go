@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"palisade/internal/cmdline"
 )
 
 // queued is how many records wait to be written at most. What comes beyond that is counted.
@@ -129,7 +131,8 @@ func (l *Log) flush(first *Record) {
 	if l.lines.Len() == 0 {
 		return
 	}
-	if err := l.sink.Write(l.lines.Bytes()); err != nil {
+	// encoding/json leaves characters that control a terminal or turn the direction of writing.
+	if err := l.sink.Write(cmdline.SafeJSON(l.lines.Bytes())); err != nil {
 		l.dropped.Add(uint64(lines))
 		if time.Since(l.failing) > time.Minute {
 			l.failing = time.Now()

@@ -9,15 +9,14 @@ import (
 	"palisade/internal/policy"
 )
 
-// Record is a decision.
+// Record is a decision, with what the engine said of the request.
 type Record struct {
 	Time   time.Time
 	Engine action.Engine
-	// User is as the engine tells, AuthMethod is how it knows the user: TLS, or nothing.
-	User, AuthMethod string
+	// AuthMethod is how the engine knows the user: TLS, or nothing.
+	AuthMethod string
 	// Method and URI are those of the request to Docker; iSulad has none.
 	Method, URI string
-	Action      action.Action
 	Decision    policy.Decision
 	// Problem is why a request is refused of which no policy was asked, Fault what kind of problem that is.
 	Problem string
@@ -49,7 +48,7 @@ func (r *Record) Reason() string {
 	if r.Problem != "" {
 		return r.Problem
 	}
-	return r.Decision.Explain(r.User, r.Action)
+	return r.Decision.Explain()
 }
 
 // line is a record as it is written.
@@ -71,8 +70,9 @@ type line struct {
 
 func (r *Record) line() line {
 	l := line{
-		Time: r.Time.UTC().Format("2006-01-02T15:04:05.000000Z"), Engine: string(r.Engine), User: r.User, AuthMethod: r.AuthMethod,
-		Method: r.Method, URI: withoutSecrets(r.URI), Action: r.Action.Name, Allow: r.Decision.Allow, DryRun: r.DryRun,
+		Time: r.Time.UTC().Format("2006-01-02T15:04:05.000000Z"), Engine: string(r.Engine),
+		User: r.Decision.User, AuthMethod: r.AuthMethod, Method: r.Method, URI: withoutSecrets(r.URI),
+		Action: r.Decision.Action.Name, Allow: r.Decision.Allow, DryRun: r.DryRun,
 		Reason: r.Reason(), LatencyUS: r.Latency.Microseconds(),
 	}
 	if p := r.Decision.Policy; p != nil {
@@ -90,7 +90,10 @@ const (
 // bounded is the record without what is too long to keep in memory.
 func (r Record) bounded() Record {
 	r.URI = cut(r.URI, maxURI)
-	for _, text := range []*string{&r.User, &r.AuthMethod, &r.Method, &r.Action.Name, &r.Problem, &r.Decision.Detail} {
+	d := &r.Decision
+	for _, text := range []*string{
+		&d.User, &d.Action.Name, &d.Detail, &r.AuthMethod, &r.Method, &r.Problem,
+	} {
 		*text = cut(*text, maxName)
 	}
 	return r

@@ -8,6 +8,7 @@ import (
 
 	"palisade/internal/action"
 	"palisade/internal/audit"
+	"palisade/internal/policy"
 )
 
 // docker answers the Docker Engine (moby, pkg/plugins and pkg/authorization).
@@ -50,7 +51,7 @@ func (s *Server) answerRequest(w http.ResponseWriter, r *http.Request) {
 
 // dockerRequest is the answer to a request that was read, or not. Whatever happens, there is one.
 func (s *Server) dockerRequest(text []byte, err error, started time.Time) (answer []byte) {
-	record := &audit.Record{Engine: action.Docker, Action: action.Action{ID: action.None, Write: true}}
+	record := newRecord(action.Docker)
 	defer func() {
 		if cause := recover(); cause != nil {
 			s.survive(record, cause, started)
@@ -64,18 +65,19 @@ func (s *Server) dockerRequest(text []byte, err error, started time.Time) (answe
 	if err != nil {
 		return s.refuse(record, err, started)
 	}
-	record.User, record.AuthMethod = asked.User.Value, asked.UserAuthNMethod.Value
+	record.AuthMethod = asked.UserAuthNMethod.Value
 	record.Method, record.URI = asked.RequestMethod.Value, asked.RequestURI.Value
-	record.Action = action.OfRequest(record.Method, record.URI)
+	body, bodyErr := asked.body()
+	wanted := policy.DockerRequest(record.Method, record.URI, body)
+	record.Decision.User, record.Decision.Action = asked.User.Value, wanted.Action()
 	who, err := s.identities.identify(asked)
 	if err != nil {
 		return s.refuse(record, err, started)
 	}
-	body, err := asked.body()
-	if err != nil {
-		return s.refuse(record, fmt.Errorf("read the request's body: %w", err), started)
+	if bodyErr != nil {
+		return s.refuse(record, fmt.Errorf("read the request's body: %w", bodyErr), started)
 	}
-	s.settle(record, who, body, started)
+	s.settle(record, who, wanted, started)
 	return s.answerTo(record)
 }
 

@@ -41,7 +41,7 @@ type records struct {
 func (r *records) Add(record audit.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if record.User == "panic" {
+	if record.Decision.User == "panic" {
 		panic("as a mistake would")
 	}
 	r.all = append(r.all, record)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"sync"
 
-	"palisade/internal/audit"
 	"palisade/internal/policy"
 )
 
@@ -67,32 +66,22 @@ func readIdentity(raw json.RawMessage) (*identity, error) {
 	return &identity{c.Subject.CommonName, append(groups, c.Subject.OrganizationalUnit...)}, nil
 }
 
-// asker is what is known of who asks, beside the name.
-type asker struct {
-	groups []string
-	// local tells that Docker was asked at its unix socket. iSulad asks nobody about those of its own.
-	local bool
-}
-
-func (w asker) decide(policies *policy.Set, r *audit.Record) policy.Decision {
-	if w.local {
-		return policies.DecideLocal(r.Action)
-	}
-	return policies.Decide(r.User, w.groups, r.Action)
-}
-
 // identify is who asks, by the certificates that the engine has passed on. Without a name, a certificate and a method by which
 // it was verified the client is at the unix socket, or at a TCP socket at which dockerd verifies nobody.
-func (i *identities) identify(r *request) (who asker, err error) {
+func (i *identities) identify(r *request) (who policy.Identity, err error) {
+	who.User = r.User.Value
 	if len(r.Certificates.Value) == 0 {
-		return asker{local: r.User.Value == "" && r.UserAuthNMethod.Value == ""}, nil
+		who.Local = who.User == "" && r.UserAuthNMethod.Value == ""
+		return who, nil
 	}
 	certified, err := i.of(r.Certificates.Value[0])
 	if err != nil {
-		return asker{}, err
+		return who, err
 	}
-	if certified.name != r.User.Value {
-		return asker{}, fmt.Errorf("the engine names the user %q, and the certificate %q", r.User.Value, certified.name)
+	if certified.name != who.User {
+		return who, fmt.Errorf("the engine names the user %q, and the certificate %q",
+			who.User, certified.name)
 	}
-	return asker{groups: certified.groups}, nil
+	who.Groups = certified.groups
+	return who, nil
 }

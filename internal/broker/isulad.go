@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"palisade/internal/action"
-	"palisade/internal/audit"
+	"palisade/internal/policy"
 )
 
 // maxQuestion bounds what iSulad asks, in bytes: a user and an action.
@@ -32,7 +32,7 @@ func (s *Server) isulad(w http.ResponseWriter, r *http.Request) {
 // isuladRequest is the answer to "user:action".
 func (s *Server) isuladRequest(w http.ResponseWriter, r *http.Request) (code int) {
 	started := time.Now()
-	record := &audit.Record{Engine: action.Isulad, Action: action.Action{ID: action.None, Write: true}}
+	record := newRecord(action.Isulad)
 	defer func() {
 		if cause := recover(); cause != nil {
 			s.survive(record, cause, started)
@@ -45,8 +45,10 @@ func (s *Server) isuladRequest(w http.ResponseWriter, r *http.Request) (code int
 	} else {
 		// A user's name may have colons, an action's has none.
 		colon := bytes.LastIndexByte(text, ':')
-		record.User, record.Action = string(text[:colon]), action.OfIsulad(string(text[colon+1:]))
-		s.settle(record, asker{}, nil, started)
+		who := policy.Identity{User: string(text[:colon])}
+		wanted := policy.NamedRequest(action.OfIsulad(string(text[colon+1:])), nil)
+		record.Decision.User, record.Decision.Action = who.User, wanted.Action()
+		s.settle(record, who, wanted, started)
 	}
 	if record.Decision.Allow || s.DryRun {
 		return http.StatusOK

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"palisade/internal/action"
+	"palisade/internal/policy"
 )
 
 // named is a file with one policy that grants everything to everybody.
@@ -19,7 +20,8 @@ func named(name string) string {
 
 // now is the name of the policy that holds.
 func (f *fixture) now() string {
-	d := f.policies.Current().Decide("alice", nil, action.OfIsulad("pull"))
+	pull := policy.NamedRequest(action.OfIsulad("pull"), nil)
+	d := f.policies.Current().Decide(policy.Identity{User: "alice"}, pull)
 	if d.Policy == nil {
 		return ""
 	}
@@ -173,7 +175,8 @@ func TestReloadUnderLoad(t *testing.T) {
 		if i%10 == 0 {
 			name := string("ab"[i%2]) + "7"
 			waitFor(t, "the new set holds", func() bool {
-				d := f.policies.Current().Decide("user7", nil, action.OfIsulad("pull"))
+				pull := policy.NamedRequest(action.OfIsulad("pull"), nil)
+				d := f.policies.Current().Decide(policy.Identity{User: "user7"}, pull)
 				return d.Policy.Name == name
 			})
 		} else if err := f.policies.Reload(); err != nil {

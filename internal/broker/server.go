@@ -14,6 +14,7 @@ import (
 
 	"palisade/internal/action"
 	"palisade/internal/audit"
+	"palisade/internal/policy"
 )
 
 // Auditor takes what was decided. It must not wait.
@@ -84,9 +85,16 @@ func (s *Server) Shutdown(ctx context.Context) (err error) {
 	return err
 }
 
+// newRecord returns the record of a request that is denied unless a policy decides it.
+func newRecord(engine action.Engine) *audit.Record {
+	return &audit.Record{Engine: engine, Decision: policy.Decision{Action: action.Unknown("")}}
+}
+
 // settle decides a request that was understood, and has it audited.
-func (s *Server) settle(r *audit.Record, who asker, body []byte, started time.Time) {
-	r.Decision = who.decide(s.Policies.Current(), r).Examine(r.Action, r.URI, body)
+func (s *Server) settle(
+	r *audit.Record, who policy.Identity, wanted policy.Request, started time.Time,
+) {
+	r.Decision = s.Policies.Current().Decide(who, wanted)
 	s.record(r, started)
 }
 

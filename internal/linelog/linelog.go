@@ -53,7 +53,7 @@ func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	}
 	text := cmdline.OneLine(b.String())
 	if len(text) > maxLine {
-		text = text[:maxLine] + "..."
+		text = strings.ToValidUTF8(text[:maxLine], "") + "..."
 	}
 	_, err := fmt.Fprintln(h.w, text)
 	return err

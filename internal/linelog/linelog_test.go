@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // TestLineHandler checks that a message is one line of bounded length, whatever stands in it.
@@ -17,9 +18,12 @@ func TestLineHandler(t *testing.T) {
 	if want := "lxcfs-toolkit: warn: two; lines (a: 1, err: x; y)\n"; text.String() != want {
 		t.Errorf("got %q, want %q", &text, want)
 	}
-	text.Reset()
-	log.Error(strings.Repeat("x", 10000))
-	if n := text.Len(); n > maxLine+10 || strings.Count(text.String(), "\n") != 1 {
-		t.Errorf("a message of %d bytes", n)
+	for _, letter := range []string{"x", "ä", "€", "\U0001f600"} {
+		text.Reset()
+		log.Error(strings.Repeat(letter, 10000))
+		n, lines := text.Len(), strings.Count(text.String(), "\n")
+		if n > maxLine+10 || lines != 1 || !utf8.Valid(text.Bytes()) {
+			t.Errorf("a message of %d bytes: %q", n, text.String()[n-20:])
+		}
 	}
 }

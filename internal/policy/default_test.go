@@ -19,14 +19,18 @@ func TestDefault(t *testing.T) {
 	if !s.IsDefault() || parse(t, string(text)+"\n").IsDefault() {
 		t.Error("the default is not told from a changed one")
 	}
-	unknown := action.OfRequest("POST", "/no/such")
-	for _, a := range append(action.Of(action.Docker), unknown) {
-		if d := s.DecideLocal(a); !d.Allow {
-			t.Errorf("at the unix socket: %s", d.Explain("", a))
+	requests := []policy.Request{policy.DockerRequest("POST", "/no/such", nil)}
+	for _, a := range action.Of(action.Docker) {
+		requests = append(requests, policy.NamedRequest(a, nil))
+	}
+	for _, r := range requests {
+		if d := s.Decide(policy.Identity{Local: true}, r); !d.Allow {
+			t.Errorf("at the unix socket: %s", d.Explain())
 		}
 		for _, user := range []string{"", "root", "alice", "local", "default"} {
-			if d := s.Decide(user, []string{"", "root", "local"}, a); d.Allow || d.Reason != policy.NoPolicy {
-				t.Errorf("%q: %s", user, d.Explain(user, a))
+			who := policy.Identity{User: user, Groups: []string{"", "root", "local"}}
+			if d := s.Decide(who, r); d.Allow || d.Reason != policy.NoPolicy {
+				t.Errorf("%q: %s", user, d.Explain())
 			}
 		}
 	}
@@ -38,20 +42,22 @@ func TestLocal(t *testing.T) {
 		local     = `{"name":"local","local":true,"actions":["docker"]}` + "\n"
 		everybody = `{"name":"everybody","users":[""],"actions":["container"]}` + "\n"
 	)
-	ping, list := action.OfRequest("GET", "/_ping"), action.OfRequest("GET", "/containers/json")
+	ping := policy.DockerRequest("GET", "/_ping", nil)
+	list := policy.DockerRequest("GET", "/containers/json", nil)
+	atSocket := policy.Identity{Local: true}
 	for _, c := range []struct {
 		text       string
 		ping, list bool
 	}{{local, true, false}, {local + everybody, true, false}, {everybody + local, false, true}, {everybody, false, true}, {"", false, false}} {
 		s := parse(t, c.text)
-		if got := s.DecideLocal(ping).Allow; got != c.ping {
+		if got := s.Decide(atSocket, ping).Allow; got != c.ping {
 			t.Errorf("%s: ping is %v", c.text, got)
 		}
-		if got := s.DecideLocal(list).Allow; got != c.list {
+		if got := s.Decide(atSocket, list).Allow; got != c.list {
 			t.Errorf("%s: list is %v", c.text, got)
 		}
 	}
-	if d := parse(t, local+everybody).Decide("", nil, list); d.Policy.Name != "everybody" {
+	if d := parse(t, local+everybody).Decide(policy.Identity{}, list); d.Policy.Name != "everybody" {
 		t.Errorf("a user without a name is decided by %q", d.Policy.Name)
 	}
 	for text, want := range map[string]string{

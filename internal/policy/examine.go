@@ -25,21 +25,20 @@ const oldest = 24
 // maxBody bounds a body that rules look into, in bytes: to read one takes time, within which the engine is to have its answer.
 const maxBody = 512 << 10
 
-// Examine looks for what the policy's "deny" list forbids in the body of a request that it grants. A body that did not
-// arrive (NoBody), or that the engine might read in another way, is refused. uri is the target of the request to Docker; ""
-// for another engine.
-func (d Decision) Examine(a action.Action, uri string, body []byte) Decision {
-	if !d.Allow || len(d.Policy.rules) == 0 {
-		return d
+// examine looks for what the policy's "deny" list forbids in a request whose action it grants. A
+// body that did not arrive (NoBody), or that the engine might read in another way, is refused.
+func (p *Policy) examine(r Request) (Reason, string) {
+	if len(p.rules) == 0 {
+		return Granted, ""
 	}
-	detail, needsBody := d.Policy.forbidden(a, uri, body)
+	detail, needsBody := p.forbidden(r)
 	switch {
 	case detail != "":
-		d.Allow, d.Reason, d.Detail = false, Forbidden, detail
-	case needsBody && len(body) == 0:
-		d.Allow, d.Reason = false, NoBody
+		return Forbidden, detail
+	case needsBody && len(r.body) == 0:
+		return NoBody, ""
 	}
-	return d
+	return Granted, ""
 }
 
 // judge is what decides by the body of an action, and whether a rule of the policy needs it to.
@@ -48,7 +47,7 @@ func (p *Policy) judge(a action.Action) (decide func(*Policy, string, []byte) st
 	case "container_create":
 		return (*Policy).forbidsCreate, true
 	case "container_exec_create":
-		return (*Policy).forbidsExec, p.hasRule(rulePrivileged, ruleCapabilities, ruleSecurity)
+		return (*Policy).forbidsExec, p.hasRule(privilegedRules...)
 	case "container_update":
 		return (*Policy).forbidsUpdate, p.hasRule(ruleDevices)
 	case "volume_create":
@@ -58,7 +57,8 @@ func (p *Policy) judge(a action.Action) (decide func(*Policy, string, []byte) st
 }
 
 // forbidden is why a request is refused, or "". needsBody tells that the body decides.
-func (p *Policy) forbidden(a action.Action, uri string, body []byte) (detail string, needsBody bool) {
+func (p *Policy) forbidden(r Request) (detail string, needsBody bool) {
+	a, uri, body := r.action, r.uri, r.body
 	switch {
 	case a.ID == action.None:
 		return "it is not known what the request does", false
@@ -67,6 +67,8 @@ func (p *Policy) forbidden(a action.Action, uri string, body []byte) (detail str
 	case a.Name == "image_build" && p.hasRule(ruleNet):
 		// Docker takes the options of a build from a form in the body too, which it does not pass on.
 		return "the options of a build, as its network, are not looked into", false
+	case a.Name == "image_build" && p.hasRule(ruleNoRemap):
+		return "the containers of a build have no user remap", false
 	case a.Name == "container_start" && mayName(uri, "checkpoint"):
 		return "what is in a checkpoint is not known", false
 	}
@@ -113,13 +115,8 @@ func (p *Policy) forbidsVolume(_ string, text []byte) string {
 	if err := strictjson.Unmarshal(text, &body); err != nil {
 		return unreadable(err)
 	}
-	for _, r := range p.rules {
-		if r.kind != ruleBinds {
-			continue
-		}
-		if what := r.forbidsVolume(body.Driver.Value, body.DriverOpts.Value); what != "" {
-			return r.because(what)
-		}
+	if what := forbidsVolume(body.Driver.Value, body.DriverOpts.Value); what != "" {
+		return rule{kind: ruleBinds}.because(what)
 	}
 	return ""
 }

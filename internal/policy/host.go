@@ -2,7 +2,7 @@ package policy
 
 import (
 	"fmt"
-	"path"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,8 +12,7 @@ import (
 
 // forbids is what in a HostConfig a rule denies, or "".
 func (r rule) forbids(h *hostConfig) string {
-	// Privileged has all capabilities, all devices and none of the security options.
-	if h.Privileged.Value && slices.Contains([]string{rulePrivileged, ruleDevices, ruleCapabilities, ruleSecurity}, r.kind) {
+	if h.Privileged.Value && slices.Contains(privilegedRules, r.kind) {
 		return "Privileged is set"
 	}
 	namespace := func(name, mode string) string {
@@ -34,7 +33,7 @@ func (r rule) forbids(h *hostConfig) string {
 	case ruleUser:
 		return namespace("UsernsMode", h.UsernsMode.Value)
 	case ruleBinds:
-		return r.forbidsBinds(h)
+		return h.forbidsBinds()
 	case ruleDevices:
 		return h.forbidsDevices()
 	case ruleCapabilities:
@@ -87,8 +86,18 @@ func (h *hostConfig) forbidsSecurity() string {
 	if h.MaskedPaths.Value != nil || h.ReadonlyPaths.Value != nil {
 		return "MaskedPaths or ReadonlyPaths are given"
 	}
+	// crun, for example, takes a seccomp filter from one.
+	for _, key := range slices.Sorted(maps.Keys(h.Annotations.Value)) {
+		if !strings.HasPrefix(key, ownAnnotations) {
+			const format = "Annotations has %q, which a runtime may take for a security option"
+			return fmt.Sprintf(format, key)
+		}
+	}
 	return ""
 }
+
+// ownAnnotations is the prefix of Palisade's annotations. None of them is a security option.
+const ownAnnotations = "palisade."
 
 // remapAnnotation is where userns-shift finds the mapping of a container of Docker (internal/remap).
 const remapAnnotation = "palisade.user-remap"
@@ -116,16 +125,14 @@ func (h *hostConfig) forbidsNoRemap(uri string) string {
 	return ""
 }
 
-func (r rule) forbidsBinds(h *hostConfig) string {
+func (h *hostConfig) forbidsBinds() string {
 	for _, bind := range h.Binds.Value {
-		// A source that is no path is the name of a volume.
-		source, _, _ := strings.Cut(bind, ":")
-		if strings.HasPrefix(source, "/") && r.forbidsSource(source) {
+		if strings.HasPrefix(bind, "/") { // else its source is the name of a volume
 			return fmt.Sprintf("Binds has %q", bind)
 		}
 	}
 	for i := range h.Mounts.Value {
-		if what := r.forbidsMount(&h.Mounts.Value[i]); what != "" {
+		if what := h.Mounts.Value[i].forbidden(); what != "" {
 			return what
 		}
 	}
@@ -138,57 +145,20 @@ func (r rule) forbidsBinds(h *hostConfig) string {
 	return ""
 }
 
-func (r rule) forbidsMount(m *mount) string {
-	source := m.Source.Value
+// forbidden is why the rule about bind mounts refuses a mount, or "".
+func (m *mount) forbidden() string {
 	switch m.Type.Value {
 	case "bind":
-		if r.forbidsSource(source) {
-			return fmt.Sprintf("Mounts has %q", source)
-		}
+		return fmt.Sprintf("Mounts has %q", m.Source.Value)
 	case "tmpfs", "image":
 	case "volume":
 		driver := m.VolumeOptions.Value.DriverConfig.Value
-		return r.forbidsVolume(driver.Name.Value, driver.Options.Value)
+		return forbidsVolume(driver.Name.Value, driver.Options.Value)
 	default:
 		return fmt.Sprintf("Mounts has the type %q", m.Type.Value)
 	}
 	return ""
 }
-
-// detours are folders with links to anywhere: those of the kernel to the root folders and open files of processes, and those
-// that users make in their containers and volumes.
-var detours = []string{"/proc", "/dev/fd", "/var/lib/docker", "/var/lib/containerd", "/run/docker", "/run/containerd"}
-
-// aliases are the links to folders that nearly every host has.
-var aliases = map[string]string{
-	"/var/run": "/run", "/var/lock": "/run/lock", "/bin": "/usr/bin", "/sbin": "/usr/sbin", "/lib": "/usr/lib", "/lib64": "/usr/lib64",
-}
-
-// forbidsSource tells whether the rule denies a bind mount of a path of the host: of its own path, what is below it, and
-// what it is below. Other links than aliases are not followed: what they lead to is known when the mount is made.
-func (r rule) forbidsSource(source string) bool {
-	// What .. leads to behind a link is not told by the text.
-	if r.argument == "" || !path.IsAbs(source) || slices.Contains(strings.Split(source, "/"), "..") {
-		return true
-	}
-	source = path.Clean(source)
-	// Where an alias is no link on this host, the path is meant as it is written.
-	return overlap(source, r.argument) || overlap(withoutAlias(source), withoutAlias(r.argument)) ||
-		slices.ContainsFunc(detours, func(dir string) bool { return isBelow(withoutAlias(source), dir) })
-}
-
-func overlap(a, b string) bool { return isBelow(a, b) || isBelow(b, a) }
-
-func withoutAlias(p string) string {
-	for link, folder := range aliases {
-		if isBelow(p, link) {
-			return folder + p[len(link):]
-		}
-	}
-	return p
-}
-
-func isBelow(p, dir string) bool { return p == dir || dir == "/" || strings.HasPrefix(p, dir+"/") }
 
 func isLocal(driver string) bool { return driver == "" || driver == "local" }
 
@@ -196,7 +166,7 @@ func isLocal(driver string) bool { return driver == "" || driver == "local" }
 var harmlessTypes = []string{"tmpfs", "nfs", "nfs4", "cifs"}
 
 // forbidsVolume looks for a bind mount in disguise. The local driver mounts what its options say (mount(2)).
-func (r rule) forbidsVolume(driver string, options map[string]string) string {
+func forbidsVolume(driver string, options map[string]string) string {
 	if !isLocal(driver) {
 		return fmt.Sprintf("what the volume driver %q mounts is not known", driver)
 	}
@@ -209,9 +179,9 @@ func (r rule) forbidsVolume(driver string, options map[string]string) string {
 		bind = bind || slices.Contains([]string{"bind", "rbind", "remount", "move"}, strings.ToLower(strings.TrimSpace(option)))
 	}
 	switch {
-	case bind && r.forbidsSource(device):
+	case bind:
 		return fmt.Sprintf("the volume's device is %q", device)
-	case !bind && !slices.Contains(harmlessTypes, kind):
+	case !slices.Contains(harmlessTypes, kind):
 		return fmt.Sprintf("the volume has a file system of the type %q", kind)
 	}
 	return ""

@@ -21,7 +21,11 @@ var (
 	// rootLike are the actions of which each makes a user root on the host.
 	rootLike = []string{"container_attach", "container_create", "container_exec_create"}
 	// telling are reads that show more than one may expect of a user who may only read.
-	telling = []string{"container_archive", "container_export", "images_archive", "container_logs", "container_inspect"}
+	telling = []string{
+		"container_archive", "container_export", "container_inspect", "container_logs", "container_top",
+		"image_attestations", "image_history", "image_inspect", "images_archive",
+		"service_inspect", "service_list", "service_logs", "task_inspect", "task_list", "task_logs",
+	}
 )
 
 // Lint looks for what may not be meant.
@@ -41,13 +45,20 @@ func (s *Set) Lint() (warnings []Warning) {
 				warn("the action %q grants %s too; \"exact\":true makes it match whole names", pattern, strings.Join(more, ", "))
 			}
 		}
-		if risky := p.grants(rootLike); len(risky) > 0 && !p.ReadOnly {
+		risky := p.grants(rootLike)
+		if len(risky) > 0 && !p.ReadOnly {
 			add(p.grantsAll(), "policy %q grants %s, with which a user can become root on the host", p.Name, strings.Join(risky, ", "))
 		}
-		for _, r := range p.rules {
-			if r.kind == ruleBinds && r.argument != "" {
-				warn("the rule %q cannot see where links on the host lead; \"binds\" refuses all bind mounts", r.String())
-			}
+		if p.permitsPrivileged() {
+			warn(`policy %q denies %s, and not "privileged": a privileged container can get all of that by itself`,
+				p.Name, p.quotedRules())
+		}
+		if secret := p.secrets(); len(secret) > 0 && p.ReadOnly {
+			add(true, "policy %q is read-only, and does not grant %s, which disclose secrets",
+				p.Name, strings.Join(secret, ", "))
+		} else if len(secret) > 0 && !p.grantsAll() {
+			add(len(risky) > 0, "policy %q grants %s, which disclose secrets",
+				p.Name, strings.Join(secret, ", "))
 		}
 		for _, short := range p.halfGranted() {
 			warn("policy %q does not grant %s, which %s needs beside %s", p.Name, short.missing, short.command, short.granted)
@@ -60,6 +71,32 @@ func (s *Set) Lint() (warnings []Warning) {
 		}
 	}
 	return warnings
+}
+
+// secrets returns the actions of Docker that disclose secrets among those that the patterns match.
+func (p *Policy) secrets() (names []string) {
+	for _, a := range action.Of(action.Docker) {
+		if a.IsSecret() && p.granted[a.ID] {
+			names = append(names, a.Name)
+		}
+	}
+	return names
+}
+
+// permitsPrivileged reports whether the policy has rules, and still grants privileged containers or
+// processes.
+func (p *Policy) permitsPrivileged() bool {
+	return len(p.rules) > 0 && !p.hasRule(privilegedRules...) && !p.ReadOnly &&
+		len(p.grants([]string{"container_create", "container_exec_create"})) > 0
+}
+
+// quotedRules returns the rules as they stand in the file.
+func (p *Policy) quotedRules() string {
+	var all []string
+	for _, r := range p.rules {
+		all = append(all, fmt.Sprintf("%q", r.String()))
+	}
+	return strings.Join(all, ", ")
 }
 
 // surprises are the other actions that a pattern grants which is the name of one.

@@ -21,7 +21,7 @@ type Policy struct {
 	Local bool
 	// Patterns are regular expressions that are looked for in the names of actions; "" grants all.
 	Patterns []string
-	// ReadOnly refuses actions that change something.
+	// ReadOnly refuses actions that change something, and those that disclose secrets of the engine.
 	ReadOnly bool
 	// Exact has the patterns match whole names.
 	Exact bool
@@ -48,22 +48,55 @@ type Set struct {
 // Equal tells whether two sets are of the same text.
 func (s *Set) Equal(other *Set) bool { return s.sum == other.sum }
 
+// Identity is a user, as the engine that asks knows it.
+type Identity struct {
+	// User is "" if the engine names none.
+	User string
+	// Groups are values of O and OU in the certificate.
+	Groups []string
+	// Local is true for a client without name and certificate at Docker's unix socket.
+	Local bool
+}
+
+// Request is a request of a user to an engine. DockerRequest and NamedRequest return one.
+type Request struct {
+	action action.Action
+	uri    string
+	body   []byte
+}
+
+// DockerRequest returns a request to the Docker Engine's API, with its target as it was sent. The
+// body is nil if the engine did not pass it on.
+func DockerRequest(method, uri string, body []byte) Request {
+	return Request{action.OfRequest(method, uri), uri, body}
+}
+
+// NamedRequest returns a request of which only the action is known, as of iSulad, and perhaps a
+// body.
+func NamedRequest(a action.Action, body []byte) Request { return Request{action: a, body: body} }
+
+// Action returns the action that the request stands for.
+func (r Request) Action() action.Action { return r.action }
+
 // Reason is why a decision is what it is.
 type Reason int
 
 // The reasons. Only Granted allows.
 const (
-	Granted Reason = iota
-	NoPolicy
+	NoPolicy Reason = iota
 	NotGranted
 	NotRead
 	Unknown
+	NoAction
 	Forbidden
 	NoBody
+	Granted
 )
 
-// Decision is what the policies say of a request.
+// Decision is what the policies say of a user's request.
 type Decision struct {
+	User   string
+	Action action.Action
 	Allow  bool
 	Reason Reason
 	// Policy is the one that decided; nil if none lists the user.
@@ -72,46 +105,51 @@ type Decision struct {
 	Detail string
 }
 
-// Decide tells whether a user, whose certificate has the groups, may do that. The first policy that lists the user or one
-// of the groups decides.
-func (s *Set) Decide(user string, groups []string, a action.Action) Decision {
-	return decide(s.policyOf(user, groups), a)
-}
-
-// DecideLocal tells whether who asks at an engine's unix socket may do that. The first policy for local or for all users decides.
-func (s *Set) DecideLocal(a action.Action) Decision {
-	return decide(earlier(s.byUser[""], s.local), a)
-}
-
-func decide(p *Policy, a action.Action) Decision {
-	if p == nil {
-		return Decision{Reason: NoPolicy}
+// Decide decides a request, its body included. The first policy decides that lists the user, one of
+// the groups, or local.
+func (s *Set) Decide(who Identity, r Request) Decision {
+	d := Decision{User: who.User, Action: r.action}
+	if d.Policy = s.policyOf(who); d.Policy == nil {
+		return d
 	}
-	reason := p.reason(a)
-	return Decision{Allow: reason == Granted, Reason: reason, Policy: p}
+	if d.Reason = d.Policy.reason(r); d.Reason == Granted {
+		d.Reason, d.Detail = d.Policy.examine(r)
+	}
+	d.Allow = d.Reason == Granted
+	return d
 }
 
-// reason is why the policy grants an action or does not.
-func (p *Policy) reason(a action.Action) Reason {
+// reason returns Granted, or why the policy does not grant a request's action.
+func (p *Policy) reason(r Request) Reason {
+	if r.action.Name == "" && r.uri == "" {
+		return NoAction
+	}
+	return p.reasonOf(r.action)
+}
+
+func (p *Policy) reasonOf(a action.Action) Reason {
 	switch {
 	case a.ID == action.None && !p.grantsRest:
 		return Unknown
 	case a.ID != action.None && !p.granted[a.ID]:
 		return NotGranted
-	case p.ReadOnly && a.Write:
+	case p.ReadOnly && !a.IsRead():
 		return NotRead
 	}
 	return Granted
 }
 
-func (p *Policy) permits(a action.Action) bool { return p.reason(a) == Granted }
+func (p *Policy) permits(a action.Action) bool { return p.reasonOf(a) == Granted }
 
-func (s *Set) policyOf(user string, groups []string) *Policy {
+func (s *Set) policyOf(who Identity) *Policy {
 	first := s.byUser[""]
-	if user != "" {
-		first = earlier(first, s.byUser[user])
+	if who.Local {
+		return earlier(first, s.local)
 	}
-	for _, group := range groups {
+	if who.User != "" {
+		first = earlier(first, s.byUser[who.User])
+	}
+	for _, group := range who.Groups {
 		first = earlier(first, s.byGroup[group])
 	}
 	return first
@@ -126,12 +164,12 @@ func earlier(p, q *Policy) *Policy {
 }
 
 // Explain is the decision in words, for the user and the audit.
-func (d Decision) Explain(user string, a action.Action) string {
-	name, who := fmt.Sprintf("%q", a.Name), fmt.Sprintf("user %q", user)
-	if a.Name == "" {
+func (d Decision) Explain() string {
+	name, who := fmt.Sprintf("%q", d.Action.Name), fmt.Sprintf("user %q", d.User)
+	if d.Action.Name == "" {
 		name = "an unknown request"
 	}
-	if user == "" {
+	if d.User == "" {
 		who = "a user without a name"
 	}
 	switch d.Reason {
@@ -140,7 +178,12 @@ func (d Decision) Explain(user string, a action.Action) string {
 	case NotGranted:
 		return fmt.Sprintf("policy %q does not grant %s to %s", d.Policy.Name, name, who)
 	case NotRead:
+		if d.Action.IsSecret() {
+			return fmt.Sprintf("policy %q is read-only, and %s discloses secrets", d.Policy.Name, name)
+		}
 		return fmt.Sprintf("policy %q is read-only, and %s is no read", d.Policy.Name, name)
+	case NoAction:
+		return "the request names no action"
 	case Forbidden:
 		return fmt.Sprintf("policy %q denies some of %s: %s", d.Policy.Name, name, d.Detail)
 	case NoBody:

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 )
@@ -26,10 +25,14 @@ var ruleKinds = []string{
 	rulePrivileged, rulePID, ruleNet, ruleIPC, ruleUTS, ruleUser, ruleBinds, ruleDevices, ruleCapabilities, ruleSecurity, ruleNoRemap,
 }
 
-// rule is an entry of a "deny" list: a kind, and for bind mounts and capabilities which of them.
+// privilegedRules are the kinds of rules that refuse a privileged container or process, which has
+// all capabilities, all devices and none of the security options.
+var privilegedRules = []string{rulePrivileged, ruleDevices, ruleCapabilities, ruleSecurity}
+
+// rule is an entry of a "deny" list: a kind, and for capabilities which of them.
 type rule struct {
 	kind string
-	// argument is a path for bind mounts, a name without CAP_ for capabilities; "" is any.
+	// argument is a name without CAP_ for capabilities; "" is any.
 	argument string
 }
 
@@ -49,9 +52,11 @@ func parseRule(text string) (rule, error) {
 	case !given:
 		return r, nil
 	case kind == ruleBinds:
-		if !path.IsAbs(argument) || path.Clean(argument) != argument {
-			return r, fmt.Errorf("the rule %q names no clean absolute path, as in \"binds:/etc\"", text)
-		}
+		// Older versions had it. A user who may mount another directory makes a link to the path
+		// there, and mounts the link. No look at the time of a request holds: the engine resolves
+		// the source whenever the container starts.
+		return r, fmt.Errorf("the rule %q does not protect a path, to which links in other mounts lead; "+
+			"write \"binds\", which refuses all bind mounts", text)
 	case kind == ruleCapabilities:
 		if r.argument = capability(argument); r.argument == "" || r.argument == allCapabilities {
 			return r, fmt.Errorf("the rule %q names no capability, as in \"capabilities:SYS_ADMIN\"; \"capabilities\" is any", text)
