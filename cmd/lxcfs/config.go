@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"palisade/internal/cmdline"
 	"palisade/internal/metrics"
 	"palisade/internal/probe"
 )
@@ -130,7 +131,7 @@ func (c *config) setUpLog() error {
 	case "text":
 		c.log = slog.New(slog.NewTextHandler(os.Stderr, options))
 	case "json":
-		c.log = slog.New(slog.NewJSONHandler(os.Stderr, options))
+		c.log = slog.New(slog.NewJSONHandler(cmdline.SafeJSONWriter(os.Stderr), options))
 	default:
 		return fmt.Errorf("--log-format %q is neither text nor json", c.logFormat)
 	}

@@ -2,6 +2,7 @@ package cmdline
 
 import (
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -55,6 +56,19 @@ func SafeJSON(text []byte) []byte {
 		}
 	}
 	return safe
+}
+
+// SafeJSONWriter returns a writer to w of JSON texts, each of which SafeJSON escapes. A text must be
+// written by one call, as json.Encoder and slog.JSONHandler do.
+func SafeJSONWriter(w io.Writer) io.Writer { return safeJSONWriter{w} }
+
+type safeJSONWriter struct{ w io.Writer }
+
+func (s safeJSONWriter) Write(text []byte) (int, error) {
+	if _, err := s.w.Write(SafeJSON(text)); err != nil {
+		return 0, err
+	}
+	return len(text), nil
 }
 
 // isPrintable tells whether a terminal shows the text, and does nothing else with it.

@@ -1,8 +1,11 @@
 package cmdline
 
 import (
+	"bytes"
 	"encoding/json"
+	"log/slog"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -49,6 +52,15 @@ func TestSafeJSON(t *testing.T) {
 		if err := json.Unmarshal(safe, &got); err != nil || got[0] != text {
 			t.Errorf("%q became %q, %v", text, got, err)
 		}
+	}
+}
+
+// TestSafeJSONWriter writes a log line with a name that controls a terminal.
+func TestSafeJSONWriter(t *testing.T) {
+	var b bytes.Buffer
+	slog.New(slog.NewJSONHandler(SafeJSONWriter(&b), nil)).Info("start", "container", "a\u009b2J\u202e")
+	if text := b.String(); !strings.HasSuffix(text, `"container":"a\u009b2J\u202e"}`+"\n") {
+		t.Errorf("logged %q", text)
 	}
 }
 
