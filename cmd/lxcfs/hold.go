@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -13,7 +15,7 @@ import (
 // Containers that see the mount point, or a file of it by a bind mount of their configuration, share
 // inodes. A lease on one would stall whoever opens the file next (fcntl(2), F_SETLEASE), for as long as
 // /proc/sys/fs/lease-break-time. The kernel grants no write lease on a file that another process has
-// open, and no read lease on one that is open for writing, so this process keeps all files open.
+// open, and no read lease on one that is open for writing, so the supervisor keeps all files open.
 
 // heldName is what the service manager calls these files.
 const heldName = "held"
@@ -23,8 +25,8 @@ const holdCheck = time.Second
 
 // holdFiles keeps the files of the shared tree open until the mount is taken away. earlier are files that
 // an earlier process has held.
-func (c *config) holdFiles(earlier []sys.File) {
-	held, mount, err := c.openShared()
+func (c *config) holdFiles(spawner *sys.Spawner, earlier []sys.File) {
+	mount, held, err := c.openShared(spawner)
 	if err != nil {
 		c.log.Warn("files that containers share are not protected from leases", "err", err)
 	}
@@ -43,20 +45,65 @@ func (c *config) holdFiles(earlier []sys.File) {
 }
 
 // openShared opens the files of the shared tree, on a mount of their own where the kernel has such (Linux
-// 5.2), so that the one on the mount point can be unmounted; mount is the ID of that.
-func (c *config) openShared() (held []sys.File, mount int, err error) {
+// 5.2), so that the one on the mount point can be unmounted; mount is the ID of that. A process of its own
+// asks the server for them: one that waits for an answer cannot be killed, and the supervisor has to
+// end before the next server starts.
+func (c *config) openShared(spawner *sys.Spawner) (mount int, held []sys.File, err error) {
 	root, err := sys.OpenDir(c.mountpoint)
 	if err != nil {
-		return nil, 0, err
+		return 0, nil, err
 	}
-	defer root.Close()
+	defer func() { root.Close() }()
 	if mount, err = root.MountID(); err != nil {
-		return nil, 0, err
+		return 0, nil, err
 	}
 	if clone, err := root.CloneMount(); err == nil {
 		root.Close()
 		root = clone
 	}
+	socket, other, err := sys.SocketPair()
+	if err != nil {
+		return mount, nil, err
+	}
+	defer socket.Close()
+	holder, err := spawner.Start("/proc/self/exe", os.Args, append(os.Environ(), holderMark+"=1"),
+		[]sys.NamedFile{{Name: "root", File: root}, {Name: "socket", File: other}})
+	other.Close()
+	if err != nil {
+		return mount, nil, err
+	}
+	for {
+		f, err := sys.ReceiveFile(socket)
+		if err != nil {
+			break
+		}
+		held = append(held, f)
+	}
+	state, err := holder.Wait()
+	if err == nil && !state.Success() {
+		err = fmt.Errorf("open shared files: %v", state)
+	}
+	return mount, held, err
+}
+
+// holderMark is in the environment of the process that opens files for the supervisor.
+const holderMark = "PALISADE_HOLDER"
+
+func isHolder() bool { return os.Getenv(holderMark) != "" }
+
+// openForSupervisor is the work of that process. It keeps nothing open that others may wait for.
+func openForSupervisor() error {
+	if err := errors.Join(sys.NameProcess("lxcfs-holder"), sys.DropStandardStreams()); err != nil {
+		return err
+	}
+	files, err := sys.PassedFiles(true)
+	if err != nil {
+		return err
+	}
+	if len(files) != 2 {
+		return fmt.Errorf("%d files passed, want 2", len(files))
+	}
+	root, socket := files[0].File, files[1].File
 	var errs []error
 	for _, path := range append(probe.ListFiles(root), probe.StatusFile) {
 		open := root.OpenAt
@@ -64,13 +111,12 @@ func (c *config) openShared() (held []sys.File, mount int, err error) {
 			open = root.OpenReadWriteAt
 		}
 		f, err := open(path)
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		if err == nil {
+			err = sys.SendFile(socket, f)
 		}
-		held = append(held, f)
+		errs = append(errs, err)
 	}
-	return held, mount, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 // storeHeld gives files to the service manager, in the place of those that it has by their name.
@@ -81,11 +127,10 @@ func (c *config) storeHeld(held []sys.File) error {
 	if err := sys.ForgetFile(heldName); err != nil {
 		return err
 	}
-	files := make([]sys.NamedFile, 0, len(held))
-	for _, f := range held {
-		files = append(files, sys.NamedFile{Name: heldName, File: f})
+	if len(held) == 0 {
+		return nil
 	}
-	return storeFiles(files)
+	return sys.StoreFiles(heldName, held...)
 }
 
 // isMounted reports whether the mount with the ID is still there. It asks the server nothing.

@@ -47,8 +47,11 @@ func newApp() *cli.App {
 			if err := c.complete(ctx); err != nil {
 				return cmdline.UsageError{Err: err}
 			}
-			if supervise.IsWorker() {
+			switch {
+			case supervise.IsWorker():
 				return work(c)
+			case isHolder():
+				return openForSupervisor()
 			}
 			return run(ctx.Context, c)
 		},

@@ -111,7 +111,7 @@ func (c *config) newSession(ctx context.Context) (*fusedev.Session, error) {
 
 func storeFiles(files []sys.NamedFile) error {
 	for _, f := range files {
-		if err := sys.StoreFile(f); err != nil {
+		if err := sys.StoreFiles(f.Name, f.File); err != nil {
 			return fmt.Errorf("give %s to the service manager: %w", f.Name, err)
 		}
 	}
@@ -146,7 +146,7 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 	events := make(chan supervise.Event)
 	go c.listen(ctx, events)
 	err = s.Run(events, func() {
-		go c.holdFiles(held)
+		go c.holdFiles(spawner, held)
 		c.log.Info("serving", "mountpoint", c.mountpoint, "version", version.String())
 		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 			c.log.Warn("the service manager is not told of the start", "err", err)

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,20 +62,18 @@ func startWith(program string, args, env []string, files []NamedFile) (*os.Proce
 	return os.FindProcess(pid)
 }
 
-// NameThread gives the calling thread the name that ps(1) and top(1) show; the main thread's is the process's.
-func NameThread(name string) error {
-	b, err := unix.BytePtrFromString(name)
-	if err != nil {
-		return err
-	}
-	return os.NewSyscallError("prctl PR_SET_NAME", unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(b)), 0, 0, 0))
-}
+// NameProcess gives this process the name that ps(1) and top(1) show, that of its first thread.
+func NameProcess(name string) error { return os.WriteFile("/proc/self/comm", []byte(name), 0) }
 
-// StoreFile gives a file to the service manager to keep (sd_notify(3), FDSTORE=1), which passes it to the service's next
-// process. Without a service manager it does nothing.
-func StoreFile(f NamedFile) error {
+// StoreFiles gives files to the service manager to keep by one name (sd_notify(3), FDSTORE=1), which passes them to the
+// service's next process. Without a service manager it does nothing.
+func StoreFiles(name string, files ...File) error {
+	fds := make([]int, len(files))
+	for i, f := range files {
+		fds[i] = f.Fd()
+	}
 	// The manager is not to watch it: a device whose connection has ended is removed by the process that finds that out.
-	return notifyManager("FDSTORE=1\nFDPOLL=0\nFDNAME="+f.Name, unix.UnixRights(f.File.Fd()))
+	return notifyManager("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, unix.UnixRights(fds...))
 }
 
 // ForgetFile has the service manager let go of the files that it keeps by that name.

@@ -25,11 +25,8 @@ const reopenSize = 12 // uint64 number, uint32 errno
 
 // NewReopener makes a socket, whose clients Serve answers.
 func NewReopener() (r *Reopener, client File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, File{}, os.NewSyscallError("socketpair", err)
-	}
-	return &Reopener{File{fds[0] + 1}}, File{fds[1] + 1}, nil
+	own, client, err := SocketPair()
+	return &Reopener{own}, client, err
 }
 
 // Serve answers requests until all clients are gone. allow decides by the type of a file's file system and the path on

@@ -115,15 +115,9 @@ func (d *Daemon) PID() int { return d.cmd.Process.Pid }
 // metricsProgram is what the process is called that tells the metrics.
 const metricsProgram = "lxcfs-metrics"
 
-// WorkerPID is the process that serves at the moment. What has the daemon's own name is a fork that looks at the mount.
+// WorkerPID is the process that serves at the moment.
 func (d *Daemon) WorkerPID() (int, error) {
-	own, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", d.PID()))
-	if err != nil {
-		return 0, err
-	}
-	return d.child("a worker", func(command string) bool {
-		return command != metricsProgram && command != strings.TrimSpace(string(own))
-	})
+	return d.child("a worker", func(command string) bool { return command == "lxcfs-worker" })
 }
 
 // MetricsPID is the process that tells the metrics.

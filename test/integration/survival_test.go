@@ -222,7 +222,14 @@ func startKept(t *testing.T, dir string) (*ctr.Keeper, *ctr.Daemon) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	waitForHeld(t, k)
 	return k, d
+}
+
+// waitForHeld waits until the daemon has given away the files that it holds open.
+func waitForHeld(t *testing.T, k *ctr.Keeper) {
+	t.Helper()
+	waitFor(t, "the files that are held open", func() bool { return k.Has("held") })
 }
 
 // TestKeptMount kills and stops the supervisor, and so the worker with it, while a service manager keeps the files: who
