@@ -23,7 +23,7 @@ func mountCommand(stderr io.Writer) *cli.Command {
 		Usage:     "mount the tree SRC on the folder DST so that it is seen with the host's ids; nothing changes on the disk (Linux 5.12)",
 		UsageText: "userns-shift mount --user-remap UID:GID:OFFSET [OPTIONS] SRC DST",
 		Flags: slices.Concat(maps.flags(), []cli.Flag{&cli.StringFlag{Name: "fallback", Value: "none", Destination: &fallback,
-			Usage: "what is done where the kernel or the file system cannot do it: none, or shift SRC and mount it on DST"}}, work.flags()),
+			Usage: "what is done where it is not possible, or other users can reach SRC: none, or shift SRC and mount it on DST"}}, work.flags()),
 		Action: func(ctx *cli.Context) error {
 			if ctx.NArg() != 2 {
 				return cmdline.Usagef("SRC and DST are wanted, not %d arguments (options stand before them)", ctx.NArg())
@@ -40,7 +40,8 @@ func mountCommand(stderr io.Writer) *cli.Command {
 			}
 			src, dst := ctx.Args().Get(0), ctx.Args().Get(1)
 			err = mountMapped(src, dst, pair, work.Options)
-			if fallback == "none" || !errors.Is(err, idmount.ErrUnsupported) {
+			var reachable *idmount.ReachableError
+			if fallback == "none" || !errors.Is(err, idmount.ErrUnsupported) && !errors.As(err, &reachable) {
 				return err
 			}
 			fmt.Fprintf(stderr, "%s: warning: %v; shifting instead\n", program, err)

@@ -270,6 +270,11 @@ func (h *Hook) withDeadline(ctx context.Context, c *oci.Config) (context.Context
 // namespace, with all that is mounted in it, before it becomes the root. Runtimes that hold the root open by then, as runc from
 // 1.5 on, do not notice.
 func switchRoot(process sys.File, root string) error {
+	private, err := idmount.OpenPrivate(root) // as the host sees it
+	if err != nil {
+		return err
+	}
+	defer private.Close()
 	ns, err := process.OpenAt("ns/mnt")
 	if err != nil {
 		return err
@@ -280,20 +285,5 @@ func switchRoot(process sys.File, root string) error {
 		return err
 	}
 	defer userNS.Close()
-	return sys.InMountNamespace(ns, func(*sys.NamespaceThread) error {
-		dir, err := sys.OpenDirNoFollow(root)
-		if err != nil {
-			return err
-		}
-		defer dir.Close()
-		mount, err := dir.CloneMounts()
-		if err != nil {
-			return err
-		}
-		defer mount.Close()
-		if err := idmount.MapMount(mount, root, userNS); err != nil {
-			return err
-		}
-		return mount.MoveMount(dir, false)
-	})
+	return sys.InMountNamespace(ns, func(*sys.NamespaceThread) error { return private.MapOver(root, userNS) })
 }
