@@ -106,9 +106,12 @@ func RuntimeDir(base, mountpoint string) string {
 // LockFile is the file of the runtime folder that a server locks and writes its pid to.
 const LockFile = "lock"
 
+// maxPID bounds the text of a pid, in bytes.
+const maxPID = 64
+
 // lockHolder is the pid that stands in the lock file of the mount point's server, if there is such a process.
 func lockHolder(mountpoint string) int {
-	text, err := os.ReadFile(filepath.Join(RuntimeDir(DefaultRuntimeDir, mountpoint), LockFile))
+	text, err := sys.ReadRegular(filepath.Join(RuntimeDir(DefaultRuntimeDir, mountpoint), LockFile), maxPID)
 	if err != nil {
 		return 0
 	}

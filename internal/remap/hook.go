@@ -271,6 +271,11 @@ func (h *Hook) withDeadline(ctx context.Context, c *oci.Config) (context.Context
 // 1.5 on, do not notice.
 func switchRoot(process sys.File, root string) error {
 	private, err := idmount.OpenPrivate(root) // as the host sees it
+	var reachable *idmount.ReachableError
+	if errors.As(err, &reachable) {
+		// A runtime without the wrapper has entered the user namespace, and cannot pass that directory.
+		return fmt.Errorf("%w, and start the container by the runtime wrapper instead of the hook", err)
+	}
 	if err != nil {
 		return err
 	}

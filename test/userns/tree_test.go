@@ -167,6 +167,7 @@ func TestSubvolume(t *testing.T) {
 // TestCapabilitiesWork has case 2: the capabilities of a shifted file are valid in the container, and nowhere else.
 func TestCapabilitiesWork(t *testing.T) {
 	root := named("tmpfs").folder(t)
+	openToAll(t, root)
 	cat := filepath.Join(root, "cat")
 	program, err := exec.LookPath("cat")
 	if err != nil {
