@@ -130,7 +130,8 @@ func TestSubvolume(t *testing.T) {
 	if inGuest() {
 		return // its kernel has no btrfs
 	}
-	root := named("btrfs").folder(t)
+	root := filepath.Join(named("btrfs").folder(t), "root")
+	build(t, root, true, []item{folder(".", 0o755, 0, 0)})
 	needPrograms(t, "btrfs")
 	sub := filepath.Join(root, "sub")
 	btrfs := func(args ...string) {
