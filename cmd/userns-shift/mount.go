@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -39,7 +40,7 @@ func mountCommand(stderr io.Writer) *cli.Command {
 				return err
 			}
 			src, dst := ctx.Args().Get(0), ctx.Args().Get(1)
-			err = mountMapped(src, dst, pair, work.Options)
+			err = mountMapped(ctx.Context, src, dst, pair, work.Options)
 			var reachable *idmount.ReachableError
 			if fallback == "none" || !errors.Is(err, idmount.ErrUnsupported) && !errors.As(err, &reachable) {
 				return err
@@ -54,7 +55,7 @@ func mountCommand(stderr io.Writer) *cli.Command {
 }
 
 // mountMapped mounts a tree with mapped ids, unless its ids were changed already.
-func mountMapped(src, dst string, pair idmap.Pair, o shift.Options) error {
+func mountMapped(ctx context.Context, src, dst string, pair idmap.Pair, o shift.Options) error {
 	state, err := shift.Recorded(src, o)
 	if err != nil {
 		return err
@@ -62,7 +63,7 @@ func mountMapped(src, dst string, pair idmap.Pair, o shift.Options) error {
 	if state != nil {
 		return fmt.Errorf("%s is %s: its ids cannot be mapped as well (userns-shift unshift %s)", src, state.Describe(), src)
 	}
-	return idmount.Mount(src, dst, pair)
+	return idmount.Mount(src, dst, pair, func(src string) error { return shift.CheckLinks(ctx, src, o) })
 }
 
 func umountCommand() *cli.Command {

@@ -105,8 +105,8 @@ func procText(m idmap.Map) string {
 }
 
 // Mount mounts the directory at src on the directory dst with the ids mapped. It fails with
-// ErrUnsupported where that is not possible, with a ReachableError where src is not private.
-func Mount(src, dst string, pair idmap.Pair) error {
+// ErrUnsupported where that is not possible, and as OpenPrivate does.
+func Mount(src, dst string, pair idmap.Pair, check LinkCheck) error {
 	dir, mount, err := clone(src)
 	if err != nil {
 		return err
@@ -117,6 +117,9 @@ func Mount(src, dst string, pair idmap.Pair) error {
 		return err
 	}
 	if _, err := newPrivate(dir); err != nil {
+		return err
+	}
+	if err := check(src); err != nil {
 		return err
 	}
 	return attach(mount, dst)

@@ -36,15 +36,22 @@ type Private struct {
 	inode sys.Inode
 }
 
+// LinkCheck fails if files of the directory at path have names outside of it.
+type LinkCheck func(path string) error
+
 // OpenPrivate opens the directory at path. It fails with a ReachableError if it is not private. It
 // knows the paths of this process's mount namespace: by all mounts of the file system, by overlays
-// of which the directory is a layer, and to the upper layer if it is on an overlay itself.
-func OpenPrivate(path string) (*Private, error) {
+// of which the directory is a layer, and to the upper layer if it is on an overlay itself. Paths to
+// single files are what check is for.
+func OpenPrivate(path string, check LinkCheck) (*Private, error) {
 	dir, err := sys.OpenDirNoFollow(path)
 	if err != nil {
 		return nil, err
 	}
 	p, err := newPrivate(dir)
+	if err == nil {
+		err = check(path)
+	}
 	if err != nil {
 		dir.Close()
 		return nil, err
@@ -52,9 +59,9 @@ func OpenPrivate(path string) (*Private, error) {
 	return p, nil
 }
 
-// CheckPrivate fails as OpenPrivate does.
+// CheckPrivate fails as OpenPrivate does, but does not look for links.
 func CheckPrivate(path string) error {
-	p, err := OpenPrivate(path)
+	p, err := OpenPrivate(path, func(string) error { return nil })
 	if err != nil {
 		return err
 	}

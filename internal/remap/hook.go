@@ -205,7 +205,7 @@ func (h *Hook) starting(ctx context.Context, state *oci.State) error {
 	ctx, cancel := h.withDeadline(ctx, c)
 	defer cancel()
 	if h.Mode == IDMap {
-		return switchRoot(process, root)
+		return h.switchRoot(ctx, process, root)
 	}
 	return h.fit(ctx, root, pair)
 }
@@ -269,8 +269,8 @@ func (h *Hook) withDeadline(ctx context.Context, c *oci.Config) (context.Context
 // switchRoot puts a mount with mapped ids over the root file system that the runtime has prepared in the container's mount
 // namespace, with all that is mounted in it, before it becomes the root. Runtimes that hold the root open by then, as runc from
 // 1.5 on, do not notice.
-func switchRoot(process sys.File, root string) error {
-	private, err := idmount.OpenPrivate(root) // as the host sees it
+func (h *Hook) switchRoot(ctx context.Context, process sys.File, root string) error {
+	private, err := idmount.OpenPrivate(root, h.checkLinks(ctx)) // as the host sees it
 	var reachable *idmount.ReachableError
 	if errors.As(err, &reachable) {
 		// A runtime without the wrapper has entered the user namespace, and cannot pass that directory.

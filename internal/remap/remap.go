@@ -113,7 +113,7 @@ func (r *Remapper) fit(ctx context.Context, root string, pair idmap.Pair) error 
 	if mapped, err := idmount.IsMapped(root); err != nil {
 		return err
 	} else if mapped {
-		return checkMapped(root, pair)
+		return r.checkMapped(ctx, root, pair)
 	}
 	if r.Mode == Check {
 		return r.check(ctx, root, pair)
@@ -142,15 +142,23 @@ func (r *Remapper) fit(ctx context.Context, root string, pair idmap.Pair) error 
 
 // checkMapped makes sure that a root file system which is mounted with mapped ids has those of the
 // pair, and that other users cannot reach what its container writes.
-func checkMapped(root string, pair idmap.Pair) error {
+func (r *Remapper) checkMapped(ctx context.Context, root string, pair idmap.Pair) error {
 	shifted, err := isShifted(root, pair)
 	if err == nil && !shifted {
 		err = fmt.Errorf("%s is mounted with mapped ids, but not to %s", root, pair)
 	}
-	if err == nil {
-		err = idmount.CheckPrivate(root)
+	if err != nil {
+		return err
 	}
-	return err
+	private, err := idmount.OpenPrivate(root, r.checkLinks(ctx))
+	if err != nil {
+		return err
+	}
+	return private.Close()
+}
+
+func (r *Remapper) checkLinks(ctx context.Context) idmount.LinkCheck {
+	return func(root string) error { return shift.CheckLinks(ctx, root, r.Options) }
 }
 
 func (r *Remapper) check(ctx context.Context, root string, pair idmap.Pair) error {
@@ -200,7 +208,7 @@ func (r *Remapper) mount(ctx context.Context, id, root string, pair idmap.Pair) 
 	}
 	var reachable *idmount.ReachableError
 	if mapped {
-		err = idmount.Mount(root, place, pair)
+		err = idmount.Mount(root, place, pair, r.checkLinks(ctx))
 		if err == nil {
 			return place, nil
 		}

@@ -250,6 +250,25 @@ func TestMappedRefused(t *testing.T) {
 	}
 }
 
+// TestMappedLinks has a root file system of which a file has a name that other users can reach.
+func TestMappedLinks(t *testing.T) {
+	b := newEvilBundle(t)
+	closeDir(t, b.dir)
+	if err := os.Link(filepath.Join(b.rootfs, "bin/evil"), filepath.Join(openDir(t), "outside")); err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []string{"auto", "idmap"} {
+		r := wrapped(t, "runc", []string{"--mode", mode, "--user-remap", remap100000}, "run", "-b", b.dir, b.id)
+		if r.Code != 1 || !strings.Contains(r.Stderr, `"/bin/" (1 of 2 names are inside)`) {
+			t.Errorf("%s: %+v", mode, r)
+		}
+	}
+	options := []string{"--mode", "idmap", "--hardlinks", "ignore", "--user-remap", remap100000}
+	if r := wrapped(t, "runc", options, "run", "-b", b.dir, b.id); r.Code != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // mountFor mounts something until the test ends.
 func mountFor(t *testing.T, source, target string, flags uintptr) {
 	t.Helper()
