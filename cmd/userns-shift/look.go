@@ -177,15 +177,18 @@ func noteReachable(root string) (notes shift.Problems, err error) {
 	var reachable *idmount.ReachableError
 	if errors.As(err, &reachable) {
 		return shift.Problems{{
-			Text: fmt.Sprintf("other users can reach %s: it is not mounted with mapped ids, and set-id programs "+
-				"that its container makes run as the container's users for them", reachable.Path),
+			Text: fmt.Sprintf("other users can reach %s: it is not mounted with mapped ids, and "+
+				"set-id programs that its container makes run as the container's users for them",
+				reachable.Path),
 			Remedy: reachable.Remedy + ", and start the container by the runtime wrapper",
 		}}, nil
 	}
 	return nil, err
 }
 
-func printProblems(ctx *cli.Context, root string, problems, notes shift.Problems, asJSON bool) error {
+func printProblems(
+	ctx *cli.Context, root string, problems, notes shift.Problems, asJSON bool,
+) error {
 	var text strings.Builder
 	if len(problems) == 0 {
 		fmt.Fprintf(&text, "nothing stands in the way of %s\n", root)

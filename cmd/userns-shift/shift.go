@@ -42,14 +42,16 @@ func unshiftCommand(stderr io.Writer) *cli.Command {
 	var maps mapOptions
 	var work workOptions
 	dropSetID := &cli.BoolFlag{Name: "drop-setid", Destination: &work.DropSetID,
-		Usage: "take set-id bits and file capabilities away, so that no program of the container becomes one of the host's root"}
+		Usage: "take set-id bits and file capabilities away, " +
+			"so that no program of the container becomes one of the host's root"}
 	keepSetID := &cli.BoolFlag{Name: "keep-setid", Destination: &work.KeepSetID,
 		Usage: "leave them although other users of the host can reach the tree"}
 	return &cli.Command{
 		Name:      "unshift",
 		Usage:     "change the ids of all files back to the container's; go on where it was interrupted",
 		UsageText: "userns-shift unshift [OPTIONS] ROOT",
-		Flags:     slices.Concat(maps.flags(), []cli.Flag{dropSetID, keepSetID}, work.flags(), work.progressFlags()),
+		Flags: slices.Concat(maps.flags(), []cli.Flag{dropSetID, keepSetID},
+			work.flags(), work.progressFlags()),
 		Action: func(ctx *cli.Context) error {
 			root, err := rootArgument(ctx)
 			if err != nil {

@@ -17,7 +17,7 @@ import (
 // ErrUnsupported is the error where the kernel, or the file system, cannot do it.
 var ErrUnsupported = errors.New("idmapped mounts are not possible here")
 
-// clone opens the directory at src, and makes a detached mount of it, without what is mounted in it.
+// clone opens the directory at src, and makes a detached mount of it without what is mounted in it.
 func clone(src string) (dir, mount sys.File, err error) {
 	if dir, err = sys.OpenDirNoFollow(src); err != nil {
 		return dir, mount, err
@@ -31,8 +31,8 @@ func clone(src string) (dir, mount sys.File, err error) {
 	return dir, mount, err
 }
 
-// Probe fails as Mount would if what is needed to mount the directory at path is missing. With a zero
-// pair it tries a mount that is not idmapped.
+// Probe fails as Mount would if what is needed to mount the directory at path is missing. With a
+// zero pair it tries a mount that is not idmapped.
 func Probe(path string, pair idmap.Pair) error {
 	dir, mount, err := clone(path)
 	if err != nil {

@@ -22,8 +22,8 @@ type ReachableError struct {
 }
 
 func (e *ReachableError) Error() string {
-	return fmt.Sprintf("other users of the host can reach %s, and execute what a container makes set-id root there: %s",
-		e.Path, e.Remedy)
+	return fmt.Sprintf("other users of the host can reach %s, "+
+		"and execute what a container makes set-id root there: %s", e.Path, e.Remedy)
 }
 
 // Private is an open directory to which no path that is known lets users of the host other than
@@ -93,7 +93,7 @@ func newPrivate(dir sys.File) (*Private, error) {
 	}
 	for _, upper := range optionPaths(at.mount.VFSOptions, "upperdir") {
 		if !filepath.IsAbs(upper) {
-			return nil, fmt.Errorf("the path of the upper layer of %s is relative: %s", at.host, upper)
+			return nil, fmt.Errorf("relative path of the upper layer of %s: %s", at.host, upper)
 		}
 		if upper, err = filepath.EvalSymlinks(upper); err == nil {
 			err = CheckPrivate(upper)
@@ -128,7 +128,7 @@ func locate(dir sys.File, table []*mountinfo.Info) (location, error) {
 	}
 	rest, ok := cutDir(host, table[i].Mountpoint)
 	if !ok {
-		return location{}, fmt.Errorf("%s is not below its mount point %s", host, table[i].Mountpoint)
+		return location{}, fmt.Errorf("%s is not below mount point %s", host, table[i].Mountpoint)
 	}
 	return location{table[i], host, path.Join(table[i].Root, rest)}, nil
 }
@@ -188,8 +188,9 @@ func (at *location) checkViews(table []*mountinfo.Info) error {
 	onDisk, found := int64(-1), false
 	for _, v := range views {
 		w, err := walk(v.path, isInside)
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, errNotDir) || err == nil && w.mountID != v.mount.ID {
-			continue // hidden by another mount
+		isHidden := errors.Is(err, os.ErrNotExist) || errors.Is(err, errNotDir)
+		if isHidden || err == nil && w.mountID != v.mount.ID {
+			continue // by another mount
 		}
 		if err != nil {
 			return err
@@ -271,7 +272,7 @@ func walk(file string, isInside func(string) bool) (w walked, err error) {
 }
 
 // searchOthers are the permissions to search a directory of its group and of others. Where there is
-// an access control list, that of the group is the most that the list gives to anybody (acl(5)).
+// an access control list, the group's are its mask (acl(5)).
 const searchOthers = 0o011
 
 func isClosed(dir *sys.Inode) bool { return dir.UID == 0 && dir.Mode&searchOthers == 0 }

@@ -10,8 +10,8 @@ import (
 	"palisade/internal/sys"
 )
 
-// patience is how long a log file may take to open, and to take a line: a program must not hang with
-// a file system that does.
+// patience is how long a log file may take to open, and to take a line: a program must not hang
+// with a file system that does.
 const patience = time.Second
 
 // File is a log file.

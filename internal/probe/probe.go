@@ -111,7 +111,8 @@ const maxPID = 64
 
 // lockHolder is the pid that stands in the lock file of the mount point's server, if there is such a process.
 func lockHolder(mountpoint string) int {
-	text, err := sys.ReadRegular(filepath.Join(RuntimeDir(DefaultRuntimeDir, mountpoint), LockFile), maxPID)
+	file := filepath.Join(RuntimeDir(DefaultRuntimeDir, mountpoint), LockFile)
+	text, err := sys.ReadRegular(file, maxPID)
 	if err != nil {
 		return 0
 	}

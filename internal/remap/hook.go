@@ -273,8 +273,9 @@ func (h *Hook) switchRoot(ctx context.Context, process sys.File, root string) er
 	private, err := idmount.OpenPrivate(root, h.checkLinks(ctx)) // as the host sees it
 	var reachable *idmount.ReachableError
 	if errors.As(err, &reachable) {
-		// A runtime without the wrapper has entered the user namespace, and cannot pass that directory.
-		return fmt.Errorf("%w, and start the container by the runtime wrapper instead of the hook", err)
+		// A runtime without the wrapper has entered the user namespace, and could not pass a closed
+		// directory.
+		return fmt.Errorf("%w, and start the container by the runtime wrapper", err)
 	}
 	if err != nil {
 		return err
@@ -290,5 +291,7 @@ func (h *Hook) switchRoot(ctx context.Context, process sys.File, root string) er
 		return err
 	}
 	defer userNS.Close()
-	return sys.InMountNamespace(ns, func(*sys.NamespaceThread) error { return private.MapOver(root, userNS) })
+	return sys.InMountNamespace(ns, func(*sys.NamespaceThread) error {
+		return private.MapOver(root, userNS)
+	})
 }

@@ -31,8 +31,8 @@ type Mode string
 // The modes.
 const (
 	// Auto is IDMap where that is possible, other users of the host cannot reach the root file
-	// system, and it is not shifted yet; else Shift. A hook that runs when the container's mounts are
-	// there already takes Shift.
+	// system, and it is not shifted yet; else Shift. A hook that runs when the container's mounts
+	// are there already takes Shift.
 	Auto Mode = "auto"
 	// Shift changes the owners on the disk.
 	Shift Mode = "shift"
@@ -212,7 +212,8 @@ func (r *Remapper) mount(ctx context.Context, id, root string, pair idmap.Pair) 
 		if err == nil {
 			return place, nil
 		}
-		if r.Mode == IDMap || !errors.Is(err, idmount.ErrUnsupported) && !errors.As(err, &reachable) {
+		canShift := errors.Is(err, idmount.ErrUnsupported) || errors.As(err, &reachable)
+		if r.Mode == IDMap || !canShift {
 			return "", errors.Join(err, r.Unmount(id))
 		}
 	}

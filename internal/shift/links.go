@@ -8,8 +8,8 @@ import (
 )
 
 // CheckLinks looks at all files of the tree at path, and fails with Problems if some have names
-// outside of it, unless o ignores that. What a container does to such a file with the host's ids, as
-// to make it set-id root, it does by the names outside, too.
+// outside of it, unless o ignores that. What a container does to such a file with the host's ids,
+// as to make it set-id root, it does by the names outside, too.
 func CheckLinks(ctx context.Context, path string, o Options) error {
 	o.complete()
 	if o.HardLinks == Ignore {
@@ -35,6 +35,6 @@ func CheckLinks(ctx context.Context, path string, o Options) error {
 	}
 	return Problems{{
 		Text:   "files with names outside of the tree: in " + outside.list(),
-		Remedy: "copy them, or --hardlinks=ignore to let the container change the files outside, too",
+		Remedy: "copy them, or --hardlinks=ignore to let the container change the files outside",
 	}}
 }

@@ -256,8 +256,8 @@ func (c *changer) preflight(ctx context.Context) (err error) {
 	}
 	problems := c.census.problems(c.o, c.state.Change.To)
 	if c.state.Phase == Unshifting && c.census.setID.count > 0 && !c.o.DropSetID && !c.o.KeepSetID {
-		exposed, err := c.checkPrivate("--drop-setid or --keep-setid",
-			"programs with a set-id bit or capabilities would become the host's: "+c.census.setID.list())
+		exposed, err := c.checkPrivate("--drop-setid or --keep-setid", "programs with "+
+			"a set-id bit or capabilities would become the host's: "+c.census.setID.list())
 		if err != nil {
 			return err
 		}
@@ -274,14 +274,15 @@ func (t *tree) checkHostCaps() (Problems, error) {
 	return t.checkPrivate("--caps v3", "--caps v2 would make capabilities valid on the host")
 }
 
-// checkPrivate finds that other users of the host can reach the tree, and so its privileged programs.
+// checkPrivate finds that other users of the host can reach the tree and its privileged programs.
 func (t *tree) checkPrivate(otherwise, danger string) (p Problems, err error) {
 	err = idmount.CheckPrivate(t.path)
 	var reachable *idmount.ReachableError
 	if !errors.As(err, &reachable) {
 		return nil, err
 	}
-	p.add(reachable.Remedy+", or "+otherwise, "other users can reach %s; %s", reachable.Path, danger)
+	p.add(reachable.Remedy+", or "+otherwise,
+		"other users can reach %s; %s", reachable.Path, danger)
 	return p, nil
 }
 
@@ -300,7 +301,8 @@ func (c *changer) warnings() (texts []string) {
 		warn(&c.census.flagged, "immutable and append-only files are left as they are: %s")
 	}
 	if c.state.Phase == Unshifting && !c.o.DropSetID {
-		warn(&c.census.setID, "programs with a set-id bit or capabilities become the host's (--drop-setid takes both away): %s")
+		warn(&c.census.setID, "programs with a set-id bit or capabilities become the host's "+
+			"(--drop-setid takes both away): %s")
 	}
 	if len(c.hidden) > 0 {
 		texts = append(texts, fmt.Sprintf("what is mounted in it, at %d places, is passed over, and what is hidden there stays as it is", len(c.hidden)))

@@ -132,16 +132,18 @@ func TestLogError(t *testing.T) {
 	c.LogError(errors.New("nobody sees it"))
 }
 
-// TestLogErrorElsewhere has logs that are no regular files: they are left alone, and waited for by
-// nobody, whether they have a reader or not.
+// TestLogErrorElsewhere has logs that are no regular files: they are left alone, without waiting for
+// a reader.
 func TestLogErrorElsewhere(t *testing.T) {
 	dir := t.TempDir()
 	kept := filepath.Join(dir, "kept")
 	if err := os.WriteFile(kept, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	unread, full, link := filepath.Join(dir, "unread"), filepath.Join(dir, "full"), filepath.Join(dir, "link")
-	if err := errors.Join(syscall.Mkfifo(unread, 0o600), syscall.Mkfifo(full, 0o600), os.Symlink(kept, link)); err != nil {
+	unread, full := filepath.Join(dir, "unread"), filepath.Join(dir, "full")
+	link := filepath.Join(dir, "link")
+	err := errors.Join(syscall.Mkfifo(unread, 0o600), syscall.Mkfifo(full, 0o600), os.Symlink(kept, link))
+	if err != nil {
 		t.Fatal(err)
 	}
 	reader, err := os.OpenFile(full, os.O_RDWR|syscall.O_NONBLOCK, 0)

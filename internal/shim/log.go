@@ -11,8 +11,8 @@ import (
 // maxLogged bounds the text of an error in the log.
 const maxLogged = 16 << 10
 
-// LogError writes an error to the runtime's log, where containerd, and so Docker, looks for the reason when a runtime fails.
-// Where the log is no regular file, or hangs, the error is on stderr alone.
+// LogError writes an error to the runtime's log, where containerd, and so Docker, looks for the
+// reason when a runtime fails. Where the log is no regular file, or hangs, it writes nothing.
 func (c *Command) LogError(err error) {
 	if c.log == "" {
 		return

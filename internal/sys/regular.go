@@ -30,7 +30,8 @@ func openRegular(path string) (*os.File, error) {
 func checkRegular(f *os.File, op string) error {
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: op, Path: f.Name(), Err: fmt.Errorf("it is no regular file (mode %v)", info.Mode())}
+		err = fmt.Errorf("it is no regular file (mode %v)", info.Mode())
+		err = &fs.PathError{Op: op, Path: f.Name(), Err: err}
 	}
 	if err != nil {
 		f.Close()
@@ -49,7 +50,8 @@ func readLimited(f *os.File, limit int64) ([]byte, error) {
 // OpenAppend opens the regular file at path to append to it, and creates it with the mode if it is
 // missing. It neither follows a symbolic link nor waits for a reader of a FIFO.
 func OpenAppend(path string, mode os.FileMode) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, mode)
+	const flags = os.O_WRONLY | os.O_APPEND | os.O_CREATE | syscall.O_NONBLOCK | syscall.O_NOFOLLOW
+	f, err := os.OpenFile(path, flags, mode)
 	if err != nil {
 		return nil, err
 	}

@@ -62,9 +62,7 @@ func TestHook(t *testing.T) {
 				}
 				if tt.nosuid { // the only way to close it that lets the runtime pass
 					mountFor(t, b.rootfs, b.rootfs, syscall.MS_BIND)
-					if err := syscall.Mount("", b.rootfs, "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_NOSUID, ""); err != nil {
-						t.Fatal(err)
-					}
+					remountFor(t, b.rootfs, syscall.MS_NOSUID)
 				}
 				for range 2 { // the second time nothing is to be done
 					r := runRuntime(t, runtime, "run", "--bundle", b.dir, b.id)

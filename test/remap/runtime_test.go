@@ -238,7 +238,8 @@ func TestRuntimeMapped(t *testing.T) {
 	}
 	for _, mode := range []string{"auto", "shift", "idmap"} {
 		b := newBundle(t, looks, func(s *specs.Spec) { s.Root.Path = dst })
-		r := wrapped(t, "runc", []string{"--mode", mode, "--user-remap", remap100000}, "run", "-b", b.dir, b.id)
+		options := []string{"--mode", mode, "--user-remap", remap100000}
+		r := wrapped(t, "runc", options, "run", "-b", b.dir, b.id)
 		if r.Code != 1 || !strings.HasSuffix(r.Stderr, ": chmod 0700 "+filepath.Dir(src)+"\n") {
 			t.Errorf("%s, open: %+v", mode, r)
 		}

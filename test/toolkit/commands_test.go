@@ -258,7 +258,8 @@ func TestLogIsFIFO(t *testing.T) {
 	const stopped = `{"ociVersion":"","id":"x","pid":-1,"root":"/x","bundle":"/x"}`
 	for _, log := range []string{fifo, "/dev/stderr"} {
 		r := h.run(t, stopped, "--log", log, "hook")
-		if r.Code != 1 || strings.Count(r.Stderr, "\n") != 1 || !strings.Contains(r.Stderr, "use --log: ") {
+		isOneLine := strings.Count(r.Stderr, "\n") == 1
+		if r.Code != 1 || !isOneLine || !strings.Contains(r.Stderr, "use --log: ") {
 			t.Errorf("%s: %+v", log, r)
 		}
 	}

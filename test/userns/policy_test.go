@@ -82,7 +82,8 @@ func TestLinkedOutside(t *testing.T) {
 		if err := os.Mkdir(seen, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		checkRefused(t, call(t, "mount", "--user-remap", remap, root, seen), 1, `"/d/" (1 of 2 names are inside)`, "--hardlinks=ignore")
+		r := call(t, "mount", "--user-remap", remap, root, seen)
+		checkRefused(t, r, 1, `"/d/" (1 of 2 names are inside)`, "--hardlinks=ignore")
 		must(t, "mount", "--user-remap", remap, "--hardlinks", "ignore", root, seen)
 		must(t, "umount", seen)
 	}

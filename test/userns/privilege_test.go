@@ -21,7 +21,8 @@ func privileged(t *testing.T) (dir, root string) {
 	build(t, root, true, []item{folder(".", 0o755, 0, 0), file("plain", 0o755, 0, 0)})
 	shiftTree(t, root)
 	build(t, root, true, []item{
-		file("suid", 0o4755, 100000, 100000), file("user", 0o4755, 101000, 101000), file("sgid", 0o2755, 100000, 100042),
+		file("suid", 0o4755, 100000, 100000), file("user", 0o4755, 101000, 101000),
+		file("sgid", 0o2755, 100000, 100042),
 		file("caps", 0o755, 100000, 100000).with(capsName, caps3(100000)),
 	})
 	return dir, root
@@ -49,15 +50,18 @@ func TestUnshiftPrivileged(t *testing.T) {
 		_, root := privileged(t)
 		must(t, "unshift", "--drop-setid", root)
 		for name, line := range takeDump(t, root, false) {
-			if strings.Contains(line, "mode 104") || strings.Contains(line, "mode 102") || strings.Contains(line, capsName) {
-				t.Errorf("%s has kept a privilege: %s", name, line)
+			for _, privilege := range []string{"mode 104", "mode 102", capsName} {
+				if strings.Contains(line, privilege) {
+					t.Errorf("%s has kept a privilege: %s", name, line)
+				}
 			}
 		}
 	})
 	kept := map[string]string{"suid": "0:0", "user": "1000:1000", "sgid": "0:42", "caps": "0:0"}
 	t.Run("kept", func(t *testing.T) {
 		_, root := privileged(t)
-		if r := must(t, "unshift", "--keep-setid", root); !strings.Contains(r.stderr, "become the host's") {
+		r := must(t, "unshift", "--keep-setid", root)
+		if !strings.Contains(r.stderr, "become the host's") {
 			t.Errorf("no warning: %+v", r)
 		}
 		checkOwners(t, root, kept)
@@ -84,15 +88,16 @@ func TestUnshiftPrivileged(t *testing.T) {
 	})
 }
 
-// TestHostCapsNeedPrivacy has --caps v2, by which the capabilities that a container's root has given
-// to programs would be valid on the host, for a plain tree, one that is shifted, and an overlay.
+// TestHostCapsNeedPrivacy has --caps v2, by which the capabilities that a container's root has
+// given to programs would be valid on the host, for a tree that is shifted and an overlay.
 func TestHostCapsNeedPrivacy(t *testing.T) {
 	dir, root := privileged(t)
 	v2 := []string{"shift", "--user-remap", remap, "--caps", "v2", root}
 	before := takeDump(t, root, true)
 	checkRefused(t, call(t, v2...), 1, "(chmod 0700 "+dir+", or --caps v3)")
 	checkDump(t, "refused", takeDump(t, root, true), before)
-	if r := call(t, "check", "--user-remap", remap, "--caps", "v2", root); r.code != 1 || !strings.Contains(r.stdout, "chmod 0700 "+dir) {
+	r := call(t, "check", "--user-remap", remap, "--caps", "v2", root)
+	if r.code != 1 || !strings.Contains(r.stdout, "chmod 0700 "+dir) {
 		t.Errorf("check: %+v", r)
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
@@ -103,7 +108,9 @@ func TestHostCapsNeedPrivacy(t *testing.T) {
 	closed, open := named("tmpfs").folder(t), named("tmpfs").folder(t)
 	openToAll(t, open)
 	lower, merged := filepath.Join(closed, "lower"), filepath.Join(closed, "merged")
-	build(t, lower, true, []item{folder(".", 0o755, 0, 0), file("caps", 0o755, 0, 0).with(capsName, caps2())})
+	build(t, lower, true, []item{
+		folder(".", 0o755, 0, 0), file("caps", 0o755, 0, 0).with(capsName, caps2()),
+	})
 	upper, work := filepath.Join(open, "upper"), filepath.Join(open, "work")
 	for _, d := range []string{merged, upper, work} {
 		if err := os.Mkdir(d, 0o755); err != nil {
