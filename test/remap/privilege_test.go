@@ -209,6 +209,12 @@ func TestMappedRefused(t *testing.T) {
 			closeDir(t, filepath.Dir(elsewhere(t, b.rootfs, 0)))
 			return ""
 		}},
+		{"mounted in a mount that is nosuid", func(t *testing.T, b *bundle) string {
+			inside := filepath.Join(elsewhere(t, b.rootfs, syscall.MS_NOSUID), "root")
+			mountFor(t, b.rootfs, inside, syscall.MS_BIND)
+			closeDir(t, b.rootfs) // which its container can open again
+			return "umount " + inside
+		}},
 		{"a layer of an overlay", func(t *testing.T, b *bundle) string {
 			merged := filepath.Join(openDir(t), "merged")
 			if err := os.Mkdir(merged, 0o755); err != nil {
