@@ -209,6 +209,13 @@ func TestMappedRefused(t *testing.T) {
 			closeDir(t, filepath.Dir(elsewhere(t, b.rootfs, 0)))
 			return ""
 		}},
+		{"mounted elsewhere with mapped ids", func(t *testing.T, b *bundle) string {
+			mapElsewhere(t, b.rootfs, "0:300000:65536")
+			return ""
+		}},
+		{"mounted elsewhere with ids mapped to themselves", func(t *testing.T, b *bundle) string {
+			return "umount " + mapElsewhere(t, b.rootfs, "0:0:65536")
+		}},
 		{"mounted in a mount that is nosuid", func(t *testing.T, b *bundle) string {
 			inside := filepath.Join(elsewhere(t, b.rootfs, syscall.MS_NOSUID), "root")
 			mountFor(t, b.rootfs, inside, syscall.MS_BIND)
@@ -283,6 +290,18 @@ func TestMappedLinks(t *testing.T) {
 	if r := wrapped(t, "runc", options, "run", "-b", b.dir, b.id); r.Code != 0 {
 		t.Errorf("%+v", r)
 	}
+}
+
+// mapElsewhere mounts a root file system with mapped ids where all users can reach it.
+func mapElsewhere(t *testing.T, rootfs, ids string) (point string) {
+	t.Helper()
+	point = filepath.Join(openDir(t), "mapped")
+	if err := os.Mkdir(point, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "mount", "--uidmap", ids, "--gidmap", ids, rootfs, point)
+	t.Cleanup(func() { unmountFor(t, point) })
+	return point
 }
 
 // mountFor mounts something until the test ends.
