@@ -152,25 +152,48 @@ type view struct {
 // views are those by all mounts of the file system, and by overlays of which the directory is, or
 // has, a layer.
 func (at *location) views(table []*mountinfo.Info) (views []view) {
+	known := make(map[string]bool) // layers, which overlays share
+	isLayer := func(layer string) bool {
+		overlaps, ok := known[layer]
+		if !ok {
+			overlaps = at.overlaps(layer, table)
+			known[layer] = overlaps
+		}
+		return overlaps
+	}
 	for _, m := range table {
-		if m.Major == at.mount.Major && m.Minor == at.mount.Minor {
+		if at.isOn(m) {
 			if rest, ok := cutDir(at.inner, m.Root); ok {
 				views = append(views, view{m, path.Join(m.Mountpoint, rest), false})
 			} else if _, ok := cutDir(m.Root, at.inner); ok {
 				views = append(views, view{m, m.Mountpoint, true})
 			}
-			continue
-		}
-		if m.FSType == "overlay" && slices.ContainsFunc(OverlayLayers(m), at.overlaps) {
+		} else if m.FSType == "overlay" && slices.ContainsFunc(OverlayLayers(m), isLayer) {
 			views = append(views, view{m, m.Mountpoint, true})
 		}
 	}
 	return views
 }
 
-func (at *location) overlaps(dir string) bool {
-	_, above := cutDir(at.host, dir)
-	_, below := cutDir(dir, at.host)
+// isOn reports whether m is a mount of the directory's file system.
+func (at *location) isOn(m *mountinfo.Info) bool {
+	return m.Major == at.mount.Major && m.Minor == at.mount.Minor
+}
+
+// overlaps reports whether one of two directories is, or is in, the other. One that is missing, as
+// where an overlay was made in another mount namespace, overlaps nothing.
+func (at *location) overlaps(other string, table []*mountinfo.Info) bool {
+	dir, err := sys.OpenDir(other)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	o, err := locate(dir, table)
+	if err != nil || !at.isOn(o.mount) {
+		return false
+	}
+	_, above := cutDir(at.inner, o.inner)
+	_, below := cutDir(o.inner, at.inner)
 	return above || below
 }
 
