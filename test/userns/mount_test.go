@@ -104,7 +104,9 @@ func TestMountRefused(t *testing.T) {
 		checkRefused(t, call(t, tt.args...), tt.code, tt.want)
 	}
 	openToAll(t, dir)
-	checkRefused(t, call(t, "mount", "--user-remap", remap, src, dst), 1, ": chmod 0700 "+dir)
+	if !inGuest() { // where there are no such mounts, whoever can reach the tree
+		checkRefused(t, call(t, "mount", "--user-remap", remap, src, dst), 1, ": chmod 0700 "+dir)
+	}
 	r := must(t, "mount", "--fallback", "shift", "--user-remap", remap, src, dst)
 	if !strings.Contains(r.stderr, "shifting instead") {
 		t.Errorf("no warning: %+v", r)
