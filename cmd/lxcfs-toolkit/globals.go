@@ -43,7 +43,8 @@ func (g *globals) flags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "mountpoint", Value: defaultMountpoint, Destination: &g.mountpoint,
 			Usage: "lxcfs is mounted on `DIR`"},
-		&cli.StringFlag{Name: "log", Destination: &g.logFile, Usage: "log to `FILE` as well"},
+		&cli.StringFlag{Name: "log", Destination: &g.logFile,
+			Usage: "log to the regular file `FILE` as well"},
 		&cli.StringFlag{Name: "log-level", Destination: &g.logLevel,
 			Usage: "log from `LEVEL` on: debug, info, warn or error (default: info to a file, warn to stderr)"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Destination: &g.logFormat, Usage: "log to the file as `FORMAT`: text or json"},
@@ -84,7 +85,7 @@ func (g *globals) complete(ctx *cli.Context) error {
 	}
 	handlers := []slog.Handler{linelog.New("lxcfs-toolkit", os.Stderr, stderrLevel)}
 	if g.logFile != "" {
-		f, err := os.OpenFile(g.logFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+		f, err := linelog.Open(g.logFile, 0o640)
 		if err != nil {
 			return fmt.Errorf("use --log: %w", err)
 		}

@@ -2,13 +2,17 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cmdline"
 	"palisade/internal/idmap"
+	"palisade/internal/idmount"
 	"palisade/internal/remap"
 	"palisade/internal/shift"
 )
@@ -147,7 +151,11 @@ func checkCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return printProblems(ctx, root, problems, asJSON)
+			notes, err := noteReachable(root)
+			if err != nil {
+				return err
+			}
+			return printProblems(ctx, root, problems, notes, asJSON)
 		},
 	}
 }
@@ -162,23 +170,45 @@ func appendNew(problems, more shift.Problems) shift.Problems {
 	return problems
 }
 
-func printProblems(ctx *cli.Context, root string, problems shift.Problems, asJSON bool) error {
+// noteReachable says by which path other users of the host reach a tree, if there is one. It does
+// not stand in the way of a shift.
+func noteReachable(root string) (notes shift.Problems, err error) {
+	err = idmount.CheckPrivate(root)
+	var reachable *idmount.ReachableError
+	if errors.As(err, &reachable) {
+		return shift.Problems{{
+			Text: fmt.Sprintf("other users can reach %s: it is not mounted with mapped ids, and "+
+				"set-id programs that its container makes run as the container's users for them",
+				reachable.Path),
+			Remedy: reachable.Remedy + ", and start the container by the runtime wrapper",
+		}}, nil
+	}
+	return nil, err
+}
+
+func printProblems(
+	ctx *cli.Context, root string, problems, notes shift.Problems, asJSON bool,
+) error {
+	var text strings.Builder
+	if len(problems) == 0 {
+		fmt.Fprintf(&text, "nothing stands in the way of %s\n", root)
+	}
+	for _, p := range problems {
+		fmt.Fprintf(&text, "%s\n    remedy: %s\n", p.Text, p.Remedy)
+	}
+	for _, p := range notes {
+		fmt.Fprintf(&text, "note: %s\n    remedy: %s\n", p.Text, p.Remedy)
+	}
 	if asJSON {
-		if problems == nil {
-			problems = shift.Problems{}
-		}
-		if err := json.NewEncoder(ctx.App.Writer).Encode(map[string]any{"root": root, "problems": problems}); err != nil {
+		text.Reset()
+		report := map[string]any{"root": root, "problems": append(shift.Problems{}, problems...),
+			"notes": append(shift.Problems{}, notes...)}
+		if err := json.NewEncoder(&text).Encode(report); err != nil {
 			return err
 		}
-	} else if len(problems) == 0 {
-		_, err := fmt.Fprintf(ctx.App.Writer, "nothing stands in the way of %s\n", root)
+	}
+	if _, err := io.WriteString(ctx.App.Writer, text.String()); err != nil {
 		return err
-	} else {
-		for _, p := range problems {
-			if _, err := fmt.Fprintf(ctx.App.Writer, "%s\n    remedy: %s\n", p.Text, p.Remedy); err != nil {
-				return err
-			}
-		}
 	}
 	if len(problems) > 0 {
 		return cli.Exit("", cmdline.ExitFailure)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +24,8 @@ func mountCommand(stderr io.Writer) *cli.Command {
 		Usage:     "mount the tree SRC on the folder DST so that it is seen with the host's ids; nothing changes on the disk (Linux 5.12)",
 		UsageText: "userns-shift mount --user-remap UID:GID:OFFSET [OPTIONS] SRC DST",
 		Flags: slices.Concat(maps.flags(), []cli.Flag{&cli.StringFlag{Name: "fallback", Value: "none", Destination: &fallback,
-			Usage: "what is done where the kernel or the file system cannot do it: none, or shift SRC and mount it on DST"}}, work.flags()),
+			Usage: "what is done where it is not possible, or other users can reach SRC: " +
+				"none, or shift SRC and mount it on DST"}}, work.flags()),
 		Action: func(ctx *cli.Context) error {
 			if ctx.NArg() != 2 {
 				return cmdline.Usagef("SRC and DST are wanted, not %d arguments (options stand before them)", ctx.NArg())
@@ -39,8 +41,10 @@ func mountCommand(stderr io.Writer) *cli.Command {
 				return err
 			}
 			src, dst := ctx.Args().Get(0), ctx.Args().Get(1)
-			err = mountMapped(src, dst, pair, work.Options)
-			if fallback == "none" || !errors.Is(err, idmount.ErrUnsupported) {
+			err = mountMapped(ctx.Context, src, dst, pair, work.Options)
+			var reachable *idmount.ReachableError
+			canFallBack := errors.Is(err, idmount.ErrUnsupported) || errors.As(err, &reachable)
+			if fallback == "none" || !canFallBack {
 				return err
 			}
 			fmt.Fprintf(stderr, "%s: warning: %v; shifting instead\n", program, err)
@@ -53,7 +57,7 @@ func mountCommand(stderr io.Writer) *cli.Command {
 }
 
 // mountMapped mounts a tree with mapped ids, unless its ids were changed already.
-func mountMapped(src, dst string, pair idmap.Pair, o shift.Options) error {
+func mountMapped(ctx context.Context, src, dst string, pair idmap.Pair, o shift.Options) error {
 	state, err := shift.Recorded(src, o)
 	if err != nil {
 		return err
@@ -61,7 +65,9 @@ func mountMapped(src, dst string, pair idmap.Pair, o shift.Options) error {
 	if state != nil {
 		return fmt.Errorf("%s is %s: its ids cannot be mapped as well (userns-shift unshift %s)", src, state.Describe(), src)
 	}
-	return idmount.Mount(src, dst, pair)
+	return idmount.Mount(src, dst, pair, func(src string) error {
+		return shift.CheckLinks(ctx, src, o)
+	})
 }
 
 func umountCommand() *cli.Command {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"palisade/internal/cmdline"
 	"palisade/internal/shift"
 )
 
@@ -41,16 +42,23 @@ func unshiftCommand(stderr io.Writer) *cli.Command {
 	var maps mapOptions
 	var work workOptions
 	dropSetID := &cli.BoolFlag{Name: "drop-setid", Destination: &work.DropSetID,
-		Usage: "take the set-id bits away, so that no program of the container becomes one of the host's root"}
+		Usage: "take set-id bits and file capabilities away, " +
+			"so that no program of the container becomes one of the host's root"}
+	keepSetID := &cli.BoolFlag{Name: "keep-setid", Destination: &work.KeepSetID,
+		Usage: "leave them although other users of the host can reach the tree"}
 	return &cli.Command{
 		Name:      "unshift",
 		Usage:     "change the ids of all files back to the container's; go on where it was interrupted",
 		UsageText: "userns-shift unshift [OPTIONS] ROOT",
-		Flags:     slices.Concat(maps.flags(), []cli.Flag{dropSetID}, work.flags(), work.progressFlags()),
+		Flags: slices.Concat(maps.flags(), []cli.Flag{dropSetID, keepSetID},
+			work.flags(), work.progressFlags()),
 		Action: func(ctx *cli.Context) error {
 			root, err := rootArgument(ctx)
 			if err != nil {
 				return err
+			}
+			if work.DropSetID && work.KeepSetID {
+				return cmdline.Usagef("only one of --drop-setid and --keep-setid can be given")
 			}
 			pair, err := maps.pair(ctx)
 			if err != nil {

@@ -45,9 +45,7 @@ func askKernel(f Feature) error {
 	case FuseClone:
 		return sys.ProbeFuseClone("/dev/fuse")
 	case OpenTree:
-		mount, err := idmount.Clone("/", idmap.Pair{})
-		mount.Close()
-		return err
+		return idmount.Probe("/", idmap.Pair{})
 	case Pidfd:
 		self, err := sys.OpenPidfd(os.Getpid())
 		self.Close()
@@ -56,9 +54,7 @@ func askKernel(f Feature) error {
 		return sys.ProbeOpenat2()
 	case IDMappedMounts:
 		ids := idmap.Map{{Container: 0, Host: 100000, Size: 65536}}
-		mount, err := idmount.Clone("/var/lib", idmap.Pair{UID: ids, GID: ids})
-		mount.Close()
-		return err
+		return idmount.Probe("/var/lib", idmap.Pair{UID: ids, GID: ids})
 	case UserNamespaces:
 		ns, err := sys.NewUserNamespace("0 0 1\n", "0 0 1\n")
 		ns.Close()

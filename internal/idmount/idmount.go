@@ -17,35 +17,33 @@ import (
 // ErrUnsupported is the error where the kernel, or the file system, cannot do it.
 var ErrUnsupported = errors.New("idmapped mounts are not possible here")
 
-// Clone makes a detached mount of the directory at src, without what is mounted in it. With a pair that is not zero its ids are
-// mapped; it fails with ErrUnsupported where that cannot be.
-func Clone(src string, pair idmap.Pair) (mount sys.File, err error) {
-	dir, err := sys.OpenDirNoFollow(src)
-	if err != nil {
-		return sys.File{}, err
+// clone opens the directory at src, and makes a detached mount of it without what is mounted in it.
+func clone(src string) (dir, mount sys.File, err error) {
+	if dir, err = sys.OpenDirNoFollow(src); err != nil {
+		return dir, mount, err
 	}
-	defer dir.Close()
 	if mount, err = dir.CloneMount(); err != nil {
+		dir.Close()
 		if sys.IDMapUnsupported(err) {
 			err = fmt.Errorf("%w: clone the mount of %s: %w (Linux 5.12 is needed)", ErrUnsupported, src, err)
 		}
-		return sys.File{}, err
 	}
-	defer func() {
-		if err != nil {
-			mount.Close()
-			mount = sys.File{}
-		}
-	}()
-	if !pair.IsZero() {
-		if err := mapIDs(mount, src, pair); err != nil {
-			return mount, err
-		}
+	return dir, mount, err
+}
+
+// Probe fails as Mount would if what is needed to mount the directory at path is missing. With a
+// zero pair it tries a mount that is not idmapped.
+func Probe(path string, pair idmap.Pair) error {
+	dir, mount, err := clone(path)
+	if err != nil {
+		return err
 	}
-	if err := mount.MakeMountPrivate(); err != nil && !sys.IsUnsupported(err) {
-		return mount, err
+	defer dir.Close()
+	defer mount.Close()
+	if pair.IsZero() {
+		return nil
 	}
-	return mount, nil
+	return mapIDs(mount, path, pair)
 }
 
 func mapIDs(mount sys.File, src string, pair idmap.Pair) error {
@@ -57,17 +55,44 @@ func mapIDs(mount sys.File, src string, pair idmap.Pair) error {
 		return fmt.Errorf("make a user namespace for %s: %w", pair, err)
 	}
 	defer ns.Close()
-	return MapMount(mount, src, ns)
+	return mapMount(mount, src, ns)
 }
 
-// MapMount has a detached mount of src show the ids of the user namespace.
-func MapMount(mount sys.File, src string, ns sys.File) error {
+// mapMount has a detached mount of src show the ids of the user namespace.
+func mapMount(mount sys.File, src string, ns sys.File) error {
 	err := mount.IDMapMount(ns)
 	if err == nil || !sys.IDMapUnsupported(err) {
 		return err
 	}
 	return fmt.Errorf("%w: %s: %w (%s, on Linux 5.12 or later with a file system that knows them, is needed)", ErrUnsupported, src, err,
 		"ext4, xfs, btrfs, tmpfs from 6.3 on, not an overlay")
+}
+
+// MapOver puts a mount with the ids of the user namespace over the directory at path, with all that
+// is mounted in it. The path is one of the calling thread's mount namespace, which may be another
+// one than that in which the directory was found to be private.
+func (p *Private) MapOver(path string, ns sys.File) error {
+	dir, err := sys.OpenDirNoFollow(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	i, err := dir.Look()
+	if err != nil {
+		return err
+	}
+	if i.Number != p.inode.Number || i.FileSystem != p.inode.FileSystem {
+		return fmt.Errorf("%s is another directory in the container's mount namespace", path)
+	}
+	mount, err := dir.CloneMounts()
+	if err != nil {
+		return err
+	}
+	defer mount.Close()
+	if err := mapMount(mount, path, ns); err != nil {
+		return err
+	}
+	return mount.MoveMount(dir, false)
 }
 
 // procText is a map as it is written to /proc/<pid>/uid_map.
@@ -79,17 +104,31 @@ func procText(m idmap.Map) string {
 	return b.String()
 }
 
-// Mount mounts the directory at src on the directory dst, with the ids mapped unless pair is zero.
-func Mount(src, dst string, pair idmap.Pair) error {
-	mount, err := Clone(src, pair)
+// Mount mounts the directory at src on the directory dst with the ids mapped. It fails with
+// ErrUnsupported where that is not possible, and as OpenPrivate does.
+func Mount(src, dst string, pair idmap.Pair, check LinkCheck) error {
+	dir, mount, err := clone(src)
 	if err != nil {
 		return err
 	}
+	defer dir.Close()
 	defer mount.Close()
+	if err := mapIDs(mount, src, pair); err != nil {
+		return err
+	}
+	if _, err := newPrivate(dir); err != nil {
+		return err
+	}
+	if err := check(src); err != nil {
+		return err
+	}
 	return attach(mount, dst)
 }
 
 func attach(mount sys.File, dst string) error {
+	if err := mount.MakeMountPrivate(); err != nil && !sys.IsUnsupported(err) {
+		return err
+	}
 	target, err := sys.OpenDirNoFollow(dst)
 	if err != nil {
 		return err
@@ -103,54 +142,49 @@ func attach(mount sys.File, dst string) error {
 
 // Bind mounts the directory at src on the directory dst as it is, without what is mounted in it.
 func Bind(src, dst string) error {
-	err := Mount(src, dst, idmap.Pair{})
+	dir, mount, err := clone(src)
 	if errors.Is(err, ErrUnsupported) {
-		err = sys.BindMountOn(src, dst)
+		return sys.BindMountOn(src, dst)
 	}
-	return err
-}
-
-// mountOf is the mount that the directory at path is on, and the path without symbolic links.
-func mountOf(path string) (m *mountinfo.Info, real string, err error) {
-	dir, err := sys.OpenDirNoFollow(path)
 	if err != nil {
-		return nil, "", err
+		return err
 	}
 	defer dir.Close()
-	if real, err = os.Readlink(dir.Path()); err != nil {
-		return nil, "", err
-	}
-	id, err := dir.MountID()
+	defer mount.Close()
+	return attach(mount, dst)
+}
+
+// locatePath is where the directory at path is.
+func locatePath(path string) (location, error) {
+	dir, err := sys.OpenDirNoFollow(path)
 	if err != nil {
-		return nil, "", err
+		return location{}, err
 	}
-	found, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.ID != id, m.ID == id })
-	if err == nil && len(found) == 0 {
-		err = fmt.Errorf("the mount of %s is in another mount namespace", path)
-	}
+	defer dir.Close()
+	table, err := mountinfo.GetMounts(nil)
 	if err != nil {
-		return nil, "", err
+		return location{}, fmt.Errorf("read the mount table: %w", err)
 	}
-	return found[0], real, nil
+	return locate(dir, table)
 }
 
 // IsMapped tells whether the directory is on an idmapped mount.
 func IsMapped(path string) (bool, error) {
-	m, _, err := mountOf(path)
-	return err == nil && isMapped(m), err
+	at, err := locatePath(path)
+	return err == nil && isMapped(at.mount), err
 }
 
-func isMapped(m *mountinfo.Info) bool { return strings.Contains(","+m.Options+",", ",idmapped,") }
+func isMapped(m *mountinfo.Info) bool { return hasOption(m, "idmapped") }
 
 // Unmount takes the idmapped mount off the directory dst. It refuses other mounts. A container that has the mount keeps it.
 func Unmount(dst string) error {
-	m, real, err := mountOf(dst)
+	at, err := locatePath(dst)
 	switch {
 	case err != nil:
 		return err
-	case m.Mountpoint != real:
+	case at.mount.Mountpoint != at.host:
 		return &os.PathError{Op: "umount", Path: dst, Err: errors.New("nothing is mounted there")}
-	case !isMapped(m):
+	case !isMapped(at.mount):
 		return &os.PathError{Op: "umount", Path: dst, Err: errors.New("what is mounted there is not idmapped")}
 	}
 	return sys.Unmount(dst, sys.UnmountDetach)

@@ -106,9 +106,13 @@ func RuntimeDir(base, mountpoint string) string {
 // LockFile is the file of the runtime folder that a server locks and writes its pid to.
 const LockFile = "lock"
 
+// maxPID bounds the text of a pid, in bytes.
+const maxPID = 64
+
 // lockHolder is the pid that stands in the lock file of the mount point's server, if there is such a process.
 func lockHolder(mountpoint string) int {
-	text, err := os.ReadFile(filepath.Join(RuntimeDir(DefaultRuntimeDir, mountpoint), LockFile))
+	file := filepath.Join(RuntimeDir(DefaultRuntimeDir, mountpoint), LockFile)
+	text, err := sys.ReadRegular(file, maxPID)
 	if err != nil {
 		return 0
 	}

@@ -205,7 +205,7 @@ func (h *Hook) starting(ctx context.Context, state *oci.State) error {
 	ctx, cancel := h.withDeadline(ctx, c)
 	defer cancel()
 	if h.Mode == IDMap {
-		return switchRoot(process, root)
+		return h.switchRoot(ctx, process, root)
 	}
 	return h.fit(ctx, root, pair)
 }
@@ -269,7 +269,18 @@ func (h *Hook) withDeadline(ctx context.Context, c *oci.Config) (context.Context
 // switchRoot puts a mount with mapped ids over the root file system that the runtime has prepared in the container's mount
 // namespace, with all that is mounted in it, before it becomes the root. Runtimes that hold the root open by then, as runc from
 // 1.5 on, do not notice.
-func switchRoot(process sys.File, root string) error {
+func (h *Hook) switchRoot(ctx context.Context, process sys.File, root string) error {
+	private, err := idmount.OpenPrivate(root, h.checkLinks(ctx)) // as the host sees it
+	var reachable *idmount.ReachableError
+	if errors.As(err, &reachable) {
+		// A runtime without the wrapper has entered the user namespace, and could not pass a closed
+		// directory.
+		return fmt.Errorf("%w, and start the container by the runtime wrapper", err)
+	}
+	if err != nil {
+		return err
+	}
+	defer private.Close()
 	ns, err := process.OpenAt("ns/mnt")
 	if err != nil {
 		return err
@@ -281,19 +292,6 @@ func switchRoot(process sys.File, root string) error {
 	}
 	defer userNS.Close()
 	return sys.InMountNamespace(ns, func(*sys.NamespaceThread) error {
-		dir, err := sys.OpenDirNoFollow(root)
-		if err != nil {
-			return err
-		}
-		defer dir.Close()
-		mount, err := dir.CloneMounts()
-		if err != nil {
-			return err
-		}
-		defer mount.Close()
-		if err := idmount.MapMount(mount, root, userNS); err != nil {
-			return err
-		}
-		return mount.MoveMount(dir, false)
+		return private.MapOver(root, userNS)
 	})
 }

@@ -30,8 +30,9 @@ type Mode string
 
 // The modes.
 const (
-	// Auto is IDMap where that is possible and the root file system is not shifted yet, else Shift. A hook that runs when
-	// the container's mounts are there already takes Shift.
+	// Auto is IDMap where that is possible, other users of the host cannot reach the root file
+	// system, and it is not shifted yet; else Shift. A hook that runs when the container's mounts
+	// are there already takes Shift.
 	Auto Mode = "auto"
 	// Shift changes the owners on the disk.
 	Shift Mode = "shift"
@@ -112,7 +113,7 @@ func (r *Remapper) fit(ctx context.Context, root string, pair idmap.Pair) error 
 	if mapped, err := idmount.IsMapped(root); err != nil {
 		return err
 	} else if mapped {
-		return checkMapped(root, pair)
+		return r.checkMapped(ctx, root, pair)
 	}
 	if r.Mode == Check {
 		return r.check(ctx, root, pair)
@@ -139,13 +140,25 @@ func (r *Remapper) fit(ctx context.Context, root string, pair idmap.Pair) error 
 	return nil
 }
 
-// checkMapped makes sure that a root file system which somebody has mounted with mapped ids has those of the pair.
-func checkMapped(root string, pair idmap.Pair) error {
+// checkMapped makes sure that a root file system which is mounted with mapped ids has those of the
+// pair, and that other users cannot reach what its container writes.
+func (r *Remapper) checkMapped(ctx context.Context, root string, pair idmap.Pair) error {
 	shifted, err := isShifted(root, pair)
 	if err == nil && !shifted {
 		err = fmt.Errorf("%s is mounted with mapped ids, but not to %s", root, pair)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	private, err := idmount.OpenPrivate(root, r.checkLinks(ctx))
+	if err != nil {
+		return err
+	}
+	return private.Close()
+}
+
+func (r *Remapper) checkLinks(ctx context.Context) idmount.LinkCheck {
+	return func(root string) error { return shift.CheckLinks(ctx, root, r.Options) }
 }
 
 func (r *Remapper) check(ctx context.Context, root string, pair idmap.Pair) error {
@@ -193,16 +206,21 @@ func (r *Remapper) mount(ctx context.Context, id, root string, pair idmap.Pair) 
 	if err != nil {
 		return "", err
 	}
+	var reachable *idmount.ReachableError
 	if mapped {
-		err = idmount.Mount(root, place, pair)
+		err = idmount.Mount(root, place, pair, r.checkLinks(ctx))
 		if err == nil {
 			return place, nil
 		}
-		if r.Mode == IDMap || !errors.Is(err, idmount.ErrUnsupported) {
+		canShift := errors.Is(err, idmount.ErrUnsupported) || errors.As(err, &reachable)
+		if r.Mode == IDMap || !canShift {
 			return "", errors.Join(err, r.Unmount(id))
 		}
 	}
 	if err := r.fit(ctx, root, pair); err != nil {
+		if reachable != nil {
+			err = fmt.Errorf("%w; to mount it with mapped ids instead: %s", err, reachable.Remedy)
+		}
 		return "", errors.Join(err, r.Unmount(id))
 	}
 	if err := idmount.Bind(root, place); err != nil {

@@ -12,7 +12,6 @@ import (
 
 	"palisade/internal/idmap"
 	"palisade/internal/oci"
-	"palisade/internal/shift"
 	"palisade/internal/shim"
 )
 
@@ -75,9 +74,6 @@ func (r *Remapper) prepareBundle(ctx context.Context, command shim.Command, c *o
 		err = c.AddPoststop(poststop)
 	}
 	if err == nil {
-		err = letSearch(bundle, pair)
-	}
-	if err == nil {
 		err = c.Replace(command.ConfigFile(), !isUsed)
 	}
 	if err != nil {
@@ -93,20 +89,6 @@ func originalRoot(file, bundle string) (string, error) {
 		return "", fmt.Errorf("the configuration is that of another container, whose original is not to be had: %w", err)
 	}
 	return c.RootPath(bundle), nil
-}
-
-// letSearch lets the container's root pass the bundle's folder, through its group, as containerd does for containers of which it
-// knows that they have a user namespace.
-func letSearch(bundle string, pair idmap.Pair) error {
-	uid, gid, _ := pair.Root()
-	ok, mode, err := shift.MaySearch(bundle, uid, gid)
-	if err != nil || ok {
-		return err
-	}
-	if err := os.Chown(bundle, -1, int(gid)); err != nil {
-		return err
-	}
-	return os.Chmod(bundle, os.FileMode(mode&0o777|0o010))
 }
 
 // PostStop takes away what was mounted for the container that a poststop hook's state on stdin tells of.

@@ -219,7 +219,7 @@ func (v *inspector) inspectClosely(f *file) (moved bool, err error) {
 	if s.attrs.isRoot && !f.isRoot() {
 		v.roots.add(f)
 	}
-	if s.inode.HasSetID() && s.plan.uid == 0 && s.inode.UID != 0 {
+	if s.inode.HasSetID() && s.plan.chown || s.attrs.caps != nil && s.plan.capsKind == idmap.Moved {
 		v.setID.add(f)
 	}
 	for _, note := range s.plan.notes {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 
+	"palisade/internal/idmount"
 	"palisade/internal/sys"
 )
 
@@ -95,7 +96,7 @@ func (t *tree) checkOverlays(p *Problems) error {
 		return fmt.Errorf("read the mount table: %w", err)
 	}
 	for _, m := range overlays {
-		for _, layer := range layers(m.VFSOptions) {
+		for _, layer := range idmount.OverlayLayers(m) {
 			if layer == t.path || strings.HasPrefix(layer, t.path+"/") || strings.HasPrefix(t.path, layer+"/") {
 				p.add("unmount it", "%s is, or has, a layer of the overlay on %s", t.path, m.Mountpoint)
 				break
@@ -103,22 +104,6 @@ func (t *tree) checkOverlays(p *Problems) error {
 		}
 	}
 	return nil
-}
-
-// layers are the directories of an overlay's layers that its options name by absolute paths, without symbolic links.
-func layers(options string) (paths []string) {
-	for option := range strings.SplitSeq(options, ",") {
-		key, value, _ := strings.Cut(option, "=")
-		switch strings.TrimSuffix(key, "+") {
-		case "lowerdir", "upperdir", "workdir":
-			for path := range strings.SplitSeq(value, ":") {
-				if resolved, err := filepath.EvalSymlinks(path); err == nil && filepath.IsAbs(path) {
-					paths = append(paths, resolved)
-				}
-			}
-		}
-	}
-	return paths
 }
 
 // checkProcesses finds processes that have the tree as their root directory. Errors are those of processes that end.

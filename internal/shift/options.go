@@ -38,8 +38,10 @@ type Options struct {
 	// HardLinks is Fail or Ignore: what is done about files that have other names outside of the tree.
 	HardLinks Policy
 	Caps      CapsPolicy
-	// DropSetID takes away the set-id bits, so that no program of the container is one of the host's root afterwards.
-	DropSetID bool
+	// DropSetID takes away set-id bits and file capabilities, so that no program of the container
+	// is one of the host's root afterwards. KeepSetID lets Unshift keep them although other users
+	// of the host can reach the tree.
+	DropSetID, KeepSetID bool
 	// AllowCopyUp allows changes of an overlay, which copy all files to its upper layer.
 	AllowCopyUp bool
 	// Force goes on although a process has the tree as its root.

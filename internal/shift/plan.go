@@ -25,7 +25,7 @@ const (
 type rules struct {
 	idmap.Step
 	caps CapsPolicy
-	// dropSetID takes away the set-id bits.
+	// dropSetID takes away the set-id bits and the capabilities.
 	dropSetID bool
 	// run is the State.Run of the change; records of another one are not believed. It is 0 where nothing is going on.
 	run uint64
@@ -104,10 +104,10 @@ const setID = 0o6000
 func (r *rules) planCaps(p *plan, before, current []byte, destroys bool) (err error) {
 	p.capsKind = idmap.Done
 	if before != nil {
-		switch r.caps {
-		case CapsDrop:
+		switch {
+		case r.caps == CapsDrop, r.dropSetID:
 			before = nil
-		case CapsV2:
+		case r.caps == CapsV2:
 			p.caps, err = idattr.HostCaps(before)
 		default:
 			p.caps, p.capsKind, err = idattr.TranslateCaps(before, r.UID)

@@ -178,6 +178,13 @@ func Check(ctx context.Context, path string, pair idmap.Pair, o Options) (Proble
 	} else if state.Partial() && !(state.Phase == Shifting && state.Change.To.Equal(pair)) {
 		problems.add("finish that, or unshift", "it was interrupted on its way %s", state.Describe())
 	}
+	if o.Caps == CapsV2 {
+		exposed, err := t.checkHostCaps()
+		if err != nil {
+			return nil, err
+		}
+		problems = append(problems, exposed...)
+	}
 	closed, err := ClosedAncestors(t.path, pair, false)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 
 	"palisade/internal/idmap"
+	"palisade/internal/idmount"
 	"palisade/internal/sys"
 )
 
@@ -83,6 +84,13 @@ func run(ctx context.Context, path string, o *Options, next func(*State) (*State
 		return Result{}, err
 	}
 	defer t.close()
+	if o.Caps == CapsV2 {
+		if problems, err := t.checkHostCaps(); err != nil {
+			return Result{}, err
+		} else if len(problems) > 0 {
+			return Result{}, problems
+		}
+	}
 	if s := t.trusted(o, next); s != nil { // without the lock
 		return Result{State: s}, nil
 	}
@@ -246,10 +254,36 @@ func (c *changer) preflight(ctx context.Context) (err error) {
 	if _, err := c.state.Change.Steps(); err != nil {
 		return err
 	}
-	if problems := c.census.problems(c.o, c.state.Change.To); len(problems) > 0 {
+	problems := c.census.problems(c.o, c.state.Change.To)
+	if c.state.Phase == Unshifting && c.census.setID.count > 0 && !c.o.DropSetID && !c.o.KeepSetID {
+		exposed, err := c.checkPrivate("--drop-setid or --keep-setid", "programs with "+
+			"a set-id bit or capabilities would become the host's: "+c.census.setID.list())
+		if err != nil {
+			return err
+		}
+		problems = append(problems, exposed...)
+	}
+	if len(problems) > 0 {
 		return problems
 	}
 	return nil
+}
+
+// checkHostCaps finds that capabilities which are valid on the host are of use to its users.
+func (t *tree) checkHostCaps() (Problems, error) {
+	return t.checkPrivate("--caps v3", "--caps v2 would make capabilities valid on the host")
+}
+
+// checkPrivate finds that other users of the host can reach the tree and its privileged programs.
+func (t *tree) checkPrivate(otherwise, danger string) (p Problems, err error) {
+	err = idmount.CheckPrivate(t.path)
+	var reachable *idmount.ReachableError
+	if !errors.As(err, &reachable) {
+		return nil, err
+	}
+	p.add(reachable.Remedy+", or "+otherwise,
+		"other users can reach %s; %s", reachable.Path, danger)
+	return p, nil
 }
 
 // warnings are what should be known of a tree that can be changed.
@@ -267,7 +301,8 @@ func (c *changer) warnings() (texts []string) {
 		warn(&c.census.flagged, "immutable and append-only files are left as they are: %s")
 	}
 	if c.state.Phase == Unshifting && !c.o.DropSetID {
-		warn(&c.census.setID, "programs with a set-id bit become the host's root's (--drop-setid takes the bits away): %s")
+		warn(&c.census.setID, "programs with a set-id bit or capabilities become the host's "+
+			"(--drop-setid takes both away): %s")
 	}
 	if len(c.hidden) > 0 {
 		texts = append(texts, fmt.Sprintf("what is mounted in it, at %d places, is passed over, and what is hidden there stays as it is", len(c.hidden)))

@@ -6,7 +6,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func TestParseCommand(t *testing.T) {
@@ -128,4 +130,57 @@ func TestLogError(t *testing.T) {
 	}
 	c := ParseCommand([]string{"--log", "/no/such/folder/log", "run", "x"})
 	c.LogError(errors.New("nobody sees it"))
+}
+
+// TestLogErrorElsewhere has logs that are no regular files: they are left alone, without waiting for
+// a reader.
+func TestLogErrorElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	kept := filepath.Join(dir, "kept")
+	if err := os.WriteFile(kept, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	unread, full := filepath.Join(dir, "unread"), filepath.Join(dir, "full")
+	link := filepath.Join(dir, "link")
+	err := errors.Join(syscall.Mkfifo(unread, 0o600), syscall.Mkfifo(full, 0o600), os.Symlink(kept, link))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, err := os.OpenFile(full, os.O_RDWR|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if err := reader.SetWriteDeadline(time.Now().Add(time.Second / 10)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reader.Write(make([]byte, 1<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("the FIFO takes a mebibyte: %v", err)
+	}
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		for _, log := range []string{unread, full, link, "/dev/null", dir} {
+			c := ParseCommand([]string{"--log", log, "run", "x"})
+			c.LogError(errors.New("a"))
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it waits for a log")
+	}
+	if text, err := os.ReadFile(kept); err != nil || len(text) > 0 {
+		t.Errorf("by a symbolic link the log gets %q (%v)", text, err)
+	}
+}
+
+// TestLogErrorLong bounds what an error writes.
+func TestLogErrorLong(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "log")
+	c := ParseCommand([]string{"--log", file, "run", "x"})
+	c.LogError(errors.New(strings.Repeat("é", 1<<20)))
+	if info, err := os.Stat(file); err != nil || info.Size() > 2*maxLogged {
+		t.Errorf("the log: %v (%v)", info, err)
+	}
 }

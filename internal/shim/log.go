@@ -3,23 +3,31 @@ package shim
 import (
 	"fmt"
 	"log/slog"
-	"os"
-	"syscall"
+	"strings"
+
+	"palisade/internal/linelog"
 )
 
-// LogError writes an error to the runtime's log, where containerd, and so Docker, looks for the reason when a runtime fails. An
-// error of that is of no interest.
+// maxLogged bounds the text of an error in the log.
+const maxLogged = 16 << 10
+
+// LogError writes an error to the runtime's log, where containerd, and so Docker, looks for the
+// reason when a runtime fails. Where the log is no regular file, or hangs, it writes nothing.
 func (c *Command) LogError(err error) {
 	if c.log == "" {
 		return
 	}
-	f, openErr := os.OpenFile(c.log, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	f, openErr := linelog.Open(c.log, 0o600)
 	if openErr != nil {
 		return
 	}
 	defer f.Close()
+	text := err.Error()
+	if len(text) > maxLogged {
+		text = strings.ToValidUTF8(text[:maxLogged], "") + "..."
+	}
 	if c.logFormat != "json" {
-		fmt.Fprintf(f, "level=error msg=%q\n", err.Error())
+		fmt.Fprintf(f, "level=error msg=%q\n", text)
 		return
 	}
 	logger := slog.New(slog.NewJSONHandler(f, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -28,5 +36,5 @@ func (c *Command) LogError(err error) {
 		}
 		return a
 	}}))
-	logger.Error(err.Error())
+	logger.Error(text)
 }

@@ -23,15 +23,20 @@ func openRegular(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	return f, checkRegular(f, "read")
+}
+
+// checkRegular closes a file that is not a regular file, and fails.
+func checkRegular(f *os.File, op string) error {
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("it is no regular file (mode %v)", info.Mode())}
+		err = fmt.Errorf("it is no regular file (mode %v)", info.Mode())
+		err = &fs.PathError{Op: op, Path: f.Name(), Err: err}
 	}
 	if err != nil {
 		f.Close()
-		return nil, err
 	}
-	return f, nil
+	return err
 }
 
 func readLimited(f *os.File, limit int64) ([]byte, error) {
@@ -40,4 +45,15 @@ func readLimited(f *os.File, limit int64) ([]byte, error) {
 		return nil, &fs.PathError{Op: "read", Path: f.Name(), Err: fmt.Errorf("it is larger than %d bytes", limit)}
 	}
 	return text, err
+}
+
+// OpenAppend opens the regular file at path to append to it, and creates it with the mode if it is
+// missing. It neither follows a symbolic link nor waits for a reader of a FIFO.
+func OpenAppend(path string, mode os.FileMode) (*os.File, error) {
+	const flags = os.O_WRONLY | os.O_APPEND | os.O_CREATE | syscall.O_NONBLOCK | syscall.O_NOFOLLOW
+	f, err := os.OpenFile(path, flags, mode)
+	if err != nil {
+		return nil, err
+	}
+	return f, checkRegular(f, "write")
 }

@@ -15,6 +15,9 @@ import (
 // boundFile is the file in the RuntimeDir that tells which mount Prestart has made.
 const boundFile = "bound"
 
+// maxBound bounds it, in bytes.
+const maxBound = 1 << 20
+
 // bound is what a mount is known by. The kernel gives an ID again to the next mount, when the first is gone.
 type bound struct {
 	Mountpoint   string
@@ -49,7 +52,7 @@ func (t *Toolkit) markBound(dir string) error {
 // UndoPrestart takes away the mount that Prestart has made, if it is still there, and no mount of anybody else's.
 func (t *Toolkit) UndoPrestart() error {
 	file := filepath.Join(t.RuntimeDir, boundFile)
-	text, err := os.ReadFile(file)
+	text, err := sys.ReadRegular(file, maxBound)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -70,6 +70,9 @@ func TestPodman(t *testing.T) {
 			podman := podmanWith(t, tt.global...)
 			rootfs := filepath.Join(openDir(t), "rootfs")
 			newRootfs(t, rootfs)
+			if !tt.shifts {
+				closeDir(t, filepath.Dir(rootfs))
+			}
 			run := func(name string, args ...string) engine.Ran {
 				args = append([]string{"run", "--detach", "--name", name, "--network", "none", "--cgroup-parent", engine.ParentCgroup(t)}, args...)
 				t.Cleanup(func() { podman("rm", "--force", "--time", "0", name) })
@@ -200,8 +203,9 @@ func TestContainerd(t *testing.T) {
 	engine.Start(t, dir, "containerd", "--config", config)
 	ctr := func(args ...string) engine.Ran { return engine.Run(t, "", "ctr", args...) }
 	engine.WaitFor(t, "containerd answers", func() bool { return ctr("version").Code == 0 })
-	rootfs := filepath.Join(openDir(t), "rootfs")
+	rootfs := filepath.Join(t.TempDir(), "closed/rootfs")
 	newRootfs(t, rootfs)
+	closeDir(t, filepath.Dir(rootfs))
 	r := ctr("run", "--rm", "--runc-binary", wrapper, "--annotation", "palisade.user-remap="+remap100000, "--cgroup", engine.ParentCgroup(t)+"/web",
 		"--rootfs", rootfs, "web", "/bin/sh", "-c", looks)
 	if r.Code != 0 || r.Stdout != looksRight {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,21 +42,27 @@ func TestHook(t *testing.T) {
 			name, stage string
 			args        []string
 			mountPoints bool
+			nosuid      bool
 			code        int
 			want        string
 			owner       int
 		}{
-			{"prestart", "prestart", nil, true, 0, looksRight, firstID},
-			{"createRuntime", "createRuntime", nil, true, 0, looksRight, firstID},
-			{"with mapped ids, in the container's namespace", "prestart", []string{"--mode", "idmap"}, true, 0, looksRight, 0},
-			{"only a check", "prestart", []string{"--mode", "check"}, true, 1, "not shifted to " + remap100000, 0},
-			{"too late", "createContainer", nil, true, 1, "started inside of the container", 0},
-			{"without mount points", "prestart", nil, false, 1, "ermission denied", 0},
+			{"prestart", "prestart", nil, true, false, 0, looksRight, firstID},
+			{"createRuntime", "createRuntime", nil, true, false, 0, looksRight, firstID},
+			{"with mapped ids, in the container's namespace", "prestart", []string{"--mode", "idmap"}, true, true, 0, looksRight, 0},
+			{"with mapped ids, open to others", "prestart", []string{"--mode", "idmap"}, true, false, 1, "chmod 0700 ", 0},
+			{"only a check", "prestart", []string{"--mode", "check"}, true, false, 1, "not shifted to " + remap100000, 0},
+			{"too late", "createContainer", nil, true, false, 1, "started inside of the container", 0},
+			{"without mount points", "prestart", nil, false, false, 1, "ermission denied", 0},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				b := newBundle(t, looks, hooked(tt.stage, tt.args...))
 				if tt.mountPoints {
 					addMountPoints(t, b.rootfs)
+				}
+				if tt.nosuid { // the only way to close it that lets the runtime pass
+					mountFor(t, b.rootfs, b.rootfs, syscall.MS_BIND)
+					remountFor(t, b.rootfs, syscall.MS_NOSUID)
 				}
 				for range 2 { // the second time nothing is to be done
 					r := runRuntime(t, runtime, "run", "--bundle", b.dir, b.id)

@@ -24,7 +24,7 @@ import (
 )
 
 // shared is what all tests use.
-var shared struct{ dir, shift, toolkit, lxcfs, busybox string }
+var shared struct{ dir, shift, toolkit, lxcfs, evil, busybox string }
 
 func TestMain(m *testing.M) {
 	ctr.MainIsolated("remap", func() (int, error) { return runAll(m) })
@@ -49,6 +49,7 @@ func runAll(m *testing.M) (code int, err error) {
 		{&shared.shift, "userns_shift", "palisade/cmd/userns-shift"},
 		{&shared.toolkit, "toolkit", "palisade/cmd/lxcfs-toolkit"},
 		{&shared.lxcfs, "lxcfs", "palisade/cmd/lxcfs"},
+		{&shared.evil, "evil", "palisade/test/remap/evil"},
 	} {
 		if *p.path, err = ctr.Program(ctx, dir, p.name, p.pkg); err != nil {
 			return 1, err
@@ -67,7 +68,8 @@ const (
 )
 
 // applets are the programs of a root file system.
-var applets = []string{"sh", "id", "cat", "ls", "stat", "touch", "mount", "sleep", "head", "grep", "ps"}
+var applets = []string{"sh", "id", "cat", "ls", "stat", "touch", "mount", "sleep", "head", "grep", "ps",
+	"mkdir", "cp", "chmod"}
 
 // newRootfs makes a root file system that belongs to root, without mount points: with a program that has a set-id bit.
 func newRootfs(t *testing.T, dir string) {

@@ -45,6 +45,9 @@ func TestRuntime(t *testing.T) {
 						s.Annotations = map[string]string{"palisade.user-remap": remap100000}
 					}
 				})
+				if tt.written == 0 {
+					closeDir(t, b.dir)
+				}
 				before, err := os.ReadFile(b.config())
 				if err != nil {
 					t.Fatal(err)
@@ -79,6 +82,7 @@ func TestRuntime(t *testing.T) {
 // what the user's manual shows.
 func TestRuntimeSteps(t *testing.T) {
 	b := newBundle(t, "sleep 1000", nil)
+	closeDir(t, b.dir)
 	log, err := os.Create(filepath.Join(b.dir, "log")) // a pipe would not end before the container does
 	if err != nil {
 		t.Fatal(err)
@@ -151,15 +155,13 @@ func TestRuntimeClosedWay(t *testing.T) {
 			}
 			newRootfs(t, filepath.Join(closed, "rootfs"))
 			b := newBundle(t, looks, func(s *specs.Spec) { s.Root.Path = filepath.Join(closed, "rootfs") })
-			if err := os.Chmod(b.dir, 0o700); err != nil {
-				t.Fatal(err)
-			}
+			closeDir(t, b.dir)
 			if r := wrapped(t, runtime, []string{"--mode", mode, "--user-remap", remap100000}, "run", "-b", b.dir, b.id); r.Code != 0 ||
 				r.Stdout != looksRight {
 				t.Errorf("%s: %+v", mode, r)
 			}
-			if info, err := os.Stat(b.dir); err != nil || info.Mode().Perm() != 0o710 {
-				t.Errorf("the bundle's folder: %v %v", info.Mode(), err)
+			if info, err := os.Stat(b.dir); err != nil || info.Mode().Perm() != 0o700 {
+				t.Errorf("the bundle's directory: %v %v", info.Mode(), err)
 			}
 		}
 	})
@@ -211,8 +213,9 @@ func TestRuntimeSameBundle(t *testing.T) {
 // TestRuntimeMapped starts containers on a root file system that is mounted with mapped ids already.
 func TestRuntimeMapped(t *testing.T) {
 	dir := openDir(t)
-	src, dst := filepath.Join(dir, "src"), filepath.Join(dir, "dst")
+	src, dst := filepath.Join(dir, "closed/src"), filepath.Join(dir, "dst")
 	newRootfs(t, src)
+	closeDir(t, filepath.Dir(src))
 	if err := os.Mkdir(dst, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -230,6 +233,17 @@ func TestRuntimeMapped(t *testing.T) {
 		}
 	}
 	checkOwners(t, src, 0)
+	if err := os.Chmod(filepath.Dir(src), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []string{"auto", "shift", "idmap"} {
+		b := newBundle(t, looks, func(s *specs.Spec) { s.Root.Path = dst })
+		options := []string{"--mode", mode, "--user-remap", remap100000}
+		r := wrapped(t, "runc", options, "run", "-b", b.dir, b.id)
+		if r.Code != 1 || !strings.HasSuffix(r.Stderr, ": chmod 0700 "+filepath.Dir(src)+"\n") {
+			t.Errorf("%s, open: %+v", mode, r)
+		}
+	}
 }
 
 // TestRuntimeOverlay starts containers on overlays, as images are: their files are copied only where that is allowed.

@@ -248,6 +248,23 @@ func TestBadCommandLines(t *testing.T) {
 	}
 }
 
+// TestLogIsFIFO has the hook log to a FIFO: it does not wait for a reader.
+func TestLogIsFIFO(t *testing.T) {
+	h := newHost(t)
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const stopped = `{"ociVersion":"","id":"x","pid":-1,"root":"/x","bundle":"/x"}`
+	for _, log := range []string{fifo, "/dev/stderr"} {
+		r := h.run(t, stopped, "--log", log, "hook")
+		isOneLine := strings.Count(r.Stderr, "\n") == 1
+		if r.Code != 1 || !isOneLine || !strings.Contains(r.Stderr, "use --log: ") {
+			t.Errorf("%s: %+v", log, r)
+		}
+	}
+}
+
 // TestBadHookInput gives the hook what no runtime should: one line on stderr, exit code 1, nothing mounted.
 func TestBadHookInput(t *testing.T) {
 	h := newHost(t)

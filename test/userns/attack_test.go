@@ -31,6 +31,7 @@ func TestSwapRace(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := named(name).folder(t)
+			openToAll(t, dir)
 			root, outside := filepath.Join(dir, "root"), filepath.Join(dir, "outside")
 			build(t, root, true, attacked())
 			build(t, outside, true, []item{
@@ -44,7 +45,7 @@ func TestSwapRace(t *testing.T) {
 			stop := startAttacker(t, filepath.Join(root, "work"), dir)
 			rounds := 0
 			for deadline := time.Now().Add(attackTime); rounds < 3 || time.Now().Before(deadline); rounds++ {
-				for _, line := range [][]string{back, toRemap} {
+				for _, line := range [][]string{plus(back, "--keep-setid"), toRemap} {
 					r := call(t, append([]string{line[0], "--hardlinks", "fail"}, append(line[3:], root)...)...)
 					if r.code > 1 || r.code == 1 && strings.Count(r.stderr, "\n") != 1 {
 						t.Fatalf("%q: %+v", line, r)
@@ -59,7 +60,7 @@ func TestSwapRace(t *testing.T) {
 				t.Fatal(err)
 			}
 			if r := call(t, "shift", "--user-remap", remap, root); r.code != 0 { // an unshift may have been interrupted
-				must(t, "unshift", root)
+				must(t, "unshift", "--keep-setid", root)
 			}
 		})
 	}

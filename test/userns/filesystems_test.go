@@ -74,7 +74,7 @@ func named(name string) *fileSystem {
 	panic("no file system " + name)
 }
 
-// folder is a new folder on the file system, which is mounted if need be. All may enter it.
+// folder is a new directory on the file system, mounted if need be, that only root may enter.
 func (f *fileSystem) folder(t *testing.T) string {
 	t.Helper()
 	f.once.Do(func() {
@@ -85,9 +85,6 @@ func (f *fileSystem) folder(t *testing.T) string {
 		t.Fatal(f.err)
 	}
 	dir, err := os.MkdirTemp(f.dir, "test-")
-	if err == nil {
-		err = os.Chmod(dir, 0o755)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,6 +94,14 @@ func (f *fileSystem) folder(t *testing.T) string {
 		}
 	})
 	return dir
+}
+
+// openToAll lets all users enter a directory.
+func openToAll(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // mountNew makes a file system of a type and mounts it on dir.

@@ -103,6 +103,18 @@ func TestMountRefused(t *testing.T) {
 	} {
 		checkRefused(t, call(t, tt.args...), tt.code, tt.want)
 	}
+	openToAll(t, dir)
+	if !inGuest() { // where there are no such mounts, whoever can reach the tree
+		checkRefused(t, call(t, "mount", "--user-remap", remap, src, dst), 1, ": chmod 0700 "+dir)
+	}
+	r := must(t, "mount", "--fallback", "shift", "--user-remap", remap, src, dst)
+	if !strings.Contains(r.stderr, "shifting instead") {
+		t.Errorf("no warning: %+v", r)
+	}
+	checkSeen(t, src)
+	if err := unix.Unmount(dst, 0); err != nil {
+		t.Error(err)
+	}
 	if r := must(t, "mount", "--user-remap", "0:0:65535", src, dst); !strings.Contains(r.stdout, "has no effect") {
 		t.Errorf("a map without effect: %+v", r)
 	}

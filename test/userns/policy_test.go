@@ -77,6 +77,16 @@ func TestLinkedOutside(t *testing.T) {
 	before := takeDump(t, root, true)
 	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "nothing was changed", `"/d/" (1 of 2 names are inside)`, "--hardlinks=ignore")
 	checkDump(t, "refused", takeDump(t, root, true), before)
+	if !inGuest() { // its kernel has no idmapped mounts of tmpfs
+		seen := filepath.Join(dir, "seen")
+		if err := os.Mkdir(seen, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		r := call(t, "mount", "--user-remap", remap, root, seen)
+		checkRefused(t, r, 1, `"/d/" (1 of 2 names are inside)`, "--hardlinks=ignore")
+		must(t, "mount", "--user-remap", remap, "--hardlinks", "ignore", root, seen)
+		must(t, "umount", seen)
+	}
 	must(t, "shift", "--user-remap", remap, "--hardlinks", "ignore", root)
 	checkOwners(t, dir, map[string]string{"outside": "100000:100000"})
 }

@@ -130,7 +130,8 @@ func TestSubvolume(t *testing.T) {
 	if inGuest() {
 		return // its kernel has no btrfs
 	}
-	root := named("btrfs").folder(t)
+	root := filepath.Join(named("btrfs").folder(t), "root")
+	build(t, root, true, []item{folder(".", 0o755, 0, 0)})
 	needPrograms(t, "btrfs")
 	sub := filepath.Join(root, "sub")
 	btrfs := func(args ...string) {
@@ -167,6 +168,7 @@ func TestSubvolume(t *testing.T) {
 // TestCapabilitiesWork has case 2: the capabilities of a shifted file are valid in the container, and nowhere else.
 func TestCapabilitiesWork(t *testing.T) {
 	root := named("tmpfs").folder(t)
+	openToAll(t, root)
 	cat := filepath.Join(root, "cat")
 	program, err := exec.LookPath("cat")
 	if err != nil {

@@ -166,7 +166,8 @@ func (b *bench) measureMount(root string, rounds int) error {
 	}
 	var took []time.Duration
 	for range rounds {
-		r, err := call(b.program, "mount", "--user-remap", remap, root, mapped)
+		r, err := call(b.program, "mount", "--hardlinks", "ignore",
+			"--user-remap", remap, root, mapped)
 		if err != nil {
 			return err
 		}

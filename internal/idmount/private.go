@@ -1,0 +1,355 @@
+package idmount
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+
+	"palisade/internal/sys"
+)
+
+// ReachableError is the error for a directory that users of the host other than root can reach:
+// what its container makes set-id root, they could execute.
+type ReachableError struct {
+	// Path leads to the directory or into it; Remedy is what closes it.
+	Path, Remedy string
+}
+
+func (e *ReachableError) Error() string {
+	return fmt.Sprintf("other users of the host can reach %s, "+
+		"and execute what a container makes set-id root there: %s", e.Path, e.Remedy)
+}
+
+// Private is an open directory to which no path that is known lets users of the host other than
+// root: on each there is a directory that belongs to root and that root alone may search, or the
+// mount is nosuid. The directory itself does not count, since its container can change it. Only
+// such a directory can be seen with mapped ids, because what a container's root writes by an
+// idmapped mount belongs to the host's root on the disk.
+type Private struct {
+	dir   sys.File
+	inode sys.Inode
+}
+
+// LinkCheck fails if files of the directory at path have names outside of it.
+type LinkCheck func(path string) error
+
+// OpenPrivate opens the directory at path. It fails with a ReachableError if it is not private. It
+// knows the paths of this process's mount namespace: by all mounts of the file system, by overlays
+// of which the directory is a layer, and to the upper layer if it is on an overlay itself. Paths to
+// single files are what check is for.
+func OpenPrivate(path string, check LinkCheck) (*Private, error) {
+	dir, err := sys.OpenDirNoFollow(path)
+	if err != nil {
+		return nil, err
+	}
+	p, err := newPrivate(dir)
+	if err == nil {
+		err = check(path)
+	}
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// CheckPrivate fails as OpenPrivate does, but does not look for links.
+func CheckPrivate(path string) error {
+	p, err := OpenPrivate(path, func(string) error { return nil })
+	if err != nil {
+		return err
+	}
+	return p.Close()
+}
+
+// Close closes the directory.
+func (p *Private) Close() error { return p.dir.Close() }
+
+// newPrivate takes the open directory over, unless it fails.
+func newPrivate(dir sys.File) (*Private, error) {
+	table, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		return nil, fmt.Errorf("read the mount table: %w", err)
+	}
+	at, err := locate(dir, table)
+	if err != nil {
+		return nil, err
+	}
+	p := &Private{dir: dir}
+	if p.inode, err = dir.Look(); err != nil {
+		return nil, err
+	}
+	if err := at.checkViews(table); err != nil {
+		return nil, err
+	}
+	if at.mount.FSType != "overlay" {
+		return p, nil
+	}
+	for _, upper := range optionPaths(at.mount.VFSOptions, "upperdir") {
+		if !filepath.IsAbs(upper) {
+			return nil, fmt.Errorf("relative path of the upper layer of %s: %s", at.host, upper)
+		}
+		if upper, err = filepath.EvalSymlinks(upper); err == nil {
+			err = CheckPrivate(upper)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("upper layer of %s: %w", at.host, err)
+		}
+	}
+	return p, nil
+}
+
+// location is where a directory is.
+type location struct {
+	mount *mountinfo.Info
+	// host is its path in this mount namespace, without symbolic links, inner the path in its file
+	// system.
+	host, inner string
+}
+
+func locate(dir sys.File, table []*mountinfo.Info) (location, error) {
+	host, err := os.Readlink(dir.Path())
+	if err != nil {
+		return location{}, err
+	}
+	id, err := dir.MountID()
+	if err != nil {
+		return location{}, err
+	}
+	i := slices.IndexFunc(table, func(m *mountinfo.Info) bool { return m.ID == id })
+	if i < 0 {
+		return location{}, fmt.Errorf("the mount of %s is in another mount namespace", host)
+	}
+	rest, ok := cutDir(host, table[i].Mountpoint)
+	if !ok {
+		return location{}, fmt.Errorf("%s is not below mount point %s", host, table[i].Mountpoint)
+	}
+	return location{table[i], host, path.Join(table[i].Root, rest)}, nil
+}
+
+// cutDir returns the rest of a path below dir, and reports whether it is dir or below it.
+func cutDir(path, dir string) (rest string, ok bool) {
+	if path == dir {
+		return "", true
+	}
+	return strings.CutPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// view is a path by which a directory, or a part of it, is seen.
+type view struct {
+	mount *mountinfo.Info
+	path  string
+	// isPart reports that it shows a part.
+	isPart bool
+}
+
+// views are those by all mounts of the file system, and by overlays of which the directory is, or
+// has, a layer.
+func (at *location) views(table []*mountinfo.Info) (views []view) {
+	known := make(map[string]bool) // layers, which overlays share
+	isLayer := func(layer string) bool {
+		overlaps, ok := known[layer]
+		if !ok {
+			overlaps = at.overlaps(layer, table)
+			known[layer] = overlaps
+		}
+		return overlaps
+	}
+	for _, m := range table {
+		if at.isOn(m) {
+			if rest, ok := cutDir(at.inner, m.Root); ok {
+				views = append(views, view{m, path.Join(m.Mountpoint, rest), false})
+			} else if _, ok := cutDir(m.Root, at.inner); ok {
+				views = append(views, view{m, m.Mountpoint, true})
+			}
+		} else if m.FSType == "overlay" && slices.ContainsFunc(OverlayLayers(m), isLayer) {
+			views = append(views, view{m, m.Mountpoint, true})
+		}
+	}
+	return views
+}
+
+// isOn reports whether m is a mount of the directory's file system.
+func (at *location) isOn(m *mountinfo.Info) bool {
+	return m.Major == at.mount.Major && m.Minor == at.mount.Minor
+}
+
+// overlaps reports whether one of two directories is, or is in, the other. One that is missing, as
+// where an overlay was made in another mount namespace, overlaps nothing.
+func (at *location) overlaps(other string, table []*mountinfo.Info) bool {
+	dir, err := sys.OpenDir(other)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	o, err := locate(dir, table)
+	if err != nil || !at.isOn(o.mount) {
+		return false
+	}
+	_, above := cutDir(at.inner, o.inner)
+	_, below := cutDir(o.inner, at.inner)
+	return above || below
+}
+
+// checkViews fails with a ReachableError if other users can pass all directories of a view.
+func (at *location) checkViews(table []*mountinfo.Info) error {
+	views := at.views(table)
+	isInside := func(dir string) bool {
+		return slices.ContainsFunc(views, func(v view) bool {
+			_, inside := cutDir(dir, v.path)
+			return inside
+		})
+	}
+	var reachable []view
+	mapped := make(map[view]uint32) // with the owner that is seen
+	onDisk, found := int64(-1), false
+	for _, v := range views {
+		w, err := walk(v.path, isInside)
+		isHidden := errors.Is(err, os.ErrNotExist) || errors.Is(err, errNotDir)
+		if isHidden || err == nil && w.mountID != v.mount.ID {
+			continue // by another mount
+		}
+		if err != nil {
+			return err
+		}
+		found = found || v.mount == at.mount
+		isMapped := isMapped(v.mount) && !v.isPart
+		if !v.isPart && !isMapped {
+			onDisk = int64(w.uid)
+		}
+		switch {
+		case w.isClosed || hasOption(v.mount, "nosuid"):
+		case isMapped:
+			mapped[v] = w.uid
+		default:
+			reachable = append(reachable, v)
+		}
+	}
+	if !found {
+		return fmt.Errorf("%s has been moved, or is hidden by a mount", at.host)
+	}
+	// By an idmapped mount that is of use, root's files on the disk are seen as another user's.
+	for v, uid := range mapped {
+		if uid == 0 || int64(uid) == onDisk {
+			reachable = append(reachable, v)
+		}
+	}
+	if len(reachable) == 0 {
+		return nil
+	}
+	remedy, err := at.remedy(reachable[0])
+	if err != nil {
+		return err
+	}
+	return &ReachableError{reachable[0].path, remedy}
+}
+
+// walked is what is at the end of a path, and on the way to it.
+type walked struct {
+	mountID int
+	uid     uint32
+	// isClosed reports that a directory above the end is closed.
+	isClosed bool
+}
+
+var errNotDir = errors.New("not a directory")
+
+// walk goes from the root directory to the file at path, following no symbolic link. Directories
+// inside the tree count for nothing, since its container can change them.
+func walk(file string, isInside func(string) bool) (w walked, err error) {
+	dir, err := sys.OpenPath("/")
+	if err != nil {
+		return w, err
+	}
+	defer func() { dir.Close() }()
+	at := "/"
+	for name := range strings.FieldsFuncSeq(file, func(r rune) bool { return r == '/' }) {
+		i, err := dir.Look()
+		if err != nil {
+			return w, err
+		}
+		if !i.IsDir() {
+			return w, errNotDir
+		}
+		w.isClosed = w.isClosed || isClosed(&i) && !isInside(at)
+		next, err := dir.OpenPathAt(name)
+		if err != nil {
+			return w, err
+		}
+		dir.Close()
+		dir, at = next, path.Join(at, name)
+	}
+	i, err := dir.Look()
+	if err != nil {
+		return w, err
+	}
+	w.uid = i.UID
+	w.mountID, err = dir.MountID()
+	return w, err
+}
+
+// searchOthers are the permissions to search a directory of its group and of others. Where there is
+// an access control list, the group's are its mask (acl(5)).
+const searchOthers = 0o011
+
+func isClosed(dir *sys.Inode) bool { return dir.UID == 0 && dir.Mode&searchOthers == 0 }
+
+func hasOption(m *mountinfo.Info, name string) bool {
+	return slices.Contains(strings.Split(m.Options, ","), name)
+}
+
+// shared are directories that others have to search, besides those directly below the root.
+var shared = []string{"/usr/lib", "/usr/local", "/usr/share", "/var/lib", "/var/log", "/var/cache"}
+
+// remedy is what closes a view.
+func (at *location) remedy(v view) (string, error) {
+	if v.path == v.mount.Mountpoint && v.path != at.host {
+		return "umount " + v.path, nil
+	}
+	parent := path.Dir(v.path)
+	dir, err := sys.OpenDir(parent)
+	if err != nil {
+		return "", err
+	}
+	defer dir.Close()
+	i, err := dir.Look()
+	if err != nil {
+		return "", err
+	}
+	const sticky = 0o1000
+	switch {
+	case path.Dir(parent) == "/", slices.Contains(shared, parent), i.Mode&sticky != 0:
+		return "move it into a directory of root's with the mode 0700", nil
+	case i.UID != 0:
+		return fmt.Sprintf("chown root %s && chmod 0700 %s", parent, parent), nil
+	}
+	return "chmod 0700 " + parent, nil
+}
+
+// OverlayLayers are the directories of an overlay's layers that its options name by absolute paths,
+// without symbolic links.
+func OverlayLayers(overlay *mountinfo.Info) (paths []string) {
+	for _, p := range optionPaths(overlay.VFSOptions, "lowerdir", "upperdir", "workdir") {
+		if resolved, err := filepath.EvalSymlinks(p); err == nil && filepath.IsAbs(p) {
+			paths = append(paths, resolved)
+		}
+	}
+	return paths
+}
+
+// optionPaths are the paths that options with the keys name.
+func optionPaths(options string, keys ...string) (paths []string) {
+	for option := range strings.SplitSeq(options, ",") {
+		key, value, _ := strings.Cut(option, "=")
+		if slices.Contains(keys, strings.TrimSuffix(key, "+")) {
+			paths = append(paths, strings.Split(value, ":")...)
+		}
+	}
+	return paths
+}

@@ -1,0 +1,85 @@
+package idmount
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/moby/sys/mountinfo"
+
+	"palisade/internal/sys"
+)
+
+// TestViews finds the paths that lead to a directory in a mount table.
+func TestViews(t *testing.T) {
+	at := location{
+		mount: &mountinfo.Info{Major: 8, Minor: 1, Root: "/", Mountpoint: "/"},
+		host:  "/srv/c/rootfs", inner: "/srv/c/rootfs",
+	}
+	for _, tt := range []struct {
+		name  string
+		mount mountinfo.Info
+		want  string // none: it does not lead there
+		part  bool
+	}{
+		{"the whole", mountinfo.Info{Major: 8, Minor: 1, Root: "/", Mountpoint: "/mnt"}, "/mnt/srv/c/rootfs", false},
+		{"above", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv", Mountpoint: "/a"}, "/a/c/rootfs", false},
+		{"itself", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs", Mountpoint: "/b"}, "/b", false},
+		{"below", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs/bin", Mountpoint: "/c"}, "/c", true},
+		{"beside", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs2", Mountpoint: "/d"}, "", false},
+		{"a name of which it is the end", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/root", Mountpoint: "/d"}, "", false},
+		{"another file system", mountinfo.Info{Major: 8, Minor: 2, Root: "/", Mountpoint: "/e"}, "", false},
+	} {
+		got := at.views([]*mountinfo.Info{&tt.mount})
+		if tt.want == "" && len(got) == 0 {
+			continue
+		}
+		if want := (view{&tt.mount, tt.want, tt.part}); !slices.Equal(got, []view{want}) {
+			t.Errorf("%s: %+v, want %+v", tt.name, got, want)
+		}
+	}
+}
+
+// TestOptionPaths reads the layers of overlays.
+func TestOptionPaths(t *testing.T) {
+	const options = "rw,lowerdir=/l1:/l2,lowerdir+=/l3,upperdir=/u,workdir=/w,index=off"
+	if got := optionPaths(options, "lowerdir"); !slices.Equal(got, []string{"/l1", "/l2", "/l3"}) {
+		t.Errorf("lower layers: %q", got)
+	}
+	if got := optionPaths(options, "upperdir", "workdir"); !slices.Equal(got, []string{"/u", "/w"}) {
+		t.Errorf("upper layer: %q", got)
+	}
+}
+
+// TestIsClosed has the permissions and owners of directories.
+func TestIsClosed(t *testing.T) {
+	for _, tt := range []struct {
+		mode, uid uint32
+		want      bool
+	}{
+		{0o700, 0, true}, {0o744, 0, true}, {0o500, 0, true}, {0o710, 0, false}, {0o701, 0, false},
+		{0o755, 0, false}, {0o700, 1000, false}, {0o000, 0, true},
+	} {
+		if got := isClosed(&sys.Inode{Mode: tt.mode, UID: tt.uid}); got != tt.want {
+			t.Errorf("mode %o of uid %d: %v", tt.mode, tt.uid, got)
+		}
+	}
+}
+
+// TestOpenPrivateMissing has paths that lead to no directory.
+func TestOpenPrivateMissing(t *testing.T) {
+	dir := t.TempDir()
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{filepath.Join(dir, "absent"), link, "/proc/self/exe"} {
+		err := CheckPrivate(path)
+		var reachable *ReachableError
+		if err == nil || errors.As(err, &reachable) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
