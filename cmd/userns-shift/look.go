@@ -22,7 +22,7 @@ var statusCodes = map[shift.Kind]int{
 	shift.IsNone: 0, shift.IsShifted: 0, shift.IsPartial: 3, shift.IsMixed: 4, shift.IsUnmarked: 5,
 }
 
-func statusCommand() *cli.Command {
+func statusCommand(stderr io.Writer) *cli.Command {
 	var maps mapOptions
 	var work workOptions
 	var asJSON bool
@@ -48,6 +48,9 @@ func statusCommand() *cli.Command {
 			if err := printStatus(ctx, root, &s, asJSON); err != nil {
 				return err
 			}
+			if s.Claim != "" {
+				fmt.Fprintf(stderr, "%s: warning: %s is not believed: %s\n", program, root, s.Claim)
+			}
 			if code := statusCodes[s.Kind]; code != 0 {
 				return cli.Exit("", code)
 			}
@@ -59,7 +62,7 @@ func statusCommand() *cli.Command {
 // stateFlags is the option that commands have which only look.
 func stateFlags(o *workOptions) []cli.Flag {
 	return []cli.Flag{&cli.StringFlag{Name: "state-dir", Value: shift.DefaultStateDir, Destination: &o.StateDir,
-		Usage: "what a file system cannot keep itself is recorded in `DIR`"}}
+		Usage: "the host's key, and what a file system cannot keep itself, are in `DIR`"}}
 }
 
 func printStatus(ctx *cli.Context, root string, s *shift.Status, asJSON bool) error {

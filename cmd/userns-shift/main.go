@@ -38,6 +38,7 @@ func expandName(args []string) []string {
 func newApp(stdout, stderr io.Writer) *cli.App {
 	return cmdline.NewApp(program, "change the owners of root file systems for containers with user namespaces",
 		"userns-shift COMMAND [OPTIONS] [ARGUMENTS]", stdout, nil,
-		shiftCommand(stderr), unshiftCommand(stderr), statusCommand(), checkCommand(), verifyCommand(),
+		shiftCommand(stderr), unshiftCommand(stderr), statusCommand(stderr),
+		checkCommand(), verifyCommand(),
 		mountCommand(stderr), umountCommand(), hookCommand(stderr), runtimeCommand(stderr), hookSpecCommand())
 }

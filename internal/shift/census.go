@@ -15,8 +15,15 @@ type census struct {
 	ids                idmap.Seen
 	unmapped           [2]unmapped // uids, gids
 	links              map[inodeKey]links
+	inodes             *inodes
 	flagged, setID     examples
 	roots, readOnly    examples
+	// below are the files in the root directory with an owner that the change has yet to change, and
+	// with one that it leaves.
+	below struct{ before, after uint64 }
+	// left are files with ids that an earlier step has changed of all others, foreign those with a
+	// record that is not believed.
+	left, foreign examples
 	// low and high tell whether there are owners below and from 65536 on.
 	low, high bool
 }
@@ -66,12 +73,16 @@ func (u *unmapped) note(id uint32, f *file) {
 	u.addText(func() string { return fmt.Sprintf("%d of %s", id, f.quoted()) })
 }
 
-func newCensus() *census { return &census{links: make(map[inodeKey]links)} }
+func newCensus() *census {
+	return &census{links: make(map[inodeKey]links), inodes: newInodes()}
+}
 
 func (c *census) merge(o *census) {
 	c.files += o.files
 	c.moved += o.moved
 	c.done += o.done
+	c.below.before += o.below.before
+	c.below.after += o.below.after
 	c.low, c.high = c.low || o.low, c.high || o.high
 	c.ids.Merge(&o.ids)
 	for i := range c.unmapped {
@@ -80,9 +91,11 @@ func (c *census) merge(o *census) {
 	}
 	for _, x := range [][2]*examples{
 		{&c.flagged, &o.flagged}, {&c.setID, &o.setID}, {&c.roots, &o.roots}, {&c.readOnly, &o.readOnly},
+		{&c.left, &o.left}, {&c.foreign, &o.foreign},
 	} {
 		x[0].merge(x[1])
 	}
+	c.inodes.merge(o.inodes)
 	for key, l := range o.links {
 		l.found += c.links[key].found
 		c.links[key] = l
@@ -123,7 +136,8 @@ func (v *inspector) enter(w *worker, d *dir) error {
 	if d.memo != nil {
 		d.memo.special = special
 	}
-	return v.inspect(file{dir: d.parent, name: d.name, open: d.file, number: d.number}, i, special)
+	_, err = v.inspect(file{dir: d.parent, name: d.name, open: d.file}, i, special)
+	return err
 }
 
 func (v *inspector) visit(w *worker, d *dir, name sys.Name, code uint16) (isDir bool) {
@@ -143,9 +157,12 @@ func (v *inspector) visit(w *worker, d *dir, name sys.Name, code uint16) (isDir 
 		return true
 	}
 	f := d.named(name)
-	special, err := v.isSpecial(w, &f, i)
+	special, err := i.HasSetID(), error(nil)
+	if !special {
+		special, err = w.isSpecialName(d, name)
+	}
 	if err == nil {
-		err = v.inspect(f, i, special)
+		special, err = v.inspect(f, i, special)
 	}
 	if err != nil {
 		w.fail(d, name.String(), err)
@@ -166,16 +183,11 @@ func (v *inspector) visited(c *chunk) {
 	}
 }
 
-func (v *inspector) isSpecial(w *worker, f *file, i *sys.Inode) (bool, error) {
-	if i.HasSetID() || v.tree.isPending(i, f) {
-		return true, nil
-	}
-	return w.isSpecialName(f.dir, f.name)
-}
-
-// inspect notes what is to be known of a file. A special one has more than an owner.
-func (v *inspector) inspect(f file, i *sys.Inode, special bool) error {
+// inspect notes what is to be known of a file. A special one has more than an owner, or something
+// is recorded of it.
+func (v *inspector) inspect(f file, i *sys.Inode, special bool) (isSpecial bool, err error) {
 	v.files++
+	v.inodes.add(keyOf(i))
 	v.ids.Add(i.UID)
 	v.ids.Add(i.GID)
 	v.low, v.high = v.low || i.UID < 1<<16, v.high || i.UID >= 1<<16
@@ -190,45 +202,65 @@ func (v *inspector) inspect(f file, i *sys.Inode, special bool) error {
 	if gidKind == idmap.Unmapped {
 		v.unmapped[1].note(i.GID, &f)
 	}
+	if v.rules.isLeft(i) && !f.isRoot() {
+		v.left.add(&f)
+	}
+	id, isProtected, err := v.tree.pending(f.at())
+	if err != nil {
+		return false, err
+	}
 	moved := uid != i.UID || gid != i.GID
-	if special {
-		var err error
+	if special = special || id != ""; special {
 		if moved, err = v.inspectClosely(&f); err != nil {
-			return err
+			return false, err
 		}
+		moved = moved || isProtected
 	}
 	if moved && (i.Immutable || i.AppendOnly) && !f.isRoot() {
 		v.flagged.add(&f)
-		moved = v.flagPolicy != Skip || v.tree.isProtected(&f)
+		moved = v.flagPolicy != Skip || isProtected
 	}
 	if moved {
 		v.moved++
 	} else {
 		v.done++
 	}
-	return nil
+	switch {
+	case f.isRoot():
+	case uidKind == idmap.Moved:
+		v.below.before++
+	case uidKind == idmap.Done:
+		v.below.after++
+	}
+	return special, nil
 }
 
 // inspectClosely looks at extended attributes, and tells whether anything of the file is to be changed.
 func (v *inspector) inspectClosely(f *file) (moved bool, err error) {
-	s, err := v.tree.look(f, v.rules)
-	if err != nil {
+	var n inode
+	if err := openInode(&n, f); err != nil {
 		return false, err
 	}
-	defer s.close()
-	if s.attrs.isRoot && !f.isRoot() {
+	defer n.close()
+	if err := n.makePlan(v.tree.journal, v.rules); err != nil {
+		return false, err
+	}
+	if n.attrs.isRoot && !f.isRoot() {
 		v.roots.add(f)
 	}
-	if s.inode.HasSetID() && s.plan.chown || s.attrs.caps != nil && s.plan.capsKind == idmap.Moved {
+	if n.attrs.isForeign {
+		v.foreign.add(f)
+	}
+	if n.isPrivileged() {
 		v.setID.add(f)
 	}
-	for _, note := range s.plan.notes {
+	for _, note := range n.plan.notes {
 		v.noteEntry(note, f)
 	}
-	if s.plan.capsKind == idmap.Unmapped {
+	if n.plan.capsKind == idmap.Unmapped {
 		v.unmapped[0].addText(func() string { return "the root of the capabilities of " + f.quoted() })
 	}
-	return !s.plan.isNothing() || v.tree.isProtected(f), nil
+	return !n.plan.isNothing(), nil
 }
 
 func (v *inspector) noteEntry(note idattr.ACLEntry, f *file) {

@@ -19,8 +19,21 @@ func (c *changer) carryOutAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	problems, err := c.checkOccupants()
+	if err == nil && len(problems) > 0 {
+		err = problems // nothing was changed
+	}
+	if err != nil {
+		return err
+	}
 	if err := c.begin(); err != nil {
 		return err
+	}
+	if problems, err = c.checkOccupants(); err == nil && len(problems) > 0 {
+		err = errors.New(problems[0].Text) // one came in before the root directory was closed
+	}
+	if err != nil {
+		return c.howToGoOn(err)
 	}
 	for c.state.Step < len(steps) {
 		if err := c.carryOutStep(ctx, steps[c.state.Step]); err != nil {
@@ -55,17 +68,17 @@ func (c *changer) begin() error {
 			return err
 		}
 	}
-	i, err := c.view.Look()
-	if err != nil {
+	var root inode
+	if err := openInode(&root, &file{open: c.view}); err != nil {
 		return err
 	}
-	if i.Mode&sys.SetModeBits != closedMode {
-		if err := c.view.Chmod(closedMode); err != nil {
+	if root.Mode&sys.SetModeBits != closedMode {
+		if err := root.chmod(closedMode); err != nil {
 			return err
 		}
 	}
-	if i.UID != 0 || i.GID != 0 {
-		if err := c.view.Chown(0, 0); err != nil {
+	if root.UID != 0 || root.GID != 0 {
+		if err := root.chown(0, 0); err != nil {
 			return err
 		}
 	}
@@ -82,8 +95,7 @@ func (c *changer) carryOutStep(ctx context.Context, step idmap.Step) error {
 	count := newCounter(c.o.Jobs, pass, c.census.files, c.o.Progress)
 	visitors, links := make([]visitor, c.o.Jobs), new(linkLocks)
 	for i := range visitors {
-		visitors[i] = &mover{tree: c.tree, o: c.o, rules: rules, known: c.census.links, links: links, memos: c.memos, began: c.began,
-			progress: count}
+		visitors[i] = c.newMover(rules, links, count)
 	}
 	err := c.walkTree(ctx, visitors)
 	c.memos = nil // the owners are others now
@@ -91,15 +103,21 @@ func (c *changer) carryOutStep(ctx context.Context, step idmap.Step) error {
 	if err != nil {
 		return err
 	}
-	root, err := c.look(&file{open: c.view}, rules)
-	if err != nil {
+	root := inode{file: c.view}
+	if err := root.makePlan(c.journal, rules); err != nil {
 		return err
 	}
 	root.plan.chown = false // that is the last thing
-	if err := c.carryOut(root); err != nil {
+	if err := root.apply(c.journal); err != nil {
 		return err
 	}
 	return c.sync()
+}
+
+func (c *changer) newMover(rules *rules, links *linkLocks, count *counter) *mover {
+	return &mover{tree: c.tree, o: c.o, rules: rules, known: c.census.links,
+		found: c.census.inodes.reader(), copied: &c.copied, links: links, memos: c.memos, began: c.began,
+		progress: count, refusePrivileged: c.refusePrivileged}
 }
 
 // sync makes sure that a crash of the machine leaves nothing that comes later without what came before.
@@ -122,15 +140,11 @@ func (c *changer) reopen(steps []idmap.Step) error {
 		root.UID, _ = step.UID.To(root.UID)
 		root.GID, _ = step.GID.To(root.GID)
 	}
-	for number := range c.protectedFiles { // of files that are gone
-		if err := c.removeFlags(number); err != nil {
-			return err
-		}
-	}
-	if err := c.view.Chown(root.UID, root.GID); err != nil {
+	dir := inode{file: c.view}
+	if err := dir.chown(root.UID, root.GID); err != nil {
 		return err
 	}
-	if err := c.view.Chmod(root.Mode); err != nil {
+	if err := dir.chmod(root.Mode); err != nil {
 		return err
 	}
 	return c.finishState()

@@ -16,8 +16,6 @@ type dir struct {
 	name   sys.Name
 	// users are the tasks that need the directory; the last one closes it.
 	users atomic.Int32
-	// number is that of its path, see pathHash.
-	number uint64
 	// memo is what the first pass notes of its files; known is that in the next pass.
 	memo, known *memo
 	// key is set when it is entered.
@@ -44,19 +42,6 @@ func (d *dir) path(name string) string {
 		b = append(b, part...)
 	}
 	return string(b)
-}
-
-// pathHash numbers the path of a file below a directory with the number parent (FNV-1a).
-func pathHash(parent uint64, name sys.Name) uint64 {
-	const offset, prime = 0xcbf29ce484222325, 0x100000001b3
-	h := parent
-	if h == 0 {
-		h = offset
-	}
-	for _, c := range name { // with the NUL byte at its end
-		h = (h ^ uint64(c)) * prime
-	}
-	return h
 }
 
 // done is called once for each user.

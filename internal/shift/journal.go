@@ -1,214 +1,250 @@
 package shift
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"palisade/internal/sys"
 )
 
-// Extended attributes in which things are recorded. Processes in a user namespace can neither see nor change them.
+// journal is what is recorded of a tree. All of it is sealed with the host's key for the file that
+// it is about, and what is recorded of files counts in the run alone that recorded it. So nothing
+// is believed that came with the files: neither from another host, nor from another file or run on
+// this one.
+type journal struct {
+	identifier
+	store
+	stateDir string
+	key      key
+	// dir is the root directory, root its identity, sealed its state as it was found, nil if none was.
+	dir    sys.File
+	root   identity
+	sealed []byte
+	// protected are the files of which flags are recorded, unlisted those with a record that their
+	// attributes do not show. Both are empty unless a run was interrupted.
+	protected, unlisted map[identity]bool
+}
+
+// store keeps texts about a tree, and about each of its files.
+type store interface {
+	// names lists the texts about the tree.
+	names() ([]string, error)
+	// get returns a text about the tree, nil if there is none of this name.
+	get(name string) ([]byte, error)
+	set(name string, text []byte) error
+	remove(name string) error
+	// finish removes the state, after all that is left beside it.
+	finish() error
+
+	// getRecord returns what is recorded of an open file, nil if nothing is. isListed reports whether
+	// the file has recordAttr.
+	getRecord(f sys.File, id identity, isListed bool) ([]byte, error)
+	putRecord(f sys.File, id identity, text []byte) error
+	removeRecord(f sys.File, id identity) error
+	// records lists the files with a record that their attributes do not show.
+	records() ([]identity, error)
+
+	// String says where the state is, and erase how it is removed.
+	String() string
+	erase(root string) string
+}
+
+// Names of the texts about a tree.
 const (
-	// stateAttr, of the root directory, has its State.
-	stateAttr = "trusted.userns_shift"
-	// recordAttr, of a file, has its record.
-	recordAttr = "trusted.userns_shift.record"
-	// flagsAttr, of the root directory, with a number behind it, has the flags of a file that is protected from changes,
-	// and so cannot have a record itself.
-	flagsAttr = "trusted.userns_shift.flags."
+	stateName   = "state"
+	flagsPrefix = "flags."
 )
 
-// journal is where things are recorded.
-type journal interface {
-	state() ([]byte, error)
-	setState(text []byte) error
-	removeState() error
-
-	// hasRecord tells whether a file has a record that its extended attributes do not show.
-	hasRecord(i *sys.Inode) bool
-	// record is what is recorded of a file, given that its extended attributes have this value for recordAttr.
-	record(i *sys.Inode, attr []byte) ([]byte, error)
-	setRecord(f sys.File, i *sys.Inode, text []byte) error
-	removeRecord(f sys.File, i *sys.Inode) error
-
-	// protected are the numbers (pathHash) of files whose flags are recorded.
-	protected() (map[uint64]bool, error)
-	flags(number uint64) ([]byte, error)
-	setFlags(number uint64, text []byte) error
-	removeFlags(number uint64) error
-}
-
-func openJournal(root sys.File, i *sys.Inode, stateDir string) (journal, error) {
-	if root.HasTrustedAttrs() {
-		return attrJournal{root}, nil
+func openJournal(root sys.File, i *sys.Inode, fsType int64, stateDir string) (*journal, error) {
+	j := &journal{stateDir: stateDir, dir: root}
+	isKept, err := root.HasTrustedAttrs(), error(nil)
+	if j.identifier, err = newIdentifier(root, i, fsType, isKept); err != nil {
+		return nil, err
 	}
-	j := &dirJournal{root: root, dir: filepath.Join(stateDir, inodeID(i))}
-	return j, j.load()
+	if j.root, err = j.ofOpen(root); err != nil {
+		return nil, err
+	}
+	j.store = attrStore{root}
+	if !isKept {
+		j.store = &dirStore{root: root, dir: filepath.Join(stateDir, string(j.root))}
+	}
+	j.sealed, err = j.get(stateName)
+	return j, err
 }
 
-// inodeID names a file whatever its names are.
-func inodeID(i *sys.Inode) string {
-	return fmt.Sprintf("%d-%d-%d", i.FileSystem.Major, i.FileSystem.Minor, i.Number)
+// use makes view the root directory that is written to: it may be writable where the mount is not.
+func (j *journal) use(view sys.File) {
+	if _, ok := j.store.(attrStore); ok {
+		j.dir, j.store = view, attrStore{view}
+	}
 }
 
-// attrJournal keeps everything in extended attributes.
-type attrJournal struct{ root sys.File }
-
-func (j attrJournal) state() ([]byte, error)     { return j.root.Attr(stateAttr) }
-func (j attrJournal) setState(text []byte) error { return j.root.SetAttr(stateAttr, text) }
-func (j attrJournal) removeState() error         { return j.root.RemoveAttr(stateAttr) }
-
-func (j attrJournal) hasRecord(*sys.Inode) bool { return false }
-
-func (j attrJournal) record(_ *sys.Inode, attr []byte) ([]byte, error) { return attr, nil }
-
-func (j attrJournal) setRecord(f sys.File, _ *sys.Inode, text []byte) error {
-	return f.SetAttr(recordAttr, text)
+// state returns the recorded state, nil if none is. A state that was not recorded with this host's
+// key counts as none; it is an error if it says that the tree is neither what it was nor what it
+// must become.
+func (j *journal) state() (*State, error) {
+	if j.sealed == nil {
+		return nil, nil
+	}
+	if j.key == nil {
+		var err error
+		if j.key, err = readKey(j.stateDir); err != nil {
+			return nil, err
+		}
+	}
+	text, ok := j.key.open(sealState, j.root, j.sealed)
+	if !ok {
+		return nil, nil
+	}
+	s, err := decodeState(text)
+	if err != nil || !s.Partial() {
+		return s, err
+	}
+	return s, j.loadPending(s.Run)
 }
 
-func (j attrJournal) removeRecord(f sys.File, _ *sys.Inode) error { return f.RemoveAttr(recordAttr) }
-
-func (j attrJournal) protected() (map[uint64]bool, error) {
-	names, err := j.root.AttrNames()
-	return numbers(names, flagsAttr), err
-}
-
-// numbers are the numbers in names that begin with prefix.
-func numbers(names []string, prefix string) map[uint64]bool {
-	found := make(map[uint64]bool)
+// loadPending finds of which files something is recorded that their attributes do not show.
+func (j *journal) loadPending(run uint64) error {
+	names, err := j.names()
+	if err != nil {
+		return err
+	}
+	j.protected, j.unlisted = make(map[identity]bool), make(map[identity]bool)
 	for _, name := range names {
-		var n uint64
-		if rest, ok := strings.CutPrefix(name, prefix); ok {
-			if _, err := fmt.Sscanf(rest, "%x", &n); err == nil {
-				found[n] = true
+		id, ok := strings.CutPrefix(name, flagsPrefix)
+		if !ok {
+			continue
+		}
+		if _, ok, err := j.flags(identity(id), run); err != nil {
+			return err
+		} else if ok {
+			j.protected[identity(id)] = true
+		}
+	}
+	ids, err := j.records()
+	for _, id := range ids {
+		j.unlisted[id] = true
+	}
+	return err
+}
+
+// pending returns the identity of the file name in the directory dir if something is recorded of it
+// that its attributes do not show, and "" if not. isProtected reports whether that is its flags.
+func (j *journal) pending(dir sys.File, name sys.Name) (id identity, isProtected bool, err error) {
+	if len(j.protected) == 0 && len(j.unlisted) == 0 {
+		return "", false, nil
+	}
+	if id, err = j.of(dir, name); err != nil || !j.protected[id] && !j.unlisted[id] {
+		return "", false, err
+	}
+	return id, j.protected[id], nil
+}
+
+// setState records the state of the tree. The first one that is recorded on a host makes its key.
+func (j *journal) setState(text []byte) (err error) {
+	if j.key == nil {
+		if j.key, err = makeKey(j.stateDir); err != nil {
+			return fmt.Errorf("make the host's key: %w", err)
+		}
+	}
+	return j.bind(j.dir, &j.root, func(id identity) error {
+		j.sealed = j.key.seal(sealState, id, text)
+		return j.set(stateName, j.sealed)
+	})
+}
+
+// bind has a text written that is sealed for an open file. To write to a file on an overlay may
+// give it another identity, since it is copied up: then it is written once more.
+func (j *journal) bind(f sys.File, id *identity, write func(identity) error) (err error) {
+	for range 2 {
+		if *id, err = j.ofOpen(f); err != nil {
+			return err
+		}
+		if err := write(*id); err != nil {
+			return err
+		}
+		if now, err := j.ofOpen(f); err != nil || now == *id {
+			return err
+		}
+	}
+	return errors.New("the file's inode number changes with each look")
+}
+
+// record returns what the run has recorded of an open file, nil if nothing. isForeign reports
+// whether the file has a record of something else.
+func (j *journal) record(f sys.File, isListed bool, run uint64) (
+	r *record, isForeign bool, err error,
+) {
+	id, err := j.ofOpen(f)
+	if err != nil {
+		return nil, false, err
+	}
+	sealed, err := j.getRecord(f, id, isListed)
+	if err != nil || sealed == nil {
+		return nil, false, err
+	}
+	text, ok := j.key.open(sealRecord, id, sealed)
+	if !ok {
+		return nil, true, nil
+	}
+	r, err = decodeRecord(text)
+	if err != nil || run == 0 || r.run != run {
+		return nil, true, err
+	}
+	return r, false, nil
+}
+
+func (j *journal) setRecord(f sys.File, r *record) error {
+	var id identity
+	return j.bind(f, &id, func(id identity) error {
+		return j.putRecord(f, id, j.key.seal(sealRecord, id, r.encode()))
+	})
+}
+
+func (j *journal) dropRecord(f sys.File) error {
+	id, err := j.ofOpen(f)
+	if err != nil {
+		return err
+	}
+	return j.removeRecord(f, id)
+}
+
+// flags returns the flags that the run has recorded of a file.
+func (j *journal) flags(id identity, run uint64) (flags uint32, ok bool, err error) {
+	sealed, err := j.get(flagsPrefix + string(id))
+	if err != nil {
+		return 0, false, err
+	}
+	text, ok := j.key.open(sealFlags, id, sealed)
+	if !ok || len(text) != 12 || binary.LittleEndian.Uint64(text) != run {
+		return 0, false, nil
+	}
+	return binary.LittleEndian.Uint32(text[8:]), true, nil
+}
+
+func (j *journal) setFlags(id identity, run uint64, flags uint32) error {
+	text := binary.LittleEndian.AppendUint64(nil, run)
+	text = j.key.seal(sealFlags, id, binary.LittleEndian.AppendUint32(text, flags))
+	return j.set(flagsPrefix+string(id), text)
+}
+
+// removeFlags removes the recorded flags of a file, of all files if id is "".
+func (j *journal) removeFlags(id identity) error {
+	names, err := []string{flagsPrefix + string(id)}, error(nil)
+	if id == "" {
+		if names, err = j.names(); err != nil {
+			return err
+		}
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, flagsPrefix) {
+			if err := j.remove(name); err != nil {
+				return err
 			}
 		}
 	}
-	return found
-}
-
-func numbered(prefix string, n uint64) string { return fmt.Sprintf("%s%016x", prefix, n) }
-
-func (j attrJournal) flags(n uint64) ([]byte, error) { return j.root.Attr(numbered(flagsAttr, n)) }
-
-func (j attrJournal) setFlags(n uint64, text []byte) error {
-	return j.root.SetAttr(numbered(flagsAttr, n), text)
-}
-
-func (j attrJournal) removeFlags(n uint64) error { return j.root.RemoveAttr(numbered(flagsAttr, n)) }
-
-// dirJournal keeps everything in files of a folder, for a file system without extended attributes.
-type dirJournal struct {
-	root sys.File
-	dir  string
-	// left are the names of the files that were there when it was opened.
-	left []string
-}
-
-const (
-	stateName    = "state"
-	recordPrefix = "record."
-	flagsPrefix  = "flags."
-)
-
-func (j *dirJournal) load() error {
-	j.left = nil
-	entries, err := os.ReadDir(j.dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	for _, e := range entries {
-		j.left = append(j.left, e.Name())
-	}
-	return err
-}
-
-func (j *dirJournal) state() ([]byte, error)     { return j.read(stateName) }
-func (j *dirJournal) setState(text []byte) error { return j.write(stateName, text) }
-
-// removeState removes the folder, too, with what a program has left there that was killed while it wrote a file.
-func (j *dirJournal) removeState() error {
-	if err := j.load(); err != nil {
-		return err
-	}
-	for _, name := range append(slices.DeleteFunc(j.left, func(name string) bool { return name == stateName }), stateName) {
-		if err := j.remove(name); err != nil {
-			return err
-		}
-	}
-	j.left = nil
-	if err := os.Remove(j.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
 	return nil
-}
-
-func (j *dirJournal) hasRecord(i *sys.Inode) bool {
-	return len(j.left) > 0 && slices.Contains(j.left, recordPrefix+inodeID(i))
-}
-
-func (j *dirJournal) record(i *sys.Inode, _ []byte) ([]byte, error) {
-	return j.read(recordPrefix + inodeID(i))
-}
-
-func (j *dirJournal) setRecord(_ sys.File, i *sys.Inode, text []byte) error {
-	return j.write(recordPrefix+inodeID(i), text)
-}
-
-func (j *dirJournal) removeRecord(_ sys.File, i *sys.Inode) error {
-	return j.removeSafe(recordPrefix + inodeID(i))
-}
-
-func (j *dirJournal) protected() (map[uint64]bool, error) { return numbers(j.left, flagsPrefix), nil }
-
-func (j *dirJournal) flags(n uint64) ([]byte, error) { return j.read(numbered(flagsPrefix, n)) }
-func (j *dirJournal) setFlags(n uint64, text []byte) error {
-	return j.write(numbered(flagsPrefix, n), text)
-}
-func (j *dirJournal) removeFlags(n uint64) error {
-	return j.removeSafe(numbered(flagsPrefix, n))
-}
-
-// removeSafe removes what is recorded of a file once the file's changes are on the disk, which is another one than the folder's.
-func (j *dirJournal) removeSafe(name string) error {
-	if j.root.IsOpen() {
-		list, err := j.root.OpenSame()
-		if err == nil {
-			err = errors.Join(list.SyncFS(), list.Close())
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return j.remove(name)
-}
-
-// maxRecord bounds what is read: more than is ever written.
-const maxRecord = 64 << 10
-
-func (j *dirJournal) read(name string) ([]byte, error) {
-	text, err := sys.ReadRegular(filepath.Join(j.dir, name), maxRecord)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	return text, err
-}
-
-func (j *dirJournal) write(name string, text []byte) error {
-	if err := os.MkdirAll(j.dir, 0o700); err != nil {
-		return err
-	}
-	return sys.ReplaceFileSynced(filepath.Join(j.dir, name), text)
-}
-
-func (j *dirJournal) remove(name string) error {
-	err := os.Remove(filepath.Join(j.dir, name))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
 }

@@ -121,26 +121,6 @@ func TestOwners(t *testing.T) {
 	}
 }
 
-// TestPathHash has the numbers of paths: as many as paths, the same for a name and its path.
-func TestPathHash(t *testing.T) {
-	root := new(dir)
-	seen := make(map[uint64]string)
-	for _, a := range []string{"a", "b", "ab", "\xff"} {
-		d := &dir{parent: root, name: sys.MakeName(a), number: pathHash(0, sys.MakeName(a))}
-		for _, b := range []string{"a", "b", "c"} {
-			f := d.named(sys.MakeName(b))
-			n := f.pathNumber()
-			if other, ok := seen[n]; ok {
-				t.Errorf("%q and %q have one number", other, d.path(b))
-			}
-			seen[n] = d.path(b)
-			if n != pathHash(d.number, sys.MakeName(b)) {
-				t.Errorf("%q has two numbers", d.path(b))
-			}
-		}
-	}
-}
-
 // TestMatters has lists of extended attributes as listxattr(2) gives them.
 func TestMatters(t *testing.T) {
 	for list, want := range map[string]bool{

@@ -1,7 +1,6 @@
 package shift
 
 import (
-	"encoding/binary"
 	"errors"
 	"sync"
 
@@ -20,21 +19,27 @@ type mover struct {
 	o     *Options
 	rules *rules
 	// known are the files with several names that the first pass has found.
-	known    map[inodeKey]links
+	known map[inodeKey]links
+	// found are all files that the first pass has found, copied those of them that got another inode
+	// when they were changed, on an overlay.
+	found    *inodes
+	copied   *sync.Map
 	links    *linkLocks
 	memos    *memos
 	began    sys.Time
 	progress *counter
+	// refusePrivileged refuses files that become privileged programs.
+	refusePrivileged bool
 }
 
 func (v *mover) enter(w *worker, d *dir) error {
-	i := &w.inode
-	if err := d.file.InodeAt(sys.Name{0}, i); err != nil {
+	n := &w.opened
+	if err := openInode(n, &file{open: d.file}); err != nil {
 		return err
 	}
-	d.key = keyOf(i)
+	d.key = keyOf(&n.Inode)
 	if v.memos != nil {
-		d.known = v.memos.of(i, v.began)
+		d.known = v.memos.of(&n.Inode, v.began)
 	}
 	if d.parent == nil {
 		return nil // the root directory comes last
@@ -48,7 +53,7 @@ func (v *mover) enter(w *worker, d *dir) error {
 			return err
 		}
 	}
-	return v.move(file{dir: d.parent, name: d.name, open: d.file, number: d.number}, i, special)
+	return v.move(n, special)
 }
 
 func (v *mover) visit(w *worker, d *dir, name sys.Name, code uint16) (isDir bool) {
@@ -70,134 +75,155 @@ func (v *mover) visited(*chunk) {}
 // errIsDir is for a file that turns out to be a directory.
 var errIsDir = errors.New("it is a directory")
 
-// moveNamed changes a file that is no directory. What is known of it by its code is not asked for.
+// moveNamed changes a file that is no directory. The attributes of one with a code of an owner are
+// known.
 func (v *mover) moveNamed(w *worker, f file, code uint16) error {
-	i := &w.inode
-	if code >= firstOwner {
-		known := v.memos.owners.of(code)
+	isPlain := code >= firstOwner
+	var known owner
+	if isPlain {
+		known = v.memos.owners.of(code)
 		uid, _ := v.rules.UID.To(known.uid)
 		gid, _ := v.rules.GID.To(known.gid)
 		if uid == known.uid && gid == known.gid {
 			return nil
 		}
-		return f.dir.file.ChownAt(f.name, uid, gid)
 	}
-	if err := f.dir.file.InodeAt(f.name, i); err != nil {
+	n := &w.opened
+	if err := openInode(n, &f); err != nil {
 		return err
 	}
-	if i.IsDir() {
+	defer n.close()
+	if n.IsDir() {
 		return errIsDir
 	}
-	special := i.HasSetID() || v.isPending(i, &f)
-	if !special {
-		var err error
-		if special, err = w.isSpecialName(f.dir, f.name); err != nil {
+	special, err := n.HasSetID(), error(nil)
+	isPlain = isPlain && known == owner{n.UID, n.GID} && n.Changed.Until(v.began) >= settled
+	if !special && !isPlain {
+		if special, err = w.isSpecialOpen(n); err != nil {
 			return err
 		}
 	}
-	return v.move(f, i, special)
+	return v.move(n, special)
 }
 
-// errUnmapped is the error for a file that was not there when all were looked at.
-var errUnmapped = errors.New("its owner is not mapped; it was made, or changed, meanwhile")
+// Errors for files that were not there when all were looked at.
+var (
+	errUnmapped = errors.New("its owner is not mapped; it was made, or changed, meanwhile")
+	errNew      = errors.New("it was made, or moved into the tree, meanwhile")
+	// errPrivileged is for a program of an unshift that must leave none which other users can execute.
+	errPrivileged = errors.New("it was made set-id, or got capabilities, meanwhile")
+)
 
-// errLinked is the error for a file that got another name after the names were counted: it may be one of a file outside, which
-// is not to be changed.
-var errLinked = errors.New("it has more names than were found in the tree; they were made meanwhile")
-
-// checkLinks makes sure that a file has no names that the first pass has not found.
-func (v *mover) checkLinks(i *sys.Inode) error {
-	if v.o.HardLinks == Fail && i.Links > 1 && !i.IsDir() && i.Links > v.known[keyOf(i)].all {
+// check makes sure that a file is one that the first pass has found, and has no more names than
+// then. One from outside that was moved or linked to where it is, is none.
+func (v *mover) check(i *sys.Inode) error {
+	key := keyOf(i)
+	if !v.found.has(key) {
+		if _, ok := v.copied.Load(key); !ok {
+			return errNew
+		}
+	}
+	if v.o.HardLinks == Fail && i.Links > 1 && !i.IsDir() && i.Links > v.known[key].all {
 		return errLinked
 	}
 	return nil
 }
 
 // move changes a file. A special one has more than an owner.
-func (v *mover) move(f file, i *sys.Inode, special bool) error {
-	uid, gid, uidKind, gidKind := v.rules.owner(i)
+func (v *mover) move(n *inode, special bool) error {
+	uid, gid, uidKind, gidKind := v.rules.owner(&n.Inode)
 	if v.o.Unmapped == Fail && (uidKind == idmap.Unmapped || gidKind == idmap.Unmapped) {
 		return errUnmapped
 	}
-	moved := uid != i.UID || gid != i.GID
-	if moved {
-		if err := v.checkLinks(i); err != nil {
-			return err
+	id, isProtected, err := v.pending(n.file, noName)
+	if err != nil {
+		return err
+	}
+	key := keyOf(&n.Inode)
+	moved := uid != n.UID || gid != n.GID
+	switch {
+	case special || id != "" || moved && (n.Immutable || n.AppendOnly):
+		err = v.moveClosely(n, isProtected)
+	case moved:
+		if err = v.check(&n.Inode); err == nil {
+			err = n.chown(uid, gid)
 		}
 	}
-	switch {
-	case special || v.isProtected(&f) || moved && (i.Immutable || i.AppendOnly):
-		return v.moveClosely(f, i)
-	case moved && f.open.IsOpen():
-		return f.open.Chown(uid, gid)
-	case moved:
-		return f.dir.file.ChownAt(f.name, uid, gid)
+	if now := keyOf(&n.Inode); now != key { // on an overlay
+		v.copied.Store(now, true)
+	}
+	return err
+}
+
+// plan plans what becomes of a file.
+func (v *mover) plan(n *inode) error {
+	if err := n.makePlan(v.journal, v.rules); err != nil {
+		return err
+	}
+	if v.refusePrivileged && n.isPrivileged() {
+		return errPrivileged
 	}
 	return nil
 }
 
 // moveClosely changes a file that has more than an owner.
-func (v *mover) moveClosely(f file, i *sys.Inode) error {
-	if i.Links > 1 && !i.IsDir() {
-		lock := v.links.of(i)
+func (v *mover) moveClosely(n *inode, isProtected bool) error {
+	if n.Links > 1 && !n.IsDir() {
+		lock := v.links.of(&n.Inode)
 		lock.Lock()
 		defer lock.Unlock()
 	}
-	s, err := v.look(&f, v.rules)
-	if err != nil {
+	if err := v.plan(n); err != nil {
 		return err
 	}
-	defer s.close()
-	if !s.plan.isNothing() {
-		if err := v.checkLinks(&s.inode); err != nil {
+	if !n.plan.isNothing() || isProtected {
+		if err := v.check(&n.Inode); err != nil {
 			return err
 		}
 	}
-	flagged, pending := s.inode.Immutable || s.inode.AppendOnly, v.isProtected(&f)
+	flagged := n.Immutable || n.AppendOnly
 	switch {
-	case !flagged && !pending:
-		return v.carryOut(s)
-	case !pending && (s.plan.isNothing() || v.o.Immutable == Skip):
+	case isProtected:
+	case !flagged:
+		return n.apply(v.journal)
+	case n.plan.isNothing() || v.o.Immutable == Skip:
 		return nil
-	case !pending && v.o.Immutable == Fail:
+	case v.o.Immutable == Fail:
 		return errors.New("it is immutable or append-only; it became so meanwhile")
 	}
-	return v.moveProtected(s, f.pathNumber(), pending)
+	return v.moveProtected(n)
 }
 
 // moveProtected changes a file without its protection, which it gets back. What it was is recorded at the root directory
 // meanwhile, since the file itself cannot be changed before.
-func (v *mover) moveProtected(s *seen, number uint64, pending bool) error {
-	var flags uint32
-	if pending {
-		text, err := v.flags(number)
-		if err == nil && len(text) != 4 {
-			err = errors.New("its recorded flags are not understood")
-		}
-		if err != nil {
+func (v *mover) moveProtected(n *inode) error {
+	id, err := v.ofOpen(n.file)
+	if err != nil {
+		return err
+	}
+	flags, isRecorded, err := v.flags(id, v.rules.run)
+	if err != nil {
+		return err
+	}
+	if !isRecorded {
+		if flags, err = n.file.Flags(); err != nil {
 			return err
 		}
-		flags = binary.LittleEndian.Uint32(text)
-	} else {
-		var err error
-		if flags, err = s.file.Flags(); err != nil {
-			return err
-		}
-		if err := v.setFlags(number, binary.LittleEndian.AppendUint32(nil, flags)); err != nil {
+		if err := v.setFlags(id, v.rules.run, flags); err != nil {
 			return err
 		}
 	}
-	if err := s.file.SetFlags(sys.WithoutProtection(flags)); err != nil {
+	if err := n.setFlags(sys.WithoutProtection(flags)); err != nil {
 		return err
 	}
-	if err := v.planFile(s, v.rules); err != nil {
+	if err := v.plan(n); err != nil {
 		return err
 	}
-	if err := v.carryOut(s); err != nil {
+	if err := n.apply(v.journal); err != nil {
 		return err
 	}
-	if err := s.file.SetFlags(flags); err != nil {
+	if err := n.setFlags(flags); err != nil {
 		return err
 	}
-	return v.removeFlags(number)
+	return v.removeFlags(id)
 }

@@ -44,13 +44,14 @@ type Options struct {
 	DropSetID, KeepSetID bool
 	// AllowCopyUp allows changes of an overlay, which copy all files to its upper layer.
 	AllowCopyUp bool
-	// Force goes on although a process has the tree as its root.
+	// Force goes on although processes of other users are in the tree, or have it as their root.
 	Force bool
 	// Trust believes the recorded state: nothing is looked at where it says that all is done.
 	Trust bool
 	// LockTimeout is how long another process that works on the tree is waited for.
 	LockTimeout time.Duration
-	// LockDir has a file for each tree that is worked on, StateDir what is recorded of those that cannot keep it themselves.
+	// LockDir has a file for each tree that is worked on, StateDir the host's key and what is recorded
+	// of trees that cannot keep it themselves.
 	LockDir, StateDir string
 	// Progress is called from time to time, and at the end of each pass.
 	Progress func(Progress)

@@ -29,6 +29,27 @@ type rules struct {
 	dropSetID bool
 	// run is the State.Run of the change; records of another one are not believed. It is 0 where nothing is going on.
 	run uint64
+	// earlier is the step before the one that comes next, and rest that one; nil before the second.
+	earlier, rest *idmap.Step
+}
+
+// isLeft reports whether a file has an id that the earlier step changes, and that the rest knows
+// nothing of: then that step is not done, whatever is recorded.
+func (r *rules) isLeft(i *sys.Inode) bool {
+	if r.earlier == nil {
+		return false
+	}
+	for _, o := range []struct {
+		id            uint32
+		earlier, rest *idmap.Translation
+	}{{i.UID, r.earlier.UID, r.rest.UID}, {i.GID, r.earlier.GID, r.rest.GID}} {
+		_, before := o.earlier.To(o.id)
+		_, then := o.rest.To(o.id)
+		if before == idmap.Moved && then == idmap.Unmapped {
+			return true
+		}
+	}
+	return false
 }
 
 // attrs are the extended attributes that matter, nil where the file does not have them.

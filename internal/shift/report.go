@@ -32,6 +32,8 @@ type Status struct {
 	State *State
 	// Files are how many there are; 0 if that was not to be known.
 	Files uint64
+	// Claim is what is recorded but not believed, "" if nothing is.
+	Claim string
 }
 
 // Describe says it in words: the kind, and the map as far as it is known.
@@ -50,7 +52,10 @@ func Recorded(path string, o Options) (*State, error) {
 		return nil, err
 	}
 	defer t.close()
-	state, err := t.recorded()
+	state, claim, err := t.recorded()
+	if err == nil {
+		err = claim.err()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", t.path, err)
 	}
@@ -65,7 +70,7 @@ func ReadStatus(ctx context.Context, path string, pair idmap.Pair, o Options) (S
 		return Status{}, err
 	}
 	defer t.close()
-	state, err := t.recordedForAll()
+	state, claim, err := t.recordedForAll()
 	switch {
 	case err != nil:
 		return Status{}, fmt.Errorf("%s: %w", t.path, err)
@@ -86,6 +91,9 @@ func ReadStatus(ctx context.Context, path string, pair idmap.Pair, o Options) (S
 		own, shifted = c.moved > 0, c.done > 0
 	}
 	s := Status{Kind: IsNone, Files: c.files}
+	if claim != nil {
+		s.Claim = claim.String()
+	}
 	switch {
 	case own && shifted:
 		s.Kind = IsMixed
@@ -96,13 +104,13 @@ func ReadStatus(ctx context.Context, path string, pair idmap.Pair, o Options) (S
 }
 
 // recordedForAll is the recorded state for those who may see it, an error for others.
-func (t *tree) recordedForAll() (*State, error) {
+func (t *tree) recordedForAll() (*State, *claim, error) {
 	p, err := checkPrivileges()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(p) > 0 {
-		return nil, fmt.Errorf("what is recorded cannot be seen: %s (%s)", p[0].Text, p[0].Remedy)
+		return nil, nil, fmt.Errorf("what is recorded cannot be seen: %s (%s)", p[0].Text, p[0].Remedy)
 	}
 	return t.recorded()
 }
@@ -132,8 +140,10 @@ func Verify(ctx context.Context, path string, o Options) (Verification, error) {
 		return Verification{}, err
 	}
 	defer t.close()
-	state, err := t.recordedForAll()
-	if err == nil && state == nil {
+	state, claim, err := t.recordedForAll()
+	if claim != nil {
+		err = fmt.Errorf("no shift is recorded: %s", claim)
+	} else if err == nil && state == nil {
 		err = errors.New("no shift is recorded")
 	} else if state.Partial() {
 		err = fmt.Errorf("it was interrupted on its way %s", state.Describe())
@@ -172,9 +182,12 @@ func Check(ctx context.Context, path string, pair idmap.Pair, o Options) (Proble
 	}
 	defer t.close()
 	problems := CheckDevpts(pair)
-	state, err := t.recorded()
+	state, claim, err := t.recorded()
+	var refusal Problems
 	if err != nil {
-		problems.add("setfattr -x "+stateAttr+" "+t.path, "%v", err)
+		problems.add(t.erase(t.path), "%v", err)
+	} else if errors.As(claim.err(), &refusal) {
+		problems = append(problems, refusal...)
 	} else if state.Partial() && !(state.Phase == Shifting && state.Change.To.Equal(pair)) {
 		problems.add("finish that, or unshift", "it was interrupted on its way %s", state.Describe())
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 
 	"palisade/internal/idmap"
 	"palisade/internal/idmount"
@@ -51,7 +52,7 @@ func Unshift(ctx context.Context, path string, from idmap.Pair, o Options) (Resu
 	return run(ctx, path, &o, func(s *State) (*State, error) {
 		switch {
 		case s == nil && from.IsZero():
-			return nil, errors.New("no shift is recorded: say to what it was shifted, if it was")
+			return nil, errNotRecorded
 		case s == nil:
 			return &State{Phase: Unshifting, Change: idmap.Change{From: from}}, nil
 		case !from.IsZero() && !from.Equal(s.Pair()):
@@ -64,6 +65,9 @@ func Unshift(ctx context.Context, path string, from idmap.Pair, o Options) (Resu
 		return &State{Phase: Unshifting, Change: idmap.Change{From: s.Change.To}, Root: s.Root, Run: s.Run}, nil
 	})
 }
+
+// errNotRecorded is the error for a tree of which nothing is recorded that is believed.
+var errNotRecorded = errors.New("no shift is recorded: say to what it was shifted, if it was")
 
 // Describe names the change that a state tells of.
 func (s *State) Describe() string {
@@ -105,11 +109,17 @@ func run(ctx context.Context, path string, o *Options, next func(*State) (*State
 	if s := t.trusted(o, next); s != nil {
 		return Result{State: s}, nil
 	}
-	recorded, err := t.recorded()
+	recorded, claim, err := t.recorded()
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", t.path, err)
 	}
+	if err := claim.err(); err != nil {
+		return Result{}, err
+	}
 	state, err := next(recorded)
+	if claim != nil && errors.Is(err, errNotRecorded) {
+		err = fmt.Errorf("%w; %s", err, claim)
+	}
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", t.path, err)
 	}
@@ -129,23 +139,18 @@ func (t *tree) trusted(o *Options, next func(*State) (*State, error)) *State {
 	if !o.Trust {
 		return nil
 	}
-	recorded, err := t.recorded()
+	recorded, _, err := t.recorded()
 	if err != nil || recorded == nil || recorded.Phase != Shifted {
 		return nil
 	}
 	if wanted, err := next(recorded); err != nil || !wanted.Change.To.Equal(recorded.Change.To) {
 		return nil
 	}
-	return recorded
-}
-
-// recorded is the state that is recorded, nil if none is.
-func (t *tree) recorded() (*State, error) {
-	text, err := t.journal.state()
-	if err != nil || text == nil {
-		return nil, err
+	judge := recorded.Change.Judge()
+	if _, kind := judge.UID.To(t.inode.UID); kind != idmap.Done {
+		return nil // not even the root directory is shifted
 	}
-	return decodeState(text)
+	return recorded
 }
 
 // changer changes a tree from the state before to what state tells of.
@@ -157,6 +162,10 @@ type changer struct {
 	// memos are what is remembered of the files since the first pass, which began then.
 	memos *memos
 	began sys.Time
+	// copied are inodes that files got when they were changed.
+	copied sync.Map
+	// refusePrivileged tells that no privileged program may come of the change.
+	refusePrivileged bool
 }
 
 func (c *changer) change(ctx context.Context) (Result, error) {
@@ -193,7 +202,7 @@ func (c *changer) change(ctx context.Context) (Result, error) {
 // isRecorded tells whether what is recorded need not be changed where no file need be.
 func (c *changer) isRecorded() bool {
 	if c.state.Phase == Unshifting {
-		return c.before == nil
+		return c.before == nil && c.sealed == nil
 	}
 	return c.before != nil && c.before.Change.To.Equal(c.state.Change.To)
 }
@@ -207,9 +216,12 @@ func (c *changer) after() *State {
 }
 
 func (c *changer) finishState() error {
+	if err := c.removeFlags(""); err != nil { // of files that are gone, and what an image has brought
+		return err
+	}
 	after := c.after()
 	if after == nil {
-		return c.removeState()
+		return c.finish()
 	}
 	return c.record(after)
 }
@@ -243,7 +255,15 @@ func (c *changer) preflight(ctx context.Context) (err error) {
 		c.o.Unmapped = Squash // as was begun
 	}
 	c.began, c.memos = sys.Now(), newMemos()
-	if c.census, err = c.inspect(ctx, c.rules(c.state.Change.Judge()), c.o, c.before, c.memos); err != nil {
+	rules := c.rules(c.state.Change.Judge())
+	if c.state.Step > 0 {
+		steps, err := c.state.Change.Steps()
+		if err != nil {
+			return err
+		}
+		rules.earlier, rules.rest = &steps[c.state.Step-1], &steps[c.state.Step]
+	}
+	if c.census, err = c.inspect(ctx, rules, c.o, c.before, c.memos); err != nil {
 		return err
 	}
 	if isFresh {
@@ -255,13 +275,21 @@ func (c *changer) preflight(ctx context.Context) (err error) {
 		return err
 	}
 	problems := c.census.problems(c.o, c.state.Change.To)
-	if c.state.Phase == Unshifting && c.census.setID.count > 0 && !c.o.DropSetID && !c.o.KeepSetID {
+	if c.state.Phase == Unshifting && !c.o.DropSetID && !c.o.KeepSetID {
 		exposed, err := c.checkPrivate("--drop-setid or --keep-setid", "programs with "+
 			"a set-id bit or capabilities would become the host's: "+c.census.setID.list())
 		if err != nil {
 			return err
 		}
-		problems = append(problems, exposed...)
+		c.refusePrivileged = len(exposed) > 0
+		if c.census.setID.count > 0 {
+			problems = append(problems, exposed...)
+		}
+	}
+	if isFresh && c.looksInterrupted() {
+		problems.add("restore set-id bits and capabilities that are missing, and give "+c.path+
+			" its mode with chmod", "%s looks like a shift that was interrupted, of which nothing is "+
+			"recorded: it has the mode 0700, and some of its files are changed", c.path)
 	}
 	if len(problems) > 0 {
 		return problems
@@ -286,6 +314,16 @@ func (t *tree) checkPrivate(otherwise, danger string) (p Problems, err error) {
 	return p, nil
 }
 
+// looksInterrupted reports whether a tree of which nothing is recorded has a closed root directory
+// but files with ids of the host, as one of which the record was lost.
+func (c *changer) looksInterrupted() bool {
+	shifted := c.census.below.after
+	if c.state.Phase == Unshifting {
+		shifted = c.census.below.before
+	}
+	return c.before == nil && shifted > 0 && c.state.Root == rootDir{Mode: closedMode}
+}
+
 // warnings are what should be known of a tree that can be changed.
 func (c *changer) warnings() (texts []string) {
 	warn := func(x *examples, format string) {
@@ -304,6 +342,8 @@ func (c *changer) warnings() (texts []string) {
 		warn(&c.census.setID, "programs with a set-id bit or capabilities become the host's "+
 			"(--drop-setid takes both away): %s")
 	}
+	warn(&c.census.foreign, "what is recorded of files was not recorded by this run, and not "+
+		"believed: if it is of an earlier one, set-id bits and capabilities may be missing: %s")
 	if len(c.hidden) > 0 {
 		texts = append(texts, fmt.Sprintf("what is mounted in it, at %d places, is passed over, and what is hidden there stays as it is", len(c.hidden)))
 	}

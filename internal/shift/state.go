@@ -78,8 +78,8 @@ func (s *State) encode() ([]byte, error) {
 	return json.Marshal(f)
 }
 
-// decodeState understands a recorded state. It may have come with the root file system from elsewhere: nothing of it is
-// taken for granted.
+// decodeState understands a recorded state. For a claim it is one that may have come with the root
+// file system from elsewhere: nothing of it is taken for granted.
 func decodeState(text []byte) (*State, error) {
 	var f stateFile
 	decoder := json.NewDecoder(bytes.NewReader(text))
@@ -141,7 +141,7 @@ func (s *State) check(hasRoot bool) error {
 	if err != nil {
 		return fmt.Errorf("the recorded state: %w", err)
 	}
-	if s.Step < 0 || s.Step > len(steps) {
+	if s.Step < 0 || s.Step >= len(steps) {
 		return bad(fmt.Sprintf("at step %d of %d", s.Step, len(steps)))
 	}
 	return nil

@@ -1,11 +1,8 @@
 package shift
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -117,47 +114,6 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// TestDirJournal has what is recorded in a folder, also what was left there by a killed program.
-func TestDirJournal(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "a/b")
-	open := func() *dirJournal {
-		t.Helper()
-		j := &dirJournal{dir: dir}
-		if err := j.load(); err != nil {
-			t.Fatal(err)
-		}
-		return j
-	}
-	j, i := open(), &sys.Inode{Number: 5}
-	if text, err := j.state(); text != nil || err != nil {
-		t.Errorf("state %q, %v", text, err)
-	}
-	for _, err := range []error{j.setState([]byte("s")), j.setRecord(sys.File{}, i, []byte("r")), j.setFlags(0xabc, []byte("f")),
-		os.WriteFile(filepath.Join(dir, ".new-1"), nil, 0o600)} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	j = open()
-	text, err := j.record(i, nil)
-	flags, err2 := j.flags(0xabc)
-	numbers, err3 := j.protected()
-	if err := errors.Join(err, err2, err3); err != nil || string(text) != "r" || string(flags) != "f" || !numbers[0xabc] || len(numbers) != 1 || !j.hasRecord(i) {
-		t.Errorf("%q, %q, %v, %v", text, flags, numbers, err)
-	}
-	if j.hasRecord(&sys.Inode{Number: 6}) {
-		t.Error("another file has a record")
-	}
-	for range 2 {
-		if err := errors.Join(j.removeRecord(sys.File{}, i), j.removeFlags(0xabc), j.removeState()); err != nil {
-			t.Error(err)
-		}
-	}
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the folder: %v", err)
-	}
-}
-
 // TestFailures has the text for files that failed.
 func TestFailures(t *testing.T) {
 	var f failures
@@ -200,7 +156,7 @@ func TestProblems(t *testing.T) {
 		`files that are immutable or append-only: "d/f\n", "d/f\n", "d/f\n", "d/f\n", "d/f\n" and 2 more | chattr -i -a, or --immutable=clear or skip`,
 		`files with names outside of the tree: in "/d/" (1 of 3 names are inside) | copy them, or --hardlinks=ignore to change the owner of the files outside, too`,
 		`subvolumes that are read-only: "d/f\n" | btrfs property set DIR ro false, or delete them`,
-		`directories that were shifted by themselves: "d/f\n" | unshift these first`,
+		`directories that were shifted by themselves: "d/f\n" | unshift these first, or, where an image brought that along, setfattr -x trusted.userns_shift`,
 	}
 	if !slices.Equal(texts, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(texts, "\n"), strings.Join(want, "\n"))

@@ -30,8 +30,7 @@ type tree struct {
 	hidden map[string]bool
 	fsType int64
 	lock   *os.File
-	journal
-	protectedFiles map[uint64]bool
+	*journal
 }
 
 // open opens a tree. What stands in the way of changes is not looked for yet.
@@ -58,10 +57,7 @@ func (t *tree) identify(stateDir string) (err error) {
 	if t.fsType, err = t.root.FSType(); err != nil {
 		return err
 	}
-	if t.journal, err = openJournal(t.root, &t.inode, stateDir); err != nil {
-		return err
-	}
-	t.protectedFiles, err = t.protected()
+	t.journal, err = openJournal(t.root, &t.inode, t.fsType, stateDir)
 	return err
 }
 
@@ -73,18 +69,11 @@ func (t *tree) close() {
 	}
 }
 
-// isPending tells whether something is recorded of a file that its extended attributes do not show.
-func (t *tree) isPending(i *sys.Inode, f *file) bool { return t.isProtected(f) || t.hasRecord(i) }
-
-// isProtected tells whether the flags of a file are recorded.
-func (t *tree) isProtected(f *file) bool {
-	return len(t.protectedFiles) > 0 && t.protectedFiles[f.pathNumber()]
-}
-
 // lockTree keeps other processes from working on the tree. The lock is not on the tree itself, where a container could take
 // it, too.
 func (t *tree) lockTree(ctx context.Context, o *Options) (err error) {
-	name := inodeID(&t.inode) + ".lock"
+	fs := t.inode.FileSystem
+	name := fmt.Sprintf("%d-%d-%d.lock", fs.Major, fs.Minor, t.inode.Number)
 	if t.lock, err = lockfile.Acquire(ctx, filepath.Join(o.LockDir, name), o.LockTimeout); err != nil {
 		return fmt.Errorf("is another userns-shift at work? %w", err)
 	}
@@ -111,9 +100,7 @@ func (t *tree) openView() error {
 	switch {
 	case err == nil:
 		t.view, t.cloned = view, true
-		if _, ok := t.journal.(attrJournal); ok {
-			t.journal = attrJournal{view} // which may be writable where the mount is not
-		}
+		t.journal.use(view)
 		if err := view.IsolateMount(); err != nil && !sys.IsUnsupported(err) {
 			return err
 		}

@@ -32,13 +32,17 @@ type worker struct {
 	*sys.Thread
 	number int
 	inode  sys.Inode
+	// opened is the file that is being changed.
+	opened inode
 	walk   *walk
 	// tasks are its own.
 	tasks []task
-	// at is its working directory, nil at the beginning.
-	at    *dir
-	buf   []byte
-	attrs []byte
+	// at is its working directory, nil at the beginning; atFiles reports that it is that of open
+	// files.
+	at      *dir
+	atFiles bool
+	buf     []byte
+	attrs   []byte
 	visitor
 }
 
@@ -109,7 +113,7 @@ func (w *worker) open(t task) *dir {
 		return nil
 	}
 	w.walk.open.Add(1)
-	d := &dir{walk: w.walk, parent: t.dir, name: t.name, file: file, number: pathHash(t.dir.number, t.name), pins: 1}
+	d := &dir{walk: w.walk, parent: t.dir, name: t.name, file: file, pins: 1}
 	d.users.Store(1)
 	return d
 }

@@ -99,9 +99,24 @@ func (f File) Chmod(mode uint32) error {
 // SetModeBits are the bits of Inode.Mode that Chmod changes.
 const SetModeBits = 0o7777
 
-// flagsAt reads the flags of the file or directory name in f (ioctl_iflags(2)).
-func (f File) flagsAt(name Name) (uint32, error) {
-	file, err := f.openForFlags(name)
+// openContent opens the regular file or directory f, which may have been opened by OpenPathAt, for
+// ioctls. To open anything else can do something: a device acts, a FIFO waits.
+func (f File) openContent() (File, error) {
+	i, err := f.StatAt("")
+	if err != nil {
+		return File{}, err
+	}
+	if !i.IsRegular() && !i.IsDir() {
+		return File{}, &os.PathError{Op: "open", Path: f.fdPath(), Err: errNoContent}
+	}
+	return openat(unix.AT_FDCWD, f.fdPath(), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOATIME)
+}
+
+var errNoContent = errors.New("neither a regular file nor a directory")
+
+// Flags are the flags of the regular file or directory f (ioctl_iflags(2)).
+func (f File) Flags() (uint32, error) {
+	file, err := f.openContent()
 	if err != nil {
 		return 0, err
 	}
@@ -110,15 +125,18 @@ func (f File) flagsAt(name Name) (uint32, error) {
 	return flags, os.NewSyscallError("ioctl FS_IOC_GETFLAGS", err)
 }
 
-func (f File) openForFlags(name Name) (File, error) {
+// flagsAt reads the flags of the file name in the directory f, an empty name being f.
+func (f File) flagsAt(name Name) (uint32, error) {
 	if len(name) == 1 {
-		return openat(unix.AT_FDCWD, f.fdPath(), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOATIME)
+		return f.Flags()
 	}
-	return openat(f.Fd(), name.String(), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_NOATIME)
+	file, err := f.OpenNamedAt(name)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	return file.Flags()
 }
-
-// Flags are the flags of the regular file or directory f, which may have been opened by OpenPathAt (ioctl_iflags(2)).
-func (f File) Flags() (uint32, error) { return f.flagsAt(emptyName) }
 
 // Flags of linux/fs.h, FS_IMMUTABLE_FL and FS_APPEND_FL.
 const (
@@ -133,7 +151,7 @@ func WithoutProtection(flags uint32) uint32 {
 
 // SetFlags sets the flags of the regular file or directory f.
 func (f File) SetFlags(flags uint32) error {
-	file, err := f.openForFlags(emptyName)
+	file, err := f.openContent()
 	if err != nil {
 		return err
 	}

@@ -2,8 +2,10 @@ package sys
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"runtime"
+	"strconv"
 	"time"
 	"unsafe"
 
@@ -188,22 +190,51 @@ func (f File) oldInodeAt(name Name, i *Inode) error {
 	return nil // a file system without flags has none that are set
 }
 
-// ChownAt changes the owner and group of the file name in the directory f, an empty name being f, without following it. The
-// kernel takes the set-id bits and capabilities away from what is no directory, even if nothing changes.
-func (f File) ChownAt(name Name, uid, gid uint32) error {
-	_, _, errno := unix.RawSyscall6(unix.SYS_FCHOWNAT, uintptr(f.Fd()), uintptr(unsafe.Pointer(&name[0])), uintptr(uid), uintptr(gid),
-		unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH, 0)
+// Chown changes the owner and group of the file f, which may have been opened by OpenNamedAt. There
+// is no call that takes a name: what it names may have been replaced since it was looked at. The
+// kernel clears the set-id bits and capabilities of what is no directory, even if nothing changes.
+func (f File) Chown(uid, gid uint32) error {
+	_, _, errno := unix.RawSyscall6(unix.SYS_FCHOWNAT, uintptr(f.Fd()),
+		uintptr(unsafe.Pointer(&emptyName[0])), uintptr(uid), uintptr(gid), unix.AT_EMPTY_PATH, 0)
 	if errno != 0 {
 		return os.NewSyscallError("fchownat", errno)
 	}
 	return nil
 }
 
-// Chown changes the owner and group of the file f, as ChownAt does.
-func (f File) Chown(uid, gid uint32) error { return f.ChownAt(emptyName, uid, gid) }
+// OpenNamedAt opens the file name in the directory f without following it, as a reference to the
+// file alone (O_PATH): a device, FIFO or socket is not touched.
+func (f File) OpenNamedAt(name Name) (File, error) {
+	const flags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, _, errno := unix.RawSyscall6(unix.SYS_OPENAT, uintptr(f.Fd()),
+		uintptr(unsafe.Pointer(&name[0])), flags, 0, 0, 0)
+	if errno != 0 {
+		return File{}, os.NewSyscallError("open", errno)
+	}
+	return File{int(fd) + 1}, nil
+}
 
-// OpenNamedAt gets a hold of the file name in the directory f, as OpenPathAt does.
-func (f File) OpenNamedAt(name Name) (File, error) { return f.OpenPathAt(name.String()) }
+// CloseReference closes f, which was opened by OpenNamedAt: nothing is written to the file then.
+func (f *File) CloseReference() {
+	if f.fd != 0 {
+		unix.RawSyscall(unix.SYS_CLOSE, uintptr(f.Fd()), 0, 0) // it cannot fail
+		f.fd = 0
+	}
+}
+
+// Handle returns the file handle of the file name in the directory f, an empty name being f, with
+// its type (name_to_handle_at(2)): nil where the file system has none. As long as the file exists,
+// it is the same, after a reboot too; where it has a generation no later file has it.
+func (f File) Handle(name Name) ([]byte, error) {
+	h, _, err := unix.NameToHandleAt(f.Fd(), name.String(), unix.AT_EMPTY_PATH)
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
+		return nil, nil
+	case err != nil:
+		return nil, os.NewSyscallError("name_to_handle_at", err)
+	}
+	return append(binary.LittleEndian.AppendUint32(nil, uint32(h.Type())), h.Bytes()...), nil
+}
 
 // Thread is a thread with a working directory of its own.
 type Thread struct{ _ noCopy }
@@ -238,9 +269,24 @@ func (*Thread) AttrList(name Name, buf []byte) (list []byte, complete bool, err 
 	return attrList(buf, n, errno)
 }
 
-// AttrList reads the same of the file f, which was not opened by OpenPathAt.
+// AttrList reads the same of the file f, which was not opened by OpenNamedAt.
 func (f File) AttrList(buf []byte) (list []byte, complete bool, err error) {
 	n, _, errno := unix.Syscall(unix.SYS_FLISTXATTR, uintptr(f.Fd()), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+	return attrList(buf, n, errno)
+}
+
+// EnterOpenFiles makes the directory of this process's open files the thread's working directory,
+// for OpenAttrList.
+func (*Thread) EnterOpenFiles() error {
+	return os.NewSyscallError("chdir", unix.Chdir("/proc/self/fd"))
+}
+
+// OpenAttrList reads the same of the file f, however it was opened.
+func (*Thread) OpenAttrList(f File, buf []byte) (list []byte, complete bool, err error) {
+	var name [24]byte
+	strconv.AppendInt(name[:0], int64(f.Fd()), 10)
+	n, _, errno := unix.RawSyscall(unix.SYS_LISTXATTR, uintptr(unsafe.Pointer(&name[0])),
+		uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
 	return attrList(buf, n, errno)
 }
 

@@ -20,17 +20,47 @@ func ReplaceFileSynced(path string, text []byte) error {
 	if err := replaceFile(path, text, nil, true); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-func replaceFile(path string, text []byte, like fs.FileInfo, synced bool) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+// CreateFileSynced creates the file at path with the mode 0600 and all of text, or not at all, and
+// returns when it would survive a crash of the machine. The error is fs.ErrExist if there is one
+// already.
+func CreateFileSynced(path string, text []byte) error {
+	temporary, err := writeTemporary(path, text, nil, true)
 	if err != nil {
 		return err
+	}
+	defer os.Remove(temporary) // another name of the file
+	if err := os.Link(temporary, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func replaceFile(path string, text []byte, like fs.FileInfo, synced bool) error {
+	temporary, err := writeTemporary(path, text, like, synced)
+	if err == nil {
+		if err = os.Rename(temporary, path); err != nil {
+			os.Remove(temporary) // the first error tells more
+		}
+	}
+	return err
+}
+
+// writeTemporary writes text to a new file beside path, and returns its name.
+func writeTemporary(path string, text []byte, like fs.FileInfo, synced bool) (string, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return "", err
 	}
 	if like != nil {
 		if owner, ok := like.Sys().(*syscall.Stat_t); ok {
@@ -44,11 +74,9 @@ func replaceFile(path string, text []byte, like fs.FileInfo, synced bool) error 
 	if err == nil && synced {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
+	if err = errors.Join(err, f.Close()); err != nil {
 		os.Remove(f.Name()) // the first error tells more
+		return "", err
 	}
-	return err
+	return f.Name(), nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -94,6 +95,8 @@ const (
 	OverlayMagic = unix.OVERLAYFS_SUPER_MAGIC
 	BtrfsMagic   = unix.BTRFS_SUPER_MAGIC
 	XFSMagic     = unix.XFS_SUPER_MAGIC
+	ExtMagic     = unix.EXT4_SUPER_MAGIC // of ext2 and ext3, too
+	NFSMagic     = unix.NFS_SUPER_MAGIC
 	TmpfsMagic   = unix.TMPFS_MAGIC
 	ProcMagic    = unix.PROC_SUPER_MAGIC
 	SysfsMagic   = unix.SYSFS_MAGIC
@@ -108,6 +111,42 @@ func (f File) FSType() (int64, error) {
 		return 0, os.NewSyscallError("fstatfs", err)
 	}
 	return int64(st.Type), nil
+}
+
+// FSID returns the id of the file system that f is on, statfs(2)'s f_fsid. Of ext4 and btrfs it is
+// the same after a reboot, for it is made of their UUID.
+func (f File) FSID() ([2]int32, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(f.Fd(), &st); err != nil {
+		return [2]int32{}, os.NewSyscallError("fstatfs", err)
+	}
+	return st.Fsid.Val, nil
+}
+
+// xfsGeometryRequest is XFS_IOC_FSGEOMETRY_V1, and xfsGeometry a part of what it yields
+// (ioctl_xfs_fsgeometry(2)).
+const xfsGeometryRequest = 0x80705864
+
+type xfsGeometry struct {
+	_    [64]byte
+	uuid [16]byte
+	_    [32]byte
+}
+
+// XFSUUID returns the UUID of the XFS that the directory f is on; its FSID changes with a reboot.
+func (f File) XFSUUID() ([16]byte, error) {
+	file, err := f.openContent()
+	if err != nil {
+		return [16]byte{}, err
+	}
+	defer file.Close()
+	var g xfsGeometry
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(file.Fd()), xfsGeometryRequest,
+		uintptr(unsafe.Pointer(&g)))
+	if errno != 0 {
+		return [16]byte{}, os.NewSyscallError("ioctl XFS_IOC_FSGEOMETRY_V1", errno)
+	}
+	return g.uuid, nil
 }
 
 // MissingCapabilities are the names of those of the capabilities that a shift of ownership takes which this process does not

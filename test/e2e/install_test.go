@@ -25,11 +25,16 @@ type packager struct {
 
 var (
 	// rpm's database does not know what is in this machine's /usr.
-	debs = packager{"deb", []string{"dpkg", "-i"}, []string{"dpkg", "-r"}, []string{policyFile, hookspec, "/var/lib/lcrd/hooks/hookspec.json"}}
-	rpms = packager{"rpm", []string{"rpm", "-U", "--nodeps"}, []string{"rpm", "-e"}, append([]string{policyFile + ".rpmsave"}, othersFolders...)}
+	debs = packager{"deb", []string{"dpkg", "-i"}, []string{"dpkg", "-r"},
+		[]string{policyFile, hookspec, "/var/lib/lcrd/hooks/hookspec.json", shiftKey}}
+	rpms = packager{"rpm", []string{"rpm", "-U", "--nodeps"}, []string{"rpm", "-e"},
+		append([]string{policyFile + ".rpmsave", shiftKey}, othersFolders...)}
 	// Other packages have these, on machines where rpm has installed all.
 	othersFolders = []string{"/usr/share/licenses", "/usr/share/zsh/site-functions", "/var/lib/isulad", "/var/lib/lcrd"}
 )
+
+// shiftKey stays, so that after a removal trees are known that were shifted before.
+const shiftKey = "/var/lib/userns-shift/key"
 
 // bootFirst boots the machine, which knows no package yet.
 func (s *story) bootFirst() {

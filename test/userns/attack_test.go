@@ -42,11 +42,12 @@ func TestSwapRace(t *testing.T) {
 			own := filepath.Join(dir, "own") // where the attacker may link to, and from
 			build(t, own, true, []item{folder(".", 0o700, 100000, 100000), file("suid", 0o4755, 100000, 100000)})
 			shiftTree(t, root)
-			stop := startAttacker(t, filepath.Join(root, "work"), dir)
+			stop := startAttacker(t, "attacker", filepath.Join(root, "work"), dir)
 			rounds := 0
 			for deadline := time.Now().Add(attackTime); rounds < 3 || time.Now().Before(deadline); rounds++ {
 				for _, line := range [][]string{plus(back, "--keep-setid"), toRemap} {
-					r := call(t, append([]string{line[0], "--hardlinks", "fail"}, append(line[3:], root)...)...)
+					options := []string{line[0], "--force", "--hardlinks", "fail"}
+					r := call(t, append(options, append(line[3:], root)...)...)
 					if r.code > 1 || r.code == 1 && strings.Count(r.stderr, "\n") != 1 {
 						t.Fatalf("%q: %+v", line, r)
 					}
@@ -77,12 +78,20 @@ func attacked() []item {
 	return items
 }
 
-// startAttacker starts the attacker as uid 100000, with a hold of the directory.
-func startAttacker(t *testing.T, work, dir string) (stop func()) {
+// startAttacker starts an attacker of a role as uid 100000, and waits until it is ready.
+func startAttacker(t *testing.T, name string, args ...string) (stop func()) {
 	t.Helper()
-	line := role("attacker", work, dir)
+	line := role(name, args...)
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 100000, Gid: 100000}}
+	if args[0] == "mount" { // which takes namespaces
+		ids := []syscall.SysProcIDMap{{HostID: 100000, Size: 1}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+			UidMappings: ids, GidMappings: ids, Credential: &syscall.Credential{NoSetGroups: true},
+		}
+	}
+	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -199,7 +208,130 @@ func TestLateLink(t *testing.T) {
 	if st.Uid != 0 || st.Mode != unix.S_IFREG|0o4755 {
 		t.Errorf("the file outside has owner %d and mode %o", st.Uid, st.Mode)
 	}
-	if err != nil && !strings.Contains(stderr.String(), "more names than were found") {
+	if err != nil && !strings.Contains(stderr.String(), "meanwhile") {
 		t.Errorf("it says %s", &stderr)
 	}
+}
+
+// linkedFiles is how many files a linker replaces.
+const linkedFiles = 3000
+
+// TestLinkRace has a user of the host in a directory of the tree, who replaces its files by names of a
+// file outside as soon as the shift changes anything there. The tree is not shifted; with --force that
+// file keeps its owner.
+func TestLinkRace(t *testing.T) {
+	dir := named("ext4").folder(t)
+	root, outside := filepath.Join(dir, "root"), filepath.Join(dir, "outside")
+	build(t, root, true, []item{folder(".", 0o755, 0, 0), folder("d", 0o777, 0, 0)})
+	for n := range linkedFiles {
+		if err := unix.Mknod(fmt.Sprintf("%s/d/f%d", root, n), unix.S_IFREG|0o644, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(outside, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(outside, 0o666); err != nil { // so that all users may link it
+		t.Fatal(err)
+	}
+	settle(t, root) // so that what is known of the files is not asked for again
+	stop := startAttacker(t, "linker", filepath.Join(root, "d"), outside)
+	before := takeDump(t, root, true)
+	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "nothing was changed",
+		"processes of other users are in "+root, "(cwd)", "--force")
+	checkDump(t, "refused", takeDump(t, root, true), before)
+	for _, jobs := range []string{"1", "4"} {
+		r := call(t, "shift", "--force", "--jobs", jobs, "--user-remap", remap, root)
+		t.Logf("%+v", r)
+		checkOwners(t, dir, map[string]string{"outside": "0:0"})
+	}
+	stop()
+}
+
+// TestOccupants has processes of another user that are in a tree in each way in which they can be,
+// but by the root directory alone: the tree is not shifted before they are gone.
+func TestOccupants(t *testing.T) {
+	for _, way := range []string{"cwd", "fd", "thread", "mount", "root"} {
+		t.Run(way, func(t *testing.T) {
+			root := filepath.Join(named("tmpfs").folder(t), "root")
+			build(t, root, true, append(small(), folder("open", 0o777, 0, 0)))
+			if err := os.Chmod(root, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			stop := startAttacker(t, "occupant", way, root)
+			if way == "root" {
+				shiftTree(t, root)
+				stop()
+				return
+			}
+			before := takeDump(t, root, true)
+			want := map[string]string{
+				"cwd": "(cwd)", "fd": "(fd/", "thread": "(cwd)", "mount": `(mount "`,
+			}[way]
+			checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "nothing was changed",
+				"processes of other users are in "+root, want)
+			checkDump(t, "refused", takeDump(t, root, true), before)
+			must(t, "shift", "--force", "--user-remap", remap, root)
+			checkRefused(t, call(t, "unshift", root), 1, "processes of other users")
+			stop()
+			must(t, "unshift", root)
+		})
+	}
+}
+
+// occupy makes a process an occupant of a tree until its input ends.
+func occupy(way, root string) error {
+	inside := filepath.Join(root, "open")
+	var err error
+	switch way {
+	case "cwd":
+		err = os.Chdir(inside)
+	case "fd":
+		_, err = unix.Open(inside, unix.O_PATH, 0)
+	case "root":
+		err = os.Chdir(root)
+	case "thread":
+		done := make(chan error)
+		go func() {
+			lockThread() // it ends with the goroutine, which does not
+			done <- errors.Join(unix.Unshare(unix.CLONE_FS), unix.Chdir(inside))
+			select {}
+		}()
+		err = <-done
+	case "mount":
+		err = unix.Mount(inside, "/tmp", "", unix.MS_BIND, "")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", way, err)
+	}
+	fmt.Println("ready")
+	os.Stdin.Read(make([]byte, 1))
+	return nil
+}
+
+// linkOver waits for a change in the directory, and then makes all files in it names of one
+// outside.
+func linkOver(dir, outside string) error {
+	if err := os.Chdir(dir); err != nil {
+		return err
+	}
+	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	if _, err := unix.InotifyAddWatch(watch, ".", unix.IN_ATTRIB); err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	if _, err := unix.Read(watch, make([]byte, 4096)); err != nil {
+		return err
+	}
+	for n := linkedFiles - 1; n >= 0; n-- {
+		name := fmt.Sprintf("f%d", n)
+		if err := os.Link(outside, ".new"); err == nil { // else the next one is tried
+			os.Rename(".new", name)
+		}
+		os.Remove(".new") // of a rename that failed
+	}
+	return nil
 }

@@ -37,6 +37,8 @@ func protectedFiles() []item {
 	}
 }
 
+func protectedTree() []item { return append(small(), protectedFiles()...) }
+
 // crash is a change that is killed.
 type crash struct {
 	name  string
@@ -62,7 +64,6 @@ func plus(line []string, more ...string) []string { return slices.Concat(line, m
 
 // crashes has cases 19 to 26.
 func crashes() []crash {
-	withFlags := func() []item { return append(small(), protectedFiles()...) }
 	onDisks := []string{"ext4", "xfs", "btrfs"} // where all kernels have flags
 	return []crash{
 		{name: "shift", items: small, then: toRemap, other: toOther},
@@ -70,9 +71,11 @@ func crashes() []crash {
 		{name: "A to B", items: small, before: [][]string{toRemap}, then: toOther, other: toRemap},
 		{name: "overlap", items: overlapping, then: toOverlaps, other: toOther}, // case 26
 		{name: "overlap back", items: overlapping, before: [][]string{toOverlaps}, then: back, other: toOther},
-		{name: "immutable", items: withFlags, then: plus(toRemap, "--immutable", "clear"), other: toOther, on: onDisks},
-		{name: "immutable back", items: withFlags, before: [][]string{plus(toRemap, "--immutable", "clear")},
-			then: plus(back, "--immutable", "clear"), other: toRemap, on: onDisks},
+		{name: "immutable", items: protectedTree, then: plus(toRemap, "--immutable", "clear"),
+			other: toOther, on: onDisks},
+		{name: "immutable back", items: protectedTree,
+			before: [][]string{plus(toRemap, "--immutable", "clear")},
+			then:   plus(back, "--immutable", "clear"), other: toRemap, on: onDisks},
 		{name: "squash", items: unmapped, then: plus(toRemap, "--unmapped", "squash=65534"), other: toOther},
 		{name: "workers", items: scattered, then: []string{"shift", "--jobs", "4", "--user-remap", remap}, other: toOther},
 		{name: "drop set-id", items: small, before: [][]string{toRemap}, then: plus(back, "--drop-setid"), other: toRemap},
@@ -122,6 +125,11 @@ func TestCrash(t *testing.T) {
 				killed := 0
 				for n := 1; ; n++ {
 					root := p.start(t)
+					if c.before == nil { // so that it is killed while it makes the host's key, too
+						if err := os.Remove(filepath.Join(stateDir(t), "key")); err != nil && n > 1 {
+							t.Log(err) // it was killed before
+						}
+					}
 					if !p.kill(t, root, n) {
 						checkDump(t, "not killed", takeDump(t, root, false), p.want)
 						break
@@ -191,7 +199,8 @@ func TestCrashTwice(t *testing.T) {
 func TestCrashTakenBack(t *testing.T) {
 	for _, c := range []crash{
 		{name: "shift", items: small, then: toRemap},
-		{name: "immutable", items: func() []item { return append(small(), protectedFiles()...) }, then: plus(toRemap, "--immutable", "clear"), on: []string{"ext4"}},
+		{name: "immutable", items: protectedTree, then: plus(toRemap, "--immutable", "clear"),
+			on: []string{"ext4"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onFileSystems(t, func(t *testing.T, f *fileSystem, dir string) {
@@ -216,13 +225,23 @@ func TestCrashTakenBack(t *testing.T) {
 
 // TestCrashSettled has cases 19 and 21 for a tree that was not changed just before, of which the names are not read a second time.
 func TestCrashSettled(t *testing.T) {
+	alone := func() []item { return append(small(), file("alone", 0o4755, 0, 0)) } // with one name
 	for _, c := range []crash{
-		{name: "shift", items: small, then: toRemap, other: toOther},
-		{name: "unshift", items: small, before: [][]string{toRemap}, then: back, other: toRemap},
+		{name: "shift", items: small, then: toRemap, other: toOther, on: []string{"tmpfs"}},
+		{name: "unshift", items: small, before: [][]string{toRemap}, then: back, other: toRemap,
+			on: []string{"tmpfs"}},
+		{name: "shift without attributes", items: alone, then: toRemap, other: toOther,
+			on: []string{"ramfs"}},
+		{name: "immutable", items: protectedTree, then: plus(toRemap, "--immutable", "clear"),
+			other: toOther, on: []string{"ext4"}},
 	} {
+		f := named(c.on[0])
+		if inGuest() && f.make != nil {
+			continue // its kernel has only file systems in memory
+		}
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			p := c.prepare(t, named("tmpfs"), named("tmpfs").folder(t))
+			p := c.prepare(t, f, f.folder(t))
 			for n := 1; ; n++ {
 				root := p.start(t)
 				settle(t, root)

@@ -4,6 +4,7 @@ package userns
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -93,10 +94,23 @@ func describeAttrs(path string) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		if string(name) == stateName {
+			value = withoutSeal(value)
+		}
 		texts = append(texts, fmt.Sprintf(" %s=%x", name, value))
 	}
 	slices.Sort(texts)
 	return strings.Join(texts, ""), nil
+}
+
+// withoutSeal is a recorded state without what binds it to its directory: that of another one
+// differs.
+func withoutSeal(value []byte) []byte {
+	var state json.RawMessage
+	if err := json.NewDecoder(bytes.NewReader(value)).Decode(&state); err != nil {
+		return value
+	}
+	return state
 }
 
 func getAttr(path, name string) ([]byte, error) {

@@ -179,3 +179,70 @@ func TestRunningContainer(t *testing.T) {
 	checkRefused(t, call(t, "shift", "--user-remap", remap, rootfs), 1, "nothing was changed", fmt.Sprint(cmd.Process.Pid))
 	must(t, "shift", "--user-remap", remap, "--force", rootfs)
 }
+
+// TestOverlayCrash has an overlay of layers on two file systems, where a file gets another inode
+// number when it is copied up: a shift that is killed there at any call comes to the same result,
+// and a second one has nothing to do, also when the overlay was mounted again.
+func TestOverlayCrash(t *testing.T) {
+	if inGuest() {
+		return // its kernel has no ext4
+	}
+	lower, dir := filepath.Join(named("ext4").folder(t), "lower"), named("tmpfs").folder(t)
+	merged, want := filepath.Join(dir, "merged"), filepath.Join(dir, "want")
+	items := []item{
+		folder(".", 0o755, 0, 0), file("plain", 0o644, 7, 7), folder("bin", 0o755, 0, 0),
+		file("bin/suid", 0o4755, 0, 0),
+		file("bin/all", 0o6750, 1, 1).with(accessName, acl(33, 65534, 7, 5)).with(capsName, caps2()),
+	}
+	build(t, lower, true, items)
+	build(t, want, true, shifted(items))
+	for n := 1; ; n++ {
+		upper := filepath.Join(dir, fmt.Sprint(n))
+		for _, d := range []string{merged, upper, upper + ".work"} {
+			if err := os.Mkdir(d, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s.work", lower, upper, upper)
+		again := func() {
+			t.Helper()
+			if err := unix.Mount("overlay", merged, "overlay", 0, options); err != nil {
+				t.Fatal(err)
+			}
+		}
+		again()
+		line := []string{"shift", "--allow-copyup", "--jobs", "1", "--user-remap", remap, merged}
+		r := traced(t, n, line...)
+		for round := range 2 {
+			if got := must(t, line...); round > 0 && !strings.HasPrefix(got.stdout, "changed 0 of ") {
+				t.Errorf("killed at %d, round %d: %+v", n, round, got)
+			}
+			must(t, "verify", merged)
+			got, wanted := takeDump(t, merged, false).withoutState(t, merged), takeDump(t, want, false)
+			for _, name := range []string{".", "bin"} { // the sizes and links of directories are the overlay's
+				got[name], wanted[name] = ownerOf(got[name]), ownerOf(wanted[name])
+			}
+			if text := diff(got, wanted); text != "" {
+				t.Errorf("killed at %d, round %d:\n%s", n, round, text)
+			}
+			if err := unix.Unmount(merged, 0); err != nil {
+				t.Fatal(err)
+			}
+			if round == 0 {
+				again()
+			}
+		}
+		if err := os.Remove(merged); err != nil {
+			t.Fatal(err)
+		}
+		if t.Failed() {
+			t.FailNow()
+		}
+		if !r.Killed {
+			if n < 15 {
+				t.Errorf("it was killed at %d calls only", n-1)
+			}
+			return
+		}
+	}
+}

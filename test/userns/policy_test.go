@@ -149,56 +149,6 @@ func TestCapsPolicies(t *testing.T) {
 	}
 }
 
-// TestForeignState has a state that came along with an image: it is refused if it makes no sense, and does no harm if it does.
-func TestForeignState(t *testing.T) {
-	const maps = `"to-uids":"0:100000:65535","to-gids":"0:100000:65535"`
-	const root = `"root":{"mode":493,"uid":0,"gid":0}`
-	for _, tt := range []struct{ name, state, want string }{
-		{"nothing", "", "parse the recorded state"},
-		{"no JSON", "\x00\xff", "parse the recorded state"},
-		{"more", `{"version":1,"phase":"shifted",` + maps + `} x`, "parse the recorded state"},
-		{"unknown field", `{"version":1,"phase":"shifted",` + maps + `,"a":1}`, "parse the recorded state"},
-		{"version", `{"version":2,"phase":"shifted",` + maps + `}`, "version 2"},
-		{"phase", `{"version":1,"phase":"so",` + maps + `}`, "not known"},
-		{"no map", `{"version":1,"phase":"shifted"}`, "without a map"},
-		{"bad map", `{"version":1,"phase":"shifted","to-uids":"0:1","to-gids":"0:1:1"}`, "fields"},
-		{"overlap", `{"version":1,"phase":"shifting","run":1,` + root + `,"to-uids":"0:1000:64000","to-gids":"0:1000:64000"}`, "overlap"},
-		{"no root", `{"version":1,"phase":"shifting","run":1,` + maps + `}`, "root directory"},
-		{"no number", `{"version":1,"phase":"shifting",` + root + `,` + maps + `}`, "number"},
-		{"mode", `{"version":1,"phase":"shifting","run":1,"root":{"mode":65535,"uid":0,"gid":0},` + maps + `}`, "root directory"},
-		{"step", `{"version":1,"phase":"shifting","run":1,"step":9,` + root + `,` + maps + `}`, "at step 9"},
-		{"park", `{"version":1,"phase":"shifting","run":1,"park":4294967290,` + root + `,` + maps + `}`, "parked"},
-		{"park in the map", `{"version":1,"phase":"shifting","run":1,"park":100000,` + root + `,` + maps + `}`, "parked"},
-		{"another map", `{"version":1,"phase":"shifting","run":1,` + root + `,"to-uids":"0:5000:9","to-gids":"0:5000:9"}`, "interrupted"},
-		{"long", `{"version":1,"phase":"` + strings.Repeat("x", 1<<12) + `"}`, "not known"},
-		{"shifted", `{"version":1,"phase":"shifted",` + maps + `}`, ""},
-		{"shifting", `{"version":1,"phase":"shifting","run":1,` + root + `,` + maps + `}`, ""},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			dir := filepath.Join(named("tmpfs").folder(t), "root")
-			build(t, dir, true, small())
-			if err := unix.Setxattr(dir, stateName, []byte(tt.state), 0); err != nil {
-				t.Fatal(err)
-			}
-			before := takeDump(t, dir, true)
-			r := call(t, "shift", "--user-remap", remap, dir)
-			if tt.want != "" {
-				checkRefused(t, r, 1, tt.want)
-				checkDump(t, "refused", takeDump(t, dir, true), before)
-				if tt.name != "another map" {
-					checkRefused(t, call(t, "status", dir), 1, tt.want)
-				}
-				return
-			}
-			if r.code != 0 {
-				t.Fatalf("%+v", r)
-			}
-			must(t, "verify", dir)
-			checkOwners(t, dir, map[string]string{"plain": "100007:100007", "suid2": "100000:100000"})
-		})
-	}
-}
-
 // TestForeignRecord has a record that came along with a file: it is not believed, and is gone afterwards.
 func TestForeignRecord(t *testing.T) {
 	dir := named("tmpfs").folder(t)

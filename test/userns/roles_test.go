@@ -29,6 +29,10 @@ func playRole() (code int, done bool) {
 		err = runLimited(os.Args[2:])
 	case "attacker":
 		err = attack(os.Args[2], os.Args[3])
+	case "linker":
+		err = linkOver(os.Args[2], os.Args[3])
+	case "occupant":
+		err = occupy(os.Args[2], os.Args[3])
 	case "root":
 		err = sitInRoot(os.Args[2])
 	}

@@ -65,7 +65,7 @@ func (d dump) withoutState(t *testing.T, root string) dump {
 	for name, text := range d {
 		c[name] = text
 	}
-	c["."] = strings.Replace(c["."], fmt.Sprintf(" %s=%x", stateName, value), "", 1)
+	c["."] = strings.Replace(c["."], fmt.Sprintf(" %s=%x", stateName, withoutSeal(value)), "", 1)
 	return c
 }
 
@@ -116,11 +116,11 @@ func TestEverything(t *testing.T) {
 	})
 }
 
-// checkStateDir wants the folder of what file systems cannot keep to have so many entries.
+// checkStateDir wants the state directory to have so many entries beside the key.
 func checkStateDir(t *testing.T, want int) {
 	t.Helper()
 	entries, err := os.ReadDir(stateDir(t))
-	if err != nil && !os.IsNotExist(err) || len(entries) != want {
+	if err != nil || len(entries) != want+1 {
 		t.Errorf("the state folder has %v, %v", entries, err)
 	}
 }
@@ -239,14 +239,18 @@ func TestNamesAreReadOnce(t *testing.T) {
 	count := func(args ...string) (n int) {
 		t.Helper()
 		line := commandLine(t, plus(args, root)...)
-		r, err := ctr.RunTraced(0, []ctr.Call{{Number: unix.SYS_GETDENTS64}, {Number: unix.SYS_LLISTXATTR}}, line[0], line[1:]...)
+		calls := []ctr.Call{
+			{Number: unix.SYS_GETDENTS64}, {Number: unix.SYS_LLISTXATTR}, {Number: unix.SYS_LISTXATTR},
+		}
+		r, err := ctr.RunTraced(0, calls, line[0], line[1:]...)
 		if err != nil || r.Code != 0 {
 			t.Fatalf("%v, %+v", err, r)
 		}
 		return r.Calls
 	}
 	once := count("shift", "--user-remap", remap, "--dry-run")
-	if twice := count("shift", "--user-remap", remap); twice > once+20 || once < 30_000 { // the root directory is closed, and so read twice
+	// The root directory is closed, and so read twice; 30 files are special.
+	if twice := count("shift", "--user-remap", remap); twice > once+100 || once < 30_000 {
 		t.Errorf("%d calls for the first pass, %d for both", once, twice)
 	}
 	must(t, "verify", root)

@@ -1,0 +1,384 @@
+package shift
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"palisade/internal/idmap"
+	"palisade/internal/sys"
+)
+
+// TestKey has the host's key: all processes that make it at once have the same one, and one that
+// others can read is refused.
+func TestKey(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a/b")
+	if k, err := readKey(dir); k != nil || err != nil {
+		t.Fatalf("no key: %x, %v", k, err)
+	}
+	keys := make([]key, 20)
+	var group sync.WaitGroup
+	for n := range keys {
+		group.Go(func() {
+			var err error
+			if keys[n], err = makeKey(dir); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	for _, k := range keys {
+		if len(k) != keySize || !bytes.Equal(k, keys[0]) || bytes.Equal(k, make(key, keySize)) {
+			t.Errorf("keys %x, %x", k, keys[0])
+		}
+	}
+	path := filepath.Join(dir, keyName)
+	if names, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(names) != 1 {
+		t.Errorf("the directory has %q, %v", names, err)
+	}
+	for _, spoil := range []func() error{
+		func() error { return os.Chmod(path, 0o640) },
+		func() error { return os.WriteFile(path, []byte("short"), 0o600) },
+		func() error { return os.WriteFile(path, make([]byte, keySize+1), 0o600) },
+		func() error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o600)) },
+		func() error { return errors.Join(os.Remove(path), os.Symlink("/dev/zero", path)) },
+	} {
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		if k, err := makeKey(dir); err == nil || len(k) == keySize {
+			t.Errorf("%x, %v", k, err)
+		}
+		if err := os.RemoveAll(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, keys[0], 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestSeal has texts that are believed for what they were sealed for, and for nothing else.
+func TestSeal(t *testing.T) {
+	k, other := make(key, keySize), bytes.Repeat(key{1}, keySize)
+	sealed := k.seal(sealRecord, "a", []byte("text"))
+	if text, ok := k.open(sealRecord, "a", sealed); !ok || string(text) != "text" {
+		t.Errorf("%q, %v", text, ok)
+	}
+	changed := slices.Clone(sealed)
+	changed[0]++
+	for _, tt := range []struct {
+		name   string
+		key    key
+		what   string
+		id     identity
+		sealed []byte
+	}{
+		{"another host", other, sealRecord, "a", sealed},
+		{"no key", nil, sealRecord, "a", key(nil).seal(sealRecord, "a", []byte("text"))},
+		{"another kind", k, sealFlags, "a", sealed},
+		{"another file", k, sealRecord, "b", sealed},
+		{"another text", k, sealRecord, "a", changed},
+		{"cut", k, sealRecord, "a", sealed[:len(sealed)-1]},
+		{"short", k, sealRecord, "a", sealed[:macSize-1]},
+		{"nothing", k, sealRecord, "a", nil},
+	} {
+		if text, ok := tt.key.open(tt.what, tt.id, tt.sealed); ok {
+			t.Errorf("%s: %q is believed", tt.name, text)
+		}
+	}
+}
+
+// openTest opens a directory, and what is recorded of it.
+func openTest(t *testing.T, dir, stateDir string) (sys.File, *journal) {
+	t.Helper()
+	root, err := sys.OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	i, err := root.Look()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fsType, err := root.FSType()
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := openJournal(root, &i, fsType, stateDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root, j
+}
+
+// TestIdentity has files that get the name, and perhaps the inode number, of one that was removed:
+// they have other identities, and another name of a file has the same.
+func TestIdentity(t *testing.T) {
+	dir := t.TempDir()
+	root, j := openTest(t, dir, t.TempDir())
+	path := filepath.Join(dir, "f")
+	seen := make(map[identity]bool)
+	for range 50 {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Link(path, path+"2"); err != nil {
+			t.Fatal(err)
+		}
+		id, err := j.of(root, sys.MakeName("f"))
+		other, err2 := j.of(root, sys.MakeName("f2"))
+		if err != nil || err2 != nil || seen[id] || id != other {
+			t.Fatalf("identity %s, %s, %v, %v; %d before", id, other, err, err2, len(seen))
+		}
+		seen[id] = true
+		if err := errors.Join(os.Remove(path), os.Remove(path+"2")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := j.of(root, sys.MakeName("f")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+}
+
+// journals are one in extended attributes and one in a directory, of the tree in dir.
+func journals(t *testing.T, dir, stateDir string) map[string]*journal {
+	t.Helper()
+	_, inAttrs := openTest(t, dir, stateDir)
+	if _, ok := inAttrs.store.(attrStore); !ok {
+		t.Skip("the file system has no trusted attributes; TestEverything has both kinds")
+	}
+	root, inDir := openTest(t, dir, stateDir)
+	inDir.store = &dirStore{root: root, dir: filepath.Join(stateDir, "tree")}
+	var err error
+	if inDir.sealed, err = inDir.get(stateName); err != nil {
+		t.Fatal(err)
+	}
+	return map[string]*journal{"attributes": inAttrs, "directory": inDir}
+}
+
+// TestJournal has what is recorded and read again, and then copied to where it does not belong.
+func TestJournal(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root has trusted attributes")
+	}
+	for _, name := range []string{"attributes", "directory"} {
+		t.Run(name, func(t *testing.T) {
+			dir, stateDir := t.TempDir(), t.TempDir()
+			for _, f := range []string{"f", "g"} {
+				if err := os.WriteFile(filepath.Join(dir, f), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			open := func() *journal { return journals(t, dir, stateDir)[name] }
+			j := open()
+			if s, err := j.state(); s != nil || err != nil {
+				t.Fatalf("no state: %+v, %v", s, err)
+			}
+			want := &State{Phase: Shifting, Change: idmap.Change{To: testPair()},
+				Root: rootDir{0o755, 0, 0}, Run: 7}
+			text, err := want.encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := j.setState(text); err != nil {
+				t.Fatal(err)
+			}
+			f, err := j.dir.OpenNamedAt(sys.MakeName("f"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			g, err := j.dir.OpenNamedAt(sys.MakeName("g"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer g.Close()
+			rec := &record{run: 7, mode: 0o4755, caps: caps2()}
+			id, err := j.ofOpen(f)
+			err = errors.Join(err, j.setRecord(f, rec), j.setFlags(id, 7, 0x10),
+				j.set("flags.other", []byte("x")), j.set("note", nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			j = open()
+			s, err := j.state()
+			if err != nil || !reflect.DeepEqual(s, want) || len(j.protected) != 1 {
+				t.Fatalf("state %+v, %v; protected %v", s, err, j.protected)
+			}
+			got, isForeign, err := j.record(f, true, 7)
+			if err != nil || isForeign || !reflect.DeepEqual(got, rec) {
+				t.Errorf("record %+v, %v, %v", got, isForeign, err)
+			}
+			if got, isForeign, err := j.record(f, true, 8); err != nil || !isForeign || got != nil {
+				t.Errorf("record in another run: %+v, %v, %v", got, isForeign, err)
+			}
+			at, isProtected, err := j.pending(j.dir, sys.MakeName("f"))
+			if err != nil || at != id || !isProtected {
+				t.Errorf("pending: %s, %v, %v", at, isProtected, err)
+			}
+			if at, _, err := j.pending(g, noName); err != nil || at != "" {
+				t.Errorf("pending: %s, %v", at, err)
+			}
+			flags, ok, err := j.flags(id, 7)
+			_, others, err2 := j.flags(id, 8)
+			if err != nil || err2 != nil || !ok || flags != 0x10 || others {
+				t.Errorf("flags %x, %v, %v, %v, in another run %v", flags, ok, err, err2, others)
+			}
+			// Another file gets the record of the first.
+			other, err := j.ofOpen(g)
+			if err != nil {
+				t.Fatal(err)
+			}
+			copied, err := j.getRecord(f, id, true)
+			if err := errors.Join(err, j.putRecord(g, other, copied)); err != nil {
+				t.Fatal(err)
+			}
+			if got, isForeign, err := j.record(g, true, 7); err != nil || !isForeign || got != nil {
+				t.Errorf("record of another file: %+v, %v, %v", got, isForeign, err)
+			}
+			sealed := j.key.seal(sealFlags, id, make([]byte, 12))
+			if err := j.set(flagsPrefix+string(other), sealed); err != nil {
+				t.Fatal(err)
+			}
+			if flags, ok, err := j.flags(other, 0); ok || err != nil {
+				t.Errorf("flags of another file: %x, %v", flags, err)
+			}
+			// Another key: all of it is another host's.
+			if err := os.Remove(filepath.Join(stateDir, keyName)); err != nil {
+				t.Fatal(err)
+			}
+			lost := open()
+			s, err = lost.state()
+			claim := (&tree{path: "/t", journal: lost}).claim()
+			if s != nil || err != nil || !reflect.DeepEqual(claim.state, want) ||
+				claim.err() == nil || len(lost.protected) > 0 {
+				t.Errorf("state %+v, %v, claim %v", s, err, claim)
+			}
+			if err := errors.Join(j.dropRecord(f), j.removeFlags(""), j.finish()); err != nil {
+				t.Error(err)
+			}
+			names, err := j.names()
+			isFlags := func(name string) bool { return strings.HasPrefix(name, flagsPrefix) }
+			if err != nil || slices.ContainsFunc(names, isFlags) {
+				t.Errorf("%q are left, %v", names, err)
+			}
+			if s, err := open().state(); s != nil || err != nil {
+				t.Errorf("state %+v, %v", s, err)
+			}
+		})
+	}
+}
+
+// TestClaims has states of others: those that may be of a tree that is half shifted are refused.
+func TestClaims(t *testing.T) {
+	const maps = `"to-uids":"0:100000:65535","to-gids":"0:100000:65535"`
+	const half = `"run":1,"root":{"mode":493,"uid":0,"gid":0},` + maps + `}`
+	for text, isHarmless := range map[string]bool{
+		`{"version":1,"phase":"shifted",` + maps + `}`:              true,
+		`{"version":1,"phase":"shifted",` + maps + `} and a {seal}`: true,
+		`{"version":1,"phase":"shifting",` + half:                   false,
+		`{"version":1,"phase":"unshifting",` + half:                 false,
+		`{"version":1,"phase":"shifting","step":1,` + half:          false,
+		`{"version":2,"phase":"shifted",` + maps + `}`:              false,
+		`{}`: false, `}`: false, `x`: false, ``: false,
+	} {
+		j := &journal{store: attrStore{}, sealed: []byte(text), stateDir: "/state"}
+		if j.sealed == nil {
+			j.sealed = []byte{}
+		}
+		c := (&tree{path: "/t", journal: j}).claim()
+		if err := c.err(); c == nil || (err == nil) != isHarmless {
+			t.Errorf("%q: %v, %v", text, c, err)
+		} else if err != nil {
+			says := err.Error()
+			for _, want := range []string{"setfattr -x trusted.userns_shift /t", "/state/key"} {
+				if !strings.Contains(says, want) || strings.Contains(says, "\n") {
+					t.Errorf("%q: %s", text, says)
+				}
+			}
+		}
+	}
+}
+
+// TestInodes has sets of inodes on two file systems.
+func TestInodes(t *testing.T) {
+	a, b := newInodes(), newInodes()
+	other := sys.DeviceNumber{Major: 1}
+	for n := range uint64(1000) {
+		a.add(inodeKey{number: 3 * n})
+		b.add(inodeKey{other, 64 * n})
+	}
+	a.merge(b)
+	for _, s := range []*inodes{a, a.reader()} {
+		for n := range uint64(3000) {
+			if got, want := s.has(inodeKey{number: n}), n%3 == 0; got != want {
+				t.Fatalf("%d: %v", n, got)
+			}
+			if got, want := s.has(inodeKey{other, n}), n%64 == 0; got != want {
+				t.Fatalf("%d on the other: %v", n, got)
+			}
+		}
+	}
+}
+
+// TestChangesAreChecked wants files of a tree to be changed by the methods of inode and of the
+// store alone.
+func TestChangesAreChecked(t *testing.T) {
+	changes := regexp.MustCompile(
+		`\.(Chown|Chmod|SetAttr|RemoveAttr|SetFlags)\(|os\.L?[Cc]h(own|mod)\(`)
+	paths, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		isAllowed := path == "inode.go" || path == "store.go" || strings.HasSuffix(path, "_test.go")
+		for _, call := range changes.FindAllString(string(text), -1) {
+			if found++; !isAllowed {
+				t.Errorf("%s calls %s", path, call)
+			}
+		}
+	}
+	if found < 5 {
+		t.Errorf("only %d calls are found", found)
+	}
+}
+
+// TestLeft has the second of two steps: ids that the first one changes, and that are no result of
+// it, are those of files that it has not seen.
+func TestLeft(t *testing.T) {
+	m := idmap.Map{{Host: 1000, Size: 64000}}
+	change := idmap.Change{To: idmap.Pair{UID: m, GID: m}, Park: 1 << 20}
+	steps, err := change.Steps()
+	if err != nil || len(steps) != 2 {
+		t.Fatalf("%v, %v", steps, err)
+	}
+	r := &rules{Step: change.Judge(), earlier: &steps[0], rest: &steps[1]}
+	for id, want := range map[uint32]bool{
+		0: true, 999: true, 1000: false, 5000: false, 64999: false, 1 << 20: false, 70000: false,
+	} {
+		if got := r.isLeft(&sys.Inode{UID: id, GID: 1000}); got != want {
+			t.Errorf("uid %d: %v", id, got)
+		}
+		if got := r.isLeft(&sys.Inode{UID: 1000, GID: id}); got != want {
+			t.Errorf("gid %d: %v", id, got)
+		}
+	}
+	if (&rules{Step: steps[0]}).isLeft(&sys.Inode{}) {
+		t.Error("before the first step something is left")
+	}
+}

@@ -1,0 +1,101 @@
+package shift
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"palisade/internal/sys"
+)
+
+// key is a secret of this host. What is recorded of a tree is sealed with it, so that nothing is
+// believed which came with the files: an image cannot know the key.
+type key []byte
+
+const (
+	keyName = "key"
+	keySize = 32
+)
+
+// readKey reads the key in the state directory, nil if there is none.
+func readKey(stateDir string) (key, error) {
+	path := filepath.Join(stateDir, keyName)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); !ok || owner.Uid != 0 || info.Mode() != 0o600 {
+		return nil, fmt.Errorf("key %s: mode %v, want a regular file of root with mode 0600",
+			path, info.Mode())
+	}
+	k, err := io.ReadAll(io.LimitReader(f, keySize+1))
+	if err == nil && len(k) != keySize {
+		err = fmt.Errorf("key %s: size %d, want %d bytes", path, info.Size(), keySize)
+	}
+	return k, err
+}
+
+// makeKey reads the key, and makes one if there is none. Of several processes that do it at once
+// all get the same one, and one that is killed leaves all of a key or none.
+func makeKey(stateDir string) (key, error) {
+	if k, err := readKey(stateDir); k != nil || err != nil {
+		return k, err
+	}
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return nil, err
+	}
+	k := make(key, keySize)
+	rand.Read(k) // it cannot fail
+	err := sys.CreateFileSynced(filepath.Join(stateDir, keyName), k)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return readKey(stateDir)
+}
+
+// macSize is the length of a seal: as hard to guess as the key of AES-128.
+const macSize = 16
+
+// What a seal is for. A text sealed for one of them is not believed as another.
+const (
+	sealState  = "palisade userns-shift state\x00"
+	sealRecord = "palisade userns-shift record\x00"
+	sealFlags  = "palisade userns-shift flags\x00"
+)
+
+func (k key) mac(what string, id identity, text []byte) []byte {
+	h := hmac.New(sha256.New, k)
+	h.Write([]byte(what))
+	h.Write([]byte(id)) // all have the same length
+	h.Write(text)
+	return h.Sum(nil)[:macSize]
+}
+
+// seal returns the text with a seal, by which it is bound to the file.
+func (k key) seal(what string, id identity, text []byte) []byte {
+	return append(text[:len(text):len(text)], k.mac(what, id, text)...)
+}
+
+// open returns the text that was sealed for the file. It reports false for anything else.
+func (k key) open(what string, id identity, sealed []byte) (text []byte, ok bool) {
+	end := len(sealed) - macSize
+	if len(k) != keySize || end < 0 {
+		return nil, false
+	}
+	text = sealed[:end:end]
+	return text, hmac.Equal(sealed[end:], k.mac(what, id, text))
+}

@@ -1,0 +1,135 @@
+package shift
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+
+	"palisade/internal/sys"
+)
+
+// A closed root directory keeps out processes that are not in the tree yet. One that has a
+// directory below it, or a mount of one, can still move and link files there: it is an occupant. A
+// process of the host's root is none, for it is trusted; neither is one that has the root directory
+// alone, which is closed to it.
+
+// occupants finds processes in a tree.
+type occupants struct {
+	tree  *tree
+	files *inodes
+	// namespaces are the mount namespaces that were looked at.
+	namespaces map[uint64]bool
+	found      examples
+}
+
+// findOccupants finds the processes in the tree; files has all of its inodes. A process that ends
+// meanwhile is none.
+func (t *tree) findOccupants(files *inodes) (examples, error) {
+	pids, err := numbersIn("/proc")
+	if err != nil {
+		return examples{}, fmt.Errorf("find processes in the tree: %w", err)
+	}
+	o := occupants{tree: t, files: files.reader(), namespaces: make(map[uint64]bool)}
+	for _, pid := range pids {
+		process := "/proc/" + strconv.Itoa(pid)
+		if sys.IsHostRoot(process) {
+			continue
+		}
+		where := o.ofProcess(pid, process)
+		if where == "" {
+			where = o.ofMounts(process)
+		}
+		if where != "" {
+			o.found.addText(func() string { return fmt.Sprintf("process %d (%s)", pid, where) })
+		}
+	}
+	return o.found, nil
+}
+
+// numbersIn lists the names in a directory that are numbers.
+func numbersIn(path string) (numbers []int, err error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	for _, name := range names {
+		if n, err := strconv.Atoi(name); err == nil {
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers, err
+}
+
+// ofProcess returns the link in procfs by which a process is in the tree, "" if there is none.
+func (o *occupants) ofProcess(pid int, process string) string {
+	tasks, _ := numbersIn(process + "/task")
+	for _, task := range tasks {
+		dir := process + "/task/" + strconv.Itoa(task)
+		if task == pid || !sys.SharesDirectories(pid, task) {
+			for _, name := range []string{"cwd", "root"} {
+				if o.isInside(dir + "/" + name) {
+					return name
+				}
+			}
+		}
+		if task != pid && sys.SharesFiles(pid, task) {
+			continue
+		}
+		files, _ := numbersIn(dir + "/fd")
+		for _, file := range files {
+			if name := "fd/" + strconv.Itoa(file); o.isInside(dir + "/" + name) {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+func (o *occupants) isInside(link string) bool {
+	i, err := sys.LookCached(link)
+	root := &o.tree.inode
+	return err == nil && keyOf(&i) != keyOf(root) && o.files.has(keyOf(&i))
+}
+
+// ofMounts returns where a directory of the tree is mounted for a process, "" if none is.
+func (o *occupants) ofMounts(process string) string {
+	ns, err := sys.Stat(process + "/ns/mnt")
+	if err != nil || o.namespaces[ns.Inode] {
+		return ""
+	}
+	o.namespaces[ns.Inode] = true
+	f, err := os.Open(process + "/mountinfo")
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	own := o.tree.mount
+	inMount := strings.TrimPrefix(o.tree.path, strings.TrimSuffix(own.Mountpoint, "/"))
+	below := strings.TrimRight(own.Root, "/") + strings.TrimRight(inMount, "/") + "/"
+	mounts, _ := mountinfo.GetMountsFromReader(f, func(m *mountinfo.Info) (skip, stop bool) {
+		isInside := m.Major == own.Major && m.Minor == own.Minor &&
+			len(m.Root) > len(below) && strings.HasPrefix(m.Root, below)
+		return !isInside, isInside
+	})
+	if len(mounts) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("mount %q", mounts[0].Mountpoint)
+}
+
+// checkOccupants makes sure that no process is in the tree.
+func (c *changer) checkOccupants() (p Problems, err error) {
+	if c.o.Force {
+		return nil, nil
+	}
+	found, err := c.findOccupants(c.census.inodes)
+	if found.count > 0 {
+		p.add("stop them, or --force", "processes of other users are in %s: %s", c.path, found.list())
+	}
+	return p, err
+}

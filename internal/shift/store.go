@@ -1,0 +1,166 @@
+package shift
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"palisade/internal/sys"
+)
+
+// Extended attributes in which things are recorded. Processes in a user namespace can neither see
+// nor change them, but an image can bring them along.
+const (
+	// stateAttr, of the root directory, has its State.
+	stateAttr = "trusted.userns_shift"
+	// recordAttr, of a file, has its record.
+	recordAttr = "trusted.userns_shift.record"
+	// attrPrefix, of the root directory, with flagsPrefix and an identity behind it, has the flags of
+	// a file that is protected from changes, and so cannot have a record itself.
+	attrPrefix = "trusted.userns_shift."
+)
+
+// attrStore keeps everything in extended attributes.
+type attrStore struct{ root sys.File }
+
+func attrName(name string) string {
+	if name == stateName {
+		return stateAttr
+	}
+	return attrPrefix + name
+}
+
+func (s attrStore) names() (names []string, err error) {
+	attrs, err := s.root.AttrNames()
+	for _, attr := range attrs {
+		if name, ok := strings.CutPrefix(attr, attrPrefix); ok {
+			names = append(names, name)
+		}
+	}
+	return names, err
+}
+
+func (s attrStore) get(name string) ([]byte, error) { return s.root.Attr(attrName(name)) }
+func (s attrStore) set(name string, text []byte) error {
+	return s.root.SetAttr(attrName(name), text)
+}
+func (s attrStore) remove(name string) error { return s.root.RemoveAttr(attrName(name)) }
+func (s attrStore) finish() error            { return s.remove(stateName) }
+
+func (s attrStore) getRecord(f sys.File, _ identity, isListed bool) ([]byte, error) {
+	if !isListed {
+		return nil, nil
+	}
+	return f.Attr(recordAttr)
+}
+
+func (s attrStore) putRecord(f sys.File, _ identity, text []byte) error {
+	return f.SetAttr(recordAttr, text)
+}
+
+func (s attrStore) removeRecord(f sys.File, _ identity) error { return f.RemoveAttr(recordAttr) }
+func (s attrStore) records() ([]identity, error)              { return nil, nil }
+
+func (s attrStore) String() string           { return "the attribute " + stateAttr }
+func (s attrStore) erase(root string) string { return "setfattr -x " + stateAttr + " " + root }
+
+// dirStore keeps everything in files of a directory, for a file system without extended attributes.
+type dirStore struct {
+	root sys.File
+	dir  string
+}
+
+const recordPrefix = "record."
+
+func (s *dirStore) names() (names []string, err error) {
+	entries, err := os.ReadDir(s.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
+}
+
+func (s *dirStore) records() (ids []identity, err error) {
+	names, err := s.names()
+	for _, name := range names {
+		if id, ok := strings.CutPrefix(name, recordPrefix); ok {
+			ids = append(ids, identity(id))
+		}
+	}
+	return ids, err
+}
+
+// finish removes the directory, too, with what a program has left there that was killed while it
+// wrote a file.
+func (s *dirStore) finish() error {
+	names, err := s.names()
+	if err != nil {
+		return err
+	}
+	isState := func(name string) bool { return name == stateName }
+	for _, name := range append(slices.DeleteFunc(names, isState), stateName) {
+		if err := os.Remove(filepath.Join(s.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	if err := os.Remove(s.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (s *dirStore) getRecord(_ sys.File, id identity, _ bool) ([]byte, error) {
+	return s.get(recordPrefix + string(id))
+}
+
+func (s *dirStore) putRecord(_ sys.File, id identity, text []byte) error {
+	return s.set(recordPrefix+string(id), text)
+}
+
+func (s *dirStore) removeRecord(_ sys.File, id identity) error {
+	return s.remove(recordPrefix + string(id))
+}
+
+// maxRecord bounds what is read: more than is ever written.
+const maxRecord = 64 << 10
+
+func (s *dirStore) get(name string) ([]byte, error) {
+	text, err := sys.ReadRegular(filepath.Join(s.dir, name), maxRecord)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return text, err
+}
+
+func (s *dirStore) set(name string, text []byte) error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	return sys.ReplaceFileSynced(filepath.Join(s.dir, name), text)
+}
+
+// remove removes what is recorded of a file once the file's changes are on the disk, which is
+// another one than the directory's.
+func (s *dirStore) remove(name string) error {
+	if s.root.IsOpen() {
+		list, err := s.root.OpenSame()
+		if err == nil {
+			err = errors.Join(list.SyncFS(), list.Close())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(filepath.Join(s.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (s *dirStore) String() string           { return s.dir }
+func (s *dirStore) erase(root string) string { return "rm -r " + s.dir }

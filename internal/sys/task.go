@@ -1,0 +1,76 @@
+package sys
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// LookCached looks at the file to which a link in procfs leads. The file system is not asked, which
+// may be one that does not answer.
+func LookCached(link string) (Inode, error) {
+	var st unix.Statx_t
+	const flags = unix.AT_STATX_DONT_SYNC | unix.AT_NO_AUTOMOUNT
+	err := unix.Statx(unix.AT_FDCWD, link, flags, unix.STATX_TYPE|unix.STATX_INO, &st)
+	if errors.Is(err, unix.ENOSYS) { // before Linux 4.11
+		i, err := Stat(link)
+		return Inode{Mode: i.Mode, Number: i.Inode, FileSystem: i.FileSystem}, err
+	}
+	fs := DeviceNumber{st.Dev_major, st.Dev_minor}
+	i := Inode{Mode: uint32(st.Mode), Number: st.Ino, FileSystem: fs}
+	return i, os.NewSyscallError("statx", err)
+}
+
+// IsHostRoot reports whether the process with the directory in procfs is root in this process's
+// user namespace, with all that this means: a container's root lacks CAP_SYS_ADMIN, or is in
+// another namespace.
+func IsHostRoot(process string) bool {
+	own, err := Stat("/proc/self/ns/user")
+	if err != nil {
+		return false
+	}
+	ns, err := Stat(process + "/ns/user")
+	if err != nil || ns.Inode != own.Inode || ns.FileSystem != own.FileSystem {
+		return false
+	}
+	text, err := ReadFile(process+"/status", nil)
+	return err == nil && isRootStatus(text)
+}
+
+// isRootStatus finds the user ids and effective capabilities in /proc/<pid>/status.
+func isRootStatus(text []byte) bool {
+	isRoot, isAble := false, false
+	for line := range bytes.Lines(text) {
+		name, value, _ := strings.Cut(string(line), ":")
+		switch name {
+		case "Uid":
+			isRoot = strings.Join(strings.Fields(value), " ") == "0 0 0 0"
+		case "CapEff":
+			caps, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+			isAble = err == nil && caps>>unix.CAP_SYS_ADMIN&1 != 0
+		}
+	}
+	return isRoot && isAble
+}
+
+// What kcmp(2) compares, of linux/kcmp.h.
+const (
+	kcmpFiles = 2
+	kcmpFS    = 3
+)
+
+// SharesFiles reports whether two threads have the same table of open files. It is false if the
+// kernel cannot tell.
+func SharesFiles(a, b int) bool { return sharesResource(a, b, kcmpFiles) }
+
+// SharesDirectories reports the same of their root and working directories.
+func SharesDirectories(a, b int) bool { return sharesResource(a, b, kcmpFS) }
+
+func sharesResource(a, b, what int) bool {
+	order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), uintptr(what), 0, 0, 0)
+	return errno == 0 && order == 0
+}

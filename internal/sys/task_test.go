@@ -1,0 +1,46 @@
+package sys
+
+import (
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestIsRootStatus has texts of processes: the host's root, and others that are not.
+func TestIsRootStatus(t *testing.T) {
+	const all, docker = "000001ffffffffff", "00000000a80425fb"
+	for text, want := range map[string]bool{
+		"Name:\tsh\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nCapEff:\t" + all + "\n": true,
+		"Uid:\t0\t0\t0\t0\nCapEff:\t" + docker + "\n":                           false,
+		"Uid:\t1000\t0\t0\t0\nCapEff:\t" + all + "\n":                           false,
+		"Uid:\t0\t0\t0\t1000\nCapEff:\t" + all + "\n":                           false,
+		"Uid:\t0\t0\t0\t0\n": false, "CapEff:\t" + all + "\n": false, "": false, "Uid\nCapEff": false,
+		"Name:\tUid:\t0\t0\t0\t0\nUid:\t5\t5\t5\t5\nCapEff:\t" + all + "\n": false,
+	} {
+		if got := isRootStatus([]byte(text)); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
+// TestSharedResources has threads that share what they have, but for their working directories.
+func TestSharedResources(t *testing.T) {
+	own := os.Getpid()
+	if !SharesFiles(own, own) || !SharesDirectories(own, own) {
+		t.Skip("the kernel has no kcmp(2)")
+	}
+	err := OnOwnThread(func(*Thread) error {
+		a := unix.Gettid()
+		return OnOwnThread(func(*Thread) error {
+			b := unix.Gettid()
+			if !SharesFiles(a, b) || SharesDirectories(a, b) {
+				t.Errorf("files %v, directories %v", SharesFiles(a, b), SharesDirectories(a, b))
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
