@@ -130,7 +130,7 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session) error 
 	s := &supervise.Supervisor{
 		Spawner: spawner, Program: program, Args: os.Args, Dir: c.stateDir(), Log: c.log,
 		Files: append(append(session.Files(), sys.NamedFile{Name: reopenName, File: reopen}), told.files()...),
-		Meter: told.meter, Upgraded: told.renew,
+		Meter: told.meter, Upgraded: told.renew, Answered: session.Answered(),
 		Probe: func(ctx context.Context) error { return sys.ReadApart(ctx, filepath.Join(c.mountpoint, "proc/uptime")) },
 	}
 	events := make(chan supervise.Event)
