@@ -52,6 +52,8 @@ type FS struct {
 	host    *procfs.FS
 	cgroups *cgroup.FS
 	finder  *container.Finder[guest]
+	mounts  hostMounts
+	looks   *shares
 	cpuDir  *cpuDir
 	tree    *tree
 
@@ -82,6 +84,7 @@ func New(opts Options) (*FS, error) {
 	if f.host, err = procfs.New(opts.ProcRoot, opts.SysRoot); err != nil {
 		return nil, err
 	}
+	f.mounts.proc, f.mounts.disks, f.looks = f.proc, f.host.Slaves, newLooks()
 	if f.cpuDir, err = openCPUDir(opts.SysRoot); err != nil {
 		return nil, err
 	}
@@ -89,6 +92,9 @@ func New(opts Options) (*FS, error) {
 		Proc: opts.ProcRoot, Known: f.meter.Containers(), Log: opts.Log,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := sys.LimitFiles(f.finder.Evict); err != nil {
 		return nil, err
 	}
 	if f.triggers, err = newTriggers(opts.Reopen, f.meter.Triggers()); err != nil {
@@ -160,9 +166,11 @@ func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, uint32, syscall.Err
 	if isContainers(r.Node) && !f.isKeeper(r.UID, r.TID) {
 		return 0, 0, syscall.ENOENT
 	}
-	number := f.handles.add(owner{})
+	number := f.handles.add(nil)
 	if number == 0 {
-		number = f.handles.add(f.ownerOf(r.TID, r.UID))
+		principal := f.finder.Principal(r.TID, r.UID)
+		number = f.handles.add(principal)
+		principal.Release()
 	}
 	return number, fusedev.OpenDirectIO | fusedev.OpenNoFlush, 0
 }
