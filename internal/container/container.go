@@ -49,7 +49,7 @@ type Container[S any] struct {
 	// stays reports that its files are counted as such that stay open.
 	stays bool
 	// asked reports that a reader was found to be of this container. One that is only kept because
-	// others share its pid namespace is not known to the outside.
+	// others share its pid namespace is not listed.
 	asked atomic.Bool
 
 	// refs counts those who use it, and the cache. used and checked are times of Finder.clock: of the last use, and of

@@ -59,7 +59,7 @@ type Finder[S any] struct {
 	byCgroup map[cgroupKey]*Container[S]
 	// asked is the number of those that a reader was of.
 	asked int
-	// principals are those that somebody holds.
+	// principals are those that are in use.
 	principals principals
 }
 

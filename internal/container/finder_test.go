@@ -69,7 +69,7 @@ func TestPrincipalIsPinned(t *testing.T) {
 	}
 	p.Release()
 	if n := len(f.principals.held); n != 0 {
-		t.Errorf("%d principals are held by nobody", n)
+		t.Errorf("%d principals are left after the last Release", n)
 	}
 }
 

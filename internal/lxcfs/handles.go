@@ -13,7 +13,7 @@ const (
 	// nothing: their text is made anew for each read.
 	maxHandles = 1 << 16
 	// freeForAll is how many of them are given to anybody. Of the others a principal has maxScarce,
-	// so that no container's are everybody's loss.
+	// so that no container takes all.
 	freeForAll = maxHandles / 2
 	maxScarce  = maxHandles / 16
 	// maxKept bounds the bytes of all snapshots together, so that one container's open files are not everybody's loss.

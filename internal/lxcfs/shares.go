@@ -6,8 +6,7 @@ import (
 	"palisade/internal/container"
 )
 
-// shares bounds what each principal takes, and all together. A nil principal is nobody, to whom
-// nothing is counted.
+// shares bounds what each principal takes, and all together. Nothing is counted to a nil principal.
 type shares struct {
 	each, all int
 

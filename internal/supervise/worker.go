@@ -42,8 +42,7 @@ const (
 	pipeName   = "supervisor"
 	// serving is what a worker tells when it has begun to serve.
 	serving = "X_SERVING=1"
-	// beats is what a worker tells with READY that it answers Ask, with alive. One of an earlier
-	// version does not.
+	// beats goes with READY=1: this worker answers Ask, by alive. Earlier versions do not.
 	beats = "X_BEATS=1"
 	alive = "X_ALIVE=1"
 )
@@ -82,7 +81,7 @@ func (w *Worker) Ready() error { return w.notify(daemon.SdNotifyReady + "\n" + b
 // Serving tells the supervisor that it does.
 func (w *Worker) Serving() error { return w.notify(serving) }
 
-// Alive tells the supervisor that requests are answered.
+// Alive is the answer to Ask: requests are answered.
 func (w *Worker) Alive() error { return w.notify(alive) }
 
 func (w *Worker) notify(text string) error {
@@ -103,10 +102,10 @@ type process struct {
 	pipe    sys.File
 	image   sys.File // its program
 	started time.Time
-	// ready tells that it can serve, serving that it does, beats that it answers Ask.
+	// ready: it can serve; serving: it does; beats: it answers Ask.
 	ready, serving, beats bool
-	// isAlive tells that it has answered since the last look, silent at how many looks in a row it
-	// had not, nor any request.
+	// isAlive is set when it answers Ask, until the next look. silent is the number of looks in a
+	// row at which there was neither that nor the answer to a request.
 	isAlive bool
 	silent  int
 	// served is when it began to, leaving when it was told to leave, killed when it was killed.

@@ -108,7 +108,7 @@ func openFile(open func() (fd int, err error)) (File, error) {
 func MaxOpenFiles() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		panic("getrlimit RLIMIT_NOFILE: " + err.Error()) // it fails for nobody
+		panic("getrlimit RLIMIT_NOFILE: " + err.Error())
 	}
 	return int(min(limit.Cur, 1<<30))
 }

@@ -86,7 +86,7 @@ func TestManyNamespaces(t *testing.T) {
 					}
 				}
 			}
-			late := time.AfterFunc(time.Minute, func() { said.Close() }) // whoever waits until then fails
+			late := time.AfterFunc(time.Minute, func() { said.Close() }) // a reader that is late fails
 			defer late.Stop()
 			for range tt.namespaces {
 				cmd := exec.Command("sh", "-c", script, filepath.Join(d.Mountpoint, "proc"), gate)
