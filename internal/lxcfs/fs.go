@@ -44,6 +44,7 @@ type Options struct {
 type FS struct {
 	opts     Options
 	started  time.Duration // since the machine's start
+	made     time.Time
 	procRoot string
 	log      *limitedLog
 	meter    *meter.Meter
@@ -69,7 +70,10 @@ type FS struct {
 
 // New makes the file system of this host; an error names what it cannot do without.
 func New(opts Options) (*FS, error) {
-	f := &FS{opts: opts, started: sys.SinceBoot(), procRoot: opts.ProcRoot, log: newLimitedLog(opts.Log), meter: opts.Meter, handles: newHandles()}
+	f := &FS{
+		opts: opts, started: sys.SinceBoot(), made: time.Now(), procRoot: opts.ProcRoot,
+		log: newLimitedLog(opts.Log), meter: opts.Meter, handles: newHandles(),
+	}
 	f.readers.New = func() any { return new(reader) }
 	mounts, err := sys.ReadFile(opts.ProcRoot+"/self/mountinfo", nil)
 	if err != nil {
@@ -112,6 +116,9 @@ func New(opts Options) (*FS, error) {
 	})
 	return f, nil
 }
+
+// clock is the time since New. Unlike sys.SinceBoot it takes no system call.
+func (f *FS) clock() time.Duration { return time.Since(f.made) }
 
 // onHost tells whether the host's /proc has the file, and lets it be opened: with PSI off the files are there, but they
 // cannot be.

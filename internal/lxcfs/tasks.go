@@ -8,7 +8,6 @@ import (
 	"palisade/internal/cgroup"
 	"palisade/internal/container"
 	"palisade/internal/procfs"
-	"palisade/internal/sys"
 	"palisade/internal/view"
 )
 
@@ -30,7 +29,7 @@ const (
 // taskCount is a count of a container's tasks.
 type taskCount struct {
 	tasks view.Tasks
-	// at is when it was made, as the time since boot; used the container's CPU time then.
+	// at is when it was made, by FS.clock; used the container's CPU time then.
 	at   time.Duration
 	used uint64
 }
@@ -40,7 +39,7 @@ type taskCount struct {
 // same tasks in the same states, for to change its state a task must run. Where no count may be
 // made it returns the last one, and isNew is false.
 func (r *reader) tasks(limit time.Duration) (t view.Tasks, isNew bool, err error) {
-	g, now := r.guest(), sys.SinceBoot()
+	g, now := r.guest(), r.fs.clock()
 	g.mu.Lock()
 	last := g.count
 	g.mu.Unlock()
@@ -58,7 +57,7 @@ func (r *reader) tasks(limit time.Duration) (t view.Tasks, isNew bool, err error
 			return last.tasks, false, nil
 		}
 		count.tasks, err = r.countTasks(limit)
-		end := sys.SinceBoot()
+		end := r.fs.clock()
 		principal.Resting.Store(int64(end + restAfterCount*(end-now)))
 		if err != nil {
 			return view.Tasks{}, false, err
