@@ -63,8 +63,12 @@ func (f *Finder[S]) sibling(init *Container[S], tid uint32, s *Scratch) (*Contai
 		return init, nil
 	}
 	s.text, err = f.proc.ReadFileAt(strconv.Itoa(int(tid))+"/cgroup", s.text)
-	if err != nil || bytes.Equal(s.text, init.seen) {
-		return init, unlessGone(err)
+	if err != nil {
+		init.Release()
+		return nil, unlessGone(err)
+	}
+	if bytes.Equal(s.text, init.seen) {
+		return init, nil
 	}
 	f.mu.RLock()
 	c := f.byReader[readerKey{init.key.pidNS, string(s.text)}]
@@ -324,7 +328,7 @@ func (f *Finder[S]) searchInit(inode uint64, tid int) (int, error) {
 	}
 	inits, err := f.allInits()
 	if took := time.Since(began); took > quickScan {
-		f.scan.next = time.Now().Add(restAfterScan * took)
+		f.scan.next = time.Now().Add(min(restAfterScan*took, maxRestAfterScan))
 	}
 	if f.scan.inits = inits; err == nil && inits[inode] == 0 {
 		err = fmt.Errorf("find the init of pid namespace %d: %w", inode, syscall.ESRCH)
@@ -343,8 +347,9 @@ type initScan struct {
 const (
 	// quickScan is what a look may take at any time; after one that takes longer there is none for
 	// restAfterScan times that.
-	quickScan     = 5 * time.Millisecond
-	restAfterScan = 20
+	quickScan        = 5 * time.Millisecond
+	restAfterScan    = 20
+	maxRestAfterScan = 10 * time.Second
 )
 
 var errScanned = errors.New("all processes were looked at a moment ago")

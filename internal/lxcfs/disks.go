@@ -32,7 +32,7 @@ const (
 	// maxLooks is how many lists a principal may have under way, and maxAllLooks all together, or
 	// as many as a looksOfFiles-th of the files that this process may have open: a file system that
 	// never answers keeps the thread and the files of a look.
-	maxLooks     = 2
+	maxLooks     = 8
 	maxAllLooks  = 64
 	looksOfFiles = 32
 	// rootDiskName is what the disk that holds the container's root is called.
@@ -103,7 +103,8 @@ func (f *FS) lookAtDisks(c *knownContainer, l *diskList) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.disks, l.made = disks, time.Now()
-	l.until = l.made.Add(max(disksMaxAge, restAfterLook*l.made.Sub(l.started)))
+	rest := min(restAfterLook*l.made.Sub(l.started), maxRest)
+	l.until = l.made.Add(max(disksMaxAge, rest))
 	close(l.pending)
 	l.pending = nil
 }

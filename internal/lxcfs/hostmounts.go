@@ -61,7 +61,8 @@ func (h *hostMounts) table() []*mountinfo.Info {
 			h.list = list
 		}
 	}
-	h.next = began.Add(max(hostMountsMaxAge, restAfterTable*time.Since(began)))
+	rest := min(restAfterTable*time.Since(began), maxRest)
+	h.next = began.Add(max(hostMountsMaxAge, rest))
 	return h.list
 }
 

@@ -24,6 +24,8 @@ const (
 	// restAfterCount is for how many times what a count took none is made for the same principal:
 	// all its containers together take a fiftieth of a CPU.
 	restAfterCount = 50
+	// maxRest bounds any such pause: what takes long may do so because the machine is busy.
+	maxRest = sampleEvery
 )
 
 // taskCount is a count of a container's tasks.
@@ -58,7 +60,7 @@ func (r *reader) tasks(limit time.Duration) (t view.Tasks, isNew bool, err error
 		}
 		count.tasks, err = r.countTasks(limit)
 		end := r.fs.clock()
-		principal.Resting.Store(int64(end + restAfterCount*(end-now)))
+		principal.Resting.Store(int64(end + min(restAfterCount*(end-now), maxRest)))
 		if err != nil {
 			return view.Tasks{}, false, err
 		}
