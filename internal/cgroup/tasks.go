@@ -56,7 +56,7 @@ func (g *Group) Threads(dst []int, list TaskList, s *Scratch) ([]int, error) {
 	w := threadWalk{
 		name: name, threads: dst, limit: len(dst) + list.Limit, until: list.Until, scratch: s,
 	}
-	dir, err := sys.OpenDir(chain[0].dir)
+	dir, err := sys.Open(chain[0].dir)
 	if err != nil {
 		return dst, fmt.Errorf("list threads: %w", err)
 	}
@@ -90,14 +90,9 @@ func (w *threadWalk) visit(dir sys.File, depth int) error {
 	if depth == maxDepth || w.isOver() {
 		return nil
 	}
-	list, err := dir.OpenAt(".")
-	if err != nil {
-		return err
-	}
-	defer list.Close()
 	buf := make([]byte, namesAtOnce*32)
 	for !w.isOver() {
-		entries, err := list.ReadEntries(buf)
+		entries, err := dir.ReadEntries(buf)
 		if len(entries) == 0 || err != nil {
 			return err
 		}
@@ -115,7 +110,7 @@ func (w *threadWalk) visit(dir sys.File, depth int) error {
 }
 
 func (w *threadWalk) visitBelow(dir sys.File, name string, depth int) error {
-	below, err := dir.OpenDirAt(name)
+	below, err := dir.OpenAt(name)
 	if err != nil {
 		return err
 	}
