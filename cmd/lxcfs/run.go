@@ -138,7 +138,7 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 	s := &supervise.Supervisor{
 		Spawner: spawner, Program: program, Args: os.Args, Dir: c.stateDir(), Log: c.log,
 		Files: append(append(session.Files(), sys.NamedFile{Name: reopenName, File: reopen}), told.files()...),
-		Meter: told.meter, Upgraded: told.renew,
+		Meter: told.meter, Upgraded: told.renew, Answered: session.Answered(),
 		Probe: func(ctx context.Context) error {
 			return sys.ReadApart(ctx, filepath.Join(c.mountpoint, mounts.ProbeTree, "proc/uptime"))
 		},

@@ -92,6 +92,10 @@ func obey(commands <-chan supervise.Command, worker *supervise.Worker, filesyste
 				return nil
 			case command == supervise.Toggle:
 				filesystem.ToggleVirtualisation()
+			case command == supervise.Ask && conn != nil && conn.Answers():
+				if err := worker.Alive(); err != nil {
+					return err
+				}
 			case command == supervise.Serve && conn == nil:
 				var err error
 				if conn, err = filesystem.Serve(session); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -88,6 +89,15 @@ var v2Files = [files]string{
 // Scratch is the memory that the questions work in; it belongs to one thread at a time.
 type Scratch struct{ text []byte }
 
+// maxScratch is how much of it is kept for the next question.
+const maxScratch = 64 << 10
+
+func (s *Scratch) trim() {
+	if cap(s.text) > maxScratch {
+		s.text = nil
+	}
+}
+
 // Group is a cgroup in all hierarchies. It may be asked by several threads at once; Close must not be called while one does.
 type Group struct {
 	fs *FS
@@ -99,11 +109,11 @@ type Group struct {
 type level struct {
 	v2    bool
 	dir   string
-	files [files]atomic.Pointer[opened]
+	files [files]atomic.Pointer[openedFile]
 }
 
-// opened is an open file, or one that was not there at a time.
-type opened struct {
+// openedFile is an open file, or one that was not there at a time.
+type openedFile struct {
 	file    sys.File
 	missing time.Time
 }
@@ -127,37 +137,47 @@ func (fs *FS) Open(p Paths) *Group {
 	return g
 }
 
-// chain are the levels from the cgroup up to, but for the cgroup itself, the root, which has no limits.
+// maxLevels bounds a chain: a container can make cgroups inside each other without end.
+const maxLevels = 32
+
+// chain are the levels from the cgroup up to, but for the cgroup itself, the root, which has no
+// limits. Of more than maxLevels those in the middle are left out: the limits that are not the
+// container's own are further up.
 func (h *hierarchy) chain(cgroup string) []level {
-	n := 1
-	for p := path.Dir(path.Clean(cgroup)); p != "/" && p != "." && h.dirOf(p) != ""; p = path.Dir(p) {
-		n++
-	}
 	if h.dirOf(cgroup) == "" {
 		return nil
 	}
-	levels := make([]level, n)
-	for i := range levels {
-		levels[i].v2, levels[i].dir = h.v2, h.dirOf(cgroup)
-		cgroup = path.Dir(cgroup)
+	dirs := []string{h.dirOf(cgroup)}
+	for p := path.Dir(path.Clean(cgroup)); p != "/" && p != "." && h.dirOf(p) != ""; p = path.Dir(p) {
+		dirs = append(dirs, h.dirOf(p))
+	}
+	if n := len(dirs); n > maxLevels {
+		dirs = slices.Delete(dirs, 1, 1+n-maxLevels)
+	}
+	levels := make([]level, len(dirs))
+	for i, dir := range dirs {
+		levels[i].v2, levels[i].dir = h.v2, dir
 	}
 	return levels
 }
 
 // Close closes the files, but for those that all groups share.
 func (g *Group) Close() {
+	closed := 0
 	for h, chain := range g.chains {
 		if len(chain) > 0 && &chain[0] == &g.fs.tops[h][0] {
 			continue
 		}
 		for i := range chain {
 			for f := range chain[i].files {
-				if o := chain[i].files[f].Swap(nil); o != nil {
+				if o := chain[i].files[f].Swap(nil); o != nil && o.file.IsOpen() {
 					o.file.Close()
+					closed++
 				}
 			}
 		}
 	}
+	sys.CountStaying(-closed)
 }
 
 // chain is the cgroup and its ancestors in the hierarchy of a controller; nil where there is none.
@@ -178,19 +198,23 @@ func (g *Group) unified() []level {
 
 // read returns the text of a file of the level, in s.
 func (l *level) read(f file, s *Scratch) ([]byte, error) {
-	o, err := l.open(f)
+	o, stays, err := l.open(f)
 	if err != nil {
 		return nil, err
 	}
 	s.text, err = o.ReadText(s.text)
+	if !stays {
+		o.Close()
+	}
 	if errors.Is(err, syscall.EOPNOTSUPP) { // the kernel has the file, but not what it would tell
 		return nil, errMissing
 	}
 	return s.text, err
 }
 
-// open returns a file of the level, opened once.
-func (l *level) open(f file) (sys.File, error) {
+// open returns a file of the level. It is opened once, unless too many files are open: then stays
+// is false, and the file is the caller's to close.
+func (l *level) open(f file) (opened sys.File, stays bool, err error) {
 	name := v1Files[f]
 	if l.v2 {
 		name = v2Files[f]
@@ -198,22 +222,25 @@ func (l *level) open(f file) (sys.File, error) {
 	for {
 		o := l.files[f].Load()
 		if o != nil && o.file.IsOpen() {
-			return o.file, nil
+			return o.file, true, nil
 		}
 		if name == "" || o != nil && time.Since(o.missing) < reopenAfter {
-			return sys.File{}, errMissing
+			return sys.File{}, false, errMissing
 		}
-		opening := new(opened)
-		var err error
+		opening := new(openedFile)
 		if opening.file, err = sys.Open(l.dir + "/" + name); errors.Is(err, os.ErrNotExist) {
 			opening.missing = time.Now()
 			_, err = os.Lstat(l.dir) // a cgroup that was removed is not one without the file
 		}
 		if err != nil {
-			return sys.File{}, err
+			return sys.File{}, false, err
 		}
-		if !l.files[f].CompareAndSwap(o, opening) { // another reader was faster
+		if opening.file.IsOpen() && !sys.StayOpen(1) {
+			return opening.file, false, nil
+		}
+		if !l.files[f].CompareAndSwap(o, opening) && opening.file.IsOpen() { // another reader was faster
 			opening.file.Close()
+			sys.CountStaying(-1)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"palisade/internal/cpulist"
 )
@@ -72,7 +73,7 @@ func TestMissingControllers(t *testing.T) {
 	var s Scratch
 	_, ioErr := g.IO(nil, &s)
 	_, quotaErr := g.Quota(&s)
-	_, threadsErr := g.Threads(nil, 10, &s)
+	_, threadsErr := g.Threads(nil, listOf(10), &s)
 	for name, err := range map[string]error{
 		"memory": g.Memory(new(Memory), true, &s), "I/O": ioErr, "quota": quotaErr,
 		"cpuset": g.CPUSet(new(cpulist.Set), &s), "CPU usage": g.CPUUsage(new(CPUUsage), &s),
@@ -104,11 +105,16 @@ func TestFilesThatCome(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range g.chains[0] { // as if the time had passed
-		g.chains[0][i].files[fileCPUMax].Store(&opened{})
+		g.chains[0][i].files[fileCPUMax].Store(&openedFile{})
 	}
 	if got, err := g.Quota(&s); err != nil || got.Usec != 50000 {
 		t.Errorf("got %+v, %v", got, err)
 	}
+}
+
+// listOf is a list of at most limit threads, for which there is enough time.
+func listOf(limit int) TaskList {
+	return TaskList{Limit: limit, Until: time.Now().Add(time.Minute)}
 }
 
 func TestThreads(t *testing.T) {
@@ -118,7 +124,7 @@ func TestThreads(t *testing.T) {
 	}
 	fs, _ := tree(t, v2Mount, files)
 	g := open(t, fs, "/c")
-	got, err := g.Threads(nil, 100, new(Scratch))
+	got, err := g.Threads(nil, listOf(100), new(Scratch))
 	sum := 0
 	for _, tid := range got {
 		sum += tid
@@ -126,7 +132,8 @@ func TestThreads(t *testing.T) {
 	if err != nil || len(got) != 4 || sum != 10 {
 		t.Errorf("got %v, %v; want 1 to 4", got, err)
 	}
-	if got, err := g.Threads([]int{7}, 2, new(Scratch)); err != nil || len(got) != 3 || got[0] != 7 {
+	got, err = g.Threads([]int{7}, listOf(2), new(Scratch))
+	if err != nil || len(got) != 3 || got[0] != 7 {
 		t.Errorf("got %v, %v; want 7 and two others", got, err)
 	}
 	if path, ok := g.PressurePath("io"); !ok || !strings.HasSuffix(path, v2Dir+"/c/io.pressure") {
@@ -228,5 +235,40 @@ func BenchmarkMemory(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestDeepCgroup has a container make cgroups inside each other: those in the middle are left out,
+// and the limit of the topmost holds.
+func TestDeepCgroup(t *testing.T) {
+	const top = v2Dir + "/top"
+	deep := "/top" + strings.Repeat("/d", 100)
+	fs, _ := tree(t, v2Mount, map[string]string{
+		top + "/cpu.max": "50000 100000\n", v2Dir + deep + "/cpu.max": "max 100000\n",
+	})
+	g := open(t, fs, deep)
+	if n := len(g.chains[0]); n != maxLevels {
+		t.Errorf("%d levels, want %d", n, maxLevels)
+	}
+	if got, err := g.Quota(new(Scratch)); err != nil || got.Usec != 50000 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if !strings.HasSuffix(g.chains[0][0].dir, deep) {
+		t.Errorf("the first level is %s", g.chains[0][0].dir)
+	}
+}
+
+// TestThreadsInTime has no time left: the first cgroup is listed, and none below it.
+func TestThreadsInTime(t *testing.T) {
+	fs, _ := tree(t, v2Mount, map[string]string{
+		v2Dir + "/c/cgroup.threads": "1\n2\n", v2Dir + "/c/below/cgroup.threads": "3\n",
+	})
+	g := open(t, fs, "/c")
+	got, err := g.Threads(nil, TaskList{Limit: 100, Until: time.Now().Add(-time.Second)}, new(Scratch))
+	if err != nil || len(got) != 2 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if got, err := g.Threads(nil, listOf(100), new(Scratch)); err != nil || len(got) != 3 {
+		t.Errorf("with time left: %v, %v", got, err)
 	}
 }

@@ -1,10 +1,11 @@
 package cgroup
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"syscall"
+	"time"
 
 	"palisade/internal/sys"
 )
@@ -13,7 +14,19 @@ const (
 	// maxDepth and maxDirs bound the walk through the cgroups below one: a container makes them as it likes.
 	maxDepth = 16
 	maxDirs  = 1024
+	// maxListed bounds what is read of one list of threads, in bytes: more than 100,000 threads.
+	maxListed = 1 << 20
+	// namesAtOnce is how many names are read of a directory at once.
+	namesAtOnce = 128
 )
+
+// TaskList bounds a list of threads, of which a container can have any number.
+type TaskList struct {
+	// Limit is how many there may be.
+	Limit int
+	// Until is when no further cgroup is looked into.
+	Until time.Time
+}
 
 // Tasks is the number of threads in the cgroup and below, where the pids controller tells.
 func (g *Group) Tasks(s *Scratch) (int, bool) {
@@ -25,9 +38,9 @@ func (g *Group) Tasks(s *Scratch) (int, bool) {
 	return int(n), err == nil && n < 1<<31
 }
 
-// Threads appends the ids, in the reader's pid namespace, of the threads in the cgroup and below to dst, limit of them at
-// the most.
-func (g *Group) Threads(dst []int, limit int, s *Scratch) ([]int, error) {
+// Threads appends the ids, in the reader's pid namespace, of the threads in the cgroup and below to
+// dst, within the bounds of list.
+func (g *Group) Threads(dst []int, list TaskList, s *Scratch) ([]int, error) {
 	chain, name := g.unified(), "cgroup.threads"
 	// On a hybrid host the container may be in the root of v2.
 	for _, c := range [...]controller{ctrlPids, ctrlMemory, ctrlCPU, ctrlCPUAcct} {
@@ -39,8 +52,16 @@ func (g *Group) Threads(dst []int, limit int, s *Scratch) ([]int, error) {
 	if len(chain) == 0 {
 		return dst, fmt.Errorf("list threads: %w", ErrNoController)
 	}
-	w := threadWalk{name: name, threads: dst, limit: len(dst) + limit, scratch: s}
-	if err := w.visit(chain[0].dir, 0); err != nil {
+	defer s.trim()
+	w := threadWalk{
+		name: name, threads: dst, limit: len(dst) + list.Limit, until: list.Until, scratch: s,
+	}
+	dir, err := sys.Open(chain[0].dir)
+	if err != nil {
+		return dst, fmt.Errorf("list threads: %w", err)
+	}
+	defer dir.Close()
+	if err := w.visit(dir, 0); err != nil {
 		return dst, fmt.Errorf("list threads: %w", err)
 	}
 	return w.threads, nil
@@ -52,46 +73,67 @@ type threadWalk struct {
 	threads []int
 	limit   int
 	dirs    int
+	until   time.Time
 	scratch *Scratch
 }
 
-func (w *threadWalk) visit(dir string, depth int) error {
+// isOver reports whether a bound of the walk is reached.
+func (w *threadWalk) isOver() bool {
+	return len(w.threads) >= w.limit || w.dirs >= maxDirs || time.Now().After(w.until)
+}
+
+func (w *threadWalk) visit(dir sys.File, depth int) error {
 	if err := w.collect(dir); err != nil {
 		return err
 	}
 	w.dirs++
-	if depth == maxDepth || len(w.threads) >= w.limit {
+	if depth == maxDepth || w.isOver() {
 		return nil
 	}
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	entries, err := f.ReadDir(-1)
-	f.Close()
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if !e.IsDir() || w.dirs >= maxDirs || len(w.threads) >= w.limit {
-			continue
-		}
-		// Those below may go at any time.
-		if err := w.visit(dir+"/"+e.Name(), depth+1); err != nil && !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.ENODEV) {
+	buf := make([]byte, namesAtOnce*32)
+	for !w.isOver() {
+		entries, err := dir.ReadEntries(buf)
+		if len(entries) == 0 || err != nil {
 			return err
+		}
+		for e, ok := entries.Next(); ok && !w.isOver(); e, ok = entries.Next() {
+			if !e.IsDir {
+				continue
+			}
+			// Those below may go at any time.
+			if err := w.visitBelow(dir, e.Name.String(), depth+1); err != nil && !isGone(err) {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
+func (w *threadWalk) visitBelow(dir sys.File, name string, depth int) error {
+	below, err := dir.OpenAt(name)
+	if err != nil {
+		return err
+	}
+	defer below.Close()
+	return w.visit(below, depth)
+}
+
+func isGone(err error) bool {
+	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENODEV)
+}
+
 // collect takes the threads of one cgroup.
-func (w *threadWalk) collect(dir string) (err error) {
-	if w.scratch.text, err = sys.ReadFile(dir+"/"+w.name, w.scratch.text); errors.Is(err, syscall.EOPNOTSUPP) {
+func (w *threadWalk) collect(dir sys.File) (err error) {
+	w.scratch.text, err = dir.ReadSomeInto(w.name, maxListed, w.scratch.text)
+	if errors.Is(err, syscall.EOPNOTSUPP) {
 		return nil // a domain whose threads cannot be listed (cgroup v2, "domain invalid")
 	} else if err != nil {
 		return err
 	}
 	text := w.scratch.text
+	if len(text) == maxListed {
+		text = text[:bytes.LastIndexByte(text, '\n')+1] // the last line may be half
+	}
 	for len(text) > 0 && len(w.threads) < w.limit {
 		var line []byte
 		line, text = nextLine(text)

@@ -3,49 +3,57 @@ package container
 import (
 	"fmt"
 
-	"palisade/internal/cgroup"
+	"palisade/internal/sys"
 )
-
-// make finds the container that stands for a cgroup in the daemon's own pid namespace.
-func (f *Finder[S]) make(key cgroupKey, paths cgroup.Paths, stale *Container[S]) (*Container[S], error) {
-	id := identity{key: key}
-	if err := f.lead(&id, paths); err != nil {
-		id.close()
-		f.drop(stale)
-		return nil, unlessGone(err)
-	}
-	return f.keep(id, stale)
-}
 
 // keep puts what was found into the cache and returns it, held for the caller. stale, held too, is what it replaces: its
 // state goes on where the leader is the same process.
 func (f *Finder[S]) keep(id identity, stale *Container[S]) (*Container[S], error) {
 	c := &Container[S]{
-		State: new(S), leader: id.leader, key: id.key, paths: id.paths, seen: id.seen, pidNS: id.pidNS,
-		Group: f.cgroups.Open(id.paths),
+		State: new(S), leader: id.leader, isInit: id.isInit,
+		key: id.key, paths: id.paths, seen: id.seen, pidNS: id.pidNS,
 	}
+	if err := f.count(c); err != nil {
+		id.close()
+		f.drop(stale)
+		return nil, unlessGone(err)
+	}
+	c.Group = f.cgroups.Open(id.paths)
 	if stale != nil && stale.leader.pid == c.leader.pid && stale.leader.start == c.leader.start {
 		c.State = stale.State
 	}
 	now := f.clock()
 	c.used.Store(now)
 	c.checked.Store(now)
-	c.refs.Store(2) // the cache's and the caller's
 	f.drop(stale)
+	if c.stays = sys.StayOpen(filesOfContainer); !c.stays {
+		c.refs.Store(1) // there is no room to remember it
+		return c, nil
+	}
+	c.refs.Store(2) // the cache's and the caller's
 
 	f.mu.Lock()
 	if other := f.byCgroup[id.key]; other != nil { // somebody else found it meanwhile
 		other.Acquire()
+		if c.isInit && other.leader.pid == c.leader.pid {
+			f.byPIDNS[id.key.pidNS] = other
+		}
 		f.mu.Unlock()
 		c.refs.Store(1)
 		c.Release()
 		return other, nil
 	}
-	victims := f.makeRoom(c)
+	var victim *Container[S]
+	if len(f.byCgroup) >= f.opts.Max {
+		victim = f.leastUsed()
+		f.remove(victim)
+	}
 	f.byCgroup[id.key] = c
-	f.opts.Known.Store(uint64(len(f.byCgroup)))
+	if c.isInit {
+		f.byPIDNS[id.key.pidNS] = c
+	}
 	f.mu.Unlock()
-	for _, victim := range victims {
+	if victim != nil {
 		victim.Release()
 	}
 	f.opts.Log.Debug("container found", "cgroup", c.Name(), "init", c.InitPID(), "pid_namespace", id.key.pidNS)
@@ -56,6 +64,26 @@ func (f *Finder[S]) keep(id identity, stale *Container[S]) (*Container[S], error
 	return c, nil
 }
 
+// filesOfContainer is how many files a container has open, without those of its cgroup and of its
+// principal.
+const filesOfContainer = 4
+
+// count finds out to whom c is counted, who may take over c.pidNS.
+func (f *Finder[S]) count(c *Container[S]) (err error) {
+	if !c.pidNS.IsOpen() {
+		c.principal = f.principals.acquire(principalKey{cgroup: c.key.path}, sys.File{})
+		return nil
+	}
+	ns := c.pidNS
+	if c.principal, err = f.principalOf(&ns); err != nil {
+		return err
+	}
+	if c.ownsPIDNS = ns.IsOpen(); !c.ownsPIDNS {
+		c.pidNS = c.principal.ns
+	}
+	return nil
+}
+
 // drop ends the caller's use of c, which may be nil, and the cache's.
 func (f *Finder[S]) drop(c *Container[S]) {
 	if c != nil {
@@ -64,29 +92,35 @@ func (f *Finder[S]) drop(c *Container[S]) {
 	}
 }
 
-// makeRoom takes containers out of the cache, each to be released, where there are too many for another; f.mu is held.
-func (f *Finder[S]) makeRoom(c *Container[S]) (victims []*Container[S]) {
-	n := 0
-	switch {
-	case c.leader.cgroup.Fd() >= f.opts.MaxFile:
-		n = 2 // one for the next container too: the numbers that are free then are low, and so is its own
-	case len(f.byCgroup) >= f.opts.Max:
-		n = 1
-	}
-	for range min(n, len(f.byCgroup)) {
-		victim := f.leastUsed()
+// Evict forgets one of the containers that have not been read for longest. It reports whether there
+// was one.
+func (f *Finder[S]) Evict() bool {
+	f.mu.Lock()
+	victim := f.leastUsed()
+	if victim != nil {
 		f.remove(victim)
-		victims = append(victims, victim)
 	}
-	return victims
+	f.mu.Unlock()
+	if victim != nil {
+		victim.Release()
+	}
+	return victim != nil
 }
 
-// leastUsed is the container that has not been read for longest; f.mu is held.
+// maxCompared bounds the containers that are compared for one to be forgotten.
+const maxCompared = 256
+
+// leastUsed is the container, of some, that has not been read for longest; nil if there is none.
+// f.mu is held.
 func (f *Finder[S]) leastUsed() *Container[S] {
 	var victim *Container[S]
-	for _, c := range f.byCgroup {
+	compared := 0
+	for _, c := range f.byCgroup { // a map is walked from a random place on
 		if victim == nil || c.used.Load() < victim.used.Load() {
 			victim = c
+		}
+		if compared++; compared == maxCompared {
+			break
 		}
 	}
 	return victim
@@ -94,29 +128,37 @@ func (f *Finder[S]) leastUsed() *Container[S] {
 
 // leaderGone forgets the containers whose leader had the pid and has ended.
 func (f *Finder[S]) leaderGone(pid int) {
-	for _, c := range f.All() {
-		if c.leader.pid == pid && !c.leader.alive() {
+	for _, c := range f.filter(func(c *Container[S]) bool { return c.leader.pid == pid }) {
+		if !c.leader.alive() {
 			f.Forget(c)
 		}
 		c.Release()
 	}
 }
 
-// All returns the containers that are known, each to be released.
+// All returns the containers that a reader was of, each to be released.
 func (f *Finder[S]) All() []*Container[S] {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	all := make([]*Container[S], 0, len(f.byCgroup))
-	for _, c := range f.byCgroup {
-		c.Acquire()
-		all = append(all, c)
-	}
-	return all
+	return f.filter((*Container[S]).isAsked)
 }
 
-// Len is the number of containers that are known.
+func (c *Container[S]) isAsked() bool { return c.asked.Load() }
+
+func (f *Finder[S]) filter(wanted func(*Container[S]) bool) []*Container[S] {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	found := make([]*Container[S], 0, len(f.byCgroup))
+	for _, c := range f.byCgroup {
+		if wanted(c) {
+			c.Acquire()
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+// Len is the number of containers that a reader was of.
 func (f *Finder[S]) Len() int {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return len(f.byCgroup)
+	return f.asked
 }

@@ -1,58 +1,180 @@
 package container
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"palisade/internal/cgroup"
 	"palisade/internal/procfs"
 	"palisade/internal/sys"
 )
 
-// maxLeaderCandidates bounds the search for the oldest process of a cgroup.
-const maxLeaderCandidates = 1024
+const (
+	// maxLeaderCandidates and leaderTime bound the search for the oldest process of a cgroup. The
+	// kernel lists the oldest first, but for pids that are used again.
+	maxLeaderCandidates = 1024
+	leaderTime          = 5 * time.Millisecond
+)
 
-// discover works out the container of the thread tid, whose namespaces are key, and remembers it. stale is what the cache
-// said, if it is not to be believed any more.
-func (f *Finder[S]) discover(tid int, key mountKey, stale *Container[S]) (*Container[S], error) {
-	found, err := f.identify(tid, key)
+// ofInit returns the container of the init of the pid namespace pidNS, in which the thread tid
+// lives. It is held for the caller.
+func (f *Finder[S]) ofInit(pidNS uint64, tid int, s *Scratch) (*Container[S], error) {
+	f.mu.RLock()
+	c := f.byPIDNS[pidNS]
+	if c != nil {
+		c.Acquire()
+	}
+	f.mu.RUnlock()
+	if c != nil && f.isCurrent(c, s) {
+		return c, nil
+	}
+	id, err := f.identify(tid, pidNS)
 	if err != nil {
-		f.drop(stale)
+		f.drop(c)
 		return nil, unlessGone(err)
 	}
-	c, err := f.keep(found, stale)
+	return f.keep(id, c)
+}
+
+// sibling returns the container of the thread tid, which is in the pid namespace of init: init
+// itself, or another that shares the namespace. What is returned is held for the caller, in the
+// place of init.
+func (f *Finder[S]) sibling(init *Container[S], tid uint32, s *Scratch) (*Container[S], error) {
+	mountNS, err := namespace(f.proc, tid, "mnt", s)
 	if err != nil {
+		init.Release()
+		return nil, unlessGone(err)
+	}
+	if mountNS == f.hostMountNS {
+		return init, nil // a visitor from the host
+	}
+	own, err := namespace(init.leader.dir, 0, "mnt", s)
+	if err != nil {
+		f.drop(init) // it has ended
+		return nil, unlessGone(err)
+	}
+	// Both threads are there now: the same number is the same namespace.
+	if own == mountNS {
+		return init, nil
+	}
+	s.text, err = f.proc.ReadFileAt(strconv.Itoa(int(tid))+"/cgroup", s.text)
+	if err != nil {
+		init.Release()
+		return nil, unlessGone(err)
+	}
+	if bytes.Equal(s.text, init.seen) {
+		return init, nil
+	}
+	f.mu.RLock()
+	c := f.byReader[readerKey{init.key.pidNS, string(s.text)}]
+	if c != nil {
+		c.Acquire()
+	}
+	f.mu.RUnlock()
+	defer init.Release()
+	cgroups := string(s.text)
+	if c != nil && (c == init || f.isCurrent(c, s)) {
+		return c, nil
+	}
+	return f.findSibling(init, cgroups, c, s)
+}
+
+// findSibling finds the container of a reader beside init by its cgroups, and remembers it. stale,
+// which may be nil, is what was remembered.
+func (f *Finder[S]) findSibling(
+	init *Container[S], cgroups string, stale *Container[S], s *Scratch,
+) (*Container[S], error) {
+	reader, err := f.cgroups.ParsePaths([]byte(cgroups))
+	if err != nil {
+		f.drop(stale)
+		return nil, err
+	}
+	c := init
+	var own cgroup.Paths
+	if !init.paths.IsAncestorOrSelf(reader) {
+		own = init.paths.ChildOfCommonAncestor(reader)
+	}
+	if own.IsZero() { // it is inside, or above: a process that entered the namespace from outside
+		f.drop(stale)
+		c.Acquire()
+	} else if c, err = f.ofCgroup(init, own, stale, s); c == nil || err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.byCgroup[c.key] == c {
-		f.remember(c, key)
+		f.remember(c, readerKey{init.key.pidNS, cgroups})
 	}
 	return c, nil
 }
 
-// remember lets readers with the namespaces of key be recognised as c's; f.mu is held for writing.
-func (f *Finder[S]) remember(c *Container[S], key mountKey) {
-	if f.byMount[key] == c {
+// ofCgroup returns the container that stands for a cgroup in the pid namespace of init, or, where
+// that is nil, in the daemon's own. It is held for the caller; nil if there is no process in the
+// cgroup. stale, which may be nil, is one that it replaces.
+func (f *Finder[S]) ofCgroup(
+	init *Container[S], paths cgroup.Paths, stale *Container[S], s *Scratch,
+) (*Container[S], error) {
+	id := identity{key: cgroupKey{f.hostPidNS, paths.Key()}}
+	if init != nil {
+		id.key.pidNS = init.key.pidNS
+	}
+	if stale == nil {
+		f.mu.RLock()
+		if stale = f.byCgroup[id.key]; stale != nil {
+			stale.Acquire()
+		}
+		f.mu.RUnlock()
+		if stale != nil && f.isCurrent(stale, s) {
+			return stale, nil
+		}
+	}
+	var err error
+	if init != nil && init.pidNS.IsOpen() {
+		id.pidNS, err = init.leader.dir.OpenAt("ns/pid")
+	}
+	if err == nil {
+		err = f.lead(&id, paths)
+	}
+	if err != nil {
+		id.close()
+		f.drop(stale)
+		return nil, unlessGone(err)
+	}
+	return f.keep(id, stale)
+}
+
+// remember lets readers of the same cgroups in c's pid namespace be recognised as c's; f.mu is held
+// for writing.
+func (f *Finder[S]) remember(c *Container[S], key readerKey) {
+	if f.byReader[key] == c {
 		return
 	}
-	if len(c.mounts) == maxMounts {
-		for _, old := range c.mounts {
-			delete(f.byMount, old)
-		}
-		c.mounts = c.mounts[:0]
+	if len(c.readers) == maxReaders {
+		c.forgetReaders(f.byReader)
 	}
-	c.mounts = append(c.mounts, key)
-	f.byMount[key] = c
+	c.readers = append(c.readers, key)
+	f.byReader[key] = c
+}
+
+// forgetReaders takes c's entries out of Finder.byReader.
+func (c *Container[S]) forgetReaders(byReader map[readerKey]*Container[S]) {
+	for _, key := range c.readers {
+		if byReader[key] == c {
+			delete(byReader, key)
+		}
+	}
+	c.readers = c.readers[:0]
 }
 
 // identity is what discovery finds: a leader, its pid namespace, and the cgroup of the container.
 type identity struct {
 	leader process
+	isInit bool
 	pidNS  sys.File
 	key    cgroupKey
 	paths  cgroup.Paths
@@ -64,8 +186,9 @@ func (id *identity) close() {
 	id.pidNS.Close()
 }
 
-// identify finds the container of the thread tid by the init of its pid namespace.
-func (f *Finder[S]) identify(tid int, key mountKey) (id identity, err error) {
+// identify finds the container of the init of the pid namespace with the inode number pidNS, in
+// which the thread tid lives.
+func (f *Finder[S]) identify(tid int, pidNS uint64) (id identity, err error) {
 	defer func() {
 		if err != nil {
 			id.close()
@@ -79,10 +202,10 @@ func (f *Finder[S]) identify(tid int, key mountKey) (id identity, err error) {
 	if err != nil {
 		return id, err
 	}
-	if inode != key.pid {
+	if inode != pidNS {
 		return id, syscall.ESRCH // the number is another thread's by now
 	}
-	init, err := f.namespaceInit(id.pidNS, key.pid, tid)
+	init, err := f.namespaceInit(id.pidNS, pidNS, tid)
 	if err != nil {
 		return id, err
 	}
@@ -93,17 +216,11 @@ func (f *Finder[S]) identify(tid int, key mountKey) (id identity, err error) {
 	if inode, err = namespace(id.leader.dir, 0, "pid", &s); err != nil {
 		return id, err
 	}
-	if inode != key.pid {
+	if inode != pidNS {
 		return id, syscall.ESRCH
 	}
-	if err = f.locate(&id); err != nil {
-		return id, err
-	}
-	mountNS, err := namespace(id.leader.dir, 0, "mnt", &s)
-	if err == nil && mountNS != key.mount && key.mount != f.hostMountNS { // else: a visitor from the host
-		err = f.guest(&id, tid)
-	}
-	id.key = cgroupKey{key.pid, id.paths.Key()}
+	err = f.locate(&id)
+	id.isInit, id.key = true, cgroupKey{pidNS, id.paths.Key()}
 	return id, err
 }
 
@@ -143,41 +260,27 @@ func (f *Finder[S]) locate(id *identity) (err error) {
 	return nil
 }
 
-// guest looks whether the thread tid, which has a mount namespace of its own in the pid namespace of id, is of another
-// container than init: then id becomes that one's.
-func (f *Finder[S]) guest(id *identity, tid int) error {
-	text, err := f.proc.ReadFileAt(strconv.Itoa(tid)+"/cgroup", nil)
-	if err != nil {
-		return err
-	}
-	reader, err := f.cgroups.ParsePaths(text)
-	if err != nil || id.paths.IsAncestorOrSelf(reader) {
-		return err
-	}
-	own := id.paths.ChildOfCommonAncestor(reader)
-	if own.IsZero() {
-		return nil // the reader is above init: somebody who entered the namespace from outside
-	}
-	return f.lead(id, own)
-}
-
 // lead makes the oldest process of the cgroup the leader of id.
 func (f *Finder[S]) lead(id *identity, paths cgroup.Paths) error {
 	group := f.cgroups.Open(paths)
 	defer group.Close()
-	threads, err := group.Threads(nil, maxLeaderCandidates, new(cgroup.Scratch))
+	list := cgroup.TaskList{Limit: maxLeaderCandidates, Until: time.Now().Add(leaderTime)}
+	threads, err := group.Threads(nil, list, new(cgroup.Scratch))
 	if err != nil {
 		return err
 	}
 	var oldest process
 	for _, tid := range threads {
+		if oldest.pid != 0 && time.Now().After(list.Until) {
+			break
+		}
+		stat, _, err := procfs.ReadTaskStatIn(f.proc, tid, nil)
+		if err != nil || oldest.pid != 0 && stat.Start >= oldest.start {
+			continue
+		}
 		p, err := pin(f.proc, tid)
 		if err != nil {
 			continue // ended, or not the first thread of its process
-		}
-		if oldest.pid != 0 && p.start >= oldest.start {
-			p.close()
-			continue
 		}
 		oldest.close()
 		oldest = p
@@ -185,7 +288,6 @@ func (f *Finder[S]) lead(id *identity, paths cgroup.Paths) error {
 	if oldest.pid == 0 {
 		return fmt.Errorf("find a process in cgroup %s: %w", paths.Name(), syscall.ESRCH)
 	}
-	id.leader.close()
 	id.leader, id.paths = oldest, paths
 	id.seen, err = oldest.cgroup.ReadText(nil)
 	return err
@@ -213,20 +315,67 @@ func (f *Finder[S]) searchInit(inode uint64, tid int) (int, error) {
 		}
 		pid = parent
 	}
-	names, err := f.proc.List()
-	if err != nil {
-		return 0, err
-	}
-	for _, name := range names {
-		pid, err := strconv.Atoi(name)
-		if err != nil || strings.HasPrefix(name, "0") {
-			continue
-		}
+	f.scan.mu.Lock()
+	defer f.scan.mu.Unlock()
+	if pid := f.scan.inits[inode]; pid != 0 {
 		if _, isInit, err := f.isInit(pid, inode); err == nil && isInit {
 			return pid, nil
 		}
 	}
-	return 0, fmt.Errorf("find the init of pid namespace %d: %w", inode, syscall.ESRCH)
+	began := time.Now()
+	if began.Before(f.scan.next) {
+		return 0, fmt.Errorf("find the init of pid namespace %d: %w", inode, errScanned)
+	}
+	inits, err := f.allInits()
+	if took := time.Since(began); took > quickScan {
+		f.scan.next = time.Now().Add(min(restAfterScan*took, maxRestAfterScan))
+	}
+	if f.scan.inits = inits; err == nil && inits[inode] == 0 {
+		err = fmt.Errorf("find the init of pid namespace %d: %w", inode, syscall.ESRCH)
+	}
+	return inits[inode], err
+}
+
+// initScan is a look at all processes of the host for inits. It is seldom made where it takes long:
+// any container can make processes, and readers whose init is found in no other way.
+type initScan struct {
+	mu    sync.Mutex
+	inits map[uint64]int // what the last one found, by the numbers of pid namespaces
+	next  time.Time      // when there may be another
+}
+
+const (
+	// quickScan is what a look may take at any time; after one that takes longer there is none for
+	// restAfterScan times that.
+	quickScan        = 5 * time.Millisecond
+	restAfterScan    = 20
+	maxRestAfterScan = 10 * time.Second
+)
+
+var errScanned = errors.New("all processes were looked at a moment ago")
+
+// allInits are the inits of all pid namespaces below the daemon's, by the numbers of those.
+func (f *Finder[S]) allInits() (map[uint64]int, error) {
+	names, err := f.proc.List()
+	if err != nil {
+		return nil, err
+	}
+	inits := make(map[uint64]int)
+	var s Scratch
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil || pid <= 0 {
+			continue
+		}
+		inode, err := namespace(f.proc, uint32(pid), "pid", &s)
+		if err != nil || inode == f.hostPidNS {
+			continue
+		}
+		if _, isInit, err := f.isInit(pid, inode); err == nil && isInit {
+			inits[inode] = pid
+		}
+	}
+	return inits, nil
 }
 
 // isInit tells the parent of a process, and whether it is called 1 in the pid namespace; it fails where the process is in

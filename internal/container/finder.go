@@ -18,8 +18,9 @@ import (
 const (
 	// recheckAfter is how long a container is taken to be in the cgroup in which it was seen last.
 	recheckAfter = time.Second
-	// maxMounts bounds the mount namespaces that are remembered for one container: it can make as many as it likes.
-	maxMounts = 128
+	// maxReaders bounds the cgroups whose processes are remembered to be of one container: it can
+	// make as many as it likes.
+	maxReaders = 128
 )
 
 // Options say where a Finder looks. The zero value of a field stands for what a host has.
@@ -28,10 +29,9 @@ type Options struct {
 	Proc string
 	// RuntimeStates are the folders in which low-level runtimes keep a folder for each container: /run/runc, /run/crun.
 	RuntimeStates []string
-	// Max bounds the containers that are remembered: 4096. MaxFile is the descriptor from which on there are too many
-	// open files, of which a container has the more the deeper its cgroup lies: three quarters of those that may be
-	// open, or 64 fewer than those. Beyond either the container that has not been read for longest goes.
-	Max, MaxFile int
+	// Max bounds the containers that are remembered: 4096, or as many as there is room for their
+	// files (sys.LimitFiles). Beyond either one of those that have not been read for longest goes.
+	Max int
 	// Known is kept at the number of containers that are remembered.
 	Known *atomic.Uint64
 	// Log is told of what goes on in the background.
@@ -48,19 +48,31 @@ type Finder[S any] struct {
 	// hostRoot is the daemon's root directory.
 	hostRoot sys.FileInfo
 	watch    *watcher
+	scan     initScan
 
 	// began is the origin of Container.used and checked.
 	began time.Time
 
-	mu       sync.RWMutex
-	byMount  map[mountKey]*Container[S]
+	mu sync.RWMutex
+	// byPIDNS are the containers of the inits of pid namespaces, by inode numbers, which they pin.
+	byPIDNS map[uint64]*Container[S]
+	// byReader are the containers of readers that are in another mount namespace than init.
+	byReader map[readerKey]*Container[S]
 	byCgroup map[cgroupKey]*Container[S]
+	// asked is the number of those that a reader was of.
+	asked int
+	// principals are those that are in use.
+	principals principals
 }
 
-// mountKey is what a reader is recognised by: the inode numbers of its pid and mount namespaces.
-type mountKey struct{ pid, mount uint64 }
+// readerKey is what decides whose a reader is, in another mount namespace than init: its pid
+// namespace, which a container pins, and the text of its file cgroup.
+type readerKey struct {
+	pidNS   uint64
+	cgroups string
+}
 
-// cgroupKey is what a container is.
+// cgroupKey is what a container is: a cgroup, in a pid namespace that it pins.
 type cgroupKey struct {
 	pidNS uint64
 	path  string
@@ -80,10 +92,6 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 	if opts.Max == 0 {
 		opts.Max = 4096
 	}
-	if opts.MaxFile == 0 {
-		limit := sys.MaxOpenFiles()
-		opts.MaxFile = limit - max(limit/4, 64)
-	}
 	if opts.Known == nil {
 		opts.Known = new(atomic.Uint64)
 	}
@@ -93,9 +101,11 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 	}
 	f := &Finder[S]{
 		opts: opts, proc: proc, cgroups: cgroups, began: time.Now(),
-		byMount:  make(map[mountKey]*Container[S]),
+		byPIDNS:  make(map[uint64]*Container[S]),
+		byReader: make(map[readerKey]*Container[S]),
 		byCgroup: make(map[cgroupKey]*Container[S]),
 	}
+	f.principals.held = make(map[principalKey]*Principal)
 	var s Scratch
 	self, err := proc.OpenDirAt("self")
 	if err != nil {
@@ -139,24 +149,26 @@ func (f *Finder[S]) Find(tid uint32, s *Scratch) (*Container[S], error) {
 	if err != nil {
 		return nil, unlessGone(err)
 	}
+	var c *Container[S]
 	if pidNS == f.hostPidNS {
-		return f.findOnHost(int(tid), s)
+		c, err = f.findOnHost(int(tid), s)
+	} else if c, err = f.ofInit(pidNS, int(tid), s); c != nil {
+		c, err = f.sibling(c, tid, s)
 	}
-	mountNS, err := namespace(f.proc, tid, "mnt", s)
-	if err != nil {
-		return nil, unlessGone(err)
+	if c != nil && !c.asked.Load() {
+		f.noteAsked(c)
 	}
-	key := mountKey{pidNS, mountNS}
-	f.mu.RLock()
-	c := f.byMount[key]
-	if c != nil {
-		c.Acquire()
+	return c, err
+}
+
+// noteAsked notes that a reader is of c.
+func (f *Finder[S]) noteAsked(c *Container[S]) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.byCgroup[c.key] == c && c.asked.CompareAndSwap(false, true) {
+		f.asked++
+		f.opts.Known.Store(uint64(f.asked))
 	}
-	f.mu.RUnlock()
-	if c != nil && f.isCurrent(c, s) {
-		return c, nil
-	}
-	return f.discover(int(tid), key, c)
 }
 
 // findOnHost finds the container of a reader in the daemon's own pid namespace: the cgroup alone tells.
@@ -174,17 +186,7 @@ func (f *Finder[S]) findOnHost(tid int, s *Scratch) (*Container[S], error) {
 	if made.IsZero() {
 		return nil, nil
 	}
-	key := cgroupKey{f.hostPidNS, made.Key()}
-	f.mu.RLock()
-	c := f.byCgroup[key]
-	if c != nil {
-		c.Acquire()
-	}
-	f.mu.RUnlock()
-	if c != nil && f.isCurrent(c, s) {
-		return c, nil
-	}
-	return f.make(key, made, c)
+	return f.ofCgroup(nil, made, nil, s)
 }
 
 // isCurrent tells whether c's leader is still in the cgroup in which it was seen last. It looks no more than once in
@@ -220,13 +222,14 @@ func (f *Finder[S]) Forget(c *Container[S]) {
 // remove takes c out of the maps; f.mu is held for writing. The cache's reference is the caller's to release.
 func (f *Finder[S]) remove(c *Container[S]) {
 	delete(f.byCgroup, c.key)
-	f.opts.Known.Store(uint64(len(f.byCgroup)))
-	for _, key := range c.mounts {
-		if f.byMount[key] == c {
-			delete(f.byMount, key)
-		}
+	if f.byPIDNS[c.key.pidNS] == c {
+		delete(f.byPIDNS, c.key.pidNS)
 	}
-	c.mounts = nil
+	c.forgetReaders(f.byReader)
+	if c.asked.Load() {
+		f.asked--
+		f.opts.Known.Store(uint64(f.asked))
+	}
 }
 
 // namespace is the inode number of a namespace of the process or thread tid below dir, or where tid is 0 of the process

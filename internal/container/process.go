@@ -47,11 +47,7 @@ func (p *process) open(proc sys.File) (err error) {
 	if p.cgroup, err = p.dir.OpenAt("cgroup"); err != nil {
 		return err
 	}
-	text, err := p.dir.ReadFileAt("stat", nil)
-	if err != nil {
-		return err
-	}
-	stat, err := procfs.ParseTaskStat(text)
+	stat, text, err := procfs.ReadTaskStat(p.dir, p.pid, nil)
 	if err != nil {
 		return err
 	}
@@ -75,10 +71,6 @@ func (p *process) alive() bool {
 	if p.pidfd.IsOpen() {
 		return !p.pidfd.Ready()
 	}
-	text, err := p.dir.ReadFileAt("stat", nil)
-	if err != nil {
-		return false
-	}
-	stat, err := procfs.ParseTaskStat(text)
+	stat, _, err := procfs.ReadTaskStat(p.dir, p.pid, nil)
 	return err == nil && stat.State != 'Z' && stat.State != 'X'
 }

@@ -6,11 +6,15 @@ import (
 	"strings"
 )
 
+// maxParts bounds the parts of a path that are looked at: who may make cgroups can make them inside
+// each other without end.
+const maxParts = 32
+
 // runtimeMade is the shortest leading part of a cgroup path that a container runtime made, "" if there is none. stateDirs
 // is where low-level runtimes keep a folder for each container, named by its id, which is also the last part of its
 // cgroup's path unless the user named another.
 func runtimeMade(path string, stateDirs []string) string {
-	for end := 1; end < len(path); end++ {
+	for end, parts := 1, 0; end < len(path) && parts < maxParts; end, parts = end+1, parts+1 {
 		next := strings.IndexByte(path[end:], '/')
 		if next < 0 {
 			next = len(path) - end

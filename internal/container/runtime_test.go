@@ -33,6 +33,7 @@ func TestRuntimeMade(t *testing.T) {
 		{"lxc", "/lxc.payload.db/system.slice", "/lxc.payload.db"},
 		{"runc, by its state", "/web", "/web"},
 		{"runc, somewhere below", "/a/web/b", "/a/web"},
+		{"too far below", strings.Repeat("/a", maxParts) + "/web", ""},
 		{"too short an id", "/docker/0123456789ab", ""},
 		{"dots do not lead to other folders", "/..", ""},
 	}

@@ -53,7 +53,7 @@ func (w *watcher) run(log *slog.Logger) {
 // sweep does the watcher's work where there are no pidfds.
 func (f *Finder[S]) sweep() {
 	for range time.Tick(sweepEvery) {
-		for _, c := range f.All() {
+		for _, c := range f.filter(func(*Container[S]) bool { return true }) {
 			if !c.leader.alive() {
 				f.Forget(c)
 			}

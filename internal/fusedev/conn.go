@@ -60,13 +60,18 @@ type Conn struct {
 	// canAsk tells that the kernel can be asked whether a request is pending.
 	canAsk  bool
 	running sync.WaitGroup
+	// answered is what crew.done was at the last call of Answers.
+	answered uint64
 	// leaving tells that requests are left to the next process.
 	leaving atomic.Bool
 }
 
 // NewConn prepares to serve the session: h the open files, fs all else.
 func NewConn(s *Session, h Handler, fs fuse.RawFileSystem) (*Conn, error) {
-	c := &Conn{Patience: 2 * time.Second, began: time.Now(), session: s, handler: h, proto: newProtocol(fs, h.Panicked), crew: newCrew()}
+	c := &Conn{
+		Patience: 2 * time.Second, began: time.Now(), session: s, handler: h,
+		proto: newProtocol(fs, h.Panicked), crew: newCrew(s.Answered()),
+	}
 	// The answer was given when the session was made.
 	init := s.init()
 	if _, err := answerInit(c.proto, init); err != nil {
@@ -143,6 +148,15 @@ func (c *Conn) Wait() { c.running.Wait() }
 
 // Busy is the number of requests that are being worked on.
 func (c *Conn) Busy() int { return int(c.crew.busy.Load()) }
+
+// Answers reports whether requests are answered: one was since the last call, or a thread waits for
+// one. It is for one caller.
+func (c *Conn) Answers() bool {
+	done := c.crew.done.Load()
+	answers := done != c.answered || c.crew.waiting.Load() > 0
+	c.answered = done
+	return answers
+}
 
 // NotifyPoll tells the kernel that the events of a file that is polled have changed; kernelHandle is what Poll got.
 func (c *Conn) NotifyPoll(kernelHandle uint64) error {

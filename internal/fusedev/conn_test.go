@@ -319,6 +319,50 @@ func TestSlowReads(t *testing.T) {
 	slow.Wait()
 }
 
+// TestAllThreadsStuck has all threads stuck with requests: the connection says so, and no longer
+// when they are answered.
+func TestAllThreadsStuck(t *testing.T) {
+	dir, fs := mount(t, []byte("text\n"))
+	// reports polls until the connection says that it answers, or that it does not.
+	reports := func(want bool) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); fs.conn.Answers() != want; {
+			if time.Now().After(deadline) {
+				t.Fatalf("with %d busy threads the connection does not report %v", fs.conn.Busy(), want)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	reports(true)
+	var slow sync.WaitGroup
+	read := func() {
+		slow.Go(func() {
+			if got, err := run(t, "cat", filepath.Join(dir, "slow")); err != nil || got != "text\n" {
+				t.Errorf("slow read: %q, %v", got, err)
+			}
+		})
+	}
+	for range 3 {
+		read()
+	}
+	reports(true)
+	if got, err := run(t, "cat", filepath.Join(dir, "text")); err != nil || got != "text\n" {
+		t.Errorf("read beside slow ones: %q, %v", got, err)
+	}
+	read()
+	reports(false)
+	answered := fs.session.Answered().Load()
+	if answered == 0 {
+		t.Error("no request was counted")
+	}
+	close(fs.slow)
+	slow.Wait()
+	reports(true)
+	if got := fs.session.Answered().Load(); got < answered+4 {
+		t.Errorf("%d requests were counted, want 4 more than %d", got, answered)
+	}
+}
+
 // TestStuckRead has a thread stuck for ever: its reader gets an answer all the same, and the thread's own, when it comes
 // at last, goes nowhere.
 func TestStuckRead(t *testing.T) {

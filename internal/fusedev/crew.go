@@ -24,10 +24,9 @@ const (
 type crew struct {
 	// waiting counts the threads that wait for a request, or are about to; busy those that work on one.
 	waiting, busy atomic.Int32
-	// done counts the requests that were answered, for the watch. counted does so for others, where it is not nil: it may be
-	// shared with other processes.
-	done    atomic.Uint64
-	counted *atomic.Uint64
+	// done counts the requests that were answered, for the watch and for who supervises this
+	// process. counted does so for others, where it is not nil.
+	done, counted *atomic.Uint64
 	// call wakes a thread that rests. ended is closed when the connection ends.
 	call  chan struct{}
 	ended chan struct{}
@@ -37,8 +36,11 @@ type crew struct {
 	watched atomic.Bool
 }
 
-func newCrew() *crew {
-	return &crew{call: make(chan struct{}, 1), ended: make(chan struct{}), alarm: make(chan struct{}, 1)}
+func newCrew(done *atomic.Uint64) *crew {
+	return &crew{
+		done: done, call: make(chan struct{}, 1), ended: make(chan struct{}),
+		alarm: make(chan struct{}, 1),
+	}
 }
 
 // rest returns true when the thread is to wait for requests, false when the connection has ended.

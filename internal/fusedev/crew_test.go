@@ -9,7 +9,7 @@ import (
 // TestWatchIsNotFooled has the only thread at work stuck, while somebody else changes the number of requests that is told: another
 // thread is called all the same.
 func TestWatchIsNotFooled(t *testing.T) {
-	c, told := &Conn{crew: newCrew()}, new(atomic.Uint64)
+	c, told := &Conn{crew: newCrew(new(atomic.Uint64))}, new(atomic.Uint64)
 	c.CountIn(told)
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {

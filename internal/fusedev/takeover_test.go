@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -58,7 +59,9 @@ func TestTakeOver(t *testing.T) {
 			for at, value := range map[int]uint32{0: uint32(c.size), 4: c.opcode, inHeaderSize + 16: 4096, inHeaderSize + 20: readLockOwner} {
 				binary.NativeEndian.PutUint32(in[at:], value)
 			}
-			newThread(&Conn{began: time.Now(), handler: readText{}, crew: newCrew()}, dev, slot).takeOver()
+			crew := newCrew(new(atomic.Uint64))
+			conn := &Conn{began: time.Now(), handler: readText{}, crew: crew}
+			newThread(conn, dev, slot).takeOver()
 			got, err := os.ReadFile(answer)
 			if err != nil || len(got) < outHeaderSize {
 				t.Fatalf("answer %q, %v", got, err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,16 +17,24 @@ import (
 )
 
 const (
-	// disksMaxAge is how long the list of a container's disks is good.
-	disksMaxAge = time.Second
+	// disksMaxAge is how long the list of a container's disks is good, or longer if it takes long:
+	// restAfterLook times what that took.
+	disksMaxAge   = time.Second
+	restAfterLook = 100
 	// diskPatience is how long a reader waits for a list at the most: a container may have a file system of its own
 	// making on its /dev, which never answers, and a thread that waits for it serves nobody else.
 	diskPatience = 200 * time.Millisecond
 	// maxDeviceNames bounds the names that are read in the container's /dev and the directories below it.
-	maxDeviceNames = 4096
+	maxDeviceNames = 2048
 	// maxMountTable bounds what is read of the container's mount table, in bytes: it can make that as long as it likes. The
 	// root stands at its beginning.
-	maxMountTable = 1 << 20
+	maxMountTable = 64 << 10
+	// maxLooks is how many lists a principal may have under way, and maxAllLooks all together, or
+	// as many as a looksOfFiles-th of the files that this process may have open: a file system that
+	// never answers keeps the thread and the files of a look.
+	maxLooks     = 8
+	maxAllLooks  = 64
+	looksOfFiles = 32
 	// rootDiskName is what the disk that holds the container's root is called.
 	rootDiskName = "sda"
 )
@@ -38,6 +45,8 @@ type diskList struct {
 	mu    sync.Mutex
 	disks []view.Disk
 	made  time.Time
+	// until is when the list is made again.
+	until time.Time
 	// pending is closed when the look that is under way has ended, which began at started; nil where none is.
 	pending chan struct{}
 	started time.Time
@@ -45,21 +54,26 @@ type diskList struct {
 
 var errDisksPending = errors.New("the container's /dev does not answer")
 
-// disks returns the disks that the container sees; the list is shared and must not be changed. While somebody looks anew
-// the others have the last list.
+// newLooks bounds the lists that are under way.
+func newLooks() *shares {
+	return newShares(maxLooks, max(maxLooks, min(maxAllLooks, sys.MaxOpenFiles()/looksOfFiles)))
+}
+
+// disks returns the disks that the container sees; the list is shared and must not be changed.
+// While another reader makes a new one the others have the last list.
 func (r *reader) disks() ([]view.Disk, error) {
 	l := &r.guest().diskList
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if time.Since(l.made) < disksMaxAge || l.pending != nil && !l.made.IsZero() {
+	if time.Now().Before(l.until) || l.pending != nil && !l.made.IsZero() {
 		return l.disks, nil
 	}
-	if l.pending == nil {
+	if l.pending == nil && r.fs.looks.take(r.c.Principal()) {
 		l.pending, l.started = make(chan struct{}), time.Now()
 		r.c.Acquire()
 		go r.fs.lookAtDisks(r.c, l)
 	}
-	if patience := diskPatience - time.Since(l.started); patience > 0 {
+	if patience := diskPatience - time.Since(l.started); patience > 0 && l.pending != nil {
 		l.wait(patience)
 	}
 	if l.made.IsZero() {
@@ -84,10 +98,13 @@ func (l *diskList) wait(patience time.Duration) {
 // lookAtDisks makes a new list for c, which it releases.
 func (f *FS) lookAtDisks(c *knownContainer, l *diskList) {
 	defer c.Release()
+	defer f.looks.giveBack(c.Principal())
 	disks := f.seenDisks(c)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.disks, l.made = disks, time.Now()
+	rest := min(restAfterLook*l.made.Sub(l.started), maxRest)
+	l.until = l.made.Add(max(disksMaxAge, rest))
 	close(l.pending)
 	l.pending = nil
 }
@@ -168,10 +185,11 @@ func (f *FS) rootDisk(c *knownContainer, root sys.File) (procfs.Device, bool) {
 	if err != nil {
 		return procfs.Device{}, false
 	}
-	if disk, ok := f.diskBelow(info.FileSystem); ok {
+	if disk, ok := f.mounts.diskOf(info.FileSystem); ok {
 		return disk, true
 	}
-	// The number is of no block device where the file system lies on several, or on others: overlay, btrfs.
+	// Each subvolume of a btrfs has a number of its own. The mount table has that of the file
+	// system.
 	text, err := c.InitDir().ReadSomeAt("mountinfo", maxMountTable)
 	if err != nil {
 		return procfs.Device{}, false
@@ -179,58 +197,24 @@ func (f *FS) rootDisk(c *knownContainer, root sys.File) (procfs.Device, bool) {
 	if len(text) == maxMountTable {
 		text = text[:bytes.LastIndexByte(text, '\n')+1] // the last line may be half
 	}
-	holder, err := rootHolder(text)
+	fs, err := rootFileSystem(text)
 	if err != nil {
 		return procfs.Device{}, false
 	}
-	if info, err = sys.Stat(holder); err != nil {
-		return procfs.Device{}, false
-	}
-	if info.IsBlockDevice() {
-		return f.diskBelow(info.Device)
-	}
-	return f.diskBelow(info.FileSystem)
+	return f.mounts.diskOf(fs)
 }
 
-// diskBelow is the first of the disks that a block device lies on.
-func (f *FS) diskBelow(dev sys.DeviceNumber) (procfs.Device, bool) {
-	disks := f.host.Slaves(dev.Major, dev.Minor)
-	if len(disks) == 0 {
-		return procfs.Device{}, false
-	}
-	return disks[0], true
-}
-
-// rootHolder finds the path, on the host, of what the mount on / in a mount table lies on: the upper directory of an
-// overlay, the lowest layer where it is read-only, else the device.
-func rootHolder(table []byte) (string, error) {
+// rootFileSystem finds the number of the file system that is mounted on / in a mount table. It
+// takes nothing else from it: all but the numbers is chosen by who mounts.
+func rootFileSystem(table []byte) (sys.DeviceNumber, error) {
 	atRoot := func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != "/", false }
 	mounts, err := mountinfo.GetMountsFromReader(bytes.NewReader(table), atRoot)
 	if err != nil || len(mounts) == 0 {
-		return "", fmt.Errorf("find the root in a mount table: %w", errors.Join(err, errNoRoot))
+		err = errors.Join(err, errNoRoot)
+		return sys.DeviceNumber{}, fmt.Errorf("find the root in a mount table: %w", err)
 	}
 	m := mounts[len(mounts)-1]
-	if m.FSType != "overlay" {
-		return m.Source, nil
-	}
-	var lower string
-	for option := range strings.SplitSeq(m.VFSOptions, ",") {
-		if dir, ok := strings.CutPrefix(option, "upperdir="); ok {
-			return unescape(dir), nil
-		}
-		if dirs, ok := strings.CutPrefix(option, "lowerdir="); ok {
-			lower = dirs[strings.LastIndexByte(dirs, ':')+1:]
-		}
-	}
-	return unescape(lower), nil
-}
-
-// unescape undoes the kernel's way to write blanks and commas in a mount option: \040, as in a Go string.
-func unescape(option string) string {
-	if plain, err := strconv.Unquote(`"` + option + `"`); err == nil {
-		return plain
-	}
-	return option
+	return sys.DeviceNumber{Major: uint32(m.Major), Minor: uint32(m.Minor)}, nil
 }
 
 var errNoRoot = errors.New("nothing is mounted on /")

@@ -102,34 +102,81 @@ func TestFullDev(t *testing.T) {
 	}
 }
 
-func TestRootHolder(t *testing.T) {
+func TestRootFileSystem(t *testing.T) {
 	tests := []struct {
-		name, table, want string
-		ok                bool
+		name, table string
+		want        sys.DeviceNumber
+		ok          bool
 	}{
-		{"a device", "22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n23 22 0:5 / /proc rw - proc proc rw\n", "/dev/vda", true},
-		{"the last of several", "1 1 0:2 / / rw - rootfs rootfs rw\n22 1 254:0 / / rw - ext4 /dev/vda1 rw\n", "/dev/vda1", true},
-		{"an overlay", "600 500 0:50 / / rw,relatime - overlay overlay rw,lowerdir=/l/B:/l/A,upperdir=/l/up,workdir=/l/w\n", "/l/up", true},
-		{"a read-only overlay", "600 500 0:50 / / ro - overlay overlay ro,lowerdir=/l/B:/l/A\n", "/l/A", true},
-		{"a path with a blank", "600 500 0:50 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/a\\040b,workdir=/w\n", "/a b", true},
-		{"no root", "23 22 0:5 / /proc rw - proc proc rw\n", "", false},
-		{"empty", "", "", false},
-		{"rubbish", "a b c\n", "", false},
+		{"a device",
+			"22 1 254:1 / / rw - ext4 /dev/vda rw\n23 22 0:5 / /proc rw - proc proc rw\n",
+			sys.DeviceNumber{Major: 254, Minor: 1}, true},
+		{"the last of several",
+			"1 1 0:2 / / rw - rootfs rootfs rw\n22 1 0:33 / / rw - btrfs /etc/shadow rw\n",
+			sys.DeviceNumber{Minor: 33}, true},
+		{"no root", "23 22 0:5 / /proc rw - proc proc rw\n", sys.DeviceNumber{}, false},
+		{"empty", "", sys.DeviceNumber{}, false},
+		{"rubbish", "a b c\n", sys.DeviceNumber{}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := rootHolder([]byte(tt.table))
+			got, err := rootFileSystem([]byte(tt.table))
 			if got != tt.want || (err == nil) != tt.ok {
-				t.Errorf("got %q, %v; want %q", got, err, tt.want)
+				t.Errorf("got %v, %v; want %v", got, err, tt.want)
 			}
 		})
 	}
 }
 
-func FuzzRootHolder(f *testing.F) {
+func FuzzRootFileSystem(f *testing.F) {
 	f.Add([]byte("600 500 0:50 / / rw - overlay overlay rw,lowerdir=/l/B:/l/A,upperdir=/l/up,workdir=/l/w\n"))
 	f.Add([]byte("22 1 254:0 / / rw shared:1 master:2 - ext4 /dev/vda rw\n"))
-	f.Fuzz(func(_ *testing.T, table []byte) { rootHolder(table) })
+	f.Fuzz(func(_ *testing.T, table []byte) { rootFileSystem(table) })
+}
+
+// TestDiskOf finds the disks of the host's file systems by their numbers, in the host's own mount
+// table.
+func TestDiskOf(t *testing.T) {
+	const table = `22 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw
+30 22 254:17 / /var/lib/data\040x rw - xfs /dev/vdb1 rw
+31 22 0:40 / /merged rw - overlay overlay rw,lowerdir=/l,upperdir=/var/lib/data\040x/up,workdir=/w
+32 22 0:41 / /read-only ro - overlay overlay ro,lowerdir=/l/B:/l/A
+33 22 0:42 / /nested rw - overlay overlay rw,lowerdir=/l,upperdir=/merged/up,workdir=/merged/w
+34 22 0:43 / /relative ro - overlay overlay ro,lowerdir=l/B:l/A
+35 22 0:44 / /user rw - fuse.x /dev/vda1 rw,user_id=1000
+36 22 0:45 / /itself rw - overlay overlay rw,lowerdir=/l,upperdir=/itself/up,workdir=/w
+37 22 0:46 / /btrfs rw - btrfs /etc/shadow rw
+`
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "self"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "self/mountinfo"), []byte(table), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	proc, err := sys.OpenDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proc.Close()
+	h := hostMounts{proc: proc, disks: func(major, minor uint32) []procfs.Device {
+		if major == 254 {
+			return []procfs.Device{{Major: major, Minor: minor &^ 15}}
+		}
+		return nil
+	}}
+	vda, vdb := procfs.Device{Major: 254}, procfs.Device{Major: 254, Minor: 16}
+	for minor, want := range map[uint32]procfs.Device{
+		40: vdb, 41: vda, 42: vdb, 43: {}, 44: {}, 45: {}, 46: {}, 99: {},
+	} {
+		got, ok := h.diskOf(sys.DeviceNumber{Minor: minor})
+		if got != want || ok != (want != procfs.Device{}) {
+			t.Errorf("file system 0:%d lies on %v, %v; want %v", minor, got, ok, want)
+		}
+	}
+	if got, ok := h.diskOf(sys.DeviceNumber{Major: 254, Minor: 17}); !ok || got != vdb {
+		t.Errorf("a disk's own lies on %v, %v", got, ok)
+	}
 }
 
 func TestCPUOfOnline(t *testing.T) {

@@ -44,6 +44,7 @@ type Options struct {
 type FS struct {
 	opts     Options
 	started  time.Duration // since the machine's start
+	made     time.Time
 	procRoot string
 	log      *limitedLog
 	meter    *meter.Meter
@@ -52,6 +53,8 @@ type FS struct {
 	host    *procfs.FS
 	cgroups *cgroup.FS
 	finder  *container.Finder[guest]
+	mounts  hostMounts
+	looks   *shares
 	cpuDir  *cpuDir
 	tree    *tree
 
@@ -67,7 +70,10 @@ type FS struct {
 
 // New makes the file system of this host; an error names what it cannot do without.
 func New(opts Options) (*FS, error) {
-	f := &FS{opts: opts, started: sys.SinceBoot(), procRoot: opts.ProcRoot, log: newLimitedLog(opts.Log), meter: opts.Meter, handles: newHandles()}
+	f := &FS{
+		opts: opts, started: sys.SinceBoot(), made: time.Now(), procRoot: opts.ProcRoot,
+		log: newLimitedLog(opts.Log), meter: opts.Meter, handles: newHandles(),
+	}
 	f.readers.New = func() any { return new(reader) }
 	mounts, err := sys.ReadFile(opts.ProcRoot+"/self/mountinfo", nil)
 	if err != nil {
@@ -82,6 +88,7 @@ func New(opts Options) (*FS, error) {
 	if f.host, err = procfs.New(opts.ProcRoot, opts.SysRoot); err != nil {
 		return nil, err
 	}
+	f.mounts.proc, f.mounts.disks, f.looks = f.proc, f.host.Slaves, newLooks()
 	if f.cpuDir, err = openCPUDir(opts.SysRoot); err != nil {
 		return nil, err
 	}
@@ -89,6 +96,9 @@ func New(opts Options) (*FS, error) {
 		Proc: opts.ProcRoot, Known: f.meter.Containers(), Log: opts.Log,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := sys.LimitFiles(f.finder.Evict); err != nil {
 		return nil, err
 	}
 	if f.triggers, err = newTriggers(opts.Reopen, f.meter.Triggers()); err != nil {
@@ -106,6 +116,9 @@ func New(opts Options) (*FS, error) {
 	})
 	return f, nil
 }
+
+// clock is the time since New. Unlike sys.SinceBoot it takes no system call.
+func (f *FS) clock() time.Duration { return time.Since(f.made) }
 
 // onHost tells whether the host's /proc has the file, and lets it be opened: with PSI off the files are there, but they
 // cannot be.
@@ -160,9 +173,11 @@ func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, uint32, syscall.Err
 	if isContainers(r.Node) && !f.isKeeper(r.UID, r.TID) {
 		return 0, 0, syscall.ENOENT
 	}
-	number := f.handles.add(owner{})
+	number := f.handles.add(nil)
 	if number == 0 {
-		number = f.handles.add(f.ownerOf(r.TID, r.UID))
+		principal := f.finder.Principal(r.TID, r.UID)
+		number = f.handles.add(principal)
+		principal.Release()
 	}
 	return number, fusedev.OpenDirectIO | fusedev.OpenNoFlush, 0
 }

@@ -11,8 +11,16 @@ import (
 	"palisade/internal/view"
 )
 
-// sampleEvery is the interval of the load averages' samples, the kernel's LOAD_FREQ.
-const sampleEvery = 5 * time.Second
+const (
+	// sampleEvery is the interval of the load averages' samples, the kernel's LOAD_FREQ.
+	sampleEvery = 5 * time.Second
+	// roundTime bounds the time for samples of all containers: a tenth of a CPU. sampleTime and
+	// minSampleTime are the most, and where there are many containers the least, that one of them
+	// gets of it.
+	roundTime     = sampleEvery / 10
+	sampleTime    = 40 * time.Millisecond
+	minSampleTime = time.Millisecond
+)
 
 // guest is what is kept of a container between its reads. The zero guest is that of one that was never read.
 type guest struct {
@@ -48,11 +56,11 @@ func (g *guest) loadavg() (avg [3]uint64) {
 	return avg
 }
 
-// sample takes a sample of the container's load.
-func (f *FS) sample(r *reader) error {
-	tasks, err := r.tasks(0)
-	if err != nil {
-		return err
+// sample takes a sample of the container's load, for as long as limit.
+func (f *FS) sample(r *reader, limit time.Duration) error {
+	tasks, isNew, err := r.tasks(limit)
+	if !isNew || err != nil {
+		return err // the next sample is of the time since the last one
 	}
 	now := sys.SinceBoot()
 	g := r.guest()
@@ -71,11 +79,16 @@ func (f *FS) sample(r *reader) error {
 func (f *FS) sampleLoads() {
 	r := &reader{fs: f}
 	for range time.Tick(sampleEvery) {
-		for _, c := range f.finder.All() {
+		all := f.finder.All() // in no order: each is as likely as another to be left out
+		limit := min(sampleTime, roundTime/time.Duration(max(len(all), 1)))
+		until := time.Now().Add(roundTime)
+		for _, c := range all {
 			r.c = c
-			if err := f.sample(r); err != nil && !isGone(err) {
-				f.log.Error("load", "the load of a container is not known", err)
-				f.meter.Error(meter.Load)
+			if time.Now().Before(until) {
+				if err := f.sample(r, max(limit, minSampleTime)); err != nil && !isGone(err) {
+					f.log.Error("load", "the load of a container is not known", err)
+					f.meter.Error(meter.Load)
+				}
 			}
 			c.Release()
 		}

@@ -4,14 +4,16 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+
+	"palisade/internal/container"
 )
 
 const (
 	// maxHandles bounds the open files that have a handle of their own; those beyond it share handle 0, which keeps
 	// nothing: their text is made anew for each read.
 	maxHandles = 1 << 16
-	// freeForAll is how many of them are given to anybody. Of the others an owner has maxScarce, so that no container's are
-	// everybody's loss.
+	// freeForAll is how many of them are given to anybody. Of the others a principal has maxScarce,
+	// so that no container takes all.
 	freeForAll = maxHandles / 2
 	maxScarce  = maxHandles / 16
 	// maxKept bounds the bytes of all snapshots together, so that one container's open files are not everybody's loss.
@@ -32,8 +34,8 @@ type handle struct {
 	text   []byte
 	// trigger is the pressure trigger that was written to the file.
 	trigger *trigger
-	// who has it of those that are scarce, nobody if it is not one; guarded by handles.mu.
-	who owner
+	// who has it of those that are scarce, nil if it is not one; guarded by handles.mu.
+	who *container.Principal
 }
 
 // openFile is a handle as it was when a request came. A request that is stuck is answered by somebody else, and comes back
@@ -103,13 +105,13 @@ func (hs *handles) index(number uint64) uint64 {
 	return (place - hs.base) % maxHandles
 }
 
-// add makes a handle for who, and returns its number; 0 where there are too many. For nobody it makes those alone that are not
-// scarce.
-func (hs *handles) add(who owner) uint64 {
+// add makes a handle for who, and returns its number; 0 where there are too many. For nil it makes
+// those alone that are not scarce.
+func (hs *handles) add(who *container.Principal) uint64 {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	used := len(hs.open) - len(hs.free)
-	if used == maxHandles || used >= freeForAll && who.kind == nobody || !hs.scarce.take(who) {
+	if used == maxHandles || used >= freeForAll && who == nil || !hs.scarce.take(who) {
 		return 0
 	}
 	if len(hs.free) == 0 {

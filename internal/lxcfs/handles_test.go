@@ -3,11 +3,13 @@ package lxcfs
 import (
 	"strings"
 	"testing"
+
+	"palisade/internal/container"
 )
 
 func TestHandles(t *testing.T) {
 	hs := newHandles()
-	a, b := hs.add(owner{}), hs.add(owner{})
+	a, b := hs.add(nil), hs.add(nil)
 	if a == b || hs.get(a).h == nil || hs.get(b).h == nil || hs.get(a) == hs.get(b) {
 		t.Fatalf("handles %#x and %#x are not two", a, b)
 	}
@@ -45,7 +47,7 @@ func TestHandles(t *testing.T) {
 		}
 		hs.remove(number)
 	}
-	if c := hs.add(owner{}); hs.get(c).h == nil {
+	if c := hs.add(nil); hs.get(c).h == nil {
 		t.Error("no handle after one was removed")
 	} else if _, ok := hs.get(c).appendKept(nil, 0, 1); ok {
 		t.Error("a new handle has the snapshot of an old one")
@@ -55,11 +57,11 @@ func TestHandles(t *testing.T) {
 func TestHandlesAreBounded(t *testing.T) {
 	hs := newHandles()
 	for i := range maxHandles {
-		if hs.add(owner{user, uint64(i)}) == 0 {
-			t.Fatal("no handle below the bound")
+		if hs.add(new(container.Principal)) == 0 {
+			t.Fatalf("no handle below the bound, but %d", i)
 		}
 	}
-	if number := hs.add(owner{user, 0}); number != 0 || hs.get(number).h != nil {
+	if number := hs.add(new(container.Principal)); number != 0 || hs.get(number).h != nil {
 		t.Errorf("handle %#x beyond the bound", number)
 	}
 	h := hs.get(hs.epoch | 1)
@@ -87,9 +89,9 @@ func TestHandlesAreBounded(t *testing.T) {
 // TestHandlesAreShared has one container open files without end: others have handles all the same.
 func TestHandlesAreShared(t *testing.T) {
 	hs := newHandles()
-	open := func(who owner) (numbers []uint64) {
+	open := func(who *container.Principal) (numbers []uint64) {
 		for {
-			number := hs.add(owner{})
+			number := hs.add(nil)
 			if number == 0 {
 				number = hs.add(who)
 			}
@@ -99,7 +101,7 @@ func TestHandlesAreShared(t *testing.T) {
 			numbers = append(numbers, number)
 		}
 	}
-	greedy, other := owner{machine, 1}, owner{machine, 2}
+	greedy, other := new(container.Principal), new(container.Principal)
 	numbers := open(greedy)
 	if len(numbers) != freeForAll+maxScarce {
 		t.Errorf("one container has %d handles, want %d", len(numbers), freeForAll+maxScarce)
@@ -116,7 +118,7 @@ func TestHandlesAreShared(t *testing.T) {
 	for _, number := range numbers[:2*maxScarce+1] {
 		hs.remove(number)
 	}
-	if hs.add(owner{}) == 0 {
+	if hs.add(nil) == 0 {
 		t.Error("no handle for anybody, though there are enough")
 	}
 }

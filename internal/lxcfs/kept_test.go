@@ -20,7 +20,7 @@ func TestKeptReads(t *testing.T) {
 		hs := newHandles()
 		hs.goOn(k)
 		for f := range files {
-			numbers[p][f] = hs.add(owner{})
+			numbers[p][f] = hs.add(nil)
 			k.keep(numbers[p][f], text(p, f), 1)
 		}
 	}
@@ -69,7 +69,7 @@ func TestAdopted(t *testing.T) {
 				return hs
 			}
 			first := next()
-			number := first.add(owner{})
+			number := first.add(nil)
 			if c.first != nil {
 				c.first(first, number)
 			}
@@ -98,7 +98,7 @@ func TestDoubtful(t *testing.T) {
 	k := &keptReads{mem: make([]byte, keptReadsSize)}
 	first := newHandles()
 	first.goOn(k)
-	number := first.add(owner{})
+	number := first.add(nil)
 	first.keep(first.get(number), number, []byte("text"), 2)
 	f.handles.goOn(k)
 	request := fusedev.Request{Node: idUptime, IsDoubtful: true}
@@ -119,20 +119,20 @@ func TestKeptReadsAreBounded(t *testing.T) {
 	k := &keptReads{mem: make([]byte, keptReadsSize)}
 	hs := newHandles()
 	long := []byte(strings.Repeat("y", 100<<10))
-	first := hs.add(owner{})
+	first := hs.add(nil)
 	k.keep(first, []byte("first"), 1)
 	for range ringSize/len(long) + 2 {
-		k.keep(hs.add(owner{}), long, 1)
+		k.keep(hs.add(nil), long, 1)
 	}
 	if length, text := k.find(first, nil); length != 5 || text != nil {
 		t.Errorf("the oldest text is %.20q, %d bytes", text, length)
 	}
-	all := hs.add(owner{})
+	all := hs.add(nil)
 	k.keep(all, long, len(long))
 	if length, text := k.find(all, nil); length != uint64(len(long)) || text != nil {
 		t.Errorf("of a file that was read at once there is %.20q, %d bytes", text, length)
 	}
-	tooLong := hs.add(owner{})
+	tooLong := hs.add(nil)
 	k.keep(tooLong, make([]byte, maxRingText+1), 1)
 	if length, text := k.find(tooLong, nil); length != maxRingText+1 || text != nil {
 		t.Errorf("a text that is too long: %d bytes of %d", len(text), length)

@@ -8,11 +8,12 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"palisade/internal/container"
+	"palisade/internal/sys"
 )
 
 const (
-	// maxTriggers bounds the pressure triggers of one owner: each costs the kernel work as long as it is there, and this
-	// process an open file.
+	// maxTriggers bounds the pressure triggers of one principal: each costs the kernel work as long
+	// as it is there, and this process an open file.
 	maxTriggers = 64
 	// triggersOfFiles is how many triggers together there may be of the files that this process may have open: an eighth.
 	triggersOfFiles = 8
@@ -56,7 +57,8 @@ func (f *FS) writeTrigger(in *fuse.WriteIn, data []byte) (uint32, error) {
 	if c != nil {
 		defer c.Release()
 	}
-	tr := &trigger{owner: f.ownerOf(in.Pid, in.Uid)}
+	tr := &trigger{owner: f.finder.Principal(in.Pid, in.Uid)}
+	defer tr.owner.Release() // the share holds it
 	if !f.triggers.shares.take(tr.owner) {
 		return 0, syscall.ENOSPC
 	}
@@ -80,6 +82,7 @@ func (f *FS) setTrigger(tr *trigger, c *knownContainer, n *node) (err error) {
 	if tr.file, err = f.triggers.open(path); err != nil {
 		return err
 	}
+	sys.CountStaying(1)
 	if _, err = tr.file.Write(tr.record.text()); err != nil {
 		return err
 	}
@@ -109,7 +112,7 @@ func (f *FS) restoreTriggers() {
 func (f *FS) restoreTrigger(tr *trigger, n *node) error {
 	key := tr.record.key()
 	if key == (stateKey{}) {
-		tr.owner = owner{kind: forgotten}
+		tr.owner = &forgotten
 		f.triggers.shares.add(tr.owner)
 		return f.setTrigger(tr, nil, n)
 	}
@@ -125,7 +128,8 @@ func (f *FS) restoreTrigger(tr *trigger, n *node) error {
 	if keyOf(c) != key {
 		return syscall.ESRCH
 	}
-	tr.owner = f.ownerOf(uint32(key.PID), 0)
+	tr.owner = f.finder.Principal(uint32(key.PID), 0)
+	defer tr.owner.Release() // the share holds it
 	f.triggers.shares.add(tr.owner)
 	return f.setTrigger(tr, c, n)
 }

@@ -9,7 +9,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 
@@ -34,11 +33,7 @@ func keyOf(c *knownContainer) stateKey { return stateKey{c.PIDNamespace(), c.Ini
 
 // isRunning tells whether the process that the state is of is still there.
 func (k stateKey) isRunning(proc sys.File) bool {
-	text, err := proc.ReadFileAt(strconv.Itoa(k.PID)+"/stat", nil)
-	if err != nil {
-		return false
-	}
-	stat, err := procfs.ParseTaskStat(text)
+	stat, _, err := procfs.ReadTaskStatIn(proc, k.PID, nil)
 	return err == nil && stat.Start == k.Start
 }
 
@@ -60,8 +55,10 @@ type guestState struct {
 	mu   sync.Mutex
 	byID map[stateKey]int
 	free []int
-	// swept is when it was last looked which records are of containers that have ended.
-	swept time.Time
+	// sweptTo is how far the records were last looked at for those of containers that have ended,
+	// swept when that was.
+	sweptTo int
+	swept   time.Time
 }
 
 const (
@@ -69,8 +66,10 @@ const (
 	stateVersion = 3
 	// maxGuests bounds the records. The file has no pages for those that are not used.
 	maxGuests = 1 << 14
-	// sweepEvery is how often records are looked for that are not needed any more, when all are used.
-	sweepEvery = 10 * time.Second
+	// sweepEvery is how often records are looked for that are not needed any more, when all are
+	// used; sweepStep how many are looked at each time: a reader waits for it.
+	sweepEvery = 100 * time.Millisecond
+	sweepStep  = 256
 
 	stateReadsAt   = 4096
 	stateTriggers  = stateReadsAt + keptReadsSize
@@ -117,9 +116,10 @@ func openState(path string, host *procfs.FS, proc sys.File, log *slog.Logger) *g
 	for i := range min(u32(s.mem, stateTopAt), maxGuests) {
 		if record := s.record(int(i)); u32(record, recordUsedAt) != 0 {
 			s.byID[decodeKey(record[recordKeyAt:])] = int(i)
+		} else {
+			s.free = append(s.free, int(i))
 		}
 	}
-	s.sweep()
 	s.reads.mem = s.mem[stateReadsAt:stateTriggers]
 	s.triggers = s.mem[stateTriggers:stateHeader]
 	return s
@@ -232,18 +232,18 @@ func (s *guestState) take(key stateKey) int {
 	return i
 }
 
-// sweep frees the records of containers that have ended; s.mu is held.
+// sweep frees those of the next records that are of containers that have ended; s.mu is held, and
+// all records are used.
 func (s *guestState) sweep() {
-	for key, i := range s.byID {
-		if !key.isRunning(s.proc) {
+	for range sweepStep {
+		i := s.sweptTo
+		s.sweptTo = (i + 1) % maxGuests
+		record := s.record(i)
+		key := decodeKey(record[recordKeyAt:])
+		if u32(record, recordUsedAt) != 0 && !key.isRunning(s.proc) {
 			delete(s.byID, key)
-			binary.NativeEndian.PutUint32(s.record(i)[recordUsedAt:], 0)
-		}
-	}
-	s.free = s.free[:0]
-	for i := range min(u32(s.mem, stateTopAt), maxGuests) {
-		if u32(s.record(int(i)), recordUsedAt) == 0 {
-			s.free = append(s.free, int(i))
+			binary.NativeEndian.PutUint32(record[recordUsedAt:], 0)
+			s.free = append(s.free, i)
 		}
 	}
 	s.swept = time.Now()

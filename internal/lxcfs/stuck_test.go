@@ -84,7 +84,7 @@ func TestStuckReadOfClosedFile(t *testing.T) {
 func TestStuckReadOfOpenFile(t *testing.T) {
 	f, began, goOn := newStuck(t)
 	request := fusedev.Request{Node: idLoadavg}
-	number := f.handles.add(owner{})
+	number := f.handles.add(nil)
 	given, back := readStuck(t, f, began, number)
 	close(goOn)
 	<-back

@@ -1,65 +1,95 @@
 package lxcfs
 
 import (
-	"strconv"
+	"math/rand/v2"
 	"time"
 
 	"palisade/internal/account"
+	"palisade/internal/cgroup"
+	"palisade/internal/container"
 	"palisade/internal/procfs"
-	"palisade/internal/sys"
 	"palisade/internal/view"
 )
 
 const (
 	// recentTasks is how old a count of tasks may be that is shown in /proc/stat and /proc/loadavg.
 	recentTasks = time.Second
-	// maxCounted bounds the threads whose state is read for a count; of more, the share of the active ones is taken to
-	// be the same.
+	// maxCounted bounds the threads whose state is read for a count, maxThreads those of which it
+	// is a sample. Of more, the share of the active ones is taken to be the same.
 	maxCounted = 2048
+	maxThreads = 1 << 15
+	// countTime bounds the time that a reader waits for a count, see also sampleTime. A thread
+	// takes some 20 microseconds.
+	countTime = 4 * time.Millisecond
+	// restAfterCount is for how many times what a count took none is made for the same principal:
+	// all its containers together take a fiftieth of a CPU.
+	restAfterCount = 50
+	// maxRest bounds any such pause: what takes long may do so because the machine is busy.
+	maxRest = sampleEvery
 )
 
 // taskCount is a count of a container's tasks.
 type taskCount struct {
 	tasks view.Tasks
-	// at is when it was made, as the time since boot; used the container's CPU time then.
+	// at is when it was made, by FS.clock; used the container's CPU time then.
 	at   time.Duration
 	used uint64
 }
 
-// tasks counts the tasks of the container, unless there is a count that is not older than maxAge. A container that has
-// used no CPU time since the last count has the same tasks in the same states, for to change its state a task must run.
-func (r *reader) tasks(maxAge time.Duration) (view.Tasks, error) {
-	g, now := r.guest(), sys.SinceBoot()
+// tasks counts the tasks of the container, for as long as limit, unless there is a count that is
+// not older than recentTasks. A container that has used no CPU time since the last count has the
+// same tasks in the same states, for to change its state a task must run. Where no count may be
+// made it returns the last one, and isNew is false.
+func (r *reader) tasks(limit time.Duration) (t view.Tasks, isNew bool, err error) {
+	g, now := r.guest(), r.fs.clock()
 	g.mu.Lock()
 	last := g.count
 	g.mu.Unlock()
-	if last.at != 0 && now-last.at < maxAge {
-		return last.tasks, nil
+	if last.at != 0 && now-last.at < recentTasks {
+		return last.tasks, true, nil
 	}
 	if err := r.c.Group.CPUUsage(&r.usage, &r.files); err != nil {
-		return view.Tasks{}, err
+		return view.Tasks{}, false, err
 	}
 	used := account.Sum(r.usage.Total)
 	count := taskCount{last.tasks, now, used}
 	if last.at == 0 || used != last.used {
-		var err error
-		if count.tasks, err = r.countTasks(); err != nil {
-			return view.Tasks{}, err
+		principal := r.c.Principal()
+		if !mayCount(principal, now, limit) {
+			return last.tasks, false, nil
+		}
+		count.tasks, err = r.countTasks(limit)
+		end := r.fs.clock()
+		principal.Resting.Store(int64(end + min(restAfterCount*(end-now), maxRest)))
+		if err != nil {
+			return view.Tasks{}, false, err
 		}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	count.tasks.LastPID = max(count.tasks.LastPID, g.count.tasks.LastPID)
 	g.count = count
-	return count.tasks, nil
+	return count.tasks, true, nil
+}
+
+// mayCount reports whether a count may be made for the principal, of which one at a time is under
+// way.
+func mayCount(p *container.Principal, now, limit time.Duration) bool {
+	resting := p.Resting.Load()
+	return int64(now) >= resting && p.Resting.CompareAndSwap(resting, int64(now+restAfterCount*limit))
 }
 
 // shownTasks are the tasks as the reader is to see them. The reader itself runs: that it waits for this text is none of
 // its business.
 func (r *reader) shownTasks() (view.Tasks, error) {
-	t, err := r.tasks(recentTasks)
+	t, isNew, err := r.tasks(countTime)
+	if !isNew && err == nil {
+		if all, ok := r.c.Group.Tasks(&r.files); ok {
+			t.Total = all
+		}
+	}
 	t.Running = max(t.Running, 1)
-	t.Total = max(t.Total, 1)
+	t.Total = max(t.Total, t.Running)
 	return t, err
 }
 
@@ -77,21 +107,32 @@ func (r *reader) lastPID(counted int) int {
 	return own
 }
 
-// countTasks reads the state of each thread.
-func (r *reader) countTasks() (view.Tasks, error) {
-	var err error
-	if r.threads, err = r.c.Group.Threads(r.threads[:0], maxCounted, &r.files); err != nil {
+// countTasks reads the state of each thread, or of some by chance, for as long as limit.
+func (r *reader) countTasks(limit time.Duration) (view.Tasks, error) {
+	until := time.Now().Add(limit)
+	list := cgroup.TaskList{Limit: maxThreads, Until: until.Add(-limit / 2)}
+	threads, err := r.c.Group.Threads(r.threads[:0], list, &r.files)
+	if err != nil {
 		return view.Tasks{}, err
 	}
+	if r.threads = threads; len(threads) > maxCounted {
+		r.threads = nil // what is seldom needed is not kept
+	}
 	var t view.Tasks
-	newest, started := 0, time.Duration(-1)
-	for _, tid := range r.threads {
-		if r.text, err = r.fs.proc.ReadFileAt(strconv.Itoa(tid)+"/stat", r.text); err != nil {
-			continue // it has ended
+	counted, newest, started := 0, 0, time.Duration(-1)
+	for most := min(len(threads), maxCounted); counted < most; counted++ {
+		other := len(threads) - 1 // the last of the list may well be the newest
+		if counted > 0 {
+			if time.Now().After(until) {
+				break
+			}
+			other = counted + rand.IntN(len(threads)-counted)
 		}
-		stat, err := procfs.ParseTaskStat(r.text)
-		if err != nil {
-			return view.Tasks{}, err
+		threads[counted], threads[other] = threads[other], threads[counted]
+		tid := threads[counted]
+		var stat procfs.TaskStat
+		if stat, r.text, err = procfs.ReadTaskStatIn(r.fs.proc, tid, r.text); err != nil {
+			continue // it has ended
 		}
 		switch stat.State {
 		case 'R':
@@ -103,11 +144,11 @@ func (r *reader) countTasks() (view.Tasks, error) {
 			newest, started = tid, stat.Start
 		}
 	}
-	t.Total = len(r.threads)
-	if all, ok := r.c.Group.Tasks(&r.files); ok && all > t.Total {
-		t.Running, t.Blocked = scale(t.Running, all, t.Total), scale(t.Blocked, all, t.Total)
-		t.Total = all
+	t.Total = len(threads)
+	if all, ok := r.c.Group.Tasks(&r.files); ok {
+		t.Total = max(t.Total, all)
 	}
+	t.Running, t.Blocked = scale(t.Running, t.Total, counted), scale(t.Blocked, t.Total, counted)
 	if newest != 0 {
 		t.LastPID, _ = r.c.PIDInside(r.fs.proc, newest, &r.find) // it may have ended meanwhile: then an older pid is shown
 	}

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"palisade/internal/container"
 	"palisade/internal/sys"
 )
 
@@ -12,7 +13,7 @@ import (
 type trigger struct {
 	token int32
 	file  sys.File
-	owner owner
+	owner *container.Principal
 	// isRestored tells that an earlier process set it first.
 	isRestored bool
 	// record is what the next process has to know of it.
@@ -117,7 +118,10 @@ func (ts *triggers) forget(token int32) {
 func (ts *triggers) close(tr *trigger) {
 	ts.mu.Lock()
 	ts.forget(tr.token)
-	tr.file.Close()
+	if tr.file.IsOpen() {
+		tr.file.Close()
+		sys.CountStaying(-1)
+	}
 	ts.mu.Unlock()
 	tr.record.free()
 	ts.shares.giveBack(tr.owner)

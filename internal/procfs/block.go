@@ -3,7 +3,6 @@ package procfs
 import (
 	"bytes"
 	"cmp"
-	"os"
 	"slices"
 )
 
@@ -53,13 +52,18 @@ func (fs *FS) Slaves(major, minor uint32) []Device {
 // slaves are the devices that d directly lies on.
 func (fs *FS) slaves(d Device) []Device {
 	dir := "dev/block/" + d.String() + "/slaves/"
-	entries, err := os.ReadDir(fs.sysRoot + "/" + dir)
+	slaves, err := fs.sys.OpenDirAt(dir)
+	if err != nil {
+		return nil
+	}
+	defer slaves.Close()
+	names, err := slaves.List()
 	if err != nil {
 		return nil
 	}
 	var below []Device
-	for _, e := range entries {
-		if s, ok := fs.readDevice(dir + e.Name() + "/dev"); ok {
+	for _, name := range names {
+		if s, ok := fs.readDevice(dir + name + "/dev"); ok {
 			below = append(below, s)
 		}
 	}

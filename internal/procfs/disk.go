@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 )
 
@@ -64,14 +63,19 @@ func (fs *FS) loadDiskstats() (*Diskstats, error) {
 
 // disks are the names of the disks: what /sys/block lists.
 func (fs *FS) disks() (map[string]bool, error) {
-	entries, err := os.ReadDir(fs.sysRoot + "/block")
+	dir, err := fs.sys.OpenDirAt("block")
 	if err != nil {
 		return nil, fmt.Errorf("list disks: %w", err)
 	}
-	disks := make(map[string]bool, len(entries))
-	for _, e := range entries {
+	defer dir.Close()
+	names, err := dir.List()
+	if err != nil {
+		return nil, fmt.Errorf("list disks: %w", err)
+	}
+	disks := make(map[string]bool, len(names))
+	for _, name := range names {
 		// A slash in a name (cciss/c0d0) is an exclamation mark in sysfs.
-		disks[strings.ReplaceAll(e.Name(), "!", "/")] = true
+		disks[strings.ReplaceAll(name, "!", "/")] = true
 	}
 	return disks, nil
 }

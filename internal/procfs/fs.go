@@ -37,7 +37,6 @@ type FS struct {
 	Sysinfo func() (sys.Sysinfo, error)
 
 	proc, sys sys.File
-	sysRoot   string
 	now       func() time.Time
 
 	meminfo    source[Meminfo]
@@ -61,7 +60,7 @@ func New(procRoot, sysRoot string) (*FS, error) {
 		proc.Close()
 		return nil, err
 	}
-	fs := &FS{Sysinfo: sys.ReadSysinfo, proc: proc, sys: sysfs, sysRoot: sysRoot, now: time.Now}
+	fs := &FS{Sysinfo: sys.ReadSysinfo, proc: proc, sys: sysfs, now: time.Now}
 	fs.meminfo.init(maxAge, func() (*Meminfo, error) { return load(fs.proc, "meminfo", ParseMeminfo) })
 	fs.cpuinfo.init(cpuinfoMaxAge, fs.loadCpuinfo)
 	fs.stat.init(maxAge, func() (*Stat, error) { return load(fs.proc, "stat", ParseStat) })

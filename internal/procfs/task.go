@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"palisade/internal/sys"
 )
 
 // userHZ is USER_HZ, the unit of times in /proc/<pid>/stat: 100 on every architecture that we build for.
@@ -19,6 +21,26 @@ type TaskStat struct {
 	State byte
 	// Start is when the task started, as the time since boot.
 	Start time.Duration
+}
+
+// ReadTaskStat reads the state of the thread tid, whose directory in /proc is dir, with the memory
+// of buf, which it returns. It asks for the thread alone: /proc/<tid>/stat adds up the times of all
+// threads of the process, 10,000 of which take 0.6 ms (do_task_stat() of fs/proc/array.c).
+func ReadTaskStat(dir sys.File, tid int, buf []byte) (TaskStat, []byte, error) {
+	return readTaskStat(dir, "", tid, buf)
+}
+
+// ReadTaskStatIn is ReadTaskStat for a thread of any process of the procfs proc.
+func ReadTaskStatIn(proc sys.File, tid int, buf []byte) (TaskStat, []byte, error) {
+	return readTaskStat(proc, strconv.Itoa(tid)+"/", tid, buf)
+}
+
+func readTaskStat(dir sys.File, prefix string, tid int, buf []byte) (t TaskStat, text []byte, err error) {
+	text, err = dir.ReadFileAt(prefix+"task/"+strconv.Itoa(tid)+"/stat", buf)
+	if err == nil {
+		t, err = ParseTaskStat(text)
+	}
+	return t, text, err
 }
 
 // Fields of /proc/<pid>/stat, as proc_pid_stat(5) numbers them.

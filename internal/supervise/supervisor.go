@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"palisade/internal/meter"
@@ -22,7 +23,11 @@ type Supervisor struct {
 	Files []sys.NamedFile
 	// Dir is the folder for the socket on which workers tell how they do.
 	Dir string
-	// Probe asks what is served, and fails with context.DeadlineExceeded where there is no answer in time.
+	// Answered is the number of requests that workers have answered, of all together.
+	Answered *atomic.Uint64
+	// Probe asks what is served, as a reader does, and fails with context.DeadlineExceeded where
+	// there is no answer in time. It is for workers of an earlier version: an answer may be late
+	// because of many others, too.
 	Probe func(context.Context) error
 	// Meter counts workers that are replaced.
 	Meter *meter.Meter
@@ -30,6 +35,7 @@ type Supervisor struct {
 	Upgraded func()
 	Log      *slog.Logger
 
+	answered      uint64 // what Answered was at the last look
 	socket        string
 	image         sys.File // the program of the last worker that served
 	current, next *process
@@ -93,7 +99,7 @@ func (s *Supervisor) Run(events <-chan Event, ready func()) error {
 	}
 	s.exits = make(chan exit)
 	s.startCurrent()
-	for tick := time.Tick(probeEvery); ; {
+	for tick := time.Tick(lookEvery); ; {
 		select {
 		case n := <-notifications:
 			if s.hear(n) && ready != nil {
@@ -146,8 +152,10 @@ func (s *Supervisor) hear(n sys.Notification) bool {
 			s.Meter.Up(true)
 			s.Log.Info("the worker serves", "pid", w.Pid)
 			return true
+		case has(alive):
+			w.isAlive = true
 		case has("READY=1"):
-			w.ready, s.started = true, true
+			w.ready, w.beats, s.started = true, has(beats), true
 			if w == s.current {
 				s.letServe(w)
 			} else {

@@ -8,9 +8,10 @@ import (
 )
 
 const (
-	// probeEvery is how often the worker is asked, probeTime how long it may take.
-	probeEvery = time.Second
-	probeTime  = 2 * time.Second
+	// lookEvery is how often workers are looked at, and the current one is asked whether it is
+	// alive. probeTime is how long there may be no sign of life.
+	lookEvery = 500 * time.Millisecond
+	probeTime = 2 * time.Second
 	// startTime is how long a worker may take to be ready, leaveTime to leave.
 	startTime = 10 * time.Second
 	leaveTime = 2 * time.Second
@@ -41,13 +42,39 @@ func (s *Supervisor) watch() (over bool) {
 		s.startCurrent()
 		return false
 	}
-	s.probe()
+	s.look()
 	return false
 }
 
-// probe begins to ask the current worker, if it is to answer.
+// look asks the current worker whether it is alive, and kills one that gives no sign of life:
+// neither an answer to that, nor to any request of the kernel. Looks are counted, not time: this
+// process may not have run itself meanwhile.
+func (s *Supervisor) look() {
+	w := s.current
+	if w == nil || !w.serving || !w.leaving.IsZero() {
+		return
+	}
+	if !w.beats {
+		s.probe()
+		return
+	}
+	answered := s.Answered.Load()
+	if w.silent++; w.isAlive || answered != s.answered {
+		w.silent = 0
+	}
+	w.isAlive, s.answered = false, answered
+	if w.silent >= int(probeTime/lookEvery) {
+		if w.killed.IsZero() {
+			s.kill(w, "the worker does not answer")
+		}
+		return
+	}
+	w.tell(Ask)
+}
+
+// probe begins to ask the current worker as a reader does.
 func (s *Supervisor) probe() {
-	if s.probed != nil || s.current == nil || !s.current.serving || !s.current.leaving.IsZero() {
+	if s.probed != nil {
 		return
 	}
 	probed := make(chan error, 1)

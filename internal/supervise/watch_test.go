@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os/exec"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,7 +13,10 @@ import (
 
 // newSupervisor is one whose workers are made by newProcess, and that is asked nothing.
 func newSupervisor() *Supervisor {
-	return &Supervisor{Log: slog.New(slog.DiscardHandler), Probe: func(context.Context) error { return nil }}
+	return &Supervisor{
+		Log: slog.New(slog.DiscardHandler), Answered: new(atomic.Uint64),
+		Probe: func(context.Context) error { return nil },
+	}
 }
 
 // newProcess is a worker that has just been started, and the end of the pipe at which it is told what to do. Nobody waits for it,
@@ -53,6 +57,73 @@ func hears(t *testing.T, told sys.File) Command {
 }
 
 const longAgo = -time.Minute
+
+// TestSignsOfLife looks at workers that give some sign of life, or none.
+func TestSignsOfLife(t *testing.T) {
+	const looks = int(probeTime / lookEvery)
+	tests := []struct {
+		name string
+		sign func(s *Supervisor, w *process)
+		want bool
+	}{
+		{"it answers the question", func(s *Supervisor, w *process) {
+			s.hear(sys.Notification{PID: w.Pid, Text: alive})
+		}, true},
+		{"it answers requests, but no question", func(s *Supervisor, _ *process) {
+			s.Answered.Add(1)
+		}, true},
+		{"another process answers", func(s *Supervisor, w *process) {
+			s.hear(sys.Notification{PID: w.Pid + 1, Text: alive})
+		}, false},
+		{"none", func(*Supervisor, *process) {}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSupervisor()
+			w, told := newProcess(t)
+			s.current = w
+			s.hear(sys.Notification{PID: w.Pid, Text: "READY=1\n" + beats})
+			if got := hears(t, told); got != Serve {
+				t.Fatalf("it is told %q first", got)
+			}
+			s.hear(sys.Notification{PID: w.Pid, Text: serving})
+			for look := 1; look <= 3*looks && w.killed.IsZero(); look++ {
+				s.watch()
+				if !w.killed.IsZero() {
+					if look < looks {
+						t.Errorf("it is killed at look %d of %d", look, looks)
+					}
+					break
+				}
+				if got := hears(t, told); got != Ask {
+					t.Errorf("look %d: it is told %q", look, got)
+				}
+				tt.sign(s, w)
+			}
+			if isAlive := w.killed.IsZero(); isAlive != tt.want {
+				t.Errorf("it is left alive: %v, want %v", isAlive, tt.want)
+			}
+		})
+	}
+}
+
+// TestWorkerWithoutBeats has a worker of an earlier version, which is asked as readers ask.
+func TestWorkerWithoutBeats(t *testing.T) {
+	s := newSupervisor()
+	asked := make(chan struct{}, 1)
+	s.Probe = func(context.Context) error {
+		asked <- struct{}{}
+		return nil
+	}
+	s.current, _ = newProcess(t)
+	s.hear(sys.Notification{PID: s.current.Pid, Text: "READY=1"})
+	s.hear(sys.Notification{PID: s.current.Pid, Text: serving})
+	s.watch()
+	<-asked
+	if err := <-s.probed; err != nil {
+		t.Error(err)
+	}
+}
 
 // TestStuckWorkerIsUpgraded has a worker that is told to leave for the next one, does not, and does not die either.
 func TestStuckWorkerIsUpgraded(t *testing.T) {

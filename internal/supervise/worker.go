@@ -32,6 +32,8 @@ const (
 	Leave Command = 'l'
 	// Toggle: do what SIGUSR2 asks for.
 	Toggle Command = 't'
+	// Ask: call Alive, if requests are answered.
+	Ask Command = 'a'
 )
 
 const (
@@ -40,6 +42,9 @@ const (
 	pipeName   = "supervisor"
 	// serving is what a worker tells when it has begun to serve.
 	serving = "X_SERVING=1"
+	// beats goes with READY=1: this worker answers Ask, by alive. Earlier versions do not.
+	beats = "X_BEATS=1"
+	alive = "X_ALIVE=1"
 )
 
 // IsWorker tells whether this process was started by a Supervisor.
@@ -71,10 +76,13 @@ func Connect() (*Worker, error) {
 }
 
 // Ready tells the supervisor that this worker is able to serve.
-func (w *Worker) Ready() error { return w.notify(daemon.SdNotifyReady) }
+func (w *Worker) Ready() error { return w.notify(daemon.SdNotifyReady + "\n" + beats) }
 
 // Serving tells the supervisor that it does.
 func (w *Worker) Serving() error { return w.notify(serving) }
+
+// Alive is the answer to Ask: requests are answered.
+func (w *Worker) Alive() error { return w.notify(alive) }
 
 func (w *Worker) notify(text string) error {
 	_, err := w.manager.Write([]byte(text))
@@ -94,8 +102,12 @@ type process struct {
 	pipe    sys.File
 	image   sys.File // its program
 	started time.Time
-	// ready tells that it can serve, serving that it does.
-	ready, serving bool
+	// ready: it can serve; serving: it does; beats: it answers Ask.
+	ready, serving, beats bool
+	// isAlive is set when it answers Ask, until the next look. silent is the number of looks in a
+	// row at which there was neither that nor the answer to a request.
+	isAlive bool
+	silent  int
 	// served is when it began to, leaving when it was told to leave, killed when it was killed.
 	served, leaving, killed time.Time
 }

@@ -38,12 +38,12 @@ func (f File) OpenDirAt(name string) (File, error) {
 }
 
 func openat(dirfd int, path string, flags int) (File, error) {
-	for {
+	for failed := 0; ; failed++ {
 		fd, err := unix.Openat(dirfd, path, flags|unix.O_CLOEXEC, 0)
 		if err == nil {
 			return File{fd + 1}, nil
 		}
-		if err != unix.EINTR {
+		if !mayRetry(err, failed) {
 			return File{}, &os.PathError{Op: "open", Path: path, Err: err}
 		}
 	}
@@ -125,14 +125,20 @@ func (f File) ReadFileAt(name string, buf []byte) ([]byte, error) {
 	return g.ReadAll(buf)
 }
 
-// ReadSomeAt is ReadFileAt for a file that may have any length: it reads no more than max bytes of it.
+// ReadSomeAt reads no more than max bytes of name below the directory f, a file that may have any
+// length.
 func (f File) ReadSomeAt(name string, max int) ([]byte, error) {
+	return f.ReadSomeInto(name, max, nil)
+}
+
+// ReadSomeInto is ReadSomeAt with the memory of buf.
+func (f File) ReadSomeInto(name string, max int, buf []byte) ([]byte, error) {
 	g, err := f.OpenAt(name)
 	if err != nil {
-		return nil, err
+		return buf[:0], err
 	}
 	defer g.Close()
-	return g.read(nil, false, max)
+	return g.read(buf, false, max)
 }
 
 // List returns the names in the directory f, which may have been opened by OpenDir, in no order.
@@ -144,24 +150,15 @@ func (f File) ListSome(max int) ([]string, error) {
 	if max == 0 {
 		return nil, nil // Readdirnames would return all
 	}
-	fd, err := unix.Openat(f.Fd(), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	listing, err := openat(f.Fd(), ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: ".", Err: err}
+		return nil, err
 	}
-	dir := os.NewFile(uintptr(fd), ".")
+	dir := os.NewFile(uintptr(listing.Fd()), ".")
 	defer dir.Close()
 	names, err := dir.Readdirnames(max)
 	if errors.Is(err, io.EOF) {
 		err = nil // there is none
 	}
 	return names, err
-}
-
-// MaxOpenFiles is how many files this process may have open (RLIMIT_NOFILE, which Go raises to the hard limit at the start).
-func MaxOpenFiles() int {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		panic("getrlimit RLIMIT_NOFILE: " + err.Error()) // it fails for nobody
-	}
-	return int(min(limit.Cur, 1<<30))
 }

@@ -47,16 +47,14 @@ func (f File) UserNamespace() (File, error) {
 }
 
 func (f File) relatedNamespace(name string, request uintptr) (File, error) {
-	for {
+	related, err := openFile(func() (int, error) {
 		fd, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(f.Fd()), request, 0)
-		switch errno {
-		case 0:
-			return File{int(fd) + 1}, nil // the kernel makes it close-on-exec
-		case unix.EINTR:
-		default:
-			return File{}, os.NewSyscallError("ioctl "+name, errno)
+		if errno != 0 {
+			return 0, errno
 		}
-	}
+		return int(fd), nil // the kernel makes it close-on-exec
+	})
+	return related, os.NewSyscallError("ioctl "+name, err)
 }
 
 // NamespaceOwner is the user who has made the user namespace that f names (ioctl_ns(2), NS_GET_OWNER_UID, Linux 4.11).
@@ -93,11 +91,8 @@ func (f File) ReadlinkAt(path, buf []byte) ([]byte, error) {
 
 // OpenPidfd opens a pidfd of the process (Linux 5.3): it is readable once the process is gone.
 func OpenPidfd(pid int) (File, error) {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return File{}, os.NewSyscallError("pidfd_open", err)
-	}
-	return File{fd + 1}, nil
+	f, err := openFile(func() (int, error) { return unix.PidfdOpen(pid, 0) })
+	return f, os.NewSyscallError("pidfd_open", err)
 }
 
 // SignalUpgrade is SIGUSR1, on which lxcfs starts a fresh worker.

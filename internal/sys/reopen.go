@@ -91,6 +91,20 @@ func ReopenForWriting(socket File, path string) (File, error) {
 	if !socket.IsOpen() {
 		return OpenReadWrite(path)
 	}
+	for failed := 0; ; failed++ {
+		f, err := reopenOnce(socket, path)
+		// The kernel drops a descriptor for which there is no room here.
+		if err == nil && f.IsOpen() || err != nil {
+			return f, err
+		}
+		if !mayRetry(unix.EMFILE, failed) {
+			return f, &os.PathError{Op: "open to write", Path: path, Err: unix.EMFILE}
+		}
+	}
+}
+
+// reopenOnce asks once. The File is not open where the answer came without it.
+func reopenOnce(socket File, path string) (File, error) {
 	f, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {
 		return File{}, err
@@ -110,8 +124,6 @@ func ReopenForWriting(socket File, path string) (File, error) {
 		case errno != 0:
 			file.Close()
 			return File{}, &os.PathError{Op: "open to write", Path: path, Err: errno}
-		case !file.IsOpen():
-			return File{}, &os.PathError{Op: "open to write", Path: path, Err: unix.EMFILE}
 		default:
 			return file, nil
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -301,10 +302,19 @@ func TestOutermost(t *testing.T) {
 		t.Fatal(err)
 	}
 	for pid, want := range map[int]uint64{os.Getpid(): 0, c.PID: ns.Ino, nested: ns.Ino} {
-		if got, maker, err := finder.Outermost(uint32(pid)); got != want || maker != 0 || err != nil {
-			t.Errorf("process %d: %d of the user %d, %v, want %d of root", pid, got, maker, err, want)
+		p := finder.Principal(uint32(pid), 0)
+		if p.Namespace() != want || p.UID() != 0 {
+			t.Errorf("process %d: %d of the user %d, want %d of root", pid, p.Namespace(), p.UID(), want)
 		}
+		p.Release()
 	}
+	// As long as it is held it is the same one, and only so long.
+	first, second := finder.Principal(uint32(c.PID), 0), finder.Principal(uint32(nested), 0)
+	if first != second {
+		t.Errorf("the container is %p, and a process inside %p", first, second)
+	}
+	first.Release()
+	second.Release()
 	// A user of the host makes a pid namespace, in a user namespace inside another of theirs.
 	users := exec.Command("unshare", "-U", "--map-root-user", "unshare", "-U", "-p", "-f", "sleep", "30021")
 	users.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345}, Pdeathsig: syscall.SIGKILL}
@@ -320,10 +330,39 @@ func TestOutermost(t *testing.T) {
 		syscall.Kill(own, syscall.SIGKILL)
 		users.Wait() // its child was killed
 	})
-	if got, maker, err := finder.Outermost(uint32(own)); got == 0 || maker != 12345 || err != nil {
-		t.Errorf("a user's process: %d of the user %d, %v, want one of 12345", got, maker, err)
+	for tid, uid := range map[int]uint32{own: 12345, 0: 54321} { // 0: a reader that cannot be seen from here
+		p := finder.Principal(uint32(tid), 54321)
+		if p.Namespace() != 0 || p.UID() != uid {
+			t.Errorf("thread %d: %d of the user %d, want %d", tid, p.Namespace(), p.UID(), uid)
+		}
+		p.Release()
 	}
-	if got, _, err := finder.Outermost(0); err == nil {
-		t.Errorf("who is not to be seen is in %d", got)
+}
+
+// TestMountNamespacesOfSiblings has processes in mount namespaces of their own, of two containers
+// in one pid namespace: the kernel gives each the number of the last one, and each sees the figures
+// of its own container.
+func TestMountNamespacesOfSiblings(t *testing.T) {
+	first := limited(t, ctr.Options{})
+	second := limited(t, ctr.Options{JoinPID: first.PID, Memory: 64 * mib})
+	third := limited(t, ctr.Options{JoinPID: first.PID, Memory: 48 * mib})
+	read := []string{"unshare", "-m", "sh", "-c", "readlink /proc/self/ns/mnt; cat /proc/meminfo"}
+	var numbers []string
+	for range 5 {
+		for _, each := range []struct {
+			c    *ctr.Container
+			want uint64
+		}{{second, 64 * mib}, {third, 48 * mib}, {first, limit}} {
+			out := inside(t, each.c, read...)
+			if got := seen(t, out); got != each.want {
+				t.Errorf("MemTotal %d, want %d", got, each.want)
+			}
+			number, _, _ := strings.Cut(out, "\n")
+			numbers = append(numbers, number)
+		}
+	}
+	slices.Sort(numbers)
+	if n := len(numbers); len(slices.Compact(numbers)) == n {
+		t.Errorf("no number of a mount namespace was used again: %v", numbers)
 	}
 }

@@ -304,3 +304,24 @@ func TestHangingDev(t *testing.T) {
 		}
 	}
 }
+
+// TestRootNamesDevice has a container whose root is mounted with the path of a device of the host
+// for its source: that says nothing of the root, and nothing of the device is shown.
+func TestRootNamesDevice(t *testing.T) {
+	loop, _, _ := loopDevice(t)
+	root := t.TempDir()
+	const script = `mount -t tmpfs "$0" "$1" && cp -a "$2/." "$1" && mount -t proc proc "$1/proc" &&
+		mount --bind "$3" "$1/proc/partitions" && exec chroot "$1" cat /proc/1/mountinfo /proc/partitions`
+	out, err := exec.CommandContext(t.Context(), "unshare", "--pid", "--fork", "--mount", "sh", "-c", script,
+		loop, root, shared.rootfs, filepath.Join(shared.daemon.Mountpoint, "proc/partitions")).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	text := string(out)
+	if !strings.Contains(text, " tmpfs "+loop+" ") || !strings.Contains(text, "#blocks") {
+		t.Fatalf("the root is not that one: %s", text)
+	}
+	if _, partitions, _ := strings.Cut(text, "#blocks"); strings.Contains(partitions, "sda") {
+		t.Errorf("a container reads of %s: %q", loop, partitions)
+	}
+}

@@ -15,6 +15,7 @@ var commands = map[string]struct {
 }{
 	"mem":      {"BYTES: wait for the file /tmp/take, take anonymous memory, say ready, and keep it", takeMemory},
 	"burn":     {"THREADS: use as much CPU time as possible", burn},
+	"sleepers": {"THREADS: make threads that sleep, say ready, and stay", sleepers},
 	"write":    {"FILE BYTES: write to a file or block device past the page cache, then read it", writeDirect},
 	"check":    {"SECONDS THREADS FILE...: read the files over and over, and count what is wrong with their texts", check},
 	"time":     {"ROUNDS FILE...: read the files in turn and print the median and the 99th percentile of the time of each in nanoseconds", timeReads},

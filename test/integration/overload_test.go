@@ -1,0 +1,185 @@
+//go:build integration
+
+package integration
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"palisade/test/ctr"
+)
+
+// newNamespaces makes a program the init of a new pid namespace, of a user namespace of its own.
+var newNamespaces = syscall.SysProcAttr{
+	Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,
+}
+
+// startLimited starts a daemon that may have so many files open.
+func startLimited(t *testing.T, files int) *ctr.Daemon {
+	t.Helper()
+	dir := t.TempDir()
+	script := filepath.Join(dir, "lxcfs.sh")
+	text := fmt.Sprintf("#!/bin/sh\nulimit -n %d\nexec %s \"$@\"\n", files, shared.lxcfs)
+	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d, err := ctr.StartDaemon(t.Context(), script, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// TestManyNamespaces has many more pid namespaces than the daemon may have files open: first each
+// of them is made known, by a file that takes few others, then all at once read one that takes
+// many.
+func TestManyNamespaces(t *testing.T) {
+	for _, tt := range []struct{ files, namespaces int }{{256, 400}, {1000, 3000}} {
+		t.Run(fmt.Sprintf("%d files, %d namespaces", tt.files, tt.namespaces), func(t *testing.T) {
+			d := startLimited(t, tt.files)
+			gate := filepath.Join(t.TempDir(), "gate")
+			if err := syscall.Mkfifo(gate, 0o666); err != nil {
+				t.Fatal(err)
+			}
+			// They end when their standard input does.
+			stay, leave, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			said, say, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			const script = `say() { read -r x <"$0/$1" && echo "read $1" || echo "failed $1"; }
+				say uptime; : <"$1"; say meminfo; read -r x`
+			var all []*exec.Cmd
+			defer func() {
+				leave.Close()
+				for _, cmd := range all {
+					if t.Failed() {
+						cmd.Process.Kill()
+					}
+					cmd.Wait() // what it has read is judged by what it said
+				}
+				stay.Close()
+				said.Close()
+			}()
+			lines := bufio.NewScanner(said)
+			expect := func(name string) {
+				t.Helper()
+				for i := range tt.namespaces {
+					if !lines.Scan() || lines.Text() != "read "+name {
+						t.Fatalf("namespace %d of %d: %q, %v", i, tt.namespaces, lines.Text(), lines.Err())
+					}
+				}
+			}
+			late := time.AfterFunc(time.Minute, func() { said.Close() }) // a reader that is late fails
+			defer late.Stop()
+			for range tt.namespaces {
+				cmd := exec.Command("sh", "-c", script, filepath.Join(d.Mountpoint, "proc"), gate)
+				cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
+				cmd.Stdin, cmd.Stdout, cmd.Stderr = stay, say, say
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, cmd)
+			}
+			say.Close()
+			expect("uptime")
+			opened, err := os.OpenFile(gate, os.O_RDWR, 0) // lets all pass
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer opened.Close()
+			expect("meminfo")
+			if got := openFiles(t, workerOf(t, d)); got > tt.files {
+				t.Errorf("%d open files", got)
+			}
+			if mistakes(d.Log()) > 0 || strings.Contains(d.Log(), "too many open files") {
+				t.Errorf("the daemon's log: %s", d.Log())
+			}
+		})
+	}
+}
+
+// TestNoisyNamespaces has an ordinary user read from many pid namespaces, in a cgroup of some
+// thousand threads: the worker is not taken for one that hangs, and others read at their ease.
+func TestNoisyNamespaces(t *testing.T) {
+	const (
+		threads, namespaces = 2000, 60
+		// tolerated is the median of another container's reads: a machine where the tests of others
+		// run may be slow.
+		tolerated = 100 * time.Millisecond
+	)
+	d := newDaemon(t, t.TempDir())
+	victim := start(t, ctr.Options{Memory: limit, Lxcfs: d.Mountpoint})
+	worker := workerOf(t, d)
+	load := filepath.Join(shared.rootfs, "bin/load")
+	user := &syscall.SysProcAttr{
+		Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, Setpgid: true, Pdeathsig: syscall.SIGKILL,
+	}
+	run := func(attr *syscall.SysProcAttr, args ...string) *exec.Cmd {
+		t.Helper()
+		cmd := exec.Command(load, args...)
+		cmd.SysProcAttr = attr
+		cmd.Stderr = os.Stderr
+		return cmd
+	}
+	sleepers := run(user, "sleepers", strconv.Itoa(threads))
+	out, err := sleepers.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sleepers.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		sleepers.Process.Kill()
+		sleepers.Wait() // it was killed
+	}()
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" || err != nil {
+		t.Fatalf("sleepers: %q, %v", line, err)
+	}
+	var readers []*exec.Cmd
+	for i := range namespaces {
+		file := filepath.Join(d.Mountpoint, "proc", []string{"loadavg", "stat"}[i%2])
+		cmd := run(&newNamespaces, "rate", "8", "1", file)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		readers = append(readers, cmd)
+	}
+	var median time.Duration
+	for began := time.Now(); time.Since(began) < 7*time.Second; {
+		fields := strings.Fields(inside(t, victim, "load", "time", "100", "/proc/loadavg"))
+		median = max(median, time.Duration(number(t, fields[0])))
+	}
+	for _, cmd := range readers {
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Logf("the victim's median is %v at most", median)
+	if median > tolerated {
+		t.Errorf("a read beside noisy namespaces takes %v", median)
+	}
+	if got := workerOf(t, d); got != worker {
+		t.Errorf("process %d serves, no longer %d: %s", got, worker, d.Log())
+	}
+	if log := d.Log(); strings.Contains(log, "level=ERROR") {
+		t.Errorf("the daemon's log: %s", log)
+	}
+}
