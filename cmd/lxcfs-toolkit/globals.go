@@ -92,7 +92,7 @@ func (g *globals) complete(ctx *cli.Context) error {
 		g.closer = f
 		options := &slog.HandlerOptions{Level: fileLevel}
 		if g.logFormat == "json" {
-			handlers = append(handlers, slog.NewJSONHandler(f, options))
+			handlers = append(handlers, slog.NewJSONHandler(cmdline.SafeJSONWriter(f), options))
 		} else {
 			handlers = append(handlers, slog.NewTextHandler(f, options))
 		}

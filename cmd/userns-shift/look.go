@@ -74,7 +74,7 @@ func printStatus(ctx *cli.Context, root string, s *shift.Status, asJSON bool) er
 	if s.State != nil {
 		pair = s.State.Pair()
 	}
-	return json.NewEncoder(ctx.App.Writer).Encode(struct {
+	return json.NewEncoder(cmdline.SafeJSONWriter(ctx.App.Writer)).Encode(struct {
 		Root   string     `json:"root"`
 		Status shift.Kind `json:"status"`
 		UIDs   string     `json:"uids,omitempty"`
@@ -206,7 +206,7 @@ func printProblems(
 		text.Reset()
 		report := map[string]any{"root": root, "problems": append(shift.Problems{}, problems...),
 			"notes": append(shift.Problems{}, notes...)}
-		if err := json.NewEncoder(&text).Encode(report); err != nil {
+		if err := json.NewEncoder(cmdline.SafeJSONWriter(&text)).Encode(report); err != nil {
 			return err
 		}
 	}

@@ -24,7 +24,7 @@ func progressTo(w io.Writer, how string) (report func(shift.Progress), end func(
 	case "none":
 		return nil, func() {}, nil
 	case "json":
-		encoder := json.NewEncoder(w)
+		encoder := json.NewEncoder(cmdline.SafeJSONWriter(w))
 		return func(p shift.Progress) { encoder.Encode(p) }, func() {}, nil // stderr may be closed: the work goes on
 	case "bar":
 		b := &bar{w: w}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"palisade/internal/cmdline"
 	"palisade/internal/linelog"
 )
 
@@ -30,11 +31,12 @@ func (c *Command) LogError(err error) {
 		fmt.Fprintf(f, "level=error msg=%q\n", text)
 		return
 	}
-	logger := slog.New(slog.NewJSONHandler(f, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	options := &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.LevelKey {
 			return slog.String(a.Key, "error") // as logrus, which runtimes use, writes it
 		}
 		return a
-	}}))
+	}}
+	logger := slog.New(slog.NewJSONHandler(cmdline.SafeJSONWriter(f), options))
 	logger.Error(text)
 }
