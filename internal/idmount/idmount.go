@@ -17,7 +17,8 @@ import (
 // ErrUnsupported is the error where the kernel, or the file system, cannot do it.
 var ErrUnsupported = errors.New("idmapped mounts are not possible here")
 
-// clone opens the directory at src, and makes a detached mount of it without what is mounted in it.
+// clone opens the directory at src and creates a detached mount of it, without submounts. The caller
+// closes both.
 func clone(src string) (dir, mount sys.File, err error) {
 	if dir, err = sys.OpenDirNoFollow(src); err != nil {
 		return dir, mount, err
@@ -31,8 +32,8 @@ func clone(src string) (dir, mount sys.File, err error) {
 	return dir, mount, err
 }
 
-// Probe fails as Mount would if what is needed to mount the directory at path is missing. With a
-// zero pair it tries a mount that is not idmapped.
+// Probe fails with ErrUnsupported if the directory at path cannot be idmapped with the pair. With a
+// zero pair it only clones the mount.
 func Probe(path string, pair idmap.Pair) error {
 	dir, mount, err := clone(path)
 	if err != nil {
@@ -58,7 +59,7 @@ func mapIDs(mount sys.File, src string, pair idmap.Pair) error {
 	return mapMount(mount, src, ns)
 }
 
-// mapMount has a detached mount of src show the ids of the user namespace.
+// mapMount idmaps the detached mount of src to the user namespace.
 func mapMount(mount sys.File, src string, ns sys.File) error {
 	err := mount.IDMapMount(ns)
 	if err == nil || !sys.IDMapUnsupported(err) {
@@ -68,9 +69,9 @@ func mapMount(mount sys.File, src string, ns sys.File) error {
 		"ext4, xfs, btrfs, tmpfs from 6.3 on, not an overlay")
 }
 
-// MapOver puts a mount with the ids of the user namespace over the directory at path, with all that
-// is mounted in it. The path is one of the calling thread's mount namespace, which may be another
-// one than that in which the directory was found to be private.
+// MapOver mounts the directory at path over itself, idmapped to the user namespace, including its
+// submounts. The path is resolved in the calling thread's mount namespace, which may differ from the
+// one in which OpenPrivate checked the directory.
 func (p *Private) MapOver(path string, ns sys.File) error {
 	dir, err := sys.OpenDirNoFollow(path)
 	if err != nil {
@@ -82,7 +83,7 @@ func (p *Private) MapOver(path string, ns sys.File) error {
 		return err
 	}
 	if i.Number != p.inode.Number || i.FileSystem != p.inode.FileSystem {
-		return fmt.Errorf("%s is another directory in the container's mount namespace", path)
+		return fmt.Errorf("%s is a different directory in the container's mount namespace", path)
 	}
 	mount, err := dir.CloneMounts()
 	if err != nil {
@@ -104,8 +105,8 @@ func procText(m idmap.Map) string {
 	return b.String()
 }
 
-// Mount mounts the directory at src on the directory dst with the ids mapped. It fails with
-// ErrUnsupported where that is not possible, and as OpenPrivate does.
+// Mount mounts the directory at src on the directory dst, idmapped with the pair. It fails with
+// ErrUnsupported if the kernel or the file system cannot do this, and as OpenPrivate does.
 func Mount(src, dst string, pair idmap.Pair, check LinkCheck) error {
 	dir, mount, err := clone(src)
 	if err != nil {
@@ -154,18 +155,15 @@ func Bind(src, dst string) error {
 	return attach(mount, dst)
 }
 
-// locatePath is where the directory at path is.
+// locatePath returns the location of the directory at path.
 func locatePath(path string) (location, error) {
 	dir, err := sys.OpenDirNoFollow(path)
 	if err != nil {
 		return location{}, err
 	}
 	defer dir.Close()
-	table, err := mountinfo.GetMounts(nil)
-	if err != nil {
-		return location{}, fmt.Errorf("read the mount table: %w", err)
-	}
-	return locate(dir, table)
+	at, _, err := locateOpen(dir)
+	return at, err
 }
 
 // IsMapped tells whether the directory is on an idmapped mount.

@@ -15,34 +15,34 @@ import (
 )
 
 // ReachableError is the error for a directory that users of the host other than root can reach:
-// what its container makes set-id root, they could execute.
+// they could execute files that its container makes set-id root.
 type ReachableError struct {
-	// Path leads to the directory or into it; Remedy is what closes it.
+	// Path is a path to the directory or into it; Remedy is the advice to close it.
 	Path, Remedy string
 }
 
 func (e *ReachableError) Error() string {
 	return fmt.Sprintf("other users of the host can reach %s, "+
-		"and execute what a container makes set-id root there: %s", e.Path, e.Remedy)
+		"and execute files that a container makes set-id root: %s", e.Path, e.Remedy)
 }
 
-// Private is an open directory to which no path that is known lets users of the host other than
-// root: on each there is a directory that belongs to root and that root alone may search, or the
-// mount is nosuid. The directory itself does not count, since its container can change it. Only
-// such a directory can be seen with mapped ids, because what a container's root writes by an
-// idmapped mount belongs to the host's root on the disk.
+// Private is an open directory that users of the host other than root cannot reach by any known
+// path: on each path, a directory belongs to root and only root may search it, or the mount is
+// nosuid. The directory itself does not count, since its container can change it. Only a private
+// directory may be idmapped, because files that a container's root writes through an idmapped mount
+// belong to the host's root on the disk.
 type Private struct {
 	dir   sys.File
 	inode sys.Inode
 }
 
-// LinkCheck fails if files of the directory at path have names outside of it.
+// LinkCheck fails if files below the directory at path have hard links outside it.
 type LinkCheck func(path string) error
 
-// OpenPrivate opens the directory at path. It fails with a ReachableError if it is not private. It
-// knows the paths of this process's mount namespace: by all mounts of the file system, by overlays
-// of which the directory is a layer, and to the upper layer if it is on an overlay itself. Paths to
-// single files are what check is for.
+// OpenPrivate opens the directory at path. It fails with a ReachableError if the directory is not
+// private, and with the error of check. It examines the paths in this process's mount namespace:
+// through all mounts of the file system, through overlays that have the directory as a layer, and to
+// the upper layer if the directory is on an overlay.
 func OpenPrivate(path string, check LinkCheck) (*Private, error) {
 	dir, err := sys.OpenDirNoFollow(path)
 	if err != nil {
@@ -59,7 +59,7 @@ func OpenPrivate(path string, check LinkCheck) (*Private, error) {
 	return p, nil
 }
 
-// CheckPrivate fails as OpenPrivate does, but does not look for links.
+// CheckPrivate fails as OpenPrivate does, without a check for hard links.
 func CheckPrivate(path string) error {
 	p, err := OpenPrivate(path, func(string) error { return nil })
 	if err != nil {
@@ -71,13 +71,10 @@ func CheckPrivate(path string) error {
 // Close closes the directory.
 func (p *Private) Close() error { return p.dir.Close() }
 
-// newPrivate takes the open directory over, unless it fails.
+// newPrivate checks the open directory. The result takes ownership of dir; on failure the caller
+// keeps it.
 func newPrivate(dir sys.File) (*Private, error) {
-	table, err := mountinfo.GetMounts(nil)
-	if err != nil {
-		return nil, fmt.Errorf("read the mount table: %w", err)
-	}
-	at, err := locate(dir, table)
+	at, table, err := locateOpen(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +90,7 @@ func newPrivate(dir sys.File) (*Private, error) {
 	}
 	for _, upper := range optionPaths(at.mount.VFSOptions, "upperdir") {
 		if !filepath.IsAbs(upper) {
-			return nil, fmt.Errorf("relative path of the upper layer of %s: %s", at.host, upper)
+			return nil, fmt.Errorf("upper layer of %s: relative path %s", at.host, upper)
 		}
 		if upper, err = filepath.EvalSymlinks(upper); err == nil {
 			err = CheckPrivate(upper)
@@ -105,12 +102,21 @@ func newPrivate(dir sys.File) (*Private, error) {
 	return p, nil
 }
 
-// location is where a directory is.
+// location is the place of a directory in the mount table.
 type location struct {
 	mount *mountinfo.Info
-	// host is its path in this mount namespace, without symbolic links, inner the path in its file
-	// system.
+	// host is the path in this mount namespace, without symbolic links; inner is the path within the
+	// file system.
 	host, inner string
+}
+
+// locateOpen returns the location of the open directory, and the mount table.
+func locateOpen(dir sys.File) (at location, table []*mountinfo.Info, err error) {
+	if table, err = mountinfo.GetMounts(nil); err != nil {
+		return at, nil, fmt.Errorf("read the mount table: %w", err)
+	}
+	at, err = locate(dir, table)
+	return at, table, err
 }
 
 func locate(dir sys.File, table []*mountinfo.Info) (location, error) {
@@ -124,16 +130,16 @@ func locate(dir sys.File, table []*mountinfo.Info) (location, error) {
 	}
 	i := slices.IndexFunc(table, func(m *mountinfo.Info) bool { return m.ID == id })
 	if i < 0 {
-		return location{}, fmt.Errorf("the mount of %s is in another mount namespace", host)
+		return location{}, fmt.Errorf("%s is on a mount of another mount namespace", host)
 	}
 	rest, ok := cutDir(host, table[i].Mountpoint)
 	if !ok {
-		return location{}, fmt.Errorf("%s is not below mount point %s", host, table[i].Mountpoint)
+		return location{}, fmt.Errorf("%s is not below its mount point %s", host, table[i].Mountpoint)
 	}
 	return location{table[i], host, path.Join(table[i].Root, rest)}, nil
 }
 
-// cutDir returns the rest of a path below dir, and reports whether it is dir or below it.
+// cutDir returns the part of path below dir. It reports whether path is dir or below it.
 func cutDir(path, dir string) (rest string, ok bool) {
 	if path == dir {
 		return "", true
@@ -141,18 +147,18 @@ func cutDir(path, dir string) (rest string, ok bool) {
 	return strings.CutPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }
 
-// view is a path by which a directory, or a part of it, is seen.
+// view is a path in this mount namespace to a directory, or to a part of it.
 type view struct {
 	mount *mountinfo.Info
 	path  string
-	// isPart reports that it shows a part.
+	// isPart reports that path leads to a part of the directory.
 	isPart bool
 }
 
-// views are those by all mounts of the file system, and by overlays of which the directory is, or
-// has, a layer.
+// views returns the paths through all mounts of the file system, and through overlays that have the
+// directory, or a directory above or below it, as a layer.
 func (at *location) views(table []*mountinfo.Info) (views []view) {
-	known := make(map[string]bool) // layers, which overlays share
+	known := make(map[string]bool) // by layer, since overlays share layers
 	isLayer := func(layer string) bool {
 		overlaps, ok := known[layer]
 		if !ok {
@@ -180,8 +186,8 @@ func (at *location) isOn(m *mountinfo.Info) bool {
 	return m.Major == at.mount.Major && m.Minor == at.mount.Minor
 }
 
-// overlaps reports whether one of two directories is, or is in, the other. One that is missing, as
-// where an overlay was made in another mount namespace, overlaps nothing.
+// overlaps reports whether the directory other is, contains or is inside the location. A missing
+// directory, such as a layer that was named in another mount namespace, overlaps nothing.
 func (at *location) overlaps(other string, table []*mountinfo.Info) bool {
 	dir, err := sys.OpenDir(other)
 	if err != nil {
@@ -197,7 +203,7 @@ func (at *location) overlaps(other string, table []*mountinfo.Info) bool {
 	return above || below
 }
 
-// checkViews fails with a ReachableError if other users can pass all directories of a view.
+// checkViews fails with a ReachableError if other users can search all directories of a view.
 func (at *location) checkViews(table []*mountinfo.Info) error {
 	views := at.views(table)
 	isInside := func(dir string) bool {
@@ -207,13 +213,13 @@ func (at *location) checkViews(table []*mountinfo.Info) error {
 		})
 	}
 	var reachable []view
-	mapped := make(map[view]uint32) // with the owner that is seen
+	mapped := make(map[view]uint32) // idmapped views, with the uid they show as the owner
 	onDisk, found := int64(-1), false
 	for _, v := range views {
 		w, err := walk(v.path, isInside)
 		isHidden := errors.Is(err, os.ErrNotExist) || errors.Is(err, errNotDir)
 		if isHidden || err == nil && w.mountID != v.mount.ID {
-			continue // by another mount
+			continue // another mount hides it
 		}
 		if err != nil {
 			return err
@@ -234,7 +240,7 @@ func (at *location) checkViews(table []*mountinfo.Info) error {
 	if !found {
 		return fmt.Errorf("%s has been moved, or is hidden by a mount", at.host)
 	}
-	// By an idmapped mount that is of use, root's files on the disk are seen as another user's.
+	// On an idmapped mount that maps root away, root's files on the disk belong to another user.
 	for v, uid := range mapped {
 		if uid == 0 || int64(uid) == onDisk {
 			reachable = append(reachable, v)
@@ -250,19 +256,19 @@ func (at *location) checkViews(table []*mountinfo.Info) error {
 	return &ReachableError{reachable[0].path, remedy}
 }
 
-// walked is what is at the end of a path, and on the way to it.
-type walked struct {
+// pathInfo describes the file at the end of a path.
+type pathInfo struct {
 	mountID int
 	uid     uint32
-	// isClosed reports that a directory above the end is closed.
+	// isClosed reports that a directory above the file is closed to other users.
 	isClosed bool
 }
 
 var errNotDir = errors.New("not a directory")
 
-// walk goes from the root directory to the file at path, following no symbolic link. Directories
-// inside the tree count for nothing, since its container can change them.
-func walk(file string, isInside func(string) bool) (w walked, err error) {
+// walk walks from the root directory to the file, following no symbolic link. Directories for which
+// isInside is true are not considered closed, since the container can change them.
+func walk(file string, isInside func(string) bool) (w pathInfo, err error) {
 	dir, err := sys.OpenPath("/")
 	if err != nil {
 		return w, err
@@ -294,8 +300,8 @@ func walk(file string, isInside func(string) bool) (w walked, err error) {
 	return w, err
 }
 
-// searchOthers are the permissions to search a directory of its group and of others. Where there is
-// an access control list, the group's are its mask (acl(5)).
+// searchOthers are the search permissions of a directory's group and of others. With an access
+// control list, the group bits are its mask (acl(5)).
 const searchOthers = 0o011
 
 func isClosed(dir *sys.Inode) bool { return dir.UID == 0 && dir.Mode&searchOthers == 0 }
@@ -304,10 +310,11 @@ func hasOption(m *mountinfo.Info, name string) bool {
 	return slices.Contains(strings.Split(m.Options, ","), name)
 }
 
-// shared are directories that others have to search, besides those directly below the root.
-var shared = []string{"/usr/lib", "/usr/local", "/usr/share", "/var/lib", "/var/log", "/var/cache"}
+// systemDirs are directories that all users must be able to search, besides those directly below the
+// root.
+var systemDirs = []string{"/usr/lib", "/usr/local", "/usr/share", "/var/lib", "/var/log", "/var/cache"}
 
-// remedy is what closes a view.
+// remedy returns the command, or the advice, that closes a view.
 func (at *location) remedy(v view) (string, error) {
 	if v.path == v.mount.Mountpoint && v.path != at.host {
 		return "umount " + v.path, nil
@@ -324,16 +331,16 @@ func (at *location) remedy(v view) (string, error) {
 	}
 	const sticky = 0o1000
 	switch {
-	case path.Dir(parent) == "/", slices.Contains(shared, parent), i.Mode&sticky != 0:
-		return "move it into a directory of root's with the mode 0700", nil
+	case path.Dir(parent) == "/", slices.Contains(systemDirs, parent), i.Mode&sticky != 0:
+		return "move it into a directory that belongs to root and has mode 0700", nil
 	case i.UID != 0:
 		return fmt.Sprintf("chown root %s && chmod 0700 %s", parent, parent), nil
 	}
 	return "chmod 0700 " + parent, nil
 }
 
-// OverlayLayers are the directories of an overlay's layers that its options name by absolute paths,
-// without symbolic links.
+// OverlayLayers returns the directories of an overlay's layers that its options name by absolute
+// paths. Symbolic links in the paths are resolved.
 func OverlayLayers(overlay *mountinfo.Info) (paths []string) {
 	for _, p := range optionPaths(overlay.VFSOptions, "lowerdir", "upperdir", "workdir") {
 		if resolved, err := filepath.EvalSymlinks(p); err == nil && filepath.IsAbs(p) {
@@ -343,7 +350,7 @@ func OverlayLayers(overlay *mountinfo.Info) (paths []string) {
 	return paths
 }
 
-// optionPaths are the paths that options with the keys name.
+// optionPaths returns the paths in the values of the mount options with these keys.
 func optionPaths(options string, keys ...string) (paths []string) {
 	for option := range strings.SplitSeq(options, ",") {
 		key, value, _ := strings.Cut(option, "=")

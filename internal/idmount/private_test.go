@@ -12,7 +12,7 @@ import (
 	"palisade/internal/sys"
 )
 
-// TestViews finds the paths that lead to a directory in a mount table.
+// TestViews finds the paths to a directory in a mount table.
 func TestViews(t *testing.T) {
 	at := location{
 		mount: &mountinfo.Info{Major: 8, Minor: 1, Root: "/", Mountpoint: "/"},
@@ -21,7 +21,7 @@ func TestViews(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		mount mountinfo.Info
-		want  string // none: it does not lead there
+		want  string // empty if the mount does not show the directory
 		part  bool
 	}{
 		{"the whole", mountinfo.Info{Major: 8, Minor: 1, Root: "/", Mountpoint: "/mnt"}, "/mnt/srv/c/rootfs", false},
@@ -29,7 +29,7 @@ func TestViews(t *testing.T) {
 		{"itself", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs", Mountpoint: "/b"}, "/b", false},
 		{"below", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs/bin", Mountpoint: "/c"}, "/c", true},
 		{"beside", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs2", Mountpoint: "/d"}, "", false},
-		{"a name of which it is the end", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/root", Mountpoint: "/d"}, "", false},
+		{"a prefix of the name", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/root", Mountpoint: "/d"}, "", false},
 		{"another file system", mountinfo.Info{Major: 8, Minor: 2, Root: "/", Mountpoint: "/e"}, "", false},
 	} {
 		got := at.views([]*mountinfo.Info{&tt.mount})
@@ -53,7 +53,7 @@ func TestOptionPaths(t *testing.T) {
 	}
 }
 
-// TestIsClosed has the permissions and owners of directories.
+// TestIsClosed covers the permissions and owners of directories.
 func TestIsClosed(t *testing.T) {
 	for _, tt := range []struct {
 		mode, uid uint32
