@@ -18,12 +18,12 @@ type census struct {
 	inodes             *inodes
 	flagged, setID     examples
 	roots, readOnly    examples
-	// below are the files in the root directory with an owner that the change has yet to change, and
-	// with one that it leaves.
+	// below counts the files other than the root directory whose uid is still to be changed (before),
+	// and those whose uid is final (after).
 	below struct{ before, after uint64 }
-	// left are files with ids that an earlier step has changed of all others, foreign those with a
-	// record that is not believed.
-	left, foreign examples
+	// missed are files with ids that a completed step should have changed, foreign those with a
+	// record that is not trusted.
+	missed, foreign examples
 	// low and high tell whether there are owners below and from 65536 on.
 	low, high bool
 }
@@ -91,7 +91,7 @@ func (c *census) merge(o *census) {
 	}
 	for _, x := range [][2]*examples{
 		{&c.flagged, &o.flagged}, {&c.setID, &o.setID}, {&c.roots, &o.roots}, {&c.readOnly, &o.readOnly},
-		{&c.left, &o.left}, {&c.foreign, &o.foreign},
+		{&c.missed, &o.missed}, {&c.foreign, &o.foreign},
 	} {
 		x[0].merge(x[1])
 	}
@@ -183,8 +183,7 @@ func (v *inspector) visited(c *chunk) {
 	}
 }
 
-// inspect notes what is to be known of a file. A special one has more than an owner, or something
-// is recorded of it.
+// inspect adds a file to the census. A special file has more than an owner to change, or a record.
 func (v *inspector) inspect(f file, i *sys.Inode, special bool) (isSpecial bool, err error) {
 	v.files++
 	v.inodes.add(keyOf(i))
@@ -202,8 +201,8 @@ func (v *inspector) inspect(f file, i *sys.Inode, special bool) (isSpecial bool,
 	if gidKind == idmap.Unmapped {
 		v.unmapped[1].note(i.GID, &f)
 	}
-	if v.rules.isLeft(i) && !f.isRoot() {
-		v.left.add(&f)
+	if v.rules.isMissed(i) && !f.isRoot() {
+		v.missed.add(&f)
 	}
 	id, isProtected, err := v.tree.pending(f.at())
 	if err != nil {
@@ -242,7 +241,7 @@ func (v *inspector) inspectClosely(f *file) (moved bool, err error) {
 		return false, err
 	}
 	defer n.close()
-	if err := n.makePlan(v.tree.journal, v.rules); err != nil {
+	if err := n.buildPlan(v.tree.journal, v.rules); err != nil {
 		return false, err
 	}
 	if n.attrs.isRoot && !f.isRoot() {

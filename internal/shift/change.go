@@ -20,17 +20,18 @@ func (c *changer) carryOutAll(ctx context.Context) error {
 		return err
 	}
 	problems, err := c.checkOccupants()
-	if err == nil && len(problems) > 0 {
-		err = problems // nothing was changed
-	}
 	if err != nil {
 		return err
+	}
+	if len(problems) > 0 {
+		return problems // nothing was changed
 	}
 	if err := c.begin(); err != nil {
 		return err
 	}
+	// A process may have entered before the root directory was closed.
 	if problems, err = c.checkOccupants(); err == nil && len(problems) > 0 {
-		err = errors.New(problems[0].Text) // one came in before the root directory was closed
+		err = errors.New(problems[0].Text)
 	}
 	if err != nil {
 		return c.howToGoOn(err)
@@ -104,7 +105,7 @@ func (c *changer) carryOutStep(ctx context.Context, step idmap.Step) error {
 		return err
 	}
 	root := inode{file: c.view}
-	if err := root.makePlan(c.journal, rules); err != nil {
+	if err := root.buildPlan(c.journal, rules); err != nil {
 		return err
 	}
 	root.plan.chown = false // that is the last thing

@@ -7,18 +7,18 @@ import (
 	"path/filepath"
 )
 
-// claim is a recorded state that was not recorded with this host's key: an image brought it along,
-// another host or an earlier release wrote it, or the key is lost. It is not believed, but some of
-// it is told.
+// claim is a state without a valid seal: it comes from an image, another host or an earlier release,
+// or the key is lost. It is not trusted, only reported.
 type claim struct {
-	// state is what it says, nil if that is not understood.
+	// state is the claimed state, nil if it cannot be parsed.
 	state *State
-	// where says where it is, and erase how it is removed.
+	// where describes the place of the record, erase is a command that removes it, and key the path
+	// of the host's key.
 	where, erase, key string
 }
 
-// recorded returns the state that this host has recorded, nil if it has none, or what is claimed
-// instead, nil if nothing is.
+// recorded returns the state that this host has recorded, or else a claim. Both are nil if there is
+// no record.
 func (t *tree) recorded() (*State, *claim, error) {
 	s, err := t.journal.state()
 	if s != nil || err != nil || t.sealed == nil {
@@ -29,8 +29,8 @@ func (t *tree) recorded() (*State, *claim, error) {
 
 func (t *tree) claim() *claim {
 	j := t.journal
-	c := &claim{where: j.String(), erase: j.erase(t.path), key: filepath.Join(j.stateDir, keyName)}
-	var text json.RawMessage // without what follows it, a seal
+	c := &claim{where: j.String(), erase: j.eraseCommand(t.path), key: filepath.Join(j.stateDir, keyName)}
+	var text json.RawMessage // without the seal that follows it
 	if err := json.NewDecoder(bytes.NewReader(j.sealed)).Decode(&text); err != nil {
 		return c
 	}
@@ -40,7 +40,7 @@ func (t *tree) claim() *claim {
 	return c
 }
 
-// String is what is told of a claim.
+// String describes the claim in messages.
 func (c *claim) String() string {
 	says := "something unknown"
 	if c.state != nil {
@@ -50,16 +50,16 @@ func (c *claim) String() string {
 		c.where, c.key, says)
 }
 
-// err is nil for no claim, and for one that does no harm if it is taken for nothing: a tree without
-// a record can be looked at. One that was interrupted may lack set-id bits and capabilities, which
-// its records have.
+// err returns nil if the claim can be ignored, as one of a complete shift: the owners of the files
+// show the state. A tree whose shift was interrupted may lack set-id bits and capabilities that only
+// its records have, so that must be resolved first. A nil claim can be ignored.
 func (c *claim) err() error {
 	if c == nil || c.state != nil && !c.state.Partial() {
 		return nil
 	}
 	return Problems{{
 		Text: "the tree may be half shifted: " + c.String(),
-		Remedy: "finish it on the host, and with the release, that began it; or, if the record came " +
-			"with an image, " + c.erase,
+		Remedy: "finish it on the host, and with the release, that started it; or, if the record came " +
+			"from an image, " + c.erase,
 	}}
 }

@@ -8,7 +8,7 @@ import (
 	"palisade/internal/sys"
 )
 
-// readAttrs reads the extended attributes of a file that matter.
+// readAttrs reads the extended attributes that a shift changes or uses.
 func (n *inode) readAttrs(j *journal, r *rules) (a *attrs, err error) {
 	names, err := n.file.AttrNames()
 	if err != nil {
@@ -72,7 +72,7 @@ func (w *worker) isSpecialDir(d *dir) (bool, error) {
 	return !complete || hasOneThatMatters(list), err
 }
 
-// isSpecialOpen reports the same of a file that is open.
+// isSpecialOpen is isSpecialName for an open file.
 func (w *worker) isSpecialOpen(n *inode) (bool, error) {
 	if !w.atFiles {
 		if err := w.EnterOpenFiles(); err != nil {
@@ -111,7 +111,7 @@ func (d *dir) named(name sys.Name) file { return file{dir: d, name: name} }
 
 func (f *file) isRoot() bool { return f.dir == nil }
 
-// at is a directory and a name by which the file is looked at.
+// at returns a directory and a name in it that lead to the file.
 func (f *file) at() (sys.File, sys.Name) {
 	if f.open.IsOpen() {
 		return f.open, noName

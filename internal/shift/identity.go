@@ -9,37 +9,37 @@ import (
 	"palisade/internal/sys"
 )
 
-// identity names a file whatever its names are: it is a digest of the file's handle, which has the
-// generation of the inode, so that a later file with the same inode number has another identity.
-// Where the file system has no handles, as an overlay, it is one of the inode number. It does not
-// change with a reboot.
+// identity identifies a file independently of its name, across reboots. It is a digest of the file
+// handle, which includes the generation of the inode, so that a later file with the same inode
+// number has another identity. Where the file system has no handles, such as an overlay, it is a
+// digest of the inode number.
 type identity string
 
-// identifier names the files of a tree.
+// identifier returns the identities of the files of a tree.
 type identifier struct {
-	// fileSystem distinguishes the tree's file system from others.
+	// fileSystem identifies the tree's file system.
 	fileSystem []byte
 }
 
-// newIdentifier returns the identifier of the tree with this root. isKept reports whether the file
-// system itself keeps what is recorded: then nothing of another one can be taken for it.
+// newIdentifier returns the identifier for the tree with this root. isKept reports whether records
+// are kept in the file system itself: then they cannot be confused with those of another one.
 func newIdentifier(root sys.File, i *sys.Inode, fsType int64, isKept bool) (identifier, error) {
 	switch {
-	case fsType == sys.ExtMagic || fsType == sys.BtrfsMagic: // by their UUID
+	case fsType == sys.ExtMagic || fsType == sys.BtrfsMagic: // derived from the UUID
 		id, err := root.FSID()
 		return identifier{fmt.Append(nil, id)}, err
-	case fsType == sys.XFSMagic: // the root directories of all have the same handle
+	case fsType == sys.XFSMagic: // all XFS root directories have the same handle
 		id, err := root.XFSUUID()
 		return identifier{id[:]}, err
-	case isKept || fsType == sys.NFSMagic: // whose handles have the server's file system in them
+	case isKept || fsType == sys.NFSMagic: // NFS handles include the server's file system
 		return identifier{}, nil
 	}
 	boot, err := sys.ReadFile("/proc/sys/kernel/random/boot_id", nil)
 	return identifier{fmt.Append(boot, i.FileSystem)}, err
 }
 
-// of returns the identity of the file name in the directory dir, an empty name being dir.
-func (n *identifier) of(dir sys.File, name sys.Name) (identity, error) {
+// identityAt returns the identity of the file name in the directory dir, or of dir if name is empty.
+func (n *identifier) identityAt(dir sys.File, name sys.Name) (identity, error) {
 	kind := "handle"
 	id, err := dir.Handle(name)
 	if err == nil && id == nil {
@@ -56,5 +56,5 @@ func (n *identifier) of(dir sys.File, name sys.Name) (identity, error) {
 
 var noName = sys.Name{0}
 
-// ofOpen returns the identity of a file that is open.
-func (n *identifier) ofOpen(f sys.File) (identity, error) { return n.of(f, noName) }
+// identityOf returns the identity of an open file.
+func (n *identifier) identityOf(f sys.File) (identity, error) { return n.identityAt(f, noName) }

@@ -8,26 +8,27 @@ import (
 	"palisade/internal/sys"
 )
 
-// inode is an open file of the tree. Whatever is changed of a file is changed through one, by its
-// methods alone: it stays the file that was looked at, though a name may be another file's by then.
+// inode is an open file of the tree. Files are changed only through its methods, so that the file
+// that is changed is the one that was checked, even if its name has been reused.
 type inode struct {
 	file sys.File
-	// Inode is what was found of the file last.
+	// Inode is the result of the last look.
 	sys.Inode
 	attrs *attrs
 	plan  plan
-	// isReference reports that the file is open for the inode alone.
-	isReference bool
+	// ownsFile reports that close must close file.
+	ownsFile bool
 }
 
-// openInode opens a file, unless it is open. A device, FIFO or socket is not touched.
+// openInode opens a file with O_PATH, unless it is open already. Devices, FIFOs and sockets are not
+// opened for I/O.
 func openInode(n *inode, f *file) (err error) {
 	*n = inode{file: f.open}
 	if !f.open.IsOpen() {
 		if n.file, err = f.dir.file.OpenNamedAt(f.name); err != nil {
 			return err
 		}
-		n.isReference = true
+		n.ownsFile = true
 	}
 	if err = n.look(); err != nil {
 		n.close()
@@ -36,30 +37,28 @@ func openInode(n *inode, f *file) (err error) {
 }
 
 func (n *inode) close() {
-	if n.isReference {
+	if n.ownsFile {
 		n.file.CloseReference()
 	}
 }
 
 func (n *inode) look() error { return n.file.InodeAt(noName, &n.Inode) }
 
-// errLinked is the error for a file that got another name after the names were counted: it may be
-// one of a file outside, which is not to be changed.
-var errLinked = errors.New(
-	"it has more names than were found in the tree; they were made meanwhile")
+// errLinked is the error for a file that gained a link after the links were counted: it may be a
+// file outside the tree, which must not be changed.
+var errLinked = errors.New("it has more links than were found in the tree; they were made meanwhile")
 
-// chown changes the owner and group.
 func (n *inode) chown(uid, gid uint32) error {
 	before := n.Inode
 	if err := n.file.Chown(uid, gid); err != nil {
 		return err
 	}
-	return n.lookAgain(&before)
+	return n.checkLinks(&before)
 }
 
-// lookAgain looks at a file that was changed. What has got another name meanwhile gets its owner
-// back: the kernel cannot be told to change only a file that has one.
-func (n *inode) lookAgain(before *sys.Inode) error {
+// checkLinks updates n after a change, and restores the owner of a file that has gained a link since
+// before. It cannot be prevented: no system call changes a file only if it has one link.
+func (n *inode) checkLinks(before *sys.Inode) error {
 	if err := n.look(); err != nil {
 		return err
 	}
@@ -73,16 +72,16 @@ func (n *inode) chmod(mode uint32) error { return n.file.Chmod(mode) }
 
 func (n *inode) setFlags(flags uint32) error { return n.file.SetFlags(flags) }
 
-// isPrivileged reports whether the file, once its plan is carried out, is a program that gives who
-// executes it the ids or capabilities of another user than before.
+// isPrivileged reports whether the plan makes the file a program that runs with other ids or
+// capabilities than before.
 func (n *inode) isPrivileged() bool {
 	restored := sys.Inode{Mode: n.plan.mode}
 	return n.HasSetID() && n.plan.chown || n.plan.setMode && restored.HasSetID() ||
 		n.attrs.caps != nil && n.plan.capsKind == idmap.Moved
 }
 
-// makePlan finds out what is to be done.
-func (n *inode) makePlan(j *journal, r *rules) (err error) {
+// buildPlan reads the file's attributes and sets n.plan.
+func (n *inode) buildPlan(j *journal, r *rules) (err error) {
 	if err = n.look(); err != nil {
 		return err
 	}
@@ -93,8 +92,8 @@ func (n *inode) makePlan(j *journal, r *rules) (err error) {
 	return err
 }
 
-// apply does what is planned for a file, in an order in which it may be killed at any time: what a
-// chown destroys is recorded before it, and restored from the record.
+// apply carries out the plan. It may be killed at any point: a chown clears set-id bits and
+// capabilities, so these are recorded before it and restored from the record.
 func (n *inode) apply(j *journal) error {
 	p, before := &n.plan, n.Inode
 	if p.record != nil {
@@ -131,7 +130,7 @@ func (n *inode) apply(j *journal) error {
 		err = n.file.RemoveAttr(idattr.Caps)
 	}
 	if err == nil {
-		err = n.lookAgain(&before)
+		err = n.checkLinks(&before)
 	}
 	if err == nil && p.removeRecord {
 		err = j.dropRecord(n.file)

@@ -1,20 +1,20 @@
 package shift
 
-// inodes is a set of inodes: of 64 numbers at a time, as most file systems give them to files one
-// after the other.
+// inodes is a set of inodes, stored as one bitmap word for 64 numbers, since most file systems
+// assign inode numbers consecutively.
 type inodes struct {
 	words map[inodeKey]uint64
-	// last is the key of the word that was used last.
+	// last is the key of the word that was used last, and word a copy of that word.
 	last inodeKey
 	word uint64
 }
 
 func newInodes() *inodes { return &inodes{words: make(map[inodeKey]uint64)} }
 
-// reader returns the same set, to be read by one goroutine.
+// reader returns a view of the set for use by one goroutine.
 func (s *inodes) reader() *inodes { return &inodes{words: s.words, word: s.words[inodeKey{}]} }
 
-// use makes the word of an inode the last one, and returns its bit.
+// use loads the word of an inode, and returns the inode's bit in it.
 func (s *inodes) use(key inodeKey) (bit uint64) {
 	at := inodeKey{key.fs, key.number / 64}
 	if at != s.last {

@@ -10,49 +10,49 @@ import (
 	"palisade/internal/sys"
 )
 
-// journal is what is recorded of a tree. All of it is sealed with the host's key for the file that
-// it is about, and what is recorded of files counts in the run alone that recorded it. So nothing
-// is believed that came with the files: neither from another host, nor from another file or run on
-// this one.
+// journal holds the records of a tree. Each is sealed with the host's key for the file that it
+// describes, and records of single files are valid only in the run that wrote them. So a record
+// from another host, another file or another run is not trusted.
 type journal struct {
 	identifier
 	store
 	stateDir string
 	key      key
-	// dir is the root directory, root its identity, sealed its state as it was found, nil if none was.
+	// dir is the root directory and root its identity. sealed is the state as found, nil if there is
+	// none.
 	dir    sys.File
 	root   identity
 	sealed []byte
-	// protected are the files of which flags are recorded, unlisted those with a record that their
-	// attributes do not show. Both are empty unless a run was interrupted.
+	// protected holds the files with recorded flags, unlisted those whose record is not among their
+	// attributes. Both are empty unless a run was interrupted.
 	protected, unlisted map[identity]bool
 }
 
-// store keeps texts about a tree, and about each of its files.
+// store keeps the values of a tree, by name, and a record for each of its files.
 type store interface {
-	// names lists the texts about the tree.
+	// names lists the names of the tree's values.
 	names() ([]string, error)
-	// get returns a text about the tree, nil if there is none of this name.
+	// get returns a value of the tree, nil if there is none with this name.
 	get(name string) ([]byte, error)
 	set(name string, text []byte) error
 	remove(name string) error
-	// finish removes the state, after all that is left beside it.
+	// finish removes everything that is left, the state last.
 	finish() error
 
-	// getRecord returns what is recorded of an open file, nil if nothing is. isListed reports whether
+	// getRecord returns the record of an open file, nil if there is none. isListed reports whether
 	// the file has recordAttr.
 	getRecord(f sys.File, id identity, isListed bool) ([]byte, error)
 	putRecord(f sys.File, id identity, text []byte) error
 	removeRecord(f sys.File, id identity) error
-	// records lists the files with a record that their attributes do not show.
+	// records lists the files whose record is not among their attributes.
 	records() ([]identity, error)
 
-	// String says where the state is, and erase how it is removed.
+	// String describes the place of the state; eraseCommand is a shell command that removes it.
 	String() string
-	erase(root string) string
+	eraseCommand(root string) string
 }
 
-// Names of the texts about a tree.
+// Names of a tree's values.
 const (
 	stateName   = "state"
 	flagsPrefix = "flags."
@@ -64,7 +64,7 @@ func openJournal(root sys.File, i *sys.Inode, fsType int64, stateDir string) (*j
 	if j.identifier, err = newIdentifier(root, i, fsType, isKept); err != nil {
 		return nil, err
 	}
-	if j.root, err = j.ofOpen(root); err != nil {
+	if j.root, err = j.identityOf(root); err != nil {
 		return nil, err
 	}
 	j.store = attrStore{root}
@@ -75,16 +75,16 @@ func openJournal(root sys.File, i *sys.Inode, fsType int64, stateDir string) (*j
 	return j, err
 }
 
-// use makes view the root directory that is written to: it may be writable where the mount is not.
-func (j *journal) use(view sys.File) {
+// setView makes the journal write through view, a mount of the root directory that may be writable
+// where the original mount is not.
+func (j *journal) setView(view sys.File) {
 	if _, ok := j.store.(attrStore); ok {
 		j.dir, j.store = view, attrStore{view}
 	}
 }
 
-// state returns the recorded state, nil if none is. A state that was not recorded with this host's
-// key counts as none; it is an error if it says that the tree is neither what it was nor what it
-// must become.
+// state returns the recorded state, nil if there is none. A state without a valid seal of this
+// host's key is ignored.
 func (j *journal) state() (*State, error) {
 	if j.sealed == nil {
 		return nil, nil
@@ -106,7 +106,7 @@ func (j *journal) state() (*State, error) {
 	return s, j.loadPending(s.Run)
 }
 
-// loadPending finds of which files something is recorded that their attributes do not show.
+// loadPending fills protected and unlisted.
 func (j *journal) loadPending(run uint64) error {
 	names, err := j.names()
 	if err != nil {
@@ -131,54 +131,54 @@ func (j *journal) loadPending(run uint64) error {
 	return err
 }
 
-// pending returns the identity of the file name in the directory dir if something is recorded of it
-// that its attributes do not show, and "" if not. isProtected reports whether that is its flags.
+// pending returns the identity of the file name in the directory dir if it is protected or unlisted,
+// and "" if not.
 func (j *journal) pending(dir sys.File, name sys.Name) (id identity, isProtected bool, err error) {
 	if len(j.protected) == 0 && len(j.unlisted) == 0 {
 		return "", false, nil
 	}
-	if id, err = j.of(dir, name); err != nil || !j.protected[id] && !j.unlisted[id] {
+	if id, err = j.identityAt(dir, name); err != nil || !j.protected[id] && !j.unlisted[id] {
 		return "", false, err
 	}
 	return id, j.protected[id], nil
 }
 
-// setState records the state of the tree. The first one that is recorded on a host makes its key.
+// setState records the state of the tree. It creates the host's key if there is none.
 func (j *journal) setState(text []byte) (err error) {
 	if j.key == nil {
-		if j.key, err = makeKey(j.stateDir); err != nil {
-			return fmt.Errorf("make the host's key: %w", err)
+		if j.key, err = loadOrCreateKey(j.stateDir); err != nil {
+			return fmt.Errorf("create the host's key: %w", err)
 		}
 	}
-	return j.bind(j.dir, &j.root, func(id identity) error {
+	return j.writeSealed(j.dir, &j.root, func(id identity) error {
 		j.sealed = j.key.seal(sealState, id, text)
 		return j.set(stateName, j.sealed)
 	})
 }
 
-// bind has a text written that is sealed for an open file. To write to a file on an overlay may
-// give it another identity, since it is copied up: then it is written once more.
-func (j *journal) bind(f sys.File, id *identity, write func(identity) error) (err error) {
+// writeSealed calls write with the identity of the open file f, and stores it in id. On an overlay,
+// the write may copy the file up and so change its identity: then write is called again.
+func (j *journal) writeSealed(f sys.File, id *identity, write func(identity) error) (err error) {
 	for range 2 {
-		if *id, err = j.ofOpen(f); err != nil {
+		if *id, err = j.identityOf(f); err != nil {
 			return err
 		}
 		if err := write(*id); err != nil {
 			return err
 		}
-		if now, err := j.ofOpen(f); err != nil || now == *id {
+		if now, err := j.identityOf(f); err != nil || now == *id {
 			return err
 		}
 	}
-	return errors.New("the file's inode number changes with each look")
+	return errors.New("inode number changes with each write")
 }
 
-// record returns what the run has recorded of an open file, nil if nothing. isForeign reports
-// whether the file has a record of something else.
+// record returns the run's record of an open file, nil if there is none. isForeign reports whether
+// the file has a record that is not trusted.
 func (j *journal) record(f sys.File, isListed bool, run uint64) (
 	r *record, isForeign bool, err error,
 ) {
-	id, err := j.ofOpen(f)
+	id, err := j.identityOf(f)
 	if err != nil {
 		return nil, false, err
 	}
@@ -199,20 +199,20 @@ func (j *journal) record(f sys.File, isListed bool, run uint64) (
 
 func (j *journal) setRecord(f sys.File, r *record) error {
 	var id identity
-	return j.bind(f, &id, func(id identity) error {
+	return j.writeSealed(f, &id, func(id identity) error {
 		return j.putRecord(f, id, j.key.seal(sealRecord, id, r.encode()))
 	})
 }
 
 func (j *journal) dropRecord(f sys.File) error {
-	id, err := j.ofOpen(f)
+	id, err := j.identityOf(f)
 	if err != nil {
 		return err
 	}
 	return j.removeRecord(f, id)
 }
 
-// flags returns the flags that the run has recorded of a file.
+// flags returns the flags that the run has recorded for a file.
 func (j *journal) flags(id identity, run uint64) (flags uint32, ok bool, err error) {
 	sealed, err := j.get(flagsPrefix + string(id))
 	if err != nil {
@@ -231,7 +231,7 @@ func (j *journal) setFlags(id identity, run uint64, flags uint32) error {
 	return j.set(flagsPrefix+string(id), text)
 }
 
-// removeFlags removes the recorded flags of a file, of all files if id is "".
+// removeFlags removes the recorded flags of a file, or of all files if id is "".
 func (j *journal) removeFlags(id identity) error {
 	names, err := []string{flagsPrefix + string(id)}, error(nil)
 	if id == "" {

@@ -17,8 +17,8 @@ import (
 	"palisade/internal/sys"
 )
 
-// TestKey has the host's key: all processes that make it at once have the same one, and one that
-// others can read is refused.
+// TestKey checks that concurrent callers create one key, and that a key which others can read is
+// refused.
 func TestKey(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a/b")
 	if k, err := readKey(dir); k != nil || err != nil {
@@ -29,7 +29,7 @@ func TestKey(t *testing.T) {
 	for n := range keys {
 		group.Go(func() {
 			var err error
-			if keys[n], err = makeKey(dir); err != nil {
+			if keys[n], err = loadOrCreateKey(dir); err != nil {
 				t.Error(err)
 			}
 		})
@@ -54,7 +54,7 @@ func TestKey(t *testing.T) {
 		if err := spoil(); err != nil {
 			t.Fatal(err)
 		}
-		if k, err := makeKey(dir); err == nil || len(k) == keySize {
+		if k, err := loadOrCreateKey(dir); err == nil || len(k) == keySize {
 			t.Errorf("%x, %v", k, err)
 		}
 		if err := os.RemoveAll(path); err != nil {
@@ -66,7 +66,7 @@ func TestKey(t *testing.T) {
 	}
 }
 
-// TestSeal has texts that are believed for what they were sealed for, and for nothing else.
+// TestSeal checks that a seal is valid only for its host, purpose, file and text.
 func TestSeal(t *testing.T) {
 	k, other := make(key, keySize), bytes.Repeat(key{1}, keySize)
 	sealed := k.seal(sealRecord, "a", []byte("text"))
@@ -97,7 +97,7 @@ func TestSeal(t *testing.T) {
 	}
 }
 
-// openTest opens a directory, and what is recorded of it.
+// openTest opens a directory and its journal.
 func openTest(t *testing.T, dir, stateDir string) (sys.File, *journal) {
 	t.Helper()
 	root, err := sys.OpenDir(dir)
@@ -120,8 +120,8 @@ func openTest(t *testing.T, dir, stateDir string) (sys.File, *journal) {
 	return root, j
 }
 
-// TestIdentity has files that get the name, and perhaps the inode number, of one that was removed:
-// they have other identities, and another name of a file has the same.
+// TestIdentity checks that all names of a file have one identity, and that a new file with the name,
+// and perhaps the inode number, of a removed one has another.
 func TestIdentity(t *testing.T) {
 	dir := t.TempDir()
 	root, j := openTest(t, dir, t.TempDir())
@@ -134,8 +134,8 @@ func TestIdentity(t *testing.T) {
 		if err := os.Link(path, path+"2"); err != nil {
 			t.Fatal(err)
 		}
-		id, err := j.of(root, sys.MakeName("f"))
-		other, err2 := j.of(root, sys.MakeName("f2"))
+		id, err := j.identityAt(root, sys.MakeName("f"))
+		other, err2 := j.identityAt(root, sys.MakeName("f2"))
 		if err != nil || err2 != nil || seen[id] || id != other {
 			t.Fatalf("identity %s, %s, %v, %v; %d before", id, other, err, err2, len(seen))
 		}
@@ -144,12 +144,12 @@ func TestIdentity(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := j.of(root, sys.MakeName("f")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := j.identityAt(root, sys.MakeName("f")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
 }
 
-// journals are one in extended attributes and one in a directory, of the tree in dir.
+// journals returns two journals of the tree in dir: in extended attributes and in a directory.
 func journals(t *testing.T, dir, stateDir string) map[string]*journal {
 	t.Helper()
 	_, inAttrs := openTest(t, dir, stateDir)
@@ -165,7 +165,7 @@ func journals(t *testing.T, dir, stateDir string) map[string]*journal {
 	return map[string]*journal{"attributes": inAttrs, "directory": inDir}
 }
 
-// TestJournal has what is recorded and read again, and then copied to where it does not belong.
+// TestJournal reads records back, and checks that copies of them elsewhere are not trusted.
 func TestJournal(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root has trusted attributes")
@@ -203,7 +203,7 @@ func TestJournal(t *testing.T) {
 			}
 			defer g.Close()
 			rec := &record{run: 7, mode: 0o4755, caps: caps2()}
-			id, err := j.ofOpen(f)
+			id, err := j.identityOf(f)
 			err = errors.Join(err, j.setRecord(f, rec), j.setFlags(id, 7, 0x10),
 				j.set("flags.other", []byte("x")), j.set("note", nil))
 			if err != nil {
@@ -234,8 +234,8 @@ func TestJournal(t *testing.T) {
 			if err != nil || err2 != nil || !ok || flags != 0x10 || others {
 				t.Errorf("flags %x, %v, %v, %v, in another run %v", flags, ok, err, err2, others)
 			}
-			// Another file gets the record of the first.
-			other, err := j.ofOpen(g)
+			// Copy the record to another file.
+			other, err := j.identityOf(g)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -253,7 +253,7 @@ func TestJournal(t *testing.T) {
 			if flags, ok, err := j.flags(other, 0); ok || err != nil {
 				t.Errorf("flags of another file: %x, %v", flags, err)
 			}
-			// Another key: all of it is another host's.
+			// With another key, all records are foreign.
 			if err := os.Remove(filepath.Join(stateDir, keyName)); err != nil {
 				t.Fatal(err)
 			}
@@ -279,7 +279,7 @@ func TestJournal(t *testing.T) {
 	}
 }
 
-// TestClaims has states of others: those that may be of a tree that is half shifted are refused.
+// TestClaims checks that states without a valid seal are refused if the tree may be half shifted.
 func TestClaims(t *testing.T) {
 	const maps = `"to-uids":"0:100000:65535","to-gids":"0:100000:65535"`
 	const half = `"run":1,"root":{"mode":493,"uid":0,"gid":0},` + maps + `}`
@@ -310,7 +310,7 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// TestInodes has sets of inodes on two file systems.
+// TestInodes covers sets of inodes on two file systems.
 func TestInodes(t *testing.T) {
 	a, b := newInodes(), newInodes()
 	other := sys.DeviceNumber{Major: 1}
@@ -331,8 +331,8 @@ func TestInodes(t *testing.T) {
 	}
 }
 
-// TestChangesAreChecked wants files of a tree to be changed by the methods of inode and of the
-// store alone.
+// TestChangesAreChecked checks that only the methods of inode and of the stores change files of a
+// tree.
 func TestChangesAreChecked(t *testing.T) {
 	changes := regexp.MustCompile(
 		`\.(Chown|Chmod|SetAttr|RemoveAttr|SetFlags)\(|os\.L?[Cc]h(own|mod)\(`)
@@ -358,27 +358,27 @@ func TestChangesAreChecked(t *testing.T) {
 	}
 }
 
-// TestLeft has the second of two steps: ids that the first one changes, and that are no result of
-// it, are those of files that it has not seen.
-func TestLeft(t *testing.T) {
+// TestMissedByStep covers the second of two steps: an id that the first step changes, and does not
+// produce, belongs to a file that the first step has missed.
+func TestMissedByStep(t *testing.T) {
 	m := idmap.Map{{Host: 1000, Size: 64000}}
 	change := idmap.Change{To: idmap.Pair{UID: m, GID: m}, Park: 1 << 20}
 	steps, err := change.Steps()
 	if err != nil || len(steps) != 2 {
 		t.Fatalf("%v, %v", steps, err)
 	}
-	r := &rules{Step: change.Judge(), earlier: &steps[0], rest: &steps[1]}
+	r := &rules{Step: change.Judge(), previous: &steps[0], next: &steps[1]}
 	for id, want := range map[uint32]bool{
 		0: true, 999: true, 1000: false, 5000: false, 64999: false, 1 << 20: false, 70000: false,
 	} {
-		if got := r.isLeft(&sys.Inode{UID: id, GID: 1000}); got != want {
+		if got := r.isMissed(&sys.Inode{UID: id, GID: 1000}); got != want {
 			t.Errorf("uid %d: %v", id, got)
 		}
-		if got := r.isLeft(&sys.Inode{UID: 1000, GID: id}); got != want {
+		if got := r.isMissed(&sys.Inode{UID: 1000, GID: id}); got != want {
 			t.Errorf("gid %d: %v", id, got)
 		}
 	}
-	if (&rules{Step: steps[0]}).isLeft(&sys.Inode{}) {
+	if (&rules{Step: steps[0]}).isMissed(&sys.Inode{}) {
 		t.Error("before the first step something is left")
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"palisade/internal/sys"
 )
 
-// key is a secret of this host. What is recorded of a tree is sealed with it, so that nothing is
-// believed which came with the files: an image cannot know the key.
+// key is the secret key of this host. It seals the records of a tree, so that records which came
+// with the files are not trusted: an image cannot know the key.
 type key []byte
 
 const (
@@ -24,7 +24,7 @@ const (
 	keySize = 32
 )
 
-// readKey reads the key in the state directory, nil if there is none.
+// readKey reads the key in the state directory. It returns nil if there is none.
 func readKey(stateDir string) (key, error) {
 	path := filepath.Join(stateDir, keyName)
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
@@ -39,7 +39,7 @@ func readKey(stateDir string) (key, error) {
 		return nil, err
 	}
 	if owner, ok := info.Sys().(*syscall.Stat_t); !ok || owner.Uid != 0 || info.Mode() != 0o600 {
-		return nil, fmt.Errorf("key %s: mode %v, want a regular file of root with mode 0600",
+		return nil, fmt.Errorf("key %s: mode %v, want a regular file owned by root with mode 0600",
 			path, info.Mode())
 	}
 	k, err := io.ReadAll(io.LimitReader(f, keySize+1))
@@ -49,9 +49,9 @@ func readKey(stateDir string) (key, error) {
 	return k, err
 }
 
-// makeKey reads the key, and makes one if there is none. Of several processes that do it at once
-// all get the same one, and one that is killed leaves all of a key or none.
-func makeKey(stateDir string) (key, error) {
+// loadOrCreateKey reads the key, and creates one if there is none. Concurrent callers get the same
+// key; a process that is killed leaves a complete key or none.
+func loadOrCreateKey(stateDir string) (key, error) {
 	if k, err := readKey(stateDir); k != nil || err != nil {
 		return k, err
 	}
@@ -59,7 +59,7 @@ func makeKey(stateDir string) (key, error) {
 		return nil, err
 	}
 	k := make(key, keySize)
-	rand.Read(k) // it cannot fail
+	rand.Read(k) // never fails
 	err := sys.CreateFileSynced(filepath.Join(stateDir, keyName), k)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
@@ -67,10 +67,10 @@ func makeKey(stateDir string) (key, error) {
 	return readKey(stateDir)
 }
 
-// macSize is the length of a seal: as hard to guess as the key of AES-128.
+// macSize is the size of a seal in bytes: as hard to guess as an AES-128 key.
 const macSize = 16
 
-// What a seal is for. A text sealed for one of them is not believed as another.
+// Purposes of a seal. A seal for one purpose is invalid for the others.
 const (
 	sealState  = "palisade userns-shift state\x00"
 	sealRecord = "palisade userns-shift record\x00"
@@ -80,17 +80,17 @@ const (
 func (k key) mac(what string, id identity, text []byte) []byte {
 	h := hmac.New(sha256.New, k)
 	h.Write([]byte(what))
-	h.Write([]byte(id)) // all have the same length
+	h.Write([]byte(id)) // identities have a fixed length
 	h.Write(text)
 	return h.Sum(nil)[:macSize]
 }
 
-// seal returns the text with a seal, by which it is bound to the file.
+// seal returns the text followed by a seal that binds it to the file.
 func (k key) seal(what string, id identity, text []byte) []byte {
 	return append(text[:len(text):len(text)], k.mac(what, id, text)...)
 }
 
-// open returns the text that was sealed for the file. It reports false for anything else.
+// open returns the text of sealed, and reports whether its seal is valid for the file.
 func (k key) open(what string, id identity, sealed []byte) (text []byte, ok bool) {
 	end := len(sealed) - macSize
 	if len(k) != keySize || end < 0 {

@@ -7,9 +7,9 @@ import (
 	"palisade/internal/idmap"
 )
 
-// CheckLinks looks at all files of the tree at path, and fails with Problems if some have names
-// outside of it, unless o ignores that. What a container does to such a file with the host's ids,
-// as to make it set-id root, it does by the names outside, too.
+// CheckLinks fails with Problems if files of the tree at path have hard links outside it, unless
+// o.HardLinks is Ignore. On an idmapped mount, a change that the container makes to such a file, such
+// as a set-id-root bit, is also seen through the names outside.
 func CheckLinks(ctx context.Context, path string, o Options) error {
 	o.complete()
 	if o.HardLinks == Ignore {
@@ -24,7 +24,7 @@ func CheckLinks(ctx context.Context, path string, o Options) error {
 		return fmt.Errorf("%s: %w", t.path, err)
 	}
 	var outside examples
-	for range 3 { // another container that runs in the tree may change names meanwhile
+	for range 3 { // a container that runs in the tree may add or remove links during the scan
 		c, err := t.inspect(ctx, o.rulesFor(&idmap.Change{}, nil), &o, nil, nil)
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.path, err)

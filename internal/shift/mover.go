@@ -20,15 +20,15 @@ type mover struct {
 	rules *rules
 	// known are the files with several names that the first pass has found.
 	known map[inodeKey]links
-	// found are all files that the first pass has found, copied those of them that got another inode
-	// when they were changed, on an overlay.
+	// found holds all files that the first pass has found, copied the new inodes of those that an
+	// overlay has copied up since.
 	found    *inodes
 	copied   *sync.Map
 	links    *linkLocks
 	memos    *memos
 	began    sys.Time
 	progress *counter
-	// refusePrivileged refuses files that become privileged programs.
+	// refusePrivileged makes the mover fail on files that would become privileged programs.
 	refusePrivileged bool
 }
 
@@ -75,8 +75,8 @@ func (v *mover) visited(*chunk) {}
 // errIsDir is for a file that turns out to be a directory.
 var errIsDir = errors.New("it is a directory")
 
-// moveNamed changes a file that is no directory. The attributes of one with a code of an owner are
-// known.
+// moveNamed changes a file that is not a directory. If code stands for an owner, the first pass found
+// no special attributes.
 func (v *mover) moveNamed(w *worker, f file, code uint16) error {
 	isPlain := code >= firstOwner
 	var known owner
@@ -106,16 +106,16 @@ func (v *mover) moveNamed(w *worker, f file, code uint16) error {
 	return v.move(n, special)
 }
 
-// Errors for files that were not there when all were looked at.
+// Errors for files that were created or changed after the first pass.
 var (
-	errUnmapped = errors.New("its owner is not mapped; it was made, or changed, meanwhile")
-	errNew      = errors.New("it was made, or moved into the tree, meanwhile")
-	// errPrivileged is for a program of an unshift that must leave none which other users can execute.
-	errPrivileged = errors.New("it was made set-id, or got capabilities, meanwhile")
+	errUnmapped = errors.New("its owner is not mapped; it was created or changed meanwhile")
+	errNew      = errors.New("it was created, or moved into the tree, meanwhile")
+	// errPrivileged is the error for a privileged program that refusePrivileged forbids.
+	errPrivileged = errors.New("it was made set-id, or was given capabilities, meanwhile")
 )
 
-// check makes sure that a file is one that the first pass has found, and has no more names than
-// then. One from outside that was moved or linked to where it is, is none.
+// check fails unless the first pass has found the file, with no fewer links. It so rejects files
+// that were moved or linked into the tree from outside.
 func (v *mover) check(i *sys.Inode) error {
 	key := keyOf(i)
 	if !v.found.has(key) {
@@ -155,9 +155,9 @@ func (v *mover) move(n *inode, special bool) error {
 	return err
 }
 
-// plan plans what becomes of a file.
+// plan builds the plan for a file, and checks it against refusePrivileged.
 func (v *mover) plan(n *inode) error {
-	if err := n.makePlan(v.journal, v.rules); err != nil {
+	if err := n.buildPlan(v.journal, v.rules); err != nil {
 		return err
 	}
 	if v.refusePrivileged && n.isPrivileged() {
@@ -189,7 +189,7 @@ func (v *mover) moveClosely(n *inode, isProtected bool) error {
 	case n.plan.isNothing() || v.o.Immutable == Skip:
 		return nil
 	case v.o.Immutable == Fail:
-		return errors.New("it is immutable or append-only; it became so meanwhile")
+		return errors.New("it was made immutable or append-only meanwhile")
 	}
 	return v.moveProtected(n)
 }
@@ -197,7 +197,7 @@ func (v *mover) moveClosely(n *inode, isProtected bool) error {
 // moveProtected changes a file without its protection, which it gets back. What it was is recorded at the root directory
 // meanwhile, since the file itself cannot be changed before.
 func (v *mover) moveProtected(n *inode) error {
-	id, err := v.ofOpen(n.file)
+	id, err := v.identityOf(n.file)
 	if err != nil {
 		return err
 	}

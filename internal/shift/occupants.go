@@ -11,22 +11,22 @@ import (
 	"palisade/internal/sys"
 )
 
-// A closed root directory keeps out processes that are not in the tree yet. One that has a
-// directory below it, or a mount of one, can still move and link files there: it is an occupant. A
-// process of the host's root is none, for it is trusted; neither is one that has the root directory
-// alone, which is closed to it.
+// A closed root directory keeps out processes that are not in the tree yet. A process that holds a
+// directory below the root, or has a mount of one, can still move and link files: it is an occupant.
+// Processes of the host's root are trusted and do not count, nor do those that hold only the root
+// directory, which is closed to them.
 
 // occupants finds processes in a tree.
 type occupants struct {
 	tree  *tree
 	files *inodes
-	// namespaces are the mount namespaces that were looked at.
+	// namespaces holds the inode numbers of the mount namespaces already examined.
 	namespaces map[uint64]bool
 	found      examples
 }
 
-// findOccupants finds the processes in the tree; files has all of its inodes. A process that ends
-// meanwhile is none.
+// findOccupants finds the processes in the tree, whose inodes are files. Processes that end during
+// the search are skipped.
 func (t *tree) findOccupants(files *inodes) (examples, error) {
 	pids, err := numbersIn("/proc")
 	if err != nil {
@@ -65,7 +65,7 @@ func numbersIn(path string) (numbers []int, err error) {
 	return numbers, err
 }
 
-// ofProcess returns the link in procfs by which a process is in the tree, "" if there is none.
+// ofProcess returns the link below /proc/<pid> that leads into the tree, "" if there is none.
 func (o *occupants) ofProcess(pid int, process string) string {
 	tasks, _ := numbersIn(process + "/task")
 	for _, task := range tasks {
@@ -96,7 +96,8 @@ func (o *occupants) isInside(link string) bool {
 	return err == nil && keyOf(&i) != keyOf(root) && o.files.has(keyOf(&i))
 }
 
-// ofMounts returns where a directory of the tree is mounted for a process, "" if none is.
+// ofMounts returns the mount point of a directory of the tree in the process's mount namespace, ""
+// if there is none or the namespace was examined before.
 func (o *occupants) ofMounts(process string) string {
 	ns, err := sys.Stat(process + "/ns/mnt")
 	if err != nil || o.namespaces[ns.Inode] {
@@ -122,7 +123,7 @@ func (o *occupants) ofMounts(process string) string {
 	return fmt.Sprintf("mount %q", mounts[0].Mountpoint)
 }
 
-// checkOccupants makes sure that no process is in the tree.
+// checkOccupants returns a problem if a process is in the tree, unless Options.Force is set.
 func (c *changer) checkOccupants() (p Problems, err error) {
 	if c.o.Force {
 		return nil, nil

@@ -38,20 +38,20 @@ type Options struct {
 	// HardLinks is Fail or Ignore: what is done about files that have other names outside of the tree.
 	HardLinks Policy
 	Caps      CapsPolicy
-	// DropSetID takes away set-id bits and file capabilities, so that no program of the container
-	// is one of the host's root afterwards. KeepSetID lets Unshift keep them although other users
+	// DropSetID removes set-id bits and file capabilities, so that no program of the container
+	// becomes a privileged program of the host. KeepSetID lets Unshift keep them even if other users
 	// of the host can reach the tree.
 	DropSetID, KeepSetID bool
 	// AllowCopyUp allows changes of an overlay, which copy all files to its upper layer.
 	AllowCopyUp bool
-	// Force goes on although processes of other users are in the tree, or have it as their root.
+	// Force continues even if processes of other users are in the tree, or have it as their root.
 	Force bool
 	// Trust believes the recorded state: nothing is looked at where it says that all is done.
 	Trust bool
 	// LockTimeout is how long another process that works on the tree is waited for.
 	LockTimeout time.Duration
-	// LockDir has a file for each tree that is worked on, StateDir the host's key and what is recorded
-	// of trees that cannot keep it themselves.
+	// LockDir holds a lock file for each tree in use, StateDir the host's key and the records of trees
+	// whose file system has no trusted.* attributes.
 	LockDir, StateDir string
 	// Progress is called from time to time, and at the end of each pass.
 	Progress func(Progress)

@@ -25,26 +25,26 @@ const (
 type rules struct {
 	idmap.Step
 	caps CapsPolicy
-	// dropSetID takes away the set-id bits and the capabilities.
+	// dropSetID removes the set-id bits and the capabilities.
 	dropSetID bool
 	// run is the State.Run of the change; records of another one are not believed. It is 0 where nothing is going on.
 	run uint64
-	// earlier is the step before the one that comes next, and rest that one; nil before the second.
-	earlier, rest *idmap.Step
+	// previous is the last completed step, and next the one after it; nil if no step is complete.
+	previous, next *idmap.Step
 }
 
-// isLeft reports whether a file has an id that the earlier step changes, and that the rest knows
-// nothing of: then that step is not done, whatever is recorded.
-func (r *rules) isLeft(i *sys.Inode) bool {
-	if r.earlier == nil {
+// isMissed reports whether a file has an id that the previous step changes and the next step does not
+// map: then the previous step is not complete, whatever the record says.
+func (r *rules) isMissed(i *sys.Inode) bool {
+	if r.previous == nil {
 		return false
 	}
 	for _, o := range []struct {
-		id            uint32
-		earlier, rest *idmap.Translation
-	}{{i.UID, r.earlier.UID, r.rest.UID}, {i.GID, r.earlier.GID, r.rest.GID}} {
-		_, before := o.earlier.To(o.id)
-		_, then := o.rest.To(o.id)
+		id             uint32
+		previous, next *idmap.Translation
+	}{{i.UID, r.previous.UID, r.next.UID}, {i.GID, r.previous.GID, r.next.GID}} {
+		_, before := o.previous.To(o.id)
+		_, then := o.next.To(o.id)
 		if before == idmap.Moved && then == idmap.Unmapped {
 			return true
 		}

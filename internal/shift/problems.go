@@ -60,12 +60,12 @@ func (c *census) problems(o *Options, pair idmap.Pair) (p Problems) {
 		p.add("btrfs property set DIR ro false, or delete them", "subvolumes that are read-only: %s", c.readOnly.list())
 	}
 	if c.roots.count > 0 {
-		p.add("unshift these first, or, where an image brought that along, setfattr -x "+stateAttr,
+		p.add("unshift these first, or, if the attribute came from an image, setfattr -x "+stateAttr,
 			"directories that were shifted by themselves: %s", c.roots.list())
 	}
-	if c.left.count > 0 {
+	if c.missed.count > 0 {
 		p.add("take them out of the tree until it is shifted",
-			"files that a step which is done did not change: %s", c.left.list())
+			"files that a completed step did not change: %s", c.missed.list())
 	}
 	return p
 }

@@ -32,7 +32,7 @@ type Status struct {
 	State *State
 	// Files are how many there are; 0 if that was not to be known.
 	Files uint64
-	// Claim is what is recorded but not believed, "" if nothing is.
+	// Claim describes a record that is not trusted, "" if there is none.
 	Claim string
 }
 
@@ -185,7 +185,7 @@ func Check(ctx context.Context, path string, pair idmap.Pair, o Options) (Proble
 	state, claim, err := t.recorded()
 	var refusal Problems
 	if err != nil {
-		problems.add(t.erase(t.path), "%v", err)
+		problems.add(t.eraseCommand(t.path), "%v", err)
 	} else if errors.As(claim.err(), &refusal) {
 		problems = append(problems, refusal...)
 	} else if state.Partial() && !(state.Phase == Shifting && state.Change.To.Equal(pair)) {

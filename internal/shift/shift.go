@@ -66,8 +66,8 @@ func Unshift(ctx context.Context, path string, from idmap.Pair, o Options) (Resu
 	})
 }
 
-// errNotRecorded is the error for a tree of which nothing is recorded that is believed.
-var errNotRecorded = errors.New("no shift is recorded: say to what it was shifted, if it was")
+// errNotRecorded is the error for a tree without a trusted record.
+var errNotRecorded = errors.New("no shift is recorded: give the map it was shifted with")
 
 // Describe names the change that a state tells of.
 func (s *State) Describe() string {
@@ -162,9 +162,9 @@ type changer struct {
 	// memos are what is remembered of the files since the first pass, which began then.
 	memos *memos
 	began sys.Time
-	// copied are inodes that files got when they were changed.
+	// copied holds the new inodes of files that an overlay has copied up during the change.
 	copied sync.Map
-	// refusePrivileged tells that no privileged program may come of the change.
+	// refusePrivileged reports that the change must not produce privileged programs.
 	refusePrivileged bool
 }
 
@@ -216,7 +216,7 @@ func (c *changer) after() *State {
 }
 
 func (c *changer) finishState() error {
-	if err := c.removeFlags(""); err != nil { // of files that are gone, and what an image has brought
+	if err := c.removeFlags(""); err != nil { // of files that are gone, or from an image
 		return err
 	}
 	after := c.after()
@@ -261,7 +261,7 @@ func (c *changer) preflight(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		rules.earlier, rules.rest = &steps[c.state.Step-1], &steps[c.state.Step]
+		rules.previous, rules.next = &steps[c.state.Step-1], &steps[c.state.Step]
 	}
 	if c.census, err = c.inspect(ctx, rules, c.o, c.before, c.memos); err != nil {
 		return err
@@ -287,9 +287,9 @@ func (c *changer) preflight(ctx context.Context) (err error) {
 		}
 	}
 	if isFresh && c.looksInterrupted() {
-		problems.add("restore set-id bits and capabilities that are missing, and give "+c.path+
-			" its mode with chmod", "%s looks like a shift that was interrupted, of which nothing is "+
-			"recorded: it has the mode 0700, and some of its files are changed", c.path)
+		problems.add("restore missing set-id bits and capabilities, and the mode of "+c.path+
+			" with chmod", "%s looks like a shift that was interrupted, but has no record: "+
+			"its mode is 0700, and some of its files are shifted", c.path)
 	}
 	if len(problems) > 0 {
 		return problems
@@ -297,12 +297,13 @@ func (c *changer) preflight(ctx context.Context) (err error) {
 	return nil
 }
 
-// checkHostCaps finds that capabilities which are valid on the host are of use to its users.
+// checkHostCaps returns a problem if other users of the host could use capabilities of CapsV2.
 func (t *tree) checkHostCaps() (Problems, error) {
 	return t.checkPrivate("--caps v3", "--caps v2 would make capabilities valid on the host")
 }
 
-// checkPrivate finds that other users of the host can reach the tree and its privileged programs.
+// checkPrivate returns a problem if other users of the host can reach the tree. danger is the
+// consequence, and otherwise an option that avoids it.
 func (t *tree) checkPrivate(otherwise, danger string) (p Problems, err error) {
 	err = idmount.CheckPrivate(t.path)
 	var reachable *idmount.ReachableError
@@ -314,8 +315,8 @@ func (t *tree) checkPrivate(otherwise, danger string) (p Problems, err error) {
 	return p, nil
 }
 
-// looksInterrupted reports whether a tree of which nothing is recorded has a closed root directory
-// but files with ids of the host, as one of which the record was lost.
+// looksInterrupted reports whether a tree without a record has a closed root directory and shifted
+// files, as after an interrupted shift whose record was lost.
 func (c *changer) looksInterrupted() bool {
 	shifted := c.census.below.after
 	if c.state.Phase == Unshifting {
@@ -342,8 +343,8 @@ func (c *changer) warnings() (texts []string) {
 		warn(&c.census.setID, "programs with a set-id bit or capabilities become the host's "+
 			"(--drop-setid takes both away): %s")
 	}
-	warn(&c.census.foreign, "what is recorded of files was not recorded by this run, and not "+
-		"believed: if it is of an earlier one, set-id bits and capabilities may be missing: %s")
+	warn(&c.census.foreign, "records of files that this run did not write are not trusted; "+
+		"if they are of an earlier run, set-id bits and capabilities may be missing: %s")
 	if len(c.hidden) > 0 {
 		texts = append(texts, fmt.Sprintf("what is mounted in it, at %d places, is passed over, and what is hidden there stays as it is", len(c.hidden)))
 	}

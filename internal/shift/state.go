@@ -78,8 +78,8 @@ func (s *State) encode() ([]byte, error) {
 	return json.Marshal(f)
 }
 
-// decodeState understands a recorded state. For a claim it is one that may have come with the root
-// file system from elsewhere: nothing of it is taken for granted.
+// decodeState decodes and validates a recorded state. A claim's state may come from an attacker, so
+// no field is trusted.
 func decodeState(text []byte) (*State, error) {
 	var f stateFile
 	decoder := json.NewDecoder(bytes.NewReader(text))

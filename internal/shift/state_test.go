@@ -156,7 +156,7 @@ func TestProblems(t *testing.T) {
 		`files that are immutable or append-only: "d/f\n", "d/f\n", "d/f\n", "d/f\n", "d/f\n" and 2 more | chattr -i -a, or --immutable=clear or skip`,
 		`files with names outside of the tree: in "/d/" (1 of 3 names are inside) | copy them, or --hardlinks=ignore to change the owner of the files outside, too`,
 		`subvolumes that are read-only: "d/f\n" | btrfs property set DIR ro false, or delete them`,
-		`directories that were shifted by themselves: "d/f\n" | unshift these first, or, where an image brought that along, setfattr -x trusted.userns_shift`,
+		`directories that were shifted by themselves: "d/f\n" | unshift these first, or, if the attribute came from an image, setfattr -x trusted.userns_shift`,
 	}
 	if !slices.Equal(texts, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(texts, "\n"), strings.Join(want, "\n"))

@@ -10,19 +10,19 @@ import (
 	"palisade/internal/sys"
 )
 
-// Extended attributes in which things are recorded. Processes in a user namespace can neither see
-// nor change them, but an image can bring them along.
+// Names of extended attributes. Processes in a user namespace can neither see nor change them, but
+// an image can contain them.
 const (
-	// stateAttr, of the root directory, has its State.
+	// stateAttr holds the State, on the root directory.
 	stateAttr = "trusted.userns_shift"
-	// recordAttr, of a file, has its record.
+	// recordAttr holds the record of a file, on that file.
 	recordAttr = "trusted.userns_shift.record"
-	// attrPrefix, of the root directory, with flagsPrefix and an identity behind it, has the flags of
-	// a file that is protected from changes, and so cannot have a record itself.
+	// attrPrefix, followed by flagsPrefix and an identity, names an attribute of the root directory
+	// that holds the flags of an immutable or append-only file, which cannot have a record itself.
 	attrPrefix = "trusted.userns_shift."
 )
 
-// attrStore keeps everything in extended attributes.
+// attrStore is a store in extended attributes.
 type attrStore struct{ root sys.File }
 
 func attrName(name string) string {
@@ -63,10 +63,10 @@ func (s attrStore) putRecord(f sys.File, _ identity, text []byte) error {
 func (s attrStore) removeRecord(f sys.File, _ identity) error { return f.RemoveAttr(recordAttr) }
 func (s attrStore) records() ([]identity, error)              { return nil, nil }
 
-func (s attrStore) String() string           { return "the attribute " + stateAttr }
-func (s attrStore) erase(root string) string { return "setfattr -x " + stateAttr + " " + root }
+func (s attrStore) String() string                  { return "the attribute " + stateAttr }
+func (s attrStore) eraseCommand(root string) string { return "setfattr -x " + stateAttr + " " + root }
 
-// dirStore keeps everything in files of a directory, for a file system without extended attributes.
+// dirStore is a store in files of a directory, for file systems without extended attributes.
 type dirStore struct {
 	root sys.File
 	dir  string
@@ -95,8 +95,7 @@ func (s *dirStore) records() (ids []identity, err error) {
 	return ids, err
 }
 
-// finish removes the directory, too, with what a program has left there that was killed while it
-// wrote a file.
+// finish also removes the directory, with temporary files of processes that were killed.
 func (s *dirStore) finish() error {
 	names, err := s.names()
 	if err != nil {
@@ -104,11 +103,15 @@ func (s *dirStore) finish() error {
 	}
 	isState := func(name string) bool { return name == stateName }
 	for _, name := range append(slices.DeleteFunc(names, isState), stateName) {
-		if err := os.Remove(filepath.Join(s.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := removeIfExists(filepath.Join(s.dir, name)); err != nil {
 			return err
 		}
 	}
-	if err := os.Remove(s.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+	return removeIfExists(s.dir)
+}
+
+func removeIfExists(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -126,7 +129,7 @@ func (s *dirStore) removeRecord(_ sys.File, id identity) error {
 	return s.remove(recordPrefix + string(id))
 }
 
-// maxRecord bounds what is read: more than is ever written.
+// maxRecord bounds the size of a file that is read, in bytes: more than is ever written.
 const maxRecord = 64 << 10
 
 func (s *dirStore) get(name string) ([]byte, error) {
@@ -144,8 +147,8 @@ func (s *dirStore) set(name string, text []byte) error {
 	return sys.ReplaceFileSynced(filepath.Join(s.dir, name), text)
 }
 
-// remove removes what is recorded of a file once the file's changes are on the disk, which is
-// another one than the directory's.
+// remove first syncs the file system of the tree, so that no record is removed before the change it
+// describes is on the disk.
 func (s *dirStore) remove(name string) error {
 	if s.root.IsOpen() {
 		list, err := s.root.OpenSame()
@@ -156,11 +159,8 @@ func (s *dirStore) remove(name string) error {
 			return err
 		}
 	}
-	if err := os.Remove(filepath.Join(s.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
+	return removeIfExists(filepath.Join(s.dir, name))
 }
 
-func (s *dirStore) String() string           { return s.dir }
-func (s *dirStore) erase(root string) string { return "rm -r " + s.dir }
+func (s *dirStore) String() string                  { return s.dir }
+func (s *dirStore) eraseCommand(root string) string { return "rm -r " + s.dir }

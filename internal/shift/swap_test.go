@@ -15,12 +15,12 @@ import (
 	"palisade/internal/sys"
 )
 
-// swapper is a visitor, before which a directory is changed when it was looked at.
+// swapper is a visitor that calls a function after a directory was inspected and before it is changed.
 type swapper struct {
 	visitor
 	inDir string
 	swap  func() error
-	// asKnown reports whether the names in the directory were known, and not read again.
+	// asKnown reports whether the names in the directory were cached, and not read again.
 	asKnown bool
 }
 
@@ -33,12 +33,12 @@ func (v *swapper) enter(w *worker, d *dir) error {
 	return err
 }
 
-// swapped are the directories of a test: one in a tree, another in it, and one outside.
+// swapped holds the directories of a test: two in a tree, and one outside.
 type swapped struct{ in, other, outside string }
 
 const swappedFiles = 20
 
-// each does something with the files of a number, and returns the errors.
+// each calls a function for the files of each number, and joins the errors.
 func each(do func(name string) error) (err error) {
 	for n := range swappedFiles {
 		err = errors.Join(err, do(fmt.Sprintf("f%d", n)))
@@ -46,7 +46,7 @@ func each(do func(name string) error) (err error) {
 	return err
 }
 
-// linkIn replaces the files in the tree by names of one outside.
+// linkIn replaces the files in the tree with hard links to files outside.
 func (s *swapped) linkIn() error {
 	return each(func(name string) error {
 		path := filepath.Join(s.in, name)
@@ -54,19 +54,19 @@ func (s *swapped) linkIn() error {
 	})
 }
 
-// linkOut gives the files in the tree names outside.
+// linkOut adds hard links outside to the files in the tree.
 func (s *swapped) linkOut() error {
 	return each(func(name string) error {
 		return os.Link(filepath.Join(s.in, name), filepath.Join(s.outside, "new-"+name))
 	})
 }
 
-// TestSwap has a directory that another process changes in the moment in which nothing more is
-// asked of its files: no file outside gets another owner or mode, and what was swapped is reported.
+// TestSwap changes a directory after its files were inspected: no file outside may get another owner
+// or mode, and swapped files are reported.
 func TestSwap(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		// mode is that of the files in the tree; hasLinks gives each a second name in it.
+		// mode is the mode of the files in the tree; hasLinks gives each a second name there.
 		mode      uint32
 		hasLinks  bool
 		hardLinks Policy
@@ -106,7 +106,7 @@ func TestSwap(t *testing.T) {
 			s := &swapped{root + "/in", root + "/other", filepath.Join(base, "outside")}
 			err := errors.Join(os.MkdirAll(s.in, 0o755), os.MkdirAll(s.other, 0o755),
 				os.MkdirAll(s.outside, 0o755),
-				each(func(name string) error { return s.make(name, tt.mode, tt.hasLinks) }))
+				each(func(name string) error { return s.create(name, tt.mode, tt.hasLinks) }))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -116,7 +116,7 @@ func TestSwap(t *testing.T) {
 			}
 			o := Options{HardLinks: tt.hardLinks, StateDir: filepath.Join(base, "state")}
 			err = s.shift(t, root, tt.swap, o)
-			// The failures of single files are told as text.
+			// Failures of single files are reported as text.
 			if (err == nil) != (tt.want == nil) ||
 				err != nil && !strings.Contains(err.Error(), tt.want.Error()) {
 				t.Errorf("error %v, want %v", err, tt.want)
@@ -143,8 +143,8 @@ func TestSwap(t *testing.T) {
 	}
 }
 
-// make makes a file of each kind.
-func (s *swapped) make(name string, mode uint32, hasLinks bool) error {
+// create creates the files of a number.
+func (s *swapped) create(name string, mode uint32, hasLinks bool) error {
 	in, other := filepath.Join(s.in, name), filepath.Join(s.other, name)
 	outside := filepath.Join(s.outside, name)
 	err := errors.Join(os.WriteFile(in, nil, 0o600), syscall.Chmod(in, mode),
@@ -156,7 +156,7 @@ func (s *swapped) make(name string, mode uint32, hasLinks bool) error {
 	return err
 }
 
-// lookAt looks at a file.
+// lookAt stores the attributes of a file in all, by name.
 func lookAt(dir, name string, all map[string]sys.Inode) error {
 	d, err := sys.OpenDir(dir)
 	if err != nil {
@@ -169,7 +169,7 @@ func lookAt(dir, name string, all map[string]sys.Inode) error {
 	return err
 }
 
-// check wants a file that was outside to have the owner and mode that it had.
+// check checks that a file outside has kept its owner and mode.
 func (s *swapped) check(dir, name string, outside map[string]sys.Inode) error {
 	now := make(map[string]sys.Inode)
 	if err := lookAt(dir, name, now); err != nil {
@@ -187,7 +187,7 @@ func (s *swapped) check(dir, name string, outside map[string]sys.Inode) error {
 	return nil
 }
 
-// hasCaps wants a file to have capabilities of a container.
+// hasCaps fails unless a file has capabilities of a container.
 func hasCaps(path string) error {
 	buf := make([]byte, 64)
 	if n, err := syscall.Getxattr(path, idattr.Caps, buf); err != nil || n != 24 {
@@ -196,7 +196,8 @@ func hasCaps(path string) error {
 	return nil
 }
 
-// shift looks at a tree that is not new, and shifts it while one of its directories is swapped.
+// shift inspects a tree whose files have settled, and shifts it while one of its directories is
+// swapped.
 func (s *swapped) shift(t *testing.T, root string, swap func(*swapped) error, o Options) error {
 	t.Helper()
 	o.Jobs = 1
@@ -212,7 +213,7 @@ func (s *swapped) shift(t *testing.T, root string, swap func(*swapped) error, o 
 	change := idmap.Change{To: testPair()}
 	c := &changer{tree: tr, o: &o, state: &State{Phase: Shifting, Change: change}}
 	for now := sys.Now(); now.Until(sys.Now()) < 2*settled; {
-		time.Sleep(time.Millisecond) // the kernel's clock has to go on
+		time.Sleep(time.Millisecond) // until the kernel's clock has advanced
 	}
 	if err := errors.Join(c.preflight(t.Context()), c.begin()); err != nil {
 		t.Fatal(err)
@@ -230,8 +231,8 @@ func (s *swapped) shift(t *testing.T, root string, swap func(*swapped) error, o 
 	return err
 }
 
-// TestTrust has a tree with a forged state that says that it is shifted, and one that was shifted
-// and then replaced: that the recorded state is to be believed does not help them.
+// TestTrust checks that Options.Trust does not accept a forged state, nor the state of a tree
+// that was replaced after the shift.
 func TestTrust(t *testing.T) {
 	base := t.TempDir()
 	root := filepath.Join(base, "root")
@@ -261,8 +262,8 @@ func TestTrust(t *testing.T) {
 	}
 }
 
-// TestLinkedMeanwhile has a file that gets another name after it was looked at, and before its
-// owner is changed: it has the same owner as before.
+// TestLinkedMeanwhile adds a link to a file between the inspection and the chown: the file must get
+// its owner back.
 func TestLinkedMeanwhile(t *testing.T) {
 	base := t.TempDir()
 	path := filepath.Join(base, "f")

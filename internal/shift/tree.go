@@ -100,7 +100,7 @@ func (t *tree) openView() error {
 	switch {
 	case err == nil:
 		t.view, t.cloned = view, true
-		t.journal.use(view)
+		t.journal.setView(view)
 		if err := view.IsolateMount(); err != nil && !sys.IsUnsupported(err) {
 			return err
 		}

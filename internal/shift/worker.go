@@ -37,8 +37,8 @@ type worker struct {
 	walk   *walk
 	// tasks are its own.
 	tasks []task
-	// at is its working directory, nil at the beginning; atFiles reports that it is that of open
-	// files.
+	// at is the thread's working directory if it is one of the tree; atFiles reports that it is
+	// /proc/self/fd.
 	at      *dir
 	atFiles bool
 	buf     []byte

@@ -166,7 +166,7 @@ func TestCopiedRecord(t *testing.T) {
 	setAttr(t, filepath.Join(root, "plain"), recordName, record)
 	setAttr(t, filepath.Join(root, "done"), recordName, record)
 	r := must(t, "shift", "--user-remap", remap, root)
-	if !strings.Contains(r.stderr, "not believed") || !strings.Contains(r.stderr, `"plain"`) ||
+	if !strings.Contains(r.stderr, "not trusted") || !strings.Contains(r.stderr, `"plain"`) ||
 		strings.Contains(r.stderr, `"bin/suid"`) {
 		t.Errorf("it says %q", r.stderr)
 	}
@@ -227,7 +227,7 @@ func checkAdopted(t *testing.T, root string) {
 	if r.code != 5 || r.stdout != "unmarked-shifted\n" || !strings.Contains(r.stderr, notOurs) {
 		t.Errorf("status: %+v", r)
 	}
-	checkRefused(t, call(t, "unshift", root), 1, "say to what it was shifted",
+	checkRefused(t, call(t, "unshift", root), 1, "give the map it was shifted with",
 		"(it says: shifted to "+remap+")")
 	r = must(t, "shift", "--user-remap", remap, root)
 	if !strings.HasPrefix(r.stdout, "changed 0 of ") {
