@@ -44,7 +44,7 @@ func (g *globals) flags() []cli.Flag {
 		&cli.StringFlag{Name: "mountpoint", Value: defaultMountpoint, Destination: &g.mountpoint,
 			Usage: "lxcfs is mounted on `DIR`"},
 		&cli.StringFlag{Name: "log", Destination: &g.logFile,
-			Usage: "log to the regular file `FILE` as well"},
+			Usage: "also log to `FILE`, which must be a regular file"},
 		&cli.StringFlag{Name: "log-level", Destination: &g.logLevel,
 			Usage: "log from `LEVEL` on: debug, info, warn or error (default: info to a file, warn to stderr)"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Destination: &g.logFormat, Usage: "log to the file as `FORMAT`: text or json"},

@@ -49,7 +49,8 @@ func statusCommand(stderr io.Writer) *cli.Command {
 				return err
 			}
 			if s.Claim != "" {
-				fmt.Fprintf(stderr, "%s: warning: %s is not believed: %s\n", program, root, s.Claim)
+				fmt.Fprintf(stderr, "%s: warning: record of %s is not trusted: %s\n",
+					program, root, s.Claim)
 			}
 			if code := statusCodes[s.Kind]; code != 0 {
 				return cli.Exit("", code)
@@ -62,7 +63,7 @@ func statusCommand(stderr io.Writer) *cli.Command {
 // stateFlags is the option that commands have which only look.
 func stateFlags(o *workOptions) []cli.Flag {
 	return []cli.Flag{&cli.StringFlag{Name: "state-dir", Value: shift.DefaultStateDir, Destination: &o.StateDir,
-		Usage: "the host's key, and what a file system cannot keep itself, are in `DIR`"}}
+		Usage: "read the host key, and records that a file system cannot hold, from `DIR`"}}
 }
 
 func printStatus(ctx *cli.Context, root string, s *shift.Status, asJSON bool) error {
@@ -173,17 +174,16 @@ func appendNew(problems, more shift.Problems) shift.Problems {
 	return problems
 }
 
-// noteReachable says by which path other users of the host reach a tree, if there is one. It does
-// not stand in the way of a shift.
+// noteReachable returns a note if other users of the host can reach a tree. That does not prevent a
+// shift.
 func noteReachable(root string) (notes shift.Problems, err error) {
 	err = idmount.CheckPrivate(root)
 	var reachable *idmount.ReachableError
 	if errors.As(err, &reachable) {
 		return shift.Problems{{
-			Text: fmt.Sprintf("other users can reach %s: it is not mounted with mapped ids, and "+
-				"set-id programs that its container makes run as the container's users for them",
-				reachable.Path),
-			Remedy: reachable.Remedy + ", and start the container by the runtime wrapper",
+			Text: fmt.Sprintf("other users can reach %s: it cannot be idmapped, and they can execute "+
+				"set-id programs of its container as the container's users", reachable.Path),
+			Remedy: reachable.Remedy + ", and start the container with the runtime wrapper",
 		}}, nil
 	}
 	return nil, err
@@ -193,21 +193,21 @@ func printProblems(
 	ctx *cli.Context, root string, problems, notes shift.Problems, asJSON bool,
 ) error {
 	var text strings.Builder
-	if len(problems) == 0 {
-		fmt.Fprintf(&text, "nothing stands in the way of %s\n", root)
-	}
-	for _, p := range problems {
-		fmt.Fprintf(&text, "%s\n    remedy: %s\n", p.Text, p.Remedy)
-	}
-	for _, p := range notes {
-		fmt.Fprintf(&text, "note: %s\n    remedy: %s\n", p.Text, p.Remedy)
-	}
 	if asJSON {
-		text.Reset()
 		report := map[string]any{"root": root, "problems": append(shift.Problems{}, problems...),
 			"notes": append(shift.Problems{}, notes...)}
 		if err := json.NewEncoder(cmdline.SafeJSONWriter(&text)).Encode(report); err != nil {
 			return err
+		}
+	} else {
+		if len(problems) == 0 {
+			fmt.Fprintf(&text, "nothing stands in the way of %s\n", root)
+		}
+		for _, p := range problems {
+			fmt.Fprintf(&text, "%s\n    remedy: %s\n", p.Text, p.Remedy)
+		}
+		for _, p := range notes {
+			fmt.Fprintf(&text, "note: %s\n    remedy: %s\n", p.Text, p.Remedy)
 		}
 	}
 	if _, err := io.WriteString(ctx.App.Writer, text.String()); err != nil {

@@ -24,8 +24,8 @@ func mountCommand(stderr io.Writer) *cli.Command {
 		Usage:     "mount the tree SRC on the folder DST so that it is seen with the host's ids; nothing changes on the disk (Linux 5.12)",
 		UsageText: "userns-shift mount --user-remap UID:GID:OFFSET [OPTIONS] SRC DST",
 		Flags: slices.Concat(maps.flags(), []cli.Flag{&cli.StringFlag{Name: "fallback", Value: "none", Destination: &fallback,
-			Usage: "what is done where it is not possible, or other users can reach SRC: " +
-				"none, or shift SRC and mount it on DST"}}, work.flags()),
+			Usage: "if SRC cannot be idmapped, or other users can reach it: " +
+				"fail (none), or shift SRC and bind mount it on DST (shift)"}}, work.flags()),
 		Action: func(ctx *cli.Context) error {
 			if ctx.NArg() != 2 {
 				return cmdline.Usagef("SRC and DST are wanted, not %d arguments (options stand before them)", ctx.NArg())

@@ -130,11 +130,11 @@ func (o *workOptions) flags() []cli.Flag {
 			Usage: "file capabilities are valid in the container (v3), on the host, too (v2), or dropped (drop)"},
 		&cli.BoolFlag{Name: "allow-copyup", Destination: &o.AllowCopyUp, Usage: "change an overlay, though all its files are copied"},
 		&cli.BoolFlag{Name: "force", Destination: &o.Force,
-			Usage: "go on although processes of other users are in the tree, or have it as their root"},
+			Usage: "continue even if processes of other users are in the tree, or have it as their root"},
 		&cli.Float64Flag{Name: "lock-timeout", Value: 60, Destination: &o.lockTimeout,
 			Usage: "wait `SECONDS` for another process that works on the tree"},
 		&cli.StringFlag{Name: "state-dir", Value: shift.DefaultStateDir, Destination: &o.StateDir,
-			Usage: "keep in `DIR` the host's key, and what a file system cannot keep itself"},
+			Usage: "keep the host key, and records that a file system cannot hold, in `DIR`"},
 		&cli.StringFlag{Name: "lock-dir", Value: shift.DefaultLockDir, Destination: &o.LockDir, Usage: "keep locks in `DIR`", Hidden: true},
 	}
 }

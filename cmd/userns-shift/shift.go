@@ -42,10 +42,10 @@ func unshiftCommand(stderr io.Writer) *cli.Command {
 	var maps mapOptions
 	var work workOptions
 	dropSetID := &cli.BoolFlag{Name: "drop-setid", Destination: &work.DropSetID,
-		Usage: "take set-id bits and file capabilities away, " +
-			"so that no program of the container becomes one of the host's root"}
+		Usage: "remove set-id bits and file capabilities, " +
+			"so that no program of the container becomes a privileged program of the host"}
 	keepSetID := &cli.BoolFlag{Name: "keep-setid", Destination: &work.KeepSetID,
-		Usage: "leave them although other users of the host can reach the tree"}
+		Usage: "keep set-id bits and file capabilities even if other users of the host can reach the tree"}
 	return &cli.Command{
 		Name:      "unshift",
 		Usage:     "change the ids of all files back to the container's; go on where it was interrupted",
@@ -58,7 +58,7 @@ func unshiftCommand(stderr io.Writer) *cli.Command {
 				return err
 			}
 			if work.DropSetID && work.KeepSetID {
-				return cmdline.Usagef("only one of --drop-setid and --keep-setid can be given")
+				return cmdline.Usagef("--drop-setid and --keep-setid exclude each other")
 			}
 			pair, err := maps.pair(ctx)
 			if err != nil {

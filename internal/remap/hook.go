@@ -273,9 +273,9 @@ func (h *Hook) switchRoot(ctx context.Context, process sys.File, root string) er
 	private, err := idmount.OpenPrivate(root, h.checkLinks(ctx)) // as the host sees it
 	var reachable *idmount.ReachableError
 	if errors.As(err, &reachable) {
-		// A runtime without the wrapper has entered the user namespace, and could not pass a closed
-		// directory.
-		return fmt.Errorf("%w, and start the container by the runtime wrapper", err)
+		// Without the wrapper, the runtime has entered the user namespace, and cannot search a
+		// closed directory.
+		return fmt.Errorf("%w, and start the container with the runtime wrapper", err)
 	}
 	if err != nil {
 		return err

@@ -30,9 +30,9 @@ type Mode string
 
 // The modes.
 const (
-	// Auto is IDMap where that is possible, other users of the host cannot reach the root file
-	// system, and it is not shifted yet; else Shift. A hook that runs when the container's mounts
-	// are there already takes Shift.
+	// Auto is IDMap where the kernel supports it, other users of the host cannot reach the root file
+	// system, and it is not shifted yet; else Shift. A hook that runs after the container's mounts
+	// were made uses Shift.
 	Auto Mode = "auto"
 	// Shift changes the owners on the disk.
 	Shift Mode = "shift"
@@ -140,8 +140,8 @@ func (r *Remapper) fit(ctx context.Context, root string, pair idmap.Pair) error 
 	return nil
 }
 
-// checkMapped makes sure that a root file system which is mounted with mapped ids has those of the
-// pair, and that other users cannot reach what its container writes.
+// checkMapped checks that an idmapped root file system has the ids of the pair, and that other users
+// cannot reach the files that its container writes.
 func (r *Remapper) checkMapped(ctx context.Context, root string, pair idmap.Pair) error {
 	shifted, err := isShifted(root, pair)
 	if err == nil && !shifted {
@@ -219,7 +219,7 @@ func (r *Remapper) mount(ctx context.Context, id, root string, pair idmap.Pair) 
 	}
 	if err := r.fit(ctx, root, pair); err != nil {
 		if reachable != nil {
-			err = fmt.Errorf("%w; to mount it with mapped ids instead: %s", err, reachable.Remedy)
+			err = fmt.Errorf("%w; to use an idmapped mount instead: %s", err, reachable.Remedy)
 		}
 		return "", errors.Join(err, r.Unmount(id))
 	}
