@@ -12,42 +12,42 @@ import (
 	"palisade/internal/sys"
 )
 
-// Containers that see the mount point, or a file of it by a bind mount of their configuration, share
-// inodes. A lease on one would stall whoever opens the file next (fcntl(2), F_SETLEASE), for as long as
-// /proc/sys/fs/lease-break-time. The kernel grants no write lease on a file that another process has
-// open, and no read lease on one that is open for writing, so the supervisor keeps all files open.
+// Containers that have the mount point, or bind-mount a file of it by their configuration, share
+// inodes. A lease on one blocks the next open of the file for /proc/sys/fs/lease-break-time (fcntl(2),
+// F_SETLEASE). The kernel grants no write lease on a file that another process has open, and no read
+// lease on a file that is open for writing, so the supervisor keeps all files open.
 
-// heldName is what the service manager calls these files.
+// heldName is the name of these files in the service manager's file descriptor store.
 const heldName = "held"
 
-// holdCheck is how often it is looked whether the mount is still there.
+// holdCheck is the interval at which holdFiles checks that the mount still exists.
 const holdCheck = time.Second
 
-// holdFiles keeps the files of the shared tree open until the mount is taken away. earlier are files that
-// an earlier process has held.
+// holdFiles keeps the files of the shared tree open until the mount is removed. It closes earlier, the
+// files that an earlier process has held.
 func (c *config) holdFiles(spawner *sys.Spawner, earlier []sys.File) {
 	mount, held, err := c.openShared(spawner)
 	if err != nil {
-		c.log.Warn("files that containers share are not protected from leases", "err", err)
+		c.log.Warn("shared files are not protected from leases", "err", err)
 	}
 	if err := c.storeHeld(held); err != nil {
-		c.log.Warn("the service manager does not hold files open", "err", err)
+		c.log.Warn("service manager does not store the shared files", "err", err)
 	}
 	closeAll(earlier)
 	for c.isMounted(mount) {
 		time.Sleep(holdCheck)
 	}
-	// They would keep the connection alive that has no mount any more.
+	// Open files would keep the connection alive after the mount is gone.
 	closeAll(held)
 	if err := c.storeHeld(nil); err != nil {
-		c.log.Warn("the service manager holds files open", "err", err)
+		c.log.Warn("service manager still stores the shared files", "err", err)
 	}
 }
 
-// openShared opens the files of the shared tree, on a mount of their own where the kernel has such (Linux
-// 5.2), so that the one on the mount point can be unmounted; mount is the ID of that. A process of its own
-// asks the server for them: one that waits for an answer cannot be killed, and the supervisor has to
-// end before the next server starts.
+// openShared opens the files of the shared tree, and returns the ID of the mount on the mount point. From
+// Linux 5.2 on it opens them on a detached clone, so that the mount itself can be unmounted. A child
+// process opens them: a process that waits for a FUSE reply cannot be killed, and the supervisor must end
+// before the next server starts.
 func (c *config) openShared(spawner *sys.Spawner) (mount int, held []sys.File, err error) {
 	root, err := sys.OpenDir(c.mountpoint)
 	if err != nil {
@@ -86,12 +86,13 @@ func (c *config) openShared(spawner *sys.Spawner) (mount int, held []sys.File, e
 	return mount, held, err
 }
 
-// holderMark is in the environment of the process that opens files for the supervisor.
+// holderMark is an environment variable of the process that opens files for the supervisor.
 const holderMark = "PALISADE_HOLDER"
 
 func isHolder() bool { return os.Getenv(holderMark) != "" }
 
-// openForSupervisor is the work of that process. It keeps nothing open that others may wait for.
+// openForSupervisor opens the shared files in the child process, and sends them to the supervisor. It
+// closes the standard streams, since readers may wait for their end.
 func openForSupervisor() error {
 	if err := errors.Join(sys.NameProcess("lxcfs-holder"), sys.DropStandardStreams()); err != nil {
 		return err
@@ -119,7 +120,7 @@ func openForSupervisor() error {
 	return errors.Join(errs...)
 }
 
-// storeHeld gives files to the service manager, in the place of those that it has by their name.
+// storeHeld replaces the files that the service manager stores under heldName.
 func (c *config) storeHeld(held []sys.File) error {
 	if !c.keepMount {
 		return nil
@@ -133,7 +134,7 @@ func (c *config) storeHeld(held []sys.File) error {
 	return sys.StoreFiles(heldName, held...)
 }
 
-// isMounted reports whether the mount with the ID is still there. It asks the server nothing.
+// isMounted reports whether the mount with the ID still exists. It sends no request to the server.
 func (c *config) isMounted(mount int) bool {
 	if top, err := sys.OpenPath(c.mountpoint); err == nil {
 		defer top.Close()
@@ -141,11 +142,11 @@ func (c *config) isMounted(mount int) bool {
 			return true
 		}
 	}
-	table, err := mounts.OwnTable() // something else may have been mounted on top
+	table, err := mounts.OwnTable() // another mount may cover it
 	return err == nil && table.HasLxcfs(mount)
 }
 
-// heldFiles returns those of the files that an earlier process has held open.
+// heldFiles returns the stored files with the name heldName.
 func heldFiles(files []sys.NamedFile) (held []sys.File) {
 	for _, f := range files {
 		if f.Name == heldName {

@@ -65,9 +65,11 @@ func run(ctx context.Context, c *config) error {
 // stateDir is the folder for locks and for what workers leave to each other.
 func (c *config) stateDir() string { return probe.RuntimeDir(c.runtimeDir, c.mountpoint) }
 
-// openSession takes over the session that the service manager has kept, and the files that were held
-// open, or makes a new one.
-func (c *config) openSession(ctx context.Context, files []sys.NamedFile) (*fusedev.Session, []sys.File, error) {
+// openSession takes over the session and the held files that the service manager has stored, or
+// mounts a new session.
+func (c *config) openSession(ctx context.Context, files []sys.NamedFile) (
+	session *fusedev.Session, held []sys.File, err error,
+) {
 	if len(files) > 0 {
 		session, err := takeOver(files, c.mountpoint)
 		if err == nil {
@@ -79,11 +81,11 @@ func (c *config) openSession(ctx context.Context, files []sys.NamedFile) (*fused
 			return nil, nil, err
 		}
 	}
-	session, err := c.newSession(ctx)
+	session, err = c.newSession(ctx)
 	return session, nil, err
 }
 
-// newSession mounts.
+// newSession mounts a new session.
 func (c *config) newSession(ctx context.Context) (*fusedev.Session, error) {
 	if err := checkMountpoint(c.mountpoint); err != nil {
 		return nil, err

@@ -23,7 +23,7 @@ const percentOfAll = 50
 func work(c *config) error {
 	// A terminal sends its signals to both; they are the supervisor's.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
-	if err := sys.NameProcess("lxcfs-worker"); err != nil { // it was started by the number of a descriptor
+	if err := sys.NameProcess("lxcfs-worker"); err != nil { // it was executed by descriptor
 		return err
 	}
 	worker, err := supervise.Connect()

@@ -8,7 +8,7 @@ import (
 )
 
 // containersBit marks the node ids of the folder with the containers and of what lies below it, see containerNode. Ids with
-// privateBit or cpuDirBit may have it too, and are not meant.
+// Ids with privateBit or cpuDirBit may also have this bit set; they are not ids of containers.
 const (
 	containersBit = 1 << 61
 	idContainers  = containersBit

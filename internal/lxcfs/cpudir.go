@@ -75,7 +75,7 @@ func (d *cpuDir) search(id uint64) (string, error) {
 	return "", syscall.ENOENT
 }
 
-// remember notes the path of a file and returns its node id in the shared tree.
+// remember stores the path of a file, and returns its node id in the shared tree.
 func (d *cpuDir) remember(p string, info sys.FileInfo) uint64 {
 	id := cpuDirBit | info.Inode
 	d.mu.Lock()

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// disksMaxAge is how long the list of a container's disks is good, or longer if it takes long:
-	// restAfterLook times what that took.
+	// disksMaxAge is the maximum age of a list of a container's disks, or restAfterLook times the
+	// time that it took to make the list, if that is longer.
 	disksMaxAge   = time.Second
 	restAfterLook = 100
 	// diskPatience is how long a reader waits for a list at the most: a container may have a file system of its own
@@ -29,9 +29,9 @@ const (
 	// maxMountTable bounds what is read of the container's mount table, in bytes: it can make that as long as it likes. The
 	// root stands at its beginning.
 	maxMountTable = 64 << 10
-	// maxLooks is how many lists a principal may have under way, and maxAllLooks all together, or
-	// as many as a looksOfFiles-th of the files that this process may have open: a file system that
-	// never answers keeps the thread and the files of a look.
+	// maxLooks bounds the lists in progress for one principal, and maxAllLooks those for all. The
+	// latter are also bounded by 1/looksOfFiles of the open files that this process may have: a file
+	// system that never answers keeps the thread and the files of a look.
 	maxLooks     = 8
 	maxAllLooks  = 64
 	looksOfFiles = 32
@@ -45,7 +45,7 @@ type diskList struct {
 	mu    sync.Mutex
 	disks []view.Disk
 	made  time.Time
-	// until is when the list is made again.
+	// until is the time until which the list is not made again.
 	until time.Time
 	// pending is closed when the look that is under way has ended, which began at started; nil where none is.
 	pending chan struct{}
@@ -54,13 +54,13 @@ type diskList struct {
 
 var errDisksPending = errors.New("the container's /dev does not answer")
 
-// newLooks bounds the lists that are under way.
+// newLooks returns the bounds on the lists in progress.
 func newLooks() *shares {
 	return newShares(maxLooks, max(maxLooks, min(maxAllLooks, sys.MaxOpenFiles()/looksOfFiles)))
 }
 
 // disks returns the disks that the container sees; the list is shared and must not be changed.
-// While another reader makes a new one the others have the last list.
+// While one reader makes a new list, the others get the previous one.
 func (r *reader) disks() ([]view.Disk, error) {
 	l := &r.guest().diskList
 	l.mu.Lock()
@@ -188,7 +188,7 @@ func (f *FS) rootDisk(c *knownContainer, root sys.File) (procfs.Device, bool) {
 	if disk, ok := f.mounts.diskOf(info.FileSystem); ok {
 		return disk, true
 	}
-	// Each subvolume of a btrfs has a number of its own. The mount table has that of the file
+	// stat(2) returns a device number for each btrfs subvolume; the mount table has that of the file
 	// system.
 	text, err := c.InitDir().ReadSomeAt("mountinfo", maxMountTable)
 	if err != nil {
@@ -204,8 +204,8 @@ func (f *FS) rootDisk(c *knownContainer, root sys.File) (procfs.Device, bool) {
 	return f.mounts.diskOf(fs)
 }
 
-// rootFileSystem finds the number of the file system that is mounted on / in a mount table. It
-// takes nothing else from it: all but the numbers is chosen by who mounts.
+// rootFileSystem returns the device number of the file system that is mounted on / in a mount table.
+// It uses no other field: only the kernel chooses the number, and the container chooses the rest.
 func rootFileSystem(table []byte) (sys.DeviceNumber, error) {
 	atRoot := func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != "/", false }
 	mounts, err := mountinfo.GetMountsFromReader(bytes.NewReader(table), atRoot)

@@ -117,7 +117,7 @@ func New(opts Options) (*FS, error) {
 	return f, nil
 }
 
-// clock is the time since New. Unlike sys.SinceBoot it takes no system call.
+// clock returns the time since New. Unlike sys.SinceBoot it needs no system call.
 func (f *FS) clock() time.Duration { return time.Since(f.made) }
 
 // onHost tells whether the host's /proc has the file, and lets it be opened: with PSI off the files are there, but they

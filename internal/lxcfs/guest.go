@@ -14,9 +14,8 @@ import (
 const (
 	// sampleEvery is the interval of the load averages' samples, the kernel's LOAD_FREQ.
 	sampleEvery = 5 * time.Second
-	// roundTime bounds the time for samples of all containers: a tenth of a CPU. sampleTime and
-	// minSampleTime are the most, and where there are many containers the least, that one of them
-	// gets of it.
+	// roundTime bounds the time for the samples of all containers, to 10 % of a CPU. One container
+	// gets at most sampleTime of it, and with many containers at least minSampleTime.
 	roundTime     = sampleEvery / 10
 	sampleTime    = 40 * time.Millisecond
 	minSampleTime = time.Millisecond
@@ -56,11 +55,11 @@ func (g *guest) loadavg() (avg [3]uint64) {
 	return avg
 }
 
-// sample takes a sample of the container's load, for as long as limit.
+// sample takes a sample of the container's load, within the time limit.
 func (f *FS) sample(r *reader, limit time.Duration) error {
 	tasks, isNew, err := r.tasks(limit)
 	if !isNew || err != nil {
-		return err // the next sample is of the time since the last one
+		return err // the next sample covers the time since the last one
 	}
 	now := sys.SinceBoot()
 	g := r.guest()
@@ -79,14 +78,14 @@ func (f *FS) sample(r *reader, limit time.Duration) error {
 func (f *FS) sampleLoads() {
 	r := &reader{fs: f}
 	for range time.Tick(sampleEvery) {
-		all := f.finder.All() // in no order: each is as likely as another to be left out
+		all := f.finder.All() // in random order, so that none is always left out
 		limit := min(sampleTime, roundTime/time.Duration(max(len(all), 1)))
 		until := time.Now().Add(roundTime)
 		for _, c := range all {
 			r.c = c
 			if time.Now().Before(until) {
 				if err := f.sample(r, max(limit, minSampleTime)); err != nil && !isGone(err) {
-					f.log.Error("load", "the load of a container is not known", err)
+					f.log.Error("load", "cannot sample the load of a container", err)
 					f.meter.Error(meter.Load)
 				}
 			}

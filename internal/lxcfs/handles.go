@@ -12,8 +12,8 @@ const (
 	// maxHandles bounds the open files that have a handle of their own; those beyond it share handle 0, which keeps
 	// nothing: their text is made anew for each read.
 	maxHandles = 1 << 16
-	// freeForAll is how many of them are given to anybody. Of the others a principal has maxScarce,
-	// so that no container takes all.
+	// freeForAll handles are given to any reader. Of the rest, a principal gets at most maxScarce, so
+	// that no container takes all of them.
 	freeForAll = maxHandles / 2
 	maxScarce  = maxHandles / 16
 	// maxKept bounds the bytes of all snapshots together, so that one container's open files are not everybody's loss.
@@ -34,7 +34,8 @@ type handle struct {
 	text   []byte
 	// trigger is the pressure trigger that was written to the file.
 	trigger *trigger
-	// who has it of those that are scarce, nil if it is not one; guarded by handles.mu.
+	// who is the principal that the handle is counted to if it is one of the scarce ones, or nil;
+	// guarded by handles.mu.
 	who *container.Principal
 }
 
@@ -105,8 +106,8 @@ func (hs *handles) index(number uint64) uint64 {
 	return (place - hs.base) % maxHandles
 }
 
-// add makes a handle for who, and returns its number; 0 where there are too many. For nil it makes
-// those alone that are not scarce.
+// add creates a handle for who, and returns its number, or 0 if there are too many. For nil it
+// creates only handles that are not scarce.
 func (hs *handles) add(who *container.Principal) uint64 {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()

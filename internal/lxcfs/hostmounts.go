@@ -15,20 +15,20 @@ import (
 )
 
 const (
-	// hostMountsMaxAge is how long the host's mount table is good, restAfterTable for how many
-	// times what it took to read it no other is read.
+	// hostMountsMaxAge is the maximum age of the host's mount table, or restAfterTable times the time
+	// that it took to read the table, if that is longer.
 	hostMountsMaxAge = time.Second
 	restAfterTable   = 100
-	// maxLayers bounds the overlays that lie on each other.
+	// maxLayers bounds the depth of stacked overlays.
 	maxLayers = 4
 )
 
-// hostMounts finds out what the host's own file systems lie on. It knows a file system by its
-// number alone, which the kernel gives: what the mount table of a container says, sources and
-// options, is the container's to choose, and is never looked up on the host.
+// hostMounts finds the disks of the host's file systems. It identifies a file system only by its
+// device number, which the kernel assigns. A container chooses the sources and options in its mount
+// table, so these are never resolved on the host.
 type hostMounts struct {
 	proc sys.File
-	// disks finds the disks that a block device lies on.
+	// disks returns the disks of a block device.
 	disks func(major, minor uint32) []procfs.Device
 
 	mu   sync.Mutex
@@ -36,17 +36,17 @@ type hostMounts struct {
 	next time.Time // when the table may be read again
 }
 
-// diskOf returns the disk that the file system with the number lies on.
+// diskOf returns the disk of the file system with the device number.
 func (h *hostMounts) diskOf(fs sys.DeviceNumber) (procfs.Device, bool) {
 	if disks := h.disks(fs.Major, fs.Minor); len(disks) > 0 {
 		return disks[0], true
 	}
-	// The number is of no block device where the file system lies on several, or on others: btrfs,
-	// overlay.
+	// A file system on several devices (btrfs), or on other file systems (overlay), has the number of
+	// no block device.
 	return h.below(h.table(), fs, maxLayers)
 }
 
-// table returns the host's mounts. A list that is returned does not change.
+// table returns the host's mounts. The caller must not change the list.
 func (h *hostMounts) table() []*mountinfo.Info {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -66,7 +66,7 @@ func (h *hostMounts) table() []*mountinfo.Info {
 	return h.list
 }
 
-// below returns the disk below a file system that is in the table, and is no disk's itself.
+// below returns the disk below a file system in the table that has no device number of a disk.
 func (h *hostMounts) below(
 	table []*mountinfo.Info, fs sys.DeviceNumber, layers int,
 ) (procfs.Device, bool) {
@@ -76,8 +76,8 @@ func (h *hostMounts) below(
 		}
 		switch m.FSType {
 		case "overlay":
-			return h.disksBelowPath(table, layerOf(m), layers)
-		case "btrfs", "bcachefs": // users cannot mount these: the source is what the host's root has named
+			return h.diskBelowPath(table, layerOf(m), layers)
+		case "btrfs", "bcachefs": // only the host's root can mount these, so the source is trusted
 			return h.diskNamed(m.Source)
 		}
 		return procfs.Device{}, false
@@ -85,9 +85,9 @@ func (h *hostMounts) below(
 	return procfs.Device{}, false
 }
 
-// disksBelowPath returns the disk below the file system that is mounted closest above a path of the
-// host. The path is not resolved.
-func (h *hostMounts) disksBelowPath(
+// diskBelowPath returns the disk of the file system that a path of the host is on. The path is
+// compared as text with the mount points, and not resolved.
+func (h *hostMounts) diskBelowPath(
 	table []*mountinfo.Info, dir string, layers int,
 ) (procfs.Device, bool) {
 	var closest *mountinfo.Info
@@ -96,7 +96,8 @@ func (h *hostMounts) disksBelowPath(
 		if rest, ok := strings.CutPrefix(dir, below); !ok || rest != "" && rest[0] != '/' {
 			continue
 		}
-		if closest == nil || len(m.Mountpoint) >= len(closest.Mountpoint) { // the last one at a place is on top
+		// Of several mounts on one mount point, the last is on top.
+		if closest == nil || len(m.Mountpoint) >= len(closest.Mountpoint) {
 			closest = m
 		}
 	}
@@ -126,8 +127,7 @@ func (h *hostMounts) diskNamed(node string) (procfs.Device, bool) {
 	return disks[0], true
 }
 
-// layerOf returns the directory on the host in which an overlay keeps what is written, or the
-// lowest layer of one that is read-only.
+// layerOf returns the path of an overlay's upper layer, or of its lowest layer if it is read-only.
 func layerOf(m *mountinfo.Info) string {
 	var lower string
 	for option := range strings.SplitSeq(m.VFSOptions, ",") {
@@ -141,8 +141,7 @@ func layerOf(m *mountinfo.Info) string {
 	return path.Clean(unescape(lower))
 }
 
-// unescape undoes the kernel's way to write blanks and commas in a mount option: \040, as in a Go
-// string.
+// unescape decodes the octal escapes in a mount option, such as \040, which Go strings have as well.
 func unescape(option string) string {
 	if plain, err := strconv.Unquote(`"` + option + `"`); err == nil {
 		return plain

@@ -55,10 +55,10 @@ func (m *meta) lookupPrivate(header *fuse.InHeader, name string, out *fuse.Entry
 	return m.enter(header, in, m.fs.tree.node(idRoot), out)
 }
 
-// enter answers a look-up that has led to a node of the fixed tree. In a private tree that is for the host's
-// root alone: the kernel may keep no name of it, and asks at each step who it is that looks. The error for
-// others is ENOMEM: at any other one, the kernel forgets the name and unmounts what is mounted on files
-// below it (fuse_dentry_revalidate in fs/fuse/dir.c).
+// enter replies to a lookup that has found a node of the fixed tree. In a private tree only the host's
+// root gets an entry, which the kernel must not cache, so that each lookup checks the caller. Other
+// callers get ENOMEM: on any other error the kernel invalidates the dentry and unmounts the mounts on
+// files below it (fuse_dentry_revalidate in fs/fuse/dir.c).
 func (m *meta) enter(header *fuse.InHeader, in treeID, n *node, out *fuse.EntryOut) fuse.Status {
 	if in == sharedTree {
 		out.SetEntryTimeout(fixedValid)
@@ -75,7 +75,7 @@ func (m *meta) enter(header *fuse.InHeader, in treeID, n *node, out *fuse.EntryO
 	return fuse.OK
 }
 
-// isHostProcess reports whether it is the host's root that asks, be it with a mount namespace of its own.
+// isHostProcess reports whether the caller is the host's root, in any mount namespace.
 func (f *FS) isHostProcess(header *fuse.InHeader) bool {
 	var s container.Scratch
 	return header.Uid == 0 && f.finder.IsHostProcess(header.Pid, &s)

@@ -7,10 +7,10 @@ import (
 	"palisade/internal/mounts"
 )
 
-// The kernel keeps locks, leases, watches and mapped pages by inode, which is what a node id stands
-// for. A private tree is the whole tree once more with inodes of its own, for the files of one
-// container. Its number is part of the id of each of its nodes, so that the daemon keeps nothing for
-// it, and so that each process that serves the mount gives a node the same id.
+// A private tree is a copy of the whole tree with inodes of its own, for one container: the kernel
+// keeps locks, leases, watches and mapped pages by inode, which a node id identifies. The number of
+// the tree is part of the id of each of its nodes, so that the daemon keeps no state for a tree, and
+// every process that serves the mount assigns the same ids.
 //
 //	shared tree            id of the fixed tree, or cpuDirBit|INODE
 //	private tree N         privateBit | N<<6 | id of the fixed tree
@@ -21,12 +21,12 @@ const (
 	cpuTreeMask  = 1<<30 - 1
 )
 
-// treeID is privateBit and the number of a private tree, or sharedTree.
+// treeID is the number of a private tree with privateBit set, or sharedTree.
 type treeID uint64
 
 const sharedTree treeID = 0
 
-// splitNode returns the tree in which a node lies, and the id of its like in the shared tree.
+// splitNode returns the tree of a node, and the id of the same node in the shared tree.
 func splitNode(id uint64) (treeID, uint64) {
 	switch {
 	case id&privateBit == 0:
@@ -37,8 +37,8 @@ func splitNode(id uint64) (treeID, uint64) {
 	return treeID(privateBit | id&^privateBit>>nodeFileBits), id & (1<<nodeFileBits - 1)
 }
 
-// node returns the id in the tree of a node that has the id base in the shared one. It fails with
-// EOVERFLOW for a file of the CPU directory whose inode number does not fit.
+// node returns the id in the tree of the node with the id base in the shared tree. It fails with
+// EOVERFLOW for a file of the CPU directory whose inode number does not fit into 32 bits.
 func (t treeID) node(base uint64) (uint64, error) {
 	switch {
 	case t == sharedTree:
@@ -51,13 +51,14 @@ func (t treeID) node(base uint64) (uint64, error) {
 	return privateBit | uint64(t)&cpuTreeMask<<cpuInodeBits | base, nil
 }
 
-// sharedNode returns the id of a node's like in the shared tree.
+// sharedNode returns the id of the same node in the shared tree.
 func sharedNode(id uint64) uint64 {
 	_, base := splitNode(id)
 	return base
 }
 
-// parseTree reads the name of a private tree: its number in hexadecimal, as the kernel would print it.
+// parseTree parses the name of a private tree: its number in lower-case hexadecimal, without leading
+// zeros.
 func parseTree(name string) (treeID, bool) {
 	n, err := strconv.ParseUint(name, 16, mounts.PrivateTreeBits)
 	if err != nil || strconv.FormatUint(n, 16) != name {

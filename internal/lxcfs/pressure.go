@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// maxTriggers bounds the pressure triggers of one principal: each costs the kernel work as long
-	// as it is there, and this process an open file.
+	// maxTriggers bounds the pressure triggers of one principal: each costs the kernel CPU time, and
+	// this process an open file, as long as it exists.
 	maxTriggers = 64
 	// triggersOfFiles is how many triggers together there may be of the files that this process may have open: an eighth.
 	triggersOfFiles = 8

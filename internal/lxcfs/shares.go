@@ -6,7 +6,8 @@ import (
 	"palisade/internal/container"
 )
 
-// shares bounds what each principal takes, and all together. Nothing is counted to a nil principal.
+// shares bounds the use of a resource by each principal, and by all together. A nil principal is not
+// counted.
 type shares struct {
 	each, all int
 
@@ -15,15 +16,15 @@ type shares struct {
 	total int
 }
 
-// forgotten are the users of the host of whom an earlier process knew.
+// forgotten stands for the users of the host that an earlier process has recorded.
 var forgotten container.Principal
 
 func newShares(each, all int) *shares {
 	return &shares{each: each, all: all, taken: make(map[*container.Principal]int)}
 }
 
-// take counts one more for p, and holds p until giveBack. It returns false, and counts nothing,
-// where there would be too many.
+// take counts one more for p, and holds p until giveBack. At a bound it returns false, and counts
+// nothing.
 func (s *shares) take(p *container.Principal) bool {
 	if p == nil {
 		return true
@@ -37,7 +38,7 @@ func (s *shares) take(p *container.Principal) bool {
 	return true
 }
 
-// add counts one more for p, which is not nil, whatever the bounds: it is there already.
+// add counts one more for p, which must not be nil, regardless of the bounds: it is in use already.
 func (s *shares) add(p *container.Principal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -55,8 +55,8 @@ type guestState struct {
 	mu   sync.Mutex
 	byID map[stateKey]int
 	free []int
-	// sweptTo is how far the records were last looked at for those of containers that have ended,
-	// swept when that was.
+	// sweptTo is the index at which the next sweep for records of ended containers starts, and swept
+	// the time of the last sweep.
 	sweptTo int
 	swept   time.Time
 }
@@ -66,8 +66,8 @@ const (
 	stateVersion = 3
 	// maxGuests bounds the records. The file has no pages for those that are not used.
 	maxGuests = 1 << 14
-	// sweepEvery is how often records are looked for that are not needed any more, when all are
-	// used; sweepStep how many are looked at each time: a reader waits for it.
+	// sweepEvery is the minimum interval of sweeps for unneeded records, while all are used;
+	// sweepStep is the number of records per sweep, for which a reader waits.
 	sweepEvery = 100 * time.Millisecond
 	sweepStep  = 256
 
@@ -232,8 +232,8 @@ func (s *guestState) take(key stateKey) int {
 	return i
 }
 
-// sweep frees those of the next records that are of containers that have ended; s.mu is held, and
-// all records are used.
+// sweep frees the records of ended containers among the next sweepStep records; s.mu is held, and all
+// records are used.
 func (s *guestState) sweep() {
 	for range sweepStep {
 		i := s.sweptTo

@@ -14,32 +14,32 @@ import (
 const (
 	// recentTasks is how old a count of tasks may be that is shown in /proc/stat and /proc/loadavg.
 	recentTasks = time.Second
-	// maxCounted bounds the threads whose state is read for a count, maxThreads those of which it
-	// is a sample. Of more, the share of the active ones is taken to be the same.
+	// maxCounted bounds the threads whose state is read for a count, and maxThreads those from which
+	// they are sampled. The count is extrapolated to the others.
 	maxCounted = 2048
 	maxThreads = 1 << 15
-	// countTime bounds the time that a reader waits for a count, see also sampleTime. A thread
-	// takes some 20 microseconds.
+	// countTime bounds the time that a reader waits for a count, see also sampleTime. Reading one
+	// thread takes about 20 microseconds.
 	countTime = 4 * time.Millisecond
-	// restAfterCount is for how many times what a count took none is made for the same principal:
-	// all its containers together take a fiftieth of a CPU.
+	// restAfterCount is the pause after a count, as a multiple of the time that the count took: the
+	// counts of all containers of a principal take at most 2 % of a CPU.
 	restAfterCount = 50
-	// maxRest bounds any such pause: what takes long may do so because the machine is busy.
+	// maxRest bounds this and similar pauses: a count may take long because the machine is busy.
 	maxRest = sampleEvery
 )
 
 // taskCount is a count of a container's tasks.
 type taskCount struct {
 	tasks view.Tasks
-	// at is when it was made, by FS.clock; used the container's CPU time then.
+	// at is the time of the count, by FS.clock, and used the container's CPU time then.
 	at   time.Duration
 	used uint64
 }
 
-// tasks counts the tasks of the container, for as long as limit, unless there is a count that is
-// not older than recentTasks. A container that has used no CPU time since the last count has the
-// same tasks in the same states, for to change its state a task must run. Where no count may be
-// made it returns the last one, and isNew is false.
+// tasks counts the tasks of the container, within the time limit, unless the last count is younger
+// than recentTasks. If the container has used no CPU time since the last count, the count is still
+// valid: a task must run to change its state. While the principal rests, tasks returns the last
+// count, and isNew is false.
 func (r *reader) tasks(limit time.Duration) (t view.Tasks, isNew bool, err error) {
 	g, now := r.guest(), r.fs.clock()
 	g.mu.Lock()
@@ -72,8 +72,8 @@ func (r *reader) tasks(limit time.Duration) (t view.Tasks, isNew bool, err error
 	return count.tasks, true, nil
 }
 
-// mayCount reports whether a count may be made for the principal, of which one at a time is under
-// way.
+// mayCount reports whether a count may be made for the principal, and reserves the time for it: only
+// one count is in progress at a time.
 func mayCount(p *container.Principal, now, limit time.Duration) bool {
 	resting := p.Resting.Load()
 	return int64(now) >= resting && p.Resting.CompareAndSwap(resting, int64(now+restAfterCount*limit))
@@ -107,7 +107,7 @@ func (r *reader) lastPID(counted int) int {
 	return own
 }
 
-// countTasks reads the state of each thread, or of some by chance, for as long as limit.
+// countTasks reads the state of each thread, or of a random sample, within the time limit.
 func (r *reader) countTasks(limit time.Duration) (view.Tasks, error) {
 	until := time.Now().Add(limit)
 	list := cgroup.TaskList{Limit: maxThreads, Until: until.Add(-limit / 2)}
@@ -116,12 +116,12 @@ func (r *reader) countTasks(limit time.Duration) (view.Tasks, error) {
 		return view.Tasks{}, err
 	}
 	if r.threads = threads; len(threads) > maxCounted {
-		r.threads = nil // what is seldom needed is not kept
+		r.threads = nil // free the memory of a large list
 	}
 	var t view.Tasks
 	counted, newest, started := 0, 0, time.Duration(-1)
 	for most := min(len(threads), maxCounted); counted < most; counted++ {
-		other := len(threads) - 1 // the last of the list may well be the newest
+		other := len(threads) - 1 // the last in the list is likely the newest
 		if counted > 0 {
 			if time.Now().After(until) {
 				break

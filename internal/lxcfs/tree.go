@@ -56,9 +56,9 @@ func dir(id, parent uint64, name string) node {
 	return node{id: id, parent: parent, name: name, mode: syscall.S_IFDIR | 0o555}
 }
 
-// private is the directory in which each number leads to a tree with inodes of its own. It is found by
-// every reader: if the kernel were told once that it is not there, it would unmount what is mounted on
-// files below it (d_invalidate in fs/dcache.c), in all containers.
+// private returns the directory of the private trees. A lookup of it succeeds for every caller: if it
+// failed with ENOENT once, the kernel would unmount the mounts on all files below it, in all containers
+// (d_invalidate in fs/dcache.c).
 func private() node {
 	n := dir(idPrivate, idRoot, mounts.PrivateDir)
 	n.mode = syscall.S_IFDIR | 0o700
@@ -137,10 +137,10 @@ func newTree(exists func(*node) bool) *tree {
 	return t
 }
 
-// node returns the fixed node with the id, which may be one of a private tree; nil if there is none.
+// node returns the fixed node with the id, in the shared or a private tree, or nil if there is none.
 func (t *tree) node(id uint64) *node { return t.byID[sharedNode(id)] }
 
-// child returns the node with the name in a directory, nil if there is none.
+// child returns the node with the name in the directory parent, or nil if there is none.
 func (t *tree) child(parent uint64, name string) *node {
 	in, base := splitNode(parent)
 	n := t.byName[childKey{base, name}]
@@ -150,7 +150,7 @@ func (t *tree) child(parent uint64, name string) *node {
 	return n
 }
 
-// children returns the nodes in a directory, but for the directory of the private trees.
+// children returns the nodes in a directory, except for the directory of the private trees.
 func (t *tree) children(id uint64) []*node {
 	nodes := t.inDir[sharedNode(id)]
 	return slices.DeleteFunc(slices.Clone(nodes), func(n *node) bool { return n.id == idPrivate })

@@ -81,7 +81,7 @@ const (
 	onHost fileState = iota
 	// virtual: the file is that of the running lxcfs.
 	virtual
-	// stale: an lxcfs is mounted there, but not the running one, or a file that the container shares with others.
+	// stale: a file of another lxcfs, or one that the container shares with others, is mounted there.
 	stale
 	// foreign: something that is not lxcfs's is mounted on top.
 	foreign
@@ -108,7 +108,7 @@ func (t *target) top() *Mount {
 	return t.stack[len(t.stack)-1]
 }
 
-// state is how the target is, seen from src.
+// state returns the state of the target with respect to src.
 func (v *visit) state(t *target, src *Source) fileState {
 	top := t.top()
 	switch {

@@ -11,37 +11,36 @@ import (
 	"palisade/internal/sys"
 )
 
-// PrivateDir is the directory at the top of an lxcfs in which any number leads to a private tree: all
-// of the served files once more, with inodes of their own. What the processes of a container do to the
-// inodes of its files (leases, locks, inotify and fanotify watches, mmap) does not reach the files of
-// another private tree.
+// PrivateDir is the directory at the top of an lxcfs mount that contains the private trees, by number:
+// copies of all served files with inodes of their own. Leases, locks, inotify and fanotify watches and
+// mmaps that the processes of a container have on the inodes of one tree do not affect another.
 const PrivateDir = "private"
 
-// PrivateTreeBits is the size of the number of a private tree.
+// PrivateTreeBits is the size of the number of a private tree, in bits.
 const PrivateTreeBits = 55
 
-// ProbeTree is the path of the private tree that no container gets, relative to the mount point. It is the
-// same for all who look whether the server answers, since the kernel caches each name that is looked up.
+// ProbeTree is the path, relative to the mount point, of a private tree that no container gets. All
+// probes of the server share it, since the kernel caches each name that is looked up.
 const ProbeTree = PrivateDir + "/0"
 
-// newPrivateTree returns the path of a private tree that no container has: of numbers from 1 on, one that
-// was drawn before comes up again once in 2^55 times.
+// newPrivateTree returns the path of a private tree with a random number from 1 to 2^55-1, which no
+// other container is likely to have.
 func newPrivateTree() string {
 	return path.Join(PrivateDir, strconv.FormatUint(1+rand.Uint64N(1<<PrivateTreeBits-1), 16))
 }
 
-// Reasons for which there are no private trees.
+// Reasons why private trees cannot be used.
 var (
-	// ErrNoPrivateTrees: the server knows none, as lxcfs's C version.
+	// ErrNoPrivateTrees is for a server without them, such as lxcfs's C version.
 	ErrNoPrivateTrees = errors.New("the server has no private trees")
-	// ErrNotHost: the server shows them to the host's root alone.
+	// ErrNotHost is for a process other than the host's root, to which the server does not show them.
 	ErrNotHost = errors.New("the server takes this process for one of a container")
-	// ErrClassic: on such a kernel what is mounted in a container has to be visible there.
-	ErrClassic = errors.New("the kernel cannot mount descriptors (before Linux 5.2)")
+	// ErrClassic is for a kernel on which the source of a mount must be visible in the container.
+	ErrClassic = errors.New("the kernel cannot mount from a descriptor (before Linux 5.2)")
 )
 
-// NoPrivateTree returns what the error of opening a file in a private tree says about there being none:
-// ErrNoPrivateTrees or ErrNotHost; nil where it says nothing.
+// NoPrivateTree maps the error from opening a file in a private tree to ErrNoPrivateTrees or
+// ErrNotHost. It returns nil for any other error.
 func NoPrivateTree(err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOENT):
@@ -52,8 +51,8 @@ func NoPrivateTree(err error) error {
 	return nil
 }
 
-// OpenTree opens a tree at path, ProbeTree or a new one, of the lxcfs whose top directory is root; or the
-// shared one, and shared is the reason why.
+// OpenTree opens the private tree at path, relative to root, the top directory of an lxcfs mount. If
+// there are no private trees it opens the shared tree, and shared is the reason.
 func OpenTree(root sys.File, path string) (tree sys.File, shared, err error) {
 	tree, err = root.OpenDirBelow(path)
 	if shared = NoPrivateTree(err); shared != nil {
@@ -62,8 +61,8 @@ func OpenTree(root sys.File, path string) (tree sys.File, shared, err error) {
 	return tree, shared, err
 }
 
-// servedFile splits the root of a mount of lxcfs, as /proc/<pid>/mountinfo has it, into the path of the
-// served file and whether that is in a private tree.
+// servedFile returns the path of the served file in the tree, given the root of an lxcfs mount in
+// /proc/<pid>/mountinfo, and reports whether the tree is private.
 func servedFile(root string) (file string, private bool) {
 	file = strings.TrimPrefix(root, "/")
 	if inTree, ok := strings.CutPrefix(file, PrivateDir+"/"); ok {

@@ -7,14 +7,14 @@ import (
 	"palisade/internal/sys"
 )
 
-// TestIsShownBy tells the files of private trees from those of the shared one, and from others'.
+// TestIsShownBy distinguishes files of private trees, of the shared tree and of other mounts.
 func TestIsShownBy(t *testing.T) {
 	device := sys.DeviceNumber{Major: 0, Minor: 45}
 	of := func(root string) *Mount { return &Mount{FSType: FSType, Major: 0, Minor: 45, Root: root} }
 	for _, tt := range []struct {
 		name            string
 		mount           *Mount
-		private, shared bool // whether it is, for sources of such files
+		private, shared bool // want, for a source of private and of shared files
 	}{
 		{"of a private tree", of("/" + path.Join(newPrivateTree(), "proc/stat")), true, true},
 		{"of the shared tree", of("/proc/stat"), false, true},

@@ -17,8 +17,8 @@ type Source struct {
 	device     sys.DeviceNumber
 	paths      []string
 	root       sys.File
-	// Shared is nil where each container is given inodes of its own; else it is the reason for which
-	// containers get the files of the shared tree.
+	// Shared is nil if each container gets a private tree; otherwise it is the reason why containers
+	// get the files of the shared tree.
 	Shared error
 	// classic tells that the kernel has no mounts that are descriptors (before Linux 5.2).
 	classic bool
@@ -26,11 +26,11 @@ type Source struct {
 	restrictLater bool
 
 	mu sync.Mutex
-	// first are files for the first that wants some.
+	// first holds the files for the first call of takeFiles.
 	first servedFiles
 }
 
-// servedFiles are files of one tree of an lxcfs, by their paths.
+// servedFiles holds the files of one tree of an lxcfs, by path.
 type servedFiles map[string]sys.File
 
 func (files servedFiles) close() {
@@ -83,7 +83,8 @@ func (s *Source) probeKernel() error {
 	return err
 }
 
-// openFiles opens all files in a private tree that no container has, or else in the shared one.
+// openFiles opens all files in a new private tree, or in the shared tree if there are no private
+// ones; then shared is the reason.
 func (s *Source) openFiles() (files servedFiles, shared, err error) {
 	tree, shared, err := OpenTree(s.root, newPrivateTree())
 	if err != nil {
@@ -103,8 +104,8 @@ func (s *Source) openFiles() (files servedFiles, shared, err error) {
 	return files, shared, nil
 }
 
-// openTime is how long an lxcfs may take to give out files for a container.
-const openTime = 2 * time.Second
+// openTimeout bounds the time that an lxcfs may take to open the files for a container.
+const openTimeout = 2 * time.Second
 
 // takeFiles returns files for one container, for the caller to close.
 func (s *Source) takeFiles() (servedFiles, error) {
@@ -115,7 +116,7 @@ func (s *Source) takeFiles() (servedFiles, error) {
 	if files != nil {
 		return files, nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), openTime)
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	return sys.Within(ctx, func() (servedFiles, error) {
 		files, _, err := s.openFiles()
@@ -161,7 +162,8 @@ func closeTrees(targets []target) {
 	}
 }
 
-// isShownBy reports whether m is the file path, of a private tree unless the source has none.
+// isShownBy reports whether m is a mount of the file path, in a private tree unless the source has
+// none.
 func (s *Source) isShownBy(m *Mount, path string) bool {
 	if m == nil || m.FSType != FSType || Device(m) != s.device {
 		return false

@@ -213,7 +213,7 @@ func (t *Table) sites() []site {
 	return sites
 }
 
-// HasLxcfs reports whether the mount with the ID is one of lxcfs.
+// HasLxcfs reports whether the table has an lxcfs mount with this ID.
 func (t *Table) HasLxcfs(id int) bool {
 	m := t.byID[id]
 	return m != nil && m.FSType == FSType

@@ -106,7 +106,7 @@ func RuntimeDir(base, mountpoint string) string {
 // LockFile is the file of the runtime folder that a server locks and writes its pid to.
 const LockFile = "lock"
 
-// maxPID bounds the text of a pid, in bytes.
+// maxPID bounds the size of the lock file's content, a pid, in bytes.
 const maxPID = 64
 
 // lockHolder is the pid that stands in the lock file of the mount point's server, if there is such a process.

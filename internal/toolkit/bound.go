@@ -15,7 +15,7 @@ import (
 // boundFile is the file in the RuntimeDir that tells which mount Prestart has made.
 const boundFile = "bound"
 
-// maxBound bounds it, in bytes.
+// maxBound bounds the size of that file, in bytes.
 const maxBound = 1 << 20
 
 // bound is what a mount is known by. The kernel gives an ID again to the next mount, when the first is gone.

@@ -43,7 +43,7 @@ func run() error {
 	}
 	// A terminal sends its signals to all of its processes; they are lxcfs's.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
-	if err := sys.NameProcess(name); err != nil { // it was started by the number of a descriptor
+	if err := sys.NameProcess(name); err != nil { // it was executed by descriptor
 		return err
 	}
 	if err := becomeExpendable(); err != nil {
