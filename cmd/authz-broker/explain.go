@@ -165,7 +165,7 @@ func wantedRequests(ctx *cli.Context, body []byte) ([]policy.Request, error) {
 	actions, err := namedActions(engine, ctx)
 	var requests []policy.Request
 	for _, a := range actions {
-		requests = append(requests, policy.NamedRequest(a, body))
+		requests = append(requests, policy.ActionRequest(a, body))
 	}
 	return requests, err
 }

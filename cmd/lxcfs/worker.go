@@ -92,7 +92,7 @@ func obey(commands <-chan supervise.Command, worker *supervise.Worker, filesyste
 				return nil
 			case command == supervise.Toggle:
 				filesystem.ToggleVirtualisation()
-			case command == supervise.Ask && conn != nil && conn.Answers():
+			case command == supervise.Ping && conn != nil && conn.Answers():
 				if err := worker.Alive(); err != nil {
 					return err
 				}

@@ -89,7 +89,7 @@ var v2Files = [files]string{
 // Scratch is the memory that the questions work in; it belongs to one thread at a time.
 type Scratch struct{ text []byte }
 
-// maxScratch is how much of it is kept for the next question.
+// maxScratch bounds the buffer that is kept for the next call, in bytes.
 const maxScratch = 64 << 10
 
 func (s *Scratch) trim() {
@@ -112,7 +112,7 @@ type level struct {
 	files [files]atomic.Pointer[openedFile]
 }
 
-// openedFile is an open file, or one that was not there at a time.
+// openedFile is an open file, or a file that did not exist at the last attempt to open it.
 type openedFile struct {
 	file    sys.File
 	missing time.Time
@@ -137,12 +137,12 @@ func (fs *FS) Open(p Paths) *Group {
 	return g
 }
 
-// maxLevels bounds a chain: a container can make cgroups inside each other without end.
+// maxLevels bounds the length of a chain: a container can nest cgroups to any depth.
 const maxLevels = 32
 
-// chain are the levels from the cgroup up to, but for the cgroup itself, the root, which has no
-// limits. Of more than maxLevels those in the middle are left out: the limits that are not the
-// container's own are further up.
+// chain returns the levels from the cgroup upwards, without the root cgroup, which has no limits,
+// unless it is the cgroup itself. If there are more than maxLevels, those closest above the cgroup
+// are omitted: limits that the container has not set itself are further up.
 func (h *hierarchy) chain(cgroup string) []level {
 	if h.dirOf(cgroup) == "" {
 		return nil
@@ -177,7 +177,7 @@ func (g *Group) Close() {
 			}
 		}
 	}
-	sys.CountStaying(-closed)
+	sys.AddReservedFDs(-closed)
 }
 
 // chain is the cgroup and its ancestors in the hierarchy of a controller; nil where there is none.
@@ -198,12 +198,12 @@ func (g *Group) unified() []level {
 
 // read returns the text of a file of the level, in s.
 func (l *level) read(f file, s *Scratch) ([]byte, error) {
-	o, stays, err := l.open(f)
+	o, cached, err := l.open(f)
 	if err != nil {
 		return nil, err
 	}
 	s.text, err = o.ReadText(s.text)
-	if !stays {
+	if !cached {
 		o.Close()
 	}
 	if errors.Is(err, syscall.EOPNOTSUPP) { // the kernel has the file, but not what it would tell
@@ -212,9 +212,9 @@ func (l *level) read(f file, s *Scratch) ([]byte, error) {
 	return s.text, err
 }
 
-// open returns a file of the level. It is opened once, unless too many files are open: then stays
-// is false, and the file is the caller's to close.
-func (l *level) open(f file) (opened sys.File, stays bool, err error) {
+// open returns a file of the level. The file stays open for later calls, unless too many files are
+// open: then cached is false, and the caller must close it.
+func (l *level) open(f file) (opened sys.File, cached bool, err error) {
 	name := v1Files[f]
 	if l.v2 {
 		name = v2Files[f]
@@ -235,12 +235,12 @@ func (l *level) open(f file) (opened sys.File, stays bool, err error) {
 		if err != nil {
 			return sys.File{}, false, err
 		}
-		if opening.file.IsOpen() && !sys.StayOpen(1) {
+		if opening.file.IsOpen() && !sys.ReserveFDs(1) {
 			return opening.file, false, nil
 		}
 		if !l.files[f].CompareAndSwap(o, opening) && opening.file.IsOpen() { // another reader was faster
 			opening.file.Close()
-			sys.CountStaying(-1)
+			sys.AddReservedFDs(-1)
 		}
 	}
 }

@@ -14,17 +14,17 @@ const (
 	// maxDepth and maxDirs bound the walk through the cgroups below one: a container makes them as it likes.
 	maxDepth = 16
 	maxDirs  = 1024
-	// maxListed bounds what is read of one list of threads, in bytes: more than 100,000 threads.
+	// maxListed bounds the size of one list of threads, in bytes: more than 100,000 threads.
 	maxListed = 1 << 20
-	// namesAtOnce is how many names are read of a directory at once.
+	// namesAtOnce is the number of directory entries per read.
 	namesAtOnce = 128
 )
 
-// TaskList bounds a list of threads, of which a container can have any number.
+// TaskList bounds a list of threads, since a container can have any number.
 type TaskList struct {
-	// Limit is how many there may be.
+	// Limit is the maximum number of threads.
 	Limit int
-	// Until is when no further cgroup is looked into.
+	// Until is the time after which no further cgroup is read.
 	Until time.Time
 }
 
@@ -100,7 +100,7 @@ func (w *threadWalk) visit(dir sys.File, depth int) error {
 			if !e.IsDir {
 				continue
 			}
-			// Those below may go at any time.
+			// A cgroup may be removed at any time.
 			if err := w.visitBelow(dir, e.Name.String(), depth+1); err != nil && !isGone(err) {
 				return err
 			}
@@ -132,7 +132,7 @@ func (w *threadWalk) collect(dir sys.File) (err error) {
 	}
 	text := w.scratch.text
 	if len(text) == maxListed {
-		text = text[:bytes.LastIndexByte(text, '\n')+1] // the last line may be half
+		text = text[:bytes.LastIndexByte(text, '\n')+1] // drop an incomplete last line
 	}
 	for len(text) > 0 && len(w.threads) < w.limit {
 		var line []byte

@@ -13,7 +13,7 @@ func (f *Finder[S]) keep(id identity, stale *Container[S]) (*Container[S], error
 		State: new(S), leader: id.leader, isInit: id.isInit,
 		key: id.key, paths: id.paths, seen: id.seen, pidNS: id.pidNS,
 	}
-	if err := f.count(c); err != nil {
+	if err := f.setPrincipal(c); err != nil {
 		id.close()
 		f.drop(stale)
 		return nil, unlessGone(err)
@@ -26,8 +26,8 @@ func (f *Finder[S]) keep(id identity, stale *Container[S]) (*Container[S], error
 	c.used.Store(now)
 	c.checked.Store(now)
 	f.drop(stale)
-	if c.stays = sys.StayOpen(filesOfContainer); !c.stays {
-		c.refs.Store(1) // there is no room to remember it
+	if c.reserved = sys.ReserveFDs(filesOfContainer); !c.reserved {
+		c.refs.Store(1) // not cached: no descriptors are left
 		return c, nil
 	}
 	c.refs.Store(2) // the cache's and the caller's
@@ -64,12 +64,12 @@ func (f *Finder[S]) keep(id identity, stale *Container[S]) (*Container[S], error
 	return c, nil
 }
 
-// filesOfContainer is how many files a container has open, without those of its cgroup and of its
-// principal.
+// filesOfContainer is the number of descriptors of a Container, without those of its Group and its
+// Principal.
 const filesOfContainer = 4
 
-// count finds out to whom c is counted, who may take over c.pidNS.
-func (f *Finder[S]) count(c *Container[S]) (err error) {
+// setPrincipal sets c.principal, which may take ownership of c.pidNS.
+func (f *Finder[S]) setPrincipal(c *Container[S]) (err error) {
 	if !c.pidNS.IsOpen() {
 		c.principal = f.principals.acquire(principalKey{cgroup: c.key.path}, sys.File{})
 		return nil
@@ -92,7 +92,7 @@ func (f *Finder[S]) drop(c *Container[S]) {
 	}
 }
 
-// Evict forgets one of the containers that have not been read for longest. It reports whether there
+// Evict removes one of the least recently read containers from the cache. It reports whether there
 // was one.
 func (f *Finder[S]) Evict() bool {
 	f.mu.Lock()
@@ -107,15 +107,15 @@ func (f *Finder[S]) Evict() bool {
 	return victim != nil
 }
 
-// maxCompared bounds the containers that are compared for one to be forgotten.
+// maxCompared bounds the number of containers that leastUsed compares.
 const maxCompared = 256
 
-// leastUsed is the container, of some, that has not been read for longest; nil if there is none.
+// leastUsed returns the least recently read of up to maxCompared containers, or nil if there is none.
 // f.mu is held.
 func (f *Finder[S]) leastUsed() *Container[S] {
 	var victim *Container[S]
 	compared := 0
-	for _, c := range f.byCgroup { // a map is walked from a random place on
+	for _, c := range f.byCgroup { // starts at a random place
 		if victim == nil || c.used.Load() < victim.used.Load() {
 			victim = c
 		}
@@ -136,12 +136,12 @@ func (f *Finder[S]) leaderGone(pid int) {
 	}
 }
 
-// All returns the containers that a reader was of, each to be released.
+// All returns the listed containers. The caller must release each.
 func (f *Finder[S]) All() []*Container[S] {
-	return f.filter((*Container[S]).isAsked)
+	return f.filter((*Container[S]).isListed)
 }
 
-func (c *Container[S]) isAsked() bool { return c.asked.Load() }
+func (c *Container[S]) isListed() bool { return c.listed.Load() }
 
 func (f *Finder[S]) filter(wanted func(*Container[S]) bool) []*Container[S] {
 	f.mu.RLock()
@@ -156,9 +156,9 @@ func (f *Finder[S]) filter(wanted func(*Container[S]) bool) []*Container[S] {
 	return found
 }
 
-// Len is the number of containers that a reader was of.
+// Len returns the number of listed containers.
 func (f *Finder[S]) Len() int {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return f.asked
+	return f.listed
 }

@@ -6,9 +6,9 @@
 //   - A reader in a pid namespace below ours belongs to the container of that namespace's init.
 //   - A reader in that namespace with a mount namespace that is neither init's nor ours, and a cgroup that is not below
 //     init's, is another container that shares the pid namespace (Kubernetes'
-//     shareProcessNamespace, --pid=container:x). Mount namespaces are not pinned, which would keep
-//     their mounts: their numbers are compared with init's while both processes are there, and
-//     never kept.
+//     shareProcessNamespace, --pid=container:x). Mount namespaces are not pinned, since that would
+//     keep their mounts alive: their inode numbers are compared with init's while both processes
+//     exist, and never stored.
 //   - A reader in our own pid namespace belongs to a container only where a container runtime made its cgroup.
 package container
 
@@ -36,21 +36,21 @@ type Container[S any] struct {
 	// paths is the container's cgroup, seen what the leader's cgroup file said when that was worked out.
 	paths cgroup.Paths
 	seen  []byte
-	// pidNS pins the pid namespace, so that its inode number is not given to another. It is not
-	// open where that is the daemon's own.
+	// pidNS pins the pid namespace, so that its inode number is not reused. It is not open if the
+	// namespace is the daemon's own.
 	pidNS sys.File
-	// principal is to whom is counted what is done for it. It has pidNS open, unless ownsPIDNS.
+	// principal is charged for the work for this container. It owns pidNS, unless ownsPIDNS is set.
 	principal *Principal
 	ownsPIDNS bool
 	// isInit reports that the leader is the init of that namespace.
 	isInit bool
 	// readers are the container's entries in Finder.byReader, guarded by Finder.mu.
 	readers []readerKey
-	// stays reports that its files are counted as such that stay open.
-	stays bool
-	// asked reports that a reader was found to be of this container. One that is only kept because
-	// others share its pid namespace is not listed.
-	asked atomic.Bool
+	// reserved reports that filesOfContainer descriptors are reserved.
+	reserved bool
+	// listed reports that a reader was found in this container. A container that is cached only
+	// because others share its pid namespace is not listed.
+	listed atomic.Bool
 
 	// refs counts those who use it, and the cache. used and checked are times of Finder.clock: of the last use, and of
 	// the last look whether the leader is still in its cgroup.
@@ -86,11 +86,12 @@ func (c *Container[S]) PIDInside(proc sys.File, tid int, s *Scratch) (int, error
 	return status.NSPids[c.leader.depth], nil
 }
 
-// PIDNamespace is the inode number of the container's pid namespace, which is no other's as long as
-// c is good.
+// PIDNamespace returns the inode number of the container's pid namespace. It is not reused while the
+// caller holds c.
 func (c *Container[S]) PIDNamespace() uint64 { return c.key.pidNS }
 
-// Principal is to whom is counted what is done for the container. It is good as long as c is.
+// Principal returns the principal that is charged for work for the container. It is valid while the
+// caller holds c.
 func (c *Container[S]) Principal() *Principal { return c.principal }
 
 // Name is the cgroup's path, for messages.
@@ -110,7 +111,7 @@ func (c *Container[S]) Release() {
 		c.pidNS.Close()
 	}
 	c.principal.Release()
-	if c.stays {
-		sys.CountStaying(-filesOfContainer)
+	if c.reserved {
+		sys.AddReservedFDs(-filesOfContainer)
 	}
 }

@@ -16,13 +16,13 @@ import (
 
 const (
 	// maxLeaderCandidates and leaderTime bound the search for the oldest process of a cgroup. The
-	// kernel lists the oldest first, but for pids that are used again.
+	// kernel lists the oldest first, unless pids have been reused.
 	maxLeaderCandidates = 1024
 	leaderTime          = 5 * time.Millisecond
 )
 
 // ofInit returns the container of the init of the pid namespace pidNS, in which the thread tid
-// lives. It is held for the caller.
+// lives. The caller must release it.
 func (f *Finder[S]) ofInit(pidNS uint64, tid int, s *Scratch) (*Container[S], error) {
 	f.mu.RLock()
 	c := f.byPIDNS[pidNS]
@@ -42,8 +42,8 @@ func (f *Finder[S]) ofInit(pidNS uint64, tid int, s *Scratch) (*Container[S], er
 }
 
 // sibling returns the container of the thread tid, which is in the pid namespace of init: init
-// itself, or another that shares the namespace. What is returned is held for the caller, in the
-// place of init.
+// itself, or another container that shares the namespace. It releases init, and the caller must
+// release the result.
 func (f *Finder[S]) sibling(init *Container[S], tid uint32, s *Scratch) (*Container[S], error) {
 	mountNS, err := namespace(f.proc, tid, "mnt", s)
 	if err != nil {
@@ -51,14 +51,14 @@ func (f *Finder[S]) sibling(init *Container[S], tid uint32, s *Scratch) (*Contai
 		return nil, unlessGone(err)
 	}
 	if mountNS == f.hostMountNS {
-		return init, nil // a visitor from the host
+		return init, nil // a process of the host that has entered the pid namespace
 	}
 	own, err := namespace(init.leader.dir, 0, "mnt", s)
 	if err != nil {
 		f.drop(init) // it has ended
 		return nil, unlessGone(err)
 	}
-	// Both threads are there now: the same number is the same namespace.
+	// Both threads exist now, so equal numbers mean the same namespace.
 	if own == mountNS {
 		return init, nil
 	}
@@ -84,8 +84,8 @@ func (f *Finder[S]) sibling(init *Container[S], tid uint32, s *Scratch) (*Contai
 	return f.findSibling(init, cgroups, c, s)
 }
 
-// findSibling finds the container of a reader beside init by its cgroups, and remembers it. stale,
-// which may be nil, is what was remembered.
+// findSibling finds the container of a reader other than init's by its cgroups, and caches the
+// result. stale, which may be nil, is the outdated cache entry.
 func (f *Finder[S]) findSibling(
 	init *Container[S], cgroups string, stale *Container[S], s *Scratch,
 ) (*Container[S], error) {
@@ -99,7 +99,7 @@ func (f *Finder[S]) findSibling(
 	if !init.paths.IsAncestorOrSelf(reader) {
 		own = init.paths.ChildOfCommonAncestor(reader)
 	}
-	if own.IsZero() { // it is inside, or above: a process that entered the namespace from outside
+	if own.IsZero() { // inside init's cgroup, or above it: a process that entered the namespace
 		f.drop(stale)
 		c.Acquire()
 	} else if c, err = f.ofCgroup(init, own, stale, s); c == nil || err != nil {
@@ -113,9 +113,9 @@ func (f *Finder[S]) findSibling(
 	return c, nil
 }
 
-// ofCgroup returns the container that stands for a cgroup in the pid namespace of init, or, where
-// that is nil, in the daemon's own. It is held for the caller; nil if there is no process in the
-// cgroup. stale, which may be nil, is one that it replaces.
+// ofCgroup returns the container of a cgroup in the pid namespace of init, or of the daemon if init
+// is nil. It returns nil if the cgroup has no process. The caller must release the container. stale,
+// which may be nil, is the container that it replaces.
 func (f *Finder[S]) ofCgroup(
 	init *Container[S], paths cgroup.Paths, stale *Container[S], s *Scratch,
 ) (*Container[S], error) {
@@ -148,8 +148,7 @@ func (f *Finder[S]) ofCgroup(
 	return f.keep(id, stale)
 }
 
-// remember lets readers of the same cgroups in c's pid namespace be recognised as c's; f.mu is held
-// for writing.
+// remember maps readers with the same cgroups in c's pid namespace to c; f.mu is held for writing.
 func (f *Finder[S]) remember(c *Container[S], key readerKey) {
 	if f.byReader[key] == c {
 		return
@@ -161,7 +160,7 @@ func (f *Finder[S]) remember(c *Container[S], key readerKey) {
 	f.byReader[key] = c
 }
 
-// forgetReaders takes c's entries out of Finder.byReader.
+// forgetReaders removes c's entries from Finder.byReader.
 func (c *Container[S]) forgetReaders(byReader map[readerKey]*Container[S]) {
 	for _, key := range c.readers {
 		if byReader[key] == c {
@@ -336,25 +335,26 @@ func (f *Finder[S]) searchInit(inode uint64, tid int) (int, error) {
 	return inits[inode], err
 }
 
-// initScan is a look at all processes of the host for inits. It is seldom made where it takes long:
-// any container can make processes, and readers whose init is found in no other way.
+// initScan limits scans of all processes of the host for inits. Any container can create many
+// processes, and readers whose init only a scan finds.
 type initScan struct {
 	mu    sync.Mutex
-	inits map[uint64]int // what the last one found, by the numbers of pid namespaces
-	next  time.Time      // when there may be another
+	inits map[uint64]int // pids of the last scan, by inode number of the pid namespace
+	next  time.Time      // earliest time of the next scan
 }
 
 const (
-	// quickScan is what a look may take at any time; after one that takes longer there is none for
-	// restAfterScan times that.
+	// quickScan is the duration of a scan after which no pause is needed. After a longer scan, the
+	// pause is restAfterScan times its duration, at most maxRestAfterScan.
 	quickScan        = 5 * time.Millisecond
 	restAfterScan    = 20
 	maxRestAfterScan = 10 * time.Second
 )
 
-var errScanned = errors.New("all processes were looked at a moment ago")
+var errScanned = errors.New("all processes were scanned a moment ago")
 
-// allInits are the inits of all pid namespaces below the daemon's, by the numbers of those.
+// allInits returns the pids of the inits of all pid namespaces below the daemon's, by inode number of
+// the namespace.
 func (f *Finder[S]) allInits() (map[uint64]int, error) {
 	names, err := f.proc.List()
 	if err != nil {

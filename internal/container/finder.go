@@ -18,8 +18,8 @@ import (
 const (
 	// recheckAfter is how long a container is taken to be in the cgroup in which it was seen last.
 	recheckAfter = time.Second
-	// maxReaders bounds the cgroups whose processes are remembered to be of one container: it can
-	// make as many as it likes.
+	// maxReaders bounds the entries in Finder.byReader per container, which can create any number of
+	// cgroups.
 	maxReaders = 128
 )
 
@@ -29,8 +29,8 @@ type Options struct {
 	Proc string
 	// RuntimeStates are the folders in which low-level runtimes keep a folder for each container: /run/runc, /run/crun.
 	RuntimeStates []string
-	// Max bounds the containers that are remembered: 4096, or as many as there is room for their
-	// files (sys.LimitFiles). Beyond either one of those that have not been read for longest goes.
+	// Max bounds the number of cached containers: 4096 by default, or less if descriptors run out
+	// (sys.LimitFiles). At the bound, one of the least recently read containers is dropped.
 	Max int
 	// Known is kept at the number of containers that are remembered.
 	Known *atomic.Uint64
@@ -54,25 +54,25 @@ type Finder[S any] struct {
 	began time.Time
 
 	mu sync.RWMutex
-	// byPIDNS are the containers of the inits of pid namespaces, by inode numbers, which they pin.
+	// byPIDNS maps inode numbers of pid namespaces, which the containers pin, to the containers of
+	// their inits.
 	byPIDNS map[uint64]*Container[S]
-	// byReader are the containers of readers that are in another mount namespace than init.
+	// byReader holds the containers of readers whose mount namespace differs from init's.
 	byReader map[readerKey]*Container[S]
 	byCgroup map[cgroupKey]*Container[S]
-	// asked is the number of those that a reader was of.
-	asked int
-	// principals are those that are in use.
+	// listed is the number of containers with Container.listed set.
+	listed     int
 	principals principals
 }
 
-// readerKey is what decides whose a reader is, in another mount namespace than init: its pid
-// namespace, which a container pins, and the text of its file cgroup.
+// readerKey identifies the container of a reader whose mount namespace differs from init's: by its
+// pid namespace, which a container pins, and the content of /proc/<pid>/cgroup.
 type readerKey struct {
 	pidNS   uint64
 	cgroups string
 }
 
-// cgroupKey is what a container is: a cgroup, in a pid namespace that it pins.
+// cgroupKey identifies a container: by a cgroup, and the pid namespace, which the container pins.
 type cgroupKey struct {
 	pidNS uint64
 	path  string
@@ -127,7 +127,7 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 		return nil, fmt.Errorf("find the own user namespace: %w", err)
 	}
 	if f.hostRoot, err = self.StatAt("root/."); err != nil {
-		return nil, fmt.Errorf("find the own root directory: %w", err)
+		return nil, fmt.Errorf("stat own root directory: %w", err)
 	}
 	if f.watch, err = newWatcher(f.leaderGone, opts.Log); err != nil {
 		return nil, err
@@ -155,19 +155,19 @@ func (f *Finder[S]) Find(tid uint32, s *Scratch) (*Container[S], error) {
 	} else if c, err = f.ofInit(pidNS, int(tid), s); c != nil {
 		c, err = f.sibling(c, tid, s)
 	}
-	if c != nil && !c.asked.Load() {
-		f.noteAsked(c)
+	if c != nil && !c.listed.Load() {
+		f.setListed(c)
 	}
 	return c, err
 }
 
-// noteAsked notes that a reader is of c.
-func (f *Finder[S]) noteAsked(c *Container[S]) {
+// setListed marks c as a container that has a reader.
+func (f *Finder[S]) setListed(c *Container[S]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.byCgroup[c.key] == c && c.asked.CompareAndSwap(false, true) {
-		f.asked++
-		f.opts.Known.Store(uint64(f.asked))
+	if f.byCgroup[c.key] == c && c.listed.CompareAndSwap(false, true) {
+		f.listed++
+		f.opts.Known.Store(uint64(f.listed))
 	}
 }
 
@@ -226,9 +226,9 @@ func (f *Finder[S]) remove(c *Container[S]) {
 		delete(f.byPIDNS, c.key.pidNS)
 	}
 	c.forgetReaders(f.byReader)
-	if c.asked.Load() {
-		f.asked--
-		f.opts.Known.Store(uint64(f.asked))
+	if c.listed.Load() {
+		f.listed--
+		f.opts.Known.Store(uint64(f.listed))
 	}
 }
 

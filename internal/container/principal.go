@@ -10,13 +10,13 @@ import (
 	"palisade/internal/sys"
 )
 
-// Principal is to whom is counted what readers take of something that is there for all: a
-// container, with all that are inside it, of which it could make itself any number; or a user of
-// the host, with all namespaces of theirs. There is one Principal for each as long as it is held,
-// so that a pointer to it is its identity. The zero Principal need not be held.
+// Principal is charged for the use of shared resources. It is a container including all containers
+// nested in it, since it can create any number of these, or a user of the host including all their
+// namespaces. There is one Principal for each while it is held, so pointers can be compared. The
+// zero Principal need not be held.
 type Principal struct {
-	// Resting is for the use of the Finder's owner: the time until which no more work is done for
-	// it.
+	// Resting is the time until which no more work is done for the principal, for use by the Finder's
+	// owner.
 	Resting atomic.Int64
 
 	key   principalKey
@@ -25,22 +25,22 @@ type Principal struct {
 	refs  int // guarded by principals.mu
 }
 
-// principalKey is what a Principal is: a pid namespace right below the daemon's, which is pinned;
-// else a cgroup that a runtime made, of a container in the daemon's pid namespace; else a user.
+// principalKey identifies a Principal: by the inode number of a pid namespace directly below the
+// daemon's, which is pinned; or by the cgroup of a container in the daemon's pid namespace; or by uid.
 type principalKey struct {
 	ns     uint64
 	cgroup string
 	uid    uint32
 }
 
-// Namespace is the inode number of the outermost pid namespace of a container, 0 for a user, or a
-// container that has none.
+// Namespace returns the inode number of a container's topmost pid namespace, or 0 for a user or a
+// container in the daemon's pid namespace.
 func (p *Principal) Namespace() uint64 { return p.key.ns }
 
-// UID is the user, 0 where it is a container.
+// UID returns the uid of a user, or 0 for a container.
 func (p *Principal) UID() uint32 { return p.key.uid }
 
-// Acquire makes p good until one more Release. The caller must hold it already.
+// Acquire holds p until one more Release. The caller must hold it already.
 func (p *Principal) Acquire() {
 	if p.table == nil {
 		return
@@ -50,7 +50,7 @@ func (p *Principal) Acquire() {
 	p.refs++
 }
 
-// Release ends the use of p.
+// Release ends one hold of p.
 func (p *Principal) Release() {
 	if p.table == nil {
 		return
@@ -61,18 +61,19 @@ func (p *Principal) Release() {
 		delete(p.table.held, p.key)
 		if p.ns.IsOpen() {
 			p.ns.Close()
-			sys.CountStaying(-1)
+			sys.AddReservedFDs(-1)
 		}
 	}
 }
 
-// principals are those that are held.
+// principals holds all principals in use.
 type principals struct {
 	mu   sync.Mutex
 	held map[principalKey]*Principal
 }
 
-// acquire returns the Principal of the key, and takes over ns, which pins the namespace of the key.
+// acquire returns the Principal of the key. It takes ownership of ns, which pins the namespace of the
+// key.
 func (ps *principals) acquire(key principalKey, ns sys.File) *Principal {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
@@ -81,7 +82,7 @@ func (ps *principals) acquire(key principalKey, ns sys.File) *Principal {
 		p = &Principal{key: key, ns: ns, table: ps}
 		ps.held[key] = p
 		if ns.IsOpen() {
-			sys.CountStaying(1)
+			sys.AddReservedFDs(1)
 		}
 	} else {
 		ns.Close()
@@ -90,9 +91,8 @@ func (ps *principals) acquire(key principalKey, ns sys.File) *Principal {
 	return p
 }
 
-// Principal is to whom is counted what the thread tid takes, to be released after use. It is the
-// user uid, that of the reader, if the thread is in the daemon's own pid namespace or cannot be
-// seen.
+// Principal returns the principal of the thread tid: the user uid if the thread is in the daemon's
+// pid namespace or cannot be seen. The caller must release it.
 func (f *Finder[S]) Principal(tid, uid uint32) *Principal {
 	user := principalKey{uid: uid}
 	at, err := f.proc.OpenAt(strconv.Itoa(int(tid)) + "/ns/pid")
@@ -107,10 +107,10 @@ func (f *Finder[S]) Principal(tid, uid uint32) *Principal {
 	return p
 }
 
-// principalOf is the Principal of who is in the pid namespace ns, which it takes over, and closes
-// for the caller, if that is the one right below the daemon's. It is nil if ns is the daemon's own.
-// Before Linux 4.9, and where a namespace is not below the daemon, each namespace is a container of
-// its own.
+// principalOf returns the Principal of processes in the pid namespace ns, or nil if ns is the
+// daemon's own. If ns is directly below the daemon's, the Principal takes ownership of it, and *ns is
+// zeroed. Before Linux 4.9, and if a namespace is not below the daemon's, each namespace counts as a
+// container.
 func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
 	outermost := *ns
 	defer func() {
@@ -142,12 +142,12 @@ func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
 		}
 		outermost, inode = parent, above
 	}
-	maker, err := makerOf(outermost)
+	creator, err := creatorOf(outermost)
 	if err != nil {
 		return nil, err
 	}
-	if maker != 0 {
-		return f.principals.acquire(principalKey{uid: maker}, sys.File{}), nil
+	if creator != 0 {
+		return f.principals.acquire(principalKey{uid: creator}, sys.File{}), nil
 	}
 	p := f.principals.acquire(principalKey{ns: inode}, outermost)
 	if outermost.Fd() == ns.Fd() {
@@ -157,9 +157,9 @@ func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
 	return p, nil
 }
 
-// makerOf is the user who has made the user namespace to which a namespace belongs, or of those
-// around that the one right below the daemon's; root for the daemon's own.
-func makerOf(ns sys.File) (maker uint32, err error) {
+// creatorOf returns the uid of the creator of the user namespace that owns the namespace ns, or of
+// its ancestor directly below the daemon's; root if ns is owned by the daemon's own.
+func creatorOf(ns sys.File) (creator uint32, err error) {
 	at, err := ns.UserNamespace()
 	if isUnknown(err) {
 		return 0, nil
@@ -170,11 +170,11 @@ func makerOf(ns sys.File) (maker uint32, err error) {
 	for {
 		parent, err := at.ParentNamespace()
 		if isUnknown(err) {
-			return maker, nil
+			return creator, nil
 		} else if err != nil {
 			return 0, err
 		}
-		maker, err = at.NamespaceOwner()
+		creator, err = at.NamespaceOwner()
 		at.Close()
 		at = parent
 		if err != nil {
@@ -183,8 +183,8 @@ func makerOf(ns sys.File) (maker uint32, err error) {
 	}
 }
 
-// isUnknown reports that a namespace is not to be seen from here, or that the kernel cannot be
-// asked for it.
+// isUnknown reports whether err is of a namespace outside the daemon's, or of a kernel without the
+// ioctl.
 func isUnknown(err error) bool {
 	return errors.Is(err, syscall.ENOTTY) || errors.Is(err, syscall.EPERM)
 }

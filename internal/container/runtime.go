@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// maxParts bounds the parts of a path that are looked at: who may make cgroups can make them inside
-// each other without end.
+// maxParts bounds the components of a cgroup path that are examined: cgroups can be nested to any
+// depth.
 const maxParts = 32
 
 // runtimeMade is the shortest leading part of a cgroup path that a container runtime made, "" if there is none. stateDirs

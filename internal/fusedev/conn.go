@@ -60,7 +60,7 @@ type Conn struct {
 	// canAsk tells that the kernel can be asked whether a request is pending.
 	canAsk  bool
 	running sync.WaitGroup
-	// answered is what crew.done was at the last call of Answers.
+	// answered is the value of crew.done at the last call of Answers.
 	answered uint64
 	// leaving tells that requests are left to the next process.
 	leaving atomic.Bool
@@ -149,8 +149,8 @@ func (c *Conn) Wait() { c.running.Wait() }
 // Busy is the number of requests that are being worked on.
 func (c *Conn) Busy() int { return int(c.crew.busy.Load()) }
 
-// Answers reports whether requests are answered: one was since the last call, or a thread waits for
-// one. It is for one caller.
+// Answers reports whether a request was answered since the last call, or a thread is idle. It must
+// not be called concurrently.
 func (c *Conn) Answers() bool {
 	done := c.crew.done.Load()
 	answers := done != c.answered || c.crew.waiting.Load() > 0

@@ -24,8 +24,8 @@ const (
 type crew struct {
 	// waiting counts the threads that wait for a request, or are about to; busy those that work on one.
 	waiting, busy atomic.Int32
-	// done counts the requests that were answered, for the watch and for who supervises this
-	// process. counted does so for others, where it is not nil.
+	// done counts the answered requests, for the watchdog and the supervisor of this process.
+	// counted, if not nil, does so for the metrics.
 	done, counted *atomic.Uint64
 	// call wakes a thread that rests. ended is closed when the connection ends.
 	call  chan struct{}

@@ -36,7 +36,7 @@ const (
 	slotsAt    = 20 // uint32, the number of slots
 	slotSizeAt = 24 // uint32
 	initSizeAt = 28 // uint32, the size of the INIT request
-	answeredAt = 32 // uint64, the number of requests that were answered
+	answeredAt = 32 // uint64, the number of answered requests
 	initAt     = 64
 
 	// A slot begins with the number of processes that have found its request unanswered; the request follows. Its first
@@ -186,8 +186,8 @@ func (s *Session) openMemory() error {
 	return nil
 }
 
-// Answered is the number of requests that processes have answered, one after the other, in memory
-// that they share. Those of an earlier version do not count.
+// Answered returns the number of requests that all workers have answered, in shared memory. Workers
+// of earlier versions do not count theirs.
 func (s *Session) Answered() *atomic.Uint64 { return sys.Uint64In(s.mem[answeredAt:]) }
 
 // HasEnded tells whether the connection is over: nobody has its file system mounted any more, or it was aborted.

@@ -10,18 +10,18 @@ import (
 	"palisade/internal/sys"
 )
 
-// patience is how long a log file may take to open, and to take a line: a program must not hang
-// with a file system that does.
-const patience = time.Second
+// timeout bounds the time to open a log file, and to write to it: a program must not hang because a
+// file system does.
+const timeout = time.Second
 
-// File is a log file.
+// File is a log file whose operations fail after a timeout.
 type File struct {
 	f     *os.File
 	mu    sync.Mutex
-	stuck error
+	stuck error // the error of a write that timed out
 }
 
-// Open opens a regular file to append to it, and creates it with the mode if it is missing.
+// Open opens a regular file for appending, and creates it with the mode if it is missing.
 func Open(path string, mode os.FileMode) (*File, error) {
 	file := new(File)
 	err := within(path, func() (err error) {
@@ -37,29 +37,29 @@ func Open(path string, mode os.FileMode) (*File, error) {
 	return file, nil
 }
 
-// errStuck is the error for a file that has not answered in time.
-var errStuck = errors.New("not done within a second")
+// errStuck is the error for an operation that timed out.
+var errStuck = errors.New("timed out after one second")
 
-// within waits for do, but not for long. What do has not done by then it does unseen.
+// within calls do, and returns errStuck after the timeout; do may still be running then.
 func within(path string, do func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- do() }()
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		return fmt.Errorf("log to %s: %w", path, errStuck)
 	}
 }
 
-// Write writes lines. After a write that was not done in time, it writes nothing more.
+// Write writes lines. After a write that timed out, all calls fail with its error.
 func (f *File) Write(lines []byte) (n int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.stuck != nil {
 		return 0, f.stuck
 	}
-	lines = append([]byte(nil), lines...) // which the caller uses again
+	lines = append([]byte(nil), lines...) // the caller may reuse its buffer
 	err = within(f.f.Name(), func() error {
 		_, err := f.f.Write(lines)
 		return err
@@ -73,7 +73,7 @@ func (f *File) Write(lines []byte) (n int, err error) {
 	return len(lines), nil
 }
 
-// Close closes the file, unless a write has not been done.
+// Close closes the file, unless a write timed out.
 func (f *File) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -82,7 +82,7 @@ func (f *FS) setTrigger(tr *trigger, c *knownContainer, n *node) (err error) {
 	if tr.file, err = f.triggers.open(path); err != nil {
 		return err
 	}
-	sys.CountStaying(1)
+	sys.AddReservedFDs(1)
 	if _, err = tr.file.Write(tr.record.text()); err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func (ts *triggers) close(tr *trigger) {
 	ts.forget(tr.token)
 	if tr.file.IsOpen() {
 		tr.file.Close()
-		sys.CountStaying(-1)
+		sys.AddReservedFDs(-1)
 	}
 	ts.mu.Unlock()
 	tr.record.free()

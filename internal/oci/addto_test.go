@@ -81,7 +81,7 @@ func TestAddToNoFile(t *testing.T) {
 		t.Errorf("got %v, want that it does not exist", err)
 	}
 	fifo(t, filepath.Join(dir, ConfigFile))
-	soon(t, func() { checkError(t, addition().AddTo(filepath.Join(dir, ConfigFile)), "it is no regular file") })
+	soon(t, func() { checkError(t, addition().AddTo(filepath.Join(dir, ConfigFile)), "not a regular file") })
 	checkAlone(t, dir)
 }
 

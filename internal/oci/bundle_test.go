@@ -101,8 +101,8 @@ func TestReadBundleErrors(t *testing.T) {
 		})
 	}
 	for name, create := range map[string]func(*testing.T, string){
-		"it is no regular file": fifo, "it is larger than": huge,
-		"it is no regular file (mode d": func(t *testing.T, file string) {
+		"not a regular file": fifo, "it is larger than": huge,
+		"not a regular file (mode d": func(t *testing.T, file string) {
 			if err := os.Mkdir(file, 0o700); err != nil {
 				t.Fatal(err)
 			}

@@ -92,7 +92,7 @@ func TestReadHooksFile(t *testing.T) {
 	fifo(t, file)
 	soon(t, func() {
 		_, err := ReadHooks(file)
-		checkError(t, err, "it is no regular file")
+		checkError(t, err, "not a regular file")
 	})
 }
 

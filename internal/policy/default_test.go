@@ -21,7 +21,7 @@ func TestDefault(t *testing.T) {
 	}
 	requests := []policy.Request{policy.DockerRequest("POST", "/no/such", nil)}
 	for _, a := range action.Of(action.Docker) {
-		requests = append(requests, policy.NamedRequest(a, nil))
+		requests = append(requests, policy.ActionRequest(a, nil))
 	}
 	for _, r := range requests {
 		if d := s.Decide(policy.Identity{Local: true}, r); !d.Allow {

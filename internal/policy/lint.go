@@ -20,8 +20,8 @@ type Warning struct {
 var (
 	// rootLike are the actions of which each makes a user root on the host.
 	rootLike = []string{"container_attach", "container_create", "container_exec_create"}
-	// telling are reads that show more than one may expect of a user who may only read.
-	telling = []string{
+	// disclosingActions are reads that show more than one may expect of a user who may only read.
+	disclosingActions = []string{
 		"container_archive", "container_export", "container_inspect", "container_logs", "container_top",
 		"image_attestations", "image_history", "image_inspect", "images_archive",
 		"service_inspect", "service_list", "service_logs", "task_inspect", "task_list", "task_logs",
@@ -66,7 +66,7 @@ func (s *Set) Lint() (warnings []Warning) {
 		if !p.permits(action.OfRequest("HEAD", "/_ping")) { // docker's client asks for that at first
 			warn("policy %q does not grant docker_ping: docker's client does not learn which version of the API to use", p.Name)
 		}
-		if open := p.grants(telling); len(open) > 0 && p.ReadOnly {
+		if open := p.grants(disclosingActions); len(open) > 0 && p.ReadOnly {
 			add(true, "policy %q is read-only, and still lets users see what is in containers and images, by %s", p.Name, strings.Join(open, ", "))
 		}
 	}

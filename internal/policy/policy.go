@@ -58,7 +58,7 @@ type Identity struct {
 	Local bool
 }
 
-// Request is a request of a user to an engine. DockerRequest and NamedRequest return one.
+// Request is a request of a user to an engine. DockerRequest and ActionRequest return one.
 type Request struct {
 	action action.Action
 	uri    string
@@ -71,9 +71,9 @@ func DockerRequest(method, uri string, body []byte) Request {
 	return Request{action.OfRequest(method, uri), uri, body}
 }
 
-// NamedRequest returns a request of which only the action is known, as of iSulad, and perhaps a
+// ActionRequest returns a request of which only the action is known, as of iSulad, and perhaps a
 // body.
-func NamedRequest(a action.Action, body []byte) Request { return Request{action: a, body: body} }
+func ActionRequest(a action.Action, body []byte) Request { return Request{action: a, body: body} }
 
 // Action returns the action that the request stands for.
 func (r Request) Action() action.Action { return r.action }

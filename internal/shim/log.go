@@ -9,11 +9,11 @@ import (
 	"palisade/internal/linelog"
 )
 
-// maxLogged bounds the text of an error in the log.
+// maxLogged bounds the text of an error in the log, in bytes.
 const maxLogged = 16 << 10
 
 // LogError writes an error to the runtime's log, where containerd, and so Docker, looks for the
-// reason when a runtime fails. Where the log is no regular file, or hangs, it writes nothing.
+// reason when a runtime fails. If the log is not a regular file, or hangs, it writes nothing.
 func (c *Command) LogError(err error) {
 	if c.log == "" {
 		return

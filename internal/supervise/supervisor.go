@@ -23,11 +23,10 @@ type Supervisor struct {
 	Files []sys.NamedFile
 	// Dir is the folder for the socket on which workers tell how they do.
 	Dir string
-	// Answered is the number of requests that workers have answered, of all together.
+	// Answered is the number of requests that all workers have answered.
 	Answered *atomic.Uint64
-	// Probe asks what is served, as a reader does, and fails with context.DeadlineExceeded where
-	// there is no answer in time. It is for workers of an earlier version: an answer may be late
-	// because of many others, too.
+	// Probe reads a served file, and fails with context.DeadlineExceeded on a timeout. It is used only
+	// for workers of earlier versions, since a reply may also be late because of other readers.
 	Probe func(context.Context) error
 	// Meter counts workers that are replaced.
 	Meter *meter.Meter
@@ -35,7 +34,7 @@ type Supervisor struct {
 	Upgraded func()
 	Log      *slog.Logger
 
-	answered      uint64 // what Answered was at the last look
+	answered      uint64 // the value of Answered at the last check
 	socket        string
 	image         sys.File // the program of the last worker that served
 	current, next *process
@@ -99,7 +98,7 @@ func (s *Supervisor) Run(events <-chan Event, ready func()) error {
 	}
 	s.exits = make(chan exit)
 	s.startCurrent()
-	for tick := time.Tick(lookEvery); ; {
+	for tick := time.Tick(checkInterval); ; {
 		select {
 		case n := <-notifications:
 			if s.hear(n) && ready != nil {
@@ -155,7 +154,7 @@ func (s *Supervisor) hear(n sys.Notification) bool {
 		case has(alive):
 			w.isAlive = true
 		case has("READY=1"):
-			w.ready, w.beats, s.started = true, has(beats), true
+			w.ready, w.answersPing, s.started = true, has(pingSupport), true
 			if w == s.current {
 				s.letServe(w)
 			} else {

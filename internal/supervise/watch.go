@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	// lookEvery is how often workers are looked at, and the current one is asked whether it is
-	// alive. probeTime is how long there may be no sign of life.
-	lookEvery = 500 * time.Millisecond
-	probeTime = 2 * time.Second
+	// checkInterval is the interval at which workers are checked and the current one is pinged. A
+	// worker that gives no sign of life for probeTime is killed.
+	checkInterval = 500 * time.Millisecond
+	probeTime     = 2 * time.Second
 	// startTime is how long a worker may take to be ready, leaveTime to leave.
 	startTime = 10 * time.Second
 	leaveTime = 2 * time.Second
@@ -42,19 +42,19 @@ func (s *Supervisor) watch() (over bool) {
 		s.startCurrent()
 		return false
 	}
-	s.look()
+	s.checkCurrent()
 	return false
 }
 
-// look asks the current worker whether it is alive, and kills one that gives no sign of life:
-// neither an answer to that, nor to any request of the kernel. Looks are counted, not time: this
-// process may not have run itself meanwhile.
-func (s *Supervisor) look() {
+// checkCurrent pings the current worker, and kills it if it has answered neither pings nor requests
+// of the kernel for probeTime. It counts checks instead of time, since this process may itself not
+// have run for a while.
+func (s *Supervisor) checkCurrent() {
 	w := s.current
 	if w == nil || !w.serving || !w.leaving.IsZero() {
 		return
 	}
-	if !w.beats {
+	if !w.answersPing {
 		s.probe()
 		return
 	}
@@ -63,16 +63,16 @@ func (s *Supervisor) look() {
 		w.silent = 0
 	}
 	w.isAlive, s.answered = false, answered
-	if w.silent >= int(probeTime/lookEvery) {
+	if w.silent >= int(probeTime/checkInterval) {
 		if w.killed.IsZero() {
 			s.kill(w, "the worker does not answer")
 		}
 		return
 	}
-	w.tell(Ask)
+	w.tell(Ping)
 }
 
-// probe begins to ask the current worker as a reader does.
+// probe starts a read of a served file, to check the current worker.
 func (s *Supervisor) probe() {
 	if s.probed != nil {
 		return

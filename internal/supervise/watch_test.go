@@ -60,7 +60,7 @@ const longAgo = -time.Minute
 
 // TestSignsOfLife looks at workers that give some sign of life, or none.
 func TestSignsOfLife(t *testing.T) {
-	const looks = int(probeTime / lookEvery)
+	const looks = int(probeTime / checkInterval)
 	tests := []struct {
 		name string
 		sign func(s *Supervisor, w *process)
@@ -82,7 +82,7 @@ func TestSignsOfLife(t *testing.T) {
 			s := newSupervisor()
 			w, told := newProcess(t)
 			s.current = w
-			s.hear(sys.Notification{PID: w.Pid, Text: "READY=1\n" + beats})
+			s.hear(sys.Notification{PID: w.Pid, Text: "READY=1\n" + pingSupport})
 			if got := hears(t, told); got != Serve {
 				t.Fatalf("it is told %q first", got)
 			}
@@ -95,7 +95,7 @@ func TestSignsOfLife(t *testing.T) {
 					}
 					break
 				}
-				if got := hears(t, told); got != Ask {
+				if got := hears(t, told); got != Ping {
 					t.Errorf("look %d: it is told %q", look, got)
 				}
 				tt.sign(s, w)

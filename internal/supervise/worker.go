@@ -32,8 +32,8 @@ const (
 	Leave Command = 'l'
 	// Toggle: do what SIGUSR2 asks for.
 	Toggle Command = 't'
-	// Ask: call Alive, if requests are answered.
-	Ask Command = 'a'
+	// Ping: call Alive if requests are answered.
+	Ping Command = 'a'
 )
 
 const (
@@ -42,9 +42,10 @@ const (
 	pipeName   = "supervisor"
 	// serving is what a worker tells when it has begun to serve.
 	serving = "X_SERVING=1"
-	// beats goes with READY=1: this worker answers Ask, by alive. Earlier versions do not.
-	beats = "X_BEATS=1"
-	alive = "X_ALIVE=1"
+	// pingSupport is sent with READY=1 by a worker that answers Ping with alive. Earlier versions do
+	// not.
+	pingSupport = "X_BEATS=1"
+	alive       = "X_ALIVE=1"
 )
 
 // IsWorker tells whether this process was started by a Supervisor.
@@ -76,12 +77,12 @@ func Connect() (*Worker, error) {
 }
 
 // Ready tells the supervisor that this worker is able to serve.
-func (w *Worker) Ready() error { return w.notify(daemon.SdNotifyReady + "\n" + beats) }
+func (w *Worker) Ready() error { return w.notify(daemon.SdNotifyReady + "\n" + pingSupport) }
 
 // Serving tells the supervisor that it does.
 func (w *Worker) Serving() error { return w.notify(serving) }
 
-// Alive is the answer to Ask: requests are answered.
+// Alive answers Ping: requests are answered.
 func (w *Worker) Alive() error { return w.notify(alive) }
 
 func (w *Worker) notify(text string) error {
@@ -102,10 +103,10 @@ type process struct {
 	pipe    sys.File
 	image   sys.File // its program
 	started time.Time
-	// ready: it can serve; serving: it does; beats: it answers Ask.
-	ready, serving, beats bool
-	// isAlive is set when it answers Ask, until the next look. silent is the number of looks in a
-	// row at which there was neither that nor the answer to a request.
+	// ready: it can serve; serving: it does; answersPing: it sends alive in reply to Ping.
+	ready, serving, answersPing bool
+	// isAlive is set when it answers Ping, until the next check. silent is the number of checks in a
+	// row without a sign of life.
 	isAlive bool
 	silent  int
 	// served is when it began to, leaving when it was told to leave, killed when it was killed.

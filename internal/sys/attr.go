@@ -99,8 +99,8 @@ func (f File) Chmod(mode uint32) error {
 // SetModeBits are the bits of Inode.Mode that Chmod changes.
 const SetModeBits = 0o7777
 
-// openContent opens the regular file or directory f, which may have been opened by OpenPathAt, for
-// ioctls. To open anything else can do something: a device acts, a FIFO waits.
+// openContent opens the regular file or directory f, which may be an O_PATH descriptor, for ioctls.
+// It opens nothing else: opening a device or a FIFO has side effects, or blocks.
 func (f File) openContent() (File, error) {
 	i, err := f.StatAt("")
 	if err != nil {
@@ -114,7 +114,7 @@ func (f File) openContent() (File, error) {
 
 var errNoContent = errors.New("neither a regular file nor a directory")
 
-// Flags are the flags of the regular file or directory f (ioctl_iflags(2)).
+// Flags returns the flags of the regular file or directory f (ioctl_iflags(2)).
 func (f File) Flags() (uint32, error) {
 	file, err := f.openContent()
 	if err != nil {
@@ -125,7 +125,7 @@ func (f File) Flags() (uint32, error) {
 	return flags, os.NewSyscallError("ioctl FS_IOC_GETFLAGS", err)
 }
 
-// flagsAt reads the flags of the file name in the directory f, an empty name being f.
+// flagsAt returns the flags of the file name in the directory f, or of f if name is empty.
 func (f File) flagsAt(name Name) (uint32, error) {
 	if len(name) == 1 {
 		return f.Flags()

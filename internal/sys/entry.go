@@ -190,9 +190,9 @@ func (f File) oldInodeAt(name Name, i *Inode) error {
 	return nil // a file system without flags has none that are set
 }
 
-// Chown changes the owner and group of the file f, which may have been opened by OpenNamedAt. There
-// is no call that takes a name: what it names may have been replaced since it was looked at. The
-// kernel clears the set-id bits and capabilities of what is no directory, even if nothing changes.
+// Chown changes the owner and group of the file f, which may be an O_PATH descriptor. There is no
+// variant with a name, since the file may have been replaced since it was checked. The kernel clears
+// the set-id bits and capabilities of files other than directories, even if nothing changes.
 func (f File) Chown(uid, gid uint32) error {
 	_, _, errno := unix.RawSyscall6(unix.SYS_FCHOWNAT, uintptr(f.Fd()),
 		uintptr(unsafe.Pointer(&emptyName[0])), uintptr(uid), uintptr(gid), unix.AT_EMPTY_PATH, 0)
@@ -202,8 +202,7 @@ func (f File) Chown(uid, gid uint32) error {
 	return nil
 }
 
-// OpenNamedAt opens the file name in the directory f without following it, as a reference to the
-// file alone (O_PATH): a device, FIFO or socket is not touched.
+// OpenNamedAt opens the file name in the directory f with O_PATH, without following a symbolic link.
 func (f File) OpenNamedAt(name Name) (File, error) {
 	const flags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, _, errno := unix.RawSyscall6(unix.SYS_OPENAT, uintptr(f.Fd()),
@@ -214,17 +213,18 @@ func (f File) OpenNamedAt(name Name) (File, error) {
 	return File{int(fd) + 1}, nil
 }
 
-// CloseReference closes f, which was opened by OpenNamedAt: nothing is written to the file then.
+// CloseReference closes f, which was opened by OpenNamedAt. As close(2) of an O_PATH descriptor does
+// not block, it does not notify the Go scheduler.
 func (f *File) CloseReference() {
 	if f.fd != 0 {
-		unix.RawSyscall(unix.SYS_CLOSE, uintptr(f.Fd()), 0, 0) // it cannot fail
+		unix.RawSyscall(unix.SYS_CLOSE, uintptr(f.Fd()), 0, 0) // never fails
 		f.fd = 0
 	}
 }
 
-// Handle returns the file handle of the file name in the directory f, an empty name being f, with
-// its type (name_to_handle_at(2)): nil where the file system has none. As long as the file exists,
-// it is the same, after a reboot too; where it has a generation no later file has it.
+// Handle returns the type and file handle of the file name in the directory f, or of f if name is
+// empty (name_to_handle_at(2)). It returns nil if the file system has no handles. The handle is
+// stable across reboots; if it includes a generation, no later file gets the same one.
 func (f File) Handle(name Name) ([]byte, error) {
 	h, _, err := unix.NameToHandleAt(f.Fd(), name.String(), unix.AT_EMPTY_PATH)
 	switch {
@@ -269,19 +269,18 @@ func (*Thread) AttrList(name Name, buf []byte) (list []byte, complete bool, err 
 	return attrList(buf, n, errno)
 }
 
-// AttrList reads the same of the file f, which was not opened by OpenNamedAt.
+// AttrList is like Thread.AttrList for the open file f, which must not be an O_PATH descriptor.
 func (f File) AttrList(buf []byte) (list []byte, complete bool, err error) {
 	n, _, errno := unix.Syscall(unix.SYS_FLISTXATTR, uintptr(f.Fd()), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
 	return attrList(buf, n, errno)
 }
 
-// EnterOpenFiles makes the directory of this process's open files the thread's working directory,
-// for OpenAttrList.
+// EnterOpenFiles makes /proc/self/fd the thread's working directory, for OpenAttrList.
 func (*Thread) EnterOpenFiles() error {
 	return os.NewSyscallError("chdir", unix.Chdir("/proc/self/fd"))
 }
 
-// OpenAttrList reads the same of the file f, however it was opened.
+// OpenAttrList is like AttrList for the open file f, which may be an O_PATH descriptor.
 func (*Thread) OpenAttrList(f File, buf []byte) (list []byte, complete bool, err error) {
 	var name [24]byte
 	strconv.AppendInt(name[:0], int64(f.Fd()), 10)

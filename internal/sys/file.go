@@ -125,13 +125,12 @@ func (f File) ReadFileAt(name string, buf []byte) ([]byte, error) {
 	return g.ReadAll(buf)
 }
 
-// ReadSomeAt reads no more than max bytes of name below the directory f, a file that may have any
-// length.
+// ReadSomeAt reads at most max bytes of the file name below the directory f.
 func (f File) ReadSomeAt(name string, max int) ([]byte, error) {
 	return f.ReadSomeInto(name, max, nil)
 }
 
-// ReadSomeInto is ReadSomeAt with the memory of buf.
+// ReadSomeInto is ReadSomeAt into buf, which it returns, possibly reallocated.
 func (f File) ReadSomeInto(name string, max int, buf []byte) ([]byte, error) {
 	g, err := f.OpenAt(name)
 	if err != nil {

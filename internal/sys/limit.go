@@ -7,27 +7,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// staying is the number of files that stay open, see StayOpen.
-var staying atomic.Int64
+// reservedFDs is the number of reserved descriptors, see ReserveFDs.
+var reservedFDs atomic.Int64
 
-// fileLimit bounds the files of this process.
+// fileLimit bounds the long-lived descriptors of this process.
 type fileLimit struct {
-	// stay is how many may stay open.
-	stay int64
-	// evict closes files that have stayed open. It reports whether there were any.
+	maxReserved int64
+	// evict closes some of them. It reports whether there were any.
 	evict func() bool
 }
 
-// limitOfFiles is nil in programs that keep no number of files open.
+// limitOfFiles is nil in programs that do not call LimitFiles.
 var limitOfFiles atomic.Pointer[fileLimit]
 
-// minPassing is the least part of the table of files, in descriptors, that is left to files of a
-// moment; a quarter if that is more.
+// minPassing is the minimum number of descriptors that are left for short-lived files; a quarter of
+// RLIMIT_NOFILE if that is more.
 const minPassing = 64
 
-// LimitFiles bounds the files that stay open by RLIMIT_NOFILE, less those that are open now. evict
-// closes some of those that were used least recently. It is called wherever a file is opened, by
-// several threads at once, and must open none.
+// LimitFiles bounds the number of reserved descriptors by RLIMIT_NOFILE, less the descriptors that are
+// open now. evict must close some of the least recently used ones. It is called by several threads at
+// once when descriptors run out, and must not open files.
 func LimitFiles(evict func() bool) error {
 	fds, err := OpenDir("/proc/self/fd")
 	if err != nil {
@@ -39,39 +38,40 @@ func LimitFiles(evict func() bool) error {
 		return err
 	}
 	limit := MaxOpenFiles()
-	stay := limit - max(limit/4, minPassing) - len(open)
-	limitOfFiles.Store(&fileLimit{stay: int64(stay), evict: evict})
+	maxReserved := limit - max(limit/4, minPassing) - len(open)
+	limitOfFiles.Store(&fileLimit{maxReserved: int64(maxReserved), evict: evict})
 	return nil
 }
 
-// StayOpen counts n files that are to stay open, until CountStaying(-n), and makes room for them.
-// It returns false, and counts nothing, if there is none: then they must be closed after use.
-func StayOpen(n int) bool {
+// ReserveFDs reserves n descriptors for files that stay open, until AddReservedFDs(-n), and evicts
+// others to make room. It returns false, and reserves nothing, if there is no room: then the files
+// must be closed after use.
+func ReserveFDs(n int) bool {
 	for {
 		limit := limitOfFiles.Load()
-		if now := staying.Add(int64(n)); limit == nil || now <= limit.stay {
+		if now := reservedFDs.Add(int64(n)); limit == nil || now <= limit.maxReserved {
 			return true
 		}
-		staying.Add(-int64(n))
+		reservedFDs.Add(-int64(n))
 		if !limit.evict() {
 			return false
 		}
 	}
 }
 
-// CountStaying counts n files more that stay open, whatever the bound; fewer if n is negative.
-func CountStaying(n int) { staying.Add(int64(n)) }
+// AddReservedFDs adds n, which may be negative, to the number of reserved descriptors, regardless of
+// the bound.
+func AddReservedFDs(n int) { reservedFDs.Add(int64(n)) }
 
 const (
-	// fullTries and fullPause are how often, and after what pause, an open is tried again while the
-	// table is full: files of a moment are closed soon.
+	// fullTries bounds the retries of an open that fails with EMFILE or ENFILE, and fullPause is the
+	// pause between them: short-lived files are closed soon.
 	fullTries = 1000
 	fullPause = time.Millisecond
 )
 
-// mayRetry reports whether a call that makes a descriptor, and has failed with err so many times,
-// should be made again: it was interrupted, or there were too many files, of which some have been
-// closed since.
+// mayRetry reports whether a call that creates a descriptor, and has failed with err after failed
+// retries, should be retried: after EINTR, or after too many open files, of which it evicts some.
 func mayRetry(err error, failed int) bool {
 	switch err {
 	case unix.EINTR:
@@ -89,8 +89,7 @@ func mayRetry(err error, failed int) bool {
 	return false
 }
 
-// openFile makes the call open until it succeeds, or fails for another reason than an interruption
-// or too many files.
+// openFile calls open until it succeeds, or fails with an error that mayRetry rejects.
 func openFile(open func() (fd int, err error)) (File, error) {
 	for failed := 0; ; failed++ {
 		fd, err := open()
@@ -103,8 +102,7 @@ func openFile(open func() (fd int, err error)) (File, error) {
 	}
 }
 
-// MaxOpenFiles is how many files this process may have open (RLIMIT_NOFILE, which Go raises to the
-// hard limit at the start).
+// MaxOpenFiles returns RLIMIT_NOFILE, which Go raises to the hard limit at start.
 func MaxOpenFiles() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {

@@ -25,7 +25,7 @@ func TestLimitFiles(t *testing.T) {
 		}
 		kept[0].Close()
 		kept = kept[1:]
-		CountStaying(-1)
+		AddReservedFDs(-1)
 		return true
 	}
 	defer func() {
@@ -47,7 +47,7 @@ func TestLimitFiles(t *testing.T) {
 		if err != nil {
 			t.Fatalf("file %d: %v", i, err)
 		}
-		if !StayOpen(1) {
+		if !ReserveFDs(1) {
 			t.Fatalf("file %d may not stay, though there are others", i)
 		}
 		kept = append(kept, f)
@@ -68,7 +68,7 @@ func TestLimitFiles(t *testing.T) {
 	}
 	for closeFirst() {
 	}
-	if StayOpen(few) {
+	if ReserveFDs(few) {
 		t.Error("more files may stay than there can be")
 	}
 }

@@ -62,11 +62,11 @@ func startWith(program string, args, env []string, files []NamedFile) (*os.Proce
 	return os.FindProcess(pid)
 }
 
-// NameProcess gives this process the name that ps(1) and top(1) show, that of its first thread.
+// NameProcess sets the name of this process in ps(1) and top(1), the comm of its first thread.
 func NameProcess(name string) error { return os.WriteFile("/proc/self/comm", []byte(name), 0) }
 
-// StoreFiles gives files to the service manager to keep by one name (sd_notify(3), FDSTORE=1), which passes them to the
-// service's next process. Without a service manager it does nothing.
+// StoreFiles stores files in the service manager under one name (sd_notify(3), FDSTORE=1), which
+// passes them to the service's next process. Without a service manager it does nothing.
 func StoreFiles(name string, files ...File) error {
 	fds := make([]int, len(files))
 	for i, f := range files {

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SocketPair returns two ends of a unix socket by which files can be passed.
+// SocketPair returns a connected pair of SOCK_SEQPACKET unix sockets.
 func SocketPair() (a, b File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -15,16 +15,16 @@ func SocketPair() (a, b File, err error) {
 	return File{fds[0] + 1}, File{fds[1] + 1}, nil
 }
 
-// SendFile passes f to the process at the other end of the socket.
+// SendFile sends the descriptor f over the socket (SCM_RIGHTS).
 func SendFile(socket, f File) error { return send(socket, 0, 0, f) }
 
-// ReceiveFile returns the next file that is passed. It fails where the other end is closed.
+// ReceiveFile receives a descriptor from the socket. It fails if the other end is closed.
 func ReceiveFile(socket File) (File, error) {
 	_, _, f, err := receive(socket)
 	return f, err
 }
 
-// DropStandardStreams replaces standard input, output and error by /dev/null.
+// DropStandardStreams replaces standard input, output and error with /dev/null.
 func DropStandardStreams() error {
 	null, err := OpenReadWrite(os.DevNull)
 	if err != nil {

@@ -26,11 +26,11 @@ func openRegular(path string) (*os.File, error) {
 	return f, checkRegular(f, "read")
 }
 
-// checkRegular closes a file that is not a regular file, and fails.
+// checkRegular fails, and closes f, unless f is a regular file. op is the operation in the error.
 func checkRegular(f *os.File, op string) error {
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("it is no regular file (mode %v)", info.Mode())
+		err = fmt.Errorf("not a regular file (mode %v)", info.Mode())
 		err = &fs.PathError{Op: op, Path: f.Name(), Err: err}
 	}
 	if err != nil {
@@ -47,8 +47,8 @@ func readLimited(f *os.File, limit int64) ([]byte, error) {
 	return text, err
 }
 
-// OpenAppend opens the regular file at path to append to it, and creates it with the mode if it is
-// missing. It neither follows a symbolic link nor waits for a reader of a FIFO.
+// OpenAppend opens the regular file at path for appending, and creates it with the mode if it is
+// missing. It does not follow a symbolic link, nor block on a FIFO.
 func OpenAppend(path string, mode os.FileMode) (*os.File, error) {
 	const flags = os.O_WRONLY | os.O_APPEND | os.O_CREATE | syscall.O_NONBLOCK | syscall.O_NOFOLLOW
 	f, err := os.OpenFile(path, flags, mode)

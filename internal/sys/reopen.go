@@ -93,7 +93,7 @@ func ReopenForWriting(socket File, path string) (File, error) {
 	}
 	for failed := 0; ; failed++ {
 		f, err := reopenOnce(socket, path)
-		// The kernel drops a descriptor for which there is no room here.
+		// The kernel drops a passed descriptor if this process has too many open files.
 		if err == nil && f.IsOpen() || err != nil {
 			return f, err
 		}
@@ -103,7 +103,7 @@ func ReopenForWriting(socket File, path string) (File, error) {
 	}
 }
 
-// reopenOnce asks once. The File is not open where the answer came without it.
+// reopenOnce sends one request. The File is not open if the reply came without a descriptor.
 func reopenOnce(socket File, path string) (File, error) {
 	f, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {

@@ -31,9 +31,8 @@ func syncDir(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// CreateFileSynced creates the file at path with the mode 0600 and all of text, or not at all, and
-// returns when it would survive a crash of the machine. The error is fs.ErrExist if there is one
-// already.
+// CreateFileSynced atomically creates the file at path with mode 0600 and the content text, and syncs
+// the file and its directory. It fails with fs.ErrExist if the file exists.
 func CreateFileSynced(path string, text []byte) error {
 	temporary, err := writeTemporary(path, text, nil, true)
 	if err != nil {
@@ -50,7 +49,7 @@ func replaceFile(path string, text []byte, like fs.FileInfo, synced bool) error 
 	temporary, err := writeTemporary(path, text, like, synced)
 	if err == nil {
 		if err = os.Rename(temporary, path); err != nil {
-			os.Remove(temporary) // the first error tells more
+			os.Remove(temporary)
 		}
 	}
 	return err

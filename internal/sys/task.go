@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LookCached looks at the file to which a link in procfs leads. The file system is not asked, which
-// may be one that does not answer.
+// LookCached returns the type and inode of the target of a link in procfs, from the kernel's cache:
+// the file system, which may not respond, is not asked (AT_STATX_DONT_SYNC).
 func LookCached(link string) (Inode, error) {
 	var st unix.Statx_t
 	const flags = unix.AT_STATX_DONT_SYNC | unix.AT_NO_AUTOMOUNT
@@ -25,9 +25,9 @@ func LookCached(link string) (Inode, error) {
 	return i, os.NewSyscallError("statx", err)
 }
 
-// IsHostRoot reports whether the process with the directory in procfs is root in this process's
-// user namespace, with all that this means: a container's root lacks CAP_SYS_ADMIN, or is in
-// another namespace.
+// IsHostRoot reports whether the process with the directory process in procfs is root with
+// CAP_SYS_ADMIN in this process's user namespace. The root of an unprivileged container lacks the
+// capability, or is in another user namespace.
 func IsHostRoot(process string) bool {
 	own, err := Stat("/proc/self/ns/user")
 	if err != nil {
@@ -41,7 +41,7 @@ func IsHostRoot(process string) bool {
 	return err == nil && isRootStatus(text)
 }
 
-// isRootStatus finds the user ids and effective capabilities in /proc/<pid>/status.
+// isRootStatus reports whether all uids in /proc/<pid>/status are 0, and CAP_SYS_ADMIN is effective.
 func isRootStatus(text []byte) bool {
 	isRoot, isAble := false, false
 	for line := range bytes.Lines(text) {
@@ -57,17 +57,17 @@ func isRootStatus(text []byte) bool {
 	return isRoot && isAble
 }
 
-// What kcmp(2) compares, of linux/kcmp.h.
+// Resource types of kcmp(2), from linux/kcmp.h.
 const (
 	kcmpFiles = 2
 	kcmpFS    = 3
 )
 
-// SharesFiles reports whether two threads have the same table of open files. It is false if the
-// kernel cannot tell.
+// SharesFiles reports whether two threads share their descriptor table. It is false if the kernel has
+// no kcmp(2).
 func SharesFiles(a, b int) bool { return sharesResource(a, b, kcmpFiles) }
 
-// SharesDirectories reports the same of their root and working directories.
+// SharesDirectories is like SharesFiles for the root and working directories.
 func SharesDirectories(a, b int) bool { return sharesResource(a, b, kcmpFS) }
 
 func sharesResource(a, b, what int) bool {

@@ -95,7 +95,7 @@ const (
 	OverlayMagic = unix.OVERLAYFS_SUPER_MAGIC
 	BtrfsMagic   = unix.BTRFS_SUPER_MAGIC
 	XFSMagic     = unix.XFS_SUPER_MAGIC
-	ExtMagic     = unix.EXT4_SUPER_MAGIC // of ext2 and ext3, too
+	ExtMagic     = unix.EXT4_SUPER_MAGIC // also of ext2 and ext3
 	NFSMagic     = unix.NFS_SUPER_MAGIC
 	TmpfsMagic   = unix.TMPFS_MAGIC
 	ProcMagic    = unix.PROC_SUPER_MAGIC
@@ -113,8 +113,8 @@ func (f File) FSType() (int64, error) {
 	return int64(st.Type), nil
 }
 
-// FSID returns the id of the file system that f is on, statfs(2)'s f_fsid. Of ext4 and btrfs it is
-// the same after a reboot, for it is made of their UUID.
+// FSID returns f_fsid of statfs(2) for the file system of f. On ext4 and btrfs it is derived from the
+// UUID, and so does not change with a reboot.
 func (f File) FSID() ([2]int32, error) {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(f.Fd(), &st); err != nil {
@@ -123,7 +123,7 @@ func (f File) FSID() ([2]int32, error) {
 	return st.Fsid.Val, nil
 }
 
-// xfsGeometryRequest is XFS_IOC_FSGEOMETRY_V1, and xfsGeometry a part of what it yields
+// xfsGeometryRequest is XFS_IOC_FSGEOMETRY_V1, and xfsGeometry a part of its result
 // (ioctl_xfs_fsgeometry(2)).
 const xfsGeometryRequest = 0x80705864
 
@@ -133,7 +133,8 @@ type xfsGeometry struct {
 	_    [32]byte
 }
 
-// XFSUUID returns the UUID of the XFS that the directory f is on; its FSID changes with a reboot.
+// XFSUUID returns the UUID of the XFS file system of the directory f. Unlike FSID, it does not change
+// with a reboot.
 func (f File) XFSUUID() ([16]byte, error) {
 	file, err := f.openContent()
 	if err != nil {
