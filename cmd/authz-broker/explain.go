@@ -76,7 +76,7 @@ func explain(ctx *cli.Context) error {
 	return all.print(ctx)
 }
 
-// explainRequest explains how a request of the user is decided.
+// explainRequest explains the decision about a request of the user.
 func explainRequest(ctx *cli.Context, policies *policy.Set, r policy.Request) explanation {
 	ofDocker := ctx.String("engine") == string(action.Docker)
 	who := policy.Identity{User: ctx.String("user"), Groups: ctx.StringSlice("group")}
@@ -127,7 +127,7 @@ func (c *commandExplanation) print(ctx *cli.Context) error {
 	return nil
 }
 
-// printJSON prints a value as one line, with escapes for characters that control a terminal.
+// printJSON prints a value as one line of JSON, and escapes non-printable characters.
 func printJSON(w io.Writer, value any) error {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -144,8 +144,8 @@ func verdict(allow bool) string {
 	return "denied"
 }
 
-// wantedRequests returns the request that the command line names, or those of a command, each with
-// the body.
+// wantedRequests returns the request on the command line, or the requests of a command, with the
+// body.
 func wantedRequests(ctx *cli.Context, body []byte) ([]policy.Request, error) {
 	engine := action.Engine(ctx.String("engine"))
 	byRequest := ctx.IsSet("method") || ctx.IsSet("uri")
@@ -170,7 +170,7 @@ func wantedRequests(ctx *cli.Context, body []byte) ([]policy.Request, error) {
 	return requests, err
 }
 
-// namedActions returns the action that the command line names, or those of a command.
+// namedActions returns the action on the command line, or the actions of a command.
 func namedActions(engine action.Engine, ctx *cli.Context) ([]action.Action, error) {
 	if ctx.IsSet("command") {
 		return actionsOfCommand(engine, ctx.String("command"))

@@ -20,13 +20,13 @@ const (
 	Isulad Engine = "isulad"
 )
 
-// class orders actions by how freely they are granted, beginning with the least.
+// class is the class of an action, ordered from the most to the least restricted.
 type class int
 
 const (
 	// write changes something.
 	write class = iota
-	// secret changes nothing, but discloses a secret that the engine keeps.
+	// secret changes nothing, but discloses a secret of the engine.
 	secret
 	read
 )
@@ -47,10 +47,10 @@ type Action struct {
 	class class
 }
 
-// Unknown returns an action that no engine is known to have. It counts as a write.
+// Unknown returns an unknown action. It has the class write.
 func Unknown(name string) Action { return Action{Name: name, ID: None} }
 
-// Class is "read", "secret" or "write".
+// Class returns "read", "secret" or "write".
 func (a Action) Class() string { return a.class.String() }
 
 // IsRead reports whether the action changes nothing and discloses no secret of the engine.
@@ -99,8 +99,8 @@ func OfIsulad(name string) Action {
 	return Unknown(name)
 }
 
-// Of are the actions of an engine, sorted by name. An action of Docker that has several routes has
-// the class of the one that is granted least.
+// Of returns the actions of an engine, sorted by name. A Docker action with several routes has the
+// most restricted class of these.
 func Of(e Engine) (actions []Action) {
 	found := make(map[string]Action)
 	if e == Isulad {

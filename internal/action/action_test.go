@@ -23,8 +23,8 @@ func encode(p string) string {
 	})
 }
 
-// TestDockerRoutes compares each route's action and class with a table: a change of them changes
-// what policies grant.
+// TestDockerRoutes compares the action and class of each route with a table, since a change of them
+// changes what policies grant.
 func TestDockerRoutes(t *testing.T) {
 	text, err := os.ReadFile("testdata/docker-routes.tsv")
 	if err != nil {
@@ -42,7 +42,7 @@ func TestDockerRoutes(t *testing.T) {
 	}
 }
 
-// TestReadsAreDocumented checks that the page lists each action of Docker that is no write once,
+// TestReadsAreDocumented checks that docs/authz-broker.md lists each read and secret of Docker once,
 // with its class.
 func TestReadsAreDocumented(t *testing.T) {
 	page, err := os.ReadFile("../../docs/authz-broker.md")

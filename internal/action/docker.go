@@ -4,10 +4,10 @@ package action
 // them (moby, daemon/server/router). Whether a route reads is not told by its method: a websocket that is attached by GET
 // writes to the container, and a POST waits for one.
 //
-// The class secret has the reads that disclose what the engine keeps: tokens and keys of a swarm,
-// bodies of configs, settings of plug-ins, and options of volumes, which may hold the password of a
-// share. Environment, files and output of containers and images are reads: policies have always
-// granted them with readonly. docs/authz-broker.md lists what each read shows.
+// Actions that disclose secrets of the engine have the class secret: tokens and keys of a swarm,
+// content of configs, settings of plug-ins, and options of volumes, which may include the password of
+// a share. Environment, files and output of containers and images are reads, which readonly policies
+// have always granted. docs/authz-broker.md lists what each action discloses.
 var dockerRoutes = []route{
 	{"GET", "/containers/{name:.*}/checkpoints", "container_checkpoint_list", read},
 	{"POST", "/containers/{name:.*}/checkpoints", "container_checkpoint_create", write},

@@ -100,8 +100,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// TestTerminal audits names with characters that control a terminal or turn the direction of
-// writing.
+// TestTerminal audits names with control characters and bidirectional marks.
 func TestTerminal(t *testing.T) {
 	const hostile = "\x1b[2J\u009b31m\x7f\u200e\u200f\u202a\u202e\u2066\u2069\u2028\u2029" +
 		"\u061c\u00ad\ufeff\U000e0001e"

@@ -131,7 +131,7 @@ func (l *Log) flush(first *Record) {
 	if l.lines.Len() == 0 {
 		return
 	}
-	// encoding/json leaves characters that control a terminal or turn the direction of writing.
+	// encoding/json does not escape C1 control characters and bidirectional marks.
 	if err := l.sink.Write(cmdline.SafeJSON(l.lines.Bytes())); err != nil {
 		l.dropped.Add(uint64(lines))
 		if time.Since(l.failing) > time.Minute {

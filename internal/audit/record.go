@@ -9,11 +9,11 @@ import (
 	"palisade/internal/policy"
 )
 
-// Record is a decision, with what the engine said of the request.
+// Record is a decision, with the request as described by the engine.
 type Record struct {
 	Time   time.Time
 	Engine action.Engine
-	// AuthMethod is how the engine knows the user: TLS, or nothing.
+	// AuthMethod is the engine's authentication method, "TLS" or "".
 	AuthMethod string
 	// Method and URI are those of the request to Docker; iSulad has none.
 	Method, URI string

@@ -34,7 +34,7 @@ func TestIsulad(t *testing.T) {
 		"alice:":                              403,
 		"bob:container_stop":                  200,
 		"bob:a_new_action":                    200,
-		"bob:":                                403, // names no action, which nothing grants
+		"bob:":                                403, // no policy grants a request without an action
 		"carol:a_new_action":                  403,
 		"":                                    403,
 		"panic:container_list":                500,

@@ -85,7 +85,7 @@ func (s *Server) Shutdown(ctx context.Context) (err error) {
 	return err
 }
 
-// newRecord returns the record of a request that is denied unless a policy decides it.
+// newRecord returns the record of a request, which is denied unless a policy grants it.
 func newRecord(engine action.Engine) *audit.Record {
 	return &audit.Record{Engine: engine, Decision: policy.Decision{Action: action.Unknown("")}}
 }

@@ -112,7 +112,7 @@ func TestFilesThatCome(t *testing.T) {
 	}
 }
 
-// listOf is a list of at most limit threads, for which there is enough time.
+// listOf returns a list of at most limit threads, with enough time to read it.
 func listOf(limit int) TaskList {
 	return TaskList{Limit: limit, Until: time.Now().Add(time.Minute)}
 }
@@ -238,8 +238,8 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
-// TestDeepCgroup has a container make cgroups inside each other: those in the middle are left out,
-// and the limit of the topmost holds.
+// TestDeepCgroup nests cgroups deeper than maxLevels: those in the middle are omitted, and the limit
+// of the topmost applies.
 func TestDeepCgroup(t *testing.T) {
 	const top = v2Dir + "/top"
 	deep := "/top" + strings.Repeat("/d", 100)
@@ -258,7 +258,7 @@ func TestDeepCgroup(t *testing.T) {
 	}
 }
 
-// TestThreadsInTime has no time left: the first cgroup is listed, and none below it.
+// TestThreadsInTime lists threads after the deadline: the first cgroup is read, and none below it.
 func TestThreadsInTime(t *testing.T) {
 	fs, _ := tree(t, v2Mount, map[string]string{
 		v2Dir + "/c/cgroup.threads": "1\n2\n", v2Dir + "/c/below/cgroup.threads": "3\n",

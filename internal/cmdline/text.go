@@ -58,8 +58,8 @@ func SafeJSON(text []byte) []byte {
 	return safe
 }
 
-// SafeJSONWriter returns a writer to w of JSON texts, each of which SafeJSON escapes. A text must be
-// written by one call, as json.Encoder and slog.JSONHandler do.
+// SafeJSONWriter returns a writer that passes each JSON text through SafeJSON to w. A text must be
+// written in one call, as json.Encoder and slog.JSONHandler do.
 func SafeJSONWriter(w io.Writer) io.Writer { return safeJSONWriter{w} }
 
 type safeJSONWriter struct{ w io.Writer }

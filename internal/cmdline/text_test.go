@@ -55,7 +55,7 @@ func TestSafeJSON(t *testing.T) {
 	}
 }
 
-// TestSafeJSONWriter writes a log line with a name that controls a terminal.
+// TestSafeJSONWriter logs a name with control characters.
 func TestSafeJSONWriter(t *testing.T) {
 	var b bytes.Buffer
 	slog.New(slog.NewJSONHandler(SafeJSONWriter(&b), nil)).Info("start", "container", "a\u009b2J\u202e")

@@ -11,7 +11,7 @@ import (
 	"palisade/internal/sys"
 )
 
-// newTestFinder is a Finder of the host's processes, without cgroups.
+// newTestFinder returns a Finder of the host's processes, without cgroups.
 func newTestFinder(t *testing.T) *Finder[int] {
 	t.Helper()
 	proc, err := sys.OpenDir("/proc")
@@ -28,7 +28,7 @@ func newTestFinder(t *testing.T) *Finder[int] {
 	return f
 }
 
-// startInit starts a process that is the init of a pid namespace of its own.
+// startInit starts the init of a new pid namespace.
 func startInit(t *testing.T) *exec.Cmd {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -48,8 +48,8 @@ func end(cmd *exec.Cmd) {
 	cmd.Wait() // it was killed
 }
 
-// TestPrincipalIsPinned has a container end while something is counted to it: the number of its pid
-// namespace is not given to the next one, to which nothing is counted then.
+// TestPrincipalIsPinned ends a container whose principal is held: the inode number of its pid
+// namespace must not be reused by the next one.
 func TestPrincipalIsPinned(t *testing.T) {
 	f := newTestFinder(t)
 	first := startInit(t)
@@ -73,8 +73,8 @@ func TestPrincipalIsPinned(t *testing.T) {
 	}
 }
 
-// TestSearchInit finds an init among all processes, as on kernels that cannot be asked for it, and
-// not again and again where that takes long.
+// TestSearchInit finds an init by a scan of all processes, as on kernels without the ioctl, and checks
+// the pause after a long scan.
 func TestSearchInit(t *testing.T) {
 	f := newTestFinder(t)
 	init := startInit(t)
@@ -83,7 +83,7 @@ func TestSearchInit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// By a process that has entered the namespace none of its ancestors is there.
+	// A process that has entered the namespace has no ancestor in it.
 	for range 2 {
 		if pid, err := f.searchInit(pidNS, os.Getpid()); pid != init.Process.Pid || err != nil {
 			t.Errorf("got %d, %v, want %d", pid, err, init.Process.Pid)

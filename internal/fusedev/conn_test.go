@@ -319,11 +319,11 @@ func TestSlowReads(t *testing.T) {
 	slow.Wait()
 }
 
-// TestAllThreadsStuck has all threads stuck with requests: the connection says so, and no longer
-// when they are answered.
+// TestAllThreadsStuck blocks all threads in requests: Answers must be false until the requests are
+// answered.
 func TestAllThreadsStuck(t *testing.T) {
 	dir, fs := mount(t, []byte("text\n"))
-	// reports polls until the connection says that it answers, or that it does not.
+	// reports polls until Answers returns want.
 	reports := func(want bool) {
 		t.Helper()
 		for deadline := time.Now().Add(10 * time.Second); fs.conn.Answers() != want; {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestStuckFile has a log that takes no lines: a write fails after a while, and the next ones at once.
+// TestStuckFile writes to a log that blocks: the first write times out, and the next fail at once.
 func TestStuckFile(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"palisade/internal/mounts"
 )
 
-// TestNodeID gives each node an id of its own in each tree, from which both are known again.
+// TestNodeID checks that each node has a distinct id in each tree, from which splitNode returns both.
 func TestNodeID(t *testing.T) {
 	trees := []treeID{sharedTree}
 	for _, n := range []uint64{0, 1, 2, 1 << 29, 1<<mounts.PrivateTreeBits - 1} {
@@ -55,7 +55,7 @@ func TestNodeID(t *testing.T) {
 	}
 }
 
-// FuzzParseTree makes sure that a private tree has one name.
+// FuzzParseTree checks that each private tree has exactly one name.
 func FuzzParseTree(f *testing.F) {
 	for _, name := range []string{"0", "1", "7fffffffffffff", "80000000000000", "01", "A", "+1", "0x1", "1_0", "", ".."} {
 		f.Add(name)

@@ -11,8 +11,8 @@ import (
 	"palisade/internal/container"
 )
 
-// TestCountsRest has the containers of one principal counted without end: no two counts at once,
-// and a pause after each.
+// TestCountsRest requests counts for one principal in a loop: no two may run at once, and a pause
+// follows each.
 func TestCountsRest(t *testing.T) {
 	var p, other container.Principal
 	const now = time.Hour
@@ -30,8 +30,8 @@ func TestCountsRest(t *testing.T) {
 	}
 }
 
-// TestRecordsAreFreed has all records used by containers that have ended: one is found without a
-// look at all.
+// TestRecordsAreFreed fills all records with ended containers: a free one must be found without a
+// check of all records.
 func TestRecordsAreFreed(t *testing.T) {
 	f, _ := newMetered(t)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))

@@ -25,8 +25,8 @@ const oldest = 24
 // maxBody bounds a body that rules look into, in bytes: to read one takes time, within which the engine is to have its answer.
 const maxBody = 512 << 10
 
-// examine looks for what the policy's "deny" list forbids in a request whose action it grants. A
-// body that did not arrive (NoBody), or that the engine might read in another way, is refused.
+// examine applies the policy's "deny" list to a request whose action the policy grants. It also
+// refuses a missing body (NoBody), and a body that the engine might parse differently.
 func (p *Policy) examine(r Request) (Reason, string) {
 	if len(p.rules) == 0 {
 		return Granted, ""

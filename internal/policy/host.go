@@ -127,7 +127,7 @@ func (h *hostConfig) forbidsNoRemap(uri string) string {
 
 func (h *hostConfig) forbidsBinds() string {
 	for _, bind := range h.Binds.Value {
-		if strings.HasPrefix(bind, "/") { // else its source is the name of a volume
+		if strings.HasPrefix(bind, "/") { // otherwise the source is the name of a volume
 			return fmt.Sprintf("Binds has %q", bind)
 		}
 	}
@@ -145,7 +145,7 @@ func (h *hostConfig) forbidsBinds() string {
 	return ""
 }
 
-// forbidden is why the rule about bind mounts refuses a mount, or "".
+// forbidden returns the reason why the rule "binds" refuses a mount, or "".
 func (m *mount) forbidden() string {
 	switch m.Type.Value {
 	case "bind":

@@ -20,7 +20,7 @@ type Warning struct {
 var (
 	// rootLike are the actions of which each makes a user root on the host.
 	rootLike = []string{"container_attach", "container_create", "container_exec_create"}
-	// disclosingActions are reads that show more than one may expect of a user who may only read.
+	// disclosingActions are the reads that disclose most.
 	disclosingActions = []string{
 		"container_archive", "container_export", "container_inspect", "container_logs", "container_top",
 		"image_attestations", "image_history", "image_inspect", "images_archive",
@@ -50,7 +50,7 @@ func (s *Set) Lint() (warnings []Warning) {
 			add(p.grantsAll(), "policy %q grants %s, with which a user can become root on the host", p.Name, strings.Join(risky, ", "))
 		}
 		if p.permitsPrivileged() {
-			warn(`policy %q denies %s, and not "privileged": a privileged container can get all of that by itself`,
+			warn(`policy %q denies %s, but not "privileged": a privileged container can bypass these rules`,
 				p.Name, p.quotedRules())
 		}
 		if secret := p.secrets(); len(secret) > 0 && p.ReadOnly {
@@ -73,7 +73,7 @@ func (s *Set) Lint() (warnings []Warning) {
 	return warnings
 }
 
-// secrets returns the actions of Docker that disclose secrets among those that the patterns match.
+// secrets returns the names of Docker's secret actions that the policy's patterns match.
 func (p *Policy) secrets() (names []string) {
 	for _, a := range action.Of(action.Docker) {
 		if a.IsSecret() && p.granted[a.ID] {
@@ -83,14 +83,14 @@ func (p *Policy) secrets() (names []string) {
 	return names
 }
 
-// permitsPrivileged reports whether the policy has rules, and still grants privileged containers or
+// permitsPrivileged reports whether the policy has rules, but grants privileged containers or
 // processes.
 func (p *Policy) permitsPrivileged() bool {
 	return len(p.rules) > 0 && !p.hasRule(privilegedRules...) && !p.ReadOnly &&
 		len(p.grants([]string{"container_create", "container_exec_create"})) > 0
 }
 
-// quotedRules returns the rules as they stand in the file.
+// quotedRules returns the rules as written in the policy file.
 func (p *Policy) quotedRules() string {
 	var all []string
 	for _, r := range p.rules {

@@ -21,7 +21,7 @@ type Policy struct {
 	Local bool
 	// Patterns are regular expressions that are looked for in the names of actions; "" grants all.
 	Patterns []string
-	// ReadOnly refuses actions that change something, and those that disclose secrets of the engine.
+	// ReadOnly refuses all actions but reads.
 	ReadOnly bool
 	// Exact has the patterns match whole names.
 	Exact bool
@@ -48,34 +48,33 @@ type Set struct {
 // Equal tells whether two sets are of the same text.
 func (s *Set) Equal(other *Set) bool { return s.sum == other.sum }
 
-// Identity is a user, as the engine that asks knows it.
+// Identity is a user, as identified by the engine.
 type Identity struct {
-	// User is "" if the engine names none.
+	// User is "" if the engine names no user.
 	User string
-	// Groups are values of O and OU in the certificate.
+	// Groups are the values of O and OU in the certificate.
 	Groups []string
-	// Local is true for a client without name and certificate at Docker's unix socket.
+	// Local reports that a client without name and certificate uses Docker's unix socket.
 	Local bool
 }
 
-// Request is a request of a user to an engine. DockerRequest and ActionRequest return one.
+// Request is a request of a user to an engine, see DockerRequest and ActionRequest.
 type Request struct {
 	action action.Action
 	uri    string
 	body   []byte
 }
 
-// DockerRequest returns a request to the Docker Engine's API, with its target as it was sent. The
+// DockerRequest returns a request to the Docker Engine's API, with the unmodified request target. The
 // body is nil if the engine did not pass it on.
 func DockerRequest(method, uri string, body []byte) Request {
 	return Request{action.OfRequest(method, uri), uri, body}
 }
 
-// ActionRequest returns a request of which only the action is known, as of iSulad, and perhaps a
-// body.
+// ActionRequest returns a request without a method and URI, such as iSulad's. The body may be nil.
 func ActionRequest(a action.Action, body []byte) Request { return Request{action: a, body: body} }
 
-// Action returns the action that the request stands for.
+// Action returns the action of the request.
 func (r Request) Action() action.Action { return r.action }
 
 // Reason is why a decision is what it is.
@@ -93,7 +92,7 @@ const (
 	Granted
 )
 
-// Decision is what the policies say of a user's request.
+// Decision is the decision about a user's request.
 type Decision struct {
 	User   string
 	Action action.Action
@@ -105,8 +104,8 @@ type Decision struct {
 	Detail string
 }
 
-// Decide decides a request, its body included. The first policy decides that lists the user, one of
-// the groups, or local.
+// Decide decides a request, including its body. The first policy that lists the user, one of the
+// groups, or local decides.
 func (s *Set) Decide(who Identity, r Request) Decision {
 	d := Decision{User: who.User, Action: r.action}
 	if d.Policy = s.policyOf(who); d.Policy == nil {
@@ -119,7 +118,7 @@ func (s *Set) Decide(who Identity, r Request) Decision {
 	return d
 }
 
-// reason returns Granted, or why the policy does not grant a request's action.
+// reason returns Granted, or the reason why the policy does not grant the request's action.
 func (p *Policy) reason(r Request) Reason {
 	if r.action.Name == "" && r.uri == "" {
 		return NoAction

@@ -131,7 +131,7 @@ func TestLint(t *testing.T) {
 		{`{"users":["x"],"actions":["docker_info"]}`, "does not grant docker_ping"},
 		{examples[4], `policy "policy_4" does not grant container_inspect, which isula top needs beside container_top`},
 		{`{"users":["x"],"actions":["container_logs","container_exec_create"],"readonly":true}`, `docker logs needs beside container_logs`},
-		{`{"users":["x"],"actions":["container"],"deny":["binds","pid"]}`, `denies "binds", "pid", and not "privileged": a privileged container`},
+		{`{"users":["x"],"actions":["container"],"deny":["binds","pid"]}`, `denies "binds", "pid", but not "privileged": a privileged container`},
 		{`{"users":["x"],"actions":["swarm_inspect","docker_ping"]}`, `grants swarm_inspect, which disclose`},
 		{`{"users":["x"],"actions":[""],"readonly":true}`, `does not grant config_inspect, config_list, plugin_inspect, `},
 		{`{"users":["x"],"actions":["docker_info","docker_ping"],"deny":["binds"]}`, ""},

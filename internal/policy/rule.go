@@ -52,9 +52,9 @@ func parseRule(text string) (rule, error) {
 	case !given:
 		return r, nil
 	case kind == ruleBinds:
-		// Older versions had it. A user who may mount another directory makes a link to the path
-		// there, and mounts the link. No look at the time of a request holds: the engine resolves
-		// the source whenever the container starts.
+		// Earlier versions had this rule. A user who may mount another directory can make a link to
+		// the path there, and mount the link. A check at the time of a request does not help: the
+		// engine resolves the source whenever the container starts.
 		return r, fmt.Errorf("the rule %q does not protect a path, to which links in other mounts lead; "+
 			"write \"binds\", which refuses all bind mounts", text)
 	case kind == ruleCapabilities:

@@ -33,7 +33,7 @@ func (v *swapper) enter(w *worker, d *dir) error {
 	return err
 }
 
-// swapped holds the directories of a test: two in a tree, and one outside.
+// swapped holds the directories of a test: two in a tree (in, other), and one outside.
 type swapped struct{ in, other, outside string }
 
 const swappedFiles = 20

@@ -132,8 +132,8 @@ func TestLogError(t *testing.T) {
 	c.LogError(errors.New("nobody sees it"))
 }
 
-// TestLogErrorElsewhere has logs that are no regular files: they are left alone, without waiting for
-// a reader.
+// TestLogErrorElsewhere uses logs that are not regular files: nothing is written, and LogError does
+// not wait for a reader.
 func TestLogErrorElsewhere(t *testing.T) {
 	dir := t.TempDir()
 	kept := filepath.Join(dir, "kept")
@@ -175,7 +175,7 @@ func TestLogErrorElsewhere(t *testing.T) {
 	}
 }
 
-// TestLogErrorLong bounds what an error writes.
+// TestLogErrorLong checks that a long error is truncated.
 func TestLogErrorLong(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "log")
 	c := ParseCommand([]string{"--log", file, "run", "x"})

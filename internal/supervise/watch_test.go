@@ -58,7 +58,7 @@ func hears(t *testing.T, told sys.File) Command {
 
 const longAgo = -time.Minute
 
-// TestSignsOfLife looks at workers that give some sign of life, or none.
+// TestSignsOfLife checks workers with and without signs of life.
 func TestSignsOfLife(t *testing.T) {
 	const looks = int(probeTime / checkInterval)
 	tests := []struct {
@@ -107,8 +107,8 @@ func TestSignsOfLife(t *testing.T) {
 	}
 }
 
-// TestWorkerWithoutBeats has a worker of an earlier version, which is asked as readers ask.
-func TestWorkerWithoutBeats(t *testing.T) {
+// TestWorkerWithoutPing probes a worker of an earlier version with reads.
+func TestWorkerWithoutPing(t *testing.T) {
 	s := newSupervisor()
 	asked := make(chan struct{}, 1)
 	s.Probe = func(context.Context) error {

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestLimitFiles keeps files open without end: the oldest are closed for the next ones, and none
-// fails to open, also when others take what the table of files has left.
+// TestLimitFiles keeps more files open than the limit: the oldest are evicted, and no open fails,
+// even when other descriptors fill the table.
 func TestLimitFiles(t *testing.T) {
 	var old unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
@@ -73,7 +73,7 @@ func TestLimitFiles(t *testing.T) {
 	}
 }
 
-// TestFullTable has a program that keeps no files open: it is told at once.
+// TestFullTable checks that a program without LimitFiles gets EMFILE at once.
 func TestFullTable(t *testing.T) {
 	for err, want := range map[error]bool{
 		unix.EMFILE: false, unix.ENFILE: false, errors.New("other"): false, unix.EINTR: true,

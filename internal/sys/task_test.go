@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestIsRootStatus has texts of processes: the host's root, and others that are not.
+// TestIsRootStatus parses the status of the host's root and of other processes.
 func TestIsRootStatus(t *testing.T) {
 	const all, docker = "000001ffffffffff", "00000000a80425fb"
 	for text, want := range map[string]bool{
@@ -24,7 +24,7 @@ func TestIsRootStatus(t *testing.T) {
 	}
 }
 
-// TestSharedResources has threads that share what they have, but for their working directories.
+// TestSharedResources compares threads that share descriptors but not working directories.
 func TestSharedResources(t *testing.T) {
 	own := os.Getpid()
 	if !SharesFiles(own, own) || !SharesDirectories(own, own) {

@@ -176,9 +176,9 @@ func TestAttackByBody(t *testing.T) {
 	}
 }
 
-// TestAttackByDetour has a user who may not have the host's network, devices and files get at them
-// by other requests: a privileged process, the network's id, options in the body of a build, and a
-// swarm of the user's own.
+// TestAttackByDetour attacks as a user who must not get the host's network, devices and files, with
+// other requests: a privileged process, the network's id, options in the body of a build, and a swarm
+// that the user manages.
 func TestAttackByDetour(t *testing.T) {
 	e := startEngine(t)
 	e.replace(t, `{"name":"dev","users":["alice"],"actions":["container","image","volume","swarm","node"],`+
@@ -215,8 +215,8 @@ func TestAttackByDetour(t *testing.T) {
 	}
 }
 
-// TestAttackByLink has a user mount a directory, make a link in it to one that a rule names, and
-// mount the link.
+// TestAttackByLink mounts a directory, makes a link in it to a directory that a rule names, and
+// mounts the link.
 func TestAttackByLink(t *testing.T) {
 	e := startEngine(t)
 	own := t.TempDir()
@@ -242,14 +242,14 @@ func TestAttackByLink(t *testing.T) {
 		args := append([]string{"run", "--rm", "--network", "none", "--mount", mount, "box"}, command...)
 		return e.run("alice", nil, args...).stdout
 	}
-	// attack returns what the user reads.
+	// attack returns the output of the user's containers.
 	attack := func() string {
 		run("type=bind,source="+shared+",target=/shared", "ln", "-sfn", "/etc/ssl", "/shared/link")
 		volume := "type=volume,target=/x,volume-opt=type=none,volume-opt=o=bind,volume-opt=device="
 		return run("type=bind,source="+shared+"/link,target=/x", "cat", "/x/shadow") +
 			run(volume+shared+"/link", "cat", "/x/shadow")
 	}
-	// A rule that names a path is refused; if it is taken, it must hold.
+	// A rule with a path must be refused, or else protect the path.
 	e.write(t, policies("binds:/etc"))
 	isTaken := func() bool { return strings.Contains(e.log.String(), "policies are loaded") }
 	engine.WaitFor(t, "the policies are read", func() bool {
@@ -284,7 +284,7 @@ func TestAttackByLink(t *testing.T) {
 	}
 }
 
-// TestAttackBySecrets has users who may only read ask for what the engine keeps secret.
+// TestAttackBySecrets requests secrets of the engine as read-only users.
 func TestAttackBySecrets(t *testing.T) {
 	e := startEngine(t)
 	const password = "hunter2"

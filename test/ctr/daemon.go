@@ -115,7 +115,7 @@ func (d *Daemon) PID() int { return d.cmd.Process.Pid }
 // metricsProgram is what the process is called that tells the metrics.
 const metricsProgram = "lxcfs-metrics"
 
-// WorkerPID is the process that serves at the moment.
+// WorkerPID returns the pid of the current worker.
 func (d *Daemon) WorkerPID() (int, error) {
 	return d.child("a worker", func(command string) bool { return command == "lxcfs-worker" })
 }

@@ -56,7 +56,7 @@ func (k *Keeper) receive() {
 			case key == "READY" && value == "1":
 				select {
 				case k.Ready <- struct{}{}:
-				default: // no test waits for so many
+				default: // drop it: no test waits for that many
 				}
 			}
 		}
@@ -134,7 +134,7 @@ func (k *Keeper) Drop() {
 	k.names, k.files = nil, nil
 }
 
-// Has reports whether it keeps a file of that name.
+// Has reports whether a file with this name is stored.
 func (k *Keeper) Has(name string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()

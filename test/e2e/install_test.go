@@ -33,7 +33,7 @@ var (
 	othersFolders = []string{"/usr/share/licenses", "/usr/share/zsh/site-functions", "/var/lib/isulad", "/var/lib/lcrd"}
 )
 
-// shiftKey stays, so that after a removal trees are known that were shifted before.
+// shiftKey is kept on removal, so that records of shifted trees stay valid.
 const shiftKey = "/var/lib/userns-shift/key"
 
 // bootFirst boots the machine, which knows no package yet.

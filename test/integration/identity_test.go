@@ -308,7 +308,7 @@ func TestOutermost(t *testing.T) {
 		}
 		p.Release()
 	}
-	// As long as it is held it is the same one, and only so long.
+	// There is one Principal as long as it is held, and a new one afterwards.
 	first, second := finder.Principal(uint32(c.PID), 0), finder.Principal(uint32(nested), 0)
 	if first != second {
 		t.Errorf("the container is %p, and a process inside %p", first, second)
@@ -330,7 +330,7 @@ func TestOutermost(t *testing.T) {
 		syscall.Kill(own, syscall.SIGKILL)
 		users.Wait() // its child was killed
 	})
-	for tid, uid := range map[int]uint32{own: 12345, 0: 54321} { // 0: a reader that cannot be seen from here
+	for tid, uid := range map[int]uint32{own: 12345, 0: 54321} { // 0: a reader outside the daemon's pid namespace
 		p := finder.Principal(uint32(tid), 54321)
 		if p.Namespace() != 0 || p.UID() != uid {
 			t.Errorf("thread %d: %d of the user %d, want %d", tid, p.Namespace(), p.UID(), uid)
@@ -339,9 +339,9 @@ func TestOutermost(t *testing.T) {
 	}
 }
 
-// TestMountNamespacesOfSiblings has processes in mount namespaces of their own, of two containers
-// in one pid namespace: the kernel gives each the number of the last one, and each sees the figures
-// of its own container.
+// TestMountNamespacesOfSiblings runs processes of two containers in one pid namespace, each in a new
+// mount namespace. The kernel reuses the inode number of the last one, but each process must see the
+// values of its own container.
 func TestMountNamespacesOfSiblings(t *testing.T) {
 	first := limited(t, ctr.Options{})
 	second := limited(t, ctr.Options{JoinPID: first.PID, Memory: 64 * mib})

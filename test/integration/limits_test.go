@@ -305,8 +305,8 @@ func TestHangingDev(t *testing.T) {
 	}
 }
 
-// TestRootNamesDevice has a container whose root is mounted with the path of a device of the host
-// for its source: that says nothing of the root, and nothing of the device is shown.
+// TestRootNamesDevice mounts a container's root with the path of a host device as its source: the
+// source must be ignored, and the device not shown.
 func TestRootNamesDevice(t *testing.T) {
 	loop, _, _ := loopDevice(t)
 	root := t.TempDir()

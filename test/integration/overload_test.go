@@ -17,12 +17,12 @@ import (
 	"palisade/test/ctr"
 )
 
-// newNamespaces makes a program the init of a new pid namespace, of a user namespace of its own.
+// newNamespaces makes a program the init of a new pid namespace, in a new user namespace.
 var newNamespaces = syscall.SysProcAttr{
 	Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,
 }
 
-// startLimited starts a daemon that may have so many files open.
+// startLimited starts a daemon with a limit on open files.
 func startLimited(t *testing.T, files int) *ctr.Daemon {
 	t.Helper()
 	dir := t.TempDir()
@@ -43,9 +43,8 @@ func startLimited(t *testing.T, files int) *ctr.Daemon {
 	return d
 }
 
-// TestManyNamespaces has many more pid namespaces than the daemon may have files open: first each
-// of them is made known, by a file that takes few others, then all at once read one that takes
-// many.
+// TestManyNamespaces creates many more pid namespaces than the daemon may have files open. First each
+// reads a file that needs few descriptors, then all read a file at once that needs many.
 func TestManyNamespaces(t *testing.T) {
 	for _, tt := range []struct{ files, namespaces int }{{256, 400}, {1000, 3000}} {
 		t.Run(fmt.Sprintf("%d files, %d namespaces", tt.files, tt.namespaces), func(t *testing.T) {
@@ -54,7 +53,7 @@ func TestManyNamespaces(t *testing.T) {
 			if err := syscall.Mkfifo(gate, 0o666); err != nil {
 				t.Fatal(err)
 			}
-			// They end when their standard input does.
+			// They end at the end of their standard input.
 			stay, leave, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)
@@ -72,7 +71,7 @@ func TestManyNamespaces(t *testing.T) {
 					if t.Failed() {
 						cmd.Process.Kill()
 					}
-					cmd.Wait() // what it has read is judged by what it said
+					cmd.Wait() // its output decides
 				}
 				stay.Close()
 				said.Close()
@@ -86,7 +85,7 @@ func TestManyNamespaces(t *testing.T) {
 					}
 				}
 			}
-			late := time.AfterFunc(time.Minute, func() { said.Close() }) // a reader that is late fails
+			late := time.AfterFunc(time.Minute, func() { said.Close() }) // fails a late reader
 			defer late.Stop()
 			for range tt.namespaces {
 				cmd := exec.Command("sh", "-c", script, filepath.Join(d.Mountpoint, "proc"), gate)
@@ -99,7 +98,7 @@ func TestManyNamespaces(t *testing.T) {
 			}
 			say.Close()
 			expect("uptime")
-			opened, err := os.OpenFile(gate, os.O_RDWR, 0) // lets all pass
+			opened, err := os.OpenFile(gate, os.O_RDWR, 0) // starts all readers
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -115,13 +114,13 @@ func TestManyNamespaces(t *testing.T) {
 	}
 }
 
-// TestNoisyNamespaces has an ordinary user read from many pid namespaces, in a cgroup of some
-// thousand threads: the worker is not taken for one that hangs, and others read at their ease.
+// TestNoisyNamespaces reads as an ordinary user from many pid namespaces, in a cgroup with thousands
+// of threads: the worker must not be killed as hanging, and must not delay other readers.
 func TestNoisyNamespaces(t *testing.T) {
 	const (
 		threads, namespaces = 2000, 60
-		// tolerated is the median of another container's reads: a machine where the tests of others
-		// run may be slow.
+		// tolerated bounds the median of another container's reads. It allows for a machine that also
+		// runs other tests.
 		tolerated = 100 * time.Millisecond
 	)
 	d := newDaemon(t, t.TempDir())

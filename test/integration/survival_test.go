@@ -226,7 +226,7 @@ func startKept(t *testing.T, dir string) (*ctr.Keeper, *ctr.Daemon) {
 	return k, d
 }
 
-// waitForHeld waits until the daemon has given away the files that it holds open.
+// waitForHeld waits until the daemon has stored the files that it holds open.
 func waitForHeld(t *testing.T, k *ctr.Keeper) {
 	t.Helper()
 	waitFor(t, "the files that are held open", func() bool { return k.Has("held") })

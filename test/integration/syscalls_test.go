@@ -50,9 +50,9 @@ var runtimeCalls = regexp.MustCompile(`^(futex|nanosleep|epoll_pwait|sched_yield
 func TestSystemCalls(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
 	c := start(t, ctr.Options{Lxcfs: d.Mountpoint, Memory: 64 * mib, Quota: 150000, CgroupNamespace: true})
-	// Three of each name the reader: by its pid and mount namespaces, and by init's mount namespace,
-	// with which that is compared. cpuinfo asks for the quota, its period and the cpuset, since the
-	// next read after a change shows it.
+	// Three of each identify the reader: by its pid and mount namespaces, and by init's mount
+	// namespace for comparison. cpuinfo reads the quota, its period and the cpuset, so that the next
+	// read after a change shows it.
 	for file, most := range map[string]float64{
 		"meminfo": 8, "cpuinfo": 6, "stat": 9, "uptime": 8, "swaps": 8, "loadavg": 8, "diskstats": 8,
 	} {

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// hold takes what the kernel keeps by inode, on each of the files: a write lease and an exclusive lock, or COUNT
-// read leases, shared locks, and watches, as far as fs.inotify.max_user_instances allows. It prints a line for each file that
-// says what was granted, and "held", and keeps all until it is killed.
+// hold takes a write lease and an exclusive lock on each of the files, or COUNT read leases, shared
+// locks, and watches, as far as fs.inotify.max_user_instances allows. It prints a line with the results
+// for each file, and "held", and holds everything until it is killed.
 func hold(args []string) error {
 	count, err := number(args, 0)
 	if err != nil {
 		return err
 	}
-	signal.Ignore(syscall.SIGIO) // which asks for the lease back
+	signal.Ignore(syscall.SIGIO) // sent to break the lease
 	leaseKind, lockKind := syscall.F_WRLCK, syscall.LOCK_EX
 	if count > 1 {
 		leaseKind, lockKind = syscall.F_RDLCK, syscall.LOCK_SH
@@ -47,7 +47,7 @@ func hold(args []string) error {
 	select {}
 }
 
-// watchFiles returns an inotify descriptor that tells of each access to the files.
+// watchFiles returns an inotify descriptor that reports each access to the files.
 func watchFiles(files []string) (int, error) {
 	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC)
 	if err != nil {
@@ -88,8 +88,8 @@ func lease(fd, kind int) error {
 	return nil
 }
 
-// grab tries to get a lease on one of the files, which it keeps open, until it is killed. It prints a line
-// for each that is granted.
+// grab opens the files, and tries to get leases on them until it is killed. It prints a line for each
+// lease that is granted.
 func grab(files []string) error {
 	signal.Ignore(syscall.SIGIO)
 	for _, file := range files {

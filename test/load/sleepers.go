@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// sleepers makes threads that sleep for ever.
+// sleepers starts threads that sleep forever.
 func sleepers(args []string) error {
 	threads, err := number(args, 0)
 	if err != nil {

@@ -60,7 +60,7 @@ func TestHook(t *testing.T) {
 				if tt.mountPoints {
 					addMountPoints(t, b.rootfs)
 				}
-				if tt.nosuid { // the only way to close it that lets the runtime pass
+				if tt.nosuid { // the only protection that still lets the runtime search the directory
 					mountFor(t, b.rootfs, b.rootfs, syscall.MS_BIND)
 					remountFor(t, b.rootfs, syscall.MS_NOSUID)
 				}

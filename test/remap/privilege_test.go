@@ -17,11 +17,11 @@ import (
 	"palisade/test/engine"
 )
 
-// plants is the script of a container whose root leaves privileged programs on its disk.
+// plants is the script of a container whose root leaves privileged programs in its root file system.
 const plants = `mkdir -p /suid /caps && cp /bin/evil /suid/evil && cp /bin/evil /caps/evil && ` +
 	`chmod 4755 /suid/evil && chmod 755 /caps/evil && /bin/evil caps /caps/evil && ls -n /suid/evil`
 
-// newEvilBundle makes a bundle whose container runs plants, with capabilities that engines give.
+// newEvilBundle creates a bundle whose container runs plants, with an engine's default capabilities.
 func newEvilBundle(t *testing.T) *bundle {
 	t.Helper()
 	b := newBundle(t, plants, func(s *specs.Spec) {
@@ -40,8 +40,8 @@ func newEvilBundle(t *testing.T) *bundle {
 	return b
 }
 
-// checkHarmless executes what plants has left as an ordinary user of the host, by the path dir of
-// the root file system: it must not get the host's root, nor a capability.
+// checkHarmless executes the programs of plants as an ordinary user of the host, in the root file
+// system at dir: they must run without uid 0 and without capabilities.
 func checkHarmless(t *testing.T, dir string) {
 	t.Helper()
 	for _, name := range []string{"suid", "caps"} {
@@ -79,7 +79,8 @@ func hasRoot(status string) bool {
 }
 
 // TestPlantedPrograms starts containers whose root leaves set-id programs and programs with
-// capabilities: no user of the host gets anything by them, whatever the mode and the directories.
+// capabilities: in every mode, and with open and closed directories, they must not give a user of the
+// host any privilege.
 func TestPlantedPrograms(t *testing.T) {
 	for _, mode := range []string{"auto", "shift"} {
 		for _, closed := range []bool{false, true} {
@@ -106,7 +107,7 @@ func TestPlantedPrograms(t *testing.T) {
 	}
 }
 
-// closeDir makes a directory one that only root can search.
+// closeDir restricts a directory to root.
 func closeDir(t *testing.T, dir string) {
 	t.Helper()
 	if err := os.Chmod(dir, 0o700); err != nil {
@@ -114,8 +115,8 @@ func closeDir(t *testing.T, dir string) {
 	}
 }
 
-// TestOpenDirectoryAtEachStart has a root file system that is mounted with mapped ids as long as
-// the directory above it is closed.
+// TestOpenDirectoryAtEachStart checks that a root file system is idmapped only while the directory
+// above it is closed.
 func TestOpenDirectoryAtEachStart(t *testing.T) {
 	b := newEvilBundle(t)
 	options := []string{"--mode", "idmap", "--user-remap", remap100000}
@@ -156,7 +157,7 @@ func TestOpenDirectoryAtEachStart(t *testing.T) {
 	checkHarmless(t, b.rootfs)
 }
 
-// TestMappedRefused has directories that other users reach, by one path or another.
+// TestMappedRefused covers the paths by which other users can reach a directory.
 func TestMappedRefused(t *testing.T) {
 	const acl = "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" + "\x02\x00\x01\x00\xfe\xff\x00\x00" +
 		"\x04\x00\x00\x00\xff\xff\xff\xff" + "\x10\x00\x01\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff" // u:65534:x
@@ -174,7 +175,7 @@ func TestMappedRefused(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name string
-		open func(t *testing.T, b *bundle) (remedy string) // none: it stays closed
+		open func(t *testing.T, b *bundle) (remedy string) // "" if the directory stays closed
 	}{
 		{"an access control list", func(t *testing.T, b *bundle) string {
 			if err := syscall.Setxattr(b.dir, "system.posix_acl_access", []byte(acl), 0); err != nil {
@@ -199,7 +200,7 @@ func TestMappedRefused(t *testing.T) {
 			if err := os.Chmod(filepath.Dir(point), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			return "" // whose own mode bars others
+			return "" // its own mode keeps others out
 		}},
 		{"mounted elsewhere, nosuid", func(t *testing.T, b *bundle) string {
 			elsewhere(t, b.rootfs, syscall.MS_NOSUID)
@@ -219,7 +220,7 @@ func TestMappedRefused(t *testing.T) {
 		{"mounted in a mount that is nosuid", func(t *testing.T, b *bundle) string {
 			inside := filepath.Join(elsewhere(t, b.rootfs, syscall.MS_NOSUID), "root")
 			mountFor(t, b.rootfs, inside, syscall.MS_BIND)
-			closeDir(t, b.rootfs) // which its container can open again
+			closeDir(t, b.rootfs) // does not count: its container can open it again
 			return "umount " + inside
 		}},
 		{"a layer of an overlay", func(t *testing.T, b *bundle) string {
@@ -271,7 +272,7 @@ func TestMappedRefused(t *testing.T) {
 	}
 }
 
-// TestMappedLinks has a root file system of which a file has a name that other users can reach.
+// TestMappedLinks covers a root file system with a hard link that other users can reach.
 func TestMappedLinks(t *testing.T) {
 	b := newEvilBundle(t)
 	closeDir(t, b.dir)
@@ -292,7 +293,7 @@ func TestMappedLinks(t *testing.T) {
 	}
 }
 
-// mapElsewhere mounts a root file system with mapped ids where all users can reach it.
+// mapElsewhere idmaps a root file system on a mount point that all users can reach.
 func mapElsewhere(t *testing.T, rootfs, ids string) (point string) {
 	t.Helper()
 	point = filepath.Join(openDir(t), "mapped")
@@ -313,7 +314,7 @@ func mountFor(t *testing.T, source, target string, flags uintptr) {
 	t.Cleanup(func() { unmountFor(t, target) })
 }
 
-// remountFor gives a bind mount other flags.
+// remountFor changes the flags of a bind mount.
 func remountFor(t *testing.T, point string, flags uintptr) {
 	t.Helper()
 	if err := syscall.Mount("", point, "", syscall.MS_REMOUNT|syscall.MS_BIND|flags, ""); err != nil {

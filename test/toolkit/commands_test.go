@@ -248,7 +248,7 @@ func TestBadCommandLines(t *testing.T) {
 	}
 }
 
-// TestLogIsFIFO has the hook log to a FIFO: it does not wait for a reader.
+// TestLogIsFIFO checks that the hook does not wait for a reader of a FIFO as its log.
 func TestLogIsFIFO(t *testing.T) {
 	h := newHost(t)
 	fifo := filepath.Join(t.TempDir(), "fifo")

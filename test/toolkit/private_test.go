@@ -32,8 +32,9 @@ func waitForLog(t *testing.T, c *ctr.Container, line string) {
 	})
 }
 
-// TestInodesArePrivate has a container take locks, leases and watches on all of its files: other
-// containers, those that start later and the host do not notice, and it notices nothing of them.
+// TestInodesArePrivate takes locks, leases and watches on all files of a container: other containers,
+// those that start later and the host must not be affected, and the container must not see their
+// accesses.
 func TestInodesArePrivate(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -79,10 +80,10 @@ func TestInodesArePrivate(t *testing.T) {
 		}
 	}
 	inside(t, watcher, "cat", "/proc/swaps")
-	waitForLog(t, watcher, "event") // so it would have seen them
+	waitForLog(t, watcher, "event") // so the watches work
 }
 
-// worker is the process that serves.
+// worker returns the pid of the worker.
 func (h *host) worker(t *testing.T) int {
 	t.Helper()
 	pid, err := h.daemon.WorkerPID()
@@ -92,8 +93,8 @@ func (h *host) worker(t *testing.T) int {
 	return pid
 }
 
-// TestSharedInodes has a container that sees the mount point try to get leases: none is granted that would
-// hold up others, also while the daemon is killed and started again.
+// TestSharedInodes tries to get leases in a container that has the mount point: none that blocks others
+// may be granted, even while the daemon is killed and restarted.
 func TestSharedInodes(t *testing.T) {
 	h := newHost(t)
 	keeper, err := ctr.NewKeeper(t.TempDir())
@@ -118,7 +119,7 @@ func TestSharedInodes(t *testing.T) {
 	for _, file := range h.served(t) {
 		files = append(files, "/lxcfs"+file)
 	}
-	// The supervisor opens the files when the worker serves.
+	// The supervisor opens the files once the worker serves.
 	engine.WaitFor(t, "the files are held", func() bool { return h.isHeld(t, "status") })
 	if err := c.ExecStart(t.Context(), append([]string{"/bin/load", "grab"}, files...)...); err != nil {
 		t.Fatal(err)
@@ -151,7 +152,8 @@ func (h *host) isHeld(t *testing.T, file string) bool {
 	return errno == syscall.EAGAIN
 }
 
-// TestRemountMakesPrivate gives a container whose configuration mounts shared files ones of its own.
+// TestRemountMakesPrivate remounts a container whose configuration mounts shared files: it must get
+// private ones.
 func TestRemountMakesPrivate(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -169,8 +171,8 @@ func TestRemountMakesPrivate(t *testing.T) {
 	}
 }
 
-// TestPrivateTreesAreHidden looks for the private tree of a container from elsewhere, by its number. What
-// lies on the container's files stays there.
+// TestPrivateTreesAreHidden looks up the private tree of a container by its number, from elsewhere. It
+// must not be found, and mounts on the container's files must persist.
 func TestPrivateTreesAreHidden(t *testing.T) {
 	h := newHost(t)
 	h.must(t, "prestart")
@@ -224,7 +226,7 @@ func TestPrivateTreesAreHidden(t *testing.T) {
 	}
 }
 
-// privateTree is the number of the private tree from which the container has its files.
+// privateTree returns the number of the container's private tree.
 func privateTree(t *testing.T, c *ctr.Container) string {
 	t.Helper()
 	_, path, ok := strings.Cut(mountinfo(t, c), " /private/")
@@ -235,7 +237,7 @@ func privateTree(t *testing.T, c *ctr.Container) string {
 	return tree
 }
 
-// mountinfo is the container's mount table.
+// mountinfo returns the container's mount table.
 func mountinfo(t *testing.T, c *ctr.Container) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(c.PID), "mountinfo"))

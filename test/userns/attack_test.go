@@ -84,7 +84,7 @@ func startAttacker(t *testing.T, name string, args ...string) (stop func()) {
 	line := role(name, args...)
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 100000, Gid: 100000}}
-	if args[0] == "mount" { // which takes namespaces
+	if args[0] == "mount" { // needs namespaces
 		ids := []syscall.SysProcIDMap{{HostID: 100000, Size: 1}}
 		cmd.SysProcAttr = &syscall.SysProcAttr{
 			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
@@ -213,12 +213,12 @@ func TestLateLink(t *testing.T) {
 	}
 }
 
-// linkedFiles is how many files a linker replaces.
+// linkedFiles is the number of files that a linker replaces.
 const linkedFiles = 3000
 
-// TestLinkRace has a user of the host in a directory of the tree, who replaces its files by names of a
-// file outside as soon as the shift changes anything there. The tree is not shifted; with --force that
-// file keeps its owner.
+// TestLinkRace runs a process of a host user in a directory of the tree, which replaces the files with
+// links to a file outside as soon as the shift changes the directory. The tree must not be shifted;
+// with --force, the file outside must keep its owner.
 func TestLinkRace(t *testing.T) {
 	dir := named("ext4").folder(t)
 	root, outside := filepath.Join(dir, "root"), filepath.Join(dir, "outside")
@@ -234,7 +234,7 @@ func TestLinkRace(t *testing.T) {
 	if err := os.Chmod(outside, 0o666); err != nil { // so that all users may link it
 		t.Fatal(err)
 	}
-	settle(t, root) // so that what is known of the files is not asked for again
+	settle(t, root) // so that the shift does not read the cached attributes again
 	stop := startAttacker(t, "linker", filepath.Join(root, "d"), outside)
 	before := takeDump(t, root, true)
 	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "nothing was changed",
@@ -248,8 +248,8 @@ func TestLinkRace(t *testing.T) {
 	stop()
 }
 
-// TestOccupants has processes of another user that are in a tree in each way in which they can be,
-// but by the root directory alone: the tree is not shifted before they are gone.
+// TestOccupants holds a tree by processes of another user in every way, except by the root directory
+// alone: the tree must not be shifted before they are gone.
 func TestOccupants(t *testing.T) {
 	for _, way := range []string{"cwd", "fd", "thread", "mount", "root"} {
 		t.Run(way, func(t *testing.T) {
@@ -293,7 +293,7 @@ func occupy(way, root string) error {
 	case "thread":
 		done := make(chan error)
 		go func() {
-			lockThread() // it ends with the goroutine, which does not
+			lockThread() // the thread lives as long as the goroutine
 			done <- errors.Join(unix.Unshare(unix.CLONE_FS), unix.Chdir(inside))
 			select {}
 		}()
@@ -309,8 +309,8 @@ func occupy(way, root string) error {
 	return nil
 }
 
-// linkOver waits for a change in the directory, and then makes all files in it names of one
-// outside.
+// linkOver waits for a change in the directory, and then replaces all files in it with links to a
+// file outside.
 func linkOver(dir, outside string) error {
 	if err := os.Chdir(dir); err != nil {
 		return err
@@ -328,10 +328,10 @@ func linkOver(dir, outside string) error {
 	}
 	for n := linkedFiles - 1; n >= 0; n-- {
 		name := fmt.Sprintf("f%d", n)
-		if err := os.Link(outside, ".new"); err == nil { // else the next one is tried
+		if err := os.Link(outside, ".new"); err == nil { // otherwise try the next file
 			os.Rename(".new", name)
 		}
-		os.Remove(".new") // of a rename that failed
+		os.Remove(".new") // left by a failed rename
 	}
 	return nil
 }

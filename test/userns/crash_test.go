@@ -125,9 +125,9 @@ func TestCrash(t *testing.T) {
 				killed := 0
 				for n := 1; ; n++ {
 					root := p.start(t)
-					if c.before == nil { // so that it is killed while it makes the host's key, too
+					if c.before == nil { // so that it is also killed while it creates the host's key
 						if err := os.Remove(filepath.Join(stateDir(t), "key")); err != nil && n > 1 {
-							t.Log(err) // it was killed before
+							t.Log(err) // an earlier kill left no key
 						}
 					}
 					if !p.kill(t, root, n) {

@@ -103,8 +103,7 @@ func describeAttrs(path string) (string, error) {
 	return strings.Join(texts, ""), nil
 }
 
-// withoutSeal is a recorded state without what binds it to its directory: that of another one
-// differs.
+// withoutSeal returns a recorded state without its seal, which differs between directories.
 func withoutSeal(value []byte) []byte {
 	var state json.RawMessage
 	if err := json.NewDecoder(bytes.NewReader(value)).Decode(&state); err != nil {

@@ -74,7 +74,7 @@ func named(name string) *fileSystem {
 	panic("no file system " + name)
 }
 
-// folder is a new directory on the file system, mounted if need be, that only root may enter.
+// folder returns a new directory on the file system, which is mounted if needed. Only root may enter it.
 func (f *fileSystem) folder(t *testing.T) string {
 	t.Helper()
 	f.once.Do(func() {

@@ -23,15 +23,14 @@ func setAttr(t *testing.T, path, name string, value []byte) {
 	}
 }
 
-// Texts of the errors about records of others.
+// Errors about records without a valid seal.
 const (
 	halfShifted = "the tree may be half shifted"
 	notOurs     = "was not written with this host's key"
 )
 
-// TestForgedState has a state that came along with an image: one that says that all is done is not
-// believed, and with one that says that a shift was interrupted nothing is changed until it is
-// removed.
+// TestForgedState covers a state from an image. A state of a complete shift must not be trusted; with
+// a state of an interrupted shift nothing may be changed until it is removed.
 func TestForgedState(t *testing.T) {
 	const maps = `"to-uids":"0:100000:65535","to-gids":"0:100000:65535"`
 	const root = `"root":{"mode":493,"uid":0,"gid":0}`
@@ -93,9 +92,9 @@ func TestForgedState(t *testing.T) {
 	}
 }
 
-// TestForgedFlags has flags of files that came along with an image: no file gets them, none is
-// opened for them, and they are gone afterwards. The names are those of the releases that numbered
-// paths, too.
+// TestForgedFlags covers recorded flags from an image: they must not be set on a file, no file may be
+// opened for them, and they must be removed. Names of earlier releases, which numbered paths, are
+// included.
 func TestForgedFlags(t *testing.T) {
 	if inGuest() {
 		return // its file systems have no flags
@@ -140,7 +139,7 @@ func TestForgedFlags(t *testing.T) {
 	})
 }
 
-// interrupt kills a shift when it has recorded what bin/suid was, and returns the record.
+// interrupt kills a shift after it has written the record of bin/suid, and returns the record.
 func interrupt(t *testing.T, root string, items []item) []byte {
 	t.Helper()
 	for n := 1; ; n++ {
@@ -158,8 +157,8 @@ func interrupt(t *testing.T, root string, items []item) []byte {
 	}
 }
 
-// TestCopiedRecord has the record of a file that was copied to another one, before the shift goes
-// on that has written it: the other does not get the mode of the first.
+// TestCopiedRecord copies the record of a file to another file before the interrupted shift resumes:
+// the other file must not get the mode of the first.
 func TestCopiedRecord(t *testing.T) {
 	root := filepath.Join(named("tmpfs").folder(t), "root")
 	record := interrupt(t, root, append(small(), file("done", 0o755, 100000, 100000)))
@@ -200,9 +199,8 @@ func copyTree(t *testing.T, from, to string) {
 	}
 }
 
-// TestCopiedTree has copies of trees with all of their attributes, on the same host and file
-// system: what is recorded is the original's. The records of a copy of a tree that is half shifted
-// stay where they are.
+// TestCopiedTree copies trees with all attributes, on the same host and file system: the records must
+// be valid only for the original. A copy of a half-shifted tree must keep its records.
 func TestCopiedTree(t *testing.T) {
 	folder := named("tmpfs").folder(t)
 	root, whole := filepath.Join(folder, "root"), filepath.Join(folder, "whole")
@@ -219,8 +217,8 @@ func TestCopiedTree(t *testing.T) {
 	checkAdopted(t, whole)
 }
 
-// checkAdopted wants a shifted tree with a record of another one to be known by its owners, and its
-// record to be replaced by the next shift.
+// checkAdopted checks that a shifted tree with the record of another one is recognized by its owners,
+// and that the next shift replaces the record.
 func checkAdopted(t *testing.T, root string) {
 	t.Helper()
 	r := call(t, "status", root)
@@ -240,8 +238,8 @@ func checkAdopted(t *testing.T, root string) {
 	must(t, "unshift", root)
 }
 
-// TestUpgrade has trees of releases that did not seal what they recorded: one that is shifted,
-// which is also taken back by its map, and one that is half shifted.
+// TestUpgrade covers trees of releases without seals: a shifted tree, which is also unshifted with its
+// map, and a half-shifted one.
 func TestUpgrade(t *testing.T) {
 	const maps = `"to-uids":"0:100000:65535","to-gids":"0:100000:65535"`
 	folder := named("tmpfs").folder(t)
@@ -269,9 +267,8 @@ func TestUpgrade(t *testing.T) {
 	checkHalf(t, half, func() error { return unix.Removexattr(half, stateName) })
 }
 
-// checkHalf wants a tree that is half shifted, of which the record is not believed, not to be
-// changed until it is said twice that it may be: the record is forgotten, and the root directory
-// opened.
+// checkHalf checks that a half-shifted tree whose record is not trusted is not changed until its
+// record is removed and the mode of its root directory restored.
 func checkHalf(t *testing.T, root string, forget func() error) {
 	t.Helper()
 	lines := [][]string{{"shift", "--user-remap", remap}, {"unshift", "--user-remap", remap}}
@@ -300,7 +297,7 @@ func checkHalf(t *testing.T, root string, forget func() error) {
 	must(t, "verify", root)
 }
 
-// TestLostKey has a tree that is half shifted when the state directory, with the key, is lost.
+// TestLostKey covers a half-shifted tree whose state directory, with the key, is lost.
 func TestLostKey(t *testing.T) {
 	for _, name := range []string{"tmpfs", "ramfs"} {
 		t.Run(name, func(t *testing.T) {
@@ -337,9 +334,8 @@ func TestLostKey(t *testing.T) {
 	}
 }
 
-// TestOtherFileSystem has two file systems of each kind, of which the root directories have the
-// same inode number, and on most the same file handle: what is recorded of one is not believed of
-// the other.
+// TestOtherFileSystem covers two file systems of each type, whose root directories have the same inode
+// number, and mostly the same file handle: a record of one must not be trusted on the other.
 func TestOtherFileSystem(t *testing.T) {
 	for _, f := range fileSystems {
 		if !f.hasAttrs || inGuest() && f.make != nil {

@@ -180,9 +180,9 @@ func TestRunningContainer(t *testing.T) {
 	must(t, "shift", "--user-remap", remap, "--force", rootfs)
 }
 
-// TestOverlayCrash has an overlay of layers on two file systems, where a file gets another inode
-// number when it is copied up: a shift that is killed there at any call comes to the same result,
-// and a second one has nothing to do, also when the overlay was mounted again.
+// TestOverlayCrash covers an overlay with layers on two file systems, where a copied-up file gets a new
+// inode number. A shift that is killed at any system call must come to the same result, and a second
+// one must change nothing, even after the overlay is mounted again.
 func TestOverlayCrash(t *testing.T) {
 	if inGuest() {
 		return // its kernel has no ext4

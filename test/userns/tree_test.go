@@ -116,7 +116,7 @@ func TestEverything(t *testing.T) {
 	})
 }
 
-// checkStateDir wants the state directory to have so many entries beside the key.
+// checkStateDir checks the number of entries in the state directory, without the key.
 func checkStateDir(t *testing.T, want int) {
 	t.Helper()
 	entries, err := os.ReadDir(stateDir(t))

@@ -127,11 +127,12 @@ func (b *bench) measureHook(runtime string, rounds int) error {
 	return nil
 }
 
-// held is how many leases, locks and watches a container takes on each of its files: ten thousand in all.
+// held is the number of leases, locks and watches that a container takes on each of its files: ten
+// thousand in all.
 const held = 800
 
-// measureHeld compares reads of a container while another holds leases, locks and watches on all of its
-// files with reads while it does not.
+// measureHeld compares reads in a container with and without leases, locks and watches that another
+// container holds on all of its files.
 func (b *bench) measureHeld(rounds int) (err error) {
 	hook := &specs.Hooks{CreateRuntime: []specs.Hook{
 		{Path: b.toolkit, Args: append([]string{"lxcfs-toolkit"}, b.args("hook", "--strict")...)},

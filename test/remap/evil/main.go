@@ -1,5 +1,5 @@
-// Command evil is what the root of a hostile container runs: "evil caps FILE" gives the file
-// CAP_SETUID, "evil show" prints the uids and capabilities with which it was executed.
+// Command evil is a program of a hostile container's root: "evil caps FILE" gives the file
+// CAP_SETUID, "evil show" prints the uids and capabilities of its process.
 package main
 
 import (
@@ -13,7 +13,7 @@ import (
 func main() {
 	var err error
 	if len(os.Args) == 3 && os.Args[1] == "caps" {
-		caps := make([]byte, 20) // revision 2, effective; a user namespace makes revision 3 of it
+		caps := make([]byte, 20) // revision 2, effective; in a user namespace the kernel converts it to revision 3
 		binary.LittleEndian.PutUint32(caps, 0x02000001)
 		binary.LittleEndian.PutUint32(caps[4:], 1<<7)
 		err = syscall.Setxattr(os.Args[2], "security.capability", caps, 0)
