@@ -13,9 +13,9 @@ import (
 )
 
 // Containers that have the mount point, or bind-mount a file of it by their configuration, share
-// inodes. A lease on one blocks the next open of the file for /proc/sys/fs/lease-break-time (fcntl(2),
-// F_SETLEASE). The kernel grants no write lease on a file that another process has open, and no read
-// lease on a file that is open for writing, so the supervisor keeps all files open.
+// inodes. A lease on one blocks the next open of the file for /proc/sys/fs/lease-break-time
+// (fcntl(2), F_SETLEASE). The kernel grants no write lease on a file that another process has open,
+// and no read lease on a file that is open for writing, so the supervisor keeps all files open.
 
 // heldName is the name of these files in the service manager's file descriptor store.
 const heldName = "held"
@@ -23,8 +23,8 @@ const heldName = "held"
 // holdCheck is the interval at which holdFiles checks that the mount still exists.
 const holdCheck = time.Second
 
-// holdFiles keeps the files of the shared tree open until the mount is removed. It closes earlier, the
-// files that an earlier process has held.
+// holdFiles keeps the files of the shared tree open until the mount is removed. It closes earlier,
+// the files that an earlier process has held.
 func (c *config) holdFiles(spawner *sys.Spawner, earlier []sys.File) {
 	mount, held, err := c.openShared(spawner)
 	if err != nil {
@@ -44,10 +44,10 @@ func (c *config) holdFiles(spawner *sys.Spawner, earlier []sys.File) {
 	}
 }
 
-// openShared opens the files of the shared tree, and returns the ID of the mount on the mount point. From
-// Linux 5.2 on it opens them on a detached clone, so that the mount itself can be unmounted. A child
-// process opens them: a process that waits for a FUSE reply cannot be killed, and the supervisor must end
-// before the next server starts.
+// openShared opens the files of the shared tree, and returns the ID of the mount on the mount
+// point. From Linux 5.2 on it opens them on a detached clone, so that the mount itself can be
+// unmounted. A child process opens them: a process that waits for a FUSE reply cannot be killed,
+// and the supervisor must end before the next server starts.
 func (c *config) openShared(spawner *sys.Spawner) (mount int, held []sys.File, err error) {
 	root, err := sys.OpenDir(c.mountpoint)
 	if err != nil {
@@ -91,8 +91,8 @@ const holderMark = "PALISADE_HOLDER"
 
 func isHolder() bool { return os.Getenv(holderMark) != "" }
 
-// openForSupervisor opens the shared files in the child process, and sends them to the supervisor. It
-// closes the standard streams, since readers may wait for their end.
+// openForSupervisor opens the shared files in the child process, and sends them to the supervisor.
+// It closes the standard streams, since readers may wait for their end.
 func openForSupervisor() error {
 	if err := errors.Join(sys.NameProcess("lxcfs-holder"), sys.DropStandardStreams()); err != nil {
 		return err

@@ -45,7 +45,8 @@ func unshiftCommand(stderr io.Writer) *cli.Command {
 		Usage: "remove set-id bits and file capabilities, " +
 			"so that no program of the container becomes a privileged program of the host"}
 	keepSetID := &cli.BoolFlag{Name: "keep-setid", Destination: &work.KeepSetID,
-		Usage: "keep set-id bits and file capabilities even if other users of the host can reach the tree"}
+		Usage: "keep set-id bits and file capabilities " +
+			"even if other users of the host can reach the tree"}
 	return &cli.Command{
 		Name:      "unshift",
 		Usage:     "change the ids of all files back to the container's; go on where it was interrupted",

@@ -42,8 +42,8 @@ func TestDockerRoutes(t *testing.T) {
 	}
 }
 
-// TestReadsAreDocumented checks that docs/authz-broker.md lists each read and secret of Docker once,
-// with its class.
+// TestReadsAreDocumented checks that docs/authz-broker.md lists each read and secret of Docker
+// once, with its class.
 func TestReadsAreDocumented(t *testing.T) {
 	page, err := os.ReadFile("../../docs/authz-broker.md")
 	if err != nil {

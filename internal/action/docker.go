@@ -5,9 +5,9 @@ package action
 // writes to the container, and a POST waits for one.
 //
 // Actions that disclose secrets of the engine have the class secret: tokens and keys of a swarm,
-// content of configs, settings of plug-ins, and options of volumes, which may include the password of
-// a share. Environment, files and output of containers and images are reads, which readonly policies
-// have always granted. docs/authz-broker.md lists what each action discloses.
+// content of configs, settings of plug-ins, and options of volumes, which may include the password
+// of a share. Environment, files and output of containers and images are reads, which readonly
+// policies have always granted. docs/authz-broker.md lists what each action discloses.
 var dockerRoutes = []route{
 	{"GET", "/containers/{name:.*}/checkpoints", "container_checkpoint_list", read},
 	{"POST", "/containers/{name:.*}/checkpoints", "container_checkpoint_create", write},

@@ -238,8 +238,8 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
-// TestDeepCgroup nests cgroups deeper than maxLevels: those in the middle are omitted, and the limit
-// of the topmost applies.
+// TestDeepCgroup nests cgroups deeper than maxLevels: those in the middle are omitted, and the
+// limit of the topmost applies.
 func TestDeepCgroup(t *testing.T) {
 	const top = v2Dir + "/top"
 	deep := "/top" + strings.Repeat("/d", 100)

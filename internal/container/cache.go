@@ -110,8 +110,8 @@ func (f *Finder[S]) Evict() bool {
 // maxCompared bounds the number of containers that leastUsed compares.
 const maxCompared = 256
 
-// leastUsed returns the least recently read of up to maxCompared containers, or nil if there is none.
-// f.mu is held.
+// leastUsed returns the least recently read of up to maxCompared containers, or nil if there is
+// none. f.mu is held.
 func (f *Finder[S]) leastUsed() *Container[S] {
 	var victim *Container[S]
 	compared := 0

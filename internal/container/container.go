@@ -86,8 +86,8 @@ func (c *Container[S]) PIDInside(proc sys.File, tid int, s *Scratch) (int, error
 	return status.NSPids[c.leader.depth], nil
 }
 
-// PIDNamespace returns the inode number of the container's pid namespace. It is not reused while the
-// caller holds c.
+// PIDNamespace returns the inode number of the container's pid namespace. It is not reused while
+// the caller holds c.
 func (c *Container[S]) PIDNamespace() uint64 { return c.key.pidNS }
 
 // Principal returns the principal that is charged for work for the container. It is valid while the

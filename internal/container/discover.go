@@ -114,8 +114,8 @@ func (f *Finder[S]) findSibling(
 }
 
 // ofCgroup returns the container of a cgroup in the pid namespace of init, or of the daemon if init
-// is nil. It returns nil if the cgroup has no process. The caller must release the container. stale,
-// which may be nil, is the container that it replaces.
+// is nil. It returns nil if the cgroup has no process. The caller must release the container.
+// stale, which may be nil, is the container that it replaces.
 func (f *Finder[S]) ofCgroup(
 	init *Container[S], paths cgroup.Paths, stale *Container[S], s *Scratch,
 ) (*Container[S], error) {
@@ -353,8 +353,8 @@ const (
 
 var errScanned = errors.New("all processes were scanned a moment ago")
 
-// allInits returns the pids of the inits of all pid namespaces below the daemon's, by inode number of
-// the namespace.
+// allInits returns the pids of the inits of all pid namespaces below the daemon's, by inode number
+// of the namespace.
 func (f *Finder[S]) allInits() (map[uint64]int, error) {
 	names, err := f.proc.List()
 	if err != nil {

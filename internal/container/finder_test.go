@@ -73,8 +73,8 @@ func TestPrincipalIsPinned(t *testing.T) {
 	}
 }
 
-// TestSearchInit finds an init by a scan of all processes, as on kernels without the ioctl, and checks
-// the pause after a long scan.
+// TestSearchInit finds an init by a scan of all processes, as on kernels without the ioctl, and
+// checks the pause after a long scan.
 func TestSearchInit(t *testing.T) {
 	f := newTestFinder(t)
 	init := startInit(t)

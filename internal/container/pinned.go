@@ -35,9 +35,10 @@ func (f *Finder[S]) IsOwn(tid uint32, s *Scratch) bool {
 	return err == nil && mountNS == f.hostMountNS
 }
 
-// IsHostProcess reports whether the thread tid is in the daemon's user and pid namespaces and has the
-// daemon's root directory. It may have its own mount namespace, as services with systemd's PrivateTmp=
-// and ProtectSystem= do. The thread must be waiting for a reply, so that its pid is not reused.
+// IsHostProcess reports whether the thread tid is in the daemon's user and pid namespaces and has
+// the daemon's root directory. It may have its own mount namespace, as services with systemd's
+// PrivateTmp= and ProtectSystem= do. The thread must be waiting for a reply, so that its pid is not
+// reused.
 func (f *Finder[S]) IsHostProcess(tid uint32, s *Scratch) bool {
 	if !f.hasOwnIDs(tid, s) {
 		return false

@@ -26,7 +26,8 @@ type Principal struct {
 }
 
 // principalKey identifies a Principal: by the inode number of a pid namespace directly below the
-// daemon's, which is pinned; or by the cgroup of a container in the daemon's pid namespace; or by uid.
+// daemon's, which is pinned; or by the cgroup of a container in the daemon's pid namespace; or by
+// uid.
 type principalKey struct {
 	ns     uint64
 	cgroup string
@@ -72,8 +73,8 @@ type principals struct {
 	held map[principalKey]*Principal
 }
 
-// acquire returns the Principal of the key. It takes ownership of ns, which pins the namespace of the
-// key.
+// acquire returns the Principal of the key. It takes ownership of ns, which pins the namespace of
+// the key.
 func (ps *principals) acquire(key principalKey, ns sys.File) *Principal {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
@@ -108,9 +109,9 @@ func (f *Finder[S]) Principal(tid, uid uint32) *Principal {
 }
 
 // principalOf returns the Principal of processes in the pid namespace ns, or nil if ns is the
-// daemon's own. If ns is directly below the daemon's, the Principal takes ownership of it, and *ns is
-// zeroed. Before Linux 4.9, and if a namespace is not below the daemon's, each namespace counts as a
-// container.
+// daemon's own. If ns is directly below the daemon's, the Principal takes ownership of it, and *ns
+// is zeroed. Before Linux 4.9, and if a namespace is not below the daemon's, each namespace counts
+// as a container.
 func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
 	outermost := *ns
 	defer func() {

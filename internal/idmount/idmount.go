@@ -17,8 +17,8 @@ import (
 // ErrUnsupported is the error where the kernel, or the file system, cannot do it.
 var ErrUnsupported = errors.New("idmapped mounts are not possible here")
 
-// clone opens the directory at src and creates a detached mount of it, without submounts. The caller
-// closes both.
+// clone opens the directory at src and creates a detached mount of it, without submounts. The
+// caller closes both.
 func clone(src string) (dir, mount sys.File, err error) {
 	if dir, err = sys.OpenDirNoFollow(src); err != nil {
 		return dir, mount, err
@@ -70,8 +70,8 @@ func mapMount(mount sys.File, src string, ns sys.File) error {
 }
 
 // MapOver mounts the directory at path over itself, idmapped to the user namespace, including its
-// submounts. The path is resolved in the calling thread's mount namespace, which may differ from the
-// one in which OpenPrivate checked the directory.
+// submounts. The path is resolved in the calling thread's mount namespace, which may differ from
+// the one in which OpenPrivate checked the directory.
 func (p *Private) MapOver(path string, ns sys.File) error {
 	dir, err := sys.OpenDirNoFollow(path)
 	if err != nil {

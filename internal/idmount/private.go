@@ -41,8 +41,8 @@ type LinkCheck func(path string) error
 
 // OpenPrivate opens the directory at path. It fails with a ReachableError if the directory is not
 // private, and with the error of check. It examines the paths in this process's mount namespace:
-// through all mounts of the file system, through overlays that have the directory as a layer, and to
-// the upper layer if the directory is on an overlay.
+// through all mounts of the file system, through overlays that have the directory as a layer, and
+// to the upper layer if the directory is on an overlay.
 func OpenPrivate(path string, check LinkCheck) (*Private, error) {
 	dir, err := sys.OpenDirNoFollow(path)
 	if err != nil {
@@ -310,9 +310,11 @@ func hasOption(m *mountinfo.Info, name string) bool {
 	return slices.Contains(strings.Split(m.Options, ","), name)
 }
 
-// systemDirs are directories that all users must be able to search, besides those directly below the
-// root.
-var systemDirs = []string{"/usr/lib", "/usr/local", "/usr/share", "/var/lib", "/var/log", "/var/cache"}
+// systemDirs are directories that all users must be able to search, besides those directly below
+// the root.
+var systemDirs = []string{
+	"/usr/lib", "/usr/local", "/usr/share", "/var/lib", "/var/log", "/var/cache",
+}
 
 // remedy returns the command, or the advice, that closes a view.
 func (at *location) remedy(v view) (string, error) {

@@ -15,7 +15,9 @@ const (
 )
 
 // isContainers tells whether the node is the folder with the containers, or lies below it.
-func isContainers(id uint64) bool { return id&(privateBit|cpuDirBit|containersBit) == containersBit }
+func isContainers(id uint64) bool {
+	return id&(privateBit|cpuDirBit|containersBit) == containersBit
+}
 
 // containerNode is what the id of a node below that folder says, to every process alike: nothing is to be remembered. It
 // names a process and not just a pid: one who is given the same pid later does not get into its folder.

@@ -204,8 +204,9 @@ func (f *FS) rootDisk(c *knownContainer, root sys.File) (procfs.Device, bool) {
 	return f.mounts.diskOf(fs)
 }
 
-// rootFileSystem returns the device number of the file system that is mounted on / in a mount table.
-// It uses no other field: only the kernel chooses the number, and the container chooses the rest.
+// rootFileSystem returns the device number of the file system that is mounted on / in a mount
+// table. It uses no other field: only the kernel chooses the number, and the container chooses the
+// rest.
 func rootFileSystem(table []byte) (sys.DeviceNumber, error) {
 	atRoot := func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != "/", false }
 	mounts, err := mountinfo.GetMountsFromReader(bytes.NewReader(table), atRoot)

@@ -134,7 +134,8 @@ func FuzzRootFileSystem(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, table []byte) { rootFileSystem(table) })
 }
 
-// TestDiskOf finds the disks of the host's file systems by device number, in the host's mount table.
+// TestDiskOf finds the disks of the host's file systems by device number, in the host's mount
+// table.
 func TestDiskOf(t *testing.T) {
 	const table = `22 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw
 30 22 254:17 / /var/lib/data\040x rw - xfs /dev/vdb1 rw

@@ -141,7 +141,8 @@ func layerOf(m *mountinfo.Info) string {
 	return path.Clean(unescape(lower))
 }
 
-// unescape decodes the octal escapes in a mount option, such as \040, which Go strings have as well.
+// unescape decodes the octal escapes in a mount option, such as \040, which Go strings have as
+// well.
 func unescape(option string) string {
 	if plain, err := strconv.Unquote(`"` + option + `"`); err == nil {
 		return plain

@@ -55,10 +55,10 @@ func (m *meta) lookupPrivate(header *fuse.InHeader, name string, out *fuse.Entry
 	return m.enter(header, in, m.fs.tree.node(idRoot), out)
 }
 
-// enter replies to a lookup that has found a node of the fixed tree. In a private tree only the host's
-// root gets an entry, which the kernel must not cache, so that each lookup checks the caller. Other
-// callers get ENOMEM: on any other error the kernel invalidates the dentry and unmounts the mounts on
-// files below it (fuse_dentry_revalidate in fs/fuse/dir.c).
+// enter replies to a lookup that has found a node of the fixed tree. In a private tree only the
+// host's root gets an entry, which the kernel must not cache, so that each lookup checks the
+// caller. Other callers get ENOMEM: on any other error the kernel invalidates the dentry and
+// unmounts the mounts on files below it (fuse_dentry_revalidate in fs/fuse/dir.c).
 func (m *meta) enter(header *fuse.InHeader, in treeID, n *node, out *fuse.EntryOut) fuse.Status {
 	if in == sharedTree {
 		out.SetEntryTimeout(fixedValid)

@@ -9,8 +9,8 @@ import (
 
 // A private tree is a copy of the whole tree with inodes of its own, for one container: the kernel
 // keeps locks, leases, watches and mapped pages by inode, which a node id identifies. The number of
-// the tree is part of the id of each of its nodes, so that the daemon keeps no state for a tree, and
-// every process that serves the mount assigns the same ids.
+// the tree is part of the id of each of its nodes, so that the daemon keeps no state for a tree,
+// and every process that serves the mount assigns the same ids.
 //
 //	shared tree            id of the fixed tree, or cpuDirBit|INODE
 //	private tree N         privateBit | N<<6 | id of the fixed tree
@@ -57,8 +57,8 @@ func sharedNode(id uint64) uint64 {
 	return base
 }
 
-// parseTree parses the name of a private tree: its number in lower-case hexadecimal, without leading
-// zeros.
+// parseTree parses the name of a private tree: its number in lower-case hexadecimal, without
+// leading zeros.
 func parseTree(name string) (treeID, bool) {
 	n, err := strconv.ParseUint(name, 16, mounts.PrivateTreeBits)
 	if err != nil || strconv.FormatUint(n, 16) != name {

@@ -9,7 +9,8 @@ import (
 	"palisade/internal/mounts"
 )
 
-// TestNodeID checks that each node has a distinct id in each tree, from which splitNode returns both.
+// TestNodeID checks that each node has a distinct id in each tree, from which splitNode returns
+// both.
 func TestNodeID(t *testing.T) {
 	trees := []treeID{sharedTree}
 	for _, n := range []uint64{0, 1, 2, 1 << 29, 1<<mounts.PrivateTreeBits - 1} {

@@ -6,8 +6,8 @@ import (
 	"palisade/internal/container"
 )
 
-// shares bounds the use of a resource by each principal, and by all together. A nil principal is not
-// counted.
+// shares bounds the use of a resource by each principal, and by all together. A nil principal is
+// not counted.
 type shares struct {
 	each, all int
 

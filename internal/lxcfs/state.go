@@ -232,8 +232,8 @@ func (s *guestState) take(key stateKey) int {
 	return i
 }
 
-// sweep frees the records of ended containers among the next sweepStep records; s.mu is held, and all
-// records are used.
+// sweep frees the records of ended containers among the next sweepStep records; s.mu is held, and
+// all records are used.
 func (s *guestState) sweep() {
 	for range sweepStep {
 		i := s.sweptTo

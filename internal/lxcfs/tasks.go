@@ -72,8 +72,8 @@ func (r *reader) tasks(limit time.Duration) (t view.Tasks, isNew bool, err error
 	return count.tasks, true, nil
 }
 
-// mayCount reports whether a count may be made for the principal, and reserves the time for it: only
-// one count is in progress at a time.
+// mayCount reports whether a count may be made for the principal, and reserves the time for it:
+// only one count is in progress at a time.
 func mayCount(p *container.Principal, now, limit time.Duration) bool {
 	resting := p.Resting.Load()
 	return int64(now) >= resting && p.Resting.CompareAndSwap(resting, int64(now+restAfterCount*limit))

@@ -56,9 +56,9 @@ func dir(id, parent uint64, name string) node {
 	return node{id: id, parent: parent, name: name, mode: syscall.S_IFDIR | 0o555}
 }
 
-// private returns the directory of the private trees. A lookup of it succeeds for every caller: if it
-// failed with ENOENT once, the kernel would unmount the mounts on all files below it, in all containers
-// (d_invalidate in fs/dcache.c).
+// private returns the directory of the private trees. A lookup of it succeeds for every caller: if
+// it failed with ENOENT once, the kernel would unmount the mounts on all files below it, in all
+// containers (d_invalidate in fs/dcache.c).
 func private() node {
 	n := dir(idPrivate, idRoot, mounts.PrivateDir)
 	n.mode = syscall.S_IFDIR | 0o700
@@ -137,7 +137,8 @@ func newTree(exists func(*node) bool) *tree {
 	return t
 }
 
-// node returns the fixed node with the id, in the shared or a private tree, or nil if there is none.
+// node returns the fixed node with the id, in the shared or a private tree, or nil if there is
+// none.
 func (t *tree) node(id uint64) *node { return t.byID[sharedNode(id)] }
 
 // child returns the node with the name in the directory parent, or nil if there is none.

@@ -11,9 +11,10 @@ import (
 	"palisade/internal/sys"
 )
 
-// PrivateDir is the directory at the top of an lxcfs mount that contains the private trees, by number:
-// copies of all served files with inodes of their own. Leases, locks, inotify and fanotify watches and
-// mmaps that the processes of a container have on the inodes of one tree do not affect another.
+// PrivateDir is the directory at the top of an lxcfs mount that contains the private trees, by
+// number: copies of all served files with inodes of their own. Leases, locks, inotify and fanotify
+// watches and mmaps that the processes of a container have on the inodes of one tree do not affect
+// another.
 const PrivateDir = "private"
 
 // PrivateTreeBits is the size of the number of a private tree, in bits.
@@ -51,8 +52,8 @@ func NoPrivateTree(err error) error {
 	return nil
 }
 
-// OpenTree opens the private tree at path, relative to root, the top directory of an lxcfs mount. If
-// there are no private trees it opens the shared tree, and shared is the reason.
+// OpenTree opens the private tree at path, relative to root, the top directory of an lxcfs mount.
+// If there are no private trees it opens the shared tree, and shared is the reason.
 func OpenTree(root sys.File, path string) (tree sys.File, shared, err error) {
 	tree, err = root.OpenDirBelow(path)
 	if shared = NoPrivateTree(err); shared != nil {

@@ -171,8 +171,8 @@ func TestDenyOfIsulad(t *testing.T) {
 	}
 }
 
-// TestRemovedRules checks that a policy file with a removed rule is refused, and that the error names
-// the rule to write instead.
+// TestRemovedRules checks that a policy file with a removed rule is refused, and that the error
+// names the rule to write instead.
 func TestRemovedRules(t *testing.T) {
 	for _, r := range []string{"binds:/etc", "binds:/", "binds:etc", "binds:"} {
 		_, err := policy.Parse("f", fmt.Appendf(nil, `{"users":["a"],"actions":[""],"deny":["pid",%q]}`, r))

@@ -65,8 +65,8 @@ type Request struct {
 	body   []byte
 }
 
-// DockerRequest returns a request to the Docker Engine's API, with the unmodified request target. The
-// body is nil if the engine did not pass it on.
+// DockerRequest returns a request to the Docker Engine's API, with the unmodified request target.
+// The body is nil if the engine did not pass it on.
 func DockerRequest(method, uri string, body []byte) Request {
 	return Request{action.OfRequest(method, uri), uri, body}
 }

@@ -33,8 +33,8 @@ func (r *Result) ask(ctx context.Context) {
 	}
 }
 
-// read reads two files in a child process. It reads them in a private tree, since a container can block
-// readers of a shared inode, for instance with a lease.
+// read reads two files in a child process. It reads them in a private tree, since a container can
+// block readers of a shared inode, for instance with a lease.
 func (r *Result) read(ctx context.Context) error {
 	in := func(tree string) error {
 		dir := filepath.Join(r.Mountpoint, tree)
@@ -86,8 +86,8 @@ func readStatus(root sys.File) *Status {
 	return status
 }
 
-// ListFiles returns the files below root that can be mounted in containers: those of proc, and those of
-// the CPU directory whose content is not the host's.
+// ListFiles returns the files below root that can be mounted in containers: those of proc, and
+// those of the CPU directory whose content is not the host's.
 func ListFiles(root sys.File) []string {
 	var files []string
 	for _, dir := range []string{"proc", "proc/pressure"} {

@@ -23,10 +23,10 @@ type TaskStat struct {
 	Start time.Duration
 }
 
-// ReadTaskStat reads the state of the thread tid, whose directory in /proc is dir. It reads into buf,
-// and returns the possibly reallocated buffer. It uses /proc/<tid>/task/<tid>/stat, since
-// /proc/<tid>/stat sums the times of all threads of the process, which takes 0.6 ms for 10,000 threads
-// (do_task_stat in fs/proc/array.c).
+// ReadTaskStat reads the state of the thread tid, whose directory in /proc is dir. It reads into
+// buf, and returns the possibly reallocated buffer. It uses /proc/<tid>/task/<tid>/stat, since
+// /proc/<tid>/stat sums the times of all threads of the process, which takes 0.6 ms for 10,000
+// threads (do_task_stat in fs/proc/array.c).
 func ReadTaskStat(dir sys.File, tid int, buf []byte) (TaskStat, []byte, error) {
 	return readTaskStat(dir, "", tid, buf)
 }

@@ -140,8 +140,8 @@ func (r *Remapper) fit(ctx context.Context, root string, pair idmap.Pair) error 
 	return nil
 }
 
-// checkMapped checks that an idmapped root file system has the ids of the pair, and that other users
-// cannot reach the files that its container writes.
+// checkMapped checks that an idmapped root file system has the ids of the pair, and that other
+// users cannot reach the files that its container writes.
 func (r *Remapper) checkMapped(ctx context.Context, root string, pair idmap.Pair) error {
 	shifted, err := isShifted(root, pair)
 	if err == nil && !shifted {

@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 )
 
-// claim is a state without a valid seal: it comes from an image, another host or an earlier release,
-// or the key is lost. It is not trusted, only reported.
+// claim is a state without a valid seal: it comes from an image, another host or an earlier
+// release, or the key is lost. It is not trusted, only reported.
 type claim struct {
 	// state is the claimed state, nil if it cannot be parsed.
 	state *State
@@ -29,7 +29,9 @@ func (t *tree) recorded() (*State, *claim, error) {
 
 func (t *tree) claim() *claim {
 	j := t.journal
-	c := &claim{where: j.String(), erase: j.eraseCommand(t.path), key: filepath.Join(j.stateDir, keyName)}
+	c := &claim{
+		where: j.String(), erase: j.eraseCommand(t.path), key: filepath.Join(j.stateDir, keyName),
+	}
 	var text json.RawMessage // without the seal that follows it
 	if err := json.NewDecoder(bytes.NewReader(j.sealed)).Decode(&text); err != nil {
 		return c
@@ -51,8 +53,8 @@ func (c *claim) String() string {
 }
 
 // err returns nil if the claim can be ignored, as one of a complete shift: the owners of the files
-// show the state. A tree whose shift was interrupted may lack set-id bits and capabilities that only
-// its records have, so that must be resolved first. A nil claim can be ignored.
+// show the state. A tree whose shift was interrupted may lack set-id bits and capabilities that
+// only its records have, so that must be resolved first. A nil claim can be ignored.
 func (c *claim) err() error {
 	if c == nil || c.state != nil && !c.state.Partial() {
 		return nil

@@ -38,7 +38,8 @@ func newIdentifier(root sys.File, i *sys.Inode, fsType int64, isKept bool) (iden
 	return identifier{fmt.Append(boot, i.FileSystem)}, err
 }
 
-// identityAt returns the identity of the file name in the directory dir, or of dir if name is empty.
+// identityAt returns the identity of the file name in the directory dir, or of dir if name is
+// empty.
 func (n *identifier) identityAt(dir sys.File, name sys.Name) (identity, error) {
 	kind := "handle"
 	id, err := dir.Handle(name)

@@ -46,7 +46,8 @@ func (n *inode) look() error { return n.file.InodeAt(noName, &n.Inode) }
 
 // errLinked is the error for a file that gained a link after the links were counted: it may be a
 // file outside the tree, which must not be changed.
-var errLinked = errors.New("it has more links than were found in the tree; they were made meanwhile")
+var errLinked = errors.New(
+	"it has more links than were found in the tree; they were made meanwhile")
 
 func (n *inode) chown(uid, gid uint32) error {
 	before := n.Inode
@@ -56,8 +57,8 @@ func (n *inode) chown(uid, gid uint32) error {
 	return n.checkLinks(&before)
 }
 
-// checkLinks updates n after a change, and restores the owner of a file that has gained a link since
-// before. It cannot be prevented: no system call changes a file only if it has one link.
+// checkLinks updates n after a change, and restores the owner of a file that has gained a link
+// since before. It cannot be prevented: no system call changes a file only if it has one link.
 func (n *inode) checkLinks(before *sys.Inode) error {
 	if err := n.look(); err != nil {
 		return err

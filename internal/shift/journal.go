@@ -131,8 +131,8 @@ func (j *journal) loadPending(run uint64) error {
 	return err
 }
 
-// pending returns the identity of the file name in the directory dir if it is protected or unlisted,
-// and "" if not.
+// pending returns the identity of the file name in the directory dir if it is protected or
+// unlisted, and "" if not.
 func (j *journal) pending(dir sys.File, name sys.Name) (id identity, isProtected bool, err error) {
 	if len(j.protected) == 0 && len(j.unlisted) == 0 {
 		return "", false, nil

@@ -120,8 +120,8 @@ func openTest(t *testing.T, dir, stateDir string) (sys.File, *journal) {
 	return root, j
 }
 
-// TestIdentity checks that all names of a file have one identity, and that a new file with the name,
-// and perhaps the inode number, of a removed one has another.
+// TestIdentity checks that all names of a file have one identity, and that a new file with the
+// name, and perhaps the inode number, of a removed one has another.
 func TestIdentity(t *testing.T) {
 	dir := t.TempDir()
 	root, j := openTest(t, dir, t.TempDir())

@@ -8,8 +8,8 @@ import (
 )
 
 // CheckLinks fails with Problems if files of the tree at path have hard links outside it, unless
-// o.HardLinks is Ignore. On an idmapped mount, a change that the container makes to such a file, such
-// as a set-id-root bit, is also seen through the names outside.
+// o.HardLinks is Ignore. On an idmapped mount, a change that the container makes to such a file,
+// such as a set-id-root bit, is also seen through the names outside.
 func CheckLinks(ctx context.Context, path string, o Options) error {
 	o.complete()
 	if o.HardLinks == Ignore {

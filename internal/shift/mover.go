@@ -75,8 +75,8 @@ func (v *mover) visited(*chunk) {}
 // errIsDir is for a file that turns out to be a directory.
 var errIsDir = errors.New("it is a directory")
 
-// moveNamed changes a file that is not a directory. If code stands for an owner, the first pass found
-// no special attributes.
+// moveNamed changes a file that is not a directory. If code stands for an owner, the first pass
+// found no special attributes.
 func (v *mover) moveNamed(w *worker, f file, code uint16) error {
 	isPlain := code >= firstOwner
 	var known owner

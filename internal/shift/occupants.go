@@ -12,9 +12,9 @@ import (
 )
 
 // A closed root directory keeps out processes that are not in the tree yet. A process that holds a
-// directory below the root, or has a mount of one, can still move and link files: it is an occupant.
-// Processes of the host's root are trusted and do not count, nor do those that hold only the root
-// directory, which is closed to them.
+// directory below the root, or has a mount of one, can still move and link files: it is an
+// occupant. Processes of the host's root are trusted and do not count, nor do those that hold only
+// the root directory, which is closed to them.
 
 // occupants finds processes in a tree.
 type occupants struct {

@@ -33,8 +33,8 @@ type rules struct {
 	previous, next *idmap.Step
 }
 
-// isMissed reports whether a file has an id that the previous step changes and the next step does not
-// map: then the previous step is not complete, whatever the record says.
+// isMissed reports whether a file has an id that the previous step changes and the next step does
+// not map: then the previous step is not complete, whatever the record says.
 func (r *rules) isMissed(i *sys.Inode) bool {
 	if r.previous == nil {
 		return false

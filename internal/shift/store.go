@@ -63,8 +63,11 @@ func (s attrStore) putRecord(f sys.File, _ identity, text []byte) error {
 func (s attrStore) removeRecord(f sys.File, _ identity) error { return f.RemoveAttr(recordAttr) }
 func (s attrStore) records() ([]identity, error)              { return nil, nil }
 
-func (s attrStore) String() string                  { return "the attribute " + stateAttr }
-func (s attrStore) eraseCommand(root string) string { return "setfattr -x " + stateAttr + " " + root }
+func (s attrStore) String() string { return "the attribute " + stateAttr }
+
+func (s attrStore) eraseCommand(root string) string {
+	return "setfattr -x " + stateAttr + " " + root
+}
 
 // dirStore is a store in files of a directory, for file systems without extended attributes.
 type dirStore struct {

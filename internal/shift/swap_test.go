@@ -15,7 +15,8 @@ import (
 	"palisade/internal/sys"
 )
 
-// swapper is a visitor that calls a function after a directory was inspected and before it is changed.
+// swapper is a visitor that calls a function after a directory was inspected and before it is
+// changed.
 type swapper struct {
 	visitor
 	inDir string
@@ -61,8 +62,8 @@ func (s *swapped) linkOut() error {
 	})
 }
 
-// TestSwap changes a directory after its files were inspected: no file outside may get another owner
-// or mode, and swapped files are reported.
+// TestSwap changes a directory after its files were inspected: no file outside may get another
+// owner or mode, and swapped files are reported.
 func TestSwap(t *testing.T) {
 	for _, tt := range []struct {
 		name string

@@ -191,8 +191,8 @@ func (f File) oldInodeAt(name Name, i *Inode) error {
 }
 
 // Chown changes the owner and group of the file f, which may be an O_PATH descriptor. There is no
-// variant with a name, since the file may have been replaced since it was checked. The kernel clears
-// the set-id bits and capabilities of files other than directories, even if nothing changes.
+// variant with a name, since the file may have been replaced since it was checked. The kernel
+// clears the set-id bits and capabilities of files other than directories, even if nothing changes.
 func (f File) Chown(uid, gid uint32) error {
 	_, _, errno := unix.RawSyscall6(unix.SYS_FCHOWNAT, uintptr(f.Fd()),
 		uintptr(unsafe.Pointer(&emptyName[0])), uintptr(uid), uintptr(gid), unix.AT_EMPTY_PATH, 0)
@@ -202,7 +202,8 @@ func (f File) Chown(uid, gid uint32) error {
 	return nil
 }
 
-// OpenNamedAt opens the file name in the directory f with O_PATH, without following a symbolic link.
+// OpenNamedAt opens the file name in the directory f with O_PATH, without following a symbolic
+// link.
 func (f File) OpenNamedAt(name Name) (File, error) {
 	const flags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, _, errno := unix.RawSyscall6(unix.SYS_OPENAT, uintptr(f.Fd()),
@@ -213,8 +214,8 @@ func (f File) OpenNamedAt(name Name) (File, error) {
 	return File{int(fd) + 1}, nil
 }
 
-// CloseReference closes f, which was opened by OpenNamedAt. As close(2) of an O_PATH descriptor does
-// not block, it does not notify the Go scheduler.
+// CloseReference closes f, which was opened by OpenNamedAt. As close(2) of an O_PATH descriptor
+// does not block, it does not notify the Go scheduler.
 func (f *File) CloseReference() {
 	if f.fd != 0 {
 		unix.RawSyscall(unix.SYS_CLOSE, uintptr(f.Fd()), 0, 0) // never fails

@@ -24,9 +24,9 @@ var limitOfFiles atomic.Pointer[fileLimit]
 // RLIMIT_NOFILE if that is more.
 const minPassing = 64
 
-// LimitFiles bounds the number of reserved descriptors by RLIMIT_NOFILE, less the descriptors that are
-// open now. evict must close some of the least recently used ones. It is called by several threads at
-// once when descriptors run out, and must not open files.
+// LimitFiles bounds the number of reserved descriptors by RLIMIT_NOFILE, less the descriptors that
+// are open now. evict must close some of the least recently used ones. It is called by several
+// threads at once when descriptors run out, and must not open files.
 func LimitFiles(evict func() bool) error {
 	fds, err := OpenDir("/proc/self/fd")
 	if err != nil {
@@ -59,8 +59,8 @@ func ReserveFDs(n int) bool {
 	}
 }
 
-// AddReservedFDs adds n, which may be negative, to the number of reserved descriptors, regardless of
-// the bound.
+// AddReservedFDs adds n, which may be negative, to the number of reserved descriptors, regardless
+// of the bound.
 func AddReservedFDs(n int) { reservedFDs.Add(int64(n)) }
 
 const (

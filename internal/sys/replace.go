@@ -31,8 +31,8 @@ func syncDir(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// CreateFileSynced atomically creates the file at path with mode 0600 and the content text, and syncs
-// the file and its directory. It fails with fs.ErrExist if the file exists.
+// CreateFileSynced atomically creates the file at path with mode 0600 and the content text, and
+// syncs the file and its directory. It fails with fs.ErrExist if the file exists.
 func CreateFileSynced(path string, text []byte) error {
 	temporary, err := writeTemporary(path, text, nil, true)
 	if err != nil {

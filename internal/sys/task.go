@@ -41,7 +41,8 @@ func IsHostRoot(process string) bool {
 	return err == nil && isRootStatus(text)
 }
 
-// isRootStatus reports whether all uids in /proc/<pid>/status are 0, and CAP_SYS_ADMIN is effective.
+// isRootStatus reports whether all uids in /proc/<pid>/status are 0, and CAP_SYS_ADMIN is
+// effective.
 func isRootStatus(text []byte) bool {
 	isRoot, isAble := false, false
 	for line := range bytes.Lines(text) {
@@ -63,8 +64,8 @@ const (
 	kcmpFS    = 3
 )
 
-// SharesFiles reports whether two threads share their descriptor table. It is false if the kernel has
-// no kcmp(2).
+// SharesFiles reports whether two threads share their descriptor table. It is false if the kernel
+// has no kcmp(2).
 func SharesFiles(a, b int) bool { return sharesResource(a, b, kcmpFiles) }
 
 // SharesDirectories is like SharesFiles for the root and working directories.

@@ -113,8 +113,8 @@ func (f File) FSType() (int64, error) {
 	return int64(st.Type), nil
 }
 
-// FSID returns f_fsid of statfs(2) for the file system of f. On ext4 and btrfs it is derived from the
-// UUID, and so does not change with a reboot.
+// FSID returns f_fsid of statfs(2) for the file system of f. On ext4 and btrfs it is derived from
+// the UUID, and so does not change with a reboot.
 func (f File) FSID() ([2]int32, error) {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(f.Fd(), &st); err != nil {
@@ -133,8 +133,8 @@ type xfsGeometry struct {
 	_    [32]byte
 }
 
-// XFSUUID returns the UUID of the XFS file system of the directory f. Unlike FSID, it does not change
-// with a reboot.
+// XFSUUID returns the UUID of the XFS file system of the directory f. Unlike FSID, it does not
+// change with a reboot.
 func (f File) XFSUUID() ([16]byte, error) {
 	file, err := f.openContent()
 	if err != nil {

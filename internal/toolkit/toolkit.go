@@ -70,8 +70,9 @@ func (t *Toolkit) open(ctx context.Context, found *probe.Result) (*mounts.Source
 		err = fmt.Errorf("%w: %s answers no more: %w", ErrUnhealthy, found.Mountpoint, err)
 	}
 	if err == nil && errors.Is(src.Shared, mounts.ErrNotHost) {
-		t.Log.Warn("containers share the inodes of their files: run lxcfs and the container engine with the "+
-			"same root directory, pid and user namespace", "mountpoint", found.Mountpoint, "err", src.Shared)
+		t.Log.Warn("containers share the inodes of their files: "+
+			"run lxcfs and the container engine with the same root directory, pid and user namespace",
+			"mountpoint", found.Mountpoint, "err", src.Shared)
 	}
 	return src, err
 }

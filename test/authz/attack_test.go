@@ -177,8 +177,8 @@ func TestAttackByBody(t *testing.T) {
 }
 
 // TestAttackByDetour attacks as a user who must not get the host's network, devices and files, with
-// other requests: a privileged process, the network's id, options in the body of a build, and a swarm
-// that the user manages.
+// other requests: a privileged process, the network's id, options in the body of a build, and a
+// swarm that the user manages.
 func TestAttackByDetour(t *testing.T) {
 	e := startEngine(t)
 	e.replace(t, `{"name":"dev","users":["alice"],"actions":["container","image","volume","swarm","node"],`+

@@ -339,9 +339,9 @@ func TestOutermost(t *testing.T) {
 	}
 }
 
-// TestMountNamespacesOfSiblings runs processes of two containers in one pid namespace, each in a new
-// mount namespace. The kernel reuses the inode number of the last one, but each process must see the
-// values of its own container.
+// TestMountNamespacesOfSiblings runs processes of two containers in one pid namespace, each in a
+// new mount namespace. The kernel reuses the inode number of the last one, but each process must
+// see the values of its own container.
 func TestMountNamespacesOfSiblings(t *testing.T) {
 	first := limited(t, ctr.Options{})
 	second := limited(t, ctr.Options{JoinPID: first.PID, Memory: 64 * mib})

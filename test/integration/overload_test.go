@@ -43,8 +43,8 @@ func startLimited(t *testing.T, files int) *ctr.Daemon {
 	return d
 }
 
-// TestManyNamespaces creates many more pid namespaces than the daemon may have files open. First each
-// reads a file that needs few descriptors, then all read a file at once that needs many.
+// TestManyNamespaces creates many more pid namespaces than the daemon may have files open. First
+// each reads a file that needs few descriptors, then all read a file at once that needs many.
 func TestManyNamespaces(t *testing.T) {
 	for _, tt := range []struct{ files, namespaces int }{{256, 400}, {1000, 3000}} {
 		t.Run(fmt.Sprintf("%d files, %d namespaces", tt.files, tt.namespaces), func(t *testing.T) {
@@ -114,8 +114,8 @@ func TestManyNamespaces(t *testing.T) {
 	}
 }
 
-// TestNoisyNamespaces reads as an ordinary user from many pid namespaces, in a cgroup with thousands
-// of threads: the worker must not be killed as hanging, and must not delay other readers.
+// TestNoisyNamespaces reads as an ordinary user from many pid namespaces, in a cgroup with
+// thousands of threads: the worker must not be killed as hanging, and must not delay other readers.
 func TestNoisyNamespaces(t *testing.T) {
 	const (
 		threads, namespaces = 2000, 60

@@ -9,8 +9,8 @@ import (
 )
 
 // hold takes a write lease and an exclusive lock on each of the files, or COUNT read leases, shared
-// locks, and watches, as far as fs.inotify.max_user_instances allows. It prints a line with the results
-// for each file, and "held", and holds everything until it is killed.
+// locks, and watches, as far as fs.inotify.max_user_instances allows. It prints a line with the
+// results for each file, and "held", and holds everything until it is killed.
 func hold(args []string) error {
 	count, err := number(args, 0)
 	if err != nil {
@@ -88,8 +88,8 @@ func lease(fd, kind int) error {
 	return nil
 }
 
-// grab opens the files, and tries to get leases on them until it is killed. It prints a line for each
-// lease that is granted.
+// grab opens the files, and tries to get leases on them until it is killed. It prints a line for
+// each lease that is granted.
 func grab(files []string) error {
 	signal.Ignore(syscall.SIGIO)
 	for _, file := range files {

@@ -36,7 +36,8 @@ func readFile(path string, buf []byte) ([]byte, error) {
 	}
 }
 
-// timeReads reads the files in turn and prints the median and the 99th percentile, so that whatever disturbs the machine disturbs all alike.
+// timeReads reads the files in turn and prints the median and the 99th percentile, so that whatever
+// disturbs the machine disturbs all alike.
 func timeReads(args []string) error {
 	rounds, err := number(args, 0)
 	if err != nil {

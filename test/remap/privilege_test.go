@@ -17,11 +17,13 @@ import (
 	"palisade/test/engine"
 )
 
-// plants is the script of a container whose root leaves privileged programs in its root file system.
+// plants is the script of a container whose root leaves privileged programs in its root file
+// system.
 const plants = `mkdir -p /suid /caps && cp /bin/evil /suid/evil && cp /bin/evil /caps/evil && ` +
 	`chmod 4755 /suid/evil && chmod 755 /caps/evil && /bin/evil caps /caps/evil && ls -n /suid/evil`
 
-// newEvilBundle creates a bundle whose container runs plants, with an engine's default capabilities.
+// newEvilBundle creates a bundle whose container runs plants, with an engine's default
+// capabilities.
 func newEvilBundle(t *testing.T) *bundle {
 	t.Helper()
 	b := newBundle(t, plants, func(s *specs.Spec) {
@@ -79,8 +81,8 @@ func hasRoot(status string) bool {
 }
 
 // TestPlantedPrograms starts containers whose root leaves set-id programs and programs with
-// capabilities: in every mode, and with open and closed directories, they must not give a user of the
-// host any privilege.
+// capabilities: in every mode, and with open and closed directories, they must not give a user of
+// the host any privilege.
 func TestPlantedPrograms(t *testing.T) {
 	for _, mode := range []string{"auto", "shift"} {
 		for _, closed := range []bool{false, true} {

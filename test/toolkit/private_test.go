@@ -32,9 +32,9 @@ func waitForLog(t *testing.T, c *ctr.Container, line string) {
 	})
 }
 
-// TestInodesArePrivate takes locks, leases and watches on all files of a container: other containers,
-// those that start later and the host must not be affected, and the container must not see their
-// accesses.
+// TestInodesArePrivate takes locks, leases and watches on all files of a container: other
+// containers, those that start later and the host must not be affected, and the container must not
+// see their accesses.
 func TestInodesArePrivate(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -93,8 +93,8 @@ func (h *host) worker(t *testing.T) int {
 	return pid
 }
 
-// TestSharedInodes tries to get leases in a container that has the mount point: none that blocks others
-// may be granted, even while the daemon is killed and restarted.
+// TestSharedInodes tries to get leases in a container that has the mount point: none that blocks
+// others may be granted, even while the daemon is killed and restarted.
 func TestSharedInodes(t *testing.T) {
 	h := newHost(t)
 	keeper, err := ctr.NewKeeper(t.TempDir())
@@ -171,8 +171,8 @@ func TestRemountMakesPrivate(t *testing.T) {
 	}
 }
 
-// TestPrivateTreesAreHidden looks up the private tree of a container by its number, from elsewhere. It
-// must not be found, and mounts on the container's files must persist.
+// TestPrivateTreesAreHidden looks up the private tree of a container by its number, from elsewhere.
+// It must not be found, and mounts on the container's files must persist.
 func TestPrivateTreesAreHidden(t *testing.T) {
 	h := newHost(t)
 	h.must(t, "prestart")

@@ -216,9 +216,9 @@ func TestLateLink(t *testing.T) {
 // linkedFiles is the number of files that a linker replaces.
 const linkedFiles = 3000
 
-// TestLinkRace runs a process of a host user in a directory of the tree, which replaces the files with
-// links to a file outside as soon as the shift changes the directory. The tree must not be shifted;
-// with --force, the file outside must keep its owner.
+// TestLinkRace runs a process of a host user in a directory of the tree, which replaces the files
+// with links to a file outside as soon as the shift changes the directory. The tree must not be
+// shifted; with --force, the file outside must keep its owner.
 func TestLinkRace(t *testing.T) {
 	dir := named("ext4").folder(t)
 	root, outside := filepath.Join(dir, "root"), filepath.Join(dir, "outside")
@@ -248,8 +248,8 @@ func TestLinkRace(t *testing.T) {
 	stop()
 }
 
-// TestOccupants holds a tree by processes of another user in every way, except by the root directory
-// alone: the tree must not be shifted before they are gone.
+// TestOccupants holds a tree by processes of another user in every way, except by the root
+// directory alone: the tree must not be shifted before they are gone.
 func TestOccupants(t *testing.T) {
 	for _, way := range []string{"cwd", "fd", "thread", "mount", "root"} {
 		t.Run(way, func(t *testing.T) {

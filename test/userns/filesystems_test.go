@@ -74,7 +74,8 @@ func named(name string) *fileSystem {
 	panic("no file system " + name)
 }
 
-// folder returns a new directory on the file system, which is mounted if needed. Only root may enter it.
+// folder returns a new directory on the file system, which is mounted if needed. Only root may
+// enter it.
 func (f *fileSystem) folder(t *testing.T) string {
 	t.Helper()
 	f.once.Do(func() {

@@ -29,8 +29,8 @@ const (
 	notOurs     = "was not written with this host's key"
 )
 
-// TestForgedState covers a state from an image. A state of a complete shift must not be trusted; with
-// a state of an interrupted shift nothing may be changed until it is removed.
+// TestForgedState covers a state from an image. A state of a complete shift must not be trusted;
+// with a state of an interrupted shift nothing may be changed until it is removed.
 func TestForgedState(t *testing.T) {
 	const maps = `"to-uids":"0:100000:65535","to-gids":"0:100000:65535"`
 	const root = `"root":{"mode":493,"uid":0,"gid":0}`
@@ -92,9 +92,9 @@ func TestForgedState(t *testing.T) {
 	}
 }
 
-// TestForgedFlags covers recorded flags from an image: they must not be set on a file, no file may be
-// opened for them, and they must be removed. Names of earlier releases, which numbered paths, are
-// included.
+// TestForgedFlags covers recorded flags from an image: they must not be set on a file, no file may
+// be opened for them, and they must be removed. Names of earlier releases, which numbered paths,
+// are included.
 func TestForgedFlags(t *testing.T) {
 	if inGuest() {
 		return // its file systems have no flags
@@ -157,8 +157,8 @@ func interrupt(t *testing.T, root string, items []item) []byte {
 	}
 }
 
-// TestCopiedRecord copies the record of a file to another file before the interrupted shift resumes:
-// the other file must not get the mode of the first.
+// TestCopiedRecord copies the record of a file to another file before the interrupted shift
+// resumes: the other file must not get the mode of the first.
 func TestCopiedRecord(t *testing.T) {
 	root := filepath.Join(named("tmpfs").folder(t), "root")
 	record := interrupt(t, root, append(small(), file("done", 0o755, 100000, 100000)))
@@ -199,8 +199,8 @@ func copyTree(t *testing.T, from, to string) {
 	}
 }
 
-// TestCopiedTree copies trees with all attributes, on the same host and file system: the records must
-// be valid only for the original. A copy of a half-shifted tree must keep its records.
+// TestCopiedTree copies trees with all attributes, on the same host and file system: the records
+// must be valid only for the original. A copy of a half-shifted tree must keep its records.
 func TestCopiedTree(t *testing.T) {
 	folder := named("tmpfs").folder(t)
 	root, whole := filepath.Join(folder, "root"), filepath.Join(folder, "whole")
@@ -217,8 +217,8 @@ func TestCopiedTree(t *testing.T) {
 	checkAdopted(t, whole)
 }
 
-// checkAdopted checks that a shifted tree with the record of another one is recognized by its owners,
-// and that the next shift replaces the record.
+// checkAdopted checks that a shifted tree with the record of another one is recognized by its
+// owners, and that the next shift replaces the record.
 func checkAdopted(t *testing.T, root string) {
 	t.Helper()
 	r := call(t, "status", root)
@@ -238,8 +238,8 @@ func checkAdopted(t *testing.T, root string) {
 	must(t, "unshift", root)
 }
 
-// TestUpgrade covers trees of releases without seals: a shifted tree, which is also unshifted with its
-// map, and a half-shifted one.
+// TestUpgrade covers trees of releases without seals: a shifted tree, which is also unshifted with
+// its map, and a half-shifted one.
 func TestUpgrade(t *testing.T) {
 	const maps = `"to-uids":"0:100000:65535","to-gids":"0:100000:65535"`
 	folder := named("tmpfs").folder(t)
@@ -334,8 +334,8 @@ func TestLostKey(t *testing.T) {
 	}
 }
 
-// TestOtherFileSystem covers two file systems of each type, whose root directories have the same inode
-// number, and mostly the same file handle: a record of one must not be trusted on the other.
+// TestOtherFileSystem covers two file systems of each type, whose root directories have the same
+// inode number, and mostly the same file handle: a record of one must not be trusted on the other.
 func TestOtherFileSystem(t *testing.T) {
 	for _, f := range fileSystems {
 		if !f.hasAttrs || inGuest() && f.make != nil {

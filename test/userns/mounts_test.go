@@ -180,9 +180,9 @@ func TestRunningContainer(t *testing.T) {
 	must(t, "shift", "--user-remap", remap, "--force", rootfs)
 }
 
-// TestOverlayCrash covers an overlay with layers on two file systems, where a copied-up file gets a new
-// inode number. A shift that is killed at any system call must come to the same result, and a second
-// one must change nothing, even after the overlay is mounted again.
+// TestOverlayCrash covers an overlay with layers on two file systems, where a copied-up file gets a
+// new inode number. A shift that is killed at any system call must come to the same result, and a
+// second one must change nothing, even after the overlay is mounted again.
 func TestOverlayCrash(t *testing.T) {
 	if inGuest() {
 		return // its kernel has no ext4

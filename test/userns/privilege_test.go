@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// privileged returns a shifted tree, with privileged programs of its container's root, in a directory
-// that all users may enter.
+// privileged returns a shifted tree, with privileged programs of its container's root, in a
+// directory that all users may enter.
 func privileged(t *testing.T) (dir, root string) {
 	t.Helper()
 	dir = named("tmpfs").folder(t)
@@ -28,8 +28,8 @@ func privileged(t *testing.T) (dir, root string) {
 	return dir, root
 }
 
-// TestUnshiftPrivileged unshifts trees in which a container's root has left privileged programs: these
-// may become the host's only if no other user can execute them, or with --keep-setid.
+// TestUnshiftPrivileged unshifts trees in which a container's root has left privileged programs:
+// these may become the host's only if no other user can execute them, or with --keep-setid.
 func TestUnshiftPrivileged(t *testing.T) {
 	names := []string{`"suid"`, `"user"`, `"sgid"`, `"caps"`}
 	t.Run("refused", func(t *testing.T) {
@@ -88,8 +88,8 @@ func TestUnshiftPrivileged(t *testing.T) {
 	})
 }
 
-// TestHostCapsNeedPrivacy covers --caps v2, which makes capabilities that a container's root has given
-// to programs valid on the host, for a shifted tree and for an overlay.
+// TestHostCapsNeedPrivacy covers --caps v2, which makes capabilities that a container's root has
+// given to programs valid on the host, for a shifted tree and for an overlay.
 func TestHostCapsNeedPrivacy(t *testing.T) {
 	dir, root := privileged(t)
 	v2 := []string{"shift", "--user-remap", remap, "--caps", "v2", root}
