@@ -143,20 +143,7 @@ func openFiles(t *testing.T, pid int) int {
 
 // TestFewFiles has more containers than the daemon may have files open for: it forgets some and finds them again.
 func TestFewFiles(t *testing.T) {
-	dir := t.TempDir()
-	script := filepath.Join(dir, "lxcfs.sh")
-	if err := os.WriteFile(script, []byte("#!/bin/sh\nulimit -n 160\nexec "+shared.lxcfs+" \"$@\"\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	d, err := ctr.StartDaemon(t.Context(), script, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	d := startLimited(t, 160)
 	const containers = 10
 	all := make([]*ctr.Container, containers)
 	for i := range all {
