@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,17 +16,22 @@ import (
 
 // Containers that have the mount point, or bind-mount a file of it by their configuration, share
 // inodes. A lease on one blocks the next open of the file for /proc/sys/fs/lease-break-time
-// (fcntl(2), F_SETLEASE). The kernel grants no write lease on a file that another process has open,
-// and no read lease on a file that is open for writing, so the supervisor keeps all files open.
+// (fcntl(2), F_SETLEASE). The kernel grants no write lease on a file that is open elsewhere, and no
+// read lease on a file that is open for writing, so all files are kept open.
+//
+// No process has them in its descriptor table: they are in flight in the queue of a socket, sent
+// and not received. fstat(2), poll(2) and, before Linux 5.16, close(2) of such a file wait for the
+// server. systemd calls the first two for files that it stores, and the process that restarts the
+// server must not wait for it.
 
-// heldName is the name of these files in the service manager's file descriptor store.
+// heldName is the name of the two ends of that socket in the service manager's descriptor store.
 const heldName = "held"
 
 // holdCheck is the interval at which holdFiles checks that the mount still exists.
 const holdCheck = time.Second
 
 // holdFiles keeps the files of the shared tree open until the mount is removed. It closes earlier,
-// the files that an earlier process has held.
+// the sockets of an earlier process.
 func (c *config) holdFiles(spawner *sys.Spawner, earlier []sys.File) {
 	mount, held, err := c.openShared(spawner)
 	if err != nil {
@@ -44,10 +51,10 @@ func (c *config) holdFiles(spawner *sys.Spawner, earlier []sys.File) {
 	}
 }
 
-// openShared opens the files of the shared tree, and returns the ID of the mount on the mount
-// point. From Linux 5.2 on it opens them on a detached clone, so that the mount itself can be
-// unmounted. A child process opens them: a process that waits for a FUSE reply cannot be killed,
-// and the supervisor must end before the next server starts.
+// openShared opens the files of the shared tree, and returns the ID of the mount on the mount point
+// and the ends of the socket with the files. From Linux 5.2 on it opens them on a detached clone, so
+// that the mount itself can be unmounted. A child process opens them: a process that waits for a
+// FUSE reply cannot be killed, and the supervisor must end before the next server starts.
 func (c *config) openShared(spawner *sys.Spawner) (mount int, held []sys.File, err error) {
 	root, err := sys.OpenDir(c.mountpoint)
 	if err != nil {
@@ -61,23 +68,16 @@ func (c *config) openShared(spawner *sys.Spawner) (mount int, held []sys.File, e
 		root.Close()
 		root = clone
 	}
-	socket, other, err := sys.SocketPair()
+	queue, sender, err := sys.SocketPair()
 	if err != nil {
 		return mount, nil, err
 	}
-	defer socket.Close()
+	held = []sys.File{queue, sender}
 	holder, err := spawner.Start("/proc/self/exe", os.Args, append(os.Environ(), holderMark+"=1"),
-		[]sys.NamedFile{{Name: "root", File: root}, {Name: "socket", File: other}})
-	other.Close()
+		[]sys.NamedFile{{Name: "root", File: root}, {Name: "sender", File: sender}})
 	if err != nil {
+		closeAll(held)
 		return mount, nil, err
-	}
-	for {
-		f, err := sys.ReceiveFile(socket)
-		if err != nil {
-			break
-		}
-		held = append(held, f)
 	}
 	state, err := holder.Wait()
 	if err == nil && !state.Success() {
@@ -104,20 +104,52 @@ func openForSupervisor() error {
 	if len(files) != 2 {
 		return fmt.Errorf("%d files passed, want 2", len(files))
 	}
-	root, socket := files[0].File, files[1].File
+	root, sender := files[0].File, files[1].File
+	// The same names as in the shared tree, whose directories a container can keep locked.
+	tree, _, err := mounts.OpenTree(root, mounts.ProbeTree)
+	if err != nil {
+		return err
+	}
 	var errs []error
-	for _, path := range append(probe.ListFiles(root), probe.StatusFile) {
+	for _, file := range sharedFiles(tree) {
 		open := root.OpenAt
-		if strings.HasPrefix(path, "proc/pressure/") {
+		if strings.HasPrefix(file, "proc/pressure/") {
 			open = root.OpenReadWriteAt
 		}
-		f, err := open(path)
+		f, err := open(file)
 		if err == nil {
-			err = sys.SendFile(socket, f)
+			err = sys.SendFile(sender, f)
 		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// cpuFiles is the directory that most programs read to count CPUs. Files in its subdirectories are
+// not held: a machine with many CPUs has thousands.
+const cpuFiles = "sys/devices/system/cpu"
+
+// sharedFiles returns the paths of the files of tree that must be held.
+func sharedFiles(tree sys.File) []string {
+	files := append(probe.ListFiles(tree), probe.StatusFile)
+	dir, err := tree.OpenDirBelow(cpuFiles)
+	if err != nil {
+		return files
+	}
+	defer dir.Close()
+	names, err := dir.List()
+	if err != nil {
+		return files
+	}
+	for _, name := range names {
+		file := path.Join(cpuFiles, name)
+		info, err := dir.StatAt(name)
+		isReadable := err == nil && info.IsRegular() && info.Mode&0o444 != 0
+		if isReadable && !slices.Contains(files, file) {
+			files = append(files, file)
+		}
+	}
+	return files
 }
 
 // storeHeld replaces the files that the service manager stores under heldName.
@@ -146,7 +178,7 @@ func (c *config) isMounted(mount int) bool {
 	return err == nil && table.HasLxcfs(mount)
 }
 
-// heldFiles returns the stored files with the name heldName.
+// heldFiles returns the stored files with the name heldName, the ends of an earlier socket.
 func heldFiles(files []sys.NamedFile) (held []sys.File) {
 	for _, f := range files {
 		if f.Name == heldName {

@@ -176,10 +176,15 @@ func (m *meta) Readlink(_ <-chan struct{}, header *fuse.InHeader) ([]byte, fuse.
 	return target, toStatus(err)
 }
 
-// OpenDir lets everybody list every directory that is there for them.
+// OpenDir allows every process to list the directories that it can look up, except the directory of
+// the private trees, which only the host's root may list: getdents(2) locks the directory until the
+// caller's page faults are resolved, and no tree could be looked up until then.
 func (m *meta) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, _ *fuse.OpenOut) fuse.Status {
 	if isContainers(in.NodeId) && !m.fs.isKeeper(in.Uid, in.Pid) {
 		return fuse.ENOENT
+	}
+	if in.NodeId == idPrivate && !m.fs.isHostProcess(&in.InHeader) {
+		return fuse.EACCES
 	}
 	return fuse.OK
 }

@@ -15,14 +15,9 @@ func SocketPair() (a, b File, err error) {
 	return File{fds[0] + 1}, File{fds[1] + 1}, nil
 }
 
-// SendFile sends the descriptor f over the socket (SCM_RIGHTS).
+// SendFile sends the descriptor f over the socket (SCM_RIGHTS). The file stays open until it is
+// received, or both ends are closed, even if the sender closes f.
 func SendFile(socket, f File) error { return send(socket, 0, 0, f) }
-
-// ReceiveFile receives a descriptor from the socket. It fails if the other end is closed.
-func ReceiveFile(socket File) (File, error) {
-	_, _, f, err := receive(socket)
-	return f, err
-}
 
 // DropStandardStreams replaces standard input, output and error with /dev/null.
 func DropStandardStreams() error {
