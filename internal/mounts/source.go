@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"sync"
 	"syscall"
 	"time"
@@ -94,12 +95,24 @@ func (s *Source) openFiles() (files servedFiles, shared, err error) {
 	if s.classic {
 		shared = ErrClassic
 	}
-	files = make(servedFiles)
-	for _, path := range s.paths {
-		if files[path], err = tree.OpenPathAt(path); err != nil {
-			files.close()
-			return nil, nil, err
+	files, dirs := make(servedFiles), make(servedFiles)
+	defer dirs.close()
+	for _, file := range s.paths {
+		dir := path.Dir(file)
+		d, ok := dirs[dir]
+		if !ok { // the server is asked for each name of a private tree
+			if d, err = tree.OpenDirBelow(dir); err != nil {
+				break
+			}
+			dirs[dir] = d
 		}
+		if files[file], err = d.OpenPathAt(path.Base(file)); err != nil {
+			break
+		}
+	}
+	if err != nil {
+		files.close()
+		return nil, nil, err
 	}
 	return files, shared, nil
 }

@@ -88,30 +88,34 @@ func readStatus(root sys.File) *Status {
 }
 
 // ListFiles returns the files below root that can be mounted in containers: those of proc, and
-// those of the CPU directory whose content is not the host's.
+// those of the CPU directory whose content is not the host's. In a private tree the server is asked
+// for each name on the way, so a directory is opened once.
 func ListFiles(root sys.File) []string {
 	var files []string
 	for _, dir := range []string{"proc", "proc/pressure"} {
-		d, err := root.OpenDirBelow(dir)
-		if err != nil {
-			continue
-		}
-		names, err := d.List()
-		if err != nil {
-			names = nil
-		}
-		for _, name := range names {
-			if info, err := d.StatAt(name); err == nil && info.IsRegular() {
-				files = append(files, path.Join(dir, name))
-			}
-		}
-		d.Close()
+		files = append(files, regularFiles(root, dir, nil)...)
 	}
-	for _, file := range []string{"sys/devices/system/cpu/offline", "sys/devices/system/cpu/online"} {
-		if _, err := root.StatAt(file); err == nil {
-			files = append(files, file)
-		}
-	}
+	files = append(files, regularFiles(root, "sys/devices/system/cpu", []string{"offline", "online"})...)
 	slices.Sort(files)
+	return files
+}
+
+// regularFiles returns which of the names in a directory are regular files; of all if there are no names.
+func regularFiles(root sys.File, dir string, names []string) (files []string) {
+	d, err := root.OpenDirBelow(dir)
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	if names == nil {
+		if names, err = d.List(); err != nil {
+			return nil
+		}
+	}
+	for _, name := range names {
+		if info, err := d.StatAt(name); err == nil && info.IsRegular() {
+			files = append(files, path.Join(dir, name))
+		}
+	}
 	return files
 }
