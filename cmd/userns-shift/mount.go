@@ -13,6 +13,7 @@ import (
 	"palisade/internal/idmap"
 	"palisade/internal/idmount"
 	"palisade/internal/shift"
+	"palisade/internal/sys"
 )
 
 func mountCommand(stderr io.Writer) *cli.Command {
@@ -65,8 +66,8 @@ func mountMapped(ctx context.Context, src, dst string, pair idmap.Pair, o shift.
 	if state != nil {
 		return fmt.Errorf("%s is %s: its ids cannot be mapped as well (userns-shift unshift %s)", src, state.Describe(), src)
 	}
-	return idmount.Mount(src, dst, pair, func(src string) error {
-		return shift.CheckLinks(ctx, src, o)
+	return idmount.Mount(src, dst, pair, func(dir sys.File) error {
+		return shift.CheckLinks(ctx, dir, o)
 	})
 }
 

@@ -36,13 +36,14 @@ type Private struct {
 	inode sys.Inode
 }
 
-// LinkCheck fails if files of the directory at path have names outside of it.
-type LinkCheck func(path string) error
+// LinkCheck fails if files of the open directory have names outside of it.
+type LinkCheck func(dir sys.File) error
 
 // OpenPrivate opens the directory at path. It fails with a ReachableError if it is not private. It
 // knows the paths of this process's mount namespace: by all mounts of the file system, by overlays
 // of which the directory is a layer, and to the upper layer if it is on an overlay itself. Paths to
-// single files are what check is for.
+// single files are what check is for. It fails, too, if a process of another user is in the
+// directory, which no closed directory stops.
 func OpenPrivate(path string, check LinkCheck) (*Private, error) {
 	dir, err := sys.OpenDirNoFollow(path)
 	if err != nil {
@@ -50,7 +51,7 @@ func OpenPrivate(path string, check LinkCheck) (*Private, error) {
 	}
 	p, err := newPrivate(dir)
 	if err == nil {
-		err = check(path)
+		err = check(dir)
 	}
 	if err != nil {
 		dir.Close()
@@ -61,7 +62,7 @@ func OpenPrivate(path string, check LinkCheck) (*Private, error) {
 
 // CheckPrivate fails as OpenPrivate does, but does not look for links.
 func CheckPrivate(path string) error {
-	p, err := OpenPrivate(path, func(string) error { return nil })
+	p, err := OpenPrivate(path, func(sys.File) error { return nil })
 	if err != nil {
 		return err
 	}
@@ -73,19 +74,9 @@ func (p *Private) Close() error { return p.dir.Close() }
 
 // newPrivate takes the open directory over, unless it fails.
 func newPrivate(dir sys.File) (*Private, error) {
-	table, err := mountinfo.GetMounts(nil)
-	if err != nil {
-		return nil, fmt.Errorf("read the mount table: %w", err)
-	}
-	at, err := locate(dir, table)
-	if err != nil {
-		return nil, err
-	}
 	p := &Private{dir: dir}
-	if p.inode, err = dir.Look(); err != nil {
-		return nil, err
-	}
-	if err := at.checkViews(table); err != nil {
+	at, err := p.check()
+	if err != nil {
 		return nil, err
 	}
 	if at.mount.FSType != "overlay" {
@@ -105,8 +96,42 @@ func newPrivate(dir sys.File) (*Private, error) {
 	return p, nil
 }
 
+// maxLooks is how often the paths are looked at while other users move directories above them.
+const maxLooks = 3
+
+// check looks at all paths that lead to the directory, and at the processes in it.
+func (p *Private) check() (at location, err error) {
+	if p.inode, err = p.dir.Look(); err != nil {
+		return at, err
+	}
+	for look := 1; ; look++ {
+		table, err := mountinfo.GetMounts(nil)
+		if err != nil {
+			return at, fmt.Errorf("read the mount table: %w", err)
+		}
+		if at, err = locate(p.dir, table); err != nil {
+			return at, err
+		}
+		at.inode = p.inode
+		err = at.checkViews("/", table, look == maxLooks)
+		if err == nil {
+			err = at.checkInitViews(look == maxLooks)
+		}
+		if err == nil {
+			err = at.checkProcesses(table)
+		}
+		if !errors.Is(err, errMoved) {
+			return at, err
+		}
+	}
+}
+
+// errMoved is the error for a path that leads elsewhere than the mount table says.
+var errMoved = errors.New("a directory above it was moved meanwhile")
+
 // location is where a directory is.
 type location struct {
+	inode sys.Inode
 	mount *mountinfo.Info
 	// host is its path in this mount namespace, without symbolic links, inner the path in its file
 	// system.
@@ -130,7 +155,7 @@ func locate(dir sys.File, table []*mountinfo.Info) (location, error) {
 	if !ok {
 		return location{}, fmt.Errorf("%s is not below mount point %s", host, table[i].Mountpoint)
 	}
-	return location{table[i], host, path.Join(table[i].Root, rest)}, nil
+	return location{mount: table[i], host: host, inner: path.Join(table[i].Root, rest)}, nil
 }
 
 // cutDir returns the rest of a path below dir, and reports whether it is dir or below it.
@@ -175,6 +200,11 @@ func (at *location) views(table []*mountinfo.Info) (views []view) {
 	return views
 }
 
+// is reports whether an inode is the directory's.
+func (at *location) is(i *sys.Inode) bool {
+	return i.Number == at.inode.Number && i.FileSystem == at.inode.FileSystem
+}
+
 // isOn reports whether m is a mount of the directory's file system.
 func (at *location) isOn(m *mountinfo.Info) bool {
 	return m.Major == at.mount.Major && m.Minor == at.mount.Minor
@@ -197,8 +227,65 @@ func (at *location) overlaps(other string, table []*mountinfo.Info) bool {
 	return above || below
 }
 
-// checkViews fails with a ReachableError if other users can pass all directories of a view.
-func (at *location) checkViews(table []*mountinfo.Info) error {
+// isCovered reports whether another mount hides a view.
+func (v view) isCovered(table []*mountinfo.Info) bool {
+	var child *mountinfo.Info
+	for m, at := v.mount, v.path; ; {
+		var parent *mountinfo.Info
+		for _, other := range table {
+			if other.ID == m.Parent && other != m {
+				parent = other
+			}
+			if other == child || other == m || other.Parent != m.ID {
+				continue
+			}
+			if _, ok := cutDir(at, other.Mountpoint); ok {
+				return true
+			}
+		}
+		if parent == nil {
+			return false
+		}
+		child, m, at = m, parent, m.Mountpoint
+	}
+}
+
+// checkInitViews checks the views in the mount namespace of process 1, if it is another one than
+// this process's, as where a service manager has given the engine one of its own.
+func (at *location) checkInitViews(isLast bool) error {
+	const process = "/proc/1"
+	theirs, err := sys.Stat(process + "/ns/mnt")
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
+		return nil // as in a container, where it is not the host's
+	} else if err != nil {
+		return fmt.Errorf("find the mount namespace of process 1: %w", err)
+	}
+	ours, err := sys.Stat("/proc/self/ns/mnt")
+	if err != nil || theirs.Inode == ours.Inode {
+		return err
+	}
+	table, err := mountsOf(process)
+	if err != nil {
+		return fmt.Errorf("read the mount table of process 1: %w", err)
+	}
+	return at.checkViews(process+"/root", table, isLast)
+}
+
+// mountsOf reads the mount table of a process.
+func mountsOf(process string) ([]*mountinfo.Info, error) {
+	f, err := os.Open(process + "/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return mountinfo.GetMountsFromReader(f, nil)
+}
+
+// checkViews fails with a ReachableError if other users can pass all directories of a view. root is
+// the root directory of the mount table. Where a view is not found though no mount hides it, some
+// user has moved a directory above it: checkViews fails with errMoved, or, if isLast, takes the view
+// for one that other users reach.
+func (at *location) checkViews(root string, table []*mountinfo.Info, isLast bool) error {
 	views := at.views(table)
 	isInside := func(dir string) bool {
 		return slices.ContainsFunc(views, func(v view) bool {
@@ -210,28 +297,36 @@ func (at *location) checkViews(table []*mountinfo.Info) error {
 	mapped := make(map[view]uint32) // with the owner that is seen
 	onDisk, found := int64(-1), false
 	for _, v := range views {
-		w, err := walk(v.path, isInside)
+		w, err := walk(root, v.path, isInside)
 		isHidden := errors.Is(err, os.ErrNotExist) || errors.Is(err, errNotDir)
-		if isHidden || err == nil && w.mountID != v.mount.ID {
-			continue // by another mount
+		isHidden = isHidden || err == nil && w.mountID != v.mount.ID
+		if isHidden && v.isCovered(table) {
+			continue
 		}
-		if err != nil {
+		if err != nil && !isHidden {
 			return err
+		}
+		if isHidden || !v.isPart && !at.is(&w.inode) {
+			if !isLast {
+				return errMoved
+			}
+			reachable = append(reachable, v)
+			continue
 		}
 		found = found || v.mount == at.mount
 		isMapped := isMapped(v.mount) && !v.isPart
 		if !v.isPart && !isMapped {
-			onDisk = int64(w.uid)
+			onDisk = int64(w.inode.UID)
 		}
 		switch {
 		case w.isClosed || hasOption(v.mount, "nosuid"):
 		case isMapped:
-			mapped[v] = w.uid
+			mapped[v] = w.inode.UID
 		default:
 			reachable = append(reachable, v)
 		}
 	}
-	if !found {
+	if !found && root == "/" {
 		return fmt.Errorf("%s has been moved, or is hidden by a mount", at.host)
 	}
 	// By an idmapped mount that is of use, root's files on the disk are seen as another user's.
@@ -243,7 +338,7 @@ func (at *location) checkViews(table []*mountinfo.Info) error {
 	if len(reachable) == 0 {
 		return nil
 	}
-	remedy, err := at.remedy(reachable[0])
+	remedy, err := at.remedy(root, reachable[0])
 	if err != nil {
 		return err
 	}
@@ -253,7 +348,7 @@ func (at *location) checkViews(table []*mountinfo.Info) error {
 // walked is what is at the end of a path, and on the way to it.
 type walked struct {
 	mountID int
-	uid     uint32
+	inode   sys.Inode
 	// isClosed reports that a directory above the end is closed.
 	isClosed bool
 }
@@ -262,8 +357,8 @@ var errNotDir = errors.New("not a directory")
 
 // walk goes from the root directory to the file at path, following no symbolic link. Directories
 // inside the tree count for nothing, since its container can change them.
-func walk(file string, isInside func(string) bool) (w walked, err error) {
-	dir, err := sys.OpenPath("/")
+func walk(root, file string, isInside func(string) bool) (w walked, err error) {
+	dir, err := sys.OpenPath(root)
 	if err != nil {
 		return w, err
 	}
@@ -285,11 +380,9 @@ func walk(file string, isInside func(string) bool) (w walked, err error) {
 		dir.Close()
 		dir, at = next, path.Join(at, name)
 	}
-	i, err := dir.Look()
-	if err != nil {
+	if w.inode, err = dir.Look(); err != nil {
 		return w, err
 	}
-	w.uid = i.UID
 	w.mountID, err = dir.MountID()
 	return w, err
 }
@@ -308,12 +401,12 @@ func hasOption(m *mountinfo.Info, name string) bool {
 var shared = []string{"/usr/lib", "/usr/local", "/usr/share", "/var/lib", "/var/log", "/var/cache"}
 
 // remedy is what closes a view.
-func (at *location) remedy(v view) (string, error) {
+func (at *location) remedy(root string, v view) (string, error) {
 	if v.path == v.mount.Mountpoint && v.path != at.host {
 		return "umount " + v.path, nil
 	}
 	parent := path.Dir(v.path)
-	dir, err := sys.OpenDir(parent)
+	dir, err := sys.OpenDir(path.Join(root, parent))
 	if err != nil {
 		return "", err
 	}

@@ -158,7 +158,7 @@ func (r *Remapper) checkMapped(ctx context.Context, root string, pair idmap.Pair
 }
 
 func (r *Remapper) checkLinks(ctx context.Context) idmount.LinkCheck {
-	return func(root string) error { return shift.CheckLinks(ctx, root, r.Options) }
+	return func(root sys.File) error { return shift.CheckLinks(ctx, root, r.Options) }
 }
 
 func (r *Remapper) check(ctx context.Context, root string, pair idmap.Pair) error {

@@ -5,17 +5,22 @@ import (
 	"fmt"
 
 	"palisade/internal/idmap"
+	"palisade/internal/sys"
 )
 
-// CheckLinks looks at all files of the tree at path, and fails with Problems if some have names
-// outside of it, unless o ignores that. What a container does to such a file with the host's ids,
-// as to make it set-id root, it does by the names outside, too.
-func CheckLinks(ctx context.Context, path string, o Options) error {
+// CheckLinks looks at all files of the tree with the open root directory, and fails with Problems
+// if some have names outside of it, unless o ignores that. What a container does to such a file with
+// the host's ids, as to make it set-id root, it does by the names outside, too.
+func CheckLinks(ctx context.Context, root sys.File, o Options) error {
 	o.complete()
 	if o.HardLinks == Ignore {
 		return nil
 	}
-	t, err := open(path, o.StateDir)
+	root, err := root.OpenDirAt(".") // which is closed with the tree
+	if err != nil {
+		return err
+	}
+	t, err := newTree(root, o.StateDir)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package remap
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -154,6 +155,60 @@ func TestOpenDirectoryAtEachStart(t *testing.T) {
 	}
 	checkOwners(t, b.rootfs, firstID)
 	checkHarmless(t, b.rootfs)
+}
+
+// TestParkedProcess has a process of an ordinary user that was in a root file system, or had it
+// open, when the directory above was closed. Neither a start nor a mount makes programs for it that
+// are set-id root.
+func TestParkedProcess(t *testing.T) {
+	for name, script := range map[string]string{
+		"working directory":   "cd %s/bin && echo in && exec /bin/sleep 60",
+		"root file system":    "cd %s && echo in && exec /bin/sleep 60",
+		"open file":           "exec 5<%s/bin/busybox && cd / && echo in && exec /bin/sleep 60",
+		"own user namespace":  "cd %s && exec unshare -Ur sh -c 'echo in; exec sleep 60'",
+		"own mount namespace": "cd %s && exec unshare -Urm sh -c 'echo in; exec sleep 60'",
+		"program":             "cd / && exec %s/bin/sh -c 'echo in; kill -STOP $$'",
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newEvilBundle(t)
+			addMountPoints(t, b.rootfs)
+			point := t.TempDir()
+			cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", fmt.Sprintf(script, b.rootfs))
+			cmd.SysProcAttr = &syscall.SysProcAttr{
+				Credential: &syscall.Credential{Uid: 65534, Gid: 65534},
+			}
+			stdout, err := cmd.StdoutPipe()
+			if err == nil {
+				err = cmd.Start()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				cmd.Process.Kill()
+				cmd.Wait() // it was killed
+			})
+			if _, err := io.ReadFull(stdout, make([]byte, 3)); err != nil {
+				t.Fatal(err) // in some cases, ordinary users cannot make user namespaces
+			}
+			closeDir(t, b.dir)
+			options := []string{"--mode", "idmap", "--user-remap", remap100000}
+			isForeign := name == "own mount namespace"
+			for _, r := range []engine.Ran{
+				wrapped(t, "runc", options, "run", "-b", b.dir, b.id),
+				shift(t, "mount", "--user-remap", remap100000, b.rootfs, point),
+			} {
+				isRefused := r.Code == 1 && strings.Contains(r.Stderr,
+					fmt.Sprintf(": stop process %d, which has it open", cmd.Process.Pid))
+				if isRefused == isForeign {
+					t.Errorf("%+v", r)
+				}
+			}
+			if isForeign {
+				must(t, "umount", point)
+			}
+		})
+	}
 }
 
 // TestMappedRefused has directories that other users reach, by one path or another.
@@ -325,5 +380,25 @@ func unmountFor(t *testing.T, target string) {
 	t.Helper()
 	if err := syscall.Unmount(target, syscall.MNT_DETACH); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestEngineMountNamespace starts a container from a mount namespace in which the way by which
+// other users reach the root file system is hidden: on the host it is not.
+func TestEngineMountNamespace(t *testing.T) {
+	b := newEvilBundle(t)
+	closeDir(t, b.dir)
+	point := filepath.Join(openDir(t), "elsewhere")
+	if err := os.Mkdir(point, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mountFor(t, b.rootfs, point, syscall.MS_BIND)
+	options := []string{"--mode", "idmap", "--user-remap", remap100000}
+	line := wrappedLine("runc", options, "run", "-b", b.dir, b.id)
+	script := "umount " + point + ` && exec "$@"`
+	args := append([]string{"--mount", "--", "sh", "-c", script, "sh"}, line...)
+	r := engine.Run(t, "", "unshare", args...)
+	if r.Code != 1 || !strings.Contains(r.Stderr, ": umount "+point) {
+		t.Errorf("%+v", r)
 	}
 }
