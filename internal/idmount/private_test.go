@@ -51,6 +51,11 @@ func TestOptionPaths(t *testing.T) {
 	if got := optionPaths(options, "upperdir", "workdir"); !slices.Equal(got, []string{"/u", "/w"}) {
 		t.Errorf("upper layer: %q", got)
 	}
+	const escaped = `ro,lowerdir=/a\040b:/c\134:d:/e\134\054f,upperdir=/g:h\040i,uuid=on`
+	want := []string{"/a b", "/c:d", "/e,f", "/g:h i"}
+	if got := optionPaths(escaped, "lowerdir", "upperdir"); !slices.Equal(got, want) {
+		t.Errorf("escaped: %q, want %q", got, want)
+	}
 }
 
 // TestIsClosed has the permissions and owners of directories.

@@ -278,15 +278,16 @@ func TestMappedRefused(t *testing.T) {
 			return "umount " + inside
 		}},
 		{"a layer of an overlay", func(t *testing.T, b *bundle) string {
-			merged := filepath.Join(openDir(t), "merged")
-			if err := os.Mkdir(merged, 0o755); err != nil {
+			return "umount " + overlayFor(t, b.rootfs)
+		}},
+		{"a layer of an overlay with a blank in its path", func(t *testing.T, b *bundle) string {
+			renamed := filepath.Join(b.dir, "root fs")
+			if err := os.Rename(b.rootfs, renamed); err != nil {
 				t.Fatal(err)
 			}
-			overlay := "lowerdir=" + b.rootfs + ":" + filepath.Dir(merged)
-			if err := syscall.Mount("overlay", merged, "overlay", 0, overlay); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { unmountFor(t, merged) })
+			merged := overlayFor(t, renamed)
+			b.rootfs = renamed
+			b.edit(t, func(s *specs.Spec) { s.Root.Path = renamed })
 			return "umount " + merged
 		}},
 	} {
@@ -345,6 +346,21 @@ func TestMappedLinks(t *testing.T) {
 	if r := wrapped(t, "runc", options, "run", "-b", b.dir, b.id); r.Code != 0 {
 		t.Errorf("%+v", r)
 	}
+}
+
+// overlayFor mounts an overlay of which a directory is a layer where all users can reach it.
+func overlayFor(t *testing.T, layer string) (merged string) {
+	t.Helper()
+	merged = filepath.Join(openDir(t), "merged")
+	if err := os.Mkdir(merged, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	options := "lowerdir=" + layer + ":" + filepath.Dir(merged)
+	if err := syscall.Mount("overlay", merged, "overlay", 0, options); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unmountFor(t, merged) })
+	return merged
 }
 
 // mapElsewhere mounts a root file system with mapped ids where all users can reach it.
