@@ -137,6 +137,8 @@ type location struct {
 	// host is its path in this mount namespace, without symbolic links, inner the path in its file
 	// system.
 	host, inner string
+	// behind are directories that lead to it from behind the last closed directory of a view.
+	behind []string
 }
 
 func locate(dir sys.File, table []*mountinfo.Info) (location, error) {
@@ -179,10 +181,12 @@ type view struct {
 // has, a layer.
 func (at *location) views(table []*mountinfo.Info) (views []view) {
 	known := make(map[string]bool) // layers, which overlays share
-	isLayer := func(layer string) bool {
+	var isLayer func(string) bool
+	isLayer = func(layer string) bool {
 		overlaps, ok := known[layer]
 		if !ok {
-			overlaps = at.overlaps(layer, table)
+			known[layer] = false // an overlay of overlays ends somewhere
+			overlaps = at.overlaps(layer, table, isLayer)
 			known[layer] = overlaps
 		}
 		return overlaps
@@ -211,17 +215,22 @@ func (at *location) isOn(m *mountinfo.Info) bool {
 	return m.Major == at.mount.Major && m.Minor == at.mount.Minor
 }
 
-// overlaps reports whether one of two directories is, or is in, the other. One that is missing, as
-// where an overlay was made in another mount namespace, overlaps nothing.
-func (at *location) overlaps(other string, table []*mountinfo.Info) bool {
+// overlaps reports whether one of two directories is, or is in, the other, or has a layer of it. One
+// that is missing, as where an overlay was made in another mount namespace, overlaps nothing.
+func (at *location) overlaps(
+	other string, table []*mountinfo.Info, isLayer func(string) bool,
+) bool {
 	dir, err := sys.OpenDir(other)
 	if err != nil {
 		return false
 	}
 	defer dir.Close()
 	o, err := locate(dir, table)
-	if err != nil || !at.isOn(o.mount) {
+	if err != nil {
 		return false
+	}
+	if !at.isOn(o.mount) {
+		return o.mount.FSType == "overlay" && slices.ContainsFunc(OverlayLayers(o.mount), isLayer)
 	}
 	_, above := cutDir(at.inner, o.inner)
 	_, below := cutDir(o.inner, at.inner)
@@ -320,7 +329,11 @@ func (at *location) checkViews(root string, table []*mountinfo.Info, isLast bool
 			onDisk = int64(w.inode.UID)
 		}
 		switch {
-		case w.isClosed || hasOption(v.mount, "nosuid"):
+		case hasOption(v.mount, "nosuid"):
+		case w.behind != "":
+			if !isMapped && root == "/" {
+				at.behind = append(at.behind, w.behind)
+			}
 		case isMapped:
 			mapped[v] = w.inode.UID
 		default:
@@ -350,8 +363,8 @@ func (at *location) checkViews(root string, table []*mountinfo.Info, isLast bool
 type walked struct {
 	mountID int
 	inode   sys.Inode
-	// isClosed reports that a directory above the end is closed.
-	isClosed bool
+	// behind is the directory on the way behind the last closed one above the end, "" if none is.
+	behind string
 }
 
 var errNotDir = errors.New("not a directory")
@@ -373,7 +386,9 @@ func walk(root, file string, isInside func(string) bool) (w walked, err error) {
 		if !i.IsDir() {
 			return w, errNotDir
 		}
-		w.isClosed = w.isClosed || isClosed(&i) && !isInside(at)
+		if isClosed(&i) && !isInside(at) {
+			w.behind = path.Join(at, name)
+		}
 		next, err := dir.OpenPathAt(name)
 		if err != nil {
 			return w, err

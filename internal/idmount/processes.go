@@ -78,7 +78,8 @@ func foreignMounts(process string, known map[uint64]mountTable) mountTable {
 	return nil
 }
 
-// leads returns the path of the file to which a link in procfs leads, if it is in the directory.
+// leads returns the path of the file to which a link in procfs leads, if it is in the directory, or
+// is a directory that leads to it.
 func (at *location) leads(link string, own, foreign mountTable) string {
 	id, err := sys.LinkMountID(link)
 	if err != nil {
@@ -87,6 +88,8 @@ func (at *location) leads(link string, own, foreign mountTable) string {
 	m := own[id]
 	if m == nil {
 		m = foreign[id]
+	} else if file := at.leadsFromBehind(link); file != "" {
+		return file
 	}
 	if m == nil || !at.isOn(m) || isMapped(m) || hasOption(m, "nosuid") {
 		return ""
@@ -105,4 +108,21 @@ func (at *location) leads(link string, own, foreign mountTable) string {
 		return ""
 	}
 	return file
+}
+
+// leadsFromBehind returns the path of the directory to which a link leads, if no closed directory is
+// between it and the location.
+func (at *location) leadsFromBehind(link string) string {
+	file, err := os.Readlink(link)
+	if err != nil {
+		return ""
+	}
+	for _, dir := range at.behind {
+		if _, ok := cutDir(file, dir); ok {
+			if i, err := sys.LookCached(link); err == nil && i.IsDir() {
+				return file
+			}
+		}
+	}
+	return ""
 }

@@ -163,6 +163,7 @@ func TestOpenDirectoryAtEachStart(t *testing.T) {
 func TestParkedProcess(t *testing.T) {
 	for name, script := range map[string]string{
 		"working directory":   "cd %s/bin && echo in && exec /bin/sleep 60",
+		"directory above":     "cd %s/.. && echo in && exec /bin/sleep 60",
 		"root file system":    "cd %s && echo in && exec /bin/sleep 60",
 		"open file":           "exec 5<%s/bin/busybox && cd / && echo in && exec /bin/sleep 60",
 		"own user namespace":  "cd %s && exec unshare -Ur sh -c 'echo in; exec sleep 60'",
@@ -191,7 +192,11 @@ func TestParkedProcess(t *testing.T) {
 			if _, err := io.ReadFull(stdout, make([]byte, 3)); err != nil {
 				t.Fatal(err) // in some cases, ordinary users cannot make user namespaces
 			}
-			closeDir(t, b.dir)
+			closed := b.dir
+			if name == "directory above" {
+				closed = filepath.Dir(closed)
+			}
+			closeDir(t, closed)
 			options := []string{"--mode", "idmap", "--user-remap", remap100000}
 			isForeign := name == "own mount namespace"
 			for _, r := range []engine.Ran{
@@ -279,6 +284,11 @@ func TestMappedRefused(t *testing.T) {
 		}},
 		{"a layer of an overlay", func(t *testing.T, b *bundle) string {
 			return "umount " + overlayFor(t, b.rootfs)
+		}},
+		{"a layer of an overlay of overlays", func(t *testing.T, b *bundle) string {
+			merged := overlayFor(t, b.rootfs)
+			closeDir(t, filepath.Dir(merged))
+			return "umount " + overlayFor(t, merged)
 		}},
 		{"a layer of an overlay with a blank in its path", func(t *testing.T, b *bundle) string {
 			renamed := filepath.Join(b.dir, "root fs")
