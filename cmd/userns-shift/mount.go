@@ -12,6 +12,7 @@ import (
 	"palisade/internal/cmdline"
 	"palisade/internal/idmap"
 	"palisade/internal/idmount"
+	"palisade/internal/remap"
 	"palisade/internal/shift"
 	"palisade/internal/sys"
 )
@@ -65,6 +66,12 @@ func mountMapped(ctx context.Context, src, dst string, pair idmap.Pair, o shift.
 	}
 	if state != nil {
 		return fmt.Errorf("%s is %s: its ids cannot be mapped as well (userns-shift unshift %s)", src, state.Describe(), src)
+	}
+	if shifted, err := remap.IsShifted(src, pair); err != nil {
+		return err
+	} else if shifted {
+		return fmt.Errorf("%s is shifted to %s without a record: its ids cannot be mapped as well "+
+			"(userns-shift unshift %s)", src, pair, src)
 	}
 	return idmount.Mount(src, dst, pair, func(dir sys.File) error {
 		return shift.CheckLinks(ctx, dir, o)
