@@ -67,9 +67,15 @@ func mountMapped(ctx context.Context, src, dst string, pair idmap.Pair, o shift.
 	if state != nil {
 		return fmt.Errorf("%s is %s: its ids cannot be mapped as well (userns-shift unshift %s)", src, state.Describe(), src)
 	}
-	if shifted, err := remap.IsShifted(src, pair); err != nil {
+	isMapped, err := idmount.IsMapped(src) // which the kernel refuses
+	if err != nil {
 		return err
-	} else if shifted {
+	}
+	shifted, err := remap.IsShifted(src, pair)
+	if err != nil {
+		return err
+	}
+	if shifted && !isMapped {
 		return fmt.Errorf("%s is shifted to %s without a record: its ids cannot be mapped as well "+
 			"(userns-shift unshift %s)", src, pair, src)
 	}
