@@ -75,7 +75,8 @@ func mountMapped(ctx context.Context, src, dst string, pair idmap.Pair, o shift.
 	if err != nil {
 		return err
 	}
-	if shifted && !isMapped {
+	rootID, _, _ := pair.Root()
+	if shifted && !isMapped && rootID != 0 {
 		return fmt.Errorf("%s is shifted to %s without a record: its ids cannot be mapped as well "+
 			"(userns-shift unshift %s)", src, pair, src)
 	}

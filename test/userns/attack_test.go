@@ -221,6 +221,7 @@ const linkedFiles = 3000
 // file keeps its owner.
 func TestLinkRace(t *testing.T) {
 	dir := named("ext4").folder(t)
+	openToAll(t, dir)
 	root, outside := filepath.Join(dir, "root"), filepath.Join(dir, "outside")
 	build(t, root, true, []item{folder(".", 0o755, 0, 0), folder("d", 0o777, 0, 0)})
 	for n := range linkedFiles {
