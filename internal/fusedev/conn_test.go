@@ -217,7 +217,7 @@ func TestErrors(t *testing.T) {
 		name, file, want string
 	}{
 		{"a panic in a read", "panic", "Input/output error"},
-		{"a panic in go-fuse", "lookup-panic", "Input/output error"},
+		{"a panic in a look-up", "lookup-panic", "Cannot allocate memory"},
 		{"an error of the handler", "forbidden", "Permission denied"},
 		{"no such file", "nothing", "No such file"},
 	}

@@ -46,7 +46,7 @@ func (t *thread) rescue() {
 func (t *thread) answerFor(in []byte) (answered bool) {
 	defer func() {
 		if value := recover(); value != nil {
-			t.fail(syscall.EIO)
+			t.fail(noAnswer(t.req.opcode))
 			answered = true
 			t.conn.handler.Panicked(value)
 		}
@@ -60,7 +60,17 @@ func (t *thread) answerFor(in []byte) (answered bool) {
 		out, errno := t.conn.handler.Rescue(&t.req, handle, offset, size, t.out[:outHeaderSize])
 		t.replyText(out, errno, size)
 	default:
-		t.fail(syscall.EIO)
+		t.fail(noAnswer(t.req.opcode))
 	}
 	return true
+}
+
+// noAnswer returns the error of a request that cannot be worked on. At any error of a LOOKUP but
+// ENOMEM the kernel forgets the name, and unmounts what is mounted on files below it in all
+// containers (fuse_dentry_revalidate in fs/fuse/dir.c).
+func noAnswer(opcode uint32) syscall.Errno {
+	if opcode == opLookup {
+		return syscall.ENOMEM
+	}
+	return syscall.EIO
 }

@@ -146,7 +146,7 @@ func (t *thread) handle(in []byte, received time.Duration) {
 func (t *thread) dispatch(in []byte) (answered bool) {
 	defer func() {
 		if value := recover(); value != nil {
-			t.fail(syscall.EIO)
+			t.fail(noAnswer(t.req.opcode))
 			answered = t.req.opcode != opForget && t.req.opcode != opBatchForget
 			t.conn.handler.Panicked(value)
 		}
@@ -237,6 +237,9 @@ func (t *thread) other(in []byte) bool {
 		return true
 	}
 	t.out = t.out[:n]
+	if n >= outHeaderSize && int32(u32(t.out, 4)) == -int32(syscall.EIO) { // it panicked
+		t.fail(noAnswer(t.req.opcode))
+	}
 	return n > 0
 }
 

@@ -9,6 +9,7 @@ import (
 // The part of the protocol (linux/fuse.h) that is decoded here: the requests of a file that is being read, which are
 // nearly all there are, and those that go-fuse does not know. Everything is in the byte order of the machine.
 const (
+	opLookup      = 1
 	opForget      = 2
 	opOpen        = 14
 	opRead        = 15

@@ -176,10 +176,15 @@ func (m *meta) Readlink(_ <-chan struct{}, header *fuse.InHeader) ([]byte, fuse.
 	return target, toStatus(err)
 }
 
-// OpenDir lets everybody list every directory that is there for them.
+// OpenDir lets any process list every directory that is there for it. Only the host's root may list
+// the one of the private trees: getdents(2) locks it, and may take as long as the caller's memory
+// does. Meanwhile no tree could be looked up.
 func (m *meta) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, _ *fuse.OpenOut) fuse.Status {
 	if isContainers(in.NodeId) && !m.fs.isKeeper(in.Uid, in.Pid) {
 		return fuse.ENOENT
+	}
+	if in.NodeId == idPrivate && !m.fs.isHostProcess(&in.InHeader) {
+		return fuse.EACCES
 	}
 	return fuse.OK
 }

@@ -66,7 +66,8 @@ func (r *Result) look(ctx context.Context) error {
 			return contents{}, err
 		}
 		defer tree.Close()
-		return contents{ListFiles(root), readStatus(tree)}, nil
+		// Not of root: a directory that containers can list can be kept locked by one of them.
+		return contents{ListFiles(tree), readStatus(tree)}, nil
 	}, func(contents) {})
 	r.Files, r.Server = found.files, found.server
 	return err

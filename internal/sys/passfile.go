@@ -15,14 +15,9 @@ func SocketPair() (a, b File, err error) {
 	return File{fds[0] + 1}, File{fds[1] + 1}, nil
 }
 
-// SendFile passes f to the process at the other end of the socket.
+// SendFile passes f to the process that receives from the other end of the socket. f stays open
+// until then, or until both ends are closed, whatever the sender does.
 func SendFile(socket, f File) error { return send(socket, 0, 0, f) }
-
-// ReceiveFile returns the next file that is passed. It fails where the other end is closed.
-func ReceiveFile(socket File) (File, error) {
-	_, _, f, err := receive(socket)
-	return f, err
-}
 
 // DropStandardStreams replaces standard input, output and error by /dev/null.
 func DropStandardStreams() error {

@@ -29,6 +29,7 @@ var commands = map[string]struct {
 	"hold":     {"COUNT FILE...: take so many locks and leases on each of the files, and keep them until it is killed", hold},
 	"events":   {"FILE...: print what inotify(7) says of the files, until it is killed", printEvents},
 	"grab":     {"FILE...: try to get a lease on files, and print each that is granted, until it is killed", grab},
+	"lock":     {"DIR...: keep directories locked by listing them, until it is killed", lockDirs},
 	"psi":      {"FILE TRIGGER [TIMES]: wait for the pressure trigger, at most 30 s; or set it that many times", waitForPressure},
 }
 

@@ -3,6 +3,7 @@
 package toolkit
 
 import (
+	"bufio"
 	"context"
 	"os"
 	"os/exec"
@@ -82,6 +83,44 @@ func TestInodesArePrivate(t *testing.T) {
 	waitForLog(t, watcher, "event") // so it would have seen them
 }
 
+// TestLockedDirectories has a process that sees the mount point keep the directories locked that
+// any user can list: the hook, check-lxcfs and remount do without those.
+func TestLockedDirectories(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	args := []string{"lock"}
+	for _, dir := range []string{"proc", "proc/pressure", "sys/devices/system/cpu"} {
+		dir = filepath.Join(h.mountpoint, dir)
+		if _, err := os.Stat(dir); err == nil {
+			args = append(args, dir)
+		}
+	}
+	locker := exec.Command(filepath.Join(shared.rootfs, "bin/load"), args...)
+	locker.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := locker.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := locker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		locker.Process.Kill()
+		locker.Wait() // it was killed
+	})
+	switch line, err := bufio.NewReader(out).ReadString('\n'); line {
+	case "locked\n":
+	case "no userfaultfd\n":
+		t.Skip("the kernel has no userfaultfd(2)")
+	default:
+		t.Fatalf("the program says %q, %v", line, err)
+	}
+	h.must(t, "check-lxcfs")
+	c := h.container(t, ctr.Options{Memory: 64 * mib, Hooks: h.hook("--strict")})
+	checkVirtual(t, h, c, 64*mib)
+	h.must(t, "remount", "--all")
+}
+
 // worker is the process that serves.
 func (h *host) worker(t *testing.T) int {
 	t.Helper()
@@ -114,12 +153,24 @@ func TestSharedInodes(t *testing.T) {
 	c := h.container(t, ctr.Options{Mounts: []specs.Mount{
 		{Destination: "/lxcfs", Type: "bind", Source: h.mountpoint, Options: []string{"rbind"}},
 	}})
-	files := []string{"/lxcfs/status"}
-	for _, file := range h.served(t) {
+	var files []string
+	const cpu = "/sys/devices/system/cpu/"
+	served := append(h.served(t), "/status", cpu+"possible", cpu+"present")
+	for _, file := range served {
 		files = append(files, "/lxcfs"+file)
 	}
-	// The supervisor opens the files when the worker serves.
-	engine.WaitFor(t, "the files are held", func() bool { return h.isHeld(t, "status") })
+	// The supervisor has them opened when the worker serves.
+	engine.WaitFor(t, "the files are held", func() bool {
+		return !slices.ContainsFunc(served, func(file string) bool { return !h.isHeld(t, file) })
+	})
+	engine.WaitFor(t, "the service manager holds them", func() bool { return keeper.Has("held") })
+	// This process is the service manager. One that has such a file in its table may come to wait
+	// for the server.
+	for _, pid := range []int{os.Getpid(), h.daemon.PID()} {
+		if n := h.openFiles(t, pid); n != 0 {
+			t.Errorf("process %d has %d served files in its table", pid, n)
+		}
+	}
 	if err := c.ExecStart(t.Context(), append([]string{"/bin/load", "grab"}, files...)...); err != nil {
 		t.Fatal(err)
 	}
@@ -149,6 +200,27 @@ func (h *host) isHeld(t *testing.T, file string) bool {
 	defer f.Close()
 	_, _, errno := syscall.Syscall(syscall.SYS_FCNTL, f.Fd(), syscall.F_SETLEASE, syscall.F_WRLCK)
 	return errno == syscall.EAGAIN
+}
+
+// openFiles is the number of open files of a process that are served by lxcfs.
+func (h *host) openFiles(t *testing.T, pid int) int {
+	t.Helper()
+	var root, st syscall.Stat_t
+	if err := syscall.Stat(h.mountpoint, &root); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join("/proc", strconv.Itoa(pid), "fd")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, e := range entries {
+		if syscall.Stat(filepath.Join(dir, e.Name()), &st) == nil && st.Dev == root.Dev {
+			n++
+		}
+	}
+	return n
 }
 
 // TestRemountMakesPrivate gives a container whose configuration mounts shared files ones of its own.
@@ -186,7 +258,8 @@ func TestPrivateTreesAreHidden(t *testing.T) {
 	before := lxcfsMounts(t, strconv.Itoa(victim.PID))
 
 	volume := []specs.Mount{{Destination: "/lxcfs", Type: "bind", Source: h.mountpoint, Options: []string{"rbind"}}}
-	script := "ls /lxcfs/private; cat /lxcfs/private/TREE/proc/uptime; stat -t /lxcfs/private/TREE; cd /lxcfs/private/TREE && ls"
+	script := "ls /lxcfs/private && echo listed; cat /lxcfs/private/TREE/proc/uptime; " +
+		"stat -t /lxcfs/private/TREE; cd /lxcfs/private/TREE && ls"
 	script = "(" + strings.ReplaceAll(script, "TREE", tree) + ") 2>/dev/null; true"
 	for name, o := range map[string]ctr.Options{
 		"plain": {}, "user namespace": {UserOffset: 200000}, "the host's pid namespace": {HostPID: true},
