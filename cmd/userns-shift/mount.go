@@ -12,7 +12,9 @@ import (
 	"palisade/internal/cmdline"
 	"palisade/internal/idmap"
 	"palisade/internal/idmount"
+	"palisade/internal/remap"
 	"palisade/internal/shift"
+	"palisade/internal/sys"
 )
 
 func mountCommand(stderr io.Writer) *cli.Command {
@@ -65,8 +67,21 @@ func mountMapped(ctx context.Context, src, dst string, pair idmap.Pair, o shift.
 	if state != nil {
 		return fmt.Errorf("%s is %s: its ids cannot be mapped as well (userns-shift unshift %s)", src, state.Describe(), src)
 	}
-	return idmount.Mount(src, dst, pair, func(src string) error {
-		return shift.CheckLinks(ctx, src, o)
+	isMapped, err := idmount.IsMapped(src) // which the kernel refuses
+	if err != nil {
+		return err
+	}
+	shifted, err := remap.IsShifted(src, pair)
+	if err != nil {
+		return err
+	}
+	rootID, _, _ := pair.Root()
+	if shifted && !isMapped && rootID != 0 {
+		return fmt.Errorf("%s is shifted to %s without a record: its ids cannot be mapped as well "+
+			"(userns-shift unshift %s)", src, pair, src)
+	}
+	return idmount.Mount(src, dst, pair, func(dir sys.File) error {
+		return shift.CheckLinks(ctx, dir, o)
 	})
 }
 

@@ -120,7 +120,7 @@ func Mount(src, dst string, pair idmap.Pair, check LinkCheck) error {
 	if _, err := newPrivate(dir); err != nil {
 		return err
 	}
-	if err := check(src); err != nil {
+	if err := check(dir); err != nil {
 		return err
 	}
 	return attach(mount, dst)

@@ -7,6 +7,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -36,13 +37,14 @@ type Private struct {
 	inode sys.Inode
 }
 
-// LinkCheck fails if files below the directory at path have hard links outside it.
-type LinkCheck func(path string) error
+// LinkCheck fails if files of the open directory have names outside of it.
+type LinkCheck func(dir sys.File) error
 
-// OpenPrivate opens the directory at path. It fails with a ReachableError if the directory is not
-// private, and with the error of check. It examines the paths in this process's mount namespace:
-// through all mounts of the file system, through overlays that have the directory as a layer, and
-// to the upper layer if the directory is on an overlay.
+// OpenPrivate opens the directory at path. It fails with a ReachableError if it is not private. It
+// knows the paths of this process's mount namespace: by all mounts of the file system, by overlays
+// of which the directory is a layer, and to the upper layer if it is on an overlay itself. Paths to
+// single files are what check is for. It fails, too, if a process of another user is in the
+// directory, which no closed directory stops.
 func OpenPrivate(path string, check LinkCheck) (*Private, error) {
 	dir, err := sys.OpenDirNoFollow(path)
 	if err != nil {
@@ -50,7 +52,7 @@ func OpenPrivate(path string, check LinkCheck) (*Private, error) {
 	}
 	p, err := newPrivate(dir)
 	if err == nil {
-		err = check(path)
+		err = check(dir)
 	}
 	if err != nil {
 		dir.Close()
@@ -61,7 +63,7 @@ func OpenPrivate(path string, check LinkCheck) (*Private, error) {
 
 // CheckPrivate fails as OpenPrivate does, without a check for hard links.
 func CheckPrivate(path string) error {
-	p, err := OpenPrivate(path, func(string) error { return nil })
+	p, err := OpenPrivate(path, func(sys.File) error { return nil })
 	if err != nil {
 		return err
 	}
@@ -74,15 +76,9 @@ func (p *Private) Close() error { return p.dir.Close() }
 // newPrivate checks the open directory. The result takes ownership of dir; on failure the caller
 // keeps it.
 func newPrivate(dir sys.File) (*Private, error) {
-	at, table, err := locateOpen(dir)
-	if err != nil {
-		return nil, err
-	}
 	p := &Private{dir: dir}
-	if p.inode, err = dir.Look(); err != nil {
-		return nil, err
-	}
-	if err := at.checkViews(table); err != nil {
+	at, err := p.check()
+	if err != nil {
 		return nil, err
 	}
 	if at.mount.FSType != "overlay" {
@@ -102,12 +98,48 @@ func newPrivate(dir sys.File) (*Private, error) {
 	return p, nil
 }
 
-// location is the place of a directory in the mount table.
+// maxLooks is how often the paths are looked at while other users move directories above them.
+const maxLooks = 3
+
+// check looks at all paths that lead to the directory, and at the processes in it.
+func (p *Private) check() (at location, err error) {
+	if p.inode, err = p.dir.Look(); err != nil {
+		return at, err
+	}
+	for look := 1; ; look++ {
+		table, err := mountinfo.GetMounts(nil)
+		if err != nil {
+			return at, fmt.Errorf("read the mount table: %w", err)
+		}
+		if at, err = locate(p.dir, table); err != nil {
+			return at, err
+		}
+		at.inode = p.inode
+		err = at.checkViews("/", table, look == maxLooks)
+		if err == nil {
+			err = at.checkInitViews(look == maxLooks)
+		}
+		if err == nil {
+			err = at.checkProcesses(table)
+		}
+		if !errors.Is(err, errMoved) {
+			return at, err
+		}
+	}
+}
+
+// errMoved is the error for a path that leads elsewhere than the mount table says.
+var errMoved = errors.New("a directory above it was moved meanwhile")
+
+// location is where a directory is.
 type location struct {
+	inode sys.Inode
 	mount *mountinfo.Info
 	// host is the path in this mount namespace, without symbolic links; inner is the path within the
 	// file system.
 	host, inner string
+	// behind are directories that lead to it from behind the last closed directory of a view.
+	behind []string
 }
 
 // locateOpen returns the location of the open directory, and the mount table.
@@ -136,7 +168,7 @@ func locate(dir sys.File, table []*mountinfo.Info) (location, error) {
 	if !ok {
 		return location{}, fmt.Errorf("%s is not below its mount point %s", host, table[i].Mountpoint)
 	}
-	return location{table[i], host, path.Join(table[i].Root, rest)}, nil
+	return location{mount: table[i], host: host, inner: path.Join(table[i].Root, rest)}, nil
 }
 
 // cutDir returns the part of path below dir. It reports whether path is dir or below it.
@@ -158,11 +190,13 @@ type view struct {
 // views returns the paths through all mounts of the file system, and through overlays that have the
 // directory, or a directory above or below it, as a layer.
 func (at *location) views(table []*mountinfo.Info) (views []view) {
-	known := make(map[string]bool) // by layer, since overlays share layers
-	isLayer := func(layer string) bool {
+	known := make(map[string]bool) // layers, which overlays share
+	var isLayer func(string) bool
+	isLayer = func(layer string) bool {
 		overlaps, ok := known[layer]
 		if !ok {
-			overlaps = at.overlaps(layer, table)
+			known[layer] = false // an overlay of overlays ends somewhere
+			overlaps = at.overlaps(layer, table, isLayer)
 			known[layer] = overlaps
 		}
 		return overlaps
@@ -181,30 +215,97 @@ func (at *location) views(table []*mountinfo.Info) (views []view) {
 	return views
 }
 
+// is reports whether an inode is the directory's.
+func (at *location) is(i *sys.Inode) bool {
+	return i.Number == at.inode.Number && i.FileSystem == at.inode.FileSystem
+}
+
 // isOn reports whether m is a mount of the directory's file system.
 func (at *location) isOn(m *mountinfo.Info) bool {
 	return m.Major == at.mount.Major && m.Minor == at.mount.Minor
 }
 
-// overlaps reports whether the directory other is, contains or is inside the location. A missing
-// directory, such as a layer that was named in another mount namespace, overlaps nothing.
-func (at *location) overlaps(other string, table []*mountinfo.Info) bool {
+// overlaps reports whether one of two directories is, or is in, the other, or has a layer of it. One
+// that is missing, as where an overlay was made in another mount namespace, overlaps nothing.
+func (at *location) overlaps(
+	other string, table []*mountinfo.Info, isLayer func(string) bool,
+) bool {
 	dir, err := sys.OpenDir(other)
 	if err != nil {
 		return false
 	}
 	defer dir.Close()
 	o, err := locate(dir, table)
-	if err != nil || !at.isOn(o.mount) {
+	if err != nil {
 		return false
+	}
+	if !at.isOn(o.mount) {
+		return o.mount.FSType == "overlay" && slices.ContainsFunc(OverlayLayers(o.mount), isLayer)
 	}
 	_, above := cutDir(at.inner, o.inner)
 	_, below := cutDir(o.inner, at.inner)
 	return above || below
 }
 
-// checkViews fails with a ReachableError if other users can search all directories of a view.
-func (at *location) checkViews(table []*mountinfo.Info) error {
+// isCovered reports whether another mount hides a view.
+func (v view) isCovered(table []*mountinfo.Info) bool {
+	var child *mountinfo.Info
+	for m, at := v.mount, v.path; ; {
+		var parent *mountinfo.Info
+		for _, other := range table {
+			if other.ID == m.Parent && other != m {
+				parent = other
+			}
+			if other == child || other == m || other.Parent != m.ID {
+				continue
+			}
+			if _, ok := cutDir(at, other.Mountpoint); ok {
+				return true
+			}
+		}
+		if parent == nil {
+			return false
+		}
+		child, m, at = m, parent, m.Mountpoint
+	}
+}
+
+// checkInitViews checks the views in the mount namespace of process 1, if it is another one than
+// this process's, as where a service manager has given the engine one of its own.
+func (at *location) checkInitViews(isLast bool) error {
+	const process = "/proc/1"
+	theirs, err := sys.Stat(process + "/ns/mnt")
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
+		return nil // as in a container, where it is not the host's
+	} else if err != nil {
+		return fmt.Errorf("find the mount namespace of process 1: %w", err)
+	}
+	ours, err := sys.Stat("/proc/self/ns/mnt")
+	if err != nil || theirs.Inode == ours.Inode {
+		return err
+	}
+	table, err := mountsOf(process)
+	if err != nil {
+		return fmt.Errorf("read the mount table of process 1: %w", err)
+	}
+	return at.checkViews(process+"/root", table, isLast)
+}
+
+// mountsOf reads the mount table of a process.
+func mountsOf(process string) ([]*mountinfo.Info, error) {
+	f, err := os.Open(process + "/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return mountinfo.GetMountsFromReader(f, nil)
+}
+
+// checkViews fails with a ReachableError if other users can pass all directories of a view. root is
+// the root directory of the mount table. Where a view is not found though no mount hides it, some
+// user has moved a directory above it: checkViews fails with errMoved, or, if isLast, takes the view
+// for one that other users reach.
+func (at *location) checkViews(root string, table []*mountinfo.Info, isLast bool) error {
 	views := at.views(table)
 	isInside := func(dir string) bool {
 		return slices.ContainsFunc(views, func(v view) bool {
@@ -216,28 +317,40 @@ func (at *location) checkViews(table []*mountinfo.Info) error {
 	mapped := make(map[view]uint32) // idmapped views, with the uid they show as the owner
 	onDisk, found := int64(-1), false
 	for _, v := range views {
-		w, err := walk(v.path, isInside)
+		w, err := walk(root, v.path, isInside)
 		isHidden := errors.Is(err, os.ErrNotExist) || errors.Is(err, errNotDir)
-		if isHidden || err == nil && w.mountID != v.mount.ID {
-			continue // another mount hides it
+		isHidden = isHidden || err == nil && w.mountID != v.mount.ID
+		if isHidden && v.isCovered(table) {
+			continue
 		}
-		if err != nil {
+		if err != nil && !isHidden {
 			return err
+		}
+		if isHidden || !v.isPart && !at.is(&w.inode) {
+			if !isLast {
+				return errMoved
+			}
+			reachable = append(reachable, v)
+			continue
 		}
 		found = found || v.mount == at.mount
 		isMapped := isMapped(v.mount) && !v.isPart
 		if !v.isPart && !isMapped {
-			onDisk = int64(w.uid)
+			onDisk = int64(w.inode.UID)
 		}
 		switch {
-		case w.isClosed || hasOption(v.mount, "nosuid"):
+		case hasOption(v.mount, "nosuid"):
+		case w.behind != "":
+			if !isMapped && root == "/" {
+				at.behind = append(at.behind, w.behind)
+			}
 		case isMapped:
-			mapped[v] = w.uid
+			mapped[v] = w.inode.UID
 		default:
 			reachable = append(reachable, v)
 		}
 	}
-	if !found {
+	if !found && root == "/" {
 		return fmt.Errorf("%s has been moved, or is hidden by a mount", at.host)
 	}
 	// On an idmapped mount that maps root away, root's files on the disk belong to another user.
@@ -249,7 +362,7 @@ func (at *location) checkViews(table []*mountinfo.Info) error {
 	if len(reachable) == 0 {
 		return nil
 	}
-	remedy, err := at.remedy(reachable[0])
+	remedy, err := at.remedy(root, reachable[0])
 	if err != nil {
 		return err
 	}
@@ -259,17 +372,17 @@ func (at *location) checkViews(table []*mountinfo.Info) error {
 // pathInfo describes the file at the end of a path.
 type pathInfo struct {
 	mountID int
-	uid     uint32
-	// isClosed reports that a directory above the file is closed to other users.
-	isClosed bool
+	inode   sys.Inode
+	// behind is the directory on the way behind the last closed one above the end, "" if none is.
+	behind string
 }
 
 var errNotDir = errors.New("not a directory")
 
-// walk walks from the root directory to the file, following no symbolic link. Directories for which
-// isInside is true are not considered closed, since the container can change them.
-func walk(file string, isInside func(string) bool) (w pathInfo, err error) {
-	dir, err := sys.OpenPath("/")
+// walk goes from the root directory to the file at path, following no symbolic link. Directories
+// inside the tree count for nothing, since its container can change them.
+func walk(root, file string, isInside func(string) bool) (w pathInfo, err error) {
+	dir, err := sys.OpenPath(root)
 	if err != nil {
 		return w, err
 	}
@@ -283,7 +396,9 @@ func walk(file string, isInside func(string) bool) (w pathInfo, err error) {
 		if !i.IsDir() {
 			return w, errNotDir
 		}
-		w.isClosed = w.isClosed || isClosed(&i) && !isInside(at)
+		if isClosed(&i) && !isInside(at) {
+			w.behind = path.Join(at, name)
+		}
 		next, err := dir.OpenPathAt(name)
 		if err != nil {
 			return w, err
@@ -291,11 +406,9 @@ func walk(file string, isInside func(string) bool) (w pathInfo, err error) {
 		dir.Close()
 		dir, at = next, path.Join(at, name)
 	}
-	i, err := dir.Look()
-	if err != nil {
+	if w.inode, err = dir.Look(); err != nil {
 		return w, err
 	}
-	w.uid = i.UID
 	w.mountID, err = dir.MountID()
 	return w, err
 }
@@ -316,13 +429,13 @@ var systemDirs = []string{
 	"/usr/lib", "/usr/local", "/usr/share", "/var/lib", "/var/log", "/var/cache",
 }
 
-// remedy returns the command, or the advice, that closes a view.
-func (at *location) remedy(v view) (string, error) {
+// remedy is what closes a view.
+func (at *location) remedy(root string, v view) (string, error) {
 	if v.path == v.mount.Mountpoint && v.path != at.host {
 		return "umount " + v.path, nil
 	}
 	parent := path.Dir(v.path)
-	dir, err := sys.OpenDir(parent)
+	dir, err := sys.OpenDir(path.Join(root, parent))
 	if err != nil {
 		return "", err
 	}
@@ -352,13 +465,56 @@ func OverlayLayers(overlay *mountinfo.Info) (paths []string) {
 	return paths
 }
 
-// optionPaths returns the paths in the values of the mount options with these keys.
+// optionPaths are the paths that options with the keys name. A lowerdir has several, each after a
+// colon; in all options the kernel writes blanks, commas and backslashes in octal.
 func optionPaths(options string, keys ...string) (paths []string) {
 	for option := range strings.SplitSeq(options, ",") {
 		key, value, _ := strings.Cut(option, "=")
-		if slices.Contains(keys, strings.TrimSuffix(key, "+")) {
-			paths = append(paths, strings.Split(value, ":")...)
+		if !slices.Contains(keys, strings.TrimSuffix(key, "+")) {
+			continue
+		}
+		value = unescapeOctal(value)
+		if key == "lowerdir" {
+			paths = append(paths, splitLayers(value)...)
+		} else {
+			paths = append(paths, value)
 		}
 	}
 	return paths
+}
+
+// unescapeOctal replaces each backslash and its three octal digits by the byte they stand for.
+func unescapeOctal(text string) string {
+	var b strings.Builder
+	for len(text) > 0 {
+		if text[0] == '\\' && len(text) >= 4 {
+			if c, err := strconv.ParseUint(text[1:4], 8, 8); err == nil {
+				b.WriteByte(byte(c))
+				text = text[4:]
+				continue
+			}
+		}
+		b.WriteByte(text[0])
+		text = text[1:]
+	}
+	return b.String()
+}
+
+// splitLayers splits the value of lowerdir, in which a backslash stands before a colon or comma that
+// is part of a path.
+func splitLayers(value string) (paths []string) {
+	var b strings.Builder
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case c == '\\' && i+1 < len(value):
+			i++
+			b.WriteByte(value[i])
+		case c == ':':
+			paths = append(paths, b.String())
+			b.Reset()
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return append(paths, b.String())
 }

@@ -51,6 +51,11 @@ func TestOptionPaths(t *testing.T) {
 	if got := optionPaths(options, "upperdir", "workdir"); !slices.Equal(got, []string{"/u", "/w"}) {
 		t.Errorf("upper layer: %q", got)
 	}
+	const escaped = `ro,lowerdir=/a\040b:/c\134:d:/e\134\054f,upperdir=/g:h\040i,uuid=on`
+	want := []string{"/a b", "/c:d", "/e,f", "/g:h i"}
+	if got := optionPaths(escaped, "lowerdir", "upperdir"); !slices.Equal(got, want) {
+		t.Errorf("escaped: %q, want %q", got, want)
+	}
 }
 
 // TestIsClosed covers the permissions and owners of directories.
@@ -80,6 +85,72 @@ func TestOpenPrivateMissing(t *testing.T) {
 		var reachable *ReachableError
 		if err == nil || errors.As(err, &reachable) {
 			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// TestIsCovered finds in a mount table which views other mounts hide.
+func TestIsCovered(t *testing.T) {
+	root := &mountinfo.Info{ID: 1, Parent: 0, Mountpoint: "/"}
+	srv := &mountinfo.Info{ID: 2, Parent: 1, Mountpoint: "/srv"}
+	deep := &mountinfo.Info{ID: 3, Parent: 1, Mountpoint: "/data/a/b"}
+	inner := &mountinfo.Info{ID: 4, Parent: 2, Mountpoint: "/srv/c"}
+	over := &mountinfo.Info{ID: 5, Parent: 1, Mountpoint: "/data/a"}
+	table := []*mountinfo.Info{root, srv, deep, inner, over}
+	for _, tt := range []struct {
+		mount *mountinfo.Info
+		path  string
+		want  bool
+	}{
+		{root, "/x/rootfs", false},
+		{root, "/srv/rootfs", true},
+		{root, "/srv", true},
+		{root, "/srv2/rootfs", false},
+		{srv, "/srv/rootfs", false},
+		{srv, "/srv/c/rootfs", true},
+		{inner, "/srv/c/rootfs", false},
+		{deep, "/data/a/b/rootfs", true}, // by what was mounted above it later
+		{over, "/data/a/b/rootfs", false},
+	} {
+		if got := (view{mount: tt.mount, path: tt.path}).isCovered(table); got != tt.want {
+			t.Errorf("mount %d, %s: %v, want %v", tt.mount.ID, tt.path, got, tt.want)
+		}
+	}
+}
+
+// TestMovedViews has paths that lead elsewhere than the mount table says, though nothing hides
+// them: another user has moved what is above, and counts as one who reaches the directory.
+func TestMovedViews(t *testing.T) {
+	path := t.TempDir()
+	dir, err := sys.OpenDirNoFollow(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	table, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		move func(*location)
+	}{
+		{"missing", func(at *location) { at.inner += "/missing" }},
+		{"another directory", func(at *location) { at.inode.Number++ }},
+	} {
+		at, err := locate(dir, table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at.inode, err = dir.Look(); err != nil {
+			t.Fatal(err)
+		}
+		tt.move(&at)
+		if err := at.checkViews("/", table, false); !errors.Is(err, errMoved) {
+			t.Errorf("%s: %v, want %v", tt.name, err, errMoved)
+		}
+		if err := at.checkViews("/", table, true); err == nil {
+			t.Errorf("%s: private in the end", tt.name)
 		}
 	}
 }

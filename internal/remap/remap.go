@@ -143,7 +143,7 @@ func (r *Remapper) fit(ctx context.Context, root string, pair idmap.Pair) error 
 // checkMapped checks that an idmapped root file system has the ids of the pair, and that other
 // users cannot reach the files that its container writes.
 func (r *Remapper) checkMapped(ctx context.Context, root string, pair idmap.Pair) error {
-	shifted, err := isShifted(root, pair)
+	shifted, err := IsShifted(root, pair)
 	if err == nil && !shifted {
 		err = fmt.Errorf("%s is mounted with mapped ids, but not to %s", root, pair)
 	}
@@ -158,7 +158,7 @@ func (r *Remapper) checkMapped(ctx context.Context, root string, pair idmap.Pair
 }
 
 func (r *Remapper) checkLinks(ctx context.Context) idmount.LinkCheck {
-	return func(root string) error { return shift.CheckLinks(ctx, root, r.Options) }
+	return func(root sys.File) error { return shift.CheckLinks(ctx, root, r.Options) }
 }
 
 func (r *Remapper) check(ctx context.Context, root string, pair idmap.Pair) error {
@@ -244,7 +244,7 @@ func (r *Remapper) wantsIDMap(root string, pair idmap.Pair) (bool, error) {
 	is := ""
 	if state != nil {
 		is = state.Describe()
-	} else if shifted, err := isShifted(root, pair); err != nil {
+	} else if shifted, err := IsShifted(root, pair); err != nil {
 		return false, err
 	} else if shifted {
 		is = "shifted to " + pair.String() + " without a record"
@@ -255,8 +255,8 @@ func (r *Remapper) wantsIDMap(root string, pair idmap.Pair) (bool, error) {
 	return is == "", nil
 }
 
-// isShifted tells from its owner whether a root directory is seen with the host's ids.
-func isShifted(root string, pair idmap.Pair) (bool, error) {
+// IsShifted reports, by its owner, whether a root directory is seen with the host's ids.
+func IsShifted(root string, pair idmap.Pair) (bool, error) {
 	dir, err := sys.OpenDirNoFollow(root)
 	if err != nil {
 		return false, err

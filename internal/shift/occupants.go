@@ -28,7 +28,7 @@ type occupants struct {
 // findOccupants finds the processes in the tree, whose inodes are files. Processes that end during
 // the search are skipped.
 func (t *tree) findOccupants(files *inodes) (examples, error) {
-	pids, err := numbersIn("/proc")
+	pids, err := sys.Numbers("/proc")
 	if err != nil {
 		return examples{}, fmt.Errorf("find processes in the tree: %w", err)
 	}
@@ -49,42 +49,13 @@ func (t *tree) findOccupants(files *inodes) (examples, error) {
 	return o.found, nil
 }
 
-// numbersIn lists the names in a directory that are numbers.
-func numbersIn(path string) (numbers []int, err error) {
-	dir, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	for _, name := range names {
-		if n, err := strconv.Atoi(name); err == nil {
-			numbers = append(numbers, n)
-		}
-	}
-	return numbers, err
-}
-
-// ofProcess returns the link below /proc/<pid> that leads into the tree, "" if there is none.
+// ofProcess returns the link in procfs by which a process is in the tree, "" if there is none.
 func (o *occupants) ofProcess(pid int, process string) string {
-	tasks, _ := numbersIn(process + "/task")
-	for _, task := range tasks {
-		dir := process + "/task/" + strconv.Itoa(task)
-		if task == pid || !sys.SharesDirectories(pid, task) {
-			for _, name := range []string{"cwd", "root"} {
-				if o.isInside(dir + "/" + name) {
-					return name
-				}
-			}
-		}
-		if task != pid && sys.SharesFiles(pid, task) {
-			continue
-		}
-		files, _ := numbersIn(dir + "/fd")
-		for _, file := range files {
-			if name := "fd/" + strconv.Itoa(file); o.isInside(dir + "/" + name) {
-				return name
-			}
+	program := process + "/exe" // by which no file is reached
+	for link := range sys.ProcessLinks(pid) {
+		if link != program && o.isInside(link) {
+			_, name, _ := strings.Cut(strings.TrimPrefix(link, process+"/task/"), "/")
+			return name
 		}
 	}
 	return ""

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 
 	"palisade/internal/idmap"
@@ -276,13 +277,19 @@ func (c *changer) preflight(ctx context.Context) (err error) {
 	}
 	problems := c.census.problems(c.o, c.state.Change.To)
 	if c.state.Phase == Unshifting && !c.o.DropSetID && !c.o.KeepSetID {
-		exposed, err := c.checkPrivate("--drop-setid or --keep-setid", "programs with "+
-			"a set-id bit or capabilities would become the host's: "+c.census.setID.list())
+		// Of what an interrupted unshift has done already, nothing is known any more.
+		isResumed := c.before.Partial() && c.before.Phase == Unshifting
+		programs := c.census.setID.list()
+		if isResumed {
+			programs = strings.TrimPrefix(programs+", and those that are changed already", ", ")
+		}
+		exposed, err := c.checkPrivate("--drop-setid or --keep-setid",
+			"programs with a set-id bit or capabilities would become the host's: "+programs)
 		if err != nil {
 			return err
 		}
 		c.refusePrivileged = len(exposed) > 0
-		if c.census.setID.count > 0 {
+		if c.census.setID.count > 0 || isResumed {
 			problems = append(problems, exposed...)
 		}
 	}

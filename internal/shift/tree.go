@@ -39,10 +39,18 @@ func open(path string, stateDir string) (t *tree, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (ROOT is to be a directory, not a symbolic link to one)", err)
 	}
-	t = &tree{root: root}
+	if t, err = newTree(root, stateDir); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return t, nil
+}
+
+// newTree takes an open root directory over.
+func newTree(root sys.File, stateDir string) (*tree, error) {
+	t := &tree{root: root}
 	if err := t.identify(stateDir); err != nil {
 		t.close()
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
 	return t, nil
 }

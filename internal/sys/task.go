@@ -3,6 +3,7 @@ package sys
 import (
 	"bytes"
 	"errors"
+	"iter"
 	"os"
 	"strconv"
 	"strings"
@@ -25,9 +26,67 @@ func LookCached(link string) (Inode, error) {
 	return i, os.NewSyscallError("statx", err)
 }
 
-// IsHostRoot reports whether the process with the directory process in procfs is root with
-// CAP_SYS_ADMIN in this process's user namespace. The root of an unprivileged container lacks the
-// capability, or is in another user namespace.
+// LinkMountID returns the id of the mount of the file to which a link in procfs leads (Linux 5.8).
+func LinkMountID(link string) (int, error) {
+	var st unix.Statx_t
+	const flags = unix.AT_STATX_DONT_SYNC | unix.AT_NO_AUTOMOUNT
+	if err := unix.Statx(unix.AT_FDCWD, link, flags, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, os.NewSyscallError("statx", err)
+	}
+	if st.Mask&unix.STATX_MNT_ID == 0 {
+		return 0, errors.ErrUnsupported
+	}
+	return int(st.Mnt_id), nil
+}
+
+// ProcessLinks yields the links in procfs to the files that a process has: the program, and the
+// working directory, root directory and open files of all threads. A process that ends has none.
+func ProcessLinks(pid int) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		process := "/proc/" + strconv.Itoa(pid)
+		if !yield(process + "/exe") {
+			return
+		}
+		tasks, _ := Numbers(process + "/task")
+		for _, task := range tasks {
+			dir := process + "/task/" + strconv.Itoa(task)
+			if task == pid || !SharesDirectories(pid, task) {
+				if !yield(dir+"/cwd") || !yield(dir+"/root") {
+					return
+				}
+			}
+			if task != pid && SharesFiles(pid, task) {
+				continue
+			}
+			files, _ := Numbers(dir + "/fd")
+			for _, file := range files {
+				if !yield(dir + "/fd/" + strconv.Itoa(file)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Numbers lists the names in a directory that are numbers.
+func Numbers(path string) (numbers []int, err error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	for _, name := range names {
+		if n, err := strconv.Atoi(name); err == nil {
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers, err
+}
+
+// IsHostRoot reports whether the process with the directory in procfs is root in this process's
+// user namespace, with all that this means: a container's root lacks CAP_SYS_ADMIN, or is in
+// another namespace.
 func IsHostRoot(process string) bool {
 	own, err := Stat("/proc/self/ns/user")
 	if err != nil {

@@ -218,9 +218,15 @@ func runRuntime(t *testing.T, name string, args ...string) engine.Ran {
 // wrapped runs a runtime in the wrapper, with options of the wrapper and arguments of the runtime.
 func wrapped(t *testing.T, name string, options []string, args ...string) engine.Ran {
 	t.Helper()
-	line := slices.Concat([]string{shared.shift, "runtime", "--runtime", name}, options, []string{"--"}, args)
-	line = ctr.CommandLine(name, line...)
+	line := wrappedLine(name, options, args...)
 	return engine.Run(t, "", line[0], line[1:]...)
+}
+
+// wrappedLine is the command line of wrapped.
+func wrappedLine(name string, options []string, args ...string) []string {
+	program := []string{shared.shift, "runtime", "--runtime", name}
+	line := slices.Concat(program, options, []string{"--"}, args)
+	return ctr.CommandLine(name, line...)
 }
 
 // shift runs userns-shift.

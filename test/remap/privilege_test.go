@@ -5,6 +5,7 @@ package remap
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -159,7 +160,66 @@ func TestOpenDirectoryAtEachStart(t *testing.T) {
 	checkHarmless(t, b.rootfs)
 }
 
-// TestMappedRefused covers the paths by which other users can reach a directory.
+// TestParkedProcess has a process of an ordinary user that was in a root file system, or had it
+// open, when the directory above was closed. Neither a start nor a mount makes programs for it that
+// are set-id root.
+func TestParkedProcess(t *testing.T) {
+	for name, script := range map[string]string{
+		"working directory":   "cd %s/bin && echo in && exec /bin/sleep 60",
+		"directory above":     "cd %s/.. && echo in && exec /bin/sleep 60",
+		"root file system":    "cd %s && echo in && exec /bin/sleep 60",
+		"open file":           "exec 5<%s/bin/busybox && cd / && echo in && exec /bin/sleep 60",
+		"own user namespace":  "cd %s && exec unshare -Ur sh -c 'echo in; exec sleep 60'",
+		"own mount namespace": "cd %s && exec unshare -Urm sh -c 'echo in; exec sleep 60'",
+		"program":             "cd / && exec %s/bin/sh -c 'echo in; kill -STOP $$'",
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newEvilBundle(t)
+			addMountPoints(t, b.rootfs)
+			point := t.TempDir()
+			cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", fmt.Sprintf(script, b.rootfs))
+			cmd.SysProcAttr = &syscall.SysProcAttr{
+				Credential: &syscall.Credential{Uid: 65534, Gid: 65534},
+			}
+			stdout, err := cmd.StdoutPipe()
+			if err == nil {
+				err = cmd.Start()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				cmd.Process.Kill()
+				cmd.Wait() // it was killed
+			})
+			if _, err := io.ReadFull(stdout, make([]byte, 3)); err != nil {
+				t.Fatal(err) // in some cases, ordinary users cannot make user namespaces
+			}
+			closed := b.dir
+			if name == "directory above" {
+				closed = filepath.Dir(closed)
+			}
+			closeDir(t, closed)
+			options := []string{"--mode", "idmap", "--user-remap", remap100000}
+			isForeign := name == "own mount namespace"
+			for _, r := range []engine.Ran{
+				wrapped(t, "runc", options, "run", "-b", b.dir, b.id),
+				shift(t, "mount", "--user-remap", remap100000, b.rootfs, point),
+			} {
+				isRefused := r.Code == 1 && strings.Contains(r.Stderr,
+					fmt.Sprintf(": stop process %d, which has it open", cmd.Process.Pid))
+				if isRefused == isForeign {
+					t.Errorf("%+v", r)
+				}
+			}
+			if isForeign {
+				must(t, "umount", point)
+			}
+		})
+	}
+}
+
+// TestMappedRefused has directories that other users reach, by one path or another.
 func TestMappedRefused(t *testing.T) {
 	const acl = "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" + "\x02\x00\x01\x00\xfe\xff\x00\x00" +
 		"\x04\x00\x00\x00\xff\xff\xff\xff" + "\x10\x00\x01\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff" // u:65534:x
@@ -226,15 +286,21 @@ func TestMappedRefused(t *testing.T) {
 			return "umount " + inside
 		}},
 		{"a layer of an overlay", func(t *testing.T, b *bundle) string {
-			merged := filepath.Join(openDir(t), "merged")
-			if err := os.Mkdir(merged, 0o755); err != nil {
+			return "umount " + overlayFor(t, b.rootfs)
+		}},
+		{"a layer of an overlay of overlays", func(t *testing.T, b *bundle) string {
+			merged := overlayFor(t, b.rootfs)
+			closeDir(t, filepath.Dir(merged))
+			return "umount " + overlayFor(t, merged)
+		}},
+		{"a layer of an overlay with a blank in its path", func(t *testing.T, b *bundle) string {
+			renamed := filepath.Join(b.dir, "root fs")
+			if err := os.Rename(b.rootfs, renamed); err != nil {
 				t.Fatal(err)
 			}
-			overlay := "lowerdir=" + b.rootfs + ":" + filepath.Dir(merged)
-			if err := syscall.Mount("overlay", merged, "overlay", 0, overlay); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { unmountFor(t, merged) })
+			merged := overlayFor(t, renamed)
+			b.rootfs = renamed
+			b.edit(t, func(s *specs.Spec) { s.Root.Path = renamed })
 			return "umount " + merged
 		}},
 	} {
@@ -295,7 +361,22 @@ func TestMappedLinks(t *testing.T) {
 	}
 }
 
-// mapElsewhere idmaps a root file system on a mount point that all users can reach.
+// overlayFor mounts an overlay of which a directory is a layer where all users can reach it.
+func overlayFor(t *testing.T, layer string) (merged string) {
+	t.Helper()
+	merged = filepath.Join(openDir(t), "merged")
+	if err := os.Mkdir(merged, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	options := "lowerdir=" + layer + ":" + filepath.Dir(merged)
+	if err := syscall.Mount("overlay", merged, "overlay", 0, options); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unmountFor(t, merged) })
+	return merged
+}
+
+// mapElsewhere mounts a root file system with mapped ids where all users can reach it.
 func mapElsewhere(t *testing.T, rootfs, ids string) (point string) {
 	t.Helper()
 	point = filepath.Join(openDir(t), "mapped")
@@ -328,5 +409,25 @@ func unmountFor(t *testing.T, target string) {
 	t.Helper()
 	if err := syscall.Unmount(target, syscall.MNT_DETACH); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestEngineMountNamespace starts a container from a mount namespace in which the way by which
+// other users reach the root file system is hidden: on the host it is not.
+func TestEngineMountNamespace(t *testing.T) {
+	b := newEvilBundle(t)
+	closeDir(t, b.dir)
+	point := filepath.Join(openDir(t), "elsewhere")
+	if err := os.Mkdir(point, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mountFor(t, b.rootfs, point, syscall.MS_BIND)
+	options := []string{"--mode", "idmap", "--user-remap", remap100000}
+	line := wrappedLine("runc", options, "run", "-b", b.dir, b.id)
+	script := "umount " + point + ` && exec "$@"`
+	args := append([]string{"--mount", "--", "sh", "-c", script, "sh"}, line...)
+	r := engine.Run(t, "", "unshare", args...)
+	if r.Code != 1 || !strings.Contains(r.Stderr, ": umount "+point) {
+		t.Errorf("%+v", r)
 	}
 }

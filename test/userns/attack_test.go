@@ -254,7 +254,9 @@ func TestLinkRace(t *testing.T) {
 func TestOccupants(t *testing.T) {
 	for _, way := range []string{"cwd", "fd", "thread", "mount", "root"} {
 		t.Run(way, func(t *testing.T) {
-			root := filepath.Join(named("tmpfs").folder(t), "root")
+			dir := named("tmpfs").folder(t)
+			openToAll(t, dir)
+			root := filepath.Join(dir, "root")
 			build(t, root, true, append(small(), folder("open", 0o777, 0, 0)))
 			if err := os.Chmod(root, 0o755); err != nil {
 				t.Fatal(err)
@@ -273,9 +275,10 @@ func TestOccupants(t *testing.T) {
 				"processes of other users are in "+root, want)
 			checkDump(t, "refused", takeDump(t, root, true), before)
 			must(t, "shift", "--force", "--user-remap", remap, root)
-			checkRefused(t, call(t, "unshift", root), 1, "processes of other users")
+			checkRefused(t, call(t, "unshift", "--keep-setid", root), 1,
+				"processes of other users")
 			stop()
-			must(t, "unshift", root)
+			must(t, "unshift", "--keep-setid", root)
 		})
 	}
 }

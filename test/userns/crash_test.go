@@ -223,6 +223,39 @@ func TestCrashTakenBack(t *testing.T) {
 	}
 }
 
+// TestCrashOpened has an unshift that is killed in a tree which other users could not reach, and
+// which they can when it is resumed: it is refused, whatever is done already.
+func TestCrashOpened(t *testing.T) {
+	f := named("tmpfs")
+	dir := f.folder(t)
+	c := crash{items: small, before: [][]string{toRemap}, then: back}
+	p := c.prepare(t, f, dir)
+	for n, resumed := 1, 0; ; n += 4 {
+		if err := os.Chmod(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		root := p.start(t)
+		if !p.kill(t, root, n) {
+			if resumed == 0 {
+				t.Error("it was never killed halfway")
+			}
+			return
+		}
+		openToAll(t, dir)
+		if r := call(t, "status", root); !strings.HasPrefix(r.stdout, "partial") {
+			continue
+		}
+		resumed++
+		checkRefused(t, call(t, "unshift", root), 1, "--drop-setid or --keep-setid")
+		must(t, "unshift", "--drop-setid", root)
+		for name, line := range takeDump(t, root, false) {
+			if strings.Contains(line, "mode 104") || strings.Contains(line, "mode 106") {
+				t.Errorf("killed at %d: %s has kept a set-id bit: %s", n, name, line)
+			}
+		}
+	}
+}
+
 // TestCrashSettled has cases 19 and 21 for a tree that was not changed just before, of which the names are not read a second time.
 func TestCrashSettled(t *testing.T) {
 	alone := func() []item { return append(small(), file("alone", 0o4755, 0, 0)) } // with one name

@@ -80,6 +80,8 @@ func TestMountRefused(t *testing.T) {
 	shifted := filepath.Join(dir, "shifted")
 	build(t, shifted, true, []item{folder(".", 0o755, 0, 0), file("f", 0o644, 0, 0)})
 	shiftTree(t, shifted)
+	unrecorded := filepath.Join(dir, "unrecorded") // as after an update from an earlier release
+	build(t, unrecorded, true, []item{folder(".", 0o755, 100000, 100000)})
 	link := filepath.Join(dir, "link")
 	if err := os.Symlink(src, link); err != nil {
 		t.Fatal(err)
@@ -91,6 +93,8 @@ func TestMountRefused(t *testing.T) {
 	}{
 		{[]string{"mount", "--user-remap", remap, "/proc/sys", dst}, 1, "idmapped mounts are not possible here"},
 		{[]string{"mount", "--user-remap", remap, shifted, dst}, 1, "its ids cannot be mapped as well (userns-shift unshift"},
+		{[]string{"mount", "--user-remap", remap, unrecorded, dst}, 1,
+			"without a record: its ids cannot be mapped as well"},
 		{[]string{"mount", "--user-remap", remap, link, dst}, 1, "not a directory"},
 		{[]string{"mount", "--user-remap", remap, src, filepath.Join(dir, "absent")}, 1, "no such file or directory"},
 		{[]string{"mount", "--user-remap", remap, src}, 2, "SRC and DST are wanted, not 1 arguments"},

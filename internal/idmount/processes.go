@@ -1,0 +1,128 @@
+package idmount
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"strconv"
+
+	"github.com/moby/sys/mountinfo"
+
+	"palisade/internal/sys"
+)
+
+// mountTable has mounts by their ids.
+type mountTable map[int]*mountinfo.Info
+
+func newMountTable(mounts []*mountinfo.Info) mountTable {
+	t := make(mountTable, len(mounts))
+	for _, m := range mounts {
+		t[m.ID] = m
+	}
+	return t
+}
+
+// checkProcesses fails with a ReachableError if a process of another user is in the directory, or
+// has a file of it open, by a mount through which set-id bits count for it: no closed directory above
+// stops it. The kernel ignores the bits on mounts of other mount namespaces (path_nosuid), and those
+// of the host's root in a user namespace that does not have it.
+func (at *location) checkProcesses(table []*mountinfo.Info) error {
+	pids, err := sys.Numbers("/proc")
+	if err != nil {
+		return fmt.Errorf("find processes in %s: %w", at.host, err)
+	}
+	own := newMountTable(table)
+	others := make(map[uint64]mountTable)
+	for _, pid := range pids {
+		process := "/proc/" + strconv.Itoa(pid)
+		if sys.IsHostRoot(process) {
+			continue
+		}
+		foreign := foreignMounts(process, others)
+		for link := range sys.ProcessLinks(pid) {
+			if file := at.leads(link, own, foreign); file != "" {
+				return &ReachableError{file, fmt.Sprintf("stop process %d, which has it open", pid)}
+			}
+		}
+	}
+	return nil
+}
+
+// foreignMounts returns the mounts of a process that is in another mount namespace, but not in
+// another user namespace.
+func foreignMounts(process string, known map[uint64]mountTable) mountTable {
+	for _, ns := range []struct {
+		name string
+		same bool
+	}{{"user", true}, {"mnt", false}} {
+		theirs, err := sys.Stat(process + "/ns/" + ns.name)
+		if err != nil {
+			return nil // it has ended
+		}
+		ours, err := sys.Stat("/proc/self/ns/" + ns.name)
+		if err != nil || (theirs.Inode == ours.Inode) != ns.same {
+			return nil
+		}
+		if table, ok := known[theirs.Inode]; ok && ns.name == "mnt" {
+			return table
+		} else if ns.name == "user" {
+			continue
+		}
+		mounts, err := mountsOf(process)
+		if err != nil {
+			return nil
+		}
+		known[theirs.Inode] = newMountTable(mounts)
+		return known[theirs.Inode]
+	}
+	return nil
+}
+
+// leads returns the path of the file to which a link in procfs leads, if it is in the directory, or
+// is a directory that leads to it.
+func (at *location) leads(link string, own, foreign mountTable) string {
+	id, err := sys.LinkMountID(link)
+	if err != nil {
+		return "" // it is closed by now
+	}
+	m := own[id]
+	if m == nil {
+		m = foreign[id]
+	} else if file := at.leadsFromBehind(link); file != "" {
+		return file
+	}
+	if m == nil || !at.isOn(m) || isMapped(m) || hasOption(m, "nosuid") {
+		return ""
+	}
+	file, err := os.Readlink(link)
+	if err != nil {
+		return ""
+	}
+	rest, ok := cutDir(file, m.Mountpoint)
+	if ok {
+		_, ok = cutDir(path.Join(m.Root, rest), at.inner)
+	} else {
+		ok = true // a directory above the mount was moved just now
+	}
+	if !ok {
+		return ""
+	}
+	return file
+}
+
+// leadsFromBehind returns the path of the directory to which a link leads, if no closed directory is
+// between it and the location.
+func (at *location) leadsFromBehind(link string) string {
+	file, err := os.Readlink(link)
+	if err != nil {
+		return ""
+	}
+	for _, dir := range at.behind {
+		if _, ok := cutDir(file, dir); ok {
+			if i, err := sys.LookCached(link); err == nil && i.IsDir() {
+				return file
+			}
+		}
+	}
+	return ""
+}
