@@ -44,7 +44,7 @@ func TestUnshiftPrivileged(t *testing.T) {
 				"(chmod 0700 "+dir+", or --drop-setid or --keep-setid)")...)
 		}
 		checkDump(t, "refused", takeDump(t, root, true), before)
-		checkRefused(t, call(t, "unshift", "--drop-setid", "--keep-setid", root), 2, "only one of")
+		checkRefused(t, call(t, "unshift", "--drop-setid", "--keep-setid", root), 2, "exclude each other")
 	})
 	t.Run("dropped", func(t *testing.T) {
 		_, root := privileged(t)
