@@ -27,7 +27,7 @@ gzip -n9 -f "$root/usr/share/man/man8/$package.8"
 put 644 "completions/bash/$package" "usr/share/bash-completion/completions/$package"
 put 644 "completions/zsh/_$package" "$ZSHDIR/_$package"
 # Pages have links to one another, and each package may be the only one.
-for page in README.md CONTRIBUTING.md docs/*.md docs/engines/*.md; do
+for page in README.md CHANGELOG.md CONTRIBUTING.md docs/*.md docs/engines/*.md; do
 	put 644 "$page" "usr/share/doc/palisade-$package/$page"
 done
 
