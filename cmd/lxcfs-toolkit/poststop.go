@@ -40,7 +40,10 @@ func poststopCommand(g *globals) *cli.Command {
 			if err := needRoot(); err != nil {
 				return err
 			}
-			e := ending{unit: ctx.Args().First(), result: os.Getenv("SERVICE_RESULT"), code: os.Getenv("EXIT_CODE"), status: os.Getenv("EXIT_STATUS")}
+			e := ending{
+				unit: ctx.Args().First(), result: os.Getenv("SERVICE_RESULT"), code: os.Getenv("EXIT_CODE"),
+				status: os.Getenv("EXIT_STATUS"), lastServing: probe.LastServing(g.mountpoint),
+			}
 			again, err := e.startsAgain(ctx.Context)
 			if err != nil {
 				g.log.Warn("it is not known whether the daemon is started again", "err", err)
@@ -78,7 +81,11 @@ func (g *globals) poststop(ctx context.Context, e ending) error {
 
 // ending is what systemd tells ExecStopPost of the end of a unit (systemd.exec(5)): SERVICE_RESULT, which is empty where there is no
 // systemd; EXIT_CODE and EXIT_STATUS of the daemon.
-type ending struct{ unit, result, code, status string }
+type ending struct {
+	unit, result, code, status string
+	// lastServing is the time on CLOCK_MONOTONIC at which a daemon last began to serve.
+	lastServing time.Duration
+}
 
 func (e ending) hasFailed() bool { return e.result != "" && e.result != "success" }
 
@@ -107,7 +114,7 @@ func (e ending) startsAgain(ctx context.Context) (bool, error) {
 	switch {
 	case err != nil:
 		return e.hasFailed() || job != "", err
-	case e.hasFailed() && unit.inactive() > restartTime:
+	case e.hasFailed() && e.down(unit) > restartTime:
 		return false, nil
 	case job != "":
 		return true, nil // to start or restart it
@@ -150,13 +157,15 @@ func showUnit(ctx context.Context, unit string) (properties, error) {
 	return p, nil
 }
 
-// inactive is for how long the unit has not been active, 0 where that is not known.
-func (p properties) inactive() time.Duration {
-	left, err := strconv.ParseInt(p[activeExit], 10, 64)
+// down returns the time since the unit was last active or, if that is later, a daemon began to
+// serve: one that ends before ExecStartPost has leaves the unit inactive. It returns 0 if systemd
+// does not know when the unit was active.
+func (e ending) down(unit properties) time.Duration {
+	left, err := strconv.ParseInt(unit[activeExit], 10, 64)
 	if err != nil || left <= 0 {
 		return 0
 	}
-	return sys.Monotonic() - time.Duration(left)*time.Microsecond
+	return sys.Monotonic() - max(time.Duration(left)*time.Microsecond, e.lastServing)
 }
 
 func systemctl(ctx context.Context, args ...string) (string, error) {

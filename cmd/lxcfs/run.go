@@ -149,6 +149,9 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 	go c.listen(ctx, events)
 	err = s.Run(events, func() {
 		go c.holdFiles(spawner, held)
+		if err := probe.RecordServing(c.stateDir()); err != nil {
+			c.log.Warn("start time not recorded", "err", err)
+		}
 		c.log.Info("serving", "mountpoint", c.mountpoint, "version", version.String())
 		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 			c.log.Warn("the service manager is not told of the start", "err", err)

@@ -106,13 +106,13 @@ func RuntimeDir(base, mountpoint string) string {
 // LockFile is the file of the runtime folder that a server locks and writes its pid to.
 const LockFile = "lock"
 
-// maxPID bounds the size of the lock file's content, a pid, in bytes.
-const maxPID = 64
+// maxNumber bounds the size of the files with a number, in bytes.
+const maxNumber = 64
 
 // lockHolder is the pid that stands in the lock file of the mount point's server, if there is such a process.
 func lockHolder(mountpoint string) int {
 	file := filepath.Join(RuntimeDir(DefaultRuntimeDir, mountpoint), LockFile)
-	text, err := sys.ReadRegular(file, maxPID)
+	text, err := sys.ReadRegular(file, maxNumber)
 	if err != nil {
 		return 0
 	}
@@ -124,4 +124,29 @@ func lockHolder(mountpoint string) int {
 		return 0
 	}
 	return pid
+}
+
+// servingFile is the file of the runtime directory with the time on CLOCK_MONOTONIC, in nanoseconds,
+// at which a server began to serve.
+const servingFile = "serving-since"
+
+// RecordServing records in the runtime directory of a server that it serves from now on.
+func RecordServing(runtimeDir string) error {
+	now := strconv.AppendInt(nil, int64(sys.Monotonic()), 10)
+	return sys.ReplaceFile(filepath.Join(runtimeDir, servingFile), now, nil)
+}
+
+// LastServing returns the time on CLOCK_MONOTONIC at which the last server of the mount point with
+// the default runtime directory began to serve, or 0 if there was none since the machine booted.
+func LastServing(mountpoint string) time.Duration {
+	file := filepath.Join(RuntimeDir(DefaultRuntimeDir, mountpoint), servingFile)
+	text, err := sys.ReadRegular(file, maxNumber)
+	if err != nil {
+		return 0
+	}
+	since, err := strconv.ParseInt(string(text), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(since)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/unit"
 
+	"palisade/internal/probe"
 	"palisade/internal/sys"
 	"palisade/test/ctr"
 	"palisade/test/engine"
@@ -217,6 +218,18 @@ func TestUnits(t *testing.T) {
 	running = false
 }
 
+// setServingSince replaces the recorded time at which the server began to serve.
+func (h *host) setServingSince(t *testing.T, since time.Duration) {
+	t.Helper()
+	file := filepath.Join(probe.RuntimeDir(probe.DefaultRuntimeDir, h.mountpoint), "serving-since")
+	if _, err := os.Stat(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, strconv.AppendInt(nil, int64(since), 10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestUnitFails has lxcfs not start again, while its files are kept: containers wait for half a minute, and not at all after a mistake
 // in its command line.
 func TestUnitFails(t *testing.T) {
@@ -246,11 +259,13 @@ func TestUnitFails(t *testing.T) {
 			read <- fmt.Sprint(text, err)
 		}()
 		s.fail(t, 1, time.Second)
+		s.fail(t, 1, time.Minute) // it served since, although ExecStartPost was not completed
 		select {
 		case text := <-read:
 			t.Errorf("the container reads %q, which it should wait for", text)
 		case <-time.After(300 * time.Millisecond):
 		}
+		h.setServingSince(t, sys.Monotonic()-tt.inactive)
 		s.fail(t, tt.code, tt.inactive)
 		select {
 		case <-read: // an error, perhaps
