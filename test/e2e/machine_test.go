@@ -31,8 +31,8 @@ type machine struct {
 	ended chan struct{}
 }
 
-// waitTime bounds each wait for something; the CPU may be emulated.
-const waitTime = time.Minute
+// waitTime bounds each wait. It is long, since the CPU may be emulated, and the host busy.
+const waitTime = 3 * time.Minute
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
