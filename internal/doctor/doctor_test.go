@@ -83,7 +83,7 @@ func listen(t testing.TB, w *World, socket string) net.Listener {
 }
 
 func allScenarios() []scenario {
-	return slices.Concat(hostScenarios, lxcfsScenarios, containerScenarios, isuladScenarios, hooksDirScenarios, dockerScenarios,
+	return slices.Concat(hostScenarios, lxcfsScenarios, containerScenarios, isuladScenarios, isuladAccessScenarios, hooksDirScenarios, dockerScenarios,
 		containerdScenarios, policyScenarios, usernsScenarios)
 }
 

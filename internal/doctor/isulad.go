@@ -2,7 +2,10 @@ package doctor
 
 import (
 	"context"
+	"encoding/json"
 	"path/filepath"
+
+	"palisade/internal/wiring"
 )
 
 // isulads are iSulad and what it was called before, with the folder in which each keeps its own.
@@ -32,19 +35,23 @@ func checkIsulad(ctx context.Context, w *World, r *Report) {
 }
 
 func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind, graph string) {
-	var c struct {
-		HookSpec string `json:"hook-spec"`
-		Graph    string `json:"graph"`
-		Plugin   string `json:"authorization-plugin"`
-	}
-	config := w.config(r, e, e.config, func(text []byte) error { return parseJSON(text, &c) })
-	if config == broken {
-		return
-	}
-	w.checkAuthz(ctx, r, e, []string{c.Plugin}, `"authorization-plugin": "authz-broker"`)
+	var c wiring.Isulad
+	config := w.config(r, e, e.config, func(text []byte) (err error) {
+		c, err = parseIsulad(text)
+		return err
+	})
 	if filepath.IsAbs(c.Graph) {
 		graph = c.Graph
 	}
+	w.checkIsuladFolders(r, graph)
+	if config == broken {
+		return
+	}
+	if len(c.Twice) > 0 {
+		r.add(ConfigTwice, e.config, do("remove what is not meant%s", e.restartWords()),
+			"keys come twice, of which %s takes the first: %s", e.name, list(c.Twice))
+	}
+	w.checkIsuladAccess(ctx, r, e, &c)
 	sample := filepath.Join(graph, "hooks/hookspec.json")
 	file := c.HookSpec
 	if file == "" {
@@ -63,6 +70,14 @@ func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind,
 	default:
 		w.addHookMissing(r, e, file)
 	}
+}
+
+// parseIsulad parses its configuration. An error says where it is.
+func parseIsulad(text []byte) (wiring.Isulad, error) {
+	if err := parseJSON(text, new(json.RawMessage)); err != nil {
+		return wiring.Isulad{}, err
+	}
+	return wiring.ParseIsulad(text)
 }
 
 // addHookMissing adds that a hookspec does not have the hook, unless it is told that it has it as it should not be.

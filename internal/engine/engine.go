@@ -97,7 +97,7 @@ func (o *Options) sources() []source {
 		{"runc", func(context.Context) ([]finding, error) { return findRunc(o.Run) }},
 		{"crun", func(context.Context) ([]finding, error) { return findCrun(o.Run) }},
 		{"podman", func(context.Context) ([]finding, error) { return findStored(o.Lib) }},
-		{"isulad", func(context.Context) ([]finding, error) { return o.findIsulad() }},
+		{"isulad's files", func(context.Context) ([]finding, error) { return o.findIsulad() }},
 	}
 	podman, docker := newAPI("podman", filepath.Join(o.Run, "podman/podman.sock")), newAPI("docker", filepath.Join(o.Run, "docker.sock"))
 	if podman != nil && docker != nil && os.SameFile(podman.info, docker.info) {

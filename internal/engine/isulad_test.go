@@ -39,7 +39,7 @@ func TestIsuladFiles(t *testing.T) {
 		"lcrd":                          {"", "", "lib/lcrd/engines/", nil},
 		"another graph, the first of 2": {"", `{"graph":"DIR/g[1]","graph":"/var/lib/isulad"}`, "g[1]/engines/", nil},
 		"a configuration that is cut": {"", `{"graph":`, engines,
-			[]string{"isulad: ", "etc/isulad/daemon.json: \"graph\": EOF"}},
+			[]string{"isulad's files: ", "etc/isulad/daemon.json: \"graph\": EOF"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
@@ -109,7 +109,7 @@ func TestIsuladOddFiles(t *testing.T) {
 			} else {
 				h.write(file, text)
 			}
-			h.check([]Container{{ID: isuladID, Engine: "isulad", PID: p.pid}}, []string{"isulad: ", "odd/" + isuladState})
+			h.check([]Container{{ID: isuladID, Engine: "isulad", PID: p.pid}}, []string{"isulad's files: ", "odd/" + isuladState})
 		})
 	}
 }
