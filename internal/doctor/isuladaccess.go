@@ -38,7 +38,8 @@ func (w *World) checkIsuladAccess(ctx context.Context, r *Report, e *engineKind,
 			"everybody with a certificate of its authority is root at %s: it asks no plug-in", door)
 	default:
 		r.add(AuthzClientSays, e.name, do("give certificates only to users whom you trust"),
-			"a client that leaves out the metadata tls_mode is not asked about, and its user is whom it says")
+			"a client that leaves out the metadata tls_mode is not asked about; "+
+				"the user is whom the client says")
 	}
 	if !c.HasSocket() && remote {
 		r.add(IsuladNoSocket, e.config, do(`put "unix:///var/run/isulad.sock" into "hosts" beside %s%s`,
