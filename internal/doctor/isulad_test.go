@@ -87,6 +87,10 @@ var isuladAccessScenarios = []scenario{
 		want: []string{"authz-not-asked isulad", "policy-missing /var/lib/authz-broker/policy.json"},
 		remedy: `put "authorization-plugin": "authz-broker", "hosts" with a tcp:// address, ` +
 			`"tls-verify": true and "tls-config" into`},
+	{name: "policies for isula's users alone",
+		files: files{"/usr/bin/isulad": "", defaultHooks: hookSpec,
+			"/var/lib/authz-broker/policy.json": `{"users":["bob"],"actions":["^container_list$"]}` + "\n"},
+		want: []string{"authz-unused isulad"}},
 	{name: "of two equal keys the first",
 		files: withIsulad(twiceHooks), want: []string{"config-key-twice " + isuladJSON}},
 	{name: "the hook behind an equal key",
