@@ -59,3 +59,39 @@ func TestIsuladRefuses(t *testing.T) {
 		t.Error(w.output(number))
 	}
 }
+
+// isuladTCPOnly has a container of an iSulad that isula cannot ask: the commands find it, and say how.
+const isuladTCPOnly = `with_isulad
+root_fs /home/root-fs
+systemctl start lxcfs
+isula run -tid --runtime lcr --name web --system-container --external-rootfs /home/root-fs none sleep 1000
+echo '{"hosts":["tcp://127.0.0.1:2375"]}' >/etc/isulad/daemon.json
+systemctl restart isulad
+found() { # COMMAND...
+	"$@" >out 2>err || { echo "$*: exit code $?"; cat out err; return 1; }
+	grep -q 'web .*' out && grep -q 'Can not connect.*containers are read from /var/lib/isulad/engines' err ||
+		{ echo "$*:"; cat out err; return 1; }
+}
+found lxcfs-toolkit list
+grep -q ' web .* isulad ' out
+found lxcfs-toolkit remount --all
+found lxcfs-toolkit remount --container-id web
+found lxcfs-toolkit top --once
+if isula exec web true; then echo "it connects without an address"; exit 1; fi
+export ISULAD_HOST=tcp://127.0.0.1:2375
+isula exec web grep -q lxcfs /proc/mounts
+
+# A state file that cannot be read is named.
+echo '{"Running":' >"$(echo /var/lib/isulad/engines/lcr/*)/container_state.json"
+unset ISULAD_HOST
+lxcfs-toolkit list >out 2>err
+grep -q 'container_state.json.*unexpected end' err || { cat out err; false; }
+`
+
+func TestIsuladTCPOnly(t *testing.T) {
+	w := newWorld(t)
+	number := w.add(t, isuladTCPOnly)
+	if failed := w.run(t, shared.layer, 2*time.Minute); failed != 0 {
+		t.Error(w.output(number))
+	}
+}
