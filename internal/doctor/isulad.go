@@ -8,13 +8,14 @@ import (
 	"palisade/internal/wiring"
 )
 
+// isuladKind is iSulad under one of its names.
 type isuladKind struct {
 	engineKind
-	// graph is its root directory.
+	// graph is its root directory unless its configuration has another.
 	graph string
 }
 
-// isulads are iSulad and what it was called before, with the folder in which each keeps its own.
+// isulads are iSulad and lcrd, its older name.
 var isulads = []isuladKind{
 	{engineKind{name: "isulad", programs: []string{"isulad"}, config: "/etc/isulad/daemon.json", unit: "isulad.service"}, "/var/lib/isulad"},
 	{engineKind{name: "isulad", programs: []string{"lcrd"}, config: "/etc/lcrd/daemon.json", unit: "lcrd.service"}, "/var/lib/lcrd"},

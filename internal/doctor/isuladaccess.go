@@ -14,28 +14,28 @@ import (
 const pluginSetting = `"authorization-plugin": "authz-broker"`
 
 // checkIsuladAccess looks at who may ask iSulad for what. It asks its plug-in only about
-// connections over TCP with TLS; who opens its unix socket may do everything.
+// connections over TCP with TLS: any user of its unix socket may do everything.
 func (w *World) checkIsuladAccess(ctx context.Context, r *Report, e *engineKind, c *wiring.Isulad) {
 	remote := w.hasRemote(ctx, e)
-	door := strings.Join(c.TCP(), ", ")
+	tcp := strings.Join(c.TCP(), ", ")
 	mend := do(`put "tls-verify": true and "tls-config" into %s, or take %s out of "hosts"%s`,
-		e.config, door, e.restartWords())
+		e.config, tcp, e.restartWords())
 	switch {
-	case door == "":
+	case tcp == "":
 	case !remote:
 		r.add(IsuladNoRemote, e.config, do(`take %s out of "hosts", or install a build with `+
-			`ENABLE_GRPC_REMOTE_CONNECT%s`, door, e.restartWords()),
-			"it is built without remote connections, and does not start with %s", door)
+			`ENABLE_GRPC_REMOTE_CONNECT%s`, tcp, e.restartWords()),
+			"it is built without remote connections, and does not start with %s", tcp)
 	case !c.TLS:
 		r.add(IsuladTCPOpen, e.config, mend,
-			"everybody who reaches %s is root: TLS is off, and no plug-in is asked", door)
+			"any client that reaches %s is root: TLS is off, and no plug-in is asked", tcp)
 	case !c.TLSVerify:
 		r.add(IsuladNoVerify, e.config, mend,
-			"it wants no certificate at %s: clients can take any user's name", door)
+			"it requires no certificate at %s: clients can take any user's name", tcp)
 	case c.Plugin == "":
 		r.add(IsuladCertRoot, e.config, do(`put %s into %s, or take %s out of "hosts"%s`,
-			pluginSetting, e.config, door, e.restartWords()),
-			"everybody with a certificate of its authority is root at %s: it asks no plug-in", door)
+			pluginSetting, e.config, tcp, e.restartWords()),
+			"any client with a certificate of its authority is root at %s: it asks no plug-in", tcp)
 	default:
 		r.add(AuthzClientSays, e.name, do("give certificates only to users whom you trust"),
 			"a client that leaves out the metadata tls_mode is not asked about; "+
@@ -43,30 +43,30 @@ func (w *World) checkIsuladAccess(ctx context.Context, r *Report, e *engineKind,
 	}
 	if !c.HasSocket() && remote {
 		r.add(IsuladNoSocket, e.config, do(`put "unix:///var/run/isulad.sock" into "hosts" beside %s%s`,
-			door, e.restartWords()),
+			tcp, e.restartWords()),
 			"isula without -H cannot connect; containers are found by iSulad's files")
 	}
 	w.checkIsuladPlugin(ctx, r, e, c, remote)
 }
 
-// checkIsuladPlugin looks whether iSulad asks authz-broker.
+// checkIsuladPlugin checks whether iSulad asks authz-broker, and whether that answers.
 func (w *World) checkIsuladPlugin(
 	ctx context.Context, r *Report, e *engineKind, c *wiring.Isulad, remote bool,
 ) {
-	door := len(c.TCP()) > 0
+	hasTCP := len(c.TCP()) > 0
 	listen := do(`put "hosts" with a tcp:// address, "tls-verify": true and "tls-config" into %s%s`,
 		e.config, e.restartWords())
 	switch {
 	case !remote && (c.Plugin != "" || w.hasBroker() && w.usesBroker(ctx)):
 		r.add(AuthzNeverAsked, e.name, do("install a build with ENABLE_GRPC_REMOTE_CONNECT, or let "+
-			"nobody but root open its unix socket"),
+			"root alone open its unix socket"),
 			"it is built without remote connections, and never asks a plug-in: policies have no effect")
 	case !remote:
-	case c.Plugin != "" && !door:
+	case c.Plugin != "" && !hasTCP:
 		r.add(AuthzNeverAsked, e.name, listen, "it never asks its plug-in: no tcp:// address is in "+
-			`"hosts", and who opens its unix socket may do everything`)
-	case c.Plugin != "" && !c.TLS: // it is told that the door is open
-	case door && c.TLS:
+			`"hosts", and any user of its unix socket may do everything`)
+	case c.Plugin != "" && !c.TLS: // IsuladTCPOpen says so
+	case hasTCP && c.TLS:
 		w.checkAuthz(ctx, r, e, []string{c.Plugin}, pluginSetting)
 	default:
 		w.checkAuthz(ctx, r, e, []string{c.Plugin},
