@@ -36,7 +36,7 @@ func checkCommand(o *serveOptions) *cli.Command {
 		Usage:     "find what is wrong in a policy file (exit code 1), and what may not be meant",
 		UsageText: "authz-broker check [--engine ENGINE] [FILE]",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "engine",
-			Usage: "the engine that asks, docker or isulad (default: those that are on this host, or both)"}},
+			Usage: "the engine that asks, docker or isulad (default: those on this host, or both)"}},
 		Action: func(ctx *cli.Context) error {
 			if err := noMoreArguments(ctx, 1); err != nil {
 				return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,6 +45,9 @@ func TestCommands(t *testing.T) {
 	if err := errors.Join(os.WriteFile(open, []byte(policies), 0o600), os.Chmod(open, 0o622)); err != nil {
 		t.Fatal(err)
 	}
+	isula := []string{
+		"--policy-file", file, "explain", "--user", "alice", "--engine", "isulad", "--command",
+	}
 	for _, c := range []struct {
 		args []string
 		code int
@@ -73,13 +77,13 @@ func TestCommands(t *testing.T) {
 			"denied: exec asks for container_inspect, container_exec_create\nallowed: policy \"p\" grants \"container_inspect\""},
 		{[]string{"--policy-file", file, "explain", "--user", "alice", "--engine", "isulad", "--command", "top", "--json"}, 0,
 			`{"allow":true,"command":"top","actions":[{"allow":true,"action":"container_inspect","class":"read","policy":"p","line":1,`},
-		{[]string{"--policy-file", file, "explain", "--user", "alice", "--engine", "isulad", "--command", "run"}, 0,
+		{append(slices.Clone(isula), "run"), 0,
 			"denied: run asks for container_create, container_wait\n"},
-		{[]string{"--policy-file", file, "explain", "--user", "alice", "--engine", "isulad", "--command", "run -tid"}, 0,
+		{append(slices.Clone(isula), "run -tid"), 0,
 			"denied: run -tid asks for container_create\n"},
-		{[]string{"--policy-file", file, "explain", "--user", "alice", "--engine", "isulad", "--command", "network ls"}, 0,
+		{append(slices.Clone(isula), "network ls"), 0,
 			"denied: network ls asks for network_list\n"},
-		{[]string{"explain", "--user", "a", "--engine", "isulad", "--command", "run web"}, 2, "run, run -d, search"},
+		{append(slices.Clone(isula), "run web"), 2, "run, run -d, search"},
 		{[]string{"explain", "--user", "a", "--command", "fly"}, 2, `--command "fly" is none of docker's: attach, build, commit, cp, create`},
 		{[]string{"explain", "--user", "a", "--command", "exec", "--action", "docker_info"}, 2, "either --action, or --command"},
 		{[]string{"--policy-file", ruled, "explain", "--user", "alice", "--action", "container_create"}, 0, `allowed: policy "p" grants "container_create" to user "alice", unless its body asks for what "deny" lists`},
@@ -125,10 +129,13 @@ func TestCommands(t *testing.T) {
 // TestCheckEngines: check warns of what the clients of the engines need that are on this host.
 func TestCheckEngines(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "policy.json")
-	if err := os.WriteFile(file, []byte(`{"users":["x"],"actions":["container_list"]}`), 0o600); err != nil {
+	text := []byte(`{"users":["x"],"actions":["container_list"]}`)
+	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for daemons, want := range map[string]bool{"": true, "dockerd": true, "isulad": false, "dockerd isulad": true} {
+	for daemons, want := range map[string]bool{
+		"": true, "dockerd": true, "isulad": false, "dockerd isulad": true,
+	} {
 		bin := t.TempDir()
 		for daemon := range strings.FieldsSeq(daemons) {
 			if err := os.WriteFile(filepath.Join(bin, daemon), nil, 0o755); err != nil {

@@ -204,8 +204,8 @@ func TestCommands(t *testing.T) {
 }
 
 // isulaSubcommands are all commands that isula 2.1.6 lists (src/cmd/isula/main.c).
-const isulaSubcommands = `attach cp create events exec export images import info inspect kill load login logout
-	logs network pause port ps pull rename restart rm rmi run search start stats stop tag top unpause
+const isulaSubcommands = `attach cp create events exec export images import info inspect kill load
+	login logout logs network pause port ps pull rename restart rm rmi run search start stats stop tag top unpause
 	update version volume wait`
 
 func TestIsulaCommands(t *testing.T) {

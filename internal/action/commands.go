@@ -48,8 +48,8 @@ rmi: image_delete
 tag: image_tag`
 
 // isulaCommands are those of isula's other commands (src/cmd/isula of iSulad 2.1.6), over TCP: the
-// daemon does not ask about RemoteStart, by which run and "start -a" start a container. The one that
-// they are for is last, or has a star.
+// daemon does not ask about RemoteStart, by which run and "start -a" start a container. The action
+// that a command is for is the last one, or has a star.
 const isulaCommands = `run: container_create* container_wait
 run -d: container_create
 start -a: container_wait

@@ -43,7 +43,8 @@ func (o *Options) isuladGraphs() (graphs []string, err error) {
 func (o *Options) findIsulad() (found []finding, err error) {
 	graphs, err := o.isuladGraphs()
 	for _, graph := range graphs {
-		stored, more := findFiles(filepath.Join(graph, "engines"), []string{"*/*/" + isuladState}, readIsulad)
+		states := []string{"*/*/" + isuladState}
+		stored, more := findFiles(filepath.Join(graph, "engines"), states, readIsulad)
 		found, err = append(found, stored...), errors.Join(err, more)
 	}
 	return found, err

@@ -14,13 +14,14 @@ import (
 
 const (
 	isuladID = "6be3c4fd2c1f4fb1a1b0d3d9f5e1d3f0a6a9c1d7e8b2c4f6a8d0e2f4b6c8d0e2"
-	noClient = "echo 'Can not connect with server.Is the iSulad daemon running on the host?' >&2\nexit 1"
+	noClient = "echo 'Can not connect with server.' >&2\nexit 1"
 )
 
 // container writes the state of one of iSulad's containers below dir, as iSulad does.
 func (h *host) container(dir, name string, running bool, pid int) {
 	h.t.Helper()
-	h.write(filepath.Join(dir, isuladState), fmt.Sprintf(`{"Running":%v,"Pid":%d,"ExitCode":0}`, running, pid))
+	h.write(filepath.Join(dir, isuladState),
+		fmt.Sprintf(`{"Running":%v,"Pid":%d,"ExitCode":0}`, running, pid))
 	h.write(filepath.Join(dir, "config.v2.json"), fmt.Sprintf(`{"CommonConfig":{"Name":%q}}`, name))
 }
 
@@ -34,10 +35,11 @@ func TestIsuladFiles(t *testing.T) {
 	}{
 		"no unix socket": {noClient, `{"hosts":["tcp://127.0.0.1:2375"]}`, engines,
 			[]string{"isulad: isula ps: exit status 1", "containers are read from ", "lib/isulad/engines"}},
-		"no client":                     {"", "", engines, nil},
-		"a client that prints nothing":  {"exit 0", "", engines, nil},
-		"lcrd":                          {"", "", "lib/lcrd/engines/", nil},
-		"another graph, the first of 2": {"", `{"graph":"DIR/g[1]","graph":"/var/lib/isulad"}`, "g[1]/engines/", nil},
+		"no client":                    {"", "", engines, nil},
+		"a client that prints nothing": {"exit 0", "", engines, nil},
+		"lcrd":                         {"", "", "lib/lcrd/engines/", nil},
+		"another graph, the first of 2": {"", `{"graph":"DIR/g[1]","graph":"/var/lib/isulad"}`,
+			"g[1]/engines/", nil},
 		"a configuration that is cut": {"", `{"graph":`, engines,
 			[]string{"isulad's files: ", "etc/isulad/daemon.json: \"graph\": EOF"}},
 	} {
@@ -77,16 +79,17 @@ func TestIsuladFilesAndClient(t *testing.T) {
 func TestIsuladNowhere(t *testing.T) {
 	h := newHost(t)
 	h.isula(noClient)
-	h.check(nil, []string{"isulad: isula ps: ", "no state of containers in ", "lib/isulad/engines either"})
+	h.check(nil, []string{"isulad: isula ps: ", "no state of containers in ", "engines either"})
 }
 
-// TestIsuladReused: a pid that another process got since the file was written is not the container's.
+// TestIsuladReused: a pid that another process got after the file was written is not a container's.
 func TestIsuladReused(t *testing.T) {
 	h := newHost(t)
 	p := start(t)
 	h.container("lib/isulad/engines/lcr/"+isuladID, "web", true, p.pid)
 	old := time.Now().Add(-sys.SinceBoot() - time.Hour)
-	if err := os.Chtimes(h.path("lib/isulad/engines/lcr/"+isuladID+"/"+isuladState), old, old); err != nil {
+	file := h.path("lib/isulad/engines/lcr/" + isuladID + "/" + isuladState)
+	if err := os.Chtimes(file, old, old); err != nil {
 		t.Fatal(err)
 	}
 	h.check(nil)
@@ -95,8 +98,9 @@ func TestIsuladReused(t *testing.T) {
 // TestIsuladOddFiles: what cannot be read is named; the other containers are found.
 func TestIsuladOddFiles(t *testing.T) {
 	for name, text := range map[string]string{
-		"half-written": `{"Running":true,"Pi`, "empty": "", "an array": "[]", "no pid": `{"Running":true}`,
-		"a negative pid": `{"Running":true,"Pid":-4}`, "a text": `{"Running":true,"Pid":"7"}`, "nothing": "{}",
+		"half-written": `{"Running":true,"Pi`, "empty": "", "an array": "[]", "nothing": "{}",
+		"no pid": `{"Running":true}`, "a negative pid": `{"Running":true,"Pid":-4}`,
+		"a text":     `{"Running":true,"Pid":"7"}`,
 		"a huge pid": `{"Running":true,"Pid":99999999999999999999}`, "fifo": "fifo",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,7 +113,8 @@ func TestIsuladOddFiles(t *testing.T) {
 			} else {
 				h.write(file, text)
 			}
-			h.check([]Container{{ID: isuladID, Engine: "isulad", PID: p.pid}}, []string{"isulad's files: ", "odd/" + isuladState})
+			h.check([]Container{{ID: isuladID, Engine: "isulad", PID: p.pid}},
+				[]string{"isulad's files: ", "odd/" + isuladState})
 		})
 	}
 }

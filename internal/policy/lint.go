@@ -137,7 +137,8 @@ func (p *Policy) halfGranted(engines []action.Engine) (found []half) {
 			}
 		}
 		if len(missing) > 0 {
-			found = append(found, half{c.Client() + " " + c.Name, c.Purpose.Name, strings.Join(missing, ", ")})
+			found = append(found,
+				half{c.Client() + " " + c.Name, c.Purpose.Name, strings.Join(missing, ", ")})
 		}
 	}
 	return found
@@ -146,7 +147,8 @@ func (p *Policy) halfGranted(engines []action.Engine) (found []half) {
 // permitsDetached reports whether the command can be used in the background.
 func (p *Policy) permitsDetached(c action.Command) bool {
 	detached, ok := action.CommandOf(c.Engine, c.Name+" -d")
-	return ok && !slices.ContainsFunc(detached.Actions, func(a action.Action) bool { return !p.permits(a) })
+	isDenied := func(a action.Action) bool { return !p.permits(a) }
+	return ok && !slices.ContainsFunc(detached.Actions, isDenied)
 }
 
 // grantsAll tells whether the policy grants everything by one pattern.

@@ -153,8 +153,8 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// TestLintEngines: what only Docker's client needs is not missed where iSulad alone is used, and the
-// other way round.
+// TestLintEngines: what only Docker's client needs is not missed where iSulad alone is used, and
+// the other way round.
 func TestLintEngines(t *testing.T) {
 	for _, c := range []struct {
 		actions string
@@ -165,7 +165,7 @@ func TestLintEngines(t *testing.T) {
 		{`"container_list"`, action.Docker, "does not grant docker_ping"},
 		{`"container_create"`, action.Isulad, "can become root"}, // enough for isula run -d
 		{`"container_wait"`, action.Isulad, ""},
-		{`"container_top"`, action.Isulad, "does not grant container_inspect, which isula top needs beside container_top"},
+		{`"container_top"`, action.Isulad, "container_inspect, which isula top needs beside container_top"},
 		{`"container_top","docker_ping"`, action.Docker, ""},
 		{`"container_list","swarm_inspect"`, action.Isulad, ""},
 	} {

@@ -56,7 +56,9 @@ func TestIsuladHosts(t *testing.T) {
 }
 
 func FuzzParseIsulad(f *testing.F) {
-	for _, text := range []string{`{"graph":"/a","graph":7}`, `{"hosts":["tcp://a:1"],"tls":true}`, `{"x":{"y":[1]}} x`} {
+	for _, text := range []string{
+		`{"graph":"/a","graph":7}`, `{"hosts":["tcp://a:1"],"tls":true}`, `{"x":{"y":[1]}} x`,
+	} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -60,7 +60,8 @@ func TestIsuladRefuses(t *testing.T) {
 	}
 }
 
-// isuladTCPOnly has a container of an iSulad that isula cannot ask: the commands find it, and say how.
+// isuladTCPOnly has a container of an iSulad that isula cannot ask: the commands find it, and say
+// how.
 const isuladTCPOnly = `with_isulad
 root_fs /home/root-fs
 systemctl start lxcfs
