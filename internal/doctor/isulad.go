@@ -21,6 +21,9 @@ var isulads = []isuladKind{
 	{engineKind{name: "isulad", programs: []string{"lcrd"}, config: "/etc/lcrd/daemon.json", unit: "lcrd.service"}, "/var/lib/lcrd"},
 }
 
+// isuladOptions is the file with the options that isulad.service gives isulad.
+const isuladOptions = "/etc/sysconfig/iSulad"
+
 // isuladDefault is the hookspec that iSulad reads unless its configuration names another.
 const isuladDefault = "/etc/default/isulad/hooks/default.json"
 
@@ -44,6 +47,10 @@ func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind,
 		c, err = parseIsulad(text)
 		return err
 	})
+	options, err := w.read(isuladOptions, maxConfig)
+	if err == nil {
+		c.AddOptions(options)
+	}
 	if filepath.IsAbs(c.Graph) {
 		graph = c.Graph
 	}

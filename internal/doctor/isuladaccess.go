@@ -18,12 +18,12 @@ const pluginSetting = `"authorization-plugin": "authz-broker"`
 func (w *World) checkIsuladAccess(ctx context.Context, r *Report, e *engineKind, c *wiring.Isulad) {
 	remote := w.hasRemote(ctx, e)
 	tcp := strings.Join(c.TCP(), ", ")
-	mend := do(`put "tls-verify": true and "tls-config" into %s, or take %s out of "hosts"%s`,
-		e.config, tcp, e.restartWords())
+	mend := do(`put "tls-verify": true and "tls-config" into %s, or remove %s from "hosts", `+
+		`or OPTIONS of %s%s`, e.config, tcp, isuladOptions, e.restartWords())
 	switch {
 	case tcp == "":
 	case !remote:
-		r.add(IsuladNoRemote, e.config, do(`take %s out of "hosts", or install a build with `+
+		r.add(IsuladNoRemote, e.config, do(`remove %s from "hosts", or install a build with `+
 			`ENABLE_GRPC_REMOTE_CONNECT%s`, tcp, e.restartWords()),
 			"it is built without remote connections, and does not start with %s", tcp)
 	case !c.TLS:
@@ -33,7 +33,7 @@ func (w *World) checkIsuladAccess(ctx context.Context, r *Report, e *engineKind,
 		r.add(IsuladNoVerify, e.config, mend,
 			"it requires no certificate at %s: clients can take any user's name", tcp)
 	case c.Plugin == "":
-		r.add(IsuladCertRoot, e.config, do(`put %s into %s, or take %s out of "hosts"%s`,
+		r.add(IsuladCertRoot, e.config, do(`put %s into %s, or remove %s from "hosts"%s`,
 			pluginSetting, e.config, tcp, e.restartWords()),
 			"any client with a certificate of its authority is root at %s: it asks no plug-in", tcp)
 	default:
@@ -93,6 +93,9 @@ func (w *World) isuladServesTCP(ctx context.Context) bool {
 			continue
 		}
 		c, err := parseIsulad(text)
+		if options, err := w.read(isuladOptions, maxConfig); err == nil {
+			c.AddOptions(options)
+		}
 		if err != nil || c.HasSocket() {
 			continue
 		}

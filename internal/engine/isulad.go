@@ -23,15 +23,20 @@ func (o *Options) isuladGraphs() (graphs []string, err error) {
 	for _, name := range []string{"isulad", "lcrd"} {
 		graph := filepath.Join(o.Lib, name)
 		config := filepath.Join(o.Etc, name, "daemon.json")
+		var c wiring.Isulad
 		text, err := sys.ReadRegular(config, maxFile)
 		if err == nil {
-			var c wiring.Isulad
-			if c, err = wiring.ParseIsulad(text); filepath.IsAbs(c.Graph) {
-				graph = c.Graph
-			}
+			c, err = wiring.ParseIsulad(text)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("%s: %w", config, err))
+		}
+		options, err := sys.ReadRegular(filepath.Join(o.Etc, "sysconfig/iSulad"), maxFile)
+		if err == nil && name == "isulad" {
+			c.AddOptions(options)
+		}
+		if filepath.IsAbs(c.Graph) {
+			graph = c.Graph
 		}
 		graphs = append(graphs, graph)
 	}

@@ -40,6 +40,7 @@ func TestIsuladFiles(t *testing.T) {
 		"lcrd":                         {"", "", "lib/lcrd/engines/", nil},
 		"another graph, the first of 2": {"", `{"graph":"DIR/g[1]","graph":"/var/lib/isulad"}`,
 			"g[1]/engines/", nil},
+		"a graph by an option": {"", "OPTIONS", "g/engines/", nil},
 		"a configuration that is cut": {"", `{"graph":`, engines,
 			[]string{"isulad's files: ", "etc/isulad/daemon.json: \"graph\": EOF"}},
 	} {
@@ -53,7 +54,9 @@ func TestIsuladFiles(t *testing.T) {
 			if tt.script != "" {
 				h.isula(tt.script)
 			}
-			if tt.config != "" {
+			if tt.config == "OPTIONS" {
+				h.write("etc/sysconfig/iSulad", "OPTIONS='-g "+h.dir+"/g'\n")
+			} else if tt.config != "" {
 				h.write("etc/isulad/daemon.json", strings.ReplaceAll(tt.config, "DIR", h.dir))
 			}
 			want := []Container{{ID: isuladID, Names: []string{"web"}, Engine: "isulad", PID: p.pid}}

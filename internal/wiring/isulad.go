@@ -62,6 +62,37 @@ func ParseIsulad(text []byte) (c Isulad, err error) {
 	return c, nil
 }
 
+// AddOptions adds the options that isulad.service gives isulad: OPTIONS in its environment file,
+// /etc/sysconfig/iSulad. They count before daemon.json.
+func (c *Isulad) AddOptions(environment []byte) {
+	var words []string
+	for line := range strings.Lines(string(environment)) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "OPTIONS="); ok {
+			words = strings.Fields(strings.Trim(value, `'"`)) // the last line counts
+		}
+	}
+	texts := map[string]*string{
+		"-g": &c.Graph, "--graph": &c.Graph, "--hook-spec": &c.HookSpec,
+		"--authorization-plugin": &c.Plugin,
+	}
+	for i := 0; i < len(words); i++ {
+		name, value, hasValue := strings.Cut(words[i], "=")
+		isHost := name == "-H" || name == "--host"
+		if !hasValue && (isHost || texts[name] != nil) && i+1 < len(words) {
+			i++
+			value = words[i]
+		}
+		switch {
+		case isHost:
+			c.Hosts = append(c.Hosts, value)
+		case texts[name] != nil:
+			*texts[name] = value
+		case name == "--tls", name == "--tlsverify":
+			c.TLS, c.TLSVerify = true, c.TLSVerify || name == "--tlsverify"
+		}
+	}
+}
+
 // TCP returns the addresses that can be reached over TCP.
 func (c *Isulad) TCP() []string {
 	return slices.DeleteFunc(slices.Clone(c.Hosts), func(host string) bool {

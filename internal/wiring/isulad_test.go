@@ -37,6 +37,23 @@ func TestParseIsulad(t *testing.T) {
 	}
 }
 
+func TestAddOptions(t *testing.T) {
+	for text, want := range map[string]Isulad{
+		"":                                {Graph: "/a"},
+		"# OPTIONS='-H tcp://a:1'\nX=1\n": {Graph: "/a"},
+		"OPTIONS='-H tcp://a:1'\n":        {Graph: "/a", Hosts: []string{"tcp://a:1"}},
+		"OPTIONS=\"-g /b --hook-spec=/c --host unix:///d -D --tls\"": {
+			Graph: "/b", HookSpec: "/c", Hosts: []string{"unix:///d"}, TLS: true},
+		"OPTIONS=-D\nOPTIONS='--tlsverify --authorization-plugin x -H'": {
+			Graph: "/a", Plugin: "x", Hosts: []string{""}, TLS: true, TLSVerify: true},
+	} {
+		got := Isulad{Graph: "/a"}
+		if got.AddOptions([]byte(text)); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: got %+v, want %+v", text, got, want)
+		}
+	}
+}
+
 func TestIsuladHosts(t *testing.T) {
 	for hosts, want := range map[string]struct {
 		tcp    int
