@@ -19,6 +19,7 @@ strace:strace:strace
 systemd-analyze:systemd:systemd
 ps:procps:procps-ng
 jq:jq:jq
+openssl:openssl:openssl
 ip:iproute2:iproute
 cpio:cpio:cpio
 xz:xz-utils:xz

@@ -2,17 +2,41 @@ package main
 
 import (
 	"fmt"
+	"os/exec"
 
 	"github.com/urfave/cli/v2"
 
+	"palisade/internal/action"
 	"palisade/internal/policy"
 )
+
+// daemons are the programs of engines.
+var daemons = map[action.Engine]string{action.Docker: "dockerd", action.Isulad: "isulad"}
+
+// askingEngines returns the engine of that name or, without a name, those of this host; none if it
+// has none.
+func askingEngines(name string) (engines []action.Engine, err error) {
+	if engine := action.Engine(name); name != "" {
+		if daemons[engine] == "" {
+			return nil, unknownEngine(engine)
+		}
+		return []action.Engine{engine}, nil
+	}
+	for engine, daemon := range daemons {
+		if _, err := exec.LookPath(daemon); err == nil {
+			engines = append(engines, engine)
+		}
+	}
+	return engines, nil
+}
 
 func checkCommand(o *serveOptions) *cli.Command {
 	return &cli.Command{
 		Name:      "check",
 		Usage:     "find what is wrong in a policy file (exit code 1), and what may not be meant",
-		UsageText: "authz-broker check [FILE]",
+		UsageText: "authz-broker check [--engine ENGINE] [FILE]",
+		Flags: []cli.Flag{&cli.StringFlag{Name: "engine",
+			Usage: "the engine that asks, docker or isulad (default: those on this host, or both)"}},
 		Action: func(ctx *cli.Context) error {
 			if err := noMoreArguments(ctx, 1); err != nil {
 				return err
@@ -24,11 +48,15 @@ func checkCommand(o *serveOptions) *cli.Command {
 			if file == "" {
 				file = ctx.String("policy-file")
 			}
+			engines, err := askingEngines(ctx.String("engine"))
+			if err != nil {
+				return err
+			}
 			policies, err := policy.Load(file)
 			if err != nil {
 				return err
 			}
-			warnings := policies.Lint()
+			warnings := policies.Lint(engines...)
 			for _, w := range warnings {
 				fmt.Fprintf(ctx.App.Writer, "%s:%d: warning: %s\n", file, w.Line, w.Text)
 			}

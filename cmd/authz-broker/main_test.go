@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,6 +21,7 @@ func run(args ...string) (stdout, stderr string, code int) {
 }
 
 func TestCommands(t *testing.T) {
+	t.Setenv("PATH", t.TempDir()) // no engine is on this host
 	file := filepath.Join(t.TempDir(), "policy.json")
 	policies := `{"name":"p","users":["alice"],"actions":["container"],"readonly":true}` + "\n"
 	if err := os.WriteFile(file, []byte(policies), 0o600); err != nil {
@@ -43,6 +45,9 @@ func TestCommands(t *testing.T) {
 	if err := errors.Join(os.WriteFile(open, []byte(policies), 0o600), os.Chmod(open, 0o622)); err != nil {
 		t.Fatal(err)
 	}
+	isula := []string{
+		"--policy-file", file, "explain", "--user", "alice", "--engine", "isulad", "--command",
+	}
 	for _, c := range []struct {
 		args []string
 		code int
@@ -50,6 +55,9 @@ func TestCommands(t *testing.T) {
 	}{
 		{[]string{"check", file}, 0, file + ": policies: 1, warnings: 2\n"},
 		{[]string{"--policy-file", file, "check"}, 0, ": warning: policy \"p\" is read-only"},
+		{[]string{"check", "--engine", "isulad", file}, 0, file + ": policies: 1, warnings: 1\n"},
+		{[]string{"check", "--engine", "docker", file}, 0, "does not grant docker_ping"},
+		{[]string{"check", "--engine", "lxd", file}, 2, `--engine "lxd" is none of docker, isulad`},
 		{[]string{"check", broken}, 1, broken + ":2: no users and no groups are listed; \"users\":[\"\"] is everybody; " + broken + ":3: a policy is"},
 		{[]string{"check", file + ".absent"}, 1, file + ".absent: no such file or directory"},
 		{[]string{"check", open}, 0, open + ": warning: others than its owner can write it"},
@@ -69,6 +77,13 @@ func TestCommands(t *testing.T) {
 			"denied: exec asks for container_inspect, container_exec_create\nallowed: policy \"p\" grants \"container_inspect\""},
 		{[]string{"--policy-file", file, "explain", "--user", "alice", "--engine", "isulad", "--command", "top", "--json"}, 0,
 			`{"allow":true,"command":"top","actions":[{"allow":true,"action":"container_inspect","class":"read","policy":"p","line":1,`},
+		{append(slices.Clone(isula), "run"), 0,
+			"denied: run asks for container_create, container_wait\n"},
+		{append(slices.Clone(isula), "run -tid"), 0,
+			"denied: run -tid asks for container_create\n"},
+		{append(slices.Clone(isula), "network ls"), 0,
+			"denied: network ls asks for network_list\n"},
+		{append(slices.Clone(isula), "run web"), 2, "run, run -d, search"},
 		{[]string{"explain", "--user", "a", "--command", "fly"}, 2, `--command "fly" is none of docker's: attach, build, commit, cp, create`},
 		{[]string{"explain", "--user", "a", "--command", "exec", "--action", "docker_info"}, 2, "either --action, or --command"},
 		{[]string{"--policy-file", ruled, "explain", "--user", "alice", "--action", "container_create"}, 0, `allowed: policy "p" grants "container_create" to user "alice", unless its body asks for what "deny" lists`},
@@ -107,6 +122,30 @@ func TestCommands(t *testing.T) {
 		}
 		if code != c.code || !strings.Contains(text, c.want) || code != 0 && strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%q: exit code %d, %q, %q; want %d, %q", c.args, code, stdout, stderr, c.code, c.want)
+		}
+	}
+}
+
+// TestCheckEngines: check warns of what the clients of the engines need that are on this host.
+func TestCheckEngines(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "policy.json")
+	text := []byte(`{"users":["x"],"actions":["container_list"]}`)
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for daemons, want := range map[string]bool{
+		"": true, "dockerd": true, "isulad": false, "dockerd isulad": true,
+	} {
+		bin := t.TempDir()
+		for daemon := range strings.FieldsSeq(daemons) {
+			if err := os.WriteFile(filepath.Join(bin, daemon), nil, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Setenv("PATH", bin)
+		stdout, stderr, code := run("check", file)
+		if got := strings.Contains(stdout, "docker_ping"); got != want || code != 0 {
+			t.Errorf("with %q: %q, %q, %d; want docker_ping: %v", daemons, stdout, stderr, code, want)
 		}
 	}
 }

@@ -55,6 +55,7 @@ func doctorCommand(g *globals) *cli.Command {
 			}
 			host := doctor.Host(g.toolkit())
 			host.Engines, host.PolicyFile, host.Options, host.Version = engines.Value(), policyFile, g.place(ctx), askVersion
+			host.Help = askHelp
 			report := doctor.Examine(ctx.Context, host)
 			write := func(w io.Writer) { printFindings(w, report, verbose) }
 			if err := g.print(ctx.App.Writer, report, write); err != nil {
@@ -106,24 +107,37 @@ func printFindings(w io.Writer, report *doctor.Report, verbose bool) {
 }
 
 const (
-	// versionTime is how long a program may take to tell its version, maxVersion how much of what it says is read.
-	versionTime = 2 * time.Second
-	maxVersion  = 4096
+	// askTime is how long a program may take to print its version or its help.
+	askTime = 2 * time.Second
+	// maxVersion and maxHelp bound what is read of these, in bytes.
+	maxVersion = 4096
+	maxHelp    = 64 << 10
 )
 
 // askVersion asks a program of the host, which is root's, for its version.
 func askVersion(ctx context.Context, program string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, versionTime)
+	text, err := ask(ctx, program, "--version", maxVersion)
+	return versionIn(text), err
+}
+
+// askHelp returns what --help of a program prints.
+func askHelp(ctx context.Context, program string) (string, error) {
+	return ask(ctx, program, "--help", maxHelp)
+}
+
+// ask returns the beginning of what a program prints that is called with an option.
+func ask(ctx context.Context, program, option string, limit int) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, "--version")
+	cmd := exec.CommandContext(ctx, program, option)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
 	cmd.WaitDelay = 100 * time.Millisecond
-	out := limitedBuffer{left: maxVersion}
+	out := limitedBuffer{left: limit}
 	cmd.Stdout = &out
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s --version: %w", program, err)
+		return "", fmt.Errorf("%s %s: %w", program, option, err)
 	}
-	return versionIn(out.String()), nil
+	return out.String(), nil
 }
 
 // versionIn is the version in the first line that a program prints: the word behind "version", else the last one.

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -100,15 +103,28 @@ func verifyCommand() *cli.Command {
 				return err
 			}
 			if v.Wrong > 0 {
-				if v.Unmapped != "" {
-					return fmt.Errorf("%s: files that are not as %s says: %d of %d, some with other ids: %s", root, v.Pair, v.Wrong, v.Files, v.Unmapped)
-				}
-				return fmt.Errorf("%s: files that are not as %s says: %d of %d (shift again)", root, v.Pair, v.Wrong, v.Files)
+				return fmt.Errorf("%s: files that are not as %s says: %d of %d: %s%s",
+					root, v.Pair, v.Wrong, v.Files, v.Examples, unmappedIDs(&v))
 			}
 			_, err = fmt.Fprintf(ctx.App.Writer, "all %d files are as %s says\n", v.Files, v.Pair)
 			return err
 		},
 	}
+}
+
+// unmappedIDs lists uids, then gids, that the maps of a tree do not have, or says what to do where
+// there are none.
+func unmappedIDs(v *shift.Verification) (text string) {
+	if v.UIDs != "" {
+		text += "; uids that are not mapped: " + v.UIDs
+	}
+	if v.GIDs != "" {
+		text += "; gids that are not mapped: " + v.GIDs
+	}
+	if text == "" {
+		return " (shift again)"
+	}
+	return text
 }
 
 func checkCommand() *cli.Command {
@@ -144,7 +160,7 @@ func checkCommand() *cli.Command {
 			problems, err := shift.Check(ctx.Context, root, pair, work.Options)
 			if err == nil && engine != "" {
 				var closed shift.Problems
-				closed, err = shift.ClosedAncestors(graph+"/engines/lcr", pair, true)
+				closed, err = closedGraph(graph, pair)
 				problems = appendNew(problems, closed)
 			}
 			if err == nil && maps.bundle != "" {
@@ -162,6 +178,20 @@ func checkCommand() *cli.Command {
 			return printProblems(ctx, root, problems, notes, asJSON)
 		},
 	}
+}
+
+// closedGraph finds what keeps a container's root from iSulad's directory of lcr's containers.
+// iSulad creates that with the first of them, with the mode 0750, unless it is there.
+func closedGraph(graph string, pair idmap.Pair) (shift.Problems, error) {
+	lcr := filepath.Join(graph, "engines/lcr")
+	if _, err := os.Stat(lcr); !errors.Is(err, fs.ErrNotExist) {
+		return shift.ClosedAncestors(lcr, pair, true)
+	}
+	closed, err := shift.ClosedAncestors(graph, pair, true)
+	return append(closed, shift.Problem{
+		Text:   lcr + " does not exist: isulad will create it, closed to other users",
+		Remedy: "mkdir -p -m 711 " + lcr,
+	}), err
 }
 
 // appendNew appends those that are not there yet.

@@ -203,6 +203,57 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// isulaSubcommands are all commands that isula 2.1.6 lists (src/cmd/isula/main.c).
+const isulaSubcommands = `attach cp create events exec export images import info inspect kill load
+	login logout logs network pause port ps pull rename restart rm rmi run search start stats stop tag top unpause
+	update version volume wait`
+
+func TestIsulaCommands(t *testing.T) {
+	for name := range strings.FieldsSeq(isulaSubcommands) {
+		if _, ok := CommandOf(Isulad, name); !ok {
+			t.Errorf("isula %s is unknown", name)
+		}
+	}
+	for line, want := range map[string]string{
+		"run":                    "container_create container_wait",
+		"run -it":                "container_create container_wait",
+		"run -d":                 "container_create",
+		"run -tid":               "container_create",
+		"run -t --detach":        "container_create",
+		"start":                  "container_start",
+		"start -ai":              "container_wait",
+		"exec -it":               "container_inspect container_exec_create",
+		"cp":                     "docker_info container_archive",
+		"port":                   "container_inspect",
+		"volume":                 "volume_list volume_remove volume_prune",
+		"volume ls":              "volume_list",
+		"network":                "network_create network_inspect network_list network_remove",
+		"network rm":             "network_remove",
+		"run --name web busybox": "",
+		"run -dx":                "",
+		"run -":                  "",
+		"-d":                     "",
+		"":                       "",
+		"volume fly":             "",
+		"run run":                "",
+	} {
+		c, ok := CommandOf(Isulad, line)
+		var names []string
+		for _, a := range c.Actions {
+			names = append(names, a.Name)
+		}
+		if got := strings.Join(names, " "); got != want || ok != (want != "") {
+			t.Errorf("%q: %q, %v; want %q", line, got, ok, want)
+		}
+	}
+	if run, _ := CommandOf(Isulad, "run"); run.Purpose.Name != "container_create" {
+		t.Errorf("run is for %+v", run.Purpose)
+	}
+	if _, ok := CommandOf(Docker, "run -d"); ok {
+		t.Error("docker run -d is known, and was not measured")
+	}
+}
+
 func TestNoAllocation(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { OfRequest("POST", "/v1.44/containers/0123456789ab/exec?x=y") }); n != 0 {
 		t.Errorf("%v allocations", n)

@@ -1,15 +1,20 @@
 package action
 
 import (
+	"slices"
 	"strings"
 	"sync"
 )
 
 // Command is one of an engine's client, which asks the engine for some actions, one after the other.
 type Command struct {
-	Engine  Engine
-	Name    string
+	Engine Engine
+	// Name may have two words, as in "volume ls", and end with an option, as in "run -d".
+	Name string
+	// Actions are in the order in which the client asks for them. Purpose is the one that the
+	// command is for.
 	Actions []Action
+	Purpose Action
 }
 
 // Client is the client's name.
@@ -42,14 +47,26 @@ images: image_list
 rmi: image_delete
 tag: image_tag`
 
-// isulaCommands are those of isula's other commands, the one that they are for last (iSulad 2.1.6).
-const isulaCommands = `run: container_create
+// isulaCommands are those of isula's other commands (src/cmd/isula of iSulad 2.1.6), over TCP: the
+// daemon does not ask about RemoteStart, by which run and "start -a" start a container. The action
+// that a command is for is the last one, or has a star.
+const isulaCommands = `run: container_create* container_wait
+run -d: container_create
+start -a: container_wait
 exec: container_inspect container_exec_create
 attach: container_inspect container_wait container_attach
 top: container_inspect container_top
 cp: docker_info container_archive
 stats: container_stats
 logs: container_logs
+port: container_inspect
+volume ls: volume_list
+volume rm: volume_remove
+volume prune: volume_prune
+network create: network_create
+network inspect: network_inspect
+network ls: network_list
+network rm: network_remove
 import: image_import
 load: image_load
 search: image_search
@@ -86,14 +103,65 @@ var commands = sync.OnceValue(func() []Command {
 // Commands are the commands of both clients.
 func Commands() []Command { return commands() }
 
-// CommandOf is a command of an engine's client.
+// CommandOf returns a command of an engine's client. "volume" and "network" of isula stand for all
+// of their commands.
 func CommandOf(e Engine, name string) (Command, bool) {
+	all := Command{Engine: e, Name: name}
 	for _, c := range commands() {
-		if c.Engine == e && c.Name == name {
+		group, _, _ := strings.Cut(c.Name, " ")
+		switch {
+		case c.Engine != e:
+		case c.Name == name:
 			return c, true
+		case group == name:
+			all.Actions = append(all.Actions, c.Actions...)
+			all.Purpose = c.Purpose
 		}
 	}
-	return Command{}, false
+	if len(all.Actions) > 0 || e != Isulad {
+		return all, len(all.Actions) > 0
+	}
+	plain, options := splitOptions(name)
+	for _, option := range options {
+		for _, c := range commands() {
+			if c.Engine == e && c.Name == plain+" "+option {
+				return c, true
+			}
+		}
+	}
+	if plain == name {
+		return Command{}, false
+	}
+	return CommandOf(e, plain)
+}
+
+// terminalOptions are those options of isula that have no value and may change which actions it
+// asks for, by their letters.
+var terminalOptions = map[string]string{
+	"--attach": "a", "--detach": "d", "--interactive": "i", "--tty": "t",
+}
+
+// splitOptions splits "run -tid" into the command and its options, -t, -i and -d. It returns the
+// whole line where there are others.
+func splitOptions(line string) (command string, options []string) {
+	words := strings.Fields(line)
+	first := slices.IndexFunc(words, func(word string) bool { return strings.HasPrefix(word, "-") })
+	if first <= 0 {
+		return line, nil
+	}
+	for _, word := range words[first:] {
+		letters, ok := terminalOptions[word]
+		if !ok {
+			letters = strings.TrimPrefix(word, "-")
+		}
+		if letters == "" || letters == word || strings.Trim(letters, "adit") != "" {
+			return line, nil
+		}
+		for _, letter := range letters {
+			options = append(options, "-"+string(letter))
+		}
+	}
+	return strings.Join(words[:first], " "), options
 }
 
 func parseCommands(e Engine, table string) (parsed []Command) {
@@ -101,12 +169,18 @@ func parseCommands(e Engine, table string) (parsed []Command) {
 	for line := range strings.Lines(table) {
 		name, actions, _ := strings.Cut(line, ":")
 		c := Command{Engine: e, Name: name}
+		starred := false
 		for word := range strings.FieldsSeq(actions) {
+			name, star := strings.CutSuffix(word, "*")
 			for _, a := range known {
-				if a.Name == word {
+				if a.Name == name {
 					c.Actions = append(c.Actions, a)
+					if !starred {
+						c.Purpose = a
+					}
 				}
 			}
+			starred = starred || star
 		}
 		parsed = append(parsed, c)
 	}

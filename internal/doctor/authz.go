@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"palisade/internal/action"
 	"palisade/internal/policy"
 	"palisade/internal/sys"
 )
@@ -132,7 +133,14 @@ func checkPolicy(ctx context.Context, w *World, r *Report) {
 // addLint adds what may not be meant.
 func (w *World) addLint(r *Report, policies *policy.Set) {
 	named := make(map[ID]int)
-	for _, warning := range policies.Lint() {
+	var engines []action.Engine
+	if w.has(&docker) {
+		engines = append(engines, action.Docker)
+	}
+	if slices.ContainsFunc(isulads, func(e isuladKind) bool { return w.has(&e.engineKind) }) {
+		engines = append(engines, action.Isulad)
+	}
+	for _, warning := range policies.Lint(engines...) {
 		id, cure := PolicyDoubtful, do("change the line, or leave it if this is meant")
 		if warning.Plain {
 			id, cure = PolicyPlain, do("change the line if this is not meant")

@@ -83,8 +83,9 @@ func listen(t testing.TB, w *World, socket string) net.Listener {
 }
 
 func allScenarios() []scenario {
-	return slices.Concat(hostScenarios, lxcfsScenarios, containerScenarios, isuladScenarios, hooksDirScenarios, dockerScenarios,
-		containerdScenarios, policyScenarios, usernsScenarios)
+	return slices.Concat(hostScenarios, lxcfsScenarios, containerScenarios, isuladScenarios,
+		isuladAccessScenarios, hooksDirScenarios, dockerScenarios, containerdScenarios,
+		policyScenarios, usernsScenarios)
 }
 
 // TestFindings makes worlds in which something is wrong. Every kind of finding is met.

@@ -33,8 +33,6 @@ var isuladScenarios = []scenario{
 		"/var/lib/isulad/hooks/hookspec.json": `{"prestart":[{"path":"/usr/bin/lxcfs-toolkit","args":["lxcfs-toolkit","hook"]},{"path":"/usr/bin/userns-shift"}],"poststop":[{"path":"bin/x"}]}`},
 		want:   []string{"hook-program /var/lib/isulad/hooks/hookspec.json", "hook-order /var/lib/isulad/hooks/hookspec.json"},
 		remedy: "put the hook of userns-shift before"},
-	{name: "isulad asks a broker", files: files{"/etc/isulad/daemon.json": `{"authorization-plugin":"authz-broker"}`, "/etc/default/isulad/hooks/default.json": hookSpec},
-		edit: answering("/run/isulad/plugins/authz-broker.sock")},
 	{name: "no engine of the name", edit: only("isulad", "docker"), want: []string{"engine-absent isulad", "engine-absent docker"}},
 }
 

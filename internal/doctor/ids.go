@@ -46,6 +46,7 @@ const (
 
 	EngineAbsent    ID = "engine-absent"
 	ConfigBroken    ID = "config-broken"
+	ConfigTwice     ID = "config-key-twice"
 	HookOK          ID = "hook-ok"
 	HookMissing     ID = "hook-missing"
 	HookOptional    ID = "hook-optional"
@@ -57,6 +58,8 @@ const (
 	AuthzNotAsked   ID = "authz-not-asked"
 	AuthzUnused     ID = "authz-unused"
 	AuthzSilent     ID = "authz-silent"
+	AuthzNeverAsked ID = "authz-never-asked"
+	AuthzClientSays ID = "authz-client-says"
 
 	PolicyOK       ID = "policy-ok"
 	PolicyMissing  ID = "policy-missing"
@@ -66,11 +69,17 @@ const (
 	PolicyDoubtful ID = "policy-doubtful"
 	PolicyPlain    ID = "policy-plain"
 
-	SubidOK       ID = "subid-ok"
-	SubidMissing  ID = "subid-missing"
-	SubidBroken   ID = "subid-broken"
-	SubidOverlap  ID = "subid-overlap"
-	IsuladFolders ID = "isulad-folders-closed"
+	SubidOK      ID = "subid-ok"
+	SubidMissing ID = "subid-missing"
+	SubidBroken  ID = "subid-broken"
+	SubidOverlap ID = "subid-overlap"
+
+	IsuladFolders  ID = "isulad-folders-closed"
+	IsuladTCPOpen  ID = "isulad-tcp-open"
+	IsuladNoVerify ID = "isulad-tls-no-verify"
+	IsuladCertRoot ID = "isulad-certificate-is-root"
+	IsuladNoRemote ID = "isulad-no-remote"
+	IsuladNoSocket ID = "isulad-no-unix-socket"
 )
 
 // kinds are all kinds of findings, with their levels.
@@ -87,12 +96,16 @@ var kinds = map[ID]Level{
 
 	ContainerOK: OK, ContainerDead: Error, ContainerMissing: Warning, ContainerLeftOut: Info, ContainerIncomplete: Info, EngineSilent: Warning,
 
-	EngineAbsent: Warning, ConfigBroken: Error,
+	EngineAbsent: Warning, ConfigBroken: Error, ConfigTwice: Warning,
 	HookOK: OK, HookMissing: Warning, HookOptional: Info, HookProgram: Error, HookWrongFolder: Warning, HookWrongStage: Warning,
 	HookOrder: Warning, HookCgroups: Warning, AuthzNotAsked: Warning, AuthzUnused: Info, AuthzSilent: Error,
+	AuthzNeverAsked: Warning, AuthzClientSays: Info,
 
 	PolicyOK: OK, PolicyMissing: Error, PolicyBroken: Error, PolicyWritable: Warning, PolicyDefault: Warning, PolicyDoubtful: Warning,
 	PolicyPlain: Info,
 
-	SubidOK: OK, SubidMissing: Error, SubidBroken: Warning, SubidOverlap: Warning, IsuladFolders: Info,
+	SubidOK: OK, SubidMissing: Error, SubidBroken: Warning, SubidOverlap: Warning,
+
+	IsuladFolders: Info, IsuladTCPOpen: Error, IsuladNoVerify: Error, IsuladCertRoot: Info,
+	IsuladNoRemote: Error, IsuladNoSocket: Info,
 }

@@ -2,17 +2,27 @@ package doctor
 
 import (
 	"context"
+	"encoding/json"
 	"path/filepath"
+
+	"palisade/internal/wiring"
 )
 
-// isulads are iSulad and what it was called before, with the folder in which each keeps its own.
-var isulads = []struct {
+// isuladKind is iSulad under one of its names.
+type isuladKind struct {
 	engineKind
+	// graph is its root directory unless its configuration has another.
 	graph string
-}{
+}
+
+// isulads are iSulad and lcrd, its older name.
+var isulads = []isuladKind{
 	{engineKind{name: "isulad", programs: []string{"isulad"}, config: "/etc/isulad/daemon.json", unit: "isulad.service"}, "/var/lib/isulad"},
 	{engineKind{name: "isulad", programs: []string{"lcrd"}, config: "/etc/lcrd/daemon.json", unit: "lcrd.service"}, "/var/lib/lcrd"},
 }
+
+// isuladOptions is the file with the options that isulad.service gives isulad.
+const isuladOptions = "/etc/sysconfig/iSulad"
 
 // isuladDefault is the hookspec that iSulad reads unless its configuration names another.
 const isuladDefault = "/etc/default/isulad/hooks/default.json"
@@ -32,19 +42,27 @@ func checkIsulad(ctx context.Context, w *World, r *Report) {
 }
 
 func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind, graph string) {
-	var c struct {
-		HookSpec string `json:"hook-spec"`
-		Graph    string `json:"graph"`
-		Plugin   string `json:"authorization-plugin"`
+	var c wiring.Isulad
+	config := w.config(r, e, e.config, func(text []byte) (err error) {
+		c, err = parseIsulad(text)
+		return err
+	})
+	options, err := w.read(isuladOptions, maxConfig)
+	if err == nil {
+		c.AddOptions(options)
 	}
-	config := w.config(r, e, e.config, func(text []byte) error { return parseJSON(text, &c) })
-	if config == broken {
-		return
-	}
-	w.checkAuthz(ctx, r, e, []string{c.Plugin}, `"authorization-plugin": "authz-broker"`)
 	if filepath.IsAbs(c.Graph) {
 		graph = c.Graph
 	}
+	w.checkIsuladFolders(r, graph)
+	if config == broken {
+		return
+	}
+	if len(c.Twice) > 0 {
+		r.add(ConfigTwice, e.config, do("remove what is not meant%s", e.restartWords()),
+			"keys come twice, of which %s takes the first: %s", e.name, list(c.Twice))
+	}
+	w.checkIsuladAccess(ctx, r, e, &c)
 	sample := filepath.Join(graph, "hooks/hookspec.json")
 	file := c.HookSpec
 	if file == "" {
@@ -63,6 +81,14 @@ func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind,
 	default:
 		w.addHookMissing(r, e, file)
 	}
+}
+
+// parseIsulad parses its configuration. An error says where it is.
+func parseIsulad(text []byte) (wiring.Isulad, error) {
+	if err := parseJSON(text, new(json.RawMessage)); err != nil {
+		return wiring.Isulad{}, err
+	}
+	return wiring.ParseIsulad(text)
 }
 
 // addHookMissing adds that a hookspec does not have the hook, unless it is told that it has it as it should not be.

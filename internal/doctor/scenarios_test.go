@@ -2,11 +2,8 @@ package doctor
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"testing"
 
 	"palisade/internal/probe"
 	"palisade/internal/sys"
@@ -178,13 +175,6 @@ var usernsScenarios = []scenario{
 		want: []string{"subid-missing /etc/subgid"}, remedy: "echo bob:100000:65536 >>/etc/subgid # then restart dockerd"},
 	{name: "no ids for dockerd", files: files{"/etc/docker/daemon.json": remappedTo("default"), "/etc/passwd": passwd + "dockremap:x:101:101::/:/bin/false\n", "/etc/subuid": "x:100000:70000\n"},
 		want: []string{"subid-missing /etc/subuid", "subid-missing /etc/subgid"}, remedy: "echo dockremap:170000:65536 >>/etc/subuid # then restart dockerd"},
-	{name: "closed folders of lcr", files: files{"/var/lib/isulad/engines/lcr": "dir"}, edit: func(t testing.TB, w *World) {
-		for _, folder := range []string{"/var/lib/isulad", "/var/lib/isulad/engines/lcr"} {
-			if err := os.Chmod(filepath.Join(w.Root, folder), 0o750); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}, want: []string{"isulad-folders-closed /var/lib/isulad"}, remedy: "chmod o+x /var/lib/isulad /var/lib/isulad/engines/lcr"},
 }
 
 const passwd = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/:/bin/sh\nodd\nbob:x:1001:1001::/:/bin/sh\n"

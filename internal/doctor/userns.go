@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -116,7 +115,6 @@ func (w *World) users() map[string]string {
 
 // checkUserns looks whether the ids are there that containers with users of their own need.
 func checkUserns(_ context.Context, w *World, r *Report) {
-	w.checkFolders(r)
 	before := len(r.Findings)
 	users := w.users()
 	remapped := w.remappedUsers(users)
@@ -193,22 +191,4 @@ func (w *World) remappedUsers(users map[string]string) (names [2][]string) {
 		names[1] = append(names[1], group)
 	}
 	return names
-}
-
-// checkFolders looks at those of iSulad in which lcr, as a user of a container's, has to find its way.
-func (w *World) checkFolders(r *Report) {
-	var closed []string
-	for _, folder := range []string{"/var/lib/isulad", "/var/lib/isulad/engines", "/var/lib/isulad/engines/lcr"} {
-		info, err := os.Stat(w.path(folder))
-		if err != nil {
-			return // there is no lcr
-		}
-		if info.Mode().Perm()&0o001 == 0 {
-			closed = append(closed, folder)
-		}
-	}
-	if len(closed) > 0 {
-		r.add(IsuladFolders, closed[0], run("chmod o+x %s", strings.Join(closed, " ")),
-			"containers of lcr with --user-remap do not start, since others may not pass; isulad closes it whenever it starts")
-	}
 }

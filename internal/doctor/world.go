@@ -36,8 +36,8 @@ type World struct {
 	// Probe looks at lxcfs, List at the containers that run. Neither waits for a file system that does not answer.
 	Probe func(ctx context.Context) (probe.Result, error)
 	List  func(ctx context.Context) (toolkit.List, error)
-	// Version asks a program of the host for its version.
-	Version func(ctx context.Context, program string) (string, error)
+	// Version asks a program of the host for its version, Help for what --help prints.
+	Version, Help func(ctx context.Context, program string) (string, error)
 	// DockerVersion asks a daemon at the socket for its version.
 	DockerVersion func(ctx context.Context, socket string) (string, error)
 

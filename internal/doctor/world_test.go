@@ -102,6 +102,7 @@ func newWorld(t testing.TB, sets ...files) *World {
 		},
 		List:          func(context.Context) (toolkit.List, error) { return toolkit.List{}, nil },
 		Version:       func(context.Context, string) (string, error) { return version.String(), nil },
+		Help:          func(context.Context, string) (string, error) { return "  --tlsverify\n", nil },
 		DockerVersion: func(context.Context, string) (string, error) { return "", errors.New("no dockerd") },
 	}
 }

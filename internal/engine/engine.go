@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -42,9 +43,9 @@ type Skipped struct {
 
 // Options tell where to look.
 type Options struct {
-	// Run, Lib and Proc are the folders /run, /var/lib and /proc.
-	Run, Lib, Proc string
-	Registry       Registry
+	// Run, Lib, Etc and Proc are the directories /run, /var/lib, /etc and /proc.
+	Run, Lib, Etc, Proc string
+	Registry            Registry
 	// Isula is the program that iSulad's users have, "isula".
 	Isula string
 	// Timeout is how long a source may take.
@@ -96,6 +97,7 @@ func (o *Options) sources() []source {
 		{"runc", func(context.Context) ([]finding, error) { return findRunc(o.Run) }},
 		{"crun", func(context.Context) ([]finding, error) { return findCrun(o.Run) }},
 		{"podman", func(context.Context) ([]finding, error) { return findStored(o.Lib) }},
+		{"isulad's files", func(context.Context) ([]finding, error) { return o.findIsulad() }},
 	}
 	podman, docker := newAPI("podman", filepath.Join(o.Run, "podman/podman.sock")), newAPI("docker", filepath.Join(o.Run, "docker.sock"))
 	if podman != nil && docker != nil && os.SameFile(podman.info, docker.info) {
@@ -107,7 +109,13 @@ func (o *Options) sources() []source {
 		}
 	}
 	if isula, err := exec.LookPath(o.Isula); err == nil {
-		sources = append(sources, source{"isulad", func(ctx context.Context) ([]finding, error) { return findIsula(ctx, isula) }})
+		sources = append(sources, source{"isulad", func(ctx context.Context) ([]finding, error) {
+			found, err := findIsula(ctx, isula)
+			if err != nil {
+				err = fmt.Errorf("%w; %s", err, o.describeIsulad())
+			}
+			return found, err
+		}})
 	}
 	return sources
 }

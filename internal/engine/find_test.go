@@ -30,7 +30,8 @@ func newHost(t *testing.T) *host {
 		}
 	})
 	return &host{t: t, dir: dir, Options: Options{
-		Run: filepath.Join(dir, "run"), Lib: filepath.Join(dir, "lib"), Proc: "/proc",
+		Run: filepath.Join(dir, "run"), Lib: filepath.Join(dir, "lib"),
+		Etc: filepath.Join(dir, "etc"), Proc: "/proc",
 		Registry: Registry{filepath.Join(dir, "registry"), "/proc"},
 		Isula:    filepath.Join(dir, "isula"),
 		Timeout:  10 * time.Second,

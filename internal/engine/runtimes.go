@@ -26,9 +26,10 @@ func findFiles(dir string, patterns []string, read func(file string) (finding, e
 	var found []finding
 	var errs []error
 	for _, pattern := range patterns {
-		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		names, err := fs.Glob(os.DirFS(dir), pattern) // dir itself is no pattern
 		errs = append(errs, err)
-		for _, file := range files {
+		for _, name := range names {
+			file := filepath.Join(dir, name)
 			f, err := read(file)
 			switch {
 			case err == nil:

@@ -30,7 +30,7 @@ const (
 // host's id is (revision 3). The other way round they are as they were. The result is value itself where nothing changes; kind
 // is what became of the root's id.
 func TranslateCaps(value []byte, uids *idmap.Translation) (result []byte, kind idmap.Kind, err error) {
-	root, err := capsRoot(value)
+	root, err := CapsRoot(value)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -54,7 +54,7 @@ func TranslateCaps(value []byte, uids *idmap.Translation) (result []byte, kind i
 
 // HostCaps are the capabilities without the id of a root: revision 2, which gives them on the host, too.
 func HostCaps(value []byte) ([]byte, error) {
-	if _, err := capsRoot(value); err != nil || len(value) != capsSize3 {
+	if _, err := CapsRoot(value); err != nil || len(value) != capsSize3 {
 		return value, err
 	}
 	result := append([]byte(nil), value[:capsSize2]...)
@@ -63,8 +63,8 @@ func HostCaps(value []byte) ([]byte, error) {
 	return result, nil
 }
 
-// capsRoot is the id of the root of the user namespace in which the capabilities are valid.
-func capsRoot(value []byte) (uint32, error) {
+// CapsRoot returns the id of the root of the user namespace in which the capabilities are valid.
+func CapsRoot(value []byte) (uint32, error) {
 	if len(value) < 4 {
 		return 0, errors.New("the file capabilities are too short")
 	}

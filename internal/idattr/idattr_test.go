@@ -189,7 +189,7 @@ func FuzzCaps(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%x is shifted to %x: %v", value, shifted, err)
 		}
-		root, _ := capsRoot(value)
+		root, _ := CapsRoot(value)
 		// The kernel writes no revision 1 any more, and no revision 3 for the host's root.
 		if len(value) == capsSize1 || len(value) == capsSize3 && root == 0 || !isPlain(root) {
 			return

@@ -114,6 +114,16 @@ func (m Map) Host(id uint32) (host uint32, ok bool) {
 	return 0, false
 }
 
+// ToContainer returns the container's id of one of the host; ok is false where it is not mapped.
+func (m Map) ToContainer(host uint32) (id uint32, ok bool) {
+	for _, e := range m {
+		if e.hosts().has(host) {
+			return e.Container + (host - e.Host), true
+		}
+	}
+	return 0, false
+}
+
 // IsIdentity tells whether ids are the same on both sides.
 func (m Map) IsIdentity() bool {
 	return !slices.ContainsFunc(m, func(e Extent) bool { return e.Container != e.Host })

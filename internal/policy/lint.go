@@ -28,8 +28,12 @@ var (
 	}
 )
 
-// Lint looks for what may not be meant.
-func (s *Set) Lint() (warnings []Warning) {
+// Lint looks for what may not be meant, where these engines are used: all if there are none.
+func (s *Set) Lint(engines ...action.Engine) (warnings []Warning) {
+	if len(engines) == 0 {
+		engines = []action.Engine{action.Docker, action.Isulad}
+	}
+	ofDocker := slices.Contains(engines, action.Docker)
 	for _, p := range s.Policies {
 		add := func(plain bool, format string, args ...any) {
 			warnings = append(warnings, Warning{p.Line, fmt.Sprintf(format, args...), plain})
@@ -53,17 +57,22 @@ func (s *Set) Lint() (warnings []Warning) {
 			warn(`policy %q denies %s, but not "privileged": a privileged container can bypass these rules`,
 				p.Name, p.quotedRules())
 		}
-		if secret := p.secrets(); len(secret) > 0 && p.ReadOnly {
+		var secret []string
+		if ofDocker {
+			secret = p.secrets()
+		}
+		if len(secret) > 0 && p.ReadOnly {
 			add(true, "policy %q is read-only, and does not grant %s, which disclose secrets",
 				p.Name, strings.Join(secret, ", "))
 		} else if len(secret) > 0 && !p.grantsAll() {
 			add(len(risky) > 0, "policy %q grants %s, which disclose secrets",
 				p.Name, strings.Join(secret, ", "))
 		}
-		for _, short := range p.halfGranted() {
+		for _, short := range p.halfGranted(engines) {
 			warn("policy %q does not grant %s, which %s needs beside %s", p.Name, short.missing, short.command, short.granted)
 		}
-		if !p.permits(action.OfRequest("HEAD", "/_ping")) { // docker's client asks for that at first
+		// docker's client asks for that at first.
+		if ofDocker && !p.permits(action.OfRequest("HEAD", "/_ping")) {
 			warn("policy %q does not grant docker_ping: docker's client does not learn which version of the API to use", p.Name)
 		}
 		if open := p.grants(disclosingActions); len(open) > 0 && p.ReadOnly {
@@ -112,27 +121,34 @@ func (p *Policy) surprises(pattern string) (more []string) {
 	return more
 }
 
-// half is a command of a client of which the policy grants the last action alone.
+// half is a command of a client for which the policy grants what it is for, and not all it needs.
 type half struct{ command, granted, missing string }
 
-// halfGranted are such commands.
-func (p *Policy) halfGranted() (found []half) {
+// halfGranted returns such commands of the engines.
+func (p *Policy) halfGranted(engines []action.Engine) (found []half) {
 	for _, c := range action.Commands() {
-		last := len(c.Actions) - 1
-		if !p.permits(c.Actions[last]) {
+		if !slices.Contains(engines, c.Engine) || !p.permits(c.Purpose) || p.permitsDetached(c) {
 			continue
 		}
 		var missing []string
-		for _, a := range c.Actions[:last] {
+		for _, a := range c.Actions {
 			if !p.permits(a) {
 				missing = append(missing, a.Name)
 			}
 		}
 		if len(missing) > 0 {
-			found = append(found, half{c.Client() + " " + c.Name, c.Actions[last].Name, strings.Join(missing, ", ")})
+			found = append(found,
+				half{c.Client() + " " + c.Name, c.Purpose.Name, strings.Join(missing, ", ")})
 		}
 	}
 	return found
+}
+
+// permitsDetached reports whether the command can be used in the background.
+func (p *Policy) permitsDetached(c action.Command) bool {
+	detached, ok := action.CommandOf(c.Engine, c.Name+" -d")
+	isDenied := func(a action.Action) bool { return !p.permits(a) }
+	return ok && !slices.ContainsFunc(detached.Actions, isDenied)
 }
 
 // grantsAll tells whether the policy grants everything by one pattern.

@@ -153,6 +153,32 @@ func TestLint(t *testing.T) {
 	}
 }
 
+// TestLintEngines: what only Docker's client needs is not missed where iSulad alone is used, and
+// the other way round.
+func TestLintEngines(t *testing.T) {
+	for _, c := range []struct {
+		actions string
+		engine  action.Engine
+		want    string
+	}{
+		{`"container_list"`, action.Isulad, ""},
+		{`"container_list"`, action.Docker, "does not grant docker_ping"},
+		{`"container_create"`, action.Isulad, "can become root"}, // enough for isula run -d
+		{`"container_wait"`, action.Isulad, ""},
+		{`"container_top"`, action.Isulad, "container_inspect, which isula top needs beside container_top"},
+		{`"container_top","docker_ping"`, action.Docker, ""},
+		{`"container_list","swarm_inspect"`, action.Isulad, ""},
+	} {
+		warnings := parse(t, `{"users":["x"],"actions":[`+c.actions+`],"exact":true}`).Lint(c.engine)
+		if c.want == "" && len(warnings) == 0 {
+			continue
+		}
+		if len(warnings) != 1 || c.want == "" || !strings.Contains(warnings[0].Text, c.want) {
+			t.Errorf("%s with %s: got %+v, want %q", c.actions, c.engine, warnings, c.want)
+		}
+	}
+}
+
 // TestPlainWarnings keeps apart what a line plainly says and what may be a mistake.
 func TestPlainWarnings(t *testing.T) {
 	for text, want := range map[string][]bool{

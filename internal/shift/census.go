@@ -24,6 +24,8 @@ type census struct {
 	// missed are files with ids that a completed step should have changed, foreign those with a
 	// record that is not trusted.
 	missed, foreign examples
+	// wrong are the files to change, and those with ids that are not mapped, by each of their names.
+	wrong examples
 	// low and high tell whether there are owners below and from 65536 on.
 	low, high bool
 }
@@ -36,10 +38,26 @@ type inodeKey struct {
 
 func keyOf(i *sys.Inode) inodeKey { return inodeKey{i.FileSystem, i.Number} }
 
-// links is how many of a file's names were found. One of them is in the directory dir.
+// links is how many of a file's names were found, and how many of them are among the wrong files.
+// One of them is name in the directory dir.
 type links struct {
-	found, all uint32
-	dir        *dir
+	found, all, wrong uint32
+	dir               *dir
+	name              string
+}
+
+// addLink notes one of the names of a file that has several.
+func (c *census) addLink(i *sys.Inode, d *dir, name sys.Name, wrong bool) {
+	key := keyOf(i)
+	l, ok := c.links[key]
+	if !ok {
+		l = links{all: i.Links, dir: d, name: name.String()}
+	}
+	l.found++
+	if wrong {
+		l.wrong++
+	}
+	c.links[key] = l
 }
 
 // examples are files with something in common, of which the first are named.
@@ -68,9 +86,18 @@ type unmapped struct {
 	largest uint32
 }
 
-func (u *unmapped) note(id uint32, f *file) {
-	u.largest = max(u.largest, id)
+// note adds an id that a file has; from maps the ids of the tree.
+func (u *unmapped) note(id uint32, from idmap.Map, f *file) {
+	u.enlarge(id, from)
 	u.addText(func() string { return fmt.Sprintf("%d of %s", id, f.quoted()) })
+}
+
+// enlarge notes an id of the container, or what it is mapped to.
+func (u *unmapped) enlarge(id uint32, from idmap.Map) {
+	if container, ok := from.ToContainer(id); ok {
+		id = container
+	}
+	u.largest = max(u.largest, id)
 }
 
 func newCensus() *census {
@@ -91,13 +118,14 @@ func (c *census) merge(o *census) {
 	}
 	for _, x := range [][2]*examples{
 		{&c.flagged, &o.flagged}, {&c.setID, &o.setID}, {&c.roots, &o.roots}, {&c.readOnly, &o.readOnly},
-		{&c.missed, &o.missed}, {&c.foreign, &o.foreign},
+		{&c.missed, &o.missed}, {&c.foreign, &o.foreign}, {&c.wrong, &o.wrong},
 	} {
 		x[0].merge(x[1])
 	}
 	c.inodes.merge(o.inodes)
 	for key, l := range o.links {
 		l.found += c.links[key].found
+		l.wrong += c.links[key].wrong
 		c.links[key] = l
 	}
 }
@@ -190,16 +218,13 @@ func (v *inspector) inspect(f file, i *sys.Inode, special bool) (isSpecial bool,
 	v.ids.Add(i.UID)
 	v.ids.Add(i.GID)
 	v.low, v.high = v.low || i.UID < 1<<16, v.high || i.UID >= 1<<16
-	if i.Links > 1 && !i.IsDir() {
-		key := keyOf(i)
-		v.links[key] = links{v.links[key].found + 1, i.Links, f.dir}
-	}
+	strange := v.unmapped[0].count + v.unmapped[1].count
 	uid, gid, uidKind, gidKind := v.rules.owner(i)
 	if uidKind == idmap.Unmapped {
-		v.unmapped[0].note(i.UID, &f)
+		v.unmapped[0].note(i.UID, v.rules.from.UID, &f)
 	}
 	if gidKind == idmap.Unmapped {
-		v.unmapped[1].note(i.GID, &f)
+		v.unmapped[1].note(i.GID, v.rules.from.GID, &f)
 	}
 	if v.rules.isMissed(i) && !f.isRoot() {
 		v.missed.add(&f)
@@ -223,6 +248,13 @@ func (v *inspector) inspect(f file, i *sys.Inode, special bool) (isSpecial bool,
 		v.moved++
 	} else {
 		v.done++
+	}
+	wrong := moved || v.unmapped[0].count+v.unmapped[1].count > strange
+	if wrong {
+		v.wrong.add(&f)
+	}
+	if i.Links > 1 && !i.IsDir() {
+		v.addLink(i, f.dir, f.name, wrong)
 	}
 	switch {
 	case f.isRoot():
@@ -257,6 +289,9 @@ func (v *inspector) inspectClosely(f *file) (moved bool, err error) {
 		v.noteEntry(note, f)
 	}
 	if n.plan.capsKind == idmap.Unmapped {
+		if id, err := idattr.CapsRoot(n.attrs.caps); err == nil {
+			v.unmapped[0].enlarge(id, v.rules.from.UID)
+		}
 		v.unmapped[0].addText(func() string { return "the root of the capabilities of " + f.quoted() })
 	}
 	return !n.plan.isNothing(), nil
@@ -266,9 +301,9 @@ func (v *inspector) noteEntry(note idattr.ACLEntry, f *file) {
 	if note.Kind != idmap.Unmapped {
 		return
 	}
-	which := 0
+	which, from := 0, v.rules.from.UID
 	if note.Group {
-		which = 1
+		which, from = 1, v.rules.from.GID
 	}
-	v.unmapped[which].note(note.ID, f)
+	v.unmapped[which].note(note.ID, from, f)
 }

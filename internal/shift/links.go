@@ -38,7 +38,7 @@ func CheckLinks(ctx context.Context, root sys.File, o Options) error {
 		}
 	}
 	return Problems{{
-		Text:   "files with names outside of the tree: in " + outside.list(),
+		Text:   "files with names outside of the tree: " + outside.list(),
 		Remedy: "copy them, or --hardlinks=ignore to let the container change the files outside",
 	}}
 }
@@ -81,8 +81,7 @@ func (v *linkCounter) visit(w *worker, d *dir, name sys.Name, code uint16) (isDi
 		return true
 	}
 	if i.Links > 1 {
-		key := keyOf(i)
-		v.links[key] = links{v.links[key].found + 1, i.Links, d}
+		v.addLink(i, d, name, false)
 	}
 	return false
 }

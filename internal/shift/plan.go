@@ -24,6 +24,8 @@ const (
 // rules are how files are changed in a step.
 type rules struct {
 	idmap.Step
+	// from maps the ids that the tree has now, if they are not the container's.
+	from idmap.Pair
 	caps CapsPolicy
 	// dropSetID removes the set-id bits and the capabilities.
 	dropSetID bool

@@ -53,7 +53,7 @@ func (c *census) problems(o *Options, pair idmap.Pair) (p Problems) {
 	if o.HardLinks == Fail {
 		if outside := c.linkedOutside(); outside.count > 0 {
 			p.add("copy them, or --hardlinks=ignore to change the owner of the files outside, too",
-				"files with names outside of the tree: in %s", outside.list())
+				"files with names outside of the tree: %s", outside.list())
 		}
 	}
 	if c.readOnly.count > 0 {
@@ -83,12 +83,12 @@ func (c *census) unmappedRemedy(pair idmap.Pair) string {
 	return "chown them, for no offset of --user-remap is large enough, or " + others
 }
 
-// linkedOutside are directories with files of which not all names were found.
+// linkedOutside returns files of which not all names were found, by one of their names.
 func (c *census) linkedOutside() (x examples) {
 	for _, l := range c.links {
 		if l.found < l.all {
 			x.addText(func() string {
-				return fmt.Sprintf("%q (%d of %d names are inside)", "/"+l.dir.path(""), l.found, l.all)
+				return fmt.Sprintf("%q (%d of %d names are inside)", l.dir.path(l.name), l.found, l.all)
 			})
 		}
 	}

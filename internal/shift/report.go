@@ -117,7 +117,7 @@ func (t *tree) recordedForAll() (*State, *claim, error) {
 
 // rulesFor are the rules by which a change's files are judged.
 func (o *Options) rulesFor(change *idmap.Change, state *State) *rules {
-	r := &rules{Step: change.Judge(), caps: o.Caps, dropSetID: o.DropSetID}
+	r := &rules{Step: change.Judge(), from: change.From, caps: o.Caps, dropSetID: o.DropSetID}
 	if state.Partial() {
 		r.run = state.Run
 	}
@@ -126,10 +126,12 @@ func (o *Options) rulesFor(change *idmap.Change, state *State) *rules {
 
 // Verification is what a look at all files has shown.
 type Verification struct {
-	Pair         idmap.Pair
+	Pair idmap.Pair
+	// Files counts files, each once however many names it has. Wrong counts those among them with
+	// ids, or a record, that they should not have.
 	Files, Wrong uint64
-	// Unmapped are ids that the maps do not have, as text; empty if there are none.
-	Unmapped string
+	// Examples names wrong files. UIDs and GIDs are ids that the maps do not have, with their files.
+	Examples, UIDs, GIDs string
 }
 
 // Verify looks whether all files of a tree have the ids to which it was shifted.
@@ -159,12 +161,11 @@ func Verify(ctx context.Context, path string, o Options) (Verification, error) {
 	if err != nil {
 		return Verification{}, fmt.Errorf("%s: %w", t.path, err)
 	}
-	v := Verification{Pair: state.Change.To, Files: c.files, Wrong: c.moved}
-	for _, u := range c.unmapped {
-		if u.count > 0 {
-			v.Wrong += u.count
-			v.Unmapped += u.list()
-		}
+	v := Verification{Pair: state.Change.To, Files: c.files, Wrong: c.wrong.count,
+		Examples: c.wrong.list(), UIDs: c.unmapped[0].list(), GIDs: c.unmapped[1].list()}
+	for _, l := range c.links {
+		v.Files -= uint64(l.found - 1)
+		v.Wrong -= uint64(max(l.wrong, 1) - 1)
 	}
 	return v, nil
 }

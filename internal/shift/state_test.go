@@ -134,15 +134,15 @@ func TestProblems(t *testing.T) {
 	c := newCensus()
 	d := &dir{name: sys.MakeName("d"), parent: new(dir)}
 	f := d.named(sys.MakeName("f\n"))
-	c.unmapped[0].note(70000, &f)
-	c.unmapped[1].note(65535, &f)
+	c.unmapped[0].note(70000, nil, &f)
+	c.unmapped[1].note(65535, nil, &f)
 	for range 7 {
 		c.flagged.add(&f)
 	}
 	c.roots.add(&f)
 	c.readOnly.add(&f)
-	c.links[inodeKey{number: 1}] = links{1, 3, d}
-	c.links[inodeKey{number: 2}] = links{2, 2, d}
+	c.links[inodeKey{number: 1}] = links{found: 1, all: 3, dir: d, name: "x"}
+	c.links[inodeKey{number: 2}] = links{found: 2, all: 2, dir: d}
 	strict := &Options{}
 	strict.complete()
 	got := c.problems(strict, testPair())
@@ -154,7 +154,7 @@ func TestProblems(t *testing.T) {
 		`uids that are not mapped: 70000 of "d/f\n" | chown them, for no offset of --user-remap is large enough, or --unmapped=keep or squash=ID`,
 		`gids that are not mapped: 65535 of "d/f\n" | chown them, for no offset of --user-remap is large enough, or --unmapped=keep or squash=ID`,
 		`files that are immutable or append-only: "d/f\n", "d/f\n", "d/f\n", "d/f\n", "d/f\n" and 2 more | chattr -i -a, or --immutable=clear or skip`,
-		`files with names outside of the tree: in "/d/" (1 of 3 names are inside) | copy them, or --hardlinks=ignore to change the owner of the files outside, too`,
+		`files with names outside of the tree: "d/x" (1 of 3 names are inside) | copy them, or --hardlinks=ignore to change the owner of the files outside, too`,
 		`subvolumes that are read-only: "d/f\n" | btrfs property set DIR ro false, or delete them`,
 		`directories that were shifted by themselves: "d/f\n" | unshift these first, or, if the attribute came from an image, setfattr -x trusted.userns_shift`,
 	}
@@ -165,7 +165,7 @@ func TestProblems(t *testing.T) {
 		t.Errorf("%s", text)
 	}
 	small := newCensus()
-	small.unmapped[0].note(40000, &f)
+	small.unmapped[0].note(40000, nil, &f)
 	if p := small.problems(strict, idmap.Pair{UID: idmap.Map{{Host: 5000, Size: 10}}, GID: idmap.Map{{Host: 5000, Size: 10}}}); p[0].Remedy != "an offset of at least 40001, or --unmapped=keep or squash=ID" {
 		t.Errorf("%+v", p)
 	}
@@ -179,7 +179,7 @@ func TestProblems(t *testing.T) {
 func TestMergeCensus(t *testing.T) {
 	a, b := newCensus(), newCensus()
 	key := inodeKey{number: 5}
-	a.links[key], b.links[key] = links{1, 3, nil}, links{2, 3, nil}
+	a.links[key], b.links[key] = links{found: 1, all: 3}, links{found: 2, all: 3}
 	a.files, b.files, a.moved, b.done, b.low = 3, 4, 1, 2, true
 	b.unmapped[1].largest = 9
 	a.merge(b)

@@ -59,7 +59,8 @@ func (t *Toolkit) Running(ctx context.Context) ([]engine.Container, []engine.Ski
 // find lists the containers that run, as the engines tell, and other namespaces that have files of lxcfs.
 func (t *Toolkit) find(ctx context.Context) ([]*target, []engine.Skipped, error) {
 	containers, skipped := engine.Find(ctx, engine.Options{
-		Run: "/run", Lib: "/var/lib", Proc: "/proc", Registry: t.registry(), Isula: "isula", Timeout: engineTime,
+		Run: "/run", Lib: "/var/lib", Etc: "/etc", Proc: "/proc", Registry: t.registry(),
+		Isula: "isula", Timeout: engineTime,
 	})
 	scan, err := scanNamespaces()
 	if err != nil {

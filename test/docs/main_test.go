@@ -21,7 +21,8 @@ func TestMain(m *testing.M) {
 
 func runAll(m *testing.M) (code int, err error) {
 	for _, program := range []string{
-		"systemctl", "runc", "crun", "dockerd", "podman", "containerd", "ctr", "busybox", "unshare", "ip", "curl", "jq", "ps", "apt-get",
+		"systemctl", "runc", "crun", "dockerd", "podman", "containerd", "ctr", "busybox", "unshare", "ip", "curl",
+		"jq", "openssl", "ps", "apt-get",
 	} {
 		if _, err := exec.LookPath(program); err != nil {
 			return 1, fmt.Errorf("%w (make deps installs it)", err)

@@ -29,7 +29,7 @@ func newWorld(t *testing.T) *world {
 	if err := os.MkdirAll(filepath.Join(w.dir, "blocks"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"session.sh", "lib.sh", "isula"} {
+	for _, name := range []string{"session.sh", "lib.sh", "isula", "isulad"} {
 		w.write(t, name, read(t, filepath.Join("testdata", name)))
 	}
 	repository, err := filepath.Abs(Repository)

@@ -351,7 +351,7 @@ func TestMappedLinks(t *testing.T) {
 	for _, mode := range []string{"auto", "idmap"} {
 		options := []string{"--mode", mode, "--user-remap", remap100000}
 		r := wrapped(t, "runc", options, "run", "-b", b.dir, b.id)
-		if r.Code != 1 || !strings.Contains(r.Stderr, `"/bin/" (1 of 2 names are inside)`) {
+		if r.Code != 1 || !strings.Contains(r.Stderr, `"bin/evil" (1 of 2 names are inside)`) {
 			t.Errorf("%s: %+v", mode, r)
 		}
 	}

@@ -37,7 +37,8 @@ func TestUnmapped(t *testing.T) {
 		t.Errorf("it says %q", r.stderr)
 	}
 	checkOwners(t, root, map[string]string{"a": "65535:100000", "b": "100001:70000", "c": "100001:100001"})
-	checkRefused(t, call(t, "verify", root), 1, "some with other ids", ids[0])
+	checkRefused(t, call(t, "verify", root), 1, "files that are not as 100000:100000:65535 says: 4 of 6: ",
+		"; uids that are not mapped: ", ids[0], ids[2], ids[3], "; gids that are not mapped: "+ids[1])
 	// Now the only files to change are those that are not mapped.
 	r = must(t, "shift", "--user-remap", remap, "--unmapped", "squash=65534", root)
 	if !strings.HasPrefix(r.stdout, "changed 4 of 6 files") {
@@ -75,7 +76,7 @@ func TestLinkedOutside(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := takeDump(t, root, true)
-	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "nothing was changed", `"/d/" (1 of 2 names are inside)`, "--hardlinks=ignore")
+	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "nothing was changed", `"d/f" (1 of 2 names are inside)`, "--hardlinks=ignore")
 	checkDump(t, "refused", takeDump(t, root, true), before)
 	if !inGuest() { // its kernel has no idmapped mounts of tmpfs
 		seen := filepath.Join(dir, "seen")
@@ -83,7 +84,7 @@ func TestLinkedOutside(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := call(t, "mount", "--user-remap", remap, root, seen)
-		checkRefused(t, r, 1, `"/d/" (1 of 2 names are inside)`, "--hardlinks=ignore")
+		checkRefused(t, r, 1, `"d/f" (1 of 2 names are inside)`, "--hardlinks=ignore")
 		must(t, "mount", "--user-remap", remap, "--hardlinks", "ignore", root, seen)
 		must(t, "umount", seen)
 	}

@@ -1,2 +1,2 @@
-install -m 755 $session/isula /usr/bin/isula
+with_isulad
 root_fs /home/root-fs /home/apart

@@ -45,3 +45,26 @@ repository() { # the repository, as one that has just been fetched, with what th
 	export GOPROXY=off GOCACHE GOMODCACHE PATH=$PATH:$goroot/bin
 	echo 'APT::Get::Assume-Yes "true";' >/etc/apt/apt.conf.d/99yes
 }
+
+with_isulad() { # stand-ins of iSulad 2.1.6 run, as its package configures it
+	install -m 755 $session/isula $session/isulad /usr/bin
+	mkdir -p /etc/isulad /etc/default/isulad/hooks
+	cat >/etc/isulad/daemon.json <<'CONF'
+{
+    "group": "isula",
+    "default-runtime": "runc",
+    "graph": "/var/lib/isulad",
+    "state": "/var/run/isulad",
+    "hook-spec": "/etc/default/isulad/hooks/default.json",
+    "storage-driver": "overlay2"
+}
+CONF
+	echo '{"prestart":[],"poststop":[],"poststart":[]}' >/etc/default/isulad/hooks/default.json
+	echo '{"linux":{"resources":{"devices":[{"allow":false,"type":"c","major":10,"minor":229,"access":"rwm"}]}}}' \
+		>/etc/default/isulad/systemcontainer_config.json
+	# It may be restarted as often as the page says, the real one three times a minute.
+	printf '[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/isulad\nExecStopPost=rm -f /run/isulad/hosts\n' \
+		>/etc/systemd/system/isulad.service
+	systemctl daemon-reload
+	systemctl start isulad
+}

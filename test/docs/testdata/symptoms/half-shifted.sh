@@ -1,5 +1,7 @@
 provoke() {
-	install -m 755 $session/isula /usr/bin/isula
+	with_isulad
+	chmod o+x /var/lib/isulad
+	mkdir -p -m 711 /var/lib/isulad/engines/lcr
 	root_fs /home/root-fs
 	mkdir /home/root-fs/many
 	(cd /home/root-fs/many && seq 30000 | xargs touch)
@@ -12,5 +14,5 @@ provoke() {
 	done
 	return 1
 }
-seen() { { isula run --name half --user-remap 100000:100000:65535 --external-rootfs /home/root-fs none true 2>&1 || true; } | grep -qi 'permission denied'; }
+seen() { { isula run --name half --runtime lcr --system-container --user-remap 100000:100000:65535 --external-rootfs /home/root-fs none true 2>&1 || true; } | grep -qi 'permission denied'; }
 found() { grep -q '^partial 100000:100000:65535'; }

@@ -1,0 +1,121 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"palisade/internal/oci"
+	"palisade/internal/sys"
+	"palisade/internal/wiring"
+)
+
+// isuladState is the file in which iSulad keeps the state of a container.
+const isuladState = "container_state.json"
+
+// isuladGraphs returns the root directories of iSulad and of lcrd, its older name, as their
+// configuration has them.
+func (o *Options) isuladGraphs() (graphs []string, err error) {
+	var errs []error
+	for _, name := range []string{"isulad", "lcrd"} {
+		graph := filepath.Join(o.Lib, name)
+		config := filepath.Join(o.Etc, name, "daemon.json")
+		var c wiring.Isulad
+		text, err := sys.ReadRegular(config, maxFile)
+		if err == nil {
+			c, err = wiring.ParseIsulad(text)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("%s: %w", config, err))
+		}
+		options, err := sys.ReadRegular(filepath.Join(o.Etc, "sysconfig/iSulad"), maxFile)
+		if err == nil && name == "isulad" {
+			c.AddOptions(options)
+		}
+		if filepath.IsAbs(c.Graph) {
+			graph = c.Graph
+		}
+		graphs = append(graphs, graph)
+	}
+	return graphs, errors.Join(errs...)
+}
+
+// findIsulad reads the state of iSulad's containers from <graph>/engines/<runtime>/<id>/. It needs
+// neither the client nor the daemon.
+func (o *Options) findIsulad() (found []finding, err error) {
+	graphs, err := o.isuladGraphs()
+	for _, graph := range graphs {
+		states := []string{"*/*/" + isuladState}
+		stored, more := findFiles(filepath.Join(graph, "engines"), states, readIsulad)
+		found, err = append(found, stored...), errors.Join(err, more)
+	}
+	return found, err
+}
+
+// describeIsulad tells from where iSulad's containers are known when its client cannot tell.
+func (o *Options) describeIsulad() string {
+	graphs, _ := o.isuladGraphs()
+	for _, graph := range graphs {
+		dir := filepath.Join(graph, "engines")
+		if _, err := os.Stat(dir); err == nil {
+			return "containers are read from " + dir
+		}
+	}
+	return fmt.Sprintf("no state of containers in %s either", filepath.Join(graphs[0], "engines"))
+}
+
+func readIsulad(file string) (finding, error) {
+	dir := filepath.Dir(file)
+	f := finding{Container: Container{ID: filepath.Base(dir), Engine: "isulad"}}
+	if err := oci.CheckID(f.ID); err != nil {
+		return f, err
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return f, err
+	}
+	f.known = info.ModTime() // iSulad writes it with each change
+	text, err := sys.ReadRegular(file, maxFile)
+	if err != nil {
+		return f, err
+	}
+	if f.PID, err = parseIsuladState(text); err != nil {
+		return f, err
+	}
+	if text, err := sys.ReadRegular(filepath.Join(dir, "config.v2.json"), maxFile); err == nil {
+		f.Names = parseIsuladName(text)
+	}
+	return f, nil
+}
+
+// parseIsuladState returns the pid of a container that runs, -1 if it does not.
+func parseIsuladState(text []byte) (pid int, err error) {
+	var state struct {
+		Running *bool
+		Pid     int
+	}
+	if err := json.Unmarshal(text, &state); err != nil {
+		return 0, err
+	}
+	switch {
+	case state.Running == nil:
+		return 0, errors.New("want an object with Running and Pid")
+	case !*state.Running:
+		return -1, nil
+	case state.Pid <= 0:
+		return 0, fmt.Errorf("pid %d of a container that runs is not positive", state.Pid)
+	}
+	return state.Pid, nil
+}
+
+// parseIsuladName returns the name in a config.v2.json, if there is one.
+func parseIsuladName(text []byte) []string {
+	var config struct{ CommonConfig struct{ Name string } }
+	if json.Unmarshal(text, &config) != nil || config.CommonConfig.Name == "" {
+		return nil
+	}
+	return []string{config.CommonConfig.Name}
+}

@@ -1,0 +1,97 @@
+//go:build integration
+
+package userns
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestVerifyNames has verify name the files that are wrong, count each once, however many names and
+// wrong ids it has, and list uids and gids apart.
+func TestVerifyNames(t *testing.T) {
+	root := filepath.Join(named("tmpfs").folder(t), "root")
+	build(t, root, true, []item{
+		folder(".", 0o755, 0, 0), folder("d", 0o755, 0, 0),
+		file("d/linked", 0o644, 0, 0), file("d/both", 0o644, 0, 0), file("good", 0o644, 0, 0),
+	})
+	if err := os.Link(filepath.Join(root, "d/linked"), filepath.Join(root, "other")); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "shift", "--user-remap", remap, root)
+	if r := must(t, "verify", root); !strings.HasPrefix(r.stdout, "all 5 files are as ") {
+		t.Errorf("it says %q", r.stdout)
+	}
+	chown := func(name string, uid, gid int) {
+		t.Helper()
+		if err := os.Lchown(filepath.Join(root, name), uid, gid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	chown("d/linked", 0, 0)
+	r := call(t, "verify", root)
+	checkRefused(t, r, 1, "files that are not as 100000:100000:65535 says: 1 of 5: ", "(shift again)")
+	if !strings.Contains(r.stderr, `"d/linked"`) && !strings.Contains(r.stderr, `"other"`) {
+		t.Errorf("it names no file: %s", r.stderr)
+	}
+	chown("d/both", 300000, 300001)
+	checkRefused(t, call(t, "verify", root), 1, "says: 2 of 5: ", `"d/both"`,
+		`; uids that are not mapped: 300000 of "d/both"; gids that are not mapped: 300001 of "d/both"`)
+}
+
+// TestSmallerOffset checks a shifted tree against a smaller offset: the advice counts ids as the
+// container does, and following it helps.
+func TestSmallerOffset(t *testing.T) {
+	root := filepath.Join(named("tmpfs").folder(t), "root")
+	build(t, root, true, []item{
+		folder(".", 0o755, 0, 0), file("a", 0o644, 1000, 5), file("b", 0o644, 33, 33),
+		file("acl", 0o640, 1, 1).with(accessName, acl(2000, 5, 6, 4)),
+		file("caps", 0o755, 1, 1).with(capsName, caps3(3000)),
+	})
+	must(t, "shift", "--user-remap", remap, root)
+	r := call(t, "check", "--user-remap", "100000:100000:4", root)
+	const advice = "an offset of at least 3001, or --unmapped=keep or squash=ID"
+	if r.code != 1 || !strings.Contains(r.stdout, advice) || strings.Contains(r.stdout, "chown them") {
+		t.Errorf("check: %+v, want %q", r, advice)
+	}
+	if err := os.Chmod(filepath.Dir(root), 0o711); err != nil { // which check names, too
+		t.Fatal(err)
+	}
+	must(t, "check", "--user-remap", "100000:100000:3001", root)
+	must(t, "check", "--user-remap", "200000:200000:3001", root)
+}
+
+// TestGraph checks the directories of an iSulad that has no container of lcr yet, then follows the
+// advice.
+func TestGraph(t *testing.T) {
+	dir := named("tmpfs").folder(t)
+	root, graph := filepath.Join(dir, "root"), filepath.Join(dir, "isulad")
+	build(t, root, true, []item{folder(".", 0o755, 0, 0)})
+	if err := os.Mkdir(graph, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	lcr := filepath.Join(graph, "engines/lcr")
+	check := []string{"check", "--engine", "isulad", "--graph", graph, "--user-remap", remap, root}
+	advice := "remedy: mkdir -p -m 711 " + lcr + "\n"
+	if r := call(t, check...); r.code != 1 || !strings.Contains(r.stdout, advice) {
+		t.Errorf("%+v", r)
+	}
+	if out, err := exec.Command("mkdir", "-p", "-m", "711", lcr).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	must(t, check...)
+	if err := os.Chmod(graph, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	r := call(t, check...)
+	if r.code != 1 || strings.Count(r.stdout, "may not search") != 1 ||
+		!strings.Contains(r.stdout, "chmod o+x "+graph+"\n") {
+		t.Errorf("it does not name %s alone: %+v", graph, r)
+	}
+}
