@@ -32,6 +32,9 @@ rpmlint:rpmlint:rpmlint
 dpkg-deb:dpkg:dpkg
 zsh:zsh:zsh
 setpriv:util-linux:util-linux
+node:nodejs:nodejs
+python3:python3:python3
+rsync:rsync:rsync
 tmux:tmux:tmux
 qemu-aarch64-static:qemu-user-static:qemu-user-static
 qemu-system-x86_64:qemu-system-x86:qemu-system-x86-core

@@ -90,6 +90,15 @@ func (f *files) Rescue(_ *fusedev.Request, _, offset uint64, _ int, dst []byte) 
 	return append(dst, text[min(offset, uint64(len(text))):]...), 0
 }
 
+func (f *files) Access(*fusedev.Request, uint32) syscall.Errno { return 0 }
+
+func (f *files) RescueAttr(r *fusedev.Request, out *fuse.AttrOut) syscall.Errno {
+	f.rescued.Add(1)
+	attr(r.Node, &out.Attr)
+	out.Size = uint64(len("rescued\n"))
+	return 0
+}
+
 func (f *files) Release(*fusedev.Request, uint64) { f.released.Add(1) }
 
 func (f *files) Poll(r *fusedev.Request, _, kh uint64, notify bool) (uint32, syscall.Errno) {
