@@ -24,10 +24,10 @@ const (
 // delegate moves the processes of a container into a cgroup below its own, so that there can be
 // others beside it on cgroup v2, as Docker's image for Docker in Docker does.
 const delegate = `cd /sys/fs/cgroup
-if [ -e cgroup.controllers ]; then
+case $(cat cgroup.controllers /proc/1/cgroup 2>/dev/null) in *" "*0::/|*" "*0::/init)
 	mkdir -p init; for pid in $(cat cgroup.procs); do echo $pid >init/cgroup.procs; done
 	for c in cpuset cpu memory pids; do echo +$c >cgroup.subtree_control; done
-fi
+esac
 `
 
 // nesting returns the options of a container that can start others with the runtime and bundles.
@@ -85,7 +85,9 @@ func TestNested(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	low := [3]ctr.Options{{Memory: 256 * mib}, {Memory: limit, Quota: 100000}, {Memory: 64 * mib}}
+	low := [3]ctr.Options{
+		{Memory: 256 * mib}, {Memory: limit, Quota: 100000}, {Memory: 64 * mib, Quota: 100000},
+	}
 	high := [3]ctr.Options{{Memory: limit, Quota: 100000}, {Memory: 128 * mib}, {Memory: 256 * mib}}
 	lowMem, lowCPUs := [3]uint64{256 * mib, limit, 64 * mib}, [3]int{hostCPUs(), 1, 1}
 	for _, tt := range []struct {
@@ -101,6 +103,9 @@ func TestNested(t *testing.T) {
 		{"one each", [3]bool{true, true, true}, low, lowMem, lowCPUs},
 		{"none", [3]bool{}, low, lowMem, lowCPUs},
 	} {
+		if ctr.OnV2() && !tt.cgroupNS[0] {
+			continue // the containers inside would lie beside the outermost
+		}
 		t.Run(tt.name, func(t *testing.T) {
 			bundles, options := t.TempDir(), tt.limits
 			for i := range options {
