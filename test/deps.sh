@@ -18,6 +18,7 @@ losetup:mount:util-linux
 strace:strace:strace
 systemd-analyze:systemd:systemd
 ps:procps:procps-ng
+sar:sysstat:sysstat
 jq:jq:jq
 ip:iproute2:iproute
 cpio:cpio:cpio
@@ -53,6 +54,11 @@ while IFS=: read -r program debian fedora; do
 	*) echo "deps: $program is missing, and there is neither apt-get nor dnf to install it" >&2; exit 1 ;;
 	esac
 done <<<"$needed"
+
+# A library has no program.
+if [ -n "$manager" ] && ! /usr/bin/python3 -c 'import psutil' 2>/dev/null; then
+	missing="$missing python3-psutil"
+fi
 
 # The benchmark's rival. Its package starts a daemon, which is not wanted.
 if [ "$manager" = apt ] && [ ! -x /usr/bin/lxcfs ]; then

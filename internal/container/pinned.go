@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"palisade/internal/sys"
 )
 
 // Pinned is a process that somebody else asks about. As long as it is alive its pid is not another's.
@@ -44,7 +46,12 @@ func (f *Finder[S]) IsHostProcess(tid uint32, s *Scratch) bool {
 		return false
 	}
 	root, err := f.proc.StatAt(strconv.Itoa(int(tid)) + "/root/.")
-	return err == nil && root.Inode == f.hostRoot.Inode && root.FileSystem == f.hostRoot.FileSystem
+	return err == nil && f.IsHostRoot(root)
+}
+
+// IsHostRoot reports whether a directory is the daemon's root directory.
+func (f *Finder[S]) IsHostRoot(dir sys.FileInfo) bool {
+	return dir.Inode == f.hostRoot.Inode && dir.FileSystem == f.hostRoot.FileSystem
 }
 
 // hasOwnIDs reports whether the thread tid is in the daemon's user and pid namespaces.

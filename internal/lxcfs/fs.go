@@ -29,6 +29,8 @@ type Options struct {
 	Quota bool
 	// Loadavg shows the container's own load averages; without it the host's.
 	Loadavg bool
+	// HostDiskName calls the disk that holds a container's root by the host's name instead of sda.
+	HostDiskName bool
 	// ProcRoot and SysRoot are the host's /proc and /sys.
 	ProcRoot, SysRoot string
 	// StateFile keeps the counters that the kernel does not keep, for the next process; "" keeps none.
