@@ -185,6 +185,9 @@ func (tree) Lookup(_ <-chan struct{}, _ *fuse.InHeader, name string, out *fuse.E
 		return fuse.ENOENT
 	}
 	out.NodeId = id
+	if id == idEmpty {
+		out.SetEntryTimeout(time.Hour) // or each look-up tells the size, too
+	}
 	attr(id, &out.Attr)
 	return fuse.OK
 }
