@@ -5,6 +5,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"palisade/internal/container"
 	"palisade/internal/fusedev"
 )
 
@@ -42,10 +43,27 @@ func (f *FS) Access(r *fusedev.Request, mask uint32) syscall.Errno {
 	if errno := f.attr(r, &out); errno != 0 {
 		return errno
 	}
-	if !isAllowed(out.Mode, r.UID, r.GID, mask) {
-		return syscall.EACCES
+	if isAllowed(out.Mode, r.UID, r.GID, mask) {
+		return 0
 	}
-	return 0
+	var s container.Scratch
+	if isCapable(out.Mode, f.finder.Capabilities(r.TID, &s), mask) {
+		return 0
+	}
+	return syscall.EACCES
+}
+
+// isCapable reports whether the capabilities override the mode of a file (capabilities(7)).
+func isCapable(mode uint32, capabilities uint64, mask uint32) bool {
+	const dacOverride, dacReadSearch = 1 << 1, 1 << 2
+	isDir := mode&syscall.S_IFMT == syscall.S_IFDIR
+	switch {
+	case mask&mayExecute != 0 && !isDir && mode&0o111 == 0:
+		return false
+	case capabilities&dacOverride != 0:
+		return true
+	}
+	return capabilities&dacReadSearch != 0 && (mask == mayRead || isDir && mask&mayWrite == 0)
 }
 
 // isAllowed reports whether the mode of a file of root's allows access in the ways of mask.

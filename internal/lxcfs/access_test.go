@@ -33,6 +33,26 @@ func TestAccess(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct {
+		name         string
+		mode         uint32
+		capabilities uint64
+		mask         uint32
+		want         bool
+	}{
+		{"none", file | 0o400, 0, mayRead, false},
+		{"another", file | 0o400, 1, mayRead, false},
+		{"CAP_DAC_OVERRIDE reads", file | 0o400, 2, mayRead, true},
+		{"CAP_DAC_OVERRIDE executes", file | 0o400, 2, mayExecute, false},
+		{"CAP_DAC_READ_SEARCH reads", file | 0o400, 4, mayRead, true},
+		{"CAP_DAC_READ_SEARCH writes", file | 0o600, 4, mayRead | mayWrite, false},
+		{"CAP_DAC_READ_SEARCH goes into a directory", dir | 0o700, 4, mayExecute, true},
+		{"CAP_DAC_READ_SEARCH writes a directory", dir | 0o700, 4, mayWrite, false},
+	} {
+		if got := isCapable(tt.mode, tt.capabilities, tt.mask); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+	for _, tt := range []struct {
 		name  string
 		node  uint64
 		uid   uint32
@@ -50,7 +70,7 @@ func TestAccess(t *testing.T) {
 			syscall.O_RDONLY, syscall.ENOENT},
 		{"a file that is gone", cpuDirBit | 1, user, syscall.O_RDONLY, syscall.ENOENT},
 	} {
-		r := fusedev.Request{Node: tt.node, UID: tt.uid, GID: tt.uid, TID: 1}
+		r := fusedev.Request{Node: tt.node, UID: tt.uid, GID: tt.uid, TID: 1<<22 + 1}
 		if _, _, errno := f.Open(&r, tt.flags); errno != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, errno, tt.want)
 		}

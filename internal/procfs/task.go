@@ -95,6 +95,8 @@ type TaskStatus struct {
 	// NSPids are the task's ids: first that in the pid namespace of the procfs mount, last that in its own innermost
 	// one. Linux 4.1 and later.
 	NSPids []int
+	// Capabilities are the effective ones, a bit for each (capabilities(7)).
+	Capabilities uint64
 }
 
 // ParseTaskStatus parses /proc/<pid>/status.
@@ -106,6 +108,8 @@ func ParseTaskStatus(text []byte) (TaskStatus, error) {
 		switch string(key) {
 		case "PPid":
 			t.Parent, err = strconv.Atoi(string(bytes.TrimSpace(value)))
+		case "CapEff":
+			t.Capabilities, err = strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
 		case "NSpid":
 			for field := range bytes.FieldsSeq(value) {
 				var pid int
