@@ -166,9 +166,9 @@ func TestReplaceWhere(t *testing.T) {
 		want     string
 	}{
 		{"a sandbox", paths("/c/init", "/c/init"), paths("/c/init", "/c/init"), "/c|/c"},
-		{"a container", paths("/c/inner", "/c/inner"), paths("/c/inner", "/c/inner"), "/c/inner|/c/inner"},
-		{"with systemd", paths("/c/inner", "/c/inner"), paths("/c/inner/init.scope", "/c/inner"), "/c/inner|/c/inner"},
-		{"whose runtime knows one hierarchy", paths("/c/inner", "/c/init"), paths("/c/inner", "/c/init"), "/c/inner|/c"},
+		{"a container", paths("/c/in", "/c/in"), paths("/c/in", "/c/in"), "/c/in|/c/in"},
+		{"with systemd", paths("/c/in", "/c/in"), paths("/c/in/init.scope", "/c/in"), "/c/in|/c/in"},
+		{"with one hierarchy", paths("/c/in", "/c/init"), paths("/c/in", "/c/init"), "/c/in|/c"},
 		{"one is unknown", paths("/c/init", ""), paths("/c/init", ""), "/c|"},
 		{"one is missing", paths("/c/init"), paths("/c/init"), "/c"},
 	} {

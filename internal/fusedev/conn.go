@@ -163,9 +163,9 @@ func (c *Conn) Answers() bool {
 	return answers
 }
 
-// KeepSize makes the kernel keep the size that it has cached of a node, whatever the reply says to the
-// GETATTR that is being answered. It stores no byte behind the end of the file, which makes the reply
-// outdated (fuse_notify_store in fs/fuse/dev.c).
+// KeepSize makes the kernel keep the size that it has cached of a node, whatever the reply says to
+// the GETATTR that is being answered. It stores no byte behind the end of the file, which makes the
+// reply outdated (fuse_notify_store in fs/fuse/dev.c).
 func (c *Conn) KeepSize(node uint64) error {
 	out := make([]byte, 0, outHeaderSize+24)
 	out = appendU64(appendU64(out[:outHeaderSize], node), maxTransfer)

@@ -528,8 +528,8 @@ func TestStuckGetAttr(t *testing.T) {
 	close(fs.slow)
 }
 
-// TestKeepSize has a look at a file that is empty for who looks. It is not for the next reader, whose
-// program uses sendfile(2).
+// TestKeepSize has a look at a file that is empty for who looks. It is not for the next reader,
+// whose program uses sendfile(2).
 func TestKeepSize(t *testing.T) {
 	dir, _ := mount(t, []byte("text\n"))
 	file := filepath.Join(dir, "empty")
@@ -543,7 +543,8 @@ func TestKeepSize(t *testing.T) {
 	}
 }
 
-// TestOldSession takes over the session of an earlier version, whose mounts have default_permissions.
+// TestOldSession takes over the session of an earlier version, whose mounts have
+// default_permissions.
 func TestOldSession(t *testing.T) {
 	_, fs := prepare(t, nil)
 	if fs.session.KernelChecksAccess() {

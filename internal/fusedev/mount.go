@@ -18,10 +18,10 @@ type MountOptions struct {
 }
 
 // Mount opens /dev/fuse and mounts the new connection on the directory dir, without the help of fusermount: nosuid,
-// nodev, with access for every user (allow_other). File modes are checked by the Handler: the kernel
-// (default_permissions) would ask for attributes at each open(2) of a file whose size it must not
-// cache. The device it returns is the connection's: the mount answers until its last descriptor and
-// clone is closed.
+// nodev, with access for every user (allow_other). File modes are checked by the Handler: the
+// kernel (default_permissions) would ask for attributes at each open(2) of a file whose size it
+// must not cache. The device it returns is the connection's: the mount answers until its last
+// descriptor and clone is closed.
 func Mount(dir string, opts MountOptions) (sys.File, error) {
 	dev, err := sys.OpenReadWrite(devicePath)
 	if err != nil {

@@ -193,8 +193,8 @@ func (s *Session) openMemory() error {
 // of earlier versions do not count theirs.
 func (s *Session) Answered() *atomic.Uint64 { return sys.Uint64In(s.mem[answeredAt:]) }
 
-// KernelChecksAccess reports whether the kernel checks the modes of files, on a mount that an earlier
-// version of this program has made.
+// KernelChecksAccess reports whether the kernel checks the modes of files, on a mount that an
+// earlier version of this program has made.
 func (s *Session) KernelChecksAccess() bool { return u32(s.mem, versionAt) == oldVersion }
 
 // HasEnded tells whether the connection is over: nobody has its file system mounted any more, or it was aborted.

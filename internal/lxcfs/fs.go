@@ -66,8 +66,8 @@ type FS struct {
 	state    *guestState
 	// off turns virtualisation off: everybody gets the host's files.
 	off atomic.Bool
-	// fixedSizes makes all files fileSize bytes long: where the kernel checks modes itself, it would
-	// ask for the size at each open(2).
+	// fixedSizes makes all files fileSize bytes long: where the kernel checks modes itself, it
+	// would ask for the size at each open(2).
 	fixedSizes bool
 	// keepSize is fusedev.Conn.KeepSize.
 	keepSize func(node uint64) error

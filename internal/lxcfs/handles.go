@@ -121,8 +121,8 @@ func (hs *handles) index(number uint64) uint64 {
 	return (place - hs.base) % maxHandles
 }
 
-// add creates a handle for a node that the thread tid opens on behalf of who, and returns its number,
-// or 0 if there are too many. For nil it creates only handles that are not scarce.
+// add creates a handle for a node that the thread tid opens on behalf of who, and returns its
+// number, or 0 if there are too many. For nil it creates only handles that are not scarce.
 func (hs *handles) add(node uint64, tid uint32, who *container.Principal) uint64 {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()

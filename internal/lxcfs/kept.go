@@ -22,7 +22,8 @@ const (
 	keptNextAt = 8 // uint64: how many bytes were ever put into the ring
 	readsAt    = 64
 	// For each open file: its number, the length of its text, and where in the ring that is, plus one; 0 where it is not kept.
-	// The highest bit of the place is set if the text is to be read from its start, see handles.prepare.
+	// The highest bit of the place is set if the text is to be read from its start, see
+	// handles.prepare.
 	readSize = 24
 	ringAt   = readsAt + maxHandles*readSize
 	// ringSize is enough for a thousand texts of the usual length. Pages of the ring that were never used take no memory.
@@ -48,8 +49,8 @@ func (k *keptReads) record(number uint64) []byte {
 	return k.mem[readsAt+i*readSize:]
 }
 
-// keep notes that the file number has the text, of which the reader got a part. isPrepared says that
-// it will read the text from its start.
+// keep notes that the file number has the text, of which the reader got a part. isPrepared says
+// that it will read the text from its start.
 func (k *keptReads) keep(number uint64, text []byte, got int, isPrepared bool) {
 	record := k.record(number)
 	if record == nil {

@@ -162,9 +162,9 @@ func (m *meta) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut)
 	return fuse.Status(m.fs.attr(r, out))
 }
 
-// fileSize is the size of a file whose text is not known: a page, as in sysfs. With 0, as in procfs,
-// sendfile(2) of Linux 6.5 and later takes a file for empty (filemap_splice_read()), and with it the
-// cat of busybox.
+// fileSize is the size of a file whose text is not known: a page, as in sysfs. With 0, as in
+// procfs, sendfile(2) of Linux 6.5 and later takes a file for empty (filemap_splice_read()), and
+// with it the cat of busybox.
 const fileSize = 4096
 
 // fixedAttr describes a node of the fixed tree. The times stay the same while this process serves:

@@ -9,10 +9,10 @@ import (
 )
 
 // The size of a file is the length of the text that its reader would get. Programs that copy files
-// read exactly so many bytes, and the text may have another length a moment later. So the text whose
-// length was told is kept for the first read, if the reader has opened the file. The kernel does not
-// say for which open file it asks (fuse_getattr in fs/fuse/dir.c): it is the one that the same thread
-// has opened last, or else another thread of its process.
+// read exactly so many bytes, and the text may have another length a moment later. So the text
+// whose length was told is kept for the first read, if the reader has opened the file. The kernel
+// does not say for which open file it asks (fuse_getattr in fs/fuse/dir.c): it is the one that the
+// same thread has opened last, or else another thread of its process.
 
 const (
 	// preparedValid is how old a text may be that is read for the first time.
@@ -43,8 +43,8 @@ func (f *FS) hasSize(id uint64) bool {
 	return n != nil && !n.isDir()
 }
 
-// size returns the length of the text that the caller reads from the file, which it may have opened:
-// of the text that it has begun to read, or else of one that render makes.
+// size returns the length of the text that the caller reads from the file, which it may have
+// opened: of the text that it has begun to read, or else of one that render makes.
 func (f *FS) size(
 	r *fusedev.Request, file openFile, number uint64,
 	render func(*fusedev.Request, []byte) ([]byte, error),
@@ -134,8 +134,8 @@ func (hs *handles) opened(
 	return openFile{}, 0
 }
 
-// begun returns the length of the text that the reader of the file has begun to read, or is about to;
-// 0 if there is none.
+// begun returns the length of the text that the reader of the file has begun to read, or is about
+// to; 0 if there is none.
 func (hs *handles) begun(o openFile) uint64 {
 	if !o.lock() {
 		return 0
@@ -152,8 +152,8 @@ func (hs *handles) isFresh(h *handle) bool {
 	return h.prepared != 0 && time.Since(hs.began)-h.prepared < preparedValid
 }
 
-// prepare keeps text for the first read of the file number, by the thread tid or its process, unless
-// the file is being read.
+// prepare keeps text for the first read of the file number, by the thread tid or its process,
+// unless the file is being read.
 func (hs *handles) prepare(o openFile, number uint64, text []byte, tid uint32) {
 	if !o.lock() {
 		return

@@ -113,8 +113,8 @@ func isRegular(dir sys.File, name string) bool {
 	return err == nil && info.IsRegular()
 }
 
-// regularFiles returns the regular files in a directory. It goes by what the directory says of them: to
-// tell the attributes of a file, the server makes its content.
+// regularFiles returns the regular files in a directory. It goes by what the directory says of
+// them: to tell the attributes of a file, the server makes its content.
 func regularFiles(root sys.File, dir string) (files []string) {
 	d, err := root.OpenDirBelow(dir)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 )
 
 // A worker that waits for a CPU does not hang: on a busy host, another one in its place would wait
-// just as long. Such a worker has a thread that is runnable and does not run. One that is blocked has
-// none, and one that spins uses its share of the CPUs.
+// just as long. Such a worker has a thread that is runnable and does not run. One that is blocked
+// has none, and one that spins uses its share of the CPUs.
 
 // threadTimes is what a check needs of a thread of a worker.
 type threadTimes struct {

@@ -9,12 +9,12 @@ import (
 
 const (
 	// checkInterval is the interval at which workers are checked and the current one is pinged. A
-	// worker that gives no sign of life for probeTime, in which it did not have to wait for a CPU, is
-	// killed.
+	// worker that gives no sign of life for probeTime, in which it did not have to wait for a CPU,
+	// is killed.
 	checkInterval = 500 * time.Millisecond
 	probeTime     = 2 * time.Second
-	// startTime is how long a worker may take to be ready if it need not wait for a CPU, leaveTime how
-	// long to leave.
+	// startTime is how long a worker may take to be ready if it need not wait for a CPU, leaveTime
+	// how long to leave.
 	startTime = 10 * time.Second
 	leaveTime = 2 * time.Second
 	// dyingTime is how long a worker that was killed may take to end.

@@ -10,8 +10,8 @@ import (
 // Disk is a disk that the container sees.
 type Disk struct {
 	procfs.Device
-	// Name is that of its node in the container's /dev, or sda for the disk that holds the container's
-	// root; "" for the host's name.
+	// Name is that of its node in the container's /dev, or sda for the disk that holds the
+	// container's root; "" for the host's name.
 	Name string
 }
 

@@ -16,8 +16,8 @@ import (
 	"palisade/test/ctr"
 )
 
-// cpuCgroups makes two cgroups: of those that want a CPU at the same time, the processes of the first
-// get next to nothing.
+// cpuCgroups makes two cgroups: of those that want a CPU at the same time, the processes of the
+// first get next to nothing.
 func cpuCgroups(t *testing.T) (starved, favoured string) {
 	t.Helper()
 	parent, weight, weights := "", "cpu.shares", [2]string{"2", "262144"}

@@ -11,8 +11,8 @@ import (
 	"palisade/test/ctr"
 )
 
-// readDirectly reads from the container's root disk, so that its cgroup has a figure of it. On v1 late
-// kernels count nothing before there is a limit (see TestDisks).
+// readDirectly reads from the container's root disk, so that its cgroup has a figure of it. On v1
+// late kernels count nothing before there is a limit (see TestDisks).
 func readDirectly(t *testing.T, c *ctr.Container, disk string) {
 	t.Helper()
 	if !ctr.OnV2() {
@@ -25,8 +25,8 @@ func readDirectly(t *testing.T, c *ctr.Container, disk string) {
 	inside(t, c, "/usr/bin/dd", "if=/usr/bin/node", "of=/dev/null", "bs=1M", "count=1", "iflag=direct")
 }
 
-// TestRootDiskName runs programs that show only disks which they find in /sys/block, where the host's
-// names stand: with the host's name of the root disk they find it.
+// TestRootDiskName runs programs that show only disks which they find in /sys/block, where the
+// host's names stand: with the host's name of the root disk they find it.
 func TestRootDiskName(t *testing.T) {
 	sar, err := filepath.EvalSymlinks("/usr/bin/sar") // Debian's alternatives lie in /etc
 	if err != nil {

@@ -37,11 +37,13 @@ func TestCopies(t *testing.T) {
 	c := start(t, withPrograms(t, ctr.Options{Memory: limit, CPUs: "0"}))
 	for _, copies := range []struct{ name, script string }{
 		{"node", `/usr/bin/node -e 'require("fs").copyFileSync(process.argv[1], "/tmp/copy")' $0`},
-		{"node, asynchronously", `/usr/bin/node -e 'require("fs").promises.copyFile(process.argv[1], "/tmp/copy")' $0`},
+		{"node's promises", `/usr/bin/node -e '
+			require("fs").promises.copyFile(process.argv[1], "/tmp/copy")' $0`},
 		{"rsync", `/usr/bin/rsync $0 /tmp/copy`},
 		{"tar", `cd / && /usr/bin/tar cf /tmp/tar ${0#/} && /usr/bin/tar xOf /tmp/tar >/tmp/copy`},
 		{"tarfile", `cd / && /usr/bin/python3 -c 'import sys, tarfile
-with tarfile.open("/tmp/tar", "w") as tar: tar.add(sys.argv[1])' ${0#/} && /usr/bin/tar xOf /tmp/tar >/tmp/copy`},
+with tarfile.open("/tmp/tar", "w") as tar: tar.add(sys.argv[1])' ${0#/} &&
+			/usr/bin/tar xOf /tmp/tar >/tmp/copy`},
 		{"shutil", `/usr/bin/python3 -c 'import sys, shutil; shutil.copy(sys.argv[1], "/tmp/copy")' $0`},
 		{"cp", `/usr/bin/cp $0 /tmp/copy`},
 		{"dd", `/usr/bin/dd if=$0 of=/tmp/copy status=none`},
@@ -51,7 +53,8 @@ with tarfile.open("/tmp/tar", "w") as tar: tar.add(sys.argv[1])' ${0#/} && /usr/
 		{"sendfile", `/bin/load sendfile $0 >/tmp/copy`},
 	} {
 		t.Run(copies.name, func(t *testing.T) {
-			for _, file := range []string{"/proc/uptime", "/proc/meminfo", "/proc/cpuinfo", "/proc/partitions", "/proc/pressure/memory"} {
+			for _, name := range []string{"uptime", "meminfo", "cpuinfo", "partitions", "pressure/memory"} {
+				file := "/proc/" + name
 				if _, err := os.Stat(file); err != nil {
 					continue // this kernel does not have it
 				}
@@ -65,18 +68,18 @@ with tarfile.open("/tmp/tar", "w") as tar: tar.add(sys.argv[1])' ${0#/} && /usr/
 			}
 		})
 	}
-	if got := inside(t, c, "sh", "-c", "/usr/bin/wc -c </proc/meminfo"); got != strconv.Itoa(len(inside(t, c, "cat", "/proc/meminfo")))+"\n" {
-		t.Errorf("wc counts %s", got)
+	length := strconv.Itoa(len(inside(t, c, "cat", "/proc/meminfo")))
+	if got := inside(t, c, "sh", "-c", "/usr/bin/wc -c </proc/meminfo"); got != length+"\n" {
+		t.Errorf("wc counts %s, want %s", got, length)
 	}
 }
 
-// TestSizes opens, stats and reads files in containers whose texts differ in length, all at once and
-// with several threads. They share inodes.
+// TestSizes opens, stats and reads files in containers whose texts differ in length, all at once
+// and with several threads. They share inodes.
 func TestSizes(t *testing.T) {
-	files := []string{"/proc/uptime", "/proc/stat", "/proc/loadavg", "/proc/cpuinfo", "/proc/diskstats"}
 	args := []string{"load", "sizes", "50"}
-	for _, f := range files {
-		args = append(args, ctr.MountDir+f)
+	for _, name := range []string{"uptime", "stat", "loadavg", "cpuinfo", "diskstats"} {
+		args = append(args, ctr.MountDir+"/proc/"+name)
 	}
 	var wg sync.WaitGroup
 	for i, cpus := range []string{"0", "0", ""} {
@@ -109,8 +112,8 @@ func TestSizeSurvives(t *testing.T) {
 	}
 }
 
-// TestRequests counts what a read costs: no more than open, read to the end and close. Access rights
-// are checked without a request of their own.
+// TestRequests counts what a read costs: no more than open, read to the end and close. Access
+// rights are checked without a request of their own.
 func TestRequests(t *testing.T) {
 	const rounds = 500
 	d := newMeasured(t, t.TempDir())

@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// checkSizes reads the files as programs do that copy them: as many bytes as fstat(2) says there are.
-// Each second time another thread has opened the file.
+// checkSizes reads the files as programs do that copy them: as many bytes as fstat(2) says there
+// are. Each second time another thread has opened the file.
 func checkSizes(args []string) error {
 	rounds, err := number(args, 0)
 	if err != nil {
