@@ -18,6 +18,7 @@ losetup:mount:util-linux
 strace:strace:strace
 systemd-analyze:systemd:systemd
 ps:procps:procps-ng
+sar:sysstat:sysstat
 jq:jq:jq
 openssl:openssl:openssl
 ip:iproute2:iproute
@@ -33,6 +34,9 @@ rpmlint:rpmlint:rpmlint
 dpkg-deb:dpkg:dpkg
 zsh:zsh:zsh
 setpriv:util-linux:util-linux
+node:nodejs:nodejs
+python3:python3:python3
+rsync:rsync:rsync
 tmux:tmux:tmux
 qemu-aarch64-static:qemu-user-static:qemu-user-static
 qemu-system-x86_64:qemu-system-x86:qemu-system-x86-core
@@ -51,6 +55,11 @@ while IFS=: read -r program debian fedora; do
 	*) echo "deps: $program is missing, and there is neither apt-get nor dnf to install it" >&2; exit 1 ;;
 	esac
 done <<<"$needed"
+
+# A library has no program.
+if [ -n "$manager" ] && ! /usr/bin/python3 -c 'import psutil' 2>/dev/null; then
+	missing="$missing python3-psutil"
+fi
 
 # The benchmark's rival. Its package starts a daemon, which is not wanted.
 if [ "$manager" = apt ] && [ ! -x /usr/bin/lxcfs ]; then

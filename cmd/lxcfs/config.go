@@ -20,6 +20,7 @@ type config struct {
 	mountpoint string
 	pidFile    string
 	runtimeDir string
+	rootDisk   string
 	logLevel   string
 	logFormat  string
 
@@ -50,6 +51,12 @@ var noMeaning = []struct {
 	{"enable-psi-poll", nil, "it is always on where the kernel has it"},
 }
 
+// Values of --root-disk-name.
+const (
+	rootDiskSda  = "sda"
+	rootDiskHost = "host"
+)
+
 func (c *config) flags() []cli.Flag {
 	flags := []cli.Flag{
 		&cli.StringFlag{Name: "pidfile", Aliases: []string{"p"}, Value: "/run/lxcfs.pid", Destination: &c.pidFile,
@@ -60,6 +67,8 @@ func (c *config) flags() []cli.Flag {
 			Usage: "do not let a CPU quota lower the number of CPUs that a container is shown"},
 		&cli.BoolFlag{Name: "disable-loadavg", Destination: &c.disableLoadavg,
 			Usage: "show containers the load averages of the host"},
+		&cli.StringFlag{Name: "root-disk-name", Value: rootDiskSda, Destination: &c.rootDisk,
+			Usage: "call the disk that holds a container's root `NAME`: sda, or host for the host's name"},
 		&cli.StringSliceFlag{Name: "o", Destination: &c.fuseOptions,
 			Usage: "`OPTIONS` of the mount, separated by commas: max_read=N, allow_other, nonempty (the last two are always on)"},
 		&cli.StringFlag{Name: "runtime-dir", Value: probe.DefaultRuntimeDir, Destination: &c.runtimeDir,
@@ -93,6 +102,9 @@ func (c *config) complete(ctx *cli.Context) error {
 	}
 	if err := c.setUpLog(); err != nil {
 		return err
+	}
+	if c.rootDisk != rootDiskSda && c.rootDisk != rootDiskHost {
+		return fmt.Errorf("--root-disk-name %q is neither sda nor host", c.rootDisk)
 	}
 	if _, err := c.mountOptions(); err != nil {
 		return err

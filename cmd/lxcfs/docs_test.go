@@ -11,6 +11,8 @@ func TestDocuments(t *testing.T) {
 	p := clidoc.Program{App: newApp(), Values: map[string][]string{
 		"--log-level":  {"debug", "info", "warn", "error"},
 		"--log-format": {"text", "json"},
+
+		"--root-disk-name": {"sda", "host"},
 	}}
 	p.Check(t, "../..")
 }

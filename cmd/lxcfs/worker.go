@@ -49,7 +49,7 @@ func work(c *config) error {
 	filesystem, err := lxcfs.New(lxcfs.Options{
 		Swap: !c.disableSwap, Quota: !c.disableCFS, Loadavg: !c.disableLoadavg,
 		ProcRoot: "/proc", SysRoot: "/sys", StateFile: filepath.Join(c.stateDir(), "guests"), Reopen: reopen, Meter: counters,
-		Log: c.log,
+		Log: c.log, HostDiskName: c.rootDisk == rootDiskHost,
 	})
 	if err != nil {
 		return err

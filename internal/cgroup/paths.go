@@ -98,6 +98,17 @@ func (p Paths) Root(inside Paths) Paths {
 	return q
 }
 
+// ReplaceWhere returns p with the paths of to in each hierarchy in which a and b are the same.
+func (p Paths) ReplaceWhere(a, b, to Paths) Paths {
+	q := Paths{slices.Clone(p.of)}
+	for i := range min(len(q.of), len(a.of), len(b.of), len(to.of)) {
+		if a.of[i] == b.of[i] {
+			q.of[i] = to.of[i]
+		}
+	}
+	return q
+}
+
 // IsAncestorOrSelf tells whether the place q is p's, or below it, in every hierarchy in which both are known and p is not
 // the root.
 func (p Paths) IsAncestorOrSelf(q Paths) bool {

@@ -159,6 +159,26 @@ func TestRelations(t *testing.T) {
 	}
 }
 
+func TestReplaceWhere(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		own, all Paths // of the inner init: without and with a last init.scope
+		want     string
+	}{
+		{"a sandbox", paths("/c/init", "/c/init"), paths("/c/init", "/c/init"), "/c|/c"},
+		{"a container", paths("/c/in", "/c/in"), paths("/c/in", "/c/in"), "/c/in|/c/in"},
+		{"with systemd", paths("/c/in", "/c/in"), paths("/c/in/init.scope", "/c/in"), "/c/in|/c/in"},
+		{"with one hierarchy", paths("/c/in", "/c/init"), paths("/c/in", "/c/init"), "/c/in|/c"},
+		{"one is unknown", paths("/c/init", ""), paths("/c/init", ""), "/c|"},
+		{"one is missing", paths("/c/init"), paths("/c/init"), "/c"},
+	} {
+		got := tt.own.ReplaceWhere(tt.all, paths("/c/init", "/c/init"), paths("/c", "/c"))
+		if got := strings.Join(got.of, "|"); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestName(t *testing.T) {
 	if got := paths("/", "/docker/x", "").Name(); got != "/docker/x" {
 		t.Errorf("got %q", got)

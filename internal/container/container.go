@@ -4,6 +4,8 @@
 //
 // The rules:
 //   - A reader in a pid namespace below ours belongs to the container of that namespace's init.
+//   - That container's cgroup is the root of its init's cgroup namespace. If init shares the
+//     namespace with the init of the pid namespace above, or with us, it is init's own cgroup.
 //   - A reader in that namespace with a mount namespace that is neither init's nor ours, and a cgroup that is not below
 //     init's, is another container that shares the pid namespace (Kubernetes'
 //     shareProcessNamespace, --pid=container:x). Mount namespaces are not pinned, since that would

@@ -218,14 +218,15 @@ func (f *Finder[S]) identify(tid int, pidNS uint64) (id identity, err error) {
 	if inode != pidNS {
 		return id, syscall.ESRCH
 	}
-	err = f.locate(&id)
+	err = f.locate(&id, &s)
 	id.isInit, id.key = true, cgroupKey{pidNS, id.paths.Key()}
 	return id, err
 }
 
-// locate works out the cgroup that stands for the leader's container: the root of its cgroup namespace, or, where that is
-// the daemon's own, its cgroup less the init.scope that systemd makes for itself.
-func (f *Finder[S]) locate(id *identity) (err error) {
+// locate sets the cgroup of the leader's container: the root of the leader's cgroup namespace if
+// that is its own. If the namespace is shared with the init of the pid namespace above, or is the
+// daemon's, it is the leader's cgroup without a last init.scope, in which systemd puts itself.
+func (f *Finder[S]) locate(id *identity, s *Scratch) (err error) {
 	if id.seen, err = id.leader.cgroup.ReadText(nil); err != nil {
 		return err
 	}
@@ -234,10 +235,24 @@ func (f *Finder[S]) locate(id *identity) (err error) {
 		return err
 	}
 	id.paths = paths.TrimInit()
-	var s Scratch
-	inode, err := namespace(id.leader.dir, 0, "cgroup", &s)
+	inode, err := namespace(id.leader.dir, 0, "cgroup", s)
 	if err != nil || inode == f.hostCgroupNS {
 		return unlessGone(err)
+	}
+	outer, err := f.outer(id, s)
+	if err != nil {
+		return err
+	}
+	if outer != nil {
+		defer outer.Release()
+		outerInode, err := namespace(outer.leader.dir, 0, "cgroup", s)
+		if err != nil {
+			return err
+		}
+		// Both inits exist now, so equal numbers mean the same namespace.
+		if outerInode == inode {
+			return f.locateShared(id, paths, outer)
+		}
 	}
 	ns, err := id.leader.dir.OpenAt("ns/cgroup")
 	if err != nil {
@@ -246,7 +261,7 @@ func (f *Finder[S]) locate(id *identity) (err error) {
 	defer ns.Close()
 	var inside []byte
 	var readErr error
-	// What the file says depends on the cgroup namespace of the one who reads it (cgroup_namespaces(7)).
+	// The file's content depends on the reader's cgroup namespace (cgroup_namespaces(7)).
 	err = sys.InCgroupNamespace(ns, func() { inside, readErr = id.leader.cgroup.ReadText(nil) })
 	if err = errors.Join(err, readErr); err != nil {
 		return err
@@ -257,6 +272,48 @@ func (f *Finder[S]) locate(id *identity) (err error) {
 	}
 	id.paths = paths.Root(relative)
 	return nil
+}
+
+// locateShared sets the cgroup of a container that shares the cgroup namespace of outer, the
+// container around it. The leader's cgroups are paths. In the hierarchies in which these are those
+// of outer's init, nothing but outer has been given a cgroup: a sandbox has none of its own, and a
+// runtime may not know every hierarchy.
+func (f *Finder[S]) locateShared(id *identity, paths cgroup.Paths, outer *Container[S]) error {
+	text, err := outer.leader.cgroup.ReadText(nil) // outer.seen may be a second old
+	if err != nil {
+		return err
+	}
+	outerInit, err := f.cgroups.ParsePaths(text)
+	if err != nil {
+		return err
+	}
+	id.paths = id.paths.ReplaceWhere(paths, outerInit, outer.paths)
+	return nil
+}
+
+// outer returns the container of the init of the pid namespace above id's, or nil if that namespace
+// is the daemon's or is unknown (before Linux 4.9). The caller must release it.
+func (f *Finder[S]) outer(id *identity, s *Scratch) (*Container[S], error) {
+	above, err := id.pidNS.ParentNamespace()
+	if isUnknown(err) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	defer above.Close()
+	inode, err := above.Inode()
+	if err != nil || inode == f.hostPidNS {
+		return nil, err
+	}
+	init, err := f.namespaceInit(above, inode, id.leader.parent)
+	if err != nil {
+		return nil, err
+	}
+	c, err := f.ofInit(inode, init, s)
+	if c == nil && err == nil {
+		err = syscall.ESRCH // it has ended, and with it the leader
+	}
+	return c, err
 }
 
 // lead makes the oldest process of the cgroup the leader of id.

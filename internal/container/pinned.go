@@ -5,6 +5,9 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"palisade/internal/procfs"
+	"palisade/internal/sys"
 )
 
 // Pinned is a process that somebody else asks about. As long as it is alive its pid is not another's.
@@ -44,7 +47,30 @@ func (f *Finder[S]) IsHostProcess(tid uint32, s *Scratch) bool {
 		return false
 	}
 	root, err := f.proc.StatAt(strconv.Itoa(int(tid)) + "/root/.")
-	return err == nil && root.Inode == f.hostRoot.Inode && root.FileSystem == f.hostRoot.FileSystem
+	return err == nil && f.IsHostRoot(root)
+}
+
+// Capabilities returns the effective capabilities of the thread tid, none if it is in another user
+// namespace than the daemon. The thread must be waiting for a reply.
+func (f *Finder[S]) Capabilities(tid uint32, s *Scratch) uint64 {
+	if tid == 0 || !f.hasOwnUserNS(tid, s) {
+		return 0
+	}
+	text, err := f.proc.ReadFileAt(strconv.Itoa(int(tid))+"/status", s.text)
+	s.text = text
+	if err != nil {
+		return 0
+	}
+	status, err := procfs.ParseTaskStatus(text)
+	if err != nil {
+		return 0
+	}
+	return status.Capabilities
+}
+
+// IsHostRoot reports whether a directory is the daemon's root directory.
+func (f *Finder[S]) IsHostRoot(dir sys.FileInfo) bool {
+	return dir.Inode == f.hostRoot.Inode && dir.FileSystem == f.hostRoot.FileSystem
 }
 
 // hasOwnIDs reports whether the thread tid is in the daemon's user and pid namespaces.
@@ -56,6 +82,11 @@ func (f *Finder[S]) hasOwnIDs(tid uint32, s *Scratch) bool {
 	if err != nil || pidNS != f.hostPidNS {
 		return false
 	}
+	return f.hasOwnUserNS(tid, s)
+}
+
+// hasOwnUserNS reports whether the thread tid is in the daemon's user namespace.
+func (f *Finder[S]) hasOwnUserNS(tid uint32, s *Scratch) bool {
 	userNS, err := namespace(f.proc, tid, "user", s)
 	if errors.Is(err, syscall.ENOENT) {
 		return f.hostUserNS == 0 // this kernel has none

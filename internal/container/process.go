@@ -21,6 +21,8 @@ type process struct {
 	pidfd sys.File
 	// start is its start, as the time since boot.
 	start time.Duration
+	// parent is the pid of its parent when it was pinned.
+	parent int
 	// depth is how many pid namespaces lie between the daemon's and its own.
 	depth int
 }
@@ -56,7 +58,7 @@ func (p *process) open(proc sys.File) (err error) {
 		return err
 	}
 	status, err := procfs.ParseTaskStatus(text)
-	p.depth = max(len(status.NSPids)-1, 0)
+	p.parent, p.depth = status.Parent, max(len(status.NSPids)-1, 0)
 	return err
 }
 

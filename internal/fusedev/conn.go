@@ -37,6 +37,11 @@ type Handler interface {
 	// Rescue does what Read does, in the place of one that takes too long: a thread is stuck with it. What that returns in
 	// the end is dropped.
 	Rescue(r *Request, handle uint64, offset uint64, size int, dst []byte) ([]byte, syscall.Errno)
+	// Access reports by its error whether the caller may access a node in the ways of mask
+	// (access(2)). It is not asked on mounts with Session.KernelChecksAccess.
+	Access(r *Request, mask uint32) syscall.Errno
+	// RescueAttr describes a node in the place of a GetAttr that takes too long.
+	RescueAttr(r *Request, out *fuse.AttrOut) syscall.Errno
 	// Release ends a handle. The reader is not known.
 	Release(r *Request, handle uint64)
 	// Poll returns the events (of poll(2)) that hold now. Where notify is true the kernel waits, and Conn.NotifyPoll is
@@ -156,6 +161,18 @@ func (c *Conn) Answers() bool {
 	answers := done != c.answered || c.crew.waiting.Load() > 0
 	c.answered = done
 	return answers
+}
+
+// KeepSize makes the kernel keep the size that it has cached of a node, whatever the reply says to
+// the GETATTR that is being answered. It stores no byte behind the end of the file, which makes the
+// reply outdated (fuse_notify_store in fs/fuse/dev.c).
+func (c *Conn) KeepSize(node uint64) error {
+	out := make([]byte, 0, outHeaderSize+24)
+	out = appendU64(appendU64(out[:outHeaderSize], node), maxTransfer)
+	out = appendU64(out, 0) // no byte, and padding
+	putHeader(out, 0, notifyStore)
+	_, err := c.session.master.Write(out)
+	return err
 }
 
 // NotifyPoll tells the kernel that the events of a file that is polled have changed; kernelHandle is what Poll got.

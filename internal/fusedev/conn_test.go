@@ -46,9 +46,12 @@ const (
 	idPoll
 	idForbidden
 	idSlow
+	idStuckAttr
+	idEmpty
 )
 
-var names = map[string]uint64{"text": idText, "panic": idPanic, "poll": idPoll, "forbidden": idForbidden, "slow": idSlow}
+var names = map[string]uint64{"text": idText, "panic": idPanic, "poll": idPoll, "forbidden": idForbidden, "slow": idSlow,
+	"stuck-attr": idStuckAttr, "empty": idEmpty}
 
 func attr(id uint64, out *fuse.Attr) {
 	out.Ino, out.Mode, out.Nlink, out.Size = id, syscall.S_IFREG|0o444, 1, 4096
@@ -88,6 +91,15 @@ func (f *files) Rescue(_ *fusedev.Request, _, offset uint64, _ int, dst []byte) 
 	f.rescued.Add(1)
 	text := "rescued\n"
 	return append(dst, text[min(offset, uint64(len(text))):]...), 0
+}
+
+func (f *files) Access(*fusedev.Request, uint32) syscall.Errno { return 0 }
+
+func (f *files) RescueAttr(r *fusedev.Request, out *fuse.AttrOut) syscall.Errno {
+	f.rescued.Add(1)
+	attr(r.Node, &out.Attr)
+	out.Size = uint64(len("rescued\n"))
+	return 0
 }
 
 func (f *files) Release(*fusedev.Request, uint64) { f.released.Add(1) }
@@ -151,7 +163,7 @@ func prepare(t *testing.T, content []byte) (string, *files) {
 func (f *files) serve(t *testing.T, patience time.Duration) {
 	t.Helper()
 	var err error
-	if f.conn, err = fusedev.NewConn(f.session, f, tree{fuse.NewDefaultRawFileSystem()}); err != nil {
+	if f.conn, err = fusedev.NewConn(f.session, f, tree{fuse.NewDefaultRawFileSystem(), f}); err != nil {
 		t.Fatal(err)
 	}
 	f.conn.Patience = patience
@@ -159,7 +171,10 @@ func (f *files) serve(t *testing.T, patience time.Duration) {
 }
 
 // tree is the part of the file system that go-fuse calls.
-type tree struct{ fuse.RawFileSystem }
+type tree struct {
+	fuse.RawFileSystem
+	files *files
+}
 
 func (tree) Lookup(_ <-chan struct{}, _ *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	if name == "lookup-panic" {
@@ -170,12 +185,24 @@ func (tree) Lookup(_ <-chan struct{}, _ *fuse.InHeader, name string, out *fuse.E
 		return fuse.ENOENT
 	}
 	out.NodeId = id
+	if id == idEmpty {
+		out.SetEntryTimeout(time.Hour) // or each look-up tells the size, too
+	}
 	attr(id, &out.Attr)
 	return fuse.OK
 }
 
-func (tree) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+func (f tree) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	attr(in.NodeId, &out.Attr)
+	switch in.NodeId {
+	case idStuckAttr:
+		<-f.files.slow
+	case idEmpty:
+		out.Size = 0
+		if err := f.files.conn.KeepSize(in.NodeId); err != nil {
+			return fuse.EIO
+		}
+	}
 	return fuse.OK
 }
 
@@ -402,7 +429,7 @@ func serveForTest() error {
 		return err
 	}
 	fs := &files{content: []byte("first\n"), beginsSlow: func() { fmt.Println("slow") }}
-	conn, err := fusedev.NewConn(session, fs, tree{fuse.NewDefaultRawFileSystem()})
+	conn, err := fusedev.NewConn(session, fs, tree{fuse.NewDefaultRawFileSystem(), nil})
 	if err != nil {
 		return err
 	}
@@ -489,4 +516,50 @@ func TestMountErrors(t *testing.T) {
 	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "absent") {
 		t.Errorf("got %v, want one that names the directory", err)
 	}
+}
+
+// TestStuckGetAttr has a look at a file whose size does not come: it gets another one.
+func TestStuckGetAttr(t *testing.T) {
+	dir, fs := mountWith(t, nil, 500*time.Millisecond)
+	got, err := run(t, "stat", "-c", "%s", filepath.Join(dir, "stuck-attr"))
+	if err != nil || got != "8\n" || fs.rescued.Load() == 0 {
+		t.Errorf("size %q, %v, after %d rescues", got, err, fs.rescued.Load())
+	}
+	close(fs.slow)
+}
+
+// TestKeepSize has a look at a file that is empty for who looks. It is not for the next reader,
+// whose program uses sendfile(2).
+func TestKeepSize(t *testing.T) {
+	dir, _ := mount(t, []byte("text\n"))
+	file := filepath.Join(dir, "empty")
+	for range 2 {
+		if got, err := run(t, "stat", "-c", "%s", file); err != nil || got != "0\n" {
+			t.Errorf("size %q, %v", got, err)
+		}
+		if got, err := run(t, "busybox", "cat", file); err != nil || got != "text\n" {
+			t.Errorf("read %q, %v", got, err)
+		}
+	}
+}
+
+// TestOldSession takes over the session of an earlier version, whose mounts have
+// default_permissions.
+func TestOldSession(t *testing.T) {
+	_, fs := prepare(t, nil)
+	if fs.session.KernelChecksAccess() {
+		t.Error("the kernel checks modes on a mount without default_permissions")
+	}
+	for version, ok := range map[uint32]bool{1: true, 2: true, 3: false} {
+		fs.session.SetVersion(version)
+		session, err := fusedev.OpenSession(fs.session.Files())
+		if (err == nil) != ok {
+			t.Errorf("version %d: %v", version, err)
+		}
+		if err == nil && session.KernelChecksAccess() != (version == 1) {
+			t.Errorf("version %d: the kernel checks modes: %v", version, session.KernelChecksAccess())
+		}
+	}
+	fs.session.SetVersion(2)
+	fs.serve(t, time.Minute)
 }

@@ -13,3 +13,8 @@ func (s *Session) LeaveRequests() (n int) {
 	}
 	return n
 }
+
+// SetVersion makes the session look as if that version of this program had made it.
+func (s *Session) SetVersion(version uint32) {
+	binary.NativeEndian.PutUint32(s.mem[versionAt:], version)
+}

@@ -18,15 +18,17 @@ type MountOptions struct {
 }
 
 // Mount opens /dev/fuse and mounts the new connection on the directory dir, without the help of fusermount: nosuid,
-// nodev, with access for every user (allow_other) under the ordinary rules of file modes (default_permissions). The
-// device it returns is the connection's: the mount answers until its last descriptor and clone is closed.
+// nodev, with access for every user (allow_other). File modes are checked by the Handler: the
+// kernel (default_permissions) would ask for attributes at each open(2) of a file whose size it
+// must not cache. The device it returns is the connection's: the mount answers until its last
+// descriptor and clone is closed.
 func Mount(dir string, opts MountOptions) (sys.File, error) {
 	dev, err := sys.OpenReadWrite(devicePath)
 	if err != nil {
 		return sys.File{}, fmt.Errorf("%w (is the fuse module loaded?)", err)
 	}
 	data := append([]string{
-		fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", dev.Fd()), "allow_other", "default_permissions",
+		fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", dev.Fd()), "allow_other",
 	}, opts.Extra...)
 	err = sys.Mount(opts.Source, dir, "fuse."+opts.Subtype, sys.MountNoSuid|sys.MountNoDev, strings.Join(data, ","))
 	if err != nil {

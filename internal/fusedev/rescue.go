@@ -1,9 +1,12 @@
 package fusedev
 
 import (
+	"encoding/binary"
 	"math"
 	"syscall"
 	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
 // watchStuck looks for requests that take too long, until the connection ends.
@@ -59,10 +62,27 @@ func (t *thread) answerFor(in []byte) (answered bool) {
 		size := int(min(u32(in, inHeaderSize+16), math.MaxInt32))
 		out, errno := t.conn.handler.Rescue(&t.req, handle, offset, size, t.out[:outHeaderSize])
 		t.replyText(out, errno, size)
+	case op == opGetattr:
+		t.rescueAttr()
 	default:
 		t.fail(noAnswer(t.req.opcode))
 	}
 	return true
+}
+
+func (t *thread) rescueAttr() {
+	var attr fuse.AttrOut
+	if errno := t.conn.handler.RescueAttr(&t.req, &attr); errno != 0 {
+		t.fail(errno)
+		return
+	}
+	out, err := binary.Append(t.out[:outHeaderSize], binary.NativeEndian, &attr)
+	if err != nil {
+		t.fail(syscall.EIO)
+		return
+	}
+	t.out = out
+	t.reply(len(out))
 }
 
 // noAnswer returns the error of a request that cannot be worked on. At any error of a LOOKUP but

@@ -28,8 +28,10 @@ type Session struct {
 // the machine.
 const (
 	memoryMagic   = "palisade-fuse\x00"
-	memoryVersion = 1
-	headerSize    = 4096
+	memoryVersion = 2
+	// oldVersion is that of mounts with default_permissions; all else is the same.
+	oldVersion = 1
+	headerSize = 4096
 
 	// In the header, behind the magic:
 	versionAt  = 16 // uint32
@@ -176,7 +178,8 @@ func (s *Session) openMemory() error {
 	}
 	get := func(at int) int { return int(u32(s.mem, at)) }
 	switch {
-	case string(s.mem[:len(memoryMagic)]) != memoryMagic || get(versionAt) != memoryVersion:
+	case string(s.mem[:len(memoryMagic)]) != memoryMagic,
+		get(versionAt) != memoryVersion && get(versionAt) != oldVersion:
 		return errors.New("take over a session: its memory is of another version")
 	case get(slotSizeAt) != slotSize || get(slotsAt) != len(s.clones) || int(size) != headerSize+len(s.clones)*slotSize:
 		return fmt.Errorf("take over a session: its memory has %d bytes for %d clones", size, len(s.clones))
@@ -189,6 +192,10 @@ func (s *Session) openMemory() error {
 // Answered returns the number of requests that all workers have answered, in shared memory. Workers
 // of earlier versions do not count theirs.
 func (s *Session) Answered() *atomic.Uint64 { return sys.Uint64In(s.mem[answeredAt:]) }
+
+// KernelChecksAccess reports whether the kernel checks the modes of files, on a mount that an
+// earlier version of this program has made.
+func (s *Session) KernelChecksAccess() bool { return u32(s.mem, versionAt) == oldVersion }
 
 // HasEnded tells whether the connection is over: nobody has its file system mounted any more, or it was aborted.
 func (s *Session) HasEnded() bool { return s.master.HasFailed() }

@@ -163,7 +163,9 @@ func (t *thread) dispatch(in []byte) (answered bool) {
 		t.poll(in)
 	case op == opForget, op == opBatchForget:
 		return false // node ids are constants: there is nothing to forget
-	case op == opInterrupt, op == opFlush, op == opAccess:
+	case op == opAccess && len(in) >= accessInSize:
+		t.fail(t.conn.handler.Access(&t.req, u32(in, inHeaderSize)))
+	case op == opInterrupt, op == opFlush:
 		t.fail(syscall.ENOSYS) // once: the kernel stops asking. No request waits for anything that could be interrupted
 	case op == opDestroy:
 		t.reply(outHeaderSize)
@@ -249,7 +251,7 @@ func (t *thread) reply(n int) {
 	putHeader(t.out, t.req.unique, 0)
 }
 
-// fail answers with an error.
+// fail answers with an error, or without one if errno is 0.
 func (t *thread) fail(errno syscall.Errno) {
 	t.out = t.out[:outHeaderSize]
 	putHeader(t.out, t.req.unique, -int32(errno))

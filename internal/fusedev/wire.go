@@ -11,6 +11,7 @@ import (
 const (
 	opLookup      = 1
 	opForget      = 2
+	opGetattr     = 3
 	opOpen        = 14
 	opRead        = 15
 	opRelease     = 18
@@ -27,6 +28,7 @@ const (
 	openInSize    = inHeaderSize + 8
 	readInSize    = inHeaderSize + 40
 	releaseInSize = inHeaderSize + 24
+	accessInSize  = inHeaderSize + 8
 	pollInSize    = inHeaderSize + 24
 
 	// readLockOwner is FUSE_READ_LOCKOWNER: a READ for a process and not for the page cache.
@@ -36,6 +38,8 @@ const (
 	interruptBit = 1
 	// notifyPoll is FUSE_NOTIFY_POLL: it stands where a reply has its error.
 	notifyPoll = 1
+	// notifyStore is FUSE_NOTIFY_STORE.
+	notifyStore = 4
 	// pollScheduleNotify is FUSE_POLL_SCHEDULE_NOTIFY: the kernel wants a notification when the answer changes.
 	pollScheduleNotify = 1
 )

@@ -10,6 +10,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"palisade/internal/container"
+	"palisade/internal/fusedev"
 )
 
 // The folder containers has one for each container, by the pid of its init or of any other of its processes, with the files
@@ -130,29 +131,29 @@ func (m *meta) lookupContainers(header *fuse.InHeader, name string, out *fuse.En
 		return toStatus(err)
 	}
 	out.NodeId = id
-	m.fixedAttr(&node{id: id, mode: containerMode(id)}, &out.Attr)
+	m.fs.fixedAttr(&node{id: id, mode: containerMode(id)}, &out.Attr)
 	return fuse.OK
 }
 
-// containersAttr is GetAttr for them.
-func (m *meta) containersAttr(header *fuse.InHeader, out *fuse.AttrOut) fuse.Status {
-	id := header.NodeId
-	if !m.fs.isKeeper(header.Uid, header.Pid) {
-		return fuse.ENOENT
+// containersAttr is attr for them.
+func (f *FS) containersAttr(r *fusedev.Request, out *fuse.AttrOut) syscall.Errno {
+	id := r.Node
+	if !f.isKeeper(r.UID, r.TID) {
+		return syscall.ENOENT
 	}
 	if id != idContainers {
 		n, ok := parseContainerNode(id)
 		if !ok {
-			return fuse.ENOENT
+			return syscall.ENOENT
 		}
-		process, err := m.fs.pinNode(n)
+		process, err := f.pinNode(n)
 		if err != nil {
-			return toStatus(err)
+			return toErrno(err)
 		}
 		process.Close()
 	}
-	m.fixedAttr(&node{id: id, mode: containerMode(id)}, &out.Attr)
-	return fuse.OK
+	f.fixedAttr(&node{id: id, mode: containerMode(id)}, &out.Attr)
+	return 0
 }
 
 // readContainers is ReadDir for them. The offset of a container is made of its pid, so that who lists on misses none while

@@ -47,6 +47,9 @@ type diskList struct {
 	made  time.Time
 	// until is the time until which the list is not made again.
 	until time.Time
+	// atHostRoot reports that init's root was the host's. A runtime may look at files before it
+	// enters the container's root: each read looks whether that has happened.
+	atHostRoot bool
 	// pending is closed when the look that is under way has ended, which began at started; nil where none is.
 	pending chan struct{}
 	started time.Time
@@ -65,7 +68,8 @@ func (r *reader) disks() ([]view.Disk, error) {
 	l := &r.guest().diskList
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if time.Now().Before(l.until) || l.pending != nil && !l.made.IsZero() {
+	isRecent := time.Now().Before(l.until) || l.pending != nil && !l.made.IsZero()
+	if isRecent && !l.atHostRoot {
 		return l.disks, nil
 	}
 	if l.pending == nil && r.fs.looks.take(r.c.Principal()) {
@@ -99,24 +103,39 @@ func (l *diskList) wait(patience time.Duration) {
 func (f *FS) lookAtDisks(c *knownContainer, l *diskList) {
 	defer c.Release()
 	defer f.looks.giveBack(c.Principal())
-	disks := f.seenDisks(c)
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		close(l.pending)
+		l.pending = nil
+	}()
+	var atHostRoot bool
+	root, err := c.InitDir().OpenDirAt("root")
+	if err == nil {
+		defer root.Close()
+		info, err := root.StatAt("")
+		atHostRoot = err == nil && f.finder.IsHostRoot(info)
+	}
+	l.mu.Lock()
+	isRecent := l.atHostRoot && atHostRoot && time.Now().Before(l.until)
+	l.mu.Unlock()
+	if isRecent {
+		return
+	}
+	var disks []view.Disk
+	if root.IsOpen() {
+		disks = f.seenDisks(c, root)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.disks, l.made = disks, time.Now()
+	l.disks, l.made, l.atHostRoot = disks, time.Now(), atHostRoot
 	rest := min(restAfterLook*l.made.Sub(l.started), maxRest)
 	l.until = l.made.Add(max(disksMaxAge, rest))
-	close(l.pending)
-	l.pending = nil
 }
 
 // seenDisks lists the block devices that have a node in the container's /dev, under the name of that node, and the disk
-// that holds its root.
-func (f *FS) seenDisks(c *knownContainer) []view.Disk {
-	root, err := c.InitDir().OpenDirAt("root")
-	if err != nil {
-		return nil
-	}
-	defer root.Close()
+// that holds its root directory.
+func (f *FS) seenDisks(c *knownContainer, root sys.File) []view.Disk {
 	var disks []view.Disk
 	if dev, err := root.OpenDirInRoot("dev"); err == nil {
 		defer dev.Close()
@@ -127,7 +146,11 @@ func (f *FS) seenDisks(c *knownContainer) []view.Disk {
 		return disks
 	}
 	disks = slices.DeleteFunc(disks, func(d view.Disk) bool { return d.Device == rootDisk })
-	return append(disks, view.Disk{Device: rootDisk, Name: rootDiskName})
+	d := view.Disk{Device: rootDisk, Name: rootDiskName}
+	if f.opts.HostDiskName {
+		d.Name = ""
+	}
+	return append(disks, d)
 }
 
 // nodesBelow lists the block devices in the container's /dev, and in the directories in it (/dev/mapper).

@@ -29,6 +29,8 @@ type Options struct {
 	Quota bool
 	// Loadavg shows the container's own load averages; without it the host's.
 	Loadavg bool
+	// HostDiskName calls the disk that holds a container's root by the host's name instead of sda.
+	HostDiskName bool
 	// ProcRoot and SysRoot are the host's /proc and /sys.
 	ProcRoot, SysRoot string
 	// StateFile keeps the counters that the kernel does not keep, for the next process; "" keeps none.
@@ -64,6 +66,11 @@ type FS struct {
 	state    *guestState
 	// off turns virtualisation off: everybody gets the host's files.
 	off atomic.Bool
+	// fixedSizes makes all files fileSize bytes long: where the kernel checks modes itself, it
+	// would ask for the size at each open(2).
+	fixedSizes bool
+	// keepSize is fusedev.Conn.KeepSize.
+	keepSize func(node uint64) error
 	// psi tells that the kernel has pressure files for cgroups.
 	psi bool
 }
@@ -137,6 +144,8 @@ func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
 	}
 	f.state = openState(f.opts.StateFile, f.host, f.proc, f.opts.Log)
 	f.handles.goOn(&f.state.reads)
+	f.fixedSizes = session.KernelChecksAccess()
+	f.keepSize = conn.KeepSize
 	f.triggers.notify, f.triggers.kept.mem = conn.NotifyPoll, f.state.triggers
 	if err := sys.ConfineToReading(); err != nil {
 		f.opts.Log.Warn("the worker has more rights than it needs", "err", err)
@@ -163,7 +172,7 @@ func (f *FS) ToggleVirtualisation() bool {
 	}
 }
 
-// Open lets everybody read what the modes allow; to write there are only the pressure files.
+// Open opens a file that its mode lets the caller read. Only pressure files can be written.
 func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, uint32, syscall.Errno) {
 	if flags&syscall.O_ACCMODE != syscall.O_RDONLY {
 		if n := f.tree.node(r.Node); n == nil || !n.psi {
@@ -173,10 +182,13 @@ func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, uint32, syscall.Err
 	if isContainers(r.Node) && !f.isKeeper(r.UID, r.TID) {
 		return 0, 0, syscall.ENOENT
 	}
-	number := f.handles.add(nil)
+	if errno := f.Access(r, accessOf(flags)); errno != 0 {
+		return 0, 0, errno
+	}
+	number := f.handles.add(r.Node, r.TID, nil)
 	if number == 0 {
 		principal := f.finder.Principal(r.TID, r.UID)
-		number = f.handles.add(principal)
+		number = f.handles.add(r.Node, r.TID, principal)
 		principal.Release()
 	}
 	return number, fusedev.OpenDirectIO | fusedev.OpenNoFlush, 0
@@ -188,7 +200,8 @@ func (f *FS) Read(r *fusedev.Request, number, offset uint64, size int, dst []byt
 	if isContainers(r.Node) && !f.isKeeper(r.UID, r.TID) {
 		return dst, syscall.ENOENT // somebody has passed the open file on
 	}
-	if offset > 0 {
+	if offset > 0 || !r.IsDoubtful &&
+		f.handles.takePrepared(file, number, size, r.TID, f.isSameProcess) {
 		if out, ok := file.appendKept(dst, offset, size); ok {
 			return out, 0
 		}

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"palisade/internal/container"
 )
@@ -26,12 +27,22 @@ const (
 // who reads in small pieces reads one text.
 type handle struct {
 	mu sync.Mutex
+	// number is the handle's own; node is the file, and tid the thread that has opened it. They are
+	// guarded by handles.mu.
+	number, node uint64
+	tid          uint32
+	// newer and older are the neighbours among the open files of the node, guarded by handles.mu.
+	newer, older *handle
 	// turn grows whenever requests that were begun with before may not change the handle any more, see openFile.
 	turn atomic.Uint64
 	// length is that of the text that the reader has begun with, 0 if it has not; text is that text, empty where it is not
 	// kept.
 	length uint64
 	text   []byte
+	// prepared is the time at which text was made for a look at the file's size, as the time since
+	// handles.began, and preparedFor the thread that looked; 0 after the file was read.
+	prepared    time.Duration
+	preparedFor uint32
 	// trigger is the pressure trigger that was written to the file.
 	trigger *trigger
 	// who is the principal that the handle is counted to if it is one of the scarce ones, or nil;
@@ -65,6 +76,7 @@ func (o openFile) lock() bool {
 type handles struct {
 	// epoch is in the upper half of all numbers, so that one that an earlier process gave is not taken for ours.
 	epoch uint64
+	began time.Time
 	// reads is what is kept for the next process, base how many places earlier ones have taken.
 	reads *keptReads
 	base  uint64
@@ -76,14 +88,17 @@ type handles struct {
 	mu   sync.Mutex
 	open []*handle
 	free []uint32
+	// newest has the file of each node that was opened last.
+	newest map[uint64]*handle
 	// adopted are those of an earlier process that were used since, by its numbers.
 	adopted map[uint64]*handle
 }
 
 func newHandles() *handles {
 	return &handles{
-		epoch: uint64(rand.Uint32()) << 32, reads: new(keptReads), scarce: newShares(maxScarce, maxHandles),
-		adopted: make(map[uint64]*handle),
+		epoch: uint64(rand.Uint32()) << 32, began: time.Now(), reads: new(keptReads),
+		scarce: newShares(maxScarce, maxHandles),
+		newest: make(map[uint64]*handle), adopted: make(map[uint64]*handle),
 	}
 }
 
@@ -106,9 +121,9 @@ func (hs *handles) index(number uint64) uint64 {
 	return (place - hs.base) % maxHandles
 }
 
-// add creates a handle for who, and returns its number, or 0 if there are too many. For nil it
-// creates only handles that are not scarce.
-func (hs *handles) add(who *container.Principal) uint64 {
+// add creates a handle for a node that the thread tid opens on behalf of who, and returns its
+// number, or 0 if there are too many. For nil it creates only handles that are not scarce.
+func (hs *handles) add(node uint64, tid uint32, who *container.Principal) uint64 {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	used := len(hs.open) - len(hs.free)
@@ -126,8 +141,10 @@ func (hs *handles) add(who *container.Principal) uint64 {
 	hs.free = hs.free[:len(hs.free)-1]
 	h := hs.newHandle()
 	h.who = who
+	h.number, h.node, h.tid = hs.number(i), node, tid
 	hs.open[i] = h
-	return hs.number(i)
+	hs.link(h)
+	return h.number
 }
 
 // get returns the open file of that number, one without a handle if there is none. A file that an earlier process has opened
@@ -151,7 +168,12 @@ func (hs *handles) get(number uint64) openFile {
 // adopt makes the handle of a file that an earlier process has opened, as that left it; hs.mu is held.
 func (hs *handles) adopt(number uint64) *handle {
 	h := hs.newHandle()
-	h.length, h.text = hs.reads.find(number, h.text[:0])
+	var isPrepared bool
+	h.length, h.text, isPrepared = hs.reads.find(number, h.text[:0])
+	h.prepared, h.preparedFor = 0, 0
+	if isPrepared {
+		h.prepared = 1 // the last process did that a moment before this one began
+	}
 	if hs.kept.Add(int64(len(h.text))) > maxKept {
 		hs.kept.Add(-int64(len(h.text)))
 		h.text = h.text[:0]
@@ -214,6 +236,7 @@ func (hs *handles) take(number uint64) (*handle, uint64) {
 	}
 	h := hs.open[i]
 	if h != nil {
+		hs.unlink(h)
 		hs.open[i] = nil
 		hs.scarce.giveBack(h.who)
 	}
@@ -228,7 +251,7 @@ func (hs *handles) empty(h *handle, number uint64) *trigger {
 	hs.reads.forget(number)
 	hs.kept.Add(-int64(len(h.text)))
 	tr := h.trigger
-	h.trigger, h.length, h.text = nil, 0, h.text[:0]
+	h.trigger, h.length, h.text, h.prepared = nil, 0, h.text[:0], 0
 	if cap(h.text) <= maxSpare {
 		hs.spare.Put(h)
 	}
@@ -243,7 +266,13 @@ func (hs *handles) keep(o openFile, number uint64, text []byte, got int) {
 	}
 	h := o.h
 	defer h.mu.Unlock()
-	hs.reads.keep(number, text, got)
+	h.prepared = 0
+	hs.set(h, number, text, got, false)
+}
+
+// set makes text the snapshot of the file; h.mu is held.
+func (hs *handles) set(h *handle, number uint64, text []byte, got int, isPrepared bool) {
+	hs.reads.keep(number, text, got, isPrepared)
 	h.length = uint64(len(text))
 	more := int64(len(text) - len(h.text))
 	if hs.kept.Add(more) > maxKept && more > 0 {

@@ -9,7 +9,7 @@ import (
 
 func TestHandles(t *testing.T) {
 	hs := newHandles()
-	a, b := hs.add(nil), hs.add(nil)
+	a, b := hs.add(idMeminfo, 0, nil), hs.add(idMeminfo, 0, nil)
 	if a == b || hs.get(a).h == nil || hs.get(b).h == nil || hs.get(a) == hs.get(b) {
 		t.Fatalf("handles %#x and %#x are not two", a, b)
 	}
@@ -47,7 +47,7 @@ func TestHandles(t *testing.T) {
 		}
 		hs.remove(number)
 	}
-	if c := hs.add(nil); hs.get(c).h == nil {
+	if c := hs.add(idMeminfo, 0, nil); hs.get(c).h == nil {
 		t.Error("no handle after one was removed")
 	} else if _, ok := hs.get(c).appendKept(nil, 0, 1); ok {
 		t.Error("a new handle has the snapshot of an old one")
@@ -57,11 +57,11 @@ func TestHandles(t *testing.T) {
 func TestHandlesAreBounded(t *testing.T) {
 	hs := newHandles()
 	for i := range maxHandles {
-		if hs.add(new(container.Principal)) == 0 {
+		if hs.add(idMeminfo, 0, new(container.Principal)) == 0 {
 			t.Fatalf("no handle below the bound, but %d", i)
 		}
 	}
-	if number := hs.add(new(container.Principal)); number != 0 || hs.get(number).h != nil {
+	if number := hs.add(idMeminfo, 0, new(container.Principal)); number != 0 || hs.get(number).h != nil {
 		t.Errorf("handle %#x beyond the bound", number)
 	}
 	h := hs.get(hs.epoch | 1)
@@ -91,9 +91,9 @@ func TestHandlesAreShared(t *testing.T) {
 	hs := newHandles()
 	open := func(who *container.Principal) (numbers []uint64) {
 		for {
-			number := hs.add(nil)
+			number := hs.add(idMeminfo, 0, nil)
 			if number == 0 {
-				number = hs.add(who)
+				number = hs.add(idMeminfo, 0, who)
 			}
 			if number == 0 {
 				return numbers
@@ -111,14 +111,14 @@ func TestHandlesAreShared(t *testing.T) {
 	}
 	// One that is closed, of those that are scarce, is the container's to open again, and nobody else's.
 	hs.remove(numbers[len(numbers)-1])
-	if hs.add(other) != 0 || hs.add(greedy) == 0 || hs.add(greedy) != 0 {
+	if hs.add(idMeminfo, 0, other) != 0 || hs.add(idMeminfo, 0, greedy) == 0 || hs.add(idMeminfo, 0, greedy) != 0 {
 		t.Error("a handle is counted to somebody else")
 	}
 	// One that is not scarce is nobody's.
 	for _, number := range numbers[:2*maxScarce+1] {
 		hs.remove(number)
 	}
-	if hs.add(nil) == 0 {
+	if hs.add(idMeminfo, 0, nil) == 0 {
 		t.Error("no handle for anybody, though there are enough")
 	}
 }

@@ -22,11 +22,14 @@ const (
 	keptNextAt = 8 // uint64: how many bytes were ever put into the ring
 	readsAt    = 64
 	// For each open file: its number, the length of its text, and where in the ring that is, plus one; 0 where it is not kept.
+	// The highest bit of the place is set if the text is to be read from its start, see
+	// handles.prepare.
 	readSize = 24
 	ringAt   = readsAt + maxHandles*readSize
 	// ringSize is enough for a thousand texts of the usual length. Pages of the ring that were never used take no memory.
 	ringSize      = 4 << 20
 	maxRingText   = 256 << 10
+	preparedBit   = 1 << 63
 	keptReadsSize = ringAt + ringSize
 )
 
@@ -46,8 +49,9 @@ func (k *keptReads) record(number uint64) []byte {
 	return k.mem[readsAt+i*readSize:]
 }
 
-// keep notes that the file number has the text, of which the reader got a part.
-func (k *keptReads) keep(number uint64, text []byte, got int) {
+// keep notes that the file number has the text, of which the reader got a part. isPrepared says
+// that it will read the text from its start.
+func (k *keptReads) keep(number uint64, text []byte, got int, isPrepared bool) {
 	record := k.record(number)
 	if record == nil {
 		return
@@ -59,6 +63,9 @@ func (k *keptReads) keep(number uint64, text []byte, got int) {
 		at = k.take(uint64(len(text)))
 		copy(k.mem[ringAt+at%ringSize:], text)
 		at++
+		if isPrepared {
+			at |= preparedBit
+		}
 	}
 	sys.Uint64In(record).Store(0) // whoever is killed here leaves nothing that is half written
 	binary.NativeEndian.PutUint64(record[8:], uint64(len(text)))
@@ -91,20 +98,24 @@ func (k *keptReads) take(size uint64) uint64 {
 
 // find returns the length of the text of the file that had the number in an earlier process, and appends the text to dst if it
 // was kept. The length is 0 where nothing is known.
-func (k *keptReads) find(number uint64, dst []byte) (length uint64, text []byte) {
+func (k *keptReads) find(
+	number uint64, dst []byte,
+) (length uint64, text []byte, isPrepared bool) {
 	record := k.record(number)
 	if record == nil {
-		return 0, dst
+		return 0, dst, false
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if binary.NativeEndian.Uint64(record) != number {
-		return 0, dst
+		return 0, dst, false
 	}
-	length, at := binary.NativeEndian.Uint64(record[8:]), binary.NativeEndian.Uint64(record[16:])-1
+	length = binary.NativeEndian.Uint64(record[8:])
+	place := binary.NativeEndian.Uint64(record[16:])
+	at := place&^preparedBit - 1
 	next := sys.Uint64In(k.mem[keptNextAt:]).Load()
 	if at >= next || next-at > ringSize || length > maxRingText || at%ringSize+length > ringSize {
-		return length, dst
+		return length, dst, false
 	}
-	return length, append(dst, k.mem[ringAt+at%ringSize:][:length]...)
+	return length, append(dst, k.mem[ringAt+at%ringSize:][:length]...), place&preparedBit != 0
 }

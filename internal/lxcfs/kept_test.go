@@ -20,13 +20,13 @@ func TestKeptReads(t *testing.T) {
 		hs := newHandles()
 		hs.goOn(k)
 		for f := range files {
-			numbers[p][f] = hs.add(nil)
-			k.keep(numbers[p][f], text(p, f), 1)
+			numbers[p][f] = hs.add(idMeminfo, 0, nil)
+			k.keep(numbers[p][f], text(p, f), 1, false)
 		}
 	}
 	for p := range processes {
 		for f := range files {
-			if length, got := k.find(numbers[p][f], nil); string(got) != string(text(p, f)) || length != uint64(len(got)) {
+			if length, got, _ := k.find(numbers[p][f], nil); string(got) != string(text(p, f)) || length != uint64(len(got)) {
 				t.Fatalf("file %d of process %d: %d %.20q", f, p, length, got)
 			}
 		}
@@ -69,7 +69,7 @@ func TestAdopted(t *testing.T) {
 				return hs
 			}
 			first := next()
-			number := first.add(nil)
+			number := first.add(idMeminfo, 0, nil)
 			if c.first != nil {
 				c.first(first, number)
 			}
@@ -84,7 +84,7 @@ func TestAdopted(t *testing.T) {
 				t.Errorf("at the end there is %q, %v", got, ok)
 			}
 			hs.remove(number)
-			if length, _ := k.find(number, nil); length != 0 || len(hs.adopted) != 0 || hs.kept.Load() != 0 {
+			if length, _, _ := k.find(number, nil); length != 0 || len(hs.adopted) != 0 || hs.kept.Load() != 0 {
 				t.Errorf("of the closed file %d bytes are known, %d kept", length, hs.kept.Load())
 			}
 		})
@@ -98,7 +98,7 @@ func TestDoubtful(t *testing.T) {
 	k := &keptReads{mem: make([]byte, keptReadsSize)}
 	first := newHandles()
 	first.goOn(k)
-	number := first.add(nil)
+	number := first.add(idMeminfo, 0, nil)
 	first.keep(first.get(number), number, []byte("text"), 2)
 	f.handles.goOn(k)
 	request := fusedev.Request{Node: idUptime, IsDoubtful: true}
@@ -119,33 +119,33 @@ func TestKeptReadsAreBounded(t *testing.T) {
 	k := &keptReads{mem: make([]byte, keptReadsSize)}
 	hs := newHandles()
 	long := []byte(strings.Repeat("y", 100<<10))
-	first := hs.add(nil)
-	k.keep(first, []byte("first"), 1)
+	first := hs.add(idMeminfo, 0, nil)
+	k.keep(first, []byte("first"), 1, false)
 	for range ringSize/len(long) + 2 {
-		k.keep(hs.add(nil), long, 1)
+		k.keep(hs.add(idMeminfo, 0, nil), long, 1, false)
 	}
-	if length, text := k.find(first, nil); length != 5 || text != nil {
+	if length, text, _ := k.find(first, nil); length != 5 || text != nil {
 		t.Errorf("the oldest text is %.20q, %d bytes", text, length)
 	}
-	all := hs.add(nil)
-	k.keep(all, long, len(long))
-	if length, text := k.find(all, nil); length != uint64(len(long)) || text != nil {
+	all := hs.add(idMeminfo, 0, nil)
+	k.keep(all, long, len(long), false)
+	if length, text, _ := k.find(all, nil); length != uint64(len(long)) || text != nil {
 		t.Errorf("of a file that was read at once there is %.20q, %d bytes", text, length)
 	}
-	tooLong := hs.add(nil)
-	k.keep(tooLong, make([]byte, maxRingText+1), 1)
-	if length, text := k.find(tooLong, nil); length != maxRingText+1 || text != nil {
+	tooLong := hs.add(idMeminfo, 0, nil)
+	k.keep(tooLong, make([]byte, maxRingText+1), 1, false)
+	if length, text, _ := k.find(tooLong, nil); length != maxRingText+1 || text != nil {
 		t.Errorf("a text that is too long: %d bytes of %d", len(text), length)
 	}
 	for _, number := range []uint64{0, first + 1<<32, maxHandles + 1, ^uint64(0)} {
-		if length, _ := k.find(number, nil); length != 0 {
+		if length, _, _ := k.find(number, nil); length != 0 {
 			t.Errorf("something is known of %#x, which is nobody's", number)
 		}
 	}
 	none := new(keptReads)
-	none.keep(first, long, 1)
+	none.keep(first, long, 1, false)
 	none.forget(first)
-	if length, _ := none.find(first, nil); length != 0 || none.places() != nil {
+	if length, _, _ := none.find(first, nil); length != 0 || none.places() != nil {
 		t.Error("without memory something is kept")
 	}
 }

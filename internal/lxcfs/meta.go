@@ -8,6 +8,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"palisade/internal/container"
+	"palisade/internal/fusedev"
 	"palisade/internal/mounts"
 	"palisade/internal/probe"
 	"palisade/internal/sys"
@@ -70,8 +71,8 @@ func (m *meta) enter(header *fuse.InHeader, in treeID, n *node, out *fuse.EntryO
 		return toStatus(err)
 	}
 	out.NodeId = id
-	out.SetAttrTimeout(fixedValid)
-	m.fixedAttr(n, &out.Attr)
+	out.SetAttrTimeout(m.fs.attrValid(n))
+	m.fs.fixedAttr(n, &out.Attr)
 	return fuse.OK
 }
 
@@ -104,29 +105,51 @@ func (m *meta) lookupCPUDir(parent uint64, name string, out *fuse.EntryOut) fuse
 
 // GetAttr describes a file.
 func (m *meta) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	if isContainers(in.NodeId) {
-		return m.containersAttr(&in.InHeader, out)
+	r := &fusedev.Request{Node: in.NodeId, UID: in.Uid, TID: in.Pid}
+	errno := m.fs.attr(r, out)
+	if errno == 0 && m.fs.hasSize(r.Node) {
+		file, number := m.fs.handles.opened(r.Node, r.TID, m.fs.isSameProcess)
+		out.Size = m.fs.size(r, file, number, m.fs.render)
 	}
-	return m.attr(in.NodeId, out)
+	return fuse.Status(errno)
 }
 
-func (m *meta) attr(id uint64, out *fuse.AttrOut) fuse.Status {
-	if n := m.fs.tree.node(id); n != nil {
-		out.SetTimeout(fixedValid)
-		m.fixedAttr(n, &out.Attr)
-		return fuse.OK
+// RescueAttr describes a node without the figures of a container.
+func (f *FS) RescueAttr(r *fusedev.Request, out *fuse.AttrOut) syscall.Errno {
+	errno := f.attr(r, out)
+	if errno == 0 && f.hasSize(r.Node) {
+		file, number := f.handles.opened(r.Node, r.TID, f.isSameProcess)
+		if file.h != nil {
+			file = f.handles.renew(number)
+		}
+		out.Size = f.size(r, file, number, func(r *fusedev.Request, dst []byte) ([]byte, error) {
+			return f.hostText(r.Node, dst)
+		})
 	}
-	p, err := m.fs.cpuDir.path(id)
-	if err != nil {
-		return toStatus(err)
+	return errno
+}
+
+// attr describes a node, with a size that does not depend on the reader.
+func (f *FS) attr(r *fusedev.Request, out *fuse.AttrOut) syscall.Errno {
+	if isContainers(r.Node) {
+		return f.containersAttr(r, out)
 	}
-	info, err := m.fs.cpuDir.stat(p)
+	if n := f.tree.node(r.Node); n != nil {
+		out.SetTimeout(f.attrValid(n))
+		f.fixedAttr(n, &out.Attr)
+		return 0
+	}
+	p, err := f.cpuDir.path(r.Node)
 	if err != nil {
-		return toStatus(err)
+		return toErrno(err)
+	}
+	info, err := f.cpuDir.stat(p)
+	if err != nil {
+		return toErrno(err)
 	}
 	out.SetTimeout(cpuDirValid)
-	cpuDirAttr(sharedNode(id), info, &out.Attr)
-	return fuse.OK
+	cpuDirAttr(sharedNode(r.Node), info, &out.Attr)
+	return 0
 }
 
 // SetAttr changes nothing. It is asked for by open(2) with O_TRUNC: a shell that writes a trigger to a pressure file.
@@ -135,24 +158,25 @@ func (m *meta) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut)
 	if n == nil || !n.psi || in.Valid&^(fuse.FATTR_SIZE|fuse.FATTR_FH|fuse.FATTR_LOCKOWNER|fuse.FATTR_KILL_SUIDGID) != 0 {
 		return fuse.EPERM
 	}
-	return m.attr(in.NodeId, out)
+	r := &fusedev.Request{Node: in.NodeId, UID: in.Uid, TID: in.Pid}
+	return fuse.Status(m.fs.attr(r, out))
 }
 
-// fileSize is the size that files have, whatever their text: a page, as in sysfs, which tools know to mean nothing. With 0,
-// as in procfs, sendfile(2) of Linux 6.5 and later takes a file for empty (filemap_splice_read()), and with it the cat of
-// busybox.
+// fileSize is the size of a file whose text is not known: a page, as in sysfs. With 0, as in
+// procfs, sendfile(2) of Linux 6.5 and later takes a file for empty (filemap_splice_read()), and
+// with it the cat of busybox.
 const fileSize = 4096
 
-// fixedAttr describes a node of the fixed tree, at the time of the look.
-func (m *meta) fixedAttr(n *node, out *fuse.Attr) {
+// fixedAttr describes a node of the fixed tree. The times stay the same while this process serves:
+// tar takes a file whose time changes for one that is written while it reads.
+func (f *FS) fixedAttr(n *node, out *fuse.Attr) {
 	out.Ino, out.Mode, out.Nlink, out.Blksize = n.id, n.mode, 1, 4096
 	if n.isDir() {
 		out.Nlink = 2
 	} else {
 		out.Size = fileSize
 	}
-	now := time.Now()
-	out.SetTimes(&now, &now, &now)
+	out.SetTimes(&f.made, &f.made, &f.made)
 }
 
 // cpuDirAttr describes a file of the host's sysfs, which nobody may write to.

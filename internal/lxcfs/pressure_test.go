@@ -32,7 +32,7 @@ func newPressure(t *testing.T) (f *FS, set func(uid uint32) (uint64, error)) {
 	}
 	pid := uint32(os.Getpid())
 	return f, func(uid uint32) (uint64, error) {
-		number := f.handles.add(nil)
+		number := f.handles.add(idMeminfo, 0, nil)
 		writer := fuse.Caller{Owner: fuse.Owner{Uid: uid}, Pid: pid}
 		in := fuse.WriteIn{InHeader: fuse.InHeader{NodeId: idPressureMemory, Caller: writer}, Fh: number}
 		_, err := f.writeTrigger(&in, []byte("some 100000 2000000"))

@@ -71,7 +71,7 @@ func TestStuckReadOfClosedFile(t *testing.T) {
 	if text, ok := f.handles.get(number).appendKept(nil, 0, len(stuckText)); ok {
 		t.Errorf("who has the handle now gets %q", text)
 	}
-	if length, text := f.handles.reads.find(number, nil); length != 0 || text != nil {
+	if length, text, _ := f.handles.reads.find(number, nil); length != 0 || text != nil {
 		t.Errorf("the next process takes %q, %d bytes, for its text", text, length)
 	}
 	f.Release(&request, number)
@@ -84,7 +84,7 @@ func TestStuckReadOfClosedFile(t *testing.T) {
 func TestStuckReadOfOpenFile(t *testing.T) {
 	f, began, goOn := newStuck(t)
 	request := fusedev.Request{Node: idLoadavg}
-	number := f.handles.add(nil)
+	number := f.handles.add(idMeminfo, 0, nil)
 	given, back := readStuck(t, f, began, number)
 	close(goOn)
 	<-back
@@ -92,7 +92,7 @@ func TestStuckReadOfOpenFile(t *testing.T) {
 		t.Errorf("the text goes on as that of %q, not of %q", text, given)
 	}
 	f.Release(&request, number)
-	if length, text := f.handles.reads.find(number, nil); length != 0 || text != nil {
+	if length, text, _ := f.handles.reads.find(number, nil); length != 0 || text != nil {
 		t.Error("the text of a closed file is known to the next process")
 	}
 }

@@ -93,29 +93,48 @@ func readStatus(root sys.File) *Status {
 func ListFiles(root sys.File) []string {
 	var files []string
 	for _, dir := range []string{"proc", "proc/pressure"} {
-		files = append(files, regularFiles(root, dir, nil)...)
+		files = append(files, regularFiles(root, dir)...)
 	}
-	files = append(files, regularFiles(root, "sys/devices/system/cpu", []string{"offline", "online"})...)
+	const cpus = "sys/devices/system/cpu"
+	if dir, err := root.OpenDirBelow(cpus); err == nil {
+		defer dir.Close()
+		for _, name := range []string{"offline", "online"} {
+			if isRegular(dir, name) {
+				files = append(files, path.Join(cpus, name))
+			}
+		}
+	}
 	slices.Sort(files)
 	return files
 }
 
-// regularFiles returns which of the names in a directory are regular files; of all if there are no names.
-func regularFiles(root sys.File, dir string, names []string) (files []string) {
+func isRegular(dir sys.File, name string) bool {
+	info, err := dir.StatAt(name)
+	return err == nil && info.IsRegular()
+}
+
+// regularFiles returns the regular files in a directory. It goes by what the directory says of
+// them: to tell the attributes of a file, the server makes its content.
+func regularFiles(root sys.File, dir string) (files []string) {
 	d, err := root.OpenDirBelow(dir)
 	if err != nil {
 		return nil
 	}
 	defer d.Close()
-	if names == nil {
-		if names, err = d.List(); err != nil {
-			return nil
+	listing, err := d.OpenListing(sys.MakeName("."))
+	if err != nil {
+		return nil
+	}
+	defer listing.Close()
+	for buf := make([]byte, 4096); ; {
+		entries, err := listing.ReadEntries(buf)
+		if len(entries) == 0 || err != nil {
+			return files
+		}
+		for e, ok := entries.Next(); ok; e, ok = entries.Next() {
+			if e.IsRegular || !e.IsDir && isRegular(d, e.Name.String()) {
+				files = append(files, path.Join(dir, e.Name.String()))
+			}
 		}
 	}
-	for _, name := range names {
-		if info, err := d.StatAt(name); err == nil && info.IsRegular() {
-			files = append(files, path.Join(dir, name))
-		}
-	}
-	return files
 }

@@ -19,6 +19,8 @@ const ClockTick = time.Second / userHZ
 type TaskStat struct {
 	// State is the letter of the task's state: R runs or waits for a CPU, D sleeps uninterruptibly, Z and X have ended.
 	State byte
+	// CPU is the CPU time that it has used.
+	CPU time.Duration
 	// Start is when the task started, as the time since boot.
 	Start time.Duration
 }
@@ -49,8 +51,13 @@ func readTaskStat(dir sys.File, prefix string, tid int, buf []byte) (
 // Fields of /proc/<pid>/stat, as proc_pid_stat(5) numbers them.
 const (
 	statStateField = 3
+	statUserField  = 14
+	statSysField   = 15
 	statStartField = 22
 )
+
+// maxTicks bounds each of two times that are added.
+const maxTicks = uint64(1<<62-1) / uint64(ClockTick)
 
 // ParseTaskStat parses /proc/<pid>/stat. The command in field 2 may hold blanks and parentheses: the fields are counted
 // from the last one.
@@ -66,13 +73,16 @@ func ParseTaskStat(text []byte) (TaskStat, error) {
 		switch field {
 		case statStateField:
 			t.State = rest[0]
-		case statStartField:
+		case statUserField, statSysField, statStartField:
 			ticks, ok := number(rest[:end])
-			if !ok || ticks > uint64(1<<63-1)/uint64(ClockTick) {
-				return TaskStat{}, fmt.Errorf("parse task stat %.100q: bad start time", text)
+			if !ok || ticks > maxTicks {
+				return TaskStat{}, fmt.Errorf("parse task stat %.100q: bad time in field %d", text, field)
 			}
-			t.Start = time.Duration(ticks) * ClockTick
-			return t, nil
+			if field == statStartField {
+				t.Start = time.Duration(ticks) * ClockTick
+				return t, nil
+			}
+			t.CPU += time.Duration(ticks) * ClockTick
 		}
 		rest = rest[end:]
 	}
@@ -85,6 +95,8 @@ type TaskStatus struct {
 	// NSPids are the task's ids: first that in the pid namespace of the procfs mount, last that in its own innermost
 	// one. Linux 4.1 and later.
 	NSPids []int
+	// Capabilities are the effective ones, a bit for each (capabilities(7)).
+	Capabilities uint64
 }
 
 // ParseTaskStatus parses /proc/<pid>/status.
@@ -96,6 +108,8 @@ func ParseTaskStatus(text []byte) (TaskStatus, error) {
 		switch string(key) {
 		case "PPid":
 			t.Parent, err = strconv.Atoi(string(bytes.TrimSpace(value)))
+		case "CapEff":
+			t.Capabilities, err = strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
 		case "NSpid":
 			for field := range bytes.FieldsSeq(value) {
 				var pid int

@@ -11,19 +11,23 @@ import (
 const afterCommand = " S 1 4242 4242 0 -1 4194560 1094 0 0 0 3 5 0 0 20 0 1 0 1234567 3145728 450 18446744073709551615 0 0\n"
 
 func TestParseTaskStat(t *testing.T) {
+	sleeping := procfs.TaskStat{
+		State: 'S', CPU: 80 * time.Millisecond, Start: 12345670 * time.Millisecond,
+	}
 	tests := []struct {
 		name, text string
 		want       procfs.TaskStat
 		ok         bool
 	}{
-		{"plain", "4242 (sleep)" + afterCommand, procfs.TaskStat{State: 'S', Start: 12345670 * time.Millisecond}, true},
-		{"a command with a blank", "1 (my init)" + afterCommand, procfs.TaskStat{State: 'S', Start: 12345670 * time.Millisecond}, true},
+		{"plain", "4242 (sleep)" + afterCommand, sleeping, true},
+		{"a command with a blank", "1 (my init)" + afterCommand, sleeping, true},
 		{"a command that looks like fields", "1 (a) R 0 0 (b)" + afterCommand,
-			procfs.TaskStat{State: 'S', Start: 12345670 * time.Millisecond}, true},
-		{"a command with a newline", "1 (a\nb)" + afterCommand, procfs.TaskStat{State: 'S', Start: 12345670 * time.Millisecond}, true},
+			sleeping, true},
+		{"a command with a newline", "1 (a\nb)" + afterCommand, sleeping, true},
 		{"empty", "", procfs.TaskStat{}, false},
 		{"cut off", "4242 (sleep) S 1 4242", procfs.TaskStat{}, false},
 		{"an absurd start", "1 (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 99999999999999999999 1 \n", procfs.TaskStat{}, false},
+		{"CPU time that overflows", "1 (x) S 1 1 1 0 -1 0 0 0 0 0 461168601842738791 0 0 0 20 0 1 0 1 1 \n", procfs.TaskStat{}, false},
 		{"a start that overflows", "1 (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 18446744073709551615 1 \n", procfs.TaskStat{}, false},
 	}
 	for _, tt := range tests {
@@ -46,6 +50,9 @@ func TestParseTaskStatus(t *testing.T) {
 			procfs.TaskStatus{Parent: 4200, NSPids: []int{4242, 1}}, true},
 		{"a name with a newline is escaped by the kernel", "Name:\ta\\nPPid:\\t7\nPPid:\t1\nNSpid:\t9\n",
 			procfs.TaskStatus{Parent: 1, NSPids: []int{9}}, true},
+		{"capabilities", "PPid:\t1\nCapPrm:\t000001ffffffffff\nCapEff:\t0000000000000006\n",
+			procfs.TaskStatus{Parent: 1, Capabilities: 6}, true},
+		{"no capabilities", "CapEff:\tx\n", procfs.TaskStatus{}, false},
 		{"before NSpid", "PPid:\t1\n", procfs.TaskStatus{Parent: 1}, true},
 		{"no number", "PPid:\tx\n", procfs.TaskStatus{}, false},
 		{"no number in the list", "NSpid:\t1\tx\n", procfs.TaskStatus{}, false},

@@ -34,6 +34,9 @@ type Supervisor struct {
 	Upgraded func()
 	Log      *slog.Logger
 
+	// threads reads the threads of a process; tests replace it.
+	threads func(pid int) []threadTimes
+
 	answered      uint64 // the value of Answered at the last check
 	socket        string
 	image         sys.File // the program of the last worker that served
@@ -96,6 +99,14 @@ func (s *Supervisor) Run(events <-chan Event, ready func()) error {
 	if s.image, err = sys.OpenPath("/proc/self/exe"); err != nil {
 		return err
 	}
+	if s.threads == nil {
+		proc, err := sys.OpenDir("/proc")
+		if err != nil {
+			return err
+		}
+		defer proc.Close()
+		s.threads = func(pid int) []threadTimes { return readThreads(proc, pid) }
+	}
 	s.exits = make(chan exit)
 	s.startCurrent()
 	for tick := time.Tick(checkInterval); ; {
@@ -155,6 +166,7 @@ func (s *Supervisor) hear(n sys.Notification) bool {
 			w.isAlive = true
 		case has("READY=1"):
 			w.ready, w.answersPing, s.started = true, has(pingSupport), true
+			w.silent, w.cpu = 0, nil
 			if w == s.current {
 				s.letServe(w)
 			} else {

@@ -9,10 +9,12 @@ import (
 
 const (
 	// checkInterval is the interval at which workers are checked and the current one is pinged. A
-	// worker that gives no sign of life for probeTime is killed.
+	// worker that gives no sign of life for probeTime, in which it did not have to wait for a CPU,
+	// is killed.
 	checkInterval = 500 * time.Millisecond
 	probeTime     = 2 * time.Second
-	// startTime is how long a worker may take to be ready, leaveTime to leave.
+	// startTime is how long a worker may take to be ready if it need not wait for a CPU, leaveTime
+	// how long to leave.
 	startTime = 10 * time.Second
 	leaveTime = 2 * time.Second
 	// dyingTime is how long a worker that was killed may take to end.
@@ -24,8 +26,10 @@ func (s *Supervisor) watch() (over bool) {
 	for _, w := range []*process{s.current, s.next} {
 		switch {
 		case w == nil || !w.killed.IsZero():
-		case !w.ready && time.Since(w.started) > startTime:
-			s.kill(w, "the worker does not become ready")
+		case !w.ready:
+			if w.silent += s.opportunity(w); w.silent > startTime {
+				s.kill(w, "the worker does not become ready")
+			}
 		case !w.leaving.IsZero() && time.Since(w.leaving) > leaveTime:
 			s.kill(w, "the worker does not leave")
 		}
@@ -47,8 +51,7 @@ func (s *Supervisor) watch() (over bool) {
 }
 
 // checkCurrent pings the current worker, and kills it if it has answered neither pings nor requests
-// of the kernel for probeTime. It counts checks instead of time, since this process may itself not
-// have run for a while.
+// of the kernel for probeTime.
 func (s *Supervisor) checkCurrent() {
 	w := s.current
 	if w == nil || !w.serving || !w.leaving.IsZero() {
@@ -59,11 +62,13 @@ func (s *Supervisor) checkCurrent() {
 		return
 	}
 	answered := s.Answered.Load()
-	if w.silent++; w.isAlive || answered != s.answered {
-		w.silent = 0
+	if w.isAlive || answered != s.answered {
+		w.silent, w.cpu = 0, nil
+	} else {
+		w.silent += s.opportunity(w)
 	}
 	w.isAlive, s.answered = false, answered
-	if w.silent >= int(probeTime/checkInterval) {
+	if w.silent >= probeTime {
 		if w.killed.IsZero() {
 			s.kill(w, "the worker does not answer")
 		}

@@ -15,7 +15,8 @@ import (
 func newSupervisor() *Supervisor {
 	return &Supervisor{
 		Log: slog.New(slog.DiscardHandler), Answered: new(atomic.Uint64),
-		Probe: func(context.Context) error { return nil },
+		Probe:   func(context.Context) error { return nil },
+		threads: func(int) []threadTimes { return nil },
 	}
 }
 
@@ -35,7 +36,7 @@ func newProcess(t *testing.T) (p *process, told sys.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p = &process{Process: cmd.Process, pipe: w, image: image, started: time.Now()}
+	p = &process{Process: cmd.Process, pipe: w, image: image}
 	t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait() // it was killed
@@ -177,7 +178,7 @@ func TestUpgradeIsGivenUp(t *testing.T) {
 			}
 		},
 		"stuck": func(s *Supervisor) {
-			s.next.started = time.Now().Add(longAgo)
+			s.next.silent = startTime
 			if s.watch(); s.next.killed.IsZero() {
 				t.Error("it is not killed")
 			}

@@ -100,15 +100,16 @@ func (w *Worker) Next() (Command, bool) {
 // process is a worker, seen by its supervisor.
 type process struct {
 	*os.Process
-	pipe    sys.File
-	image   sys.File // its program
-	started time.Time
+	pipe  sys.File
+	image sys.File // its program
 	// ready: it can serve; serving: it does; answersPing: it sends alive in reply to Ping.
 	ready, serving, answersPing bool
-	// isAlive is set when it answers Ping, until the next check. silent is the number of checks in a
-	// row without a sign of life.
+	// isAlive is set when it answers Ping, until the next check. silent is for how long it could
+	// have given a sign of life, or become ready, and has not.
 	isAlive bool
-	silent  int
+	silent  time.Duration
+	// cpu is the CPU time of its threads at the last check.
+	cpu map[int]time.Duration
 	// served is when it began to, leaving when it was told to leave, killed when it was killed.
 	served, leaving, killed time.Time
 }
@@ -136,7 +137,7 @@ func (s *Supervisor) start(image sys.File, exits chan<- exit) (*process, error) 
 		w.Close()
 		return nil, err
 	}
-	worker := &process{Process: p, pipe: w, image: image, started: time.Now()}
+	worker := &process{Process: p, pipe: w, image: image}
 	go func() {
 		state, _ := p.Wait() // a state of nil is that of a process that ended somehow
 		exits <- exit{worker, state}

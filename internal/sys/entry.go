@@ -26,6 +26,8 @@ type Entry struct {
 	Name Name
 	// IsDir tells that it is a directory. Not every file system tells; a directory is then not known to be one.
 	IsDir bool
+	// IsRegular tells that it is a regular file, likewise.
+	IsRegular bool
 	// Number is its inode's, which is another one than Inode.Number where something is mounted on it.
 	Number uint64
 }
@@ -53,7 +55,8 @@ func (e *Entries) Next() (entry Entry, ok bool) {
 		if name[0] == '.' && (end == 1 || end == 2 && name[1] == '.') {
 			continue
 		}
-		return Entry{Name(name[:end+1]), b[18] == unix.DT_DIR, binary.NativeEndian.Uint64(b)}, true
+		kind, number := b[18], binary.NativeEndian.Uint64(b)
+		return Entry{Name(name[:end+1]), kind == unix.DT_DIR, kind == unix.DT_REG, number}, true
 	}
 	return Entry{}, false
 }

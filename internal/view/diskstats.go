@@ -1,6 +1,8 @@
 package view
 
 import (
+	"cmp"
+
 	"palisade/internal/cgroup"
 	"palisade/internal/procfs"
 )
@@ -8,7 +10,8 @@ import (
 // Disk is a disk that the container sees.
 type Disk struct {
 	procfs.Device
-	// Name is that of its node in the container's /dev, or sda for the disk that holds the container's root.
+	// Name is that of its node in the container's /dev, or sda for the disk that holds the
+	// container's root; "" for the host's name.
 	Name string
 }
 
@@ -26,7 +29,7 @@ const diskColumns = 17
 func Diskstats(dst []byte, host *procfs.Diskstats, disks []Disk, io []cgroup.DeviceIO) []byte {
 	for i := range host.Devices {
 		h := &host.Devices[i]
-		name, ok := diskName(disks, h.Device)
+		name, ok := diskName(disks, h.Device, h.Name)
 		if !ok || h.Partition {
 			continue
 		}
@@ -49,10 +52,11 @@ func Diskstats(dst []byte, host *procfs.Diskstats, disks []Disk, io []cgroup.Dev
 	return dst
 }
 
-func diskName(disks []Disk, dev procfs.Device) (string, bool) {
+// diskName returns the name of the disk dev, which the host calls onHost, and whether it is shown.
+func diskName(disks []Disk, dev procfs.Device, onHost string) (string, bool) {
 	for i := range disks {
 		if disks[i].Device == dev {
-			return disks[i].Name, true
+			return cmp.Or(disks[i].Name, onHost), true
 		}
 	}
 	return "", false

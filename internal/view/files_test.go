@@ -1,6 +1,7 @@
 package view_test
 
 import (
+	"cmp"
 	"math"
 	"strings"
 	"testing"
@@ -137,6 +138,11 @@ func TestDiskstats(t *testing.T) {
 	if got := string(view.Diskstats(nil, threeDisks, disks, io)); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
+	disks[1].Name = ""
+	want = strings.Replace(want, " sda ", " nvme0n1 ", 1)
+	if got := string(view.Diskstats(nil, threeDisks, disks, io)); got != want {
+		t.Errorf("with the host's name: got\n%swant\n%s", got, want)
+	}
 }
 
 func TestPartitions(t *testing.T) {
@@ -149,9 +155,12 @@ func TestPartitions(t *testing.T) {
 		{Device: procfs.Device{Major: 254, Minor: 0}, Name: "sda"},
 		{Device: procfs.Device{Major: 8, Minor: 1}, Name: "part"},
 	}
-	want := "major minor  #blocks  name\n\n 254        0 68719476736 sda\n"
-	if got := string(view.Partitions(nil, host, disks)); got != want {
-		t.Errorf("got %q, want %q", got, want)
+	for _, name := range []string{"sda", ""} {
+		disks[0].Name = name
+		want := "major minor  #blocks  name\n\n 254        0 68719476736 " + cmp.Or(name, "vda") + "\n"
+		if got := string(view.Partitions(nil, host, disks)); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 

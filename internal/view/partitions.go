@@ -7,7 +7,7 @@ func Partitions(dst []byte, host *procfs.Partitions, disks []Disk) []byte {
 	dst = append(dst, host.Header...)
 	for i := range host.Devices {
 		h := &host.Devices[i]
-		name, ok := diskName(disks, h.Device)
+		name, ok := diskName(disks, h.Device, h.Name)
 		if !ok || h.Partition {
 			continue
 		}

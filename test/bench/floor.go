@@ -58,6 +58,11 @@ func (floor) Rescue(_ *fusedev.Request, _, _ uint64, _ int, dst []byte) ([]byte,
 	return dst, syscall.EIO
 }
 
+// RescueAttr is never needed.
+func (floor) RescueAttr(*fusedev.Request, *fuse.AttrOut) syscall.Errno { return syscall.EIO }
+
+func (floor) Access(*fusedev.Request, uint32) syscall.Errno { return 0 }
+
 func (floor) Release(*fusedev.Request, uint64) {}
 
 func (floor) Poll(*fusedev.Request, uint64, uint64, bool) (uint32, syscall.Errno) {

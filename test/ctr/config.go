@@ -1,6 +1,7 @@
 package ctr
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,15 @@ const MountDir = "/var/lib/lxc/lxcfs"
 
 // bindable are the files that runtimes let a configuration mount in /proc; the others take a hook.
 var bindable = []string{"cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"}
+
+// WriteConfig writes the config.json of the container id into its bundle.
+func (o *Options) WriteConfig(bundle, id string) error {
+	config, err := json.MarshalIndent(o.config(id), "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(bundle, "config.json"), config, 0o600)
+}
 
 // config is the container's config.json.
 func (o *Options) config(id string) *specs.Spec {
@@ -29,7 +39,7 @@ func (o *Options) config(id string) *specs.Spec {
 		Hostname: "container",
 		Root:     &specs.Root{Path: o.Rootfs, Readonly: o.ReadOnly},
 		Process: &specs.Process{
-			Args: args, Cwd: "/", Env: []string{"PATH=/bin:/usr/bin", "TERM=dumb"}, Capabilities: capabilities(),
+			Args: args, Cwd: "/", Env: []string{"PATH=/bin:/usr/bin", "TERM=dumb"}, Capabilities: o.capabilities(),
 		},
 		Mounts: append(defaultMounts(), o.Mounts...),
 		Linux: &specs.Linux{
@@ -133,7 +143,8 @@ done`
 	return specs.Hook{Path: "/bin/sh", Args: []string{"sh", "-ec", script}, Env: []string{"PATH=" + os.Getenv("PATH")}}
 }
 
-func capabilities() *specs.LinuxCapabilities {
+func (o *Options) capabilities() *specs.LinuxCapabilities {
 	all := []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_ADMIN"}
+	all = append(all, o.Capabilities...)
 	return &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
 }

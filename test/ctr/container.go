@@ -42,6 +42,8 @@ type Options struct {
 	JoinPID                  int
 	// Cgroup is its cgroup, by default one named by its id.
 	Cgroup string
+	// Capabilities are added to those that a runtime gives by default.
+	Capabilities []string
 	// UserOffset maps its ids to the host's from this number on.
 	UserOffset uint32
 	// Lxcfs is a mount point of lxcfs, whose files it gets.
@@ -77,11 +79,7 @@ func Start(ctx context.Context, dir string, o Options) (*Container, error) {
 	if err := os.Mkdir(c.bundle, 0o755); err != nil {
 		return nil, err
 	}
-	config, err := json.MarshalIndent(o.config(c.ID), "", "  ")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(filepath.Join(c.bundle, "config.json"), config, 0o600); err != nil {
+	if err := o.WriteConfig(c.bundle, c.ID); err != nil {
 		return nil, err
 	}
 	// The container keeps these as its standard streams: a pipe would never end.

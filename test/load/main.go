@@ -23,6 +23,7 @@ var commands = map[string]struct {
 	"watch":    {"NOTES THREADS PAUSE FILE...: read the files over and over, and write what was wrong to NOTES, until there is NOTES.stop", watch},
 	"print":    {"FILE...: print the files, each behind its name", printFiles},
 	"sendfile": {"FILE: copy a file to stdout by sendfile(2), else by read(2)", sendFile},
+	"sizes":    {"ROUNDS FILE...: open, stat and read the files over and over, and fail if a size is not the length of the text", checkSizes},
 	"pieces":   {"FILE SIZE: copy a file to stdout by reads of that size", readPieces},
 	"halves":   {"COUNT FILE...: open the files that often, and read the first half byte by byte; once /tmp/go is there, the second", readHalves},
 	"mmap":     {"FILE: look at the first byte of a file through mmap(2)", lookByMmap},

@@ -1,0 +1,118 @@
+package lxcfs
+
+import (
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"palisade/internal/container"
+	"palisade/internal/fusedev"
+)
+
+// Ways of access(2).
+const (
+	mayExecute = 1
+	mayWrite   = 2
+	mayRead    = 4
+)
+
+// accessOf returns the ways of access that open(2) with the flags asks for.
+func accessOf(flags uint32) uint32 {
+	switch flags & syscall.O_ACCMODE {
+	case syscall.O_RDONLY:
+		return mayRead
+	case syscall.O_WRONLY:
+		return mayWrite
+	}
+	return mayRead | mayWrite
+}
+
+// Access reports by its error whether the mode of a node lets the caller access it in the ways of
+// mask. All nodes belong to root.
+func (f *FS) Access(r *fusedev.Request, mask uint32) syscall.Errno {
+	if isContainers(r.Node) {
+		if !f.isKeeper(r.UID, r.TID) {
+			return syscall.ENOENT
+		}
+		return 0
+	}
+	if r.UID == 0 && mask&mayExecute == 0 {
+		return 0
+	}
+	var out fuse.AttrOut
+	if errno := f.attr(r, &out); errno != 0 {
+		return errno
+	}
+	if isAllowed(out.Mode, r.UID, r.GID, mask) {
+		return 0
+	}
+	var s container.Scratch
+	if isCapable(out.Mode, f.finder.Capabilities(r.TID, &s), mask) {
+		return 0
+	}
+	return syscall.EACCES
+}
+
+// isCapable reports whether the capabilities override the mode of a file (capabilities(7)).
+func isCapable(mode uint32, capabilities uint64, mask uint32) bool {
+	const dacOverride, dacReadSearch = 1 << 1, 1 << 2
+	isDir := mode&syscall.S_IFMT == syscall.S_IFDIR
+	switch {
+	case mask&mayExecute != 0 && !isDir && mode&0o111 == 0:
+		return false
+	case capabilities&dacOverride != 0:
+		return true
+	}
+	return capabilities&dacReadSearch != 0 && (mask == mayRead || isDir && mask&mayWrite == 0)
+}
+
+// isAllowed reports whether the mode of a file of root's allows access in the ways of mask.
+func isAllowed(mode, uid, gid, mask uint32) bool {
+	switch {
+	case uid == 0: // root may do everything but execute a file that nobody may
+		return mask&mayExecute == 0 || mode&0o111 != 0
+	case gid == 0:
+		mode >>= 3
+	}
+	return mask&^mode&7 == 0
+}
+
+// The tree cannot be changed. go-fuse would answer ENOSYS, as a kernel without these calls.
+
+// Create creates no file.
+func (m *meta) Create(<-chan struct{}, *fuse.CreateIn, string, *fuse.CreateOut) fuse.Status {
+	return fuse.EACCES
+}
+
+// Mknod makes no node.
+func (m *meta) Mknod(<-chan struct{}, *fuse.MknodIn, string, *fuse.EntryOut) fuse.Status {
+	return fuse.EACCES
+}
+
+// Mkdir makes no directory.
+func (m *meta) Mkdir(<-chan struct{}, *fuse.MkdirIn, string, *fuse.EntryOut) fuse.Status {
+	return fuse.EACCES
+}
+
+// Symlink makes no link.
+func (m *meta) Symlink(
+	<-chan struct{}, *fuse.InHeader, string, string, *fuse.EntryOut,
+) fuse.Status {
+	return fuse.EACCES
+}
+
+// Link makes no link.
+func (m *meta) Link(<-chan struct{}, *fuse.LinkIn, string, *fuse.EntryOut) fuse.Status {
+	return fuse.EACCES
+}
+
+// Rename renames nothing.
+func (m *meta) Rename(<-chan struct{}, *fuse.RenameIn, string, string) fuse.Status {
+	return fuse.EACCES
+}
+
+// Unlink removes no file.
+func (m *meta) Unlink(<-chan struct{}, *fuse.InHeader, string) fuse.Status { return fuse.EACCES }
+
+// Rmdir removes no directory.
+func (m *meta) Rmdir(<-chan struct{}, *fuse.InHeader, string) fuse.Status { return fuse.EACCES }

@@ -1,0 +1,211 @@
+package lxcfs
+
+import (
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"palisade/internal/fusedev"
+)
+
+// newSized makes a file system whose file loadavg has texts of growing length, or none if length is
+// 0.
+func newSized(t *testing.T) (f *FS, length *int) {
+	t.Helper()
+	f, _ = newMetered(t)
+	f.keepSize = func(uint64) error { return nil }
+	f.handles.goOn(&keptReads{mem: make([]byte, keptReadsSize)})
+	length = new(int)
+	n := *f.tree.byID[idLoadavg]
+	n.own = func(_ *FS, dst []byte) ([]byte, error) {
+		text := append(dst, make([]byte, *length)...)
+		if *length > 0 {
+			*length++
+		}
+		return text, nil
+	}
+	f.tree.byID[idLoadavg] = &n
+	return f, length
+}
+
+func sizeOf(t *testing.T, f *FS, tid uint32) uint64 {
+	t.Helper()
+	var out fuse.AttrOut
+	in := fuse.GetAttrIn{InHeader: fuse.InHeader{NodeId: idLoadavg, Caller: fuse.Caller{Pid: tid}}}
+	if status := newMeta(f).GetAttr(nil, &in, &out); !status.Ok() || out.Timeout() != 0 {
+		t.Fatalf("attributes: %v, valid for %v", status, out.Timeout())
+	}
+	return out.Size
+}
+
+func lengthRead(t *testing.T, f *FS, tid uint32, number uint64) uint64 {
+	t.Helper()
+	r := fusedev.Request{Node: idLoadavg, TID: tid}
+	text, errno := f.Read(&r, number, 0, 1<<10, nil)
+	if errno != 0 {
+		t.Fatalf("read: %v", errno)
+	}
+	return uint64(len(text))
+}
+
+func opened(t *testing.T, f *FS, tid uint32) uint64 {
+	t.Helper()
+	number, _, errno := f.Open(&fusedev.Request{Node: idLoadavg, TID: tid}, syscall.O_RDONLY)
+	if errno != 0 {
+		t.Fatalf("open: %v", errno)
+	}
+	return number
+}
+
+// TestSize looks at sizes of a file whose text grows, and reads it. Thread ids are of this process
+// and of ones that do not exist.
+func TestSize(t *testing.T) {
+	self := uint32(os.Getpid())
+	const other = 1<<22 + 1
+	t.Run("not opened", func(t *testing.T) {
+		f, length := newSized(t)
+		*length = 10
+		if got := sizeOf(t, f, self); got != 10 {
+			t.Errorf("size %d, want 10", got)
+		}
+	})
+	t.Run("opened", func(t *testing.T) {
+		f, length := newSized(t)
+		*length = 10
+		number := opened(t, f, self)
+		for range 2 {
+			if got := sizeOf(t, f, self); got != 10 {
+				t.Errorf("size %d, want 10", got)
+			}
+		}
+		if got := lengthRead(t, f, self, number); got != 10 {
+			t.Errorf("%d bytes read, want 10", got)
+		}
+		if got := sizeOf(t, f, self); got != 10 {
+			t.Errorf("size %d of the text that was read, want 10", got)
+		}
+		if got := lengthRead(t, f, self, number); got != 11 {
+			t.Errorf("%d bytes read from the start again, want 11", got)
+		}
+		f.Release(&fusedev.Request{Node: idLoadavg}, number)
+		if len(f.handles.newest) != 0 || f.handles.kept.Load() != 0 {
+			t.Errorf("a closed file is known: %v", f.handles.newest)
+		}
+	})
+	t.Run("opened by another thread of the process", func(t *testing.T) {
+		f, length := newSized(t)
+		*length = 10
+		threads, err := os.ReadDir("/proc/self/task")
+		if err != nil || len(threads) < 2 {
+			t.Fatalf("threads: %v, %v", threads, err)
+		}
+		thread := uint32(0)
+		for _, c := range threads[len(threads)-1].Name() {
+			thread = 10*thread + uint32(c-'0')
+		}
+		number := opened(t, f, thread)
+		if got := sizeOf(t, f, self); got != 10 {
+			t.Errorf("size %d, want 10", got)
+		}
+		if got := lengthRead(t, f, thread, number); got != 10 {
+			t.Errorf("%d bytes read, want 10", got)
+		}
+	})
+	t.Run("opened by another process", func(t *testing.T) {
+		f, length := newSized(t)
+		*length = 10
+		number := opened(t, f, other)
+		sizeOf(t, f, self)
+		if got := lengthRead(t, f, other, number); got != 11 {
+			t.Errorf("%d bytes read, want 11: the text is another reader's", got)
+		}
+	})
+	t.Run("read by another process", func(t *testing.T) {
+		f, length := newSized(t)
+		*length = 10
+		number := opened(t, f, self)
+		sizeOf(t, f, self)
+		if got := lengthRead(t, f, other, number); got != 11 {
+			t.Errorf("%d bytes read, want 11: the text is another reader's", got)
+		}
+	})
+	t.Run("outside of the pid namespace", func(t *testing.T) {
+		f, length := newSized(t)
+		*length = 10
+		number := opened(t, f, 0)
+		sizeOf(t, f, 0)
+		if got := lengthRead(t, f, 0, number); got != 11 {
+			t.Errorf("%d bytes read, want 11: the text may be another reader's", got)
+		}
+	})
+	t.Run("read much later", func(t *testing.T) {
+		f, length := newSized(t)
+		*length = 10
+		number := opened(t, f, self)
+		sizeOf(t, f, self)
+		f.handles.began = f.handles.began.Add(-preparedValid)
+		if got := lengthRead(t, f, self, number); got != 11 {
+			t.Errorf("%d bytes read, want 11", got)
+		}
+	})
+	t.Run("empty", func(t *testing.T) {
+		f, _ := newSized(t)
+		kept := uint64(0)
+		f.keepSize = func(node uint64) error { kept = node; return nil }
+		if got := sizeOf(t, f, self); got != 0 || kept != idLoadavg {
+			t.Errorf("size %d, the kernel keeps that of node %d", got, kept)
+		}
+	})
+	t.Run("on a mount whose modes the kernel checks", func(t *testing.T) {
+		f, _ := newSized(t)
+		f.fixedSizes = true
+		var out fuse.AttrOut
+		in := fuse.GetAttrIn{InHeader: fuse.InHeader{NodeId: idLoadavg}}
+		status := newMeta(f).GetAttr(nil, &in, &out)
+		if !status.Ok() || out.Size != fileSize || out.Timeout() != 24*time.Hour {
+			t.Errorf("%v: size %d, valid for %v", status, out.Size, out.Timeout())
+		}
+	})
+}
+
+// TestSizeOfNextProcess has the process end that told the size of a file: the next one serves the
+// text of that length, and no other file's.
+func TestSizeOfNextProcess(t *testing.T) {
+	self := uint32(os.Getpid())
+	f, length := newSized(t)
+	*length = 10
+	number, unread := opened(t, f, self), opened(t, f, self+1)
+	if got := sizeOf(t, f, self); got != 10 {
+		t.Errorf("size %d, want 10", got)
+	}
+	reads := f.handles.reads
+	f.handles = newHandles()
+	f.handles.goOn(reads)
+	if got := lengthRead(t, f, self, unread); got != 11 {
+		t.Errorf("%d bytes read of a file without a text, want 11", got)
+	}
+	for _, want := range []uint64{10, 12} {
+		if got := lengthRead(t, f, self, number); got != want {
+			t.Errorf("%d bytes read, want %d", got, want)
+		}
+	}
+}
+
+// TestRescueAttr describes a file whose text does not come: with the size of the host's, which the
+// reader then gets.
+func TestRescueAttr(t *testing.T) {
+	f, _ := newSized(t)
+	self := uint32(os.Getpid())
+	number := opened(t, f, self)
+	var out fuse.AttrOut
+	r := fusedev.Request{Node: idLoadavg, TID: self}
+	if errno := f.RescueAttr(&r, &out); errno != 0 || out.Size == 0 || out.Size == fileSize {
+		t.Errorf("size %d, %v", out.Size, errno)
+	}
+	if got := lengthRead(t, f, self, number); got != out.Size {
+		t.Errorf("%d bytes read, want %d", got, out.Size)
+	}
+}

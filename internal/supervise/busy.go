@@ -1,0 +1,70 @@
+package supervise
+
+import (
+	"strconv"
+	"time"
+
+	"palisade/internal/procfs"
+	"palisade/internal/sys"
+)
+
+// A worker that waits for a CPU does not hang: on a busy host, another one in its place would wait
+// just as long. Such a worker has a thread that is runnable and does not run. One that is blocked
+// has none, and one that spins uses its share of the CPUs.
+
+// threadTimes is what a check needs of a thread of a worker.
+type threadTimes struct {
+	tid        int
+	isRunnable bool // it runs or waits for a CPU
+	cpu        time.Duration
+}
+
+// readThreads reads the threads of the process pid, without those that end meanwhile.
+func readThreads(proc sys.File, pid int) (threads []threadTimes) {
+	dir, err := proc.OpenDirAt(strconv.Itoa(pid))
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	tasks, err := dir.OpenDirAt("task")
+	if err != nil {
+		return nil
+	}
+	defer tasks.Close()
+	names, err := tasks.List()
+	if err != nil {
+		return nil
+	}
+	for _, name := range names {
+		tid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		if stat, _, err := procfs.ReadTaskStat(dir, tid, nil); err == nil {
+			threads = append(threads, threadTimes{tid, stat.State == 'R', stat.CPU})
+		}
+	}
+	return threads
+}
+
+// opportunity returns for how long of the time since the last check the worker did not have to wait
+// for a CPU. It counts a check as checkInterval, since this process may itself not have run for a
+// while.
+func (s *Supervisor) opportunity(w *process) time.Duration {
+	threads := s.threads(w.Pid)
+	last := w.cpu
+	w.cpu = make(map[int]time.Duration, len(threads))
+	used, had := time.Duration(0), checkInterval
+	for _, t := range threads {
+		ran := t.cpu - last[t.tid]
+		if last == nil {
+			ran = 0 // the first check of this worker
+		}
+		if used += ran; t.isRunnable {
+			had = min(had, ran)
+		}
+		w.cpu[t.tid] = t.cpu
+	}
+	// Many threads that spin wait for one another.
+	return min(max(had, used), checkInterval)
+}

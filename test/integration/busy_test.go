@@ -1,0 +1,80 @@
+//go:build integration
+
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"palisade/test/ctr"
+)
+
+// cpuCgroups makes two cgroups: of those that want a CPU at the same time, the processes of the
+// first get next to nothing.
+func cpuCgroups(t *testing.T) (starved, favoured string) {
+	t.Helper()
+	parent, weight, weights := "", "cpu.shares", [2]string{"2", "262144"}
+	if ctr.OnV2() {
+		parent = filepath.Join("/sys/fs/cgroup", parentCgroup(t, nil))
+		weight, weights = "cpu.weight", [2]string{"1", "10000"}
+	} else {
+		parent = fmt.Sprintf("/sys/fs/cgroup/cpu/palisade-busy-%d", os.Getpid())
+		makeCgroup(t, parent)
+	}
+	starved, favoured = filepath.Join(parent, "starved"), filepath.Join(parent, "favoured")
+	for i, dir := range []string{starved, favoured} {
+		makeCgroup(t, dir)
+		write(t, filepath.Join(dir, weight), weights[i])
+	}
+	return starved, favoured
+}
+
+// makeCgroup makes a cgroup that is removed at the end, when its processes are gone.
+func makeCgroup(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		waitFor(t, "the end of all processes in "+dir, func() bool { return os.Remove(dir) == nil })
+	})
+}
+
+// TestBusyHost gives a worker no CPU for longer than one may be silent: it is not killed for that.
+func TestBusyHost(t *testing.T) {
+	starved, favoured := cpuCgroups(t)
+	d := newDaemon(t, t.TempDir())
+	worker := workerOf(t, d)
+	var burners []*exec.Cmd
+	stop := func() {
+		for _, cmd := range burners {
+			cmd.Process.Kill()
+			cmd.Wait() // it was killed
+		}
+		burners = nil
+	}
+	defer stop()
+	for range 4 * hostCPUs() {
+		cmd := exec.Command("sh", "-c", "while :; do :; done")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		burners = append(burners, cmd)
+		write(t, filepath.Join(favoured, "cgroup.procs"), strconv.Itoa(cmd.Process.Pid))
+	}
+	write(t, filepath.Join(starved, "cgroup.procs"), strconv.Itoa(worker))
+	time.Sleep(8 * time.Second) // four times as long as a worker may be silent
+	stop()
+	hostFile(t, filepath.Join(d.Mountpoint, "proc/uptime"))
+	if got := workerOf(t, d); got != worker || strings.Contains(d.Log(), "does not answer") {
+		t.Errorf("the worker was process %d, and is %d: %s", worker, got, d.Log())
+	}
+}
