@@ -61,7 +61,10 @@ func (p *Place) take(meant func(site) bool, c *Change) error {
 	if err != nil {
 		return err
 	}
-	sites := slices.DeleteFunc(table.sites(), func(s site) bool { return !meant(s) })
+	// What a mount hides is out of reach until that is taken away, in a next round.
+	sites := slices.DeleteFunc(table.sites(), func(s site) bool {
+		return !meant(s) || table.isHidden(s.base, s.point)
+	})
 	c.Foreign = nil
 	var failed takeErrors
 	for batch := range slices.Chunk(sites, maxOpenSites) {
@@ -161,11 +164,11 @@ type File struct {
 	Device sys.DeviceNumber
 }
 
-// Files lists what is lxcfs's in the namespace.
+// Files lists what is lxcfs's in the namespace, and can be seen.
 func (t *Table) Files() []File {
 	var files []File
 	for _, s := range t.sites() {
-		if top := s.stack[len(s.stack)-1]; t.isLxcfs(top) {
+		if top := s.stack[len(s.stack)-1]; t.isLxcfs(top) && !t.isHidden(s.base, s.point) {
 			files = append(files, File{s.point, Device(top)})
 		}
 	}

@@ -87,33 +87,35 @@ func readStatus(root sys.File) *Status {
 	return status
 }
 
-// ListFiles returns the files below root that can be mounted in containers: those of proc, and
-// those of the CPU directory whose content is not the host's. In a private tree the server is asked
-// for each name on the way, so a directory is opened once.
+// ListFiles returns what is mounted in containers, below root: the files of proc, and the CPU
+// directory.
 func ListFiles(root sys.File) []string {
 	var files []string
 	for _, dir := range []string{"proc", "proc/pressure"} {
-		files = append(files, regularFiles(root, dir, nil)...)
+		files = append(files, ReadableFiles(root, dir)...)
 	}
-	files = append(files, regularFiles(root, "sys/devices/system/cpu", []string{"offline", "online"})...)
+	if dir, err := root.OpenDirBelow(mounts.CPUDir); err == nil {
+		dir.Close()
+		files = append(files, mounts.CPUDir)
+	}
 	slices.Sort(files)
 	return files
 }
 
-// regularFiles returns which of the names in a directory are regular files; of all if there are no names.
-func regularFiles(root sys.File, dir string, names []string) (files []string) {
+// ReadableFiles returns the paths of the readable regular files in the directory dir below root. In
+// a private tree the server is asked for each name on the way, so the directory is opened once.
+func ReadableFiles(root sys.File, dir string) (files []string) {
 	d, err := root.OpenDirBelow(dir)
 	if err != nil {
 		return nil
 	}
 	defer d.Close()
-	if names == nil {
-		if names, err = d.List(); err != nil {
-			return nil
-		}
+	names, err := d.List()
+	if err != nil {
+		return nil
 	}
 	for _, name := range names {
-		if info, err := d.StatAt(name); err == nil && info.IsRegular() {
+		if info, err := d.StatAt(name); err == nil && info.IsRegular() && info.Mode&0o444 != 0 {
 			files = append(files, path.Join(dir, name))
 		}
 	}
