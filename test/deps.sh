@@ -31,6 +31,8 @@ rpmbuild:rpm:rpm-build
 rpmlint:rpmlint:rpmlint
 dpkg-deb:dpkg:dpkg
 zsh:zsh:zsh
+bwrap:bubblewrap:bubblewrap
+getconf:libc-bin:glibc-common
 setpriv:util-linux:util-linux
 tmux:tmux:tmux
 qemu-aarch64-static:qemu-user-static:qemu-user-static

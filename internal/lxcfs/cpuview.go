@@ -13,7 +13,7 @@ import (
 )
 
 // A container has the directories cpu0 to cpu<n-1> for the n CPUs that its cpuinfo lists, and no
-// others: programs count them (htop, glibc before 2.34), or read cpuN/online, which CPU 0 may lack.
+// others: programs count them (htop, older glibc), or read cpuN/online, which CPU 0 may lack.
 // cpuI is the directory of the CPU of the host that is behind I. The file possible stays the host's,
 // since programs size arrays by it that they index with the CPU number of the kernel (rseq(2),
 // getcpu(2)).

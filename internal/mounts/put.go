@@ -18,6 +18,9 @@ type Change struct {
 	Foreign []string
 	// Removed is the number of mounts that were taken away.
 	Removed int
+	// Uncovered is the number of procfs and sysfs that were mounted beside those with files of lxcfs,
+	// or taken away.
+	Uncovered int
 }
 
 // maxRounds bounds how often a place is looked at again that changes under the hands.
@@ -72,8 +75,10 @@ func (p *Place) putRound(src *Source, c *Change) (bool, error) {
 	if len(covers) > 0 {
 		return false, p.take(func(s site) bool { return slices.Contains(covers, s.point) }, c)
 	}
-	if len(work) == 0 {
+	if len(work) == 0 && p.Nested {
 		return true, nil
+	} else if len(work) == 0 {
+		return true, v.addUncovered(c)
 	}
 	if err := v.openInside(work); err != nil {
 		return false, err

@@ -197,6 +197,9 @@ func FuzzTable(f *testing.F) {
 			table.Top(m.Mountpoint)
 			table.stack(m, m.Mountpoint+"/x")
 			table.Below(m.Mountpoint)
+			table.below(m, m.Mountpoint)
+			table.isHidden(m, m.Mountpoint+"/x")
+			table.lacksVisible(m, "/")
 		}
 		table.OtherLxcfs("/")
 		table.Mountpoints()

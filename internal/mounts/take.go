@@ -16,10 +16,11 @@ import (
 const maxOpenSites = 256
 
 // Take takes all mounts of lxcfs, dead or alive, out of every procfs and sysfs of the namespace. What is mounted on top of
-// one, and everything that is not lxcfs's, stays.
+// one, and everything that is not lxcfs's, stays. What Put has mounted in uncoveredDir is taken away.
 func (p *Place) Take() (Change, error) {
 	var c Change
-	return c, p.takeAll(func(site) bool { return true }, &c)
+	err := p.takeAll(func(site) bool { return true }, &c)
+	return c, cmp.Or(err, p.takeUncovered(&c))
 }
 
 // TakeBack takes out what Put has put there.
@@ -41,7 +42,11 @@ func (p *Place) TakeBack(put Change) error {
 			points = append(points, top.Mountpoint)
 		}
 	}
-	return p.takeAll(func(s site) bool { return slices.Contains(points, s.point) }, new(Change))
+	err = p.takeAll(func(s site) bool { return slices.Contains(points, s.point) }, new(Change))
+	if err != nil || put.Uncovered == 0 {
+		return err
+	}
+	return p.takeUncovered(new(Change))
 }
 
 // takeAll takes until there is nothing more to take of the sites that are meant.

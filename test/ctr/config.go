@@ -134,6 +134,6 @@ done`
 }
 
 func capabilities() *specs.LinuxCapabilities {
-	all := []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_ADMIN"}
+	all := []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_ADMIN"}
 	return &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
 }
