@@ -78,7 +78,7 @@ func (p *Place) putRound(src *Source, c *Change) (bool, error) {
 	if len(work) == 0 && p.Nested {
 		return true, nil
 	} else if len(work) == 0 {
-		return true, v.addUncovered(c)
+		return true, p.addUncovered(v, c)
 	}
 	if err := v.openInside(work); err != nil {
 		return false, err

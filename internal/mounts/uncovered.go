@@ -1,6 +1,7 @@
 package mounts
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -11,14 +12,19 @@ import (
 	"palisade/internal/sys"
 )
 
-// The kernel lets a nested user namespace mount a procfs or sysfs only where one is visible as a
-// whole: without mounts on its files (mount_too_revealing() in fs/namespace.c). The mounts of lxcfs
-// end that. So a container whose own is visible but for them gets a second one, on which nothing is
-// mounted, as LXC makes it with lxc.mount.entry = proc dev/.lxc/proc. One that has masked paths
-// gets none: they would be seen there.
+// The kernel lets a nested user namespace mount a procfs or sysfs only where its mount namespace has
+// one without mounts on its files (mount_too_revealing() in fs/namespace.c). The mounts of lxcfs end
+// that. So a container whose own has none but those gets a second one, as LXC makes it on
+// /dev/.lxc/proc. A container with masked paths gets none. It need not be reachable, and must not
+// be: AppArmor profiles deny access to files of /proc by their paths. A bind mount of the directory
+// on itself covers it.
 
-// uncoveredDir is the directory of a container for them, on the tmpfs that is its /dev.
-const uncoveredDir = "dev/.lxcfs"
+// uncoveredDir is their directory on the tmpfs that is a container's /dev. It is not called lxcfs, so
+// that "mount | grep lxcfs" lists the files of lxcfs alone.
+const (
+	devDir       = "dev"
+	uncoveredDir = ".palisade"
+)
 
 // emptyMountpoints are the directories of procfs and sysfs that are always empty, so that a mount on
 // one covers nothing (proc_create_mount_point(), sysfs_create_mount_point()).
@@ -52,148 +58,188 @@ func (t *Table) lacksVisible(base *Mount, root string) bool {
 	})
 }
 
-func isBelow(point, root string) bool { return strings.HasPrefix(point, strings.TrimSuffix(root, "/")+"/") }
+func isBelow(point, root string) bool {
+	return strings.HasPrefix(point, strings.TrimSuffix(root, "/")+"/")
+}
 
 func isReadOnly(m *Mount) bool {
 	return slices.Contains(strings.Split(m.Options+","+m.VFSOptions, ","), "ro")
 }
 
-// addUncovered mounts what the container lacks, and counts it in c. What the container itself keeps
-// it from, a read-only /dev for instance, is no error.
-func (v *visit) addUncovered(c *Change) error {
-	var lacking []string
+// lacking returns which of proc and sys need a second mount.
+func (v *visit) lacking() (names []string) {
 	for _, name := range []string{"proc", "sys"} {
 		if d := v.dir(name); d.err == nil && v.table.lacksVisible(d.base, v.place.Root) {
-			lacking = append(lacking, name)
+			names = append(names, name)
 		}
 	}
-	if len(lacking) == 0 {
+	return names
+}
+
+// addUncovered mounts what the container lacks, and counts it in c. What the container itself keeps
+// it from, a read-only /dev for instance, is no error.
+func (p *Place) addUncovered(v *visit, c *Change) error {
+	if len(v.lacking()) == 0 {
 		return nil
 	}
-	d, err := v.openUncovered()
-	if err != nil {
-		return containersOwn(err)
+	point := path.Join(p.Root, devDir, uncoveredDir)
+	if v.table.Top(point) != nil || len(v.table.Below(point)) > 0 {
+		// One of the two may be there: they are made together.
+		if err := p.takeUncovered(new(Change)); err != nil {
+			return err
+		}
+		var err error
+		if v, err = p.visit(); err != nil {
+			return err
+		}
+		defer v.close()
 	}
-	defer d.close()
-	for _, name := range lacking {
-		if d.mounts[name] != nil {
-			continue // the container has mounted something in it
-		}
-		err := v.cloneUncovered(name, d)
-		if err != nil && containersOwn(err) == nil {
-			continue
-		} else if err != nil {
-			return fmt.Errorf("mount on %s/%s: %w", uncoveredDir, name, err)
-		}
-		c.Uncovered++
+	if err := v.makeUncovered(v.lacking(), c); containersOwn(err) != nil {
+		return fmt.Errorf("mount a second procfs on /%s/%s: %w", devDir, uncoveredDir, err)
 	}
 	return nil
 }
 
-func (v *visit) cloneUncovered(name string, d *uncovered) error {
-	err := d.asOwner(func() error { return d.dir.Mkdir(name) })
-	if err != nil && !errors.Is(err, syscall.EEXIST) {
-		return err
-	}
-	on, err := d.dir.OpenDirBelow(name)
+// makeUncovered mounts them, and covers their directory.
+func (v *visit) makeUncovered(names []string, c *Change) error {
+	dev, base, err := v.openDev()
 	if err != nil {
 		return err
 	}
-	defer on.Close()
-	return sys.InMountNamespace(v.place.ns, func(*sys.NamespaceThread) error {
-		clone, err := v.dirs[name].file.CloneMount()
+	defer dev.Close()
+	if err := checkPeers([]target{{path: devDir, base: base}}); err != nil {
+		return err
+	}
+	dir, err := v.makeDir(dev, base, uncoveredDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	var on []sys.File
+	for _, name := range names {
+		f, err := v.makeDir(dir, base, name)
 		if err != nil {
 			return err
 		}
-		defer clone.Close()
-		if err := clone.RestrictMount(); err != nil && !errors.Is(err, syscall.ENOSYS) {
-			return err
+		defer f.Close()
+		on = append(on, f)
+	}
+	return sys.InMountNamespace(v.place.ns, func(*sys.NamespaceThread) error {
+		for i, name := range names {
+			if err := cloneOn(v.dirs[name].file, on[i]); err != nil {
+				return err
+			}
+			c.Uncovered++
 		}
-		return clone.MoveMount(on, false)
+		return cloneOn(dir, dir)
 	})
 }
 
-// takeUncovered takes them away, with their directories.
+// makeDir makes the directory name in dir, if it is missing, and opens it. It must be on the mount
+// base.
+func (v *visit) makeDir(dir sys.File, base *Mount, name string) (sys.File, error) {
+	owner, err := dir.Look()
+	if err != nil {
+		return sys.File{}, err
+	}
+	err = sys.AsOwner(owner.UID, owner.GID, func() error { return dir.Mkdir(name) })
+	if err != nil && !errors.Is(err, syscall.EEXIST) {
+		return sys.File{}, err
+	}
+	f, err := dir.OpenDirBelow(name)
+	if err != nil {
+		return sys.File{}, err
+	}
+	if on, err := v.mountOf(f); err != nil || on != base {
+		f.Close()
+		return sys.File{}, cmp.Or(err, errNoTmpfs)
+	}
+	return f, nil
+}
+
+// cloneOn mounts the directory dir, without what is mounted in it, on another.
+func cloneOn(dir, on sys.File) error {
+	clone, err := dir.CloneMount()
+	if err != nil {
+		return err
+	}
+	defer clone.Close()
+	if err := clone.RestrictMount(); err != nil && !errors.Is(err, syscall.ENOSYS) {
+		return err
+	}
+	return clone.MoveMount(on, false)
+}
+
+// takeUncovered takes away what makeUncovered has made, and counts the mounts in c.
 func (p *Place) takeUncovered(c *Change) error {
 	v, err := p.visit()
 	if err != nil {
 		return err
 	}
 	defer v.close()
-	d, err := v.findUncovered()
+	dev, base, err := v.openDev()
 	if err != nil {
 		return containersOwn(err)
 	}
-	defer d.close()
-	for name, m := range d.mounts {
-		if !isKernelFS(m) || v.table.cover(m) != nil {
-			continue // the container has mounted it
+	defer dev.Close()
+	point := path.Join(base.Mountpoint, uncoveredDir)
+	if cover := v.table.at[spot{base.ID, point}]; cover != nil {
+		if Device(cover) != Device(base) || v.table.cover(cover) != nil {
+			return nil // the container has mounted something on it
 		}
-		err := sys.InMountNamespace(p.ns, func(thread *sys.NamespaceThread) error { return thread.Unmount(d.dir, name) })
-		if p.Nested && errors.Is(err, syscall.EINVAL) {
-			continue // it came from the container into a namespace of less privilege
-		} else if err != nil {
-			return fmt.Errorf("unmount %s/%s: %w", uncoveredDir, name, err)
+		if err := v.unmountUncovered(dev, uncoveredDir); err != nil {
+			return err
+		}
+	}
+	dir, err := dev.OpenDirBelow(uncoveredDir)
+	if err != nil {
+		return containersOwn(err)
+	}
+	defer dir.Close()
+	if on, err := v.mountOf(dir); err != nil || on != base {
+		return nil // meanwhile it has
+	}
+	for _, name := range []string{"proc", "sys"} {
+		m := v.table.at[spot{base.ID, path.Join(point, name)}]
+		if !isKernelFS(m) || v.table.cover(m) != nil {
+			continue
+		}
+		if err := v.unmountUncovered(dir, name); err != nil {
+			return err
 		}
 		c.Uncovered++
 	}
-	return containersOwn(d.asOwner(func() error {
+	owner, err := dev.Look()
+	if err != nil {
+		return err
+	}
+	return containersOwn(sys.AsOwner(owner.UID, owner.GID, func() error {
 		// They stay where they are not empty, or mount points in other namespaces.
-		return errors.Join(d.dir.Rmdir("proc"), d.dir.Rmdir("sys"), d.dev.Rmdir(path.Base(uncoveredDir)))
+		return errors.Join(dir.Rmdir("proc"), dir.Rmdir("sys"), dev.Rmdir(uncoveredDir))
 	}))
 }
 
-// uncovered is the uncoveredDir of a container.
-type uncovered struct {
-	dev, dir sys.File
-	owner    sys.Inode
-	// mounts are those on its directories proc and sys.
-	mounts map[string]*Mount
+func (v *visit) unmountUncovered(dir sys.File, name string) error {
+	err := sys.InMountNamespace(v.place.ns, func(thread *sys.NamespaceThread) error { return thread.Unmount(dir, name) })
+	if v.place.Nested && errors.Is(err, syscall.EINVAL) {
+		return nil // it came from the container into a namespace of less privilege, and goes with that
+	} else if err != nil {
+		return fmt.Errorf("unmount %s in /%s: %w", name, devDir, err)
+	}
+	return nil
 }
 
-func (d *uncovered) close() {
-	d.dev.Close()
-	d.dir.Close()
-}
-
-func (d *uncovered) asOwner(do func() error) error { return sys.AsOwner(d.owner.UID, d.owner.GID, do) }
-
-// errNoTmpfs is the error for a container whose /dev is no tmpfs of its own.
+// errNoTmpfs is the error for a container whose /dev, or the directory in it, is no tmpfs.
 var errNoTmpfs = errors.New("/dev is no tmpfs")
-
-// openUncovered opens the directory, and makes it if it is missing.
-func (v *visit) openUncovered() (*uncovered, error) {
-	d, err := v.findUncovered()
-	if !errors.Is(err, syscall.ENOENT) {
-		return d, err
-	}
-	dev, base, err := v.openDev()
-	if err != nil {
-		return nil, err
-	}
-	defer dev.Close()
-	if err := checkPeers([]target{{path: path.Dir(uncoveredDir), base: base}}); err != nil {
-		return nil, err
-	}
-	owner, err := dev.Look()
-	if err != nil {
-		return nil, err
-	}
-	err = sys.AsOwner(owner.UID, owner.GID, func() error { return dev.Mkdir(path.Base(uncoveredDir)) })
-	if err != nil && !errors.Is(err, syscall.EEXIST) {
-		return nil, err
-	}
-	return v.findUncovered()
-}
 
 // openDev opens the container's /dev, which must be a tmpfs.
 func (v *visit) openDev() (sys.File, *Mount, error) {
-	dev, err := v.root.OpenDirBelow(path.Dir(uncoveredDir))
+	dev, err := v.root.OpenDirBelow(devDir)
 	if err != nil {
 		return sys.File{}, nil, err
 	}
 	base, err := v.mountOf(dev)
-	if err == nil && (base.FSType != "tmpfs" || base.Mountpoint != path.Join(v.place.Root, path.Dir(uncoveredDir))) {
+	if err == nil && (base.FSType != "tmpfs" || base.Mountpoint != path.Join(v.place.Root, devDir)) {
 		err = errNoTmpfs
 	}
 	if err != nil {
@@ -201,36 +247,6 @@ func (v *visit) openDev() (sys.File, *Mount, error) {
 		return sys.File{}, nil, err
 	}
 	return dev, base, nil
-}
-
-// findUncovered opens the directory where it is there, on the tmpfs itself.
-func (v *visit) findUncovered() (*uncovered, error) {
-	dev, base, err := v.openDev()
-	if err != nil {
-		return nil, err
-	}
-	d := &uncovered{dev: dev, mounts: make(map[string]*Mount)}
-	d.dir, err = dev.OpenDirBelow(path.Base(uncoveredDir))
-	var on *Mount
-	if err == nil {
-		on, err = v.mountOf(d.dir)
-	}
-	if err == nil && on != base {
-		err = errNoTmpfs
-	}
-	if err == nil {
-		d.owner, err = dev.Look()
-	}
-	if err != nil {
-		d.close()
-		return nil, err
-	}
-	for _, name := range []string{"proc", "sys"} {
-		if m := v.table.at[spot{base.ID, path.Join(v.place.Root, uncoveredDir, name)}]; m != nil {
-			d.mounts[name] = m
-		}
-	}
-	return d, nil
 }
 
 // containersOwn returns nil for an error that the container causes, by what its /dev is or has, or an
