@@ -75,10 +75,8 @@ func (p *Place) putRound(src *Source, c *Change) (bool, error) {
 	if len(covers) > 0 {
 		return false, p.take(func(s site) bool { return slices.Contains(covers, s.point) }, c)
 	}
-	if len(work) == 0 && p.Nested {
-		return true, nil
-	} else if len(work) == 0 {
-		return true, p.addUncovered(v, c)
+	if len(work) == 0 {
+		return true, v.finish(src, c)
 	}
 	if err := v.openInside(work); err != nil {
 		return false, err
@@ -98,6 +96,14 @@ func (p *Place) putRound(src *Source, c *Change) (bool, error) {
 		}
 		return nil
 	})
+}
+
+// finish does what is to be done besides, once the files are there.
+func (v *visit) finish(src *Source, c *Change) error {
+	if err := v.replaceVolumes(src, c); err != nil || v.place.Nested {
+		return err
+	}
+	return v.place.addUncovered(v, c)
 }
 
 // checkPeers makes sure that nothing of what is to be mounted would be seen on the host.

@@ -200,6 +200,7 @@ func FuzzTable(f *testing.F) {
 			table.below(m, m.Mountpoint)
 			table.isHidden(m, m.Mountpoint+"/x")
 			table.lacksVisible(m, "/")
+			table.DeadVolumes(table.Locate(m.Mountpoint), nil)
 		}
 		table.OtherLxcfs("/")
 		table.Mountpoints()
