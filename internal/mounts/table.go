@@ -164,7 +164,7 @@ func (t *Table) below(base *Mount, point string) (stacks [][]*Mount) {
 
 // isHidden reports whether a mount on a directory above point, of the mount base itself, hides it.
 func (t *Table) isHidden(base *Mount, point string) bool {
-	for dir := path.Dir(point); len(dir) > len(base.Mountpoint); dir = path.Dir(dir) {
+	for dir := path.Dir(point); len(dir) > max(len(base.Mountpoint), 1); dir = path.Dir(dir) {
 		if t.at[spot{base.ID, dir}] != nil {
 			return true
 		}
