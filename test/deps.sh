@@ -33,6 +33,8 @@ rpmbuild:rpm:rpm-build
 rpmlint:rpmlint:rpmlint
 dpkg-deb:dpkg:dpkg
 zsh:zsh:zsh
+bwrap:bubblewrap:bubblewrap
+getconf:libc-bin:glibc-common
 setpriv:util-linux:util-linux
 node:nodejs:nodejs
 python3:python3:python3

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -125,31 +124,11 @@ func openForSupervisor() error {
 	return errors.Join(errs...)
 }
 
-// cpuFiles is the directory that most programs read to count CPUs. Files in its subdirectories are
-// not held: a machine with many CPUs has thousands.
-const cpuFiles = "sys/devices/system/cpu"
-
-// sharedFiles returns the paths of the files of tree that must be held.
+// sharedFiles returns the paths of the files of tree that must be held. Of the CPU directory these
+// are the files directly in it: a machine with many CPUs has thousands in the subdirectories.
 func sharedFiles(tree sys.File) []string {
-	files := append(probe.ListFiles(tree), probe.StatusFile)
-	dir, err := tree.OpenDirBelow(cpuFiles)
-	if err != nil {
-		return files
-	}
-	defer dir.Close()
-	names, err := dir.List()
-	if err != nil {
-		return files
-	}
-	for _, name := range names {
-		file := path.Join(cpuFiles, name)
-		info, err := dir.StatAt(name)
-		isReadable := err == nil && info.IsRegular() && info.Mode&0o444 != 0
-		if isReadable && !slices.Contains(files, file) {
-			files = append(files, file)
-		}
-	}
-	return files
+	files := slices.DeleteFunc(probe.ListFiles(tree), func(file string) bool { return file == mounts.CPUDir })
+	return append(append(files, probe.StatusFile), probe.RegularFiles(tree, mounts.CPUDir)...)
 }
 
 // storeHeld replaces the files that the service manager stores under heldName.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"palisade/internal/cmdline"
+	"palisade/internal/mounts"
 	"palisade/internal/toolkit"
 )
 
@@ -27,7 +28,7 @@ func checkContainers(ctx context.Context, w *World, r *Report) {
 	}
 	most := 0
 	for i := range found.Containers {
-		most = max(most, len(found.Containers[i].Alive))
+		most = max(most, countFiles(&found.Containers[i]))
 	}
 	var unknown, dead, missing, incomplete []*toolkit.Listed
 	fine := 0
@@ -41,7 +42,7 @@ func checkContainers(ctx context.Context, w *World, r *Report) {
 			dead = append(dead, c)
 		case len(c.Alive) == 0:
 			missing = append(missing, c)
-		case len(c.Alive) < most:
+		case countFiles(c) < most:
 			incomplete = append(incomplete, c)
 		default:
 			fine++
@@ -67,6 +68,18 @@ func checkContainers(ctx context.Context, w *World, r *Report) {
 	if fine > 0 {
 		r.fine(ContainerOK, "containers", "%d of %d have all files of lxcfs", fine, len(found.Containers))
 	}
+}
+
+// countFiles returns the number of files that the container has. Those below the CPU directory, which
+// earlier versions mounted in its place, do not count: remount replaces them.
+func countFiles(c *toolkit.Listed) int {
+	n := 0
+	for _, file := range c.Alive {
+		if !strings.HasPrefix(file, "/"+mounts.CPUDir+"/") {
+			n++
+		}
+	}
+	return n
 }
 
 // addContainers adds a finding for each container, and one for all that are too many.

@@ -105,6 +105,10 @@ var containerScenarios = []scenario{
 		Skipped: []toolkit.SkippedEngine{{Source: "docker at /run/docker.sock", Error: "deadline"}, {Source: "runc", Error: "/run/runc/x/state.json: odd"}},
 	}), want: []string{"engine-silent docker at /run/docker.sock", "engine-silent runc", "check-incomplete f", "container-files-dead docker web b",
 		"container-files-missing c", "container-files-incomplete e"}, remedy: "lxcfs-toolkit remount --container-id b"},
+	{name: "single files of the CPU directory", edit: listed(toolkit.List{Containers: []toolkit.Listed{
+		{ID: "new", Alive: []string{"/proc/stat", "/sys/devices/system/cpu"}},
+		{ID: "old", Alive: []string{"/proc/stat", "/sys/devices/system/cpu/offline", "/sys/devices/system/cpu/online"}},
+	}}), want: []string{"container-files-incomplete old"}, remedy: "lxcfs-toolkit remount --container-id old"},
 	{name: "an engine of systemd's", files: files{"/run/systemd/system": "dir", "/lib/systemd/system/docker.service": ""},
 		edit:   listed(toolkit.List{Skipped: []toolkit.SkippedEngine{{Source: "docker at /run/docker.sock", Error: "deadline"}}}),
 		want:   []string{"engine-silent docker at /run/docker.sock"},

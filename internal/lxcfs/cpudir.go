@@ -5,27 +5,29 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 
 	"palisade/internal/sys"
-	"palisade/internal/view"
 )
 
 // cpuDirBit marks the node ids of what lies below sys/devices/system/cpu; the other bits are the inode number on the
 // host's sysfs, which stays the same as long as the file is there. So an id means the same to every process.
 const cpuDirBit = 1 << 62
 
-// cpuDir is the host's /sys/devices/system/cpu, which is passed through for reading, but for the files that tell which
-// CPUs are online.
+// cpuDir is the host's /sys/devices/system/cpu, which is passed through for reading. Paths in it are
+// the host's; cpuview.go maps the names that a container sees to them.
 type cpuDir struct {
 	root sys.File
 
 	mu    sync.Mutex
 	paths map[uint64]string // by node id, relative to root
 }
+
+// throttleDir is the directory in each cpuN that is not served: its counters leak what other
+// containers do. Engines mask it (moby since 28.0.2), and the mount on the whole directory covers
+// their masks.
+const throttleDir = "thermal_throttle"
 
 func openCPUDir(sysRoot string) (*cpuDir, error) {
 	root, err := sys.OpenDir(sysRoot + "/devices/system/cpu")
@@ -103,7 +105,7 @@ func (d *cpuDir) list(p string) ([]cpuDirEntry, error) {
 	slices.Sort(names)
 	entries := make([]cpuDirEntry, 0, len(names))
 	for _, name := range names {
-		if info, err := dir.StatAt(name); err == nil {
+		if info, err := dir.StatAt(name); err == nil && name != throttleDir {
 			entries = append(entries, cpuDirEntry{name, info})
 		}
 	}
@@ -111,72 +113,12 @@ func (d *cpuDir) list(p string) ([]cpuDirEntry, error) {
 }
 
 // stat looks at the file p.
-func (d *cpuDir) stat(p string) (sys.FileInfo, error) { return d.root.StatAt(p) }
+func (d *cpuDir) stat(p string) (sys.FileInfo, error) {
+	if path.Base(p) == throttleDir {
+		return sys.FileInfo{}, syscall.ENOENT
+	}
+	return d.root.StatAt(p)
+}
 
 // read returns the host's text of the file p.
 func (d *cpuDir) read(p string, buf []byte) ([]byte, error) { return d.root.ReadFileAt(p, buf) }
-
-// cpuOfOnline is the CPU whose online file p is: "cpu3/online" is 3's.
-func cpuOfOnline(p string) (int, bool) {
-	dir, ok := strings.CutSuffix(p, "/online")
-	if !ok {
-		return 0, false
-	}
-	number, ok := strings.CutPrefix(dir, "cpu")
-	if !ok {
-		return 0, false
-	}
-	cpu, err := strconv.Atoi(number)
-	return cpu, err == nil
-}
-
-// renderCPUDir appends the text of a file below sys/devices/system/cpu: the host's, but for those that tell which CPUs
-// are online.
-func (f *FS) renderCPUDir(r *reader, id uint64, dst []byte) ([]byte, error) {
-	p, err := f.cpuDir.path(id)
-	if err != nil {
-		return dst, err
-	}
-	r.file = cpuDirFile(p)
-	if render := cpuDirRenderer(p); render != nil {
-		if out, ok := f.renderFor(r, "cpu/"+p, render, dst); ok {
-			return out, nil
-		}
-	}
-	text, err := f.cpuDir.read(p, r.text)
-	r.text = text
-	return append(dst, text...), err
-}
-
-// cpuDirRenderer is the renderer of a file that differs from the host's, else nil.
-func cpuDirRenderer(p string) renderer {
-	switch p {
-	case "online":
-		return func(r *reader, dst []byte) ([]byte, error) {
-			err := r.readCPUs()
-			return view.CPUOnline(dst, &r.cpus), err
-		}
-	case "offline":
-		return func(r *reader, dst []byte) ([]byte, error) {
-			present, err := r.fs.host.Present()
-			if err != nil {
-				return dst, err
-			}
-			err = r.readCPUs()
-			return view.CPUOffline(dst, present, &r.cpus), err
-		}
-	}
-	cpu, ok := cpuOfOnline(p)
-	if !ok {
-		return nil
-	}
-	return func(r *reader, dst []byte) ([]byte, error) {
-		if err := r.readCPUs(); err != nil {
-			return dst, err
-		}
-		if cpu < r.cpus.Len() {
-			return append(dst, "1\n"...), nil
-		}
-		return append(dst, "0\n"...), nil
-	}
-}

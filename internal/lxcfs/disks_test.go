@@ -178,19 +178,3 @@ func TestDiskOf(t *testing.T) {
 		t.Errorf("a disk's own lies on %v, %v", got, ok)
 	}
 }
-
-func TestCPUOfOnline(t *testing.T) {
-	tests := []struct {
-		path string
-		cpu  int
-		ok   bool
-	}{
-		{"cpu3/online", 3, true}, {"cpu128/online", 128, true}, {"online", 0, false}, {"cpuidle/online", 0, false},
-		{"cpu3/cache/online", 0, false}, {"cpu3/topology/core_id", 0, false},
-	}
-	for _, tt := range tests {
-		if cpu, ok := cpuOfOnline(tt.path); ok != tt.ok || ok && cpu != tt.cpu {
-			t.Errorf("cpuOfOnline(%q) = %d, %v", tt.path, cpu, ok)
-		}
-	}
-}

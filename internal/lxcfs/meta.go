@@ -1,7 +1,6 @@
 package lxcfs
 
 import (
-	"path"
 	"syscall"
 	"time"
 
@@ -35,7 +34,7 @@ func (m *meta) Lookup(_ <-chan struct{}, header *fuse.InHeader, name string, out
 	case isContainers(parent) || parent == idRoot && name == probe.ContainersDir:
 		return m.lookupContainers(header, name, out)
 	case isCPUDir(parent):
-		return m.lookupCPUDir(parent, name, out)
+		return m.lookupCPUDir(header, name, out)
 	case parent == idPrivate:
 		return m.lookupPrivate(header, name, out)
 	}
@@ -82,22 +81,25 @@ func (f *FS) isHostProcess(header *fuse.InHeader) bool {
 	return header.Uid == 0 && f.finder.IsHostProcess(header.Pid, &s)
 }
 
-func (m *meta) lookupCPUDir(parent uint64, name string, out *fuse.EntryOut) fuse.Status {
-	dir, err := m.fs.cpuDir.path(parent)
+func (m *meta) lookupCPUDir(header *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	dir, err := m.fs.cpuDir.path(header.NodeId)
 	if err != nil {
 		return toStatus(err)
 	}
-	p := path.Join(dir, name)
+	p, valid, err := m.fs.lookupCPUFile(header.Pid, dir, name)
+	if err != nil {
+		return toStatus(err)
+	}
 	info, err := m.fs.cpuDir.stat(p)
 	if err != nil {
 		return toStatus(err)
 	}
-	in, _ := splitNode(parent)
+	in, _ := splitNode(header.NodeId)
 	base := m.fs.cpuDir.remember(p, info)
 	if out.NodeId, err = in.node(base); err != nil {
 		return toStatus(err)
 	}
-	out.SetEntryTimeout(cpuDirValid)
+	out.SetEntryTimeout(valid)
 	out.SetAttrTimeout(cpuDirValid)
 	cpuDirAttr(base, info, &out.Attr)
 	return fuse.OK
@@ -218,7 +220,7 @@ func (m *meta) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryLis
 	if isContainers(in.NodeId) {
 		return m.readContainers(in, out)
 	}
-	entries, err := m.entries(in.NodeId)
+	entries, err := m.entries(in.NodeId, in.Pid)
 	if err != nil {
 		return toStatus(err)
 	}
@@ -237,7 +239,8 @@ func (m *meta) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryLis
 	return fuse.OK
 }
 
-func (m *meta) entries(id uint64) ([]fuse.DirEntry, error) {
+// entries lists a directory as the thread tid sees it.
+func (m *meta) entries(id uint64, tid uint32) ([]fuse.DirEntry, error) {
 	self := fuse.DirEntry{Name: ".", Mode: syscall.S_IFDIR, Ino: id}
 	entries := []fuse.DirEntry{self, {Name: "..", Mode: syscall.S_IFDIR}}
 	if !isCPUDir(id) {
@@ -250,9 +253,9 @@ func (m *meta) entries(id uint64) ([]fuse.DirEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, err := m.fs.cpuDir.list(dir)
-	for _, e := range host {
-		ino := m.fs.cpuDir.remember(path.Join(dir, e.name), e.info)
+	listed, err := m.fs.listCPUDir(tid, dir)
+	for _, e := range listed {
+		ino := cpuDirBit | e.info.Inode
 		entries = append(entries, fuse.DirEntry{Name: e.name, Mode: e.info.Mode, Ino: ino})
 	}
 	return entries, err

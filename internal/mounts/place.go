@@ -90,10 +90,17 @@ const (
 // target is a file of a place: the directory that holds it, and what is mounted on it.
 type target struct {
 	path  string // below the place's root: "proc/meminfo"
+	point string // as the mount table has it
 	dir   sys.File
 	name  string
 	base  *Mount
 	stack []*Mount
+	// outdated are mounts of lxcfs on files below the target, which is a directory: earlier versions
+	// mounted single files. inside is the directory, for taking them away. foreign tells that
+	// something else is mounted there.
+	outdated [][]*Mount
+	inside   sys.File
+	foreign  bool
 	// whole tells that its directory is one of lxcfs, the only mount of stack.
 	whole bool
 	// tree is a detached mount of its file.
@@ -112,11 +119,13 @@ func (t *target) top() *Mount {
 func (v *visit) state(t *target, src *Source) fileState {
 	top := t.top()
 	switch {
+	case top == nil && t.foreign:
+		return foreign
 	case top == nil:
 		return onHost
 	case src.isShownBy(top, t.path), t.whole && Device(top) == src.device:
 		return virtual
-	case v.table.isLxcfs(top):
+	case v.table.onTop(t.stack) > 0:
 		return stale
 	}
 	return foreign
@@ -238,7 +247,30 @@ func (v *visit) target(file string) (target, bool, error) {
 	}
 	f.Close()
 	point := path.Join(d.base.Mountpoint, strings.TrimPrefix(file, topDir(file)))
-	return target{path: file, dir: d.file, name: name, base: d.base, stack: v.table.stack(d.base, point)}, true, nil
+	t := target{
+		path: file, point: point, dir: d.file, name: name, base: d.base, stack: v.table.stack(d.base, point),
+	}
+	v.lookBelow(&t)
+	return t, true, nil
+}
+
+// lookBelow looks for mounts below a target that is a directory. The masks of engines do not count:
+// lxcfs does not serve what they mask.
+func (v *visit) lookBelow(t *target) {
+	for _, stack := range v.table.below(t.base, t.point) {
+		mask, _ := path.Match("cpu[0-9]*/thermal_throttle", t.nameBelow(stack))
+		switch {
+		case v.table.onTop(stack) == len(stack):
+			t.outdated = append(t.outdated, stack)
+		case !mask:
+			t.foreign = true
+		}
+	}
+}
+
+// nameBelow is where the stack is, relative to the target.
+func (t *target) nameBelow(stack []*Mount) string {
+	return strings.TrimPrefix(stack[0].Mountpoint, t.point+"/")
 }
 
 // targets looks at all the files that the place has.

@@ -17,6 +17,10 @@ import (
 // another.
 const PrivateDir = "private"
 
+// CPUDir is the directory with the CPUs of the machine, relative to the root of a container and to
+// the mount point of an lxcfs. It is mounted as a whole.
+const CPUDir = "sys/devices/system/cpu"
+
 // PrivateTreeBits is the size of the number of a private tree, in bits.
 const PrivateTreeBits = 55
 

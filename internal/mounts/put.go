@@ -18,6 +18,9 @@ type Change struct {
 	Foreign []string
 	// Removed is the number of mounts that were taken away.
 	Removed int
+	// Uncovered is the number of procfs and sysfs that were mounted beside those with files of lxcfs,
+	// or taken away.
+	Uncovered int
 }
 
 // maxRounds bounds how often a place is looked at again that changes under the hands.
@@ -51,25 +54,32 @@ func (p *Place) putRound(src *Source, c *Change) (bool, error) {
 	}
 	c.Virtual, c.Foreign = nil, nil
 	var work []target
-	var folders []string // of a dead lxcfs: they hide what is to be mounted on
+	var covers []string // they hide what is to be mounted on, or taken away
 	for _, t := range targets {
-		state := v.state(&t, src)
+		state, ours := v.state(&t, src), v.table.onTop(t.stack)
+		if state == foreign {
+			c.Foreign = append(c.Foreign, t.path)
+		}
 		switch {
 		case t.whole && state == stale:
-			folders = append(folders, t.top().Mountpoint)
-		case state == foreign:
-			c.Foreign = append(c.Foreign, t.path)
-		case state == virtual && (p.Nested || t.whole || v.table.onTop(t.stack) == 1):
+			covers = append(covers, t.top().Mountpoint)
+		case len(t.outdated) > 0 && ours > 0 && !p.Nested: // an earlier Put was killed
+			covers = append(covers, t.point)
+		case state == foreign && (len(t.outdated) == 0 || t.top() != nil || p.Nested):
+		case state == virtual && (p.Nested || t.whole || ours <= 1):
 			c.Virtual = append(c.Virtual, t.path)
 		default:
 			work = append(work, t)
 		}
 	}
-	if len(folders) > 0 {
-		return false, p.take(func(s site) bool { return slices.Contains(folders, s.point) }, c)
+	if len(covers) > 0 {
+		return false, p.take(func(s site) bool { return slices.Contains(covers, s.point) }, c)
 	}
 	if len(work) == 0 {
-		return true, nil
+		return true, v.finish(src, c)
+	}
+	if err := v.openInside(work); err != nil {
+		return false, err
 	}
 	if err := checkPeers(work); err != nil {
 		return false, err
@@ -86,6 +96,14 @@ func (p *Place) putRound(src *Source, c *Change) (bool, error) {
 		}
 		return nil
 	})
+}
+
+// finish does what is to be done besides, once the files are there.
+func (v *visit) finish(src *Source, c *Change) error {
+	if err := v.replaceVolumes(src, c); err != nil || v.place.Nested {
+		return err
+	}
+	return v.place.addUncovered(v, c)
 }
 
 // checkPeers makes sure that nothing of what is to be mounted would be seen on the host.
@@ -113,8 +131,48 @@ func checkPeers(targets []target) error {
 	return nil
 }
 
-// put leaves one mount of lxcfs, src's, at the end of the target's stack.
+// openInside opens the directories that have outdated mounts, before they are covered.
+func (v *visit) openInside(targets []target) error {
+	for i := range targets {
+		t := &targets[i]
+		if len(t.outdated) == 0 || t.top() != nil {
+			continue
+		}
+		d := v.dir(t.path)
+		if d.err != nil {
+			return d.err
+		}
+		t.inside = d.file
+	}
+	return nil
+}
+
+// put leaves one mount of lxcfs, src's, at the end of the target's stack, and none below the target.
 func (v *visit) put(thread *sys.NamespaceThread, t target, src *Source, c *Change) error {
+	if !t.foreign {
+		if err := v.putOn(thread, t, src, c); err != nil {
+			return err
+		}
+	}
+	if !t.inside.IsOpen() {
+		return nil
+	}
+	for _, stack := range t.outdated {
+		for range stack {
+			err := thread.Unmount(t.inside, t.nameBelow(stack))
+			if v.place.Nested && errors.Is(err, syscall.EINVAL) {
+				break // it came from the container, and is covered
+			} else if err != nil {
+				return err
+			}
+			c.Removed++
+		}
+	}
+	return nil
+}
+
+// putOn leaves one mount of lxcfs, src's, at the end of the target's stack.
+func (v *visit) putOn(thread *sys.NamespaceThread, t target, src *Source, c *Change) error {
 	for v.table.onTop(t.stack) > 1 {
 		if err := t.unmountTop(thread, c); err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -134,13 +135,41 @@ func (t *Table) stack(base *Mount, point string) []*Mount {
 // isLxcfs tells whether m is of an lxcfs, dead or alive, that is not another's.
 func (t *Table) isLxcfs(m *Mount) bool { return m != nil && m.FSType == FSType && !t.others[Device(m)] }
 
-// onTop is how many mounts of lxcfs the stack ends with.
+// onTop is how many mounts of lxcfs the stack ends with that can be taken away, or replaced. One in
+// which something else is mounted cannot: that would go with it.
 func (t *Table) onTop(stack []*Mount) int {
 	n := 0
-	for n < len(stack) && t.isLxcfs(stack[len(stack)-1-n]) {
+	for n < len(stack) && t.isLxcfs(stack[len(stack)-1-n]) && !t.hasForeign(stack[len(stack)-1-n]) {
 		n++
 	}
 	return n
+}
+
+// hasForeign reports whether something that is not lxcfs's is mounted on a file in m.
+func (t *Table) hasForeign(m *Mount) bool {
+	return slices.ContainsFunc(t.on[m.ID], func(child *Mount) bool {
+		return child.Mountpoint != m.Mountpoint && child.ID != m.ID && !t.isLxcfs(child)
+	})
+}
+
+// below returns the stacks on files and directories of the mount base itself below point.
+func (t *Table) below(base *Mount, point string) (stacks [][]*Mount) {
+	for _, m := range t.on[base.ID] {
+		if strings.HasPrefix(m.Mountpoint, point+"/") && m == t.at[spot{base.ID, m.Mountpoint}] {
+			stacks = append(stacks, t.stack(base, m.Mountpoint))
+		}
+	}
+	return stacks
+}
+
+// isHidden reports whether a mount on a directory above point, of the mount base itself, hides it.
+func (t *Table) isHidden(base *Mount, point string) bool {
+	for dir := path.Dir(point); len(dir) > max(len(base.Mountpoint), 1); dir = path.Dir(dir) {
+		if t.at[spot{base.ID, dir}] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // OtherLxcfs are the file systems of the lxcfs that are mounted on the host elsewhere than on mountpoint.

@@ -185,6 +185,7 @@ func FuzzTable(f *testing.F) {
 	}
 	f.Add([]byte("1 1 0:1 / /proc rw - proc proc rw\n1 1 0:2 / /proc rw - fuse.lxcfs lxcfs rw\n"))
 	f.Add([]byte("1 2 0:1 / /proc rw - proc proc rw\n2 1 0:2 / /proc/x rw - fuse.lxcfs lxcfs rw\n3 2 0:2 / /proc/x rw - fuse.lxcfs l rw\n"))
+	f.Add([]byte("1 1 0:3   rw - proc proc rw\n1 1 0:2 / /proc rw - fuse.lxcfs lxcfs "))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		table, err := ParseTable(text)
 		if err != nil {
@@ -197,6 +198,10 @@ func FuzzTable(f *testing.F) {
 			table.Top(m.Mountpoint)
 			table.stack(m, m.Mountpoint+"/x")
 			table.Below(m.Mountpoint)
+			table.below(m, m.Mountpoint)
+			table.isHidden(m, m.Mountpoint+"/x")
+			table.lacksVisible(m, "/")
+			table.DeadVolumes(table.Locate(m.Mountpoint), nil)
 		}
 		table.OtherLxcfs("/")
 		table.Mountpoints()

@@ -16,10 +16,11 @@ import (
 const maxOpenSites = 256
 
 // Take takes all mounts of lxcfs, dead or alive, out of every procfs and sysfs of the namespace. What is mounted on top of
-// one, and everything that is not lxcfs's, stays.
+// one, and everything that is not lxcfs's, stays. What Put has mounted in uncoveredDir is taken away.
 func (p *Place) Take() (Change, error) {
 	var c Change
-	return c, p.takeAll(func(site) bool { return true }, &c)
+	err := p.takeAll(func(site) bool { return true }, &c)
+	return c, cmp.Or(err, p.takeUncovered(&c))
 }
 
 // TakeBack takes out what Put has put there.
@@ -41,7 +42,11 @@ func (p *Place) TakeBack(put Change) error {
 			points = append(points, top.Mountpoint)
 		}
 	}
-	return p.takeAll(func(s site) bool { return slices.Contains(points, s.point) }, new(Change))
+	err = p.takeAll(func(s site) bool { return slices.Contains(points, s.point) }, new(Change))
+	if err != nil || put.Uncovered == 0 {
+		return err
+	}
+	return p.takeUncovered(new(Change))
 }
 
 // takeAll takes until there is nothing more to take of the sites that are meant.
@@ -61,7 +66,10 @@ func (p *Place) take(meant func(site) bool, c *Change) error {
 	if err != nil {
 		return err
 	}
-	sites := slices.DeleteFunc(table.sites(), func(s site) bool { return !meant(s) })
+	// What a mount hides is out of reach until that is taken away, in a next round.
+	sites := slices.DeleteFunc(table.sites(), func(s site) bool {
+		return !meant(s) || table.isHidden(s.base, s.point)
+	})
 	c.Foreign = nil
 	var failed takeErrors
 	for batch := range slices.Chunk(sites, maxOpenSites) {
@@ -161,11 +169,11 @@ type File struct {
 	Device sys.DeviceNumber
 }
 
-// Files lists what is lxcfs's in the namespace.
+// Files lists what is lxcfs's in the namespace, and can be seen.
 func (t *Table) Files() []File {
 	var files []File
 	for _, s := range t.sites() {
-		if top := s.stack[len(s.stack)-1]; t.isLxcfs(top) {
+		if top := s.stack[len(s.stack)-1]; t.isLxcfs(top) && !t.isHidden(s.base, s.point) {
 			files = append(files, File{s.point, Device(top)})
 		}
 	}

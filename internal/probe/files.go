@@ -87,35 +87,24 @@ func readStatus(root sys.File) *Status {
 	return status
 }
 
-// ListFiles returns the files below root that can be mounted in containers: those of proc, and
-// those of the CPU directory whose content is not the host's. In a private tree the server is asked
-// for each name on the way, so a directory is opened once.
+// ListFiles returns what is mounted in containers, below root: the files of proc, and the CPU
+// directory.
 func ListFiles(root sys.File) []string {
 	var files []string
 	for _, dir := range []string{"proc", "proc/pressure"} {
-		files = append(files, regularFiles(root, dir)...)
+		files = append(files, RegularFiles(root, dir)...)
 	}
-	const cpus = "sys/devices/system/cpu"
-	if dir, err := root.OpenDirBelow(cpus); err == nil {
-		defer dir.Close()
-		for _, name := range []string{"offline", "online"} {
-			if isRegular(dir, name) {
-				files = append(files, path.Join(cpus, name))
-			}
-		}
+	if dir, err := root.OpenDirBelow(mounts.CPUDir); err == nil {
+		dir.Close()
+		files = append(files, mounts.CPUDir)
 	}
 	slices.Sort(files)
 	return files
 }
 
-func isRegular(dir sys.File, name string) bool {
-	info, err := dir.StatAt(name)
-	return err == nil && info.IsRegular()
-}
-
-// regularFiles returns the regular files in a directory. It goes by what the directory says of
-// them: to tell the attributes of a file, the server makes its content.
-func regularFiles(root sys.File, dir string) (files []string) {
+// RegularFiles returns the paths of the regular files in the directory dir below root. It uses the
+// types in the directory entries: to tell the size of a file, the server renders its content.
+func RegularFiles(root sys.File, dir string) (files []string) {
 	d, err := root.OpenDirBelow(dir)
 	if err != nil {
 		return nil
@@ -137,4 +126,10 @@ func regularFiles(root sys.File, dir string) (files []string) {
 			}
 		}
 	}
+}
+
+// isRegular is for file systems without types in their directory entries.
+func isRegular(dir sys.File, name string) bool {
+	info, err := dir.StatAt(name)
+	return err == nil && info.IsRegular()
 }

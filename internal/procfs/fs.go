@@ -46,7 +46,7 @@ type FS struct {
 	diskstats  source[Diskstats]
 	partitions source[Partitions]
 	online     source[cpulist.Set]
-	present    source[cpulist.Set]
+	possible   source[cpulist.Set]
 }
 
 // New opens the directories where procfs and sysfs are mounted; no file in them is read yet.
@@ -68,7 +68,7 @@ func New(procRoot, sysRoot string) (*FS, error) {
 	fs.diskstats.init(maxAge, fs.loadDiskstats)
 	fs.partitions.init(maxAge, fs.loadPartitions)
 	fs.online.init(maxAge, func() (*cpulist.Set, error) { return load(fs.sys, cpuDir+"online", parseCPUs) })
-	fs.present.init(maxAge, func() (*cpulist.Set, error) { return load(fs.sys, cpuDir+"present", parseCPUs) })
+	fs.possible.init(maxAge, func() (*cpulist.Set, error) { return load(fs.sys, cpuDir+"possible", parseCPUs) })
 	return fs, nil
 }
 
@@ -100,9 +100,9 @@ func (fs *FS) Partitions() (*Partitions, error) { return fs.partitions.get(fs.no
 // shared and must not be changed.
 func (fs *FS) Online() (*cpulist.Set, error) { return fs.online.get(fs.now()) }
 
-// Present is the set of the host's CPUs that there are, /sys/devices/system/cpu/present. It is shared and must not be
-// changed.
-func (fs *FS) Present() (*cpulist.Set, error) { return fs.present.get(fs.now()) }
+// Possible is the set of the host's CPUs that are there or may be added, /sys/devices/system/cpu/possible.
+// It is shared and must not be changed.
+func (fs *FS) Possible() (*cpulist.Set, error) { return fs.possible.get(fs.now()) }
 
 // Cpuinfo is /proc/cpuinfo: its CPUs at most 100 ms old, the rest at most a second.
 func (fs *FS) Cpuinfo() (*Cpuinfo, error) {

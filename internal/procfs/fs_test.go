@@ -24,18 +24,18 @@ func newFakeHost(t *testing.T) *fakeHost {
 	t.Helper()
 	h := &fakeHost{t: t, dir: t.TempDir(), now: time.Unix(1000, 0)}
 	for name, text := range map[string]string{
-		"proc/meminfo":                   "MemTotal:           1000 kB\n",
-		"proc/cpuinfo":                   "processor\t: 0\ncpu MHz\t: 1\n\nprocessor\t: 1\ncpu MHz\t: 1\n\n",
-		"proc/stat":                      "cpu  1 2 3 4\n",
-		"proc/swaps":                     "Filename\n",
-		"proc/diskstats":                 "   8       0 sda 1\n   8       1 sda1 1\n 104       0 cciss/c0d0 1\n",
-		"proc/partitions":                "major minor  #blocks  name\n\n   8        0  5 sda\n   8        1  5 sda1\n",
-		"proc/slabinfo":                  "slabinfo - version: 2.1\n",
-		"proc/pressure/io":               "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
-		"sys/devices/system/cpu/online":  "0-1\n",
-		"sys/devices/system/cpu/present": "0-3\n",
-		"sys/block/sda/size":             "10\n",
-		"sys/block/cciss!c0d0/size":      "10\n",
+		"proc/meminfo":                    "MemTotal:           1000 kB\n",
+		"proc/cpuinfo":                    "processor\t: 0\ncpu MHz\t: 1\n\nprocessor\t: 1\ncpu MHz\t: 1\n\n",
+		"proc/stat":                       "cpu  1 2 3 4\n",
+		"proc/swaps":                      "Filename\n",
+		"proc/diskstats":                  "   8       0 sda 1\n   8       1 sda1 1\n 104       0 cciss/c0d0 1\n",
+		"proc/partitions":                 "major minor  #blocks  name\n\n   8        0  5 sda\n   8        1  5 sda1\n",
+		"proc/slabinfo":                   "slabinfo - version: 2.1\n",
+		"proc/pressure/io":                "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
+		"sys/devices/system/cpu/online":   "0-1\n",
+		"sys/devices/system/cpu/possible": "0-3\n",
+		"sys/block/sda/size":              "10\n",
+		"sys/block/cciss!c0d0/size":       "10\n",
 	} {
 		h.write(name, text)
 	}
@@ -201,9 +201,9 @@ func TestTexts(t *testing.T) {
 	if err != nil || !online.Equal(cpulist.Of(0, 1)) {
 		t.Errorf("online: got %v, %v", online, err)
 	}
-	present, err := h.Present()
-	if err != nil || !present.Equal(cpulist.Of(0, 1, 2, 3)) {
-		t.Errorf("present: got %v, %v", present, err)
+	possible, err := h.Possible()
+	if err != nil || !possible.Equal(cpulist.Of(0, 1, 2, 3)) {
+		t.Errorf("possible: got %v, %v", possible, err)
 	}
 	if s, err := h.Stat(); err != nil || s.Columns != 4 {
 		t.Errorf("stat: got %v, %v", s, err)
@@ -257,7 +257,7 @@ func TestRaw(t *testing.T) {
 	if got, err := h.Raw("meminfo", buf[:0]); err != nil || string(got) != "new" || &got[0] != &buf[0] {
 		t.Errorf("got %q, %v, want new in the buffer given", got, err)
 	}
-	for _, name := range []string{"", "kcore", "../secret", "uptime", "cpu/possible"} {
+	for _, name := range []string{"", "kcore", "../secret", "uptime", "cpu/kernel_max"} {
 		if got, err := h.Raw(name, []byte("x")); !errors.Is(err, os.ErrNotExist) || string(got) != "x" {
 			t.Errorf("%q: got %q, %v, want file does not exist", name, got, err)
 		}

@@ -42,7 +42,7 @@ func TestThisHost(t *testing.T) {
 		"swaps":      func() error { _, err := fs.Swaps(); return err },
 		"diskstats":  func() error { _, err := fs.Diskstats(); return err },
 		"partitions": func() error { _, err := fs.Partitions(); return err },
-		"present":    func() error { _, err := fs.Present(); return err },
+		"possible":   func() error { _, err := fs.Possible(); return err },
 	} {
 		if err := read(); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -36,9 +36,23 @@ func (f File) MoveMount(target File, beneath bool) error {
 
 // RestrictMount makes the mount f nosuid, nodev, noexec and private: mount_setattr(2), Linux 5.12.
 func (f File) RestrictMount() error {
-	attr := unix.MountAttr{
-		Attr_set:    unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC,
-		Propagation: unix.MS_PRIVATE,
+	return f.LimitMount(MountLimits{NoSuid: true, NoDev: true, NoExec: true})
+}
+
+// MountLimits are options of a mount that take something from it.
+type MountLimits struct{ ReadOnly, NoSuid, NoDev, NoExec bool }
+
+// LimitMount gives the mount f the options in l besides those it has, and makes it private:
+// mount_setattr(2), Linux 5.12.
+func (f File) LimitMount(l MountLimits) error {
+	attr := unix.MountAttr{Propagation: unix.MS_PRIVATE}
+	for flag, set := range map[uint64]bool{
+		unix.MOUNT_ATTR_RDONLY: l.ReadOnly, unix.MOUNT_ATTR_NOSUID: l.NoSuid,
+		unix.MOUNT_ATTR_NODEV: l.NoDev, unix.MOUNT_ATTR_NOEXEC: l.NoExec,
+	} {
+		if set {
+			attr.Attr_set |= flag
+		}
 	}
 	return os.NewSyscallError("mount_setattr", unix.MountSetattr(f.Fd(), "", unix.AT_EMPTY_PATH, &attr))
 }

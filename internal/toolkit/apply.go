@@ -186,6 +186,7 @@ func (g *target) apply(r Result, others map[sys.DeviceNumber]bool, do action) Re
 	}
 	r.Outcome = Gone
 	var errs []error
+	changes := 0
 	for _, n := range g.spaces {
 		change, err := n.apply(others, do)
 		if errors.Is(err, errGone) {
@@ -199,13 +200,14 @@ func (g *target) apply(r Result, others map[sys.DeviceNumber]bool, do action) Re
 		}
 		r.Put += len(change.Put)
 		r.Removed += change.Removed
+		changes += len(change.Put) + change.Removed + change.Uncovered
 		r.Foreign = append(r.Foreign, change.Foreign...)
 		if n.nested && errors.Is(err, mounts.ErrNoProc) {
 			err = nil
 		}
 		errs = append(errs, err)
 	}
-	if r.Put+r.Removed > 0 {
+	if changes > 0 {
 		r.Outcome = Done
 	}
 	if err := errors.Join(errs...); err != nil {

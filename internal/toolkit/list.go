@@ -19,7 +19,8 @@ type Listed struct {
 	PID    int      `json:"pid"`
 	// Cgroup is the cgroup version that limits it: "v1", "v2", or "hybrid" where it is in both.
 	Cgroup string `json:"cgroup"`
-	// Alive are the files that a running lxcfs serves, Dead those of one that is gone.
+	// Alive are the files that a running lxcfs serves, Dead those of one that is gone, and the mount
+	// points of one in volumes.
 	Alive []string `json:"alive"`
 	Dead  []string `json:"dead"`
 	// HostMounts tells that it has no mount namespace of its own, and so can have no files.
@@ -44,9 +45,14 @@ func (t *Toolkit) List(ctx context.Context) (List, error) {
 	if err != nil {
 		return List{}, err
 	}
+	own, err := mounts.OwnTable()
+	if err != nil {
+		return List{}, err
+	}
+	mountpoint := own.Locate(t.Mountpoint)
 	l := List{Containers: []Listed{}, Skipped: SkippedEngines(skipped)}
 	for _, g := range targets {
-		c, err := g.list(alive)
+		c, err := g.list(alive, mountpoint)
 		if errors.Is(err, mounts.ErrTooLarge) {
 			t.Log.Warn("the files of a container are not listed", "id", g.ID, "err", err)
 			c.Error = err.Error()
@@ -74,7 +80,7 @@ func healthy(ctx context.Context) (map[sys.DeviceNumber]bool, error) {
 }
 
 // list looks at one. Where its mount table is too large the error is mounts.ErrTooLarge, and the rest is known.
-func (g *target) list(alive map[sys.DeviceNumber]bool) (Listed, error) {
+func (g *target) list(alive map[sys.DeviceNumber]bool, mountpoint mounts.Location) (Listed, error) {
 	l := Listed{ID: g.ID, Names: g.Names, Engine: g.Engine, PID: g.PID, Alive: []string{}, Dead: []string{}}
 	if l.Names == nil {
 		l.Names = []string{}
@@ -103,6 +109,7 @@ func (g *target) list(alive map[sys.DeviceNumber]bool) (Listed, error) {
 			l.Dead = append(l.Dead, f.Path)
 		}
 	}
+	l.Dead = append(l.Dead, table.DeadVolumes(mountpoint, alive)...)
 	return l, nil
 }
 

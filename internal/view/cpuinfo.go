@@ -10,7 +10,7 @@ func Cpuinfo(dst []byte, host *procfs.Cpuinfo, c *CPUs) []byte {
 		s := &host.Sections[i]
 		number, ok := 0, true
 		if s.CPU != procfs.AllCPUs {
-			number, ok = c.index(s.CPU)
+			number, ok = c.Index(s.CPU)
 			visible = visible || ok
 		}
 		if ok {

@@ -60,8 +60,8 @@ func (c *CPUs) OneToOne() []int {
 // Quota is the CFS quota that Set was given; the container can use no more CPU time than it, however many CPUs it sees.
 func (c *CPUs) Quota() cgroup.Quota { return c.quota }
 
-// index is the number that the container sees for a CPU of the host, if it sees it.
-func (c *CPUs) index(host int) (int, bool) { return slices.BinarySearch(c.host, host) }
+// Index returns the number that the container sees for a CPU of the host, if it sees it.
+func (c *CPUs) Index(host int) (int, bool) { return slices.BinarySearch(c.host, host) }
 
 // CPUOnline is /sys/devices/system/cpu/online: the numbers of the visible CPUs.
 func CPUOnline(dst []byte, c *CPUs) []byte {
@@ -73,8 +73,8 @@ func CPUOnline(dst []byte, c *CPUs) []byte {
 	return append(dst, '\n')
 }
 
-// CPUOffline is /sys/devices/system/cpu/offline: all numbers of CPUs that the host has, present, but those of the
-// visible CPUs.
-func CPUOffline(dst []byte, present *cpulist.Set, c *CPUs) []byte {
-	return append(present.AppendFrom(dst, c.Len()), '\n')
+// CPUOffline is /sys/devices/system/cpu/offline: the host's possible CPUs without the visible ones
+// (print_cpus_offline() in drivers/base/cpu.c).
+func CPUOffline(dst []byte, possible *cpulist.Set, c *CPUs) []byte {
+	return append(possible.AppendFrom(dst, c.Len()), '\n')
 }

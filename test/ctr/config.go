@@ -144,7 +144,8 @@ done`
 }
 
 func (o *Options) capabilities() *specs.LinuxCapabilities {
-	all := []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_ADMIN"}
-	all = append(all, o.Capabilities...)
+	all := append([]string{
+		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_ADMIN",
+	}, o.Capabilities...)
 	return &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
 }

@@ -2,8 +2,10 @@ package ctr
 
 import (
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -69,7 +71,24 @@ func copyProgram(from, to string) error {
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// sharedLibrary finds the paths in ldd's output.
+// interpreterOf returns the dynamic linker of a program, "" if it is linked statically.
+func interpreterOf(program string) (string, error) {
+	f, err := elf.Open(program)
+	if err != nil {
+		return "", fmt.Errorf("open %s: %w", program, err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type != elf.PT_INTERP {
+			continue
+		}
+		path, err := io.ReadAll(p.Open())
+		return strings.TrimRight(string(path), "\x00"), err
+	}
+	return "", nil
+}
+
+// sharedLibrary finds the paths in the output of a dynamic linker.
 var sharedLibrary = regexp.MustCompile(`(?m)(?:=> |^\s+)(/\S+)`)
 
 // AddHostProgram copies programs of this machine, with the shared libraries that they need, over busybox's applets: those
@@ -96,9 +115,13 @@ func copyWithLibraries(ctx context.Context, rootfs, program, to string) error {
 	if err := copyProgram(program, filepath.Join(rootfs, to)); err != nil {
 		return err
 	}
-	out, err := exec.CommandContext(ctx, "ldd", program).Output()
+	interpreter, err := interpreterOf(program)
+	if err != nil || interpreter == "" {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, interpreter, "--list", program).Output() // as ldd does
 	if err != nil {
-		return ctx.Err() // ldd fails of a static program, which needs none
+		return fmt.Errorf("list the shared libraries of %s: %w", program, err)
 	}
 	for _, found := range sharedLibrary.FindAllStringSubmatch(string(out), -1) {
 		library := filepath.Join(rootfs, found[1])

@@ -29,9 +29,13 @@ var contents = map[string]string{
 	"proc/slabinfo":                      `^slabinfo - version: 2\.1\n|permission denied`, // only the host's root may read it, as without lxcfs,
 	"proc/pressure/":                     `^some avg10=\d+\.\d\d avg60=`,
 	"sys/devices/system/cpu/online":      `^0\n$`,
+	"sys/devices/system/cpu/present":     `^0\n$`,
 	"sys/devices/system/cpu/cpu0/online": `^1\n$`,
 	"sys/devices/system/cpu/offline":     `^1(-\d+)?\n$|^\n$`,
 }
+
+// otherCPU matches the files of CPUs that the container does not have.
+var otherCPU = regexp.MustCompile(`^sys/devices/system/cpu/cpu[1-9]`)
 
 // checkFiles reads each file that lxcfs serves in both containers.
 func (s *story) checkFiles() {
@@ -105,6 +109,10 @@ func (s *story) fault(name string, texts map[string]string, mounted string, g *g
 		pattern = contents["proc/pressure/"]
 	}
 	switch {
+	case otherCPU.MatchString(name):
+		if !strings.Contains(text, "no such file") {
+			return "the container has one CPU"
+		}
 	case pattern != "" && !regexp.MustCompile(pattern).MatchString(text):
 		return "it does not match " + pattern
 	case pattern == "" && strings.HasPrefix(name, "proc/"):

@@ -3,7 +3,6 @@
 package integration
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"palisade/test/ctr"
 )
@@ -146,7 +147,8 @@ func TestWaysToRead(t *testing.T) {
 	}
 }
 
-// TestSysTree walks through the CPU directory, as far as it is the same as on the host.
+// TestSysTree walks through the CPU directory of a container with one CPU: but for the CPUs it is the
+// same as on the host, and read-only.
 func TestSysTree(t *testing.T) {
 	c := start(t, ctr.Options{CPUs: "0"})
 	const dir = "/sys/devices/system/cpu"
@@ -154,30 +156,56 @@ func TestSysTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	otherCPU := regexp.MustCompile(`^cpu[1-9]`)
 	var want []string
 	for _, e := range entries {
-		want = append(want, e.Name())
+		if !otherCPU.MatchString(e.Name()) {
+			want = append(want, e.Name())
+		}
 	}
 	if got := strings.Fields(inside(t, c, "ls", "-A", dir)); strings.Join(got, " ") != strings.Join(want, " ") {
-		t.Errorf("the directory has %v, the host's %v", got, want)
+		t.Errorf("the directory has %v, want %v", got, want)
 	}
 	inside(t, c, "sh", "-c", "find "+dir+" -type f -perm -444 -exec cat {} + >/dev/null 2>&1; true")
 	matches, err := filepath.Glob(dir + "/cpu0/topology/*_id")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range append(matches, dir+"/kernel_max", dir+"/possible", dir+"/present") {
+	for _, path := range append(matches, dir+"/kernel_max", dir+"/possible") {
 		if got, want := inside(t, c, "cat", path), hostFile(t, path); got != want {
 			t.Errorf("%s: %q, the host has %q", path, got, want)
 		}
 	}
-	for cpu := 1; cpu < hostCPUs(); cpu++ {
-		path := fmt.Sprintf("%s/cpu%d/online", dir, cpu)
-		if _, err := os.Stat(path); err != nil {
-			continue
+	if got := inside(t, c, "cat", dir+"/online", dir+"/present"); got != "0\n0\n" {
+		t.Errorf("online and present are %q", got)
+	}
+	if got := inside(t, c, "sh", "-c", "find "+dir+" ! -type l -perm -200; ls "+dir+"/cpu1 2>&1 | grep -c 'No such'; true"); got != "1\n" {
+		t.Errorf("what may be written, and whether cpu1 is missing: %q", got)
+	}
+	// A link leads out of the directory.
+	if got, want := inside(t, c, "ls", dir+"/cpu0/subsystem/"), "devices"; !strings.Contains(got, want) {
+		t.Errorf("cpu0/subsystem has %q, want %s", got, want)
+	}
+}
+
+// TestCPUsChange changes the limit of a container while a directory of its CPUs is in use.
+func TestCPUsChange(t *testing.T) {
+	if hostCPUs() < 2 {
+		t.Fatal("the machine has a single CPU, want two")
+	}
+	c := start(t, ctr.Options{Quota: 200000})
+	const list = "cd /sys/devices/system/cpu; echo cpu[0-9]* $(cat online)"
+	period := uint64(100000)
+	for _, tt := range []struct {
+		quota int64
+		want  string
+	}{{200000, "cpu0 cpu1 0-1\n"}, {100000, "cpu0 0\n"}, {200000, "cpu0 cpu1 0-1\n"}} {
+		r := specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: &tt.quota, Period: &period}}
+		if err := c.Update(t.Context(), r); err != nil {
+			t.Fatal(err)
 		}
-		if got := inside(t, c, "cat", path); got != "0\n" {
-			t.Errorf("%s: %q, want 0", path, got)
+		if got := inside(t, c, "sh", "-c", list); got != tt.want {
+			t.Errorf("with a quota of %d: %q, want %q", tt.quota, got, tt.want)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -180,7 +181,14 @@ func lxcfsMounts(t *testing.T, pid string) []string {
 	return points
 }
 
-// served are the files that containers get from lxcfs.
+// servedFiles are the regular files among them, with two of the CPU directory.
+func (h *host) servedFiles(t *testing.T) []string {
+	t.Helper()
+	isDir := func(file string) bool { return file == cpuDir }
+	return append(slices.DeleteFunc(h.served(t), isDir), cpuDir+"/online", cpuDir+"/offline")
+}
+
+// served are the files that containers get from lxcfs, and the CPU directory.
 func (h *host) served(t *testing.T) []string {
 	t.Helper()
 	var found struct{ Files []string }

@@ -46,6 +46,9 @@ func runAll(m *testing.M) (code int, err error) {
 	if err := ctr.NewRootfs(ctx, shared.rootfs); err != nil {
 		return 1, err
 	}
+	if err := ctr.AddHostProgram(ctx, shared.rootfs, "bwrap", "getconf", "lscpu", "unshare"); err != nil {
+		return 1, err
+	}
 	if shared.lxcfs, err = ctr.Program(ctx, dir, "lxcfs", "palisade/cmd/lxcfs"); err != nil {
 		return 1, err
 	}

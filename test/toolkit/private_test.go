@@ -40,7 +40,7 @@ func TestInodesArePrivate(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
 	worker := h.worker(t)
-	files := h.served(t)
+	files := append(h.servedFiles(t), cpuDir+"/cpu0/topology/core_id")
 	hostile, other := h.container(t, ctr.Options{}), h.container(t, ctr.Options{})
 	load := func(c *ctr.Container, done string, args ...string) {
 		t.Helper()
@@ -155,8 +155,7 @@ func TestSharedInodes(t *testing.T) {
 		{Destination: "/lxcfs", Type: "bind", Source: h.mountpoint, Options: []string{"rbind"}},
 	}})
 	var files []string
-	const cpu = "/sys/devices/system/cpu/"
-	served := append(h.served(t), "/status", cpu+"possible", cpu+"present")
+	served := append(h.servedFiles(t), "/status", cpuDir+"/possible", cpuDir+"/present")
 	for _, file := range served {
 		files = append(files, "/lxcfs"+file)
 	}

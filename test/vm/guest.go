@@ -84,7 +84,7 @@ func (g *guest) pack(ctx context.Context, initrd string) error {
 			return err
 		}
 	}
-	for _, name := range []string{"busybox", "runc", "crun"} {
+	for _, name := range []string{"busybox", "runc", "crun", "bwrap", "getconf", "lscpu", "unshare"} {
 		if err := g.addProgram(ctx, name); err != nil {
 			return err
 		}

@@ -1,0 +1,142 @@
+//go:build integration
+
+package toolkit
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/test/ctr"
+)
+
+// nestedPrograms mount a fresh procfs, and sysfs, in a nested user namespace.
+var nestedPrograms = map[string][]string{
+	"unshare":     {"unshare", "-Urpf", "--mount-proc", "true"},
+	"bubblewrap":  {"bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "true"},
+	"fresh sysfs": {"unshare", "-Urnm", "mount", "-t", "sysfs", "-o", "ro", "sysfs", "/tmp"},
+}
+
+// checkNested runs them in the container; each must succeed, or fail.
+func checkNested(t *testing.T, c *ctr.Container, when string, want bool) {
+	t.Helper()
+	for name, args := range nestedPrograms {
+		if out, err := c.Exec(t.Context(), args...); (err == nil) != want {
+			t.Errorf("%s: %s: %s%v", when, name, out, err)
+		}
+	}
+}
+
+// uncovered returns the mount points below /dev/.palisade.
+func uncovered(t *testing.T, c *ctr.Container) (points []string) {
+	t.Helper()
+	for line := range strings.Lines(mountinfo(t, c)) {
+		if f := strings.Fields(line); strings.HasPrefix(f[4], "/dev/.palisade/") {
+			points = append(points, f[4])
+		}
+	}
+	return points
+}
+
+// TestNestedProc mounts a procfs and a sysfs in user namespaces inside of containers without masked
+// paths, as rootless engines and sandboxes do.
+func TestNestedProc(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	forEachRuntime(t, func(t *testing.T, runtime string) {
+		for name, offset := range map[string]uint32{"plain": 0, "user namespace": 100000} {
+			t.Run(name, func(t *testing.T) {
+				c := h.container(t, ctr.Options{Runtime: runtime, UserOffset: offset})
+				both := []string{"/dev/.palisade/proc", "/dev/.palisade/sys"}
+				check := func(when string, want []string) {
+					t.Helper()
+					checkNested(t, c, when, true)
+					if got := uncovered(t, c); !slices.Equal(got, want) {
+						t.Errorf("%s: there are %q, want %q", when, got, want)
+					}
+				}
+				outcome := func(command, want string) {
+					t.Helper()
+					if r := h.report(t, command, "--container-id", c.ID).Containers[0]; r.Outcome != want {
+						t.Errorf("%s reports %+v, want %s", command, r, want)
+					}
+				}
+				check("after the start", both)
+				if got := inside(t, c, "stat", "-c", "%u %a", "/dev/.palisade"); got != "0 755\n" {
+					t.Errorf("owner and mode of /dev/.palisade: %q", got)
+				}
+				outcome("remount", "unchanged")
+				if out := inside(t, c, "ls", "/dev/.palisade/proc", "/dev/.palisade/sys"); strings.Count(out, "\n") != 3 {
+					t.Errorf("they can be reached: %q", out)
+				}
+				inside(t, c, "umount", "/dev/.palisade", "/dev/.palisade/proc")
+				outcome("remount", "done")
+				check("after one was taken away", both)
+				outcome("umount", "done")
+				check("after umount", nil)
+				if out := inside(t, c, "ls", "-A", "/dev"); strings.Contains(out, ".palisade") {
+					t.Errorf("umount leaves a directory: %q", out)
+				}
+				outcome("umount", "unchanged")
+				outcome("remount", "done")
+				check("after remount", both)
+			})
+		}
+	})
+}
+
+// TestNestedProcAcrossRestart replaces the files of a dead lxcfs.
+func TestNestedProcAcrossRestart(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	c := h.container(t, ctr.Options{})
+	h.kill(t)
+	unmount(t, h.mountpoint)
+	h.start(t)
+	h.must(t, "remount", "--all")
+	checkNested(t, c, "after remount", true)
+	if got := uncovered(t, c); len(got) != 2 {
+		t.Errorf("there are %q", got)
+	}
+}
+
+// TestNestedProcLeft has containers that get no second procfs: one with a mount of its own on a file
+// of proc and sys, which would be seen there, one that has a second procfs and sysfs, and one that
+// leads the toolkit astray.
+func TestNestedProcLeft(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	mask := func(point string) specs.Mount {
+		return specs.Mount{Destination: point, Type: "bind", Source: shared.toolkit, Options: []string{"bind"}}
+	}
+	masked := h.container(t, ctr.Options{Mounts: []specs.Mount{mask("/proc/uptime"), mask("/sys/kernel/uevent_seqnum")}})
+	checkNested(t, masked, "masked", false)
+	if got := uncovered(t, masked); len(got) != 0 {
+		t.Errorf("masked: there are %q", got)
+	}
+
+	lxc := h.container(t, ctr.Options{Mounts: []specs.Mount{
+		{Destination: "/dev/.lxc/proc", Type: "proc", Source: "proc"},
+		{Destination: "/dev/.lxc/sys", Type: "sysfs", Source: "sys"},
+	}})
+	for _, command := range []string{"remount", "umount"} {
+		checkNested(t, lxc, "as LXC does it", true)
+		if got := uncovered(t, lxc); len(got) != 0 {
+			t.Errorf("as LXC does it: there are %q", got)
+		}
+		h.must(t, command, "--all")
+	}
+	if n := strings.Count(mountinfo(t, lxc), " /dev/.lxc/"); n != 2 {
+		t.Errorf("umount leaves %d of the container's own", n)
+	}
+
+	hostile := h.container(t, ctr.Options{Hooks: new(specs.Hooks)})
+	inside(t, hostile, "ln", "-s", "/tmp", "/dev/.palisade")
+	h.must(t, "remount", "--all")
+	if out := inside(t, hostile, "ls", "-A", "/tmp"); out != "" || len(uncovered(t, hostile)) != 0 {
+		t.Errorf("a symbolic link was followed: %q, %q", out, uncovered(t, hostile))
+	}
+	checkVirtual(t, h, hostile, hostMemory(t))
+}

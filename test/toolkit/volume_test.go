@@ -1,0 +1,113 @@
+//go:build integration
+
+package toolkit
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/test/ctr"
+)
+
+// dead returns what list shows as dead in the container.
+func (h *host) dead(t *testing.T, c *ctr.Container) []string {
+	t.Helper()
+	var l struct {
+		Containers []struct {
+			ID   string
+			Dead []string
+		}
+	}
+	if err := json.Unmarshal([]byte(h.must(t, "list", "--json").Stdout), &l); err != nil {
+		t.Fatal(err)
+	}
+	for _, listed := range l.Containers {
+		if listed.ID == c.ID {
+			return listed.Dead
+		}
+	}
+	t.Fatalf("%s is not listed", c.ID)
+	return nil
+}
+
+// TestDeadVolume stops and starts lxcfs under containers that have the directory above its mount
+// point as a volume, as the manual says, without a propagation that would bring them the new mount.
+func TestDeadVolume(t *testing.T) {
+	h := newHost(t)
+	parent := filepath.Dir(h.mountpoint)
+	h.must(t, "prestart")
+	t.Cleanup(func() { unmount(t, parent) })
+	h.start(t)
+	volume := func(destination string) ctr.Options {
+		return ctr.Options{Memory: 64 * mib, Mounts: []specs.Mount{
+			{Destination: destination, Type: "bind", Source: parent, Options: []string{"rbind", "rprivate"}},
+		}}
+	}
+	plain, readOnly, elsewhere := h.container(t, volume("/var/lib/lxc")), h.container(t, volume("/var/lib/lxc")),
+		h.container(t, volume("/data"))
+	inside(t, readOnly, "mount", "-o", "remount,bind,ro,noexec", "/var/lib/lxc/lxcfs")
+	o := volume("/var/lib/lxc")
+	o.UserOffset = 100000
+	user := h.container(t, o)
+	points := map[*ctr.Container]string{
+		plain: "/var/lib/lxc/lxcfs", readOnly: "/var/lib/lxc/lxcfs", elsewhere: "/data/lxcfs", user: "/var/lib/lxc/lxcfs",
+	}
+	for round := range 2 {
+		h.stop(t)
+		for c, point := range points {
+			if got := h.dead(t, c); !slices.Contains(got, point) {
+				t.Errorf("round %d: list shows as dead %q, not %s", round, got, point)
+			}
+		}
+		h.must(t, "umount", "--all")
+		h.start(t)
+		if out := h.run(t, "", "doctor", "--json").Stdout; !strings.Contains(out, "cannot be read: /data/lxcfs") {
+			t.Errorf("doctor says %s", out)
+		}
+		h.must(t, "remount", "--all")
+		for c, point := range points {
+			if text := inside(t, c, "cat", point+"/proc/meminfo"); !strings.HasPrefix(text, "MemTotal:          65536 kB") {
+				t.Errorf("round %d: %s shows %.40q", round, point, text)
+			}
+			if got := h.dead(t, c); len(got) != 0 {
+				t.Errorf("round %d: list shows as dead %q", round, got)
+			}
+			// A user namespace has its mount locked in, which can be covered, but not taken away.
+			if n := strings.Count(inside(t, c, "cat", "/proc/mounts"), " "+point+" fuse.lxcfs "); c != user && n != 1 {
+				t.Errorf("round %d: %d mounts on %s", round, n, point)
+			}
+		}
+		if out := inside(t, readOnly, "grep", " /var/lib/lxc/lxcfs ", "/proc/mounts"); !strings.Contains(out, "fuse.lxcfs ro,nosuid,nodev,noexec") {
+			t.Errorf("round %d: the read-only one is %s", round, out)
+		}
+		for _, r := range h.report(t, "remount", "--all").Containers {
+			if r.Outcome != "unchanged" {
+				t.Errorf("round %d: the second remount reports %+v", round, r)
+			}
+		}
+	}
+}
+
+// TestVolumesLeft has mounts that are no dead lxcfs of this mount point: those of another one.
+func TestVolumesLeft(t *testing.T) {
+	other, h := newHost(t), newHost(t)
+	other.start(t)
+	h.start(t)
+	c := h.container(t, ctr.Options{Mounts: []specs.Mount{
+		{Destination: "/var/lib/lxc", Type: "bind", Source: filepath.Dir(other.mountpoint), Options: []string{"rbind", "rprivate"}},
+	}})
+	before := inside(t, c, "grep", " /var/lib/lxc/lxcfs ", "/proc/self/mountinfo")
+	other.kill(t)
+	unmount(t, other.mountpoint)
+	if r := h.report(t, "remount", "--all"); r.Containers[0].Outcome != "unchanged" {
+		t.Errorf("remount reports %+v", r)
+	}
+	if after := inside(t, c, "grep", " /var/lib/lxc/lxcfs ", "/proc/self/mountinfo"); after != before {
+		t.Errorf("the mount was %s and is %s", before, after)
+	}
+}
