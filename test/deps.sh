@@ -33,6 +33,12 @@ dpkg-deb:dpkg:dpkg
 zsh:zsh:zsh
 setpriv:util-linux:util-linux
 tmux:tmux:tmux
+htop:htop:htop
+node:nodejs:nodejs
+java:default-jre-headless:java-headless
+mpstat:sysstat:sysstat
+numactl:numactl:numactl
+rsync:rsync:rsync
 qemu-aarch64-static:qemu-user-static:qemu-user-static
 qemu-system-x86_64:qemu-system-x86:qemu-system-x86-core
 '
@@ -50,6 +56,8 @@ while IFS=: read -r program debian fedora; do
 	*) echo "deps: $program is missing, and there is neither apt-get nor dnf to install it" >&2; exit 1 ;;
 	esac
 done <<<"$needed"
+
+/usr/bin/python3 -c 'import psutil' 2>/dev/null || missing="$missing python3-psutil"
 
 # The benchmark's rival. Its package starts a daemon, which is not wanted.
 if [ "$manager" = apt ] && [ ! -x /usr/bin/lxcfs ]; then

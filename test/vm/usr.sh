@@ -1,9 +1,10 @@
 #!/bin/sh
-# Makes an image of a file system that has what systemd, Docker and dpkg need of this machine's /usr: usr.sh IMAGE DIR. The debs in DIR
-# lie in its share/palisade-e2e.
+# Makes an image of a file system that has what programs need of this machine's /usr: usr.sh IMAGE PACKAGE... The directories
+# that the variable ADD names lie in its share.
 set -eu
-image=$1 dir=$2
-packages='systemd docker.io containerd runc dpkg bash dash coreutils diffutils findutils grep gzip libc-bin mount procps sed tar util-linux'
+image=$1
+shift
+packages="$* bash dash coreutils diffutils findutils grep gzip libc-bin mount procps sed tar util-linux"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -21,8 +22,9 @@ done <"$work/files" | xargs ldd 2>/dev/null | sed -n 's,.*=> \(/[^ ]*\) .*,\1,p;
 done | sed 's,^/lib,/usr/lib,' >>"$work/files"
 mkdir "$work/usr"
 sort -u "$work/files" | sed 's,^/usr/,,' | tar -C /usr -cT - | tar -C "$work/usr" -x
-mkdir -p "$work/usr/share/palisade-e2e"
-cp -r "$dir/debs" "$work/usr/share/palisade-e2e/"
+for dir in ${ADD:-}; do
+	cp -r "$dir" "$work/usr/share/"
+done
 size=$(du -sm "$work/usr" | cut -f1)
 rm -f "$image"
 mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$work/usr" "$image" "$((size * 5 / 4 + 32))M"

@@ -1,0 +1,289 @@
+//go:build integration
+
+// Package clients runs real programs in containers with limits, and holds the table of docs/lxcfs.md
+// to what they show. It runs as root.
+package clients
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/internal/golden"
+	"palisade/test/ctr"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "show" { // in a container: the client written in Go
+		fmt.Println("NumCPU", runtime.NumCPU(), "GOMAXPROCS", runtime.GOMAXPROCS(0))
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// minUptime is how long the host is up before its age can be told from a container's: many clients
+// print minutes.
+const minUptime = 3 * time.Minute
+
+// TestClients compares the verdicts on all clients with testdata. With -update it writes them, and the
+// versions of the clients.
+func TestClients(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		t.Fatal("a limit of one CPU cannot be told from a host with one")
+	}
+	host := hostFacts(t)
+	time.Sleep(minUptime - time.Since(host.booted))
+	w := newWorld(t)
+	// Clients that ask the kernel see a cpuset, and no quota.
+	byCpuset := w.judge(t, host, ctr.Options{CPUs: "0"}, func(*figure) bool { return true })
+	byQuota := w.judge(t, host, ctr.Options{Quota: 100000}, (*figure).isCPUs)
+	version := "v1"
+	if ctr.OnV2() {
+		version = "v2"
+	}
+	recorded := readTable(t, version)
+	var b strings.Builder
+	for _, c := range clients {
+		for _, f := range c.figures {
+			verdict := byCpuset[key(c, f)]
+			if f.isCPUs() {
+				verdict = combined(verdict, byQuota[key(c, f)])
+			}
+			if f.isSwap() && host.hostSwap == 0 {
+				t.Logf("%s: this host has no swap: %q is not checked", key(c, f), recorded[key(c, f)])
+				verdict = recorded[key(c, f)]
+			}
+			fmt.Fprintf(&b, "%s\t%s\n", key(c, f), verdict)
+		}
+	}
+	if to := os.Getenv("PALISADE_VERDICTS"); to != "" {
+		if err := os.WriteFile(to, []byte(b.String()), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+	golden.Check(t, tablePath(version), b.String())
+	if isUpdate() {
+		golden.Check(t, tablePath("versions"), versions(t))
+	}
+}
+
+func isUpdate() bool { return flag.Lookup("update").Value.String() == "true" }
+
+// combined is the verdict on a number of CPUs, of those with each limit.
+func combined(byCpuset, byQuota string) string {
+	if byCpuset == byQuota {
+		return byCpuset
+	}
+	return fmt.Sprintf("with a cpuset %s; with a quota %s", byCpuset, byQuota)
+}
+
+// world is where containers are started.
+type world struct {
+	dir, rootfs string
+	daemon      *ctr.Daemon
+	hooks       *specs.Hooks
+}
+
+// newWorld starts a daemon, and makes a root file system whose /usr and /etc are this machine's.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	dir := t.TempDir()
+	w := &world{dir: dir, rootfs: filepath.Join(dir, "rootfs")}
+	for _, sub := range []string{"dev", "etc", "proc", "run", "sys", "tmp", "usr"} {
+		if err := os.MkdirAll(filepath.Join(w.rootfs, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, sub := range []string{"bin", "lib", "lib64", "sbin"} {
+		if err := os.Symlink("usr/"+sub, filepath.Join(w.rootfs, sub)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lxcfs, err := ctr.Program(t.Context(), dir, "lxcfs", "palisade/cmd/lxcfs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	toolkit, err := ctr.Program(t.Context(), dir, "toolkit", "palisade/cmd/lxcfs-toolkit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.daemon, err = ctr.StartDaemon(t.Context(), lxcfs, dir); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.daemon.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	args := []string{"lxcfs-toolkit", "hook", "--strict", "--mountpoint", w.daemon.Mountpoint,
+		"--runtime-dir", filepath.Join(dir, "toolkit")}
+	w.hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: toolkit, Args: args}}}
+	return w
+}
+
+// judge starts a container with the limits in o, runs the clients that have a figure that is wanted, and
+// returns the verdicts by key.
+func (w *world) judge(
+	t *testing.T, host facts, o ctr.Options, isWanted func(*figure) bool,
+) map[string]string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bind := func(from, to string) specs.Mount {
+		return specs.Mount{Destination: to, Type: "bind", Source: from, Options: []string{"rbind", "ro"}}
+	}
+	o.Rootfs, o.ReadOnly, o.Hooks = w.rootfs, true, w.hooks
+	o.Memory, o.MemorySwap = memoryLimit, memoryLimit+swapLimit
+	o.CgroupNamespace = ctr.OnV2()
+	o.Mounts = []specs.Mount{
+		bind(cmp.Or(os.Getenv("PALISADE_USR"), "/usr"), "/usr"),
+		bind(cmp.Or(os.Getenv("PALISADE_ETC"), "/etc"), "/etc"),
+		bind(self, "/clients.test"),
+		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro"}},
+	}
+	o.Devices = []specs.LinuxDevice{hostDisk(t)}
+	c, err := ctr.Start(t.Context(), w.dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := host
+	f.started = time.Now()
+	defer func() {
+		if err := c.Remove(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("the daemon's log: %s", w.daemon.Log())
+		}
+	}()
+	f.disks = diskNames(t, c)
+	verdicts := make(map[string]string)
+	for _, client := range clients {
+		if !slices.ContainsFunc(client.figures, func(f figure) bool { return isWanted(&f) }) {
+			continue
+		}
+		output := run(t, c, client.command)
+		f.now = time.Now()
+		for _, figure := range client.figures {
+			if !isWanted(&figure) {
+				continue
+			}
+			verdict := figure.judge(&f, output)
+			verdicts[key(client, figure)] = verdict
+			if !strings.HasPrefix(verdict, "right") {
+				t.Logf("%s: %s: %q", key(client, figure), verdict, output)
+			}
+		}
+	}
+	return verdicts
+}
+
+// commandTime bounds each client, of which some take seconds under an emulated CPU.
+const commandTime = 90 * time.Second
+
+// run runs a command of the shell in the container and returns what it prints, whatever its exit code.
+func run(t *testing.T, c *ctr.Container, command string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandTime)
+	defer cancel()
+	const setUp = "export PATH=/usr/bin:/usr/sbin TERM=xterm LC_ALL=C; cd /tmp; { "
+	out, err := c.Exec(ctx, "sh", "-c", setUp+command+"\n} </dev/null 2>&1; true")
+	if err != nil {
+		t.Errorf("%s: %v", command, err)
+	}
+	return out
+}
+
+// hostFacts returns what is true of this machine.
+func hostFacts(t *testing.T) (f facts) {
+	t.Helper()
+	for line := range strings.Lines(hostFile(t, "/proc/stat")) {
+		fields := strings.Fields(line)
+		switch {
+		case fields[0] == "btime":
+			seconds, err := strconv.ParseInt(fields[1], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.booted = time.Unix(seconds, 0)
+		case fields[0] == "intr":
+			n, err := strconv.ParseFloat(fields[1], 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.interrupts = n
+		}
+	}
+	swap := numbers(hostFile(t, "/proc/meminfo"), `SwapTotal: +(\d+)`)
+	f.hostSwap = uint64(swap[0]) * 1024
+	return f
+}
+
+func hostFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// hostDisk returns a disk of this machine as a device for a container, with another name.
+func hostDisk(t *testing.T) specs.LinuxDevice {
+	t.Helper()
+	disks, err := filepath.Glob("/sys/block/*/device") // not virtual ones, such as loop devices
+	if err != nil || len(disks) == 0 {
+		t.Fatalf("no disk in /sys/block: %v", err)
+	}
+	number := numbers(hostFile(t, filepath.Join(filepath.Dir(disks[0]), "dev")), `(\d+):(\d+)`)
+	return specs.LinuxDevice{
+		Path: "/dev/data", Type: "b", Major: int64(number[0]), Minor: int64(number[1]),
+	}
+}
+
+// diskNames returns the names in the container's /proc/diskstats.
+func diskNames(t *testing.T, c *ctr.Container) (names []string) {
+	t.Helper()
+	for line := range strings.Lines(run(t, c, "cat /proc/diskstats")) {
+		names = append(names, strings.Fields(line)[2])
+	}
+	slices.Sort(names)
+	return names
+}
+
+// versions returns the versions of the clients' packages, without those of Debian's revisions.
+func versions(t *testing.T) string {
+	t.Helper()
+	upstream := regexp.MustCompile(`^(?:\d+:)?([^-+~]+)`)
+	known := make(map[string]bool)
+	var b strings.Builder
+	for _, c := range clients {
+		if c.pkg == "" || known[c.pkg] {
+			continue
+		}
+		known[c.pkg] = true
+		cmd := exec.CommandContext(t.Context(), "dpkg-query", "--show", "--showformat", "${Version}", c.pkg)
+		out, err := cmd.Output()
+		version := upstream.FindStringSubmatch(string(out))
+		if err != nil || version == nil {
+			t.Fatalf("package %s is not installed: %v (make deps installs it)", c.pkg, err)
+		}
+		fmt.Fprintf(&b, "%s\t%s\n", c.pkg, version[1])
+	}
+	return b.String()
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// clientsScript runs the tests of test/clients with the disk as /usr of containers, and sends their verdicts.
+const clientsScript = `mkdir /clients && mount -t ext4 -o ro %[1]s /clients
+cd /tests/clients && PALISADE_USR=/clients PALISADE_ETC=/clients/share PALISADE_VERDICTS=/tmp/verdicts ./clients.test -test.v -test.run '%[2]s'
+code=$?
+echo "` + fileMark + `clients-%[3]s.tsv"
+cat /tmp/verdicts
+echo "` + endMark + `"
+echo "` + resultMark + `clients $code"
+`
+
+// addClients compiles the tests of test/clients, and makes a disk with the clients' packages.
+func (g *guest) addClients(ctx context.Context, disk, run string) error {
+	if err := g.compile(ctx, "./test/clients"); err != nil {
+		return err
+	}
+	python, err := filepath.EvalSymlinks("/usr/bin/python3")
+	if err != nil {
+		return fmt.Errorf("%w (make deps installs it)", err)
+	}
+	java, err := filepath.EvalSymlinks("/etc/alternatives/java")
+	if err != nil {
+		return fmt.Errorf("%w (make deps installs it)", err)
+	}
+	owner, err := output(ctx, ".", "dpkg-query", "--search", java)
+	if err != nil {
+		return err
+	}
+	javaPackage, _, _ := strings.Cut(owner, ":")
+	name := filepath.Base(python)
+	args := []string{disk, "bsdutils", "htop", "libgcc-s1", "libstdc++6", "ncurses-base", "nodejs", "numactl", "rsync", "sysstat",
+		"python3-minimal", "python3-psutil", name + "-minimal", "lib" + name + "-minimal", "lib" + name + "-stdlib",
+		javaPackage}
+	// java finds its configuration by links to /etc, for which containers get share.
+	add := "ADD=/etc/alternatives /etc/" + strings.TrimSuffix(javaPackage, "-jre-headless")
+	if _, err := output(ctx, ".", "env", append([]string{add, "test/vm/usr.sh"}, args...)...); err != nil {
+		return err
+	}
+	fmt.Fprintf(&g.script, clientsScript, g.addDisk(disk), run, g.mode)
+	return nil
+}
