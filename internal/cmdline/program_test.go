@@ -16,10 +16,12 @@ func newTestProgram(got *string) *cmdline.Program {
 		var words []string
 		for _, name := range []string{"log", "json", "all", "jobs", "id", "o"} {
 			if ctx.IsSet(name) {
-				words = append(words, name+"="+strings.Trim(ctx.Generic(name).(interface{ String() string }).String(), "[]"))
+				value := ctx.Generic(name).(interface{ String() string })
+				words = append(words, name+"="+strings.Trim(value.String(), "[]"))
 			}
 		}
-		*got = ctx.Command.Name + "(" + strings.Join(words, ",") + ")" + strings.Join(ctx.Args().Slice(), "|")
+		*got = ctx.Command.Name + "(" + strings.Join(words, ",") + ")" +
+			strings.Join(ctx.Args().Slice(), "|")
 		return nil
 	}
 	flags := func() []cli.Flag {
@@ -113,7 +115,8 @@ func TestDefaultCommand(t *testing.T) {
 		got := ""
 		p := newTestProgram(&got)
 		p.DefaultCommand = "do"
-		if err := p.Run(append([]string{"program"}, strings.Fields(tt.args)...)); err != nil || got != tt.want {
+		err := p.Run(append([]string{"program"}, strings.Fields(tt.args)...))
+		if err != nil || got != tt.want {
 			t.Errorf("%q: got %q, %v, want %q", tt.args, got, err, tt.want)
 		}
 	}
@@ -134,12 +137,13 @@ func TestAbbreviations(t *testing.T) {
 		{"--pid", "program: option --pidfile needs a value (program --help lists the options)"},
 	} {
 		got := ""
-		p := cmdline.NewProgram("program", "", "", io.Discard, func(ctx *cli.Context) error {
+		action := func(ctx *cli.Context) error {
 			got = ctx.String("pidfile")
 			return nil
-		})
+		}
+		p := cmdline.NewProgram("program", "", "", io.Discard, action)
 		p.Flags = []cli.Flag{&cli.StringFlag{Name: "pidfile"}}
-		for _, name := range []string{"enable-a", "enable-b", "disable-swap", "disable-zswap", "other"} {
+		for _, name := range strings.Fields("enable-a enable-b disable-swap disable-zswap other") {
 			p.Flags = append(p.Flags, &cli.BoolFlag{Name: name})
 		}
 		p.Abbreviable = [][]string{

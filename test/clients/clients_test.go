@@ -1,7 +1,7 @@
 //go:build integration
 
-// Package clients runs real programs in containers with limits, and holds the table of docs/lxcfs.md
-// to what they show. It runs as root.
+// Package clients runs real programs in containers with limits, and compares what they show with the
+// table in docs/lxcfs.md. It runs as root.
 package clients
 
 import (
@@ -34,8 +34,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// minUptime is how long the host is up before its age can be told from a container's: many clients
-// print minutes.
+// minUptime is the age of the host from which it can be told from that of a container, of which many
+// clients print minutes.
 const minUptime = 3 * time.Minute
 
 // TestClients compares the verdicts on all clients with testdata. With -update it writes them, and the
@@ -87,10 +87,10 @@ func combined(byCpuset, byQuota string) string {
 	if byCpuset == byQuota {
 		return byCpuset
 	}
-	return fmt.Sprintf("with a cpuset %s; with a quota %s", byCpuset, byQuota)
+	return byCpuset + " with a cpuset; " + byQuota + " with a quota"
 }
 
-// world is where containers are started.
+// world has what containers are started with: a root file system, and lxcfs with its hook.
 type world struct {
 	dir, rootfs string
 	daemon      *ctr.Daemon
@@ -134,8 +134,8 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// judge starts a container with the limits in o, runs the clients that have a figure that is wanted, and
-// returns the verdicts by key.
+// judge starts a container with the limits in o, runs the clients that show wanted figures, and returns
+// the verdicts by key.
 func (w *world) judge(
 	t *testing.T, host facts, o ctr.Options, isWanted func(*figure) bool,
 ) map[string]string {
@@ -145,7 +145,8 @@ func (w *world) judge(
 		t.Fatal(err)
 	}
 	bind := func(from, to string) specs.Mount {
-		return specs.Mount{Destination: to, Type: "bind", Source: from, Options: []string{"rbind", "ro"}}
+		options := []string{"rbind", "ro"}
+		return specs.Mount{Destination: to, Type: "bind", Source: from, Options: options}
 	}
 	o.Rootfs, o.ReadOnly, o.Hooks = w.rootfs, true, w.hooks
 	o.Memory, o.MemorySwap = memoryLimit, memoryLimit+swapLimit
@@ -177,7 +178,9 @@ func (w *world) judge(
 		if !slices.ContainsFunc(client.figures, func(f figure) bool { return isWanted(&f) }) {
 			continue
 		}
+		f.hostLoads[0] = hostFile(t, "/proc/loadavg")
 		output := run(t, c, client.command)
+		f.hostLoads[1] = hostFile(t, "/proc/loadavg")
 		f.now = time.Now()
 		for _, figure := range client.figures {
 			if !isWanted(&figure) {
@@ -201,8 +204,9 @@ func run(t *testing.T, c *ctr.Container, command string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandTime)
 	defer cancel()
-	const setUp = "export PATH=/usr/bin:/usr/sbin TERM=xterm LC_ALL=C; cd /tmp; { "
-	out, err := c.Exec(ctx, "sh", "-c", setUp+command+"\n} </dev/null 2>&1; true")
+	const begin = "export PATH=/usr/bin:/usr/sbin TERM=xterm LC_ALL=C; cd /tmp; { "
+	const end = "\n} </dev/null 2>&1; true"
+	out, err := c.Exec(ctx, "sh", "-c", begin+command+end)
 	if err != nil {
 		t.Errorf("%s: %v", command, err)
 	}
@@ -277,7 +281,7 @@ func versions(t *testing.T) string {
 			continue
 		}
 		known[c.pkg] = true
-		cmd := exec.CommandContext(t.Context(), "dpkg-query", "--show", "--showformat", "${Version}", c.pkg)
+		cmd := exec.CommandContext(t.Context(), "dpkg-query", "-W", "-f", "${Version}", c.pkg)
 		out, err := cmd.Output()
 		version := upstream.FindStringSubmatch(string(out))
 		if err != nil || version == nil {

@@ -26,20 +26,27 @@ func (f *figure) isSwap() bool { return f.name == "swap" }
 
 // Reasons that several rows have.
 const (
-	byAffinity   = "the kernel's answer: it has the cpuset, no quota"
+	byAffinity   = "a system call: the answer has the cpuset, no quota"
 	bySysinfo    = "a system call: no file system can answer it"
-	noTimeNS     = "start times are the kernel's, the age is the container's: without a time namespace they do not fit"
-	bySysBlock   = "sysfs is the kernel's"
-	byCgroup     = "reads the limits itself; needs no lxcfs"
+	noTimeNS     = "the age is the container's, start times count from the host's boot"
+	bySysfs      = "lxcfs does not serve these files"
+	byCgroup     = "reads the limits itself, without lxcfs"
+	readsSize    = "takes the size for the length of the text"
+	readsCPUs    = "counts the directories cpuN"
 	numberedFrom = "processors are numbered from 0, each a socket"
 )
 
-const loads = `load average: ([\d.]+), ([\d.]+), ([\d.]+)`
+// Patterns of load averages.
+const (
+	loads = `load average: ([\d.]+), ([\d.]+), ([\d.]+)`
+	words = `(?i)load(?: average:)? ([\d.]+) ([\d.]+) ([\d.]+)`
+)
 
 const psCommand = `sh -c 'while :; do :; done' & sleep 2; ps -o etimes=,pcpu= -p $!; ` +
 	`echo started $(date -d "$(ps -o lstart= -p $!)" +%s); kill $!`
 
-const htopCommand = `(sleep 4; printf q) | timeout 20 script -qec 'stty cols 100 rows 30; htop' /dev/null | ` +
+const htopCommand = `(sleep 4; printf q) | ` +
+	`timeout 20 script -qec 'stty cols 100 rows 30; htop' /dev/null | ` +
 	`sed 's/\x1b\[[0-9;?]*[A-Za-z]//g; s/\x1b(B//g'`
 
 const nodeCommand = `node -e 'const os = require("os")
@@ -72,7 +79,7 @@ var clients = []client{
 	{"vmstat", "procps", "vmstat; vmstat -s", []figure{
 		{"memory", "/proc/meminfo", memory(`(\d+) K total memory`, 1024), ""},
 		{"interrupts, first line", "/proc/stat, /proc/uptime", interrupts(`(?m)^(?: +\d+){10} +(\d+)`),
-			"the kernel counts interrupts and context switches for the machine alone; lines after the first are right"},
+			"the kernel counts them for the machine alone; lines after the first are right"},
 	}},
 	{"top", "procps", withLoad("top -bn1"), []figure{
 		{"memory", "/proc/meminfo", memory(`MiB Mem : +([\d.]+)`, mib), ""},
@@ -81,7 +88,7 @@ var clients = []client{
 	}},
 	{"htop", "htop", htopCommand, []figure{
 		{"memory", "/proc/meminfo", memory(`Mem\[[^\]]*/([\d.]+)M`, mib), ""},
-		{"CPUs", "/sys/devices/system/cpu/cpuN/online", cpuList(`\b\d+\[`), "counts the folders cpuN"},
+		{"CPUs", "/sys/devices/system/cpu/cpuN/online", cpuList(`\b\d+\[`), readsCPUs},
 	}},
 	{"uptime", "procps", withLoad(`uptime; echo booted $(date -d "$(uptime -s)" +%s)`), []figure{
 		{"age", "/proc/uptime", since(`booted (\d+)`), ""},
@@ -94,7 +101,8 @@ var clients = []client{
 	{"ps", "procps", psCommand, []figure{
 		{"ELAPSED", "/proc/PID/stat, /proc/uptime", recent(`(?m)^ *(\d+) +[\d.]+$`), noTimeNS},
 		{"%CPU", "/proc/PID/stat, /proc/uptime", busy(`(?m)^ *\d+ +([\d.]+)$`), noTimeNS},
-		{"STARTED", "/proc/PID/stat, btime of /proc/stat", since(`started (\d+)`), "btime is the host's, as start times are"},
+		{"STARTED", "/proc/PID/stat, btime of /proc/stat", since(`started (\d+)`),
+			"btime is the host's, and start times count from it"},
 	}},
 	{"nproc", "coreutils", "nproc", []figure{
 		{"CPUs", "sched_getaffinity(2)", cpus(`(\d+)`), byAffinity},
@@ -109,25 +117,27 @@ var clients = []client{
 	{"getconf _NPROCESSORS_CONF", "libc-bin", "getconf _NPROCESSORS_CONF", []figure{
 		{"CPUs", "/sys/devices/system/cpu/possible", cpus(`(\d+)`), "as for nproc --all"},
 	}},
-	{"getconf _PHYS_PAGES", "libc-bin", "echo $(($(getconf _PHYS_PAGES) * $(getconf PAGE_SIZE)))", []figure{
-		{"memory", "sysinfo(2)", memory(`(\d+)`, 1), bySysinfo},
+	{"getconf _PHYS_PAGES", "libc-bin", "echo $(getconf _PHYS_PAGES) pages", []figure{
+		{"memory", "sysinfo(2)", memory(`(\d+) pages`, 4096), bySysinfo},
 	}},
-	{"lscpu", "util-linux", `lscpu; echo online "$(lscpu --parse=CPU | grep -vc '#')"`, []figure{
-		{"CPUs, all", "/sys/devices/system/cpu/possible", cpus(`(?m)^CPU\(s\): +(\d+)`), "counts those that are offline, too"},
-		{"CPUs", "/sys/devices/system/cpu/online", cpus(`online (\d+)`), numberedFrom},
+	{"lscpu", "util-linux", `lscpu; echo online $(lscpu --parse=CPU | grep -vc '#')`, []figure{
+		{"CPUs, all", "/sys/devices/system/cpu/possible", cpus(`(?m)^CPU\(s\): +(\d+)`),
+			"counts those that are offline, too"},
+		{"CPUs, on-line", "/sys/devices/system/cpu/online", cpus(`online (\d+)`), numberedFrom},
 	}},
 	{"numactl --hardware", "numactl", "numactl --hardware", []figure{
-		{"memory", "/sys/devices/system/node", memory(`node 0 size: (\d+)`, mib), bySysBlock},
+		{"memory", "/sys/devices/system/node", memory(`node 0 size: (\d+)`, mib), bySysfs},
 	}},
 	{"swapon", "mount", `echo size $(swapon --show=SIZE --bytes --noheadings) 0`, []figure{
 		{"swap", "/proc/swaps", swap(`size (\d+)`, 1), ""},
 	}},
 	{"lsblk", "util-linux", "lsblk --list --noheadings --nodeps --output NAME", []figure{
-		{"disks", "/sys/block", disks(`(?m)^(\w+) *$`), bySysBlock},
+		{"disks", "/sys/block", disks(`(?m)^(\w+) *$`), bySysfs},
 	}},
 	{"iostat", "sysstat", "iostat -d", []figure{
-		{"CPUs", "/sys/devices/system/cpu", cpus(`\((\d+) CPU\)`), "counts the folders cpuN"},
-		{"disks", "/sys/block/DISK/stat", disks(`(?m)^(\w+)(?: +[\d.]+){7}$`), "reads sysfs, which is the kernel's, before /proc/diskstats"},
+		{"CPUs", "/sys/devices/system/cpu", cpus(`\((\d+) CPU\)`), readsCPUs},
+		{"disks", "/sys/block/DISK/stat", disks(`(?m)^(\w+)(?: +[\d.]+){7}$`),
+			"reads /proc/diskstats only where there is no /sys/block"},
 	}},
 	{"mpstat -P ALL", "sysstat", "mpstat -P ALL", []figure{
 		{"CPUs", "/proc/stat", cpuList(`(?m)^\S+ +\d+ +[\d.]`), numberedFrom},
@@ -137,42 +147,45 @@ var clients = []client{
 	}},
 	{"node", "nodejs", withLoad(nodeCommand), []figure{
 		{"memory, os.totalmem()", "/proc/meminfo", memory(`totalmem (\d+)`, 1), ""},
-		{"memory, process.constrainedMemory()", "memory cgroup", memory(`constrained (\d+)`, 1), byCgroup},
+		{"memory, process.constrainedMemory()", "memory cgroup",
+			memory(`constrained (\d+)`, 1), byCgroup},
 		{"CPUs, os.cpus()", "/proc/stat, /proc/cpuinfo", cpus(`cpus (\d+)`), ""},
-		{"CPUs, os.availableParallelism()", "sched_getaffinity(2)", cpus(`parallelism (\d+)`), byAffinity},
+		{"CPUs, os.availableParallelism()", "sched_getaffinity(2)",
+			cpus(`parallelism (\d+)`), byAffinity},
 		{"age, os.uptime()", "/proc/uptime", since(`booted (\d+)`), ""},
-		{"load, os.loadavg()", "/proc/loadavg", load(`load ([\d.]+) ([\d.]+) ([\d.]+)`), ""},
+		{"load, os.loadavg()", "/proc/loadavg", load(words), ""},
 	}},
 	{"node: fs.copyFileSync", "nodejs", copying(nodeCopy), []figure{
-		{"copy of /proc/cpuinfo", "stat(2), sendfile(2)", whole, "takes the size for the length of the text"},
+		{"copy of /proc/cpuinfo", "stat(2), sendfile(2)", whole, readsSize},
 	}},
 	{"python3: psutil", "python3-psutil", psutilCommand, []figure{
 		{"memory", "/proc/meminfo", memory(`total (\d+)`, 1), ""},
 		{"swap", "/proc/meminfo", swap(`swap (\d+)`, 1), ""},
 		{"CPUs", "/sys/devices/system/cpu/online", cpus(`cpus (\d+)`), "sysconf(3)"},
-		{"boot time", "btime of /proc/stat", since(`booted (\d+)`), "btime is the host's: start times of processes count from it"},
+		{"boot time", "btime of /proc/stat", since(`booted (\d+)`),
+			"btime is the host's: start times of processes count from it"},
 		{"disks", "/proc/diskstats", disks(`disk (\w+)`), ""},
 	}},
 	{"python3: os", "python3", withLoad(pythonCommand), []figure{
 		{"CPUs, cpu_count()", "/sys/devices/system/cpu/online", cpus(`cpus (\d+)`), "sysconf(3)"},
 		{"CPUs, sched_getaffinity()", "sched_getaffinity(2)", cpus(`affinity (\d+)`), byAffinity},
 		{"memory, sysconf(SC_PHYS_PAGES)", "sysinfo(2)", memory(`memory (\d+)`, 1), bySysinfo},
-		{"load, getloadavg()", "sysinfo(2)", load(`load ([\d.]+) ([\d.]+) ([\d.]+)`),
+		{"load, getloadavg()", "sysinfo(2)", load(words),
 			"getloadavg(3) of older versions of glibc read /proc/loadavg"},
 	}},
 	{"python3: tarfile", "python3", copying(pythonTar), []figure{
-		{"copy of /proc/cpuinfo", "stat(2), read(2)", whole, "takes the size for the length of the text"},
+		{"copy of /proc/cpuinfo", "stat(2), read(2)", whole, readsSize},
 	}},
 	{"cp", "coreutils", copying("cp /proc/cpuinfo copy"), []figure{
 		{"copy of /proc/cpuinfo", "copy_file_range(2), read(2)", whole, ""},
 	}},
 	{"tar", "tar", copying("tar -cf t /proc/cpuinfo && tar -xOf t >copy"), []figure{
-		{"copy of /proc/cpuinfo", "stat(2), read(2)", whole, "takes the size for the length of the text"},
+		{"copy of /proc/cpuinfo", "stat(2), read(2)", whole, readsSize},
 	}},
 	{"rsync", "rsync", copying("rsync /proc/cpuinfo copy"), []figure{
-		{"copy of /proc/cpuinfo", "stat(2), read(2)", whole, "takes the size for the length of the text"},
+		{"copy of /proc/cpuinfo", "stat(2), read(2)", whole, readsSize},
 	}},
-	{"java", "openjdk-17-jre-headless", "java -XX:TieredStopAtLevel=1 -XshowSettings:system -version", []figure{
+	{"java", "openjdk-17-jre-headless", "java -Xint -XshowSettings:system -version", []figure{
 		{"memory", "memory cgroup", memory(`Memory Limit: ([\d.]+)M`, mib), byCgroup},
 		{"CPUs", "cpu cgroup, sched_getaffinity(2)", cpus(`Effective CPU Count: (\d+)`), byCgroup},
 	}},
@@ -182,11 +195,12 @@ var clients = []client{
 			"reads the quota itself since Go 1.25; at least 2"},
 	}},
 	{"busybox free", "busybox-static", "busybox free -k", []figure{
-		{"memory", "sysinfo(2), /proc/meminfo", memory(`Mem: +(\d+)`, 1024), bySysinfo + "; available is the container's"},
+		{"memory", "sysinfo(2), /proc/meminfo", memory(`Mem: +(\d+)`, 1024),
+			bySysinfo + "; available is the container's"},
 	}},
 	{"busybox top", "busybox-static", withLoad("busybox top -bn1"), []figure{
 		{"memory", "/proc/meminfo", memory(`Mem: (\d+)K used, (\d+)K free`, 1024), ""},
-		{"load", "/proc/loadavg", load(`Load average: ([\d.]+) ([\d.]+) ([\d.]+)`), ""},
+		{"load", "/proc/loadavg", load(words), ""},
 	}},
 	{"busybox uptime", "busybox-static", withLoad("busybox uptime"), []figure{
 		{"age", "sysinfo(2)", up, bySysinfo},

@@ -12,10 +12,11 @@ import (
 	"palisade/internal/golden"
 )
 
-// page has the table, which begins with its head and ends at an empty line.
+// page has the table, which begins with head and ends at an empty line.
 const (
 	page = "../../docs/lxcfs.md"
-	head = "| client | figure | what it reads | what it shows | why |\n| --- | --- | --- | --- | --- |\n"
+	head = "| client | figure | what it reads | what it shows | why |\n" +
+		"| --- | --- | --- | --- | --- |\n"
 )
 
 // TestTable compares the table in the page with the verdicts in testdata.

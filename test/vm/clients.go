@@ -7,9 +7,11 @@ import (
 	"strings"
 )
 
-// clientsScript runs the tests of test/clients with the disk as /usr of containers, and sends their verdicts.
+// clientsScript runs the tests of test/clients, with the disk as /usr of their containers, and sends
+// their verdicts.
 const clientsScript = `mkdir /clients && mount -t ext4 -o ro %[1]s /clients
-cd /tests/clients && PALISADE_USR=/clients PALISADE_ETC=/clients/share PALISADE_VERDICTS=/tmp/verdicts ./clients.test -test.v -test.run '%[2]s'
+export PALISADE_USR=/clients PALISADE_ETC=/clients/share PALISADE_VERDICTS=/tmp/verdicts
+cd /tests/clients && ./clients.test -test.v -test.run '%[2]s'
 code=$?
 echo "` + fileMark + `clients-%[3]s.tsv"
 cat /tmp/verdicts
@@ -35,13 +37,17 @@ func (g *guest) addClients(ctx context.Context, disk, run string) error {
 		return err
 	}
 	javaPackage, _, _ := strings.Cut(owner, ":")
-	name := filepath.Base(python)
-	args := []string{disk, "bsdutils", "htop", "libgcc-s1", "libstdc++6", "ncurses-base", "nodejs", "numactl", "rsync", "sysstat",
-		"python3-minimal", "python3-psutil", name + "-minimal", "lib" + name + "-minimal", "lib" + name + "-stdlib",
-		javaPackage}
-	// java finds its configuration by links to /etc, for which containers get share.
-	add := "ADD=/etc/alternatives /etc/" + strings.TrimSuffix(javaPackage, "-jre-headless")
-	if _, err := output(ctx, ".", "env", append([]string{add, "test/vm/usr.sh"}, args...)...); err != nil {
+	version := filepath.Base(python)
+	args := []string{"test/vm/usr.sh", disk, "bsdutils", "htop", "libgcc-s1", "libstdc++6",
+		"ncurses-base", "nodejs", "numactl", "python3-minimal", "python3-psutil", version + "-minimal",
+		"lib" + version + "-minimal", "lib" + version + "-stdlib", "rsync", "sysstat", javaPackage}
+	// java finds its configuration by links to /etc, which is share in containers.
+	config, err := filepath.Glob("/etc/java-*")
+	if err != nil {
+		return err
+	}
+	add := "ADD=/etc/alternatives " + strings.Join(config, " ")
+	if _, err := output(ctx, ".", "env", append([]string{add}, args...)...); err != nil {
 		return err
 	}
 	fmt.Fprintf(&g.script, clientsScript, g.addDisk(disk), run, g.mode)

@@ -17,8 +17,8 @@ done >"$work/files"
 while read -r file; do
 	[ -L "$file" ] || [ ! -x "$file" ] || echo "$file"
 done <"$work/files" | xargs ldd 2>/dev/null | sed -n 's,.*=> \(/[^ ]*\) .*,\1,p; s,^\t\(/[^ ]*\) (.*,\1,p' | sort -u | while read -r library; do
-	echo "$library"
-	readlink -f "$library"
+	realpath -s "$library"
+	realpath "$library"
 done | sed 's,^/lib,/usr/lib,' >>"$work/files"
 mkdir "$work/usr"
 sort -u "$work/files" | sed 's,^/usr/,,' | tar -C /usr -cT - | tar -C "$work/usr" -x
