@@ -128,10 +128,27 @@ func newWorld(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
+	waitHealthy(t, toolkit, w.daemon.Mountpoint)
 	args := []string{"lxcfs-toolkit", "hook", "--strict", "--mountpoint", w.daemon.Mountpoint,
 		"--runtime-dir", filepath.Join(dir, "toolkit")}
 	w.hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: toolkit, Args: args}}}
 	return w
+}
+
+// waitHealthy waits until the daemon answers in the time that the hook allows. Under an emulated CPU the
+// first answers take seconds.
+func waitHealthy(t *testing.T, toolkit, mountpoint string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {
+		cmd := exec.CommandContext(t.Context(), toolkit, "--mountpoint", mountpoint, "check-lxcfs")
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("check-lxcfs: %v: %s", err, out)
+		}
+	}
 }
 
 // judge starts a container with the limits in o, runs the clients that show wanted figures, and returns

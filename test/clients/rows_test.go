@@ -79,7 +79,7 @@ var clients = []client{
 	{"vmstat", "procps", "vmstat; vmstat -s", []figure{
 		{"memory", "/proc/meminfo", memory(`(\d+) K total memory`, 1024), ""},
 		{"interrupts, first line", "/proc/stat, /proc/uptime", interrupts(`(?m)^(?: +\d+){10} +(\d+)`),
-			"the kernel counts them for the machine alone; lines after the first are right"},
+			"the kernel counts them for the machine alone; lines after the first show its rates"},
 	}},
 	{"top", "procps", withLoad("top -bn1"), []figure{
 		{"memory", "/proc/meminfo", memory(`MiB Mem : +([\d.]+)`, mib), ""},

@@ -40,7 +40,9 @@ func table(t *testing.T) string {
 	b.WriteString(head)
 	for _, c := range clients {
 		name := c.name
-		if version := versions[c.pkg]; version != "" {
+		if version := versions[c.pkg]; name == c.pkg {
+			name += " " + version
+		} else if version != "" {
 			name += " (" + c.pkg + " " + version + ")"
 		}
 		for _, f := range c.figures {
