@@ -6,7 +6,6 @@ package clients
 
 import (
 	"cmp"
-	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -172,15 +171,30 @@ func (w *world) judge(
 		bind(cmp.Or(os.Getenv("PALISADE_USR"), "/usr"), "/usr"),
 		bind(cmp.Or(os.Getenv("PALISADE_ETC"), "/etc"), "/etc"),
 		bind(self, "/clients.test"),
+		bind("/proc/loadavg", "/loadavg"),
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro"}},
 	}
 	o.Devices = []specs.LinuxDevice{hostDisk(t)}
+	var wanted []client
+	for _, c := range clients {
+		c.figures = slices.DeleteFunc(slices.Clone(c.figures), func(f figure) bool { return !isWanted(&f) })
+		if len(c.figures) > 0 {
+			wanted = append(wanted, c)
+		}
+	}
+	// Clients print command lines: that of the script must not have the marks.
+	file := filepath.Join(w.dir, "clients.sh")
+	if err := os.WriteFile(file, []byte(script(wanted)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o.Mounts = append(o.Mounts, bind(file, "/clients.sh"))
+	o.Args = []string{"sh", "/clients.sh"}
+	f := host
+	f.started = time.Now()
 	c, err := ctr.Start(t.Context(), w.dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := host
-	f.started = time.Now()
 	defer func() {
 		if err := c.Remove(); err != nil {
 			t.Error(err)
@@ -189,45 +203,51 @@ func (w *world) judge(
 			t.Logf("the daemon's log: %s", w.daemon.Log())
 		}
 	}()
-	f.disks = diskNames(t, c)
+	outputs := strings.Split(waitOutput(t, c), mark)
+	f.disks = diskNames(outputs[0])
 	verdicts := make(map[string]string)
-	for _, client := range clients {
-		if !slices.ContainsFunc(client.figures, func(f figure) bool { return isWanted(&f) }) {
-			continue
-		}
-		f.hostLoads[0] = hostFile(t, "/proc/loadavg")
-		output := run(t, c, client.command)
-		f.hostLoads[1] = hostFile(t, "/proc/loadavg")
-		f.now = time.Now()
-		for _, figure := range client.figures {
-			if !isWanted(&figure) {
-				continue
-			}
+	for i, c := range wanted {
+		seconds, output, _ := strings.Cut(outputs[i+1], "\n")
+		f.now = time.Unix(int64(numbers(seconds, `(\d+)`)[0]), 0)
+		for _, figure := range c.figures {
 			verdict := figure.judge(&f, output)
-			verdicts[key(client, figure)] = verdict
+			verdicts[key(c, figure)] = verdict
 			if !strings.HasPrefix(verdict, "right") {
-				t.Logf("%s: %s: %q", key(client, figure), verdict, output)
+				t.Logf("%s: %s: %q", key(c, figure), verdict, output)
 			}
 		}
 	}
 	return verdicts
 }
 
-// commandTime bounds each client, of which some take seconds under an emulated CPU.
-const commandTime = 90 * time.Second
+// mark is printed before the output of each client, with the time, and at the end.
+const mark = "== client at "
 
-// run runs a command of the shell in the container and returns what it prints, whatever its exit code.
-func run(t *testing.T, c *ctr.Container, command string) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), commandTime)
-	defer cancel()
-	const begin = "export PATH=/usr/bin:/usr/sbin TERM=xterm LC_ALL=C; cd /tmp; { "
-	const end = "\n} </dev/null 2>&1; true"
-	out, err := c.Exec(ctx, "sh", "-c", begin+command+end)
-	if err != nil {
-		t.Errorf("%s: %v", command, err)
+// script returns a script that prints the container's disks and runs the clients, each for a minute at
+// most. It is the container's init: a runtime takes seconds under an emulated CPU to run a program.
+func script(wanted []client) string {
+	var b strings.Builder
+	b.WriteString("export PATH=/usr/bin:/usr/sbin TERM=xterm LC_ALL=C; cd /tmp; cat /proc/diskstats\n")
+	for _, c := range wanted {
+		quoted := "'" + strings.ReplaceAll(c.command, "'", `'\''`) + "'"
+		fmt.Fprintf(&b, "echo '%s'$(date +%%s); timeout 60 sh -c %s </dev/null 2>&1\n", mark, quoted)
 	}
-	return out
+	b.WriteString("echo '" + mark + "end'; sleep 1000000")
+	return b.String()
+}
+
+// waitOutput waits until the container's script has ended, and returns what it has printed.
+func waitOutput(t *testing.T, c *ctr.Container) string {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		output, hasEnded := strings.CutSuffix(c.Log(), mark+"end\n")
+		if hasEnded {
+			return output
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("clients have not ended: %s", output)
+		}
+	}
 }
 
 // hostFacts returns what is true of this machine.
@@ -277,11 +297,12 @@ func hostDisk(t *testing.T) specs.LinuxDevice {
 	}
 }
 
-// diskNames returns the names in the container's /proc/diskstats.
-func diskNames(t *testing.T, c *ctr.Container) (names []string) {
-	t.Helper()
-	for line := range strings.Lines(run(t, c, "cat /proc/diskstats")) {
-		names = append(names, strings.Fields(line)[2])
+// diskNames returns the names in a text of /proc/diskstats.
+func diskNames(diskstats string) (names []string) {
+	for line := range strings.Lines(diskstats) {
+		if fields := strings.Fields(line); len(fields) > 3 {
+			names = append(names, fields[2])
+		}
 	}
 	slices.Sort(names)
 	return names

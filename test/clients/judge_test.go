@@ -22,12 +22,10 @@ const (
 type facts struct {
 	hostSwap        uint64
 	started, booted time.Time
-	// now is when the client had run.
+	// now is when the client was run.
 	now time.Time
 	// disks are the names in the container's /proc/diskstats.
 	disks []string
-	// hostLoads are the host's load averages before and after a client has run.
-	hostLoads [2]string
 	// interrupts is the number of interrupts of the host since its boot.
 	interrupts float64
 }
@@ -163,18 +161,23 @@ func (f *facts) whose(t time.Time) string {
 	return hosts
 }
 
-// withLoad makes the load averages of the container's file the first and the last line.
+// withLoad prints the load averages of the container's and of the host's file before and after what the
+// command prints.
 func withLoad(command string) string {
-	return "cat /proc/loadavg; " + command + "; cat /proc/loadavg"
+	const files = "cat /proc/loadavg /loadavg"
+	return files + "; " + command + "; " + files
 }
 
 // load judges the load averages in the groups of pattern: whose file has the nearest ones. The host's
 // and the container's differ, if only by the tests.
 func load(pattern string) judge {
-	return func(f *facts, output string) string {
+	return func(_ *facts, output string) string {
 		lines := strings.Split(strings.TrimSpace(output), "\n")
-		last := len(lines) - 1
-		found := numbers(strings.Join(lines[1:max(last, 1)], "\n"), pattern)
+		n := len(lines)
+		if n < 5 {
+			return nothing
+		}
+		found := numbers(strings.Join(lines[2:n-2], "\n"), pattern)
 		if len(found) != 3 {
 			return nothing
 		}
@@ -182,14 +185,14 @@ func load(pattern string) judge {
 			least := math.Inf(1)
 			for _, text := range files {
 				sum := 0.0
-				for i, n := range numbers(text, `^(\S+) (\S+) (\S+) `) {
-					sum += math.Abs(n - found[i])
+				for i, average := range numbers(text, `^(\S+) (\S+) (\S+) `) {
+					sum += math.Abs(average - found[i])
 				}
 				least = min(least, sum)
 			}
 			return least
 		}
-		if distance(lines[0], lines[last]) < distance(f.hostLoads[:]...) {
+		if distance(lines[0], lines[n-2]) < distance(lines[1], lines[n-1]) {
 			return "right"
 		}
 		return hosts
