@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 
 // minUptime is the age of the host from which it can be told from that of a container, of which many
 // clients print minutes.
-const minUptime = 3 * time.Minute
+const minUptime = 2 * time.Minute
 
 // TestClients compares the verdicts on all clients with testdata. With -update it writes them, and the
 // versions of the clients.
@@ -134,8 +134,8 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// waitHealthy waits until the daemon answers in the time that the hook allows. Under an emulated CPU the
-// first answers take seconds.
+// waitHealthy waits until the daemon answers in the time that the hook allows. Under an emulated CPU
+// the first answers take seconds.
 func waitHealthy(t *testing.T, toolkit, mountpoint string) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {
@@ -177,7 +177,8 @@ func (w *world) judge(
 	o.Devices = []specs.LinuxDevice{hostDisk(t)}
 	var wanted []client
 	for _, c := range clients {
-		c.figures = slices.DeleteFunc(slices.Clone(c.figures), func(f figure) bool { return !isWanted(&f) })
+		isUnwanted := func(f figure) bool { return !isWanted(&f) }
+		c.figures = slices.DeleteFunc(slices.Clone(c.figures), isUnwanted)
 		if len(c.figures) > 0 {
 			wanted = append(wanted, c)
 		}
