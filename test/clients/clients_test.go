@@ -127,26 +127,24 @@ func newWorld(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
-	waitHealthy(t, toolkit, w.daemon.Mountpoint)
 	args := []string{"lxcfs-toolkit", "hook", "--strict", "--mountpoint", w.daemon.Mountpoint,
 		"--runtime-dir", filepath.Join(dir, "toolkit")}
 	w.hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: toolkit, Args: args}}}
 	return w
 }
 
-// waitHealthy waits until the daemon answers in the time that the hook allows. Under an emulated CPU
-// the first answers take seconds.
-func waitHealthy(t *testing.T, toolkit, mountpoint string) {
+// start starts a container. Under an emulated CPU lxcfs may take longer to answer than the hook waits.
+func (w *world) start(t *testing.T, o ctr.Options) *ctr.Container {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {
-		cmd := exec.CommandContext(t.Context(), toolkit, "--mountpoint", mountpoint, "check-lxcfs")
-		out, err := cmd.CombinedOutput()
-		if err == nil {
-			return
+	for attempts := 5; ; attempts-- {
+		c, err := ctr.Start(t.Context(), w.dir, o)
+		switch {
+		case err == nil:
+			return c
+		case attempts == 1:
+			t.Fatalf("%v: the daemon's log: %s", err, w.daemon.Log())
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("check-lxcfs: %v: %s", err, out)
-		}
+		t.Log(err)
 	}
 }
 
@@ -190,12 +188,9 @@ func (w *world) judge(
 	}
 	o.Mounts = append(o.Mounts, bind(file, "/clients.sh"))
 	o.Args = []string{"sh", "/clients.sh"}
+	c := w.start(t, o)
 	f := host
 	f.started = time.Now()
-	c, err := ctr.Start(t.Context(), w.dir, o)
-	if err != nil {
-		t.Fatal(err)
-	}
 	defer func() {
 		if err := c.Remove(); err != nil {
 			t.Error(err)
