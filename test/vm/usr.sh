@@ -22,6 +22,7 @@ done <"$work/files" | xargs ldd 2>/dev/null | sed -n 's,.*=> \(/[^ ]*\) .*,\1,p;
 done | sed 's,^/lib,/usr/lib,' >>"$work/files"
 mkdir "$work/usr"
 sort -u "$work/files" | sed 's,^/usr/,,' | tar -C /usr -cT - | tar -C "$work/usr" -x
+mkdir -p "$work/usr/share"
 for dir in ${ADD:-}; do
 	cp -r "$dir" "$work/usr/share/"
 done
