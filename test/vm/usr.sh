@@ -9,7 +9,12 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # shellcheck disable=SC2086
-{ dpkg -L $packages && command -v busybox; } | sed -n 's,^/\(bin\|sbin\|lib\|lib64\)/,/usr/\1/,; /^\/usr\/\(bin\|sbin\|lib\|lib64\)\//p' | sort -u |
+{
+	dpkg -L $packages
+	for program in busybox java sar; do # of another package, or a link of update-alternatives
+		command -v $program || true
+	done
+} | sed -n 's,^/\(bin\|sbin\|lib\|lib64\)/,/usr/\1/,; /^\/usr\/\(bin\|sbin\|lib\|lib64\)\//p' | sort -u |
 	grep -v -e '/usr/bin/\(ctr\|containerd-stress\|docker-proxy\)$' -e /locale/ | while read -r file; do
 	[ -d "$file" ] && [ ! -L "$file" ] || [ ! -e "$file" ] && [ ! -L "$file" ] || echo "$file"
 done >"$work/files"
