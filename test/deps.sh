@@ -18,7 +18,6 @@ losetup:mount:util-linux
 strace:strace:strace
 systemd-analyze:systemd:systemd
 ps:procps:procps-ng
-sar:sysstat:sysstat
 jq:jq:jq
 openssl:openssl:openssl
 ip:iproute2:iproute
@@ -40,6 +39,10 @@ node:nodejs:nodejs
 python3:python3:python3
 rsync:rsync:rsync
 tmux:tmux:tmux
+htop:htop:htop
+java:default-jre-headless:java-headless
+mpstat:sysstat:sysstat
+numactl:numactl:numactl
 qemu-aarch64-static:qemu-user-static:qemu-user-static
 qemu-system-x86_64:qemu-system-x86:qemu-system-x86-core
 '

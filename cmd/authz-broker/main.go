@@ -17,23 +17,23 @@ const defaultPolicyFile = "/var/lib/authz-broker/policy.json"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	err := newApp(os.Stdout).RunContext(ctx, os.Args)
+	err := newProgram(os.Stdout).RunContext(ctx, os.Args)
 	stop()
 	os.Exit(cmdline.Report("authz-broker", err, os.Stderr))
 }
 
-func newApp(stdout io.Writer) *cli.App {
+func newProgram(stdout io.Writer) *cmdline.Program {
 	o := new(serveOptions)
-	app := cmdline.NewApp("authz-broker", "decide by policy which user may have a container engine do what",
+	p := cmdline.NewProgram("authz-broker", "decide by policy which user may have a container engine do what",
 		"authz-broker [OPTIONS]                            answer the engines\nauthz-broker [OPTIONS] COMMAND [COMMAND_OPTIONS]",
 		stdout, o.serve, checkCommand(o), explainCommand(), actionsCommand(), certsCommand())
-	app.Flags = append([]cli.Flag{
+	p.Flags = append([]cli.Flag{
 		&cli.StringFlag{
 			Name: "policy-file", Value: defaultPolicyFile, EnvVars: []string{"AUTHZ-POLICY-FILE"},
 			Usage: "the policies, a JSON object on each line",
 		},
 	}, o.flags()...)
-	return app
+	return p
 }
 
 // noMoreArguments refuses more than n arguments.

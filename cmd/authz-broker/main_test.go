@@ -15,7 +15,7 @@ import (
 // run runs the program and returns what it prints and its exit code.
 func run(args ...string) (stdout, stderr string, code int) {
 	var out, mistakes bytes.Buffer
-	err := newApp(&out).Run(append([]string{"authz-broker"}, args...))
+	err := newProgram(&out).Run(append([]string{"authz-broker"}, args...))
 	code = cmdline.Report("authz-broker", err, &mistakes)
 	return out.String(), mistakes.String(), code
 }
@@ -58,6 +58,8 @@ func TestCommands(t *testing.T) {
 		{[]string{"check", "--engine", "isulad", file}, 0, file + ": policies: 1, warnings: 1\n"},
 		{[]string{"check", "--engine", "docker", file}, 0, "does not grant docker_ping"},
 		{[]string{"check", "--engine", "lxd", file}, 2, `--engine "lxd" is none of docker, isulad`},
+		{[]string{"check", "--policy-file", file}, 0, ": warning: policy \"p\" is read-only"},
+		{[]string{"explain", "--user", "alice", "--policy-file", file, "--action", "container_list"}, 0, "allowed: policy \"p\" grants"},
 		{[]string{"check", broken}, 1, broken + ":2: no users and no groups are listed; \"users\":[\"\"] is everybody; " + broken + ":3: a policy is"},
 		{[]string{"check", file + ".absent"}, 1, file + ".absent: no such file or directory"},
 		{[]string{"check", open}, 0, open + ": warning: others than its owner can write it"},
@@ -113,7 +115,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"--pid-file", file + ".absent/x"}, 1, "use --pid-file: open "},
 		{[]string{"--pid-file", "", "--policy-file", file, "--audit", file + ".absent/x"}, 1, "use --audit: open "},
 		{[]string{"--pid-file", "", "--policy-file", file, "--docker-socket", file, "--isulad-socket", "off"}, 1, file + " is no socket"},
-		{[]string{"--fly"}, 2, "-fly (authz-broker --help lists the options)"},
+		{[]string{"--fly"}, 2, "unknown option --fly (authz-broker --help lists the options)"},
 	} {
 		stdout, stderr, code := run(c.args...)
 		text := stdout

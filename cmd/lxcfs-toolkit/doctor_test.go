@@ -74,7 +74,7 @@ func TestDoctorMistakes(t *testing.T) {
 		{[]string{"--engine", "lxd"}, `--engine "lxd" is not one of containerd, crio, docker, isulad, podman`},
 		{[]string{"--policy-file", "x"}, `--policy-file "x" is not an absolute path`},
 	} {
-		err := newApp().Run(append([]string{"lxcfs-toolkit", "doctor"}, tt.args...))
+		err := newProgram().Run(append([]string{"lxcfs-toolkit", "doctor"}, tt.args...))
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("doctor %q: %v, want %q", tt.args, err, tt.want)
 		}

@@ -15,7 +15,7 @@ import (
 	"palisade/internal/toolkit"
 )
 
-// globals are the options before the command.
+// globals are the options of all commands.
 type globals struct {
 	mountpoint string
 	logFile    string
@@ -32,12 +32,6 @@ type globals struct {
 }
 
 const defaultMountpoint = "/var/lib/lxc/lxcfs"
-
-// globalOptions are their names. The value tells whether the option takes one.
-var globalOptions = map[string]bool{
-	"mountpoint": true, "log": true, "log-level": true, "log-format": true, "runtime-dir": true, "while-pid": true,
-	"json": false, "help": false, "h": false, "version": false, "v": false,
-}
 
 func (g *globals) flags() []cli.Flag {
 	return []cli.Flag{

@@ -59,7 +59,7 @@ func hookSpecCommand(g *globals) *cli.Command {
 		},
 		Action: func(ctx *cli.Context) error {
 			if ctx.NArg() > 1 {
-				return cmdline.Usagef("argument %q is one too many: options stand before the engine", ctx.Args().Get(1))
+				return cmdline.Usagef("argument %q is one too many: only ENGINE is expected", ctx.Args().Get(1))
 			}
 			write, ok := wirings[ctx.Args().First()]
 			if !ok {

@@ -26,7 +26,7 @@ func TestHookSpecFiles(t *testing.T) {
 			continue
 		}
 		var got bytes.Buffer
-		app := newApp()
+		app := newProgram()
 		app.Writer = &got
 		if err := app.Run([]string{"lxcfs-toolkit", "hook-spec", "--path", "/usr/bin/lxcfs-toolkit", engine}); err != nil {
 			t.Errorf("%s: %v", engine, err)
@@ -43,7 +43,7 @@ func TestHookSpecOrder(t *testing.T) {
 		"--runtime-dir", "/r", "hook"}
 	for range 20 {
 		var got bytes.Buffer
-		app := newApp()
+		app := newProgram()
 		app.Writer = &got
 		log := t.TempDir() + "/log"
 		if err := app.Run([]string{"lxcfs-toolkit", "--runtime-dir", "/r", "--log-format", "text", "--log-level", "debug", "--log", log,

@@ -1,40 +1,41 @@
 package main
 
 import (
-	"slices"
+	"io"
 	"strings"
 	"testing"
 
 	"github.com/urfave/cli/v2"
 )
 
-// TestExpandName starts the program by its other names.
-func TestExpandName(t *testing.T) {
+// TestNames starts the program by its names: which command runs, with which operands.
+func TestNames(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"lxcfs-toolkit list", "list"},
-		{"lxcfs-tools remount -a", "remount -a"},
+		{"lxcfs-tools remount -a", "remount"},
+		{"lxcfs-toolkit remount --log-level debug --container-id x --log-format text", "remount"},
 		{"/usr/bin/lxcfs-hook", "hook"},
-		{"lxcfs-hook --log /x --strict", "--log /x hook --strict"},
-		{"lxcfs-hook --mountpoint=/m hook", "--mountpoint=/m hook"},
-		{"lxcfs-hook --mountpoint", "--mountpoint hook"},
-		{"lxcfs-hook --help", "--help hook"},
-		{"/opt/lxcfs-runc --root /r create --bundle /b x", "runtime --runtime runc -- --root /r create --bundle /b x"},
+		{"lxcfs-hook --log-level debug --strict", "hook"},
+		{"lxcfs-hook --strict --mountpoint=/m", "hook"},
+		{"lxcfs-hook --mountpoint=/m hook", "hook"},
+		{"lxcfs-hook x", "hook x"},
+		{"/opt/lxcfs-runc --root /r create --bundle /b x", "runtime --root /r create --bundle /b x"},
+		{"lxcfs-toolkit runtime --strict create --bundle /b --strict x", "runtime create --bundle /b --strict x"},
+		{"lxcfs-toolkit runtime --log-level warn -- --log /l create x", "runtime --log /l create x"},
+		{"lxcfs-toolkit hook-spec podman --path /x", "hook-spec podman"},
+		{"lxcfs-toolkit poststop lxcfs.service --mountpoint /m", "poststop lxcfs.service"},
 	} {
-		args := strings.Fields(tt.args)
-		if got := expandName(slices.Clone(args))[1:]; strings.Join(got, " ") != tt.want {
-			t.Errorf("%q becomes %q, want %q", tt.args, got, tt.want)
-		}
-	}
-}
-
-// TestGlobalOptions holds the list of global options to the flags.
-func TestGlobalOptions(t *testing.T) {
-	for _, flag := range newApp().Flags {
-		for _, name := range flag.Names() {
-			_, isBool := flag.(*cli.BoolFlag)
-			if takesValue, ok := globalOptions[name]; !ok || takesValue == isBool {
-				t.Errorf("--%s: takes a value %v, known %v", name, takesValue, ok)
+		p, args := named(strings.Fields(tt.args))
+		got := ""
+		for _, command := range p.Commands {
+			command.Action = func(ctx *cli.Context) error {
+				got = strings.TrimSpace(command.Name + " " + strings.Join(ctx.Args().Slice(), " "))
+				return nil
 			}
+		}
+		p.Writer = io.Discard
+		if err := p.Run(args); err != nil || got != tt.want {
+			t.Errorf("%q runs %q, %v, want %q", tt.args, got, err, tt.want)
 		}
 	}
 }

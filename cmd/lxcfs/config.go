@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -24,20 +25,17 @@ type config struct {
 	logLevel   string
 	logFormat  string
 
-	disableSwap, disableCFS, disableLoadavg bool
-	debug                                   bool
+	disableSwap, disableZswap, disableCFS, disableLoadavg, debug bool
 	// keepMount leaves the mount to the next process, to which the service manager hands the files.
 	keepMount   bool
 	fuseOptions cli.StringSlice
 	metrics     metrics.Options
-	// ignored are the options of lxcfs's C version that have no meaning here, all switches.
-	ignored map[string]*bool
 
 	log *slog.Logger
 }
 
-// noMeaning are the options of lxcfs's C version that are accepted, and why they change nothing.
-var noMeaning = []struct {
+// noEffect lists the options of the C version of lxcfs that are accepted without effect, and why.
+var noEffect = []struct {
 	name    string
 	aliases []string
 	why     string
@@ -57,12 +55,22 @@ const (
 	rootDiskHost = "host"
 )
 
+// abbreviable lists the long options of the C version, which getopt_long(3) reads there. Other
+// options must be written out, so that a new one makes no abbreviation ambiguous.
+var abbreviable = [][]string{
+	{"debug"}, {"disable-swap"}, {"disable-zswap"}, {"foreground"}, {"help"}, {"pidfile"},
+	{"runtime-dir"}, {"version"},
+	{"enable-loadavg", "enable-cfs", "enable-pidfd", "enable-cgroup", "enable-psi-poll"},
+}
+
 func (c *config) flags() []cli.Flag {
 	flags := []cli.Flag{
 		&cli.StringFlag{Name: "pidfile", Aliases: []string{"p"}, Value: "/run/lxcfs.pid", Destination: &c.pidFile,
 			Usage: "write the pid to `FILE`, and lock it"},
 		&cli.BoolFlag{Name: "disable-swap", Aliases: []string{"u"}, Destination: &c.disableSwap,
 			Usage: "show containers no swap"},
+		&cli.BoolFlag{Name: "disable-zswap", Aliases: []string{"z"}, Destination: &c.disableZswap,
+			Usage: "hide Zswap and Zswapped from the meminfo of containers"},
 		&cli.BoolFlag{Name: "disable-cfs", Destination: &c.disableCFS,
 			Usage: "do not let a CPU quota lower the number of CPUs that a container is shown"},
 		&cli.BoolFlag{Name: "disable-loadavg", Destination: &c.disableLoadavg,
@@ -70,7 +78,7 @@ func (c *config) flags() []cli.Flag {
 		&cli.StringFlag{Name: "root-disk-name", Value: rootDiskSda, Destination: &c.rootDisk,
 			Usage: "call the disk that holds a container's root `NAME`: sda, or host for the host's name"},
 		&cli.StringSliceFlag{Name: "o", Destination: &c.fuseOptions,
-			Usage: "`OPTIONS` of the mount, separated by commas: max_read=N, allow_other, nonempty (the last two are always on)"},
+			Usage: "`OPTIONS` of the mount, separated by commas: max_read=N; those of the C version have no effect"},
 		&cli.StringFlag{Name: "runtime-dir", Value: probe.DefaultRuntimeDir, Destination: &c.runtimeDir,
 			Usage: "keep locks and the state for the next start in `DIR`"},
 		&cli.BoolFlag{Name: "keep-mount", Destination: &c.keepMount,
@@ -81,12 +89,9 @@ func (c *config) flags() []cli.Flag {
 		&cli.BoolFlag{Name: "debug", Aliases: []string{"d"}, Destination: &c.debug, Usage: "the same as --log-level debug"},
 	}
 	flags = append(flags, c.metrics.Flags()...)
-	c.ignored = make(map[string]*bool)
-	for _, option := range noMeaning {
-		set := new(bool)
-		c.ignored[option.name] = set
-		flags = append(flags, &cli.BoolFlag{Name: option.name, Aliases: option.aliases, Destination: set,
-			Usage: "accepted, changes nothing: " + option.why})
+	for _, option := range noEffect {
+		flags = append(flags, &cli.BoolFlag{Name: option.name, Aliases: option.aliases,
+			Usage: "accepted without effect: " + option.why})
 	}
 	return flags
 }
@@ -122,12 +127,16 @@ func (c *config) complete(ctx *cli.Context) error {
 		return fmt.Errorf("use MOUNTPOINT: %w", err)
 	}
 	c.mountpoint = filepath.Join(folder, filepath.Base(mountpoint))
-	for _, option := range noMeaning {
-		if *c.ignored[option.name] && option.name != "foreground" {
-			c.log.Warn("option changes nothing", "option", "--"+option.name, "why", option.why)
+	return nil
+}
+
+// logNoEffect logs the options that are given and have no effect.
+func (c *config) logNoEffect(isSet func(option string) bool) {
+	for _, option := range noEffect {
+		if isSet(option.name) {
+			c.log.Debug("option has no effect", "option", "--"+option.name, "why", option.why)
 		}
 	}
-	return nil
 }
 
 func (c *config) setUpLog() error {
@@ -150,20 +159,27 @@ func (c *config) setUpLog() error {
 	return nil
 }
 
+// ignoredMountOptions lists the options of -o that are accepted without effect, as are
+// entry_timeout=SECONDS and
+// attr_timeout=SECONDS.
+var ignoredMountOptions = []string{"allow_other", "default_permissions", "direct_io", "nonempty"}
+
 // mountOptions are those of -o that the kernel is told.
 func (c *config) mountOptions() ([]string, error) {
 	var extra []string
 	for _, option := range c.fuseOptions.Value() {
 		var n uint
 		switch {
-		case option == "allow_other", option == "nonempty", option == "default_permissions", option == "":
+		case slices.Contains(ignoredMountOptions, option), option == "":
+		case strings.HasPrefix(option, "entry_timeout="), strings.HasPrefix(option, "attr_timeout="):
 		case strings.HasPrefix(option, "max_read="):
 			if _, err := fmt.Sscanf(option, "max_read=%d", &n); err != nil || fmt.Sprintf("max_read=%d", n) != option {
 				return nil, fmt.Errorf("-o %q: max_read wants a number of bytes", option)
 			}
 			extra = append(extra, option)
 		default:
-			return nil, fmt.Errorf("-o %q is unknown: allow_other, default_permissions, nonempty and max_read=N are known", option)
+			return nil, fmt.Errorf("-o %q is unknown: want max_read=N or one of %s",
+				option, strings.Join(ignoredMountOptions, ", "))
 		}
 	}
 	return extra, nil

@@ -8,7 +8,7 @@ import (
 
 // TestDocuments holds the man page and the completions to the program.
 func TestDocuments(t *testing.T) {
-	p := clidoc.Program{App: newApp(), Values: map[string][]string{
+	p := clidoc.Program{App: newProgram().App, Values: map[string][]string{
 		"--log-level":  {"debug", "info", "warn", "error"},
 		"--log-format": {"text", "json"},
 

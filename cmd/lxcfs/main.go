@@ -5,17 +5,15 @@ import (
 	"errors"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cmdline"
 	"palisade/internal/supervise"
-	"palisade/internal/version"
 )
 
 func main() {
-	os.Exit(report(newApp().Run(optionsFirst(os.Args)), os.Stderr))
+	os.Exit(report(newProgram().Run(os.Args), os.Stderr))
 }
 
 // report writes what went wrong and returns the exit code for it.
@@ -26,24 +24,10 @@ func report(err error, stderr io.Writer) int {
 	return cmdline.Report("lxcfs", err, stderr)
 }
 
-func newApp() *cli.App {
+func newProgram() *cmdline.Program {
 	c := new(config)
-	return &cli.App{
-		Name:                   "lxcfs",
-		Usage:                  "show containers their own /proc",
-		UsageText:              "lxcfs [OPTIONS] MOUNTPOINT",
-		Version:                version.String(),
-		Description:            description,
-		HideHelpCommand:        true,
-		UseShortOptionHandling: true,
-		Flags:                  c.flags(),
-		Writer:                 os.Stdout,
-		ErrWriter:              io.Discard, // errors are reported once, by report
-		ExitErrHandler:         func(*cli.Context, error) {},
-		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
-			return cmdline.Usagef("%w (lxcfs --help lists the options)", err)
-		},
-		Action: func(ctx *cli.Context) error {
+	p := cmdline.NewProgram("lxcfs", "show containers their own /proc", "lxcfs [OPTIONS] MOUNTPOINT",
+		os.Stdout, func(ctx *cli.Context) error {
 			if err := c.complete(ctx); err != nil {
 				return cmdline.UsageError{Err: err}
 			}
@@ -53,17 +37,11 @@ func newApp() *cli.App {
 			case isHolder():
 				return openForSupervisor()
 			}
+			c.logNoEffect(ctx.IsSet)
 			return run(ctx.Context, c)
-		},
-	}
-}
-
-// optionsFirst moves MOUNTPOINT behind the options, as in lxcfs's C version they may follow it.
-func optionsFirst(args []string) []string {
-	if len(args) > 2 && !strings.HasPrefix(args[1], "-") && strings.HasPrefix(args[2], "-") {
-		args = append(append([]string{args[0]}, args[2:]...), args[1])
-	}
-	return args
+		})
+	p.Description, p.Flags, p.Abbreviable = description, c.flags(), abbreviable
+	return p
 }
 
 const description = `Serves MOUNTPOINT/proc and MOUNTPOINT/sys/devices/system/cpu. A process of a container that

@@ -13,6 +13,7 @@ import (
 	"palisade/internal/meter"
 	"palisade/internal/supervise"
 	"palisade/internal/sys"
+	"palisade/internal/view"
 )
 
 // percentOfAll is how much garbage there may be beside what is used, in percent of it: half of what Go allows. Reads make next to none,
@@ -47,7 +48,8 @@ func work(c *config) error {
 		}
 	}
 	filesystem, err := lxcfs.New(lxcfs.Options{
-		Swap: !c.disableSwap, Quota: !c.disableCFS, Loadavg: !c.disableLoadavg,
+		Memory: view.MemOptions{Swap: !c.disableSwap, Zswap: !c.disableZswap},
+		Quota:  !c.disableCFS, Loadavg: !c.disableLoadavg,
 		ProcRoot: "/proc", SysRoot: "/sys", StateFile: filepath.Join(c.stateDir(), "guests"), Reopen: reopen, Meter: counters,
 		Log: c.log, HostDiskName: c.rootDisk == rootDiskHost,
 	})

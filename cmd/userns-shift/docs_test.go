@@ -9,7 +9,7 @@ import (
 
 // TestDocuments holds the man page and the completions to the program.
 func TestDocuments(t *testing.T) {
-	p := clidoc.Program{App: newApp(io.Discard, io.Discard), Values: map[string][]string{
+	p := clidoc.Program{App: newProgram(io.Discard, io.Discard).App, Values: map[string][]string{
 		"--unmapped":  {"fail", "keep", "squash="},
 		"--immutable": {"fail", "skip", "clear"},
 		"--hardlinks": {"fail", "ignore"},

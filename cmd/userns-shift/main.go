@@ -10,8 +10,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/urfave/cli/v2"
-
 	"palisade/internal/cmdline"
 )
 
@@ -21,7 +19,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	// Who reads stderr may be gone: the work goes on. Ignored, the signal would be so by programs that are executed, too.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	err := newApp(os.Stdout, os.Stderr).RunContext(ctx, expandName(os.Args))
+	err := newProgram(os.Stdout, os.Stderr).RunContext(ctx, expandName(os.Args))
 	stop()
 	os.Exit(cmdline.Report(program, err, os.Stderr))
 }
@@ -35,10 +33,12 @@ func expandName(args []string) []string {
 	return append([]string{args[0], "runtime", "--runtime", runtime, "--"}, args[1:]...)
 }
 
-func newApp(stdout, stderr io.Writer) *cli.App {
-	return cmdline.NewApp(program, "change the owners of root file systems for containers with user namespaces",
+func newProgram(stdout, stderr io.Writer) *cmdline.Program {
+	p := cmdline.NewProgram(program, "change the owners of root file systems for containers with user namespaces",
 		"userns-shift COMMAND [OPTIONS] [ARGUMENTS]", stdout, nil,
 		shiftCommand(stderr), unshiftCommand(stderr), statusCommand(stderr),
 		checkCommand(), verifyCommand(),
 		mountCommand(stderr), umountCommand(), hookCommand(stderr), runtimeCommand(stderr), hookSpecCommand())
+	p.Wrappers = []string{"runtime"}
+	return p
 }

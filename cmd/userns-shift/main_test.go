@@ -14,7 +14,7 @@ import (
 // run runs the program and returns what it prints and its exit code.
 func run(args ...string) (stdout, stderr string, code int) {
 	var out, mistakes bytes.Buffer
-	err := newApp(&out, &mistakes).Run(append([]string{program}, args...))
+	err := newProgram(&out, &mistakes).Run(append([]string{program}, args...))
 	code = cmdline.Report(program, err, &mistakes)
 	return out.String(), mistakes.String(), code
 }
@@ -59,7 +59,8 @@ func TestMistakes(t *testing.T) {
 		{[]string{"shift"}, "ROOT is missing"},
 		{[]string{"shift", root}, "the maps are missing"},
 		{[]string{"shift", root, "x"}, `argument "x" is one too many`},
-		{[]string{"shift", "--fly", root}, "-fly"},
+		{[]string{"shift", "--fly", root}, "unknown option --fly (userns-shift shift --help lists the options)"},
+		{[]string{"shift", root, "--", "--jobs"}, `argument "--jobs" is one too many`},
 		{[]string{"shift", "--user-remap", "0x10:1:1", root}, `host uid "0x10" is no decimal number`},
 		{[]string{"shift", "--user-remap", "1:1:1", "--pid", "1", root}, "only one of --user-remap, --uidmap with --gidmap, --bundle and --pid"},
 		{[]string{"shift", "--uidmap", "0:1:1", root}, "--uidmap and --gidmap belong together"},
@@ -80,6 +81,7 @@ func TestMistakes(t *testing.T) {
 		{[]string{"hook", "--deadline", "0"}, "--deadline 0 is not between 0 and 86400 seconds"},
 		{[]string{"hook", "--mode", "fly"}, `--mode "fly" is none of auto, shift, idmap, check`},
 		{[]string{"runtime", "--runtime", "/no/such", "--", "state", "x"}, `--runtime "/no/such"`},
+		{[]string{"runtime", "--runtime", "/no/such", "state", "--jobs", "x"}, `--runtime "/no/such"`},
 		{[]string{"hook-spec", "lxd"}, `engine "lxd" is not one of containerd, crio, docker, isulad, nri, podman, runc`},
 		{[]string{"hook-spec", "--path", "x", "docker"}, `--path "x" is not an absolute path`},
 		{[]string{"hook-spec", "--lxcfs", "y", "--path", "x", "isulad"}, `--path "x" is not an absolute path`}, // always this one first
@@ -90,9 +92,16 @@ func TestMistakes(t *testing.T) {
 			t.Errorf("%q: exit code %d, %q, %q; want 2 and %q", tt.args, code, stdout, stderr, tt.want)
 		}
 	}
-	for _, remap := range []string{"0:100000:65535", "100000:0:65535"} {
-		if stdout, stderr, code := run("shift", "--user-remap", remap, root); code != 0 || !strings.Contains(stdout, "has no effect") || stderr != "" {
-			t.Errorf("%s: exit code %d, %q, %q", remap, code, stdout, stderr)
+	for _, args := range [][]string{
+		{"shift", "--user-remap", "0:100000:65535", root},
+		{"shift", "--user-remap", "100000:0:65535", root},
+		{"shift", root, "--user-remap", "100000:0:65535", "--jobs", "2"},
+		{"shift", "--jobs=2", root, "--user-remap=100000:0:65535"},
+		{"shift", "--user-remap", "100000:0:65535", "--", root},
+	} {
+		stdout, stderr, code := run(args...)
+		if code != 0 || !strings.Contains(stdout, "has no effect") || stderr != "" {
+			t.Errorf("%q: exit code %d, %q, %q", args, code, stdout, stderr)
 		}
 	}
 }

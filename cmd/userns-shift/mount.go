@@ -30,7 +30,7 @@ func mountCommand(stderr io.Writer) *cli.Command {
 				"fail (none), or shift SRC and bind mount it on DST (shift)"}}, work.flags()),
 		Action: func(ctx *cli.Context) error {
 			if ctx.NArg() != 2 {
-				return cmdline.Usagef("SRC and DST are wanted, not %d arguments (options stand before them)", ctx.NArg())
+				return cmdline.Usagef("want SRC and DST, not %d arguments", ctx.NArg())
 			}
 			if fallback != "none" && fallback != "shift" {
 				return cmdline.Usagef("--fallback %q is none of none, shift", fallback)
@@ -92,7 +92,7 @@ func umountCommand() *cli.Command {
 		UsageText: "userns-shift umount DST",
 		Action: func(ctx *cli.Context) error {
 			if ctx.NArg() != 1 {
-				return cmdline.Usagef("DST is wanted, not %d arguments", ctx.NArg())
+				return cmdline.Usagef("want DST, not %d arguments", ctx.NArg())
 			}
 			return idmount.Unmount(ctx.Args().First())
 		},

@@ -207,5 +207,5 @@ func rootArgument(ctx *cli.Context) (string, error) {
 		}
 		return ctx.Args().First(), nil
 	}
-	return "", cmdline.Usagef("argument %q is one too many: options stand before ROOT", ctx.Args().Get(1))
+	return "", cmdline.Usagef("argument %q is one too many: only ROOT is expected", ctx.Args().Get(1))
 }

@@ -8,9 +8,12 @@ import (
 	"palisade/internal/version"
 )
 
-// NewApp makes a program of commands, whose mistakes in the command line are UsageErrors that name what is wrong. run is what it
-// does without a command; if it is nil a command is needed.
-func NewApp(program, usage, usageText string, stdout io.Writer, run cli.ActionFunc, commands ...*cli.Command) *cli.App {
+// NewProgram returns a program whose mistakes in the command line are UsageErrors that name what is
+// wrong. run is what it does without a command; if it is nil a command is needed.
+func NewProgram(
+	program, usage, usageText string, stdout io.Writer, run cli.ActionFunc,
+	commands ...*cli.Command,
+) *Program {
 	onUsageError := func(_ *cli.Context, err error, _ bool) error {
 		return Usagef("%w (%s --help lists the options)", err, program)
 	}
@@ -18,7 +21,7 @@ func NewApp(program, usage, usageText string, stdout io.Writer, run cli.ActionFu
 		command.OnUsageError = onUsageError
 		command.HideHelpCommand = true
 	}
-	return &cli.App{
+	return &Program{App: &cli.App{
 		Name:            program,
 		Usage:           usage,
 		UsageText:       usageText,
@@ -29,7 +32,7 @@ func NewApp(program, usage, usageText string, stdout io.Writer, run cli.ActionFu
 		ExitErrHandler:  func(*cli.Context, error) {},
 		OnUsageError:    onUsageError,
 		Action: func(ctx *cli.Context) error {
-			if ctx.NArg() > 0 {
+			if ctx.NArg() > 0 && len(commands) > 0 {
 				return Usagef("command %q is unknown (%s --help lists them)", ctx.Args().First(), program)
 			}
 			if run == nil {
@@ -38,5 +41,5 @@ func NewApp(program, usage, usageText string, stdout io.Writer, run cli.ActionFu
 			return run(ctx)
 		},
 		Commands: commands,
-	}
+	}}
 }

@@ -19,12 +19,13 @@ import (
 	"palisade/internal/meter"
 	"palisade/internal/procfs"
 	"palisade/internal/sys"
+	"palisade/internal/view"
 )
 
 // Options say what is shown, and where it is read from.
 type Options struct {
-	// Swap shows the container's share of swap; without it a container has none.
-	Swap bool
+	// Memory says which memory is shown.
+	Memory view.MemOptions
 	// Quota lets a CPU quota lower the number of CPUs that is shown; without it the cpuset alone decides.
 	Quota bool
 	// Loadavg shows the container's own load averages; without it the host's.

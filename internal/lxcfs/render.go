@@ -173,7 +173,7 @@ func (r *reader) readMemory() (sys.Sysinfo, error) {
 	if err != nil {
 		return total, err
 	}
-	return total, r.c.Group.Memory(&r.mem, r.fs.opts.Swap && total.SwapTotal > 0, &r.files)
+	return total, r.c.Group.Memory(&r.mem, r.fs.opts.Memory.Swap && total.SwapTotal > 0, &r.files)
 }
 
 func renderMeminfo(r *reader, dst []byte) ([]byte, error) {
@@ -190,7 +190,7 @@ func renderMeminfo(r *reader, dst []byte) ([]byte, error) {
 			return dst, err
 		}
 	}
-	return view.Meminfo(dst, host, total, &r.mem, view.MemOptions{Swap: r.fs.opts.Swap}), nil
+	return view.Meminfo(dst, host, total, &r.mem, r.fs.opts.Memory), nil
 }
 
 func renderSwaps(r *reader, dst []byte) ([]byte, error) {
@@ -202,7 +202,7 @@ func renderSwaps(r *reader, dst []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	return view.Swaps(dst, host, total, &r.mem, view.MemOptions{Swap: r.fs.opts.Swap}), nil
+	return view.Swaps(dst, host, total, &r.mem, r.fs.opts.Memory), nil
 }
 
 func renderStat(r *reader, dst []byte) ([]byte, error) {

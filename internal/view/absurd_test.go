@@ -25,7 +25,7 @@ func TestAbsurdMemory(t *testing.T) {
 		h.total.SwapTotal = hostSwap
 		m.Usage >>= small % 64
 		m.Limit >>= small % 60
-		o := view.MemOptions{Swap: swap}
+		o := view.MemOptions{Swap: swap, Zswap: true}
 		v, err := procfs.ParseMeminfo(view.Meminfo(nil, h.meminfo, h.total, &m, o))
 		if err != nil || len(v.Lines) != len(h.meminfo.Lines) {
 			t.Errorf("cannot read meminfo again: %v", err)

@@ -34,7 +34,7 @@ func renderers(tb testing.TB) []renderer {
 	times, tasks := cpuTimes(2), view.Tasks{Running: 2, Blocked: 1, Total: 17, LastPID: 231}
 	disks, io := wholeDisks(h)
 	load := view.Load{Avg: [3]uint64{view.LoadOne, 300, 20}, Tasks: tasks}
-	o := view.MemOptions{Swap: true}
+	o := view.MemOptions{Swap: true, Zswap: true}
 	return []renderer{
 		{"Meminfo", func(dst []byte) []byte { return view.Meminfo(dst, h.meminfo, loadedTotal, m, o) }},
 		{"Swaps", func(dst []byte) []byte { return view.Swaps(dst, h.swaps, loadedTotal, m, o) }},

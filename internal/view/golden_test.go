@@ -189,7 +189,7 @@ func render(h *hostTexts, f figures) []byte {
 		panic(err)
 	}
 	c.Set(&h.online, &set, f.quota)
-	o := view.MemOptions{Swap: !f.noSwap}
+	o := view.MemOptions{Swap: !f.noSwap, Zswap: true}
 	tasks := view.Tasks{Running: 2, Blocked: 1, Total: 17, LastPID: 231}
 	disks, io := wholeDisks(h)
 	var dst []byte

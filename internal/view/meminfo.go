@@ -11,6 +11,9 @@ type MemOptions struct {
 	// Swap shows the container's share of the swap. Without it (the option -u) containers have no swap at all: the
 	// host's figures say nothing of what a container may use.
 	Swap bool
+	// Zswap shows the lines Zswap and Zswapped, where the host has them. Without it containers have
+	// neither, as on a kernel without zswap.
+	Zswap bool
 }
 
 // Meminfo is /proc/meminfo of a container with the memory m. Figures that cgroups do not have stay the host's.
@@ -20,6 +23,9 @@ func Meminfo(dst []byte, host *procfs.Meminfo, total sys.Sysinfo, m *cgroup.Memo
 	setHugePages(&v, m.Huge)
 	for i := range host.Lines {
 		l := &host.Lines[i]
+		if !o.Zswap && (l.Field == procfs.MemZswap || l.Field == procfs.MemZswapped) {
+			continue
+		}
 		dst = append(dst, l.Head...)
 		if l.Field != procfs.MemOther {
 			dst = appendPadded(dst, v[l.Field], l.Width)

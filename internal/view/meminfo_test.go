@@ -187,12 +187,30 @@ func TestHugePages(t *testing.T) {
 	}
 }
 
+// TestZswap checks that Zswap and Zswapped are the cgroup's, and hidden without the option.
+func TestZswap(t *testing.T) {
+	h := loadHost(t, "6.18-x86_64")
+	m := &cgroup.Memory{Stat: cgroup.MemoryStat{Zswap: mib, Zswapped: 3 * mib}}
+	shown := showMem(t, h, m, view.MemOptions{Zswap: true})
+	wantMem(t, shown, map[string]uint64{"Zswap": kib, "Zswapped": 3 * kib})
+	hidden := showMem(t, h, m, view.MemOptions{})
+	for _, key := range []string{"Zswap", "Zswapped"} {
+		if n, ok := hidden[key]; ok {
+			t.Errorf("%s is %d without the option, want no line", key, n)
+		}
+		delete(shown, key)
+	}
+	if len(hidden) != len(shown) {
+		t.Errorf("%d lines without Zswap and Zswapped, want %d", len(hidden), len(shown))
+	}
+}
+
 // TestHostLinesStay: what no cgroup tells of stays the host's, in its place.
 func TestHostLinesStay(t *testing.T) {
 	for _, host := range hosts {
 		h := loadHost(t, host)
 		want := strings.Split(string(hostFile(t, host, "proc/meminfo")), "\n")
-		got := strings.Split(string(view.Meminfo(nil, h.meminfo, h.total, &cgroup.Memory{}, view.MemOptions{})), "\n")
+		got := strings.Split(string(view.Meminfo(nil, h.meminfo, h.total, &cgroup.Memory{}, view.MemOptions{Zswap: true})), "\n")
 		if len(got) != len(want) {
 			t.Fatalf("%s: got %d lines, want %d", host, len(got), len(want))
 		}

@@ -137,13 +137,62 @@ func TestVersionAndHelp(t *testing.T) {
 	}
 }
 
-// TestOldCommandLine starts the daemon as scripts for lxcfs's C version do.
-func TestOldCommandLine(t *testing.T) {
-	d := newDaemon(t, t.TempDir(), "-f", "-l", "-s", "-o", "allow_other,nonempty", "--enable-cfs", "--enable-pidfd", "-u", "-d")
-	for _, option := range []string{"--single-threaded", "--enable-cfs", "--enable-pidfd"} {
-		if !strings.Contains(d.Log(), option) {
-			t.Errorf("no word of %s, which changes nothing, in %q", option, d.Log())
+// TestOldCommandLines starts the daemon with command lines for the C version, which reads them by
+// getopt_long(3): MNT is the mount point, DIR a directory for the pid file and the runtime directory.
+func TestOldCommandLines(t *testing.T) {
+	for _, tt := range []struct{ name, args string }{
+		{"Debian's unit", "-p DIR/pid --runtime-dir DIR/run MNT"},
+		{"2.0", "-s -f -o allow_other -p DIR/pid --runtime-dir DIR/run MNT"},
+		{"options last", "MNT -l -p DIR/pid --runtime-dir DIR/run"},
+		{"options last, as in images for Kubernetes",
+			"MNT/ -u -l --enable-cfs --enable-pidfd --enable-cgroup -p DIR/pid --runtime-dir DIR/run"},
+		{"options on both sides", "-l -p DIR/pid MNT -u --runtime-dir=DIR/run --enable-cfs"},
+		{"joined values", "-pDIR/pid MNT -ononempty,direct_io,entry_timeout=0.5 --runtime-dir DIR/run"},
+		{"joined letters", "-ulfspDIR/pid MNT --runtime-dir DIR/run"},
+		{"abbreviations",
+			"--pid DIR/pid --runt=DIR/run --disable-s --disable-z --enable-c --enable-p --for MNT"},
+		{"end of the options", "-l -p DIR/pid --runtime-dir DIR/run -- MNT"},
+		{"7.0", "MNT -z -u --enable-psi-poll -d -p DIR/pid --runtime-dir DIR/run"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir, mnt := t.TempDir(), t.TempDir()
+			args := strings.NewReplacer("DIR", dir, "MNT", mnt).Replace(tt.args)
+			cmd := exec.CommandContext(t.Context(), shared.lxcfs, strings.Fields(args)...)
+			var log ctr.LockedBuffer
+			cmd.Stderr = &log
+			cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- cmd.Wait() }()
+			waitFor(t, "the files", func() bool {
+				_, err := os.Stat(filepath.Join(mnt, "proc/uptime"))
+				return err == nil || len(ended) > 0
+			})
+			pid := hostFile(t, filepath.Join(dir, "pid"))
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Error(err)
+			}
+			if err := <-ended; err != nil || strings.TrimSpace(pid) != fmt.Sprint(cmd.Process.Pid) {
+				t.Errorf("%v, pid file %q: %s", err, pid, log.String())
+			}
+		})
+	}
+}
+
+// TestNoEffect checks that options without effect are logged at debug level, once each.
+func TestNoEffect(t *testing.T) {
+	d := newDaemon(t, t.TempDir(), "-f", "-l", "-s", "--enable-cfs", "--enable-pidfd", "--debug")
+	for _, option := range []string{
+		"--foreground", "--single-threaded", "--enable-loadavg", "--enable-cfs", "--enable-pidfd",
+	} {
+		if n := strings.Count(d.Log(), "option="+option+" "); n != 1 {
+			t.Errorf("%s is logged %d times, want once: %s", option, n, d.Log())
 		}
+	}
+	if strings.Contains(d.Log(), "option=--enable-cgroup") {
+		t.Errorf("--enable-cgroup, which is not given, is in %s", d.Log())
 	}
 }
 

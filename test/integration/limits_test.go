@@ -54,6 +54,22 @@ func TestUpdate(t *testing.T) {
 	})
 }
 
+// TestZswapOption checks that containers have the lines Zswap and Zswapped that the host has, and none
+// with the option -z.
+func TestZswapOption(t *testing.T) {
+	hidden := newDaemon(t, t.TempDir(), "-z")
+	for _, tt := range []struct {
+		daemon *ctr.Daemon
+		want   int
+	}{{shared.daemon, strings.Count(hostFile(t, "/proc/meminfo"), "Zswap")}, {hidden, 0}} {
+		c := start(t, ctr.Options{Memory: 64 * mib, Lxcfs: tt.daemon.Mountpoint})
+		meminfo := inside(t, c, "cat", "/proc/meminfo")
+		if got := strings.Count(meminfo, "Zswap"); got != tt.want {
+			t.Errorf("%d lines of zswap, want %d: %s", got, tt.want, meminfo)
+		}
+	}
+}
+
 // cpuTimes are the first four columns of a line of stat, in ticks. They are read by somebody who has entered the container's
 // pid namespace, but uses none of its CPU time.
 func cpuTimes(t *testing.T, c *ctr.Container, key string) (busy, idle uint64) {

@@ -23,6 +23,14 @@ type guest struct {
 	mode   string
 	// script runs the tests.
 	script strings.Builder
+	// disks are the images of the guest's disks.
+	disks []string
+}
+
+// addDisk gives the guest a disk, and returns its device.
+func (g *guest) addDisk(image string) (device string) {
+	g.disks = append(g.disks, image)
+	return "/dev/vd" + string(rune('a'+len(g.disks)-1))
 }
 
 // addTest compiles the tests of a package, and has them run in a folder with their test data.

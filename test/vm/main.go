@@ -18,8 +18,8 @@ import (
 
 // options are what the command line says.
 type options struct {
-	mode, run, toolkit, userns, remap, packages, cache, e2e string
-	memory                                                  int
+	mode, run, toolkit, userns, remap, clients, packages, cache, e2e string
+	memory                                                           int
 }
 
 // fast are the integration tests that are worth their time under an emulated CPU.
@@ -41,6 +41,7 @@ func main() {
 	flag.StringVar(&o.toolkit, "toolkit", fastToolkit, "which tests of lxcfs-toolkit are run")
 	flag.StringVar(&o.userns, "userns", fastUserns, "which tests of userns-shift are run")
 	flag.StringVar(&o.remap, "remap", fastRemap, "which tests of its hook and wrapper are run")
+	flag.StringVar(&o.clients, "clients", "^TestClients$", "which tests of real programs in containers are run")
 	flag.StringVar(&o.packages, "packages", "./internal/container,./internal/cgroup,./internal/fusedev,./internal/lxcfs",
 		"whose unit tests are run besides")
 	flag.StringVar(&o.cache, "cache", ".cache/vm", "where the kernel is kept")
@@ -93,10 +94,14 @@ func run(ctx context.Context, o *options) (err error) {
 		}
 		tests = append(tests, filepath.Base(pkg))
 	}
-	disk := ""
+	if o.clients != "" {
+		if err := g.addClients(ctx, filepath.Join(dir, "clients.img"), o.clients); err != nil {
+			return err
+		}
+		tests = append(tests, "clients")
+	}
 	if o.e2e != "" {
-		disk = filepath.Join(dir, "usr.img")
-		if err := g.addStory(ctx, disk, o.e2e); err != nil {
+		if err := g.addStory(ctx, filepath.Join(dir, "usr.img"), o.e2e); err != nil {
 			return err
 		}
 		tests = append(tests, "e2e")
@@ -105,5 +110,5 @@ func run(ctx context.Context, o *options) (err error) {
 	if err := g.pack(ctx, initrd); err != nil {
 		return err
 	}
-	return boot(ctx, machine{kernel.image, initrd, disk, o.memory}, tests)
+	return boot(ctx, machine{kernel.image, initrd, g.disks, o.memory}, tests)
 }

@@ -21,10 +21,11 @@ const (
 	endMark  = "palisade-file-end"
 )
 
-// machine is what qemu is told; disk may be "".
+// machine is what qemu is told.
 type machine struct {
-	kernel, initrd, disk string
-	memory               int
+	kernel, initrd string
+	disks          []string
+	memory         int
 }
 
 // boot runs the guest, copies what it prints, and fails unless each of the tests has passed.
@@ -33,8 +34,8 @@ func boot(ctx context.Context, m machine, tests []string) error {
 		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "4", "-m", strconv.Itoa(m.memory),
 		"-kernel", m.kernel, "-initrd", m.initrd, "-append", "console=ttyS0 quiet panic=-1 psi=1 swapaccount=1",
 		"-nographic", "-no-reboot", "-nic", "none")
-	if m.disk != "" {
-		cmd.Args = append(cmd.Args, "-drive", "if=virtio,format=raw,readonly=on,file="+m.disk)
+	for _, disk := range m.disks {
+		cmd.Args = append(cmd.Args, "-drive", "if=virtio,format=raw,readonly=on,file="+disk)
 	}
 	cmd.WaitDelay = time.Second
 	console, err := cmd.StdoutPipe()

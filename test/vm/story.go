@@ -8,8 +8,8 @@ import (
 )
 
 // story runs the end-to-end story, with what is on the disk as /usr, and sends its report.
-const story = `mount -t ext4 -o ro /dev/vda /usr
-cd /tests/e2e && PATH=/usr/sbin:/usr/bin:/bin PALISADE_PACKAGES=/usr/share/palisade-e2e PALISADE_REPORT=/tmp/e2e-%[1]s.md ./e2e.test -test.v -test.run '^TestStory$'
+const story = `mount -t ext4 -o ro %[2]s /usr
+cd /tests/e2e && PATH=/usr/sbin:/usr/bin:/bin PALISADE_PACKAGES=/usr/share PALISADE_REPORT=/tmp/e2e-%[1]s.md ./e2e.test -test.v -test.run '^TestStory$'
 code=$?
 echo "` + fileMark + `e2e-%[1]s.md"
 cat /tmp/e2e-%[1]s.md
@@ -22,7 +22,8 @@ func (g *guest) addStory(ctx context.Context, disk, packages string) error {
 	if err := g.compile(ctx, "./test/e2e"); err != nil {
 		return err
 	}
-	if _, err := output(ctx, ".", "test/vm/usr.sh", disk, packages); err != nil {
+	if _, err := output(ctx, ".", "env", "ADD="+filepath.Join(packages, "debs"), "test/vm/usr.sh", disk,
+		"systemd", "docker.io", "containerd", "runc", "dpkg"); err != nil {
 		return err
 	}
 	for _, name := range []string{"/etc/passwd", "/etc/group", "/etc/os-release"} {
@@ -38,6 +39,6 @@ func (g *guest) addStory(ctx context.Context, disk, packages string) error {
 			return err
 		}
 	}
-	fmt.Fprintf(&g.script, story, g.mode)
+	fmt.Fprintf(&g.script, story, g.mode, g.addDisk(disk))
 	return nil
 }

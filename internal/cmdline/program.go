@@ -1,0 +1,199 @@
+package cmdline
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// Program is a program whose options are taken wherever they stand before "--", as getopt_long(3)
+// does. urfave/cli itself stops at the first operand.
+type Program struct {
+	*cli.App
+	// Wrappers are the commands whose operands are the command line of another program: their own
+	// options end at the first operand.
+	Wrappers []string
+	// Abbreviable are the options that may be abbreviated. Options of one group have the same
+	// effect, so an abbreviation of several of them is not ambiguous.
+	Abbreviable [][]string
+}
+
+// Run is RunContext without a context.
+func (p *Program) Run(args []string) error { return p.RunContext(context.Background(), args) }
+
+// RunContext runs the program with a command line, args[0] being its name.
+func (p *Program) RunContext(ctx context.Context, args []string) error {
+	arranged, err := p.arrange(args)
+	if err != nil {
+		return err
+	}
+	return p.App.RunContext(ctx, arranged)
+}
+
+// arrange returns a command line of the same meaning as urfave/cli reads it: options of the program
+// with its command, options of the command, "--", operands. Each option is written as --NAME or
+// --NAME=VALUE.
+func (p *Program) arrange(args []string) ([]string, error) {
+	l := line{program: p, command: p.Command(p.DefaultCommand), rest: args[1:]}
+	isExplicit, optionsEnd := false, false
+	for len(l.rest) > 0 {
+		arg := l.take()
+		switch {
+		case !optionsEnd && arg == "--":
+			optionsEnd = true
+		case !optionsEnd && len(arg) > 1 && arg[0] == '-':
+			if err := l.option(arg); err != nil {
+				return nil, err
+			}
+		case !isExplicit && p.Command(arg) != nil:
+			l.command, isExplicit = p.Command(arg), true
+		default:
+			l.operands = append(l.operands, arg)
+			isUnknown := l.command == nil && len(p.Commands) > 0
+			isWrapped := l.command != nil && slices.Contains(p.Wrappers, l.command.Name)
+			optionsEnd = optionsEnd || isUnknown || isWrapped
+			isExplicit = true
+		}
+	}
+	arranged := append([]string{args[0]}, l.global...)
+	if l.command != nil {
+		arranged = append(append(arranged, l.command.Name), l.own...)
+	}
+	if len(l.operands) > 0 {
+		arranged = append(append(arranged, "--"), l.operands...)
+	}
+	return arranged, nil
+}
+
+// line is a command line while it is read.
+type line struct {
+	program *Program
+	// command is the command, nil before one is found.
+	command *cli.Command
+	// global and own are the options of the program and of the command.
+	global, own, operands []string
+	// rest are the arguments that are not read yet.
+	rest []string
+}
+
+func (l *line) take() string {
+	arg := l.rest[0]
+	l.rest = l.rest[1:]
+	return arg
+}
+
+// option reads an option, or several short ones behind one dash. One dash before a long name does,
+// as in Go's flag package.
+func (l *line) option(arg string) error {
+	name, value, hasValue := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
+	flag, isGlobal := l.find(name)
+	if flag == nil && strings.HasPrefix(arg, "--") {
+		long, err := l.program.complete(name)
+		if err != nil {
+			return err
+		}
+		flag, isGlobal = l.find(long)
+	}
+	switch {
+	case flag != nil && hasValue:
+		l.add(flag, isGlobal, "="+value)
+		return nil
+	case flag != nil:
+		return l.addWithNext(flag, isGlobal)
+	case strings.HasPrefix(arg, "--"):
+		return l.unknown("--" + name)
+	}
+	for letters := arg[1:]; letters != ""; {
+		flag, isGlobal := l.find(letters[:1])
+		if flag == nil {
+			return l.unknown("-" + letters[:1])
+		}
+		letters = letters[1:]
+		if takesValue(flag) && letters != "" {
+			l.add(flag, isGlobal, "="+letters)
+			return nil
+		}
+		if err := l.addWithNext(flag, isGlobal); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addWithNext adds an option whose value, if it takes one, is the next argument.
+func (l *line) addWithNext(flag cli.Flag, isGlobal bool) error {
+	value := ""
+	if takesValue(flag) {
+		if len(l.rest) == 0 {
+			return Usagef("option --%s needs a value (%s)", flag.Names()[0], l.hint())
+		}
+		value = "=" + l.take()
+	}
+	l.add(flag, isGlobal, value)
+	return nil
+}
+
+func (l *line) add(flag cli.Flag, isGlobal bool, value string) {
+	option := "--" + flag.Names()[0] + value
+	if isGlobal {
+		l.global = append(l.global, option)
+	} else {
+		l.own = append(l.own, option)
+	}
+}
+
+// find returns the option with the name: the command's, else the program's.
+func (l *line) find(name string) (flag cli.Flag, isGlobal bool) {
+	has := func(f cli.Flag) bool { return slices.Contains(f.Names(), name) }
+	if l.command != nil {
+		flags := append(slices.Clone(l.command.Flags), cli.HelpFlag)
+		if i := slices.IndexFunc(flags, has); i >= 0 {
+			return flags[i], false
+		}
+	}
+	flags := append(slices.Clone(l.program.Flags), cli.HelpFlag, cli.VersionFlag)
+	if i := slices.IndexFunc(flags, has); i >= 0 {
+		return flags[i], true
+	}
+	return nil, false
+}
+
+func takesValue(flag cli.Flag) bool {
+	f, ok := flag.(cli.DocGenerationFlag)
+	return ok && f.TakesValue()
+}
+
+// complete returns the option that prefix abbreviates, "" if there is none.
+func (p *Program) complete(prefix string) (string, error) {
+	var names []string
+	found := ""
+	groups := 0
+	for _, group := range p.Abbreviable {
+		matches := slices.DeleteFunc(slices.Clone(group), func(name string) bool {
+			return !strings.HasPrefix(name, prefix)
+		})
+		if len(matches) > 0 {
+			groups++
+			found = matches[0]
+			names = append(names, matches...)
+		}
+	}
+	if groups > 1 {
+		return "", Usagef("option --%s is ambiguous: --%s", prefix, strings.Join(names, ", --"))
+	}
+	return found, nil
+}
+
+func (l *line) unknown(option string) error {
+	return Usagef("unknown option %s (%s)", option, l.hint())
+}
+
+// hint says where the options are listed.
+func (l *line) hint() string {
+	if l.command != nil {
+		return l.program.Name + " " + l.command.Name + " --help lists the options"
+	}
+	return l.program.Name + " --help lists the options"
+}

@@ -1,0 +1,327 @@
+//go:build integration
+
+// Package clients runs real programs in containers with limits, and compares what they show with the
+// table in docs/lxcfs.md. It runs as root.
+package clients
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/internal/golden"
+	"palisade/test/ctr"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "show" { // in a container: the client written in Go
+		fmt.Println("NumCPU", runtime.NumCPU(), "GOMAXPROCS", runtime.GOMAXPROCS(0))
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// minUptime is the age of the host from which it can be told from that of a container, of which many
+// clients print minutes.
+const minUptime = 2 * time.Minute
+
+// TestClients compares the verdicts on all clients with testdata. With -update it writes them, and the
+// versions of the clients.
+func TestClients(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		t.Fatal("a limit of one CPU cannot be told from a host with one")
+	}
+	host := hostFacts(t)
+	time.Sleep(minUptime - time.Since(host.booted))
+	w := newWorld(t)
+	// Clients that ask the kernel see a cpuset, and no quota.
+	byCpuset := w.judge(t, host, ctr.Options{CPUs: "0"}, func(*figure) bool { return true })
+	byQuota := w.judge(t, host, ctr.Options{Quota: 100000}, (*figure).isCPUs)
+	version := "v1"
+	if ctr.OnV2() {
+		version = "v2"
+	}
+	recorded := readTable(t, version)
+	var b strings.Builder
+	for _, c := range clients {
+		for _, f := range c.figures {
+			verdict := byCpuset[key(c, f)]
+			if f.isCPUs() {
+				verdict = combined(verdict, byQuota[key(c, f)])
+			}
+			if f.isSwap() && host.hostSwap == 0 {
+				t.Logf("%s: this host has no swap: %q is not checked", key(c, f), recorded[key(c, f)])
+				verdict = cmp.Or(recorded[key(c, f)], "not measured")
+			}
+			fmt.Fprintf(&b, "%s\t%s\n", key(c, f), verdict)
+		}
+	}
+	if to := os.Getenv("PALISADE_VERDICTS"); to != "" {
+		if err := os.WriteFile(to, []byte(b.String()), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+	golden.Check(t, tablePath(version), b.String())
+	if isUpdate() {
+		golden.Check(t, tablePath("versions"), versions(t))
+	}
+}
+
+func isUpdate() bool { return flag.Lookup("update").Value.String() == "true" }
+
+// combined is the verdict on a number of CPUs, of those with each limit.
+func combined(byCpuset, byQuota string) string {
+	if byCpuset == byQuota {
+		return byCpuset
+	}
+	return byCpuset + " with a cpuset; " + byQuota + " with a quota"
+}
+
+// world has what containers are started with: a root file system, and lxcfs with its hook.
+type world struct {
+	dir, rootfs string
+	daemon      *ctr.Daemon
+	hooks       *specs.Hooks
+}
+
+// newWorld starts a daemon, and makes a root file system whose /usr and /etc are this machine's.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	dir := t.TempDir()
+	w := &world{dir: dir, rootfs: filepath.Join(dir, "rootfs")}
+	for _, sub := range []string{"dev", "etc", "proc", "run", "sys", "tmp", "usr"} {
+		if err := os.MkdirAll(filepath.Join(w.rootfs, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, sub := range []string{"bin", "lib", "lib64", "sbin"} {
+		if err := os.Symlink("usr/"+sub, filepath.Join(w.rootfs, sub)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lxcfs, err := ctr.Program(t.Context(), dir, "lxcfs", "palisade/cmd/lxcfs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	toolkit, err := ctr.Program(t.Context(), dir, "toolkit", "palisade/cmd/lxcfs-toolkit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.daemon, err = ctr.StartDaemon(t.Context(), lxcfs, dir); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.daemon.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	args := []string{"lxcfs-toolkit", "hook", "--strict", "--mountpoint", w.daemon.Mountpoint,
+		"--runtime-dir", filepath.Join(dir, "toolkit")}
+	w.hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: toolkit, Args: args}}}
+	return w
+}
+
+// start starts a container. Under an emulated CPU lxcfs may take longer to answer than the hook waits.
+func (w *world) start(t *testing.T, o ctr.Options) *ctr.Container {
+	t.Helper()
+	for attempts := 5; ; attempts-- {
+		c, err := ctr.Start(t.Context(), w.dir, o)
+		switch {
+		case err == nil:
+			return c
+		case attempts == 1:
+			t.Fatalf("%v: the daemon's log: %s", err, w.daemon.Log())
+		}
+		t.Log(err)
+	}
+}
+
+// judge starts a container with the limits in o, runs the clients that show wanted figures, and returns
+// the verdicts by key.
+func (w *world) judge(
+	t *testing.T, host facts, o ctr.Options, isWanted func(*figure) bool,
+) map[string]string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bind := func(from, to string) specs.Mount {
+		options := []string{"rbind", "ro"}
+		return specs.Mount{Destination: to, Type: "bind", Source: from, Options: options}
+	}
+	o.Rootfs, o.ReadOnly, o.Hooks = w.rootfs, true, w.hooks
+	o.Memory, o.MemorySwap = memoryLimit, memoryLimit+swapLimit
+	o.CgroupNamespace = ctr.OnV2()
+	o.Mounts = []specs.Mount{
+		bind(cmp.Or(os.Getenv("PALISADE_USR"), "/usr"), "/usr"),
+		bind(cmp.Or(os.Getenv("PALISADE_ETC"), "/etc"), "/etc"),
+		bind(self, "/clients.test"),
+		bind("/proc/loadavg", "/loadavg"),
+		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro"}},
+	}
+	o.Devices = []specs.LinuxDevice{hostDisk(t)}
+	var wanted []client
+	for _, c := range clients {
+		isUnwanted := func(f figure) bool { return !isWanted(&f) }
+		c.figures = slices.DeleteFunc(slices.Clone(c.figures), isUnwanted)
+		if len(c.figures) > 0 {
+			wanted = append(wanted, c)
+		}
+	}
+	// Clients print command lines: that of the script must not have the marks.
+	file := filepath.Join(w.dir, "clients.sh")
+	if err := os.WriteFile(file, []byte(script(wanted)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o.Mounts = append(o.Mounts, bind(file, "/clients.sh"))
+	o.Args = []string{"sh", "/clients.sh"}
+	c := w.start(t, o)
+	f := host
+	f.started = time.Now()
+	defer func() {
+		if err := c.Remove(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("the daemon's log: %s", w.daemon.Log())
+		}
+	}()
+	outputs := strings.Split(waitOutput(t, c), mark)
+	f.disks = diskNames(outputs[0])
+	verdicts := make(map[string]string)
+	for i, c := range wanted {
+		seconds, output, _ := strings.Cut(outputs[i+1], "\n")
+		f.now = time.Unix(int64(numbers(seconds, `(\d+)`)[0]), 0)
+		for _, figure := range c.figures {
+			verdict := figure.judge(&f, output)
+			verdicts[key(c, figure)] = verdict
+			if !strings.HasPrefix(verdict, "right") {
+				t.Logf("%s: %s: %q", key(c, figure), verdict, output)
+			}
+		}
+	}
+	return verdicts
+}
+
+// mark is printed before the output of each client, with the time, and at the end.
+const mark = "== client at "
+
+// script returns a script that prints the container's disks and runs the clients, each for a minute at
+// most. It is the container's init: a runtime takes seconds under an emulated CPU to run a program.
+func script(wanted []client) string {
+	var b strings.Builder
+	b.WriteString("export PATH=/usr/bin:/usr/sbin TERM=xterm LC_ALL=C; cd /tmp; cat /proc/diskstats\n")
+	for _, c := range wanted {
+		quoted := "'" + strings.ReplaceAll(c.command, "'", `'\''`) + "'"
+		fmt.Fprintf(&b, "echo '%s'$(date +%%s); timeout 60 sh -c %s </dev/null 2>&1\n", mark, quoted)
+	}
+	b.WriteString("echo '" + mark + "end'; sleep 1000000")
+	return b.String()
+}
+
+// waitOutput waits until the container's script has ended, and returns what it has printed.
+func waitOutput(t *testing.T, c *ctr.Container) string {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		output, hasEnded := strings.CutSuffix(c.Log(), mark+"end\n")
+		if hasEnded {
+			return output
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("clients have not ended: %s", output)
+		}
+	}
+}
+
+// hostFacts returns what is true of this machine.
+func hostFacts(t *testing.T) (f facts) {
+	t.Helper()
+	for line := range strings.Lines(hostFile(t, "/proc/stat")) {
+		fields := strings.Fields(line)
+		switch {
+		case fields[0] == "btime":
+			seconds, err := strconv.ParseInt(fields[1], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.booted = time.Unix(seconds, 0)
+		case fields[0] == "intr":
+			n, err := strconv.ParseFloat(fields[1], 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.interrupts = n
+		}
+	}
+	swap := numbers(hostFile(t, "/proc/meminfo"), `SwapTotal: +(\d+)`)
+	f.hostSwap = uint64(swap[0]) * 1024
+	return f
+}
+
+func hostFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// hostDisk returns a disk of this machine as a device for a container, with another name.
+func hostDisk(t *testing.T) specs.LinuxDevice {
+	t.Helper()
+	disks, err := filepath.Glob("/sys/block/*/device") // not virtual ones, such as loop devices
+	if err != nil || len(disks) == 0 {
+		t.Fatalf("no disk in /sys/block: %v", err)
+	}
+	number := numbers(hostFile(t, filepath.Join(filepath.Dir(disks[0]), "dev")), `(\d+):(\d+)`)
+	return specs.LinuxDevice{
+		Path: "/dev/data", Type: "b", Major: int64(number[0]), Minor: int64(number[1]),
+	}
+}
+
+// diskNames returns the names in a text of /proc/diskstats.
+func diskNames(diskstats string) (names []string) {
+	for line := range strings.Lines(diskstats) {
+		if fields := strings.Fields(line); len(fields) > 3 {
+			names = append(names, fields[2])
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// versions returns the versions of the clients' packages, without those of Debian's revisions.
+func versions(t *testing.T) string {
+	t.Helper()
+	upstream := regexp.MustCompile(`^(?:\d+:)?([^-+~]+)`)
+	known := make(map[string]bool)
+	var b strings.Builder
+	for _, c := range clients {
+		if c.pkg == "" || known[c.pkg] {
+			continue
+		}
+		known[c.pkg] = true
+		cmd := exec.CommandContext(t.Context(), "dpkg-query", "-W", "-f", "${Version}", c.pkg)
+		out, err := cmd.Output()
+		version := upstream.FindStringSubmatch(string(out))
+		if err != nil || version == nil {
+			t.Fatalf("package %s is not installed: %v (make deps installs it)", c.pkg, err)
+		}
+		fmt.Fprintf(&b, "%s\t%s\n", c.pkg, version[1])
+	}
+	return b.String()
+}
