@@ -68,7 +68,7 @@ print("load", *os.getloadavg())'`
 const nodeCopy = `node -e 'require("fs").copyFileSync("/proc/cpuinfo", "copy")'`
 
 const pythonTar = `python3 -c 'import tarfile
-tarfile.open("t", "w").add("/proc/cpuinfo")' && tar -xOf t >copy`
+with tarfile.open("t", "w") as t: t.add("/proc/cpuinfo")' && tar -xOf t >copy`
 
 // clients are those of the table, in its order. What each reads was found by strace(1).
 var clients = []client{
@@ -88,7 +88,7 @@ var clients = []client{
 	}},
 	{"htop", "htop", htopCommand, []figure{
 		{"memory", "/proc/meminfo", memory(`Mem\[[^\]]*/([\d.]+)M`, mib), ""},
-		{"CPUs", "/sys/devices/system/cpu/cpuN/online", cpuList(`\b\d+\[`), readsCPUs},
+		{"CPUs", "/sys/devices/system/cpu/cpuN/online", cpuList(`\b(?:\d+|CPU)\[`), readsCPUs},
 	}},
 	{"uptime", "procps", withLoad(`uptime; echo booted $(date -d "$(uptime -s)" +%s)`), []figure{
 		{"age", "/proc/uptime", since(`booted (\d+)`), ""},
