@@ -100,7 +100,7 @@ func (p *Place) putRound(src *Source, c *Change) (bool, error) {
 
 // finish does what is to be done besides, once the files are there.
 func (v *visit) finish(src *Source, c *Change) error {
-	if err := v.replaceVolumes(src, c); err != nil || v.place.Nested {
+	if err := v.replaceVolumes(src, c); err != nil || v.place.Nested || !v.place.IsFinal {
 		return err
 	}
 	return v.place.addUncovered(v, c)

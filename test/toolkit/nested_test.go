@@ -102,6 +102,41 @@ func TestNestedProcAcrossRestart(t *testing.T) {
 	}
 }
 
+// TestNestedProcMasked has containers whose engine masks paths of proc and sys, or makes some
+// read-only, which runtimes do after the hook: no user namespace inside may mount a procfs or sysfs
+// without that.
+func TestNestedProcMasked(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	forEachRuntime(t, func(t *testing.T, runtime string) {
+		for name, o := range map[string]ctr.Options{
+			"masked":    {Masked: []string{"/proc/keys", "/sys/firmware"}},
+			"read-only": {ReadOnlyPaths: []string{"/proc/sys", "/sys/fs"}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				o.Runtime = runtime
+				c := h.container(t, o)
+				for _, command := range []string{"", "remount"} {
+					if command != "" {
+						h.must(t, command, "--all")
+					}
+					checkNested(t, c, command, false)
+					if got := uncovered(t, c); len(got) != 0 {
+						t.Errorf("%s: there are %q", command, got)
+					}
+				}
+			})
+		}
+		t.Run("read-only sysfs", func(t *testing.T) {
+			c := h.container(t, ctr.Options{Runtime: runtime})
+			args := []string{"unshare", "-Urnm", "mount", "-t", "sysfs", "sysfs", "/tmp"}
+			if _, err := c.Exec(t.Context(), args...); err == nil {
+				t.Error("a sysfs that is not read-only can be mounted")
+			}
+		})
+	})
+}
+
 // TestNestedProcLeft has containers that get no second procfs: one with a mount of its own on a file
 // of proc and sys, which would be seen there, one that has a second procfs and sysfs, and one that
 // leads the toolkit astray.
