@@ -71,6 +71,12 @@ func TestNestedProc(t *testing.T) {
 				if out := inside(t, c, "ls", "/dev/.palisade/proc", "/dev/.palisade/sys"); strings.Count(out, "\n") != 3 {
 					t.Errorf("they can be reached: %q", out)
 				}
+				inside(t, c, "umount", "/dev/.palisade") // as if the hook had been killed
+				h.must(t, "remount", "--all")
+				check("after the cover was taken away", both)
+				if out := inside(t, c, "ls", "/dev/.palisade/proc"); out != "" {
+					t.Errorf("after remount it can be reached: %q", out)
+				}
 				inside(t, c, "umount", "/dev/.palisade", "/dev/.palisade/proc")
 				outcome("remount", "done")
 				check("after one was taken away", both)
