@@ -225,8 +225,11 @@ func (p *Place) takeUncovered(c *Change) error {
 	}
 	for _, name := range []string{"proc", "sys"} {
 		m := v.table.at[spot{base.ID, path.Join(point, name)}]
-		if !isKernelFS(m) || v.table.cover(m) != nil {
+		if m == nil {
 			continue
+		}
+		if !isKernelFS(m) || v.table.cover(m) != nil {
+			return nil // the container's: rmdir(2) from this namespace would detach it
 		}
 		if err := v.unmountUncovered(dir, name); err != nil {
 			return err
@@ -238,7 +241,7 @@ func (p *Place) takeUncovered(c *Change) error {
 		return err
 	}
 	return containersOwn(sys.AsOwner(owner.UID, owner.GID, func() error {
-		// They stay where they are not empty, or mount points in other namespaces.
+		// They stay where they are not empty. What is mounted on them in nested namespaces goes.
 		return errors.Join(dir.Rmdir("proc"), dir.Rmdir("sys"), dev.Rmdir(uncoveredDir))
 	}))
 }

@@ -173,6 +173,17 @@ func TestNestedProcLeft(t *testing.T) {
 		t.Errorf("umount leaves %d of the container's own", n)
 	}
 
+	own := h.container(t, ctr.Options{})
+	h.must(t, "umount", "--all")
+	inside(t, own, "mkdir", "-p", "/dev/.palisade/proc")
+	inside(t, own, "mount", "-t", "tmpfs", "own", "/dev/.palisade/proc")
+	for _, command := range []string{"remount", "umount"} {
+		h.must(t, command, "--all")
+		if !strings.Contains(mountinfo(t, own), " - tmpfs own ") {
+			t.Errorf("%s takes a mount of the container's own away", command)
+		}
+	}
+
 	hostile := h.container(t, ctr.Options{Hooks: new(specs.Hooks)})
 	inside(t, hostile, "ln", "-s", "/tmp", "/dev/.palisade")
 	h.must(t, "remount", "--all")
