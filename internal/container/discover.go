@@ -24,21 +24,34 @@ const (
 // ofInit returns the container of the init of the pid namespace pidNS, in which the thread tid
 // lives. The caller must release it.
 func (f *Finder[S]) ofInit(pidNS uint64, tid int, s *Scratch) (*Container[S], error) {
+	c, isCurrent := f.cached(pidNS, s)
+	if isCurrent {
+		return c, nil
+	}
+	return f.replace(c, pidNS, tid)
+}
+
+// replace finds the container of the init of a pid namespace, in which the thread tid lives, in place
+// of stale, which may be nil.
+func (f *Finder[S]) replace(stale *Container[S], pidNS uint64, tid int) (*Container[S], error) {
+	id, err := f.identify(tid, pidNS)
+	if err != nil {
+		f.drop(stale)
+		return nil, unlessGone(err)
+	}
+	return f.keep(id, stale)
+}
+
+// cached returns the known container of the init of a pid namespace, or nil, and reports whether it
+// is still current. The caller must release it.
+func (f *Finder[S]) cached(pidNS uint64, s *Scratch) (c *Container[S], isCurrent bool) {
 	f.mu.RLock()
-	c := f.byPIDNS[pidNS]
+	c = f.byPIDNS[pidNS]
 	if c != nil {
 		c.Acquire()
 	}
 	f.mu.RUnlock()
-	if c != nil && f.isCurrent(c, s) {
-		return c, nil
-	}
-	id, err := f.identify(tid, pidNS)
-	if err != nil {
-		f.drop(c)
-		return nil, unlessGone(err)
-	}
-	return f.keep(id, c)
+	return c, c != nil && f.isCurrent(c, s)
 }
 
 // sibling returns the container of the thread tid, which is in the pid namespace of init: init
@@ -305,11 +318,17 @@ func (f *Finder[S]) outer(id *identity, s *Scratch) (*Container[S], error) {
 	if err != nil || inode == f.hostPidNS {
 		return nil, err
 	}
+	// The search for an init is limited before Linux 6.11.
+	c, isCurrent := f.cached(inode, s)
+	if isCurrent {
+		return c, nil
+	}
 	init, err := f.namespaceInit(above, inode, id.leader.parent)
 	if err != nil {
+		f.drop(c)
 		return nil, err
 	}
-	c, err := f.ofInit(inode, init, s)
+	c, err = f.replace(c, inode, init)
 	if c == nil && err == nil {
 		err = syscall.ESRCH // it has ended, and with it the leader
 	}

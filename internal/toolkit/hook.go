@@ -125,7 +125,7 @@ func openStarting(state *oci.State) (*startingPlace, error) {
 	}
 	place, err := mounts.OpenPlace(process, "/")
 	if err == nil {
-		lookAhead(place, process, state)
+		lookAhead(place, state)
 		err = findRoot(place, process, state)
 		if err != nil {
 			place.Close()
@@ -140,12 +140,8 @@ func openStarting(state *oci.State) (*startingPlace, error) {
 	return &startingPlace{place, process}, nil
 }
 
-// lookAhead tells the place what the runtime is going to mount after its hooks.
-func lookAhead(place *mounts.Place, process sys.File, state *oci.State) {
-	if runsProgram(process, state.Pid) {
-		place.IsFinal = true
-		return
-	}
+// lookAhead reads from the bundle what the runtime mounts after its hooks.
+func lookAhead(place *mounts.Place, state *oci.State) {
 	if bundle, err := oci.ReadBundle(state.Bundle); err == nil {
 		place.IsFinal, place.ReadOnly = !bundle.HasMasks, bundle.ReadOnly
 	}

@@ -97,12 +97,12 @@ func TestMountRefused(t *testing.T) {
 			"without a record: its ids cannot be mapped as well"},
 		{[]string{"mount", "--user-remap", remap, link, dst}, 1, "not a directory"},
 		{[]string{"mount", "--user-remap", remap, src, filepath.Join(dir, "absent")}, 1, "no such file or directory"},
-		{[]string{"mount", "--user-remap", remap, src}, 2, "SRC and DST are wanted, not 1 arguments"},
+		{[]string{"mount", "--user-remap", remap, src}, 2, "want SRC and DST, not 1 arguments"},
 		{[]string{"mount", src, dst}, 2, "the maps are missing"},
 		{[]string{"mount", "--fallback", "copy", "--user-remap", remap, src, dst}, 2, `--fallback "copy" is none of none, shift`},
 		{[]string{"umount", src}, 1, "nothing is mounted there"},
 		{[]string{"umount", filepath.Join(dir, "absent")}, 1, "no such file or directory"},
-		{[]string{"umount"}, 2, "DST is wanted, not 0 arguments"},
+		{[]string{"umount"}, 2, "want DST, not 0 arguments"},
 		{[]string{"umount", named("tmpfs").dir}, 1, "what is mounted there is not idmapped"},
 	} {
 		checkRefused(t, call(t, tt.args...), tt.code, tt.want)
