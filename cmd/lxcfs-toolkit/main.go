@@ -13,15 +13,15 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	p, args := named(os.Args)
+	p, args := programFor(os.Args)
 	err := p.RunContext(ctx, args)
 	stop()
 	os.Exit(cmdline.Report("lxcfs-toolkit", err, os.Stderr))
 }
 
-// named returns the program under the name args[0]: lxcfs-hook is its command hook, lxcfs-runc its
-// wrapper of runc.
-func named(args []string) (*cmdline.Program, []string) {
+// programFor returns the program and its command line by the name args[0]: lxcfs-hook runs the
+// command hook, lxcfs-runc wraps runc.
+func programFor(args []string) (*cmdline.Program, []string) {
 	p := newProgram()
 	switch filepath.Base(args[0]) {
 	case "lxcfs-hook":

@@ -10,15 +10,14 @@ import (
 	"strings"
 )
 
-// Isulad is the part of iSulad's daemon.json that says where containers and hooks are, and who may
-// ask for what.
+// Isulad is the part of iSulad's daemon.json about its directories, hooks and access.
 type Isulad struct {
 	Graph, HookSpec, Plugin string
 	// Hosts are the addresses at which it listens: a unix socket if there are none.
 	Hosts []string
 	// TLS applies to TCP; with TLSVerify clients need a certificate.
 	TLS, TLSVerify bool
-	// Twice are keys with more than one value.
+	// Twice are the keys that occur more than once.
 	Twice []string
 }
 
