@@ -70,7 +70,7 @@ type FS struct {
 	// fixedSizes makes all files fileSize bytes long: where the kernel checks modes itself, it
 	// would ask for the size at each open(2).
 	fixedSizes bool
-	// keepSize is fusedev.Conn.KeepSize.
+	// keepSize is fusedev.Conn.KeepCachedSize.
 	keepSize func(node uint64) error
 	// psi tells that the kernel has pressure files for cgroups.
 	psi bool
@@ -146,7 +146,7 @@ func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
 	f.state = openState(f.opts.StateFile, f.host, f.proc, f.opts.Log)
 	f.handles.goOn(&f.state.reads)
 	f.fixedSizes = session.KernelChecksAccess()
-	f.keepSize = conn.KeepSize
+	f.keepSize = conn.KeepCachedSize
 	f.triggers.notify, f.triggers.kept.mem = conn.NotifyPoll, f.state.triggers
 	if err := sys.ConfineToReading(); err != nil {
 		f.opts.Log.Warn("the worker has more rights than it needs", "err", err)
@@ -202,7 +202,7 @@ func (f *FS) Read(r *fusedev.Request, number, offset uint64, size int, dst []byt
 		return dst, syscall.ENOENT // somebody has passed the open file on
 	}
 	if offset > 0 || !r.IsDoubtful &&
-		f.handles.takePrepared(file, number, size, r.TID, f.isSameProcess) {
+		f.handles.claimPrepared(file, number, size, r.TID, f.isSameProcess) {
 		if out, ok := file.appendKept(dst, offset, size); ok {
 			return out, 0
 		}
