@@ -13,7 +13,8 @@ import (
 // daemons maps each engine to the program of its daemon.
 var daemons = map[action.Engine]string{action.Docker: "dockerd", action.Isulad: "isulad"}
 
-// selectEngines returns the named engine or, if name is empty, the engines whose daemons are in PATH.
+// selectEngines returns the named engine or, if name is empty, the engines whose daemons are in
+// PATH.
 func selectEngines(name string) (engines []action.Engine, err error) {
 	if engine := action.Engine(name); name != "" {
 		if daemons[engine] == "" {
@@ -34,8 +35,8 @@ func checkCommand(o *serveOptions) *cli.Command {
 		Name:      "check",
 		Usage:     "find what is wrong in a policy file (exit code 1), and what may not be meant",
 		UsageText: "authz-broker check [--engine ENGINE] [FILE]",
-		Flags: []cli.Flag{&cli.StringFlag{Name: "engine",
-			Usage: "warn about clients of this engine, docker or isulad (default: those on this host, or both)"}},
+		Flags: []cli.Flag{&cli.StringFlag{Name: "engine", Usage: "warn about clients of this engine, " +
+			"docker or isulad (default: those on this host, or both)"}},
 		Action: func(ctx *cli.Context) error {
 			if err := noMoreArguments(ctx, 1); err != nil {
 				return err

@@ -34,7 +34,8 @@ func programFor(args []string) (*cmdline.Program, []string) {
 
 func newProgram() *cmdline.Program {
 	g := new(globals)
-	p := cmdline.NewProgram("lxcfs-toolkit", "put the files of lxcfs into containers and take them out again",
+	p := cmdline.NewProgram("lxcfs-toolkit",
+		"put the files of lxcfs into containers and take them out again",
 		"lxcfs-toolkit [OPTIONS] COMMAND [COMMAND_OPTIONS]", os.Stdout, nil,
 		remountCommand(g), umountCommand(g), checkCommand(g), prestartCommand(g), poststopCommand(g),
 		listCommand(g), topCommand(g), doctorCommand(g), hookCommand(g),

@@ -78,7 +78,8 @@ func (c *config) flags() []cli.Flag {
 		&cli.StringFlag{Name: "root-disk-name", Value: rootDiskSda, Destination: &c.rootDisk,
 			Usage: "`NAME` of the disk that holds a container's root: sda, or host for the host's name"},
 		&cli.StringSliceFlag{Name: "o", Destination: &c.fuseOptions,
-			Usage: "`OPTIONS` of the mount, separated by commas: max_read=N; those of the C version have no effect"},
+			Usage: "`OPTIONS` of the mount, separated by commas: max_read=N; " +
+				"those of the C version have no effect"},
 		&cli.StringFlag{Name: "runtime-dir", Value: probe.DefaultRuntimeDir, Destination: &c.runtimeDir,
 			Usage: "keep locks and the state for the next start in `DIR`"},
 		&cli.BoolFlag{Name: "keep-mount", Destination: &c.keepMount,

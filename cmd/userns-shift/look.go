@@ -112,8 +112,8 @@ func verifyCommand() *cli.Command {
 	}
 }
 
-// verifyDetail lists the uids, then the gids, that the maps of the tree do not have. Without such ids
-// another shift mends the tree.
+// verifyDetail lists the uids, then the gids, that the maps of the tree do not have. Without such
+// ids another shift mends the tree.
 func verifyDetail(v *shift.Verification) (text string) {
 	if v.UIDs != "" {
 		text += "; uids that are not mapped: " + v.UIDs

@@ -55,8 +55,8 @@ func (o *Options) findIsulad() (found []finding, err error) {
 	return found, err
 }
 
-// describeIsulad names the directory with the state of iSulad's containers, for the error of a client
-// that cannot connect.
+// describeIsulad names the directory with the state of iSulad's containers, for the error of a
+// client that cannot connect.
 func (o *Options) describeIsulad() string {
 	graphs, _ := o.isuladGraphs()
 	for _, graph := range graphs {

@@ -163,8 +163,8 @@ func (c *Conn) Answers() bool {
 	return answers
 }
 
-// KeepCachedSize makes the kernel keep the size of a node that it has cached, and ignore the size in
-// the reply to the GETATTR that is being answered. It stores no byte behind the end of the file,
+// KeepCachedSize makes the kernel keep the size of a node that it has cached, and ignore the size
+// in the reply to the GETATTR that is being answered. It stores no byte behind the end of the file,
 // which makes the reply outdated (fuse_notify_store in fs/fuse/dev.c).
 func (c *Conn) KeepCachedSize(node uint64) error {
 	out := make([]byte, 0, outHeaderSize+24)

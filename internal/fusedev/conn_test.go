@@ -528,8 +528,8 @@ func TestStuckGetAttr(t *testing.T) {
 	close(fs.slow)
 }
 
-// TestKeepCachedSize tells the caller of stat(2) that a file is empty. The next reader, whose program
-// uses sendfile(2), must not take it for empty.
+// TestKeepCachedSize tells the caller of stat(2) that a file is empty. The next reader, whose
+// program uses sendfile(2), must not take it for empty.
 func TestKeepCachedSize(t *testing.T) {
 	dir, _ := mount(t, []byte("text\n"))
 	file := filepath.Join(dir, "empty")

@@ -27,8 +27,8 @@ func accessOf(flags uint32) uint32 {
 	return mayRead | mayWrite
 }
 
-// Access returns EACCES unless the mode of a node lets the caller access it by mask. All nodes belong
-// to root.
+// Access returns an error unless the mode of a node lets the caller access it by mask. All nodes
+// belong to root.
 func (f *FS) Access(r *fusedev.Request, mask uint32) syscall.Errno {
 	if isContainers(r.Node) {
 		if !f.isKeeper(r.UID, r.TID) {

@@ -13,8 +13,8 @@ import (
 )
 
 // A container has the directories cpu0 to cpu<n-1> for the n CPUs that its cpuinfo lists, and no
-// others: programs count them (htop, older glibc), or read cpuN/online, which CPU 0 may lack.
-// cpuI is the directory of the CPU of the host that is behind I. The file possible stays the host's,
+// others: programs count them (htop, older glibc), or read cpuN/online, which CPU 0 may lack. cpuI
+// is the directory of the CPU of the host that is behind I. The file possible stays the host's,
 // since programs size arrays by it that they index with the CPU number of the kernel (rseq(2),
 // getcpu(2)).
 
@@ -75,8 +75,8 @@ func (f *FS) withCPUs(tid uint32, use func(*view.CPUs) error) error {
 	return use(nil)
 }
 
-// lookupCPUFile returns the host's path of the entry name of dir, as the thread sees it, and the time
-// for which the kernel may cache it.
+// lookupCPUFile returns the host's path of the entry name of dir, as the thread sees it, and the
+// time for which the kernel may cache it.
 func (f *FS) lookupCPUFile(tid uint32, dir, name string) (p string, valid time.Duration, err error) {
 	if !differsByReader(dir, name) {
 		return path.Join(dir, name), cpuDirValid, nil

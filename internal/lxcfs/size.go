@@ -166,9 +166,9 @@ func (hs *handles) prepare(o openFile, number uint64, text []byte, tid uint32) {
 	o.h.prepared, o.h.preparedFor = max(time.Since(hs.began), 1), tid
 }
 
-// claimPrepared makes a text that was prepared for the thread tid, or another of its process, the one
-// that the file's reader has begun with, and reports whether there is one. The reader wants size
-// bytes.
+// claimPrepared makes a text that was prepared for the thread tid, or another of its process, the
+// one that the file's reader has begun with, and reports whether there is one. The reader wants
+// size bytes.
 func (hs *handles) claimPrepared(
 	o openFile, number uint64, size int, tid uint32, isPeer func(tid, other uint32) bool,
 ) bool {

@@ -248,7 +248,8 @@ func (v *visit) target(file string) (target, bool, error) {
 	f.Close()
 	point := path.Join(d.base.Mountpoint, strings.TrimPrefix(file, topDir(file)))
 	t := target{
-		path: file, point: point, dir: d.file, name: name, base: d.base, stack: v.table.stack(d.base, point),
+		path: file, point: point, dir: d.file, name: name,
+		base: d.base, stack: v.table.stack(d.base, point),
 	}
 	v.classifyBelow(&t)
 	return t, true, nil

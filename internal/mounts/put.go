@@ -98,7 +98,8 @@ func (p *Place) putRound(src *Source, c *Change) (bool, error) {
 	})
 }
 
-// finish replaces dead volumes and adds what nested user namespaces need, once the files are mounted.
+// finish replaces dead volumes and adds what nested user namespaces need, once the files are
+// mounted.
 func (v *visit) finish(src *Source, c *Change) error {
 	if err := v.replaceVolumes(src, c); err != nil || v.place.Nested {
 		return err
@@ -147,7 +148,8 @@ func (v *visit) openCovered(targets []target) error {
 	return nil
 }
 
-// put leaves one mount of lxcfs, src's, at the end of the target's stack, and none below the target.
+// put leaves one mount of lxcfs, src's, at the end of the target's stack, and none below the
+// target.
 func (v *visit) put(thread *sys.NamespaceThread, t target, src *Source, c *Change) error {
 	if !t.foreign {
 		if err := v.putOn(thread, t, src, c); err != nil {

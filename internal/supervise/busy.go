@@ -8,9 +8,9 @@ import (
 	"palisade/internal/sys"
 )
 
-// A worker that waits for a CPU does not hang: on a busy host another one in its place would wait as
-// long. Such a worker has a thread that is runnable and does not run. A blocked worker has none, and
-// one that spins uses CPU time.
+// A worker that waits for a CPU does not hang: on a busy host another one in its place would wait
+// as long. Such a worker has a thread that is runnable and does not run. A blocked worker has none,
+// and one that spins uses CPU time.
 
 // threadTimes is the state and the CPU time of a thread.
 type threadTimes struct {

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AsOwner runs do on a thread of its own whose file system ids are uid and gid (setfsuid(2)). In the
-// tmpfs of a user namespace only ids that are mapped there can create files.
+// AsOwner runs do on a thread of its own whose file system ids are uid and gid (setfsuid(2)). In
+// the tmpfs of a user namespace only ids that are mapped there can create files.
 func AsOwner(uid, gid uint32, do func() error) error {
 	done := make(chan error)
 	go func() {

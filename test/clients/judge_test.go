@@ -100,7 +100,8 @@ func cpuList(pattern string) judge {
 	}
 }
 
-// goMaxProcs judges the number in the group of pattern: Go takes 2 for a quota of less than two CPUs.
+// goMaxProcs judges the number in the group of pattern: Go takes 2 for a quota of less than two
+// CPUs.
 func goMaxProcs(pattern string) judge {
 	return func(_ *facts, output string) string {
 		found := numbers(output, pattern)
@@ -161,15 +162,15 @@ func (f *facts) whose(t time.Time) string {
 	return hosts
 }
 
-// withLoad prints the load averages of the container's and of the host's file before and after what the
-// command prints.
+// withLoad prints the load averages of the container's and of the host's file before and after what
+// the command prints.
 func withLoad(command string) string {
 	const files = "cat /proc/loadavg /loadavg"
 	return files + "; " + command + "; " + files
 }
 
-// load judges the load averages in the groups of pattern by the file with the nearest ones. Those of
-// the host and of the container differ, if only by the tests.
+// load judges the load averages in the groups of pattern by the file with the nearest ones. Those
+// of the host and of the container differ, if only by the tests.
 func load(pattern string) judge {
 	return func(_ *facts, output string) string {
 		lines := strings.Split(strings.TrimSpace(output), "\n")

@@ -102,9 +102,9 @@ func TestNestedProcAcrossRestart(t *testing.T) {
 	}
 }
 
-// TestNestedProcLeft checks containers that must get no second procfs: one with mounts of its own on
-// files of proc and sys, which would be uncovered there, one that has a second procfs and sysfs, and
-// one with a symbolic link in the way.
+// TestNestedProcLeft checks containers that must get no second procfs: one with mounts of its own
+// on files of proc and sys, which would be uncovered there, one that has a second procfs and sysfs,
+// and one with a symbolic link in the way.
 func TestNestedProcLeft(t *testing.T) {
 	h := newHost(t)
 	h.start(t)

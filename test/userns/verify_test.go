@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestVerifyNames checks that verify names the wrong files, counts each once, however many names and
-// wrong ids it has, and lists uids and gids apart.
+// TestVerifyNames checks that verify names the wrong files, counts each once, however many names
+// and wrong ids it has, and lists uids and gids apart.
 func TestVerifyNames(t *testing.T) {
 	root := filepath.Join(named("tmpfs").folder(t), "root")
 	build(t, root, true, []item{
