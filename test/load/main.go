@@ -23,16 +23,15 @@ var commands = map[string]struct {
 	"watch":    {"NOTES THREADS PAUSE FILE...: read the files over and over, and write what was wrong to NOTES, until there is NOTES.stop", watch},
 	"print":    {"FILE...: print the files, each behind its name", printFiles},
 	"sendfile": {"FILE: copy a file to stdout by sendfile(2), else by read(2)", sendFile},
-	"sizes": {"ROUNDS FILE...: open, stat and read the files over and over, and fail if a size " +
-		"is not the length of the text", checkSizes},
-	"pieces": {"FILE SIZE: copy a file to stdout by reads of that size", readPieces},
-	"halves": {"COUNT FILE...: open the files that often, and read the first half byte by byte; once /tmp/go is there, the second", readHalves},
-	"mmap":   {"FILE: look at the first byte of a file through mmap(2)", lookByMmap},
-	"hold":   {"COUNT FILE...: take so many locks and leases on each of the files, and keep them until it is killed", hold},
-	"events": {"FILE...: print what inotify(7) says of the files, until it is killed", printEvents},
-	"grab":   {"FILE...: try to get a lease on files, and print each that is granted, until it is killed", grab},
-	"lock":   {"DIR...: keep directories locked by listing them, until it is killed", lockDirs},
-	"psi":    {"FILE TRIGGER [TIMES]: wait for the pressure trigger, at most 30 s; or set it that many times", waitForPressure},
+	"sizes":    {"ROUNDS FILE...: open, stat and read the files over and over, and fail if a size is not the length of the text", checkSizes},
+	"pieces":   {"FILE SIZE: copy a file to stdout by reads of that size", readPieces},
+	"halves":   {"COUNT FILE...: open the files that often, and read the first half byte by byte; once /tmp/go is there, the second", readHalves},
+	"mmap":     {"FILE: look at the first byte of a file through mmap(2)", lookByMmap},
+	"hold":     {"COUNT FILE...: take so many locks and leases on each of the files, and keep them until it is killed", hold},
+	"events":   {"FILE...: print what inotify(7) says of the files, until it is killed", printEvents},
+	"grab":     {"FILE...: try to get a lease on files, and print each that is granted, until it is killed", grab},
+	"lock":     {"DIR...: keep directories locked by listing them, until it is killed", lockDirs},
+	"psi":      {"FILE TRIGGER [TIMES]: wait for the pressure trigger, at most 30 s; or set it that many times", waitForPressure},
 }
 
 func main() {
