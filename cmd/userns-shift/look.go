@@ -103,10 +103,10 @@ func verifyCommand() *cli.Command {
 				return err
 			}
 			if v.Wrong > 0 {
-				return fmt.Errorf("%s: files that are not as %s says: %d of %d: %s%s",
-					root, v.Pair, v.Wrong, v.Files, v.Examples, verifyDetail(&v))
+				return fmt.Errorf("%s: %d of %d files do not match %s: %s%s",
+					root, v.Wrong, v.Files, v.Pair, v.Examples, verifyDetail(&v))
 			}
-			_, err = fmt.Fprintf(ctx.App.Writer, "all %d files are as %s says\n", v.Files, v.Pair)
+			_, err = fmt.Fprintf(ctx.App.Writer, "all %d files match %s\n", v.Files, v.Pair)
 			return err
 		},
 	}

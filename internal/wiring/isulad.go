@@ -29,8 +29,10 @@ func ParseIsulad(text []byte) (c Isulad, err error) {
 		"hosts": &c.Hosts, "tls": &c.TLS, "tls-verify": &c.TLSVerify,
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
-	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
-		return Isulad{}, errors.Join(errors.New("want a JSON object"), err)
+	if token, err := decoder.Token(); err != nil {
+		return Isulad{}, fmt.Errorf("want a JSON object: %w", err)
+	} else if token != json.Delim('{') {
+		return Isulad{}, fmt.Errorf("want a JSON object, not %v", token)
 	}
 	seen := make(map[string]bool)
 	for decoder.More() {
