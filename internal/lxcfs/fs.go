@@ -201,8 +201,7 @@ func (f *FS) Read(r *fusedev.Request, number, offset uint64, size int, dst []byt
 	if isContainers(r.Node) && !f.isKeeper(r.UID, r.TID) {
 		return dst, syscall.ENOENT // somebody has passed the open file on
 	}
-	if offset > 0 || !r.IsDoubtful &&
-		f.handles.claimPrepared(file, number, size, r.TID, f.isSameProcess) {
+	if f.claimPrepared(r, file, number, size) || offset > 0 {
 		if out, ok := file.appendKept(dst, offset, size); ok {
 			return out, 0
 		}
@@ -220,12 +219,18 @@ func (f *FS) Read(r *fusedev.Request, number, offset uint64, size int, dst []byt
 	return out[:len(dst)+copy(text, rest)], 0
 }
 
+// claimPrepared reports whether the reader reads the text whose length it was told, see size.go.
+func (f *FS) claimPrepared(r *fusedev.Request, file openFile, number uint64, size int) bool {
+	return !r.IsDoubtful && f.handles.claimPrepared(file, number, size, r.TID, f.isSameProcess)
+}
+
 // Rescue serves a file in the place of a Read that is stuck, with a file of the container's cgroup for instance: with the
 // text that the reader has read before, or the host's.
 func (f *FS) Rescue(r *fusedev.Request, number, offset uint64, size int, dst []byte) ([]byte, syscall.Errno) {
 	f.log.Error("stuck", "a read takes too long; it is answered without the container's figures", errors.New("no answer in time"))
 	f.meter.Error(meter.Stuck)
 	file := f.handles.renew(number)
+	f.claimPrepared(r, file, number, size)
 	if out, ok := file.appendKept(dst, offset, size); ok {
 		f.meter.Fallback(f.fileOf(r.Node))
 		return out, 0

@@ -284,13 +284,16 @@ func (hs *handles) set(h *handle, number uint64, text []byte, got int, isPrepare
 }
 
 // appendKept appends size bytes of the file's snapshot from offset on to dst. It tells whether it could: of a snapshot that is
-// not kept only the end is known.
+// not kept only the end is known, and a text that was prepared may be for another reader.
 func (o openFile) appendKept(dst []byte, offset uint64, size int) ([]byte, bool) {
 	if !o.lock() {
 		return dst, false
 	}
 	h := o.h
 	defer h.mu.Unlock()
+	if h.prepared != 0 {
+		return dst, false
+	}
 	if len(h.text) == 0 {
 		return dst, offset > 0 && h.length > 0 && offset >= h.length
 	}

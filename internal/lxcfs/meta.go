@@ -107,9 +107,9 @@ func (m *meta) lookupCPUDir(header *fuse.InHeader, name string, out *fuse.EntryO
 
 // GetAttr describes a file.
 func (m *meta) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	r := &fusedev.Request{Node: in.NodeId, UID: in.Uid, TID: in.Pid}
+	r := &fusedev.Request{Node: in.NodeId, UID: in.Uid, GID: in.Gid, TID: in.Pid}
 	errno := m.fs.attr(r, out)
-	if errno == 0 && m.fs.hasSize(r.Node) {
+	if errno == 0 && m.fs.hasSize(r) {
 		file, number := m.fs.handles.opened(r.Node, r.TID, m.fs.isSameProcess)
 		out.Size = m.fs.size(r, file, number, m.fs.render)
 	}
@@ -119,7 +119,7 @@ func (m *meta) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut)
 // RescueAttr describes a node without the figures of a container.
 func (f *FS) RescueAttr(r *fusedev.Request, out *fuse.AttrOut) syscall.Errno {
 	errno := f.attr(r, out)
-	if errno == 0 && f.hasSize(r.Node) {
+	if errno == 0 && f.hasSize(r) {
 		file, number := f.handles.opened(r.Node, r.TID, f.isSameProcess)
 		if file.h != nil {
 			file = f.handles.renew(number)
@@ -160,7 +160,7 @@ func (m *meta) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut)
 	if n == nil || !n.psi || in.Valid&^(fuse.FATTR_SIZE|fuse.FATTR_FH|fuse.FATTR_LOCKOWNER|fuse.FATTR_KILL_SUIDGID) != 0 {
 		return fuse.EPERM
 	}
-	r := &fusedev.Request{Node: in.NodeId, UID: in.Uid, TID: in.Pid}
+	r := &fusedev.Request{Node: in.NodeId, UID: in.Uid, GID: in.Gid, TID: in.Pid}
 	return fuse.Status(m.fs.attr(r, out))
 }
 

@@ -31,16 +31,17 @@ func (f *FS) attrValid(n *node) time.Duration {
 	return 0
 }
 
-// hasSize reports whether the size of a node depends on its reader.
-func (f *FS) hasSize(id uint64) bool {
+// hasSize reports whether the size of the request's node depends on the caller. Who cannot read a
+// file has no text made of it: that of slabinfo takes long.
+func (f *FS) hasSize(r *fusedev.Request) bool {
 	if f.fixedSizes {
 		return false
 	}
-	if isContainers(id) {
-		return containerMode(id)&syscall.S_IFMT == syscall.S_IFREG
+	if isContainers(r.Node) {
+		return containerMode(r.Node)&syscall.S_IFMT == syscall.S_IFREG
 	}
-	n := f.tree.node(id)
-	return n != nil && !n.isDir()
+	n := f.tree.node(r.Node)
+	return n != nil && !n.isDir() && f.Access(r, mayRead) == 0
 }
 
 // size returns the length of the text that the caller reads from the file, which it may have

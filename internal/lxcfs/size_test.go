@@ -128,6 +128,40 @@ func TestSize(t *testing.T) {
 			}
 		})
 	}
+	t.Run("read by another process, not from the start", func(t *testing.T) {
+		f, length := newSized(t)
+		*length = 10
+		number := opened(t, f, self)
+		sizeOf(t, f, self)
+		r := fusedev.Request{Node: idLoadavg, TID: other}
+		if text, errno := f.Read(&r, number, 4, 1<<10, nil); errno != 0 || len(text) != 7 {
+			t.Errorf("%d bytes read, %v; want 7: the text is another reader's", len(text), errno)
+		}
+	})
+	t.Run("read in pieces, not from the start", func(t *testing.T) {
+		f, length := newSized(t)
+		*length = 10
+		number := opened(t, f, self)
+		sizeOf(t, f, self)
+		r := fusedev.Request{Node: idLoadavg, TID: self}
+		for _, want := range []int{6, 6} {
+			if text, errno := f.Read(&r, number, 4, 1<<10, nil); errno != 0 || len(text) != want {
+				t.Errorf("%d bytes read, %v; want %d", len(text), errno, want)
+			}
+		}
+	})
+	t.Run("not readable", func(t *testing.T) {
+		f, length := newSized(t)
+		*length = 10
+		f.tree.byID[idLoadavg].mode = syscall.S_IFREG | 0o400
+		var out fuse.AttrOut
+		caller := fuse.Caller{Owner: fuse.Owner{Uid: 12345, Gid: 12345}, Pid: other}
+		in := fuse.GetAttrIn{InHeader: fuse.InHeader{NodeId: idLoadavg, Caller: caller}}
+		status := newMeta(f).GetAttr(nil, &in, &out)
+		if !status.Ok() || out.Size != fileSize || *length != 10 {
+			t.Errorf("%v: size %d of a file that the caller cannot read, want %d", status, out.Size, fileSize)
+		}
+	})
 	t.Run("read much later", func(t *testing.T) {
 		f, length := newSized(t)
 		*length = 10

@@ -22,6 +22,11 @@ type Place struct {
 	Nested bool
 	// Others are the file systems of other lxcfs, whose files are left alone.
 	Others map[sys.DeviceNumber]bool
+	// IsFinal reports whether all mounts of the runtime are there, or none that is missing covers a
+	// file of proc or sys: only then Put mounts a second procfs and sysfs.
+	IsFinal bool
+	// ReadOnly are the mount points below Root that the runtime is yet to make read-only.
+	ReadOnly []string
 }
 
 // ErrHostNamespace is the error for a process that is not in a mount namespace of its own.

@@ -101,7 +101,7 @@ func (p *Place) putRound(src *Source, c *Change) (bool, error) {
 // finish replaces dead volumes and adds what nested user namespaces need, once the files are
 // mounted.
 func (v *visit) finish(src *Source, c *Change) error {
-	if err := v.replaceVolumes(src, c); err != nil || v.place.Nested {
+	if err := v.replaceVolumes(src, c); err != nil || v.place.Nested || !v.place.IsFinal {
 		return err
 	}
 	return v.place.addUncovered(v, c)

@@ -15,9 +15,10 @@ import (
 // The kernel lets a nested user namespace mount a procfs or sysfs only where its mount namespace has
 // one without mounts on its files (mount_too_revealing() in fs/namespace.c). The mounts of lxcfs end
 // that. So a container whose own has none but those gets a second one, as LXC makes it on
-// /dev/.lxc/proc. A container with masked paths gets none. It need not be reachable, and must not
-// be: AppArmor profiles deny access to files of /proc by their paths. A bind mount of the directory
-// on itself covers it.
+// /dev/.lxc/proc. A container with masked paths gets none. A runtime masks them after its hooks, so
+// none is made before it is done, unless it is known to mask nothing. The second one need not be
+// reachable, and must not be: AppArmor profiles deny access to files of /proc by their paths. A bind
+// mount of the directory on itself covers it.
 
 // uncoveredDir is their directory on the tmpfs that is a container's /dev. It is not called lxcfs, so
 // that "mount | grep lxcfs" lists the files of lxcfs alone.
@@ -79,11 +80,12 @@ func (v *visit) lacking() (names []string) {
 // addUncovered mounts what the container lacks, and counts it in c. What the container itself keeps
 // it from, a read-only /dev for instance, is no error.
 func (p *Place) addUncovered(v *visit, c *Change) error {
-	if len(v.lacking()) == 0 {
+	point := path.Join(p.Root, devDir, uncoveredDir)
+	covered, used := v.table.Top(point) != nil, len(v.table.Below(point)) > 0
+	if len(v.lacking()) == 0 && (covered || !used) {
 		return nil
 	}
-	point := path.Join(p.Root, devDir, uncoveredDir)
-	if v.table.Top(point) != nil || len(v.table.Below(point)) > 0 {
+	if covered || used {
 		// One of the two may be there: they are made together.
 		if err := p.takeUncovered(new(Change)); err != nil {
 			return err
@@ -93,6 +95,9 @@ func (p *Place) addUncovered(v *visit, c *Change) error {
 			return err
 		}
 		defer v.close()
+		if len(v.lacking()) == 0 {
+			return nil
+		}
 	}
 	if err := v.makeUncovered(v.lacking(), c); containersOwn(err) != nil {
 		return fmt.Errorf("mount a second procfs on /%s/%s: %w", devDir, uncoveredDir, err)
@@ -124,15 +129,33 @@ func (v *visit) makeUncovered(names []string, c *Change) error {
 		defer f.Close()
 		on = append(on, f)
 	}
-	return sys.InMountNamespace(v.place.ns, func(*sys.NamespaceThread) error {
-		for i, name := range names {
-			if err := cloneOn(v.dirs[name].file, on[i]); err != nil {
-				return err
-			}
-			c.Uncovered++
+	return sys.InMountNamespace(v.place.ns, func(thread *sys.NamespaceThread) error {
+		made := 0
+		err := v.cloneUncovered(names, on, &made)
+		if err == nil {
+			err = cloneOn(dir, dir, false)
 		}
-		return cloneOn(dir, dir)
+		if err == nil {
+			c.Uncovered += made
+			return nil
+		}
+		for _, name := range names[:made] { // they must not be reachable
+			err = errors.Join(err, thread.Unmount(dir, name))
+		}
+		return err
 	})
+}
+
+// cloneUncovered mounts those with the names on their directories, and counts them.
+func (v *visit) cloneUncovered(names []string, on []sys.File, made *int) error {
+	for i, name := range names {
+		isReadOnly := slices.Contains(v.place.ReadOnly, "/"+name)
+		if err := cloneOn(v.dirs[name].file, on[i], isReadOnly); err != nil {
+			return err
+		}
+		*made++
+	}
+	return nil
 }
 
 // makeDir makes the directory name in dir, if it is missing, and opens it. It must be on the mount
@@ -158,13 +181,14 @@ func (v *visit) makeDir(dir sys.File, base *Mount, name string) (sys.File, error
 }
 
 // cloneOn mounts the directory dir, without what is mounted in it, on another.
-func cloneOn(dir, on sys.File) error {
+func cloneOn(dir, on sys.File, isReadOnly bool) error {
 	clone, err := dir.CloneMount()
 	if err != nil {
 		return err
 	}
 	defer clone.Close()
-	if err := clone.RestrictMount(); err != nil && !errors.Is(err, syscall.ENOSYS) {
+	limits := sys.MountLimits{ReadOnly: isReadOnly, NoSuid: true, NoDev: true, NoExec: true}
+	if err := clone.LimitMount(limits); err != nil && (isReadOnly || !errors.Is(err, syscall.ENOSYS)) {
 		return err
 	}
 	return clone.MoveMount(on, false)
@@ -201,8 +225,11 @@ func (p *Place) takeUncovered(c *Change) error {
 	}
 	for _, name := range []string{"proc", "sys"} {
 		m := v.table.at[spot{base.ID, path.Join(point, name)}]
-		if !isKernelFS(m) || v.table.cover(m) != nil {
+		if m == nil {
 			continue
+		}
+		if !isKernelFS(m) || v.table.cover(m) != nil {
+			return nil // the container's: rmdir(2) from this namespace would detach it
 		}
 		if err := v.unmountUncovered(dir, name); err != nil {
 			return err
@@ -214,7 +241,7 @@ func (p *Place) takeUncovered(c *Change) error {
 		return err
 	}
 	return containersOwn(sys.AsOwner(owner.UID, owner.GID, func() error {
-		// They stay where they are not empty, or mount points in other namespaces.
+		// They stay where they are not empty. What is mounted on them in nested namespaces goes.
 		return errors.Join(dir.Rmdir("proc"), dir.Rmdir("sys"), dev.Rmdir(uncoveredDir))
 	}))
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"palisade/internal/sys"
 )
@@ -17,6 +18,11 @@ type Bundle struct {
 	// Root is the path of the root file system on the host.
 	Root        string
 	Annotations map[string]string
+	// HasMasks reports whether there are masked or read-only paths. Runtimes make them after the hooks.
+	HasMasks bool
+	// ReadOnly are the destinations of mounts that are read-only in the end. crun makes them so after
+	// the hooks.
+	ReadOnly []string
 }
 
 // ReadBundle reads the configuration of the bundle in dir.
@@ -29,11 +35,22 @@ func ReadBundle(dir string) (Bundle, error) {
 	var config struct {
 		Root        struct{ Path string }
 		Annotations map[string]string
+		Linux       struct{ MaskedPaths, ReadonlyPaths []string }
+		Mounts      []struct {
+			Destination string
+			Options     []string
+		}
 	}
 	if err := json.Unmarshal(text, &config); err != nil {
 		return Bundle{}, fmt.Errorf("parse %s: %w", file, err)
 	}
 	b := Bundle{Root: config.Root.Path, Annotations: config.Annotations}
+	b.HasMasks = len(config.Linux.MaskedPaths)+len(config.Linux.ReadonlyPaths) > 0
+	for _, m := range config.Mounts {
+		if slices.Contains(m.Options, "ro") || slices.Contains(m.Options, "rro") {
+			b.ReadOnly = append(b.ReadOnly, filepath.Clean(m.Destination))
+		}
+	}
 	if b.Root != "" && !filepath.IsAbs(b.Root) {
 		b.Root = filepath.Join(dir, b.Root)
 	}

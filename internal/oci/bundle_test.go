@@ -60,6 +60,13 @@ func TestReadBundle(t *testing.T) {
 	}{
 		{"docker's", string(fixture(t, "config/docker.json")),
 			Bundle{Root: "/var/lib/docker/vfs/dir/a3f0675a1aa04acbab79dd2a480f0a2de27dd2fd15946104a792e5e3738b1303"}},
+		{"a masked path", `{"linux":{"maskedPaths":["/proc/kcore"]}}`, Bundle{HasMasks: true}},
+		{"a read-only path", `{"linux":{"readonlyPaths":["/proc/sys"]}}`, Bundle{HasMasks: true}},
+		{"no masks", `{"linux":{"maskedPaths":[],"readonlyPaths":null}}`, Bundle{}},
+		{"read-only mounts",
+			`{"mounts":[{"destination":"/proc"},{"destination":"//sys/","options":["nosuid","ro"]},
+				{"destination":"/a","options":["rro"]},{"destination":"/b","options":["rw","relatime"]}]}`,
+			Bundle{ReadOnly: []string{"/sys", "/a"}}},
 		{"a relative root", `{"root":{"path":"rootfs","readonly":true}}`, Bundle{Root: "DIR/rootfs"}},
 		{"a root beside", `{"root":{"path":"../x/./y"}}`, Bundle{Root: "DIR/../x/y"}},
 		{"the bundle itself", `{"root":{"path":"."}}`, Bundle{Root: "DIR"}},

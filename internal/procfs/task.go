@@ -23,6 +23,9 @@ type TaskStat struct {
 	CPU time.Duration
 	// Start is when the task started, as the time since boot.
 	Start time.Duration
+	// HasExecuted reports whether it runs a program that it has started itself (execve(2)), and not
+	// that of its parent.
+	HasExecuted bool
 }
 
 // ReadTaskStat reads the state of the thread tid, whose directory in /proc is dir. It reads into
@@ -51,10 +54,14 @@ func readTaskStat(dir sys.File, prefix string, tid int, buf []byte) (
 // Fields of /proc/<pid>/stat, as proc_pid_stat(5) numbers them.
 const (
 	statStateField = 3
+	statFlagsField = 9
 	statUserField  = 14
 	statSysField   = 15
 	statStartField = 22
 )
+
+// forkNoExec is PF_FORKNOEXEC in the flags (include/linux/sched.h).
+const forkNoExec = 0x40
 
 // maxTicks bounds each of two times that are added.
 const maxTicks = uint64(1<<62-1) / uint64(ClockTick)
@@ -73,6 +80,9 @@ func ParseTaskStat(text []byte) (TaskStat, error) {
 		switch field {
 		case statStateField:
 			t.State = rest[0]
+		case statFlagsField:
+			flags, ok := number(rest[:end])
+			t.HasExecuted = ok && flags&forkNoExec == 0
 		case statUserField, statSysField, statStartField:
 			ticks, ok := number(rest[:end])
 			if !ok || ticks > maxTicks {

@@ -2,6 +2,7 @@ package procfs_test
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,8 +13,10 @@ const afterCommand = " S 1 4242 4242 0 -1 4194560 1094 0 0 0 3 5 0 0 20 0 1 0 12
 
 func TestParseTaskStat(t *testing.T) {
 	sleeping := procfs.TaskStat{
-		State: 'S', CPU: 80 * time.Millisecond, Start: 12345670 * time.Millisecond,
+		State: 'S', CPU: 80 * time.Millisecond, Start: 12345670 * time.Millisecond, HasExecuted: true,
 	}
+	forked := sleeping
+	forked.HasExecuted = false
 	tests := []struct {
 		name, text string
 		want       procfs.TaskStat
@@ -24,6 +27,8 @@ func TestParseTaskStat(t *testing.T) {
 		{"a command that looks like fields", "1 (a) R 0 0 (b)" + afterCommand,
 			sleeping, true},
 		{"a command with a newline", "1 (a\nb)" + afterCommand, sleeping, true},
+		{"a runtime's copy of itself", "4242 (runc:[2:INIT])" + strings.Replace(afterCommand, "4194560", "4194624", 1),
+			forked, true},
 		{"empty", "", procfs.TaskStat{}, false},
 		{"cut off", "4242 (sleep) S 1 4242", procfs.TaskStat{}, false},
 		{"an absurd start", "1 (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 99999999999999999999 1 \n", procfs.TaskStat{}, false},

@@ -9,6 +9,7 @@ import (
 
 	"palisade/internal/engine"
 	"palisade/internal/mounts"
+	"palisade/internal/procfs"
 	"palisade/internal/sys"
 )
 
@@ -245,8 +246,16 @@ func (n *namespace) applyBy(pid int, others map[sys.DeviceNumber]bool, do action
 		return mounts.Change{}, errors.Join(errGone, err) // the pid has been given to another process
 	}
 	place.Nested, place.Others = n.nested, others
+	place.IsFinal = runsProgram(process, pid) // before it reads the mount table
 	change, err := do(place, n.full)
 	return change, goneOr(process, err)
+}
+
+// runsProgram reports whether the process, the init of a container, runs the container's program:
+// the runtime is done with its mounts.
+func runsProgram(process sys.File, pid int) bool {
+	stat, _, err := procfs.ReadTaskStat(process, pid, nil)
+	return err == nil && stat.HasExecuted
 }
 
 // goneOr is errGone if the process has ended, else err.

@@ -125,6 +125,7 @@ func openStarting(state *oci.State) (*startingPlace, error) {
 	}
 	place, err := mounts.OpenPlace(process, "/")
 	if err == nil {
+		lookAhead(place, process, state)
 		err = findRoot(place, process, state)
 		if err != nil {
 			place.Close()
@@ -137,6 +138,17 @@ func openStarting(state *oci.State) (*startingPlace, error) {
 		return nil, err
 	}
 	return &startingPlace{place, process}, nil
+}
+
+// lookAhead tells the place what the runtime is going to mount after its hooks.
+func lookAhead(place *mounts.Place, process sys.File, state *oci.State) {
+	if runsProgram(process, state.Pid) {
+		place.IsFinal = true
+		return
+	}
+	if bundle, err := oci.ReadBundle(state.Bundle); err == nil {
+		place.IsFinal, place.ReadOnly = !bundle.HasMasks, bundle.ReadOnly
+	}
 }
 
 // findRoot finds the directory in the container's mount namespace that is going to be its root. A runtime runs the hooks

@@ -71,6 +71,12 @@ func TestNestedProc(t *testing.T) {
 				if out := inside(t, c, "ls", "/dev/.palisade/proc", "/dev/.palisade/sys"); strings.Count(out, "\n") != 3 {
 					t.Errorf("they can be reached: %q", out)
 				}
+				inside(t, c, "umount", "/dev/.palisade") // as if the hook had been killed
+				h.must(t, "remount", "--all")
+				check("after the cover was taken away", both)
+				if out := inside(t, c, "ls", "/dev/.palisade/proc"); out != "" {
+					t.Errorf("after remount it can be reached: %q", out)
+				}
 				inside(t, c, "umount", "/dev/.palisade", "/dev/.palisade/proc")
 				outcome("remount", "done")
 				check("after one was taken away", both)
@@ -102,6 +108,41 @@ func TestNestedProcAcrossRestart(t *testing.T) {
 	}
 }
 
+// TestNestedProcMasked starts containers whose engine masks paths of proc and sys, or makes some
+// read-only, which runtimes do after the hook: no user namespace inside may mount a procfs or sysfs
+// without that.
+func TestNestedProcMasked(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	forEachRuntime(t, func(t *testing.T, runtime string) {
+		for name, o := range map[string]ctr.Options{
+			"masked":    {Masked: []string{"/proc/keys", "/sys/firmware"}},
+			"read-only": {ReadOnlyPaths: []string{"/proc/sys", "/sys/fs"}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				o.Runtime = runtime
+				c := h.container(t, o)
+				for _, command := range []string{"", "remount"} {
+					if command != "" {
+						h.must(t, command, "--all")
+					}
+					checkNested(t, c, command, false)
+					if got := uncovered(t, c); len(got) != 0 {
+						t.Errorf("%s: there are %q", command, got)
+					}
+				}
+			})
+		}
+		t.Run("read-only sysfs", func(t *testing.T) {
+			c := h.container(t, ctr.Options{Runtime: runtime})
+			args := []string{"unshare", "-Urnm", "mount", "-t", "sysfs", "sysfs", "/tmp"}
+			if _, err := c.Exec(t.Context(), args...); err == nil {
+				t.Error("a sysfs that is not read-only can be mounted")
+			}
+		})
+	})
+}
+
 // TestNestedProcLeft checks containers that must get no second procfs: one with mounts of its own
 // on files of proc and sys, which would be uncovered there, one that has a second procfs and sysfs,
 // and one with a symbolic link in the way.
@@ -130,6 +171,17 @@ func TestNestedProcLeft(t *testing.T) {
 	}
 	if n := strings.Count(mountinfo(t, lxc), " /dev/.lxc/"); n != 2 {
 		t.Errorf("umount leaves %d of the container's own", n)
+	}
+
+	own := h.container(t, ctr.Options{})
+	h.must(t, "umount", "--all")
+	inside(t, own, "mkdir", "-p", "/dev/.palisade/proc")
+	inside(t, own, "mount", "-t", "tmpfs", "own", "/dev/.palisade/proc")
+	for _, command := range []string{"remount", "umount"} {
+		h.must(t, command, "--all")
+		if !strings.Contains(mountinfo(t, own), " - tmpfs own ") {
+			t.Errorf("%s takes a mount of the container's own away", command)
+		}
 	}
 
 	hostile := h.container(t, ctr.Options{Hooks: new(specs.Hooks)})
