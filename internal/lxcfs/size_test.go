@@ -159,7 +159,7 @@ func TestSize(t *testing.T) {
 		in := fuse.GetAttrIn{InHeader: fuse.InHeader{NodeId: idLoadavg, Caller: caller}}
 		status := newMeta(f).GetAttr(nil, &in, &out)
 		if !status.Ok() || out.Size != fileSize || *length != 10 {
-			t.Errorf("%v: size %d of a file that the caller cannot read, want %d", status, out.Size, fileSize)
+			t.Errorf("%v: size %d, want %d: the caller cannot read it", status, out.Size, fileSize)
 		}
 	})
 	t.Run("read much later", func(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 // that. So a container whose own has none but those gets a second one, as LXC makes it on
 // /dev/.lxc/proc. A container with masked paths gets none. A runtime masks them after its hooks, so
 // none is made before it is done, unless it is known to mask nothing. The second one need not be
-// reachable, and must not be: AppArmor profiles deny access to files of /proc by their paths. A bind
-// mount of the directory on itself covers it.
+// reachable, and must not be: AppArmor profiles deny access to files of /proc by their paths. A
+// bind mount of the directory on itself covers it.
 
 // uncoveredDir is their directory on the tmpfs that is a container's /dev. It is not called lxcfs, so
 // that "mount | grep lxcfs" lists the files of lxcfs alone.

@@ -18,7 +18,8 @@ type Bundle struct {
 	// Root is the path of the root file system on the host.
 	Root        string
 	Annotations map[string]string
-	// HasMasks reports whether there are masked or read-only paths. Runtimes make them after the hooks.
+	// HasMasks reports whether there are masked or read-only paths. Runtimes make them after the
+	// hooks.
 	HasMasks bool
 	// ReadOnly are the destinations of mounts that are read-only in the end. crun makes them so after
 	// the hooks.

@@ -53,7 +53,8 @@ type Options struct {
 	// Mounts are added, and Devices: nodes of block devices in its /dev.
 	Mounts  []specs.Mount
 	Devices []specs.LinuxDevice
-	// Masked are paths in /proc and /sys that it cannot read, ReadOnlyPaths others that it cannot write.
+	// Masked are paths in /proc and /sys that it cannot read, ReadOnlyPaths those that it cannot
+	// write.
 	Masked, ReadOnlyPaths []string
 	// BlockIO are limits of the block devices.
 	BlockIO *specs.LinuxBlockIO
