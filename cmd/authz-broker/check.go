@@ -10,12 +10,12 @@ import (
 	"palisade/internal/policy"
 )
 
-// daemons are the programs of engines.
+// daemons maps each engine to the program of its daemon.
 var daemons = map[action.Engine]string{action.Docker: "dockerd", action.Isulad: "isulad"}
 
-// askingEngines returns the engine of that name or, without a name, those of this host; none if it
-// has none.
-func askingEngines(name string) (engines []action.Engine, err error) {
+// selectEngines returns the named engine or, if name is empty, the engines whose daemons are in
+// PATH.
+func selectEngines(name string) (engines []action.Engine, err error) {
 	if engine := action.Engine(name); name != "" {
 		if daemons[engine] == "" {
 			return nil, unknownEngine(engine)
@@ -35,8 +35,8 @@ func checkCommand(o *serveOptions) *cli.Command {
 		Name:      "check",
 		Usage:     "find what is wrong in a policy file (exit code 1), and what may not be meant",
 		UsageText: "authz-broker check [--engine ENGINE] [FILE]",
-		Flags: []cli.Flag{&cli.StringFlag{Name: "engine",
-			Usage: "the engine that asks, docker or isulad (default: those on this host, or both)"}},
+		Flags: []cli.Flag{&cli.StringFlag{Name: "engine", Usage: "warn about clients of this engine, " +
+			"docker or isulad (default: those on this host, or both)"}},
 		Action: func(ctx *cli.Context) error {
 			if err := noMoreArguments(ctx, 1); err != nil {
 				return err
@@ -48,7 +48,7 @@ func checkCommand(o *serveOptions) *cli.Command {
 			if file == "" {
 				file = ctx.String("policy-file")
 			}
-			engines, err := askingEngines(ctx.String("engine"))
+			engines, err := selectEngines(ctx.String("engine"))
 			if err != nil {
 				return err
 			}

@@ -36,7 +36,7 @@ func explainCommand() *cli.Command {
 			&cli.StringFlag{Name: "engine", Usage: "whose action it is: docker or isulad", Value: string(action.Docker)},
 			&cli.StringFlag{Name: "action", Usage: "the name of an action, see authz-broker actions"},
 			&cli.StringFlag{Name: "command",
-				Usage: `a command of the engine's client: exec; of isula also "run -d", "volume ls"`},
+				Usage: `a command of the engine's client, such as exec or, of isula, "volume ls"`},
 			&cli.StringFlag{Name: "body", Usage: "the request's body is in `FILE`, for policies with rules about it"},
 			&cli.StringFlag{Name: "method", Usage: "the method of a request to Docker's API"},
 			&cli.StringFlag{Name: "uri", Usage: "its target, as it is sent"},

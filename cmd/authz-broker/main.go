@@ -24,7 +24,8 @@ func main() {
 
 func newProgram(stdout io.Writer) *cmdline.Program {
 	o := new(serveOptions)
-	p := cmdline.NewProgram("authz-broker", "decide by policy which user may have a container engine do what",
+	p := cmdline.NewProgram("authz-broker",
+		"decide by policy which user may have a container engine do what",
 		"authz-broker [OPTIONS]                            answer the engines\nauthz-broker [OPTIONS] COMMAND [COMMAND_OPTIONS]",
 		stdout, o.serve, checkCommand(o), explainCommand(), actionsCommand(), certsCommand())
 	p.Flags = append([]cli.Flag{

@@ -107,9 +107,9 @@ func printFindings(w io.Writer, report *doctor.Report, verbose bool) {
 }
 
 const (
-	// askTime is how long a program may take to print its version or its help.
+	// askTime is the timeout of --version and --help.
 	askTime = 2 * time.Second
-	// maxVersion and maxHelp bound what is read of these, in bytes.
+	// maxVersion and maxHelp bound the output that is kept, in bytes.
 	maxVersion = 4096
 	maxHelp    = 64 << 10
 )
@@ -120,12 +120,12 @@ func askVersion(ctx context.Context, program string) (string, error) {
 	return versionIn(text), err
 }
 
-// askHelp returns what --help of a program prints.
+// askHelp returns the output of --help.
 func askHelp(ctx context.Context, program string) (string, error) {
 	return ask(ctx, program, "--help", maxHelp)
 }
 
-// ask returns the beginning of what a program prints that is called with an option.
+// ask runs a program with one option, and returns the first limit bytes that it prints.
 func ask(ctx context.Context, program, option string, limit int) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()

@@ -13,15 +13,15 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	p, args := named(os.Args)
+	p, args := programFor(os.Args)
 	err := p.RunContext(ctx, args)
 	stop()
 	os.Exit(cmdline.Report("lxcfs-toolkit", err, os.Stderr))
 }
 
-// named returns the program under the name args[0]: lxcfs-hook is its command hook, lxcfs-runc its
-// wrapper of runc.
-func named(args []string) (*cmdline.Program, []string) {
+// programFor returns the program and its command line by the name args[0]: lxcfs-hook runs the
+// command hook, lxcfs-runc wraps runc.
+func programFor(args []string) (*cmdline.Program, []string) {
 	p := newProgram()
 	switch filepath.Base(args[0]) {
 	case "lxcfs-hook":
@@ -34,7 +34,8 @@ func named(args []string) (*cmdline.Program, []string) {
 
 func newProgram() *cmdline.Program {
 	g := new(globals)
-	p := cmdline.NewProgram("lxcfs-toolkit", "put the files of lxcfs into containers and take them out again",
+	p := cmdline.NewProgram("lxcfs-toolkit",
+		"put the files of lxcfs into containers and take them out again",
 		"lxcfs-toolkit [OPTIONS] COMMAND [COMMAND_OPTIONS]", os.Stdout, nil,
 		remountCommand(g), umountCommand(g), checkCommand(g), prestartCommand(g), poststopCommand(g),
 		listCommand(g), topCommand(g), doctorCommand(g), hookCommand(g),

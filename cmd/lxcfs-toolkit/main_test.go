@@ -8,7 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// TestNames starts the program by its names: which command runs, with which operands.
+// TestNames runs the program by each of its names, and checks the command and its operands.
 func TestNames(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"lxcfs-toolkit list", "list"},
@@ -25,7 +25,7 @@ func TestNames(t *testing.T) {
 		{"lxcfs-toolkit hook-spec podman --path /x", "hook-spec podman"},
 		{"lxcfs-toolkit poststop lxcfs.service --mountpoint /m", "poststop lxcfs.service"},
 	} {
-		p, args := named(strings.Fields(tt.args))
+		p, args := programFor(strings.Fields(tt.args))
 		got := ""
 		for _, command := range p.Commands {
 			command.Action = func(ctx *cli.Context) error {

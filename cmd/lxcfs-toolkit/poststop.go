@@ -114,7 +114,7 @@ func (e ending) startsAgain(ctx context.Context) (bool, error) {
 	switch {
 	case err != nil:
 		return e.hasFailed() || job != "", err
-	case e.hasFailed() && e.down(unit) > restartTime:
+	case e.hasFailed() && e.downtime(unit) > restartTime:
 		return false, nil
 	case job != "":
 		return true, nil // to start or restart it
@@ -157,10 +157,10 @@ func showUnit(ctx context.Context, unit string) (properties, error) {
 	return p, nil
 }
 
-// down returns the time since the unit was last active or, if that is later, a daemon began to
-// serve: one that ends before ExecStartPost has leaves the unit inactive. It returns 0 if systemd
-// does not know when the unit was active.
-func (e ending) down(unit properties) time.Duration {
+// downtime returns the time since the unit was last active or, if that is later, since a daemon
+// began to serve: a daemon that ends before ExecStartPost does leaves the unit inactive. It returns
+// 0 if systemd does not know when the unit was active.
+func (e ending) downtime(unit properties) time.Duration {
 	left, err := strconv.ParseInt(unit[activeExit], 10, 64)
 	if err != nil || left <= 0 {
 		return 0

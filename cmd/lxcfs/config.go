@@ -76,9 +76,10 @@ func (c *config) flags() []cli.Flag {
 		&cli.BoolFlag{Name: "disable-loadavg", Destination: &c.disableLoadavg,
 			Usage: "show containers the load averages of the host"},
 		&cli.StringFlag{Name: "root-disk-name", Value: rootDiskSda, Destination: &c.rootDisk,
-			Usage: "call the disk that holds a container's root `NAME`: sda, or host for the host's name"},
+			Usage: "`NAME` of the disk that holds a container's root: sda, or host for the host's name"},
 		&cli.StringSliceFlag{Name: "o", Destination: &c.fuseOptions,
-			Usage: "`OPTIONS` of the mount, separated by commas: max_read=N; those of the C version have no effect"},
+			Usage: "`OPTIONS` of the mount, separated by commas: max_read=N; " +
+				"those of the C version have no effect"},
 		&cli.StringFlag{Name: "runtime-dir", Value: probe.DefaultRuntimeDir, Destination: &c.runtimeDir,
 			Usage: "keep locks and the state for the next start in `DIR`"},
 		&cli.BoolFlag{Name: "keep-mount", Destination: &c.keepMount,
@@ -109,7 +110,7 @@ func (c *config) complete(ctx *cli.Context) error {
 		return err
 	}
 	if c.rootDisk != rootDiskSda && c.rootDisk != rootDiskHost {
-		return fmt.Errorf("--root-disk-name %q is neither sda nor host", c.rootDisk)
+		return fmt.Errorf("--root-disk-name %q: want sda or host", c.rootDisk)
 	}
 	if _, err := c.mountOptions(); err != nil {
 		return err
@@ -130,7 +131,7 @@ func (c *config) complete(ctx *cli.Context) error {
 	return nil
 }
 
-// logNoEffect logs the options that are given and have no effect.
+// logNoEffect logs the given options that have no effect.
 func (c *config) logNoEffect(isSet func(option string) bool) {
 	for _, option := range noEffect {
 		if isSet(option.name) {
@@ -159,12 +160,11 @@ func (c *config) setUpLog() error {
 	return nil
 }
 
-// ignoredMountOptions lists the options of -o that are accepted without effect, as are
-// entry_timeout=SECONDS and
-// attr_timeout=SECONDS.
+// ignoredMountOptions lists the options of -o that are accepted without effect. So are
+// entry_timeout=N and attr_timeout=N.
 var ignoredMountOptions = []string{"allow_other", "default_permissions", "direct_io", "nonempty"}
 
-// mountOptions are those of -o that the kernel is told.
+// mountOptions returns the options of -o that are passed to the kernel.
 func (c *config) mountOptions() ([]string, error) {
 	var extra []string
 	for _, option := range c.fuseOptions.Value() {
@@ -174,11 +174,11 @@ func (c *config) mountOptions() ([]string, error) {
 		case strings.HasPrefix(option, "entry_timeout="), strings.HasPrefix(option, "attr_timeout="):
 		case strings.HasPrefix(option, "max_read="):
 			if _, err := fmt.Sscanf(option, "max_read=%d", &n); err != nil || fmt.Sprintf("max_read=%d", n) != option {
-				return nil, fmt.Errorf("-o %q: max_read wants a number of bytes", option)
+				return nil, fmt.Errorf("-o %q: want max_read=N, a number of bytes", option)
 			}
 			extra = append(extra, option)
 		default:
-			return nil, fmt.Errorf("-o %q is unknown: want max_read=N or one of %s",
+			return nil, fmt.Errorf("-o %q is unknown: want max_read=N, entry_timeout=N, attr_timeout=N, %s",
 				option, strings.Join(ignoredMountOptions, ", "))
 		}
 	}

@@ -127,7 +127,8 @@ func openForSupervisor() error {
 // sharedFiles returns the paths of the files of tree that must be held. Of the CPU directory these
 // are the files directly in it: a machine with many CPUs has thousands in the subdirectories.
 func sharedFiles(tree sys.File) []string {
-	files := slices.DeleteFunc(probe.ListFiles(tree), func(file string) bool { return file == mounts.CPUDir })
+	isDir := func(file string) bool { return file == mounts.CPUDir }
+	files := slices.DeleteFunc(probe.ListFiles(tree), isDir)
 	return append(append(files, probe.StatusFile), probe.RegularFiles(tree, mounts.CPUDir)...)
 }
 

@@ -103,18 +103,18 @@ func verifyCommand() *cli.Command {
 				return err
 			}
 			if v.Wrong > 0 {
-				return fmt.Errorf("%s: files that are not as %s says: %d of %d: %s%s",
-					root, v.Pair, v.Wrong, v.Files, v.Examples, unmappedIDs(&v))
+				return fmt.Errorf("%s: %d of %d files do not match %s: %s%s",
+					root, v.Wrong, v.Files, v.Pair, v.Examples, verifyDetail(&v))
 			}
-			_, err = fmt.Fprintf(ctx.App.Writer, "all %d files are as %s says\n", v.Files, v.Pair)
+			_, err = fmt.Fprintf(ctx.App.Writer, "all %d files match %s\n", v.Files, v.Pair)
 			return err
 		},
 	}
 }
 
-// unmappedIDs lists uids, then gids, that the maps of a tree do not have, or says what to do where
-// there are none.
-func unmappedIDs(v *shift.Verification) (text string) {
+// verifyDetail lists the uids, then the gids, that the maps of the tree do not have. Without such
+// ids another shift mends the tree.
+func verifyDetail(v *shift.Verification) (text string) {
 	if v.UIDs != "" {
 		text += "; uids that are not mapped: " + v.UIDs
 	}
@@ -180,8 +180,8 @@ func checkCommand() *cli.Command {
 	}
 }
 
-// closedGraph finds what keeps a container's root from iSulad's directory of lcr's containers.
-// iSulad creates that with the first of them, with the mode 0750, unless it is there.
+// closedGraph returns the directories on the way to lcr's containers that a container's root cannot
+// search. isulad creates engines/lcr with the first container, with the mode 0750.
 func closedGraph(graph string, pair idmap.Pair) (shift.Problems, error) {
 	lcr := filepath.Join(graph, "engines/lcr")
 	if _, err := os.Stat(lcr); !errors.Is(err, fs.ErrNotExist) {

@@ -34,7 +34,8 @@ func expandName(args []string) []string {
 }
 
 func newProgram(stdout, stderr io.Writer) *cmdline.Program {
-	p := cmdline.NewProgram(program, "change the owners of root file systems for containers with user namespaces",
+	p := cmdline.NewProgram(program,
+		"change the owners of root file systems for containers with user namespaces",
 		"userns-shift COMMAND [OPTIONS] [ARGUMENTS]", stdout, nil,
 		shiftCommand(stderr), unshiftCommand(stderr), statusCommand(stderr),
 		checkCommand(), verifyCommand(),

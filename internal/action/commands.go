@@ -142,7 +142,7 @@ var terminalOptions = map[string]string{
 }
 
 // splitOptions splits "run -tid" into the command and its options, -t, -i and -d. It returns the
-// whole line where there are others.
+// whole line as the command if that has other options.
 func splitOptions(line string) (command string, options []string) {
 	words := strings.Fields(line)
 	first := slices.IndexFunc(words, func(word string) bool { return strings.HasPrefix(word, "-") })

@@ -8,8 +8,8 @@ import (
 	"palisade/internal/version"
 )
 
-// NewProgram returns a program whose mistakes in the command line are UsageErrors that name what is
-// wrong. run is what it does without a command; if it is nil a command is needed.
+// NewProgram returns a program that fails with a UsageError on a mistake in the command line. It
+// calls run if no command is given; if run is nil a command is required.
 func NewProgram(
 	program, usage, usageText string, stdout io.Writer, run cli.ActionFunc,
 	commands ...*cli.Command,

@@ -8,8 +8,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// Program is a program whose options are taken wherever they stand before "--", as getopt_long(3)
-// does. urfave/cli itself stops at the first operand.
+// Program is a cli.App that takes options anywhere before "--", as getopt_long(3) does. urfave/cli
+// stops at the first operand.
 type Program struct {
 	*cli.App
 	// Wrappers are the commands whose operands are the command line of another program: their own
@@ -20,10 +20,10 @@ type Program struct {
 	Abbreviable [][]string
 }
 
-// Run is RunContext without a context.
+// Run is RunContext with the background context.
 func (p *Program) Run(args []string) error { return p.RunContext(context.Background(), args) }
 
-// RunContext runs the program with a command line, args[0] being its name.
+// RunContext runs the program. args[0] is its name, as in os.Args.
 func (p *Program) RunContext(ctx context.Context, args []string) error {
 	arranged, err := p.arrange(args)
 	if err != nil {
@@ -32,9 +32,8 @@ func (p *Program) RunContext(ctx context.Context, args []string) error {
 	return p.App.RunContext(ctx, arranged)
 }
 
-// arrange returns a command line of the same meaning as urfave/cli reads it: options of the program
-// with its command, options of the command, "--", operands. Each option is written as --NAME or
-// --NAME=VALUE.
+// arrange returns the command line in the order that urfave/cli needs: the program's options, the
+// command, its options, "--", operands. Each option is written as --NAME or --NAME=VALUE.
 func (p *Program) arrange(args []string) ([]string, error) {
 	l := line{program: p, command: p.Command(p.DefaultCommand), rest: args[1:]}
 	isExplicit, optionsEnd := false, false
@@ -67,14 +66,14 @@ func (p *Program) arrange(args []string) ([]string, error) {
 	return arranged, nil
 }
 
-// line is a command line while it is read.
+// line is a command line that is being parsed.
 type line struct {
 	program *Program
-	// command is the command, nil before one is found.
+	// command is nil until one is found.
 	command *cli.Command
 	// global and own are the options of the program and of the command.
 	global, own, operands []string
-	// rest are the arguments that are not read yet.
+	// rest are the arguments that are not parsed yet.
 	rest []string
 }
 
@@ -84,7 +83,7 @@ func (l *line) take() string {
 	return arg
 }
 
-// option reads an option, or several short ones behind one dash. One dash before a long name does,
+// option parses an option, or several short ones behind one dash. A long name may follow one dash,
 // as in Go's flag package.
 func (l *line) option(arg string) error {
 	name, value, hasValue := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
@@ -165,7 +164,7 @@ func takesValue(flag cli.Flag) bool {
 	return ok && f.TakesValue()
 }
 
-// complete returns the option that prefix abbreviates, "" if there is none.
+// complete returns the name of the option that prefix abbreviates, "" if there is none.
 func (p *Program) complete(prefix string) (string, error) {
 	var names []string
 	found := ""

@@ -288,9 +288,9 @@ func (f *Finder[S]) locate(id *identity, s *Scratch) (err error) {
 }
 
 // locateShared sets the cgroup of a container that shares the cgroup namespace of outer, the
-// container around it. The leader's cgroups are paths. In the hierarchies in which these are those
-// of outer's init, nothing but outer has been given a cgroup: a sandbox has none of its own, and a
-// runtime may not know every hierarchy.
+// container around it. paths are the leader's cgroups. In a hierarchy in which the leader is in the
+// cgroup of outer's init, the container has none of its own, and gets outer's: it may be a sandbox
+// without cgroups, or its runtime may not use this hierarchy.
 func (f *Finder[S]) locateShared(id *identity, paths cgroup.Paths, outer *Container[S]) error {
 	text, err := outer.leader.cgroup.ReadText(nil) // outer.seen may be a second old
 	if err != nil {

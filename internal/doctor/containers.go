@@ -70,8 +70,8 @@ func checkContainers(ctx context.Context, w *World, r *Report) {
 	}
 }
 
-// countFiles returns the number of files that the container has. Those below the CPU directory, which
-// earlier versions mounted in its place, do not count: remount replaces them.
+// countFiles returns the number of files that the container has. Those below the CPU directory,
+// which earlier versions mounted in its place, do not count: remount replaces them.
 func countFiles(c *toolkit.Listed) int {
 	n := 0
 	for _, file := range c.Alive {

@@ -54,13 +54,13 @@ func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind,
 	if filepath.IsAbs(c.Graph) {
 		graph = c.Graph
 	}
-	w.checkIsuladFolders(r, graph)
+	w.checkIsuladDirs(r, graph)
 	if config == broken {
 		return
 	}
 	if len(c.Twice) > 0 {
-		r.add(ConfigTwice, e.config, do("remove what is not meant%s", e.restartWords()),
-			"keys come twice, of which %s takes the first: %s", e.name, list(c.Twice))
+		r.add(ConfigTwice, e.config, do("remove the others%s", e.restartWords()),
+			"%s uses the first of keys that occur twice: %s", e.name, list(c.Twice))
 	}
 	w.checkIsuladAccess(ctx, r, e, &c)
 	sample := filepath.Join(graph, "hooks/hookspec.json")

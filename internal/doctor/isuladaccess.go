@@ -13,8 +13,8 @@ import (
 // pluginSetting makes iSulad ask authz-broker, for connections that it listens for with TLS.
 const pluginSetting = `"authorization-plugin": "authz-broker"`
 
-// checkIsuladAccess looks at who may ask iSulad for what. It asks its plug-in only about
-// connections over TCP with TLS: any user of its unix socket may do everything.
+// checkIsuladAccess checks who can use iSulad. It asks its plug-in only about connections over TCP
+// with TLS: any user of its unix socket may do everything.
 func (w *World) checkIsuladAccess(ctx context.Context, r *Report, e *engineKind, c *wiring.Isulad) {
 	remote := w.hasRemote(ctx, e)
 	tcp := strings.Join(c.TCP(), ", ")
@@ -49,7 +49,7 @@ func (w *World) checkIsuladAccess(ctx context.Context, r *Report, e *engineKind,
 	w.checkIsuladPlugin(ctx, r, e, c, remote)
 }
 
-// checkIsuladPlugin checks whether iSulad asks authz-broker, and whether that answers.
+// checkIsuladPlugin checks that iSulad asks authz-broker, and that the broker answers.
 func (w *World) checkIsuladPlugin(
 	ctx context.Context, r *Report, e *engineKind, c *wiring.Isulad, remote bool,
 ) {
@@ -85,7 +85,7 @@ func (w *World) hasRemote(ctx context.Context, e *engineKind) bool {
 	return err != nil || strings.Contains(help, "--tlsverify")
 }
 
-// isuladServesTCP reports whether iSulad answers, but has no unix socket.
+// isuladServesTCP reports whether iSulad accepts connections over TCP and has no unix socket.
 func (w *World) isuladServesTCP(ctx context.Context) bool {
 	for i := range isulads {
 		text, err := w.read(isulads[i].config, maxConfig)
@@ -112,8 +112,9 @@ func (w *World) isuladServesTCP(ctx context.Context) bool {
 	return false
 }
 
-// checkIsuladFolders looks at the directories that lcr has to pass as a container's user.
-func (w *World) checkIsuladFolders(r *Report, graph string) {
+// checkIsuladDirs checks that other users can search the directories down to lcr's containers, as
+// the root of a container with --user-remap has to.
+func (w *World) checkIsuladDirs(r *Report, graph string) {
 	lcr := filepath.Join(graph, "engines/lcr")
 	if !w.exists(lcr) {
 		return

@@ -55,7 +55,8 @@ func (o *Options) findIsulad() (found []finding, err error) {
 	return found, err
 }
 
-// describeIsulad tells from where iSulad's containers are known when its client cannot tell.
+// describeIsulad names the directory with the state of iSulad's containers, for the error of a
+// client that cannot connect.
 func (o *Options) describeIsulad() string {
 	graphs, _ := o.isuladGraphs()
 	for _, graph := range graphs {
@@ -91,7 +92,7 @@ func readIsulad(file string) (finding, error) {
 	return f, nil
 }
 
-// parseIsuladState returns the pid of a container that runs, -1 if it does not.
+// parseIsuladState returns the pid of the container's init, or -1 if it does not run.
 func parseIsuladState(text []byte) (pid int, err error) {
 	var state struct {
 		Running *bool

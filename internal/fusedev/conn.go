@@ -37,10 +37,10 @@ type Handler interface {
 	// Rescue does what Read does, in the place of one that takes too long: a thread is stuck with it. What that returns in
 	// the end is dropped.
 	Rescue(r *Request, handle uint64, offset uint64, size int, dst []byte) ([]byte, syscall.Errno)
-	// Access reports by its error whether the caller may access a node in the ways of mask
-	// (access(2)). It is not asked on mounts with Session.KernelChecksAccess.
+	// Access returns an error unless the caller may access a node by mask (access(2)). It is not
+	// called on mounts with Session.KernelChecksAccess.
 	Access(r *Request, mask uint32) syscall.Errno
-	// RescueAttr describes a node in the place of a GetAttr that takes too long.
+	// RescueAttr describes a node in place of a GetAttr that takes too long.
 	RescueAttr(r *Request, out *fuse.AttrOut) syscall.Errno
 	// Release ends a handle. The reader is not known.
 	Release(r *Request, handle uint64)
@@ -163,10 +163,10 @@ func (c *Conn) Answers() bool {
 	return answers
 }
 
-// KeepSize makes the kernel keep the size that it has cached of a node, whatever the reply says to
-// the GETATTR that is being answered. It stores no byte behind the end of the file, which makes the
-// reply outdated (fuse_notify_store in fs/fuse/dev.c).
-func (c *Conn) KeepSize(node uint64) error {
+// KeepCachedSize makes the kernel keep the size of a node that it has cached, and ignore the size
+// in the reply to the GETATTR that is being answered. It stores no byte behind the end of the file,
+// which makes the reply outdated (fuse_notify_store in fs/fuse/dev.c).
+func (c *Conn) KeepCachedSize(node uint64) error {
 	out := make([]byte, 0, outHeaderSize+24)
 	out = appendU64(appendU64(out[:outHeaderSize], node), maxTransfer)
 	out = appendU64(out, 0) // no byte, and padding

@@ -186,7 +186,7 @@ func (tree) Lookup(_ <-chan struct{}, _ *fuse.InHeader, name string, out *fuse.E
 	}
 	out.NodeId = id
 	if id == idEmpty {
-		out.SetEntryTimeout(time.Hour) // or each look-up tells the size, too
+		out.SetEntryTimeout(time.Hour) // the reply to a LOOKUP has the size, too
 	}
 	attr(id, &out.Attr)
 	return fuse.OK
@@ -199,7 +199,7 @@ func (f tree) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) 
 		<-f.files.slow
 	case idEmpty:
 		out.Size = 0
-		if err := f.files.conn.KeepSize(in.NodeId); err != nil {
+		if err := f.files.conn.KeepCachedSize(in.NodeId); err != nil {
 			return fuse.EIO
 		}
 	}
@@ -518,7 +518,7 @@ func TestMountErrors(t *testing.T) {
 	}
 }
 
-// TestStuckGetAttr has a look at a file whose size does not come: it gets another one.
+// TestStuckGetAttr asks for the size of a file while GetAttr is stuck: RescueAttr answers.
 func TestStuckGetAttr(t *testing.T) {
 	dir, fs := mountWith(t, nil, 500*time.Millisecond)
 	got, err := run(t, "stat", "-c", "%s", filepath.Join(dir, "stuck-attr"))
@@ -528,9 +528,9 @@ func TestStuckGetAttr(t *testing.T) {
 	close(fs.slow)
 }
 
-// TestKeepSize has a look at a file that is empty for who looks. It is not for the next reader,
-// whose program uses sendfile(2).
-func TestKeepSize(t *testing.T) {
+// TestKeepCachedSize tells the caller of stat(2) that a file is empty. The next reader, whose
+// program uses sendfile(2), must not take it for empty.
+func TestKeepCachedSize(t *testing.T) {
 	dir, _ := mount(t, []byte("text\n"))
 	file := filepath.Join(dir, "empty")
 	for range 2 {

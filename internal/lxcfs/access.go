@@ -9,14 +9,14 @@ import (
 	"palisade/internal/fusedev"
 )
 
-// Ways of access(2).
+// Bits of the mask of access(2).
 const (
 	mayExecute = 1
 	mayWrite   = 2
 	mayRead    = 4
 )
 
-// accessOf returns the ways of access that open(2) with the flags asks for.
+// accessOf returns the mask of access(2) for open(2) with the flags.
 func accessOf(flags uint32) uint32 {
 	switch flags & syscall.O_ACCMODE {
 	case syscall.O_RDONLY:
@@ -27,8 +27,8 @@ func accessOf(flags uint32) uint32 {
 	return mayRead | mayWrite
 }
 
-// Access reports by its error whether the mode of a node lets the caller access it in the ways of
-// mask. All nodes belong to root.
+// Access returns an error unless the mode of a node lets the caller access it by mask. All nodes
+// belong to root.
 func (f *FS) Access(r *fusedev.Request, mask uint32) syscall.Errno {
 	if isContainers(r.Node) {
 		if !f.isKeeper(r.UID, r.TID) {
@@ -66,10 +66,10 @@ func isCapable(mode uint32, capabilities uint64, mask uint32) bool {
 	return capabilities&dacReadSearch != 0 && (mask == mayRead || isDir && mask&mayWrite == 0)
 }
 
-// isAllowed reports whether the mode of a file of root's allows access in the ways of mask.
+// isAllowed reports whether the mode of a file that belongs to root allows access by mask.
 func isAllowed(mode, uid, gid, mask uint32) bool {
 	switch {
-	case uid == 0: // root may do everything but execute a file that nobody may
+	case uid == 0: // root needs an execute bit to execute, and no bit for anything else
 		return mask&mayExecute == 0 || mode&0o111 != 0
 	case gid == 0:
 		mode >>= 3

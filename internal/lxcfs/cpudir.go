@@ -15,8 +15,8 @@ import (
 // host's sysfs, which stays the same as long as the file is there. So an id means the same to every process.
 const cpuDirBit = 1 << 62
 
-// cpuDir is the host's /sys/devices/system/cpu, which is passed through for reading. Paths in it are
-// the host's; cpuview.go maps the names that a container sees to them.
+// cpuDir is the host's /sys/devices/system/cpu, which is passed through for reading. Paths in it
+// are the host's; cpuview.go maps the names that a container sees to them.
 type cpuDir struct {
 	root sys.File
 

@@ -13,8 +13,8 @@ import (
 )
 
 // A container has the directories cpu0 to cpu<n-1> for the n CPUs that its cpuinfo lists, and no
-// others: programs count them (htop, older glibc), or read cpuN/online, which CPU 0 may lack.
-// cpuI is the directory of the CPU of the host that is behind I. The file possible stays the host's,
+// others: programs count them (htop, older glibc), or read cpuN/online, which CPU 0 may lack. cpuI
+// is the directory of the CPU of the host that is behind I. The file possible stays the host's,
 // since programs size arrays by it that they index with the CPU number of the kernel (rseq(2),
 // getcpu(2)).
 
@@ -27,16 +27,16 @@ func cpuNumber(name string) (int, bool) {
 
 func cpuName(cpu int) string { return "cpu" + strconv.Itoa(cpu) }
 
-// differsByReader reports whether dir/name is another file for another reader, so that the kernel
-// must not cache it.
+// differsByReader reports whether dir/name depends on the reader, so that the kernel must not cache
+// it.
 func differsByReader(dir, name string) bool {
 	_, isCPU := cpuNumber(name)
 	return dir == "." && isCPU
 }
 
-// hostName returns the host's name of the entry name in dir, as a reader with the CPUs sees it; nil
-// is a reader of the host.
-func hostName(dir, name string, cpus *view.CPUs) (string, bool) {
+// toHost translates a name in dir that a reader with the CPUs sees to the host's. A reader of the
+// host has nil.
+func toHost(dir, name string, cpus *view.CPUs) (string, bool) {
 	if cpus == nil || !differsByReader(dir, name) {
 		return name, true
 	}
@@ -46,8 +46,8 @@ func hostName(dir, name string, cpus *view.CPUs) (string, bool) {
 	return "", false
 }
 
-// readerName is the inverse of hostName.
-func readerName(dir, name string, cpus *view.CPUs) (string, bool) {
+// toReader is the inverse of toHost.
+func toReader(dir, name string, cpus *view.CPUs) (string, bool) {
 	if cpus == nil || !differsByReader(dir, name) {
 		return name, true
 	}
@@ -75,14 +75,14 @@ func (f *FS) withCPUs(tid uint32, use func(*view.CPUs) error) error {
 	return use(nil)
 }
 
-// lookupCPUFile finds the entry name of the directory dir, as the thread sees it, and how long the kernel
-// may believe it.
+// lookupCPUFile returns the host's path of the entry name of dir, as the thread sees it, and the
+// time for which the kernel may cache it.
 func (f *FS) lookupCPUFile(tid uint32, dir, name string) (p string, valid time.Duration, err error) {
 	if !differsByReader(dir, name) {
 		return path.Join(dir, name), cpuDirValid, nil
 	}
 	err = f.withCPUs(tid, func(cpus *view.CPUs) error {
-		host, ok := hostName(dir, name, cpus)
+		host, ok := toHost(dir, name, cpus)
 		if !ok {
 			return syscall.ENOENT
 		}
@@ -102,7 +102,7 @@ func (f *FS) listCPUDir(tid uint32, dir string) ([]cpuDirEntry, error) {
 	err2 := f.withCPUs(tid, func(cpus *view.CPUs) error {
 		for _, e := range host {
 			var ok bool
-			if e.name, ok = readerName(dir, e.name, cpus); ok {
+			if e.name, ok = toReader(dir, e.name, cpus); ok {
 				entries = append(entries, e)
 			}
 		}

@@ -47,8 +47,8 @@ type diskList struct {
 	made  time.Time
 	// until is the time until which the list is not made again.
 	until time.Time
-	// atHostRoot reports that init's root was the host's. A runtime may look at files before it
-	// enters the container's root: each read looks whether that has happened.
+	// atHostRoot is set if init's root was the host's. A runtime may read files before it enters the
+	// container's root, so each read then checks the root again.
 	atHostRoot bool
 	// pending is closed when the look that is under way has ended, which began at started; nil where none is.
 	pending chan struct{}

@@ -70,7 +70,7 @@ type FS struct {
 	// fixedSizes makes all files fileSize bytes long: where the kernel checks modes itself, it
 	// would ask for the size at each open(2).
 	fixedSizes bool
-	// keepSize is fusedev.Conn.KeepSize.
+	// keepSize is fusedev.Conn.KeepCachedSize.
 	keepSize func(node uint64) error
 	// psi tells that the kernel has pressure files for cgroups.
 	psi bool
@@ -146,7 +146,7 @@ func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
 	f.state = openState(f.opts.StateFile, f.host, f.proc, f.opts.Log)
 	f.handles.goOn(&f.state.reads)
 	f.fixedSizes = session.KernelChecksAccess()
-	f.keepSize = conn.KeepSize
+	f.keepSize = conn.KeepCachedSize
 	f.triggers.notify, f.triggers.kept.mem = conn.NotifyPoll, f.state.triggers
 	if err := sys.ConfineToReading(); err != nil {
 		f.opts.Log.Warn("the worker has more rights than it needs", "err", err)
@@ -201,7 +201,7 @@ func (f *FS) Read(r *fusedev.Request, number, offset uint64, size int, dst []byt
 	if isContainers(r.Node) && !f.isKeeper(r.UID, r.TID) {
 		return dst, syscall.ENOENT // somebody has passed the open file on
 	}
-	if f.takePrepared(r, file, number, size) || offset > 0 {
+	if f.claimPrepared(r, file, number, size) || offset > 0 {
 		if out, ok := file.appendKept(dst, offset, size); ok {
 			return out, 0
 		}
@@ -219,9 +219,9 @@ func (f *FS) Read(r *fusedev.Request, number, offset uint64, size int, dst []byt
 	return out[:len(dst)+copy(text, rest)], 0
 }
 
-// takePrepared reports whether the reader reads the text whose length it was told, see size.go.
-func (f *FS) takePrepared(r *fusedev.Request, file openFile, number uint64, size int) bool {
-	return !r.IsDoubtful && f.handles.takePrepared(file, number, size, r.TID, f.isSameProcess)
+// claimPrepared reports whether the reader reads the text whose length it was told, see size.go.
+func (f *FS) claimPrepared(r *fusedev.Request, file openFile, number uint64, size int) bool {
+	return !r.IsDoubtful && f.handles.claimPrepared(file, number, size, r.TID, f.isSameProcess)
 }
 
 // Rescue serves a file in the place of a Read that is stuck, with a file of the container's cgroup for instance: with the
@@ -230,7 +230,7 @@ func (f *FS) Rescue(r *fusedev.Request, number, offset uint64, size int, dst []b
 	f.log.Error("stuck", "a read takes too long; it is answered without the container's figures", errors.New("no answer in time"))
 	f.meter.Error(meter.Stuck)
 	file := f.handles.renew(number)
-	f.takePrepared(r, file, number, size)
+	f.claimPrepared(r, file, number, size)
 	if out, ok := file.appendKept(dst, offset, size); ok {
 		f.meter.Fallback(f.fileOf(r.Node))
 		return out, 0

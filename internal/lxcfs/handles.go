@@ -39,8 +39,8 @@ type handle struct {
 	// kept.
 	length uint64
 	text   []byte
-	// prepared is the time at which text was made for a look at the file's size, as the time since
-	// handles.began, and preparedFor the thread that looked; 0 after the file was read.
+	// prepared is the time since handles.began at which text was made to tell the file's size, 0 after
+	// the file was read; preparedFor is the thread that asked for the size.
 	prepared    time.Duration
 	preparedFor uint32
 	// trigger is the pressure trigger that was written to the file.
@@ -88,7 +88,7 @@ type handles struct {
 	mu   sync.Mutex
 	open []*handle
 	free []uint32
-	// newest has the file of each node that was opened last.
+	// newest has the file that was opened last, by node.
 	newest map[uint64]*handle
 	// adopted are those of an earlier process that were used since, by its numbers.
 	adopted map[uint64]*handle

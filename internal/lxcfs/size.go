@@ -15,9 +15,9 @@ import (
 // same thread has opened last, or else another thread of its process.
 
 const (
-	// preparedValid is how old a text may be that is read for the first time.
+	// preparedValid bounds the age of a prepared text at its first read.
 	preparedValid = 5 * time.Second
-	// maxLooked bounds the open files of a node that are looked at, and maxPeers the threads whose
+	// maxLooked bounds the open files of a node that are examined, and maxPeers the threads whose
 	// process is looked up.
 	maxLooked = 64
 	maxPeers  = 8
@@ -167,9 +167,10 @@ func (hs *handles) prepare(o openFile, number uint64, text []byte, tid uint32) {
 	o.h.prepared, o.h.preparedFor = max(time.Since(hs.began), 1), tid
 }
 
-// takePrepared reports whether the file has a text that was prepared for the reader, the thread tid
-// or another of its process, which reads size bytes of it.
-func (hs *handles) takePrepared(
+// claimPrepared makes a text that was prepared for the thread tid, or another of its process, the
+// one that the file's reader has begun with, and reports whether there is one. The reader wants
+// size bytes.
+func (hs *handles) claimPrepared(
 	o openFile, number uint64, size int, tid uint32, isPeer func(tid, other uint32) bool,
 ) bool {
 	if !o.lock() {

@@ -2,6 +2,7 @@ package lxcfs
 
 import (
 	"os"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -95,43 +96,38 @@ func TestSize(t *testing.T) {
 			t.Errorf("a closed file is known: %v", f.handles.newest)
 		}
 	})
-	t.Run("opened by another thread of the process", func(t *testing.T) {
-		f, length := newSized(t)
-		*length = 10
-		threads, err := os.ReadDir("/proc/self/task")
-		if err != nil || len(threads) < 2 {
-			t.Fatalf("threads: %v, %v", threads, err)
-		}
-		thread := uint32(0)
-		for _, c := range threads[len(threads)-1].Name() {
-			thread = 10*thread + uint32(c-'0')
-		}
-		number := opened(t, f, thread)
-		if got := sizeOf(t, f, self); got != 10 {
-			t.Errorf("size %d, want 10", got)
-		}
-		if got := lengthRead(t, f, thread, number); got != 10 {
-			t.Errorf("%d bytes read, want 10", got)
-		}
-	})
-	t.Run("opened by another process", func(t *testing.T) {
-		f, length := newSized(t)
-		*length = 10
-		number := opened(t, f, other)
-		sizeOf(t, f, self)
-		if got := lengthRead(t, f, other, number); got != 11 {
-			t.Errorf("%d bytes read, want 11: the text is another reader's", got)
-		}
-	})
-	t.Run("read by another process", func(t *testing.T) {
-		f, length := newSized(t)
-		*length = 10
-		number := opened(t, f, self)
-		sizeOf(t, f, self)
-		if got := lengthRead(t, f, other, number); got != 11 {
-			t.Errorf("%d bytes read, want 11: the text is another reader's", got)
-		}
-	})
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil || len(threads) < 2 {
+		t.Fatalf("threads: %v, %v", threads, err)
+	}
+	last, err := strconv.Atoi(threads[len(threads)-1].Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	thread := uint32(last)
+	// The second text, of 11 bytes, is made where the first may be another reader's.
+	for _, tt := range []struct {
+		name                    string
+		opener, statter, reader uint32
+		want                    uint64
+	}{
+		{"opened by another thread of the process", thread, self, thread, 10},
+		{"opened by another process", other, self, other, 11},
+		{"read by another process", self, self, other, 11},
+		{"outside of the pid namespace", 0, 0, 0, 11},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f, length := newSized(t)
+			*length = 10
+			number := opened(t, f, tt.opener)
+			if got := sizeOf(t, f, tt.statter); got != 10 {
+				t.Errorf("size %d, want 10", got)
+			}
+			if got := lengthRead(t, f, tt.reader, number); got != tt.want {
+				t.Errorf("%d bytes read, want %d", got, tt.want)
+			}
+		})
+	}
 	t.Run("read by another process, not from the start", func(t *testing.T) {
 		f, length := newSized(t)
 		*length = 10
@@ -166,15 +162,6 @@ func TestSize(t *testing.T) {
 			t.Errorf("%v: size %d, want %d: the caller cannot read it", status, out.Size, fileSize)
 		}
 	})
-	t.Run("outside of the pid namespace", func(t *testing.T) {
-		f, length := newSized(t)
-		*length = 10
-		number := opened(t, f, 0)
-		sizeOf(t, f, 0)
-		if got := lengthRead(t, f, 0, number); got != 11 {
-			t.Errorf("%d bytes read, want 11: the text may be another reader's", got)
-		}
-	})
 	t.Run("read much later", func(t *testing.T) {
 		f, length := newSized(t)
 		*length = 10
@@ -205,8 +192,8 @@ func TestSize(t *testing.T) {
 	})
 }
 
-// TestSizeOfNextProcess has the process end that told the size of a file: the next one serves the
-// text of that length, and no other file's.
+// TestSizeOfNextProcess ends the process that told the size of a file: the next one serves the text
+// of that length, for this open file alone.
 func TestSizeOfNextProcess(t *testing.T) {
 	self := uint32(os.Getpid())
 	f, length := newSized(t)
@@ -228,8 +215,8 @@ func TestSizeOfNextProcess(t *testing.T) {
 	}
 }
 
-// TestRescueAttr describes a file whose text does not come: with the size of the host's, which the
-// reader then gets.
+// TestRescueAttr describes a file while its text is being made: with the size of the host's text,
+// which the reader then gets.
 func TestRescueAttr(t *testing.T) {
 	f, _ := newSized(t)
 	self := uint32(os.Getpid())

@@ -101,10 +101,10 @@ type target struct {
 	base  *Mount
 	stack []*Mount
 	// outdated are mounts of lxcfs on files below the target, which is a directory: earlier versions
-	// mounted single files. inside is the directory, for taking them away. foreign tells that
-	// something else is mounted there.
+	// mounted single files. covered is that directory, opened before it is covered, to unmount them.
+	// foreign is set if something else is mounted there.
 	outdated [][]*Mount
-	inside   sys.File
+	covered  sys.File
 	foreign  bool
 	// whole tells that its directory is one of lxcfs, the only mount of stack.
 	whole bool
@@ -253,15 +253,16 @@ func (v *visit) target(file string) (target, bool, error) {
 	f.Close()
 	point := path.Join(d.base.Mountpoint, strings.TrimPrefix(file, topDir(file)))
 	t := target{
-		path: file, point: point, dir: d.file, name: name, base: d.base, stack: v.table.stack(d.base, point),
+		path: file, point: point, dir: d.file, name: name,
+		base: d.base, stack: v.table.stack(d.base, point),
 	}
-	v.lookBelow(&t)
+	v.classifyBelow(&t)
 	return t, true, nil
 }
 
-// lookBelow looks for mounts below a target that is a directory. The masks of engines do not count:
-// lxcfs does not serve what they mask.
-func (v *visit) lookBelow(t *target) {
+// classifyBelow sets t.outdated and t.foreign by the mounts below the target. The masks of engines
+// are neither: lxcfs does not serve what they mask.
+func (v *visit) classifyBelow(t *target) {
 	for _, stack := range v.table.below(t.base, t.point) {
 		mask, _ := path.Match("cpu[0-9]*/thermal_throttle", t.nameBelow(stack))
 		switch {
@@ -273,7 +274,7 @@ func (v *visit) lookBelow(t *target) {
 	}
 }
 
-// nameBelow is where the stack is, relative to the target.
+// nameBelow returns the path of the stack's mount point, relative to the target.
 func (t *target) nameBelow(stack []*Mount) string {
 	return strings.TrimPrefix(stack[0].Mountpoint, t.point+"/")
 }

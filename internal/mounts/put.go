@@ -54,7 +54,7 @@ func (p *Place) putRound(src *Source, c *Change) (bool, error) {
 	}
 	c.Virtual, c.Foreign = nil, nil
 	var work []target
-	var covers []string // they hide what is to be mounted on, or taken away
+	var covers []string // mount points that hide a target, or a mount to take away
 	for _, t := range targets {
 		state, ours := v.state(&t, src), v.table.onTop(t.stack)
 		if state == foreign {
@@ -78,7 +78,7 @@ func (p *Place) putRound(src *Source, c *Change) (bool, error) {
 	if len(work) == 0 {
 		return true, v.finish(src, c)
 	}
-	if err := v.openInside(work); err != nil {
+	if err := v.openCovered(work); err != nil {
 		return false, err
 	}
 	if err := checkPeers(work); err != nil {
@@ -98,7 +98,8 @@ func (p *Place) putRound(src *Source, c *Change) (bool, error) {
 	})
 }
 
-// finish does what is to be done besides, once the files are there.
+// finish replaces dead volumes and adds what nested user namespaces need, once the files are
+// mounted.
 func (v *visit) finish(src *Source, c *Change) error {
 	if err := v.replaceVolumes(src, c); err != nil || v.place.Nested || !v.place.IsFinal {
 		return err
@@ -131,8 +132,8 @@ func checkPeers(targets []target) error {
 	return nil
 }
 
-// openInside opens the directories that have outdated mounts, before they are covered.
-func (v *visit) openInside(targets []target) error {
+// openCovered opens the directories that have outdated mounts, before they are covered.
+func (v *visit) openCovered(targets []target) error {
 	for i := range targets {
 		t := &targets[i]
 		if len(t.outdated) == 0 || t.top() != nil {
@@ -142,24 +143,25 @@ func (v *visit) openInside(targets []target) error {
 		if d.err != nil {
 			return d.err
 		}
-		t.inside = d.file
+		t.covered = d.file
 	}
 	return nil
 }
 
-// put leaves one mount of lxcfs, src's, at the end of the target's stack, and none below the target.
+// put leaves one mount of lxcfs, src's, at the end of the target's stack, and none below the
+// target.
 func (v *visit) put(thread *sys.NamespaceThread, t target, src *Source, c *Change) error {
 	if !t.foreign {
 		if err := v.putOn(thread, t, src, c); err != nil {
 			return err
 		}
 	}
-	if !t.inside.IsOpen() {
+	if !t.covered.IsOpen() {
 		return nil
 	}
 	for _, stack := range t.outdated {
 		for range stack {
-			err := thread.Unmount(t.inside, t.nameBelow(stack))
+			err := thread.Unmount(t.covered, t.nameBelow(stack))
 			if v.place.Nested && errors.Is(err, syscall.EINVAL) {
 				break // it came from the container, and is covered
 			} else if err != nil {

@@ -135,8 +135,8 @@ func (t *Table) stack(base *Mount, point string) []*Mount {
 // isLxcfs tells whether m is of an lxcfs, dead or alive, that is not another's.
 func (t *Table) isLxcfs(m *Mount) bool { return m != nil && m.FSType == FSType && !t.others[Device(m)] }
 
-// onTop is how many mounts of lxcfs the stack ends with that can be taken away, or replaced. One in
-// which something else is mounted cannot: that would go with it.
+// onTop returns the number of mounts of lxcfs at the end of the stack that can be taken away or
+// replaced. One in which something else is mounted cannot: that would go with it.
 func (t *Table) onTop(stack []*Mount) int {
 	n := 0
 	for n < len(stack) && t.isLxcfs(stack[len(stack)-1-n]) && !t.hasForeign(stack[len(stack)-1-n]) {

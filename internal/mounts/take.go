@@ -15,8 +15,9 @@ import (
 // maxOpenSites is how many sites are open at a time: a container can mount files of lxcfs on more than this process may open.
 const maxOpenSites = 256
 
-// Take takes all mounts of lxcfs, dead or alive, out of every procfs and sysfs of the namespace. What is mounted on top of
-// one, and everything that is not lxcfs's, stays. What Put has mounted in uncoveredDir is taken away.
+// Take takes all mounts of lxcfs, dead or alive, out of every procfs and sysfs of the namespace.
+// What is mounted on top of one, and everything that is not lxcfs's, stays. What Put has mounted in
+// uncoveredDir is taken away.
 func (p *Place) Take() (Change, error) {
 	var c Change
 	err := p.takeAll(func(site) bool { return true }, &c)

@@ -12,37 +12,40 @@ import (
 	"palisade/internal/sys"
 )
 
-// The kernel lets a nested user namespace mount a procfs or sysfs only where its mount namespace has
-// one without mounts on its files (mount_too_revealing() in fs/namespace.c). The mounts of lxcfs end
-// that. So a container whose own has none but those gets a second one, as LXC makes it on
-// /dev/.lxc/proc. A container with masked paths gets none. A runtime masks them after its hooks, so
-// none is made before it is done, unless it is known to mask nothing. The second one need not be
-// reachable, and must not be: AppArmor profiles deny access to files of /proc by their paths. A
-// bind mount of the directory on itself covers it.
+// The kernel lets a nested user namespace mount a procfs or sysfs only where its mount namespace
+// has one without mounts on its files (mount_too_revealing() in fs/namespace.c). The mounts of
+// lxcfs end that. So a container whose own procfs has no other mounts gets a second one without
+// any, called uncovered here, as LXC makes it on /dev/.lxc/proc. A container with masked paths gets
+// none. A runtime masks them after its hooks, so none is made before it is done, unless it is known
+// to mask nothing. The second one need not be reachable, and must not be: AppArmor profiles deny
+// access to files of /proc by their paths. A bind mount of the directory on itself covers it.
 
-// uncoveredDir is their directory on the tmpfs that is a container's /dev. It is not called lxcfs, so
-// that "mount | grep lxcfs" lists the files of lxcfs alone.
+// uncoveredDir is the directory of the uncovered procfs and sysfs on the tmpfs that is a
+// container's /dev. It is not called lxcfs, so that "mount | grep lxcfs" lists the files of lxcfs
+// alone.
 const (
 	devDir       = "dev"
 	uncoveredDir = ".palisade"
 )
 
-// emptyMountpoints are the directories of procfs and sysfs that are always empty, so that a mount on
-// one covers nothing (proc_create_mount_point(), sysfs_create_mount_point()).
+// emptyMountpoints are the directories of procfs and sysfs that are always empty, so that a mount
+// on one covers nothing (proc_create_mount_point(), sysfs_create_mount_point()).
 var emptyMountpoints = map[string][]string{
 	"proc": {"fs/nfsd", "sys/fs/binfmt_misc"},
 	"sysfs": {
-		"firmware/efi/efivars", "fs/bpf", "fs/cgroup", "fs/fuse/connections", "fs/pstore", "fs/selinux", "fs/smackfs",
-		"kernel/config", "kernel/debug", "kernel/security", "kernel/tracing",
+		"firmware/efi/efivars", "fs/bpf", "fs/cgroup", "fs/fuse/connections", "fs/pstore",
+		"fs/selinux", "fs/smackfs", "kernel/config", "kernel/debug", "kernel/security",
+		"kernel/tracing",
 	},
 }
 
-// isVisible reports whether the procfs or sysfs m is visible as a whole, but for mounts that but
-// accepts.
-func (t *Table) isVisible(m *Mount, but func(*Mount) bool) bool {
+// isVisible reports whether the procfs or sysfs m has no mounts that hide a part of it, except
+// those that ignore accepts.
+func (t *Table) isVisible(m *Mount, ignore func(*Mount) bool) bool {
 	return !slices.ContainsFunc(t.on[m.ID], func(child *Mount) bool {
 		name := strings.TrimPrefix(child.Mountpoint, m.Mountpoint+"/")
-		return child.ID != m.ID && !slices.Contains(emptyMountpoints[m.FSType], name) && !but(child)
+		return child.ID != m.ID && !slices.Contains(emptyMountpoints[m.FSType], name) &&
+			!ignore(child)
 	})
 }
 
@@ -54,8 +57,8 @@ func (t *Table) lacksVisible(base *Mount, root string) bool {
 		return false
 	}
 	return !slices.ContainsFunc(t.all, func(m *Mount) bool {
-		return m.FSType == base.FSType && m.Root == "/" && isBelow(m.Mountpoint, root) && t.isVisible(m, none) &&
-			(isReadOnly(base) || !isReadOnly(m))
+		return m.FSType == base.FSType && m.Root == "/" && isBelow(m.Mountpoint, root) &&
+			t.isVisible(m, none) && (isReadOnly(base) || !isReadOnly(m))
 	})
 }
 
@@ -99,7 +102,7 @@ func (p *Place) addUncovered(v *visit, c *Change) error {
 			return nil
 		}
 	}
-	if err := v.makeUncovered(v.lacking(), c); containersOwn(err) != nil {
+	if err := v.makeUncovered(v.lacking(), c); unlessContainers(err) != nil {
 		return fmt.Errorf("mount a second procfs on /%s/%s: %w", devDir, uncoveredDir, err)
 	}
 	return nil
@@ -203,7 +206,7 @@ func (p *Place) takeUncovered(c *Change) error {
 	defer v.close()
 	dev, base, err := v.openDev()
 	if err != nil {
-		return containersOwn(err)
+		return unlessContainers(err)
 	}
 	defer dev.Close()
 	point := path.Join(base.Mountpoint, uncoveredDir)
@@ -217,7 +220,7 @@ func (p *Place) takeUncovered(c *Change) error {
 	}
 	dir, err := dev.OpenDirBelow(uncoveredDir)
 	if err != nil {
-		return containersOwn(err)
+		return unlessContainers(err)
 	}
 	defer dir.Close()
 	if on, err := v.mountOf(dir); err != nil || on != base {
@@ -240,7 +243,7 @@ func (p *Place) takeUncovered(c *Change) error {
 	if err != nil {
 		return err
 	}
-	return containersOwn(sys.AsOwner(owner.UID, owner.GID, func() error {
+	return unlessContainers(sys.AsOwner(owner.UID, owner.GID, func() error {
 		// They stay where they are not empty. What is mounted on them in nested namespaces goes.
 		return errors.Join(dir.Rmdir("proc"), dir.Rmdir("sys"), dev.Rmdir(uncoveredDir))
 	}))
@@ -276,13 +279,12 @@ func (v *visit) openDev() (sys.File, *Mount, error) {
 	return dev, base, nil
 }
 
-// containersOwn returns nil for an error that the container causes, by what its /dev is or has, or an
-// old kernel.
-func containersOwn(err error) error {
+// unlessContainers returns err, or nil if the container's /dev or an old kernel is its cause.
+func unlessContainers(err error) error {
 	own := []error{
-		errNoTmpfs, syscall.ENOENT, syscall.ENOTDIR, syscall.ELOOP, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT,
-		syscall.EACCES, syscall.EPERM, syscall.EOVERFLOW, syscall.ENOTEMPTY, syscall.EBUSY, syscall.EINVAL,
-		syscall.ENOSYS,
+		errNoTmpfs, syscall.ENOENT, syscall.ENOTDIR, syscall.ELOOP, syscall.EROFS, syscall.ENOSPC,
+		syscall.EDQUOT, syscall.EACCES, syscall.EPERM, syscall.EOVERFLOW, syscall.ENOTEMPTY,
+		syscall.EBUSY, syscall.EINVAL, syscall.ENOSYS,
 	}
 	if slices.ContainsFunc(own, func(target error) bool { return errors.Is(err, target) }) {
 		return nil

@@ -45,16 +45,24 @@ func (t *Table) Locate(point string) Location {
 // volume is a dead mount of an lxcfs as a whole, on its mount point in a volume.
 type volume struct{ base, dead *Mount }
 
+// isWhole reports whether m is a mount of an lxcfs as a whole.
+func isWhole(m *Mount) bool { return m.FSType == FSType && m.Root == "/" }
+
 // deadVolumes returns those below root that are on the directory mountpoint, and of no file system
-// that is alive. They are not asked.
-func (t *Table) deadVolumes(mountpoint Location, alive map[sys.DeviceNumber]bool, root string) (volumes []volume) {
+// that is alive. No file system is accessed.
+func (t *Table) deadVolumes(
+	mountpoint Location, alive map[sys.DeviceNumber]bool, root string,
+) (volumes []volume) {
 	for _, m := range t.all {
-		if m.FSType != FSType || m.Root != "/" || alive[Device(m)] || t.cover(m) != nil || !isBelow(m.Mountpoint, root) {
+		if !isWhole(m) || alive[Device(m)] || t.cover(m) != nil || !isBelow(m.Mountpoint, root) {
 			continue
 		}
+		isUnder := func(base *Mount) bool {
+			return base != nil && base.FSType == FSType && base.Mountpoint == m.Mountpoint
+		}
 		base := t.byID[m.Parent]
-		for n := 0; base != nil && base.FSType == FSType && base.Mountpoint == m.Mountpoint && n < len(t.all); n++ {
-			base = t.byID[base.Parent] // one lies on another
+		for n := 0; isUnder(base) && n < len(t.all); n++ {
+			base = t.byID[base.Parent]
 		}
 		if base != nil && locate(base, m.Mountpoint) == mountpoint {
 			volumes = append(volumes, volume{base, m})
@@ -65,7 +73,9 @@ func (t *Table) deadVolumes(mountpoint Location, alive map[sys.DeviceNumber]bool
 
 // DeadVolumes returns the places at which the container has a mount of an lxcfs as a whole on its
 // mount point, in a volume, that is of no file system that is alive.
-func (t *Table) DeadVolumes(mountpoint Location, alive map[sys.DeviceNumber]bool) (points []string) {
+func (t *Table) DeadVolumes(
+	mountpoint Location, alive map[sys.DeviceNumber]bool,
+) (points []string) {
 	for _, v := range t.deadVolumes(mountpoint, alive, "/") {
 		points = append(points, v.dead.Mountpoint)
 	}
@@ -74,7 +84,7 @@ func (t *Table) DeadVolumes(mountpoint Location, alive map[sys.DeviceNumber]bool
 
 // replaceVolumes mounts src as a whole in place of dead ones.
 func (v *visit) replaceVolumes(src *Source, c *Change) error {
-	mayBeDead := func(m *Mount) bool { return m.FSType == FSType && m.Root == "/" && Device(m) != src.device }
+	mayBeDead := func(m *Mount) bool { return isWhole(m) && Device(m) != src.device }
 	if src.classic || !slices.ContainsFunc(v.table.all, mayBeDead) {
 		return nil
 	}
@@ -100,7 +110,8 @@ func (v *visit) replaceVolume(volume volume, src *Source, c *Change) error {
 		return err
 	}
 	defer root.Close()
-	t := target{path: volume.dead.Mountpoint, name: path.Base(volume.dead.Mountpoint), base: volume.base}
+	point := volume.dead.Mountpoint
+	t := target{path: point, name: path.Base(point), base: volume.base}
 	t.stack = v.table.stack(t.base, t.path)
 	if t.dir, err = root.OpenDirBelow(path.Dir(t.path)); err != nil {
 		return nil // hidden, or moved meanwhile
@@ -113,7 +124,8 @@ func (v *visit) replaceVolume(volume volume, src *Source, c *Change) error {
 		return err
 	}
 	defer t.tree.Close()
-	has := func(option string) bool { return slices.Contains(strings.Split(volume.dead.Options, ","), option) }
+	options := strings.Split(volume.dead.Options, ",")
+	has := func(option string) bool { return slices.Contains(options, option) }
 	err = t.tree.LimitMount(sys.MountLimits{
 		ReadOnly: has("ro"), NoSuid: has("nosuid"), NoDev: has("nodev"), NoExec: has("noexec"),
 	})

@@ -28,7 +28,8 @@ var (
 	}
 )
 
-// Lint looks for what may not be meant, where these engines are used: all if there are none.
+// Lint warns of what may not be meant, with the clients of the given engines, or of all if none is
+// given.
 func (s *Set) Lint(engines ...action.Engine) (warnings []Warning) {
 	if len(engines) == 0 {
 		engines = []action.Engine{action.Docker, action.Isulad}
@@ -121,7 +122,7 @@ func (p *Policy) surprises(pattern string) (more []string) {
 	return more
 }
 
-// half is a command of a client for which the policy grants what it is for, and not all it needs.
+// half is a client's command of which the policy grants the purpose, but not all that it needs.
 type half struct{ command, granted, missing string }
 
 // halfGranted returns such commands of the engines.

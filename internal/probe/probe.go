@@ -126,8 +126,8 @@ func lockHolder(mountpoint string) int {
 	return pid
 }
 
-// servingFile is the file of the runtime directory with the time on CLOCK_MONOTONIC, in nanoseconds,
-// at which a server began to serve.
+// servingFile is the file of the runtime directory with the time on CLOCK_MONOTONIC, in
+// nanoseconds, at which a server began to serve.
 const servingFile = "serving-since"
 
 // RecordServing records in the runtime directory of a server that it serves from now on.

@@ -68,7 +68,9 @@ func New(procRoot, sysRoot string) (*FS, error) {
 	fs.diskstats.init(maxAge, fs.loadDiskstats)
 	fs.partitions.init(maxAge, fs.loadPartitions)
 	fs.online.init(maxAge, func() (*cpulist.Set, error) { return load(fs.sys, cpuDir+"online", parseCPUs) })
-	fs.possible.init(maxAge, func() (*cpulist.Set, error) { return load(fs.sys, cpuDir+"possible", parseCPUs) })
+	fs.possible.init(maxAge, func() (*cpulist.Set, error) {
+		return load(fs.sys, cpuDir+"possible", parseCPUs)
+	})
 	return fs, nil
 }
 
@@ -100,8 +102,8 @@ func (fs *FS) Partitions() (*Partitions, error) { return fs.partitions.get(fs.no
 // shared and must not be changed.
 func (fs *FS) Online() (*cpulist.Set, error) { return fs.online.get(fs.now()) }
 
-// Possible is the set of the host's CPUs that are there or may be added, /sys/devices/system/cpu/possible.
-// It is shared and must not be changed.
+// Possible returns the host's CPUs, with those that may be added while it runs
+// (/sys/devices/system/cpu/possible). The set is shared and must not be changed.
 func (fs *FS) Possible() (*cpulist.Set, error) { return fs.possible.get(fs.now()) }
 
 // Cpuinfo is /proc/cpuinfo: its CPUs at most 100 ms old, the rest at most a second.

@@ -38,8 +38,8 @@ type inodeKey struct {
 
 func keyOf(i *sys.Inode) inodeKey { return inodeKey{i.FileSystem, i.Number} }
 
-// links is how many of a file's names were found, and how many of them are among the wrong files.
-// One of them is name in the directory dir.
+// links counts the names of a file that were found, all that it has, and those found that are among
+// the wrong files. One of them is name, in the directory dir.
 type links struct {
 	found, all, wrong uint32
 	dir               *dir
@@ -218,7 +218,7 @@ func (v *inspector) inspect(f file, i *sys.Inode, special bool) (isSpecial bool,
 	v.ids.Add(i.UID)
 	v.ids.Add(i.GID)
 	v.low, v.high = v.low || i.UID < 1<<16, v.high || i.UID >= 1<<16
-	strange := v.unmapped[0].count + v.unmapped[1].count
+	unmappedBefore := v.unmapped[0].count + v.unmapped[1].count
 	uid, gid, uidKind, gidKind := v.rules.owner(i)
 	if uidKind == idmap.Unmapped {
 		v.unmapped[0].note(i.UID, v.rules.from.UID, &f)
@@ -249,7 +249,7 @@ func (v *inspector) inspect(f file, i *sys.Inode, special bool) (isSpecial bool,
 	} else {
 		v.done++
 	}
-	wrong := moved || v.unmapped[0].count+v.unmapped[1].count > strange
+	wrong := moved || v.unmapped[0].count+v.unmapped[1].count > unmappedBefore
 	if wrong {
 		v.wrong.add(&f)
 	}

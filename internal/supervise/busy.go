@@ -8,18 +8,18 @@ import (
 	"palisade/internal/sys"
 )
 
-// A worker that waits for a CPU does not hang: on a busy host, another one in its place would wait
-// just as long. Such a worker has a thread that is runnable and does not run. One that is blocked
-// has none, and one that spins uses its share of the CPUs.
+// A worker that waits for a CPU does not hang: on a busy host another one in its place would wait
+// as long. Such a worker has a thread that is runnable and does not run. A blocked worker has none,
+// and one that spins uses CPU time.
 
-// threadTimes is what a check needs of a thread of a worker.
+// threadTimes is the state and the CPU time of a thread.
 type threadTimes struct {
 	tid        int
 	isRunnable bool // it runs or waits for a CPU
 	cpu        time.Duration
 }
 
-// readThreads reads the threads of the process pid, without those that end meanwhile.
+// readThreads reads the threads of the process pid. It leaves out those that end meanwhile.
 func readThreads(proc sys.File, pid int) (threads []threadTimes) {
 	dir, err := proc.OpenDirAt(strconv.Itoa(pid))
 	if err != nil {
@@ -47,24 +47,23 @@ func readThreads(proc sys.File, pid int) (threads []threadTimes) {
 	return threads
 }
 
-// opportunity returns for how long of the time since the last check the worker did not have to wait
-// for a CPU. It counts a check as checkInterval, since this process may itself not have run for a
-// while.
-func (s *Supervisor) opportunity(w *process) time.Duration {
+// timeWithCPU returns the time since the last check in which the worker did not wait for a CPU. The
+// time between checks counts as checkInterval, since this process may not have run for a while.
+func (s *Supervisor) timeWithCPU(w *process) time.Duration {
 	threads := s.threads(w.Pid)
 	last := w.cpu
 	w.cpu = make(map[int]time.Duration, len(threads))
-	used, had := time.Duration(0), checkInterval
+	used, available := time.Duration(0), checkInterval
 	for _, t := range threads {
 		ran := t.cpu - last[t.tid]
 		if last == nil {
 			ran = 0 // the first check of this worker
 		}
 		if used += ran; t.isRunnable {
-			had = min(had, ran)
+			available = min(available, ran)
 		}
 		w.cpu[t.tid] = t.cpu
 	}
-	// Many threads that spin wait for one another.
-	return min(max(had, used), checkInterval)
+	// Threads that spin wait for one another if there are more of them than CPUs.
+	return min(max(available, used), checkInterval)
 }

@@ -14,43 +14,43 @@ import (
 // TestBusyHost checks workers that give no sign of life, on hosts with and without other load.
 func TestBusyHost(t *testing.T) {
 	const ms = time.Millisecond
-	const looks = int(probeTime / checkInterval)
+	const checks = int(probeTime / checkInterval)
 	sleeping := func(int) []threadTimes { return []threadTimes{{1, false, 0}, {2, false, 90 * ms}} }
 	for _, tt := range []struct {
 		name    string
-		threads func(look int) []threadTimes
-		min     int // looks after which it is killed, at least and at most; 0: not at all
-		max     int
+		threads func(check int) []threadTimes
+		min     int // checks after which it is killed, at least
+		max     int // and at most, 0 if it is not
 	}{
-		{"it is blocked", sleeping, looks, looks},
-		{"it has ended", func(int) []threadTimes { return nil }, looks, looks},
-		{"it spins", func(look int) []threadTimes {
-			return []threadTimes{{1, false, 0}, {2, true, time.Duration(look) * checkInterval}}
-		}, looks, looks + 1},
-		{"it spins with an eighth of a CPU", func(look int) []threadTimes {
-			return []threadTimes{{1, true, time.Duration(look) * checkInterval / 8}}
-		}, 4 * looks, 8*looks + 1},
-		{"many threads spin on one CPU", func(look int) []threadTimes {
+		{"it is blocked", sleeping, checks, checks},
+		{"it has ended", func(int) []threadTimes { return nil }, checks, checks},
+		{"it spins", func(check int) []threadTimes {
+			return []threadTimes{{1, false, 0}, {2, true, time.Duration(check) * checkInterval}}
+		}, checks, checks + 1},
+		{"it spins with an eighth of a CPU", func(check int) []threadTimes {
+			return []threadTimes{{1, true, time.Duration(check) * checkInterval / 8}}
+		}, 4 * checks, 8*checks + 1},
+		{"many threads spin on one CPU", func(check int) []threadTimes {
 			var threads []threadTimes
 			for tid := range 50 {
-				threads = append(threads, threadTimes{tid, true, time.Duration(look) * 10 * ms})
+				threads = append(threads, threadTimes{tid, true, time.Duration(check) * 10 * ms})
 			}
 			return threads
-		}, looks, looks + 1},
+		}, checks, checks + 1},
 		{"it gets no CPU", func(int) []threadTimes {
 			return []threadTimes{{1, false, 0}, {2, true, 90 * ms}}
 		}, 0, 0},
-		{"it gets hardly any", func(look int) []threadTimes {
-			return []threadTimes{{1, true, time.Duration(look/10) * 10 * ms}}
+		{"it gets hardly any", func(check int) []threadTimes {
+			return []threadTimes{{1, true, time.Duration(check/10) * 10 * ms}}
 		}, 0, 0},
-		{"it gets none for a while, and then is blocked", func(look int) []threadTimes {
-			if look <= 10 {
+		{"it gets none for a while, and then is blocked", func(check int) []threadTimes {
+			if check <= 10 {
 				return []threadTimes{{1, true, 0}}
 			}
-			return sleeping(look)
-		}, 10 + looks, 10 + looks},
-		{"threads come and go", func(look int) []threadTimes {
-			return []threadTimes{{look, true, 0}}
+			return sleeping(check)
+		}, 10 + checks, 10 + checks},
+		{"threads come and go", func(check int) []threadTimes {
+			return []threadTimes{{check, true, 0}}
 		}, 0, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -58,19 +58,19 @@ func TestBusyHost(t *testing.T) {
 			w, _ := newProcess(t)
 			w.ready, w.serving, w.answersPing = true, true, true
 			s.current = w
-			look := 0
-			s.threads = func(int) []threadTimes { return tt.threads(look) }
-			for look = 1; look <= 100 && w.killed.IsZero(); look++ {
+			check := 0
+			s.threads = func(int) []threadTimes { return tt.threads(check) }
+			for check = 1; check <= 100 && w.killed.IsZero(); check++ {
 				s.watch()
 			}
-			if look--; w.killed.IsZero() != (tt.max == 0) || tt.max > 0 && (look < tt.min || look > tt.max) {
-				t.Errorf("it is killed: %v, after %d checks; want %d to %d", !w.killed.IsZero(), look, tt.min, tt.max)
+			if check--; w.killed.IsZero() != (tt.max == 0) || tt.max > 0 && (check < tt.min || check > tt.max) {
+				t.Errorf("it is killed: %v, after %d checks; want %d to %d", !w.killed.IsZero(), check, tt.min, tt.max)
 			}
 		})
 	}
 }
 
-// TestSlowStart has a worker become ready late because it gets no CPU.
+// TestSlowStart starts a worker that gets no CPU, and then is blocked.
 func TestSlowStart(t *testing.T) {
 	s := newSupervisor()
 	w, _ := newProcess(t)

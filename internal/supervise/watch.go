@@ -9,12 +9,12 @@ import (
 
 const (
 	// checkInterval is the interval at which workers are checked and the current one is pinged. A
-	// worker that gives no sign of life for probeTime, in which it did not have to wait for a CPU,
-	// is killed.
+	// worker that gives no sign of life for probeTime, not counting time in which it waits for a
+	// CPU, is killed.
 	checkInterval = 500 * time.Millisecond
 	probeTime     = 2 * time.Second
-	// startTime is how long a worker may take to be ready if it need not wait for a CPU, leaveTime
-	// how long to leave.
+	// startTime is the time that a worker may take to be ready, not counting time in which it waits
+	// for a CPU, leaveTime the time that it may take to leave.
 	startTime = 10 * time.Second
 	leaveTime = 2 * time.Second
 	// dyingTime is how long a worker that was killed may take to end.
@@ -27,7 +27,7 @@ func (s *Supervisor) watch() (over bool) {
 		switch {
 		case w == nil || !w.killed.IsZero():
 		case !w.ready:
-			if w.silent += s.opportunity(w); w.silent > startTime {
+			if w.silent += s.timeWithCPU(w); w.silent > startTime {
 				s.kill(w, "the worker does not become ready")
 			}
 		case !w.leaving.IsZero() && time.Since(w.leaving) > leaveTime:
@@ -65,7 +65,7 @@ func (s *Supervisor) checkCurrent() {
 	if w.isAlive || answered != s.answered {
 		w.silent, w.cpu = 0, nil
 	} else {
-		w.silent += s.opportunity(w)
+		w.silent += s.timeWithCPU(w)
 	}
 	w.isAlive, s.answered = false, answered
 	if w.silent >= probeTime {

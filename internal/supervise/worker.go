@@ -104,8 +104,8 @@ type process struct {
 	image sys.File // its program
 	// ready: it can serve; serving: it does; answersPing: it sends alive in reply to Ping.
 	ready, serving, answersPing bool
-	// isAlive is set when it answers Ping, until the next check. silent is for how long it could
-	// have given a sign of life, or become ready, and has not.
+	// isAlive is set when it answers Ping, until the next check. silent is the time
+	// without READY or a sign of life, less that spent waiting for a CPU.
 	isAlive bool
 	silent  time.Duration
 	// cpu is the CPU time of its threads at the last check.

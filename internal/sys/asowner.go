@@ -7,14 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AsOwner runs do on a thread that uses the file system as the user uid and the group gid
-// (setfsuid(2)), and ends with it. In the tmpfs of a user namespace only ids that are mapped there
-// can make files.
+// AsOwner runs do on a thread of its own whose file system ids are uid and gid (setfsuid(2)). In
+// the tmpfs of a user namespace only ids that are mapped there can create files.
 func AsOwner(uid, gid uint32, do func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the runtime ends the thread with the goroutine
-		// They report nothing: where they fail, so do the calls that do makes.
+		// These report no error. If they fail, the calls in do fail.
 		unix.Setfsgid(int(gid))
 		unix.Setfsuid(int(uid))
 		done <- do()

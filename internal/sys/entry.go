@@ -26,7 +26,7 @@ type Entry struct {
 	Name Name
 	// IsDir tells that it is a directory. Not every file system tells; a directory is then not known to be one.
 	IsDir bool
-	// IsRegular tells that it is a regular file, likewise.
+	// IsRegular is set for a regular file, with the same restriction.
 	IsRegular bool
 	// Number is its inode's, which is another one than Inode.Number where something is mounted on it.
 	Number uint64

@@ -10,15 +10,14 @@ import (
 	"strings"
 )
 
-// Isulad is the part of iSulad's daemon.json that says where containers and hooks are, and who may
-// ask for what.
+// Isulad is the part of iSulad's daemon.json about its directories, hooks and access.
 type Isulad struct {
 	Graph, HookSpec, Plugin string
 	// Hosts are the addresses at which it listens: a unix socket if there are none.
 	Hosts []string
 	// TLS applies to TCP; with TLSVerify clients need a certificate.
 	TLS, TLSVerify bool
-	// Twice are keys with more than one value.
+	// Twice are the keys that occur more than once.
 	Twice []string
 }
 
@@ -30,8 +29,10 @@ func ParseIsulad(text []byte) (c Isulad, err error) {
 		"hosts": &c.Hosts, "tls": &c.TLS, "tls-verify": &c.TLSVerify,
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
-	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
-		return Isulad{}, errors.Join(errors.New("want a JSON object"), err)
+	if token, err := decoder.Token(); err != nil {
+		return Isulad{}, fmt.Errorf("want a JSON object: %w", err)
+	} else if token != json.Delim('{') {
+		return Isulad{}, fmt.Errorf("want a JSON object, not %v", token)
 	}
 	seen := make(map[string]bool)
 	for decoder.More() {

@@ -1,7 +1,7 @@
 //go:build integration
 
-// Package clients runs real programs in containers with limits, and compares what they show with the
-// table in docs/lxcfs.md. It runs as root.
+// Package clients runs real programs in containers with limits, and compares what they show with
+// the table in docs/lxcfs.md. It runs as root.
 package clients
 
 import (
@@ -33,12 +33,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// minUptime is the age of the host from which it can be told from that of a container, of which many
-// clients print minutes.
+// minUptime is the age of the host from which it can be told from that of a container, of which
+// many clients print minutes.
 const minUptime = 2 * time.Minute
 
-// TestClients compares the verdicts on all clients with testdata. With -update it writes them, and the
-// versions of the clients.
+// TestClients compares the verdicts on all clients with testdata. With -update it writes them, and
+// the versions of the clients.
 func TestClients(t *testing.T) {
 	if runtime.NumCPU() < 2 {
 		t.Fatal("a limit of one CPU cannot be told from a host with one")
@@ -133,7 +133,8 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// start starts a container. Under an emulated CPU lxcfs may take longer to answer than the hook waits.
+// start starts a container. Under an emulated CPU lxcfs may take longer to answer than the hook
+// waits.
 func (w *world) start(t *testing.T, o ctr.Options) *ctr.Container {
 	t.Helper()
 	for attempts := 5; ; attempts-- {
@@ -148,8 +149,8 @@ func (w *world) start(t *testing.T, o ctr.Options) *ctr.Container {
 	}
 }
 
-// judge starts a container with the limits in o, runs the clients that show wanted figures, and returns
-// the verdicts by key.
+// judge starts a container with the limits in o, runs the clients that show wanted figures, and
+// returns the verdicts by key.
 func (w *world) judge(
 	t *testing.T, host facts, o ctr.Options, isWanted func(*figure) bool,
 ) map[string]string {
@@ -219,8 +220,9 @@ func (w *world) judge(
 // mark is printed before the output of each client, with the time, and at the end.
 const mark = "== client at "
 
-// script returns a script that prints the container's disks and runs the clients, each for a minute at
-// most. It is the container's init: a runtime takes seconds under an emulated CPU to run a program.
+// script returns a script that prints the container's disks and runs the clients, each for a minute
+// at most. It is the container's init: a runtime takes seconds under an emulated CPU to run a
+// program.
 func script(wanted []client) string {
 	var b strings.Builder
 	b.WriteString("export PATH=/usr/bin:/usr/sbin TERM=xterm LC_ALL=C; cd /tmp; cat /proc/diskstats\n")

@@ -22,7 +22,7 @@ const (
 type facts struct {
 	hostSwap        uint64
 	started, booted time.Time
-	// now is when the client was run.
+	// now is the time at which the client was run.
 	now time.Time
 	// disks are the names in the container's /proc/diskstats.
 	disks []string
@@ -50,7 +50,7 @@ func numbers(output, pattern string) (all []float64) {
 	return all
 }
 
-// size judges the sum of the groups of pattern, in units.
+// size judges the sum of the groups of pattern, in units of unit bytes.
 func size(pattern string, unit float64, want func(*facts) uint64) judge {
 	return func(f *facts, output string) string {
 		found := numbers(output, pattern)
@@ -100,8 +100,9 @@ func cpuList(pattern string) judge {
 	}
 }
 
-// atMostTwo judges the number in the group of pattern, which is at least 2 if a quota is known.
-func atMostTwo(pattern string) judge {
+// goMaxProcs judges the number in the group of pattern: Go takes 2 for a quota of less than two
+// CPUs.
+func goMaxProcs(pattern string) judge {
 	return func(_ *facts, output string) string {
 		found := numbers(output, pattern)
 		switch {
@@ -153,7 +154,7 @@ func up(f *facts, output string) string {
 	return f.whose(f.now.Add(-time.Duration(minutes) * time.Minute))
 }
 
-// whose returns whose start a time is.
+// whose reports whether a time is the start of the container or of the host.
 func (f *facts) whose(t time.Time) string {
 	if t.Sub(f.started).Abs() < t.Sub(f.booted).Abs() {
 		return "right"
@@ -161,15 +162,15 @@ func (f *facts) whose(t time.Time) string {
 	return hosts
 }
 
-// withLoad prints the load averages of the container's and of the host's file before and after what the
-// command prints.
+// withLoad prints the load averages of the container's and of the host's file before and after what
+// the command prints.
 func withLoad(command string) string {
 	const files = "cat /proc/loadavg /loadavg"
 	return files + "; " + command + "; " + files
 }
 
-// load judges the load averages in the groups of pattern: whose file has the nearest ones. The host's
-// and the container's differ, if only by the tests.
+// load judges the load averages in the groups of pattern by the file with the nearest ones. Those
+// of the host and of the container differ, if only by the tests.
 func load(pattern string) judge {
 	return func(_ *facts, output string) string {
 		lines := strings.Split(strings.TrimSpace(output), "\n")
@@ -262,7 +263,7 @@ func disks(pattern string) judge {
 	}
 }
 
-// whole judges a copy of a file, by copy.
+// whole judges the output of a command made by copying.
 func whole(_ *facts, output string) string {
 	if strings.HasSuffix(strings.TrimSpace(output), "whole") {
 		return "right: the whole text"

@@ -4,7 +4,7 @@ import "strings"
 
 // client is a program that runs in a container, and the figures that it shows.
 type client struct {
-	// name is what the table calls it, pkg Debian's package.
+	// name is that in the table, pkg Debian's package.
 	name, pkg string
 	// command is for a shell.
 	command string
@@ -191,7 +191,7 @@ var clients = []client{
 	}},
 	{"Go 1.26: runtime", "", "/clients.test show", []figure{
 		{"CPUs, NumCPU()", "sched_getaffinity(2)", cpus(`NumCPU (\d+)`), byAffinity},
-		{"CPUs, GOMAXPROCS(0)", "cpu cgroup, sched_getaffinity(2)", atMostTwo(`GOMAXPROCS (\d+)`),
+		{"CPUs, GOMAXPROCS(0)", "cpu cgroup, sched_getaffinity(2)", goMaxProcs(`GOMAXPROCS (\d+)`),
 			"reads the quota itself since Go 1.25; at least 2"},
 	}},
 	{"busybox free", "busybox-static", "busybox free -k", []figure{

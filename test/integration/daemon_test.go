@@ -138,7 +138,8 @@ func TestVersionAndHelp(t *testing.T) {
 }
 
 // TestOldCommandLines starts the daemon with command lines for the C version, which reads them by
-// getopt_long(3): MNT is the mount point, DIR a directory for the pid file and the runtime directory.
+// getopt_long(3): MNT is the mount point, DIR a directory for the pid file and the runtime
+// directory.
 func TestOldCommandLines(t *testing.T) {
 	for _, tt := range []struct{ name, args string }{
 		{"Debian's unit", "-p DIR/pid --runtime-dir DIR/run MNT"},

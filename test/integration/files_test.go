@@ -147,8 +147,8 @@ func TestWaysToRead(t *testing.T) {
 	}
 }
 
-// TestSysTree walks through the CPU directory of a container with one CPU: but for the CPUs it is the
-// same as on the host, and read-only.
+// TestSysTree walks through the CPU directory of a container with one CPU: but for the CPUs it is
+// the same as on the host, and read-only.
 func TestSysTree(t *testing.T) {
 	c := start(t, ctr.Options{CPUs: "0"})
 	const dir = "/sys/devices/system/cpu"

@@ -54,8 +54,8 @@ func TestUpdate(t *testing.T) {
 	})
 }
 
-// TestZswapOption checks that containers have the lines Zswap and Zswapped that the host has, and none
-// with the option -z.
+// TestZswapOption checks that containers have the lines Zswap and Zswapped that the host has, and
+// none with the option -z.
 func TestZswapOption(t *testing.T) {
 	hidden := newDaemon(t, t.TempDir(), "-z")
 	for _, tt := range []struct {

@@ -93,7 +93,7 @@ func TestSizes(t *testing.T) {
 	wg.Wait()
 }
 
-// TestSizeSurvives kills the worker between the look at a file's size and the first read.
+// TestSizeSurvives kills the worker between fstat(2) and the first read.
 func TestSizeSurvives(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
 	f, err := os.Open(filepath.Join(d.Mountpoint, "proc/stat"))
@@ -141,7 +141,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// TestModes has a user other than root, with no capability, look at the files: the modes hold.
+// TestModes accesses the files as a user other than root, without capabilities: the modes hold.
 func TestModes(t *testing.T) {
 	d := newDaemon(t, filepath.Join(shared.dir, "modes")) // t.TempDir is closed to others
 	as := func(args ...string) (string, error) {

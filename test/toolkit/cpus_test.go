@@ -19,8 +19,8 @@ import (
 
 const cpuDir = "/" + mounts.CPUDir
 
-// TestCPUDirectory starts containers that see one CPU: all that programs read to count CPUs must say
-// so, but for possible, and nothing may be written.
+// TestCPUDirectory starts containers that see one CPU: all that programs read to count CPUs must
+// say so, but for possible, and nothing may be written.
 func TestCPUDirectory(t *testing.T) {
 	if _, err := os.Stat(cpuDir + "/cpu1"); err != nil {
 		t.Fatalf("the machine has a single CPU, want two: %v", err)

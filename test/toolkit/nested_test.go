@@ -3,6 +3,7 @@
 package toolkit
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"palisade/test/ctr"
+	"palisade/test/engine"
 )
 
 // nestedPrograms mount a fresh procfs, and sysfs, in a nested user namespace.
@@ -108,7 +110,7 @@ func TestNestedProcAcrossRestart(t *testing.T) {
 	}
 }
 
-// TestNestedProcMasked has containers whose engine masks paths of proc and sys, or makes some
+// TestNestedProcMasked starts containers whose engine masks paths of proc and sys, or makes some
 // read-only, which runtimes do after the hook: no user namespace inside may mount a procfs or sysfs
 // without that.
 func TestNestedProcMasked(t *testing.T) {
@@ -143,9 +145,9 @@ func TestNestedProcMasked(t *testing.T) {
 	})
 }
 
-// TestNestedProcLeft has containers that get no second procfs: one with a mount of its own on a file
-// of proc and sys, which would be seen there, one that has a second procfs and sysfs, and one that
-// leads the toolkit astray.
+// TestNestedProcLeft checks containers that must get no second procfs: one with mounts of its own
+// on files of proc and sys, which would be uncovered there, one that has a second procfs and sysfs,
+// and one with a symbolic link in the way.
 func TestNestedProcLeft(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -191,4 +193,30 @@ func TestNestedProcLeft(t *testing.T) {
 		t.Errorf("a symbolic link was followed: %q, %q", out, uncovered(t, hostile))
 	}
 	checkVirtual(t, h, hostile, hostMemory(t))
+}
+
+// TestNestedProcByUnit remounts with the capabilities of lxcfs.service, which runs remount: a
+// container with a user namespace gets a second procfs and sysfs, too.
+func TestNestedProcByUnit(t *testing.T) {
+	unit, err := os.ReadFile("../../rpm/lxcfs.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(unit), "\nCapabilityBoundingSet=")
+	set := "-all"
+	for name := range strings.FieldsSeq(rest[:strings.Index(rest, "\n")]) {
+		set += ",+" + strings.ToLower(strings.TrimPrefix(name, "CAP_"))
+	}
+	h := newHost(t)
+	h.start(t)
+	c := h.container(t, ctr.Options{UserOffset: 100000, Hooks: new(specs.Hooks)})
+	args := append([]string{"--bounding-set", set, "--no-new-privs", shared.toolkit},
+		h.args("remount", "--all")...)
+	if r := engine.Run(t, "", "setpriv", args...); r.Code != 0 {
+		t.Fatalf("remount: exit code %d: %s", r.Code, r.Stderr)
+	}
+	both := []string{"/dev/.palisade/proc", "/dev/.palisade/sys"}
+	if got := uncovered(t, c); !slices.Equal(got, both) {
+		t.Errorf("there are %q, want %q", got, both)
+	}
 }

@@ -93,7 +93,7 @@ func TestDeadVolume(t *testing.T) {
 	}
 }
 
-// TestVolumesLeft has mounts that are no dead lxcfs of this mount point: those of another one.
+// TestVolumesLeft checks that remount leaves the mount of another lxcfs in a volume.
 func TestVolumesLeft(t *testing.T) {
 	other, h := newHost(t), newHost(t)
 	other.start(t)

@@ -37,7 +37,7 @@ func TestUnmapped(t *testing.T) {
 		t.Errorf("it says %q", r.stderr)
 	}
 	checkOwners(t, root, map[string]string{"a": "65535:100000", "b": "100001:70000", "c": "100001:100001"})
-	checkRefused(t, call(t, "verify", root), 1, "files that are not as 100000:100000:65535 says: 4 of 6: ",
+	checkRefused(t, call(t, "verify", root), 1, "4 of 6 files do not match 100000:100000:65535: ",
 		"; uids that are not mapped: ", ids[0], ids[2], ids[3], "; gids that are not mapped: "+ids[1])
 	// Now the only files to change are those that are not mapped.
 	r = must(t, "shift", "--user-remap", remap, "--unmapped", "squash=65534", root)

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestVerifyNames has verify name the files that are wrong, count each once, however many names and
-// wrong ids it has, and list uids and gids apart.
+// TestVerifyNames checks that verify names the wrong files, counts each once, however many names
+// and wrong ids it has, and lists uids and gids apart.
 func TestVerifyNames(t *testing.T) {
 	root := filepath.Join(named("tmpfs").folder(t), "root")
 	build(t, root, true, []item{
@@ -22,7 +22,7 @@ func TestVerifyNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	must(t, "shift", "--user-remap", remap, root)
-	if r := must(t, "verify", root); !strings.HasPrefix(r.stdout, "all 5 files are as ") {
+	if r := must(t, "verify", root); !strings.HasPrefix(r.stdout, "all 5 files match ") {
 		t.Errorf("it says %q", r.stdout)
 	}
 	chown := func(name string, uid, gid int) {
@@ -33,12 +33,12 @@ func TestVerifyNames(t *testing.T) {
 	}
 	chown("d/linked", 0, 0)
 	r := call(t, "verify", root)
-	checkRefused(t, r, 1, "files that are not as 100000:100000:65535 says: 1 of 5: ", "(shift again)")
+	checkRefused(t, r, 1, "1 of 5 files do not match 100000:100000:65535: ", "(shift again)")
 	if !strings.Contains(r.stderr, `"d/linked"`) && !strings.Contains(r.stderr, `"other"`) {
 		t.Errorf("it names no file: %s", r.stderr)
 	}
 	chown("d/both", 300000, 300001)
-	checkRefused(t, call(t, "verify", root), 1, "says: 2 of 5: ", `"d/both"`,
+	checkRefused(t, call(t, "verify", root), 1, "2 of 5 files do not match ", `"d/both"`,
 		`; uids that are not mapped: 300000 of "d/both"; gids that are not mapped: 300001 of "d/both"`)
 }
 
