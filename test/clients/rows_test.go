@@ -121,8 +121,7 @@ var clients = []client{
 		{"memory", "sysinfo(2)", memory(`(\d+) pages`, 4096), bySysinfo},
 	}},
 	{"lscpu", "util-linux", `lscpu; echo online $(lscpu --parse=CPU | grep -vc '#')`, []figure{
-		{"CPUs, all", "/sys/devices/system/cpu/possible", cpus(`(?m)^CPU\(s\): +(\d+)`),
-			"counts those that are offline, too"},
+		{"CPUs, all", "/sys/devices/system/cpu", cpus(`(?m)^CPU\(s\): +(\d+)`), readsCPUs},
 		{"CPUs, on-line", "/sys/devices/system/cpu/online", cpus(`online (\d+)`), numberedFrom},
 	}},
 	{"numactl --hardware", "numactl", "numactl --hardware", []figure{
