@@ -61,12 +61,14 @@ func TestSystemCalls(t *testing.T) {
 			var sum float64
 			var list []string
 			for name, n := range calls {
-				sum += n
-				if n >= 0.5 {
-					list = append(list, fmt.Sprintf("%s %.1f", name, n))
+				// Once a second the container is looked up again, which on a slow machine is many
+				// calls for each read.
+				if n < 0.5 {
+					continue
 				}
-				// Once a second the container is looked up anew.
-				if n >= 0.5 && regexp.MustCompile("^(open|clone|fork|vfork|exec)").MatchString(name) {
+				sum += n
+				list = append(list, fmt.Sprintf("%s %.1f", name, n))
+				if regexp.MustCompile("^(open|clone|fork|vfork|exec)").MatchString(name) {
 					t.Errorf("%.2f calls of %s a read", n, name)
 				}
 			}
