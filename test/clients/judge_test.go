@@ -91,12 +91,14 @@ func cpus(pattern string) judge {
 	}
 }
 
-// cpuList judges the number of different matches of pattern.
+// cpuList judges the number of different matches of pattern, or of its group if it has one.
 func cpuList(pattern string) judge {
 	return func(_ *facts, output string) string {
-		found := regexp.MustCompile(pattern).FindAllString(output, -1)
-		slices.Sort(found)
-		return oneCPU(len(slices.Compact(found)))
+		found := make(map[string]bool)
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(output, -1) {
+			found[m[len(m)-1]] = true
+		}
+		return oneCPU(len(found))
 	}
 }
 

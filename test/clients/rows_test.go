@@ -88,7 +88,7 @@ var clients = []client{
 	}},
 	{"htop", "htop", htopCommand, []figure{
 		{"memory", "/proc/meminfo", memory(`Mem\[[^\]]*/([\d.]+)M`, mib), ""},
-		{"CPUs", "/sys/devices/system/cpu/cpuN/online", cpuList(`\b(?:\d+|CPU)\[`), readsCPUs},
+		{"CPUs", "/sys/devices/system/cpu/cpuN/online", cpuList(`\b(\d+|CPU)\[[| ]*[\d.]+%\]`), readsCPUs},
 	}},
 	{"uptime", "procps", withLoad(`uptime; echo booted $(date -d "$(uptime -s)" +%s)`), []figure{
 		{"age", "/proc/uptime", since(`booted (\d+)`), ""},
