@@ -92,7 +92,7 @@ func (f *FS) lookupCPUFile(tid uint32, dir, name string) (p string, valid time.D
 	return p, 0, err
 }
 
-// listCPUDir lists the directory dir as the thread sees it, sorted by name.
+// listCPUDir lists the directory dir as the thread sees it, in the order of the host's names.
 func (f *FS) listCPUDir(tid uint32, dir string) ([]cpuDirEntry, error) {
 	host, err := f.cpuDir.list(dir)
 	if !slices.ContainsFunc(host, func(e cpuDirEntry) bool { return differsByReader(dir, e.name) }) {
