@@ -134,7 +134,7 @@ func inTime[T any](ctx context.Context, limit time.Duration, call func(context.C
 		done <- result{value, err}
 	}()
 	// The source has seen the end of ctx too, and is given a moment to say what it was that took so long.
-	const moment = 200 * time.Millisecond
+	const moment = time.Second
 	select {
 	case r := <-done:
 		return r.value, r.err
