@@ -93,7 +93,7 @@ func TestEverything(t *testing.T) {
 			checkStateDir(t, 1) // case 46
 		}
 		checkDump(t, "shifted", got, takeDump(t, want, false))
-		if r := must(t, "verify", root); !strings.Contains(r.stdout, "as 100000:100000:65535 says") {
+		if r := must(t, "verify", root); !strings.Contains(r.stdout, "files match 100000:100000:65535") {
 			t.Errorf("verify says %q", r.stdout)
 		}
 		if r := must(t, "status", root); r.stdout != "shifted 100000:100000:65535\n" {
