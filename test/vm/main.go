@@ -23,7 +23,7 @@ type options struct {
 }
 
 // fast are the integration tests that are worth their time under an emulated CPU.
-const fast = "^Test(V2|EveryFile|Readers$|InitMoves|SharedPID|HostPID|Update|MemoryHog|Disks|WorkerPrivileges|WorkerHangs|KeptMount|ContainerFigures)"
+const fast = "^Test(V2|EveryFile|Readers$|InitMoves|SharedPID|HostPID|Update|MemoryHog|Disks|WorkerPrivileges|WorkerHangs|KeptMount|ContainerFigures|Nested|Sizes|SizeSurvives|Modes)"
 
 // fastToolkit are those of the tests of lxcfs-toolkit.
 const fastToolkit = "^Test(Hook|HookLeavesUsersMounts|RemountIsAtomic|Nested|OldKernels|TopOnce)$"
