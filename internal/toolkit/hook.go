@@ -125,8 +125,11 @@ func openStarting(state *oci.State) (*startingPlace, error) {
 	}
 	place, err := mounts.OpenPlace(process, "/")
 	if err == nil {
-		lookAhead(place, state)
-		err = findRoot(place, process, state)
+		bundle, bundleErr := oci.ReadBundle(state.Bundle)
+		if bundleErr == nil { // else it is unknown what the runtime mounts after its hooks
+			place.IsFinal, place.ReadOnly = !bundle.HasMasks, bundle.ReadOnly
+		}
+		err = findRoot(place, process, state, bundle, bundleErr)
 		if err != nil {
 			place.Close()
 		}
@@ -140,21 +143,17 @@ func openStarting(state *oci.State) (*startingPlace, error) {
 	return &startingPlace{place, process}, nil
 }
 
-// lookAhead reads from the bundle what the runtime mounts after its hooks.
-func lookAhead(place *mounts.Place, state *oci.State) {
-	if bundle, err := oci.ReadBundle(state.Bundle); err == nil {
-		place.IsFinal, place.ReadOnly = !bundle.HasMasks, bundle.ReadOnly
-	}
-}
-
 // findRoot finds the directory in the container's mount namespace that is going to be its root. A runtime runs the hooks
 // when all is mounted there, but before it makes it the root (pivot_root); a poststart hook runs after that.
-func findRoot(place *mounts.Place, process sys.File, state *oci.State) error {
+// Without a bundle, bundleErr is the reason.
+func findRoot(
+	place *mounts.Place, process sys.File, state *oci.State, bundle oci.Bundle, bundleErr error,
+) error {
 	table, err := place.Table()
 	if err != nil {
 		return fmt.Errorf("its process %d is gone: %w", state.Pid, err)
 	}
-	candidates, err := rootCandidates(state)
+	candidates := rootCandidates(state, bundle.Root)
 	for _, dir := range candidates {
 		if m := table.Top(filepath.Join(dir, "proc")); m != nil && m.FSType == "proc" {
 			place.Root = dir
@@ -169,13 +168,12 @@ func findRoot(place *mounts.Place, process sys.File, state *oci.State) error {
 	if root.Inode != host.Inode || root.FileSystem != host.FileSystem {
 		return nil // it is its root already
 	}
-	return errors.Join(fmt.Errorf("no procfs is mounted below %s", strings.Join(candidates, " or ")), err)
+	return errors.Join(fmt.Errorf("no procfs is mounted below %s", strings.Join(candidates, " or ")), bundleErr)
 }
 
 // rootCandidates are the paths at which the root file system may be: what the state says (crun's may be relative to the
 // bundle, lcr's is where it mounts it), lcr's environment, and the bundle's configuration.
-func rootCandidates(state *oci.State) ([]string, error) {
-	var dirs []string
+func rootCandidates(state *oci.State, bundleRoot string) (dirs []string) {
 	add := func(dir string) {
 		if dir == "" {
 			return
@@ -192,10 +190,7 @@ func rootCandidates(state *oci.State) ([]string, error) {
 	}
 	add(state.Root)
 	add(os.Getenv("LXC_ROOTFS_MOUNT"))
-	bundle, err := oci.ReadBundle(state.Bundle)
-	if err == nil {
-		add(bundle.Root)
-	}
+	add(bundleRoot)
 	add(os.Getenv("LXC_ROOTFS_PATH"))
-	return dirs, err
+	return dirs
 }
