@@ -85,7 +85,8 @@ func (v *visit) lacking() (names []string) {
 func (p *Place) addUncovered(v *visit, c *Change) error {
 	point := path.Join(p.Root, devDir, uncoveredDir)
 	covered, used := v.table.Top(point) != nil, len(v.table.Below(point)) > 0
-	if len(v.lacking()) == 0 && (covered || !used) {
+	names := v.lacking()
+	if len(names) == 0 && (covered || !used) {
 		return nil
 	}
 	if covered || used {
@@ -98,11 +99,11 @@ func (p *Place) addUncovered(v *visit, c *Change) error {
 			return err
 		}
 		defer v.close()
-		if len(v.lacking()) == 0 {
+		if names = v.lacking(); len(names) == 0 {
 			return nil
 		}
 	}
-	if err := v.makeUncovered(v.lacking(), c); unlessContainers(err) != nil {
+	if err := v.makeUncovered(names, c); unlessContainers(err) != nil {
 		return fmt.Errorf("mount a second procfs on /%s/%s: %w", devDir, uncoveredDir, err)
 	}
 	return nil
@@ -133,8 +134,7 @@ func (v *visit) makeUncovered(names []string, c *Change) error {
 		on = append(on, f)
 	}
 	return sys.InMountNamespace(v.place.ns, func(thread *sys.NamespaceThread) error {
-		made := 0
-		err := v.cloneUncovered(names, on, &made)
+		made, err := v.cloneUncovered(names, on)
 		if err == nil {
 			err = cloneOn(dir, dir, false)
 		}
@@ -149,16 +149,16 @@ func (v *visit) makeUncovered(names []string, c *Change) error {
 	})
 }
 
-// cloneUncovered mounts those with the names on their directories, and counts them.
-func (v *visit) cloneUncovered(names []string, on []sys.File, made *int) error {
+// cloneUncovered mounts those with the names on their directories, and returns how many it has
+// mounted.
+func (v *visit) cloneUncovered(names []string, on []sys.File) (made int, err error) {
 	for i, name := range names {
 		isReadOnly := slices.Contains(v.place.ReadOnly, "/"+name)
 		if err := cloneOn(v.dirs[name].file, on[i], isReadOnly); err != nil {
-			return err
+			return i, err
 		}
-		*made++
 	}
-	return nil
+	return len(names), nil
 }
 
 // makeDir makes the directory name in dir, if it is missing, and opens it. It must be on the mount
