@@ -180,9 +180,6 @@ func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, uint32, syscall.Err
 			return 0, 0, syscall.EACCES
 		}
 	}
-	if isContainers(r.Node) && !f.isKeeper(r.UID, r.TID) {
-		return 0, 0, syscall.ENOENT
-	}
 	if errno := f.Access(r, accessOf(flags)); errno != 0 {
 		return 0, 0, errno
 	}
