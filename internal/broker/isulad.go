@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"time"
 
 	"palisade/internal/action"
@@ -39,7 +40,7 @@ func (s *Server) isuladRequest(w http.ResponseWriter, r *http.Request) (code int
 			code = http.StatusInternalServerError
 		}
 	}()
-	text, err := readQuestion(r, started)
+	text, err := readQuestion(r)
 	if err != nil {
 		s.fault(record, err, started)
 	} else {
@@ -56,10 +57,10 @@ func (s *Server) isuladRequest(w http.ResponseWriter, r *http.Request) (code int
 	return http.StatusForbidden
 }
 
-func readQuestion(r *http.Request, started time.Time) ([]byte, error) {
+func readQuestion(r *http.Request) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(r.Body, maxQuestion+1))
 	switch {
-	case err != nil && time.Since(started) >= readTime:
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, errLate
 	case err != nil:
 		return nil, err
