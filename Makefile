@@ -61,7 +61,7 @@ unit: | go ## run the unit tests, with the race detector
 	CGO_ENABLED=1 $(GO) test -race -vet=off -count=1 ./...
 
 integration: | go ## run the tests with real containers on this machine's cgroups; needs root
-	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/authz ./test/clients
+	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/authz ./test/clients ./test/lxc
 
 release: | go ## build packages twice, install, upgrade and remove them, and execute the documents' commands; needs root
 	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/packages ./test/docs
@@ -75,10 +75,10 @@ e2e: e2e-packages ## tell the end-to-end story, from packages to nothing, on thi
 
 # With it, what takes a minute there.
 e2e-vm: e2e-packages ## tell it with cgroup v2 in a virtual machine
-	$(GO) run ./test/vm -run '' -toolkit TestKilledRemount -userns '' -remap '' -clients '' -packages '' -e2e dist/e2e
+	$(GO) run ./test/vm -run '' -toolkit TestKilledRemount -userns '' -remap '' -clients '' -lxc '' -packages '' -e2e dist/e2e
 
 vm: build ## run the tests with cgroup v2 in a virtual machine
-	$(GO) run ./test/vm $(if $(RUN),-run '$(RUN)') $(if $(TOOLKIT),-toolkit '$(TOOLKIT)') $(if $(USERNS),-userns '$(USERNS)') $(if $(CLIENTS),-clients '$(CLIENTS)')
+	$(GO) run ./test/vm $(if $(RUN),-run '$(RUN)') $(if $(TOOLKIT),-toolkit '$(TOOLKIT)') $(if $(USERNS),-userns '$(USERNS)') $(if $(CLIENTS),-clients '$(CLIENTS)') $(if $(LXC),-lxc '$(LXC)')
 
 lint: | go ## vet, check formatting and run staticcheck
 	test -z "$$(gofmt -l cmd internal test | tee /dev/stderr)"

@@ -65,7 +65,7 @@ func (m *machine) boot() error {
 		return err
 	}
 	args := append([]string{"--mount", "--ipc", "--uts", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", engine.EnterCgroups, "sh"}, m.cgroups...)
-	m.systemd = exec.Command("unshare", append(args, "--", "sh", boot, m.root)...)
+	m.systemd = exec.Command("unshare", append(args, "--", "sh", boot, m.root, engine.MountCgroups)...)
 	m.systemd.Stdout, m.systemd.Stderr = &m.log, &m.log
 	if err := m.systemd.Start(); err != nil {
 		return err

@@ -20,7 +20,7 @@ var shared struct{ packages, rootfs string }
 func TestMain(m *testing.M) { ctr.MainIsolated("e2e", func() (int, error) { return runAll(m) }) }
 
 func runAll(m *testing.M) (code int, err error) {
-	for _, program := range []string{"systemctl", "dockerd", "docker", "containerd", "runc", "dpkg", "unshare", "nsenter", "busybox", "tar"} {
+	for _, program := range []string{"systemctl", "dockerd", "docker", "containerd", "runc", "dpkg", "unshare", "nsenter", "busybox", "tar", "lxc-start"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return 1, fmt.Errorf("%w (make deps installs it)", err)
 		}

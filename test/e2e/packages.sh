@@ -1,13 +1,14 @@
 #!/bin/sh
-# Builds the packages of two versions: test/e2e/packages.sh DIR makes debs in DIR/debs/first and DIR/debs/later, rpms in DIR/rpms/first and
-# DIR/rpms/later, and the rpms whose place they take in DIR/rpms/old. The programs of the later debs are those of the first, but for the
+# Builds the packages of two versions: test/e2e/packages.sh DIR makes debs in DIR/debs/first and
+# DIR/debs/later, rpms in DIR/rpms/first and DIR/rpms/later, and the packages whose place they take in
+# DIR/debs/old and DIR/rpms/old. The programs of the later debs are those of the first, but for the
 # version that they tell.
 set -eu
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
 cd "$(dirname "$0")/../.."
 first=0.1~e2e1 later=0.1~e2e2
 rm -rf "$dir/debs" "$dir/rpms"
-mkdir -p "$dir/debs/first" "$dir/debs/later" "$dir/rpms/first" "$dir/rpms/later" "$dir/rpms/old"
+mkdir -p "$dir/debs/first" "$dir/debs/later" "$dir/rpms/first" "$dir/rpms/later" "$dir/rpms/old" "$dir/debs/old"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -32,3 +33,15 @@ for version in first later; do
 done
 sh test/packages/testdata/obsolete.sh "$work"
 mv "$work"/RPMS/noarch/*.rpm "$dir/rpms/old"
+
+# Debian's lxcfs, of the files and scripts that are installed here. The machine's dpkg knows no package that it depends on.
+mkdir -p "$work/lxcfs/DEBIAN"
+dpkg -L lxcfs | while read -r file; do
+	[ -d "$file" ] || [ ! -e "$file" ] || echo "${file#/}"
+done | tar -C / -cT - | tar -C "$work/lxcfs" -x
+mkdir -p "$work/lxcfs/var/lib/lxcfs"
+for file in conffiles preinst postinst postrm; do
+	cp -p "/var/lib/dpkg/info/lxcfs.$file" "$work/lxcfs/DEBIAN/$file"
+done
+dpkg-query --status lxcfs | sed -n '/^\(Package\|Architecture\|Version\|Maintainer\|Description\):/p' >"$work/lxcfs/DEBIAN/control"
+dpkg-deb --root-owner-group -Znone --build "$work/lxcfs" "$dir/debs/old" >/dev/null

@@ -3,8 +3,10 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -64,9 +66,7 @@ func TestStory(t *testing.T) {
 
 // tellStory tells one, in a machine of its own. A step that fails is the last.
 func tellStory(t *testing.T, p packager, r *report, parts []part) {
-	if r.path = "../../dist/report/" + r.path + ".md"; os.Getenv("PALISADE_REPORT") != "" {
-		r.path = os.Getenv("PALISADE_REPORT")
-	}
+	r.path = filepath.Join(cmp.Or(os.Getenv("PALISADE_REPORT"), "../../dist/report"), r.path+".md")
 	s := &story{T: t, machine: newMachine(t), packager: p, report: r}
 	t.Cleanup(func() { t.Log("the report is " + r.path) })
 	for _, part := range parts {

@@ -138,7 +138,11 @@ func Start(t testing.TB, dir, program string, args ...string) *os.Process {
 // WaitFor waits until something is so.
 func WaitFor(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
+	bound := 30 * time.Second
+	if os.Getenv("PALISADE_VM") != "" { // the CPU is emulated
+		bound = 3 * time.Minute
+	}
+	for deadline := time.Now().Add(bound); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("in vain: %s", what)
 		}

@@ -18,8 +18,8 @@ import (
 
 // options are what the command line says.
 type options struct {
-	mode, run, toolkit, userns, remap, clients, packages, cache, e2e string
-	memory                                                           int
+	mode, run, toolkit, userns, remap, clients, lxc, packages, cache, e2e string
+	memory                                                                int
 }
 
 // fast are the integration tests that are worth their time under an emulated CPU.
@@ -34,6 +34,9 @@ const fastUserns = "^Test(Everything|Twice|CapabilitiesWork|MountsInside|ReadOnl
 // fastRemap are those of its hook and wrapper. On Linux 6.1 a tmpfs, where the guest's files are, cannot be mounted with mapped ids.
 const fastRemap = "^Test(Hookspec|HalfShifted)$"
 
+// fastLXC are those with LXC, whose cgroups are others on v2.
+const fastLXC = "^Test(Survival|Layouts|Nested|Systemd|UserNamespaces)$"
+
 func main() {
 	var o options
 	flag.StringVar(&o.mode, "mode", "v2", "the cgroups of the guest: v2, hybrid or v1")
@@ -42,6 +45,7 @@ func main() {
 	flag.StringVar(&o.userns, "userns", fastUserns, "which tests of userns-shift are run")
 	flag.StringVar(&o.remap, "remap", fastRemap, "which tests of its hook and wrapper are run")
 	flag.StringVar(&o.clients, "clients", "^TestClients$", "which tests of real programs in containers are run")
+	flag.StringVar(&o.lxc, "lxc", fastLXC, "which tests with LXC are run")
 	flag.StringVar(&o.packages, "packages", "./internal/container,./internal/cgroup,./internal/fusedev,./internal/lxcfs",
 		"whose unit tests are run besides")
 	flag.StringVar(&o.cache, "cache", ".cache/vm", "where the kernel is kept")
@@ -99,6 +103,12 @@ func run(ctx context.Context, o *options) (err error) {
 			return err
 		}
 		tests = append(tests, "clients")
+	}
+	if o.lxc != "" {
+		if err := g.addLXC(ctx, filepath.Join(dir, "lxc.img"), o.lxc); err != nil {
+			return err
+		}
+		tests = append(tests, "lxc")
 	}
 	if o.e2e != "" {
 		if err := g.addStory(ctx, filepath.Join(dir, "usr.img"), o.e2e); err != nil {

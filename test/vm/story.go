@@ -7,25 +7,36 @@ import (
 	"path/filepath"
 )
 
-// story runs the end-to-end story, with what is on the disk as /usr, and sends its report.
+// story tells the end-to-end stories, with what is on the disk as /usr, and sends their reports.
 const story = `mount -t ext4 -o ro %[2]s /usr
-cd /tests/e2e && PATH=/usr/sbin:/usr/bin:/bin PALISADE_PACKAGES=/usr/share PALISADE_REPORT=/tmp/e2e-%[1]s.md ./e2e.test -test.v -test.run '^TestStory$'
+cd /tests/e2e && PATH=/usr/sbin:/usr/bin:/bin PALISADE_PACKAGES=/usr/share PALISADE_REPORT=/tmp ./e2e.test -test.v -test.run '^Test(Story|Swap)$'
 code=$?
-echo "` + fileMark + `e2e-%[1]s.md"
-cat /tmp/e2e-%[1]s.md
-echo "` + endMark + `"
+for story in e2e swap; do
+	echo "` + fileMark + `$story-%[1]s.md"
+	cat /tmp/$story-%[1]s.md
+	echo "` + endMark + `"
+done
 echo "` + resultMark + `e2e $code"
 `
 
-// addStory compiles the story, and makes a disk with a /usr in which systemd, Docker and dpkg are, and the debs in packages.
+// addStory compiles the story, and makes a disk with a /usr in which systemd, Docker, LXC and dpkg are, and the debs in packages.
 func (g *guest) addStory(ctx context.Context, disk, packages string) error {
 	if err := g.compile(ctx, "./test/e2e"); err != nil {
 		return err
 	}
-	if _, err := output(ctx, ".", "env", "ADD="+filepath.Join(packages, "debs"), "test/vm/usr.sh", disk,
-		"systemd", "docker.io", "containerd", "runc", "dpkg"); err != nil {
+	if _, err := output(ctx, ".", "env", "ADD="+filepath.Join(packages, "debs")+" /usr/share/lxc", "test/vm/usr.sh", disk,
+		"systemd", "docker.io", "containerd", "runc", "dpkg", "lxc", "liblxc1", "liblxc-common", "lxcfs", "init-system-helpers", "perl-base"); err != nil {
 		return err
 	}
+	if err := g.addEtc(); err != nil {
+		return err
+	}
+	fmt.Fprintf(&g.script, story, g.mode, g.addDisk(disk))
+	return nil
+}
+
+// addEtc adds the files of /etc that name users and the distribution.
+func (g *guest) addEtc() error {
 	for _, name := range []string{"/etc/passwd", "/etc/group", "/etc/os-release"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
@@ -39,6 +50,5 @@ func (g *guest) addStory(ctx context.Context, disk, packages string) error {
 			return err
 		}
 	}
-	fmt.Fprintf(&g.script, story, g.mode, g.addDisk(disk))
 	return nil
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Becomes the systemd of a root that root.sh has made: boot.sh ROOT. It wants namespaces for pids, mounts, the network and cgroups.
+# Becomes the systemd of a root that root.sh has made: boot.sh ROOT MOUNT_CGROUPS. It wants namespaces for pids, mounts, the network and cgroups.
 set -eu
 mount --make-rprivate /
 cd "$1"
@@ -15,22 +15,7 @@ ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 busybox ip link set lo up
 
-# The same hierarchies as outside, each from this process's cgroup on.
-mount -t tmpfs -o mode=755 tmpfs sys/fs/cgroup
-while IFS=: read -r _ controllers _; do
-	case $controllers in
-	'') mkdir -p sys/fs/cgroup/unified && mount -t cgroup2 cgroup2 sys/fs/cgroup/unified ;;
-	name=*) mkdir "sys/fs/cgroup/${controllers#name=}" && mount -t cgroup -o "none,$controllers" cgroup "sys/fs/cgroup/${controllers#name=}" ;;
-	*) mkdir "sys/fs/cgroup/$controllers" && mount -t cgroup -o "$controllers" cgroup "sys/fs/cgroup/$controllers" ;;
-	esac
-done </proc/self/cgroup
-if [ "$(wc -l </proc/self/cgroup)" = 1 ]; then # only v2
-	umount sys/fs/cgroup/unified sys/fs/cgroup
-	mount -t cgroup2 cgroup2 sys/fs/cgroup
-elif [ ! -e sys/fs/cgroup/systemd ]; then
-	mkdir sys/fs/cgroup/systemd
-	mount -t cgroup -o none,name=systemd cgroup sys/fs/cgroup/systemd
-fi
+sh -c "$2" sh "$PWD/sys/fs/cgroup"
 # In a chroot nobody may make a user namespace.
 mkdir -p old
 pivot_root . old

@@ -9,7 +9,7 @@ touch var/lib/dpkg/status
 for link in bin sbin lib lib64; do ln -s usr/$link $link; done
 mount -t overlay -o "lowerdir=$usr,upperdir=$root/upper,workdir=$root/work" overlay usr
 # Nothing of this machine's lxcfs, nor of what was installed by hand.
-rm -rf usr/bin/lxcfs usr/lib/systemd/system/lxcfs.service usr/lib/*/lxcfs usr/share/lxcfs usr/local/*
+rm -rf usr/bin/lxcfs usr/lib/systemd/system/lxcfs.service usr/lib/*/lxcfs usr/share/lxcfs usr/share/lxc/config/common.conf.d/00-lxcfs.conf usr/local/*
 cp /etc/passwd /etc/group etc/
 cp /etc/os-release etc/ 2>/dev/null || echo ID=palisade >etc/os-release
 echo 0123456789abcdef0123456789abcdef >etc/machine-id

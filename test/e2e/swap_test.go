@@ -1,0 +1,142 @@
+//go:build integration
+
+package e2e
+
+import (
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"palisade/test/ctr"
+)
+
+const swapIntro = `A host with Debian's LXC and lxcfs: the packages take the place of lxcfs under running containers, and are removed under them.`
+
+// TestSwap is the way of an operator of LXC.
+func TestSwap(t *testing.T) {
+	path := "swap-v1"
+	if ctr.OnV2() {
+		path = "swap-v2"
+	}
+	tellStory(t, debs, &report{title: "In the place of Debian's lxcfs", path: path, intro: swapIntro}, []part{
+		{"Debian's lxcfs", "It serves a container of LXC.", (*story).runLXC},
+		{"Swap", "dpkg removes it for ours, which serves the container from then on.", (*story).swap},
+		{"Kill", "All processes of lxcfs are killed, and it is stopped and started.", (*story).killSwapped},
+		{"Remove", "The packages go while containers run; these get the host's files.", (*story).removeSwapped},
+	})
+}
+
+const (
+	containersPath = "/srv/lxc"
+	lxcConfig      = `lxc.include = /usr/share/lxc/config/common.conf
+lxc.rootfs.path = dir:/srv/rootfs
+lxc.uts.name = NAME
+lxc.apparmor.profile = unconfined
+lxc.net.0.type = empty
+lxc.init.cmd = /bin/sleep 1000000
+lxc.cgroup.memory.limit_in_bytes = 64M
+lxc.cgroup2.memory.max = 64M
+`
+	// noCondition has Debian's unit run in this machine, which is a container.
+	noCondition = "/etc/systemd/system/lxcfs.service.d/container.conf"
+	ownMemory   = "MemTotal:          65536 kB"
+)
+
+// runLXC installs Debian's lxcfs and starts a container.
+func (s *story) runLXC() {
+	s.bootFirst()
+	if out, err := exec.Command("cp", "-a", shared.rootfs, s.path("/srv/rootfs")).CombinedOutput(); err != nil {
+		s.Fatalf("%v: %s", err, out)
+	}
+	s.file(noCondition, "[Unit]\nConditionVirtualization=\n")
+	s.add("old", 1)
+	s.do("systemctl", "enable", "--now", "lxcfs")
+	s.waitFor("lxcfs is mounted", func() bool {
+		return strings.Contains(s.read("/proc/1/mountinfo"), " /var/lib/lxcfs ")
+	})
+	s.system = s.startLXC("old")
+	s.see(s.firstLine(s.system) == ownMemory, "the container has its own memory")
+	s.do("rm", noCondition)
+}
+
+// startLXC starts a container of LXC.
+func (s *story) startLXC(name string) *guest {
+	s.Helper()
+	if err := s.write(containersPath+"/"+name+"/config", strings.ReplaceAll(lxcConfig, "NAME", name)); err != nil {
+		s.Fatal(err)
+	}
+	s.do("sh", "-c", "lxc-start -P "+containersPath+" -n "+name+" -o /srv/log </dev/null >/srv/out 2>&1 || { cat /srv/out /srv/log; exit 1; }")
+	g := &guest{name: "the container " + name}
+	g.pid = strings.TrimSpace(s.do("lxc-info", "-P", containersPath, "-n", name, "-p", "-H"))
+	return g
+}
+
+// swap installs the packages, and starts another container.
+func (s *story) swap() {
+	s.add("first", len(packages))
+	_, err := s.run("dpkg-query", "--show", "--showformat", "${db:Status-Status}", "lxcfs")
+	out, _ := s.run("dpkg-query", "-W", "-f", "${db:Status-Status}", "lxcfs") // it may be unknown
+	s.see(err != nil || out != "installed", "Debian's package is %s", out)
+	for _, is := range []string{"is-enabled", "is-active"} {
+		_, err := s.run("systemctl", is, "--quiet", "lxcfs")
+		s.see(err == nil, "lxcfs.service %s", is)
+	}
+	s.do("lxcfs-toolkit", "check-lxcfs")
+	s.web = s.startLXC("new")
+	s.checkLXC()
+}
+
+// checkLXC makes sure that both containers are served and listed by their names.
+func (s *story) checkLXC() {
+	s.Helper()
+	for _, g := range s.guests() {
+		s.see(s.firstLine(g) == ownMemory, "%s has its own memory", g.name)
+	}
+	var list struct {
+		Containers []struct {
+			ID, Engine string
+			Names      []string
+			Dead       []string
+		}
+	}
+	text := s.do("lxcfs-toolkit", "list", "--json")
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		s.Fatalf("%v in %s", err, text)
+	}
+	found := 0
+	for _, c := range list.Containers {
+		for _, name := range append(c.Names, c.ID) {
+			if (name == "old" || name == "new") && c.Engine == "lxc" && len(c.Dead) == 0 {
+				found++
+				break
+			}
+		}
+	}
+	s.see(found == 2 && len(list.Containers) == 2, "list has both by their names")
+}
+
+// killSwapped disturbs lxcfs.
+func (s *story) killSwapped() {
+	s.change("all of lxcfs is killed", true, "systemctl", "kill", "--signal=KILL", "lxcfs")
+	s.checkLXC()
+	s.do("systemctl", "stop", "lxcfs")
+	s.hostFiles()
+	s.do("systemctl", "start", "lxcfs")
+	s.checkLXC()
+}
+
+// removeSwapped removes the packages.
+func (s *story) removeSwapped() {
+	s.do(append(append([]string{}, s.remover...), packages...)...)
+	s.hostFiles()
+	s.see(!strings.Contains(s.read("/proc/1/mountinfo"), "fuse.lxcfs"), "nothing of it is mounted on the host")
+	for _, name := range []string{"old", "new"} {
+		s.do("lxc-stop", "-P", containersPath, "-n", name, "-k")
+	}
+	// Without lxcfs containers start as ever.
+	g := s.startLXC("last")
+	s.web, s.system = g, nil
+	s.hostFiles()
+	s.do("lxc-stop", "-P", containersPath, "-n", "last", "-k")
+}

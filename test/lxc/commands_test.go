@@ -1,0 +1,84 @@
+//go:build integration
+
+package lxc
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"palisade/test/engine"
+)
+
+// TestCommands uses the commands of the toolkit by the containers' names.
+func TestCommands(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	one := h.newContainer(t, options{name: "palisade-lxc-one"})
+	two := h.newContainer(t, options{name: "palisade-lxc-two"})
+	h.toolkit(t, "umount", "-c", one.name)
+	h.checkHost(t, one)
+	h.checkVirtual(t, two)
+	h.checkRows(t, one, two)
+	h.toolkit(t, "remount", "-c", one.name)
+	h.checkVirtual(t, one)
+	if r := engine.Run(t, "", toolkit, "remount", "-c", "palisade-lxc-three"); r.Code == 0 {
+		t.Errorf("remount of an unknown container: %+v", r)
+	}
+	h.toolkit(t, "umount", "--all")
+	h.checkHost(t, one)
+	h.checkHost(t, two)
+	h.checkRows(t, one, two)
+	h.toolkit(t, "remount", "--all")
+	h.checkVirtual(t, one)
+	h.checkVirtual(t, two)
+	text := h.toolkit(t, "top", "--once", "--json")
+	for _, c := range []*container{one, two} {
+		if !strings.Contains(text, `"`+c.name+`"`) {
+			t.Errorf("top does not show %s: %s", c.name, text)
+		}
+	}
+	if !json.Valid([]byte(text)) {
+		t.Errorf("top prints %s", text)
+	}
+}
+
+// TestListBesideShortProcesses lists containers in which processes with low pids end all the time.
+func TestListBesideShortProcesses(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	c := h.newContainer(t, options{})
+	loop := exec.Command("sh", "-c", "while :; do /bin/true; done") // beside the container
+	loop.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := loop.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		loop.Process.Kill()
+		loop.Wait() // it was killed
+	})
+	inside := "while :; do (sleep 0.01; :) & sleep 0.01; done"
+	c.inside(t, "sh", "-c", "sh -c '"+inside+"' </dev/null >/dev/null 2>&1 &")
+	lists, lost := 0, 0
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); lists++ {
+		rows := h.list(t)
+		if !slices.ContainsFunc(rows, func(r row) bool { return r.name() == c.name }) {
+			lost++
+		}
+		if len(rows) > 1 {
+			t.Errorf("list has %+v", rows)
+		}
+	}
+	if lost > 0 || lists < 5 {
+		t.Errorf("%d of %d lists do not have the container", lost, lists)
+	}
+	for range 3 {
+		h.toolkit(t, "umount", "--all")
+		h.toolkit(t, "remount", "--all")
+	}
+	h.checkVirtual(t, c)
+}

@@ -1,0 +1,249 @@
+//go:build integration
+
+package lxc
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"palisade/test/ctr"
+	"palisade/test/engine"
+)
+
+const mib = 1 << 20
+
+// options say which container is wanted. The zero value of a field stands for what LXC gives by
+// default.
+type options struct {
+	// name is its name, engine what list calls its engine.
+	name, engine string
+	// lxcPath is the directory of its configuration.
+	lxcPath string
+	rootfs  string
+	// init is the command line of its first process.
+	init string
+	// memory is a limit in bytes.
+	memory int64
+	// config are lines that are added to its configuration. withoutCommon leaves out LXC's common.conf.
+	config        []string
+	withoutCommon bool
+	// foreground keeps lxc-start running, as services do.
+	foreground bool
+	// user is a user other than root.
+	user *user
+}
+
+// container is a running container of LXC.
+type container struct {
+	name, engine, lxcPath string
+	pid                   int
+	user                  *user
+}
+
+// newContainer starts a container, which ends with the test.
+func (h *host) newContainer(t *testing.T, o options) *container {
+	t.Helper()
+	c := &container{name: o.name, engine: o.engine, lxcPath: o.lxcPath, user: o.user}
+	if c.engine == "" {
+		c.engine = "lxc"
+	}
+	if c.name == "" {
+		c.name = fmt.Sprintf("palisade-lxc-%d", h.containers+1)
+	}
+	if c.lxcPath == "" {
+		c.lxcPath = filepath.Join(h.dir, "containers")
+	}
+	if o.rootfs == "" {
+		o.rootfs = shared.rootfs
+	}
+	if o.init == "" {
+		o.init = "/bin/sleep 1000000"
+	}
+	if o.memory == 0 {
+		o.memory = 64 * mib
+	}
+	var lines []string
+	if !o.withoutCommon {
+		lines = append(lines, "lxc.include = /usr/share/lxc/config/common.conf")
+	}
+	lines = append(lines,
+		"lxc.rootfs.path = dir:"+o.rootfs,
+		"lxc.uts.name = "+c.name,
+		"lxc.apparmor.profile = unconfined",
+		"lxc.net.0.type = empty",
+		"lxc.init.cmd = "+o.init,
+		"lxc.mount.entry = tmpfs tmp tmpfs mode=1777 0 0",
+	)
+	lines = append(append(lines, limits(o.memory)...), o.config...)
+	dir := filepath.Join(c.lxcPath, c.name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(lines, "\n") + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "config"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if o.user != nil {
+		if err := o.user.own(c.lxcPath); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := filepath.Join(dir, "log")
+	args := []string{"lxc-start", "-n", c.name, "-P", c.lxcPath, "-o", log, "-l", "WARN"}
+	if c.lxcPath == "/var/lib/lxc" { // the default, which services do not name
+		args = slices.Delete(args, 3, 5)
+	}
+	h.containers++
+	t.Cleanup(func() { c.stop(t) })
+	if o.foreground {
+		c.startForeground(t, args)
+	} else if out, err := c.run(t, args...); err != nil {
+		text, _ := os.ReadFile(log) // for the message alone
+		t.Fatalf("%q: %v: %s\n%s", args, err, out, text)
+	}
+	c.findPID(t)
+	return c
+}
+
+// startForeground runs lxc-start until the container is stopped.
+func (c *container) startForeground(t *testing.T, args []string) {
+	t.Helper()
+	cmd := exec.Command(args[0], append([]string{"-F"}, args[1:]...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.stop(t)
+		cmd.Wait() // its exit code is that of a container that was killed
+	})
+}
+
+// limits are lines of a configuration with a limit of memory and one of one CPU.
+func limits(memory int64) []string {
+	if ctr.OnV2() {
+		return []string{
+			fmt.Sprintf("lxc.cgroup2.memory.max = %d", memory), "lxc.cgroup2.memory.swap.max = 0",
+			"lxc.cgroup2.cpu.max = 100000 100000",
+		}
+	}
+	return []string{
+		fmt.Sprintf("lxc.cgroup.memory.limit_in_bytes = %d", memory),
+		"lxc.cgroup.cpu.cfs_period_us = 100000", "lxc.cgroup.cpu.cfs_quota_us = 100000",
+	}
+}
+
+// run runs a program of LXC's as the container's user.
+func (c *container) run(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	if c.user != nil {
+		args = c.user.command(args...)
+	}
+	return runBounded(t, args...)
+}
+
+// findPID waits until the container runs, and finds its first process.
+func (c *container) findPID(t *testing.T) {
+	t.Helper()
+	engine.WaitFor(t, c.name+" runs", func() bool {
+		out, err := c.run(t, "lxc-info", "-P", c.lxcPath, "-n", c.name, "-p", "-H")
+		if err != nil {
+			return false
+		}
+		c.pid, err = strconv.Atoi(strings.TrimSpace(out))
+		return err == nil && c.pid > 0
+	})
+}
+
+// stop kills the container.
+func (c *container) stop(t *testing.T) {
+	t.Helper()
+	if c.pid == 0 {
+		return
+	}
+	if out, err := c.run(t, "lxc-stop", "-P", c.lxcPath, "-n", c.name, "-k"); err != nil {
+		t.Errorf("lxc-stop %s: %v: %s", c.name, err, out)
+	}
+	c.pid = 0
+}
+
+// exec runs a program in the container and returns what it prints.
+func (c *container) exec(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	attach := []string{"lxc-attach", "-P", c.lxcPath, "-n", c.name, "--clear-env", "-v", "PATH=/bin:/usr/bin:/sbin", "--"}
+	return c.run(t, append(attach, args...)...)
+}
+
+// inside runs a program in the container, which must succeed.
+func (c *container) inside(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := c.exec(t, args...)
+	if err != nil {
+		t.Fatalf("%q in %s: %v: %s", args, c.name, err, out)
+	}
+	return out
+}
+
+// read returns what is in a file in the container, as the host sees it.
+func (c *container) read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(c.pid), "root", name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// files are the files of lxcfs in the container, without what it has for containers inside it.
+func (c *container) files(t *testing.T) (files []string) {
+	t.Helper()
+	for _, path := range mountsOf(t, strconv.Itoa(c.pid), "fuse.lxcfs") {
+		switch path {
+		case hookDir, mountpoint:
+		case "/proc/pressure": // the mount hook mounts what is in it at once
+			files = append(files, path+"/cpu", path+"/io", path+"/memory")
+		default:
+			files = append(files, path)
+		}
+	}
+	slices.Sort(files)
+	return files
+}
+
+// checkVirtual makes sure that the container has each file of lxcfs once, and its own limits in them.
+func (h *host) checkVirtual(t *testing.T, c *container) {
+	t.Helper()
+	if got, want := c.files(t), h.served(t); !slices.Equal(got, want) {
+		t.Errorf("%s has %q, want %q", c.name, got, want)
+	}
+	const want = "MemTotal:          65536 kB\nprocessor\t: 0\n1\n0\n"
+	text := c.inside(t, "sh", "-c", "for file in meminfo cpuinfo; do head -n 1 /proc/$file; done; "+
+		"grep -c ^processor /proc/cpuinfo; cat "+cpuDir+"/online")
+	if text != want {
+		t.Errorf("%s has %q, want %q", c.name, text, want)
+	}
+}
+
+// checkHost makes sure that the container has the files of the host and no mount of lxcfs.
+func (h *host) checkHost(t *testing.T, c *container) {
+	t.Helper()
+	if got := mountsOf(t, strconv.Itoa(c.pid), "fuse.lxcfs"); len(got) > 0 {
+		t.Errorf("%s has mounts of lxcfs: %q", c.name, got)
+	}
+	total, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := c.inside(t, "head", "-n", "1", "/proc/meminfo"); !strings.HasPrefix(string(total), text) {
+		t.Errorf("%s has %q", c.name, text)
+	}
+}

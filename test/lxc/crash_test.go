@@ -1,0 +1,229 @@
+//go:build integration
+
+package lxc
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"palisade/test/ctr"
+	"palisade/test/engine"
+)
+
+// reader is a program in a container that reads files over and over.
+type reader struct{ c *container }
+
+const (
+	// notes is where the reader in a container writes its counts.
+	notes     = "/tmp/reads"
+	readFiles = "/proc/cpuinfo /proc/meminfo /proc/stat /proc/uptime /proc/swaps /proc/loadavg /proc/partitions"
+)
+
+// newReader starts one.
+func newReader(t *testing.T, c *container) reader {
+	t.Helper()
+	pause := "1ms"
+	if os.Getenv("PALISADE_VM") != "" { // the CPU is emulated
+		pause = "50ms"
+	}
+	c.inside(t, "sh", "-c", fmt.Sprintf("rm -f %s.stop; /bin/load watch %[1]s 2 %s %s </dev/null >/dev/null 2>&1 &", notes, pause, readFiles))
+	r := reader{c}
+	r.readsOn(t)
+	return r
+}
+
+// counts returns how many reads there were and how many were wrong.
+func (r reader) counts(t *testing.T) (state string, reads, wrong int, text string) {
+	t.Helper()
+	text = r.c.read(t, notes)
+	var began int64
+	fmt.Sscan(text, &state, &began, &reads, &wrong) // it may not have begun
+	return
+}
+
+// readsOn waits until the reader has read more, and makes sure that no read was wrong.
+func (r reader) readsOn(t *testing.T) {
+	t.Helper()
+	_, before, _, _ := r.counts(t)
+	engine.WaitFor(t, r.c.name+" reads on", func() bool {
+		_, reads, _, _ := r.counts(t)
+		return reads > before+5
+	})
+	if _, reads, wrong, text := r.counts(t); wrong > 0 {
+		t.Fatalf("%d of %d reads in %s were wrong: %s", wrong, reads, r.c.name, text)
+	}
+}
+
+// end ends the reader.
+func (r reader) end(t *testing.T) {
+	t.Helper()
+	r.c.inside(t, "touch", notes+".stop")
+	engine.WaitFor(t, "the reader has ended", func() bool {
+		state, _, _, _ := r.counts(t)
+		return state == "ended"
+	})
+	_, reads, wrong, text := r.counts(t)
+	if wrong > 0 {
+		t.Errorf("%d of %d reads in %s were wrong: %s", wrong, reads, r.c.name, text)
+	}
+	t.Logf("%s: %d reads", r.c.name, reads)
+}
+
+// kinds starts a container with each way to its files: both hooks, one of them, and an id map.
+func (h *host) kinds(t *testing.T) (all []*container) {
+	t.Helper()
+	common := "lxc.hook.mount = /usr/share/lxcfs/lxc.mount.hook"
+	host := "lxc.hook.start-host = /usr/share/palisade/hooks/lxc/start-host"
+	clear := []string{"lxc.hook.mount =", "lxc.hook.start-host ="}
+	return []*container{
+		h.newContainer(t, options{name: "palisade-lxc-both"}),
+		h.newContainer(t, options{name: "palisade-lxc-mount", config: append(clear, common)}),
+		h.newContainer(t, options{name: "palisade-lxc-host", config: append(clear, host)}),
+		h.newContainer(t, options{name: "palisade-lxc-mapped", config: idmap()}),
+	}
+}
+
+// TestSurvival kills, replaces and upgrades lxcfs while containers read, with the store of systemd: no
+// read fails. Then it stops and starts it.
+func TestSurvival(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	containers := h.kinds(t)
+	var readers []reader
+	for _, c := range containers {
+		readers = append(readers, newReader(t, c))
+	}
+	goesOn := func() {
+		t.Helper()
+		for _, r := range readers {
+			r.readsOn(t)
+		}
+	}
+	worker, err := h.daemon.WorkerPID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(worker, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	goesOn()
+	h.crash(t, true)
+	h.start(t)
+	goesOn()
+	h.toolkit(t, "upgrade")
+	goesOn()
+	// The next process of the unit takes over what the last one has left in the store.
+	if err := h.daemon.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	h.start(t)
+	goesOn()
+	for _, r := range readers {
+		r.end(t)
+	}
+	for _, c := range containers {
+		h.checkVirtual(t, c)
+	}
+	for range 2 {
+		h.stop(t)
+		for _, c := range containers {
+			h.checkHost(t, c)
+		}
+		h.start(t)
+		for _, c := range containers {
+			h.checkVirtual(t, c)
+		}
+	}
+	h.checkRows(t, containers...)
+}
+
+// TestCrash kills lxcfs where no store keeps its device: the next one gives the containers their files
+// again.
+func TestCrash(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	containers := h.kinds(t)
+	for range 2 {
+		h.crash(t, false)
+		for _, c := range containers {
+			if out, err := c.exec(t, "cat", "/proc/uptime"); err == nil {
+				t.Errorf("%s reads %q from a dead server", c.name, out)
+			}
+		}
+		h.start(t)
+		for _, c := range containers {
+			h.checkVirtual(t, c)
+		}
+	}
+	h.checkRows(t, containers...)
+	later := h.newContainer(t, options{})
+	h.checkVirtual(t, later)
+	h.checkRows(t, append(containers, later)...)
+}
+
+// rivalProgram is Debian's lxcfs.
+const rivalProgram = "/usr/lib/palisade-lxc-rival/lxcfs"
+
+// TestRival takes containers over from upstream's lxcfs on its own mount point, and gives them back.
+func TestRival(t *testing.T) {
+	if _, err := os.Stat(rivalProgram); err != nil {
+		t.Fatalf("%v (make deps installs lxcfs)", err)
+	}
+	h := newHost(t)
+	rival, err := ctr.StartRival(t.Context(), rivalProgram, h.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(hookDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount(rival.Mountpoint, hookDir, "", syscall.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		rival.Signal(syscall.SIGKILL) // it has ended, unless the test failed
+		rival.Unmount()
+	})
+	onlyHook(t, "lxc.hook.mount")
+	c := h.newContainer(t, options{})
+	if text := c.inside(t, "head", "-n", "1", "/proc/meminfo"); text != "MemTotal:          65536 kB\n" {
+		t.Fatalf("upstream's lxcfs shows %q", text)
+	}
+	// The package ends the other lxcfs before it starts ours: its mounts are dead for some time.
+	if err := rival.Crash(); err != nil {
+		t.Fatal(err)
+	}
+	h.start(t)
+	h.checkVirtual(t, c)
+	h.checkRows(t, c)
+	later := h.newContainer(t, options{})
+	h.checkVirtual(t, later)
+	h.stop(t)
+	h.checkHost(t, c)
+	h.checkHost(t, later)
+	// Upstream's is installed again: containers that start later have its files.
+	back, err := ctr.StartRival(t.Context(), rivalProgram, filepath.Join(h.dir, "back"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := back.Kill(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := syscall.Mount(back.Mountpoint, hookDir, "", syscall.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(hookDir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	last := h.newContainer(t, options{})
+	if text := last.inside(t, "head", "-n", "1", "/proc/meminfo"); text != "MemTotal:          65536 kB\n" {
+		t.Errorf("upstream's lxcfs shows %q", text)
+	}
+}

@@ -1,0 +1,102 @@
+//go:build integration
+
+package lxc
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"palisade/test/engine"
+)
+
+const commonHooks = "/usr/share/lxc/config/common.conf.d/00-lxcfs.conf"
+
+// onlyHook leaves only the line of commonHooks whose key is given.
+func onlyHook(t *testing.T, key string) {
+	t.Helper()
+	text, err := os.ReadFile(commonHooks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept []string
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, key) {
+			kept = append(kept, line)
+		}
+	}
+	if len(kept) != 1 {
+		t.Fatalf("%s is not once in %q", key, text)
+	}
+	if err := os.WriteFile(commonHooks, []byte(kept[0]), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(commonHooks, text, 0o644); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestHooks starts containers with each of the hooks alone and with both.
+func TestHooks(t *testing.T) {
+	for name, key := range map[string]string{
+		"mount": "lxc.hook.mount", "start-host": "lxc.hook.start-host", "both": "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if key != "" {
+				onlyHook(t, key)
+			}
+			h := newHost(t)
+			h.start(t)
+			c := h.newContainer(t, options{init: "/sbin/init"})
+			h.checkVirtual(t, c)
+			h.checkRows(t, c)
+			checkProcesses(t, c)
+			if key != "lxc.hook.mount" {
+				h.checkPrivate(t, c)
+			}
+		})
+	}
+}
+
+// checkPrivate takes locks and leases of all files in two containers: each has inodes of its own, so
+// that one does not keep the other from them.
+func (h *host) checkPrivate(t *testing.T, c *container) {
+	t.Helper()
+	isDir := func(file string) bool { return file == cpuDir }
+	files := append(slices.DeleteFunc(h.served(t), isDir), cpuDir+"/online")
+	for _, c := range []*container{c, h.newContainer(t, options{})} {
+		c.inside(t, "sh", "-c", "/bin/load hold 1 "+strings.Join(files, " ")+" </dev/null >/tmp/held 2>&1 &")
+		var text string
+		engine.WaitFor(t, "the locks are held", func() bool {
+			text = c.read(t, "/tmp/held")
+			return strings.Contains(text, "held\n")
+		})
+		if strings.Count(text, ": flock <nil>, lock <nil>, lease <nil>\n") != len(files) {
+			t.Errorf("%s gets locks of other files: %s", c.name, text)
+		}
+	}
+}
+
+// checkProcesses makes sure that free and nproc show the limits.
+func checkProcesses(t *testing.T, c *container) {
+	t.Helper()
+	if text := c.inside(t, "nproc"); text == "" {
+		t.Error(text)
+	}
+	fields := strings.Fields(c.inside(t, "awk", "/^MemTotal|^MemFree|^MemAvailable|^SwapTotal/ {print $2}", "/proc/meminfo"))
+	var values []int
+	for _, f := range fields {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values = append(values, n)
+	}
+	if len(values) != 4 || values[0] != 65536 || values[1] > values[0] || values[2] > values[0] || values[1] == 0 {
+		t.Errorf("memory is %v kB", values)
+	}
+}

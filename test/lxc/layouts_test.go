@@ -1,0 +1,60 @@
+//go:build integration
+
+package lxc
+
+import "testing"
+
+// TestLayouts starts containers with the configuration and the command lines of the engines that use
+// LXC: their names and engines are those that their users know.
+func TestLayouts(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	common := "lxc.include = /usr/share/lxc/config/common.conf.d/"
+	cgroup := "lxc.mount.auto = proc:rw sys:rw cgroup:rw:force"
+	// Incus and LXD start containers by the library, by which their monitors have the same command
+	// lines, and have a hook of their own for each event.
+	incus := []string{
+		common, cgroup, "lxc.autodev = 1", "lxc.pty.max = 1024", "lxc.hook.version = 1",
+		"lxc.hook.pre-start = /bin/true", "lxc.hook.stop = /bin/true", "lxc.hook.post-stop = /bin/true",
+		"lxc.mount.entry = /sys/fs/fuse/connections sys/fs/fuse/connections none rbind,create=dir,optional 0 0",
+		"lxc.environment = container=lxc",
+	}
+	incus = append(incus, idmap()...)
+	// As PVE::LXC writes it. The unit pve-container@ runs lxc-start in the foreground.
+	proxmox := func(number string) []string {
+		return []string{
+			"lxc.cgroup.relative = 0", "lxc.cgroup.dir.monitor = lxc.monitor/" + number,
+			"lxc.cgroup.dir.container = lxc/" + number, "lxc.cgroup.dir.container.inner = ns",
+			"lxc.include = /usr/share/lxc/config/debian.common.conf", "lxc.monitor.unshare = 1", "lxc.tty.max = 2",
+			"lxc.environment = TERM=linux",
+		}
+	}
+	mapped := append(idmap(), "lxc.include = /usr/share/lxc/config/debian.userns.conf")
+	containers := []*container{
+		h.newContainer(t, options{name: "web", engine: "incus", lxcPath: "/var/lib/incus/containers", withoutCommon: true, config: incus}),
+		h.newContainer(t, options{name: "project_db", engine: "incus", lxcPath: "/var/lib/incus/containers", withoutCommon: true, config: incus}),
+		h.newContainer(t, options{name: "cache", engine: "lxd", lxcPath: "/var/snap/lxd/common/lxd/containers", withoutCommon: true, config: incus}),
+		h.newContainer(t, options{name: "mail", engine: "lxd", lxcPath: "/var/lib/lxd/containers", withoutCommon: true, config: incus}),
+		h.newContainer(t, options{foreground: true, name: "100", engine: "proxmox", lxcPath: "/var/lib/lxc", withoutCommon: true, config: proxmox("100")}),
+		h.newContainer(t, options{foreground: true, name: "101", engine: "proxmox", lxcPath: "/var/lib/lxc", withoutCommon: true, config: append(proxmox("101"), mapped...)}),
+		h.newContainer(t, options{name: "plain", lxcPath: "/var/lib/lxc"}),
+	}
+	for _, c := range containers {
+		h.checkVirtual(t, c)
+	}
+	h.checkRows(t, containers...)
+	// Files come back by the engine's cgroups alone.
+	h.stop(t)
+	for _, c := range containers {
+		h.checkHost(t, c)
+	}
+	h.start(t)
+	for _, c := range containers {
+		h.checkVirtual(t, c)
+		h.toolkit(t, "umount", "-c", c.name)
+		h.checkHost(t, c)
+		h.toolkit(t, "remount", "-c", c.name)
+		h.checkVirtual(t, c)
+	}
+	h.checkRows(t, containers...)
+}

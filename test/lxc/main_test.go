@@ -1,0 +1,180 @@
+//go:build integration
+
+// Package lxc tests lxcfs, its toolkit and the hooks of palisade-lxc with Debian's LXC, as root. The
+// tests see a host of their own: pid, mount and cgroup namespaces in which /run and /var/lib are
+// empty and /usr can be written.
+package lxc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"palisade/test/ctr"
+	"palisade/test/engine"
+)
+
+const (
+	lxcfsProgram = "/usr/bin/lxcfs"
+	toolkit      = "/usr/bin/lxcfs-toolkit"
+	mountpoint   = "/var/lib/lxc/lxcfs"
+	// hookDir is where the mount hook of LXC expects lxcfs.
+	hookDir = "/var/lib/lxcfs"
+	cpuDir  = "/sys/devices/system/cpu"
+)
+
+// shared are a directory and a root file system of busybox for all containers.
+var shared struct{ dir, rootfs string }
+
+// hostMark is in the environment of the tests inside the namespaces.
+const hostMark = "PALISADE_LXC_HOST"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(hostMark) == "" {
+		os.Exit(runOnHost())
+	}
+	code, err := runAll(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lxc:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// runOnHost runs this program again in the namespaces and returns its exit code.
+func runOnHost() int {
+	code, err := func() (int, error) {
+		if os.Geteuid() != 0 {
+			return 1, errors.New("the tests start containers: run them as root")
+		}
+		self, err := os.Executable()
+		if err != nil {
+			return 1, err
+		}
+		dir, err := os.MkdirTemp("", "palisade-lxc-")
+		if err != nil {
+			return 1, err
+		}
+		defer os.RemoveAll(dir)
+		if err := os.Chmod(dir, 0o755); err != nil { // for users other than root
+			return 1, err
+		}
+		var cgroups []string
+		defer func() {
+			for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+				left := false
+				for _, cgroup := range cgroups {
+					engine.RemoveCgroups(cgroup)
+					_, err := os.Stat(cgroup)
+					left = left || err == nil
+				}
+				if !left {
+					break
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+		}()
+		if cgroups, err = engine.NewCgroups(fmt.Sprintf("palisade-lxc-%d", os.Getpid())); err != nil {
+			return 1, err
+		}
+		args := append([]string{"--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child",
+			"sh", "-c", engine.EnterCgroups, "sh"}, cgroups...)
+		args = append(args, "--", "sh", "testdata/host.sh", dir, engine.MountCgroups, self)
+		cmd := exec.Command("unshare", append(args, os.Args[1:]...)...)
+		cmd.Env = append(os.Environ(), hostMark+"="+dir)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		err = cmd.Run()
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			return exit.ExitCode(), nil
+		}
+		return 0, err
+	}()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lxc:", err)
+		return 1
+	}
+	return code
+}
+
+func runAll(m *testing.M) (code int, err error) {
+	for _, program := range []string{"lxc-start", "newuidmap", "runc", "busybox", "setpriv"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return 1, fmt.Errorf("%w (make deps installs it)", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	shared.dir = os.Getenv(hostMark)
+	if err := installPrograms(ctx); err != nil {
+		return 1, err
+	}
+	shared.rootfs = filepath.Join(shared.dir, "rootfs")
+	if err := newRootfs(ctx, shared.rootfs); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+// inittab has the init of busybox start nothing but a process that it starts again.
+const inittab = "::respawn:/bin/sleep 100000\n"
+
+// newRootfs makes a root file system of busybox as LXC wants it.
+func newRootfs(ctx context.Context, dir string) error {
+	if err := ctr.NewRootfs(ctx, dir); err != nil {
+		return err
+	}
+	for _, sub := range []string{"mnt", "run", "sbin", "var/lib/lxcfs"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.Symlink("/bin/busybox", filepath.Join(dir, "sbin/init")); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "etc/inittab"), []byte(inittab), 0o644)
+}
+
+// installPrograms installs the programs and the hooks of the packages at their paths.
+func installPrograms(ctx context.Context) error {
+	for path, pkg := range map[string]string{
+		lxcfsProgram: "palisade/cmd/lxcfs", toolkit: "palisade/cmd/lxcfs-toolkit",
+	} {
+		name := map[string]string{lxcfsProgram: "lxcfs", toolkit: "toolkit"}[path]
+		program, err := ctr.Program(ctx, shared.dir, name, pkg)
+		if err != nil {
+			return err
+		}
+		if out, err := exec.Command("cp", "--remove-destination", program, path).CombinedOutput(); err != nil {
+			return fmt.Errorf("install %s: %w: %s", path, err, out)
+		}
+	}
+	hooks := os.Getenv("PALISADE_HOOKS")
+	if hooks == "" {
+		hooks = "../../hooks"
+	}
+	for name, path := range map[string]string{
+		"lxc.mount.hook":  "/usr/share/lxcfs/lxc.mount.hook",
+		"lxc.reboot.hook": "/usr/share/lxcfs/lxc.reboot.hook",
+		"start-host":      "/usr/share/palisade/hooks/lxc/start-host",
+		"00-lxcfs.conf":   "/usr/share/lxc/config/common.conf.d/00-lxcfs.conf",
+	} {
+		mode := "755"
+		if filepath.Ext(name) == ".conf" {
+			mode = "644"
+		}
+		out, err := exec.Command("install", "-D", "-m", mode,
+			filepath.Join(hooks, "lxc", name), path).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("install %s: %w: %s", path, err, out)
+		}
+	}
+	return nil
+}

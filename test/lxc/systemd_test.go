@@ -1,0 +1,56 @@
+//go:build integration
+
+package lxc
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"palisade/test/engine"
+)
+
+// newSystemRoot makes a root file system whose /usr is the host's, read-only.
+func newSystemRoot(t *testing.T) (dir string, config []string) {
+	t.Helper()
+	dir = filepath.Join(openDir(t), "system")
+	if out, err := exec.Command("sh", "testdata/root.sh", dir).CombinedOutput(); err != nil {
+		t.Fatalf("make a root: %v: %s", err, out)
+	}
+	return dir, []string{
+		"lxc.mount.entry = /usr usr none bind,ro 0 0",
+		"lxc.mount.entry = tmpfs run tmpfs mode=755 0 0",
+	}
+}
+
+// systemdInit is the first process of a container with such a root.
+const systemdInit = "/usr/lib/systemd/systemd --unit=multi-user.target --log-target=console"
+
+// TestSystemd starts a container with systemd inside: it is one container, whatever cgroups systemd
+// and its units make in it.
+func TestSystemd(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	root, config := newSystemRoot(t)
+	c := h.newContainer(t, options{rootfs: root, init: systemdInit, config: config})
+	engine.WaitFor(t, "systemd has started all units", func() bool {
+		out, err := c.exec(t, "systemctl", "is-active", "multi-user.target")
+		return err == nil && strings.TrimSpace(out) == "active"
+	})
+	id := strings.Repeat("0123456789abcdef", 4)
+	for _, unit := range []string{"docker-" + id + ".scope", "libpod-" + id + ".scope", "lxc.payload.other.scope"} {
+		c.inside(t, "systemd-run", "--no-ask-password", "--unit", strings.TrimSuffix(unit, ".scope")+".service", "sleep", "1000")
+	}
+	c.inside(t, "systemd-run", "--unit", "lxc.payload.another", "--slice", "lxc-other.slice", "sleep", "1000")
+	h.checkVirtual(t, c)
+	h.checkRows(t, c)
+	h.crash(t, false)
+	h.start(t)
+	h.checkVirtual(t, c)
+	h.checkRows(t, c)
+	if out, err := os.ReadFile(filepath.Join(root, "etc/machine-id")); err != nil || len(out) == 0 {
+		t.Errorf("machine-id: %q, %v", out, err)
+	}
+}

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Makes the namespaces of this process look like a host, and runs a program in them:
+# host.sh DIR MOUNT_CGROUPS PROGRAM ARGUMENT... DIR is a directory for the changes to /usr and /etc.
+set -eu
+dir=$1 mount_cgroups=$2
+shift 2
+mount --make-rprivate /
+mount -t proc proc /proc
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir /run/lock
+mkdir -p /var/lib # a virtual machine has none
+mount -t tmpfs -o mode=755 tmpfs /var/lib
+mkdir -p "$dir/changes"
+mount -t tmpfs -o mode=755 tmpfs "$dir/changes"
+for tree in usr etc; do
+	changes=$dir/changes/$tree
+	mkdir -p "$changes/upper" "$changes/work"
+	mount -t overlay -o "lowerdir=/$tree,upperdir=$changes/upper,workdir=$changes/work" overlay "/$tree"
+done
+# A user, and the ids that this one and root may map.
+echo palisade-lxc:x:4001:4001::/nonexistent:/bin/sh >>/etc/passwd
+echo palisade-lxc:x:4001: >>/etc/group
+for file in subuid subgid; do
+	printf '%s:200000:65536\n' root palisade-lxc >>/etc/$file
+done
+# Upstream's lxcfs, beside which ours is installed.
+mkdir /usr/lib/palisade-lxc-rival
+cp -p /usr/bin/lxcfs /usr/lib/palisade-lxc-rival/lxcfs
+# The cgroups of LXC's containers and monitors lie beside the one of this process.
+umount --recursive /sys/fs/cgroup
+sh -c "$mount_cgroups" sh /sys/fs/cgroup
+if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+	mkdir /sys/fs/cgroup/init.scope
+	while read -r pid; do
+		[ "$pid" = 0 ] || echo "$pid" >/sys/fs/cgroup/init.scope/cgroup.procs
+	done </sys/fs/cgroup/cgroup.procs
+	for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
+		echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control
+	done
+fi
+hostname palisade-lxc
+mount --make-rshared /
+# A shell that stays waits for the processes that LXC leaves to the first process.
+"$@"
+exit $?

@@ -1,0 +1,130 @@
+//go:build integration
+
+package lxc
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"palisade/test/ctr"
+)
+
+// user is a user of the host other than root, with subordinate ids and cgroups.
+type user struct {
+	id      int
+	home    string
+	cgroups []string
+}
+
+const (
+	// userID is the id of the user that testdata/host.sh makes, and firstID the first of the ids that
+	// the user and root may map.
+	userID  = 4001
+	firstID = 200000
+)
+
+// idmap are lines of a configuration with the map.
+func idmap() []string {
+	return []string{
+		fmt.Sprintf("lxc.idmap = u 0 %d 65536", firstID), fmt.Sprintf("lxc.idmap = g 0 %d 65536", firstID),
+	}
+}
+
+// newUser gives the user a home directory and cgroups.
+func newUser(t *testing.T) *user {
+	t.Helper()
+	u := &user{id: userID, home: filepath.Join(openDir(t), "home")}
+	if err := os.MkdirAll(u.home, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := u.own(u.home); err != nil {
+		t.Fatal(err)
+	}
+	u.makeCgroups(t)
+	return u
+}
+
+// makeCgroups gives the user a cgroup in each hierarchy, as systemd does by Delegate=.
+func (u *user) makeCgroups(t *testing.T) {
+	t.Helper()
+	parents := []string{"/sys/fs/cgroup"}
+	if !ctr.OnV2() {
+		var err error
+		if parents, err = filepath.Glob("/sys/fs/cgroup/*"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	delegate, err := os.ReadFile("/sys/kernel/cgroup/delegate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := append(strings.Fields(string(delegate)), "", "tasks") // LXC wants all of them
+	for _, parent := range parents {
+		dir := filepath.Join(parent, "user.slice")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { removeCgroups(t, dir) })
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+			if text, err := os.ReadFile(filepath.Join(parent, file)); err == nil {
+				if err := os.WriteFile(filepath.Join(dir, file), text, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for _, file := range files {
+			if err := os.Chown(filepath.Join(dir, file), u.id, u.id); err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+		}
+		u.cgroups = append(u.cgroups, dir)
+	}
+}
+
+// own gives a tree to the user.
+func (u *user) own(dir string) error {
+	return filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, u.id, u.id)
+	})
+}
+
+// command returns a command line that runs another one as the user, in the user's cgroups.
+func (u *user) command(args ...string) []string {
+	id := strconv.Itoa(u.id)
+	script := "for dir in " + strings.Join(u.cgroups, " ") + `; do echo 0 >"$dir/cgroup.procs"; done
+exec setpriv --reuid ` + id + " --regid " + id + " --clear-groups env HOME=" + u.home + ` "$@"`
+	return append([]string{"sh", "-c", script, "sh"}, args...)
+}
+
+// TestUserNamespaces starts containers of root with and without an id map, and one of another user.
+func TestUserNamespaces(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	u := newUser(t)
+	mapped := append(idmap(), "lxc.include = /usr/share/lxc/config/userns.conf")
+	containers := []*container{
+		h.newContainer(t, options{name: "palisade-lxc-root"}),
+		h.newContainer(t, options{name: "palisade-lxc-mapped", config: mapped}),
+		h.newContainer(t, options{name: "palisade-lxc-user", config: mapped, user: u, lxcPath: filepath.Join(u.home, "lxc")}),
+	}
+	for _, c := range containers {
+		h.checkVirtual(t, c)
+	}
+	h.checkRows(t, containers...)
+	h.stop(t)
+	for _, c := range containers {
+		h.checkHost(t, c)
+	}
+	h.start(t)
+	for _, c := range containers {
+		h.checkVirtual(t, c)
+	}
+	h.checkRows(t, containers...)
+}
