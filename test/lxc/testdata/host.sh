@@ -6,6 +6,10 @@ dir=$1 mount_cgroups=$2
 shift 2
 mount --make-rprivate /
 mount -t proc proc /proc
+# What other tests on this machine have mounted.
+while read -r _ point type _; do
+	[ "$type" != fuse.lxcfs ] || umount --lazy "$point"
+done </proc/mounts
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir /run/lock
 mkdir -p /var/lib # a virtual machine has none
