@@ -11,7 +11,8 @@ import (
 	"palisade/test/ctr"
 )
 
-const swapIntro = `A host with Debian's LXC and lxcfs: the packages take the place of lxcfs under running containers, and are removed under them.`
+const swapIntro = `A host with Debian's LXC and lxcfs: the packages take the place of lxcfs under
+running containers, and are removed under them.`
 
 // TestSwap is the way of an operator of LXC.
 func TestSwap(t *testing.T) {
@@ -19,11 +20,12 @@ func TestSwap(t *testing.T) {
 	if ctr.OnV2() {
 		path = "swap-v2"
 	}
-	tellStory(t, debs, &report{title: "In the place of Debian's lxcfs", path: path, intro: swapIntro}, []part{
+	r := &report{title: "In the place of Debian's lxcfs", path: path, intro: swapIntro}
+	tellStory(t, debs, r, []part{
 		{"Debian's lxcfs", "It serves a container of LXC.", (*story).runLXC},
 		{"Swap", "dpkg removes it for ours, which serves the container from then on.", (*story).swap},
-		{"Kill", "All processes of lxcfs are killed, and it is stopped and started.", (*story).killSwapped},
-		{"Remove", "The packages go while containers run; these get the host's files.", (*story).removeSwapped},
+		{"Kill", "lxcfs is killed, and stopped and started.", (*story).killSwapped},
+		{"Remove", "The packages go while containers run.", (*story).removeSwapped},
 	})
 }
 
@@ -46,7 +48,8 @@ lxc.cgroup2.memory.max = 64M
 // runLXC installs Debian's lxcfs and starts a container.
 func (s *story) runLXC() {
 	s.bootFirst()
-	if out, err := exec.Command("cp", "-a", shared.rootfs, s.path("/srv/rootfs")).CombinedOutput(); err != nil {
+	out, err := exec.Command("cp", "-a", shared.rootfs, s.path("/srv/rootfs")).CombinedOutput()
+	if err != nil {
 		s.Fatalf("%v: %s", err, out)
 	}
 	s.file(noCondition, "[Unit]\nConditionVirtualization=\n")
@@ -63,10 +66,12 @@ func (s *story) runLXC() {
 // startLXC starts a container of LXC.
 func (s *story) startLXC(name string) *guest {
 	s.Helper()
-	if err := s.write(containersPath+"/"+name+"/config", strings.ReplaceAll(lxcConfig, "NAME", name)); err != nil {
+	config := strings.ReplaceAll(lxcConfig, "NAME", name)
+	if err := s.write(containersPath+"/"+name+"/config", config); err != nil {
 		s.Fatal(err)
 	}
-	s.do("sh", "-c", "lxc-start -P "+containersPath+" -n "+name+" -o /srv/log </dev/null >/srv/out 2>&1 || { cat /srv/out /srv/log; exit 1; }")
+	start := "lxc-start -P " + containersPath + " -n " + name + " -o /srv/log </dev/null >/srv/out 2>&1"
+	s.do("sh", "-c", start+" || { cat /srv/out /srv/log; exit 1; }")
 	g := &guest{name: "the container " + name}
 	g.pid = strings.TrimSpace(s.do("lxc-info", "-P", containersPath, "-n", name, "-p", "-H"))
 	return g
@@ -130,7 +135,8 @@ func (s *story) killSwapped() {
 func (s *story) removeSwapped() {
 	s.do(append(append([]string{}, s.remover...), packages...)...)
 	s.hostFiles()
-	s.see(!strings.Contains(s.read("/proc/1/mountinfo"), "fuse.lxcfs"), "nothing of it is mounted on the host")
+	mounts := s.read("/proc/1/mountinfo")
+	s.see(!strings.Contains(mounts, "fuse.lxcfs"), "nothing of it is mounted on the host")
 	for _, name := range []string{"old", "new"} {
 		s.do("lxc-stop", "-P", containersPath, "-n", name, "-k")
 	}

@@ -33,7 +33,7 @@ type options struct {
 	init string
 	// memory is a limit in bytes.
 	memory int64
-	// config are lines that are added to its configuration. withoutCommon leaves out LXC's common.conf.
+	// config are more lines of its configuration. withoutCommon leaves out LXC's common.conf.
 	config        []string
 	withoutCommon bool
 	// foreground keeps lxc-start running, as services do.
@@ -128,7 +128,7 @@ func (c *container) startForeground(t *testing.T, args []string) {
 	})
 }
 
-// limits are lines of a configuration with a limit of memory and one of one CPU.
+// limits returns lines of a configuration that limit memory to so many bytes, and CPUs to one.
 func limits(memory int64) []string {
 	if ctr.OnV2() {
 		return []string{
@@ -179,7 +179,8 @@ func (c *container) stop(t *testing.T) {
 // exec runs a program in the container and returns what it prints.
 func (c *container) exec(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	attach := []string{"lxc-attach", "-P", c.lxcPath, "-n", c.name, "--clear-env", "-v", "PATH=/bin:/usr/bin:/sbin", "--"}
+	attach := []string{"lxc-attach", "-P", c.lxcPath, "-n", c.name, "--clear-env",
+		"-v", "PATH=/bin:/usr/bin:/sbin", "--"}
 	return c.run(t, append(attach, args...)...)
 }
 
@@ -203,7 +204,7 @@ func (c *container) read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// files are the files of lxcfs in the container, without what it has for containers inside it.
+// files returns the files of lxcfs in the container, without the trees for containers inside it.
 func (c *container) files(t *testing.T) (files []string) {
 	t.Helper()
 	for _, path := range mountsOf(t, strconv.Itoa(c.pid), "fuse.lxcfs") {
@@ -219,13 +220,22 @@ func (c *container) files(t *testing.T) (files []string) {
 	return files
 }
 
-// checkVirtual makes sure that the container has each file of lxcfs once, and its own limits in them.
+// ownMemory is what containers read by default.
+const ownMemory = "MemTotal:          65536 kB\n"
+
+// memory returns the first line of the container's meminfo.
+func (c *container) memory(t *testing.T) string {
+	t.Helper()
+	return c.inside(t, "head", "-n", "1", "/proc/meminfo")
+}
+
+// checkVirtual fails the test unless the container has each file of lxcfs once, with its limits.
 func (h *host) checkVirtual(t *testing.T, c *container) {
 	t.Helper()
 	if got, want := c.files(t), h.served(t); !slices.Equal(got, want) {
 		t.Errorf("%s has %q, want %q", c.name, got, want)
 	}
-	const want = "MemTotal:          65536 kB\nprocessor\t: 0\n1\n0\n"
+	const want = ownMemory + "processor\t: 0\n1\n0\n"
 	text := c.inside(t, "sh", "-c", "for file in meminfo cpuinfo; do head -n 1 /proc/$file; done; "+
 		"grep -c ^processor /proc/cpuinfo; cat "+cpuDir+"/online")
 	if text != want {
@@ -233,7 +243,7 @@ func (h *host) checkVirtual(t *testing.T, c *container) {
 	}
 }
 
-// checkHost makes sure that the container has the files of the host and no mount of lxcfs.
+// checkHost fails the test unless the container has the files of the host and no mount of lxcfs.
 func (h *host) checkHost(t *testing.T, c *container) {
 	t.Helper()
 	if got := mountsOf(t, strconv.Itoa(c.pid), "fuse.lxcfs"); len(got) > 0 {
@@ -243,7 +253,7 @@ func (h *host) checkHost(t *testing.T, c *container) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := c.inside(t, "head", "-n", "1", "/proc/meminfo"); !strings.HasPrefix(string(total), text) {
+	if text := c.memory(t); !strings.HasPrefix(string(total), text) {
 		t.Errorf("%s has %q", c.name, text)
 	}
 }

@@ -19,17 +19,19 @@ type reader struct{ c *container }
 const (
 	// notes is where the reader in a container writes its counts.
 	notes     = "/tmp/reads"
-	readFiles = "/proc/cpuinfo /proc/meminfo /proc/stat /proc/uptime /proc/swaps /proc/loadavg /proc/partitions"
+	readFiles = "/proc/cpuinfo /proc/meminfo /proc/stat /proc/uptime /proc/swaps /proc/loadavg " +
+		"/proc/partitions"
 )
 
-// newReader starts one.
+// newReader starts one, and waits until it reads.
 func newReader(t *testing.T, c *container) reader {
 	t.Helper()
 	pause := "1ms"
 	if os.Getenv("PALISADE_VM") != "" { // the CPU is emulated
 		pause = "50ms"
 	}
-	c.inside(t, "sh", "-c", fmt.Sprintf("rm -f %s.stop; /bin/load watch %[1]s 2 %s %s </dev/null >/dev/null 2>&1 &", notes, pause, readFiles))
+	const script = "rm -f %s.stop; /bin/load watch %[1]s 2 %s %s </dev/null >/dev/null 2>&1 &"
+	c.inside(t, "sh", "-c", fmt.Sprintf(script, notes, pause, readFiles))
 	r := reader{c}
 	r.readsOn(t)
 	return r
@@ -86,8 +88,8 @@ func (h *host) kinds(t *testing.T) (all []*container) {
 	}
 }
 
-// TestSurvival kills, replaces and upgrades lxcfs while containers read, with the store of systemd: no
-// read fails. Then it stops and starts it.
+// TestSurvival kills, replaces and upgrades lxcfs while containers read, with the store of systemd:
+// no read fails. Then it stops and starts it.
 func TestSurvival(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -140,8 +142,8 @@ func TestSurvival(t *testing.T) {
 	h.checkRows(t, containers...)
 }
 
-// TestCrash kills lxcfs where no store keeps its device: the next one gives the containers their files
-// again.
+// TestCrash kills lxcfs where no store keeps its device: the next one gives the containers their
+// files again.
 func TestCrash(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -167,7 +169,7 @@ func TestCrash(t *testing.T) {
 // rivalProgram is Debian's lxcfs.
 const rivalProgram = "/usr/lib/palisade-lxc-rival/lxcfs"
 
-// TestRival takes containers over from upstream's lxcfs on its own mount point, and gives them back.
+// TestRival takes containers over from upstream's lxcfs, and gives its place back.
 func TestRival(t *testing.T) {
 	if _, err := os.Stat(rivalProgram); err != nil {
 		t.Fatalf("%v (make deps installs lxcfs)", err)
@@ -189,7 +191,7 @@ func TestRival(t *testing.T) {
 	})
 	onlyHook(t, "lxc.hook.mount")
 	c := h.newContainer(t, options{})
-	if text := c.inside(t, "head", "-n", "1", "/proc/meminfo"); text != "MemTotal:          65536 kB\n" {
+	if text := c.memory(t); text != ownMemory {
 		t.Fatalf("upstream's lxcfs shows %q", text)
 	}
 	// The package ends the other lxcfs before it starts ours: its mounts are dead for some time.
@@ -223,7 +225,7 @@ func TestRival(t *testing.T) {
 		}
 	})
 	last := h.newContainer(t, options{})
-	if text := last.inside(t, "head", "-n", "1", "/proc/meminfo"); text != "MemTotal:          65536 kB\n" {
+	if text := last.memory(t); text != ownMemory {
 		t.Errorf("upstream's lxcfs shows %q", text)
 	}
 }

@@ -139,7 +139,8 @@ func (h *host) list(t *testing.T) []row {
 	return list.Containers
 }
 
-// checkRows makes sure that list has one row for each of the containers, with the engine and name, and no other.
+// checkRows fails the test unless list has one row for each of the containers, with its engine and
+// name, and no other.
 func (h *host) checkRows(t *testing.T, want ...*container) {
 	t.Helper()
 	var got, wanted []string
@@ -159,7 +160,7 @@ func (h *host) checkRows(t *testing.T, want ...*container) {
 	}
 }
 
-// name is the name by which an operator knows the container.
+// name returns the name by which an operator knows the container.
 func (r row) name() string {
 	if len(r.Names) > 0 {
 		return r.Names[0]
@@ -167,7 +168,7 @@ func (r row) name() string {
 	return r.ID
 }
 
-// served are the files that containers get from lxcfs, and the CPU directory.
+// served returns the files that containers get from lxcfs, and the CPU directory.
 func (h *host) served(t *testing.T) []string {
 	t.Helper()
 	if h.files != nil {
@@ -189,7 +190,7 @@ func (h *host) served(t *testing.T) []string {
 	return slices.Clone(h.files)
 }
 
-// mountsOf are the mount points of a file system that a process sees, one for each mount.
+// mountsOf returns the mount points of a file system that a process sees, one for each mount.
 func mountsOf(t *testing.T, pid, fstype string) (points []string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("/proc", pid, "mounts"))
@@ -208,7 +209,8 @@ func mountsOf(t *testing.T, pid, fstype string) (points []string) {
 // runBounded runs a program with a bound and returns what it prints.
 func runBounded(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.Command("timeout", append([]string{"--kill-after=5", fmt.Sprint(int(bound.Seconds()))}, args...)...)
+	seconds := fmt.Sprint(int(bound.Seconds()))
+	cmd := exec.Command("timeout", append([]string{"--kill-after=5", seconds}, args...)...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C"}
 	out, err := cmd.CombinedOutput()
 	return string(out), err

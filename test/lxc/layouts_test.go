@@ -19,7 +19,7 @@ func TestLayouts(t *testing.T) {
 	incus := []string{
 		common, cgroup, "lxc.autodev = 1", "lxc.pty.max = 1024", "lxc.hook.version = 1",
 		"lxc.hook.pre-start = /bin/true", "lxc.hook.stop = /bin/true", "lxc.hook.post-stop = /bin/true",
-		"lxc.mount.entry = /sys/fs/fuse/connections sys/fs/fuse/connections none rbind,create=dir,optional 0 0",
+		"lxc.mount.entry = /sys/kernel/debug sys/kernel/debug none rbind,create=dir,optional 0 0",
 		"lxc.environment = container=lxc",
 	}
 	incus = append(incus, idmap()...)
@@ -28,27 +28,29 @@ func TestLayouts(t *testing.T) {
 		return []string{
 			"lxc.cgroup.relative = 0", "lxc.cgroup.dir.monitor = lxc.monitor/" + number,
 			"lxc.cgroup.dir.container = lxc/" + number, "lxc.cgroup.dir.container.inner = ns",
-			"lxc.include = /usr/share/lxc/config/debian.common.conf", "lxc.monitor.unshare = 1", "lxc.tty.max = 2",
-			"lxc.environment = TERM=linux",
+			"lxc.include = /usr/share/lxc/config/debian.common.conf", "lxc.monitor.unshare = 1",
+			"lxc.tty.max = 2", "lxc.environment = TERM=linux",
 		}
 	}
 	mapped := append(idmap(), "lxc.include = /usr/share/lxc/config/debian.userns.conf")
 	all := []options{
-		{name: "web", engine: "incus", lxcPath: "/var/lib/incus/containers", withoutCommon: true, config: incus},
-		{name: "101", engine: "proxmox", lxcPath: "/var/lib/lxc", withoutCommon: true, foreground: true,
-			config: append(proxmox("101"), mapped...)},
-		{name: "plain", lxcPath: "/var/lib/lxc"},
-		{name: "100", engine: "proxmox", lxcPath: "/var/lib/lxc", withoutCommon: true, foreground: true,
-			config: proxmox("100")},
-		{name: "project_db", engine: "incus", lxcPath: "/var/lib/incus/containers", withoutCommon: true, config: incus},
-		{name: "cache", engine: "lxd", lxcPath: "/var/snap/lxd/common/lxd/containers", withoutCommon: true, config: incus},
-		{name: "mail", engine: "lxd", lxcPath: "/var/lib/lxd/containers", withoutCommon: true, config: incus},
+		{name: "web", engine: "incus", lxcPath: "/var/lib/incus/containers", config: incus},
+		{name: "101", engine: "proxmox", foreground: true, config: append(proxmox("101"), mapped...)},
+		{name: "plain", engine: "lxc", config: []string{"lxc.include = /usr/share/lxc/config/common.conf"}},
+		{name: "100", engine: "proxmox", foreground: true, config: proxmox("100")},
+		{name: "project_db", engine: "incus", lxcPath: "/var/lib/incus/containers", config: incus},
+		{name: "cache", engine: "lxd", lxcPath: "/var/snap/lxd/common/lxd/containers", config: incus},
+		{name: "mail", engine: "lxd", lxcPath: "/var/lib/lxd/containers", config: incus},
 	}
 	if os.Getenv("PALISADE_VM") != "" { // each takes seconds
 		all = all[:3]
 	}
 	var containers []*container
 	for _, o := range all {
+		o.withoutCommon = true
+		if o.lxcPath == "" {
+			o.lxcPath = "/var/lib/lxc"
+		}
 		containers = append(containers, h.newContainer(t, o))
 	}
 	for _, c := range containers {

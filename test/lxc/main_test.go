@@ -1,8 +1,8 @@
 //go:build integration
 
-// Package lxc tests lxcfs, its toolkit and the hooks of palisade-lxc with Debian's LXC, as root. The
-// tests see a host of their own: pid, mount and cgroup namespaces in which /run and /var/lib are
-// empty and /usr can be written.
+// Package lxc tests lxcfs, its toolkit and the hooks of palisade-lxc with Debian's LXC, as root.
+// The tests see a host of their own: pid, mount and cgroup namespaces in which /run and /var/lib
+// are empty, and /usr and /etc can be written.
 package lxc
 
 import (
@@ -152,7 +152,8 @@ func installPrograms(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if out, err := exec.Command("cp", "--remove-destination", program, path).CombinedOutput(); err != nil {
+		out, err := exec.Command("cp", "--remove-destination", program, path).CombinedOutput()
+		if err != nil {
 			return fmt.Errorf("install %s: %w: %s", path, err, out)
 		}
 	}

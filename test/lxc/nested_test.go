@@ -19,8 +19,8 @@ const (
 	innerMemory = 32 * mib
 )
 
-// TestNested runs containers of LXC and of runc inside a container of LXC, with the tree of lxcfs that
-// the mount hook binds for them. After a crash without a store all levels are mended.
+// TestNested runs containers of LXC and of runc inside a container of LXC, with the tree of lxcfs
+// that the mount hook binds for them. After a crash without a store all levels are mended.
 func TestNested(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -31,7 +31,8 @@ func TestNested(t *testing.T) {
 		}
 	}
 	config = append(config, "lxc.include = /usr/share/lxc/config/nesting.conf", "lxc.mount.auto =",
-		"lxc.mount.auto = proc:rw sys:rw cgroup:rw:force", "lxc.cap.drop =", "lxc.cgroup.devices.allow = a",
+		"lxc.mount.auto = proc:rw sys:rw cgroup:rw:force", "lxc.cap.drop =",
+		"lxc.cgroup.devices.allow = a",
 		"lxc.mount.entry = "+shared.rootfs+" inner none bind 0 0",
 		"lxc.mount.entry = /dev/fuse dev/fuse none bind,create=file 0 0")
 	outer := h.newContainer(t, options{rootfs: root, config: config, init: "/bin/sleep 1000000"})
@@ -39,6 +40,7 @@ func TestNested(t *testing.T) {
 	check := func() {
 		t.Helper()
 		h.checkVirtual(t, outer)
+		h.checkRows(t, outer)
 		for _, args := range [][]string{
 			{"lxc-attach", "-P", "/srv", "-n", "inner", "--"}, {"runc", "exec", "inner"},
 		} {
@@ -75,18 +77,21 @@ func startInner(t *testing.T, outer *container, root string) {
 		limit = fmt.Sprintf("lxc.cgroup2.memory.max = %d", innerMemory)
 	}
 	lines := []string{
-		"lxc.include = /usr/share/lxc/config/common.conf", "lxc.rootfs.path = dir:/inner", "lxc.uts.name = inner",
-		"lxc.apparmor.profile = unconfined", "lxc.net.0.type = empty", "lxc.init.cmd = /bin/sleep 1000000", limit,
+		"lxc.include = /usr/share/lxc/config/common.conf", "lxc.rootfs.path = dir:/inner",
+		"lxc.uts.name = inner", "lxc.apparmor.profile = unconfined", "lxc.net.0.type = empty",
+		"lxc.init.cmd = /bin/sleep 1000000", limit, "",
 	}
 	inner := filepath.Join(root, "srv/inner")
 	if err := os.MkdirAll(inner, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(inner, "config"), []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
+	text := []byte(strings.Join(lines, "\n"))
+	if err := os.WriteFile(filepath.Join(inner, "config"), text, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	outer.inside(t, "mkdir", "-p", "/run/lock")
-	if out, err := outer.exec(t, "lxc-start", "-P", "/srv", "-n", "inner", "-o", "/srv/log", "-l", "WARN"); err != nil {
+	out, err := outer.exec(t, "lxc-start", "-P", "/srv", "-n", "inner", "-o", "/srv/log", "-l", "WARN")
+	if err != nil {
 		log, _ := os.ReadFile(filepath.Join(root, "srv/log")) // for the message alone
 		t.Fatalf("lxc-start in %s: %v: %s\n%s", outer.name, err, out, log)
 	}
@@ -98,7 +103,8 @@ func startInner(t *testing.T, outer *container, root string) {
 	if err := o.WriteConfig(bundle, "inner"); err != nil {
 		t.Fatal(err)
 	}
-	outer.inside(t, "sh", "-c", "runc run --detach --bundle /srv/bundle inner </dev/null >/srv/runc.log 2>&1 || { cat /srv/runc.log; exit 1; }")
+	const run = "runc run --detach --bundle /srv/bundle inner </dev/null >/srv/runc.log 2>&1"
+	outer.inside(t, "sh", "-c", run+" || { cat /srv/runc.log; exit 1; }")
 	engine.WaitFor(t, "the inner containers run", func() bool {
 		out, err := outer.exec(t, "lxc-info", "-P", "/srv", "-n", "inner", "-p", "-H")
 		if err != nil {

@@ -27,10 +27,11 @@ const (
 	firstID = 200000
 )
 
-// idmap are lines of a configuration with the map.
+// idmap returns lines of a configuration that map the ids of a container to those.
 func idmap() []string {
 	return []string{
-		fmt.Sprintf("lxc.idmap = u 0 %d 65536", firstID), fmt.Sprintf("lxc.idmap = g 0 %d 65536", firstID),
+		fmt.Sprintf("lxc.idmap = u 0 %d 65536", firstID),
+		fmt.Sprintf("lxc.idmap = g 0 %d 65536", firstID),
 	}
 }
 
@@ -112,7 +113,9 @@ func TestUserNamespaces(t *testing.T) {
 	containers := []*container{
 		h.newContainer(t, options{name: "palisade-lxc-root"}),
 		h.newContainer(t, options{name: "palisade-lxc-mapped", config: mapped}),
-		h.newContainer(t, options{name: "palisade-lxc-user", config: mapped, user: u, lxcPath: filepath.Join(u.home, "lxc")}),
+		h.newContainer(t, options{
+			name: "palisade-lxc-user", config: mapped, user: u, lxcPath: filepath.Join(u.home, "lxc"),
+		}),
 	}
 	for _, c := range containers {
 		h.checkVirtual(t, c)

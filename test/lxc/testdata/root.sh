@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes a root file system in which systemd runs with few units once the host's /usr is mounted: root.sh ROOT
+# Makes a root file system in which systemd runs with few units once the host's /usr is mounted:
+# root.sh ROOT
 set -eu
 mkdir -p "$1" && cd "$1"
 mkdir -p dev etc/systemd/system proc root run sys tmp usr var/lib/lxc/lxcfs var/lib/lxcfs var/log
@@ -9,8 +10,9 @@ cp /etc/os-release etc/ 2>/dev/null || echo ID=palisade >etc/os-release
 echo 0123456789abcdef0123456789abcdef >etc/machine-id
 # /usr may have the units of everything that is installed on the host.
 ln -s /dev/null etc/systemd/system/lxcfs.service
-for unit in /usr/lib/systemd/system/multi-user.target.wants/* /usr/lib/systemd/system/*.wants/systemd-udev* \
-	/usr/lib/systemd/system/sysinit.target.wants/systemd-sysusers.service; do
+units=/usr/lib/systemd/system
+for unit in $units/multi-user.target.wants/* $units/*.wants/systemd-udev* \
+	$units/sysinit.target.wants/systemd-sysusers.service; do
 	[ ! -e "$unit" ] || ln -sf /dev/null "etc/systemd/system/${unit##*/}"
 done
 # Generators would look at the host's devices.
