@@ -4,13 +4,14 @@ package lxc
 
 import (
 	"encoding/json"
-	"os/exec"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"palisade/test/ctr"
 	"palisade/test/engine"
 )
 
@@ -47,22 +48,29 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// TestListBesideShortProcesses lists containers in which processes with low pids end all the time.
+// lastPID has the number after which the kernel looks for that of the next process.
+const lastPID = "/proc/sys/kernel/ns_last_pid"
+
+// TestListBesideShortProcesses lists a container whose processes with the lowest numbers end all the
+// time: numbers start again where the highest is reached.
 func TestListBesideShortProcesses(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
 	c := h.newContainer(t, options{})
-	loop := exec.Command("sh", "-c", "while :; do /bin/true; done") // beside the container
-	loop.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := loop.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		loop.Process.Kill()
-		loop.Wait() // it was killed
-	})
-	inside := "while :; do (sleep 0.01; :) & sleep 0.01; done"
-	c.inside(t, "sh", "-c", "sh -c '"+inside+"' </dev/null >/dev/null 2>&1 &")
+	c.inside(t, "sh", "-c", "while :; do /bin/true; /bin/true; done </dev/null >/dev/null 2>&1 &")
+	low := []byte(strconv.Itoa(c.pid / 2))
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for !ctr.IsClosed(stop) {
+			if err := os.WriteFile(lastPID, low, 0o644); err != nil {
+				t.Error(err)
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-stopped })
 	lists, lost := 0, 0
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); lists++ {
 		rows := h.list(t)
