@@ -54,10 +54,11 @@ const lastPID = "/proc/sys/kernel/ns_last_pid"
 // TestListBesideShortProcesses lists a container whose processes with the lowest numbers end all the
 // time: numbers start again where the highest is reached.
 func TestListBesideShortProcesses(t *testing.T) {
+	onlyHook(t, "lxc.hook.mount") // the toolkit has not seen it start
 	h := newHost(t)
 	h.start(t)
 	c := h.newContainer(t, options{})
-	c.inside(t, "sh", "-c", "while :; do /bin/true; /bin/true; done </dev/null >/dev/null 2>&1 &")
+	c.inside(t, "sh", "-c", "while :; do (:); (:); done </dev/null >/dev/null 2>&1 &")
 	low := []byte(strconv.Itoa(c.pid / 2))
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {

@@ -27,7 +27,7 @@ const (
 func newReader(t *testing.T, c *container) reader {
 	t.Helper()
 	pause := "1ms"
-	if os.Getenv("PALISADE_VM") != "" { // the CPU is emulated
+	if isEmulated() {
 		pause = "50ms"
 	}
 	const script = "rm -f %s.stop; /bin/load watch %[1]s 2 %s %s </dev/null >/dev/null 2>&1 &"

@@ -47,6 +47,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// isEmulated reports whether the CPU is, so that each step takes seconds.
+func isEmulated() bool { return os.Getenv("PALISADE_VM") != "" }
+
 // runOnHost runs this program again in the namespaces and returns its exit code.
 func runOnHost() int {
 	code, err := func() (int, error) {

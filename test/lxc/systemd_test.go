@@ -49,7 +49,6 @@ func TestSystemd(t *testing.T) {
 	for _, unit := range []string{"docker-" + id, "libpod-" + id, "lxc.payload.other"} {
 		c.inside(t, "systemd-run", "--unit", unit+".service", "--slice", "lxc.slice", "sleep", "1000")
 	}
-	h.checkVirtual(t, c)
 	h.checkRows(t, c)
 	h.crash(t, false)
 	h.start(t)

@@ -35,7 +35,7 @@ const fastUserns = "^Test(Everything|Twice|CapabilitiesWork|MountsInside|ReadOnl
 const fastRemap = "^Test(Hookspec|HalfShifted)$"
 
 // fastLXC are those with LXC, whose cgroups are others on v2.
-const fastLXC = "^Test(Survival|Layouts|Nested|Systemd|UserNamespaces)$"
+const fastLXC = "^Test(Layouts|Systemd|UserNamespaces)$"
 
 func main() {
 	var o options
