@@ -49,7 +49,13 @@ func newUser(t *testing.T) *user {
 	return u
 }
 
-// makeCgroups gives the user a cgroup in each hierarchy, as systemd does by Delegate=.
+const (
+	// startScope is the cgroup in which the user starts containers, as systemd-run makes it, and
+	// sessionScope the one for other commands: on v2 no process may be in the former then.
+	startScope, sessionScope = "run-1.scope", "session-1.scope"
+)
+
+// makeCgroups gives the user cgroups in each hierarchy, as systemd does by Delegate=.
 func (u *user) makeCgroups(t *testing.T) {
 	t.Helper()
 	parents := []string{"/sys/fs/cgroup"}
@@ -59,30 +65,51 @@ func (u *user) makeCgroups(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	delegate, err := os.ReadFile("/sys/kernel/cgroup/delegate")
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := append(strings.Fields(string(delegate)), "", "tasks") // LXC wants all of them
 	for _, parent := range parents {
 		dir := filepath.Join(parent, "user.slice")
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
 		t.Cleanup(func() { removeCgroups(t, dir) })
-		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
-			if text, err := os.ReadFile(filepath.Join(parent, file)); err == nil {
-				if err := os.WriteFile(filepath.Join(dir, file), text, 0o644); err != nil {
+		u.makeCgroup(t, dir)
+		if controllers, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers")); err == nil {
+			for name := range strings.FieldsSeq(string(controllers)) {
+				file := filepath.Join(dir, "cgroup.subtree_control")
+				if err := os.WriteFile(file, []byte("+"+name), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
-		for _, file := range files {
-			if err := os.Chown(filepath.Join(dir, file), u.id, u.id); err != nil && !os.IsNotExist(err) {
+		for _, scope := range []string{startScope, sessionScope} {
+			u.makeCgroup(t, filepath.Join(dir, scope))
+		}
+		u.cgroups = append(u.cgroups, dir)
+	}
+}
+
+// makeCgroup makes a cgroup that the user may use.
+func (u *user) makeCgroup(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if !ctr.OnV2() { // no process may enter a cpuset before
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+			text, err := os.ReadFile(filepath.Join(filepath.Dir(dir), file))
+			if err != nil {
+				continue
+			}
+			if err := os.WriteFile(filepath.Join(dir, file), text, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
-		u.cgroups = append(u.cgroups, dir)
+	}
+	delegate, err := os.ReadFile("/sys/kernel/cgroup/delegate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(strings.Fields(string(delegate)), "", "tasks") { // LXC wants all
+		err := os.Chown(filepath.Join(dir, file), u.id, u.id)
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -98,8 +125,13 @@ func (u *user) own(dir string) error {
 
 // command returns a command line that runs another one as the user, in the user's cgroups.
 func (u *user) command(args ...string) []string {
-	id := strconv.Itoa(u.id)
-	script := "for dir in " + strings.Join(u.cgroups, " ") + `; do echo 0 >"$dir/cgroup.procs"; done
+	id, scope := strconv.Itoa(u.id), sessionScope
+	if args[0] == "lxc-start" {
+		scope = startScope
+	}
+	script := "for dir in " + strings.Join(u.cgroups, " ") + `; do
+	echo 0 >"$dir/` + scope + `/cgroup.procs" || exit 1
+done
 exec setpriv --reuid ` + id + " --regid " + id + " --clear-groups env HOME=" + u.home + ` "$@"`
 	return append([]string{"sh", "-c", script, "sh"}, args...)
 }
