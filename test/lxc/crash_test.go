@@ -131,6 +131,7 @@ func TestSurvival(t *testing.T) {
 	}
 	for range 2 {
 		h.stop(t)
+		containers = append(containers, h.newContainer(t, options{})) // starts without lxcfs as well
 		for _, c := range containers {
 			h.checkHost(t, c)
 		}
@@ -155,6 +156,7 @@ func TestCrash(t *testing.T) {
 				t.Errorf("%s reads %q from a dead server", c.name, out)
 			}
 		}
+		containers = append(containers, h.newContainer(t, options{})) // starts beside a dead one
 		h.start(t)
 		for _, c := range containers {
 			h.checkVirtual(t, c)
