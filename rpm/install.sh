@@ -58,7 +58,7 @@ authz-broker)
 	put 644 rpm/authz-broker.service "$UNITDIR/authz-broker.service"
 	put 644 rpm/authz-broker.socket "$UNITDIR/authz-broker.socket"
 	ln -sf authz-broker.service "$root$UNITDIR/authz.service"
-	keep 600 internal/policy/default.json var/lib/authz-broker/policy.json
+	keep 600 internal/authz/policy/default.json var/lib/authz-broker/policy.json
 	put 644 rpm/policy.README var/lib/authz-broker/README
 	chmod 750 "$root/var/lib/authz-broker"
 	mkdir -p "$root/usr/lib/isulad"

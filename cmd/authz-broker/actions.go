@@ -6,7 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/action"
+	"palisade/internal/authz/action"
 )
 
 func actionsCommand() *cli.Command {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/certs"
+	"palisade/internal/authz/certs"
 	"palisade/internal/cmdline"
 )
 

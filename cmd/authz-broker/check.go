@@ -6,8 +6,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/action"
-	"palisade/internal/policy"
+	"palisade/internal/authz/action"
+	"palisade/internal/authz/policy"
 )
 
 // daemons maps each engine to the program of its daemon.

@@ -10,9 +10,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/action"
+	"palisade/internal/authz/action"
+	"palisade/internal/authz/policy"
 	"palisade/internal/cmdline"
-	"palisade/internal/policy"
 )
 
 // explanation is what explain prints of one action.

@@ -9,9 +9,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"palisade/internal/audit"
-	"palisade/internal/authzmetrics"
-	"palisade/internal/broker"
+	"palisade/internal/authz/audit"
+	"palisade/internal/authz/authzmetrics"
+	"palisade/internal/authz/broker"
 	"palisade/internal/metrics"
 	"palisade/internal/scrape"
 )

@@ -16,8 +16,8 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/audit"
-	"palisade/internal/broker"
+	"palisade/internal/authz/audit"
+	"palisade/internal/authz/broker"
 	"palisade/internal/cmdline"
 	"palisade/internal/lockfile"
 	"palisade/internal/metrics"

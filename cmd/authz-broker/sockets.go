@@ -8,8 +8,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 
-	"palisade/internal/action"
-	"palisade/internal/broker"
+	"palisade/internal/authz/action"
+	"palisade/internal/authz/broker"
 	unixsocket "palisade/internal/socket"
 )
 

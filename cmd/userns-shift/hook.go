@@ -16,8 +16,8 @@ import (
 
 	"palisade/internal/cmdline"
 	"palisade/internal/linelog"
-	"palisade/internal/remap"
 	"palisade/internal/shim"
+	"palisade/internal/userns/remap"
 )
 
 // remapOptions are those of the hook and of the runtime wrapper.

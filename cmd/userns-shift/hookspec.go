@@ -12,7 +12,7 @@ import (
 
 	"palisade/internal/cmdline"
 	"palisade/internal/idmap"
-	"palisade/internal/remap"
+	"palisade/internal/userns/remap"
 	"palisade/internal/wiring"
 )
 

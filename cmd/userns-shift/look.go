@@ -15,9 +15,9 @@ import (
 
 	"palisade/internal/cmdline"
 	"palisade/internal/idmap"
-	"palisade/internal/idmount"
-	"palisade/internal/remap"
-	"palisade/internal/shift"
+	"palisade/internal/userns/idmount"
+	"palisade/internal/userns/remap"
+	"palisade/internal/userns/shift"
 )
 
 // Exit codes of status.

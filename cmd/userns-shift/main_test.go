@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"palisade/internal/cmdline"
-	"palisade/internal/shift"
+	"palisade/internal/userns/shift"
 )
 
 // run runs the program and returns what it prints and its exit code.

@@ -11,10 +11,10 @@ import (
 
 	"palisade/internal/cmdline"
 	"palisade/internal/idmap"
-	"palisade/internal/idmount"
-	"palisade/internal/remap"
-	"palisade/internal/shift"
 	"palisade/internal/sys"
+	"palisade/internal/userns/idmount"
+	"palisade/internal/userns/remap"
+	"palisade/internal/userns/shift"
 )
 
 func mountCommand(stderr io.Writer) *cli.Command {

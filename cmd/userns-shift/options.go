@@ -14,7 +14,7 @@ import (
 	"palisade/internal/cmdline"
 	"palisade/internal/idmap"
 	"palisade/internal/oci"
-	"palisade/internal/shift"
+	"palisade/internal/userns/shift"
 )
 
 // mapOptions say which maps are meant.

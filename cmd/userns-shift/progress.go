@@ -9,7 +9,7 @@ import (
 	"golang.org/x/term"
 
 	"palisade/internal/cmdline"
-	"palisade/internal/shift"
+	"palisade/internal/userns/shift"
 )
 
 // progressTo shows progress as is wanted, and is told of the end.

@@ -11,7 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cmdline"
-	"palisade/internal/shift"
+	"palisade/internal/userns/shift"
 )
 
 func shiftCommand(stderr io.Writer) *cli.Command {

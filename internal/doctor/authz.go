@@ -9,8 +9,8 @@ import (
 	"slices"
 	"time"
 
-	"palisade/internal/action"
-	"palisade/internal/policy"
+	"palisade/internal/authz/action"
+	"palisade/internal/authz/policy"
 	"palisade/internal/sys"
 )
 

@@ -6,10 +6,10 @@ import (
 
 	"palisade/internal/engine"
 	"palisade/internal/idmap"
-	"palisade/internal/idmount"
 	"palisade/internal/probe"
 	"palisade/internal/sys"
 	"palisade/internal/toolkit"
+	"palisade/internal/userns/idmount"
 )
 
 // Feature is something that a kernel may not have.

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"palisade/internal/action"
+	"palisade/internal/authz/action"
 )
 
 // examples are the seven policies of the users' manual, each with what it grants to whom, in the manual's words.

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"palisade/internal/certs"
+	"palisade/internal/authz/certs"
 )
 
 // isuladQuestion is what iSulad sends.
