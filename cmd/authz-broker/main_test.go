@@ -114,7 +114,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"--pid-file", "", "--policy-file", broken}, 1, broken + ":2: no users"},
 		{[]string{"--pid-file", file + ".absent/x"}, 1, "use --pid-file: open "},
 		{[]string{"--pid-file", "", "--policy-file", file, "--audit", file + ".absent/x"}, 1, "use --audit: open "},
-		{[]string{"--pid-file", "", "--policy-file", file, "--docker-socket", file, "--isulad-socket", "off"}, 1, file + " is no socket"},
+		{[]string{"--pid-file", "", "--policy-file", file, "--docker-socket", file, "--isulad-socket", "off"}, 1, file + " is not a socket"},
 		{[]string{"--fly"}, 2, "unknown option --fly (authz-broker --help lists the options)"},
 	} {
 		stdout, stderr, code := run(c.args...)
