@@ -234,8 +234,8 @@ func TestHookStdin(t *testing.T) {
 		{"inside", `{"id":"ID","pid":1,"bundle":"BUNDLE"}`, nil, 1, "started inside of the container"},
 		{"no id", `{"pid":PID,"bundle":"BUNDLE"}`, nil, 1, "no container id"},
 		{"a path for an id", `{"id":"../x","pid":PID,"bundle":"BUNDLE"}`, nil, 1, `"../x" is not the name of a file`},
-		{"rubbish", "rubbish", nil, 1, "not understood"},
-		{"a list", "[1]", nil, 1, "not understood"},
+		{"rubbish", "rubbish", nil, 1, "parse hook state"},
+		{"a list", "[1]", nil, 1, "parse hook state"},
 		{"nothing", "", nil, 1, "there is nothing on stdin"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
