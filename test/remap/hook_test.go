@@ -233,7 +233,7 @@ func TestHookStdin(t *testing.T) {
 		{"gone", `{"id":"ID","pid":999999999,"bundle":"BUNDLE"}`, nil, 1, "process 999999999 is gone"},
 		{"inside", `{"id":"ID","pid":1,"bundle":"BUNDLE"}`, nil, 1, "started inside of the container"},
 		{"no id", `{"pid":PID,"bundle":"BUNDLE"}`, nil, 1, "no container id"},
-		{"a path for an id", `{"id":"../x","pid":PID,"bundle":"BUNDLE"}`, nil, 1, `"../x" is not the name of a file`},
+		{"a path for an id", `{"id":"../x","pid":PID,"bundle":"BUNDLE"}`, nil, 1, `"../x" is not a file name`},
 		{"rubbish", "rubbish", nil, 1, "parse hook state"},
 		{"a list", "[1]", nil, 1, "parse hook state"},
 		{"nothing", "", nil, 1, "there is nothing on stdin"},
