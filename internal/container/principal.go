@@ -15,8 +15,8 @@ import (
 // namespaces. There is one Principal for each while it is held, so pointers can be compared. The
 // zero Principal need not be held.
 type Principal struct {
-	// Resting is the time until which no more work is done for the principal, for use by the Finder's
-	// owner.
+	// Resting is the time until which no more work is done for the principal, for use by the
+	// Finder's owner.
 	Resting atomic.Int64
 
 	key   principalKey
@@ -113,18 +113,18 @@ func (f *Finder[S]) Principal(tid, uid uint32) *Principal {
 // is zeroed. Before Linux 4.9, and if a namespace is not below the daemon's, each namespace counts
 // as a container.
 func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
-	outermost := *ns
+	topmost := *ns
 	defer func() {
-		if outermost.Fd() != ns.Fd() {
-			outermost.Close()
+		if topmost.Fd() != ns.Fd() {
+			topmost.Close()
 		}
 	}()
-	inode, err := outermost.Inode()
+	inode, err := topmost.Inode()
 	if err != nil || inode == f.hostPidNS {
 		return nil, err
 	}
 	for {
-		parent, err := outermost.ParentNamespace()
+		parent, err := topmost.ParentNamespace()
 		if isUnknown(err) {
 			break
 		} else if err != nil {
@@ -138,23 +138,23 @@ func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
 			}
 			break
 		}
-		if outermost.Fd() != ns.Fd() {
-			outermost.Close()
+		if topmost.Fd() != ns.Fd() {
+			topmost.Close()
 		}
-		outermost, inode = parent, above
+		topmost, inode = parent, above
 	}
-	creator, err := creatorOf(outermost)
+	creator, err := creatorOf(topmost)
 	if err != nil {
 		return nil, err
 	}
 	if creator != 0 {
 		return f.principals.acquire(principalKey{uid: creator}, sys.File{}), nil
 	}
-	p := f.principals.acquire(principalKey{ns: inode}, outermost)
-	if outermost.Fd() == ns.Fd() {
+	p := f.principals.acquire(principalKey{ns: inode}, topmost)
+	if topmost.Fd() == ns.Fd() {
 		*ns = sys.File{}
 	}
-	outermost = *ns
+	topmost = *ns
 	return p, nil
 }
 

@@ -21,8 +21,8 @@ type Bundle struct {
 	// HasMasks reports whether there are masked or read-only paths. Runtimes make them after the
 	// hooks.
 	HasMasks bool
-	// ReadOnly are the destinations of mounts that are read-only in the end. crun makes them so after
-	// the hooks.
+	// ReadOnly are the destinations of mounts that are read-only in the end. crun makes them so
+	// after the hooks.
 	ReadOnly []string
 }
 

@@ -52,8 +52,8 @@ const originalSuffix = ".before-userns-shift"
 // Original returns the path of the backup that Replace makes of a configuration file.
 func Original(file string) string { return file + originalSuffix }
 
-// Replace writes the configuration to the file from which it was read. With keep, the former content
-// goes to Original(file).
+// Replace writes the configuration to the file from which it was read. With keep, the former
+// content goes to Original(file).
 func (c *Config) Replace(file string, keep bool) error {
 	changed, err := c.Encode()
 	if err != nil {
@@ -119,7 +119,8 @@ func (c *Config) SetSysctl(name, value string) error {
 	return c.set("linux", "sysctl", c.Spec.Linux.Sysctl)
 }
 
-// namespace returns the entry for a type of namespace, or nil if the container shares the runtime's.
+// namespace returns the entry for a type of namespace, or nil if the container shares the
+// runtime's.
 func (c *Config) namespace(kind specs.LinuxNamespaceType) *specs.LinuxNamespace {
 	if c.Spec.Linux == nil {
 		return nil

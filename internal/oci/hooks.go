@@ -16,10 +16,10 @@ import (
 	"palisade/internal/sys"
 )
 
-// ReadHooks reads a hookspec file: the "hooks" object of a configuration. iSulad's --hook-spec takes
-// such a file, but supports only prestart, poststart and poststop. As hooks run as root, the checks
-// are iSulad's: the file is regular, and a hook's path is absolute and leads to a program that only
-// root can write.
+// ReadHooks reads a hookspec file: the "hooks" object of a configuration. iSulad's --hook-spec
+// takes such a file, but supports only prestart, poststart and poststop. As hooks run as root, the
+// checks are iSulad's: the file is regular, and a hook's path is absolute and leads to a program
+// that only root can write.
 func ReadHooks(file string) (specs.Hooks, error) {
 	var hooks specs.Hooks
 	text, err := sys.ReadRegular(file, maxFile)

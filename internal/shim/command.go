@@ -1,5 +1,5 @@
-// Package shim holds the common parts of OCI runtime wrappers. A wrapper parses the command line of a
-// runtime, changes the configuration of the container to be started, and executes the runtime.
+// Package shim holds the common parts of OCI runtime wrappers. A wrapper parses the command line of
+// a runtime, changes the configuration of the container to be started, and executes the runtime.
 package shim
 
 import (
@@ -33,8 +33,8 @@ func (c *Command) ConfigFile() string {
 	return filepath.Join(c.bundle, c.config)
 }
 
-// Options of runc (main.go, create.go, run.go) and crun (crun.c, create.c, run.c) that take a value,
-// in the next argument or after "=". runc accepts one dash for two.
+// Options of runc (main.go, create.go, run.go) and crun (crun.c, create.c, run.c) that take a
+// value, in the next argument or after "=". runc accepts one dash for two.
 var (
 	globalOptions = optionSet(
 		"criu", "root", "log", "log-format", "log-level", "cgroup-manager", "rootless")
@@ -87,8 +87,8 @@ func ParseCommand(args []string) Command {
 	return c
 }
 
-// cutOption removes the first option and its value from args. If the first argument is no option, it
-// removes that and returns an empty name.
+// cutOption removes the first option and its value from args. If the first argument is no option,
+// it removes that and returns an empty name.
 func cutOption(args []string, withValue map[string]bool) (name, value string, rest []string) {
 	first, rest := args[0], args[1:]
 	if !strings.HasPrefix(first, "-") {

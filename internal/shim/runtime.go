@@ -15,8 +15,8 @@ type Runtime struct {
 	Name, Path string
 }
 
-// defaultDirs are searched after PATH. Engines may call their runtime without PATH, as podman does to
-// kill a container.
+// defaultDirs are searched after PATH. Engines may call their runtime without PATH, as podman does
+// to kill a container.
 var defaultDirs = []string{
 	"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin",
 }
@@ -33,8 +33,8 @@ func lookPath(name string) (program string, err error) {
 	return "", err
 }
 
-// FindRuntime finds the program of a runtime by its path, in PATH or in defaultDirs. It fails if that
-// is this program, which would execute itself forever.
+// FindRuntime finds the program of a runtime by its path, in PATH or in defaultDirs. It fails if
+// that is this program, which would execute itself forever.
 func FindRuntime(name string) (Runtime, error) {
 	program, err := lookPath(name)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Listen creates a socket at path, owned by root and with the mode, and its directory. It replaces a
-// socket to which no process listens, and fails with EADDRINUSE if one does.
+// Listen creates a socket at path, owned by root and with the mode, and its directory. It replaces
+// a socket to which no process listens, and fails with EADDRINUSE if one does.
 func Listen(path string, mode fs.FileMode) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err

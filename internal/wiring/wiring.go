@@ -28,11 +28,12 @@ func Always() When {
 	return When{Always: &always}
 }
 
-// DefaultHooksDir is the directory that Podman and CRI-O read unless their configuration names others.
-// Podman 4.3.1 does not read /etc/containers/oci/hooks.d, though podman(1) says so.
+// DefaultHooksDir is the directory that Podman and CRI-O read unless their configuration names
+// others. Podman 4.3.1 does not read /etc/containers/oci/hooks.d, though podman(1) says so.
 const DefaultHooksDir = "/usr/share/containers/oci/hooks.d"
 
-// HooksDir writes a file for Podman's --hooks-dir and CRI-O's hooks_dir (oci-hooks(5), schema 1.0.0).
+// HooksDir writes a file for Podman's --hooks-dir and CRI-O's hooks_dir (oci-hooks(5), schema
+// 1.0.0).
 func HooksDir(w io.Writer, hook specs.Hook, when When, stages ...string) error {
 	return writeJSON(w, struct {
 		Version string     `json:"version"`
@@ -63,9 +64,9 @@ func writeJSON(w io.Writer, v any) error {
 	return encoder.Encode(v)
 }
 
-// ContainerdTOML writes the part of containerd's config.toml that makes program the default runtime.
-// containerd passes no arguments to a runtime, so program must be a link whose name stands for them.
-// SystemdCgroup must be the same as for runc, or pods are not in the kubelet's cgroups.
+// ContainerdTOML writes the part of containerd's config.toml that makes program the default
+// runtime. containerd passes no arguments to a runtime, so program must be a link whose name stands
+// for them. SystemdCgroup must be the same as for runc, or pods are not in the kubelet's cgroups.
 func ContainerdTOML(w io.Writer, name, program string) error {
 	_, err := fmt.Fprintf(w, `version = 2
 
