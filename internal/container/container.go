@@ -9,9 +9,9 @@
 //     namespace with the init of the pid namespace above, or with us, it is init's own cgroup.
 //   - A reader in that namespace with a mount namespace that is neither init's nor ours, and a
 //     cgroup that is not below init's, is another container that shares the pid namespace
-//     (Kubernetes' shareProcessNamespace, --pid=container:x). Mount namespaces are not pinned, since that would
-//     keep their mounts alive: their inode numbers are compared with init's while both processes
-//     exist, and never stored.
+//     (Kubernetes' shareProcessNamespace, --pid=container:x). Mount namespaces are not pinned,
+//     since that would keep their mounts alive: their inode numbers are compared with init's while
+//     both processes exist, and never stored.
 //   - A reader in our own pid namespace belongs to a container only if a container runtime created
 //     its cgroup.
 package container
