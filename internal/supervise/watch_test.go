@@ -147,7 +147,7 @@ func TestStuckWorkerIsUpgraded(t *testing.T) {
 	}
 	current.killed = time.Now().Add(longAgo)
 	if done := s.watch(); done || s.current != next || s.next != nil {
-		t.Fatalf("the next one has not taken done: done is %v", done)
+		t.Fatalf("the next one has not taken over: done is %v", done)
 	}
 	if got := hears(t, toldNext); got != Serve {
 		t.Errorf("the next one is told %q", got)
