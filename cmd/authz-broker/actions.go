@@ -30,7 +30,7 @@ func actionsCommand() *cli.Command {
 			table := tabwriter.NewWriter(ctx.App.Writer, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(table, "ACTION\tENGINE\tCLASS")
 			for _, engine := range engines {
-				for _, a := range action.Of(engine) {
+				for _, a := range action.List(engine) {
 					fmt.Fprintf(table, "%s\t%s\t%s\n", a.Name, engine, a.Class())
 				}
 			}

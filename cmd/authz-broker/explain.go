@@ -177,7 +177,7 @@ func namedActions(engine action.Engine, ctx *cli.Context) ([]action.Action, erro
 		return actionsOfCommand(engine, ctx.String("command"))
 	}
 	name := ctx.String("action")
-	for _, a := range action.Of(engine) {
+	for _, a := range action.List(engine) {
 		if a.Name == name {
 			return []action.Action{a}, nil
 		}
@@ -195,7 +195,7 @@ func count(given ...bool) (n int) {
 }
 
 func actionsOfCommand(engine action.Engine, name string) ([]action.Action, error) {
-	if c, ok := action.CommandOf(engine, name); ok {
+	if c, ok := action.FindCommand(engine, name); ok {
 		return c.Actions, nil
 	}
 	var names []string

@@ -164,7 +164,7 @@ func checkCommands(t *testing.T, e *dockerd, commands []clientCommand) {
 	e.replace(t, `{"name":"last","users":[""],"actions":[""]}`)
 	for i, c := range commands {
 		args := strings.Fields(strings.ReplaceAll(c.args, "NEW", "table"))
-		known, ok := action.CommandOf(action.Docker, args[0])
+		known, ok := action.FindCommand(action.Docker, args[0])
 		if !ok {
 			continue
 		}

@@ -47,7 +47,7 @@ func (s *Server) isuladRequest(w http.ResponseWriter, r *http.Request) (code int
 		// A user's name may have colons, an action's has none.
 		colon := bytes.LastIndexByte(text, ':')
 		who := policy.Identity{User: string(text[:colon])}
-		wanted := policy.ActionRequest(action.OfIsulad(string(text[colon+1:])), nil)
+		wanted := policy.ActionRequest(action.ForIsulad(string(text[colon+1:])), nil)
 		record.Decision.User, record.Decision.Action = who.User, wanted.Action()
 		s.settle(record, who, wanted, started)
 	}

@@ -57,7 +57,7 @@ func TestIsulad(t *testing.T) {
 
 // TestIsuladActions asks for each action as who may read and as who may do nothing but that one.
 func TestIsuladActions(t *testing.T) {
-	all := action.Of(action.Isulad)
+	all := action.List(action.Isulad)
 	if len(all) != 41 {
 		t.Fatalf("%d actions", len(all))
 	}

@@ -20,7 +20,7 @@ func named(name string) string {
 
 // now is the name of the policy that holds.
 func (f *fixture) now() string {
-	pull := policy.ActionRequest(action.OfIsulad("pull"), nil)
+	pull := policy.ActionRequest(action.ForIsulad("pull"), nil)
 	d := f.policies.Current().Decide(policy.Identity{User: "alice"}, pull)
 	if d.Policy == nil {
 		return ""
@@ -175,7 +175,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		if i%10 == 0 {
 			name := string("ab"[i%2]) + "7"
 			waitFor(t, "the new set holds", func() bool {
-				pull := policy.ActionRequest(action.OfIsulad("pull"), nil)
+				pull := policy.ActionRequest(action.ForIsulad("pull"), nil)
 				d := f.policies.Current().Decide(policy.Identity{User: "user7"}, pull)
 				return d.Policy.Name == name
 			})

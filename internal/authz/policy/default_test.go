@@ -20,7 +20,7 @@ func TestDefault(t *testing.T) {
 		t.Error("the default is not told from a changed one")
 	}
 	requests := []policy.Request{policy.DockerRequest("POST", "/no/such", nil)}
-	for _, a := range action.Of(action.Docker) {
+	for _, a := range action.List(action.Docker) {
 		requests = append(requests, policy.ActionRequest(a, nil))
 	}
 	for _, r := range requests {

@@ -163,7 +163,7 @@ func TestDenyOfIsulad(t *testing.T) {
 		"container_update": "devices", "container_start": "", "container_list": "",
 	} {
 		for _, rule := range []string{"privileged", "devices"} {
-			d := denying(t, rule).Decide(alice, policy.ActionRequest(action.OfIsulad(name), nil))
+			d := denying(t, rule).Decide(alice, policy.ActionRequest(action.ForIsulad(name), nil))
 			if d.Allow == strings.Contains(denied, rule) {
 				t.Errorf("%s, %s: %+v", rule, name, d)
 			}

@@ -73,7 +73,7 @@ func (s *Set) Lint(engines ...action.Engine) (warnings []Warning) {
 			warn("policy %q does not grant %s, which %s needs beside %s", p.Name, short.missing, short.command, short.granted)
 		}
 		// docker's client asks for that at first.
-		if ofDocker && !p.permits(action.OfRequest("HEAD", "/_ping")) {
+		if ofDocker && !p.permits(action.ForDocker("HEAD", "/_ping")) {
 			warn("policy %q does not grant docker_ping: docker's client does not learn which version of the API to use", p.Name)
 		}
 		if open := p.grants(disclosingActions); len(open) > 0 && p.ReadOnly {
@@ -85,7 +85,7 @@ func (s *Set) Lint(engines ...action.Engine) (warnings []Warning) {
 
 // secrets returns the names of Docker's secret actions that the policy's patterns match.
 func (p *Policy) secrets() (names []string) {
-	for _, a := range action.Of(action.Docker) {
+	for _, a := range action.List(action.Docker) {
 		if a.IsSecret() && p.granted[a.ID] {
 			names = append(names, a.Name)
 		}
@@ -147,7 +147,7 @@ func (p *Policy) halfGranted(engines []action.Engine) (found []half) {
 
 // permitsDetached reports whether the command can be used in the background.
 func (p *Policy) permitsDetached(c action.Command) bool {
-	detached, ok := action.CommandOf(c.Engine, c.Name+" -d")
+	detached, ok := action.FindCommand(c.Engine, c.Name+" -d")
 	isDenied := func(a action.Action) bool { return !p.permits(a) }
 	return ok && !slices.ContainsFunc(detached.Actions, isDenied)
 }

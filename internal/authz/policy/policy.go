@@ -68,7 +68,7 @@ type Request struct {
 // DockerRequest returns a request to the Docker Engine's API, with the unmodified request target.
 // The body is nil if the engine did not pass it on.
 func DockerRequest(method, uri string, body []byte) Request {
-	return Request{action.OfRequest(method, uri), uri, body}
+	return Request{action.ForDocker(method, uri), uri, body}
 }
 
 // ActionRequest returns a request without a method and URI, such as iSulad's. The body may be nil.

@@ -223,7 +223,7 @@ func FuzzParse(f *testing.F) {
 		if s != nil {
 			s.Lint()
 			who := policy.Identity{User: "alice", Groups: []string{"x"}}
-			s.Decide(who, policy.ActionRequest(action.OfIsulad("pull"), nil))
+			s.Decide(who, policy.ActionRequest(action.ForIsulad("pull"), nil))
 		}
 	})
 }
