@@ -60,7 +60,7 @@ func checkCommand(o *serveOptions) *cli.Command {
 			for _, w := range warnings {
 				fmt.Fprintf(ctx.App.Writer, "%s:%d: warning: %s\n", file, w.Line, w.Text)
 			}
-			if isOpen, err := policy.IsOpen(file); err != nil {
+			if isOpen, err := policy.IsWritableByOthers(file); err != nil {
 				return err
 			} else if isOpen {
 				warnings = append(warnings, policy.Warning{})

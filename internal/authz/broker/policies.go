@@ -39,7 +39,7 @@ func OpenPolicies(file string, log *slog.Logger) (*Policies, error) {
 	}
 	p.loads.Add(1)
 	p.warnOfDefault()
-	if isOpen, err := policy.IsOpen(file); err == nil && isOpen {
+	if isOpen, err := policy.IsWritableByOthers(file); err == nil && isOpen {
 		log.Warn("others than its owner can write the policy file, and so decide", "file", file)
 	}
 	return p, nil

@@ -37,7 +37,7 @@ func decodeRequest(text []byte) (*request, error) {
 // body is the body of the request that Docker asks about; nil if it did not arrive.
 func (r *request) body() ([]byte, error) {
 	var text string
-	if !r.RequestBody.Is {
+	if !r.RequestBody.IsSet {
 		return nil, nil
 	}
 	if err := json.Unmarshal(r.RequestBody.Value, &text); err != nil {
