@@ -134,7 +134,7 @@ func TestReaderOfAudit(t *testing.T) {
 			t.Error(text)
 		}
 	}
-	engine.WaitFor(t, "it is logged", func() bool { return strings.Contains(b.log.String(), "decisions are not audited") })
+	engine.WaitFor(t, "it is logged", func() bool { return strings.Contains(b.log.String(), "cannot write the audit log") })
 	b.signal(t, syscall.SIGTERM)
 	if code := b.ended(t); code != 0 {
 		t.Errorf("exit code %d", code)
