@@ -14,9 +14,11 @@ func actionsCommand() *cli.Command {
 		Name:      "actions",
 		Usage:     "list the actions that policies can grant",
 		UsageText: "authz-broker actions [--engine docker|isulad]",
-		Flags:     []cli.Flag{&cli.StringFlag{Name: "engine", Usage: "only those of docker, or of isulad"}},
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "engine", Usage: "list only the actions of docker or isulad"},
+		},
 		Action: func(ctx *cli.Context) error {
-			if err := noMoreArguments(ctx, 0); err != nil {
+			if err := checkArguments(ctx, 0); err != nil {
 				return err
 			}
 			engines := []action.Engine{action.Docker, action.Isulad}

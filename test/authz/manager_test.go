@@ -112,7 +112,7 @@ func TestServiceManager(t *testing.T) {
 	b.signal(t, syscall.SIGTERM)
 	b.ended(t)
 	b.launch(t, pass(b.args("--docker-socket", b.docker+"2")...))
-	if code := b.ended(t); code != 1 || !strings.Contains(b.log.String(), "passes a socket that is neither") {
+	if code := b.ended(t); code != 1 || !strings.Contains(b.log.String(), "passed a socket that is neither") {
 		t.Errorf("exit code %d: %s", code, b.log)
 	}
 }

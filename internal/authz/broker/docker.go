@@ -72,6 +72,7 @@ func (s *Server) parseDocker(text []byte, record *audit.Record) (p parsed, err e
 	if err != nil {
 		return p, err
 	}
+	record.Decision.User = asked.User.Value // for the audit of a panic below
 	record.AuthMethod = asked.UserAuthNMethod.Value
 	record.Method, record.URI = asked.RequestMethod.Value, asked.RequestURI.Value
 	body, bodyErr := asked.body()

@@ -210,7 +210,7 @@ func TestBypassByJSON(t *testing.T) {
 
 func TestIdentity(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := certs.Make(certs.Request{
+	if _, err := certs.Create(certs.Request{
 		Dir: dir, Clients: []string{"alice", "bob"}, Groups: []string{"ops"}, Valid: time.Hour,
 	}); err != nil {
 		t.Fatal(err)
@@ -253,7 +253,7 @@ func TestIdentity(t *testing.T) {
 func TestIdentitiesAreBounded(t *testing.T) {
 	dir := t.TempDir()
 	request := certs.Request{Dir: dir, Clients: []string{"alice"}, Valid: time.Hour}
-	if _, err := certs.Make(request); err != nil {
+	if _, err := certs.Create(request); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "alice/cert.pem"))
