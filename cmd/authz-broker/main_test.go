@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -49,8 +48,11 @@ func TestCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	isula := []string{
-		"--policy-file", file, "explain", "--user", "alice", "--engine", "isulad", "--command",
+	explain := func(file string, args ...string) []string {
+		return append([]string{"--policy-file", file, "explain", "--user", "alice"}, args...)
+	}
+	isula := func(command string) []string {
+		return explain(file, "--engine", "isulad", "--command", command)
 	}
 	for _, c := range []struct {
 		args []string
@@ -69,8 +71,8 @@ func TestCommands(t *testing.T) {
 		},
 		{
 			[]string{"check", broken}, 1,
-			broken + ":2: users and groups are missing; \"users\":[\"\"] means every user; " +
-				broken + ":3: a policy is",
+			broken + ":2: users and groups are missing; \"users\":[\"\"] means every user; " + broken +
+				":3: a policy is",
 		},
 		{[]string{"check", file + ".absent"}, 1, file + ".absent: no such file or directory"},
 		{[]string{"check", open}, 0, open + ": warning: others than the owner can write the file"},
@@ -84,20 +86,13 @@ func TestCommands(t *testing.T) {
 			`--metrics-socket "/run//x" is also the socket of an engine`,
 		},
 		{[]string{"check", file, "more"}, 2, `unexpected argument "more"`},
-		{
-			[]string{"--policy-file", file, "explain", "--user", "alice", "--action", "container_list"}, 0,
-			"allowed: policy \"p\" grants",
-		},
+		{explain(file, "--action", "container_list"), 0, "allowed: policy \"p\" grants"},
 		{
 			[]string{"--policy-file", file, "explain", "--user", "", "--action", "container_list"}, 0,
 			"denied: a user without a name is listed in no policy\n",
 		},
 		{
-			[]string{
-				"--policy-file", file, "explain", "--user", "alice", "--method", "POST", "--uri",
-				"/v1.44/containers/x/exec", "--json",
-			},
-			0,
+			explain(file, "--method", "POST", "--uri", "/v1.44/containers/x/exec", "--json"), 0,
 			`{"allow":false,"action":"container_exec_create","class":"write","policy":"p","line":1,` +
 				`"reason":"policy \"p\" is read-only, and \"container_exec_create\" is not a read"}` + "\n",
 		},
@@ -106,24 +101,20 @@ func TestCommands(t *testing.T) {
 			[]string{"explain", "--user", "a"}, 2,
 			"want one of --action, --command, and --method with --uri",
 		},
-		{[]string{
-			"--policy-file", file, "explain", "--user", "alice", "--engine", "isulad", "--command", "exec",
-		}, 0,
+		{
+			isula("exec"), 0,
 			"denied: exec needs container_inspect, container_exec_create\n" +
-				"allowed: policy \"p\" grants \"container_inspect\""},
-		{[]string{
-			"--policy-file", file, "explain", "--user", "alice", "--engine", "isulad", "--command", "top",
-			"--json",
-		}, 0,
+				"allowed: policy \"p\" grants \"container_inspect\"",
+		},
+		{
+			explain(file, "--engine", "isulad", "--command", "top", "--json"), 0,
 			`{"allow":true,"command":"top","actions":[{"allow":true,` +
-				`"action":"container_inspect","class":"read","policy":"p","line":1,`},
-		{append(slices.Clone(isula), "run"), 0,
-			"denied: run needs container_create, container_wait\n"},
-		{append(slices.Clone(isula), "run -tid"), 0,
-			"denied: run -tid needs container_create\n"},
-		{append(slices.Clone(isula), "network ls"), 0,
-			"denied: network ls needs network_list\n"},
-		{append(slices.Clone(isula), "run web"), 2, "run, run -d, search"},
+				`"action":"container_inspect","class":"read","policy":"p","line":1,`,
+		},
+		{isula("run"), 0, "denied: run needs container_create, container_wait\n"},
+		{isula("run -tid"), 0, "denied: run -tid needs container_create\n"},
+		{isula("network ls"), 0, "denied: network ls needs network_list\n"},
+		{isula("run web"), 2, "run, run -d, search"},
 		{
 			[]string{"explain", "--user", "a", "--command", "fly"}, 2,
 			`--command "fly": unknown command of docker; want one of attach, build, commit, cp, create`,
@@ -133,28 +124,18 @@ func TestCommands(t *testing.T) {
 			"want one of --action",
 		},
 		{
-			[]string{"--policy-file", ruled, "explain", "--user", "alice", "--action", "container_create"},
-			0,
+			explain(ruled, "--action", "container_create"), 0,
 			`allowed: policy "p" grants "container_create" to user "alice", unless "deny" forbids what ` +
 				`its body asks for`,
 		},
+		{explain(ruled, "--action", "service_create"), 0, `denied: policy "p" denies "service_create"`},
 		{
-			[]string{"--policy-file", ruled, "explain", "--user", "alice", "--action", "service_create"}, 0,
-			`denied: policy "p" denies "service_create"`,
+			explain(ruled, "--engine", "isulad", "--action", "container_create"), 0,
+			`denied: policy "p" has rules about the body`,
 		},
 		{
-			[]string{
-				"--policy-file", ruled, "explain", "--user", "alice", "--engine", "isulad", "--action",
-				"container_create",
-			},
-			0, `denied: policy "p" has rules about the body`,
-		},
-		{
-			[]string{
-				"--policy-file", ruled, "explain", "--user", "alice", "--action", "container_create", "--body",
-				body,
-			},
-			0, `denied: policy "p" denies "container_create": "privileged"`,
+			explain(ruled, "--action", "container_create", "--body", body), 0,
+			`denied: policy "p" denies "container_create": "privileged"`,
 		},
 		{
 			[]string{"explain", "--user", "a", "--action", "docker_info", "--body", file + ".absent"}, 1,
@@ -188,15 +169,10 @@ func TestCommands(t *testing.T) {
 			0, `user \"\\u009b31m\" is listed`,
 		},
 		{
-			[]string{"--policy-file", secretive, "explain", "--user", "alice", "--action", "swarm_inspect"},
-			0, `denied: policy "\u202e" is read-only, and "swarm_inspect" discloses secrets`,
+			explain(secretive, "--action", "swarm_inspect"), 0,
+			`denied: policy "\u202e" is read-only, and "swarm_inspect" discloses secrets`,
 		},
-		{
-			[]string{
-				"--policy-file", secretive, "explain", "--user", "alice", "--action", "docker_info", "--json",
-			},
-			0, `"policy":"\u202e"`,
-		},
+		{explain(secretive, "--action", "docker_info", "--json"), 0, `"policy":"\u202e"`},
 		{
 			[]string{"check", secretive}, 0,
 			`does not grant config_inspect, config_list, plugin_inspect, plugin_list, swarm_inspect, ` +
