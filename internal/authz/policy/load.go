@@ -18,7 +18,7 @@ import (
 const maxFile = 64 << 20
 
 // Load reads a policy file. The error joins the first mistake of each line, as file:line: mistake.
-// It is sys.ErrBeingWritten if a process has the file open for writing.
+// It wraps sys.ErrBeingWritten if a process has the file open for writing.
 func Load(file string) (*Set, error) {
 	text, err := sys.ReadWritten(file, maxFile)
 	if err != nil {
