@@ -16,13 +16,10 @@ var (
 
 // denied returns the answer that denies a request and shows the message to the user.
 func denied(message string) []byte {
-	text, err := json.Marshal(struct {
+	text, _ := json.Marshal(struct { // strings can always be marshalled
 		Allow bool
 		Msg   string
 	}{false, message})
-	if err != nil { // strings can always be marshalled
-		return []byte(`{"Allow":false,"Msg":"denied"}`)
-	}
 	return text
 }
 

@@ -274,7 +274,7 @@ func TestIdentitiesAreBounded(t *testing.T) {
 	}
 }
 
-// FuzzDecodeRequest checks that an accepted request is what encoding/json returns.
+// FuzzDecodeRequest compares accepted requests with what encoding/json returns.
 func FuzzDecodeRequest(f *testing.F) {
 	for _, text := range []string{
 		`{"User":"a","RequestMethod":"GET","RequestUri":"/info","RequestBody":"e30="}`,

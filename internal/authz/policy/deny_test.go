@@ -26,7 +26,8 @@ var alice = policy.Identity{User: "alice"}
 // plainCreate is the body with which the docker client creates a container without options.
 const plainCreate = `{"Image":"x","Volumes":{"/a":{},"/A":{}},"HostConfig":{
 	"Binds":null,"Mounts":[],"NetworkMode":"default","PidMode":"","IpcMode":"","UTSMode":"",
-	"UsernsMode":"","CapAdd":null,"CapDrop":null,"Devices":[],"DeviceRequests":null,"DeviceCgroupRules":null,"SecurityOpt":null,
+	"UsernsMode":"","CapAdd":null,"CapDrop":null,"Devices":[],"DeviceRequests":null,
+	"DeviceCgroupRules":null,"SecurityOpt":null,
 	"Privileged":false,"MaskedPaths":null,"ReadonlyPaths":null,"VolumeDriver":"","VolumesFrom":null,
 	"Tmpfs":{"/a":"","/A":""}},"NetworkingConfig":{"EndpointsConfig":{}}}`
 
