@@ -1,10 +1,11 @@
-// Package authz holds the packages that decide which user may run which engine command.
+// Package authz is the directory of the packages that decide which requests of users container
+// engines carry out.
 //
-// Reading order: action names what a request does; policy reads the policy file and decides;
-// audit records decisions; broker speaks the protocols by which Docker and iSulad ask; authzmetrics
-// exports counts of decisions. certs makes the certificates by which users are known. strictjson
-// rejects JSON that two parsers can read in two ways.
+// Reading order: action maps requests to named actions; policy parses the policy file and decides;
+// audit writes decisions to the audit log; broker implements the protocols of Docker and iSulad;
+// authzmetrics counts decisions for Prometheus. certs creates the certificates that identify users.
+// strictjson rejects ambiguous JSON.
 //
-// These packages import no package of lxcfs, of its mounts or of user namespaces, except idmap, by
-// which policy reads id mappings in requests.
+// Outside of this directory, these packages do not depend on lxcfs, its mounts or user namespaces.
+// The exception is idmap, with which policy parses id mappings in requests.
 package authz

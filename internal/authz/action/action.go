@@ -1,5 +1,5 @@
-// Package action tells what a container engine is asked to do: which action a request to the Docker Engine's API stands for,
-// which actions iSulad asks for, and which of them only read.
+// Package action maps requests to container engines to named actions, and classifies each action
+// as a read, a secret or a write.
 package action
 
 import (
@@ -14,7 +14,7 @@ import (
 // Engine is a container engine.
 type Engine string
 
-// The engines that ask.
+// The supported engines.
 const (
 	Docker Engine = "docker"
 	Isulad Engine = "isulad"
@@ -24,30 +24,28 @@ const (
 type class int
 
 const (
-	// write changes something.
-	write class = iota
-	// secret changes nothing, but discloses a secret of the engine.
-	secret
+	write  class = iota
+	secret       // changes nothing, but discloses a secret of the engine
 	read
 )
 
 func (c class) String() string { return [...]string{"write", "secret", "read"}[c] }
 
-// ID numbers the actions of all engines; one name has one number. None is that of an action that is not known.
+// ID is the index of an action's name in Names.
 type ID int
 
-// None is no known action.
+// None is the ID of an unknown action.
 const None ID = -1
 
-// Action is what an engine is asked to do.
+// Action is an operation of an engine that policies grant by its name.
 type Action struct {
-	// Name is what policies match. It is empty where a request is none that the engine knows.
+	// Name is empty if no route of the engine matches the request.
 	Name  string
 	ID    ID
 	class class
 }
 
-// Unknown returns an unknown action. It has the class write.
+// Unknown returns an unknown action, which has the class write.
 func Unknown(name string) Action { return Action{Name: name, ID: None} }
 
 // Class returns "read", "secret" or "write".
@@ -59,8 +57,8 @@ func (a Action) IsRead() bool { return a.class == read }
 // IsSecret reports whether the action changes nothing, but discloses a secret of the engine.
 func (a Action) IsSecret() bool { return a.class == secret }
 
-// names are those of all actions, sorted; an ID is an index. All such lists are made when they are needed first: programs that link
-// them to look at policies, as the hook's, start for each container.
+// names holds the sorted names of all actions. This and the other tables are built on first use:
+// the hook program links them, and starts once for each container.
 var names = sync.OnceValue(func() (all []string) {
 	for _, r := range dockerRoutes {
 		all = append(all, r.action)
@@ -72,7 +70,7 @@ var names = sync.OnceValue(func() (all []string) {
 	return slices.Compact(all)
 })
 
-// Names are the names of all actions of all engines, by ID.
+// Names returns the names of the actions of all engines, indexed by ID.
 func Names() []string { return names() }
 
 func idOf(name string) ID {
@@ -82,7 +80,7 @@ func idOf(name string) ID {
 	return None
 }
 
-// isulad are the actions of iSulad by name.
+// isulad holds iSulad's actions by name.
 var isulad = sync.OnceValue(func() map[string]Action {
 	actions := make(map[string]Action)
 	for name, c := range isuladActions {
@@ -91,17 +89,17 @@ var isulad = sync.OnceValue(func() map[string]Action {
 	return actions
 })
 
-// OfIsulad is the action that iSulad calls by that name.
-func OfIsulad(name string) Action {
+// ForIsulad returns the action that iSulad calls name, or an unknown action.
+func ForIsulad(name string) Action {
 	if a, ok := isulad()[name]; ok {
 		return a
 	}
 	return Unknown(name)
 }
 
-// Of returns the actions of an engine, sorted by name. A Docker action with several routes has the
-// most restricted class of these.
-func Of(e Engine) (actions []Action) {
+// List returns the actions of an engine, sorted by name. A Docker action with several routes has
+// the most restricted class of its routes.
+func List(e Engine) (actions []Action) {
 	found := make(map[string]Action)
 	if e == Isulad {
 		found = isulad()
@@ -120,9 +118,10 @@ func Of(e Engine) (actions []Action) {
 	return actions
 }
 
-// OfRequest is the action of a request to the Docker Engine's API. uri is the request's target as it was sent, neither
-// decoded nor cleaned. It is without a name where no route matches, or where the daemon might see another path than we do.
-func OfRequest(method, uri string) Action {
+// ForDocker returns the action of a request to the Docker Engine's API, given the unmodified
+// request target. The action is unknown and has no name if no route matches, or if the daemon might
+// route the request differently.
+func ForDocker(method, uri string) Action {
 	p, ok := decodedPath(uri)
 	if !ok {
 		return Unknown("")
@@ -132,17 +131,17 @@ func OfRequest(method, uri string) Action {
 		return Unknown("")
 	}
 	for _, first := range [...]string{firstSegment(p), ""} {
-		candidates := templates()[method][first]
-		for i := range candidates {
-			if candidates[i].matches(p) {
-				return candidates[i].action
+		routes := matchers()[method][first]
+		for i := range routes {
+			if routes[i].matches(p) {
+				return routes[i].action
 			}
 		}
 	}
 	return Unknown("")
 }
 
-// decodedPath is the path of a request's target, decoded once, as net/http does it.
+// decodedPath returns the path of a request target, percent-decoded once as net/http does.
 func decodedPath(uri string) (p string, ok bool) {
 	if strings.HasPrefix(uri, "/") && !strings.HasPrefix(uri, "//") && !strings.ContainsAny(uri, "%") {
 		p, _, _ = strings.Cut(uri, "?")
@@ -161,20 +160,18 @@ func decodedPath(uri string) (p string, ok bool) {
 	return p, strings.HasPrefix(p, "/")
 }
 
-// isClean tells whether path.Clean would leave p as it is, but for a slash at the end, which two routes have.
+// isClean reports whether p is in the form that path.Clean returns, or is one of the two routes
+// that end in a slash.
 func isClean(p string) bool {
-	if p == "/networks/" || p == "/debug/pprof/" {
-		return true
-	}
-	return path.Clean(p) == p
+	return p == "/networks/" || p == "/debug/pprof/" || path.Clean(p) == p
 }
 
-// Version is the version of the API that a request's target names, as in /v1.44/info; ok tells whether it names one. A
-// version that is not two numbers is 0.0.
+// Version returns the API version in a request target such as /v1.44/info. ok is false if the
+// target has none. A version that is not two numbers is returned as 0.0.
 func Version(uri string) (major, minor int, ok bool) {
 	p, ok := decodedPath(uri)
 	if !ok {
-		return 0, 0, uri != "" // what cannot be read may name one
+		return 0, 0, uri != "" // a target that cannot be decoded may have a version
 	}
 	rest := withoutVersion(p)
 	if rest == p {
@@ -191,7 +188,7 @@ func Version(uri string) (major, minor int, ok bool) {
 	return major, minor, true
 }
 
-// withoutVersion cuts off one prefix /v<digits and dots>.
+// withoutVersion returns p without one leading /v<digits and dots>.
 func withoutVersion(p string) string {
 	rest, ok := strings.CutPrefix(p, "/v")
 	if !ok {

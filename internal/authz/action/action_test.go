@@ -11,15 +11,15 @@ import (
 	"testing"
 )
 
-// expand puts values in the place of a template's names.
-func expand(t string, value string) string {
-	return regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(t, value)
+// expand replaces the variables of a route's path by a value.
+func expand(path, value string) string {
+	return regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(path, value)
 }
 
-// encode writes the first letter of each segment as an escape.
+// encode percent-encodes the first letter of each segment.
 func encode(p string) string {
 	return regexp.MustCompile(`/[a-z]`).ReplaceAllStringFunc(p, func(s string) string {
-		return "/%" + strings.ToUpper(string("0123456789abcdef"[s[1]>>4])+string("0123456789abcdef"[s[1]&15]))
+		return fmt.Sprintf("/%%%02X", s[1])
 	})
 }
 
@@ -60,7 +60,7 @@ func TestReadsAreDocumented(t *testing.T) {
 			documented[name[1]] = row[1]
 		}
 	}
-	for _, a := range Of(Docker) {
+	for _, a := range List(Docker) {
 		want := a.Class()
 		if want == "write" {
 			want = ""
@@ -80,11 +80,12 @@ func TestEveryRoute(t *testing.T) {
 		for minor := 23; minor <= 56; minor++ {
 			version := fmt.Sprintf("/v1.%d", minor)
 			if minor == 23 {
-				version = "" // that of the daemon
+				version = "" // the newest version
 			}
 			p := version + expand(r.path, "x1")
-			for _, uri := range []string{p, p + "?all=1&filters=%7B%7D", version + encode(expand(r.path, "x1"))} {
-				a := OfRequest(r.method, uri)
+			encoded := version + encode(expand(r.path, "x1"))
+			for _, uri := range []string{p, p + "?all=1&filters=%7B%7D", encoded} {
+				a := ForDocker(r.method, uri)
 				if a.Name != r.action || a.class != r.class || Names()[a.ID] != r.action {
 					t.Errorf("%s %s is %+v, want %s", r.method, uri, a, r.action)
 				}
@@ -93,7 +94,7 @@ func TestEveryRoute(t *testing.T) {
 	}
 }
 
-func TestOfRequest(t *testing.T) {
+func TestForDocker(t *testing.T) {
 	for _, c := range []struct{ method, uri, want string }{
 		{"GET", "/containers/json", "container_list"},
 		{"GET", "/containers/json/json", "container_inspect"},
@@ -143,7 +144,7 @@ func TestOfRequest(t *testing.T) {
 		{"GET", "/containers/%zz/json", ""},
 		{"POST", "/v1.44/grpc", "image_build_grpc"},
 	} {
-		a := OfRequest(c.method, c.uri)
+		a := ForDocker(c.method, c.uri)
 		if a.Name != c.want {
 			t.Errorf("%s %q is %q, want %q", c.method, c.uri, a.Name, c.want)
 		}
@@ -153,20 +154,20 @@ func TestOfRequest(t *testing.T) {
 	}
 }
 
-func TestOfIsulad(t *testing.T) {
-	if n := len(Of(Isulad)); n != 41 {
+func TestForIsulad(t *testing.T) {
+	if n := len(List(Isulad)); n != 41 {
 		t.Errorf("%d actions", n)
 	}
 	for name, want := range map[string]class{
 		"container_archive": write, "container_export": write, "container_logs": read, "pull": write,
 	} {
-		a := OfIsulad(name)
+		a := ForIsulad(name)
 		if a.Name != name || a.class != want || a.ID == None {
 			t.Errorf("%s: %+v", name, a)
 		}
 	}
-	if a := OfIsulad("images_load"); a.ID != idOf("images_load") && a.ID != None || a.class != write {
-		t.Errorf("an action of Docker alone: %+v", a)
+	if a := ForIsulad("images_load"); a != Unknown("images_load") {
+		t.Errorf("an action that only Docker has: %+v", a)
 	}
 }
 
@@ -175,9 +176,12 @@ func TestVersion(t *testing.T) {
 		major, minor int
 		ok           bool
 	}{
-		"/v1.44/info": {1, 44, true}, "/info": {}, "": {}, "/v1.23/x?/v1.44/": {1, 23, true}, "/%761.23/info": {1, 23, true},
-		"/v1.4.4/info": {0, 0, true}, "/v0.0.0/info": {0, 0, true}, "/v1./info": {0, 0, true}, "/v./info": {0, 0, true},
-		"http://host/v1.24/info": {1, 24, true}, "*": {0, 0, true}, "/v99999999999999999999.1/x": {0, 0, true}, "/v/info": {},
+		"/v1.44/info": {1, 44, true}, "/info": {}, "": {}, "/v1.23/x?/v1.44/": {1, 23, true},
+		"/%761.23/info": {1, 23, true},
+		"/v1.4.4/info":  {0, 0, true}, "/v0.0.0/info": {0, 0, true}, "/v1./info": {0, 0, true},
+		"/v./info":               {0, 0, true},
+		"http://host/v1.24/info": {1, 24, true}, "*": {0, 0, true},
+		"/v99999999999999999999.1/x": {0, 0, true}, "/v/info": {},
 	} {
 		if major, minor, ok := Version(uri); major != want.major || minor != want.minor || ok != want.ok {
 			t.Errorf("%s: %d, %d, %v; want %+v", uri, major, minor, ok, want)
@@ -185,32 +189,32 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// TestCommands makes sure that what commands need are actions of their engines.
+// TestCommands checks that the commands request actions of their engines.
 func TestCommands(t *testing.T) {
 	for _, c := range Commands() {
-		known := Of(c.Engine)
+		known := List(c.Engine)
 		for _, a := range c.Actions {
 			if !slices.Contains(known, a) {
-				t.Errorf("%s %s: %+v is no action of %s", c.Client(), c.Name, a, c.Engine)
+				t.Errorf("%s %s: %+v is not an action of %s", c.Client(), c.Name, a, c.Engine)
 			}
 		}
-		if found, ok := CommandOf(c.Engine, c.Name); !ok || len(found.Actions) != len(c.Actions) {
+		if found, ok := FindCommand(c.Engine, c.Name); !ok || len(found.Actions) != len(c.Actions) {
 			t.Errorf("%s %s is found as %+v", c.Client(), c.Name, found)
 		}
 	}
-	if c, ok := CommandOf(Docker, "fly"); ok {
+	if c, ok := FindCommand(Docker, "fly"); ok {
 		t.Errorf("fly: %+v", c)
 	}
 }
 
-// isulaSubcommands are all commands that isula 2.1.6 lists (src/cmd/isula/main.c).
+// isulaSubcommands lists the commands of isula 2.1.6 (src/cmd/isula/main.c).
 const isulaSubcommands = `attach cp create events exec export images import info inspect kill load
-	login logout logs network pause port ps pull rename restart rm rmi run search start stats stop tag top unpause
-	update version volume wait`
+	login logout logs network pause port ps pull rename restart rm rmi run search start stats stop
+	tag top unpause update version volume wait`
 
 func TestIsulaCommands(t *testing.T) {
 	for name := range strings.FieldsSeq(isulaSubcommands) {
-		if _, ok := CommandOf(Isulad, name); !ok {
+		if _, ok := FindCommand(Isulad, name); !ok {
 			t.Errorf("isula %s is unknown", name)
 		}
 	}
@@ -237,7 +241,7 @@ func TestIsulaCommands(t *testing.T) {
 		"volume fly":             "",
 		"run run":                "",
 	} {
-		c, ok := CommandOf(Isulad, line)
+		c, ok := FindCommand(Isulad, line)
 		var names []string
 		for _, a := range c.Actions {
 			names = append(names, a.Name)
@@ -246,24 +250,26 @@ func TestIsulaCommands(t *testing.T) {
 			t.Errorf("%q: %q, %v; want %q", line, got, ok, want)
 		}
 	}
-	if run, _ := CommandOf(Isulad, "run"); run.Purpose.Name != "container_create" {
-		t.Errorf("run is for %+v", run.Purpose)
+	if run, _ := FindCommand(Isulad, "run"); run.Purpose.Name != "container_create" {
+		t.Errorf("the purpose of run is %+v", run.Purpose)
 	}
-	if _, ok := CommandOf(Docker, "run -d"); ok {
-		t.Error("docker run -d is known, and was not measured")
+	if _, ok := FindCommand(Docker, "run -d"); ok {
+		t.Error("docker run -d is known, but was never measured")
 	}
 }
 
 func TestNoAllocation(t *testing.T) {
-	if n := testing.AllocsPerRun(100, func() { OfRequest("POST", "/v1.44/containers/0123456789ab/exec?x=y") }); n != 0 {
+	route := func() { ForDocker("POST", "/v1.44/containers/0123456789ab/exec?x=y") }
+	if n := testing.AllocsPerRun(100, route); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
 
-// slowly is what OfRequest is to do, by regular expressions.
-func slowly(method, uri string) string {
+// referenceForDocker returns the name of ForDocker's action, by regular expressions.
+func referenceForDocker(method, uri string) string {
 	u, err := url.ParseRequestURI(uri)
-	if err != nil || u.Opaque != "" || !strings.HasPrefix(u.Path, "/") || regexp.MustCompile(`[\x00-\x1f\x7f]`).MatchString(u.Path) {
+	if err != nil || u.Opaque != "" || !strings.HasPrefix(u.Path, "/") ||
+		regexp.MustCompile(`[\x00-\x1f\x7f]`).MatchString(u.Path) {
 		return ""
 	}
 	p := regexp.MustCompile(`^/v[0-9.]+(/.*)$`).ReplaceAllString(u.Path, "$1")
@@ -280,23 +286,26 @@ func slowly(method, uri string) string {
 	return ""
 }
 
-func FuzzOfRequest(f *testing.F) {
+func FuzzForDocker(f *testing.F) {
 	for _, r := range dockerRoutes {
 		f.Add(r.method, "/v1.44"+expand(r.path, "x"))
 	}
-	for _, uri := range []string{"//", "/..", "/%2e", "/%", "/v1/v1/", "http://h/info", "/info?a#b", "/networks/", "/v1.4/networks/"} {
+	for _, uri := range []string{
+		"//", "/..", "/%2e", "/%", "/v1/v1/", "http://h/info", "/info?a#b", "/networks/",
+		"/v1.4/networks/",
+	} {
 		f.Add("GET", uri)
 	}
 	f.Fuzz(func(t *testing.T, method, uri string) {
-		if got, want := OfRequest(method, uri).Name, slowly(method, uri); got != want {
+		if got, want := ForDocker(method, uri).Name, referenceForDocker(method, uri); got != want {
 			t.Errorf("%q %q is %q, want %q", method, uri, got, want)
 		}
 	})
 }
 
-func BenchmarkOfRequest(b *testing.B) {
+func BenchmarkForDocker(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		OfRequest("POST", "/v1.44/containers/0123456789ab/exec?x=y")
+		ForDocker("POST", "/v1.44/containers/0123456789ab/exec?x=y")
 	}
 }

@@ -6,18 +6,18 @@ import (
 	"sync"
 )
 
-// Command is one of an engine's client, which asks the engine for some actions, one after the other.
+// Command is a command of an engine's client, with the actions that it requests.
 type Command struct {
 	Engine Engine
 	// Name may have two words, as in "volume ls", and end with an option, as in "run -d".
 	Name string
-	// Actions are in the order in which the client asks for them. Purpose is the one that the
-	// command is for.
+	// Actions are in the order in which the client requests them.
 	Actions []Action
+	// Purpose is the action that the user wants; the command needs the others to get there.
 	Purpose Action
 }
 
-// Client is the client's name.
+// Client returns the name of the client program.
 func (c Command) Client() string {
 	if c.Engine == Isulad {
 		return "isula"
@@ -25,8 +25,8 @@ func (c Command) Client() string {
 	return "docker"
 }
 
-// sameCommands are the actions that the commands of both clients ask for.
-const sameCommands = `create: container_create
+// commonCommands lists the commands for which both clients request the same actions.
+const commonCommands = `create: container_create
 start: container_start
 stop: container_stop
 restart: container_restart
@@ -47,9 +47,9 @@ images: image_list
 rmi: image_delete
 tag: image_tag`
 
-// isulaCommands are those of isula's other commands (src/cmd/isula of iSulad 2.1.6), over TCP: the
-// daemon does not ask about RemoteStart, by which run and "start -a" start a container. The action
-// that a command is for is the last one, or has a star.
+// isulaCommands lists isula's other commands (src/cmd/isula of iSulad 2.1.6), over TCP. They do not
+// include container_start for run and "start -a", because the daemon does not authorize
+// RemoteStart. A star marks the Purpose of a command if it is not the last action.
 const isulaCommands = `run: container_create* container_wait
 run -d: container_create
 start -a: container_wait
@@ -74,8 +74,8 @@ pull: pull
 login: login
 logout: logout`
 
-// dockerCommands are those of docker's other commands (docker 20.10 and 28.2). Without docker_ping, which all of them ask for at first, they
-// go on in the oldest version of the API that they know.
+// dockerCommands lists docker's other commands (docker 20.10 and 28.2). It omits docker_ping, which
+// each command requests first, and without which the client falls back to the oldest API version.
 const dockerCommands = `run: container_create container_attach container_wait container_start
 exec: container_inspect container_exec_inspect container_exec_start container_exec_create
 attach: container_inspect container_wait container_attach
@@ -95,17 +95,17 @@ push: image_push
 build: image_build
 login: docker_auth`
 
-// commands are those of both.
 var commands = sync.OnceValue(func() []Command {
-	return append(parseCommands(Docker, dockerCommands+"\n"+sameCommands), parseCommands(Isulad, isulaCommands+"\n"+sameCommands)...)
+	docker := parseCommands(Docker, dockerCommands+"\n"+commonCommands)
+	return append(docker, parseCommands(Isulad, isulaCommands+"\n"+commonCommands)...)
 })
 
-// Commands are the commands of both clients.
+// Commands returns the commands of both clients.
 func Commands() []Command { return commands() }
 
-// CommandOf returns a command of an engine's client. "volume" and "network" of isula stand for all
-// of their commands.
-func CommandOf(e Engine, name string) (Command, bool) {
+// FindCommand returns the named command of an engine's client. isula's "volume" and "network" stand
+// for all of their subcommands.
+func FindCommand(e Engine, name string) (Command, bool) {
 	all := Command{Engine: e, Name: name}
 	for _, c := range commands() {
 		group, _, _ := strings.Cut(c.Name, " ")
@@ -132,17 +132,17 @@ func CommandOf(e Engine, name string) (Command, bool) {
 	if plain == name {
 		return Command{}, false
 	}
-	return CommandOf(e, plain)
+	return FindCommand(e, plain)
 }
 
-// terminalOptions are those options of isula that have no value and may change which actions it
-// asks for, by their letters.
+// terminalOptions maps isula's options without a value, which may change the actions that a command
+// requests, to their letters.
 var terminalOptions = map[string]string{
 	"--attach": "a", "--detach": "d", "--interactive": "i", "--tty": "t",
 }
 
-// splitOptions splits "run -tid" into the command and its options, -t, -i and -d. It returns the
-// whole line as the command if that has other options.
+// splitOptions splits "run -tid" into the command and its options, -t, -i and -d. A line with any
+// other option is returned whole, as the command.
 func splitOptions(line string) (command string, options []string) {
 	words := strings.Fields(line)
 	first := slices.IndexFunc(words, func(word string) bool { return strings.HasPrefix(word, "-") })
@@ -165,7 +165,7 @@ func splitOptions(line string) (command string, options []string) {
 }
 
 func parseCommands(e Engine, table string) (parsed []Command) {
-	known := Of(e)
+	known := List(e)
 	for line := range strings.Lines(table) {
 		name, actions, _ := strings.Cut(line, ":")
 		c := Command{Engine: e, Name: name}

@@ -1,8 +1,8 @@
 package action
 
-// dockerRoutes are the routes of the Docker Engine's API, versions 1.24 to 1.56, in the order in which the daemon tries
-// them (moby, daemon/server/router). Whether a route reads is not told by its method: a websocket that is attached by GET
-// writes to the container, and a POST waits for one.
+// dockerRoutes holds the routes of the Docker Engine's API, versions 1.24 to 1.56, in the order in
+// which the daemon tries them (moby, daemon/server/router). The HTTP method does not determine the
+// class: GET attaches a websocket, which writes to the container, and POST waits for a container.
 //
 // Actions that disclose secrets of the engine have the class secret: tokens and keys of a swarm,
 // content of configs, settings of plug-ins, and options of volumes, which may include the password

@@ -1,8 +1,8 @@
 package action
 
-// isuladActions are those that iSulad asks for. It has no routes: it sends the name. container_archive stands for copies in
-// both directions and container_export writes a file on the server, so that neither is a read; login and logout change the
-// credentials that the server keeps.
+// isuladActions holds the actions that iSulad requests by name. container_archive copies in both
+// directions and container_export writes a file on the server, so neither is a read; login and
+// logout change the credentials that the server stores.
 var isuladActions = map[string]class{
 	"container_create":      write,
 	"container_start":       write,

@@ -5,44 +5,45 @@ import (
 	"sync"
 )
 
-// route is a route of the daemon: its path has names in braces, {x} for a segment, {x:.*} for anything, {x:.+} for anything
-// but nothing (gorilla/mux).
+// route is a route of the daemon. Its path is a pattern of gorilla/mux: {x} matches a segment,
+// {x:.*} any text and {x:.+} any text that is not empty.
 type route struct {
 	method, path, action string
 	class                class
 }
 
-// template is a route's path, ready to match.
-type template struct {
-	action Action
-	prefix string
-	names  []name
+// matcher is a parsed route.
+type matcher struct {
+	action    Action
+	prefix    string
+	variables []variable
 }
 
-// name is a part of a path that is not fixed, with the fixed text behind it.
-type name struct {
-	kind  nameKind
-	after string
+// variable is a variable of a path, with the fixed text that follows it.
+type variable struct {
+	kind   variableKind
+	suffix string
 }
 
-type nameKind int
+type variableKind int
 
 const (
-	segment  nameKind = iota
-	anything          // it is the last name of its route
-	something
+	segment  variableKind = iota
+	anyText               // the last variable of its route
+	someText              // not empty; the last variable of its route
 )
 
-// templates are the routes by method and the first segment of their paths, which is "" if it is not fixed, in their order.
-var templates = sync.OnceValue(func() map[string]map[string][]template {
-	all := make(map[string]map[string][]template)
+// matchers holds the routes in order, by method and by the first segment of the path, which is ""
+// if it is a variable.
+var matchers = sync.OnceValue(func() map[string]map[string][]matcher {
+	all := make(map[string]map[string][]matcher)
 	for _, r := range dockerRoutes {
-		t := newTemplate(r)
+		m := newMatcher(r)
 		if all[r.method] == nil {
-			all[r.method] = make(map[string][]template)
+			all[r.method] = make(map[string][]matcher)
 		}
-		first := firstSegment(t.prefix)
-		all[r.method][first] = append(all[r.method][first], t)
+		first := firstSegment(m.prefix)
+		all[r.method][first] = append(all[r.method][first], m)
 	}
 	return all
 })
@@ -52,35 +53,35 @@ func firstSegment(p string) string {
 	return first
 }
 
-func newTemplate(r route) template {
+func newMatcher(r route) matcher {
 	prefix, rest, found := strings.Cut(r.path, "{")
-	t := template{action: Action{r.action, idOf(r.action), r.class}, prefix: prefix}
+	m := matcher{action: Action{r.action, idOf(r.action), r.class}, prefix: prefix}
 	for found {
-		var text, after string
+		var text, suffix string
 		text, rest, _ = strings.Cut(rest, "}")
-		after, rest, found = strings.Cut(rest, "{")
+		suffix, rest, found = strings.Cut(rest, "{")
 		kind := segment
 		switch _, pattern, _ := strings.Cut(text, ":"); pattern {
 		case ".*":
-			kind = anything
+			kind = anyText
 		case ".+":
-			kind = something
+			kind = someText
 		}
-		t.names = append(t.names, name{kind, after})
+		m.variables = append(m.variables, variable{kind, suffix})
 	}
-	return t
+	return m
 }
 
-// matches tells whether the route is the one of a path, as a regular expression that is anchored at both ends.
-func (t *template) matches(p string) bool {
-	rest, ok := strings.CutPrefix(p, t.prefix)
+// matches reports whether the whole path p matches the route.
+func (m *matcher) matches(p string) bool {
+	rest, ok := strings.CutPrefix(p, m.prefix)
 	if !ok {
 		return false
 	}
-	for _, n := range t.names {
-		if n.kind != segment {
-			value, ok := strings.CutSuffix(rest, n.after)
-			return ok && (n.kind == anything || value != "")
+	for _, v := range m.variables {
+		if v.kind != segment {
+			value, ok := strings.CutSuffix(rest, v.suffix)
+			return ok && (v.kind == anyText || value != "")
 		}
 		end := strings.IndexByte(rest, '/')
 		if end < 0 {
@@ -89,7 +90,7 @@ func (t *template) matches(p string) bool {
 		if end == 0 {
 			return false
 		}
-		if rest, ok = strings.CutPrefix(rest[end:], n.after); !ok {
+		if rest, ok = strings.CutPrefix(rest[end:], v.suffix); !ok {
 			return false
 		}
 	}

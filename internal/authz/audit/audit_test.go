@@ -31,7 +31,8 @@ func TestWithoutSecrets(t *testing.T) {
 		"/x?all":                                      "/x?all",
 		"/x?=secret":                                  "/x?=...",
 		"/x?all=1&&":                                  "/x?all=1&...",
-		"/images/create?fromSrc=https%3A%2F%2Fu%3Ap%40host%2Fa%3Ftoken%3D1&tag=1": "/images/create?fromSrc=https%3A%2F%2F...%40host%2Fa&tag=1",
+		"/images/create?fromSrc=https%3A%2F%2Fu%3Ap%40host" +
+			"%2Fa%3Ftoken%3D1&tag=1": "/images/create?fromSrc=https%3A%2F%2F...%40host%2Fa&tag=1",
 		"/images/create?fromSrc=-":                         "/images/create?fromSrc=-",
 		"/build?remote=git@host:a/b.git%23main":            "/build?remote=...%40host%3Aa%2Fb.git",
 		"http://user:password@host/info":                   "http://...@host/info",
@@ -39,14 +40,14 @@ func TestWithoutSecrets(t *testing.T) {
 		"/commit?changes=ENV%20A%3Dsecret&author=a&repo=x": "/commit?changes=...&author=...&repo=x",
 		"/x?all=a%3Fb&unlockKey=SWMKEY-1-x":                "/x?all=a%3Fb&unlockKey=...",
 	} {
-		if got := withoutSecrets(uri); got != want {
-			t.Errorf("%s is shown as %s, want %s", uri, got, want)
+		if got := redactURI(uri); got != want {
+			t.Errorf("%s is redacted as %s, want %s", uri, got, want)
 		}
 	}
 }
 
-// memory is a sink that can be made to hang or fail.
-type memory struct {
+// memorySink is a sink that can block or fail.
+type memorySink struct {
 	mu     sync.Mutex
 	text   bytes.Buffer
 	err    error
@@ -54,7 +55,7 @@ type memory struct {
 	closed bool
 }
 
-func (m *memory) Write(lines []byte) error {
+func (m *memorySink) Write(lines []byte) error {
 	if m.hang != nil {
 		<-m.hang
 	}
@@ -63,8 +64,8 @@ func (m *memory) Write(lines []byte) error {
 	m.text.Write(lines)
 	return m.err
 }
-func (m *memory) Reopen() error { return nil }
-func (m *memory) Close() error  { m.closed = true; return nil }
+func (m *memorySink) Reopen() error { return nil }
+func (m *memorySink) Close() error  { m.closed = true; return nil }
 
 func record(uri string) Record {
 	alice := policy.Identity{User: "alice"}
@@ -80,7 +81,7 @@ func record(uri string) Record {
 }
 
 func TestLines(t *testing.T) {
-	sink := new(memory)
+	sink := new(memorySink)
 	l := New(sink, slog.New(slog.DiscardHandler))
 	l.Add(record("/info?x=<secret>\n"))
 	r := record("/" + strings.Repeat("x", 1<<20))
@@ -90,8 +91,10 @@ func TestLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.SplitAfter(sink.text.String(), "\n")
-	want := `{"time":"2020-01-02T03:04:05.678901Z","engine":"docker","user":"alice","auth_method":"TLS","method":"GET","uri":"/info?x=...",` +
-		`"action":"docker_info","policy":"","line":0,"allow":false,"reason":"user \"alice\" is listed in no policy","latency_us":12}` + "\n"
+	want := `{"time":"2020-01-02T03:04:05.678901Z","engine":"docker","user":"alice",` +
+		`"auth_method":"TLS","method":"GET","uri":"/info?x=...","action":"docker_info",` +
+		`"policy":"","line":0,"allow":false,` +
+		`"reason":"user \"alice\" is listed in no policy","latency_us":12}` + "\n"
 	if len(lines) != 3 || lines[0] != want {
 		t.Fatalf("got %q, want %q", lines[0], want)
 	}
@@ -104,7 +107,7 @@ func TestLines(t *testing.T) {
 func TestTerminal(t *testing.T) {
 	const hostile = "\x1b[2J\u009b31m\x7f\u200e\u200f\u202a\u202e\u2066\u2069\u2028\u2029" +
 		"\u061c\u00ad\ufeff\U000e0001e"
-	sink := new(memory)
+	sink := new(memorySink)
 	l := New(sink, slog.New(slog.DiscardHandler))
 	r := record("/" + hostile)
 	r.AuthMethod, r.Method, r.Problem = hostile, hostile, hostile
@@ -134,19 +137,20 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-// TestStuckSink makes sure that nothing waits for a sink that takes nothing, and that what is lost is counted and told.
+// TestStuckSink checks that Add does not wait for a sink that blocks, and that lost records are
+// counted and logged.
 func TestStuckSink(t *testing.T) {
-	sink := &memory{hang: make(chan struct{})}
-	var told bytes.Buffer
-	l := New(sink, slog.New(slog.NewTextHandler(&told, nil)))
+	sink := &memorySink{hang: make(chan struct{})}
+	var logged bytes.Buffer
+	l := New(sink, slog.New(slog.NewTextHandler(&logged, nil)))
 	started := time.Now()
-	for range 3 * queued {
+	for range 3 * queueSize {
 		l.Add(record("/info"))
 	}
 	if took := time.Since(started); took > 5*time.Second {
-		t.Errorf("records waited: %v", took)
+		t.Errorf("Add blocked for %v", took)
 	}
-	if err := l.Reopen(time.Millisecond); !errors.Is(err, errStuck) {
+	if err := l.Reopen(time.Millisecond); !errors.Is(err, errTimeout) {
 		t.Errorf("reopened: %v", err)
 	}
 	close(sink.hang)
@@ -154,21 +158,24 @@ func TestStuckSink(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Count(sink.text.String(), "\n")
-	if dropped := int(l.Dropped()); dropped == 0 || lines+dropped != 3*queued {
-		t.Errorf("%d lines and %d lost of %d", lines, dropped, 3*queued)
+	if dropped := int(l.Dropped()); dropped == 0 || lines+dropped != 3*queueSize {
+		t.Errorf("%d lines and %d lost of %d", lines, dropped, 3*queueSize)
 	}
-	if !strings.Contains(told.String(), "decisions are missing in the audit") {
-		t.Errorf("logged: %s", &told)
+	if !strings.Contains(logged.String(), "decisions are missing in the audit log") {
+		t.Errorf("logged: %s", &logged)
 	}
 }
 
 func TestFailingSink(t *testing.T) {
-	sink := &memory{err: errors.New("no space")}
-	var told bytes.Buffer
-	l := New(sink, slog.New(slog.NewTextHandler(&told, nil)))
+	sink := &memorySink{err: errors.New("no space")}
+	var logged bytes.Buffer
+	l := New(sink, slog.New(slog.NewTextHandler(&logged, nil)))
 	l.Add(record("/info"))
-	if err := l.Close(10 * time.Second); err != nil || l.Dropped() != 1 || !strings.Contains(told.String(), "no space") {
-		t.Errorf("%v, %d lost, logged %s", err, l.Dropped(), &told)
+	if err := l.Close(10 * time.Second); err != nil || l.Dropped() != 1 {
+		t.Errorf("%v, %d lost", err, l.Dropped())
+	}
+	if !strings.Contains(logged.String(), "no space") {
+		t.Errorf("logged: %s", &logged)
 	}
 }
 
@@ -179,9 +186,11 @@ func TestFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := New(sink, slog.New(slog.DiscardHandler))
-	wait := func() { // for what was added: the writer answers when it has written
+	// flush waits for the records that were added: the writer does not reopen within a write.
+	flush := func() {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); len(l.queue) > 0 && time.Now().Before(deadline); {
+		deadline := time.Now().Add(10 * time.Second)
+		for len(l.queue) > 0 && time.Now().Before(deadline) {
 			time.Sleep(time.Millisecond)
 		}
 		if err := l.Reopen(10 * time.Second); err != nil {
@@ -189,18 +198,19 @@ func TestFile(t *testing.T) {
 		}
 	}
 	l.Add(record("/info"))
-	wait()
+	flush()
 	if err := os.Rename(path, path+".1"); err != nil {
 		t.Fatal(err)
 	}
-	wait()
+	flush()
 	l.Add(record("/version"))
 	if err := l.Close(10 * time.Second); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{path + ".1": "docker_info", path: "docker_version"} {
 		text, err := os.ReadFile(name)
-		if err != nil || strings.Count(string(text), "\n") != 1 || !strings.Contains(string(text), want) {
+		if err != nil || strings.Count(string(text), "\n") != 1 ||
+			!strings.Contains(string(text), want) {
 			t.Errorf("%s has %q, %v; want %s", name, text, err, want)
 		}
 	}
@@ -208,6 +218,6 @@ func TestFile(t *testing.T) {
 		t.Errorf("%v, %v", info, err)
 	}
 	if _, err := Open(filepath.Join(path, "x"), nil); err == nil {
-		t.Error("a file below a file is opened")
+		t.Error("a path below a file was opened")
 	}
 }

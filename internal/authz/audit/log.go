@@ -12,13 +12,13 @@ import (
 	"palisade/internal/cmdline"
 )
 
-// queued is how many records wait to be written at most. What comes beyond that is counted.
-const queued = 4096
+// queueSize is the number of records that can wait to be written. Further ones are dropped.
+const queueSize = 4096
 
-// batch is how many bytes of lines are written at once at most.
-const batch = 64 << 10
+// batchSize is the number of bytes from which on waiting records are left for the next write.
+const batchSize = 64 << 10
 
-// Log writes records.
+// Log writes records to a sink in the background.
 type Log struct {
 	sink    Sink
 	log     *slog.Logger
@@ -28,16 +28,19 @@ type Log struct {
 	done    chan struct{}
 	dropped atomic.Uint64
 
+	// Only the goroutine that writes uses these.
 	lines    bytes.Buffer
 	encoder  *json.Encoder
-	reported uint64
-	failing  time.Time
+	reported uint64    // the number of dropped records in the last report
+	errorAt  time.Time // when a write error was last logged
 }
 
-// New starts to write records to a sink. Mistakes in that are logged.
+// New returns a Log that writes to a sink, and logs its errors. The caller must close it.
 func New(sink Sink, log *slog.Logger) *Log {
 	l := &Log{
-		sink: sink, log: log, queue: make(chan Record, queued), reopen: make(chan chan error), quit: make(chan struct{}), done: make(chan struct{}),
+		sink: sink, log: log,
+		queue: make(chan Record, queueSize), reopen: make(chan chan error),
+		quit: make(chan struct{}), done: make(chan struct{}),
 	}
 	l.encoder = json.NewEncoder(&l.lines)
 	l.encoder.SetEscapeHTML(false)
@@ -45,50 +48,51 @@ func New(sink Sink, log *slog.Logger) *Log {
 	return l
 }
 
-// Add has a record written. It never waits.
+// Add queues a record, or drops it if the queue is full. It never blocks.
 func (l *Log) Add(r Record) {
 	select {
-	case l.queue <- r.bounded():
+	case l.queue <- r.truncated():
 	default:
 		l.dropped.Add(1)
 	}
 }
 
-// Dropped is how many records were not written.
+// Dropped returns the number of records that were not written.
 func (l *Log) Dropped() uint64 { return l.dropped.Load() }
 
-// errStuck is the error of a sink that does not take what is written.
-var errStuck = errors.New("the audit log takes nothing")
+// errTimeout is the error of a sink that blocks.
+var errTimeout = errors.New("timed out waiting for the audit log")
 
-// Reopen has the sink open its file again, as after its rotation.
-func (l *Log) Reopen(patience time.Duration) error {
-	timeout := time.After(patience)
+// Reopen makes the sink open its file again, as is needed after its rotation.
+func (l *Log) Reopen(limit time.Duration) error {
+	timeout := time.After(limit)
 	answer := make(chan error, 1)
 	select {
 	case l.reopen <- answer:
 	case <-timeout:
-		return errStuck
+		return errTimeout
 	}
 	select {
 	case err := <-answer:
 		return err
 	case <-timeout:
-		return errStuck
+		return errTimeout
 	}
 }
 
-// Close writes what is queued, in the time that it is given, and closes the sink.
-func (l *Log) Close(patience time.Duration) error {
+// Close writes the queued records, and closes the sink. The error counts the records that were lost
+// because that took too long.
+func (l *Log) Close(limit time.Duration) error {
 	close(l.quit)
 	select {
 	case <-l.done:
 		return l.sink.Close()
-	case <-time.After(patience):
-		return fmt.Errorf("%w: %d records are lost", errStuck, len(l.queue))
+	case <-time.After(limit):
+		return fmt.Errorf("%w: %d records are lost", errTimeout, len(l.queue))
 	}
 }
 
-// write is the goroutine that writes.
+// write writes records until Close.
 func (l *Log) write() {
 	defer close(l.done)
 	tick := time.NewTicker(time.Second)
@@ -109,18 +113,18 @@ func (l *Log) write() {
 	}
 }
 
-// flush writes a record and those that wait behind it.
+// flush writes a record, if there is one, and those that wait in the queue.
 func (l *Log) flush(first *Record) {
 	lines := 0
 	encode := func(r *Record) {
-		if err := l.encoder.Encode(r.line()); err == nil { // strings and numbers always can be
+		if l.encoder.Encode(r.line()) == nil { // a line has only strings and numbers
 			lines++
 		}
 	}
 	if first != nil {
 		encode(first)
 	}
-	for more := true; more && l.lines.Len() < batch; {
+	for more := true; more && l.lines.Len() < batchSize; {
 		select {
 		case r := <-l.queue:
 			encode(&r)
@@ -134,9 +138,9 @@ func (l *Log) flush(first *Record) {
 	// encoding/json does not escape C1 control characters and bidirectional marks.
 	if err := l.sink.Write(cmdline.SafeJSON(l.lines.Bytes())); err != nil {
 		l.dropped.Add(uint64(lines))
-		if time.Since(l.failing) > time.Minute {
-			l.failing = time.Now()
-			l.log.Error("decisions are not audited", "err", err)
+		if time.Since(l.errorAt) > time.Minute {
+			l.errorAt = time.Now()
+			l.log.Error("cannot write the audit log", "err", err)
 		}
 	}
 	l.lines.Reset()
@@ -145,10 +149,11 @@ func (l *Log) flush(first *Record) {
 	}
 }
 
-// reportDropped logs how many records were lost since it was last told.
+// reportDropped logs the number of records that were dropped since the last report.
 func (l *Log) reportDropped() {
 	if dropped := l.dropped.Load(); dropped > l.reported {
-		l.log.Warn("decisions are missing in the audit", "count", dropped-l.reported, "since_start", dropped)
+		l.log.Warn("decisions are missing in the audit log",
+			"count", dropped-l.reported, "since_start", dropped)
 		l.reported = dropped
 	}
 }

@@ -1,4 +1,4 @@
-// Package audit writes what was decided, one JSON object a line, in a way that no decision waits for.
+// Package audit writes decisions as lines of JSON, without delaying them.
 package audit
 
 import (
@@ -9,41 +9,39 @@ import (
 	"palisade/internal/authz/policy"
 )
 
-// Record is a decision, with the request as described by the engine.
+// Record is a decision, with the request as the engine describes it.
 type Record struct {
 	Time   time.Time
 	Engine action.Engine
 	// AuthMethod is the engine's authentication method, "TLS" or "".
 	AuthMethod string
-	// Method and URI are those of the request to Docker; iSulad has none.
+	// Method and URI are empty for iSulad.
 	Method, URI string
 	Decision    policy.Decision
-	// Problem is why a request is refused of which no policy was asked, Fault what kind of problem that is.
+	// Problem is the reason to deny a request that could not be decided by policy.
 	Problem string
-	Fault   Fault
-	// DryRun tells that the request was allowed whatever the decision.
+	// Fault is the kind of Problem.
+	Fault Fault
+	// DryRun reports that the request was allowed whatever the decision.
 	DryRun  bool
 	Latency time.Duration
 }
 
-// Fault is why no policy could be asked.
+// Fault is a kind of failure to decide a request by policy.
 type Fault string
 
-// The faults. NoFault is that of a request that a policy has decided, or that none lists the user of.
+// The faults.
 const (
-	NoFault Fault = ""
-	// Late: the request did not arrive in time.
-	Late Fault = "late"
-	// Malformed: it could not be read or understood, or is too large.
-	Malformed Fault = "request"
-	// Mistake: it was ended by a mistake in this program.
-	Mistake Fault = "panic"
+	NoFault   Fault = ""        // decided by policy
+	Late      Fault = "late"    // the request did not arrive in time
+	Malformed Fault = "request" // the request could not be read or parsed, or is too large
+	Panic     Fault = "panic"   // a bug in this program
 )
 
-// Faults are all but NoFault.
-var Faults = []Fault{Late, Malformed, Mistake}
+// Faults lists all faults except NoFault.
+var Faults = []Fault{Late, Malformed, Panic}
 
-// Reason is the decision in words.
+// Reason returns the decision and its reason as a message.
 func (r *Record) Reason() string {
 	if r.Problem != "" {
 		return r.Problem
@@ -51,7 +49,7 @@ func (r *Record) Reason() string {
 	return r.Decision.Explain()
 }
 
-// line is a record as it is written.
+// line is the JSON form of a record.
 type line struct {
 	Time       string `json:"time"`
 	Engine     string `json:"engine"`
@@ -70,10 +68,17 @@ type line struct {
 
 func (r *Record) line() line {
 	l := line{
-		Time: r.Time.UTC().Format("2006-01-02T15:04:05.000000Z"), Engine: string(r.Engine),
-		User: r.Decision.User, AuthMethod: r.AuthMethod, Method: r.Method, URI: withoutSecrets(r.URI),
-		Action: r.Decision.Action.Name, Allow: r.Decision.Allow, DryRun: r.DryRun,
-		Reason: r.Reason(), LatencyUS: r.Latency.Microseconds(),
+		Time:       r.Time.UTC().Format("2006-01-02T15:04:05.000000Z"),
+		Engine:     string(r.Engine),
+		User:       r.Decision.User,
+		AuthMethod: r.AuthMethod,
+		Method:     r.Method,
+		URI:        redactURI(r.URI),
+		Action:     r.Decision.Action.Name,
+		Allow:      r.Decision.Allow,
+		DryRun:     r.DryRun,
+		Reason:     r.Reason(),
+		LatencyUS:  r.Latency.Microseconds(),
 	}
 	if p := r.Decision.Policy; p != nil {
 		l.Policy, l.Line = p.Name, p.Line
@@ -81,25 +86,25 @@ func (r *Record) line() line {
 	return l
 }
 
-// Bounds of what a record keeps of texts that a user chooses, in bytes.
+// Limits in bytes of the strings in a record that a user chooses.
 const (
 	maxURI  = 2048
 	maxName = 256
 )
 
-// bounded is the record without what is too long to keep in memory.
-func (r Record) bounded() Record {
-	r.URI = cut(r.URI, maxURI)
+// truncated returns the record with bounded strings, so that the queue has bounded memory.
+func (r Record) truncated() Record {
+	r.URI = truncate(r.URI, maxURI)
 	d := &r.Decision
 	for _, text := range []*string{
 		&d.User, &d.Action.Name, &d.Detail, &r.AuthMethod, &r.Method, &r.Problem,
 	} {
-		*text = cut(*text, maxName)
+		*text = truncate(*text, maxName)
 	}
 	return r
 }
 
-func cut(text string, n int) string {
+func truncate(text string, n int) string {
 	if len(text) <= n {
 		return text
 	}

@@ -10,78 +10,77 @@ import (
 	"syscall"
 )
 
-// Sink takes lines.
+// Sink is a destination of lines.
 type Sink interface {
 	// Write writes whole lines.
 	Write(lines []byte) error
-	// Reopen opens what it writes to again.
+	// Reopen opens the destination again, if it is a file.
 	Reopen() error
 	Close() error
 }
 
-// Open opens what the option --audit names: "stdout", "syslog", or a file.
+// Open opens the sink that the option --audit names: "stdout", "syslog", or a file.
 func Open(name string, stdout io.Writer) (Sink, error) {
 	switch name {
 	case "stdout":
-		return stream{stdout}, nil
+		return writerSink{stdout}, nil
 	case "syslog":
 		w, err := syslog.New(syslog.LOG_AUTHPRIV|syslog.LOG_INFO, "authz-broker")
 		if err != nil {
 			return nil, err
 		}
-		return &system{w}, nil
+		return &syslogSink{w}, nil
 	}
-	f := &file{path: name}
+	f := &fileSink{path: name}
 	return f, f.Reopen()
 }
 
-// stream is the standard output.
-type stream struct{ w io.Writer }
+type writerSink struct{ w io.Writer }
 
-func (s stream) Write(lines []byte) error {
+func (s writerSink) Write(lines []byte) error {
 	_, err := s.w.Write(lines)
 	return err
 }
-func (stream) Reopen() error { return nil }
-func (stream) Close() error  { return nil }
+func (writerSink) Reopen() error { return nil }
+func (writerSink) Close() error  { return nil }
 
-// file is a file that somebody else may rotate.
-type file struct {
+// fileSink is a file that another program may rotate.
+type fileSink struct {
 	path string
 	f    *os.File
 }
 
-func (f *file) Write(lines []byte) error {
-	_, err := f.f.Write(lines)
+func (s *fileSink) Write(lines []byte) error {
+	_, err := s.f.Write(lines)
 	return err
 }
 
-// Reopen keeps the old file where there can be no new one.
-func (f *file) Reopen() error {
-	// A FIFO that nobody reads is an error, not a wait.
-	next, err := os.OpenFile(f.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o640)
+// Reopen keeps the open file if it cannot open a new one.
+func (s *fileSink) Reopen() error {
+	// With O_NONBLOCK a FIFO without a reader is an error.
+	next, err := os.OpenFile(s.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o640)
 	if err != nil {
 		return err
 	}
-	if f.f != nil {
-		err = f.f.Close()
+	if s.f != nil {
+		err = s.f.Close()
 	}
-	f.f = next
+	s.f = next
 	return err
 }
 
-func (f *file) Close() error { return f.f.Close() }
+func (s *fileSink) Close() error { return s.f.Close() }
 
-// system is the system's log, which takes one line at a time. It connects anew where the log was restarted.
-type system struct{ w *syslog.Writer }
+// syslogSink sends each line as a message. The writer reconnects if syslog was restarted.
+type syslogSink struct{ w *syslog.Writer }
 
-func (s *system) Write(lines []byte) (err error) {
+func (s *syslogSink) Write(lines []byte) (err error) {
 	for line := range bytes.Lines(lines) {
 		err = errors.Join(err, s.w.Info(strings.TrimSuffix(string(line), "\n")))
 	}
 	return err
 }
-func (*system) Reopen() error  { return nil }
-func (s *system) Close() error { return s.w.Close() }
+func (*syslogSink) Reopen() error  { return nil }
+func (s *syslogSink) Close() error { return s.w.Close() }
 
-var _, _, _ Sink = stream{}, (*file)(nil), (*system)(nil)
+var _, _, _ Sink = writerSink{}, (*fileSink)(nil), (*syslogSink)(nil)

@@ -1,4 +1,4 @@
-// Package authzmetrics tells the decisions of authz-broker in the terms of Prometheus.
+// Package authzmetrics counts the decisions of authz-broker for Prometheus.
 package authzmetrics
 
 import (
@@ -10,54 +10,62 @@ import (
 	"palisade/internal/scrape"
 )
 
-// Sources are where numbers come from that others count.
+// Sources returns the counters of other packages.
 type Sources struct {
-	// Dropped is how many records the audit has lost.
+	// Dropped returns the number of records that are missing in the audit log.
 	Dropped func() uint64
-	// Loads is how often policies were loaded, and how often they could not be.
+	// Loads returns how often the policy file was loaded, and how often that failed.
 	Loads func() (loads, failures uint64)
 }
 
-// Auditor takes what was decided.
+// Auditor records decisions.
 type Auditor interface{ Add(audit.Record) }
 
-// Recorder counts what was decided before an Auditor gets it.
+// Recorder is an Auditor that counts decisions, and passes them on to another.
 type Recorder struct {
 	next      Auditor
 	decisions *prometheus.CounterVec
 	durations prometheus.Histogram
 	faults    *prometheus.CounterVec
-	policies  names
+	policies  policyLabels
 }
 
 // The outcomes of a decision.
 const (
 	allowed = "allow"
 	denied  = "deny"
-	failed  = "error" // no policy could be asked
+	failed  = "error" // the request could not be decided by policy
 )
 
-// bounds are those of the histogram, in seconds. An engine has its answer within one.
-var bounds = []float64{25e-6, 50e-6, 100e-6, 250e-6, 1e-3, 5e-3, 25e-3, 100e-3, 250e-3, 500e-3, 1}
+// durationBuckets are in seconds. A decision takes at most one.
+var durationBuckets = []float64{
+	25e-6, 50e-6, 100e-6, 250e-6, 1e-3, 5e-3, 25e-3, 100e-3, 250e-3, 500e-3, 1,
+}
 
-// New makes a Recorder in front of an Auditor, and registers its metrics.
+// New returns a Recorder that passes decisions on to next, and registers its metrics.
 func New(next Auditor, from Sources, registry prometheus.Registerer) (*Recorder, error) {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "palisade", Subsystem: "authz", Name: name, Help: help}, labels)
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
 	r := &Recorder{
-		next:      next,
-		decisions: counter("decisions_total", "Decisions, by the engine that asked, the policy that decided, and the outcome.", "engine", "policy", "outcome"),
-		faults:    counter("errors_total", "Requests that were refused because no policy could be asked, by kind.", "kind"),
+		next: next,
+		decisions: counter("palisade_authz_decisions_total",
+			"Decisions, by engine, policy and outcome.", "engine", "policy", "outcome"),
+		faults: counter("palisade_authz_errors_total",
+			"Requests that were denied because they could not be decided by policy, by kind.", "kind"),
 		durations: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: "palisade", Subsystem: "authz", Name: "decision_duration_seconds",
-			Help: "How long decisions took, from the head of the request on.", Buckets: bounds,
+			Name:    "palisade_authz_decision_duration_seconds",
+			Help:    "Duration of decisions, from the head of the request.",
+			Buckets: durationBuckets,
 		}),
 	}
 	for _, fault := range audit.Faults {
 		r.faults.WithLabelValues(string(fault))
 	}
-	for _, c := range append(from.collectors(), r.decisions, r.faults, r.durations, scrape.BuildInfo("authz-broker")) {
+	own := []prometheus.Collector{
+		r.decisions, r.faults, r.durations, scrape.BuildInfo("authz-broker"),
+	}
+	for _, c := range append(own, from.collectors()...) {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}
@@ -74,14 +82,14 @@ func (s Sources) collectors() []prometheus.Collector {
 	}
 	return []prometheus.Collector{
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "palisade_authz_audit_dropped_total", Help: "Decisions that are missing in the audit.",
+			Name: "palisade_authz_audit_dropped_total", Help: "Decisions that are missing in the audit log.",
 		}, func() float64 { return float64(s.Dropped()) }),
 		loads("success", func() uint64 { n, _ := s.Loads(); return n }),
 		loads("failure", func() uint64 { _, n := s.Loads(); return n }),
 	}
 }
 
-// Add counts a decision and hands it on.
+// Add counts a decision and passes it on.
 func (r *Recorder) Add(record audit.Record) {
 	outcome, policy := denied, noPolicy
 	switch {
@@ -99,36 +107,37 @@ func (r *Recorder) Add(record audit.Record) {
 	r.next.Add(record)
 }
 
+// maxPolicies bounds the policies with labels of their own: a file may have thousands, and change.
+const maxPolicies = 100
+
+// Labels for policies that are not named.
 const (
-	// maxNames bounds the policies that are told apart: a file may have thousands, and change.
-	maxNames = 100
-	// What stands for policies that are not named.
-	noPolicy   = "none"    // none lists the user, or none was asked
-	unnamed    = "unnamed" // the policy has no name
-	manyOthers = "other"   // it has one, beyond maxNames
+	noPolicy      = "none"    // no policy lists the user, or none could decide
+	unnamedPolicy = "unnamed" // the policy has no name
+	otherPolicy   = "other"   // the policy is beyond maxPolicies
 )
 
-// names are those of policies that have decided something.
-type names struct {
+// policyLabels remembers the names of the policies that have labels of their own.
+type policyLabels struct {
 	mu    sync.Mutex
-	known map[string]bool
+	names map[string]bool
 }
 
-// label is what a policy is called.
-func (n *names) label(name string) string {
+// label returns the label for the policy with a name.
+func (l *policyLabels) label(name string) string {
 	if name == "" {
-		return unnamed
+		return unnamedPolicy
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	switch {
-	case n.known[name]:
-	case len(n.known) >= maxNames:
-		return manyOthers
-	case n.known == nil:
-		n.known = map[string]bool{name: true}
-	default:
-		n.known[name] = true
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.names[name] {
+		if len(l.names) >= maxPolicies {
+			return otherPolicy
+		}
+		if l.names == nil {
+			l.names = make(map[string]bool)
+		}
+		l.names[name] = true
 	}
 	return name
 }

@@ -14,30 +14,27 @@ var (
 	allowed   = []byte(`{"Allow":true}`)
 )
 
-// denied is the answer to a request that is denied. The message is shown to the user.
+// denied returns the answer that denies a request and shows the message to the user.
 func denied(message string) []byte {
-	text, err := json.Marshal(struct {
+	text, _ := json.Marshal(struct { // strings can always be marshalled
 		Allow bool
 		Msg   string
 	}{false, message})
-	if err != nil { // strings always can be
-		return []byte(`{"Allow":false,"Msg":"denied"}`)
-	}
 	return text
 }
 
-// write answers a request of Docker. Another code than 200 would reach the user as a failure of the engine.
+// write answers a request of Docker with 200. Another code would look like a failure of the engine.
 func write(w http.ResponseWriter, text []byte) {
 	h := w.Header()
 	h["Content-Type"] = contentType
 	h["Content-Length"] = []string{strconv.Itoa(len(text))}
 	h["Date"] = nil
-	w.Write(text) // who asked is gone if it fails
+	w.Write(text) // fails if the engine has closed the connection
 }
 
 var contentType = []string{pluginType}
 
-// writeCode answers with a code alone: iSulad prints what else there is into its log.
+// writeCode answers with an empty body, because iSulad would print a body into its log.
 func writeCode(w http.ResponseWriter, code int) {
 	w.Header()["Date"] = nil
 	w.WriteHeader(code)

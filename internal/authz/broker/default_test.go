@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// TestDefaultPolicy serves the file of the packages: the unix socket of Docker has everything, the network nothing.
+// TestDefaultPolicy checks that the packages' file allows everything at Docker's unix socket, and
+// nothing over the network.
 func TestDefaultPolicy(t *testing.T) {
 	text, err := os.ReadFile("../policy/default.json")
 	if err != nil {
@@ -19,38 +20,39 @@ func TestDefaultPolicy(t *testing.T) {
 	}
 	f := serve(t, string(text))
 	f.watch(t)
+	nameless := [][]byte{namelessCertificate(t)}
 	for _, c := range []struct {
 		name  string
-		q     question
+		r     authzRequest
 		allow bool
 	}{
-		{"unix socket", question{}, true},
-		{"TLS", question{User: "root", UserAuthNMethod: "TLS"}, false},
-		{"a name without a method", question{User: "root"}, false},
-		{"a method without a name", question{UserAuthNMethod: "TLS"}, false},
-		{"a certificate without a name", question{RequestPeerCertificates: [][]byte{namelessCertificate(t)}}, false},
+		{"unix socket", authzRequest{}, true},
+		{"TLS", authzRequest{User: "root", UserAuthNMethod: "TLS"}, false},
+		{"a name without a method", authzRequest{User: "root"}, false},
+		{"a method without a name", authzRequest{UserAuthNMethod: "TLS"}, false},
+		{"a certificate without a name", authzRequest{RequestPeerCertificates: nameless}, false},
 	} {
-		c.q.RequestMethod, c.q.RequestURI = "POST", "/v1.44/containers/create"
-		if got := f.ask(t, c.q); got.Allow != c.allow {
+		c.r.RequestMethod, c.r.RequestURI = "POST", "/v1.44/containers/create"
+		if got := f.ask(t, c.r); got.Allow != c.allow {
 			t.Errorf("%s: %+v", c.name, got)
 		}
 	}
-	// iSulad asks about its TCP socket only, with the name that the client gives itself.
+	// iSulad asks only about its TCP socket.
 	if r, _ := raw(t, f.isulad, isuladBytes(":container_list")); r.StatusCode != 403 {
-		t.Errorf("iSulad gets %s", r.Status)
+		t.Errorf("iSulad: %s", r.Status)
 	}
 
-	const warning = "the policies are those of the package, unchanged"
+	const warning = "the policy file is the unchanged default"
 	if n := strings.Count(f.log.String(), warning); n != 1 {
 		t.Errorf("warned %d times", n)
 	}
 	f.write(t, string(text)+"\n")
-	waitFor(t, "the change holds", func() bool { return !f.policies.Current().IsDefault() })
+	waitFor(t, "the changed policies", func() bool { return !f.policies.Current().IsDefault() })
 	f.write(t, string(text))
-	waitFor(t, "it is warned again", func() bool { return strings.Count(f.log.String(), warning) == 2 })
+	waitFor(t, "another warning", func() bool { return strings.Count(f.log.String(), warning) == 2 })
 }
 
-// namelessCertificate is one with neither a CommonName nor a group.
+// namelessCertificate returns a certificate without a CommonName and a group.
 func namelessCertificate(t *testing.T) []byte {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(nil)

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
@@ -13,7 +12,7 @@ import (
 
 // docker answers the Docker Engine (moby, pkg/plugins and pkg/authorization).
 func (s *Server) docker(w http.ResponseWriter, r *http.Request) {
-	boundBody(w)
+	limitBody(w)
 	if r.Method != http.MethodPost {
 		drain(r)
 		writeCode(w, http.StatusMethodNotAllowed)
@@ -26,9 +25,9 @@ func (s *Server) docker(w http.ResponseWriter, r *http.Request) {
 	case "/AuthZPlugin.AuthZReq":
 		s.answerRequest(w, r)
 	case "/AuthZPlugin.AuthZRes":
-		// The request was allowed and has been carried out: there is nothing left to decide.
+		// The engine has already carried out the request, so that there is nothing to decide.
 		answer := func() { write(w, allowed) }
-		if inTime(w, r, answer, func() { io.Copy(io.Discard, r.Body) }) { // whatever it was
+		if readInTime(w, answer, func() { drain(r) }) {
 			answer()
 		}
 	default:
@@ -41,54 +40,23 @@ func (s *Server) answerRequest(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	var text []byte
 	var err error
-	free := func() {}
-	late := func() { write(w, s.dockerRequest(nil, errLate, started)) }
-	if inTime(w, r, late, func() { text, free, err = s.readBody(r) }) {
-		write(w, s.dockerRequest(text, err, started))
+	release := func() {}
+	late := func() { write(w, s.dockerAnswer(nil, errLate, started)) }
+	if readInTime(w, late, func() { text, release, err = s.readBody(r) }) {
+		write(w, s.dockerAnswer(text, err, started))
 	}
-	free()
+	release()
 }
 
-// dockerRequest is the answer to a request that was read, or not. Whatever happens, there is one.
-func (s *Server) dockerRequest(text []byte, err error, started time.Time) (answer []byte) {
-	record := newRecord(action.Docker)
-	defer func() {
-		if cause := recover(); cause != nil {
-			s.survive(record, cause, started)
-			answer = s.answerTo(record)
+// dockerAnswer decides a request, given its text or the error from reading it, and returns the
+// answer.
+func (s *Server) dockerAnswer(text []byte, err error, started time.Time) []byte {
+	record := s.decide(action.Docker, started, func(record *audit.Record) (parsed, error) {
+		if err != nil {
+			return parsed{}, err
 		}
-	}()
-	if err != nil {
-		return s.refuse(record, err, started)
-	}
-	asked, err := decodeRequest(text)
-	if err != nil {
-		return s.refuse(record, err, started)
-	}
-	record.AuthMethod = asked.UserAuthNMethod.Value
-	record.Method, record.URI = asked.RequestMethod.Value, asked.RequestURI.Value
-	body, bodyErr := asked.body()
-	wanted := policy.DockerRequest(record.Method, record.URI, body)
-	record.Decision.User, record.Decision.Action = asked.User.Value, wanted.Action()
-	who, err := s.identities.identify(asked)
-	if err != nil {
-		return s.refuse(record, err, started)
-	}
-	if bodyErr != nil {
-		return s.refuse(record, fmt.Errorf("read the request's body: %w", bodyErr), started)
-	}
-	s.settle(record, who, wanted, started)
-	return s.answerTo(record)
-}
-
-// refuse denies a request of which no policy can be asked.
-func (s *Server) refuse(record *audit.Record, err error, started time.Time) []byte {
-	s.fault(record, err, started)
-	return s.answerTo(record)
-}
-
-// answerTo is the answer to a request that was decided.
-func (s *Server) answerTo(record *audit.Record) []byte {
+		return s.parseDocker(text, record)
+	})
 	if record.Decision.Allow || s.DryRun {
 		return allowed
 	}
@@ -96,4 +64,24 @@ func (s *Server) answerTo(record *audit.Record) []byte {
 		return denied(p.Message)
 	}
 	return denied(record.Reason())
+}
+
+// parseDocker parses a request, and adds to the record what the engine says about it.
+func (s *Server) parseDocker(text []byte, record *audit.Record) (p parsed, err error) {
+	asked, err := decodeRequest(text)
+	if err != nil {
+		return p, err
+	}
+	record.Decision.User = asked.User.Value // for the audit of a panic below
+	record.AuthMethod = asked.UserAuthNMethod.Value
+	record.Method, record.URI = asked.RequestMethod.Value, asked.RequestURI.Value
+	body, bodyErr := asked.body()
+	p.request = policy.DockerRequest(record.Method, record.URI, body)
+	if p.caller, err = s.identities.identify(asked); err != nil {
+		return p, err
+	}
+	if bodyErr != nil {
+		return p, fmt.Errorf("decode the request's body: %w", bodyErr)
+	}
+	return p, nil
 }

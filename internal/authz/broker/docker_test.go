@@ -37,8 +37,11 @@ func TestDockerProtocol(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d %s", c.path, code, text, c.code, c.text)
 		}
 	}
-	for _, request := range []string{"GET /AuthZPlugin.AuthZReq", "OPTIONS *", "PUT /Plugin.Activate"} {
-		if r, text := raw(t, f.docker, request+" HTTP/1.1\r\nHost: x\r\n\r\n"); r.StatusCode < 400 || text != "" {
+	for _, request := range []string{
+		"GET /AuthZPlugin.AuthZReq", "OPTIONS *", "PUT /Plugin.Activate",
+	} {
+		r, text := raw(t, f.docker, request+" HTTP/1.1\r\nHost: x\r\n\r\n")
+		if r.StatusCode < 400 || text != "" {
 			t.Errorf("%s: %s %q", request, r.Status, text)
 		}
 	}
@@ -49,46 +52,59 @@ func TestDockerDecisions(t *testing.T) {
 {"name":"q","users":["bob"],"actions":["nothing"],"message":"ask <carol>"}
 {"name":"r","users":["carol"],"actions":[""],"readonly":true}`)
 	for _, c := range []struct {
-		q    question
+		r    authzRequest
 		want string
 	}{
-		{question{User: "alice", RequestMethod: "GET", RequestURI: "/v1.44/containers/json"}, ""},
-		{question{User: "alice", RequestMethod: "GET", RequestURI: "/images/json"}, `policy "p" does not grant "image_list" to user "alice"`},
-		{question{User: "bob", RequestMethod: "GET", RequestURI: "/images/json"}, "ask <carol>"},
-		{question{RequestMethod: "GET", RequestURI: "/images/json"}, "a user without a name is listed in no policy"},
-		{question{User: "carol", RequestMethod: "GET", RequestURI: "/images/json"}, ""},
-		{question{User: "carol", RequestMethod: "GET", RequestURI: "/containers/x/attach/ws"}, "read-only"},
-		{question{User: "carol", RequestMethod: "GET", RequestURI: "/no/such"}, "an unknown request is no read"},
-		{question{User: "alice", RequestMethod: "POST", RequestURI: "/containers/create"}, "did not arrive"},
-		{question{User: "alice", RequestMethod: "POST", RequestURI: "/containers/create", RequestBody: []byte(`{"Image":"x"}`)}, ""},
-		{question{User: "alice", RequestMethod: "POST", RequestURI: "/containers/create", RequestBody: []byte(`{"HostConfig":{"Privileged":true}}`)}, "Privileged is set"},
-		{question{User: "alice", RequestMethod: "POST", RequestURI: "/containers/x/exec", RequestBody: []byte(`{"Privileged":true}`)}, "Privileged is set"},
-		{question{User: "panic", RequestMethod: "GET", RequestURI: "/info"}, "mistake in authz-broker"},
+		{userRequest("alice", "GET /v1.44/containers/json", ""), ""},
+		{
+			userRequest("alice", "GET /images/json", ""),
+			`policy "p" does not grant "image_list" to user "alice"`,
+		},
+		{userRequest("bob", "GET /images/json", ""), "ask <carol>"},
+		{userRequest("", "GET /images/json", ""), "a user without a name is listed in no policy"},
+		{userRequest("carol", "GET /images/json", ""), ""},
+		{userRequest("carol", "GET /containers/x/attach/ws", ""), "read-only"},
+		{userRequest("carol", "GET /no/such", ""), "an unknown request is not a read"},
+		{userRequest("alice", "POST /containers/create", ""), "did not send"},
+		{userRequest("alice", "POST /containers/create", `{"Image":"x"}`), ""},
+		{
+			userRequest("alice", "POST /containers/create", `{"HostConfig":{"Privileged":true}}`),
+			"Privileged is set",
+		},
+		{userRequest("alice", "POST /containers/x/exec", `{"Privileged":true}`), "Privileged is set"},
+		{userRequest("panic", "GET /info", ""), "internal error in authz-broker"},
 	} {
-		if a := f.ask(t, c.q); a.Allow != (c.want == "") || !strings.Contains(a.Msg, c.want) {
-			t.Errorf("%+v: %+v, want %q", c.q, a, c.want)
+		if a := f.ask(t, c.r); a.Allow != (c.want == "") || !strings.Contains(a.Msg, c.want) {
+			t.Errorf("%+v: %+v, want %q", c.r, a, c.want)
 		}
 	}
 }
 
 func TestAuditOfDocker(t *testing.T) {
 	f := serve(t, alicesContainers)
-	f.ask(t, question{User: "alice", UserAuthNMethod: "TLS", RequestMethod: "GET", RequestURI: "/images/json?x"})
+	q := userRequest("alice", "GET /images/json?x", "")
+	q.UserAuthNMethod = "TLS"
+	f.ask(t, q)
 	r := f.records.last()
 	d := r.Decision
-	if d.User != "alice" || d.Action.Name != "image_list" || d.Allow || d.Policy.Name != "p" ||
-		r.AuthMethod != "TLS" || r.Method != "GET" || r.URI != "/images/json?x" || r.Latency <= 0 || time.Since(r.Time) > time.Minute || r.Engine != "docker" {
+	if d.User != "alice" || d.Action.Name != "image_list" || d.Allow || d.Policy.Name != "p" {
+		t.Errorf("%+v", d)
+	}
+	if r.AuthMethod != "TLS" || r.Method != "GET" || r.URI != "/images/json?x" || r.Latency <= 0 ||
+		time.Since(r.Time) > time.Minute || r.Engine != "docker" {
 		t.Errorf("%+v", r)
 	}
 	f.askText(t, "{")
-	if r := f.records.last(); r.Decision.Allow || !strings.Contains(r.Reason(), "is not clear") {
+	if r := f.records.last(); r.Decision.Allow || !strings.Contains(r.Reason(), "parse the engine's") {
 		t.Errorf("%+v", r)
 	}
 }
 
 func TestDryRun(t *testing.T) {
 	f := serve(t, alicesContainers, func(c *Config) { c.DryRun = true })
-	for _, text := range []string{`{"User":"bob","RequestMethod":"GET","RequestUri":"/info"}`, `{`, ``} {
+	for _, text := range []string{
+		`{"User":"bob","RequestMethod":"GET","RequestUri":"/info"}`, `{`, ``,
+	} {
 		if a := f.askText(t, text); !a.Allow {
 			t.Errorf("%s: %+v", text, a)
 		}
@@ -98,7 +114,7 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
-// TestBypassByURI asks in ways in which a request may look like another one.
+// TestBypassByURI sends requests that look like other ones.
 func TestBypassByURI(t *testing.T) {
 	f := serve(t, `{"name":"ps","users":["alice"],"actions":["^container_list$"]}
 {"name":"watch","users":["bob"],"actions":[""],"readonly":true}`)
@@ -147,14 +163,13 @@ func TestBypassByURI(t *testing.T) {
 		{"bob", "POST /containers/x/start", false},
 		{"bob", "DELETE /containers/wait", false},
 	} {
-		method, uri, _ := strings.Cut(c.request, " ")
-		if a := f.ask(t, question{User: c.user, RequestMethod: method, RequestURI: uri}); a.Allow != c.allow {
+		if a := f.ask(t, userRequest(c.user, c.request, "")); a.Allow != c.allow {
 			t.Errorf("%s: %s: %+v, want %v", c.user, c.request, a, c.allow)
 		}
 	}
 }
 
-// TestBypassByJSON sends requests that might be read in another way than the engine has meant them, or in none.
+// TestBypassByJSON sends requests that are ambiguous or invalid.
 func TestBypassByJSON(t *testing.T) {
 	f := serve(t, `{"name":"p","users":["alice"],"actions":["container"]}
 {"name":"rest","users":["bob"],"actions":["image"],"deny":["privileged"]}`)
@@ -163,29 +178,29 @@ func TestBypassByJSON(t *testing.T) {
 		`{` + good + `}`:                    "",
 		`{` + good + `,"Future":{"a":[1]}}`: "",
 		`{` + good + `,"RequestBody":null,"RequestPeerCertificates":null,"RequestHeaders":null}`: "",
-		``:                                 "sent nothing",
-		`{}`:                               "no method or no target",
-		`null`:                             "no method or no target",
-		`[]`:                               "is not clear",
-		`{` + good:                         "is not clear",
-		`{` + good + `}{}`:                 "is not clear",
-		`{` + good + `,"User":"alice"}`:    "a key comes twice",
-		`{"User":"bob",` + good + `}`:      "a key comes twice",
-		`{` + good + `,"user":"alice"}`:    "a key comes twice",
-		`{` + good + `,"uſer":"alice"}`:    "a key comes twice",
-		`{` + good + `,"requesturi":"/"}`:  "a key comes twice",
-		`{` + good + `,"RequestBody":1}`:   "read the request's body",
-		`{` + good + `,"RequestBody":"%"}`: "read the request's body",
-		`{` + good + `,"RequestPeerCertificates":"x"}`:              "is not clear",
-		`{` + good + `,"RequestPeerCertificates":["eA=="]}`:         "it is no PEM",
-		`{` + good + `,"RequestPeerCertificates":[null]}`:           "it is no PEM",
-		`{` + good + `,"RequestPeerCertificates":[{}]}`:             "read the client's certificate",
-		`{"User":1,"RequestMethod":"GET","RequestUri":"/info"}`:     "is not clear",
-		`{"User":"alice","RequestMethod":["GET"]}`:                  "is not clear",
-		`{"User":"alice","RequestMethod":"GET"}`:                    "no method or no target",
-		`{"User":"alice","RequestUri":"/containers/json"}`:          "no method or no target",
+		``:                                 "sent an empty request",
+		`{}`:                               "is missing",
+		`null`:                             "is missing",
+		`[]`:                               "parse the engine's request",
+		`{` + good:                         "parse the engine's request",
+		`{` + good + `}{}`:                 "parse the engine's request",
+		`{` + good + `,"User":"alice"}`:    "duplicate key",
+		`{"User":"bob",` + good + `}`:      "duplicate key",
+		`{` + good + `,"user":"alice"}`:    "duplicate key",
+		`{` + good + `,"uſer":"alice"}`:    "duplicate key",
+		`{` + good + `,"requesturi":"/"}`:  "duplicate key",
+		`{` + good + `,"RequestBody":1}`:   "decode the request's body",
+		`{` + good + `,"RequestBody":"%"}`: "decode the request's body",
+		`{` + good + `,"RequestPeerCertificates":"x"}`:              "parse the engine's request",
+		`{` + good + `,"RequestPeerCertificates":["eA=="]}`:         "not a certificate in PEM",
+		`{` + good + `,"RequestPeerCertificates":[null]}`:           "not a certificate in PEM",
+		`{` + good + `,"RequestPeerCertificates":[{}]}`:             "parse the client's certificate",
+		`{"User":1,"RequestMethod":"GET","RequestUri":"/info"}`:     "parse the engine's request",
+		`{"User":"alice","RequestMethod":["GET"]}`:                  "parse the engine's request",
+		`{"User":"alice","RequestMethod":"GET"}`:                    "is missing",
+		`{"User":"alice","RequestUri":"/containers/json"}`:          "is missing",
 		`{"User":null,"RequestMethod":"GET","RequestUri":"/_ping"}`: "a user without a name",
-		"\x00": "is not clear",
+		"\x00": "parse the engine's request",
 	} {
 		if a := f.askText(t, text); a.Allow != (want == "") || !strings.Contains(a.Msg, want) {
 			t.Errorf("%s: %+v, want %q", text, a, want)
@@ -195,7 +210,9 @@ func TestBypassByJSON(t *testing.T) {
 
 func TestIdentity(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := certs.Make(certs.Request{Dir: dir, Clients: []string{"alice", "bob"}, Groups: []string{"ops"}, Valid: time.Hour}); err != nil {
+	if _, err := certs.Create(certs.Request{
+		Dir: dir, Clients: []string{"alice", "bob"}, Groups: []string{"ops"}, Valid: time.Hour,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	read := func(name string) []byte {
@@ -208,22 +225,25 @@ func TestIdentity(t *testing.T) {
 	}
 	alice, bob, ca := read("alice/cert.pem"), read("bob/cert.pem"), read("ca.pem")
 	f := serve(t, `{"name":"p","groups":["ops"],"actions":["docker_info"]}`)
+	const invalid = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 	for _, c := range []struct {
 		user         string
 		certificates [][]byte
 		want         string
 	}{
 		{"alice", [][]byte{alice, ca}, ""},
-		{"alice", [][]byte{alice, ca}, ""}, // remembered
+		{"alice", [][]byte{alice, ca}, ""}, // from the cache
 		{"alice", nil, "is listed in no policy"},
-		{"alice", [][]byte{bob}, `the engine names the user "alice", and the certificate "bob"`},
+		{"alice", [][]byte{bob}, `the engine names the user "alice", but the certificate names "bob"`},
 		{"", [][]byte{alice}, `names the user ""`},
-		{"alice", [][]byte{ca, alice}, `the certificate "authz-broker CA"`},
-		{"alice", [][]byte{alice[:len(alice)/2]}, "it is no PEM"},
-		{"alice", [][]byte{read("alice/key.pem")}, "it is no PEM"},
-		{"alice", [][]byte{[]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")}, "read the client's certificate"},
+		{"alice", [][]byte{ca, alice}, `the certificate names "authz-broker CA"`},
+		{"alice", [][]byte{alice[:len(alice)/2]}, "not a certificate in PEM"},
+		{"alice", [][]byte{read("alice/key.pem")}, "not a certificate in PEM"},
+		{"alice", [][]byte{[]byte(invalid)}, "parse the client's certificate"},
 	} {
-		a := f.ask(t, question{User: c.user, RequestMethod: "GET", RequestURI: "/info", RequestPeerCertificates: c.certificates})
+		r := userRequest(c.user, "GET /info", "")
+		r.RequestPeerCertificates = c.certificates
+		a := f.ask(t, r)
 		if a.Allow != (c.want == "") || !strings.Contains(a.Msg, c.want) {
 			t.Errorf("%q: %+v, want %q", c.user, a, c.want)
 		}
@@ -232,7 +252,8 @@ func TestIdentity(t *testing.T) {
 
 func TestIdentitiesAreBounded(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := certs.Make(certs.Request{Dir: dir, Clients: []string{"alice"}, Valid: time.Hour}); err != nil {
+	request := certs.Request{Dir: dir, Clients: []string{"alice"}, Valid: time.Hour}
+	if _, err := certs.Create(request); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "alice/cert.pem"))
@@ -241,21 +262,23 @@ func TestIdentitiesAreBounded(t *testing.T) {
 	}
 	var all identities
 	for i := range maxIdentities + 10 {
-		// Text before the PEM block makes another certificate of it, to look at.
-		raw := fmt.Appendf(nil, "%q", base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%d\n%s", i, text)))
-		if who, err := all.of(raw); err != nil || who.name != "alice" {
-			t.Fatal(who, err)
+		// Text before the PEM block makes each certificate a different key of the cache.
+		pem := fmt.Appendf(nil, "%d\n%s", i, text)
+		raw := fmt.Appendf(nil, "%q", base64.StdEncoding.EncodeToString(pem))
+		if id, err := all.get(raw); err != nil || id.name != "alice" {
+			t.Fatal(id, err)
 		}
 	}
-	if n := len(all.known); n > maxIdentities {
-		t.Errorf("%d are remembered", n)
+	if n := len(all.cache); n > maxIdentities {
+		t.Errorf("%d entries", n)
 	}
 }
 
-// FuzzDecodeRequest makes sure that a request that is taken is the one that encoding/json reads.
+// FuzzDecodeRequest compares accepted requests with what encoding/json returns.
 func FuzzDecodeRequest(f *testing.F) {
 	for _, text := range []string{
-		`{"User":"a","RequestMethod":"GET","RequestUri":"/info","RequestBody":"e30="}`, `{"user":"a","RequestUri":"/","RequestMethod":"x","User":"b"}`, `{`,
+		`{"User":"a","RequestMethod":"GET","RequestUri":"/info","RequestBody":"e30="}`,
+		`{"user":"a","RequestUri":"/","RequestMethod":"x","User":"b"}`, `{`,
 	} {
 		f.Add([]byte(text))
 	}
@@ -264,16 +287,17 @@ func FuzzDecodeRequest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r.body() // it may fail, but not panic
+		r.body() // must not panic
 		new(identities).identify(r)
-		var plain question
+		var plain authzRequest
 		var shape struct{ RequestBody, RequestHeaders, RequestPeerCertificates json.RawMessage }
 		if json.Unmarshal(text, &shape) != nil {
-			t.Fatalf("%q is taken, and is no object", text)
+			t.Fatalf("%q is accepted, but is not an object", text)
 		}
-		json.Unmarshal(text, &plain) // its lists may have another shape, the rest is read
-		if plain.User != r.User.Value || plain.RequestMethod != r.RequestMethod.Value || plain.RequestURI != r.RequestURI.Value {
-			t.Errorf("%q is read as %+v, want %+v", text, r, plain)
+		json.Unmarshal(text, &plain) // fails for other fields of a wrong type, after the strings
+		if plain.User != r.User.Value || plain.RequestMethod != r.RequestMethod.Value ||
+			plain.RequestURI != r.RequestURI.Value {
+			t.Errorf("%q is decoded as %+v, want %+v", text, r, plain)
 		}
 	})
 }

@@ -7,7 +7,7 @@ import (
 	"palisade/internal/authz/audit"
 )
 
-// panicsOnce is an auditor that fails as a mistake would, the first time.
+// panicsOnce is an Auditor that panics the first time.
 type panicsOnce struct {
 	records
 	failed bool
@@ -16,30 +16,33 @@ type panicsOnce struct {
 func (p *panicsOnce) Add(r audit.Record) {
 	if !p.failed {
 		p.failed = true
-		panic("as a mistake would")
+		panic("a bug")
 	}
 	p.records.Add(r)
 }
 
-// TestFaults makes sure that what no policy decides is told apart.
+// TestFaults checks the faults of requests that are not decided by policy.
 func TestFaults(t *testing.T) {
-	mistaken := new(panicsOnce)
+	panicking := new(panicsOnce)
 	f := serve(t, named("p"))
-	g := serve(t, named("p"), func(c *Config) { c.Audit = mistaken })
+	g := serve(t, named("p"), func(c *Config) { c.Audit = panicking })
 	t.Parallel()
 	last := func() audit.Record { return f.records.last() }
+	isulad := func(f *fixture, text string) func() { return func() { raw(t, f.isulad, text) } }
+	docker := func(r authzRequest) func() { return func() { f.ask(t, r) } }
+	otherName := authzRequest{User: "alice", RequestPeerCertificates: [][]byte{nil}}
 	for name, c := range map[string]struct {
 		ask  func()
 		last func() audit.Record
 		want audit.Fault
 	}{
-		"allowed":           {func() { raw(t, f.isulad, isuladBytes("alice:pull")) }, last, audit.NoFault},
-		"no question":       {func() { raw(t, f.isulad, isuladBytes("alice")) }, last, audit.Malformed},
-		"half a question":   {func() { raw(t, f.isulad, isuladBytes("alice:pull")[:118]) }, last, audit.Late},
-		"no JSON":           {func() { f.askText(t, "{") }, last, audit.Malformed},
-		"another's name":    {func() { f.ask(t, question{User: "alice", RequestPeerCertificates: [][]byte{nil}}) }, last, audit.Malformed},
-		"a mistake in Go":   {func() { raw(t, g.isulad, isuladBytes("alice:pull")) }, mistaken.last, audit.Mistake},
-		"not known, denied": {func() { f.ask(t, question{User: "alice", RequestMethod: "GET", RequestURI: "/none"}) }, last, audit.NoFault},
+		"allowed":         {isulad(f, isuladBytes("alice:pull")), last, audit.NoFault},
+		"no action":       {isulad(f, isuladBytes("alice")), last, audit.Malformed},
+		"incomplete":      {isulad(f, isuladBytes("alice:pull")[:118]), last, audit.Late},
+		"invalid JSON":    {func() { f.askText(t, "{") }, last, audit.Malformed},
+		"other name":      {docker(otherName), last, audit.Malformed},
+		"panic":           {isulad(g, isuladBytes("alice:pull")), panicking.last, audit.Panic},
+		"unknown, denied": {docker(userRequest("alice", "GET /none", "")), last, audit.NoFault},
 	} {
 		c.ask()
 		if r := c.last(); r.Fault != c.want || (r.Problem == "") != (c.want == audit.NoFault) {
@@ -48,7 +51,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestLoads counts loads of the policy file as the log tells of them.
+// TestLoads checks the counters of loads and failures.
 func TestLoads(t *testing.T) {
 	f := serve(t, named("first"))
 	for i, c := range []struct {
@@ -64,8 +67,14 @@ func TestLoads(t *testing.T) {
 	f.watch(t)
 	for i := range 2 {
 		f.write(t, fmt.Sprintf(`{"users":[%d]}`, i))
-		waitFor(t, "a failure is counted", func() bool { _, failures := f.policies.Loads(); return failures == uint64(2+i) })
+		waitFor(t, "a failure", func() bool {
+			_, failures := f.policies.Loads()
+			return failures == uint64(2+i)
+		})
 	}
 	f.write(t, named("fourth"))
-	waitFor(t, "a load is counted", func() bool { loads, _ := f.policies.Loads(); return loads == 4 })
+	waitFor(t, "a load", func() bool {
+		loads, _ := f.policies.Loads()
+		return loads == 4
+	})
 }

@@ -21,18 +21,18 @@ import (
 	"palisade/internal/socket"
 )
 
-// fixture is a server at work.
+// fixture is a running server.
 type fixture struct {
 	file           string
 	docker, isulad string
 	policies       *Policies
 	server         *Server
 	records        *records
-	log            *logged
+	log            *logBuffer
 	client         *http.Client
 }
 
-// records keeps what is audited.
+// records is an Auditor that keeps the records.
 type records struct {
 	mu  sync.Mutex
 	all []audit.Record
@@ -42,7 +42,7 @@ func (r *records) Add(record audit.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if record.Decision.User == "panic" {
-		panic("as a mistake would")
+		panic("a bug")
 	}
 	r.all = append(r.all, record)
 }
@@ -56,31 +56,34 @@ func (r *records) last() audit.Record {
 	return r.all[len(r.all)-1]
 }
 
-// logged keeps what is logged.
-type logged struct {
+// logBuffer keeps the text of a log.
+type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (l *logged) Write(text []byte) (int, error) {
+func (l *logBuffer) Write(text []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(text)
 }
 
-func (l *logged) String() string {
+func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
 }
 
-// serve starts a server with policies. It ends with the test.
+// serve starts a server with policies, which stops at the end of the test.
 func serve(t testing.TB, policies string, options ...func(*Config)) *fixture {
 	t.Helper()
 	dir := t.TempDir()
 	f := &fixture{
-		file: filepath.Join(dir, "policies", "policy.json"), docker: filepath.Join(dir, "run/d.sock"), isulad: filepath.Join(dir, "run/i.sock"),
-		records: new(records), log: new(logged),
+		file:    filepath.Join(dir, "policies", "policy.json"),
+		docker:  filepath.Join(dir, "run/d.sock"),
+		isulad:  filepath.Join(dir, "run/i.sock"),
+		records: new(records),
+		log:     new(logBuffer),
 	}
 	if err := os.Mkdir(filepath.Dir(f.file), 0o755); err != nil {
 		t.Fatal(err)
@@ -96,7 +99,9 @@ func serve(t testing.TB, policies string, options ...func(*Config)) *fixture {
 		option(&c)
 	}
 	f.server = New(c)
-	for path, engine := range map[string]action.Engine{f.docker: action.Docker, f.isulad: action.Isulad} {
+	for path, engine := range map[string]action.Engine{
+		f.docker: action.Docker, f.isulad: action.Isulad,
+	} {
 		l, err := socket.Listen(path, SocketMode)
 		if err != nil {
 			t.Fatal(err)
@@ -124,7 +129,7 @@ func serve(t testing.TB, policies string, options ...func(*Config)) *fixture {
 	return f
 }
 
-// write makes a text the policy file at once.
+// write replaces the policy file.
 func (f *fixture) write(t testing.TB, text string) {
 	t.Helper()
 	if err := os.WriteFile(f.file+".new", []byte(text), 0o600); err != nil {
@@ -135,7 +140,7 @@ func (f *fixture) write(t testing.TB, text string) {
 	}
 }
 
-// watch follows the file until the test ends.
+// watch watches the policy file until the end of the test.
 func (f *fixture) watch(t testing.TB) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -149,14 +154,14 @@ func (f *fixture) watch(t testing.TB) {
 	})
 }
 
-// answer is what the engine reads of one.
+// answer is an answer to Docker.
 type answer struct {
 	Allow bool
 	Msg   string
 	Err   string
 }
 
-// post sends a text to a path of Docker's protocol.
+// post sends a body to a path of Docker's socket.
 func (f *fixture) post(t testing.TB, path string, body io.Reader) (code int, text string) {
 	t.Helper()
 	response, err := f.client.Post("http://plugin"+path, "", body)
@@ -171,19 +176,20 @@ func (f *fixture) post(t testing.TB, path string, body io.Reader) (code int, tex
 	return response.StatusCode, string(all)
 }
 
-// askText asks with a text as the request.
+// askText sends the text of an authorization request.
 func (f *fixture) askText(t testing.TB, text string) answer {
 	t.Helper()
 	code, reply := f.post(t, "/AuthZPlugin.AuthZReq", strings.NewReader(text))
 	var a answer
-	if err := json.Unmarshal([]byte(reply), &a); err != nil || code != http.StatusOK || a.Err != "" || a.Allow == (a.Msg != "") {
+	err := json.Unmarshal([]byte(reply), &a)
+	if err != nil || code != http.StatusOK || a.Err != "" || a.Allow == (a.Msg != "") {
 		t.Fatalf("%.200s: the answer is %d %s", text, code, reply)
 	}
 	return a
 }
 
-// question is what Docker sends.
-type question struct {
+// authzRequest is the body of AuthZReq.
+type authzRequest struct {
 	User, UserAuthNMethod, RequestMethod string
 	RequestURI                           string            `json:"RequestUri"`
 	RequestBody                          []byte            `json:",omitempty"`
@@ -191,27 +197,33 @@ type question struct {
 	RequestPeerCertificates              [][]byte          `json:",omitempty"`
 }
 
-func (f *fixture) ask(t testing.TB, q question) answer {
+// userRequest returns the request of a user for a line such as "GET /info".
+func userRequest(user, line, body string) authzRequest {
+	method, uri, _ := strings.Cut(line, " ")
+	return authzRequest{
+		User: user, RequestMethod: method, RequestURI: uri, RequestBody: []byte(body),
+	}
+}
+
+func (f *fixture) ask(t testing.TB, r authzRequest) answer {
 	t.Helper()
-	text, err := json.Marshal(q)
+	text, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return f.askText(t, string(text))
 }
 
-// raw sends bytes to a socket and reads an answer, in the time that each request has.
-func raw(t testing.TB, socket string, chunks ...string) (*http.Response, string) {
+// raw sends text to a socket and returns the answer.
+func raw(t testing.TB, socket, text string) (*http.Response, string) {
 	t.Helper()
 	c, err := net.Dial("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	for _, chunk := range chunks {
-		if _, err := io.WriteString(c, chunk); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
 	}
 	return readAnswer(t, c)
 }
@@ -232,12 +244,13 @@ func readAnswer(t testing.TB, c net.Conn) (*http.Response, string) {
 	return response, string(text)
 }
 
-// waitFor waits until something is so.
-func waitFor(t testing.TB, what string, is func() bool) {
+// waitFor waits until a condition is true.
+func waitFor(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	deadline := time.Now().Add(20 * time.Second)
+	for ; !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("in vain: %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }

@@ -6,82 +6,84 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"palisade/internal/authz/policy"
 )
 
-// identity is what a client's certificate says of who it is.
+// identity is the subject of a client's certificate.
 type identity struct {
 	name string
 	// groups are the values of O and OU.
 	groups []string
 }
 
-// identities remembers certificates that were read: reading one takes longer than a decision. They are trusted as the engine
-// trusts them, which has verified them.
+// identities caches parsed certificates: parsing one takes longer than a decision. The engine has
+// verified them.
 type identities struct {
 	mu    sync.RWMutex
-	known map[string]*identity // by the certificate as it came
+	cache map[string]*identity // by the JSON text of the certificate
 }
 
-// maxIdentities bounds how many are remembered, of some KiB each.
+// maxIdentities is the size of the cache. An entry has some KiB.
 const maxIdentities = 1024
 
-// of reads a certificate, which is a JSON string of base64 of PEM.
-func (i *identities) of(raw json.RawMessage) (*identity, error) {
+// get parses a certificate, a JSON string of PEM in base64, or returns it from the cache.
+func (i *identities) get(raw json.RawMessage) (*identity, error) {
 	i.mu.RLock()
-	found := i.known[string(raw)]
+	found := i.cache[string(raw)]
 	i.mu.RUnlock()
 	if found != nil {
 		return found, nil
 	}
-	found, err := readIdentity(raw)
+	found, err := parseIdentity(raw)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("parse the client's certificate: %w", err)
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.known == nil || len(i.known) >= maxIdentities {
-		i.known = make(map[string]*identity)
+	if i.cache == nil || len(i.cache) >= maxIdentities {
+		i.cache = make(map[string]*identity)
 	}
-	i.known[string(raw)] = found
+	i.cache[string(raw)] = found
 	return found, nil
 }
 
-func readIdentity(raw json.RawMessage) (*identity, error) {
+func parseIdentity(raw json.RawMessage) (*identity, error) {
 	var text []byte
 	if err := json.Unmarshal(raw, &text); err != nil {
-		return nil, fmt.Errorf("read the client's certificate: %w", err)
+		return nil, err
 	}
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, errors.New("read the client's certificate: it is no PEM")
+		return nil, errors.New("not a certificate in PEM")
 	}
 	c, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("read the client's certificate: %w", err)
+		return nil, err
 	}
-	groups := append([]string(nil), c.Subject.Organization...)
-	return &identity{c.Subject.CommonName, append(groups, c.Subject.OrganizationalUnit...)}, nil
+	groups := slices.Concat(c.Subject.Organization, c.Subject.OrganizationalUnit)
+	return &identity{c.Subject.CommonName, groups}, nil
 }
 
-// identify is who asks, by the certificates that the engine has passed on. Without a name, a certificate and a method by which
-// it was verified the client is at the unix socket, or at a TCP socket at which dockerd verifies nobody.
-func (i *identities) identify(r *request) (who policy.Identity, err error) {
-	who.User = r.User.Value
+// identify returns the user of a request, by the certificate that the engine passed on. A client
+// without a name, a certificate and an authentication method uses the unix socket, or a TCP socket
+// at which dockerd does not verify clients.
+func (i *identities) identify(r *request) (id policy.Identity, err error) {
+	id.User = r.User.Value
 	if len(r.Certificates.Value) == 0 {
-		who.Local = who.User == "" && r.UserAuthNMethod.Value == ""
-		return who, nil
+		id.Local = id.User == "" && r.UserAuthNMethod.Value == ""
+		return id, nil
 	}
-	certified, err := i.of(r.Certificates.Value[0])
+	subject, err := i.get(r.Certificates.Value[0])
 	if err != nil {
-		return who, err
+		return id, err
 	}
-	if certified.name != who.User {
-		return who, fmt.Errorf("the engine names the user %q, and the certificate %q",
-			who.User, certified.name)
+	if subject.name != id.User {
+		return id, fmt.Errorf("the engine names the user %q, but the certificate names %q",
+			id.User, subject.name)
 	}
-	who.Groups = certified.groups
-	return who, nil
+	id.Groups = subject.groups
+	return id, nil
 }

@@ -3,21 +3,24 @@ package broker
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"time"
 
 	"palisade/internal/authz/action"
+	"palisade/internal/authz/audit"
 	"palisade/internal/authz/policy"
 )
 
-// maxQuestion bounds what iSulad asks, in bytes: a user and an action.
-const maxQuestion = 64 << 10
+// maxIsuladRequest is the size limit in bytes of a request of iSulad, "user:action".
+const maxIsuladRequest = 64 << 10
 
-// isulad answers iSulad, which takes 200 for yes and all else for no. It follows redirects.
+// isulad answers iSulad. It takes 200 as permission and any other code as a denial, but follows
+// redirects.
 func (s *Server) isulad(w http.ResponseWriter, r *http.Request) {
-	boundBody(w)
+	limitBody(w)
 	switch {
 	case r.RequestURI != "/isulad.auth":
 		drain(r)
@@ -26,48 +29,38 @@ func (s *Server) isulad(w http.ResponseWriter, r *http.Request) {
 		drain(r)
 		writeCode(w, http.StatusMethodNotAllowed)
 	default:
-		writeCode(w, s.isuladRequest(w, r))
+		writeCode(w, s.isuladCode(r))
 	}
 }
 
-// isuladRequest is the answer to "user:action".
-func (s *Server) isuladRequest(w http.ResponseWriter, r *http.Request) (code int) {
-	started := time.Now()
-	record := newRecord(action.Isulad)
-	defer func() {
-		if cause := recover(); cause != nil {
-			s.survive(record, cause, started)
-			code = http.StatusInternalServerError
-		}
-	}()
-	text, err := readQuestion(r)
-	if err != nil {
-		s.fault(record, err, started)
-	} else {
-		// A user's name may have colons, an action's has none.
-		colon := bytes.LastIndexByte(text, ':')
-		who := policy.Identity{User: string(text[:colon])}
-		wanted := policy.ActionRequest(action.OfIsulad(string(text[colon+1:])), nil)
-		record.Decision.User, record.Decision.Action = who.User, wanted.Action()
-		s.settle(record, who, wanted, started)
-	}
-	if record.Decision.Allow || s.DryRun {
+// isuladCode decides a request and returns the code of the answer.
+func (s *Server) isuladCode(r *http.Request) int {
+	record := s.decide(action.Isulad, time.Now(), func(*audit.Record) (parsed, error) {
+		return parseIsulad(r.Body)
+	})
+	switch {
+	case record.Fault == audit.Panic:
+		return http.StatusInternalServerError
+	case record.Decision.Allow || s.DryRun:
 		return http.StatusOK
 	}
 	return http.StatusForbidden
 }
 
-func readQuestion(r *http.Request) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(r.Body, maxQuestion+1))
+func parseIsulad(body io.Reader) (parsed, error) {
+	text, err := io.ReadAll(io.LimitReader(body, maxIsuladRequest+1))
+	// The name of a user may contain colons, that of an action does not.
+	colon := bytes.LastIndexByte(text, ':')
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, errLate
+		return parsed{}, errLate
 	case err != nil:
-		return nil, err
-	case len(text) > maxQuestion:
-		return nil, errors.New("the request is too large")
-	case bytes.LastIndexByte(text, ':') < 0:
-		return nil, errors.New("the request is not user:action")
+		return parsed{}, fmt.Errorf("read the request: %w", err)
+	case len(text) > maxIsuladRequest:
+		return parsed{}, errors.New("the request is too large")
+	case colon < 0:
+		return parsed{}, errors.New("the request is not user:action")
 	}
-	return text, nil
+	a := action.ForIsulad(string(text[colon+1:]))
+	return parsed{policy.Identity{User: string(text[:colon])}, policy.ActionRequest(a, nil)}, nil
 }

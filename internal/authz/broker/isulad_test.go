@@ -8,10 +8,10 @@ import (
 	"palisade/internal/authz/action"
 )
 
-// isuladBytes is what iSulad sends, byte for byte, and closes the connection after the answer.
+// isuladBytes returns a request as iSulad sends it.
 func isuladBytes(body string) string {
-	return fmt.Sprintf("POST /isulad.auth HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-		len(body), body)
+	return fmt.Sprintf("POST /isulad.auth HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n"+
+		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
 func TestIsulad(t *testing.T) {
@@ -24,7 +24,7 @@ func TestIsulad(t *testing.T) {
 		"alice:container_list\n":              403,
 		"alice:Container_list":                403,
 		"alice:container_stop":                403,
-		"a:b:container_list":                  200, // the last colon divides
+		"a:b:container_list":                  200, // split at the last colon
 		"::container_list":                    200,
 		"alice:container_stop:container_list": 403,
 		"a:b:container_stop":                  403,
@@ -39,25 +39,27 @@ func TestIsulad(t *testing.T) {
 		"":                                    403,
 		"panic:container_list":                500,
 		`{"user":"alice"}`:                    403,
-		"bob:" + strings.Repeat("x", maxQuestion): 403,
+		"bob:" + strings.Repeat("x", maxIsuladRequest): 403,
 	} {
 		r, text := raw(t, f.isulad, isuladBytes(body))
-		if r.StatusCode != want || text != "" || len(r.Header) != 1 || r.Header.Get("Content-Length") != "0" {
+		if r.StatusCode != want || text != "" || len(r.Header) != 1 ||
+			r.Header.Get("Content-Length") != "0" {
 			t.Errorf("%.60q: %s %v %q, want %d", body, r.Status, r.Header, text, want)
 		}
 	}
-	f.post(t, "/AuthZPlugin.AuthZReq", strings.NewReader("")) // something else between
+	f.post(t, "/AuthZPlugin.AuthZReq", strings.NewReader(""))
 	raw(t, f.isulad, isuladBytes("alice:container_stop"))
 	r := f.records.last()
-	if d := r.Decision; r.Engine != "isulad" || d.User != "alice" || d.Action.Name != "container_stop" ||
-		d.Allow || d.Policy.Name != "p" {
+	if d := r.Decision; r.Engine != "isulad" || d.User != "alice" || d.Allow ||
+		d.Action.Name != "container_stop" || d.Policy.Name != "p" {
 		t.Errorf("audited as %+v", r)
 	}
 }
 
-// TestIsuladActions asks for each action as who may read and as who may do nothing but that one.
+// TestIsuladActions checks each action for a user who may only read, and for one who has only that
+// action.
 func TestIsuladActions(t *testing.T) {
-	all := action.Of(action.Isulad)
+	all := action.List(action.Isulad)
 	if len(all) != 41 {
 		t.Fatalf("%d actions", len(all))
 	}
@@ -72,24 +74,28 @@ func TestIsuladActions(t *testing.T) {
 		return r.StatusCode
 	}
 	for i, a := range all {
-		if want := map[bool]int{true: 200, false: 403}[a.IsRead()]; code("reader", a.Name) != want {
-			t.Errorf("%s of who may read is not answered by %d", a.Name, want)
+		if got := code("reader", a.Name) == 200; got != a.IsRead() {
+			t.Errorf("%s is allowed for the reader: %v", a.Name, got)
 		}
-		if code(a.Name, a.Name) != 200 || code(a.Name, all[(i+1)%len(all)].Name) != 403 {
-			t.Errorf("who may %s may do something else, or not that", a.Name)
+		other := all[(i+1)%len(all)].Name
+		if code(a.Name, a.Name) != 200 || code(a.Name, other) != 403 {
+			t.Errorf("a user who has only %s is denied it, or allowed %s", a.Name, other)
 		}
 	}
 }
 
-// TestIsuladIsNotRedirected makes sure that nothing but a question is answered by 200, and nothing by 3xx.
+// TestIsuladIsNotRedirected checks that other requests are answered neither with 200 nor with 3xx.
 func TestIsuladIsNotRedirected(t *testing.T) {
 	f := serve(t, `{"users":[""],"actions":[""]}`)
 	for _, line := range []string{
-		"GET /isulad.auth", "PUT /isulad.auth", "POST /isulad.auth/", "POST //isulad.auth", "POST /./isulad.auth", "POST /", "POST /x/../isulad.auth",
-		"POST /ISULAD.AUTH", "POST /isulad.auth?x", "POST http://localhost/isulad.auth", "OPTIONS *", "POST /AuthZPlugin.AuthZReq",
-		"POST /Plugin.Activate", "CONNECT localhost:80", "post /isulad.auth", "GARBAGE",
+		"GET /isulad.auth", "PUT /isulad.auth", "POST /isulad.auth/", "POST //isulad.auth",
+		"POST /./isulad.auth", "POST /", "POST /x/../isulad.auth", "POST /ISULAD.AUTH",
+		"POST /isulad.auth?x", "POST http://localhost/isulad.auth", "OPTIONS *",
+		"POST /AuthZPlugin.AuthZReq", "POST /Plugin.Activate", "CONNECT localhost:80",
+		"post /isulad.auth", "GARBAGE",
 	} {
-		r, text := raw(t, f.isulad, line+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\nConnection: close\r\n\r\nalice:pull")
+		r, text := raw(t, f.isulad, line+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n"+
+			"Connection: close\r\n\r\nalice:pull")
 		if r.StatusCode < 400 || text != "" && r.StatusCode != 400 {
 			t.Errorf("%s: %s %q", line, r.Status, text)
 		}

@@ -18,213 +18,214 @@ import (
 	"palisade/internal/sys"
 )
 
-// Policies are those of a file, as it was when it was last whole and right.
+// Policies are the policies of a file, which can be loaded again.
 type Policies struct {
 	file    string
 	log     *slog.Logger
 	current atomic.Pointer[policy.Set]
 
-	mu     sync.Mutex // one reload at a time
-	loaded stamp
+	mu     sync.Mutex // held while the file is loaded
+	loaded version
 
-	// loads are those that were told in the log, failures too.
+	// loads and failures are also logged.
 	loads, failures atomic.Uint64
 }
 
 // OpenPolicies loads a policy file.
 func OpenPolicies(file string, log *slog.Logger) (*Policies, error) {
 	p := &Policies{file: file, log: log}
-	if err := p.reload(time.Second); err != nil {
+	if err := p.load(writeTime); err != nil {
 		return nil, err
 	}
 	p.loads.Add(1)
-	p.warnOfDefault()
-	if isOpen, err := policy.IsOpen(file); err == nil && isOpen {
-		log.Warn("others than its owner can write the policy file, and so decide", "file", file)
+	p.warnDefault()
+	if writable, err := policy.IsWritableByOthers(file); err == nil && writable {
+		log.Warn("others than the owner can write the policy file", "file", file)
 	}
 	return p, nil
 }
 
-// warnOfDefault is for administrators who believe that they have written policies.
-func (p *Policies) warnOfDefault() {
+func (p *Policies) warnDefault() {
 	if p.Current().IsDefault() {
-		p.log.Warn("the policies are those of the package, unchanged: only clients at Docker's unix socket may do anything", "file", p.file)
+		p.log.Warn("the policy file is the unchanged default: only clients at Docker's unix socket "+
+			"are allowed", "file", p.file)
 	}
 }
 
-// Current are the policies that hold now. What a request gets it keeps to its end.
+// Current returns the policies that were loaded last. A request must be decided by one Set.
 func (p *Policies) Current() *policy.Set { return p.current.Load() }
 
-// Loads is how often policies were loaded, and how often a file could not be used.
+// Loads returns how often the file was loaded, and how often that failed.
 func (p *Policies) Loads() (loads, failures uint64) { return p.loads.Load(), p.failures.Load() }
 
-// Reload loads the file again. The policies stay as they are where it cannot be used; that is logged.
+// Reload loads the file again, and logs the result. After an error the policies stay as they are.
 func (p *Policies) Reload() error {
-	err := p.reload(time.Second)
+	err := p.load(writeTime)
 	if err != nil {
-		p.tellFailure(err)
+		p.logFailure(err)
 	} else {
-		p.tellLoad()
+		p.logLoad()
 	}
 	return err
 }
 
-func (p *Policies) tellLoad() {
+func (p *Policies) logLoad() {
 	p.loads.Add(1)
-	p.log.Info("policies are loaded", "file", p.file, "policies", len(p.Current().Policies))
-	p.warnOfDefault()
+	p.log.Info("policies loaded", "file", p.file, "policies", len(p.Current().Policies))
+	p.warnDefault()
 }
 
-func (p *Policies) tellFailure(err error) {
+func (p *Policies) logFailure(err error) {
 	p.failures.Add(1)
-	p.log.Error("the policies stay as they are", "err", err)
+	p.log.Error("cannot load the policies, the previous ones stay in use", "err", err)
 }
 
-// retry is how long a file is left alone that is absent or being written.
-const retry = 50 * time.Millisecond
+const (
+	// debounce is the delay after an event before the file is read: events come in bursts.
+	debounce = 20 * time.Millisecond
+	// retryInterval is the delay before a file that is missing or being written is read again.
+	retryInterval = 50 * time.Millisecond
+	// writeTime is the time a file may be missing or being written before that is an error.
+	writeTime = time.Second
+	// pollInterval is the interval of checks for changes without an event: behind a symbolic link to
+	// another directory, or in a directory that was replaced.
+	pollInterval = 2 * time.Second
+)
 
-// reload waits, as long as it is given, for a file that somebody is about to write.
-func (p *Policies) reload(patience time.Duration) error {
+// load loads the file. It waits for a file that is missing or being written, up to the limit.
+func (p *Policies) load(limit time.Duration) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for deadline := time.Now().Add(patience); ; time.Sleep(retry) {
-		// What is written after this look has another stamp.
-		looked := stampOf(p.file)
+	for deadline := time.Now().Add(limit); ; time.Sleep(retryInterval) {
+		before := versionOf(p.file) // a change while the file is read gives it another version
 		set, err := policy.Load(p.file)
 		if err == nil {
 			p.current.Store(set)
-			p.loaded = looked
+			p.loaded = before
 			return nil
 		}
-		if !isPassing(err) || time.Now().After(deadline) {
-			p.loaded = looked
-			if isPassing(err) {
-				p.loaded = stamp{} // its end may be seen by nothing else
-			}
+		if !isTransient(err) {
+			p.loaded = before
+			return err
+		}
+		if time.Now().After(deadline) {
+			p.loaded = version{} // the end of a write need not change the version
 			return err
 		}
 	}
 }
 
-// isPassing tells whether the file may be there and whole in a moment.
-func isPassing(err error) bool {
+// isTransient reports whether the file is missing or being written.
+func isTransient(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, sys.ErrBeingWritten)
 }
 
-// stamp tells versions of a file apart.
-type stamp struct {
-	dev, ino   uint64
-	size       int64
-	mod, state syscall.Timespec
+// version identifies the content of a file. The zero version is unknown.
+type version struct {
+	dev, ino     uint64
+	size         int64
+	mtime, ctime syscall.Timespec
 }
 
-func stampOf(file string) (s stamp) {
+func versionOf(file string) version {
 	info, err := os.Stat(file)
 	if err != nil {
-		return stamp{}
+		return version{}
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
-	// A second change may follow on the heels of the first, in the same tick of the kernel's clock.
+	// Two changes within a tick of the kernel's clock have the same time.
 	if !ok || time.Since(info.ModTime()) < 50*time.Millisecond {
-		return stamp{}
+		return version{}
 	}
-	return stamp{stat.Dev, stat.Ino, stat.Size, stat.Mtim, stat.Ctim}
+	return version{stat.Dev, stat.Ino, stat.Size, stat.Mtim, stat.Ctim}
 }
 
-const (
-	// settle is how long after an event the file is read: events come in bursts.
-	settle = 20 * time.Millisecond
-	// lookEvery is how often the file is looked at for changes of which no event tells: behind a link to another folder, or
-	// in a folder that was made anew.
-	lookEvery = 2 * time.Second
-	// patience is how long a file may be absent or being written before that is logged.
-	patience = time.Second
-)
-
-// follower loads the file again whenever it changes.
-type follower struct {
+// watcher loads the file when it changes.
+type watcher struct {
 	*Policies
-	events  *fsnotify.Watcher
-	failing string    // the mistake that was logged last
-	since   time.Time // when the file began to be absent or written
+	events         *fsnotify.Watcher
+	lastError      string    // the error that was logged last
+	transientSince time.Time // when the file was first seen to be missing or being written
 }
 
-// Watch loads the file again whenever it changes, until the context ends.
+// Watch loads the file whenever it changes, until the context ends.
 func (p *Policies) Watch(ctx context.Context) {
 	events, err := fsnotify.NewWatcher()
 	if err != nil { // there may be too many
-		p.log.Warn("changes of the policy file are seen late", "within", lookEvery, "err", err)
+		p.log.Warn("cannot watch the policy file, polling it", "within", pollInterval, "err", err)
 		events = new(fsnotify.Watcher) // its channels are nil
 	} else {
 		defer events.Close()
 	}
-	f := follower{Policies: p, events: events}
-	look := time.NewTicker(lookEvery)
-	defer look.Stop()
-	pending := time.NewTimer(settle) // what has changed since the start
+	w := watcher{Policies: p, events: events}
+	poll := time.NewTicker(pollInterval)
+	defer poll.Stop()
+	pending := time.NewTimer(debounce) // for changes since the start
 	for {
-		f.addFolder()
+		w.watchDirectory()
 		select {
 		case <-ctx.Done():
 			return
 		case event := <-events.Events:
-			if filepath.Base(event.Name) == filepath.Base(p.file) && event.Op != fsnotify.Chmod {
-				pending.Reset(settle)
+			isFile := filepath.Base(event.Name) == filepath.Base(p.file)
+			if isFile && event.Op != fsnotify.Chmod {
+				pending.Reset(debounce)
 			}
 		case err := <-events.Errors: // an overflow
-			p.log.Debug("changes of the policy file may be late", "err", err)
-			pending.Reset(settle)
-		case <-look.C:
+			p.log.Debug("events of the policy file were lost", "err", err)
+			pending.Reset(debounce)
+		case <-poll.C:
 			pending.Reset(0)
 		case <-pending.C:
-			if !f.follow() {
-				pending.Reset(2 * retry)
+			if !w.check() {
+				pending.Reset(2 * retryInterval)
 			}
 		}
 	}
 }
 
-// addFolder watches the folder of the file, for the file may be replaced. A folder that was removed is not watched any more.
-func (f *follower) addFolder() {
-	if f.events.Events == nil || len(f.events.WatchList()) > 0 {
+// watchDirectory watches the directory of the file, because the file may be replaced, if it is not
+// watched yet or was itself replaced.
+func (w *watcher) watchDirectory() {
+	if w.events.Events == nil || len(w.events.WatchList()) > 0 {
 		return
 	}
-	if err := f.events.Add(filepath.Dir(f.file)); err != nil {
-		f.log.Debug("the folder of the policy file is not watched", "err", err)
+	if err := w.events.Add(filepath.Dir(w.file)); err != nil {
+		w.log.Debug("cannot watch the directory of the policy file", "err", err)
 	}
 }
 
 func (p *Policies) hasChanged() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := stampOf(p.file)
-	return now == stamp{} || now != p.loaded
+	now := versionOf(p.file)
+	return now == version{} || now != p.loaded
 }
 
-// follow loads the file if it has changed. It returns false where it is to be called again soon. A mistake is logged once.
-func (f *follower) follow() (settled bool) {
-	if !f.hasChanged() {
+// check loads the file if it has changed, and logs each error once. It returns false if the caller
+// must call it again soon.
+func (w *watcher) check() (done bool) {
+	if !w.hasChanged() {
 		return true
 	}
-	before := f.Current()
-	err := f.reload(0)
-	if !isPassing(err) {
-		f.since = time.Time{}
-	} else if f.since.IsZero() {
-		f.since = time.Now()
+	before := w.Current()
+	err := w.load(0)
+	if !isTransient(err) {
+		w.transientSince = time.Time{}
+	} else if w.transientSince.IsZero() {
+		w.transientSince = time.Now()
 	}
 	switch {
 	case err == nil:
-		if f.failing != "" || !f.Current().Equal(before) {
-			f.tellLoad()
+		if w.lastError != "" || !w.Current().Equal(before) {
+			w.logLoad()
 		}
-		f.failing = ""
-		return true
-	case isPassing(err) && time.Since(f.since) < patience:
+		w.lastError = ""
+	case isTransient(err) && time.Since(w.transientSince) < writeTime:
 		return false
-	case err.Error() != f.failing:
-		f.tellFailure(err)
-		f.failing = err.Error()
+	case err.Error() != w.lastError:
+		w.logFailure(err)
+		w.lastError = err.Error()
 	}
 	return true
 }

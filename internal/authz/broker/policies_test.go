@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,16 +12,17 @@ import (
 
 	"palisade/internal/authz/action"
 	"palisade/internal/authz/policy"
+	"palisade/internal/sys"
 )
 
-// named is a file with one policy that grants everything to everybody.
+// named returns a file with one policy, which grants all actions to all users.
 func named(name string) string {
 	return fmt.Sprintf(`{"name":%q,"users":[""],"actions":[""]}`+"\n", name)
 }
 
-// now is the name of the policy that holds.
-func (f *fixture) now() string {
-	pull := policy.ActionRequest(action.OfIsulad("pull"), nil)
+// currentName returns the name of the current policy.
+func (f *fixture) currentName() string {
+	pull := policy.ActionRequest(action.ForIsulad("pull"), nil)
 	d := f.policies.Current().Decide(policy.Identity{User: "alice"}, pull)
 	if d.Policy == nil {
 		return ""
@@ -28,18 +30,18 @@ func (f *fixture) now() string {
 	return d.Policy.Name
 }
 
-// TestReload changes the file in all the ways in which people and programs do.
+// TestReload changes the file in the ways in which users and programs do.
 func TestReload(t *testing.T) {
 	f := serve(t, named("first"))
 	t.Parallel()
 	f.watch(t)
 	becomes := func(name string) {
 		t.Helper()
-		waitFor(t, "the policy "+name+" holds", func() bool { return f.now() == name })
+		waitFor(t, "the policy "+name, func() bool { return f.currentName() == name })
 	}
 	logs := func(text string) {
 		t.Helper()
-		waitFor(t, "it is logged: "+text, func() bool { return strings.Contains(f.log.String(), text) })
+		waitFor(t, "the log to have "+text, func() bool { return strings.Contains(f.log.String(), text) })
 		if n := strings.Count(f.log.String(), text); n != 1 {
 			t.Errorf("logged %d times: %s", n, text)
 		}
@@ -55,28 +57,28 @@ func TestReload(t *testing.T) {
 	becomes("renamed")
 	inPlace(named("written"))
 	becomes("written")
-	// A wrong edit changes nothing, and is named.
+	// A mistake changes nothing, and is logged.
 	inPlace(named("wrong") + "\n" + `{"name":"x","users":["alice"],"actions":["*"]}`)
-	logs(f.file + `:3: the action \"*\" is no regular expression`)
-	if name := f.now(); name != "written" {
-		t.Errorf("%s holds after a wrong edit", name)
+	logs(f.file + `:3: the pattern \"*\" is not a regular expression`)
+	if name := f.currentName(); name != "written" {
+		t.Errorf("%s is used after a mistake", name)
 	}
 	if err := f.policies.Reload(); err == nil {
-		t.Error("a wrong file is loaded")
+		t.Error("a file with a mistake is loaded")
 	}
 	inPlace(named("right"))
 	becomes("right")
-	// It is gone for a while.
+	// The file is missing for a while.
 	if err := os.Remove(f.file); err != nil {
 		t.Fatal(err)
 	}
 	logs("no such file or directory")
-	if name := f.now(); name != "right" {
-		t.Errorf("%s holds without the file", name)
+	if name := f.currentName(); name != "right" {
+		t.Errorf("%s is used without the file", name)
 	}
 	f.write(t, named("created"))
 	becomes("created")
-	// Its folder is replaced.
+	// Its directory is replaced.
 	if err := os.Rename(filepath.Dir(f.file), filepath.Dir(f.file)+".old"); err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +89,7 @@ func TestReload(t *testing.T) {
 	becomes("moved")
 	f.write(t, named("moved again"))
 	becomes("moved again")
-	// It is a link into another folder.
+	// It is a symbolic link into another directory.
 	target := filepath.Join(t.TempDir(), "target")
 	if err := os.WriteFile(target, []byte(named("linked")), 0o600); err != nil {
 		t.Fatal(err)
@@ -105,7 +107,7 @@ func TestReload(t *testing.T) {
 	becomes("linked again")
 }
 
-// TestHalfWritten makes sure that what is not yet written to its end is not used, though it would be right.
+// TestHalfWritten checks that a file is not used while a process writes it, even if it is valid.
 func TestHalfWritten(t *testing.T) {
 	f := serve(t, named("first"))
 	f.watch(t)
@@ -114,16 +116,18 @@ func TestHalfWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 20 {
-		if _, err := fmt.Fprintf(w, `{"name":"half","users":["user%d"],"actions":[""]}`+"\n", i); err != nil {
+		line := fmt.Sprintf(`{"name":"half","users":["user%d"],"actions":[""]}`+"\n", i)
+		if _, err := w.WriteString(line); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(30 * time.Millisecond); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-			if name := f.now(); name != "first" {
-				t.Fatalf("%q holds while the file is being written", name)
+		deadline := time.Now().Add(30 * time.Millisecond)
+		for ; time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			if name := f.currentName(); name != "first" {
+				t.Fatalf("%q is used while the file is being written", name)
 			}
 		}
 	}
-	if err := f.policies.Reload(); err == nil || !strings.Contains(err.Error(), "it is being written") {
+	if err := f.policies.Reload(); !errors.Is(err, sys.ErrBeingWritten) {
 		t.Errorf("reloaded: %v", err)
 	}
 	if _, err := w.WriteString(`{"name":"last","users":[""],"actions":[""]}`); err != nil {
@@ -132,18 +136,19 @@ func TestHalfWritten(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the policy last holds", func() bool { return f.now() == "last" })
+	waitFor(t, "the policy last", func() bool { return f.currentName() == "last" })
 }
 
-// TestReloadUnderLoad swaps policies a hundred times, with a wrong file between, while clients ask. Each answer must be one of
-// a set as a whole: a set knows each user, and tells its own name.
+// TestReloadUnderLoad replaces the policies a hundred times, with invalid files between, while
+// clients ask. Each answer must come from one complete set.
 func TestReloadUnderLoad(t *testing.T) {
 	const users = 50
 	set := func(name string, step int) string {
 		var text strings.Builder
 		for i := range users {
 			user := i * step % users // in another order
-			fmt.Fprintf(&text, `{"name":"%s%d","users":["user%d"],"actions":["pull"],"message":"%s%d"}`+"\n", name, user, user, name, user)
+			fmt.Fprintf(&text, `{"name":"%[1]s%[2]d","users":["user%[2]d"],"actions":["pull"],`+
+				`"message":"%[1]s%[2]d"}`+"\n", name, user)
 		}
 		return text.String()
 	}
@@ -162,7 +167,8 @@ func TestReloadUnderLoad(t *testing.T) {
 				}
 				user := i % users
 				q := fmt.Sprintf(`{"User":"user%d","RequestMethod":"GET","RequestUri":"/info"}`, user)
-				if a := f.askText(t, q); a.Allow || a.Msg != fmt.Sprintf("a%d", user) && a.Msg != fmt.Sprintf("b%d", user) {
+				a := f.askText(t, q)
+				if a.Allow || a.Msg != fmt.Sprint("a", user) && a.Msg != fmt.Sprint("b", user) {
 					t.Errorf("user%d: %+v", user, a)
 					return
 				}
@@ -174,8 +180,8 @@ func TestReloadUnderLoad(t *testing.T) {
 		f.write(t, sets[i%2])
 		if i%10 == 0 {
 			name := string("ab"[i%2]) + "7"
-			waitFor(t, "the new set holds", func() bool {
-				pull := policy.ActionRequest(action.OfIsulad("pull"), nil)
+			waitFor(t, "the new set", func() bool {
+				pull := policy.ActionRequest(action.ForIsulad("pull"), nil)
 				d := f.policies.Current().Decide(policy.Identity{User: "user7"}, pull)
 				return d.Policy.Name == name
 			})

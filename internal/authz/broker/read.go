@@ -10,39 +10,40 @@ import (
 )
 
 const (
-	// readTime is how long a request may take to arrive: each is to be answered within a second.
+	// readTime is the time limit for the body of a request. An answer is due within a second.
 	readTime = 800 * time.Millisecond
-	// drainTime is how long the rest may take of what was answered before it had come.
+	// drainTime is the time limit for the rest of a request that was answered already.
 	drainTime = 5 * time.Second
-	// maxRequest bounds what is kept of a request, in bytes. Engines send about 6 MiB at most.
+	// maxRequest is the size limit of a request in bytes. Engines send about 6 MiB at most.
 	maxRequest = 16 << 20
-	// large is a request's size from which on few are read and decided at once, in bytes: to read JSON takes many times its size.
+	// large is the size in bytes from which on a request counts as large: parsing JSON needs a
+	// multiple of its size in memory.
 	large = 256 << 10
-	// largeAtOnce is how many.
-	largeAtOnce = 4
+	// maxLarge is the number of large requests that are read and decided at a time.
+	maxLarge = 4
 )
 
 var (
-	errLate  = fmt.Errorf("the request did not arrive within %v", readTime)
-	errLarge = fmt.Errorf("the request is larger than %d MiB", maxRequest>>20)
-	errMany  = errors.New("too many large requests came at once")
+	errLate         = fmt.Errorf("the request did not arrive within %v", readTime)
+	errTooLarge     = fmt.Errorf("the request is larger than %d MiB", maxRequest>>20)
+	errTooManyLarge = errors.New("too many large requests at a time")
 )
 
-// boundBody bounds how long the body of a request is waited for. net/http reads what is left of it before it answers, unless it
-// is told that reading and writing do not wait for each other, as HTTP/1 can.
-func boundBody(w http.ResponseWriter) {
+// limitBody sets the time limit for the body of a request. Full duplex stops net/http from reading
+// the rest of the body before it answers.
+func limitBody(w http.ResponseWriter) {
 	c := http.NewResponseController(w)
 	c.EnableFullDuplex()
 	c.SetReadDeadline(time.Now().Add(readTime))
 }
 
-// drain reads a body that is of no interest, for as long as boundBody allows: a connection that is closed with something unread
-// is reset, and its answer may be lost with it.
+// drain reads the rest of a body, up to its time limit. If a connection is closed with unread data,
+// the kernel resets it, and the engine may lose the answer.
 func drain(r *http.Request) { io.Copy(io.Discard, r.Body) }
 
-// inTime calls read, which reads the request to its end, since who sends it may read the answer only then and takes an error
-// for an answer that is refused. If that takes too long late is called meanwhile, to answer; then inTime returns false.
-func inTime(w http.ResponseWriter, r *http.Request, late, read func()) bool {
+// readInTime calls read, which must read a request to its end: the engine may read the answer only
+// then. If that takes too long, readInTime calls late to answer meanwhile, and returns false.
+func readInTime(w http.ResponseWriter, late, read func()) bool {
 	c := http.NewResponseController(w)
 	c.SetReadDeadline(time.Now().Add(readTime + drainTime))
 	answered := make(chan struct{})
@@ -59,30 +60,31 @@ func inTime(w http.ResponseWriter, r *http.Request, late, read func()) bool {
 	return false
 }
 
-// readBody reads a request in limited memory, to its end even if it is refused. free is to be called once it is decided.
-func (s *Server) readBody(r *http.Request) (body []byte, free func(), err error) {
-	free = func() {}
+// readBody reads a request with bounded memory, to its end even if it returns an error. The caller
+// must call release when the request is decided.
+func (s *Server) readBody(r *http.Request) (body []byte, release func(), err error) {
+	release = func() {}
 	if size := r.ContentLength; size < 0 || size > large {
 		select {
 		case s.large <- struct{}{}:
-			free = func() { <-s.large }
+			release = func() { <-s.large }
 		case <-time.After(readTime / 2):
-			err = errMany
+			err = errTooManyLarge
 		}
 	}
 	if err == nil {
 		body, err = readLimited(r)
 	}
 	if err != nil {
-		io.Copy(io.Discard, r.Body)
+		drain(r)
 	}
-	return body, free, err
+	return body, release, err
 }
 
 func readLimited(r *http.Request) ([]byte, error) {
 	size := r.ContentLength
 	if size > maxRequest {
-		return nil, errLarge
+		return nil, errTooLarge
 	}
 	var text bytes.Buffer
 	if size > 0 {
@@ -92,7 +94,7 @@ func readLimited(r *http.Request) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read the request: %w", err)
 	case text.Len() > maxRequest:
-		return nil, errLarge
+		return nil, errTooLarge
 	}
 	return text.Bytes(), nil
 }

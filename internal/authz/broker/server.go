@@ -1,5 +1,6 @@
-// Package broker answers container engines that ask whether a request may be carried out: the Docker Engine by its protocol for
-// authorization plug-ins, iSulad by its own. A request that cannot be decided is denied, and each is answered within a second.
+// Package broker answers container engines that ask whether a request is allowed: the Docker Engine
+// by its protocol for authorization plug-ins, iSulad by its own. It answers each request within a
+// second, and denies those that it cannot decide.
 package broker
 
 import (
@@ -17,15 +18,15 @@ import (
 	"palisade/internal/authz/policy"
 )
 
-// Auditor takes what was decided. It must not wait.
+// Auditor records decisions. Add must not block.
 type Auditor interface{ Add(audit.Record) }
 
-// Config is what a Server needs.
+// Config configures a Server.
 type Config struct {
 	Policies *Policies
 	Audit    Auditor
 	Log      *slog.Logger
-	// DryRun allows all; the audit has what the policies say.
+	// DryRun allows all requests, but audits what the policies decide.
 	DryRun bool
 }
 
@@ -33,33 +34,33 @@ type Config struct {
 type Server struct {
 	Config
 	identities identities
-	large      chan struct{} // a place for each large request that is read
+	large      chan struct{} // limits the large requests in memory
 	servers    map[action.Engine]*http.Server
 }
 
-// SocketMode is the mode of the sockets at which engines ask: for root and its group alone.
+// SocketMode is the mode of the sockets to which engines connect.
 const SocketMode = 0o660
 
-// headerTime bounds how long a connection may take to send the head of a request.
+// headerTime is the time limit for the head of a request.
 const headerTime = 5 * time.Second
 
-// New makes a server.
+// New returns a Server for both engines.
 func New(c Config) *Server {
-	s := &Server{Config: c, large: make(chan struct{}, largeAtOnce)}
+	s := &Server{Config: c, large: make(chan struct{}, maxLarge)}
 	s.servers = map[action.Engine]*http.Server{
-		action.Docker: s.server(s.docker),
-		action.Isulad: s.server(s.isulad),
+		action.Docker: s.newHTTPServer(s.docker),
+		action.Isulad: s.newHTTPServer(s.isulad),
 	}
 	return s
 }
 
-// server is one for the handler of an engine. It closes no connection that waits for a next request: an engine that finds it
-// closed in that moment asks again, without the request's body.
-func (s *Server) server(handler http.HandlerFunc) *http.Server {
+// newHTTPServer returns a server without a limit on idle connections: Docker repeats a request
+// without its body if it finds the connection closed.
+func (s *Server) newHTTPServer(handler http.HandlerFunc) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: headerTime,
-		// OPTIONS * would be answered with the 200 that allows.
+		// net/http would answer OPTIONS * with 200, which iSulad takes as permission.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
@@ -74,8 +75,8 @@ func (s *Server) Serve(l net.Listener, engine action.Engine) error {
 	return err
 }
 
-// Shutdown takes no new requests and waits for those that are being answered. When the context ends it closes what is left:
-// connections that have asked nothing.
+// Shutdown accepts no further requests and waits until the current ones are answered. When the
+// context ends, it closes the connections that are left, which have not sent a request.
 func (s *Server) Shutdown(ctx context.Context) (err error) {
 	for _, server := range s.servers {
 		if server.Shutdown(ctx) != nil {
@@ -85,42 +86,52 @@ func (s *Server) Shutdown(ctx context.Context) (err error) {
 	return err
 }
 
-// newRecord returns the record of a request, which is denied unless a policy grants it.
-func newRecord(engine action.Engine) *audit.Record {
-	return &audit.Record{Engine: engine, Decision: policy.Decision{Action: action.Unknown("")}}
+// parsed is the result of parsing a request of an engine.
+type parsed struct {
+	caller  policy.Identity
+	request policy.Request
 }
 
-// settle decides a request that was understood, and has it audited.
-func (s *Server) settle(
-	r *audit.Record, who policy.Identity, wanted policy.Request, started time.Time,
-) {
-	r.Decision = s.Policies.Current().Decide(who, wanted)
-	s.record(r, started)
-}
-
-// fault denies a request of which no policy can be asked.
-func (s *Server) fault(r *audit.Record, err error, started time.Time) {
-	r.Decision.Allow, r.Problem, r.Fault = false, err.Error(), audit.Malformed
-	if errors.Is(err, errLate) {
-		r.Fault = audit.Late
+// decide decides a request by policy, audits the decision and returns its record. parse returns the
+// request, and can add details to the record. The request is denied if parse returns an error, and
+// in case of a panic.
+func (s *Server) decide(
+	engine action.Engine, started time.Time, parse func(*audit.Record) (parsed, error),
+) (r *audit.Record) {
+	r = &audit.Record{Time: started, Engine: engine, DryRun: s.DryRun}
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.recoverPanic(r, cause)
+		}
+	}()
+	p, err := parse(r)
+	r.Decision = policy.Decision{User: p.caller.User, Action: p.request.Action()}
+	switch {
+	case err == nil:
+		r.Decision = s.Policies.Current().Decide(p.caller, p.request)
+	case errors.Is(err, errLate):
+		r.Problem, r.Fault = err.Error(), audit.Late
+	default:
+		r.Problem, r.Fault = err.Error(), audit.Malformed
 	}
-	s.record(r, started)
+	s.audit(r)
+	return r
 }
 
-// record has a decision audited.
-func (s *Server) record(r *audit.Record, started time.Time) {
-	r.Time, r.Latency, r.DryRun = started, time.Since(started), s.DryRun
+func (s *Server) audit(r *audit.Record) {
+	r.Latency = time.Since(r.Time)
 	s.Audit.Add(*r)
 }
 
-// survive denies a request that a mistake in this program has ended, which may be in the audit as well.
-func (s *Server) survive(r *audit.Record, cause any, started time.Time) {
-	r.Decision.Allow, r.Fault, r.Problem = false, audit.Mistake, fmt.Sprintf("there is a mistake in authz-broker: %v", cause)
-	s.Log.Error("a request was denied by a mistake in this program", "err", cause, "stack", string(debug.Stack()))
+// recoverPanic denies a request after a panic, which may come from the auditor as well.
+func (s *Server) recoverPanic(r *audit.Record, cause any) {
+	r.Decision.Allow, r.Fault = false, audit.Panic
+	r.Problem = fmt.Sprintf("internal error in authz-broker: %v", cause)
+	s.Log.Error("request denied after a panic", "err", cause, "stack", string(debug.Stack()))
 	defer func() {
 		if again := recover(); again != nil {
-			s.Log.Error("a denial is not audited", "err", again)
+			s.Log.Error("cannot audit a denied request", "err", again)
 		}
 	}()
-	s.record(r, started)
+	s.audit(r)
 }

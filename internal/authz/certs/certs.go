@@ -1,9 +1,7 @@
-// Package certs makes the certificates by which an engine and its clients know each other: an authority, one for the server,
-// and one for each client.
+// Package certs creates a certificate authority, and certificates for an engine and its clients.
 package certs
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -21,62 +19,65 @@ import (
 	"time"
 )
 
-// Request is what is wanted.
+// Request describes the certificates to create.
 type Request struct {
-	// Dir is the folder for all: ca.pem, ca-key.pem, server-cert.pem, server-key.pem, and a folder with ca.pem, cert.pem and
-	// key.pem for each client. An authority that is there is used.
+	// Dir is the directory for ca.pem, ca-key.pem, server-cert.pem and server-key.pem, and for a
+	// directory with ca.pem, cert.pem and key.pem for each client. An existing authority is used.
 	Dir string
-	// Servers are the names and addresses of the server, Clients the common names of clients, Groups the organizational units
-	// of these clients.
-	Servers, Clients, Groups []string
-	// Valid is how long certificates are valid from now on. An authority is for ten years at least.
+	// Servers are the names and addresses of the server.
+	Servers []string
+	// Clients are the common names of clients.
+	Clients []string
+	// Groups are the organizational units of all clients.
+	Groups []string
+	// Valid is the duration of validity from now. That of an authority is at least ten years.
 	Valid time.Duration
 }
 
-// file is one that is written.
+// file is a file to create.
 type file struct {
 	path string
 	text []byte
 	mode fs.FileMode
 }
 
-// Make makes the files that are wanted and returns their paths. It overwrites none: where one of them is there, nothing is
-// written.
-func Make(r Request) (paths []string, err error) {
-	ca, files, err := authority(r)
+// Create creates the requested files and returns their paths. If one of them exists, it returns an
+// error and creates none.
+func Create(r Request) (paths []string, err error) {
+	ca, files, err := openAuthority(r)
 	if err != nil {
 		return nil, err
 	}
 	if len(r.Servers) > 0 {
-		made, err := ca.issue(serverTemplate(r), filepath.Join(r.Dir, "server-cert.pem"), filepath.Join(r.Dir, "server-key.pem"))
+		issued, err := ca.issue(serverTemplate(r), r.Dir, "server-cert.pem", "server-key.pem")
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, made...)
+		files = append(files, issued...)
 	}
 	for _, name := range r.Clients {
 		if !isFileName(name) {
-			return nil, fmt.Errorf("the client %q cannot be the name of a folder", name)
+			return nil, fmt.Errorf("client %q: the name of a client must be a file name", name)
 		}
 		dir := filepath.Join(r.Dir, name)
-		made, err := ca.issue(clientTemplate(r, name), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"))
+		issued, err := ca.issue(clientTemplate(r, name), dir, "cert.pem", "key.pem")
 		if err != nil {
 			return nil, err
 		}
-		files = append(append(files, made...), file{filepath.Join(dir, "ca.pem"), ca.text, 0o644})
+		files = append(append(files, issued...), file{filepath.Join(dir, "ca.pem"), ca.text, 0o644})
 	}
-	return writeAll(files)
+	return createAll(files)
 }
 
 func isFileName(name string) bool {
 	return name != "" && name[0] != '.' && !strings.ContainsAny(name, "/\x00")
 }
 
-// writeAll writes files that are not there yet, or none.
-func writeAll(files []file) (paths []string, err error) {
+// createAll creates the files, or none if one of them exists.
+func createAll(files []file) (paths []string, err error) {
 	for _, f := range files {
 		if _, err := os.Lstat(f.path); !errors.Is(err, fs.ErrNotExist) {
-			return nil, errors.Join(fmt.Errorf("%s is there already: it is not overwritten", f.path), err)
+			return nil, errors.Join(fmt.Errorf("%s exists already", f.path), err)
 		}
 	}
 	for _, f := range files {
@@ -96,39 +97,39 @@ func writeAll(files []file) (paths []string, err error) {
 	return paths, nil
 }
 
-// signer is the authority.
-type signer struct {
+// authority is a certificate authority. The zero value issues its own certificate.
+type authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
-	text        []byte
+	text        []byte // the certificate in PEM
 }
 
-// authority is the one in the folder, or a new one with its files.
-func authority(r Request) (*signer, []file, error) {
-	certPath, keyPath := filepath.Join(r.Dir, "ca.pem"), filepath.Join(r.Dir, "ca-key.pem")
-	cert, err := os.ReadFile(certPath)
+// openAuthority returns the authority in the directory, or a new one and its files.
+func openAuthority(r Request) (*authority, []file, error) {
+	path := filepath.Join(r.Dir, "ca.pem")
+	cert, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return newAuthority(r, certPath, keyPath)
+		return newAuthority(r)
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	key, err := os.ReadFile(keyPath)
+	key, err := os.ReadFile(filepath.Join(r.Dir, "ca-key.pem"))
 	if err != nil {
-		return nil, nil, fmt.Errorf("use the authority %s: %w", certPath, err)
+		return nil, nil, fmt.Errorf("use authority %s: %w", path, err)
 	}
-	s, err := readAuthority(cert, key)
+	ca, err := parseAuthority(cert, key)
 	if err != nil {
-		return nil, nil, fmt.Errorf("use the authority %s: %w", certPath, err)
+		return nil, nil, fmt.Errorf("use authority %s: %w", path, err)
 	}
-	return s, nil, nil
+	return ca, nil, nil
 }
 
-func readAuthority(cert, key []byte) (*signer, error) {
+func parseAuthority(cert, key []byte) (*authority, error) {
 	block, _ := pem.Decode(cert)
 	keyBlock, _ := pem.Decode(key)
 	if block == nil || keyBlock == nil {
-		return nil, errors.New("it is no PEM")
+		return nil, errors.New("certificate or key is not PEM")
 	}
 	c, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
@@ -139,24 +140,30 @@ func readAuthority(cert, key []byte) (*signer, error) {
 		return nil, err
 	}
 	if !k.PublicKey.Equal(c.PublicKey) {
-		return nil, errors.New("its key is another's")
+		return nil, errors.New("key does not match certificate")
 	}
-	return &signer{c, k, cert}, nil
+	return &authority{c, k, cert}, nil
 }
 
-func newAuthority(r Request, certPath, keyPath string) (*signer, []file, error) {
-	s := new(signer)
-	template := newTemplate(max(r.Valid, 10*365*24*time.Hour), pkix.Name{CommonName: "authz-broker CA"})
+func newAuthority(r Request) (*authority, []file, error) {
+	ca := new(authority)
+	template := newTemplate(
+		max(r.Valid, 10*365*24*time.Hour), pkix.Name{CommonName: "authz-broker CA"},
+	)
 	template.IsCA, template.BasicConstraintsValid = true, true
 	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
-	files, err := s.issue(template, certPath, keyPath)
-	return s, files, err
+	files, err := ca.issue(template, r.Dir, "ca.pem", "ca-key.pem")
+	return ca, files, err
 }
 
 func newTemplate(valid time.Duration, name pkix.Name) *x509.Certificate {
 	now := time.Now()
-	// The clocks of others may be a little behind.
-	return &x509.Certificate{Subject: name, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(valid), KeyUsage: x509.KeyUsageDigitalSignature}
+	return &x509.Certificate{
+		Subject:   name,
+		NotBefore: now.Add(-time.Hour), // for clocks that are slow
+		NotAfter:  now.Add(valid),
+		KeyUsage:  x509.KeyUsageDigitalSignature,
+	}
 }
 
 func serverTemplate(r Request) *x509.Certificate {
@@ -178,39 +185,40 @@ func clientTemplate(r Request, name string) *x509.Certificate {
 	return t
 }
 
-// issue makes a key and a certificate for it; the authority's own, if it has none yet.
-func (s *signer) issue(template *x509.Certificate, certPath, keyPath string) ([]file, error) {
+// issue generates a key and a certificate, and returns their files.
+func (a *authority) issue(
+	template *x509.Certificate, dir, certName, keyName string,
+) ([]file, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)); err != nil {
+	template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
 		return nil, err
 	}
-	parent, by := s.certificate, s.key
+	parent, signer := a.certificate, a.key
 	if parent == nil {
-		parent, by = template, key
+		parent, signer = template, key
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, by)
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
 	if err != nil {
-		return nil, fmt.Errorf("make %s: %w", certPath, err)
+		return nil, fmt.Errorf("create %s: %w", filepath.Join(dir, certName), err)
 	}
 	keyDER, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
 		return nil, err
 	}
-	text := encode("CERTIFICATE", der)
-	if s.certificate == nil {
-		if s.certificate, err = x509.ParseCertificate(der); err != nil {
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if a.certificate == nil {
+		if a.certificate, err = x509.ParseCertificate(der); err != nil {
 			return nil, err
 		}
-		s.key, s.text = key, text
+		a.key, a.text = key, text
 	}
-	return []file{{keyPath, encode("EC PRIVATE KEY", keyDER), 0o600}, {certPath, text, 0o644}}, nil
-}
-
-func encode(kind string, der []byte) []byte {
-	var text bytes.Buffer
-	pem.Encode(&text, &pem.Block{Type: kind, Bytes: der}) // a buffer takes everything
-	return text.Bytes()
+	keyText := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
+	return []file{
+		{filepath.Join(dir, keyName), keyText, 0o600},
+		{filepath.Join(dir, certName), text, 0o644},
+	}, nil
 }

@@ -15,15 +15,20 @@ import (
 	"palisade/internal/authz/certs"
 )
 
-// TestMake shakes hands with what is made, as an engine and its client do.
-func TestMake(t *testing.T) {
+// TestCreate uses the certificates in TLS handshakes, as an engine and its client do.
+func TestCreate(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "certs")
-	_, err := certs.Make(certs.Request{Dir: dir, Servers: []string{"localhost", "127.0.0.1"}, Clients: []string{"alice"}, Groups: []string{"ops"}, Valid: time.Hour})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := certs.Make(certs.Request{Dir: dir, Clients: []string{"bob smith"}, Valid: time.Hour}); err != nil {
-		t.Fatal(err)
+	for _, r := range []certs.Request{
+		{
+			Servers: []string{"localhost", "127.0.0.1"}, Clients: []string{"alice"},
+			Groups: []string{"ops"},
+		},
+		{Clients: []string{"bob smith"}},
+	} {
+		r.Dir, r.Valid = dir, time.Hour
+		if _, err := certs.Create(r); err != nil {
+			t.Fatal(err)
+		}
 	}
 	filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		want := fs.FileMode(0o644)
@@ -39,7 +44,7 @@ func TestMake(t *testing.T) {
 	})
 	for client, groups := range map[string]int{"alice": 1, "bob smith": 0} {
 		for _, name := range []string{"localhost", "127.0.0.1"} {
-			c, err := shakeHands(dir, filepath.Join(dir, client), name)
+			c, err := handshake(dir, filepath.Join(dir, client), name)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -48,48 +53,56 @@ func TestMake(t *testing.T) {
 			}
 		}
 	}
-	if _, err := shakeHands(dir, filepath.Join(dir, "alice"), "example.org"); err == nil {
-		t.Error("another name of the server is taken")
+	if _, err := handshake(dir, filepath.Join(dir, "alice"), "example.org"); err == nil {
+		t.Error("the server is accepted by another name")
 	}
-	if err := os.Rename(filepath.Join(dir, "alice/cert.pem"), filepath.Join(dir, "alice/old.pem")); err != nil {
+	if err := os.Remove(filepath.Join(dir, "alice/cert.pem")); err != nil {
 		t.Fatal(err)
 	}
 	for name, r := range map[string]certs.Request{
-		"server": {Servers: []string{"x"}}, "client": {Clients: []string{"new", "bob smith"}}, "half of a client": {Clients: []string{"alice"}},
+		"server":           {Servers: []string{"x"}},
+		"client":           {Clients: []string{"new", "bob smith"}},
+		"half of a client": {Clients: []string{"alice"}},
 	} {
 		r.Dir = dir
-		if _, err := certs.Make(r); err == nil || !strings.Contains(err.Error(), "is there already: it is not overwritten") {
+		if _, err := certs.Create(r); err == nil || !strings.Contains(err.Error(), "exists already") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "new")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("some of the files were made: %v", err)
+		t.Errorf("some of the files were created: %v", err)
 	}
 }
 
-// shakeHands returns the certificate that the server gets.
-func shakeHands(dir, client, name string) (*x509.Certificate, error) {
+// handshake returns the client's certificate as the server receives it.
+func handshake(dir, client, name string) (*x509.Certificate, error) {
 	ca, err := os.ReadFile(filepath.Join(client, "ca.pem"))
 	if err != nil {
 		return nil, err
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
-	own, err := tls.LoadX509KeyPair(filepath.Join(client, "cert.pem"), filepath.Join(client, "key.pem"))
+	clientPair, err := tls.LoadX509KeyPair(client+"/cert.pem", client+"/key.pem")
 	if err != nil {
 		return nil, err
 	}
-	its, err := tls.LoadX509KeyPair(filepath.Join(dir, "server-cert.pem"), filepath.Join(dir, "server-key.pem"))
+	serverPair, err := tls.LoadX509KeyPair(dir+"/server-cert.pem", dir+"/server-key.pem")
 	if err != nil {
 		return nil, err
 	}
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()
-	server := tls.Server(a, &tls.Config{Certificates: []tls.Certificate{its}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert})
+	server := tls.Server(a, &tls.Config{
+		Certificates: []tls.Certificate{serverPair},
+		ClientCAs:    pool,
+		ClientAuth:   tls.RequireAndVerifyClientCert,
+	})
 	done := make(chan error, 1)
 	go func() {
-		done <- tls.Client(b, &tls.Config{Certificates: []tls.Certificate{own}, RootCAs: pool, ServerName: name}).Handshake()
+		done <- tls.Client(b, &tls.Config{
+			Certificates: []tls.Certificate{clientPair}, RootCAs: pool, ServerName: name,
+		}).Handshake()
 		b.Close()
 	}()
 	err = server.Handshake()
@@ -102,7 +115,8 @@ func shakeHands(dir, client, name string) (*x509.Certificate, error) {
 func TestBadRequests(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"", ".", "..", "a/b", ".hidden", "/"} {
-		if _, err := certs.Make(certs.Request{Dir: dir, Clients: []string{name}}); err == nil || !strings.Contains(err.Error(), "cannot be the name of a folder") {
+		_, err := certs.Create(certs.Request{Dir: dir, Clients: []string{name}})
+		if err == nil || !strings.Contains(err.Error(), "must be a file name") {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
@@ -114,7 +128,8 @@ func TestBadRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := certs.Make(certs.Request{Dir: dir, Clients: []string{"a"}}); err == nil || !strings.Contains(err.Error(), "it is no PEM") {
+	_, err := certs.Create(certs.Request{Dir: dir, Clients: []string{"a"}})
+	if err == nil || !strings.Contains(err.Error(), "not PEM") {
 		t.Errorf("%v", err)
 	}
 }

@@ -6,45 +6,50 @@ import (
 	"palisade/internal/authz/strictjson"
 )
 
-// words is a list of strings, for which the engine takes a string too.
-type words []string
+// stringOrList is a list of strings that the engine also accepts as a single string.
+type stringOrList []string
 
-// UnmarshalJSON reads either.
-func (w *words) UnmarshalJSON(text []byte) error {
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *stringOrList) UnmarshalJSON(text []byte) error {
 	var list []string
-	if err := json.Unmarshal(text, &list); err != nil {
-		var word string
-		if err := json.Unmarshal(text, &word); err != nil {
+	if json.Unmarshal(text, &list) != nil {
+		var single string
+		if err := json.Unmarshal(text, &single); err != nil {
 			return err
 		}
-		list = []string{word}
+		list = []string{single}
 	}
-	*w = list
+	*l = list
 	return nil
 }
 
-// hostConfig is what rules look at in a container's HostConfig (moby, api/types/container).
+// hostConfig has the fields of HostConfig (moby, api/types/container) that rules check.
 type hostConfig struct {
-	Privileged        strictjson.Once[bool]
-	PidMode           strictjson.Once[string]
-	NetworkMode       strictjson.Once[string]
-	IpcMode           strictjson.Once[string]
-	UTSMode           strictjson.Once[string]
-	UsernsMode        strictjson.Once[string]
-	Binds             strictjson.Once[[]string]
-	Mounts            strictjson.Once[[]mount]
-	VolumesFrom       strictjson.Once[[]string]
-	VolumeDriver      strictjson.Once[string]
+	Privileged    strictjson.Once[bool]
+	PidMode       strictjson.Once[string]
+	NetworkMode   strictjson.Once[string]
+	IpcMode       strictjson.Once[string]
+	UTSMode       strictjson.Once[string]
+	UsernsMode    strictjson.Once[string]
+	Binds         strictjson.Once[[]string]
+	Mounts        strictjson.Once[[]mount]
+	VolumesFrom   strictjson.Once[[]string]
+	VolumeDriver  strictjson.Once[string]
+	CapAdd        strictjson.Once[stringOrList]
+	Capabilities  strictjson.Once[stringOrList]
+	SecurityOpt   strictjson.Once[[]string]
+	MaskedPaths   strictjson.Once[*[]string]
+	ReadonlyPaths strictjson.Once[*[]string]
+	Annotations   strictjson.Once[map[string]string]
+	Runtime       strictjson.Once[string]
+	devices
+}
+
+// devices has the fields about devices of HostConfig and of the body of container_update.
+type devices struct {
 	Devices           strictjson.Once[[]json.RawMessage]
 	DeviceRequests    strictjson.Once[[]json.RawMessage]
 	DeviceCgroupRules strictjson.Once[[]string]
-	CapAdd            strictjson.Once[words]
-	Capabilities      strictjson.Once[words]
-	SecurityOpt       strictjson.Once[[]string]
-	MaskedPaths       strictjson.Once[*[]string]
-	ReadonlyPaths     strictjson.Once[*[]string]
-	Annotations       strictjson.Once[map[string]string]
-	Runtime           strictjson.Once[string]
 }
 
 // mount is an entry of HostConfig.Mounts.
@@ -59,7 +64,8 @@ type mount struct {
 	}]
 }
 
-// createBody is that of a container's creation. Engines before API 1.44 take fields of HostConfig at the top too.
+// createBody is the body of container_create. Engines before API 1.44 also accept the fields of
+// HostConfig at the top level.
 type createBody struct {
 	hostConfig
 	HostConfig       strictjson.Once[hostConfig]
@@ -68,17 +74,10 @@ type createBody struct {
 	}]
 }
 
-// execBody is that of a new process.
+// execBody is the body of container_exec_create.
 type execBody struct{ Privileged strictjson.Once[bool] }
 
-// updateBody is that of a change of limits.
-type updateBody struct {
-	Devices           strictjson.Once[[]json.RawMessage]
-	DeviceRequests    strictjson.Once[[]json.RawMessage]
-	DeviceCgroupRules strictjson.Once[[]string]
-}
-
-// volumeBody is that of a new volume.
+// volumeBody is the body of volume_create.
 type volumeBody struct {
 	Driver     strictjson.Once[string]
 	DriverOpts strictjson.Once[map[string]string]

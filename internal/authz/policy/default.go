@@ -5,10 +5,11 @@ import (
 	_ "embed"
 )
 
-// defaultText is the file that the packages install: who is at the unix socket may do everything, nobody else anything.
+// defaultText is the policy file of the packages: it grants everything at Docker's unix socket, and
+// nothing elsewhere.
 //
 //go:embed default.json
 var defaultText []byte
 
-// IsDefault tells whether the policies are those that the packages install, unchanged.
+// IsDefault reports whether the policies are the unchanged file of the packages.
 func (s *Set) IsDefault() bool { return s.sum == sha256.Sum256(defaultText) }

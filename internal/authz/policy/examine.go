@@ -10,90 +10,94 @@ import (
 	"palisade/internal/authz/strictjson"
 )
 
-// around are actions that can give a container, or something like one, what a rule denies, by bodies that are not looked
-// into, by a manager of a swarm that is the user's own, or by a checkpoint that is: a policy that has rules does not grant them.
-var around = []string{
+// bypassActions are actions that could get a container, or its equivalent, what a rule denies:
+// their bodies are not examined, or they admit a swarm manager or a checkpoint of the user's own. A
+// policy with rules does not grant them.
+var bypassActions = []string{
 	"service_create", "service_update", "image_build_grpc", "container_checkpoint_create",
 	"plugin_create", "plugin_pull", "plugin_enable", "plugin_set", "plugin_upgrade",
 	"swarm_init", "swarm_join", "swarm_update", "node_update",
-	"swarm_inspect", // it tells the token by which a manager joins
+	"swarm_inspect", // discloses the token with which a manager joins
 }
 
-// oldest is the lowest version of Docker's API by which rules can judge. Before it, HostConfig came with the start, too.
-const oldest = 24
+// minAPIMinor is the oldest version 1.x of Docker's API that rules support. Before it,
+// container_start took a HostConfig, too.
+const minAPIMinor = 24
 
-// maxBody bounds a body that rules look into, in bytes: to read one takes time, within which the engine is to have its answer.
+// maxBody is the size in bytes of the largest body that rules examine. Parsing a larger one could
+// take longer than the engine waits for a decision.
 const maxBody = 512 << 10
 
-// examine applies the policy's "deny" list to a request whose action the policy grants. It also
-// refuses a missing body (NoBody), and a body that the engine might parse differently.
+// examine applies the rules to a request whose action the policy grants. A body that is missing
+// (NoBody), or that the engine might parse differently (Forbidden), is refused if a rule needs it.
 func (p *Policy) examine(r Request) (Reason, string) {
 	if len(p.rules) == 0 {
 		return Granted, ""
 	}
-	detail, needsBody := p.forbidden(r)
-	switch {
-	case detail != "":
+	if detail := p.actionViolation(r); detail != "" {
 		return Forbidden, detail
-	case needsBody && len(r.body) == 0:
+	}
+	violation := p.bodyCheck(r.action)
+	if violation == nil && r.action.Name != "container_start" {
+		return Granted, ""
+	}
+	if major, minor, ok := action.Version(r.uri); ok && (major != 1 || minor < minAPIMinor) {
+		return Forbidden, fmt.Sprintf("API versions before 1.%d are not supported", minAPIMinor)
+	}
+	switch {
+	case violation == nil:
+		return Granted, ""
+	case len(r.body) == 0:
 		return NoBody, ""
+	case len(r.body) > maxBody:
+		return Forbidden, fmt.Sprintf("the body is larger than %d KiB", maxBody>>10)
+	}
+	if detail := violation(p, r); detail != "" {
+		return Forbidden, detail
 	}
 	return Granted, ""
 }
 
-// judge is what decides by the body of an action, and whether a rule of the policy needs it to.
-func (p *Policy) judge(a action.Action) (decide func(*Policy, string, []byte) string, needed bool) {
-	switch a.Name {
-	case "container_create":
-		return (*Policy).forbidsCreate, true
-	case "container_exec_create":
-		return (*Policy).forbidsExec, p.hasRule(privilegedRules...)
-	case "container_update":
-		return (*Policy).forbidsUpdate, p.hasRule(ruleDevices)
-	case "volume_create":
-		return (*Policy).forbidsVolume, p.hasRule(ruleBinds)
+// actionViolation returns why the rules forbid an action whatever its body, or "".
+func (p *Policy) actionViolation(r Request) string {
+	switch name := r.action.Name; {
+	case r.action.ID == action.None:
+		return "the request is unknown"
+	case slices.Contains(bypassActions, name):
+		return fmt.Sprintf("%q could bypass the rules", name)
+	case name == "image_build" && p.hasRule(ruleNet):
+		// Docker also accepts build options in a form in the body, which it does not pass on.
+		return "the network of a build cannot be examined"
+	case name == "image_build" && p.hasRule(ruleNoRemap):
+		return "the containers of a build have no user remap"
+	case name == "container_start" && mayHaveQueryKey(r.uri, "checkpoint"):
+		return "the content of a checkpoint cannot be examined"
 	}
-	return nil, false
+	return ""
 }
 
-// forbidden is why a request is refused, or "". needsBody tells that the body decides.
-func (p *Policy) forbidden(r Request) (detail string, needsBody bool) {
-	a, uri, body := r.action, r.uri, r.body
+// bodyCheck returns the function that finds what the rules forbid in the body of an action, or nil
+// if no rule of the policy needs the body.
+func (p *Policy) bodyCheck(a action.Action) func(*Policy, Request) string {
 	switch {
-	case a.ID == action.None:
-		return "it is not known what the request does", false
-	case slices.Contains(around, a.Name):
-		return fmt.Sprintf("%q can do what \"deny\" lists, and is not looked into", a.Name), false
-	case a.Name == "image_build" && p.hasRule(ruleNet):
-		// Docker takes the options of a build from a form in the body too, which it does not pass on.
-		return "the options of a build, as its network, are not looked into", false
-	case a.Name == "image_build" && p.hasRule(ruleNoRemap):
-		return "the containers of a build have no user remap", false
-	case a.Name == "container_start" && mayName(uri, "checkpoint"):
-		return "what is in a checkpoint is not known", false
+	case a.Name == "container_create":
+		return (*Policy).createViolation
+	case a.Name == "container_exec_create" && p.hasRule(privilegedRules...):
+		return (*Policy).execViolation
+	case a.Name == "container_update" && p.hasRule(ruleDevices):
+		return (*Policy).updateViolation
+	case a.Name == "volume_create" && p.hasRule(ruleBinds):
+		return (*Policy).volumeViolation
 	}
-	decide, needsBody := p.judge(a)
-	if !needsBody && a.Name != "container_start" {
-		return "", false
-	}
-	if major, minor, ok := action.Version(uri); ok && (major != 1 || minor < oldest) {
-		return fmt.Sprintf("requests of API versions before 1.%d are not looked into", oldest), false
-	}
-	switch {
-	case !needsBody || len(body) == 0:
-		return "", needsBody
-	case len(body) > maxBody:
-		return fmt.Sprintf("the body is larger than %d KiB", maxBody>>10), true
-	}
-	return decide(p, uri, body), true
+	return nil
 }
 
-func unreadable(err error) string { return "the body is not clear: " + err.Error() }
+func parseViolation(err error) string { return "parse the body: " + err.Error() }
 
-func (p *Policy) forbidsExec(_ string, text []byte) string {
+func (p *Policy) execViolation(r Request) string {
 	var body execBody
-	if err := strictjson.Unmarshal(text, &body); err != nil {
-		return unreadable(err)
+	if err := strictjson.Unmarshal(r.body, &body); err != nil {
+		return parseViolation(err)
 	}
 	if body.Privileged.Value {
 		return "Privileged is set"
@@ -101,56 +105,56 @@ func (p *Policy) forbidsExec(_ string, text []byte) string {
 	return ""
 }
 
-func (p *Policy) forbidsUpdate(_ string, text []byte) string {
-	var body updateBody
-	if err := strictjson.Unmarshal(text, &body); err != nil {
-		return unreadable(err)
+func (p *Policy) updateViolation(r Request) string {
+	var body devices
+	if err := strictjson.Unmarshal(r.body, &body); err != nil {
+		return parseViolation(err)
 	}
-	h := hostConfig{Devices: body.Devices, DeviceRequests: body.DeviceRequests, DeviceCgroupRules: body.DeviceCgroupRules}
-	return h.forbidsDevices()
+	return body.violation()
 }
 
-func (p *Policy) forbidsVolume(_ string, text []byte) string {
+func (p *Policy) volumeViolation(r Request) string {
 	var body volumeBody
-	if err := strictjson.Unmarshal(text, &body); err != nil {
-		return unreadable(err)
+	if err := strictjson.Unmarshal(r.body, &body); err != nil {
+		return parseViolation(err)
 	}
-	if what := forbidsVolume(body.Driver.Value, body.DriverOpts.Value); what != "" {
-		return rule{kind: ruleBinds}.because(what)
+	if what := volumeViolation(body.Driver.Value, body.DriverOpts.Value); what != "" {
+		return rule{kind: ruleBinds}.violatedBy(what)
 	}
 	return ""
 }
 
-func (p *Policy) forbidsCreate(uri string, text []byte) string {
+func (p *Policy) createViolation(r Request) string {
 	var body createBody
-	if err := strictjson.Unmarshal(text, &body); err != nil {
-		return unreadable(err)
+	if err := strictjson.Unmarshal(r.body, &body); err != nil {
+		return parseViolation(err)
 	}
-	for _, r := range p.rules {
-		// An engine that has a HostConfig does not look for its fields at the top, one that has none does.
+	for _, rule := range p.rules {
+		// Without a HostConfig the engine uses the fields at the top level.
 		for _, h := range []*hostConfig{&body.HostConfig.Value, &body.hostConfig} {
-			if what := r.forbids(h); what != "" {
-				return r.because(what)
+			if what := rule.violation(h); what != "" {
+				return rule.violatedBy(what)
 			}
 		}
-		switch r.kind {
+		switch rule.kind {
 		case ruleNet:
 			if _, ok := body.NetworkingConfig.Value.EndpointsConfig.Value["host"]; ok {
-				return r.because("NetworkingConfig has the host's network")
+				return rule.violatedBy("NetworkingConfig has the host's network")
 			}
 		case ruleNoRemap:
-			if what := body.HostConfig.Value.forbidsNoRemap(uri); what != "" {
-				return r.because(what)
+			if what := body.HostConfig.Value.remapViolation(r.uri); what != "" {
+				return rule.violatedBy(what)
 			}
 		}
 	}
 	return ""
 }
 
-func (r rule) because(what string) string { return fmt.Sprintf("%q: %s", r.String(), what) }
+func (r rule) violatedBy(what string) string { return fmt.Sprintf("%q: %s", r.String(), what) }
 
-// mayName tells whether the query of a request's target may have a key. The start of a container takes no form in its body.
-func mayName(uri, key string) bool {
+// mayHaveQueryKey reports whether the query of a request target has a key, or cannot be parsed. The
+// daemon reads no form in the body of container_start.
+func mayHaveQueryKey(uri, key string) bool {
 	_, query, _ := strings.Cut(uri, "?")
 	values, err := url.ParseQuery(query)
 	return err != nil || values.Has(key)

@@ -10,14 +10,14 @@ import (
 	"palisade/internal/idmap"
 )
 
-// forbids is what in a HostConfig a rule denies, or "".
-func (r rule) forbids(h *hostConfig) string {
+// violation returns what in a HostConfig the rule forbids, or "".
+func (r rule) violation(h *hostConfig) string {
 	if h.Privileged.Value && slices.Contains(privilegedRules, r.kind) {
 		return "Privileged is set"
 	}
-	namespace := func(name, mode string) string {
+	namespace := func(field, mode string) string {
 		if sharesNamespace(mode) {
-			return fmt.Sprintf("%s is %q", name, mode)
+			return fmt.Sprintf("%s is %q", field, mode)
 		}
 		return ""
 	}
@@ -33,39 +33,40 @@ func (r rule) forbids(h *hostConfig) string {
 	case ruleUser:
 		return namespace("UsernsMode", h.UsernsMode.Value)
 	case ruleBinds:
-		return h.forbidsBinds()
+		return h.bindViolation()
 	case ruleDevices:
-		return h.forbidsDevices()
+		return h.devices.violation()
 	case ruleCapabilities:
-		return r.forbidsCapabilities(h)
+		return r.capabilityViolation(h)
 	case ruleSecurity:
-		return h.forbidsSecurity()
+		return h.securityViolation()
 	}
 	return ""
 }
 
-// sharesNamespace tells whether a mode is the host's namespace, or another container's, which may be the host's.
+// sharesNamespace reports whether a mode selects the host's namespace, or that of another
+// container, which may be the host's.
 func sharesNamespace(mode string) bool {
 	kind, _, _ := strings.Cut(mode, ":")
 	kind = strings.TrimSpace(kind)
 	return strings.EqualFold(kind, "host") || strings.EqualFold(kind, "container")
 }
 
-func (h *hostConfig) forbidsDevices() string {
+func (d *devices) violation() string {
 	switch {
-	case len(h.Devices.Value) > 0:
-		return "Devices are asked for"
-	case len(h.DeviceRequests.Value) > 0:
-		return "DeviceRequests are made"
-	case len(h.DeviceCgroupRules.Value) > 0:
-		return "DeviceCgroupRules are given"
+	case len(d.Devices.Value) > 0:
+		return "Devices is set"
+	case len(d.DeviceRequests.Value) > 0:
+		return "DeviceRequests is set"
+	case len(d.DeviceCgroupRules.Value) > 0:
+		return "DeviceCgroupRules is set"
 	}
 	return ""
 }
 
-func (r rule) forbidsCapabilities(h *hostConfig) string {
+func (r rule) capabilityViolation(h *hostConfig) string {
 	for _, name := range append(slices.Clone(h.CapAdd.Value), h.Capabilities.Value...) {
-		added := capability(name)
+		added := canonicalCapability(name)
 		if r.argument == "" || r.argument == added || added == allCapabilities {
 			return fmt.Sprintf("the capability %q is added", name)
 		}
@@ -73,116 +74,126 @@ func (r rule) forbidsCapabilities(h *hostConfig) string {
 	return ""
 }
 
-// tightening are the security options that only take rights away.
-var tightening = []string{"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"}
+// hardeningOptions are the security options that only take privileges away.
+var hardeningOptions = []string{
+	"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true",
+}
 
-func (h *hostConfig) forbidsSecurity() string {
+func (h *hostConfig) securityViolation() string {
 	for _, option := range h.SecurityOpt.Value {
-		if !slices.Contains(tightening, option) {
+		if !slices.Contains(hardeningOptions, option) {
 			return fmt.Sprintf("SecurityOpt has %q", option)
 		}
 	}
-	// The client turns systempaths=unconfined into lists without entries.
+	// The client turns systempaths=unconfined into empty lists.
 	if h.MaskedPaths.Value != nil || h.ReadonlyPaths.Value != nil {
-		return "MaskedPaths or ReadonlyPaths are given"
+		return "MaskedPaths or ReadonlyPaths is set"
 	}
-	// crun, for example, takes a seccomp filter from one.
+	// Runtimes read security options from annotations: crun, for example, a seccomp filter.
 	for _, key := range slices.Sorted(maps.Keys(h.Annotations.Value)) {
 		if !strings.HasPrefix(key, ownAnnotations) {
-			const format = "Annotations has %q, which a runtime may take for a security option"
-			return fmt.Sprintf(format, key)
+			return fmt.Sprintf("Annotations has %q, which may be a security option", key)
 		}
 	}
 	return ""
 }
 
-// ownAnnotations is the prefix of Palisade's annotations. None of them is a security option.
+// ownAnnotations is the prefix of Palisade's annotations, none of which is a security option.
 const ownAnnotations = "palisade."
 
-// remapAnnotation is where userns-shift finds the mapping of a container of Docker (internal/userns/remap).
+// remapAnnotation holds the id mapping of a Docker container for userns-shift
+// (internal/userns/remap).
 const remapAnnotation = "palisade.user-remap"
 
-// forbidsNoRemap makes sure that a container asks for ids of its own, by the annotation. Engines have it from API 1.43 on; one
-// that is older refuses that version, where it would leave out the annotation of another in silence.
-func (h *hostConfig) forbidsNoRemap(uri string) string {
+// remapViolation returns why a container would not get ids of its own by the annotation, or "". A
+// request before API 1.43 is refused, because an engine silently drops its annotations.
+func (h *hostConfig) remapViolation(uri string) string {
 	remap := h.Annotations.Value[remapAnnotation]
 	major, minor, ok := action.Version(uri)
 	switch {
 	case remap == "":
-		return "no user remap is asked for"
+		return fmt.Sprintf("the annotation %q is missing", remapAnnotation)
 	case !ok || major != 1 || minor < 43:
 		return "annotations need API version 1.43 or later"
 	case h.Runtime.Value != "":
-		return "Runtime is given, which may leave the annotation out"
+		return "Runtime is set: another runtime may ignore the user remap"
 	}
 	ids, err := idmap.ParseRemap(remap)
 	switch {
 	case err != nil:
 		return err.Error()
 	case !ids.HasEffect():
-		return fmt.Sprintf("the user remap %q leaves root as it is", remap)
+		return fmt.Sprintf("the user remap %q does not map root", remap)
 	}
 	return ""
 }
 
-func (h *hostConfig) forbidsBinds() string {
+func (h *hostConfig) bindViolation() string {
 	for _, bind := range h.Binds.Value {
 		if strings.HasPrefix(bind, "/") { // otherwise the source is the name of a volume
 			return fmt.Sprintf("Binds has %q", bind)
 		}
 	}
 	for i := range h.Mounts.Value {
-		if what := h.Mounts.Value[i].forbidden(); what != "" {
+		if what := h.Mounts.Value[i].violation(); what != "" {
 			return what
 		}
 	}
-	switch {
-	case len(h.VolumesFrom.Value) > 0:
-		return "VolumesFrom is given, and what these containers have mounted is not known"
-	case !isLocal(h.VolumeDriver.Value):
-		return fmt.Sprintf("what the volume driver %q mounts is not known", h.VolumeDriver.Value)
+	if len(h.VolumesFrom.Value) > 0 {
+		return "VolumesFrom is set: the mounts of other containers are unknown"
 	}
-	return ""
+	return driverViolation(h.VolumeDriver.Value)
 }
 
-// forbidden returns the reason why the rule "binds" refuses a mount, or "".
-func (m *mount) forbidden() string {
+// violation returns why the rule "binds" refuses a mount, or "".
+func (m *mount) violation() string {
 	switch m.Type.Value {
 	case "bind":
 		return fmt.Sprintf("Mounts has %q", m.Source.Value)
 	case "tmpfs", "image":
 	case "volume":
 		driver := m.VolumeOptions.Value.DriverConfig.Value
-		return forbidsVolume(driver.Name.Value, driver.Options.Value)
+		return volumeViolation(driver.Name.Value, driver.Options.Value)
 	default:
 		return fmt.Sprintf("Mounts has the type %q", m.Type.Value)
 	}
 	return ""
 }
 
-func isLocal(driver string) bool { return driver == "" || driver == "local" }
-
-// harmlessTypes are the file systems that a volume's options may mount: they show nothing of the host.
-var harmlessTypes = []string{"tmpfs", "nfs", "nfs4", "cifs"}
-
-// forbidsVolume looks for a bind mount in disguise. The local driver mounts what its options say (mount(2)).
-func forbidsVolume(driver string, options map[string]string) string {
-	if !isLocal(driver) {
-		return fmt.Sprintf("what the volume driver %q mounts is not known", driver)
-	}
-	kind, device := options["type"], options["device"]
-	if kind == "" && device == "" && options["o"] == "" {
+func driverViolation(driver string) string {
+	if driver == "" || driver == "local" {
 		return ""
 	}
-	bind := kind == "" || kind == "none" || kind == "bind"
+	return fmt.Sprintf("the mounts of the volume driver %q are unknown", driver)
+}
+
+// safeVolumeTypes are the file systems that a volume's options may mount: they show no files of the
+// host.
+var safeVolumeTypes = []string{"tmpfs", "nfs", "nfs4", "cifs"}
+
+// bindOptions are the mount options that make the local driver ignore the file system type.
+var bindOptions = []string{"bind", "rbind", "remount", "move"}
+
+// volumeViolation returns why the rule "binds" refuses a volume, or "". The local driver passes the
+// options type, device and o to mount(2).
+func volumeViolation(driver string, options map[string]string) string {
+	if what := driverViolation(driver); what != "" {
+		return what
+	}
+	fsType, device := options["type"], options["device"]
+	if fsType == "" && device == "" && options["o"] == "" {
+		return ""
+	}
+	isBind := fsType == "" || fsType == "none" || fsType == "bind"
 	for option := range strings.SplitSeq(options["o"], ",") {
-		bind = bind || slices.Contains([]string{"bind", "rbind", "remount", "move"}, strings.ToLower(strings.TrimSpace(option)))
+		option = strings.ToLower(strings.TrimSpace(option))
+		isBind = isBind || slices.Contains(bindOptions, option)
 	}
 	switch {
-	case bind:
+	case isBind:
 		return fmt.Sprintf("the volume's device is %q", device)
-	case !slices.Contains(harmlessTypes, kind):
-		return fmt.Sprintf("the volume has a file system of the type %q", kind)
+	case !slices.Contains(safeVolumeTypes, fsType):
+		return fmt.Sprintf("the volume's file system type is %q", fsType)
 	}
 	return ""
 }

@@ -9,17 +9,17 @@ import (
 	"palisade/internal/authz/action"
 )
 
-// Warning is something in a file that is allowed, and may not be meant.
+// Warning is a valid line of a policy file that may not be intended.
 type Warning struct {
 	Line int
 	Text string
-	// Plain tells that the line plainly says so, and is likely to mean it: it is good to know, and no reason for doubt.
-	Plain bool
+	// Explicit reports that the line states this explicitly, so that it probably is intended.
+	Explicit bool
 }
 
 var (
-	// rootLike are the actions of which each makes a user root on the host.
-	rootLike = []string{"container_attach", "container_create", "container_exec_create"}
+	// rootEquivalentActions each allow a user to become root on the host.
+	rootEquivalentActions = []string{"container_attach", "container_create", "container_exec_create"}
 	// disclosingActions are the reads that disclose most.
 	disclosingActions = []string{
 		"container_archive", "container_export", "container_inspect", "container_logs", "container_top",
@@ -28,64 +28,95 @@ var (
 	}
 )
 
-// Lint warns of what may not be meant, with the clients of the given engines, or of all if none is
-// given.
+// Lint returns warnings about the policies for the clients of the given engines, by default of all.
 func (s *Set) Lint(engines ...action.Engine) (warnings []Warning) {
 	if len(engines) == 0 {
 		engines = []action.Engine{action.Docker, action.Isulad}
 	}
-	ofDocker := slices.Contains(engines, action.Docker)
 	for _, p := range s.Policies {
-		add := func(plain bool, format string, args ...any) {
-			warnings = append(warnings, Warning{p.Line, fmt.Sprintf(format, args...), plain})
+		l := linter{Policy: p, engines: engines, hasDocker: slices.Contains(engines, action.Docker)}
+		if all := s.byUser[""]; all != nil && all.Line < p.Line {
+			l.warn("policy %q is never used: line %d applies to every user", p.Name, all.Line)
 		}
-		warn := func(format string, args ...any) { add(false, format, args...) }
-		if everybody := s.byUser[""]; everybody != nil && everybody.Line < p.Line {
-			warn("policy %q is never used: line %d decides for everybody", p.Name, everybody.Line)
-		}
-		for i, pattern := range p.Patterns {
-			if p.matches[i] == 0 && !slices.Contains(matchAll, pattern) {
-				warn("the action %q matches no action that is known", pattern)
-			} else if more := p.surprises(pattern); len(more) > 0 {
-				warn("the action %q grants %s too; \"exact\":true makes it match whole names", pattern, strings.Join(more, ", "))
-			}
-		}
-		risky := p.grants(rootLike)
-		if len(risky) > 0 && !p.ReadOnly {
-			add(p.grantsAll(), "policy %q grants %s, with which a user can become root on the host", p.Name, strings.Join(risky, ", "))
-		}
-		if p.permitsPrivileged() {
-			warn(`policy %q denies %s, but not "privileged": a privileged container can bypass these rules`,
-				p.Name, p.quotedRules())
-		}
-		var secret []string
-		if ofDocker {
-			secret = p.secrets()
-		}
-		if len(secret) > 0 && p.ReadOnly {
-			add(true, "policy %q is read-only, and does not grant %s, which disclose secrets",
-				p.Name, strings.Join(secret, ", "))
-		} else if len(secret) > 0 && !p.grantsAll() {
-			add(len(risky) > 0, "policy %q grants %s, which disclose secrets",
-				p.Name, strings.Join(secret, ", "))
-		}
-		for _, short := range p.halfGranted(engines) {
-			warn("policy %q does not grant %s, which %s needs beside %s", p.Name, short.missing, short.command, short.granted)
-		}
-		// docker's client asks for that at first.
-		if ofDocker && !p.permits(action.OfRequest("HEAD", "/_ping")) {
-			warn("policy %q does not grant docker_ping: docker's client does not learn which version of the API to use", p.Name)
-		}
-		if open := p.grants(disclosingActions); len(open) > 0 && p.ReadOnly {
-			add(true, "policy %q is read-only, and still lets users see what is in containers and images, by %s", p.Name, strings.Join(open, ", "))
-		}
+		l.checkPatterns()
+		l.checkRisks()
+		l.checkClients()
+		warnings = append(warnings, l.warnings...)
 	}
 	return warnings
 }
 
-// secrets returns the names of Docker's secret actions that the policy's patterns match.
+// linter collects the warnings about a policy.
+type linter struct {
+	*Policy
+	engines   []action.Engine
+	hasDocker bool
+	warnings  []Warning
+}
+
+func (l *linter) warn(format string, args ...any) { l.add(false, format, args...) }
+
+func (l *linter) add(explicit bool, format string, args ...any) {
+	l.warnings = append(l.warnings, Warning{l.Line, fmt.Sprintf(format, args...), explicit})
+}
+
+func (l *linter) checkPatterns() {
+	for i, pattern := range l.Patterns {
+		if l.matches[i] == 0 && !slices.Contains(matchAll, pattern) {
+			l.warn("the pattern %q matches no known action", pattern)
+		} else if others := l.otherMatches(pattern); len(others) > 0 {
+			l.warn("the pattern %q also grants %s; \"exact\":true matches whole names only",
+				pattern, strings.Join(others, ", "))
+		}
+	}
+}
+
+// checkRisks warns of actions that make a user root on the host or disclose secrets.
+func (l *linter) checkRisks() {
+	risky := l.grantsOf(rootEquivalentActions)
+	if len(risky) > 0 && !l.ReadOnly {
+		l.add(l.grantsAll(), "policy %q grants %s, with which a user can become root on the host",
+			l.Name, strings.Join(risky, ", "))
+	}
+	if l.permitsPrivileged() {
+		l.warn(`policy %q denies %s, but not "privileged": a privileged container can bypass these rules`,
+			l.Name, l.quotedRules())
+	}
+	secrets := l.secrets()
+	switch {
+	case len(secrets) == 0 || !l.hasDocker:
+	case l.ReadOnly:
+		l.add(true, "policy %q is read-only, and does not grant %s, which disclose secrets",
+			l.Name, strings.Join(secrets, ", "))
+	case !l.grantsAll():
+		l.add(len(risky) > 0, "policy %q grants %s, which disclose secrets",
+			l.Name, strings.Join(secrets, ", "))
+	}
+}
+
+// checkClients warns of commands that fail for an action that the policy does not grant, and of
+// what read-only users see.
+func (l *linter) checkClients() {
+	for _, c := range action.Commands() {
+		missing := l.missingActions(c)
+		if len(missing) > 0 && slices.Contains(l.engines, c.Engine) {
+			l.warn("policy %q does not grant %s, which %s %s needs in addition to %s",
+				l.Name, strings.Join(missing, ", "), c.Client(), c.Name, c.Purpose.Name)
+		}
+	}
+	if l.hasDocker && !l.permits(action.ForDocker("HEAD", "/_ping")) {
+		l.warn("policy %q does not grant docker_ping, with which docker negotiates the API version",
+			l.Name)
+	}
+	if reads := l.grantsOf(disclosingActions); len(reads) > 0 && l.ReadOnly {
+		l.add(true, "policy %q is read-only, but shows the content of containers and images with %s",
+			l.Name, strings.Join(reads, ", "))
+	}
+}
+
+// secrets returns Docker's actions of the class secret that the policy's patterns match.
 func (p *Policy) secrets() (names []string) {
-	for _, a := range action.Of(action.Docker) {
+	for _, a := range action.List(action.Docker) {
 		if a.IsSecret() && p.granted[a.ID] {
 			names = append(names, a.Name)
 		}
@@ -93,14 +124,13 @@ func (p *Policy) secrets() (names []string) {
 	return names
 }
 
-// permitsPrivileged reports whether the policy has rules, but grants privileged containers or
-// processes.
+// permitsPrivileged reports whether the policy has rules, but none against the privileged
+// containers or processes that it grants.
 func (p *Policy) permitsPrivileged() bool {
 	return len(p.rules) > 0 && !p.hasRule(privilegedRules...) && !p.ReadOnly &&
-		len(p.grants([]string{"container_create", "container_exec_create"})) > 0
+		len(p.grantsOf([]string{"container_create", "container_exec_create"})) > 0
 }
 
-// quotedRules returns the rules as written in the policy file.
 func (p *Policy) quotedRules() string {
 	var all []string
 	for _, r := range p.rules {
@@ -109,56 +139,47 @@ func (p *Policy) quotedRules() string {
 	return strings.Join(all, ", ")
 }
 
-// surprises are the other actions that a pattern grants which is the name of one.
-func (p *Policy) surprises(pattern string) (more []string) {
+// otherMatches returns the other actions that a pattern grants if it is the name of an action.
+func (p *Policy) otherMatches(pattern string) (others []string) {
 	if p.Exact || !slices.Contains(action.Names(), pattern) {
 		return nil
 	}
 	for _, name := range action.Names() {
 		if name != pattern && regexp.MustCompile(pattern).MatchString(name) {
-			more = append(more, name)
+			others = append(others, name)
 		}
 	}
-	return more
+	return others
 }
 
-// half is a client's command of which the policy grants the purpose, but not all that it needs.
-type half struct{ command, granted, missing string }
-
-// halfGranted returns such commands of the engines.
-func (p *Policy) halfGranted(engines []action.Engine) (found []half) {
-	for _, c := range action.Commands() {
-		if !slices.Contains(engines, c.Engine) || !p.permits(c.Purpose) || p.permitsDetached(c) {
-			continue
-		}
-		var missing []string
-		for _, a := range c.Actions {
-			if !p.permits(a) {
-				missing = append(missing, a.Name)
-			}
-		}
-		if len(missing) > 0 {
-			found = append(found,
-				half{c.Client() + " " + c.Name, c.Purpose.Name, strings.Join(missing, ", ")})
+// missingActions returns the actions that the policy does not grant of a command whose purpose it
+// grants.
+func (p *Policy) missingActions(c action.Command) (missing []string) {
+	if !p.permits(c.Purpose) || p.permitsDetached(c) {
+		return nil
+	}
+	for _, a := range c.Actions {
+		if !p.permits(a) {
+			missing = append(missing, a.Name)
 		}
 	}
-	return found
+	return missing
 }
 
-// permitsDetached reports whether the command can be used in the background.
+// permitsDetached reports whether the policy permits the command with the option -d.
 func (p *Policy) permitsDetached(c action.Command) bool {
-	detached, ok := action.CommandOf(c.Engine, c.Name+" -d")
+	detached, ok := action.FindCommand(c.Engine, c.Name+" -d")
 	isDenied := func(a action.Action) bool { return !p.permits(a) }
 	return ok && !slices.ContainsFunc(detached.Actions, isDenied)
 }
 
-// grantsAll tells whether the policy grants everything by one pattern.
+// grantsAll reports whether one pattern grants all actions.
 func (p *Policy) grantsAll() bool {
-	return slices.ContainsFunc(p.Patterns, func(pattern string) bool { return slices.Contains(matchAll, pattern) })
+	return slices.ContainsFunc(p.Patterns, func(s string) bool { return slices.Contains(matchAll, s) })
 }
 
-// grants are those of the actions that the policy grants.
-func (p *Policy) grants(names []string) (granted []string) {
+// grantsOf returns those of the named actions that the policy's patterns match.
+func (p *Policy) grantsOf(names []string) (granted []string) {
 	for id, name := range action.Names() {
 		if p.granted[id] && slices.Contains(names, name) {
 			granted = append(granted, name)

@@ -5,24 +5,25 @@ import (
 	"encoding/json"
 )
 
-// MobyHostConfig and mobyBody are those of the engine (moby 20.10, runconfig.ContainerConfigWrapper), as far as the fuzz test
-// needs them.
+// MobyHostConfig has the fields of the engine's HostConfig that the fuzz test needs.
 type MobyHostConfig struct {
 	Privileged bool
 	PidMode    string
 	Binds      []string
 }
 
+// mobyBody is the engine's body of container_create (moby 20.10, runconfig.ContainerConfigWrapper).
 type mobyBody struct {
 	InnerHostConfig *MobyHostConfig `json:"HostConfig,omitempty"`
 	*MobyHostConfig
 }
 
-// isHarmless tells whether the engine, which reads the first value, would start a container without what is denied.
+// isHarmless reports whether the engine, which parses only the first value, rejects the body or
+// creates a container without what is denied.
 func isHarmless(text []byte) bool {
 	var body mobyBody
 	if err := json.NewDecoder(bytes.NewReader(text)).Decode(&body); err != nil {
-		return true // the engine refuses it
+		return true
 	}
 	h := body.MobyHostConfig
 	if body.InnerHostConfig != nil {

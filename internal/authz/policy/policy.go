@@ -1,8 +1,10 @@
-// Package policy decides which user may have an engine do what, by a file with a JSON object on each line.
+// Package policy decides which requests of a user to a container engine are allowed, by the
+// policies in a file.
 package policy
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -10,33 +12,36 @@ import (
 	"palisade/internal/authz/action"
 )
 
-// Policy is a line of the file.
+// Policy is a line of a policy file, a JSON object.
 type Policy struct {
-	// Name is for messages and the audit; Line is the line's number, from 1.
+	// Name identifies the policy in messages and in the audit log.
 	Name string
+	// Line is the line number, from 1.
 	Line int
-	// Users are names, literally; "" is everybody. Groups are values of O or OU in the certificate.
-	Users, Groups []string
-	// Local lists who asks Docker without a name and without a certificate: at its unix socket.
+	// Users are literal names; "" means every user.
+	Users []string
+	// Groups are values of O or OU in the certificate.
+	Groups []string
+	// Local applies the policy to clients at Docker's unix socket, without a name and a certificate.
 	Local bool
-	// Patterns are regular expressions that are looked for in the names of actions; "" grants all.
+	// Patterns are regular expressions that match anywhere in the name of an action; "" grants all.
 	Patterns []string
-	// ReadOnly refuses all actions but reads.
+	// ReadOnly refuses all actions except reads.
 	ReadOnly bool
-	// Exact has the patterns match whole names.
+	// Exact makes the patterns match whole names only.
 	Exact bool
-	// Message is shown to who is refused, in place of the reason.
+	// Message is shown to a user whose request is denied, instead of the reason.
 	Message string
-	// Deny lists what containers must not get, though their actions are granted.
+	// Deny lists the rules about what containers must not get.
 	Deny []string
 
-	rules      []rule
-	granted    []bool // by action.ID
-	grantsRest bool   // a pattern matches all, so that even actions are granted that are not known
-	matches    []int  // how many known actions each pattern matches
+	rules         []rule
+	granted       []bool // by action.ID
+	grantsUnknown bool   // a pattern grants all actions, even unknown ones
+	matches       []int  // the number of known actions that each pattern matches
 }
 
-// Set is what a file says. It does not change.
+// Set is the policies of a file. It is immutable.
 type Set struct {
 	Policies []*Policy
 	byUser   map[string]*Policy
@@ -45,10 +50,10 @@ type Set struct {
 	sum      [sha256.Size]byte
 }
 
-// Equal tells whether two sets are of the same text.
+// Equal reports whether two sets were parsed from the same text.
 func (s *Set) Equal(other *Set) bool { return s.sum == other.sum }
 
-// Identity is a user, as identified by the engine.
+// Identity is a user as identified by the engine.
 type Identity struct {
 	// User is "" if the engine names no user.
 	User string
@@ -58,7 +63,7 @@ type Identity struct {
 	Local bool
 }
 
-// Request is a request of a user to an engine, see DockerRequest and ActionRequest.
+// Request is a request to an engine, including its body. DockerRequest and ActionRequest make one.
 type Request struct {
 	action action.Action
 	uri    string
@@ -68,7 +73,7 @@ type Request struct {
 // DockerRequest returns a request to the Docker Engine's API, with the unmodified request target.
 // The body is nil if the engine did not pass it on.
 func DockerRequest(method, uri string, body []byte) Request {
-	return Request{action.OfRequest(method, uri), uri, body}
+	return Request{action.ForDocker(method, uri), uri, body}
 }
 
 // ActionRequest returns a request without a method and URI, such as iSulad's. The body may be nil.
@@ -77,38 +82,38 @@ func ActionRequest(a action.Action, body []byte) Request { return Request{action
 // Action returns the action of the request.
 func (r Request) Action() action.Action { return r.action }
 
-// Reason is why a decision is what it is.
+// Reason is the reason for a decision.
 type Reason int
 
-// The reasons. Only Granted allows.
+// The reasons. Only Granted allows a request.
 const (
-	NoPolicy Reason = iota
-	NotGranted
-	NotRead
-	Unknown
-	NoAction
-	Forbidden
-	NoBody
+	NoPolicy   Reason = iota // no policy lists the user
+	NotGranted               // the policy's patterns do not match the action
+	NotRead                  // the policy is read-only, and the action is not a read
+	Unknown                  // the action is unknown, and the policy does not grant all actions
+	NoAction                 // the request names no action
+	Forbidden                // a rule forbids what the request asks for
+	NoBody                   // a rule needs the body, and the engine did not send it
 	Granted
 )
 
-// Decision is the decision about a user's request.
+// Decision is the decision about a request.
 type Decision struct {
 	User   string
 	Action action.Action
 	Allow  bool
 	Reason Reason
-	// Policy is the one that decided; nil if none lists the user.
+	// Policy is the policy that applies, or nil if none lists the user.
 	Policy *Policy
-	// Detail is what is forbidden.
+	// Detail says what is Forbidden.
 	Detail string
 }
 
-// Decide decides a request, including its body. The first policy that lists the user, one of the
-// groups, or local decides.
-func (s *Set) Decide(who Identity, r Request) Decision {
-	d := Decision{User: who.User, Action: r.action}
-	if d.Policy = s.policyOf(who); d.Policy == nil {
+// Decide returns the decision about a request, including its body. The first policy that lists the
+// user, one of the groups, or local applies.
+func (s *Set) Decide(id Identity, r Request) Decision {
+	d := Decision{User: id.User, Action: r.action}
+	if d.Policy = s.lookup(id); d.Policy == nil {
 		return d
 	}
 	if d.Reason = d.Policy.reason(r); d.Reason == Granted {
@@ -118,7 +123,7 @@ func (s *Set) Decide(who Identity, r Request) Decision {
 	return d
 }
 
-// reason returns Granted, or the reason why the policy does not grant the request's action.
+// reason returns Granted, or why the policy does not grant the request's action.
 func (p *Policy) reason(r Request) Reason {
 	if r.action.Name == "" && r.uri == "" {
 		return NoAction
@@ -128,7 +133,7 @@ func (p *Policy) reason(r Request) Reason {
 
 func (p *Policy) reasonOf(a action.Action) Reason {
 	switch {
-	case a.ID == action.None && !p.grantsRest:
+	case a.ID == action.None && !p.grantsUnknown:
 		return Unknown
 	case a.ID != action.None && !p.granted[a.ID]:
 		return NotGranted
@@ -140,21 +145,21 @@ func (p *Policy) reasonOf(a action.Action) Reason {
 
 func (p *Policy) permits(a action.Action) bool { return p.reasonOf(a) == Granted }
 
-func (s *Set) policyOf(who Identity) *Policy {
+func (s *Set) lookup(id Identity) *Policy {
 	first := s.byUser[""]
-	if who.Local {
+	if id.Local {
 		return earlier(first, s.local)
 	}
-	if who.User != "" {
-		first = earlier(first, s.byUser[who.User])
+	if id.User != "" {
+		first = earlier(first, s.byUser[id.User])
 	}
-	for _, group := range who.Groups {
+	for _, group := range id.Groups {
 		first = earlier(first, s.byGroup[group])
 	}
 	return first
 }
 
-// earlier is the one that stands above the other; either may be nil.
+// earlier returns the policy with the lower line number. Either may be nil.
 func earlier(p, q *Policy) *Policy {
 	if p == nil || q != nil && q.Line < p.Line {
 		return q
@@ -162,41 +167,43 @@ func earlier(p, q *Policy) *Policy {
 	return p
 }
 
-// Explain is the decision in words, for the user and the audit.
+// Explain returns the decision and its reason as a message for the user and the audit log.
 func (d Decision) Explain() string {
-	name, who := fmt.Sprintf("%q", d.Action.Name), fmt.Sprintf("user %q", d.User)
+	name, user := fmt.Sprintf("%q", d.Action.Name), fmt.Sprintf("user %q", d.User)
 	if d.Action.Name == "" {
 		name = "an unknown request"
 	}
 	if d.User == "" {
-		who = "a user without a name"
+		user = "a user without a name"
 	}
 	switch d.Reason {
 	case NoPolicy:
-		return fmt.Sprintf("%s is listed in no policy", who)
+		return fmt.Sprintf("%s is listed in no policy", user)
 	case NotGranted:
-		return fmt.Sprintf("policy %q does not grant %s to %s", d.Policy.Name, name, who)
+		return fmt.Sprintf("policy %q does not grant %s to %s", d.Policy.Name, name, user)
 	case NotRead:
 		if d.Action.IsSecret() {
 			return fmt.Sprintf("policy %q is read-only, and %s discloses secrets", d.Policy.Name, name)
 		}
-		return fmt.Sprintf("policy %q is read-only, and %s is no read", d.Policy.Name, name)
+		return fmt.Sprintf("policy %q is read-only, and %s is not a read", d.Policy.Name, name)
 	case NoAction:
 		return "the request names no action"
 	case Forbidden:
-		return fmt.Sprintf("policy %q denies some of %s: %s", d.Policy.Name, name, d.Detail)
+		return fmt.Sprintf("policy %q denies %s: %s", d.Policy.Name, name, d.Detail)
 	case NoBody:
-		return fmt.Sprintf("policy %q looks into the body of %s, and it did not arrive", d.Policy.Name, name)
+		return fmt.Sprintf("policy %q has rules about the body of %s, which the engine did not send",
+			d.Policy.Name, name)
 	case Unknown:
-		return fmt.Sprintf("%s is granted by a policy for all actions alone, and policy %q is none", name, d.Policy.Name)
+		return fmt.Sprintf("policy %q does not grant %s: only a policy for all actions does",
+			d.Policy.Name, name)
 	}
-	return fmt.Sprintf("policy %q grants %s to %s", d.Policy.Name, name, who)
+	return fmt.Sprintf("policy %q grants %s to %s", d.Policy.Name, name, user)
 }
 
-// matchAll are the patterns that grant even actions that are not known.
+// matchAll are the patterns that also grant unknown actions.
 var matchAll = []string{"", ".*", "^.*$"}
 
-// compile finds out which actions the patterns grant.
+// compile parses the rules and the patterns, and looks up which actions the patterns match.
 func (p *Policy) compile() error {
 	if err := p.compileRules(); err != nil {
 		return err
@@ -205,15 +212,15 @@ func (p *Policy) compile() error {
 	p.granted, p.matches = make([]bool, len(names)), make([]int, len(p.Patterns))
 	for i, pattern := range p.Patterns {
 		if pattern == "*" {
-			return fmt.Errorf(`the action "*" is no regular expression; write "" to grant all actions`)
+			return errors.New(`the pattern "*" is not a regular expression; write "" to grant all actions`)
 		}
 		if slices.Contains(matchAll, pattern) {
-			p.grantsRest = true
+			p.grantsUnknown = true
 			pattern = ".*"
 		}
 		expression, err := regexp.Compile(pattern)
 		if err != nil {
-			return fmt.Errorf("the action %q is no regular expression: %w", pattern, err)
+			return fmt.Errorf("the pattern %q is not a regular expression: %w", pattern, err)
 		}
 		if p.Exact {
 			expression = regexp.MustCompile(`^(?:` + pattern + `)$`)

@@ -10,7 +10,7 @@ import (
 	"palisade/internal/authz/policy"
 )
 
-// examples are the seven of the users' manual, each a file of its own.
+// examples are the seven policy files of iSulad's manual.
 var examples = []string{
 	`{"name":"policy_0","users":[""],"actions":[""]}`,
 	`{"name":"policy_1","users":["alice"],"actions":[""]}`,
@@ -52,7 +52,7 @@ func TestDecide(t *testing.T) {
 		reason                     policy.Reason
 	}{
 		{examples[0], "", "", create, true, policy.Granted},
-		{examples[0], "anybody", "", unknown, true, policy.Granted},
+		{examples[0], "carol", "", unknown, true, policy.Granted},
 		{examples[1], "alice", "", images, true, policy.Granted},
 		{examples[1], "bob", "", images, false, policy.NoPolicy},
 		{examples[1], "", "", images, false, policy.NoPolicy},
@@ -75,14 +75,16 @@ func TestDecide(t *testing.T) {
 		{groups, "carol", "ops", archive, true, policy.Granted},
 		{groups, "carol", "admins", extract, false, policy.NotRead},
 		{groups, "carol", "none", "GET /info", true, policy.Granted},
-		{groups, "bob", "", list, false, policy.NotGranted}, // everybody's line stands above his own
+		{groups, "bob", "", list, false, policy.NotGranted}, // the line for every user comes first
 		{groups, "admins", "", list, false, policy.NotGranted},
 	} {
 		method, uri, _ := strings.Cut(c.request, " ")
-		who := policy.Identity{User: c.user, Groups: []string{c.group}}
-		d := parse(t, c.file).Decide(who, policy.DockerRequest(method, uri, nil))
-		if d.Allow != c.allow || d.Reason != c.reason || d.Allow != (d.Reason == policy.Granted && d.Policy != nil) {
-			t.Errorf("%s\nuser %q, group %q, %s: %+v, want %v, reason %d", c.file, c.user, c.group, c.request, d, c.allow, c.reason)
+		id := policy.Identity{User: c.user, Groups: []string{c.group}}
+		d := parse(t, c.file).Decide(id, policy.DockerRequest(method, uri, nil))
+		if d.Allow != c.allow || d.Reason != c.reason ||
+			d.Allow != (d.Reason == policy.Granted && d.Policy != nil) {
+			t.Errorf("%s\nuser %q, group %q, %s: %+v, want %v, reason %d",
+				c.file, c.user, c.group, c.request, d, c.allow, c.reason)
 		}
 		if text := d.Explain(); text == "" || strings.Contains(text, "%!") {
 			t.Errorf("explained as %q", text)
@@ -92,9 +94,15 @@ func TestDecide(t *testing.T) {
 
 func TestMistakes(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{`{"name":"a","users":["x"],"actions":["*"]}`, `policy.json:1: the action "*" is no regular expression; write "" to grant all`},
-		{"\n\n" + `{"users":["x"],"actions":["("]}`, `policy.json:3: the action "(" is no regular expression`},
-		{`{"users":["x"],"actions":["a)(?:b"],"exact":true}`, `is no regular expression`},
+		{
+			`{"name":"a","users":["x"],"actions":["*"]}`,
+			`policy.json:1: the pattern "*" is not a regular expression; write "" to grant all`,
+		},
+		{
+			"\n\n" + `{"users":["x"],"actions":["("]}`,
+			`policy.json:3: the pattern "(" is not a regular expression`,
+		},
+		{`{"users":["x"],"actions":["a)(?:b"],"exact":true}`, `is not a regular expression`},
 		{`{"users":["x"],"actions":[""],"readonly":"true"}`, `"readonly" is "true", want true or false`},
 		{`{"users":["x"],"actions":[""],"readonly":null}`, `"readonly" is null, want true or false`},
 		{`{"users":"x","actions":[""]}`, `"users" is "x", want a list of strings`},
@@ -102,21 +110,27 @@ func TestMistakes(t *testing.T) {
 		{`{"users":[1],"actions":[""]}`, `want a list of strings`},
 		{`{"users":null,"actions":[""]}`, `want a list of strings`},
 		{`{"name":1,"users":["x"],"actions":[""]}`, `"name" is 1, want a string`},
-		{`{"users":["x"],"users":["y"],"actions":[""]}`, `key "users" comes twice`},
+		{`{"users":["x"],"users":["y"],"actions":[""]}`, `duplicate key "users"`},
 		{`{"Users":["x"],"actions":[""]}`, `unknown key "Users"`},
 		{`{"users":["x"],"actions":[""],"read_only":true}`, `unknown key "read_only"`},
 		{`{"users":["x"]}`, `"actions" is missing`},
-		{`{"groups":[""],"actions":[""]}`, `a group has a name`},
-		{`{"actions":[""]}`, `no users and no groups`},
-		{`{"users":["x","x"],"actions":[""]}`, `user "x" is listed in line 1 already`},
-		{`{"users":["x"],"actions":[""]}` + "\n" + `{"users":["y","x"],"actions":[""]}`, `policy.json:2: user "x" is listed in line 1 already`},
-		{`{"groups":["x"],"actions":[""]}` + "\n" + `{"groups":["x"],"actions":[""]}`, `policy.json:2: group "x" is listed in line 1 already`},
+		{`{"groups":[""],"actions":[""]}`, `a group has no name`},
+		{`{"actions":[""]}`, `users and groups are missing`},
+		{`{"users":["x","x"],"actions":[""]}`, `user "x" is already listed in line 1`},
+		{
+			`{"users":["x"],"actions":[""]}` + "\n" + `{"users":["y","x"],"actions":[""]}`,
+			`policy.json:2: user "x" is already listed in line 1`,
+		},
+		{
+			`{"groups":["x"],"actions":[""]}` + "\n" + `{"groups":["x"],"actions":[""]}`,
+			`policy.json:2: group "x" is already listed in line 1`,
+		},
 		{`[]`, `a policy is a JSON object on one line`},
-		{`{"users":["x"],`, `no JSON`},
-		{`{"users":["x"],"actions":[""]} {}`, `"{}" behind the policy`},
-		{`{"users":["x"],"actions":[""]}}`, `"}" behind the policy`},
+		{`{"users":["x"],`, `invalid JSON`},
+		{`{"users":["x"],"actions":[""]} {}`, `unexpected "{}" after the policy`},
+		{`{"users":["x"],"actions":[""]}}`, `unexpected "}" after the policy`},
 		{`# comment`, `a policy is a JSON object on one line`},
-		{`{“name”:“policy_0”,“users”:[""],“actions”:[""]}`, `no JSON`},
+		{`{“name”:“policy_0”,“users”:[""],“actions”:[""]}`, `invalid JSON`},
 	} {
 		s, err := policy.Parse("policy.json", []byte(c.text))
 		if err == nil || !strings.Contains(err.Error(), c.want) || s != nil {
@@ -127,34 +141,63 @@ func TestMistakes(t *testing.T) {
 
 func TestLint(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{`{"users":["x"],"actions":["container_inspect","container_logs","container_top","docker_ping"]}`, ""},
+		{
+			`{"users":["x"],"actions":["container_inspect","container_logs","container_top","docker_ping"]}`,
+			"",
+		},
 		{`{"users":["x"],"actions":["docker_info"]}`, "does not grant docker_ping"},
-		{examples[4], `policy "policy_4" does not grant container_inspect, which isula top needs beside container_top`},
-		{`{"users":["x"],"actions":["container_logs","container_exec_create"],"readonly":true}`, `docker logs needs beside container_logs`},
-		{`{"users":["x"],"actions":["container"],"deny":["binds","pid"]}`, `denies "binds", "pid", but not "privileged": a privileged container`},
-		{`{"users":["x"],"actions":["swarm_inspect","docker_ping"]}`, `grants swarm_inspect, which disclose`},
-		{`{"users":["x"],"actions":[""],"readonly":true}`, `does not grant config_inspect, config_list, plugin_inspect, `},
+		{
+			examples[4],
+			`policy "policy_4" does not grant container_inspect, which isula top needs in addition to ` +
+				`container_top`,
+		},
+		{
+			`{"users":["x"],"actions":["container_logs","container_exec_create"],"readonly":true}`,
+			`docker logs needs in addition to container_logs`,
+		},
+		{
+			`{"users":["x"],"actions":["container"],"deny":["binds","pid"]}`,
+			`denies "binds", "pid", but not "privileged": a privileged container`,
+		},
+		{
+			`{"users":["x"],"actions":["swarm_inspect","docker_ping"]}`,
+			`grants swarm_inspect, which disclose`,
+		},
+		{
+			`{"users":["x"],"actions":[""],"readonly":true}`,
+			`does not grant config_inspect, config_list, plugin_inspect, `,
+		},
 		{`{"users":["x"],"actions":["docker_info","docker_ping"],"deny":["binds"]}`, ""},
 		{examples[1], "can become root on the host"},
-		{examples[6], "still lets users see"},
-		{examples[0] + "\n" + examples[1], `policy "policy_1" is never used: line 1 decides for everybody`},
-		{`{"users":["x"],"actions":["container_archive"]}`, "grants container_archive_extract, container_archive_info too"},
-		{`{"users":["x"],"actions":["container_archive_info","container_archive","docker_info","docker_ping"],"exact":true}`, ""},
-		{`{"users":["x"],"actions":["contaner_list"]}`, `"contaner_list" matches no action`},
+		{examples[6], "but shows the content"},
+		{
+			examples[0] + "\n" + examples[1],
+			`policy "policy_1" is never used: line 1 applies to every user`,
+		},
+		{
+			`{"users":["x"],"actions":["container_archive"]}`,
+			"also grants container_archive_extract, container_archive_info;",
+		},
+		{
+			`{"users":["x"],"actions":["container_archive_info","container_archive","docker_info",` +
+				`"docker_ping"],"exact":true}`,
+			"",
+		},
+		{`{"users":["x"],"actions":["contaner_list"]}`, `"contaner_list" matches no known action`},
 	} {
 		warnings := parse(t, c.text).Lint()
 		var texts []string
 		for _, w := range warnings {
 			texts = append(texts, w.Text)
 		}
-		if all := strings.Join(texts, "\n"); (c.want == "") != (all == "") || !strings.Contains(all, c.want) {
+		all := strings.Join(texts, "\n")
+		if (c.want == "") != (all == "") || !strings.Contains(all, c.want) {
 			t.Errorf("%s\ngot %q, want %q", c.text, all, c.want)
 		}
 	}
 }
 
-// TestLintEngines: what only Docker's client needs is not missed where iSulad alone is used, and
-// the other way round.
+// TestLintEngines checks that Lint warns only about the clients of the given engines.
 func TestLintEngines(t *testing.T) {
 	for _, c := range []struct {
 		actions string
@@ -165,7 +208,10 @@ func TestLintEngines(t *testing.T) {
 		{`"container_list"`, action.Docker, "does not grant docker_ping"},
 		{`"container_create"`, action.Isulad, "can become root"}, // enough for isula run -d
 		{`"container_wait"`, action.Isulad, ""},
-		{`"container_top"`, action.Isulad, "container_inspect, which isula top needs beside container_top"},
+		{
+			`"container_top"`, action.Isulad,
+			"container_inspect, which isula top needs in addition to container_top",
+		},
 		{`"container_top","docker_ping"`, action.Docker, ""},
 		{`"container_list","swarm_inspect"`, action.Isulad, ""},
 	} {
@@ -179,8 +225,7 @@ func TestLintEngines(t *testing.T) {
 	}
 }
 
-// TestPlainWarnings keeps apart what a line plainly says and what may be a mistake.
-func TestPlainWarnings(t *testing.T) {
+func TestExplicitWarnings(t *testing.T) {
 	for text, want := range map[string][]bool{
 		`{"local":true,"actions":[""]}`:                                           {true},
 		`{"users":["x"],"actions":[".*"]}`:                                        {true},
@@ -192,7 +237,7 @@ func TestPlainWarnings(t *testing.T) {
 	} {
 		var got []bool
 		for _, w := range parse(t, text).Lint() {
-			got = append(got, w.Plain)
+			got = append(got, w.Explicit)
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: got %v, want %v: %+v", text, got, want, parse(t, text).Lint())
@@ -203,8 +248,8 @@ func TestPlainWarnings(t *testing.T) {
 func TestNoAllocation(t *testing.T) {
 	const ruled = `{"users":["alice"],"actions":["container"],"deny":["binds"]}`
 	for _, text := range []string{examples[5], ruled} {
-		s, who := parse(t, text), policy.Identity{User: "alice", Groups: []string{"ops"}}
-		decide := func() { s.Decide(who, policy.DockerRequest("POST", "/containers/x/exec", nil)) }
+		s, id := parse(t, text), policy.Identity{User: "alice", Groups: []string{"ops"}}
+		decide := func() { s.Decide(id, policy.DockerRequest("POST", "/containers/x/exec", nil)) }
 		if n := testing.AllocsPerRun(100, decide); n != 0 {
 			t.Errorf("%s: %v allocations", text, n)
 		}
@@ -222,13 +267,13 @@ func FuzzParse(f *testing.F) {
 		}
 		if s != nil {
 			s.Lint()
-			who := policy.Identity{User: "alice", Groups: []string{"x"}}
-			s.Decide(who, policy.ActionRequest(action.OfIsulad("pull"), nil))
+			id := policy.Identity{User: "alice", Groups: []string{"x"}}
+			s.Decide(id, policy.ActionRequest(action.ForIsulad("pull"), nil))
 		}
 	})
 }
 
-// BenchmarkDecide measures the decision alone: the route of a request, and the policy.
+// BenchmarkDecide measures routing and deciding a request.
 func BenchmarkDecide(b *testing.B) {
 	for _, policies := range []int{1, 1000} {
 		b.Run(fmt.Sprintf("policies=%d", policies), func(b *testing.B) {

@@ -1,5 +1,5 @@
-// Package strictjson reads JSON that may be written to be read in two ways. encoding/json, by which engines decode, takes keys
-// in any case, the last of several, and what stands behind a value.
+// Package strictjson rejects JSON that another parser could read differently. encoding/json, which
+// engines use, accepts keys in any case, duplicate keys, and data after a value.
 package strictjson
 
 import (
@@ -10,41 +10,42 @@ import (
 	"io"
 )
 
-// ErrTwice is the error of a key that comes twice in an object.
-var ErrTwice = errors.New("a key comes twice")
+// errDuplicate is the error for a second value of a field, whose key may differ in case.
+var errDuplicate = errors.New("duplicate key")
 
-// Once is a field that may be there once, in whatever case its key is written: encoding/json calls UnmarshalJSON for each.
+// Once is a field that rejects a second value: encoding/json calls UnmarshalJSON for each key that
+// matches the field, in any case.
 type Once[T any] struct {
-	Is    bool
+	IsSet bool
 	Value T
 }
 
-// UnmarshalJSON refuses a second value.
+// UnmarshalJSON implements json.Unmarshaler.
 func (o *Once[T]) UnmarshalJSON(text []byte) error {
-	if o.Is {
-		return ErrTwice
+	if o.IsSet {
+		return errDuplicate
 	}
-	o.Is = true
+	o.IsSet = true
 	return json.Unmarshal(text, &o.Value)
 }
 
-// Unmarshal reads a value as encoding/json does, but refuses an object with a key that comes twice, at whatever depth, and
-// text behind the value. Keys that differ in case alone are two: fields of the type Once refuse them.
+// Unmarshal is json.Unmarshal, but rejects duplicate keys at any depth, and data after the value.
+// It considers keys that differ in case as different; fields of the type Once do not.
 func Unmarshal(text []byte, value any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	if err := walk(d, 0); err != nil {
 		return err
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return errors.New("there is more behind the JSON value")
+		return errors.New("data after the JSON value")
 	}
 	return json.Unmarshal(text, value)
 }
 
-// maxDepth is how deep a value may be nested. The configuration of a container has a depth of about six.
+// maxDepth is the limit of nesting. The configuration of a container has about six levels.
 const maxDepth = 64
 
-// walk reads a value, and fails of an object that has a key twice.
+// walk reads a value, and returns an error if an object in it has duplicate keys.
 func walk(d *json.Decoder, depth int) error {
 	t, err := d.Token()
 	if err != nil {
@@ -55,7 +56,7 @@ func walk(d *json.Decoder, depth int) error {
 		return nil
 	}
 	if depth > maxDepth {
-		return fmt.Errorf("it is nested deeper than %d", maxDepth)
+		return fmt.Errorf("nested deeper than %d", maxDepth)
 	}
 	seen := make(map[string]bool)
 	for d.More() {
@@ -66,7 +67,7 @@ func walk(d *json.Decoder, depth int) error {
 			}
 			name, _ := key.(string)
 			if seen[name] {
-				return fmt.Errorf("%w: %q", ErrTwice, name)
+				return fmt.Errorf("duplicate key %q", name)
 			}
 			seen[name] = true
 		}

@@ -19,7 +19,7 @@ var isuladQuestion = []byte("POST /isulad.auth HTTP/1.1\r\nHost: localhost\r\nAc
 
 // questions are what dockerd sends for docker ps of alice, without her certificate and with it.
 func questions(dir string) (plain, tls []byte, err error) {
-	if _, err := certs.Make(certs.Request{Dir: filepath.Join(dir, "certs"), Clients: []string{"alice"}, Valid: time.Hour}); err != nil {
+	if _, err := certs.Create(certs.Request{Dir: filepath.Join(dir, "certs"), Clients: []string{"alice"}, Valid: time.Hour}); err != nil {
 		return nil, nil, err
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "certs/alice/cert.pem"))
