@@ -228,6 +228,42 @@ func TestSecondInstance(t *testing.T) {
 	}
 }
 
+// TestSecondInstanceOfDebian starts Debian's lxcfs and ours with the same pid file, in both orders:
+// the second one refuses, and changes nothing.
+func TestSecondInstanceOfDebian(t *testing.T) {
+	const debian = "/usr/bin/lxcfs"
+	dir := t.TempDir()
+	rival, err := ctr.StartRival(t.Context(), debian, dir)
+	if err != nil {
+		t.Fatalf("%v (make deps installs Debian's lxcfs)", err)
+	}
+	defer rival.Stop()
+	pidFile := filepath.Join(dir, "rival.pid")
+	code, stderr := runDaemon(t, "--pidfile", pidFile, "--runtime-dir", filepath.Join(dir, "run"), t.TempDir())
+	want := fmt.Sprintf("process %d holds %s already", rival.PID(), pidFile)
+	if code != 1 || !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("exit code %d, %q; want 1 and one line with %q", code, stderr, want)
+	}
+	if got := strings.TrimSpace(hostFile(t, pidFile)); got != fmt.Sprint(rival.PID()) {
+		t.Errorf("the pid file has %q, want %d", got, rival.PID())
+	}
+
+	d := newDaemon(t, filepath.Join(dir, "ours"))
+	pidFile = filepath.Join(dir, "ours/lxcfs.pid")
+	for range 3 { // it removes the pid file each time
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		out, err := exec.CommandContext(ctx, debian, "-f", "-p", pidFile, t.TempDir()).CombinedOutput()
+		cancel()
+		if err == nil || !strings.Contains(string(out), "already locked") {
+			t.Fatalf("Debian's lxcfs beside ours: %v, %s", err, out)
+		}
+		waitFor(t, "the pid file", func() bool {
+			text, err := os.ReadFile(pidFile)
+			return err == nil && string(text) == fmt.Sprintln(d.PID())
+		})
+	}
+}
+
 // TestStaleMount starts a daemon over the dead mounts of two that were killed, and beside one that hangs.
 func TestStaleMount(t *testing.T) {
 	dir := t.TempDir()
