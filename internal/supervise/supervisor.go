@@ -178,10 +178,10 @@ func (s *Supervisor) hear(n sys.Notification) bool {
 }
 
 func (s *Supervisor) letServe(w *process) {
-	w.tell(Serve)
 	if s.toggled {
-		w.tell(Toggle)
+		w.tell(Toggle) // first: no read gets the other text
 	}
+	w.tell(Serve)
 }
 
 // ended takes in that a worker has ended. It tells whether that is the end of all.
@@ -248,6 +248,7 @@ func (s *Supervisor) handle(e Event) (over bool) {
 		s.upgrade()
 	case Switch:
 		s.toggled = !s.toggled
+		s.Log.Warn("SIGUSR2 has switched what containers read", "to_host_files", s.toggled)
 		if s.current != nil && s.current.ready {
 			s.current.tell(Toggle)
 		}

@@ -30,7 +30,7 @@ const (
 	Serve Command = 's'
 	// Leave: end what has been begun with, leave all else to the next worker, and exit.
 	Leave Command = 'l'
-	// Toggle: do what SIGUSR2 asks for.
+	// Toggle switches what SIGUSR2 switches. It may come before Serve.
 	Toggle Command = 't'
 	// Ping: call Alive if requests are answered.
 	Ping Command = 'a'

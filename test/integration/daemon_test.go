@@ -329,6 +329,7 @@ func TestSignals(t *testing.T) {
 			}
 		}
 	}
+	t.Run("off in the next worker", func(t *testing.T) { checkStaysOff(t, d, c, host) })
 	if err := d.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
@@ -354,6 +355,57 @@ func TestSignals(t *testing.T) {
 			t.Errorf("%v: the pid file is left: %v", s, err)
 		}
 	}
+}
+
+// checkStaysOff replaces the worker, as an upgrade does and by a crash, while SIGUSR2 has switched
+// the container's view off: it stays off, and the status has it.
+func checkStaysOff(t *testing.T, d *ctr.Daemon, c *ctr.Container, host uint64) {
+	pidFile := filepath.Join(filepath.Dir(d.Mountpoint), "lxcfs.pid")
+	script := func(signal string) { // as users of the C version have it
+		t.Helper()
+		if out, err := exec.Command("sh", "-c", "kill -"+signal+" $(cat "+pidFile+")").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	isOff := func() bool {
+		return strings.Contains(hostFile(t, filepath.Join(d.Mountpoint, "status")), `"off":true`)
+	}
+	if isOff() {
+		t.Error("the status says that it is off")
+	}
+	script("USR2")
+	waitFor(t, "the switch", isOff)
+	for _, replace := range []func(){
+		func() { script("USR1") },
+		func() {
+			worker, err := d.WorkerPID()
+			if err == nil {
+				err = syscall.Kill(worker, syscall.SIGKILL)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		old, err := d.WorkerPID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		replace()
+		for replaced := false; !replaced; {
+			// Every read meanwhile, also the first of the next worker, gets the host's text.
+			if got := memory(t, c, "MemTotal"); got != host {
+				t.Fatalf("MemTotal %d, want the host's %d", got, host)
+			}
+			worker, err := d.WorkerPID()
+			replaced = err == nil && worker != old
+		}
+		if got := memory(t, c, "MemTotal"); got != host || !isOff() {
+			t.Fatalf("MemTotal %d after the worker was replaced, want the host's %d", got, host)
+		}
+	}
+	script("USR2")
+	waitFor(t, "the switch", func() bool { return memory(t, c, "MemTotal") == limit && !isOff() })
 }
 
 // TestUnmountedByHand ends the daemon in good order when somebody unmounts it.
