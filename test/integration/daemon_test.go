@@ -373,6 +373,15 @@ func checkStaysOff(t *testing.T, d *ctr.Daemon, c *ctr.Container, host uint64) {
 	if isOff() {
 		t.Error("the status says that it is off")
 	}
+	worker, err := d.WorkerPID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGUSR2} { // kill -USR2 $(pidof lxcfs) reaches both
+		if err := syscall.Kill(worker, s); err != nil {
+			t.Fatal(err)
+		}
+	}
 	script("USR2")
 	waitFor(t, "the switch", isOff)
 	for _, replace := range []func(){
