@@ -143,7 +143,7 @@ func TestRemove(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			for range 500 {
+			for range 100 {
 				p, err := lockfile.OwnPIDFile(path)
 				if err != nil {
 					continue

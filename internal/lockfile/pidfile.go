@@ -1,7 +1,6 @@
 package lockfile
 
 import (
-	"fmt"
 	"os"
 	"sync"
 	"syscall"
@@ -9,13 +8,17 @@ import (
 
 // PIDFile is a locked file with the pid of this process.
 type PIDFile struct {
-	// inotify, with events to read from it, reports when the file loses its name (inotify(7)).
+	// inotify, with events to read from it, reports when the file loses its name (inotify(7)). Where
+	// root has no instance left (fs.inotify.max_user_instances), events is nil.
 	inotify int
 	events  *os.File
 
 	mu   sync.Mutex
 	file *os.File // nil after Remove
 }
+
+// inotifyInit1 makes an inotify instance; tests replace it.
+var inotifyInit1 = syscall.InotifyInit1
 
 // OwnPIDFile is Own for a file that stays at its path until Remove: the C version of lxcfs removes
 // the pid file of its command line even if it ends because another process has it locked.
@@ -24,12 +27,11 @@ func OwnPIDFile(path string) (*PIDFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK)
-	if err != nil {
-		file.Close()
-		return nil, fmt.Errorf("watch %s: %w", path, os.NewSyscallError("inotify_init1", err))
+	p := &PIDFile{file: file}
+	if p.inotify, err = inotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK); err != nil {
+		return p, nil // a removed file stays removed then
 	}
-	p := &PIDFile{file: file, inotify: fd, events: os.NewFile(uintptr(fd), "inotify")}
+	p.events = os.NewFile(uintptr(p.inotify), "inotify")
 	p.restore()
 	go p.watch()
 	return p, nil
@@ -79,7 +81,7 @@ func (p *PIDFile) restore() {
 func (p *PIDFile) Remove() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.events.Close()
+	p.events.Close() // ErrInvalid without events
 	if isAt(p.file, p.file.Name()) {
 		os.Remove(p.file.Name()) // a file that cannot be removed stays, unlocked
 	}
