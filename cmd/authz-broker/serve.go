@@ -95,11 +95,11 @@ func (o *serveOptions) serve(ctx *cli.Context) (err error) {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	if o.pidFile != "" {
-		lock, err := lockfile.Own(o.pidFile)
+		lock, err := lockfile.OwnPIDFile(o.pidFile)
 		if err != nil {
 			return fmt.Errorf("use --pid-file: %w", err)
 		}
-		defer lockfile.Disown(lock)
+		defer lock.Remove()
 	}
 	policies, err := broker.OpenPolicies(policyFile, log)
 	if err != nil {

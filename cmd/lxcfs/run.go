@@ -47,11 +47,11 @@ func run(ctx context.Context, c *config) error {
 		return fmt.Errorf("serve %s: %w", c.mountpoint, err)
 	}
 	defer lock.Close()
-	pidFile, err := lockfile.Own(c.pidFile)
+	pidFile, err := lockfile.OwnPIDFile(c.pidFile)
 	if err != nil {
 		return fmt.Errorf("use pid file: %w (--pidfile names another)", err)
 	}
-	defer lockfile.Disown(pidFile)
+	defer pidFile.Remove()
 	if below, err := filepath.Rel(c.mountpoint, c.stateDir()); err == nil && filepath.IsLocal(below) {
 		return fmt.Errorf("--runtime-dir %q lies in MOUNTPOINT, where nothing can be kept", c.runtimeDir)
 	}

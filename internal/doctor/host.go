@@ -31,8 +31,8 @@ func Host(t *toolkit.Toolkit) *World {
 		Root:       "/",
 		Mountpoint: t.Mountpoint,
 		Kernel:     askKernel,
-		Probe: func(ctx context.Context) (probe.Result, error) {
-			return probe.Look(ctx, t.Mountpoint, toolkit.ProbeTime)
+		Probe: func(ctx context.Context, mountpoint string) (probe.Result, error) {
+			return probe.Look(ctx, mountpoint, toolkit.ProbeTime)
 		},
 		List:          t.List,
 		DockerVersion: engine.Version,

@@ -232,7 +232,7 @@ func (f *FS) Rescue(r *fusedev.Request, number, offset uint64, size int, dst []b
 		f.meter.Fallback(f.fileOf(r.Node))
 		return out, 0
 	}
-	out, err := f.hostText(r.Node, dst)
+	out, err := f.hostText(r, dst)
 	if err != nil {
 		return dst, toErrno(err)
 	}
@@ -242,21 +242,29 @@ func (f *FS) Rescue(r *fusedev.Request, number, offset uint64, size int, dst []b
 	return out[:len(dst)+copy(text, text[min(offset, uint64(len(text))):])], 0
 }
 
-// hostText appends the host's text of a file to dst, EIO where the host has none.
-func (f *FS) hostText(id uint64, dst []byte) ([]byte, error) {
-	n := f.tree.node(id)
+// hostText appends the host's text of the request's file to dst, EIO where the host has none.
+func (f *FS) hostText(r *fusedev.Request, dst []byte) ([]byte, error) {
+	n := f.tree.node(r.Node)
 	if n != nil && n.host != "" {
-		return f.host.Raw(n.host, dst)
+		return f.hostFile(r, n, dst)
 	}
-	if n != nil || isContainers(id) {
+	if n != nil || isContainers(r.Node) {
 		return dst, syscall.EIO
 	}
-	p, err := f.cpuDir.path(id)
+	p, err := f.cpuDir.path(r.Node)
 	if err != nil {
 		return dst, err
 	}
 	text, err := f.cpuDir.read(p, nil)
 	return append(dst, text...), err
+}
+
+// hostFile appends the text of the host's file of n to dst, as far as the reader may know it.
+func (f *FS) hostFile(r *fusedev.Request, n *node, dst []byte) ([]byte, error) {
+	if n.hostMode != 0 && !f.mayAccess(r, n.hostMode, mayRead) {
+		return append(dst, n.hidden...), nil
+	}
+	return f.host.Raw(n.host, dst)
 }
 
 // keep makes text the snapshot of the file that is read, if it is that file for certain; of text the reader gets size bytes.

@@ -76,7 +76,7 @@ func (f *FS) render(req *fusedev.Request, dst []byte) ([]byte, error) {
 	if n.own != nil {
 		return n.own(f, dst)
 	}
-	return f.host.Raw(n.host, dst)
+	return f.hostFile(req, n, dst)
 }
 
 // renderFor appends the text that render makes for the reader's container. It tells false where the reader is to get the

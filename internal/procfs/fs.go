@@ -138,7 +138,7 @@ func (fs *FS) loadCpuinfo() (*Cpuinfo, error) {
 // Raw reads one of the host's files as it is and appends its text to dst: meminfo, cpuinfo, stat, uptime, swaps,
 // diskstats, partitions, loadavg, slabinfo and those of pressure of /proc, and cpu/online, cpu/offline, cpu/present,
 // cpu/possible and cpu/kernel_max of /sys/devices/system. The name of any other does not exist. The host shows slabinfo to
-// root alone: whoever passes it on must do so too.
+// root alone, and so must the caller.
 func (fs *FS) Raw(name string, dst []byte) ([]byte, error) {
 	dir, path := fs.proc, name
 	switch name {

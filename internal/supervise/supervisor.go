@@ -179,10 +179,10 @@ func (s *Supervisor) handleNotification(n sys.Notification) bool {
 }
 
 func (s *Supervisor) letServe(w *process) {
-	w.tell(Serve)
 	if s.toggled {
-		w.tell(Toggle)
+		w.tell(Toggle) // first: no read gets the other text
 	}
+	w.tell(Serve)
 }
 
 // handleExit handles the end of a worker, and reports whether Run must return.
@@ -249,6 +249,7 @@ func (s *Supervisor) handleEvent(e Event) (done bool) {
 		s.upgrade()
 	case Switch:
 		s.toggled = !s.toggled
+		s.Log.Warn("SIGUSR2 has switched what containers read", "to_host_files", s.toggled)
 		if s.current != nil && s.current.ready {
 			s.current.tell(Toggle)
 		}

@@ -31,7 +31,7 @@ const (
 	Serve Command = 's'
 	// Leave: finish the requests in progress, leave the others to the next worker, and exit.
 	Leave Command = 'l'
-	// Toggle: switch between the container's values and the host's.
+	// Toggle: switch between the container's values and the host's. It may come before Serve.
 	Toggle Command = 't'
 	// Ping: call Alive if requests are answered.
 	Ping Command = 'a'
