@@ -14,7 +14,7 @@ func TestDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	known := make(map[string]bool)
-	for _, golden := range []string{"../lxcfsmetrics/testdata/metrics.txt", "../authzmetrics/testdata/metrics.txt"} {
+	for _, golden := range []string{"../../cmd/lxcfs/lxcfs-metrics/testdata/metrics.txt", "../authz/authzmetrics/testdata/metrics.txt"} {
 		told, err := os.ReadFile(golden)
 		if err != nil {
 			t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 
 // TestLint holds the names and types of both programs' metrics to Prometheus' conventions.
 func TestLint(t *testing.T) {
-	for _, file := range []string{"../authzmetrics/testdata/metrics.txt", "../lxcfsmetrics/testdata/metrics.txt"} {
+	for _, file := range []string{"../authz/authzmetrics/testdata/metrics.txt", "../../cmd/lxcfs/lxcfs-metrics/testdata/metrics.txt"} {
 		f, err := os.Open(file)
 		if err != nil {
 			t.Fatal(err)
