@@ -63,7 +63,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"check", broken}, 1, broken + ":2: no users and no groups are listed; \"users\":[\"\"] is everybody; " + broken + ":3: a policy is"},
 		{[]string{"check", file + ".absent"}, 1, file + ".absent: no such file or directory"},
 		{[]string{"check", open}, 0, open + ": warning: others than its owner can write it"},
-		{[]string{"--metrics", ":9437"}, 2, `--metrics ":9437" is no IP address and port, such as 127.0.0.1:9436`},
+		{[]string{"--metrics", ":9437"}, 2, `--metrics ":9437" is not an IP address and port, such as 127.0.0.1:9436`},
 		{[]string{"--metrics-socket", "m.sock"}, 2, `--metrics-socket "m.sock" is not an absolute path`},
 		{[]string{"--docker-socket", "/run/x", "--metrics-socket", "/run//x"}, 2, `--metrics-socket "/run//x" is a socket at which an engine asks`},
 		{[]string{"check", file, "more"}, 2, `argument "more" is one too many`},

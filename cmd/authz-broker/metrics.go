@@ -30,7 +30,7 @@ type telling struct {
 // newTelling prepares to count decisions, if metrics are wanted. Whatever fails is logged, and decisions go on without.
 func newTelling(o metrics.Options, policies *broker.Policies, records *audit.Log, log *slog.Logger) *telling {
 	t := &telling{options: o, log: log, auditor: records}
-	if !o.Wanted() {
+	if !o.Enabled() {
 		return t
 	}
 	registry := prometheus.NewRegistry()
@@ -49,7 +49,7 @@ func (t *telling) begin(ctx context.Context) {
 		return
 	}
 	ctx, t.cancel = context.WithCancel(ctx)
-	t.running.Go(func() { metrics.Keep(ctx, t.log, nil, t.serve) })
+	t.running.Go(func() { metrics.Retry(ctx, t.log, nil, t.serve) })
 }
 
 // serve listens and answers, until the server is closed.

@@ -67,7 +67,7 @@ func (o *serveOptions) validate(given func(option string) bool) error {
 	case o.pidFile != "" && !filepath.IsAbs(o.pidFile):
 		return cmdline.Usagef("--pid-file %q is not an absolute path", o.pidFile)
 	}
-	if err := o.metrics.Complete(given); err != nil {
+	if err := o.metrics.Validate(given); err != nil {
 		return cmdline.UsageError{Err: err}
 	}
 	return nil

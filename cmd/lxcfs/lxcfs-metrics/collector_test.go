@@ -36,7 +36,7 @@ func TestCollect(t *testing.T) {
 	m.Containers().Store(20)
 	m.Triggers().Store(2)
 	m.Fallback(meter.Meminfo)
-	m.Error(meter.Figures)
+	m.Error(meter.Stats)
 	m.Error(meter.Stuck)
 	m.Replaced(meter.Killed)
 	for _, took := range []time.Duration{
