@@ -20,7 +20,7 @@ var commands = map[string]struct {
 	"check":    {"SECONDS THREADS FILE...: read files and count invalid contents", check},
 	"time":     {"ROUNDS FILE...: print median and 99th percentile of read times in ns", timeReads},
 	"rate":     {"SECONDS THREADS FILE: print the number of reads", countReads},
-	"watch":    {"NOTES THREADS PAUSE FILE...: check until NOTES.stop exists, results in NOTES", watch},
+	"watch":    {"NOTES THREADS PAUSE FILE...: check until NOTES.stop, results in NOTES", watch},
 	"print":    {"FILE...: print files, each after its name", printFiles},
 	"sendfile": {"FILE: copy a file to stdout by sendfile(2), or else by read(2)", sendFile},
 	"sizes":    {"ROUNDS FILE...: compare st_size of files with their content", checkSizes},
@@ -31,7 +31,7 @@ var commands = map[string]struct {
 	"events":   {"FILE...: print inotify(7) events of files", printEvents},
 	"grab":     {"FILE...: try to get leases on files, and print those granted", grab},
 	"lock":     {"DIR...: keep directories locked by listing them", lockDirs},
-	"psi":      {"FILE TRIGGER [TIMES]: wait 30 s for a trigger, or set it TIMES times", waitForPressure},
+	"psi":      {"FILE TRIGGER [TIMES]: wait for a trigger, or set it TIMES times", waitForPressure},
 }
 
 func main() {
