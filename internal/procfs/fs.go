@@ -104,7 +104,7 @@ func (fs *FS) Online() (*cpulist.Set, error) { return fs.online.get(fs.now()) }
 // (/sys/devices/system/cpu/possible). The set is shared and must not be changed.
 func (fs *FS) Possible() (*cpulist.Set, error) { return fs.possible.get(fs.now()) }
 
-// Cpuinfo returns /proc/cpuinfo, at most a second old, and at most 100 ms after a hotplug.
+// Cpuinfo returns /proc/cpuinfo: its CPUs at most 100 ms old, other values at most a second.
 func (fs *FS) Cpuinfo() (*Cpuinfo, error) {
 	now := fs.now()
 	online, err := fs.online.get(now)
