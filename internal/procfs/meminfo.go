@@ -130,8 +130,9 @@ func parseMemLine(line []byte) (MemLine, uint64) {
 		width = countKeyWidth
 	}
 	head := min(start, width)
-	l := MemLine{Field: field, Head: line[:head], Tail: line[end:], Width: memNumberEnd - head}
-	return l, value
+	return MemLine{
+		Field: field, Head: line[:head], Tail: line[end:], Width: memNumberEnd - head,
+	}, value
 }
 
 var memKeys = [MemFields]string{
