@@ -78,7 +78,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"check", open}, 0, open + ": warning: others than the owner can write the file"},
 		{
 			[]string{"--metrics", ":9437"}, 2,
-			`--metrics ":9437" is no IP address and port, such as 127.0.0.1:9436`,
+			`--metrics ":9437" is not an IP address and port, such as 127.0.0.1:9436`,
 		},
 		{[]string{"--metrics-socket", "m.sock"}, 2, `--metrics-socket "m.sock" is not an absolute path`},
 		{

@@ -32,7 +32,7 @@ func newMetricsServer(
 	o metrics.Options, policies *broker.Policies, records *audit.Log, log *slog.Logger,
 ) *metricsServer {
 	m := &metricsServer{options: o, log: log, auditor: records}
-	if !o.Wanted() {
+	if !o.Enabled() {
 		return m
 	}
 	registry := prometheus.NewRegistry()
@@ -52,7 +52,7 @@ func (m *metricsServer) start(ctx context.Context) {
 		return
 	}
 	ctx, m.cancel = context.WithCancel(ctx)
-	m.running.Go(func() { metrics.Keep(ctx, m.log, nil, m.serve) })
+	m.running.Go(func() { metrics.Retry(ctx, m.log, nil, m.serve) })
 }
 
 // serve listens and serves until the server is closed.

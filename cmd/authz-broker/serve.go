@@ -74,7 +74,7 @@ func (o *serveOptions) validate(isSet func(option string) bool) error {
 	case o.pidFile != "" && !filepath.IsAbs(o.pidFile):
 		return cmdline.Usagef("--pid-file %q is not an absolute path", o.pidFile)
 	}
-	if err := o.metrics.Complete(isSet); err != nil {
+	if err := o.metrics.Validate(isSet); err != nil {
 		return cmdline.UsageError{Err: err}
 	}
 	return nil

@@ -152,7 +152,7 @@ func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
 		f.opts.Log.Warn("the worker has more rights than it needs", "err", err)
 	}
 	f.meter.Begin()
-	conn.CountIn(f.meter.Requests())
+	conn.CountRequests(f.meter.Requests())
 	f.restoreTriggers()
 	go f.triggers.run(f.opts.Log)
 	if f.opts.Loadavg {
@@ -218,7 +218,7 @@ func (f *FS) Read(r *fusedev.Request, number, offset uint64, size int, dst []byt
 
 // claimPrepared reports whether the reader reads the text whose length it was told, see size.go.
 func (f *FS) claimPrepared(r *fusedev.Request, file openFile, number uint64, size int) bool {
-	return !r.IsDoubtful && f.handles.claimPrepared(file, number, size, r.TID, f.isSameProcess)
+	return !r.MaybeAnswered && f.handles.claimPrepared(file, number, size, r.TID, f.isSameProcess)
 }
 
 // Rescue serves a file in the place of a Read that is stuck, with a file of the container's cgroup for instance: with the
@@ -269,14 +269,14 @@ func (f *FS) hostFile(r *fusedev.Request, n *node, dst []byte) ([]byte, error) {
 
 // keep makes text the snapshot of the file that is read, if it is that file for certain; of text the reader gets size bytes.
 func (f *FS) keep(r *fusedev.Request, file openFile, number uint64, text []byte, size int) {
-	if !r.IsDoubtful {
+	if !r.MaybeAnswered {
 		f.handles.keep(file, number, text, size)
 	}
 }
 
 // Release ends an open file. One that may have been ended before is left alone, since it may be another's.
 func (f *FS) Release(r *fusedev.Request, number uint64) {
-	if r.IsDoubtful {
+	if r.MaybeAnswered {
 		return
 	}
 	if tr := f.handles.remove(number); tr != nil {

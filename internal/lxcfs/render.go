@@ -89,7 +89,7 @@ func (f *FS) renderFor(r *reader, name string, render renderer, dst []byte) ([]b
 		if r.c, err = f.find(r.tid, &r.find); err != nil || r.c == nil {
 			break
 		}
-		kind = meter.Figures
+		kind = meter.Stats
 		var out []byte
 		out, err = render(r, dst)
 		gone := isGone(err)

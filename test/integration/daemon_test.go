@@ -71,7 +71,7 @@ func TestBadCommandLines(t *testing.T) {
 		{"a log format that is none", []string{"--log-format", "xml", dir}, 2, `"xml"`},
 		{"a mount option that is none", []string{"-o", "allow_other,exec", dir}, 2, `"exec"`},
 		{"max_read that is no number", []string{"-o", "max_read=many", dir}, 2, `"max_read=many"`},
-		{"metrics at all addresses, unsaid", []string{"--metrics", ":9436", dir}, 2, `--metrics ":9436" is no IP address and port, such as 127.0.0.1:9436`},
+		{"metrics at all addresses, unsaid", []string{"--metrics", ":9436", dir}, 2, `--metrics ":9436" is not an IP address and port, such as 127.0.0.1:9436`},
 		{"metrics at a name", []string{"--metrics", "localhost:9436", dir}, 2, `"localhost:9436"`},
 		{"metrics at a socket somewhere", []string{"--metrics-socket", "m.sock", dir}, 2, `--metrics-socket "m.sock" is not an absolute path`},
 		{"a mount point that is not there", append(private, filepath.Join(dir, "absent")), 1, "absent"},

@@ -15,7 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"palisade/internal/cmdline"
-	"palisade/internal/lxcfsmetrics"
 	"palisade/internal/meter"
 	"palisade/internal/metrics"
 	"palisade/internal/scrape"
@@ -50,7 +49,7 @@ func run() error {
 		return err
 	}
 	registry := prometheus.NewRegistry()
-	for _, c := range []prometheus.Collector{lxcfsmetrics.Collector{Meter: counters}, scrape.BuildInfo("lxcfs")} {
+	for _, c := range []prometheus.Collector{collector{counters}, scrape.BuildInfo("lxcfs")} {
 		if err := registry.Register(c); err != nil {
 			return err
 		}

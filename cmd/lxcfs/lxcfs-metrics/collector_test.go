@@ -1,4 +1,4 @@
-package lxcfsmetrics
+package main
 
 import (
 	"net/http"
@@ -14,18 +14,17 @@ import (
 	"palisade/internal/scrape"
 )
 
-// get is the answer to a scrape.
-func get(t *testing.T, m *meter.Meter) (code int, text string) {
+// get returns the response to a scrape.
+func get(t *testing.T, m *meter.Meter) (code int, body string) {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(Collector{m}, scrape.BuildInfo("lxcfs"))
+	registry.MustRegister(collector{m}, scrape.BuildInfo("lxcfs"))
 	w := httptest.NewRecorder()
 	scrape.Handler(registry).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	return w.Code, w.Body.String()
 }
 
-// TestText compares the text that Prometheus gets.
-func TestText(t *testing.T) {
+func TestCollect(t *testing.T) {
 	m, f, err := meter.New()
 	if err != nil {
 		t.Fatal(err)
@@ -37,10 +36,13 @@ func TestText(t *testing.T) {
 	m.Containers().Store(20)
 	m.Triggers().Store(2)
 	m.Fallback(meter.Meminfo)
-	m.Error(meter.Figures)
+	m.Error(meter.Stats)
 	m.Error(meter.Stuck)
 	m.Replaced(meter.Killed)
-	for _, took := range []time.Duration{8 * time.Microsecond, 30 * time.Microsecond, 31 * time.Microsecond, 2 * time.Millisecond, 3 * time.Second} {
+	for _, took := range []time.Duration{
+		8 * time.Microsecond, 30 * time.Microsecond, 31 * time.Microsecond, 2 * time.Millisecond,
+		3 * time.Second,
+	} {
 		m.Observe(meter.Meminfo, took)
 	}
 	code, got := get(t, m)
@@ -50,7 +52,7 @@ func TestText(t *testing.T) {
 	golden.Check(t, "testdata/metrics.txt", got)
 }
 
-// TestOtherVersion reads counters of another version: there are none rather than wrong ones.
+// TestOtherVersion scrapes the counters of another version: the scrape must fail.
 func TestOtherVersion(t *testing.T) {
 	m, f, err := meter.New()
 	if err != nil {
@@ -62,7 +64,9 @@ func TestOtherVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	mem[8*32] = 99
-	if code, text := get(t, m); code != http.StatusInternalServerError || !strings.Contains(text, meter.ErrOtherVersion.Error()) {
-		t.Errorf("%d: %s", code, text)
+	code, body := get(t, m)
+	want := meter.ErrOtherVersion.Error()
+	if code != http.StatusInternalServerError || !strings.Contains(body, want) {
+		t.Errorf("%d: %s", code, body)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"palisade/internal/cpulist"
 )
 
-// cutLine splits text after its first newline. line has the newline, unless the text ends without one.
+// cutLine splits text after its first newline, which stays in line.
 func cutLine(text []byte) (line, rest []byte) {
 	if i := bytes.IndexByte(text, '\n'); i >= 0 {
 		return text[: i+1 : i+1], text[i+1:]
@@ -16,7 +16,7 @@ func cutLine(text []byte) (line, rest []byte) {
 	return text, nil
 }
 
-// cutField takes the first word off a line; the word is empty where there is none.
+// cutField splits the first field off a line.
 func cutField(line []byte) (field, rest []byte) {
 	start := 0
 	for start < len(line) && isSpace(line[start]) {
@@ -29,7 +29,7 @@ func cutField(line []byte) (field, rest []byte) {
 	return line[start:end], line[end:]
 }
 
-// countFields is the number of words in a line.
+// countFields returns the number of fields in a line.
 func countFields(line []byte) int {
 	n := 0
 	for field, rest := cutField(line); len(field) > 0; field, rest = cutField(rest) {
@@ -42,7 +42,7 @@ func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// number reads a decimal number that fills the field.
+// number parses a field of decimal digits.
 func number(field []byte) (uint64, bool) {
 	if len(field) == 0 {
 		return 0, false
@@ -57,20 +57,20 @@ func number(field []byte) (uint64, bool) {
 	return n, true
 }
 
-// number32 reads a decimal number that fits in 32 bits.
+// number32 parses a decimal number of 32 bits.
 func number32(field []byte) (uint32, bool) {
 	n, ok := number(field)
 	return uint32(n), ok && n <= math.MaxUint32
 }
 
-// parseCPUs reads a list of CPUs, of which there must be one.
+// parseCPUs parses a CPU list, which must not be empty.
 func parseCPUs(text []byte) (*cpulist.Set, error) {
 	set := new(cpulist.Set)
 	if err := set.Parse(text); err != nil {
 		return nil, err
 	}
 	if set.Len() == 0 {
-		return nil, errors.New("list of CPUs is empty")
+		return nil, errors.New("empty CPU list")
 	}
 	return set, nil
 }
