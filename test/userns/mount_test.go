@@ -103,7 +103,7 @@ func TestMountRefused(t *testing.T) {
 		{[]string{"umount", src}, 1, "nothing is mounted there"},
 		{[]string{"umount", filepath.Join(dir, "absent")}, 1, "no such file or directory"},
 		{[]string{"umount"}, 2, "want DST, not 0 arguments"},
-		{[]string{"umount", named("tmpfs").dir}, 1, "what is mounted there is not idmapped"},
+		{[]string{"umount", named("tmpfs").dir}, 1, "mount is not idmapped"},
 	} {
 		checkRefused(t, call(t, tt.args...), tt.code, tt.want)
 	}

@@ -92,7 +92,7 @@ func TestDeny(t *testing.T) {
 		{"no-user-remap", create, `{"HostConfig":{}}`, "no user remap is asked for"},
 		{"no-user-remap", create, `{"HostConfig":{"Annotations":{"palisade.user-remap":"100000:100000:65535"}}}`, ""},
 		{"no-user-remap", create, `{"HostConfig":{"Annotations":{"palisade.user-remap":"0:100000:65535"}}}`, "leaves root as it is"},
-		{"no-user-remap", create, `{"HostConfig":{"Annotations":{"palisade.user-remap":"1"}}}`, "it is to be uid:gid:offset"},
+		{"no-user-remap", create, `{"HostConfig":{"Annotations":{"palisade.user-remap":"1"}}}`, "want uid:gid:offset"},
 		{"no-user-remap", create, `{"HostConfig":{"Runtime":"runc","Annotations":{"palisade.user-remap":"1:1:1"}}}`, "Runtime is given"},
 		{"no-user-remap", "POST /v1.41/containers/create", `{"HostConfig":{"Annotations":{"palisade.user-remap":"1:1:1"}}}`, "API version 1.43"},
 		{"no-user-remap", "POST /containers/create", `{"HostConfig":{"Annotations":{"palisade.user-remap":"1:1:1"}}}`, "API version 1.43"},

@@ -10,7 +10,7 @@ import (
 	"palisade/internal/idmap"
 )
 
-// There and back are a shift by 100000:100000:65535, with other gids, and the way back.
+// thereAndBack returns a shift by 100000, by 300000 for gids, and the change back.
 func thereAndBack(t testing.TB) (there, back *idmap.Step) {
 	t.Helper()
 	p := idmap.Pair{UID: idmap.Map{{Host: 100000, Size: 65535}}, GID: idmap.Map{{Host: 300000, Size: 65535}}}
@@ -43,7 +43,6 @@ const (
 	oldCaps    = "01000001 00200000 00000000"                   // of Linux 2.6.24
 )
 
-// TestTranslateCaps has capabilities of all revisions.
 func TestTranslateCaps(t *testing.T) {
 	there, back := thereAndBack(t)
 	for _, tt := range []struct {
@@ -72,7 +71,6 @@ func TestTranslateCaps(t *testing.T) {
 	}
 }
 
-// TestHostCaps makes capabilities valid on the host, too.
 func TestHostCaps(t *testing.T) {
 	for value, want := range map[string]string{netRaw: netRaw, netRaw100k: netRaw, inherited: inherited, oldCaps: oldCaps} {
 		if got, err := HostCaps(unhex(t, value)); err != nil || !bytes.Equal(got, unhex(t, want)) {
@@ -81,7 +79,7 @@ func TestHostCaps(t *testing.T) {
 	}
 }
 
-// TestBadCaps has values that the kernel would not take.
+// TestBadCaps covers values that the kernel does not accept.
 func TestBadCaps(t *testing.T) {
 	there, _ := thereAndBack(t)
 	for _, value := range []string{"", "010000", "01000002", "01000002 00200000 00000000", netRaw + "00", netRaw100k[:len(netRaw100k)-2],
@@ -97,7 +95,6 @@ func TestBadCaps(t *testing.T) {
 
 const someACL = "02000000 01000700 ffffffff 02000500 e8030000 04000500 ffffffff 08000400 2a000000 10000500 ffffffff 20000100 ffffffff"
 
-// TestTranslateACL has lists with users and groups.
 func TestTranslateACL(t *testing.T) {
 	there, back := thereAndBack(t)
 	shifted := strings.NewReplacer("e8030000", "888a0100", "2a000000", "0a940400").Replace(someACL)
@@ -117,7 +114,7 @@ func TestTranslateACL(t *testing.T) {
 	if got, err = TranslateACL(got, back, nil); err != nil || !bytes.Equal(got, value) {
 		t.Errorf("back: %x, %v", got, err)
 	}
-	// An entry that names somebody who is not mapped stays; so do those that name nobody, whatever id they have.
+	// Entries with unmapped ids stay, and so do those without a user or group, whatever their id.
 	odd := strings.NewReplacer("e8030000", "ffff0000", "10000500 ffffffff", "10000500 05000000").Replace(someACL)
 	notes = nil
 	got, err = TranslateACL(unhex(t, odd), there, note)
@@ -134,7 +131,7 @@ func TestTranslateACL(t *testing.T) {
 	}
 }
 
-// TestMaySearch has the order in which entries are looked at (acl(5), "ACCESS CHECK ALGORITHM").
+// TestMaySearch covers the precedence of entries (acl(5), "ACCESS CHECK ALGORITHM").
 func TestMaySearch(t *testing.T) {
 	entry := func(tag, perm uint16, id uint32) []byte {
 		b := binary.LittleEndian.AppendUint16(nil, tag)
@@ -171,10 +168,10 @@ func TestMaySearch(t *testing.T) {
 	}
 }
 
-// isPlain tells whether an id is changed by the way there, and so comes back.
+// isPlain reports whether the change back restores an id.
 func isPlain(id uint32) bool { return id < 65535 }
 
-// FuzzCaps has the property that a shift and the way back give the same bytes, and that nothing is out of bounds.
+// FuzzCaps checks that a shift and the change back restore the bytes.
 func FuzzCaps(f *testing.F) {
 	for _, value := range []string{netRaw, netRaw100k, netRaw5000, inherited, oldCaps, "", "ff"} {
 		f.Add(unhex(f, value))
@@ -190,7 +187,7 @@ func FuzzCaps(f *testing.F) {
 			t.Fatalf("%x is shifted to %x: %v", value, shifted, err)
 		}
 		root, _ := CapsRoot(value)
-		// The kernel writes no revision 1 any more, and no revision 3 for the host's root.
+		// The kernel no longer writes revision 1, and no revision 3 for the host's root.
 		if len(value) == capsSize1 || len(value) == capsSize3 && root == 0 || !isPlain(root) {
 			return
 		}
@@ -200,7 +197,7 @@ func FuzzCaps(f *testing.F) {
 	})
 }
 
-// FuzzACL has the same properties of access control lists.
+// FuzzACL checks the same for access control lists.
 func FuzzACL(f *testing.F) {
 	for _, value := range []string{someACL, "02000000", "", "03000000"} {
 		f.Add(unhex(f, value))

@@ -267,7 +267,7 @@ func IsShifted(root string, pair idmap.Pair) (bool, error) {
 		return false, err
 	}
 	change := idmap.Change{To: pair}
-	_, kind := change.Judge().UID.To(i.UID)
+	_, kind := change.Total().UID.To(i.UID)
 	return kind == idmap.Done, nil
 }
 
