@@ -166,8 +166,8 @@ func (p Pair) Equal(o Pair) bool { return p.UID.Equal(o.UID) && p.GID.Equal(o.GI
 // IsZero reports whether there are no maps.
 func (p Pair) IsZero() bool { return len(p.UID) == 0 && len(p.GID) == 0 }
 
-// Remap returns the remap that stands for the maps, and reports whether there is one. Its Offset may
-// be larger than MaxOffset.
+// Remap returns the remap that stands for the maps, and reports whether there is one. Its Offset
+// may be larger than MaxOffset.
 func (p Pair) Remap() (r Remap, ok bool) {
 	if len(p.UID) != 1 || len(p.GID) != 1 {
 		return Remap{}, false

@@ -40,14 +40,16 @@ func TestParseMap(t *testing.T) {
 func TestParseProc(t *testing.T) {
 	for _, tt := range []struct{ text, want, err string }{
 		{"         0     100000      65535\n", "0:100000:65535", ""},
-		{"         0       1000          1\n         1     100000      65535\n", "0:1000:1,1:100000:65535", ""},
+		{"         0       1000          1\n         1     100000      65535\n",
+			"0:1000:1,1:100000:65535", ""},
 		{"         0          0 4294967295\n", "0:0:4294967295", ""},
 		{"", "", ""},
 		{"0 1\n", "", "three numbers"},
 		{"0 1 x\n", "", "no decimal number"},
 	} {
 		got, err := ParseProc([]byte(tt.text))
-		if got.String() != tt.want && tt.err == "" || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+		if got.String() != tt.want && tt.err == "" || (err == nil) != (tt.err == "") ||
+			err != nil && !strings.Contains(err.Error(), tt.err) {
 			t.Errorf("%q: %q, %v", tt.text, got, err)
 		}
 	}
@@ -73,7 +75,8 @@ func TestMaps(t *testing.T) {
 	if got := p.String(); got != "uids 0:1000:1,1:100000:10 gids 0:1000:11" {
 		t.Errorf("%s", got)
 	}
-	if (Pair{}).Check() == nil || !(Pair{}).IsZero() || p.IsZero() || !p.Equal(p) || p.Equal(Pair{m, m}) {
+	if (Pair{}).Check() == nil || !(Pair{}).IsZero() || p.IsZero() || !p.Equal(p) ||
+		p.Equal(Pair{m, m}) {
 		t.Error("Check, IsZero or Equal of pairs is wrong")
 	}
 	if _, _, ok := (Pair{Map{{1, 5, 5}}, m}).Root(); ok {
@@ -83,7 +86,8 @@ func TestMaps(t *testing.T) {
 
 // FuzzParseMap checks that Map.String returns an accepted text.
 func FuzzParseMap(f *testing.F) {
-	for _, text := range []string{"0:100000:65535", "0:1000:1,1:100000:65535", "0:4294901761:65535", ",,,"} {
+	for _, text := range []string{"0:100000:65535", "0:1000:1,1:100000:65535", "0:4294901761:65535",
+		",,,"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

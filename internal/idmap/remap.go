@@ -1,5 +1,5 @@
-// Package idmap maps user and group ids of containers to those of the host (user_namespaces(7)), and
-// translates the ids on a disk from one map to another. It is pure.
+// Package idmap maps user and group ids of containers to those of the host (user_namespaces(7)),
+// and translates the ids on a disk from one map to another. It is pure.
 //
 // Reading order: remap, map, translation.
 package idmap
@@ -16,8 +16,8 @@ const Max = 1<<32 - 2
 // MaxOffset is the largest offset of --user-remap.
 const MaxOffset = 65535
 
-// Remap is the value of --user-remap: the container's ids from 0 to Offset-1 are the host's from UID
-// and GID on.
+// Remap is the value of --user-remap: the container's ids from 0 to Offset-1 are the host's from
+// UID and GID on.
 type Remap struct {
 	UID, GID, Offset uint32
 }
@@ -73,8 +73,8 @@ func parseID(text string) (uint32, error) {
 	return uint32(n), nil
 }
 
-// HasEffect reports whether the remap changes ids. By the definition of --user-remap, it does not if
-// its uid or gid is 0.
+// HasEffect reports whether the remap changes ids. By the definition of --user-remap, it does not
+// if its uid or gid is 0.
 func (r Remap) HasEffect() bool { return r.UID != 0 && r.GID != 0 }
 
 // String returns uid:gid:offset.

@@ -43,14 +43,16 @@ func TestParseRemap(t *testing.T) {
 		{":1000::1000:65535:", Remap{}, "has 6 fields"},
 	} {
 		got, err := ParseRemap(tt.text)
-		if got != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+		if got != tt.want || (err == nil) != (tt.err == "") ||
+			err != nil && !strings.Contains(err.Error(), tt.err) {
 			t.Errorf("%q: %v, %v, want %v, %q", tt.text, got, err, tt.want, tt.err)
 		}
 	}
 }
 
 func TestRemap(t *testing.T) {
-	for r, want := range map[Remap]bool{{1, 1, 1}: true, {0, 1, 1}: false, {1, 0, 1}: false, {0, 0, 1}: false} {
+	for r, want := range map[Remap]bool{{1, 1, 1}: true, {0, 1, 1}: false, {1, 0, 1}: false,
+		{0, 0, 1}: false} {
 		if r.HasEffect() != want {
 			t.Errorf("%v has an effect: %v", r, !want)
 		}
@@ -70,7 +72,8 @@ func TestRemap(t *testing.T) {
 
 // FuzzParseRemap checks that the kernel accepts the maps of an accepted text.
 func FuzzParseRemap(f *testing.F) {
-	for _, text := range []string{"100000:100000:65535", "4294901760:1:65535", "0x1:1:1", ":::", "1:1:1:1"} {
+	for _, text := range []string{"100000:100000:65535", "4294901760:1:65535", "0x1:1:1", ":::",
+		"1:1:1:1"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

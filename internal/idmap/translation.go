@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Kind is how a translation treats an id.
+// Kind classifies an id for a translation.
 type Kind uint8
 
 const (
@@ -129,8 +129,8 @@ type Change struct {
 	Squash *uint32
 }
 
-// FindPark returns a value for Park: the start of a range that neither the maps nor the tree use, or
-// 0 if none is needed.
+// FindPark returns a value for Park: the start of a range that neither the maps nor the tree use,
+// or 0 if none is needed.
 func (c *Change) FindPark(used *IDBlocks) (uint32, error) {
 	uid, gid := direct(c.From.UID, c.To.UID), direct(c.From.GID, c.To.GID)
 	if uid.isIdempotent() && gid.isIdempotent() {

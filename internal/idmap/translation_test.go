@@ -39,16 +39,25 @@ func TestChange(t *testing.T) {
 		want           map[uint32]uint32
 		unmapped       []uint32
 	}{
-		{"shift", "", "0:100000:65535", nil, map[uint32]uint32{0: 100000, 65534: 165534, 100000: 100000, 165534: 165534},
+		{"shift", "", "0:100000:65535", nil, map[uint32]uint32{0: 100000, 65534: 165534, 100000: 100000,
+			165534: 165534},
 			[]uint32{65535, 99999, 165535, Max}},
-		{"unshift", "0:100000:65535", "", nil, map[uint32]uint32{100000: 0, 165534: 65534, 0: 0, 65534: 65534}, []uint32{65535, 165535}},
-		{"A to B", "0:100000:65535", "0:300000:65535", nil, map[uint32]uint32{100000: 300000, 165534: 365534, 0: 300000, 300005: 300005}, []uint32{65535, 200000}},
-		{"two extents", "", "0:1000:1,1:100000:999", nil, map[uint32]uint32{0: 1000, 1: 100000, 999: 100998, 1000: 1000}, []uint32{1001}},
-		{"joined extents", "0:1000:1,1:100000:999", "0:200000:1000", nil, map[uint32]uint32{1000: 200000, 100000: 200001, 100998: 200999, 5: 200005}, nil},
-		{"smaller map", "0:100000:1000", "0:200000:10", nil, map[uint32]uint32{100009: 200009}, []uint32{100010, 100999}},
-		{"the same", "0:100000:10", "0:100000:10", nil, map[uint32]uint32{100000: 100000, 5: 100005}, []uint32{10}},
+		{"unshift", "0:100000:65535", "", nil,
+			map[uint32]uint32{100000: 0, 165534: 65534, 0: 0, 65534: 65534}, []uint32{65535, 165535}},
+		{"A to B", "0:100000:65535", "0:300000:65535", nil,
+			map[uint32]uint32{100000: 300000, 165534: 365534, 0: 300000, 300005: 300005},
+			[]uint32{65535, 200000}},
+		{"two extents", "", "0:1000:1,1:100000:999", nil,
+			map[uint32]uint32{0: 1000, 1: 100000, 999: 100998, 1000: 1000}, []uint32{1001}},
+		{"joined extents", "0:1000:1,1:100000:999", "0:200000:1000", nil,
+			map[uint32]uint32{1000: 200000, 100000: 200001, 100998: 200999, 5: 200005}, nil},
+		{"smaller map", "0:100000:1000", "0:200000:10", nil, map[uint32]uint32{100009: 200009},
+			[]uint32{100010, 100999}},
+		{"the same", "0:100000:10", "0:100000:10", nil, map[uint32]uint32{100000: 100000, 5: 100005},
+			[]uint32{10}},
 		{"identity", "", "0:0:100", nil, map[uint32]uint32{5: 5}, []uint32{100}},
-		{"squash", "", "0:100000:65535", id(65534), map[uint32]uint32{0: 100000, 70000: 165534, 165534: 165534, Max: 165534}, nil},
+		{"squash", "", "0:100000:65535", id(65534),
+			map[uint32]uint32{0: 100000, 70000: 165534, 165534: 165534, Max: 165534}, nil},
 		{"squash back", "0:100000:65535", "", id(7), map[uint32]uint32{100000: 0, 70000: 7, 5: 5}, nil},
 		{"last ids", "", "0:4294901760:65535", nil, map[uint32]uint32{65534: Max, 0: 4294901760}, nil},
 	} {
@@ -89,7 +98,8 @@ func TestOverlap(t *testing.T) {
 		t.Errorf("without parking: %v", err)
 	}
 	var err error
-	if c.Park, err = c.FindPark(used); err != nil || c.Park == 0 || c.Park == 1<<32-1<<16*2 || uint64(c.Park)+64000 > 1<<32-1<<16 {
+	if c.Park, err = c.FindPark(used); err != nil || c.Park == 0 || c.Park == 1<<32-1<<16*2 ||
+		uint64(c.Park)+64000 > 1<<32-1<<16 {
 		t.Fatalf("parked at %d, %v", c.Park, err)
 	}
 	steps, err := c.Steps()
@@ -101,7 +111,8 @@ func TestOverlap(t *testing.T) {
 			t.Errorf("%d becomes %d, want %d", from, got, want)
 		}
 	}
-	for from, want := range map[uint32]Kind{0: Moved, 64500: Done, c.Park: Moved, c.Park + 64000: Unmapped, 65000: Unmapped} {
+	for from, want := range map[uint32]Kind{0: Moved, 64500: Done, c.Park: Moved,
+		c.Park + 64000: Unmapped, 65000: Unmapped} {
 		if _, kind := c.Total().UID.To(from); kind != want {
 			t.Errorf("%d has kind %d, want %d", from, kind, want)
 		}
@@ -133,7 +144,8 @@ func TestSquashNowhere(t *testing.T) {
 	for _, tt := range []struct {
 		from, to string
 		id       uint32
-	}{{"", "0:100000:10", 10}, {"", "0:100000:10", 100000}, {"0:100000:10", "", 10}, {"0:100000:10", "", 100000}} {
+	}{{"", "0:100000:10", 10}, {"", "0:100000:10", 100000}, {"0:100000:10", "", 10},
+		{"0:100000:10", "", 100000}} {
 		c := Change{From: pair(t, tt.from), To: pair(t, tt.to), Squash: &tt.id}
 		if steps, err := c.Steps(); err == nil {
 			got, _ := apply(steps, 5000)

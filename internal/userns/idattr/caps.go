@@ -26,10 +26,12 @@ const (
 )
 
 // TranslateCaps returns file capabilities with a translated root uid, value itself if it does not
-// change, and the Kind of that uid. Revisions 1 and 2 are valid on the host, and so have the root uid
-// 0; a shift makes them revision 3, which is valid only in the user namespace with that root. The
-// change back restores revision 2.
-func TranslateCaps(value []byte, uids *idmap.Translation) (result []byte, kind idmap.Kind, err error) {
+// change, and the Kind of that uid. Revisions 1 and 2 are valid on the host, and so have the root
+// uid 0; a shift makes them revision 3, which is valid only in the user namespace with that root.
+// The change back restores revision 2.
+func TranslateCaps(
+	value []byte, uids *idmap.Translation,
+) (result []byte, kind idmap.Kind, err error) {
 	root, err := CapsRoot(value)
 	if err != nil {
 		return nil, 0, err

@@ -13,7 +13,8 @@ import (
 // thereAndBack returns a shift by 100000, by 300000 for gids, and the change back.
 func thereAndBack(t testing.TB) (there, back *idmap.Step) {
 	t.Helper()
-	p := idmap.Pair{UID: idmap.Map{{Host: 100000, Size: 65535}}, GID: idmap.Map{{Host: 300000, Size: 65535}}}
+	p := idmap.Pair{UID: idmap.Map{{Host: 100000, Size: 65535}},
+		GID: idmap.Map{{Host: 300000, Size: 65535}}}
 	var steps [2]idmap.Step
 	for i, c := range []idmap.Change{{To: p}, {From: p}} {
 		found, err := c.Steps()
@@ -36,8 +37,9 @@ func unhex(t testing.TB, text string) []byte {
 
 // Values as getfattr -e hex shows them, after setcap and setfacl on Linux 6.18.
 const (
-	netRaw     = "01000002 00200000 00000000 00000000 00000000"          // setcap cap_net_raw+ep
-	netRaw100k = "01000003 00200000 00000000 00000000 00000000 a0860100" // setcap -n 100000 cap_net_raw+ep
+	netRaw = "01000002 00200000 00000000 00000000 00000000" // setcap cap_net_raw+ep
+	// setcap -n 100000 cap_net_raw+ep
+	netRaw100k = "01000003 00200000 00000000 00000000 00000000 a0860100"
 	netRaw5000 = "01000003 00200000 00000000 00000000 00000000 88130000"
 	inherited  = "00000002 00000000 00200000 00000000 00000000" // cap_net_raw+i: not effective
 	oldCaps    = "01000001 00200000 00000000"                   // of Linux 2.6.24
@@ -54,11 +56,16 @@ func TestTranslateCaps(t *testing.T) {
 		{"back", netRaw100k, netRaw, back.UID, idmap.Moved},
 		{"of the container's already", netRaw100k, netRaw100k, there.UID, idmap.Done},
 		{"of the host's already", netRaw, netRaw, back.UID, idmap.Done},
-		{"nested", netRaw5000, strings.Replace(netRaw5000, "88130000", "289a0100", 1), there.UID, idmap.Moved},
-		{"nested back", strings.Replace(netRaw5000, "88130000", "289a0100", 1), netRaw5000, back.UID, idmap.Moved},
-		{"not effective", inherited, strings.Replace(inherited, "00000002", "00000003", 1) + "a0860100", there.UID, idmap.Moved},
-		{"revision 1", oldCaps, "01000003 00200000 00000000 00000000 00000000 a0860100", there.UID, idmap.Moved},
-		{"not mapped", strings.Replace(netRaw5000, "88130000", "ffff0000", 1), strings.Replace(netRaw5000, "88130000", "ffff0000", 1), there.UID, idmap.Unmapped},
+		{"nested", netRaw5000, strings.Replace(netRaw5000, "88130000", "289a0100", 1), there.UID,
+			idmap.Moved},
+		{"nested back", strings.Replace(netRaw5000, "88130000", "289a0100", 1), netRaw5000, back.UID,
+			idmap.Moved},
+		{"not effective", inherited, strings.Replace(inherited, "00000002", "00000003", 1) + "a0860100",
+			there.UID, idmap.Moved},
+		{"revision 1", oldCaps, "01000003 00200000 00000000 00000000 00000000 a0860100", there.UID,
+			idmap.Moved},
+		{"not mapped", strings.Replace(netRaw5000, "88130000", "ffff0000", 1),
+			strings.Replace(netRaw5000, "88130000", "ffff0000", 1), there.UID, idmap.Unmapped},
 	} {
 		value := unhex(t, tt.value)
 		got, kind, err := TranslateCaps(value, tt.uids)
@@ -72,7 +79,8 @@ func TestTranslateCaps(t *testing.T) {
 }
 
 func TestHostCaps(t *testing.T) {
-	for value, want := range map[string]string{netRaw: netRaw, netRaw100k: netRaw, inherited: inherited, oldCaps: oldCaps} {
+	for value, want := range map[string]string{netRaw: netRaw, netRaw100k: netRaw,
+		inherited: inherited, oldCaps: oldCaps} {
 		if got, err := HostCaps(unhex(t, value)); err != nil || !bytes.Equal(got, unhex(t, want)) {
 			t.Errorf("%s: %x, %v, want %s", value, got, err, want)
 		}
@@ -82,8 +90,11 @@ func TestHostCaps(t *testing.T) {
 // TestBadCaps covers values that the kernel does not accept.
 func TestBadCaps(t *testing.T) {
 	there, _ := thereAndBack(t)
-	for _, value := range []string{"", "010000", "01000002", "01000002 00200000 00000000", netRaw + "00", netRaw100k[:len(netRaw100k)-2],
-		"01000004 00200000 00000000 00000000 00000000", strings.Replace(netRaw, "01000002", "01000003", 1), strings.Replace(netRaw100k, "01000003", "01000002", 1)} {
+	for _, value := range []string{"", "010000", "01000002", "01000002 00200000 00000000",
+		netRaw + "00", netRaw100k[:len(netRaw100k)-2],
+		"01000004 00200000 00000000 00000000 00000000",
+		strings.Replace(netRaw, "01000002", "01000003", 1),
+		strings.Replace(netRaw100k, "01000003", "01000002", 1)} {
 		if _, _, err := TranslateCaps(unhex(t, value), there.UID); err == nil {
 			t.Errorf("%q is translated", value)
 		}
@@ -93,7 +104,8 @@ func TestBadCaps(t *testing.T) {
 	}
 }
 
-const someACL = "02000000 01000700 ffffffff 02000500 e8030000 04000500 ffffffff 08000400 2a000000 10000500 ffffffff 20000100 ffffffff"
+const someACL = "02000000 01000700 ffffffff 02000500 e8030000 04000500 ffffffff 08000400 " +
+	"2a000000 10000500 ffffffff 20000100 ffffffff"
 
 func TestTranslateACL(t *testing.T) {
 	there, back := thereAndBack(t)
@@ -105,7 +117,8 @@ func TestTranslateACL(t *testing.T) {
 	if err != nil || !bytes.Equal(got, unhex(t, shifted)) || !bytes.Equal(value, unhex(t, someACL)) {
 		t.Errorf("%x, %v, want %s", got, err, shifted)
 	}
-	if len(notes) != 2 || notes[0] != (ACLEntry{false, 1000, idmap.Moved}) || notes[1] != (ACLEntry{true, 42, idmap.Moved}) {
+	if len(notes) != 2 || notes[0] != (ACLEntry{false, 1000, idmap.Moved}) ||
+		notes[1] != (ACLEntry{true, 42, idmap.Moved}) {
 		t.Errorf("notes: %v", notes)
 	}
 	if again, err := TranslateACL(got, there, nil); err != nil || &again[0] != &got[0] {
@@ -115,10 +128,12 @@ func TestTranslateACL(t *testing.T) {
 		t.Errorf("back: %x, %v", got, err)
 	}
 	// Entries with unmapped ids stay, and so do those without a user or group, whatever their id.
-	odd := strings.NewReplacer("e8030000", "ffff0000", "10000500 ffffffff", "10000500 05000000").Replace(someACL)
+	odd := strings.NewReplacer("e8030000", "ffff0000", "10000500 ffffffff",
+		"10000500 05000000").Replace(someACL)
 	notes = nil
 	got, err = TranslateACL(unhex(t, odd), there, note)
-	if want := strings.Replace(odd, "2a000000", "0a940400", 1); err != nil || !bytes.Equal(got, unhex(t, want)) || notes[0].Kind != idmap.Unmapped {
+	if want := strings.Replace(odd, "2a000000", "0a940400", 1); err != nil ||
+		!bytes.Equal(got, unhex(t, want)) || notes[0].Kind != idmap.Unmapped {
 		t.Errorf("%x, %v, %v, want %s", got, err, notes, want)
 	}
 	if got, err := TranslateACL(unhex(t, "02000000"), there, nil); err != nil || len(got) != 4 {
@@ -139,7 +154,8 @@ func TestMaySearch(t *testing.T) {
 		return binary.LittleEndian.AppendUint32(b, id)
 	}
 	list := func(owner, user, group, named, mask, other uint16) []byte {
-		return bytes.Join([][]byte{{2, 0, 0, 0}, entry(1, owner, 1<<32-1), entry(2, user, 100), entry(4, group, 1<<32-1), entry(8, named, 200),
+		return bytes.Join([][]byte{{2, 0, 0, 0}, entry(1, owner, 1<<32-1), entry(2, user, 100),
+			entry(4, group, 1<<32-1), entry(8, named, 200),
 			entry(0x10, mask, 1<<32-1), entry(0x20, other, 1<<32-1)}, nil)
 	}
 	for _, tt := range []struct {
@@ -205,7 +221,8 @@ func FuzzACL(f *testing.F) {
 	there, back := thereAndBack(f)
 	f.Fuzz(func(t *testing.T, value []byte) {
 		comesBack := true
-		shifted, err := TranslateACL(value, there, func(e ACLEntry) { comesBack = comesBack && isPlain(e.ID) })
+		shifted, err := TranslateACL(value, there,
+			func(e ACLEntry) { comesBack = comesBack && isPlain(e.ID) })
 		MaySearch(value, 0, 0, 1, 1)
 		if err != nil {
 			return

@@ -1,8 +1,8 @@
 // Package idmount makes idmapped mounts of directories that other users of the host cannot reach
 // (mount_setattr(2), Linux 5.12).
 //
-// Reading order: overlay (layers); location (the paths to a directory); reach and processes (who can
-// use them); private; idmount.
+// Reading order: overlay (layers); location (the paths to a directory); reach and processes (who
+// can use them); private; idmount.
 package idmount
 
 import (
@@ -181,8 +181,8 @@ func IsMapped(path string) (bool, error) {
 
 func isMapped(m *mountinfo.Info) bool { return hasOption(m, "idmapped") }
 
-// Unmount unmounts the idmapped mount on the directory dst. It refuses other mounts. Mount namespaces
-// with a copy of the mount keep it.
+// Unmount unmounts the idmapped mount on the directory dst. It refuses other mounts. Mount
+// namespaces with a copy of the mount keep it.
 func Unmount(dst string) error {
 	at, err := locatePath(dst)
 	switch {

@@ -97,8 +97,8 @@ func (at *location) isOn(m *mountinfo.Info) bool {
 	return m.Major == at.mount.Major && m.Minor == at.mount.Minor
 }
 
-// overlaps reports whether one of two directories is, or is in, the other, or has a layer of it. One
-// that is missing, as where an overlay was made in another mount namespace, overlaps nothing.
+// overlaps reports whether one of two directories is, or is in, the other, or has a layer of it.
+// One that is missing, as where an overlay was made in another mount namespace, overlaps nothing.
 func (at *location) overlaps(
 	other string, table []*mountinfo.Info, isLayer func(string) bool,
 ) bool {

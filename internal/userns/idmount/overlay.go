@@ -55,8 +55,8 @@ func unescapeOctal(text string) string {
 	return b.String()
 }
 
-// splitLayers splits the value of lowerdir, in which a backslash stands before a colon or comma that
-// is part of a path.
+// splitLayers splits the value of lowerdir, in which a backslash stands before a colon or comma
+// that is part of a path.
 func splitLayers(value string) (paths []string) {
 	var b strings.Builder
 	for i := 0; i < len(value); i++ {

@@ -38,8 +38,8 @@ type LinkCheck func(dir sys.File) error
 // OpenPrivate opens the directory at path. It fails with a ReachableError if the directory is not
 // private, or if a process of another user is in it, which no closed directory stops. It checks the
 // paths in this process's mount namespace and in that of process 1: through all mounts of the file
-// system, through overlays that have the directory as a layer, and to the upper layer if it is on an
-// overlay itself. check covers paths to single files.
+// system, through overlays that have the directory as a layer, and to the upper layer if it is on
+// an overlay itself. check covers paths to single files.
 func OpenPrivate(path string, check LinkCheck) (*Private, error) {
 	dir, err := sys.OpenDirNoFollow(path)
 	if err != nil {
@@ -93,7 +93,7 @@ func newPrivate(dir sys.File) (*Private, error) {
 	return p, nil
 }
 
-// maxAttempts is how often the paths are checked if other users move directories above them.
+// maxAttempts limits the checks while other users move directories above the paths.
 const maxAttempts = 3
 
 // check checks all paths that lead to the directory, and the processes in it.

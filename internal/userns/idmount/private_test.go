@@ -23,13 +23,20 @@ func TestViews(t *testing.T) {
 		want  string // empty if the mount does not show the directory
 		part  bool
 	}{
-		{"the whole", mountinfo.Info{Major: 8, Minor: 1, Root: "/", Mountpoint: "/mnt"}, "/mnt/srv/c/rootfs", false},
-		{"above", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv", Mountpoint: "/a"}, "/a/c/rootfs", false},
-		{"itself", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs", Mountpoint: "/b"}, "/b", false},
-		{"below", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs/bin", Mountpoint: "/c"}, "/c", true},
-		{"beside", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs2", Mountpoint: "/d"}, "", false},
-		{"a prefix of the name", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/root", Mountpoint: "/d"}, "", false},
-		{"another file system", mountinfo.Info{Major: 8, Minor: 2, Root: "/", Mountpoint: "/e"}, "", false},
+		{"the whole", mountinfo.Info{Major: 8, Minor: 1, Root: "/", Mountpoint: "/mnt"},
+			"/mnt/srv/c/rootfs", false},
+		{"above", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv", Mountpoint: "/a"}, "/a/c/rootfs",
+			false},
+		{"itself", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs", Mountpoint: "/b"}, "/b",
+			false},
+		{"below", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs/bin", Mountpoint: "/c"}, "/c",
+			true},
+		{"beside", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs2", Mountpoint: "/d"}, "",
+			false},
+		{"a prefix of the name", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/root",
+			Mountpoint: "/d"}, "", false},
+		{"another file system", mountinfo.Info{Major: 8, Minor: 2, Root: "/", Mountpoint: "/e"}, "",
+			false},
 	} {
 		got := at.views([]*mountinfo.Info{&tt.mount})
 		if tt.want == "" && len(got) == 0 {

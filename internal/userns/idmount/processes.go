@@ -23,9 +23,9 @@ func newMountTable(mounts []*mountinfo.Info) mountTable {
 }
 
 // checkProcesses fails with a ReachableError if a process of another user is in the directory, or
-// has a file of it open, by a mount through which set-id bits count for it: no closed directory above
-// stops it. The kernel ignores the bits on mounts of other mount namespaces (path_nosuid), and those
-// of the host's root in a user namespace that does not have it.
+// has a file of it open, by a mount through which set-id bits count for it: no closed directory
+// above stops it. The kernel ignores the bits on mounts of other mount namespaces (path_nosuid),
+// and those of the host's root in a user namespace that does not have it.
 func (at *location) checkProcesses(table []*mountinfo.Info) error {
 	pids, err := sys.Numbers("/proc")
 	if err != nil {
@@ -110,8 +110,8 @@ func (at *location) leads(link string, own, foreign mountTable) string {
 	return file
 }
 
-// leadsFromBehind returns the path of the directory to which a link leads, if no closed directory is
-// between it and the location.
+// leadsFromBehind returns the path of the directory to which a link leads, if no closed directory
+// is between it and the location.
 func (at *location) leadsFromBehind(link string) string {
 	file, err := os.Readlink(link)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 // errMoved is the error for a path that does not lead where it should by the mount table.
 var errMoved = errors.New("a directory above it was moved meanwhile")
 
-// checkInitViews checks the views in the mount namespace of process 1, if that is not this process's
-// own: a service manager may have given the engine another one.
+// checkInitViews checks the views in the mount namespace of process 1, if that is not this
+// process's own: a service manager may have given the engine another one.
 func (at *location) checkInitViews(isLast bool) error {
 	const process = "/proc/1"
 	theirs, err := sys.Stat(process + "/ns/mnt")
@@ -39,8 +39,8 @@ func (at *location) checkInitViews(isLast bool) error {
 
 // checkViews fails with a ReachableError if other users can pass all directories of a view. root is
 // the root directory of the mount table. Where a view is not found though no mount hides it, some
-// user has moved a directory above it: checkViews fails with errMoved, or, if isLast, takes the view
-// for one that other users reach.
+// user has moved a directory above it: checkViews fails with errMoved, or, if isLast, takes the
+// view for one that other users reach.
 func (at *location) checkViews(root string, table []*mountinfo.Info, isLast bool) error {
 	views := at.views(table)
 	isInside := func(dir string) bool {

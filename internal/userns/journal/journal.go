@@ -1,7 +1,7 @@
 // Package journal keeps the records of a tree whose ids are changed: the state of the change, and
-// what a chown clears from single files. Each record is sealed with the host's key for the file that
-// it describes, and the records of single files are valid only for the change that wrote them. So a
-// record from an image, another host, another file or another change is not trusted.
+// what a chown clears from single files. Each record is sealed with the host's key for the file
+// that it describes, and the records of single files are valid only for the change that wrote them.
+// So a record from an image, another host, another file or another change is not trusted.
 //
 // Reading order: state, record (the contents), key (seals), identity (of files), store (extended
 // attributes, or a directory), journal, claim (records that are not trusted).
@@ -64,8 +64,8 @@ const (
 	flagsPrefix = "flags."
 )
 
-// Open opens the journal of the tree with the open root directory at path. stateDir holds the host's
-// key, and the records if the file system cannot.
+// Open opens the journal of the tree with the open root directory at path. stateDir holds the
+// host's key, and the records if the file system cannot.
 func Open(
 	root sys.File, path string, i *sys.Inode, fsType int64, stateDir string,
 ) (*Journal, error) {

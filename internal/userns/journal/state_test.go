@@ -10,7 +10,8 @@ import (
 
 func TestState(t *testing.T) {
 	id := uint32(7)
-	other := idmap.Pair{UID: idmap.Map{{Host: 300000, Size: 10}}, GID: idmap.Map{{Host: 5, Size: 1}, {Container: 1, Host: 400000, Size: 9}}}
+	other := idmap.Pair{UID: idmap.Map{{Host: 300000, Size: 10}},
+		GID: idmap.Map{{Host: 5, Size: 1}, {Container: 1, Host: 400000, Size: 9}}}
 	root := RootDir{0o2755, 3, 4}
 	for _, s := range []State{
 		{Phase: Shifted, Change: idmap.Change{To: testPair}},
@@ -42,14 +43,16 @@ func TestState(t *testing.T) {
 
 // FuzzState checks that accepted states have valid steps.
 func FuzzState(f *testing.F) {
-	s := State{Phase: Shifting, Change: idmap.Change{To: testPair, Park: 1 << 20}, Root: RootDir{0o755, 0, 0}, Run: 1, Step: 1}
+	s := State{Phase: Shifting, Change: idmap.Change{To: testPair, Park: 1 << 20},
+		Root: RootDir{0o755, 0, 0}, Run: 1, Step: 1}
 	text, err := s.encode()
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(text)
 	f.Add([]byte(`{"version":1,"phase":"shifted","to-uids":"0:1:1","to-gids":"0:1:1"}`))
-	f.Add([]byte(`{"version":1,"phase":"unshifting","run":1,"root":{"mode":0,"uid":0,"gid":0},"from-uids":"0:1:1","from-gids":"0:1:1"}`))
+	f.Add([]byte(`{"version":1,"phase":"unshifting","run":1,"root":{"mode":0,"uid":0,"gid":0},` +
+		`"from-uids":"0:1:1","from-gids":"0:1:1"}`))
 	f.Add([]byte("{}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s, err := decodeState(text)

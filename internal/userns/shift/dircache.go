@@ -83,8 +83,8 @@ func (c *treeCache) add(i *sys.Inode) *dirCache {
 	return d
 }
 
-// settleTime is how much older than the scan the last change of a file must be, in ns, since ctime
-// is as coarse as the kernel's clock tick of at most 10 ms.
+// settleTime is the minimum time in ns between the last change of a file and the scan. ctime is as
+// coarse as the kernel's clock tick of at most 10 ms.
 const settleTime = 100_000_000
 
 // take removes and returns the cache of a directory, nil if there is none or the directory may have

@@ -1,6 +1,6 @@
-// Package shift changes the owners of all files of a root file system from the ids of a container to
-// those of the host, and back. Nothing is lost: neither set-id bits and capabilities, which a chown
-// clears, nor access control lists, nor the way back if the process is killed.
+// Package shift changes the owners of all files of a root file system from the ids of a container
+// to those of the host, and back. Nothing is lost: neither set-id bits and capabilities, which a
+// chown clears, nor access control lists, nor the way back if the process is killed.
 //
 //   - The translation of an id is a pure, idempotent function (idmap.Translation): the work can be
 //     started again at any point.
@@ -11,7 +11,7 @@
 //   - Files are named by open directories (package walk); no symbolic link is followed and no mount
 //     is entered.
 //
-// Reading order: options; plan (the changes of one file; pure), inode (which makes them); tree, with
-// checks and occupants; scan, with attrprobe, inodeset, dircache, links and problems; preflight;
-// mover, apply; shift; status. ancestors stands alone.
+// Reading order: options; plan (the changes of one file; pure), inode (which makes them); tree,
+// with checks and occupants; scan, with attrprobe, inodeset, dircache, links and problems;
+// preflight; mover, apply; shift; status. ancestors stands alone.
 package shift

@@ -14,8 +14,8 @@ import (
 // noName stands for the open file itself in functions that take a directory and a name.
 var noName = sys.Name{0}
 
-// file is a file during a walk: a name in an open directory, or a directory that is open itself. The
-// root directory has no dir.
+// file is a file during a walk: a name in an open directory, or a directory that is open itself.
+// The root directory has no dir.
 type file struct {
 	dir  *walk.Dir
 	name sys.Name
@@ -160,8 +160,8 @@ func (n *inode) buildPlan(j *journal.Journal, r *rules) (err error) {
 	return err
 }
 
-// apply makes the changes of the plan. It may be killed at any point: a chown clears set-id bits and
-// capabilities, so these are recorded before it and restored from the record.
+// apply makes the changes of the plan. It may be killed at any point: a chown clears set-id bits
+// and capabilities, so these are recorded before it and restored from the record.
 func (n *inode) apply(j *journal.Journal) error {
 	p, before := &n.plan, n.Inode
 	var err error

@@ -10,7 +10,8 @@ import (
 
 // CheckLinks fails with Problems if files of the tree with the open root directory have names
 // outside it, unless o ignores that. A container with an idmapped root file system can change such
-// a file with the host's ids, and for instance make it set-id root, under its outside names as well.
+// a file with the host's ids, and for instance make it set-id root, under its outside names as
+// well.
 func CheckLinks(ctx context.Context, root sys.File, o Options) error {
 	o.setDefaults()
 	if o.HardLinks == Ignore {

@@ -118,8 +118,8 @@ var (
 	errProtected  = errors.New("file was made immutable or append-only meanwhile")
 )
 
-// check fails unless the scan has found the file, with no fewer links. It so rejects files that were
-// moved or linked into the tree from outside.
+// check fails unless the scan has found the file, with no fewer links. It so rejects files that
+// were moved or linked into the tree from outside.
 func (v *mover) check(i *sys.Inode) error {
 	key := walk.KeyOf(i)
 	if !v.inodes.has(key) {

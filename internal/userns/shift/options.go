@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Policy is how Shift and Unshift treat files or ids that they cannot change without loss.
+// Policy selects the treatment of files or ids that cannot be changed without loss.
 type Policy string
 
 const (
@@ -47,7 +47,7 @@ type Options struct {
 	Force bool
 	// Trust skips the scan if the trusted state says that the change is complete.
 	Trust bool
-	// LockTimeout is how long to wait for another process that works on the tree.
+	// LockTimeout limits the wait for another process that works on the tree.
 	LockTimeout time.Duration
 	// LockDir holds a lock file for each tree in use, StateDir the host's key and the records of
 	// trees whose file system has no trusted.* attributes.

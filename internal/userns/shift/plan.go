@@ -9,7 +9,7 @@ import (
 	"palisade/internal/userns/journal"
 )
 
-// CapsPolicy is how file capabilities are changed.
+// CapsPolicy selects the treatment of file capabilities.
 type CapsPolicy string
 
 const (

@@ -70,34 +70,52 @@ func TestPlan(t *testing.T) {
 	}{
 		{"plain", shift, old(regular | 0o644), attrs{}, plan{chown: true, mode: 0o644}},
 		{"plain, done", shift, done(regular | 0o644), attrs{}, plan{mode: 0o644}},
-		{"set-uid", shift, old(regular | 0o4755), attrs{}, plan{record: was(0o4755, nil), chown: true, setMode: true, mode: 0o4755, removeRecord: true}},
-		{"set-gid without x", shift, old(regular | 0o2644), attrs{}, plan{record: was(0o2644, nil), chown: true, setMode: true, mode: 0o2644, removeRecord: true}},
+		{"set-uid", shift, old(regular | 0o4755), attrs{},
+			plan{record: was(0o4755, nil), chown: true, setMode: true, mode: 0o4755, removeRecord: true}},
+		{"set-gid without x", shift, old(regular | 0o2644), attrs{},
+			plan{record: was(0o2644, nil), chown: true, setMode: true, mode: 0o2644, removeRecord: true}},
 		{"set-uid, done", shift, done(regular | 0o4755), attrs{}, plan{mode: 0o4755}},
 		{"set-uid, killed before chown", shift, old(regular | 0o4755), attrs{record: was(0o4755, nil)},
 			plan{chown: true, setMode: true, mode: 0o4755, removeRecord: true}},
-		{"set-uid, killed after chown", shift, done(regular | 0o755), attrs{record: was(0o4755, nil)}, plan{setMode: true, mode: 0o4755, removeRecord: true}},
-		{"set-uid, killed before the record is removed", shift, done(regular | 0o4755), attrs{record: was(0o4755, nil)}, plan{mode: 0o4755, removeRecord: true}},
+		{"set-uid, killed after chown", shift, done(regular | 0o755), attrs{record: was(0o4755, nil)},
+			plan{setMode: true, mode: 0o4755, removeRecord: true}},
+		{"set-uid, killed before the record is removed", shift, done(regular | 0o4755),
+			attrs{record: was(0o4755, nil)}, plan{mode: 0o4755, removeRecord: true}},
 		{"set-gid directory", shift, old(directory | 0o3777), attrs{}, plan{chown: true, mode: 0o3777}},
-		{"directory with lists", shift, old(directory | 0o755), attrs{accessACL: acl(7), defaultACL: acl(8)},
+		{"directory with lists", shift, old(directory | 0o755),
+			attrs{accessACL: acl(7), defaultACL: acl(8)},
 			plan{chown: true, mode: 0o755, accessACL: acl(100007), defaultACL: acl(100008)}},
-		{"lists, done", shift, done(directory | 0o755), attrs{accessACL: acl(100007), defaultACL: acl(100008)}, plan{mode: 0o755}},
+		{"lists, done", shift, done(directory | 0o755),
+			attrs{accessACL: acl(100007), defaultACL: acl(100008)}, plan{mode: 0o755}},
 		{"capabilities", shift, old(regular | 0o755), attrs{caps: caps2()},
-			plan{record: was(0o755, caps2()), chown: true, mode: 0o755, setCaps: true, caps: caps3(100000), removeRecord: true}},
-		{"capabilities, killed after chown", shift, done(regular | 0o755), attrs{record: was(0o755, caps2())},
+			plan{record: was(0o755, caps2()), chown: true, mode: 0o755, setCaps: true, caps: caps3(100000),
+				removeRecord: true}},
+		{"capabilities, killed after chown", shift, done(regular | 0o755),
+			attrs{record: was(0o755, caps2())},
 			plan{mode: 0o755, setCaps: true, caps: caps3(100000), removeRecord: true}},
-		{"capabilities, killed before the record is removed", shift, done(regular | 0o755), attrs{caps: caps3(100000), record: was(0o755, caps2())},
+		{"capabilities, killed before the record is removed", shift, done(regular | 0o755),
+			attrs{caps: caps3(100000), record: was(0o755, caps2())},
 			plan{mode: 0o755, caps: caps3(100000), removeRecord: true}},
-		{"capabilities, done", shift, done(regular | 0o755), attrs{caps: caps3(100000)}, plan{mode: 0o755, caps: caps3(100000)}},
-		{"capabilities of a file with the right owner", shift, done(regular | 0o755), attrs{caps: caps2()}, plan{mode: 0o755, setCaps: true, caps: caps3(100000)}},
-		{"all", shift, old(regular | 0o6750), attrs{caps: caps3(5000), accessACL: acl(7)}, plan{record: was(0o6750, caps3(5000)), chown: true, setMode: true,
-			mode: 0o6750, accessACL: acl(100007), setCaps: true, caps: caps3(105000), removeRecord: true}},
-		{"drop set-id", &dropping, old(regular | 0o6755), attrs{}, plan{record: was(0o6755, nil), chown: true, setMode: true, mode: 0o755, removeRecord: true}},
-		{"drop set-id, owner done", &dropping, done(regular | 0o6755), attrs{}, plan{setMode: true, mode: 0o755}},
+		{"capabilities, done", shift, done(regular | 0o755), attrs{caps: caps3(100000)},
+			plan{mode: 0o755, caps: caps3(100000)}},
+		{"capabilities of a file with the right owner", shift, done(regular | 0o755),
+			attrs{caps: caps2()}, plan{mode: 0o755, setCaps: true, caps: caps3(100000)}},
+		{"all", shift, old(regular | 0o6750), attrs{caps: caps3(5000), accessACL: acl(7)},
+			plan{record: was(0o6750, caps3(5000)), chown: true, setMode: true,
+				mode: 0o6750, accessACL: acl(100007), setCaps: true, caps: caps3(105000), removeRecord: true}},
+		{"drop set-id", &dropping, old(regular | 0o6755), attrs{},
+			plan{record: was(0o6755, nil), chown: true, setMode: true, mode: 0o755, removeRecord: true}},
+		{"drop set-id, owner done", &dropping, done(regular | 0o6755), attrs{},
+			plan{setMode: true, mode: 0o755}},
 		{"capabilities for the host, too", &v2, old(regular | 0o755), attrs{caps: caps3(100000)},
-			plan{record: was(0o755, caps3(100000)), chown: true, mode: 0o755, setCaps: true, caps: caps2(), removeRecord: true}},
-		{"drop capabilities", &noCaps, old(regular | 0o755), attrs{caps: caps2()}, plan{record: was(0o755, caps2()), chown: true, mode: 0o755, removeRecord: true}},
-		{"drop capabilities, owner done", &noCaps, done(regular | 0o755), attrs{caps: caps2()}, plan{mode: 0o755, removeCaps: true}},
-		{"untrusted record", shift, old(regular | 0o755), attrs{isUntrusted: true}, plan{chown: true, mode: 0o755, removeRecord: true}},
+			plan{record: was(0o755, caps3(100000)), chown: true, mode: 0o755, setCaps: true, caps: caps2(),
+				removeRecord: true}},
+		{"drop capabilities", &noCaps, old(regular | 0o755), attrs{caps: caps2()},
+			plan{record: was(0o755, caps2()), chown: true, mode: 0o755, removeRecord: true}},
+		{"drop capabilities, owner done", &noCaps, done(regular | 0o755), attrs{caps: caps2()},
+			plan{mode: 0o755, removeCaps: true}},
+		{"untrusted record", shift, old(regular | 0o755), attrs{isUntrusted: true},
+			plan{chown: true, mode: 0o755, removeRecord: true}},
 		{"untrusted record of a set-uid file", shift, old(regular | 0o4755), attrs{isUntrusted: true},
 			plan{record: was(0o4755, nil), chown: true, setMode: true, mode: 0o4755, removeRecord: true}},
 	} {
@@ -146,7 +164,8 @@ func (f *fake) steps(p *plan) (steps []func()) {
 	if p.setMode {
 		steps = append(steps, func() { f.inode.Mode = f.inode.Mode&^sys.SetModeBits | p.mode })
 	}
-	for _, a := range []struct{ now, next *[]byte }{{&f.attrs.accessACL, &p.accessACL}, {&f.attrs.defaultACL, &p.defaultACL}} {
+	for _, a := range []struct{ now, next *[]byte }{{&f.attrs.accessACL, &p.accessACL},
+		{&f.attrs.defaultACL, &p.defaultACL}} {
 		if *a.next != nil {
 			steps = append(steps, func() { *a.now = *a.next })
 		}
@@ -183,7 +202,8 @@ func TestPlanResumes(t *testing.T) {
 			for _, caps := range [][]byte{nil, caps2(), caps3(100000), caps3(7), caps3(100007)} {
 				for _, list := range [][]byte{nil, acl(3), acl(100003)} {
 					for _, uid := range []uint32{0, 5, 100005, 70000} {
-						f := fake{sys.Inode{Mode: regular | mode, UID: uid, GID: 5}, attrs{caps: caps, accessACL: list}}
+						f := fake{sys.Inode{Mode: regular | mode, UID: uid, GID: 5},
+							attrs{caps: caps, accessACL: list}}
 						checkResumes(t, r, f, 3)
 					}
 				}
@@ -235,12 +255,14 @@ func checkResumes(t *testing.T, r *rules, f fake, kills int) {
 }
 
 func (f fake) String() string {
-	return fmt.Sprintf("mode %o owner %d:%d caps %x list %x record %v", f.inode.Mode, f.inode.UID, f.inode.GID, f.attrs.caps, f.attrs.accessACL, f.attrs.record)
+	return fmt.Sprintf("mode %o owner %d:%d caps %x list %x record %v", f.inode.Mode, f.inode.UID,
+		f.inode.GID, f.attrs.caps, f.attrs.accessACL, f.attrs.record)
 }
 
 func TestPlanErrors(t *testing.T) {
 	r := testRules(t, idmap.Change{To: testPair()})
-	for _, a := range []attrs{{caps: []byte("?")}, {accessACL: []byte("?")}, {defaultACL: []byte("?")}} {
+	for _, a := range []attrs{{caps: []byte("?")}, {accessACL: []byte("?")},
+		{defaultACL: []byte("?")}} {
 		if _, err := r.plan(&sys.Inode{Mode: regular}, &a); err == nil {
 			t.Errorf("%+v is accepted", a)
 		}
@@ -250,8 +272,10 @@ func TestPlanErrors(t *testing.T) {
 // TestPlanUnmapped covers unmapped ids in attributes.
 func TestPlanUnmapped(t *testing.T) {
 	r := testRules(t, idmap.Change{To: testPair()})
-	p, err := r.plan(&sys.Inode{Mode: regular, UID: 70000, GID: 1}, &attrs{caps: caps3(70001), accessACL: acl(70002)})
-	if err != nil || p.uidKind != idmap.Unmapped || p.gidKind != idmap.Moved || p.capsKind != idmap.Unmapped || len(p.aclEntries) != 1 ||
+	p, err := r.plan(&sys.Inode{Mode: regular, UID: 70000, GID: 1},
+		&attrs{caps: caps3(70001), accessACL: acl(70002)})
+	if err != nil || p.uidKind != idmap.Unmapped || p.gidKind != idmap.Moved ||
+		p.capsKind != idmap.Unmapped || len(p.aclEntries) != 1 ||
 		p.aclEntries[0] != (idattr.ACLEntry{ID: 70002, Kind: idmap.Unmapped}) {
 		t.Errorf("%+v, %v", p, err)
 	}

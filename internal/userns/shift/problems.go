@@ -56,8 +56,8 @@ func (x *examples) list() string {
 	return text
 }
 
-// problems returns the problems that the scan has found, under the policies of o. pair is the map to
-// shift to.
+// problems returns the problems that the scan has found, under the policies of o. pair is the map
+// to shift to.
 func (s *scan) problems(o *Options, pair idmap.Pair) (p Problems) {
 	addIf := func(x *examples, text, remedy string) {
 		if x.count > 0 {

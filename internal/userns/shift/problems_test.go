@@ -30,18 +30,25 @@ func TestProblems(t *testing.T) {
 	for _, p := range got {
 		texts = append(texts, p.Text+" | "+p.Remedy)
 	}
+	const largeIDs = "chown them, since no offset of --user-remap is large enough, " +
+		"or --unmapped=keep or squash=ID"
 	want := []string{
-		`uids that are not mapped: 70000 of "d/f\n" | chown them, since no offset of --user-remap is large enough, or --unmapped=keep or squash=ID`,
-		`gids that are not mapped: 65535 of "d/f\n" | chown them, since no offset of --user-remap is large enough, or --unmapped=keep or squash=ID`,
-		`files that are immutable or append-only: "d/f\n", "d/f\n", "d/f\n", "d/f\n", "d/f\n" and 2 more | chattr -i -a, or --immutable=clear or skip`,
-		`files with names outside the tree: "d/x" (1 of 3 names are inside) | copy them, or --hardlinks=ignore to change the owner of the files outside, too`,
+		`uids that are not mapped: 70000 of "d/f\n" | ` + largeIDs,
+		`gids that are not mapped: 65535 of "d/f\n" | ` + largeIDs,
+		`files that are immutable or append-only: ` +
+			strings.Repeat(`"d/f\n", `, 4) + `"d/f\n" and 2 more` +
+			` | chattr -i -a, or --immutable=clear or skip`,
+		`files with names outside the tree: "d/x" (1 of 3 names are inside)` +
+			` | copy them, or --hardlinks=ignore to change the owner of the files outside, too`,
 		`subvolumes that are read-only: "d/f\n" | btrfs property set DIR ro false, or delete them`,
-		`directories that were shifted by themselves: "d/f\n" | unshift these first, or, if the attribute came from an image, setfattr -x trusted.userns_shift`,
+		`directories that were shifted by themselves: "d/f\n" | unshift these first, ` +
+			`or, if the attribute came from an image, setfattr -x trusted.userns_shift`,
 	}
 	if !slices.Equal(texts, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(texts, "\n"), strings.Join(want, "\n"))
 	}
-	if text := got[:2].Error(); !strings.HasPrefix(text, "nothing was changed: uids that") || strings.Contains(text, "\n") {
+	if text := got[:2].Error(); !strings.HasPrefix(text, "nothing was changed: uids that") ||
+		strings.Contains(text, "\n") {
 		t.Errorf("%s", text)
 	}
 	small := newScan()

@@ -14,7 +14,7 @@ type Progress struct {
 	Total uint64 `json:"total"`
 }
 
-// progressInterval is how often progress is reported.
+// progressInterval is the time between reports.
 const progressInterval = 200 * time.Millisecond
 
 // counter counts files for several workers, and reports the progress.

@@ -11,7 +11,7 @@ import (
 	"palisade/internal/userns/walk"
 )
 
-// scan is what a look at all files of a tree has found.
+// scan holds the results of a scan of all files.
 type scan struct {
 	// files counts all files, toChange those to change, and done those that stay.
 	files, toChange, done uint64
@@ -58,7 +58,7 @@ func (s *scan) addLink(i *sys.Inode, d *walk.Dir, name sys.Name, wrong bool) {
 	s.links[key] = l
 }
 
-// maxExamples is how many files a message names.
+// maxExamples limits the files that a message names.
 const maxExamples = 5
 
 // examples counts files with something in common, and names the first ones.

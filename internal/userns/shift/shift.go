@@ -18,8 +18,8 @@ type Result struct {
 	Warnings       []string
 }
 
-// Shift changes the ids of the tree at path to those of the host, from the container's or from those
-// of an earlier shift. It resumes an interrupted Shift with the same pair.
+// Shift changes the ids of the tree at path to those of the host, from the container's or from
+// those of an earlier shift. It resumes an interrupted Shift with the same pair.
 func Shift(ctx context.Context, path string, pair idmap.Pair, o Options) (Result, error) {
 	if err := pair.Check(); err != nil {
 		return Result{}, err

@@ -17,7 +17,8 @@ import (
 	"palisade/internal/userns/walk"
 )
 
-// swapper is a visitor that calls a function after a directory was scanned and before it is changed.
+// swapper is a visitor that calls a function after a directory was scanned and before it is
+// changed.
 type swapper struct {
 	walk.Visitor
 	inDir string
@@ -179,7 +180,8 @@ func (s *swapped) check(dir, name string, outside map[string]sys.Inode) error {
 	}
 	i := now[name]
 	for _, was := range outside {
-		if walk.KeyOf(&was) == walk.KeyOf(&i) && (i.UID != was.UID || i.GID != was.GID || i.Mode != was.Mode) {
+		if walk.KeyOf(&was) == walk.KeyOf(&i) &&
+			(i.UID != was.UID || i.GID != was.GID || i.Mode != was.Mode) {
 			return fmt.Errorf("%s/%s was outside: %+v, want %+v", dir, name, i, was)
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// maxExamples is how many failures the error names.
+// maxExamples limits the failures that the error names.
 const maxExamples = 5
 
 // failures counts files that failed and keeps the first errors.

@@ -37,7 +37,7 @@ type Worker struct {
 	buf   []byte
 }
 
-// entriesBuffer is how many bytes of a directory are read at once.
+// entriesBuffer is the number of bytes of a directory that are read at once.
 const entriesBuffer = 32 << 10
 
 func (w *Worker) work() {
