@@ -40,19 +40,23 @@ func (o *remapOptions) flags() []cli.Flag {
 	return append(own, o.workOptions.flags()...)
 }
 
-// remapper returns a Remapper with the options, or an error if one is invalid.
-func (o *remapOptions) remapper(ctx *cli.Context, stderr io.Writer) (*remap.Remapper, error) {
+// remapper returns a Remapper with the options and the path of this program, or an error if an
+// option is invalid.
+func (o *remapOptions) remapper(
+	ctx *cli.Context, stderr io.Writer,
+) (r *remap.Remapper, self string, err error) {
 	if !slices.Contains(remap.Modes, o.mode) {
-		return nil, cmdline.Usagef("--mode %q is none of %s", o.mode, strings.Join(remap.Modes, ", "))
+		return nil, "", cmdline.Usagef("--mode %q is none of %s", o.mode, strings.Join(remap.Modes, ", "))
 	}
 	o.progress = "none"
 	if _, err := o.complete(ctx, stderr); err != nil {
-		return nil, err
+		return nil, "", err
 	}
+	self, err = os.Executable()
 	return &remap.Remapper{
 		Mode: remap.Mode(o.mode), Remap: o.remap, Options: o.Options, RunDir: o.runDir,
 		Log: slog.New(linelog.New(program, stderr, slog.LevelWarn)),
-	}, nil
+	}, self, err
 }
 
 func hookCommand(stderr io.Writer) *cli.Command {
@@ -87,11 +91,7 @@ func hookCommand(stderr io.Writer) *cli.Command {
 				return cmdline.Usagef("--deadline %v is not between 0 and %v seconds", deadline,
 					maxWait.Seconds())
 			}
-			r, err := o.remapper(ctx, stderr)
-			if err != nil {
-				return err
-			}
-			self, err := os.Executable()
+			r, self, err := o.remapper(ctx, stderr)
 			if err != nil {
 				return err
 			}
@@ -131,11 +131,7 @@ func runtimeCommand(stderr io.Writer) *cli.Command {
 			if err != nil {
 				return cmdline.Usagef("--runtime %q: %w", name, err)
 			}
-			r, err := o.remapper(ctx, stderr)
-			if err != nil {
-				return err
-			}
-			self, err := os.Executable()
+			r, self, err := o.remapper(ctx, stderr)
 			if err != nil {
 				return err
 			}

@@ -379,10 +379,10 @@ func TestRuntimeMistakes(t *testing.T) {
 		}, 1, "the container is privileged"},
 		{"process", []string{"--user-remap", "100000:100000:1000"},
 			func(s *specs.Spec) { s.Process.User.UID = 1000 }, 1,
-			"uid 1000 of the container's process is not mapped: an offset of at least 1001"},
+			"uid 1000 of the container's process is not mapped, want an offset of at least 1001"},
 		{"group", []string{"--user-remap", "100000:100000:1000"},
 			func(s *specs.Spec) { s.Process.User.AdditionalGids = []uint32{2000} }, 1,
-			"gid 2000 of the container's process is not mapped: an offset of at least 2001"},
+			"gid 2000 of the container's process is not mapped, want an offset of at least 2001"},
 		{"other maps", []string{"--user-remap", "200000:200000:65535"}, withUserNamespace, 1,
 			"the container's own user namespace is 100000:100000:65535"},
 		{"another's namespace", []string{"--user-remap", remap100000}, func(s *specs.Spec) {

@@ -126,8 +126,8 @@ func TestProtected(t *testing.T) {
 				"chattr -i -a, or --immutable=clear or skip")
 			checkDump(t, "refused", takeDump(t, root, true), before)
 			r := must(t, "shift", "--user-remap", remap, "--immutable", "skip", root)
-			if !strings.Contains(r.stderr, `left as they are: `) {
-				t.Errorf("stdout %q", r.stderr)
+			if !strings.Contains(r.stderr, `left unchanged: `) {
+				t.Errorf("stderr %q", r.stderr)
 			}
 			checkOwners(t, root, map[string]string{"fixed": "0:0", "log": "1:1", "fixed-dir": "0:0",
 				"fixed-dir/f": "100001:100001", "plain": "100007:100007"})

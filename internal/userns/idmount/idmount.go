@@ -86,7 +86,7 @@ func (p *Private) MapOver(path string, ns sys.File) error {
 	if err != nil {
 		return err
 	}
-	if !isSame(&i, &p.inode) {
+	if !sameInode(&i, &p.inode) {
 		return fmt.Errorf("%s is a different directory in the container's mount namespace", path)
 	}
 	mount, err := dir.CloneMounts()

@@ -88,7 +88,7 @@ func (at *location) views(table []*mountinfo.Info) (views []view) {
 	return views
 }
 
-func isSame(a, b *sys.Inode) bool {
+func sameInode(a, b *sys.Inode) bool {
 	return a.Number == b.Number && a.FileSystem == b.FileSystem
 }
 

@@ -51,31 +51,33 @@ func (at *location) checkProcesses(table []*mountinfo.Info) error {
 // foreignMounts returns the mounts of a process that is in another mount namespace, but not in
 // another user namespace.
 func foreignMounts(process string, known map[uint64]mountTable) mountTable {
-	for _, ns := range []struct {
-		name string
-		same bool
-	}{{"user", true}, {"mnt", false}} {
-		theirs, err := sys.Stat(process + "/ns/" + ns.name)
-		if err != nil {
-			return nil // it has ended
-		}
-		ours, err := sys.Stat("/proc/self/ns/" + ns.name)
-		if err != nil || (theirs.Inode == ours.Inode) != ns.same {
-			return nil
-		}
-		if table, ok := known[theirs.Inode]; ok && ns.name == "mnt" {
-			return table
-		} else if ns.name == "user" {
-			continue
-		}
-		mounts, err := mountsOf(process)
-		if err != nil {
-			return nil
-		}
-		known[theirs.Inode] = newMountTable(mounts)
-		return known[theirs.Inode]
+	if isSame, _, err := sameNamespace(process, "user"); err != nil || !isSame {
+		return nil // it may have ended
 	}
-	return nil
+	isSame, ns, err := sameNamespace(process, "mnt")
+	if err != nil || isSame {
+		return nil
+	}
+	if table, ok := known[ns]; ok {
+		return table
+	}
+	mounts, err := mountsOf(process)
+	if err != nil {
+		return nil
+	}
+	known[ns] = newMountTable(mounts)
+	return known[ns]
+}
+
+// sameNamespace reports whether a process is in the same namespace as this one, and returns the
+// inode number of the namespace.
+func sameNamespace(process, kind string) (isSame bool, inode uint64, err error) {
+	theirs, err := sys.Stat(process + "/ns/" + kind)
+	if err != nil {
+		return false, 0, err
+	}
+	ours, err := sys.Stat("/proc/self/ns/" + kind)
+	return theirs.Inode == ours.Inode, theirs.Inode, err
 }
 
 // leads returns the path of the file to which a link in procfs leads, if it is in the directory, or

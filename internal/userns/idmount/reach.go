@@ -20,15 +20,14 @@ var errMoved = errors.New("a directory above it was moved meanwhile")
 // process's own: a service manager may have given the engine another one.
 func (at *location) checkInitViews(isLast bool) error {
 	const process = "/proc/1"
-	theirs, err := sys.Stat(process + "/ns/mnt")
+	isSame, _, err := sameNamespace(process, "mnt")
 	if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
 		return nil // as in a container, where process 1 is not the host's
 	} else if err != nil {
 		return fmt.Errorf("find the mount namespace of process 1: %w", err)
 	}
-	ours, err := sys.Stat("/proc/self/ns/mnt")
-	if err != nil || theirs.Inode == ours.Inode {
-		return err
+	if isSame {
+		return nil
 	}
 	table, err := mountsOf(process)
 	if err != nil {
@@ -62,7 +61,7 @@ func (at *location) checkViews(root string, table []*mountinfo.Info, isLast bool
 		if err != nil && !isHidden {
 			return err
 		}
-		if isHidden || !v.isPart && !isSame(&w.inode, &at.inode) {
+		if isHidden || !v.isPart && !sameInode(&w.inode, &at.inode) {
 			if !isLast {
 				return errMoved
 			}

@@ -40,14 +40,10 @@ func (c *changer) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	problems, err := c.checkOccupants(c.scan.inodes, c.o)
-	if err == nil {
-		err = problems.err()
+	if err := refuse(c.checkOccupants(c.scan.inodes, c.o)); err != nil {
+		return err
 	}
-	if err == nil {
-		err = c.begin()
-	}
-	if err != nil {
+	if err := c.begin(); err != nil {
 		return err
 	}
 	if err := c.applySteps(ctx, steps); err != nil {

@@ -82,7 +82,7 @@ func (c *changer) preflight(ctx context.Context) (err error) {
 			" with chmod", "%s looks like a shift that was interrupted, but has no record: "+
 			"its mode is 0700, and some of its files are shifted", c.path)
 	}
-	return problems.err()
+	return refuse(problems, nil)
 }
 
 // checkPrivileged returns a problem if an unshift would make programs of the container privileged

@@ -30,12 +30,12 @@ func (p *Problems) add(remedy, text string, args ...any) {
 	*p = append(*p, Problem{fmt.Sprintf(text, args...), remedy})
 }
 
-// err returns p as an error, nil if it is empty.
-func (p Problems) err() error {
-	if len(p) == 0 {
-		return nil
+// refuse returns err, or p as an error unless it is empty.
+func refuse(p Problems, err error) error {
+	if err == nil && len(p) > 0 {
+		return p
 	}
-	return p
+	return err
 }
 
 // claimProblems returns a problem if the tree of the claim may be half shifted.

@@ -82,25 +82,17 @@ func run(ctx context.Context, path string, o *Options, next nextState) (Result, 
 	}
 	defer t.close()
 	if o.Caps == CapsV2 {
-		problems, err := t.checkHostCaps()
-		if err == nil {
-			err = problems.err()
-		}
-		if err != nil {
+		if err := refuse(t.checkHostCaps()); err != nil {
 			return Result{}, err
 		}
 	}
 	if s := t.trusted(o, next); s != nil { // without the lock
 		return Result{State: s}, nil
 	}
-	problems, err := checkPrivileges()
-	if err == nil {
-		err = problems.err()
+	if err := refuse(checkPrivileges()); err != nil {
+		return Result{}, err
 	}
-	if err == nil {
-		err = t.lockTree(ctx, o)
-	}
-	if err != nil {
+	if err := t.lockTree(ctx, o); err != nil {
 		return Result{}, err
 	}
 	if s := t.trusted(o, next); s != nil {
@@ -110,7 +102,7 @@ func run(ctx context.Context, path string, o *Options, next nextState) (Result, 
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", t.path, err)
 	}
-	if err := claimProblems(claim).err(); err != nil {
+	if err := refuse(claimProblems(claim), nil); err != nil {
 		return Result{}, err
 	}
 	state, err := next(recorded)
@@ -152,16 +144,14 @@ func (c *changer) change(ctx context.Context) (Result, error) {
 	if err := c.openView(); err != nil {
 		return Result{}, err
 	}
-	problems, err := c.checkRoot(c.o)
-	if err == nil {
-		err = problems.err()
-	}
-	if err != nil {
+	if err := refuse(c.checkRoot(c.o)); err != nil {
 		return Result{}, err
 	}
-	if err := c.preflight(ctx); isCancel(err) {
-		return Result{}, fmt.Errorf("%w before anything was changed", errInterrupted)
-	} else if err != nil {
+	err := c.preflight(ctx)
+	if isCancel(err) {
+		err = fmt.Errorf("%w before anything was changed", errInterrupted)
+	}
+	if err != nil {
 		return Result{}, err
 	}
 	result := Result{State: c.before, Files: c.scan.files, Changed: c.scan.toChange,

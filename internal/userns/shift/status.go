@@ -31,8 +31,6 @@ type Status struct {
 	Kind Kind
 	// State is the recorded state, nil if there is none.
 	State *journal.State
-	// Files counts all files; 0 if the recorded state has made a scan unnecessary.
-	Files uint64
 	// Claim describes a record that is not trusted, "" if there is none.
 	Claim string
 }
@@ -55,10 +53,7 @@ func Recorded(path string, o Options) (*journal.State, error) {
 	}
 	defer t.close()
 	state, claim, err := t.State()
-	if err == nil {
-		err = claimProblems(claim).err()
-	}
-	if err != nil {
+	if err = refuse(claimProblems(claim), err); err != nil {
 		return nil, fmt.Errorf("%s: %w", t.path, err)
 	}
 	return state, nil
@@ -92,7 +87,7 @@ func ReadStatus(
 	if !pair.IsZero() {
 		hasOwn, hasShifted = found.toChange > 0, found.done > 0
 	}
-	s = Status{Kind: IsNone, Files: found.files}
+	s = Status{Kind: IsNone}
 	if claim != nil {
 		s.Claim = claim.String()
 	}
