@@ -19,7 +19,8 @@ type location struct {
 	// host is the path in this mount namespace, without symbolic links; inner is the path within the
 	// file system.
 	host, inner string
-	// behind are directories that lead to it from behind the last closed directory of a view.
+	// behind holds, for each view, the directory after the last closed one. A process that holds that
+	// can reach the location.
 	behind []string
 }
 

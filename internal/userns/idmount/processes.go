@@ -11,7 +11,7 @@ import (
 	"palisade/internal/sys"
 )
 
-// mountTable has mounts by their ids.
+// mountTable maps mount ids to mounts.
 type mountTable map[int]*mountinfo.Info
 
 func newMountTable(mounts []*mountinfo.Info) mountTable {
@@ -40,7 +40,7 @@ func (at *location) checkProcesses(table []*mountinfo.Info) error {
 		}
 		foreign := foreignMounts(process, others)
 		for link := range sys.ProcessLinks(pid) {
-			if file := at.leads(link, own, foreign); file != "" {
+			if file := at.reachedBy(link, own, foreign); file != "" {
 				return &ReachableError{file, fmt.Sprintf("stop process %d, which has it open", pid)}
 			}
 		}
@@ -80,17 +80,17 @@ func sameNamespace(process, kind string) (isSame bool, inode uint64, err error) 
 	return theirs.Inode == ours.Inode, theirs.Inode, err
 }
 
-// leads returns the path of the file to which a link in procfs leads, if it is in the directory, or
-// is a directory that leads to it.
-func (at *location) leads(link string, own, foreign mountTable) string {
+// reachedBy returns the target of a link in procfs, if it is in the directory, or is a directory
+// from which that can be reached.
+func (at *location) reachedBy(link string, own, foreign mountTable) string {
 	id, err := sys.LinkMountID(link)
 	if err != nil {
-		return "" // it is closed by now
+		return "" // closed meanwhile
 	}
 	m := own[id]
 	if m == nil {
 		m = foreign[id]
-	} else if file := at.leadsFromBehind(link); file != "" {
+	} else if file := at.reachedBehind(link); file != "" {
 		return file
 	}
 	if m == nil || !at.isOn(m) || isMapped(m) || hasOption(m, "nosuid") {
@@ -100,21 +100,17 @@ func (at *location) leads(link string, own, foreign mountTable) string {
 	if err != nil {
 		return ""
 	}
-	rest, ok := cutDir(file, m.Mountpoint)
-	if ok {
-		_, ok = cutDir(path.Join(m.Root, rest), at.inner)
-	} else {
-		ok = true // a directory above the mount was moved just now
-	}
-	if !ok {
-		return ""
-	}
+	if rest, ok := cutDir(file, m.Mountpoint); ok {
+		if _, ok := cutDir(path.Join(m.Root, rest), at.inner); !ok {
+			return ""
+		}
+	} // else a directory above the mount was moved just now
 	return file
 }
 
-// leadsFromBehind returns the path of the directory to which a link leads, if no closed directory
-// is between it and the location.
-func (at *location) leadsFromBehind(link string) string {
+// reachedBehind returns the target of a link, if it is a directory without a closed one between it
+// and the location.
+func (at *location) reachedBehind(link string) string {
 	file, err := os.Readlink(link)
 	if err != nil {
 		return ""

@@ -14,7 +14,7 @@ import (
 )
 
 // errMoved is the error for a path that does not lead where it should by the mount table.
-var errMoved = errors.New("a directory above it was moved meanwhile")
+var errMoved = errors.New("a directory above the tree was moved meanwhile")
 
 // checkInitViews checks the views in the mount namespace of process 1, if that is not this
 // process's own: a service manager may have given the engine another one.
@@ -108,7 +108,7 @@ func (at *location) checkViews(root string, table []*mountinfo.Info, isLast bool
 type pathInfo struct {
 	mountID int
 	inode   sys.Inode
-	// behind is the directory on the way behind the last closed one above the end, "" if none is.
+	// behind is the directory after the last closed one on the path, "" if none is closed.
 	behind string
 }
 

@@ -78,7 +78,7 @@ func (n *inode) look() error { return n.file.InodeAt(noName, &n.Inode) }
 // errLinked is the error for a file that gained a link after the links were counted: it may be a
 // file outside the tree, which must not be changed.
 var errLinked = errors.New(
-	"it has more links than were found in the tree; they were made meanwhile")
+	"file has more links than were found in the tree; they were made meanwhile")
 
 func (n *inode) chown(uid, gid uint32) error {
 	before := n.Inode
