@@ -18,7 +18,7 @@ import (
 var layers = [][]string{
 	{"golden", "version"},
 	{"sys", "clidoc", "cpulist", "cmdline", "authz/action", "authz/certs", "idmap", "lockfile", "socket", "authz/strictjson", "wiring"},
-	{"cgroup", "fusedev", "userns/idattr", "userns/idmount", "linelog", "meter", "metrics", "mounts", "oci", "authz/policy", "procfs", "scrape"},
+	{"cgroup", "fusedev", "userns/idattr", "userns/idmount", "userns/journal", "userns/walk", "linelog", "meter", "metrics", "mounts", "oci", "authz/policy", "procfs", "scrape"},
 	{"account", "authz/audit", "engine", "probe", "userns/shift", "shim", "supervise"},
 	{"authz/authzmetrics", "authz/broker", "top", "view"},
 	{"container"},

@@ -2,7 +2,7 @@ package idattr
 
 import "encoding/binary"
 
-// Tags of other entries (linux/posix_acl.h), and the permission to search.
+// Tags of entries without an id (linux/posix_acl.h), and the permission to search.
 const (
 	aclUserObj  = 0x01
 	aclGroupObj = 0x04
@@ -12,8 +12,8 @@ const (
 	aclSearch = 1
 )
 
-// MaySearch tells whether a list lets a user who is in one group search a directory of owner and group (acl(5), "ACCESS CHECK
-// ALGORITHM").
+// MaySearch reports whether an access control list lets a user in one group search a directory with
+// this owner and group (acl(5), "ACCESS CHECK ALGORITHM").
 func MaySearch(acl []byte, owner, group, uid, gid uint32) bool {
 	mask := true
 	has := make(map[uint16]bool)

@@ -7,13 +7,13 @@ import (
 	"palisade/internal/idmap"
 )
 
-// The extended attributes of access control lists (acl(5)).
+// Extended attributes with access control lists (acl(5)).
 const (
 	AccessACL  = "system.posix_acl_access"
 	DefaultACL = "system.posix_acl_default"
 )
 
-// The attribute is a header and entries of a tag, permissions and an id (linux/posix_acl_xattr.h).
+// A list is a header and entries of a tag, permissions and an id (linux/posix_acl_xattr.h).
 const (
 	aclVersion    = 2
 	aclHeaderSize = 4
@@ -23,20 +23,21 @@ const (
 	aclGroup = 0x08
 )
 
-// ACLEntry is one entry that names a user or a group, and what became of its id.
+// ACLEntry is an entry for a user or a group, with the Kind of its id.
 type ACLEntry struct {
-	// Group tells that it names a group.
+	// Group reports that ID is a gid.
 	Group bool
 	ID    uint32
 	Kind  idmap.Kind
 }
 
-// TranslateACL returns what a list is to be after a change of ids, value itself where nothing changes. Each entry that names
-// somebody is reported to note, unless that is nil.
+// TranslateACL returns an access control list with translated ids, value itself if none changes. It
+// calls note, unless that is nil, for each entry with an id.
 func TranslateACL(value []byte, step *idmap.Step, note func(ACLEntry)) ([]byte, error) {
 	if len(value) < aclHeaderSize || (len(value)-aclHeaderSize)%aclEntrySize != 0 ||
 		binary.LittleEndian.Uint32(value) != aclVersion {
-		return nil, fmt.Errorf("the access control list of %d bytes is not understood", len(value))
+		return nil, fmt.Errorf("parse access control list of %d bytes: unsupported version or size",
+			len(value))
 	}
 	result, copied := value, false
 	for at := aclHeaderSize; at < len(value); at += aclEntrySize {

@@ -1,5 +1,5 @@
-// Package idattr knows the extended attributes of files in which user and group ids stand: file capabilities and POSIX
-// access control lists. It is pure.
+// Package idattr translates the ids in extended attributes: file capabilities and POSIX access
+// control lists. It is pure.
 package idattr
 
 import (
@@ -13,7 +13,7 @@ import (
 // Caps is the extended attribute of file capabilities (capabilities(7)).
 const Caps = "security.capability"
 
-// The first word of the attribute (linux/capability.h): the revision, and a bit for "effective".
+// Revisions in the first word of the attribute, and sizes of the attribute (linux/capability.h).
 const (
 	capsRevisionMask = 0xff000000
 	capsRevision1    = 0x01000000
@@ -21,15 +21,17 @@ const (
 	capsRevision3    = 0x03000000
 
 	capsSize1 = 12
-	capsSize2 = 20 // magic, and permitted and inheritable of two words each
-	capsSize3 = 24 // the same, and the id of the user namespace's root
+	capsSize2 = 20
+	capsSize3 = 24 // with the uid of the user namespace's root
 )
 
-// TranslateCaps returns what capabilities are to be after a change of uids. Those without the id of a root (revision 1 and 2)
-// are valid in every namespace, the host's above all: after a shift they are those of the namespace whose root the
-// host's id is (revision 3). The other way round they are as they were. The result is value itself where nothing changes; kind
-// is what became of the root's id.
-func TranslateCaps(value []byte, uids *idmap.Translation) (result []byte, kind idmap.Kind, err error) {
+// TranslateCaps returns file capabilities with a translated root uid, value itself if it does not
+// change, and the Kind of that uid. Revisions 1 and 2 are valid on the host, and so have the root
+// uid 0; a shift makes them revision 3, which is valid only in the user namespace with that root.
+// The change back restores revision 2.
+func TranslateCaps(
+	value []byte, uids *idmap.Translation,
+) (result []byte, kind idmap.Kind, err error) {
 	root, err := CapsRoot(value)
 	if err != nil {
 		return nil, 0, err
@@ -38,42 +40,46 @@ func TranslateCaps(value []byte, uids *idmap.Translation) (result []byte, kind i
 	if to == root {
 		return value, kind, nil
 	}
-	size := min(len(value), capsSize2)
-	result = append(make([]byte, 0, capsSize3), value[:size]...)
-	first := binary.LittleEndian.Uint32(result)
 	if to == 0 {
-		binary.LittleEndian.PutUint32(result, first&^uint32(capsRevisionMask)|capsRevision2)
-		return result, kind, nil
+		return setRevision(value, capsRevision2), kind, nil
 	}
+	result = setRevision(value, capsRevision3)
 	for len(result) < capsSize2 {
-		result = append(result, 0) // revision 1 has one word of each set
+		result = append(result, 0) // revision 1 has one word for each set, later ones have two
 	}
-	binary.LittleEndian.PutUint32(result, first&^uint32(capsRevisionMask)|capsRevision3)
 	return binary.LittleEndian.AppendUint32(result, to), kind, nil
 }
 
-// HostCaps are the capabilities without the id of a root: revision 2, which gives them on the host, too.
+// setRevision returns a copy of the capabilities with another revision, without the root uid.
+func setRevision(value []byte, revision uint32) []byte {
+	result := append(make([]byte, 0, capsSize3), value[:min(len(value), capsSize2)]...)
+	first := binary.LittleEndian.Uint32(result) &^ uint32(capsRevisionMask)
+	binary.LittleEndian.PutUint32(result, first|revision)
+	return result
+}
+
+// HostCaps returns file capabilities that are valid on the host: revision 2, or value itself if it
+// has no root uid.
 func HostCaps(value []byte) ([]byte, error) {
 	if _, err := CapsRoot(value); err != nil || len(value) != capsSize3 {
 		return value, err
 	}
-	result := append([]byte(nil), value[:capsSize2]...)
-	first := binary.LittleEndian.Uint32(result)
-	binary.LittleEndian.PutUint32(result, first&^uint32(capsRevisionMask)|capsRevision2)
-	return result, nil
+	return setRevision(value, capsRevision2), nil
 }
 
-// CapsRoot returns the id of the root of the user namespace in which the capabilities are valid.
+// CapsRoot returns the uid of the root of the user namespace in which the capabilities are valid.
 func CapsRoot(value []byte) (uint32, error) {
 	if len(value) < 4 {
-		return 0, errors.New("the file capabilities are too short")
+		return 0, errors.New("parse file capabilities: less than 4 bytes")
 	}
 	revision := binary.LittleEndian.Uint32(value) & capsRevisionMask
 	switch {
-	case revision == capsRevision1 && len(value) == capsSize1, revision == capsRevision2 && len(value) == capsSize2:
+	case revision == capsRevision1 && len(value) == capsSize1,
+		revision == capsRevision2 && len(value) == capsSize2:
 		return 0, nil
 	case revision == capsRevision3 && len(value) == capsSize3:
 		return binary.LittleEndian.Uint32(value[capsSize2:]), nil
 	}
-	return 0, fmt.Errorf("the file capabilities have revision %#x and %d bytes, which is not known", revision, len(value))
+	return 0, fmt.Errorf("parse file capabilities: unsupported revision %#x with %d bytes",
+		revision, len(value))
 }

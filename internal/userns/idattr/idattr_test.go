@@ -10,10 +10,11 @@ import (
 	"palisade/internal/idmap"
 )
 
-// There and back are a shift by 100000:100000:65535, with other gids, and the way back.
+// thereAndBack returns a shift by 100000, by 300000 for gids, and the change back.
 func thereAndBack(t testing.TB) (there, back *idmap.Step) {
 	t.Helper()
-	p := idmap.Pair{UID: idmap.Map{{Host: 100000, Size: 65535}}, GID: idmap.Map{{Host: 300000, Size: 65535}}}
+	p := idmap.Pair{UID: idmap.Map{{Host: 100000, Size: 65535}},
+		GID: idmap.Map{{Host: 300000, Size: 65535}}}
 	var steps [2]idmap.Step
 	for i, c := range []idmap.Change{{To: p}, {From: p}} {
 		found, err := c.Steps()
@@ -36,14 +37,14 @@ func unhex(t testing.TB, text string) []byte {
 
 // Values as getfattr -e hex shows them, after setcap and setfacl on Linux 6.18.
 const (
-	netRaw     = "01000002 00200000 00000000 00000000 00000000"          // setcap cap_net_raw+ep
-	netRaw100k = "01000003 00200000 00000000 00000000 00000000 a0860100" // setcap -n 100000 cap_net_raw+ep
+	netRaw = "01000002 00200000 00000000 00000000 00000000" // setcap cap_net_raw+ep
+	// setcap -n 100000 cap_net_raw+ep
+	netRaw100k = "01000003 00200000 00000000 00000000 00000000 a0860100"
 	netRaw5000 = "01000003 00200000 00000000 00000000 00000000 88130000"
 	inherited  = "00000002 00000000 00200000 00000000 00000000" // cap_net_raw+i: not effective
 	oldCaps    = "01000001 00200000 00000000"                   // of Linux 2.6.24
 )
 
-// TestTranslateCaps has capabilities of all revisions.
 func TestTranslateCaps(t *testing.T) {
 	there, back := thereAndBack(t)
 	for _, tt := range []struct {
@@ -55,11 +56,16 @@ func TestTranslateCaps(t *testing.T) {
 		{"back", netRaw100k, netRaw, back.UID, idmap.Moved},
 		{"of the container's already", netRaw100k, netRaw100k, there.UID, idmap.Done},
 		{"of the host's already", netRaw, netRaw, back.UID, idmap.Done},
-		{"nested", netRaw5000, strings.Replace(netRaw5000, "88130000", "289a0100", 1), there.UID, idmap.Moved},
-		{"nested back", strings.Replace(netRaw5000, "88130000", "289a0100", 1), netRaw5000, back.UID, idmap.Moved},
-		{"not effective", inherited, strings.Replace(inherited, "00000002", "00000003", 1) + "a0860100", there.UID, idmap.Moved},
-		{"revision 1", oldCaps, "01000003 00200000 00000000 00000000 00000000 a0860100", there.UID, idmap.Moved},
-		{"not mapped", strings.Replace(netRaw5000, "88130000", "ffff0000", 1), strings.Replace(netRaw5000, "88130000", "ffff0000", 1), there.UID, idmap.Unmapped},
+		{"nested", netRaw5000, strings.Replace(netRaw5000, "88130000", "289a0100", 1), there.UID,
+			idmap.Moved},
+		{"nested back", strings.Replace(netRaw5000, "88130000", "289a0100", 1), netRaw5000, back.UID,
+			idmap.Moved},
+		{"not effective", inherited, strings.Replace(inherited, "00000002", "00000003", 1) + "a0860100",
+			there.UID, idmap.Moved},
+		{"revision 1", oldCaps, "01000003 00200000 00000000 00000000 00000000 a0860100", there.UID,
+			idmap.Moved},
+		{"not mapped", strings.Replace(netRaw5000, "88130000", "ffff0000", 1),
+			strings.Replace(netRaw5000, "88130000", "ffff0000", 1), there.UID, idmap.Unmapped},
 	} {
 		value := unhex(t, tt.value)
 		got, kind, err := TranslateCaps(value, tt.uids)
@@ -72,20 +78,23 @@ func TestTranslateCaps(t *testing.T) {
 	}
 }
 
-// TestHostCaps makes capabilities valid on the host, too.
 func TestHostCaps(t *testing.T) {
-	for value, want := range map[string]string{netRaw: netRaw, netRaw100k: netRaw, inherited: inherited, oldCaps: oldCaps} {
+	for value, want := range map[string]string{netRaw: netRaw, netRaw100k: netRaw,
+		inherited: inherited, oldCaps: oldCaps} {
 		if got, err := HostCaps(unhex(t, value)); err != nil || !bytes.Equal(got, unhex(t, want)) {
 			t.Errorf("%s: %x, %v, want %s", value, got, err, want)
 		}
 	}
 }
 
-// TestBadCaps has values that the kernel would not take.
+// TestBadCaps covers values that the kernel does not accept.
 func TestBadCaps(t *testing.T) {
 	there, _ := thereAndBack(t)
-	for _, value := range []string{"", "010000", "01000002", "01000002 00200000 00000000", netRaw + "00", netRaw100k[:len(netRaw100k)-2],
-		"01000004 00200000 00000000 00000000 00000000", strings.Replace(netRaw, "01000002", "01000003", 1), strings.Replace(netRaw100k, "01000003", "01000002", 1)} {
+	for _, value := range []string{"", "010000", "01000002", "01000002 00200000 00000000",
+		netRaw + "00", netRaw100k[:len(netRaw100k)-2],
+		"01000004 00200000 00000000 00000000 00000000",
+		strings.Replace(netRaw, "01000002", "01000003", 1),
+		strings.Replace(netRaw100k, "01000003", "01000002", 1)} {
 		if _, _, err := TranslateCaps(unhex(t, value), there.UID); err == nil {
 			t.Errorf("%q is translated", value)
 		}
@@ -95,9 +104,9 @@ func TestBadCaps(t *testing.T) {
 	}
 }
 
-const someACL = "02000000 01000700 ffffffff 02000500 e8030000 04000500 ffffffff 08000400 2a000000 10000500 ffffffff 20000100 ffffffff"
+const someACL = "02000000 01000700 ffffffff 02000500 e8030000 04000500 ffffffff 08000400 " +
+	"2a000000 10000500 ffffffff 20000100 ffffffff"
 
-// TestTranslateACL has lists with users and groups.
 func TestTranslateACL(t *testing.T) {
 	there, back := thereAndBack(t)
 	shifted := strings.NewReplacer("e8030000", "888a0100", "2a000000", "0a940400").Replace(someACL)
@@ -108,7 +117,8 @@ func TestTranslateACL(t *testing.T) {
 	if err != nil || !bytes.Equal(got, unhex(t, shifted)) || !bytes.Equal(value, unhex(t, someACL)) {
 		t.Errorf("%x, %v, want %s", got, err, shifted)
 	}
-	if len(notes) != 2 || notes[0] != (ACLEntry{false, 1000, idmap.Moved}) || notes[1] != (ACLEntry{true, 42, idmap.Moved}) {
+	if len(notes) != 2 || notes[0] != (ACLEntry{false, 1000, idmap.Moved}) ||
+		notes[1] != (ACLEntry{true, 42, idmap.Moved}) {
 		t.Errorf("notes: %v", notes)
 	}
 	if again, err := TranslateACL(got, there, nil); err != nil || &again[0] != &got[0] {
@@ -117,11 +127,13 @@ func TestTranslateACL(t *testing.T) {
 	if got, err = TranslateACL(got, back, nil); err != nil || !bytes.Equal(got, value) {
 		t.Errorf("back: %x, %v", got, err)
 	}
-	// An entry that names somebody who is not mapped stays; so do those that name nobody, whatever id they have.
-	odd := strings.NewReplacer("e8030000", "ffff0000", "10000500 ffffffff", "10000500 05000000").Replace(someACL)
+	// Entries with unmapped ids stay, and so do those without a user or group, whatever their id.
+	odd := strings.NewReplacer("e8030000", "ffff0000", "10000500 ffffffff",
+		"10000500 05000000").Replace(someACL)
 	notes = nil
 	got, err = TranslateACL(unhex(t, odd), there, note)
-	if want := strings.Replace(odd, "2a000000", "0a940400", 1); err != nil || !bytes.Equal(got, unhex(t, want)) || notes[0].Kind != idmap.Unmapped {
+	if want := strings.Replace(odd, "2a000000", "0a940400", 1); err != nil ||
+		!bytes.Equal(got, unhex(t, want)) || notes[0].Kind != idmap.Unmapped {
 		t.Errorf("%x, %v, %v, want %s", got, err, notes, want)
 	}
 	if got, err := TranslateACL(unhex(t, "02000000"), there, nil); err != nil || len(got) != 4 {
@@ -134,7 +146,7 @@ func TestTranslateACL(t *testing.T) {
 	}
 }
 
-// TestMaySearch has the order in which entries are looked at (acl(5), "ACCESS CHECK ALGORITHM").
+// TestMaySearch covers the precedence of entries (acl(5), "ACCESS CHECK ALGORITHM").
 func TestMaySearch(t *testing.T) {
 	entry := func(tag, perm uint16, id uint32) []byte {
 		b := binary.LittleEndian.AppendUint16(nil, tag)
@@ -142,7 +154,8 @@ func TestMaySearch(t *testing.T) {
 		return binary.LittleEndian.AppendUint32(b, id)
 	}
 	list := func(owner, user, group, named, mask, other uint16) []byte {
-		return bytes.Join([][]byte{{2, 0, 0, 0}, entry(1, owner, 1<<32-1), entry(2, user, 100), entry(4, group, 1<<32-1), entry(8, named, 200),
+		return bytes.Join([][]byte{{2, 0, 0, 0}, entry(1, owner, 1<<32-1), entry(2, user, 100),
+			entry(4, group, 1<<32-1), entry(8, named, 200),
 			entry(0x10, mask, 1<<32-1), entry(0x20, other, 1<<32-1)}, nil)
 	}
 	for _, tt := range []struct {
@@ -171,10 +184,10 @@ func TestMaySearch(t *testing.T) {
 	}
 }
 
-// isPlain tells whether an id is changed by the way there, and so comes back.
+// isPlain reports whether the change back restores an id.
 func isPlain(id uint32) bool { return id < 65535 }
 
-// FuzzCaps has the property that a shift and the way back give the same bytes, and that nothing is out of bounds.
+// FuzzCaps checks that a shift and the change back restore the bytes.
 func FuzzCaps(f *testing.F) {
 	for _, value := range []string{netRaw, netRaw100k, netRaw5000, inherited, oldCaps, "", "ff"} {
 		f.Add(unhex(f, value))
@@ -190,7 +203,7 @@ func FuzzCaps(f *testing.F) {
 			t.Fatalf("%x is shifted to %x: %v", value, shifted, err)
 		}
 		root, _ := CapsRoot(value)
-		// The kernel writes no revision 1 any more, and no revision 3 for the host's root.
+		// The kernel no longer writes revision 1, and no revision 3 for the host's root.
 		if len(value) == capsSize1 || len(value) == capsSize3 && root == 0 || !isPlain(root) {
 			return
 		}
@@ -200,7 +213,7 @@ func FuzzCaps(f *testing.F) {
 	})
 }
 
-// FuzzACL has the same properties of access control lists.
+// FuzzACL checks the same for access control lists.
 func FuzzACL(f *testing.F) {
 	for _, value := range []string{someACL, "02000000", "", "03000000"} {
 		f.Add(unhex(f, value))
@@ -208,7 +221,8 @@ func FuzzACL(f *testing.F) {
 	there, back := thereAndBack(f)
 	f.Fuzz(func(t *testing.T, value []byte) {
 		comesBack := true
-		shifted, err := TranslateACL(value, there, func(e ACLEntry) { comesBack = comesBack && isPlain(e.ID) })
+		shifted, err := TranslateACL(value, there,
+			func(e ACLEntry) { comesBack = comesBack && isPlain(e.ID) })
 		MaySearch(value, 0, 0, 1, 1)
 		if err != nil {
 			return

@@ -1,5 +1,8 @@
-// Package idmount mounts directories so that their files are seen with the ids of a user namespace, whatever they are on the
-// disk: idmapped mounts (mount_setattr(2), Linux 5.12).
+// Package idmount makes idmapped mounts of directories that other users of the host cannot reach
+// (mount_setattr(2), Linux 5.12).
+//
+// Reading order: overlay (layers); location (the paths to a directory); reach and processes (who
+// can use them); private; idmount.
 package idmount
 
 import (
@@ -14,7 +17,7 @@ import (
 	"palisade/internal/sys"
 )
 
-// ErrUnsupported is the error where the kernel, or the file system, cannot do it.
+// ErrUnsupported is the error if the kernel or the file system does not support idmapped mounts.
 var ErrUnsupported = errors.New("idmapped mounts are not possible here")
 
 // clone opens the directory at src and creates a detached mount of it, without submounts. The
@@ -26,7 +29,8 @@ func clone(src string) (dir, mount sys.File, err error) {
 	if mount, err = dir.CloneMount(); err != nil {
 		dir.Close()
 		if sys.IDMapUnsupported(err) {
-			err = fmt.Errorf("%w: clone the mount of %s: %w (Linux 5.12 is needed)", ErrUnsupported, src, err)
+			err = fmt.Errorf("%w: clone the mount of %s: %w (requires Linux 5.12)",
+				ErrUnsupported, src, err)
 		}
 	}
 	return dir, mount, err
@@ -53,7 +57,7 @@ func mapIDs(mount sys.File, src string, pair idmap.Pair) error {
 	}
 	ns, err := sys.NewUserNamespace(procText(pair.UID), procText(pair.GID))
 	if err != nil {
-		return fmt.Errorf("make a user namespace for %s: %w", pair, err)
+		return fmt.Errorf("create a user namespace for %s: %w", pair, err)
 	}
 	defer ns.Close()
 	return mapMount(mount, src, ns)
@@ -65,8 +69,8 @@ func mapMount(mount sys.File, src string, ns sys.File) error {
 	if err == nil || !sys.IDMapUnsupported(err) {
 		return err
 	}
-	return fmt.Errorf("%w: %s: %w (%s, on Linux 5.12 or later with a file system that knows them, is needed)", ErrUnsupported, src, err,
-		"ext4, xfs, btrfs, tmpfs from 6.3 on, not an overlay")
+	return fmt.Errorf("%w: %s: %w (requires Linux 5.12 and ext4 or xfs, 5.15 and btrfs, "+
+		"or 6.3 and tmpfs)", ErrUnsupported, src, err)
 }
 
 // MapOver mounts the directory at path over itself, idmapped to the user namespace, including its
@@ -82,7 +86,7 @@ func (p *Private) MapOver(path string, ns sys.File) error {
 	if err != nil {
 		return err
 	}
-	if i.Number != p.inode.Number || i.FileSystem != p.inode.FileSystem {
+	if !sameInode(&i, &p.inode) {
 		return fmt.Errorf("%s is a different directory in the container's mount namespace", path)
 	}
 	mount, err := dir.CloneMounts()
@@ -96,7 +100,7 @@ func (p *Private) MapOver(path string, ns sys.File) error {
 	return mount.MoveMount(dir, false)
 }
 
-// procText is a map as it is written to /proc/<pid>/uid_map.
+// procText returns a map in the format of /proc/<pid>/uid_map.
 func procText(m idmap.Map) string {
 	var b strings.Builder
 	for _, e := range m {
@@ -141,7 +145,7 @@ func attach(mount sys.File, dst string) error {
 	return nil
 }
 
-// Bind mounts the directory at src on the directory dst as it is, without what is mounted in it.
+// Bind bind mounts the directory at src on the directory dst, without submounts.
 func Bind(src, dst string) error {
 	dir, mount, err := clone(src)
 	if errors.Is(err, ErrUnsupported) {
@@ -162,11 +166,14 @@ func locatePath(path string) (location, error) {
 		return location{}, err
 	}
 	defer dir.Close()
-	at, _, err := locateOpen(dir)
-	return at, err
+	table, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		return location{}, fmt.Errorf("read the mount table: %w", err)
+	}
+	return locate(dir, table)
 }
 
-// IsMapped tells whether the directory is on an idmapped mount.
+// IsMapped reports whether the directory at path is on an idmapped mount.
 func IsMapped(path string) (bool, error) {
 	at, err := locatePath(path)
 	return err == nil && isMapped(at.mount), err
@@ -174,7 +181,8 @@ func IsMapped(path string) (bool, error) {
 
 func isMapped(m *mountinfo.Info) bool { return hasOption(m, "idmapped") }
 
-// Unmount takes the idmapped mount off the directory dst. It refuses other mounts. A container that has the mount keeps it.
+// Unmount unmounts the idmapped mount on the directory dst. It refuses other mounts. Mount
+// namespaces with a copy of the mount keep it.
 func Unmount(dst string) error {
 	at, err := locatePath(dst)
 	switch {
@@ -183,7 +191,7 @@ func Unmount(dst string) error {
 	case at.mount.Mountpoint != at.host:
 		return &os.PathError{Op: "umount", Path: dst, Err: errors.New("nothing is mounted there")}
 	case !isMapped(at.mount):
-		return &os.PathError{Op: "umount", Path: dst, Err: errors.New("what is mounted there is not idmapped")}
+		return &os.PathError{Op: "umount", Path: dst, Err: errors.New("mount is not idmapped")}
 	}
 	return sys.Unmount(dst, sys.UnmountDetach)
 }

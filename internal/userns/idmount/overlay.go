@@ -20,8 +20,8 @@ func OverlayLayers(overlay *mountinfo.Info) (paths []string) {
 	return paths
 }
 
-// optionPaths are the paths that options with the keys name. A lowerdir has several, each after a
-// colon; in all options the kernel writes blanks, commas and backslashes in octal.
+// optionPaths returns the paths in the options with the keys. A lowerdir has several, separated by
+// colons; in all options the kernel writes blanks, commas and backslashes in octal.
 func optionPaths(options string, keys ...string) (paths []string) {
 	for option := range strings.SplitSeq(options, ",") {
 		key, value, _ := strings.Cut(option, "=")
@@ -38,7 +38,7 @@ func optionPaths(options string, keys ...string) (paths []string) {
 	return paths
 }
 
-// unescapeOctal replaces each backslash and its three octal digits by the byte they stand for.
+// unescapeOctal replaces each backslash followed by three octal digits by the byte they stand for.
 func unescapeOctal(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {
@@ -55,8 +55,8 @@ func unescapeOctal(text string) string {
 	return b.String()
 }
 
-// splitLayers splits the value of lowerdir, in which a backslash stands before a colon or comma that
-// is part of a path.
+// splitLayers splits the value of lowerdir, in which a backslash stands before a colon or comma
+// that is part of a path.
 func splitLayers(value string) (paths []string) {
 	var b strings.Builder
 	for i := 0; i < len(value); i++ {

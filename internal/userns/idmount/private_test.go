@@ -12,7 +12,6 @@ import (
 	"palisade/internal/sys"
 )
 
-// TestViews finds the paths to a directory in a mount table.
 func TestViews(t *testing.T) {
 	at := location{
 		mount: &mountinfo.Info{Major: 8, Minor: 1, Root: "/", Mountpoint: "/"},
@@ -24,13 +23,20 @@ func TestViews(t *testing.T) {
 		want  string // empty if the mount does not show the directory
 		part  bool
 	}{
-		{"the whole", mountinfo.Info{Major: 8, Minor: 1, Root: "/", Mountpoint: "/mnt"}, "/mnt/srv/c/rootfs", false},
-		{"above", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv", Mountpoint: "/a"}, "/a/c/rootfs", false},
-		{"itself", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs", Mountpoint: "/b"}, "/b", false},
-		{"below", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs/bin", Mountpoint: "/c"}, "/c", true},
-		{"beside", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs2", Mountpoint: "/d"}, "", false},
-		{"a prefix of the name", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/root", Mountpoint: "/d"}, "", false},
-		{"another file system", mountinfo.Info{Major: 8, Minor: 2, Root: "/", Mountpoint: "/e"}, "", false},
+		{"the whole", mountinfo.Info{Major: 8, Minor: 1, Root: "/", Mountpoint: "/mnt"},
+			"/mnt/srv/c/rootfs", false},
+		{"above", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv", Mountpoint: "/a"}, "/a/c/rootfs",
+			false},
+		{"itself", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs", Mountpoint: "/b"}, "/b",
+			false},
+		{"below", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs/bin", Mountpoint: "/c"}, "/c",
+			true},
+		{"beside", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/rootfs2", Mountpoint: "/d"}, "",
+			false},
+		{"a prefix of the name", mountinfo.Info{Major: 8, Minor: 1, Root: "/srv/c/root",
+			Mountpoint: "/d"}, "", false},
+		{"another file system", mountinfo.Info{Major: 8, Minor: 2, Root: "/", Mountpoint: "/e"}, "",
+			false},
 	} {
 		got := at.views([]*mountinfo.Info{&tt.mount})
 		if tt.want == "" && len(got) == 0 {
@@ -42,7 +48,6 @@ func TestViews(t *testing.T) {
 	}
 }
 
-// TestOptionPaths reads the layers of overlays.
 func TestOptionPaths(t *testing.T) {
 	const options = "rw,lowerdir=/l1:/l2,lowerdir+=/l3,upperdir=/u,workdir=/w,index=off"
 	if got := optionPaths(options, "lowerdir"); !slices.Equal(got, []string{"/l1", "/l2", "/l3"}) {
@@ -58,7 +63,6 @@ func TestOptionPaths(t *testing.T) {
 	}
 }
 
-// TestIsClosed covers the permissions and owners of directories.
 func TestIsClosed(t *testing.T) {
 	for _, tt := range []struct {
 		mode, uid uint32
@@ -73,7 +77,7 @@ func TestIsClosed(t *testing.T) {
 	}
 }
 
-// TestOpenPrivateMissing has paths that lead to no directory.
+// TestOpenPrivateMissing covers paths that lead to no directory.
 func TestOpenPrivateMissing(t *testing.T) {
 	dir := t.TempDir()
 	link := filepath.Join(dir, "link")
@@ -89,7 +93,6 @@ func TestOpenPrivateMissing(t *testing.T) {
 	}
 }
 
-// TestIsCovered finds in a mount table which views other mounts hide.
 func TestIsCovered(t *testing.T) {
 	root := &mountinfo.Info{ID: 1, Parent: 0, Mountpoint: "/"}
 	srv := &mountinfo.Info{ID: 2, Parent: 1, Mountpoint: "/srv"}
@@ -118,8 +121,8 @@ func TestIsCovered(t *testing.T) {
 	}
 }
 
-// TestMovedViews has paths that lead elsewhere than the mount table says, though nothing hides
-// them: another user has moved what is above, and counts as one who reaches the directory.
+// TestMovedViews covers paths that do not lead where they should by the mount table, although no
+// mount hides them: another user has moved a directory above, and counts as one who can reach it.
 func TestMovedViews(t *testing.T) {
 	path := t.TempDir()
 	dir, err := sys.OpenDirNoFollow(path)

@@ -11,7 +11,7 @@ import (
 	"palisade/internal/sys"
 )
 
-// mountTable has mounts by their ids.
+// mountTable maps mount ids to mounts.
 type mountTable map[int]*mountinfo.Info
 
 func newMountTable(mounts []*mountinfo.Info) mountTable {
@@ -23,9 +23,9 @@ func newMountTable(mounts []*mountinfo.Info) mountTable {
 }
 
 // checkProcesses fails with a ReachableError if a process of another user is in the directory, or
-// has a file of it open, by a mount through which set-id bits count for it: no closed directory above
-// stops it. The kernel ignores the bits on mounts of other mount namespaces (path_nosuid), and those
-// of the host's root in a user namespace that does not have it.
+// has a file of it open, by a mount through which set-id bits count for it: no closed directory
+// above stops it. The kernel ignores the bits on mounts of other mount namespaces (path_nosuid),
+// and those of the host's root in a user namespace that does not have it.
 func (at *location) checkProcesses(table []*mountinfo.Info) error {
 	pids, err := sys.Numbers("/proc")
 	if err != nil {
@@ -40,7 +40,7 @@ func (at *location) checkProcesses(table []*mountinfo.Info) error {
 		}
 		foreign := foreignMounts(process, others)
 		for link := range sys.ProcessLinks(pid) {
-			if file := at.leads(link, own, foreign); file != "" {
+			if file := at.reachedBy(link, own, foreign); file != "" {
 				return &ReachableError{file, fmt.Sprintf("stop process %d, which has it open", pid)}
 			}
 		}
@@ -51,44 +51,46 @@ func (at *location) checkProcesses(table []*mountinfo.Info) error {
 // foreignMounts returns the mounts of a process that is in another mount namespace, but not in
 // another user namespace.
 func foreignMounts(process string, known map[uint64]mountTable) mountTable {
-	for _, ns := range []struct {
-		name string
-		same bool
-	}{{"user", true}, {"mnt", false}} {
-		theirs, err := sys.Stat(process + "/ns/" + ns.name)
-		if err != nil {
-			return nil // it has ended
-		}
-		ours, err := sys.Stat("/proc/self/ns/" + ns.name)
-		if err != nil || (theirs.Inode == ours.Inode) != ns.same {
-			return nil
-		}
-		if table, ok := known[theirs.Inode]; ok && ns.name == "mnt" {
-			return table
-		} else if ns.name == "user" {
-			continue
-		}
-		mounts, err := mountsOf(process)
-		if err != nil {
-			return nil
-		}
-		known[theirs.Inode] = newMountTable(mounts)
-		return known[theirs.Inode]
+	if isSame, _, err := sameNamespace(process, "user"); err != nil || !isSame {
+		return nil // it may have ended
 	}
-	return nil
+	isSame, ns, err := sameNamespace(process, "mnt")
+	if err != nil || isSame {
+		return nil
+	}
+	if table, ok := known[ns]; ok {
+		return table
+	}
+	mounts, err := mountsOf(process)
+	if err != nil {
+		return nil
+	}
+	known[ns] = newMountTable(mounts)
+	return known[ns]
 }
 
-// leads returns the path of the file to which a link in procfs leads, if it is in the directory, or
-// is a directory that leads to it.
-func (at *location) leads(link string, own, foreign mountTable) string {
+// sameNamespace reports whether a process is in the same namespace as this one, and returns the
+// inode number of the namespace.
+func sameNamespace(process, kind string) (isSame bool, inode uint64, err error) {
+	theirs, err := sys.Stat(process + "/ns/" + kind)
+	if err != nil {
+		return false, 0, err
+	}
+	ours, err := sys.Stat("/proc/self/ns/" + kind)
+	return theirs.Inode == ours.Inode, theirs.Inode, err
+}
+
+// reachedBy returns the target of a link in procfs, if it is in the directory, or is a directory
+// from which that can be reached.
+func (at *location) reachedBy(link string, own, foreign mountTable) string {
 	id, err := sys.LinkMountID(link)
 	if err != nil {
-		return "" // it is closed by now
+		return "" // closed meanwhile
 	}
 	m := own[id]
 	if m == nil {
 		m = foreign[id]
-	} else if file := at.leadsFromBehind(link); file != "" {
+	} else if file := at.reachedBehind(link); file != "" {
 		return file
 	}
 	if m == nil || !at.isOn(m) || isMapped(m) || hasOption(m, "nosuid") {
@@ -98,21 +100,17 @@ func (at *location) leads(link string, own, foreign mountTable) string {
 	if err != nil {
 		return ""
 	}
-	rest, ok := cutDir(file, m.Mountpoint)
-	if ok {
-		_, ok = cutDir(path.Join(m.Root, rest), at.inner)
-	} else {
-		ok = true // a directory above the mount was moved just now
-	}
-	if !ok {
-		return ""
-	}
+	if rest, ok := cutDir(file, m.Mountpoint); ok {
+		if _, ok := cutDir(path.Join(m.Root, rest), at.inner); !ok {
+			return ""
+		}
+	} // else a directory above the mount was moved just now
 	return file
 }
 
-// leadsFromBehind returns the path of the directory to which a link leads, if no closed directory is
-// between it and the location.
-func (at *location) leadsFromBehind(link string) string {
+// reachedBehind returns the target of a link, if it is a directory without a closed one between it
+// and the location.
+func (at *location) reachedBehind(link string) string {
 	file, err := os.Readlink(link)
 	if err != nil {
 		return ""

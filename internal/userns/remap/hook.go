@@ -18,12 +18,12 @@ import (
 	"palisade/internal/userns/idmount"
 )
 
-// Stage is when a hook runs (runtime-spec, config.md, "POSIX-platform Hooks"; oci-hooks(5) for precreate).
+// Stage is the time at which a hook runs (runtime-spec, config.md, "POSIX-platform Hooks";
+// oci-hooks(5) for precreate).
 type Stage string
 
-// The stages.
 const (
-	// AutoStage is told by what is on stdin.
+	// AutoStage stands for the stage that fits the object on stdin.
 	AutoStage     Stage = "auto"
 	Precreate     Stage = "precreate"
 	Prestart      Stage = "prestart"
@@ -31,33 +31,33 @@ const (
 	PostStop      Stage = "poststop"
 )
 
-// Stages are all of them.
-var Stages = []string{string(AutoStage), string(Precreate), string(Prestart), string(CreateRuntime), string(PostStop)}
+// Stages lists all stages.
+var Stages = []string{string(AutoStage), string(Precreate), string(Prestart), string(CreateRuntime),
+	string(PostStop)}
 
 const (
-	// stdinTime is how long a runtime may take to tell the hook of the container, maxStdin how much.
-	stdinTime = 5 * time.Second
-	maxStdin  = 16 << 20
-	// reserve is how much earlier than the runtime's own deadline a hook stops by itself, so that it can say why.
+	stdinTimeout = 5 * time.Second
+	maxStdin     = 16 << 20
+	// reserve is the time before the runtime's deadline at which a hook stops, to report why.
 	reserve = 2 * time.Second
-	// lcrDeadline is after what time lcr kills a hook that has no timeout.
-	lcrDeadline = 30 * time.Second
+	// lcrTimeout is the time after which lcr kills a hook without a timeout.
+	lcrTimeout = 30 * time.Second
 )
 
 // Hook is an OCI hook.
 type Hook struct {
 	*Remapper
 	Stage Stage
-	// Root is the root file system; empty to find it out.
+	// Root is the root file system, by default the one in the container's configuration or state.
 	Root string
-	// Deadline is when it stops by itself; 0 to find out what the runtime allows.
+	// Deadline is the time after which the hook stops, by default before the runtime kills it.
 	Deadline time.Duration
-	// Program is the hook's own path, by which it finds its timeout in the container's configuration.
+	// Program is the hook's path in the container's configuration, which has its timeout.
 	Program string
 }
 
-// Run does the hook's work: it reads from stdin what a runtime tells of the container, and writes to stdout what an engine wants
-// to hear.
+// Run reads the container's state or, at precreate, its configuration from stdin. At precreate it
+// writes the changed configuration to stdout.
 func (h *Hook) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	text, err := readObject(ctx, stdin)
 	if err != nil {
@@ -77,15 +77,16 @@ func (h *Hook) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) error
 	if stage == PostStop || state.HasStopped() {
 		return h.PostStop(state)
 	}
-	if err := h.starting(ctx, &state); err != nil {
+	if err := h.runStart(ctx, &state); err != nil {
 		return fmt.Errorf("container %s: %w", state.ID, err)
 	}
 	return nil
 }
 
-// readObject reads one JSON object. It does not wait for the end of the input, which not every runtime closes.
+// readObject reads one JSON object. It does not wait for the end of the input, since not all
+// runtimes close it.
 func readObject(ctx context.Context, r io.Reader) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, stdinTime)
+	ctx, cancel := context.WithTimeout(ctx, stdinTimeout)
 	defer cancel()
 	type result struct {
 		text json.RawMessage
@@ -97,11 +98,11 @@ func readObject(ctx context.Context, r io.Reader) ([]byte, error) {
 		limited := &io.LimitedReader{R: r, N: maxStdin}
 		switch got.err = json.NewDecoder(limited).Decode(&got.text); {
 		case errors.Is(got.err, io.EOF):
-			got.err = errors.New("there is nothing on stdin: an OCI runtime or an engine is to call this")
+			got.err = errors.New("stdin is empty: this command is for OCI runtimes and engines")
 		case got.err != nil && limited.N == 0:
-			got.err = fmt.Errorf("what is on stdin is larger than %d bytes", maxStdin)
+			got.err = fmt.Errorf("stdin has more than %d bytes", maxStdin)
 		case got.err != nil:
-			got.err = fmt.Errorf("what is on stdin is not understood: %w", got.err)
+			got.err = fmt.Errorf("parse stdin: %w", got.err)
 		}
 		done <- got
 	}()
@@ -109,11 +110,11 @@ func readObject(ctx context.Context, r io.Reader) ([]byte, error) {
 	case got := <-done:
 		return got.text, got.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("nothing came on stdin: %w", ctx.Err())
+		return nil, fmt.Errorf("read stdin: %w", ctx.Err())
 	}
 }
 
-// guessStage tells a configuration, which a precreate hook gets, from a state, which has an id.
+// guessStage returns Precreate for a configuration, Prestart for a state, which has an id.
 func guessStage(text []byte) Stage {
 	var known struct {
 		ID      *json.RawMessage `json:"id"`
@@ -125,22 +126,21 @@ func guessStage(text []byte) Stage {
 	return Prestart
 }
 
-// precreate gives the container of a configuration its user namespace and a root file system that fits, and writes the
-// configuration as it is to be.
+// precreate changes the container's configuration and shifts its root file system.
 func (h *Hook) precreate(ctx context.Context, text []byte, stdout io.Writer) error {
 	c, err := oci.ParseConfig(text)
 	if err != nil {
-		return fmt.Errorf("the configuration on stdin is not understood: %w", err)
+		return fmt.Errorf("parse the configuration on stdin: %w", err)
 	}
-	h.obey(c)
-	pair, err := h.wanted(c)
+	h.readCopyUp(c)
+	pair, err := h.requestedMaps(c)
 	if err != nil {
 		return err
 	}
 	if !pair.IsZero() {
 		ctx, cancel := h.withDeadline(ctx, c)
 		defer cancel()
-		if err := h.precreateWith(ctx, c, pair); err != nil {
+		if err := h.precreateMapped(ctx, c, pair); err != nil {
 			return err
 		}
 	}
@@ -152,7 +152,7 @@ func (h *Hook) precreate(ctx context.Context, text []byte, stdout io.Writer) err
 	return err
 }
 
-func (h *Hook) precreateWith(ctx context.Context, c *oci.Config, pair idmap.Pair) error {
+func (h *Hook) precreateMapped(ctx context.Context, c *oci.Config, pair idmap.Pair) error {
 	if err := h.adapt(c, pair); err != nil {
 		return err
 	}
@@ -161,39 +161,39 @@ func (h *Hook) precreateWith(ctx context.Context, c *oci.Config, pair idmap.Pair
 		root = c.RootPath("")
 	}
 	if root == "" || !filepath.IsAbs(root) {
-		return fmt.Errorf("the root file system %q is not an absolute path", root)
+		return fmt.Errorf("root file system %q is not an absolute path", root)
 	}
 	if h.Mode == IDMap {
-		return errors.New("a precreate hook does not know the container's id, by which its root file system were to be mounted; " +
-			"take the runtime wrapper for --mode idmap")
+		return errors.New("--mode idmap does not work at precreate, before the container has an id; " +
+			"use the runtime wrapper")
 	}
-	return h.fit(ctx, root, pair)
+	return h.shiftRoot(ctx, root, pair)
 }
 
-// starting makes the root file system fit of a container that a runtime is starting.
-func (h *Hook) starting(ctx context.Context, state *oci.State) error {
+// runStart maps the ids of the root file system of a container that is being started.
+func (h *Hook) runStart(ctx context.Context, state *oci.State) error {
 	own, err := os.Readlink("/proc/self")
 	if err != nil || own != strconv.Itoa(os.Getpid()) || state.Pid <= 1 {
-		return errors.New("the hook was started inside of the container, as createContainer and startContainer are: " +
-			"it is to be a precreate, prestart or createRuntime hook")
+		return errors.New("the hook was started inside the container, as createContainer and " +
+			"startContainer are, want a precreate, prestart or createRuntime hook")
 	}
 	process, err := sys.OpenDir("/proc/" + strconv.Itoa(state.Pid))
 	if err != nil {
-		return fmt.Errorf("its process %d is gone: %w", state.Pid, err)
+		return fmt.Errorf("process %d is gone: %w", state.Pid, err)
 	}
 	defer process.Close()
 	pair, err := oci.MapsOf(process)
 	c, configErr := oci.ReadConfig(filepath.Join(state.Bundle, oci.ConfigFile))
 	if errors.Is(err, oci.ErrNoUserNamespace) {
-		return h.checkUnwanted(c)
+		return h.checkUnmapped(c)
 	}
 	if err != nil {
 		return err
 	}
 	if c != nil {
-		h.obey(c)
+		h.readCopyUp(c)
 		if c.Spec.Annotations[Annotation] != "" {
-			if _, err := h.wanted(c); err != nil {
+			if _, err := h.requestedMaps(c); err != nil {
 				return err
 			}
 		}
@@ -207,23 +207,26 @@ func (h *Hook) starting(ctx context.Context, state *oci.State) error {
 	if h.Mode == IDMap {
 		return h.switchRoot(ctx, process, root)
 	}
-	return h.fit(ctx, root, pair)
+	return h.shiftRoot(ctx, root, pair)
 }
 
-// checkUnwanted fails if a container without a user namespace was to have one: it would run as the host's root.
-func (h *Hook) checkUnwanted(c *oci.Config) error {
+// checkUnmapped fails if a container without a user namespace has requested one: it would run as
+// the host's root.
+func (h *Hook) checkUnmapped(c *oci.Config) error {
 	if c == nil {
 		return nil
 	}
-	pair, err := h.wanted(c)
+	pair, err := h.requestedMaps(c)
 	if err == nil && !pair.IsZero() && c.Spec.Annotations[Annotation] != "" {
-		err = fmt.Errorf("annotation %s asks for %s, but the container has no user namespace", Annotation, pair)
+		err = fmt.Errorf("annotation %s requests %s, but the container has no user namespace",
+			Annotation, pair)
 	}
 	return err
 }
 
-// findRoot finds the root file system on the host: what it was told, lcr's environment, the bundle's configuration, or the state
-// (crun's path may be relative to the bundle; lcr's may be an empty folder).
+// findRoot returns the root file system on the host, the first of these that is not empty: Root,
+// lcr's environment variable, the path in the configuration, the path in the state. crun's path may
+// be relative to the bundle, and lcr's may be an empty directory.
 func (h *Hook) findRoot(state *oci.State, c *oci.Config, configErr error) (string, error) {
 	candidates := []string{h.Root, os.Getenv("LXC_ROOTFS_PATH")}
 	if c != nil {
@@ -246,11 +249,14 @@ func (h *Hook) findRoot(state *oci.State, c *oci.Config, configErr error) (strin
 		}
 		tried = append(tried, dir)
 	}
-	return "", errors.Join(fmt.Errorf("its root file system is not found; empty or absent: %q", tried), configErr)
+	return "", errors.Join(fmt.Errorf("root file system not found; empty or absent: %q", tried),
+		configErr)
 }
 
-// withDeadline ends ctx when the hook is to stop by itself.
-func (h *Hook) withDeadline(ctx context.Context, c *oci.Config) (context.Context, context.CancelFunc) {
+// withDeadline returns a context that ends when the hook must stop.
+func (h *Hook) withDeadline(
+	ctx context.Context, c *oci.Config,
+) (context.Context, context.CancelFunc) {
 	deadline := h.Deadline
 	if deadline == 0 && c != nil {
 		if timeout := c.HookTimeout(h.Program); timeout > 0 {
@@ -258,7 +264,7 @@ func (h *Hook) withDeadline(ctx context.Context, c *oci.Config) (context.Context
 		}
 	}
 	if deadline == 0 && os.Getenv("LXC_NAME") != "" {
-		deadline = lcrDeadline - reserve
+		deadline = lcrTimeout - reserve
 	}
 	if deadline == 0 {
 		return context.WithCancel(ctx)
@@ -266,9 +272,9 @@ func (h *Hook) withDeadline(ctx context.Context, c *oci.Config) (context.Context
 	return context.WithTimeout(ctx, deadline)
 }
 
-// switchRoot puts a mount with mapped ids over the root file system that the runtime has prepared in the container's mount
-// namespace, with all that is mounted in it, before it becomes the root. Runtimes that hold the root open by then, as runc from
-// 1.5 on, do not notice.
+// switchRoot makes an idmapped mount of the root file system and its submounts over the one that
+// the runtime has prepared in the container's mount namespace, before that becomes the root. It has
+// no effect with runtimes that have opened the root before, such as runc from 1.5 on.
 func (h *Hook) switchRoot(ctx context.Context, process sys.File, root string) error {
 	private, err := idmount.OpenPrivate(root, h.checkLinks(ctx)) // as the host sees it
 	var reachable *idmount.ReachableError

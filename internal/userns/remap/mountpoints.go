@@ -13,9 +13,12 @@ import (
 	"palisade/internal/userns/shift"
 )
 
-// MissingMountPoints finds the mount points of a bundle that its root file system does not have. The runtime makes them as the
-// container's root, who cannot do it where the root file system is not shifted yet; a hook that shifts it comes later.
-func MissingMountPoints(bundle, root string, pair idmap.Pair, o shift.Options) (shift.Problems, error) {
+// MissingMountPoints returns a problem if the root file system of a bundle lacks mount points. The
+// runtime creates them as the container's root, who must not write to a root file system that is
+// not shifted yet; a hook that shifts it runs later.
+func MissingMountPoints(
+	bundle, root string, pair idmap.Pair, o shift.Options,
+) (shift.Problems, error) {
 	c, err := oci.ReadConfig(filepath.Join(bundle, oci.ConfigFile))
 	if err != nil {
 		return nil, err
@@ -37,7 +40,7 @@ func MissingMountPoints(bundle, root string, pair idmap.Pair, o shift.Options) (
 			below = below || strings.HasPrefix(point, other+"/")
 		}
 		if below {
-			continue // of another mount, not of the root file system
+			continue // in another mount, not in the root file system
 		}
 		covered = append(covered, point)
 		if has, err := hasFile(dir, point); err != nil {
@@ -50,12 +53,13 @@ func MissingMountPoints(bundle, root string, pair idmap.Pair, o shift.Options) (
 		return nil, nil
 	}
 	return shift.Problems{{
-		Text:   "mount points that are missing: " + strings.Join(missing, ", "),
-		Remedy: "make them, or shift the root file system before the runtime is called: a hook comes too late for them",
+		Text: "mount points that are missing: " + strings.Join(missing, ", "),
+		Remedy: "create them, or shift the root file system before you start the runtime: " +
+			"a hook runs too late",
 	}}, nil
 }
 
-// hasFile tells whether a root file system has a file at a path, as its container would find it.
+// hasFile reports whether a root file system has a file at a path, resolved as in its container.
 func hasFile(root sys.File, point string) (bool, error) {
 	parent, err := root.OpenDirInRoot(strings.TrimPrefix(path.Dir(point), "/") + "/.")
 	if err == nil {

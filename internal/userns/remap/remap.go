@@ -1,5 +1,8 @@
-// Package remap makes the root file system of a container with a user namespace fit its maps, when a runtime is about to start
-// it: as an OCI hook, or as the runtime's wrapper.
+// Package remap changes the root file system of a container with a user namespace for its maps
+// before a runtime starts the container: as an OCI hook, or as a runtime wrapper.
+//
+// Reading order: config (the container's configuration), remap (its root file system), rootmount
+// (where that is mounted), hook, runtime, mountpoints.
 package remap
 
 import (
@@ -7,116 +10,64 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"time"
 
 	"palisade/internal/idmap"
-	"palisade/internal/oci"
 	"palisade/internal/sys"
 	"palisade/internal/userns/idmount"
 	"palisade/internal/userns/shift"
 )
 
-// Annotation is the key under which a configuration asks for a user namespace; its value is uid:gid:offset.
-const Annotation = "palisade.user-remap"
+const (
+	// Annotation is the key of the annotation that requests a user namespace, as uid:gid:offset.
+	Annotation = "palisade.user-remap"
+	// CopyUpAnnotation is the key of the annotation that allows, with the value "true", to copy all
+	// files of an overlay to its upper layer. It is for wrappers that get no options.
+	CopyUpAnnotation = "palisade.allow-copyup"
+	// DefaultRunDir is the default of Remapper.RunDir.
+	DefaultRunDir = "/run/userns-shift-roots"
+)
 
-// CopyUpAnnotation is the key under which a configuration says "true" where all files of an overlay may be copied to its upper
-// layer, for wrappers that are given no options.
-const CopyUpAnnotation = "palisade.allow-copyup"
-
-// Mode tells how a root file system is made to fit.
+// Mode is the way to map the ids of a root file system.
 type Mode string
 
-// The modes.
 const (
-	// Auto is IDMap where the kernel supports it, other users of the host cannot reach the root file
+	// Auto is IDMap if the kernel supports it, other users of the host cannot reach the root file
 	// system, and it is not shifted yet; else Shift. A hook that runs after the container's mounts
 	// were made uses Shift.
 	Auto Mode = "auto"
 	// Shift changes the owners on the disk.
 	Shift Mode = "shift"
-	// IDMap mounts the root file system with mapped ids.
+	// IDMap makes an idmapped mount of the root file system.
 	IDMap Mode = "idmap"
-	// Check changes nothing, and fails where something were to be changed.
+	// Check changes nothing, and fails if the ids are not mapped already.
 	Check Mode = "check"
 )
 
-// Modes are all of them.
+// Modes lists all modes.
 var Modes = []string{string(Auto), string(Shift), string(IDMap), string(Check)}
 
-// Remapper makes root file systems fit.
+// Remapper maps the ids of root file systems.
 type Remapper struct {
 	Mode Mode
-	// Remap is the value of --user-remap for containers that do not say themselves; empty if there is none.
+	// Remap is the value of --user-remap for containers without the annotation, "" if there is none.
 	Remap string
-	// Options are those of a shift.
+	// Options are for shifts.
 	Options shift.Options
-	// RunDir is where root file systems are mounted for containers.
+	// RunDir is where root file systems are mounted, each in a directory named by the container's id.
 	RunDir string
 	Log    *slog.Logger
 }
 
-// DefaultRunDir is where root file systems are mounted for containers, each in a folder named by its id.
-const DefaultRunDir = "/run/userns-shift-roots"
-
-// obey takes from a configuration what it says of how its root file system may be made to fit.
-func (r *Remapper) obey(c *oci.Config) {
-	r.Options.AllowCopyUp = r.Options.AllowCopyUp || c.Spec.Annotations[CopyUpAnnotation] == "true"
-}
-
-// wanted is the user namespace that a configuration asks for, zero if it asks for none: by its own mappings, by the annotation, or
-// by what the remapper was told.
-func (r *Remapper) wanted(c *oci.Config) (idmap.Pair, error) {
-	own, err := ownMaps(c)
-	if err != nil {
-		return idmap.Pair{}, err
-	}
-	text, from := c.Spec.Annotations[Annotation], "annotation "+Annotation
-	if text == "" {
-		text, from = r.Remap, "--user-remap"
-	}
-	if text == "" {
-		return own, nil
-	}
-	remap, err := idmap.ParseRemap(text)
-	if err != nil {
-		return idmap.Pair{}, fmt.Errorf("%s: %w", from, err)
-	}
-	if !remap.HasEffect() {
-		r.Log.Info("the user remap has no effect, since its uid or gid is 0", "remap", text)
-		return own, nil
-	}
-	pair := remap.Pair()
-	if !own.IsZero() && !own.Equal(pair) {
-		return idmap.Pair{}, fmt.Errorf("%s asks for %s, but the container's own user namespace is %s", from, pair, own)
-	}
-	return pair, nil
-}
-
-func ownMaps(c *oci.Config) (idmap.Pair, error) {
-	if c.Spec.Linux == nil || len(c.Spec.Linux.UIDMappings) == 0 && len(c.Spec.Linux.GIDMappings) == 0 {
-		return idmap.Pair{}, nil
-	}
-	pair := idmap.Pair{UID: oci.FromMappings(c.Spec.Linux.UIDMappings), GID: oci.FromMappings(c.Spec.Linux.GIDMappings)}
-	if err := pair.Check(); err != nil {
-		return idmap.Pair{}, fmt.Errorf("the container's own user namespace: %w", err)
-	}
-	if pair.UID.IsIdentity() && pair.GID.IsIdentity() {
-		return idmap.Pair{}, nil
-	}
-	return pair, nil
-}
-
-// fit shifts a root file system, or finds that it fits already.
-func (r *Remapper) fit(ctx context.Context, root string, pair idmap.Pair) error {
+// shiftRoot shifts a root file system to the pair, or checks that its ids are mapped already.
+func (r *Remapper) shiftRoot(ctx context.Context, root string, pair idmap.Pair) error {
 	if mapped, err := idmount.IsMapped(root); err != nil {
 		return err
 	} else if mapped {
 		return r.checkMapped(ctx, root, pair)
 	}
 	if r.Mode == Check {
-		return r.check(ctx, root, pair)
+		return r.checkShifted(ctx, root, pair)
 	}
 	o := r.Options
 	o.Trust = true
@@ -125,7 +76,7 @@ func (r *Remapper) fit(ctx context.Context, root string, pair idmap.Pair) error 
 	}
 	result, err := shift.Shift(ctx, root, pair, o)
 	if errors.Is(err, shift.ErrPartial) {
-		// No runtime gets as far as to a hook with a root file system that is closed.
+		// The command is not this one: runtimes cannot open a closed root file system for a hook.
 		err = fmt.Errorf("%w: userns-shift shift %s %s", err, mapFlags(pair), root)
 	}
 	if err != nil {
@@ -143,9 +94,9 @@ func (r *Remapper) fit(ctx context.Context, root string, pair idmap.Pair) error 
 // checkMapped checks that an idmapped root file system has the ids of the pair, and that other
 // users cannot reach the files that its container writes.
 func (r *Remapper) checkMapped(ctx context.Context, root string, pair idmap.Pair) error {
-	shifted, err := IsShifted(root, pair)
+	shifted, err := isShifted(root, pair)
 	if err == nil && !shifted {
-		err = fmt.Errorf("%s is mounted with mapped ids, but not to %s", root, pair)
+		err = fmt.Errorf("%s is on an idmapped mount with other maps than %s", root, pair)
 	}
 	if err != nil {
 		return err
@@ -161,7 +112,8 @@ func (r *Remapper) checkLinks(ctx context.Context) idmount.LinkCheck {
 	return func(root sys.File) error { return shift.CheckLinks(ctx, root, r.Options) }
 }
 
-func (r *Remapper) check(ctx context.Context, root string, pair idmap.Pair) error {
+// checkShifted fails unless the root file system is shifted to the pair.
+func (r *Remapper) checkShifted(ctx context.Context, root string, pair idmap.Pair) error {
 	s, err := shift.ReadStatus(ctx, root, pair, r.Options)
 	switch {
 	case err != nil:
@@ -169,16 +121,16 @@ func (r *Remapper) check(ctx context.Context, root string, pair idmap.Pair) erro
 	case s.Kind == shift.IsUnmarked, s.Kind == shift.IsShifted && s.State.Change.To.Equal(pair):
 		return nil
 	}
-	return fmt.Errorf("%s is %s, not shifted to %s: userns-shift shift %s %s", root, s.Describe(), pair, mapFlags(pair), root)
+	return fmt.Errorf("%s is %s, not shifted to %s: userns-shift shift %s %s",
+		root, s.Describe(), pair, mapFlags(pair), root)
 }
 
-// mapFlags is how the pair is given on a command line.
+// mapFlags returns the pair as options of userns-shift.
 func mapFlags(pair idmap.Pair) string {
-	text := ""
-	if len(pair.UID) == 1 && len(pair.GID) == 1 && pair.UID[0].Container == 0 && pair.GID[0].Container == 0 &&
-		pair.UID[0].Size == pair.GID[0].Size && pair.UID[0].Size < 1<<16 {
-		return "--user-remap " + pair.String()
+	if remap, ok := pair.Remap(); ok && remap.Offset <= idmap.MaxOffset {
+		return "--user-remap " + remap.String()
 	}
+	text := ""
 	for _, e := range pair.UID {
 		text += " --uidmap " + e.String()
 	}
@@ -188,48 +140,7 @@ func mapFlags(pair idmap.Pair) string {
 	return text[1:]
 }
 
-// Place is where a container's root file system is mounted.
-func (r *Remapper) place(id string) string { return filepath.Join(r.RunDir, id, "rootfs") }
-
-// mount makes a root file system fit, and mounts it at a place that the container's root can reach, whatever is above it; with
-// mapped ids if the mode wants it so. It returns the place.
-func (r *Remapper) mount(ctx context.Context, id, root string, pair idmap.Pair) (string, error) {
-	r.sweep()
-	if err := r.Unmount(id); err != nil {
-		return "", err
-	}
-	mapped, err := r.wantsIDMap(root, pair)
-	if err != nil {
-		return "", err
-	}
-	place, err := r.makePlace(id, pair)
-	if err != nil {
-		return "", err
-	}
-	var reachable *idmount.ReachableError
-	if mapped {
-		err = idmount.Mount(root, place, pair, r.checkLinks(ctx))
-		if err == nil {
-			return place, nil
-		}
-		canShift := errors.Is(err, idmount.ErrUnsupported) || errors.As(err, &reachable)
-		if r.Mode == IDMap || !canShift {
-			return "", errors.Join(err, r.Unmount(id))
-		}
-	}
-	if err := r.fit(ctx, root, pair); err != nil {
-		if reachable != nil {
-			err = fmt.Errorf("%w; to use an idmapped mount instead: %s", err, reachable.Remedy)
-		}
-		return "", errors.Join(err, r.Unmount(id))
-	}
-	if err := idmount.Bind(root, place); err != nil {
-		return "", errors.Join(err, r.Unmount(id))
-	}
-	return place, nil
-}
-
-// wantsIDMap tells whether a root file system is to be mounted with mapped ids, if that is possible.
+// wantsIDMap reports whether a root file system should get an idmapped mount, if that is possible.
 func (r *Remapper) wantsIDMap(root string, pair idmap.Pair) (bool, error) {
 	if r.Mode != IDMap && r.Mode != Auto {
 		return false, nil
@@ -237,26 +148,44 @@ func (r *Remapper) wantsIDMap(root string, pair idmap.Pair) (bool, error) {
 	if mapped, err := idmount.IsMapped(root); err != nil || mapped {
 		return false, err
 	}
-	state, err := shift.Recorded(root, r.Options)
-	if err != nil {
-		return false, err
+	err := CheckUnshifted(root, pair, r.Options)
+	var shifted *shiftedError
+	if errors.As(err, &shifted) && r.Mode == Auto {
+		return false, nil
 	}
-	is := ""
-	if state != nil {
-		is = state.Describe()
-	} else if shifted, err := IsShifted(root, pair); err != nil {
-		return false, err
-	} else if shifted {
-		is = "shifted to " + pair.String() + " without a record"
-	}
-	if is != "" && r.Mode == IDMap {
-		return false, fmt.Errorf("%s is %s: its ids cannot be mapped as well (userns-shift unshift %s)", root, is, root)
-	}
-	return is == "", nil
+	return err == nil, err
 }
 
-// IsShifted reports, by its owner, whether a root directory is seen with the host's ids.
-func IsShifted(root string, pair idmap.Pair) (bool, error) {
+// shiftedError is the error for a tree that has shifted ids already, so that its ids cannot be
+// mapped as well.
+type shiftedError struct {
+	Root, State string
+}
+
+func (e *shiftedError) Error() string {
+	return fmt.Sprintf("%s is %s: its ids cannot be mapped as well (userns-shift unshift %s)",
+		e.Root, e.State, e.Root)
+}
+
+// CheckUnshifted fails with a shiftedError if the tree at root is shifted, to any maps by its
+// record or to the pair by its owner.
+func CheckUnshifted(root string, pair idmap.Pair, o shift.Options) error {
+	state, err := shift.Recorded(root, o)
+	if err != nil {
+		return err
+	}
+	if state != nil {
+		return &shiftedError{root, state.Describe()}
+	}
+	shifted, err := isShifted(root, pair)
+	if err == nil && shifted {
+		err = &shiftedError{root, "shifted to " + pair.String() + " without a record"}
+	}
+	return err
+}
+
+// isShifted reports, by its owner, whether a root directory is seen with the host's ids.
+func isShifted(root string, pair idmap.Pair) (bool, error) {
 	dir, err := sys.OpenDirNoFollow(root)
 	if err != nil {
 		return false, err
@@ -267,79 +196,6 @@ func IsShifted(root string, pair idmap.Pair) (bool, error) {
 		return false, err
 	}
 	change := idmap.Change{To: pair}
-	_, kind := change.Judge().UID.To(i.UID)
+	_, kind := change.Total().UID.To(i.UID)
 	return kind == idmap.Done, nil
-}
-
-// makePlace makes the folders of a place. Besides the host's root only the container's can pass them.
-func (r *Remapper) makePlace(id string, pair idmap.Pair) (string, error) {
-	_, gid, ok := pair.Root()
-	if !ok {
-		return "", fmt.Errorf("the map %s has no root", pair)
-	}
-	if err := os.MkdirAll(r.RunDir, 0o711); err != nil {
-		return "", err
-	}
-	if err := os.Chmod(r.RunDir, 0o711); err != nil { // whatever the umask is
-		return "", err
-	}
-	place := r.place(id)
-	dir := filepath.Dir(place)
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", err
-	}
-	if err := os.Chown(dir, 0, int(gid)); err != nil {
-		return "", err
-	}
-	if err := os.Chmod(dir, 0o710); err != nil {
-		return "", err
-	}
-	if err := os.Mkdir(place, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", err
-	}
-	return place, nil
-}
-
-// staleAge is how old a place is of which nobody has need any more: a runtime needs it only until it has made the container, whose
-// own mount namespace has a copy of the mount.
-const staleAge = time.Hour
-
-// sweep takes away places that runtimes have left, as crun does if a container fails to start. What cannot be taken away is left
-// to the next time.
-func (r *Remapper) sweep() {
-	entries, err := os.ReadDir(r.RunDir)
-	if err != nil {
-		return // there is none yet
-	}
-	for _, e := range entries {
-		if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < staleAge {
-			continue
-		}
-		if err := r.Unmount(e.Name()); err != nil {
-			r.Log.Warn("an old mount is left", "container", e.Name(), "err", err)
-		}
-	}
-}
-
-// Unmount takes away what is mounted for a container, if there is anything. A container that runs keeps its root file system.
-func (r *Remapper) Unmount(id string) error {
-	if err := oci.CheckID(id); err != nil {
-		return err
-	}
-	place := r.place(id)
-	for {
-		err := sys.Unmount(place, sys.UnmountDetach)
-		if sys.IsNotMounted(err) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-	}
-	for _, dir := range []string{place, filepath.Dir(place)} {
-		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
 }

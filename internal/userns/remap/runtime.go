@@ -15,20 +15,21 @@ import (
 	"palisade/internal/shim"
 )
 
-// Prepare does what is to be done before a runtime gets to run a command: a container that is to be created or run, and that asks
-// for a user remap, gets its user namespace and a root file system that fits; where one is deleted, what was mounted for it is
-// taken away. poststop is a hook that calls PostStop.
-func (r *Remapper) Prepare(ctx context.Context, command shim.Command, poststop specs.Hook) error {
+// Prepare is called before a runtime executes a command. A container that is created or run, and
+// that requests a user remap, gets its user namespace and a root file system with mapped ids; the
+// root file system of one that is deleted is unmounted. poststop is a hook that calls PostStop.
+func (r *Remapper) Prepare(
+	ctx context.Context, command shim.Command, poststop specs.Hook,
+) error {
 	if command.Name == "delete" && oci.CheckID(command.ID) == nil {
 		return r.Unmount(command.ID)
 	}
 	if !command.Starts() {
 		return nil
 	}
-	file := command.ConfigFile()
-	c, err := oci.ReadConfig(file)
+	c, err := oci.ReadConfig(command.ConfigFile())
 	if errors.Is(err, os.ErrNotExist) {
-		return nil // the runtime will say so
+		return nil // the runtime reports it
 	}
 	if err != nil {
 		return err
@@ -36,8 +37,8 @@ func (r *Remapper) Prepare(ctx context.Context, command shim.Command, poststop s
 	if c.Spec.Annotations[Annotation] == "" && r.Remap == "" {
 		return nil
 	}
-	r.obey(c)
-	pair, err := r.wanted(c)
+	r.readCopyUp(c)
+	pair, err := r.requestedMaps(c)
 	if err != nil || pair.IsZero() {
 		return err
 	}
@@ -47,7 +48,9 @@ func (r *Remapper) Prepare(ctx context.Context, command shim.Command, poststop s
 	return r.prepareBundle(ctx, command, c, pair, poststop)
 }
 
-func (r *Remapper) prepareBundle(ctx context.Context, command shim.Command, c *oci.Config, pair idmap.Pair, poststop specs.Hook) error {
+func (r *Remapper) prepareBundle(
+	ctx context.Context, command shim.Command, c *oci.Config, pair idmap.Pair, poststop specs.Hook,
+) error {
 	bundle, err := filepath.Abs(command.Bundle())
 	if err != nil {
 		return err
@@ -56,8 +59,8 @@ func (r *Remapper) prepareBundle(ctx context.Context, command shim.Command, c *o
 	if root == "" {
 		return errors.New("the container has no root file system of its own")
 	}
-	isUsed := strings.HasPrefix(root, r.RunDir+"/") // it was the bundle of a container before
-	if isUsed {
+	isReused := strings.HasPrefix(root, r.RunDir+"/") // another container has used the bundle
+	if isReused {
 		if root, err = originalRoot(command.ConfigFile(), bundle); err != nil {
 			return err
 		}
@@ -65,16 +68,16 @@ func (r *Remapper) prepareBundle(ctx context.Context, command shim.Command, c *o
 	if err := r.adapt(c, pair); err != nil {
 		return err
 	}
-	place, err := r.mount(ctx, command.ID, root, pair)
+	point, err := r.mount(ctx, command.ID, root, pair)
 	if err != nil {
 		return err
 	}
-	err = c.SetRoot(place)
+	err = c.SetRoot(point)
 	if err == nil {
 		err = c.AddPoststop(poststop)
 	}
 	if err == nil {
-		err = c.Replace(command.ConfigFile(), !isUsed)
+		err = c.Replace(command.ConfigFile(), !isReused)
 	}
 	if err != nil {
 		return errors.Join(err, r.Unmount(command.ID))
@@ -82,16 +85,17 @@ func (r *Remapper) prepareBundle(ctx context.Context, command shim.Command, c *o
 	return nil
 }
 
-// originalRoot is the root file system that the configuration had at first.
+// originalRoot returns the root file system in the configuration before the first change.
 func originalRoot(file, bundle string) (string, error) {
 	c, err := oci.ReadConfig(oci.Original(file))
 	if err != nil {
-		return "", fmt.Errorf("the configuration is that of another container, whose original is not to be had: %w", err)
+		return "", fmt.Errorf("the configuration is that of another container, "+
+			"and its original cannot be read: %w", err)
 	}
 	return c.RootPath(bundle), nil
 }
 
-// PostStop takes away what was mounted for the container that a poststop hook's state on stdin tells of.
+// PostStop unmounts the root file system of the container in a poststop hook's state.
 func (r *Remapper) PostStop(state oci.State) error {
 	if err := r.Unmount(state.ID); err != nil {
 		return fmt.Errorf("container %s: %w", state.ID, err)

@@ -10,29 +10,29 @@ import (
 	"palisade/internal/userns/idattr"
 )
 
-// ClosedAncestors are the directories on the way to path, and path itself if self is true, in which a container's root, as
-// the host's user that it is, may not search: a runtime that has entered the user namespace cannot pass them.
-func ClosedAncestors(path string, pair idmap.Pair, self bool) (Problems, error) {
+// ClosedAncestors returns a problem for each directory on the way to path, and for path itself if
+// self is true, that the container's root may not search: a runtime that has entered the user
+// namespace cannot pass it.
+func ClosedAncestors(path string, pair idmap.Pair, self bool) (problems Problems, err error) {
 	uid, gid, ok := pair.Root()
 	if !ok {
-		return nil, fmt.Errorf("the map %s has no root", pair)
+		return nil, fmt.Errorf("map %s has no root", pair)
 	}
-	path, err := filepath.Abs(path)
-	if err != nil {
+	if path, err = filepath.Abs(path); err != nil {
 		return nil, err
 	}
 	if path, err = filepath.EvalSymlinks(path); err != nil {
 		return nil, err
 	}
-	var problems Problems
 	for at := path; ; at = filepath.Dir(at) {
 		if at != path || self {
-			ok, mode, err := MaySearch(at, uid, gid)
+			ok, mode, err := maySearch(at, uid, gid)
 			if err != nil {
 				return nil, err
 			}
 			if !ok {
-				problems.add("chmod o+x "+at, "uid %d, gid %d may not search %s (mode %04o)", uid, gid, at, mode)
+				problems.add("chmod o+x "+at,
+					"uid %d, gid %d may not search %s (mode %04o)", uid, gid, at, mode)
 			}
 		}
 		if at == "/" {
@@ -41,9 +41,9 @@ func ClosedAncestors(path string, pair idmap.Pair, self bool) (Problems, error) 
 	}
 }
 
-// MaySearch tells whether a user who is in one group may search a directory, as the kernel decides it (path_resolution(7),
-// acl(5), "ACCESS CHECK ALGORITHM").
-func MaySearch(path string, uid, gid uint32) (ok bool, mode uint32, err error) {
+// maySearch reports whether a user in one group may search a directory (path_resolution(7), acl(5)
+// "ACCESS CHECK ALGORITHM").
+func maySearch(path string, uid, gid uint32) (ok bool, mode uint32, err error) {
 	f, err := sys.OpenDir(path)
 	if err != nil {
 		return false, 0, err
@@ -71,13 +71,14 @@ func MaySearch(path string, uid, gid uint32) (ok bool, mode uint32, err error) {
 	return mode&bit != 0, mode, nil
 }
 
-// devptsGID is the group of /dev/pts, tty.
+// devptsGID is the group tty, to which runtimes give /dev/pts.
 const devptsGID = 5
 
-// CheckDevpts finds that the group which runtimes give to pseudo terminals, tty, is not mapped.
-func CheckDevpts(pair idmap.Pair) (p Problems) {
+// checkDevpts returns a problem if the group of /dev/pts is not mapped.
+func checkDevpts(pair idmap.Pair) (p Problems) {
 	if _, ok := pair.GID.Host(devptsGID); !ok {
-		p.add(fmt.Sprintf("an offset of at least %d, or no gid=%d for /dev/pts", devptsGID+1, devptsGID),
+		p.add(fmt.Sprintf("an offset of at least %d, or no gid=%d for /dev/pts",
+			devptsGID+1, devptsGID),
 			"gid %d, which /dev/pts is usually mounted with, is not mapped", devptsGID)
 	}
 	return p

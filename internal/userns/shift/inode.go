@@ -2,17 +2,48 @@ package shift
 
 import (
 	"errors"
+	"fmt"
 
 	"palisade/internal/idmap"
 	"palisade/internal/sys"
 	"palisade/internal/userns/idattr"
+	"palisade/internal/userns/journal"
+	"palisade/internal/userns/walk"
 )
+
+// noName stands for the open file itself in functions that take a directory and a name.
+var noName = sys.Name{0}
+
+// file is a file during a walk: a name in an open directory, or a directory that is open itself.
+// The root directory has no dir.
+type file struct {
+	dir  *walk.Dir
+	name sys.Name
+	open sys.File
+}
+
+func (f *file) isRoot() bool { return f.dir == nil }
+
+// at returns a directory and a name in it that lead to the file.
+func (f *file) at() (sys.File, sys.Name) {
+	if f.open.IsOpen() {
+		return f.open, noName
+	}
+	return f.dir.File, f.name
+}
+
+func (f *file) quoted() string {
+	if f.isRoot() {
+		return `"."`
+	}
+	return fmt.Sprintf("%q", f.dir.Path(f.name.String()))
+}
 
 // inode is an open file of the tree. Files are changed only through its methods, so that the file
 // that is changed is the one that was checked, even if its name has been reused.
 type inode struct {
 	file sys.File
-	// Inode is the result of the last look.
+	// Inode has the properties at the time of the last call of look.
 	sys.Inode
 	attrs *attrs
 	plan  plan
@@ -25,7 +56,7 @@ type inode struct {
 func openInode(n *inode, f *file) (err error) {
 	*n = inode{file: f.open}
 	if !f.open.IsOpen() {
-		if n.file, err = f.dir.file.OpenNamedAt(f.name); err != nil {
+		if n.file, err = f.dir.File.OpenNamedAt(f.name); err != nil {
 			return err
 		}
 		n.ownsFile = true
@@ -47,7 +78,7 @@ func (n *inode) look() error { return n.file.InodeAt(noName, &n.Inode) }
 // errLinked is the error for a file that gained a link after the links were counted: it may be a
 // file outside the tree, which must not be changed.
 var errLinked = errors.New(
-	"it has more links than were found in the tree; they were made meanwhile")
+	"file has more links than were found in the tree; they were made meanwhile")
 
 func (n *inode) chown(uid, gid uint32) error {
 	before := n.Inode
@@ -81,60 +112,85 @@ func (n *inode) isPrivileged() bool {
 		n.attrs.caps != nil && n.plan.capsKind == idmap.Moved
 }
 
+// readAttrs reads the extended attributes that a shift changes or uses.
+func (n *inode) readAttrs(j *journal.Journal, run uint64) (a *attrs, err error) {
+	names, err := n.file.AttrNames()
+	if err != nil {
+		return nil, err
+	}
+	a = new(attrs)
+	hasRecord := false
+	for _, name := range names {
+		var value *[]byte
+		switch name {
+		case idattr.Caps:
+			value = &a.caps
+		case idattr.AccessACL:
+			value = &a.accessACL
+		case idattr.DefaultACL:
+			value = &a.defaultACL
+		case journal.RecordAttr:
+			hasRecord = true
+			continue
+		case journal.StateAttr:
+			a.hasState = true
+			continue
+		default:
+			continue
+		}
+		if *value, err = n.file.Attr(name); err != nil {
+			return nil, err
+		}
+	}
+	if n.HasSetID() || hasRecord || a.caps != nil || !n.IsDir() {
+		a.record, a.isUntrusted, err = j.Record(n.file, hasRecord, run)
+	}
+	return a, err
+}
+
 // buildPlan reads the file's attributes and sets n.plan.
-func (n *inode) buildPlan(j *journal, r *rules) (err error) {
+func (n *inode) buildPlan(j *journal.Journal, r *rules) (err error) {
 	if err = n.look(); err != nil {
 		return err
 	}
-	if n.attrs, err = n.readAttrs(j, r); err != nil {
+	if n.attrs, err = n.readAttrs(j, r.run); err != nil {
 		return err
 	}
 	n.plan, err = r.plan(&n.Inode, n.attrs)
 	return err
 }
 
-// apply carries out the plan. It may be killed at any point: a chown clears set-id bits and
-// capabilities, so these are recorded before it and restored from the record.
-func (n *inode) apply(j *journal) error {
+// apply makes the changes of the plan. It may be killed at any point: a chown clears set-id bits
+// and capabilities, so these are recorded before it and restored from the record.
+func (n *inode) apply(j *journal.Journal) error {
 	p, before := &n.plan, n.Inode
-	if p.record != nil {
-		if err := j.setRecord(n.file, p.record); err != nil {
-			return err
-		}
-	}
-	if p.chown {
-		if err := n.chown(p.uid, p.gid); err != nil {
-			return err
-		}
-	}
-	if p.setMode {
-		if err := n.chmod(p.mode); err != nil {
-			return err
-		}
-	}
-	for _, acl := range []struct {
-		name  string
-		value []byte
-	}{{idattr.AccessACL, p.access}, {idattr.DefaultACL, p.deflt}} {
-		if acl.value == nil {
-			continue
-		}
-		if err := n.file.SetAttr(acl.name, acl.value); err != nil {
-			return err
-		}
-	}
 	var err error
-	switch {
-	case p.setCaps:
+	if p.record != nil {
+		err = j.SetRecord(n.file, p.record)
+	}
+	if err == nil && p.chown {
+		err = n.chown(p.uid, p.gid)
+	}
+	if err == nil && p.setMode {
+		err = n.chmod(p.mode)
+	}
+	if err == nil && p.accessACL != nil {
+		err = n.file.SetAttr(idattr.AccessACL, p.accessACL)
+	}
+	if err == nil && p.defaultACL != nil {
+		err = n.file.SetAttr(idattr.DefaultACL, p.defaultACL)
+	}
+	if err == nil && p.setCaps {
 		err = n.file.SetAttr(idattr.Caps, p.caps)
-	case p.removeCaps:
+	}
+	if err == nil && p.removeCaps {
 		err = n.file.RemoveAttr(idattr.Caps)
 	}
 	if err == nil {
 		err = n.checkLinks(&before)
 	}
 	if err == nil && p.removeRecord {
-		err = j.dropRecord(n.file)
+		err = j.RemoveRecord(n.file)
 	}
 	return err
 }

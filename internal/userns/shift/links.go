@@ -5,17 +5,19 @@ import (
 	"fmt"
 
 	"palisade/internal/sys"
+	"palisade/internal/userns/walk"
 )
 
-// CheckLinks looks at all files of the tree with the open root directory, and fails with Problems
-// if some have names outside of it, unless o ignores that. What a container does to such a file with
-// the host's ids, as to make it set-id root, it does by the names outside, too.
+// CheckLinks fails with Problems if files of the tree with the open root directory have names
+// outside it, unless o ignores that. A container with an idmapped root file system can change such
+// a file with the host's ids, and for instance make it set-id root, under its outside names as
+// well.
 func CheckLinks(ctx context.Context, root sys.File, o Options) error {
-	o.complete()
+	o.setDefaults()
 	if o.HardLinks == Ignore {
 		return nil
 	}
-	root, err := root.OpenDirAt(".") // which is closed with the tree
+	root, err := root.OpenDirAt(".") // closed with the tree
 	if err != nil {
 		return err
 	}
@@ -29,61 +31,47 @@ func CheckLinks(ctx context.Context, root sys.File, o Options) error {
 	}
 	var outside examples
 	for range 3 { // another container that runs in the tree may change names meanwhile
-		c, err := t.countLinks(ctx, &o)
+		s, err := t.scanWith(ctx, o.Jobs, func(part *scan) walk.Visitor {
+			return &linkScanner{scan: part}
+		})
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.path, err)
 		}
-		if outside = c.linkedOutside(); outside.count == 0 {
+		if outside = s.linkedOutside(); outside.count == 0 {
 			return nil
 		}
 	}
 	return Problems{{
-		Text:   "files with names outside of the tree: " + outside.list(),
+		Text:   "files with names outside the tree: " + outside.list(),
 		Remedy: "copy them, or --hardlinks=ignore to let the container change the files outside",
 	}}
 }
 
-// countLinks takes a census of the links alone, by half of the system calls.
-func (t *tree) countLinks(ctx context.Context, o *Options) (*census, error) {
-	visitors, parts := make([]visitor, o.Jobs), make([]*census, o.Jobs)
-	for i := range visitors {
-		parts[i] = newCensus()
-		visitors[i] = &linkCounter{parts[i]}
-	}
-	if err := t.walkTree(ctx, visitors); err != nil {
-		return nil, err
-	}
-	for _, part := range parts[1:] {
-		parts[0].merge(part)
-	}
-	return parts[0], nil
+// linkScanner is a visitor that counts links, with half of the system calls of a scanner.
+type linkScanner struct {
+	*scan
+	inode sys.Inode
 }
 
-// linkCounter is the visitor that counts links, of one worker.
-type linkCounter struct{ *census }
-
-func (v *linkCounter) enter(w *worker, d *dir) error {
-	err := d.file.InodeAt(noName, &w.inode)
-	d.key = keyOf(&w.inode)
+func (v *linkScanner) Enter(_ *walk.Worker, d *walk.Dir) error {
+	err := d.File.InodeAt(noName, &v.inode)
+	d.Key = walk.KeyOf(&v.inode)
 	return err
 }
 
-func (v *linkCounter) visit(w *worker, d *dir, name sys.Name, code uint16) (isDir bool) {
-	i := &w.inode
-	if code == dirCode {
+func (v *linkScanner) Visit(w *walk.Worker, d *walk.Dir, name sys.Name, code uint16) (isDir bool) {
+	i := &v.inode
+	if code == walk.CodeDir {
 		return true
 	}
-	if err := d.file.InodeAt(name, i); err != nil {
-		w.fail(d, name.String(), err)
+	if err := d.File.InodeAt(name, i); err != nil {
+		w.Fail(d, name.String(), err)
 		return false
 	}
-	if i.IsDir() {
-		return true
-	}
-	if i.Links > 1 {
+	if i.Links > 1 && !i.IsDir() {
 		v.addLink(i, d, name, false)
 	}
-	return false
+	return i.IsDir()
 }
 
-func (v *linkCounter) visited(*chunk) {}
+func (v *linkScanner) Visited(*walk.Chunk) {}

@@ -6,9 +6,10 @@ import (
 
 	"palisade/internal/idmap"
 	"palisade/internal/sys"
+	"palisade/internal/userns/walk"
 )
 
-// linkLocks keep two workers from changing a file at once that has two names.
+// linkLocks prevents two workers from changing a file with several names at the same time.
 type linkLocks [64]sync.Mutex
 
 func (l *linkLocks) of(i *sys.Inode) *sync.Mutex { return &l[i.Number%uint64(len(l))] }
@@ -16,80 +17,83 @@ func (l *linkLocks) of(i *sys.Inode) *sync.Mutex { return &l[i.Number%uint64(len
 // mover is the visitor that changes files.
 type mover struct {
 	*tree
+	attrProbe
 	o     *Options
 	rules *rules
-	// known are the files with several names that the first pass has found.
-	known map[inodeKey]links
-	// found holds all files that the first pass has found, copied the new inodes of those that an
-	// overlay has copied up since.
-	found    *inodes
+	// links and inodes are from the scan; copied holds the new inodes of files that an overlay has
+	// copied up since.
+	links    map[walk.InodeKey]links
+	inodes   *inodeSet
 	copied   *sync.Map
-	links    *linkLocks
-	memos    *memos
-	began    sys.Time
+	locks    *linkLocks
+	cache    *treeCache
+	scanned  sys.Time
 	progress *counter
 	// refusePrivileged makes the mover fail on files that would become privileged programs.
 	refusePrivileged bool
+	// opened is the file that is being changed.
+	opened inode
 }
 
-func (v *mover) enter(w *worker, d *dir) error {
-	n := &w.opened
-	if err := openInode(n, &file{open: d.file}); err != nil {
+func (v *mover) Enter(_ *walk.Worker, d *walk.Dir) error {
+	n := &v.opened
+	if err := openInode(n, &file{open: d.File}); err != nil {
 		return err
 	}
-	d.key = keyOf(&n.Inode)
-	if v.memos != nil {
-		d.known = v.memos.of(&n.Inode, v.began)
+	d.Key = walk.KeyOf(&n.Inode)
+	var cache *dirCache
+	if v.cache != nil {
+		cache = v.cache.take(&n.Inode, v.scanned)
 	}
-	if d.parent == nil {
+	if cache != nil {
+		d.Replay = &cache.listing
+	}
+	if d.Parent == nil {
 		return nil // the root directory comes last
 	}
-	var special bool
-	if d.known != nil {
-		special = d.known.special
-	} else {
-		var err error
-		if special, err = w.isSpecialDir(d); err != nil {
-			return err
-		}
+	if cache != nil {
+		return v.move(n, cache.isSpecial)
+	}
+	special, err := v.hasSpecialDir(d)
+	if err != nil {
+		return err
 	}
 	return v.move(n, special)
 }
 
-func (v *mover) visit(w *worker, d *dir, name sys.Name, code uint16) (isDir bool) {
-	v.progress.add(w.number)
-	if code == dirCode {
+func (v *mover) Visit(w *walk.Worker, d *walk.Dir, name sys.Name, code uint16) (isDir bool) {
+	v.progress.add(w.Number)
+	if code == walk.CodeDir {
 		return true
 	}
-	if err := v.moveNamed(w, d.named(name), code); err != nil {
+	if err := v.moveNamed(w, &file{dir: d, name: name}, code); err != nil {
 		if errors.Is(err, errIsDir) {
 			return true
 		}
-		w.fail(d, name.String(), err)
+		w.Fail(d, name.String(), err)
 	}
 	return false
 }
 
-func (v *mover) visited(*chunk) {}
+func (v *mover) Visited(*walk.Chunk) {}
 
-// errIsDir is for a file that turns out to be a directory.
-var errIsDir = errors.New("it is a directory")
+var errIsDir = errors.New("is a directory")
 
-// moveNamed changes a file that is not a directory. If code stands for an owner, the first pass
-// found no special attributes.
-func (v *mover) moveNamed(w *worker, f file, code uint16) error {
-	isPlain := code >= firstOwner
+// moveNamed changes a file that is not a directory. If code stands for an owner, the scan found
+// nothing else to change.
+func (v *mover) moveNamed(w *walk.Worker, f *file, code uint16) error {
+	isPlain := code >= walk.FirstCode
 	var known owner
 	if isPlain {
-		known = v.memos.owners.of(code)
+		known = v.cache.owners.owner(code)
 		uid, _ := v.rules.UID.To(known.uid)
 		gid, _ := v.rules.GID.To(known.gid)
 		if uid == known.uid && gid == known.gid {
 			return nil
 		}
 	}
-	n := &w.opened
-	if err := openInode(n, &f); err != nil {
+	n := &v.opened
+	if err := openInode(n, f); err != nil {
 		return err
 	}
 	defer n.close()
@@ -97,59 +101,59 @@ func (v *mover) moveNamed(w *worker, f file, code uint16) error {
 		return errIsDir
 	}
 	special, err := n.HasSetID(), error(nil)
-	isPlain = isPlain && known == owner{n.UID, n.GID} && n.Changed.Until(v.began) >= settled
+	isPlain = isPlain && known == owner{n.UID, n.GID} && n.Changed.Until(v.scanned) >= settleTime
 	if !special && !isPlain {
-		if special, err = w.isSpecialOpen(n); err != nil {
+		if special, err = v.hasSpecialOpen(w, n.file); err != nil {
 			return err
 		}
 	}
 	return v.move(n, special)
 }
 
-// Errors for files that were created or changed after the first pass.
+// Errors for files that were created or changed after the scan.
 var (
-	errUnmapped = errors.New("its owner is not mapped; it was created or changed meanwhile")
-	errNew      = errors.New("it was created, or moved into the tree, meanwhile")
-	// errPrivileged is the error for a privileged program that refusePrivileged forbids.
-	errPrivileged = errors.New("it was made set-id, or was given capabilities, meanwhile")
+	errUnmapped   = errors.New("owner is not mapped; the file was created or changed meanwhile")
+	errNew        = errors.New("file was created, or moved into the tree, meanwhile")
+	errPrivileged = errors.New("file was made set-id, or was given capabilities, meanwhile")
+	errProtected  = errors.New("file was made immutable or append-only meanwhile")
 )
 
-// check fails unless the first pass has found the file, with no fewer links. It so rejects files
-// that were moved or linked into the tree from outside.
+// check fails unless the scan has found the file, with no fewer links. It so rejects files that
+// were moved or linked into the tree from outside.
 func (v *mover) check(i *sys.Inode) error {
-	key := keyOf(i)
-	if !v.found.has(key) {
+	key := walk.KeyOf(i)
+	if !v.inodes.has(key) {
 		if _, ok := v.copied.Load(key); !ok {
 			return errNew
 		}
 	}
-	if v.o.HardLinks == Fail && i.Links > 1 && !i.IsDir() && i.Links > v.known[key].all {
+	if v.o.HardLinks == Fail && i.Links > 1 && !i.IsDir() && i.Links > v.links[key].all {
 		return errLinked
 	}
 	return nil
 }
 
-// move changes a file. A special one has more than an owner.
+// move changes an open file. special reports that it has more to change than its owner.
 func (v *mover) move(n *inode, special bool) error {
 	uid, gid, uidKind, gidKind := v.rules.owner(&n.Inode)
 	if v.o.Unmapped == Fail && (uidKind == idmap.Unmapped || gidKind == idmap.Unmapped) {
 		return errUnmapped
 	}
-	id, isProtected, err := v.pending(n.file, noName)
+	isPending, isProtected, err := v.Pending(n.file, noName)
 	if err != nil {
 		return err
 	}
-	key := keyOf(&n.Inode)
-	moved := uid != n.UID || gid != n.GID
+	key := walk.KeyOf(&n.Inode)
+	moves := uid != n.UID || gid != n.GID
 	switch {
-	case special || id != "" || moved && (n.Immutable || n.AppendOnly):
-		err = v.moveClosely(n, isProtected)
-	case moved:
+	case special || isPending || moves && (n.Immutable || n.AppendOnly):
+		err = v.moveSpecial(n, isProtected)
+	case moves:
 		if err = v.check(&n.Inode); err == nil {
 			err = n.chown(uid, gid)
 		}
 	}
-	if now := keyOf(&n.Inode); now != key { // on an overlay
+	if now := walk.KeyOf(&n.Inode); now != key { // an overlay has copied it up
 		v.copied.Store(now, true)
 	}
 	return err
@@ -157,7 +161,7 @@ func (v *mover) move(n *inode, special bool) error {
 
 // plan builds the plan for a file, and checks it against refusePrivileged.
 func (v *mover) plan(n *inode) error {
-	if err := n.buildPlan(v.journal, v.rules); err != nil {
+	if err := n.buildPlan(v.Journal, v.rules); err != nil {
 		return err
 	}
 	if v.refusePrivileged && n.isPrivileged() {
@@ -166,64 +170,65 @@ func (v *mover) plan(n *inode) error {
 	return nil
 }
 
-// moveClosely changes a file that has more than an owner.
-func (v *mover) moveClosely(n *inode, isProtected bool) error {
+// moveSpecial changes a file that has more to change than its owner. isProtected reports that an
+// interrupted change has cleared its flags.
+func (v *mover) moveSpecial(n *inode, isProtected bool) error {
 	if n.Links > 1 && !n.IsDir() {
-		lock := v.links.of(&n.Inode)
+		lock := v.locks.of(&n.Inode)
 		lock.Lock()
 		defer lock.Unlock()
 	}
 	if err := v.plan(n); err != nil {
 		return err
 	}
-	if !n.plan.isNothing() || isProtected {
+	if !n.plan.isEmpty() || isProtected {
 		if err := v.check(&n.Inode); err != nil {
 			return err
 		}
 	}
-	flagged := n.Immutable || n.AppendOnly
+	isFlagged := n.Immutable || n.AppendOnly
 	switch {
 	case isProtected:
-	case !flagged:
-		return n.apply(v.journal)
-	case n.plan.isNothing() || v.o.Immutable == Skip:
+	case !isFlagged:
+		return n.apply(v.Journal)
+	case n.plan.isEmpty() || v.o.Immutable == Skip:
 		return nil
 	case v.o.Immutable == Fail:
-		return errors.New("it was made immutable or append-only meanwhile")
+		return errProtected
 	}
 	return v.moveProtected(n)
 }
 
-// moveProtected changes a file without its protection, which it gets back. What it was is recorded at the root directory
-// meanwhile, since the file itself cannot be changed before.
+// moveProtected clears the flags of a file during its change. They are recorded at the root
+// directory, since the file itself cannot be changed before.
 func (v *mover) moveProtected(n *inode) error {
-	id, err := v.identityOf(n.file)
+	id, err := v.IdentityOf(n.file)
 	if err != nil {
 		return err
 	}
-	flags, isRecorded, err := v.flags(id, v.rules.run)
+	flags, isRecorded, err := v.RecordedFlags(id, v.rules.run)
 	if err != nil {
 		return err
 	}
 	if !isRecorded {
-		if flags, err = n.file.Flags(); err != nil {
-			return err
-		}
-		if err := v.setFlags(id, v.rules.run, flags); err != nil {
-			return err
+		if flags, err = n.file.Flags(); err == nil {
+			err = v.RecordFlags(id, v.rules.run, flags)
 		}
 	}
-	if err := n.setFlags(sys.WithoutProtection(flags)); err != nil {
-		return err
+	if err == nil {
+		err = n.setFlags(sys.WithoutProtection(flags))
 	}
-	if err := v.plan(n); err != nil {
-		return err
+	if err == nil {
+		err = v.plan(n)
 	}
-	if err := n.apply(v.journal); err != nil {
-		return err
+	if err == nil {
+		err = n.apply(v.Journal)
 	}
-	if err := n.setFlags(flags); err != nil {
-		return err
+	if err == nil {
+		err = n.setFlags(flags)
 	}
-	return v.removeFlags(id)
+	if err == nil {
+		err = v.RemoveFlags(id)
+	}
+	return err
 }

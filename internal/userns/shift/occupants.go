@@ -9,6 +9,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 
 	"palisade/internal/sys"
+	"palisade/internal/userns/walk"
 )
 
 // A closed root directory keeps out processes that are not in the tree yet. A process that holds a
@@ -19,7 +20,7 @@ import (
 // occupants finds processes in a tree.
 type occupants struct {
 	tree  *tree
-	files *inodes
+	files *inodeSet
 	// namespaces holds the inode numbers of the mount namespaces already examined.
 	namespaces map[uint64]bool
 	found      examples
@@ -27,7 +28,7 @@ type occupants struct {
 
 // findOccupants finds the processes in the tree, whose inodes are files. Processes that end during
 // the search are skipped.
-func (t *tree) findOccupants(files *inodes) (examples, error) {
+func (t *tree) findOccupants(files *inodeSet) (examples, error) {
 	pids, err := sys.Numbers("/proc")
 	if err != nil {
 		return examples{}, fmt.Errorf("find processes in the tree: %w", err)
@@ -51,7 +52,7 @@ func (t *tree) findOccupants(files *inodes) (examples, error) {
 
 // ofProcess returns the link in procfs by which a process is in the tree, "" if there is none.
 func (o *occupants) ofProcess(pid int, process string) string {
-	program := process + "/exe" // by which no file is reached
+	program := process + "/exe" // no file can be reached by it
 	for link := range sys.ProcessLinks(pid) {
 		if link != program && o.isInside(link) {
 			_, name, _ := strings.Cut(strings.TrimPrefix(link, process+"/task/"), "/")
@@ -61,10 +62,11 @@ func (o *occupants) ofProcess(pid int, process string) string {
 	return ""
 }
 
+// isInside reports whether a link leads to a file of the tree other than its root directory.
 func (o *occupants) isInside(link string) bool {
 	i, err := sys.LookCached(link)
-	root := &o.tree.inode
-	return err == nil && keyOf(&i) != keyOf(root) && o.files.has(keyOf(&i))
+	key := walk.KeyOf(&i)
+	return err == nil && key != walk.KeyOf(&o.tree.inode) && o.files.has(key)
 }
 
 // ofMounts returns the mount point of a directory of the tree in the process's mount namespace, ""
@@ -95,13 +97,14 @@ func (o *occupants) ofMounts(process string) string {
 }
 
 // checkOccupants returns a problem if a process is in the tree, unless Options.Force is set.
-func (c *changer) checkOccupants() (p Problems, err error) {
-	if c.o.Force {
+func (t *tree) checkOccupants(files *inodeSet, o *Options) (p Problems, err error) {
+	if o.Force {
 		return nil, nil
 	}
-	found, err := c.findOccupants(c.census.inodes)
+	found, err := t.findOccupants(files)
 	if found.count > 0 {
-		p.add("stop them, or --force", "processes of other users are in %s: %s", c.path, found.list())
+		p.add("stop them, or --force",
+			"processes of other users are in %s: %s", t.path, found.list())
 	}
 	return p, err
 }

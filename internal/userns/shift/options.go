@@ -5,37 +5,36 @@ import (
 	"time"
 )
 
-// Policy tells what is done about something that stands in the way.
+// Policy selects the treatment of files or ids that cannot be changed without loss.
 type Policy string
 
-// What can be done.
 const (
-	// Fail finds it before anything is changed, and changes nothing.
+	// Fail changes nothing at all.
 	Fail Policy = "fail"
-	// Keep leaves ids that are not mapped as they are.
+	// Keep leaves unmapped ids unchanged.
 	Keep Policy = "keep"
-	// Squash makes one id of those that are not mapped. There is no way back.
+	// Squash replaces unmapped ids by one id. This cannot be undone.
 	Squash Policy = "squash"
-	// Skip leaves protected files as they are.
+	// Skip leaves immutable and append-only files unchanged.
 	Skip Policy = "skip"
-	// Clear takes the protection away for as long as it takes.
+	// Clear clears the flags immutable and append-only during the change.
 	Clear Policy = "clear"
-	// Ignore changes files although they have names outside of the tree.
+	// Ignore changes files although they have names outside the tree.
 	Ignore Policy = "ignore"
 )
 
-// Options say how a tree is changed.
+// Options control Shift, Unshift and Check. Zero values stand for defaults.
 type Options struct {
-	// Jobs is how many files are worked on at once, by default as many as there are processors, but at most 8.
+	// Jobs is the number of workers, by default that of the processors, at most 8.
 	Jobs int
 	// DryRun stops before the first change.
 	DryRun bool
 	// Unmapped is Fail, Keep, or Squash to the container's id SquashTo.
 	Unmapped Policy
 	SquashTo uint32
-	// Immutable is Fail, Skip or Clear: what is done about files with the flags immutable or append-only.
+	// Immutable is Fail, Skip or Clear, for files with the flags immutable or append-only.
 	Immutable Policy
-	// HardLinks is Fail or Ignore: what is done about files that have other names outside of the tree.
+	// HardLinks is Fail or Ignore, for files with names outside the tree.
 	HardLinks Policy
 	Caps      CapsPolicy
 	// DropSetID removes set-id bits and file capabilities, so that no program of the container
@@ -46,42 +45,29 @@ type Options struct {
 	AllowCopyUp bool
 	// Force continues even if processes of other users are in the tree, or have it as their root.
 	Force bool
-	// Trust believes the recorded state: nothing is looked at where it says that all is done.
+	// Trust skips the scan if the trusted state says that the change is complete.
 	Trust bool
-	// LockTimeout is how long another process that works on the tree is waited for.
+	// LockTimeout limits the wait for another process that works on the tree.
 	LockTimeout time.Duration
-	// LockDir holds a lock file for each tree in use, StateDir the host's key and the records of trees
-	// whose file system has no trusted.* attributes.
+	// LockDir holds a lock file for each tree in use, StateDir the host's key and the records of
+	// trees whose file system has no trusted.* attributes.
 	LockDir, StateDir string
-	// Progress is called from time to time, and at the end of each pass.
+	// Progress is called every 200 ms and at the end of each pass.
 	Progress func(Progress)
 }
 
-// Default folders.
 const (
 	DefaultLockDir  = "/run/userns-shift"
 	DefaultStateDir = "/var/lib/userns-shift"
 )
 
-// Progress is how far a pass is.
-type Progress struct {
-	// Pass is "check" or "shift" or "unshift".
-	Pass string `json:"pass"`
-	// Done of Total files were visited; Total is 0 while it is not known.
-	Done  uint64 `json:"done"`
-	Total uint64 `json:"total"`
-}
-
-func (o *Options) complete() {
+func (o *Options) setDefaults() {
 	if o.Jobs <= 0 {
 		o.Jobs = min(runtime.NumCPU(), 8)
 	}
-	for _, p := range []struct {
-		policy *Policy
-		value  Policy
-	}{{&o.Unmapped, Fail}, {&o.Immutable, Fail}, {&o.HardLinks, Fail}} {
-		if *p.policy == "" {
-			*p.policy = p.value
+	for _, policy := range []*Policy{&o.Unmapped, &o.Immutable, &o.HardLinks} {
+		if *policy == "" {
+			*policy = Fail
 		}
 	}
 	if o.Caps == "" {

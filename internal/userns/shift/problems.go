@@ -5,18 +5,19 @@ import (
 	"strings"
 
 	"palisade/internal/idmap"
+	"palisade/internal/userns/journal"
 )
 
-// Problem is something that stands in the way, with what helps.
+// Problem is a reason why a tree cannot be changed, or used by a container.
 type Problem struct {
 	Text   string `json:"problem"`
 	Remedy string `json:"remedy"`
 }
 
-// Problems is the error for what stands in the way of a change. Nothing was changed.
+// Problems is the error of Shift and Unshift if they have found problems and changed nothing.
 type Problems []Problem
 
-// Error has all problems in one line.
+// Error returns all problems in one line.
 func (p Problems) Error() string {
 	texts := make([]string, len(p))
 	for i, problem := range p {
@@ -29,7 +30,24 @@ func (p *Problems) add(remedy, text string, args ...any) {
 	*p = append(*p, Problem{fmt.Sprintf(text, args...), remedy})
 }
 
-// list are the examples, and how many more there are.
+// refuse returns err, or p as an error unless it is empty.
+func refuse(p Problems, err error) error {
+	if err == nil && len(p) > 0 {
+		return p
+	}
+	return err
+}
+
+// claimProblems returns a problem if the tree of the claim may be half shifted.
+func claimProblems(c *journal.Claim) (p Problems) {
+	if c.MayBePartial() {
+		p.add("finish it on the host, and with the release, that started it; or, if the record came "+
+			"from an image, "+c.EraseCommand, "the tree may be half shifted: %s", c)
+	}
+	return p
+}
+
+// list returns the examples, and how many more there are.
 func (x *examples) list() string {
 	text := strings.Join(x.first, ", ")
 	if more := x.count - uint64(len(x.first)); more > 0 {
@@ -38,57 +56,58 @@ func (x *examples) list() string {
 	return text
 }
 
-// problems are those that the census has found, under the policies that were chosen.
-func (c *census) problems(o *Options, pair idmap.Pair) (p Problems) {
-	if o.Unmapped == Fail {
-		for i, kind := range []string{"uids", "gids"} {
-			if c.unmapped[i].count > 0 {
-				p.add(c.unmappedRemedy(pair), "%s that are not mapped: %s", kind, c.unmapped[i].list())
-			}
+// problems returns the problems that the scan has found, under the policies of o. pair is the map
+// to shift to.
+func (s *scan) problems(o *Options, pair idmap.Pair) (p Problems) {
+	addIf := func(x *examples, text, remedy string) {
+		if x.count > 0 {
+			p.add(remedy, "%s: %s", text, x.list())
 		}
 	}
-	if o.Immutable == Fail && c.flagged.count > 0 {
-		p.add("chattr -i -a, or --immutable=clear or skip", "files that are immutable or append-only: %s", c.flagged.list())
+	if o.Unmapped == Fail {
+		remedy := s.unmappedRemedy(pair)
+		addIf(&s.unmapped[0].examples, "uids that are not mapped", remedy)
+		addIf(&s.unmapped[1].examples, "gids that are not mapped", remedy)
+	}
+	if o.Immutable == Fail {
+		addIf(&s.flagged, "files that are immutable or append-only",
+			"chattr -i -a, or --immutable=clear or skip")
 	}
 	if o.HardLinks == Fail {
-		if outside := c.linkedOutside(); outside.count > 0 {
-			p.add("copy them, or --hardlinks=ignore to change the owner of the files outside, too",
-				"files with names outside of the tree: %s", outside.list())
-		}
+		outside := s.linkedOutside()
+		addIf(&outside, "files with names outside the tree",
+			"copy them, or --hardlinks=ignore to change the owner of the files outside, too")
 	}
-	if c.readOnly.count > 0 {
-		p.add("btrfs property set DIR ro false, or delete them", "subvolumes that are read-only: %s", c.readOnly.list())
-	}
-	if c.roots.count > 0 {
-		p.add("unshift these first, or, if the attribute came from an image, setfattr -x "+stateAttr,
-			"directories that were shifted by themselves: %s", c.roots.list())
-	}
-	if c.missed.count > 0 {
-		p.add("take them out of the tree until it is shifted",
-			"files that a completed step did not change: %s", c.missed.list())
-	}
+	addIf(&s.readOnly, "subvolumes that are read-only",
+		"btrfs property set DIR ro false, or delete them")
+	addIf(&s.nested, "directories that were shifted by themselves",
+		"unshift these first, or, if the attribute came from an image, setfattr -x "+
+			journal.StateAttr)
+	addIf(&s.missed, "files that a completed step did not change",
+		"take them out of the tree until it is shifted")
 	return p
 }
 
-// unmappedRemedy says what map would do for all ids.
-func (c *census) unmappedRemedy(pair idmap.Pair) string {
+// unmappedRemedy returns the remedy for unmapped ids.
+func (s *scan) unmappedRemedy(pair idmap.Pair) string {
 	const others = "--unmapped=keep or squash=ID"
 	if pair.IsZero() || len(pair.UID) != 1 || pair.UID[0].Container != 0 {
 		return others
 	}
-	largest := max(c.unmapped[0].largest, c.unmapped[1].largest)
-	if largest < 1<<16-1 {
+	largest := max(s.unmapped[0].largest, s.unmapped[1].largest)
+	if largest < idmap.MaxOffset {
 		return fmt.Sprintf("an offset of at least %d, or %s", largest+1, others)
 	}
-	return "chown them, for no offset of --user-remap is large enough, or " + others
+	return "chown them, since no offset of --user-remap is large enough, or " + others
 }
 
 // linkedOutside returns files of which not all names were found, by one of their names.
-func (c *census) linkedOutside() (x examples) {
-	for _, l := range c.links {
+func (s *scan) linkedOutside() (x examples) {
+	for _, l := range s.links {
 		if l.found < l.all {
 			x.addText(func() string {
-				return fmt.Sprintf("%q (%d of %d names are inside)", l.dir.path(l.name), l.found, l.all)
+				return fmt.Sprintf("%q (%d of %d names are inside)",
+					l.dir.Path(l.name), l.found, l.all)
 			})
 		}
 	}

@@ -13,22 +13,24 @@ import (
 	"palisade/internal/idmap"
 	"palisade/internal/sys"
 	"palisade/internal/userns/idattr"
+	"palisade/internal/userns/journal"
+	"palisade/internal/userns/walk"
 )
 
-// swapper is a visitor that calls a function after a directory was inspected and before it is
+// swapper is a visitor that calls a function after a directory was scanned and before it is
 // changed.
 type swapper struct {
-	visitor
+	walk.Visitor
 	inDir string
 	swap  func() error
-	// asKnown reports whether the names in the directory were cached, and not read again.
-	asKnown bool
+	// isReplayed reports that the names in the directory were cached, and not read again.
+	isReplayed bool
 }
 
-func (v *swapper) enter(w *worker, d *dir) error {
-	err := v.visitor.enter(w, d)
-	if err == nil && d.parent != nil && d.name.String() == v.inDir {
-		v.asKnown = d.known != nil
+func (v *swapper) Enter(w *walk.Worker, d *walk.Dir) error {
+	err := v.Visitor.Enter(w, d)
+	if err == nil && d.Parent != nil && d.Name.String() == v.inDir {
+		v.isReplayed = d.Replay != nil
 		err = v.swap()
 	}
 	return err
@@ -62,7 +64,7 @@ func (s *swapped) linkOut() error {
 	})
 }
 
-// TestSwap changes a directory after its files were inspected: no file outside may get another
+// TestSwap changes a directory after its files were scanned: no file outside may get another
 // owner or mode, and swapped files are reported.
 func TestSwap(t *testing.T) {
 	for _, tt := range []struct {
@@ -178,7 +180,8 @@ func (s *swapped) check(dir, name string, outside map[string]sys.Inode) error {
 	}
 	i := now[name]
 	for _, was := range outside {
-		if keyOf(&was) == keyOf(&i) && (i.UID != was.UID || i.GID != was.GID || i.Mode != was.Mode) {
+		if walk.KeyOf(&was) == walk.KeyOf(&i) &&
+			(i.UID != was.UID || i.GID != was.GID || i.Mode != was.Mode) {
 			return fmt.Errorf("%s/%s was outside: %+v, want %+v", dir, name, i, was)
 		}
 	}
@@ -197,12 +200,12 @@ func hasCaps(path string) error {
 	return nil
 }
 
-// shift inspects a tree whose files have settled, and shifts it while one of its directories is
+// shift scans a tree whose files have settled, and shifts it while one of its directories is
 // swapped.
 func (s *swapped) shift(t *testing.T, root string, swap func(*swapped) error, o Options) error {
 	t.Helper()
 	o.Jobs = 1
-	o.complete()
+	o.setDefaults()
 	tr, err := open(root, o.StateDir)
 	if err != nil {
 		t.Fatal(err)
@@ -212,8 +215,8 @@ func (s *swapped) shift(t *testing.T, root string, swap func(*swapped) error, o 
 		t.Fatal(err)
 	}
 	change := idmap.Change{To: testPair()}
-	c := &changer{tree: tr, o: &o, state: &State{Phase: Shifting, Change: change}}
-	for now := sys.Now(); now.Until(sys.Now()) < 2*settled; {
+	c := &changer{tree: tr, o: &o, state: &journal.State{Phase: journal.Shifting, Change: change}}
+	for now := sys.Now(); now.Until(sys.Now()) < 2*settleTime; {
 		time.Sleep(time.Millisecond) // until the kernel's clock has advanced
 	}
 	if err := errors.Join(c.preflight(t.Context()), c.begin()); err != nil {
@@ -223,10 +226,10 @@ func (s *swapped) shift(t *testing.T, root string, swap func(*swapped) error, o 
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := c.newMover(c.rules(steps[0]), new(linkLocks), newCounter(1, "shift", 0, nil))
-	v := &swapper{visitor: m, inDir: "in", swap: func() error { return swap(s) }}
-	err = c.walkTree(t.Context(), []visitor{v})
-	if !v.asKnown {
+	m := c.newMover(c.rules(steps[0]), new(linkLocks), startCounter(1, "shift", 0, nil))
+	v := &swapper{Visitor: m, inDir: "in", swap: func() error { return swap(s) }}
+	err = c.walk(t.Context(), []walk.Visitor{v})
+	if !v.isReplayed {
 		t.Error("the names in the directory were read again")
 	}
 	return err
@@ -242,12 +245,9 @@ func TestTrust(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(root, "d"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s := State{Phase: Shifted, Change: idmap.Change{To: testPair()}}
-	text, err := s.encode()
-	if err == nil {
-		err = syscall.Setxattr(root, stateAttr, text, 0)
-	}
-	if err != nil {
+	const text = `{"version":1,"phase":"shifted",` +
+		`"to-uids":"0:100000:65535","to-gids":"0:100000:65535"}`
+	if err := syscall.Setxattr(root, journal.StateAttr, []byte(text), 0); err != nil {
 		t.Fatal(err)
 	}
 	for n, want := range []uint64{2, 0, 1} {
@@ -263,7 +263,7 @@ func TestTrust(t *testing.T) {
 	}
 }
 
-// TestLinkedMeanwhile adds a link to a file between the inspection and the chown: the file must get
+// TestLinkedMeanwhile adds a link to a file between the scan and the chown: the file must get
 // its owner back.
 func TestLinkedMeanwhile(t *testing.T) {
 	base := t.TempDir()
@@ -277,8 +277,8 @@ func TestLinkedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	var n inode
-	f := (&dir{file: d}).named(sys.MakeName("f"))
-	if err := openInode(&n, &f); err != nil {
+	f := &file{dir: &walk.Dir{File: d}, name: sys.MakeName("f")}
+	if err := openInode(&n, f); err != nil {
 		t.Fatal(err)
 	}
 	defer n.close()

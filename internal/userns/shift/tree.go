@@ -13,31 +13,32 @@ import (
 
 	"palisade/internal/lockfile"
 	"palisade/internal/sys"
+	"palisade/internal/userns/journal"
+	"palisade/internal/userns/walk"
 )
 
-// tree is a root file system that is open.
+// tree is an open root file system.
 type tree struct {
-	// path is its path without symbolic links.
+	// path is the path of the root directory without symbolic links.
 	path string
-	// root is its directory as the host sees it, view the same without what is mounted in the tree, where the kernel can do
-	// that.
+	// root is the root directory as the host sees it. view is the same directory on a clone of its
+	// mount without submounts, if the kernel can clone it.
 	root, view sys.File
 	inode      sys.Inode
 	mount      *mountinfo.Info
-	// cloned tells that view is a mount of its own.
-	cloned bool
-	// hidden are the mount points in the tree, below its path, if it is not cloned.
-	hidden map[string]bool
+	isCloned   bool
+	// skip holds the mount points in the tree, below its path, if the mount is not cloned.
+	skip   map[string]bool
 	fsType int64
 	lock   *os.File
-	*journal
+	*journal.Journal
 }
 
-// open opens a tree. What stands in the way of changes is not looked for yet.
+// open opens the tree at path without any checks.
 func open(path string, stateDir string) (t *tree, err error) {
 	root, err := sys.OpenDirNoFollow(filepath.Clean(path))
 	if err != nil {
-		return nil, fmt.Errorf("%w (ROOT is to be a directory, not a symbolic link to one)", err)
+		return nil, fmt.Errorf("%w (want a directory, not a symbolic link to one)", err)
 	}
 	if t, err = newTree(root, stateDir); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -45,7 +46,7 @@ func open(path string, stateDir string) (t *tree, err error) {
 	return t, nil
 }
 
-// newTree takes an open root directory over.
+// newTree takes ownership of an open root directory.
 func newTree(root sys.File, stateDir string) (*tree, error) {
 	t := &tree{root: root}
 	if err := t.identify(stateDir); err != nil {
@@ -65,7 +66,7 @@ func (t *tree) identify(stateDir string) (err error) {
 	if t.fsType, err = t.root.FSType(); err != nil {
 		return err
 	}
-	t.journal, err = openJournal(t.root, &t.inode, t.fsType, stateDir)
+	t.Journal, err = journal.Open(t.root, t.path, &t.inode, t.fsType, stateDir)
 	return err
 }
 
@@ -77,19 +78,19 @@ func (t *tree) close() {
 	}
 }
 
-// lockTree keeps other processes from working on the tree. The lock is not on the tree itself, where a container could take
-// it, too.
+// lockTree locks the tree against other userns-shift processes. The lock file is not in the tree,
+// since a container could hold it there.
 func (t *tree) lockTree(ctx context.Context, o *Options) (err error) {
 	fs := t.inode.FileSystem
 	name := fmt.Sprintf("%d-%d-%d.lock", fs.Major, fs.Minor, t.inode.Number)
 	if t.lock, err = lockfile.Acquire(ctx, filepath.Join(o.LockDir, name), o.LockTimeout); err != nil {
 		return fmt.Errorf("is another userns-shift at work? %w", err)
 	}
-	return t.identify(o.StateDir) // meanwhile it may have changed
+	return t.identify(o.StateDir) // the process that held the lock may have changed it
 }
 
-// openView makes the view of the tree: a clone of its mount, in which nothing is mounted. Without it (before Linux 5.2), what
-// is mounted in the tree is passed over, and not seen what is below.
+// openView opens the view of the tree. Before Linux 5.2, no mount can be cloned: then mount points
+// are skipped, and the files below them are not seen.
 func (t *tree) openView() error {
 	table, err := mountinfo.GetMounts(nil)
 	if err != nil {
@@ -101,14 +102,14 @@ func (t *tree) openView() error {
 	}
 	i := slices.IndexFunc(table, func(m *mountinfo.Info) bool { return m.ID == id })
 	if i < 0 {
-		return errors.New("its mount is not in this process's mount namespace")
+		return errors.New("mount is in another mount namespace")
 	}
 	t.mount = table[i]
 	view, err := t.root.CloneMount()
 	switch {
 	case err == nil:
-		t.view, t.cloned = view, true
-		t.journal.setView(view)
+		t.view, t.isCloned = view, true
+		t.SetView(view)
 		if err := view.IsolateMount(); err != nil && !sys.IsUnsupported(err) {
 			return err
 		}
@@ -116,33 +117,43 @@ func (t *tree) openView() error {
 	case !sys.IsUnsupported(err):
 		return err
 	}
-	t.hidden = make(map[string]bool)
+	t.skip = make(map[string]bool)
 	for _, m := range table {
 		if below, ok := strings.CutPrefix(m.Mountpoint, t.path+"/"); ok {
-			t.hidden[below] = true
+			t.skip[below] = true
 		}
 	}
 	t.view, err = t.root.OpenDirAt(".")
 	return err
 }
 
-// walkTree visits all files but the root directory.
-func (t *tree) walkTree(ctx context.Context, visitors []visitor) error {
-	k := &walk{skip: t.hidden}
-	if !t.cloned {
+// walk visits all files except the root directory.
+func (t *tree) walk(ctx context.Context, visitors []walk.Visitor) error {
+	k := &walk.Walk{Skip: t.skip}
+	if !t.isCloned {
 		var err error
-		if k.mount, err = t.view.MountID(); err != nil {
+		if k.MountID, err = t.view.MountID(); err != nil {
 			return err
 		}
 	}
-	if err := k.run(ctx, t.view, visitors); err != nil {
-		return err
-	}
-	return k.failures.err()
+	return k.Run(ctx, t.view, visitors)
 }
 
-// keepsOrder tells whether a crash of the machine leaves the changes up to some time, not some later ones without earlier
-// ones: where there is a journal of metadata, or nothing survives at all.
+// sync waits until all changes are on the disk, unless the file system keeps their order.
+func (t *tree) sync() error {
+	if t.keepsOrder() {
+		return nil
+	}
+	list, err := t.view.OpenSame()
+	if err != nil {
+		return err
+	}
+	defer list.Close()
+	return list.SyncFS()
+}
+
+// keepsOrder reports whether no change survives a crash of the machine without all earlier ones, as
+// with a journal of metadata, or if nothing survives.
 func (t *tree) keepsOrder() bool {
 	switch t.fsType {
 	case sys.XFSMagic, sys.BtrfsMagic, sys.TmpfsMagic:

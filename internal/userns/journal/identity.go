@@ -1,4 +1,4 @@
-package shift
+package journal
 
 import (
 	"crypto/sha256"
@@ -9,11 +9,11 @@ import (
 	"palisade/internal/sys"
 )
 
-// identity identifies a file independently of its name, across reboots. It is a digest of the file
+// Identity identifies a file independently of its name, across reboots. It is a digest of the file
 // handle, which includes the generation of the inode, so that a later file with the same inode
 // number has another identity. Where the file system has no handles, such as an overlay, it is a
 // digest of the inode number.
-type identity string
+type Identity string
 
 // identifier returns the identities of the files of a tree.
 type identifier struct {
@@ -40,7 +40,7 @@ func newIdentifier(root sys.File, i *sys.Inode, fsType int64, isKept bool) (iden
 
 // identityAt returns the identity of the file name in the directory dir, or of dir if name is
 // empty.
-func (n *identifier) identityAt(dir sys.File, name sys.Name) (identity, error) {
+func (n *identifier) identityAt(dir sys.File, name sys.Name) (Identity, error) {
 	kind := "handle"
 	id, err := dir.Handle(name)
 	if err == nil && id == nil {
@@ -52,10 +52,10 @@ func (n *identifier) identityAt(dir sys.File, name sys.Name) (identity, error) {
 		return "", err
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%x\x00%x", kind, n.fileSystem, id))
-	return identity(hex.EncodeToString(sum[:16])), nil
+	return Identity(hex.EncodeToString(sum[:16])), nil
 }
 
-var noName = sys.Name{0}
-
-// identityOf returns the identity of an open file.
-func (n *identifier) identityOf(f sys.File) (identity, error) { return n.identityAt(f, noName) }
+// IdentityOf returns the identity of an open file.
+func (n *identifier) IdentityOf(f sys.File) (Identity, error) {
+	return n.identityAt(f, sys.Name{0})
+}

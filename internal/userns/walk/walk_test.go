@@ -1,8 +1,9 @@
-package shift
+package walk
 
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -11,38 +12,38 @@ import (
 	"palisade/internal/sys"
 )
 
-// recorder is the visitor of a test: it counts how often each file is visited.
+// recorder counts how often each file is visited. All workers share it.
 type recorder struct {
 	mu      sync.Mutex
 	visits  map[string]int
 	onVisit func()
 }
 
-func (r *recorder) enter(w *worker, d *dir) error {
-	if err := d.file.InodeAt(sys.Name{0}, &w.inode); err != nil {
-		return err
-	}
-	d.key = keyOf(&w.inode)
-	return nil
+func (r *recorder) Enter(_ *Worker, d *Dir) error {
+	i, err := d.File.Look()
+	d.Key = KeyOf(&i)
+	return err
 }
 
-func (r *recorder) visit(w *worker, d *dir, name sys.Name, code uint16) bool {
-	if err := d.file.InodeAt(name, &w.inode); err != nil { // the directory is open
-		w.fail(d, name.String(), err)
+func (r *recorder) Visit(w *Worker, d *Dir, name sys.Name, _ uint16) bool {
+	var i sys.Inode
+	if err := d.File.InodeAt(name, &i); err != nil { // the directory is open
+		w.Fail(d, name.String(), err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.visits[d.path(name.String())]++
+	r.visits[d.Path(name.String())]++
 	if r.onVisit != nil {
 		r.onVisit()
 	}
-	return w.inode.IsDir()
+	return i.IsDir()
 }
 
-func (r *recorder) visited(*chunk) {}
+func (r *recorder) Visited(*Chunk) {}
 
-// bushes makes a tree that is deep, has branches at each level, and a wide directory. It returns how many files are in it.
-func bushes(t *testing.T, root string) (files int) {
+// createTree creates a deep tree with branches at each level and a wide directory, and returns the
+// number of files in it.
+func createTree(t *testing.T, root string) (files int) {
 	t.Helper()
 	at := root
 	add := func(path string, err error) {
@@ -68,10 +69,10 @@ func bushes(t *testing.T, root string) (files int) {
 	return files
 }
 
-// TestWalk visits all files once, with several workers, also if only few directories may be open.
+// TestWalk checks that each file is visited once, also if few directories may be open.
 func TestWalk(t *testing.T) {
 	dir := t.TempDir()
-	want := bushes(t, dir)
+	want := createTree(t, dir)
 	for _, tt := range []struct {
 		jobs    int
 		maxOpen int64
@@ -82,39 +83,39 @@ func TestWalk(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := &recorder{visits: make(map[string]int)}
-			visitors := make([]visitor, tt.jobs)
+			visitors := make([]Visitor, tt.jobs)
 			for i := range visitors {
 				visitors[i] = r
 			}
-			k := &walk{maxOpen: tt.maxOpen}
-			err = k.run(t.Context(), root, visitors)
+			k := &Walk{maxOpen: tt.maxOpen}
+			err = k.Run(t.Context(), root, visitors)
 			root.Close()
-			if err != nil || k.failures.err() != nil || len(r.visits) != want {
-				t.Fatalf("%+v: %d files of %d, %v, %v", tt, len(r.visits), want, err, k.failures.err())
+			if err != nil || len(r.visits) != want {
+				t.Fatalf("%+v: %d files of %d, %v", tt, len(r.visits), want, err)
 			}
 			for path, n := range r.visits {
 				if n != 1 {
 					t.Errorf("%+v: %q was visited %d times", tt, path, n)
 				}
 			}
-			if open := k.open.Load(); open != 1 { // the root directory, which run has closed
+			if open := k.open.Load(); open != 1 { // Run does not count its close of the root
 				t.Errorf("%+v: %d directories stay open", tt, open)
 			}
 		}
 	}
 }
 
-// TestWalkStops has a walk that is told to stop.
+// TestWalkStops cancels the context of a walk.
 func TestWalkStops(t *testing.T) {
 	dir := t.TempDir()
-	want := bushes(t, dir)
+	want := createTree(t, dir)
 	root, err := sys.OpenDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer root.Close()
 	ctx, cancel := context.WithCancel(t.Context())
-	k := new(walk)
+	k := new(Walk)
 	r := &recorder{visits: make(map[string]int)}
 	r.onVisit = func() {
 		if len(r.visits) == 50 {
@@ -123,7 +124,24 @@ func TestWalkStops(t *testing.T) {
 			}
 		}
 	}
-	if err := k.run(ctx, root, []visitor{r, r, r}); err == nil || len(r.visits) >= want/2 || k.open.Load() != 1 {
+	err = k.Run(ctx, root, []Visitor{r, r, r})
+	if err == nil || len(r.visits) >= want/2 || k.open.Load() != 1 {
 		t.Errorf("%v, %d files, %d open", err, len(r.visits), k.open.Load())
+	}
+}
+
+func TestFailures(t *testing.T) {
+	var f failures
+	if f.err() != nil {
+		t.Error("nothing failed")
+	}
+	for n := range 7 {
+		f.add(fmt.Sprintf("a\n%d", n), fs.ErrPermission)
+	}
+	want := `files that failed: 7: "a\n0": permission denied; "a\n1": permission denied; ` +
+		`"a\n2": permission denied; "a\n3": permission denied; "a\n4": permission denied; ` +
+		"and 2 more"
+	if got := f.err().Error(); got != want {
+		t.Errorf("%s\nwant %s", got, want)
 	}
 }

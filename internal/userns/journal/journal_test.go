@@ -1,4 +1,4 @@
-package shift
+package journal
 
 import (
 	"bytes"
@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -79,7 +78,7 @@ func TestSeal(t *testing.T) {
 		name   string
 		key    key
 		what   string
-		id     identity
+		id     Identity
 		sealed []byte
 	}{
 		{"another host", other, sealRecord, "a", sealed},
@@ -92,13 +91,17 @@ func TestSeal(t *testing.T) {
 		{"nothing", k, sealRecord, "a", nil},
 	} {
 		if text, ok := tt.key.open(tt.what, tt.id, tt.sealed); ok {
-			t.Errorf("%s: %q is believed", tt.name, text)
+			t.Errorf("%s: %q is accepted", tt.name, text)
 		}
 	}
 }
 
+var testPair = idmap.Pair{
+	UID: idmap.Map{{Host: 100000, Size: 65535}}, GID: idmap.Map{{Host: 100000, Size: 65535}},
+}
+
 // openTest opens a directory and its journal.
-func openTest(t *testing.T, dir, stateDir string) (sys.File, *journal) {
+func openTest(t *testing.T, dir, stateDir string) (sys.File, *Journal) {
 	t.Helper()
 	root, err := sys.OpenDir(dir)
 	if err != nil {
@@ -113,7 +116,7 @@ func openTest(t *testing.T, dir, stateDir string) (sys.File, *journal) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := openJournal(root, &i, fsType, stateDir)
+	j, err := Open(root, dir, &i, fsType, stateDir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +129,7 @@ func TestIdentity(t *testing.T) {
 	dir := t.TempDir()
 	root, j := openTest(t, dir, t.TempDir())
 	path := filepath.Join(dir, "f")
-	seen := make(map[identity]bool)
+	seen := make(map[Identity]bool)
 	for range 50 {
 		if err := os.WriteFile(path, nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -150,7 +153,7 @@ func TestIdentity(t *testing.T) {
 }
 
 // journals returns two journals of the tree in dir: in extended attributes and in a directory.
-func journals(t *testing.T, dir, stateDir string) map[string]*journal {
+func journals(t *testing.T, dir, stateDir string) map[string]*Journal {
 	t.Helper()
 	_, inAttrs := openTest(t, dir, stateDir)
 	if _, ok := inAttrs.store.(attrStore); !ok {
@@ -162,7 +165,7 @@ func journals(t *testing.T, dir, stateDir string) map[string]*journal {
 	if inDir.sealed, err = inDir.get(stateName); err != nil {
 		t.Fatal(err)
 	}
-	return map[string]*journal{"attributes": inAttrs, "directory": inDir}
+	return map[string]*Journal{"attributes": inAttrs, "directory": inDir}
 }
 
 // TestJournal reads records back, and checks that copies of them elsewhere are not trusted.
@@ -178,18 +181,14 @@ func TestJournal(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			open := func() *journal { return journals(t, dir, stateDir)[name] }
+			open := func() *Journal { return journals(t, dir, stateDir)[name] }
 			j := open()
-			if s, err := j.state(); s != nil || err != nil {
+			if s, err := j.trustedState(); s != nil || err != nil {
 				t.Fatalf("no state: %+v, %v", s, err)
 			}
-			want := &State{Phase: Shifting, Change: idmap.Change{To: testPair()},
-				Root: rootDir{0o755, 0, 0}, Run: 7}
-			text, err := want.encode()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := j.setState(text); err != nil {
+			want := &State{Phase: Shifting, Change: idmap.Change{To: testPair},
+				Root: RootDir{0o755, 0, 0}, Run: 7}
+			if err := j.SetState(want); err != nil {
 				t.Fatal(err)
 			}
 			f, err := j.dir.OpenNamedAt(sys.MakeName("f"))
@@ -202,40 +201,40 @@ func TestJournal(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer g.Close()
-			rec := &record{run: 7, mode: 0o4755, caps: caps2()}
-			id, err := j.identityOf(f)
-			err = errors.Join(err, j.setRecord(f, rec), j.setFlags(id, 7, 0x10),
+			rec := &Record{Run: 7, Mode: 0o4755, Caps: []byte{1, 2}}
+			id, err := j.IdentityOf(f)
+			err = errors.Join(err, j.SetRecord(f, rec), j.RecordFlags(id, 7, 0x10),
 				j.set("flags.other", []byte("x")), j.set("note", nil))
 			if err != nil {
 				t.Fatal(err)
 			}
 
 			j = open()
-			s, err := j.state()
+			s, err := j.trustedState()
 			if err != nil || !reflect.DeepEqual(s, want) || len(j.protected) != 1 {
 				t.Fatalf("state %+v, %v; protected %v", s, err, j.protected)
 			}
-			got, isForeign, err := j.record(f, true, 7)
-			if err != nil || isForeign || !reflect.DeepEqual(got, rec) {
-				t.Errorf("record %+v, %v, %v", got, isForeign, err)
+			got, isUntrusted, err := j.Record(f, true, 7)
+			if err != nil || isUntrusted || !reflect.DeepEqual(got, rec) {
+				t.Errorf("record %+v, %v, %v", got, isUntrusted, err)
 			}
-			if got, isForeign, err := j.record(f, true, 8); err != nil || !isForeign || got != nil {
-				t.Errorf("record in another run: %+v, %v, %v", got, isForeign, err)
+			if got, isUntrusted, err := j.Record(f, true, 8); err != nil || !isUntrusted || got != nil {
+				t.Errorf("record in another run: %+v, %v, %v", got, isUntrusted, err)
 			}
-			at, isProtected, err := j.pending(j.dir, sys.MakeName("f"))
-			if err != nil || at != id || !isProtected {
-				t.Errorf("pending: %s, %v, %v", at, isProtected, err)
+			isPending, isProtected, err := j.Pending(j.dir, sys.MakeName("f"))
+			if err != nil || !isPending || !isProtected {
+				t.Errorf("pending: %v, %v, %v", isPending, isProtected, err)
 			}
-			if at, _, err := j.pending(g, noName); err != nil || at != "" {
-				t.Errorf("pending: %s, %v", at, err)
+			if isPending, _, err := j.Pending(g, sys.Name{0}); err != nil || isPending {
+				t.Errorf("pending: %v, %v", isPending, err)
 			}
-			flags, ok, err := j.flags(id, 7)
-			_, others, err2 := j.flags(id, 8)
+			flags, ok, err := j.RecordedFlags(id, 7)
+			_, others, err2 := j.RecordedFlags(id, 8)
 			if err != nil || err2 != nil || !ok || flags != 0x10 || others {
 				t.Errorf("flags %x, %v, %v, %v, in another run %v", flags, ok, err, err2, others)
 			}
 			// Copy the record to another file.
-			other, err := j.identityOf(g)
+			other, err := j.IdentityOf(g)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -243,28 +242,28 @@ func TestJournal(t *testing.T) {
 			if err := errors.Join(err, j.putRecord(g, other, copied)); err != nil {
 				t.Fatal(err)
 			}
-			if got, isForeign, err := j.record(g, true, 7); err != nil || !isForeign || got != nil {
-				t.Errorf("record of another file: %+v, %v, %v", got, isForeign, err)
+			if got, isUntrusted, err := j.Record(g, true, 7); err != nil || !isUntrusted || got != nil {
+				t.Errorf("record of another file: %+v, %v, %v", got, isUntrusted, err)
 			}
 			sealed := j.key.seal(sealFlags, id, make([]byte, 12))
 			if err := j.set(flagsPrefix+string(other), sealed); err != nil {
 				t.Fatal(err)
 			}
-			if flags, ok, err := j.flags(other, 0); ok || err != nil {
+			if flags, ok, err := j.RecordedFlags(other, 0); ok || err != nil {
 				t.Errorf("flags of another file: %x, %v", flags, err)
 			}
-			// With another key, all records are foreign.
+			// With another key, no record is trusted.
 			if err := os.Remove(filepath.Join(stateDir, keyName)); err != nil {
 				t.Fatal(err)
 			}
 			lost := open()
-			s, err = lost.state()
-			claim := (&tree{path: "/t", journal: lost}).claim()
-			if s != nil || err != nil || !reflect.DeepEqual(claim.state, want) ||
-				claim.err() == nil || len(lost.protected) > 0 {
+			s, err = lost.trustedState()
+			claim := lost.claim()
+			if s != nil || err != nil || !reflect.DeepEqual(claim.State, want) ||
+				!claim.MayBePartial() || len(lost.protected) > 0 {
 				t.Errorf("state %+v, %v, claim %v", s, err, claim)
 			}
-			if err := errors.Join(j.dropRecord(f), j.removeFlags(""), j.finish()); err != nil {
+			if err := errors.Join(j.RemoveRecord(f), j.RemoveAllFlags(), j.Finish()); err != nil {
 				t.Error(err)
 			}
 			names, err := j.names()
@@ -272,7 +271,7 @@ func TestJournal(t *testing.T) {
 			if err != nil || slices.ContainsFunc(names, isFlags) {
 				t.Errorf("%q are left, %v", names, err)
 			}
-			if s, err := open().state(); s != nil || err != nil {
+			if s, err := open().trustedState(); s != nil || err != nil {
 				t.Errorf("state %+v, %v", s, err)
 			}
 		})
@@ -292,93 +291,16 @@ func TestClaims(t *testing.T) {
 		`{"version":2,"phase":"shifted",` + maps + `}`:              false,
 		`{}`: false, `}`: false, `x`: false, ``: false,
 	} {
-		j := &journal{store: attrStore{}, sealed: []byte(text), stateDir: "/state"}
-		if j.sealed == nil {
-			j.sealed = []byte{}
+		j := &Journal{store: attrStore{}, sealed: []byte(text), path: "/t", stateDir: "/state"}
+		c := j.claim()
+		if c.MayBePartial() == isHarmless {
+			t.Errorf("%q: may be partial: %v", text, !isHarmless)
 		}
-		c := (&tree{path: "/t", journal: j}).claim()
-		if err := c.err(); c == nil || (err == nil) != isHarmless {
-			t.Errorf("%q: %v, %v", text, c, err)
-		} else if err != nil {
-			says := err.Error()
-			for _, want := range []string{"setfattr -x trusted.userns_shift /t", "/state/key"} {
-				if !strings.Contains(says, want) || strings.Contains(says, "\n") {
-					t.Errorf("%q: %s", text, says)
-				}
-			}
+		if want := "setfattr -x trusted.userns_shift /t"; c.EraseCommand != want {
+			t.Errorf("%q: %s, want %s", text, c.EraseCommand, want)
 		}
-	}
-}
-
-// TestInodes covers sets of inodes on two file systems.
-func TestInodes(t *testing.T) {
-	a, b := newInodes(), newInodes()
-	other := sys.DeviceNumber{Major: 1}
-	for n := range uint64(1000) {
-		a.add(inodeKey{number: 3 * n})
-		b.add(inodeKey{other, 64 * n})
-	}
-	a.merge(b)
-	for _, s := range []*inodes{a, a.reader()} {
-		for n := range uint64(3000) {
-			if got, want := s.has(inodeKey{number: n}), n%3 == 0; got != want {
-				t.Fatalf("%d: %v", n, got)
-			}
-			if got, want := s.has(inodeKey{other, n}), n%64 == 0; got != want {
-				t.Fatalf("%d on the other: %v", n, got)
-			}
+		if says := c.String(); !strings.Contains(says, "/state/key") || strings.Contains(says, "\n") {
+			t.Errorf("%q: %s", text, says)
 		}
-	}
-}
-
-// TestChangesAreChecked checks that only the methods of inode and of the stores change files of a
-// tree.
-func TestChangesAreChecked(t *testing.T) {
-	changes := regexp.MustCompile(
-		`\.(Chown|Chmod|SetAttr|RemoveAttr|SetFlags)\(|os\.L?[Cc]h(own|mod)\(`)
-	paths, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := 0
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		isAllowed := path == "inode.go" || path == "store.go" || strings.HasSuffix(path, "_test.go")
-		for _, call := range changes.FindAllString(string(text), -1) {
-			if found++; !isAllowed {
-				t.Errorf("%s calls %s", path, call)
-			}
-		}
-	}
-	if found < 5 {
-		t.Errorf("only %d calls are found", found)
-	}
-}
-
-// TestMissedByStep covers the second of two steps: an id that the first step changes, and does not
-// produce, belongs to a file that the first step has missed.
-func TestMissedByStep(t *testing.T) {
-	m := idmap.Map{{Host: 1000, Size: 64000}}
-	change := idmap.Change{To: idmap.Pair{UID: m, GID: m}, Park: 1 << 20}
-	steps, err := change.Steps()
-	if err != nil || len(steps) != 2 {
-		t.Fatalf("%v, %v", steps, err)
-	}
-	r := &rules{Step: change.Judge(), previous: &steps[0], next: &steps[1]}
-	for id, want := range map[uint32]bool{
-		0: true, 999: true, 1000: false, 5000: false, 64999: false, 1 << 20: false, 70000: false,
-	} {
-		if got := r.isMissed(&sys.Inode{UID: id, GID: 1000}); got != want {
-			t.Errorf("uid %d: %v", id, got)
-		}
-		if got := r.isMissed(&sys.Inode{UID: 1000, GID: id}); got != want {
-			t.Errorf("gid %d: %v", id, got)
-		}
-	}
-	if (&rules{Step: steps[0]}).isMissed(&sys.Inode{}) {
-		t.Error("before the first step something is left")
 	}
 }

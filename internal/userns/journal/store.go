@@ -1,4 +1,4 @@
-package shift
+package journal
 
 import (
 	"errors"
@@ -13,10 +13,10 @@ import (
 // Names of extended attributes. Processes in a user namespace can neither see nor change them, but
 // an image can contain them.
 const (
-	// stateAttr holds the State, on the root directory.
-	stateAttr = "trusted.userns_shift"
-	// recordAttr holds the record of a file, on that file.
-	recordAttr = "trusted.userns_shift.record"
+	// StateAttr holds the State, on the root directory.
+	StateAttr = "trusted.userns_shift"
+	// RecordAttr holds the record of a file, on that file.
+	RecordAttr = "trusted.userns_shift.record"
 	// attrPrefix, followed by flagsPrefix and an identity, names an attribute of the root directory
 	// that holds the flags of an immutable or append-only file, which cannot have a record itself.
 	attrPrefix = "trusted.userns_shift."
@@ -27,7 +27,7 @@ type attrStore struct{ root sys.File }
 
 func attrName(name string) string {
 	if name == stateName {
-		return stateAttr
+		return StateAttr
 	}
 	return attrPrefix + name
 }
@@ -49,24 +49,24 @@ func (s attrStore) set(name string, text []byte) error {
 func (s attrStore) remove(name string) error { return s.root.RemoveAttr(attrName(name)) }
 func (s attrStore) finish() error            { return s.remove(stateName) }
 
-func (s attrStore) getRecord(f sys.File, _ identity, isListed bool) ([]byte, error) {
+func (s attrStore) getRecord(f sys.File, _ Identity, isListed bool) ([]byte, error) {
 	if !isListed {
 		return nil, nil
 	}
-	return f.Attr(recordAttr)
+	return f.Attr(RecordAttr)
 }
 
-func (s attrStore) putRecord(f sys.File, _ identity, text []byte) error {
-	return f.SetAttr(recordAttr, text)
+func (s attrStore) putRecord(f sys.File, _ Identity, text []byte) error {
+	return f.SetAttr(RecordAttr, text)
 }
 
-func (s attrStore) removeRecord(f sys.File, _ identity) error { return f.RemoveAttr(recordAttr) }
-func (s attrStore) records() ([]identity, error)              { return nil, nil }
+func (s attrStore) removeRecord(f sys.File, _ Identity) error { return f.RemoveAttr(RecordAttr) }
+func (s attrStore) records() ([]Identity, error)              { return nil, nil }
 
-func (s attrStore) String() string { return "the attribute " + stateAttr }
+func (s attrStore) String() string { return "the attribute " + StateAttr }
 
 func (s attrStore) eraseCommand(root string) string {
-	return "setfattr -x " + stateAttr + " " + root
+	return "setfattr -x " + StateAttr + " " + root
 }
 
 // dirStore is a store in files of a directory, for file systems without extended attributes.
@@ -88,11 +88,11 @@ func (s *dirStore) names() (names []string, err error) {
 	return names, err
 }
 
-func (s *dirStore) records() (ids []identity, err error) {
+func (s *dirStore) records() (ids []Identity, err error) {
 	names, err := s.names()
 	for _, name := range names {
 		if id, ok := strings.CutPrefix(name, recordPrefix); ok {
-			ids = append(ids, identity(id))
+			ids = append(ids, Identity(id))
 		}
 	}
 	return ids, err
@@ -120,15 +120,15 @@ func removeIfExists(path string) error {
 	return nil
 }
 
-func (s *dirStore) getRecord(_ sys.File, id identity, _ bool) ([]byte, error) {
+func (s *dirStore) getRecord(_ sys.File, id Identity, _ bool) ([]byte, error) {
 	return s.get(recordPrefix + string(id))
 }
 
-func (s *dirStore) putRecord(_ sys.File, id identity, text []byte) error {
+func (s *dirStore) putRecord(_ sys.File, id Identity, text []byte) error {
 	return s.set(recordPrefix+string(id), text)
 }
 
-func (s *dirStore) removeRecord(_ sys.File, id identity) error {
+func (s *dirStore) removeRecord(_ sys.File, id Identity) error {
 	return s.remove(recordPrefix + string(id))
 }
 

@@ -1,4 +1,4 @@
-package shift
+package walk
 
 import (
 	"fmt"
@@ -6,10 +6,10 @@ import (
 	"sync"
 )
 
-// shown is how many files are named as examples.
-const shown = 5
+// maxExamples limits the failures that the error names.
+const maxExamples = 5
 
-// failures are the files of which something failed, the first of them with their errors.
+// failures counts files that failed and keeps the first errors.
 type failures struct {
 	mu    sync.Mutex
 	count int
@@ -19,12 +19,12 @@ type failures struct {
 func (f *failures) add(path string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.count++; len(f.first) < shown {
+	if f.count++; len(f.first) < maxExamples {
 		f.first = append(f.first, fmt.Sprintf("%q: %v", path, err))
 	}
 }
 
-// err is nil if nothing failed.
+// err returns nil if nothing failed.
 func (f *failures) err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,4 +1,4 @@
-package shift
+package journal
 
 import (
 	"crypto/hmac"
@@ -77,25 +77,25 @@ const (
 	sealFlags  = "palisade userns-shift flags\x00"
 )
 
-func (k key) mac(what string, id identity, text []byte) []byte {
+func (k key) mac(purpose string, id Identity, text []byte) []byte {
 	h := hmac.New(sha256.New, k)
-	h.Write([]byte(what))
+	h.Write([]byte(purpose))
 	h.Write([]byte(id)) // identities have a fixed length
 	h.Write(text)
 	return h.Sum(nil)[:macSize]
 }
 
 // seal returns the text followed by a seal that binds it to the file.
-func (k key) seal(what string, id identity, text []byte) []byte {
-	return append(text[:len(text):len(text)], k.mac(what, id, text)...)
+func (k key) seal(purpose string, id Identity, text []byte) []byte {
+	return append(text[:len(text):len(text)], k.mac(purpose, id, text)...)
 }
 
 // open returns the text of sealed, and reports whether its seal is valid for the file.
-func (k key) open(what string, id identity, sealed []byte) (text []byte, ok bool) {
+func (k key) open(purpose string, id Identity, sealed []byte) (text []byte, ok bool) {
 	end := len(sealed) - macSize
 	if len(k) != keySize || end < 0 {
 		return nil, false
 	}
 	text = sealed[:end:end]
-	return text, hmac.Equal(sealed[end:], k.mac(what, id, text))
+	return text, hmac.Equal(sealed[end:], k.mac(purpose, id, text))
 }
