@@ -9,6 +9,8 @@ git:git:git
 curl:curl:curl
 runc:runc:runc
 crun:crun:crun
+lxc-start:lxc:lxc
+newuidmap:uidmap:shadow-utils
 podman:podman:podman
 dockerd:docker.io:moby-engine
 docker:docker.io:docker-cli

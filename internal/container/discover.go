@@ -307,7 +307,7 @@ func (f *Finder[S]) setSharedCgroup(id *identity, paths cgroup.Paths, outer *Con
 // is the daemon's or is unknown (before Linux 4.9). The caller must release it.
 func (f *Finder[S]) outer(id *identity, s *Scratch) (*Container[S], error) {
 	above, err := id.pidNS.ParentNamespace()
-	if isUnknown(err) {
+	if sys.IsUnknownNamespace(err) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err

@@ -1,11 +1,9 @@
 package container
 
 import (
-	"errors"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"palisade/internal/sys"
 )
@@ -125,7 +123,7 @@ func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
 	}
 	for {
 		parent, err := topmost.ParentNamespace()
-		if isUnknown(err) {
+		if sys.IsUnknownNamespace(err) {
 			break
 		} else if err != nil {
 			return nil, err
@@ -143,7 +141,7 @@ func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
 		}
 		topmost, inode = parent, above
 	}
-	creator, err := creatorOf(topmost)
+	creator, err := topmost.Creator()
 	if err != nil {
 		return nil, err
 	}
@@ -156,36 +154,4 @@ func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
 	}
 	topmost = *ns
 	return p, nil
-}
-
-// creatorOf returns the uid of the creator of the user namespace that owns the namespace ns, or of
-// its ancestor directly below the daemon's; root if ns is owned by the daemon's own.
-func creatorOf(ns sys.File) (creator uint32, err error) {
-	at, err := ns.UserNamespace()
-	if isUnknown(err) {
-		return 0, nil
-	} else if err != nil {
-		return 0, err
-	}
-	defer func() { at.Close() }()
-	for {
-		parent, err := at.ParentNamespace()
-		if isUnknown(err) {
-			return creator, nil
-		} else if err != nil {
-			return 0, err
-		}
-		creator, err = at.NamespaceOwner()
-		at.Close()
-		at = parent
-		if err != nil {
-			return 0, err
-		}
-	}
-}
-
-// isUnknown reports whether err is of a namespace outside the daemon's, or of a kernel without the
-// ioctl.
-func isUnknown(err error) bool {
-	return errors.Is(err, syscall.ENOTTY) || errors.Is(err, syscall.EPERM)
 }

@@ -201,9 +201,9 @@ func FuzzTable(f *testing.F) {
 			table.below(m, m.Mountpoint)
 			table.isHidden(m, m.Mountpoint+"/x")
 			table.lacksVisible(m, "/")
-			table.DeadVolumes(table.Locate(m.Mountpoint), nil)
+			table.DeadVolumes(table.Locate(m.Mountpoint), nil, true)
 		}
-		table.OtherLxcfs("/")
+		table.Host("/")
 		table.Mountpoints()
 	})
 }

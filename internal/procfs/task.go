@@ -99,6 +99,8 @@ func ParseTaskStat(text []byte) (TaskStat, error) {
 type TaskStatus struct {
 	// Parent is the parent's pid.
 	Parent int
+	// UIDs are the real, effective, saved and filesystem user ids.
+	UIDs [4]uint32
 	// NSPids are the task's ids, from that in the pid namespace of the procfs mount to that in its
 	// own namespace. Empty before Linux 4.1.
 	NSPids []int
@@ -115,6 +117,16 @@ func ParseTaskStatus(text []byte) (TaskStatus, error) {
 		switch string(key) {
 		case "PPid":
 			t.Parent, err = strconv.Atoi(string(bytes.TrimSpace(value)))
+		case "Uid":
+			i := 0
+			for field := range bytes.FieldsSeq(value) {
+				var uid uint64
+				if uid, err = strconv.ParseUint(string(field), 10, 32); err != nil || i == len(t.UIDs) {
+					break
+				}
+				t.UIDs[i] = uint32(uid)
+				i++
+			}
 		case "CapEff":
 			t.Capabilities, err = strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
 		case "NSpid":

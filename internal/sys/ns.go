@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"errors"
 	"os"
 	"runtime"
 	"unsafe"
@@ -64,6 +65,39 @@ func (f File) NamespaceOwner() (uid uint32, err error) {
 		return 0, os.NewSyscallError("ioctl NS_GET_OWNER_UID", errno)
 	}
 	return uid, nil
+}
+
+// Creator returns the user who created the user namespace to which the namespace belongs that f
+// names: of those around it, the one directly below the caller's. It is root if the namespace
+// belongs to the caller's own, and before Linux 4.9.
+func (f File) Creator() (uid uint32, err error) {
+	at, err := f.UserNamespace()
+	if IsUnknownNamespace(err) {
+		return 0, nil
+	} else if err != nil {
+		return 0, err
+	}
+	defer func() { at.Close() }()
+	for {
+		parent, err := at.ParentNamespace()
+		if IsUnknownNamespace(err) {
+			return uid, nil
+		} else if err != nil {
+			return 0, err
+		}
+		uid, err = at.NamespaceOwner()
+		at.Close()
+		at = parent
+		if err != nil {
+			return 0, err
+		}
+	}
+}
+
+// IsUnknownNamespace reports whether an error of ParentNamespace or UserNamespace is that the
+// namespace is outside the caller's, or that the kernel lacks the ioctl.
+func IsUnknownNamespace(err error) bool {
+	return errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EPERM)
 }
 
 // Inode is the inode number of f: that of an open namespace is the namespace's.
