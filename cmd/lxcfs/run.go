@@ -142,7 +142,7 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 		Files: append(append(session.Files(), sys.NamedFile{Name: reopenName, File: reopen}), told.files()...),
 		Meter: told.meter, Upgraded: told.renew, Answered: session.Answered(),
 		Probe: func(ctx context.Context) error {
-			return sys.ReadApart(ctx, filepath.Join(c.mountpoint, mounts.ProbeTree, "proc/uptime"))
+			return sys.ReadInChild(ctx, filepath.Join(c.mountpoint, mounts.ProbeTree, "proc/uptime"))
 		},
 	}
 	events := make(chan supervise.Event)

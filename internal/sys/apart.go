@@ -13,11 +13,11 @@ import (
 // apartBuffer is how much is read of a file.
 const apartBuffer = 4096
 
-// ReadApart reads the beginning of files in a process of its own, and returns the error of the last one; io.EOF's place is
+// ReadInChild reads the beginning of files in a process of its own, and returns the error of the last one; io.EOF's place is
 // taken by ENODATA for an empty file. A process that waits for a file system that does not answer cannot always be killed:
 // when ctx ends, this one is left behind. It is a fork that executes no program: the Go runtime takes three milliseconds
 // to start.
-func ReadApart(ctx context.Context, paths ...string) error {
+func ReadInChild(ctx context.Context, paths ...string) error {
 	c, err := startReader(paths, make([]byte, apartHeader+apartBuffer), -1)
 	if err != nil {
 		return err

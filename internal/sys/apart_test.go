@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// TestReadApart reads files in a process of its own. One that hangs is left behind after its time, and holds nothing of
+// TestReadInChild reads files in a process of its own. One that hangs is left behind after its time, and holds nothing of
 // this process's open.
-func TestReadApart(t *testing.T) {
+func TestReadInChild(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		path := filepath.Join(dir, name)
@@ -34,7 +34,7 @@ func TestReadApart(t *testing.T) {
 		{[]string{dir}, syscall.EISDIR},
 		{[]string{"x\x00y"}, syscall.EINVAL},
 	} {
-		if err := ReadApart(t.Context(), tt.paths...); !errors.Is(err, tt.want) {
+		if err := ReadInChild(t.Context(), tt.paths...); !errors.Is(err, tt.want) {
 			t.Errorf("%q: %v, want %v", tt.paths, err, tt.want)
 		}
 	}
@@ -50,7 +50,7 @@ func TestReadApart(t *testing.T) {
 	defer ours.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- ReadApart(ctx, fifo) }()
+	go func() { done <- ReadInChild(ctx, fifo) }()
 	time.Sleep(50 * time.Millisecond) // it hangs now, or will soon
 	theirs.Close()
 	if err := ours.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
@@ -65,9 +65,9 @@ func TestReadApart(t *testing.T) {
 	}
 }
 
-func BenchmarkReadApart(b *testing.B) {
+func BenchmarkReadInChild(b *testing.B) {
 	for b.Loop() {
-		if err := ReadApart(b.Context(), "/proc/uptime"); err != nil {
+		if err := ReadInChild(b.Context(), "/proc/uptime"); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Apart reads the texts of files in a process of its own, as ReadApart does, again and again. Its zero value is ready.
+// Apart reads the texts of files in a process of its own, as ReadInChild does, again and again. Its zero value is ready.
 type Apart struct {
 	// Room is the length up to which a text is read, 64 KiB if it is 0. The kernel's texts are whole in one read.
 	Room int
