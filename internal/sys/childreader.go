@@ -14,21 +14,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Apart reads the texts of files in a process of its own, as ReadInChild does, again and again. Its zero value is ready.
-type Apart struct {
-	// Room is the length up to which a text is read, 64 KiB if it is 0. The kernel's texts are whole in one read.
-	Room int
-	// Patience is how long a file may take, two seconds if it is 0.
-	Patience time.Duration
+// ChildReader reads the texts of files in a process of its own, as ReadInChild does, again and again. Its zero value is ready.
+type ChildReader struct {
+	// MaxBytes is the length up to which a text is read, 64 KiB if it is 0. The kernel's texts are whole in one read.
+	MaxBytes int
+	// Timeout is how long a file may take, two seconds if it is 0.
+	Timeout time.Duration
 
 	buf []byte
 	// left ends with the last process.
 	left <-chan struct{}
 }
 
-// ApartText is the text of a file, or why there is none: ENODATA if it is empty, context.DeadlineExceeded if there was no time
+// FileText is the text of a file, or why there is none: ENODATA if it is empty, context.DeadlineExceeded if there was no time
 // left for it.
-type ApartText struct {
+type FileText struct {
 	Text []byte
 	Err  error
 }
@@ -36,15 +36,15 @@ type ApartText struct {
 // Read reads files, one after the other. When one takes too long, or ctx comes to its deadline, those before it are good all the
 // same, and the process is left behind. There is never more than one of it: as long as that one is there the next Read waits, as
 // for a file.
-func (a *Apart) Read(ctx context.Context, paths []string) ([]ApartText, error) {
+func (a *ChildReader) Read(ctx context.Context, paths []string) ([]FileText, error) {
 	if a.buf == nil {
-		a.Room, a.Patience = cmp.Or(a.Room, 64<<10), cmp.Or(a.Patience, 2*time.Second)
-		a.buf = make([]byte, apartHeader+a.Room)
+		a.MaxBytes, a.Timeout = cmp.Or(a.MaxBytes, 64<<10), cmp.Or(a.Timeout, 2*time.Second)
+		a.buf = make([]byte, apartHeader+a.MaxBytes)
 	}
 	if a.left != nil {
 		select {
 		case <-a.left:
-		case <-time.After(a.Patience):
+		case <-time.After(a.Timeout):
 			return nil, context.DeadlineExceeded
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -65,7 +65,7 @@ func (a *Apart) Read(ctx context.Context, paths []string) ([]ApartText, error) {
 		return nil, err
 	}
 	a.left = process.ended
-	texts, err := readTexts(&patientReader{from, ctx, a.Patience}, len(paths), a.Room)
+	texts, err := readTexts(&patientReader{from, ctx, a.Timeout}, len(paths), a.MaxBytes)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if err != nil {
@@ -103,8 +103,8 @@ func (r *patientReader) Read(p []byte) (int, error) {
 }
 
 // readTexts reads what forkReader's process writes of n files. When it fails there are texts as far as they came.
-func readTexts(from io.Reader, n, room int) ([]ApartText, error) {
-	texts := make([]ApartText, n)
+func readTexts(from io.Reader, n, room int) ([]FileText, error) {
+	texts := make([]FileText, n)
 	in := bufio.NewReader(from)
 	var header [apartHeader]byte
 	for i := range texts {

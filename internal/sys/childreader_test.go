@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func TestApart(t *testing.T) {
+func TestChildReader(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		path := filepath.Join(dir, name)
@@ -23,13 +23,13 @@ func TestApart(t *testing.T) {
 	long := strings.Repeat("0123456789", 20000) // more than the pipe holds
 	good, empty, missing := file("good", "x\n"), file("empty", ""), filepath.Join(dir, "missing")
 	tooLong := file("long", long)
-	var apart Apart
+	var apart ChildReader
 	for range 3 {
 		texts, err := apart.Read(t.Context(), []string{good, empty, tooLong, missing, dir, tooLong, good})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i, want := range []ApartText{
+		for i, want := range []FileText{
 			{Text: []byte("x\n")}, {Err: syscall.ENODATA}, {Text: []byte(long[:64<<10])}, {Err: syscall.ENOENT}, {Err: syscall.EISDIR},
 			{Text: []byte(long[:64<<10])}, {Text: []byte("x\n")},
 		} {
@@ -46,8 +46,8 @@ func TestApart(t *testing.T) {
 	}
 }
 
-// TestApartHangs reads a file that hangs: what was read before it is good, and one process is left behind at most.
-func TestApartHangs(t *testing.T) {
+// TestChildReaderHangs reads a file that hangs: what was read before it is good, and one process is left behind at most.
+func TestChildReaderHangs(t *testing.T) {
 	dir := t.TempDir()
 	good, fifo := filepath.Join(dir, "good"), filepath.Join(dir, "fifo")
 	if err := os.WriteFile(good, []byte("x"), 0o600); err != nil {
@@ -56,7 +56,7 @@ func TestApartHangs(t *testing.T) {
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var apart Apart
+	var apart ChildReader
 	for range 3 { // that process can be killed, and is not there any more for the next
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		texts, err := apart.Read(ctx, []string{good, fifo, good})
@@ -66,7 +66,7 @@ func TestApartHangs(t *testing.T) {
 			t.Errorf("%+v, %v", texts, err)
 		}
 	}
-	apart.Patience = 2 * time.Second
+	apart.Timeout = 2 * time.Second
 	if texts, err := apart.Read(t.Context(), []string{good, fifo}); err != nil || string(texts[0].Text) != "x" ||
 		!errors.Is(texts[1].Err, context.DeadlineExceeded) {
 		t.Errorf("%+v, %v", texts, err)
