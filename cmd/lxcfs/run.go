@@ -227,9 +227,9 @@ const reopenName = "reopen"
 func isPressureFile(fsType int64, path string) bool {
 	dir, name := filepath.Split(path)
 	switch fsType {
-	case sys.TypeProc:
+	case sys.ProcMagic:
 		return filepath.Base(dir) == "pressure" && slices.Contains(pressures, name)
-	case sys.TypeCgroup2:
+	case sys.Cgroup2Magic:
 		resource, ok := strings.CutSuffix(name, ".pressure")
 		return ok && slices.Contains(pressures, resource)
 	}

@@ -15,12 +15,6 @@ import (
 // is a number and a descriptor that stands for the file (O_PATH); the answer the number, an errno, and the new descriptor.
 type Reopener struct{ socket File }
 
-// Types of file systems (statfs(2)).
-const (
-	TypeProc    = unix.PROC_SUPER_MAGIC
-	TypeCgroup2 = unix.CGROUP2_SUPER_MAGIC
-)
-
 const reopenSize = 12 // uint64 number, uint32 errno
 
 // NewReopener makes a socket, whose clients Serve answers.
