@@ -10,10 +10,10 @@ import (
 // ErrBeingWritten is the error of a file that somebody has open for writing.
 var ErrBeingWritten = errors.New("it is being written")
 
-// ReadWritten reads a regular file as ReadRegular does, but fails with ErrBeingWritten as long as somebody has it open for
+// ReadWithLease reads a regular file as ReadRegular does, but fails with ErrBeingWritten as long as somebody has it open for
 // writing: half of it may be there. It takes a lease on the file (F_SETLEASE, fcntl(2)), which holds up writers meanwhile. Who
 // does not own the file gets no lease, and network file systems give them for reasons of their own: what is there is read then.
-func ReadWritten(path string, limit int64) ([]byte, error) {
+func ReadWithLease(path string, limit int64) ([]byte, error) {
 	f, err := openRegular(path)
 	if err != nil {
 		return nil, err

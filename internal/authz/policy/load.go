@@ -20,7 +20,7 @@ const maxFile = 64 << 20
 // Load reads a policy file. Of what is wrong in it, every line's first mistake is part of the error, as <file>:<line>: <what>.
 // It fails with sys.ErrBeingWritten where somebody still writes the file.
 func Load(file string) (*Set, error) {
-	text, err := sys.ReadWritten(file, maxFile)
+	text, err := sys.ReadWithLease(file, maxFile)
 	if err != nil {
 		return nil, err
 	}
