@@ -17,7 +17,7 @@ type Meter struct{ mem []byte }
 
 // New makes the memory, and a file by which another process can open it.
 func New() (*Meter, sys.File, error) {
-	f, err := sys.NewMemory("lxcfs-counters", Size)
+	f, err := sys.MemfdCreate("lxcfs-counters", Size)
 	if err != nil {
 		return nil, f, err
 	}

@@ -129,7 +129,7 @@ func TestOpenRubbish(t *testing.T) {
 		size int
 		want string
 	}{"short": {4096, "has 4096 bytes"}, "of zeroes": {Size, "no memory of counters"}} {
-		f, err := sys.NewMemory("rubbish", c.size)
+		f, err := sys.MemfdCreate("rubbish", c.size)
 		if err != nil {
 			t.Fatal(err)
 		}

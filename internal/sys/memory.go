@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NewMemory makes a file of size bytes that is in memory alone (memfd_create(2)); its size cannot be changed, so that who
+// MemfdCreate makes a file of size bytes that is in memory alone (memfd_create(2)); its size cannot be changed, so that who
 // has mapped it is safe from SIGBUS. The name is for people who look at /proc/<pid>/fd.
-func NewMemory(name string, size int) (File, error) {
+func MemfdCreate(name string, size int) (File, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return File{}, os.NewSyscallError("memfd_create", err)
