@@ -76,8 +76,8 @@ func StoreFiles(name string, files ...File) error {
 	return notifyManager("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, unix.UnixRights(fds...))
 }
 
-// ForgetFile has the service manager let go of the files that it keeps by that name.
-func ForgetFile(name string) error { return notifyManager("FDSTOREREMOVE=1\nFDNAME="+name, nil) }
+// RemoveStoredFiles has the service manager let go of the files that it keeps by that name.
+func RemoveStoredFiles(name string) error { return notifyManager("FDSTOREREMOVE=1\nFDNAME="+name, nil) }
 
 func notifyManager(message string, rights []byte) error {
 	socket := os.Getenv("NOTIFY_SOCKET")
