@@ -105,8 +105,8 @@ const x32Bit = 0x40000000
 // The process must have no_new_privs.
 func ConfineToReading() error { return readerConfinement.apply() }
 
-// ConfineToAnswering does the same for a process that answers at sockets, and opens nothing.
-func ConfineToAnswering() error { return answererConfinement.apply() }
+// ConfineToServing does the same for a process that answers at sockets, and opens nothing.
+func ConfineToServing() error { return answererConfinement.apply() }
 
 func (c confinement) apply() error {
 	arch, ok := auditArchs[runtime.GOARCH]

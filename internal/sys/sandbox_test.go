@@ -175,7 +175,7 @@ func isAbsent(number uintptr) error {
 	return nil
 }
 
-// answering are calls that a process makes after ConfineToAnswering, at the listener that it has opened before.
+// answering are calls that a process makes after ConfineToServing, at the listener that it has opened before.
 var answering = []confinedCall{
 	{"answer", func() error { return answerOne() }, true},
 	{"start threads", func() error { return startThreads(20) }, true},
@@ -249,7 +249,7 @@ const (
 var confinements = map[string]struct {
 	confine func() error
 	calls   []confinedCall
-}{"reading": {ConfineToReading, confined}, "answering": {ConfineToAnswering, answering}}
+}{"reading": {ConfineToReading, confined}, "answering": {ConfineToServing, answering}}
 
 // TestMain makes one of the confined calls, where that is asked for.
 func TestMain(m *testing.M) {
@@ -282,7 +282,7 @@ func TestMain(m *testing.M) {
 // threads that Go's runtime did not start.
 func TestConfineToReading(t *testing.T) { testConfinement(t, "reading") }
 
-func TestConfineToAnswering(t *testing.T) { testConfinement(t, "answering") }
+func TestConfineToServing(t *testing.T) { testConfinement(t, "answering") }
 
 func testConfinement(t *testing.T, to string) {
 	t.Helper()
