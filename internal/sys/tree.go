@@ -158,8 +158,8 @@ func MakeShared(path string) error {
 	return nil
 }
 
-// BindMount mounts the directory at path on itself, with all that is mounted below it.
-func BindMount(path string) error { return Mount(path, path, "", unix.MS_BIND|unix.MS_REC, "") }
+// BindMountSelf mounts the directory at path on itself, with all that is mounted below it.
+func BindMountSelf(path string) error { return Mount(path, path, "", unix.MS_BIND|unix.MS_REC, "") }
 
 // UnmountAt detaches the topmost mount on the path below the directory f, which may be hidden by a mount on it.
 func (f File) UnmountAt(path string) error {
