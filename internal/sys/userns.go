@@ -76,8 +76,8 @@ func (f File) MakeMountPrivate() error {
 	return os.NewSyscallError("mount_setattr", unix.MountSetattr(f.Fd(), "", unix.AT_EMPTY_PATH, &attr))
 }
 
-// CloneMounts makes a detached mount of the directory f with all that is mounted below it, as CloneMount.
-func (f File) CloneMounts() (File, error) {
+// CloneMountTree makes a detached mount of the directory f with all that is mounted below it, as CloneMount.
+func (f File) CloneMountTree() (File, error) {
 	fd, err := unix.OpenTree(f.Fd(), "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE)
 	if err != nil {
 		return File{}, os.NewSyscallError("open_tree", err)

@@ -85,7 +85,7 @@ func (p *Private) MapOver(path string, ns sys.File) error {
 	if i.Number != p.inode.Number || i.FileSystem != p.inode.FileSystem {
 		return fmt.Errorf("%s is a different directory in the container's mount namespace", path)
 	}
-	mount, err := dir.CloneMounts()
+	mount, err := dir.CloneMountTree()
 	if err != nil {
 		return err
 	}
