@@ -32,7 +32,7 @@ func opened(t *testing.T, f sys.File, open func(sys.File) (*Meter, error)) *Mete
 
 func readOnly(t *testing.T, f sys.File) sys.File {
 	t.Helper()
-	r, err := f.ReadOnly()
+	r, err := f.ReopenReadOnly()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,8 +33,8 @@ func (f File) Size() (int64, error) {
 	return st.Size, os.NewSyscallError("fstat", err)
 }
 
-// ReadOnly opens the file once more, for reading: who is given that can neither write to it nor map it for writing.
-func (f File) ReadOnly() (File, error) { return Open(f.Path()) }
+// ReopenReadOnly opens the file once more, for reading: who is given that can neither write to it nor map it for writing.
+func (f File) ReopenReadOnly() (File, error) { return Open(f.Path()) }
 
 // Map maps the first size bytes of the file, for reading and writing, shared with all others who map it.
 func (f File) Map(size int) ([]byte, error) { return f.mmap(size, unix.PROT_READ|unix.PROT_WRITE) }
