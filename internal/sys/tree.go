@@ -77,15 +77,6 @@ func parseMountID(text []byte) (int, error) {
 	return 0, errors.New("parse fdinfo: no mnt_id")
 }
 
-// OpenPathAt gets a hold of the file name below the directory f without opening it: what it says of itself is not asked
-// for, and a symbolic link at its end is not followed.
-func (f File) OpenPathAt(name string) (File, error) {
-	return openat(f.Fd(), name, unix.O_PATH|unix.O_NOFOLLOW)
-}
-
-// OpenPath gets a hold of the file at path in the same way, but follows a symbolic link at its end.
-func OpenPath(path string) (File, error) { return openat(unix.AT_FDCWD, path, unix.O_PATH) }
-
 // NamespaceThread is a thread in another mount namespace. Its methods name files by descriptors, or by a name in a
 // directory that is given as one.
 type NamespaceThread struct {

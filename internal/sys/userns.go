@@ -85,11 +85,6 @@ func (f File) CloneMountTree() (File, error) {
 	return File{fd + 1}, nil
 }
 
-// OpenDirNoFollow gets a hold of the directory at path, of which the last part is no symbolic link.
-func OpenDirNoFollow(path string) (File, error) {
-	return openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
-}
-
 // File systems of which something is to be known (statfs(2), f_type).
 const (
 	OverlayMagic = unix.OVERLAYFS_SUPER_MAGIC
