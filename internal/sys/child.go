@@ -10,28 +10,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// apartBuffer is how much is read of a file.
-const apartBuffer = 4096
+// childBuffer is the number of bytes that ReadInChild reads of each file.
+const childBuffer = 4096
 
-// ReadInChild reads the beginning of files in a process of its own, and returns the error of the last one; io.EOF's place is
-// taken by ENODATA for an empty file. A process that waits for a file system that does not answer cannot always be killed:
-// when ctx ends, this one is left behind. It is a fork that executes no program: the Go runtime takes three milliseconds
-// to start.
+// ReadInChild reads the beginning of each file in a child process, and returns the error of the
+// last file, ENODATA if it is empty. A process that waits for a file system that does not answer
+// cannot always be killed: when ctx ends, the child is abandoned. The child is a fork without an
+// exec, since the Go runtime takes three milliseconds to start.
 func ReadInChild(ctx context.Context, paths ...string) error {
-	c, err := startReader(paths, make([]byte, apartHeader+apartBuffer), -1)
+	c, err := startReader(paths, make([]byte, headerSize+childBuffer), -1)
 	if err != nil {
 		return err
 	}
 	return c.wait(ctx)
 }
 
-// child is a process that reads. It stays, and its pid with it, until it is waited for.
+// child is a process that forkReader started. Its pid is not reused before wait.
 type child struct {
 	pid   int
 	ended <-chan struct{}
 }
 
-// startReader starts a process that reads the files with the memory of buf, see forkReader.
+// startReader starts forkReader for the paths.
 func startReader(paths []string, buf []byte, out int) (child, error) {
 	names := make([]*byte, len(paths))
 	for i, path := range paths {
@@ -57,12 +57,12 @@ func startReader(paths []string, buf []byte, out int) (child, error) {
 	return child{pid, ended}, nil
 }
 
-// wait waits for the process and returns its error. When ctx ends it is left behind.
+// wait returns the child's error. When ctx ends, it kills the child and reaps it in the background.
 func (c child) wait(ctx context.Context) error {
 	select {
 	case <-c.ended:
 	case <-ctx.Done():
-		unix.Kill(c.pid, unix.SIGKILL) // to no effect, if it cannot be killed
+		unix.Kill(c.pid, unix.SIGKILL)
 		go func() {
 			<-c.ended
 			reap(c.pid)
@@ -72,7 +72,7 @@ func (c child) wait(ctx context.Context) error {
 	return reap(c.pid)
 }
 
-// reap waits for a child that has ended, and returns the error of which its exit code is the number.
+// reap waits for a child that has ended, and returns its exit code as an errno.
 func reap(pid int) error {
 	var status unix.WaitStatus
 	for {
@@ -91,19 +91,23 @@ func reap(pid int) error {
 	}
 }
 
-var errReaderKilled = errors.New("the process that was to read was killed")
+var errReaderKilled = errors.New("reader process killed")
 
-// maxInherited is up to which descriptor files are closed on kernels without close_range(2).
-const maxInherited = 4096
+const (
+	// headerSize is the size of the header that forkReader writes before each text: errno and
+	// length of the text, both uint32.
+	headerSize = 8
+	// maxInherited bounds the descriptors that are closed without close_range(2) (Linux 5.9).
+	maxInherited = 4096
+)
 
-// apartHeader is what stands before each text that forkReader's process writes: the number of the error and the length of the
-// text, four bytes each.
-const apartHeader = 8
-
-// forkReader makes a process that reads the files, one after the other, as far as they have room in buf behind a header. It
-// writes header and text of each to the descriptor out, unless that is negative, and ends with the last error number as its
-// exit code. In it there is one thread alone, and no Go runtime: only raw system calls with memory that is there already are
-// possible. It holds nothing else of its parent's open: a runtime waits for whoever holds its hook's output.
+// forkReader starts a child that reads the files one after the other into buf, behind a header.
+// It writes header and text of each file to the descriptor out, unless out is negative, and exits
+// with the errno of the last file.
+//
+// The child has one thread and no Go runtime: it makes raw system calls with memory allocated
+// before the fork. It closes all inherited descriptors, because a container runtime waits until
+// all copies of its hook's output are closed.
 //
 //go:norace
 //go:noinline
@@ -112,25 +116,27 @@ func forkReader(names []*byte, buf []byte, out int) (pid int, errno syscall.Errn
 	if errno != 0 || child != 0 {
 		return int(child), errno
 	}
-	first := uintptr(0) // of the descriptors to be closed
+	first := uintptr(0) // the first descriptor to close
 	if out >= 0 {
 		first = 1
 		if out > 0 {
 			unix.RawSyscall(unix.SYS_DUP3, uintptr(out), 0, 0)
 		}
 	}
-	if _, _, errno = unix.RawSyscall(unix.SYS_CLOSE_RANGE, first, uintptr(^uint32(0)), 0); errno != 0 {
+	_, _, errno = unix.RawSyscall(unix.SYS_CLOSE_RANGE, first, uintptr(^uint32(0)), 0)
+	if errno != 0 {
 		for fd := first; fd < maxInherited; fd++ {
 			unix.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
 		}
 	}
 	header := (*[2]uint32)(unsafe.Pointer(&buf[0]))
-	text, room := uintptr(unsafe.Pointer(&buf[apartHeader])), uintptr(len(buf)-apartHeader)
+	text, size := uintptr(unsafe.Pointer(&buf[headerSize])), uintptr(len(buf)-headerSize)
 	for _, name := range names {
 		var fd, n uintptr
-		fd, _, errno = unix.RawSyscall6(unix.SYS_OPENAT, ^uintptr(-unix.AT_FDCWD-1), uintptr(unsafe.Pointer(name)), unix.O_RDONLY, 0, 0, 0)
+		fd, _, errno = unix.RawSyscall6(unix.SYS_OPENAT, ^uintptr(-unix.AT_FDCWD-1),
+			uintptr(unsafe.Pointer(name)), unix.O_RDONLY, 0, 0, 0)
 		if errno == 0 {
-			n, _, errno = unix.RawSyscall(unix.SYS_READ, fd, text, room)
+			n, _, errno = unix.RawSyscall(unix.SYS_READ, fd, text, size)
 			unix.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
 			if errno != 0 {
 				n = 0
@@ -142,10 +148,10 @@ func forkReader(names []*byte, buf []byte, out int) (pid int, errno syscall.Errn
 			continue
 		}
 		header[0], header[1] = uint32(errno), uint32(n)
-		for at, end := uintptr(0), apartHeader+n; at < end; {
-			wrote, _, failed := unix.RawSyscall(unix.SYS_WRITE, 0, text-apartHeader+at, end-at)
+		for at, end := uintptr(0), headerSize+n; at < end; {
+			wrote, _, failed := unix.RawSyscall(unix.SYS_WRITE, 0, text-headerSize+at, end-at)
 			if failed != 0 {
-				break // nobody reads: the next write fails as well
+				break // the parent has closed the pipe: the next write fails as well
 			}
 			at += wrote
 		}

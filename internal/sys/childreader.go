@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"syscall"
@@ -14,64 +15,65 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ChildReader reads the texts of files in a process of its own, as ReadInChild does, again and again. Its zero value is ready.
+// ChildReader reads files in a child process, as ReadInChild does, and returns their texts. The
+// zero value is ready to use, by one goroutine at a time.
 type ChildReader struct {
-	// MaxBytes is the length up to which a text is read, 64 KiB if it is 0. The kernel's texts are whole in one read.
+	// MaxBytes is the number of bytes read of each file, with one read(2); 64 KiB if 0.
 	MaxBytes int
-	// Timeout is how long a file may take, two seconds if it is 0.
+	// Timeout is the time limit of each file; two seconds if 0.
 	Timeout time.Duration
 
 	buf []byte
-	// left ends with the last process.
-	left <-chan struct{}
+	// ended is closed when the last child has ended.
+	ended <-chan struct{}
 }
 
-// FileText is the text of a file, or why there is none: ENODATA if it is empty, context.DeadlineExceeded if there was no time
-// left for it.
+// FileText is the text of a file, or the error: ENODATA if the file is empty,
+// context.DeadlineExceeded if it was not read in time.
 type FileText struct {
 	Text []byte
 	Err  error
 }
 
-// Read reads files, one after the other. When one takes too long, or ctx comes to its deadline, those before it are good all the
-// same, and the process is left behind. There is never more than one of it: as long as that one is there the next Read waits, as
-// for a file.
-func (a *ChildReader) Read(ctx context.Context, paths []string) ([]FileText, error) {
-	if a.buf == nil {
-		a.MaxBytes, a.Timeout = cmp.Or(a.MaxBytes, 64<<10), cmp.Or(a.Timeout, 2*time.Second)
-		a.buf = make([]byte, apartHeader+a.MaxBytes)
+// Read reads the files one after the other. If one takes too long, or ctx's deadline passes, the
+// child is abandoned, and this file and those after it have an error. While an abandoned child is
+// alive, Read starts no other: it waits for up to Timeout, and fails with context.DeadlineExceeded.
+func (r *ChildReader) Read(ctx context.Context, paths []string) ([]FileText, error) {
+	if r.buf == nil {
+		r.MaxBytes, r.Timeout = cmp.Or(r.MaxBytes, 64<<10), cmp.Or(r.Timeout, 2*time.Second)
+		r.buf = make([]byte, headerSize+r.MaxBytes)
 	}
-	if a.left != nil {
+	if r.ended != nil {
 		select {
-		case <-a.left:
-		case <-time.After(a.Timeout):
+		case <-r.ended:
+		case <-time.After(r.Timeout):
 			return nil, context.DeadlineExceeded
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
-	var ends [2]int // reading, writing
-	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
-		return nil, os.NewSyscallError("pipe2", err)
-	}
-	if err := unix.SetNonblock(ends[0], true); err != nil {
-		return nil, errors.Join(os.NewSyscallError("fcntl", err), unix.Close(ends[0]), unix.Close(ends[1]))
-	}
-	from := os.NewFile(uintptr(ends[0]), "texts")
-	defer from.Close()
-	process, err := startReader(paths, a.buf, ends[1])
-	unix.Close(ends[1])
+	from, to, err := Pipe()
 	if err != nil {
 		return nil, err
 	}
-	a.left = process.ended
-	texts, err := readTexts(&patientReader{from, ctx, a.Timeout}, len(paths), a.MaxBytes)
+	if err := unix.SetNonblock(from.Fd(), true); err != nil {
+		return nil, errors.Join(os.NewSyscallError("fcntl", err), from.Close(), to.Close())
+	}
+	pipe := os.NewFile(uintptr(from.Fd()), "pipe")
+	defer pipe.Close()
+	reader, err := startReader(paths, r.buf, to.Fd())
+	to.Close()
+	if err != nil {
+		return nil, err
+	}
+	r.ended = reader.ended
+	texts, err := readTexts(&timeoutReader{pipe, ctx, r.Timeout}, len(paths), r.MaxBytes)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if err != nil {
-		cancel() // it is left behind
+		cancel() // wait abandons the child
 	}
-	process.wait(ctx) // its error is that of a file
+	reader.wait(ctx) // its error is the last file's
 	for i := range texts {
 		if texts[i].Text == nil && texts[i].Err == nil {
 			texts[i].Err = err
@@ -80,56 +82,58 @@ func (a *ChildReader) Read(ctx context.Context, paths []string) ([]FileText, err
 	return texts, nil
 }
 
-// patientReader reads from a pipe: each time not longer than patience, nor than the context's deadline.
-type patientReader struct {
-	from     *os.File
-	ctx      context.Context
-	patience time.Duration
+// timeoutReader reads from a pipe. Each Read fails with context.DeadlineExceeded after the timeout,
+// or at ctx's deadline.
+type timeoutReader struct {
+	pipe    *os.File
+	ctx     context.Context
+	timeout time.Duration
 }
 
-func (r *patientReader) Read(p []byte) (int, error) {
-	deadline := time.Now().Add(r.patience)
+func (r *timeoutReader) Read(p []byte) (int, error) {
+	deadline := time.Now().Add(r.timeout)
 	if end, ok := r.ctx.Deadline(); ok && end.Before(deadline) {
 		deadline = end
 	}
-	if err := r.from.SetReadDeadline(deadline); err != nil {
+	if err := r.pipe.SetReadDeadline(deadline); err != nil {
 		return 0, err
 	}
-	n, err := r.from.Read(p)
+	n, err := r.pipe.Read(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = context.DeadlineExceeded
 	}
 	return n, err
 }
 
-// readTexts reads what forkReader's process writes of n files. When it fails there are texts as far as they came.
-func readTexts(from io.Reader, n, room int) ([]FileText, error) {
+// readTexts decodes the output of forkReader for n files. If it fails, it returns the texts before
+// the failure as well.
+func readTexts(from io.Reader, n, maxBytes int) ([]FileText, error) {
 	texts := make([]FileText, n)
 	in := bufio.NewReader(from)
-	var header [apartHeader]byte
+	var header [headerSize]byte
 	for i := range texts {
 		if _, err := io.ReadFull(in, header[:]); err != nil {
-			return texts, unexpected(err)
+			return texts, killedIfEOF(err)
 		}
 		if errno := syscall.Errno(binary.NativeEndian.Uint32(header[:])); errno != 0 {
 			texts[i].Err = errno
 			continue
 		}
 		length := binary.NativeEndian.Uint32(header[4:])
-		if int64(length) > int64(room) {
-			return texts, errors.New("more was read of a file than there is room for")
+		if int64(length) > int64(maxBytes) {
+			return texts, fmt.Errorf("reader process sent %d bytes, want at most %d", length, maxBytes)
 		}
 		text := make([]byte, length)
 		if _, err := io.ReadFull(in, text); err != nil {
-			return texts, unexpected(err)
+			return texts, killedIfEOF(err)
 		}
 		texts[i].Text = text
 	}
 	return texts, nil
 }
 
-// unexpected is the error of a process that ended before its time.
-func unexpected(err error) error {
+// killedIfEOF replaces an end of file by errReaderKilled.
+func killedIfEOF(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errReaderKilled
 	}

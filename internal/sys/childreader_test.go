@@ -23,9 +23,9 @@ func TestChildReader(t *testing.T) {
 	long := strings.Repeat("0123456789", 20000) // more than the pipe holds
 	good, empty, missing := file("good", "x\n"), file("empty", ""), filepath.Join(dir, "missing")
 	tooLong := file("long", long)
-	var apart ChildReader
+	var reader ChildReader
 	for range 3 {
-		texts, err := apart.Read(t.Context(), []string{good, empty, tooLong, missing, dir, tooLong, good})
+		texts, err := reader.Read(t.Context(), []string{good, empty, tooLong, missing, dir, tooLong, good})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,10 +38,10 @@ func TestChildReader(t *testing.T) {
 			}
 		}
 	}
-	if texts, err := apart.Read(t.Context(), nil); len(texts) != 0 || err != nil {
+	if texts, err := reader.Read(t.Context(), nil); len(texts) != 0 || err != nil {
 		t.Errorf("no file: %v, %v", texts, err)
 	}
-	if _, err := apart.Read(t.Context(), []string{"x\x00y"}); !errors.Is(err, syscall.EINVAL) {
+	if _, err := reader.Read(t.Context(), []string{"x\x00y"}); !errors.Is(err, syscall.EINVAL) {
 		t.Errorf("a path with a NUL byte: %v", err)
 	}
 }
@@ -56,25 +56,25 @@ func TestChildReaderHangs(t *testing.T) {
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var apart ChildReader
+	var reader ChildReader
 	for range 3 { // that process can be killed, and is not there any more for the next
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		texts, err := apart.Read(ctx, []string{good, fifo, good})
+		texts, err := reader.Read(ctx, []string{good, fifo, good})
 		cancel()
 		if err != nil || string(texts[0].Text) != "x" || !errors.Is(texts[1].Err, context.DeadlineExceeded) ||
 			!errors.Is(texts[2].Err, context.DeadlineExceeded) {
 			t.Errorf("%+v, %v", texts, err)
 		}
 	}
-	apart.Timeout = 2 * time.Second
-	if texts, err := apart.Read(t.Context(), []string{good, fifo}); err != nil || string(texts[0].Text) != "x" ||
+	reader.Timeout = 2 * time.Second
+	if texts, err := reader.Read(t.Context(), []string{good, fifo}); err != nil || string(texts[0].Text) != "x" ||
 		!errors.Is(texts[1].Err, context.DeadlineExceeded) {
 		t.Errorf("%+v, %v", texts, err)
 	}
-	apart.left = make(chan struct{}) // one that cannot be killed
+	reader.ended = make(chan struct{}) // one that cannot be killed
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if texts, err := apart.Read(ctx, []string{good}); texts != nil || !errors.Is(err, context.DeadlineExceeded) {
+	if texts, err := reader.Read(ctx, []string{good}); texts != nil || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("beside one that hangs: %+v, %v", texts, err)
 	}
 }
