@@ -4,28 +4,35 @@ import (
 	"bytes"
 	"errors"
 	"os"
-	"runtime"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
-// moveMountBeneath is MOVE_MOUNT_BENEATH of linux/mount.h.
-const moveMountBeneath = 0x200
+// CloneMount returns a detached bind mount of the file or directory f, which may be an O_PATH
+// descriptor, without mounts below it (open_tree(2), Linux 5.2). The mount is removed with its last
+// descriptor, unless MoveMount attaches it.
+func (f File) CloneMount() (File, error) { return f.openTree(unix.OPEN_TREE_CLONE) }
 
-// CloneMount makes a detached mount of the file or directory f, which may have been opened by OpenPathAt, without what is
-// mounted below it: open_tree(2), Linux 5.2. It goes away with its last descriptor unless MoveMount attaches it.
-func (f File) CloneMount() (File, error) {
-	fd, err := unix.OpenTree(f.Fd(), "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+// CloneMountTree is like CloneMount, but includes all mounts below the directory f.
+func (f File) CloneMountTree() (File, error) {
+	return f.openTree(unix.OPEN_TREE_CLONE | unix.AT_RECURSIVE)
+}
+
+func (f File) openTree(flags uint) (File, error) {
+	fd, err := unix.OpenTree(f.Fd(), "", flags|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
 	if err != nil {
 		return File{}, os.NewSyscallError("open_tree", err)
 	}
 	return File{fd + 1}, nil
 }
 
-// MoveMount attaches the mount f, from CloneMount, to target: move_mount(2), Linux 5.2. target is to be in the mount
-// namespace of the calling thread. With beneath it goes under the mount whose root target is (Linux 6.5), which fails
-// with EINVAL where the kernel cannot do it.
+// moveMountBeneath is MOVE_MOUNT_BENEATH of linux/mount.h (Linux 6.5).
+const moveMountBeneath = 0x200
+
+// MoveMount attaches the detached mount f to target, which must be in the mount namespace of the
+// calling thread (move_mount(2), Linux 5.2). With beneath it is attached below the mount whose root
+// is target, which fails with EINVAL before Linux 6.5.
 func (f File) MoveMount(target File, beneath bool) error {
 	flags := unix.MOVE_MOUNT_F_EMPTY_PATH | unix.MOVE_MOUNT_T_EMPTY_PATH
 	if beneath {
@@ -34,16 +41,16 @@ func (f File) MoveMount(target File, beneath bool) error {
 	return os.NewSyscallError("move_mount", unix.MoveMount(f.Fd(), "", target.Fd(), "", flags))
 }
 
-// RestrictMount makes the mount f nosuid, nodev, noexec and private: mount_setattr(2), Linux 5.12.
-func (f File) RestrictMount() error {
-	return f.LimitMount(MountLimits{NoSuid: true, NoDev: true, NoExec: true})
+// mountSetattr calls mount_setattr(2) for the mount f. It fails with ENOSYS before Linux 5.12.
+func (f File) mountSetattr(attr unix.MountAttr) error {
+	err := unix.MountSetattr(f.Fd(), "", unix.AT_EMPTY_PATH, &attr)
+	return os.NewSyscallError("mount_setattr", err)
 }
 
-// MountLimits are options of a mount that take something from it.
+// MountLimits are restrictive mount options.
 type MountLimits struct{ ReadOnly, NoSuid, NoDev, NoExec bool }
 
-// LimitMount gives the mount f the options in l besides those it has, and makes it private:
-// mount_setattr(2), Linux 5.12.
+// LimitMount adds the options in l to the mount f, and makes it private (Linux 5.12).
 func (f File) LimitMount(l MountLimits) error {
 	attr := unix.MountAttr{Propagation: unix.MS_PRIVATE}
 	for flag, set := range map[uint64]bool{
@@ -54,113 +61,52 @@ func (f File) LimitMount(l MountLimits) error {
 			attr.Attr_set |= flag
 		}
 	}
-	return os.NewSyscallError("mount_setattr", unix.MountSetattr(f.Fd(), "", unix.AT_EMPTY_PATH, &attr))
+	return f.mountSetattr(attr)
 }
 
-// MountID is the number of the mount that f is on, as in /proc/<pid>/mountinfo. It asks the file system
-// nothing. It is not to be called on a NamespaceThread, which has another /proc.
+// RestrictMount makes the mount f nosuid, nodev, noexec and private (Linux 5.12).
+func (f File) RestrictMount() error {
+	return f.LimitMount(MountLimits{NoSuid: true, NoDev: true, NoExec: true})
+}
+
+// IsolateMount makes the mount f private, and removes its read-only option (Linux 5.12).
+func (f File) IsolateMount() error {
+	return f.mountSetattr(unix.MountAttr{
+		Attr_clr: unix.MOUNT_ATTR_RDONLY, Propagation: unix.MS_PRIVATE,
+	})
+}
+
+// MakeMountPrivate makes the mount f private (Linux 5.12).
+func (f File) MakeMountPrivate() error { return f.LimitMount(MountLimits{}) }
+
+// IDMapMount makes the detached mount f idmapped by the user namespace ns (MOUNT_ATTR_IDMAP, Linux
+// 5.12). See IDMapUnsupported for its errors.
+func (f File) IDMapMount(ns File) error {
+	return f.mountSetattr(unix.MountAttr{
+		Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(ns.Fd()),
+	})
+}
+
+// IDMapUnsupported reports whether an error of IDMapMount or CloneMount means that the kernel or the
+// file system does not support idmapped mounts.
+func IDMapUnsupported(err error) bool {
+	return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL)
+}
+
+// IsUnsupported reports whether the kernel does not have the system call.
+func IsUnsupported(err error) bool { return errors.Is(err, unix.ENOSYS) }
+
+// MountID returns the mount ID of f, as in /proc/<pid>/mountinfo. It sends no request to the file
+// system. It must not be called on a NamespaceThread, which has another /proc.
 func (f File) MountID() (int, error) {
 	text, err := ReadFile("/proc/self/fdinfo/"+strconv.Itoa(f.Fd()), nil)
 	if err != nil {
 		return 0, err
 	}
-	return parseMountID(text)
-}
-
-// parseMountID finds the line "mnt_id:" of /proc/<pid>/fdinfo/<fd> (proc(5)).
-func parseMountID(text []byte) (int, error) {
 	for line := range bytes.Lines(text) {
 		if value, ok := bytes.CutPrefix(line, []byte("mnt_id:")); ok {
 			return strconv.Atoi(string(bytes.TrimSpace(value)))
 		}
 	}
 	return 0, errors.New("parse fdinfo: no mnt_id")
-}
-
-// NamespaceThread is a thread in another mount namespace. Its methods name files by descriptors, or by a name in a
-// directory that is given as one.
-type NamespaceThread struct {
-	// fds is the caller's /proc/self/fd, since the namespace's /proc may show none, or another process's.
-	fds File
-}
-
-// InMountNamespace runs do on a thread that is in the mount namespace ns, an open /proc/<pid>/ns/mnt, and ends with it.
-func InMountNamespace(ns File, do func(*NamespaceThread) error) error {
-	fds, err := OpenDir("/proc/self/fd")
-	if err != nil {
-		return err
-	}
-	defer fds.Close()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the runtime ends the thread with the goroutine
-		done <- enterMountNamespace(ns, func() error { return do(&NamespaceThread{fds}) })
-	}()
-	return <-done
-}
-
-func enterMountNamespace(ns File, do func() error) error {
-	// A thread that shares its root and working directory with others may not change the namespace.
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return os.NewSyscallError("unshare CLONE_FS", err)
-	}
-	if err := unix.Setns(ns.Fd(), unix.CLONE_NEWNS); err != nil {
-		return os.NewSyscallError("setns mnt", err)
-	}
-	return do()
-}
-
-// Unmount detaches the topmost mount on name, in the directory dir; a symbolic link is not followed.
-func (t *NamespaceThread) Unmount(dir File, name string) error {
-	if err := unix.Fchdir(dir.Fd()); err != nil {
-		return os.NewSyscallError("fchdir", err)
-	}
-	return Unmount(name, UnmountDetach)
-}
-
-// Bind mounts source, which is to be in the thread's namespace, on target: mount(2) with MS_BIND, for kernels without
-// MoveMount.
-func (t *NamespaceThread) Bind(source, target File) error {
-	if err := unix.Fchdir(t.fds.Fd()); err != nil {
-		return os.NewSyscallError("fchdir", err)
-	}
-	err := unix.Mount(strconv.Itoa(source.Fd()), strconv.Itoa(target.Fd()), "", unix.MS_BIND, "")
-	return os.NewSyscallError("mount MS_BIND", err)
-}
-
-// Restrict makes the mount whose root is f nosuid, nodev, noexec and private, for kernels without RestrictMount.
-func (t *NamespaceThread) Restrict(f File) error {
-	if err := unix.Fchdir(t.fds.Fd()); err != nil {
-		return os.NewSyscallError("fchdir", err)
-	}
-	path := strconv.Itoa(f.Fd())
-	if err := unix.Mount("", path, "", unix.MS_PRIVATE, ""); err != nil {
-		return os.NewSyscallError("mount MS_PRIVATE", err)
-	}
-	flags := unix.MS_REMOUNT | unix.MS_BIND | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	return os.NewSyscallError("mount MS_REMOUNT", unix.Mount("", path, "", uintptr(flags), ""))
-}
-
-// MakeShared makes the mount at path one that passes on what is mounted below it (MS_SHARED, mount_namespaces(7)).
-func MakeShared(path string) error {
-	if err := unix.Mount("", path, "", unix.MS_SHARED, ""); err != nil {
-		return &os.PathError{Op: "mount MS_SHARED", Path: path, Err: err}
-	}
-	return nil
-}
-
-// BindMountSelf mounts the directory at path on itself, with all that is mounted below it.
-func BindMountSelf(path string) error { return Mount(path, path, "", unix.MS_BIND|unix.MS_REC, "") }
-
-// UnmountAt detaches the topmost mount on the path below the directory f, which may be hidden by a mount on it.
-func (f File) UnmountAt(path string) error {
-	return Unmount("/proc/self/fd/"+strconv.Itoa(f.Fd())+"/"+path, UnmountDetach)
-}
-
-// MakePrivate makes the mount at path one that passes nothing on (MS_PRIVATE).
-func MakePrivate(path string) error {
-	if err := unix.Mount("", path, "", unix.MS_PRIVATE, ""); err != nil {
-		return &os.PathError{Op: "mount MS_PRIVATE", Path: path, Err: err}
-	}
-	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -116,5 +117,17 @@ func (f File) Write(buf []byte) (int, error) {
 	}
 }
 
-// SyncFS writes all changes of the file system of f to the disk.
-func (f File) SyncFS() error { return os.NewSyscallError("syncfs", unix.Syncfs(f.Fd())) }
+// ReadlinkAt reads the symbolic link at path below the directory f into buf, and returns the part of
+// buf that was filled. path must end with a NUL byte. Without an error it allocates no memory.
+func (f File) ReadlinkAt(path, buf []byte) ([]byte, error) {
+	if len(path) == 0 || path[len(path)-1] != 0 || len(buf) == 0 {
+		return nil, os.NewSyscallError("readlinkat", unix.EINVAL)
+	}
+	n, _, errno := unix.Syscall6(unix.SYS_READLINKAT, uintptr(f.Fd()),
+		uintptr(unsafe.Pointer(&path[0])), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)),
+		0, 0)
+	if errno != 0 {
+		return nil, os.NewSyscallError("readlinkat", errno)
+	}
+	return buf[:n], nil
+}

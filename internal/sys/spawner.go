@@ -1,31 +1,24 @@
 package sys
 
 import (
-	"fmt"
 	"os"
 	"runtime"
-	"slices"
-
-	"golang.org/x/sys/unix"
+	"strconv"
+	"strings"
+	"syscall"
 )
 
-// Capabilities that a program may keep (capabilities(7)).
-const (
-	CapDACReadSearch = unix.CAP_DAC_READ_SEARCH
-	CapSysPtrace     = unix.CAP_SYS_PTRACE
-	CapSysAdmin      = unix.CAP_SYS_ADMIN
-)
-
-// Spawner starts programs with fewer privileges than this process has. They end with it.
+// Spawner starts programs with fewer capabilities than this process has. The kernel kills them when
+// this process ends.
 type Spawner struct{ calls chan func() }
 
-// NewSpawner makes one whose programs have no capabilities but those that are given, as far as this process has them, and
-// can never get others (PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP).
+// NewSpawner returns a Spawner whose programs have at most the capabilities in keep, and can never
+// gain others (PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP).
 func NewSpawner(keep ...int) (*Spawner, error) {
 	s := &Spawner{make(chan func())}
 	made := make(chan error)
 	go func() {
-		// Both are properties of a thread, and inherited from it. A program that it starts lives as long as it does.
+		// Both are properties of a thread, and so is the parent of PR_SET_PDEATHSIG.
 		runtime.LockOSThread()
 		err := restrictThread(keep)
 		made <- err
@@ -37,38 +30,37 @@ func NewSpawner(keep ...int) (*Spawner, error) {
 	return s, <-made
 }
 
-// Start starts a program with the files, as PassedFiles finds them, and returns its process. It shares standard input,
-// output and error with this one.
-func (s *Spawner) Start(program string, args, env []string, files []NamedFile) (p *os.Process, err error) {
+// Start starts a program with the files, which it gets from PassedFiles. It shares standard input,
+// output and error with this process.
+func (s *Spawner) Start(
+	program string, args, env []string, files []NamedFile,
+) (p *os.Process, err error) {
 	done := make(chan struct{})
 	s.calls <- func() {
-		p, err = startWith(program, args, env, files)
+		p, err = startProgram(program, args, env, files)
 		close(done)
 	}
 	<-done
 	return p, err
 }
 
-func restrictThread(keep []int) error {
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return os.NewSyscallError("prctl PR_SET_NO_NEW_PRIVS", err)
+// startProgram starts a program that is killed when the calling thread ends.
+func startProgram(program string, args, env []string, files []NamedFile) (*os.Process, error) {
+	var names []string
+	fds := []uintptr{0, 1, 2}
+	for _, f := range files {
+		names = append(names, f.Name)
+		fds = append(fds, uintptr(f.File.Fd()))
 	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var own [2]unix.CapUserData
-	if err := unix.Capget(&header, &own[0]); err != nil {
-		return os.NewSyscallError("capget", err)
+	env = append(env, "LISTEN_FDS="+strconv.Itoa(len(files)),
+		"LISTEN_FDNAMES="+strings.Join(names, ":"))
+	pid, err := syscall.ForkExec(program, args, &syscall.ProcAttr{
+		Env:   env,
+		Files: fds,
+		Sys:   &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "start", Path: program, Err: err}
 	}
-	if own[0].Effective&(1<<unix.CAP_SETPCAP) == 0 {
-		return nil // it may not even drop them
-	}
-	for c := range unix.CAP_LAST_CAP + 1 {
-		if slices.Contains(keep, c) {
-			continue
-		}
-		err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0)
-		if err != nil && err != unix.EINVAL { // the kernel knows fewer
-			return fmt.Errorf("drop capability %d: %w", c, os.NewSyscallError("prctl PR_CAPBSET_DROP", err))
-		}
-	}
-	return nil
+	return os.FindProcess(pid)
 }

@@ -56,3 +56,20 @@ func statAt(dirfd int, name string, flags int) (FileInfo, error) {
 		FileSystem: DeviceNumber{unix.Major(st.Dev), unix.Minor(st.Dev)},
 	}, nil
 }
+
+// Inode returns the inode number of f, which identifies a namespace.
+func (f File) Inode() (uint64, error) {
+	st, err := f.fstat()
+	return st.Ino, err
+}
+
+// Size returns the size in bytes.
+func (f File) Size() (int64, error) {
+	st, err := f.fstat()
+	return st.Size, err
+}
+
+func (f File) fstat() (st unix.Stat_t, err error) {
+	err = unix.Fstat(f.Fd(), &st)
+	return st, os.NewSyscallError("fstat", err)
+}

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"errors"
 	"os"
 	"time"
 	"unsafe"
@@ -100,4 +101,33 @@ func (f File) fstatatInode(name Name, i *Inode) error {
 		i.Immutable, i.AppendOnly = flags&flagImmutable != 0, flags&flagAppend != 0
 	}
 	return nil
+}
+
+// cached makes statx(2) answer from the kernel's cache: the file system, which may not respond, is
+// not asked.
+const cached = unix.AT_STATX_DONT_SYNC | unix.AT_NO_AUTOMOUNT
+
+// LookCached returns the type and inode of the target of a link in procfs, from the kernel's cache.
+func LookCached(link string) (Inode, error) {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, link, cached, unix.STATX_TYPE|unix.STATX_INO, &st)
+	if errors.Is(err, unix.ENOSYS) { // before Linux 4.11
+		i, err := Stat(link)
+		return Inode{Mode: i.Mode, Number: i.Inode, FileSystem: i.FileSystem}, err
+	}
+	fs := DeviceNumber{st.Dev_major, st.Dev_minor}
+	i := Inode{Mode: uint32(st.Mode), Number: st.Ino, FileSystem: fs}
+	return i, os.NewSyscallError("statx", err)
+}
+
+// LinkMountID returns the mount ID of the file to which a link in procfs leads (Linux 5.8).
+func LinkMountID(link string) (int, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, link, cached, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, os.NewSyscallError("statx", err)
+	}
+	if st.Mask&unix.STATX_MNT_ID == 0 {
+		return 0, errors.ErrUnsupported
+	}
+	return int(st.Mnt_id), nil
 }

@@ -1,11 +1,6 @@
 package sys
 
-import (
-	"os"
-	"testing"
-
-	"golang.org/x/sys/unix"
-)
+import "testing"
 
 // TestIsRootStatus parses the status of the host's root and of other processes.
 func TestIsRootStatus(t *testing.T) {
@@ -21,26 +16,5 @@ func TestIsRootStatus(t *testing.T) {
 		if got := isRootStatus([]byte(text)); got != want {
 			t.Errorf("%q: %v", text, got)
 		}
-	}
-}
-
-// TestSharedResources compares threads that share descriptors but not working directories.
-func TestSharedResources(t *testing.T) {
-	own := os.Getpid()
-	if !SharesFiles(own, own) || !SharesDirectories(own, own) {
-		t.Skip("the kernel has no kcmp(2)")
-	}
-	err := OnOwnThread(func(*Thread) error {
-		a := unix.Gettid()
-		return OnOwnThread(func(*Thread) error {
-			b := unix.Gettid()
-			if !SharesFiles(a, b) || SharesDirectories(a, b) {
-				t.Errorf("files %v, directories %v", SharesFiles(a, b), SharesDirectories(a, b))
-			}
-			return nil
-		})
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 }
