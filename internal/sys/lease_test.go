@@ -23,13 +23,12 @@ func TestReadWithLease(t *testing.T) {
 	if text := read(); text != "text" {
 		t.Errorf("read %q", text)
 	}
-	// Whoever has opened it to write may have written half of it.
 	w, err := os.OpenFile(file, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := ReadWithLease(file, 4); !errors.Is(err, ErrBeingWritten) {
-		t.Errorf("a file that is being written: %v", err)
+		t.Errorf("open for writing: got %v, want %v", err, ErrBeingWritten)
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
@@ -38,9 +37,9 @@ func TestReadWithLease(t *testing.T) {
 		t.Errorf("read %q", text)
 	}
 	if _, err := ReadWithLease(file, 3); err == nil {
-		t.Error("a file that is too large is read")
+		t.Error("too large: got no error")
 	}
 	if _, err := ReadWithLease(filepath.Dir(file), 3); err == nil {
-		t.Error("a folder is read")
+		t.Error("directory: got no error")
 	}
 }

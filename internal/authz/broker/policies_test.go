@@ -123,7 +123,7 @@ func TestHalfWritten(t *testing.T) {
 			}
 		}
 	}
-	if err := f.policies.Reload(); err == nil || !strings.Contains(err.Error(), "it is being written") {
+	if err := f.policies.Reload(); err == nil || !strings.Contains(err.Error(), "file is open for writing") {
 		t.Errorf("reloaded: %v", err)
 	}
 	if _, err := w.WriteString(`{"name":"last","users":[""],"actions":[""]}`); err != nil {
