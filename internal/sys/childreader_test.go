@@ -3,7 +3,6 @@ package sys
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -13,28 +12,25 @@ import (
 
 func TestChildReader(t *testing.T) {
 	dir := t.TempDir()
-	file := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
 	long := strings.Repeat("0123456789", 20000) // more than the pipe holds
-	good, empty, missing := file("good", "x\n"), file("empty", ""), filepath.Join(dir, "missing")
-	tooLong := file("long", long)
+	good, empty := writeFile(t, dir, "good", "x\n"), writeFile(t, dir, "empty", "")
+	missing, tooLong := filepath.Join(dir, "missing"), writeFile(t, dir, "long", long)
 	var reader ChildReader
 	for range 3 {
-		texts, err := reader.Read(t.Context(), []string{good, empty, tooLong, missing, dir, tooLong, good})
+		paths := []string{good, empty, tooLong, missing, dir, tooLong, good}
+		texts, err := reader.Read(t.Context(), paths)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i, want := range []FileText{
-			{Text: []byte("x\n")}, {Err: syscall.ENODATA}, {Text: []byte(long[:64<<10])}, {Err: syscall.ENOENT}, {Err: syscall.EISDIR},
-			{Text: []byte(long[:64<<10])}, {Text: []byte("x\n")},
+			{Text: []byte("x\n")}, {Err: syscall.ENODATA}, {Text: []byte(long[:64<<10])},
+			{Err: syscall.ENOENT}, {Err: syscall.EISDIR}, {Text: []byte(long[:64<<10])},
+			{Text: []byte("x\n")},
 		} {
-			if got := texts[i]; string(got.Text) != string(want.Text) || !errors.Is(got.Err, want.Err) {
-				t.Errorf("file %d: %.20q, %v; want %.20q, %v", i, got.Text, got.Err, want.Text, want.Err)
+			got := texts[i]
+			if string(got.Text) != string(want.Text) || !errors.Is(got.Err, want.Err) {
+				t.Errorf("%s: got %.20q, %v; want %.20q, %v",
+					paths[i], got.Text, got.Err, want.Text, want.Err)
 			}
 		}
 	}
@@ -46,35 +42,36 @@ func TestChildReader(t *testing.T) {
 	}
 }
 
-// TestChildReaderHangs reads a file that hangs: what was read before it is good, and one process is left behind at most.
+// TestChildReaderHangs reads a FIFO without a writer: the files before it are read, and at most one
+// child is abandoned at a time.
 func TestChildReaderHangs(t *testing.T) {
 	dir := t.TempDir()
-	good, fifo := filepath.Join(dir, "good"), filepath.Join(dir, "fifo")
-	if err := os.WriteFile(good, []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	good, fifo := writeFile(t, dir, "good", "x"), makeFIFO(t, dir)
 	var reader ChildReader
-	for range 3 { // that process can be killed, and is not there any more for the next
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		texts, err := reader.Read(ctx, []string{good, fifo, good})
-		cancel()
-		if err != nil || string(texts[0].Text) != "x" || !errors.Is(texts[1].Err, context.DeadlineExceeded) ||
-			!errors.Is(texts[2].Err, context.DeadlineExceeded) {
-			t.Errorf("%+v, %v", texts, err)
+	read := func(ctx context.Context, paths ...string) {
+		t.Helper()
+		texts, err := reader.Read(ctx, paths)
+		if err != nil || string(texts[0].Text) != "x" {
+			t.Fatalf("got %+v, %v", texts, err)
+		}
+		for _, text := range texts[1:] {
+			if !errors.Is(text.Err, context.DeadlineExceeded) {
+				t.Errorf("got %+v, want %v", text, context.DeadlineExceeded)
+			}
 		}
 	}
-	reader.Timeout = 2 * time.Second
-	if texts, err := reader.Read(t.Context(), []string{good, fifo}); err != nil || string(texts[0].Text) != "x" ||
-		!errors.Is(texts[1].Err, context.DeadlineExceeded) {
-		t.Errorf("%+v, %v", texts, err)
+	for range 3 { // the child can be killed, so that the next Read need not wait
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		read(ctx, good, fifo, good)
+		cancel()
 	}
-	reader.ended = make(chan struct{}) // one that cannot be killed
+	reader.Timeout = 2 * time.Second
+	read(t.Context(), good, fifo)
+	reader.ended = make(chan struct{}) // a child that cannot be killed
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if texts, err := reader.Read(ctx, []string{good}); texts != nil || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("beside one that hangs: %+v, %v", texts, err)
+	texts, err := reader.Read(ctx, []string{good})
+	if texts != nil || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("beside an abandoned child: %+v, %v", texts, err)
 	}
 }

@@ -41,10 +41,11 @@ func (f File) MoveMount(target File, beneath bool) error {
 	return os.NewSyscallError("move_mount", unix.MoveMount(f.Fd(), "", target.Fd(), "", flags))
 }
 
-// mountSetattr calls mount_setattr(2) for the mount f. It fails with ENOSYS before Linux 5.12.
-func (f File) mountSetattr(attr unix.MountAttr) error {
+// mountSetattr calls mount_setattr(2) for the mount f. It fails with ENOSYS before Linux 5.12. call
+// is the system call in the error.
+func (f File) mountSetattr(call string, attr unix.MountAttr) error {
 	err := unix.MountSetattr(f.Fd(), "", unix.AT_EMPTY_PATH, &attr)
-	return os.NewSyscallError("mount_setattr", err)
+	return os.NewSyscallError(call, err)
 }
 
 // MountLimits are restrictive mount options.
@@ -61,7 +62,7 @@ func (f File) LimitMount(l MountLimits) error {
 			attr.Attr_set |= flag
 		}
 	}
-	return f.mountSetattr(attr)
+	return f.mountSetattr("mount_setattr", attr)
 }
 
 // RestrictMount makes the mount f nosuid, nodev, noexec and private (Linux 5.12).
@@ -71,7 +72,7 @@ func (f File) RestrictMount() error {
 
 // IsolateMount makes the mount f private, and removes its read-only option (Linux 5.12).
 func (f File) IsolateMount() error {
-	return f.mountSetattr(unix.MountAttr{
+	return f.mountSetattr("mount_setattr", unix.MountAttr{
 		Attr_clr: unix.MOUNT_ATTR_RDONLY, Propagation: unix.MS_PRIVATE,
 	})
 }
@@ -82,7 +83,7 @@ func (f File) MakeMountPrivate() error { return f.LimitMount(MountLimits{}) }
 // IDMapMount makes the detached mount f idmapped by the user namespace ns (MOUNT_ATTR_IDMAP, Linux
 // 5.12). See IDMapUnsupported for its errors.
 func (f File) IDMapMount(ns File) error {
-	return f.mountSetattr(unix.MountAttr{
+	return f.mountSetattr("mount_setattr MOUNT_ATTR_IDMAP", unix.MountAttr{
 		Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(ns.Fd()),
 	})
 }
