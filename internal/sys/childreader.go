@@ -121,7 +121,8 @@ func readTexts(from io.Reader, n, maxBytes int) ([]FileText, error) {
 		}
 		length := binary.NativeEndian.Uint32(header[4:])
 		if int64(length) > int64(maxBytes) {
-			return texts, fmt.Errorf("reader process sent %d bytes, want at most %d", length, maxBytes)
+			return texts, fmt.Errorf("reader process sent %d bytes, want at most %d",
+				length, maxBytes)
 		}
 		text := make([]byte, length)
 		if _, err := io.ReadFull(in, text); err != nil {

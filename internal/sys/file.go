@@ -26,7 +26,9 @@ func (f File) OpenAt(name string) (File, error) { return openat(f.Fd(), name, un
 func OpenReadWrite(path string) (File, error) { return openat(unix.AT_FDCWD, path, unix.O_RDWR) }
 
 // OpenReadWriteAt opens name below the directory f for reading and writing.
-func (f File) OpenReadWriteAt(name string) (File, error) { return openat(f.Fd(), name, unix.O_RDWR) }
+func (f File) OpenReadWriteAt(name string) (File, error) {
+	return openat(f.Fd(), name, unix.O_RDWR)
+}
 
 // OpenDir opens the directory at path with O_PATH, as a starting point for OpenAt.
 func OpenDir(path string) (File, error) {

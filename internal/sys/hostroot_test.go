@@ -10,11 +10,12 @@ func TestIsRootStatus(t *testing.T) {
 		"Uid:\t0\t0\t0\t0\nCapEff:\t" + docker + "\n":                           false,
 		"Uid:\t1000\t0\t0\t0\nCapEff:\t" + all + "\n":                           false,
 		"Uid:\t0\t0\t0\t1000\nCapEff:\t" + all + "\n":                           false,
-		"Uid:\t0\t0\t0\t0\n": false, "CapEff:\t" + all + "\n": false, "": false, "Uid\nCapEff": false,
+		"Uid:\t0\t0\t0\t0\n": false, "CapEff:\t" + all + "\n": false,
+		"": false, "Uid\nCapEff": false,
 		"Name:\tUid:\t0\t0\t0\t0\nUid:\t5\t5\t5\t5\nCapEff:\t" + all + "\n": false,
 	} {
 		if got := isRootStatus([]byte(text)); got != want {
-			t.Errorf("%q: %v", text, got)
+			t.Errorf("%q: got %v, want %v", text, got, want)
 		}
 	}
 }

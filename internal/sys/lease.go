@@ -11,9 +11,9 @@ import (
 var ErrBeingWritten = errors.New("file is open for writing")
 
 // ReadWithLease is like ReadRegular, but fails with ErrBeingWritten while the file is open for
-// writing, since it may be incomplete. A read lease (F_SETLEASE, fcntl(2)) delays writers during the
-// read. Without the lease it reads the file as it is: on a network file system, which may grant no
-// lease or another one, and as a user who does not own the file.
+// writing, since it may be incomplete. A read lease (F_SETLEASE, fcntl(2)) delays writers during
+// the read. It takes no lease on a network file system, where leases have other meanings, and reads
+// the file without one if this user does not own the file.
 func ReadWithLease(path string, limit int64) ([]byte, error) {
 	f, err := openRegular(path, "read", os.O_RDONLY, 0)
 	if err != nil {

@@ -42,7 +42,9 @@ func (f File) UnmountAt(path string) error {
 }
 
 // IsNotMounted reports whether an error of Unmount means that target is not a mount point.
-func IsNotMounted(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) }
+func IsNotMounted(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT)
+}
 
 // BindMountSelf bind mounts the directory at path on itself, with all mounts below it.
 func BindMountSelf(path string) error { return Mount(path, path, "", unix.MS_BIND|unix.MS_REC, "") }

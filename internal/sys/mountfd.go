@@ -88,8 +88,8 @@ func (f File) IDMapMount(ns File) error {
 	})
 }
 
-// IDMapUnsupported reports whether an error of IDMapMount or CloneMount means that the kernel or the
-// file system does not support idmapped mounts.
+// IDMapUnsupported reports whether an error of IDMapMount or CloneMount means that the kernel or
+// the file system does not support idmapped mounts.
 func IDMapUnsupported(err error) bool {
 	return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL)
 }

@@ -34,7 +34,8 @@ func PassedFiles(anyPID bool) ([]NamedFile, error) {
 	}
 	n, err := strconv.Atoi(count)
 	if err != nil || n != len(names) {
-		return nil, fmt.Errorf("LISTEN_FDS is %q, but LISTEN_FDNAMES has %d names", count, len(names))
+		return nil, fmt.Errorf("LISTEN_FDS is %q, but LISTEN_FDNAMES has %d names",
+			count, len(names))
 	}
 	var files []NamedFile
 	for i, name := range names {

@@ -35,8 +35,9 @@ func (f File) translatePID(name string, request uintptr, pid int) (int, error) {
 	return int(result), nil
 }
 
-// ParentNamespace opens the parent of the pid or user namespace f (ioctl_ns(2), Linux 4.9). It fails
-// with EPERM if the parent is outside of the caller's namespace, and with ENOTTY on older kernels.
+// ParentNamespace opens the parent of the pid or user namespace f (ioctl_ns(2), Linux 4.9). It
+// fails with EPERM if the parent is outside of the caller's namespace, and with ENOTTY on older
+// kernels.
 func (f File) ParentNamespace() (File, error) {
 	return f.relatedNamespace("NS_GET_PARENT", unix.NS_GET_PARENT)
 }

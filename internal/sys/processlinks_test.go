@@ -18,7 +18,8 @@ func TestSharedResources(t *testing.T) {
 		return OnOwnThread(func(*Thread) error {
 			b := unix.Gettid()
 			if !sharesFiles(a, b) || sharesDirectories(a, b) {
-				t.Errorf("files %v, directories %v", sharesFiles(a, b), sharesDirectories(a, b))
+				t.Errorf("sharesFiles %v, sharesDirectories %v, want true, false",
+					sharesFiles(a, b), sharesDirectories(a, b))
 			}
 			return nil
 		})

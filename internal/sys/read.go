@@ -117,8 +117,8 @@ func (f File) Write(buf []byte) (int, error) {
 	}
 }
 
-// ReadlinkAt reads the symbolic link at path below the directory f into buf, and returns the part of
-// buf that was filled. path must end with a NUL byte. Without an error it allocates no memory.
+// ReadlinkAt reads the symbolic link at path below the directory f into buf, and returns the part
+// of buf that was filled. path must end with a NUL byte. Without an error it allocates no memory.
 func (f File) ReadlinkAt(path, buf []byte) ([]byte, error) {
 	if len(path) == 0 || path[len(path)-1] != 0 || len(buf) == 0 {
 		return nil, os.NewSyscallError("readlinkat", unix.EINVAL)

@@ -19,8 +19,8 @@ func ReadRegular(path string, limit int64) ([]byte, error) {
 	return readLimited(f, limit)
 }
 
-// openRegular opens the regular file at path, without blocking on a FIFO. op is the operation in the
-// error.
+// openRegular opens the regular file at path, without blocking on a FIFO. op is the operation in
+// the error.
 func openRegular(path, op string, flags int, mode os.FileMode) (*os.File, error) {
 	f, err := os.OpenFile(path, flags|syscall.O_NONBLOCK, mode)
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// ReplaceFile atomically replaces the file at path with one that has the content text, and the owner
-// and permissions of like, or mode 0600 if like is nil. It does not sync: after a crash of the
-// machine the file may be the old one, or empty.
+// ReplaceFile atomically replaces the file at path with one that has the content text, and the
+// owner and permissions of like, or mode 0600 if like is nil. It does not sync: after a crash of
+// the machine the file may be the old one, or empty.
 func ReplaceFile(path string, text []byte, like fs.FileInfo) error {
 	return replaceFile(path, text, like, false)
 }

@@ -29,7 +29,7 @@ var goCalls = []uint32{
 	unix.SYS_EXIT, unix.SYS_EXIT_GROUP,
 }
 
-// readerCalls are the other system calls of a process that only reads, and writes to the descriptors
+// readerCalls are the other system calls of a process that only reads, and writes to descriptors
 // that it has: the FUSE device, the log, the supervisor.
 var readerCalls = []uint32{
 	unix.SYS_LSEEK, unix.SYS_PPOLL,

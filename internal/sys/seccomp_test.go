@@ -18,60 +18,95 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// confinedCall is one that a confined process makes. It runs in a process of its own, since most calls end it.
+// confinedCall is a call that a confined process makes. Most calls are fatal, so each runs in a
+// process of its own.
 type confinedCall struct {
 	name    string
 	call    func() error
 	allowed bool
 }
 
-// confined are calls that a process makes after ConfineToReading.
-var confined = []confinedCall{
+// readingCalls are calls after ConfineToReading.
+var readingCalls = []confinedCall{
 	{"read a file", func() error { _, err := os.ReadFile("/proc/self/status"); return err }, true},
-	{"list a folder", func() error { _, err := os.ReadDir("/proc/self"); return err }, true},
-	{"stand for a file", func() error { _, err := openat(unix.AT_FDCWD, "/proc/self/status", unix.O_PATH); return err }, true},
-	{"resolve below a folder", func() error { return resolve("/proc", "self/status") }, true},
+	{"list a directory", func() error { _, err := os.ReadDir("/proc/self"); return err }, true},
+	{"open a path", func() error {
+		_, err := openat(unix.AT_FDCWD, "/proc/self/status", unix.O_PATH)
+		return err
+	}, true},
+	{"resolve a path below a directory", func() error {
+		return resolve("/proc", "self/status")
+	}, true},
 	{"start threads", func() error { return startThreads(20) }, true},
-	{"take memory", func() error { _ = bytes.Repeat([]byte("x"), 300<<20); return nil }, true},
-	{"collect garbage", func() error { debug.FreeOSMemory(); return nil }, true},
-	{"ask who it is", func() error { _, _ = os.Getpid(), os.Getppid(); return nil }, true},
+	{"allocate memory", func() error { _ = bytes.Repeat([]byte("x"), 300<<20); return nil }, true},
+	{"return memory", func() error { debug.FreeOSMemory(); return nil }, true},
+	{"get pids", func() error { _, _ = os.Getpid(), os.Getppid(); return nil }, true},
 	{"name a thread", func() error { return unix.Prctl(unix.PR_SET_NAME, 0, 0, 0, 0) }, false},
-	{"write a file", func() error { _, err := os.OpenFile("/dev/null", os.O_WRONLY, 0); return err }, false},
-	{"read and write a file", func() error { _, err := os.OpenFile("/dev/null", os.O_RDWR, 0); return err }, false},
+	{"write a file", func() error {
+		_, err := os.OpenFile("/dev/null", os.O_WRONLY, 0)
+		return err
+	}, false},
+	{"read and write a file", func() error {
+		_, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+		return err
+	}, false},
 	{"make a file", func() error { return create("/tmp/palisade-made") }, false},
-	{"cut a file off", func() error { _, err := os.OpenFile("/dev/null", os.O_TRUNC, 0); return err }, false},
-	{"make a nameless file", func() error { _, err := openat(unix.AT_FDCWD, "/tmp", unix.O_TMPFILE|unix.O_RDWR); return err }, false},
-	{"make a folder", func() error { return os.Mkdir("/tmp/palisade-made", 0o700) }, false},
+	{"truncate a file", func() error {
+		_, err := os.OpenFile("/dev/null", os.O_TRUNC, 0)
+		return err
+	}, false},
+	{"make an unnamed file", func() error {
+		_, err := openat(unix.AT_FDCWD, "/tmp", unix.O_TMPFILE|unix.O_RDWR)
+		return err
+	}, false},
+	{"make a directory", func() error { return os.Mkdir("/tmp/palisade-made", 0o700) }, false},
 	{"remove a file", func() error { return os.Remove("/tmp/palisade-made") }, false},
-	{"rename a file", func() error { return os.Rename("/tmp/palisade-made", "/tmp/palisade-moved") }, false},
+	{"rename a file", func() error {
+		return os.Rename("/tmp/palisade-made", "/tmp/palisade-moved")
+	}, false},
 	{"change a mode", func() error { return os.Chmod("/tmp", 0o1777) }, false},
 	{"change an owner", func() error { return os.Lchown("/tmp", -1, -1) }, false},
 	{"mount", func() error { return unix.Mount("", "/nowhere", "tmpfs", 0, "") }, false},
 	{"run a program", func() error { return unix.Exec("/proc/self/exe", nil, nil) }, false},
 	{"fork", func() error { return raw(unix.SYS_CLONE, uintptr(unix.SIGCHLD)) }, false},
-	{"fork by clone3", func() error { return isAbsent(unix.SYS_CLONE3) }, true},
-	{"open with flags that a filter does not see", func() error { return isAbsent(unix.SYS_OPENAT2) }, true},
+	{"clone3", func() error { return wantENOSYS(unix.SYS_CLONE3) }, true},
+	{"openat2", func() error { return wantENOSYS(unix.SYS_OPENAT2) }, true},
 	{"unshare", func() error { return unix.Unshare(unix.CLONE_NEWUTS) }, false},
 	{"enter a mount namespace", func() error { return setns("mnt", unix.CLONE_NEWNS) }, false},
 	{"enter any namespace", func() error { return setns("mnt", 0) }, false},
-	{"open a socket", func() error { _, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0); return err }, false},
+	{"open a socket", func() error {
+		_, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		return err
+	}, false},
 	{"trace", func() error { return unix.PtraceAttach(os.Getppid()) }, false},
 	{"kill", func() error { return unix.Kill(os.Getppid(), 0) }, false},
-	{"kill a thread", func() error { return raw(unix.SYS_TGKILL, uintptr(os.Getppid()), uintptr(os.Getppid())) }, false},
-	{"have a process signalled", func() error { return raw(unix.SYS_FCNTL, 0, unix.F_SETOWN, uintptr(os.Getppid())) }, false},
-	{"interrupt its own threads", func() error { return raw(unix.SYS_TGKILL, uintptr(os.Getpid()), uintptr(unix.Gettid())) }, true},
-	{"ask for a descriptor's flags", func() error { return raw(unix.SYS_FCNTL, 0, unix.F_GETFL) }, true},
-	{"write to another's memory", func() error { return raw(unix.SYS_PROCESS_VM_WRITEV, uintptr(os.Getppid())) }, false},
-	{"take another's descriptor", func() error { return raw(unix.SYS_PIDFD_GETFD) }, false},
-	{"load a program into the kernel", func() error { return raw(unix.SYS_BPF) }, false},
-	{"make memory executable", func() error { return mapExecutable() }, false},
-	{"raise a limit", func() error { return unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{}) }, false},
+	{"kill a thread", func() error {
+		return raw(unix.SYS_TGKILL, uintptr(os.Getppid()), uintptr(os.Getppid()))
+	}, false},
+	{"set the owner of a descriptor", func() error {
+		return raw(unix.SYS_FCNTL, 0, unix.F_SETOWN, uintptr(os.Getppid()))
+	}, false},
+	{"signal own threads", func() error {
+		return raw(unix.SYS_TGKILL, uintptr(os.Getpid()), uintptr(unix.Gettid()))
+	}, true},
+	{"get a descriptor's flags", func() error {
+		return raw(unix.SYS_FCNTL, 0, unix.F_GETFL)
+	}, true},
+	{"write to another process's memory", func() error {
+		return raw(unix.SYS_PROCESS_VM_WRITEV, uintptr(os.Getppid()))
+	}, false},
+	{"take another process's descriptor", func() error { return raw(unix.SYS_PIDFD_GETFD) }, false},
+	{"load a BPF program", func() error { return raw(unix.SYS_BPF) }, false},
+	{"make memory executable", mapExecutable, false},
+	{"raise a limit", func() error {
+		return unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{})
+	}, false},
 	{"use io_uring", func() error { return raw(unix.SYS_IO_URING_SETUP) }, false},
-	{"open by a handle", func() error { return raw(unix.SYS_OPEN_BY_HANDLE_AT) }, false},
-	{"ask for a pid elsewhere", func() error { return askForPID(nsGetPidInPidNS) }, true},
-	{"ask for the namespace around", askForParent, true},
-	{"ask whose a namespace is", askForOwner, true},
-	{"ask for the init elsewhere", func() error { return askForPID(nsGetPidFromPidNS) }, true},
+	{"open by file handle", func() error { return raw(unix.SYS_OPEN_BY_HANDLE_AT) }, false},
+	{"translate a pid", func() error { return translatePID(nsGetPidInPidNS) }, true},
+	{"open the parent namespace", openParent, true},
+	{"get a namespace's owner", getOwner, true},
+	{"get a namespace's init", func() error { return translatePID(nsGetPidFromPidNS) }, true},
 	{"write to a terminal", func() error { return raw(unix.SYS_IOCTL, 0, unix.TIOCSTI) }, false},
 }
 
@@ -115,32 +150,33 @@ func setns(name string, kind int) error {
 	return unix.Setns(f.Fd(), kind)
 }
 
-// askForPID makes an ioctl that only newer kernels know.
-func askForPID(request uintptr) error {
+// translatePID accepts the errors of kernels before Linux 6.11.
+func translatePID(request uintptr) error {
 	f, err := openat(unix.AT_FDCWD, "/proc/self/ns/pid", unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
-	if err := raw(unix.SYS_IOCTL, uintptr(f.Fd()), request, uintptr(os.Getpid())); err != nil && err != unix.ENOTTY && err != unix.ESRCH {
-		return err
+	err = raw(unix.SYS_IOCTL, uintptr(f.Fd()), request, uintptr(os.Getpid()))
+	if err == unix.ENOTTY || err == unix.ESRCH {
+		return nil
 	}
-	return nil
+	return err
 }
 
-// askForParent asks for the namespace around the own one, which nobody is shown, and old kernels do not know.
-func askForParent() error {
+// openParent opens the parent of the own pid namespace, which always fails.
+func openParent() error {
 	f, err := openat(unix.AT_FDCWD, "/proc/self/ns/pid", unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
 	if _, err := f.ParentNamespace(); !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.ENOTTY) {
-		return fmt.Errorf("the namespace around the own one: %w", err)
+		return fmt.Errorf("open parent namespace: %w", err)
 	}
 	return nil
 }
 
-// askForOwner asks whose the user namespace is to which the own pid namespace belongs.
-func askForOwner() error {
+// getOwner gets the owner of the user namespace of the own pid namespace.
+func getOwner() error {
 	f, err := openat(unix.AT_FDCWD, "/proc/self/ns/pid", unix.O_RDONLY)
 	if err != nil {
 		return err
@@ -156,7 +192,8 @@ func askForOwner() error {
 }
 
 func mapExecutable() error {
-	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(nil), 4096, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_ANON|unix.MAP_PRIVATE)
+	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(nil), 4096,
+		unix.PROT_READ|unix.PROT_EXEC, unix.MAP_ANON|unix.MAP_PRIVATE)
 	return err
 }
 
@@ -168,58 +205,71 @@ func raw(number uintptr, args ...uintptr) error {
 	return nil
 }
 
-func isAbsent(number uintptr) error {
+func wantENOSYS(number uintptr) error {
 	if err := raw(number); err != unix.ENOSYS {
-		return fmt.Errorf("it answers %v", err)
+		return fmt.Errorf("got %v, want %v", err, unix.ENOSYS)
 	}
 	return nil
 }
 
-// answering are calls that a process makes after ConfineToServing, at the listener that it has opened before.
-var answering = []confinedCall{
-	{"answer", func() error { return answerOne() }, true},
+// servingCalls are calls after ConfineToServing.
+var servingCalls = []confinedCall{
+	{"serve", serveOne, true},
 	{"start threads", func() error { return startThreads(20) }, true},
-	{"take memory", func() error { _ = bytes.Repeat([]byte("x"), 300<<20); return nil }, true},
-	{"collect garbage", func() error { debug.FreeOSMemory(); return nil }, true},
+	{"allocate memory", func() error { _ = bytes.Repeat([]byte("x"), 300<<20); return nil }, true},
+	{"return memory", func() error { debug.FreeOSMemory(); return nil }, true},
 	{"read a file", func() error { _, err := os.ReadFile("/proc/self/status"); return err }, false},
-	{"list a folder", func() error { _, err := os.ReadDir("/proc/self"); return err }, false},
+	{"list a directory", func() error { _, err := os.ReadDir("/proc/self"); return err }, false},
 	{"make a file", func() error { return create("/tmp/palisade-made") }, false},
-	{"open a socket", func() error { _, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0); return err }, false},
-	{"open a file with flags that a filter does not see", func() error { return isAbsent(unix.SYS_OPENAT2) }, true},
+	{"open a socket", func() error {
+		_, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		return err
+	}, false},
+	{"openat2", func() error { return wantENOSYS(unix.SYS_OPENAT2) }, true},
 	{"connect", func() error { return raw(unix.SYS_CONNECT) }, false},
 	{"bind", func() error { return raw(unix.SYS_BIND) }, false},
 	{"send a file", func() error { return raw(unix.SYS_SENDMSG) }, false},
 	{"receive a file", func() error { return raw(unix.SYS_RECVMSG) }, false},
 	{"run a program", func() error { return unix.Exec("/proc/self/exe", nil, nil) }, false},
 	{"fork", func() error { return raw(unix.SYS_CLONE, uintptr(unix.SIGCHLD)) }, false},
-	{"enter a namespace", func() error { return raw(unix.SYS_SETNS, 0, unix.CLONE_NEWCGROUP) }, false},
+	{"enter a namespace", func() error {
+		return raw(unix.SYS_SETNS, 0, unix.CLONE_NEWCGROUP)
+	}, false},
 	{"mount", func() error { return unix.Mount("", "/nowhere", "tmpfs", 0, "") }, false},
 	{"kill", func() error { return unix.Kill(os.Getppid(), 0) }, false},
-	{"kill a thread", func() error { return raw(unix.SYS_TGKILL, uintptr(os.Getppid()), uintptr(os.Getppid())) }, false},
-	{"have a process signalled", func() error { return raw(unix.SYS_FCNTL, 0, unix.F_SETOWN, uintptr(os.Getppid())) }, false},
-	{"interrupt its own threads", func() error { return raw(unix.SYS_TGKILL, uintptr(os.Getpid()), uintptr(unix.Gettid())) }, true},
-	{"ask for a descriptor's flags", func() error { return raw(unix.SYS_FCNTL, 0, unix.F_GETFL) }, true},
+	{"kill a thread", func() error {
+		return raw(unix.SYS_TGKILL, uintptr(os.Getppid()), uintptr(os.Getppid()))
+	}, false},
+	{"set the owner of a descriptor", func() error {
+		return raw(unix.SYS_FCNTL, 0, unix.F_SETOWN, uintptr(os.Getppid()))
+	}, false},
+	{"signal own threads", func() error {
+		return raw(unix.SYS_TGKILL, uintptr(os.Getpid()), uintptr(unix.Gettid()))
+	}, true},
+	{"get a descriptor's flags", func() error {
+		return raw(unix.SYS_FCNTL, 0, unix.F_GETFL)
+	}, true},
 	{"trace", func() error { return unix.PtraceAttach(os.Getppid()) }, false},
-	{"make memory executable", func() error { return mapExecutable() }, false},
+	{"make memory executable", mapExecutable, false},
 	{"write to a terminal", func() error { return raw(unix.SYS_IOCTL, 0, unix.TIOCSTI) }, false},
 }
 
-// answered is a listener, with somebody who asks.
-var answered struct {
+// served is a listener with one client, opened before the confinement.
+var served struct {
 	net.Listener
-	asker net.Conn
+	client net.Conn
 }
 
-func openAnswered() (err error) {
-	if answered.Listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+func openServed() (err error) {
+	if served.Listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return err
 	}
-	answered.asker, err = net.Dial("tcp", answered.Addr().String())
+	served.client, err = net.Dial("tcp", served.Addr().String())
 	return err
 }
 
-func answerOne() error {
-	c, err := answered.Accept()
+func serveOne() error {
+	c, err := served.Accept()
 	if err != nil {
 		return err
 	}
@@ -232,33 +282,35 @@ func answerOne() error {
 	if err := errors.Join(c.(*net.TCPConn).CloseWrite(), c.Close()); err != nil {
 		return err
 	}
-	text, err := io.ReadAll(answered.asker)
+	text, err := io.ReadAll(served.client)
 	if string(text) != "answer" {
-		return fmt.Errorf("%q arrives: %w", text, err)
+		return fmt.Errorf("client got %q, %w", text, err)
 	}
-	return answered.Close()
+	return served.Close()
 }
 
-// Which call is to be made, and confined to what.
+// Environment variables of a confined process.
 const (
 	callVariable    = "PALISADE_CONFINED_CALL"
 	confineVariable = "PALISADE_CONFINED_TO"
 )
 
-// confinements are the calls by what their process is confined to.
 var confinements = map[string]struct {
 	confine func() error
 	calls   []confinedCall
-}{"reading": {ConfineToReading, confined}, "answering": {ConfineToServing, answering}}
+}{
+	"reading": {ConfineToReading, readingCalls},
+	"serving": {ConfineToServing, servingCalls},
+}
 
-// TestMain makes one of the confined calls, where that is asked for.
+// TestMain makes the call that callVariable names, and otherwise runs the tests.
 func TestMain(m *testing.M) {
 	name, ok := os.LookupEnv(callVariable)
 	if !ok {
 		os.Exit(m.Run())
 	}
-	to := confinements[os.Getenv(confineVariable)]
-	if err := openAnswered(); err != nil {
+	confinement := confinements[os.Getenv(confineVariable)]
+	if err := openServed(); err != nil {
 		fmt.Println("listen:", err)
 		os.Exit(3)
 	}
@@ -266,11 +318,11 @@ func TestMain(m *testing.M) {
 		fmt.Println("no_new_privs:", err)
 		os.Exit(3)
 	}
-	if err := to.confine(); err != nil {
+	if err := confinement.confine(); err != nil {
 		fmt.Println(err)
 		os.Exit(3)
 	}
-	for _, c := range to.calls {
+	for _, c := range confinement.calls {
 		if c.name == name {
 			fmt.Println("done:", c.call())
 		}
@@ -278,12 +330,12 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// TestConfineToReading makes each call in a process of a binary as it is installed: with cgo or the race detector, there are
-// threads that Go's runtime did not start.
 func TestConfineToReading(t *testing.T) { testConfinement(t, "reading") }
 
-func TestConfineToServing(t *testing.T) { testConfinement(t, "answering") }
+func TestConfineToServing(t *testing.T) { testConfinement(t, "serving") }
 
+// testConfinement builds the test binary as programs are installed: with cgo or the race detector
+// there are threads that the Go runtime did not start.
 func testConfinement(t *testing.T, to string) {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "sys.test")
@@ -298,9 +350,11 @@ func testConfinement(t *testing.T, to string) {
 			cmd := exec.Command(binary)
 			cmd.Env = append(os.Environ(), callVariable+"="+c.name, confineVariable+"="+to)
 			out, err := cmd.CombinedOutput()
-			// The kernel kills who has blocked the signal that Go's runtime would report.
-			trapped := strings.Contains(string(out), "SIGSYS") || err != nil && strings.Contains(err.Error(), "bad system call")
-			if made := strings.Contains(string(out), "done:"); trapped == c.allowed || made != c.allowed {
+			// The Go runtime reports SIGSYS; while it is blocked, the kernel kills the process.
+			trapped := strings.Contains(string(out), "SIGSYS") ||
+				err != nil && strings.Contains(err.Error(), "bad system call")
+			made := strings.Contains(string(out), "done:")
+			if trapped == c.allowed || made != c.allowed {
 				t.Errorf("%v, %s", err, out)
 			}
 			if c.allowed && string(out) != "done: <nil>\n" {

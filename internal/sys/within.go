@@ -2,9 +2,9 @@ package sys
 
 import "context"
 
-// Within runs do, and returns its result, or context.Cause(ctx) if ctx ends first. do then continues
-// in the background, on a thread of its own if a file system that does not answer blocks it; if it
-// succeeds, its result is passed to discard.
+// Within runs do, and returns its result, or context.Cause(ctx) if ctx ends first. do then
+// continues in the background, on a thread of its own if a file system that does not answer blocks
+// it; if it succeeds, its result is passed to discard.
 func Within[T any](ctx context.Context, do func() (T, error), discard func(T)) (T, error) {
 	type outcome struct {
 		value T
