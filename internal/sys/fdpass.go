@@ -46,7 +46,8 @@ func send(socket File, number uint64, errno syscall.Errno, f File) error {
 func receive(socket File) (number uint64, errno syscall.Errno, f File, err error) {
 	message, rights := make([]byte, messageSize), make([]byte, unix.CmsgSpace(4))
 	for {
-		n, rightsSize, _, _, err := unix.Recvmsg(socket.Fd(), message, rights, unix.MSG_CMSG_CLOEXEC)
+		n, rightsSize, _, _, err := unix.Recvmsg(
+			socket.Fd(), message, rights, unix.MSG_CMSG_CLOEXEC)
 		switch {
 		case err == unix.EINTR:
 			continue

@@ -37,7 +37,8 @@ func (p *Poller) Add(f File, events uint32, token int32) error {
 
 // Remove removes f from the Poller.
 func (p *Poller) Remove(f File) error {
-	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.ep.Fd(), unix.EPOLL_CTL_DEL, f.Fd(), nil))
+	err := unix.EpollCtl(p.ep.Fd(), unix.EPOLL_CTL_DEL, f.Fd(), nil)
+	return os.NewSyscallError("epoll_ctl", err)
 }
 
 // Event is a result of Poller.Wait.
