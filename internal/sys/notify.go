@@ -101,7 +101,9 @@ func ReceiveNotifications(path string) (<-chan Notification, error) {
 	}
 	received := make(chan Notification)
 	go func() {
-		text, rights := make([]byte, 4096), make([]byte, 256)
+		text := make([]byte, 4096)
+		// Without room for SCM_RIGHTS, the kernel drops passed descriptors, which nothing would close.
+		rights := make([]byte, unix.CmsgSpace(unix.SizeofUcred))
 		for {
 			n, rightsSize, _, _, err := conn.ReadMsgUnix(text, rights)
 			if err != nil {
