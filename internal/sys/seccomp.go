@@ -51,8 +51,8 @@ var serverCalls = []uint32{
 type restrictedCall struct{ number, argument, mask, value uint32 }
 
 // goRestricted allows the Go runtime to map memory that is not executable, to start threads but no
-// processes, and to signal only these threads: neither another process, nor the owner of a
-// descriptor (F_SETOWN). The kernel ignores the upper half of these arguments, or these bits of it.
+// processes or namespaces, and to signal only these threads: neither another process, nor the owner
+// of a descriptor (F_SETOWN). The kernel ignores the upper half of these arguments, or these bits.
 var goRestricted = []restrictedCall{
 	{unix.SYS_TGKILL, 0, ^uint32(0), uint32(os.Getpid())},
 	{unix.SYS_FCNTL, 1, ^uint32(0), unix.F_GETFL},
@@ -63,8 +63,13 @@ var goRestricted = []restrictedCall{
 	{unix.SYS_MMAP, 2, unix.PROT_EXEC, 0},
 	{unix.SYS_MPROTECT, 2, unix.PROT_EXEC, 0},
 	{unix.SYS_PRCTL, 0, ^uint32(0), unix.PR_SET_VMA}, // names of the Go heap in /proc/<pid>/maps
-	{unix.SYS_CLONE, 0, unix.CLONE_THREAD, unix.CLONE_THREAD},
+	{unix.SYS_CLONE, 0, unix.CLONE_THREAD | newNamespaces, unix.CLONE_THREAD},
 }
+
+// newNamespaces are the flags of clone(2) that create namespaces. CLONE_NEWTIME is not among them,
+// because it is a bit of clone(2)'s exit signal.
+const newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
+	unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWUSER | unix.CLONE_NEWCGROUP
 
 // readerRestricted allows to open files for reading only, to enter cgroup namespaces, and to query
 // namespaces.

@@ -69,6 +69,9 @@ var readingCalls = []confinedCall{
 	{"mount", func() error { return unix.Mount("", "/nowhere", "tmpfs", 0, "") }, false},
 	{"run a program", func() error { return unix.Exec("/proc/self/exe", nil, nil) }, false},
 	{"fork", func() error { return raw(unix.SYS_CLONE, uintptr(unix.SIGCHLD)) }, false},
+	{"start a thread in a new namespace", func() error {
+		return raw(unix.SYS_CLONE, unix.CLONE_THREAD|unix.CLONE_NEWUTS)
+	}, false},
 	{"clone3", func() error { return wantENOSYS(unix.SYS_CLONE3) }, true},
 	{"openat2", func() error { return wantENOSYS(unix.SYS_OPENAT2) }, true},
 	{"unshare", func() error { return unix.Unshare(unix.CLONE_NEWUTS) }, false},
@@ -232,6 +235,9 @@ var servingCalls = []confinedCall{
 	{"receive a file", func() error { return raw(unix.SYS_RECVMSG) }, false},
 	{"run a program", func() error { return unix.Exec("/proc/self/exe", nil, nil) }, false},
 	{"fork", func() error { return raw(unix.SYS_CLONE, uintptr(unix.SIGCHLD)) }, false},
+	{"start a thread in a new namespace", func() error {
+		return raw(unix.SYS_CLONE, unix.CLONE_THREAD|unix.CLONE_NEWUTS)
+	}, false},
 	{"enter a namespace", func() error {
 		return raw(unix.SYS_SETNS, 0, unix.CLONE_NEWCGROUP)
 	}, false},
