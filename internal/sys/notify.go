@@ -102,7 +102,8 @@ func ReceiveNotifications(path string) (<-chan Notification, error) {
 	received := make(chan Notification)
 	go func() {
 		text := make([]byte, 4096)
-		// Without room for SCM_RIGHTS, the kernel drops passed descriptors, which nothing would close.
+		// Without room for SCM_RIGHTS, the kernel drops passed descriptors. Nothing would close
+		// them.
 		rights := make([]byte, unix.CmsgSpace(unix.SizeofUcred))
 		for {
 			n, rightsSize, _, _, err := conn.ReadMsgUnix(text, rights)

@@ -22,8 +22,6 @@ type Entry struct {
 	Name Name
 	// IsDir and IsRegular are both false if the file system does not return the type (DT_UNKNOWN).
 	IsDir, IsRegular bool
-	// Number is the inode number of the entry. If the entry is a mount point, Inode.Number differs.
-	Number uint64
 }
 
 // Entries is a buffer filled by getdents64(2).
@@ -50,8 +48,8 @@ func (e *Entries) Next() (entry Entry, ok bool) {
 		if name[0] == '.' && (end == 1 || end == 2 && name[1] == '.') {
 			continue
 		}
-		kind, number := b[18], binary.NativeEndian.Uint64(b)
-		return Entry{Name(name[:end+1]), kind == unix.DT_DIR, kind == unix.DT_REG, number}, true
+		kind := b[18]
+		return Entry{Name(name[:end+1]), kind == unix.DT_DIR, kind == unix.DT_REG}, true
 	}
 	return Entry{}, false
 }
