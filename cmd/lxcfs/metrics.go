@@ -95,7 +95,7 @@ func (t *telling) serve(ctx context.Context) (err error) {
 			f.File.Close()
 		}
 	}()
-	memory, err := t.memory.ReadOnly() // the program speaks to strangers
+	memory, err := t.memory.ReopenReadOnly() // the program speaks to strangers
 	if err != nil {
 		return err
 	}

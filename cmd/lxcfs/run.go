@@ -142,7 +142,7 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 		Files: append(append(session.Files(), sys.NamedFile{Name: reopenName, File: reopen}), told.files()...),
 		Meter: told.meter, Upgraded: told.renew, Answered: session.Answered(),
 		Probe: func(ctx context.Context) error {
-			return sys.ReadApart(ctx, filepath.Join(c.mountpoint, mounts.ProbeTree, "proc/uptime"))
+			return sys.ReadInChild(ctx, filepath.Join(c.mountpoint, mounts.ProbeTree, "proc/uptime"))
 		},
 	}
 	events := make(chan supervise.Event)
@@ -227,9 +227,9 @@ const reopenName = "reopen"
 func isPressureFile(fsType int64, path string) bool {
 	dir, name := filepath.Split(path)
 	switch fsType {
-	case sys.TypeProc:
+	case sys.ProcMagic:
 		return filepath.Base(dir) == "pressure" && slices.Contains(pressures, name)
-	case sys.TypeCgroup2:
+	case sys.Cgroup2Magic:
 		resource, ok := strings.CutSuffix(name, ".pressure")
 		return ok && slices.Contains(pressures, resource)
 	}

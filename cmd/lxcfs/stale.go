@@ -38,7 +38,7 @@ func takeOver(files []sys.NamedFile, path string) (*fusedev.Session, error) {
 func forget(files []sys.NamedFile) error {
 	for _, f := range files {
 		f.File.Close()
-		if err := sys.ForgetFile(f.Name); err != nil {
+		if err := sys.RemoveStoredFiles(f.Name); err != nil {
 			return fmt.Errorf("have the service manager let go of %s: %w", f.Name, err)
 		}
 	}

@@ -104,7 +104,7 @@ func (s *Session) clone(n int) error {
 func (s *Session) newMemory(init []byte) error {
 	size := headerSize + len(s.clones)*slotSize
 	var err error
-	if s.memory, err = sys.NewMemory("lxcfs-requests", size); err != nil {
+	if s.memory, err = sys.MemfdCreate("lxcfs-requests", size); err != nil {
 		return err
 	}
 	if s.mem, err = s.memory.Map(size); err != nil {

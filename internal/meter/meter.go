@@ -17,7 +17,7 @@ type Meter struct{ mem []byte }
 
 // New creates the memory, and returns its file for other processes, which the caller closes.
 func New() (*Meter, sys.File, error) {
-	f, err := sys.NewMemory("lxcfs-counters", Size)
+	f, err := sys.MemfdCreate("lxcfs-counters", Size)
 	if err != nil {
 		return nil, f, err
 	}

@@ -32,7 +32,7 @@ func opened(t *testing.T, f sys.File, open func(sys.File) (*Meter, error)) *Mete
 
 func readOnly(t *testing.T, f sys.File) sys.File {
 	t.Helper()
-	r, err := f.ReadOnly()
+	r, err := f.ReopenReadOnly()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func TestOpenErrors(t *testing.T) {
 		size int
 		want string
 	}{"short": {4096, "has 4096 bytes"}, "zeros": {Size, "bad magic"}} {
-		f, err := sys.NewMemory("test", c.size)
+		f, err := sys.MemfdCreate("test", c.size)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -85,7 +85,7 @@ func TestReadHooksFile(t *testing.T) {
 	}
 	huge(t, file)
 	_, err := ReadHooks(file)
-	checkError(t, err, "it is larger than 16777216 bytes")
+	checkError(t, err, "larger than 16777216 bytes")
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}

@@ -93,7 +93,7 @@ func bindOnItself(dir string, table *mounts.Table) error {
 		return err
 	}
 	defer hidden.Close()
-	if err := sys.BindMount(dir); err != nil {
+	if err := sys.BindMountSelf(dir); err != nil {
 		return err
 	}
 	// Not a peer of the mount it is from, which would get all that is mounted here a second time.

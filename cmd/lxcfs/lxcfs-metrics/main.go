@@ -56,7 +56,7 @@ func run() error {
 	}
 	server := scrape.New(registry)
 	runtime.GOMAXPROCS(1) // one thread is enough, and the runtime looks no more for how many there may be
-	if err := sys.ConfineToAnswering(); err != nil {
+	if err := sys.ConfineToServing(); err != nil {
 		return err
 	}
 	failed := make(chan error)

@@ -20,7 +20,7 @@ const maxFile = 64 << 20
 // Load reads a policy file. The error joins the first mistake of each line, as file:line: mistake.
 // It wraps sys.ErrBeingWritten if a process has the file open for writing.
 func Load(file string) (*Set, error) {
-	text, err := sys.ReadWritten(file, maxFile)
+	text, err := sys.ReadWithLease(file, maxFile)
 	if err != nil {
 		return nil, err
 	}

@@ -89,7 +89,7 @@ func (p *Private) MapOver(path string, ns sys.File) error {
 	if !sameInode(&i, &p.inode) {
 		return fmt.Errorf("%s is a different directory in the container's mount namespace", path)
 	}
-	mount, err := dir.CloneMounts()
+	mount, err := dir.CloneMountTree()
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,7 @@ package sys
 
 import "golang.org/x/sys/unix"
 
-// archReaderCalls and archGoCalls are those of readerCalls and goCalls that not all architectures have.
+// archReaderCalls and archGoCalls are those readerCalls and goCalls that some architectures lack.
 var (
 	archReaderCalls = []uint32{unix.SYS_FSTATAT}
 	archGoCalls     []uint32

@@ -2,5 +2,5 @@
 
 package sys
 
-// archReaderCalls and archGoCalls are of no use: there is no filter.
+// archReaderCalls and archGoCalls are unused: there is no filter for these architectures.
 var archReaderCalls, archGoCalls []uint32
