@@ -161,9 +161,14 @@ func MakeShared(path string) error {
 // BindMount mounts the directory at path on itself, with all that is mounted below it.
 func BindMount(path string) error { return Mount(path, path, "", unix.MS_BIND|unix.MS_REC, "") }
 
+// BindOn mounts the directory f on target: mount(2) with MS_BIND, for kernels without MoveMount.
+func (f File) BindOn(target File) error {
+	return Mount(f.fdPath(), target.fdPath(), "", unix.MS_BIND, "")
+}
+
 // UnmountAt detaches the topmost mount on the path below the directory f, which may be hidden by a mount on it.
 func (f File) UnmountAt(path string) error {
-	return Unmount("/proc/self/fd/"+strconv.Itoa(f.Fd())+"/"+path, UnmountDetach)
+	return Unmount(f.fdPath()+"/"+path, UnmountDetach)
 }
 
 // MakePrivate makes the mount at path one that passes nothing on (MS_PRIVATE).

@@ -128,7 +128,7 @@ func (t *Toolkit) apply(ctx context.Context, s Selection, do action) (Report, er
 			return report, err
 		}
 	}
-	others, err := t.others()
+	others, err := t.others(ctx)
 	if err != nil {
 		return report, err
 	}

@@ -84,11 +84,24 @@ func unhealthy(found *probe.Result) error {
 	return fmt.Errorf("%w: %s is %s: %s", ErrUnhealthy, found.Mountpoint, found.State, found.Reason)
 }
 
-// others are the file systems of other lxcfs on this host.
-func (t *Toolkit) others() (map[sys.DeviceNumber]bool, error) {
+// others are the file systems of other lxcfs on this host that may serve containers: dead ones do not.
+func (t *Toolkit) others(ctx context.Context) (map[sys.DeviceNumber]bool, error) {
 	table, err := mounts.OwnTable()
 	if err != nil {
 		return nil, err
 	}
-	return table.OtherLxcfs(t.Mountpoint), nil
+	others := table.OtherLxcfs(t.Mountpoint)
+	for _, point := range table.Mountpoints() {
+		if top := table.Top(point); top == nil || !others[mounts.Device(top)] {
+			continue
+		}
+		found, err := probe.Look(ctx, point, deadTime)
+		if err != nil {
+			return nil, err
+		}
+		if found.State == probe.Dead {
+			delete(others, found.Device)
+		}
+	}
+	return others, nil
 }
