@@ -10,6 +10,10 @@ curl:curl:curl
 runc:runc:runc
 crun:crun:crun
 podman:podman:podman
+lxc-start:lxc:lxc
+/usr/share/lxc/templates/lxc-debian:lxc-templates:lxc-templates
+debootstrap:debootstrap:debootstrap
+newuidmap:uidmap:shadow-utils
 dockerd:docker.io:moby-engine
 docker:docker.io:docker-cli
 containerd:containerd:containerd

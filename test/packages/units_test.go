@@ -66,6 +66,24 @@ func TestUnits(t *testing.T) {
 	}
 }
 
+// TestLxcfsCondition has systemd look whether it would start lxcfs in a container, with and without /dev/fuse.
+func TestLxcfsCondition(t *testing.T) {
+	unit := read(t, repository+"/rpm/lxcfs.service")
+	args := []string{"--mount", "sh", "-c", `mount -t tmpfs tmpfs /run && mkdir /run/systemd && echo lxc >/run/systemd/container
+if [ "$1" = without ]; then mount -t tmpfs tmpfs /dev; fi
+shift; exec systemd-analyze condition "$@"`, "sh", ""}
+	for _, line := range regexp.MustCompile(`(?m)^Condition.*$`).FindAllString(unit, -1) {
+		args = append(args, line)
+	}
+	for fuse, want := range map[string]string{"with": "Conditions succeeded", "without": "Conditions failed"} {
+		args[5] = fuse
+		out, _ := exec.Command("unshare", args...).CombinedOutput() // the exit code says the same
+		if !strings.Contains(string(out), want) {
+			t.Errorf("in a container %s /dev/fuse: %s", fuse, out)
+		}
+	}
+}
+
 // TestLxcfsCalls makes sure that lxcfs's unit keeps its commands from no system call and no namespace that they use.
 func TestLxcfsCalls(t *testing.T) {
 	engine.OwnLib(t)
