@@ -140,18 +140,3 @@ func (t *Toolkit) Unbind(ctx context.Context, dirs []string) error {
 	}
 	return errors.Join(errs...)
 }
-
-// unmountHost unmounts from everything in this mount namespace the lxcfs with the device.
-func unmountHost(device sys.DeviceNumber, flags int) error {
-	table, err := mounts.OwnTable()
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, m := range table.Lxcfs(device) {
-		if err := sys.Unmount(m.Mountpoint, flags); err != nil && !sys.IsNotMounted(err) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}

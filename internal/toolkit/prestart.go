@@ -30,7 +30,7 @@ func (t *Toolkit) Prestart(ctx context.Context) error {
 			t.Log.Debug("mount point", "mountpoint", t.Mountpoint, "state", found.State, "reason", found.Reason)
 			break
 		}
-		if err := unmountHost(found.Device, sys.UnmountDetach); err != nil {
+		if err := mounts.UnmountHost(found.Device, sys.UnmountDetach); err != nil {
 			return fmt.Errorf("take a dead lxcfs away: %w", err)
 		}
 		t.Log.Info("took a dead lxcfs away", "mountpoint", t.Mountpoint)
@@ -60,7 +60,7 @@ func (t *Toolkit) Poststop(ctx context.Context, s Selection) (Report, error) {
 		return report, errors.Join(err, tableErr)
 	}
 	if top := table.Top(t.Mountpoint); top != nil && top.FSType == mounts.FSType {
-		err = errors.Join(err, unmountHost(mounts.Device(top), sys.UnmountForce|sys.UnmountDetach))
+		err = errors.Join(err, mounts.UnmountHost(mounts.Device(top), sys.UnmountForce|sys.UnmountDetach))
 	}
 	return report, err
 }

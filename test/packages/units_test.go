@@ -66,15 +66,14 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// TestLxcfsCondition has systemd look whether it would start lxcfs in a container, with and without /dev/fuse.
+// TestLxcfsCondition asks systemd whether it starts lxcfs in a container with and without /dev/fuse.
 func TestLxcfsCondition(t *testing.T) {
 	unit := read(t, repository+"/rpm/lxcfs.service")
-	args := []string{"--mount", "sh", "-c", `mount -t tmpfs tmpfs /run && mkdir /run/systemd && echo lxc >/run/systemd/container
+	args := []string{"--mount", "sh", "-c", `mount -t tmpfs tmpfs /run && mkdir /run/systemd
+echo lxc >/run/systemd/container
 if [ "$1" = without ]; then mount -t tmpfs tmpfs /dev; fi
 shift; exec systemd-analyze condition "$@"`, "sh", ""}
-	for _, line := range regexp.MustCompile(`(?m)^Condition.*$`).FindAllString(unit, -1) {
-		args = append(args, line)
-	}
+	args = append(args, regexp.MustCompile(`(?m)^Condition.*$`).FindAllString(unit, -1)...)
 	for fuse, want := range map[string]string{"with": "Conditions succeeded", "without": "Conditions failed"} {
 		args[5] = fuse
 		out, _ := exec.Command("unshare", args...).CombinedOutput() // the exit code says the same
@@ -121,6 +120,7 @@ func TestLxcfsCalls(t *testing.T) {
 	}
 	defer c.Remove()
 	must(traced(toolkit, "remount", "--all"))
+	must(traced(toolkit, "bind", "/var/lib/lxcfs"))
 	for _, file := range []string{"meminfo", "cpuinfo", "stat", "uptime", "loadavg", "swaps", "diskstats", "partitions"} {
 		if text, err := c.Exec(t.Context(), "cat", "/proc/"+file); err != nil || file == "meminfo" && !strings.Contains(text, " 65536 kB") {
 			t.Errorf("%s: %v, %s", file, err, text)

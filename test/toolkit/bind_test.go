@@ -69,7 +69,8 @@ func TestBind(t *testing.T) {
 	if after := hostMounts(t); after != before {
 		t.Errorf("mounts are\n%s\nafter\n%s", after, before)
 	}
-	h.stop(t)
+	h.must(t, "bind", dir("a"))
+	h.stop(t) // lxcfs takes it away itself
 }
 
 // TestBindDead kills an lxcfs that is mounted on two directories: prestart unmounts both, and where
