@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -201,13 +200,18 @@ func (c *config) listen(ctx context.Context, events chan<- supervise.Event) {
 	}
 }
 
-// unmount takes the mount off the mount point. Containers that have files of it have them as long as it is served.
+// unmount unmounts lxcfs from the mount point, and where else it is mounted on the host. Containers
+// that have files of it have them as long as it is served.
 func (c *config) unmount() error {
-	err := sys.Unmount(c.mountpoint, sys.UnmountDetach)
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, fs.ErrNotExist) {
-		return nil // somebody else was faster
+	table, err := mounts.OwnTable()
+	if err != nil {
+		return err
 	}
-	return err
+	top := table.Top(c.mountpoint)
+	if top == nil || top.FSType != mounts.FSType {
+		return nil // another process was faster
+	}
+	return mounts.UnmountHost(mounts.Device(top), sys.UnmountDetach)
 }
 
 // newSpawner starts workers, which read what containers can influence, with the capabilities that they use alone.

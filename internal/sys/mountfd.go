@@ -27,6 +27,11 @@ func (f File) openTree(flags uint) (File, error) {
 	return File{fd + 1}, nil
 }
 
+// BindOn bind mounts the directory f on the directory target, for kernels without MoveMount.
+func (f File) BindOn(target File) error {
+	return Mount(f.selfPath(), target.selfPath(), "", unix.MS_BIND, "")
+}
+
 // moveMountBeneath is MOVE_MOUNT_BENEATH of linux/mount.h (Linux 6.5).
 const moveMountBeneath = 0x200
 
