@@ -74,7 +74,7 @@ func TestRPMDependencies(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"lxcfs": "lxcfs < 7", "lxc": "lxcfs < 7", "lxcfs-toolkit": "lxcfs-tools < 1", "userns-shift": "", "authz-broker": "authz < 1",
+		"lxcfs": "lxcfs < 8", "lxc": "lxcfs < 8", "lxcfs-toolkit": "lxcfs-tools < 1", "userns-shift": "", "authz-broker": "authz < 1",
 	} {
 		path := files(t, shared.first, "palisade-"+name+"-0*.rpm", 1)[0]
 		if got := strings.TrimSpace(run(t, "rpm", "-qp", "--obsoletes", path)); got != want {
