@@ -13,12 +13,13 @@ trap 'rm -rf "$work"' EXIT
 tar -C "$work" -xzf "$dir/palisade-$version.tar.gz"
 cd "$work/palisade-$version"
 GOFLAGS=-mod=vendor GOPROXY=off GOTOOLCHAIN=local make --silent build man VERSION="$version"
-for package in lxcfs lxcfs-toolkit userns-shift authz-broker; do
+for package in lxcfs lxcfs-toolkit lxc userns-shift authz-broker; do
 	name=palisade-$package
 	root=$work/$name
 	mkdir -p "$root/DEBIAN"
 	chmod 755 "$root"
 	ZSHDIR=/usr/share/zsh/vendor-completions rpm/install.sh "$package" "$root"
+	mkdir -p "$root/usr/share/doc/$name"
 	cat LICENSE LICENSE.modules >"$root/usr/share/doc/$name/copyright"
 	size=$(du -sk --apparent-size "$root" | cut -f1)
 	sed -e "s/@VERSION@/$version/g; s/@ARCH@/$ARCH/; s/@SIZE@/$size/" "rpm/deb/$package.control" >"$root/DEBIAN/control"
@@ -30,5 +31,6 @@ for package in lxcfs lxcfs-toolkit userns-shift authz-broker; do
 		[ ! -e "$root/DEBIAN/$script" ] || chmod 755 "$root/DEBIAN/$script"
 	done
 	(cd "$root" && find . -path ./DEBIAN -prune -o -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' md5sum >DEBIAN/md5sums)
-	dpkg-deb --root-owner-group -Zgzip --build "$root" "$dir/${name}_${version}_$ARCH.deb" >/dev/null
+	arch=$(sed -n 's/^Architecture: //p' "$root/DEBIAN/control")
+	dpkg-deb --root-owner-group -Zgzip --build "$root" "$dir/${name}_${version}_$arch.deb" >/dev/null
 done

@@ -21,17 +21,28 @@ alias_of() { # TARGET NAME...: other names of a program, and their man pages
 	done
 }
 
-put 755 "bin/$package" "usr/bin/$package"
-put 644 "dist/man/$package.8" "usr/share/man/man8/$package.8"
-gzip -n9 -f "$root/usr/share/man/man8/$package.8"
-put 644 "completions/bash/$package" "usr/share/bash-completion/completions/$package"
-put 644 "completions/zsh/_$package" "$ZSHDIR/_$package"
-# Pages have links to one another, and each package may be the only one.
-for page in README.md CHANGELOG.md CONTRIBUTING.md docs/*.md docs/engines/*.md; do
-	put 644 "$page" "usr/share/doc/palisade-$package/$page"
-done
+program() {
+	put 755 "bin/$package" "usr/bin/$package"
+	put 644 "dist/man/$package.8" "usr/share/man/man8/$package.8"
+	gzip -n9 -f "$root/usr/share/man/man8/$package.8"
+	put 644 "completions/bash/$package" "usr/share/bash-completion/completions/$package"
+	put 644 "completions/zsh/_$package" "$ZSHDIR/_$package"
+	# Pages have links to one another, and each package may be the only one.
+	for page in README.md CHANGELOG.md CONTRIBUTING.md docs/*.md docs/engines/*.md; do
+		put 644 "$page" "usr/share/doc/palisade-$package/$page"
+	done
+}
 
+[ "$package" = lxc ] || program
 case $package in
+lxc)
+	for hook in lxc.mount.hook lxc.reboot.hook; do
+		put 755 "hooks/lxc/$hook" "usr/share/lxcfs/$hook"
+	done
+	put 755 hooks/lxc/start-host "$hooks/lxc/start-host"
+	put 644 hooks/lxc/00-lxcfs.conf usr/share/lxc/config/common.conf.d/00-lxcfs.conf
+	put 644 rpm/palisade-lxc.conf "$UNITDIR/lxcfs.service.d/palisade-lxc.conf"
+	;;
 lxcfs)
 	put 755 bin/lxcfs-metrics usr/libexec/palisade/lxcfs-metrics
 	put 644 rpm/lxcfs.service "$UNITDIR/lxcfs.service"
@@ -58,7 +69,7 @@ authz-broker)
 	put 644 rpm/authz-broker.service "$UNITDIR/authz-broker.service"
 	put 644 rpm/authz-broker.socket "$UNITDIR/authz-broker.socket"
 	ln -sf authz-broker.service "$root$UNITDIR/authz.service"
-	keep 600 internal/policy/default.json var/lib/authz-broker/policy.json
+	keep 600 internal/authz/policy/default.json var/lib/authz-broker/policy.json
 	put 644 rpm/policy.README var/lib/authz-broker/README
 	chmod 750 "$root/var/lib/authz-broker"
 	mkdir -p "$root/usr/lib/isulad"

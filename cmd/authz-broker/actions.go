@@ -6,7 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/action"
+	"palisade/internal/authz/action"
 )
 
 func actionsCommand() *cli.Command {
@@ -14,9 +14,11 @@ func actionsCommand() *cli.Command {
 		Name:      "actions",
 		Usage:     "list the actions that policies can grant",
 		UsageText: "authz-broker actions [--engine docker|isulad]",
-		Flags:     []cli.Flag{&cli.StringFlag{Name: "engine", Usage: "only those of docker, or of isulad"}},
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "engine", Usage: "list only the actions of docker or isulad"},
+		},
 		Action: func(ctx *cli.Context) error {
-			if err := noMoreArguments(ctx, 0); err != nil {
+			if err := checkArguments(ctx, 0); err != nil {
 				return err
 			}
 			engines := []action.Engine{action.Docker, action.Isulad}
@@ -30,7 +32,7 @@ func actionsCommand() *cli.Command {
 			table := tabwriter.NewWriter(ctx.App.Writer, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(table, "ACTION\tENGINE\tCLASS")
 			for _, engine := range engines {
-				for _, a := range action.Of(engine) {
+				for _, a := range action.List(engine) {
 					fmt.Fprintf(table, "%s\t%s\t%s\n", a.Name, engine, a.Class())
 				}
 			}

@@ -6,11 +6,11 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/action"
-	"palisade/internal/policy"
+	"palisade/internal/authz/action"
+	"palisade/internal/authz/policy"
 )
 
-// daemons maps each engine to the program of its daemon.
+// daemons holds the program names of the engines.
 var daemons = map[action.Engine]string{action.Docker: "dockerd", action.Isulad: "isulad"}
 
 // selectEngines returns the named engine or, if name is empty, the engines whose daemons are in
@@ -33,12 +33,12 @@ func selectEngines(name string) (engines []action.Engine, err error) {
 func checkCommand(o *serveOptions) *cli.Command {
 	return &cli.Command{
 		Name:      "check",
-		Usage:     "find what is wrong in a policy file (exit code 1), and what may not be meant",
+		Usage:     "find mistakes in a policy file (exit code 1), and warn of what may not be intended",
 		UsageText: "authz-broker check [--engine ENGINE] [FILE]",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "engine", Usage: "warn about clients of this engine, " +
 			"docker or isulad (default: those on this host, or both)"}},
 		Action: func(ctx *cli.Context) error {
-			if err := noMoreArguments(ctx, 1); err != nil {
+			if err := checkArguments(ctx, 1); err != nil {
 				return err
 			}
 			if err := o.validate(ctx.IsSet); err != nil {
@@ -60,13 +60,17 @@ func checkCommand(o *serveOptions) *cli.Command {
 			for _, w := range warnings {
 				fmt.Fprintf(ctx.App.Writer, "%s:%d: warning: %s\n", file, w.Line, w.Text)
 			}
-			if isOpen, err := policy.IsOpen(file); err != nil {
+			writable, err := policy.IsWritableByOthers(file)
+			if err != nil {
 				return err
-			} else if isOpen {
-				warnings = append(warnings, policy.Warning{})
-				fmt.Fprintf(ctx.App.Writer, "%s: warning: others than its owner can write it, and so decide\n", file)
 			}
-			_, err = fmt.Fprintf(ctx.App.Writer, "%s: policies: %d, warnings: %d\n", file, len(policies.Policies), len(warnings))
+			count := len(warnings)
+			if writable {
+				count++
+				fmt.Fprintf(ctx.App.Writer, "%s: warning: others than the owner can write the file\n", file)
+			}
+			_, err = fmt.Fprintf(ctx.App.Writer, "%s: policies: %d, warnings: %d\n",
+				file, len(policies.Policies), count)
 			return err
 		},
 	}

@@ -7,7 +7,7 @@ import (
 	"palisade/internal/clidoc"
 )
 
-// TestDocuments holds the man page and the completions to the program.
+// TestDocuments compares the man page and the completions with the program.
 func TestDocuments(t *testing.T) {
 	p := clidoc.Program{App: newProgram(io.Discard).App, Values: map[string][]string{
 		"--engine":        {"docker", "isulad"},

@@ -10,12 +10,12 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/action"
+	"palisade/internal/authz/action"
+	"palisade/internal/authz/policy"
 	"palisade/internal/cmdline"
-	"palisade/internal/policy"
 )
 
-// explanation is what explain prints of one action.
+// explanation is the decision about an action.
 type explanation struct {
 	Allow  bool   `json:"allow"`
 	Action string `json:"action"`
@@ -27,19 +27,25 @@ type explanation struct {
 
 func explainCommand() *cli.Command {
 	return &cli.Command{
-		Name:      "explain",
-		Usage:     "tell how a request of a user is decided, by which policy, and why",
-		UsageText: "authz-broker [--policy-file FILE] explain --user USER (--action ACTION | --command COMMAND | --method METHOD --uri URI) [--json]",
+		Name:  "explain",
+		Usage: "show whether a request of a user is allowed, by which policy, and why",
+		UsageText: "authz-broker [--policy-file FILE] explain --user USER " +
+			"(--action ACTION | --command COMMAND | --method METHOD --uri URI) [--json]",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "user", Usage: "the CommonName of the certificate; empty for the unix socket"},
-			&cli.StringSliceFlag{Name: "group", Usage: "an O or OU of the certificate; may be given several times"},
-			&cli.StringFlag{Name: "engine", Usage: "whose action it is: docker or isulad", Value: string(action.Docker)},
-			&cli.StringFlag{Name: "action", Usage: "the name of an action, see authz-broker actions"},
+			&cli.StringFlag{Name: "user",
+				Usage: "CommonName of the certificate; empty for the unix socket"},
+			&cli.StringSliceFlag{Name: "group",
+				Usage: "O or OU of the certificate; may be given several times"},
+			&cli.StringFlag{Name: "engine", Value: string(action.Docker),
+				Usage: "engine of the action: docker or isulad"},
+			&cli.StringFlag{Name: "action",
+				Usage: "name of an action; authz-broker actions lists them"},
 			&cli.StringFlag{Name: "command",
-				Usage: `a command of the engine's client, such as exec or, of isula, "volume ls"`},
-			&cli.StringFlag{Name: "body", Usage: "the request's body is in `FILE`, for policies with rules about it"},
-			&cli.StringFlag{Name: "method", Usage: "the method of a request to Docker's API"},
-			&cli.StringFlag{Name: "uri", Usage: "its target, as it is sent"},
+				Usage: `command of the engine's client, such as exec or isula's "volume ls"`},
+			&cli.StringFlag{Name: "body",
+				Usage: "read the request's body from `FILE`, for policies with rules about it"},
+			&cli.StringFlag{Name: "method", Usage: "method of a request to Docker's API"},
+			&cli.StringFlag{Name: "uri", Usage: "target of the request, as the client sends it"},
 			&cli.BoolFlag{Name: "json", Usage: "print the decision as JSON"},
 		},
 		Action: explain,
@@ -47,11 +53,11 @@ func explainCommand() *cli.Command {
 }
 
 func explain(ctx *cli.Context) error {
-	if err := noMoreArguments(ctx, 0); err != nil {
+	if err := checkArguments(ctx, 0); err != nil {
 		return err
 	}
 	if !ctx.IsSet("user") {
-		return cmdline.Usagef(`--user is missing; "" is the user without a name`)
+		return cmdline.Usagef(`--user is missing; "" means a user without a name`)
 	}
 	var body []byte
 	if ctx.IsSet("body") {
@@ -60,7 +66,7 @@ func explain(ctx *cli.Context) error {
 			return err
 		}
 	}
-	wanted, err := wantedRequests(ctx, body)
+	requests, err := parseRequests(ctx, body)
 	if err != nil {
 		return err
 	}
@@ -69,7 +75,7 @@ func explain(ctx *cli.Context) error {
 		return err
 	}
 	all := commandExplanation{Allow: true, Command: ctx.String("command")}
-	for _, r := range wanted {
+	for _, r := range requests {
 		e := explainRequest(ctx, policies, r)
 		all.Allow = all.Allow && e.Allow
 		all.Actions = append(all.Actions, e)
@@ -79,15 +85,14 @@ func explain(ctx *cli.Context) error {
 
 // explainRequest explains the decision about a request of the user.
 func explainRequest(ctx *cli.Context, policies *policy.Set, r policy.Request) explanation {
-	ofDocker := ctx.String("engine") == string(action.Docker)
-	who := policy.Identity{User: ctx.String("user"), Groups: ctx.StringSlice("group")}
-	// A client of Docker without a name is at the unix socket.
-	who.Local = who.User == "" && len(who.Groups) == 0 && ofDocker
-	d := policies.Decide(who, r)
+	isDocker := ctx.String("engine") == string(action.Docker)
+	id := policy.Identity{User: ctx.String("user"), Groups: ctx.StringSlice("group")}
+	id.Local = id.User == "" && len(id.Groups) == 0 && isDocker
+	d := policies.Decide(id, r)
 	note := ""
-	if d.Reason == policy.NoBody && !ctx.IsSet("body") && ofDocker {
+	if d.Reason == policy.NoBody && !ctx.IsSet("body") && isDocker {
 		d.Allow, d.Reason = true, policy.Granted
-		note = `, unless its body asks for what "deny" lists`
+		note = `, unless "deny" forbids what its body asks for`
 	}
 	e := explanation{
 		Allow: d.Allow, Action: d.Action.Name, Class: d.Action.Class(), Reason: d.Explain() + note,
@@ -98,7 +103,7 @@ func explainRequest(ctx *cli.Context, policies *policy.Set, r policy.Request) ex
 	return e
 }
 
-// commandExplanation is what explain prints of a command, which asks for several actions.
+// commandExplanation is the decision about a command, which may request several actions.
 type commandExplanation struct {
 	Allow   bool          `json:"allow"`
 	Command string        `json:"command"`
@@ -117,7 +122,8 @@ func (c *commandExplanation) print(ctx *cli.Context) error {
 		for _, e := range c.Actions {
 			names = append(names, e.Action)
 		}
-		fmt.Fprintf(ctx.App.Writer, "%s: %s asks for %s\n", verdict(c.Allow), c.Command, strings.Join(names, ", "))
+		fmt.Fprintf(ctx.App.Writer, "%s: %s needs %s\n",
+			verdict(c.Allow), c.Command, strings.Join(names, ", "))
 	}
 	for _, e := range c.Actions {
 		fmt.Fprintf(ctx.App.Writer, "%s: %s\n", verdict(e.Allow), e.Reason)
@@ -128,7 +134,7 @@ func (c *commandExplanation) print(ctx *cli.Context) error {
 	return nil
 }
 
-// printJSON prints a value as one line of JSON, and escapes non-printable characters.
+// printJSON prints a value as a line of JSON, with non-printable characters escaped.
 func printJSON(w io.Writer, value any) error {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -145,20 +151,20 @@ func verdict(allow bool) string {
 	return "denied"
 }
 
-// wantedRequests returns the request on the command line, or the requests of a command, with the
+// parseRequests returns the request on the command line, or the requests of a command, with the
 // body.
-func wantedRequests(ctx *cli.Context, body []byte) ([]policy.Request, error) {
+func parseRequests(ctx *cli.Context, body []byte) ([]policy.Request, error) {
 	engine := action.Engine(ctx.String("engine"))
 	byRequest := ctx.IsSet("method") || ctx.IsSet("uri")
 	switch {
 	case engine != action.Docker && engine != action.Isulad:
 		return nil, unknownEngine(engine)
-	case count(ctx.IsSet("action"), ctx.IsSet("command"), byRequest) != 1:
-		return nil, cmdline.Usagef("either --action, or --command, or --method and --uri are needed")
+	case countTrue(ctx.IsSet("action"), ctx.IsSet("command"), byRequest) != 1:
+		return nil, cmdline.Usagef("want one of --action, --command, and --method with --uri")
 	case byRequest && (!ctx.IsSet("method") || !ctx.IsSet("uri")):
-		return nil, cmdline.Usagef("--method and --uri belong together")
+		return nil, cmdline.Usagef("--method and --uri must be used together")
 	case byRequest && engine != action.Docker:
-		return nil, cmdline.Usagef("--method and --uri are for docker; %s asks for actions by name", engine)
+		return nil, cmdline.Usagef("--method and --uri are for docker only; use --action")
 	case byRequest:
 		r := policy.DockerRequest(ctx.String("method"), ctx.String("uri"), body)
 		return []policy.Request{r}, nil
@@ -174,28 +180,29 @@ func wantedRequests(ctx *cli.Context, body []byte) ([]policy.Request, error) {
 // namedActions returns the action on the command line, or the actions of a command.
 func namedActions(engine action.Engine, ctx *cli.Context) ([]action.Action, error) {
 	if ctx.IsSet("command") {
-		return actionsOfCommand(engine, ctx.String("command"))
+		return commandActions(engine, ctx.String("command"))
 	}
 	name := ctx.String("action")
-	for _, a := range action.Of(engine) {
+	for _, a := range action.List(engine) {
 		if a.Name == name {
 			return []action.Action{a}, nil
 		}
 	}
-	return nil, cmdline.Usagef("--action %q is none of %s (authz-broker actions lists them)", name, engine)
+	return nil, cmdline.Usagef("--action %q: unknown action of %s (authz-broker actions lists them)",
+		name, engine)
 }
 
-func count(given ...bool) (n int) {
-	for _, is := range given {
-		if is {
+func countTrue(values ...bool) (n int) {
+	for _, value := range values {
+		if value {
 			n++
 		}
 	}
 	return n
 }
 
-func actionsOfCommand(engine action.Engine, name string) ([]action.Action, error) {
-	if c, ok := action.CommandOf(engine, name); ok {
+func commandActions(engine action.Engine, name string) ([]action.Action, error) {
+	if c, ok := action.FindCommand(engine, name); ok {
 		return c.Actions, nil
 	}
 	var names []string
@@ -205,9 +212,10 @@ func actionsOfCommand(engine action.Engine, name string) ([]action.Action, error
 		}
 	}
 	slices.Sort(names)
-	return nil, cmdline.Usagef("--command %q is none of %s's: %s", name, engine, strings.Join(names, ", "))
+	return nil, cmdline.Usagef("--command %q: unknown command of %s; want one of %s",
+		name, engine, strings.Join(names, ", "))
 }
 
 func unknownEngine(engine action.Engine) error {
-	return cmdline.Usagef("--engine %q is none of %s, %s", engine, action.Docker, action.Isulad)
+	return cmdline.Usagef("--engine %q: want %s or %s", engine, action.Docker, action.Isulad)
 }

@@ -1,4 +1,4 @@
-// Command authz-broker decides by policy which user may have a container engine do what.
+// Command authz-broker decides by policy which requests of users container engines carry out.
 package main
 
 import (
@@ -25,22 +25,23 @@ func main() {
 func newProgram(stdout io.Writer) *cmdline.Program {
 	o := new(serveOptions)
 	p := cmdline.NewProgram("authz-broker",
-		"decide by policy which user may have a container engine do what",
-		"authz-broker [OPTIONS]                            answer the engines\nauthz-broker [OPTIONS] COMMAND [COMMAND_OPTIONS]",
+		"decide by policy which requests of users container engines carry out",
+		"authz-broker [OPTIONS]                            answer the engines\n"+
+			"authz-broker [OPTIONS] COMMAND [COMMAND_OPTIONS]",
 		stdout, o.serve, checkCommand(o), explainCommand(), actionsCommand(), certsCommand())
 	p.Flags = append([]cli.Flag{
 		&cli.StringFlag{
 			Name: "policy-file", Value: defaultPolicyFile, EnvVars: []string{"AUTHZ-POLICY-FILE"},
-			Usage: "the policies, a JSON object on each line",
+			Usage: "read the policies from `FILE`, with a JSON object on each line",
 		},
 	}, o.flags()...)
 	return p
 }
 
-// noMoreArguments refuses more than n arguments.
-func noMoreArguments(ctx *cli.Context, n int) error {
+// checkArguments returns an error if there are more than n arguments.
+func checkArguments(ctx *cli.Context, n int) error {
 	if ctx.NArg() > n {
-		return cmdline.Usagef("argument %q is one too many", ctx.Args().Get(n))
+		return cmdline.Usagef("unexpected argument %q", ctx.Args().Get(n))
 	}
 	return nil
 }

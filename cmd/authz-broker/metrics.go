@@ -9,76 +9,79 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"palisade/internal/audit"
-	"palisade/internal/authzmetrics"
-	"palisade/internal/broker"
+	"palisade/internal/authz/audit"
+	"palisade/internal/authz/authzmetrics"
+	"palisade/internal/authz/broker"
 	"palisade/internal/metrics"
 	"palisade/internal/scrape"
 )
 
-// telling is what has metrics told.
-type telling struct {
+// metricsServer counts decisions and serves the metrics, if the user wants that. Its errors are
+// logged, and do not affect decisions.
+type metricsServer struct {
 	options metrics.Options
 	log     *slog.Logger
-	// auditor is who takes decisions: the audit, behind what counts them, where they are counted.
+	// auditor takes the decisions: the audit log, or a recorder in front of it.
 	auditor broker.Auditor
 	server  *scrape.Server
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 }
 
-// newTelling prepares to count decisions, if metrics are wanted. Whatever fails is logged, and decisions go on without.
-func newTelling(o metrics.Options, policies *broker.Policies, records *audit.Log, log *slog.Logger) *telling {
-	t := &telling{options: o, log: log, auditor: records}
-	if !o.Wanted() {
-		return t
+func newMetricsServer(
+	o metrics.Options, policies *broker.Policies, records *audit.Log, log *slog.Logger,
+) *metricsServer {
+	m := &metricsServer{options: o, log: log, auditor: records}
+	if !o.Enabled() {
+		return m
 	}
 	registry := prometheus.NewRegistry()
-	recorder, err := authzmetrics.New(records, authzmetrics.Sources{Dropped: records.Dropped, Loads: policies.Loads}, registry)
+	sources := authzmetrics.Sources{Dropped: records.Dropped, Loads: policies.Loads}
+	recorder, err := authzmetrics.New(records, sources, registry)
 	if err != nil {
 		log.Error(metrics.NotServed, "err", err)
-		return t
+		return m
 	}
-	t.auditor, t.server = recorder, scrape.New(registry)
-	return t
+	m.auditor, m.server = recorder, scrape.New(registry)
+	return m
 }
 
-// begin listens and answers, until end. The context is that of the broker's work.
-func (t *telling) begin(ctx context.Context) {
-	if t.server == nil {
+// start serves the metrics in the background until stop.
+func (m *metricsServer) start(ctx context.Context) {
+	if m.server == nil {
 		return
 	}
-	ctx, t.cancel = context.WithCancel(ctx)
-	t.running.Go(func() { metrics.Keep(ctx, t.log, nil, t.serve) })
+	ctx, m.cancel = context.WithCancel(ctx)
+	m.running.Go(func() { metrics.Retry(ctx, m.log, nil, m.serve) })
 }
 
-// serve listens and answers, until the server is closed.
-func (t *telling) serve(ctx context.Context) error {
-	listeners, err := t.options.Listen(ctx, t.log)
+// serve listens and serves until the server is closed.
+func (m *metricsServer) serve(ctx context.Context) error {
+	listeners, err := m.options.Listen(ctx, m.log)
 	if err != nil {
 		return err
 	}
 	served := make(chan error)
 	for _, l := range listeners {
-		t.log.Info("metrics are served", "at", l.Addr().String())
-		go func() { served <- t.server.Serve(l) }()
+		m.log.Info("metrics are served", "at", l.Addr().String())
+		go func() { served <- m.server.Serve(l) }()
 	}
 	for range listeners {
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-			t.log.Error(metrics.NotServed, "err", err) // at once: the other may go on
+			m.log.Error(metrics.NotServed, "err", err) // the other listener may still work
 		}
 	}
 	return nil
 }
 
-// end ends it and removes the socket.
-func (t *telling) end() {
-	if t.server == nil {
+// stop closes the listeners and removes the socket.
+func (m *metricsServer) stop() {
+	if m.server == nil {
 		return
 	}
-	t.cancel()
-	if err := t.server.Close(); err != nil {
-		t.log.Warn("end the metrics", "err", err)
+	m.cancel()
+	if err := m.server.Close(); err != nil {
+		m.log.Warn("close the metrics server", "err", err)
 	}
-	t.running.Wait()
+	m.running.Wait()
 }

@@ -9,22 +9,21 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/audit"
-	"palisade/internal/broker"
+	"palisade/internal/authz/audit"
+	"palisade/internal/authz/broker"
 	"palisade/internal/cmdline"
 	"palisade/internal/lockfile"
 	"palisade/internal/metrics"
 	"palisade/internal/version"
 )
 
-// serveOptions are those of the broker itself.
+// serveOptions are the options of authz-broker without a command.
 type serveOptions struct {
 	dockerSocket, isuladSocket string
 	audit, pidFile             string
@@ -32,48 +31,56 @@ type serveOptions struct {
 	metrics                    metrics.Options
 }
 
-// off is the value of a socket that is not wanted.
+// off disables a socket.
 const off = "off"
 
 func (o *serveOptions) flags() []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringFlag{Name: "docker-socket", Value: "/run/docker/plugins/authz-broker.sock", Destination: &o.dockerSocket,
-			Usage: "answer Docker at the socket `PATH`, or off"},
-		&cli.StringFlag{Name: "isulad-socket", Value: "/run/isulad/plugins/authz-broker.sock", Destination: &o.isuladSocket,
-			Usage: "answer iSulad at the socket `PATH`, or off"},
-		&cli.StringFlag{Name: "audit", Value: "stdout", Destination: &o.audit, Usage: "write each decision to `WHERE`: stdout, syslog, or a file"},
-		&cli.StringFlag{Name: "pid-file", Value: "/run/authz.pid", Destination: &o.pidFile, Usage: "write the process id to `FILE`; \"\" for none"},
-		&cli.BoolFlag{Name: "debug", EnvVars: []string{"DEBUG"}, Destination: &o.debug, Usage: "log more"},
-		&cli.BoolFlag{Name: "dry-run", Destination: &o.dryRun, Usage: "allow everything; the audit has what the policies say"},
+		&cli.StringFlag{Name: "docker-socket", Value: "/run/docker/plugins/authz-broker.sock",
+			Destination: &o.dockerSocket, Usage: "answer Docker at the socket `PATH`, or off"},
+		&cli.StringFlag{Name: "isulad-socket", Value: "/run/isulad/plugins/authz-broker.sock",
+			Destination: &o.isuladSocket, Usage: "answer iSulad at the socket `PATH`, or off"},
+		&cli.StringFlag{Name: "audit", Value: "stdout", Destination: &o.audit,
+			Usage: "write each decision to `WHERE`: stdout, syslog, or a file"},
+		&cli.StringFlag{Name: "pid-file", Value: "/run/authz.pid", Destination: &o.pidFile,
+			Usage: "write the process id to `FILE`; \"\" for none"},
+		&cli.BoolFlag{Name: "debug", EnvVars: []string{"DEBUG"}, Destination: &o.debug,
+			Usage: "log more"},
+		&cli.BoolFlag{Name: "dry-run", Destination: &o.dryRun,
+			Usage: "allow all requests, but audit what the policies decide"},
 	}, o.metrics.Flags()...)
 }
 
-// validate checks what was given; its errors are mistakes of the user. given tells whether an option is on the command line.
-func (o *serveOptions) validate(given func(option string) bool) error {
-	for _, socket := range []struct{ option, path string }{{"--docker-socket", o.dockerSocket}, {"--isulad-socket", o.isuladSocket}} {
+// validate returns a usage error if the options are invalid. isSet reports whether an option is on
+// the command line.
+func (o *serveOptions) validate(isSet func(option string) bool) error {
+	for _, socket := range []struct{ option, path string }{
+		{"--docker-socket", o.dockerSocket}, {"--isulad-socket", o.isuladSocket},
+	} {
 		if socket.path != off && !filepath.IsAbs(socket.path) {
-			return cmdline.Usagef("%s %q is neither an absolute path nor %s", socket.option, socket.path, off)
+			return cmdline.Usagef("%s %q: want an absolute path or %s", socket.option, socket.path, off)
 		}
 	}
-	switch {
+	docker, isulad := filepath.Clean(o.dockerSocket), filepath.Clean(o.isuladSocket)
+	switch metricsSocket := filepath.Clean(o.metrics.Socket); {
 	case o.dockerSocket == off && o.isuladSocket == off:
 		return cmdline.Usagef("--docker-socket and --isulad-socket are both off")
-	case filepath.Clean(o.dockerSocket) == filepath.Clean(o.isuladSocket):
+	case docker == isulad:
 		return cmdline.Usagef("--docker-socket and --isulad-socket are both %q", o.dockerSocket)
-	case o.metrics.Socket != "" && slices.Contains([]string{filepath.Clean(o.dockerSocket), filepath.Clean(o.isuladSocket)}, filepath.Clean(o.metrics.Socket)):
-		return cmdline.Usagef("--metrics-socket %q is a socket at which an engine asks", o.metrics.Socket)
+	case o.metrics.Socket != "" && (metricsSocket == docker || metricsSocket == isulad):
+		return cmdline.Usagef("--metrics-socket %q is also the socket of an engine", o.metrics.Socket)
 	case o.audit != "stdout" && o.audit != "syslog" && !filepath.IsAbs(o.audit):
-		return cmdline.Usagef("--audit %q is none of stdout, syslog, an absolute path", o.audit)
+		return cmdline.Usagef("--audit %q: want stdout, syslog, or an absolute path", o.audit)
 	case o.pidFile != "" && !filepath.IsAbs(o.pidFile):
 		return cmdline.Usagef("--pid-file %q is not an absolute path", o.pidFile)
 	}
-	if err := o.metrics.Complete(given); err != nil {
+	if err := o.metrics.Validate(isSet); err != nil {
 		return cmdline.UsageError{Err: err}
 	}
 	return nil
 }
 
-// serve answers the engines until it is told to stop.
+// serve answers the engines until the context ends.
 func (o *serveOptions) serve(ctx *cli.Context) (err error) {
 	if err := o.validate(ctx.IsSet); err != nil {
 		return err
@@ -88,11 +95,11 @@ func (o *serveOptions) serve(ctx *cli.Context) (err error) {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	if o.pidFile != "" {
-		lock, err := lockfile.Own(o.pidFile)
+		lock, err := lockfile.OwnPIDFile(o.pidFile)
 		if err != nil {
 			return fmt.Errorf("use --pid-file: %w", err)
 		}
-		defer lockfile.Disown(lock)
+		defer lock.Remove()
 	}
 	policies, err := broker.OpenPolicies(policyFile, log)
 	if err != nil {
@@ -103,12 +110,18 @@ func (o *serveOptions) serve(ctx *cli.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, records.Close(time.Second)) }()
-	s := service{log: log, policies: policies, audit: records, metrics: newTelling(o.metrics, policies, records, log)}
-	s.server = broker.New(broker.Config{Policies: policies, Audit: s.metrics.auditor, Log: log, DryRun: o.dryRun})
+	s := service{
+		log: log, policies: policies, audit: records,
+		metrics: newMetricsServer(o.metrics, policies, records, log),
+	}
+	s.server = broker.New(broker.Config{
+		Policies: policies, Audit: s.metrics.auditor, Log: log, DryRun: o.dryRun,
+	})
 	if s.sockets, err = o.sockets(); err != nil {
 		return err
 	}
-	log.Info("serving", "version", version.String(), "policies", len(policies.Current().Policies), "dry_run", o.dryRun)
+	log.Info("serving", "version", version.String(),
+		"policies", len(policies.Current().Policies), "dry_run", o.dryRun)
 	return s.run(ctx.Context)
 }
 
@@ -120,31 +133,32 @@ func (o *serveOptions) openAudit(stdout io.Writer, log *slog.Logger) (*audit.Log
 	return audit.New(sink, log), nil
 }
 
-// service is the broker at work.
+// service is a running broker.
 type service struct {
 	log      *slog.Logger
 	policies *broker.Policies
 	audit    *audit.Log
 	server   *broker.Server
 	sockets  []socket
-	metrics  *telling
+	metrics  *metricsServer
 }
 
-// stopTime bounds how long connections that ask nothing hold up the end: requests are answered within a second.
+// stopTime is the time limit for connections without a request. Requests are answered within a
+// second.
 const stopTime = 2 * time.Second
 
-// run serves until the context ends, or a socket fails.
+// run serves until the context ends or a socket fails.
 func (s *service) run(ctx context.Context) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	signal.Ignore(syscall.SIGPIPE) // who reads the audit may go; decisions go on
+	signal.Ignore(syscall.SIGPIPE) // the reader of the audit log may exit
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
 	failed := make(chan error, len(s.sockets)+1)
 	go s.policies.Watch(watching)
-	s.metrics.begin(watching)
-	defer s.metrics.end()
+	s.metrics.start(watching)
+	defer s.metrics.stop()
 	for _, socket := range s.sockets {
 		go func() {
 			if err := s.server.Serve(socket.Listener, socket.engine); err != nil {
@@ -165,17 +179,17 @@ func (s *service) run(ctx context.Context) error {
 	}
 }
 
-// reload loads the policies and opens the audit's file again. What fails is logged, and stays as it was.
+// reload loads the policies and reopens the audit log. A failure is logged and changes nothing.
 func (s *service) reload() {
 	s.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
-	s.policies.Reload() // it logs its error
+	s.policies.Reload() // logs its error
 	if err := s.audit.Reopen(time.Second); err != nil {
-		s.log.Error("the audit goes on where it was", "err", err)
+		s.log.Error("cannot reopen the audit log", "err", err)
 	}
 	s.notify(daemon.SdNotifyReady)
 }
 
-// stop answers what has been asked.
+// stop waits for the answers to current requests.
 func (s *service) stop() error {
 	s.notify(daemon.SdNotifyStopping)
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
@@ -189,6 +203,6 @@ func (s *service) stop() error {
 
 func (s *service) notify(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		s.log.Warn("the service manager is not told", "state", state, "err", err)
+		s.log.Warn("cannot notify the service manager", "state", state, "err", err)
 	}
 }

@@ -8,18 +8,19 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 
-	"palisade/internal/action"
-	"palisade/internal/broker"
+	"palisade/internal/authz/action"
+	"palisade/internal/authz/broker"
 	unixsocket "palisade/internal/socket"
 )
 
-// socket is where an engine asks.
+// socket is a listener for an engine.
 type socket struct {
 	net.Listener
 	engine action.Engine
 }
 
-// sockets are those that the service manager passes (LISTEN_FDS), and those that are wanted beside.
+// sockets returns the sockets that the service manager passes (LISTEN_FDS), and listens on those
+// options that are not among them.
 func (o *serveOptions) sockets() (all []socket, err error) {
 	defer func() {
 		if err != nil {
@@ -30,14 +31,14 @@ func (o *serveOptions) sockets() (all []socket, err error) {
 	}()
 	passed, err := activation.Listeners()
 	if err != nil {
-		return nil, fmt.Errorf("take the sockets of the service manager: %w", err)
+		return nil, fmt.Errorf("get the service manager's sockets: %w", err)
 	}
 	wanted := map[action.Engine]string{action.Docker: o.dockerSocket, action.Isulad: o.isuladSocket}
 	for _, l := range passed {
 		engine, ok := engineAt(wanted, l)
 		if !ok {
-			return all, fmt.Errorf("the service manager passes a socket that is neither --docker-socket %s nor --isulad-socket %s",
-				o.dockerSocket, o.isuladSocket)
+			return all, fmt.Errorf("the service manager passed a socket that is neither "+
+				"--docker-socket %s nor --isulad-socket %s", o.dockerSocket, o.isuladSocket)
 		}
 		delete(wanted, engine)
 		all = append(all, socket{l, engine})
@@ -55,9 +56,9 @@ func (o *serveOptions) sockets() (all []socket, err error) {
 	return all, nil
 }
 
-// engineAt is the engine whose socket is wanted where a listener is.
+// engineAt returns the engine whose wanted path is the address of a listener.
 func engineAt(wanted map[action.Engine]string, l net.Listener) (action.Engine, bool) {
-	if l == nil || l.Addr().Network() != "unix" { // nil is a file that is no stream socket
+	if l == nil || l.Addr().Network() != "unix" { // nil if it is not a stream socket
 		return "", false
 	}
 	for engine, path := range wanted {

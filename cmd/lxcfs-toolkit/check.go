@@ -61,5 +61,8 @@ func printCheck(w io.Writer, found *probe.Result) {
 	if s := found.Server; s != nil {
 		uptime := time.Duration(s.Uptime * float64(time.Second)).Round(time.Second)
 		fmt.Fprintf(w, "version %s, up %v, containers served: %d, files: %d\n", s.Version, uptime, s.Containers, len(found.Files))
+		if s.IsOff {
+			fmt.Fprintf(w, "SIGUSR2 has switched it off: containers read the host's files until kill -USR2 %d\n", s.PID)
+		}
 	}
 }

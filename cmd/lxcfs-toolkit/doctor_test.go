@@ -71,7 +71,7 @@ func TestDoctorMistakes(t *testing.T) {
 		want string
 	}{
 		{[]string{"now"}, `"now"`},
-		{[]string{"--engine", "lxd"}, `--engine "lxd" is not one of containerd, crio, docker, isulad, podman`},
+		{[]string{"--engine", "nspawn"}, `--engine "nspawn" is not one of containerd, crio, docker, incus, isulad, lxc, lxd, podman, proxmox`},
 		{[]string{"--policy-file", "x"}, `--policy-file "x" is not an absolute path`},
 	} {
 		err := newProgram().Run(append([]string{"lxcfs-toolkit", "doctor"}, tt.args...))

@@ -37,7 +37,7 @@ func newProgram() *cmdline.Program {
 	p := cmdline.NewProgram("lxcfs-toolkit",
 		"put the files of lxcfs into containers and take them out again",
 		"lxcfs-toolkit [OPTIONS] COMMAND [COMMAND_OPTIONS]", os.Stdout, nil,
-		remountCommand(g), umountCommand(g), checkCommand(g), prestartCommand(g), poststopCommand(g),
+		remountCommand(g), umountCommand(g), checkCommand(g), prestartCommand(g), bindCommand(g), poststopCommand(g),
 		listCommand(g), topCommand(g), doctorCommand(g), hookCommand(g),
 		runtimeCommand(g), hookSpecCommand(g), upgradeCommand(g))
 	p.Wrappers = []string{"runtime"}

@@ -6,8 +6,9 @@ func prestartCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:  "prestart",
 		Usage: "prepare the host before lxcfs is started",
-		Description: "Takes a dead lxcfs off the mount point, and makes the mount point's parent a shared mount, so that " +
-			"containers that have it (-v /var/lib/lxc:/var/lib/lxc:rslave) get every new lxcfs.",
+		Description: "Unmounts a dead lxcfs from the mount point and where \"bind\" has mounted it, and makes the mount point's " +
+			"parent a shared mount unless it is in one, so that containers that have it " +
+			"(-v /var/lib/lxc:/var/lib/lxc:rslave) get every new lxcfs.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "undo", Usage: "take away the shared mount that prestart has made, before lxcfs is removed"},
 		},

@@ -115,7 +115,7 @@ func (c *config) complete(ctx *cli.Context) error {
 	if _, err := c.mountOptions(); err != nil {
 		return err
 	}
-	if err := c.metrics.Complete(ctx.IsSet); err != nil {
+	if err := c.metrics.Validate(ctx.IsSet); err != nil {
 		return err
 	}
 	mountpoint, err := filepath.Abs(ctx.Args().First())

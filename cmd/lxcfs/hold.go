@@ -137,7 +137,7 @@ func (c *config) storeHeld(held []sys.File) error {
 	if !c.keepMount {
 		return nil
 	}
-	if err := sys.ForgetFile(heldName); err != nil {
+	if err := sys.RemoveStoredFiles(heldName); err != nil {
 		return err
 	}
 	if len(held) == 0 {

@@ -36,7 +36,7 @@ type telling struct {
 // tellMetrics begins to have metrics told, if they are wanted. Whatever fails is logged, and lxcfs goes on without.
 func (c *config) tellMetrics(ctx context.Context) *telling {
 	t := &telling{options: c.metrics, log: c.log, renewed: make(chan struct{}, 1), cancel: func() {}, ended: make(chan struct{})}
-	if !t.options.Wanted() {
+	if !t.options.Enabled() {
 		close(t.ended)
 		return t
 	}
@@ -49,7 +49,7 @@ func (c *config) tellMetrics(ctx context.Context) *telling {
 	ctx, t.cancel = context.WithCancel(ctx)
 	go func() {
 		defer close(t.ended)
-		metrics.Keep(ctx, t.log, t.renewed, t.serve)
+		metrics.Retry(ctx, t.log, t.renewed, t.serve)
 	}()
 	return t
 }
@@ -95,7 +95,7 @@ func (t *telling) serve(ctx context.Context) (err error) {
 			f.File.Close()
 		}
 	}()
-	memory, err := t.memory.ReadOnly() // the program speaks to strangers
+	memory, err := t.memory.ReopenReadOnly() // the program speaks to strangers
 	if err != nil {
 		return err
 	}

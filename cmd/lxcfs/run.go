@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -47,11 +46,11 @@ func run(ctx context.Context, c *config) error {
 		return fmt.Errorf("serve %s: %w", c.mountpoint, err)
 	}
 	defer lock.Close()
-	pidFile, err := lockfile.Own(c.pidFile)
+	pidFile, err := lockfile.OwnPIDFile(c.pidFile)
 	if err != nil {
 		return fmt.Errorf("use pid file: %w (--pidfile names another)", err)
 	}
-	defer lockfile.Disown(pidFile)
+	defer pidFile.Remove()
 	if below, err := filepath.Rel(c.mountpoint, c.stateDir()); err == nil && filepath.IsLocal(below) {
 		return fmt.Errorf("--runtime-dir %q lies in MOUNTPOINT, where nothing can be kept", c.runtimeDir)
 	}
@@ -142,7 +141,7 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 		Files: append(append(session.Files(), sys.NamedFile{Name: reopenName, File: reopen}), told.files()...),
 		Meter: told.meter, Upgraded: told.renew, Answered: session.Answered(),
 		Probe: func(ctx context.Context) error {
-			return sys.ReadApart(ctx, filepath.Join(c.mountpoint, mounts.ProbeTree, "proc/uptime"))
+			return sys.ReadInChild(ctx, filepath.Join(c.mountpoint, mounts.ProbeTree, "proc/uptime"))
 		},
 	}
 	events := make(chan supervise.Event)
@@ -201,13 +200,18 @@ func (c *config) listen(ctx context.Context, events chan<- supervise.Event) {
 	}
 }
 
-// unmount takes the mount off the mount point. Containers that have files of it have them as long as it is served.
+// unmount unmounts lxcfs from the mount point, and where else it is mounted on the host. Containers
+// that have files of it have them as long as it is served.
 func (c *config) unmount() error {
-	err := sys.Unmount(c.mountpoint, sys.UnmountDetach)
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, fs.ErrNotExist) {
-		return nil // somebody else was faster
+	table, err := mounts.OwnTable()
+	if err != nil {
+		return err
 	}
-	return err
+	top := table.Top(c.mountpoint)
+	if top == nil || top.FSType != mounts.FSType {
+		return nil // another process was faster
+	}
+	return mounts.UnmountHost(mounts.Device(top), sys.UnmountDetach)
 }
 
 // newSpawner starts workers, which read what containers can influence, with the capabilities that they use alone.
@@ -227,9 +231,9 @@ const reopenName = "reopen"
 func isPressureFile(fsType int64, path string) bool {
 	dir, name := filepath.Split(path)
 	switch fsType {
-	case sys.TypeProc:
+	case sys.ProcMagic:
 		return filepath.Base(dir) == "pressure" && slices.Contains(pressures, name)
-	case sys.TypeCgroup2:
+	case sys.Cgroup2Magic:
 		resource, ok := strings.CutSuffix(name, ".pressure")
 		return ok && slices.Contains(pressures, resource)
 	}

@@ -38,7 +38,7 @@ func takeOver(files []sys.NamedFile, path string) (*fusedev.Session, error) {
 func forget(files []sys.NamedFile) error {
 	for _, f := range files {
 		f.File.Close()
-		if err := sys.ForgetFile(f.Name); err != nil {
+		if err := sys.RemoveStoredFiles(f.Name); err != nil {
 			return fmt.Errorf("have the service manager let go of %s: %w", f.Name, err)
 		}
 	}
@@ -80,7 +80,7 @@ func clearMountpoint(ctx context.Context, path string, log *slog.Logger) error {
 		default:
 			return fmt.Errorf("%s is an lxcfs mount whose daemon does not answer; end that daemon first", path)
 		}
-		if err := sys.Unmount(path, sys.UnmountDetach); err != nil {
+		if err := mounts.UnmountHost(found.Device, sys.UnmountDetach); err != nil {
 			return fmt.Errorf("take a dead lxcfs mount away: %w", err)
 		}
 		log.Info("took a dead lxcfs mount away", "mountpoint", path)

@@ -89,7 +89,7 @@ func obey(commands <-chan supervise.Command, worker *supervise.Worker, filesyste
 				return nil
 			case command == supervise.Leave:
 				if conn != nil {
-					conn.Leave()
+					conn.Drain()
 				}
 				return nil
 			case command == supervise.Toggle:

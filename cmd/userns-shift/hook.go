@@ -16,17 +16,16 @@ import (
 
 	"palisade/internal/cmdline"
 	"palisade/internal/linelog"
-	"palisade/internal/remap"
 	"palisade/internal/shim"
+	"palisade/internal/userns/remap"
 )
 
-// remapOptions are those of the hook and of the runtime wrapper.
+// remapOptions are the options of the hook and of the runtime wrapper.
 type remapOptions struct {
 	workOptions
 	remap, mode, runDir string
 }
 
-// remapVariable is the environment variable for --user-remap.
 const remapVariable = "USERNS_SHIFT_REMAP"
 
 func (o *remapOptions) flags() []cli.Flag {
@@ -34,26 +33,30 @@ func (o *remapOptions) flags() []cli.Flag {
 		&cli.StringFlag{Name: "user-remap", EnvVars: []string{remapVariable}, Destination: &o.remap,
 			Usage: "for containers without the annotation " + remap.Annotation + ": `UID:GID:OFFSET`"},
 		&cli.StringFlag{Name: "mode", Value: string(remap.Auto), Destination: &o.mode,
-			Usage: "how the root file system is made to fit: " + strings.Join(remap.Modes, ", ")},
+			Usage: "map the ids of the root file system by: " + strings.Join(remap.Modes, ", ")},
 		&cli.StringFlag{Name: "run-dir", Value: remap.DefaultRunDir, Destination: &o.runDir, Hidden: true,
 			Usage: "mount root file systems below `DIR`"},
 	}
 	return append(own, o.workOptions.flags()...)
 }
 
-// remapper checks the options.
-func (o *remapOptions) remapper(ctx *cli.Context, stderr io.Writer) (*remap.Remapper, error) {
+// remapper returns a Remapper with the options and the path of this program, or an error if an
+// option is invalid.
+func (o *remapOptions) remapper(
+	ctx *cli.Context, stderr io.Writer,
+) (r *remap.Remapper, self string, err error) {
 	if !slices.Contains(remap.Modes, o.mode) {
-		return nil, cmdline.Usagef("--mode %q is none of %s", o.mode, strings.Join(remap.Modes, ", "))
+		return nil, "", cmdline.Usagef("--mode %q is none of %s", o.mode, strings.Join(remap.Modes, ", "))
 	}
 	o.progress = "none"
 	if _, err := o.complete(ctx, stderr); err != nil {
-		return nil, err
+		return nil, "", err
 	}
+	self, err = os.Executable()
 	return &remap.Remapper{
 		Mode: remap.Mode(o.mode), Remap: o.remap, Options: o.Options, RunDir: o.runDir,
 		Log: slog.New(linelog.New(program, stderr, slog.LevelWarn)),
-	}, nil
+	}, self, err
 }
 
 func hookCommand(stderr io.Writer) *cli.Command {
@@ -62,47 +65,47 @@ func hookCommand(stderr io.Writer) *cli.Command {
 	var deadline float64
 	own := []cli.Flag{
 		&cli.StringFlag{Name: "stage", Value: string(remap.AutoStage), Destination: &stage,
-			Usage: "when it is called: " + strings.Join(remap.Stages, ", ")},
-		&cli.StringFlag{Name: "rootfs", Destination: &root, Usage: "the root file system is `DIR` (default: what the runtime says)"},
+			Usage: "the stage of the hook: " + strings.Join(remap.Stages, ", ")},
+		&cli.StringFlag{Name: "rootfs", Destination: &root,
+			Usage: "the root file system is `DIR` (default: that of the container)"},
 		&cli.Float64Flag{Name: "deadline", Destination: &deadline,
-			Usage: "stop after `SECONDS`, to go on at the next start (default: 2 less than the runtime allows)"},
+			Usage: "stop after `SECONDS`, to resume at the next start " +
+				"(default: 2 less than the runtime allows)"},
 	}
 	return &cli.Command{
 		Name:      "hook",
-		Usage:     "OCI hook: make the root file system of a container with a user namespace fit its maps",
+		Usage:     "OCI hook: shift the root file system of a container with a user namespace",
 		UsageText: "userns-shift hook [OPTIONS]",
-		Description: "A runtime, or for the stage precreate an engine, tells of the container on stdin. Containers without a user " +
-			"namespace are left alone.",
+		Description: "Reads the state of the container, or at the stage precreate its configuration, " +
+			"from stdin. Does nothing for containers without a user namespace.",
 		Flags: append(own, o.flags()...),
 		Action: func(ctx *cli.Context) error {
 			if ctx.NArg() > 0 {
-				return cmdline.Usagef("argument %q is one too many: hook takes options only", ctx.Args().First())
+				return cmdline.Usagef("argument %q is one too many: hook takes options only",
+					ctx.Args().First())
 			}
 			if !slices.Contains(remap.Stages, stage) {
 				return cmdline.Usagef("--stage %q is none of %s", stage, strings.Join(remap.Stages, ", "))
 			}
 			if ctx.IsSet("deadline") && !(deadline > 0 && deadline <= maxWait.Seconds()) {
-				return cmdline.Usagef("--deadline %v is not between 0 and %v seconds", deadline, maxWait.Seconds())
+				return cmdline.Usagef("--deadline %v is not between 0 and %v seconds", deadline,
+					maxWait.Seconds())
 			}
-			r, err := o.remapper(ctx, stderr)
-			if err != nil {
-				return err
-			}
-			self, err := os.Executable()
+			r, self, err := o.remapper(ctx, stderr)
 			if err != nil {
 				return err
 			}
 			hook := remap.Hook{Remapper: r, Stage: remap.Stage(stage), Root: root, Program: self,
 				Deadline: time.Duration(math.Ceil(deadline * float64(time.Second)))}
-			return shortened(hook.Run(ctx.Context, os.Stdin, ctx.App.Writer))
+			return truncate(hook.Run(ctx.Context, os.Stdin, ctx.App.Writer))
 		},
 	}
 }
 
-// maxHookError bounds what a hook says: lcr reads no more than 4 KiB of it.
+// maxHookError limits the error message of a hook in bytes: lcr reads at most 4 KiB.
 const maxHookError = 3 << 10
 
-func shortened(err error) error {
+func truncate(err error) error {
 	if err == nil || len(err.Error()) <= maxHookError {
 		return err
 	}
@@ -114,23 +117,21 @@ func runtimeCommand(stderr io.Writer) *cli.Command {
 	var name string
 	return &cli.Command{
 		Name:      "runtime",
-		Usage:     "be an OCI runtime that gives containers user namespaces, and root file systems that fit",
+		Usage:     "wrap an OCI runtime: give containers user namespaces and root file systems for them",
 		UsageText: "userns-shift runtime --runtime runc [OPTIONS] -- ARGS...",
-		Description: "A container that is created or run, and has the annotation " + remap.Annotation + ", or for which --user-remap or the " +
-			"variable " + remapVariable + " is given, gets a user namespace. Then it becomes the runtime, with its arguments ARGS.",
+		Description: "Gives a container that is created or run a user namespace, if it has the " +
+			"annotation " +
+			remap.Annotation + ", or --user-remap or the environment variable " + remapVariable +
+			" is set. Then executes the runtime with the arguments ARGS.",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "runtime", Value: "runc", Destination: &name, Usage: "become `PROGRAM`"},
+			&cli.StringFlag{Name: "runtime", Value: "runc", Destination: &name, Usage: "execute `PROGRAM`"},
 		}, o.flags()...),
 		Action: func(ctx *cli.Context) error {
 			runtime, err := shim.FindRuntime(name)
 			if err != nil {
 				return cmdline.Usagef("--runtime %q: %w", name, err)
 			}
-			r, err := o.remapper(ctx, stderr)
-			if err != nil {
-				return err
-			}
-			self, err := os.Executable()
+			r, self, err := o.remapper(ctx, stderr)
 			if err != nil {
 				return err
 			}

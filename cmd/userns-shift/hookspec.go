@@ -12,50 +12,51 @@ import (
 
 	"palisade/internal/cmdline"
 	"palisade/internal/idmap"
-	"palisade/internal/remap"
+	"palisade/internal/userns/remap"
 	"palisade/internal/wiring"
 )
 
-// hookTimeout is after how many seconds an engine may kill the hook, which stops by itself before: the time that lcr gives a
-// hook which does not say.
+// hookTimeout is the number of seconds after which an engine may kill the hook: lcr's default.
 const hookTimeout = 30
 
-// hook is the entry that makes an engine run this program's hook.
+// hook returns a hook that calls this program's command hook.
 func hook(path string, args ...string) specs.Hook {
 	timeout := hookTimeout
 	return specs.Hook{Path: path, Args: append([]string{program, "hook"}, args...), Timeout: &timeout}
 }
 
-// poststop is the hook that takes away what the runtime wrapper has mounted.
+// poststop returns the hook that unmounts what the runtime wrapper has mounted.
 func (o *remapOptions) poststop(self string) specs.Hook {
 	return hook(self, "--stage", string(remap.PostStop), "--run-dir", o.runDir)
 }
 
-// specOptions are those of hook-spec.
+// specOptions are the options of hook-spec.
 type specOptions struct {
 	path, lxcfs, remap string
 }
 
-// wirings are, by engine, what is to be put into its configuration.
-var wirings = map[string]func(w io.Writer, o *specOptions) error{
+// specWriters write the configuration that makes an engine call the hook or the runtime wrapper.
+var specWriters = map[string]func(w io.Writer, o *specOptions) error{
 	"isulad": func(w io.Writer, o *specOptions) error {
 		hooks := []specs.Hook{hook(o.path)}
 		if o.lxcfs != "" {
 			lxcfs := hook(o.lxcfs)
 			lxcfs.Args = []string{"lxcfs-toolkit", "hook"}
-			hooks = append(hooks, lxcfs) // mounts come last: the files of the root file system are not to be hidden
+			hooks = append(hooks, lxcfs) // last, since its mounts hide files of the root file system
 		}
 		return wiring.HookSpec(w, hooks...)
 	},
-	// The hook of CRI-O and NRI comes after the mount points were made, which must be there.
+	// CRI-O and NRI call the hook after the mount points were created.
 	"crio": writeCreateRuntime,
 	"nri":  writeCreateRuntime,
 	"podman": func(w io.Writer, o *specOptions) error {
-		when := wiring.When{Annotations: map[string]string{"^" + strings.ReplaceAll(remap.Annotation, ".", `\.`) + "$": ".*"}}
-		return wiring.HooksDir(w, hook(o.path, "--stage", string(remap.Precreate)), when, string(remap.Precreate))
+		key := "^" + strings.ReplaceAll(remap.Annotation, ".", `\.`) + "$"
+		when := wiring.When{Annotations: map[string]string{key: ".*"}}
+		stage := string(remap.Precreate)
+		return wiring.HooksDir(w, hook(o.path, "--stage", stage), when, stage)
 	},
 	"docker": func(w io.Writer, o *specOptions) error {
-		// Docker's root file systems are overlays, whose files are copied to the container's layer when they are changed.
+		// Docker's root file systems are overlays.
 		args := []string{"runtime", "--runtime", "runc", "--allow-copyup", "--"}
 		if o.remap != "" {
 			args = slices.Insert(args, len(args)-1, "--user-remap", o.remap)
@@ -76,25 +77,29 @@ func writeCreateRuntime(w io.Writer, o *specOptions) error {
 
 func hookSpecCommand() *cli.Command {
 	var o specOptions
-	engines := slices.Sorted(maps.Keys(wirings))
+	engines := slices.Sorted(maps.Keys(specWriters))
 	return &cli.Command{
 		Name:        "hook-spec",
-		Usage:       "print what makes an engine call the hook, or the runtime wrapper",
+		Usage:       "print the configuration that makes an engine call the hook or the runtime wrapper",
 		UsageText:   "userns-shift hook-spec [OPTIONS] ENGINE",
 		Description: "The ENGINE is one of " + strings.Join(engines, ", ") + ".",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "path", Value: "/usr/bin/userns-shift", Destination: &o.path, Usage: "the program is `PROGRAM`"},
+			&cli.StringFlag{Name: "path", Value: "/usr/bin/userns-shift", Destination: &o.path,
+				Usage: "call `PROGRAM`"},
 			&cli.StringFlag{Name: "user-remap", Destination: &o.remap,
-				Usage: "for docker, which knows no annotations before 24: all containers get `UID:GID:OFFSET`"},
-			&cli.StringFlag{Name: "lxcfs", Destination: &o.lxcfs, Usage: "for isulad: call lxcfs-toolkit, the `PROGRAM`, afterwards"},
+				Usage: "for docker, which has no annotations before version 24: " +
+					"all containers get `UID:GID:OFFSET`"},
+			&cli.StringFlag{Name: "lxcfs", Destination: &o.lxcfs,
+				Usage: "for isulad: call the lxcfs-toolkit `PROGRAM` afterwards"},
 		},
 		Action: func(ctx *cli.Context) error {
 			if ctx.NArg() > 1 {
 				return cmdline.Usagef("argument %q is one too many: only ENGINE is expected", ctx.Args().Get(1))
 			}
-			write, ok := wirings[ctx.Args().First()]
+			write, ok := specWriters[ctx.Args().First()]
 			if !ok {
-				return cmdline.Usagef("engine %q is not one of %s", ctx.Args().First(), strings.Join(engines, ", "))
+				return cmdline.Usagef("engine %q is not one of %s", ctx.Args().First(),
+					strings.Join(engines, ", "))
 			}
 			if o.remap != "" {
 				if _, err := idmap.ParseRemap(o.remap); err != nil {

@@ -1,4 +1,5 @@
-// Command userns-shift changes the owners of root file systems for containers whose root is an ordinary user of the host.
+// Command userns-shift changes the owners of root file systems for containers whose root is an
+// ordinary user of the host.
 package main
 
 import (
@@ -16,15 +17,18 @@ import (
 const program = "userns-shift"
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	// Who reads stderr may be gone: the work goes on. Ignored, the signal would be so by programs that are executed, too.
+	ctx, stop := signal.NotifyContext(
+		context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	// The reader of stderr may close it during a shift. The signal is caught, not ignored, since the
+	// runtime that this process executes would inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	err := newProgram(os.Stdout, os.Stderr).RunContext(ctx, expandName(os.Args))
 	stop()
 	os.Exit(cmdline.Report(program, err, os.Stderr))
 }
 
-// expandName puts in the command that another name of the program stands for: userns-shift-runc is the wrapper of runc.
+// expandName inserts the command for another name of the program: userns-shift-runc stands for the
+// wrapper of runc.
 func expandName(args []string) []string {
 	runtime, ok := strings.CutPrefix(filepath.Base(args[0]), program+"-")
 	if !ok || runtime == "" {
@@ -39,7 +43,8 @@ func newProgram(stdout, stderr io.Writer) *cmdline.Program {
 		"userns-shift COMMAND [OPTIONS] [ARGUMENTS]", stdout, nil,
 		shiftCommand(stderr), unshiftCommand(stderr), statusCommand(stderr),
 		checkCommand(), verifyCommand(),
-		mountCommand(stderr), umountCommand(), hookCommand(stderr), runtimeCommand(stderr), hookSpecCommand())
+		mountCommand(stderr), umountCommand(), hookCommand(stderr), runtimeCommand(stderr),
+		hookSpecCommand())
 	p.Wrappers = []string{"runtime"}
 	return p
 }

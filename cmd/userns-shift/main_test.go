@@ -8,18 +8,18 @@ import (
 	"testing"
 
 	"palisade/internal/cmdline"
-	"palisade/internal/shift"
+	"palisade/internal/userns/shift"
 )
 
 // run runs the program and returns what it prints and its exit code.
 func run(args ...string) (stdout, stderr string, code int) {
-	var out, mistakes bytes.Buffer
-	err := newProgram(&out, &mistakes).Run(append([]string{program}, args...))
-	code = cmdline.Report(program, err, &mistakes)
-	return out.String(), mistakes.String(), code
+	var out, errs bytes.Buffer
+	err := newProgram(&out, &errs).Run(append([]string{program}, args...))
+	code = cmdline.Report(program, err, &errs)
+	return out.String(), errs.String(), code
 }
 
-// TestHookSpecFiles holds the shipped files to what hook-spec prints.
+// TestHookSpecFiles compares the shipped files with the output of hook-spec.
 func TestHookSpecFiles(t *testing.T) {
 	for file, args := range map[string][]string{
 		"hookspec.json": {"--lxcfs", "/usr/bin/lxcfs-toolkit", "isulad"},
@@ -33,7 +33,8 @@ func TestHookSpecFiles(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		if stdout, stderr, code := run(append([]string{"hook-spec"}, args...)...); code != 0 || stdout != string(want) {
+		if stdout, stderr, code := run(append([]string{"hook-spec"}, args...)...); code != 0 ||
+			stdout != string(want) {
 			t.Errorf("hooks/userns/%s is\n%s\nhook-spec %q prints\n%s%s", file, want, args, stdout, stderr)
 		}
 	}
@@ -42,13 +43,14 @@ func TestHookSpecFiles(t *testing.T) {
 	if nri, _, code := run("hook-spec", "nri"); code != 0 || nri != crio {
 		t.Errorf("nri: %s, crio: %s", nri, crio)
 	}
-	if stdout, _, code := run("hook-spec", "--user-remap", "1000:1000:65535", "docker"); code != 0 || !strings.Contains(stdout, `"1000:1000:65535"`) {
+	if stdout, _, code := run("hook-spec", "--user-remap", "1000:1000:65535", "docker"); code != 0 ||
+		!strings.Contains(stdout, `"1000:1000:65535"`) {
 		t.Errorf("docker with a map: %s", stdout)
 	}
 }
 
-// TestMistakes has command lines that name what is wrong, and what is allowed, in one line.
-func TestMistakes(t *testing.T) {
+// TestUsageErrors checks that errors in command lines are reported in one line.
+func TestUsageErrors(t *testing.T) {
 	root := t.TempDir()
 	for _, tt := range []struct {
 		args []string
@@ -59,36 +61,55 @@ func TestMistakes(t *testing.T) {
 		{[]string{"shift"}, "ROOT is missing"},
 		{[]string{"shift", root}, "the maps are missing"},
 		{[]string{"shift", root, "x"}, `argument "x" is one too many`},
-		{[]string{"shift", "--fly", root}, "unknown option --fly (userns-shift shift --help lists the options)"},
+		{[]string{"shift", "--fly", root},
+			"unknown option --fly (userns-shift shift --help lists the options)"},
 		{[]string{"shift", root, "--", "--jobs"}, `argument "--jobs" is one too many`},
 		{[]string{"shift", "--user-remap", "0x10:1:1", root}, `host uid "0x10" is no decimal number`},
-		{[]string{"shift", "--user-remap", "1:1:1", "--pid", "1", root}, "only one of --user-remap, --uidmap with --gidmap, --bundle and --pid"},
+		{[]string{"shift", "--user-remap", "1:1:1", "--pid", "1", root},
+			"only one of --user-remap, --uidmap with --gidmap, --bundle and --pid"},
 		{[]string{"shift", "--uidmap", "0:1:1", root}, "--uidmap and --gidmap belong together"},
-		{[]string{"shift", "--uidmap", "0:1", "--gidmap", "0:1:1", root}, `--uidmap: id map "0:1" has 2 fields`},
-		{[]string{"shift", "--user-remap", "1:1:1", "--jobs", "0", root}, "--jobs 0 is not between 1 and 256"},
-		{[]string{"shift", "--user-remap", "1:1:1", "--unmapped", "squash=x", root}, `--unmapped "squash=x": "x" is no id`},
-		{[]string{"shift", "--user-remap", "1:1:1", "--unmapped", "lose", root}, `--unmapped "lose" is none of fail, keep, squash=ID`},
-		{[]string{"shift", "--user-remap", "1:1:1", "--immutable", "melt", root}, `--immutable "melt" is none of fail, skip, clear`},
-		{[]string{"shift", "--user-remap", "1:1:1", "--hardlinks", "cut", root}, `--hardlinks "cut" is none of fail, ignore`},
-		{[]string{"shift", "--user-remap", "1:1:1", "--caps", "v4", root}, `--caps "v4" is none of v3, v2, drop`},
-		{[]string{"shift", "--user-remap", "1:1:1", "--progress", "loud", root}, `--progress "loud" is none of auto, bar, json, none`},
-		{[]string{"shift", "--user-remap", "1:1:1", "--lock-timeout", "-1", root}, "--lock-timeout -1 is not between 0 and 86400 seconds"},
-		{[]string{"shift", "--user-remap", "1:1:1", "--lock-timeout", "NaN", root}, "--lock-timeout NaN is not between"},
-		{[]string{"shift", "--user-remap", "1:1:1", "--state-dir", "here", root}, `--state-dir "here" is not an absolute path`},
-		{[]string{"check", "--user-remap", "1:1:1", "--engine", "lxd", root}, `--engine "lxd" is not isulad`},
+		{[]string{"shift", "--uidmap", "0:1", "--gidmap", "0:1:1", root},
+			`--uidmap: id map "0:1" has 2 fields`},
+		{[]string{"shift", "--user-remap", "1:1:1", "--jobs", "0", root},
+			"--jobs 0 is not between 1 and 256"},
+		{[]string{"shift", "--user-remap", "1:1:1", "--unmapped", "squash=x", root},
+			`--unmapped "squash=x": "x" is no id`},
+		{[]string{"shift", "--user-remap", "1:1:1", "--unmapped", "lose", root},
+			`--unmapped "lose" is none of fail, keep, squash=ID`},
+		{[]string{"shift", "--user-remap", "1:1:1", "--immutable", "melt", root},
+			`--immutable "melt" is none of fail, skip, clear`},
+		{[]string{"shift", "--user-remap", "1:1:1", "--hardlinks", "cut", root},
+			`--hardlinks "cut" is none of fail, ignore`},
+		{[]string{"shift", "--user-remap", "1:1:1", "--caps", "v4", root},
+			`--caps "v4" is none of v3, v2, drop`},
+		{[]string{"shift", "--user-remap", "1:1:1", "--progress", "loud", root},
+			`--progress "loud" is none of auto, bar, json, none`},
+		{[]string{"shift", "--user-remap", "1:1:1", "--lock-timeout", "-1", root},
+			"--lock-timeout -1 is not between 0 and 86400 seconds"},
+		{[]string{"shift", "--user-remap", "1:1:1", "--lock-timeout", "NaN", root},
+			"--lock-timeout NaN is not between"},
+		{[]string{"shift", "--user-remap", "1:1:1", "--state-dir", "here", root},
+			`--state-dir "here" is not an absolute path`},
+		{[]string{"check", "--user-remap", "1:1:1", "--engine", "lxd", root},
+			`--engine "lxd" is not isulad`},
 		{[]string{"hook", "x"}, `argument "x" is one too many`},
-		{[]string{"hook", "--stage", "late"}, `--stage "late" is none of auto, precreate, prestart, createRuntime, poststop`},
+		{[]string{"hook", "--stage", "late"},
+			`--stage "late" is none of auto, precreate, prestart, createRuntime, poststop`},
 		{[]string{"hook", "--deadline", "0"}, "--deadline 0 is not between 0 and 86400 seconds"},
 		{[]string{"hook", "--mode", "fly"}, `--mode "fly" is none of auto, shift, idmap, check`},
 		{[]string{"runtime", "--runtime", "/no/such", "--", "state", "x"}, `--runtime "/no/such"`},
 		{[]string{"runtime", "--runtime", "/no/such", "state", "--jobs", "x"}, `--runtime "/no/such"`},
-		{[]string{"hook-spec", "lxd"}, `engine "lxd" is not one of containerd, crio, docker, isulad, nri, podman, runc`},
+		{[]string{"hook-spec", "lxd"},
+			`engine "lxd" is not one of containerd, crio, docker, isulad, nri, podman, runc`},
 		{[]string{"hook-spec", "--path", "x", "docker"}, `--path "x" is not an absolute path`},
-		{[]string{"hook-spec", "--lxcfs", "y", "--path", "x", "isulad"}, `--path "x" is not an absolute path`}, // always this one first
+		// the first of two errors
+		{[]string{"hook-spec", "--lxcfs", "y", "--path", "x", "isulad"},
+			`--path "x" is not an absolute path`},
 		{[]string{"hook-spec", "--user-remap", "x", "docker"}, `user remap "x" has 1 fields`},
 	} {
 		stdout, stderr, code := run(tt.args...)
-		if code != cmdline.ExitUsage || !strings.Contains(stderr, tt.want) || strings.Count(stderr, "\n") != 1 || stdout != "" {
+		if code != cmdline.ExitUsage || !strings.Contains(stderr, tt.want) ||
+			strings.Count(stderr, "\n") != 1 || stdout != "" {
 			t.Errorf("%q: exit code %d, %q, %q; want 2 and %q", tt.args, code, stdout, stderr, tt.want)
 		}
 	}
@@ -106,15 +127,16 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// TestExpandName starts the program by another name.
 func TestExpandName(t *testing.T) {
 	for _, tt := range []struct {
 		args, want []string
 	}{
 		{[]string{"/usr/bin/userns-shift", "shift"}, []string{"/usr/bin/userns-shift", "shift"}},
 		{[]string{"/usr/bin/userns-shift-runc", "--root", "/x", "state", "y"},
-			[]string{"/usr/bin/userns-shift-runc", "runtime", "--runtime", "runc", "--", "--root", "/x", "state", "y"}},
-		{[]string{"userns-shift-crun"}, []string{"userns-shift-crun", "runtime", "--runtime", "crun", "--"}},
+			[]string{"/usr/bin/userns-shift-runc", "runtime", "--runtime", "runc", "--", "--root", "/x",
+				"state", "y"}},
+		{[]string{"userns-shift-crun"}, []string{"userns-shift-crun", "runtime", "--runtime", "crun",
+			"--"}},
 	} {
 		if got := expandName(tt.args); !slices.Equal(got, tt.want) {
 			t.Errorf("%q: %q, want %q", tt.args, got, tt.want)
@@ -122,9 +144,9 @@ func TestExpandName(t *testing.T) {
 	}
 }
 
-// TestProgress writes progress for people and for programs.
 func TestProgress(t *testing.T) {
-	for how, want := range map[string]string{"json": `{"pass":"check","done":3,"total":0}` + "\n", "none": "", "auto": "", "bar": "check"} {
+	for how, want := range map[string]string{"json": `{"pass":"check","done":3,"total":0}` + "\n",
+		"none": "", "auto": "", "bar": "check"} {
 		var text bytes.Buffer
 		report, end, err := progressTo(&text, how)
 		if err != nil {
@@ -138,7 +160,8 @@ func TestProgress(t *testing.T) {
 			}
 		}
 		end()
-		if got := text.String(); got != want && !(how == "bar" && strings.Contains(got, "check") && strings.Contains(got, "shift")) {
+		if got := text.String(); got != want &&
+			!(how == "bar" && strings.Contains(got, "check") && strings.Contains(got, "shift")) {
 			t.Errorf("%s: %q, want %q", how, got, want)
 		}
 	}

@@ -11,10 +11,10 @@ import (
 
 	"palisade/internal/cmdline"
 	"palisade/internal/idmap"
-	"palisade/internal/idmount"
-	"palisade/internal/remap"
-	"palisade/internal/shift"
 	"palisade/internal/sys"
+	"palisade/internal/userns/idmount"
+	"palisade/internal/userns/remap"
+	"palisade/internal/userns/shift"
 )
 
 func mountCommand(stderr io.Writer) *cli.Command {
@@ -23,11 +23,12 @@ func mountCommand(stderr io.Writer) *cli.Command {
 	var fallback string
 	return &cli.Command{
 		Name:      "mount",
-		Usage:     "mount the tree SRC on the folder DST so that it is seen with the host's ids; nothing changes on the disk (Linux 5.12)",
+		Usage:     "make an idmapped mount of the tree SRC on the directory DST (Linux 5.12)",
 		UsageText: "userns-shift mount --user-remap UID:GID:OFFSET [OPTIONS] SRC DST",
-		Flags: slices.Concat(maps.flags(), []cli.Flag{&cli.StringFlag{Name: "fallback", Value: "none", Destination: &fallback,
-			Usage: "if SRC cannot be idmapped, or other users can reach it: " +
-				"fail (none), or shift SRC and bind mount it on DST (shift)"}}, work.flags()),
+		Flags: slices.Concat(maps.flags(),
+			[]cli.Flag{&cli.StringFlag{Name: "fallback", Value: "none", Destination: &fallback,
+				Usage: "if SRC cannot be idmapped, or other users can reach it: " +
+					"fail (none), or shift SRC and bind mount it on DST (shift)"}}, work.flags()),
 		Action: func(ctx *cli.Context) error {
 			if ctx.NArg() != 2 {
 				return cmdline.Usagef("want SRC and DST, not %d arguments", ctx.NArg())
@@ -35,9 +36,9 @@ func mountCommand(stderr io.Writer) *cli.Command {
 			if fallback != "none" && fallback != "shift" {
 				return cmdline.Usagef("--fallback %q is none of none, shift", fallback)
 			}
-			pair, err := maps.needed(ctx)
+			pair, err := maps.required(ctx)
 			if err != nil {
-				return sayNoEffect(ctx, err)
+				return reportNoEffect(ctx, err)
 			}
 			if _, err := work.complete(ctx, stderr); err != nil {
 				return err
@@ -58,27 +59,20 @@ func mountCommand(stderr io.Writer) *cli.Command {
 	}
 }
 
-// mountMapped mounts a tree with mapped ids, unless its ids were changed already.
-func mountMapped(ctx context.Context, src, dst string, pair idmap.Pair, o shift.Options) error {
-	state, err := shift.Recorded(src, o)
+// mountMapped makes an idmapped mount of a tree, unless the tree is shifted already.
+func mountMapped(
+	ctx context.Context, src, dst string, pair idmap.Pair, o shift.Options,
+) error {
+	isMapped, err := idmount.IsMapped(src)
 	if err != nil {
 		return err
 	}
-	if state != nil {
-		return fmt.Errorf("%s is %s: its ids cannot be mapped as well (userns-shift unshift %s)", src, state.Describe(), src)
+	shifted := pair
+	if uid, _, _ := pair.Root(); isMapped || uid == 0 {
+		shifted = idmap.Pair{} // the owner does not show whether the tree is shifted
 	}
-	isMapped, err := idmount.IsMapped(src) // which the kernel refuses
-	if err != nil {
+	if err := remap.CheckUnshifted(src, shifted, o); err != nil {
 		return err
-	}
-	shifted, err := remap.IsShifted(src, pair)
-	if err != nil {
-		return err
-	}
-	rootID, _, _ := pair.Root()
-	if shifted && !isMapped && rootID != 0 {
-		return fmt.Errorf("%s is shifted to %s without a record: its ids cannot be mapped as well "+
-			"(userns-shift unshift %s)", src, pair, src)
 	}
 	return idmount.Mount(src, dst, pair, func(dir sys.File) error {
 		return shift.CheckLinks(ctx, dir, o)
@@ -88,7 +82,7 @@ func mountMapped(ctx context.Context, src, dst string, pair idmap.Pair, o shift.
 func umountCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "umount",
-		Usage:     "take the mount off DST that mount has made; containers that have it keep it",
+		Usage:     "unmount DST, which must be an idmapped mount; running containers keep it",
 		UsageText: "userns-shift umount DST",
 		Action: func(ctx *cli.Context) error {
 			if ctx.NArg() != 1 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,10 +15,10 @@ import (
 	"palisade/internal/cmdline"
 	"palisade/internal/idmap"
 	"palisade/internal/oci"
-	"palisade/internal/shift"
+	"palisade/internal/userns/shift"
 )
 
-// mapOptions say which maps are meant.
+// mapOptions are the options that select maps.
 type mapOptions struct {
 	remap, bundle string
 	uids, gids    cli.StringSlice
@@ -27,29 +28,37 @@ type mapOptions struct {
 func (o *mapOptions) flags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "user-remap", Destination: &o.remap,
-			Usage: "the container's ids from 0 to offset-1 are the host's from uid, and gid, on: `UID:GID:OFFSET`"},
-		&cli.StringSliceFlag{Name: "uidmap", Destination: &o.uids, Usage: "uids of the container: `CONTAINER:HOST:SIZE`, may be repeated"},
-		&cli.StringSliceFlag{Name: "gidmap", Destination: &o.gids, Usage: "gids of the container: `CONTAINER:HOST:SIZE`, may be repeated"},
-		&cli.StringFlag{Name: "bundle", Destination: &o.bundle, Usage: "the maps of the config.json in `DIR`"},
-		&cli.IntFlag{Name: "pid", Destination: &o.pid, Usage: "the maps of the process `PID`"},
+			Usage: "map the container's ids from 0 to offset-1 to the host's from uid and gid on: " +
+				"`UID:GID:OFFSET`"},
+		&cli.StringSliceFlag{Name: "uidmap", Destination: &o.uids,
+			Usage: "map uids: `CONTAINER:HOST:SIZE`, may be repeated"},
+		&cli.StringSliceFlag{Name: "gidmap", Destination: &o.gids,
+			Usage: "map gids: `CONTAINER:HOST:SIZE`, may be repeated"},
+		&cli.StringFlag{Name: "bundle", Destination: &o.bundle,
+			Usage: "use the maps of the config.json in `DIR`"},
+		&cli.IntFlag{Name: "pid", Destination: &o.pid, Usage: "use the maps of the process `PID`"},
 	}
 }
 
-// errNoEffect is for a user remap that has no effect.
+// errNoEffect is the error for a user remap without effect.
 var errNoEffect = errors.New("no effect")
 
-// pair are the maps that are meant, zero maps if none are given.
+// pair returns the selected maps, zero maps if there are none.
 func (o *mapOptions) pair(ctx *cli.Context) (idmap.Pair, error) {
 	hasMaps := ctx.IsSet("uidmap") || ctx.IsSet("gidmap")
 	given := 0
-	for _, is := range []bool{ctx.IsSet("user-remap"), hasMaps, ctx.IsSet("bundle"), ctx.IsSet("pid")} {
-		if is {
+	for _, isSet := range []bool{
+		ctx.IsSet("user-remap"), hasMaps, ctx.IsSet("bundle"), ctx.IsSet("pid"),
+	} {
+		if isSet {
 			given++
 		}
 	}
 	switch {
 	case given > 1:
-		return idmap.Pair{}, cmdline.Usagef("only one of --user-remap, --uidmap with --gidmap, --bundle and --pid can be given")
+		return idmap.Pair{},
+			cmdline.Usagef("only one of --user-remap, --uidmap with --gidmap, --bundle " +
+				"and --pid can be given")
 	case ctx.IsSet("user-remap"):
 		r, err := idmap.ParseRemap(o.remap)
 		if err != nil {
@@ -92,25 +101,29 @@ func (o *mapOptions) maps() (p idmap.Pair, err error) {
 	return p, nil
 }
 
-// needed are the maps, which must be given.
-func (o *mapOptions) needed(ctx *cli.Context) (idmap.Pair, error) {
+// required returns the selected maps, or an error if there are none.
+func (o *mapOptions) required(ctx *cli.Context) (idmap.Pair, error) {
 	pair, err := o.pair(ctx)
 	if err == nil && pair.IsZero() {
-		err = cmdline.Usagef("the maps are missing: give --user-remap, --uidmap with --gidmap, --bundle or --pid")
+		err = cmdline.Usagef("the maps are missing: give --user-remap, --uidmap with --gidmap, " +
+			"--bundle or --pid")
 	}
 	return pair, err
 }
 
-// sayNoEffect ends a command quietly whose user remap has no effect.
-func sayNoEffect(ctx *cli.Context, err error) error {
+// reportNoEffect prints a message for errNoEffect and returns nil. It returns other errors
+// unchanged.
+func reportNoEffect(ctx *cli.Context, err error) error {
 	if !errors.Is(err, errNoEffect) {
 		return err
 	}
-	_, err = fmt.Fprintf(ctx.App.Writer, "user remap %s has no effect, since its uid or gid is 0; nothing is done\n", ctx.String("user-remap"))
+	_, err = fmt.Fprintf(ctx.App.Writer,
+		"user remap %s has no effect, since its uid or gid is 0; nothing is done\n",
+		ctx.String("user-remap"))
 	return err
 }
 
-// workOptions say how the work is done.
+// workOptions are the options for shift.Options.
 type workOptions struct {
 	shift.Options
 	unmapped, immutable, hardLinks, caps, progress string
@@ -119,51 +132,55 @@ type workOptions struct {
 
 func (o *workOptions) flags() []cli.Flag {
 	return []cli.Flag{
-		&cli.IntFlag{Name: "jobs", Destination: &o.Jobs, Usage: "work on `N` files at once (default: one for each processor, at most 8)"},
+		&cli.IntFlag{Name: "jobs", Destination: &o.Jobs,
+			Usage: "change `N` files at once (default: one for each processor, at most 8)"},
 		&cli.StringFlag{Name: "unmapped", Value: "fail", Destination: &o.unmapped,
-			Usage: "what becomes of ids that are not mapped: fail, keep, or squash=ID, an id of the container"},
+			Usage: "unmapped ids: fail, keep, or replace by the container's id ID (squash=ID)"},
 		&cli.StringFlag{Name: "immutable", Value: "fail", Destination: &o.immutable,
-			Usage: "what is done about files that are immutable or append-only: fail, skip, or clear for as long as it takes"},
+			Usage: "immutable or append-only files: fail, skip, or clear the flags during the change"},
 		&cli.StringFlag{Name: "hardlinks", Value: "fail", Destination: &o.hardLinks,
-			Usage: "what is done about files with other names outside of the tree: fail or ignore"},
+			Usage: "files with names outside the tree: fail or ignore"},
 		&cli.StringFlag{Name: "caps", Value: "v3", Destination: &o.caps,
-			Usage: "file capabilities are valid in the container (v3), on the host, too (v2), or dropped (drop)"},
-		&cli.BoolFlag{Name: "allow-copyup", Destination: &o.AllowCopyUp, Usage: "change an overlay, though all its files are copied"},
+			Usage: "file capabilities: valid in the container (v3), also on the host (v2), or dropped"},
+		&cli.BoolFlag{Name: "allow-copyup", Destination: &o.AllowCopyUp,
+			Usage: "change an overlay although that copies all files to its upper layer"},
 		&cli.BoolFlag{Name: "force", Destination: &o.Force,
 			Usage: "continue even if processes of other users are in the tree, or have it as their root"},
 		&cli.Float64Flag{Name: "lock-timeout", Value: 60, Destination: &o.lockTimeout,
 			Usage: "wait `SECONDS` for another process that works on the tree"},
 		&cli.StringFlag{Name: "state-dir", Value: shift.DefaultStateDir, Destination: &o.StateDir,
-			Usage: "keep the host key, and records that a file system cannot hold, in `DIR`"},
-		&cli.StringFlag{Name: "lock-dir", Value: shift.DefaultLockDir, Destination: &o.LockDir, Usage: "keep locks in `DIR`", Hidden: true},
+			Usage: "keep the host key and the records of file systems without trusted attributes " +
+				"in `DIR`"},
+		&cli.StringFlag{Name: "lock-dir", Value: shift.DefaultLockDir, Destination: &o.LockDir,
+			Usage: "keep locks in `DIR`", Hidden: true},
 	}
 }
 
 func (o *workOptions) progressFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "dry-run", Destination: &o.DryRun, Usage: "look at all files, and tell what would be done"},
+		&cli.BoolFlag{Name: "dry-run", Destination: &o.DryRun,
+			Usage: "check all files and print how many would be changed"},
 		&cli.StringFlag{Name: "progress", Value: "auto", Destination: &o.progress,
-			Usage: "show how far it is on stderr: bar, json, none, or auto for a bar on a terminal"},
+			Usage: "show the progress on stderr: bar, json, none, or auto for a bar on a terminal"},
 	}
 }
 
-// complete checks the options.
+// complete sets Options, and fails if an option is invalid. The caller must call end.
 func (o *workOptions) complete(ctx *cli.Context, stderr io.Writer) (end func(), err error) {
 	choose := func(flag, value string, allowed ...string) error {
-		for _, a := range allowed {
-			if value == a {
-				return nil
-			}
+		if slices.Contains(allowed, value) {
+			return nil
 		}
 		return cmdline.Usagef("--%s %q is none of %s", flag, value, strings.Join(allowed, ", "))
 	}
 	if id, ok := strings.CutPrefix(o.unmapped, "squash="); ok {
 		n, err := strconv.ParseUint(id, 10, 32)
 		if err != nil || n > idmap.Max {
-			return nil, cmdline.Usagef("--unmapped %q: %q is no id from 0 to %d", o.unmapped, id, uint32(idmap.Max))
+			return nil, cmdline.Usagef("--unmapped %q: %q is no id from 0 to %d", o.unmapped, id,
+				uint32(idmap.Max))
 		}
 		o.SquashTo, o.Unmapped = uint32(n), shift.Squash
-	} else if err := choose("unmapped", o.unmapped, "fail", "keep", "squash=ID"); err != nil || o.unmapped == "squash=ID" {
+	} else if o.unmapped != "fail" && o.unmapped != "keep" {
 		return nil, cmdline.Usagef("--unmapped %q is none of fail, keep, squash=ID", o.unmapped)
 	} else {
 		o.Unmapped = shift.Policy(o.unmapped)
@@ -177,12 +194,14 @@ func (o *workOptions) complete(ctx *cli.Context, stderr io.Writer) (end func(), 
 			return nil, err
 		}
 	}
-	o.Immutable, o.HardLinks, o.Caps = shift.Policy(o.immutable), shift.Policy(o.hardLinks), shift.CapsPolicy(o.caps)
+	o.Immutable, o.HardLinks = shift.Policy(o.immutable), shift.Policy(o.hardLinks)
+	o.Caps = shift.CapsPolicy(o.caps)
 	switch {
 	case ctx.IsSet("jobs") && (o.Jobs < 1 || o.Jobs > maxJobs):
 		return nil, cmdline.Usagef("--jobs %d is not between 1 and %d", o.Jobs, maxJobs)
 	case !(o.lockTimeout >= 0 && o.lockTimeout <= maxWait.Seconds()):
-		return nil, cmdline.Usagef("--lock-timeout %v is not between 0 and %v seconds", o.lockTimeout, maxWait.Seconds())
+		return nil, cmdline.Usagef("--lock-timeout %v is not between 0 and %v seconds", o.lockTimeout,
+			maxWait.Seconds())
 	case !filepath.IsAbs(o.StateDir):
 		return nil, cmdline.Usagef("--state-dir %q is not an absolute path", o.StateDir)
 	}
@@ -196,7 +215,7 @@ const (
 	maxWait = 24 * time.Hour
 )
 
-// rootArgument is the one argument of a command.
+// rootArgument returns ROOT, the only argument of a command.
 func rootArgument(ctx *cli.Context) (string, error) {
 	switch ctx.NArg() {
 	case 0:

@@ -9,10 +9,10 @@ import (
 	"golang.org/x/term"
 
 	"palisade/internal/cmdline"
-	"palisade/internal/shift"
+	"palisade/internal/userns/shift"
 )
 
-// progressTo shows progress as is wanted, and is told of the end.
+// progressTo returns a function that shows the progress, nil for none, and one to call at the end.
 func progressTo(w io.Writer, how string) (report func(shift.Progress), end func(), err error) {
 	if how == "auto" || how == "" {
 		how = "none"
@@ -25,7 +25,8 @@ func progressTo(w io.Writer, how string) (report func(shift.Progress), end func(
 		return nil, func() {}, nil
 	case "json":
 		encoder := json.NewEncoder(cmdline.SafeJSONWriter(w))
-		return func(p shift.Progress) { encoder.Encode(p) }, func() {}, nil // stderr may be closed: the work goes on
+		// A closed stderr does not stop the change.
+		return func(p shift.Progress) { encoder.Encode(p) }, func() {}, nil
 	case "bar":
 		b := &bar{w: w}
 		return b.report, b.end, nil
@@ -46,17 +47,19 @@ func (b *bar) report(p shift.Progress) {
 		b.pass = p.Pass
 		total := int64(p.Total)
 		if total == 0 {
-			total = -1 // it turns
+			total = -1 // unknown
 		}
-		b.ProgressBar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(b.w), progressbar.OptionSetDescription(p.Pass),
-			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("files"),
+		b.ProgressBar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(b.w),
+			progressbar.OptionSetDescription(p.Pass),
+			progressbar.OptionShowCount(), progressbar.OptionShowIts(),
+			progressbar.OptionSetItsString("files"),
 			progressbar.OptionClearOnFinish())
 	}
-	b.Set64(int64(p.Done)) // the terminal may be gone: the work goes on
+	b.Set64(int64(p.Done)) // a closed terminal does not stop the change
 }
 
 func (b *bar) end() {
 	if b.ProgressBar != nil {
-		b.Finish() // the same
+		b.Finish()
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cmdline"
-	"palisade/internal/shift"
+	"palisade/internal/userns/shift"
 )
 
 func shiftCommand(stderr io.Writer) *cli.Command {
@@ -19,7 +19,7 @@ func shiftCommand(stderr io.Writer) *cli.Command {
 	var work workOptions
 	return &cli.Command{
 		Name:      "shift",
-		Usage:     "change the ids of all files from the container's to the host's; go on where it was interrupted",
+		Usage:     "change the ids of all files from the container's to the host's, or resume that",
 		UsageText: "userns-shift shift --user-remap UID:GID:OFFSET [OPTIONS] ROOT",
 		Flags:     slices.Concat(maps.flags(), work.flags(), work.progressFlags()),
 		Action: func(ctx *cli.Context) error {
@@ -27,9 +27,9 @@ func shiftCommand(stderr io.Writer) *cli.Command {
 			if err != nil {
 				return err
 			}
-			pair, err := maps.needed(ctx)
+			pair, err := maps.required(ctx)
 			if err != nil {
-				return sayNoEffect(ctx, err)
+				return reportNoEffect(ctx, err)
 			}
 			return work.run(ctx, stderr, func(ctx context.Context, o shift.Options) (shift.Result, error) {
 				return shift.Shift(ctx, root, pair, o)
@@ -49,7 +49,7 @@ func unshiftCommand(stderr io.Writer) *cli.Command {
 			"even if other users of the host can reach the tree"}
 	return &cli.Command{
 		Name:      "unshift",
-		Usage:     "change the ids of all files back to the container's; go on where it was interrupted",
+		Usage:     "change the ids of all files back to the container's, or resume that",
 		UsageText: "userns-shift unshift [OPTIONS] ROOT",
 		Flags: slices.Concat(maps.flags(), []cli.Flag{dropSetID, keepSetID},
 			work.flags(), work.progressFlags()),
@@ -63,7 +63,7 @@ func unshiftCommand(stderr io.Writer) *cli.Command {
 			}
 			pair, err := maps.pair(ctx)
 			if err != nil {
-				return sayNoEffect(ctx, err)
+				return reportNoEffect(ctx, err)
 			}
 			return work.run(ctx, stderr, func(ctx context.Context, o shift.Options) (shift.Result, error) {
 				return shift.Unshift(ctx, root, pair, o)
@@ -72,24 +72,27 @@ func unshiftCommand(stderr io.Writer) *cli.Command {
 	}
 }
 
-// unused memory makes the garbage collector wait until something is worth its while: the pauses of two collections of 2 MiB are a
-// thirtieth of the time of a shift of 100,000 files. It is never written to, and so takes none of the machine's. With the
-// percentage, a million files still take less than 64 MiB.
+// gcBallast delays the first garbage collections, which are a thirtieth of the time of a shift of
+// 100,000 files. It is never written to, so it takes no memory. With gcPercent, a million files
+// still need less than 64 MiB.
 const (
-	unused       = 16 << 20
-	percentOfAll = 50
+	gcBallast = 16 << 20
+	gcPercent = 50
 )
 
-// run does the work and says what was done.
-func (o *workOptions) run(ctx *cli.Context, stderr io.Writer, work func(context.Context, shift.Options) (shift.Result, error)) error {
+// run calls change and prints its result.
+func (o *workOptions) run(
+	ctx *cli.Context, stderr io.Writer,
+	change func(context.Context, shift.Options) (shift.Result, error),
+) error {
 	end, err := o.complete(ctx, stderr)
 	if err != nil {
 		return err
 	}
-	debug.SetGCPercent(percentOfAll)
-	memory := make([]byte, unused)
-	result, err := work(ctx.Context, o.Options)
-	runtime.KeepAlive(memory)
+	debug.SetGCPercent(gcPercent)
+	ballast := make([]byte, gcBallast)
+	result, err := change(ctx.Context, o.Options)
+	runtime.KeepAlive(ballast)
 	end()
 	if err != nil {
 		return err
@@ -105,6 +108,7 @@ func (o *workOptions) run(ctx *cli.Context, stderr io.Writer, work func(context.
 	if result.State != nil {
 		after = (&shift.Status{Kind: shift.Kind(result.State.Phase), State: result.State}).Describe()
 	}
-	_, err = fmt.Fprintf(ctx.App.Writer, "%s %d of %d files: %s\n", verb, result.Changed, result.Files, after)
+	_, err = fmt.Fprintf(ctx.App.Writer, "%s %d of %d files: %s\n", verb, result.Changed, result.Files,
+		after)
 	return err
 }

@@ -1,5 +1,5 @@
-// Package account keeps the counters of a container that the kernel does not: the CPU time it could have used and did
-// not (the idle time of /proc/stat), and its load averages. It is arithmetic on figures that others read.
+// Package account computes counters that the kernel does not keep for a container: idle time, which
+// is the CPU time that it could have used and did not, and load averages.
 package account
 
 import (
@@ -10,14 +10,16 @@ import (
 	"palisade/internal/cgroup"
 )
 
-// maxDebt is how far, for each CPU, the time used may run ahead of the time allowed before it is forgotten. It does so
-// for a part of a bandwidth period (cpu.cfs_period_us is a second at most), and the kernel accounts running tasks a tick late.
+// maxDebt bounds CPUClock.Debt for each CPU, in nanoseconds. Used time runs ahead of the quota for
+// a part of a bandwidth period (cpu.cfs_period_us is at most a second), and lags a tick behind for
+// running tasks.
 const maxDebt = int64(time.Second)
 
-// restarted is by how much a counter of the kernel, in nanoseconds, must fall to be taken for a new one.
-const restarted = uint64(time.Second)
+// minReset is the decrease of a counter of the kernel, in nanoseconds, that is taken for a reset.
+const minReset = uint64(time.Second)
 
-// CPUTime is what a CPU, as the container sees it, spent since the container started, in nanoseconds.
+// CPUTime is the time of a CPU that the container sees, since the container started, in
+// nanoseconds.
 type CPUTime struct {
 	User, Nice, System, Idle uint64
 }
@@ -32,15 +34,15 @@ func (t *CPUTime) add(u cgroup.CPUTime) {
 type Allowance struct {
 	// N is the number of CPUs that the container sees.
 	N int
-	// Host is the host's CPU behind each that the container sees, where there is exactly one; else it is empty, and
-	// what is used is shared evenly.
+	// Host holds the host's number of each of these CPUs. If it is empty, used time is distributed
+	// evenly.
 	Host []int
-	// Quota limits all CPUs together.
+	// Quota limits the sum of all CPUs.
 	Quota cgroup.Quota
 }
 
-// over is the CPU time allowed in an interval, in nanoseconds.
-func (a Allowance) over(d time.Duration) uint64 {
+// limit returns the CPU time allowed in an interval, in nanoseconds.
+func (a Allowance) limit(d time.Duration) uint64 {
 	all := uint64(d) * uint64(a.N)
 	if !a.Quota.IsSet() || a.Quota.Usec/uint64(a.N) >= a.Quota.Period {
 		return all
@@ -48,24 +50,27 @@ func (a Allowance) over(d time.Duration) uint64 {
 	return mulDiv(uint64(d), a.Quota.Usec, a.Quota.Period)
 }
 
-// CPUClock turns the CPU usage of a cgroup into the counters of /proc/stat, which never fall: not when limits change, not
-// when the cgroup's own counters start anew. The zero CPUClock is that of a container which was never looked at. It is
-// not safe for concurrent use. Its exported fields are its whole state, for the daemon that comes after this one.
+// CPUClock turns the CPU usage of a cgroup into the counters of /proc/stat, which never decrease,
+// even if limits change or the cgroup's counters are reset. The zero value is ready for use. It is
+// not safe for concurrent use. The exported fields are the whole state, which the next daemon
+// restores.
 type CPUClock struct {
-	// CPUs are all that the container ever saw.
+	// CPUs are all CPUs that the container ever saw.
 	CPUs []CPUTime
-	// Age is the container's at the last Advance; Debt the time used beyond what was allowed until then, in nanoseconds.
+	// Age is the container's age at the last Advance. Debt is the time used in excess of the limit
+	// until then, in nanoseconds.
 	Age  time.Duration
 	Debt int64
 	// Used is the usage at the last Advance.
 	Used cgroup.CPUUsage
 
-	// Since the last Advance: what each CPU in view spent, and each of the host's.
-	spent, grown []cgroup.CPUTime
+	// busy and used are buffers for the times since the last Advance of the visible CPUs, and of
+	// the host's CPUs.
+	busy, used []cgroup.CPUTime
 }
 
-// Advance brings the counters to the given age of the container, at which its usage was read. An age that is not beyond
-// the last one changes nothing: another reader was faster.
+// Advance updates the counters with the usage that was read at the given age of the container. It
+// does nothing if a later one was recorded by another reader.
 func (c *CPUClock) Advance(age time.Duration, allowed Allowance, usage *cgroup.CPUUsage) {
 	if age <= c.Age || allowed.N < 1 {
 		return
@@ -74,69 +79,67 @@ func (c *CPUClock) Advance(age time.Duration, allowed Allowance, usage *cgroup.C
 		c.CPUs = append(c.CPUs, CPUTime{})
 	}
 	first := c.Age == 0
-	used := c.spend(allowed, usage)
-	balance := int64(allowed.over(age-c.Age)) - int64(used) - c.Debt
+	used := c.addUsed(allowed, usage)
+	balance := int64(allowed.limit(age-c.Age)) - int64(used) - c.Debt
 	c.Debt = 0
 	if balance >= 0 {
-		c.rest(uint64(balance), age-c.Age, allowed)
-	} else if !first { // what happened before the first look is no debt: limits may have been others
+		c.addIdle(uint64(balance), age-c.Age, allowed)
+	} else if !first { // limits may have been higher before the first call
 		c.Debt = min(-balance, maxDebt*int64(allowed.N))
 	}
 	c.Age = age
 }
 
-// spend adds what was used since the last Advance to the CPUs in view, and returns it.
-func (c *CPUClock) spend(allowed Allowance, usage *cgroup.CPUUsage) uint64 {
-	rest := grow(&c.Used.Total, usage.Total)
+// addUsed distributes the time used since the last Advance among the visible CPUs, and returns it.
+func (c *CPUClock) addUsed(allowed Allowance, usage *cgroup.CPUUsage) uint64 {
+	rest := advance(&c.Used.Total, usage.Total)
 	used := Sum(rest)
 	for len(c.Used.PerCPU) < len(usage.PerCPU) {
 		c.Used.PerCPU = append(c.Used.PerCPU, cgroup.CPUTime{})
 	}
-	c.grown = c.grown[:0]
+	c.used = c.used[:0]
 	for host, now := range usage.PerCPU {
-		c.grown = append(c.grown, grow(&c.Used.PerCPU[host], now))
+		c.used = append(c.used, advance(&c.Used.PerCPU[host], now))
 	}
-	c.spent = slices.Grow(c.spent[:0], allowed.N)[:allowed.N]
-	clear(c.spent)
+	c.busy = slices.Grow(c.busy[:0], allowed.N)[:allowed.N]
+	clear(c.busy)
 	for i, host := range allowed.Host {
-		if i >= allowed.N || host >= len(c.grown) {
+		if i >= allowed.N || host >= len(c.used) {
 			break
 		}
-		by := c.grown[host]
-		c.spent[i] = cgroup.CPUTime{
-			User: min(by.User, rest.User), Nice: min(by.Nice, rest.Nice), System: min(by.System, rest.System),
+		u := c.used[host]
+		c.busy[i] = cgroup.CPUTime{
+			User: min(u.User, rest.User), Nice: min(u.Nice, rest.Nice),
+			System: min(u.System, rest.System),
 		}
-		rest = minus(rest, c.spent[i])
+		rest = sub(rest, c.busy[i])
 	}
-	n := uint64(allowed.N) // the rest was used on CPUs that are not in view
-	for i := range c.spent {
+	n := uint64(allowed.N) // the rest was used on CPUs that are not visible
+	for i := range c.busy {
 		share := cgroup.CPUTime{User: rest.User / n, Nice: rest.Nice / n, System: rest.System / n}
 		if i == 0 {
 			share.User += rest.User % n
 			share.Nice += rest.Nice % n
 			share.System += rest.System % n
 		}
-		c.spent[i].User += share.User
-		c.spent[i].Nice += share.Nice
-		c.spent[i].System += share.System
-		c.CPUs[i].add(c.spent[i])
+		c.busy[i].User += share.User
+		c.busy[i].Nice += share.Nice
+		c.busy[i].System += share.System
+		c.CPUs[i].add(c.busy[i])
 	}
 	return used
 }
 
-// rest shares the idle time out among the CPUs in view, to each by the part of the interval it was not busy.
-func (c *CPUClock) rest(idle uint64, interval time.Duration, allowed Allowance) {
-	each := allowed.over(interval) / uint64(allowed.N)
-	slack := func(i int) uint64 {
-		busy := Sum(c.spent[i])
-		return each - min(each, busy)
-	}
+// addIdle distributes the idle time among the visible CPUs, in proportion to their unused time.
+func (c *CPUClock) addIdle(idle uint64, interval time.Duration, allowed Allowance) {
+	each := allowed.limit(interval) / uint64(allowed.N)
+	slack := func(i int) uint64 { return each - min(each, Sum(c.busy[i])) }
 	var all uint64
-	for i := range c.spent {
+	for i := range c.busy {
 		all += slack(i)
 	}
 	left := idle
-	for i := range c.spent {
+	for i := range c.busy {
 		share := idle / uint64(allowed.N)
 		if all > 0 {
 			share = mulDiv(idle, slack(i), all)
@@ -145,33 +148,35 @@ func (c *CPUClock) rest(idle uint64, interval time.Duration, allowed Allowance) 
 		c.CPUs[i].Idle += share
 		left -= share
 	}
-	c.CPUs[0].Idle += left // what the divisions left over
+	c.CPUs[0].Idle += left // remainder of the divisions
 }
 
-// grow brings a counter to what was read now and returns what it grew by. A field that fell a little, because its share
-// of a whole is an estimate, stays; a counter that fell by more than restarted started anew.
-func grow(counter *cgroup.CPUTime, now cgroup.CPUTime) cgroup.CPUTime {
-	if Sum(now)+restarted < Sum(*counter) {
+// advance raises a counter to its current value, and returns the difference. A field that decreased
+// a little, since it is an estimated share of a total, is left unchanged. A counter that decreased
+// by more than minReset was reset.
+func advance(counter *cgroup.CPUTime, now cgroup.CPUTime) cgroup.CPUTime {
+	if Sum(now)+minReset < Sum(*counter) {
 		*counter = cgroup.CPUTime{}
 	}
-	by := minus(now, *counter)
+	by := sub(now, *counter)
 	counter.User += by.User
 	counter.Nice += by.Nice
 	counter.System += by.System
 	return by
 }
 
-// Sum is all the time of t.
+// Sum returns the sum of the fields of t.
 func Sum(t cgroup.CPUTime) uint64 { return t.User + t.Nice + t.System }
 
-// minus is a-b in each field, 0 where that is below 0.
-func minus(a, b cgroup.CPUTime) cgroup.CPUTime {
+// sub returns a-b in each field, saturated at 0.
+func sub(a, b cgroup.CPUTime) cgroup.CPUTime {
 	return cgroup.CPUTime{
-		User: a.User - min(a.User, b.User), Nice: a.Nice - min(a.Nice, b.Nice), System: a.System - min(a.System, b.System),
+		User: a.User - min(a.User, b.User), Nice: a.Nice - min(a.Nice, b.Nice),
+		System: a.System - min(a.System, b.System),
 	}
 }
 
-// mulDiv is a*b/c without overflow on the way; the result saturates.
+// mulDiv returns a*b/c with a 128-bit product, saturated.
 func mulDiv(a, b, c uint64) uint64 {
 	high, low := bits.Mul64(a, b)
 	if high >= c {

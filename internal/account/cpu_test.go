@@ -12,7 +12,7 @@ import (
 
 const second = uint64(time.Second)
 
-// step is a read of the counters: at an age, with an allowance and a usage.
+// step is a call of Advance.
 type step struct {
 	age     time.Duration
 	allowed account.Allowance
@@ -55,19 +55,26 @@ func TestAdvance(t *testing.T) {
 	}{
 		{"the first read is not all zeros", []step{{100 * s, cpus(2), total(30, 10)}},
 			[]account.CPUTime{seconds(15, 5, 80), seconds(15, 5, 80)}},
-		{"idle grows with time", []step{{100 * s, cpus(1), total(30, 10)}, {110 * s, cpus(1), total(30, 10)}},
+		{"idle grows with time",
+			[]step{{100 * s, cpus(1), total(30, 10)}, {110 * s, cpus(1), total(30, 10)}},
 			[]account.CPUTime{seconds(30, 10, 70)}},
 		{"a saturated container has no idle time whatever its quota",
 			[]step{{10 * s, quota(2, 150000), total(15, 0)}, {20 * s, quota(2, 150000), total(30, 0)}},
 			[]account.CPUTime{seconds(15, 0, 0), seconds(15, 0, 0)}},
-		{"half of the quota used", []step{{10 * s, quota(1, 50000), total(2.5, 0)}}, []account.CPUTime{seconds(2.5, 0, 2.5)}},
-		{"a quota beyond the CPUs is none", []step{{10 * s, quota(1, 400000), total(1, 0)}}, []account.CPUTime{seconds(1, 0, 9)}},
+		{"half of the quota used",
+			[]step{{10 * s, quota(1, 50000), total(2.5, 0)}}, []account.CPUTime{seconds(2.5, 0, 2.5)}},
+		{"quota above the CPUs has no effect",
+			[]step{{10 * s, quota(1, 400000), total(1, 0)}}, []account.CPUTime{seconds(1, 0, 9)}},
 		{"each CPU has its own time where the host's are known",
-			[]step{{10 * s, on(1, 3), perCPU(0, 4, 0, 1)}}, []account.CPUTime{seconds(4, 0, 6), seconds(1, 0, 9)}},
-		{"time on CPUs that are not in view is shared and counted once",
-			[]step{{10 * s, on(1, 3), perCPU(2, 4, 2, 0)}}, []account.CPUTime{seconds(6, 0, 4), seconds(2, 0, 8)}},
-		{"one busy CPU of two with a quota for one and a half: the idle time is the other's",
-			[]step{{10 * s, account.Allowance{N: 2, Host: []int{0, 1}, Quota: cgroup.Quota{Usec: 150000, Period: 100000}}, perCPU(10, 0)}},
+			[]step{{10 * s, on(1, 3), perCPU(0, 4, 0, 1)}},
+			[]account.CPUTime{seconds(4, 0, 6), seconds(1, 0, 9)}},
+		{"time on hidden CPUs is distributed and counted once",
+			[]step{{10 * s, on(1, 3), perCPU(2, 4, 2, 0)}},
+			[]account.CPUTime{seconds(6, 0, 4), seconds(2, 0, 8)}},
+		{"one busy CPU of two with a quota of one and a half: the idle time is the other's",
+			[]step{{10 * s, account.Allowance{
+				N: 2, Host: []int{0, 1}, Quota: cgroup.Quota{Usec: 150000, Period: 100000},
+			}, perCPU(10, 0)}},
 			[]account.CPUTime{seconds(10, 0, 0), seconds(0, 0, 5)}},
 		{"a burst is paid back", []step{
 			{10 * s, quota(1, 50000), total(0, 0)}, // 5 s idle
@@ -75,12 +82,16 @@ func TestAdvance(t *testing.T) {
 			{10*s + 100*time.Millisecond, quota(1, 50000), total(0.05, 0)},
 		}, []account.CPUTime{seconds(0.05, 0, 5)}},
 		{"usage before a limit was lowered does not stop the idle time",
-			[]step{{100 * s, cpus(1), total(400, 0)}, {110 * s, cpus(1), total(400, 0)}}, []account.CPUTime{seconds(400, 0, 10)}},
-		{"an older read changes nothing", []step{{10 * s, cpus(1), total(5, 0)}, {9 * s, cpus(1), total(4, 0)}},
+			[]step{{100 * s, cpus(1), total(400, 0)}, {110 * s, cpus(1), total(400, 0)}},
+			[]account.CPUTime{seconds(400, 0, 10)}},
+		{"an older read changes nothing",
+			[]step{{10 * s, cpus(1), total(5, 0)}, {9 * s, cpus(1), total(4, 0)}},
 			[]account.CPUTime{seconds(5, 0, 5)}},
-		{"a cgroup that starts anew adds to what was", []step{{10 * s, cpus(1), total(5, 0)}, {20 * s, cpus(1), total(2, 0)}},
+		{"counters that were reset add to the previous ones",
+			[]step{{10 * s, cpus(1), total(5, 0)}, {20 * s, cpus(1), total(2, 0)}},
 			[]account.CPUTime{seconds(7, 0, 13)}},
-		{"an estimated share that falls a little stays", []step{{10 * s, cpus(1), total(5, 3)}, {20 * s, cpus(1), total(4.9, 4)}},
+		{"an estimated share that decreases a little stays",
+			[]step{{10 * s, cpus(1), total(5, 3)}, {20 * s, cpus(1), total(4.9, 4)}},
 			[]account.CPUTime{seconds(5, 4, 11)}},
 	}
 	for _, tt := range tests {
@@ -96,9 +107,11 @@ func TestAdvance(t *testing.T) {
 	}
 }
 
-func TestCountersNeverFall(t *testing.T) {
+func TestCountersNeverDecrease(t *testing.T) {
 	var c account.CPUClock
-	allowed := []account.Allowance{cpus(4), on(0, 1), quota(1, 30000), cpus(2), quota(4, 350000), on(3)}
+	allowed := []account.Allowance{
+		cpus(4), on(0, 1), quota(1, 30000), cpus(2), quota(4, 350000), on(3),
+	}
 	usage := cgroup.CPUUsage{PerCPU: make([]cgroup.CPUTime, 4)}
 	for i := range 2000 {
 		if i%700 == 699 {
@@ -108,28 +121,33 @@ func TestCountersNeverFall(t *testing.T) {
 		usage.PerCPU[i%4].User += by
 		usage.Total.User += by
 		before := append([]account.CPUTime(nil), c.CPUs...)
-		c.Advance(time.Duration(i+1)*100*time.Millisecond, allowed[i/100%len(allowed)], &usage)
+		age := time.Duration(i+1) * 100 * time.Millisecond
+		c.Advance(age, allowed[i/100%len(allowed)], &usage)
 		for j, now := range c.CPUs {
-			if j < len(before) && fell(before[j], now) {
-				t.Fatalf("step %d: cpu%d fell from %+v to %+v", i, j, before[j], now)
+			if j < len(before) && decreased(before[j], now) {
+				t.Fatalf("step %d: cpu%d decreased from %+v to %+v", i, j, before[j], now)
 			}
 		}
 	}
 }
 
-func fell(before, now account.CPUTime) bool {
-	return now.User < before.User || now.Nice < before.Nice || now.System < before.System || now.Idle < before.Idle
+func decreased(before, now account.CPUTime) bool {
+	return now.User < before.User || now.Nice < before.Nice || now.System < before.System ||
+		now.Idle < before.Idle
 }
 
-func TestAdvanceAbsurd(t *testing.T) {
+// TestAdvanceExtremes has extreme values, which must not panic.
+func TestAdvanceExtremes(t *testing.T) {
 	var c account.CPUClock
 	huge := cgroup.CPUUsage{Total: cgroup.CPUTime{User: math.MaxUint64, System: math.MaxUint64}}
-	c.Advance(time.Second, account.Allowance{N: 1, Quota: cgroup.Quota{Usec: math.MaxUint64, Period: 1}}, &huge)
-	c.Advance(math.MaxInt64, account.Allowance{N: 8192, Quota: cgroup.Quota{Usec: 1, Period: math.MaxUint64}}, &cgroup.CPUUsage{})
+	most := account.Allowance{N: 1, Quota: cgroup.Quota{Usec: math.MaxUint64, Period: 1}}
+	least := account.Allowance{N: 8192, Quota: cgroup.Quota{Usec: 1, Period: math.MaxUint64}}
+	c.Advance(time.Second, most, &huge)
+	c.Advance(math.MaxInt64, least, &cgroup.CPUUsage{})
 	c.Advance(math.MaxInt64, account.Allowance{}, &huge)
 }
 
-func TestAdvanceAllocates(t *testing.T) {
+func TestAdvanceDoesNotAllocate(t *testing.T) {
 	var c account.CPUClock
 	usage, age := perCPU(1, 2), 10*time.Second
 	allowed := on(0, 1)

@@ -11,11 +11,11 @@ import (
 
 const (
 	nanosPerMicro = 1000
-	// nanosPerTick is the unit of cpuacct.stat, a tick of USER_HZ, which is 100.
+	// nanosPerTick is 1/USER_HZ, the unit of cpuacct.stat.
 	nanosPerTick = 1e9 / 100
 )
 
-// Quota is the effective CFS bandwidth limit: the lowest of the cgroup's and of all its ancestors'.
+// Quota returns the effective CFS bandwidth limit: the lowest of the cgroup and its ancestors.
 func (g *Group) Quota(s *Scratch) (Quota, error) {
 	chain := g.chain(ctrlCPU)
 	if len(chain) == 0 {
@@ -53,7 +53,7 @@ func (l *level) quota(s *Scratch) (Quota, error) {
 	return Quota{usec, period}, err
 }
 
-// parseCPUMax parses cpu.max: "max 100000" or "150000 100000".
+// parseCPUMax parses cpu.max, such as "max 100000" or "150000 100000".
 func parseCPUMax(text []byte) Quota {
 	first, rest := nextField(bytes.TrimSpace(text))
 	usec, ok1 := value(first)
@@ -64,8 +64,8 @@ func parseCPUMax(text []byte) Quota {
 	return Quota{usec, period}
 }
 
-// CPUSet puts the CPUs that the cgroup may run on into set, those of the closest ancestor that tells where it does not
-// tell itself.
+// CPUSet sets set to the CPUs that the cgroup may use. They are those of the closest ancestor with
+// a cpuset if it has none.
 func (g *Group) CPUSet(set *cpulist.Set, s *Scratch) error {
 	chain := g.chain(ctrlCPUSet)
 	for i := range chain {
@@ -88,7 +88,7 @@ func (g *Group) CPUSet(set *cpulist.Set, s *Scratch) error {
 	return fmt.Errorf("read cpuset: %w", ErrNoController)
 }
 
-// CPUUsage fills in u.
+// CPUUsage sets u to the CPU time of the cgroup, and reuses its memory.
 func (g *Group) CPUUsage(u *CPUUsage, s *Scratch) error {
 	*u = CPUUsage{PerCPU: u.PerCPU[:0]}
 	chain := g.chain(ctrlCPUAcct)
@@ -110,7 +110,7 @@ func (g *Group) CPUUsage(u *CPUUsage, s *Scratch) error {
 	return nil
 }
 
-// usageV2 reads cpu.stat, which is there without the cpu controller too.
+// usageV2 reads cpu.stat, which does not need the cpu controller.
 func usageV2(l *level, u *CPUUsage, s *Scratch) error {
 	text, err := l.read(fileCPUStat, s)
 	if err != nil {
@@ -122,7 +122,7 @@ func usageV2(l *level, u *CPUUsage, s *Scratch) error {
 			u.Total.User = saturatingMul(usec, nanosPerMicro)
 		case "system_usec":
 			u.Total.System = saturatingMul(usec, nanosPerMicro)
-		case "nice_usec": // Linux 6.13; a part of user_usec (__cgroup_account_cputime_field())
+		case "nice_usec": // since Linux 6.13, part of user_usec (__cgroup_account_cputime_field())
 			u.Total.Nice = saturatingMul(usec, nanosPerMicro)
 		}
 	}
@@ -131,8 +131,8 @@ func usageV2(l *level, u *CPUUsage, s *Scratch) error {
 	return nil
 }
 
-// usageV1 reads cpuacct.usage_all (Linux 4.7), else cpuacct.usage_percpu, which it splits into user and system time as
-// cpuacct.stat has it.
+// usageV1 reads cpuacct.usage_all (Linux 4.7), or cpuacct.usage_percpu, whose times it splits into
+// user and system time in the proportion of cpuacct.stat.
 func usageV1(l *level, u *CPUUsage, s *Scratch) error {
 	text, err := l.read(fileUsageAll, s)
 	if err == nil {
@@ -152,7 +152,7 @@ func usageV1(l *level, u *CPUUsage, s *Scratch) error {
 	return nil
 }
 
-// parseUsageAll parses a header and lines "cpu user system", in nanoseconds.
+// parseUsageAll parses cpuacct.usage_all: a header, and lines "cpu user system" in nanoseconds.
 func parseUsageAll(text []byte, u *CPUUsage) {
 	_, text = nextLine(text)
 	for len(text) > 0 {
@@ -182,8 +182,8 @@ func parseAcctStat(text []byte) (user, system uint64) {
 	return user, system
 }
 
-// parseUsagePerCPU parses the times of all CPUs in one line, and splits each into user and system time in the proportion
-// of user to system.
+// parseUsagePerCPU parses cpuacct.usage_percpu, a line with the times of all CPUs, and splits each
+// time in the proportion of user to system.
 func parseUsagePerCPU(text []byte, user, system uint64, u *CPUUsage) {
 	for cpu := 0; cpu <= cpulist.MaxCPU; cpu++ {
 		var field []byte
@@ -198,7 +198,7 @@ func parseUsagePerCPU(text []byte, user, system uint64, u *CPUUsage) {
 			continue
 		}
 		high, low := bits.Mul64(nanos, user)
-		share, _ := bits.Div64(high, low, all) // user <= all: the quotient fits
+		share, _ := bits.Div64(high, low, all) // no overflow, since user <= all
 		u.addCPU(cpu, CPUTime{User: share, System: nanos - share})
 	}
 }

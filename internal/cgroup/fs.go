@@ -1,5 +1,6 @@
-// Package cgroup reads the figures of a control group on cgroup v1, hybrid and v2 behind one set of questions. Files are
-// opened once and read with pread; a figure is never kept, since limits change at any time.
+// Package cgroup reads limits and statistics of a cgroup, with the same calls for v1, hybrid and v2
+// hierarchies. Files stay open and are read with pread. Values are never cached, since limits
+// change at any time.
 package cgroup
 
 import (
@@ -13,10 +14,10 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// ErrNoController is the answer to a question whose controller the host does not have, or not for this cgroup.
-var ErrNoController = errors.New("cgroup controller is not there")
+// ErrNoController means that the controller is not mounted, or not enabled for the cgroup.
+var ErrNoController = errors.New("cgroup controller not available")
 
-// controller is a resource controller, or a set of statistics that v1 has a hierarchy for.
+// controller is a controller of v1. On v2 some of them are always available.
 type controller int
 
 const (
@@ -27,16 +28,18 @@ const (
 	ctrlIO
 	ctrlPids
 	ctrlHugeTLB
-	controllers // their number
+	numControllers
 )
 
-// v1Names are the names of the controllers in the options of a v1 mount and in /proc/<pid>/cgroup.
-var v1Names = [controllers]string{"memory", "cpu", "cpuacct", "cpuset", "blkio", "pids", "hugetlb"}
+// v1Names are the names in the options of a v1 mount and in /proc/<pid>/cgroup.
+var v1Names = [numControllers]string{
+	"memory", "cpu", "cpuacct", "cpuset", "blkio", "pids", "hugetlb",
+}
 
 // hierarchy is a mounted hierarchy.
 type hierarchy struct {
 	v2 bool
-	// dir is where it is mounted, root the cgroup that is to be seen there.
+	// dir is the mount point, root the cgroup that is mounted there.
 	dir, root string
 	// names are the controllers of a v1 hierarchy.
 	names []string
@@ -45,26 +48,27 @@ type hierarchy struct {
 // FS is the set of cgroup hierarchies of this host.
 type FS struct {
 	hierarchies []hierarchy
-	// of has, for each controller, the index of its hierarchy, -1 where it has none. On a hybrid host v1 goes first.
-	of [controllers]int
-	// unified is the index of the v2 hierarchy, -1 where there is none.
+	// index holds the index of each controller's hierarchy, or -1. On a hybrid host v1 has
+	// precedence.
+	index [numControllers]int
+	// unified is the index of the v2 hierarchy, or -1.
 	unified   int
 	hugePages []hugePageSize
-	// tops has, for each hierarchy, the cgroup at its mount point as a chain. All groups that are there share its files: on v1
-	// that is where containers are whose runtime knows nothing of a hierarchy.
-	tops [][]level
+	// roots holds, for each hierarchy, the cgroup at the mount point as a chain, whose open files
+	// all groups share. Containers are there if their runtime does not use a v1 hierarchy.
+	roots [][]level
 }
 
-// Detect finds the hierarchies in the mount table, the text of /proc/self/mountinfo. root is put before every path; it is
-// empty but in tests. It fails where no hierarchy is mounted.
+// Detect returns the hierarchies in a mount table (/proc/self/mountinfo), or an error if there is
+// none. root is prepended to all paths, and is empty except in tests.
 func Detect(table []byte, root string) (*FS, error) {
 	mounts, err := mountinfo.GetMountsFromReader(bytes.NewReader(table), nil)
 	if err != nil {
 		return nil, fmt.Errorf("parse mount table: %w", err)
 	}
 	fs := &FS{unified: -1}
-	for c := range fs.of {
-		fs.of[c] = -1
+	for c := range fs.index {
+		fs.index[c] = -1
 	}
 	parents := make(map[int]int, len(mounts))
 	for _, m := range mounts {
@@ -76,35 +80,35 @@ func Detect(table []byte, root string) (*FS, error) {
 		}
 	}
 	if len(fs.hierarchies) == 0 {
-		return nil, errors.New("no cgroup file system with a resource controller is mounted")
+		return nil, errors.New("no cgroup hierarchy with a controller is mounted")
 	}
-	for c := range fs.of {
-		if fs.of[c] < 0 {
-			fs.of[c] = fs.unified
+	for c := range fs.index {
+		if fs.index[c] < 0 {
+			fs.index[c] = fs.unified
 		}
 	}
 	for _, h := range fs.hierarchies {
-		fs.tops = append(fs.tops, []level{{v2: h.v2, dir: h.dir}})
+		fs.roots = append(fs.roots, []level{{v2: h.v2, dir: h.dir}})
 	}
 	fs.hugePages = hugePageSizes(root + "/sys/kernel/mm/hugepages")
 	return fs, nil
 }
 
-// isHidden tells whether a mount that comes after the one at index covers it: at the same place, or further up. parents
-// has the parent of each mount. An initial RAM disk mounts /sys before the root that it is then moved to: what a mount is
-// mounted on does not cover it.
+// isHidden reports whether a later mount covers the one at index: on the same mount point, or above
+// it. Its ancestors, found by parents, do not cover it: an initramfs mounts /sys before the root
+// file system, to which /sys is then moved.
 func isHidden(mounts []*mountinfo.Info, index int, parents map[int]int) bool {
 	m := mounts[index]
-	below := make(map[int]bool)
-	for id := m.Parent; !below[id]; id = parents[id] {
-		below[id] = true
+	ancestors := make(map[int]bool)
+	for id := m.Parent; !ancestors[id]; id = parents[id] {
+		ancestors[id] = true
 	}
 	return slices.ContainsFunc(mounts[index+1:], func(later *mountinfo.Info) bool {
-		return isBelow(m.Mountpoint, later.Mountpoint) && !below[later.ID]
+		return isBelow(m.Mountpoint, later.Mountpoint) && !ancestors[later.ID]
 	})
 }
 
-// add takes a mount in, if it shows a hierarchy that is not known yet, or more of one.
+// add adds the hierarchy of a mount, or replaces it if the mount shows a larger part of it.
 func (fs *FS) add(m *mountinfo.Info, root string) {
 	h := hierarchy{v2: m.FSType == "cgroup2", dir: root + m.Mountpoint, root: m.Root}
 	if !h.v2 {
@@ -114,7 +118,7 @@ func (fs *FS) add(m *mountinfo.Info, root string) {
 			}
 		}
 		if len(h.names) == 0 {
-			return // a named hierarchy, which only groups processes
+			return // a named hierarchy without controllers
 		}
 	}
 	for i, known := range fs.hierarchies {
@@ -131,15 +135,16 @@ func (fs *FS) add(m *mountinfo.Info, root string) {
 		fs.unified = index
 	}
 	for _, name := range h.names {
-		fs.of[slices.Index(v1Names[:], name)] = index
+		fs.index[slices.Index(v1Names[:], name)] = index
 	}
 }
 
-// HasV2 tells whether the v2 hierarchy is mounted, alone or beside those of v1.
+// HasV2 reports whether the v2 hierarchy is mounted, alone or beside those of v1.
 func (fs *FS) HasV2() bool { return fs.unified >= 0 }
 
-// dirOf is the directory of a cgroup, "" where it is not to be seen in the mounted part of the hierarchy. Both paths begin
-// with "/.." for what lies outside our own cgroup namespace (cgroup_namespaces(7)); no such part may lead out of the mount.
+// dirOf returns the directory of a cgroup, or "" if it is outside the mounted part of the
+// hierarchy. Paths outside the caller's cgroup namespace begin with "/.." (cgroup_namespaces(7)),
+// and must not lead out of the mount.
 func (h *hierarchy) dirOf(cgroup string) string {
 	if !isBelow(cgroup, h.root) {
 		return ""

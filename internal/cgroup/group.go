@@ -12,10 +12,11 @@ import (
 	"palisade/internal/sys"
 )
 
-// reopenAfter is how long a file that was not there is taken not to be there: on v2 it comes when a controller is enabled.
-const reopenAfter = time.Second
+// missingTime is the time for which a missing file is assumed to be missing. On v2 files appear
+// when a controller is enabled.
+const missingTime = time.Second
 
-// file is a file of a cgroup that is read through a level.
+// file is a file of a cgroup.
 type file int
 
 const (
@@ -46,10 +47,10 @@ const (
 	fileCFQTime
 	fileCFQQueued
 	filePids
-	files // their number
+	numFiles
 )
 
-var v1Files = [files]string{
+var v1Files = [numFiles]string{
 	fileMemoryStat:    "memory.stat",
 	fileMemoryUsage:   "memory.usage_in_bytes",
 	fileMemswUsage:    "memory.memsw.usage_in_bytes",
@@ -73,7 +74,7 @@ var v1Files = [files]string{
 	filePids:          "pids.current",
 }
 
-var v2Files = [files]string{
+var v2Files = [numFiles]string{
 	fileMemoryStat:  "memory.stat",
 	fileMemoryUsage: "memory.current",
 	fileMemoryMax:   "memory.max",
@@ -86,10 +87,10 @@ var v2Files = [files]string{
 	filePids:        "pids.current",
 }
 
-// Scratch is the memory that the questions work in; it belongs to one thread at a time.
+// Scratch is a read buffer that the calls of one thread reuse.
 type Scratch struct{ text []byte }
 
-// maxScratch bounds the buffer that is kept for the next call, in bytes.
+// maxScratch is the size limit of a buffer that is reused, in bytes.
 const maxScratch = 64 << 10
 
 func (s *Scratch) trim() {
@@ -98,30 +99,30 @@ func (s *Scratch) trim() {
 	}
 }
 
-// Group is a cgroup in all hierarchies. It may be asked by several threads at once; Close must not be called while one does.
+// Group is a cgroup in all hierarchies. It is safe for concurrent use, except for Close.
 type Group struct {
 	fs *FS
-	// chains are the cgroup and its ancestors in each hierarchy, itself first; empty where it is not known.
+	// chains holds the cgroup and its ancestors in each hierarchy, from the cgroup upwards. A chain
+	// is empty if the cgroup is unknown.
 	chains [][]level
 }
 
-// level is a cgroup in one hierarchy, with its files as far as they were read.
+// level is a cgroup in one hierarchy, with the files that were read.
 type level struct {
 	v2    bool
 	dir   string
-	files [files]atomic.Pointer[openedFile]
+	files [numFiles]atomic.Pointer[openedFile]
 }
 
-// openedFile is an open file, or a file that did not exist at the last attempt to open it.
+// openedFile is an open file, or one that did not exist at the time missing.
 type openedFile struct {
 	file    sys.File
 	missing time.Time
 }
 
-// errMissing tells of a file that is not there.
-var errMissing = errors.New("cgroup file is not there")
+var errMissing = errors.New("cgroup file does not exist")
 
-// Open prepares the questions of the cgroup at p. Its files are opened when they are first asked for.
+// Open returns the cgroup at p. Its files are opened when they are first read.
 func (fs *FS) Open(p Paths) *Group {
 	g := &Group{fs: fs, chains: make([][]level, len(fs.hierarchies))}
 	for i := range fs.hierarchies {
@@ -129,7 +130,7 @@ func (fs *FS) Open(p Paths) *Group {
 			continue
 		}
 		if fs.hierarchies[i].dirOf(p.of[i]) == fs.hierarchies[i].dir {
-			g.chains[i] = fs.tops[i]
+			g.chains[i] = fs.roots[i]
 		} else {
 			g.chains[i] = fs.hierarchies[i].chain(p.of[i])
 		}
@@ -137,7 +138,7 @@ func (fs *FS) Open(p Paths) *Group {
 	return g
 }
 
-// maxLevels bounds the length of a chain: a container can nest cgroups to any depth.
+// maxLevels bounds the length of a chain, since a container can nest cgroups to any depth.
 const maxLevels = 32
 
 // chain returns the levels from the cgroup upwards, without the root cgroup, which has no limits,
@@ -161,11 +162,11 @@ func (h *hierarchy) chain(cgroup string) []level {
 	return levels
 }
 
-// Close closes the files, but for those that all groups share.
+// Close closes the files, except those that all groups share.
 func (g *Group) Close() {
 	closed := 0
 	for h, chain := range g.chains {
-		if len(chain) > 0 && &chain[0] == &g.fs.tops[h][0] {
+		if len(chain) > 0 && &chain[0] == &g.fs.roots[h][0] {
 			continue
 		}
 		for i := range chain {
@@ -180,15 +181,15 @@ func (g *Group) Close() {
 	sys.AddReservedFDs(-closed)
 }
 
-// chain is the cgroup and its ancestors in the hierarchy of a controller; nil where there is none.
+// chain returns the cgroup and its ancestors in the hierarchy of a controller, or nil.
 func (g *Group) chain(c controller) []level {
-	if i := g.fs.of[c]; i >= 0 {
+	if i := g.fs.index[c]; i >= 0 {
 		return g.chains[i]
 	}
 	return nil
 }
 
-// unified is the cgroup and its ancestors on v2.
+// unified returns the cgroup and its ancestors on v2, or nil.
 func (g *Group) unified() []level {
 	if g.fs.unified < 0 {
 		return nil
@@ -196,7 +197,7 @@ func (g *Group) unified() []level {
 	return g.chains[g.fs.unified]
 }
 
-// read returns the text of a file of the level, in s.
+// read reads a file of the level into s.
 func (l *level) read(f file, s *Scratch) ([]byte, error) {
 	o, cached, err := l.open(f)
 	if err != nil {
@@ -206,7 +207,7 @@ func (l *level) read(f file, s *Scratch) ([]byte, error) {
 	if !cached {
 		o.Close()
 	}
-	if errors.Is(err, syscall.EOPNOTSUPP) { // the kernel has the file, but not what it would tell
+	if errors.Is(err, syscall.EOPNOTSUPP) { // the feature is disabled
 		return nil, errMissing
 	}
 	return s.text, err
@@ -224,13 +225,13 @@ func (l *level) open(f file) (opened sys.File, cached bool, err error) {
 		if o != nil && o.file.IsOpen() {
 			return o.file, true, nil
 		}
-		if name == "" || o != nil && time.Since(o.missing) < reopenAfter {
+		if name == "" || o != nil && time.Since(o.missing) < missingTime {
 			return sys.File{}, false, errMissing
 		}
 		opening := new(openedFile)
 		if opening.file, err = sys.Open(l.dir + "/" + name); errors.Is(err, os.ErrNotExist) {
 			opening.missing = time.Now()
-			_, err = os.Lstat(l.dir) // a cgroup that was removed is not one without the file
+			_, err = os.Lstat(l.dir) // fails if the cgroup was removed
 		}
 		if err != nil {
 			return sys.File{}, false, err
@@ -238,8 +239,8 @@ func (l *level) open(f file) (opened sys.File, cached bool, err error) {
 		if opening.file.IsOpen() && !sys.ReserveFDs(1) {
 			return opening.file, false, nil
 		}
-		if !l.files[f].CompareAndSwap(o, opening) && opening.file.IsOpen() { // another reader was faster
-			opening.file.Close()
+		if !l.files[f].CompareAndSwap(o, opening) && opening.file.IsOpen() {
+			opening.file.Close() // another reader was faster
 			sys.AddReservedFDs(-1)
 		}
 	}

@@ -27,7 +27,7 @@ const (
 	v2Dir = "/sys/fs/cgroup"
 )
 
-// tree makes the files below a new root, and returns the file systems that the mount table shows in it.
+// tree creates the files below a new root, and returns the FS of the mount table with that root.
 func tree(t testing.TB, mounts string, files map[string]string) (*FS, string) {
 	t.Helper()
 	root := t.TempDir()
@@ -83,7 +83,7 @@ func TestMissingControllers(t *testing.T) {
 		}
 	}
 	if threadsErr == nil {
-		t.Error("threads of a cgroup that is not there were listed")
+		t.Error("threads of a missing cgroup were listed")
 	}
 	if _, ok := g.Tasks(&s); ok {
 		t.Error("tasks were counted without the pids controller")
@@ -93,8 +93,8 @@ func TestMissingControllers(t *testing.T) {
 	}
 }
 
-// TestFilesThatCome has a controller enabled later: its files are found, soon.
-func TestFilesThatCome(t *testing.T) {
+// TestControllerEnabledLater enables a controller after its file was found missing.
+func TestControllerEnabledLater(t *testing.T) {
 	fs, root := tree(t, v2Mount, map[string]string{v2Dir + "/c/cpu.stat": ""})
 	g := open(t, fs, "/c")
 	var s Scratch
@@ -104,7 +104,7 @@ func TestFilesThatCome(t *testing.T) {
 	if err := os.WriteFile(root+v2Dir+"/c/cpu.max", []byte("50000 100000\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for i := range g.chains[0] { // as if the time had passed
+	for i := range g.chains[0] { // as if missingTime had passed
 		g.chains[0][i].files[fileCPUMax].Store(&openedFile{})
 	}
 	if got, err := g.Quota(&s); err != nil || got.Usec != 50000 {
@@ -112,15 +112,18 @@ func TestFilesThatCome(t *testing.T) {
 	}
 }
 
-// listOf returns a list of at most limit threads, with enough time to read it.
+// listOf returns bounds of limit threads, with enough time.
 func listOf(limit int) TaskList {
 	return TaskList{Limit: limit, Until: time.Now().Add(time.Minute)}
 }
 
 func TestThreads(t *testing.T) {
 	files := map[string]string{
-		v2Dir + "/c/cgroup.threads": "1\n2\n", v2Dir + "/c/init.scope/cgroup.threads": "3\n",
-		v2Dir + "/c/a/b/cgroup.threads": "4\nrubbish\n0\n-5\n99999999999\n", v2Dir + "/c/a/cgroup.threads": "", v2Dir + "/d/cgroup.threads": "9\n",
+		v2Dir + "/c/cgroup.threads":            "1\n2\n",
+		v2Dir + "/c/init.scope/cgroup.threads": "3\n",
+		v2Dir + "/c/a/b/cgroup.threads":        "4\nx\n0\n-5\n99999999999\n",
+		v2Dir + "/c/a/cgroup.threads":          "",
+		v2Dir + "/d/cgroup.threads":            "9\n",
 	}
 	fs, _ := tree(t, v2Mount, files)
 	g := open(t, fs, "/c")
@@ -136,23 +139,31 @@ func TestThreads(t *testing.T) {
 	if err != nil || len(got) != 3 || got[0] != 7 {
 		t.Errorf("got %v, %v; want 7 and two others", got, err)
 	}
-	if path, ok := g.PressurePath("io"); !ok || !strings.HasSuffix(path, v2Dir+"/c/io.pressure") {
-		t.Errorf("the pressure file is %q, %v", path, ok)
+	path, ok := g.PressurePath("io")
+	if !ok || !strings.HasSuffix(path, v2Dir+"/c/io.pressure") {
+		t.Errorf("got pressure file %q, %v", path, ok)
 	}
 	if _, ok := open(t, fs, "/").PressurePath("io"); ok {
-		t.Error("the root has pressure of its own")
+		t.Error("the root cgroup has a pressure file")
 	}
 }
 
-// warm is a group with all the files of v1 or v2.
+// warm returns a group with all the files of v1 or v2.
 func warm(t testing.TB, v2 bool) *Group {
 	t.Helper()
 	if v2 {
-		files := map[string]string{v2Dir + "/a/b/io.stat": testdata(t, "v2-6.1/io.stat"), v2Dir + "/a/b/cpuset.cpus.effective": "0-3\n",
-			v2Dir + "/a/b/cpu.stat": testdata(t, "v2-6.18/cpu.stat"), v2Dir + "/a/b/memory.stat": testdata(t, "v2-6.18/memory.stat"),
-			v2Dir + "/a/b/memory.current": "1\n", v2Dir + "/a/b/memory.swap.current": "1\n"}
-		for _, dir := range []string{"/a", "/a/b"} {
-			files[v2Dir+dir+"/memory.max"], files[v2Dir+dir+"/memory.swap.max"], files[v2Dir+dir+"/cpu.max"] = "max\n", "max\n", "5 10\n"
+		files := map[string]string{
+			v2Dir + "/a/b/io.stat":               testdata(t, "v2-6.1/io.stat"),
+			v2Dir + "/a/b/cpuset.cpus.effective": "0-3\n",
+			v2Dir + "/a/b/cpu.stat":              testdata(t, "v2-6.18/cpu.stat"),
+			v2Dir + "/a/b/memory.stat":           testdata(t, "v2-6.18/memory.stat"),
+			v2Dir + "/a/b/memory.current":        "1\n",
+			v2Dir + "/a/b/memory.swap.current":   "1\n",
+		}
+		for _, dir := range []string{v2Dir + "/a", v2Dir + "/a/b"} {
+			files[dir+"/memory.max"] = "max\n"
+			files[dir+"/memory.swap.max"] = "max\n"
+			files[dir+"/cpu.max"] = "5 10\n"
 		}
 		fs, _ := tree(t, v2Mount, files)
 		return open(t, fs, "/a/b")
@@ -170,12 +181,13 @@ func warm(t testing.TB, v2 bool) *Group {
 		}
 		files[v1Dir+dir+"/a/b/"+e.Name()] = testdata(t, "v1-6.18/"+e.Name())
 	}
-	files[v1Dir+"blkio/a/b/blkio.throttle.io_serviced_recursive"] = testdata(t, "v1-5.10/blkio.throttle.io_serviced_recursive")
+	const throttle = "blkio.throttle.io_serviced_recursive"
+	files[v1Dir+"blkio/a/b/"+throttle] = testdata(t, "v1-5.10/"+throttle)
 	fs, _ := tree(t, allV1, files)
 	return open(t, fs, "/a/b")
 }
 
-// TestReadsDoNotAllocate holds the questions of the read path to no allocation once their memory is there.
+// TestReadsDoNotAllocate checks that calls on the read path do not allocate, except the first ones.
 func TestReadsDoNotAllocate(t *testing.T) {
 	for _, v2 := range []bool{false, true} {
 		g := warm(t, v2)
@@ -187,24 +199,25 @@ func TestReadsDoNotAllocate(t *testing.T) {
 			io  []DeviceIO
 			err error
 		)
-		for name, ask := range map[string]func() error{
+		for name, read := range map[string]func() error{
 			"Memory":   func() error { return g.Memory(&m, true, &s) },
 			"CPUSet":   func() error { return g.CPUSet(&set, &s) },
 			"CPUUsage": func() error { return g.CPUUsage(&u, &s) },
 			"Quota":    func() error { _, err := g.Quota(&s); return err },
 			"IO":       func() error { io, err = g.IO(io[:0], &s); return err },
 		} {
-			if err := ask(); err != nil {
+			if err := read(); err != nil {
 				t.Fatalf("%s, v2 %v: %v", name, v2, err)
 			}
-			if allocs := testing.AllocsPerRun(50, func() { err = ask() }); allocs != 0 || err != nil {
+			allocs := testing.AllocsPerRun(50, func() { err = read() })
+			if allocs != 0 || err != nil {
 				t.Errorf("%s, v2 %v: %v allocations, %v", name, v2, allocs, err)
 			}
 		}
 	}
 }
 
-func TestManyReaders(t *testing.T) {
+func TestConcurrentReaders(t *testing.T) {
 	g := warm(t, true)
 	var wg sync.WaitGroup
 	for range 16 {
@@ -238,8 +251,7 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
-// TestDeepCgroup nests cgroups deeper than maxLevels: those in the middle are omitted, and the
-// limit of the topmost applies.
+// TestDeepCgroup nests cgroups deeper than maxLevels: the limit of the topmost one must apply.
 func TestDeepCgroup(t *testing.T) {
 	const top = v2Dir + "/top"
 	deep := "/top" + strings.Repeat("/d", 100)
@@ -258,13 +270,14 @@ func TestDeepCgroup(t *testing.T) {
 	}
 }
 
-// TestThreadsInTime lists threads after the deadline: the first cgroup is read, and none below it.
-func TestThreadsInTime(t *testing.T) {
+// TestThreadsDeadline lists threads after the deadline: only the first cgroup must be read.
+func TestThreadsDeadline(t *testing.T) {
 	fs, _ := tree(t, v2Mount, map[string]string{
 		v2Dir + "/c/cgroup.threads": "1\n2\n", v2Dir + "/c/below/cgroup.threads": "3\n",
 	})
 	g := open(t, fs, "/c")
-	got, err := g.Threads(nil, TaskList{Limit: 100, Until: time.Now().Add(-time.Second)}, new(Scratch))
+	late := TaskList{Limit: 100, Until: time.Now().Add(-time.Second)}
+	got, err := g.Threads(nil, late, new(Scratch))
 	if err != nil || len(got) != 2 {
 		t.Errorf("got %v, %v", got, err)
 	}

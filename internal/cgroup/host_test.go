@@ -13,8 +13,8 @@ import (
 	"palisade/internal/cpulist"
 )
 
-// askAll asks each question of the read path once.
-func askAll(t *testing.T, g *Group) {
+// readAll makes each call of the read path once.
+func readAll(t *testing.T, g *Group) {
 	t.Helper()
 	var (
 		s   Scratch
@@ -25,8 +25,8 @@ func askAll(t *testing.T, g *Group) {
 	_, quotaErr := g.Quota(&s)
 	_, ioErr := g.IO(nil, &s)
 	for name, err := range map[string]error{
-		"Memory": g.Memory(&m, true, &s), "HugePages": g.HugePages(&m, &s), "CPUUsage": g.CPUUsage(&u, &s),
-		"CPUSet": g.CPUSet(&set, &s), "Quota": quotaErr, "IO": ioErr,
+		"Memory": g.Memory(&m, true, &s), "HugePages": g.HugePages(&m, &s),
+		"CPUUsage": g.CPUUsage(&u, &s), "CPUSet": g.CPUSet(&set, &s), "Quota": quotaErr, "IO": ioErr,
 	} {
 		if err != nil && !errors.Is(err, ErrNoController) {
 			t.Errorf("%s: %v", name, err)
@@ -35,8 +35,8 @@ func askAll(t *testing.T, g *Group) {
 	g.Tasks(&s)
 }
 
-// hostGroup makes a cgroup below the test's own in the hierarchy of the memory controller, or in v2 where that is all
-// there is, and starts a program in it.
+// hostGroup creates a cgroup below the test's own in the hierarchy of the memory controller, and
+// starts a process in it.
 func hostGroup(t *testing.T, fs *FS) (*Group, string, *exec.Cmd) {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/cgroup")
@@ -47,7 +47,7 @@ func hostGroup(t *testing.T, fs *FS) (*Group, string, *exec.Cmd) {
 	if err != nil {
 		t.Skip(err)
 	}
-	index := fs.of[ctrlMemory]
+	index := fs.index[ctrlMemory]
 	if index < 0 || own.of[index] == "" {
 		t.Skip("no memory controller")
 	}
@@ -55,7 +55,7 @@ func hostGroup(t *testing.T, fs *FS) (*Group, string, *exec.Cmd) {
 	own.of[index] = filepath.Join(own.of[index], name)
 	dir := fs.hierarchies[index].dirOf(own.of[index])
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Skipf("no cgroup can be made: %v", err)
+		t.Skipf("no cgroup can be created: %v", err)
 	}
 	t.Cleanup(func() { os.Remove(dir) })
 	sleep := exec.Command("sleep", "60")
@@ -63,7 +63,8 @@ func hostGroup(t *testing.T, fs *FS) (*Group, string, *exec.Cmd) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { sleep.Process.Kill(); sleep.Wait() })
-	if err := os.WriteFile(dir+"/cgroup.procs", []byte(strconv.Itoa(sleep.Process.Pid)), 0o600); err != nil {
+	pid := strconv.Itoa(sleep.Process.Pid)
+	if err := os.WriteFile(dir+"/cgroup.procs", []byte(pid), 0o600); err != nil {
 		t.Skipf("no process can be moved: %v", err)
 	}
 	g := fs.Open(own)
@@ -71,7 +72,7 @@ func hostGroup(t *testing.T, fs *FS) (*Group, string, *exec.Cmd) {
 	return g, dir, sleep
 }
 
-// TestThisHost asks a cgroup of the machine that the test runs on, and again when it is removed.
+// TestThisHost reads a cgroup of the machine that runs the test, and again after it is removed.
 func TestThisHost(t *testing.T) {
 	table, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -82,7 +83,7 @@ func TestThisHost(t *testing.T) {
 		t.Skip(err)
 	}
 	g, dir, sleep := hostGroup(t, fs)
-	askAll(t, g)
+	readAll(t, g)
 	var (
 		s Scratch
 		m Memory
@@ -92,9 +93,10 @@ func TestThisHost(t *testing.T) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	if !fs.hierarchies[fs.of[ctrlMemory]].v2 {
+	if !fs.hierarchies[fs.index[ctrlMemory]].v2 {
 		const limit = 64 << 20
-		if err := os.WriteFile(dir+"/memory.limit_in_bytes", []byte(strconv.Itoa(limit)), 0o600); err != nil {
+		file := dir + "/memory.limit_in_bytes"
+		if err := os.WriteFile(file, []byte(strconv.Itoa(limit)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := g.Memory(&m, true, &s); err != nil || m.Limit != limit {
@@ -107,6 +109,6 @@ func TestThisHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := g.Memory(&m, true, &s); !errors.Is(err, syscall.ENODEV) {
-		t.Errorf("got %v from a cgroup that is removed, want ENODEV", err)
+		t.Errorf("got %v from a removed cgroup, want ENODEV", err)
 	}
 }

@@ -10,13 +10,14 @@ import (
 	"palisade/internal/sys"
 )
 
-// hugePageSize is a size of huge pages that the host knows.
+// hugePageSize is a size of huge pages that the host supports.
 type hugePageSize struct {
 	bytes uint64
-	name  string // as the files of the hugetlb controller have it
+	name  string // in the file names of the hugetlb controller, such as 2MB
 }
 
-// hugePageSizes lists the sizes of huge pages that the host knows: folders such as hugepages-2048kB.
+// hugePageSizes returns the supported sizes, each of which has a directory such as
+// hugepages-2048kB.
 func hugePageSizes(dir string) []hugePageSize {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -41,7 +42,7 @@ func hugePageSizes(dir string) []hugePageSize {
 	return sizes
 }
 
-// HugePages fills in m.Huge. It opens files each time: few hosts have huge pages to ask about.
+// HugePages sets m.Huge. It opens the files in each call.
 func (g *Group) HugePages(m *Memory, s *Scratch) error {
 	m.Huge = m.Huge[:0]
 	chain := g.chain(ctrlHugeTLB)
@@ -56,7 +57,8 @@ func (g *Group) HugePages(m *Memory, s *Scratch) error {
 		huge := HugePages{PageSize: size.bytes, Limit: NoLimit}
 		prefix := "/hugetlb." + size.name
 		var err error
-		if huge.Usage, err = s.readFile(chain[0].dir + prefix + usageFile); errors.Is(err, os.ErrNotExist) {
+		huge.Usage, err = s.readFile(chain[0].dir + prefix + usageFile)
+		if errors.Is(err, os.ErrNotExist) {
 			continue
 		} else if err != nil {
 			return err
@@ -66,7 +68,7 @@ func (g *Group) HugePages(m *Memory, s *Scratch) error {
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
 			}
-			if err == nil && limit < absurd {
+			if err == nil && limit < minNoLimit {
 				huge.Limit = min(huge.Limit, limit)
 			}
 		}
@@ -75,14 +77,14 @@ func (g *Group) HugePages(m *Memory, s *Scratch) error {
 	return nil
 }
 
-// readFile reads a file with one number at a path.
+// readFile reads a file with a number.
 func (s *Scratch) readFile(path string) (n uint64, err error) {
 	if s.text, err = sys.ReadFile(path, s.text); err != nil {
 		return 0, err
 	}
 	n, ok := value(s.text)
 	if !ok {
-		return 0, fmt.Errorf("parse %s: %.100q", path, s.text)
+		return 0, fmt.Errorf("parse %s: %.100q is not a number", path, s.text)
 	}
 	return n, nil
 }

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// IO appends what the cgroup did on each block device to dst.
+// IO appends the I/O of the cgroup on each block device to dst.
 func (g *Group) IO(dst []DeviceIO, s *Scratch) ([]DeviceIO, error) {
 	chain := g.chain(ctrlIO)
 	if len(chain) == 0 {
@@ -31,17 +31,19 @@ func (g *Group) IO(dst []DeviceIO, s *Scratch) ([]DeviceIO, error) {
 	return dst, nil
 }
 
-// ioSource is a set of v1 files that count the same I/O; which of them do depends on the kernel and on the disk's I/O
-// scheduler.
+// ioSource is a pair of v1 files that count the same I/O.
 type ioSource struct{ count, bytes file }
 
-// ioV1 takes the first set that has figures: those of the throttling policy, which sees all I/O (their recursive form is
-// there since Linux 5.0), those of BFQ, those of CFQ (until Linux 4.20), which tells more.
+// ioV1 uses the first ioSource with values, which depends on the kernel and the disk's I/O
+// scheduler: the throttling policy, which sees all I/O (recursive since Linux 5.0), BFQ, or CFQ
+// (until Linux 4.20), which has more details.
 func (l *level) ioV1(dst []DeviceIO, s *Scratch) ([]DeviceIO, error) {
 	start := len(dst)
-	known := false
+	found := false
 	for _, source := range [...]ioSource{
-		{fileThrottleCount, fileThrottleBytes}, {fileBFQCount, fileBFQBytes}, {fileCFQCount, fileCFQBytes},
+		{fileThrottleCount, fileThrottleBytes},
+		{fileBFQCount, fileBFQBytes},
+		{fileCFQCount, fileCFQBytes},
 	} {
 		text, err := l.read(source.count, s)
 		if errors.Is(err, errMissing) {
@@ -49,7 +51,7 @@ func (l *level) ioV1(dst []DeviceIO, s *Scratch) ([]DeviceIO, error) {
 		} else if err != nil {
 			return dst, err
 		}
-		known = true
+		found = true
 		dst = parseBlkio(dst, start, text, source.count)
 		if text, err = l.read(source.bytes, s); err != nil && !errors.Is(err, errMissing) {
 			return dst, err
@@ -64,13 +66,13 @@ func (l *level) ioV1(dst []DeviceIO, s *Scratch) ([]DeviceIO, error) {
 		}
 		return dst, nil
 	}
-	if !known {
+	if !found {
 		return dst, errMissing
 	}
 	return dst, nil
 }
 
-// cfqDetails adds what CFQ alone tells.
+// cfqDetails adds the values that only CFQ has.
 func (l *level) cfqDetails(dst []DeviceIO, start int, s *Scratch) ([]DeviceIO, error) {
 	for _, detail := range [...]file{fileCFQMerged, fileCFQTime, fileCFQQueued} {
 		text, err := l.read(detail, s)
@@ -84,15 +86,16 @@ func (l *level) cfqDetails(dst []DeviceIO, start int, s *Scratch) ([]DeviceIO, e
 	return dst, nil
 }
 
-// parseIOStat parses io.stat: lines "major:minor key=number ...". The kernel leaves the number of a device that is gone
-// out, or writes "(unknown)" for it. Linux 5.15 and 5.16 do not end the line of a device without figures ("7:0 254:0
-// rbytes=..."): figures belong to the last device before them.
+// parseIOStat parses io.stat: lines "major:minor key=number ...". Instead of the number of a
+// removed device the kernel prints nothing or "(unknown)". Linux 5.15 and 5.16 do not end the line
+// of a device without values ("7:0 254:0 rbytes=..."): values belong to the last device before
+// them.
 func parseIOStat(dst []DeviceIO, text []byte) []DeviceIO {
 	for len(text) > 0 {
 		var line []byte
 		line, text = nextLine(text)
 		var d DeviceIO
-		isDevice, hasFigures := false, false
+		isDevice, hasValues := false, false
 		for len(line) > 0 {
 			var word []byte
 			word, line = nextField(line)
@@ -103,10 +106,10 @@ func parseIOStat(dst []DeviceIO, text []byte) []DeviceIO {
 			}
 			n, ok := value(digits)
 			if field := d.ioStatField(key); ok && field != nil {
-				*field, hasFigures = n, true
+				*field, hasValues = n, true
 			}
 		}
-		if isDevice && hasFigures {
+		if isDevice && hasValues {
 			dst = append(dst, d)
 		}
 	}
@@ -131,8 +134,8 @@ func (d *DeviceIO) ioStatField(key []byte) *uint64 {
 	return nil
 }
 
-// parseBlkio parses the text of a v1 file, lines "major:minor operation number", and adds up what it counts for each
-// device; devices that are not in dst from start on are appended.
+// parseBlkio parses a v1 file, lines "major:minor operation number", and adds the numbers to the
+// devices in dst[start:], to which it appends new devices.
 func parseBlkio(dst []DeviceIO, start int, text []byte, f file) []DeviceIO {
 	for len(text) > 0 {
 		var line []byte
@@ -150,31 +153,31 @@ func parseBlkio(dst []DeviceIO, start int, text []byte, f file) []DeviceIO {
 		if i == len(dst) {
 			dst = append(dst, d)
 		}
-		if counter := dst[i].blkioField(f, operation); counter != nil { // else a sum: Sync, Async, Total
+		if counter := dst[i].blkioField(f, operation); counter != nil { // not Sync, Async, Total
 			*counter = saturatingAdd(*counter, n)
 		}
 	}
 	return dst
 }
 
-// blkioField is the counter that a v1 file tells of an operation.
+// blkioField returns the counter of an operation in a v1 file, or nil.
 func (d *DeviceIO) blkioField(f file, operation []byte) *uint64 {
 	switch f {
 	case fileThrottleCount, fileBFQCount, fileCFQCount:
-		return choose(operation, &d.Reads, &d.Writes, &d.Discards)
+		return byOperation(operation, &d.Reads, &d.Writes, &d.Discards)
 	case fileThrottleBytes, fileBFQBytes, fileCFQBytes:
-		return choose(operation, &d.ReadBytes, &d.WriteBytes, &d.DiscardBytes)
+		return byOperation(operation, &d.ReadBytes, &d.WriteBytes, &d.DiscardBytes)
 	case fileCFQMerged:
-		return choose(operation, &d.ReadMerges, &d.WriteMerges, nil)
+		return byOperation(operation, &d.ReadMerges, &d.WriteMerges, nil)
 	case fileCFQTime:
-		return choose(operation, &d.ReadNanos, &d.WriteNanos, nil)
+		return byOperation(operation, &d.ReadNanos, &d.WriteNanos, nil)
 	case fileCFQQueued:
-		return choose(operation, &d.InFlight, &d.InFlight, nil)
+		return byOperation(operation, &d.InFlight, &d.InFlight, nil)
 	}
 	return nil
 }
 
-func choose(operation []byte, read, write, discard *uint64) *uint64 {
+func byOperation(operation []byte, read, write, discard *uint64) *uint64 {
 	switch string(operation) {
 	case "Read":
 		return read
@@ -186,7 +189,7 @@ func choose(operation []byte, read, write, discard *uint64) *uint64 {
 	return nil
 }
 
-// parseDevice parses "major:minor"; the kernel's dev_t has 12 bits for the one and 20 for the other.
+// parseDevice parses "major:minor", which have 12 and 20 bits in the kernel's dev_t.
 func (d *DeviceIO) parseDevice(name []byte) bool {
 	first, second, ok := bytes.Cut(name, []byte{':'})
 	major, ok1 := value(first)

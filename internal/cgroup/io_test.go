@@ -5,18 +5,23 @@ import (
 	"testing"
 )
 
-// TestV1NamesOnV2 is a trap: cpuacct and blkio are no controllers of v2, but their figures are there.
+// TestV1NamesOnV2 reads CPU usage and I/O on v2, which has no controllers cpuacct and blkio.
 func TestV1NamesOnV2(t *testing.T) {
 	fs, _ := tree(t, v2Mount, map[string]string{
-		v2Dir + "/c/cpu.stat": testdata(t, "v2-6.1/cpu.stat"), v2Dir + "/c/io.stat": testdata(t, "v2-6.1/io.stat"),
+		v2Dir + "/c/cpu.stat": testdata(t, "v2-6.1/cpu.stat"),
+		v2Dir + "/c/io.stat":  testdata(t, "v2-6.1/io.stat"),
 	})
 	g := open(t, fs, "/c")
 	var u CPUUsage
-	if err := g.CPUUsage(&u, new(Scratch)); err != nil || u.Total != (CPUTime{User: 3e9, System: 2e9}) {
+	err := g.CPUUsage(&u, new(Scratch))
+	if err != nil || u.Total != (CPUTime{User: 3e9, System: 2e9}) {
 		t.Errorf("CPU usage %+v, %v", u, err)
 	}
 	want := []DeviceIO{
-		{Major: 254, Reads: 100, ReadBytes: 4096000, Writes: 2, WriteBytes: 8192, Discards: 1, DiscardBytes: 1024},
+		{
+			Major: 254, Reads: 100, ReadBytes: 4096000, Writes: 2, WriteBytes: 8192, Discards: 1,
+			DiscardBytes: 1024,
+		},
 		{Major: 8, Minor: 16, Reads: 1, ReadBytes: 1},
 	}
 	if got, err := g.IO(nil, new(Scratch)); err != nil || !reflect.DeepEqual(got, want) {
@@ -26,15 +31,15 @@ func TestV1NamesOnV2(t *testing.T) {
 
 func TestIOV1(t *testing.T) {
 	dir := v1Dir + "blkio/c/"
-	throttle := map[string]string{
-		dir + "blkio.throttle.io_serviced_recursive":      testdata(t, "v1-5.10/blkio.throttle.io_serviced_recursive"),
-		dir + "blkio.throttle.io_service_bytes_recursive": testdata(t, "v1-5.10/blkio.throttle.io_service_bytes_recursive"),
+	throttle, cfq := make(map[string]string), make(map[string]string)
+	for _, name := range []string{
+		"blkio.throttle.io_serviced_recursive", "blkio.throttle.io_service_bytes_recursive",
+	} {
+		throttle[dir+name], cfq[dir+name] = testdata(t, "v1-5.10/"+name), "Total 0\n"
 	}
-	cfq := map[string]string{
-		dir + "blkio.throttle.io_serviced_recursive":      "Total 0\n",
-		dir + "blkio.throttle.io_service_bytes_recursive": "Total 0\n",
-	}
-	for _, name := range []string{"io_serviced", "io_service_bytes", "io_merged", "io_service_time", "io_queued"} {
+	for _, name := range []string{
+		"io_serviced", "io_service_bytes", "io_merged", "io_service_time", "io_queued",
+	} {
 		cfq[dir+"blkio."+name+"_recursive"] = testdata(t, "v1-4.19/blkio."+name+"_recursive")
 	}
 	tests := []struct {
@@ -46,11 +51,14 @@ func TestIOV1(t *testing.T) {
 			{Major: 254, Reads: 77, ReadBytes: 3153920, Writes: 11, WriteBytes: 45056},
 			{Major: 253, Minor: 1, Reads: 5, ReadBytes: 20480},
 		}},
-		{"CFQ, where the throttle files have nothing", cfq, []DeviceIO{{
-			Major: 8, Reads: 120, ReadBytes: 4915200, Writes: 40, WriteBytes: 163840, Discards: 2, DiscardBytes: 8192,
-			ReadMerges: 3, WriteMerges: 4, ReadNanos: 51000000, WriteNanos: 9000000, InFlight: 3,
+		{"CFQ, with empty throttle files", cfq, []DeviceIO{{
+			Major: 8, Reads: 120, ReadBytes: 4915200, Writes: 40, WriteBytes: 163840, Discards: 2,
+			DiscardBytes: 8192, ReadMerges: 3, WriteMerges: 4, ReadNanos: 51000000,
+			WriteNanos: 9000000, InFlight: 3,
 		}}},
-		{"nothing was done", map[string]string{dir + "blkio.throttle.io_serviced_recursive": "Total 0\n"}, nil},
+		{"no I/O", map[string]string{
+			dir + "blkio.throttle.io_serviced_recursive": "Total 0\n",
+		}, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

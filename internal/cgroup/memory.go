@@ -9,10 +9,12 @@ import (
 	"palisade/internal/sys"
 )
 
-// absurd is what a limit of v1 is at least when none is set: LONG_MAX rounded down to a page, whatever the page's size.
-const absurd = 1 << 62
+// minNoLimit is the lowest value of a v1 limit that is not set: LONG_MAX rounded down to a page, of
+// any page size.
+const minNoLimit = 1 << 62
 
-// Memory fills in m but for m.Huge. Without swap, which a host may not have, m.Swap stays empty and its files unread.
+// Memory sets m except m.Huge. If swap is false it does not read the files of swap, and m.Swap is
+// zero.
 func (g *Group) Memory(m *Memory, swap bool, s *Scratch) error {
 	chain := g.chain(ctrlMemory)
 	if len(chain) == 0 {
@@ -31,7 +33,7 @@ func (g *Group) Memory(m *Memory, swap bool, s *Scratch) error {
 	return nil
 }
 
-// readValue reads a file with one number.
+// readValue reads a file with a number.
 func (l *level) readValue(f file, s *Scratch) (uint64, error) {
 	text, err := l.read(f, s)
 	if err != nil {
@@ -39,14 +41,14 @@ func (l *level) readValue(f file, s *Scratch) (uint64, error) {
 	}
 	n, ok := value(text)
 	if !ok {
-		return 0, fmt.Errorf("parse %.100q in %s", text, l.dir)
+		return 0, fmt.Errorf("parse file in %s: %.100q is not a number", l.dir, text)
 	}
 	return n, nil
 }
 
-// memoryV2 reads the limits of the whole chain, since one above may be lower. A cgroup for which the controller is not
-// enabled is charged to, and limited with, the closest one above that has it: the figures are that one's, provided that
-// there is a limit; without one they would only tell of strangers.
+// memoryV2 reads the limits of the whole chain, since an ancestor may have a lower one. A cgroup
+// without the controller is charged to the closest ancestor with it, whose values are used if a
+// limit is set: without one they would be mostly those of other cgroups.
 func memoryV2(chain []level, m *Memory, swap bool, s *Scratch) (err error) {
 	own := len(chain)
 	m.Usage, err = chain[0].readValue(fileMemoryUsage, s)
@@ -82,7 +84,7 @@ func memoryV2(chain []level, m *Memory, swap bool, s *Scratch) (err error) {
 	return err
 }
 
-// lowest is the lowest limit in the chain; a cgroup without the file has none.
+// lowest returns the lowest limit in the chain. A cgroup without the file has none.
 func lowest(chain []level, f file, s *Scratch) (uint64, error) {
 	limit := uint64(NoLimit)
 	for i := range chain {
@@ -97,12 +99,13 @@ func lowest(chain []level, f file, s *Scratch) (uint64, error) {
 	return limit, nil
 }
 
-// memoryV1 has the effective limits from memory.stat, which takes those above into account.
+// memoryV1 takes the limits from memory.stat, which includes those of ancestors.
 func memoryV1(chain []level, m *Memory, swap bool, s *Scratch) (err error) {
 	l := &chain[0]
 	var both uint64
 	if swap {
-		// This is read before the usage without swap: what is allocated in between must not pass for swap.
+		// Before the usage without swap, so that memory allocated in between does not count as
+		// swap.
 		both, err = l.readValue(fileMemswUsage, s)
 		m.Swap.Accounted = err == nil
 		if err != nil && !errors.Is(err, errMissing) {
@@ -126,7 +129,7 @@ func memoryV1(chain []level, m *Memory, swap bool, s *Scratch) (err error) {
 		m.Swap.Limit = saturatingSub(bothLimit, memoryLimit)
 	}
 	swappiness, err := l.readValue(fileSwappiness, s)
-	if err == nil && swappiness == 0 { // nothing more will be swapped out
+	if err == nil && swappiness == 0 { // no more pages will be swapped out
 		m.Swap.Limit = m.Swap.Usage
 	} else if errors.Is(err, errMissing) {
 		return nil
@@ -135,13 +138,13 @@ func memoryV1(chain []level, m *Memory, swap bool, s *Scratch) (err error) {
 }
 
 func orNoLimit(n uint64) uint64 {
-	if n == 0 || n >= absurd {
+	if n == 0 || n >= minNoLimit {
 		return NoLimit
 	}
 	return n
 }
 
-// parseV2 takes the figures of v2's memory.stat (Documentation/admin-guide/cgroup-v2.rst).
+// parseV2 parses memory.stat of v2 (Documentation/admin-guide/cgroup-v2.rst).
 func (m *MemoryStat) parseV2(text []byte) {
 	for key, n := range keyNumbers(text) {
 		if field := m.v2Field(key); field != nil {
@@ -204,8 +207,9 @@ func (m *MemoryStat) v2Field(key []byte) *uint64 {
 	return nil
 }
 
-// parseV1 takes the figures of v1's memory.stat that count the descendants too, and returns the effective limits of
-// memory and of memory and swap together (Documentation/admin-guide/cgroup-v1/memory.rst, section 5.2).
+// parseV1 parses the values of memory.stat of v1 that include descendants, and returns the
+// effective limits of memory and memory+swap (Documentation/admin-guide/cgroup-v1/memory.rst,
+// section 5.2).
 func (m *MemoryStat) parseV1(text []byte) (memoryLimit, bothLimit uint64) {
 	for key, n := range keyNumbers(text) {
 		switch string(key) {
@@ -253,14 +257,14 @@ func (m *MemoryStat) v1Field(key []byte) *uint64 {
 	return nil
 }
 
-// Slabinfo appends the text of v1's memory.kmem.slabinfo to dst. It is empty on kernels that do not tell any more.
+// Slabinfo appends memory.kmem.slabinfo of v1 to dst, which is empty since Linux 5.9.
 func (g *Group) Slabinfo(dst []byte) ([]byte, error) {
 	chain := g.chain(ctrlMemory)
 	if len(chain) == 0 || chain[0].v2 {
 		return dst, ErrNoController
 	}
 	text, err := sys.ReadFile(chain[0].dir+"/memory.kmem.slabinfo", nil)
-	// Without kernel memory accounting the file is not there, or cannot be read.
+	// Without kernel memory accounting the file is missing or unreadable.
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.EIO) {
 		return dst, ErrNoController
 	}

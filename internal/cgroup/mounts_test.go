@@ -6,22 +6,22 @@ import (
 	"testing"
 )
 
-// TestOutsideTheMount has cgroups that are seen from a cgroup namespace that they are not in: no directory stands for
-// them, above all none outside the mount.
-func TestOutsideTheMount(t *testing.T) {
+// TestDirOf has cgroups outside the caller's cgroup namespace: they must not map to a directory
+// outside the mount.
+func TestDirOf(t *testing.T) {
 	tests := []struct{ name, root, path, want string }{
 		{"below the root", "/", "/a", "/m/a"},
 		{"the root", "/", "/", "/m"},
 		{"beside the namespace", "/", "/../a", ""},
 		{"above the namespace", "/", "/..", ""},
 		{"two above", "/", "/../../a/b", ""},
-		{"a name that begins with dots", "/", "/..a/...", "/m/..a/..."},
-		{"the mount shows what is beside", "/..", "/../a", "/m/a"},
-		{"above what the mount shows", "/..", "/../../a", ""},
-		{"the mount is above, the cgroup inside", "/..", "/a", ""},
-		{"a part", "/a", "/a/b", "/m/b"},
-		{"the part itself", "/a", "/a", "/m"},
-		{"beside the part, and of a longer name", "/a", "/ab", ""},
+		{"name with leading dots", "/", "/..a/...", "/m/..a/..."},
+		{"mount of a sibling namespace", "/..", "/../a", "/m/a"},
+		{"above the mounted part", "/..", "/../../a", ""},
+		{"cgroup inside, mount above", "/..", "/a", ""},
+		{"mount of a part", "/a", "/a/b", "/m/b"},
+		{"root of the part", "/a", "/a", "/m"},
+		{"prefix of another name", "/a", "/ab", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -36,7 +36,7 @@ func TestOutsideTheMount(t *testing.T) {
 	}
 }
 
-// TestHiddenMounts has mounts that another mount covers: what is to be seen at their place is something else.
+// TestHiddenMounts has mounts that a later mount covers, which must be ignored.
 func TestHiddenMounts(t *testing.T) {
 	const (
 		sysfs   = "23 60 0:22 / /sys rw - sysfs sysfs rw\n"
@@ -44,19 +44,34 @@ func TestHiddenMounts(t *testing.T) {
 		tmpfs   = "31 23 0:27 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n"
 		overIt  = "31 24 0:27 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n"
 		rootfs  = "60 1 253:0 / / rw - ext4 /dev/vda rw\n"
-		covered = "30 23 0:29 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n" // beside the tmpfs, not on it
+		covered = "30 23 0:29 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
 		another = "70 23 0:28 / /mnt/cgroup2 rw - cgroup2 cgroup2 rw\n"
 	)
 	tests := []struct {
 		name, mounts, memory, unified string
 	}{
-		// An initial RAM disk mounts /sys and what is in it before the root that it is then below.
-		{"the root comes later", sysfs + early + rootfs, "/sys/fs/cgroup", "/sys/fs/cgroup"},
-		{"v2 below a tmpfs with v1", rootfs + sysfs + early + overIt + v1Memory, "/sys/fs/cgroup/memory", ""},
-		{"v2 below, and again beside", rootfs + sysfs + early + overIt + v1Memory + hybrid, "/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified"},
-		{"below a mount further up", rootfs + sysfs + early + tmpfs + hybrid, "/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified"},
-		{"v1 mounted before what covers it", rootfs + sysfs + covered + tmpfs + another, "/mnt/cgroup2", "/mnt/cgroup2"},
-		{"covered, then mounted anew", rootfs + sysfs + covered + tmpfs + v1Memory, "/sys/fs/cgroup/memory", ""},
+		// An initramfs mounts /sys before the root file system.
+		{"root mounted later", sysfs + early + rootfs, "/sys/fs/cgroup", "/sys/fs/cgroup"},
+		{
+			"v2 below a tmpfs with v1", rootfs + sysfs + early + overIt + v1Memory,
+			"/sys/fs/cgroup/memory", "",
+		},
+		{
+			"v2 below a tmpfs, and again on it", rootfs + sysfs + early + overIt + v1Memory + hybrid,
+			"/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified",
+		},
+		{
+			"v2 below a tmpfs with v2", rootfs + sysfs + early + tmpfs + hybrid,
+			"/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified",
+		},
+		{
+			"v1 mounted before a tmpfs covers it", rootfs + sysfs + covered + tmpfs + another,
+			"/mnt/cgroup2", "/mnt/cgroup2",
+		},
+		{
+			"covered, then mounted again", rootfs + sysfs + covered + tmpfs + v1Memory,
+			"/sys/fs/cgroup/memory", "",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -68,15 +83,16 @@ func TestHiddenMounts(t *testing.T) {
 			if fs.unified >= 0 {
 				unified = fs.hierarchies[fs.unified].dir
 			}
-			if memory := fs.hierarchies[fs.of[ctrlMemory]].dir; memory != tt.memory || unified != tt.unified {
-				t.Errorf("memory is at %q, v2 at %q; want %q and %q", memory, unified, tt.memory, tt.unified)
+			memory := fs.hierarchies[fs.index[ctrlMemory]].dir
+			if memory != tt.memory || unified != tt.unified {
+				t.Errorf("got %q and %q, want %q and %q", memory, unified, tt.memory, tt.unified)
 			}
 		})
 	}
 }
 
-// TestCircleOfMounts has a table that no kernel writes, with each mount on the next: it must come to an end, soon.
-func TestCircleOfMounts(t *testing.T) {
+// TestMountCycle has a malformed table with a cycle of parents: Detect must terminate.
+func TestMountCycle(t *testing.T) {
 	const n = 1000
 	var table strings.Builder
 	for i := range n {

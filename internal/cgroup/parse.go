@@ -6,7 +6,7 @@ import (
 	"math"
 )
 
-// number reads the decimal number that text begins with, saturated, and returns what follows it.
+// number parses the decimal number, saturated, at the start of text.
 func number(text []byte) (n uint64, rest []byte, ok bool) {
 	i := 0
 	for ; i < len(text) && '0' <= text[i] && text[i] <= '9'; i++ {
@@ -20,7 +20,7 @@ func number(text []byte) (n uint64, rest []byte, ok bool) {
 	return n, text[i:], i > 0
 }
 
-// value reads a text that is one number, or "max".
+// value parses a number or "max".
 func value(text []byte) (uint64, bool) {
 	text = bytes.TrimSpace(text)
 	if string(text) == "max" {
@@ -30,7 +30,7 @@ func value(text []byte) (uint64, bool) {
 	return n, ok && len(rest) == 0
 }
 
-// nextLine splits the first line off text.
+// nextLine splits the first line off text, without its newline.
 func nextLine(text []byte) (line, rest []byte) {
 	if i := bytes.IndexByte(text, '\n'); i >= 0 {
 		return text[:i], text[i+1:]
@@ -38,7 +38,7 @@ func nextLine(text []byte) (line, rest []byte) {
 	return text, nil
 }
 
-// nextField splits the first word off a line.
+// nextField splits the first field off a line.
 func nextField(line []byte) (field, rest []byte) {
 	line = bytes.TrimLeft(line, " \t")
 	if i := bytes.IndexAny(line, " \t"); i >= 0 {
@@ -47,14 +47,14 @@ func nextField(line []byte) (field, rest []byte) {
 	return line, nil
 }
 
-// keyNumber splits a line "key number".
+// keyNumber parses a line "key number".
 func keyNumber(line []byte) (key []byte, n uint64, ok bool) {
 	key, rest := nextField(line)
 	n, rest, ok = number(bytes.TrimLeft(rest, " \t"))
 	return key, n, ok && len(bytes.TrimSpace(rest)) == 0
 }
 
-// keyNumbers are the lines "key number" of a text; others are left out.
+// keyNumbers returns the lines "key number" of text, without malformed ones.
 func keyNumbers(text []byte) iter.Seq2[[]byte, uint64] {
 	return func(yield func([]byte, uint64) bool) {
 		for len(text) > 0 {

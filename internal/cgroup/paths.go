@@ -7,46 +7,48 @@ import (
 	"strings"
 )
 
-// Paths is a place in all hierarchies: for each a cgroup's path from the hierarchy's root, "" where it is not known. The
-// zero Paths is nowhere.
+// Paths holds the path of a cgroup in each hierarchy, which may be "" for unknown. All paths are
+// unknown in the zero Paths.
 type Paths struct{ of []string }
 
-// ParsePaths parses /proc/<pid>/cgroup (cgroups(7)): lines "number:controllers:path", without controllers for v2. A path
-// may hold any character but a newline. Lines of hierarchies that are not mounted are skipped.
+// ParsePaths parses /proc/<pid>/cgroup (cgroups(7)): lines "number:controllers:path", on v2 without
+// controllers. A path may contain any character but a newline. Hierarchies that are not mounted are
+// skipped.
 func (fs *FS) ParsePaths(text []byte) (Paths, error) {
 	p := Paths{make([]string, len(fs.hierarchies))}
 	found := false
 	for line := range bytes.Lines(text) {
 		number, rest, ok1 := bytes.Cut(bytes.TrimSuffix(line, []byte{'\n'}), []byte{':'})
-		names, place, ok2 := bytes.Cut(rest, []byte{':'})
-		if !ok1 || !ok2 || len(place) == 0 || place[0] != '/' {
+		names, path, ok2 := bytes.Cut(rest, []byte{':'})
+		if !ok1 || !ok2 || len(path) == 0 || path[0] != '/' {
 			return Paths{}, fmt.Errorf("parse cgroup line %.200q", line)
 		}
 		if i := fs.find(string(number), string(names)); i >= 0 {
-			p.of[i] = string(place)
+			p.of[i] = string(path)
 			found = true
 		}
 	}
 	if !found {
-		return Paths{}, fmt.Errorf("parse cgroups %.200q: none is of a mounted hierarchy", text)
+		return Paths{}, fmt.Errorf("parse cgroups %.200q: no mounted hierarchy", text)
 	}
 	return p, nil
 }
 
-// find is the index of the hierarchy that a line of /proc/<pid>/cgroup tells of, -1 if it is not known.
+// find returns the index of the hierarchy of a line in /proc/<pid>/cgroup, or -1.
 func (fs *FS) find(number, names string) int {
 	if number == "0" && names == "" {
 		return fs.unified
 	}
 	for name := range strings.SplitSeq(names, ",") {
-		if c := slices.Index(v1Names[:], name); c >= 0 && !fs.hierarchies[max(fs.of[c], 0)].v2 {
-			return fs.of[c]
+		c := slices.Index(v1Names[:], name)
+		if c >= 0 && !fs.hierarchies[max(fs.index[c], 0)].v2 {
+			return fs.index[c]
 		}
 	}
 	return -1
 }
 
-// Map returns the paths that f makes of each that is known.
+// Map returns the results of f for the known paths.
 func (p Paths) Map(f func(path string) string) Paths {
 	q := Paths{make([]string, len(p.of))}
 	for i, path := range p.of {
@@ -57,15 +59,15 @@ func (p Paths) Map(f func(path string) string) Paths {
 	return q
 }
 
-// IsZero tells whether p is nowhere.
+// IsZero reports whether all paths are unknown.
 func (p Paths) IsZero() bool {
 	return !slices.ContainsFunc(p.of, func(s string) bool { return s != "" })
 }
 
-// Key is the same for the same paths, and for no others.
+// Key returns a string that is unique for these paths.
 func (p Paths) Key() string { return strings.Join(p.of, "\n") }
 
-// Name is the path that tells most of a container, for messages: the longest.
+// Name returns the longest path for messages, or "none".
 func (p Paths) Name() string {
 	if p.IsZero() {
 		return "none"
@@ -73,7 +75,7 @@ func (p Paths) Name() string {
 	return slices.MaxFunc(p.of, func(a, b string) int { return len(a) - len(b) })
 }
 
-// TrimInit strips the last part of each path if it is init.scope, into which systemd puts itself.
+// TrimInit removes a last component init.scope, into which systemd moves itself, from each path.
 func (p Paths) TrimInit() Paths {
 	return p.Map(func(path string) string {
 		if above, ok := strings.CutSuffix(path, "/init.scope"); ok {
@@ -83,8 +85,9 @@ func (p Paths) TrimInit() Paths {
 	})
 }
 
-// Root is the root of the cgroup namespace of a process whose cgroups are p as seen from outside and inside as seen from
-// that namespace. A process that was moved out of it sees a path that begins with "/..": then p itself stands for it.
+// Root returns the root of the cgroup namespace of a process with the cgroups p, which are inside
+// as seen from that namespace. It returns p for a process that was moved out of its namespace,
+// where inside begins with "/..".
 func (p Paths) Root(inside Paths) Paths {
 	q := p.Map(func(path string) string { return path })
 	for i, path := range q.of {
@@ -98,7 +101,7 @@ func (p Paths) Root(inside Paths) Paths {
 	return q
 }
 
-// ReplaceWhere returns p with the paths of to in each hierarchy in which a and b are the same.
+// ReplaceWhere returns p with the path of to in each hierarchy where a and b are equal.
 func (p Paths) ReplaceWhere(a, b, to Paths) Paths {
 	q := Paths{slices.Clone(p.of)}
 	for i := range min(len(q.of), len(a.of), len(b.of), len(to.of)) {
@@ -109,8 +112,7 @@ func (p Paths) ReplaceWhere(a, b, to Paths) Paths {
 	return q
 }
 
-// IsAncestorOrSelf tells whether the place q is p's, or below it, in every hierarchy in which both are known and p is not
-// the root.
+// IsAncestorOrSelf reports whether q is p or below it in every hierarchy where both are known.
 func (p Paths) IsAncestorOrSelf(q Paths) bool {
 	for i, path := range p.of {
 		if path != "" && i < len(q.of) && q.of[i] != "" && !isBelow(q.of[i], path) {
@@ -120,26 +122,27 @@ func (p Paths) IsAncestorOrSelf(q Paths) bool {
 	return true
 }
 
-// ChildOfCommonAncestor is, in each hierarchy, the child on the way to reader of the closest common ancestor of p and
-// reader. It is nowhere if reader lies in no hierarchy beside p.
+// ChildOfCommonAncestor returns, in each hierarchy, the child of the closest common ancestor of p
+// and reader on the path to reader. It returns the zero Paths unless p and that child diverge in a
+// hierarchy.
 func (p Paths) ChildOfCommonAncestor(reader Paths) Paths {
 	q := Paths{make([]string, len(p.of))}
-	beside := false
+	diverges := false
 	for i, path := range p.of {
 		if path == "" || i >= len(reader.of) || reader.of[i] == "" {
 			continue
 		}
 		q.of[i] = childTowards(path, reader.of[i])
-		beside = beside || !isBelow(path, q.of[i]) && !isBelow(q.of[i], path)
+		diverges = diverges || !isBelow(path, q.of[i]) && !isBelow(q.of[i], path)
 	}
-	if !beside {
+	if !diverges {
 		return Paths{}
 	}
 	return q
 }
 
-// childTowards is the child on the way to reader of the closest common ancestor of the cgroups path and reader; reader
-// itself where it is that ancestor.
+// childTowards returns the child of the closest common ancestor of path and reader on the path to
+// reader, or reader if it is that ancestor.
 func childTowards(path, reader string) string {
 	a, b := strings.Split(path, "/"), strings.Split(reader, "/")
 	n := 0
@@ -149,7 +152,7 @@ func childTowards(path, reader string) string {
 	return orRoot(strings.Join(b[:min(n+1, len(b))], "/"))
 }
 
-// isBelow tells whether path is the same as above, or lies below it.
+// isBelow reports whether path is above or below it.
 func isBelow(path, above string) bool {
 	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(above, "/"))
 	return ok && (rest == "" || rest[0] == '/')

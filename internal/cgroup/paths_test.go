@@ -11,28 +11,38 @@ func TestDetect(t *testing.T) {
 	tests := []struct {
 		name, mounts string
 		v2           bool
-		dirs         map[controller]string // of the cgroup /a/b
+		dirs         map[controller]string // directory of the cgroup /a/b
 		ok           bool
 	}{
-		{"v2", v2Mount, true, map[controller]string{ctrlMemory: "/sys/fs/cgroup/a/b", ctrlCPUAcct: "/sys/fs/cgroup/a/b"}, true},
-		{"v1", allV1, false, map[controller]string{
-			ctrlMemory: "/sys/fs/cgroup/memory/a/b", ctrlCPU: "/sys/fs/cgroup/cpu,cpuacct/a/b", ctrlCPUAcct: "/sys/fs/cgroup/cpu,cpuacct/a/b",
-			ctrlIO: "/sys/fs/cgroup/blkio/a/b", ctrlHugeTLB: "",
+		{"v2", v2Mount, true, map[controller]string{
+			ctrlMemory: "/sys/fs/cgroup/a/b", ctrlCPUAcct: "/sys/fs/cgroup/a/b",
 		}, true},
-		{"hybrid: v1 goes first", allV1 + hybrid, true, map[controller]string{
+		{"v1", allV1, false, map[controller]string{
+			ctrlMemory:  "/sys/fs/cgroup/memory/a/b",
+			ctrlCPU:     "/sys/fs/cgroup/cpu,cpuacct/a/b",
+			ctrlCPUAcct: "/sys/fs/cgroup/cpu,cpuacct/a/b",
+			ctrlIO:      "/sys/fs/cgroup/blkio/a/b",
+			ctrlHugeTLB: "",
+		}, true},
+		{"hybrid: v1 has precedence", allV1 + hybrid, true, map[controller]string{
 			ctrlMemory: "/sys/fs/cgroup/memory/a/b", ctrlHugeTLB: "/sys/fs/cgroup/unified/a/b",
 		}, true},
-		{"each controller by itself", testdata(t, "v1-6.18/mountinfo"), true, map[controller]string{
-			ctrlCPU: "/sys/fs/cgroup/cpu/a/b", ctrlCPUAcct: "/sys/fs/cgroup/cpuacct/a/b", ctrlHugeTLB: "/sys/fs/cgroup/unified/a/b",
+		{"a hierarchy for each controller", testdata(t, "v1-6.18/mountinfo"), true, map[controller]string{
+			ctrlCPU: "/sys/fs/cgroup/cpu/a/b", ctrlCPUAcct: "/sys/fs/cgroup/cpuacct/a/b",
+			ctrlHugeTLB: "/sys/fs/cgroup/unified/a/b",
 		}, true},
-		{"a mount of a part: the cgroup is not in it", "1 0 0:1 /a/c /m rw - cgroup2 cgroup2 rw\n", true, map[controller]string{ctrlCPU: ""}, true},
-		{"a mount of a part: it is", "1 0 0:1 /a /m rw - cgroup2 cgroup2 rw\n", true, map[controller]string{ctrlCPU: "/m/b"}, true},
-		{"a part and the whole", "1 0 0:1 /a /m rw - cgroup2 cgroup2 rw\n2 0 0:1 / /n rw - cgroup2 cgroup2 rw\n", true,
-			map[controller]string{ctrlCPU: "/n/a/b"}, true},
-		{"a mount point with a blank", "1 0 0:1 / /m\\040n rw - cgroup2 cgroup2 rw\n", true, map[controller]string{ctrlCPU: "/m n/a/b"}, true},
-		{"nothing", "1 0 0:1 / / rw - ext4 /dev/vda rw\n", false, nil, false},
-		{"named hierarchies alone", v1Name, false, nil, false},
-		{"rubbish", "x y z\n", false, nil, false},
+		{"mount of a part without the cgroup", "1 0 0:1 /a/c /m rw - cgroup2 cgroup2 rw\n",
+			true, map[controller]string{ctrlCPU: ""}, true},
+		{"mount of a part with the cgroup", "1 0 0:1 /a /m rw - cgroup2 cgroup2 rw\n",
+			true, map[controller]string{ctrlCPU: "/m/b"}, true},
+		{"mounts of a part and of all", "1 0 0:1 /a /m rw - cgroup2 cgroup2 rw\n" +
+			"2 0 0:1 / /n rw - cgroup2 cgroup2 rw\n",
+			true, map[controller]string{ctrlCPU: "/n/a/b"}, true},
+		{"mount point with a blank", "1 0 0:1 / /m\\040n rw - cgroup2 cgroup2 rw\n",
+			true, map[controller]string{ctrlCPU: "/m n/a/b"}, true},
+		{"no hierarchy", "1 0 0:1 / / rw - ext4 /dev/vda rw\n", false, nil, false},
+		{"named hierarchies only", v1Name, false, nil, false},
+		{"malformed", "x y z\n", false, nil, false},
 		{"empty", "", false, nil, false},
 	}
 	for _, tt := range tests {
@@ -61,7 +71,8 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// v1FS has memory, cpu with cpuacct, cpuset, blkio, pids, and v2 beside them, in this order.
+// v1FS returns the hierarchies memory, cpu with cpuacct, cpuset, blkio, pids, and v2, in this
+// order.
 func v1FS(t testing.TB) *FS {
 	fs, err := Detect([]byte(allV1+hybrid), "")
 	if err != nil {
@@ -75,15 +86,17 @@ func TestParsePaths(t *testing.T) {
 		name, text, want string
 		ok               bool
 	}{
-		{"hybrid", "12:pids:/p\n5:cpu,cpuacct:/c\n4:memory:/m\n3:cpuset:/s\n2:blkio:/b\n1:name=systemd:/n\n0::/u\n", "/m|/c|/s|/b|/p|/u", true},
+		{"hybrid", "12:pids:/p\n5:cpu,cpuacct:/c\n4:memory:/m\n3:cpuset:/s\n2:blkio:/b\n" +
+			"1:name=systemd:/n\n0::/u\n", "/m|/c|/s|/b|/p|/u", true},
 		{"captured", testdata(t, "v1-6.18/self-cgroup"), "/tenant.slice/session|/|/|/|/|/", true},
-		{"names with colons, commas, blanks", "4:memory:/a:b/c,d/e f (deleted)\n", "/a:b/c,d/e f (deleted)|||||", true},
-		{"one that looks like another line", "4:memory:/0::\n", "/0::|||||", true},
+		{"colons, commas, blanks", "4:memory:/a:b/c,d/e f (deleted)\n",
+			"/a:b/c,d/e f (deleted)|||||", true},
+		{"path that looks like another line", "4:memory:/0::\n", "/0::|||||", true},
 		{"unknown controllers", "9:misc:/x\n4:memory:/m\n", "/m|||||", true},
-		{"none is known", "9:misc:/x\n", "", false},
+		{"only unknown controllers", "9:misc:/x\n", "", false},
 		{"no path", "4:memory:\n", "", false},
 		{"too few fields", "4:memory\n", "", false},
-		{"a line that broke", "4:memory:/a\nb\n", "", false},
+		{"newline in a path", "4:memory:/a\nb\n", "", false},
 		{"empty", "", "", false},
 	}
 	for _, tt := range tests {
@@ -99,7 +112,8 @@ func TestParsePaths(t *testing.T) {
 func paths(of ...string) Paths { return Paths{of} }
 
 func TestTrimInit(t *testing.T) {
-	got := paths("/a/init.scope", "/init.scope", "/a/init.scope/b", "/a/xinit.scope", "/", "").TrimInit()
+	p := paths("/a/init.scope", "/init.scope", "/a/init.scope/b", "/a/xinit.scope", "/", "")
+	got := p.TrimInit()
 	if want := "/a|/|/a/init.scope/b|/a/xinit.scope|/|"; strings.Join(got.of, "|") != want {
 		t.Errorf("got %q, want %q", got.of, want)
 	}
@@ -112,7 +126,7 @@ func TestRoot(t *testing.T) {
 		{"deep below it", "/docker/x/a/b", "/a/b", "/docker/x"},
 		{"the host's root", "/a", "/a", "/"},
 		{"moved out", "/other", "/../other", "/other"},
-		{"not known inside", "/docker/x", "", "/docker/x"},
+		{"unknown inside", "/docker/x", "", "/docker/x"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -129,19 +143,19 @@ func TestRelations(t *testing.T) {
 		init       Paths
 		reader     Paths
 		isAncestor bool
-		child      string // of the common ancestor; none if empty
+		child      string // ChildOfCommonAncestor
 	}{
 		{"the same", paths("/d/x"), paths("/d/x"), true, ""},
 		{"below", paths("/d/x"), paths("/d/x/init.scope"), true, ""},
 		{"beside", paths("/d/x"), paths("/d/y"), false, "/d/y"},
 		{"below one beside", paths("/d/x"), paths("/d/y/a/b"), false, "/d/y"},
-		{"a name that begins with the other", paths("/d/x"), paths("/d/xy"), false, "/d/xy"},
+		{"prefix of another name", paths("/d/x"), paths("/d/xy"), false, "/d/xy"},
 		{"above", paths("/d/x"), paths("/d"), false, ""},
 		{"at the root", paths("/d/x"), paths("/"), false, ""},
 		{"elsewhere", paths("/d/x"), paths("/e/f/g"), false, "/e"},
 		{"in a pod", paths("/pods/p/pause"), paths("/pods/p/web/sub"), false, "/pods/p/web"},
 		{"beside in one hierarchy of two", paths("/d/x", "/"), paths("/d/y", "/"), false, "/d/y|/"},
-		{"not known in the other", paths("/d/x", "/d/x"), paths("/d/y", ""), false, "/d/y|"},
+		{"unknown in the other", paths("/d/x", "/d/x"), paths("/d/y", ""), false, "/d/y|"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -153,7 +167,7 @@ func TestRelations(t *testing.T) {
 			}
 			child := tt.init.ChildOfCommonAncestor(tt.reader)
 			if got := strings.Join(child.of, "|"); got != tt.child || child.IsZero() != (tt.child == "") {
-				t.Errorf("the child is %q, want %q", got, tt.child)
+				t.Errorf("got child %q, want %q", got, tt.child)
 			}
 		})
 	}
@@ -162,13 +176,18 @@ func TestRelations(t *testing.T) {
 func TestReplaceWhere(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
-		own, all Paths // of the inner init: without and with a last init.scope
+		own, all Paths // of the inner init, without and with a last init.scope
 		want     string
 	}{
 		{"a sandbox", paths("/c/init", "/c/init"), paths("/c/init", "/c/init"), "/c|/c"},
 		{"a container", paths("/c/in", "/c/in"), paths("/c/in", "/c/in"), "/c/in|/c/in"},
-		{"with systemd", paths("/c/in", "/c/in"), paths("/c/in/init.scope", "/c/in"), "/c/in|/c/in"},
-		{"with one hierarchy", paths("/c/in", "/c/init"), paths("/c/in", "/c/init"), "/c/in|/c"},
+		{
+			"with systemd", paths("/c/in", "/c/in"), paths("/c/in/init.scope", "/c/in"),
+			"/c/in|/c/in",
+		},
+		{
+			"in one hierarchy", paths("/c/in", "/c/init"), paths("/c/in", "/c/init"), "/c/in|/c",
+		},
 		{"one is unknown", paths("/c/init", ""), paths("/c/init", ""), "/c|"},
 		{"one is missing", paths("/c/init"), paths("/c/init"), "/c"},
 	} {
@@ -184,10 +203,10 @@ func TestName(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	if got := (Paths{}).Name(); got != "none" {
-		t.Errorf("nowhere is called %q", got)
+		t.Errorf("the zero Paths is called %q", got)
 	}
 	if paths("/a", "/b").Key() == paths("/a/b", "").Key() {
-		t.Error("keys do not tell paths apart")
+		t.Error("different paths have the same key")
 	}
 }
 
@@ -213,19 +232,23 @@ func FuzzDetect(f *testing.F) {
 	f.Add([]byte(testdata(f, "v1-6.18/mountinfo")))
 	f.Fuzz(func(t *testing.T, table []byte) {
 		if fs, err := Detect(table, ""); err == nil && len(fs.hierarchies) == 0 {
-			t.Error("no hierarchy, and no error")
+			t.Error("got neither a hierarchy nor an error")
 		}
 	})
 }
 
-// FuzzTexts gives one text to all parsers of files whose names or figures a container can influence.
-func FuzzTexts(f *testing.F) {
-	for _, name := range []string{"v1-4.19/memory.stat", "v2-6.6/memory.stat", "v2-6.1/io.stat", "v1-5.10/blkio.throttle.io_serviced_recursive",
-		"v2-6.18/cpu.stat", "v1-6.18/cpuacct.usage_all", "v1-6.18/cpuacct.usage_percpu", "v1-6.18/cpuacct.stat"} {
+// FuzzParsers passes each input to all parsers of files whose content a container can influence.
+func FuzzParsers(f *testing.F) {
+	for _, name := range []string{
+		"v1-4.19/memory.stat", "v2-6.6/memory.stat", "v2-6.1/io.stat",
+		"v1-5.10/blkio.throttle.io_serviced_recursive", "v2-6.18/cpu.stat",
+		"v1-6.18/cpuacct.usage_all", "v1-6.18/cpuacct.usage_percpu", "v1-6.18/cpuacct.stat",
+	} {
 		f.Add([]byte(testdata(f, name)))
 	}
 	f.Add([]byte("150000 100000\n"))
-	f.Add([]byte("254:0 Read 18446744073709551615\n254:0 Read 18446744073709551616\n4294967296:0 Write 1\n"))
+	f.Add([]byte("254:0 Read 18446744073709551615\n254:0 Read 18446744073709551616\n" +
+		"4294967296:0 Write 1\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var m MemoryStat
 		m.parseV2(text)

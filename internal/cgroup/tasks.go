@@ -11,16 +11,17 @@ import (
 )
 
 const (
-	// maxDepth and maxDirs bound the walk through the cgroups below one: a container makes them as it likes.
+	// maxDepth and maxDirs bound the walk through the descendants of a cgroup, of which a container
+	// can create any number.
 	maxDepth = 16
 	maxDirs  = 1024
-	// maxListed bounds the size of one list of threads, in bytes: more than 100,000 threads.
+	// maxListed is the size limit of one list of threads in bytes: more than 100,000 threads.
 	maxListed = 1 << 20
-	// namesAtOnce is the number of directory entries per read.
-	namesAtOnce = 128
+	// entriesPerRead is the approximate number of directory entries per getdents64(2).
+	entriesPerRead = 128
 )
 
-// TaskList bounds a list of threads, since a container can have any number.
+// TaskList bounds Group.Threads.
 type TaskList struct {
 	// Limit is the maximum number of threads.
 	Limit int
@@ -28,7 +29,8 @@ type TaskList struct {
 	Until time.Time
 }
 
-// Tasks is the number of threads in the cgroup and below, where the pids controller tells.
+// Tasks returns the number of threads in the cgroup and its descendants. It needs the pids
+// controller.
 func (g *Group) Tasks(s *Scratch) (int, bool) {
 	chain := g.chain(ctrlPids)
 	if len(chain) == 0 {
@@ -38,11 +40,11 @@ func (g *Group) Tasks(s *Scratch) (int, bool) {
 	return int(n), err == nil && n < 1<<31
 }
 
-// Threads appends the ids, in the reader's pid namespace, of the threads in the cgroup and below to
-// dst, within the bounds of list.
+// Threads appends the threads in the cgroup and its descendants to dst, within the bounds of list.
+// The ids are those in the caller's pid namespace.
 func (g *Group) Threads(dst []int, list TaskList, s *Scratch) ([]int, error) {
 	chain, name := g.unified(), "cgroup.threads"
-	// On a hybrid host the container may be in the root of v2.
+	// On a hybrid host the container may be in the root of v2, so v1 has precedence.
 	for _, c := range [...]controller{ctrlPids, ctrlMemory, ctrlCPU, ctrlCPUAcct} {
 		if own := g.chain(c); len(own) > 0 && !own[0].v2 {
 			chain, name = own, "tasks"
@@ -90,7 +92,7 @@ func (w *threadWalk) visit(dir sys.File, depth int) error {
 	if depth == maxDepth || w.isOver() {
 		return nil
 	}
-	buf := make([]byte, namesAtOnce*32)
+	buf := make([]byte, entriesPerRead*32)
 	for !w.isOver() {
 		entries, err := dir.ReadEntries(buf)
 		if len(entries) == 0 || err != nil {
@@ -100,7 +102,7 @@ func (w *threadWalk) visit(dir sys.File, depth int) error {
 			if !e.IsDir {
 				continue
 			}
-			// A cgroup may be removed at any time.
+			// The cgroup may have been removed.
 			if err := w.visitBelow(dir, e.Name.String(), depth+1); err != nil && !isGone(err) {
 				return err
 			}
@@ -122,11 +124,11 @@ func isGone(err error) bool {
 	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENODEV)
 }
 
-// collect takes the threads of one cgroup.
+// collect appends the threads of one cgroup.
 func (w *threadWalk) collect(dir sys.File) (err error) {
 	w.scratch.text, err = dir.ReadSomeInto(w.name, maxListed, w.scratch.text)
 	if errors.Is(err, syscall.EOPNOTSUPP) {
-		return nil // a domain whose threads cannot be listed (cgroup v2, "domain invalid")
+		return nil // a cgroup of type "domain invalid"
 	} else if err != nil {
 		return err
 	}
@@ -144,8 +146,8 @@ func (w *threadWalk) collect(dir sys.File) (err error) {
 	return nil
 }
 
-// PressurePath is the path of the cgroup's cpu.pressure, memory.pressure or io.pressure; false where it has none of its
-// own: on v1, and in the root.
+// PressurePath returns the path of the cgroup's cpu.pressure, memory.pressure or io.pressure. It
+// returns false on v1 and for the root cgroup.
 func (g *Group) PressurePath(resource string) (string, bool) {
 	chain := g.unified()
 	if len(chain) == 0 || chain[0].dir == g.fs.hierarchies[g.fs.unified].dir {

@@ -1,5 +1,5 @@
-// Package cmdline is how all programs of commands are made, and how all end: mistakes in the command line have an exit code of their own,
-// and what went wrong is one line on stderr.
+// Package cmdline parses command lines and reports errors for all programs: one line on stderr, and
+// an exit code of its own for mistakes in the command line.
 package cmdline
 
 import (
@@ -21,13 +21,13 @@ type UsageError struct{ Err error }
 
 func (e UsageError) Error() string { return e.Err.Error() }
 
-// Unwrap returns what the mistake is.
+// Unwrap returns e.Err.
 func (e UsageError) Unwrap() error { return e.Err }
 
-// Usagef makes a UsageError of a text.
+// Usagef returns a UsageError with the formatted text.
 func Usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
 
-// Report writes what went wrong as one line and returns the exit code for it.
+// Report writes err as one line to stderr and returns the exit code for it.
 func Report(program string, err error, stderr io.Writer) int {
 	if err == nil {
 		return 0

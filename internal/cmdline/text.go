@@ -9,8 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// OneLine makes text of others a part of a line on a terminal: errors.Join puts each error on its own line, and what is no
-// printable character (escape sequences, characters that turn the direction of writing) is shown as Go writes it in a string.
+// OneLine returns untrusted text as part of a line on a terminal: newlines, which errors.Join
+// writes, become "; ", and unprintable characters (escape sequences, bidirectional controls) are
+// escaped as in a Go string.
 func OneLine(text string) string {
 	text = strings.ReplaceAll(strings.ReplaceAll(strings.TrimSpace(text), "\n", "; "), "\t", " ")
 	if isPrintable(text) {
@@ -29,8 +30,8 @@ func OneLine(text string) string {
 	return b.String()
 }
 
-// Word makes a name that others have given one word of a table: as it is, if it has nothing but graphic ASCII characters, else quoted and
-// escaped as in Go, and without spaces.
+// Word returns an untrusted name as one word of a table: unchanged if it has only graphic ASCII
+// characters, else quoted and escaped as in Go, without spaces.
 func Word(name string) string {
 	for _, c := range []byte(name) {
 		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
@@ -40,8 +41,8 @@ func Word(name string) string {
 	return name
 }
 
-// SafeJSON writes what is no printable character in a JSON text as an escape, which is the same for who parses it: in strings alone can
-// there be such characters.
+// SafeJSON returns a JSON text with its unprintable characters, which only strings can have, as
+// escapes. Parsers read the same value.
 func SafeJSON(text []byte) []byte {
 	safe := make([]byte, 0, len(text))
 	for _, r := range string(text) {
@@ -71,7 +72,7 @@ func (s safeJSONWriter) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// isPrintable tells whether a terminal shows the text, and does nothing else with it.
+// isPrintable reports whether a terminal displays the text without interpreting any of it.
 func isPrintable(text string) bool {
 	for _, r := range text {
 		if !strconv.IsPrint(r) {

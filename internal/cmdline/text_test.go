@@ -35,7 +35,8 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-// TestSafeJSON has strings that would do something with a terminal: they are the same, once they are parsed.
+// TestSafeJSON has strings that would do something with a terminal: they are the same, once they
+// are parsed.
 func TestSafeJSON(t *testing.T) {
 	for _, text := range []string{"", "a\nb", "\x1b[2J", "\u009b31m", "\u202egpj", "\x7f", "\U000e0001", "ä€\U0001f600", "\u2028\u00a0"} {
 		encoded, err := json.MarshalIndent([]string{text}, "", "  ")
@@ -64,7 +65,8 @@ func TestSafeJSONWriter(t *testing.T) {
 	}
 }
 
-// FuzzWord makes sure that there is nothing but graphic ASCII in a word, and that nothing gets lost.
+// FuzzWord makes sure that there is nothing but graphic ASCII in a word, and that nothing gets
+// lost.
 func FuzzWord(f *testing.F) {
 	for _, name := range []string{"", "web", "\x1b[2J", "a b", `"`, "\u202e", "\xff"} {
 		f.Add(name)

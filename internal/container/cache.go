@@ -6,8 +6,9 @@ import (
 	"palisade/internal/sys"
 )
 
-// keep puts what was found into the cache and returns it, held for the caller. stale, held too, is what it replaces: its
-// state goes on where the leader is the same process.
+// keep caches the container of id and returns it; the caller must release it. stale, which may be
+// nil and is released, is the container that it replaces. Its State is kept if the leader is the
+// same.
 func (f *Finder[S]) keep(id identity, stale *Container[S]) (*Container[S], error) {
 	c := &Container[S]{
 		State: new(S), leader: id.leader, isInit: id.isInit,
@@ -33,7 +34,7 @@ func (f *Finder[S]) keep(id identity, stale *Container[S]) (*Container[S], error
 	c.refs.Store(2) // the cache's and the caller's
 
 	f.mu.Lock()
-	if other := f.byCgroup[id.key]; other != nil { // somebody else found it meanwhile
+	if other := f.byCgroup[id.key]; other != nil { // another thread found it meanwhile
 		other.Acquire()
 		if c.isInit && other.leader.pid == c.leader.pid {
 			f.byPIDNS[id.key.pidNS] = other
@@ -56,7 +57,8 @@ func (f *Finder[S]) keep(id identity, stale *Container[S]) (*Container[S], error
 	if victim != nil {
 		victim.Release()
 	}
-	f.opts.Log.Debug("container found", "cgroup", c.Name(), "init", c.InitPID(), "pid_namespace", id.key.pidNS)
+	f.opts.Log.Debug("container found",
+		"cgroup", c.Name(), "init", c.InitPID(), "pid_namespace", id.key.pidNS)
 	if err := f.watch.add(c.leader); err != nil {
 		f.drop(c)
 		return nil, fmt.Errorf("watch process %d: %w", c.leader.pid, err)

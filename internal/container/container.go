@@ -1,17 +1,19 @@
-// Package container tells who is reading: the thread id of a request leads to a pid namespace, its init, and the cgroup
-// that stands for the container. What is found is cached and pinned (namespace, process and cgroup files are held open),
-// so that neither a pid nor an inode number that is used again can show one container the figures of another.
+// Package container finds the container of a reader: from the thread id of a request to a pid
+// namespace, the init of that namespace, and the container's cgroup. Cached containers are pinned
+// (namespace, process and cgroup files are open), so a reused pid or inode number cannot show one
+// container the values of another.
 //
 // The rules:
 //   - A reader in a pid namespace below ours belongs to the container of that namespace's init.
 //   - That container's cgroup is the root of its init's cgroup namespace. If init shares the
 //     namespace with the init of the pid namespace above, or with us, it is init's own cgroup.
-//   - A reader in that namespace with a mount namespace that is neither init's nor ours, and a cgroup that is not below
-//     init's, is another container that shares the pid namespace (Kubernetes'
-//     shareProcessNamespace, --pid=container:x). Mount namespaces are not pinned, since that would
-//     keep their mounts alive: their inode numbers are compared with init's while both processes
-//     exist, and never stored.
-//   - A reader in our own pid namespace belongs to a container only where a container runtime made its cgroup.
+//   - A reader in that namespace with a mount namespace that is neither init's nor ours, and a
+//     cgroup that is not below init's, is another container that shares the pid namespace
+//     (Kubernetes' shareProcessNamespace, --pid=container:x). Mount namespaces are not pinned,
+//     since that would keep their mounts alive: their inode numbers are compared with init's while
+//     both processes exist, and never stored.
+//   - A reader in our own pid namespace belongs to a container only if a container runtime created
+//     its cgroup.
 package container
 
 import (
@@ -26,16 +28,16 @@ import (
 	"palisade/internal/sys"
 )
 
-// Container is a container that has been found. It is good from Find until Release.
+// Container is a container found by Find. It is valid until Release.
 type Container[S any] struct {
-	// Group is its cgroup.
+	// Group is the container's cgroup.
 	Group *cgroup.Group
-	// State is what the Finder's owner keeps for it, empty at first. It outlives a move of init to another cgroup.
+	// State is for use by the Finder's owner. It is kept if init moves to another cgroup.
 	State *S
 
 	leader process
 	key    cgroupKey
-	// paths is the container's cgroup, seen what the leader's cgroup file said when that was worked out.
+	// paths is the container's cgroup, seen the content of the leader's cgroup file at that time.
 	paths cgroup.Paths
 	seen  []byte
 	// pidNS pins the pid namespace, so that its inode number is not reused. It is not open if the
@@ -54,25 +56,26 @@ type Container[S any] struct {
 	// because others share its pid namespace is not listed.
 	listed atomic.Bool
 
-	// refs counts those who use it, and the cache. used and checked are times of Finder.clock: of the last use, and of
-	// the last look whether the leader is still in its cgroup.
+	// refs counts the holders, including the cache. used and checked are the times of the last use
+	// and of the last check of the leader's cgroup, by Finder.clock.
 	refs          atomic.Int32
 	used, checked atomic.Int64
 }
 
-// InitPID is the pid, in the daemon's namespace, of the container's init: or, where the pid namespace is not its own, of
-// its oldest process.
+// InitPID returns the pid, in the daemon's pid namespace, of the container's init, or of its oldest
+// process if it has no pid namespace of its own.
 func (c *Container[S]) InitPID() int { return c.leader.pid }
 
-// InitDir is /proc/<pid> of that process, held open: it never becomes another's.
+// InitDir returns the open directory /proc/<InitPID>. The caller must not close it.
 func (c *Container[S]) InitDir() sys.File { return c.leader.dir }
 
-// Start is the start of that process, as the time since boot.
+// Start returns the start time of that process, since boot.
 func (c *Container[S]) Start() time.Duration { return c.leader.start }
 
-// PIDInside is the id of the thread tid in the container's pid namespace; 0 if it is in none below the daemon's.
+// PIDInside returns the id of the thread tid in the container's pid namespace, or 0 if the thread
+// is not in it.
 func (c *Container[S]) PIDInside(proc sys.File, tid int, s *Scratch) (int, error) {
-	if c.pidNS.IsOpen() { // else it is the daemon's own
+	if c.pidNS.IsOpen() {
 		if pid, err := c.pidNS.PIDInNamespace(tid); !errors.Is(err, syscall.ENOTTY) {
 			return pid, err
 		}
@@ -96,13 +99,13 @@ func (c *Container[S]) PIDNamespace() uint64 { return c.key.pidNS }
 // caller holds c.
 func (c *Container[S]) Principal() *Principal { return c.principal }
 
-// Name is the cgroup's path, for messages.
+// Name returns the path of the cgroup, for messages.
 func (c *Container[S]) Name() string { return c.paths.Name() }
 
-// Acquire makes c good until one more Release. The caller must hold it already.
+// Acquire holds c until one more Release. The caller must hold it already.
 func (c *Container[S]) Acquire() { c.refs.Add(1) }
 
-// Release ends the use of c.
+// Release ends one hold of c.
 func (c *Container[S]) Release() {
 	if c.refs.Add(-1) > 0 {
 		return

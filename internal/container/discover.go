@@ -150,7 +150,7 @@ func (f *Finder[S]) ofCgroup(
 		id.pidNS, err = init.leader.dir.OpenAt("ns/pid")
 	}
 	if err == nil {
-		err = f.lead(&id, paths)
+		err = f.setLeader(&id, paths)
 	}
 	if err != nil {
 		id.close()
@@ -182,7 +182,7 @@ func (c *Container[S]) forgetReaders(byReader map[readerKey]*Container[S]) {
 	c.readers = c.readers[:0]
 }
 
-// identity is what discovery finds: a leader, its pid namespace, and the cgroup of the container.
+// identity identifies a container by its leader, the leader's pid namespace and the cgroup.
 type identity struct {
 	leader process
 	isInit bool
@@ -230,15 +230,15 @@ func (f *Finder[S]) identify(tid int, pidNS uint64) (id identity, err error) {
 	if inode != pidNS {
 		return id, syscall.ESRCH
 	}
-	err = f.locate(&id, &s)
+	err = f.setCgroup(&id, &s)
 	id.isInit, id.key = true, cgroupKey{pidNS, id.paths.Key()}
 	return id, err
 }
 
-// locate sets the cgroup of the leader's container: the root of the leader's cgroup namespace if
+// setCgroup sets the cgroup of the leader's container: the root of the leader's cgroup namespace if
 // that is its own. If the namespace is shared with the init of the pid namespace above, or is the
 // daemon's, it is the leader's cgroup without a last init.scope, in which systemd puts itself.
-func (f *Finder[S]) locate(id *identity, s *Scratch) (err error) {
+func (f *Finder[S]) setCgroup(id *identity, s *Scratch) (err error) {
 	if id.seen, err = id.leader.cgroup.ReadText(nil); err != nil {
 		return err
 	}
@@ -263,7 +263,7 @@ func (f *Finder[S]) locate(id *identity, s *Scratch) (err error) {
 		}
 		// Both inits exist now, so equal numbers mean the same namespace.
 		if outerInode == inode {
-			return f.locateShared(id, paths, outer)
+			return f.setSharedCgroup(id, paths, outer)
 		}
 	}
 	ns, err := id.leader.dir.OpenAt("ns/cgroup")
@@ -286,11 +286,11 @@ func (f *Finder[S]) locate(id *identity, s *Scratch) (err error) {
 	return nil
 }
 
-// locateShared sets the cgroup of a container that shares the cgroup namespace of outer, the
+// setSharedCgroup sets the cgroup of a container that shares the cgroup namespace of outer, the
 // container around it. paths are the leader's cgroups. In a hierarchy in which the leader is in the
 // cgroup of outer's init, the container has none of its own, and gets outer's: it may be a sandbox
 // without cgroups, or its runtime may not use this hierarchy.
-func (f *Finder[S]) locateShared(id *identity, paths cgroup.Paths, outer *Container[S]) error {
+func (f *Finder[S]) setSharedCgroup(id *identity, paths cgroup.Paths, outer *Container[S]) error {
 	text, err := outer.leader.cgroup.ReadText(nil) // outer.seen may be a second old
 	if err != nil {
 		return err
@@ -307,7 +307,7 @@ func (f *Finder[S]) locateShared(id *identity, paths cgroup.Paths, outer *Contai
 // is the daemon's or is unknown (before Linux 4.9). The caller must release it.
 func (f *Finder[S]) outer(id *identity, s *Scratch) (*Container[S], error) {
 	above, err := id.pidNS.ParentNamespace()
-	if isUnknown(err) {
+	if sys.IsUnknownNamespace(err) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err
@@ -334,8 +334,8 @@ func (f *Finder[S]) outer(id *identity, s *Scratch) (*Container[S], error) {
 	return c, err
 }
 
-// lead makes the oldest process of the cgroup the leader of id.
-func (f *Finder[S]) lead(id *identity, paths cgroup.Paths) error {
+// setLeader makes the oldest process of the cgroup the leader of id.
+func (f *Finder[S]) setLeader(id *identity, paths cgroup.Paths) error {
 	group := f.cgroups.Open(paths)
 	defer group.Close()
 	list := cgroup.TaskList{Limit: maxLeaderCandidates, Until: time.Now().Add(leaderTime)}

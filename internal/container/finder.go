@@ -16,34 +16,34 @@ import (
 )
 
 const (
-	// recheckAfter is how long a container is taken to be in the cgroup in which it was seen last.
+	// recheckAfter is the time after which the cgroup of a leader is checked again.
 	recheckAfter = time.Second
-	// maxReaders bounds the entries in Finder.byReader per container, which can create any number of
-	// cgroups.
+	// maxReaders bounds the entries in Finder.byReader per container, which can create any number
+	// of cgroups.
 	maxReaders = 128
 )
 
-// Options say where a Finder looks. The zero value of a field stands for what a host has.
+// Options configure a Finder. The zero value of a field selects the default.
 type Options struct {
 	// Proc is the mounted procfs, /proc.
 	Proc string
-	// RuntimeStates are the folders in which low-level runtimes keep a folder for each container: /run/runc, /run/crun.
+	// RuntimeStates are the directories in which low-level runtimes have a directory for each
+	// container: /run/runc and /run/crun by default.
 	RuntimeStates []string
 	// Max bounds the number of cached containers: 4096 by default, or less if descriptors run out
 	// (sys.LimitFiles). At the bound, one of the least recently read containers is dropped.
 	Max int
-	// Known is kept at the number of containers that are remembered.
+	// Known is set to the number of listed containers.
 	Known *atomic.Uint64
-	// Log is told of what goes on in the background.
-	Log *slog.Logger
+	Log   *slog.Logger
 }
 
-// Finder finds the container of a reader. S is what its owner keeps for each container.
+// Finder finds the container of a reader. S is the type of Container.State.
 type Finder[S any] struct {
 	opts    Options
 	proc    sys.File
 	cgroups *cgroup.FS
-	// These are the daemon's own namespaces. Nothing depends on process 1 of the machine, whose files may be hidden.
+	// The daemon's own namespaces. Those of process 1 may be unreadable.
 	hostPidNS, hostMountNS, hostCgroupNS, hostUserNS uint64
 	// hostRoot is the daemon's root directory.
 	hostRoot sys.FileInfo
@@ -78,10 +78,10 @@ type cgroupKey struct {
 	path  string
 }
 
-// Scratch is the memory that a look-up works in; it belongs to one thread at a time.
+// Scratch holds the buffers of a lookup. Only one thread at a time may use it.
 type Scratch struct{ path, link, text []byte }
 
-// NewFinder makes a Finder for the readers that see the daemon's pid namespace as their own or as one above theirs.
+// NewFinder returns a Finder for readers in the daemon's pid namespace and those below it.
 func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 	if opts.Proc == "" {
 		opts.Proc = "/proc"
@@ -118,12 +118,13 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 	if f.hostMountNS, err = namespace(self, 0, "mnt", &s); err != nil {
 		return nil, fmt.Errorf("find the own mount namespace: %w", err)
 	}
-	// Without cgroup namespaces (before Linux 4.6) no container has one of its own either.
-	if f.hostCgroupNS, err = namespace(self, 0, "cgroup", &s); err != nil && !errors.Is(err, syscall.ENOENT) {
+	// Before Linux 4.6 there are no cgroup namespaces.
+	f.hostCgroupNS, err = namespace(self, 0, "cgroup", &s)
+	if err != nil && !errors.Is(err, syscall.ENOENT) {
 		return nil, fmt.Errorf("find the own cgroup namespace: %w", err)
 	}
-	// Neither has every kernel user namespaces.
-	if f.hostUserNS, err = namespace(self, 0, "user", &s); err != nil && !errors.Is(err, syscall.ENOENT) {
+	f.hostUserNS, err = namespace(self, 0, "user", &s) // optional in the kernel
+	if err != nil && !errors.Is(err, syscall.ENOENT) {
 		return nil, fmt.Errorf("find the own user namespace: %w", err)
 	}
 	if f.hostRoot, err = self.StatAt("root/."); err != nil {
@@ -138,9 +139,9 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 	return f, nil
 }
 
-// Find returns the container of the thread tid, to be released after use; nil if the reader is of the host. The reader
-// waits for an answer, so that its thread id cannot become another's meanwhile. A reader that is not to be seen from the
-// daemon's pid namespace (tid 0) counts as the host's. An error means that it is not known whose the reader is.
+// Find returns the container of the thread tid, or nil if the thread is the host's or is invisible
+// in the daemon's pid namespace (tid 0). The caller must release it. The thread must be waiting for
+// a reply, so that its id is not reused.
 func (f *Finder[S]) Find(tid uint32, s *Scratch) (*Container[S], error) {
 	if tid == 0 {
 		return nil, nil
@@ -171,7 +172,7 @@ func (f *Finder[S]) setListed(c *Container[S]) {
 	}
 }
 
-// findOnHost finds the container of a reader in the daemon's own pid namespace: the cgroup alone tells.
+// findOnHost finds the container of a reader in the daemon's own pid namespace, by its cgroup.
 func (f *Finder[S]) findOnHost(tid int, s *Scratch) (*Container[S], error) {
 	text, err := f.proc.ReadFileAt(strconv.Itoa(tid)+"/cgroup", s.text)
 	s.text = text
@@ -189,7 +190,7 @@ func (f *Finder[S]) findOnHost(tid int, s *Scratch) (*Container[S], error) {
 	return f.ofCgroup(nil, made, nil, s)
 }
 
-// isCurrent tells whether c's leader is still in the cgroup in which it was seen last. It looks no more than once in
+// isCurrent reports whether c's leader is still in the same cgroup. It checks at most once in
 // recheckAfter.
 func (f *Finder[S]) isCurrent(c *Container[S], s *Scratch) bool {
 	now := f.clock()
@@ -203,10 +204,10 @@ func (f *Finder[S]) isCurrent(c *Container[S], s *Scratch) bool {
 	return err == nil && bytes.Equal(text, c.seen)
 }
 
-// clock is the time since the start, in nanoseconds.
+// clock returns the time since the Finder was made, in nanoseconds.
 func (f *Finder[S]) clock() int64 { return int64(time.Since(f.began)) }
 
-// Forget takes c out of the cache, because its cgroup is gone or it was found elsewhere: the next reader finds it anew.
+// Forget removes c from the cache, so that the next reader's container is looked up again.
 func (f *Finder[S]) Forget(c *Container[S]) {
 	f.mu.Lock()
 	known := f.byCgroup[c.key] == c
@@ -219,7 +220,8 @@ func (f *Finder[S]) Forget(c *Container[S]) {
 	}
 }
 
-// remove takes c out of the maps; f.mu is held for writing. The cache's reference is the caller's to release.
+// remove removes c from the maps; f.mu is held for writing. The caller must release the cache's
+// hold.
 func (f *Finder[S]) remove(c *Container[S]) {
 	delete(f.byCgroup, c.key)
 	if f.byPIDNS[c.key.pidNS] == c {
@@ -232,8 +234,8 @@ func (f *Finder[S]) remove(c *Container[S]) {
 	}
 }
 
-// namespace is the inode number of a namespace of the process or thread tid below dir, or where tid is 0 of the process
-// whose directory dir is. The link reads "pid:[4026531836]" (proc_pid_ns(5)).
+// namespace returns the inode number of a namespace of the thread tid below dir, or if tid is 0, of
+// the process whose directory is dir. The link reads "pid:[4026531836]" (proc_pid_ns(5)).
 func namespace(dir sys.File, tid uint32, kind string, s *Scratch) (uint64, error) {
 	s.path = s.path[:0]
 	if tid != 0 {
@@ -261,7 +263,7 @@ func namespace(dir sys.File, tid uint32, kind string, s *Scratch) (uint64, error
 	return inode, nil
 }
 
-// unlessGone turns the errors of a process that has ended into none.
+// unlessGone returns nil if err is the error for a process that has ended, else err.
 func unlessGone(err error) error {
 	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ESRCH) {
 		return nil

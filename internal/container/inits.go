@@ -12,7 +12,8 @@ import (
 	"palisade/internal/sys"
 )
 
-// namespaceInit finds the init of the pid namespace ns, whose inode number is inode and in which the thread tid lives.
+// namespaceInit returns the pid of the init of the pid namespace ns, which has the inode number
+// inode and the thread tid.
 func (f *Finder[S]) namespaceInit(ns sys.File, inode uint64, tid int) (int, error) {
 	pid, err := ns.NamespaceInit()
 	if err == nil || !errors.Is(err, syscall.ENOTTY) {
@@ -21,8 +22,8 @@ func (f *Finder[S]) namespaceInit(ns sys.File, inode uint64, tid int) (int, erro
 	return f.searchInit(inode, tid)
 }
 
-// searchInit finds the init of a pid namespace on kernels before 6.11: among the ancestors of one of its threads, else
-// (that one may have entered from outside) among all processes.
+// searchInit finds the init of a pid namespace on kernels before 6.11: among the ancestors of the
+// thread tid, or if that entered the namespace from outside, among all processes.
 func (f *Finder[S]) searchInit(inode uint64, tid int) (int, error) {
 	for pid := tid; pid > 0; {
 		parent, isInit, err := f.isInit(pid, inode)
@@ -98,8 +99,8 @@ func (f *Finder[S]) allInits() (map[uint64]int, error) {
 	return inits, nil
 }
 
-// isInit tells the parent of a process, and whether it is called 1 in the pid namespace; it fails where the process is in
-// another.
+// isInit returns the parent of a process and reports whether the process is the init of the pid
+// namespace with the inode number. It fails with ESRCH if the process is in another namespace.
 func (f *Finder[S]) isInit(pid int, inode uint64) (parent int, isInit bool, err error) {
 	var s Scratch
 	ns, err := namespace(f.proc, uint32(pid), "pid", &s)

@@ -10,26 +10,26 @@ import (
 	"palisade/internal/sys"
 )
 
-// Pinned is a process that somebody else asks about. As long as it is alive its pid is not another's.
+// Pinned is a process whose pid is not reused while it is alive.
 type Pinned struct{ process process }
 
-// Pin holds the process that has the pid now; a thread that is not the first of its process is none.
+// Pin returns the process with the pid. It fails for a thread that is not a thread-group leader.
 func (f *Finder[S]) Pin(pid int) (Pinned, error) {
 	p, err := pin(f.proc, pid)
 	return Pinned{p}, err
 }
 
-// Start is the start of the process, as the time since boot.
+// Start returns the start time of the process, since boot.
 func (p *Pinned) Start() time.Duration { return p.process.start }
 
-// IsAlive tells whether the process has not ended.
+// IsAlive reports whether the process has not ended.
 func (p *Pinned) IsAlive() bool { return p.process.alive() }
 
-// Close lets go of the process.
+// Close closes the descriptors of the process.
 func (p *Pinned) Close() { p.process.close() }
 
-// IsOwn tells whether the thread tid, which waits for an answer, is in the daemon's own user, pid and mount namespaces: in
-// no container, whatever cgroup it is in.
+// IsOwn reports whether the thread tid is in the daemon's user, pid and mount namespaces, and so in
+// no container, regardless of its cgroup. The thread must be waiting for a reply.
 func (f *Finder[S]) IsOwn(tid uint32, s *Scratch) bool {
 	if !f.hasOwnIDs(tid, s) {
 		return false

@@ -1,11 +1,9 @@
 package container
 
 import (
-	"errors"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"palisade/internal/sys"
 )
@@ -15,8 +13,8 @@ import (
 // namespaces. There is one Principal for each while it is held, so pointers can be compared. The
 // zero Principal need not be held.
 type Principal struct {
-	// Resting is the time until which no more work is done for the principal, for use by the Finder's
-	// owner.
+	// Resting is the time until which no more work is done for the principal, for use by the
+	// Finder's owner.
 	Resting atomic.Int64
 
 	key   principalKey
@@ -113,19 +111,19 @@ func (f *Finder[S]) Principal(tid, uid uint32) *Principal {
 // is zeroed. Before Linux 4.9, and if a namespace is not below the daemon's, each namespace counts
 // as a container.
 func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
-	outermost := *ns
+	topmost := *ns
 	defer func() {
-		if outermost.Fd() != ns.Fd() {
-			outermost.Close()
+		if topmost.Fd() != ns.Fd() {
+			topmost.Close()
 		}
 	}()
-	inode, err := outermost.Inode()
+	inode, err := topmost.Inode()
 	if err != nil || inode == f.hostPidNS {
 		return nil, err
 	}
 	for {
-		parent, err := outermost.ParentNamespace()
-		if isUnknown(err) {
+		parent, err := topmost.ParentNamespace()
+		if sys.IsUnknownNamespace(err) {
 			break
 		} else if err != nil {
 			return nil, err
@@ -138,54 +136,22 @@ func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
 			}
 			break
 		}
-		if outermost.Fd() != ns.Fd() {
-			outermost.Close()
+		if topmost.Fd() != ns.Fd() {
+			topmost.Close()
 		}
-		outermost, inode = parent, above
+		topmost, inode = parent, above
 	}
-	creator, err := creatorOf(outermost)
+	creator, err := topmost.Creator()
 	if err != nil {
 		return nil, err
 	}
 	if creator != 0 {
 		return f.principals.acquire(principalKey{uid: creator}, sys.File{}), nil
 	}
-	p := f.principals.acquire(principalKey{ns: inode}, outermost)
-	if outermost.Fd() == ns.Fd() {
+	p := f.principals.acquire(principalKey{ns: inode}, topmost)
+	if topmost.Fd() == ns.Fd() {
 		*ns = sys.File{}
 	}
-	outermost = *ns
+	topmost = *ns
 	return p, nil
-}
-
-// creatorOf returns the uid of the creator of the user namespace that owns the namespace ns, or of
-// its ancestor directly below the daemon's; root if ns is owned by the daemon's own.
-func creatorOf(ns sys.File) (creator uint32, err error) {
-	at, err := ns.UserNamespace()
-	if isUnknown(err) {
-		return 0, nil
-	} else if err != nil {
-		return 0, err
-	}
-	defer func() { at.Close() }()
-	for {
-		parent, err := at.ParentNamespace()
-		if isUnknown(err) {
-			return creator, nil
-		} else if err != nil {
-			return 0, err
-		}
-		creator, err = at.NamespaceOwner()
-		at.Close()
-		at = parent
-		if err != nil {
-			return 0, err
-		}
-	}
-}
-
-// isUnknown reports whether err is of a namespace outside the daemon's, or of a kernel without the
-// ioctl.
-func isUnknown(err error) bool {
-	return errors.Is(err, syscall.ENOTTY) || errors.Is(err, syscall.EPERM)
 }

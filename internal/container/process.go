@@ -11,23 +11,23 @@ import (
 	"palisade/internal/sys"
 )
 
-// process is a process that cannot be taken for another: its directory in /proc stays that of this process when the pid
-// is given to a new one.
+// process is a pinned process: its directory in /proc and its pidfd never refer to another process
+// that reuses the pid.
 type process struct {
 	pid int
-	// dir is /proc/<pid>; cgroup its file of that name.
+	// dir is /proc/<pid>, cgroup the file of that name in it.
 	dir, cgroup sys.File
-	// pidfd tells of the process's end; not open before Linux 5.3.
+	// pidfd is not open before Linux 5.3.
 	pidfd sys.File
-	// start is its start, as the time since boot.
+	// start is the start time, since boot.
 	start time.Duration
 	// parent is the pid of its parent when it was pinned.
 	parent int
-	// depth is how many pid namespaces lie between the daemon's and its own.
+	// depth is the depth of its pid namespace below the daemon's.
 	depth int
 }
 
-// pin holds the process that has the pid now.
+// pin opens the process with the pid. The caller must close it.
 func pin(proc sys.File, pid int) (process, error) {
 	p := process{pid: pid}
 	err := p.open(proc)
@@ -45,7 +45,7 @@ func (p *process) open(proc sys.File) (err error) {
 	if p.pidfd, err = sys.OpenPidfd(p.pid); err != nil && !errors.Is(err, syscall.ENOSYS) {
 		return err
 	}
-	// The directory is of the process that the pidfd names only if it is readable still: a dead one's is not.
+	// A dead process's directory is not readable, so dir and pidfd are of the same process.
 	if p.cgroup, err = p.dir.OpenAt("cgroup"); err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (p *process) close() {
 	p.pidfd.Close()
 }
 
-// alive tells whether the process has not ended; a zombie has.
+// alive reports whether the process has not ended. A zombie has.
 func (p *process) alive() bool {
 	if p.pidfd.IsOpen() {
 		return !p.pidfd.Ready()

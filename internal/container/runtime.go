@@ -10,9 +10,9 @@ import (
 // depth.
 const maxParts = 32
 
-// runtimeMade is the shortest leading part of a cgroup path that a container runtime made, "" if there is none. stateDirs
-// is where low-level runtimes keep a folder for each container, named by its id, which is also the last part of its
-// cgroup's path unless the user named another.
+// runtimeMade returns the shortest leading part of a cgroup path that a container runtime created,
+// or "". In stateDirs, low-level runtimes have a directory for each container with its id as name,
+// which is by default also the last component of the cgroup path.
 func runtimeMade(path string, stateDirs []string) string {
 	for end, parts := 1, 0; end < len(path) && parts < maxParts; end, parts = end+1, parts+1 {
 		next := strings.IndexByte(path[end:], '/')
@@ -27,7 +27,7 @@ func runtimeMade(path string, stateDirs []string) string {
 	return ""
 }
 
-// madeByRuntime judges one component of a path.
+// madeByRuntime reports whether a component of a cgroup path has a name that runtimes give.
 func madeByRuntime(name string, stateDirs []string) bool {
 	if isHexID(name) || strings.HasPrefix(name, "lxc.payload.") {
 		return true
@@ -35,7 +35,7 @@ func madeByRuntime(name string, stateDirs []string) bool {
 	if scope, ok := strings.CutSuffix(name, ".scope"); ok && isContainerScope(scope) {
 		return true
 	}
-	if name == ".." { // how the kernel shows what lies outside of the own cgroup namespace
+	if name == ".." { // outside the reader's cgroup namespace (cgroup_namespaces(7))
 		return false
 	}
 	for _, dir := range stateDirs {
@@ -46,17 +46,21 @@ func madeByRuntime(name string, stateDirs []string) bool {
 	return false
 }
 
-// isContainerScope tells whether a systemd scope of that name is a container's: <engine>-<id>, or one that
-// systemd-machined registered. The scope of an engine's monitor (libpod-conmon-<id>) is not.
+// isContainerScope reports whether a systemd scope is a container's: <engine>-<id>, but not that of
+// its monitor (libpod-conmon-<id>), or a scope registered with systemd-machined.
 func isContainerScope(scope string) bool {
 	i := strings.LastIndexByte(scope, '-')
 	if i < 0 {
 		return false
 	}
-	return isHexID(scope[i+1:]) && !strings.Contains(scope[:i], "conmon") || strings.HasPrefix(scope, "machine-")
+	if strings.HasPrefix(scope, "machine-") {
+		return true
+	}
+	return isHexID(scope[i+1:]) && !strings.Contains(scope[:i], "conmon")
 }
 
-// isHexID tells whether name is the id that Docker, Podman, containerd and iSulad give: 64 hexadecimal digits.
+// isHexID reports whether name is a container id of Docker, Podman, containerd or iSulad: 64
+// hexadecimal digits.
 func isHexID(name string) bool {
 	return len(name) == 64 && strings.Trim(name, "0123456789abcdef") == ""
 }

@@ -8,10 +8,10 @@ import (
 	"palisade/internal/sys"
 )
 
-// sweepEvery is how often the leaders are looked at where no pidfd tells of their end (before Linux 5.3).
+// sweepEvery is the interval between checks of the leaders without pidfds (before Linux 5.3).
 const sweepEvery = 2 * time.Second
 
-// watcher calls gone with the pid of each process that has ended, soon after its end.
+// watcher calls gone with the pid of each process that ends.
 type watcher struct {
 	poller *sys.Poller
 	gone   func(pid int)
@@ -32,7 +32,7 @@ func (w *watcher) add(p process) error {
 	if !p.pidfd.IsOpen() {
 		return nil
 	}
-	// Once is enough: the pidfd stays readable, and may be held by somebody's read for a while.
+	// EventOnce: the pidfd stays readable, and a reader may hold it for a while.
 	return w.poller.Add(p.pidfd, sys.EventIn|sys.EventOnce, int32(p.pid))
 }
 
@@ -41,7 +41,7 @@ func (w *watcher) run(log *slog.Logger) {
 	for {
 		var err error
 		if events, err = w.poller.Wait(events[:0]); err != nil {
-			log.Error("the ends of containers are not noticed any more", "err", err)
+			log.Error("cannot watch for the end of containers", "err", err)
 			return
 		}
 		for _, ev := range events {
@@ -50,7 +50,7 @@ func (w *watcher) run(log *slog.Logger) {
 	}
 }
 
-// sweep does the watcher's work where there are no pidfds.
+// sweep does the work of watcher without pidfds.
 func (f *Finder[S]) sweep() {
 	for range time.Tick(sweepEvery) {
 		for _, c := range f.filter(func(*Container[S]) bool { return true }) {
@@ -62,7 +62,7 @@ func (f *Finder[S]) sweep() {
 	}
 }
 
-// havePidfds tells whether the kernel has pidfds.
+// havePidfds reports whether the kernel supports pidfds.
 func havePidfds() bool {
 	fd, err := sys.OpenPidfd(os.Getpid())
 	fd.Close()

@@ -1,5 +1,5 @@
-// Package cpulist reads and writes the kernel's lists of CPUs: the format of cpuset.cpus and of
-// /sys/devices/system/cpu/online, described in the cpuset man page under "List format" ("0-3,8").
+// Package cpulist parses and formats CPU lists such as "0-3,8", as in cpuset.cpus and
+// /sys/devices/system/cpu/online (cpuset(7), "List format").
 package cpulist
 
 import (
@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// MaxCPU is the largest CPU number that is accepted: NR_CPUS is at most 8192 on the kernels that we know.
+// MaxCPU is the largest accepted CPU number: NR_CPUS is at most 8192.
 const MaxCPU = 8191
 
 // Set is a set of CPU numbers. The zero Set is empty.
@@ -24,7 +24,7 @@ func Of(cpus ...int) Set {
 	return s
 }
 
-// Parse reads a list such as "0-3,8\n" into s, whose memory is used again. An empty list is an empty set.
+// Parse sets s to a list such as "0-3,8\n", and reuses its memory. The list may be empty.
 func (s *Set) Parse(text []byte) error {
 	s.words = s.words[:0]
 	text = bytes.TrimSpace(text)
@@ -64,7 +64,7 @@ func number(text []byte) (int, bool) {
 	return n, true
 }
 
-// Add puts the CPU into the set; numbers outside 0..MaxCPU are ignored.
+// Add adds the CPU to the set. Numbers outside 0..MaxCPU are ignored.
 func (s *Set) Add(cpu int) {
 	if cpu < 0 || cpu > MaxCPU {
 		return
@@ -75,12 +75,12 @@ func (s *Set) Add(cpu int) {
 	s.words[cpu/64] |= 1 << (cpu % 64)
 }
 
-// Has tells whether the CPU is in the set.
+// Has reports whether the CPU is in the set.
 func (s Set) Has(cpu int) bool {
 	return cpu >= 0 && cpu/64 < len(s.words) && s.words[cpu/64]&(1<<(cpu%64)) != 0
 }
 
-// Len is the number of CPUs in the set.
+// Len returns the number of CPUs in the set.
 func (s Set) Len() int {
 	n := 0
 	for _, w := range s.words {
@@ -89,7 +89,9 @@ func (s Set) Len() int {
 	return n
 }
 
-// Next is the lowest CPU of the set that is not below from, or -1: for c := s.Next(0); c >= 0; c = s.Next(c + 1).
+// Next returns the lowest CPU of the set that is not below from, or -1. To iterate over the set:
+//
+//	for c := s.Next(0); c >= 0; c = s.Next(c + 1)
 func (s Set) Next(from int) int {
 	from = max(from, 0)
 	for i := from / 64; i < len(s.words); i++ {
@@ -104,18 +106,14 @@ func (s Set) Next(from int) int {
 	return -1
 }
 
-// Intersect takes out of s what is not in t.
+// Intersect removes the CPUs from s that are not in t.
 func (s *Set) Intersect(t Set) {
 	for i := range s.words {
-		if i < len(t.words) {
-			s.words[i] &= t.words[i]
-		} else {
-			s.words[i] = 0
-		}
+		s.words[i] &= t.word(i)
 	}
 }
 
-// Equal tells whether both sets have the same CPUs.
+// Equal reports whether both sets have the same CPUs.
 func (s Set) Equal(t Set) bool {
 	for i := range max(len(s.words), len(t.words)) {
 		if s.word(i) != t.word(i) {
@@ -132,13 +130,13 @@ func (s Set) word(i int) uint64 {
 	return 0
 }
 
-// Copy makes s the same set as t, with memory of its own.
+// Copy sets s to t, and reuses its memory.
 func (s *Set) Copy(t Set) { s.words = append(s.words[:0], t.words...) }
 
-// Append writes the set in the kernel's list format ("%*pbl"), without a newline.
+// Append appends the set to dst in the kernel's list format ("%*pbl"), without a newline.
 func (s Set) Append(dst []byte) []byte { return s.AppendFrom(dst, 0) }
 
-// AppendFrom writes those CPUs of the set that are not below from, as Append does.
+// AppendFrom is Append for the CPUs that are not below from.
 func (s Set) AppendFrom(dst []byte, from int) []byte {
 	start := len(dst)
 	for first := s.Next(from); first >= 0; {
@@ -159,5 +157,5 @@ func (s Set) AppendFrom(dst []byte, from int) []byte {
 	return dst
 }
 
-// String is the set in the kernel's list format.
+// String returns the set in the kernel's list format.
 func (s Set) String() string { return string(s.Append(nil)) }

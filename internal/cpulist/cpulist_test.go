@@ -14,23 +14,23 @@ func TestParse(t *testing.T) {
 	}{
 		{"one", "0\n", "0", 1, true},
 		{"a range", "0-3\n", "0-3", 4, true},
-		{"ranges and ones", "0-2,7,12-14", "0-2,7,12-14", 7, true},
+		{"ranges and numbers", "0-2,7,12-14", "0-2,7,12-14", 7, true},
 		{"out of order and overlapping", "9,3-5,4-6", "3-6,9", 5, true},
 		{"beyond a word", "63-65,128", "63-65,128", 4, true},
-		{"the last that is accepted", "8191", "8191", 1, true},
+		{"MaxCPU", "8191", "8191", 1, true},
 		{"empty", "\n", "", 0, true},
 		{"nothing", "", "", 0, true},
-		{"a CPU that no kernel has", "8192", "", 0, false},
-		{"an absurd number", "99999999999999999999999", "", 0, false},
+		{"above MaxCPU", "8192", "", 0, false},
+		{"above 64 bits", "99999999999999999999999", "", 0, false},
 		{"backwards", "3-1", "", 0, false},
-		{"no number", "0,x", "", 0, false},
+		{"not a number", "0,x", "", 0, false},
 		{"a sign", "-1", "", 0, false},
 		{"an open range", "1-", "", 0, false},
 		{"an empty part", "1,,2", "", 0, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := cpulist.Of(1, 5) // what was there before does not stay
+			s := cpulist.Of(1, 5) // must be replaced
 			err := s.Parse([]byte(tt.text))
 			if (err == nil) != tt.ok {
 				t.Fatalf("error %v", err)
@@ -57,7 +57,7 @@ func TestSet(t *testing.T) {
 	c.Copy(a)
 	c.Intersect(b)
 	if c.String() != "1,64" || a.String() != "0-1,64,200" {
-		t.Errorf("the intersection is %q, and its origin %q", c, a)
+		t.Errorf("got intersection %q, and %q unchanged", c, a)
 	}
 	c.Add(cpulist.MaxCPU + 1)
 	c.Add(-1)

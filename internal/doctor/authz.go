@@ -9,8 +9,8 @@ import (
 	"slices"
 	"time"
 
-	"palisade/internal/action"
-	"palisade/internal/policy"
+	"palisade/internal/authz/action"
+	"palisade/internal/authz/policy"
 	"palisade/internal/sys"
 )
 
@@ -115,7 +115,7 @@ func checkPolicy(ctx context.Context, w *World, r *Report) {
 		return
 	}
 	before := len(r.Findings)
-	if open, err := policy.IsOpen(w.path(file)); err == nil && open {
+	if open, err := policy.IsWritableByOthers(w.path(file)); err == nil && open {
 		r.add(PolicyWritable, file, run("chmod go-w %s", quote(file)), "others than its owner can write it, and so decide")
 	}
 	switch {
@@ -142,7 +142,7 @@ func (w *World) addLint(r *Report, policies *policy.Set) {
 	}
 	for _, warning := range policies.Lint(engines...) {
 		id, cure := PolicyDoubtful, do("change the line, or leave it if this is meant")
-		if warning.Plain {
+		if warning.Explicit {
 			id, cure = PolicyPlain, do("change the line if this is not meant")
 		}
 		if named[id]++; named[id] <= maxNamed {

@@ -25,7 +25,7 @@ type engineKind struct {
 }
 
 // Engines are the names of those that are known.
-var Engines = []string{"containerd", "crio", "docker", "isulad", "podman"}
+var Engines = []string{"containerd", "crio", "docker", "incus", "isulad", "lxc", "lxd", "podman", "proxmox"}
 
 // wants tells whether the engine is to be looked at: it is wanted, and there.
 func (w *World) wants(r *Report, e *engineKind) bool {

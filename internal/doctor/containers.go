@@ -6,30 +6,34 @@ import (
 	"strings"
 
 	"palisade/internal/cmdline"
-	"palisade/internal/mounts"
+	"palisade/internal/probe"
 	"palisade/internal/toolkit"
 )
 
 // maxNamed is of how many containers a kind of finding is told one by one.
 const maxNamed = 20
 
-// checkContainers looks at the files of lxcfs in containers that run.
+// checkContainers looks at the files of lxcfs in containers that run, and at those of LXC to come.
 func checkContainers(ctx context.Context, w *World, r *Report) {
 	found, err := w.List(ctx)
 	if err != nil {
 		r.add(CheckIncomplete, "containers", do("see to it that /proc can be read"), "the containers are not known: %v", err)
-		return
+	} else {
+		w.checkRunning(ctx, r, &found)
 	}
+	w.checkLXC(ctx, r, found.Containers)
+}
+
+// checkRunning looks at the files of lxcfs in the containers.
+func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List) {
 	for _, s := range found.Skipped {
 		if s.Source == isulads[0].name && w.isuladServesTCP(ctx) {
 			continue // its client cannot ask without a unix socket (IsuladNoSocket)
 		}
 		r.add(EngineSilent, s.Source, w.wake(s.Source), "it was not asked which containers run: %s", s.Error)
 	}
-	most := 0
-	for i := range found.Containers {
-		most = max(most, countFiles(&found.Containers[i]))
-	}
+	healthy := w.lxcfs(ctx).healthy()
+	lacks := make(map[*toolkit.Listed][]string)
 	var unknown, dead, missing, incomplete []*toolkit.Listed
 	fine := 0
 	for i := range found.Containers {
@@ -42,10 +46,12 @@ func checkContainers(ctx context.Context, w *World, r *Report) {
 			dead = append(dead, c)
 		case len(c.Alive) == 0:
 			missing = append(missing, c)
-		case countFiles(c) < most:
-			incomplete = append(incomplete, c)
 		default:
-			fine++
+			if lacks[c] = missingFiles(c, healthy); len(lacks[c]) > 0 {
+				incomplete = append(incomplete, c)
+			} else {
+				fine++
+			}
 		}
 	}
 	for _, c := range unknown[:min(len(unknown), maxNamed)] {
@@ -63,23 +69,29 @@ func checkContainers(ctx context.Context, w *World, r *Report) {
 		missing = slices.DeleteFunc(missing, func(c *toolkit.Listed) bool { return !isOther(c) })
 	}
 	w.addContainers(r, ContainerIncomplete, incomplete, func(c *toolkit.Listed) string {
-		return "it has fewer files of lxcfs than others, unless it does not have them all: " + list(c.Alive)
+		return "it has no file of lxcfs on these, if it has them at all: " + list(lacks[c])
 	})
 	if fine > 0 {
 		r.fine(ContainerOK, "containers", "%d of %d have all files of lxcfs", fine, len(found.Containers))
 	}
 }
 
-// countFiles returns the number of files that the container has. Those below the CPU directory,
-// which earlier versions mounted in its place, do not count: remount replaces them.
-func countFiles(c *toolkit.Listed) int {
-	n := 0
-	for _, file := range c.Alive {
-		if !strings.HasPrefix(file, "/"+mounts.CPUDir+"/") {
-			n++
+// missingFiles returns the files that an lxcfs serves and the container lacks: of the lxcfs of which it
+// lacks the fewest, since those of one do not replace another's. Single files of the CPU directory,
+// which earlier versions mounted in its place, do not stand for it.
+func missingFiles(c *toolkit.Listed, healthy []*probe.Result) (fewest []string) {
+	for i, lxcfs := range healthy {
+		var missing []string
+		for _, file := range lxcfs.Files {
+			if file = "/" + file; !slices.Contains(c.Alive, file) {
+				missing = append(missing, file)
+			}
+		}
+		if i == 0 || len(missing) < len(fewest) {
+			fewest = missing
 		}
 	}
-	return n
+	return fewest
 }
 
 // addContainers adds a finding for each container, and one for all that are too many.

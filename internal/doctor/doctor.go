@@ -6,6 +6,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -86,6 +87,24 @@ func (r *Report) add(id ID, subject string, cure remedy, format string, args ...
 		ID: id, Level: kinds[id], Subject: cmdline.OneLine(subject), Problem: cmdline.OneLine(fmt.Sprintf(format, args...)),
 		Remedy: cmdline.OneLine(cure.text), Command: cure.command,
 	})
+}
+
+// shorten keeps of the findings from the given one on the first maxNamed of each kind, and says of the
+// others how many there are.
+func (r *Report) shorten(from int) {
+	count := make(map[ID]int)
+	r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool {
+		if from--; from >= 0 {
+			return false
+		}
+		count[f.ID]++
+		return count[f.ID] > maxNamed
+	})
+	for _, id := range slices.Sorted(maps.Keys(count)) {
+		if more := count[id] - maxNamed; more > 0 {
+			r.add(id, "others", do("mend those that are named first, then call lxcfs-toolkit doctor again"), "the same is so for %d more", more)
+		}
+	}
 }
 
 // optional adds that an engine calls the hook for those containers alone that ask for it.

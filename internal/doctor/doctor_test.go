@@ -32,7 +32,27 @@ type scenario struct {
 // probed is an edit that has lxcfs be found so.
 func probed(result probe.Result) func(testing.TB, *World) {
 	return func(_ testing.TB, w *World) {
-		w.Probe = func(context.Context) (probe.Result, error) { return result, nil }
+		w.Probe = func(context.Context, string) (probe.Result, error) { return result, nil }
+	}
+}
+
+// mounted is an edit that makes probes find the results at their mount points, and nothing elsewhere.
+func mounted(results map[string]probe.Result) func(testing.TB, *World) {
+	return func(_ testing.TB, w *World) {
+		w.Probe = func(_ context.Context, mountpoint string) (probe.Result, error) {
+			if result, ok := results[mountpoint]; ok {
+				return result, nil
+			}
+			return probe.Result{State: probe.NotMounted, Reason: "nothing is mounted there"}, nil
+		}
+	}
+}
+
+// both is an edit that makes two.
+func both(one, two func(testing.TB, *World)) func(testing.TB, *World) {
+	return func(t testing.TB, w *World) {
+		one(t, w)
+		two(t, w)
 	}
 }
 
@@ -84,7 +104,7 @@ func listen(t testing.TB, w *World, socket string) net.Listener {
 
 func allScenarios() []scenario {
 	return slices.Concat(hostScenarios, lxcfsScenarios, containerScenarios, isuladScenarios,
-		isuladAccessScenarios, hooksDirScenarios, dockerScenarios, containerdScenarios,
+		isuladAccessScenarios, hooksDirScenarios, dockerScenarios, containerdScenarios, besideScenarios, lxcScenarios,
 		policyScenarios, usernsScenarios)
 }
 
@@ -133,7 +153,7 @@ func TestCheckIncomplete(t *testing.T) {
 	w.limit = 2 * time.Second
 	forever := make(chan struct{})
 	defer close(forever)
-	w.Probe = func(context.Context) (probe.Result, error) {
+	w.Probe = func(context.Context, string) (probe.Result, error) {
 		<-forever
 		return probe.Result{}, nil
 	}
@@ -150,7 +170,7 @@ func TestCheckIncomplete(t *testing.T) {
 		t.Errorf("the other checks were not made: %+v", r.Findings)
 	}
 	w = newWorld(t)
-	w.Probe = func(context.Context) (probe.Result, error) { return probe.Result{}, errors.New("no /proc") }
+	w.Probe = func(context.Context, string) (probe.Result, error) { return probe.Result{}, errors.New("no /proc") }
 	w.List = func(context.Context) (toolkit.List, error) { return toolkit.List{}, errors.New("no /proc") }
 	if got := found(Examine(t.Context(), w)); len(got) != 2 {
 		t.Errorf("found %q, want two checks that could not be made", got)

@@ -6,10 +6,10 @@ import (
 
 	"palisade/internal/engine"
 	"palisade/internal/idmap"
-	"palisade/internal/idmount"
 	"palisade/internal/probe"
 	"palisade/internal/sys"
 	"palisade/internal/toolkit"
+	"palisade/internal/userns/idmount"
 )
 
 // Feature is something that a kernel may not have.
@@ -31,8 +31,8 @@ func Host(t *toolkit.Toolkit) *World {
 		Root:       "/",
 		Mountpoint: t.Mountpoint,
 		Kernel:     askKernel,
-		Probe: func(ctx context.Context) (probe.Result, error) {
-			return probe.Look(ctx, t.Mountpoint, toolkit.ProbeTime)
+		Probe: func(ctx context.Context, mountpoint string) (probe.Result, error) {
+			return probe.Look(ctx, mountpoint, toolkit.ProbeTime)
 		},
 		List:          t.List,
 		DockerVersion: engine.Version,

@@ -26,16 +26,20 @@ const (
 	CgroupOff        ID = "cgroup-controller-off"
 	CgroupIdle       ID = "cgroup-controller-idle"
 
-	LxcfsOK         ID = "lxcfs-ok"
-	LxcfsNotMounted ID = "lxcfs-not-mounted"
-	LxcfsDead       ID = "lxcfs-dead"
-	LxcfsWedged     ID = "lxcfs-wedged"
-	LxcfsOther      ID = "lxcfs-other"
-	LxcfsNoWorker   ID = "lxcfs-no-worker"
-	LxcfsOutdated   ID = "lxcfs-outdated"
-	LxcfsNoProgram  ID = "lxcfs-program-gone"
-	LxcfsVersions   ID = "lxcfs-versions-differ"
-	LxcfsNotEnabled ID = "lxcfs-not-enabled"
+	LxcfsOK          ID = "lxcfs-ok"
+	LxcfsNotMounted  ID = "lxcfs-not-mounted"
+	LxcfsDead        ID = "lxcfs-dead"
+	LxcfsWedged      ID = "lxcfs-wedged"
+	LxcfsOther       ID = "lxcfs-other"
+	LxcfsElsewhere   ID = "lxcfs-elsewhere"
+	LxcfsBeside      ID = "lxcfs-beside"
+	LxcfsBesideFails ID = "lxcfs-beside-fails"
+	LxcfsOff         ID = "lxcfs-switched-off"
+	LxcfsNoWorker    ID = "lxcfs-no-worker"
+	LxcfsOutdated    ID = "lxcfs-outdated"
+	LxcfsNoProgram   ID = "lxcfs-program-gone"
+	LxcfsVersions    ID = "lxcfs-versions-differ"
+	LxcfsNotEnabled  ID = "lxcfs-not-enabled"
 
 	ContainerOK         ID = "container-ok"
 	ContainerDead       ID = "container-files-dead"
@@ -43,6 +47,9 @@ const (
 	ContainerLeftOut    ID = "container-left-out"
 	ContainerIncomplete ID = "container-files-incomplete"
 	EngineSilent        ID = "engine-silent"
+
+	LXCNotServed ID = "lxc-not-served"
+	LXCApart     ID = "lxc-config-apart"
 
 	EngineAbsent    ID = "engine-absent"
 	ConfigBroken    ID = "config-broken"
@@ -92,9 +99,12 @@ var kinds = map[ID]Level{
 	CgroupOK: OK, CgroupMissing: Error, CgroupController: Warning, CgroupOff: Warning, CgroupIdle: Info,
 
 	LxcfsOK: OK, LxcfsNotMounted: Error, LxcfsDead: Error, LxcfsWedged: Error, LxcfsOther: Warning, LxcfsNoWorker: Warning,
+	LxcfsElsewhere: Warning, LxcfsBeside: Info, LxcfsBesideFails: Warning, LxcfsOff: Warning,
 	LxcfsOutdated: Warning, LxcfsNoProgram: Warning, LxcfsVersions: Info, LxcfsNotEnabled: Info,
 
 	ContainerOK: OK, ContainerDead: Error, ContainerMissing: Warning, ContainerLeftOut: Info, ContainerIncomplete: Info, EngineSilent: Warning,
+
+	LXCNotServed: Warning, LXCApart: Info,
 
 	EngineAbsent: Warning, ConfigBroken: Error, ConfigTwice: Warning,
 	HookOK: OK, HookMissing: Warning, HookOptional: Info, HookProgram: Error, HookWrongFolder: Warning, HookWrongStage: Warning,

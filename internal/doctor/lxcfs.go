@@ -19,17 +19,29 @@ const (
 
 // checkLxcfs looks whether lxcfs answers, and which one it is.
 func checkLxcfs(ctx context.Context, w *World, r *Report) {
-	byUnit := w.Mountpoint == unitMountpoint && w.hasUnit(lxcfsUnit)
+	byUnit := w.Mountpoint == unitMountpoint && w.unitServes(lxcfsUnit, unitMountpoint)
 	if byUnit && !w.isEnabled(lxcfsUnit) {
 		r.add(LxcfsNotEnabled, lxcfsUnit, run("systemctl enable lxcfs"), "lxcfs is not started when the machine boots")
 	}
-	found, err := w.Probe(ctx)
-	if err != nil {
-		r.add(CheckIncomplete, w.Mountpoint, do("see to it that /proc can be read"), "lxcfs cannot be looked for: %v", err)
+	found := w.lxcfs(ctx)
+	if found.err != nil {
+		r.add(CheckIncomplete, w.Mountpoint, do("see to it that /proc can be read"), "lxcfs cannot be looked for: %v", found.err)
 		return
 	}
-	start := run("%s && (lxcfs %s >>/var/log/lxcfs.log 2>&1 &) && %s", w.toolkit("prestart"), quote(w.Mountpoint), w.toolkit("remount", "--all"))
-	again := run("%s; sleep 1; %s", w.cutOff(&found), start.text)
+	// A process of the unit serves another mount point then: a restart would end it.
+	isElsewhere := found.main.State == probe.NotMounted && len(found.healthy()) > 0 &&
+		(!byUnit || w.unitRuns(lxcfsUnit))
+	if !isElsewhere {
+		w.checkMain(ctx, r, &found.main, byUnit)
+	}
+	w.checkBeside(r, found, !isElsewhere)
+}
+
+// checkMain looks at the lxcfs of World.Mountpoint.
+func (w *World) checkMain(ctx context.Context, r *Report, found *probe.Result, byUnit bool) {
+	start := run("%s && (lxcfs %s >>/var/log/lxcfs.log 2>&1 &) && %s",
+		w.toolkit("prestart"), quote(w.Mountpoint), w.toolkit("remount", "--all"))
+	again := run("%s; sleep 1; %s", w.cutOff(found), start.text)
 	if byUnit {
 		// Killed, it is started again, and takes over who waits; stopped, it would be waited for, and its mount be gone.
 		const orWhy = " || journalctl --unit lxcfs --lines 20"
@@ -43,7 +55,7 @@ func checkLxcfs(ctx context.Context, w *World, r *Report) {
 	case probe.Wedged:
 		r.add(LxcfsWedged, w.Mountpoint, again, "lxcfs does not answer: %s", found.Reason)
 	default:
-		w.checkServer(ctx, r, &found, byUnit)
+		w.checkServer(ctx, r, found)
 	}
 }
 
@@ -60,16 +72,22 @@ func (w *World) cutOff(found *probe.Result) string {
 }
 
 // checkServer looks at an lxcfs that answers.
-func (w *World) checkServer(ctx context.Context, r *Report, found *probe.Result, byUnit bool) {
+func (w *World) checkServer(ctx context.Context, r *Report, found *probe.Result) {
 	s := found.Server
 	if s == nil {
-		r.add(LxcfsOther, w.Mountpoint, do("stop it, and start Palisade's lxcfs"), "another lxcfs answers, which tells nothing of itself")
+		r.add(LxcfsOther, w.Mountpoint, do("keep it running, or its files cannot be read in any container: "+
+			"install Palisade's package, then `%s` gives containers new ones", w.toolkit("remount", "--all")),
+			"another lxcfs answers, such as the C version: it tells nothing of itself")
 		return
 	}
 	before := len(r.Findings)
+	w.checkOff(r, w.Mountpoint, s)
 	r.version("lxcfs", s.Version)
 	if s.Worker == 0 {
-		r.add(LxcfsNoWorker, w.Mountpoint, do("restart lxcfs"), "process %d serves without a supervisor: when it ends, the mount is dead", s.PID)
+		r.add(LxcfsNoWorker, w.Mountpoint,
+			do("restart lxcfs, then call `%s`: containers cannot read its files meanwhile",
+				w.toolkit("remount", "--all")),
+			"process %d serves without a supervisor: when it ends, the mount is dead", s.PID)
 	}
 	w.checkOnDisk(ctx, r, s)
 	if len(r.Findings) == before && s.Version != version.String() {

@@ -77,7 +77,8 @@ var lxcfsScenarios = []scenario{
 		remedy: "mount -t fusectl fusectl /sys/fs/fuse/connections && echo 1 >"},
 	{name: "wedged under systemd", files: withSystemd, edit: probed(probe.Result{State: probe.Wedged, PID: 70}),
 		want: []string{"lxcfs-wedged /var/lib/lxc/lxcfs"}, remedy: "systemctl kill --signal=KILL lxcfs; sleep 1; systemctl start lxcfs || journalctl --unit lxcfs --lines 20"},
-	{name: "not enabled", files: files{"/run/systemd/system": "dir", "/usr/lib/systemd/system/lxcfs.service": ""},
+	{name: "not enabled", files: files{"/run/systemd/system": "dir",
+		"/usr/lib/systemd/system/lxcfs.service": withSystemd["/usr/lib/systemd/system/lxcfs.service"]},
 		want: []string{"lxcfs-not-enabled lxcfs.service"}, remedy: "systemctl enable lxcfs"},
 	{name: "the C version", edit: probed(probe.Result{State: probe.Healthy}), want: []string{"lxcfs-other /var/lib/lxc/lxcfs"}},
 	{name: "no worker, other version", edit: probed(probe.Result{State: probe.Healthy, Server: &probe.Status{PID: 7, Version: "v9"}}),
@@ -105,10 +106,12 @@ var containerScenarios = []scenario{
 		Skipped: []toolkit.SkippedEngine{{Source: "docker at /run/docker.sock", Error: "deadline"}, {Source: "runc", Error: "/run/runc/x/state.json: odd"}},
 	}), want: []string{"engine-silent docker at /run/docker.sock", "engine-silent runc", "check-incomplete f", "container-files-dead docker web b",
 		"container-files-missing c", "container-files-incomplete e"}, remedy: "lxcfs-toolkit remount --container-id b"},
-	{name: "single files of the CPU directory", edit: listed(toolkit.List{Containers: []toolkit.Listed{
-		{ID: "new", Alive: []string{"/proc/stat", "/sys/devices/system/cpu"}},
-		{ID: "old", Alive: []string{"/proc/stat", "/sys/devices/system/cpu/offline", "/sys/devices/system/cpu/online"}},
-	}}), want: []string{"container-files-incomplete old"}, remedy: "lxcfs-toolkit remount --container-id old"},
+	{name: "single files of the CPU directory", edit: both(
+		mounted(map[string]probe.Result{unitMountpoint: serving("proc/stat", "sys/devices/system/cpu")}),
+		listed(toolkit.List{Containers: []toolkit.Listed{
+			{ID: "new", Alive: []string{"/proc/stat", "/sys/devices/system/cpu"}},
+			{ID: "old", Alive: []string{"/proc/stat", "/sys/devices/system/cpu/offline", "/sys/devices/system/cpu/online"}},
+		}})), want: []string{"container-files-incomplete old"}, remedy: "lxcfs-toolkit remount --container-id old"},
 	{name: "an engine of systemd's", files: files{"/run/systemd/system": "dir", "/lib/systemd/system/docker.service": ""},
 		edit:   listed(toolkit.List{Skipped: []toolkit.SkippedEngine{{Source: "docker at /run/docker.sock", Error: "deadline"}}}),
 		want:   []string{"engine-silent docker at /run/docker.sock"},

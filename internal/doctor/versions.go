@@ -20,6 +20,7 @@ var asked = []struct {
 	{"authz-broker", "", []string{"authz-broker"}},
 	{"runc", "", []string{"runc"}},
 	{"crun", "", []string{"crun"}},
+	{"lxc", "lxc", lxcEngines[0].programs},
 	{"isulad", "isulad", isulads[0].programs},
 	{"podman", "podman", podman.programs},
 	{"crio", "crio", crio.programs},

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -33,8 +34,8 @@ type World struct {
 
 	// Kernel asks the kernel for something that it may not have.
 	Kernel func(Feature) error
-	// Probe looks at lxcfs, List at the containers that run. Neither waits for a file system that does not answer.
-	Probe func(ctx context.Context) (probe.Result, error)
+	// Probe looks at the lxcfs of a mount point, List at the containers that run. Neither waits for a file system that does not answer.
+	Probe func(ctx context.Context, mountpoint string) (probe.Result, error)
 	List  func(ctx context.Context) (toolkit.List, error)
 	// Version asks a program of the host for its version, Help for what --help prints.
 	Version, Help func(ctx context.Context, program string) (string, error)
@@ -43,6 +44,9 @@ type World struct {
 
 	// limit is how long each check may take, in tests.
 	limit time.Duration
+
+	probed  sync.Once
+	servers *servers
 }
 
 const (
@@ -134,10 +138,13 @@ func (w *World) checkProgram(file string) error {
 	return err
 }
 
+// unitDirs are where systemd looks for a unit, the first before the others.
+var unitDirs = []string{"/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
+
 // hasUnit tells whether systemd runs, and has the unit.
 func (w *World) hasUnit(unit string) bool {
-	return w.exists("/run/systemd/system") && slices.ContainsFunc([]string{"/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"},
-		func(folder string) bool { return w.exists(filepath.Join(folder, unit)) })
+	return w.exists("/run/systemd/system") &&
+		slices.ContainsFunc(unitDirs, func(dir string) bool { return w.exists(filepath.Join(dir, unit)) })
 }
 
 // isEnabled tells whether systemd starts the unit when the machine boots.

@@ -15,7 +15,7 @@ import (
 )
 
 // files are those of a world, by their paths. A value that begins with "->" is a symbolic link, with "fifo" a FIFO, with "dir" a
-// folder, with "open" a text that others may write; "none" is no file. Those in bin and sbin are programs.
+// folder, with "open" a text that others may write; "none" is no file. Those in bin and sbin, and scripts, are programs.
 type files map[string]string
 
 const (
@@ -63,7 +63,7 @@ var host = files{
 // withSystemd are the files of a world with systemd.
 var withSystemd = files{
 	"/run/systemd/system":                                       "dir",
-	"/usr/lib/systemd/system/lxcfs.service":                     "",
+	"/usr/lib/systemd/system/lxcfs.service":                     "ExecStart=/usr/bin/lxcfs --keep-mount /var/lib/lxc/lxcfs\n",
 	"/etc/systemd/system/multi-user.target.wants/lxcfs.service": "->/usr/lib/systemd/system/lxcfs.service",
 }
 
@@ -97,8 +97,8 @@ func newWorld(t testing.TB, sets ...files) *World {
 	return &World{
 		Root: root, Owner: uint32(os.Getuid()), Mountpoint: "/var/lib/lxc/lxcfs", PolicyFile: "/var/lib/authz-broker/policy.json",
 		Kernel: func(Feature) error { return nil },
-		Probe: func(context.Context) (probe.Result, error) {
-			return probe.Result{State: probe.Healthy, PID: 70, Server: server}, nil
+		Probe: func(context.Context, string) (probe.Result, error) {
+			return probe.Result{State: probe.Healthy, PID: 70, Server: server, Files: []string{"proc/meminfo", "proc/stat"}}, nil
 		},
 		List:          func(context.Context) (toolkit.List, error) { return toolkit.List{}, nil },
 		Version:       func(context.Context, string) (string, error) { return version.String(), nil },
@@ -118,7 +118,7 @@ func makeFile(path, text string) error {
 		return os.MkdirAll(path, 0o755)
 	case strings.HasPrefix(text, "open"):
 		text, mode = text[4:], 0o666
-	case strings.Contains(path, "bin/"):
+	case strings.Contains(path, "bin/"), strings.HasPrefix(text, "#!"):
 		mode = 0o755
 	}
 	if err := os.WriteFile(path, []byte(text), mode); err != nil {

@@ -19,9 +19,12 @@ type Container struct {
 	ID string
 	// Names are those by which an engine's users call it, if the engine has names.
 	Names []string
-	// Engine is the engine or, where there is none, the runtime: docker, podman, cri-o, containerd, isulad, runc, crun. It
-	// is empty if it is not known.
+	// Engine is the engine or, where there is none, the runtime: docker, podman, cri-o, containerd,
+	// isulad, incus, lxd, proxmox, lxc, runc, crun. It is empty if it is unknown.
 	Engine string
+	// Creator is the user whose container it is. The ID of one that is not root's begins with the
+	// number of the user: "1000/web".
+	Creator uint32
 	// PID is the container's first process.
 	PID int
 }
@@ -46,6 +49,8 @@ type Options struct {
 	// Run, Lib, Etc and Proc are the directories /run, /var/lib, /etc and /proc.
 	Run, Lib, Etc, Proc string
 	Registry            Registry
+	// Inits are the inits of all pid namespaces directly below the host's.
+	Inits []Init
 	// Isula is the program that iSulad's users have, "isula".
 	Isula string
 	// Timeout is how long a source may take.
@@ -63,6 +68,9 @@ type finding struct {
 	// lookUp finds the container's process, where the PID is 0: it asks source, and returns 0 if it has ended.
 	lookUp func(ctx context.Context) (int, error)
 	source string
+	// byCgroup reports that only the name of a cgroup says that it is a container: whatever a
+	// runtime or engine knows of the process counts instead.
+	byCgroup bool
 }
 
 // source is one that knows of containers. Its findings may be good although there is an error.
@@ -117,7 +125,9 @@ func (o *Options) sources() []source {
 			return found, err
 		}})
 	}
-	return sources
+	// The last: what is known by cgroups alone is added to what the others know.
+	lxc := func(context.Context) ([]finding, error) { return o.findLXC() }
+	return append(sources, source{"lxc", lxc})
 }
 
 // inTime calls a source and leaves it to itself when it takes too long.
@@ -188,7 +198,9 @@ func merge(proc string, all []finding) []Container {
 			continue
 		}
 		if c, ok := found[f.PID]; ok {
-			c.add(&f.Container)
+			if !f.byCgroup || c.Engine == "" {
+				c.add(&f.Container)
+			}
 		} else {
 			c := f.Container
 			found[f.PID] = &c

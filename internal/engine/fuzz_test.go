@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"strings"
 	"testing"
 
 	"palisade/internal/oci"
@@ -60,6 +61,29 @@ func FuzzParseIsula(f *testing.F) {
 			if oci.CheckID(c.ID) != nil || len(c.Names) != 1 || c.Names[0] == "" {
 				t.Errorf("got %+v", c)
 			}
+		}
+	})
+}
+
+func FuzzParsePayload(f *testing.F) {
+	for _, text := range []string{
+		"0::/lxc.payload.b1/init.scope\n", v1("/lxc/100/ns"), "1:name=systemd:/lxc.payload/b1-1",
+		"0::/..", "::", "0::/lxc//ns\n",
+	} {
+		f.Add(text, "")
+		f.Add(text, "0::/\n")
+		f.Add(text, "0::/init.scope\n")
+	}
+	f.Fuzz(func(t *testing.T, text, inside string) {
+		p, ok := parsePayload(text, inside)
+		if ok != (p.name != "") || strings.Contains(p.name, "/") || !strings.Contains(text, p.name) {
+			t.Errorf("got %+v, %v", p, ok)
+		}
+		if p.isProxmox && !isNumber(p.name) {
+			t.Errorf("Proxmox: %+v", p)
+		}
+		if _, all := parsePayload(text, ""); ok && !all {
+			t.Error("it is found in a part of the path alone")
 		}
 	})
 }

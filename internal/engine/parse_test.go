@@ -46,7 +46,7 @@ func TestParseRuncErrors(t *testing.T) {
 		"no start":            {`{"id":"a","init_process_pid":7}`, "lacks"},
 		"no id":               {`{"init_process_pid":7,"init_process_start":5}`, "lacks"},
 		"a null id":           {`{"id":null,"init_process_pid":7,"init_process_start":5}`, "no container id"},
-		"a bad id":            {`{"id":"../x","init_process_pid":7,"init_process_start":5}`, "not the name of a file"},
+		"a bad id":            {`{"id":"../x","init_process_pid":7,"init_process_start":5}`, "not a file name"},
 		"a pid with a point":  {`{"id":"a","init_process_pid":7.5,"init_process_start":5}`, "init_process_pid: json"},
 		"a start that is not": {`{"id":"a","init_process_pid":7,"init_process_start":"5"}`, "init_process_start: json"},
 	} {

@@ -13,13 +13,19 @@ var (
 	ErrAmbiguous = errors.New("several containers are meant")
 )
 
-// Resolve finds the container that is given by its id, its name, or an unambiguous beginning of its id; the first of these
-// that fits counts.
+// Resolve finds the container that is given by its id, its name, or an unambiguous beginning of its
+// id; the first of these that fits counts. Of containers with the same name root's counts. A name of
+// another user's container that is also the beginning of the id of one of root's is ambiguous.
 func Resolve(found []Container, given string) (Container, error) {
+	hasID := func(c *Container) bool { return c.ID == given }
+	hasName := func(c *Container) bool { return slices.Contains(c.Names, given) }
+	begins := func(c *Container) bool { return given != "" && strings.HasPrefix(c.ID, given) }
+	isRoots := func(c *Container) bool { return c.Creator == 0 }
 	for _, fits := range []func(*Container) bool{
-		func(c *Container) bool { return c.ID == given },
-		func(c *Container) bool { return slices.Contains(c.Names, given) },
-		func(c *Container) bool { return given != "" && strings.HasPrefix(c.ID, given) },
+		hasID,
+		func(c *Container) bool { return isRoots(c) && hasName(c) },
+		func(c *Container) bool { return isRoots(c) && begins(c) || !isRoots(c) && hasName(c) },
+		begins,
 	} {
 		var candidates []Container
 		for _, c := range found {

@@ -57,6 +57,41 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// TestResolveUsers checks that no container of a user takes the place of one of root's.
+func TestResolveUsers(t *testing.T) {
+	all := []Container{
+		{ID: "b1", Names: []string{"b1"}, PID: 1},
+		{ID: "c64fc18de155", Names: []string{"web"}, PID: 2},
+		{ID: "100", Names: []string{"100"}, PID: 3},
+		{ID: "1000/b1", Names: []string{"b1"}, Creator: 1000, PID: 4},
+		{ID: "1000/web", Names: []string{"web"}, Creator: 1000, PID: 5},
+		{ID: "1000/c64f", Names: []string{"c64f"}, Creator: 1000, PID: 6},
+		{ID: "1000/own", Names: []string{"own"}, Creator: 1000, PID: 7},
+		{ID: "1000/twin", Names: []string{"twin"}, Creator: 1000, PID: 8},
+		{ID: "1001/twin", Names: []string{"twin"}, Creator: 1001, PID: 9},
+	}
+	for _, tt := range []struct {
+		given string
+		pid   int
+		want  string // the error
+	}{
+		{"b1", 1, ""},
+		{"web", 2, ""},
+		{"100", 3, ""},
+		{"10", 3, ""},
+		{"1000/b1", 4, ""},
+		{"own", 7, ""},
+		{"1001", 9, ""},
+		{"c64f", 0, `"c64f": several containers are meant: c64fc18de155 (web), 1000/c64f (c64f)`},
+		{"twin", 0, `"twin": several containers are meant: 1000/twin (twin), 1001/twin (twin)`},
+	} {
+		got, err := Resolve(all, tt.given)
+		if got.PID != tt.pid || tt.want != "" && (err == nil || err.Error() != tt.want) {
+			t.Errorf("%q: got %+v, %v; want %d, %q", tt.given, got, err, tt.pid, tt.want)
+		}
+	}
+}
+
 // TestResolveListsSome: people want one line that they can read.
 func TestResolveListsSome(t *testing.T) {
 	var all []Container

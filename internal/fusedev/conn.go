@@ -1,10 +1,10 @@
-// Package fusedev is the transport of a FUSE file system: it mounts, does the handshake, and reads requests from /dev/fuse
-// on several threads, each with a clone of the device (FUSE_DEV_IOC_CLONE) and with memory of its own, so that two
-// requests never meet. OPEN, READ, RELEASE and POLL go straight to a Handler, without an allocation; all else goes through
-// go-fuse's ProtocolServer.
+// Package fusedev is the transport of a FUSE file system: it mounts, does the handshake, and reads
+// requests from /dev/fuse on several threads. Each thread has its own clone of the device
+// (FUSE_DEV_IOC_CLONE) and its own buffers. OPEN, READ, RELEASE and POLL go to a Handler without
+// allocating; all other requests go to go-fuse's ProtocolServer.
 //
-// A Session holds what a connection needs to be served on by another process when this one ends, even in the middle of a
-// request.
+// A Session holds the state that the next process needs to continue serving a connection, even if
+// this one ends while it works on requests.
 package fusedev
 
 import (
@@ -21,78 +21,78 @@ import (
 )
 
 const (
-	// maxTransfer is the most that one READ or WRITE moves: the kernel's default of 32 pages, which every kernel grants.
+	// maxTransfer is the size limit of a READ or WRITE: the kernel's default of 32 pages, which
+	// every kernel grants.
 	maxTransfer = 128 << 10
-	// requestSize is the room for a request: the kernel demands that for the largest WRITE.
+	// requestSize is the size of a request buffer: the kernel requires room for the largest WRITE.
 	requestSize = maxTransfer + 4096
 )
 
-// Handler serves open files. Its methods are called from several threads at once.
+// Handler serves open files. Its methods are called concurrently.
 type Handler interface {
-	// Open makes a handle for the reader; flags are those of open(2), openFlags FOPEN_ ones.
+	// Open returns a handle. flags are those of open(2), openFlags are FOPEN_* flags.
 	Open(r *Request, flags uint32) (handle uint64, openFlags uint32, errno syscall.Errno)
-	// Read appends at most size bytes of the file, from offset on, to dst, which has room for them, and returns it; more
-	// may be appended, the excess is cut off. Nothing appended is the end of the file.
+	// Read appends at most size bytes of the file at offset to dst, which has room for them, and
+	// returns it. Excess bytes are cut off. To append nothing means end of file.
 	Read(r *Request, handle uint64, offset uint64, size int, dst []byte) ([]byte, syscall.Errno)
-	// Rescue does what Read does, in the place of one that takes too long: a thread is stuck with it. What that returns in
-	// the end is dropped.
+	// Rescue answers a READ instead of Read if that takes too long. The thread stays blocked in
+	// Read, whose late result is dropped.
 	Rescue(r *Request, handle uint64, offset uint64, size int, dst []byte) ([]byte, syscall.Errno)
 	// Access returns an error unless the caller may access a node by mask (access(2)). It is not
 	// called on mounts with Session.KernelChecksAccess.
 	Access(r *Request, mask uint32) syscall.Errno
-	// RescueAttr describes a node in place of a GetAttr that takes too long.
+	// RescueAttr answers a GETATTR that takes too long.
 	RescueAttr(r *Request, out *fuse.AttrOut) syscall.Errno
-	// Release ends a handle. The reader is not known.
+	// Release closes a handle. The kernel does not name the caller.
 	Release(r *Request, handle uint64)
-	// Poll returns the events (of poll(2)) that hold now. Where notify is true the kernel waits, and Conn.NotifyPoll is
-	// to be called with kernelHandle when they change.
+	// Poll returns the current events of poll(2). If notify is true, Conn.NotifyPoll must be called
+	// with kernelHandle when they change.
 	Poll(r *Request, handle, kernelHandle uint64, notify bool) (revents uint32, errno syscall.Errno)
-	// Panicked is told of a panic in a request, which is answered EIO.
+	// Panicked reports a panic in a request, which is answered with EIO.
 	Panicked(value any)
 }
 
-// Conn is a connection to the kernel.
+// Conn serves a connection to the kernel.
 type Conn struct {
-	// Patience is how long a request may take until somebody else answers it: two seconds.
-	Patience time.Duration
+	// Timeout is the time after which Rescue or RescueAttr answer a request, 2 s by default. It
+	// must be set before Start.
+	Timeout time.Duration
 
-	began   time.Time
+	start   time.Time
 	session *Session
 	handler Handler
 	proto   *fuse.ProtocolServer
 	threads []*thread
-	crew    *crew
-	// canAsk tells that the kernel can be asked whether a request is pending.
-	canAsk  bool
-	running sync.WaitGroup
-	// answered is the value of crew.done at the last call of Answers.
+	pool    *pool
+	// canQuery reports whether the kernel can be asked if a request is pending.
+	canQuery bool
+	running  sync.WaitGroup
+	// answered is the value of pool.done at the last call of Answers.
 	answered uint64
-	// leaving tells that requests are left to the next process.
-	leaving atomic.Bool
+	// draining is true once new requests are left to the next process.
+	draining atomic.Bool
 }
 
-// NewConn prepares to serve the session: h the open files, fs all else.
+// NewConn returns a connection that serves the open files with h and all other requests with fs.
 func NewConn(s *Session, h Handler, fs fuse.RawFileSystem) (*Conn, error) {
 	c := &Conn{
-		Patience: 2 * time.Second, began: time.Now(), session: s, handler: h,
-		proto: newProtocol(fs, h.Panicked), crew: newCrew(s.Answered()),
+		Timeout: 2 * time.Second, start: time.Now(), session: s, handler: h,
+		proto: newProtocol(fs, h.Panicked), pool: newPool(s.Answered()),
 	}
-	// The answer was given when the session was made.
 	init := s.init()
-	if _, err := answerInit(c.proto, init); err != nil {
+	if _, err := answerInit(c.proto, init); err != nil { // NewSession has sent the answer
 		return nil, err
 	}
-	c.canAsk = u64(init, 8)&interruptBit == 0
+	c.canQuery = u64(init, 8)&interruptBit == 0
 	for i, dev := range s.clones {
 		c.threads = append(c.threads, newThread(c, dev, s.slot(i)))
 	}
 	return c, nil
 }
 
-// newProtocol is go-fuse's part of the protocol.
 func newProtocol(fs fuse.RawFileSystem, panicked func(any)) *fuse.ProtocolServer {
 	return fuse.NewProtocolServer(fs, &fuse.MountOptions{
-		Logger:               log.New(io.Discard, "", 0), // it logs what a reader can provoke at will
+		Logger:               log.New(io.Discard, "", 0), // any reader can provoke its messages
 		MaxWrite:             maxTransfer,
 		DisabledCapabilities: fuse.CAP_READDIRPLUS | fuse.CAP_PASSTHROUGH | fuse.CAP_ALLOW_IDMAP,
 		PanicHandler: func(value any) fuse.Status {
@@ -102,10 +102,10 @@ func newProtocol(fs fuse.RawFileSystem, panicked func(any)) *fuse.ProtocolServer
 	})
 }
 
-// answerInit makes the answer to INIT, and puts proto into the state after it.
+// answerInit lets proto process the INIT request, and returns the reply.
 func answerInit(proto *fuse.ProtocolServer, in []byte) ([]byte, error) {
 	if len(in) < inHeaderSize || u32(in, 4) != opInit {
-		return nil, errors.New("answer INIT: the first request is another one")
+		return nil, errors.New("answer INIT: unexpected first request")
 	}
 	out := make([]byte, 4096)
 	n, status := proto.HandleRequest([][]byte{in}, [][]byte{out})
@@ -113,7 +113,7 @@ func answerInit(proto *fuse.ProtocolServer, in []byte) ([]byte, error) {
 		return nil, fmt.Errorf("answer INIT: %w", syscall.Errno(status))
 	}
 	if n < outHeaderSize {
-		return nil, errors.New("answer INIT: no answer made")
+		return nil, errors.New("answer INIT: no reply")
 	}
 	if errno := int32(u32(out, 4)); errno != 0 {
 		return nil, fmt.Errorf("answer INIT: %w", syscall.Errno(-errno))
@@ -121,44 +121,45 @@ func answerInit(proto *fuse.ProtocolServer, in []byte) ([]byte, error) {
 	return out[:n], nil
 }
 
-// CountIn has the requests counted that are answered, from Start on, in a counter of the caller's.
-func (c *Conn) CountIn(requests *atomic.Uint64) { c.crew.counted = requests }
+// CountRequests makes the connection increment requests for each answered request. It must be
+// called before Start.
+func (c *Conn) CountRequests(requests *atomic.Uint64) { c.pool.metric = requests }
 
-// Start serves the connection until it ends, with as many threads at a time as are needed. First of all it answers the
-// requests that an earlier process has left.
+// Start serves the connection until it ends. Requests that an earlier process left unanswered are
+// served first.
 func (c *Conn) Start() {
 	for _, t := range c.threads {
 		c.running.Add(1)
 		go t.serve()
 	}
-	go c.crew.watch()
+	go c.pool.watch()
 	go c.watchStuck()
-	c.crew.help()
+	c.pool.wake()
 }
 
-// leaveTime is how long requests that have been begun with may take when others are left to the next process.
-const leaveTime = time.Second
+// drainTimeout bounds Drain.
+const drainTimeout = time.Second
 
-// Leave ends the work on the connection, which goes on to exist: requests that have been begun with are answered, if they
-// do not take too long; all others are left to the next process. This one has to end then.
-func (c *Conn) Leave() {
-	c.leaving.Store(true)
-	for deadline := time.Now().Add(leaveTime); c.Busy() > 0 && time.Now().Before(deadline); {
+// Drain waits up to a second for the requests that are being served, and leaves all others to the
+// next process. The caller must exit then; the connection persists.
+func (c *Conn) Drain() {
+	c.draining.Store(true)
+	for end := time.Now().Add(drainTimeout); c.Busy() > 0 && time.Now().Before(end); {
 		time.Sleep(100 * time.Microsecond)
 	}
 }
 
-// Wait returns when the connection has ended: its last mount is gone, or somebody aborted it.
+// Wait returns when the connection has ended: its last mount is gone or it was aborted.
 func (c *Conn) Wait() { c.running.Wait() }
 
-// Busy is the number of requests that are being worked on.
-func (c *Conn) Busy() int { return int(c.crew.busy.Load()) }
+// Busy returns the number of requests that are being served.
+func (c *Conn) Busy() int { return int(c.pool.busy.Load()) }
 
 // Answers reports whether a request was answered since the last call, or a thread is idle. It must
 // not be called concurrently.
 func (c *Conn) Answers() bool {
-	done := c.crew.done.Load()
-	answers := done != c.answered || c.crew.waiting.Load() > 0
+	done := c.pool.done.Load()
+	answers := done != c.answered || c.pool.waiting.Load() > 0
 	c.answered = done
 	return answers
 }
@@ -169,17 +170,19 @@ func (c *Conn) Answers() bool {
 func (c *Conn) KeepCachedSize(node uint64) error {
 	out := make([]byte, 0, outHeaderSize+24)
 	out = appendU64(appendU64(out[:outHeaderSize], node), maxTransfer)
-	out = appendU64(out, 0) // no byte, and padding
-	putHeader(out, 0, notifyStore)
-	_, err := c.session.master.Write(out)
-	return err
+	return c.notify(notifyStore, appendU64(out, 0)) // no byte, and padding
 }
 
-// NotifyPoll tells the kernel that the events of a file that is polled have changed; kernelHandle is what Poll got.
+// NotifyPoll wakes the pollers of a file whose events have changed. kernelHandle is that of
+// Handler.Poll.
 func (c *Conn) NotifyPoll(kernelHandle uint64) error {
 	out := make([]byte, 0, outHeaderSize+8)
-	out = appendU64(out[:outHeaderSize], kernelHandle)
-	putHeader(out, 0, notifyPoll)
+	return c.notify(notifyPoll, appendU64(out[:outHeaderSize], kernelHandle))
+}
+
+// notify sends a notification, in which code stands in place of a reply's error.
+func (c *Conn) notify(code int32, out []byte) error {
+	putHeader(out, 0, code)
 	_, err := c.session.master.Write(out)
 	return err
 }

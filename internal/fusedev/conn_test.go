@@ -23,21 +23,20 @@ import (
 	"palisade/internal/sys"
 )
 
-// files is a file system with one directory and a few files, each of which behaves as its name says.
+// files is a file system with one directory and a few files, which behave as their names say.
 type files struct {
 	panics   atomic.Int64
 	released atomic.Int64
 	rescued  atomic.Int64
 	reads    atomic.Int64
-	doubtful atomic.Int64
+	replayed atomic.Int64 // reads with MaybeAnswered
 	content  []byte
 	session  *fusedev.Session
 	conn     *fusedev.Conn
 	polled   chan uint64
-	slow     chan struct{} // closed when reads of the slow file may end
-	// beginsSlow is called when one begins, if it is not nil.
-	beginsSlow func()
-	ready      atomic.Bool
+	slow     chan struct{} // closed to unblock reads of the slow file
+	onSlow   func()        // called at the begin of these reads, if not nil
+	ready    atomic.Bool
 }
 
 const (
@@ -50,8 +49,10 @@ const (
 	idEmpty
 )
 
-var names = map[string]uint64{"text": idText, "panic": idPanic, "poll": idPoll, "forbidden": idForbidden, "slow": idSlow,
-	"stuck-attr": idStuckAttr, "empty": idEmpty}
+var names = map[string]uint64{
+	"text": idText, "panic": idPanic, "poll": idPoll, "forbidden": idForbidden, "slow": idSlow,
+	"stuck-attr": idStuckAttr, "empty": idEmpty,
+}
 
 func attr(id uint64, out *fuse.Attr) {
 	out.Ino, out.Mode, out.Nlink, out.Size = id, syscall.S_IFREG|0o444, 1, 4096
@@ -67,27 +68,31 @@ func (f *files) Open(r *fusedev.Request, _ uint32) (uint64, uint32, syscall.Errn
 	return 1, fusedev.OpenDirectIO | fusedev.OpenNoFlush, 0
 }
 
-func (f *files) Read(r *fusedev.Request, _ uint64, offset uint64, size int, dst []byte) ([]byte, syscall.Errno) {
+func (f *files) Read(r *fusedev.Request, _, offset uint64, _ int, dst []byte) (
+	[]byte, syscall.Errno,
+) {
 	f.reads.Add(1)
-	if r.IsDoubtful {
-		f.doubtful.Add(1)
+	if r.MaybeAnswered {
+		f.replayed.Add(1)
 	}
 	switch r.Node {
 	case idPanic:
 		panic("in a read")
 	case idSlow:
-		if offset == 0 { // the end of the text is known
-			if f.beginsSlow != nil {
-				f.beginsSlow()
+		if offset == 0 {
+			if f.onSlow != nil {
+				f.onSlow()
 			}
 			<-f.slow
 		}
 	}
-	rest := f.content[min(offset, uint64(len(f.content))):]
-	return append(dst, rest...), 0 // more than size on purpose: the transport cuts it
+	// More than size on purpose: the transport cuts off the excess.
+	return append(dst, f.content[min(offset, uint64(len(f.content))):]...), 0
 }
 
-func (f *files) Rescue(_ *fusedev.Request, _, offset uint64, _ int, dst []byte) ([]byte, syscall.Errno) {
+func (f *files) Rescue(_ *fusedev.Request, _, offset uint64, _ int, dst []byte) (
+	[]byte, syscall.Errno,
+) {
 	f.rescued.Add(1)
 	text := "rescued\n"
 	return append(dst, text[min(offset, uint64(len(text))):]...), 0
@@ -124,22 +129,23 @@ func mount(t *testing.T, content []byte) (string, *files) {
 	return mountWith(t, content, time.Minute)
 }
 
-// mountWith mounts a file system whose stuck requests are answered after patience.
-func mountWith(t *testing.T, content []byte, patience time.Duration) (string, *files) {
+// mountWith mounts a file system whose requests are rescued after timeout.
+func mountWith(t *testing.T, content []byte, timeout time.Duration) (string, *files) {
 	t.Helper()
 	dir, fs := prepare(t, content)
-	fs.serve(t, patience)
+	fs.serve(t, timeout)
 	return dir, fs
 }
 
-// prepare mounts a file system that nobody serves yet.
+// prepare mounts a file system that no process serves yet.
 func prepare(t *testing.T, content []byte) (string, *files) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("mounting needs root")
 	}
 	dir := t.TempDir()
-	dev, err := fusedev.Mount(dir, fusedev.MountOptions{Source: "fusedev-test", Subtype: "fusedev-test"})
+	opts := fusedev.MountOptions{Source: "fusedev-test", Subtype: "fusedev-test"}
+	dev, err := fusedev.Mount(dir, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,23 +166,26 @@ func prepare(t *testing.T, content []byte) (string, *files) {
 	return dir, fs
 }
 
-func (f *files) serve(t *testing.T, patience time.Duration) {
+func (f *files) serve(t *testing.T, timeout time.Duration) {
 	t.Helper()
 	var err error
-	if f.conn, err = fusedev.NewConn(f.session, f, tree{fuse.NewDefaultRawFileSystem(), f}); err != nil {
+	f.conn, err = fusedev.NewConn(f.session, f, tree{fuse.NewDefaultRawFileSystem(), f})
+	if err != nil {
 		t.Fatal(err)
 	}
-	f.conn.Patience = patience
+	f.conn.Timeout = timeout
 	f.conn.Start()
 }
 
-// tree is the part of the file system that go-fuse calls.
+// tree implements the requests that go-fuse handles.
 type tree struct {
 	fuse.RawFileSystem
 	files *files
 }
 
-func (tree) Lookup(_ <-chan struct{}, _ *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+func (tree) Lookup(
+	_ <-chan struct{}, _ *fuse.InHeader, name string, out *fuse.EntryOut,
+) fuse.Status {
 	if name == "lookup-panic" {
 		panic("in go-fuse")
 	}
@@ -186,7 +195,7 @@ func (tree) Lookup(_ <-chan struct{}, _ *fuse.InHeader, name string, out *fuse.E
 	}
 	out.NodeId = id
 	if id == idEmpty {
-		out.SetEntryTimeout(time.Hour) // the reply to a LOOKUP has the size, too
+		out.SetEntryTimeout(time.Hour) // a LOOKUP would refresh the size
 	}
 	attr(id, &out.Attr)
 	return fuse.OK
@@ -206,7 +215,7 @@ func (f tree) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) 
 	return fuse.OK
 }
 
-// run runs a program that looks at the mount: never this process, which serves it.
+// run runs a program that accesses the mount. This process must not: it serves the mount.
 func run(t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
@@ -220,21 +229,38 @@ func run(t *testing.T, name string, args ...string) (string, error) {
 }
 
 func TestReads(t *testing.T) {
-	content := []byte(strings.Repeat("0123456789abcde\n", 20000)) // 320 kB: three requests at least
+	content := []byte(strings.Repeat("0123456789abcde\n", 20000)) // 320 kB: at least three requests
 	dir, fs := mount(t, content)
 	for _, blockSize := range []string{"1M", "64k", "4096", "1000"} {
 		got, err := run(t, "dd", "status=none", "bs="+blockSize, "if="+filepath.Join(dir, "text"))
 		if err != nil || got != string(content) {
-			t.Errorf("read in blocks of %s: %d bytes, error %v; want %d bytes", blockSize, len(got), err, len(content))
+			t.Errorf("blocks of %s: got %d bytes, %v; want %d", blockSize, len(got), err, len(content))
 		}
 	}
-	if got, err := run(t, "tail", "-c", "+319990", filepath.Join(dir, "text")); err != nil || got != string(content[319989:]) {
+	got, err := run(t, "tail", "-c", "+319990", filepath.Join(dir, "text"))
+	if err != nil || got != string(content[319989:]) {
 		t.Errorf("read of the end: %q, error %v", got, err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); fs.released.Load() < 5; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d handles released, want 5", fs.released.Load())
+	if !eventually(5*time.Second, func() bool { return fs.released.Load() >= 5 }) {
+		t.Fatalf("%d handles released, want 5", fs.released.Load())
+	}
+}
+
+// eventually polls condition until it is true, and returns false after the timeout.
+func eventually(timeout time.Duration, condition func() bool) bool {
+	for end := time.Now().Add(timeout); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			return false
 		}
+	}
+	return true
+}
+
+// wantText checks the content of the file "text".
+func wantText(t *testing.T, dir string) {
+	t.Helper()
+	if got, err := run(t, "cat", filepath.Join(dir, "text")); err != nil || got != "text\n" {
+		t.Errorf("got %q, %v", got, err)
 	}
 }
 
@@ -245,26 +271,26 @@ func TestErrors(t *testing.T) {
 	}{
 		{"a panic in a read", "panic", "Input/output error"},
 		{"a panic in a look-up", "lookup-panic", "Cannot allocate memory"},
-		{"an error of the handler", "forbidden", "Permission denied"},
+		{"an error from the handler", "forbidden", "Permission denied"},
 		{"no such file", "nothing", "No such file"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := run(t, "dd", "if="+filepath.Join(dir, tt.file)) // unlike busybox's cat it reads once
+			// Unlike busybox's cat, dd reads once.
+			_, err := run(t, "dd", "if="+filepath.Join(dir, tt.file))
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
-			if got, err := run(t, "cat", filepath.Join(dir, "text")); err != nil || got != "text\n" {
-				t.Errorf("read after it: %q, %v", got, err)
-			}
+			wantText(t, dir)
 		})
 	}
 	if got := fs.panics.Load(); got != 2 {
-		t.Errorf("%d panics told, want 2", got)
+		t.Errorf("%d panics reported, want 2", got)
 	}
 }
 
-// pollArgument makes this program wait up to 20 s for POLLPRI of the file that follows, and print whether it came.
+// pollArgument makes the test binary wait up to 20 s for POLLPRI on a file, and print whether it
+// came.
 const pollArgument = "-poll-for-test"
 
 func TestMain(m *testing.M) {
@@ -306,18 +332,18 @@ func TestPollNotification(t *testing.T) {
 	select {
 	case handle = <-fs.polled:
 	case out := <-done:
-		t.Fatalf("the poll ended without an event: %s", out)
+		t.Fatalf("poll returned without an event: %s", out)
 	}
 	fs.ready.Store(true)
 	if err := fs.conn.NotifyPoll(handle); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-done; got != "true\n<nil>" {
-		t.Errorf("poll said %q, want true", got)
+		t.Errorf("poll: got %q, want true", got)
 	}
 }
 
-// TestSlowReads has threads stuck with one file: the others are served.
+// TestSlowReads blocks three of four threads in reads: other reads must be served.
 func TestSlowReads(t *testing.T) {
 	dir, fs := mount(t, []byte("text\n"))
 	var slow sync.WaitGroup
@@ -329,19 +355,13 @@ func TestSlowReads(t *testing.T) {
 		})
 	}
 	for range 20 {
-		if got, err := run(t, "cat", filepath.Join(dir, "text")); err != nil || got != "text\n" {
-			t.Errorf("read beside slow ones: %q, %v", got, err)
-		}
+		wantText(t, dir)
 	}
-	for deadline := time.Now().Add(10 * time.Second); fs.conn.Busy() < 3 && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(10*time.Second, func() bool { return fs.conn.Busy() >= 3 })
 	if got := fs.conn.Busy(); got != 3 {
-		t.Errorf("%d requests are worked on, want the 3 slow ones", got)
+		t.Errorf("%d busy threads, want 3", got)
 	}
-	if got, err := run(t, "cat", filepath.Join(dir, "text")); err != nil || got != "text\n" {
-		t.Errorf("read beside slow ones: %q, %v", got, err)
-	}
+	wantText(t, dir)
 	close(fs.slow)
 	slow.Wait()
 }
@@ -350,14 +370,10 @@ func TestSlowReads(t *testing.T) {
 // answered.
 func TestAllThreadsStuck(t *testing.T) {
 	dir, fs := mount(t, []byte("text\n"))
-	// reports polls until Answers returns want.
 	reports := func(want bool) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); fs.conn.Answers() != want; {
-			if time.Now().After(deadline) {
-				t.Fatalf("with %d busy threads the connection does not report %v", fs.conn.Busy(), want)
-			}
-			time.Sleep(time.Millisecond)
+		if !eventually(10*time.Second, func() bool { return fs.conn.Answers() == want }) {
+			t.Fatalf("with %d busy threads Answers is never %v", fs.conn.Busy(), want)
 		}
 	}
 	reports(true)
@@ -373,9 +389,7 @@ func TestAllThreadsStuck(t *testing.T) {
 		read()
 	}
 	reports(true)
-	if got, err := run(t, "cat", filepath.Join(dir, "text")); err != nil || got != "text\n" {
-		t.Errorf("read beside slow ones: %q, %v", got, err)
-	}
+	wantText(t, dir)
 	read()
 	reports(false)
 	answered := fs.session.Answered().Load()
@@ -386,37 +400,33 @@ func TestAllThreadsStuck(t *testing.T) {
 	slow.Wait()
 	reports(true)
 	if got := fs.session.Answered().Load(); got < answered+4 {
-		t.Errorf("%d requests were counted, want 4 more than %d", got, answered)
+		t.Errorf("%d requests counted, want at least %d", got, answered+4)
 	}
 }
 
-// TestStuckRead has a thread stuck for ever: its reader gets an answer all the same, and the thread's own, when it comes
-// at last, goes nowhere.
+// TestStuckRead blocks threads in reads: Rescue answers the readers, and the late answers of the
+// threads are dropped.
 func TestStuckRead(t *testing.T) {
 	dir, fs := mountWith(t, []byte("text\n"), 500*time.Millisecond)
 	for i := range 3 { // of four threads
-		if got, err := run(t, "cat", filepath.Join(dir, "slow")); err != nil || !strings.HasPrefix(got, "rescued\n") {
-			t.Errorf("read %d of a file that does not answer: %q, %v", i, got, err)
+		got, err := run(t, "cat", filepath.Join(dir, "slow"))
+		if err != nil || !strings.HasPrefix(got, "rescued\n") {
+			t.Errorf("stuck read %d: %q, %v", i, got, err)
 		}
 	}
-	if got, err := run(t, "cat", filepath.Join(dir, "text")); err != nil || got != "text\n" {
-		t.Errorf("read beside stuck ones: %q, %v", got, err)
-	}
+	wantText(t, dir)
 	close(fs.slow)
-	for deadline := time.Now().Add(10 * time.Second); fs.conn.Busy() > 0 && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(10*time.Second, func() bool { return fs.conn.Busy() == 0 })
 	for range 20 {
-		if got, err := run(t, "cat", filepath.Join(dir, "text")); err != nil || got != "text\n" {
-			t.Errorf("read after all: %q, %v", got, err)
-		}
+		wantText(t, dir)
 	}
 	if got := fs.rescued.Load(); got < 3 {
 		t.Errorf("%d requests were rescued", got)
 	}
 }
 
-// serveArgument makes this program serve the session whose files it is given, until it is killed. It tells of the slow read.
+// serveArgument makes the test binary serve the session in its passed files until it is killed. It
+// prints a line at the begin of a slow read.
 const serveArgument = "-serve-for-test"
 
 func serveForTest() error {
@@ -428,18 +438,18 @@ func serveForTest() error {
 	if err != nil {
 		return err
 	}
-	fs := &files{content: []byte("first\n"), beginsSlow: func() { fmt.Println("slow") }}
+	fs := &files{content: []byte("first\n"), onSlow: func() { fmt.Println("slow") }}
 	conn, err := fusedev.NewConn(session, fs, tree{fuse.NewDefaultRawFileSystem(), nil})
 	if err != nil {
 		return err
 	}
-	conn.Patience = time.Minute
+	conn.Timeout = time.Minute
 	conn.Start()
 	conn.Wait()
 	return nil
 }
 
-// startServing starts a process that serves the session, and returns what it says.
+// startServing starts a process that serves the session, and returns its output.
 func startServing(t *testing.T, s *fusedev.Session) (*exec.Cmd, *bufio.Reader) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], serveArgument)
@@ -454,7 +464,8 @@ func startServing(t *testing.T, s *fusedev.Session) (*exec.Cmd, *bufio.Reader) {
 		defer file.Close()
 		passed, cmd.ExtraFiles = append(passed, f.Name), append(cmd.ExtraFiles, file)
 	}
-	cmd.Env = append(os.Environ(), "LISTEN_FDS="+strconv.Itoa(len(passed)), "LISTEN_FDNAMES="+strings.Join(passed, ":"))
+	cmd.Env = append(os.Environ(),
+		"LISTEN_FDS="+strconv.Itoa(len(passed)), "LISTEN_FDNAMES="+strings.Join(passed, ":"))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -462,25 +473,27 @@ func startServing(t *testing.T, s *fusedev.Session) (*exec.Cmd, *bufio.Reader) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cmd.Process.Kill() }) // fails if it has ended, as it should
+	t.Cleanup(func() { cmd.Process.Kill() }) // fails if the test has killed it
 	return cmd, bufio.NewReader(out)
 }
 
-// TestNextProcess takes over from a process that is killed while it is at work with one request, and has just answered others: the one
-// is done again, as if it were new, the others are not.
+// TestNextProcess kills a process while it serves one request and has just answered others: the
+// next process must serve that request, and none of the others.
 func TestNextProcess(t *testing.T) {
 	dir, fs := prepare(t, []byte("next\n"))
-	first, says := startServing(t, fs.session)
+	first, output := startServing(t, fs.session)
 	slow := make(chan string)
 	go func() {
-		got, err := run(t, "dd", "status=none", "bs=4096", "count=1", "if="+filepath.Join(dir, "slow"))
+		file := filepath.Join(dir, "slow")
+		got, err := run(t, "dd", "status=none", "bs=4096", "count=1", "if="+file)
 		slow <- fmt.Sprint(got, err)
 	}()
-	if line, err := says.ReadString('\n'); err != nil {
+	if line, err := output.ReadString('\n'); err != nil {
 		t.Fatalf("%q, %v", line, err)
 	}
-	// The file stays open, so that a read is the last that was answered.
-	reader := exec.Command("sh", "-c", `exec 3<"$1"; dd status=none bs=4096 count=1 <&3; exec sleep 1000`, "sh", filepath.Join(dir, "text"))
+	// The file stays open, so that a READ is the last request.
+	const script = `exec 3<"$1"; dd status=none bs=4096 count=1 <&3; exec sleep 1000`
+	reader := exec.Command("sh", "-c", script, "sh", filepath.Join(dir, "text"))
 	out, err := reader.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -488,33 +501,37 @@ func TestNextProcess(t *testing.T) {
 	if err := reader.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer reader.Wait() // it is killed
+	defer reader.Wait() // returns the signal
 	defer reader.Process.Kill()
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "first\n" {
 		t.Fatalf("read: %q, %v", line, err)
 	}
 	answered := 0
-	for deadline := time.Now().Add(10 * time.Second); answered == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		answered = fs.session.LeaveRequests() // the process may be about to end the request
-	}
+	eventually(10*time.Second, func() bool { // the process may not have cleared the slot yet
+		answered = fs.session.LeaveRequests()
+		return answered > 0
+	})
 	if err := first.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	first.Wait() // it was killed
+	first.Wait() // returns the signal
 	close(fs.slow)
 	fs.serve(t, time.Minute)
 	if got := <-slow; got != "next\n<nil>" {
-		t.Errorf("who has waited got %q", got)
+		t.Errorf("the reader of the slow file got %q", got)
 	}
-	if got := fs.reads.Load(); answered < 1 || got != 1 || fs.doubtful.Load() != 0 {
-		t.Errorf("%d reads were done, %d of them doubtful, after %d that were answered; want 1", got, fs.doubtful.Load(), answered)
+	reads, replayed := fs.reads.Load(), fs.replayed.Load()
+	if answered < 1 || reads != 1 || replayed != 0 {
+		t.Errorf("after %d answered reads: %d more, %d maybe answered; want 1, 0",
+			answered, reads, replayed)
 	}
 }
 
 func TestMountErrors(t *testing.T) {
-	_, err := fusedev.Mount(filepath.Join(t.TempDir(), "absent"), fusedev.MountOptions{Source: "x", Subtype: "x"})
+	dir := filepath.Join(t.TempDir(), "absent")
+	_, err := fusedev.Mount(dir, fusedev.MountOptions{Source: "x", Subtype: "x"})
 	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "absent") {
-		t.Errorf("got %v, want one that names the directory", err)
+		t.Errorf("got %v, want ENOENT with the directory", err)
 	}
 }
 
@@ -528,8 +545,7 @@ func TestStuckGetAttr(t *testing.T) {
 	close(fs.slow)
 }
 
-// TestKeepCachedSize tells the caller of stat(2) that a file is empty. The next reader, whose
-// program uses sendfile(2), must not take it for empty.
+// TestKeepCachedSize reports size 0 to stat(2). A later sendfile(2) must not see an empty file.
 func TestKeepCachedSize(t *testing.T) {
 	dir, _ := mount(t, []byte("text\n"))
 	file := filepath.Join(dir, "empty")
@@ -543,8 +559,7 @@ func TestKeepCachedSize(t *testing.T) {
 	}
 }
 
-// TestOldSession takes over the session of an earlier version, whose mounts have
-// default_permissions.
+// TestOldSession opens the session of an earlier version, whose mounts have default_permissions.
 func TestOldSession(t *testing.T) {
 	_, fs := prepare(t, nil)
 	if fs.session.KernelChecksAccess() {

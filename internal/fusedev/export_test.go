@@ -2,8 +2,8 @@ package fusedev
 
 import "encoding/binary"
 
-// LeaveRequests makes the slot of each thread that has read a file look as if the process had ended just after it gave the answer, and
-// tells how many there are.
+// LeaveRequests makes each slot whose last request was a READ look as if its process had ended
+// right after the answer, and returns the number of these slots.
 func (s *Session) LeaveRequests() (n int) {
 	for i := range s.clones {
 		if in := s.slot(i)[requestAt:]; u32(in, 0) == 0 && u32(in, 4) == opRead {
@@ -14,7 +14,7 @@ func (s *Session) LeaveRequests() (n int) {
 	return n
 }
 
-// SetVersion makes the session look as if that version of this program had made it.
+// SetVersion overwrites the version in the session's memory.
 func (s *Session) SetVersion(version uint32) {
 	binary.NativeEndian.PutUint32(s.mem[versionAt:], version)
 }

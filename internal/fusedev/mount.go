@@ -9,19 +9,19 @@ import (
 
 const devicePath = "/dev/fuse"
 
-// MountOptions say how a connection is mounted.
+// MountOptions are the options of Mount.
 type MountOptions struct {
-	// Source and Subtype are what the mount table shows: Source in its first column, fuse.Subtype as the type.
+	// Source and Subtype appear in the mount table: the first column is Source, the type
+	// fuse.Subtype.
 	Source, Subtype string
-	// Extra are options of the kernel's FUSE (Documentation/filesystems/fuse.rst, "Mount options"), such as "max_read=N".
+	// Extra holds mount options such as "max_read=N" (Documentation/filesystems/fuse.rst).
 	Extra []string
 }
 
-// Mount opens /dev/fuse and mounts the new connection on the directory dir, without the help of fusermount: nosuid,
-// nodev, with access for every user (allow_other). File modes are checked by the Handler: the
-// kernel (default_permissions) would ask for attributes at each open(2) of a file whose size it
-// must not cache. The device it returns is the connection's: the mount answers until its last
-// descriptor and clone is closed.
+// Mount mounts a new connection on the directory dir: nosuid, nodev, and accessible to every user
+// (allow_other). File modes are checked by the Handler: the kernel (default_permissions) would ask
+// for attributes at each open(2) of a file whose size it must not cache. The connection lives as
+// long as the returned device or a clone of it is open.
 func Mount(dir string, opts MountOptions) (sys.File, error) {
 	dev, err := sys.OpenReadWrite(devicePath)
 	if err != nil {
@@ -30,7 +30,8 @@ func Mount(dir string, opts MountOptions) (sys.File, error) {
 	data := append([]string{
 		fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", dev.Fd()), "allow_other",
 	}, opts.Extra...)
-	err = sys.Mount(opts.Source, dir, "fuse."+opts.Subtype, sys.MountNoSuid|sys.MountNoDev, strings.Join(data, ","))
+	err = sys.Mount(opts.Source, dir, "fuse."+opts.Subtype, sys.MountNoSuid|sys.MountNoDev,
+		strings.Join(data, ","))
 	if err != nil {
 		dev.Close()
 		return sys.File{}, err

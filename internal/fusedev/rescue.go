@@ -9,47 +9,49 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// watchStuck looks for requests that take too long, until the connection ends.
+// watchStuck rescues the requests that take longer than Timeout, until the connection ends.
 func (c *Conn) watchStuck() {
-	tick := time.NewTicker(c.Patience / 4)
+	tick := time.NewTicker(c.Timeout / 4)
 	defer tick.Stop()
 	for {
 		select {
-		case <-c.crew.ended:
+		case <-c.pool.ended:
 			return
 		case <-tick.C:
 		}
 		for _, t := range c.threads {
-			if t.claim.Load() != 0 && time.Since(c.began)-time.Duration(t.since.Load()) > c.Patience {
+			since := time.Duration(t.since.Load())
+			if t.claim.Load() != 0 && time.Since(c.start)-since > c.Timeout {
 				t.rescue()
 			}
 		}
 	}
 }
 
-// rescue answers the request that the thread is stuck with. The thread goes on when it can.
+// rescue answers the request in which the thread is blocked.
 func (t *thread) rescue() {
 	unique := t.claim.Load()
 	var in [readInSize]byte
 	copy(in[:], t.in)
-	// What was copied belongs to the request if that is still the one.
+	// The copy is consistent if the thread still works on the same request.
 	if unique == 0 || !t.claim.CompareAndSwap(unique, 0) {
 		return
 	}
 	go func() {
 		r := &thread{conn: t.conn, dev: t.dev, out: make([]byte, 0, 64<<10)}
 		r.req.parseHeader(in[:])
-		if answered := r.answerFor(in[:]); answered {
+		if r.answerFallback(in[:]) {
 			r.dev.Write(r.out)
 		}
 	}()
 }
 
-// answerFor makes the answer to a request that cannot be worked on, and tells whether there is one.
-func (t *thread) answerFor(in []byte) (answered bool) {
+// answerFallback prepares the answer in t.out to a request that cannot be served as usual. It
+// returns false for requests without an answer.
+func (t *thread) answerFallback(in []byte) (answered bool) {
 	defer func() {
 		if value := recover(); value != nil {
-			t.fail(noAnswer(t.req.opcode))
+			t.fail(fallbackErrno(t.req.opcode))
 			answered = true
 			t.conn.handler.Panicked(value)
 		}
@@ -61,11 +63,11 @@ func (t *thread) answerFor(in []byte) (answered bool) {
 		handle, offset := u64(in, inHeaderSize), u64(in, inHeaderSize+8)
 		size := int(min(u32(in, inHeaderSize+16), math.MaxInt32))
 		out, errno := t.conn.handler.Rescue(&t.req, handle, offset, size, t.out[:outHeaderSize])
-		t.replyText(out, errno, size)
+		t.replyRead(out, errno, size)
 	case op == opGetattr:
 		t.rescueAttr()
 	default:
-		t.fail(noAnswer(t.req.opcode))
+		t.fail(fallbackErrno(t.req.opcode))
 	}
 	return true
 }
@@ -85,10 +87,10 @@ func (t *thread) rescueAttr() {
 	t.reply(len(out))
 }
 
-// noAnswer returns the error of a request that cannot be worked on. At any error of a LOOKUP but
-// ENOMEM the kernel forgets the name, and unmounts what is mounted on files below it in all
-// containers (fuse_dentry_revalidate in fs/fuse/dir.c).
-func noAnswer(opcode uint32) syscall.Errno {
+// fallbackErrno returns the error for a request that cannot be served. At any error of a LOOKUP but
+// ENOMEM the kernel drops the dentry, and unmounts all mounts on files below it in all containers
+// (fuse_dentry_revalidate in fs/fuse/dir.c).
+func fallbackErrno(opcode uint32) syscall.Errno {
 	if opcode == opLookup {
 		return syscall.ENOMEM
 	}

@@ -14,9 +14,10 @@ import (
 	"palisade/internal/sys"
 )
 
-// Session is what a connection needs to outlive the process that serves it: the device, a clone of it for each thread, and
-// memory for the request that each thread works on. As long as somebody holds them, requests wait for the next process,
-// and those that the last one had begun with lie in the memory.
+// Session is the state of a connection that outlives the process that serves it: the device, a
+// clone of it for each thread, and memory for the request that each thread works on. While any
+// process holds the files, the kernel queues new requests for the next process; requests that were
+// already read are in the memory.
 type Session struct {
 	master sys.File
 	clones []sys.File
@@ -24,16 +25,16 @@ type Session struct {
 	mem    []byte
 }
 
-// The memory begins with a page that says what it is; a slot for each clone follows. All numbers are in the byte order of
-// the machine.
+// Layout of the memory: a header page, then a slot for each clone. All numbers are in native byte
+// order.
 const (
 	memoryMagic   = "palisade-fuse\x00"
 	memoryVersion = 2
-	// oldVersion is that of mounts with default_permissions; all else is the same.
+	// oldVersion differs only in that the mount has default_permissions.
 	oldVersion = 1
 	headerSize = 4096
 
-	// In the header, behind the magic:
+	// Offsets in the header, after the magic:
 	versionAt  = 16 // uint32
 	slotsAt    = 20 // uint32, the number of slots
 	slotSizeAt = 24 // uint32
@@ -41,14 +42,15 @@ const (
 	answeredAt = 32 // uint64, the number of answered requests
 	initAt     = 64
 
-	// A slot begins with the number of processes that have found its request unanswered; the request follows. Its first
-	// four bytes are its length, which the kernel writes and who answers makes 0.
+	// A slot begins with a uint32, the number of processes that have found its request unanswered.
+	// The request follows at requestAt; its first four bytes are its length, which the kernel
+	// writes and the thread sets to 0 after the answer.
 	requestAt = 64
 	slotSize  = requestAt + requestSize
 )
 
-// NewSession does the handshake of a connection that has just been mounted, and takes over its device. At most n threads
-// will serve it.
+// NewSession does the handshake of a connection that was just mounted. It takes ownership of
+// master, and makes n clones for as many threads.
 func NewSession(master sys.File, n int) (*Session, error) {
 	s := &Session{master: master}
 	init, err := handshake(master)
@@ -56,7 +58,7 @@ func NewSession(master sys.File, n int) (*Session, error) {
 		err = s.clone(n)
 	}
 	if err == nil {
-		err = s.makeMemory(init)
+		err = s.newMemory(init)
 	}
 	if err != nil {
 		s.Close()
@@ -65,7 +67,7 @@ func NewSession(master sys.File, n int) (*Session, error) {
 	return s, nil
 }
 
-// handshake reads INIT, the first request of a new connection, and answers it. It returns the request.
+// handshake answers INIT, the first request of a connection, and returns the request.
 func handshake(master sys.File) ([]byte, error) {
 	in := make([]byte, requestSize)
 	n, err := master.Read(in)
@@ -73,7 +75,7 @@ func handshake(master sys.File) ([]byte, error) {
 		return nil, fmt.Errorf("read INIT: %w", err)
 	}
 	if n > headerSize-initAt {
-		return nil, fmt.Errorf("read INIT: it has %d bytes", n)
+		return nil, fmt.Errorf("read INIT: unexpected size of %d bytes", n)
 	}
 	out, err := answerInit(newProtocol(fuse.NewDefaultRawFileSystem(), nil), in[:n])
 	if err != nil {
@@ -99,10 +101,10 @@ func (s *Session) clone(n int) error {
 	return nil
 }
 
-func (s *Session) makeMemory(init []byte) error {
+func (s *Session) newMemory(init []byte) error {
 	size := headerSize + len(s.clones)*slotSize
 	var err error
-	if s.memory, err = sys.NewMemory("lxcfs-requests", size); err != nil {
+	if s.memory, err = sys.MemfdCreate("lxcfs-requests", size); err != nil {
 		return err
 	}
 	if s.mem, err = s.memory.Map(size); err != nil {
@@ -118,24 +120,26 @@ func (s *Session) makeMemory(init []byte) error {
 	return nil
 }
 
-// Names of a Session's files.
+// Names of the files of a Session.
 const (
 	masterName = "fuse"
 	memoryName = "requests"
 	cloneName  = "clone-"
 )
 
-// Files are the session's files by name, for another process.
+// Files returns the files that OpenSession needs in the next process.
 func (s *Session) Files() []sys.NamedFile {
-	files := []sys.NamedFile{{Name: masterName, File: s.master}, {Name: memoryName, File: s.memory}}
+	files := []sys.NamedFile{
+		{Name: masterName, File: s.master}, {Name: memoryName, File: s.memory},
+	}
 	for i, clone := range s.clones {
 		files = append(files, sys.NamedFile{Name: cloneName + strconv.Itoa(i), File: clone})
 	}
 	return files
 }
 
-// OpenSession takes over the session that consists of files, in any order. It fails where one is missing, or where another
-// version of this program has made the memory otherwise; files of other names are left alone.
+// OpenSession returns the session of an earlier process from its Files, in any order. It fails if
+// one is missing or the memory has another layout. Files of other names are ignored.
 func OpenSession(files []sys.NamedFile) (*Session, error) {
 	s := new(Session)
 	clones := make(map[int]sys.File)
@@ -148,17 +152,17 @@ func OpenSession(files []sys.NamedFile) (*Session, error) {
 		case isClone:
 			i, err := strconv.Atoi(number)
 			if err != nil {
-				return nil, fmt.Errorf("take over a session: file %q: %w", f.Name, err)
+				return nil, fmt.Errorf("open session: file %q: %w", f.Name, err)
 			}
 			clones[i] = f.File
 		}
 	}
 	if !s.master.IsOpen() || !s.memory.IsOpen() || len(clones) == 0 {
-		return nil, errors.New("take over a session: the device, its memory or its clones are missing")
+		return nil, errors.New("open session: device, memory or clones missing")
 	}
 	for i := range len(clones) {
 		if !clones[i].IsOpen() {
-			return nil, fmt.Errorf("take over a session: file %s%d is missing", cloneName, i)
+			return nil, fmt.Errorf("open session: file %s%d missing", cloneName, i)
 		}
 		s.clones = append(s.clones, clones[i])
 	}
@@ -171,47 +175,49 @@ func (s *Session) openMemory() error {
 		return err
 	}
 	if size < headerSize {
-		return fmt.Errorf("take over a session: its memory has %d bytes", size)
+		return fmt.Errorf("open session: memory has %d bytes, want at least %d", size, headerSize)
 	}
 	if s.mem, err = s.memory.Map(int(size)); err != nil {
 		return err
 	}
 	get := func(at int) int { return int(u32(s.mem, at)) }
+	want := headerSize + len(s.clones)*slotSize
 	switch {
-	case string(s.mem[:len(memoryMagic)]) != memoryMagic,
-		get(versionAt) != memoryVersion && get(versionAt) != oldVersion:
-		return errors.New("take over a session: its memory is of another version")
-	case get(slotSizeAt) != slotSize || get(slotsAt) != len(s.clones) || int(size) != headerSize+len(s.clones)*slotSize:
-		return fmt.Errorf("take over a session: its memory has %d bytes for %d clones", size, len(s.clones))
+	case string(s.mem[:len(memoryMagic)]) != memoryMagic:
+		return errors.New("open session: bad magic in memory")
+	case get(versionAt) != memoryVersion && get(versionAt) != oldVersion:
+		return fmt.Errorf("open session: unsupported version %d", get(versionAt))
+	case get(slotSizeAt) != slotSize, get(slotsAt) != len(s.clones), int(size) != want:
+		return fmt.Errorf("open session: memory has %d bytes, want %d", size, want)
 	case get(initSizeAt) > headerSize-initAt:
-		return errors.New("take over a session: INIT is too long")
+		return fmt.Errorf("open session: INIT has %d bytes", get(initSizeAt))
 	}
 	return nil
 }
 
-// Answered returns the number of requests that all workers have answered, in shared memory. Workers
-// of earlier versions do not count theirs.
+// Answered returns the counter in shared memory of the requests that all workers have answered.
+// Workers of earlier versions do not count theirs.
 func (s *Session) Answered() *atomic.Uint64 { return sys.Uint64In(s.mem[answeredAt:]) }
 
-// KernelChecksAccess reports whether the kernel checks the modes of files, on a mount that an
-// earlier version of this program has made.
+// KernelChecksAccess reports whether the kernel checks file modes (default_permissions), as on
+// mounts of an earlier version.
 func (s *Session) KernelChecksAccess() bool { return u32(s.mem, versionAt) == oldVersion }
 
-// HasEnded tells whether the connection is over: nobody has its file system mounted any more, or it was aborted.
+// HasEnded reports whether the connection is unmounted or aborted.
 func (s *Session) HasEnded() bool { return s.master.HasFailed() }
 
-// init is the INIT request.
+// init returns the INIT request.
 func (s *Session) init() []byte {
 	return slices.Clone(s.mem[initAt : initAt+u32(s.mem, initSizeAt)])
 }
 
-// slot is the memory of thread i.
+// slot returns the memory of thread i.
 func (s *Session) slot(i int) []byte {
 	at := headerSize + i*slotSize
 	return s.mem[at : at+slotSize : at+slotSize]
 }
 
-// Close closes the files. The memory stays mapped: threads may still be at work with it.
+// Close closes the files. The memory stays mapped, since threads may still use it.
 func (s *Session) Close() {
 	s.master.Close()
 	s.memory.Close()

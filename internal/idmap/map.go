@@ -7,39 +7,36 @@ import (
 	"strings"
 )
 
-// Extent maps Size ids of a container, from Container on, to those of the host from Host on: a line of
-// /proc/<pid>/uid_map, an entry of uidMappings in a bundle's configuration.
+// Extent maps Size ids of a container, starting with Container, to those of the host, starting with
+// Host: a line of /proc/<pid>/uid_map, or an entry of uidMappings in config.json.
 type Extent struct {
 	Container, Host, Size uint32
 }
 
-// String is container:host:size.
+// String returns container:host:size.
 func (e Extent) String() string { return fmt.Sprintf("%d:%d:%d", e.Container, e.Host, e.Size) }
 
-// Map is what a container's ids are on the host.
+// Map maps the ids of a container to those of the host.
 type Map []Extent
 
-// maxExtents is how many the kernel takes (user_namespaces(7)).
+// maxExtents is the kernel's limit (user_namespaces(7)).
 const maxExtents = 340
 
 // ParseExtent parses container:host:size.
 func ParseExtent(text string) (Extent, error) {
 	fields := strings.Split(text, ":")
 	if len(fields) != 3 {
-		return Extent{}, fmt.Errorf("id map %q has %d fields, it is to be container:host:size", text, len(fields))
+		return Extent{}, fmt.Errorf("id map %q has %d fields, want container:host:size",
+			text, len(fields))
 	}
-	var numbers [3]uint32
-	for i, name := range []string{"container id", "host id", "size"} {
-		n, err := parseID(fields[i])
-		if err != nil {
-			return Extent{}, fmt.Errorf("id map %q: %s %q %w", text, name, fields[i], err)
-		}
-		numbers[i] = n
+	n, err := parseIDs(fields, "container id", "host id", "size")
+	if err != nil {
+		return Extent{}, fmt.Errorf("id map %q: %w", text, err)
 	}
-	return Extent{numbers[0], numbers[1], numbers[2]}, nil
+	return Extent{n[0], n[1], n[2]}, nil
 }
 
-// ParseMap parses extents that are joined by commas, as Map.String writes them.
+// ParseMap parses the result of Map.String, and checks the map.
 func ParseMap(text string) (Map, error) {
 	var m Map
 	for part := range strings.SplitSeq(text, ",") {
@@ -58,7 +55,7 @@ func ParseProc(text []byte) (Map, error) {
 	for line := range bytes.Lines(text) {
 		fields := bytes.Fields(line)
 		if len(fields) != 3 {
-			return nil, fmt.Errorf("parse id map: %q is no line of three numbers", line)
+			return nil, fmt.Errorf("parse id map: line %q, want three numbers", line)
 		}
 		e, err := ParseExtent(string(bytes.Join(fields, []byte(":"))))
 		if err != nil && string(fields[2]) == "4294967295" {
@@ -72,18 +69,18 @@ func ParseProc(text []byte) (Map, error) {
 	return m, nil
 }
 
-// Check makes sure that the kernel would take the map: it is not empty, no extent is empty or goes beyond the last id, and
-// no id is mapped twice.
+// Check fails unless the kernel accepts the map: it is not empty, no extent is empty or exceeds the
+// last id, and no id is mapped twice.
 func (m Map) Check() error {
 	if len(m) == 0 || len(m) > maxExtents {
-		return fmt.Errorf("an id map has from 1 to %d extents, not %d", maxExtents, len(m))
+		return fmt.Errorf("id map has %d extents, want 1 to %d", len(m), maxExtents)
 	}
 	for i, e := range m {
 		if e.Size == 0 {
 			return fmt.Errorf("id map %s maps nothing", e)
 		}
-		if uint64(e.Container)+uint64(e.Size) > 1<<32-1 || uint64(e.Host)+uint64(e.Size) > 1<<32-1 {
-			return fmt.Errorf("id map %s goes beyond the last id, %d", e, uint32(Max))
+		if uint64(max(e.Container, e.Host))+uint64(e.Size) > 1<<32-1 {
+			return fmt.Errorf("id map %s exceeds the last id, %d", e, uint32(Max))
 		}
 		for _, other := range m[:i] {
 			if e.containers().overlaps(other.containers()) || e.hosts().overlaps(other.hosts()) {
@@ -104,7 +101,7 @@ func (s span) has(id uint32) bool { return id >= s.first && id-s.first < s.size 
 
 func (s span) overlaps(o span) bool { return s.has(o.first) || o.has(s.first) }
 
-// Host is what a container's id is on the host; ok is false where it is not mapped.
+// Host returns the host's id of a container's id, and reports whether it is mapped.
 func (m Map) Host(id uint32) (host uint32, ok bool) {
 	for _, e := range m {
 		if e.containers().has(id) {
@@ -114,7 +111,7 @@ func (m Map) Host(id uint32) (host uint32, ok bool) {
 	return 0, false
 }
 
-// ToContainer returns the container's id of one of the host; ok is false where it is not mapped.
+// ToContainer returns the container's id of a host's id, and reports whether it is mapped.
 func (m Map) ToContainer(host uint32) (id uint32, ok bool) {
 	for _, e := range m {
 		if e.hosts().has(host) {
@@ -124,12 +121,12 @@ func (m Map) ToContainer(host uint32) (id uint32, ok bool) {
 	return 0, false
 }
 
-// IsIdentity tells whether ids are the same on both sides.
+// IsIdentity reports whether the map changes no id.
 func (m Map) IsIdentity() bool {
 	return !slices.ContainsFunc(m, func(e Extent) bool { return e.Container != e.Host })
 }
 
-// Equal tells whether two maps are the same, in whatever order their extents stand.
+// Equal reports whether two maps have the same extents, in any order.
 func (m Map) Equal(o Map) bool { return slices.Equal(m.sorted(), o.sorted()) }
 
 func (m Map) sorted() Map {
@@ -138,7 +135,7 @@ func (m Map) sorted() Map {
 	return c
 }
 
-// String are the extents, joined by commas.
+// String returns the extents, separated by commas.
 func (m Map) String() string {
 	texts := make([]string, len(m))
 	for i, e := range m {
@@ -147,12 +144,12 @@ func (m Map) String() string {
 	return strings.Join(texts, ",")
 }
 
-// Pair are the maps of a user namespace.
+// Pair holds the maps of a user namespace.
 type Pair struct {
 	UID, GID Map
 }
 
-// Check makes sure that the kernel would take both.
+// Check fails unless the kernel accepts both maps.
 func (p Pair) Check() error {
 	if err := p.UID.Check(); err != nil {
 		return fmt.Errorf("uids: %w", err)
@@ -163,21 +160,31 @@ func (p Pair) Check() error {
 	return nil
 }
 
-// Equal tells whether both maps are the same.
+// Equal reports whether both maps are equal.
 func (p Pair) Equal(o Pair) bool { return p.UID.Equal(o.UID) && p.GID.Equal(o.GID) }
 
-// IsZero tells whether there are no maps.
+// IsZero reports whether there are no maps.
 func (p Pair) IsZero() bool { return len(p.UID) == 0 && len(p.GID) == 0 }
 
-// String is uid:gid:offset for what --user-remap can say, else both maps.
+// Remap returns the remap that stands for the maps, and reports whether there is one. Its Offset
+// may be larger than MaxOffset.
+func (p Pair) Remap() (r Remap, ok bool) {
+	if len(p.UID) != 1 || len(p.GID) != 1 {
+		return Remap{}, false
+	}
+	u, g := p.UID[0], p.GID[0]
+	return Remap{u.Host, g.Host, u.Size}, u.Container == 0 && g.Container == 0 && u.Size == g.Size
+}
+
+// String returns uid:gid:offset if a remap stands for the maps, else both maps.
 func (p Pair) String() string {
-	if len(p.UID) == 1 && len(p.GID) == 1 && p.UID[0].Container == 0 && p.GID[0].Container == 0 && p.UID[0].Size == p.GID[0].Size {
-		return fmt.Sprintf("%d:%d:%d", p.UID[0].Host, p.GID[0].Host, p.UID[0].Size)
+	if r, ok := p.Remap(); ok {
+		return r.String()
 	}
 	return fmt.Sprintf("uids %s gids %s", p.UID, p.GID)
 }
 
-// Root is the host's uid and gid of the container's root.
+// Root returns the host's uid and gid of the container's root, and reports whether it has one.
 func (p Pair) Root() (uid, gid uint32, ok bool) {
 	uid, okUID := p.UID.Host(0)
 	gid, okGID := p.GID.Host(0)

@@ -5,13 +5,12 @@ import (
 	"testing"
 )
 
-// TestParseRemap has the grammar of --user-remap: what the user's manual of iSulad allows, in decimal numbers alone.
+// TestParseRemap covers what iSulad's manual allows for --user-remap, in decimal numbers only.
 func TestParseRemap(t *testing.T) {
 	for _, tt := range []struct {
 		text string
 		want Remap
-		// err is a part of the error; "" if there is none.
-		err string
+		err  string // part of the error
 	}{
 		{"100000:100000:65535", Remap{100000, 100000, 65535}, ""},
 		{"1000:2000:1", Remap{1000, 2000, 1}, ""},
@@ -22,8 +21,8 @@ func TestParseRemap(t *testing.T) {
 		{"4294967294:1:1", Remap{4294967294, 1, 1}, ""},
 		{"4294901761:1:65535", Remap{}, "uid+offset is 4294967296"},
 		{"1:4294901761:65535", Remap{}, "gid+offset is 4294967296"},
-		{"1:1:0", Remap{}, `id offset "0" is to be greater than 0`},
-		{"1:1:65536", Remap{}, `id offset "65536" is to be greater than 0 and less than 65536`},
+		{"1:1:0", Remap{}, `id offset "0", want greater than 0`},
+		{"1:1:65536", Remap{}, `id offset "65536", want greater than 0 and less than 65536`},
 		{"4294967295:1:1", Remap{}, `host uid "4294967295" is larger`},
 		{"1:4294967295:1", Remap{}, `host gid "4294967295" is larger`},
 		{"1:1:4294967295", Remap{}, `id offset "4294967295" is larger`},
@@ -44,15 +43,16 @@ func TestParseRemap(t *testing.T) {
 		{":1000::1000:65535:", Remap{}, "has 6 fields"},
 	} {
 		got, err := ParseRemap(tt.text)
-		if got != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+		if got != tt.want || (err == nil) != (tt.err == "") ||
+			err != nil && !strings.Contains(err.Error(), tt.err) {
 			t.Errorf("%q: %v, %v, want %v, %q", tt.text, got, err, tt.want, tt.err)
 		}
 	}
 }
 
-// TestRemap has what a remap stands for.
 func TestRemap(t *testing.T) {
-	for r, want := range map[Remap]bool{{1, 1, 1}: true, {0, 1, 1}: false, {1, 0, 1}: false, {0, 0, 1}: false} {
+	for r, want := range map[Remap]bool{{1, 1, 1}: true, {0, 1, 1}: false, {1, 0, 1}: false,
+		{0, 0, 1}: false} {
 		if r.HasEffect() != want {
 			t.Errorf("%v has an effect: %v", r, !want)
 		}
@@ -70,9 +70,10 @@ func TestRemap(t *testing.T) {
 	}
 }
 
-// FuzzParseRemap has the property that what is accepted is a map that the kernel takes, unless its ids are said to be refused.
+// FuzzParseRemap checks that the kernel accepts the maps of an accepted text.
 func FuzzParseRemap(f *testing.F) {
-	for _, text := range []string{"100000:100000:65535", "4294901760:1:65535", "0x1:1:1", ":::", "1:1:1:1"} {
+	for _, text := range []string{"100000:100000:65535", "4294901760:1:65535", "0x1:1:1", ":::",
+		"1:1:1:1"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

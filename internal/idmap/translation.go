@@ -6,29 +6,28 @@ import (
 	"slices"
 )
 
-// Kind tells what a translation does with an id.
+// Kind classifies an id for a translation.
 type Kind uint8
 
-// What becomes of an id.
 const (
-	// Moved is changed to another one.
+	// Moved ids become others.
 	Moved Kind = iota
-	// Done is one that the translation yields: it stays.
+	// Done ids are results of the translation, and stay.
 	Done
-	// Unmapped is neither; it stays unless the translation squashes it.
+	// Unmapped ids are neither. They stay unless the translation squashes them.
 	Unmapped
 )
 
-// Translation changes the ids of a file system. It is idempotent: no id that it yields is one that it changes. So it can be
-// stopped anywhere and begun again.
+// Translation changes the ids of a file system. It is idempotent, since it changes none of its
+// results, so it can be stopped at any point and started again.
 type Translation struct {
 	moves []move
-	// keep are ids that stay although no move yields them: those that a later step yields.
+	// keep holds ids that stay although they are no results: a later step produces them.
 	keep   []span
 	squash *uint32
 }
 
-// move changes the ids of from to those of the same length from to on.
+// move changes the ids in from to as many ids starting with to.
 type move struct {
 	from span
 	to   uint32
@@ -36,9 +35,12 @@ type move struct {
 
 func (m *move) isIdentity() bool { return m.from.first == m.to }
 
+// image returns the results.
 func (m *move) image() span { return span{m.to, m.from.size} }
 
-// To is what becomes of an id.
+func (m *move) touches(s span) bool { return m.from.overlaps(s) || m.image().overlaps(s) }
+
+// To returns the new id of an id, and the id's kind.
 func (t *Translation) To(id uint32) (uint32, Kind) {
 	for i := range t.moves {
 		m := &t.moves[i]
@@ -63,15 +65,15 @@ func (t *Translation) To(id uint32) (uint32, Kind) {
 	return id, Unmapped
 }
 
-// squashing is the translation that changes what is not mapped to one id, which it is to yield already.
-func (t *Translation) squashing(id uint32) (*Translation, error) {
+// withSquash returns a translation that also changes unmapped ids to id, which must be Done.
+func (t *Translation) withSquash(id uint32) (*Translation, error) {
 	if _, kind := t.To(id); kind != Done {
-		return nil, fmt.Errorf("id %d, to which others are to be squashed, is none that is mapped to", id)
+		return nil, fmt.Errorf("squash to id %d: no id is mapped to it", id)
 	}
 	return &Translation{t.moves, t.keep, &id}, nil
 }
 
-// isIdempotent tells whether no id that is yielded is one that is changed.
+// isIdempotent reports whether no result is an id that is changed.
 func (t *Translation) isIdempotent() bool {
 	for _, a := range t.moves {
 		for _, b := range t.moves {
@@ -83,57 +85,7 @@ func (t *Translation) isIdempotent() bool {
 	return true
 }
 
-// Step are the translations of uids and gids that are applied to a whole tree, before the next step begins.
-type Step struct {
-	UID, GID *Translation
-}
-
-// Seen knows which ids a tree has, 65536 at a time.
-type Seen [1 << 16 / 64]uint64
-
-// Add notes that an id was seen.
-func (s *Seen) Add(id uint32) { s[id>>16/64] |= 1 << (id >> 16 % 64) }
-
-// Merge adds what another has seen.
-func (s *Seen) Merge(o *Seen) {
-	for i := range s {
-		s[i] |= o[i]
-	}
-}
-
-// has tells whether an id of the 65536 may be there.
-func (s *Seen) has(block uint32) bool { return s[block/64]>>(block%64)&1 != 0 }
-
-// Change is from which maps to which the ids of a tree are to be changed. Without From they are the container's, or To's
-// already; without To they are to be the container's.
-type Change struct {
-	From, To Pair
-	// Park is where ids are parked, and 0 where they need not be: a step in between, if the ids before and after overlap.
-	Park uint32
-	// Squash is the container's id that ids become which are not mapped, if that is wanted.
-	Squash *uint32
-}
-
-// FindPark finds the place where ids can be parked: one that neither map nor the tree uses. It is 0 if nothing need be
-// parked.
-func (c *Change) FindPark(seen *Seen) (uint32, error) {
-	uid, gid := direct(c.From.UID, c.To.UID), direct(c.From.GID, c.To.GID)
-	if uid.isIdempotent() && gid.isIdempotent() {
-		return 0, nil
-	}
-	blocks := (max(uid.size(), gid.size()) + 1<<16 - 1) >> 16
-	for first := int64(1<<16 - 1 - blocks); first > 0; first-- { // the last block has the id that is none
-		free := true
-		for b := first; b < first+blocks; b++ {
-			free = free && !seen.has(uint32(b)) && !uid.uses(uint32(b)) && !gid.uses(uint32(b))
-		}
-		if free {
-			return uint32(first) << 16, nil
-		}
-	}
-	return 0, errors.New("the ids before and after overlap, and there is no free place to park them")
-}
-
+// size returns the number of ids that are mapped.
 func (t *Translation) size() (n int64) {
 	for _, m := range t.moves {
 		n += int64(m.from.size)
@@ -141,12 +93,65 @@ func (t *Translation) size() (n int64) {
 	return n
 }
 
-func (t *Translation) uses(block uint32) bool {
-	s := span{block << 16, 1 << 16}
-	return slices.ContainsFunc(t.moves, func(m move) bool { return m.from.overlaps(s) || m.image().overlaps(s) })
+// touches reports whether an id of s is changed or is a result.
+func (t *Translation) touches(s span) bool {
+	return slices.ContainsFunc(t.moves, func(m move) bool { return m.touches(s) })
 }
 
-// direct changes ids in one step.
+// Step holds the translations that are applied to a whole tree before the next step begins.
+type Step struct {
+	UID, GID *Translation
+}
+
+// IDBlocks is a set of ids with a resolution of 65536.
+type IDBlocks [1 << 16 / 64]uint64
+
+// Add adds the block of an id.
+func (s *IDBlocks) Add(id uint32) { s[id>>16/64] |= 1 << (id >> 16 % 64) }
+
+// Merge adds the blocks of another set.
+func (s *IDBlocks) Merge(o *IDBlocks) {
+	for i := range s {
+		s[i] |= o[i]
+	}
+}
+
+func (s *IDBlocks) has(block uint32) bool { return s[block/64]>>(block%64)&1 != 0 }
+
+// Change is a change of the ids of a tree from one pair of maps to another. Without From, the tree
+// has the container's ids, or those of To already; without To, it gets the container's.
+type Change struct {
+	From, To Pair
+	// Park is the first id of an intermediate range that is used if the ids before and after
+	// overlap, else 0.
+	Park uint32
+	// Squash, if not nil, is the container's id that replaces unmapped ids.
+	Squash *uint32
+}
+
+// FindPark returns a value for Park: the start of a range that neither the maps nor the tree use,
+// or 0 if none is needed.
+func (c *Change) FindPark(used *IDBlocks) (uint32, error) {
+	uid, gid := direct(c.From.UID, c.To.UID), direct(c.From.GID, c.To.GID)
+	if uid.isIdempotent() && gid.isIdempotent() {
+		return 0, nil
+	}
+	blocks := (max(uid.size(), gid.size()) + 1<<16 - 1) >> 16
+	// The last block is excluded: it contains 2^32-1, which is no id.
+	for first := int64(1<<16 - 1 - blocks); first > 0; first-- {
+		free := true
+		for b := uint32(first); b < uint32(first+blocks); b++ {
+			s := span{b << 16, 1 << 16}
+			free = free && !used.has(b) && !uid.touches(s) && !gid.touches(s)
+		}
+		if free {
+			return uint32(first) << 16, nil
+		}
+	}
+	return 0, errors.New("the ids before and after overlap, and no range is free to park them")
+}
+
+// direct returns the translation between two maps in one step.
 func direct(from, to Map) *Translation {
 	t := new(Translation)
 	for _, e := range from {
@@ -155,7 +160,7 @@ func direct(from, to Map) *Translation {
 			continue
 		}
 		for _, other := range to {
-			t.addJoined(e, other)
+			t.addComposed(e, other)
 		}
 	}
 	for _, e := range to {
@@ -164,17 +169,18 @@ func direct(from, to Map) *Translation {
 	return t
 }
 
-// addJoined changes what is mapped by one extent to what another maps the same ids of the container to.
-func (t *Translation) addJoined(from, to Extent) {
+// addComposed adds a move from the host's ids of one extent to those of the other, for the
+// container's ids that both map.
+func (t *Translation) addComposed(from, to Extent) {
 	first := max(from.Container, to.Container)
 	end := min(uint64(from.Container)+uint64(from.Size), uint64(to.Container)+uint64(to.Size))
 	if uint64(first) < end {
-		size := uint32(end - uint64(first))
-		t.moves = append(t.moves, move{span{from.Host + (first - from.Container), size}, to.Host + (first - to.Container)})
+		s := span{from.Host + (first - from.Container), uint32(end - uint64(first))}
+		t.moves = append(t.moves, move{s, to.Host + (first - to.Container)})
 	}
 }
 
-// Steps are the translations, one after the other, by which a tree is changed.
+// Steps returns the steps of the change, in order.
 func (c *Change) Steps() ([]Step, error) {
 	uids, err := c.steps(c.From.UID, c.To.UID)
 	if err != nil {
@@ -191,26 +197,27 @@ func (c *Change) Steps() ([]Step, error) {
 	return steps, nil
 }
 
-// Judge is a translation that knows what becomes of each id that may be there before the change, after it, and in between.
-func (c *Change) Judge() Step {
-	return Step{c.judge(c.From.UID, c.To.UID), c.judge(c.From.GID, c.To.GID)}
+// Total returns a translation from all ids that may exist before or during the change to the final
+// ones.
+func (c *Change) Total() Step {
+	return Step{c.total(c.From.UID, c.To.UID), c.total(c.From.GID, c.To.GID)}
 }
 
-func (c *Change) judge(from, to Map) *Translation {
+func (c *Change) total(from, to Map) *Translation {
 	t := direct(from, to)
 	if c.Park != 0 {
 		_, last := c.parked(t)
 		t.moves = append(t.moves, last.moves...)
 	}
 	if c.Squash != nil {
-		if squashing, err := c.squashing(t, to); err == nil { // else Steps fails
-			return squashing
+		if squashed, err := c.squashed(t, to); err == nil { // else Steps fails
+			return squashed
 		}
 	}
 	return t
 }
 
-// parked are the two steps by which ids are changed over a place in between.
+// parked splits a translation into two steps, to the intermediate range and from there.
 func (c *Change) parked(t *Translation) (first, last *Translation) {
 	first, last = new(Translation), new(Translation)
 	park := c.Park
@@ -223,52 +230,44 @@ func (c *Change) parked(t *Translation) (first, last *Translation) {
 	return first, last
 }
 
+var errSquashParked = errors.New("ids cannot be squashed if the ids before and after overlap")
+
 func (c *Change) steps(from, to Map) ([]*Translation, error) {
-	last := direct(from, to)
-	if c.Park != 0 {
-		if c.Squash != nil {
-			return nil, errSquashParked
+	t := direct(from, to)
+	if c.Park == 0 && t.isIdempotent() {
+		if c.Squash == nil {
+			return []*Translation{t}, nil
 		}
-		if !c.canPark(last) {
-			return nil, fmt.Errorf("ids cannot be parked from %d on", c.Park)
-		}
-		first, last := c.parked(last)
-		return []*Translation{first, last}, nil
+		t, err := c.squashed(t, to)
+		return []*Translation{t}, err
 	}
 	switch {
-	case last.isIdempotent():
 	case c.Squash != nil:
 		return nil, errSquashParked
-	default:
+	case c.Park == 0:
 		return nil, errors.New("the ids before and after overlap")
+	case !c.canPark(t):
+		return nil, fmt.Errorf("ids cannot be parked from %d on", c.Park)
 	}
-	if c.Squash == nil {
-		return []*Translation{last}, nil
-	}
-	last, err := c.squashing(last, to)
-	return []*Translation{last}, err
+	first, last := c.parked(t)
+	return []*Translation{first, last}, nil
 }
 
-var errSquashParked = errors.New("ids cannot be squashed where those before and after overlap")
-
-// squashing is the translation t to the map to that changes what is not mapped to the one id.
-func (c *Change) squashing(t *Translation, to Map) (*Translation, error) {
+// squashed returns a translation that also changes unmapped ids to Squash, mapped by to.
+func (c *Change) squashed(t *Translation, to Map) (*Translation, error) {
 	target, ok := *c.Squash, true
 	if len(to) > 0 {
 		target, ok = to.Host(target)
 	}
 	if !ok {
-		return nil, fmt.Errorf("id %d of the container, to which others are to be squashed, is not mapped", *c.Squash)
+		return nil, fmt.Errorf("squash to id %d of the container: it is not mapped", *c.Squash)
 	}
-	return t.squashing(target)
+	return t.withSquash(target)
 }
 
-// canPark tells whether the place in between has room for all ids that t changes, and is none of those that it changes or
-// yields.
+// canPark reports whether the intermediate range has room for all ids that t changes, and contains
+// none of them and no result.
 func (c *Change) canPark(t *Translation) bool {
-	if int64(c.Park)+t.size() > Max+1 {
-		return false
-	}
-	place := span{c.Park, uint32(t.size())}
-	return !slices.ContainsFunc(t.moves, func(m move) bool { return m.from.overlaps(place) || m.image().overlaps(place) })
+	size := t.size()
+	return int64(c.Park)+size <= Max+1 && !t.touches(span{c.Park, uint32(size)})
 }

@@ -19,7 +19,7 @@ func pair(t testing.TB, text string) Pair {
 	return Pair{m, m}
 }
 
-// apply is what becomes of an id in all steps.
+// apply applies all steps to an id.
 func apply(steps []Step, id uint32) (uint32, Kind) {
 	kind := Done
 	for _, s := range steps {
@@ -31,7 +31,6 @@ func apply(steps []Step, id uint32) (uint32, Kind) {
 	return id, kind
 }
 
-// TestChange has what becomes of ids by changes from a map to another.
 func TestChange(t *testing.T) {
 	id := func(n uint32) *uint32 { return &n }
 	for _, tt := range []struct {
@@ -40,21 +39,30 @@ func TestChange(t *testing.T) {
 		want           map[uint32]uint32
 		unmapped       []uint32
 	}{
-		{"shift", "", "0:100000:65535", nil, map[uint32]uint32{0: 100000, 65534: 165534, 100000: 100000, 165534: 165534},
+		{"shift", "", "0:100000:65535", nil, map[uint32]uint32{0: 100000, 65534: 165534, 100000: 100000,
+			165534: 165534},
 			[]uint32{65535, 99999, 165535, Max}},
-		{"unshift", "0:100000:65535", "", nil, map[uint32]uint32{100000: 0, 165534: 65534, 0: 0, 65534: 65534}, []uint32{65535, 165535}},
-		{"A to B", "0:100000:65535", "0:300000:65535", nil, map[uint32]uint32{100000: 300000, 165534: 365534, 0: 300000, 300005: 300005}, []uint32{65535, 200000}},
-		{"two extents", "", "0:1000:1,1:100000:999", nil, map[uint32]uint32{0: 1000, 1: 100000, 999: 100998, 1000: 1000}, []uint32{1001}},
-		{"joined extents", "0:1000:1,1:100000:999", "0:200000:1000", nil, map[uint32]uint32{1000: 200000, 100000: 200001, 100998: 200999, 5: 200005}, nil},
-		{"smaller map", "0:100000:1000", "0:200000:10", nil, map[uint32]uint32{100009: 200009}, []uint32{100010, 100999}},
-		{"the same", "0:100000:10", "0:100000:10", nil, map[uint32]uint32{100000: 100000, 5: 100005}, []uint32{10}},
+		{"unshift", "0:100000:65535", "", nil,
+			map[uint32]uint32{100000: 0, 165534: 65534, 0: 0, 65534: 65534}, []uint32{65535, 165535}},
+		{"A to B", "0:100000:65535", "0:300000:65535", nil,
+			map[uint32]uint32{100000: 300000, 165534: 365534, 0: 300000, 300005: 300005},
+			[]uint32{65535, 200000}},
+		{"two extents", "", "0:1000:1,1:100000:999", nil,
+			map[uint32]uint32{0: 1000, 1: 100000, 999: 100998, 1000: 1000}, []uint32{1001}},
+		{"joined extents", "0:1000:1,1:100000:999", "0:200000:1000", nil,
+			map[uint32]uint32{1000: 200000, 100000: 200001, 100998: 200999, 5: 200005}, nil},
+		{"smaller map", "0:100000:1000", "0:200000:10", nil, map[uint32]uint32{100009: 200009},
+			[]uint32{100010, 100999}},
+		{"the same", "0:100000:10", "0:100000:10", nil, map[uint32]uint32{100000: 100000, 5: 100005},
+			[]uint32{10}},
 		{"identity", "", "0:0:100", nil, map[uint32]uint32{5: 5}, []uint32{100}},
-		{"squash", "", "0:100000:65535", id(65534), map[uint32]uint32{0: 100000, 70000: 165534, 165534: 165534, Max: 165534}, nil},
+		{"squash", "", "0:100000:65535", id(65534),
+			map[uint32]uint32{0: 100000, 70000: 165534, 165534: 165534, Max: 165534}, nil},
 		{"squash back", "0:100000:65535", "", id(7), map[uint32]uint32{100000: 0, 70000: 7, 5: 5}, nil},
 		{"last ids", "", "0:4294901760:65535", nil, map[uint32]uint32{65534: Max, 0: 4294901760}, nil},
 	} {
 		c := Change{From: pair(t, tt.from), To: pair(t, tt.to), Squash: tt.squash}
-		park, err := c.FindPark(new(Seen))
+		park, err := c.FindPark(new(IDBlocks))
 		if park != 0 || err != nil {
 			t.Errorf("%s: parked at %d, %v", tt.name, park, err)
 		}
@@ -67,8 +75,8 @@ func TestChange(t *testing.T) {
 			if got, _ := apply(steps, from); got != want {
 				t.Errorf("%s: %d becomes %d, want %d", tt.name, from, got, want)
 			}
-			if got, _ := c.Judge().UID.To(from); got != want {
-				t.Errorf("%s: %d is judged to become %d, want %d", tt.name, from, got, want)
+			if got, _ := c.Total().UID.To(from); got != want {
+				t.Errorf("%s: %d has the total %d, want %d", tt.name, from, got, want)
 			}
 		}
 		for _, from := range tt.unmapped {
@@ -79,18 +87,19 @@ func TestChange(t *testing.T) {
 	}
 }
 
-// TestOverlap has maps of which what is to be changed and what comes out overlap: ids are parked in between.
+// TestOverlap covers ids that are parked because those before and after overlap.
 func TestOverlap(t *testing.T) {
-	seen := new(Seen)
+	used := new(IDBlocks)
 	for _, id := range []uint32{0, 5, 1000, 70000, 1<<32 - 1<<16*2} {
-		seen.Add(id)
+		used.Add(id)
 	}
 	c := Change{To: pair(t, "0:1000:64000")}
 	if _, err := c.Steps(); err == nil || !strings.Contains(err.Error(), "overlap") {
 		t.Errorf("without parking: %v", err)
 	}
 	var err error
-	if c.Park, err = c.FindPark(seen); err != nil || c.Park == 0 || c.Park == 1<<32-1<<16*2 || uint64(c.Park)+64000 > 1<<32-1<<16 {
+	if c.Park, err = c.FindPark(used); err != nil || c.Park == 0 || c.Park == 1<<32-1<<16*2 ||
+		uint64(c.Park)+64000 > 1<<32-1<<16 {
 		t.Fatalf("parked at %d, %v", c.Park, err)
 	}
 	steps, err := c.Steps()
@@ -102,25 +111,26 @@ func TestOverlap(t *testing.T) {
 			t.Errorf("%d becomes %d, want %d", from, got, want)
 		}
 	}
-	for from, want := range map[uint32]Kind{0: Moved, 64500: Done, c.Park: Moved, c.Park + 64000: Unmapped, 65000: Unmapped} {
-		if _, kind := c.Judge().UID.To(from); kind != want {
-			t.Errorf("%d is judged %d, want %d", from, kind, want)
+	for from, want := range map[uint32]Kind{0: Moved, 64500: Done, c.Park: Moved,
+		c.Park + 64000: Unmapped, 65000: Unmapped} {
+		if _, kind := c.Total().UID.To(from); kind != want {
+			t.Errorf("%d has kind %d, want %d", from, kind, want)
 		}
 	}
 	c.Squash = new(uint32)
 	if _, err := c.Steps(); err == nil || !strings.Contains(err.Error(), "squashed") {
 		t.Errorf("squashed: %v", err)
 	}
-	full := new(Seen)
+	full := new(IDBlocks)
 	for i := range full {
 		full[i] = 1<<64 - 1
 	}
 	if _, err := c.FindPark(full); err == nil {
-		t.Error("a place was found where there is none")
+		t.Error("a range was found in a full set")
 	}
 }
 
-// TestBadPark has places that nobody but an image's author would record.
+// TestBadPark covers ranges that can only come from a forged record.
 func TestBadPark(t *testing.T) {
 	for _, park := range []uint32{1, 500, 1000, 64999, Max, 4294967290, 1<<32 - 64000} {
 		c := Change{To: pair(t, "0:1000:64000"), Park: park}
@@ -130,22 +140,22 @@ func TestBadPark(t *testing.T) {
 	}
 }
 
-// TestSquashNowhere has ids to which others cannot be squashed.
 func TestSquashNowhere(t *testing.T) {
 	for _, tt := range []struct {
 		from, to string
 		id       uint32
-	}{{"", "0:100000:10", 10}, {"", "0:100000:10", 100000}, {"0:100000:10", "", 10}, {"0:100000:10", "", 100000}} {
+	}{{"", "0:100000:10", 10}, {"", "0:100000:10", 100000}, {"0:100000:10", "", 10},
+		{"0:100000:10", "", 100000}} {
 		c := Change{From: pair(t, tt.from), To: pair(t, tt.to), Squash: &tt.id}
 		if steps, err := c.Steps(); err == nil {
 			got, _ := apply(steps, 5000)
 			t.Errorf("%+v: ids are squashed to %d", tt, got)
 		}
-		c.Judge() // does not panic
+		c.Total() // does not panic
 	}
 }
 
-// randomMap is a map of some extents among a few ids, so that overlaps are frequent.
+// randomMap returns a map of a few extents among few ids, so that overlaps are frequent.
 func randomMap(r *rand.Rand) Map {
 	for {
 		var m Map
@@ -158,8 +168,8 @@ func randomMap(r *rand.Rand) Map {
 	}
 }
 
-// TestIdempotent has the property on which resuming depends: whatever the maps, each step leaves alone what it yields, and
-// what is done in some files, or not, comes out the same.
+// TestIdempotent checks that for all maps no step changes its own results, and that Total agrees
+// with the steps: interrupted changes depend on both.
 func TestIdempotent(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	parked, direct := 0, 0
@@ -172,10 +182,10 @@ func TestIdempotent(t *testing.T) {
 		if m := randomMap(r); c.From.IsZero() || r.IntN(3) > 0 {
 			c.To = Pair{m, m}
 		}
-		seen := new(Seen)
-		seen.Add(0)
+		used := new(IDBlocks)
+		used.Add(0)
 		var err error
-		if c.Park, err = c.FindPark(seen); err != nil {
+		if c.Park, err = c.FindPark(used); err != nil {
 			t.Fatal(err)
 		}
 		if c.Park != 0 {
@@ -195,8 +205,8 @@ func TestIdempotent(t *testing.T) {
 				}
 			}
 			got, kind := apply(steps, id)
-			if _, judged := c.Judge().UID.To(id); (judged == Unmapped) != (kind == Unmapped) {
-				t.Fatalf("%v: %d becomes %d, kind %d, and is judged %d", c, id, got, kind, judged)
+			if _, total := c.Total().UID.To(id); (total == Unmapped) != (kind == Unmapped) {
+				t.Fatalf("%v: %d becomes %d, kind %d, Total has kind %d", c, id, got, kind, total)
 			}
 		}
 	}
@@ -205,7 +215,7 @@ func TestIdempotent(t *testing.T) {
 	}
 }
 
-// TestThereAndBack has the property that a way back undoes a shift, for ids that are not those of both sides.
+// TestThereAndBack checks that a change back undoes a change.
 func TestThereAndBack(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 2000 {
@@ -213,7 +223,7 @@ func TestThereAndBack(t *testing.T) {
 		to, back := Change{To: Pair{m, m}}, Change{From: Pair{m, m}}
 		for _, c := range []*Change{&to, &back} {
 			var err error
-			if c.Park, err = c.FindPark(new(Seen)); err != nil {
+			if c.Park, err = c.FindPark(new(IDBlocks)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -239,9 +249,8 @@ func TestThereAndBack(t *testing.T) {
 	}
 }
 
-// TestSeen merges what several workers have seen.
-func TestSeen(t *testing.T) {
-	var a, b Seen
+func TestIDBlocks(t *testing.T) {
+	var a, b IDBlocks
 	a.Add(0)
 	b.Add(Max)
 	a.Merge(&b)
@@ -252,6 +261,6 @@ func TestSeen(t *testing.T) {
 		}
 	}
 	if !slices.Equal(got, []uint32{0, 65535}) {
-		t.Errorf("seen: %v", got)
+		t.Errorf("blocks %v", got)
 	}
 }

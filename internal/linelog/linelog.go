@@ -22,12 +22,12 @@ type Handler struct {
 // maxLine bounds a message: runtimes show the first 4 KiB of what a hook prints.
 const maxLine = 1024
 
-// New makes a handler that writes the messages of a program from a level on.
+// New returns a handler that writes the messages of a program at level and above.
 func New(program string, w io.Writer, level slog.Level) *Handler {
 	return &Handler{program: program, w: w, level: level}
 }
 
-// Enabled tells whether a message of the level is written.
+// Enabled reports whether messages of the level are written.
 func (h *Handler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.level }
 
 // Handle writes a message.

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Acquire locks the file, which it makes with its folder, mode 0700, if need be (flock(2)). It waits for whoever has it, but
-// not longer than wait. The lock is held as long as the file is open.
+// Acquire locks the file, creating it and its directory, mode 0700, if need be. It waits up to wait
+// for another process that has it locked. The lock is held as long as the file is open.
 func Acquire(ctx context.Context, path string, wait time.Duration) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
@@ -35,14 +35,29 @@ func Acquire(ctx context.Context, path string, wait time.Duration) (*os.File, er
 // maxTries bounds how often a file is opened that others remove before it is locked.
 const maxTries = 100
 
-// lock makes the file at path, if need be, and locks it. It does not wait: the error is EWOULDBLOCK then.
+// fOFDSetlk is F_OFD_SETLK, which package syscall lacks. The lock conflicts with the one that the C
+// version of lxcfs takes (F_SETLK), and like that of flock(2) it belongs to the open file: it passes
+// with the descriptor, and another close(2) of the file does not release it (fcntl(2)).
+const fOFDSetlk = 37
+
+// tryLock locks the whole file in both ways; earlier versions used flock(2) alone. The error is
+// EWOULDBLOCK if another process has it locked in either.
+func tryLock(f *os.File) error {
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return err
+	}
+	return syscall.FcntlFlock(f.Fd(), fOFDSetlk, &syscall.Flock_t{Type: syscall.F_WRLCK})
+}
+
+// lock opens the file at path, creating it if need be, and locks it. It does not wait: the error is
+// EWOULDBLOCK if another process has it locked.
 func lock(path string) (*os.File, error) {
 	for range maxTries {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return nil, err
 		}
-		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		if err := tryLock(f); err != nil {
 			f.Close()
 			return nil, &os.PathError{Op: "lock", Path: path, Err: err}
 		}

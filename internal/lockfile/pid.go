@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// Own writes the pid of this process to the file at path and locks it until the file that it returns is closed, or handed to
-// Disown. It fails where another process has it locked.
+// Own writes the pid of this process to the file at path and locks it until the returned file is
+// closed. It fails if another process has it locked.
 //
 // The owner alone can open the file: who can open one, even to read it, can lock it (flock(2)). One that others could open,
 // as older versions have made them, is replaced, unless a process of this program has it.
@@ -34,14 +34,6 @@ func Own(path string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-// Disown removes a file of Own's before it is unlocked, so that it is not the next owner's. One that has taken its place stays.
-func Disown(f *os.File) {
-	if isAt(f, f.Name()) {
-		os.Remove(f.Name()) // where it cannot be removed it stays, unlocked
-	}
-	f.Close()
 }
 
 // replaceOpenToOthers puts a new file in the place of one that others than its owner could open, and may have locked.

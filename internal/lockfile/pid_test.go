@@ -2,8 +2,10 @@ package lockfile_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"palisade/internal/lockfile"
 )
@@ -132,15 +135,16 @@ func TestOwnHeldByOlder(t *testing.T) {
 	own(t, path).Close()
 }
 
-// TestDisown has many own a file and leave it at once: one at a time has it, and none removes that of the next.
-func TestDisown(t *testing.T) {
+// TestRemove lets several goroutines own a file and remove it at once: one at a time has it, and
+// none removes the next one's.
+func TestRemove(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pid")
 	var owners, owned atomic.Int32
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			for range 500 {
-				f, err := lockfile.Own(path)
+			for range 100 {
+				p, err := lockfile.OwnPIDFile(path)
 				if err != nil {
 					continue
 				}
@@ -152,7 +156,7 @@ func TestDisown(t *testing.T) {
 					t.Errorf("an owner's file: %v", err)
 				}
 				owners.Add(-1)
-				lockfile.Disown(f)
+				p.Remove()
 			}
 		})
 	}
@@ -162,17 +166,88 @@ func TestDisown(t *testing.T) {
 	}
 }
 
-// TestDisownOfAnother has somebody else's file in the place.
-func TestDisownOfAnother(t *testing.T) {
+// TestRestore removes and renames the file of a process again and again: it is there again, locked.
+func TestRestore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pid")
-	f := own(t, path)
-	if err := os.Remove(path); err != nil {
+	p, err := lockfile.OwnPIDFile(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	next := own(t, path)
-	defer next.Close()
-	lockfile.Disown(f)
-	if _, err := os.Stat(path); err != nil {
+	for i := range 20 {
+		if i%2 == 0 {
+			err = os.Remove(path)
+		} else {
+			err = os.Rename(path, path+".old")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			if text, err := os.ReadFile(path); err == nil && string(text) == fmt.Sprintln(os.Getpid()) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("the file is not restored")
+			}
+		}
+		if _, err := lockfile.Own(path); err == nil {
+			t.Fatal("the restored file is not locked")
+		}
+	}
+	p.Remove()
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 }
+
+// TestRemoveOfAnother puts another process's file in the place of an owned one: it stays.
+func TestRemoveOfAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pid")
+	p, err := lockfile.OwnPIDFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := own(t, path+".next")
+	defer next.Close()
+	if err := os.Rename(path+".next", path); err != nil {
+		t.Fatal(err)
+	}
+	p.Remove()
+	if text, err := os.ReadFile(path); err != nil || len(text) == 0 {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// TestOtherLocks has a file that another process has locked as the C version of lxcfs does, and one
+// that older versions of this program have locked, by flock(2) alone.
+func TestOtherLocks(t *testing.T) {
+	for name, lock := range map[string]func(*os.File) error{
+		"fcntl": func(f *os.File) error {
+			return syscall.FcntlFlock(f.Fd(), fOFDSetlk, &syscall.Flock_t{Type: syscall.F_WRLCK})
+		},
+		"flock": func(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "pid")
+			if err := os.WriteFile(path, []byte("4242\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := lock(f); err != nil {
+				t.Fatal(err)
+			}
+			want := "process 4242 holds " + path
+			if _, err := lockfile.Own(path); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want %q", err, want)
+			}
+			f.Close()
+			own(t, path).Close()
+		})
+	}
+}
+
+// fOFDSetlk is F_OFD_SETLK. A lock of F_SETLK would be this process's, and no hindrance to it.
+const fOFDSetlk = 37

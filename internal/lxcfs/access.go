@@ -43,14 +43,20 @@ func (f *FS) Access(r *fusedev.Request, mask uint32) syscall.Errno {
 	if errno := f.attr(r, &out); errno != 0 {
 		return errno
 	}
-	if isAllowed(out.Mode, r.UID, r.GID, mask) {
-		return 0
+	if !f.mayAccess(r, out.Mode, mask) {
+		return syscall.EACCES
+	}
+	return 0
+}
+
+// mayAccess reports whether the mode of a file that belongs to root, or the caller's capabilities,
+// let the caller access it by mask.
+func (f *FS) mayAccess(r *fusedev.Request, mode, mask uint32) bool {
+	if isAllowed(mode, r.UID, r.GID, mask) {
+		return true
 	}
 	var s container.Scratch
-	if isCapable(out.Mode, f.finder.Capabilities(r.TID, &s), mask) {
-		return 0
-	}
-	return syscall.EACCES
+	return isCapable(mode, f.finder.Capabilities(r.TID, &s), mask)
 }
 
 // isCapable reports whether the capabilities override the mode of a file (capabilities(7)).

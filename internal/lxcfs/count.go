@@ -29,7 +29,7 @@ func cpuDirFile(p string) meter.File {
 }
 
 // fallBack notes that a container is shown the host's file.
-func (f *FS) fallBack(file meter.File, name string, kind meter.Kind, err error) {
+func (f *FS) fallBack(file meter.File, name string, kind meter.ErrorKind, err error) {
 	f.log.Error(name, "the host's "+name+" is shown to a container", err)
 	f.meter.Fallback(file)
 	f.meter.Error(kind)

@@ -152,7 +152,7 @@ func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
 		f.opts.Log.Warn("the worker has more rights than it needs", "err", err)
 	}
 	f.meter.Begin()
-	conn.CountIn(f.meter.Requests())
+	conn.CountRequests(f.meter.Requests())
 	f.restoreTriggers()
 	go f.triggers.run(f.opts.Log)
 	if f.opts.Loadavg {
@@ -218,7 +218,7 @@ func (f *FS) Read(r *fusedev.Request, number, offset uint64, size int, dst []byt
 
 // claimPrepared reports whether the reader reads the text whose length it was told, see size.go.
 func (f *FS) claimPrepared(r *fusedev.Request, file openFile, number uint64, size int) bool {
-	return !r.IsDoubtful && f.handles.claimPrepared(file, number, size, r.TID, f.isSameProcess)
+	return !r.MaybeAnswered && f.handles.claimPrepared(file, number, size, r.TID, f.isSameProcess)
 }
 
 // Rescue serves a file in the place of a Read that is stuck, with a file of the container's cgroup for instance: with the
@@ -232,7 +232,7 @@ func (f *FS) Rescue(r *fusedev.Request, number, offset uint64, size int, dst []b
 		f.meter.Fallback(f.fileOf(r.Node))
 		return out, 0
 	}
-	out, err := f.hostText(r.Node, dst)
+	out, err := f.hostText(r, dst)
 	if err != nil {
 		return dst, toErrno(err)
 	}
@@ -242,16 +242,16 @@ func (f *FS) Rescue(r *fusedev.Request, number, offset uint64, size int, dst []b
 	return out[:len(dst)+copy(text, text[min(offset, uint64(len(text))):])], 0
 }
 
-// hostText appends the host's text of a file to dst, EIO where the host has none.
-func (f *FS) hostText(id uint64, dst []byte) ([]byte, error) {
-	n := f.tree.node(id)
+// hostText appends the host's text of the request's file to dst, EIO where the host has none.
+func (f *FS) hostText(r *fusedev.Request, dst []byte) ([]byte, error) {
+	n := f.tree.node(r.Node)
 	if n != nil && n.host != "" {
-		return f.host.Raw(n.host, dst)
+		return f.hostFile(r, n, dst)
 	}
-	if n != nil || isContainers(id) {
+	if n != nil || isContainers(r.Node) {
 		return dst, syscall.EIO
 	}
-	p, err := f.cpuDir.path(id)
+	p, err := f.cpuDir.path(r.Node)
 	if err != nil {
 		return dst, err
 	}
@@ -259,16 +259,24 @@ func (f *FS) hostText(id uint64, dst []byte) ([]byte, error) {
 	return append(dst, text...), err
 }
 
+// hostFile appends the text of the host's file of n to dst, as far as the reader may know it.
+func (f *FS) hostFile(r *fusedev.Request, n *node, dst []byte) ([]byte, error) {
+	if n.hostMode != 0 && !f.mayAccess(r, n.hostMode, mayRead) {
+		return append(dst, n.hidden...), nil
+	}
+	return f.host.Raw(n.host, dst)
+}
+
 // keep makes text the snapshot of the file that is read, if it is that file for certain; of text the reader gets size bytes.
 func (f *FS) keep(r *fusedev.Request, file openFile, number uint64, text []byte, size int) {
-	if !r.IsDoubtful {
+	if !r.MaybeAnswered {
 		f.handles.keep(file, number, text, size)
 	}
 }
 
 // Release ends an open file. One that may have been ended before is left alone, since it may be another's.
 func (f *FS) Release(r *fusedev.Request, number uint64) {
-	if r.IsDoubtful {
+	if r.MaybeAnswered {
 		return
 	}
 	if tr := f.handles.remove(number); tr != nil {

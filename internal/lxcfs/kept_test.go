@@ -101,7 +101,7 @@ func TestDoubtful(t *testing.T) {
 	number := first.add(idMeminfo, 0, nil)
 	first.keep(first.get(number), number, []byte("text"), 2)
 	f.handles.goOn(k)
-	request := fusedev.Request{Node: idUptime, IsDoubtful: true}
+	request := fusedev.Request{Node: idUptime, MaybeAnswered: true}
 	if text, errno := f.Read(&request, number, 0, 4096, nil); errno != 0 || len(text) == 0 {
 		t.Errorf("read: %q, %v", text, errno)
 	}

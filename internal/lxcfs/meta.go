@@ -125,7 +125,7 @@ func (f *FS) RescueAttr(r *fusedev.Request, out *fuse.AttrOut) syscall.Errno {
 			file = f.handles.renew(number)
 		}
 		out.Size = f.size(r, file, number, func(r *fusedev.Request, dst []byte) ([]byte, error) {
-			return f.hostText(r.Node, dst)
+			return f.hostText(r, dst)
 		})
 	}
 	return errno

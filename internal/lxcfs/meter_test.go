@@ -38,7 +38,7 @@ func TestMeter(t *testing.T) {
 		read(idMeminfo)
 	}
 	read(idUptime)
-	f.fallBack(meter.Uptime, "uptime", meter.Figures, io.ErrUnexpectedEOF)
+	f.fallBack(meter.Uptime, "uptime", meter.Stats, io.ErrUnexpectedEOF)
 	f.fallBack(meter.Uptime, "uptime", meter.Container, io.ErrUnexpectedEOF)
 	online, err := f.cpuDir.stat("online")
 	if err != nil {
@@ -61,8 +61,8 @@ func TestMeter(t *testing.T) {
 			t.Errorf("%v: %+v, want %+v", file, got, want)
 		}
 	}
-	for kind, want := range map[meter.Kind]uint64{
-		meter.Container: 1, meter.Figures: 1, meter.Host: 1, meter.Load: 0, meter.Stuck: 1, meter.Panic: 1,
+	for kind, want := range map[meter.ErrorKind]uint64{
+		meter.Container: 1, meter.Stats: 1, meter.Host: 1, meter.Load: 0, meter.Stuck: 1, meter.Panic: 1,
 	} {
 		if c.Errors[kind] != want {
 			t.Errorf("%d errors of the kind %v, want %d", c.Errors[kind], kind, want)

@@ -76,7 +76,7 @@ func (f *FS) render(req *fusedev.Request, dst []byte) ([]byte, error) {
 	if n.own != nil {
 		return n.own(f, dst)
 	}
-	return f.host.Raw(n.host, dst)
+	return f.hostFile(req, n, dst)
 }
 
 // renderFor appends the text that render makes for the reader's container. It tells false where the reader is to get the
@@ -89,7 +89,7 @@ func (f *FS) renderFor(r *reader, name string, render renderer, dst []byte) ([]b
 		if r.c, err = f.find(r.tid, &r.find); err != nil || r.c == nil {
 			break
 		}
-		kind = meter.Figures
+		kind = meter.Stats
 		var out []byte
 		out, err = render(r, dst)
 		gone := isGone(err)

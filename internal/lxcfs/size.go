@@ -31,8 +31,8 @@ func (f *FS) attrValid(n *node) time.Duration {
 	return 0
 }
 
-// hasSize reports whether the size of the request's node depends on the caller. Who cannot read a
-// file has no text made of it: that of slabinfo takes long.
+// hasSize reports whether the size of the request's node depends on the caller. For a caller that
+// cannot read the file no text is rendered.
 func (f *FS) hasSize(r *fusedev.Request) bool {
 	if f.fixedSizes {
 		return false

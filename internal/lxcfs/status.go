@@ -13,7 +13,7 @@ import (
 func (f *FS) status(dst []byte) ([]byte, error) {
 	text, err := json.Marshal(probe.Status{
 		PID: os.Getppid(), Worker: os.Getpid(), Version: version.String(), Uptime: (sys.SinceBoot() - f.started).Seconds(),
-		Containers: f.finder.Len(),
+		Containers: f.finder.Len(), IsOff: f.off.Load(),
 	})
 	return append(append(dst, text...), '\n'), err
 }

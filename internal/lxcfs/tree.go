@@ -7,6 +7,7 @@ import (
 	"palisade/internal/meter"
 	"palisade/internal/mounts"
 	"palisade/internal/probe"
+	"palisade/internal/view"
 )
 
 // The ids of the nodes are constants, the same in every process that serves the mount: the kernel keeps them while the
@@ -46,6 +47,10 @@ type node struct {
 	render renderer
 	// own makes the text that a host's reader gets of a file that is not the host's.
 	own func(f *FS, dst []byte) ([]byte, error)
+	// hostMode, if it is not 0, is the mode of the host's file where that is not mode: a reader whom it
+	// does not let read gets hidden instead of the host's text.
+	hostMode uint32
+	hidden   []byte
 	// psi marks a file that takes pressure triggers.
 	psi bool
 	// file is what the meter knows it by.
@@ -80,7 +85,8 @@ func pressure(id uint64, counted meter.File, resource string) node {
 // nodes lists the fixed tree.
 func nodes() []node {
 	slabinfo := file(idSlabinfo, meter.Slabinfo, "slabinfo", renderSlabinfo)
-	slabinfo.mode = syscall.S_IFREG | 0o400 // as the host's: it tells of what happens in the kernel
+	// A container's own tells nothing of the host, of which only root may know what its kernel allocates.
+	slabinfo.hostMode, slabinfo.hidden = syscall.S_IFREG|0o400, view.Slabinfo(nil, nil)
 	return []node{
 		dir(idRoot, idRoot, ""),
 		private(),

@@ -1,9 +1,11 @@
-// Package meter counts what lxcfs does, in memory that its processes share: the supervisor makes it, workers count in it, one
-// after the other, and who tells the counters to Prometheus reads it. A counter is an atomic number at a fixed place, so that
-// to count takes no lock and no memory, and outlives the worker.
+// Package meter holds lxcfs's counters in memory that its processes share: the supervisor creates
+// it, successive workers count in it, and lxcfs-metrics reads it. A counter is an atomic number at
+// a fixed offset, so that counting needs no lock and no allocation, and the counters outlive the
+// worker.
 //
-// The memory begins with what the supervisor counts, which stays as it is in all versions: an upgrade replaces the worker and
-// the reader, and not the supervisor. What workers count follows. A worker of another version begins it anew.
+// The memory begins with the counters of the supervisor, whose layout never changes: an upgrade
+// replaces the worker and lxcfs-metrics, but not the supervisor. The counters of workers follow,
+// which a worker of another version resets.
 package meter
 
 import (
@@ -11,10 +13,10 @@ import (
 	"time"
 )
 
-// File is a served file, of which there are too few to be told apart by a string.
+// File is a served file.
 type File int
 
-// The served files. No file is none of them.
+// The served files. NoFile is not counted.
 const (
 	NoFile File = iota
 	Cpuinfo
@@ -31,75 +33,79 @@ const (
 	PressureIO
 	CPUOnline
 	CPUOffline
-	CPUOther // all else below sys/devices/system/cpu
+	CPUOther // any other file below sys/devices/system/cpu
 	Status
-	files
+	numFiles
 )
 
-var fileNames = [files]string{
-	Cpuinfo: "cpuinfo", Meminfo: "meminfo", Stat: "stat", Uptime: "uptime", Swaps: "swaps", Diskstats: "diskstats",
-	Partitions: "partitions", Loadavg: "loadavg", Slabinfo: "slabinfo",
+var fileNames = [numFiles]string{
+	Cpuinfo: "cpuinfo", Meminfo: "meminfo", Stat: "stat", Uptime: "uptime", Swaps: "swaps",
+	Diskstats: "diskstats", Partitions: "partitions", Loadavg: "loadavg", Slabinfo: "slabinfo",
 	PressureCPU: "pressure/cpu", PressureMemory: "pressure/memory", PressureIO: "pressure/io",
 	CPUOnline: "cpu/online", CPUOffline: "cpu/offline", CPUOther: "cpu/*", Status: "status",
 }
 
-// String is the file's name, below proc or below sys/devices/system.
+// String returns the name below proc or sys/devices/system.
 func (f File) String() string { return fileNames[f] }
 
-// Kind is a kind of errors.
-type Kind int
+// ErrorKind is a kind of error.
+type ErrorKind int
 
-// The kinds.
+// The kinds of errors.
 const (
-	// Container: it is not known whose the reader is.
-	Container Kind = iota
-	// Figures: those of the reader's container cannot be read.
-	Figures
-	// Host: the host's own file cannot be read.
+	// Container means that the reader's container is unknown.
+	Container ErrorKind = iota
+	// Stats means that the limits or statistics of the container could not be read.
+	Stats
+	// Host means that the host's file could not be read.
 	Host
-	// Load: the load of a container is not known.
+	// Load means that the load of a container is unknown.
 	Load
-	// Stuck: a read took too long, and was answered without the container's figures.
+	// Stuck means that a read took too long, and was answered without the container's values.
 	Stuck
-	// Panic: a request was answered EIO because of a mistake in this program.
+	// Panic means that a bug in this program failed a request with EIO.
 	Panic
-	kinds
+	numErrorKinds
 )
 
-var kindNames = [kinds]string{"container", "figures", "host", "load", "stuck", "panic"}
+var errorKindNames = [numErrorKinds]string{
+	"container", "figures", "host", "load", "stuck", "panic",
+}
 
-func (k Kind) String() string { return kindNames[k] }
+// String returns the value of the label kind.
+func (k ErrorKind) String() string { return errorKindNames[k] }
 
-// Reason is why a worker was replaced.
+// Reason is the reason why a worker was replaced.
 type Reason int
 
 // The reasons.
 const (
-	// Upgraded: it was asked for.
+	// Upgraded means that an upgrade was requested.
 	Upgraded Reason = iota
-	// Killed: somebody else killed it, or the kernel did for want of memory.
+	// Killed means that another process or the OOM killer killed it.
 	Killed
-	// Hung: it did not answer, or did not become ready, in time.
+	// Hung means that it did not answer or become ready in time.
 	Hung
-	// Crashed: it ended by itself.
+	// Crashed means that it exited by itself.
 	Crashed
-	reasons
+	numReasons
 )
 
-var reasonNames = [reasons]string{"upgrade", "killed", "hung", "crashed"}
+var reasonNames = [numReasons]string{"upgrade", "killed", "hung", "crashed"}
 
+// String returns the value of the label reason.
 func (r Reason) String() string { return reasonNames[r] }
 
-// Bounds are the upper bounds of the histogram's buckets; one without a bound follows.
-var Bounds = [buckets - 1]time.Duration{
-	10 * time.Microsecond, 25 * time.Microsecond, 50 * time.Microsecond, 100 * time.Microsecond, 250 * time.Microsecond,
-	time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond, time.Second,
+// Bounds are the upper bounds of the histogram's buckets, except the last, which has none.
+var Bounds = [numBuckets - 1]time.Duration{
+	10 * time.Microsecond, 25 * time.Microsecond, 50 * time.Microsecond, 100 * time.Microsecond,
+	250 * time.Microsecond, time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond,
+	time.Second,
 }
 
-const buckets = 10
+const numBuckets = 10
 
-// Places in the memory, in numbers of eight bytes each. Of each file there are its fallbacks, the time of all its reads in
-// nanoseconds, and its reads by bucket.
+// Layout of the memory, in numbers of eight bytes.
 const (
 	magicAt    = 0
 	upAt       = 2
@@ -110,25 +116,25 @@ const (
 	containersAt = 34
 	triggersAt   = 35
 	errorsAt     = 36
-	filesAt      = errorsAt + int(kinds)
-	fileSize     = 2 + buckets
-	end          = filesAt + int(files)*fileSize
+	filesAt      = errorsAt + int(numErrorKinds)
+	fileSize     = 2 + numBuckets
+	end          = filesAt + int(numFiles)*fileSize
 
-	fallbacksIn = 0
-	timeIn      = 1
-	bucketsIn   = 2
+	// Offsets in the counters of a file.
+	fallbacksAt = 0
+	timeAt      = 1 // of all reads, in nanoseconds
+	bucketsAt   = 2
 )
 
 const (
-	// Size is the size of the memory in bytes, of which there is more than this version needs.
+	// Size is the size of the memory in bytes, with room for later versions.
 	Size  = 16 << 10
 	magic = "palisade-meter\x00\x00"
-	// version is that of what workers count.
+	// version is the version of the counters of workers.
 	version = 1
 )
 
-// A version needs no more than there is.
-var _ [Size/8 - end]struct{}
+var _ [Size/8 - end]struct{} // fails to compile if Size is too small
 
-// ErrOtherVersion is the error of memory in which a worker of another version counts.
-var ErrOtherVersion = errors.New("the counters are those of another version of lxcfs")
+// ErrOtherVersion means that a worker of another version counts in the memory.
+var ErrOtherVersion = errors.New("counters of another version of lxcfs")

@@ -9,15 +9,15 @@ import (
 	"palisade/internal/sys"
 )
 
-// FileName is what other processes know the memory by.
+// FileName is the name by which the memory is passed to other processes.
 const FileName = "counters"
 
-// Meter is the memory. A nil Meter counts nothing.
+// Meter is the mapped memory. A nil Meter counts nothing.
 type Meter struct{ mem []byte }
 
-// New makes the memory, and a file by which another process can open it.
+// New creates the memory, and returns its file for other processes, which the caller closes.
 func New() (*Meter, sys.File, error) {
-	f, err := sys.NewMemory("lxcfs-counters", Size)
+	f, err := sys.MemfdCreate("lxcfs-counters", Size)
 	if err != nil {
 		return nil, f, err
 	}
@@ -30,26 +30,26 @@ func New() (*Meter, sys.File, error) {
 	return &Meter{mem}, f, nil
 }
 
-// Open opens the memory of another process, to count in it.
+// Open maps the memory in f for counting.
 func Open(f sys.File) (*Meter, error) { return open(f, f.Map) }
 
-// OpenReadOnly opens it for Counts alone.
+// OpenReadOnly maps the memory in f for Counts only.
 func OpenReadOnly(f sys.File) (*Meter, error) { return open(f, f.MapReadOnly) }
 
-func open(f sys.File, mapped func(size int) ([]byte, error)) (*Meter, error) {
+func open(f sys.File, mapFile func(size int) ([]byte, error)) (*Meter, error) {
 	size, err := f.Size()
 	if err != nil {
 		return nil, err
 	}
 	if size != Size {
-		return nil, fmt.Errorf("the memory of counters has %d bytes, not %d", size, Size)
+		return nil, fmt.Errorf("open counters: memory has %d bytes, want %d", size, Size)
 	}
-	mem, err := mapped(Size)
+	mem, err := mapFile(Size)
 	if err != nil {
 		return nil, err
 	}
 	if string(mem[8*magicAt:len(magic)]) != magic {
-		return nil, errors.Join(errors.New("this is no memory of counters"), sys.Unmap(mem))
+		return nil, errors.Join(errors.New("open counters: bad magic"), sys.Unmap(mem))
 	}
 	return &Meter{mem}, nil
 }
@@ -58,7 +58,8 @@ func (m *Meter) at(i int) *atomic.Uint64 { return sys.Uint64In(m.mem[8*i:]) }
 
 func (m *Meter) in(f File, i int) *atomic.Uint64 { return m.at(filesAt + int(f)*fileSize + i) }
 
-// Begin is called by a worker before it counts. It counts on where the last one has ended; one of another version begins anew.
+// Begin must be called by a worker before it counts. It keeps the counters of the previous worker,
+// or resets those of another version.
 func (m *Meter) Begin() {
 	if m == nil {
 		return
@@ -72,7 +73,7 @@ func (m *Meter) Begin() {
 	m.at(triggersAt).Store(0)
 }
 
-// Now is when something begins that is measured, nothing where nothing is.
+// Now returns the current time for Read. It returns the zero time if nothing is counted.
 func (m *Meter) Now() time.Time {
 	if m == nil {
 		return time.Time{}
@@ -80,43 +81,47 @@ func (m *Meter) Now() time.Time {
 	return time.Now()
 }
 
-// Read counts a read for which the text was made, from Now on.
-func (m *Meter) Read(f File, began time.Time) {
+// Read counts a read of f, whose content was generated since start.
+func (m *Meter) Read(f File, start time.Time) {
 	if m == nil || f == NoFile {
 		return
 	}
-	m.Observe(f, time.Since(began))
+	m.Observe(f, time.Since(start))
 }
 
-// Observe counts a read that took so long.
+// Observe counts a read of f with the given duration.
 func (m *Meter) Observe(f File, took time.Duration) {
 	bucket := 0
 	for bucket < len(Bounds) && took > Bounds[bucket] {
 		bucket++
 	}
-	m.in(f, timeIn).Add(uint64(took))
-	m.in(f, bucketsIn+bucket).Add(1)
+	m.in(f, timeAt).Add(uint64(took))
+	m.in(f, bucketsAt+bucket).Add(1)
 }
 
-// Fallback counts a read that was answered with the host's text, or an old one, though the file was to be the container's.
+// Fallback counts a read that was answered with the host's content or that of an earlier read
+// instead of the container's.
 func (m *Meter) Fallback(f File) {
 	if m != nil && f != NoFile {
-		m.in(f, fallbacksIn).Add(1)
+		m.in(f, fallbacksAt).Add(1)
 	}
 }
 
 // Error counts an error.
-func (m *Meter) Error(k Kind) {
+func (m *Meter) Error(k ErrorKind) {
 	if m != nil {
 		m.at(errorsAt + int(k)).Add(1)
 	}
 }
 
-// Requests is the number of requests that were answered, Containers that of those which are known, Triggers that of pressure
-// triggers which are set. Somebody else changes them.
-func (m *Meter) Requests() *atomic.Uint64   { return m.number(requestsAt) }
+// Requests returns the number of answered requests, which the caller updates.
+func (m *Meter) Requests() *atomic.Uint64 { return m.number(requestsAt) }
+
+// Containers returns the number of known containers, which the caller updates.
 func (m *Meter) Containers() *atomic.Uint64 { return m.number(containersAt) }
-func (m *Meter) Triggers() *atomic.Uint64   { return m.number(triggersAt) }
+
+// Triggers returns the number of pressure triggers, which the caller updates.
+func (m *Meter) Triggers() *atomic.Uint64 { return m.number(triggersAt) }
 
 func (m *Meter) number(i int) *atomic.Uint64 {
 	if m == nil {
@@ -125,7 +130,7 @@ func (m *Meter) number(i int) *atomic.Uint64 {
 	return m.at(i)
 }
 
-// Up notes whether a worker serves.
+// Up records whether a worker is serving.
 func (m *Meter) Up(up bool) {
 	if m == nil {
 		return
@@ -137,7 +142,7 @@ func (m *Meter) Up(up bool) {
 	m.at(upAt).Store(n)
 }
 
-// Replaced counts a worker that was replaced.
+// Replaced counts a replaced worker.
 func (m *Meter) Replaced(r Reason) {
 	if m != nil {
 		m.at(replacedAt + int(r)).Add(1)

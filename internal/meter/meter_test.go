@@ -32,7 +32,7 @@ func opened(t *testing.T, f sys.File, open func(sys.File) (*Meter, error)) *Mete
 
 func readOnly(t *testing.T, f sys.File) sys.File {
 	t.Helper()
-	r, err := f.ReadOnly()
+	r, err := f.ReopenReadOnly()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,8 @@ func counts(t *testing.T, m *Meter) Counts {
 	return c
 }
 
-// TestCounts counts as a supervisor and two workers one after the other do, and reads that as another process.
+// TestCounts counts in a supervisor and two successive workers, and reads the counters as
+// lxcfs-metrics does.
 func TestCounts(t *testing.T) {
 	supervisor, f := newMeter(t)
 	reader := opened(t, readOnly(t, f), OpenReadOnly)
@@ -66,32 +67,37 @@ func TestCounts(t *testing.T) {
 		worker.Error(Stuck)
 		worker.Fallback(Meminfo)
 		worker.Read(Stat, worker.Now().Add(-20*time.Millisecond))
-		for _, took := range []time.Duration{-1, 10 * time.Microsecond, 11 * time.Microsecond, time.Second, time.Hour} {
+		for _, took := range []time.Duration{
+			-1, 10 * time.Microsecond, 11 * time.Microsecond, time.Second, time.Hour,
+		} {
 			worker.Observe(Meminfo, took)
 		}
 		supervisor.Replaced(Killed)
 	}
 	c := counts(t, reader)
-	if !c.WorkerUp || c.Requests != 6 || c.Containers != 7 || c.Triggers != 1 || c.Errors[Stuck] != 2 || c.Replaced[Killed] != 2 || c.Replaced[Hung] != 0 {
+	if !c.WorkerUp || c.Requests != 6 || c.Containers != 7 || c.Triggers != 1 ||
+		c.Errors[Stuck] != 2 || c.Replaced[Killed] != 2 || c.Replaced[Hung] != 0 {
 		t.Errorf("%+v", c)
 	}
 	m := c.Files[Meminfo]
-	if want := [len(Bounds)]uint64{4, 6, 6, 6, 6, 6, 6, 6, 8}; m.Buckets != want || m.Reads != 10 || m.Fallbacks != 2 {
+	want := [len(Bounds)]uint64{4, 6, 6, 6, 6, 6, 6, 6, 8}
+	if m.Buckets != want || m.Reads != 10 || m.Fallbacks != 2 {
 		t.Errorf("%+v, want %v", m, want)
 	}
-	if want := 2 * (time.Hour + time.Second + 20*time.Microsecond); m.Time < want || m.Time > want+time.Millisecond {
-		t.Errorf("%v, want %v", m.Time, want)
+	wantTime := 2 * (time.Hour + time.Second + 20*time.Microsecond)
+	if m.Time < wantTime || m.Time > wantTime+time.Millisecond {
+		t.Errorf("%v, want %v", m.Time, wantTime)
 	}
 	if s := c.Files[Stat]; s.Reads != 2 || s.Buckets[7] != 2 || s.Buckets[6] != 0 {
 		t.Errorf("%+v", s)
 	}
 	opened(t, f, Open).Begin()
 	if c := counts(t, reader); c.Containers != 0 || c.Triggers != 0 || c.Requests != 6 {
-		t.Errorf("a new worker begins with %+v", c)
+		t.Errorf("after Begin: %+v", c)
 	}
 }
 
-// TestOtherVersion has a worker of another version count.
+// TestOtherVersion has the counters of another version, which a worker must reset.
 func TestOtherVersion(t *testing.T) {
 	m, f := newMeter(t)
 	m.Begin()
@@ -104,11 +110,11 @@ func TestOtherVersion(t *testing.T) {
 	worker := opened(t, f, Open)
 	worker.Begin()
 	if c := counts(t, m); c.Requests != 0 || c.Replaced[Upgraded] != 1 {
-		t.Errorf("it begins with %+v", c)
+		t.Errorf("after Begin: %+v", c)
 	}
 }
 
-// TestReadOnly makes sure that who is to read the counters cannot change them.
+// TestReadOnly checks that the reader of the counters cannot change them.
 func TestReadOnly(t *testing.T) {
 	_, f := newMeter(t)
 	r := readOnly(t, f)
@@ -116,20 +122,21 @@ func TestReadOnly(t *testing.T) {
 		t.Errorf("mapped for writing: %v", err)
 	}
 	if n, err := r.Write([]byte("x")); !errors.Is(err, syscall.EBADF) {
-		t.Errorf("%d bytes are written: %v", n, err)
+		t.Errorf("%d bytes written: %v", n, err)
 	}
 	m := opened(t, r, OpenReadOnly)
-	if err := syscall.Mprotect(m.mem, syscall.PROT_READ|syscall.PROT_WRITE); !errors.Is(err, syscall.EACCES) {
+	err := syscall.Mprotect(m.mem, syscall.PROT_READ|syscall.PROT_WRITE)
+	if !errors.Is(err, syscall.EACCES) {
 		t.Errorf("made writable: %v", err)
 	}
 }
 
-func TestOpenRubbish(t *testing.T) {
+func TestOpenErrors(t *testing.T) {
 	for name, c := range map[string]struct {
 		size int
 		want string
-	}{"short": {4096, "has 4096 bytes"}, "of zeroes": {Size, "no memory of counters"}} {
-		f, err := sys.NewMemory("rubbish", c.size)
+	}{"short": {4096, "has 4096 bytes"}, "zeros": {Size, "bad magic"}} {
+		f, err := sys.MemfdCreate("test", c.size)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,8 +147,8 @@ func TestOpenRubbish(t *testing.T) {
 	}
 }
 
-// TestNothing counts where nothing is counted.
-func TestNothing(t *testing.T) {
+// TestNil calls all methods for counting on a nil Meter.
+func TestNil(t *testing.T) {
 	var m *Meter
 	m.Begin()
 	m.Read(Meminfo, m.Now())
@@ -152,7 +159,7 @@ func TestNothing(t *testing.T) {
 	m.Requests().Add(1)
 }
 
-// TestAllocations makes sure that to count takes no memory.
+// TestAllocations checks that counting does not allocate.
 func TestAllocations(t *testing.T) {
 	shared, _ := newMeter(t)
 	shared.Begin()
@@ -160,7 +167,7 @@ func TestAllocations(t *testing.T) {
 		n := testing.AllocsPerRun(100, func() {
 			m.Read(Meminfo, m.Now())
 			m.Fallback(Meminfo)
-			m.Error(Figures)
+			m.Error(Stats)
 		})
 		if n != 0 {
 			t.Errorf("%v allocations", n)
@@ -168,21 +175,21 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// TestNames makes sure that each has one of its own.
+// TestNames checks that names are set, and those of files unique.
 func TestNames(t *testing.T) {
 	seen := map[string]bool{"": true}
-	for f := NoFile + 1; f < files; f++ {
+	for f := NoFile + 1; f < numFiles; f++ {
 		if seen[f.String()] {
 			t.Errorf("file %d is %q", f, f)
 		}
 		seen[f.String()] = true
 	}
-	for k := range kinds {
+	for k := range numErrorKinds {
 		if k.String() == "" {
 			t.Errorf("kind %d has no name", k)
 		}
 	}
-	for r := range reasons {
+	for r := range numReasons {
 		if r.String() == "" {
 			t.Errorf("reason %d has no name", r)
 		}

@@ -2,40 +2,41 @@ package meter
 
 import "time"
 
-// Counts are the counters at one moment.
+// Counts is a copy of the counters.
 type Counts struct {
 	WorkerUp bool
 	Replaced map[Reason]uint64
 
 	Requests, Containers, Triggers uint64
-	Errors                         map[Kind]uint64
+	Errors                         map[ErrorKind]uint64
 	Files                          map[File]FileCounts
 }
 
-// FileCounts are those of one file.
+// FileCounts holds the counters of one file.
 type FileCounts struct {
 	Fallbacks uint64
-	// Reads are those for which the text was made, Time what all of them took.
+	// Reads is the number of reads whose content was generated, Time their total duration.
 	Reads uint64
 	Time  time.Duration
-	// Buckets are the reads that took no longer than each of Bounds.
+	// Buckets holds the numbers of reads that took at most the time in Bounds.
 	Buckets [len(Bounds)]uint64
 }
 
-// Counts reads all counters. While no worker has begun to count they are nothing.
+// Counts returns all counters, which are 0 before the first worker.
 func (m *Meter) Counts() (Counts, error) {
 	c := Counts{
 		WorkerUp: m.at(upAt).Load() != 0, Replaced: make(map[Reason]uint64),
-		Requests: m.at(requestsAt).Load(), Containers: m.at(containersAt).Load(), Triggers: m.at(triggersAt).Load(),
-		Errors: make(map[Kind]uint64), Files: make(map[File]FileCounts),
+		Requests: m.Requests().Load(), Containers: m.Containers().Load(),
+		Triggers: m.Triggers().Load(),
+		Errors:   make(map[ErrorKind]uint64), Files: make(map[File]FileCounts),
 	}
-	for r := range reasons {
+	for r := range numReasons {
 		c.Replaced[r] = m.at(replacedAt + int(r)).Load()
 	}
-	for k := range kinds {
+	for k := range numErrorKinds {
 		c.Errors[k] = m.at(errorsAt + int(k)).Load()
 	}
-	for f := NoFile + 1; f < files; f++ {
+	for f := NoFile + 1; f < numFiles; f++ {
 		c.Files[f] = m.file(f)
 	}
 	if v := m.at(versionAt).Load(); v != version && v != 0 {
@@ -45,9 +46,11 @@ func (m *Meter) Counts() (Counts, error) {
 }
 
 func (m *Meter) file(f File) FileCounts {
-	c := FileCounts{Fallbacks: m.in(f, fallbacksIn).Load(), Time: time.Duration(m.in(f, timeIn).Load())}
-	for i := range buckets {
-		c.Reads += m.in(f, bucketsIn+i).Load()
+	c := FileCounts{
+		Fallbacks: m.in(f, fallbacksAt).Load(), Time: time.Duration(m.in(f, timeAt).Load()),
+	}
+	for i := range numBuckets {
+		c.Reads += m.in(f, bucketsAt+i).Load()
 		if i < len(Bounds) {
 			c.Buckets[i] = c.Reads
 		}
@@ -55,7 +58,7 @@ func (m *Meter) file(f File) FileCounts {
 	return c
 }
 
-// ByBound are the buckets by their bounds in seconds.
+// ByBound returns the buckets by their bounds in seconds.
 func (c *FileCounts) ByBound() map[float64]uint64 {
 	buckets := make(map[float64]uint64, len(Bounds))
 	for i, bound := range Bounds {

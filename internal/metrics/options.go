@@ -1,5 +1,5 @@
-// Package metrics is where programs let themselves be asked for metrics: the options that say so, and the listeners. It knows
-// nothing of HTTP.
+// Package metrics has the command-line options and the listeners for metrics. It does not depend on
+// HTTP.
 package metrics
 
 import (
@@ -18,13 +18,13 @@ import (
 	"palisade/internal/socket"
 )
 
-// Options are those of a command line. The zero Options want no metrics.
+// Options are the command-line options. The zero Options disable metrics.
 type Options struct {
-	// Address is an IP address and a port, Socket a path. Either may be "", which is none.
+	// Address is an IP address and port, Socket a path. Both are optional.
 	Address, Socket string
 }
 
-// Flags are the options as flags.
+// Flags returns the flags that set the options.
 func (o *Options) Flags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "metrics", Destination: &o.Address,
@@ -34,47 +34,50 @@ func (o *Options) Flags() []cli.Flag {
 	}
 }
 
-// Wanted tells whether there are to be metrics.
-func (o *Options) Wanted() bool { return o.Address != "" || o.Socket != "" }
+// Enabled reports whether metrics are enabled.
+func (o *Options) Enabled() bool { return o.Address != "" || o.Socket != "" }
 
-// Complete checks what was given; its errors are mistakes of the user. given tells whether an option is on the command line.
-func (o *Options) Complete(given func(option string) bool) error {
-	if given("metrics") {
+// Validate returns a usage error if an option is invalid. isSet reports whether an option is on the
+// command line.
+func (o *Options) Validate(isSet func(option string) bool) error {
+	if isSet("metrics") {
 		if _, err := parse(o.Address); err != nil {
 			return err
 		}
 	}
-	if given("metrics-socket") && !filepath.IsAbs(o.Socket) {
+	if isSet("metrics-socket") && !filepath.IsAbs(o.Socket) {
 		return fmt.Errorf("--metrics-socket %q is not an absolute path", o.Socket)
 	}
 	if len(o.Socket) > maxPath {
-		return fmt.Errorf("--metrics-socket %q is longer than the %d bytes that a socket's path may have", o.Socket, maxPath)
+		return fmt.Errorf("--metrics-socket %q is longer than %d bytes", o.Socket, maxPath)
 	}
 	return nil
 }
 
-// ListenerName is what the program that answers knows the listeners by; a number follows.
+// ListenerName is the prefix, before a number, of the names by which listeners are passed to the
+// process that serves them.
 const ListenerName = "metrics-"
 
-// maxPath is how long sun_path of unix(7) may be, which ends with a zero.
+// maxPath is the maximum length of a socket's path: sun_path of unix(7) without the final zero.
 const maxPath = 107
 
 func parse(address string) (netip.AddrPort, error) {
 	a, err := netip.ParseAddrPort(address)
 	if err != nil || a.Port() == 0 {
-		return a, fmt.Errorf("--metrics %q is no IP address and port, such as 127.0.0.1:9436", address)
+		return a, fmt.Errorf("--metrics %q is not an IP address and port, such as 127.0.0.1:9436",
+			address)
 	}
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), nil
 }
 
 const (
-	// patience is how long an address is waited for that somebody uses: an earlier process may just be ending.
-	patience = time.Second
-	retry    = 50 * time.Millisecond
+	// bindTimeout is the time to wait for an address in use, which a terminating process may free.
+	bindTimeout  = time.Second
+	bindInterval = 50 * time.Millisecond
 )
 
-// Listen makes the listeners. It waits a moment for an address that is in use. A log entry tells of an address that others
-// than this host may reach.
+// Listen returns the listeners. It waits up to a second for an address in use, and logs a warning
+// if other hosts can reach the address.
 func (o *Options) Listen(ctx context.Context, log *slog.Logger) (all []net.Listener, err error) {
 	defer func() {
 		if err != nil {
@@ -85,17 +88,19 @@ func (o *Options) Listen(ctx context.Context, log *slog.Logger) (all []net.Liste
 		}
 	}()
 	if o.Address != "" {
-		l, err := waitFor(ctx, o.listenAddress)
+		l, err := retryInUse(ctx, o.listenAddress)
 		if err != nil {
 			return all, err
 		}
 		all = append(all, l)
 		if a, err := parse(o.Address); err == nil && !a.Addr().IsLoopback() {
-			log.Warn("metrics are served to everybody who reaches the address", "address", o.Address)
+			log.Warn("metrics are served to any host that can reach the address", "address", o.Address)
 		}
 	}
 	if o.Socket != "" {
-		l, err := waitFor(ctx, func() (net.Listener, error) { return socket.Listen(o.Socket, 0o600) })
+		l, err := retryInUse(ctx, func() (net.Listener, error) {
+			return socket.Listen(o.Socket, 0o600)
+		})
 		if err != nil {
 			return all, err
 		}
@@ -104,20 +109,22 @@ func (o *Options) Listen(ctx context.Context, log *slog.Logger) (all []net.Liste
 	return all, nil
 }
 
-// NotServed is what is logged where there are to be metrics, and are none.
+// NotServed is the message that is logged if metrics are enabled but not available.
 const NotServed = "metrics are not served"
 
 const (
-	// firstDelay is when it is tried again to serve, at first; each time it takes twice as long, up to lastDelay.
-	firstDelay = time.Second
-	lastDelay  = time.Minute
+	// minDelay is the delay before the first retry. It doubles with each retry, up to maxDelay.
+	minDelay = time.Second
+	maxDelay = time.Minute
 )
 
-// Keep has metrics served until ctx ends. serve ends where it cannot, and is called again after some time, or at once when there is
-// something at renewed: an address may not be there yet when a machine starts. The same error is logged once.
-func Keep(ctx context.Context, log *slog.Logger, renewed <-chan struct{}, serve func(context.Context) error) {
+// Retry calls serve again and again until ctx ends, since an address may not exist yet during boot.
+// It waits longer after each call, unless retry is sent a value. The same error is logged once.
+func Retry(
+	ctx context.Context, log *slog.Logger, retry <-chan struct{}, serve func(context.Context) error,
+) {
 	logged := ""
-	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
+	for delay := minDelay; ; delay = min(2*delay, maxDelay) {
 		err := serve(ctx)
 		if ctx.Err() != nil {
 			return
@@ -129,14 +136,14 @@ func Keep(ctx context.Context, log *slog.Logger, renewed <-chan struct{}, serve 
 		select {
 		case <-ctx.Done():
 			return
-		case <-renewed:
-			delay, logged = firstDelay, ""
+		case <-retry:
+			delay, logged = minDelay, ""
 		case <-time.After(delay):
 		}
 	}
 }
 
-// listenAddress listens to what was written and to nothing else: to "tcp" 0.0.0.0 would be all addresses of IPv6 too.
+// listenAddress listens on the address. The network is not "tcp", for which 0.0.0.0 includes IPv6.
 func (o *Options) listenAddress() (net.Listener, error) {
 	a, err := parse(o.Address)
 	if err != nil {
@@ -149,8 +156,11 @@ func (o *Options) listenAddress() (net.Listener, error) {
 	return net.Listen(network, a.String())
 }
 
-func waitFor(ctx context.Context, listen func() (net.Listener, error)) (net.Listener, error) {
-	for deadline := time.Now().Add(patience); ; {
+// retryInUse calls listen until the address is not in use, or bindTimeout has passed.
+func retryInUse(
+	ctx context.Context, listen func() (net.Listener, error),
+) (net.Listener, error) {
+	for deadline := time.Now().Add(bindTimeout); ; {
 		l, err := listen()
 		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
 			return l, err
@@ -158,7 +168,7 @@ func waitFor(ctx context.Context, listen func() (net.Listener, error)) (net.List
 		select {
 		case <-ctx.Done():
 			return nil, err
-		case <-time.After(retry):
+		case <-time.After(bindInterval):
 		}
 	}
 }

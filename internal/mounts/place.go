@@ -20,8 +20,10 @@ type Place struct {
 	// Nested tells that the namespace is not that of a container's init, but one that was made inside. What came into
 	// it from there cannot always be unmounted.
 	Nested bool
-	// Others are the file systems of other lxcfs, whose files are left alone.
-	Others map[sys.DeviceNumber]bool
+	// IsLXC reports that it is part of a container of liblxc, which may have lxcfs as a whole.
+	IsLXC bool
+	// Host says which lxcfs are mounted on the host.
+	Host Host
 	// IsFinal reports whether all mounts of the runtime are there, or none that is missing covers a
 	// file of proc or sys: only then Put mounts a second procfs and sysfs.
 	IsFinal bool
@@ -65,7 +67,7 @@ func (p *Place) Table() (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.others = p.Others
+	t.others = p.Host.Others
 	return t, nil
 }
 

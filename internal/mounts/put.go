@@ -1,6 +1,7 @@
 package mounts
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -23,6 +24,14 @@ type Change struct {
 	Uncovered int
 }
 
+// Add adds what was done later.
+func (c *Change) Add(later Change) {
+	c.Virtual, c.Foreign = later.Virtual, later.Foreign
+	c.Put = append(c.Put, later.Put...)
+	c.Removed += later.Removed
+	c.Uncovered += later.Uncovered
+}
+
 // maxRounds bounds how often a place is looked at again that changes under the hands.
 const maxRounds = 4
 
@@ -32,22 +41,26 @@ const maxRounds = 4
 // been done.
 func (p *Place) Put(src *Source) (Change, error) {
 	var c Change
+	var volumes error // of the first round: the files do not wait for it
 	for range maxRounds {
-		done, err := p.putRound(src, &c)
+		done, err := p.putRound(src, &c, &volumes)
 		if err != nil || done {
-			return c, err
+			return c, cmp.Or(err, volumes)
 		}
 	}
 	return c, errors.New("the mounts change all the time")
 }
 
-// putRound does what is missing, and tells whether nothing was.
-func (p *Place) putRound(src *Source, c *Change) (bool, error) {
+// putRound does what is missing, and reports whether nothing was. An error of volumes does not end
+// it.
+func (p *Place) putRound(src *Source, c *Change, volumes *error) (bool, error) {
 	v, err := p.visit()
 	if err != nil {
 		return false, err
 	}
 	defer v.close()
+	// First, since it is by the files that are there that it knows the volumes.
+	*volumes = cmp.Or(*volumes, v.replaceVolumes(src, c))
 	targets, err := v.targets(src.paths)
 	if err != nil {
 		return false, err
@@ -76,7 +89,10 @@ func (p *Place) putRound(src *Source, c *Change) (bool, error) {
 		return false, p.take(func(s site) bool { return slices.Contains(covers, s.point) }, c)
 	}
 	if len(work) == 0 {
-		return true, v.finish(src, c)
+		if p.Nested || !p.IsFinal {
+			return true, nil
+		}
+		return true, errors.Join(v.addNest(src, c), p.addUncovered(v, c))
 	}
 	if err := v.openCovered(work); err != nil {
 		return false, err
@@ -96,15 +112,6 @@ func (p *Place) putRound(src *Source, c *Change) (bool, error) {
 		}
 		return nil
 	})
-}
-
-// finish replaces dead volumes and adds what nested user namespaces need, once the files are
-// mounted.
-func (v *visit) finish(src *Source, c *Change) error {
-	if err := v.replaceVolumes(src, c); err != nil || v.place.Nested || !v.place.IsFinal {
-		return err
-	}
-	return v.place.addUncovered(v, c)
 }
 
 // checkPeers makes sure that nothing of what is to be mounted would be seen on the host.

@@ -143,6 +143,22 @@ func (s *Source) Close() {
 	s.first.close()
 }
 
+// Device returns the device of the mounted file system.
+func (s *Source) Device() sys.DeviceNumber { return s.device }
+
+// BindOn mounts all of the lxcfs on the directory target, in the mount namespace of the caller.
+func (s *Source) BindOn(target sys.File) error {
+	if s.classic {
+		return s.root.BindOn(target)
+	}
+	clone, err := s.root.CloneMount()
+	if err != nil {
+		return err
+	}
+	defer clone.Close()
+	return clone.MoveMount(target, false)
+}
+
 // cloneFor gives each target a detached mount of its file, to be attached in another namespace: this can be done in the
 // source's own alone.
 func (s *Source) cloneFor(targets []target) error {

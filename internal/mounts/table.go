@@ -109,6 +109,26 @@ func (t *Table) Top(point string) *Mount {
 	return top
 }
 
+// Holding returns the mount on which the directory dir is: the deepest one that can be seen.
+func (t *Table) Holding(dir string) *Mount {
+	for ; ; dir = path.Dir(dir) {
+		if m := t.Top(dir); m != nil || len(dir) <= 1 {
+			return m
+		}
+	}
+}
+
+// Lxcfs returns the mounts of the lxcfs with the device that can be seen, the last mounted first.
+func (t *Table) Lxcfs(device sys.DeviceNumber) []*Mount {
+	var found []*Mount
+	for _, m := range slices.Backward(t.all) {
+		if m.FSType == FSType && Device(m) == device && t.Top(m.Mountpoint) == m {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
 // Below are the mount points of all that is mounted below dir, one for each mount, the last mounted first.
 func (t *Table) Below(dir string) []string {
 	var points []string

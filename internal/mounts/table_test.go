@@ -201,9 +201,38 @@ func FuzzTable(f *testing.F) {
 			table.below(m, m.Mountpoint)
 			table.isHidden(m, m.Mountpoint+"/x")
 			table.lacksVisible(m, "/")
-			table.DeadVolumes(table.Locate(m.Mountpoint), nil)
+			table.DeadVolumes(table.Locate(m.Mountpoint), nil, true)
 		}
-		table.OtherLxcfs("/")
+		table.Host("/")
 		table.Mountpoints()
 	})
+}
+
+// TestHolding finds the mount that a directory is on, and the mounts of an lxcfs that can be seen.
+func TestHolding(t *testing.T) {
+	table, err := ParseTable([]byte(`20 1 8:1 / / rw shared:1 - ext4 /dev/sda rw
+30 20 0:40 / /var/lib rw - tmpfs tmpfs rw
+31 30 0:50 / /var/lib/lxc/lxcfs rw shared:9 - fuse.lxcfs lxcfs rw
+32 20 0:50 / /hidden/lxcfs rw shared:9 - fuse.lxcfs lxcfs rw
+33 32 0:60 / /hidden/lxcfs rw - tmpfs tmpfs rw
+34 30 0:50 / /var/lib/lxcfs rw shared:9 - fuse.lxcfs lxcfs rw
+35 30 0:51 / /var/lib/other rw - fuse.lxcfs lxcfs rw
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]int{
+		"/": 20, "/var": 20, "/var/lib": 30, "/var/lib/lxc": 30, "/var/lib/lxc/lxcfs": 31,
+	} {
+		if m := table.Holding(dir); m == nil || m.ID != want {
+			t.Errorf("%s is on %+v, want mount %d", dir, m, want)
+		}
+	}
+	var points []string
+	for _, m := range table.Lxcfs(sys.DeviceNumber{Minor: 50}) {
+		points = append(points, m.Mountpoint)
+	}
+	if want := []string{"/var/lib/lxcfs", "/var/lib/lxc/lxcfs"}; !slices.Equal(points, want) {
+		t.Errorf("lxcfs is on %q, want %q", points, want)
+	}
 }

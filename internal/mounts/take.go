@@ -15,12 +15,18 @@ import (
 // maxOpenSites is how many sites are open at a time: a container can mount files of lxcfs on more than this process may open.
 const maxOpenSites = 256
 
-// Take takes all mounts of lxcfs, dead or alive, out of every procfs and sysfs of the namespace.
-// What is mounted on top of one, and everything that is not lxcfs's, stays. What Put has mounted in
-// uncoveredDir is taken away.
+// Take takes all mounts of lxcfs, dead or alive, out of every procfs and sysfs of the namespace, and
+// lxcfs as a whole off the container's directories. What is mounted on top of one, and everything
+// that is not lxcfs's, stays. What Put has mounted in uncoveredDir is taken away.
 func (p *Place) Take() (Change, error) {
 	var c Change
-	err := p.takeAll(func(site) bool { return true }, &c)
+	v, err := p.visit()
+	if err != nil {
+		return c, err
+	}
+	err = v.takeVolumes(&c) // first, since it is by the files that it knows them
+	v.close()
+	err = errors.Join(err, p.takeAll(func(site) bool { return true }, &c))
 	return c, cmp.Or(err, p.takeUncovered(&c))
 }
 

@@ -22,6 +22,9 @@ func TestDeadVolumes(t *testing.T) {
 		root  = "10 9 0:20 / / rw - overlay overlay rw"
 		lib   = "11 10 254:2 /lib/lxc /var/lib/lxc rw - ext4 /dev/vda2 rw"
 		data  = "11 10 254:2 /lib /data/x rw - ext4 /dev/vda2 rw"
+		own   = "20 10 0:50 / /proc rw - proc proc rw"
+		stale = "21 20 0:41 /proc/stat /proc/stat rw - fuse.lxcfs lxcfs rw"
+		bound = "12 10 0:41 / /var/lib/lxcfs rw - fuse.lxcfs lxcfs rw"
 		other = "11 10 254:1 /lib/lxc /var/lib/lxc rw - ext4 /dev/vda1 rw"
 	)
 	host := parse("1 0 254:1 / / rw - ext4 /dev/vda1 rw", "2 1 254:2 / /var rw shared:2 - ext4 /dev/vda2 rw",
@@ -43,11 +46,23 @@ func TestDeadVolumes(t *testing.T) {
 		{"another file system", parse(root, other, "12 11 0:41 / /var/lib/lxc/lxcfs rw - fuse.lxcfs lxcfs rw"), nil},
 		{"the container's own", parse(root, "12 10 0:41 / /var/lib/lxc/lxcfs rw - fuse.lxcfs lxcfs rw"), nil},
 		{"another type", parse(root, lib, "12 11 0:41 / /var/lib/lxc/lxcfs rw - fuse.sshfs lxcfs rw"), nil},
+		{"a directory of its own", parse(root, own, bound, stale), []string{"/var/lib/lxcfs"}},
+		{"a directory of its own, alive", parse(root, own,
+			"12 10 0:42 / /var/lib/lxcfs rw - fuse.lxcfs lxcfs rw", stale), nil},
+		{"of an lxcfs without files here", parse(root, own,
+			"12 10 0:43 / /var/lib/lxcfs rw - fuse.lxcfs lxcfs rw", stale), nil},
 		{"a part", parse(root, lib, "12 11 0:41 /proc /var/lib/lxc/lxcfs rw - fuse.lxcfs lxcfs rw"), nil},
 		{"under itself", parse("12 12 0:41 / /var/lib/lxc/lxcfs rw - fuse.lxcfs lxcfs rw"), nil},
 	} {
-		if got := tt.t.DeadVolumes(host.Locate("/var/lib/lxc/lxcfs"), alive); !slices.Equal(got, tt.want) {
+		mountpoint := host.Locate("/var/lib/lxc/lxcfs")
+		if got := tt.t.DeadVolumes(mountpoint, alive, true); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+		if slices.Equal(tt.want, []string{nest}) {
+			tt.want = nil
+		}
+		if got := tt.t.DeadVolumes(mountpoint, alive, false); !slices.Equal(got, tt.want) {
+			t.Errorf("%s, not LXC's: got %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }

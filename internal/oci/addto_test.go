@@ -46,7 +46,7 @@ func TestAddToErrors(t *testing.T) {
 		"garbage":                                {"hello\n", "invalid character"},
 		"truncated":                              {`{"hooks":{`, "unexpected end of JSON input"},
 		"two objects":                            {"{}\n{}", "invalid character"},
-		"null":                                   {"null", "no JSON object"},
+		"null":                                   {"null", "want a JSON object"},
 		"an array":                               {"[]", "cannot unmarshal array"},
 		"hooks: a string":                        {`{"hooks":"x\ny"}`, "hooks: json: cannot unmarshal string"},
 		"hooks: an array":                        {`{"hooks":[{"path":"/a"}]}`, "hooks: json: cannot unmarshal array"},

@@ -10,19 +10,19 @@ import (
 	"palisade/internal/sys"
 )
 
-// ConfigFile is the name of a bundle's configuration (runtime-spec, bundle.md).
+// ConfigFile is the file name of a bundle's configuration (runtime-spec, bundle.md).
 const ConfigFile = "config.json"
 
-// Bundle is what is needed of a bundle's configuration.
+// Bundle holds the fields of a bundle's configuration that the hook needs.
 type Bundle struct {
-	// Root is the path of the root file system on the host.
+	// Root is the path of the root filesystem on the host.
 	Root        string
 	Annotations map[string]string
 	// HasMasks reports whether there are masked or read-only paths. Runtimes make them after the
 	// hooks.
 	HasMasks bool
-	// ReadOnly are the destinations of mounts that are read-only in the end. crun makes them so after
-	// the hooks.
+	// ReadOnly are the destinations of mounts that are read-only in the end. crun makes them so
+	// after the hooks.
 	ReadOnly []string
 }
 
@@ -58,10 +58,10 @@ func ReadBundle(dir string) (Bundle, error) {
 	return b, nil
 }
 
-// maxFile bounds a configuration.
+// maxFile is the maximum size of a configuration file, in bytes.
 const maxFile = 16 << 20
 
-// replaceFile writes a file's new text; it keeps its owner and mode.
+// replaceFile atomically replaces the content of a file. Its owner and mode stay.
 func replaceFile(path string, text []byte) error {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {

@@ -108,7 +108,7 @@ func TestReadBundleErrors(t *testing.T) {
 		})
 	}
 	for name, create := range map[string]func(*testing.T, string){
-		"not a regular file": fifo, "it is larger than": huge,
+		"not a regular file": fifo, "larger than": huge,
 		"not a regular file (mode d": func(t *testing.T, file string) {
 			if err := os.Mkdir(file, 0o700); err != nil {
 				t.Fatal(err)

@@ -12,14 +12,14 @@ import (
 	"palisade/internal/sys"
 )
 
-// Config is a container's configuration that is being changed. What is not known of it stays as it is.
+// Config is a container's configuration, to be changed. Fields unknown to runtime-spec are kept.
 type Config struct {
-	// Spec is the configuration as it was read. Changes of it are to be told by the methods.
+	// Spec is the parsed configuration. Only the methods of Config may change it.
 	Spec specs.Spec
 	raw  object
 }
 
-// ParseConfig parses a configuration.
+// ParseConfig parses the content of a config.json.
 func ParseConfig(text []byte) (*Config, error) {
 	c := new(Config)
 	if err := json.Unmarshal(text, &c.Spec); err != nil {
@@ -29,12 +29,12 @@ func ParseConfig(text []byte) (*Config, error) {
 		return nil, err
 	}
 	if c.raw == nil {
-		return nil, errors.New("it is no JSON object")
+		return nil, errNoObject
 	}
 	return c, nil
 }
 
-// ReadConfig reads the configuration in a file.
+// ReadConfig reads and parses a config.json.
 func ReadConfig(file string) (*Config, error) {
 	text, err := sys.ReadRegular(file, maxFile)
 	if err != nil {
@@ -47,13 +47,13 @@ func ReadConfig(file string) (*Config, error) {
 	return c, nil
 }
 
-// originalSuffix is that of the file in which the configuration is kept as it was.
 const originalSuffix = ".before-userns-shift"
 
-// Original is the file in which a configuration is kept as it was before Replace.
+// Original returns the path of the backup that Replace makes of a configuration file.
 func Original(file string) string { return file + originalSuffix }
 
-// Replace writes the configuration to the file from which it was read. What was there stays beside it with keep.
+// Replace writes the configuration to the file from which it was read. With keep, the former
+// content goes to Original(file).
 func (c *Config) Replace(file string, keep bool) error {
 	changed, err := c.Encode()
 	if err != nil {
@@ -71,10 +71,10 @@ func (c *Config) Replace(file string, keep bool) error {
 	return replaceFile(file, changed)
 }
 
-// Encode is the configuration as text.
+// Encode returns the configuration as JSON.
 func (c *Config) Encode() ([]byte, error) { return encode(c.raw) }
 
-// set changes a field of an object in the configuration, which is made if need be.
+// set changes a field of the object parent, which is created if it is missing.
 func (c *Config) set(parent, name string, value any) error {
 	o, err := c.raw.child(parent)
 	if err != nil {
@@ -87,7 +87,7 @@ func (c *Config) set(parent, name string, value any) error {
 	return err
 }
 
-// SetRoot makes path the root file system's.
+// SetRoot sets the path of the root filesystem.
 func (c *Config) SetRoot(path string) error {
 	if c.Spec.Root == nil {
 		c.Spec.Root = new(specs.Root)
@@ -96,7 +96,7 @@ func (c *Config) SetRoot(path string) error {
 	return c.set("root", "path", path)
 }
 
-// SetUserNamespace gives the container a user namespace with the mappings.
+// SetUserNamespace gives the container a user namespace with the id mappings.
 func (c *Config) SetUserNamespace(uids, gids []specs.LinuxIDMapping) error {
 	if c.Spec.Linux == nil {
 		c.Spec.Linux = new(specs.Linux)
@@ -106,17 +106,21 @@ func (c *Config) SetUserNamespace(uids, gids []specs.LinuxIDMapping) error {
 		linux.Namespaces = append(linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 	}
 	linux.UIDMappings, linux.GIDMappings = uids, gids
-	return errors.Join(c.set("linux", "namespaces", linux.Namespaces), c.set("linux", "uidMappings", uids),
-		c.set("linux", "gidMappings", gids))
+	return errors.Join(
+		c.set("linux", "namespaces", linux.Namespaces),
+		c.set("linux", "uidMappings", uids),
+		c.set("linux", "gidMappings", gids),
+	)
 }
 
-// SetSysctl changes a parameter of the kernel that the container gets.
+// SetSysctl changes a sysctl that the configuration sets already.
 func (c *Config) SetSysctl(name, value string) error {
 	c.Spec.Linux.Sysctl[name] = value
 	return c.set("linux", "sysctl", c.Spec.Linux.Sysctl)
 }
 
-// namespace is the container's one of a type, nil if it has none of its own.
+// namespace returns the entry for a type of namespace, or nil if the container shares the
+// runtime's.
 func (c *Config) namespace(kind specs.LinuxNamespaceType) *specs.LinuxNamespace {
 	if c.Spec.Linux == nil {
 		return nil
@@ -129,10 +133,12 @@ func (c *Config) namespace(kind specs.LinuxNamespaceType) *specs.LinuxNamespace 
 	return nil
 }
 
-// HasNamespace tells whether the container is in another namespace of a type than the runtime.
-func (c *Config) HasNamespace(kind specs.LinuxNamespaceType) bool { return c.namespace(kind) != nil }
+// HasNamespace reports whether the container does not share the runtime's namespace of a type.
+func (c *Config) HasNamespace(kind specs.LinuxNamespaceType) bool {
+	return c.namespace(kind) != nil
+}
 
-// NamespacePath is the file of the namespace that the container is to join; empty if it gets a new one, or none.
+// NamespacePath returns the path of the namespace that the container joins, or "" if it joins none.
 func (c *Config) NamespacePath(kind specs.LinuxNamespaceType) string {
 	if n := c.namespace(kind); n != nil {
 		return n.Path
@@ -140,14 +146,15 @@ func (c *Config) NamespacePath(kind specs.LinuxNamespaceType) string {
 	return ""
 }
 
-// SetMount replaces the type, source and options of a mount, by its place among Spec.Mounts.
+// SetMount replaces the type, source and options of Spec.Mounts[i].
 func (c *Config) SetMount(i int, m specs.Mount) error {
 	var mounts []object
 	if err := json.Unmarshal(c.raw["mounts"], &mounts); err != nil {
 		return fmt.Errorf("mounts: %w", err)
 	}
 	if i >= len(mounts) {
-		return fmt.Errorf("mounts: there is no number %d", i) // the key stands there twice, in upper and lower case
+		// The file has the key twice, in upper and in lower case.
+		return fmt.Errorf("mounts: no entry %d", i)
 	}
 	if mounts[i] == nil {
 		mounts[i] = make(object)
@@ -165,25 +172,25 @@ func (c *Config) SetMount(i int, m specs.Mount) error {
 	return err
 }
 
-// AddPoststop adds a hook that runs when the container is gone, unless it is there.
+// AddPoststop adds a poststop hook, unless the configuration has it.
 func (c *Config) AddPoststop(hook specs.Hook) error {
 	a := Addition{Hooks: specs.Hooks{Poststop: []specs.Hook{hook}}}
 	_, err := a.mergeHooks(c.raw)
 	return err
 }
 
-// RootPath is the path of the root file system on the host, for a bundle in dir.
+// RootPath returns the path of the root filesystem on the host, for a bundle in dir.
 func (c *Config) RootPath(dir string) string {
-	if c.Spec.Root == nil || c.Spec.Root.Path == "" || filepath.IsAbs(c.Spec.Root.Path) {
-		if c.Spec.Root == nil {
-			return ""
-		}
+	if c.Spec.Root == nil {
+		return ""
+	}
+	if c.Spec.Root.Path == "" || filepath.IsAbs(c.Spec.Root.Path) {
 		return c.Spec.Root.Path
 	}
 	return filepath.Join(dir, c.Spec.Root.Path)
 }
 
-// HookTimeout is after what time a runtime kills the hook with this program; 0 if never.
+// HookTimeout returns the time after which a runtime kills the hook program, or 0 for no limit.
 func (c *Config) HookTimeout(program string) time.Duration {
 	if c.Spec.Hooks == nil {
 		return 0

@@ -98,7 +98,7 @@ func TestConfigMistakes(t *testing.T) {
 	for text, want := range map[string]string{
 		`{}`: "no user namespace mappings",
 		`{"linux":{"uidMappings":[{"hostID":1,"size":0}],"gidMappings":[{"hostID":1,"size":1}]}}`:          "maps nothing",
-		`{"linux":{"uidMappings":[{"hostID":4294967295,"size":5}],"gidMappings":[{"hostID":1,"size":1}]}}`: "beyond the last id",
+		`{"linux":{"uidMappings":[{"hostID":4294967295,"size":5}],"gidMappings":[{"hostID":1,"size":1}]}}`: "exceeds the last id",
 	} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, ConfigFile), []byte(text), 0o600); err != nil {

@@ -16,9 +16,10 @@ import (
 	"palisade/internal/sys"
 )
 
-// ReadHooks reads a hookspec file: the "hooks" object of a configuration, as iSulad's --hook-spec takes it (which knows
-// prestart, poststart and poststop only). Its hooks run as root, so that it is checked as iSulad does: the file is regular;
-// a hook's path is absolute, and an existing file of root's that nobody else may write.
+// ReadHooks reads a hookspec file: the "hooks" object of a configuration. iSulad's --hook-spec
+// takes such a file, but supports only prestart, poststart and poststop. As hooks run as root, the
+// checks are iSulad's: the file is regular, and a hook's path is absolute and leads to a program
+// that only root can write.
 func ReadHooks(file string) (specs.Hooks, error) {
 	var hooks specs.Hooks
 	text, err := sys.ReadRegular(file, maxFile)
@@ -38,7 +39,7 @@ func ReadHooks(file string) (specs.Hooks, error) {
 	return hooks, nil
 }
 
-// ParseHooks parses the text of a hookspec file.
+// ParseHooks parses the content of a hookspec file.
 func ParseHooks(text []byte) (hooks specs.Hooks, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
@@ -46,12 +47,13 @@ func ParseHooks(text []byte) (hooks specs.Hooks, err error) {
 		return hooks, err
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return hooks, errors.New("something follows the hooks")
+		return hooks, errors.New("text follows the hooks")
 	}
 	return hooks, nil
 }
 
-// stage is a list of hooks, by its name in the configuration (runtime-spec, config.md, "POSIX-platform Hooks").
+// stage is a list of hooks with its key in the configuration (runtime-spec, config.md,
+// "POSIX-platform Hooks").
 type stage struct {
 	name  string
 	hooks *[]specs.Hook
@@ -59,7 +61,7 @@ type stage struct {
 
 func stages(h *specs.Hooks) []stage {
 	return []stage{
-		//lint:ignore SA1019 deprecated, but the only one that iSulad knows
+		//lint:ignore SA1019 deprecated, but iSulad supports no other
 		{"prestart", &h.Prestart},
 		{"createRuntime", &h.CreateRuntime},
 		{"createContainer", &h.CreateContainer},
@@ -82,7 +84,8 @@ func checkHook(h *specs.Hook) error {
 	return nil
 }
 
-// CheckProgram makes sure that root may run a program: it is the owner's, who is root but in tests, and nobody else writes it.
+// CheckProgram returns an error unless path is a program that only its owner can write, and the
+// owner's uid is owner, which is 0 except in tests.
 func CheckProgram(path string, owner uint32) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -91,22 +94,22 @@ func CheckProgram(path string, owner uint32) error {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	switch {
 	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
-		return fmt.Errorf("path %q is no program", path)
+		return fmt.Errorf("path %q is not a program", path)
 	case ok && stat.Uid != owner || info.Mode().Perm()&0o022 != 0:
-		return fmt.Errorf("path %q may be written by others than root", path)
+		return fmt.Errorf("path %q is writable by users other than root", path)
 	}
 	return nil
 }
 
-// Addition is what is added to the configuration of a bundle.
+// Addition holds the hooks and annotations to add to a bundle's configuration.
 type Addition struct {
-	// Hooks run before those that the configuration has.
+	// Hooks run before those of the configuration.
 	Hooks specs.Hooks
-	// Annotations are for keys that the configuration does not have.
+	// Annotations do not replace those of the configuration.
 	Annotations map[string]string
 }
 
-// AddTo adds to a bundle's configuration, the file config.json, what it does not have yet. All else stays as it is.
+// AddTo adds the missing hooks and annotations to a config.json. All other fields stay.
 func (a *Addition) AddTo(file string) error {
 	text, err := sys.ReadRegular(file, maxFile)
 	if err != nil {
@@ -122,17 +125,19 @@ func (a *Addition) AddTo(file string) error {
 	return replaceFile(file, changed)
 }
 
-// object is a JSON object of which not all is known.
+var errNoObject = errors.New("want a JSON object")
+
+// object is a JSON object whose unknown fields are kept.
 type object map[string]json.RawMessage
 
-// merge returns the configuration with the addition, or the same text if there is nothing to add.
+// merge returns the configuration with the addition, or text itself if nothing is missing.
 func (a *Addition) merge(text []byte) ([]byte, error) {
 	var config object
 	if err := json.Unmarshal(text, &config); err != nil {
 		return nil, err
 	}
 	if config == nil {
-		return nil, errors.New("it is no JSON object")
+		return nil, errNoObject
 	}
 	changedHooks, err := a.mergeHooks(config)
 	if err != nil {
@@ -178,7 +183,7 @@ func (a *Addition) mergeHooks(config object) (changed bool, err error) {
 	return changed, err
 }
 
-// missing are the hooks that are not among those of the configuration. A hook is known by its path and arguments.
+// missing returns the hooks that own lacks. Hooks with the same path and arguments are equal.
 func missing(hooks []specs.Hook, own []json.RawMessage) ([]json.RawMessage, error) {
 	var added []json.RawMessage
 	for _, h := range hooks {
@@ -222,7 +227,7 @@ func (a *Addition) mergeAnnotations(config object) (changed bool, err error) {
 	return changed, err
 }
 
-// child is an object that is a field of o, an empty one if it is absent or null.
+// child returns the object in the field name of o, an empty one if it is absent or null.
 func (o object) child(name string) (object, error) {
 	c := make(object)
 	if text, ok := o[name]; ok {
@@ -231,12 +236,12 @@ func (o object) child(name string) (object, error) {
 		}
 	}
 	if c == nil {
-		c = make(object) // it was null
+		c = make(object) // null
 	}
 	return c, nil
 }
 
-// encode is JSON as the engines write it: <, > and & stand for themselves.
+// encode returns JSON as engines write it, with <, > and & unescaped.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)

@@ -49,7 +49,7 @@ func TestReadHooksErrors(t *testing.T) {
 		{"empty", "", "EOF"},
 		{"garbage", "hello\n", "invalid character"},
 		{"truncated", `{"prestart":[`, "unexpected EOF"},
-		{"something behind", `{"prestart":[]}{}`, "something follows"},
+		{"something behind", `{"prestart":[]}{}`, "text follows"},
 		{"an array", "[]", "cannot unmarshal array"},
 		{"an unknown stage", `{"preStop":[]}`, `unknown field "preStop"`},
 		{"podman's format", `{"version":"1.0.0","hook":{"path":"/bin/sh"},"when":{"always":true},"stages":["prestart"]}`, `unknown field "version"`},
@@ -60,9 +60,9 @@ func TestReadHooksErrors(t *testing.T) {
 		{"a relative path", hook("poststop", `"path":"sh"`), `a poststop hook: path "sh" is not absolute`},
 		{"a missing program", hook("createRuntime", `"path":"/nonexistent/x"`), "a createRuntime hook: stat /nonexistent/x: no such file or directory"},
 		{"below a file", hook("createRuntime", `"path":"/bin/sh/x"`), "a createRuntime hook: stat /bin/sh/x: not a directory"},
-		{"a directory", hook("startContainer", `"path":"/"`), `a startContainer hook: path "/" is no program`},
-		{"a file that is no program", hook("poststart", `"path":"/etc/passwd"`), `a poststart hook: path "/etc/passwd" is no program`},
-		{"a device", hook("poststart", `"path":"/dev/null"`), `path "/dev/null" is no program`},
+		{"a directory", hook("startContainer", `"path":"/"`), `a startContainer hook: path "/" is not a program`},
+		{"a file that is no program", hook("poststart", `"path":"/etc/passwd"`), `a poststart hook: path "/etc/passwd" is not a program`},
+		{"a device", hook("poststart", `"path":"/dev/null"`), `path "/dev/null" is not a program`},
 		{"no time", hook("prestart", `"path":"/bin/sh","timeout":0`), "a prestart hook: timeout 0 is not positive"},
 		{"less than no time", hook("createContainer", `"path":"/bin/sh","timeout":-3`), "a createContainer hook: timeout -3 is not positive"},
 		{"a timeout that is no number", hook("prestart", `"path":"/bin/sh","timeout":"5s"`), "cannot unmarshal string"},
@@ -85,7 +85,7 @@ func TestReadHooksFile(t *testing.T) {
 	}
 	huge(t, file)
 	_, err := ReadHooks(file)
-	checkError(t, err, "it is larger than 16777216 bytes")
+	checkError(t, err, "larger than 16777216 bytes")
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
@@ -117,10 +117,10 @@ func TestReadHooksTrustsRootOnly(t *testing.T) {
 			t.Errorf("mode %v: %v", mode, err)
 		}
 	}
-	const others = "may be written by others than root"
+	const others = "is writable by users other than root"
 	check(0o757, 0, others)
 	check(0o775, 0, others)
-	check(0o666, 0, "is no program")
+	check(0o666, 0, "is not a program")
 	if os.Geteuid() != 0 {
 		t.Skip("only root may give files away")
 	}

@@ -13,8 +13,8 @@ import (
 	"palisade/internal/sys"
 )
 
-// BundleMaps are the maps of the user namespace in a bundle's configuration (runtime-spec, config-linux.md, "User namespace
-// mappings").
+// BundleMaps returns the id mappings of the user namespace in a bundle's configuration
+// (runtime-spec, config-linux.md, "User namespace mappings").
 func BundleMaps(dir string) (idmap.Pair, error) {
 	file := filepath.Join(dir, ConfigFile)
 	text, err := sys.ReadRegular(file, maxFile)
@@ -30,14 +30,17 @@ func BundleMaps(dir string) (idmap.Pair, error) {
 	if len(config.Linux.UIDMappings) == 0 && len(config.Linux.GIDMappings) == 0 {
 		return idmap.Pair{}, fmt.Errorf("%s has no user namespace mappings", file)
 	}
-	p := idmap.Pair{UID: FromMappings(config.Linux.UIDMappings), GID: FromMappings(config.Linux.GIDMappings)}
+	p := idmap.Pair{
+		UID: FromMappings(config.Linux.UIDMappings),
+		GID: FromMappings(config.Linux.GIDMappings),
+	}
 	if err := p.Check(); err != nil {
 		return idmap.Pair{}, fmt.Errorf("%s: %w", file, err)
 	}
 	return p, nil
 }
 
-// FromMappings is a map from a configuration.
+// FromMappings converts the mappings of a configuration.
 func FromMappings(mappings []specs.LinuxIDMapping) (m idmap.Map) {
 	for _, e := range mappings {
 		m = append(m, idmap.Extent{Container: e.ContainerID, Host: e.HostID, Size: e.Size})
@@ -45,18 +48,19 @@ func FromMappings(mappings []specs.LinuxIDMapping) (m idmap.Map) {
 	return m
 }
 
-// ToMappings is a map for a configuration.
+// ToMappings converts a map to the mappings of a configuration.
 func ToMappings(m idmap.Map) (mappings []specs.LinuxIDMapping) {
 	for _, e := range m {
-		mappings = append(mappings, specs.LinuxIDMapping{ContainerID: e.Container, HostID: e.Host, Size: e.Size})
+		mapping := specs.LinuxIDMapping{ContainerID: e.Container, HostID: e.Host, Size: e.Size}
+		mappings = append(mappings, mapping)
 	}
 	return mappings
 }
 
-// ErrNoUserNamespace is the error for a process that is in the host's user namespace.
-var ErrNoUserNamespace = errors.New("it has no user namespace of its own")
+// ErrNoUserNamespace is the error for a process in the host's user namespace.
+var ErrNoUserNamespace = errors.New("no user namespace of its own")
 
-// ProcessMaps are the maps of a process's user namespace, as they are.
+// ProcessMaps returns the id mappings of a process's user namespace.
 func ProcessMaps(pid int) (idmap.Pair, error) {
 	process, err := sys.OpenDir("/proc/" + strconv.Itoa(pid))
 	if err != nil {
@@ -70,7 +74,8 @@ func ProcessMaps(pid int) (idmap.Pair, error) {
 	return p, nil
 }
 
-// MapsOf are the same, of the process whose directory in /proc is process (/proc/<pid>/uid_map, user_namespaces(7)).
+// MapsOf returns the id mappings of the process whose directory in /proc is process
+// (/proc/<pid>/uid_map, user_namespaces(7)).
 func MapsOf(process sys.File) (p idmap.Pair, err error) {
 	for _, m := range []struct {
 		name string

@@ -88,7 +88,8 @@ func TestAddToDocker(t *testing.T) {
 	golden.Check(t, "testdata/config/docker.want.json", string(read(t, file)))
 }
 
-// FuzzMerge checks that a configuration stays one, that nothing else changes, and that adding once is enough.
+// FuzzMerge checks that a configuration stays one, that nothing else changes, and that adding once
+// is enough.
 func FuzzMerge(f *testing.F) {
 	f.Add(fixture(f, "config/docker.json"))
 	f.Add(fixture(f, "config/docker.want.json"))

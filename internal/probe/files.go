@@ -38,7 +38,7 @@ func (r *Result) ask(ctx context.Context) {
 func (r *Result) read(ctx context.Context) error {
 	in := func(tree string) error {
 		dir := filepath.Join(r.Mountpoint, tree)
-		return sys.ReadApart(ctx, filepath.Join(dir, StatusFile), filepath.Join(dir, "proc/uptime"))
+		return sys.ReadInChild(ctx, filepath.Join(dir, StatusFile), filepath.Join(dir, "proc/uptime"))
 	}
 	err := in(mounts.ProbeTree)
 	if mounts.NoPrivateTree(err) != nil {

@@ -58,6 +58,8 @@ type Status struct {
 	Uptime float64 `json:"uptime_seconds"`
 	// Containers is how many it knows: those that have read a file or been asked for.
 	Containers int `json:"containers"`
+	// IsOff reports that containers are shown the host's files, until the next SIGUSR2.
+	IsOff bool `json:"off,omitempty"`
 }
 
 // What a server has at the top of the mount besides the files for containers, for those who look after the host: the file

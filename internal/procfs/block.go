@@ -6,14 +6,12 @@ import (
 	"slices"
 )
 
-// maxSlaves bounds the search for the disks below a device: both its depth and how many devices are looked at.
+// maxSlaves bounds the depth of the search for disks, and the number of devices in it.
 const maxSlaves = 64
 
-// WholeDisk is the disk that a block device is a part of, or the device itself where it is no partition (a disk, or a
-// device of device mapper, md or loop). There is none for what is no block device, such as the device number of a btrfs
-// or overlay mount.
-func (fs *FS) WholeDisk(major, minor uint32) (Device, bool) {
-	d := Device{major, minor}
+// wholeDisk returns the disk of a partition, and any other block device itself. It returns false
+// for device numbers without a block device, such as those of btrfs and overlay mounts.
+func (fs *FS) wholeDisk(d Device) (Device, bool) {
 	dir := "dev/block/" + d.String()
 	if _, ok := fs.readDevice(dir + "/dev"); !ok {
 		return Device{}, false
@@ -21,17 +19,18 @@ func (fs *FS) WholeDisk(major, minor uint32) (Device, bool) {
 	if _, err := fs.sys.ReadFileAt(dir+"/partition", nil); err != nil {
 		return d, true
 	}
-	// The directory of a partition lies in that of its disk, and dev/block leads there by a symbolic link.
+	// dev/block/8:1 is a symbolic link to the partition's directory, whose parent is the disk's.
 	return fs.readDevice(dir + "/../dev")
 }
 
-// Slaves are the disks that hold the data of a block device, in order of their numbers: below device mapper and md, down
-// to devices that lie on no other, of which partitions stand for their disk. A device that lies on no other is all.
+// Slaves returns the disks that hold the data of a block device, sorted by number: the lowest
+// devices below device mapper and md, with a partition replaced by its disk. A disk is its own only
+// slave.
 func (fs *FS) Slaves(major, minor uint32) []Device {
-	var found, seen []Device
+	var disks, seen []Device
 	todo := []Device{{major, minor}}
 	for len(todo) > 0 && len(seen) < maxSlaves {
-		d, ok := fs.WholeDisk(todo[0].Major, todo[0].Minor)
+		d, ok := fs.wholeDisk(todo[0])
 		todo = todo[1:]
 		if !ok || slices.Contains(seen, d) {
 			continue
@@ -40,16 +39,16 @@ func (fs *FS) Slaves(major, minor uint32) []Device {
 		if below := fs.slaves(d); len(below) > 0 {
 			todo = append(todo, below...)
 		} else {
-			found = append(found, d)
+			disks = append(disks, d)
 		}
 	}
-	slices.SortFunc(found, func(a, b Device) int {
+	slices.SortFunc(disks, func(a, b Device) int {
 		return cmp.Or(cmp.Compare(a.Major, b.Major), cmp.Compare(a.Minor, b.Minor))
 	})
-	return found
+	return disks
 }
 
-// slaves are the devices that d directly lies on.
+// slaves returns the devices directly below d.
 func (fs *FS) slaves(d Device) []Device {
 	dir := "dev/block/" + d.String() + "/slaves/"
 	slaves, err := fs.sys.OpenDirAt(dir)
@@ -70,7 +69,7 @@ func (fs *FS) slaves(d Device) []Device {
 	return below
 }
 
-// readDevice reads a file "dev" of sysfs.
+// readDevice reads a "dev" file of sysfs ("8:1").
 func (fs *FS) readDevice(path string) (Device, bool) {
 	text, err := fs.sys.ReadFileAt(path, make([]byte, 0, 32))
 	if err != nil {

@@ -7,14 +7,14 @@ import (
 	"palisade/internal/cpulist"
 )
 
-// CPUField names a number in /proc/cpuinfo that is not the same in a container.
+// CPUField is a number in /proc/cpuinfo that differs in a container.
 type CPUField uint8
 
 const (
-	// CPUNone is no number: the text of the piece is all.
+	// CPUNone is no number: the piece is text only.
 	CPUNone CPUField = iota
-	// CPUNumber is the number of the CPU: "processor", "physical id", "apicid", "initial apicid", and "cpu number" on
-	// s390x.
+	// CPUNumber is the CPU number: "processor", "physical id", "apicid", "initial apicid", and "cpu
+	// number" on s390x.
 	CPUNumber
 	// CPUZero is "core id".
 	CPUZero
@@ -24,33 +24,32 @@ const (
 	CPUCount
 )
 
-// AllCPUs is the CPU of a section that is no single CPU's.
+// AllCPUs is the CPU of a section about the whole machine.
 const AllCPUs = -1
 
-// Cpuinfo is /proc/cpuinfo, cut at the numbers that are not the same in a container.
+// Cpuinfo is /proc/cpuinfo, split at the numbers that differ in a container.
 type Cpuinfo struct {
 	Sections []CPUSection
-	// online are the CPUs that were online when the text was read.
+	// online is the set of CPUs that were online before the file was read.
 	online cpulist.Set
 }
 
-// CPUSection is a part of /proc/cpuinfo that is about one CPU, or about all. On most architectures each CPU has one
-// section; on s390x it has a line in the summary and a section of its own. 32-bit Arm, POWER and others have lines for
-// the whole machine before or after.
+// CPUSection is a part of /proc/cpuinfo about one CPU or about the machine. On most architectures
+// each CPU has one section. On s390x it has a line in a summary and a section. 32-bit Arm, POWER,
+// LoongArch and s390x have lines about the machine before or after the CPUs.
 type CPUSection struct {
-	// CPU is the host's number of the CPU, or AllCPUs.
-	CPU int
-	// Pieces make up the text.
+	// CPU is the host's CPU number, or AllCPUs.
+	CPU    int
 	Pieces []CPUPiece
 }
 
-// CPUPiece is a text and the number that follows it.
+// CPUPiece is text with the number that follows it.
 type CPUPiece struct {
 	Text   []byte
 	Number CPUField
 }
 
-// ParseCpuinfo reads the text of /proc/cpuinfo, which it keeps.
+// ParseCpuinfo parses /proc/cpuinfo. The result refers to text.
 func ParseCpuinfo(text []byte) (*Cpuinfo, error) {
 	c := cpuinfoParser{text: text, cur: CPUSection{CPU: AllCPUs}}
 	for c.pos < len(text) {
@@ -70,17 +69,18 @@ func ParseCpuinfo(text []byte) (*Cpuinfo, error) {
 	return nil, errors.New("no processor")
 }
 
-// cpuinfoParser cuts a text into sections: text[start:pos] has been read and is not yet in a piece of the section cur.
+// cpuinfoParser splits text into sections: text[start:pos] was parsed, and is not yet in a piece of
+// the section cur.
 type cpuinfoParser struct {
 	text       []byte
 	start, pos int
 	cur        CPUSection
 	out        Cpuinfo
-	// inBlock tells that cur ends with a blank line.
+	// inBlock is true if cur ends with a blank line.
 	inBlock bool
 }
 
-// blankLine ends a CPU's section, to which it belongs; but on s390x the kernel begins a section with it.
+// blankLine ends the section that it belongs to. On s390x it begins a section.
 func (c *cpuinfoParser) blankLine(n int, rest []byte) {
 	if key, value := splitKey(rest); string(key) == "cpu number" {
 		if cpu, ok := cpuNumber(value); ok {
@@ -95,7 +95,7 @@ func (c *cpuinfoParser) blankLine(n int, rest []byte) {
 	c.inBlock = false
 }
 
-// line reads a line that is not blank.
+// line parses a line that is not blank.
 func (c *cpuinfoParser) line(line []byte) {
 	key, value := splitKey(line)
 	if cpu, ok := cpuNumber(value); ok && string(key) == "processor" {
@@ -118,7 +118,7 @@ func (c *cpuinfoParser) line(line []byte) {
 	c.pos += len(line)
 }
 
-// field tells which number a line of the current section has.
+// field returns the kind of number in a line of the current section.
 func (c *cpuinfoParser) field(key []byte) CPUField {
 	if !c.inBlock {
 		if string(key) == "# processors" {
@@ -137,7 +137,7 @@ func (c *cpuinfoParser) field(key []byte) CPUField {
 	return CPUNone
 }
 
-// piece adds the text up to end, and the number after it, to the current section.
+// piece adds the text before end, and the number after it, to the current section.
 func (c *cpuinfoParser) piece(end int, n CPUField) {
 	if c.cur.Pieces == nil {
 		c.cur.Pieces = make([]CPUPiece, 0, 8)
@@ -146,7 +146,7 @@ func (c *cpuinfoParser) piece(end int, n CPUField) {
 	c.start = end
 }
 
-// begin ends the current section at pos, if there is anything in it, and begins one of the CPU.
+// begin ends the current section at pos, and begins one of the CPU.
 func (c *cpuinfoParser) begin(cpu int) {
 	if c.start < c.pos {
 		c.piece(c.pos, CPUNone)
@@ -157,7 +157,7 @@ func (c *cpuinfoParser) begin(cpu int) {
 	c.cur = CPUSection{CPU: cpu}
 }
 
-// splitKey splits a line "key : value"; value has the newline. The key of a line without a colon is empty.
+// splitKey splits a line "key : value", whose newline stays in value. Without a colon both are nil.
 func splitKey(line []byte) (key, value []byte) {
 	line, _ = cutLine(line)
 	key, value, ok := bytes.Cut(line, []byte{':'})
@@ -167,16 +167,16 @@ func splitKey(line []byte) (key, value []byte) {
 	return bytes.TrimSpace(key), bytes.TrimLeft(value, " \t")
 }
 
-// cpuNumber reads the value of a line as the number of a CPU.
+// cpuNumber parses a CPU number.
 func cpuNumber(value []byte) (int, bool) {
 	n, ok := number(bytes.TrimSpace(value))
 	return int(n), ok && n <= cpulist.MaxCPU
 }
 
-// summaryPrefix begins the line of a CPU in the summary of s390x: "processor 0: version = FF, ...".
+// summaryPrefix begins a CPU's line in the summary of s390x: "processor 0: version = FF, ...".
 const summaryPrefix = "processor "
 
-// summaryCPU reads the number of the CPU from such a line, and tells how many digits it has; 0 if it is another line.
+// summaryCPU returns the CPU number of such a line and its number of digits, 0 for other lines.
 func summaryCPU(line []byte) (cpu, digits int) {
 	rest, ok := bytes.CutPrefix(line, []byte(summaryPrefix))
 	n, _, isSummary := bytes.Cut(rest, []byte{':'})

@@ -10,10 +10,10 @@ import (
 // Device is the number of a block device.
 type Device struct{ Major, Minor uint32 }
 
-// String is the number as sysfs writes it, "8:1".
+// String returns the number as in sysfs, "8:1".
 func (d Device) String() string { return fmt.Sprintf("%d:%d", d.Major, d.Minor) }
 
-// Diskstats are the devices of /proc/diskstats, in the kernel's order.
+// Diskstats holds the devices of /proc/diskstats, in the kernel's order.
 type Diskstats struct{ Devices []DiskLine }
 
 // DiskLine is a line of /proc/diskstats.
@@ -21,14 +21,13 @@ type DiskLine struct {
 	Device
 	// Name is the host's name, such as sda1.
 	Name string
-	// Columns is how many numbers stand after the name: 11, 15 since Linux 4.18, 17 since Linux 5.5.
+	// Columns is the number of columns after the name: 11, 15 since Linux 4.18, 17 since Linux 5.5.
 	Columns int
-	// Partition tells that the device is a part of a disk.
+	// Partition is set by FS.Diskstats: the file does not tell partitions from disks.
 	Partition bool
 }
 
-// ParseDiskstats reads the text of /proc/diskstats. Lines that are none of it are left out. Which devices are partitions
-// cannot be told from the text.
+// ParseDiskstats parses /proc/diskstats, and skips malformed lines.
 func ParseDiskstats(text []byte) (*Diskstats, error) {
 	s := new(Diskstats)
 	for len(text) > 0 {
@@ -39,12 +38,12 @@ func ParseDiskstats(text []byte) (*Diskstats, error) {
 		if !ok || len(name) == 0 {
 			continue
 		}
-		s.Devices = append(s.Devices, DiskLine{Device: dev, Name: string(name), Columns: countFields(rest)})
+		d := DiskLine{Device: dev, Name: string(name), Columns: countFields(rest)}
+		s.Devices = append(s.Devices, d)
 	}
 	return s, nil
 }
 
-// loadDiskstats reads /proc/diskstats and finds out which devices are disks.
 func (fs *FS) loadDiskstats() (*Diskstats, error) {
 	s, err := load(fs.proc, "diskstats", ParseDiskstats)
 	if err != nil {
@@ -61,7 +60,7 @@ func (fs *FS) loadDiskstats() (*Diskstats, error) {
 	return s, nil
 }
 
-// disks are the names of the disks: what /sys/block lists.
+// disks returns the names in /sys/block, which has no partitions.
 func (fs *FS) disks() (map[string]bool, error) {
 	dir, err := fs.sys.OpenDirAt("block")
 	if err != nil {
@@ -95,12 +94,11 @@ type PartitionLine struct {
 	Blocks uint64
 	// Name is the host's name, such as sda1.
 	Name string
-	// Partition tells that the device is a part of a disk.
+	// Partition is set by FS.Partitions: the file does not tell partitions from disks.
 	Partition bool
 }
 
-// ParsePartitions reads the text of /proc/partitions, which it keeps. Lines that are none of it are left out. Which
-// devices are partitions cannot be told from the text.
+// ParsePartitions parses /proc/partitions, and skips malformed lines. The result refers to text.
 func ParsePartitions(text []byte) (*Partitions, error) {
 	header, rest := cutLine(text)
 	if !bytes.HasPrefix(header, []byte("major minor")) {
@@ -125,7 +123,6 @@ func ParsePartitions(text []byte) (*Partitions, error) {
 	return p, nil
 }
 
-// loadPartitions reads /proc/partitions and finds out which devices are disks.
 func (fs *FS) loadPartitions() (*Partitions, error) {
 	p, err := load(fs.proc, "partitions", ParsePartitions)
 	if err != nil {
@@ -142,7 +139,7 @@ func (fs *FS) loadPartitions() (*Partitions, error) {
 	return p, nil
 }
 
-// cutDevice takes the two words of a device number off a line.
+// cutDevice splits the two fields of a device number off a line.
 func cutDevice(line []byte) (dev Device, rest []byte, ok bool) {
 	first, rest := cutField(line)
 	second, rest := cutField(rest)

@@ -12,7 +12,7 @@ import (
 	"palisade/internal/sys"
 )
 
-// fakeHost is a host of files that a test can change, and the clock of its FS.
+// fakeHost is a host whose files and clock a test can change.
 type fakeHost struct {
 	*FS
 	t   *testing.T
@@ -24,12 +24,14 @@ func newFakeHost(t *testing.T) *fakeHost {
 	t.Helper()
 	h := &fakeHost{t: t, dir: t.TempDir(), now: time.Unix(1000, 0)}
 	for name, text := range map[string]string{
-		"proc/meminfo":                    "MemTotal:           1000 kB\n",
-		"proc/cpuinfo":                    "processor\t: 0\ncpu MHz\t: 1\n\nprocessor\t: 1\ncpu MHz\t: 1\n\n",
-		"proc/stat":                       "cpu  1 2 3 4\n",
-		"proc/swaps":                      "Filename\n",
-		"proc/diskstats":                  "   8       0 sda 1\n   8       1 sda1 1\n 104       0 cciss/c0d0 1\n",
-		"proc/partitions":                 "major minor  #blocks  name\n\n   8        0  5 sda\n   8        1  5 sda1\n",
+		"proc/meminfo": "MemTotal:           1000 kB\n",
+		"proc/cpuinfo": "processor\t: 0\ncpu MHz\t: 1\n\nprocessor\t: 1\ncpu MHz\t: 1\n\n",
+		"proc/stat":    "cpu  1 2 3 4\n",
+		"proc/swaps":   "Filename\n",
+		"proc/diskstats": "   8       0 sda 1\n   8       1 sda1 1\n" +
+			" 104       0 cciss/c0d0 1\n",
+		"proc/partitions": "major minor  #blocks  name\n\n" +
+			"   8        0  5 sda\n   8        1  5 sda1\n",
 		"proc/slabinfo":                   "slabinfo - version: 2.1\n",
 		"proc/pressure/io":                "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
 		"sys/devices/system/cpu/online":   "0-1\n",
@@ -73,7 +75,7 @@ func (h *fakeHost) memTotal() uint64 {
 	return m.Values[MemTotal]
 }
 
-func TestSnapshotIsReadAnewWhenOld(t *testing.T) {
+func TestOldSnapshotIsReplaced(t *testing.T) {
 	h := newFakeHost(t)
 	if got := h.memTotal(); got != 1000 {
 		t.Fatalf("MemTotal: got %d, want 1000", got)
@@ -89,12 +91,12 @@ func TestSnapshotIsReadAnewWhenOld(t *testing.T) {
 	}
 }
 
-// TestTrapLockHeldOverIO: while one reads a text anew, others are served with the last, unless it is too old: then they
-// read for themselves. Nobody waits.
-func TestTrapLockHeldOverIO(t *testing.T) {
+// TestReadersDoNotWait blocks one reader in a read: the others must get the last snapshot, or read
+// for themselves if that is too old.
+func TestReadersDoNotWait(t *testing.T) {
 	var s source[int]
 	start := time.Unix(1000, 0)
-	begun, finish := make(chan bool), make(chan bool)
+	begin, finish := make(chan bool), make(chan bool)
 	slow, fast := 1, 2
 	load := func() (*int, error) { return &fast, nil }
 	s.init(maxAge, func() (*int, error) { return load() })
@@ -110,13 +112,13 @@ func TestTrapLockHeldOverIO(t *testing.T) {
 	}
 
 	load = func() (*int, error) {
-		begun <- true
+		begin <- true
 		<-finish
 		return &slow, nil
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = s.get(start.Add(maxAge)) })
-	<-begun
+	<-begin
 	third := 3
 	load = func() (*int, error) { return &third, nil }
 	if got := get(maxAge + grace - 1); got != fast {
@@ -128,11 +130,11 @@ func TestTrapLockHeldOverIO(t *testing.T) {
 	close(finish)
 	wg.Wait()
 	if got := get(maxAge + grace + 1); got != third {
-		t.Errorf("after it: got %d, want the text whose reading began last, %d", got, third)
+		t.Errorf("after it: got %d, want the one whose read began last, %d", got, third)
 	}
 }
 
-func TestFailedReadIsNotKept(t *testing.T) {
+func TestErrorIsNotCached(t *testing.T) {
 	h := newFakeHost(t)
 	h.write("proc/meminfo", "")
 	if _, err := h.Meminfo(); err == nil || err.Error() != "parse meminfo: no MemTotal" {
@@ -147,7 +149,7 @@ func TestFailedReadIsNotKept(t *testing.T) {
 func TestConcurrentReaders(t *testing.T) {
 	h := newFakeHost(t)
 	h.FS.now = time.Now
-	h.meminfo.maxAge = 0 // each read finds the snapshot too old
+	h.meminfo.maxAge = 0 // each read replaces the snapshot
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -195,7 +197,7 @@ func TestCpuinfoFollowsHotplug(t *testing.T) {
 	}
 }
 
-func TestTexts(t *testing.T) {
+func TestSnapshots(t *testing.T) {
 	h := newFakeHost(t)
 	online, err := h.Online()
 	if err != nil || !online.Equal(cpulist.Of(0, 1)) {
@@ -226,8 +228,8 @@ func TestTexts(t *testing.T) {
 	}
 }
 
-// TestTrapSwapDecidedOnceAtStart: a swapon shows at the very next read.
-func TestTrapSwapDecidedOnceAtStart(t *testing.T) {
+// TestSysinfoIsCurrent changes the swap: the next call must return it.
+func TestSysinfoIsCurrent(t *testing.T) {
 	h := newFakeHost(t)
 	var now sys.Sysinfo
 	h.Sysinfo = func() (sys.Sysinfo, error) { return now, nil }
@@ -254,8 +256,9 @@ func TestRaw(t *testing.T) {
 	}
 	h.write("proc/meminfo", "new")
 	buf := make([]byte, 1, 100)
-	if got, err := h.Raw("meminfo", buf[:0]); err != nil || string(got) != "new" || &got[0] != &buf[0] {
-		t.Errorf("got %q, %v, want new in the buffer given", got, err)
+	got, err := h.Raw("meminfo", buf[:0])
+	if err != nil || string(got) != "new" || &got[0] != &buf[0] {
+		t.Errorf("got %q, %v, want new in the given buffer", got, err)
 	}
 	for _, name := range []string{"", "kcore", "../secret", "uptime", "cpu/kernel_max"} {
 		if got, err := h.Raw(name, []byte("x")); !errors.Is(err, os.ErrNotExist) || string(got) != "x" {

@@ -8,7 +8,7 @@ import (
 
 func uintText(n uint64) string { return strconv.FormatUint(n, 10) }
 
-// seed adds the fixtures of a file, and some texts that are cut short.
+// seed adds the fixtures of a file, whole and truncated.
 func seed(f *testing.F, name string, hosts ...string) {
 	for _, host := range hosts {
 		text := hostFile(f, host, name)
@@ -34,7 +34,7 @@ func FuzzParseMeminfo(f *testing.F) {
 	})
 }
 
-// FuzzParseCpuinfo checks that nothing of the text is lost but the values that are replaced.
+// FuzzParseCpuinfo checks that only the replaced numbers are dropped.
 func FuzzParseCpuinfo(f *testing.F) {
 	seed(f, "proc/cpuinfo", append(hosts, cpuinfoHosts...)...)
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -70,7 +70,8 @@ func FuzzParseStat(f *testing.F) {
 func FuzzParseSwaps(f *testing.F) {
 	seed(f, "proc/swaps", hosts...)
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if s, err := ParseSwaps(text); err == nil && !strings.HasPrefix(string(text), string(s.Header)) {
+		s, err := ParseSwaps(text)
+		if err == nil && !strings.HasPrefix(string(text), string(s.Header)) {
 			t.Errorf("header: got %q", s.Header)
 		}
 	})

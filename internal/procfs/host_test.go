@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestThisHost reads the texts of the machine that the test runs on.
+// TestThisHost reads the files of the machine that runs the test.
 func TestThisHost(t *testing.T) {
 	fs, err := New("/proc", "/sys")
 	if err != nil {
@@ -20,9 +20,9 @@ func TestThisHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// In a container whose meminfo is virtual that is less than what sysinfo tells; else they are the same.
+	// In a container with a virtual meminfo sysinfo(2) has more, otherwise the same.
 	if got, low := info.MemTotal/1024, m.Values[MemTotal]; got < low {
-		t.Errorf("MemTotal: got %d kB of sysinfo, want at least that of meminfo, %d kB", got, low)
+		t.Errorf("MemTotal: got %d kB from sysinfo, want at least %d kB as in meminfo", got, low)
 	}
 	online, err := fs.Online()
 	if err != nil {

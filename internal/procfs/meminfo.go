@@ -5,10 +5,10 @@ import (
 	"errors"
 )
 
-// MemField names a line of /proc/meminfo that a container has a value of its own for.
+// MemField is a line of /proc/meminfo whose value differs in a container.
 type MemField uint8
 
-// The fields, after the keys of the lines. MemOther is every other line.
+// The fields are named after the keys. MemOther is any other line.
 const (
 	MemOther MemField = iota
 	MemTotal
@@ -57,35 +57,36 @@ const (
 	MemFields
 )
 
-// MemValues has a value for each field as /proc/meminfo prints it: a number of pages for HugePages_*, else kB.
+// MemValues holds the values of the fields: pages for HugePages_*, otherwise kB.
 type MemValues [MemFields]uint64
 
 // Meminfo is /proc/meminfo.
 type Meminfo struct {
-	// Lines are the lines in the kernel's order.
+	// Lines are in the kernel's order.
 	Lines []MemLine
-	// Values are the host's; 0 where the host has no such line.
+	// Values are the host's, 0 for lines that the host does not have.
 	Values MemValues
 }
 
 // MemLine is a line of /proc/meminfo.
 type MemLine struct {
 	Field MemField
-	// Head and Tail are what stands before the number, which is right-aligned in Width columns, and after it. Of
-	// MemOther, Head is the whole line.
+	// Head and Tail are the text before and after the number, which is right-aligned in Width
+	// columns. Head is the whole line of MemOther.
 	Head, Tail []byte
 	Width      int
 }
 
-// Columns of /proc/meminfo: a key with its colon and spaces fills memKeyWidth of them, and the number ends at
-// memNumberEnd, unless it is too long; a line without a unit (HugePages_Total) has countKeyWidth.
+// Columns of /proc/meminfo: a key with colon and spaces has memKeyWidth columns, or countKeyWidth
+// in lines without a unit (HugePages_Total). The number ends at memNumberEnd, unless it is too
+// long.
 const (
 	memKeyWidth   = 16
 	countKeyWidth = 19
 	memNumberEnd  = 24
 )
 
-// ParseMeminfo reads the text of /proc/meminfo, which it keeps.
+// ParseMeminfo parses /proc/meminfo. The result refers to text.
 func ParseMeminfo(text []byte) (*Meminfo, error) {
 	m := &Meminfo{Lines: make([]MemLine, 0, bytes.Count(text, []byte{'\n'})+1)}
 	seen := false
@@ -129,10 +130,11 @@ func parseMemLine(line []byte) (MemLine, uint64) {
 		width = countKeyWidth
 	}
 	head := min(start, width)
-	return MemLine{Field: field, Head: line[:head], Tail: line[end:], Width: memNumberEnd - head}, value
+	return MemLine{
+		Field: field, Head: line[:head], Tail: line[end:], Width: memNumberEnd - head,
+	}, value
 }
 
-// memKeys are the keys of the fields.
 var memKeys = [MemFields]string{
 	MemTotal:          "MemTotal",
 	MemFree:           "MemFree",

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// source is a text of the kernel and the last snapshot of it.
+// source is a file of the kernel with the last snapshot of it.
 type source[T any] struct {
 	maxAge time.Duration
 	load   func() (*T, error)
 	last   atomic.Pointer[snapshot[T]]
-	// busy is set while somebody reads the text anew.
-	busy atomic.Bool
+	// loading is true while a reader replaces an old snapshot.
+	loading atomic.Bool
 }
 
-// snapshot is a parsed text and when its reading began. It never changes.
+// snapshot is an immutable parsed file with the time before it was read.
 type snapshot[T any] struct {
 	value *T
 	taken time.Time
@@ -24,7 +24,7 @@ func (s *source[T]) init(maxAge time.Duration, load func() (*T, error)) {
 	s.maxAge, s.load = maxAge, load
 }
 
-// get returns a snapshot that is not too old at the time now: the last one, or else a new one.
+// get returns the last snapshot, or a new one if that is too old at the time now.
 func (s *source[T]) get(now time.Time) (*T, error) {
 	last := s.last.Load()
 	if last == nil {
@@ -34,8 +34,8 @@ func (s *source[T]) get(now time.Time) (*T, error) {
 	if age < s.maxAge {
 		return last.value, nil
 	}
-	if s.busy.CompareAndSwap(false, true) {
-		defer s.busy.Store(false)
+	if s.loading.CompareAndSwap(false, true) {
+		defer s.loading.Store(false)
 		return s.refresh(now)
 	}
 	if age < s.maxAge+grace {
@@ -44,8 +44,9 @@ func (s *source[T]) get(now time.Time) (*T, error) {
 	return s.refresh(now)
 }
 
-// refresh reads the text anew. Of several who do so at once the first to end has the snapshot for all: each one's reading
-// began after the one before it was there, so that nobody who reads twice gets the older text last.
+// refresh reads the file. If several readers do so at once, the first to finish stores the snapshot
+// for all of them. Its read began after the previous snapshot was stored, so that no reader sees an
+// older snapshot after a newer one.
 func (s *source[T]) refresh(now time.Time) (*T, error) {
 	for {
 		before := s.last.Load()

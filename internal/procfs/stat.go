@@ -5,13 +5,13 @@ import (
 	"errors"
 )
 
-// StatField names a line of /proc/stat that a container has a value of its own for.
+// StatField is a line of /proc/stat whose values differ in a container.
 type StatField uint8
 
 const (
-	// StatOther is a line that stays as it is: intr, ctxt, btime, softirq, and what the kernel may add.
+	// StatOther is any other line: intr, ctxt, btime, softirq, and lines of newer kernels.
 	StatOther StatField = iota
-	// StatCPUs is the line "cpu", after which the lines of the single CPUs are to stand.
+	// StatCPUs is the line "cpu", which the lines of the single CPUs follow.
 	StatCPUs
 	// StatProcesses is "processes", the number of forks.
 	StatProcesses
@@ -23,20 +23,20 @@ const (
 
 // Stat is /proc/stat without the lines of single CPUs.
 type Stat struct {
-	// Lines are the lines in the kernel's order.
+	// Lines are in the kernel's order.
 	Lines []StatLine
-	// Columns is how many numbers there are on a line of a CPU: 10 since Linux 2.6.33.
+	// Columns is the number of columns in a line of a CPU: 10 since Linux 2.6.33.
 	Columns int
 }
 
 // StatLine is a line of /proc/stat.
 type StatLine struct {
 	Field StatField
-	// Text is the whole line of StatOther, with its newline; else what stands before the number.
+	// Text is the whole line of StatOther with its newline, otherwise the key.
 	Text []byte
 }
 
-// ParseStat reads the text of /proc/stat, which it keeps.
+// ParseStat parses /proc/stat. The result refers to text.
 func ParseStat(text []byte) (*Stat, error) {
 	s := new(Stat)
 	for len(text) > 0 {
@@ -56,7 +56,7 @@ func ParseStat(text []byte) (*Stat, error) {
 		s.Lines = append(s.Lines, l)
 	}
 	if s.Columns == 0 {
-		return nil, errors.New("no line of all CPUs")
+		return nil, errors.New("no cpu line")
 	}
 	return s, nil
 }
@@ -75,16 +75,9 @@ func statField(key []byte) StatField {
 	return StatOther
 }
 
-// isCPUKey tells whether the key is that of a single CPU: "cpu0".
+// isCPUKey reports whether the key is that of a single CPU, such as "cpu0".
 func isCPUKey(key []byte) bool {
-	n, ok := bytes.CutPrefix(key, []byte("cpu"))
-	if !ok || len(n) == 0 {
-		return false
-	}
-	for _, c := range n {
-		if !isDigit(c) {
-			return false
-		}
-	}
-	return true
+	n, isCPU := bytes.CutPrefix(key, []byte("cpu"))
+	_, isNumber := number(n)
+	return isCPU && isNumber
 }

@@ -5,15 +5,15 @@ import (
 	"errors"
 )
 
-// Swaps is the form of /proc/swaps; its lines are the host's own business.
+// Swaps is the format of /proc/swaps, without the host's swap areas.
 type Swaps struct {
 	// Header is the first line, with its newline.
 	Header []byte
-	// Wide tells that the columns of numbers are two tabs wide, as in newer kernels: 5.10 has them so, 5.4 has not.
+	// Wide is true if columns of numbers are two tabs wide, as in Linux 5.10, but not in 5.4.
 	Wide bool
 }
 
-// ParseSwaps reads the text of /proc/swaps, which it keeps.
+// ParseSwaps parses the header of /proc/swaps. The result refers to text.
 func ParseSwaps(text []byte) (*Swaps, error) {
 	header, _ := cutLine(text)
 	if !bytes.HasPrefix(header, []byte("Filename")) || !bytes.HasSuffix(header, []byte{'\n'}) {

@@ -9,22 +9,19 @@ import (
 	"palisade/internal/sys"
 )
 
-// userHZ is USER_HZ, the unit of times in /proc/<pid>/stat: 100 on every architecture that we build for.
-const userHZ = 100
+// ClockTick is 1/USER_HZ, the unit of times in /proc/<pid>/stat. USER_HZ is 100 on all supported
+// architectures.
+const ClockTick = time.Second / 100
 
-// ClockTick is the unit of times in /proc/<pid>/stat.
-const ClockTick = time.Second / userHZ
-
-// TaskStat is what is needed of /proc/<pid>/stat (proc_pid_stat(5)).
+// TaskStat is a part of /proc/<pid>/stat (proc_pid_stat(5)).
 type TaskStat struct {
-	// State is the letter of the task's state: R runs or waits for a CPU, D sleeps uninterruptibly, Z and X have ended.
+	// State is a letter: R is running or runnable, D in uninterruptible sleep, Z and X have ended.
 	State byte
-	// CPU is the CPU time that it has used.
+	// CPU is the used CPU time.
 	CPU time.Duration
-	// Start is when the task started, as the time since boot.
+	// Start is the start time since boot.
 	Start time.Duration
-	// HasExecuted reports whether it runs a program that it has started itself (execve(2)), and not
-	// that of its parent.
+	// HasExecuted is true if the task has called execve(2) since it was forked.
 	HasExecuted bool
 }
 
@@ -63,11 +60,11 @@ const (
 // forkNoExec is PF_FORKNOEXEC in the flags (include/linux/sched.h).
 const forkNoExec = 0x40
 
-// maxTicks bounds each of two times that are added.
+// maxTicks keeps the sum of two times from overflowing.
 const maxTicks = uint64(1<<62-1) / uint64(ClockTick)
 
-// ParseTaskStat parses /proc/<pid>/stat. The command in field 2 may hold blanks and parentheses: the fields are counted
-// from the last one.
+// ParseTaskStat parses /proc/<pid>/stat. Fields are counted from the last parenthesis, since the
+// command in field 2 may hold blanks and parentheses.
 func ParseTaskStat(text []byte) (TaskStat, error) {
 	var t TaskStat
 	rest := text[bytes.LastIndexByte(text, ')')+1:]
@@ -86,7 +83,7 @@ func ParseTaskStat(text []byte) (TaskStat, error) {
 		case statUserField, statSysField, statStartField:
 			ticks, ok := number(rest[:end])
 			if !ok || ticks > maxTicks {
-				return TaskStat{}, fmt.Errorf("parse task stat %.100q: bad time in field %d", text, field)
+				return TaskStat{}, fmt.Errorf("parse task stat %.100q: bad field %d", text, field)
 			}
 			if field == statStartField {
 				t.Start = time.Duration(ticks) * ClockTick
@@ -98,14 +95,16 @@ func ParseTaskStat(text []byte) (TaskStat, error) {
 	}
 }
 
-// TaskStatus is what is needed of /proc/<pid>/status (proc_pid_status(5)).
+// TaskStatus is a part of /proc/<pid>/status (proc_pid_status(5)).
 type TaskStatus struct {
 	// Parent is the parent's pid.
 	Parent int
-	// NSPids are the task's ids: first that in the pid namespace of the procfs mount, last that in its own innermost
-	// one. Linux 4.1 and later.
+	// UIDs are the real, effective, saved and filesystem user ids.
+	UIDs [4]uint32
+	// NSPids are the task's ids, from that in the pid namespace of the procfs mount to that in its
+	// own namespace. Empty before Linux 4.1.
 	NSPids []int
-	// Capabilities are the effective ones, a bit for each (capabilities(7)).
+	// Capabilities is the effective set, a bit for each (capabilities(7)).
 	Capabilities uint64
 }
 
@@ -118,6 +117,16 @@ func ParseTaskStatus(text []byte) (TaskStatus, error) {
 		switch string(key) {
 		case "PPid":
 			t.Parent, err = strconv.Atoi(string(bytes.TrimSpace(value)))
+		case "Uid":
+			i := 0
+			for field := range bytes.FieldsSeq(value) {
+				var uid uint64
+				if uid, err = strconv.ParseUint(string(field), 10, 32); err != nil || i == len(t.UIDs) {
+					break
+				}
+				t.UIDs[i] = uint32(uid)
+				i++
+			}
 		case "CapEff":
 			t.Capabilities, err = strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
 		case "NSpid":

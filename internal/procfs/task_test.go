@@ -9,7 +9,8 @@ import (
 	"palisade/internal/procfs"
 )
 
-const afterCommand = " S 1 4242 4242 0 -1 4194560 1094 0 0 0 3 5 0 0 20 0 1 0 1234567 3145728 450 18446744073709551615 0 0\n"
+const afterCommand = " S 1 4242 4242 0 -1 4194560 1094 0 0 0 3 5 0 0 20 0 1 0 1234567 " +
+	"3145728 450 18446744073709551615 0 0\n"
 
 func TestParseTaskStat(t *testing.T) {
 	sleeping := procfs.TaskStat{
@@ -32,9 +33,15 @@ func TestParseTaskStat(t *testing.T) {
 			forked, true},
 		{"empty", "", procfs.TaskStat{}, false},
 		{"cut off", "4242 (sleep) S 1 4242", procfs.TaskStat{}, false},
-		{"an absurd start", "1 (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 99999999999999999999 1 \n", procfs.TaskStat{}, false},
-		{"CPU time that overflows", "1 (x) S 1 1 1 0 -1 0 0 0 0 0 461168601842738791 0 0 0 20 0 1 0 1 1 \n", procfs.TaskStat{}, false},
-		{"a start that overflows", "1 (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 18446744073709551615 1 \n", procfs.TaskStat{}, false},
+		{"start above 64 bits",
+			"1 (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 99999999999999999999 1 \n",
+			procfs.TaskStat{}, false},
+		{"CPU time that overflows",
+			"1 (x) S 1 1 1 0 -1 0 0 0 0 0 461168601842738791 0 0 0 20 0 1 0 1 1 \n",
+			procfs.TaskStat{}, false},
+		{"start that overflows",
+			"1 (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 18446744073709551615 1 \n",
+			procfs.TaskStat{}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -54,14 +61,15 @@ func TestParseTaskStatus(t *testing.T) {
 	}{
 		{"a container's init", "Name:\tinit\nUmask:\t0022\nPPid:\t4200\nNSpid:\t4242\t1\n",
 			procfs.TaskStatus{Parent: 4200, NSPids: []int{4242, 1}}, true},
-		{"a name with a newline is escaped by the kernel", "Name:\ta\\nPPid:\\t7\nPPid:\t1\nNSpid:\t9\n",
+		{"a newline in the name, which the kernel escapes",
+			"Name:\ta\\nPPid:\\t7\nPPid:\t1\nNSpid:\t9\n",
 			procfs.TaskStatus{Parent: 1, NSPids: []int{9}}, true},
 		{"capabilities", "PPid:\t1\nCapPrm:\t000001ffffffffff\nCapEff:\t0000000000000006\n",
 			procfs.TaskStatus{Parent: 1, Capabilities: 6}, true},
 		{"no capabilities", "CapEff:\tx\n", procfs.TaskStatus{}, false},
-		{"before NSpid", "PPid:\t1\n", procfs.TaskStatus{Parent: 1}, true},
-		{"no number", "PPid:\tx\n", procfs.TaskStatus{}, false},
-		{"no number in the list", "NSpid:\t1\tx\n", procfs.TaskStatus{}, false},
+		{"before Linux 4.1", "PPid:\t1\n", procfs.TaskStatus{Parent: 1}, true},
+		{"not a number", "PPid:\tx\n", procfs.TaskStatus{}, false},
+		{"not a number in the list", "NSpid:\t1\tx\n", procfs.TaskStatus{}, false},
 		{"empty", "", procfs.TaskStatus{}, true},
 	}
 	for _, tt := range tests {

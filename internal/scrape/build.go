@@ -6,7 +6,7 @@ import (
 	"palisade/internal/version"
 )
 
-// BuildInfo is the metric that tells a program's version.
+// BuildInfo returns a metric with the program's version as a label.
 func BuildInfo(program string) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "palisade_build_info", Help: "1, for the version of the program.",

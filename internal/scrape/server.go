@@ -1,5 +1,5 @@
-// Package scrape answers Prometheus by HTTP, and nobody else anything: /metrics by GET and HEAD. Who connects may be anybody:
-// what they send is bounded, in size, time and number.
+// Package scrape serves metrics by HTTP: GET and HEAD of /metrics only. Clients are not trusted:
+// the size and duration of requests and the number of connections are bounded.
 package scrape
 
 import (
@@ -15,40 +15,39 @@ import (
 )
 
 const (
-	// connections is how many are served at once at each listener; others wait. Each asks once, so that none holds its place
-	// for longer than askTime and answerTime.
-	connections = 32
-	askTime     = 2 * time.Second
-	answerTime  = 5 * time.Second
-	maxHeader   = 4 << 10 // net/http adds 4096 to it
+	// maxConnections is the number of connections that a listener accepts at the same time. Each
+	// serves one request, so that none lasts longer than the two timeouts.
+	maxConnections = 32
+	readTimeout    = 2 * time.Second
+	writeTimeout   = 5 * time.Second
+	maxHeader      = 4 << 10 // net/http adds 4096
 )
 
-// Server answers.
+// Server serves metrics.
 type Server struct{ http *http.Server }
 
-// New makes a server of what g gathers.
+// New returns a server of the metrics of g.
 func New(g prometheus.Gatherer) *Server {
 	s := &http.Server{
-		Handler:           Handler(g),
-		ReadHeaderTimeout: askTime, ReadTimeout: askTime, WriteTimeout: answerTime,
+		Handler:                      Handler(g),
+		ReadHeaderTimeout:            readTimeout,
+		ReadTimeout:                  readTimeout,
+		WriteTimeout:                 writeTimeout,
 		MaxHeaderBytes:               maxHeader,
-		ErrorLog:                     quiet,
+		ErrorLog:                     discard,
 		DisableGeneralOptionsHandler: true,
 	}
 	s.SetKeepAlivesEnabled(false)
 	return &Server{s}
 }
 
-// quiet is for logs of what a client can provoke at will.
-var quiet = log.New(io.Discard, "", 0)
+// discard drops messages, which any client can provoke.
+var discard = log.New(io.Discard, "", 0)
 
-// Handler answers /metrics with what g gathers, and nothing else.
+// Handler returns a handler that serves the metrics of g at /metrics.
 func Handler(g prometheus.Gatherer) http.Handler {
-	return only(promhttp.HandlerFor(g, promhttp.HandlerOpts{ErrorLog: quiet, DisableCompression: true}))
-}
-
-// only has the handler answer what there is, and nothing else.
-func only(handler http.Handler) http.Handler {
+	opts := promhttp.HandlerOpts{ErrorLog: discard, DisableCompression: true}
+	handler := promhttp.HandlerFor(g, opts)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Path != "/metrics":
@@ -62,10 +61,10 @@ func only(handler http.Handler) http.Handler {
 	})
 }
 
-// Serve answers at a listener until Close, or an error.
+// Serve serves requests on a listener until Close, or an error.
 func (s *Server) Serve(l net.Listener) error {
-	return s.http.Serve(netutil.LimitListener(l, connections))
+	return s.http.Serve(netutil.LimitListener(l, maxConnections))
 }
 
-// Close ends it at once, and removes the sockets.
+// Close closes all listeners and connections, and removes unix sockets.
 func (s *Server) Close() error { return s.http.Close() }

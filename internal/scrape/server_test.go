@@ -18,7 +18,8 @@ import (
 func serve(t *testing.T) string {
 	t.Helper()
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "answer", Help: "An answer."}, func() float64 { return 42 }))
+	opts := prometheus.GaugeOpts{Name: "answer", Help: "An answer."}
+	registry.MustRegister(prometheus.NewGaugeFunc(opts, func() float64 { return 42 }))
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -37,8 +38,8 @@ func serve(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// ask sends text and returns all that comes back.
-func ask(t *testing.T, address, text string) string {
+// send sends text and returns the whole response.
+func send(t *testing.T, address, text string) string {
 	t.Helper()
 	c, err := net.Dial("tcp4", address)
 	if err != nil {
@@ -49,8 +50,8 @@ func ask(t *testing.T, address, text string) string {
 	if _, err := io.WriteString(c, text); err != nil {
 		t.Fatal(err)
 	}
-	answer, _ := io.ReadAll(c) // a connection that is reset has said what it had to
-	return string(answer)
+	response, _ := io.ReadAll(c) // the connection may be reset after the response
+	return string(response)
 }
 
 const get = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -59,32 +60,47 @@ func TestServer(t *testing.T) {
 	address := serve(t)
 	for _, c := range []struct{ name, text, want, without string }{
 		{"get", get, "HTTP/1.1 200 OK", ""},
-		{"its text", get, "\r\n\r\n# HELP answer An answer.\n# TYPE answer gauge\nanswer 42\n", ""},
-		{"its type", get, "Content-Type: text/plain; version=0.0.4", ""},
-		{"once a connection", get + get, "Connection: close", ""},
+		{
+			"body", get, "\r\n\r\n# HELP answer An answer.\n# TYPE answer gauge\nanswer 42\n", "",
+		},
+		{"content type", get, "Content-Type: text/plain; version=0.0.4", ""},
+		{"one request per connection", get + get, "Connection: close", ""},
 		{"with a query", "GET /metrics?a=b HTTP/1.1\r\nHost: x\r\n\r\n", "answer 42", ""},
 		{"head", "HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK", "answer 42"},
-		{"post", "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 405 ", "answer 42"},
-		{"allowed", "DELETE /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "Allow: GET, HEAD", "answer 42"},
+		{
+			"post", "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+			"HTTP/1.1 405 ", "answer 42",
+		},
+		{
+			"allowed methods", "DELETE /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "Allow: GET, HEAD",
+			"answer 42",
+		},
 		{"options", "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "answer 42"},
 		{"root", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "answer 42"},
 		{"below", "GET /metrics/ HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "answer 42"},
-		{"debug", "GET /debug/pprof/ HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "answer 42"},
-		{"a long header", "GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 16<<10) + "\r\n\r\n", "HTTP/1.1 431 ", "answer 42"},
-		{"rubbish", "\x00\r\n\r\n", "HTTP/1.1 400 ", "answer 42"},
+		{
+			"debug", "GET /debug/pprof/ HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "answer 42",
+		},
+		{
+			"long header",
+			"GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 16<<10) + "\r\n\r\n",
+			"HTTP/1.1 431 ", "answer 42",
+		},
+		{"malformed", "\x00\r\n\r\n", "HTTP/1.1 400 ", "answer 42"},
 	} {
-		got := ask(t, address, c.text)
-		if !strings.Contains(got, c.want) || c.without != "" && strings.Contains(got, c.without) || strings.Count(got, "HTTP/1.1") != 1 {
+		got := send(t, address, c.text)
+		if !strings.Contains(got, c.want) || strings.Count(got, "HTTP/1.1") != 1 ||
+			c.without != "" && strings.Contains(got, c.without) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
 }
 
-// TestSlowClients has all places taken by clients that send nothing, half of a request, or read nothing: one that asks has
-// its answer when their time is over.
+// TestSlowClients fills all connections with clients that send nothing, half of a request, or read
+// nothing: another client must get a response after their timeouts.
 func TestSlowClients(t *testing.T) {
 	address := serve(t)
-	for i := range 2 * connections {
+	for i := range 2 * maxConnections {
 		c, err := net.Dial("tcp4", address)
 		if err != nil {
 			t.Fatal(err)
@@ -92,24 +108,24 @@ func TestSlowClients(t *testing.T) {
 		defer c.Close()
 		fmt.Fprint(c, []string{"", "GET /metrics HTTP/1.1\r\nHost:", get}[i%3])
 	}
-	began := time.Now()
-	if got := ask(t, address, get); !strings.Contains(got, "answer 42") {
+	start := time.Now()
+	if got := send(t, address, get); !strings.Contains(got, "answer 42") {
 		t.Errorf("%q", got)
 	}
-	took := time.Since(began)
-	if t.Logf("an answer beside slow clients takes %v", took); took > 5*askTime {
-		t.Errorf("an answer beside slow clients takes %v", took)
+	took := time.Since(start)
+	if t.Logf("response after %v", took); took > 5*readTimeout {
+		t.Errorf("response after %v", took)
 	}
 }
 
-// TestManyClients has more clients ask than there are places: each is answered.
+// TestManyClients has more clients than connections: each must get a response.
 func TestManyClients(t *testing.T) {
 	address := serve(t)
-	const clients = 20 * connections
-	answers := make(chan error)
+	const clients = 20 * maxConnections
+	results := make(chan error)
 	for range clients {
 		go func() {
-			answers <- func() error {
+			results <- func() error {
 				c, err := net.Dial("tcp4", address)
 				if err != nil {
 					return err
@@ -124,7 +140,8 @@ func TestManyClients(t *testing.T) {
 					return err
 				}
 				defer r.Body.Close()
-				if text, err := io.ReadAll(r.Body); err != nil || !strings.Contains(string(text), "answer 42") {
+				text, err := io.ReadAll(r.Body)
+				if err != nil || !strings.Contains(string(text), "answer 42") {
 					return fmt.Errorf("%q, %w", text, err)
 				}
 				return nil
@@ -132,7 +149,7 @@ func TestManyClients(t *testing.T) {
 		}()
 	}
 	for range clients {
-		if err := <-answers; err != nil {
+		if err := <-results; err != nil {
 			t.Error(err)
 		}
 	}

@@ -1,5 +1,5 @@
-// Package shim is what OCI runtime wrappers have in common: they understand the command line of a runtime, change the
-// configuration of the container that it is to start, and become the runtime.
+// Package shim holds the common parts of OCI runtime wrappers. A wrapper parses the command line of
+// a runtime, changes the configuration of the container to be started, and executes the runtime.
 package shim
 
 import (
@@ -9,22 +9,23 @@ import (
 	"palisade/internal/oci"
 )
 
-// Command is a command line of an OCI runtime.
+// Command is the parsed command line of an OCI runtime.
 type Command struct {
-	// Name is the command's: create, run, start, ...; empty if there is none.
+	// Name is the command: create, run, start, ...; empty if there is none.
 	Name string
 	// ID is the container's, empty if there is none.
 	ID string
-	// log is the file to which the runtime is to write its errors, as logFormat says; empty if it has none.
+	// log is the file for the runtime's errors, in the format logFormat; empty if there is none.
 	log, logFormat string
-	// config is the file of the configuration, which crun lets choose; bundle is the bundle's folder.
+	// config is the configuration file, an option of crun; bundle is the bundle's directory.
 	config, bundle string
 }
 
-// Starts tells whether the command makes a container, with the hooks of its configuration.
+// Starts reports whether the command creates a container.
 func (c *Command) Starts() bool { return c.Name == "create" || c.Name == "run" }
 
-// ConfigFile is the container's configuration, relative to the working directory unless it is absolute.
+// ConfigFile returns the path of the container's configuration, absolute or relative to the working
+// directory.
 func (c *Command) ConfigFile() string {
 	if filepath.IsAbs(c.config) {
 		return c.config
@@ -32,11 +33,13 @@ func (c *Command) ConfigFile() string {
 	return filepath.Join(c.bundle, c.config)
 }
 
-// Options of runc (main.go, create.go, run.go) and crun (crun.c, create.c, run.c) whose value is the next argument, unless
-// it is joined to them by "=". runc takes one dash for two.
+// Options of runc (main.go, create.go, run.go) and crun (crun.c, create.c, run.c) that take a
+// value, in the next argument or after "=". runc accepts one dash for two.
 var (
-	globalOptions  = optionSet("criu", "root", "log", "log-format", "log-level", "cgroup-manager", "rootless")
-	commandOptions = optionSet("bundle", "b", "console-socket", "pid-file", "preserve-fds", "pidfd-socket", "config", "f")
+	globalOptions = optionSet(
+		"criu", "root", "log", "log-format", "log-level", "cgroup-manager", "rootless")
+	commandOptions = optionSet(
+		"bundle", "b", "console-socket", "pid-file", "preserve-fds", "pidfd-socket", "config", "f")
 )
 
 func optionSet(names ...string) map[string]bool {
@@ -47,11 +50,11 @@ func optionSet(names ...string) map[string]bool {
 	return set
 }
 
-// Bundle is the folder of the container's bundle.
+// Bundle returns the path of the container's bundle.
 func (c *Command) Bundle() string { return c.bundle }
 
-// ParseCommand understands the arguments of an OCI runtime, as far as it is needed to know the configuration. What it does
-// not know is left to the runtime, which will refuse it if it is wrong.
+// ParseCommand parses the arguments of an OCI runtime. It ignores unknown options and commands: the
+// runtime rejects them if they are wrong.
 func ParseCommand(args []string) Command {
 	c := Command{config: oci.ConfigFile, bundle: "."}
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
@@ -84,7 +87,8 @@ func ParseCommand(args []string) Command {
 	return c
 }
 
-// cutOption takes an option and its value, or another argument with an empty name, from the beginning of the arguments.
+// cutOption removes the first option and its value from args. If the first argument is no option,
+// it removes that and returns an empty name.
 func cutOption(args []string, withValue map[string]bool) (name, value string, rest []string) {
 	first, rest := args[0], args[1:]
 	if !strings.HasPrefix(first, "-") {
@@ -92,7 +96,7 @@ func cutOption(args []string, withValue map[string]bool) (name, value string, re
 	}
 	name, value, joined := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(first, "-"), "-"), "=")
 	if !strings.HasPrefix(first, "--") && !withValue[name] {
-		// crun takes several letters behind one dash, the last with its value: -dbDIR.
+		// crun accepts several letters behind one dash, the last with its value: -dbDIR.
 		for i := 1; i < len(first); i++ {
 			if letter := first[i : i+1]; withValue[letter] {
 				name, value = letter, first[i+1:]

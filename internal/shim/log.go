@@ -9,7 +9,7 @@ import (
 	"palisade/internal/linelog"
 )
 
-// maxLogged bounds the text of an error in the log, in bytes.
+// maxLogged is the maximum length of an error in the log, in bytes.
 const maxLogged = 16 << 10
 
 // LogError writes an error to the runtime's log, where containerd, and so Docker, looks for the

@@ -1,7 +1,6 @@
 package shim
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,19 +11,21 @@ import (
 
 // Runtime is an OCI runtime.
 type Runtime struct {
-	// Name is what it was called, Path its program.
+	// Name is the name or path by which it was found, Path its program.
 	Name, Path string
 }
 
-// usualDirs are where runtimes are looked for that PATH does not lead to: engines call their runtime with other variables now and
-// then, or none (podman, to kill a container).
-var usualDirs = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+// defaultDirs are searched after PATH. Engines may call their runtime without PATH, as podman does
+// to kill a container.
+var defaultDirs = []string{
+	"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin",
+}
 
 func lookPath(name string) (program string, err error) {
 	if program, err = exec.LookPath(name); err == nil || strings.Contains(name, "/") {
 		return program, err
 	}
-	for _, dir := range usualDirs {
+	for _, dir := range defaultDirs {
 		if program, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
 			return program, nil
 		}
@@ -32,8 +33,8 @@ func lookPath(name string) (program string, err error) {
 	return "", err
 }
 
-// FindRuntime finds the program of a runtime, by its path, in PATH or in the usual folders. It is not to be this program: that
-// would start itself for ever.
+// FindRuntime finds the program of a runtime by its path, in PATH or in defaultDirs. It fails if
+// that is this program, which would execute itself forever.
 func FindRuntime(name string) (Runtime, error) {
 	program, err := lookPath(name)
 	if err != nil {
@@ -48,13 +49,13 @@ func FindRuntime(name string) (Runtime, error) {
 		return Runtime{}, err
 	}
 	if os.SameFile(info, self) {
-		return Runtime{}, errors.New("it is the wrapper itself")
+		return Runtime{}, fmt.Errorf("%s is the wrapper itself", program)
 	}
 	return Runtime{name, program}, nil
 }
 
-// Become makes this process the runtime, with the arguments. It returns only if that fails.
+// Become executes the runtime in this process. It returns only if that fails.
 func (r Runtime) Become(args []string) error {
 	err := syscall.Exec(r.Path, append([]string{r.Name}, args...), os.Environ())
-	return fmt.Errorf("become %s: %w", r.Path, err)
+	return fmt.Errorf("execute %s: %w", r.Path, err)
 }

@@ -21,7 +21,7 @@ func TestFindRuntime(t *testing.T) {
 	for _, tt := range []struct{ name, path, mistake string }{
 		{"sh", "/bin/sh", ""},
 		{"/bin/sh", "/bin/sh", ""},
-		{link, "", "it is the wrapper itself"},
+		{link, "", "is the wrapper itself"},
 		{"no-such-runtime", "", "not found"},
 		{"/no/such/sh", "", "no such file"},
 	} {

@@ -1,5 +1,5 @@
-// Package socket makes unix sockets for root's programs: closed to others from their first moment, in the place of one whose
-// process is gone, never in that of one that is alive.
+// Package socket creates unix sockets for programs of root. A socket never has a wider mode than
+// asked for, and replaces only one to which no process listens.
 package socket
 
 import (
@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Listen makes a socket at path, root's and with the mode, and its folder. A socket to which nobody listens any more is
-// replaced; one to which somebody does is an error.
+// Listen creates a socket at path, owned by root and with the mode, and its directory. It replaces
+// a socket to which no process listens, and fails with EADDRINUSE if one does.
 func Listen(path string, mode fs.FileMode) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func Listen(path string, mode fs.FileMode) (net.Listener, error) {
 	return l, nil
 }
 
-// protect makes sure that a socket is root's, where it can: its folder may give files its own group.
+// protect makes root the owner of a socket: a setgid directory gives files its own group.
 func protect(path string, mode fs.FileMode) error {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -49,13 +49,14 @@ func protect(path string, mode fs.FileMode) error {
 		}
 	}
 	if info.Mode().Type() == os.ModeSocket && info.Mode().Perm() == mode {
-		return nil // chmod follows links, and the folder may be somebody else's
+		return nil // chmod follows links, and another user may own the directory
 	}
 	return os.Chmod(path, mode)
 }
 
-// bind makes the socket with its mode, so that nobody gets in before it is set: the kernel gives the file in the folder the
-// mode of the socket, less the umask (unix_bind_bsd() of net/unix/af_unix.c).
+// bind creates the socket with its mode, so that no other user can connect before the mode is set:
+// the kernel gives the file the mode of the socket, less the umask (unix_bind_bsd() of
+// net/unix/af_unix.c).
 func bind(path string, mode fs.FileMode) (net.Listener, error) {
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var modeErr error
@@ -65,14 +66,14 @@ func bind(path string, mode fs.FileMode) (net.Listener, error) {
 	return config.Listen(context.Background(), "unix", path)
 }
 
-// removeStale removes a socket to which nobody listens.
+// removeStale removes a socket to which no process listens.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return err
 	}
 	if info.Mode().Type() != os.ModeSocket {
-		return fmt.Errorf("%s is no socket: remove it if it is not needed", path)
+		return fmt.Errorf("%s is not a socket: remove it if it is not needed", path)
 	}
 	c, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {

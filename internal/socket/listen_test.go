@@ -42,7 +42,7 @@ func TestListen(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(path, 0o660); err == nil || !strings.Contains(err.Error(), "is no socket") {
+	if _, err := Listen(path, 0o660); err == nil || !strings.Contains(err.Error(), "is not a socket") {
 		t.Errorf("a file in its place: %v", err)
 	}
 	if _, err := os.Lstat(path); err != nil {

@@ -8,14 +8,15 @@ import (
 	"palisade/internal/sys"
 )
 
-// Companion is a program that is kept alive beside the worker, and no loss to it when it ends. It ends with this process.
+// Companion keeps a second program alive. The worker does not depend on it. It ends with this
+// process.
 type Companion struct {
-	// Program is the path of the program on disk, Name what it is called.
+	// Program is the path of the program, Name its argv[0].
 	Program, Name string
 	Spawner       *sys.Spawner
 	// Files are passed to the program.
 	Files []sys.NamedFile
-	// Renewed tells that the program on disk is to take the place of the one that runs.
+	// Renewed receives a value to replace the running program by that on disk.
 	Renewed <-chan struct{}
 	Log     *slog.Logger
 
@@ -23,13 +24,13 @@ type Companion struct {
 }
 
 const (
-	// companionDelay is how long there is no program when it has ended, twice as long each time, up to companionMaxDelay. What
-	// was before is forgotten of one that has lived longer than that.
+	// companionDelay is the pause before a program that ended is started again. The pause doubles
+	// up to companionMaxDelay, and is reset after a program has run for longer than that.
 	companionDelay    = 100 * time.Millisecond
 	companionMaxDelay = time.Minute
 )
 
-// Run keeps the program alive until the context ends. An error is that there is no such program.
+// Run keeps the program alive until ctx ends. It fails if the program does not exist.
 func (c *Companion) Run(ctx context.Context) (err error) {
 	if c.image, err = sys.OpenPath(c.Program); err != nil {
 		return err
@@ -56,7 +57,7 @@ func (c *Companion) Run(ctx context.Context) (err error) {
 	return nil
 }
 
-// runOnce runs the program until it ends. It tells whether another is to take its place at once.
+// runOnce runs the program until it ends, and reports whether it ended to be replaced.
 func (c *Companion) runOnce(ctx context.Context) (renewed bool) {
 	p, err := c.Spawner.Start(c.image.Path(), []string{c.Name}, nil, c.Files)
 	if err != nil {
@@ -82,12 +83,13 @@ func (c *Companion) runOnce(ctx context.Context) (renewed bool) {
 		case <-ctx.Done():
 		}
 	}
-	p.Kill() // to no effect, if it has ended
+	p.Kill() // has no effect if it has ended
 	<-ended
 	return renewed
 }
 
-// open opens the program on disk for the next start. Where there is none, the last one stays.
+// open opens the program on disk for the next start, and reports whether it exists. If not, the
+// former one stays.
 func (c *Companion) open() bool {
 	image, err := sys.OpenPath(c.Program)
 	if err != nil {

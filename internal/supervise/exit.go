@@ -14,7 +14,7 @@ type exit struct {
 	state *os.ProcessState
 }
 
-// reason is why the process ended, for the meter.
+// reason returns the reason of the exit for the meter.
 func (e exit) reason() meter.Reason {
 	switch {
 	case !e.killed.IsZero():
@@ -25,7 +25,7 @@ func (e exit) reason() meter.Reason {
 	return meter.Crashed
 }
 
-// isKilled tells whether the process was killed, by whomever.
+// isKilled reports whether SIGKILL ended the process.
 func (e exit) isKilled() bool {
 	if e.state == nil {
 		return false
@@ -34,8 +34,8 @@ func (e exit) isKilled() bool {
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
-// isFailure tells whether the worker died of itself, soon after it had begun, or before. One that is killed by somebody is
-// none.
+// isFailure reports whether the worker ended before it served, or within the time settled after
+// that and not by SIGKILL.
 func (e exit) isFailure() bool {
 	if !e.serving {
 		return true

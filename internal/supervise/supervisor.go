@@ -12,21 +12,22 @@ import (
 	"palisade/internal/sys"
 )
 
-// Supervisor keeps a worker alive. Its fields do not change while it runs.
+// Supervisor keeps a worker alive. Its exported fields must not change while it runs.
 type Supervisor struct {
-	// Program is the path of the program on disk, from which upgrades are taken, Args its command line.
+	// Program is the path of the program that upgrades start, Args its command line.
 	Program string
 	Args    []string
 	// Spawner starts the workers.
 	Spawner *sys.Spawner
 	// Files are passed to each worker.
 	Files []sys.NamedFile
-	// Dir is the folder for the socket on which workers tell how they do.
+	// Dir is the directory for the notification socket of the workers.
 	Dir string
 	// Answered is the number of requests that all workers have answered.
 	Answered *atomic.Uint64
-	// Probe reads a served file, and fails with context.DeadlineExceeded on a timeout. It is used only
-	// for workers of earlier versions, since a reply may also be late because of other readers.
+	// Probe reads a served file, and fails with context.DeadlineExceeded on a timeout. It is used
+	// only for workers of earlier versions, since a reply may also be late because of other
+	// readers.
 	Probe func(context.Context) error
 	// Meter counts workers that are replaced.
 	Meter *meter.Meter
@@ -41,7 +42,7 @@ type Supervisor struct {
 	socket        string
 	image         sys.File // the program of the last worker that served
 	current, next *process
-	toggled       bool // how the worker has to be told to be
+	toggled       bool // an odd number of Switch events has arrived
 	failures      int
 	exits         chan exit
 	probed        chan error // non-nil while a probe is under way
@@ -51,10 +52,10 @@ type Supervisor struct {
 }
 
 const (
-	// settled is how long a worker must have served for its end not to be a failure of its own.
+	// settled is the time after which the end of a serving worker is no failure to start.
 	settled = time.Second
-	// quickRestarts is after how many failures in a row the next worker has to wait, maxFailures after how many there is
-	// no next one. That takes some seconds.
+	// After quickRestarts consecutive failures, the next worker is delayed; after maxFailures,
+	// which takes some seconds, the supervisor gives up.
 	quickRestarts = 3
 	maxFailures   = 15
 	firstDelay    = 10 * time.Millisecond
@@ -63,28 +64,28 @@ const (
 
 // Errors of Run.
 var (
-	// ErrGaveUp: no worker lives.
+	// ErrGaveUp: too many workers failed in a row.
 	ErrGaveUp = errors.New("no worker lives")
-	// ErrNoStart: not even the first worker has become ready. It has said why.
+	// ErrNoStart: the first worker exited before it was ready. It has logged the reason.
 	ErrNoStart = errors.New("the worker does not start")
-	// ErrOver: the worker found that there is nothing to serve any more.
+	// ErrOver: the worker exited because its files are no longer served, as after umount.
 	ErrOver = errors.New("there is nothing to serve any more")
 )
 
-// Event is what a Supervisor is told from outside.
+// Event is a request to a Supervisor.
 type Event int
 
 // Events.
 const (
 	// Upgrade: replace the worker by one of the program on disk.
 	Upgrade Event = iota
-	// Switch: tell the worker Toggle, and those after it to be the same.
+	// Switch: send Toggle to the worker, and keep later workers in the same state.
 	Switch
-	// End: have the worker leave, and end.
+	// End: make the worker leave, and return from Run.
 	End
 )
 
-// Run starts a worker and keeps one alive until the End. ready is called when the first worker serves.
+// Run starts a worker and keeps one alive until End. It calls ready when the first worker serves.
 func (s *Supervisor) Run(events <-chan Event, ready func()) error {
 	dir, err := sys.OpenDir(s.Dir)
 	if err != nil {
@@ -112,22 +113,22 @@ func (s *Supervisor) Run(events <-chan Event, ready func()) error {
 	for tick := time.Tick(checkInterval); ; {
 		select {
 		case n := <-notifications:
-			if s.hear(n) && ready != nil {
+			if s.handleNotification(n) && ready != nil {
 				ready()
 				ready = nil
 			}
 		case e := <-s.exits:
-			if over, err := s.ended(e); over {
+			if done, err := s.handleExit(e); done {
 				return err
 			}
 		case <-s.restart:
 			s.startCurrent()
 		case e := <-events:
-			if over := s.handle(e); over {
+			if done := s.handleEvent(e); done {
 				return nil
 			}
 		case <-tick:
-			if over := s.watch(); over {
+			if done := s.watch(); done {
 				return nil
 			}
 		case err := <-s.probed:
@@ -139,7 +140,7 @@ func (s *Supervisor) Run(events <-chan Event, ready func()) error {
 	}
 }
 
-// startCurrent starts a worker where there is none.
+// startCurrent starts a worker if none runs.
 func (s *Supervisor) startCurrent() {
 	s.restart = nil
 	var err error
@@ -151,8 +152,8 @@ func (s *Supervisor) startCurrent() {
 	}
 }
 
-// hear takes in what a worker tells, and returns whether it is that it serves.
-func (s *Supervisor) hear(n sys.Notification) bool {
+// handleNotification handles a message of a worker, and reports whether the worker now serves.
+func (s *Supervisor) handleNotification(n sys.Notification) bool {
 	has := func(line string) bool { return strings.Contains("\n"+n.Text+"\n", "\n"+line+"\n") }
 	for _, w := range []*process{s.current, s.next} {
 		switch {
@@ -178,34 +179,34 @@ func (s *Supervisor) hear(n sys.Notification) bool {
 }
 
 func (s *Supervisor) letServe(w *process) {
-	w.tell(Serve)
 	if s.toggled {
-		w.tell(Toggle)
+		w.tell(Toggle) // first: no read gets the other text
 	}
+	w.tell(Serve)
 }
 
-// ended takes in that a worker has ended. It tells whether that is the end of all.
-func (s *Supervisor) ended(e exit) (over bool, err error) {
+// handleExit handles the end of a worker, and reports whether Run must return.
+func (s *Supervisor) handleExit(e exit) (done bool, err error) {
 	e.pipe.Close()
 	if e.process == s.next {
-		s.giveUpNext("ended", "state", e.state)
+		s.abandonUpgrade("ended", "state", e.state)
 		return false, nil
 	}
 	if e.process != s.current {
-		return false, nil // it was given up before
+		return false, nil // abandoned before
 	}
-	switch handled, over := s.lose(); {
+	switch handled, done := s.clearCurrent(); {
 	case handled:
-		return over, nil
+		return done, nil
 	case e.state != nil && e.state.Success() && e.leaving.IsZero():
 		return true, ErrOver
 	}
 	return s.replace(e)
 }
 
-// lose takes in that the current worker serves no more. It tells whether no worker need be started for it, and whether that is the
-// end of all.
-func (s *Supervisor) lose() (handled, over bool) {
+// clearCurrent handles that the current worker no longer serves. It reports whether no new worker
+// is needed, and whether Run must return.
+func (s *Supervisor) clearCurrent() (handled, done bool) {
 	s.current = nil
 	s.Meter.Up(false)
 	switch {
@@ -218,8 +219,8 @@ func (s *Supervisor) lose() (handled, over bool) {
 	return false, false
 }
 
-// replace starts a worker for one that died.
-func (s *Supervisor) replace(e exit) (over bool, err error) {
+// replace starts a worker in place of one that died, and reports whether Run must return.
+func (s *Supervisor) replace(e exit) (done bool, err error) {
 	if !s.started && e.state != nil && e.state.Exited() {
 		return true, ErrNoStart
 	}
@@ -241,13 +242,14 @@ func (s *Supervisor) replace(e exit) (over bool, err error) {
 	return false, nil
 }
 
-// handle does what is wanted from outside, and tells whether that is the end.
-func (s *Supervisor) handle(e Event) (over bool) {
+// handleEvent handles a request, and reports whether Run must return.
+func (s *Supervisor) handleEvent(e Event) (done bool) {
 	switch e {
 	case Upgrade:
 		s.upgrade()
 	case Switch:
 		s.toggled = !s.toggled
+		s.Log.Warn("SIGUSR2 has switched what containers read", "to_host_files", s.toggled)
 		if s.current != nil && s.current.ready {
 			s.current.tell(Toggle)
 		}

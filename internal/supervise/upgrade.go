@@ -5,8 +5,8 @@ import (
 	"palisade/internal/sys"
 )
 
-// upgrade starts a worker of the program on disk beside the one that serves, which is told to leave when the new one is
-// ready.
+// upgrade starts a worker of the program on disk beside the current one, which leaves when the new
+// one is ready.
 func (s *Supervisor) upgrade() {
 	if s.next != nil {
 		s.Log.Warn("an upgrade is under way already")
@@ -23,7 +23,7 @@ func (s *Supervisor) upgrade() {
 	}
 }
 
-// promote puts the worker of the upgrade, which is ready, in the place of the current one, when that has left.
+// promote makes the new worker the current one, or makes the current one leave first.
 func (s *Supervisor) promote() {
 	if s.current != nil {
 		s.leave(s.current)
@@ -39,9 +39,10 @@ func (s *Supervisor) promote() {
 	}
 }
 
-// giveUpNext ends an upgrade whose worker is of no use.
-func (s *Supervisor) giveUpNext(why string, args ...any) {
-	s.Log.Error("the upgrade is given up: the new worker "+why, append([]any{"pid", s.next.Pid}, args...)...)
+// abandonUpgrade ends an upgrade whose worker failed.
+func (s *Supervisor) abandonUpgrade(why string, args ...any) {
+	s.Log.Error("the upgrade is given up: the new worker "+why,
+		append([]any{"pid", s.next.Pid}, args...)...)
 	s.next.image.Close()
 	s.next = nil
 }

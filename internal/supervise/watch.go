@@ -17,12 +17,13 @@ const (
 	// for a CPU, leaveTime the time that it may take to leave.
 	startTime = 10 * time.Second
 	leaveTime = 2 * time.Second
-	// dyingTime is how long a worker that was killed may take to end.
+	// dyingTime is the time that a killed worker may take to end.
 	dyingTime = 2 * time.Second
 )
 
-// watch looks after workers that take too long, and asks whether the current one answers. It tells whether that is the end of all.
-func (s *Supervisor) watch() (over bool) {
+// watch kills workers that take too long, checks the current one, and reports whether Run must
+// return.
+func (s *Supervisor) watch() (done bool) {
 	for _, w := range []*process{s.current, s.next} {
 		switch {
 		case w == nil || !w.killed.IsZero():
@@ -35,12 +36,12 @@ func (s *Supervisor) watch() (over bool) {
 		}
 	}
 	if s.next.isStuck() {
-		s.giveUpNext("does not die")
+		s.abandonUpgrade("does not die")
 	}
 	if s.current.isStuck() {
 		s.Log.Warn("the worker does not die: the next one takes over", "pid", s.current.Pid)
-		if handled, over := s.lose(); handled {
-			return over
+		if handled, done := s.clearCurrent(); handled {
+			return done
 		}
 		s.Meter.Replaced(meter.Hung)
 		s.startCurrent()
@@ -91,7 +92,7 @@ func (s *Supervisor) probe() {
 	}()
 }
 
-// leave has a worker leave. One that does not is killed by watch.
+// leave makes a worker leave. If it does not, watch kills it.
 func (s *Supervisor) leave(w *process) {
 	if w.leaving.IsZero() {
 		w.leaving = time.Now()
@@ -99,10 +100,10 @@ func (s *Supervisor) leave(w *process) {
 	}
 }
 
-// kill ends a worker that is of no use.
+// kill sends SIGKILL to a worker.
 func (s *Supervisor) kill(w *process, why string) {
 	s.Log.Error(why+": it is killed", "pid", w.Pid)
-	w.Kill() // its end is told
+	w.Kill()
 	if w.killed.IsZero() {
 		w.killed = time.Now()
 	}

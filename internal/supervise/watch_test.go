@@ -20,8 +20,8 @@ func newSupervisor() *Supervisor {
 	}
 }
 
-// newProcess is a worker that has just been started, and the end of the pipe at which it is told what to do. Nobody waits for it,
-// so that it does not end for its supervisor.
+// newProcess is a worker that has just been started, and the end of the pipe at which it is told
+// what to do. Nobody waits for it, so that it does not end for its supervisor.
 func newProcess(t *testing.T) (p *process, told sys.File) {
 	t.Helper()
 	cmd := exec.Command("sleep", "1000")
@@ -68,13 +68,13 @@ func TestSignsOfLife(t *testing.T) {
 		want bool
 	}{
 		{"it answers the question", func(s *Supervisor, w *process) {
-			s.hear(sys.Notification{PID: w.Pid, Text: alive})
+			s.handleNotification(sys.Notification{PID: w.Pid, Text: alive})
 		}, true},
 		{"it answers requests, but no question", func(s *Supervisor, _ *process) {
 			s.Answered.Add(1)
 		}, true},
 		{"another process answers", func(s *Supervisor, w *process) {
-			s.hear(sys.Notification{PID: w.Pid + 1, Text: alive})
+			s.handleNotification(sys.Notification{PID: w.Pid + 1, Text: alive})
 		}, false},
 		{"none", func(*Supervisor, *process) {}, false},
 	}
@@ -83,11 +83,11 @@ func TestSignsOfLife(t *testing.T) {
 			s := newSupervisor()
 			w, told := newProcess(t)
 			s.current = w
-			s.hear(sys.Notification{PID: w.Pid, Text: "READY=1\n" + pingSupport})
+			s.handleNotification(sys.Notification{PID: w.Pid, Text: "READY=1\n" + pingSupport})
 			if got := hears(t, told); got != Serve {
 				t.Fatalf("it is told %q first", got)
 			}
-			s.hear(sys.Notification{PID: w.Pid, Text: serving})
+			s.handleNotification(sys.Notification{PID: w.Pid, Text: serving})
 			for look := 1; look <= 3*looks && w.killed.IsZero(); look++ {
 				s.watch()
 				if !w.killed.IsZero() {
@@ -117,8 +117,8 @@ func TestWorkerWithoutPing(t *testing.T) {
 		return nil
 	}
 	s.current, _ = newProcess(t)
-	s.hear(sys.Notification{PID: s.current.Pid, Text: "READY=1"})
-	s.hear(sys.Notification{PID: s.current.Pid, Text: serving})
+	s.handleNotification(sys.Notification{PID: s.current.Pid, Text: "READY=1"})
+	s.handleNotification(sys.Notification{PID: s.current.Pid, Text: serving})
 	s.watch()
 	<-asked
 	if err := <-s.probed; err != nil {
@@ -126,14 +126,15 @@ func TestWorkerWithoutPing(t *testing.T) {
 	}
 }
 
-// TestStuckWorkerIsUpgraded has a worker that is told to leave for the next one, does not, and does not die either.
+// TestStuckWorkerIsUpgraded has a worker that is told to leave for the next one, does not, and does
+// not die either.
 func TestStuckWorkerIsUpgraded(t *testing.T) {
 	s := newSupervisor()
 	current, toldCurrent := newProcess(t)
 	next, toldNext := newProcess(t)
 	current.ready, current.serving = true, true
 	s.current, s.next = current, next
-	s.hear(sys.Notification{PID: next.Pid, Text: "READY=1"})
+	s.handleNotification(sys.Notification{PID: next.Pid, Text: "READY=1"})
 	if got := hears(t, toldCurrent); got != Leave || !current.killed.IsZero() {
 		t.Fatalf("it is told %q, and killed at %v", got, current.killed)
 	}
@@ -145,22 +146,22 @@ func TestStuckWorkerIsUpgraded(t *testing.T) {
 		t.Fatal("it is not killed, though it does not leave")
 	}
 	current.killed = time.Now().Add(longAgo)
-	if over := s.watch(); over || s.current != next || s.next != nil {
-		t.Fatalf("the next one has not taken over: over is %v", over)
+	if done := s.watch(); done || s.current != next || s.next != nil {
+		t.Fatalf("the next one has not taken over: done is %v", done)
 	}
 	if got := hears(t, toldNext); got != Serve {
 		t.Errorf("the next one is told %q", got)
 	}
-	if over, err := s.ended(exit{process: current}); over || err != nil || s.current != next {
-		t.Errorf("its late end ends the next one: %v, %v", over, err)
+	if done, err := s.handleExit(exit{process: current}); done || err != nil || s.current != next {
+		t.Errorf("its late end ends the next one: %v, %v", done, err)
 	}
 }
 
-// TestStuckWorkerEnds has one that is to leave for good.
+// TestStuckWorkerEnds makes a stuck worker leave.
 func TestStuckWorkerEnds(t *testing.T) {
 	s := newSupervisor()
 	s.current, _ = newProcess(t)
-	if s.handle(End) || s.watch() {
+	if s.handleEvent(End) || s.watch() {
 		t.Fatal("it is not waited for")
 	}
 	s.current.killed = time.Now().Add(longAgo)
@@ -169,12 +170,13 @@ func TestStuckWorkerEnds(t *testing.T) {
 	}
 }
 
-// TestUpgradeIsGivenUp has the next worker end, or be stuck, before it is ready: the current one stays, and its program is closed.
+// TestUpgradeIsGivenUp has the next worker end, or be stuck, before it is ready: the current one
+// stays, and its program is closed.
 func TestUpgradeIsGivenUp(t *testing.T) {
 	for name, end := range map[string]func(s *Supervisor){
 		"ended": func(s *Supervisor) {
-			if over, err := s.ended(exit{process: s.next}); over || err != nil {
-				t.Errorf("over: %v, %v", over, err)
+			if done, err := s.handleExit(exit{process: s.next}); done || err != nil {
+				t.Errorf("done: %v, %v", done, err)
 			}
 		},
 		"stuck": func(s *Supervisor) {
@@ -194,7 +196,7 @@ func TestUpgradeIsGivenUp(t *testing.T) {
 			s.current, s.next = current, next
 			end(s)
 			if s.current != current || s.next != nil {
-				t.Error("the upgrade goes on")
+				t.Error("the upgrade continues")
 			}
 			if next.image.IsOpen() {
 				t.Error("the program is still open")

@@ -1,10 +1,11 @@
-// Package supervise keeps a worker process alive that serves files which this process holds: it starts one, watches it,
-// replaces it when it dies, hangs, or is to be upgraded, and gives up only when none can live. It knows nothing of what
-// the worker does, and reads nothing that a container can influence.
+// Package supervise keeps alive a worker process that serves descriptors of this process. It starts
+// a worker, replaces it if it dies, hangs or must be upgraded, and gives up if too many workers
+// fail in a row. It does not know what the worker does, and reads nothing that a container can
+// influence.
 //
-// The worker is the same program. It gets the files as a service manager passes them (LISTEN_FDS), tells that it is ready
-// as one is told (NOTIFY_SOCKET), and then waits for a command on the pipe that is the first of the files; its end is the
-// supervisor's.
+// The worker runs the same program. As from a service manager, it gets the descriptors by
+// LISTEN_FDS and reports on NOTIFY_SOCKET. It then waits for commands on the first descriptor, a
+// pipe. The end of the pipe is the end of the supervisor.
 package supervise
 
 import (
@@ -21,53 +22,53 @@ import (
 	"palisade/internal/sys"
 )
 
-// Command is what the supervisor tells a worker.
+// Command is a command of the supervisor to a worker.
 type Command byte
 
 // Commands.
 const (
-	// Serve: begin to serve the files. Nobody else does.
+	// Serve: begin to serve the files. No other worker does.
 	Serve Command = 's'
-	// Leave: end what has been begun with, leave all else to the next worker, and exit.
+	// Leave: finish the requests in progress, leave the others to the next worker, and exit.
 	Leave Command = 'l'
-	// Toggle: do what SIGUSR2 asks for.
+	// Toggle: switch between the container's values and the host's. It may come before Serve.
 	Toggle Command = 't'
 	// Ping: call Alive if requests are answered.
 	Ping Command = 'a'
 )
 
 const (
-	// workerMark is in the environment of a worker.
+	// workerMark is an environment variable of workers.
 	workerMark = "PALISADE_WORKER"
 	pipeName   = "supervisor"
-	// serving is what a worker tells when it has begun to serve.
+	// serving is the message of a worker that has begun to serve.
 	serving = "X_SERVING=1"
-	// pingSupport is sent with READY=1 by a worker that answers Ping with alive. Earlier versions do
-	// not.
+	// pingSupport is sent with READY=1 by a worker that answers Ping with alive. Earlier versions
+	// do not.
 	pingSupport = "X_BEATS=1"
 	alive       = "X_ALIVE=1"
 )
 
-// IsWorker tells whether this process was started by a Supervisor.
+// IsWorker reports whether a Supervisor started this process.
 func IsWorker() bool { return os.Getenv(workerMark) != "" }
 
-// Worker is the worker's side.
+// Worker is the worker's connection to its supervisor.
 type Worker struct {
-	// Files are what it is to serve.
+	// Files are the descriptors to serve.
 	Files []sys.NamedFile
 	pipe  sys.File
-	// manager is the supervisor's NOTIFY_SOCKET, connected once: a worker that is confined makes no sockets.
+	// manager is the connected NOTIFY_SOCKET: a confined worker cannot create sockets.
 	manager net.Conn
 }
 
-// Connect finds what the supervisor has passed.
+// Connect returns the connection to the supervisor that started this process.
 func Connect() (*Worker, error) {
 	files, err := sys.PassedFiles(true)
 	if err != nil {
 		return nil, err
 	}
 	if len(files) == 0 || files[0].Name != pipeName {
-		return nil, errors.New("a worker is started by its supervisor alone")
+		return nil, errors.New("only a supervisor can start a worker")
 	}
 	manager, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
 	if err != nil {
@@ -79,10 +80,10 @@ func Connect() (*Worker, error) {
 // Ready tells the supervisor that this worker is able to serve.
 func (w *Worker) Ready() error { return w.notify(daemon.SdNotifyReady + "\n" + pingSupport) }
 
-// Serving tells the supervisor that it does.
+// Serving tells the supervisor that this worker serves.
 func (w *Worker) Serving() error { return w.notify(serving) }
 
-// Alive answers Ping: requests are answered.
+// Alive tells the supervisor, in reply to Ping, that this worker answers requests.
 func (w *Worker) Alive() error { return w.notify(alive) }
 
 func (w *Worker) notify(text string) error {
@@ -90,14 +91,14 @@ func (w *Worker) notify(text string) error {
 	return err
 }
 
-// Next waits for the next command. It tells false when the supervisor is gone.
+// Next waits for the next command. It returns false if the supervisor is gone.
 func (w *Worker) Next() (Command, bool) {
 	var b [1]byte
 	n, err := w.pipe.Read(b[:])
 	return Command(b[0]), err == nil && n == 1
 }
 
-// process is a worker, seen by its supervisor.
+// process is a worker as its supervisor sees it.
 type process struct {
 	*os.Process
 	pipe  sys.File
@@ -110,17 +111,17 @@ type process struct {
 	silent  time.Duration
 	// cpu is the CPU time of its threads at the last check.
 	cpu map[int]time.Duration
-	// served is when it began to, leaving when it was told to leave, killed when it was killed.
+	// The times at which it began to serve, was told to leave, and was killed.
 	served, leaving, killed time.Time
 }
 
-// isStuck tells whether it was killed and has not ended since: one of its threads is stuck in the kernel. It will do nothing
-// more, and nobody need wait for it.
+// isStuck reports whether the process was killed but has not ended, since a thread is stuck in the
+// kernel. It executes no more code.
 func (p *process) isStuck() bool {
 	return p != nil && !p.killed.IsZero() && time.Since(p.killed) > dyingTime
 }
 
-// start starts a worker from an open program. Its end is told to exits.
+// start starts a worker from an open program. It sends the worker's end to exits.
 func (s *Supervisor) start(image sys.File, exits chan<- exit) (*process, error) {
 	r, w, err := sys.Pipe()
 	if err != nil {
@@ -139,7 +140,7 @@ func (s *Supervisor) start(image sys.File, exits chan<- exit) (*process, error) 
 	}
 	worker := &process{Process: p, pipe: w, image: image}
 	go func() {
-		state, _ := p.Wait() // a state of nil is that of a process that ended somehow
+		state, _ := p.Wait() // nil if the state is unknown
 		exits <- exit{worker, state}
 	}()
 	return worker, nil

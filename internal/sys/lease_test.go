@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-func TestReadWritten(t *testing.T) {
+func TestReadWithLease(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	read := func() string {
 		t.Helper()
-		text, err := ReadWritten(file, 4)
+		text, err := ReadWithLease(file, 4)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -23,13 +23,12 @@ func TestReadWritten(t *testing.T) {
 	if text := read(); text != "text" {
 		t.Errorf("read %q", text)
 	}
-	// Whoever has opened it to write may have written half of it.
 	w, err := os.OpenFile(file, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadWritten(file, 4); !errors.Is(err, ErrBeingWritten) {
-		t.Errorf("a file that is being written: %v", err)
+	if _, err := ReadWithLease(file, 4); !errors.Is(err, ErrBeingWritten) {
+		t.Errorf("open for writing: got %v, want %v", err, ErrBeingWritten)
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
@@ -37,10 +36,10 @@ func TestReadWritten(t *testing.T) {
 	if text := read(); text != "text" {
 		t.Errorf("read %q", text)
 	}
-	if _, err := ReadWritten(file, 3); err == nil {
-		t.Error("a file that is too large is read")
+	if _, err := ReadWithLease(file, 3); err == nil {
+		t.Error("too large: got no error")
 	}
-	if _, err := ReadWritten(filepath.Dir(file), 3); err == nil {
-		t.Error("a folder is read")
+	if _, err := ReadWithLease(filepath.Dir(file), 3); err == nil {
+		t.Error("directory: got no error")
 	}
 }

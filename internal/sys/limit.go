@@ -10,19 +10,19 @@ import (
 // reservedFDs is the number of reserved descriptors, see ReserveFDs.
 var reservedFDs atomic.Int64
 
-// fileLimit bounds the long-lived descriptors of this process.
+// fileLimit bounds reservedFDs.
 type fileLimit struct {
 	maxReserved int64
-	// evict closes some of them. It reports whether there were any.
+	// evict closes some reserved descriptors, and reports whether there were any.
 	evict func() bool
 }
 
-// limitOfFiles is nil in programs that do not call LimitFiles.
-var limitOfFiles atomic.Pointer[fileLimit]
+// currentLimit is nil in programs that do not call LimitFiles.
+var currentLimit atomic.Pointer[fileLimit]
 
-// minPassing is the minimum number of descriptors that are left for short-lived files; a quarter of
-// RLIMIT_NOFILE if that is more.
-const minPassing = 64
+// minShortLived is the minimum number of descriptors left for short-lived files. A quarter of
+// RLIMIT_NOFILE is left if that is more.
+const minShortLived = 64
 
 // LimitFiles bounds the number of reserved descriptors by RLIMIT_NOFILE, less the descriptors that
 // are open now. evict must close some of the least recently used ones. It is called by several
@@ -38,8 +38,8 @@ func LimitFiles(evict func() bool) error {
 		return err
 	}
 	limit := MaxOpenFiles()
-	maxReserved := limit - max(limit/4, minPassing) - len(open)
-	limitOfFiles.Store(&fileLimit{maxReserved: int64(maxReserved), evict: evict})
+	maxReserved := limit - max(limit/4, minShortLived) - len(open)
+	currentLimit.Store(&fileLimit{maxReserved: int64(maxReserved), evict: evict})
 	return nil
 }
 
@@ -48,7 +48,7 @@ func LimitFiles(evict func() bool) error {
 // must be closed after use.
 func ReserveFDs(n int) bool {
 	for {
-		limit := limitOfFiles.Load()
+		limit := currentLimit.Load()
 		if now := reservedFDs.Add(int64(n)); limit == nil || now <= limit.maxReserved {
 			return true
 		}
@@ -64,25 +64,25 @@ func ReserveFDs(n int) bool {
 func AddReservedFDs(n int) { reservedFDs.Add(int64(n)) }
 
 const (
-	// fullTries bounds the retries of an open that fails with EMFILE or ENFILE, and fullPause is the
-	// pause between them: short-lived files are closed soon.
-	fullTries = 1000
-	fullPause = time.Millisecond
+	// maxRetries bounds the retries of an open that fails with EMFILE or ENFILE, and retryPause is
+	// the pause between them: short-lived files are closed soon.
+	maxRetries = 1000
+	retryPause = time.Millisecond
 )
 
 // mayRetry reports whether a call that creates a descriptor, and has failed with err after failed
-// retries, should be retried: after EINTR, or after too many open files, of which it evicts some.
+// retries, should be retried. If there are too many open files, it evicts some.
 func mayRetry(err error, failed int) bool {
 	switch err {
 	case unix.EINTR:
 		return true
 	case unix.EMFILE, unix.ENFILE:
-		limit := limitOfFiles.Load()
-		if limit == nil || failed >= fullTries {
+		limit := currentLimit.Load()
+		if limit == nil || failed >= maxRetries {
 			return false
 		}
 		if !limit.evict() || failed > 0 {
-			time.Sleep(fullPause)
+			time.Sleep(retryPause)
 		}
 		return true
 	}

@@ -18,7 +18,7 @@ func TestLimitFiles(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: few, Max: old.Max}); err != nil {
 		t.Fatal(err)
 	}
-	var kept, passing []File
+	var kept, shortLived []File
 	closeFirst := func() bool {
 		if len(kept) == 0 {
 			return false
@@ -29,10 +29,10 @@ func TestLimitFiles(t *testing.T) {
 		return true
 	}
 	defer func() {
-		limitOfFiles.Store(nil)
+		currentLimit.Store(nil)
 		for closeFirst() {
 		}
-		for _, f := range passing {
+		for _, f := range shortLived {
 			f.Close()
 		}
 		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
@@ -48,28 +48,28 @@ func TestLimitFiles(t *testing.T) {
 			t.Fatalf("file %d: %v", i, err)
 		}
 		if !ReserveFDs(1) {
-			t.Fatalf("file %d may not stay, though there are others", i)
+			t.Fatalf("file %d not reserved, though others can be evicted", i)
 		}
 		kept = append(kept, f)
 	}
-	staying := len(kept)
-	if staying < few/4 || staying > few-minPassing {
-		t.Errorf("%d of %d files stay open", staying, few)
+	reserved := len(kept)
+	if reserved < few/4 || reserved > few-minShortLived {
+		t.Errorf("%d of %d files stay open", reserved, few)
 	}
-	for range few - minPassing { // more than are free
+	for range few - minShortLived { // more than are free
 		f, err := Open("/proc/self/stat")
 		if err != nil {
-			t.Fatalf("with %d files that stay, and %d of a moment: %v", len(kept), len(passing), err)
+			t.Fatalf("with %d reserved and %d short-lived: %v", len(kept), len(shortLived), err)
 		}
-		passing = append(passing, f)
+		shortLived = append(shortLived, f)
 	}
-	if len(kept) == staying {
-		t.Error("none was closed for those of a moment")
+	if len(kept) == reserved {
+		t.Error("no reserved file was closed for short-lived ones")
 	}
 	for closeFirst() {
 	}
 	if ReserveFDs(few) {
-		t.Error("more files may stay than there can be")
+		t.Error("reserved more than the limit")
 	}
 }
 
@@ -79,7 +79,7 @@ func TestFullTable(t *testing.T) {
 		unix.EMFILE: false, unix.ENFILE: false, errors.New("other"): false, unix.EINTR: true,
 	} {
 		if got := mayRetry(err, 0); got != want {
-			t.Errorf("after %v an open is tried again: %v, want %v", err, got, want)
+			t.Errorf("%v: mayRetry is %v, want %v", err, got, want)
 		}
 	}
 }

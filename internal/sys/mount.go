@@ -11,14 +11,14 @@ import (
 const (
 	MountNoSuid = unix.MS_NOSUID
 	MountNoDev  = unix.MS_NODEV
-	MountNoExec = unix.MS_NOEXEC
 
 	UnmountDetach = unix.MNT_DETACH
-	// UnmountForce ends a FUSE connection: who waits for an answer gets an error (fuse_umount_begin() of fs/fuse/inode.c).
+	// UnmountForce aborts a FUSE connection: pending requests fail (fuse_umount_begin() of
+	// fs/fuse/inode.c).
 	UnmountForce = unix.MNT_FORCE
 )
 
-// Mount attaches a file system, as mount(2).
+// Mount calls mount(2).
 func Mount(source, target, fstype string, flags uintptr, data string) error {
 	if err := unix.Mount(source, target, fstype, flags, data); err != nil {
 		return &os.PathError{Op: "mount " + fstype, Path: target, Err: err}
@@ -26,7 +26,8 @@ func Mount(source, target, fstype string, flags uintptr, data string) error {
 	return nil
 }
 
-// Unmount takes the topmost mount off target without following a symbolic link at its end.
+// Unmount unmounts the topmost mount on target. It does not follow a symbolic link in the last part
+// of target.
 func Unmount(target string, flags int) error {
 	if err := unix.Unmount(target, flags|unix.UMOUNT_NOFOLLOW); err != nil {
 		return &os.PathError{Op: "umount", Path: target, Err: err}
@@ -34,10 +35,22 @@ func Unmount(target string, flags int) error {
 	return nil
 }
 
-// IsNotMounted tells whether an error of Unmount says that nothing is mounted there.
-func IsNotMounted(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) }
+// UnmountAt detaches the topmost mount on path below the directory f. f may be covered by another
+// mount.
+func (f File) UnmountAt(path string) error {
+	return Unmount(f.selfPath()+"/"+path, UnmountDetach)
+}
 
-// BindMountOn mounts the directory at source on target, without what is mounted below it, and makes the mount private.
+// IsNotMounted reports whether an error of Unmount means that target is not a mount point.
+func IsNotMounted(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT)
+}
+
+// BindMountSelf bind mounts the directory at path on itself, with all mounts below it.
+func BindMountSelf(path string) error { return Mount(path, path, "", unix.MS_BIND|unix.MS_REC, "") }
+
+// BindMountOn bind mounts the directory source on target, without mounts below it, and makes the
+// mount private.
 func BindMountOn(source, target string) error {
 	if err := Mount(source, target, "", unix.MS_BIND, ""); err != nil {
 		return err
@@ -45,11 +58,15 @@ func BindMountOn(source, target string) error {
 	return MakePrivate(target)
 }
 
-// Statfs asks the file system at path about itself, and tells nothing but whether it answered.
-func Statfs(path string) error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(path, &st); err != nil {
-		return &os.PathError{Op: "statfs", Path: path, Err: err}
+// MakeShared makes the mount at path shared (MS_SHARED, mount_namespaces(7)).
+func MakeShared(path string) error { return setPropagation(path, "MS_SHARED", unix.MS_SHARED) }
+
+// MakePrivate makes the mount at path private (MS_PRIVATE).
+func MakePrivate(path string) error { return setPropagation(path, "MS_PRIVATE", unix.MS_PRIVATE) }
+
+func setPropagation(path, name string, flag uintptr) error {
+	if err := unix.Mount("", path, "", flag, ""); err != nil {
+		return &os.PathError{Op: "mount " + name, Path: path, Err: err}
 	}
 	return nil
 }

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Events of a Poller and of FUSE_POLL: those of poll(2).
+// Events of a Poller and of FUSE_POLL, as of poll(2).
 const (
 	EventIn       = unix.EPOLLIN
 	EventPri      = unix.EPOLLPRI
@@ -15,10 +15,10 @@ const (
 	EventReadable = unix.EPOLLIN | unix.EPOLLRDNORM | unix.EPOLLOUT | unix.EPOLLWRNORM
 )
 
-// Poller waits for events of many descriptors, by epoll(7).
+// Poller waits for events of many descriptors (epoll(7)).
 type Poller struct{ ep File }
 
-// NewPoller makes a Poller that watches nothing yet.
+// NewPoller returns a Poller without descriptors.
 func NewPoller() (*Poller, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
@@ -27,24 +27,27 @@ func NewPoller() (*Poller, error) {
 	return &Poller{File{fd + 1}}, nil
 }
 
-// Add watches f for the events; token comes back with them. Closing f, its last descriptor, ends the watch.
+// Add adds f to the Poller, until Remove or until the last descriptor of its open file is closed.
+// Each Event of f has the token.
 func (p *Poller) Add(f File, events uint32, token int32) error {
 	ev := unix.EpollEvent{Events: events, Fd: token}
-	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.ep.Fd(), unix.EPOLL_CTL_ADD, f.Fd(), &ev))
+	err := unix.EpollCtl(p.ep.Fd(), unix.EPOLL_CTL_ADD, f.Fd(), &ev)
+	return os.NewSyscallError("epoll_ctl", err)
 }
 
-// Remove ends the watch of f.
+// Remove removes f from the Poller.
 func (p *Poller) Remove(f File) error {
-	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.ep.Fd(), unix.EPOLL_CTL_DEL, f.Fd(), nil))
+	err := unix.EpollCtl(p.ep.Fd(), unix.EPOLL_CTL_DEL, f.Fd(), nil)
+	return os.NewSyscallError("epoll_ctl", err)
 }
 
-// Event is what Wait returns.
+// Event is a result of Poller.Wait.
 type Event struct {
 	Events uint32
 	Token  int32
 }
 
-// Wait waits for at least one event, appends what there is to dst and returns it.
+// Wait waits for at least one event, and appends all pending events, at most 64, to dst.
 func (p *Poller) Wait(dst []Event) ([]Event, error) {
 	var evs [64]unix.EpollEvent
 	for {
@@ -62,16 +65,18 @@ func (p *Poller) Wait(dst []Event) ([]Event, error) {
 	}
 }
 
-// Ready tells whether f is readable now; a pidfd is once its process has ended.
-func (f File) Ready() bool {
-	fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds, 0)
-	return err == nil && n == 1 && fds[0].Revents&unix.POLLIN != 0
-}
+// Ready reports whether f is readable. A pidfd is readable once its process has ended.
+func (f File) Ready() bool { return f.poll(unix.POLLIN)&unix.POLLIN != 0 }
 
-// HasFailed tells whether f is in an error that stays, as /dev/fuse is once its connection has ended.
-func (f File) HasFailed() bool {
-	fds := []unix.PollFd{{Fd: int32(f.Fd())}}
-	n, err := unix.Poll(fds, 0)
-	return err == nil && n == 1 && fds[0].Revents&(unix.POLLERR|unix.POLLNVAL) != 0
+// HasFailed reports whether f is in a permanent error state, as a descriptor of /dev/fuse is once
+// its connection has ended.
+func (f File) HasFailed() bool { return f.poll(0)&(unix.POLLERR|unix.POLLNVAL) != 0 }
+
+// poll returns the events of f at present.
+func (f File) poll(events int16) int16 {
+	fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: events}}
+	if _, err := unix.Poll(fds, 0); err != nil {
+		return 0
+	}
+	return fds[0].Revents
 }

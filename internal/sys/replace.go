@@ -8,14 +8,14 @@ import (
 	"syscall"
 )
 
-// ReplaceFile makes text the content of the file at path, at once or not at all: it is written to a temporary file beside
-// it, which is renamed. The file has the mode 0600, or the owner and mode of like, if that is not nil. It is not synced: after a
-// crash of the machine the file may be the old one, or empty. See ReplaceFileSynced.
+// ReplaceFile atomically replaces the file at path with one that has the content text, and the
+// owner and permissions of like, or mode 0600 if like is nil. It does not sync: after a crash of
+// the machine the file may be the old one, or empty.
 func ReplaceFile(path string, text []byte, like fs.FileInfo) error {
 	return replaceFile(path, text, like, false)
 }
 
-// ReplaceFileSynced does the same, with the mode 0600, and returns when the file would survive a crash of the machine.
+// ReplaceFileSynced is like ReplaceFile with mode 0600, and syncs the file and its directory.
 func ReplaceFileSynced(path string, text []byte) error {
 	if err := replaceFile(path, text, nil, true); err != nil {
 		return err
@@ -38,7 +38,7 @@ func CreateFileSynced(path string, text []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temporary) // another name of the file
+	defer os.Remove(temporary) // a hard link to the file
 	if err := os.Link(temporary, path); err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func replaceFile(path string, text []byte, like fs.FileInfo, synced bool) error 
 	return err
 }
 
-// writeTemporary writes text to a new file beside path, and returns its name.
+// writeTemporary writes text to a new file in the directory of path, and returns its name.
 func writeTemporary(path string, text []byte, like fs.FileInfo, synced bool) (string, error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
@@ -74,7 +74,7 @@ func writeTemporary(path string, text []byte, like fs.FileInfo, synced bool) (st
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		os.Remove(f.Name()) // the first error tells more
+		os.Remove(f.Name())
 		return "", err
 	}
 	return f.Name(), nil

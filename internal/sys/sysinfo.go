@@ -6,14 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sysinfo is what sysinfo(2) says of the machine's memory, in bytes. Unlike /proc/meminfo it costs no formatting and no
-// parsing.
+// Sysinfo is the memory of the machine, in bytes (sysinfo(2)). Unlike /proc/meminfo, it is neither
+// formatted nor parsed.
 type Sysinfo struct {
 	MemTotal            uint64
 	SwapTotal, SwapFree uint64
 }
 
-// ReadSysinfo asks the kernel for the figures of this moment.
+// ReadSysinfo calls sysinfo(2).
 func ReadSysinfo() (Sysinfo, error) {
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {

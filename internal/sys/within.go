@@ -2,8 +2,9 @@ package sys
 
 import "context"
 
-// Within runs do, and waits for it no longer than ctx goes. One that is late goes on, in a thread of its own if the kernel holds it,
-// as a file system does that does not answer; what it returns in the end, without an error, is given to discard.
+// Within runs do, and returns its result, or context.Cause(ctx) if ctx ends first. do then
+// continues in the background, on a thread of its own if a file system that does not answer blocks
+// it; if it succeeds, its result is passed to discard.
 func Within[T any](ctx context.Context, do func() (T, error), discard func(T)) (T, error) {
 	type outcome struct {
 		value T

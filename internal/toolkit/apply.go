@@ -1,9 +1,10 @@
 package toolkit
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"strconv"
+	"slices"
 	"sync"
 	"time"
 
@@ -128,22 +129,60 @@ func (t *Toolkit) apply(ctx context.Context, s Selection, do action) (Report, er
 			return report, err
 		}
 	}
-	others, err := t.others()
+	host, err := t.host(ctx)
 	if err != nil {
 		return report, err
 	}
 	report.Results = make([]Result, len(targets))
 	var wait sync.WaitGroup
 	slots := make(chan struct{}, max(s.Jobs, 1))
+	var unknown []int
 	for i, g := range targets {
+		if g.isUnknown {
+			unknown = append(unknown, i)
+			continue
+		}
 		wait.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			report.Results[i] = g.applyInTime(ctx, others, do)
+			report.Results[i] = g.applyInTime(ctx, &host, do)
 		})
 	}
 	wait.Wait()
+	// These may propagate mounts to each other, and get mounts from a container: so one by one, after
+	// the containers, the oldest first, until none of them changes another.
+	slices.SortFunc(unknown, func(a, b int) int {
+		return cmp.Compare(targets[a].PID, targets[b].PID)
+	})
+	for round := range maxRounds {
+		changed := 0
+		for _, i := range unknown {
+			r := targets[i].applyInTime(ctx, &host, do)
+			if r.Outcome == Done {
+				changed++
+			}
+			if round > 0 {
+				r.add(&report.Results[i])
+			}
+			report.Results[i] = r
+		}
+		if changed == 0 || len(unknown) == 1 {
+			break
+		}
+	}
 	return report, nil
+}
+
+// maxRounds bounds how often namespaces are looked at again that change each other.
+const maxRounds = 4
+
+// add adds what was done earlier.
+func (r *Result) add(earlier *Result) {
+	r.Put += earlier.Put
+	r.Removed += earlier.Removed
+	if earlier.Outcome == Done && r.Outcome != Failed {
+		r.Outcome = Done
+	}
 }
 
 // pick finds the one that is meant.
@@ -165,12 +204,12 @@ func pick(targets []*target, id string) ([]*target, error) {
 }
 
 // applyInTime does it, and gives up waiting after some time.
-func (g *target) applyInTime(ctx context.Context, others map[sys.DeviceNumber]bool, do action) Result {
+func (g *target) applyInTime(ctx context.Context, host *mounts.Host, do action) Result {
 	r := Result{ID: g.ID, Names: g.Names, Engine: g.Engine, PID: g.PID}
 	ctx, cancel := context.WithTimeout(ctx, targetTime)
 	defer cancel()
 	done := make(chan Result, 1)
-	go func() { done <- g.apply(r, others, do) }()
+	go func() { done <- g.apply(r, host, do) }()
 	select {
 	case r := <-done:
 		return r
@@ -180,7 +219,7 @@ func (g *target) applyInTime(ctx context.Context, others map[sys.DeviceNumber]bo
 	}
 }
 
-func (g *target) apply(r Result, others map[sys.DeviceNumber]bool, do action) Result {
+func (g *target) apply(r Result, host *mounts.Host, do action) Result {
 	if g.hostMounts {
 		r.Outcome, r.Error = Skipped, "it has no mount namespace of its own"
 		return r
@@ -189,7 +228,7 @@ func (g *target) apply(r Result, others map[sys.DeviceNumber]bool, do action) Re
 	var errs []error
 	changes := 0
 	for _, n := range g.spaces {
-		change, err := n.apply(others, do)
+		change, err := n.apply(host, do)
 		if errors.Is(err, errGone) {
 			continue
 		}
@@ -217,38 +256,25 @@ func (g *target) apply(r Result, others map[sys.DeviceNumber]bool, do action) Re
 	return r
 }
 
-// errGone is the error for a namespace whose processes have ended.
-var errGone = errors.New("its processes have ended")
-
 // apply enters the namespace by one of its processes.
-func (n *namespace) apply(others map[sys.DeviceNumber]bool, do action) (mounts.Change, error) {
-	for _, pid := range n.pids {
-		change, err := n.applyBy(pid, others, do)
-		if !errors.Is(err, errGone) {
-			return change, err
+func (n *namespace) apply(host *mounts.Host, do action) (mounts.Change, error) {
+	var all mounts.Change
+	err := n.with(func(process sys.File, pid int) error {
+		place, err := mounts.OpenPlace(process, "/")
+		if err != nil {
+			return err
 		}
-	}
-	return mounts.Change{}, errGone
-}
-
-func (n *namespace) applyBy(pid int, others map[sys.DeviceNumber]bool, do action) (mounts.Change, error) {
-	process, err := sys.OpenDir("/proc/" + strconv.Itoa(pid))
-	if err != nil {
-		return mounts.Change{}, errGone
-	}
-	defer process.Close()
-	place, err := mounts.OpenPlace(process, "/")
-	if err != nil {
-		return mounts.Change{}, goneOr(process, err)
-	}
-	defer place.Close()
-	if inode, err := place.Namespace(); err != nil || inode != n.inode {
-		return mounts.Change{}, errors.Join(errGone, err) // the pid has been given to another process
-	}
-	place.Nested, place.Others = n.nested, others
-	place.IsFinal = runsProgram(process, pid) // before it reads the mount table
-	change, err := do(place, n.full)
-	return change, goneOr(process, err)
+		defer place.Close()
+		if inode, err := place.Namespace(); err != nil || inode != n.inode {
+			return errors.Join(errGone, err)
+		}
+		place.Nested, place.IsLXC, place.Host = n.nested, n.isLXC, *host
+		place.IsFinal = runsProgram(process, pid) // before it reads the mount table
+		change, err := do(place, n.full)
+		all.Add(change)
+		return err
+	})
+	return all, err
 }
 
 // runsProgram reports whether the process, the init of a container, runs the container's program:
@@ -256,15 +282,4 @@ func (n *namespace) applyBy(pid int, others map[sys.DeviceNumber]bool, do action
 func runsProgram(process sys.File, pid int) bool {
 	stat, _, err := procfs.ReadTaskStat(process, pid, nil)
 	return err == nil && stat.HasExecuted
-}
-
-// goneOr is errGone if the process has ended, else err.
-func goneOr(process sys.File, err error) error {
-	if err == nil {
-		return nil
-	}
-	if _, err := process.ReadFileAt("stat", nil); err != nil {
-		return errGone
-	}
-	return err
 }

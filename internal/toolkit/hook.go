@@ -166,7 +166,9 @@ func findRoot(
 		return err
 	}
 	if root.Inode != host.Inode || root.FileSystem != host.FileSystem {
-		return nil // it is its root already
+		// It is its root already. LXC, which has no bundle, mounts nothing after its hook start-host.
+		place.IsFinal = place.IsFinal || state.Bundle == ""
+		return nil
 	}
 	return errors.Join(fmt.Errorf("no procfs is mounted below %s", strings.Join(candidates, " or ")), bundleErr)
 }

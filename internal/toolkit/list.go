@@ -53,11 +53,11 @@ func (t *Toolkit) List(ctx context.Context) (List, error) {
 	l := List{Containers: []Listed{}, Skipped: SkippedEngines(skipped)}
 	for _, g := range targets {
 		c, err := g.list(alive, mountpoint)
-		if errors.Is(err, mounts.ErrTooLarge) {
+		if errors.Is(err, errGone) {
+			continue
+		} else if err != nil {
 			t.Log.Warn("the files of a container are not listed", "id", g.ID, "err", err)
 			c.Error = err.Error()
-		} else if err != nil {
-			continue // it has ended
 		}
 		l.Containers = append(l.Containers, c)
 	}
@@ -79,38 +79,45 @@ func healthy(ctx context.Context) (map[sys.DeviceNumber]bool, error) {
 	return alive, nil
 }
 
-// list looks at one. Where its mount table is too large the error is mounts.ErrTooLarge, and the rest is known.
+// list looks at one. On an error other than errGone the rest is known.
 func (g *target) list(alive map[sys.DeviceNumber]bool, mountpoint mounts.Location) (Listed, error) {
-	l := Listed{ID: g.ID, Names: g.Names, Engine: g.Engine, PID: g.PID, Alive: []string{}, Dead: []string{}}
+	l := Listed{
+		ID: g.ID, Names: g.Names, Engine: g.Engine, PID: g.PID, HostMounts: g.hostMounts,
+		Alive: []string{}, Dead: []string{},
+	}
 	if l.Names == nil {
 		l.Names = []string{}
 	}
-	process, err := sys.OpenDir("/proc/" + strconv.Itoa(g.PID))
-	if err != nil {
-		return l, err
-	}
-	defer process.Close()
-	text, err := process.ReadFileAt("cgroup", nil)
-	if err != nil {
-		return l, err
-	}
-	l.Cgroup = cgroupVersion(string(text))
-	if l.HostMounts = g.hostMounts; l.HostMounts {
+	if len(g.spaces) == 0 {
+		text, err := sys.ReadFile("/proc/"+strconv.Itoa(g.PID)+"/cgroup", nil)
+		if err != nil || !g.hostMounts {
+			return l, errGone
+		}
+		l.Cgroup = cgroupVersion(string(text))
 		return l, nil
 	}
-	table, err := mounts.ReadTable(process)
-	if err != nil {
-		return l, err
-	}
-	for _, f := range table.Files() {
-		if alive[f.Device] {
-			l.Alive = append(l.Alive, f.Path)
-		} else {
-			l.Dead = append(l.Dead, f.Path)
+	err := g.spaces[0].with(func(process sys.File, pid int) error {
+		text, err := process.ReadFileAt("cgroup", nil)
+		if err != nil {
+			return err
 		}
-	}
-	l.Dead = append(l.Dead, table.DeadVolumes(mountpoint, alive)...)
-	return l, nil
+		l.Cgroup = cgroupVersion(string(text))
+		table, err := mounts.ReadTable(process)
+		if err != nil {
+			return err
+		}
+		l.Alive, l.Dead = []string{}, []string{}
+		for _, f := range table.Files() {
+			if alive[f.Device] {
+				l.Alive = append(l.Alive, f.Path)
+			} else {
+				l.Dead = append(l.Dead, f.Path)
+			}
+		}
+		l.Dead = append(l.Dead, table.DeadVolumes(mountpoint, alive, g.IsLXC())...)
+		return nil
+	})
+	return l, err
 }
 
 // cgroupVersion tells from /proc/<pid>/cgroup (cgroups(7)) which version's controllers hold the process.

@@ -17,9 +17,9 @@ import (
 // deadTime is how long a dead lxcfs takes to show that, at most. One that waits for its next daemon takes for ever.
 const deadTime = 200 * time.Millisecond
 
-// Prestart prepares the host for lxcfs: a dead lxcfs is taken off the mount point, and the mount point's parent becomes a
-// shared mount of itself, so that containers that have it as a slave get what is mounted there later. Whatever else is
-// mounted there is left alone. It asks no file system that may not answer.
+// Prestart prepares the host for lxcfs: a dead lxcfs is unmounted from the mount point, and from where Bind has mounted it.
+// The mount point's parent becomes a shared mount of itself, unless it is in one, so that containers that have it as a slave
+// get what is mounted there later. Whatever else is mounted there is left alone. It asks no file system that may not answer.
 func (t *Toolkit) Prestart(ctx context.Context) error {
 	for {
 		found, err := probe.Look(ctx, t.Mountpoint, deadTime)
@@ -30,7 +30,7 @@ func (t *Toolkit) Prestart(ctx context.Context) error {
 			t.Log.Debug("mount point", "mountpoint", t.Mountpoint, "state", found.State, "reason", found.Reason)
 			break
 		}
-		if err := sys.Unmount(t.Mountpoint, sys.UnmountDetach); err != nil {
+		if err := mounts.UnmountHost(found.Device, sys.UnmountDetach); err != nil {
 			return fmt.Errorf("take a dead lxcfs away: %w", err)
 		}
 		t.Log.Info("took a dead lxcfs away", "mountpoint", t.Mountpoint)
@@ -51,7 +51,7 @@ func (t *Toolkit) Prestart(ctx context.Context) error {
 	return t.share(parent, table)
 }
 
-// Poststop takes lxcfs out of all containers, and off its mount point, after its daemon has ended for good. Whoever waits for an
+// Poststop takes lxcfs out of all containers, and off the host, after its daemon has ended for good. Whoever waits for an
 // answer still, or is not reached, gets an error, though a service manager may keep the device.
 func (t *Toolkit) Poststop(ctx context.Context, s Selection) (Report, error) {
 	report, err := t.Umount(ctx, s)
@@ -60,18 +60,17 @@ func (t *Toolkit) Poststop(ctx context.Context, s Selection) (Report, error) {
 		return report, errors.Join(err, tableErr)
 	}
 	if top := table.Top(t.Mountpoint); top != nil && top.FSType == mounts.FSType {
-		err = errors.Join(err, sys.Unmount(t.Mountpoint, sys.UnmountForce|sys.UnmountDetach))
+		err = errors.Join(err, mounts.UnmountHost(mounts.Device(top), sys.UnmountForce|sys.UnmountDetach))
 	}
 	return report, err
 }
 
-// share makes the directory a shared mount.
+// share makes the directory a shared mount, unless it is in one.
 func (t *Toolkit) share(dir string, table *mounts.Table) error {
-	m := table.Top(dir)
-	if m != nil && mounts.PeerGroup(m) != 0 {
+	if m := table.Holding(dir); m != nil && mounts.PeerGroup(m) != 0 {
 		return nil
 	}
-	if m == nil {
+	if table.Top(dir) == nil {
 		if err := bindOnItself(dir, table); err != nil {
 			return fmt.Errorf("mount %s on itself: %w", dir, err)
 		}
@@ -93,7 +92,7 @@ func bindOnItself(dir string, table *mounts.Table) error {
 		return err
 	}
 	defer hidden.Close()
-	if err := sys.BindMount(dir); err != nil {
+	if err := sys.BindMountSelf(dir); err != nil {
 		return err
 	}
 	// Not a peer of the mount it is from, which would get all that is mounted here a second time.

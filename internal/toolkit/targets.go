@@ -1,6 +1,7 @@
 package toolkit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"palisade/internal/engine"
@@ -30,6 +30,8 @@ type target struct {
 	spaces []namespace
 	// hostMounts tells that it has no mount namespace of its own.
 	hostMounts bool
+	// isUnknown reports that no engine knows it, so that it may be part of any other.
+	isUnknown bool
 }
 
 // namespace is a mount namespace.
@@ -41,10 +43,9 @@ type namespace struct {
 	nested bool
 	// full tells that its /proc is the container's own: it is to have lxcfs's files also if it has none.
 	full bool
+	// isLXC reports that the container is one of liblxc.
+	isLXC bool
 }
-
-// maxPIDs is how many processes of a namespace are remembered: the first may end at any time.
-const maxPIDs = 3
 
 // Running lists the containers that run, as List does, without a look into them.
 func (t *Toolkit) Running(ctx context.Context) ([]engine.Container, []engine.Skipped, error) {
@@ -56,65 +57,100 @@ func (t *Toolkit) Running(ctx context.Context) ([]engine.Container, []engine.Ski
 	return containers, skipped, err
 }
 
-// find lists the containers that run, as the engines tell, and other namespaces that have files of lxcfs.
+// find lists the containers that run, as engines and cgroups tell, and other namespaces that have
+// files of lxcfs. Those of root come first.
 func (t *Toolkit) find(ctx context.Context) ([]*target, []engine.Skipped, error) {
-	containers, skipped := engine.Find(ctx, engine.Options{
-		Run: "/run", Lib: "/var/lib", Etc: "/etc", Proc: "/proc", Registry: t.registry(),
-		Isula: "isula", Timeout: engineTime,
-	})
 	scan, err := scanNamespaces()
 	if err != nil {
-		return nil, skipped, err
+		return nil, nil, err
 	}
-	var targets []*target
+	defer scan.proc.Close()
+	containers, skipped := engine.Find(ctx, engine.Options{
+		Run: "/run", Lib: "/var/lib", Etc: "/etc", Proc: "/proc", Registry: t.registry(),
+		Inits: scan.inits(), Isula: "isula", Timeout: engineTime,
+	})
+	targets := assign(scan, containers)
+	targets = append(targets, t.findUnknown(ctx, scan.mounts)...)
+	slices.SortFunc(targets, func(a, b *target) int {
+		return cmp.Or(cmp.Compare(min(a.Creator, 1), min(b.Creator, 1)), cmp.Compare(a.Engine, b.Engine),
+			cmp.Compare(a.name(), b.name()), cmp.Compare(a.ID, b.ID))
+	})
+	return targets, skipped, nil
+}
+
+// assign gives each container its mount namespaces, which are taken out of the scan: its init's, and
+// those of processes in its pid namespace or in one nested in it.
+func assign(scan *scanned, containers []engine.Container) (targets []*target) {
 	byPIDNamespace := make(map[uint64]*target)
 	for _, c := range containers {
 		g := &target{Container: c}
 		targets = append(targets, g)
-		of, ok := scan.byPID[c.PID]
-		if !ok {
-			continue // it has just ended
+		of, err := namespacesOf(scan.proc, strconv.Itoa(c.PID)) // it may have started after the scan
+		if err != nil {
+			continue // it has ended
 		}
 		if of.mnt == scan.own.mnt {
 			g.hostMounts = true
 			continue
 		}
-		g.spaces = append(g.spaces, namespace{inode: of.mnt, pids: []int{c.PID}, full: true})
+		n := namespace{inode: of.mnt, pids: []int{c.PID}, full: true, isLXC: c.IsLXC()}
+		if m := scan.mounts[of.mnt]; m != nil {
+			n.pids = append(n.pids, m.pids...)
+		}
+		g.spaces = append(g.spaces, n)
 		if of.pid != scan.own.pid {
 			byPIDNamespace[of.pid] = g
 		}
-		delete(scan.spaces, of.mnt)
+		delete(scan.mounts, of.mnt)
 	}
-	for inode, space := range scan.spaces {
-		if g, ok := byPIDNamespace[space.pid]; ok {
-			g.spaces = append(g.spaces, namespace{inode: inode, pids: space.pids, nested: true, full: true})
-			delete(scan.spaces, inode)
+	for inode, m := range scan.mounts {
+		for pidNS := range scan.around(m.pidNS) {
+			if g, ok := byPIDNamespace[pidNS]; ok {
+				g.spaces = append(g.spaces, namespace{
+					inode: inode, pids: m.pids, nested: true, full: pidNS == m.pidNS, isLXC: g.IsLXC(),
+				})
+				delete(scan.mounts, inode)
+				break
+			}
 		}
 	}
-	targets = append(targets, t.findUnknown(ctx, scan.spaces)...)
-	slices.SortFunc(targets, func(a, b *target) int {
-		return strings.Compare(a.Engine+"\n"+a.name()+"\n"+a.ID, b.Engine+"\n"+b.name()+"\n"+b.ID)
-	})
-	return targets, skipped, nil
+	for _, g := range targets { // in the order in which they were made, by and large
+		if len(g.spaces) > 1 {
+			slices.SortFunc(g.spaces[1:], func(a, b namespace) int {
+				return cmp.Compare(a.pids[0], b.pids[0])
+			})
+		}
+	}
+	return targets
 }
 
 // findUnknown finds the namespaces that have files of lxcfs, as far as the time goes.
-func (t *Toolkit) findUnknown(ctx context.Context, spaces map[uint64]*scannedSpace) (targets []*target) {
+func (t *Toolkit) findUnknown(
+	ctx context.Context, spaces map[uint64]*mountNamespace,
+) (targets []*target) {
 	ctx, cancel := context.WithTimeout(ctx, searchTime)
 	defer cancel()
 	left := len(spaces)
-	for inode, space := range spaces {
+	for inode, m := range spaces {
 		if ctx.Err() != nil {
 			t.Log.Warn("mount namespaces that no engine knows of are left alone: the search for lxcfs in them takes too long", "left", left)
 			break
 		}
 		left--
-		has, err := hasLxcfs(space.pids)
-		if err != nil {
-			t.Log.Warn("a mount namespace that no engine knows of is left alone", "pid", space.pids[0], "err", err)
+		n := namespace{inode: inode, pids: m.pids, nested: true}
+		has, found := false, engine.Container{}
+		err := n.with(func(process sys.File, pid int) error {
+			table, err := mounts.ReadTable(process)
+			if err == nil && len(table.Files()) > 0 {
+				has, found = true, unknown(inode, process, pid)
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, errGone) {
+			t.Log.Warn("a mount namespace that no engine knows of is left alone",
+				"pid", m.pids[0], "err", err)
 		} else if has {
-			n := namespace{inode: inode, pids: space.pids, nested: true}
-			targets = append(targets, &target{Container: unknown(inode, space.pids[0]), spaces: []namespace{n}})
+			targets = append(targets, &target{Container: found, spaces: []namespace{n}, isUnknown: true})
 		}
 	}
 	return targets
@@ -122,107 +158,39 @@ func (t *Toolkit) findUnknown(ctx context.Context, spaces map[uint64]*scannedSpa
 
 func (g *target) name() string { return strings.Join(g.Names, ",") }
 
-// process tells which namespaces a process is in, by their inode numbers.
-type process struct{ mnt, pid uint64 }
+// errGone is the error for a namespace whose processes have ended.
+var errGone = errors.New("its processes have ended")
 
-// scanned is what a walk through /proc has found: all processes, and all mount namespaces but the caller's.
-type scanned struct {
-	own    process
-	byPID  map[int]process
-	spaces map[uint64]*scannedSpace
-}
-
-type scannedSpace struct {
-	pid  uint64 // the pid namespace of the first process
-	pids []int
-}
-
-func scanNamespaces() (*scanned, error) {
-	proc, err := sys.OpenDir("/proc")
-	if err != nil {
-		return nil, err
-	}
-	defer proc.Close()
-	names, err := proc.List()
-	if err != nil {
-		return nil, err
-	}
-	s := &scanned{byPID: make(map[int]process), spaces: make(map[uint64]*scannedSpace)}
-	if s.own, err = namespacesOf(proc, "thread-self"); err != nil {
-		return nil, err
-	}
-	pids := make([]int, 0, len(names))
-	for _, name := range names {
-		if pid, err := strconv.Atoi(name); err == nil {
-			pids = append(pids, pid)
-		}
-	}
-	slices.Sort(pids)
-	for _, pid := range pids {
-		p, err := namespacesOf(proc, strconv.Itoa(pid))
-		if err != nil {
-			continue // it has ended, or it is the kernel's, or nobody may look at it
-		}
-		s.byPID[pid] = p
-		if p.mnt == s.own.mnt {
-			continue
-		}
-		space, ok := s.spaces[p.mnt]
-		if !ok {
-			space = &scannedSpace{pid: p.pid}
-			s.spaces[p.mnt] = space
-		}
-		if len(space.pids) < maxPIDs {
-			space.pids = append(space.pids, pid)
-		}
-	}
-	return s, nil
-}
-
-func namespacesOf(proc sys.File, name string) (process, error) {
-	var p process
-	var err1, err2 error
-	p.mnt, err1 = readNamespace(proc, name+"/ns/mnt")
-	p.pid, err2 = readNamespace(proc, name+"/ns/pid")
-	return p, errors.Join(err1, err2)
-}
-
-// readNamespace reads a link such as mnt:[4026531841].
-func readNamespace(proc sys.File, name string) (uint64, error) {
-	buf := make([]byte, 64)
-	text, err := proc.ReadlinkAt([]byte(name+"\x00"), buf)
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(text), ":[")
-	return strconv.ParseUint(strings.TrimSuffix(rest, "]"), 10, 64)
-}
-
-// hasLxcfs tells whether the mount table of the processes has files of lxcfs; none has one where they have ended. It fails
-// where the table cannot be used.
-func hasLxcfs(pids []int) (bool, error) {
-	for _, pid := range pids {
-		dir, err := sys.OpenDir("/proc/" + strconv.Itoa(pid))
+// with calls do with one of the processes in the namespace, by its directory in /proc and its pid,
+// and again with another if that one ends meanwhile. It fails with errGone if there is none left.
+func (n *namespace) with(do func(process sys.File, pid int) error) error {
+	for _, pid := range n.pids {
+		process, err := sys.OpenDir("/proc/" + strconv.Itoa(pid))
 		if err != nil {
 			continue
 		}
-		table, err := mounts.ReadTable(dir)
-		dir.Close()
-		var errno syscall.Errno
-		switch {
-		case err == nil:
-			return len(table.Files()) > 0, nil
-		case !errors.As(err, &errno): // else the process has ended
-			return false, err
+		if n.has(process) {
+			if err = do(process, pid); err == nil || n.has(process) {
+				process.Close()
+				return err
+			}
 		}
+		process.Close()
 	}
-	return false, nil
+	return errGone
+}
+
+// has reports whether the process is in the namespace. It is in none once it has ended, also if it
+// is a zombie.
+func (n *namespace) has(process sys.File) bool {
+	inode, err := readNamespace(process, "ns/mnt")
+	return err == nil && inode == n.inode
 }
 
 // unknown is a namespace that belongs to no container that an engine knows. It is called by the cgroup of its process.
-func unknown(inode uint64, pid int) engine.Container {
+func unknown(inode uint64, process sys.File, pid int) engine.Container {
 	id := fmt.Sprintf("mnt-%d", inode)
-	text, err := sys.ReadFile("/proc/"+strconv.Itoa(pid)+"/cgroup", nil)
+	text, err := process.ReadFileAt("cgroup", nil)
 	for line := range strings.Lines(string(text)) {
 		_, rest, _ := strings.Cut(line, ":")
 		_, group, ok := strings.Cut(strings.TrimSpace(rest), ":")

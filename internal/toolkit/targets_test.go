@@ -13,7 +13,7 @@ import (
 func TestSearchEnds(t *testing.T) {
 	var log bytes.Buffer
 	toolkit := Toolkit{Log: slog.New(slog.NewTextHandler(&log, nil))}
-	spaces := map[uint64]*scannedSpace{1: {pids: []int{os.Getpid()}}, 2: {pids: []int{os.Getpid()}}}
+	spaces := map[uint64]*mountNamespace{1: {pids: []int{os.Getpid()}}, 2: {pids: []int{os.Getpid()}}}
 	if targets := toolkit.findUnknown(t.Context(), spaces); len(targets) != 0 || log.Len() != 0 {
 		t.Errorf("in the test's own namespace: %d, %s", len(targets), &log)
 	}

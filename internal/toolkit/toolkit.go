@@ -12,7 +12,6 @@ import (
 	"palisade/internal/engine"
 	"palisade/internal/mounts"
 	"palisade/internal/probe"
-	"palisade/internal/sys"
 )
 
 // Toolkit is what all commands know.
@@ -84,11 +83,20 @@ func unhealthy(found *probe.Result) error {
 	return fmt.Errorf("%w: %s is %s: %s", ErrUnhealthy, found.Mountpoint, found.State, found.Reason)
 }
 
-// others are the file systems of other lxcfs on this host.
-func (t *Toolkit) others() (map[sys.DeviceNumber]bool, error) {
+// host says which lxcfs are mounted on this host. One that is dead is none.
+func (t *Toolkit) host(ctx context.Context) (mounts.Host, error) {
 	table, err := mounts.OwnTable()
 	if err != nil {
-		return nil, err
+		return mounts.Host{}, err
 	}
-	return table.OtherLxcfs(t.Mountpoint), nil
+	host := table.Host(t.Mountpoint)
+	for _, point := range table.Mountpoints() {
+		if top := table.Top(point); top == nil || !host.Others[mounts.Device(top)] {
+			continue
+		}
+		if found, err := probe.Look(ctx, point, deadTime); err == nil && found.State == probe.Dead {
+			delete(host.Others, found.Device)
+		}
+	}
+	return host, nil
 }

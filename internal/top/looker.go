@@ -20,8 +20,8 @@ import (
 type Looker struct {
 	Mountpoint string
 
-	apart sys.Apart
-	last  map[lookKey]Look
+	reader sys.ChildReader
+	last   map[lookKey]Look
 }
 
 // lookKey is what a container is from one look to the next.
@@ -94,7 +94,7 @@ func hasEnded(pid int) bool {
 
 // read reads the files of containers. If there is an error some may have been read all the same.
 func (l *Looker) read(ctx context.Context, containers []engine.Container) ([]texts, error) {
-	l.apart.Patience = fileTime
+	l.reader.Timeout = fileTime
 	limited, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	folder := filepath.Join(l.Mountpoint, probe.ContainersDir)
@@ -104,7 +104,7 @@ func (l *Looker) read(ctx context.Context, containers []engine.Container) ([]tex
 			paths = append(paths, filepath.Join(folder, strconv.Itoa(c.PID), file))
 		}
 	}
-	read, err := l.apart.Read(limited, paths)
+	read, err := l.reader.Read(limited, paths)
 	if err == nil && !errors.Is(read[0].Err, syscall.EISDIR) { // that is what a folder says when it is read
 		err = read[0].Err
 	}

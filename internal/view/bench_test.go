@@ -10,20 +10,21 @@ import (
 	"palisade/internal/view"
 )
 
-// loadedTotal is a host with memory and swap enough for any container of the tests.
-var loadedTotal = sys.Sysinfo{MemTotal: 64 * gib, SwapTotal: 8 * gib, SwapFree: 8 * gib}
+// largeHost has enough memory and swap for any container of the tests.
+var largeHost = sys.Sysinfo{MemTotal: 64 * gib, SwapTotal: 8 * gib, SwapFree: 8 * gib}
 
-// renderer is a function of the package with everything that it needs but the buffer.
-type renderer struct {
+// renderFunc is a function of the package with all arguments but the buffer.
+type renderFunc struct {
 	name   string
 	render func(dst []byte) []byte
 }
 
-// renderers are those of a container with two CPUs on the machine on which the texts of 6.18 were captured.
-func renderers(tb testing.TB) []renderer {
+// renderFuncs returns the functions for a container with two CPUs.
+func renderFuncs(tb testing.TB) []renderFunc {
 	h := loadHost(tb, "6.18-x86_64")
 	m := &cgroup.Memory{
-		Limit: 256 * mib, Usage: 118 * mib, Stat: v2Stat, Swap: cgroup.Swap{Accounted: true, Limit: mib, Usage: kib},
+		Limit: 256 * mib, Usage: 118 * mib, Stat: v2Stat,
+		Swap: cgroup.Swap{Accounted: true, Limit: mib, Usage: kib},
 		Huge: []cgroup.HugePages{{PageSize: 2 * mib, Limit: 64 * mib, Usage: 10 * mib}},
 	}
 	set, c := cpulist.Of(0, 1), new(view.CPUs)
@@ -35,9 +36,9 @@ func renderers(tb testing.TB) []renderer {
 	disks, io := wholeDisks(h)
 	load := view.Load{Avg: [3]uint64{view.LoadOne, 300, 20}, Tasks: tasks}
 	o := view.MemOptions{Swap: true, Zswap: true}
-	return []renderer{
-		{"Meminfo", func(dst []byte) []byte { return view.Meminfo(dst, h.meminfo, loadedTotal, m, o) }},
-		{"Swaps", func(dst []byte) []byte { return view.Swaps(dst, h.swaps, loadedTotal, m, o) }},
+	return []renderFunc{
+		{"Meminfo", func(dst []byte) []byte { return view.Meminfo(dst, h.meminfo, largeHost, m, o) }},
+		{"Swaps", func(dst []byte) []byte { return view.Swaps(dst, h.swaps, largeHost, m, o) }},
 		{"Cpuinfo2", func(dst []byte) []byte { return view.Cpuinfo(dst, h.cpuinfo, c) }},
 		{"Cpuinfo16", func(dst []byte) []byte { return view.Cpuinfo(dst, big.cpuinfo, all) }},
 		{"Stat", func(dst []byte) []byte { return view.Stat(dst, h.stat, times, len(times), tasks) }},
@@ -52,9 +53,9 @@ func renderers(tb testing.TB) []renderer {
 	}
 }
 
-func TestRenderersDoNotAllocate(t *testing.T) {
+func TestRenderDoesNotAllocate(t *testing.T) {
 	buf := make([]byte, 0, 64*kib)
-	for _, r := range renderers(t) {
+	for _, r := range renderFuncs(t) {
 		t.Run(r.name, func(t *testing.T) {
 			if n := testing.AllocsPerRun(100, func() { r.render(buf) }); n != 0 {
 				t.Errorf("got %v allocations, want 0", n)
@@ -65,7 +66,7 @@ func TestRenderersDoNotAllocate(t *testing.T) {
 
 func BenchmarkRender(b *testing.B) {
 	buf := make([]byte, 0, 64*kib)
-	for _, r := range renderers(b) {
+	for _, r := range renderFuncs(b) {
 		b.Run(r.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -2,8 +2,8 @@ package view
 
 import "palisade/internal/procfs"
 
-// Cpuinfo is /proc/cpuinfo: what the host says of the visible CPUs, numbered from 0, each a package with one core; and
-// what it says of the machine.
+// Cpuinfo appends /proc/cpuinfo: the host's sections of the machine and of the visible CPUs, which
+// are numbered from 0, each as a package with one core.
 func Cpuinfo(dst []byte, host *procfs.Cpuinfo, c *CPUs) []byte {
 	start, visible := len(dst), false
 	for i := range host.Sections {
@@ -23,8 +23,8 @@ func Cpuinfo(dst []byte, host *procfs.Cpuinfo, c *CPUs) []byte {
 	return firstCPU(dst[:start], host)
 }
 
-// firstCPU shows the host's first CPU as the only one, for a moment when a hotplug has left none of the visible CPUs in
-// the text: a program that finds no processor at all may give up.
+// firstCPU appends the host's first CPU only. It is used if a hotplug has just removed all visible
+// CPUs from the file: programs may fail without any processor.
 func firstCPU(dst []byte, host *procfs.Cpuinfo) []byte {
 	first := procfs.AllCPUs
 	for i := range host.Sections {
@@ -39,7 +39,7 @@ func firstCPU(dst []byte, host *procfs.Cpuinfo) []byte {
 	return dst
 }
 
-// appendSection appends a section of the CPU that has the given number among count.
+// appendSection appends a section with the given CPU number and count of CPUs.
 func appendSection(dst []byte, s *procfs.CPUSection, number, count int) []byte {
 	for _, p := range s.Pieces {
 		dst = append(dst, p.Text...)

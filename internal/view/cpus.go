@@ -7,20 +7,18 @@ import (
 	"palisade/internal/cpulist"
 )
 
-// CPUs is what a container sees of the host's CPUs. All files take it from here, so that they agree. The zero CPUs has
-// none; it is good after Set.
+// CPUs holds the CPUs that a container sees, in all files. It must be initialized by Set.
 type CPUs struct {
-	// host has the host's numbers of the visible CPUs, rising.
+	// host holds the host's numbers of the visible CPUs in ascending order.
 	host  []int
 	quota cgroup.Quota
-	// allowed is the memory of Set.
+	// allowed is the set of online CPUs in the cpuset.
 	allowed cpulist.Set
 }
 
-// Set works out the visible CPUs from those that are online, those that the cpuset allows, and the CFS quota. Their
-// number is that of the allowed CPUs that are online, but no more than the quota amounts to (rounded up) and at least
-// one; they are the lowest of these. Where no allowed CPU is online the cpuset is not what the kernel goes by: then all
-// that are online are allowed.
+// Set sets the visible CPUs to the lowest online CPUs of the cpuset: as many as the CFS quota
+// amounts to, rounded up. If the cpuset has no online CPU, in which case the kernel does not apply
+// it, all online CPUs are used.
 func (c *CPUs) Set(online, cpuset *cpulist.Set, quota cgroup.Quota) {
 	c.quota = quota
 	c.allowed.Copy(*cpuset)
@@ -42,14 +40,14 @@ func (c *CPUs) Set(online, cpuset *cpulist.Set, quota cgroup.Quota) {
 	}
 }
 
-// Len is the number of visible CPUs, at least 1.
+// Len returns the number of visible CPUs, at least 1.
 func (c *CPUs) Len() int { return len(c.host) }
 
-// Host is the host's number of the visible CPU i, which must be below Len.
+// Host returns the host's number of the visible CPU i, which must be below Len.
 func (c *CPUs) Host(i int) int { return c.host[i] }
 
-// OneToOne are the host's numbers of the visible CPUs where these are all that the container may run on; where it sees
-// fewer, because of the quota, there is no CPU of the host behind each of them, and it is nil.
+// OneToOne returns the host's numbers of the visible CPUs, or nil if the container sees fewer CPUs
+// than it may run on, because of the quota.
 func (c *CPUs) OneToOne() []int {
 	if c.allowed.Len() > len(c.host) {
 		return nil
@@ -57,13 +55,13 @@ func (c *CPUs) OneToOne() []int {
 	return c.host
 }
 
-// Quota is the CFS quota that Set was given; the container can use no more CPU time than it, however many CPUs it sees.
+// Quota returns the CFS quota.
 func (c *CPUs) Quota() cgroup.Quota { return c.quota }
 
-// Index returns the number that the container sees for a CPU of the host, if it sees it.
+// Index returns the container's number of a CPU of the host, and whether it is visible.
 func (c *CPUs) Index(host int) (int, bool) { return slices.BinarySearch(c.host, host) }
 
-// CPUOnline is /sys/devices/system/cpu/online: the numbers of the visible CPUs.
+// CPUOnline appends /sys/devices/system/cpu/online.
 func CPUOnline(dst []byte, c *CPUs) []byte {
 	dst = append(dst, '0')
 	if c.Len() > 1 {
@@ -73,8 +71,8 @@ func CPUOnline(dst []byte, c *CPUs) []byte {
 	return append(dst, '\n')
 }
 
-// CPUOffline is /sys/devices/system/cpu/offline: the host's possible CPUs without the visible ones
-// (print_cpus_offline() in drivers/base/cpu.c).
+// CPUOffline appends /sys/devices/system/cpu/offline: the host's possible CPUs without the visible
+// ones (print_cpus_offline() in drivers/base/cpu.c).
 func CPUOffline(dst []byte, possible *cpulist.Set, c *CPUs) []byte {
 	return append(possible.AppendFrom(dst, c.Len()), '\n')
 }

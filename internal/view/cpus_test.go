@@ -1,7 +1,6 @@
 package view_test
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 	"testing"
@@ -13,30 +12,32 @@ import (
 )
 
 func TestCPUs(t *testing.T) {
+	quota := func(usec uint64) cgroup.Quota { return cgroup.Quota{Usec: usec, Period: 100000} }
+	none, largest := cgroup.Quota{}, cgroup.Quota{Usec: 1<<64 - 1, Period: 1}
 	for _, tt := range []struct {
 		name, online, cpuset string
 		quota                cgroup.Quota
 		want                 []int
 		onlineText           string
-		offlineText          string // of the CPUs 0-7
+		offlineText          string // with the possible CPUs 0-7
 	}{
-		{"cpuset", "0-7", "2,5-6", cgroup.Quota{}, []int{2, 5, 6}, "0-2\n", "3-7\n"},
-		{"all", "0-7", "0-7", cgroup.Quota{}, []int{0, 1, 2, 3, 4, 5, 6, 7}, "0-7\n", "\n"},
-		{"one", "0-7", "3", cgroup.Quota{}, []int{3}, "0\n", "1-7\n"},
-		{"offline CPUs do not count", "0,2-7", "0-3", cgroup.Quota{}, []int{0, 2, 3}, "0-2\n", "3-7\n"},
-		{"cpuset beyond the host", "0-3", "0-63", cgroup.Quota{}, []int{0, 1, 2, 3}, "0-3\n", "4-7\n"},
-		{"cpuset all offline", "0-1", "4-5", cgroup.Quota{}, []int{0, 1}, "0-1\n", "2-7\n"},
-		{"empty cpuset", "0-1", "", cgroup.Quota{}, []int{0, 1}, "0-1\n", "2-7\n"},
-		{"quota is rounded up", "0-7", "1-7", cgroup.Quota{Usec: 150000, Period: 100000}, []int{1, 2}, "0-1\n", "2-7\n"},
-		{"quota of a part", "0-7", "1-7", cgroup.Quota{Usec: 1000, Period: 100000}, []int{1}, "0\n", "1-7\n"},
-		{"quota above the cpuset", "0-7", "4,6", cgroup.Quota{Usec: 400000, Period: 100000}, []int{4, 6}, "0-1\n", "2-7\n"},
-		{"absurd quota", "0-1", "0-1", cgroup.Quota{Usec: 1<<64 - 1, Period: 1}, []int{0, 1}, "0-1\n", "2-7\n"},
-		{"nothing online", "", "", cgroup.Quota{}, []int{0}, "0\n", "1-7\n"},
+		{"cpuset", "0-7", "2,5-6", none, []int{2, 5, 6}, "0-2\n", "3-7\n"},
+		{"all", "0-7", "0-7", none, []int{0, 1, 2, 3, 4, 5, 6, 7}, "0-7\n", "\n"},
+		{"one", "0-7", "3", none, []int{3}, "0\n", "1-7\n"},
+		{"offline CPUs do not count", "0,2-7", "0-3", none, []int{0, 2, 3}, "0-2\n", "3-7\n"},
+		{"cpuset beyond the host", "0-3", "0-63", none, []int{0, 1, 2, 3}, "0-3\n", "4-7\n"},
+		{"cpuset all offline", "0-1", "4-5", none, []int{0, 1}, "0-1\n", "2-7\n"},
+		{"empty cpuset", "0-1", "", none, []int{0, 1}, "0-1\n", "2-7\n"},
+		{"quota is rounded up", "0-7", "1-7", quota(150000), []int{1, 2}, "0-1\n", "2-7\n"},
+		{"quota of a part", "0-7", "1-7", quota(1000), []int{1}, "0\n", "1-7\n"},
+		{"quota above the cpuset", "0-7", "4,6", quota(400000), []int{4, 6}, "0-1\n", "2-7\n"},
+		{"largest quota", "0-1", "0-1", largest, []int{0, 1}, "0-1\n", "2-7\n"},
+		{"nothing online", "", "", none, []int{0}, "0\n", "1-7\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			online, set, present := cpus(t, tt.online), cpus(t, tt.cpuset), cpus(t, "0-7")
 			var c view.CPUs
-			c.Set(&present, &present, cgroup.Quota{}) // what was there before must not show
+			c.Set(&present, &present, cgroup.Quota{}) // must be replaced
 			c.Set(&online, &set, tt.quota)
 			var got []int
 			for i := range c.Len() {
@@ -79,10 +80,12 @@ func TestOneToOne(t *testing.T) {
 	}
 }
 
-// TestCpuinfoKeepsOtherLines: with all CPUs visible each line is the host's but for the numbers that are replaced.
+// TestCpuinfoKeepsOtherLines shows all CPUs: only lines with replaced numbers may differ from the
+// host's.
 func TestCpuinfoKeepsOtherLines(t *testing.T) {
 	replaced := []string{
-		"processor", "physical id", "siblings", "core id", "cpu cores", "apicid", "initial apicid", "cpu number",
+		"processor", "physical id", "siblings", "core id", "cpu cores", "apicid", "initial apicid",
+		"cpu number",
 	}
 	for _, host := range append(slices.Clone(hosts), cpuinfoHosts...) {
 		t.Run(host, func(t *testing.T) {
@@ -97,16 +100,17 @@ func TestCpuinfoKeepsOtherLines(t *testing.T) {
 			}
 			var c view.CPUs
 			c.Set(&online, &online, cgroup.Quota{})
-			got, want := bytes.Split(view.Cpuinfo(nil, info, &c), []byte{'\n'}), bytes.Split(text, []byte{'\n'})
+			got := strings.Split(string(view.Cpuinfo(nil, info, &c)), "\n")
+			want := strings.Split(string(text), "\n")
 			if len(got) != len(want) {
 				t.Fatalf("got %d lines, want %d", len(got), len(want))
 			}
 			for i := range got {
-				key, _, _ := strings.Cut(string(want[i]), ":")
-				if !slices.Contains(replaced, strings.TrimSpace(key)) && !bytes.Equal(got[i], want[i]) {
+				key, _, _ := strings.Cut(want[i], ":")
+				if !slices.Contains(replaced, strings.TrimSpace(key)) && got[i] != want[i] {
 					t.Errorf("line %d: got %q, want %q", i+1, got[i], want[i])
 				}
-				if !strings.HasPrefix(string(got[i]), key) {
+				if !strings.HasPrefix(got[i], key) {
 					t.Errorf("line %d: got %q, want the key %q", i+1, got[i], key)
 				}
 			}
@@ -114,8 +118,8 @@ func TestCpuinfoKeepsOtherLines(t *testing.T) {
 	}
 }
 
-// TestCpuinfoContract reads the seven numbers of each block on x86.
-func TestCpuinfoContract(t *testing.T) {
+// TestCpuinfoNumbers checks all numbers in each section on x86.
+func TestCpuinfoNumbers(t *testing.T) {
 	h := loadHost(t, "5.10-x86_64")
 	set := cpulist.Of(3, 7, 12)
 	var c view.CPUs
@@ -127,8 +131,9 @@ func TestCpuinfoContract(t *testing.T) {
 	for i, block := range blocks {
 		n := string(rune('0' + i))
 		for _, want := range []string{
-			"processor\t: " + n, "physical id\t: " + n, "siblings\t: 1", "core id\t\t: 0", "cpu cores\t: 1",
-			"apicid\t\t: " + n, "initial apicid\t: " + n, "cpu MHz\t\t: " + []string{"2901.110", "2902.590", "2904.440"}[i],
+			"processor\t: " + n, "physical id\t: " + n, "siblings\t: 1", "core id\t\t: 0",
+			"cpu cores\t: 1", "apicid\t\t: " + n, "initial apicid\t: " + n,
+			"cpu MHz\t\t: " + []string{"2901.110", "2902.590", "2904.440"}[i],
 		} {
 			if !slices.Contains(strings.Split(block, "\n"), want) {
 				t.Errorf("block %d: no line %q in\n%s", i, want, block)
@@ -137,9 +142,10 @@ func TestCpuinfoContract(t *testing.T) {
 	}
 }
 
-// TestCpuinfoWithoutVisibleCPU: the text is older than a hotplug that took the last visible CPU of it away.
+// TestCpuinfoWithoutVisibleCPU has none of the visible CPUs in the file, as after a hotplug.
 func TestCpuinfoWithoutVisibleCPU(t *testing.T) {
-	info, err := procfs.ParseCpuinfo([]byte("# processors : 2\n\nprocessor : 4\ncore id : 3\n\nprocessor : 5\n\nMMU : x\n"))
+	info, err := procfs.ParseCpuinfo([]byte("# processors : 2\n\nprocessor : 4\ncore id : 3\n\n" +
+		"processor : 5\n\nMMU : x\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,7 @@
-// Package view writes the texts that a container reads: figures go in, text comes out. Each file has a source file of
-// its own. Nothing here reads a file or keeps anything; a function appends to dst, returns it, and allocates nothing if
-// dst has room.
+// Package view formats the files that a container reads from the container's values and the host's
+// files. Its functions append to dst and return it. They have no state, read no files, and do not
+// allocate if dst has room.
 //
-// The host's text, parsed by package procfs, is the skeleton: its lines stay in their order, and those that a container
-// has no value of its own for stay as they are.
+// The host's file, parsed by package procfs, is the template: lines keep their order, and lines
+// whose values do not differ in a container are copied.
 package view

@@ -3,6 +3,7 @@ package view_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -21,7 +22,8 @@ const (
 	gib = 1 << 30
 )
 
-// hosts are the directories of procfs' testdata that have all files; cpuinfoHosts have cpuinfo only.
+// hosts are the directories of procfs' testdata with all files, cpuinfoHosts those with cpuinfo
+// only.
 var (
 	hosts = []string{
 		"4.19-x86_64", "5.10-x86_64", "6.1-x86_64", "6.6-x86_64", "6.18-x86_64",
@@ -30,8 +32,8 @@ var (
 	cpuinfoHosts = []string{"s390x", "arm", "ppc64le", "riscv64", "loongarch64"}
 )
 
-// hostTexts are the parsed texts of a host.
-type hostTexts struct {
+// hostFiles holds the parsed files of a host.
+type hostFiles struct {
 	meminfo    *procfs.Meminfo
 	cpuinfo    *procfs.Cpuinfo
 	stat       *procfs.Stat
@@ -61,9 +63,9 @@ func parsed[T any](tb testing.TB, host, name string, parse func([]byte) (*T, err
 	return v
 }
 
-func loadHost(tb testing.TB, host string) *hostTexts {
+func loadHost(tb testing.TB, host string) *hostFiles {
 	tb.Helper()
-	h := &hostTexts{
+	h := &hostFiles{
 		meminfo:    parsed(tb, host, "proc/meminfo", procfs.ParseMeminfo),
 		cpuinfo:    parsed(tb, host, "proc/cpuinfo", procfs.ParseCpuinfo),
 		stat:       parsed(tb, host, "proc/stat", procfs.ParseStat),
@@ -90,8 +92,8 @@ func cpus(tb testing.TB, list string) cpulist.Set {
 	return s
 }
 
-// figures are what a container is made of.
-type figures struct {
+// containerState holds the values of a container.
+type containerState struct {
 	name   string
 	memory cgroup.Memory
 	noSwap bool
@@ -99,15 +101,15 @@ type figures struct {
 	quota  cgroup.Quota
 }
 
-// v2Stat and v1Stat are figures of memory.stat as the two hierarchies have them; the kernel memory of v1 is not known.
+// v2Stat and v1Stat are values of memory.stat. v1 does not account kernel memory.
 var (
 	v2Stat = cgroup.MemoryStat{
 		Anon: 61 * mib, File: 48 * mib, Shmem: 3 * mib, FileMapped: 11 * mib, FileDirty: 132 * kib,
 		FileWriteback: 16 * kib, ActiveAnon: 2 * mib, InactiveAnon: 62 * mib, ActiveFile: 12 * mib,
 		InactiveFile: 33 * mib, Unevictable: 64 * kib, SwapCached: 20 * kib, Slab: 5*mib + 700,
-		SlabReclaimable: 3 * mib, SlabUnreclaimable: 2*mib + 700, KernelStack: 320 * kib, PageTables: 840 * kib,
-		SecPageTables: 4 * kib, Percpu: 70 * kib, AnonTHP: 4 * mib, FileTHP: 2 * mib, ShmemTHP: 2 * mib,
-		Zswap: 100 * kib, Zswapped: 400 * kib,
+		SlabReclaimable: 3 * mib, SlabUnreclaimable: 2*mib + 700, KernelStack: 320 * kib,
+		PageTables: 840 * kib, SecPageTables: 4 * kib, Percpu: 70 * kib, AnonTHP: 4 * mib,
+		FileTHP: 2 * mib, ShmemTHP: 2 * mib, Zswap: 100 * kib, Zswapped: 400 * kib,
 	}
 	v1Stat = cgroup.MemoryStat{
 		Anon: 61 * mib, File: 48 * mib, Shmem: 3 * mib, FileMapped: 11 * mib, FileDirty: 132 * kib,
@@ -116,14 +118,14 @@ var (
 	}
 )
 
-func scenarios() []figures {
+func containers() []containerState {
 	swap := cgroup.Swap{Accounted: true, Limit: 512 * mib, Usage: 17*mib + 4095}
 	unlimitedSwap := cgroup.Swap{Accounted: true, Limit: cgroup.NoLimit, Usage: 17 * mib}
 	huge := []cgroup.HugePages{
 		{PageSize: 2 * mib, Limit: 64 * mib, Usage: 10 * mib},
 		{PageSize: gib, Limit: 2 * gib, Usage: gib},
 	}
-	return []figures{
+	return []containerState{
 		{
 			name: "v1-unlimited", cpuset: "0,2",
 			memory: cgroup.Memory{Limit: cgroup.NoLimit, Usage: 118 * mib, Stat: v1Stat},
@@ -134,10 +136,11 @@ func scenarios() []figures {
 		},
 		{
 			name: "v2-unlimited", cpuset: "0-8191",
-			memory: cgroup.Memory{Limit: cgroup.NoLimit, Usage: 118 * mib, Stat: v2Stat, Swap: unlimitedSwap},
+			memory: cgroup.Memory{
+				Limit: cgroup.NoLimit, Usage: 118 * mib, Stat: v2Stat, Swap: unlimitedSwap,
+			},
 		},
 		{
-			// What limits a nested container may stand anywhere above it: the figures are the effective ones.
 			name: "v2-nested", cpuset: "0-2", quota: cgroup.Quota{Usec: 100000, Period: 100000},
 			memory: cgroup.Memory{Limit: 500 * mib, Usage: 118 * mib, Stat: v2Stat, Swap: swap},
 		},
@@ -152,11 +155,12 @@ func scenarios() []figures {
 	}
 }
 
-// wholeDisks are the disks of the fixtures, of which the first found holds the root.
-func wholeDisks(h *hostTexts) (disks []view.Disk, io []cgroup.DeviceIO) {
-	whole := map[string]bool{"sda": true, "sdb": true, "vda": true, "vdb": true, "nvme0n1": true, "md127": true}
+// wholeDisks returns the disks of the host, the first of which holds the container's root, and the
+// container's I/O on that.
+func wholeDisks(h *hostFiles) (disks []view.Disk, io []cgroup.DeviceIO) {
+	whole := []string{"sda", "sdb", "vda", "vdb", "nvme0n1", "md127"}
 	for _, d := range h.diskstats.Devices {
-		if !whole[d.Name] {
+		if !slices.Contains(whole, d.Name) {
 			continue
 		}
 		name := d.Name
@@ -165,43 +169,44 @@ func wholeDisks(h *hostTexts) (disks []view.Disk, io []cgroup.DeviceIO) {
 		}
 		disks = append(disks, view.Disk{Device: d.Device, Name: name})
 		io = append(io, cgroup.DeviceIO{
-			Major: d.Major, Minor: d.Minor, Reads: 1200, ReadBytes: 48*mib + 511, Writes: 340, WriteBytes: 9 * mib,
-			Discards: 3, DiscardBytes: mib,
+			Major: d.Major, Minor: d.Minor, Reads: 1200, ReadBytes: 48*mib + 511, Writes: 340,
+			WriteBytes: 9 * mib, Discards: 3, DiscardBytes: mib,
 		})
 	}
-	return disks, io[:min(len(io), 1)] // of the others the container has done nothing on
+	return disks, io[:min(len(io), 1)]
 }
 
 func cpuTimes(n int) []account.CPUTime {
 	times := make([]account.CPUTime, n)
 	for i := range times {
 		k := uint64(i + 1)
-		times[i] = account.CPUTime{User: 12345678901 * k, Nice: 9999999 * k, System: 3456789012, Idle: 98765432109 / k}
+		times[i] = account.CPUTime{
+			User: 12345678901 * k, Nice: 9999999 * k, System: 3456789012, Idle: 98765432109 / k,
+		}
 	}
 	return times
 }
 
-// render has all files of a container, one after the other.
-func render(h *hostTexts, f figures) []byte {
+// render returns all files of a container, each after a line with its name.
+func render(tb testing.TB, h *hostFiles, s containerState) []byte {
+	tb.Helper()
 	var c view.CPUs
-	var set cpulist.Set
-	if err := set.Parse([]byte(f.cpuset)); err != nil {
-		panic(err)
-	}
-	c.Set(&h.online, &set, f.quota)
-	o := view.MemOptions{Swap: !f.noSwap, Zswap: true}
+	set := cpus(tb, s.cpuset)
+	c.Set(&h.online, &set, s.quota)
+	o := view.MemOptions{Swap: !s.noSwap, Zswap: true}
 	tasks := view.Tasks{Running: 2, Blocked: 1, Total: 17, LastPID: 231}
+	load := view.Load{Avg: [3]uint64{view.LoadOne / 2, 3*view.LoadOne - 1, 0}, Tasks: tasks}
 	disks, io := wholeDisks(h)
 	var dst []byte
 	file := func(name string, text []byte) {
 		dst = append(append(append(dst, "-- "...), name...), " --\n"...)
 		dst = append(dst, text...)
 	}
-	file("proc/meminfo", view.Meminfo(nil, h.meminfo, h.total, &f.memory, o))
-	file("proc/swaps", view.Swaps(nil, h.swaps, h.total, &f.memory, o))
+	file("proc/meminfo", view.Meminfo(nil, h.meminfo, h.total, &s.memory, o))
+	file("proc/swaps", view.Swaps(nil, h.swaps, h.total, &s.memory, o))
 	file("proc/stat", view.Stat(nil, h.stat, cpuTimes(c.Len()), c.Len(), tasks))
 	file("proc/uptime", view.Uptime(nil, 3723*time.Second+456789012, 7199*1e9+99e7))
-	file("proc/loadavg", view.Loadavg(nil, view.Load{Avg: [3]uint64{view.LoadOne / 2, 3*view.LoadOne - 1, 0}, Tasks: tasks}))
+	file("proc/loadavg", view.Loadavg(nil, load))
 	file("proc/diskstats", view.Diskstats(nil, h.diskstats, disks, io))
 	file("proc/partitions", view.Partitions(nil, h.partitions, disks))
 	file("sys/devices/system/cpu/online", view.CPUOnline(nil, &c))
@@ -213,15 +218,15 @@ func render(h *hostTexts, f figures) []byte {
 func TestGolden(t *testing.T) {
 	for _, host := range hosts {
 		h := loadHost(t, host)
-		for _, f := range scenarios() {
-			t.Run(host+"/"+f.name, func(t *testing.T) {
-				golden.Check(t, filepath.Join("testdata", host, f.name), string(render(h, f)))
+		for _, s := range containers() {
+			t.Run(host+"/"+s.name, func(t *testing.T) {
+				golden.Check(t, filepath.Join("testdata", host, s.name), string(render(t, h, s)))
 			})
 		}
 	}
 }
 
-// TestGoldenCpuinfo is of the architectures whose /proc/cpuinfo has another form.
+// TestGoldenCpuinfo has other architectures, whose /proc/cpuinfo has another format.
 func TestGoldenCpuinfo(t *testing.T) {
 	online, set := cpulist.Of(0, 1, 2, 3), cpulist.Of(1, 3)
 	var c view.CPUs
@@ -229,7 +234,8 @@ func TestGoldenCpuinfo(t *testing.T) {
 	for _, host := range cpuinfoHosts {
 		t.Run(host, func(t *testing.T) {
 			info := parsed(t, host, "proc/cpuinfo", procfs.ParseCpuinfo)
-			golden.Check(t, filepath.Join("testdata", host, "cpuinfo"), string(view.Cpuinfo(nil, info, &c)))
+			got := string(view.Cpuinfo(nil, info, &c))
+			golden.Check(t, filepath.Join("testdata", host, "cpuinfo"), got)
 		})
 	}
 }

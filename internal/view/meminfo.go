@@ -6,18 +6,19 @@ import (
 	"palisade/internal/sys"
 )
 
-// MemOptions says how memory is shown.
+// MemOptions are the options of Meminfo and Swaps.
 type MemOptions struct {
-	// Swap shows the container's share of the swap. Without it (the option -u) containers have no swap at all: the
-	// host's figures say nothing of what a container may use.
+	// Swap shows the container's swap. Without it (option -u) containers have no swap.
 	Swap bool
-	// Zswap shows the lines Zswap and Zswapped, where the host has them. Without it containers have
-	// neither, as on a kernel without zswap.
+	// Zswap shows the lines Zswap and Zswapped if the host has them.
 	Zswap bool
 }
 
-// Meminfo is /proc/meminfo of a container with the memory m. Figures that cgroups do not have stay the host's.
-func Meminfo(dst []byte, host *procfs.Meminfo, total sys.Sysinfo, m *cgroup.Memory, o MemOptions) []byte {
+// Meminfo appends /proc/meminfo of a container with the memory m. Values that cgroups do not have
+// are the host's.
+func Meminfo(
+	dst []byte, host *procfs.Meminfo, total sys.Sysinfo, m *cgroup.Memory, o MemOptions,
+) []byte {
 	v := host.Values
 	setMemory(&v, total, m, o)
 	setHugePages(&v, m.Huge)
@@ -35,21 +36,23 @@ func Meminfo(dst []byte, host *procfs.Meminfo, total sys.Sysinfo, m *cgroup.Memo
 	return dst
 }
 
-// setMemory sets the values that memory.stat and its kin tell.
+// setMemory sets the values of all fields but those of huge pages.
 func setMemory(v *procfs.MemValues, host sys.Sysinfo, m *cgroup.Memory, o MemOptions) {
 	s := &m.Stat
 	total := memTotal(host, m)
-	free := minus(total, m.Usage)
+	free := saturatingSub(total, m.Usage)
 	swapTotal, swapUsed := SwapTotals(host, m, o)
+	available := saturatingAdd(s.ActiveFile, s.InactiveFile)
+	available = saturatingAdd(free, saturatingAdd(available, s.SlabReclaimable))
 
 	v[procfs.MemTotal] = kB(total)
 	v[procfs.MemFree] = kB(free)
-	v[procfs.MemAvailable] = kB(min(total, plus(free, plus(plus(s.ActiveFile, s.InactiveFile), s.SlabReclaimable))))
+	v[procfs.MemAvailable] = kB(min(total, available))
 	v[procfs.MemBuffers] = 0
 	v[procfs.MemCached] = kB(s.File)
 	v[procfs.MemSwapCached] = kB(s.SwapCached)
-	v[procfs.MemActive] = kB(plus(s.ActiveAnon, s.ActiveFile))
-	v[procfs.MemInactive] = kB(plus(s.InactiveAnon, s.InactiveFile))
+	v[procfs.MemActive] = kB(saturatingAdd(s.ActiveAnon, s.ActiveFile))
+	v[procfs.MemInactive] = kB(saturatingAdd(s.InactiveAnon, s.InactiveFile))
 	v[procfs.MemActiveAnon] = kB(s.ActiveAnon)
 	v[procfs.MemInactiveAnon] = kB(s.InactiveAnon)
 	v[procfs.MemActiveFile] = kB(s.ActiveFile)
@@ -72,15 +75,15 @@ func setMemory(v *procfs.MemValues, host sys.Sysinfo, m *cgroup.Memory, o MemOpt
 	v[procfs.MemKernelStack] = kB(s.KernelStack)
 	v[procfs.MemPageTables] = kB(s.PageTables)
 	v[procfs.MemSecPageTables] = kB(s.SecPageTables)
-	v[procfs.MemCommitLimit] = kB(plus(total, swapTotal))
-	v[procfs.MemCommittedAS] = kB(plus(plus(s.Anon, s.Shmem), swapUsed))
+	v[procfs.MemCommitLimit] = kB(saturatingAdd(total, swapTotal))
+	v[procfs.MemCommittedAS] = kB(saturatingAdd(saturatingAdd(s.Anon, s.Shmem), swapUsed))
 	v[procfs.MemPercpu] = kB(s.Percpu)
 	v[procfs.MemAnonHugePages] = kB(s.AnonTHP)
 	v[procfs.MemShmemHugePages] = kB(s.ShmemTHP)
 	v[procfs.MemFileHugePages] = kB(s.FileTHP)
 }
 
-// memTotal is the memory that the container may use, in bytes. A limit of 0, or above what the host has, is none.
+// memTotal returns the memory that the container may use, in bytes. A limit of 0 is none.
 func memTotal(host sys.Sysinfo, m *cgroup.Memory) uint64 {
 	if m.Limit == 0 {
 		return host.MemTotal
@@ -90,38 +93,38 @@ func memTotal(host sys.Sysinfo, m *cgroup.Memory) uint64 {
 
 func kB(bytes uint64) uint64 { return bytes / 1024 }
 
-// setHugePages sets the values of huge pages; those of HugePages_* are of the host's default size. Where the hugetlb
-// controller sets no limit, or there is none, the container draws from the host's pool and is shown that.
+// setHugePages sets the values of huge pages, where HugePages_* are for the host's default size.
+// Without a hugetlb limit they are those of the host's pool, which the container uses.
 //
-// Under a limit, free pages are those that the limit leaves, as far as the pool has them for whoever comes: pages that
-// other processes of the host have reserved are not free, and so none of what is shown as free is reserved.
+// With a limit, free pages are those that the limit leaves, up to the free pages of the pool that
+// are not reserved. None of them is reserved then.
 func setHugePages(v *procfs.MemValues, huge []cgroup.HugePages) {
 	sizeKB := v[procfs.MemHugepagesize]
 	if sizeKB == 0 || len(huge) == 0 {
 		return
 	}
 	pool := v[procfs.MemHugePagesTotal]
-	poolFree := minus(v[procfs.MemHugePagesFree], v[procfs.MemHugePagesRsvd])
-	// The pools of other page sizes are known by their sum alone.
-	othersKB := minus(v[procfs.MemHugetlb], pool*sizeKB)
+	poolFree := saturatingSub(v[procfs.MemHugePagesFree], v[procfs.MemHugePagesRsvd])
+	// Only the sum of the pools of other page sizes is known.
+	othersKB := saturatingSub(v[procfs.MemHugetlb], pool*sizeKB)
 	var allowedKB uint64
-	known := false
+	hasOthers := false
 	for i := range huge {
 		h := &huge[i]
 		switch {
 		case h.PageSize/1024 != sizeKB:
-			known = true
-			allowedKB = plus(allowedKB, kB(h.Limit))
+			hasOthers = true
+			allowedKB = saturatingAdd(allowedKB, kB(h.Limit))
 		case h.Limit != cgroup.NoLimit:
 			total := min(h.Limit/h.PageSize, pool)
 			v[procfs.MemHugePagesTotal] = total
-			v[procfs.MemHugePagesFree] = min(minus(total, h.Usage/h.PageSize), poolFree)
+			v[procfs.MemHugePagesFree] = min(saturatingSub(total, h.Usage/h.PageSize), poolFree)
 			v[procfs.MemHugePagesRsvd] = 0
 			v[procfs.MemHugePagesSurp] = 0
 		}
 	}
-	if known {
+	if hasOthers {
 		othersKB = min(othersKB, allowedKB)
 	}
-	v[procfs.MemHugetlb] = plus(v[procfs.MemHugePagesTotal]*sizeKB, othersKB)
+	v[procfs.MemHugetlb] = saturatingAdd(v[procfs.MemHugePagesTotal]*sizeKB, othersKB)
 }

@@ -2,7 +2,7 @@ package view
 
 import "palisade/internal/procfs"
 
-// Partitions is /proc/partitions: the same disks as in /proc/diskstats, with their real sizes.
+// Partitions appends /proc/partitions with the disks of Diskstats and their real sizes.
 func Partitions(dst []byte, host *procfs.Partitions, disks []Disk) []byte {
 	dst = append(dst, host.Header...)
 	for i := range host.Devices {

@@ -1,15 +1,16 @@
 package view
 
-// slabinfoHeader is what the kernel writes before the caches (mm/slab_common.c).
+// slabinfoHeader is the header without caches (print_slabinfo_header() in mm/slab_common.c).
 const slabinfoHeader = "slabinfo - version: 2.1\n" +
 	"# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>" +
 	" : tunables <limit> <batchcount> <sharedfactor>" +
 	" : slabdata <active_slabs> <num_slabs> <sharedavail>\n"
 
-// Slabinfo is /proc/slabinfo: the container's memory.kmem.slabinfo, or a text without any cache where there is none.
-func Slabinfo(dst []byte, cgroupText []byte) []byte {
-	if len(cgroupText) == 0 {
+// Slabinfo appends /proc/slabinfo: the container's memory.kmem.slabinfo, or only a header if that
+// is empty.
+func Slabinfo(dst, kmemSlabinfo []byte) []byte {
+	if len(kmemSlabinfo) == 0 {
 		return append(dst, slabinfoHeader...)
 	}
-	return append(dst, cgroupText...)
+	return append(dst, kmemSlabinfo...)
 }

@@ -5,26 +5,26 @@ import (
 	"palisade/internal/procfs"
 )
 
-// Tasks are the tasks of a container.
+// Tasks holds the numbers of tasks of a container.
 type Tasks struct {
-	// Running tasks have a CPU or wait for one; Blocked ones wait for I/O.
+	// Running tasks run or wait for a CPU, Blocked tasks wait for I/O.
 	Running, Blocked int
 	// Total is the number of threads.
 	Total int
-	// LastPID is the pid that was given last in the container's pid namespace.
+	// LastPID is the last pid that was allocated in the container's pid namespace.
 	LastPID int
 }
 
-// nanosPerTick is the length of a tick of USER_HZ, the unit of /proc/stat.
+// nanosPerTick is 1/USER_HZ, the unit of /proc/stat.
 const nanosPerTick = 1e9 / 100
 
-// minStatColumns are user, nice, system and idle.
+// minStatColumns is the number of columns with values: user, nice, system and idle.
 const minStatColumns = 4
 
-// Stat is /proc/stat of a container that sees the first visible ones of cpus. The others are those that it saw before a
-// limit was lowered: as in the kernel, the line of all CPUs counts them too, so that it never falls. It is the sum of the
-// lines as they are shown. Time spent on I/O, interrupts and guests is not known of a container and 0. "processes" is the
-// last pid: pids are given one after the other, so that it counts the forks until they start anew.
+// Stat appends /proc/stat of a container that sees the first visible CPUs of cpus. It saw the
+// others before a limit was lowered. As in the kernel, the line "cpu" includes them, so that it
+// never decreases. Times of I/O, interrupts and guests are unknown and 0. "processes" is the last
+// pid, which is the number of forks until pids wrap around.
 func Stat(dst []byte, host *procfs.Stat, cpus []account.CPUTime, visible int, tasks Tasks) []byte {
 	for i := range host.Lines {
 		l := &host.Lines[i]
@@ -43,7 +43,8 @@ func Stat(dst []byte, host *procfs.Stat, cpus []account.CPUTime, visible int, ta
 	return dst
 }
 
-// appendCPUs appends what follows the key of the line of all CPUs, and the lines of each.
+// appendCPUs appends the rest of the line "cpu", which is the sum of the lines as shown, and the
+// lines of the visible CPUs.
 func appendCPUs(dst []byte, cpus []account.CPUTime, visible, columns int) []byte {
 	var sum account.CPUTime
 	for i := range cpus {
@@ -65,7 +66,8 @@ func appendCPUs(dst []byte, cpus []account.CPUTime, visible, columns int) []byte
 
 func ticks(t account.CPUTime) account.CPUTime {
 	return account.CPUTime{
-		User: t.User / nanosPerTick, Nice: t.Nice / nanosPerTick, System: t.System / nanosPerTick, Idle: t.Idle / nanosPerTick,
+		User: t.User / nanosPerTick, Nice: t.Nice / nanosPerTick, System: t.System / nanosPerTick,
+		Idle: t.Idle / nanosPerTick,
 	}
 }
 

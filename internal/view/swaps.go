@@ -6,8 +6,8 @@ import (
 	"palisade/internal/sys"
 )
 
-// SwapTotals is the swap that the container may use and the part of it that it uses, in bytes. Both are 0 where swap is
-// not to be shown, the kernel does not account it for cgroups, or the host has none at this moment.
+// SwapTotals returns the swap that the container may use, and the part that it uses, in bytes. Both
+// are 0 if swap is not shown or not accounted, or if the host currently has none.
 func SwapTotals(host sys.Sysinfo, m *cgroup.Memory, o MemOptions) (total, used uint64) {
 	if !o.Swap || !m.Swap.Accounted {
 		return 0, 0
@@ -16,9 +16,11 @@ func SwapTotals(host sys.Sysinfo, m *cgroup.Memory, o MemOptions) (total, used u
 	return total, min(m.Swap.Usage, total)
 }
 
-// Swaps is /proc/swaps: one device of the type "virtual" that stands for the container's share, if it has any. The
-// columns are the kernel's.
-func Swaps(dst []byte, host *procfs.Swaps, total sys.Sysinfo, m *cgroup.Memory, o MemOptions) []byte {
+// Swaps appends /proc/swaps: one swap area of type "virtual" for all swap of the container, if any.
+// The columns are the kernel's.
+func Swaps(
+	dst []byte, host *procfs.Swaps, total sys.Sysinfo, m *cgroup.Memory, o MemOptions,
+) []byte {
 	dst = append(dst, host.Header...)
 	size, used := SwapTotals(total, m, o)
 	if size == 0 {
@@ -30,8 +32,8 @@ func Swaps(dst []byte, host *procfs.Swaps, total sys.Sysinfo, m *cgroup.Memory, 
 	return append(dst, "0\n"...)
 }
 
-// appendSwapColumn appends a number and what separates it from the next; where columns are wide, a short number is
-// followed by two tabs.
+// appendSwapColumn appends a number and a tab, or two tabs after a short number in a wide column
+// (swap_show() in mm/swapfile.c).
 func appendSwapColumn(dst []byte, kB uint64, wide bool) []byte {
 	dst = appendUint(dst, kB)
 	if wide && kB < 10000000 {

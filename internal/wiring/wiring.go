@@ -1,4 +1,4 @@
-// Package wiring writes what engines want in their configuration so that they call a hook or a runtime wrapper.
+// Package wiring writes the configuration by which engines call a hook or a runtime wrapper.
 package wiring
 
 import (
@@ -9,28 +9,31 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// HookSpec is for iSulad's --hook-spec, which knows prestart, poststart and poststop alone. The hooks run in their order.
+// HookSpec writes a file for iSulad's --hook-spec, which supports only prestart, poststart and
+// poststop. The hooks run in order.
 func HookSpec(w io.Writer, prestart ...specs.Hook) error {
 	return writeJSON(w, map[string]any{"prestart": prestart})
 }
 
-// When tells for which containers a hook of a hooks folder is called; all conditions must hold.
+// When selects the containers for which a hook of a hooks directory is called: those that meet all
+// conditions.
 type When struct {
 	Always      *bool             `json:"always,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// Always is for all containers.
+// Always selects all containers.
 func Always() When {
 	always := true
 	return When{Always: &always}
 }
 
-// DefaultHooksDir is the folder whose files Podman and CRI-O read unless their configuration names others. They do not read
-// /etc/containers/oci/hooks.d of themselves (Podman 4.3.1, tried), though podman(1) says that they do.
+// DefaultHooksDir is the directory that Podman and CRI-O read unless their configuration names
+// others. Podman 4.3.1 does not read /etc/containers/oci/hooks.d, though podman(1) says so.
 const DefaultHooksDir = "/usr/share/containers/oci/hooks.d"
 
-// HooksDir is a file for --hooks-dir of Podman and hooks_dir of CRI-O (oci-hooks(5), schema 1.0.0).
+// HooksDir writes a file for Podman's --hooks-dir and CRI-O's hooks_dir (oci-hooks(5), schema
+// 1.0.0).
 func HooksDir(w io.Writer, hook specs.Hook, when When, stages ...string) error {
 	return writeJSON(w, struct {
 		Version string     `json:"version"`
@@ -40,12 +43,13 @@ func HooksDir(w io.Writer, hook specs.Hook, when When, stages ...string) error {
 	}{"1.0.0", hook, when, stages})
 }
 
-// ConfigJSON is a part of a bundle's config.json.
+// ConfigJSON writes the hooks of a bundle's config.json.
 func ConfigJSON(w io.Writer, hooks specs.Hooks) error {
 	return writeJSON(w, map[string]any{"hooks": hooks})
 }
 
-// DaemonJSON is a part of Docker's daemon.json: a runtime, the default one, that is the program with the arguments.
+// DaemonJSON writes the part of Docker's daemon.json that makes program, with args, the default
+// runtime.
 func DaemonJSON(w io.Writer, name, program string, args []string) error {
 	return writeJSON(w, map[string]any{
 		"default-runtime": name,
@@ -60,8 +64,9 @@ func writeJSON(w io.Writer, v any) error {
 	return encoder.Encode(v)
 }
 
-// ContainerdTOML is a part of containerd's config.toml: a runtime, the default one. It can give a runtime no arguments: the
-// name of the program, a link, stands for them. SystemdCgroup is to be as runc has it, or pods are not in the kubelet's cgroups.
+// ContainerdTOML writes the part of containerd's config.toml that makes program the default
+// runtime. containerd passes no arguments to a runtime, so program must be a link whose name stands
+// for them. SystemdCgroup must be the same as for runc, or pods are not in the kubelet's cgroups.
 func ContainerdTOML(w io.Writer, name, program string) error {
 	_, err := fmt.Fprintf(w, `version = 2
 

@@ -117,9 +117,9 @@ func TestAttackByBody(t *testing.T) {
 	for option, want := range map[string]string{
 		"--privileged": "Privileged is set", "--pid=host": `PidMode is "host"`, "--network=host": `NetworkMode is "host"`, "--ipc=host": `IpcMode is "host"`,
 		"--uts=host": `UTSMode is "host"`, "--userns=host": `UsernsMode is "host"`, "--volume=/:/host": `Binds has "/:/host"`,
-		"--mount=type=bind,source=/,target=/host": `Mounts has "/"`, "--device=/dev/null": "Devices are asked for", "--cap-add=SYS_ADMIN": "is added",
+		"--mount=type=bind,source=/,target=/host": `Mounts has "/"`, "--device=/dev/null": "Devices is set", "--cap-add=SYS_ADMIN": "is added",
 		"--security-opt=seccomp=unconfined": "SecurityOpt has", "--security-opt=systempaths=unconfined": "MaskedPaths or ReadonlyPaths",
-		"--device-cgroup-rule=a *:* rwm": "DeviceCgroupRules are given", "--volumes-from=web": "VolumesFrom is given",
+		"--device-cgroup-rule=a *:* rwm": "DeviceCgroupRules is set", "--volumes-from=web": "VolumesFrom is set",
 		"--mount=type=volume,target=/h,volume-opt=type=none,volume-opt=o=bind,volume-opt=device=/": `the volume's device is "/"`,
 		"--network=container:web": `NetworkMode is "container:web"`,
 	} {
@@ -261,7 +261,7 @@ func TestAttackByLink(t *testing.T) {
 	}
 	// A rule with a path must be refused, or else protect the path.
 	e.write(t, policies("binds:/etc"))
-	isTaken := func() bool { return strings.Contains(e.log.String(), "policies are loaded") }
+	isTaken := func() bool { return strings.Contains(e.log.String(), "policies loaded") }
 	engine.WaitFor(t, "the policies are read", func() bool {
 		return isTaken() || strings.Contains(e.log.String(), `write \"binds\"`)
 	})

@@ -166,7 +166,7 @@ func (b *broker) write(t *testing.T, text string) {
 // replace makes a text the policy file and waits until it holds.
 func (b *broker) replace(t *testing.T, text string) {
 	t.Helper()
-	const loaded = "policies are loaded"
+	const loaded = "policies loaded"
 	before := strings.Count(b.log.String(), loaded)
 	b.write(t, text)
 	engine.WaitFor(t, "new policies hold", func() bool { return strings.Count(b.log.String(), loaded) > before })

@@ -112,7 +112,7 @@ func TestServiceManager(t *testing.T) {
 	b.signal(t, syscall.SIGTERM)
 	b.ended(t)
 	b.launch(t, pass(b.args("--docker-socket", b.docker+"2")...))
-	if code := b.ended(t); code != 1 || !strings.Contains(b.log.String(), "passes a socket that is neither") {
+	if code := b.ended(t); code != 1 || !strings.Contains(b.log.String(), "passed a socket that is neither") {
 		t.Errorf("exit code %d: %s", code, b.log)
 	}
 }
@@ -134,7 +134,7 @@ func TestReaderOfAudit(t *testing.T) {
 			t.Error(text)
 		}
 	}
-	engine.WaitFor(t, "it is logged", func() bool { return strings.Contains(b.log.String(), "decisions are not audited") })
+	engine.WaitFor(t, "it is logged", func() bool { return strings.Contains(b.log.String(), "cannot write the audit log") })
 	b.signal(t, syscall.SIGTERM)
 	if code := b.ended(t); code != 0 {
 		t.Errorf("exit code %d", code)

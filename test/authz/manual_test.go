@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"palisade/internal/action"
+	"palisade/internal/authz/action"
 )
 
 // examples are the seven policies of the users' manual, each with what it grants to whom, in the manual's words.
@@ -153,7 +153,7 @@ func refusal(user, policy, name, reason string) string {
 	case !strings.Contains(policy, user):
 		return fmt.Sprintf("user %q is listed in no policy", user)
 	case strings.Contains(policy, "readonly") && strings.HasPrefix(name, "container_"):
-		return fmt.Sprintf("is read-only, and %q is no read", name)
+		return fmt.Sprintf("is read-only, and %q is not a read", name)
 	}
 	return fmt.Sprintf("does not grant %q to user %q", name, user)
 }
@@ -164,7 +164,7 @@ func checkCommands(t *testing.T, e *dockerd, commands []clientCommand) {
 	e.replace(t, `{"name":"last","users":[""],"actions":[""]}`)
 	for i, c := range commands {
 		args := strings.Fields(strings.ReplaceAll(c.args, "NEW", "table"))
-		known, ok := action.CommandOf(action.Docker, args[0])
+		known, ok := action.FindCommand(action.Docker, args[0])
 		if !ok {
 			continue
 		}

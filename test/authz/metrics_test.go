@@ -151,7 +151,7 @@ func TestMetricsListeners(t *testing.T) {
 	start(b, "--metrics", "0.0.0.0:"+address[strings.LastIndex(address, ":")+1:], "--metrics-socket", socket)
 	scrape(t, address)
 	scrape(t, socket)
-	if !strings.Contains(b.log.String(), "metrics are served to everybody who reaches the address") {
+	if !strings.Contains(b.log.String(), "metrics are served to any host that can reach the address") {
 		t.Errorf("no warning: %s", b.log)
 	}
 	b.signal(t, syscall.SIGTERM)

@@ -119,7 +119,10 @@ func TestSecondBroker(t *testing.T) {
 
 // TestBrokenPolicies makes sure that a broker does not start with them.
 func TestBrokenPolicies(t *testing.T) {
-	for text, want := range map[string]string{everything + "\n" + `{"users":[]}`: "policy.json:2: no users", "x": "policy.json:1: "} {
+	for text, want := range map[string]string{
+		everything + "\n" + `{"users":[]}`: "policy.json:2: users and groups are missing",
+		"x":                                "policy.json:1: ",
+	} {
 		b := prepare(t, text)
 		b.launch(t, nil)
 		if code := b.ended(t); code != 1 || !strings.Contains(b.log.String(), want) || canDial(b.docker) {

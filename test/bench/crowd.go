@@ -13,9 +13,12 @@ import (
 	"palisade/test/ctr"
 )
 
-// measureCrowd compares what a read costs in one container with what it costs there when a thousand are known, beside a
-// file of the floor, and tells what the daemon needs for so many.
-func measureCrowd(ctx context.Context, load string, ours *ctr.Daemon, floor string) (err error) {
+// measureCrowd compares reads in one container with reads in one of a thousand, with a file of the
+// floor for comparison, and prints the daemon's memory and idle CPU time with a thousand
+// containers.
+func measureCrowd(
+	ctx context.Context, load string, ours *ctr.Daemon, floor string,
+) (err error) {
 	const containers, rounds, idle = 1000, 3000, 20 * time.Second
 	crowd, err := ctr.NewCrowd()
 	if err != nil {
@@ -51,7 +54,7 @@ func measureCrowd(ctx context.Context, load string, ours *ctr.Daemon, floor stri
 				return err
 			}
 		}
-		// The one file that is read first bears the cost of finding the container.
+		// The first read includes finding the container.
 		out, err := m.Run(load, "time", "1", paths[1])
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
@@ -65,7 +68,8 @@ func measureCrowd(ctx context.Context, load string, ours *ctr.Daemon, floor stri
 	if many, err = read(members[0], rounds); err != nil {
 		return err
 	}
-	fmt.Printf("\n%d containers, median in µs\n%-10s %9s %9s %9s\n", containers, "file", "of 1", "of 1000", "ratio")
+	fmt.Printf("\n%d containers, median in µs\n%-10s %9s %9s %9s\n", containers, "file", "of 1",
+		"of 1000", "ratio")
 	for i, file := range append([]string{"floor"}, files...) {
 		fmt.Printf("%-10s %9.1f %9.1f %9.2f\n", file, few[i]/1e3, many[i]/1e3, many[i]/few[i])
 	}
@@ -91,7 +95,8 @@ func measureCrowd(ctx context.Context, load string, ours *ctr.Daemon, floor stri
 	if err != nil {
 		return err
 	}
-	fmt.Printf("idle: %.2f %% of a CPU; %s\n", (after-before)/idle.Seconds()*100, statusFields(string(status), "VmRSS", "Threads"))
+	fmt.Printf("idle: %.2f %% of a CPU; %s\n", (after-before)/idle.Seconds()*100,
+		statusFields(string(status), "VmRSS", "Threads"))
 	return nil
 }
 

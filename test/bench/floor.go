@@ -14,14 +14,14 @@ import (
 	"palisade/internal/sys"
 )
 
-// floor serves the files of a file system that have six bytes, for everybody: what a read costs of which nothing is asked,
-// by the same way through the kernel and the same transport.
+// floor serves files with constant content: the lower bound of the time of a read through the same
+// transport.
 type floor struct{}
 
-// floorTree has their names.
+// floorTree looks up the files of floor.
 type floorTree struct{ fuse.RawFileSystem }
 
-// mountFloor serves one on dir, until it is unmounted.
+// mountFloor serves a floor on dir until it is unmounted.
 func mountFloor(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -53,12 +53,10 @@ func (floor) Read(_ *fusedev.Request, _, offset uint64, _ int, dst []byte) ([]by
 	return append(dst, "floor\n"...), 0
 }
 
-// Rescue is never needed.
 func (floor) Rescue(_ *fusedev.Request, _, _ uint64, _ int, dst []byte) ([]byte, syscall.Errno) {
 	return dst, syscall.EIO
 }
 
-// RescueAttr is never needed.
 func (floor) RescueAttr(*fusedev.Request, *fuse.AttrOut) syscall.Errno { return syscall.EIO }
 
 func (floor) Access(*fusedev.Request, uint32) syscall.Errno { return 0 }
@@ -71,30 +69,34 @@ func (floor) Poll(*fusedev.Request, uint64, uint64, bool) (uint32, syscall.Errno
 
 func (floor) Panicked(value any) { fmt.Fprintln(os.Stderr, "bench: floor:", value) }
 
-// forEver is longer than a benchmark takes.
-const forEver = time.Hour
+// cacheTimeout is longer than the benchmark.
+const cacheTimeout = time.Hour
 
-func describe(id uint64, out *fuse.Attr) {
+func setAttr(id uint64, out *fuse.Attr) {
 	out.Ino, out.Mode, out.Nlink, out.Size = id, syscall.S_IFREG|0o444, 1, 4096
 	if id == 1 {
 		out.Mode = syscall.S_IFDIR | 0o755
 	}
 }
 
-func (floorTree) Lookup(_ <-chan struct{}, _ *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+func (floorTree) Lookup(
+	_ <-chan struct{}, _ *fuse.InHeader, name string, out *fuse.EntryOut,
+) fuse.Status {
 	i := slices.Index(files, name)
 	if i < 0 {
 		return fuse.ENOENT
 	}
 	out.NodeId = uint64(i + 2)
-	out.SetEntryTimeout(forEver)
-	out.SetAttrTimeout(forEver)
-	describe(out.NodeId, &out.Attr)
+	out.SetEntryTimeout(cacheTimeout)
+	out.SetAttrTimeout(cacheTimeout)
+	setAttr(out.NodeId, &out.Attr)
 	return fuse.OK
 }
 
-func (floorTree) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	out.SetTimeout(forEver)
-	describe(in.NodeId, &out.Attr)
+func (floorTree) GetAttr(
+	_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut,
+) fuse.Status {
+	out.SetTimeout(cacheTimeout)
+	setAttr(in.NodeId, &out.Attr)
 	return fuse.OK
 }

@@ -1,6 +1,6 @@
-// Command bench compares what a read costs: through our daemon, through Debian's lxcfs, of the bare file, and of a file of
-// six bytes through a FUSE server that does nothing else. All are mounted in one container and read in turn from inside
-// it, in one run; medians and their ratios are printed.
+// Command bench compares the time of reads through this lxcfs, through Debian's lxcfs, of the
+// host's file (bare), and through a FUSE server with constant content (floor). All are mounted in
+// one container, where they are read in turn. It prints medians and their ratios.
 package main
 
 import (
@@ -22,18 +22,19 @@ import (
 	"palisade/test/ctr"
 )
 
-// files are those that both daemons serve.
+// files are served by both daemons.
 var files = []string{"meminfo", "stat", "cpuinfo", "uptime", "swaps", "diskstats", "loadavg"}
 
-// ways are the folders in which the container has the files.
-var ways = []string{"/bench/ours", "/bench/rival", "/bench/bare", "/bench/floor"}
+// dirs are the directories of the files in the container.
+var dirs = []string{"/bench/ours", "/bench/rival", "/bench/bare", "/bench/floor"}
 
 func main() {
-	lxcfs := flag.String("lxcfs", "bin/lxcfs", "our daemon")
+	lxcfs := flag.String("lxcfs", "bin/lxcfs", "this lxcfs")
 	rival := flag.String("rival", "/usr/bin/lxcfs", "Debian's lxcfs")
-	rounds := flag.Int("rounds", 5000, "how often each file is read")
+	rounds := flag.Int("rounds", 5000, "number of reads of each file")
 	flag.Parse()
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM,
+		syscall.SIGHUP, syscall.SIGPIPE)
 	defer cancel()
 	if err := run(ctx, *lxcfs, *rival, *rounds); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -62,7 +63,10 @@ func run(ctx context.Context, lxcfs, rival string, rounds int) (err error) {
 	}
 	defer theirs.Stop() // its exit code is 1
 	bind := func(source, destination string) specs.Mount {
-		return specs.Mount{Destination: destination, Type: "bind", Source: source, Options: []string{"rbind", "rslave"}}
+		return specs.Mount{
+			Destination: destination, Type: "bind", Source: source,
+			Options: []string{"rbind", "rslave"},
+		}
 	}
 	floor := filepath.Join(dir, "floor")
 	if err := mountFloor(floor); err != nil {
@@ -70,11 +74,12 @@ func run(ctx context.Context, lxcfs, rival string, rounds int) (err error) {
 	}
 	defer sys.Unmount(floor, sys.UnmountDetach)
 	var containers [2]*ctr.Container
-	for i, quota := range []int64{100000, 0} { // the second is to be as loud as can be
+	for i, quota := range []int64{100000, 0} { // measureNeighbour uses the second
 		containers[i], err = ctr.Start(ctx, dir, ctr.Options{
 			Rootfs: rootfs, Memory: 256 << 20, Quota: quota, CgroupNamespace: true,
 			Mounts: []specs.Mount{
-				bind(ours.Mountpoint+"/proc", ways[0]), bind(theirs.Mountpoint+"/proc", ways[1]), bind("/proc", ways[2]), bind(floor, ways[3]),
+				bind(ours.Mountpoint+"/proc", dirs[0]), bind(theirs.Mountpoint+"/proc", dirs[1]),
+				bind("/proc", dirs[2]), bind(floor, dirs[3]),
 			},
 		})
 		if err != nil {
@@ -83,15 +88,18 @@ func run(ctx context.Context, lxcfs, rival string, rounds int) (err error) {
 		defer func() { err = errors.Join(err, containers[i].Remove()) }()
 	}
 	c := containers[0]
-	version, _ := exec.CommandContext(ctx, rival, "--version").CombinedOutput() // for the heading alone
-	fmt.Printf("open, read to the end, close; %d rounds in turn; median in µs; rival: lxcfs %s", rounds, strings.Trim(string(version), "\n"))
-	fmt.Printf("\n%-10s %9s %9s %9s %9s %13s %13s\n", "file", "ours", "rival", "bare", "floor", "rival : ours", "ours : floor")
+	version, _ := exec.CommandContext(ctx, rival, "--version").CombinedOutput() // for the heading only
+	fmt.Printf("open, read to the end, close; %d rounds in turn; median in µs; rival: lxcfs %s",
+		rounds, strings.Trim(string(version), "\n"))
+	fmt.Printf("\n%-10s %9s %9s %9s %9s %13s %13s\n", "file", "ours", "rival", "bare", "floor",
+		"rival : ours", "ours : floor")
 	for _, file := range files {
 		m, err := measure(ctx, c, file, rounds)
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%-10s %9.1f %9.1f %9.1f %9.1f %13.2f %13.2f\n", file, m[0]/1e3, m[1]/1e3, m[2]/1e3, m[3]/1e3, m[1]/m[0], m[0]/m[3])
+		fmt.Printf("%-10s %9.1f %9.1f %9.1f %9.1f %13.2f %13.2f\n", file,
+			m[0]/1e3, m[1]/1e3, m[2]/1e3, m[3]/1e3, m[1]/m[0], m[0]/m[3])
 	}
 	if err := compareRates(ctx, c, ours, theirs); err != nil {
 		return err
@@ -102,20 +110,20 @@ func run(ctx context.Context, lxcfs, rival string, rounds int) (err error) {
 	return measureCrowd(ctx, filepath.Join(rootfs, "bin/load"), ours, floor)
 }
 
-// measure reads one file in each way, in turn, and returns the medians in nanoseconds.
+// measure reads a file in each directory in turn, and returns the medians in nanoseconds.
 func measure(ctx context.Context, c *ctr.Container, file string, rounds int) ([]float64, error) {
 	args := []string{"load", "time", strconv.Itoa(rounds)}
-	for _, way := range ways {
-		args = append(args, way+"/"+file)
+	for _, dir := range dirs {
+		args = append(args, dir+"/"+file)
 	}
 	out, err := c.Exec(ctx, args...)
 	if err != nil {
 		return nil, err
 	}
-	return parseTimes(out, len(ways))
+	return parseTimes(out, len(dirs))
 }
 
-// parseTimes are the medians that "load time" has printed for n files, in nanoseconds.
+// parseTimes returns the medians in the output of "load time" with n files, in nanoseconds.
 func parseTimes(out string, n int) (medians []float64, err error) {
 	for line := range strings.Lines(out) {
 		first, _, _ := strings.Cut(line, " ")
@@ -126,7 +134,7 @@ func parseTimes(out string, n int) (medians []float64, err error) {
 		medians = append(medians, nanos)
 	}
 	if len(medians) != n {
-		return nil, fmt.Errorf("%d figures in %q", len(medians), out)
+		return nil, fmt.Errorf("parse %q: got %d lines, want %d", out, len(medians), n)
 	}
 	return medians, nil
 }

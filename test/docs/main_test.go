@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 
 func runAll(m *testing.M) (code int, err error) {
 	for _, program := range []string{
-		"systemctl", "runc", "crun", "dockerd", "podman", "containerd", "ctr", "busybox", "unshare", "ip", "curl",
+		"systemctl", "runc", "crun", "dockerd", "podman", "lxc-start", "containerd", "ctr", "busybox", "unshare", "ip", "curl",
 		"jq", "openssl", "ps", "apt-get",
 	} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -45,7 +45,7 @@ func runAll(m *testing.M) (code int, err error) {
 // installPackages builds the programs and puts the files of all packages below a root.
 func installPackages(root string) error {
 	// The modules that the packages' source takes are to be there: the worlds have no network.
-	const script = `vendor=$(mktemp -d); go mod vendor -o "$vendor/vendor"; rm -rf "$vendor"; make --silent build man; for package in lxcfs lxcfs-toolkit userns-shift authz-broker; do rpm/install.sh $package "$1"; done`
+	const script = `vendor=$(mktemp -d); go mod vendor -o "$vendor/vendor"; rm -rf "$vendor"; make --silent build man; for package in lxcfs lxcfs-toolkit lxc userns-shift authz-broker; do rpm/install.sh $package "$1"; done`
 	cmd := exec.Command("bash", "-ec", script, "bash", root)
 	cmd.Dir = Repository
 	if out, err := cmd.CombinedOutput(); err != nil {

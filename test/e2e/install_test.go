@@ -10,7 +10,7 @@ import (
 )
 
 // packages are the names of all.
-var packages = []string{"palisade-lxcfs", "palisade-lxcfs-toolkit", "palisade-userns-shift", "palisade-authz-broker"}
+var packages = []string{"palisade-lxcfs", "palisade-lxcfs-toolkit", "palisade-lxc", "palisade-userns-shift", "palisade-authz-broker"}
 
 // services are the units that an operator knows.
 var services = []string{"lxcfs.service", "authz-broker.service", "authz-broker.socket"}
@@ -89,7 +89,7 @@ func (s *story) start() {
 	s.see(strings.Contains(s.read("/proc/"+s.mainPID("lxcfs")+"/cmdline"), "\x00--log-level\x00debug\x00"), "lxcfs has the options of `/etc/default/lxcfs`")
 	s.do("journalctl", "--sync")
 	log := s.do("journalctl", "-u", "authz-broker", "-o", "cat", "--no-pager")
-	s.see(strings.Contains(log, "the policies are those of the package, unchanged"), "authz-broker warns of the policies as installed")
+	s.see(strings.Contains(log, "the policy file is the unchanged default"), "authz-broker warns of the policies as installed")
 	s.checkDefaultPolicy()
 }
 

@@ -45,7 +45,7 @@ func TestStory(t *testing.T) {
 		cgroups = "v2"
 	}
 	tellStory(t, debs, &report{title: "From the packages to nothing, on cgroup " + cgroups, path: "e2e-" + cgroups, intro: intro}, []part{
-		{"Install", "Four packages, with dpkg, into a root that knows none of them. No service is started or enabled by that.", (*story).install},
+		{"Install", "Five packages, with dpkg, into a root that knows none of them. No service is started or enabled by that.", (*story).install},
 		{"Start", "The services are enabled and started. The policies as installed are said to be provisional.", (*story).start},
 		{"Certificates and policies", "alice may do everything, bob may look. dockerd is told to ask.", (*story).wire},
 		{"A system container by runc", "Its root is an ordinary user of the host, and `hookspec.json` gives it its own `/proc`.", (*story).runRunc},

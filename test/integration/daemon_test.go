@@ -71,7 +71,7 @@ func TestBadCommandLines(t *testing.T) {
 		{"a log format that is none", []string{"--log-format", "xml", dir}, 2, `"xml"`},
 		{"a mount option that is none", []string{"-o", "allow_other,exec", dir}, 2, `"exec"`},
 		{"max_read that is no number", []string{"-o", "max_read=many", dir}, 2, `"max_read=many"`},
-		{"metrics at all addresses, unsaid", []string{"--metrics", ":9436", dir}, 2, `--metrics ":9436" is no IP address and port, such as 127.0.0.1:9436`},
+		{"metrics at all addresses, unsaid", []string{"--metrics", ":9436", dir}, 2, `--metrics ":9436" is not an IP address and port, such as 127.0.0.1:9436`},
 		{"metrics at a name", []string{"--metrics", "localhost:9436", dir}, 2, `"localhost:9436"`},
 		{"metrics at a socket somewhere", []string{"--metrics-socket", "m.sock", dir}, 2, `--metrics-socket "m.sock" is not an absolute path`},
 		{"a mount point that is not there", append(private, filepath.Join(dir, "absent")), 1, "absent"},
@@ -228,6 +228,42 @@ func TestSecondInstance(t *testing.T) {
 	}
 }
 
+// TestSecondInstanceOfDebian starts Debian's lxcfs and ours with the same pid file, in both orders:
+// the second one refuses, and changes nothing.
+func TestSecondInstanceOfDebian(t *testing.T) {
+	const debian = "/usr/bin/lxcfs"
+	dir := t.TempDir()
+	rival, err := ctr.StartRival(t.Context(), debian, dir)
+	if err != nil {
+		t.Fatalf("%v (make deps installs Debian's lxcfs)", err)
+	}
+	defer rival.Stop()
+	pidFile := filepath.Join(dir, "rival.pid")
+	code, stderr := runDaemon(t, "--pidfile", pidFile, "--runtime-dir", filepath.Join(dir, "run"), t.TempDir())
+	want := fmt.Sprintf("process %d holds %s already", rival.PID(), pidFile)
+	if code != 1 || !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("exit code %d, %q; want 1 and one line with %q", code, stderr, want)
+	}
+	if got := strings.TrimSpace(hostFile(t, pidFile)); got != fmt.Sprint(rival.PID()) {
+		t.Errorf("the pid file has %q, want %d", got, rival.PID())
+	}
+
+	d := newDaemon(t, filepath.Join(dir, "ours"))
+	pidFile = filepath.Join(dir, "ours/lxcfs.pid")
+	for range 3 { // it removes the pid file each time
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		out, err := exec.CommandContext(ctx, debian, "-f", "-p", pidFile, t.TempDir()).CombinedOutput()
+		cancel()
+		if err == nil || !strings.Contains(string(out), "already locked") {
+			t.Fatalf("Debian's lxcfs beside ours: %v, %s", err, out)
+		}
+		waitFor(t, "the pid file", func() bool {
+			text, err := os.ReadFile(pidFile)
+			return err == nil && string(text) == fmt.Sprintln(d.PID())
+		})
+	}
+}
+
 // TestStaleMount starts a daemon over the dead mounts of two that were killed, and beside one that hangs.
 func TestStaleMount(t *testing.T) {
 	dir := t.TempDir()
@@ -293,6 +329,7 @@ func TestSignals(t *testing.T) {
 			}
 		}
 	}
+	t.Run("off in the next worker", func(t *testing.T) { checkStaysOff(t, d, c, host) })
 	if err := d.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
@@ -318,6 +355,66 @@ func TestSignals(t *testing.T) {
 			t.Errorf("%v: the pid file is left: %v", s, err)
 		}
 	}
+}
+
+// checkStaysOff replaces the worker, as an upgrade does and by a crash, while SIGUSR2 has switched
+// the container's view off: it stays off, and the status has it.
+func checkStaysOff(t *testing.T, d *ctr.Daemon, c *ctr.Container, host uint64) {
+	pidFile := filepath.Join(filepath.Dir(d.Mountpoint), "lxcfs.pid")
+	script := func(signal string) { // as users of the C version have it
+		t.Helper()
+		if out, err := exec.Command("sh", "-c", "kill -"+signal+" $(cat "+pidFile+")").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	isOff := func() bool {
+		return strings.Contains(hostFile(t, filepath.Join(d.Mountpoint, "status")), `"off":true`)
+	}
+	if isOff() {
+		t.Error("the status says that it is off")
+	}
+	worker, err := d.WorkerPID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGUSR2} { // kill -USR2 $(pidof lxcfs) reaches both
+		if err := syscall.Kill(worker, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script("USR2")
+	waitFor(t, "the switch", isOff)
+	for _, replace := range []func(){
+		func() { script("USR1") },
+		func() {
+			worker, err := d.WorkerPID()
+			if err == nil {
+				err = syscall.Kill(worker, syscall.SIGKILL)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		old, err := d.WorkerPID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		replace()
+		for replaced := false; !replaced; {
+			// Every read meanwhile, also the first of the next worker, gets the host's text.
+			if got := memory(t, c, "MemTotal"); got != host {
+				t.Fatalf("MemTotal %d, want the host's %d", got, host)
+			}
+			worker, err := d.WorkerPID()
+			replaced = err == nil && worker != old
+		}
+		if got := memory(t, c, "MemTotal"); got != host || !isOff() {
+			t.Fatalf("MemTotal %d after the worker was replaced, want the host's %d", got, host)
+		}
+	}
+	script("USR2")
+	waitFor(t, "the switch", func() bool { return memory(t, c, "MemTotal") == limit && !isOff() })
 }
 
 // TestUnmountedByHand ends the daemon in good order when somebody unmounts it.

@@ -237,7 +237,7 @@ func TestMetricsMissing(t *testing.T) {
 		"an address that is in use":   {shared.lxcfs, []string{"--metrics", first.address}, "address already in use"},
 		"a socket that is in use":     {shared.lxcfs, []string{"--metrics-socket", first.socket}, "another process listens to " + first.socket},
 		"an address of another host":  {shared.lxcfs, []string{"--metrics", "192.0.2.1:9436"}, "192.0.2.1:9436"},
-		"a file in a socket's place":  {shared.lxcfs, []string{"--metrics-socket", inTheWay}, inTheWay + " is no socket"},
+		"a file in a socket's place":  {shared.lxcfs, []string{"--metrics-socket", inTheWay}, inTheWay + " is not a socket"},
 		"a program that is not there": {alone, []string{"--metrics-socket", filepath.Join(t.TempDir(), "s")}, "lxcfs-metrics: no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -10,16 +10,17 @@ import (
 	"time"
 )
 
-// half is an open file that was read halfway.
+// half is an open file of which the first half was read.
 type half struct {
 	path string
 	fd   int
-	// rest is what is still to be read.
+	// rest is the expected second half.
 	rest []byte
 }
 
-// readHalves reads the files byte by byte, many at once, and waits in the middle: for a server to be replaced meanwhile. What is read
-// then has to be the rest of the same text.
+// readHalves opens the files COUNT times, reads the first halves byte by byte, creates
+// /tmp/halfway, and waits for /tmp/go, while the test replaces the server. The second halves must
+// match the first.
 func readHalves(args []string) error {
 	count, err := number(args, 0)
 	if err != nil {
@@ -42,7 +43,7 @@ func readHalves(args []string) error {
 	errs := make([]error, len(halves))
 	var wg sync.WaitGroup
 	for i, h := range halves {
-		wg.Go(func() { errs[i] = h.readOn() })
+		wg.Go(func() { errs[i] = h.readRest() })
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -73,12 +74,12 @@ func openHalf(path string) (*half, error) {
 	return &half{path, fd, all[n/2 : n]}, nil
 }
 
-func (h *half) readOn() error {
+func (h *half) readRest() error {
 	var got []byte
 	for one := make([]byte, 1); ; {
 		n, err := syscall.Read(h.fd, one)
 		if err != nil {
-			return fmt.Errorf("read %s on: %w", h.path, err)
+			return fmt.Errorf("read %s: %w", h.path, err)
 		}
 		if n == 0 {
 			break
@@ -86,7 +87,8 @@ func (h *half) readOn() error {
 		got = append(got, one[0])
 	}
 	if !bytes.Equal(got, h.rest) {
-		return fmt.Errorf("the rest of %s is %.200q, %d bytes, and was %.200q, %d bytes", h.path, got, len(got), h.rest, len(h.rest))
+		return fmt.Errorf("read rest of %s: got %.200q, %d bytes, want %.200q, %d bytes",
+			h.path, got, len(got), h.rest, len(h.rest))
 	}
 	return syscall.Close(h.fd)
 }

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// hold takes a write lease and an exclusive lock on each of the files, or COUNT read leases, shared
-// locks, and watches, as far as fs.inotify.max_user_instances allows. It prints a line with the
-// results for each file, and "held", and holds everything until it is killed.
+// hold takes a write lease and an exclusive lock on each file, or COUNT read leases, shared locks
+// and inotify watches, as many as fs.inotify.max_user_instances allows. It prints a line with the
+// errors for each file, and "held", and waits until it is killed.
 func hold(args []string) error {
 	count, err := number(args, 0)
 	if err != nil {
@@ -47,21 +47,22 @@ func hold(args []string) error {
 	select {}
 }
 
-// watchFiles returns an inotify descriptor that reports each access to the files.
+// watchFiles returns an inotify descriptor for accesses to the files.
 func watchFiles(files []string) (int, error) {
 	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC)
 	if err != nil {
 		return 0, err
 	}
 	for _, file := range files {
-		if _, err := syscall.InotifyAddWatch(fd, file, syscall.IN_OPEN|syscall.IN_ACCESS|syscall.IN_CLOSE); err != nil {
+		const mask = syscall.IN_OPEN | syscall.IN_ACCESS | syscall.IN_CLOSE
+		if _, err := syscall.InotifyAddWatch(fd, file, mask); err != nil {
 			return 0, fmt.Errorf("watch %s: %w", file, err)
 		}
 	}
 	return fd, nil
 }
 
-// printEvents prints "watched", and a line for each event of a watch on one of the files.
+// printEvents prints "watched", and a line for each inotify event of the files.
 func printEvents(files []string) error {
 	fd, err := watchFiles(files)
 	if err != nil {
@@ -88,8 +89,8 @@ func lease(fd, kind int) error {
 	return nil
 }
 
-// grab opens the files, and tries to get leases on them until it is killed. It prints a line for
-// each lease that is granted.
+// grab prints "grabbing", tries to get leases on the files until it is killed, and prints a line
+// for each lease that is granted.
 func grab(files []string) error {
 	signal.Ignore(syscall.SIGIO)
 	for _, file := range files {
@@ -99,7 +100,9 @@ func grab(files []string) error {
 		}
 		go func() {
 			for {
-				for kind, name := range map[int]string{syscall.F_WRLCK: "write", syscall.F_RDLCK: "read"} {
+				for kind, name := range map[int]string{
+					syscall.F_WRLCK: "write", syscall.F_RDLCK: "read",
+				} {
 					if lease(fd, kind) == nil {
 						fmt.Println("granted:", name, file)
 						lease(fd, syscall.F_UNLCK)

@@ -9,7 +9,7 @@ import (
 	"unsafe"
 )
 
-// userfaultfd is the number of the system call, which package syscall does not have.
+// userfaultfd is the number of the system call, which is missing in package syscall.
 var userfaultfd = map[string]uintptr{"amd64": 323, "arm64": 282, "riscv64": 282}[runtime.GOARCH]
 
 // Requests of linux/userfaultfd.h.
@@ -18,9 +18,9 @@ const (
 	faultRegister = 0xc020aa00 // UFFDIO_REGISTER
 )
 
-// lockDirs keeps the inodes of directories locked, until it is killed: it lists them into memory
-// that does not come, and makes a directory in each, for which another process that lists it has to
-// wait. It prints "locked", or "no userfaultfd".
+// lockDirs keeps the inodes of directories locked until it is killed: it lists them into memory
+// whose page faults are never resolved. It also waits in mkdir(2) in each directory, which makes
+// other processes wait that list it. It prints "locked", or "no userfaultfd".
 func lockDirs(dirs []string) error {
 	fd, _, errno := syscall.Syscall(userfaultfd, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0, 0)
 	if errno != 0 {
@@ -51,7 +51,7 @@ func lockDirs(dirs []string) error {
 		}
 		page := unsafe.Add(at, i*os.Getpagesize())
 		go syscall.Syscall(syscall.SYS_GETDENTS64, dir.Fd(), uintptr(page), uintptr(os.Getpagesize()))
-		var fault [32]byte // struct uffd_msg: the thread waits, and has the lock
+		var fault [32]byte // struct uffd_msg: the thread waits with the lock
 		for n, err := 0, error(nil); n != len(fault); n, err = syscall.Read(int(fd), fault[:]) {
 			if err != nil && err != syscall.EAGAIN {
 				return fmt.Errorf("userfaultfd: %w", err)
@@ -59,7 +59,7 @@ func lockDirs(dirs []string) error {
 		}
 		go syscall.Mkdir(name+"/new", 0o700)
 	}
-	time.Sleep(100 * time.Millisecond) // until those wait
+	time.Sleep(100 * time.Millisecond) // until mkdir waits
 	fmt.Println("locked")
 	select {}
 }

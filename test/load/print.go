@@ -2,7 +2,7 @@ package main
 
 import "fmt"
 
-// printFiles prints files, each behind a line with its name, or why it cannot be read.
+// printFiles prints the content or the error of files, each after a line with its name.
 func printFiles(files []string) error {
 	buf := make([]byte, 1<<17)
 	for _, file := range files {

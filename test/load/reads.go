@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// readFile reads a file as cat does: open, read to the end, close.
+// readFile reads a file into buf, which it grows if need be: open, read to the end, close.
 func readFile(path string, buf []byte) ([]byte, error) {
 	fd, err := syscall.Open(path, syscall.O_RDONLY, 0)
 	if err != nil {
@@ -36,8 +36,8 @@ func readFile(path string, buf []byte) ([]byte, error) {
 	}
 }
 
-// timeReads reads the files in turn and prints the median and the 99th percentile, so that whatever
-// disturbs the machine disturbs all alike.
+// timeReads prints the median and the 99th percentile of the read time of each file. It reads the
+// files in turn, so that disturbances affect all of them.
 func timeReads(args []string) error {
 	rounds, err := number(args, 0)
 	if err != nil {
@@ -52,7 +52,7 @@ func timeReads(args []string) error {
 			if _, err := readFile(file, buf); err != nil {
 				return err
 			}
-			if round >= rounds/10 { // the first ones warm up
+			if round >= rounds/10 { // after the warm-up
 				times[i] = append(times[i], time.Since(start).Nanoseconds())
 			}
 		}
@@ -64,13 +64,10 @@ func timeReads(args []string) error {
 	return nil
 }
 
-// check reads the files with many threads, and prints how many reads there were and what was wrong.
+// check reads the files with several threads, and prints the numbers of reads and of invalid
+// contents.
 func check(args []string) error {
-	seconds, err := number(args, 0)
-	if err != nil {
-		return err
-	}
-	threads, err := number(args, 1)
+	end, threads, err := secondsAndThreads(args)
 	if err != nil {
 		return err
 	}
@@ -78,7 +75,6 @@ func check(args []string) error {
 	var first sync.Once
 	var firstErr error
 	var wg sync.WaitGroup
-	end := time.Now().Add(time.Duration(seconds) * time.Second)
 	for range threads {
 		wg.Go(func() {
 			c := checker{buf: make([]byte, 1<<16), last: make(map[string]uint64)}
@@ -96,28 +92,23 @@ func check(args []string) error {
 	wg.Wait()
 	fmt.Println("reads", reads.Load(), "wrong", wrong.Load())
 	if firstErr != nil {
-		return fmt.Errorf("first of them: %w", firstErr)
+		return fmt.Errorf("first error: %w", firstErr)
 	}
 	return nil
 }
 
-// countReads reads a file as often as it can.
+// countReads reads a file with several threads, and prints the number of reads.
 func countReads(args []string) error {
-	seconds, err := number(args, 0)
-	if err != nil {
-		return err
-	}
-	threads, err := number(args, 1)
+	end, threads, err := secondsAndThreads(args)
 	if err != nil {
 		return err
 	}
 	if len(args) != 3 {
-		return errors.New("one FILE is needed")
+		return errors.New("want one FILE")
 	}
 	var reads atomic.Int64
 	var failed atomic.Value
 	var wg sync.WaitGroup
-	end := time.Now().Add(time.Duration(seconds) * time.Second)
 	for range threads {
 		wg.Go(func() {
 			buf := make([]byte, 1<<17)
@@ -139,10 +130,10 @@ func countReads(args []string) error {
 	return nil
 }
 
-// checker knows what one thread has read before.
+// checker validates the files that one thread reads.
 type checker struct {
 	buf  []byte
-	last map[string]uint64 // counters, by their name
+	last map[string]uint64 // last values of counters by name
 }
 
 func (c *checker) check(path string) error {
@@ -161,7 +152,7 @@ func (c *checker) check(path string) error {
 		err = checkCPUs(text)
 	default:
 		if len(text) == 0 && name != "diskstats" || len(text) > 0 && text[len(text)-1] != '\n' {
-			err = errors.New("it is cut off")
+			err = errors.New("truncated file")
 		}
 	}
 	if err != nil {
@@ -184,23 +175,25 @@ func (c *checker) checkMeminfo(text []byte) error {
 		}
 		values[string(key)] = n
 	}
-	if values["MemTotal"] == 0 || values["MemFree"] > values["MemTotal"] || values["MemAvailable"] > values["MemTotal"] ||
+	total := values["MemTotal"]
+	if total == 0 || values["MemFree"] > total || values["MemAvailable"] > total ||
 		values["SwapFree"] > values["SwapTotal"] {
-		return errors.New("more is free than there is")
+		return errors.New("more free than total memory")
 	}
-	if before := c.last["MemTotal"]; before != 0 && before != values["MemTotal"] {
-		return fmt.Errorf("MemTotal was %d", before) // it is another one's
+	// A different MemTotal would be that of another container or the host.
+	if last := c.last["MemTotal"]; last != 0 && last != total {
+		return fmt.Errorf("MemTotal changed from %d to %d", last, total)
 	}
-	c.last["MemTotal"] = values["MemTotal"]
+	c.last["MemTotal"] = total
 	return nil
 }
 
-// rise tells whether a counter fell.
-func (c *checker) rise(name string, n uint64) error {
-	before := c.last[name]
+// checkCounter returns an error if a counter has decreased.
+func (c *checker) checkCounter(name string, n uint64) error {
+	last := c.last[name]
 	c.last[name] = n
-	if n < before {
-		return fmt.Errorf("%s fell from %d to %d", name, before, n)
+	if n < last {
+		return fmt.Errorf("%s decreased from %d to %d", name, last, n)
 	}
 	return nil
 }
@@ -226,13 +219,13 @@ func (c *checker) checkStat(text []byte) error {
 			if err != nil {
 				return err
 			}
-			if err := c.rise(key+" "+strconv.Itoa(i), n); err != nil {
+			if err := c.checkCounter(key+" "+strconv.Itoa(i), n); err != nil {
 				return err
 			}
 		}
 	}
 	if !seen {
-		return errors.New("no CPU")
+		return errors.New("no cpu line")
 	}
 	return nil
 }
@@ -240,24 +233,26 @@ func (c *checker) checkStat(text []byte) error {
 func (c *checker) checkUptime(text []byte) error {
 	fields := bytes.Fields(text)
 	if len(fields) != 2 {
-		return errors.New("not two numbers")
+		return errors.New("want two numbers")
 	}
 	up, err := strconv.ParseFloat(string(fields[0]), 64)
 	if err != nil {
 		return err
 	}
-	return c.rise("uptime", uint64(up*100))
+	return c.checkCounter("uptime", uint64(up*100))
 }
 
 func checkCPUs(text []byte) error {
 	n := 0
 	for line := range bytes.Lines(text) {
-		if key, value, ok := bytes.Cut(line, []byte{':'}); ok && string(bytes.TrimSpace(key)) == "processor" {
-			if got := string(bytes.TrimSpace(value)); got != strconv.Itoa(n) {
-				return fmt.Errorf("processor %s after %d", got, n-1)
-			}
-			n++
+		key, value, ok := bytes.Cut(line, []byte{':'})
+		if !ok || string(bytes.TrimSpace(key)) != "processor" {
+			continue
 		}
+		if got := string(bytes.TrimSpace(value)); got != strconv.Itoa(n) {
+			return fmt.Errorf("processor %s after %d", got, n-1)
+		}
+		n++
 	}
 	if n == 0 {
 		return errors.New("no processor")

@@ -12,7 +12,7 @@ import (
 
 const (
 	page = 4096
-	// setTHPDisable is PR_SET_THP_DISABLE of linux/prctl.h.
+	// setTHPDisable is PR_SET_THP_DISABLE.
 	setTHPDisable = 41
 )
 
@@ -21,18 +21,19 @@ func takeMemory(args []string) error {
 	if err != nil {
 		return err
 	}
-	// Else a page more of the Go heap, or one at the end of the memory, can be one of 2 MiB.
+	// A huge page could add 2 MiB to the measured memory.
 	if _, _, errno := syscall.Syscall6(syscall.SYS_PRCTL, setTHPDisable, 1, 0, 0, 0, 0); errno != 0 {
 		return fmt.Errorf("prctl PR_SET_THP_DISABLE: %w", errno)
 	}
 	fmt.Println("started")
-	for { // until the test has looked what the program itself takes
+	for { // until the test has measured the memory of the program itself
 		if _, err := os.Stat("/tmp/take"); err == nil {
 			break
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	mem, err := syscall.Mmap(-1, 0, bytes, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
+	mem, err := syscall.Mmap(-1, 0, bytes, syscall.PROT_READ|syscall.PROT_WRITE,
+		syscall.MAP_PRIVATE|syscall.MAP_ANON)
 	if err != nil {
 		return fmt.Errorf("mmap: %w", err)
 	}
@@ -90,7 +91,7 @@ func writeDirect(args []string) error {
 	return nil
 }
 
-// aligned is a buffer of n bytes that begins at a page, as O_DIRECT wants it.
+// aligned returns a page-aligned buffer of n bytes for O_DIRECT.
 func aligned(n int) []byte {
 	buf := make([]byte, n+page)
 	skip := page - int(uintptr(unsafe.Pointer(&buf[0]))%page)
@@ -98,10 +99,7 @@ func aligned(n int) []byte {
 }
 
 func sendFile(args []string) error {
-	if len(args) != 1 {
-		return errors.New("one file is wanted")
-	}
-	f, err := os.Open(args[0])
+	f, err := openOnly(args)
 	if err != nil {
 		return err
 	}
@@ -116,6 +114,14 @@ func sendFile(args []string) error {
 			return nil
 		}
 	}
+}
+
+// openOnly opens the file that is the only argument.
+func openOnly(args []string) (*os.File, error) {
+	if len(args) != 1 {
+		return nil, errors.New("want one FILE")
+	}
+	return os.Open(args[0])
 }
 
 func readPieces(args []string) error {
@@ -144,11 +150,8 @@ func copyBy(f *os.File, size int) error {
 	}
 }
 
-func lookByMmap(args []string) error {
-	if len(args) != 1 {
-		return errors.New("one file is wanted")
-	}
-	f, err := os.Open(args[0])
+func readByMmap(args []string) error {
+	f, err := openOnly(args)
 	if err != nil {
 		return err
 	}
@@ -163,7 +166,7 @@ func lookByMmap(args []string) error {
 
 func waitForPressure(args []string) error {
 	if len(args) < 2 {
-		return errors.New("a file and a trigger are wanted")
+		return errors.New("want FILE and TRIGGER")
 	}
 	if len(args) == 3 {
 		return setTriggers(args)
@@ -200,7 +203,7 @@ func setTrigger(file, trigger string) (int, error) {
 	return fd, nil
 }
 
-// setTriggers sets the same trigger many times, and tells how often it could.
+// setTriggers sets a trigger TIMES times, and prints how many times that worked, and the error.
 func setTriggers(args []string) error {
 	times, err := number(args, 2)
 	if err != nil {

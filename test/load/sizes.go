@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// checkSizes reads the files as programs do that copy them: as many bytes as fstat(2) says there
-// are. Each second time another thread has opened the file.
+// checkSizes checks that st_size of each file is the length of its content, as programs assume that
+// copy files. In every second round another thread opens the file.
 func checkSizes(args []string) error {
 	rounds, err := number(args, 0)
 	if err != nil {
@@ -30,9 +30,9 @@ func checkSizes(args []string) error {
 	return errors.Join(errs...)
 }
 
-func checkSize(path string, byOther bool) (err error) {
+func checkSize(path string, otherThread bool) (err error) {
 	var f *os.File
-	if byOther {
+	if otherThread {
 		opened := make(chan struct{})
 		go func() {
 			runtime.LockOSThread()
@@ -57,7 +57,7 @@ func checkSize(path string, byOther bool) (err error) {
 		return err
 	}
 	if info.Size() != int64(len(text)) {
-		return fmt.Errorf("%s: %d bytes, and %d can be read", path, info.Size(), len(text))
+		return fmt.Errorf("%s: st_size %d, but %d bytes read", path, info.Size(), len(text))
 	}
 	return nil
 }

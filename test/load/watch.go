@@ -9,15 +9,16 @@ import (
 	"time"
 )
 
-// watch reads files over and over with many threads, each with a pause after each, until there is a file NOTES.stop. It writes its state, when it
-// began, how many reads there were, how many were wrong, and the first that was, to the file NOTES.
+// watch reads files with several threads, which pause after each read, until NOTES.stop exists. It
+// writes to the file NOTES: its state, the start time, the numbers of reads and of invalid
+// contents, and the first error.
 func watch(args []string) error {
 	threads, err := number(args, 1)
 	if err != nil {
 		return err
 	}
 	if len(args) < 4 {
-		return errors.New("PAUSE or FILE is missing")
+		return errors.New("want PAUSE and FILE")
 	}
 	pause, err := time.ParseDuration(args[2])
 	if err != nil {
@@ -27,23 +28,23 @@ func watch(args []string) error {
 	var reads, wrong atomic.Int64
 	var first atomic.Value
 	var wg sync.WaitGroup
-	var over atomic.Bool
+	var stopped atomic.Bool
 	for range threads {
 		wg.Go(func() {
 			c := checker{buf: make([]byte, 1<<16), last: make(map[string]uint64)}
-			for i := 0; !over.Load(); i++ {
+			for i := 0; !stopped.Load(); i++ {
 				if err := c.check(files[i%len(files)]); err != nil {
 					wrong.Add(1)
 					first.CompareAndSwap(nil, err.Error())
 				}
 				reads.Add(1)
-				time.Sleep(pause) // others are to have their turn, too
+				time.Sleep(pause)
 			}
 		})
 	}
-	started := time.Now().UnixNano()
+	start := time.Now().UnixNano()
 	note := func(state string) error {
-		text := fmt.Sprintf("%s %d %d %d %v\n", state, started, reads.Load(), wrong.Load(), first.Load())
+		text := fmt.Sprintf("%s %d %d %d %v\n", state, start, reads.Load(), wrong.Load(), first.Load())
 		if err := os.WriteFile(notes+".new", []byte(text), 0o644); err != nil {
 			return err
 		}
@@ -55,7 +56,7 @@ func watch(args []string) error {
 		}
 		time.Sleep(max(2*pause, 20*time.Millisecond))
 	}
-	over.Store(true)
+	stopped.Store(true)
 	wg.Wait()
 	return note("ended")
 }

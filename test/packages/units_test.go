@@ -66,6 +66,23 @@ func TestUnits(t *testing.T) {
 	}
 }
 
+// TestLxcfsCondition asks systemd whether it starts lxcfs in a container with and without /dev/fuse.
+func TestLxcfsCondition(t *testing.T) {
+	unit := read(t, repository+"/rpm/lxcfs.service")
+	args := []string{"--mount", "sh", "-c", `mount -t tmpfs tmpfs /run && mkdir /run/systemd
+echo lxc >/run/systemd/container
+if [ "$1" = without ]; then mount -t tmpfs tmpfs /dev; fi
+shift; exec systemd-analyze condition "$@"`, "sh", ""}
+	args = append(args, regexp.MustCompile(`(?m)^Condition.*$`).FindAllString(unit, -1)...)
+	for fuse, want := range map[string]string{"with": "Conditions succeeded", "without": "Conditions failed"} {
+		args[5] = fuse
+		out, _ := exec.Command("unshare", args...).CombinedOutput() // the exit code says the same
+		if !strings.Contains(string(out), want) {
+			t.Errorf("in a container %s /dev/fuse: %s", fuse, out)
+		}
+	}
+}
+
 // TestLxcfsCalls makes sure that lxcfs's unit keeps its commands from no system call and no namespace that they use.
 func TestLxcfsCalls(t *testing.T) {
 	engine.OwnLib(t)
@@ -103,6 +120,7 @@ func TestLxcfsCalls(t *testing.T) {
 	}
 	defer c.Remove()
 	must(traced(toolkit, "remount", "--all"))
+	must(traced(toolkit, "bind", "/var/lib/lxcfs"))
 	for _, file := range []string{"meminfo", "cpuinfo", "stat", "uptime", "loadavg", "swaps", "diskstats", "partitions"} {
 		if text, err := c.Exec(t.Context(), "cat", "/proc/"+file); err != nil || file == "meminfo" && !strings.Contains(text, " 65536 kB") {
 			t.Errorf("%s: %v, %s", file, err, text)

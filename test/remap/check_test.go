@@ -12,18 +12,21 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// TestCheckIsRight compares what check says of the folders above a root file system, and of its offset, with what runc says
-// when it starts the container (44).
+// TestCheckIsRight compares the output of check about directories above a root file system, and
+// about its offset, with runc's messages when it starts the container.
 func TestCheckIsRight(t *testing.T) {
-	const acl = "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" + "\x02\x00\x01\x00\xa0\x86\x01\x00" +
-		"\x04\x00\x00\x00\xff\xff\xff\xff" + "\x10\x00\x07\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff" // u:100000:x
+	const acl = "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" +
+		"\x02\x00\x01\x00\xa0\x86\x01\x00" +
+		// u:100000:x
+		"\x04\x00\x00\x00\xff\xff\xff\xff" + "\x10\x00\x07\x00\xff\xff\xff\xff" +
+		"\x20\x00\x00\x00\xff\xff\xff\xff"
 	for _, tt := range []struct {
 		name   string
 		mode   os.FileMode
 		gid    int
 		acl    string
 		offset string
-		want   string // what check says; empty if nothing
+		want   string // part of the output of check, "" for none
 	}{
 		{"0755", 0o755, 0, "", "65535", ""},
 		{"0711", 0o711, 0, "", "65535", ""},
@@ -71,7 +74,8 @@ func TestCheckIsRight(t *testing.T) {
 	}
 }
 
-// TestCheckIsulad names the folders above those of lcr's containers, which isulad makes with mode 0750.
+// TestCheckIsulad checks the directories above those of lcr's containers, which isulad creates with
+// mode 0750.
 func TestCheckIsulad(t *testing.T) {
 	graph := filepath.Join(openDir(t), "isulad")
 	lcr := filepath.Join(graph, "engines/lcr")
@@ -79,10 +83,12 @@ func TestCheckIsulad(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := newBundle(t, "", nil)
-	args := []string{"check", "--engine", "isulad", "--graph", graph, "--user-remap", remap100000, b.rootfs}
+	args := []string{"check", "--engine", "isulad", "--graph", graph, "--user-remap", remap100000,
+		b.rootfs}
 	r := shift(t, args...)
 	for _, dir := range []string{graph, filepath.Dir(lcr), lcr} {
-		if r.Code != 1 || !strings.Contains(r.Stdout, "may not search "+dir+" (mode 0750)") || !strings.Contains(r.Stdout, "chmod o+x "+dir+"\n") {
+		if r.Code != 1 || !strings.Contains(r.Stdout, "may not search "+dir+" (mode 0750)") ||
+			!strings.Contains(r.Stdout, "chmod o+x "+dir+"\n") {
 			t.Errorf("%s is not named: %+v", dir, r)
 		}
 		if err := os.Chmod(dir, 0o751); err != nil {
@@ -92,7 +98,8 @@ func TestCheckIsulad(t *testing.T) {
 	if r := shift(t, args...); r.Code != 0 {
 		t.Errorf("%+v", r)
 	}
-	if r := shift(t, "check", "--engine", "docker", "--user-remap", remap100000, b.rootfs); r.Code != 2 || !strings.Contains(r.Stderr, `--engine "docker" is not isulad`) {
+	if r := shift(t, "check", "--engine", "docker", "--user-remap", remap100000,
+		b.rootfs); r.Code != 2 || !strings.Contains(r.Stderr, `--engine "docker" is not isulad`) {
 		t.Errorf("%+v", r)
 	}
 }

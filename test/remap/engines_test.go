@@ -14,12 +14,13 @@ import (
 	"palisade/test/engine"
 )
 
-// greets is what containers of engines do: they show who they are, write a file, and stay.
-const greets = `cat /proc/self/uid_map; stat -c %u / /bin/busybox; echo x >/root/made && stat -c %u /root/made; exec sleep 1000`
+// greetScript is the script of containers of engines: they print their ids, write a file, and wait.
+const greetScript = `cat /proc/self/uid_map; stat -c %u / /bin/busybox; ` +
+	`echo x >/root/made && stat -c %u /root/made; exec sleep 1000`
 
-const greetsRight = "         0     100000      65535\n0\n0\n0\n"
+const greetOutput = "         0     100000      65535\n0\n0\n0\n"
 
-// tarOf is a root file system as an image.
+// tarOf returns a root file system as an image.
 func tarOf(t *testing.T) []byte {
 	t.Helper()
 	dir := filepath.Join(openDir(t), "rootfs")
@@ -31,7 +32,7 @@ func tarOf(t *testing.T) []byte {
 	return image
 }
 
-// podmanWith runs podman with options.
+// podmanWith returns a function that runs podman with options.
 func podmanWith(t *testing.T, global ...string) func(args ...string) engine.Ran {
 	global = append([]string{"--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"}, global...)
 	return func(args ...string) engine.Ran {
@@ -40,8 +41,9 @@ func podmanWith(t *testing.T, global ...string) func(args ...string) engine.Ran 
 	}
 }
 
-// TestPodman starts containers of podman by the precreate hook that hook-spec prints, and by the wrapper (38): with an image of
-// podman's own, whose mount points do not exist, and with the user's own root file system.
+// TestPodman starts containers with podman's configuration from hook-spec, and with the wrapper:
+// from an image of podman's own, which has no mount points, and with a root file system of the
+// user.
 func TestPodman(t *testing.T) {
 	engine.Need(t, "podman", "runc", "tar")
 	engine.OwnLib(t)
@@ -61,7 +63,7 @@ func TestPodman(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		global []string
-		shifts bool // on the disk
+		shifts bool // whether the owners on the disk change
 	}{
 		{"precreate", []string{"--runtime", "runc", "--hooks-dir", hooks}, true},
 		{"wrapper", []string{"--runtime", wrapper, "--hooks-dir", dir}, false},
@@ -74,15 +76,17 @@ func TestPodman(t *testing.T) {
 				closeDir(t, filepath.Dir(rootfs))
 			}
 			run := func(name string, args ...string) engine.Ran {
-				args = append([]string{"run", "--detach", "--name", name, "--network", "none", "--cgroup-parent", engine.ParentCgroup(t)}, args...)
+				args = append([]string{"run", "--detach", "--name", name, "--network", "none",
+					"--cgroup-parent", engine.ParentCgroup(t)}, args...)
 				t.Cleanup(func() { podman("rm", "--force", "--time", "0", name) })
-				return podman(append(args, "--rootfs", rootfs, "/bin/sh", "-c", greets)...)
+				return podman(append(args, "--rootfs", rootfs, "/bin/sh", "-c", greetScript)...)
 			}
 			if r := run("plain"); r.Code != 0 {
 				t.Fatalf("without annotation: %+v", r)
 			}
 			engine.WaitFor(t, "it is left alone", func() bool {
-				return strings.HasPrefix(podman("logs", "plain").Stdout, "         0          0 4294967295\n0\n0\n0\n")
+				return strings.HasPrefix(podman("logs", "plain").Stdout,
+					"         0          0 4294967295\n0\n0\n0\n")
 			})
 			checkOwners(t, rootfs, 0)
 			podman("rm", "--force", "--time", "0", "plain")
@@ -90,7 +94,8 @@ func TestPodman(t *testing.T) {
 			if r := run("web", "--annotation", "palisade.user-remap="+remap100000); r.Code != 0 {
 				t.Fatalf("with annotation: %+v", r)
 			}
-			engine.WaitFor(t, "its root is its own", func() bool { return podman("logs", "web").Stdout == greetsRight })
+			engine.WaitFor(t, "its root is its own",
+				func() bool { return podman("logs", "web").Stdout == greetOutput })
 			if r := podman("exec", "web", "id", "-u"); r.Stdout != "0\n" {
 				t.Errorf("another process: %+v", r)
 			}
@@ -104,12 +109,13 @@ func TestPodman(t *testing.T) {
 			if r := podman("restart", "--time", "0", "web"); r.Code != 0 {
 				t.Errorf("restart: %+v", r)
 			}
-			engine.WaitFor(t, "it runs again", func() bool { return podman("logs", "web").Stdout == greetsRight+greetsRight })
+			engine.WaitFor(t, "it runs again",
+				func() bool { return podman("logs", "web").Stdout == greetOutput+greetOutput })
 
 			r := run("bad", "--annotation", "palisade.user-remap=1:2:3:4")
 			want := `user remap "1:2:3:4" has 4 fields`
 			if tt.shifts {
-				want = "precreate" // podman does not show what such a hook says
+				want = "precreate" // podman does not show the message of such a hook
 			}
 			if r.Code == 0 || !strings.Contains(r.Stderr, want) {
 				t.Errorf("with a mistake: %+v", r)
@@ -118,8 +124,8 @@ func TestPodman(t *testing.T) {
 	}
 }
 
-// TestDocker starts containers of dockerd by the wrapper, with what hook-spec prints as its configuration: on folders, and on
-// overlays, whose files are copied to the container's layer, as hook-spec says.
+// TestDocker starts containers with dockerd's configuration from hook-spec: on directories, and on
+// overlays, whose files are copied up.
 func TestDocker(t *testing.T) {
 	engine.Need(t, "dockerd", "containerd", "runc", "tar")
 	image := tarOf(t)
@@ -128,7 +134,8 @@ func TestDocker(t *testing.T) {
 			engine.OwnLib(t)
 			dir := openDir(t)
 			var config map[string]any
-			if err := json.Unmarshal([]byte(must(t, "hook-spec", "--path", shared.shift, "--user-remap", remap100000, "docker").Stdout), &config); err != nil {
+			if err := json.Unmarshal([]byte(must(t, "hook-spec", "--path", shared.shift, "--user-remap",
+				remap100000, "docker").Stdout), &config); err != nil {
 				t.Fatal(err)
 			}
 			file := filepath.Join(dir, "daemon.json")
@@ -139,19 +146,21 @@ func TestDocker(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			engine.Start(t, dir, "dockerd", "--config-file", file, "--iptables=false", "--ip-masq=false", "--bridge=none", "--storage-driver", driver)
+			engine.Start(t, dir, "dockerd", "--config-file", file, "--iptables=false", "--ip-masq=false",
+				"--bridge=none", "--storage-driver", driver)
 			d := engine.NewDocker("/run/docker.sock")
 			engine.WaitFor(t, "dockerd answers", func() bool {
 				_, err := d.Call("GET", "/_ping", nil)
 				return err == nil
 			})
-			if _, err := d.Call("POST", "/images/create?fromSrc=-&repo=box", bytes.NewReader(image)); err != nil {
+			if _, err := d.Call("POST", "/images/create?fromSrc=-&repo=box",
+				bytes.NewReader(image)); err != nil {
 				t.Fatal(err)
 			}
 			create := func(name, user string) {
 				parent := engine.ParentCgroup(t)
 				d.Must(t, "POST", "/containers/create?name="+name, map[string]any{
-					"Image": "box", "Tty": true, "Cmd": []string{"/bin/sh", "-c", greets}, "User": user,
+					"Image": "box", "Tty": true, "Cmd": []string{"/bin/sh", "-c", greetScript}, "User": user,
 					"HostConfig": map[string]any{"NetworkMode": "none", "CgroupParent": parent},
 				})
 				t.Cleanup(func() { d.Must(t, "DELETE", "/containers/"+name+"?force=true", nil) })
@@ -160,27 +169,31 @@ func TestDocker(t *testing.T) {
 			for _, call := range []string{"start", "restart?t=0"} {
 				d.Must(t, "POST", "/containers/web/"+call, nil)
 				engine.WaitFor(t, "its root is its own after "+call, func() bool {
-					text := strings.ReplaceAll(d.Must(t, "GET", "/containers/web/logs?stdout=1&stderr=1", nil), "\r", "")
-					return strings.HasSuffix(text, greetsRight)
+					text := strings.ReplaceAll(d.Must(t, "GET", "/containers/web/logs?stdout=1&stderr=1", nil),
+						"\r", "")
+					return strings.HasSuffix(text, greetOutput)
 				})
 			}
 			var state struct{ State struct{ Pid int } }
-			if err := json.Unmarshal([]byte(d.Must(t, "GET", "/containers/web/json", nil)), &state); err != nil {
+			if err := json.Unmarshal([]byte(d.Must(t, "GET", "/containers/web/json", nil)),
+				&state); err != nil {
 				t.Fatal(err)
 			}
 			if uid := uidOf(t, state.State.Pid); uid != "100000" {
 				t.Errorf("its init's uid is %s on the host", uid)
 			}
-			// The reason why one does not start reaches the client.
+			// The client gets the message.
 			create("bad", "70000")
-			if _, err := d.Call("POST", "/containers/bad/start", nil); err == nil || !strings.Contains(err.Error(), "uid 70000 of the container's process is not mapped") {
+			if _, err := d.Call("POST", "/containers/bad/start", nil); err == nil ||
+				!strings.Contains(err.Error(), "uid 70000 of the container's process is not mapped") {
 				t.Errorf("a mistake: %v", err)
 			}
 		})
 	}
 }
 
-// TestContainerd starts a task of containerd by the wrapper's name, which is all that its configuration can give.
+// TestContainerd starts a task with the wrapper's other name: containerd's configuration has no
+// arguments.
 func TestContainerd(t *testing.T) {
 	engine.Need(t, "containerd", "ctr", "runc")
 	engine.OwnLib(t)
@@ -194,10 +207,12 @@ func TestContainerd(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if r := engine.Run(t, "", "containerd", "--config", config, "config", "dump"); r.Code != 0 || !strings.Contains(r.Stdout, `BinaryName = "`+wrapper+`"`) {
+	if r := engine.Run(t, "", "containerd", "--config", config, "config", "dump"); r.Code != 0 ||
+		!strings.Contains(r.Stdout, `BinaryName = "`+wrapper+`"`) {
 		t.Errorf("containerd does not take the configuration: %+v", r)
 	}
-	if err := os.WriteFile(config, []byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600); err != nil {
+	if err := os.WriteFile(config,
+		[]byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	engine.Start(t, dir, "containerd", "--config", config)
@@ -206,9 +221,10 @@ func TestContainerd(t *testing.T) {
 	rootfs := filepath.Join(t.TempDir(), "closed/rootfs")
 	newRootfs(t, rootfs)
 	closeDir(t, filepath.Dir(rootfs))
-	r := ctr("run", "--rm", "--runc-binary", wrapper, "--annotation", "palisade.user-remap="+remap100000, "--cgroup", engine.ParentCgroup(t)+"/web",
-		"--rootfs", rootfs, "web", "/bin/sh", "-c", looks)
-	if r.Code != 0 || r.Stdout != looksRight {
+	r := ctr("run", "--rm", "--runc-binary", wrapper, "--annotation",
+		"palisade.user-remap="+remap100000, "--cgroup", engine.ParentCgroup(t)+"/web",
+		"--rootfs", rootfs, "web", "/bin/sh", "-c", inspectScript)
+	if r.Code != 0 || r.Stdout != inspectOutput {
 		t.Errorf("%+v", r)
 	}
 	checkOwners(t, rootfs, 0)

@@ -18,14 +18,16 @@ import (
 	"palisade/test/engine"
 )
 
-// hooked is what gives a container the hook at a stage, and a user namespace.
-func hooked(stage string, args ...string) func(*specs.Spec) {
+// withHook returns a function that adds a user namespace and the hook at a stage to a
+// configuration.
+func withHook(stage string, args ...string) func(*specs.Spec) {
 	return func(s *specs.Spec) {
 		withUserNamespace(s)
-		hook := []specs.Hook{{Path: shared.shift, Args: append([]string{"userns-shift", "hook"}, args...)}}
+		hook := []specs.Hook{{Path: shared.shift,
+			Args: append([]string{"userns-shift", "hook"}, args...)}}
 		switch stage {
 		case "prestart":
-			//lint:ignore SA1019 deprecated, but the only one that iSulad knows
+			//lint:ignore SA1019 deprecated, but the only one that iSulad supports
 			s.Hooks = &specs.Hooks{Prestart: hook}
 		case "createRuntime":
 			s.Hooks = &specs.Hooks{CreateRuntime: hook}
@@ -35,7 +37,7 @@ func hooked(stage string, args ...string) func(*specs.Spec) {
 	}
 }
 
-// TestHook starts containers with user namespaces whose root file systems belong to root (userns.md 5.5, 36 and 37).
+// TestHook starts containers with user namespaces whose root file systems belong to root.
 func TestHook(t *testing.T) {
 	forEachRuntime(t, func(t *testing.T, runtime string) {
 		for _, tt := range []struct {
@@ -47,16 +49,19 @@ func TestHook(t *testing.T) {
 			want        string
 			owner       int
 		}{
-			{"prestart", "prestart", nil, true, false, 0, looksRight, firstID},
-			{"createRuntime", "createRuntime", nil, true, false, 0, looksRight, firstID},
-			{"with mapped ids, in the container's namespace", "prestart", []string{"--mode", "idmap"}, true, true, 0, looksRight, 0},
-			{"with mapped ids, open to others", "prestart", []string{"--mode", "idmap"}, true, false, 1, "chmod 0700 ", 0},
-			{"only a check", "prestart", []string{"--mode", "check"}, true, false, 1, "not shifted to " + remap100000, 0},
-			{"too late", "createContainer", nil, true, false, 1, "started inside of the container", 0},
+			{"prestart", "prestart", nil, true, false, 0, inspectOutput, firstID},
+			{"createRuntime", "createRuntime", nil, true, false, 0, inspectOutput, firstID},
+			{"with mapped ids, in the container's namespace", "prestart", []string{"--mode", "idmap"}, true,
+				true, 0, inspectOutput, 0},
+			{"with mapped ids, open to others", "prestart", []string{"--mode", "idmap"}, true, false, 1,
+				"chmod 0700 ", 0},
+			{"only a check", "prestart", []string{"--mode", "check"}, true, false, 1,
+				"not shifted to " + remap100000, 0},
+			{"too late", "createContainer", nil, true, false, 1, "started inside the container", 0},
 			{"without mount points", "prestart", nil, false, false, 1, "ermission denied", 0},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
-				b := newBundle(t, looks, hooked(tt.stage, tt.args...))
+				b := newBundle(t, inspectScript, withHook(tt.stage, tt.args...))
 				if tt.mountPoints {
 					addMountPoints(t, b.rootfs)
 				}
@@ -64,11 +69,11 @@ func TestHook(t *testing.T) {
 					mountFor(t, b.rootfs, b.rootfs, syscall.MS_BIND)
 					remountFor(t, b.rootfs, syscall.MS_NOSUID)
 				}
-				for range 2 { // the second time nothing is to be done
+				for range 2 { // the second time without changes
 					r := runRuntime(t, runtime, "run", "--bundle", b.dir, b.id)
 					want := tt.want
 					if runtime == "crun" && tt.mountPoints && tt.code != 0 {
-						want = "error executing hook" // it does not show what the hook says
+						want = "error executing hook" // crun does not show the message of the hook
 					}
 					if (r.Code == 0) != (tt.code == 0) || !strings.Contains(r.Stdout+r.Stderr, want) {
 						t.Errorf("%+v, want %q", r, want)
@@ -80,9 +85,10 @@ func TestHook(t *testing.T) {
 	})
 }
 
-// TestCheckTellsOfMountPoints finds what a hook comes too late for.
+// TestCheckTellsOfMountPoints checks that check names missing mount points, for which a hook runs
+// too late.
 func TestCheckTellsOfMountPoints(t *testing.T) {
-	b := newBundle(t, looks, withUserNamespace)
+	b := newBundle(t, inspectScript, withUserNamespace)
 	r := shift(t, "check", "--bundle", b.dir, b.rootfs)
 	if r.Code != 1 || !strings.Contains(r.Stdout, "mount points that are missing: /proc, /dev") {
 		t.Errorf("%+v", r)
@@ -97,10 +103,10 @@ func TestCheckTellsOfMountPoints(t *testing.T) {
 	}
 }
 
-// TestHookDeadline stops a hook that cannot be done in time, before the runtime kills it, and says how to go on; the wrapper
-// does so at the next start (40).
+// TestHookDeadline checks that a hook without enough time stops before the runtime kills it, and
+// that the wrapper resumes its work at the next start.
 func TestHookDeadline(t *testing.T) {
-	b := newBundle(t, looks, hooked("createRuntime"))
+	b := newBundle(t, inspectScript, withHook("createRuntime"))
 	addMountPoints(t, b.rootfs)
 	many := filepath.Join(b.rootfs, "many")
 	for i := range 60 {
@@ -114,14 +120,15 @@ func TestHookDeadline(t *testing.T) {
 			}
 		}
 	}
-	// How long it takes is not known: a deadline is looked for that comes when the change has begun, and is not done.
+	// Search for a deadline between the beginning and the end of the change.
 	var r engine.Ran
 	for deadline := 0.06; ; deadline *= 1.35 {
 		if deadline > 30 {
 			t.Fatalf("no deadline comes in the middle: %+v", r)
 		}
 		b.edit(t, func(s *specs.Spec) {
-			s.Hooks.CreateRuntime[0].Args = []string{"userns-shift", "hook", "--jobs", "1", "--deadline", fmt.Sprint(deadline)}
+			s.Hooks.CreateRuntime[0].Args = []string{"userns-shift", "hook", "--jobs", "1", "--deadline",
+				fmt.Sprint(deadline)}
 		})
 		r = runRuntime(t, "runc", "run", "--bundle", b.dir, b.id)
 		if r.Code == 0 { // too late
@@ -129,7 +136,7 @@ func TestHookDeadline(t *testing.T) {
 			deadline /= 2
 			continue
 		}
-		if !strings.Contains(r.Stderr, "it was interrupted") {
+		if !strings.Contains(r.Stderr, "interrupted") {
 			t.Fatalf("%+v", r)
 		}
 		if !strings.Contains(r.Stderr, "before anything was changed") {
@@ -139,13 +146,14 @@ func TestHookDeadline(t *testing.T) {
 	if !strings.Contains(r.Stderr, "userns-shift shift --user-remap "+remap100000+" "+b.rootfs) {
 		t.Errorf("it does not say how to go on: %+v", r)
 	}
-	// The tree is closed: no runtime gets as far as to a hook. The wrapper comes before.
-	if r := runRuntime(t, "runc", "run", "--bundle", b.dir, b.id); r.Code == 0 || !strings.Contains(r.Stderr, "ermission denied") {
+	// Runtimes cannot open the closed tree, and do not call the hook. The wrapper runs before.
+	if r := runRuntime(t, "runc", "run", "--bundle", b.dir, b.id); r.Code == 0 ||
+		!strings.Contains(r.Stderr, "ermission denied") {
 		t.Errorf("with the hook alone: %+v", r)
 	}
 	b.edit(t, func(s *specs.Spec) { s.Hooks = nil })
 	r = wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "--bundle", b.dir, b.id)
-	if r.Code != 0 || r.Stdout != looksRight {
+	if r.Code != 0 || r.Stdout != inspectOutput {
 		t.Errorf("by the wrapper: %+v", r)
 	}
 	checkOwners(t, b.rootfs, firstID)
@@ -154,13 +162,15 @@ func TestHookDeadline(t *testing.T) {
 	}
 }
 
-// TestHalfShifted cannot be started (22): not by the hook with another map, nor without a hook.
+// TestHalfShifted checks that a half-shifted root file system cannot be used, neither with another
+// map nor without a hook.
 func TestHalfShifted(t *testing.T) {
-	b := newBundle(t, looks, withUserNamespace)
+	b := newBundle(t, inspectScript, withUserNamespace)
 	addMountPoints(t, b.rootfs)
 	must(t, "shift", "--user-remap", remap100000, b.rootfs)
-	// What a kill leaves.
-	state := `{"version":1,"phase":"shifting","to-uids":"0:200000:65535","to-gids":"0:200000:65535","root":{"mode":493,"uid":0,"gid":0},"run":1}`
+	// As after a kill.
+	state := `{"version":1,"phase":"shifting","to-uids":"0:200000:65535",` +
+		`"to-gids":"0:200000:65535","root":{"mode":493,"uid":0,"gid":0},"run":1}`
 	setState(t, b.rootfs, state)
 	if err := os.Chown(b.rootfs, 0, 0); err != nil {
 		t.Fatal(err)
@@ -169,22 +179,26 @@ func TestHalfShifted(t *testing.T) {
 		t.Fatal(err)
 	}
 	forEachRuntime(t, func(t *testing.T, runtime string) {
-		if r := runRuntime(t, runtime, "run", "--bundle", b.dir, b.id); r.Code == 0 || !strings.Contains(r.Stderr, "ermission denied") {
+		if r := runRuntime(t, runtime, "run", "--bundle", b.dir, b.id); r.Code == 0 ||
+			!strings.Contains(r.Stderr, "ermission denied") {
 			t.Errorf("without a hook: %+v", r)
 		}
 		for _, mode := range []string{"shift", "auto", "idmap"} {
-			r := wrapped(t, runtime, []string{"--mode", mode, "--user-remap", remap100000}, "run", "--bundle", b.dir, b.id)
-			if r.Code != 1 || !strings.Contains(r.Stderr, "to 200000:200000:65535") || strings.Count(r.Stderr, "\n") != 1 {
+			r := wrapped(t, runtime, []string{"--mode", mode, "--user-remap", remap100000}, "run",
+				"--bundle", b.dir, b.id)
+			if r.Code != 1 || !strings.Contains(r.Stderr, "to 200000:200000:65535") ||
+				strings.Count(r.Stderr, "\n") != 1 {
 				t.Errorf("by the wrapper, %s: %+v", mode, r)
 			}
 		}
 	})
 }
 
-// starting is a process as a runtime has one when it calls hooks: in a user namespace, waiting.
-func starting(t *testing.T) (pid int) {
+// startInit starts a process in a user namespace that waits, as runtimes have when they call hooks.
+func startInit(t *testing.T) (pid int) {
 	t.Helper()
-	c, err := ctr.Start(t.Context(), openDir(t), ctr.Options{Rootfs: sharedRootfs(t), ReadOnly: true, UserOffset: firstID})
+	c, err := ctr.Start(t.Context(), openDir(t),
+		ctr.Options{Rootfs: sharedRootfs(t), ReadOnly: true, UserOffset: firstID})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +210,7 @@ func starting(t *testing.T) (pid int) {
 	return c.PID
 }
 
-// sharedRootfs is a root file system that is shifted.
+// sharedRootfs returns a shifted root file system.
 func sharedRootfs(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(openDir(t), "rootfs")
@@ -211,9 +225,9 @@ func sharedRootfs(t *testing.T) string {
 	return dir
 }
 
-// TestHookStdin tells the hook of a container as each runtime does (35).
+// TestHookStdin calls the hook with the input of each runtime.
 func TestHookStdin(t *testing.T) {
-	pid := starting(t)
+	pid := startInit(t)
 	id := strings.Repeat("0123456789abcdef", 4)
 	for _, tt := range []struct {
 		name, state string
@@ -221,22 +235,33 @@ func TestHookStdin(t *testing.T) {
 		code        int
 		want        string
 	}{
-		{"runc", `{"ociVersion":"1.0.2-dev","id":"ID","status":"creating","pid":PID,"bundle":"BUNDLE"}`, nil, 0, ""},
-		{"crun, a relative root", `{"ociVersion":"1.0","id":"ID","pid":PID,"root":"rootfs","bundle":"BUNDLE","status":"created"}`, nil, 0, ""},
-		{"podman, with annotations", `{"ociVersion":"1.0.2-dev","id":"ID","status":"creating","pid":PID,"bundle":"BUNDLE","annotations":{"io.container.manager":"libpod"}}`, nil, 0, ""},
+		{"runc", `{"ociVersion":"1.0.2-dev","id":"ID","status":"creating","pid":PID,"bundle":"BUNDLE"}`,
+			nil, 0, ""},
+		{"crun, a relative root",
+			`{"ociVersion":"1.0","id":"ID","pid":PID,"root":"rootfs","bundle":"BUNDLE","status":"created"}`,
+			nil, 0, ""},
+		{"podman, with annotations",
+			`{"ociVersion":"1.0.2-dev","id":"ID","status":"creating","pid":PID,"bundle":"BUNDLE",` +
+				`"annotations":{"io.container.manager":"libpod"}}`, nil, 0, ""},
 		{"lcr", `{"ociVersion":"","id":"ID","pid":PID,"root":"/nowhere/mnt/rootfs","bundle":"/nowhere"}`,
 			[]string{"LXC_ROOTFS_PATH=BUNDLE/rootfs", "LXC_NAME=ID", "LXC_PID=PID"}, 0, ""},
-		{"lcr, its root alone", `{"ociVersion":"","id":"ID","pid":PID,"root":"BUNDLE/rootfs","bundle":"/nowhere"}`, []string{"LXC_NAME=ID"}, 0, ""},
-		{"lcr's poststop", `{"ociVersion":"","id":"ID","pid":-1,"root":"/nowhere","bundle":"/nowhere"}`, []string{"LXC_PID=PID"}, -1, ""},
-		{"runc's poststop", `{"ociVersion":"1.0.2-dev","id":"ID","status":"stopped","bundle":"BUNDLE"}`, nil, -1, ""},
-		{"nowhere", `{"ociVersion":"","id":"ID","pid":PID,"root":"/nowhere","bundle":"/nowhere"}`, nil, 1, "its root file system is not found"},
+		{"lcr, its root alone",
+			`{"ociVersion":"","id":"ID","pid":PID,"root":"BUNDLE/rootfs","bundle":"/nowhere"}`,
+			[]string{"LXC_NAME=ID"}, 0, ""},
+		{"lcr's poststop", `{"ociVersion":"","id":"ID","pid":-1,"root":"/nowhere","bundle":"/nowhere"}`,
+			[]string{"LXC_PID=PID"}, -1, ""},
+		{"runc's poststop", `{"ociVersion":"1.0.2-dev","id":"ID","status":"stopped","bundle":"BUNDLE"}`,
+			nil, -1, ""},
+		{"nowhere", `{"ociVersion":"","id":"ID","pid":PID,"root":"/nowhere","bundle":"/nowhere"}`, nil, 1,
+			"root file system not found"},
 		{"gone", `{"id":"ID","pid":999999999,"bundle":"BUNDLE"}`, nil, 1, "process 999999999 is gone"},
-		{"inside", `{"id":"ID","pid":1,"bundle":"BUNDLE"}`, nil, 1, "started inside of the container"},
+		{"inside", `{"id":"ID","pid":1,"bundle":"BUNDLE"}`, nil, 1, "started inside the container"},
 		{"no id", `{"pid":PID,"bundle":"BUNDLE"}`, nil, 1, "no container id"},
-		{"a path for an id", `{"id":"../x","pid":PID,"bundle":"BUNDLE"}`, nil, 1, `"../x" is not the name of a file`},
-		{"rubbish", "rubbish", nil, 1, "not understood"},
-		{"a list", "[1]", nil, 1, "not understood"},
-		{"nothing", "", nil, 1, "there is nothing on stdin"},
+		{"a path for an id", `{"id":"../x","pid":PID,"bundle":"BUNDLE"}`, nil, 1,
+			`"../x" is not a file name`},
+		{"no JSON", "no JSON", nil, 1, "parse stdin"},
+		{"a list", "[1]", nil, 1, "cannot unmarshal array"},
+		{"nothing", "", nil, 1, "stdin is empty"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBundle(t, "", withUserNamespace)
@@ -247,11 +272,12 @@ func TestHookStdin(t *testing.T) {
 				env = append(env, key+"="+fill.Replace(value))
 			}
 			state := fill.Replace(tt.state)
-			if strings.HasPrefix(tt.name, "lcr") { // LXC_PID=PID has two
+			if strings.HasPrefix(tt.name, "lcr") { // both in LXC_PID=PID
 				env = append(env, "PATH=/usr/bin:/bin")
 			}
 			code, out := engine.RunAsLcr(t, shared.shift, []string{"userns-shift", "hook"}, state, env...)
-			if code != max(tt.code, 0) || !strings.Contains(out, tt.want) || (tt.code <= 0) != (out == "") || len(out) > 4096 {
+			if code != max(tt.code, 0) || !strings.Contains(out, tt.want) || (tt.code <= 0) != (out == "") ||
+				len(out) > 4096 {
 				t.Errorf("exit code %d: %s", code, out)
 			}
 			want := 0
@@ -263,32 +289,36 @@ func TestHookStdin(t *testing.T) {
 	}
 }
 
-// TestHookLeavesAlone does nothing for a container without a user namespace, unless it was to have one.
+// TestHookLeavesAlone checks that the hook ignores containers without a user namespace, and fails
+// if they have requested one.
 func TestHookLeavesAlone(t *testing.T) {
 	for _, tt := range []struct {
 		annotation string
 		code       int
 	}{{"", 0}, {"0:0:65535", 0}, {remap100000, 1}} {
 		b := newBundle(t, "id -u", func(s *specs.Spec) {
-			s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: shared.shift, Args: []string{"userns-shift", "hook"}}}}
+			s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{
+				{Path: shared.shift, Args: []string{"userns-shift", "hook"}}}}
 			if tt.annotation != "" {
 				s.Annotations = map[string]string{"palisade.user-remap": tt.annotation}
 			}
 		})
 		r := runRuntime(t, "runc", "run", "-b", b.dir, b.id)
-		if (r.Code == 0) != (tt.code == 0) || tt.code != 0 && !strings.Contains(r.Stderr, "the container has no user namespace") {
+		if (r.Code == 0) != (tt.code == 0) || tt.code != 0 &&
+			!strings.Contains(r.Stderr, "the container has no user namespace") {
 			t.Errorf("%q: %+v", tt.annotation, r)
 		}
 		checkOwners(t, b.rootfs, 0)
 	}
 }
 
-// TestHookspec starts a container with what hook-spec prints for iSulad: the shift and lxcfs's files in one list of prestart
-// hooks.
+// TestHookspec starts a container with the output of hook-spec for iSulad: the shift and
+// lxcfs-toolkit in one list of prestart hooks.
 func TestHookspec(t *testing.T) {
 	mountpoint := startLxcfs(t)
-	toolkit := filepath.Join(shared.dir, "toolkit-hook") // hook-spec gives it no options
-	script := fmt.Sprintf("#!/bin/sh\nexec %s --mountpoint %s --runtime-dir %s hook --strict\n", shared.toolkit, mountpoint, t.TempDir())
+	toolkit := filepath.Join(shared.dir, "toolkit-hook") // the hook has no options
+	script := fmt.Sprintf("#!/bin/sh\nexec %s --mountpoint %s --runtime-dir %s hook --strict\n",
+		shared.toolkit, mountpoint, t.TempDir())
 	if err := os.WriteFile(toolkit, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -298,26 +328,29 @@ func TestHookspec(t *testing.T) {
 		t.Fatal(err)
 	}
 	forEachRuntime(t, func(t *testing.T, runtime string) {
-		b := newBundle(t, looks+"; head -n 1 /proc/meminfo; touch /proc/meminfo 2>/dev/null || echo refused", func(s *specs.Spec) {
+		b := newBundle(t, inspectScript+"; head -n 1 /proc/meminfo; touch /proc/meminfo 2>/dev/null || "+
+			"echo refused", func(s *specs.Spec) {
 			withUserNamespace(s)
 			limit := int64(64 << 20)
 			s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit}
 		})
 		addMountPoints(t, b.rootfs)
 		// As iSulad does, lxcfs-toolkit merges a hookspec into a configuration.
-		line := ctr.CommandLine(runtime, shared.toolkit, "--mountpoint", mountpoint, "--runtime-dir", t.TempDir(), "runtime", "--strict",
+		line := ctr.CommandLine(runtime, shared.toolkit, "--mountpoint", mountpoint, "--runtime-dir",
+			t.TempDir(), "runtime", "--strict",
 			"--hook-spec", hookspec, "--runtime", runtime, "--", "run", "-b", b.dir, b.id)
 		r := engine.Run(t, "", line[0], line[1:]...)
-		if r.Code != 0 || r.Stdout != looksRight+"MemTotal:          65536 kB\nrefused\n" {
+		if r.Code != 0 || r.Stdout != inspectOutput+"MemTotal:          65536 kB\nrefused\n" {
 			t.Errorf("%+v", r)
 		}
 		checkOwners(t, b.rootfs, firstID)
 	})
 }
 
-// TestManyAtOnce starts containers on one root file system at the same time: it is shifted once.
+// TestManyAtOnce starts containers on one root file system at the same time: it must be shifted
+// once.
 func TestManyAtOnce(t *testing.T) {
-	shift0 := newBundle(t, looks, nil)
+	shift0 := newBundle(t, inspectScript, nil)
 	addMountPoints(t, shift0.rootfs)
 	done := make(chan string)
 	const n = 8
@@ -327,7 +360,8 @@ func TestManyAtOnce(t *testing.T) {
 			if i%2 == 0 {
 				time.Sleep(time.Duration(i) * time.Millisecond)
 			}
-			r := engineRun(shared.shift, "runtime", "--mode", "shift", "--user-remap", remap100000, "--", "run", "-b", b.dir, b.id)
+			r := engineRun(shared.shift, "runtime", "--mode", "shift", "--user-remap", remap100000, "--",
+				"run", "-b", b.dir, b.id)
 			done <- r
 		}()
 	}

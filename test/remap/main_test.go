@@ -1,6 +1,6 @@
 //go:build integration
 
-// Package remap tests userns-shift with real runtimes and engines, as root, in namespaces of its own.
+// Package remap tests userns-shift with real runtimes and engines, as root, in its own namespaces.
 package remap
 
 import (
@@ -23,7 +23,7 @@ import (
 	"palisade/test/engine"
 )
 
-// shared is what all tests use.
+// shared holds the resources of all tests.
 var shared struct{ dir, shift, toolkit, lxcfs, evil, busybox string }
 
 func TestMain(m *testing.M) {
@@ -68,10 +68,11 @@ const (
 )
 
 // applets are the programs of a root file system.
-var applets = []string{"sh", "id", "cat", "ls", "stat", "touch", "mount", "sleep", "head", "grep", "ps",
-	"mkdir", "cp", "chmod"}
+var applets = []string{"sh", "id", "cat", "ls", "stat", "touch", "mount", "sleep", "head", "grep",
+	"ps", "mkdir", "cp", "chmod"}
 
-// newRootfs makes a root file system that belongs to root, without mount points: with a program that has a set-id bit.
+// newRootfs creates a root file system that belongs to root, with a set-id program and without
+// mount points.
 func newRootfs(t *testing.T, dir string) {
 	t.Helper()
 	for _, sub := range []string{"bin", "etc", "root"} {
@@ -97,7 +98,7 @@ func newRootfs(t *testing.T, dir string) {
 	}
 }
 
-// addMountPoints makes what runtimes mount on.
+// addMountPoints creates the mount points of runtimes.
 func addMountPoints(t *testing.T, rootfs string) {
 	t.Helper()
 	for _, dir := range []string{"proc", "dev", "sys"} {
@@ -107,7 +108,7 @@ func addMountPoints(t *testing.T, rootfs string) {
 	}
 }
 
-// openDir is a folder that everybody can reach.
+// openDir returns a directory that all users can reach.
 func openDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -117,10 +118,11 @@ func openDir(t *testing.T) string {
 	return dir
 }
 
-// bundle is one of a container.
+// bundle is the bundle of a container.
 type bundle struct{ dir, rootfs, id string }
 
-// newBundle makes one with a root file system and an init that runs a script. edit changes the configuration, unless it is nil.
+// newBundle creates a bundle with a root file system and an init that runs a script. edit, unless
+// it is nil, changes the configuration.
 func newBundle(t *testing.T, script string, edit func(*specs.Spec)) *bundle {
 	t.Helper()
 	b := &bundle{dir: openDir(t), id: fmt.Sprintf("palisade-remap-%d", time.Now().UnixNano())}
@@ -138,7 +140,7 @@ func newBundle(t *testing.T, script string, edit func(*specs.Spec)) *bundle {
 		}
 	})
 	t.Cleanup(func() {
-		exec.Command("runc", "delete", "--force", b.id).Run() // it may have gone by itself
+		exec.Command("runc", "delete", "--force", b.id).Run() // it may have ended
 		exec.Command("crun", "delete", "--force", b.id).Run()
 		b.unmount(t)
 	})
@@ -147,7 +149,6 @@ func newBundle(t *testing.T, script string, edit func(*specs.Spec)) *bundle {
 
 func (b *bundle) config() string { return filepath.Join(b.dir, "config.json") }
 
-// spec reads the configuration.
 func (b *bundle) spec(t *testing.T) *specs.Spec {
 	t.Helper()
 	text, err := os.ReadFile(b.config())
@@ -174,10 +175,10 @@ func (b *bundle) edit(t *testing.T, edit func(*specs.Spec)) {
 	}
 }
 
-// runDir is where the wrapper mounts root file systems: a folder of the tests, whose /run is their own.
+// runDir is the wrapper's directory for mounts, in the tests' own /run.
 const runDir = "/run/userns-shift-roots"
 
-// unmount makes sure that nothing is left mounted for the container.
+// unmount checks that the wrapper's mount for the container is gone.
 func (b *bundle) unmount(t *testing.T) {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/mounts")
@@ -194,7 +195,7 @@ func (b *bundle) unmount(t *testing.T) {
 	}
 }
 
-// withUserNamespace gives a configuration a user namespace.
+// withUserNamespace adds a user namespace to a configuration.
 func withUserNamespace(s *specs.Spec) {
 	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: firstID, Size: 65535}}
 	s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
@@ -222,20 +223,19 @@ func wrapped(t *testing.T, name string, options []string, args ...string) engine
 	return engine.Run(t, "", line[0], line[1:]...)
 }
 
-// wrappedLine is the command line of wrapped.
+// wrappedLine returns the command line of wrapped.
 func wrappedLine(name string, options []string, args ...string) []string {
 	program := []string{shared.shift, "runtime", "--runtime", name}
 	line := slices.Concat(program, options, []string{"--"}, args)
 	return ctr.CommandLine(name, line...)
 }
 
-// shift runs userns-shift.
 func shift(t *testing.T, args ...string) engine.Ran {
 	t.Helper()
 	return engine.Run(t, "", shared.shift, args...)
 }
 
-// must runs userns-shift and wants it to succeed.
+// must runs userns-shift, which must succeed.
 func must(t *testing.T, args ...string) engine.Ran {
 	t.Helper()
 	r := shift(t, args...)
@@ -245,7 +245,7 @@ func must(t *testing.T, args ...string) engine.Ran {
 	return r
 }
 
-// owner is the uid of a file on the disk.
+// owner returns the uid of a file on the disk.
 func owner(t *testing.T, path string) int {
 	t.Helper()
 	var st syscall.Stat_t
@@ -255,7 +255,8 @@ func owner(t *testing.T, path string) int {
 	return int(st.Uid)
 }
 
-// checkOwners makes sure that all files of a tree have the uid, and that the program has its set-id bit.
+// checkOwners checks that all files of a tree have the uid, and that the program has its set-id
+// bit.
 func checkOwners(t *testing.T, root string, uid int) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
@@ -268,12 +269,13 @@ func checkOwners(t *testing.T, root string, uid int) {
 	if err != nil {
 		t.Error(err)
 	}
-	if info, err := os.Stat(filepath.Join(root, "bin/busybox")); err != nil || info.Mode()&os.ModeSetuid == 0 {
+	if info, err := os.Stat(filepath.Join(root, "bin/busybox")); err != nil ||
+		info.Mode()&os.ModeSetuid == 0 {
 		t.Errorf("the program has lost its set-id bit: %v %v", info, err)
 	}
 }
 
-// uidOf is the uid of a process on the host.
+// uidOf returns the uid of a process on the host.
 func uidOf(t *testing.T, pid int) string {
 	t.Helper()
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
@@ -288,7 +290,7 @@ func uidOf(t *testing.T, pid int) string {
 	return ""
 }
 
-// engineRun runs a program and returns all that it prints; it may be called by any goroutine.
+// engineRun runs a program and returns its output. Any goroutine may call it.
 func engineRun(program string, args ...string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -299,7 +301,7 @@ func engineRun(program string, args ...string) string {
 	return string(out)
 }
 
-// setState writes what is recorded of a tree.
+// setState writes the recorded state of a tree.
 func setState(t *testing.T, root, state string) {
 	t.Helper()
 	if err := syscall.Setxattr(root, "trusted.userns_shift", []byte(state), 0); err != nil {
@@ -307,7 +309,7 @@ func setState(t *testing.T, root, state string) {
 	}
 }
 
-// startLxcfs starts an lxcfs that ends with the test, and returns its mount point.
+// startLxcfs starts an lxcfs until the test ends, and returns its mount point.
 func startLxcfs(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(openDir(t), "lxc")

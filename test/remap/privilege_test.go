@@ -18,16 +18,17 @@ import (
 	"palisade/test/engine"
 )
 
-// plants is the script of a container whose root leaves privileged programs in its root file
+// plantScript is the script of a container whose root leaves privileged programs in its root file
 // system.
-const plants = `mkdir -p /suid /caps && cp /bin/evil /suid/evil && cp /bin/evil /caps/evil && ` +
+const plantScript = `mkdir -p /suid /caps && ` +
+	`cp /bin/evil /suid/evil && cp /bin/evil /caps/evil && ` +
 	`chmod 4755 /suid/evil && chmod 755 /caps/evil && /bin/evil caps /caps/evil && ls -n /suid/evil`
 
-// newEvilBundle creates a bundle whose container runs plants, with an engine's default
+// newEvilBundle creates a bundle whose container runs plantScript, with an engine's default
 // capabilities.
 func newEvilBundle(t *testing.T) *bundle {
 	t.Helper()
-	b := newBundle(t, plants, func(s *specs.Spec) {
+	b := newBundle(t, plantScript, func(s *specs.Spec) {
 		caps := []string{"CAP_CHOWN", "CAP_FOWNER", "CAP_FSETID", "CAP_SETFCAP", "CAP_DAC_OVERRIDE"}
 		s.Process.Capabilities = &specs.LinuxCapabilities{
 			Bounding: caps, Effective: caps, Permitted: caps,
@@ -43,8 +44,8 @@ func newEvilBundle(t *testing.T) *bundle {
 	return b
 }
 
-// checkHarmless executes the programs of plants as an ordinary user of the host, in the root file
-// system at dir: they must run without uid 0 and without capabilities.
+// checkHarmless executes the programs of plantScript as an ordinary user of the host, in the root
+// file system at dir: they must run without uid 0 and without capabilities.
 func checkHarmless(t *testing.T, dir string) {
 	t.Helper()
 	for _, name := range []string{"suid", "caps"} {
@@ -160,9 +161,9 @@ func TestOpenDirectoryAtEachStart(t *testing.T) {
 	checkHarmless(t, b.rootfs)
 }
 
-// TestParkedProcess has a process of an ordinary user that was in a root file system, or had it
-// open, when the directory above was closed. Neither a start nor a mount makes programs for it that
-// are set-id root.
+// TestParkedProcess covers a process of an ordinary user that was in a root file system, or had it
+// open, when the directory above was closed. Neither a start nor a mount may make set-id root
+// programs for it.
 func TestParkedProcess(t *testing.T) {
 	for name, script := range map[string]string{
 		"working directory":   "cd %s/bin && echo in && exec /bin/sleep 60",
@@ -219,10 +220,13 @@ func TestParkedProcess(t *testing.T) {
 	}
 }
 
-// TestMappedRefused has directories that other users reach, by one path or another.
+// TestMappedRefused covers directories that other users can reach by various paths.
 func TestMappedRefused(t *testing.T) {
-	const acl = "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" + "\x02\x00\x01\x00\xfe\xff\x00\x00" +
-		"\x04\x00\x00\x00\xff\xff\xff\xff" + "\x10\x00\x01\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff" // u:65534:x
+	const acl = "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" +
+		"\x02\x00\x01\x00\xfe\xff\x00\x00" +
+		// u:65534:x
+		"\x04\x00\x00\x00\xff\xff\xff\xff" + "\x10\x00\x01\x00\xff\xff\xff\xff" +
+		"\x20\x00\x00\x00\xff\xff\xff\xff"
 	elsewhere := func(t *testing.T, source string, flags uintptr) string {
 		t.Helper()
 		point := filepath.Join(openDir(t), "elsewhere")
@@ -282,7 +286,7 @@ func TestMappedRefused(t *testing.T) {
 		{"mounted in a mount that is nosuid", func(t *testing.T, b *bundle) string {
 			inside := filepath.Join(elsewhere(t, b.rootfs, syscall.MS_NOSUID), "root")
 			mountFor(t, b.rootfs, inside, syscall.MS_BIND)
-			closeDir(t, b.rootfs) // does not count: its container can open it again
+			closeDir(t, b.rootfs) // no effect, since the container can open it again
 			return "umount " + inside
 		}},
 		{"a layer of an overlay", func(t *testing.T, b *bundle) string {
@@ -361,7 +365,7 @@ func TestMappedLinks(t *testing.T) {
 	}
 }
 
-// overlayFor mounts an overlay of which a directory is a layer where all users can reach it.
+// overlayFor mounts an overlay with a directory as a layer where all users can reach it.
 func overlayFor(t *testing.T, layer string) (merged string) {
 	t.Helper()
 	merged = filepath.Join(openDir(t), "merged")
@@ -376,7 +380,7 @@ func overlayFor(t *testing.T, layer string) (merged string) {
 	return merged
 }
 
-// mapElsewhere mounts a root file system with mapped ids where all users can reach it.
+// mapElsewhere makes an idmapped mount of a root file system where all users can reach it.
 func mapElsewhere(t *testing.T, rootfs, ids string) (point string) {
 	t.Helper()
 	point = filepath.Join(openDir(t), "mapped")
@@ -388,7 +392,7 @@ func mapElsewhere(t *testing.T, rootfs, ids string) (point string) {
 	return point
 }
 
-// mountFor mounts something until the test ends.
+// mountFor makes a mount until the test ends.
 func mountFor(t *testing.T, source, target string, flags uintptr) {
 	t.Helper()
 	if err := syscall.Mount(source, target, "", flags, ""); err != nil {
@@ -412,8 +416,8 @@ func unmountFor(t *testing.T, target string) {
 	}
 }
 
-// TestEngineMountNamespace starts a container from a mount namespace in which the way by which
-// other users reach the root file system is hidden: on the host it is not.
+// TestEngineMountNamespace starts a container from a mount namespace in which the path for other
+// users to the root file system is hidden, unlike on the host.
 func TestEngineMountNamespace(t *testing.T) {
 	b := newEvilBundle(t)
 	closeDir(t, b.dir)

@@ -18,20 +18,22 @@ import (
 	"palisade/test/engine"
 )
 
-// looks is what a container shows of itself: that its root is its own, and that its root can write.
-const looks = `id -u; cat /proc/self/uid_map; stat -c %u / /bin/busybox; echo x >/root/made; stat -c %u /root/made`
+// inspectScript is the script of a container that prints its ids and the owners of files, and
+// writes a file as root.
+const inspectScript = `id -u; cat /proc/self/uid_map; stat -c %u / /bin/busybox; ` +
+	`echo x >/root/made; stat -c %u /root/made`
 
-const looksRight = "0\n         0     100000      65535\n0\n0\n0\n"
+const inspectOutput = "0\n         0     100000      65535\n0\n0\n0\n"
 
-// TestRuntime starts containers without user namespace, and without mount points, by the wrapper (userns.md 5.5, 39): with the
-// map from an option, the environment or the annotation; shifted and with mapped ids.
+// TestRuntime starts containers without a user namespace and without mount points in the wrapper,
+// with the map from an option, the environment or the annotation, in both modes.
 func TestRuntime(t *testing.T) {
 	forEachRuntime(t, func(t *testing.T, runtime string) {
 		for _, tt := range []struct {
 			name    string
 			mode    string
 			from    string
-			written int // the owner on the disk of what the container writes, and of all else
+			written int // owner on the disk of what the container writes
 		}{
 			{"shift by option", "shift", "option", firstID},
 			{"mapped by option", "idmap", "option", 0},
@@ -40,7 +42,7 @@ func TestRuntime(t *testing.T) {
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				options := []string{"--mode", tt.mode}
-				b := newBundle(t, looks, func(s *specs.Spec) {
+				b := newBundle(t, inspectScript, func(s *specs.Spec) {
 					if tt.from == "annotation" {
 						s.Annotations = map[string]string{"palisade.user-remap": remap100000}
 					}
@@ -58,10 +60,10 @@ func TestRuntime(t *testing.T) {
 				case "environment":
 					t.Setenv("USERNS_SHIFT_REMAP", remap100000)
 				}
-				// The second time all is there already.
+				// The second time without changes.
 				for range 2 {
 					r := wrapped(t, runtime, options, "run", "--bundle", b.dir, b.id)
-					if r.Code != 0 || r.Stdout != looksRight || r.Stderr != "" {
+					if r.Code != 0 || r.Stdout != inspectOutput || r.Stderr != "" {
 						t.Errorf("%+v", r)
 					}
 					checkOwners(t, b.rootfs, tt.written)
@@ -78,20 +80,22 @@ func TestRuntime(t *testing.T) {
 	})
 }
 
-// TestRuntimeSteps creates, starts, looks at and deletes a container by the wrapper, as engines do. On the host its init is
-// what the user's manual shows.
+// TestRuntimeSteps creates, starts, executes in and deletes a container in the wrapper, as engines
+// do. The host's uid of its init must be that of the user's manual.
 func TestRuntimeSteps(t *testing.T) {
 	b := newBundle(t, "sleep 1000", nil)
 	closeDir(t, b.dir)
-	log, err := os.Create(filepath.Join(b.dir, "log")) // a pipe would not end before the container does
+	// a pipe would not end before the container does
+	log, err := os.Create(filepath.Join(b.dir, "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(shared.shift, "runtime", "--user-remap", remap100000, "--", "create", "--bundle", b.dir, b.id)
+	cmd := exec.Command(shared.shift, "runtime", "--user-remap", remap100000, "--", "create",
+		"--bundle", b.dir, b.id)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Run(); err != nil {
-		text, _ := os.ReadFile(log.Name()) // for the message alone
+		text, _ := os.ReadFile(log.Name()) // only for the message
 		t.Fatalf("create: %v: %s", err, text)
 	}
 	options := []string{"--user-remap", remap100000}
@@ -99,19 +103,21 @@ func TestRuntimeSteps(t *testing.T) {
 		t.Fatalf("start: %+v", r)
 	}
 	var state specs.State
-	if err := json.Unmarshal([]byte(wrapped(t, "runc", nil, "state", b.id).Stdout), &state); err != nil {
+	if err := json.Unmarshal([]byte(wrapped(t, "runc", nil, "state", b.id).Stdout),
+		&state); err != nil {
 		t.Fatal(err)
 	}
 	if uid := uidOf(t, state.Pid); uid != "100000" {
 		t.Errorf("the init's uid is %s on the host", uid)
 	}
-	if r := wrapped(t, "runc", options, "exec", b.id, "/bin/sh", "-c", "echo test123 >/test123; id -u"); r.Code != 0 || r.Stdout != "0\n" {
+	if r := wrapped(t, "runc", options, "exec", b.id, "/bin/sh", "-c",
+		"echo test123 >/test123; id -u"); r.Code != 0 || r.Stdout != "0\n" {
 		t.Errorf("exec: %+v", r)
 	}
 	if uid := owner(t, filepath.Join(b.rootfs, "test123")); uid != 0 {
 		t.Errorf("what the container has written belongs to %d on the disk", uid)
 	}
-	// A second container that would use the same id is refused by runc, and does not harm the first.
+	// runc refuses a second container with the same id. The first one must not be affected.
 	if r := wrapped(t, "runc", options, "delete", "--force", b.id); r.Code != 0 {
 		t.Errorf("delete: %+v", r)
 	}
@@ -120,13 +126,14 @@ func TestRuntimeSteps(t *testing.T) {
 	}
 }
 
-// TestRuntimeSweeps takes away what a runtime has left long ago, but nothing that is new.
+// TestRuntimeSweeps checks that old mounts are removed, and new ones are not.
 func TestRuntimeSweeps(t *testing.T) {
-	old, young := newBundle(t, looks, nil), newBundle(t, looks, nil)
+	old, young := newBundle(t, inspectScript, nil), newBundle(t, inspectScript, nil)
 	for _, b := range []*bundle{old, young} {
 		// crun runs no poststop hooks after a failure.
 		b.edit(t, func(s *specs.Spec) { s.Process.Args = []string{"/no/such/program"} })
-		if r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "create", "--bundle", b.dir, "--no-such-option", b.id); r.Code == 0 {
+		if r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "create", "--bundle", b.dir,
+			"--no-such-option", b.id); r.Code == 0 {
 			t.Fatalf("%+v", r)
 		}
 	}
@@ -134,8 +141,9 @@ func TestRuntimeSweeps(t *testing.T) {
 	if err := os.Chtimes(filepath.Join(runDir, old.id), past, past); err != nil {
 		t.Fatal(err)
 	}
-	b := newBundle(t, looks, nil)
-	if r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "-b", b.dir, b.id); r.Code != 0 {
+	b := newBundle(t, inspectScript, nil)
+	if r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "-b", b.dir,
+		b.id); r.Code != 0 {
 		t.Fatalf("%+v", r)
 	}
 	entries, err := os.ReadDir(runDir)
@@ -145,7 +153,8 @@ func TestRuntimeSweeps(t *testing.T) {
 	wrapped(t, "runc", nil, "delete", "--force", young.id) // there is no container, only its mount
 }
 
-// TestRuntimeClosedWay starts a container whose bundle, and root file system, nobody but root can reach on the host.
+// TestRuntimeClosedWay starts a container whose bundle and root file system only root can reach on
+// the host.
 func TestRuntimeClosedWay(t *testing.T) {
 	forEachRuntime(t, func(t *testing.T, runtime string) {
 		for _, mode := range []string{"idmap", "shift"} {
@@ -154,10 +163,12 @@ func TestRuntimeClosedWay(t *testing.T) {
 				t.Fatal(err)
 			}
 			newRootfs(t, filepath.Join(closed, "rootfs"))
-			b := newBundle(t, looks, func(s *specs.Spec) { s.Root.Path = filepath.Join(closed, "rootfs") })
+			b := newBundle(t, inspectScript,
+				func(s *specs.Spec) { s.Root.Path = filepath.Join(closed, "rootfs") })
 			closeDir(t, b.dir)
-			if r := wrapped(t, runtime, []string{"--mode", mode, "--user-remap", remap100000}, "run", "-b", b.dir, b.id); r.Code != 0 ||
-				r.Stdout != looksRight {
+			if r := wrapped(t, runtime, []string{"--mode", mode, "--user-remap", remap100000}, "run", "-b",
+				b.dir, b.id); r.Code != 0 ||
+				r.Stdout != inspectOutput {
 				t.Errorf("%s: %+v", mode, r)
 			}
 			if info, err := os.Stat(b.dir); err != nil || info.Mode().Perm() != 0o700 {
@@ -167,9 +178,10 @@ func TestRuntimeClosedWay(t *testing.T) {
 	})
 }
 
-// TestRuntimeSameBundle starts several containers from one bundle, also after its configuration was made anew.
+// TestRuntimeSameBundle starts several containers from one bundle, also after its configuration was
+// replaced.
 func TestRuntimeSameBundle(t *testing.T) {
-	b := newBundle(t, looks, nil)
+	b := newBundle(t, inspectScript, nil)
 	run := func(id, want string) {
 		t.Helper()
 		r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "-b", b.dir, id)
@@ -181,8 +193,8 @@ func TestRuntimeSameBundle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(b.id, looksRight)
-	run(b.id+"-2", looksRight)
+	run(b.id, inspectOutput)
+	run(b.id+"-2", inspectOutput)
 	other := filepath.Join(openDir(t), "other")
 	newRootfs(t, other)
 	if err := os.WriteFile(filepath.Join(other, "name"), nil, 0o600); err != nil {
@@ -196,7 +208,7 @@ func TestRuntimeSameBundle(t *testing.T) {
 	})
 	run(b.id+"-3", "/name\n")
 	run(b.id+"-4", "/name\n")
-	copied := newBundle(t, looks, nil)
+	copied := newBundle(t, inspectScript, nil)
 	text, err := os.ReadFile(b.config())
 	if err == nil {
 		err = os.WriteFile(copied.config(), text, 0o600)
@@ -205,12 +217,12 @@ func TestRuntimeSameBundle(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "-b", copied.dir, copied.id)
-	if r.Code != 1 || !strings.Contains(r.Stderr, "whose original is not to be had") {
+	if r.Code != 1 || !strings.Contains(r.Stderr, "its original cannot be read") {
 		t.Errorf("a copy without the original: %+v", r)
 	}
 }
 
-// TestRuntimeMapped starts containers on a root file system that is mounted with mapped ids already.
+// TestRuntimeMapped starts containers on a root file system that is idmapped already.
 func TestRuntimeMapped(t *testing.T) {
 	dir := openDir(t)
 	src, dst := filepath.Join(dir, "closed/src"), filepath.Join(dir, "dst")
@@ -222,13 +234,16 @@ func TestRuntimeMapped(t *testing.T) {
 	must(t, "mount", "--user-remap", remap100000, src, dst)
 	t.Cleanup(func() { must(t, "umount", dst) })
 	for _, mode := range []string{"auto", "shift", "check", "idmap"} {
-		b := newBundle(t, looks, func(s *specs.Spec) { s.Root.Path = dst })
-		if r := wrapped(t, "runc", []string{"--mode", mode, "--user-remap", remap100000}, "run", "-b", b.dir, b.id); r.Code != 0 || r.Stdout != looksRight {
+		b := newBundle(t, inspectScript, func(s *specs.Spec) { s.Root.Path = dst })
+		if r := wrapped(t, "runc", []string{"--mode", mode, "--user-remap", remap100000}, "run", "-b",
+			b.dir, b.id); r.Code != 0 || r.Stdout != inspectOutput {
 			t.Errorf("%s: %+v", mode, r)
 		}
-		b = newBundle(t, looks, func(s *specs.Spec) { s.Root.Path = dst })
-		r := wrapped(t, "runc", []string{"--mode", mode, "--user-remap", "300000:300000:65535"}, "run", "-b", b.dir, b.id)
-		if r.Code != 1 || !strings.Contains(r.Stderr, "is mounted with mapped ids, but not to 300000:300000:65535") {
+		b = newBundle(t, inspectScript, func(s *specs.Spec) { s.Root.Path = dst })
+		r := wrapped(t, "runc", []string{"--mode", mode, "--user-remap", "300000:300000:65535"}, "run",
+			"-b", b.dir, b.id)
+		if r.Code != 1 || !strings.Contains(r.Stderr,
+			"on an idmapped mount with other maps than 300000:300000:65535") {
 			t.Errorf("%s, other ids: %+v", mode, r)
 		}
 	}
@@ -237,7 +252,7 @@ func TestRuntimeMapped(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, mode := range []string{"auto", "shift", "idmap"} {
-		b := newBundle(t, looks, func(s *specs.Spec) { s.Root.Path = dst })
+		b := newBundle(t, inspectScript, func(s *specs.Spec) { s.Root.Path = dst })
 		options := []string{"--mode", mode, "--user-remap", remap100000}
 		r := wrapped(t, "runc", options, "run", "-b", b.dir, b.id)
 		if r.Code != 1 || !strings.HasSuffix(r.Stderr, ": chmod 0700 "+filepath.Dir(src)+"\n") {
@@ -246,7 +261,8 @@ func TestRuntimeMapped(t *testing.T) {
 	}
 }
 
-// TestRuntimeOverlay starts containers on overlays, as images are: their files are copied only where that is allowed.
+// TestRuntimeOverlay starts containers on overlays, as of images: their files may be copied up only
+// if that is allowed.
 func TestRuntimeOverlay(t *testing.T) {
 	dir := openDir(t)
 	lower, merged := filepath.Join(dir, "lower"), filepath.Join(dir, "merged")
@@ -269,12 +285,14 @@ func TestRuntimeOverlay(t *testing.T) {
 		allow string
 		code  int
 	}{{"", 1}, {"false", 1}, {"true", 0}} {
-		b := newBundle(t, looks, func(s *specs.Spec) {
+		b := newBundle(t, inspectScript, func(s *specs.Spec) {
 			s.Root.Path = merged
-			s.Annotations = map[string]string{"palisade.user-remap": remap100000, "palisade.allow-copyup": tt.allow}
+			s.Annotations = map[string]string{"palisade.user-remap": remap100000,
+				"palisade.allow-copyup": tt.allow}
 		})
 		r := wrapped(t, "runc", nil, "run", "-b", b.dir, b.id)
-		if r.Code != tt.code || tt.code == 0 && r.Stdout != looksRight || tt.code != 0 && !strings.Contains(r.Stderr, "is an overlay") {
+		if r.Code != tt.code || tt.code == 0 && r.Stdout != inspectOutput ||
+			tt.code != 0 && !strings.Contains(r.Stderr, "is an overlay") {
 			t.Errorf("%q: %+v", tt.allow, r)
 		}
 	}
@@ -282,10 +300,12 @@ func TestRuntimeOverlay(t *testing.T) {
 	checkOwners(t, merged, firstID)
 }
 
-// TestRuntimeAdapts changes what cannot work in a user namespace, and keeps what it does not know.
+// TestRuntimeAdapts checks that settings that cannot work in a user namespace are changed, and
+// unknown ones are kept.
 func TestRuntimeAdapts(t *testing.T) {
 	b := newBundle(t, "id -u; mount | grep -E 'devpts|sysfs'", func(s *specs.Spec) {
-		s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
+		s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces,
+			func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
 	})
 	text, err := os.ReadFile(b.config())
 	if err != nil {
@@ -295,18 +315,21 @@ func TestRuntimeAdapts(t *testing.T) {
 	if err := os.WriteFile(b.config(), []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// With four ids there is no group 5 for /dev/pts; and the network namespace, to which sysfs belongs, is the host's.
+	// Four ids do not include the group 5 of /dev/pts, and sysfs belongs to the host's network.
 	r := wrapped(t, "runc", []string{"--user-remap", "100000:100000:4"}, "run", "-b", b.dir, b.id)
-	if r.Code != 0 || !strings.HasPrefix(r.Stdout, "0\n") || !strings.Contains(r.Stdout, "devpts") || strings.Contains(r.Stdout, "gid=") ||
+	if r.Code != 0 || !strings.HasPrefix(r.Stdout, "0\n") || !strings.Contains(r.Stdout, "devpts") ||
+		strings.Contains(r.Stdout, "gid=") ||
 		!strings.Contains(r.Stdout, "sysfs on /sys ") {
 		t.Errorf("%+v", r)
 	}
-	if text, err = os.ReadFile(b.config()); err != nil || !strings.Contains(string(text), `"x-unknown":{"kept":[1,2]}`) {
-		t.Errorf("config.json has lost what is not known: %v %s", err, text)
+	if text, err = os.ReadFile(b.config()); err != nil ||
+		!strings.Contains(string(text), `"x-unknown":{"kept":[1,2]}`) {
+		t.Errorf("config.json has lost unknown fields: %v %s", err, text)
 	}
 }
 
-// TestRuntimeLeavesAlone runs what does not ask for a remap as the runtime itself does, to the byte.
+// TestRuntimeLeavesAlone checks that commands without a request for a remap have the same output as
+// without the wrapper.
 func TestRuntimeLeavesAlone(t *testing.T) {
 	b := newBundle(t, "id -u; exit 7", nil)
 	before, err := os.ReadFile(b.config())
@@ -314,21 +337,25 @@ func TestRuntimeLeavesAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, options := range [][]string{nil, {"--user-remap", "0:100000:65535"}} {
-		if r := wrapped(t, "runc", options, "run", "-b", b.dir, b.id); r.Code != 7 || r.Stdout != "0\n" || r.Stderr != "" {
+		if r := wrapped(t, "runc", options, "run", "-b", b.dir, b.id); r.Code != 7 || r.Stdout != "0\n" ||
+			r.Stderr != "" {
 			t.Errorf("%q: %+v", options, r)
 		}
 	}
 	if after, err := os.ReadFile(b.config()); err != nil || string(after) != string(before) {
 		t.Errorf("config.json has changed: %v", err)
 	}
-	for _, args := range [][]string{{"state", "nobody"}, {"run", "-b", t.TempDir(), "x"}, {"--version"}, {"delete", "nobody"}, {"delete"}} {
-		if r, direct := wrapped(t, "runc", []string{"--user-remap", remap100000}, args...), runRuntime(t, "runc", args...); r.Undated() != direct.Undated() {
+	for _, args := range [][]string{{"state", "absent"}, {"run", "-b", t.TempDir(), "x"},
+		{"--version"}, {"delete", "absent"}, {"delete"}} {
+		if r, direct := wrapped(t, "runc", []string{"--user-remap", remap100000}, args...),
+			runRuntime(t, "runc", args...); r.Undated() != direct.Undated() {
 			t.Errorf("%q: %+v, runc itself %+v", args, r, direct)
 		}
 	}
 }
 
-// TestRuntimeMistakes asks for what cannot be: one line says why, where engines look for it, too, and nothing has changed.
+// TestRuntimeMistakes covers invalid requests: one line with the reason, also in the log that
+// engines read, and no change.
 func TestRuntimeMistakes(t *testing.T) {
 	all := []string{"CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_ADMIN"}
 	for _, tt := range []struct {
@@ -338,8 +365,10 @@ func TestRuntimeMistakes(t *testing.T) {
 		code    int
 		want    string
 	}{
-		{"not a remap", []string{"--user-remap", "0x10:1:1"}, nil, 1, `host uid "0x10" is no decimal number`},
-		{"annotation", nil, func(s *specs.Spec) { s.Annotations = map[string]string{"palisade.user-remap": "1:2"} }, 1,
+		{"not a remap", []string{"--user-remap", "0x10:1:1"}, nil, 1,
+			`host uid "0x10" is no decimal number`},
+		{"annotation", nil,
+			func(s *specs.Spec) { s.Annotations = map[string]string{"palisade.user-remap": "1:2"} }, 1,
 			`annotation palisade.user-remap: user remap "1:2" has 2 fields`},
 		{"mode", []string{"--mode", "fly"}, nil, 2, `--mode "fly" is none of auto, shift, idmap, check`},
 		{"runtime", []string{"--runtime", "/no/such"}, nil, 2, `--runtime "/no/such"`},
@@ -348,18 +377,25 @@ func TestRuntimeMistakes(t *testing.T) {
 			s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
 			s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = nil, nil
 		}, 1, "the container is privileged"},
-		{"process", []string{"--user-remap", "100000:100000:1000"}, func(s *specs.Spec) { s.Process.User.UID = 1000 }, 1,
-			"uid 1000 of the container's process is not mapped: an offset of at least 1001"},
-		{"group", []string{"--user-remap", "100000:100000:1000"}, func(s *specs.Spec) { s.Process.User.AdditionalGids = []uint32{2000} }, 1,
-			"gid 2000 of the container's process is not mapped: an offset of at least 2001"},
-		{"other maps", []string{"--user-remap", "200000:200000:65535"}, withUserNamespace, 1, "the container's own user namespace is 100000:100000:65535"},
+		{"process", []string{"--user-remap", "100000:100000:1000"},
+			func(s *specs.Spec) { s.Process.User.UID = 1000 }, 1,
+			"uid 1000 of the container's process is not mapped, want an offset of at least 1001"},
+		{"group", []string{"--user-remap", "100000:100000:1000"},
+			func(s *specs.Spec) { s.Process.User.AdditionalGids = []uint32{2000} }, 1,
+			"gid 2000 of the container's process is not mapped, want an offset of at least 2001"},
+		{"other maps", []string{"--user-remap", "200000:200000:65535"}, withUserNamespace, 1,
+			"the container's own user namespace is 100000:100000:65535"},
 		{"another's namespace", []string{"--user-remap", remap100000}, func(s *specs.Spec) {
-			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/1/ns/user"})
+			s.Linux.Namespaces = append(s.Linux.Namespaces,
+				specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/1/ns/user"})
 		}, 1, "joins the user namespace /proc/1/ns/user"},
-		{"no root", []string{"--user-remap", remap100000}, func(s *specs.Spec) { s.Root = nil }, 1, "no root file system of its own"},
-		{"the system's root", []string{"--user-remap", remap100000, "--mode", "shift"}, func(s *specs.Spec) { s.Root.Path = "/usr" }, 1,
+		{"no root", []string{"--user-remap", remap100000}, func(s *specs.Spec) { s.Root = nil }, 1,
+			"no root file system of its own"},
+		{"the system's root", []string{"--user-remap", remap100000, "--mode", "shift"},
+			func(s *specs.Spec) { s.Root.Path = "/usr" }, 1,
 			"/usr is a directory of the system"},
-		{"not shifted", []string{"--user-remap", remap100000, "--mode", "check"}, nil, 1, "userns-shift shift --user-remap " + remap100000},
+		{"not shifted", []string{"--user-remap", remap100000, "--mode", "check"}, nil, 1,
+			"userns-shift shift --user-remap " + remap100000},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBundle(t, "echo runs", tt.edit)
@@ -368,8 +404,10 @@ func TestRuntimeMistakes(t *testing.T) {
 				t.Fatal(err)
 			}
 			log := filepath.Join(b.dir, "log.json")
-			r := wrapped(t, "runc", tt.options, "--log", log, "--log-format", "json", "run", "--bundle", b.dir, b.id)
-			if r.Code != tt.code || !strings.Contains(r.Stderr, tt.want) || strings.Count(r.Stderr, "\n") != 1 || r.Stdout != "" {
+			r := wrapped(t, "runc", tt.options, "--log", log, "--log-format", "json", "run", "--bundle",
+				b.dir, b.id)
+			if r.Code != tt.code || !strings.Contains(r.Stderr, tt.want) ||
+				strings.Count(r.Stderr, "\n") != 1 || r.Stdout != "" {
 				t.Errorf("%+v, want exit code %d and %q", r, tt.code, tt.want)
 			}
 			if after, err := os.ReadFile(b.config()); err != nil || string(after) != string(before) {
@@ -380,7 +418,8 @@ func TestRuntimeMistakes(t *testing.T) {
 				return
 			}
 			var line struct{ Level, Msg string }
-			if text, err := os.ReadFile(log); err != nil || json.Unmarshal(text, &line) != nil || line.Level != "error" ||
+			if text, err := os.ReadFile(log); err != nil || json.Unmarshal(text, &line) != nil ||
+				line.Level != "error" ||
 				!strings.Contains(line.Msg, tt.want) {
 				t.Errorf("the runtime's log has %s (%v)", text, err)
 			}
@@ -388,21 +427,23 @@ func TestRuntimeMistakes(t *testing.T) {
 	}
 }
 
-// TestLxcfsToo starts a container by both wrappers: with a user namespace, its own root file system and lxcfs's files.
+// TestLxcfsToo starts a container in both wrappers: with a user namespace, its own root file system
+// and lxcfs's files.
 func TestLxcfsToo(t *testing.T) {
 	mountpoint := startLxcfs(t)
 	wrapper := filepath.Join(t.TempDir(), "userns-shift-runc") // the name stands for the arguments
 	if err := os.Symlink(shared.shift, wrapper); err != nil {
 		t.Fatal(err)
 	}
-	b := newBundle(t, looks+"; mount | grep -c lxcfs; head -n 1 /proc/meminfo", func(s *specs.Spec) {
-		s.Annotations = map[string]string{"palisade.user-remap": remap100000}
-		limit := int64(64 << 20)
-		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit}
-	})
+	b := newBundle(t, inspectScript+"; mount | grep -c lxcfs; head -n 1 /proc/meminfo",
+		func(s *specs.Spec) {
+			s.Annotations = map[string]string{"palisade.user-remap": remap100000}
+			limit := int64(64 << 20)
+			s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit}
+		})
 	r := engine.Run(t, "", shared.toolkit, "--mountpoint", mountpoint, "--runtime-dir", t.TempDir(),
 		"runtime", "--strict", "--runtime", wrapper, "--", "run", "-b", b.dir, b.id)
-	rest, ok := strings.CutPrefix(r.Stdout, looksRight)
+	rest, ok := strings.CutPrefix(r.Stdout, inspectOutput)
 	if r.Code != 0 || !ok || !strings.HasSuffix(rest, "MemTotal:          65536 kB\n") {
 		t.Errorf("%+v", r)
 	}

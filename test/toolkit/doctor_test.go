@@ -50,11 +50,42 @@ func newPatient(t *testing.T) *patient {
 	}
 	p.install(t, shared.lxcfs, "lxcfs")
 	p.install(t, shared.toolkit, "lxcfs-toolkit")
+	p.wireLXC(t)
 	t.Cleanup(func() {
 		p.end(t, syscall.SIGTERM)
 		unmount(t, filepath.Dir(p.mountpoint)) // prestart has made it a mount
 	})
 	return p
+}
+
+// Where LXC and the packages of LXC's distributors have what doctor looks at.
+const (
+	lxcConf   = "/usr/share/lxc/config/common.conf.d/00-lxcfs.conf"
+	mountHook = "/usr/share/lxcfs/lxc.mount.hook"
+	startHook = "/usr/share/palisade/hooks/lxc/start-host"
+)
+
+// wireLXC makes LXC start a hook that needs no lxcfs at a fixed place, whether the machine has LXC or not.
+func (p *patient) wireLXC(t *testing.T) {
+	t.Helper()
+	for path, text := range map[string]string{lxcConf: "lxc.hook.start-host = " + startHook + "\n", startHook: "#!/bin/sh\n", "/etc/lxc/default.conf": ""} {
+		writeProgram(t, path, text)
+	}
+}
+
+// writeProgram writes an executable file, and creates its directory.
+func writeProgram(t *testing.T, path, text string) {
+	t.Helper()
+	err := os.MkdirAll(filepath.Dir(path), 0o755)
+	if err == nil {
+		err = os.WriteFile(path, []byte(text), 0o755)
+	}
+	if err == nil {
+		err = os.Chmod(path, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // install copies a program over one that may be running.
@@ -99,6 +130,12 @@ func (p *patient) end(t *testing.T, s syscall.Signal) {
 // examine calls doctor, in bounded time, and returns its warnings and errors.
 func (p *patient) examine(t *testing.T, args ...string) []finding {
 	t.Helper()
+	return slices.DeleteFunc(p.examineAll(t, args...), func(f finding) bool { return f.Level == "ok" || f.Level == "info" })
+}
+
+// examineAll is examine with all findings.
+func (p *patient) examineAll(t *testing.T, args ...string) []finding {
+	t.Helper()
 	started := time.Now()
 	r := engine.Run(t, "", filepath.Join(p.bin, "lxcfs-toolkit"), p.args(append([]string{"doctor", "--json"}, args...)...)...)
 	if took := time.Since(started); took > 15*time.Second {
@@ -108,9 +145,9 @@ func (p *patient) examine(t *testing.T, args ...string) []finding {
 	if err := json.Unmarshal([]byte(r.Stdout), &report); err != nil || r.Stderr != "" {
 		t.Fatalf("%v: %+v", err, r)
 	}
-	report.Findings = slices.DeleteFunc(report.Findings, func(f finding) bool { return f.Level == "ok" || f.Level == "info" })
-	if want := min(len(report.Findings), 1); r.Code != want {
-		t.Errorf("the exit code is %d, want %d: %s", r.Code, want, r.Stdout)
+	isSick := slices.ContainsFunc(report.Findings, func(f finding) bool { return f.Level == "error" || f.Level == "warning" })
+	if (r.Code == 1) != isSick || r.Code > 1 {
+		t.Errorf("the exit code is %d: %s", r.Code, r.Stdout)
 	}
 	return report.Findings
 }
@@ -267,4 +304,89 @@ func TestDoctorEngines(t *testing.T) {
 	if found := p.examine(t, "--engine", "isulad"); len(found) != 1 || found[0].ID != "engine-absent" {
 		t.Errorf("isulad: %+v", found)
 	}
+}
+
+// TestDoctorBeside has Debian's lxcfs on the host, alone and beside ours, alive and dead: no advice
+// ends one that serves containers.
+func TestDoctorBeside(t *testing.T) {
+	engine.Need(t, "/usr/bin/lxcfs")
+	p := newPatient(t)
+	p.wire(t)
+	start := p.wantIDs(t, "lxcfs-not-mounted")[0].Remedy
+	dir := t.TempDir()
+	rival, err := ctr.StartRival(t.Context(), "/usr/bin/lxcfs", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := rival.Unmount(); err != nil { // it ends, if it has not been killed
+			t.Error(err)
+		}
+	})
+	if f := p.wantIDs(t, "lxcfs-elsewhere"); f[0].Subject != rival.Mountpoint || f[0].Command {
+		t.Errorf("Debian's lxcfs alone: %+v", f)
+	}
+
+	p.follow(t, start)
+	c := p.container(t, ctr.Options{Memory: 64 * mib, Hooks: &specs.Hooks{}})
+	args := []string{"--mountpoint", rival.Mountpoint, "--runtime-dir", filepath.Join(p.dir, "rival-run"), "remount", "--container-id", c.ID}
+	if r := engine.Run(t, "", shared.toolkit, args...); r.Code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	ids := func() (ids []string) {
+		for _, f := range p.examineAll(t) {
+			if strings.HasPrefix(f.ID, "lxcfs-") || strings.HasPrefix(f.ID, "container-") || strings.HasPrefix(f.ID, "lxc-") {
+				ids = append(ids, f.ID)
+			}
+		}
+		return ids
+	}
+	if got, want := ids(), []string{"lxcfs-ok", "lxcfs-beside", "container-ok"}; !slices.Equal(got, want) {
+		t.Errorf("beside Debian's: %q, want %q", got, want)
+	}
+
+	// The hook takes the files from /var/lib/lxcfs then.
+	writeProgram(t, mountHook, "#!/bin/sh\nmount --bind /var/lib/lxcfs/proc/stat x\n")
+	writeProgram(t, lxcConf, "lxc.hook.mount = "+mountHook+"\n")
+	if f := p.wantIDs(t, "lxc-not-served"); !f[0].Command || !strings.HasSuffix(f[0].Remedy, " bind /var/lib/lxcfs") {
+		t.Errorf("got %+v", f)
+	}
+	if err := os.Mkdir("/var/lib/lxcfs", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount(p.mountpoint, "/var/lib/lxcfs", "", syscall.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	p.wantIDs(t) // the bind mount is no lxcfs beside ours
+	unmount(t, "/var/lib/lxcfs")
+	if err := os.Remove(lxcConf); err != nil {
+		t.Fatal(err)
+	}
+	p.wantIDs(t, "hook-missing")
+	p.wireLXC(t)
+
+	if err := rival.Crash(); err != nil {
+		t.Fatal(err)
+	}
+	f := p.wantIDs(t, "lxcfs-beside-fails", "container-files-dead")
+	if want := " bind " + rival.Mountpoint + " && "; !f[0].Command || !strings.Contains(f[0].Remedy, want) {
+		t.Errorf("got %+v, want the remedy %s", f[0], want)
+	}
+}
+
+// TestDoctorSwitchedOff forgets a SIGUSR2.
+func TestDoctorSwitchedOff(t *testing.T) {
+	p := newPatient(t)
+	p.wire(t)
+	p.mend(t, "lxcfs-not-mounted")
+	pid, _ := p.server(t)
+	if err := syscall.Kill(pid, syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(p.run(t, "", "check-lxcfs").Stdout, "SIGUSR2 has switched it off"); {
+		if time.Now().After(deadline) {
+			t.Fatal("check-lxcfs does not show it")
+		}
+	}
+	p.mend(t, "lxcfs-switched-off")
 }

@@ -17,6 +17,12 @@ import (
 // dead returns what list shows as dead in the container.
 func (h *host) dead(t *testing.T, c *ctr.Container) []string {
 	t.Helper()
+	return h.deadOf(t, c.ID)
+}
+
+// deadOf is dead for a container's id.
+func (h *host) deadOf(t *testing.T, id string) []string {
+	t.Helper()
 	var l struct {
 		Containers []struct {
 			ID   string
@@ -27,11 +33,11 @@ func (h *host) dead(t *testing.T, c *ctr.Container) []string {
 		t.Fatal(err)
 	}
 	for _, listed := range l.Containers {
-		if listed.ID == c.ID {
+		if listed.ID == id {
 			return listed.Dead
 		}
 	}
-	t.Fatalf("%s is not listed", c.ID)
+	t.Fatalf("%s is not listed", id)
 	return nil
 }
 

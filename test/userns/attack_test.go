@@ -18,29 +18,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attackTime is how long the attacker is worked against, and at least three rounds.
+// attackTime is the minimum duration of an attack, which has at least three rounds.
 const attackTime = 3 * time.Second
 
-// TestSwapRace has case 33: while a tree is shifted and shifted back again and again, a process of its owner swaps directories for
-// links to a directory outside, moves them, and makes hard links from outside and to it. Nothing outside changes.
+// TestSwapRace shifts and unshifts a tree while a process of its owner swaps directories for links
+// to a directory outside, moves them, and makes hard links to and from outside. Nothing outside may
+// change.
 func TestSwapRace(t *testing.T) {
 	for _, name := range []string{"tmpfs", "ext4"} {
-		if inGuest() && name != "tmpfs" {
+		if inVM() && name != "tmpfs" {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := named(name).folder(t)
+			dir := named(name).newDir(t)
 			openToAll(t, dir)
 			root, outside := filepath.Join(dir, "root"), filepath.Join(dir, "outside")
-			build(t, root, true, attacked())
+			build(t, root, true, attackedTree())
 			build(t, outside, true, []item{
-				folder(".", 0o755, 0, 0), folder("etc", 0o755, 0, 0), file("etc/passwd", 0o644, 0, 0), file("etc/root", 0o4755, 0, 0),
-				file("etc/other", 0o644, 100005, 100005), file("etc/user", 0o644, 5, 5), folder("etc/d", 0o755, 100001, 100001),
+				directory(".", 0o755, 0, 0), directory("etc", 0o755, 0, 0), file("etc/passwd", 0o644, 0, 0),
+				file("etc/root", 0o4755, 0, 0),
+				file("etc/other", 0o644, 100005, 100005), file("etc/user", 0o644, 5, 5),
+				directory("etc/d", 0o755, 100001, 100001),
 			})
 			before := takeDump(t, outside, true)
-			own := filepath.Join(dir, "own") // where the attacker may link to, and from
-			build(t, own, true, []item{folder(".", 0o700, 100000, 100000), file("suid", 0o4755, 100000, 100000)})
+			own := filepath.Join(dir, "own") // the attacker may link files of it
+			build(t, own, true, []item{directory(".", 0o700, 100000, 100000),
+				file("suid", 0o4755, 100000, 100000)})
 			shiftTree(t, root)
 			stop := startAttacker(t, "attacker", filepath.Join(root, "work"), dir)
 			rounds := 0
@@ -60,25 +64,28 @@ func TestSwapRace(t *testing.T) {
 			if err := removeTree(filepath.Join(root, "work")); err != nil {
 				t.Fatal(err)
 			}
-			if r := call(t, "shift", "--user-remap", remap, root); r.code != 0 { // an unshift may have been interrupted
+			// an unshift may have been interrupted
+			if r := call(t, "shift", "--user-remap", remap, root); r.code != 0 {
 				must(t, "unshift", "--keep-setid", root)
 			}
 		})
 	}
 }
 
-// attacked is a tree with directories in which everybody may do anything.
-func attacked() []item {
-	items := []item{folder(".", 0o755, 0, 0), folder("work", 0o777, 0, 0)}
+// attackedTree returns a tree with directories that all users may change.
+func attackedTree() []item {
+	items := []item{directory(".", 0o755, 0, 0), directory("work", 0o777, 0, 0)}
 	for n := range 20 {
 		d := fmt.Sprintf("work/%d", n)
-		items = append(items, folder(d, 0o777, 0, 0), folder(d+"/etc", 0o777, 0, 0), file(d+"/etc/passwd", 0o666, 0, 0),
-			file(d+"/etc/root", 0o4777, 0, 0).with(capsName, caps2()), folder(d+"/etc/d", 0o777, 1, 1), file(d+"/etc/user", 0o666, 5, 5))
+		items = append(items, directory(d, 0o777, 0, 0), directory(d+"/etc", 0o777, 0, 0),
+			file(d+"/etc/passwd", 0o666, 0, 0),
+			file(d+"/etc/root", 0o4777, 0, 0).with(capsName, caps2()), directory(d+"/etc/d", 0o777, 1, 1),
+			file(d+"/etc/user", 0o666, 5, 5))
 	}
 	return items
 }
 
-// startAttacker starts an attacker of a role as uid 100000, and waits until it is ready.
+// startAttacker starts an attacker with a role as uid 100000, and waits until it is ready.
 func startAttacker(t *testing.T, name string, args ...string) (stop func()) {
 	t.Helper()
 	line := role(name, args...)
@@ -142,7 +149,7 @@ func attack(work, dir string) error {
 		default:
 		}
 		d := strconv.Itoa(n)
-		// What fails is tried again: the tree changes beneath.
+		// Failures are ignored, since the tree changes during the attack.
 		exchange(d+"/etc", d+"/etclink")
 		exchange(d, strconv.Itoa((n+1)%20)+"/link")
 		exchange(d+"/etc/passwd", d+"/etclink")
@@ -163,14 +170,15 @@ func exchange(a, b string) {
 	unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE) // see attack
 }
 
-// TestLateLink has hard links that are made after the names were counted, by a process that has a hold of a directory: files
-// outside are not changed.
+// TestLateLink makes hard links after the links were counted, by a process that has a directory of
+// the tree open. Files outside may not change.
 func TestLateLink(t *testing.T) {
-	dir := named("tmpfs").folder(t)
+	dir := named("tmpfs").newDir(t)
 	root := filepath.Join(dir, "root")
-	items := []item{folder(".", 0o755, 0, 0), file("outside", 0o4755, 0, 0)}
+	items := []item{directory(".", 0o755, 0, 0), file("outside", 0o4755, 0, 0)}
 	for n := range 3000 {
-		items = append(items, folder(fmt.Sprintf("d%d", n), 0o755, 0, 0), file(fmt.Sprintf("d%d/f", n), 0o4755, 0, 0))
+		items = append(items, directory(fmt.Sprintf("d%d", n), 0o755, 0, 0),
+			file(fmt.Sprintf("d%d/f", n), 0o4755, 0, 0))
 	}
 	build(t, root, true, items[:1])
 	build(t, dir, true, items[1:2])
@@ -192,7 +200,8 @@ func TestLateLink(t *testing.T) {
 		return err == nil
 	})
 	for n := range 3000 { // some of them are not visited yet
-		if err := os.Link(filepath.Join(dir, "outside"), fmt.Sprintf("/proc/self/fd/%d/d%d/late", hold.Fd(), n)); err != nil {
+		if err := os.Link(filepath.Join(dir, "outside"),
+			fmt.Sprintf("/proc/self/fd/%d/d%d/late", hold.Fd(), n)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -209,7 +218,7 @@ func TestLateLink(t *testing.T) {
 		t.Errorf("the file outside has owner %d and mode %o", st.Uid, st.Mode)
 	}
 	if err != nil && !strings.Contains(stderr.String(), "meanwhile") {
-		t.Errorf("it says %s", &stderr)
+		t.Errorf("stderr: %s", &stderr)
 	}
 }
 
@@ -220,10 +229,10 @@ const linkedFiles = 3000
 // with links to a file outside as soon as the shift changes the directory. The tree must not be
 // shifted; with --force, the file outside must keep its owner.
 func TestLinkRace(t *testing.T) {
-	dir := named("ext4").folder(t)
+	dir := named("ext4").newDir(t)
 	openToAll(t, dir)
 	root, outside := filepath.Join(dir, "root"), filepath.Join(dir, "outside")
-	build(t, root, true, []item{folder(".", 0o755, 0, 0), folder("d", 0o777, 0, 0)})
+	build(t, root, true, []item{directory(".", 0o755, 0, 0), directory("d", 0o777, 0, 0)})
 	for n := range linkedFiles {
 		if err := unix.Mknod(fmt.Sprintf("%s/d/f%d", root, n), unix.S_IFREG|0o644, 0); err != nil {
 			t.Fatal(err)
@@ -250,14 +259,14 @@ func TestLinkRace(t *testing.T) {
 }
 
 // TestOccupants holds a tree by processes of another user in every way, except by the root
-// directory alone: the tree must not be shifted before they are gone.
+// directory alone: the tree must not be shifted before they end.
 func TestOccupants(t *testing.T) {
 	for _, way := range []string{"cwd", "fd", "thread", "mount", "root"} {
 		t.Run(way, func(t *testing.T) {
-			dir := named("tmpfs").folder(t)
+			dir := named("tmpfs").newDir(t)
 			openToAll(t, dir)
 			root := filepath.Join(dir, "root")
-			build(t, root, true, append(small(), folder("open", 0o777, 0, 0)))
+			build(t, root, true, append(small(), directory("open", 0o777, 0, 0)))
 			if err := os.Chmod(root, 0o755); err != nil {
 				t.Fatal(err)
 			}

@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// item is a file of a tree that is built.
+// item is a file of a test tree.
 type item struct {
 	path     string
-	kind     uint32 // S_IFDIR and so on; 0 for a hard link to the path to
+	kind     uint32 // S_IFDIR etc.; 0 for a hard link to the path to
 	mode     uint32
 	uid, gid int
 	to       string // of links
@@ -35,8 +35,7 @@ const (
 	recordName = "trusted.userns_shift.record"
 )
 
-// Short forms of items.
-func folder(path string, mode uint32, uid, gid int) item {
+func directory(path string, mode uint32, uid, gid int) item {
 	return item{path: path, kind: unix.S_IFDIR, mode: mode, uid: uid, gid: gid}
 }
 
@@ -68,7 +67,8 @@ func (i item) flagged(flags uint32) item {
 	return i
 }
 
-// caps2 and caps3 are file capabilities (linux/capability.h): CAP_NET_RAW, effective; caps3 those of a namespace with a root.
+// caps2 and caps3 return file capabilities (linux/capability.h): CAP_NET_RAW, effective, for caps3
+// in the user namespace with this root.
 func caps2() []byte {
 	b := binary.LittleEndian.AppendUint32(nil, 0x02000001)
 	for _, word := range []uint32{1 << 13, 0, 0, 0} {
@@ -83,14 +83,15 @@ func caps3(root uint32) []byte {
 	return binary.LittleEndian.AppendUint32(b, root)
 }
 
-// acl is an access control list with the entries of a user and a group (linux/posix_acl_xattr.h).
+// acl returns an access control list with entries for a user and a group (linux/posix_acl_xattr.h).
 func acl(user, group uint32, owner, mask uint16) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, 2)
 	const none = 0xffffffff
 	for _, e := range []struct {
 		tag, perm uint16
 		id        uint32
-	}{{0x01, owner, none}, {0x02, 5, user}, {0x04, 5, none}, {0x08, 4, group}, {0x10, mask, none}, {0x20, 1, none}} {
+	}{{0x01, owner, none}, {0x02, 5, user}, {0x04, 5, none}, {0x08, 4, group}, {0x10, mask, none},
+		{0x20, 1, none}} {
 		b = binary.LittleEndian.AppendUint16(b, e.tag)
 		b = binary.LittleEndian.AppendUint16(b, e.perm)
 		b = binary.LittleEndian.AppendUint32(b, e.id)
@@ -98,7 +99,7 @@ func acl(user, group uint32, owner, mask uint16) []byte {
 	return b
 }
 
-// build makes a tree at root. Where a file system keeps no extended attributes, the files have none.
+// build creates a tree at root. Without hasAttrs, the files have no extended attributes.
 func build(t testing.TB, root string, hasAttrs bool, items []item) {
 	t.Helper()
 	for _, i := range items {
@@ -119,7 +120,7 @@ func build(t testing.TB, root string, hasAttrs bool, items []item) {
 			}
 		}
 	}
-	for _, i := range slices.Backward(items) { // directories after what is in them
+	for _, i := range slices.Backward(items) { // directories after their files
 		if err := i.finish(root); err != nil {
 			t.Fatalf("finish %q: %v", i.path, err)
 		}
@@ -152,11 +153,12 @@ func (i *item) make(root string) error {
 	return err
 }
 
-// finish sets what other changes change: times, and flags.
+// finish sets what other changes would reset: times and flags.
 func (i *item) finish(root string) error {
 	path := filepath.Join(root, i.path)
 	when := unix.Timespec{Sec: 1_600_000_000, Nsec: 123_456_789}
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{when, when}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{when, when},
+		unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
 	if i.flags != 0 {
@@ -165,58 +167,62 @@ func (i *item) finish(root string) error {
 	return nil
 }
 
-// longName has the 255 bytes that a name can have.
+// longName has the maximum of 255 bytes.
 var longName = fmt.Sprintf("%0255d", 7)
 
-// everything is a tree with a file of each kind: cases 1 to 7, 10, 12 and 17.
+// everything returns a tree with a file of each kind.
 func everything() []item {
 	items := []item{
-		folder(".", 0o755, 0, 0),
-		folder("bin", 0o755, 0, 0),
-		file("bin/suid", 0o4755, 0, 0), // case 1
+		directory(".", 0o755, 0, 0),
+		directory("bin", 0o755, 0, 0),
+		file("bin/suid", 0o4755, 0, 0),
 		file("bin/sgid", 0o2755, 0, 42),
 		file("bin/sgid-noexec", 0o2644, 0, 42),
 		file("bin/both", 0o6711, 5, 42),
 		file("bin/suid-noexec", 0o4600, 8, 8),
-		folder("sgid", 0o2775, 0, 42),
-		folder("sticky", 0o3777, 0, 42),
-		folder("tmp", 0o1777, 0, 0),
-		file("bin/caps", 0o755, 0, 0).with(capsName, caps2()), // case 2
+		directory("sgid", 0o2775, 0, 42),
+		directory("sticky", 0o3777, 0, 42),
+		directory("tmp", 0o1777, 0, 0),
+		file("bin/caps", 0o755, 0, 0).with(capsName, caps2()),
 		file("bin/caps-shifted", 0o755, 0, 0).with(capsName, caps3(100000)),
-		file("bin/caps-nested", 0o755, 1, 1).with(capsName, caps3(5000)), // case 3
-		file("bin/suid-caps", 0o4755, 0, 0).with(capsName, caps2()),      // case 4
-		folder("acl", 0o750, 1, 1).with(accessName, acl(1000, 42, 7, 5)).with(deflName, acl(1000, 42, 7, 5)),
-		file("acl/file", 0o640, 1, 1).with(accessName, acl(33, 65534, 6, 4)), // case 5
+		file("bin/caps-nested", 0o755, 1, 1).with(capsName, caps3(5000)),
+		file("bin/suid-caps", 0o4755, 0, 0).with(capsName, caps2()),
+		directory("acl", 0o750, 1, 1).with(accessName, acl(1000, 42, 7, 5)).with(deflName,
+			acl(1000, 42, 7, 5)),
+		file("acl/file", 0o640, 1, 1).with(accessName, acl(33, 65534, 6, 4)),
 		file("acl/suid", 0o4750, 1, 1).with(accessName, acl(33, 65534, 7, 5)),
 		file("acl/all", 0o6750, 1, 1).with(accessName, acl(33, 65534, 7, 5)).with(capsName, caps2()),
-		symlink("absolute", "/etc/passwd", 0, 0), // case 6
+		symlink("absolute", "/etc/passwd", 0, 0),
 		symlink("dangling", "nowhere", 1, 2),
 		symlink("up", "../../..", 0, 0),
-		node("fifo", unix.S_IFIFO, 0o600, 0, 0, 0), // case 7
+		node("fifo", unix.S_IFIFO, 0o600, 0, 0, 0),
 		node("socket", unix.S_IFSOCK, 0o755, 3, 3, 0),
 		node("null", unix.S_IFCHR, 0o666, 0, 0, unix.Mkdev(1, 3)),
 		node("whiteout", unix.S_IFCHR, 0, 0, 0, 0),
 		node("disk", unix.S_IFBLK, 0o660, 0, 6, unix.Mkdev(7, 200)),
-		file("\xff\xfe", 0o644, 0, 0), // case 10
+		file("\xff\xfe", 0o644, 0, 0),
 		file("new\nline", 0o4755, 0, 0),
 		file("-rf", 0o644, 0, 0),
 		file(" a b ", 0o644, 0, 0),
 		file(longName, 0o644, 0, 0),
-		folder("closed", 0, 0, 0), // case 12
+		directory("closed", 0, 0, 0),
 		file("closed/file", 0, 9, 9),
-		file("hosts", 0o644, 100000, 100000), // case 17
+		file("hosts", 0o644, 100000, 100000),
 		file("half", 0o644, 0, 100000),
-		file("nobody", 0o644, 65534, 65534),
-		file("user", 0o644, 0, 0).with("user.note", []byte("a")).with("trusted.note", []byte("b")).with("security.note", []byte("c")),
+		file("overflow-id", 0o644, 65534, 65534),
+		file("user", 0o644, 0, 0).with("user.note", []byte("a")).with("trusted.note",
+			[]byte("b")).with("security.note", []byte("c")),
 	}
 	return append(items, linked()...)
 }
 
-// linked are files with several names, in two directories: case 8.
+// linked returns files with several names in two directories.
 func linked() []item {
 	return []item{
-		folder("lib", 0o755, 0, 0), folder("lib/deep", 0o755, 0, 0),
-		file("lib/plain", 0o644, 7, 7), hardLink("lib/plain2", "lib/plain"), hardLink("lib/deep/plain3", "lib/plain"),
-		file("lib/suid", 0o4755, 0, 0).with(capsName, caps2()), hardLink("lib/suid2", "lib/suid"), hardLink("lib/deep/suid3", "lib/suid"),
+		directory("lib", 0o755, 0, 0), directory("lib/deep", 0o755, 0, 0),
+		file("lib/plain", 0o644, 7, 7), hardLink("lib/plain2", "lib/plain"),
+		hardLink("lib/deep/plain3", "lib/plain"),
+		file("lib/suid", 0o4755, 0, 0).with(capsName, caps2()), hardLink("lib/suid2", "lib/suid"),
+		hardLink("lib/deep/suid3", "lib/suid"),
 	}
 }

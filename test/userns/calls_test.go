@@ -8,13 +8,15 @@ import (
 	"palisade/test/ctr"
 )
 
-// changingCalls are the system calls by which userns-shift changes anything: owners, modes, attributes, flags, and the files
-// of the folder in which it keeps what a file system cannot.
+// changingCalls returns the system calls by which userns-shift changes owners, modes, attributes,
+// flags, and files of the state directory.
 func changingCalls() (calls []ctr.Call) {
 	const setFlagsRequest = 0x6602 // FS_IOC_SETFLAGS without its size, which is another one on 32 bit
 	for _, number := range []uint32{
-		unix.SYS_FCHOWNAT, unix.SYS_FCHOWN, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_FCHMOD, unix.SYS_SETXATTR, unix.SYS_LSETXATTR,
-		unix.SYS_FSETXATTR, unix.SYS_REMOVEXATTR, unix.SYS_LREMOVEXATTR, unix.SYS_FREMOVEXATTR, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2,
+		unix.SYS_FCHOWNAT, unix.SYS_FCHOWN, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_FCHMOD,
+		unix.SYS_SETXATTR, unix.SYS_LSETXATTR,
+		unix.SYS_FSETXATTR, unix.SYS_REMOVEXATTR, unix.SYS_LREMOVEXATTR, unix.SYS_FREMOVEXATTR,
+		unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2,
 		unix.SYS_UNLINKAT, unix.SYS_MKDIRAT, unix.SYS_LINKAT, unix.SYS_SYMLINKAT,
 	} {
 		calls = append(calls, ctr.Call{Number: number})

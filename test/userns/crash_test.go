@@ -15,24 +15,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// small is a tree with few files, of which most have something that a chown takes away: each more is some more runs.
+// small returns a tree with few files, since each file costs more runs of a crash test. Most have
+// something that a chown clears.
 func small() []item {
 	return []item{
-		folder(".", 0o2755, 0, 0).with(accessName, acl(33, 42, 7, 5)),
+		directory(".", 0o2755, 0, 0).with(accessName, acl(33, 42, 7, 5)),
 		file("plain", 0o644, 7, 7),
-		folder("bin", 0o3755, 0, 0).with(deflName, acl(1, 2, 7, 5)),
+		directory("bin", 0o3755, 0, 0).with(deflName, acl(1, 2, 7, 5)),
 		file("bin/suid", 0o4755, 0, 0), hardLink("suid2", "bin/suid"),
-		file("bin/all", 0o6750, 1, 1).with(accessName, acl(33, 65534, 7, 5)).with(capsName, caps2()), hardLink("bin/all2", "bin/all"),
+		file("bin/all", 0o6750, 1, 1).with(accessName, acl(33, 65534, 7, 5)).with(capsName, caps2()),
+		hardLink("bin/all2", "bin/all"),
 		file("caps", 0o755, 0, 0).with(capsName, caps3(5000)),
 		symlink("link", "/etc/passwd", 0, 0),
 	}
 }
 
-// protectedFiles are some with flags.
+// protectedFiles returns immutable and append-only files.
 func protectedFiles() []item {
 	return []item{
-		folder("safe", 0o755, 0, 0).with(deflName, acl(1, 2, 7, 5)).flagged(appendOnly), file("safe/f", 0o644, 0, 0),
-		file("fixed", 0o4755, 0, 0).with(capsName, caps2()).flagged(immutable), hardLink("fixed2", "fixed"),
+		directory("safe", 0o755, 0, 0).with(deflName, acl(1, 2, 7, 5)).flagged(appendOnly),
+		file("safe/f", 0o644, 0, 0),
+		file("fixed", 0o4755, 0, 0).with(capsName, caps2()).flagged(immutable),
+		hardLink("fixed2", "fixed"),
 		file("log", 0o640, 1, 1).flagged(appendOnly),
 	}
 }
@@ -43,12 +47,12 @@ func protectedTree() []item { return append(small(), protectedFiles()...) }
 type crash struct {
 	name  string
 	items func() []item
-	// before is what is done before, after the build; then is the change. ROOT is added.
+	// before has the commands after the build, and change the one to kill, without ROOT.
 	before [][]string
-	then   []string
-	// other is a change to something else, which is refused while then is not done.
+	change []string
+	// other is another change, which must be refused while change is incomplete.
 	other []string
-	// on are the file systems, all if there are none.
+	// on lists the file systems, nil for all.
 	on []string
 }
 
@@ -59,49 +63,55 @@ var (
 	back       = []string{"unshift", "--jobs", "1"}
 )
 
-// plus is a command line with more, and never one with room for what another test adds.
+// plus returns a copy of a command line with more arguments.
 func plus(line []string, more ...string) []string { return slices.Concat(line, more) }
 
-// crashes has cases 19 to 26.
 func crashes() []crash {
-	onDisks := []string{"ext4", "xfs", "btrfs"} // where all kernels have flags
+	onDisks := []string{"ext4", "xfs", "btrfs"} // with flags on all kernels
 	return []crash{
-		{name: "shift", items: small, then: toRemap, other: toOther},
-		{name: "unshift", items: small, before: [][]string{toRemap}, then: back, other: toRemap}, // case 21
-		{name: "A to B", items: small, before: [][]string{toRemap}, then: toOther, other: toRemap},
-		{name: "overlap", items: overlapping, then: toOverlaps, other: toOther}, // case 26
-		{name: "overlap back", items: overlapping, before: [][]string{toOverlaps}, then: back, other: toOther},
-		{name: "immutable", items: protectedTree, then: plus(toRemap, "--immutable", "clear"),
+		{name: "shift", items: small, change: toRemap, other: toOther},
+		{name: "unshift", items: small, before: [][]string{toRemap}, change: back, other: toRemap},
+		{name: "A to B", items: small, before: [][]string{toRemap}, change: toOther, other: toRemap},
+		{name: "overlap", items: overlapping, change: toOverlaps, other: toOther},
+		{name: "overlap back", items: overlapping, before: [][]string{toOverlaps}, change: back,
+			other: toOther},
+		{name: "immutable", items: protectedTree, change: plus(toRemap, "--immutable", "clear"),
 			other: toOther, on: onDisks},
 		{name: "immutable back", items: protectedTree,
 			before: [][]string{plus(toRemap, "--immutable", "clear")},
-			then:   plus(back, "--immutable", "clear"), other: toRemap, on: onDisks},
-		{name: "squash", items: unmapped, then: plus(toRemap, "--unmapped", "squash=65534"), other: toOther},
-		{name: "workers", items: scattered, then: []string{"shift", "--jobs", "4", "--user-remap", remap}, other: toOther},
-		{name: "drop set-id", items: small, before: [][]string{toRemap}, then: plus(back, "--drop-setid"), other: toRemap},
+			change: plus(back, "--immutable", "clear"), other: toRemap, on: onDisks},
+		{name: "squash", items: unmapped, change: plus(toRemap, "--unmapped", "squash=65534"),
+			other: toOther},
+		{name: "workers", items: scattered, change: []string{"shift", "--jobs", "4", "--user-remap",
+			remap}, other: toOther},
+		{name: "drop set-id", items: small, before: [][]string{toRemap},
+			change: plus(back, "--drop-setid"), other: toRemap},
 	}
 }
 
-// unmapped is a tree with ids that are not mapped.
+// unmapped returns a tree with unmapped ids.
 func unmapped() []item {
-	return append(small(), file("bin/other", 0o4755, 70000, 0).with(capsName, caps3(70001)), file("other", 0o644, 70002, 70003))
+	return append(small(), file("bin/other", 0o4755, 70000, 0).with(capsName, caps3(70001)),
+		file("other", 0o644, 70002, 70003))
 }
 
-// scattered is a tree with files that have names in several directories, for several workers. Which of them is killed at what is
-// another thing each time.
+// scattered returns a tree whose files have names in several directories, for several workers. Each
+// run kills them at other points.
 func scattered() []item {
-	items := []item{folder(".", 0o755, 0, 0)}
+	items := []item{directory(".", 0o755, 0, 0)}
 	for n := range 4 {
 		d := fmt.Sprintf("d%d", n)
-		items = append(items, folder(d, 0o755, 0, 0), file(d+"/plain", 0o644, 7, 7), file(d+"/suid", 0o4755, 0, 0).with(capsName, caps2()))
+		items = append(items, directory(d, 0o755, 0, 0), file(d+"/plain", 0o644, 7, 7),
+			file(d+"/suid", 0o4755, 0, 0).with(capsName, caps2()))
 	}
 	for n := range 4 {
-		items = append(items, hardLink(fmt.Sprintf("d%d/other", n), fmt.Sprintf("d%d/suid", (n+1)%4)), hardLink(fmt.Sprintf("d%d/third", n), fmt.Sprintf("d%d/suid", (n+2)%4)))
+		items = append(items, hardLink(fmt.Sprintf("d%d/other", n), fmt.Sprintf("d%d/suid", (n+1)%4)),
+			hardLink(fmt.Sprintf("d%d/third", n), fmt.Sprintf("d%d/suid", (n+2)%4)))
 	}
 	return append(items, file("plain", 0o644, 0, 0))
 }
 
-// overlapping is a tree with ids that a map with an overlap changes, and one that looks like what it yields.
+// overlapping returns a tree with ids that are both changed by toOverlaps and results of it.
 func overlapping() []item {
 	items := append(small(), file("user", 0o4644, 1000, 1000))
 	for n := range items {
@@ -112,8 +122,8 @@ func overlapping() []item {
 	return items
 }
 
-// TestCrash has cases 19 and 21 to 26: for each system call that changes anything, the program is killed there, and then resumed.
-// What results equals what comes of a run that was not interrupted. Until then nobody can get into the tree.
+// TestCrash kills each change at each changing system call, and resumes it. The result must equal
+// that of an uninterrupted run, and until then no other user may enter the tree.
 func TestCrash(t *testing.T) {
 	for _, c := range crashes() {
 		t.Run(c.name, func(t *testing.T) {
@@ -125,7 +135,7 @@ func TestCrash(t *testing.T) {
 				killed := 0
 				for n := 1; ; n++ {
 					root := p.start(t)
-					if c.before == nil { // so that it is also killed while it creates the host's key
+					if c.before == nil { // to kill it while it creates the key, too
 						if err := os.Remove(filepath.Join(stateDir(t), "key")); err != nil && n > 1 {
 							t.Log(err) // an earlier kill left no key
 						}
@@ -140,22 +150,26 @@ func TestCrash(t *testing.T) {
 					checkDump(t, "resumed", takeDump(t, root, false), p.want)
 				}
 				if killed < 15 {
-					t.Errorf("it was killed at %d calls only", killed)
+					t.Errorf("killed at %d calls only", killed)
 				}
 			})
 		})
 	}
 }
 
-// TestCrashTwice has case 20: it is killed once more while it is resumed, for each pair of calls.
+// TestCrashTwice kills the resumed change again, for each pair of calls.
 func TestCrashTwice(t *testing.T) {
 	few := func() []item {
-		return []item{folder(".", 0o755, 0, 0), file("all", 0o6750, 1, 1).with(accessName, acl(33, 65534, 7, 5)).with(capsName, caps2()), hardLink("all2", "all")}
+		return []item{directory(".", 0o755, 0, 0),
+			file("all", 0o6750, 1, 1).with(accessName, acl(33, 65534, 7, 5)).with(capsName, caps2()),
+			hardLink("all2", "all")}
 	}
 	for _, c := range []crash{
-		{name: "shift", items: few, then: toRemap, other: toOther, on: []string{"tmpfs"}},
-		{name: "unshift", items: few, before: [][]string{toRemap}, then: back, other: toRemap, on: []string{"tmpfs"}},
-		{name: "shift with a folder for what cannot be kept", items: few, then: toRemap, other: toOther, on: []string{"ramfs"}},
+		{name: "shift", items: few, change: toRemap, other: toOther, on: []string{"tmpfs"}},
+		{name: "unshift", items: few, before: [][]string{toRemap}, change: back, other: toRemap,
+			on: []string{"tmpfs"}},
+		{name: "shift with records in the state directory", items: few, change: toRemap, other: toOther,
+			on: []string{"ramfs"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onFileSystems(t, func(t *testing.T, f *fileSystem, dir string) {
@@ -165,7 +179,7 @@ func TestCrashTwice(t *testing.T) {
 				killed := 0
 				defer func() {
 					if t.Logf("killed twice %d times", killed); killed < 30 {
-						t.Errorf("it was killed twice %d times only", killed)
+						t.Errorf("killed twice only %d times", killed)
 					}
 				}()
 				p := c.prepare(t, f, dir)
@@ -195,11 +209,11 @@ func TestCrashTwice(t *testing.T) {
 	}
 }
 
-// TestCrashTakenBack has a shift that is killed and then not resumed but taken back: all is as it was.
+// TestCrashTakenBack unshifts a tree whose shift was killed, which must restore it.
 func TestCrashTakenBack(t *testing.T) {
 	for _, c := range []crash{
-		{name: "shift", items: small, then: toRemap},
-		{name: "immutable", items: protectedTree, then: plus(toRemap, "--immutable", "clear"),
+		{name: "shift", items: small, change: toRemap},
+		{name: "immutable", items: protectedTree, change: plus(toRemap, "--immutable", "clear"),
 			on: []string{"ext4"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -213,22 +227,23 @@ func TestCrashTakenBack(t *testing.T) {
 					if !p.kill(t, root, n) {
 						break
 					}
-					if r := call(t, "status", root); r.stdout != "none\n" && r.stdout != "mixed\n" { // the record may be what it was killed at
+					// it may have been killed before the record
+					if r := call(t, "status", root); r.stdout != "none\n" && r.stdout != "mixed\n" {
 						must(t, "unshift", "--immutable", "clear", root)
 					}
-					checkDump(t, "taken back", takeDump(t, root, false), p.begun)
+					checkDump(t, "taken back", takeDump(t, root, false), p.unchanged)
 				}
 			})
 		})
 	}
 }
 
-// TestCrashOpened has an unshift that is killed in a tree which other users could not reach, and
-// which they can when it is resumed: it is refused, whatever is done already.
+// TestCrashOpened kills an unshift in a tree that other users cannot reach, and opens the tree to
+// them: the unshift must not be resumed.
 func TestCrashOpened(t *testing.T) {
 	f := named("tmpfs")
-	dir := f.folder(t)
-	c := crash{items: small, before: [][]string{toRemap}, then: back}
+	dir := f.newDir(t)
+	c := crash{items: small, before: [][]string{toRemap}, change: back}
 	p := c.prepare(t, f, dir)
 	for n, resumed := 1, 0; ; n += 4 {
 		if err := os.Chmod(dir, 0o700); err != nil {
@@ -237,7 +252,7 @@ func TestCrashOpened(t *testing.T) {
 		root := p.start(t)
 		if !p.kill(t, root, n) {
 			if resumed == 0 {
-				t.Error("it was never killed halfway")
+				t.Error("no kill left the tree half changed")
 			}
 			return
 		}
@@ -256,25 +271,26 @@ func TestCrashOpened(t *testing.T) {
 	}
 }
 
-// TestCrashSettled has cases 19 and 21 for a tree that was not changed just before, of which the names are not read a second time.
+// TestCrashSettled is TestCrash for a tree that was not changed recently, so that the names of its
+// files are not read again.
 func TestCrashSettled(t *testing.T) {
 	alone := func() []item { return append(small(), file("alone", 0o4755, 0, 0)) } // with one name
 	for _, c := range []crash{
-		{name: "shift", items: small, then: toRemap, other: toOther, on: []string{"tmpfs"}},
-		{name: "unshift", items: small, before: [][]string{toRemap}, then: back, other: toRemap,
+		{name: "shift", items: small, change: toRemap, other: toOther, on: []string{"tmpfs"}},
+		{name: "unshift", items: small, before: [][]string{toRemap}, change: back, other: toRemap,
 			on: []string{"tmpfs"}},
-		{name: "shift without attributes", items: alone, then: toRemap, other: toOther,
+		{name: "shift without attributes", items: alone, change: toRemap, other: toOther,
 			on: []string{"ramfs"}},
-		{name: "immutable", items: protectedTree, then: plus(toRemap, "--immutable", "clear"),
+		{name: "immutable", items: protectedTree, change: plus(toRemap, "--immutable", "clear"),
 			other: toOther, on: []string{"ext4"}},
 	} {
 		f := named(c.on[0])
-		if inGuest() && f.make != nil {
+		if inVM() && f.mkfs != nil {
 			continue // its kernel has only file systems in memory
 		}
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			p := c.prepare(t, f, f.folder(t))
+			p := c.prepare(t, f, f.newDir(t))
 			for n := 1; ; n++ {
 				root := p.start(t)
 				settle(t, root)
@@ -291,7 +307,7 @@ func TestCrashSettled(t *testing.T) {
 	}
 }
 
-// settle waits until a tree was not changed for so long that its names are believed to be the same afterwards.
+// settle waits until the ctimes in a tree are old enough for the cached names to be valid.
 func settle(t *testing.T, root string) {
 	t.Helper()
 	var latest int64
@@ -306,7 +322,8 @@ func settle(t *testing.T, root string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "a tree that is not new", func() bool { return time.Now().UnixNano()-latest > int64(150*time.Millisecond) })
+	waitFor(t, "a tree that is not new",
+		func() bool { return time.Now().UnixNano()-latest > int64(150*time.Millisecond) })
 }
 
 // prepared is a crash on a file system.
@@ -315,22 +332,22 @@ type prepared struct {
 	fs   *fileSystem
 	dir  string
 	want dump
-	// begun is the tree before the change.
-	begun dump
+	// before is the tree before the change.
+	unchanged dump
 }
 
-// prepare has the change made without interruption.
+// prepare makes the change without interruption.
 func (c crash) prepare(t *testing.T, f *fileSystem, dir string) *prepared {
 	t.Helper()
 	p := &prepared{crash: c, fs: f, dir: dir}
 	root := p.start(t)
-	p.begun = takeDump(t, root, false)
-	must(t, plus(c.then, root)...)
+	p.unchanged = takeDump(t, root, false)
+	must(t, plus(c.change, root)...)
 	p.want = takeDump(t, root, false)
 	return p
 }
 
-// start makes the tree anew.
+// start builds the tree again.
 func (p *prepared) start(t *testing.T) string {
 	t.Helper()
 	root := filepath.Join(p.dir, "root")
@@ -344,10 +361,10 @@ func (p *prepared) start(t *testing.T) string {
 	return root
 }
 
-// kill makes the change, and kills it at a call. It tells whether there was one.
+// kill makes the change, and kills it at a call. It reports whether that call was reached.
 func (p *prepared) kill(t *testing.T, root string, at int) bool {
 	t.Helper()
-	r := traced(t, at, plus(p.then, root)...)
+	r := traced(t, at, plus(p.change, root)...)
 	t.Logf("kill at %d: %+v", at, r)
 	if !r.Killed && r.Code != 0 {
 		t.Fatalf("at call %d: %+v", at, r)
@@ -355,10 +372,10 @@ func (p *prepared) kill(t *testing.T, root string, at int) bool {
 	return r.Killed
 }
 
-// isDone tells whether nothing was left to do but to remove the folder of what the file system cannot keep.
+// isDone reports whether an unshift is complete except for the removal of the state directory.
 func (p *prepared) isDone(t *testing.T, root string) bool {
 	t.Helper()
-	if p.then[0] != "unshift" {
+	if p.change[0] != "unshift" {
 		return false
 	}
 	r := call(t, "status", root)
@@ -366,29 +383,30 @@ func (p *prepared) isDone(t *testing.T, root string) bool {
 	return r.stdout == "none\n"
 }
 
-// resume goes on with what was killed.
+// resume completes a change that was killed.
 func (p *prepared) resume(t *testing.T, root string) {
 	t.Helper()
 	if !p.isDone(t, root) {
-		r := must(t, plus(p.then, root)...)
+		r := must(t, plus(p.change, root)...)
 		t.Logf("resume: %+v", r)
 	}
 }
 
-// checkClosed wants nobody to be able to use a tree that is not done: case 22; and no other change to be begun: case 23.
+// checkClosed checks that a partially changed tree is closed to other users, and that another
+// change is refused.
 func (p *prepared) checkClosed(t *testing.T, root string) {
 	t.Helper()
 	now := takeDump(t, root, false)
 	isTouched := false
 	for name, line := range now {
-		isTouched = isTouched || name != "." && line != p.begun[name]
+		isTouched = isTouched || name != "." && line != p.unchanged[name]
 	}
 	isDone := true
 	for name, line := range now {
 		isDone = isDone && (name == "." || line == p.want[name])
 	}
 	if !isTouched {
-		return // it was killed before the first file
+		return // killed before the first file
 	}
 	if !isDone {
 		if !strings.HasPrefix(now["."], "mode 040700 owner 0:0 ") {
@@ -415,13 +433,14 @@ func (p *prepared) checkClosed(t *testing.T, root string) {
 func readAs(uid int, path string) error {
 	done := make(chan error)
 	go func() {
-		// Not by setresuid(2): the thread alone changes, and it ends with the goroutine, which never lets go of it.
+		// setresuid(2) would change all threads; this one ends with the goroutine.
 		lockThread()
 		if _, _, errno := syscall.RawSyscall(unix.SYS_SETFSGID, uintptr(uid), 0, 0); errno != 0 {
 			done <- errno
 			return
 		}
-		if _, _, errno := syscall.RawSyscall(unix.SYS_SETFSUID, uintptr(uid), 0, 0); errno != 0 { // and its capabilities go
+		// this also drops capabilities
+		if _, _, errno := syscall.RawSyscall(unix.SYS_SETFSUID, uintptr(uid), 0, 0); errno != 0 {
 			done <- errno
 			return
 		}

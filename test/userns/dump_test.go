@@ -16,10 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dump is all that a file system keeps of the files of a tree, the root directory included: a line for each file, by its path.
+// dump holds a line for each file of a tree, by its path, with all properties that a file system
+// keeps.
 type dump map[string]string
 
-// takeDump dumps a tree. The times of changes are not in it, unless they are wanted: each change changes them.
+// takeDump dumps a tree, without ctimes unless withTimes is set.
 func takeDump(t testing.TB, root string, withTimes bool) dump {
 	t.Helper()
 	d := make(dump)
@@ -47,7 +48,8 @@ func describe(path, name string, first map[[2]uint64]string, withTimes bool) (st
 		return "", &os.PathError{Op: "lstat", Path: path, Err: err}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "mode %06o owner %d:%d links %d rdev %x size %d mtime %d.%09d", st.Mode, st.Uid, st.Gid, st.Nlink, st.Rdev, st.Size,
+	fmt.Fprintf(&b, "mode %06o owner %d:%d links %d rdev %x size %d mtime %d.%09d", st.Mode, st.Uid,
+		st.Gid, st.Nlink, st.Rdev, st.Size,
 		st.Mtim.Sec, st.Mtim.Nsec)
 	if withTimes {
 		fmt.Fprintf(&b, " ctime %d.%09d", st.Ctim.Sec, st.Ctim.Nsec)
@@ -76,7 +78,7 @@ func describe(path, name string, first map[[2]uint64]string, withTimes bool) (st
 	return b.String() + attrs, err
 }
 
-// describeAttrs are all extended attributes with their values.
+// describeAttrs returns all extended attributes with their values.
 func describeAttrs(path string) (string, error) {
 	buf := make([]byte, 64<<10)
 	n, err := unix.Llistxattr(path, buf)
@@ -121,7 +123,6 @@ func getAttr(path, name string) ([]byte, error) {
 	return buf[:n], nil
 }
 
-// checkDump compares dumps.
 func checkDump(t *testing.T, what string, got, want dump) {
 	t.Helper()
 	if text := diff(got, want); text != "" {
@@ -129,7 +130,7 @@ func checkDump(t *testing.T, what string, got, want dump) {
 	}
 }
 
-// diff is what differs, "" if nothing does.
+// diff returns the differences, "" if there are none.
 func diff(got, want dump) string {
 	var b strings.Builder
 	names := make(map[string]bool)
@@ -146,7 +147,7 @@ func diff(got, want dump) string {
 	return b.String()
 }
 
-// getFlags are the flags of a file or directory (ioctl_iflags(2)).
+// getFlags returns the flags of a file or directory (ioctl_iflags(2)).
 func getFlags(path string) (uint32, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -156,13 +157,13 @@ func getFlags(path string) (uint32, error) {
 	return unix.IoctlGetUint32(int(f.Fd()), unix.FS_IOC_GETFLAGS)
 }
 
-// Flags of linux/fs.h.
+// Flags in linux/fs.h.
 const (
 	immutable  = 0x10
 	appendOnly = 0x20
 )
 
-// setFlags sets these of the flags, and no others of the two.
+// setFlags sets these flags, and clears other flags for protection.
 func setFlags(path string, flags uint32) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -173,5 +174,6 @@ func setFlags(path string, flags uint32) error {
 	if err != nil {
 		return err
 	}
-	return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, int(old&^(immutable|appendOnly)|flags))
+	return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS,
+		int(old&^(immutable|appendOnly)|flags))
 }

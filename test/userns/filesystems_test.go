@@ -14,31 +14,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fileSystem is one on which tests are run: in a file of its own on a loop device, or in memory.
+// fileSystem is a file system for tests, on a loop device or in memory.
 type fileSystem struct {
 	name string
-	// make is the command line that makes it in a file; none for one in memory.
-	make []string
-	// hasAttrs tells whether it keeps extended attributes.
+	// mkfs is the command line that creates it in a file, nil if it is in memory.
+	mkfs []string
+	// hasAttrs reports whether it has extended attributes.
 	hasAttrs bool
 	once     sync.Once
 	dir      string
 	err      error
 }
 
-// onDisk has the file systems that root file systems are kept on, and ramfs for one without extended attributes.
+// fileSystems has the usual file systems for root file systems, and ramfs as one without extended
+// attributes.
 var fileSystems = []*fileSystem{
-	{name: "ext4", make: []string{"mke2fs", "-q", "-t", "ext4", "-m", "0", "-F"}, hasAttrs: true},
-	{name: "xfs", make: []string{"mkfs.xfs", "-q", "-f"}, hasAttrs: true},
-	{name: "btrfs", make: []string{"mkfs.btrfs", "-q", "-f"}, hasAttrs: true},
+	{name: "ext4", mkfs: []string{"mke2fs", "-q", "-t", "ext4", "-m", "0", "-F"}, hasAttrs: true},
+	{name: "xfs", mkfs: []string{"mkfs.xfs", "-q", "-f"}, hasAttrs: true},
+	{name: "btrfs", mkfs: []string{"mkfs.btrfs", "-q", "-f"}, hasAttrs: true},
 	{name: "tmpfs", hasAttrs: true},
 	{name: "ramfs"},
 }
 
-// size is that of a file with a file system. It is sparse.
+// size is the size of the sparse file with a file system.
 const size = 400 << 20
 
-// mounted are the mount points, for unmountAll.
+// mounted has the mount points for unmountAll.
 var mounted struct {
 	sync.Mutex
 	dirs []string
@@ -50,21 +51,21 @@ func unmountAll() {
 	}
 }
 
-// onFileSystems runs a test on each file system, at once.
+// onFileSystems runs a test on all file systems in parallel.
 func onFileSystems(t *testing.T, test func(t *testing.T, f *fileSystem, dir string)) {
 	t.Helper()
 	for _, f := range fileSystems {
-		if inGuest() && f.make != nil {
+		if inVM() && f.mkfs != nil {
 			continue // its kernel has only those in memory
 		}
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			test(t, f, f.folder(t))
+			test(t, f, f.newDir(t))
 		})
 	}
 }
 
-// named is a file system.
+// named returns the file system with a name.
 func named(name string) *fileSystem {
 	for _, f := range fileSystems {
 		if f.name == name {
@@ -74,13 +75,13 @@ func named(name string) *fileSystem {
 	panic("no file system " + name)
 }
 
-// folder returns a new directory on the file system, which is mounted if needed. Only root may
-// enter it.
-func (f *fileSystem) folder(t *testing.T) string {
+// newDir returns a new directory on the file system, which it mounts if needed. Only root may enter
+// it.
+func (f *fileSystem) newDir(t *testing.T) string {
 	t.Helper()
 	f.once.Do(func() {
 		f.dir = filepath.Join(shared.dir, f.name)
-		f.err = mountNew(f.dir, f.name, f.make, size)
+		f.err = mountNew(f.dir, f.name, f.mkfs, size)
 	})
 	if f.err != nil {
 		t.Fatal(f.err)
@@ -105,7 +106,7 @@ func openToAll(t *testing.T, dir string) {
 	}
 }
 
-// mountNew makes a file system of a type and mounts it on dir.
+// mountNew creates a file system and mounts it on dir.
 func mountNew(dir, fsType string, mkfs []string, size int64) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -133,7 +134,7 @@ func mountNew(dir, fsType string, mkfs []string, size int64) error {
 	return os.Chmod(dir, 0o755)
 }
 
-// removeTree removes a tree, in which files may be protected.
+// removeTree removes a tree, also with immutable files.
 func removeTree(dir string) error {
 	if err := os.RemoveAll(dir); err == nil {
 		return nil
@@ -150,7 +151,7 @@ func removeTree(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// mount mounts something for a test.
+// mount mounts a file system until the test ends.
 func mount(t *testing.T, source, target, fsType string, flags uintptr, data string) {
 	t.Helper()
 	if err := unix.Mount(source, target, fsType, flags, data); err != nil {

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setAttr sets an extended attribute.
 func setAttr(t *testing.T, path, name string, value []byte) {
 	t.Helper()
 	if err := unix.Lsetxattr(path, name, value, 0); err != nil {
@@ -54,9 +53,9 @@ func TestForgedState(t *testing.T) {
 	} {
 		for _, hasKey := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, key %v", tt.name, hasKey), func(t *testing.T) {
-				folder := named("tmpfs").folder(t)
-				dir, other := filepath.Join(folder, "root"), filepath.Join(folder, "other")
-				want := filepath.Join(folder, "want")
+				base := named("tmpfs").newDir(t)
+				dir, other := filepath.Join(base, "root"), filepath.Join(base, "other")
+				want := filepath.Join(base, "want")
 				build(t, dir, true, small())
 				build(t, other, true, small())
 				build(t, want, true, shifted(small()))
@@ -71,7 +70,7 @@ func TestForgedState(t *testing.T) {
 					t.Errorf("status: %+v", r)
 				}
 				checkRefused(t, call(t, "verify", dir), 1, "no shift is recorded", notOurs)
-				checkRefused(t, call(t, "mount", "--user-remap", remap, dir, filepath.Join(folder, "none")), 1)
+				checkRefused(t, call(t, "mount", "--user-remap", remap, dir, filepath.Join(base, "none")), 1)
 				texts := []string{notOurs, "/key"}
 				if !tt.isHarmless {
 					texts = append(texts, "nothing was changed", halfShifted, "setfattr -x "+stateName+" "+dir)
@@ -96,11 +95,11 @@ func TestForgedState(t *testing.T) {
 // be opened for them, and they must be removed. Names of earlier releases, which numbered paths,
 // are included.
 func TestForgedFlags(t *testing.T) {
-	if inGuest() {
+	if inVM() {
 		return // its file systems have no flags
 	}
-	folder := named("ext4").folder(t)
-	root := filepath.Join(folder, "root")
+	base := named("ext4").newDir(t)
+	root := filepath.Join(base, "root")
 	build(t, root, true, []item{
 		{path: ".", kind: unix.S_IFDIR, mode: 0o755}, file("victim", 0o644, 0, 0),
 		node("null", unix.S_IFCHR, 0o666, 0, 0, unix.Mkdev(1, 3)),
@@ -160,14 +159,14 @@ func interrupt(t *testing.T, root string, items []item) []byte {
 // TestCopiedRecord copies the record of a file to another file before the interrupted shift
 // resumes: the other file must not get the mode of the first.
 func TestCopiedRecord(t *testing.T) {
-	root := filepath.Join(named("tmpfs").folder(t), "root")
+	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	record := interrupt(t, root, append(small(), file("done", 0o755, 100000, 100000)))
 	setAttr(t, filepath.Join(root, "plain"), recordName, record)
 	setAttr(t, filepath.Join(root, "done"), recordName, record)
 	r := must(t, "shift", "--user-remap", remap, root)
 	if !strings.Contains(r.stderr, "not trusted") || !strings.Contains(r.stderr, `"plain"`) ||
 		strings.Contains(r.stderr, `"bin/suid"`) {
-		t.Errorf("it says %q", r.stderr)
+		t.Errorf("stdout %q", r.stderr)
 	}
 	got := takeDump(t, root, false)
 	for name, mode := range map[string]string{
@@ -202,9 +201,9 @@ func copyTree(t *testing.T, from, to string) {
 // TestCopiedTree copies trees with all attributes, on the same host and file system: the records
 // must be valid only for the original. A copy of a half-shifted tree must keep its records.
 func TestCopiedTree(t *testing.T) {
-	folder := named("tmpfs").folder(t)
-	root, whole := filepath.Join(folder, "root"), filepath.Join(folder, "whole")
-	half := filepath.Join(folder, "half")
+	base := named("tmpfs").newDir(t)
+	root, whole := filepath.Join(base, "root"), filepath.Join(base, "whole")
+	half := filepath.Join(base, "half")
 	interrupt(t, root, small())
 	copyTree(t, root, half)
 	before := takeDump(t, half, true)
@@ -242,8 +241,8 @@ func checkAdopted(t *testing.T, root string) {
 // its map, and a half-shifted one.
 func TestUpgrade(t *testing.T) {
 	const maps = `"to-uids":"0:100000:65535","to-gids":"0:100000:65535"`
-	folder := named("tmpfs").folder(t)
-	root := filepath.Join(folder, "root")
+	base := named("tmpfs").newDir(t)
+	root := filepath.Join(base, "root")
 	items := []item{
 		{path: ".", kind: unix.S_IFDIR, mode: 0o755}, file("f", 0o4755, 0, 0).with(capsName, caps2()),
 	}
@@ -257,7 +256,7 @@ func TestUpgrade(t *testing.T) {
 	if attrs, err := describeAttrs(root); err != nil || strings.Contains(attrs, stateName) {
 		t.Errorf("the root directory has%s, %v", attrs, err)
 	}
-	half := filepath.Join(folder, "half")
+	half := filepath.Join(base, "half")
 	build(t, half, true, []item{
 		{path: ".", kind: unix.S_IFDIR, mode: 0o700}, file("f", 0o644, 0, 0),
 		file("done", 0o755, 100000, 100000).with(recordName, make([]byte, 13)),
@@ -302,16 +301,16 @@ func TestLostKey(t *testing.T) {
 	for _, name := range []string{"tmpfs", "ramfs"} {
 		t.Run(name, func(t *testing.T) {
 			f := named(name)
-			root := filepath.Join(f.folder(t), "root")
+			root := filepath.Join(f.newDir(t), "root")
 			for n := 1; ; n++ {
 				if err := removeTree(root); err != nil {
 					t.Fatal(err)
 				}
 				build(t, root, f.hasAttrs, small())
 				if r := traced(t, n, "shift", "--jobs", "1", "--user-remap", remap, root); !r.Killed {
-					t.Fatalf("it is never half shifted: %+v", r)
+					t.Fatalf("never half shifted: %+v", r)
 				}
-				if r := call(t, "verify", root); !strings.Contains(r.stderr, "it was interrupted") {
+				if r := call(t, "verify", root); !strings.Contains(r.stderr, "interrupted") {
 					continue
 				}
 				var st unix.Stat_t
@@ -338,7 +337,7 @@ func TestLostKey(t *testing.T) {
 // inode number, and mostly the same file handle: a record of one must not be trusted on the other.
 func TestOtherFileSystem(t *testing.T) {
 	for _, f := range fileSystems {
-		if !f.hasAttrs || inGuest() && f.make != nil {
+		if !f.hasAttrs || inVM() && f.mkfs != nil {
 			continue
 		}
 		t.Run(f.name, func(t *testing.T) {
@@ -346,7 +345,7 @@ func TestOtherFileSystem(t *testing.T) {
 			var roots [2]string
 			for n := range roots {
 				roots[n] = filepath.Join(shared.dir, fmt.Sprintf("%s-root-%d", f.name, n))
-				if err := mountNew(roots[n], f.name, f.make, size); err != nil {
+				if err := mountNew(roots[n], f.name, f.mkfs, size); err != nil {
 					t.Fatal(err)
 				}
 				build(t, roots[n], true, []item{file("f", 0o4755, 0, 0)})

@@ -1,7 +1,7 @@
 //go:build integration
 
-// Package userns tests userns-shift with real file systems and processes, as root, in namespaces of its own. What a tree was
-// and what has become of it is compared as a dump of all that a file system keeps of its files.
+// Package userns tests userns-shift with real file systems and processes, as root, in its own
+// namespaces. Trees are compared as dumps of all properties that a file system keeps.
 package userns
 
 import (
@@ -14,7 +14,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// shared is what all tests use.
+// shared holds the resources of all tests.
 var shared struct{ dir, program string }
 
 func TestMain(m *testing.M) {
@@ -39,17 +39,19 @@ func runAll(m *testing.M) (code int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
 	shared.dir = dir
-	if shared.program, err = ctr.Program(ctx, dir, "userns_shift", "palisade/cmd/userns-shift"); err != nil {
+	if shared.program, err = ctr.Program(ctx, dir, "userns_shift",
+		"palisade/cmd/userns-shift"); err != nil {
 		return 1, err
 	}
 	defer unmountAll()
 	return m.Run(), nil
 }
 
-// inGuest tells whether this is the virtual machine, which has few programs and an emulated CPU.
-func inGuest() bool { return os.Getenv("PALISADE_VM") != "" }
+// inVM reports whether the tests run in the virtual machine, which has few programs and an emulated
+// CPU.
+func inVM() bool { return os.Getenv("PALISADE_VM") != "" }
 
-// needPrograms fails a test for which a program is missing.
+// needPrograms fails a test if a program is missing.
 func needPrograms(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {

@@ -12,25 +12,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountPair is a tree of the container's ids, and an empty folder to mount it on.
+// mountPair creates a tree with the container's ids, and an empty directory to mount it on.
 func mountPair(t *testing.T, dir string) (src, dst string) {
 	t.Helper()
 	src, dst = filepath.Join(dir, "src"), filepath.Join(dir, "dst")
-	build(t, src, true, []item{folder(".", 0o755, 0, 0), folder("d", 0o755, 0, 0), file("d/f", 0o644, 0, 5), file("d/user", 0o600, 1000, 1000)})
+	build(t, src, true, []item{directory(".", 0o755, 0, 0), directory("d", 0o755, 0, 0),
+		file("d/f", 0o644, 0, 5), file("d/user", 0o600, 1000, 1000)})
 	if err := os.Mkdir(dst, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return src, dst
 }
 
-// TestMount mounts trees with mapped ids on each file system (42): they are seen shifted, and nothing changes on the disk; on a
-// file system that cannot do it, and on kernels that cannot, a message says so, or the tree is shifted.
+// TestMount makes idmapped mounts on each file system: the trees are seen shifted, and nothing
+// changes on the disk. Where they are unsupported, an error says so, or the tree is shifted.
 func TestMount(t *testing.T) {
 	onFileSystems(t, func(t *testing.T, f *fileSystem, dir string) {
 		src, dst := mountPair(t, dir)
 		before := takeDump(t, src, true)
 		r := call(t, "mount", "--user-remap", remap, src, dst)
-		if !f.hasAttrs || inGuest() { // ramfs, and tmpfs before Linux 6.3
+		if !f.hasAttrs || inVM() { // ramfs, and tmpfs before Linux 6.3
 			checkRefused(t, r, 1, "idmapped mounts are not possible here", "mount_setattr MOUNT_ATTR_IDMAP")
 			r = must(t, "mount", "--fallback", "shift", "--user-remap", remap, src, dst)
 			if !strings.Contains(r.stderr, "shifting instead") {
@@ -48,7 +49,7 @@ func TestMount(t *testing.T) {
 		}
 		checkSeen(t, dst)
 		checkDump(t, "on the disk", takeDump(t, src, true), before)
-		// What the container's root makes there belongs to root on the disk; the host's root cannot make anything (43).
+		// Files of the container's root belong to root on the disk; the host's root cannot create any.
 		if err := os.WriteFile(filepath.Join(dst, "new"), nil, 0o600); !errors.Is(err, unix.EOVERFLOW) {
 			t.Errorf("the host's root makes a file: %v", err)
 		}
@@ -59,10 +60,11 @@ func TestMount(t *testing.T) {
 	})
 }
 
-// checkSeen makes sure that a tree of mountPair is seen with the host's ids.
+// checkSeen checks that a tree of mountPair is seen with the host's ids.
 func checkSeen(t *testing.T, dir string) {
 	t.Helper()
-	for path, want := range map[string][2]uint32{".": {100000, 100000}, "d/f": {100000, 100005}, "d/user": {101000, 101000}} {
+	for path, want := range map[string][2]uint32{".": {100000, 100000}, "d/f": {100000, 100005},
+		"d/user": {101000, 101000}} {
 		var st unix.Stat_t
 		if err := unix.Lstat(filepath.Join(dir, path), &st); err != nil {
 			t.Fatal(err)
@@ -73,15 +75,15 @@ func checkSeen(t *testing.T, dir string) {
 	}
 }
 
-// TestMountRefused mounts what cannot be mounted with mapped ids, or is not to be.
+// TestMountRefused covers trees that cannot or must not be idmapped.
 func TestMountRefused(t *testing.T) {
-	dir := named("tmpfs").folder(t)
+	dir := named("tmpfs").newDir(t)
 	src, dst := mountPair(t, dir)
 	shifted := filepath.Join(dir, "shifted")
-	build(t, shifted, true, []item{folder(".", 0o755, 0, 0), file("f", 0o644, 0, 0)})
+	build(t, shifted, true, []item{directory(".", 0o755, 0, 0), file("f", 0o644, 0, 0)})
 	shiftTree(t, shifted)
 	unrecorded := filepath.Join(dir, "unrecorded") // as after an update from an earlier release
-	build(t, unrecorded, true, []item{folder(".", 0o755, 100000, 100000)})
+	build(t, unrecorded, true, []item{directory(".", 0o755, 100000, 100000)})
 	link := filepath.Join(dir, "link")
 	if err := os.Symlink(src, link); err != nil {
 		t.Fatal(err)
@@ -91,24 +93,28 @@ func TestMountRefused(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"mount", "--user-remap", remap, "/proc/sys", dst}, 1, "idmapped mounts are not possible here"},
-		{[]string{"mount", "--user-remap", remap, shifted, dst}, 1, "its ids cannot be mapped as well (userns-shift unshift"},
+		{[]string{"mount", "--user-remap", remap, "/proc/sys", dst}, 1,
+			"idmapped mounts are not possible here"},
+		{[]string{"mount", "--user-remap", remap, shifted, dst}, 1,
+			"its ids cannot be mapped as well (userns-shift unshift"},
 		{[]string{"mount", "--user-remap", remap, unrecorded, dst}, 1,
 			"without a record: its ids cannot be mapped as well"},
 		{[]string{"mount", "--user-remap", remap, link, dst}, 1, "not a directory"},
-		{[]string{"mount", "--user-remap", remap, src, filepath.Join(dir, "absent")}, 1, "no such file or directory"},
+		{[]string{"mount", "--user-remap", remap, src, filepath.Join(dir, "absent")}, 1,
+			"no such file or directory"},
 		{[]string{"mount", "--user-remap", remap, src}, 2, "want SRC and DST, not 1 arguments"},
 		{[]string{"mount", src, dst}, 2, "the maps are missing"},
-		{[]string{"mount", "--fallback", "copy", "--user-remap", remap, src, dst}, 2, `--fallback "copy" is none of none, shift`},
+		{[]string{"mount", "--fallback", "copy", "--user-remap", remap, src, dst}, 2,
+			`--fallback "copy" is none of none, shift`},
 		{[]string{"umount", src}, 1, "nothing is mounted there"},
 		{[]string{"umount", filepath.Join(dir, "absent")}, 1, "no such file or directory"},
 		{[]string{"umount"}, 2, "want DST, not 0 arguments"},
-		{[]string{"umount", named("tmpfs").dir}, 1, "what is mounted there is not idmapped"},
+		{[]string{"umount", named("tmpfs").dir}, 1, "mount is not idmapped"},
 	} {
 		checkRefused(t, call(t, tt.args...), tt.code, tt.want)
 	}
 	openToAll(t, dir)
-	if !inGuest() { // where there are no such mounts, whoever can reach the tree
+	if !inVM() { // its kernel has no such mounts
 		checkRefused(t, call(t, "mount", "--user-remap", remap, src, dst), 1, ": chmod 0700 "+dir)
 	}
 	r := must(t, "mount", "--fallback", "shift", "--user-remap", remap, src, dst)
@@ -119,21 +125,25 @@ func TestMountRefused(t *testing.T) {
 	if err := unix.Unmount(dst, 0); err != nil {
 		t.Error(err)
 	}
-	if r := must(t, "mount", "--user-remap", "0:0:65535", src, dst); !strings.Contains(r.stdout, "has no effect") {
+	if r := must(t, "mount", "--user-remap", "0:0:65535", src, dst); !strings.Contains(r.stdout,
+		"has no effect") {
 		t.Errorf("a map without effect: %+v", r)
 	}
 }
 
-// TestMountOnOldKernels falls back where the kernel lacks the system calls, as before Linux 5.2 and 5.12 (42).
+// TestMountOnOldKernels runs without the system calls of Linux 5.2 and 5.12.
 func TestMountOnOldKernels(t *testing.T) {
 	for name, calls := range map[string][]int{
-		"4.19": {unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT, unix.SYS_OPENAT2, unix.SYS_MOUNT_SETATTR, unix.SYS_STATX},
+		"4.19": {unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT, unix.SYS_OPENAT2, unix.SYS_MOUNT_SETATTR,
+			unix.SYS_STATX},
 		"5.10": {unix.SYS_MOUNT_SETATTR},
 	} {
 		t.Run(name, func(t *testing.T) {
-			src, dst := mountPair(t, named("tmpfs").folder(t))
-			checkRefused(t, callWithout(t, calls, "mount", "--user-remap", remap, src, dst), 1, "idmapped mounts are not possible here")
-			if r := callWithout(t, calls, "mount", "--fallback", "shift", "--user-remap", remap, src, dst); r.code != 0 {
+			src, dst := mountPair(t, named("tmpfs").newDir(t))
+			checkRefused(t, callWithout(t, calls, "mount", "--user-remap", remap, src, dst), 1,
+				"idmapped mounts are not possible here")
+			if r := callWithout(t, calls, "mount", "--fallback", "shift", "--user-remap", remap, src,
+				dst); r.code != 0 {
 				t.Fatalf("%+v", r)
 			}
 			checkSeen(t, dst)

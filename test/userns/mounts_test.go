@@ -16,16 +16,19 @@ import (
 	"palisade/test/ctr"
 )
 
-// TestMountsInside has cases 13 to 15: what is mounted in the tree is not touched, be it of the same file system, and what it hides
-// is shifted.
+// TestMountsInside checks that mounts in the tree are not changed, even of the same file system,
+// and that the files that they hide are.
 func TestMountsInside(t *testing.T) {
 	onFileSystems(t, func(t *testing.T, f *fileSystem, dir string) {
 		root, outside := filepath.Join(dir, "root"), filepath.Join(dir, "outside")
 		build(t, root, f.hasAttrs, []item{
-			folder(".", 0o755, 0, 0), folder("same", 0o755, 0, 0), file("same/hidden", 0o4755, 0, 0), folder("dev", 0o755, 0, 0),
-			file("dev/hidden", 0o644, 0, 0), folder("proc", 0o755, 0, 0), folder("sys", 0o755, 0, 0), file("hosts", 0o644, 0, 0),
+			directory(".", 0o755, 0, 0), directory("same", 0o755, 0, 0), file("same/hidden", 0o4755, 0, 0),
+			directory("dev", 0o755, 0, 0),
+			file("dev/hidden", 0o644, 0, 0), directory("proc", 0o755, 0, 0), directory("sys", 0o755, 0, 0),
+			file("hosts", 0o644, 0, 0),
 		})
-		build(t, outside, f.hasAttrs, []item{folder(".", 0o755, 0, 0), file("suid", 0o4755, 0, 0), file("hosts", 0o644, 0, 0)})
+		build(t, outside, f.hasAttrs, []item{directory(".", 0o755, 0, 0), file("suid", 0o4755, 0, 0),
+			file("hosts", 0o644, 0, 0)})
 		before := takeDump(t, outside, true)
 		hidden, err := os.Open(filepath.Join(root, "same"))
 		if err != nil {
@@ -46,7 +49,8 @@ func TestMountsInside(t *testing.T) {
 		if err := unix.Fstat(int(hidden.Fd()), &st); err != nil || st.Uid != 100000 {
 			t.Errorf("the hidden directory belongs to %d, %v", st.Uid, err)
 		}
-		if err := unix.Fstatat(int(hidden.Fd()), "hidden", &st, 0); err != nil || st.Uid != 100000 || st.Mode != unix.S_IFREG|0o4755 {
+		if err := unix.Fstatat(int(hidden.Fd()), "hidden", &st, 0); err != nil || st.Uid != 100000 ||
+			st.Mode != unix.S_IFREG|0o4755 {
 			t.Errorf("the hidden file belongs to %d, mode %o, %v", st.Uid, st.Mode, err)
 		}
 	})
@@ -59,9 +63,9 @@ func remountReadOnly(t *testing.T, target string, flags uintptr) {
 	}
 }
 
-// TestReadOnly has case 30: a file system that is read-only is refused, a mount that is is no hindrance.
+// TestReadOnly checks that a read-only file system is refused, and a read-only mount is not.
 func TestReadOnly(t *testing.T) {
-	dir := named("tmpfs").folder(t)
+	dir := named("tmpfs").newDir(t)
 	root, seen := filepath.Join(dir, "root"), filepath.Join(dir, "seen")
 	build(t, root, true, small())
 	if err := os.Mkdir(seen, 0o755); err != nil {
@@ -71,7 +75,8 @@ func TestReadOnly(t *testing.T) {
 	remountReadOnly(t, seen, unix.MS_BIND)
 	before := takeDump(t, root, false)
 	shiftTree(t, seen)
-	if got := takeDump(t, root, false); !strings.Contains(got["bin/suid"], "mode 104755 owner 100000:100000") {
+	if got := takeDump(t, root, false); !strings.Contains(got["bin/suid"],
+		"mode 104755 owner 100000:100000") {
 		t.Errorf("bin/suid is %s", got["bin/suid"])
 	}
 	must(t, "unshift", seen)
@@ -85,20 +90,25 @@ func TestReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	mount(t, "tmpfs", whole, "tmpfs", 0, "")
-	build(t, whole, true, []item{folder("root", 0o755, 0, 0), file("root/f", 0o644, 0, 0)})
+	build(t, whole, true, []item{directory("root", 0o755, 0, 0), file("root/f", 0o644, 0, 0)})
 	remountReadOnly(t, whole, 0)
-	checkRefused(t, call(t, "shift", "--user-remap", remap, filepath.Join(whole, "root")), 1, "nothing was changed", "file system", "read-only", "remount,rw")
+	checkRefused(t, call(t, "shift", "--user-remap", remap, filepath.Join(whole, "root")), 1,
+		"nothing was changed", "file system", "read-only", "remount,rw")
 }
 
-// TestOverlay has case 31: an overlay is refused without --allow-copyup, and so are the layers of one that is mounted.
+// TestOverlay checks that an overlay is refused without --allow-copyup, and so are layers of a
+// mounted one.
 func TestOverlay(t *testing.T) {
 	for _, options := range []string{"", ",metacopy=on"} {
 		t.Run(options, func(t *testing.T) {
-			dir := named("tmpfs").folder(t)
-			merged, lower, upper := filepath.Join(dir, "merged"), filepath.Join(dir, "lower"), filepath.Join(dir, "upper")
+			dir := named("tmpfs").newDir(t)
+			merged, lower, upper := filepath.Join(dir, "merged"), filepath.Join(dir, "lower"),
+				filepath.Join(dir, "upper")
 			items := []item{
-				folder(".", 0o755, 0, 0), file("plain", 0o644, 7, 7), folder("bin", 0o755, 0, 0), file("bin/suid", 0o4755, 0, 0),
-				file("bin/all", 0o6750, 1, 1).with(accessName, acl(33, 65534, 7, 5)).with(capsName, caps2()), symlink("link", "/etc/passwd", 0, 0),
+				directory(".", 0o755, 0, 0), file("plain", 0o644, 7, 7), directory("bin", 0o755, 0, 0),
+				file("bin/suid", 0o4755, 0, 0),
+				file("bin/all", 0o6750, 1, 1).with(accessName, acl(33, 65534, 7, 5)).with(capsName, caps2()),
+				symlink("link", "/etc/passwd", 0, 0),
 			}
 			build(t, lower, true, items)
 			for _, d := range []string{merged, upper, filepath.Join(dir, "work")} {
@@ -106,40 +116,47 @@ func TestOverlay(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			mount(t, "overlay", merged, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s%s", lower, upper, filepath.Join(dir, "work"), options))
+			mount(t, "overlay", merged, "overlay", 0,
+				fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s%s", lower, upper, filepath.Join(dir, "work"),
+					options))
 			inLower := takeDump(t, lower, true)
 			for _, layer := range []string{lower, upper, filepath.Join(lower, "bin"), dir} {
-				checkRefused(t, call(t, "shift", "--user-remap", remap, layer), 1, "nothing was changed", "a layer of the overlay on "+merged, "unmount it")
+				checkRefused(t, call(t, "shift", "--user-remap", remap, layer), 1, "nothing was changed",
+					"a layer of the overlay on "+merged, "unmount it")
 			}
-			checkRefused(t, call(t, "shift", "--user-remap", remap, merged), 1, "nothing was changed", "overlay", "--allow-copyup")
+			checkRefused(t, call(t, "shift", "--user-remap", remap, merged), 1, "nothing was changed",
+				"overlay", "--allow-copyup")
 			checkDump(t, "refused", takeDump(t, lower, true), inLower)
 			want := filepath.Join(dir, "want")
 			build(t, want, true, shifted(items))
 			must(t, "shift", "--user-remap", remap, "--allow-copyup", merged)
 			got := takeDump(t, merged, false).withoutState(t, merged)
 			wanted := takeDump(t, want, false)
-			for _, name := range []string{".", "bin"} { // the sizes and links of directories are the overlay's
+			// the sizes and links of directories are the overlay's
+			for _, name := range []string{".", "bin"} {
 				got[name], wanted[name] = ownerOf(got[name]), ownerOf(wanted[name])
 			}
 			checkDump(t, "shifted", got, wanted)
 			checkDump(t, "the lower layer", takeDump(t, lower, true), inLower)
 			must(t, "unshift", "--allow-copyup", merged)
-			if got := takeDump(t, merged, false); !strings.Contains(got["bin/suid"], "mode 104755 owner 0:0") {
+			if got := takeDump(t, merged, false); !strings.Contains(got["bin/suid"],
+				"mode 104755 owner 0:0") {
 				t.Errorf("shifted back: %s", got["bin/suid"])
 			}
 		})
 	}
 }
 
-// ownerOf is the mode and owner in a line of a dump.
+// ownerOf returns the mode and owner in a line of a dump.
 func ownerOf(line string) string {
 	before, _, _ := strings.Cut(line, " links ")
 	return before
 }
 
-// TestRunningContainer has case 32: the root of a process, be it a container's, is refused without --force.
+// TestRunningContainer checks that the root directory of a process or container is refused without
+// --force.
 func TestRunningContainer(t *testing.T) {
-	dir := named("tmpfs").folder(t)
+	dir := named("tmpfs").newDir(t)
 	rootfs := filepath.Join(dir, "rootfs")
 	if err := ctr.NewRootfs(t.Context(), rootfs); err != nil {
 		t.Fatal(err)
@@ -151,10 +168,11 @@ func TestRunningContainer(t *testing.T) {
 	removed := false
 	t.Cleanup(func() {
 		if !removed {
-			c.Remove() // the test has failed already
+			c.Remove() // fails if the test has not removed it
 		}
 	})
-	checkRefused(t, call(t, "shift", "--user-remap", remap, rootfs), 1, "nothing was changed", "the root of processes: ", fmt.Sprint(c.PID), "stop the container")
+	checkRefused(t, call(t, "shift", "--user-remap", remap, rootfs), 1, "nothing was changed",
+		"the root of processes: ", fmt.Sprint(c.PID), "stop the container")
 	if removed = true; c.Remove() != nil {
 		t.Fatal("the container is not removed")
 	}
@@ -176,7 +194,8 @@ func TestRunningContainer(t *testing.T) {
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
-	checkRefused(t, call(t, "shift", "--user-remap", remap, rootfs), 1, "nothing was changed", fmt.Sprint(cmd.Process.Pid))
+	checkRefused(t, call(t, "shift", "--user-remap", remap, rootfs), 1, "nothing was changed",
+		fmt.Sprint(cmd.Process.Pid))
 	must(t, "shift", "--user-remap", remap, "--force", rootfs)
 }
 
@@ -184,13 +203,13 @@ func TestRunningContainer(t *testing.T) {
 // new inode number. A shift that is killed at any system call must come to the same result, and a
 // second one must change nothing, even after the overlay is mounted again.
 func TestOverlayCrash(t *testing.T) {
-	if inGuest() {
+	if inVM() {
 		return // its kernel has no ext4
 	}
-	lower, dir := filepath.Join(named("ext4").folder(t), "lower"), named("tmpfs").folder(t)
+	lower, dir := filepath.Join(named("ext4").newDir(t), "lower"), named("tmpfs").newDir(t)
 	merged, want := filepath.Join(dir, "merged"), filepath.Join(dir, "want")
 	items := []item{
-		folder(".", 0o755, 0, 0), file("plain", 0o644, 7, 7), folder("bin", 0o755, 0, 0),
+		directory(".", 0o755, 0, 0), file("plain", 0o644, 7, 7), directory("bin", 0o755, 0, 0),
 		file("bin/suid", 0o4755, 0, 0),
 		file("bin/all", 0o6750, 1, 1).with(accessName, acl(33, 65534, 7, 5)).with(capsName, caps2()),
 	}
@@ -219,7 +238,8 @@ func TestOverlayCrash(t *testing.T) {
 			}
 			must(t, "verify", merged)
 			got, wanted := takeDump(t, merged, false).withoutState(t, merged), takeDump(t, want, false)
-			for _, name := range []string{".", "bin"} { // the sizes and links of directories are the overlay's
+			// the sizes and links of directories are the overlay's
+			for _, name := range []string{".", "bin"} {
 				got[name], wanted[name] = ownerOf(got[name]), ownerOf(wanted[name])
 			}
 			if text := diff(got, wanted); text != "" {
@@ -240,7 +260,7 @@ func TestOverlayCrash(t *testing.T) {
 		}
 		if !r.Killed {
 			if n < 15 {
-				t.Errorf("it was killed at %d calls only", n-1)
+				t.Errorf("killed at %d calls only", n-1)
 			}
 			return
 		}

@@ -15,45 +15,53 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestUnmapped has case 16: ids that are not mapped are found before anything is changed, or kept, or squashed.
+// TestUnmapped covers the policies for unmapped ids.
 func TestUnmapped(t *testing.T) {
 	items := []item{
-		folder(".", 0o755, 0, 0), file("a", 0o4755, 65535, 0), file("b", 0o644, 1, 70000), file("c", 0o644, 1, 1),
-		file("acl", 0o640, 1, 1).with(accessName, acl(70001, 5, 6, 4)), file("caps", 0o755, 1, 1).with(capsName, caps3(70002)),
+		directory(".", 0o755, 0, 0), file("a", 0o4755, 65535, 0), file("b", 0o644, 1, 70000),
+		file("c", 0o644, 1, 1),
+		file("acl", 0o640, 1, 1).with(accessName, acl(70001, 5, 6, 4)),
+		file("caps", 0o755, 1, 1).with(capsName, caps3(70002)),
 	}
-	ids := []string{`65535 of "a"`, `70000 of "b"`, `70001 of "acl"`, `the root of the capabilities of "caps"`}
-	root := filepath.Join(named("tmpfs").folder(t), "root")
+	ids := []string{`65535 of "a"`, `70000 of "b"`, `70001 of "acl"`,
+		`the root of the capabilities of "caps"`}
+	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	build(t, root, true, items)
 	before := takeDump(t, root, true)
-	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, append(ids, "nothing was changed", "squash=ID")...)
+	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1,
+		append(ids, "nothing was changed", "squash=ID")...)
 	r := call(t, "check", "--user-remap", remap, root)
 	if r.code != 1 || !strings.Contains(r.stdout, ids[0]) || r.stderr != "" {
 		t.Errorf("check: %+v", r)
 	}
-	checkRefused(t, call(t, "shift", "--user-remap", remap, "--unmapped", "squash=65535", root), 1, "is not mapped")
+	checkRefused(t, call(t, "shift", "--user-remap", remap, "--unmapped", "squash=65535", root), 1,
+		"is not mapped")
 	checkDump(t, "refused", takeDump(t, root, true), before)
 	r = must(t, "shift", "--user-remap", remap, "--unmapped", "keep", root)
-	if !strings.Contains(r.stderr, `uids that are not mapped are kept: `) || !strings.Contains(r.stderr, ids[0]) {
-		t.Errorf("it says %q", r.stderr)
+	if !strings.Contains(r.stderr, `uids that are not mapped are kept: `) ||
+		!strings.Contains(r.stderr, ids[0]) {
+		t.Errorf("stdout %q", r.stderr)
 	}
-	checkOwners(t, root, map[string]string{"a": "65535:100000", "b": "100001:70000", "c": "100001:100001"})
+	checkOwners(t, root, map[string]string{"a": "65535:100000", "b": "100001:70000",
+		"c": "100001:100001"})
 	checkRefused(t, call(t, "verify", root), 1, "4 of 6 files do not match 100000:100000:65535: ",
 		"; uids that are not mapped: ", ids[0], ids[2], ids[3], "; gids that are not mapped: "+ids[1])
-	// Now the only files to change are those that are not mapped.
+	// Now only files with unmapped ids are left to change.
 	r = must(t, "shift", "--user-remap", remap, "--unmapped", "squash=65534", root)
 	if !strings.HasPrefix(r.stdout, "changed 4 of 6 files") {
-		t.Errorf("it says %q", r.stdout)
+		t.Errorf("stdout %q", r.stdout)
 	}
-	checkOwners(t, root, map[string]string{"a": "165534:100000", "b": "100001:165534", "c": "100001:100001"})
+	checkOwners(t, root, map[string]string{"a": "165534:100000", "b": "100001:165534",
+		"c": "100001:100001"})
 	after := takeDump(t, root, false)
-	if !strings.Contains(after["a"], "mode 104755") || !strings.Contains(after["caps"], fmt.Sprintf("%x", caps3(165534))) ||
+	if !strings.Contains(after["a"], "mode 104755") ||
+		!strings.Contains(after["caps"], fmt.Sprintf("%x", caps3(165534))) ||
 		!strings.Contains(after["acl"], fmt.Sprintf("%x", acl(165534, 100005, 6, 4))) {
 		t.Errorf("squashed: %q", after)
 	}
 	must(t, "verify", root)
 }
 
-// checkOwners compares the owners of files.
 func checkOwners(t *testing.T, root string, want map[string]string) {
 	t.Helper()
 	for name, owner := range want {
@@ -67,18 +75,19 @@ func checkOwners(t *testing.T, root string, want map[string]string) {
 	}
 }
 
-// TestLinkedOutside has case 9: a file with a name outside of the tree is found before anything is changed, or changed all the same.
+// TestLinkedOutside covers the policies for files with a name outside the tree.
 func TestLinkedOutside(t *testing.T) {
-	dir := named("tmpfs").folder(t)
+	dir := named("tmpfs").newDir(t)
 	root, outside := filepath.Join(dir, "root"), filepath.Join(dir, "outside")
-	build(t, root, true, append(small(), folder("d", 0o755, 0, 0), file("d/f", 0o4755, 0, 0)))
+	build(t, root, true, append(small(), directory("d", 0o755, 0, 0), file("d/f", 0o4755, 0, 0)))
 	if err := os.Link(filepath.Join(root, "d/f"), outside); err != nil {
 		t.Fatal(err)
 	}
 	before := takeDump(t, root, true)
-	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "nothing was changed", `"d/f" (1 of 2 names are inside)`, "--hardlinks=ignore")
+	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "nothing was changed",
+		`"d/f" (1 of 2 names are inside)`, "--hardlinks=ignore")
 	checkDump(t, "refused", takeDump(t, root, true), before)
-	if !inGuest() { // its kernel has no idmapped mounts of tmpfs
+	if !inVM() { // its kernel has no idmapped mounts of tmpfs
 		seen := filepath.Join(dir, "seen")
 		if err := os.Mkdir(seen, 0o755); err != nil {
 			t.Fatal(err)
@@ -92,19 +101,18 @@ func TestLinkedOutside(t *testing.T) {
 	checkOwners(t, dir, map[string]string{"outside": "100000:100000"})
 }
 
-// TestProtected has case 29: what is immutable or append-only is found before anything is changed, or left out, or changed and
-// protected again.
+// TestProtected covers the policies for immutable and append-only files.
 func TestProtected(t *testing.T) {
-	if inGuest() {
+	if inVM() {
 		return // its file systems have no flags
 	}
 	for _, f := range fileSystems[:3] {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			dir := f.folder(t)
+			dir := f.newDir(t)
 			root, want := filepath.Join(dir, "root"), filepath.Join(dir, "want")
 			items := append(small(), protectedFiles()...)
-			items = append(items, folder("fixed-dir", 0o2755, 0, 0), file("fixed-dir/f", 0o644, 1, 1))
+			items = append(items, directory("fixed-dir", 0o2755, 0, 0), file("fixed-dir/f", 0o644, 1, 1))
 			build(t, root, true, items)
 			build(t, want, true, shifted(items))
 			for _, d := range []string{root, want} {
@@ -113,21 +121,24 @@ func TestProtected(t *testing.T) {
 				}
 			}
 			before := takeDump(t, root, true)
-			checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "nothing was changed", `"safe"`, `"fixed"`, `"log"`, `"fixed-dir"`,
+			checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "nothing was changed",
+				`"safe"`, `"fixed"`, `"log"`, `"fixed-dir"`,
 				"chattr -i -a, or --immutable=clear or skip")
 			checkDump(t, "refused", takeDump(t, root, true), before)
 			r := must(t, "shift", "--user-remap", remap, "--immutable", "skip", root)
-			if !strings.Contains(r.stderr, `left as they are: `) {
-				t.Errorf("it says %q", r.stderr)
+			if !strings.Contains(r.stderr, `left unchanged: `) {
+				t.Errorf("stderr %q", r.stderr)
 			}
-			checkOwners(t, root, map[string]string{"fixed": "0:0", "log": "1:1", "fixed-dir": "0:0", "fixed-dir/f": "100001:100001", "plain": "100007:100007"})
+			checkOwners(t, root, map[string]string{"fixed": "0:0", "log": "1:1", "fixed-dir": "0:0",
+				"fixed-dir/f": "100001:100001", "plain": "100007:100007"})
 			must(t, "shift", "--user-remap", remap, "--immutable", "clear", root)
 			checkDump(t, "cleared", takeDump(t, root, false).withoutState(t, root), takeDump(t, want, false))
 			must(t, "unshift", "--immutable", "clear", root)
 			if err := setFlags(root, immutable); err != nil {
 				t.Fatal(err)
 			}
-			checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "nothing was changed", "itself is immutable")
+			checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "nothing was changed",
+				"itself is immutable")
 			if err := setFlags(root, 0); err != nil {
 				t.Fatal(err)
 			}
@@ -135,11 +146,12 @@ func TestProtected(t *testing.T) {
 	}
 }
 
-// TestCapsPolicies has the option --caps.
 func TestCapsPolicies(t *testing.T) {
-	for policy, want := range map[string]string{"v3": fmt.Sprintf("=%x", caps3(100000)), "v2": fmt.Sprintf("=%x", caps2()), "drop": ""} {
-		root := filepath.Join(named("tmpfs").folder(t), "root")
-		build(t, root, true, []item{folder(".", 0o755, 0, 0), file("f", 0o755, 0, 0).with(capsName, caps2())})
+	for policy, want := range map[string]string{"v3": fmt.Sprintf("=%x", caps3(100000)),
+		"v2": fmt.Sprintf("=%x", caps2()), "drop": ""} {
+		root := filepath.Join(named("tmpfs").newDir(t), "root")
+		build(t, root, true, []item{directory(".", 0o755, 0, 0),
+			file("f", 0o755, 0, 0).with(capsName, caps2())})
 		for range 2 {
 			must(t, "shift", "--user-remap", remap, "--caps", policy, root)
 			line := takeDump(t, root, false)["f"]
@@ -150,16 +162,19 @@ func TestCapsPolicies(t *testing.T) {
 	}
 }
 
-// TestForeignRecord has a record that came along with a file: it is not believed, and is gone afterwards.
+// TestForeignRecord covers a record that came with a file: it must not be trusted, and must be
+// removed.
 func TestForeignRecord(t *testing.T) {
-	dir := named("tmpfs").folder(t)
+	dir := named("tmpfs").newDir(t)
 	root, want := filepath.Join(dir, "root"), filepath.Join(dir, "want")
-	items := []item{folder(".", 0o755, 0, 0), file("f", 0o755, 0, 0), file("done", 0o755, 100000, 100000), file("suid", 0o4755, 0, 0).with(capsName, caps2())}
+	items := []item{directory(".", 0o755, 0, 0), file("f", 0o755, 0, 0),
+		file("done", 0o755, 100000, 100000), file("suid", 0o4755, 0, 0).with(capsName, caps2())}
 	build(t, root, true, items)
 	build(t, want, true, shifted(items))
 	forged := binary.LittleEndian.AppendUint64([]byte{1}, 7)
 	forged = binary.LittleEndian.AppendUint32(forged, 0o6777)
-	for name, value := range map[string][]byte{"f": append(forged, caps2()...), "done": forged, "suid": []byte("garbage")} {
+	for name, value := range map[string][]byte{"f": append(forged, caps2()...), "done": forged,
+		"suid": []byte("garbage")} {
 		if err := unix.Setxattr(filepath.Join(root, name), recordName, value, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -168,17 +183,18 @@ func TestForeignRecord(t *testing.T) {
 	checkDump(t, "shifted", takeDump(t, root, false).withoutState(t, root), takeDump(t, want, false))
 }
 
-// TestNestedRoot has a tree in which there is one that is shifted by itself.
+// TestNestedRoot covers a tree that contains another shifted tree.
 func TestNestedRoot(t *testing.T) {
-	root := filepath.Join(named("tmpfs").folder(t), "root")
-	build(t, root, true, append(small(), folder("sub", 0o755, 0, 0), file("sub/f", 0o4755, 0, 0)))
+	root := filepath.Join(named("tmpfs").newDir(t), "root")
+	build(t, root, true, append(small(), directory("sub", 0o755, 0, 0), file("sub/f", 0o4755, 0, 0)))
 	shiftTree(t, filepath.Join(root, "sub"))
 	before := takeDump(t, root, true)
-	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "nothing was changed", `shifted by themselves: "sub"`, "unshift these first")
+	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "nothing was changed",
+		`shifted by themselves: "sub"`, "unshift these first")
 	checkDump(t, "refused", takeDump(t, root, true), before)
 }
 
-// TestStatusGuesses has trees without a record.
+// TestStatusGuesses covers trees without a record.
 func TestStatusGuesses(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -190,11 +206,13 @@ func TestStatusGuesses(t *testing.T) {
 		{"own", []int{0, 5}, nil, "none", 0},
 		{"shifted", []int{100000, 100005}, nil, "unmarked-shifted", 5},
 		{"mixed", []int{100000, 5}, nil, "mixed", 4},
-		{"with a map", []int{1000, 1005}, []string{"--user-remap", "1000:1000:500"}, "unmarked-shifted", 5},
+		{"with a map", []int{1000, 1005}, []string{"--user-remap", "1000:1000:500"}, "unmarked-shifted",
+			5},
 		{"mixed with a map", []int{1000, 3}, []string{"--user-remap", "1000:1000:500"}, "mixed", 4},
 	} {
-		root := filepath.Join(named("tmpfs").folder(t), "root")
-		build(t, root, true, []item{folder(".", 0o755, tt.uids[0], tt.uids[0]), file("f", 0o644, tt.uids[1], tt.uids[1])})
+		root := filepath.Join(named("tmpfs").newDir(t), "root")
+		build(t, root, true, []item{directory(".", 0o755, tt.uids[0], tt.uids[0]),
+			file("f", 0o644, tt.uids[1], tt.uids[1])})
 		before := takeDump(t, root, true)
 		r := call(t, append(append([]string{"status"}, tt.args...), root)...)
 		if r.code != tt.code || r.stdout != tt.want+"\n" || r.stderr != "" {
@@ -202,7 +220,8 @@ func TestStatusGuesses(t *testing.T) {
 		}
 		r = call(t, append(append([]string{"status", "--json"}, tt.args...), root)...)
 		var said struct{ Root, Status string }
-		if err := json.NewDecoder(bytes.NewReader([]byte(r.stdout))).Decode(&said); err != nil || said.Root != root || said.Status != tt.want || r.code != tt.code {
+		if err := json.NewDecoder(bytes.NewReader([]byte(r.stdout))).Decode(&said); err != nil ||
+			said.Root != root || said.Status != tt.want || r.code != tt.code {
 			t.Errorf("%s: %+v, %v", tt.name, r, err)
 		}
 		checkDump(t, tt.name, takeDump(t, root, true), before)

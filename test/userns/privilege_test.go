@@ -15,10 +15,10 @@ import (
 // directory that all users may enter.
 func privileged(t *testing.T) (dir, root string) {
 	t.Helper()
-	dir = named("tmpfs").folder(t)
+	dir = named("tmpfs").newDir(t)
 	openToAll(t, dir)
 	root = filepath.Join(dir, "root")
-	build(t, root, true, []item{folder(".", 0o755, 0, 0), file("plain", 0o755, 0, 0)})
+	build(t, root, true, []item{directory(".", 0o755, 0, 0), file("plain", 0o755, 0, 0)})
 	shiftTree(t, root)
 	build(t, root, true, []item{
 		file("suid", 0o4755, 100000, 100000), file("user", 0o4755, 101000, 101000),
@@ -105,11 +105,11 @@ func TestHostCapsNeedPrivacy(t *testing.T) {
 	}
 	must(t, v2...)
 
-	closed, open := named("tmpfs").folder(t), named("tmpfs").folder(t)
+	closed, open := named("tmpfs").newDir(t), named("tmpfs").newDir(t)
 	openToAll(t, open)
 	lower, merged := filepath.Join(closed, "lower"), filepath.Join(closed, "merged")
 	build(t, lower, true, []item{
-		folder(".", 0o755, 0, 0), file("caps", 0o755, 0, 0).with(capsName, caps2()),
+		directory(".", 0o755, 0, 0), file("caps", 0o755, 0, 0).with(capsName, caps2()),
 	})
 	upper, work := filepath.Join(open, "upper"), filepath.Join(open, "work")
 	for _, d := range []string{merged, upper, work} {

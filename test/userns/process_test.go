@@ -16,20 +16,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockOf is the file that is locked while a tree is worked on.
+// lockOf returns the lock file of a tree.
 func lockOf(t *testing.T, root string) string {
 	t.Helper()
 	var st unix.Stat_t
 	if err := unix.Stat(root, &st); err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(shared.dir, "lock", fmt.Sprintf("%d-%d-%d.lock", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino))
+	return filepath.Join(shared.dir, "lock",
+		fmt.Sprintf("%d-%d-%d.lock", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino))
 }
 
-// TestLock has cases 27 and 28: a second process waits for the first, but not for ever; and who locks the root directory, as a
-// container can, is not waited for.
+// TestLock checks that a second process waits a limited time for the first one, and that a lock on
+// the root directory, which a container can hold, has no effect.
 func TestLock(t *testing.T) {
-	root := filepath.Join(named("tmpfs").folder(t), "root")
+	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	build(t, root, true, small())
 	own, err := os.Open(root)
 	if err != nil {
@@ -49,7 +50,8 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := takeDump(t, root, true)
-	checkRefused(t, call(t, "unshift", "--lock-timeout", "0.05", root), 1, "is another userns-shift at work?", "stayed locked for 50ms")
+	checkRefused(t, call(t, "unshift", "--lock-timeout", "0.05", root), 1,
+		"is another userns-shift at work?", "stayed locked for 50ms")
 	checkDump(t, "locked", takeDump(t, root, true), before)
 	line := commandLine(t, "unshift", root)
 	waiting := exec.Command(line[0], line[1:]...)
@@ -73,9 +75,9 @@ func TestLock(t *testing.T) {
 	checkOwners(t, root, map[string]string{"plain": "7:7"})
 }
 
-// TestAtOnce has case 27: several processes that begin at once do it once.
+// TestAtOnce starts several processes at the same time: the tree must be shifted once.
 func TestAtOnce(t *testing.T) {
-	root := filepath.Join(named("tmpfs").folder(t), "root")
+	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	build(t, root, true, everything())
 	want := filepath.Join(filepath.Dir(root), "want")
 	build(t, want, true, shifted(everything()))
@@ -95,12 +97,13 @@ func TestAtOnce(t *testing.T) {
 	checkDump(t, "shifted", takeDump(t, root, false).withoutState(t, root), takeDump(t, want, false))
 }
 
-// many is a tree with enough files to be interrupted.
-func many(t *testing.T, root string) {
+// buildMany builds a tree with enough files to interrupt a shift.
+func buildMany(t *testing.T, root string) {
 	t.Helper()
-	build(t, root, true, []item{folder(".", 0o751, 0, 0)})
+	build(t, root, true, []item{directory(".", 0o751, 0, 0)})
 	for d := range 30 {
-		items := []item{folder(fmt.Sprintf("d%d", d), 0o755, 0, 0), file(fmt.Sprintf("d%d/suid", d), 0o4755, 0, 0).with(capsName, caps2())}
+		items := []item{directory(fmt.Sprintf("d%d", d), 0o755, 0, 0),
+			file(fmt.Sprintf("d%d/suid", d), 0o4755, 0, 0).with(capsName, caps2())}
 		for n := range 1000 {
 			items = append(items, node(fmt.Sprintf("d%d/%d", d, n), unix.S_IFREG, 0o644, n%7, 5, 0))
 		}
@@ -116,15 +119,15 @@ func many(t *testing.T, root string) {
 	}
 }
 
-// TestSignal has SIGTERM and SIGINT: they end the work in order, and it is said how to go on.
+// TestSignal checks that SIGTERM and SIGINT end a shift with a message on how to resume it.
 func TestSignal(t *testing.T) {
-	root := filepath.Join(named("tmpfs").folder(t), "root")
-	many(t, root)
+	root := filepath.Join(named("tmpfs").newDir(t), "root")
+	buildMany(t, root)
 	before := takeDump(t, root, false)
 	for _, verb := range []string{"shift", "unshift"} {
 		line := commandLine(t, verb, "--jobs", "1", "--user-remap", remap, "--progress", "json", root)
 		interrupted := false
-		for range 20 { // it may be too fast
+		for range 20 { // the shift may be too fast
 			cmd := exec.Command(line[0], line[1:]...)
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
@@ -133,17 +136,20 @@ func TestSignal(t *testing.T) {
 			}
 			waitFor(t, "the first change", func() bool {
 				var st unix.Stat_t
-				return unix.Stat(root, &st) == nil && st.Mode&0o7777 == 0o700 || unix.Kill(cmd.Process.Pid, 0) != nil || hasEnded(cmd.Process.Pid)
+				return unix.Stat(root, &st) == nil && st.Mode&0o7777 == 0o700 ||
+					unix.Kill(cmd.Process.Pid, 0) != nil || hasEnded(cmd.Process.Pid)
 			})
-			cmd.Process.Signal(syscall.SIGTERM) // it may be done
+			cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 			err := cmd.Wait()
 			if err == nil {
-				must(t, map[string]string{"shift": "unshift", "unshift": "shift"}[verb], "--user-remap", remap, root)
+				must(t, map[string]string{"shift": "unshift", "unshift": "shift"}[verb], "--user-remap", remap,
+					root)
 				continue
 			}
 			interrupted = true
 			text := lastLine(stderr.String())
-			if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(text, "it was interrupted") || !strings.Contains(text, "the same command is given again") {
+			if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(text, "interrupted") ||
+				!strings.Contains(text, "run the same command again") {
 				t.Errorf("%v, %q", err, text)
 			}
 			checkProgress(t, stderr.String())
@@ -165,7 +171,7 @@ func lastLine(text string) string {
 	return lines[len(lines)-1]
 }
 
-// checkProgress wants all lines but the last to be progress.
+// checkProgress checks that all lines but the last are progress.
 func checkProgress(t *testing.T, text string) {
 	t.Helper()
 	lines := strings.Split(strings.TrimSpace(text), "\n")
@@ -188,19 +194,22 @@ func hasEnded(pid int) bool {
 	return err != nil || bytes.Contains(text, []byte(") Z "))
 }
 
-// TestPrivileges has case 50: without CAP_SYS_ADMIN, and in a user namespace, nothing is begun.
+// TestPrivileges checks that nothing is changed without CAP_SYS_ADMIN or in a user namespace.
 func TestPrivileges(t *testing.T) {
-	root := filepath.Join(named("tmpfs").folder(t), "root")
+	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	build(t, root, true, small())
 	before := takeDump(t, root, true)
-	for _, command := range [][]string{{"shift", "--user-remap", remap}, {"unshift", "--user-remap", remap}, {"status"}, {"verify"}} {
+	for _, command := range [][]string{{"shift", "--user-remap", remap},
+		{"unshift", "--user-remap", remap}, {"status"}, {"verify"}} {
 		line := role("unprivileged", commandLine(t, plus(command, root)...)...)
-		checkRefused(t, runProgram(t, line[0], line[1:]...), 1, "missing capabilities: CAP_SYS_ADMIN", "run it as root")
+		checkRefused(t, runProgram(t, line[0], line[1:]...), 1, "missing capabilities: CAP_SYS_ADMIN",
+			"run it as root")
 		inside := commandLine(t, plus(command, root)...)
 		cmd := exec.Command(inside[0], inside[1:]...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{
 			Cloneflags:  syscall.CLONE_NEWUSER,
-			UidMappings: []syscall.SysProcIDMap{{Size: 65536}}, GidMappings: []syscall.SysProcIDMap{{Size: 65536}},
+			UidMappings: []syscall.SysProcIDMap{{Size: 65536}},
+			GidMappings: []syscall.SysProcIDMap{{Size: 65536}},
 		}
 		out, err := cmd.CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "this process is in a user namespace") {
@@ -210,7 +219,7 @@ func TestPrivileges(t *testing.T) {
 	checkDump(t, "refused", takeDump(t, root, true), before)
 }
 
-// TestSubordinateIDs has case 50: /etc/subuid and /etc/subgid are not written.
+// TestSubordinateIDs checks that /etc/subuid and /etc/subgid are not written.
 func TestSubordinateIDs(t *testing.T) {
 	look := func() (text string) {
 		for _, name := range []string{"/etc/subuid", "/etc/subgid"} {
@@ -221,7 +230,7 @@ func TestSubordinateIDs(t *testing.T) {
 		return text
 	}
 	before := look()
-	root := filepath.Join(named("tmpfs").folder(t), "root")
+	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	build(t, root, true, small())
 	shiftTree(t, root)
 	must(t, "unshift", root)
@@ -230,9 +239,9 @@ func TestSubordinateIDs(t *testing.T) {
 	}
 }
 
-// TestStderrClosed has a stderr that is closed: the work goes on.
+// TestStderrClosed checks that a shift continues after stderr is closed.
 func TestStderrClosed(t *testing.T) {
-	root := filepath.Join(named("tmpfs").folder(t), "root")
+	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	build(t, root, true, small())
 	r, w, err := os.Pipe()
 	if err != nil {

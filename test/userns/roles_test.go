@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Roles that the test program plays when the mark is its first argument, with what follows as theirs.
+// Roles that the test program plays if its first argument is roleMark. Others are for the role.
 const roleMark = "--role="
 
-// playRole plays a role, and returns false if there is none.
+// playRole plays a role if the first argument asks for one.
 func playRole() (code int, done bool) {
 	if len(os.Args) < 2 || !strings.HasPrefix(os.Args[1], roleMark) {
 		return 0, false
@@ -43,7 +43,7 @@ func playRole() (code int, done bool) {
 	return 0, true
 }
 
-// role is the command line of a role.
+// role returns the command line of a role.
 func role(name string, args ...string) []string {
 	return append([]string{"/proc/self/exe", roleMark + name}, args...)
 }
@@ -56,18 +56,20 @@ func runUnprivileged(line []string) error {
 	return syscall.Exec(line[0], line, os.Environ())
 }
 
-// fewFiles is how many descriptors runLimited leaves.
-const fewFiles = 64
+// remainingFiles is the number of descriptors that runLimited leaves.
+const remainingFiles = 64
 
-// runLimited executes a program that may have few files open.
+// runLimited executes a program with a low limit of open files.
 func runLimited(line []string) error {
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: fewFiles, Max: fewFiles}); err != nil {
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE,
+		&unix.Rlimit{Cur: remainingFiles, Max: remainingFiles}); err != nil {
 		return err
 	}
 	return syscall.Exec(line[0], line, os.Environ())
 }
 
-// sitInRoot makes a directory its root, and waits for the end of its input.
+// sitInRoot makes a directory the root directory of the process, and waits for the end of its
+// input.
 func sitInRoot(root string) error {
 	if err := unix.Chroot(root); err != nil {
 		return err

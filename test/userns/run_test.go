@@ -17,16 +17,15 @@ import (
 	"palisade/test/ctr"
 )
 
-// ran is how a program has ended.
-type ran struct {
+// result is the result of a program.
+type result struct {
 	stdout, stderr string
 	code           int
 }
 
-// remap is the map of most tests.
 const remap = "100000:100000:65535"
 
-// commandLine is one of userns-shift, with folders of the test's for what it keeps.
+// commandLine returns a command line of userns-shift with the test's own directories.
 func commandLine(t *testing.T, args ...string) []string {
 	t.Helper()
 	var own []string
@@ -39,21 +38,22 @@ func commandLine(t *testing.T, args ...string) []string {
 	return slices.Concat([]string{shared.program, args[0]}, own, args[1:])
 }
 
-// stateDir is where a test has what file systems cannot keep.
+// stateDir returns the test's state directory.
 func stateDir(t *testing.T) string {
 	return filepath.Join(shared.dir, "state-"+strings.ReplaceAll(t.Name(), "/", "-"))
 }
 
-// call runs userns-shift, with a bound.
-func call(t *testing.T, args ...string) ran {
+// call runs userns-shift with a timeout.
+func call(t *testing.T, args ...string) result {
 	t.Helper()
 	line := commandLine(t, args...)
 	return runProgram(t, line[0], line[1:]...)
 }
 
-func runProgram(t *testing.T, program string, args ...string) ran {
+func runProgram(t *testing.T, program string, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute) // it may clean up
+	// also for calls in t.Cleanup
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	var stdout, stderr bytes.Buffer
@@ -64,11 +64,11 @@ func runProgram(t *testing.T, program string, args ...string) ran {
 	if err != nil && !errors.As(err, &exit) || ctx.Err() != nil {
 		t.Fatalf("%s %q: %v %v", program, args, err, ctx.Err())
 	}
-	return ran{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
-// must runs userns-shift and wants it to succeed, with no more than warnings.
-func must(t *testing.T, args ...string) ran {
+// must runs userns-shift, which must succeed with no output on stderr except warnings.
+func must(t *testing.T, args ...string) result {
 	t.Helper()
 	r := call(t, args...)
 	isSilent := true
@@ -81,14 +81,13 @@ func must(t *testing.T, args ...string) ran {
 	return r
 }
 
-// shiftTree shifts a tree by the map of most tests.
 func shiftTree(t *testing.T, root string) {
 	t.Helper()
 	must(t, "shift", "--user-remap", remap, root)
 }
 
-// checkRefused wants a call to fail with one line on stderr that has all of the texts.
-func checkRefused(t *testing.T, r ran, code int, texts ...string) {
+// checkRefused checks that a call has failed with one line on stderr that contains all texts.
+func checkRefused(t *testing.T, r result, code int, texts ...string) {
 	t.Helper()
 	if r.code != code || strings.Count(r.stderr, "\n") != 1 || r.stdout != "" {
 		t.Fatalf("exit code %d, want %d\nstdout: %q\nstderr: %q", r.code, code, r.stdout, r.stderr)
@@ -100,7 +99,7 @@ func checkRefused(t *testing.T, r ran, code int, texts ...string) {
 	}
 }
 
-// traced runs userns-shift and counts the calls that change anything; the one with the number killAt kills it.
+// traced runs userns-shift and counts the changing system calls; call number killAt kills it.
 func traced(t *testing.T, killAt int, args ...string) ctr.Traced {
 	t.Helper()
 	line := commandLine(t, args...)
@@ -111,10 +110,10 @@ func traced(t *testing.T, killAt int, args ...string) ctr.Traced {
 	return r
 }
 
-// waitFor polls until something is so.
-func waitFor(t *testing.T, what string, is func() bool) {
+// waitFor polls a condition for at most 20 seconds.
+func waitFor(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !is(); {
+	for deadline := time.Now().Add(20 * time.Second); !condition(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not within 20 s", what)
 		}

@@ -13,13 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestDeep has case 11: a path longer than PATH_MAX, with a branch at each level, for a process that may have open fewer files
-// than there are levels.
+// TestDeep covers a path longer than PATH_MAX with a branch at each level, and a limit of open
+// files below the number of levels.
 func TestDeep(t *testing.T) {
 	const levels = 500
 	name := "level-with-a-name-" + strings.Repeat("x", 40)
-	root := filepath.Join(named("tmpfs").folder(t), "root")
-	build(t, root, true, []item{folder(".", 0o755, 0, 0)})
+	root := filepath.Join(named("tmpfs").newDir(t), "root")
+	build(t, root, true, []item{directory(".", 0o755, 0, 0)})
 	descend(t, root, levels, func(level, dir int) {
 		for _, branch := range []string{"a", name, "z"} {
 			if err := unix.Mkdirat(dir, branch, 0o755); err != nil {
@@ -37,7 +37,7 @@ func TestDeep(t *testing.T) {
 	for _, jobs := range []string{"1", "3"} {
 		line := role("limited", commandLine(t, "shift", "--jobs", jobs, "--user-remap", remap, root)...)
 		if r := runProgram(t, line[0], line[1:]...); r.code != 0 {
-			t.Fatalf("shift with %s jobs: exit code %d, %s", jobs, r.code, end(r.stderr))
+			t.Fatalf("shift with %s jobs: exit code %d, %s", jobs, r.code, tail(r.stderr))
 		}
 		check := func(uid uint32) {
 			t.Helper()
@@ -58,16 +58,16 @@ func TestDeep(t *testing.T) {
 		check(100000)
 		line = role("limited", commandLine(t, "unshift", "--jobs", jobs, root)...)
 		if r := runProgram(t, line[0], line[1:]...); r.code != 0 {
-			t.Fatalf("unshift with %s jobs: exit code %d, %s", jobs, r.code, end(r.stderr))
+			t.Fatalf("unshift with %s jobs: exit code %d, %s", jobs, r.code, tail(r.stderr))
 		}
 		check(0)
 	}
 }
 
-// end is the end of a text that may have long paths in it.
-func end(text string) string { return text[max(0, len(text)-300):] }
+// tail returns the last 300 bytes of a text with long paths.
+func tail(text string) string { return text[max(0, len(text)-300):] }
 
-// descend calls do for so many levels of directories, each in the one before.
+// descend calls do for each level of nested directories.
 func descend(t *testing.T, root string, levels int, do func(level, dir int), name string) {
 	t.Helper()
 	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -84,7 +84,7 @@ func descend(t *testing.T, root string, levels int, do func(level, dir int), nam
 	unix.Close(dir)
 }
 
-// removeDeep removes a deep tree from its end by moving it up, since its path is too long for anybody else.
+// removeDeep removes a deep tree from its end, since its path is too long for os.RemoveAll.
 func removeDeep(t *testing.T, root, name string) {
 	t.Helper()
 	top, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -108,14 +108,15 @@ func removeDeep(t *testing.T, root, name string) {
 	}
 }
 
-// TestWide has a directory with more entries than are read at once, so that several workers share it, hard links among them.
+// TestWide covers a directory with more entries than one read returns, including hard links, which
+// several workers share.
 func TestWide(t *testing.T) {
 	files := 100_000
-	if inGuest() {
+	if inVM() {
 		files = 5000
 	}
-	root := filepath.Join(named("tmpfs").folder(t), "root")
-	build(t, root, true, []item{folder(".", 0o755, 0, 0), folder("wide", 0o700, 0, 0)})
+	root := filepath.Join(named("tmpfs").newDir(t), "root")
+	build(t, root, true, []item{directory(".", 0o755, 0, 0), directory("wide", 0o700, 0, 0)})
 	wide := filepath.Join(root, "wide")
 	for n := range files {
 		path := fmt.Sprintf("%s/%d", wide, n)
@@ -134,10 +135,11 @@ func TestWide(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, line := range [][]string{{"shift", "--jobs", "5", "--user-remap", remap}, {"unshift", "--jobs", "5"}} {
+	for _, line := range [][]string{{"shift", "--jobs", "5", "--user-remap", remap},
+		{"unshift", "--jobs", "5"}} {
 		r := must(t, plus(line, root)...)
 		if !strings.HasPrefix(r.stdout, fmt.Sprintf("changed %d of %d files", files+2, files+2)) {
-			t.Errorf("it says %q", r.stdout)
+			t.Errorf("stdout %q", r.stdout)
 		}
 		want := map[string]uint32{"shift": 100000, "unshift": 0}[line[0]]
 		for n := range files {
@@ -145,25 +147,28 @@ func TestWide(t *testing.T) {
 			if err := unix.Lstat(fmt.Sprintf("%s/%d", wide, n), &st); err != nil {
 				t.Fatal(err)
 			}
-			if mode := st.Mode & 0o7777; st.Uid != want || st.Gid != want || n%500 == 499 && mode != 0o4755 || n%500 != 499 && mode != 0o644 {
+			if mode := st.Mode & 0o7777; st.Uid != want || st.Gid != want ||
+				n%500 == 499 && mode != 0o4755 || n%500 != 499 && mode != 0o644 {
 				t.Fatalf("%s: file %d belongs to %d:%d, mode %o", line[0], n, st.Uid, st.Gid, mode)
 			}
 		}
 	}
 }
 
-// TestFullDisk has case 49: where there is no space to record what a file was, it is not changed.
+// TestFullDisk checks that a file is not changed if there is no space to record its properties.
 func TestFullDisk(t *testing.T) {
-	if inGuest() {
+	if inVM() {
 		return // its kernel has no ext4
 	}
 	dir := filepath.Join(shared.dir, "full")
 	// With inodes of 128 bytes each file with attributes needs a block.
-	if err := mountNew(dir, "ext4", []string{"mke2fs", "-q", "-t", "ext4", "-m", "0", "-b", "1024", "-I", "128", "-O", "^has_journal", "-F"}, 4<<20); err != nil {
+	if err := mountNew(dir, "ext4", []string{"mke2fs", "-q", "-t", "ext4", "-m", "0", "-b", "1024",
+		"-I", "128", "-O", "^has_journal", "-F"}, 4<<20); err != nil {
 		t.Fatal(err)
 	}
 	root := filepath.Join(dir, "root")
-	build(t, root, true, []item{folder(".", 0o755, 0, 0), file("plain", 0o644, 0, 0), file("suid", 0o4755, 0, 0)})
+	build(t, root, true, []item{directory(".", 0o755, 0, 0), file("plain", 0o644, 0, 0),
+		file("suid", 0o4755, 0, 0)})
 	ballast, err := os.Create(filepath.Join(dir, "ballast"))
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +183,7 @@ func TestFullDisk(t *testing.T) {
 	if !errors.Is(err, unix.ENOSPC) {
 		t.Fatal(err)
 	}
-	free := func(n int64) { // blocks, all in all
+	free := func(n int64) { // blocks
 		t.Helper()
 		if err := ballast.Truncate((blocks - 1 - n) * 1024); err != nil {
 			t.Fatal(err)
@@ -189,14 +194,16 @@ func TestFullDisk(t *testing.T) {
 	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "no space left")
 	checkDump(t, "no space for the state", takeDump(t, root, true), before)
 	free(1) // for the state
-	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, `"suid"`, "no space left", "the same command is given again")
+	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, `"suid"`, "no space left",
+		"run the same command again")
 	if got := takeDump(t, root, true)["suid"]; got != before["suid"] {
 		t.Errorf("suid is %s, want %s", got, before["suid"])
 	}
 	checkOwners(t, root, map[string]string{"plain": "100000:100000"})
 	free(2)
 	shiftTree(t, root)
-	if got := takeDump(t, root, false)["suid"]; !strings.HasPrefix(got, "mode 104755 owner 100000:100000") {
+	if got := takeDump(t, root, false)["suid"]; !strings.HasPrefix(got,
+		"mode 104755 owner 100000:100000") {
 		t.Errorf("suid is %s", got)
 	}
 }

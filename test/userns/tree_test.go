@@ -18,7 +18,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// mapped is what is to become of an id by the map of most tests.
+// mapped returns the new id of an id by remap.
 func mapped(id uint32) uint32 {
 	if id < 65535 {
 		return id + 100000
@@ -26,7 +26,7 @@ func mapped(id uint32) uint32 {
 	return id
 }
 
-// shifted are the items of a tree as they are to be after a shift by the map of most tests.
+// shifted returns the items of a tree after a shift by remap.
 func shifted(items []item) []item {
 	items = slices.Clone(items)
 	for n := range items {
@@ -43,7 +43,8 @@ func shifted(items []item) []item {
 				value = caps3(mapped(root))
 			case accessName, deflName:
 				value = slices.Clone(value)
-				for _, at := range []int{4 + 8 + 4, 4 + 3*8 + 4} { // the user's and the group's entry of acl
+				// the entries of acl for the user and the group
+				for _, at := range []int{4 + 8 + 4, 4 + 3*8 + 4} {
 					binary.LittleEndian.PutUint32(value[at:], mapped(binary.LittleEndian.Uint32(value[at:])))
 				}
 			}
@@ -54,7 +55,7 @@ func shifted(items []item) []item {
 	return items
 }
 
-// withoutState is a dump without what is recorded at the root directory.
+// withoutState returns the dump without the record at the root directory.
 func (d dump) withoutState(t *testing.T, root string) dump {
 	t.Helper()
 	value, err := getAttr(root, stateName)
@@ -69,8 +70,8 @@ func (d dump) withoutState(t *testing.T, root string) dump {
 	return c
 }
 
-// TestEverything has cases 1 to 8, 10, 12, 17, 25 and 45: files of each kind are shifted, all that is known of them is as it is to
-// be, and then they are shifted back to what they were.
+// TestEverything shifts files of each kind, checks all of their properties, and unshifts them
+// again.
 func TestEverything(t *testing.T) {
 	onFileSystems(t, func(t *testing.T, f *fileSystem, dir string) {
 		root, want := filepath.Join(dir, "root"), filepath.Join(dir, "want")
@@ -83,14 +84,14 @@ func TestEverything(t *testing.T) {
 		build(t, root, f.hasAttrs, items)
 		build(t, want, f.hasAttrs, shifted(items))
 		before := takeDump(t, root, false)
-		settle(t, root) // so that names are not read twice; in other tests they are
+		settle(t, root) // so that names are not read again; in other tests they are
 		shiftTree(t, root)
 		got := takeDump(t, root, false)
 		if f.hasAttrs {
 			got = got.withoutState(t, root)
 			checkStateDir(t, 0)
 		} else {
-			checkStateDir(t, 1) // case 46
+			checkStateDir(t, 1)
 		}
 		checkDump(t, "shifted", got, takeDump(t, want, false))
 		if r := must(t, "verify", root); !strings.Contains(r.stdout, "files match 100000:100000:65535") {
@@ -100,7 +101,7 @@ func TestEverything(t *testing.T) {
 			t.Errorf("status says %q", r.stdout)
 		}
 		must(t, "unshift", root)
-		for _, back := range []string{"hosts", "half"} { // which were shifted before, and so are not what they were
+		for _, back := range []string{"hosts", "half"} { // which had shifted ids before
 			line := before[back]
 			before[back] = strings.NewReplacer("100000:100000", "0:0", "0:100000", "0:0").Replace(line)
 		}
@@ -121,17 +122,17 @@ func checkStateDir(t *testing.T, want int) {
 	t.Helper()
 	entries, err := os.ReadDir(stateDir(t))
 	if err != nil || len(entries) != want+1 {
-		t.Errorf("the state folder has %v, %v", entries, err)
+		t.Errorf("the state directory has %v, %v", entries, err)
 	}
 }
 
-// TestSubvolume has case 45: a subvolume of btrfs is on the same mount, and so in the tree, though its device is another one.
+// TestSubvolume covers a subvolume of btrfs: it has another device number, but belongs to the tree.
 func TestSubvolume(t *testing.T) {
-	if inGuest() {
+	if inVM() {
 		return // its kernel has no btrfs
 	}
-	root := filepath.Join(named("btrfs").folder(t), "root")
-	build(t, root, true, []item{folder(".", 0o755, 0, 0)})
+	root := filepath.Join(named("btrfs").newDir(t), "root")
+	build(t, root, true, []item{directory(".", 0o755, 0, 0)})
 	needPrograms(t, "btrfs")
 	sub := filepath.Join(root, "sub")
 	btrfs := func(args ...string) {
@@ -142,7 +143,8 @@ func TestSubvolume(t *testing.T) {
 	}
 	btrfs("subvolume", "create", sub)
 	t.Cleanup(func() { btrfs("subvolume", "delete", sub) })
-	build(t, sub, true, []item{file("suid", 0o4755, 0, 0).with(capsName, caps2()), hardLink("suid2", "suid"), folder("d", 0o755, 1, 1)})
+	build(t, sub, true, []item{file("suid", 0o4755, 0, 0).with(capsName, caps2()),
+		hardLink("suid2", "suid"), directory("d", 0o755, 1, 1)})
 	before := takeDump(t, root, false)
 	shiftTree(t, root)
 	after := takeDump(t, root, false)
@@ -151,7 +153,8 @@ func TestSubvolume(t *testing.T) {
 			t.Errorf("%s is %s", name, after[name])
 		}
 	}
-	if got, want := after["sub/suid"], fmt.Sprintf("%s=%x", capsName, caps3(100000)); !strings.Contains(got, "mode 104755") || !strings.Contains(got, want) {
+	if got, want := after["sub/suid"], fmt.Sprintf("%s=%x", capsName,
+		caps3(100000)); !strings.Contains(got, "mode 104755") || !strings.Contains(got, want) {
 		t.Errorf("sub/suid is %s", got)
 	}
 	must(t, "unshift", root)
@@ -161,13 +164,15 @@ func TestSubvolume(t *testing.T) {
 	btrfs("subvolume", "snapshot", "-r", sub, snapshot)
 	t.Cleanup(func() { btrfs("subvolume", "delete", snapshot) })
 	before = takeDump(t, root, true)
-	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "nothing was changed", "snapshot", "read-only")
+	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, "nothing was changed",
+		"snapshot", "read-only")
 	checkDump(t, "with a read-only snapshot", takeDump(t, root, true), before)
 }
 
-// TestCapabilitiesWork has case 2: the capabilities of a shifted file are valid in the container, and nowhere else.
+// TestCapabilitiesWork checks that the capabilities of a shifted file are valid in the container
+// only.
 func TestCapabilitiesWork(t *testing.T) {
-	root := named("tmpfs").folder(t)
+	root := named("tmpfs").newDir(t)
 	openToAll(t, root)
 	cat := filepath.Join(root, "cat")
 	program, err := exec.LookPath("cat")
@@ -192,10 +197,12 @@ func TestCapabilitiesWork(t *testing.T) {
 		where, want string
 		attr        *syscall.SysProcAttr
 	}{
-		{"host", "CapEff:\t0000000000000000", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}},
+		{"host", "CapEff:\t0000000000000000",
+			&syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}},
 		{"container", "CapEff:\t0000000000002000", &syscall.SysProcAttr{
 			Cloneflags: syscall.CLONE_NEWUSER, Credential: &syscall.Credential{Uid: 5, Gid: 5},
-			UidMappings: []syscall.SysProcIDMap{{HostID: 100000, Size: 65535}}, GidMappings: []syscall.SysProcIDMap{{HostID: 100000, Size: 65535}},
+			UidMappings:                []syscall.SysProcIDMap{{HostID: 100000, Size: 65535}},
+			GidMappings:                []syscall.SysProcIDMap{{HostID: 100000, Size: 65535}},
 			GidMappingsEnableSetgroups: true,
 		}},
 	} {
@@ -208,7 +215,7 @@ func TestCapabilitiesWork(t *testing.T) {
 	}
 }
 
-// TestTwice has case 18: when all is done, nothing is changed, not even the time of a file's change.
+// TestTwice checks that a second run changes nothing, not even a ctime.
 func TestTwice(t *testing.T) {
 	onFileSystems(t, func(t *testing.T, f *fileSystem, dir string) {
 		root := filepath.Join(dir, "root")
@@ -217,7 +224,8 @@ func TestTwice(t *testing.T) {
 		shiftTree(t, root)
 		before := takeDump(t, root, true)
 		r := traced(t, 0, "shift", "--user-remap", remap, root)
-		if r.Code != 0 || r.Calls > 1 || !strings.HasPrefix(r.Stdout, "changed 0 of ") { // one call makes the lock
+		// one call creates the lock file
+		if r.Code != 0 || r.Calls > 1 || !strings.HasPrefix(r.Stdout, "changed 0 of ") {
 			t.Errorf("the second run: %+v", r)
 		}
 		checkDump(t, "the second run", takeDump(t, root, true), before)
@@ -231,10 +239,11 @@ func TestTwice(t *testing.T) {
 	})
 }
 
-// TestNamesAreReadOnce has a tree that was not changed just before: the second pass asks for nothing that the first one knows.
+// TestNamesAreReadOnce counts system calls in a tree that was not changed recently: the second pass
+// must not read again what is cached.
 func TestNamesAreReadOnce(t *testing.T) {
-	root := filepath.Join(named("tmpfs").folder(t), "root")
-	many(t, root)
+	root := filepath.Join(named("tmpfs").newDir(t), "root")
+	buildMany(t, root)
 	settle(t, root)
 	count := func(args ...string) (n int) {
 		t.Helper()
@@ -249,20 +258,21 @@ func TestNamesAreReadOnce(t *testing.T) {
 		return r.Calls
 	}
 	once := count("shift", "--user-remap", remap, "--dry-run")
-	// The root directory is closed, and so read twice; 30 files are special.
+	// The root directory changes when it is closed, so it is read again; 30 files are special.
 	if twice := count("shift", "--user-remap", remap); twice > once+100 || once < 30_000 {
 		t.Errorf("%d calls for the first pass, %d for both", once, twice)
 	}
 	must(t, "verify", root)
 }
 
-// TestDryRun has the option --dry-run: it tells what would be changed, and changes nothing.
 func TestDryRun(t *testing.T) {
-	root := filepath.Join(named("tmpfs").folder(t), "root")
+	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	build(t, root, true, everything())
 	before := takeDump(t, root, true)
-	if r := must(t, "shift", "--user-remap", remap, "--dry-run", root); r.stdout != fmt.Sprintf("would change %d of %d files: not shifted\n", len(before)-1, len(before)) {
-		t.Errorf("it says %q", r.stdout) // hosts is as it is to be
+	if r := must(t, "shift", "--user-remap", remap, "--dry-run",
+		root); r.stdout != fmt.Sprintf("would change %d of %d files: not shifted\n", len(before)-1,
+		len(before)) {
+		t.Errorf("stdout %q", r.stdout) // hosts is shifted already
 	}
 	checkDump(t, "dry run", takeDump(t, root, true), before)
 }

@@ -9,9 +9,10 @@ import (
 	"testing"
 )
 
-// TestUsage has case 34 and other mistakes: one line on stderr, exit code 2 for the command line, and nothing is changed.
+// TestUsage covers errors of use: one line on stderr, exit code 2 for errors in the command line,
+// and no change.
 func TestUsage(t *testing.T) {
-	root := filepath.Join(named("tmpfs").folder(t), "root")
+	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	build(t, root, true, small())
 	link := filepath.Join(filepath.Dir(root), "link")
 	if err := os.Symlink("root", link); err != nil {
@@ -29,18 +30,21 @@ func TestUsage(t *testing.T) {
 		{2, "the maps are missing", []string{"shift", root}},
 		{2, "only one of", []string{"shift", "--user-remap", remap, "--pid", "1", root}},
 		{2, "belong together", []string{"shift", "--uidmap", "0:100000:5", root}},
-		{2, "overlap", []string{"shift", "--uidmap", "0:100000:5", "--uidmap", "0:200000:5", "--gidmap", "0:100000:5", root}},
+		{2, "overlap", []string{"shift", "--uidmap", "0:100000:5", "--uidmap", "0:200000:5", "--gidmap",
+			"0:100000:5", root}},
 		{2, `host uid "0x10" is no decimal number`, []string{"shift", "--user-remap", "0x10:1:1", root}},
 		{2, `host gid "+5" is no decimal number`, []string{"shift", "--user-remap", "5:+5:1", root}},
 		{2, `id offset " 5" is no decimal number`, []string{"shift", "--user-remap", "5:5: 5", root}},
 		{2, `host gid "" is empty`, []string{"shift", "--user-remap", "5::5", root}},
 		{2, "has 4 fields", []string{"shift", "--user-remap", "5:5:5:5", root}},
 		{2, `"4294967295" is larger`, []string{"shift", "--user-remap", "4294967295:5:5", root}},
-		{2, "greater than 0 and less than 65536", []string{"shift", "--user-remap", "5:5:0", root}},
-		{2, "greater than 0 and less than 65536", []string{"shift", "--user-remap", "5:5:65536", root}},
+		{2, "want greater than 0 and less than 65536", []string{"shift", "--user-remap", "5:5:0", root}},
+		{2, "want greater than 0 and less than 65536",
+			[]string{"shift", "--user-remap", "5:5:65536", root}},
 		{2, "uid+offset is 4294967296", []string{"shift", "--user-remap", "4294901761:5:65535", root}},
 		{2, "--unmapped", []string{"shift", "--user-remap", remap, "--unmapped", "squash=ID", root}},
-		{2, "--unmapped", []string{"shift", "--user-remap", remap, "--unmapped", "squash=4294967295", root}},
+		{2, "--unmapped", []string{"shift", "--user-remap", remap, "--unmapped", "squash=4294967295",
+			root}},
 		{2, "--immutable", []string{"shift", "--user-remap", remap, "--immutable", "so", root}},
 		{2, "--hardlinks", []string{"shift", "--user-remap", remap, "--hardlinks", "so", root}},
 		{2, "--caps", []string{"shift", "--user-remap", remap, "--caps", "v4", root}},
@@ -62,12 +66,14 @@ func TestUsage(t *testing.T) {
 		{1, "", []string{"shift", "--pid", "999999999", root}},
 	} {
 		r := call(t, tt.args...)
-		if r.code != tt.code || strings.Count(r.stderr, "\n") != 1 || r.stdout != "" || !strings.Contains(r.stderr, tt.want) {
+		if r.code != tt.code || strings.Count(r.stderr, "\n") != 1 || r.stdout != "" ||
+			!strings.Contains(r.stderr, tt.want) {
 			t.Errorf("%q: %+v, want exit code %d and %q", tt.args, r, tt.code, tt.want)
 		}
 	}
 	for _, value := range []string{"0:100000:65535", "100000:0:65535", "0:0:1"} {
-		if r := must(t, "shift", "--user-remap", value, root); !strings.Contains(r.stdout, "has no effect") {
+		if r := must(t, "shift", "--user-remap", value, root); !strings.Contains(r.stdout,
+			"has no effect") {
 			t.Errorf("%s: %+v", value, r)
 		}
 	}

@@ -13,9 +13,9 @@ import (
 // TestVerifyNames checks that verify names the wrong files, counts each once, however many names
 // and wrong ids it has, and lists uids and gids apart.
 func TestVerifyNames(t *testing.T) {
-	root := filepath.Join(named("tmpfs").folder(t), "root")
+	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	build(t, root, true, []item{
-		folder(".", 0o755, 0, 0), folder("d", 0o755, 0, 0),
+		directory(".", 0o755, 0, 0), directory("d", 0o755, 0, 0),
 		file("d/linked", 0o644, 0, 0), file("d/both", 0o644, 0, 0), file("good", 0o644, 0, 0),
 	})
 	if err := os.Link(filepath.Join(root, "d/linked"), filepath.Join(root, "other")); err != nil {
@@ -23,7 +23,7 @@ func TestVerifyNames(t *testing.T) {
 	}
 	must(t, "shift", "--user-remap", remap, root)
 	if r := must(t, "verify", root); !strings.HasPrefix(r.stdout, "all 5 files match ") {
-		t.Errorf("it says %q", r.stdout)
+		t.Errorf("stdout %q", r.stdout)
 	}
 	chown := func(name string, uid, gid int) {
 		t.Helper()
@@ -35,7 +35,7 @@ func TestVerifyNames(t *testing.T) {
 	r := call(t, "verify", root)
 	checkRefused(t, r, 1, "1 of 5 files do not match 100000:100000:65535: ", "(shift again)")
 	if !strings.Contains(r.stderr, `"d/linked"`) && !strings.Contains(r.stderr, `"other"`) {
-		t.Errorf("it names no file: %s", r.stderr)
+		t.Errorf("no file is named: %s", r.stderr)
 	}
 	chown("d/both", 300000, 300001)
 	checkRefused(t, call(t, "verify", root), 1, "2 of 5 files do not match ", `"d/both"`,
@@ -45,9 +45,9 @@ func TestVerifyNames(t *testing.T) {
 // TestSmallerOffset checks a shifted tree against a smaller offset: the advice counts ids as the
 // container does, and following it helps.
 func TestSmallerOffset(t *testing.T) {
-	root := filepath.Join(named("tmpfs").folder(t), "root")
+	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	build(t, root, true, []item{
-		folder(".", 0o755, 0, 0), file("a", 0o644, 1000, 5), file("b", 0o644, 33, 33),
+		directory(".", 0o755, 0, 0), file("a", 0o644, 1000, 5), file("b", 0o644, 33, 33),
 		file("acl", 0o640, 1, 1).with(accessName, acl(2000, 5, 6, 4)),
 		file("caps", 0o755, 1, 1).with(capsName, caps3(3000)),
 	})
@@ -57,7 +57,7 @@ func TestSmallerOffset(t *testing.T) {
 	if r.code != 1 || !strings.Contains(r.stdout, advice) || strings.Contains(r.stdout, "chown them") {
 		t.Errorf("check: %+v, want %q", r, advice)
 	}
-	if err := os.Chmod(filepath.Dir(root), 0o711); err != nil { // which check names, too
+	if err := os.Chmod(filepath.Dir(root), 0o711); err != nil { // check reports it, too
 		t.Fatal(err)
 	}
 	must(t, "check", "--user-remap", "100000:100000:3001", root)
@@ -67,9 +67,9 @@ func TestSmallerOffset(t *testing.T) {
 // TestGraph checks the directories of an iSulad that has no container of lcr yet, then follows the
 // advice.
 func TestGraph(t *testing.T) {
-	dir := named("tmpfs").folder(t)
+	dir := named("tmpfs").newDir(t)
 	root, graph := filepath.Join(dir, "root"), filepath.Join(dir, "isulad")
-	build(t, root, true, []item{folder(".", 0o755, 0, 0)})
+	build(t, root, true, []item{directory(".", 0o755, 0, 0)})
 	if err := os.Mkdir(graph, 0o711); err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +92,6 @@ func TestGraph(t *testing.T) {
 	r := call(t, check...)
 	if r.code != 1 || strings.Count(r.stdout, "may not search") != 1 ||
 		!strings.Contains(r.stdout, "chmod o+x "+graph+"\n") {
-		t.Errorf("it does not name %s alone: %+v", graph, r)
+		t.Errorf("%s is not the only directory named: %+v", graph, r)
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"palisade/internal/cmdline"
-	"palisade/internal/lxcfsmetrics"
 	"palisade/internal/meter"
 	"palisade/internal/metrics"
 	"palisade/internal/scrape"
@@ -50,14 +49,14 @@ func run() error {
 		return err
 	}
 	registry := prometheus.NewRegistry()
-	for _, c := range []prometheus.Collector{lxcfsmetrics.Collector{Meter: counters}, scrape.BuildInfo("lxcfs")} {
+	for _, c := range []prometheus.Collector{collector{counters}, scrape.BuildInfo("lxcfs")} {
 		if err := registry.Register(c); err != nil {
 			return err
 		}
 	}
 	server := scrape.New(registry)
 	runtime.GOMAXPROCS(1) // one thread is enough, and the runtime looks no more for how many there may be
-	if err := sys.ConfineToAnswering(); err != nil {
+	if err := sys.ConfineToServing(); err != nil {
 		return err
 	}
 	failed := make(chan error)

@@ -1,5 +1,5 @@
-// Command authz measures authz-broker over its sockets: decisions a second of both protocols, with one policy and with a
-// thousand, how long one takes, and the memory after a million.
+// Command authz measures authz-broker over its sockets: the rate and latency of decisions of both
+// protocols, with one and with a thousand policies, and the memory after a million decisions.
 package main
 
 import (
@@ -15,10 +15,10 @@ import (
 )
 
 func main() {
-	broker := flag.String("broker", "bin/authz-broker", "the broker")
-	rounds := flag.Int("rounds", 5, "how often each is measured, in turn; medians are printed")
-	requests := flag.Int("requests", 25000, "requests in a round")
-	total := flag.Int("total", 1000000, "requests after which the memory is looked at")
+	broker := flag.String("broker", "bin/authz-broker", "authz-broker")
+	rounds := flag.Int("rounds", 5, "number of rounds, in turn; medians are printed")
+	requests := flag.Int("requests", 25000, "number of requests in a round")
+	total := flag.Int("total", 1000000, "number of requests before memory is measured")
 	flag.Parse()
 	if err := run(*broker, *rounds, *requests, *total); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -26,7 +26,7 @@ func main() {
 	}
 }
 
-// clients is how many ask at the same time.
+// clients is the number of concurrent clients.
 const clients = 4
 
 func run(program string, rounds, requests, total int) (err error) {
@@ -35,7 +35,7 @@ func run(program string, rounds, requests, total int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	plain, tls, err := questions(dir)
+	plain, tls, err := dockerRequests(dir)
 	if err != nil {
 		return err
 	}
@@ -49,28 +49,29 @@ func run(program string, rounds, requests, total int) (err error) {
 		brokers = append(brokers, p)
 	}
 	kinds := []kind{
-		{"docker, kept connections", true, plain, func(p *process) string { return p.docker }},
-		{"docker, kept, with a certificate", true, tls, func(p *process) string { return p.docker }},
-		{"isulad, a connection each", false, isuladQuestion, func(p *process) string { return p.isulad }},
+		{"docker, keep-alive", true, plain, func(p *process) string { return p.docker }},
+		{"docker, keep-alive, certificate", true, tls, func(p *process) string { return p.docker }},
+		{"isulad", false, isuladRequest, func(p *process) string { return p.isulad }},
 	}
 	done := 0
-	fmt.Printf("%d clients, %d requests in a round, %d rounds in turn, medians\n", clients, requests, rounds)
+	fmt.Printf("%d clients, %d requests in a round, %d rounds in turn, medians\n", clients, requests,
+		rounds)
 	fmt.Printf("%-34s %14s %14s %8s %10s %10s\n", "", "1 policy /s", "1000 /s", "ratio", "p50", "p99")
 	for _, k := range kinds {
-		figures := make([][]result, len(brokers))
+		results := make([][]result, len(brokers))
 		for range rounds {
 			for i, p := range brokers {
 				r, err := k.measure(p, requests)
 				if err != nil {
 					return err
 				}
-				figures[i] = append(figures[i], r)
+				results[i] = append(results[i], r)
 			}
 			done += requests
 		}
-		one, thousand := median(figures[0]), median(figures[1])
-		fmt.Printf("%-34s %14.0f %14.0f %8.2f %10v %10v\n", k.name, one.rate, thousand.rate, thousand.rate/one.rate,
-			one.p50.Round(time.Microsecond), one.p99.Round(time.Microsecond))
+		one, thousand := median(results[0]), median(results[1])
+		fmt.Printf("%-34s %14.0f %14.0f %8.2f %10v %10v\n", k.name, one.rate, thousand.rate,
+			thousand.rate/one.rate, one.p50.Round(time.Microsecond), one.p99.Round(time.Microsecond))
 	}
 	for done < total {
 		if _, err := kinds[1].measure(brokers[0], requests); err != nil {
@@ -83,29 +84,34 @@ func run(program string, rounds, requests, total int) (err error) {
 	return err
 }
 
-// process is a broker that runs.
+// process is a running broker.
 type process struct {
 	cmd            *exec.Cmd
 	docker, isulad string
 }
 
-// start starts a broker with as many policies, the last of which is about the user of the questions.
+// start starts a broker with the given number of policies, the last of which has the requests'
+// user.
 func start(program, dir string, policies int) (*process, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
 	var text strings.Builder
 	for i := range policies - 1 {
-		fmt.Fprintf(&text, `{"name":"p%d","users":["user%d"],"actions":["container_%d","image"]}`+"\n", i, i, i)
+		fmt.Fprintf(&text, `{"name":"p%d","users":["user%d"],"actions":["container_%d","image"]}`+"\n",
+			i, i, i)
 	}
 	text.WriteString(`{"name":"alice","users":["alice"],"actions":["container"]}` + "\n")
 	file := filepath.Join(dir, "policy.json")
 	if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
 		return nil, err
 	}
-	p := &process{docker: filepath.Join(dir, "docker.sock"), isulad: filepath.Join(dir, "isulad.sock")}
-	p.cmd = exec.Command(program, "--policy-file", file, "--docker-socket", p.docker, "--isulad-socket", p.isulad,
-		"--pid-file", filepath.Join(dir, "pid"), "--audit", filepath.Join(dir, "audit"))
+	p := &process{
+		docker: filepath.Join(dir, "docker.sock"), isulad: filepath.Join(dir, "isulad.sock"),
+	}
+	p.cmd = exec.Command(program, "--policy-file", file, "--docker-socket", p.docker,
+		"--isulad-socket", p.isulad, "--pid-file", filepath.Join(dir, "pid"),
+		"--audit", filepath.Join(dir, "audit"))
 	p.cmd.Stderr = os.Stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := p.cmd.Start(); err != nil {
@@ -118,7 +124,7 @@ func start(program, dir string, policies int) (*process, error) {
 			}
 		}
 		if time.Now().After(deadline) {
-			return nil, errors.Join(errors.New("the broker does not start"), p.stop())
+			return nil, errors.Join(errors.New("timed out waiting for authz-broker"), p.stop())
 		}
 	}
 }
@@ -130,12 +136,13 @@ func (p *process) stop() error {
 	return p.cmd.Wait()
 }
 
-// memory is what the process has in memory now, and had at most.
+// memory returns the current and the maximum resident memory.
 func (p *process) memory() (string, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	var lines []string
 	for line := range strings.Lines(string(text)) {
-		if key, value, _ := strings.Cut(line, ":"); key == "VmRSS" || key == "VmHWM" {
+		key, value, _ := strings.Cut(line, ":")
+		if key == "VmRSS" || key == "VmHWM" {
 			lines = append(lines, key+" "+strings.TrimSpace(value))
 		}
 	}

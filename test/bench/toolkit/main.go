@@ -1,5 +1,5 @@
-// Command toolkit measures what lxcfs-toolkit costs: its start, its hook in the start of a container, and remount of many
-// containers. What is compared is measured in turn, in one run; medians are printed.
+// Command toolkit measures lxcfs-toolkit: its start, its hook in the start of a container, and
+// remount of many containers. Compared programs run in turn. It prints medians.
 package main
 
 import (
@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -25,17 +24,17 @@ func main() {
 	ctr.MainIsolated("bench", func() (int, error) { return 0, run() })
 }
 
-// bench is what all measurements need.
+// bench holds the arguments of all measurements.
 type bench struct {
 	toolkit, rootfs, dir string
 	lxcfs                *ctr.Daemon
 }
 
 func run() (err error) {
-	lxcfs := flag.String("lxcfs", "bin/lxcfs", "the daemon")
-	toolkit := flag.String("toolkit", "bin/lxcfs-toolkit", "the toolkit")
-	rounds := flag.Int("rounds", 50, "how often each is measured")
-	many := flag.Int("containers", 200, "how many containers are remounted")
+	lxcfs := flag.String("lxcfs", "bin/lxcfs", "lxcfs")
+	toolkit := flag.String("toolkit", "bin/lxcfs-toolkit", "lxcfs-toolkit")
+	rounds := flag.Int("rounds", 50, "number of rounds")
+	many := flag.Int("containers", 200, "number of containers for remount")
 	flag.Parse()
 	var b bench
 	if b.toolkit, err = filepath.Abs(*toolkit); err != nil {
@@ -53,39 +52,56 @@ func run() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.lxcfs.Stop()) }()
-	return errors.Join(b.measureStart(*rounds), b.measureHook("runc", *rounds), b.measureHook("crun", *rounds),
-		b.measureHeld(*rounds/5), b.measureRemount(*lxcfs, *many))
+	return errors.Join(b.measureStart(*rounds), b.measureHook("runc", *rounds),
+		b.measureHook("crun", *rounds), b.measureHeld(*rounds/5), b.measureRemount(*lxcfs, *many))
 }
 
-// args is a command line of the toolkit.
+// args returns the arguments of the toolkit with its global options.
 func (b *bench) args(args ...string) []string {
-	return append([]string{"--mountpoint", b.lxcfs.Mountpoint, "--runtime-dir", filepath.Join(b.dir, "run")}, args...)
+	return append([]string{
+		"--mountpoint", b.lxcfs.Mountpoint, "--runtime-dir", filepath.Join(b.dir, "run"),
+	}, args...)
 }
 
-// call runs the toolkit and returns how long that took.
+// hooks returns the toolkit's hook.
+func (b *bench) hooks() *specs.Hooks {
+	args := append([]string{"lxcfs-toolkit"}, b.args("hook", "--strict")...)
+	return &specs.Hooks{CreateRuntime: []specs.Hook{{Path: b.toolkit, Args: args}}}
+}
+
+// call runs the toolkit and returns its run time.
 func (b *bench) call(stdin string, args ...string) (time.Duration, error) {
 	cmd := exec.Command(b.toolkit, b.args(args...)...)
 	cmd.Stdin = strings.NewReader(stdin)
-	started := time.Now()
+	start := time.Now()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("lxcfs-toolkit %q: %w: %s", args, err, out)
 	}
-	return time.Since(started), nil
+	return time.Since(start), nil
 }
 
+// exact returns the median.
+func exact(all []time.Duration) time.Duration {
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+// median returns the median, rounded to 10 µs.
 func median(all []time.Duration) time.Duration { return exact(all).Round(10 * time.Microsecond) }
 
-// measureStart compares the start of the toolkit with that of a program that does nothing.
+// measureStart compares the start of the toolkit with that of true(1).
 func (b *bench) measureStart(rounds int) error {
-	var nothing, start, check []time.Duration
+	var empty, version, check []time.Duration
 	for range rounds {
-		started := time.Now()
+		start := time.Now()
 		if err := exec.Command("true").Run(); err != nil {
 			return err
 		}
-		nothing = append(nothing, time.Since(started))
-		for args, took := range map[string]*[]time.Duration{"--version": &start, "check-lxcfs": &check} {
+		empty = append(empty, time.Since(start))
+		for args, took := range map[string]*[]time.Duration{
+			"--version": &version, "check-lxcfs": &check,
+		} {
 			d, err := b.call("", args)
 			if err != nil {
 				return err
@@ -93,25 +109,25 @@ func (b *bench) measureStart(rounds int) error {
 			*took = append(*took, d)
 		}
 	}
-	fmt.Printf("start: true %v, lxcfs-toolkit --version %v, check-lxcfs %v\n", median(nothing), median(start), median(check))
+	fmt.Printf("start: true %v, lxcfs-toolkit --version %v, check-lxcfs %v\n",
+		median(empty), median(version), median(check))
 	return nil
 }
 
-// measureHook compares the start of a container without a hook, with one that does nothing, and with the toolkit's.
+// measureHook compares the start of a container without a hook, with true(1), and with the
+// toolkit's hook.
 func (b *bench) measureHook(runtime string, rounds int) error {
-	nothing, err := exec.LookPath("true")
+	empty, err := exec.LookPath("true")
 	if err != nil {
 		return err
 	}
-	hooks := []*specs.Hooks{
-		nil,
-		{CreateRuntime: []specs.Hook{{Path: nothing}}},
-		{CreateRuntime: []specs.Hook{{Path: b.toolkit, Args: append([]string{"lxcfs-toolkit"}, b.args("hook", "--strict")...)}}},
-	}
+	hooks := []*specs.Hooks{nil, {CreateRuntime: []specs.Hook{{Path: empty}}}, b.hooks()}
 	took := make([][]time.Duration, len(hooks))
 	for range rounds {
 		for i, h := range hooks {
-			c, err := ctr.Start(context.Background(), b.dir, ctr.Options{Runtime: runtime, Rootfs: b.rootfs, ReadOnly: true, Hooks: h})
+			c, err := ctr.Start(context.Background(), b.dir, ctr.Options{
+				Runtime: runtime, Rootfs: b.rootfs, ReadOnly: true, Hooks: h,
+			})
 			if err != nil {
 				return err
 			}
@@ -121,34 +137,36 @@ func (b *bench) measureHook(runtime string, rounds int) error {
 			}
 		}
 	}
-	without, empty, with := median(took[0]), median(took[1]), median(took[2])
-	fmt.Printf("%s run: without a hook %v, with the hook %v: %v more; with a hook that does nothing %v more\n",
-		runtime, without, with, with-without, empty-without)
+	without, withTrue, with := median(took[0]), median(took[1]), median(took[2])
+	fmt.Printf("%s run: without a hook %v, with the hook %v: %v more; with true(1) %v more\n",
+		runtime, without, with, with-without, withTrue-without)
 	return nil
 }
 
-// held is the number of leases, locks and watches that a container takes on each of its files: ten
-// thousand in all.
+// held is the number of leases, locks and watches on each file, about ten thousand in total.
 const held = 800
 
 // measureHeld compares reads in a container with and without leases, locks and watches that another
 // container holds on all of its files.
 func (b *bench) measureHeld(rounds int) (err error) {
-	hook := &specs.Hooks{CreateRuntime: []specs.Hook{
-		{Path: b.toolkit, Args: append([]string{"lxcfs-toolkit"}, b.args("hook", "--strict")...)},
-	}}
 	var reader, holder *ctr.Container
 	for _, c := range []**ctr.Container{&reader, &holder} {
-		*c, err = ctr.Start(context.Background(), b.dir, ctr.Options{Rootfs: b.rootfs, ReadOnly: true, Hooks: hook})
+		*c, err = ctr.Start(context.Background(), b.dir, ctr.Options{
+			Rootfs: b.rootfs, ReadOnly: true, Hooks: b.hooks(),
+		})
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, (*c).Remove()) }()
 	}
-	const hold = `/bin/load hold COUNT $(grep lxcfs /proc/mounts | cut -d ' ' -f 2) >/tmp/log & until grep held /tmp/log; do sleep 0.1; done`
+	commands := []string{
+		"killall load || true",
+		fmt.Sprintf(`/bin/load hold %d $(grep lxcfs /proc/mounts | cut -d ' ' -f 2) >/tmp/log &
+			until grep held /tmp/log; do sleep 0.1; done`, held),
+	}
 	var percentiles [2][2][]time.Duration // without and with, median and 99th
 	for range rounds {
-		for with, command := range []string{"killall load || true", strings.ReplaceAll(hold, "COUNT", strconv.Itoa(held))} {
+		for with, command := range commands {
 			if _, err := holder.Exec(context.Background(), "sh", "-c", command); err != nil {
 				return err
 			}
@@ -167,18 +185,14 @@ func (b *bench) measureHeld(rounds int) (err error) {
 	}
 	for i, name := range []string{"median", "99th percentile"} {
 		without, with := exact(percentiles[0][i]), exact(percentiles[1][i])
-		fmt.Printf("a read beside a container with %d leases, locks and watches on each file: %s %v, without %v: %.2f\n",
-			held, name, with, without, float64(with)/float64(without))
+		fmt.Printf("a read beside a container with %d leases, locks and watches on each file: "+
+			"%s %v, without %v: %.2f\n", held, name, with, without, float64(with)/float64(without))
 	}
 	return nil
 }
 
-func exact(all []time.Duration) time.Duration {
-	slices.Sort(all)
-	return all[len(all)/2]
-}
-
-// measureRemount has many containers get the files of a new lxcfs, and then nothing new.
+// measureRemount remounts the files of many containers after a crash of lxcfs, and without a
+// change.
 func (b *bench) measureRemount(lxcfs string, n int) error {
 	for range n {
 		c, err := ctr.StartNamespaces(b.rootfs)
@@ -192,10 +206,10 @@ func (b *bench) measureRemount(lxcfs string, n int) error {
 	}
 	var dead, idle, umount, empty []time.Duration
 	for range 5 {
-		if err := errors.Join(b.lxcfs.Crash(), syscall.Unmount(b.lxcfs.Mountpoint, syscall.MNT_DETACH)); err != nil {
+		err := errors.Join(b.lxcfs.Crash(), syscall.Unmount(b.lxcfs.Mountpoint, syscall.MNT_DETACH))
+		if err != nil {
 			return err
 		}
-		var err error
 		if b.lxcfs, err = ctr.StartDaemon(context.Background(), lxcfs, b.dir); err != nil {
 			return err
 		}
@@ -210,7 +224,8 @@ func (b *bench) measureRemount(lxcfs string, n int) error {
 			*step.took = append(*step.took, d)
 		}
 	}
-	fmt.Printf("%d containers: remount in place of a dead lxcfs %v, remount with nothing to do %v, umount %v, remount into none %v\n",
+	fmt.Printf("%d containers: remount in place of a dead lxcfs %v, remount with nothing to do %v, "+
+		"umount %v, remount into none %v\n",
 		n, median(dead), median(idle), median(umount), median(empty))
 	return nil
 }

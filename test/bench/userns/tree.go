@@ -6,16 +6,16 @@ import (
 	"path/filepath"
 )
 
-// perDir is how many files a directory has, as in the root file system of a distribution; dirsPerDir how many directories.
+// Numbers of files and directories in a directory, as in the root file system of a distribution.
 const (
-	perDir     = 12
-	dirsPerDir = 10
+	filesPerDir = 12
+	dirsPerDir  = 10
 )
 
-// makeTree makes a tree of so many files, the directories and links among them: some links, some of them hard, some programs
-// with set-id bits. They are of a container's ids.
-func makeTree(root string, files, hardLinks int) error {
-	t := &maker{left: files, hardLinks: hardLinks}
+// createTree creates a tree with the given number of files, including directories, symbolic links,
+// hard links and set-uid programs. Some files have other owners than root.
+func createTree(root string, files, hardLinks int) error {
+	t := &treeBuilder{left: files, hardLinks: hardLinks}
 	for n := 0; t.left > 0; n++ {
 		if err := t.fill(dirPath(root, n)); err != nil {
 			return err
@@ -24,8 +24,8 @@ func makeTree(root string, files, hardLinks int) error {
 	return nil
 }
 
-// dirPath is the path of a directory by its number. That of the directory in which it is comes before; a list of them would
-// take memory, which programs that are started seem to have, too (getrusage(2), ru_maxrss).
+// dirPath returns the path of the directory n. A list of paths would use memory, which counts as
+// that of programs that are started (ru_maxrss of getrusage(2) is kept across execve(2)).
 func dirPath(root string, n int) string {
 	if n == 0 {
 		return root
@@ -33,25 +33,25 @@ func dirPath(root string, n int) string {
 	return fmt.Sprintf("%s/dir%d", dirPath(root, (n-1)/dirsPerDir), (n-1)%dirsPerDir)
 }
 
-// maker makes what is left of a tree.
-type maker struct{ left, made, hardLinks int }
+// treeBuilder creates the files that are left of a tree.
+type treeBuilder struct{ left, created, hardLinks int }
 
-func (t *maker) fill(dir string) error {
+func (t *treeBuilder) fill(dir string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
 	t.left--
-	for n := 0; n < perDir && t.left > 0; n++ {
-		if err := t.makeFile(filepath.Join(dir, fmt.Sprintf("file-%d.txt", n)), n); err != nil {
+	for n := 0; n < filesPerDir && t.left > 0; n++ {
+		if err := t.createFile(filepath.Join(dir, fmt.Sprintf("file-%d.txt", n)), n); err != nil {
 			return err
 		}
 		t.left--
-		t.made++
+		t.created++
 	}
 	return nil
 }
 
-func (t *maker) makeFile(path string, n int) error {
+func (t *treeBuilder) createFile(path string, n int) error {
 	switch {
 	case n == 1:
 		return os.Symlink("file-0.txt", path)
@@ -64,7 +64,7 @@ func (t *maker) makeFile(path string, n int) error {
 		return err
 	}
 	defer f.Close()
-	if t.made%3000 == 7 {
+	if t.created%3000 == 7 {
 		return f.Chmod(0o755 | os.ModeSetuid)
 	}
 	if n == 5 {

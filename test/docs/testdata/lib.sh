@@ -39,6 +39,14 @@ CONF
 	printf '[storage]\ndriver = "vfs"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n' >/etc/containers/storage.conf
 }
 
+with_lxc() { # what LXC's template busybox needs, without a network and AppArmor
+	cat >/etc/lxc/default.conf <<'CONF'
+lxc.include = /usr/share/lxc/config/common.conf
+lxc.net.0.type = empty
+lxc.apparmor.profile = unconfined
+CONF
+}
+
 repository() { # the repository, as one that has just been fetched, with what the machine has of Go's modules
 	cd "$(cat $session/repository)"
 	{ read -r GOCACHE && read -r GOMODCACHE && read -r goroot; } <$session/go

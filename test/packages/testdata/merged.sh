@@ -24,11 +24,19 @@ grep -q ExecReload.*lxcfs-toolkit usr/lib/systemd/system/lxcfs.service || { echo
 enabled "in place of Debian's lxcfs"
 in_root -P lxcfs
 enabled "after the purge of Debian's lxcfs"
+[ -d var/lib/lxcfs ] || { echo "after the purge of Debian's lxcfs, /var/lib/lxcfs is gone"; exit 1; }
 [ -z "$(chroot . dpkg-divert --list 'lxcfs*')" ] || { echo "a diversion is left"; exit 1; }
-chroot . dpkg -V palisade-lxcfs
-in_root -P palisade-lxcfs
+chroot . dpkg -V palisade-lxcfs palisade-lxc
+in_root -P palisade-lxc palisade-lxcfs
+[ ! -e var/lib/lxcfs ] || { echo "/var/lib/lxcfs is left"; exit 1; }
 [ ! -e usr/lib/systemd/system/lxcfs.service ] || { echo "the unit is left"; exit 1; }
 in_root --unpack "$@" # and no more
-in_root -P palisade-lxcfs
+in_root -P palisade-lxc palisade-lxcfs
 [ -z "$(chroot . dpkg-divert --list 'lxcfs*')" ] || { echo "a diversion is left of a package that was not configured"; exit 1; }
 find etc var/lib/systemd -name '*lxcfs*'
+# And back to Debian's.
+in_root -i "$@"
+in_root -r palisade-lxc palisade-lxcfs
+in_root --force-depends -i "$theirs"
+chroot . dpkg -V lxcfs
+[ -d var/lib/lxcfs ] || { echo "Debian's /var/lib/lxcfs is missing"; exit 1; }

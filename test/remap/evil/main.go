@@ -13,7 +13,8 @@ import (
 func main() {
 	var err error
 	if len(os.Args) == 3 && os.Args[1] == "caps" {
-		caps := make([]byte, 20) // revision 2, effective; in a user namespace the kernel converts it to revision 3
+		// revision 2, effective; in a user namespace the kernel converts it to revision 3
+		caps := make([]byte, 20)
 		binary.LittleEndian.PutUint32(caps, 0x02000001)
 		binary.LittleEndian.PutUint32(caps[4:], 1<<7)
 		err = syscall.Setxattr(os.Args[2], "security.capability", caps, 0)

@@ -1,0 +1,205 @@
+// Package action maps requests to container engines to named actions, and classifies each action
+// as a read, a secret or a write.
+package action
+
+import (
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Engine is a container engine.
+type Engine string
+
+// The supported engines.
+const (
+	Docker Engine = "docker"
+	Isulad Engine = "isulad"
+)
+
+// class is the class of an action, ordered from the most to the least restricted.
+type class int
+
+const (
+	write  class = iota
+	secret       // changes nothing, but discloses a secret of the engine
+	read
+)
+
+func (c class) String() string { return [...]string{"write", "secret", "read"}[c] }
+
+// ID is the index of an action's name in Names.
+type ID int
+
+// None is the ID of an unknown action.
+const None ID = -1
+
+// Action is an operation of an engine that policies grant by its name.
+type Action struct {
+	// Name is empty if no route of the engine matches the request.
+	Name  string
+	ID    ID
+	class class
+}
+
+// Unknown returns an unknown action, which has the class write.
+func Unknown(name string) Action { return Action{Name: name, ID: None} }
+
+// Class returns "read", "secret" or "write".
+func (a Action) Class() string { return a.class.String() }
+
+// IsRead reports whether the action changes nothing and discloses no secret of the engine.
+func (a Action) IsRead() bool { return a.class == read }
+
+// IsSecret reports whether the action changes nothing, but discloses a secret of the engine.
+func (a Action) IsSecret() bool { return a.class == secret }
+
+// names holds the sorted names of all actions. This and the other tables are built on first use:
+// the hook program links them, and starts once for each container.
+var names = sync.OnceValue(func() (all []string) {
+	for _, r := range dockerRoutes {
+		all = append(all, r.action)
+	}
+	for name := range isuladActions {
+		all = append(all, name)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+})
+
+// Names returns the names of the actions of all engines, indexed by ID.
+func Names() []string { return names() }
+
+func idOf(name string) ID {
+	if i, ok := slices.BinarySearch(names(), name); ok {
+		return ID(i)
+	}
+	return None
+}
+
+// isulad holds iSulad's actions by name.
+var isulad = sync.OnceValue(func() map[string]Action {
+	actions := make(map[string]Action)
+	for name, c := range isuladActions {
+		actions[name] = Action{name, idOf(name), c}
+	}
+	return actions
+})
+
+// ForIsulad returns the action that iSulad calls name, or an unknown action.
+func ForIsulad(name string) Action {
+	if a, ok := isulad()[name]; ok {
+		return a
+	}
+	return Unknown(name)
+}
+
+// List returns the actions of an engine, sorted by name. A Docker action with several routes has
+// the most restricted class of its routes.
+func List(e Engine) (actions []Action) {
+	found := make(map[string]Action)
+	if e == Isulad {
+		found = isulad()
+	} else {
+		for _, r := range dockerRoutes {
+			a, ok := found[r.action]
+			if !ok || r.class < a.class {
+				found[r.action] = Action{r.action, idOf(r.action), r.class}
+			}
+		}
+	}
+	for _, a := range found {
+		actions = append(actions, a)
+	}
+	slices.SortFunc(actions, func(a, b Action) int { return strings.Compare(a.Name, b.Name) })
+	return actions
+}
+
+// ForDocker returns the action of a request to the Docker Engine's API, given the unmodified
+// request target. The action is unknown and has no name if no route matches, or if the daemon might
+// route the request differently.
+func ForDocker(method, uri string) Action {
+	p, ok := decodedPath(uri)
+	if !ok {
+		return Unknown("")
+	}
+	p = withoutVersion(p)
+	if !isClean(p) {
+		return Unknown("")
+	}
+	for _, first := range [...]string{firstSegment(p), ""} {
+		routes := matchers()[method][first]
+		for i := range routes {
+			if routes[i].matches(p) {
+				return routes[i].action
+			}
+		}
+	}
+	return Unknown("")
+}
+
+// decodedPath returns the path of a request target, percent-decoded once as net/http does.
+func decodedPath(uri string) (p string, ok bool) {
+	if strings.HasPrefix(uri, "/") && !strings.HasPrefix(uri, "//") && !strings.ContainsAny(uri, "%") {
+		p, _, _ = strings.Cut(uri, "?")
+	} else {
+		u, err := url.ParseRequestURI(uri)
+		if err != nil || u.Opaque != "" {
+			return "", false
+		}
+		p = u.Path
+	}
+	for i := range len(p) {
+		if p[i] < ' ' || p[i] == 0x7f {
+			return "", false
+		}
+	}
+	return p, strings.HasPrefix(p, "/")
+}
+
+// isClean reports whether p is in the form that path.Clean returns, or is one of the two routes
+// that end in a slash.
+func isClean(p string) bool {
+	return p == "/networks/" || p == "/debug/pprof/" || path.Clean(p) == p
+}
+
+// Version returns the API version in a request target such as /v1.44/info. ok is false if the
+// target has none. A version that is not two numbers is returned as 0.0.
+func Version(uri string) (major, minor int, ok bool) {
+	p, ok := decodedPath(uri)
+	if !ok {
+		return 0, 0, uri != "" // a target that cannot be decoded may have a version
+	}
+	rest := withoutVersion(p)
+	if rest == p {
+		return 0, 0, false
+	}
+	first, second, _ := strings.Cut(strings.TrimPrefix(strings.TrimSuffix(p, rest), "/v"), ".")
+	major, err := strconv.Atoi(first)
+	if err == nil {
+		minor, err = strconv.Atoi(second)
+	}
+	if err != nil {
+		return 0, 0, true
+	}
+	return major, minor, true
+}
+
+// withoutVersion returns p without one leading /v<digits and dots>.
+func withoutVersion(p string) string {
+	rest, ok := strings.CutPrefix(p, "/v")
+	if !ok {
+		return p
+	}
+	end := 0
+	for end < len(rest) && (rest[end] == '.' || '0' <= rest[end] && rest[end] <= '9') {
+		end++
+	}
+	if end == 0 || end == len(rest) || rest[end] != '/' {
+		return p
+	}
+	return rest[end:]
+}

@@ -1,0 +1,188 @@
+package action
+
+import (
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Command is a command of an engine's client, with the actions that it requests.
+type Command struct {
+	Engine Engine
+	// Name may have two words, as in "volume ls", and end with an option, as in "run -d".
+	Name string
+	// Actions are in the order in which the client requests them.
+	Actions []Action
+	// Purpose is the action that the user wants; the command needs the others to get there.
+	Purpose Action
+}
+
+// Client returns the name of the client program.
+func (c Command) Client() string {
+	if c.Engine == Isulad {
+		return "isula"
+	}
+	return "docker"
+}
+
+// commonCommands lists the commands for which both clients request the same actions.
+const commonCommands = `create: container_create
+start: container_start
+stop: container_stop
+restart: container_restart
+kill: container_kill
+rm: container_delete
+pause: container_pause
+unpause: container_unpause
+rename: container_rename
+update: container_update
+export: container_export
+inspect: container_inspect
+ps: container_list
+wait: container_wait
+events: docker_events
+version: docker_version
+info: docker_info
+images: image_list
+rmi: image_delete
+tag: image_tag`
+
+// isulaCommands lists isula's other commands (src/cmd/isula of iSulad 2.1.6), over TCP. They do not
+// include container_start for run and "start -a", because the daemon does not authorize
+// RemoteStart. A star marks the Purpose of a command if it is not the last action.
+const isulaCommands = `run: container_create* container_wait
+run -d: container_create
+start -a: container_wait
+exec: container_inspect container_exec_create
+attach: container_inspect container_wait container_attach
+top: container_inspect container_top
+cp: docker_info container_archive
+stats: container_stats
+logs: container_logs
+port: container_inspect
+volume ls: volume_list
+volume rm: volume_remove
+volume prune: volume_prune
+network create: network_create
+network inspect: network_inspect
+network ls: network_list
+network rm: network_remove
+import: image_import
+load: image_load
+search: image_search
+pull: pull
+login: login
+logout: logout`
+
+// dockerCommands lists docker's other commands (docker 20.10 and 28.2). It omits docker_ping, which
+// each command requests first, and without which the client falls back to the oldest API version.
+const dockerCommands = `run: container_create container_attach container_wait container_start
+exec: container_inspect container_exec_inspect container_exec_start container_exec_create
+attach: container_inspect container_wait container_attach
+top: container_top
+cp: container_archive_info container_archive
+stats: container_list container_stats
+logs: container_inspect container_logs
+diff: container_changes
+commit: container_commit
+save: images_archive
+load: images_load
+history: image_history
+import: image_create
+search: images_search
+pull: image_create
+push: image_push
+build: image_build
+login: docker_auth`
+
+var commands = sync.OnceValue(func() []Command {
+	docker := parseCommands(Docker, dockerCommands+"\n"+commonCommands)
+	return append(docker, parseCommands(Isulad, isulaCommands+"\n"+commonCommands)...)
+})
+
+// Commands returns the commands of both clients.
+func Commands() []Command { return commands() }
+
+// FindCommand returns the named command of an engine's client. isula's "volume" and "network" stand
+// for all of their subcommands.
+func FindCommand(e Engine, name string) (Command, bool) {
+	all := Command{Engine: e, Name: name}
+	for _, c := range commands() {
+		group, _, _ := strings.Cut(c.Name, " ")
+		switch {
+		case c.Engine != e:
+		case c.Name == name:
+			return c, true
+		case group == name:
+			all.Actions = append(all.Actions, c.Actions...)
+			all.Purpose = c.Purpose
+		}
+	}
+	if len(all.Actions) > 0 || e != Isulad {
+		return all, len(all.Actions) > 0
+	}
+	plain, options := splitOptions(name)
+	for _, option := range options {
+		for _, c := range commands() {
+			if c.Engine == e && c.Name == plain+" "+option {
+				return c, true
+			}
+		}
+	}
+	if plain == name {
+		return Command{}, false
+	}
+	return FindCommand(e, plain)
+}
+
+// terminalOptions maps isula's options without a value, which may change the actions that a command
+// requests, to their letters.
+var terminalOptions = map[string]string{
+	"--attach": "a", "--detach": "d", "--interactive": "i", "--tty": "t",
+}
+
+// splitOptions splits "run -tid" into the command and its options, -t, -i and -d. A line with any
+// other option is returned whole, as the command.
+func splitOptions(line string) (command string, options []string) {
+	words := strings.Fields(line)
+	first := slices.IndexFunc(words, func(word string) bool { return strings.HasPrefix(word, "-") })
+	if first <= 0 {
+		return line, nil
+	}
+	for _, word := range words[first:] {
+		letters, ok := terminalOptions[word]
+		if !ok {
+			letters = strings.TrimPrefix(word, "-")
+		}
+		if letters == "" || letters == word || strings.Trim(letters, "adit") != "" {
+			return line, nil
+		}
+		for _, letter := range letters {
+			options = append(options, "-"+string(letter))
+		}
+	}
+	return strings.Join(words[:first], " "), options
+}
+
+func parseCommands(e Engine, table string) (parsed []Command) {
+	known := List(e)
+	for line := range strings.Lines(table) {
+		name, actions, _ := strings.Cut(line, ":")
+		c := Command{Engine: e, Name: name}
+		starred := false
+		for word := range strings.FieldsSeq(actions) {
+			name, star := strings.CutSuffix(word, "*")
+			for _, a := range known {
+				if a.Name == name {
+					c.Actions = append(c.Actions, a)
+					if !starred {
+						c.Purpose = a
+					}
+				}
+			}
+			starred = starred || star
+		}
+		parsed = append(parsed, c)
+	}
+	return parsed
+}

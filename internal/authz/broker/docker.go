@@ -1,0 +1,87 @@
+package broker
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"palisade/internal/authz/action"
+	"palisade/internal/authz/audit"
+	"palisade/internal/authz/policy"
+)
+
+// docker answers the Docker Engine (moby, pkg/plugins and pkg/authorization).
+func (s *Server) docker(w http.ResponseWriter, r *http.Request) {
+	limitBody(w)
+	if r.Method != http.MethodPost {
+		drain(r)
+		writeCode(w, http.StatusMethodNotAllowed)
+		return
+	}
+	switch r.RequestURI {
+	case "/Plugin.Activate":
+		drain(r)
+		write(w, activated)
+	case "/AuthZPlugin.AuthZReq":
+		s.answerRequest(w, r)
+	case "/AuthZPlugin.AuthZRes":
+		// The engine has already carried out the request, so that there is nothing to decide.
+		answer := func() { write(w, allowed) }
+		if readInTime(w, answer, func() { drain(r) }) {
+			answer()
+		}
+	default:
+		drain(r)
+		writeCode(w, http.StatusNotFound)
+	}
+}
+
+func (s *Server) answerRequest(w http.ResponseWriter, r *http.Request) {
+	started := time.Now()
+	var text []byte
+	var err error
+	release := func() {}
+	late := func() { write(w, s.dockerAnswer(nil, errLate, started)) }
+	if readInTime(w, late, func() { text, release, err = s.readBody(r) }) {
+		write(w, s.dockerAnswer(text, err, started))
+	}
+	release()
+}
+
+// dockerAnswer decides a request, given its text or the error from reading it, and returns the
+// answer.
+func (s *Server) dockerAnswer(text []byte, err error, started time.Time) []byte {
+	record := s.decide(action.Docker, started, func(record *audit.Record) (parsed, error) {
+		if err != nil {
+			return parsed{}, err
+		}
+		return s.parseDocker(text, record)
+	})
+	if record.Decision.Allow || s.DryRun {
+		return allowed
+	}
+	if p := record.Decision.Policy; p != nil && p.Message != "" && record.Problem == "" {
+		return denied(p.Message)
+	}
+	return denied(record.Reason())
+}
+
+// parseDocker parses a request, and adds to the record what the engine says about it.
+func (s *Server) parseDocker(text []byte, record *audit.Record) (p parsed, err error) {
+	asked, err := decodeRequest(text)
+	if err != nil {
+		return p, err
+	}
+	record.Decision.User = asked.User.Value // for the audit of a panic below
+	record.AuthMethod = asked.UserAuthNMethod.Value
+	record.Method, record.URI = asked.RequestMethod.Value, asked.RequestURI.Value
+	body, bodyErr := asked.body()
+	p.request = policy.DockerRequest(record.Method, record.URI, body)
+	if p.caller, err = s.identities.identify(asked); err != nil {
+		return p, err
+	}
+	if bodyErr != nil {
+		return p, fmt.Errorf("decode the request's body: %w", bodyErr)
+	}
+	return p, nil
+}

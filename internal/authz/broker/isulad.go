@@ -1,0 +1,66 @@
+package broker
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"palisade/internal/authz/action"
+	"palisade/internal/authz/audit"
+	"palisade/internal/authz/policy"
+)
+
+// maxIsuladRequest is the size limit in bytes of a request of iSulad, "user:action".
+const maxIsuladRequest = 64 << 10
+
+// isulad answers iSulad. It takes 200 as permission and any other code as a denial, but follows
+// redirects.
+func (s *Server) isulad(w http.ResponseWriter, r *http.Request) {
+	limitBody(w)
+	switch {
+	case r.RequestURI != "/isulad.auth":
+		drain(r)
+		writeCode(w, http.StatusNotFound)
+	case r.Method != http.MethodPost:
+		drain(r)
+		writeCode(w, http.StatusMethodNotAllowed)
+	default:
+		writeCode(w, s.isuladCode(r))
+	}
+}
+
+// isuladCode decides a request and returns the code of the answer.
+func (s *Server) isuladCode(r *http.Request) int {
+	record := s.decide(action.Isulad, time.Now(), func(*audit.Record) (parsed, error) {
+		return parseIsulad(r.Body)
+	})
+	switch {
+	case record.Fault == audit.Panic:
+		return http.StatusInternalServerError
+	case record.Decision.Allow || s.DryRun:
+		return http.StatusOK
+	}
+	return http.StatusForbidden
+}
+
+func parseIsulad(body io.Reader) (parsed, error) {
+	text, err := io.ReadAll(io.LimitReader(body, maxIsuladRequest+1))
+	// The name of a user may contain colons, that of an action does not.
+	colon := bytes.LastIndexByte(text, ':')
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return parsed{}, errLate
+	case err != nil:
+		return parsed{}, fmt.Errorf("read the request: %w", err)
+	case len(text) > maxIsuladRequest:
+		return parsed{}, errors.New("the request is too large")
+	case colon < 0:
+		return parsed{}, errors.New("the request is not user:action")
+	}
+	a := action.ForIsulad(string(text[colon+1:]))
+	return parsed{policy.Identity{User: string(text[:colon])}, policy.ActionRequest(a, nil)}, nil
+}

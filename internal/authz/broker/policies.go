@@ -1,0 +1,231 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"palisade/internal/authz/policy"
+	"palisade/internal/sys"
+)
+
+// Policies are the policies of a file, which can be loaded again.
+type Policies struct {
+	file    string
+	log     *slog.Logger
+	current atomic.Pointer[policy.Set]
+
+	mu     sync.Mutex // held while the file is loaded
+	loaded version
+
+	// loads and failures are also logged.
+	loads, failures atomic.Uint64
+}
+
+// OpenPolicies loads a policy file.
+func OpenPolicies(file string, log *slog.Logger) (*Policies, error) {
+	p := &Policies{file: file, log: log}
+	if err := p.load(writeTime); err != nil {
+		return nil, err
+	}
+	p.loads.Add(1)
+	p.warnDefault()
+	if writable, err := policy.IsWritableByOthers(file); err == nil && writable {
+		log.Warn("others than the owner can write the policy file", "file", file)
+	}
+	return p, nil
+}
+
+func (p *Policies) warnDefault() {
+	if p.Current().IsDefault() {
+		p.log.Warn("the policy file is the unchanged default: only clients at Docker's unix socket "+
+			"are allowed", "file", p.file)
+	}
+}
+
+// Current returns the policies that were loaded last. A request must be decided by one Set.
+func (p *Policies) Current() *policy.Set { return p.current.Load() }
+
+// Loads returns how often the file was loaded, and how often that failed.
+func (p *Policies) Loads() (loads, failures uint64) { return p.loads.Load(), p.failures.Load() }
+
+// Reload loads the file again, and logs the result. After an error the policies stay as they are.
+func (p *Policies) Reload() error {
+	err := p.load(writeTime)
+	if err != nil {
+		p.logFailure(err)
+	} else {
+		p.logLoad()
+	}
+	return err
+}
+
+func (p *Policies) logLoad() {
+	p.loads.Add(1)
+	p.log.Info("policies loaded", "file", p.file, "policies", len(p.Current().Policies))
+	p.warnDefault()
+}
+
+func (p *Policies) logFailure(err error) {
+	p.failures.Add(1)
+	p.log.Error("cannot load the policies, the previous ones stay in use", "err", err)
+}
+
+const (
+	// debounce is the delay after an event before the file is read: events come in bursts.
+	debounce = 20 * time.Millisecond
+	// retryInterval is the delay before a file that is missing or being written is read again.
+	retryInterval = 50 * time.Millisecond
+	// writeTime is the time a file may be missing or being written before that is an error.
+	writeTime = time.Second
+	// pollInterval is the interval of checks for changes without an event: behind a symbolic link to
+	// another directory, or in a directory that was replaced.
+	pollInterval = 2 * time.Second
+)
+
+// load loads the file. It waits for a file that is missing or being written, up to the limit.
+func (p *Policies) load(limit time.Duration) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for deadline := time.Now().Add(limit); ; time.Sleep(retryInterval) {
+		before := versionOf(p.file) // a change while the file is read gives it another version
+		set, err := policy.Load(p.file)
+		if err == nil {
+			p.current.Store(set)
+			p.loaded = before
+			return nil
+		}
+		if !isTransient(err) {
+			p.loaded = before
+			return err
+		}
+		if time.Now().After(deadline) {
+			p.loaded = version{} // the end of a write need not change the version
+			return err
+		}
+	}
+}
+
+// isTransient reports whether the file is missing or being written.
+func isTransient(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, sys.ErrBeingWritten)
+}
+
+// version identifies the content of a file. The zero version is unknown.
+type version struct {
+	dev, ino     uint64
+	size         int64
+	mtime, ctime syscall.Timespec
+}
+
+func versionOf(file string) version {
+	info, err := os.Stat(file)
+	if err != nil {
+		return version{}
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	// Two changes within a tick of the kernel's clock have the same time.
+	if !ok || time.Since(info.ModTime()) < 50*time.Millisecond {
+		return version{}
+	}
+	return version{stat.Dev, stat.Ino, stat.Size, stat.Mtim, stat.Ctim}
+}
+
+// watcher loads the file when it changes.
+type watcher struct {
+	*Policies
+	events         *fsnotify.Watcher
+	lastError      string    // the error that was logged last
+	transientSince time.Time // when the file was first seen to be missing or being written
+}
+
+// Watch loads the file whenever it changes, until the context ends.
+func (p *Policies) Watch(ctx context.Context) {
+	events, err := fsnotify.NewWatcher()
+	if err != nil { // there may be too many
+		p.log.Warn("cannot watch the policy file, polling it", "within", pollInterval, "err", err)
+		events = new(fsnotify.Watcher) // its channels are nil
+	} else {
+		defer events.Close()
+	}
+	w := watcher{Policies: p, events: events}
+	poll := time.NewTicker(pollInterval)
+	defer poll.Stop()
+	pending := time.NewTimer(debounce) // for changes since the start
+	for {
+		w.watchDirectory()
+		select {
+		case <-ctx.Done():
+			return
+		case event := <-events.Events:
+			isFile := filepath.Base(event.Name) == filepath.Base(p.file)
+			if isFile && event.Op != fsnotify.Chmod {
+				pending.Reset(debounce)
+			}
+		case err := <-events.Errors: // an overflow
+			p.log.Debug("events of the policy file were lost", "err", err)
+			pending.Reset(debounce)
+		case <-poll.C:
+			pending.Reset(0)
+		case <-pending.C:
+			if !w.check() {
+				pending.Reset(2 * retryInterval)
+			}
+		}
+	}
+}
+
+// watchDirectory watches the directory of the file, because the file may be replaced, if it is not
+// watched yet or was itself replaced.
+func (w *watcher) watchDirectory() {
+	if w.events.Events == nil || len(w.events.WatchList()) > 0 {
+		return
+	}
+	if err := w.events.Add(filepath.Dir(w.file)); err != nil {
+		w.log.Debug("cannot watch the directory of the policy file", "err", err)
+	}
+}
+
+func (p *Policies) hasChanged() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := versionOf(p.file)
+	return now == version{} || now != p.loaded
+}
+
+// check loads the file if it has changed, and logs each error once. It returns false if the caller
+// must call it again soon.
+func (w *watcher) check() (done bool) {
+	if !w.hasChanged() {
+		return true
+	}
+	before := w.Current()
+	err := w.load(0)
+	if !isTransient(err) {
+		w.transientSince = time.Time{}
+	} else if w.transientSince.IsZero() {
+		w.transientSince = time.Now()
+	}
+	switch {
+	case err == nil:
+		if w.lastError != "" || !w.Current().Equal(before) {
+			w.logLoad()
+		}
+		w.lastError = ""
+	case isTransient(err) && time.Since(w.transientSince) < writeTime:
+		return false
+	case err.Error() != w.lastError:
+		w.logFailure(err)
+		w.lastError = err.Error()
+	}
+	return true
+}

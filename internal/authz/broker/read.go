@@ -1,0 +1,100 @@
+package broker
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+const (
+	// readTime is the time limit for the body of a request. An answer is due within a second.
+	readTime = 800 * time.Millisecond
+	// drainTime is the time limit for the rest of a request that was answered already.
+	drainTime = 5 * time.Second
+	// maxRequest is the size limit of a request in bytes. Engines send about 6 MiB at most.
+	maxRequest = 16 << 20
+	// large is the size in bytes from which on a request counts as large: parsing JSON needs a
+	// multiple of its size in memory.
+	large = 256 << 10
+	// maxLarge is the number of large requests that are read and decided at a time.
+	maxLarge = 4
+)
+
+var (
+	errLate         = fmt.Errorf("the request did not arrive within %v", readTime)
+	errTooLarge     = fmt.Errorf("the request is larger than %d MiB", maxRequest>>20)
+	errTooManyLarge = errors.New("too many large requests at a time")
+)
+
+// limitBody sets the time limit for the body of a request. Full duplex stops net/http from reading
+// the rest of the body before it answers.
+func limitBody(w http.ResponseWriter) {
+	c := http.NewResponseController(w)
+	c.EnableFullDuplex()
+	c.SetReadDeadline(time.Now().Add(readTime))
+}
+
+// drain reads the rest of a body, up to its time limit. If a connection is closed with unread data,
+// the kernel resets it, and the engine may lose the answer.
+func drain(r *http.Request) { io.Copy(io.Discard, r.Body) }
+
+// readInTime calls read, which must read a request to its end: the engine may read the answer only
+// then. If that takes too long, readInTime calls late to answer meanwhile, and returns false.
+func readInTime(w http.ResponseWriter, late, read func()) bool {
+	c := http.NewResponseController(w)
+	c.SetReadDeadline(time.Now().Add(readTime + drainTime))
+	answered := make(chan struct{})
+	timer := time.AfterFunc(readTime, func() {
+		defer close(answered)
+		late()
+		c.Flush()
+	})
+	read()
+	if timer.Stop() {
+		return true
+	}
+	<-answered
+	return false
+}
+
+// readBody reads a request with bounded memory, to its end even if it returns an error. The caller
+// must call release when the request is decided.
+func (s *Server) readBody(r *http.Request) (body []byte, release func(), err error) {
+	release = func() {}
+	if size := r.ContentLength; size < 0 || size > large {
+		select {
+		case s.large <- struct{}{}:
+			release = func() { <-s.large }
+		case <-time.After(readTime / 2):
+			err = errTooManyLarge
+		}
+	}
+	if err == nil {
+		body, err = readLimited(r)
+	}
+	if err != nil {
+		drain(r)
+	}
+	return body, release, err
+}
+
+func readLimited(r *http.Request) ([]byte, error) {
+	size := r.ContentLength
+	if size > maxRequest {
+		return nil, errTooLarge
+	}
+	var text bytes.Buffer
+	if size > 0 {
+		text.Grow(int(min(size, large)) + bytes.MinRead)
+	}
+	switch _, err := text.ReadFrom(io.LimitReader(r.Body, maxRequest+1)); {
+	case err != nil:
+		return nil, fmt.Errorf("read the request: %w", err)
+	case text.Len() > maxRequest:
+		return nil, errTooLarge
+	}
+	return text.Bytes(), nil
+}

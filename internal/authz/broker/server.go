@@ -1,0 +1,137 @@
+// Package broker answers container engines that ask whether a request is allowed: the Docker Engine
+// by its protocol for authorization plug-ins, iSulad by its own. It answers each request within a
+// second, and denies those that it cannot decide.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"palisade/internal/authz/action"
+	"palisade/internal/authz/audit"
+	"palisade/internal/authz/policy"
+)
+
+// Auditor records decisions. Add must not block.
+type Auditor interface{ Add(audit.Record) }
+
+// Config configures a Server.
+type Config struct {
+	Policies *Policies
+	Audit    Auditor
+	Log      *slog.Logger
+	// DryRun allows all requests, but audits what the policies decide.
+	DryRun bool
+}
+
+// Server answers engines.
+type Server struct {
+	Config
+	identities identities
+	large      chan struct{} // limits the large requests in memory
+	servers    map[action.Engine]*http.Server
+}
+
+// SocketMode is the mode of the sockets to which engines connect.
+const SocketMode = 0o660
+
+// headerTime is the time limit for the head of a request.
+const headerTime = 5 * time.Second
+
+// New returns a Server for both engines.
+func New(c Config) *Server {
+	s := &Server{Config: c, large: make(chan struct{}, maxLarge)}
+	s.servers = map[action.Engine]*http.Server{
+		action.Docker: s.newHTTPServer(s.docker),
+		action.Isulad: s.newHTTPServer(s.isulad),
+	}
+	return s
+}
+
+// newHTTPServer returns a server without a limit on idle connections: Docker repeats a request
+// without its body if it finds the connection closed.
+func (s *Server) newHTTPServer(handler http.HandlerFunc) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTime,
+		// net/http would answer OPTIONS * with 200, which iSulad takes as permission.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+// Serve answers an engine's connections until Shutdown.
+func (s *Server) Serve(l net.Listener, engine action.Engine) error {
+	err := s.servers[engine].Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Shutdown accepts no further requests and waits until the current ones are answered. When the
+// context ends, it closes the connections that are left, which have not sent a request.
+func (s *Server) Shutdown(ctx context.Context) (err error) {
+	for _, server := range s.servers {
+		if server.Shutdown(ctx) != nil {
+			err = errors.Join(err, server.Close())
+		}
+	}
+	return err
+}
+
+// parsed is the result of parsing a request of an engine.
+type parsed struct {
+	caller  policy.Identity
+	request policy.Request
+}
+
+// decide decides a request by policy, audits the decision and returns its record. parse returns the
+// request, and can add details to the record. The request is denied if parse returns an error, and
+// in case of a panic.
+func (s *Server) decide(
+	engine action.Engine, started time.Time, parse func(*audit.Record) (parsed, error),
+) (r *audit.Record) {
+	r = &audit.Record{Time: started, Engine: engine, DryRun: s.DryRun}
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.recoverPanic(r, cause)
+		}
+	}()
+	p, err := parse(r)
+	r.Decision = policy.Decision{User: p.caller.User, Action: p.request.Action()}
+	switch {
+	case err == nil:
+		r.Decision = s.Policies.Current().Decide(p.caller, p.request)
+	case errors.Is(err, errLate):
+		r.Problem, r.Fault = err.Error(), audit.Late
+	default:
+		r.Problem, r.Fault = err.Error(), audit.Malformed
+	}
+	s.audit(r)
+	return r
+}
+
+func (s *Server) audit(r *audit.Record) {
+	r.Latency = time.Since(r.Time)
+	s.Audit.Add(*r)
+}
+
+// recoverPanic denies a request after a panic, which may come from the auditor as well.
+func (s *Server) recoverPanic(r *audit.Record, cause any) {
+	r.Decision.Allow, r.Fault = false, audit.Panic
+	r.Problem = fmt.Sprintf("internal error in authz-broker: %v", cause)
+	s.Log.Error("request denied after a panic", "err", cause, "stack", string(debug.Stack()))
+	defer func() {
+		if again := recover(); again != nil {
+			s.Log.Error("cannot audit a denied request", "err", again)
+		}
+	}()
+	s.audit(r)
+}

@@ -1,0 +1,11 @@
+// Package authz is the directory of the packages that decide which requests of users container
+// engines carry out.
+//
+// Reading order: action maps requests to named actions; policy parses the policy file and decides;
+// audit writes decisions to the audit log; broker implements the protocols of Docker and iSulad;
+// authzmetrics counts decisions for Prometheus. certs creates the certificates that identify users.
+// strictjson rejects ambiguous JSON.
+//
+// Outside of this directory, these packages do not depend on lxcfs, its mounts or user namespaces.
+// The exception is idmap, with which policy parses id mappings in requests.
+package authz

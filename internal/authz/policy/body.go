@@ -1,0 +1,84 @@
+package policy
+
+import (
+	"encoding/json"
+
+	"palisade/internal/authz/strictjson"
+)
+
+// stringOrList is a list of strings that the engine also accepts as a single string.
+type stringOrList []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *stringOrList) UnmarshalJSON(text []byte) error {
+	var list []string
+	if json.Unmarshal(text, &list) != nil {
+		var single string
+		if err := json.Unmarshal(text, &single); err != nil {
+			return err
+		}
+		list = []string{single}
+	}
+	*l = list
+	return nil
+}
+
+// hostConfig has the fields of HostConfig (moby, api/types/container) that rules check.
+type hostConfig struct {
+	Privileged    strictjson.Once[bool]
+	PidMode       strictjson.Once[string]
+	NetworkMode   strictjson.Once[string]
+	IpcMode       strictjson.Once[string]
+	UTSMode       strictjson.Once[string]
+	UsernsMode    strictjson.Once[string]
+	Binds         strictjson.Once[[]string]
+	Mounts        strictjson.Once[[]mount]
+	VolumesFrom   strictjson.Once[[]string]
+	VolumeDriver  strictjson.Once[string]
+	CapAdd        strictjson.Once[stringOrList]
+	Capabilities  strictjson.Once[stringOrList]
+	SecurityOpt   strictjson.Once[[]string]
+	MaskedPaths   strictjson.Once[*[]string]
+	ReadonlyPaths strictjson.Once[*[]string]
+	Annotations   strictjson.Once[map[string]string]
+	Runtime       strictjson.Once[string]
+	devices
+}
+
+// devices has the fields about devices of HostConfig and of the body of container_update.
+type devices struct {
+	Devices           strictjson.Once[[]json.RawMessage]
+	DeviceRequests    strictjson.Once[[]json.RawMessage]
+	DeviceCgroupRules strictjson.Once[[]string]
+}
+
+// mount is an entry of HostConfig.Mounts.
+type mount struct {
+	Type          strictjson.Once[string]
+	Source        strictjson.Once[string]
+	VolumeOptions strictjson.Once[struct {
+		DriverConfig strictjson.Once[struct {
+			Name    strictjson.Once[string]
+			Options strictjson.Once[map[string]string]
+		}]
+	}]
+}
+
+// createBody is the body of container_create. Engines before API 1.44 also accept the fields of
+// HostConfig at the top level.
+type createBody struct {
+	hostConfig
+	HostConfig       strictjson.Once[hostConfig]
+	NetworkingConfig strictjson.Once[struct {
+		EndpointsConfig strictjson.Once[map[string]json.RawMessage]
+	}]
+}
+
+// execBody is the body of container_exec_create.
+type execBody struct{ Privileged strictjson.Once[bool] }
+
+// volumeBody is the body of volume_create.
+type volumeBody struct {
+	Driver     strictjson.Once[string]
+	DriverOpts strictjson.Once[map[string]string]
+}

@@ -1,0 +1,161 @@
+package policy
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"palisade/internal/authz/action"
+	"palisade/internal/authz/strictjson"
+)
+
+// bypassActions are actions that could get a container, or its equivalent, what a rule denies:
+// their bodies are not examined, or they admit a swarm manager or a checkpoint of the user's own. A
+// policy with rules does not grant them.
+var bypassActions = []string{
+	"service_create", "service_update", "image_build_grpc", "container_checkpoint_create",
+	"plugin_create", "plugin_pull", "plugin_enable", "plugin_set", "plugin_upgrade",
+	"swarm_init", "swarm_join", "swarm_update", "node_update",
+	"swarm_inspect", // discloses the token with which a manager joins
+}
+
+// minAPIMinor is the oldest version 1.x of Docker's API that rules support. Before it,
+// container_start took a HostConfig, too.
+const minAPIMinor = 24
+
+// maxBody is the size in bytes of the largest body that rules examine. Parsing a larger one could
+// take longer than the engine waits for a decision.
+const maxBody = 512 << 10
+
+// examine applies the rules to a request whose action the policy grants. A body that is missing
+// (NoBody), or that the engine might parse differently (Forbidden), is refused if a rule needs it.
+func (p *Policy) examine(r Request) (Reason, string) {
+	if len(p.rules) == 0 {
+		return Granted, ""
+	}
+	if detail := p.actionViolation(r); detail != "" {
+		return Forbidden, detail
+	}
+	violation := p.bodyCheck(r.action)
+	if violation == nil && r.action.Name != "container_start" {
+		return Granted, ""
+	}
+	if major, minor, ok := action.Version(r.uri); ok && (major != 1 || minor < minAPIMinor) {
+		return Forbidden, fmt.Sprintf("API versions before 1.%d are not supported", minAPIMinor)
+	}
+	switch {
+	case violation == nil:
+		return Granted, ""
+	case len(r.body) == 0:
+		return NoBody, ""
+	case len(r.body) > maxBody:
+		return Forbidden, fmt.Sprintf("the body is larger than %d KiB", maxBody>>10)
+	}
+	if detail := violation(p, r); detail != "" {
+		return Forbidden, detail
+	}
+	return Granted, ""
+}
+
+// actionViolation returns why the rules forbid an action whatever its body, or "".
+func (p *Policy) actionViolation(r Request) string {
+	switch name := r.action.Name; {
+	case r.action.ID == action.None:
+		return "the request is unknown"
+	case slices.Contains(bypassActions, name):
+		return fmt.Sprintf("%q could bypass the rules", name)
+	case name == "image_build" && p.hasRule(ruleNet):
+		// Docker also accepts build options in a form in the body, which it does not pass on.
+		return "the network of a build cannot be examined"
+	case name == "image_build" && p.hasRule(ruleNoRemap):
+		return "the containers of a build have no user remap"
+	case name == "container_start" && mayHaveQueryKey(r.uri, "checkpoint"):
+		return "the content of a checkpoint cannot be examined"
+	}
+	return ""
+}
+
+// bodyCheck returns the function that finds what the rules forbid in the body of an action, or nil
+// if no rule of the policy needs the body.
+func (p *Policy) bodyCheck(a action.Action) func(*Policy, Request) string {
+	switch {
+	case a.Name == "container_create":
+		return (*Policy).createViolation
+	case a.Name == "container_exec_create" && p.hasRule(privilegedRules...):
+		return (*Policy).execViolation
+	case a.Name == "container_update" && p.hasRule(ruleDevices):
+		return (*Policy).updateViolation
+	case a.Name == "volume_create" && p.hasRule(ruleBinds):
+		return (*Policy).volumeViolation
+	}
+	return nil
+}
+
+func parseViolation(err error) string { return "parse the body: " + err.Error() }
+
+func (p *Policy) execViolation(r Request) string {
+	var body execBody
+	if err := strictjson.Unmarshal(r.body, &body); err != nil {
+		return parseViolation(err)
+	}
+	if body.Privileged.Value {
+		return "Privileged is set"
+	}
+	return ""
+}
+
+func (p *Policy) updateViolation(r Request) string {
+	var body devices
+	if err := strictjson.Unmarshal(r.body, &body); err != nil {
+		return parseViolation(err)
+	}
+	return body.violation()
+}
+
+func (p *Policy) volumeViolation(r Request) string {
+	var body volumeBody
+	if err := strictjson.Unmarshal(r.body, &body); err != nil {
+		return parseViolation(err)
+	}
+	if what := volumeViolation(body.Driver.Value, body.DriverOpts.Value); what != "" {
+		return rule{kind: ruleBinds}.violatedBy(what)
+	}
+	return ""
+}
+
+func (p *Policy) createViolation(r Request) string {
+	var body createBody
+	if err := strictjson.Unmarshal(r.body, &body); err != nil {
+		return parseViolation(err)
+	}
+	for _, rule := range p.rules {
+		// Without a HostConfig the engine uses the fields at the top level.
+		for _, h := range []*hostConfig{&body.HostConfig.Value, &body.hostConfig} {
+			if what := rule.violation(h); what != "" {
+				return rule.violatedBy(what)
+			}
+		}
+		switch rule.kind {
+		case ruleNet:
+			if _, ok := body.NetworkingConfig.Value.EndpointsConfig.Value["host"]; ok {
+				return rule.violatedBy("NetworkingConfig has the host's network")
+			}
+		case ruleNoRemap:
+			if what := body.HostConfig.Value.remapViolation(r.uri); what != "" {
+				return rule.violatedBy(what)
+			}
+		}
+	}
+	return ""
+}
+
+func (r rule) violatedBy(what string) string { return fmt.Sprintf("%q: %s", r.String(), what) }
+
+// mayHaveQueryKey reports whether the query of a request target has a key, or cannot be parsed. The
+// daemon reads no form in the body of container_start.
+func mayHaveQueryKey(uri, key string) bool {
+	_, query, _ := strings.Cut(uri, "?")
+	values, err := url.ParseQuery(query)
+	return err != nil || values.Has(key)
+}

@@ -1,0 +1,199 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"palisade/internal/authz/action"
+	"palisade/internal/idmap"
+)
+
+// violation returns what in a HostConfig the rule forbids, or "".
+func (r rule) violation(h *hostConfig) string {
+	if h.Privileged.Value && slices.Contains(privilegedRules, r.kind) {
+		return "Privileged is set"
+	}
+	namespace := func(field, mode string) string {
+		if sharesNamespace(mode) {
+			return fmt.Sprintf("%s is %q", field, mode)
+		}
+		return ""
+	}
+	switch r.kind {
+	case rulePID:
+		return namespace("PidMode", h.PidMode.Value)
+	case ruleNet:
+		return namespace("NetworkMode", h.NetworkMode.Value)
+	case ruleIPC:
+		return namespace("IpcMode", h.IpcMode.Value)
+	case ruleUTS:
+		return namespace("UTSMode", h.UTSMode.Value)
+	case ruleUser:
+		return namespace("UsernsMode", h.UsernsMode.Value)
+	case ruleBinds:
+		return h.bindViolation()
+	case ruleDevices:
+		return h.devices.violation()
+	case ruleCapabilities:
+		return r.capabilityViolation(h)
+	case ruleSecurity:
+		return h.securityViolation()
+	}
+	return ""
+}
+
+// sharesNamespace reports whether a mode selects the host's namespace, or that of another
+// container, which may be the host's.
+func sharesNamespace(mode string) bool {
+	kind, _, _ := strings.Cut(mode, ":")
+	kind = strings.TrimSpace(kind)
+	return strings.EqualFold(kind, "host") || strings.EqualFold(kind, "container")
+}
+
+func (d *devices) violation() string {
+	switch {
+	case len(d.Devices.Value) > 0:
+		return "Devices is set"
+	case len(d.DeviceRequests.Value) > 0:
+		return "DeviceRequests is set"
+	case len(d.DeviceCgroupRules.Value) > 0:
+		return "DeviceCgroupRules is set"
+	}
+	return ""
+}
+
+func (r rule) capabilityViolation(h *hostConfig) string {
+	for _, name := range append(slices.Clone(h.CapAdd.Value), h.Capabilities.Value...) {
+		added := canonicalCapability(name)
+		if r.argument == "" || r.argument == added || added == allCapabilities {
+			return fmt.Sprintf("the capability %q is added", name)
+		}
+	}
+	return ""
+}
+
+// hardeningOptions are the security options that only take privileges away.
+var hardeningOptions = []string{
+	"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true",
+}
+
+func (h *hostConfig) securityViolation() string {
+	for _, option := range h.SecurityOpt.Value {
+		if !slices.Contains(hardeningOptions, option) {
+			return fmt.Sprintf("SecurityOpt has %q", option)
+		}
+	}
+	// The client turns systempaths=unconfined into empty lists.
+	if h.MaskedPaths.Value != nil || h.ReadonlyPaths.Value != nil {
+		return "MaskedPaths or ReadonlyPaths is set"
+	}
+	// Runtimes read security options from annotations: crun, for example, a seccomp filter.
+	for _, key := range slices.Sorted(maps.Keys(h.Annotations.Value)) {
+		if !strings.HasPrefix(key, ownAnnotations) {
+			return fmt.Sprintf("Annotations has %q, which may be a security option", key)
+		}
+	}
+	return ""
+}
+
+// ownAnnotations is the prefix of Palisade's annotations, none of which is a security option.
+const ownAnnotations = "palisade."
+
+// remapAnnotation holds the id mapping of a Docker container for userns-shift
+// (internal/userns/remap).
+const remapAnnotation = "palisade.user-remap"
+
+// remapViolation returns why a container would not get ids of its own by the annotation, or "". A
+// request before API 1.43 is refused, because an engine silently drops its annotations.
+func (h *hostConfig) remapViolation(uri string) string {
+	remap := h.Annotations.Value[remapAnnotation]
+	major, minor, ok := action.Version(uri)
+	switch {
+	case remap == "":
+		return fmt.Sprintf("the annotation %q is missing", remapAnnotation)
+	case !ok || major != 1 || minor < 43:
+		return "annotations need API version 1.43 or later"
+	case h.Runtime.Value != "":
+		return "Runtime is set: another runtime may ignore the user remap"
+	}
+	ids, err := idmap.ParseRemap(remap)
+	switch {
+	case err != nil:
+		return err.Error()
+	case !ids.HasEffect():
+		return fmt.Sprintf("the user remap %q does not map root", remap)
+	}
+	return ""
+}
+
+func (h *hostConfig) bindViolation() string {
+	for _, bind := range h.Binds.Value {
+		if strings.HasPrefix(bind, "/") { // otherwise the source is the name of a volume
+			return fmt.Sprintf("Binds has %q", bind)
+		}
+	}
+	for i := range h.Mounts.Value {
+		if what := h.Mounts.Value[i].violation(); what != "" {
+			return what
+		}
+	}
+	if len(h.VolumesFrom.Value) > 0 {
+		return "VolumesFrom is set: the mounts of other containers are unknown"
+	}
+	return driverViolation(h.VolumeDriver.Value)
+}
+
+// violation returns why the rule "binds" refuses a mount, or "".
+func (m *mount) violation() string {
+	switch m.Type.Value {
+	case "bind":
+		return fmt.Sprintf("Mounts has %q", m.Source.Value)
+	case "tmpfs", "image":
+	case "volume":
+		driver := m.VolumeOptions.Value.DriverConfig.Value
+		return volumeViolation(driver.Name.Value, driver.Options.Value)
+	default:
+		return fmt.Sprintf("Mounts has the type %q", m.Type.Value)
+	}
+	return ""
+}
+
+func driverViolation(driver string) string {
+	if driver == "" || driver == "local" {
+		return ""
+	}
+	return fmt.Sprintf("the mounts of the volume driver %q are unknown", driver)
+}
+
+// safeVolumeTypes are the file systems that a volume's options may mount: they show no files of the
+// host.
+var safeVolumeTypes = []string{"tmpfs", "nfs", "nfs4", "cifs"}
+
+// bindOptions are the mount options that make the local driver ignore the file system type.
+var bindOptions = []string{"bind", "rbind", "remount", "move"}
+
+// volumeViolation returns why the rule "binds" refuses a volume, or "". The local driver passes the
+// options type, device and o to mount(2).
+func volumeViolation(driver string, options map[string]string) string {
+	if what := driverViolation(driver); what != "" {
+		return what
+	}
+	fsType, device := options["type"], options["device"]
+	if fsType == "" && device == "" && options["o"] == "" {
+		return ""
+	}
+	isBind := fsType == "" || fsType == "none" || fsType == "bind"
+	for option := range strings.SplitSeq(options["o"], ",") {
+		option = strings.ToLower(strings.TrimSpace(option))
+		isBind = isBind || slices.Contains(bindOptions, option)
+	}
+	switch {
+	case isBind:
+		return fmt.Sprintf("the volume's device is %q", device)
+	case !slices.Contains(safeVolumeTypes, fsType):
+		return fmt.Sprintf("the volume's file system type is %q", fsType)
+	}
+	return ""
+}

@@ -1,0 +1,189 @@
+package policy
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"palisade/internal/authz/action"
+)
+
+// Warning is a valid line of a policy file that may not be intended.
+type Warning struct {
+	Line int
+	Text string
+	// Explicit reports that the line states this explicitly, so that it probably is intended.
+	Explicit bool
+}
+
+var (
+	// rootEquivalentActions each allow a user to become root on the host.
+	rootEquivalentActions = []string{"container_attach", "container_create", "container_exec_create"}
+	// disclosingActions are the reads that disclose most.
+	disclosingActions = []string{
+		"container_archive", "container_export", "container_inspect", "container_logs", "container_top",
+		"image_attestations", "image_history", "image_inspect", "images_archive",
+		"service_inspect", "service_list", "service_logs", "task_inspect", "task_list", "task_logs",
+	}
+)
+
+// Lint returns warnings about the policies for the clients of the given engines, by default of all.
+func (s *Set) Lint(engines ...action.Engine) (warnings []Warning) {
+	if len(engines) == 0 {
+		engines = []action.Engine{action.Docker, action.Isulad}
+	}
+	for _, p := range s.Policies {
+		l := linter{Policy: p, engines: engines, hasDocker: slices.Contains(engines, action.Docker)}
+		if all := s.byUser[""]; all != nil && all.Line < p.Line {
+			l.warn("policy %q is never used: line %d applies to every user", p.Name, all.Line)
+		}
+		l.checkPatterns()
+		l.checkRisks()
+		l.checkClients()
+		warnings = append(warnings, l.warnings...)
+	}
+	return warnings
+}
+
+// linter collects the warnings about a policy.
+type linter struct {
+	*Policy
+	engines   []action.Engine
+	hasDocker bool
+	warnings  []Warning
+}
+
+func (l *linter) warn(format string, args ...any) { l.add(false, format, args...) }
+
+func (l *linter) add(explicit bool, format string, args ...any) {
+	l.warnings = append(l.warnings, Warning{l.Line, fmt.Sprintf(format, args...), explicit})
+}
+
+func (l *linter) checkPatterns() {
+	for i, pattern := range l.Patterns {
+		if l.matches[i] == 0 && !slices.Contains(matchAll, pattern) {
+			l.warn("the pattern %q matches no known action", pattern)
+		} else if others := l.otherMatches(pattern); len(others) > 0 {
+			l.warn("the pattern %q also grants %s; \"exact\":true matches whole names only",
+				pattern, strings.Join(others, ", "))
+		}
+	}
+}
+
+// checkRisks warns of actions that make a user root on the host or disclose secrets.
+func (l *linter) checkRisks() {
+	risky := l.grantsOf(rootEquivalentActions)
+	if len(risky) > 0 && !l.ReadOnly {
+		l.add(l.grantsAll(), "policy %q grants %s, with which a user can become root on the host",
+			l.Name, strings.Join(risky, ", "))
+	}
+	if l.permitsPrivileged() {
+		l.warn(`policy %q denies %s, but not "privileged": a privileged container can bypass these rules`,
+			l.Name, l.quotedRules())
+	}
+	secrets := l.secrets()
+	switch {
+	case len(secrets) == 0 || !l.hasDocker:
+	case l.ReadOnly:
+		l.add(true, "policy %q is read-only, and does not grant %s, which disclose secrets",
+			l.Name, strings.Join(secrets, ", "))
+	case !l.grantsAll():
+		l.add(len(risky) > 0, "policy %q grants %s, which disclose secrets",
+			l.Name, strings.Join(secrets, ", "))
+	}
+}
+
+// checkClients warns of commands that fail for an action that the policy does not grant, and of
+// what read-only users see.
+func (l *linter) checkClients() {
+	for _, c := range action.Commands() {
+		missing := l.missingActions(c)
+		if len(missing) > 0 && slices.Contains(l.engines, c.Engine) {
+			l.warn("policy %q does not grant %s, which %s %s needs in addition to %s",
+				l.Name, strings.Join(missing, ", "), c.Client(), c.Name, c.Purpose.Name)
+		}
+	}
+	if l.hasDocker && !l.permits(action.ForDocker("HEAD", "/_ping")) {
+		l.warn("policy %q does not grant docker_ping, with which docker negotiates the API version",
+			l.Name)
+	}
+	if reads := l.grantsOf(disclosingActions); len(reads) > 0 && l.ReadOnly {
+		l.add(true, "policy %q is read-only, but shows the content of containers and images with %s",
+			l.Name, strings.Join(reads, ", "))
+	}
+}
+
+// secrets returns Docker's actions of the class secret that the policy's patterns match.
+func (p *Policy) secrets() (names []string) {
+	for _, a := range action.List(action.Docker) {
+		if a.IsSecret() && p.granted[a.ID] {
+			names = append(names, a.Name)
+		}
+	}
+	return names
+}
+
+// permitsPrivileged reports whether the policy has rules, but none against the privileged
+// containers or processes that it grants.
+func (p *Policy) permitsPrivileged() bool {
+	return len(p.rules) > 0 && !p.hasRule(privilegedRules...) && !p.ReadOnly &&
+		len(p.grantsOf([]string{"container_create", "container_exec_create"})) > 0
+}
+
+func (p *Policy) quotedRules() string {
+	var all []string
+	for _, r := range p.rules {
+		all = append(all, fmt.Sprintf("%q", r.String()))
+	}
+	return strings.Join(all, ", ")
+}
+
+// otherMatches returns the other actions that a pattern grants if it is the name of an action.
+func (p *Policy) otherMatches(pattern string) (others []string) {
+	if p.Exact || !slices.Contains(action.Names(), pattern) {
+		return nil
+	}
+	for _, name := range action.Names() {
+		if name != pattern && regexp.MustCompile(pattern).MatchString(name) {
+			others = append(others, name)
+		}
+	}
+	return others
+}
+
+// missingActions returns the actions that the policy does not grant of a command whose purpose it
+// grants.
+func (p *Policy) missingActions(c action.Command) (missing []string) {
+	if !p.permits(c.Purpose) || p.permitsDetached(c) {
+		return nil
+	}
+	for _, a := range c.Actions {
+		if !p.permits(a) {
+			missing = append(missing, a.Name)
+		}
+	}
+	return missing
+}
+
+// permitsDetached reports whether the policy permits the command with the option -d.
+func (p *Policy) permitsDetached(c action.Command) bool {
+	detached, ok := action.FindCommand(c.Engine, c.Name+" -d")
+	isDenied := func(a action.Action) bool { return !p.permits(a) }
+	return ok && !slices.ContainsFunc(detached.Actions, isDenied)
+}
+
+// grantsAll reports whether one pattern grants all actions.
+func (p *Policy) grantsAll() bool {
+	return slices.ContainsFunc(p.Patterns, func(s string) bool { return slices.Contains(matchAll, s) })
+}
+
+// grantsOf returns those of the named actions that the policy's patterns match.
+func (p *Policy) grantsOf(names []string) (granted []string) {
+	for id, name := range action.Names() {
+		if p.granted[id] && slices.Contains(names, name) {
+			granted = append(granted, name)
+		}
+	}
+	return granted
+}

@@ -1,0 +1,180 @@
+package policy
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"palisade/internal/sys"
+)
+
+// maxFile is the size limit of a policy file in bytes.
+const maxFile = 64 << 20
+
+// Load reads a policy file. The error joins the first mistake of each line, as file:line: mistake.
+// It wraps sys.ErrBeingWritten if a process has the file open for writing.
+func Load(file string) (*Set, error) {
+	text, err := sys.ReadWithLease(file, maxFile)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(file, text)
+}
+
+// IsWritableByOthers reports whether a file's mode lets others than its owner write it.
+func IsWritableByOthers(file string) (bool, error) {
+	info, err := os.Stat(file)
+	return err == nil && info.Mode().Perm()&0o022 != 0, err
+}
+
+// Parse parses the text of a policy file, whose name is used in errors.
+func Parse(file string, text []byte) (*Set, error) {
+	s := &Set{
+		byUser: make(map[string]*Policy), byGroup: make(map[string]*Policy), sum: sha256.Sum256(text),
+	}
+	var mistakes []error
+	number := 0
+	for line := range bytes.Lines(text) {
+		number++
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		p, err := parseLine(line)
+		if err == nil {
+			p.Line = number
+			err = s.add(p)
+		}
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s:%d: %w", file, number, err))
+		}
+	}
+	if len(mistakes) > 0 {
+		return nil, errors.Join(mistakes...)
+	}
+	return s, nil
+}
+
+func (s *Set) add(p *Policy) error {
+	if err := p.compile(); err != nil {
+		return err
+	}
+	for _, list := range []struct {
+		kind  string
+		names []string
+		known map[string]*Policy
+	}{{"user", p.Users, s.byUser}, {"group", p.Groups, s.byGroup}} {
+		for _, name := range list.names {
+			if other := list.known[name]; other != nil {
+				return fmt.Errorf("%s %q is already listed in line %d", list.kind, name, other.Line)
+			}
+			list.known[name] = p
+		}
+	}
+	if p.Local {
+		if s.local != nil {
+			return fmt.Errorf("local is already listed in line %d", s.local.Line)
+		}
+		s.local = p
+	}
+	s.Policies = append(s.Policies, p)
+	return nil
+}
+
+// parseLine parses the policy on a line. encoding/json alone would accept keys in any case, and
+// duplicate ones.
+func parseLine(line []byte) (*Policy, error) {
+	d := json.NewDecoder(bytes.NewReader(line))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, errors.New("a policy is a JSON object on one line" + suffix(err))
+	}
+	p := new(Policy)
+	fields := map[string]any{
+		"name": &p.Name, "users": &p.Users, "groups": &p.Groups, "local": &p.Local,
+		"actions": &p.Patterns, "readonly": &p.ReadOnly, "exact": &p.Exact, "message": &p.Message,
+		"deny": &p.Deny,
+	}
+	seen := make(map[string]bool)
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return nil, errors.New("invalid JSON" + suffix(err))
+		}
+		key, _ := t.(string)
+		field, ok := fields[key]
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("unknown key %q; want name, users, groups, local, actions, "+
+				"readonly, exact, message, deny", key)
+		case seen[key]:
+			return nil, fmt.Errorf("duplicate key %q", key)
+		}
+		seen[key] = true
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil, errors.New("invalid JSON" + suffix(err))
+		}
+		if err := unmarshal(value, field); err != nil {
+			return nil, fmt.Errorf("%q is %s, want %s", key, value, typeName(field))
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, errors.New("invalid JSON" + suffix(err))
+	}
+	if rest := strings.TrimSpace(string(line[d.InputOffset():])); rest != "" {
+		return nil, fmt.Errorf("unexpected %q after the policy", rest)
+	}
+	switch {
+	case len(p.Users)+len(p.Groups) == 0 && !p.Local:
+		return nil, errors.New(`users and groups are missing; "users":[""] means every user`)
+	case slices.Contains(p.Groups, ""):
+		return nil, errors.New(`a group has no name; "users":[""] means every user`)
+	case !seen["actions"]:
+		return nil, errors.New(`the key "actions" is missing; "actions":[""] grants all`)
+	}
+	return p, nil
+}
+
+// unmarshal rejects null, also in a list, which encoding/json would ignore.
+func unmarshal(value json.RawMessage, field any) error {
+	if list, ok := field.(*[]string); ok {
+		var pointers []*string
+		if err := json.Unmarshal(value, &pointers); err != nil || pointers == nil {
+			return errors.New("not a list")
+		}
+		for _, s := range pointers {
+			if s == nil {
+				return errors.New("null in a list")
+			}
+			*list = append(*list, *s)
+		}
+		return nil
+	}
+	if string(value) == "null" {
+		return errors.New("null")
+	}
+	return json.Unmarshal(value, field)
+}
+
+func typeName(field any) string {
+	switch field.(type) {
+	case *[]string:
+		return "a list of strings"
+	case *bool:
+		return "true or false"
+	}
+	return "a string"
+}
+
+// suffix returns an error as the end of a message. The end of the line is no cause.
+func suffix(err error) string {
+	if err == nil || err == io.EOF {
+		return ""
+	}
+	return ": " + err.Error()
+}

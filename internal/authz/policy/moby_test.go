@@ -1,0 +1,33 @@
+package policy_test
+
+import (
+	"bytes"
+	"encoding/json"
+)
+
+// MobyHostConfig has the fields of the engine's HostConfig that the fuzz test needs.
+type MobyHostConfig struct {
+	Privileged bool
+	PidMode    string
+	Binds      []string
+}
+
+// mobyBody is the engine's body of container_create (moby 20.10, runconfig.ContainerConfigWrapper).
+type mobyBody struct {
+	InnerHostConfig *MobyHostConfig `json:"HostConfig,omitempty"`
+	*MobyHostConfig
+}
+
+// isHarmless reports whether the engine, which parses only the first value, rejects the body or
+// creates a container without what is denied.
+func isHarmless(text []byte) bool {
+	var body mobyBody
+	if err := json.NewDecoder(bytes.NewReader(text)).Decode(&body); err != nil {
+		return true
+	}
+	h := body.MobyHostConfig
+	if body.InnerHostConfig != nil {
+		h = body.InnerHostConfig
+	}
+	return h == nil || !h.Privileged && h.PidMode != "host" && len(h.Binds) == 0
+}

@@ -1,0 +1,236 @@
+// Package policy decides which requests of a user to a container engine are allowed, by the
+// policies in a file.
+package policy
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+
+	"palisade/internal/authz/action"
+)
+
+// Policy is a line of a policy file, a JSON object.
+type Policy struct {
+	// Name identifies the policy in messages and in the audit log.
+	Name string
+	// Line is the line number, from 1.
+	Line int
+	// Users are literal names; "" means every user.
+	Users []string
+	// Groups are values of O or OU in the certificate.
+	Groups []string
+	// Local applies the policy to clients at Docker's unix socket, without a name and a certificate.
+	Local bool
+	// Patterns are regular expressions that match anywhere in the name of an action; "" grants all.
+	Patterns []string
+	// ReadOnly refuses all actions except reads.
+	ReadOnly bool
+	// Exact makes the patterns match whole names only.
+	Exact bool
+	// Message is shown to a user whose request is denied, instead of the reason.
+	Message string
+	// Deny lists the rules about what containers must not get.
+	Deny []string
+
+	rules         []rule
+	granted       []bool // by action.ID
+	grantsUnknown bool   // a pattern grants all actions, even unknown ones
+	matches       []int  // the number of known actions that each pattern matches
+}
+
+// Set is the policies of a file. It is immutable.
+type Set struct {
+	Policies []*Policy
+	byUser   map[string]*Policy
+	byGroup  map[string]*Policy
+	local    *Policy
+	sum      [sha256.Size]byte
+}
+
+// Equal reports whether two sets were parsed from the same text.
+func (s *Set) Equal(other *Set) bool { return s.sum == other.sum }
+
+// Identity is a user as identified by the engine.
+type Identity struct {
+	// User is "" if the engine names no user.
+	User string
+	// Groups are the values of O and OU in the certificate.
+	Groups []string
+	// Local reports that a client without name and certificate uses Docker's unix socket.
+	Local bool
+}
+
+// Request is a request to an engine, including its body. DockerRequest and ActionRequest make one.
+type Request struct {
+	action action.Action
+	uri    string
+	body   []byte
+}
+
+// DockerRequest returns a request to the Docker Engine's API, with the unmodified request target.
+// The body is nil if the engine did not pass it on.
+func DockerRequest(method, uri string, body []byte) Request {
+	return Request{action.ForDocker(method, uri), uri, body}
+}
+
+// ActionRequest returns a request without a method and URI, such as iSulad's. The body may be nil.
+func ActionRequest(a action.Action, body []byte) Request { return Request{action: a, body: body} }
+
+// Action returns the action of the request.
+func (r Request) Action() action.Action { return r.action }
+
+// Reason is the reason for a decision.
+type Reason int
+
+// The reasons. Only Granted allows a request.
+const (
+	NoPolicy   Reason = iota // no policy lists the user
+	NotGranted               // the policy's patterns do not match the action
+	NotRead                  // the policy is read-only, and the action is not a read
+	Unknown                  // the action is unknown, and the policy does not grant all actions
+	NoAction                 // the request names no action
+	Forbidden                // a rule forbids what the request asks for
+	NoBody                   // a rule needs the body, and the engine did not send it
+	Granted
+)
+
+// Decision is the decision about a request.
+type Decision struct {
+	User   string
+	Action action.Action
+	Allow  bool
+	Reason Reason
+	// Policy is the policy that applies, or nil if none lists the user.
+	Policy *Policy
+	// Detail says what is Forbidden.
+	Detail string
+}
+
+// Decide returns the decision about a request, including its body. The first policy that lists the
+// user, one of the groups, or local applies.
+func (s *Set) Decide(id Identity, r Request) Decision {
+	d := Decision{User: id.User, Action: r.action}
+	if d.Policy = s.lookup(id); d.Policy == nil {
+		return d
+	}
+	if d.Reason = d.Policy.reason(r); d.Reason == Granted {
+		d.Reason, d.Detail = d.Policy.examine(r)
+	}
+	d.Allow = d.Reason == Granted
+	return d
+}
+
+// reason returns Granted, or why the policy does not grant the request's action.
+func (p *Policy) reason(r Request) Reason {
+	if r.action.Name == "" && r.uri == "" {
+		return NoAction
+	}
+	return p.reasonOf(r.action)
+}
+
+func (p *Policy) reasonOf(a action.Action) Reason {
+	switch {
+	case a.ID == action.None && !p.grantsUnknown:
+		return Unknown
+	case a.ID != action.None && !p.granted[a.ID]:
+		return NotGranted
+	case p.ReadOnly && !a.IsRead():
+		return NotRead
+	}
+	return Granted
+}
+
+func (p *Policy) permits(a action.Action) bool { return p.reasonOf(a) == Granted }
+
+func (s *Set) lookup(id Identity) *Policy {
+	first := s.byUser[""]
+	if id.Local {
+		return earlier(first, s.local)
+	}
+	if id.User != "" {
+		first = earlier(first, s.byUser[id.User])
+	}
+	for _, group := range id.Groups {
+		first = earlier(first, s.byGroup[group])
+	}
+	return first
+}
+
+// earlier returns the policy with the lower line number. Either may be nil.
+func earlier(p, q *Policy) *Policy {
+	if p == nil || q != nil && q.Line < p.Line {
+		return q
+	}
+	return p
+}
+
+// Explain returns the decision and its reason as a message for the user and the audit log.
+func (d Decision) Explain() string {
+	name, user := fmt.Sprintf("%q", d.Action.Name), fmt.Sprintf("user %q", d.User)
+	if d.Action.Name == "" {
+		name = "an unknown request"
+	}
+	if d.User == "" {
+		user = "a user without a name"
+	}
+	switch d.Reason {
+	case NoPolicy:
+		return fmt.Sprintf("%s is listed in no policy", user)
+	case NotGranted:
+		return fmt.Sprintf("policy %q does not grant %s to %s", d.Policy.Name, name, user)
+	case NotRead:
+		if d.Action.IsSecret() {
+			return fmt.Sprintf("policy %q is read-only, and %s discloses secrets", d.Policy.Name, name)
+		}
+		return fmt.Sprintf("policy %q is read-only, and %s is not a read", d.Policy.Name, name)
+	case NoAction:
+		return "the request names no action"
+	case Forbidden:
+		return fmt.Sprintf("policy %q denies %s: %s", d.Policy.Name, name, d.Detail)
+	case NoBody:
+		return fmt.Sprintf("policy %q has rules about the body of %s, which the engine did not send",
+			d.Policy.Name, name)
+	case Unknown:
+		return fmt.Sprintf("policy %q does not grant %s: only a policy for all actions does",
+			d.Policy.Name, name)
+	}
+	return fmt.Sprintf("policy %q grants %s to %s", d.Policy.Name, name, user)
+}
+
+// matchAll are the patterns that also grant unknown actions.
+var matchAll = []string{"", ".*", "^.*$"}
+
+// compile parses the rules and the patterns, and looks up which actions the patterns match.
+func (p *Policy) compile() error {
+	if err := p.compileRules(); err != nil {
+		return err
+	}
+	names := action.Names()
+	p.granted, p.matches = make([]bool, len(names)), make([]int, len(p.Patterns))
+	for i, pattern := range p.Patterns {
+		if pattern == "*" {
+			return errors.New(`the pattern "*" is not a regular expression; write "" to grant all actions`)
+		}
+		if slices.Contains(matchAll, pattern) {
+			p.grantsUnknown = true
+			pattern = ".*"
+		}
+		expression, err := regexp.Compile(pattern)
+		if err != nil {
+			return fmt.Errorf("the pattern %q is not a regular expression: %w", pattern, err)
+		}
+		if p.Exact {
+			expression = regexp.MustCompile(`^(?:` + pattern + `)$`)
+		}
+		for id, name := range names {
+			if expression.MatchString(name) {
+				p.granted[id] = true
+				p.matches[i]++
+			}
+		}
+	}
+	return nil
+}

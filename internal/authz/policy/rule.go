@@ -1,0 +1,93 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// The kinds of rules in a "deny" list.
+const (
+	ruleDevices      = "devices"
+	rulePrivileged   = "privileged"
+	rulePID          = "pid"
+	ruleNet          = "net"
+	ruleIPC          = "ipc"
+	ruleUTS          = "uts"
+	ruleUser         = "user"
+	ruleBinds        = "binds"
+	ruleCapabilities = "capabilities"
+	ruleSecurity     = "security-options"
+	ruleNoRemap      = "no-user-remap"
+)
+
+var ruleKinds = []string{
+	rulePrivileged, rulePID, ruleNet, ruleIPC, ruleUTS, ruleUser, ruleBinds, ruleDevices,
+	ruleCapabilities, ruleSecurity, ruleNoRemap,
+}
+
+// privilegedRules are the kinds of rules that refuse a privileged container or process, which gets
+// all capabilities and devices and none of the security options.
+var privilegedRules = []string{rulePrivileged, ruleDevices, ruleCapabilities, ruleSecurity}
+
+// rule is an entry of a "deny" list.
+type rule struct {
+	kind     string
+	argument string // the name of a capability without CAP_; "" for any
+}
+
+func (r rule) String() string {
+	if r.argument == "" {
+		return r.kind
+	}
+	return r.kind + ":" + r.argument
+}
+
+func parseRule(text string) (rule, error) {
+	kind, argument, given := strings.Cut(text, ":")
+	r := rule{kind, argument}
+	switch {
+	case !slices.Contains(ruleKinds, kind):
+		return r, fmt.Errorf("unknown rule %q; want one of %s", text, strings.Join(ruleKinds, ", "))
+	case !given:
+		return r, nil
+	case kind == ruleBinds:
+		// Earlier versions had this rule. A user who may mount another directory can make a symbolic
+		// link to the path there, and mount the link. A check at the time of a request does not help:
+		// the engine resolves the source whenever the container starts.
+		return r, fmt.Errorf("the rule %q does not protect a path from symbolic links in other mounts; "+
+			"write \"binds\", which refuses all bind mounts", text)
+	case kind == ruleCapabilities:
+		r.argument = canonicalCapability(argument)
+		if r.argument == "" || r.argument == allCapabilities {
+			return r, fmt.Errorf("the rule %q names no capability; write, for example, "+
+				"\"capabilities:SYS_ADMIN\", or \"capabilities\" for any", text)
+		}
+	default:
+		return r, fmt.Errorf("the rule %q takes no argument", text)
+	}
+	return r, nil
+}
+
+const allCapabilities = "ALL"
+
+// canonicalCapability returns the name of a capability in upper case, without CAP_.
+func canonicalCapability(name string) string {
+	return strings.TrimPrefix(strings.ToUpper(strings.TrimSpace(name)), "CAP_")
+}
+
+// hasRule reports whether the policy has a rule of one of the kinds.
+func (p *Policy) hasRule(kinds ...string) bool {
+	return slices.ContainsFunc(p.rules, func(r rule) bool { return slices.Contains(kinds, r.kind) })
+}
+
+func (p *Policy) compileRules() error {
+	for _, text := range p.Deny {
+		r, err := parseRule(text)
+		if err != nil {
+			return err
+		}
+		p.rules = append(p.rules, r)
+	}
+	return nil
+}

@@ -1,0 +1,204 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"palisade/internal/procfs"
+	"palisade/internal/sys"
+)
+
+// Init is the init of a pid namespace directly below the host's.
+type Init struct {
+	PID int
+	// Inspect returns the user who created its namespaces, and the text of its file cgroup as its
+	// own cgroup namespace shows it, or nil if that is the host's. The argument is its directory in
+	// /proc. It fails if that is another process's.
+	Inspect func(process sys.File) (creator uint32, cgroups []byte, err error)
+}
+
+// findLXC finds the containers of liblxc, which LXC, Incus, LXD and Proxmox VE use, by the cgroups
+// that it creates for them. What is below the root of a container's cgroup namespace is not looked
+// at: the container chooses it.
+func (o *Options) findLXC() ([]finding, error) {
+	var found []finding
+	var errs []error
+	for _, init := range o.Inits {
+		f, err := o.lxcContainer(init)
+		if err == nil && f.ID != "" {
+			found = append(found, f)
+		}
+		if err != nil && isAlive(o.Proc, &f) {
+			errs = append(errs, fmt.Errorf("process %d: %w", init.PID, err))
+		}
+	}
+	return found, errors.Join(errs...)
+}
+
+// lxcContainer returns the container of an init, without an ID if it is none of liblxc. On an error
+// it returns the process alone.
+func (o *Options) lxcContainer(init Init) (finding, error) {
+	f := finding{Container: Container{PID: init.PID}, byCgroup: true}
+	process, err := sys.OpenDir(filepath.Join(o.Proc, strconv.Itoa(init.PID)))
+	if err != nil {
+		return f, err
+	}
+	defer process.Close()
+	f.started, _ = startOf(o.Proc, init.PID)
+	cgroups, err := process.ReadFileAt("cgroup", nil)
+	if _, ok := parsePayload(string(cgroups), ""); err != nil || !ok {
+		return f, err
+	}
+	creator, inside, err := init.Inspect(process)
+	if err != nil {
+		return f, err
+	}
+	payload, ok := parsePayload(string(cgroups), string(inside))
+	if !ok {
+		return f, nil
+	}
+	monitor := o.commandOfParent(process, creator)
+	name := payload.name
+	if !slices.Contains(monitor, name) && slices.Contains(monitor, withoutNumber(name)) {
+		name = withoutNumber(name)
+	}
+	f.ID, f.Names, f.Engine, f.Creator = name, []string{name}, "lxc", creator
+	if creator != 0 {
+		f.ID = fmt.Sprintf("%d/%s", creator, name)
+	}
+	if payload.isProxmox {
+		f.Engine = "proxmox"
+	} else if engine := monitorEngine(monitor); engine != "" {
+		f.Engine = engine
+	}
+	return f, nil
+}
+
+// IsLXC reports whether liblxc started the container, for whatever engine.
+func (c *Container) IsLXC() bool {
+	return slices.Contains([]string{"lxc", "incus", "lxd", "proxmox"}, c.Engine)
+}
+
+// payload is what the path of a cgroup says of a container of liblxc.
+type payload struct {
+	// name is the container's, with a number behind it, "-1", if the cgroup of that name was there
+	// already.
+	name      string
+	isProxmox bool
+}
+
+// parsePayload finds the container in the text of /proc/<pid>/cgroup (cgroups(7)), given also the
+// text as the process's cgroup namespace shows it, if that is not the host's.
+func parsePayload(text, inside string) (payload, bool) {
+	paths := make(map[string]string) // below the root of the cgroup namespace
+	for hierarchy, path := range cgroupPaths(inside) {
+		paths[hierarchy] = path
+	}
+	for hierarchy, path := range cgroupPaths(text) {
+		if below := paths[hierarchy]; below != "/" {
+			path = strings.TrimSuffix(path, below)
+		}
+		if p, ok := parsePayloadPath(path); ok {
+			return p, true
+		}
+	}
+	return payload{}, false
+}
+
+// cgroupPaths yields the hierarchies and paths in the text of /proc/<pid>/cgroup.
+func cgroupPaths(text string) func(yield func(hierarchy, path string) bool) {
+	return func(yield func(hierarchy, path string) bool) {
+		for line := range strings.Lines(text) {
+			number, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+			controllers, path, ok := strings.Cut(rest, ":")
+			if ok && !yield(number+":"+controllers, path) {
+				return
+			}
+		}
+	}
+}
+
+// parsePayloadPath finds the container in the path of a cgroup. liblxc names it
+//
+//	lxc.payload.NAME     since 4.0
+//	lxc.payload/NAME     3.1 and 3.2
+//	lxc/NAME             before
+//	lxc/NAME/payload     with lxc.cgroup.pattern = lxc/%n
+//	lxc/NUMBER/ns        as Proxmox VE configures it
+//
+// below the cgroup of the host's init, a user's own, or any other. The outermost counts.
+func parsePayloadPath(cgroup string) (payload, bool) {
+	parts := strings.Split(strings.TrimPrefix(cgroup, "/"), "/")
+	for i, part := range parts {
+		if name, ok := strings.CutPrefix(part, "lxc.payload."); ok && name != "" {
+			return payload{name: name}, true
+		}
+		if (part == "lxc" || part == "lxc.payload") && i+1 < len(parts) && parts[i+1] != "" {
+			p := payload{name: parts[i+1]}
+			p.isProxmox = i+2 < len(parts) && parts[i+2] == "ns" && isNumber(p.name)
+			return p, true
+		}
+	}
+	return payload{}, false
+}
+
+// withoutNumber returns the name without the number that liblxc appends if a cgroup is there
+// already.
+func withoutNumber(name string) string {
+	if i := strings.LastIndexByte(name, '-'); i > 0 && isNumber(name[i+1:]) {
+		return name[:i]
+	}
+	return name
+}
+
+func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+// commandOfParent returns the words of the command line of the process's parent: for the init of a
+// container that is the monitor, "[lxc monitor] /var/lib/lxc NAME" or a foreground lxc-start. It
+// returns nil if the parent is not a process of the user who created the container: any user can
+// adopt orphans (PR_SET_CHILD_SUBREAPER) under any command line.
+func (o *Options) commandOfParent(process sys.File, creator uint32) []string {
+	text, err := process.ReadFileAt("status", nil)
+	if err != nil {
+		return nil
+	}
+	status, err := procfs.ParseTaskStatus(text)
+	if err != nil {
+		return nil
+	}
+	parent, err := sys.OpenDir(filepath.Join(o.Proc, strconv.Itoa(status.Parent)))
+	if err != nil {
+		return nil
+	}
+	defer parent.Close()
+	if text, err = parent.ReadFileAt("status", nil); err != nil {
+		return nil
+	}
+	status, err = procfs.ParseTaskStatus(text)
+	if err != nil || status.UIDs != [4]uint32{creator, creator, creator, creator} {
+		return nil
+	}
+	command, err := parent.ReadSomeAt("cmdline", maxRecord)
+	if err != nil {
+		return nil
+	}
+	return strings.FieldsFunc(string(command), func(r rune) bool { return r == 0 || r == ' ' })
+}
+
+// monitorEngine returns the engine in whose directory a monitor's container is, by its command
+// line: /var/lib/incus/containers, /var/snap/lxd/common/lxd/containers. It is empty if unknown.
+func monitorEngine(monitor []string) string {
+	if len(monitor) < 3 || monitor[0] != "[lxc" || monitor[1] != "monitor]" {
+		return ""
+	}
+	dir, base := path.Split(path.Clean(monitor[2]))
+	if engine := path.Base(dir); base == "containers" && (engine == "incus" || engine == "lxd") {
+		return engine
+	}
+	return ""
+}

@@ -1,0 +1,79 @@
+package sys
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// SocketPair returns a connected pair of SOCK_SEQPACKET unix sockets.
+func SocketPair() (a, b File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return File{}, File{}, os.NewSyscallError("socketpair", err)
+	}
+	return File{fds[0] + 1}, File{fds[1] + 1}, nil
+}
+
+// SendFile sends the descriptor f over the socket (SCM_RIGHTS). The file stays open until it is
+// received, or both ends are closed, even if the sender closes f.
+func SendFile(socket, f File) error { return send(socket, 0, 0, f) }
+
+// messageSize is the size of a message: uint64 number and uint32 errno. It may carry a descriptor.
+const messageSize = 12
+
+// send sends a message, with the descriptor f if f is open.
+func send(socket File, number uint64, errno syscall.Errno, f File) error {
+	message := binary.NativeEndian.AppendUint64(nil, number)
+	message = binary.NativeEndian.AppendUint32(message, uint32(errno))
+	var rights []byte
+	if f.IsOpen() {
+		rights = unix.UnixRights(f.Fd())
+	}
+	for {
+		err := unix.Sendmsg(socket.Fd(), message, rights, nil, unix.MSG_NOSIGNAL)
+		if err != unix.EINTR {
+			return os.NewSyscallError("sendmsg", err)
+		}
+	}
+}
+
+// receive receives a message. f is not open if the message has no descriptor.
+func receive(socket File) (number uint64, errno syscall.Errno, f File, err error) {
+	message, rights := make([]byte, messageSize), make([]byte, unix.CmsgSpace(4))
+	for {
+		n, rightsSize, _, _, err := unix.Recvmsg(
+			socket.Fd(), message, rights, unix.MSG_CMSG_CLOEXEC)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return 0, 0, f, os.NewSyscallError("recvmsg", err)
+		case n == 0:
+			return 0, 0, f, errors.New("recvmsg: socket closed by peer")
+		case n != messageSize:
+			return 0, 0, f, fmt.Errorf("recvmsg: message of %d bytes, want %d", n, messageSize)
+		}
+		number = binary.NativeEndian.Uint64(message)
+		errno = syscall.Errno(binary.NativeEndian.Uint32(message[8:]))
+		return number, errno, passedFile(rights[:rightsSize]), nil
+	}
+}
+
+// passedFile returns the first descriptor of a control message, or a File that is not open.
+func passedFile(rights []byte) File {
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil {
+		return File{}
+	}
+	for i := range messages {
+		if fds, err := unix.ParseUnixRights(&messages[i]); err == nil && len(fds) > 0 {
+			return File{fds[0] + 1}
+		}
+	}
+	return File{}
+}

@@ -1,0 +1,45 @@
+package sys
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// OpenNamedAt opens the file name in the directory f with O_PATH. It does not follow a symbolic
+// link.
+func (f File) OpenNamedAt(name Name) (File, error) {
+	const flags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, _, errno := unix.RawSyscall6(unix.SYS_OPENAT, uintptr(f.Fd()),
+		uintptr(unsafe.Pointer(&name[0])), flags, 0, 0, 0)
+	if errno != 0 {
+		return File{}, os.NewSyscallError("open", errno)
+	}
+	return File{int(fd) + 1}, nil
+}
+
+// CloseReference closes f, which was opened by OpenNamedAt. As close(2) of an O_PATH descriptor
+// does not block, it does not notify the Go scheduler.
+func (f *File) CloseReference() {
+	if f.fd != 0 {
+		unix.RawSyscall(unix.SYS_CLOSE, uintptr(f.Fd()), 0, 0) // never fails
+		f.fd = 0
+	}
+}
+
+// Handle returns the type and file handle of the file name in the directory f, or of f if name is
+// empty (name_to_handle_at(2)). It returns nil if the file system has no handles. The handle is
+// stable across reboots; if it includes a generation, no later file gets the same one.
+func (f File) Handle(name Name) ([]byte, error) {
+	h, _, err := unix.NameToHandleAt(f.Fd(), name.String(), unix.AT_EMPTY_PATH)
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
+		return nil, nil
+	case err != nil:
+		return nil, os.NewSyscallError("name_to_handle_at", err)
+	}
+	return append(binary.LittleEndian.AppendUint32(nil, uint32(h.Type())), h.Bytes()...), nil
+}

@@ -1,0 +1,74 @@
+package sys
+
+import (
+	"iter"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// ProcessLinks yields the links in procfs to the files that a process uses: the program, and the
+// working directory, root directory and open files of all threads. It yields nothing for a process
+// that has ended.
+func ProcessLinks(pid int) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		process := "/proc/" + strconv.Itoa(pid)
+		if !yield(process + "/exe") {
+			return
+		}
+		tasks, _ := Numbers(process + "/task")
+		for _, task := range tasks {
+			dir := process + "/task/" + strconv.Itoa(task)
+			if task == pid || !sharesDirectories(pid, task) {
+				if !yield(dir+"/cwd") || !yield(dir+"/root") {
+					return
+				}
+			}
+			if task != pid && sharesFiles(pid, task) {
+				continue
+			}
+			files, _ := Numbers(dir + "/fd")
+			for _, file := range files {
+				if !yield(dir + "/fd/" + strconv.Itoa(file)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Numbers returns the numeric names in the directory at path.
+func Numbers(path string) (numbers []int, err error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	for _, name := range names {
+		if n, err := strconv.Atoi(name); err == nil {
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers, err
+}
+
+// Resource types of kcmp(2), from linux/kcmp.h.
+const (
+	kcmpFiles = 2
+	kcmpFS    = 3
+)
+
+// sharesFiles reports whether two threads share their descriptor table. It is false if the kernel
+// has no kcmp(2).
+func sharesFiles(a, b int) bool { return sharesResource(a, b, kcmpFiles) }
+
+// sharesDirectories is like sharesFiles for the root and working directories.
+func sharesDirectories(a, b int) bool { return sharesResource(a, b, kcmpFS) }
+
+func sharesResource(a, b, resource int) bool {
+	order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), uintptr(resource),
+		0, 0, 0)
+	return errno == 0 && order == 0
+}

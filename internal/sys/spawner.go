@@ -1,0 +1,66 @@
+package sys
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Spawner starts programs with fewer capabilities than this process has. The kernel kills them when
+// this process ends.
+type Spawner struct{ calls chan func() }
+
+// NewSpawner returns a Spawner whose programs have at most the capabilities in keep, and can never
+// gain others (PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP).
+func NewSpawner(keep ...int) (*Spawner, error) {
+	s := &Spawner{make(chan func())}
+	made := make(chan error)
+	go func() {
+		// Both are properties of a thread, and so is the parent of PR_SET_PDEATHSIG.
+		runtime.LockOSThread()
+		err := restrictThread(keep)
+		made <- err
+		for err == nil {
+			call := <-s.calls
+			call()
+		}
+	}()
+	return s, <-made
+}
+
+// Start starts a program with the files, which it gets from PassedFiles. It shares standard input,
+// output and error with this process.
+func (s *Spawner) Start(
+	program string, args, env []string, files []NamedFile,
+) (p *os.Process, err error) {
+	done := make(chan struct{})
+	s.calls <- func() {
+		p, err = startProgram(program, args, env, files)
+		close(done)
+	}
+	<-done
+	return p, err
+}
+
+// startProgram starts a program that is killed when the calling thread ends.
+func startProgram(program string, args, env []string, files []NamedFile) (*os.Process, error) {
+	var names []string
+	fds := []uintptr{0, 1, 2}
+	for _, f := range files {
+		names = append(names, f.Name)
+		fds = append(fds, uintptr(f.File.Fd()))
+	}
+	env = append(env, "LISTEN_FDS="+strconv.Itoa(len(files)),
+		"LISTEN_FDNAMES="+strings.Join(names, ":"))
+	pid, err := syscall.ForkExec(program, args, &syscall.ProcAttr{
+		Env:   env,
+		Files: fds,
+		Sys:   &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "start", Path: program, Err: err}
+	}
+	return os.FindProcess(pid)
+}

@@ -1,0 +1,56 @@
+package sys
+
+import (
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// onOwnThread runs do on a thread that no other goroutine uses, and that ends with do.
+func onOwnThread(do func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the runtime ends the thread with the goroutine
+		done <- do()
+	}()
+	return <-done
+}
+
+// unshareFS gives the calling thread a root and working directory of its own.
+func unshareFS() error {
+	return os.NewSyscallError("unshare CLONE_FS", unix.Unshare(unix.CLONE_FS))
+}
+
+// AsOwner runs do on a thread whose file system ids are uid and gid (setfsuid(2)). In the tmpfs of
+// a user namespace, only ids that are mapped there can create files.
+func AsOwner(uid, gid uint32, do func() error) error {
+	return onOwnThread(func() error {
+		// These report no error. If they fail, the calls in do fail.
+		unix.Setfsgid(int(gid))
+		unix.Setfsuid(int(uid))
+		return do()
+	})
+}
+
+// Thread is a thread with a working directory of its own.
+type Thread struct{ _ noCopy }
+
+// noCopy makes vet report copies.
+type noCopy struct{}
+
+func (*noCopy) Lock()   {}
+func (*noCopy) Unlock() {}
+
+// OnOwnThread runs do on a thread with a working directory of its own, which ends with do.
+func OnOwnThread(do func(*Thread) error) error {
+	return onOwnThread(func() error {
+		if err := unshareFS(); err != nil {
+			return err
+		}
+		return do(new(Thread))
+	})
+}
+
+// Enter makes dir the thread's working directory.
+func (*Thread) Enter(dir File) error { return os.NewSyscallError("fchdir", unix.Fchdir(dir.Fd())) }

@@ -1,0 +1,142 @@
+package toolkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"palisade/internal/mounts"
+	"palisade/internal/probe"
+	"palisade/internal/sys"
+)
+
+// Bind mounts the lxcfs that is at the mount point on each of the directories too, and makes those
+// that do not exist. It waits for a healthy lxcfs at most for the time wait. A dead lxcfs on a
+// directory is replaced; where anything else is mounted Bind fails, after all other directories.
+func (t *Toolkit) Bind(ctx context.Context, dirs []string, wait time.Duration) error {
+	src, err := t.openSource(ctx, wait)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	lock, err := t.lock(ctx, wait)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	var errs []error
+	for _, dir := range dirs {
+		errs = append(errs, t.bind(ctx, src, dir))
+	}
+	return errors.Join(errs...)
+}
+
+func (t *Toolkit) bind(ctx context.Context, src *mounts.Source, dir string) error {
+	point, err := mountPointOf(dir)
+	if err != nil {
+		return err
+	}
+	switch free, err := t.clearMountPoint(ctx, point, src.Device()); {
+	case err != nil:
+		return err
+	case !free:
+		return nil
+	}
+	if err := os.Mkdir(point, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	root, err := sys.OpenDir("/")
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	target, err := root.OpenDirBelow(point)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	if err := src.BindOn(target); err != nil {
+		return fmt.Errorf("mount lxcfs on %s: %w", point, err)
+	}
+	t.Log.Info("mounted lxcfs here too", "dir", point)
+	return nil
+}
+
+// mountPointOf returns the directory as mount tables have it. The directory itself is not asked: a
+// dead lxcfs may be mounted on it. Its parents are made.
+func mountPointOf(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return "", err
+	}
+	parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
+	return filepath.Join(parent, filepath.Base(dir)), err
+}
+
+// clearMountPoint unmounts every dead lxcfs from the directory point. It reports whether nothing is mounted
+// there then, rather than the lxcfs with the device own, and fails for any other mount.
+func (t *Toolkit) clearMountPoint(ctx context.Context, point string, own sys.DeviceNumber) (bool, error) {
+	for {
+		table, err := mounts.OwnTable()
+		if err != nil {
+			return false, err
+		}
+		top := table.Top(point)
+		switch {
+		case top == nil:
+			return true, nil
+		case top.FSType != mounts.FSType || top.Root != "/":
+			return false, fmt.Errorf("%s is in use: %s (%s) is mounted on it", point, top.Source, top.FSType)
+		case mounts.Device(top) == own:
+			return false, nil
+		}
+		found, err := probe.Look(ctx, point, deadTime)
+		switch {
+		case err != nil:
+			return false, err
+		case found.State == probe.NotMounted:
+			continue
+		case found.State != probe.Dead:
+			return false, fmt.Errorf("%s is in use: another lxcfs is mounted on it", point)
+		}
+		if err := sys.Unmount(point, sys.UnmountDetach); err != nil {
+			return false, err
+		}
+		t.Log.Info("unmounted a dead lxcfs", "dir", point)
+	}
+}
+
+// Unbind unmounts from the directories the lxcfs that is at the mount point, and dead ones. Any
+// other mount stays, with an error.
+func (t *Toolkit) Unbind(ctx context.Context, dirs []string) error {
+	table, err := mounts.OwnTable()
+	if err != nil {
+		return err
+	}
+	var own sys.DeviceNumber
+	if top := table.Top(t.Mountpoint); top != nil && top.FSType == mounts.FSType {
+		own = mounts.Device(top)
+	}
+	var errs []error
+	for _, dir := range dirs {
+		point, err := mountPointOf(dir)
+		if err == nil && point == t.Mountpoint {
+			err = fmt.Errorf("%s is the mount point of lxcfs itself", point)
+		}
+		var free bool
+		if err == nil {
+			free, err = t.clearMountPoint(ctx, point, own)
+		}
+		if err == nil && !free {
+			err = sys.Unmount(point, sys.UnmountDetach)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,211 @@
+package toolkit
+
+import (
+	"errors"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"palisade/internal/engine"
+	"palisade/internal/procfs"
+	"palisade/internal/sys"
+)
+
+// process tells which namespaces a process is in, by their inode numbers.
+type process struct{ mnt, pid uint64 }
+
+// scanned is what a walk through /proc has found: all mount namespaces but the caller's, and all
+// pid namespaces below the caller's.
+type scanned struct {
+	proc   sys.File // to be closed
+	own    process
+	mounts map[uint64]*mountNamespace
+	pids   map[uint64]*pidNamespace
+}
+
+// mountNamespace is a mount namespace with all its processes: some may end at any time.
+type mountNamespace struct {
+	inode uint64
+	// pidNS is the pid namespace of its first process that is not in the caller's, else the caller's.
+	pidNS uint64
+	pids  []int
+}
+
+type pidNamespace struct {
+	// parent is the namespace around it, 0 if that is unknown.
+	parent uint64
+	// init is its init, 0 if that was not found.
+	init int
+}
+
+// scanNamespaces walks through /proc once.
+func scanNamespaces() (*scanned, error) {
+	proc, err := sys.OpenDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	s := &scanned{
+		proc:   proc,
+		mounts: make(map[uint64]*mountNamespace),
+		pids:   make(map[uint64]*pidNamespace),
+	}
+	pids, err := sys.Numbers("/proc")
+	if err == nil {
+		s.own, err = namespacesOf(proc, "thread-self")
+	}
+	if err != nil {
+		proc.Close()
+		return nil, err
+	}
+	slices.Sort(pids)
+	for _, pid := range pids {
+		p, err := namespacesOf(proc, strconv.Itoa(pid))
+		if err != nil {
+			continue // it has ended, or is a zombie
+		}
+		if p.pid != s.own.pid {
+			s.addPIDNamespace(pid, p.pid)
+		}
+		if p.mnt != s.own.mnt {
+			s.addMountNamespace(pid, p)
+		}
+	}
+	return s, nil
+}
+
+func (s *scanned) addMountNamespace(pid int, p process) {
+	m, ok := s.mounts[p.mnt]
+	if !ok {
+		m = &mountNamespace{inode: p.mnt, pidNS: p.pid}
+		s.mounts[p.mnt] = m
+	}
+	if m.pidNS == s.own.pid {
+		m.pidNS = p.pid
+	}
+	m.pids = append(m.pids, pid)
+}
+
+// addPIDNamespace notes the pid namespace of a process, and the process if it is the init.
+func (s *scanned) addPIDNamespace(pid int, inode uint64) {
+	ns, ok := s.pids[inode]
+	if !ok {
+		ns = &pidNamespace{parent: parentOf(s.proc, pid, inode)}
+		s.pids[inode] = ns
+	}
+	if ns.init != 0 {
+		return
+	}
+	text, err := s.proc.ReadFileAt(strconv.Itoa(pid)+"/status", nil)
+	if err != nil {
+		return
+	}
+	status, err := procfs.ParseTaskStatus(text)
+	if ids := status.NSPids; err == nil && len(ids) > 0 && ids[len(ids)-1] == 1 {
+		ns.init = pid
+	}
+}
+
+// parentOf returns the inode number of the pid namespace around that of a process, or 0.
+func parentOf(proc sys.File, pid int, inode uint64) uint64 {
+	ns, err := proc.OpenAt(strconv.Itoa(pid) + "/ns/pid")
+	if err != nil {
+		return 0
+	}
+	defer ns.Close()
+	if now, err := ns.Inode(); err != nil || now != inode {
+		return 0
+	}
+	parent, err := ns.ParentNamespace()
+	if err != nil {
+		return 0
+	}
+	defer parent.Close()
+	above, err := parent.Inode()
+	if err != nil {
+		return 0
+	}
+	return above
+}
+
+// maxDepth is how deep pid namespaces can be nested (MAX_PID_NS_LEVEL of the kernel).
+const maxDepth = 32
+
+// around yields the pid namespace and those around it, but not the caller's.
+func (s *scanned) around(inode uint64) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for range maxDepth {
+			ns := s.pids[inode]
+			if ns == nil || !yield(inode) {
+				return
+			}
+			inode = ns.parent
+		}
+	}
+}
+
+// inits returns the inits of the pid namespaces directly below the caller's. Where the parent of a
+// namespace is unknown (before Linux 4.9) it counts as one.
+func (s *scanned) inits() []engine.Init {
+	var inits []engine.Init
+	for inode, ns := range s.pids {
+		if ns.init != 0 && (ns.parent == s.own.pid || ns.parent == 0) {
+			look := func(process sys.File) (uint32, []byte, error) { return inspect(process, inode) }
+			inits = append(inits, engine.Init{PID: ns.init, Inspect: look})
+		}
+	}
+	return inits
+}
+
+// inspect returns the user who created the pid namespace of an init, and the text of the init's
+// file cgroup as its own cgroup namespace shows it, nil if that is the caller's.
+func inspect(process sys.File, pidNS uint64) (creator uint32, cgroups []byte, err error) {
+	ns, err := process.OpenAt("ns/pid")
+	if err != nil {
+		return 0, nil, err
+	}
+	defer ns.Close()
+	if inode, err := ns.Inode(); err != nil || inode != pidNS {
+		return 0, nil, errors.Join(syscall.ESRCH, err)
+	}
+	if creator, err = ns.Creator(); err != nil {
+		return 0, nil, err
+	}
+	inner, err := process.OpenAt("ns/cgroup")
+	if errors.Is(err, syscall.ENOENT) {
+		return creator, nil, nil // before Linux 4.6
+	} else if err != nil {
+		return 0, nil, err
+	}
+	defer inner.Close()
+	inode, err := inner.Inode()
+	if err != nil {
+		return 0, nil, err
+	}
+	if own, err := sys.Stat("/proc/thread-self/ns/cgroup"); err != nil || own.Inode == inode {
+		return creator, nil, err
+	}
+	var readErr error
+	err = sys.InCgroupNamespace(inner, func() { cgroups, readErr = process.ReadFileAt("cgroup", nil) })
+	return creator, cgroups, errors.Join(err, readErr)
+}
+
+func namespacesOf(proc sys.File, name string) (process, error) {
+	var p process
+	var err1, err2 error
+	p.mnt, err1 = readNamespace(proc, name+"/ns/mnt")
+	p.pid, err2 = readNamespace(proc, name+"/ns/pid")
+	return p, errors.Join(err1, err2)
+}
+
+// readNamespace reads a link such as mnt:[4026531841].
+func readNamespace(proc sys.File, name string) (uint64, error) {
+	buf := make([]byte, 64)
+	text, err := proc.ReadlinkAt([]byte(name+"\x00"), buf)
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), ":[")
+	return strconv.ParseUint(strings.TrimSuffix(rest, "]"), 10, 64)
+}

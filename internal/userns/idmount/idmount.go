@@ -1,0 +1,197 @@
+// Package idmount makes idmapped mounts of directories that other users of the host cannot reach
+// (mount_setattr(2), Linux 5.12).
+//
+// Reading order: overlay (layers); location (the paths to a directory); reach and processes (who
+// can use them); private; idmount.
+package idmount
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+
+	"palisade/internal/idmap"
+	"palisade/internal/sys"
+)
+
+// ErrUnsupported is the error if the kernel or the file system does not support idmapped mounts.
+var ErrUnsupported = errors.New("idmapped mounts are not possible here")
+
+// clone opens the directory at src and creates a detached mount of it, without submounts. The
+// caller closes both.
+func clone(src string) (dir, mount sys.File, err error) {
+	if dir, err = sys.OpenDirNoFollow(src); err != nil {
+		return dir, mount, err
+	}
+	if mount, err = dir.CloneMount(); err != nil {
+		dir.Close()
+		if sys.IDMapUnsupported(err) {
+			err = fmt.Errorf("%w: clone the mount of %s: %w (requires Linux 5.12)",
+				ErrUnsupported, src, err)
+		}
+	}
+	return dir, mount, err
+}
+
+// Probe fails with ErrUnsupported if the directory at path cannot be idmapped with the pair. With a
+// zero pair it only clones the mount.
+func Probe(path string, pair idmap.Pair) error {
+	dir, mount, err := clone(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	defer mount.Close()
+	if pair.IsZero() {
+		return nil
+	}
+	return mapIDs(mount, path, pair)
+}
+
+func mapIDs(mount sys.File, src string, pair idmap.Pair) error {
+	if err := pair.Check(); err != nil {
+		return err
+	}
+	ns, err := sys.NewUserNamespace(procText(pair.UID), procText(pair.GID))
+	if err != nil {
+		return fmt.Errorf("create a user namespace for %s: %w", pair, err)
+	}
+	defer ns.Close()
+	return mapMount(mount, src, ns)
+}
+
+// mapMount idmaps the detached mount of src to the user namespace.
+func mapMount(mount sys.File, src string, ns sys.File) error {
+	err := mount.IDMapMount(ns)
+	if err == nil || !sys.IDMapUnsupported(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %s: %w (requires Linux 5.12 and ext4 or xfs, 5.15 and btrfs, "+
+		"or 6.3 and tmpfs)", ErrUnsupported, src, err)
+}
+
+// MapOver mounts the directory at path over itself, idmapped to the user namespace, including its
+// submounts. The path is resolved in the calling thread's mount namespace, which may differ from
+// the one in which OpenPrivate checked the directory.
+func (p *Private) MapOver(path string, ns sys.File) error {
+	dir, err := sys.OpenDirNoFollow(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	i, err := dir.Look()
+	if err != nil {
+		return err
+	}
+	if !sameInode(&i, &p.inode) {
+		return fmt.Errorf("%s is a different directory in the container's mount namespace", path)
+	}
+	mount, err := dir.CloneMountTree()
+	if err != nil {
+		return err
+	}
+	defer mount.Close()
+	if err := mapMount(mount, path, ns); err != nil {
+		return err
+	}
+	return mount.MoveMount(dir, false)
+}
+
+// procText returns a map in the format of /proc/<pid>/uid_map.
+func procText(m idmap.Map) string {
+	var b strings.Builder
+	for _, e := range m {
+		fmt.Fprintf(&b, "%d %d %d\n", e.Container, e.Host, e.Size)
+	}
+	return b.String()
+}
+
+// Mount mounts the directory at src on the directory dst, idmapped with the pair. It fails with
+// ErrUnsupported if the kernel or the file system cannot do this, and as OpenPrivate does.
+func Mount(src, dst string, pair idmap.Pair, check LinkCheck) error {
+	dir, mount, err := clone(src)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	defer mount.Close()
+	if err := mapIDs(mount, src, pair); err != nil {
+		return err
+	}
+	if _, err := newPrivate(dir); err != nil {
+		return err
+	}
+	if err := check(dir); err != nil {
+		return err
+	}
+	return attach(mount, dst)
+}
+
+func attach(mount sys.File, dst string) error {
+	if err := mount.MakeMountPrivate(); err != nil && !sys.IsUnsupported(err) {
+		return err
+	}
+	target, err := sys.OpenDirNoFollow(dst)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	if err := mount.MoveMount(target, false); err != nil {
+		return fmt.Errorf("mount on %s: %w", dst, err)
+	}
+	return nil
+}
+
+// Bind bind mounts the directory at src on the directory dst, without submounts.
+func Bind(src, dst string) error {
+	dir, mount, err := clone(src)
+	if errors.Is(err, ErrUnsupported) {
+		return sys.BindMountOn(src, dst)
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	defer mount.Close()
+	return attach(mount, dst)
+}
+
+// locatePath returns the location of the directory at path.
+func locatePath(path string) (location, error) {
+	dir, err := sys.OpenDirNoFollow(path)
+	if err != nil {
+		return location{}, err
+	}
+	defer dir.Close()
+	table, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		return location{}, fmt.Errorf("read the mount table: %w", err)
+	}
+	return locate(dir, table)
+}
+
+// IsMapped reports whether the directory at path is on an idmapped mount.
+func IsMapped(path string) (bool, error) {
+	at, err := locatePath(path)
+	return err == nil && isMapped(at.mount), err
+}
+
+func isMapped(m *mountinfo.Info) bool { return hasOption(m, "idmapped") }
+
+// Unmount unmounts the idmapped mount on the directory dst. It refuses other mounts. Mount
+// namespaces with a copy of the mount keep it.
+func Unmount(dst string) error {
+	at, err := locatePath(dst)
+	switch {
+	case err != nil:
+		return err
+	case at.mount.Mountpoint != at.host:
+		return &os.PathError{Op: "umount", Path: dst, Err: errors.New("nothing is mounted there")}
+	case !isMapped(at.mount):
+		return &os.PathError{Op: "umount", Path: dst, Err: errors.New("mount is not idmapped")}
+	}
+	return sys.Unmount(dst, sys.UnmountDetach)
+}

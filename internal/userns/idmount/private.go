@@ -1,0 +1,124 @@
+package idmount
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/moby/sys/mountinfo"
+
+	"palisade/internal/sys"
+)
+
+// ReachableError is the error for a directory that users of the host other than root can reach:
+// they could execute files that its container makes set-id root.
+type ReachableError struct {
+	// Path is a path to the directory or into it; Remedy is the advice to close it.
+	Path, Remedy string
+}
+
+func (e *ReachableError) Error() string {
+	return fmt.Sprintf("other users of the host can reach %s, "+
+		"and execute files that a container makes set-id root: %s", e.Path, e.Remedy)
+}
+
+// Private is an open directory that users of the host other than root cannot reach by any known
+// path: on each path, a directory belongs to root and only root may search it, or the mount is
+// nosuid. The directory itself does not count, since its container can change it. Only a private
+// directory may be idmapped, because files that a container's root writes through an idmapped mount
+// belong to the host's root on the disk.
+type Private struct {
+	dir   sys.File
+	inode sys.Inode
+}
+
+// LinkCheck fails if files of the open directory have names outside of it.
+type LinkCheck func(dir sys.File) error
+
+// OpenPrivate opens the directory at path. It fails with a ReachableError if the directory is not
+// private, or if a process of another user is in it, which no closed directory stops. It checks the
+// paths in this process's mount namespace and in that of process 1: through all mounts of the file
+// system, through overlays that have the directory as a layer, and to the upper layer if it is on
+// an overlay itself. check covers paths to single files.
+func OpenPrivate(path string, check LinkCheck) (*Private, error) {
+	dir, err := sys.OpenDirNoFollow(path)
+	if err != nil {
+		return nil, err
+	}
+	p, err := newPrivate(dir)
+	if err == nil {
+		err = check(dir)
+	}
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// CheckPrivate fails as OpenPrivate does, without a check for hard links.
+func CheckPrivate(path string) error {
+	p, err := OpenPrivate(path, func(sys.File) error { return nil })
+	if err != nil {
+		return err
+	}
+	return p.Close()
+}
+
+// Close closes the directory.
+func (p *Private) Close() error { return p.dir.Close() }
+
+// newPrivate checks the open directory. The result takes ownership of dir; on failure the caller
+// keeps it.
+func newPrivate(dir sys.File) (*Private, error) {
+	p := &Private{dir: dir}
+	at, err := p.check()
+	if err != nil {
+		return nil, err
+	}
+	if at.mount.FSType != "overlay" {
+		return p, nil
+	}
+	for _, upper := range optionPaths(at.mount.VFSOptions, "upperdir") {
+		if !filepath.IsAbs(upper) {
+			return nil, fmt.Errorf("upper layer of %s: relative path %s", at.host, upper)
+		}
+		if upper, err = filepath.EvalSymlinks(upper); err == nil {
+			err = CheckPrivate(upper)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("upper layer of %s: %w", at.host, err)
+		}
+	}
+	return p, nil
+}
+
+// maxAttempts limits the checks while other users move directories above the paths.
+const maxAttempts = 3
+
+// check checks all paths that lead to the directory, and the processes in it.
+func (p *Private) check() (at location, err error) {
+	if p.inode, err = p.dir.Look(); err != nil {
+		return at, err
+	}
+	for attempt := 1; ; attempt++ {
+		table, err := mountinfo.GetMounts(nil)
+		if err != nil {
+			return at, fmt.Errorf("read the mount table: %w", err)
+		}
+		if at, err = locate(p.dir, table); err != nil {
+			return at, err
+		}
+		at.inode = p.inode
+		err = at.checkViews("/", table, attempt == maxAttempts)
+		if err == nil {
+			err = at.checkInitViews(attempt == maxAttempts)
+		}
+		if err == nil {
+			err = at.checkProcesses(table)
+		}
+		if !errors.Is(err, errMoved) {
+			return at, err
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package idmount
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"strconv"
+
+	"github.com/moby/sys/mountinfo"
+
+	"palisade/internal/sys"
+)
+
+// mountTable maps mount ids to mounts.
+type mountTable map[int]*mountinfo.Info
+
+func newMountTable(mounts []*mountinfo.Info) mountTable {
+	t := make(mountTable, len(mounts))
+	for _, m := range mounts {
+		t[m.ID] = m
+	}
+	return t
+}
+
+// checkProcesses fails with a ReachableError if a process of another user is in the directory, or
+// has a file of it open, by a mount through which set-id bits count for it: no closed directory
+// above stops it. The kernel ignores the bits on mounts of other mount namespaces (path_nosuid),
+// and those of the host's root in a user namespace that does not have it.
+func (at *location) checkProcesses(table []*mountinfo.Info) error {
+	pids, err := sys.Numbers("/proc")
+	if err != nil {
+		return fmt.Errorf("find processes in %s: %w", at.host, err)
+	}
+	own := newMountTable(table)
+	others := make(map[uint64]mountTable)
+	for _, pid := range pids {
+		process := "/proc/" + strconv.Itoa(pid)
+		if sys.IsHostRoot(process) {
+			continue
+		}
+		foreign := foreignMounts(process, others)
+		for link := range sys.ProcessLinks(pid) {
+			if file := at.reachedBy(link, own, foreign); file != "" {
+				return &ReachableError{file, fmt.Sprintf("stop process %d, which has it open", pid)}
+			}
+		}
+	}
+	return nil
+}
+
+// foreignMounts returns the mounts of a process that is in another mount namespace, but not in
+// another user namespace.
+func foreignMounts(process string, known map[uint64]mountTable) mountTable {
+	if isSame, _, err := sameNamespace(process, "user"); err != nil || !isSame {
+		return nil // it may have ended
+	}
+	isSame, ns, err := sameNamespace(process, "mnt")
+	if err != nil || isSame {
+		return nil
+	}
+	if table, ok := known[ns]; ok {
+		return table
+	}
+	mounts, err := mountsOf(process)
+	if err != nil {
+		return nil
+	}
+	known[ns] = newMountTable(mounts)
+	return known[ns]
+}
+
+// sameNamespace reports whether a process is in the same namespace as this one, and returns the
+// inode number of the namespace.
+func sameNamespace(process, kind string) (isSame bool, inode uint64, err error) {
+	theirs, err := sys.Stat(process + "/ns/" + kind)
+	if err != nil {
+		return false, 0, err
+	}
+	ours, err := sys.Stat("/proc/self/ns/" + kind)
+	return theirs.Inode == ours.Inode, theirs.Inode, err
+}
+
+// reachedBy returns the target of a link in procfs, if it is in the directory, or is a directory
+// from which that can be reached.
+func (at *location) reachedBy(link string, own, foreign mountTable) string {
+	id, err := sys.LinkMountID(link)
+	if err != nil {
+		return "" // closed meanwhile
+	}
+	m := own[id]
+	if m == nil {
+		m = foreign[id]
+	} else if file := at.reachedBehind(link); file != "" {
+		return file
+	}
+	if m == nil || !at.isOn(m) || isMapped(m) || hasOption(m, "nosuid") {
+		return ""
+	}
+	file, err := os.Readlink(link)
+	if err != nil {
+		return ""
+	}
+	if rest, ok := cutDir(file, m.Mountpoint); ok {
+		if _, ok := cutDir(path.Join(m.Root, rest), at.inner); !ok {
+			return ""
+		}
+	} // else a directory above the mount was moved just now
+	return file
+}
+
+// reachedBehind returns the target of a link, if it is a directory without a closed one between it
+// and the location.
+func (at *location) reachedBehind(link string) string {
+	file, err := os.Readlink(link)
+	if err != nil {
+		return ""
+	}
+	for _, dir := range at.behind {
+		if _, ok := cutDir(file, dir); ok {
+			if i, err := sys.LookCached(link); err == nil && i.IsDir() {
+				return file
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,169 @@
+package journal
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"palisade/internal/sys"
+)
+
+// Names of extended attributes. Processes in a user namespace can neither see nor change them, but
+// an image can contain them.
+const (
+	// StateAttr holds the State, on the root directory.
+	StateAttr = "trusted.userns_shift"
+	// RecordAttr holds the record of a file, on that file.
+	RecordAttr = "trusted.userns_shift.record"
+	// attrPrefix, followed by flagsPrefix and an identity, names an attribute of the root directory
+	// that holds the flags of an immutable or append-only file, which cannot have a record itself.
+	attrPrefix = "trusted.userns_shift."
+)
+
+// attrStore is a store in extended attributes.
+type attrStore struct{ root sys.File }
+
+func attrName(name string) string {
+	if name == stateName {
+		return StateAttr
+	}
+	return attrPrefix + name
+}
+
+func (s attrStore) names() (names []string, err error) {
+	attrs, err := s.root.AttrNames()
+	for _, attr := range attrs {
+		if name, ok := strings.CutPrefix(attr, attrPrefix); ok {
+			names = append(names, name)
+		}
+	}
+	return names, err
+}
+
+func (s attrStore) get(name string) ([]byte, error) { return s.root.Attr(attrName(name)) }
+func (s attrStore) set(name string, text []byte) error {
+	return s.root.SetAttr(attrName(name), text)
+}
+func (s attrStore) remove(name string) error { return s.root.RemoveAttr(attrName(name)) }
+func (s attrStore) finish() error            { return s.remove(stateName) }
+
+func (s attrStore) getRecord(f sys.File, _ Identity, isListed bool) ([]byte, error) {
+	if !isListed {
+		return nil, nil
+	}
+	return f.Attr(RecordAttr)
+}
+
+func (s attrStore) putRecord(f sys.File, _ Identity, text []byte) error {
+	return f.SetAttr(RecordAttr, text)
+}
+
+func (s attrStore) removeRecord(f sys.File, _ Identity) error { return f.RemoveAttr(RecordAttr) }
+func (s attrStore) records() ([]Identity, error)              { return nil, nil }
+
+func (s attrStore) String() string { return "the attribute " + StateAttr }
+
+func (s attrStore) eraseCommand(root string) string {
+	return "setfattr -x " + StateAttr + " " + root
+}
+
+// dirStore is a store in files of a directory, for file systems without extended attributes.
+type dirStore struct {
+	root sys.File
+	dir  string
+}
+
+const recordPrefix = "record."
+
+func (s *dirStore) names() (names []string, err error) {
+	entries, err := os.ReadDir(s.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
+}
+
+func (s *dirStore) records() (ids []Identity, err error) {
+	names, err := s.names()
+	for _, name := range names {
+		if id, ok := strings.CutPrefix(name, recordPrefix); ok {
+			ids = append(ids, Identity(id))
+		}
+	}
+	return ids, err
+}
+
+// finish also removes the directory, with temporary files of processes that were killed.
+func (s *dirStore) finish() error {
+	names, err := s.names()
+	if err != nil {
+		return err
+	}
+	isState := func(name string) bool { return name == stateName }
+	for _, name := range append(slices.DeleteFunc(names, isState), stateName) {
+		if err := removeIfExists(filepath.Join(s.dir, name)); err != nil {
+			return err
+		}
+	}
+	return removeIfExists(s.dir)
+}
+
+func removeIfExists(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (s *dirStore) getRecord(_ sys.File, id Identity, _ bool) ([]byte, error) {
+	return s.get(recordPrefix + string(id))
+}
+
+func (s *dirStore) putRecord(_ sys.File, id Identity, text []byte) error {
+	return s.set(recordPrefix+string(id), text)
+}
+
+func (s *dirStore) removeRecord(_ sys.File, id Identity) error {
+	return s.remove(recordPrefix + string(id))
+}
+
+// maxRecord bounds the size of a file that is read, in bytes: more than is ever written.
+const maxRecord = 64 << 10
+
+func (s *dirStore) get(name string) ([]byte, error) {
+	text, err := sys.ReadRegular(filepath.Join(s.dir, name), maxRecord)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return text, err
+}
+
+func (s *dirStore) set(name string, text []byte) error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	return sys.ReplaceFileSynced(filepath.Join(s.dir, name), text)
+}
+
+// remove first syncs the file system of the tree, so that no record is removed before the change it
+// describes is on the disk.
+func (s *dirStore) remove(name string) error {
+	if s.root.IsOpen() {
+		list, err := s.root.OpenSame()
+		if err == nil {
+			err = errors.Join(list.SyncFS(), list.Close())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return removeIfExists(filepath.Join(s.dir, name))
+}
+
+func (s *dirStore) String() string                  { return s.dir }
+func (s *dirStore) eraseCommand(root string) string { return "rm -r " + s.dir }

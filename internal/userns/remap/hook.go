@@ -1,0 +1,303 @@
+package remap
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"palisade/internal/idmap"
+	"palisade/internal/oci"
+	"palisade/internal/sys"
+	"palisade/internal/userns/idmount"
+)
+
+// Stage is the time at which a hook runs (runtime-spec, config.md, "POSIX-platform Hooks";
+// oci-hooks(5) for precreate).
+type Stage string
+
+const (
+	// AutoStage stands for the stage that fits the object on stdin.
+	AutoStage     Stage = "auto"
+	Precreate     Stage = "precreate"
+	Prestart      Stage = "prestart"
+	CreateRuntime Stage = "createRuntime"
+	PostStop      Stage = "poststop"
+)
+
+// Stages lists all stages.
+var Stages = []string{string(AutoStage), string(Precreate), string(Prestart), string(CreateRuntime),
+	string(PostStop)}
+
+const (
+	stdinTimeout = 5 * time.Second
+	maxStdin     = 16 << 20
+	// reserve is the time before the runtime's deadline at which a hook stops, to report why.
+	reserve = 2 * time.Second
+	// lcrTimeout is the time after which lcr kills a hook without a timeout.
+	lcrTimeout = 30 * time.Second
+)
+
+// Hook is an OCI hook.
+type Hook struct {
+	*Remapper
+	Stage Stage
+	// Root is the root file system, by default the one in the container's configuration or state.
+	Root string
+	// Deadline is the time after which the hook stops, by default before the runtime kills it.
+	Deadline time.Duration
+	// Program is the hook's path in the container's configuration, which has its timeout.
+	Program string
+}
+
+// Run reads the container's state or, at precreate, its configuration from stdin. At precreate it
+// writes the changed configuration to stdout.
+func (h *Hook) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
+	text, err := readObject(ctx, stdin)
+	if err != nil {
+		return err
+	}
+	stage := h.Stage
+	if stage == AutoStage {
+		stage = guessStage(text)
+	}
+	if stage == Precreate {
+		return h.precreate(ctx, text, stdout)
+	}
+	state, err := oci.ReadState(ctx, bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	if stage == PostStop || state.HasStopped() {
+		return h.PostStop(state)
+	}
+	if err := h.runStart(ctx, &state); err != nil {
+		return fmt.Errorf("container %s: %w", state.ID, err)
+	}
+	return nil
+}
+
+// readObject reads one JSON object. It does not wait for the end of the input, since not all
+// runtimes close it.
+func readObject(ctx context.Context, r io.Reader) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, stdinTimeout)
+	defer cancel()
+	type result struct {
+		text json.RawMessage
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var got result
+		limited := &io.LimitedReader{R: r, N: maxStdin}
+		switch got.err = json.NewDecoder(limited).Decode(&got.text); {
+		case errors.Is(got.err, io.EOF):
+			got.err = errors.New("stdin is empty: this command is for OCI runtimes and engines")
+		case got.err != nil && limited.N == 0:
+			got.err = fmt.Errorf("stdin has more than %d bytes", maxStdin)
+		case got.err != nil:
+			got.err = fmt.Errorf("parse stdin: %w", got.err)
+		}
+		done <- got
+	}()
+	select {
+	case got := <-done:
+		return got.text, got.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("read stdin: %w", ctx.Err())
+	}
+}
+
+// guessStage returns Precreate for a configuration, Prestart for a state, which has an id.
+func guessStage(text []byte) Stage {
+	var known struct {
+		ID      *json.RawMessage `json:"id"`
+		Process *json.RawMessage `json:"process"`
+	}
+	if err := json.Unmarshal(text, &known); err == nil && known.ID == nil && known.Process != nil {
+		return Precreate
+	}
+	return Prestart
+}
+
+// precreate changes the container's configuration and shifts its root file system.
+func (h *Hook) precreate(ctx context.Context, text []byte, stdout io.Writer) error {
+	c, err := oci.ParseConfig(text)
+	if err != nil {
+		return fmt.Errorf("parse the configuration on stdin: %w", err)
+	}
+	h.readCopyUp(c)
+	pair, err := h.requestedMaps(c)
+	if err != nil {
+		return err
+	}
+	if !pair.IsZero() {
+		ctx, cancel := h.withDeadline(ctx, c)
+		defer cancel()
+		if err := h.precreateMapped(ctx, c, pair); err != nil {
+			return err
+		}
+	}
+	changed, err := c.Encode()
+	if err != nil {
+		return err
+	}
+	_, err = stdout.Write(changed)
+	return err
+}
+
+func (h *Hook) precreateMapped(ctx context.Context, c *oci.Config, pair idmap.Pair) error {
+	if err := h.adapt(c, pair); err != nil {
+		return err
+	}
+	root := h.Root
+	if root == "" {
+		root = c.RootPath("")
+	}
+	if root == "" || !filepath.IsAbs(root) {
+		return fmt.Errorf("root file system %q is not an absolute path", root)
+	}
+	if h.Mode == IDMap {
+		return errors.New("--mode idmap does not work at precreate, before the container has an id; " +
+			"use the runtime wrapper")
+	}
+	return h.shiftRoot(ctx, root, pair)
+}
+
+// runStart maps the ids of the root file system of a container that is being started.
+func (h *Hook) runStart(ctx context.Context, state *oci.State) error {
+	own, err := os.Readlink("/proc/self")
+	if err != nil || own != strconv.Itoa(os.Getpid()) || state.Pid <= 1 {
+		return errors.New("the hook was started inside the container, as createContainer and " +
+			"startContainer are, want a precreate, prestart or createRuntime hook")
+	}
+	process, err := sys.OpenDir("/proc/" + strconv.Itoa(state.Pid))
+	if err != nil {
+		return fmt.Errorf("process %d is gone: %w", state.Pid, err)
+	}
+	defer process.Close()
+	pair, err := oci.MapsOf(process)
+	c, configErr := oci.ReadConfig(filepath.Join(state.Bundle, oci.ConfigFile))
+	if errors.Is(err, oci.ErrNoUserNamespace) {
+		return h.checkUnmapped(c)
+	}
+	if err != nil {
+		return err
+	}
+	if c != nil {
+		h.readCopyUp(c)
+		if c.Spec.Annotations[Annotation] != "" {
+			if _, err := h.requestedMaps(c); err != nil {
+				return err
+			}
+		}
+	}
+	root, err := h.findRoot(state, c, configErr)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := h.withDeadline(ctx, c)
+	defer cancel()
+	if h.Mode == IDMap {
+		return h.switchRoot(ctx, process, root)
+	}
+	return h.shiftRoot(ctx, root, pair)
+}
+
+// checkUnmapped fails if a container without a user namespace has requested one: it would run as
+// the host's root.
+func (h *Hook) checkUnmapped(c *oci.Config) error {
+	if c == nil {
+		return nil
+	}
+	pair, err := h.requestedMaps(c)
+	if err == nil && !pair.IsZero() && c.Spec.Annotations[Annotation] != "" {
+		err = fmt.Errorf("annotation %s requests %s, but the container has no user namespace",
+			Annotation, pair)
+	}
+	return err
+}
+
+// findRoot returns the root file system on the host, the first of these that is not empty: Root,
+// lcr's environment variable, the path in the configuration, the path in the state. crun's path may
+// be relative to the bundle, and lcr's may be an empty directory.
+func (h *Hook) findRoot(state *oci.State, c *oci.Config, configErr error) (string, error) {
+	candidates := []string{h.Root, os.Getenv("LXC_ROOTFS_PATH")}
+	if c != nil {
+		candidates = append(candidates, c.RootPath(state.Bundle))
+	}
+	if state.Root != "" {
+		root := state.Root
+		if !filepath.IsAbs(root) {
+			root = filepath.Join(state.Bundle, root)
+		}
+		candidates = append(candidates, root)
+	}
+	var tried []string
+	for _, dir := range candidates {
+		if dir == "" || !filepath.IsAbs(dir) {
+			continue
+		}
+		if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+			return filepath.EvalSymlinks(dir)
+		}
+		tried = append(tried, dir)
+	}
+	return "", errors.Join(fmt.Errorf("root file system not found; empty or absent: %q", tried),
+		configErr)
+}
+
+// withDeadline returns a context that ends when the hook must stop.
+func (h *Hook) withDeadline(
+	ctx context.Context, c *oci.Config,
+) (context.Context, context.CancelFunc) {
+	deadline := h.Deadline
+	if deadline == 0 && c != nil {
+		if timeout := c.HookTimeout(h.Program); timeout > 0 {
+			deadline = max(timeout-reserve, timeout/2)
+		}
+	}
+	if deadline == 0 && os.Getenv("LXC_NAME") != "" {
+		deadline = lcrTimeout - reserve
+	}
+	if deadline == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, deadline)
+}
+
+// switchRoot makes an idmapped mount of the root file system and its submounts over the one that
+// the runtime has prepared in the container's mount namespace, before that becomes the root. It has
+// no effect with runtimes that have opened the root before, such as runc from 1.5 on.
+func (h *Hook) switchRoot(ctx context.Context, process sys.File, root string) error {
+	private, err := idmount.OpenPrivate(root, h.checkLinks(ctx)) // as the host sees it
+	var reachable *idmount.ReachableError
+	if errors.As(err, &reachable) {
+		// Without the wrapper, the runtime has entered the user namespace, and cannot search a
+		// closed directory.
+		return fmt.Errorf("%w, and start the container with the runtime wrapper", err)
+	}
+	if err != nil {
+		return err
+	}
+	defer private.Close()
+	ns, err := process.OpenAt("ns/mnt")
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	userNS, err := process.OpenAt("ns/user")
+	if err != nil {
+		return err
+	}
+	defer userNS.Close()
+	return sys.InMountNamespace(ns, func(*sys.NamespaceThread) error {
+		return private.MapOver(root, userNS)
+	})
+}

@@ -1,0 +1,201 @@
+// Package remap changes the root file system of a container with a user namespace for its maps
+// before a runtime starts the container: as an OCI hook, or as a runtime wrapper.
+//
+// Reading order: config (the container's configuration), remap (its root file system), rootmount
+// (where that is mounted), hook, runtime, mountpoints.
+package remap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"palisade/internal/idmap"
+	"palisade/internal/sys"
+	"palisade/internal/userns/idmount"
+	"palisade/internal/userns/shift"
+)
+
+const (
+	// Annotation is the key of the annotation that requests a user namespace, as uid:gid:offset.
+	Annotation = "palisade.user-remap"
+	// CopyUpAnnotation is the key of the annotation that allows, with the value "true", to copy all
+	// files of an overlay to its upper layer. It is for wrappers that get no options.
+	CopyUpAnnotation = "palisade.allow-copyup"
+	// DefaultRunDir is the default of Remapper.RunDir.
+	DefaultRunDir = "/run/userns-shift-roots"
+)
+
+// Mode is the way to map the ids of a root file system.
+type Mode string
+
+const (
+	// Auto is IDMap if the kernel supports it, other users of the host cannot reach the root file
+	// system, and it is not shifted yet; else Shift. A hook that runs after the container's mounts
+	// were made uses Shift.
+	Auto Mode = "auto"
+	// Shift changes the owners on the disk.
+	Shift Mode = "shift"
+	// IDMap makes an idmapped mount of the root file system.
+	IDMap Mode = "idmap"
+	// Check changes nothing, and fails if the ids are not mapped already.
+	Check Mode = "check"
+)
+
+// Modes lists all modes.
+var Modes = []string{string(Auto), string(Shift), string(IDMap), string(Check)}
+
+// Remapper maps the ids of root file systems.
+type Remapper struct {
+	Mode Mode
+	// Remap is the value of --user-remap for containers without the annotation, "" if there is none.
+	Remap string
+	// Options are for shifts.
+	Options shift.Options
+	// RunDir is where root file systems are mounted, each in a directory named by the container's id.
+	RunDir string
+	Log    *slog.Logger
+}
+
+// shiftRoot shifts a root file system to the pair, or checks that its ids are mapped already.
+func (r *Remapper) shiftRoot(ctx context.Context, root string, pair idmap.Pair) error {
+	if mapped, err := idmount.IsMapped(root); err != nil {
+		return err
+	} else if mapped {
+		return r.checkMapped(ctx, root, pair)
+	}
+	if r.Mode == Check {
+		return r.checkShifted(ctx, root, pair)
+	}
+	o := r.Options
+	o.Trust = true
+	if deadline, ok := ctx.Deadline(); ok {
+		o.LockTimeout = min(o.LockTimeout, time.Until(deadline))
+	}
+	result, err := shift.Shift(ctx, root, pair, o)
+	if errors.Is(err, shift.ErrPartial) {
+		// The command is not this one: runtimes cannot open a closed root file system for a hook.
+		err = fmt.Errorf("%w: userns-shift shift %s %s", err, mapFlags(pair), root)
+	}
+	if err != nil {
+		return err
+	}
+	for _, warning := range result.Warnings {
+		r.Log.Warn(warning, "root", root)
+	}
+	if result.Changed > 0 {
+		r.Log.Info("shifted", "root", root, "to", pair.String(), "files", result.Changed)
+	}
+	return nil
+}
+
+// checkMapped checks that an idmapped root file system has the ids of the pair, and that other
+// users cannot reach the files that its container writes.
+func (r *Remapper) checkMapped(ctx context.Context, root string, pair idmap.Pair) error {
+	shifted, err := isShifted(root, pair)
+	if err == nil && !shifted {
+		err = fmt.Errorf("%s is on an idmapped mount with other maps than %s", root, pair)
+	}
+	if err != nil {
+		return err
+	}
+	private, err := idmount.OpenPrivate(root, r.checkLinks(ctx))
+	if err != nil {
+		return err
+	}
+	return private.Close()
+}
+
+func (r *Remapper) checkLinks(ctx context.Context) idmount.LinkCheck {
+	return func(root sys.File) error { return shift.CheckLinks(ctx, root, r.Options) }
+}
+
+// checkShifted fails unless the root file system is shifted to the pair.
+func (r *Remapper) checkShifted(ctx context.Context, root string, pair idmap.Pair) error {
+	s, err := shift.ReadStatus(ctx, root, pair, r.Options)
+	switch {
+	case err != nil:
+		return err
+	case s.Kind == shift.IsUnmarked, s.Kind == shift.IsShifted && s.State.Change.To.Equal(pair):
+		return nil
+	}
+	return fmt.Errorf("%s is %s, not shifted to %s: userns-shift shift %s %s",
+		root, s.Describe(), pair, mapFlags(pair), root)
+}
+
+// mapFlags returns the pair as options of userns-shift.
+func mapFlags(pair idmap.Pair) string {
+	if remap, ok := pair.Remap(); ok && remap.Offset <= idmap.MaxOffset {
+		return "--user-remap " + remap.String()
+	}
+	text := ""
+	for _, e := range pair.UID {
+		text += " --uidmap " + e.String()
+	}
+	for _, e := range pair.GID {
+		text += " --gidmap " + e.String()
+	}
+	return text[1:]
+}
+
+// wantsIDMap reports whether a root file system should get an idmapped mount, if that is possible.
+func (r *Remapper) wantsIDMap(root string, pair idmap.Pair) (bool, error) {
+	if r.Mode != IDMap && r.Mode != Auto {
+		return false, nil
+	}
+	if mapped, err := idmount.IsMapped(root); err != nil || mapped {
+		return false, err
+	}
+	err := CheckUnshifted(root, pair, r.Options)
+	var shifted *shiftedError
+	if errors.As(err, &shifted) && r.Mode == Auto {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// shiftedError is the error for a tree that has shifted ids already, so that its ids cannot be
+// mapped as well.
+type shiftedError struct {
+	Root, State string
+}
+
+func (e *shiftedError) Error() string {
+	return fmt.Sprintf("%s is %s: its ids cannot be mapped as well (userns-shift unshift %s)",
+		e.Root, e.State, e.Root)
+}
+
+// CheckUnshifted fails with a shiftedError if the tree at root is shifted, to any maps by its
+// record or to the pair by its owner.
+func CheckUnshifted(root string, pair idmap.Pair, o shift.Options) error {
+	state, err := shift.Recorded(root, o)
+	if err != nil {
+		return err
+	}
+	if state != nil {
+		return &shiftedError{root, state.Describe()}
+	}
+	shifted, err := isShifted(root, pair)
+	if err == nil && shifted {
+		err = &shiftedError{root, "shifted to " + pair.String() + " without a record"}
+	}
+	return err
+}
+
+// isShifted reports, by its owner, whether a root directory is seen with the host's ids.
+func isShifted(root string, pair idmap.Pair) (bool, error) {
+	dir, err := sys.OpenDirNoFollow(root)
+	if err != nil {
+		return false, err
+	}
+	defer dir.Close()
+	i, err := dir.Look()
+	if err != nil {
+		return false, err
+	}
+	change := idmap.Change{To: pair}
+	_, kind := change.Total().UID.To(i.UID)
+	return kind == idmap.Done, nil
+}

@@ -1,0 +1,104 @@
+package remap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/internal/idmap"
+	"palisade/internal/oci"
+	"palisade/internal/shim"
+)
+
+// Prepare is called before a runtime executes a command. A container that is created or run, and
+// that requests a user remap, gets its user namespace and a root file system with mapped ids; the
+// root file system of one that is deleted is unmounted. poststop is a hook that calls PostStop.
+func (r *Remapper) Prepare(
+	ctx context.Context, command shim.Command, poststop specs.Hook,
+) error {
+	if command.Name == "delete" && oci.CheckID(command.ID) == nil {
+		return r.Unmount(command.ID)
+	}
+	if !command.Starts() {
+		return nil
+	}
+	c, err := oci.ReadConfig(command.ConfigFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // the runtime reports it
+	}
+	if err != nil {
+		return err
+	}
+	if c.Spec.Annotations[Annotation] == "" && r.Remap == "" {
+		return nil
+	}
+	r.readCopyUp(c)
+	pair, err := r.requestedMaps(c)
+	if err != nil || pair.IsZero() {
+		return err
+	}
+	if err := oci.CheckID(command.ID); err != nil {
+		return err
+	}
+	return r.prepareBundle(ctx, command, c, pair, poststop)
+}
+
+func (r *Remapper) prepareBundle(
+	ctx context.Context, command shim.Command, c *oci.Config, pair idmap.Pair, poststop specs.Hook,
+) error {
+	bundle, err := filepath.Abs(command.Bundle())
+	if err != nil {
+		return err
+	}
+	root := c.RootPath(bundle)
+	if root == "" {
+		return errors.New("the container has no root file system of its own")
+	}
+	isReused := strings.HasPrefix(root, r.RunDir+"/") // another container has used the bundle
+	if isReused {
+		if root, err = originalRoot(command.ConfigFile(), bundle); err != nil {
+			return err
+		}
+	}
+	if err := r.adapt(c, pair); err != nil {
+		return err
+	}
+	point, err := r.mount(ctx, command.ID, root, pair)
+	if err != nil {
+		return err
+	}
+	err = c.SetRoot(point)
+	if err == nil {
+		err = c.AddPoststop(poststop)
+	}
+	if err == nil {
+		err = c.Replace(command.ConfigFile(), !isReused)
+	}
+	if err != nil {
+		return errors.Join(err, r.Unmount(command.ID))
+	}
+	return nil
+}
+
+// originalRoot returns the root file system in the configuration before the first change.
+func originalRoot(file, bundle string) (string, error) {
+	c, err := oci.ReadConfig(oci.Original(file))
+	if err != nil {
+		return "", fmt.Errorf("the configuration is that of another container, "+
+			"and its original cannot be read: %w", err)
+	}
+	return c.RootPath(bundle), nil
+}
+
+// PostStop unmounts the root file system of the container in a poststop hook's state.
+func (r *Remapper) PostStop(state oci.State) error {
+	if err := r.Unmount(state.ID); err != nil {
+		return fmt.Errorf("container %s: %w", state.ID, err)
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package shift
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+
+	"palisade/internal/sys"
+	"palisade/internal/userns/idmount"
+)
+
+// systemDirs are directories that cannot be a container's root file system.
+var systemDirs = []string{
+	"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/libx32", "/media",
+	"/mnt", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/usr/bin",
+	"/usr/lib", "/usr/local", "/usr/share", "/var", "/var/lib", "/var/log", "/var/run", "/var/tmp",
+}
+
+// noFiles are the magic numbers of file systems whose files have no owners on a disk.
+var noFiles = []int64{sys.ProcMagic, sys.SysfsMagic, sys.CgroupMagic, sys.Cgroup2Magic}
+
+// checkRoot returns problems that do not depend on the files in the tree. The view must be open.
+func (t *tree) checkRoot(o *Options) (p Problems, err error) {
+	const otherRoot = "choose the root file system of a container"
+	if name := t.systemDir(); name != "" {
+		p.add(otherRoot, "%s is %s", t.path, name)
+		return p, nil // nothing else matters
+	}
+	switch {
+	case slices.Contains(noFiles, t.fsType):
+		p.add(otherRoot, "%s is on %s, which has no files", t.path, t.mount.FSType)
+	case hasOption(t.mount.VFSOptions, "ro"):
+		p.add("mount -o remount,rw", "the file system of %s is read-only", t.path)
+	case t.view.IsReadOnly():
+		p.add("mount -o remount,bind,rw, or btrfs property set DIR ro false",
+			"%s is read-only", t.path)
+	case t.mount.FSType == "overlay" && !o.AllowCopyUp:
+		p.add("shift its lower directories before, or --allow-copyup",
+			"%s is an overlay: each file would be copied to its upper layer", t.path)
+	}
+	if hasOption(t.mount.Options, "idmapped") {
+		p.add("shift it where it is not idmapped",
+			"%s is seen through an idmapped mount", t.path)
+	}
+	if t.inode.Immutable || t.inode.AppendOnly {
+		p.add("chattr -i -a", "%s itself is immutable or append-only", t.path)
+	}
+	if err := t.checkOverlays(&p); err != nil {
+		return nil, err
+	}
+	if !o.Force {
+		t.checkProcesses(&p)
+	}
+	return p, nil
+}
+
+func hasOption(options, name string) bool {
+	return slices.Contains(strings.Split(options, ","), name)
+}
+
+// systemDir describes the tree if it cannot be a container's root file system, else it returns "".
+func (t *tree) systemDir() string {
+	if slices.Contains(systemDirs, t.path) {
+		return "a directory of the system"
+	}
+	if home, err := os.UserHomeDir(); err == nil && filepath.Clean(home) == t.path {
+		return "the home directory"
+	}
+	if t.isAt("/") {
+		return "this system's root directory"
+	}
+	return ""
+}
+
+// isAt reports whether path leads to the root directory of the tree.
+func (t *tree) isAt(path string) bool {
+	i, err := sys.Stat(path)
+	return err == nil && i.Inode == t.inode.Number && i.FileSystem == t.inode.FileSystem
+}
+
+// checkPrivileges returns problems unless this process is root in the initial user namespace: in
+// another one, ids are mapped and trusted attributes are hidden.
+func checkPrivileges() (p Problems, err error) {
+	missing, err := sys.MissingCapabilities()
+	if err != nil {
+		return nil, err
+	}
+	if len(missing) > 0 {
+		p.add("run it as root", "missing capabilities: %s", strings.Join(missing, ", "))
+	}
+	text, err := sys.ReadFile("/proc/self/uid_map", nil)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Equal(strings.Fields(string(text)), []string{"0", "0", "4294967295"}) {
+		p.add("run it on the host", "this process is in a user namespace")
+	}
+	return p, nil
+}
+
+// checkOverlays adds a problem for each overlay that has a layer in, at or above the tree: a change
+// of its files makes its behaviour undefined.
+func (t *tree) checkOverlays(p *Problems) error {
+	overlays, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("overlay"))
+	if err != nil {
+		return fmt.Errorf("read the mount table: %w", err)
+	}
+	for _, m := range overlays {
+		for _, layer := range idmount.OverlayLayers(m) {
+			if strings.HasPrefix(layer+"/", t.path+"/") || strings.HasPrefix(t.path, layer+"/") {
+				p.add("unmount it", "%s is, or has, a layer of the overlay on %s", t.path, m.Mountpoint)
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// checkProcesses adds a problem if processes have the tree as their root directory. Processes that
+// end during the search are skipped.
+func (t *tree) checkProcesses(p *Problems) {
+	pids, err := sys.Numbers("/proc")
+	if err != nil {
+		p.add("mount a procfs on /proc", "find processes in the tree: %v", err)
+		return
+	}
+	var found examples
+	for _, pid := range pids {
+		if t.isAt(fmt.Sprintf("/proc/%d/root", pid)) {
+			found.addText(func() string { return strconv.Itoa(pid) })
+		}
+	}
+	if found.count > 0 {
+		p.add("stop the container, or --force",
+			"%s is the root of processes: %s", t.path, found.list())
+	}
+}

@@ -1,0 +1,17 @@
+// Package shift changes the owners of all files of a root file system from the ids of a container
+// to those of the host, and back. Nothing is lost: neither set-id bits and capabilities, which a
+// chown clears, nor access control lists, nor the way back if the process is killed.
+//
+//   - The translation of an id is a pure, idempotent function (idmap.Translation): the work can be
+//     started again at any point.
+//   - All files are scanned before the first change. If there is a problem, nothing is changed.
+//   - Then the state is recorded, and the root directory is closed to all but the host's root until
+//     the change is complete.
+//   - What a chown would clear is recorded before it (package journal).
+//   - Files are named by open directories (package walk); no symbolic link is followed and no mount
+//     is entered.
+//
+// Reading order: options; plan (the changes of one file; pure), inode (which makes them); tree,
+// with checks and occupants; scan, with attrprobe, inodeset, dircache, links and problems;
+// preflight; mover, apply; shift; status. ancestors stands alone.
+package shift

@@ -1,0 +1,196 @@
+package shift
+
+import (
+	"errors"
+	"fmt"
+
+	"palisade/internal/idmap"
+	"palisade/internal/sys"
+	"palisade/internal/userns/idattr"
+	"palisade/internal/userns/journal"
+	"palisade/internal/userns/walk"
+)
+
+// noName stands for the open file itself in functions that take a directory and a name.
+var noName = sys.Name{0}
+
+// file is a file during a walk: a name in an open directory, or a directory that is open itself.
+// The root directory has no dir.
+type file struct {
+	dir  *walk.Dir
+	name sys.Name
+	open sys.File
+}
+
+func (f *file) isRoot() bool { return f.dir == nil }
+
+// at returns a directory and a name in it that lead to the file.
+func (f *file) at() (sys.File, sys.Name) {
+	if f.open.IsOpen() {
+		return f.open, noName
+	}
+	return f.dir.File, f.name
+}
+
+func (f *file) quoted() string {
+	if f.isRoot() {
+		return `"."`
+	}
+	return fmt.Sprintf("%q", f.dir.Path(f.name.String()))
+}
+
+// inode is an open file of the tree. Files are changed only through its methods, so that the file
+// that is changed is the one that was checked, even if its name has been reused.
+type inode struct {
+	file sys.File
+	// Inode has the properties at the time of the last call of look.
+	sys.Inode
+	attrs *attrs
+	plan  plan
+	// ownsFile reports that close must close file.
+	ownsFile bool
+}
+
+// openInode opens a file with O_PATH, unless it is open already. Devices, FIFOs and sockets are not
+// opened for I/O.
+func openInode(n *inode, f *file) (err error) {
+	*n = inode{file: f.open}
+	if !f.open.IsOpen() {
+		if n.file, err = f.dir.File.OpenNamedAt(f.name); err != nil {
+			return err
+		}
+		n.ownsFile = true
+	}
+	if err = n.look(); err != nil {
+		n.close()
+	}
+	return err
+}
+
+func (n *inode) close() {
+	if n.ownsFile {
+		n.file.CloseReference()
+	}
+}
+
+func (n *inode) look() error { return n.file.InodeAt(noName, &n.Inode) }
+
+// errLinked is the error for a file that gained a link after the links were counted: it may be a
+// file outside the tree, which must not be changed.
+var errLinked = errors.New(
+	"file has more links than were found in the tree; they were made meanwhile")
+
+func (n *inode) chown(uid, gid uint32) error {
+	before := n.Inode
+	if err := n.file.Chown(uid, gid); err != nil {
+		return err
+	}
+	return n.checkLinks(&before)
+}
+
+// checkLinks updates n after a change, and restores the owner of a file that has gained a link
+// since before. It cannot be prevented: no system call changes a file only if it has one link.
+func (n *inode) checkLinks(before *sys.Inode) error {
+	if err := n.look(); err != nil {
+		return err
+	}
+	if n.Links > before.Links && !n.IsDir() {
+		return errors.Join(errLinked, n.file.Chown(before.UID, before.GID))
+	}
+	return nil
+}
+
+func (n *inode) chmod(mode uint32) error { return n.file.Chmod(mode) }
+
+func (n *inode) setFlags(flags uint32) error { return n.file.SetFlags(flags) }
+
+// isPrivileged reports whether the plan makes the file a program that runs with other ids or
+// capabilities than before.
+func (n *inode) isPrivileged() bool {
+	restored := sys.Inode{Mode: n.plan.mode}
+	return n.HasSetID() && n.plan.chown || n.plan.setMode && restored.HasSetID() ||
+		n.attrs.caps != nil && n.plan.capsKind == idmap.Moved
+}
+
+// readAttrs reads the extended attributes that a shift changes or uses.
+func (n *inode) readAttrs(j *journal.Journal, run uint64) (a *attrs, err error) {
+	names, err := n.file.AttrNames()
+	if err != nil {
+		return nil, err
+	}
+	a = new(attrs)
+	hasRecord := false
+	for _, name := range names {
+		var value *[]byte
+		switch name {
+		case idattr.Caps:
+			value = &a.caps
+		case idattr.AccessACL:
+			value = &a.accessACL
+		case idattr.DefaultACL:
+			value = &a.defaultACL
+		case journal.RecordAttr:
+			hasRecord = true
+			continue
+		case journal.StateAttr:
+			a.hasState = true
+			continue
+		default:
+			continue
+		}
+		if *value, err = n.file.Attr(name); err != nil {
+			return nil, err
+		}
+	}
+	if n.HasSetID() || hasRecord || a.caps != nil || !n.IsDir() {
+		a.record, a.isUntrusted, err = j.Record(n.file, hasRecord, run)
+	}
+	return a, err
+}
+
+// buildPlan reads the file's attributes and sets n.plan.
+func (n *inode) buildPlan(j *journal.Journal, r *rules) (err error) {
+	if err = n.look(); err != nil {
+		return err
+	}
+	if n.attrs, err = n.readAttrs(j, r.run); err != nil {
+		return err
+	}
+	n.plan, err = r.plan(&n.Inode, n.attrs)
+	return err
+}
+
+// apply makes the changes of the plan. It may be killed at any point: a chown clears set-id bits
+// and capabilities, so these are recorded before it and restored from the record.
+func (n *inode) apply(j *journal.Journal) error {
+	p, before := &n.plan, n.Inode
+	var err error
+	if p.record != nil {
+		err = j.SetRecord(n.file, p.record)
+	}
+	if err == nil && p.chown {
+		err = n.chown(p.uid, p.gid)
+	}
+	if err == nil && p.setMode {
+		err = n.chmod(p.mode)
+	}
+	if err == nil && p.accessACL != nil {
+		err = n.file.SetAttr(idattr.AccessACL, p.accessACL)
+	}
+	if err == nil && p.defaultACL != nil {
+		err = n.file.SetAttr(idattr.DefaultACL, p.defaultACL)
+	}
+	if err == nil && p.setCaps {
+		err = n.file.SetAttr(idattr.Caps, p.caps)
+	}
+	if err == nil && p.removeCaps {
+		err = n.file.RemoveAttr(idattr.Caps)
+	}
+	if err == nil {
+		err = n.checkLinks(&before)
+	}
+	if err == nil && p.removeRecord {
+		err = j.RemoveRecord(n.file)
+	}
+	return err
+}

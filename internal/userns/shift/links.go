@@ -1,0 +1,77 @@
+package shift
+
+import (
+	"context"
+	"fmt"
+
+	"palisade/internal/sys"
+	"palisade/internal/userns/walk"
+)
+
+// CheckLinks fails with Problems if files of the tree with the open root directory have names
+// outside it, unless o ignores that. A container with an idmapped root file system can change such
+// a file with the host's ids, and for instance make it set-id root, under its outside names as
+// well.
+func CheckLinks(ctx context.Context, root sys.File, o Options) error {
+	o.setDefaults()
+	if o.HardLinks == Ignore {
+		return nil
+	}
+	root, err := root.OpenDirAt(".") // closed with the tree
+	if err != nil {
+		return err
+	}
+	t, err := newTree(root, o.StateDir)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	if err := t.openView(); err != nil {
+		return fmt.Errorf("%s: %w", t.path, err)
+	}
+	var outside examples
+	for range 3 { // another container that runs in the tree may change names meanwhile
+		s, err := t.scanWith(ctx, o.Jobs, func(part *scan) walk.Visitor {
+			return &linkScanner{scan: part}
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.path, err)
+		}
+		if outside = s.linkedOutside(); outside.count == 0 {
+			return nil
+		}
+	}
+	return Problems{{
+		Text:   "files with names outside the tree: " + outside.list(),
+		Remedy: "copy them, or --hardlinks=ignore to let the container change the files outside",
+	}}
+}
+
+// linkScanner is a visitor that counts links, with half of the system calls of a scanner.
+type linkScanner struct {
+	*scan
+	inode sys.Inode
+}
+
+func (v *linkScanner) Enter(_ *walk.Worker, d *walk.Dir) error {
+	err := d.File.InodeAt(noName, &v.inode)
+	d.Key = walk.KeyOf(&v.inode)
+	return err
+}
+
+func (v *linkScanner) Visit(w *walk.Worker, d *walk.Dir, name sys.Name, code uint16) (isDir bool) {
+	i := &v.inode
+	if code == walk.CodeDir {
+		return true
+	}
+	if err := d.File.InodeAt(name, i); err != nil {
+		w.Fail(d, name.String(), err)
+		return false
+	}
+	if i.Links > 1 && !i.IsDir() {
+		v.addLink(i, d, name, false)
+	}
+	return i.IsDir()
+}
+
+func (v *linkScanner) Visited(*walk.Chunk) {}

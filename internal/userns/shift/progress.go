@@ -1,0 +1,71 @@
+package shift
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Progress is the progress of a pass over the tree.
+type Progress struct {
+	// Pass is "check", "shift" or "unshift".
+	Pass string `json:"pass"`
+	// Done is the number of files visited, of Total; Total is 0 if it is unknown.
+	Done  uint64 `json:"done"`
+	Total uint64 `json:"total"`
+}
+
+// progressInterval is the time between reports.
+const progressInterval = 200 * time.Millisecond
+
+// counter counts files for several workers, and reports the progress.
+type counter struct {
+	perWorker     []paddedCount
+	report        func(Progress)
+	current       Progress
+	stop, stopped chan struct{}
+}
+
+// paddedCount fills a cache line.
+type paddedCount struct {
+	n atomic.Uint64
+	_ [56]byte
+}
+
+// startCounter returns a counter for jobs workers. The caller must call end.
+func startCounter(jobs int, pass string, total uint64, report func(Progress)) *counter {
+	c := &counter{perWorker: make([]paddedCount, jobs), report: report,
+		current: Progress{Pass: pass, Total: total},
+		stop:    make(chan struct{}), stopped: make(chan struct{})}
+	if report == nil {
+		close(c.stopped)
+		return c
+	}
+	go c.run()
+	return c
+}
+
+func (c *counter) run() {
+	defer close(c.stopped)
+	ticker := time.NewTicker(progressInterval)
+	defer ticker.Stop()
+	for running := true; running; {
+		select {
+		case <-ticker.C:
+		case <-c.stop:
+			running = false
+		}
+		c.current.Done = 0
+		for i := range c.perWorker {
+			c.current.Done += c.perWorker[i].n.Load()
+		}
+		c.report(c.current)
+	}
+}
+
+func (c *counter) add(worker int) { c.perWorker[worker].n.Add(1) }
+
+// end makes the last report.
+func (c *counter) end() {
+	close(c.stop)
+	<-c.stopped
+}

@@ -1,0 +1,185 @@
+package walk
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"palisade/internal/sys"
+)
+
+// InodeKey identifies a file whatever its names are.
+type InodeKey struct {
+	FileSystem sys.DeviceNumber
+	Number     uint64
+}
+
+// KeyOf returns the key of an inode.
+func KeyOf(i *sys.Inode) InodeKey { return InodeKey{i.FileSystem, i.Number} }
+
+// Dir is a directory whose files are visited.
+type Dir struct {
+	// Parent is nil for the root directory, which has no Name.
+	Parent *Dir
+	Name   sys.Name
+	// File is open during calls of Visitor.
+	File sys.File
+	// Key is set by Visitor.Enter.
+	Key InodeKey
+	// Enter may set Recording to have the names of the files recorded there, or Replay to have the
+	// files of a complete Listing visited without reading the directory.
+	Recording, Replay *Listing
+
+	walk *Walk
+	// users counts the tasks that need the directory; the last one closes it.
+	users atomic.Int32
+	// mu guards File and pins. While pins is 0, File may be closed, and is then opened again.
+	mu   sync.Mutex
+	pins int
+}
+
+// Path returns the path of a file in the directory, below the root directory.
+func (d *Dir) Path(name string) string {
+	parts := []string{name}
+	for ; d.Parent != nil; d = d.Parent {
+		parts = append(parts, d.Name.String())
+	}
+	slices.Reverse(parts)
+	return strings.Join(parts, "/")
+}
+
+// done must be called once for each user.
+func (d *Dir) done() {
+	if d.users.Add(-1) == 0 {
+		d.mu.Lock()
+		d.closeUnused()
+		d.mu.Unlock()
+	}
+}
+
+// closeUnused closes the directory if it has no pins, and no users or too many directories are
+// open. The caller holds mu.
+func (d *Dir) closeUnused() {
+	tooMany := d.Parent != nil && d.walk.open.Load() > d.walk.maxOpen
+	if d.pins == 0 && (tooMany || d.users.Load() == 0) {
+		d.close()
+	}
+}
+
+// close closes the directory if it is open. The caller holds mu.
+func (d *Dir) close() {
+	if d.File.IsOpen() {
+		d.File.Close()
+		d.walk.open.Add(-1)
+	}
+}
+
+// File descriptors that are not available for directories.
+const (
+	reservedPerWorker = 8
+	reserved          = 24
+)
+
+// maxOpen returns how many directories may be open at once. A deep tree with branches at each level
+// needs one for each level, more than a process may have.
+func maxOpen(jobs int) int64 {
+	return int64(max(sys.MaxOpenFiles()-reserved-reservedPerWorker*jobs, jobs+1))
+}
+
+// pin keeps the directory open until unpin.
+func (d *Dir) pin() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.File.IsOpen() {
+		if err := d.reopen(); err != nil {
+			return err
+		}
+	}
+	d.pins++
+	return nil
+}
+
+// use adds a user and a pin to an open directory.
+func (d *Dir) use() {
+	d.users.Add(1)
+	d.mu.Lock()
+	d.pins++
+	d.mu.Unlock()
+}
+
+// unpin removes a pin of use or pin.
+func (d *Dir) unpin() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.pins--
+	d.closeUnused()
+}
+
+// closeAncestor closes the topmost open directory without pins among d and its ancestors. The root
+// directory stays open.
+func (d *Dir) closeAncestor() {
+	var first *Dir
+	for ; d.Parent != nil; d = d.Parent {
+		d.mu.Lock()
+		if d.File.IsOpen() && d.pins == 0 {
+			first = d
+		}
+		d.mu.Unlock()
+	}
+	if first == nil {
+		return
+	}
+	first.mu.Lock()
+	defer first.mu.Unlock()
+	if first.pins == 0 {
+		first.close()
+	}
+}
+
+var (
+	errMountPoint = errors.New("directory is a mount point")
+	errMoved      = errors.New("directory was moved meanwhile")
+)
+
+// reopen opens a closed directory again, by names from its closest open ancestor. The caller holds
+// mu.
+func (d *Dir) reopen() error {
+	closed, at := []*Dir{d}, d.Parent
+	for ; !at.tryPin(); at = at.Parent {
+		closed = append(closed, at)
+	}
+	defer at.unpin()
+	var file sys.File
+	from := at.File
+	for _, next := range slices.Backward(closed) {
+		opened, err := from.OpenListing(next.Name)
+		file.Close()
+		if err != nil {
+			return err
+		}
+		file, from = opened, opened
+		i, err := file.Look()
+		if err == nil && KeyOf(&i) != next.Key {
+			err = errMoved
+		}
+		if err != nil {
+			file.Close()
+			return err
+		}
+	}
+	d.File = file
+	d.walk.open.Add(1)
+	return nil
+}
+
+// tryPin pins the directory if it is open.
+func (d *Dir) tryPin() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.File.IsOpen() {
+		d.pins++
+	}
+	return d.File.IsOpen()
+}

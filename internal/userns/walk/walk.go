@@ -1,0 +1,111 @@
+// Package walk visits all files of a directory tree with several workers. Files are named by open
+// directories: no symbolic link is followed.
+//
+// Reading order: walk (the queue), worker, dir (open directories), listing (names kept for another
+// walk), failures.
+package walk
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"palisade/internal/sys"
+)
+
+// Visitor is called for the files of a tree, each by one worker.
+type Visitor interface {
+	// Enter is called with each directory after it is opened, the root directory included. It must
+	// set Dir.Key.
+	Enter(w *Worker, d *Dir) error
+	// Visit is called with the name of each file except the root directory, and its code in the
+	// Listing. It reports whether the file is a directory, which is entered later.
+	Visit(w *Worker, d *Dir, name sys.Name, code uint16) (isDir bool)
+	// Visited is called after the files of one part of a directory. c is that part of
+	// Dir.Recording, or nil.
+	Visited(c *Chunk)
+}
+
+// Walk is one walk through a tree.
+type Walk struct {
+	// Skip holds the mount points not to enter, by their paths below the root directory.
+	Skip map[string]bool
+	// MountID is the mount that all directories must be on; 0 allows any.
+	MountID int
+
+	mu      sync.Mutex
+	changed sync.Cond
+	// tasks are available to any worker.
+	tasks   []task
+	idle    atomic.Int32
+	jobs    int
+	stopped atomic.Bool
+	// open is the number of open directories.
+	open    atomic.Int64
+	maxOpen int64
+
+	failures failures
+}
+
+// Run visits all files below root with one worker for each visitor. It returns when all files are
+// visited or ctx ends. Failures of single files do not stop it; the error lists them.
+func (k *Walk) Run(ctx context.Context, root sys.File, visitors []Visitor) error {
+	list, err := root.OpenSame()
+	if err != nil {
+		return err
+	}
+	defer list.Close()
+	first := &Dir{walk: k, File: list, pins: 1}
+	first.users.Store(2) // the task, and Run: closed directories are reopened from the root
+	k.changed.L = &k.mu
+	k.jobs = len(visitors)
+	k.open.Store(1)
+	if k.maxOpen == 0 {
+		k.maxOpen = maxOpen(k.jobs)
+	}
+	k.tasks = []task{{dir: first}}
+	defer context.AfterFunc(ctx, func() { k.stopped.Store(true) })()
+	var group sync.WaitGroup
+	errs := make([]error, len(visitors))
+	for i, v := range visitors {
+		group.Go(func() {
+			errs[i] = sys.OnOwnThread(func(thread *sys.Thread) error {
+				w := &Worker{Thread: thread, Number: i, walk: k, visitor: v,
+					buf: make([]byte, entriesBuffer)}
+				w.work()
+				return nil
+			})
+		})
+	}
+	group.Wait()
+	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
+		return err
+	}
+	return k.failures.err()
+}
+
+// next returns the task added last. It waits for one as long as another worker is busy.
+func (k *Walk) next() (task, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.idle.Add(1)
+	for len(k.tasks) == 0 {
+		if int(k.idle.Load()) == k.jobs {
+			k.changed.Broadcast()
+			return task{}, false // this worker stays idle
+		}
+		k.changed.Wait()
+	}
+	k.idle.Add(-1)
+	return pop(&k.tasks), true
+}
+
+func (k *Walk) add(tasks ...task) {
+	k.mu.Lock()
+	k.tasks = append(k.tasks, tasks...)
+	k.mu.Unlock()
+	if k.idle.Load() > 0 {
+		k.changed.Broadcast()
+	}
+}
