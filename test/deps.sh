@@ -12,10 +12,6 @@ crun:crun:crun
 lxc-start:lxc:lxc
 newuidmap:uidmap:shadow-utils
 podman:podman:podman
-lxc-start:lxc:lxc
-/usr/share/lxc/templates/lxc-debian:lxc-templates:lxc-templates
-debootstrap:debootstrap:debootstrap
-newuidmap:uidmap:shadow-utils
 dockerd:docker.io:moby-engine
 docker:docker.io:docker-cli
 containerd:containerd:containerd
