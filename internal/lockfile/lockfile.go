@@ -17,6 +17,15 @@ func Acquire(ctx context.Context, path string, wait time.Duration) (*os.File, er
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
+	f, err := lockWithin(ctx, path, wait)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, fmt.Errorf("%s stayed locked for %v by another process", path, wait)
+	}
+	return f, err
+}
+
+// lockWithin is lock, but tries again for the time wait if another process has the file locked.
+func lockWithin(ctx context.Context, path string, wait time.Duration) (*os.File, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
@@ -26,7 +35,7 @@ func Acquire(ctx context.Context, path string, wait time.Duration) (*os.File, er
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%s stayed locked for %v by another process", path, wait)
+			return nil, err
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

@@ -1,6 +1,7 @@
 package lockfile
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Own writes the pid of this process to the file at path and locks it until the returned file is
@@ -19,7 +21,7 @@ func Own(path string) (*os.File, error) {
 	if err := replaceOpenToOthers(path); err != nil {
 		return nil, err
 	}
-	f, err := lock(path)
+	f, err := lockWithin(context.Background(), path, exitTime)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return nil, fmt.Errorf("process %s holds %s already", pidIn(path), path)
 	}
@@ -35,6 +37,11 @@ func Own(path string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// exitTime is the time for which Own waits for an owner that may be exiting: the kernel takes some
+// time to close the inotify instance of a PIDFile, and may unlock the file only after that. Tests
+// shorten it.
+var exitTime = time.Second
 
 // replaceOpenToOthers puts a new file in the place of one that others than its owner could open, and may have locked.
 func replaceOpenToOthers(path string) error {

@@ -7,7 +7,27 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 )
+
+func init() { exitTime = 10 * time.Millisecond }
+
+// TestOwnWaits owns a file whose owner is about to exit.
+func TestOwnWaits(t *testing.T) {
+	defer func(before time.Duration) { exitTime = before }(exitTime)
+	exitTime = time.Minute
+	path := filepath.Join(t.TempDir(), "pid")
+	first, err := Own(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(30*time.Millisecond, func() { first.Close() })
+	second, err := Own(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.Close()
+}
 
 // TestNoInotify owns a file where root has no inotify instance left: it is locked and removed all the same.
 func TestNoInotify(t *testing.T) {
