@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 
 	"palisade/internal/mounts"
 	"palisade/internal/probe"
@@ -51,8 +52,17 @@ func (t *Toolkit) List(ctx context.Context) (List, error) {
 	}
 	mountpoint := own.Locate(t.Mountpoint)
 	l := List{Containers: []Listed{}, Skipped: SkippedEngines(skipped)}
+	deadline := time.Now().Add(searchTime) // for those after root's
 	for _, g := range targets {
+		isRoots := g.rank() == 0
+		if !isRoots && time.Now().After(deadline) {
+			t.Log.Warn("containers of users are not listed: those before took too long", "id", g.ID)
+			break
+		}
 		c, err := g.list(alive, mountpoint)
+		if isRoots {
+			deadline = time.Now().Add(searchTime)
+		}
 		if errors.Is(err, errGone) {
 			continue
 		} else if err != nil {
