@@ -74,11 +74,9 @@ func TestSlowTable(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
 	dir, sleeper := t.TempDir(), exec.Command("sleep", "1000000")
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread() // the thread ends with the goroutine
-		err := syscall.Unshare(syscall.CLONE_NEWNS)
-		if err == nil {
+	var err error
+	onOwnThread(func() {
+		if err = syscall.Unshare(syscall.CLONE_NEWNS); err == nil {
 			err = syscall.Mount("none", "/", "", syscall.MS_PRIVATE|syscall.MS_REC, "")
 		}
 		for n := 0; n < 16000 && err == nil; n++ {
@@ -87,9 +85,8 @@ func TestSlowTable(t *testing.T) {
 		if err == nil {
 			err = sleeper.Start()
 		}
-		started <- err
-	}()
-	if err := <-started; err != nil {
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -106,4 +103,20 @@ func TestSlowTable(t *testing.T) {
 			t.Errorf("%s: %+v", command, r)
 		}
 	}
+}
+
+// onOwnThread runs do on a thread that ends with it. The first thread of a process does not end.
+func onOwnThread(do func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if syscall.Gettid() == syscall.Getpid() {
+			onOwnThread(do)
+			runtime.UnlockOSThread()
+			return
+		}
+		do()
+	}()
+	<-done
 }
