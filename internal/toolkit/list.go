@@ -80,8 +80,13 @@ func healthy(ctx context.Context) (map[sys.DeviceNumber]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	alive := make(map[sys.DeviceNumber]bool)
+	alive, isProbed := make(map[sys.DeviceNumber]bool), make(map[sys.DeviceNumber]bool)
 	for _, point := range table.Mountpoints() {
+		top := table.Top(point)
+		if top == nil || isProbed[mounts.Device(top)] {
+			continue
+		}
+		isProbed[mounts.Device(top)] = true
 		if found, err := probe.Look(ctx, point, ProbeTime); err == nil && found.State == probe.Healthy {
 			alive[found.Device] = true
 		}
