@@ -52,8 +52,11 @@ func (g *globals) flags() []cli.Flag {
 
 // complete checks the global options and opens the log.
 func (g *globals) complete(ctx *cli.Context) error {
-	if ctx.IsSet("while-pid") && os.Getenv(whileMark) == "" {
-		return runWhile(ctx.Context, g.whilePID)
+	if ctx.IsSet("while-pid") && !isChild() {
+		if g.whilePID < 1 {
+			return cmdline.Usagef("--while-pid %d is no process", g.whilePID)
+		}
+		return runInChild(ctx.Context, g.whilePID)
 	}
 	if !filepath.IsAbs(g.mountpoint) {
 		return cmdline.Usagef("--mountpoint %q is not an absolute path", g.mountpoint)

@@ -16,7 +16,11 @@ func main() {
 	p, args := programFor(os.Args)
 	err := p.RunContext(ctx, args)
 	stop()
-	os.Exit(cmdline.Report("lxcfs-toolkit", err, os.Stderr))
+	code := cmdline.Report("lxcfs-toolkit", err, os.Stderr)
+	if isChild() {
+		reportExit(code)
+	}
+	os.Exit(code)
 }
 
 // programFor returns the program and its command line by the name args[0]: lxcfs-hook runs the

@@ -40,6 +40,9 @@ func poststopCommand(g *globals) *cli.Command {
 			if err := needRoot(); err != nil {
 				return err
 			}
+			if !isChild() {
+				return runInChild(ctx.Context, 0)
+			}
 			e := ending{
 				unit: ctx.Args().First(), result: os.Getenv("SERVICE_RESULT"), code: os.Getenv("EXIT_CODE"),
 				status: os.Getenv("EXIT_STATUS"), lastServing: probe.LastServing(g.mountpoint),

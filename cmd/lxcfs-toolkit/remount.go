@@ -76,6 +76,9 @@ func applyCommand(g *globals, command *cli.Command, verb string,
 		if err != nil {
 			return err
 		}
+		if !isChild() {
+			return runInChild(ctx.Context, 0)
+		}
 		report, err := do(g.toolkit(), ctx.Context, selected)
 		if err != nil {
 			return err

@@ -4,53 +4,80 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
-
-	"palisade/internal/cmdline"
 )
 
 const (
-	// whileMark is in the environment of the process in which --while-pid has the command run.
+	// whileMark is in the environment of the child of runInChild.
 	whileMark = "PALISADE_WHILE"
 	// lookTime is how often it is looked whether the process has ended, killTime how long a process that is killed may take.
 	lookTime = 20 * time.Millisecond
 	killTime = 100 * time.Millisecond
 )
 
-// runWhile runs this command line in a process of its own, and gives up when the process pid ends, or ctx. Who waits for an lxcfs that
-// ended after it had taken the question cannot be killed until the next one answers: that process is left behind, and whoever is to start
-// the next waits for this one alone.
-func runWhile(ctx context.Context, pid int) error {
-	if pid < 1 {
-		return cmdline.Usagef("--while-pid %d is no process", pid)
+// isChild reports whether this process was started by runInChild.
+func isChild() bool { return os.Getenv(whileMark) != "" }
+
+// runInChild runs this command line in a child process. It returns when that has reported its exit
+// code, or ends, or the process pid ends unless pid is 0, or ctx. A thread of the child that waits
+// for a file system that does not answer, the lxcfs or one that a container has mounted, cannot be
+// killed, nor can the child end before it: then the child is left behind.
+func runInChild(ctx context.Context, pid int) error {
+	isServing := func() bool { return true }
+	if pid != 0 {
+		server, err := os.FindProcess(pid) // by a pidfd where there are some (Linux 5.3)
+		if err != nil {
+			return err
+		}
+		defer server.Release()
+		isServing = func() bool {
+			return !errors.Is(server.Signal(syscall.Signal(0)), os.ErrProcessDone)
+		}
 	}
-	server, err := os.FindProcess(pid) // by a pidfd where there are some (Linux 5.3)
+	from, to, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	defer server.Release()
+	defer from.Close()
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), whileMark+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	if err := cmd.Start(); err != nil {
+	cmd.ExtraFiles = []*os.File{to} // exitFD
+	// The child is killed with the thread that starts it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	err = cmd.Start()
+	to.Close()
+	if err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
+	ended, reported := make(chan error, 1), make(chan int, 1)
 	go func() { ended <- cmd.Wait() }()
+	go func() {
+		var code [1]byte
+		if _, err := io.ReadFull(from, code[:]); err == nil {
+			reported <- int(code[0])
+		}
+	}()
 	for tick := time.Tick(lookTime); ; {
 		select {
 		case err := <-ended:
 			return exitOf(err)
+		case code := <-reported:
+			err = cli.Exit("", code)
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		case <-tick:
-			if !errors.Is(server.Signal(syscall.Signal(0)), os.ErrProcessDone) {
+			if isServing() {
 				continue
 			}
 			err = fmt.Errorf("gave up: process %d has ended", pid)
@@ -62,6 +89,18 @@ func runWhile(ctx context.Context, pid int) error {
 		}
 		return err
 	}
+}
+
+// exitFD is the descriptor to which a child writes its exit code, one byte, when all is done.
+const exitFD = 3
+
+// reportExit reports the exit code of this child. The standard streams are closed before: who
+// reads them may wait for their end.
+func reportExit(code int) {
+	for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
+		f.Close()
+	}
+	os.NewFile(exitFD, "exit code").Write([]byte{byte(code)})
 }
 
 // exitOf makes this program end as the other has ended, which has said why.

@@ -126,8 +126,7 @@ func (o *Options) sources() []source {
 		}})
 	}
 	// The last: what is known by cgroups alone is added to what the others know.
-	lxc := func(context.Context) ([]finding, error) { return o.findLXC() }
-	return append(sources, source{"lxc", lxc})
+	return append(sources, source{"lxc", o.findLXC})
 }
 
 // inTime calls a source and leaves it to itself when it takes too long.

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -16,19 +18,29 @@ import (
 // Init is the init of a pid namespace directly below the host's.
 type Init struct {
 	PID int
-	// Inspect returns the user who created its namespaces, and the text of its file cgroup as its
-	// own cgroup namespace shows it, or nil if that is the host's. The argument is its directory in
-	// /proc. It fails if that is another process's.
-	Inspect func(process sys.File) (creator uint32, cgroups []byte, err error)
+	// Creator is the user who created the namespace.
+	Creator uint32
+	// Inspect returns the text of its file cgroup as its own cgroup namespace shows it, or nil if
+	// that is the host's. The argument is its directory in /proc. It fails if that is another
+	// process's.
+	Inspect func(process sys.File) (cgroups []byte, err error)
 }
 
 // findLXC finds the containers of liblxc, which LXC, Incus, LXD and Proxmox VE use, by the cgroups
 // that it creates for them. What is below the root of a container's cgroup namespace is not looked
-// at: the container chooses it.
-func (o *Options) findLXC() ([]finding, error) {
+// at: the container chooses it. When ctx ends the rest is missing, of which root's come first: any
+// user can have thousands.
+func (o *Options) findLXC(ctx context.Context) ([]finding, error) {
 	var found []finding
 	var errs []error
-	for _, init := range o.Inits {
+	inits := slices.SortedFunc(slices.Values(o.Inits), func(a, b Init) int {
+		return cmp.Or(cmp.Compare(min(a.Creator, 1), min(b.Creator, 1)), cmp.Compare(a.PID, b.PID))
+	})
+	for i, init := range inits {
+		if err := ctx.Err(); err != nil {
+			errs = append(errs, fmt.Errorf("look at %d more processes: %w", len(inits)-i, err))
+			break
+		}
 		f, err := o.lxcContainer(init)
 		if err == nil && f.ID != "" {
 			found = append(found, f)
@@ -54,7 +66,7 @@ func (o *Options) lxcContainer(init Init) (finding, error) {
 	if _, ok := parsePayload(string(cgroups), ""); err != nil || !ok {
 		return f, err
 	}
-	creator, inside, err := init.Inspect(process)
+	inside, err := init.Inspect(process)
 	if err != nil {
 		return f, err
 	}
@@ -62,6 +74,7 @@ func (o *Options) lxcContainer(init Init) (finding, error) {
 	if !ok {
 		return f, nil
 	}
+	creator := init.Creator
 	monitor := o.commandOfParent(process, creator)
 	name := payload.name
 	if !slices.Contains(monitor, name) && slices.Contains(monitor, withoutNumber(name)) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -44,10 +45,10 @@ func (tree *lxcTree) options(t testing.TB) *Options {
 	stat := "%d (systemd) S %d 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 1234 5 6\n"
 	write(t, filepath.Join(init, "stat"), fmt.Sprintf(stat, lxcInit, parent))
 	write(t, filepath.Join(init, "cgroup"), tree.cgroup)
-	inspect := func(sys.File) (uint32, []byte, error) {
-		return tree.creator, []byte(tree.inside), tree.inspectError
+	inspect := func(sys.File) ([]byte, error) { return []byte(tree.inside), tree.inspectError }
+	return &Options{
+		Proc: proc, Inits: []Init{{PID: lxcInit, Creator: tree.creator, Inspect: inspect}},
 	}
-	return &Options{Proc: proc, Inits: []Init{{PID: lxcInit, Inspect: inspect}}}
 }
 
 // v1 is the text of /proc/<pid>/cgroup with cgroup v1 as systemd mounts it; v2 is there for systemd
@@ -185,7 +186,7 @@ func TestFindLXC(t *testing.T) {
 		"root":      {lxcTree{cgroup: "0::/\n"}, "", ""},
 		"nothing":   {lxcTree{}, "", ""},
 	} {
-		found, err := tt.tree.options(t).findLXC()
+		found, err := tt.tree.options(t).findLXC(t.Context())
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -208,14 +209,32 @@ func TestFindLXC(t *testing.T) {
 // TestFindLXCSkips has a process that ends, and one that cannot be inspected.
 func TestFindLXCSkips(t *testing.T) {
 	tree := lxcTree{cgroup: "0::/lxc.payload.b1\n", inspectError: errors.New("no access")}
-	found, err := tree.options(t).findLXC()
+	found, err := tree.options(t).findLXC(t.Context())
 	if len(found) != 0 || err == nil || err.Error() != "process 4711: no access" {
 		t.Errorf("got %+v, %v", found, err)
 	}
 	o := tree.options(t)
 	o.Inits[0].PID = 4712
-	if found, err := o.findLXC(); len(found) != 0 || err != nil {
+	if found, err := o.findLXC(t.Context()); len(found) != 0 || err != nil {
 		t.Errorf("ended: got %+v, %v", found, err)
+	}
+}
+
+// TestFindLXCRootsFirst checks that containers of a user, of which the time ends, do not keep one of
+// root from being found.
+func TestFindLXCRootsFirst(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	tree := lxcTree{cgroup: "0::/lxc.payload.b1\n"}
+	o := tree.options(t)
+	users := Init{PID: 1, Creator: 1000, Inspect: func(sys.File) ([]byte, error) {
+		t.Error("a user's is inspected")
+		return nil, nil
+	}}
+	o.Inits[0].Inspect = func(sys.File) ([]byte, error) { cancel(); return nil, nil }
+	o.Inits = []Init{users, o.Inits[0], users}
+	found, err := o.findLXC(ctx)
+	if len(found) != 1 || found[0].ID != "b1" || !errors.Is(err, context.Canceled) {
+		t.Errorf("got %+v, %v", found, err)
 	}
 }
 
@@ -223,7 +242,7 @@ func TestFindLXCSkips(t *testing.T) {
 func TestFindLXCLast(t *testing.T) {
 	tree := lxcTree{cgroup: "0::/lxc.payload.b1\n"}
 	o := tree.options(t)
-	lxc, err := o.findLXC()
+	lxc, err := o.findLXC(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

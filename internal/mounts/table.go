@@ -6,10 +6,13 @@ package mounts
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 
@@ -25,6 +28,10 @@ const maxTable = 16 << 20
 
 // ErrTooLarge is the error for a mount table that is larger.
 var ErrTooLarge = fmt.Errorf("its mount table has more than %d MiB", maxTable>>20)
+
+// tableTime is how long the kernel may take to write the mount table of another process: for each
+// of n mounts that lie on one another it walks through all below.
+const tableTime = time.Second
 
 // Mount is a line of a mount table, /proc/<pid>/mountinfo.
 type Mount = mountinfo.Info
@@ -47,11 +54,13 @@ type spot struct {
 }
 
 // ReadTable reads the mount table of the process whose directory in /proc is process. It fails with ErrTooLarge where that is
-// too large.
+// too large, and with os.ErrDeadlineExceeded where it takes longer than tableTime.
 func ReadTable(process sys.File) (*Table, error) {
-	text, err := process.ReadSomeAt("mountinfo", maxTable+1)
+	text, err := process.ReadSomeUntil("mountinfo", maxTable+1, time.Now().Add(tableTime))
 	if err == nil && len(text) > maxTable {
 		return nil, ErrTooLarge
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("it takes longer than %v: %w", tableTime, err)
 	}
 	return parseRead(text, err)
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -16,11 +17,16 @@ const minText = 4096
 // ReadText reads a file that the kernel returns as one record (/proc/meminfo, /proc/stat,
 // /proc/<pid>/stat, every file of cgroupfs except the lists of tasks) into buf, grows buf if
 // necessary, and returns the text. It makes one pread(2) if buf is large enough.
-func (f File) ReadText(buf []byte) ([]byte, error) { return f.read(buf, true, math.MaxInt) }
+func (f File) ReadText(buf []byte) ([]byte, error) {
+	return f.read(buf, true, math.MaxInt, time.Time{})
+}
 
 // read appends at most limit bytes from the start of the file to buf[:0]. Unless the file is one
-// record, it reads until end of file: seq_file returns at most its buffer per read.
-func (f File) read(buf []byte, oneRecord bool, limit int) ([]byte, error) {
+// record, it reads until end of file: seq_file returns at most its buffer per read. After the
+// deadline, unless that is zero, it fails with os.ErrDeadlineExceeded.
+func (f File) read(
+	buf []byte, oneRecord bool, limit int, deadline time.Time,
+) ([]byte, error) {
 	buf = buf[:0]
 	if cap(buf) == 0 {
 		buf = make([]byte, 0, minText)
@@ -28,6 +34,9 @@ func (f File) read(buf []byte, oneRecord bool, limit int) ([]byte, error) {
 	for {
 		if len(buf) >= limit {
 			return buf[:limit], nil
+		}
+		if !deadline.IsZero() && time.Now().After(deadline) {
+			return buf, os.ErrDeadlineExceeded
 		}
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
@@ -53,7 +62,7 @@ func ReadFile(path string, buf []byte) ([]byte, error) {
 		return buf[:0], err
 	}
 	defer f.Close()
-	return f.read(buf, false, math.MaxInt)
+	return f.read(buf, false, math.MaxInt, time.Time{})
 }
 
 // ReadFileAt is like ReadFile for the file name below the directory f.
@@ -66,6 +75,16 @@ func (f File) ReadSomeAt(name string, limit int) ([]byte, error) {
 	return f.ReadSomeInto(name, limit, nil)
 }
 
+// ReadSomeUntil is like ReadSomeAt, but fails with os.ErrDeadlineExceeded after the deadline.
+func (f File) ReadSomeUntil(name string, limit int, deadline time.Time) ([]byte, error) {
+	g, err := f.OpenAt(name)
+	if err != nil {
+		return nil, err
+	}
+	defer g.Close()
+	return g.read(nil, false, limit, deadline)
+}
+
 // ReadSomeInto is like ReadFileAt, but reads at most limit bytes.
 func (f File) ReadSomeInto(name string, limit int, buf []byte) ([]byte, error) {
 	g, err := f.OpenAt(name)
@@ -73,7 +92,7 @@ func (f File) ReadSomeInto(name string, limit int, buf []byte) ([]byte, error) {
 		return buf[:0], err
 	}
 	defer g.Close()
-	return g.read(buf, false, limit)
+	return g.read(buf, false, limit, time.Time{})
 }
 
 // List returns the unsorted names in the directory f, which may have been opened by OpenDir.

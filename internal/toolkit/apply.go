@@ -14,8 +14,14 @@ import (
 	"palisade/internal/sys"
 )
 
-// targetTime is how long one container may take.
-const targetTime = 10 * time.Second
+const (
+	// targetTime is how long one container may take.
+	targetTime = 10 * time.Second
+	// othersTime is how long all containers of other users than root, and namespaces that no engine
+	// knows of, may take together: a user can have thousands, and make each take long. They come
+	// after root's. systemd gives ExecStartPost of the unit 90 seconds (DefaultTimeoutStartSec).
+	othersTime = 20 * time.Second
+)
 
 // Outcome is what has become of a container.
 type Outcome string
@@ -134,21 +140,27 @@ func (t *Toolkit) apply(ctx context.Context, s Selection, do action) (Report, er
 		return report, err
 	}
 	report.Results = make([]Result, len(targets))
-	var wait sync.WaitGroup
-	slots := make(chan struct{}, max(s.Jobs, 1))
-	var unknown []int
+	var byRank [3][]int
 	for i, g := range targets {
-		if g.isUnknown {
-			unknown = append(unknown, i)
-			continue
-		}
-		wait.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			report.Results[i] = g.applyInTime(ctx, &host, do)
-		})
+		byRank[g.rank()] = append(byRank[g.rank()], i)
 	}
-	wait.Wait()
+	roots, users, unknown := byRank[0], byRank[1], byRank[2]
+	applyAll := func(ctx context.Context, indices []int) {
+		var wait sync.WaitGroup
+		slots := make(chan struct{}, max(s.Jobs, 1))
+		for _, i := range indices {
+			slots <- struct{}{}
+			wait.Go(func() {
+				defer func() { <-slots }()
+				report.Results[i] = targets[i].applyInTime(ctx, &host, do)
+			})
+		}
+		wait.Wait()
+	}
+	applyAll(ctx, roots)
+	ctx, cancel := context.WithTimeout(ctx, othersTime)
+	defer cancel()
+	applyAll(ctx, users)
 	// These may propagate mounts to each other, and get mounts from a container: so one by one, after
 	// the containers, the oldest first, until none of them changes another.
 	slices.SortFunc(unknown, func(a, b int) int {
@@ -208,6 +220,10 @@ func (g *target) applyInTime(ctx context.Context, host *mounts.Host, do action) 
 	r := Result{ID: g.ID, Names: g.Names, Engine: g.Engine, PID: g.PID}
 	ctx, cancel := context.WithTimeout(ctx, targetTime)
 	defer cancel()
+	if err := ctx.Err(); err != nil {
+		r.Outcome, r.Error = Failed, "there was no time left for it: "+err.Error()
+		return r
+	}
 	done := make(chan Result, 1)
 	go func() { done <- g.apply(r, host, do) }()
 	select {

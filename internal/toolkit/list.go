@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 
 	"palisade/internal/mounts"
 	"palisade/internal/probe"
@@ -51,8 +52,17 @@ func (t *Toolkit) List(ctx context.Context) (List, error) {
 	}
 	mountpoint := own.Locate(t.Mountpoint)
 	l := List{Containers: []Listed{}, Skipped: SkippedEngines(skipped)}
+	deadline := time.Now().Add(searchTime) // for those after root's
 	for _, g := range targets {
+		isRoots := g.rank() == 0
+		if !isRoots && time.Now().After(deadline) {
+			t.Log.Warn("containers of users are not listed: those before took too long", "id", g.ID)
+			break
+		}
 		c, err := g.list(alive, mountpoint)
+		if isRoots {
+			deadline = time.Now().Add(searchTime)
+		}
 		if errors.Is(err, errGone) {
 			continue
 		} else if err != nil {
@@ -70,8 +80,13 @@ func healthy(ctx context.Context) (map[sys.DeviceNumber]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	alive := make(map[sys.DeviceNumber]bool)
+	alive, isProbed := make(map[sys.DeviceNumber]bool), make(map[sys.DeviceNumber]bool)
 	for _, point := range table.Mountpoints() {
+		top := table.Top(point)
+		if top == nil || isProbed[mounts.Device(top)] {
+			continue
+		}
+		isProbed[mounts.Device(top)] = true
 		if found, err := probe.Look(ctx, point, ProbeTime); err == nil && found.State == probe.Healthy {
 			alive[found.Device] = true
 		}

@@ -36,6 +36,8 @@ type mountNamespace struct {
 type pidNamespace struct {
 	// parent is the namespace around it, 0 if that is unknown.
 	parent uint64
+	// creator is the user who created it.
+	creator uint32
 	// init is its init, 0 if that was not found.
 	init int
 }
@@ -91,7 +93,10 @@ func (s *scanned) addMountNamespace(pid int, p process) {
 func (s *scanned) addPIDNamespace(pid int, inode uint64) {
 	ns, ok := s.pids[inode]
 	if !ok {
-		ns = &pidNamespace{parent: parentOf(s.proc, pid, inode)}
+		var err error
+		if ns, err = openPIDNamespace(s.proc, pid, inode); err != nil {
+			return // the process has ended
+		}
 		s.pids[inode] = ns
 	}
 	if ns.init != 0 {
@@ -107,26 +112,28 @@ func (s *scanned) addPIDNamespace(pid int, inode uint64) {
 	}
 }
 
-// parentOf returns the inode number of the pid namespace around that of a process, or 0.
-func parentOf(proc sys.File, pid int, inode uint64) uint64 {
+// openPIDNamespace returns the parent and the creator of the pid namespace of a process. It fails if
+// the process is in another than that with the inode number.
+func openPIDNamespace(proc sys.File, pid int, inode uint64) (*pidNamespace, error) {
 	ns, err := proc.OpenAt(strconv.Itoa(pid) + "/ns/pid")
 	if err != nil {
-		return 0
+		return nil, err
 	}
 	defer ns.Close()
 	if now, err := ns.Inode(); err != nil || now != inode {
-		return 0
+		return nil, errors.Join(syscall.ESRCH, err)
+	}
+	p := new(pidNamespace)
+	if p.creator, err = ns.Creator(); err != nil {
+		return nil, err
 	}
 	parent, err := ns.ParentNamespace()
 	if err != nil {
-		return 0
+		return p, nil
 	}
 	defer parent.Close()
-	above, err := parent.Inode()
-	if err != nil {
-		return 0
-	}
-	return above
+	p.parent, err = parent.Inode()
+	return p, err
 }
 
 // maxDepth is how deep pid namespaces can be nested (MAX_PID_NS_LEVEL of the kernel).
@@ -151,44 +158,36 @@ func (s *scanned) inits() []engine.Init {
 	var inits []engine.Init
 	for inode, ns := range s.pids {
 		if ns.init != 0 && (ns.parent == s.own.pid || ns.parent == 0) {
-			look := func(process sys.File) (uint32, []byte, error) { return inspect(process, inode) }
-			inits = append(inits, engine.Init{PID: ns.init, Inspect: look})
+			look := func(process sys.File) ([]byte, error) { return inspect(process, inode) }
+			inits = append(inits, engine.Init{PID: ns.init, Creator: ns.creator, Inspect: look})
 		}
 	}
 	return inits
 }
 
-// inspect returns the user who created the pid namespace of an init, and the text of the init's
-// file cgroup as its own cgroup namespace shows it, nil if that is the caller's.
-func inspect(process sys.File, pidNS uint64) (creator uint32, cgroups []byte, err error) {
-	ns, err := process.OpenAt("ns/pid")
-	if err != nil {
-		return 0, nil, err
-	}
-	defer ns.Close()
-	if inode, err := ns.Inode(); err != nil || inode != pidNS {
-		return 0, nil, errors.Join(syscall.ESRCH, err)
-	}
-	if creator, err = ns.Creator(); err != nil {
-		return 0, nil, err
+// inspect returns the text of the file cgroup of the init of a pid namespace as the init's own
+// cgroup namespace shows it, nil if that is the caller's.
+func inspect(process sys.File, pidNS uint64) (cgroups []byte, err error) {
+	if inode, err := readNamespace(process, "ns/pid"); err != nil || inode != pidNS {
+		return nil, errors.Join(syscall.ESRCH, err)
 	}
 	inner, err := process.OpenAt("ns/cgroup")
 	if errors.Is(err, syscall.ENOENT) {
-		return creator, nil, nil // before Linux 4.6
+		return nil, nil // before Linux 4.6
 	} else if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	defer inner.Close()
 	inode, err := inner.Inode()
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	if own, err := sys.Stat("/proc/thread-self/ns/cgroup"); err != nil || own.Inode == inode {
-		return creator, nil, err
+		return nil, err
 	}
 	var readErr error
 	err = sys.InCgroupNamespace(inner, func() { cgroups, readErr = process.ReadFileAt("cgroup", nil) })
-	return creator, cgroups, errors.Join(err, readErr)
+	return cgroups, errors.Join(err, readErr)
 }
 
 func namespacesOf(proc sys.File, name string) (process, error) {

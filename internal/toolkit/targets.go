@@ -58,7 +58,7 @@ func (t *Toolkit) Running(ctx context.Context) ([]engine.Container, []engine.Ski
 }
 
 // find lists the containers that run, as engines and cgroups tell, and other namespaces that have
-// files of lxcfs. Those of root come first.
+// files of lxcfs. Those of root come first, those of no known engine last.
 func (t *Toolkit) find(ctx context.Context) ([]*target, []engine.Skipped, error) {
 	scan, err := scanNamespaces()
 	if err != nil {
@@ -72,7 +72,7 @@ func (t *Toolkit) find(ctx context.Context) ([]*target, []engine.Skipped, error)
 	targets := assign(scan, containers)
 	targets = append(targets, t.findUnknown(ctx, scan.mounts)...)
 	slices.SortFunc(targets, func(a, b *target) int {
-		return cmp.Or(cmp.Compare(min(a.Creator, 1), min(b.Creator, 1)), cmp.Compare(a.Engine, b.Engine),
+		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.Engine, b.Engine),
 			cmp.Compare(a.name(), b.name()), cmp.Compare(a.ID, b.ID))
 	})
 	return targets, skipped, nil
@@ -142,7 +142,8 @@ func (t *Toolkit) findUnknown(
 		err := n.with(func(process sys.File, pid int) error {
 			table, err := mounts.ReadTable(process)
 			if err == nil && len(table.Files()) > 0 {
-				has, found = true, unknown(inode, process, pid)
+				has = true
+				found, err = unknown(inode, process, pid)
 			}
 			return err
 		})
@@ -154,6 +155,17 @@ func (t *Toolkit) findUnknown(
 		}
 	}
 	return targets
+}
+
+// rank sorts the containers of root before those of other users, and these before unknown ones.
+func (g *target) rank() int {
+	switch {
+	case g.isUnknown:
+		return 2
+	case g.Creator != 0:
+		return 1
+	}
+	return 0
 }
 
 func (g *target) name() string { return strings.Join(g.Names, ",") }
@@ -187,17 +199,26 @@ func (n *namespace) has(process sys.File) bool {
 	return err == nil && inode == n.inode
 }
 
-// unknown is a namespace that belongs to no container that an engine knows. It is called by the cgroup of its process.
-func unknown(inode uint64, process sys.File, pid int) engine.Container {
-	id := fmt.Sprintf("mnt-%d", inode)
+// unknown returns what is listed for a mount namespace of no container that an engine knows, in
+// which the process is. The ID is the name of the process's cgroup, which its user may have chosen.
+func unknown(inode uint64, process sys.File, pid int) (engine.Container, error) {
+	c := engine.Container{ID: fmt.Sprintf("mnt-%d", inode), PID: pid}
 	text, err := process.ReadFileAt("cgroup", nil)
 	for line := range strings.Lines(string(text)) {
 		_, rest, _ := strings.Cut(line, ":")
 		_, group, ok := strings.Cut(strings.TrimSpace(rest), ":")
 		if name := path.Base(group); err == nil && ok && len(name) > 1 {
-			id = name
+			c.ID = name
 			break
 		}
 	}
-	return engine.Container{ID: id, PID: pid}
+	ns, err := process.OpenAt("ns/mnt")
+	if err != nil {
+		return c, err
+	}
+	defer ns.Close()
+	if c.Creator, err = ns.Creator(); c.Creator != 0 {
+		c.ID = fmt.Sprintf("%d/%s", c.Creator, c.ID)
+	}
+	return c, err
 }

@@ -157,3 +157,23 @@ func TestLXCStartHost(t *testing.T) {
 	lxcHook(t, []string{hook}, web...)
 	lxcHook(t, []string{lxcHooks + "lxc.reboot.hook"})
 }
+
+// TestLXCMountHookNames checks that the hook knows the names of all files that are served. It must
+// not list a directory, since a container can keep one locked.
+func TestLXCMountHookNames(t *testing.T) {
+	h := newHost(t)
+	h.start(t)
+	text, err := os.ReadFile("../../hooks/lxc/lxc.mount.hook")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := strings.FieldsFunc(string(text), func(r rune) bool { return strings.ContainsRune(" \n\t;=", r) })
+	for _, file := range h.served(t) {
+		if !slices.Contains(words, strings.TrimPrefix(strings.TrimPrefix(file, "/"), "proc/")) {
+			t.Errorf("the hook does not mount %s", file)
+		}
+	}
+	if strings.Contains(string(text), "/*") {
+		t.Error("the hook lists a directory")
+	}
+}
