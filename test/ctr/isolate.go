@@ -11,11 +11,16 @@ import (
 // isolatedMark is in the environment of a program that Isolate has started.
 const isolatedMark = "PALISADE_ISOLATED"
 
-// isolate is run by the first process in the namespaces, which has to wait for all that lose their parent.
-const isolate = `mount -t proc proc /proc && mount -t tmpfs -o mode=755 tmpfs /run && "$@"; exit $?`
+// isolate runs the program in the namespaces, without the mounts of an lxcfs of the machine. Its shell
+// is the init of the pid namespace, which reaps orphans.
+const isolate = `mount -t proc proc /proc && mount -t tmpfs -o mode=755 tmpfs /run || exit
+sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .* - fuse\.lxcfs .*/\1/p' /proc/self/mountinfo |
+while read -r point; do umount -l -c "$point"; done
+"$@"; exit $?`
 
-// Isolate runs this program again in pid and mount namespaces of its own, with an empty /run, in which "all containers" are
-// its own; whatever it leaves behind ends with it. It returns the exit code, and false in the program that it has started.
+// Isolate runs this program again in pid and mount namespaces of its own, with an empty /run and
+// without lxcfs, in which "all containers" are its own. Its processes end with it. Isolate returns
+// the exit code, and false in the program that it has started.
 func Isolate() (code int, done bool, err error) {
 	if os.Getenv(isolatedMark) != "" {
 		return 0, false, nil
@@ -43,7 +48,8 @@ func Isolate() (code int, done bool, err error) {
 	return 0, true, err
 }
 
-// MainIsolated is the main function of a program, which runs in the namespaces of Isolate. It ends the program.
+// MainIsolated is the main function of a program that runs in the namespaces of Isolate. It does not
+// return.
 func MainIsolated(name string, run func() (code int, err error)) {
 	code, done, err := Isolate()
 	if err == nil && !done {
