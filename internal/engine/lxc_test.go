@@ -50,8 +50,8 @@ func (tree *lxcTree) options(t testing.TB) *Options {
 	return &Options{Proc: proc, Inits: []Init{{PID: lxcInit, Inspect: inspect}}}
 }
 
-// v1 is the text of /proc/<pid>/cgroup with cgroup v1 as systemd mounts it; v2 is there for systemd
-// alone.
+// v1 returns the text of /proc/<pid>/cgroup with cgroup v1 as systemd mounts it, where only systemd
+// uses v2.
 func v1(path string) string {
 	var b strings.Builder
 	for i, name := range []string{
@@ -63,7 +63,8 @@ func v1(path string) string {
 	return b.String()
 }
 
-// TestFindLXC has the cgroups and command lines of liblxc 3.0 to 6.0, Incus, LXD and Proxmox VE.
+// TestFindLXC finds containers by the cgroups and command lines of liblxc 3.0 to 6.0, Incus, LXD
+// and Proxmox VE.
 func TestFindLXC(t *testing.T) {
 	for name, tt := range map[string]struct {
 		tree lxcTree
@@ -205,7 +206,7 @@ func TestFindLXC(t *testing.T) {
 	}
 }
 
-// TestFindLXCSkips has a process that ends, and one that cannot be inspected.
+// TestFindLXCSkips ignores a process that has ended, and reports one that cannot be inspected.
 func TestFindLXCSkips(t *testing.T) {
 	tree := lxcTree{cgroup: "0::/lxc.payload.b1\n", inspectError: errors.New("no access")}
 	found, err := tree.options(t).findLXC()
@@ -219,7 +220,7 @@ func TestFindLXCSkips(t *testing.T) {
 	}
 }
 
-// TestFindLXCLast checks that a name of a cgroup is nothing against what a runtime knows.
+// TestFindLXCLast prefers what a runtime knows to the name of a cgroup.
 func TestFindLXCLast(t *testing.T) {
 	tree := lxcTree{cgroup: "0::/lxc.payload.b1\n"}
 	o := tree.options(t)
