@@ -28,8 +28,8 @@ func BenchmarkFind(b *testing.B) {
 		write(b, filepath.Join(dir, "run/runc", id, "state.json"), runcState(b, id, pid, start))
 	}
 	o := Options{
-		Run:      dir + "/run", Lib:      dir + "/lib", Proc:     proc,
-		Registry: Registry{dir + "/none", proc}, Timeout:  10 * time.Second,
+		Run: dir + "/run", Lib: dir + "/lib", Proc: proc,
+		Registry: Registry{dir + "/none", proc}, Timeout: 10 * time.Second,
 	}
 	b.ReportAllocs()
 	for b.Loop() {

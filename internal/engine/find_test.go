@@ -196,7 +196,7 @@ func TestFindSkips(t *testing.T) {
 	a, b, c := start(t), start(t), start(t)
 	want := []Container{
 		{
-			ID:     "a", Engine: "runc", PID:    a.pid,
+			ID: "a", Engine: "runc", PID: a.pid,
 		}, {ID: "b", Engine: "crun", PID: b.pid}, {ID: "c", Engine: "containerd", PID: c.pid},
 	}
 	h.write("run/runc/a/state.json", a.runc(t, "a"))

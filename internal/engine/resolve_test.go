@@ -99,10 +99,8 @@ func TestResolveListsSome(t *testing.T) {
 		all = append(all, Container{ID: fmt.Sprintf("c%02d", i), PID: 1 + i})
 	}
 	_, err := Resolve(all, "c")
-	if !errors.Is(err, ErrAmbiguous) ||
-		!strings.HasSuffix(
-			err.Error(), ": c00, c01, c02, c03, c04, c05, c06, c07, c08, c09, and 3 more",
-		) {
+	const list = ": c00, c01, c02, c03, c04, c05, c06, c07, c08, c09, and 3 more"
+	if !errors.Is(err, ErrAmbiguous) || !strings.HasSuffix(err.Error(), list) {
 		t.Errorf("got %v", err)
 	}
 	_, err = Resolve(all[:10], "c")

@@ -133,7 +133,7 @@ func parseCrun(text []byte) (finding, error) {
 		return finding{}, err
 	}
 	return finding{
-		Container: Container{PID: status.PID}, started:   time.Duration(status.Start) * procfs.ClockTick,
+		Container: Container{PID: status.PID}, started: time.Duration(status.Start) * procfs.ClockTick,
 	}, nil
 }
 
