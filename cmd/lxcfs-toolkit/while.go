@@ -15,21 +15,23 @@ import (
 )
 
 const (
-	// whileMark is in the environment of the process in which --while-pid has the command run.
+	// whileMark is set in the environment of the child process that runs the command of --while-pid.
 	whileMark = "PALISADE_WHILE"
-	// lookTime is how often it is looked whether the process has ended, killTime how long a process that is killed may take.
-	lookTime = 20 * time.Millisecond
+	// pollTime is the interval of checks whether the process has ended, killTime the time that a
+	// killed child gets to end.
+	pollTime = 20 * time.Millisecond
 	killTime = 100 * time.Millisecond
 )
 
-// runWhile runs this command line in a process of its own, and gives up when the process pid ends, or ctx. Who waits for an lxcfs that
-// ended after it had taken the question cannot be killed until the next one answers: that process is left behind, and whoever is to start
-// the next waits for this one alone.
+// runWhile runs this command line in a child process, and fails when the process pid or ctx ends. A
+// process that waits for an lxcfs that has ended after it read the request cannot be killed until
+// the next daemon answers. So runWhile may leave the child behind, and systemd, which waits for
+// this process alone, can start the next daemon.
 func runWhile(ctx context.Context, pid int) error {
 	if pid < 1 {
 		return cmdline.Usagef("--while-pid %d is no process", pid)
 	}
-	server, err := os.FindProcess(pid) // by a pidfd where there are some (Linux 5.3)
+	server, err := os.FindProcess(pid) // a pidfd since Linux 5.3
 	if err != nil {
 		return err
 	}
@@ -43,7 +45,7 @@ func runWhile(ctx context.Context, pid int) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	for tick := time.Tick(lookTime); ; {
+	for tick := time.Tick(pollTime); ; {
 		select {
 		case err := <-ended:
 			return exitOf(err)
@@ -53,9 +55,9 @@ func runWhile(ctx context.Context, pid int) error {
 			if !errors.Is(server.Signal(syscall.Signal(0)), os.ErrProcessDone) {
 				continue
 			}
-			err = fmt.Errorf("gave up: process %d has ended", pid)
+			err = fmt.Errorf("process %d has ended", pid)
 		}
-		cmd.Process.Kill() // to no effect, if it has ended
+		cmd.Process.Kill() // no effect if the child has ended
 		select {
 		case <-ended:
 		case <-time.After(killTime):
@@ -64,7 +66,7 @@ func runWhile(ctx context.Context, pid int) error {
 	}
 }
 
-// exitOf makes this program end as the other has ended, which has said why.
+// exitOf returns an error with the exit code of the child, which has printed the reason.
 func exitOf(err error) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.Exited() {
