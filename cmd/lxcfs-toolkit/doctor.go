@@ -65,7 +65,7 @@ func doctorCommand(g *globals) *cli.Command {
 			if err := g.print(ctx.App.Writer, report, write); err != nil {
 				return err
 			}
-			if report.Sick() {
+			if report.HasProblems() {
 				return cli.Exit("", exitProblems)
 			}
 			return nil

@@ -1,6 +1,6 @@
 package doctor
 
-// ID names a kind of finding. It stays the same in all versions; docs/lxcfs-toolkit.md has them all.
+// ID names a kind of finding. It is stable across versions; docs/lxcfs-toolkit.md lists all.
 type ID string
 
 // The kinds of findings.
