@@ -72,7 +72,7 @@ func (w *World) addNotAsked(ctx context.Context, r *Report, e *engineKind, setti
 	case w.usesBroker(ctx):
 		r.add(
 			AuthzNotAsked, e.name, cure,
-			"authz-broker is there, but is not asked: its policies have no effect",
+			"authz-broker is not asked: its policies have no effect",
 		)
 	default:
 		r.add(AuthzUnused, e.name, cure, "authz-broker is installed, and neither enabled nor asked")

@@ -46,7 +46,7 @@ func checkCgroups(_ context.Context, w *World, r *Report) {
 	if err != nil {
 		r.add(
 			CgroupMissing, "/proc/thread-self/mountinfo", command("mount -t proc proc /proc"),
-			"%v: it is not known which cgroups are mounted", err,
+			"%v: mounted cgroups are unknown", err,
 		)
 		return
 	}
@@ -63,7 +63,8 @@ func checkCgroups(_ context.Context, w *World, r *Report) {
 	known := w.knownControllers()
 	for _, c := range controllers {
 		switch {
-		case h.v1[c.v1] || slices.Contains(has, c.v2) && slices.Contains(passed, c.v2) || c.v2 == "" && len(h.v1) == 0:
+		case h.v1[c.v1], slices.Contains(has, c.v2) && slices.Contains(passed, c.v2),
+			c.v2 == "" && len(h.v1) == 0:
 		case slices.Contains(has, c.v2):
 			w.addOff(r, filepath.Join(h.v2, "cgroup.subtree_control"), c.v2, c.shows)
 		case known[c.v1] && len(h.v1) > 0:
@@ -93,7 +94,8 @@ func (w *World) addOff(r *Report, file, controller, shows string) {
 		r.add(
 			CgroupIdle, controller,
 			advice("start a container with a limit, and run lxcfs-toolkit doctor again"),
-			"nothing uses it, and so systemd leaves it out of %s; containers for which that stays so see the host's for %s",
+			"no unit uses it, so systemd does not enable it in %s; "+
+				"containers without it see the host's for %s",
 			file, shows,
 		)
 		return

@@ -39,7 +39,7 @@ func (w *World) wants(r *Report, e *engineKind) bool {
 	if !there && named {
 		r.add(
 			EngineAbsent, e.name, advice("install %s, or do not ask for it", e.name),
-			"neither its program nor %s is there", e.config,
+			"neither its program nor %s exists", e.config,
 		)
 	}
 	return there

@@ -136,7 +136,8 @@ func (w *World) checkCRI(r *Report, c *containerdConfig) (ours []string) {
 					"put SystemdCgroup = true beside BinaryName of the runtime %q in %s%s", name, e.config,
 					e.restartWords(),
 				),
-				"runc has SystemdCgroup = true, and the runtime %q has not: its pods are not in the kubelet's cgroups",
+				"runc has SystemdCgroup = true, and the runtime %q has not: "+
+					"its pods are not in the kubelet's cgroups",
 				name,
 			)
 		}
@@ -184,7 +185,7 @@ func checkContainerd(_ context.Context, w *World, r *Report) {
 	case !slices.Contains(w.Engines, e.name) && (c.disabled || w.has(&docker)):
 		r.add(
 			HookOptional, e.name, cure,
-			"no runtime for Kubernetes calls the hook, which is right if containerd is there for Docker alone",
+			"no runtime for Kubernetes calls the hook, which is right if only Docker uses containerd",
 		)
 	default:
 		r.add(HookMissing, e.name, cure, "no runtime for Kubernetes calls the hook")

@@ -8,7 +8,8 @@ import (
 )
 
 var docker = engineKind{
-	name: "docker", programs: []string{"dockerd"}, config: "/etc/docker/daemon.json", unit: "docker.service",
+	name: "docker", programs: []string{"dockerd"},
+	config: "/etc/docker/daemon.json", unit: "docker.service",
 	impact: ", which stops its containers unless it has live-restore",
 }
 

@@ -19,13 +19,14 @@ const (
 func checkFuse(_ context.Context, w *World, r *Report) {
 	before := len(r.Findings)
 	text, err := w.read("/proc/filesystems", maxConfig)
+	isFuse := func(line []byte) bool { return string(bytes.TrimSpace(line)) == "nodev\tfuse" }
 	switch {
 	case err != nil:
 		r.add(
 			FuseMissing, "/proc/filesystems", command("mount -t proc proc /proc"),
-			"%v: it is not known which file systems the kernel has", err,
+			"%v: file systems of the kernel are unknown", err,
 		)
-	case !slices.ContainsFunc(bytes.Split(text, []byte("\n")), func(line []byte) bool { return string(bytes.TrimSpace(line)) == "nodev\tfuse" }):
+	case !slices.ContainsFunc(bytes.Split(text, []byte("\n")), isFuse):
 		r.add(
 			FuseMissing, "fuse", w.loadFuse(),
 			"the kernel has no FUSE, or has not loaded it: lxcfs cannot start",
@@ -37,7 +38,8 @@ func checkFuse(_ context.Context, w *World, r *Report) {
 			bare(err),
 		)
 	} else if info.Mode().Type() != fs.ModeDevice|fs.ModeCharDevice {
-		r.add(FuseDevice, fuseDevice, command("rm -r /dev/fuse && mknod -m 666 /dev/fuse c 10 229"), "it is no device: lxcfs cannot start")
+		r.add(FuseDevice, fuseDevice, command("rm -r /dev/fuse && mknod -m 666 /dev/fuse c 10 229"),
+			"not a device: lxcfs cannot start")
 	}
 	if mounted, err := w.fuseControl(); err == nil && !mounted {
 		r.add(FuseControl, fuseControl, command(mountFuseControl),

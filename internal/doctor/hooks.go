@@ -95,8 +95,9 @@ func (w *World) checkHook(r *Report, e *engineKind, file string, h *specs.Hook, 
 func hooksByStage(hooks *specs.Hooks) map[string][]specs.Hook {
 	return map[string][]specs.Hook{
 		//lint:ignore SA1019 deprecated, but the only one that iSulad knows
-		"prestart": hooks.Prestart, "createRuntime": hooks.CreateRuntime, "createContainer": hooks.CreateContainer,
-		"startContainer": hooks.StartContainer, "poststart": hooks.Poststart, "poststop": hooks.Poststop,
+		"prestart": hooks.Prestart, "createRuntime": hooks.CreateRuntime,
+		"createContainer": hooks.CreateContainer,
+		"startContainer":  hooks.StartContainer, "poststart": hooks.Poststart, "poststop": hooks.Poststop,
 	}
 }
 

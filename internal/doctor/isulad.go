@@ -150,7 +150,8 @@ func (w *World) checkSample(r *Report, e *engineKind, sample string, config stat
 				sample,
 			) + " && " + cure.text
 		} else {
-			cure.text = "write what `" + w.toolkit("hook-spec", e.name) + "` prints to " + sample + "; " + cure.text
+			cure.text = "write what `" + w.toolkit("hook-spec", e.name) + "` prints to " + sample +
+				"; " + cure.text
 		}
 		r.add(HookMissing, e.name, cure, "it calls no hook")
 	default:

@@ -19,7 +19,8 @@ var features = []struct {
 }{
 	{FuseClone, KernelFuseClone, "clone of /dev/fuse", "4.2", "lxcfs cannot start"},
 	{OpenTree, KernelOpenTree, "open_tree and move_mount", "5.2",
-		"remount works only in containers with -v /var/lib/lxc:/var/lib/lxc:rslave; the hook needs no such volume"},
+		"remount works only in containers with -v /var/lib/lxc:/var/lib/lxc:rslave; " +
+			"the hook needs no such volume"},
 	{
 		Pidfd, KernelPidfd, "pidfd_open", "5.3",
 		"lxcfs-toolkit upgrade does not work: restart lxcfs instead",

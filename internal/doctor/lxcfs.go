@@ -84,7 +84,8 @@ func (w *World) checkServer(ctx context.Context, r *Report, found *probe.Result)
 			LxcfsOther,
 			w.Mountpoint,
 			advice("keep it running, or its files cannot be read in any container: "+
-				"install palisade-lxcfs, then `%s` mounts new files in containers", w.toolkit("remount", "--all")),
+				"install palisade-lxcfs, then `%s` mounts new files in containers",
+				w.toolkit("remount", "--all")),
 			"another lxcfs answers, such as the C version: it reports no status",
 		)
 		return

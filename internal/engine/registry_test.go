@@ -181,7 +181,7 @@ func TestRegistryRemovesAbandonedFiles(t *testing.T) {
 func TestRegistryForgets(t *testing.T) {
 	proc := fakeProc(t.TempDir())
 	r := Registry{t.TempDir(), string(proc)}
-	const all, every, most = 2000, 100, 100 // of which about 30 are to be expected in the end
+	const all, every, most = 2000, 100, 100 // about 30 in the end
 	largest := 0
 	for i := range all {
 		pid := 1000 + i
@@ -201,7 +201,7 @@ func TestRegistryForgets(t *testing.T) {
 		}
 	}
 	if largest > most {
-		t.Errorf("the folder had %d files, at most %d are to be expected", largest, most)
+		t.Errorf("the directory had %d files, want at most %d", largest, most)
 	}
 	if got := found(t, r); len(got) != all/every {
 		t.Errorf("got %d containers, want %d", len(got), all/every)
