@@ -16,21 +16,21 @@ func bindCommand(g *globals) *cli.Command {
 		Name:      "bind",
 		Usage:     "mount lxcfs on other directories too",
 		ArgsUsage: "DIR...",
-		Description: "For programs that expect lxcfs elsewhere: LXC, Incus, LXD and Proxmox on /var/lib/lxcfs. " +
-			"It is the same lxcfs, with one daemon, and is unmounted from there with it. " +
-			"DIR is made if it does not exist. A dead lxcfs on DIR is replaced; " +
-			"if anything else is mounted there the command fails.",
+		Description: "LXC, Incus, LXD and Proxmox VE expect lxcfs on /var/lib/lxcfs. " +
+			"The same lxcfs is mounted there too, without a second daemon, and is unmounted " +
+			"together with it. DIR is created if it does not exist. A dead lxcfs on DIR is replaced. " +
+			"If anything else is mounted on DIR, the command fails.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "undo", Destination: &undo,
-				Usage: "unmount lxcfs from DIR, which is not removed"},
+				Usage: "unmount lxcfs from DIR, but keep DIR"},
 			&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Destination: &timeout,
-				Usage: "wait `TIME` at most for lxcfs to be healthy, and for another lxcfs-toolkit to end"},
+				Usage: "wait at most `TIME` for a healthy lxcfs, and for another lxcfs-toolkit"},
 		},
 		Action: func(ctx *cli.Context) error {
 			dirs := ctx.Args().Slice()
 			switch {
 			case len(dirs) == 0:
-				return cmdline.UsageError{Err: errors.New("a DIR is needed")}
+				return cmdline.UsageError{Err: errors.New("want at least one DIR")}
 			case timeout < 0:
 				return cmdline.Usagef("--timeout %v is negative", timeout)
 			}

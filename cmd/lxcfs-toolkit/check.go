@@ -21,8 +21,9 @@ const (
 func checkCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:  "check-lxcfs",
-		Usage: "tell whether lxcfs is mounted and answers",
-		Description: fmt.Sprintf("The exit code is 0 if it does, %d if it is not mounted, %d if its server is dead, %d if it does not answer.",
+		Usage: "report whether lxcfs is mounted and answers",
+		Description: fmt.Sprintf("The exit code is 0 if lxcfs answers, %d if it is not mounted, "+
+			"%d if its process has ended, %d if it does not answer.",
 			exitNotMounted, exitDead, exitWedged),
 		Flags: []cli.Flag{g.jsonFlag()},
 		Action: func(ctx *cli.Context) error {
@@ -33,7 +34,8 @@ func checkCommand(g *globals) *cli.Command {
 			if err != nil {
 				return err
 			}
-			if err := g.print(ctx.App.Writer, found, func(w io.Writer) { printCheck(w, &found) }); err != nil {
+			write := func(w io.Writer) { printCheck(w, &found) }
+			if err := g.print(ctx.App.Writer, found, write); err != nil {
 				return err
 			}
 			switch found.State {
@@ -60,9 +62,11 @@ func printCheck(w io.Writer, found *probe.Result) {
 	fmt.Fprintln(w)
 	if s := found.Server; s != nil {
 		uptime := time.Duration(s.Uptime * float64(time.Second)).Round(time.Second)
-		fmt.Fprintf(w, "version %s, up %v, containers served: %d, files: %d\n", s.Version, uptime, s.Containers, len(found.Files))
+		fmt.Fprintf(w, "version %s, up %v, containers served: %d, files: %d\n",
+			s.Version, uptime, s.Containers, len(found.Files))
 		if s.IsOff {
-			fmt.Fprintf(w, "SIGUSR2 has switched it off: containers read the host's files until kill -USR2 %d\n", s.PID)
+			fmt.Fprintf(w, "SIGUSR2 has switched it off: "+
+				"containers read the host's files until kill -USR2 %d\n", s.PID)
 		}
 	}
 }

@@ -8,14 +8,16 @@ import (
 	"palisade/internal/top"
 )
 
-// TestDocuments holds the man page and the completions to the program.
+// TestDocuments compares the man page and the completions with the program.
 func TestDocuments(t *testing.T) {
-	p := clidoc.Program{App: newProgram().App, Aliases: []string{"lxcfs-tools"}, Values: map[string][]string{
-		"--log-level":  {"debug", "info", "warn", "error"},
-		"--log-format": {"text", "json"},
-		"--engine":     doctor.Engines,
-		"--sort":       top.OrderNames(),
-		"hook-spec":    {"containerd", "crio", "docker", "isulad", "podman", "runc"},
-	}}
+	p := clidoc.Program{
+		App:     newProgram().App,
+		Aliases: []string{"lxcfs-tools"},
+		Values: map[string][]string{
+			"--log-level": {"debug", "info", "warn", "error"}, "--log-format": {"text", "json"},
+			"--engine": doctor.Engines, "--sort": top.OrderNames(),
+			"hook-spec": {"containerd", "crio", "docker", "isulad", "podman", "runc"},
+		},
+	}
 	p.Check(t, "../..")
 }

@@ -16,10 +16,10 @@ import (
 	"palisade/internal/doctor"
 )
 
-// exitSick is the exit code of doctor where there are warnings or errors.
-const exitSick = 1
+// exitProblems is the exit code of doctor if there are warnings or errors.
+const exitProblems = 1
 
-// defaultPolicyFile is what authz-broker decides by.
+// defaultPolicyFile is the default policy file of authz-broker.
 const defaultPolicyFile = "/var/lib/authz-broker/policy.json"
 
 func doctorCommand(g *globals) *cli.Command {
@@ -28,15 +28,19 @@ func doctorCommand(g *globals) *cli.Command {
 	var verbose bool
 	return &cli.Command{
 		Name:  "doctor",
-		Usage: "find what is wrong on this host, and what mends it",
-		Description: "Looks at the kernel, FUSE, cgroups, lxcfs, the files in containers, the configuration of engines, and " +
-			"authz-broker's policies, and changes nothing. The exit code is 0 if there are no warnings and errors, else 1.",
+		Usage: "find problems on this host, and their remedies",
+		Description: "Checks the kernel, FUSE, cgroups, lxcfs, the files in containers, the " +
+			"configuration of engines, and the policies of authz-broker. It changes nothing. " +
+			"The exit code is 0 if there are no warnings and errors, and 1 otherwise.",
 		Flags: []cli.Flag{
 			g.jsonFlag(),
 			&cli.StringSliceFlag{Name: "engine", Destination: &engines,
-				Usage: "look at the configuration of `ENGINE` only: " + strings.Join(doctor.Engines, ", ") + " (default: all that are there)"},
-			&cli.StringFlag{Name: "policy-file", Value: defaultPolicyFile, Destination: &policyFile, Usage: "authz-broker's policies are in `FILE`"},
-			&cli.BoolFlag{Name: "verbose", Destination: &verbose, Usage: "tell what is fine, too, and versions"},
+				Usage: "check the configuration of `ENGINE` only: " +
+					strings.Join(doctor.Engines, ", ") + " (default: all that are installed)"},
+			&cli.StringFlag{Name: "policy-file", Value: defaultPolicyFile, Destination: &policyFile,
+				Usage: "policy `FILE` of authz-broker"},
+			&cli.BoolFlag{Name: "verbose", Destination: &verbose,
+				Usage: "also print passed checks, and versions"},
 		},
 		Action: func(ctx *cli.Context) error {
 			if err := noArguments(ctx); err != nil {
@@ -54,30 +58,32 @@ func doctorCommand(g *globals) *cli.Command {
 				return err
 			}
 			host := doctor.Host(g.toolkit())
-			host.Engines, host.PolicyFile, host.Options, host.Version = engines.Value(), policyFile, g.place(ctx), askVersion
-			host.Help = askHelp
+			host.Engines, host.PolicyFile = engines.Value(), policyFile
+			host.Options, host.Version, host.Help = g.lxcfsOptions(ctx), askVersion, askHelp
 			report := doctor.Examine(ctx.Context, host)
 			write := func(w io.Writer) { printFindings(w, report, verbose) }
 			if err := g.print(ctx.App.Writer, report, write); err != nil {
 				return err
 			}
-			if report.Sick() {
-				return cli.Exit("", exitSick)
+			if report.HasProblems() {
+				return cli.Exit("", exitProblems)
 			}
 			return nil
 		},
 	}
 }
 
-// place are the options that say which lxcfs is meant.
-func (g *globals) place(ctx *cli.Context) []string {
+// lxcfsOptions returns the global options that select the lxcfs, as far as they are set.
+func (g *globals) lxcfsOptions(ctx *cli.Context) []string {
 	return given(ctx, option{"mountpoint", g.mountpoint}, option{"runtime-dir", g.runtimeDir})
 }
 
-// headings are those of the groups of findings.
-var headings = map[doctor.Level]string{doctor.Error: "errors", doctor.Warning: "warnings", doctor.Info: "to know", doctor.OK: "fine"}
+// headings are the headings of findings, by level.
+var headings = map[doctor.Level]string{
+	doctor.Error: "errors", doctor.Warning: "warnings", doctor.Info: "to know", doctor.OK: "fine",
+}
 
-// printFindings prints a report for people, the worst first.
+// printFindings prints a report as text, the worst findings first.
 func printFindings(w io.Writer, report *doctor.Report, verbose bool) {
 	for _, level := range doctor.Levels {
 		found := report.Of(level)
@@ -103,7 +109,8 @@ func printFindings(w io.Writer, report *doctor.Report, verbose bool) {
 		}
 		fmt.Fprintln(w)
 	}
-	fmt.Fprintf(w, "errors: %d, warnings: %d\n", report.Count(doctor.Error), report.Count(doctor.Warning))
+	fmt.Fprintf(w, "errors: %d, warnings: %d\n",
+		report.Count(doctor.Error), report.Count(doctor.Warning))
 }
 
 const (
@@ -114,7 +121,8 @@ const (
 	maxHelp    = 64 << 10
 )
 
-// askVersion asks a program of the host, which is root's, for its version.
+// askVersion returns the version that a program of the host prints. Only root can write the
+// program.
 func askVersion(ctx context.Context, program string) (string, error) {
 	text, err := ask(ctx, program, "--version", maxVersion)
 	return versionIn(text), err
@@ -140,7 +148,8 @@ func ask(ctx context.Context, program, option string, limit int) (string, error)
 	return out.String(), nil
 }
 
-// versionIn is the version in the first line that a program prints: the word behind "version", else the last one.
+// versionIn returns the version in the first line of a program's output: the word after "version",
+// or the last one.
 func versionIn(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
 	words := strings.Fields(line)
@@ -152,7 +161,7 @@ func versionIn(text string) string {
 	if i := slices.IndexFunc(words, isWord); i >= 0 && i+1 < len(words) {
 		word = words[i+1]
 	} else if len(words) == 4 && words[0] == "containerd" {
-		word = words[2] // its name, and the commit
+		word = words[2] // before it the name twice, after it the commit
 	}
 	return strings.TrimSuffix(word, ",")
 }

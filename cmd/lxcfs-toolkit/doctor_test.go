@@ -8,14 +8,26 @@ import (
 	"palisade/internal/doctor"
 )
 
-// TestPrintFindings prints the worst first, and what is fine only if it is wanted.
+// TestPrintFindings prints the worst findings first, and passed checks only with --verbose.
 func TestPrintFindings(t *testing.T) {
 	report := &doctor.Report{
 		Findings: []doctor.Finding{
-			{ID: doctor.KernelOK, Level: doctor.OK, Subject: "Linux 6.1", Problem: "it has all that is used"},
-			{ID: doctor.FuseControl, Level: doctor.Info, Subject: "/c", Problem: "it is not mounted", Remedy: "mount /c", Command: true},
-			{ID: doctor.HookMissing, Level: doctor.Warning, Subject: "docker", Problem: "it calls no hook", Remedy: "add one"},
-			{ID: doctor.LxcfsDead, Level: doctor.Error, Subject: "/m", Problem: "it is dead", Remedy: "start it", Command: true},
+			{
+				ID: doctor.KernelOK, Level: doctor.OK, Subject: "Linux 6.1",
+				Problem: "it has all that is used",
+			},
+			{
+				ID: doctor.FuseControl, Level: doctor.Info, Subject: "/c", Problem: "it is not mounted",
+				Remedy: "mount /c", Command: true,
+			},
+			{
+				ID: doctor.HookMissing, Level: doctor.Warning, Subject: "docker",
+				Problem: "it calls no hook", Remedy: "add one",
+			},
+			{
+				ID: doctor.LxcfsDead, Level: doctor.Error, Subject: "/m", Problem: "it is dead",
+				Remedy: "start it", Command: true,
+			},
 		},
 		Versions: map[string]string{"runc": "1.1.5", "crun": "1.8"},
 	}
@@ -24,7 +36,10 @@ func TestPrintFindings(t *testing.T) {
 	const infos = "to know:\n  /c: it is not mounted [fuse-control]\n      # mount /c\n\n"
 	const fine = "fine:\n  Linux 6.1: it has all that is used [kernel-ok]\n\nversions:\n  crun 1.8\n  runc 1.1.5\n\n"
 	const sum = "errors: 1, warnings: 1\n"
-	for verbose, want := range map[bool]string{false: errors + warnings + infos + sum, true: errors + warnings + infos + fine + sum} {
+	for verbose, want := range map[bool]string{
+		false: errors + warnings + infos + sum,
+		true:  errors + warnings + infos + fine + sum,
+	} {
 		var b bytes.Buffer
 		printFindings(&b, report, verbose)
 		if b.String() != want {
@@ -33,7 +48,7 @@ func TestPrintFindings(t *testing.T) {
 	}
 }
 
-// TestVersionIn has what programs print of their versions.
+// TestVersionIn parses the output of --version of several programs.
 func TestVersionIn(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "", "\n": "",
@@ -52,9 +67,10 @@ func TestVersionIn(t *testing.T) {
 	}
 }
 
-// TestAskVersion asks programs that say too much, nothing, or do not end.
+// TestAskVersion runs programs that succeed, fail, or do not exist.
 func TestAskVersion(t *testing.T) {
-	if got, err := askVersion(t.Context(), "/bin/true"); err != nil || len(got) > maxVersion || strings.Contains(got, "\n") {
+	got, err := askVersion(t.Context(), "/bin/true")
+	if err != nil || len(got) > maxVersion || strings.Contains(got, "\n") {
 		t.Errorf("got %q, %v", got, err)
 	}
 	for _, program := range []string{"/bin/false", "/no/such/program"} {
@@ -64,14 +80,15 @@ func TestAskVersion(t *testing.T) {
 	}
 }
 
-// TestDoctorMistakes has command lines that name what is wrong.
+// TestDoctorMistakes tries wrong command lines. The error must name the wrong option or argument.
 func TestDoctorMistakes(t *testing.T) {
 	for _, tt := range []struct {
 		args []string
 		want string
 	}{
 		{[]string{"now"}, `"now"`},
-		{[]string{"--engine", "nspawn"}, `--engine "nspawn" is not one of containerd, crio, docker, incus, isulad, lxc, lxd, podman, proxmox`},
+		{[]string{"--engine", "nspawn"}, `--engine "nspawn" is not one of ` +
+			"containerd, crio, docker, incus, isulad, lxc, lxd, podman, proxmox"},
 		{[]string{"--policy-file", "x"}, `--policy-file "x" is not an absolute path`},
 	} {
 		err := newProgram().Run(append([]string{"lxcfs-toolkit", "doctor"}, tt.args...))

@@ -25,7 +25,7 @@ type globals struct {
 	runtimeDir string
 	whilePID   int
 
-	// given are the options as arguments, but for --json.
+	// given are the options that are set, as arguments, except --json.
 	given  []string
 	log    *slog.Logger
 	closer io.Closer
@@ -36,16 +36,18 @@ const defaultMountpoint = "/var/lib/lxc/lxcfs"
 func (g *globals) flags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "mountpoint", Value: defaultMountpoint, Destination: &g.mountpoint,
-			Usage: "lxcfs is mounted on `DIR`"},
+			Usage: "mount point `DIR` of lxcfs"},
 		&cli.StringFlag{Name: "log", Destination: &g.logFile,
 			Usage: "also log to `FILE`, which must be a regular file"},
 		&cli.StringFlag{Name: "log-level", Destination: &g.logLevel,
-			Usage: "log from `LEVEL` on: debug, info, warn or error (default: info to a file, warn to stderr)"},
-		&cli.StringFlag{Name: "log-format", Value: "text", Destination: &g.logFormat, Usage: "log to the file as `FORMAT`: text or json"},
+			Usage: "lowest `LEVEL` to log: debug, info, warn or error " +
+				"(default: info to a file, warn to stderr)"},
+		&cli.StringFlag{Name: "log-format", Value: "text", Destination: &g.logFormat,
+			Usage: "log to the file as `FORMAT`: text or json"},
 		&cli.StringFlag{Name: "runtime-dir", Value: toolkit.DefaultRuntimeDir, Destination: &g.runtimeDir,
-			Usage: "keep what is known of containers in `DIR`"},
+			Usage: "keep the registry of containers, and a lock, in `DIR`"},
 		&cli.IntFlag{Name: "while-pid", Destination: &g.whilePID,
-			Usage: "give up when the process `PID` ends: the lxcfs that is waited for"},
+			Usage: "fail when the process `PID`, the lxcfs to wait for, ends"},
 		&cli.BoolFlag{Name: "json", Destination: &g.json, Usage: "print results as JSON"},
 	}
 }
@@ -68,8 +70,9 @@ func (g *globals) complete(ctx *cli.Context) error {
 			return err
 		}
 	}
-	g.given = given(ctx, option{"mountpoint", g.mountpoint}, option{"log", g.logFile}, option{"log-level", g.logLevel},
-		option{"log-format", g.logFormat}, option{"runtime-dir", g.runtimeDir})
+	g.given = given(ctx, option{"mountpoint", g.mountpoint}, option{"log", g.logFile},
+		option{"log-level", g.logLevel}, option{"log-format", g.logFormat},
+		option{"runtime-dir", g.runtimeDir})
 	fileLevel, stderrLevel := slog.LevelInfo, slog.LevelWarn
 	if g.logLevel != "" {
 		if err := fileLevel.UnmarshalText([]byte(g.logLevel)); err != nil {
@@ -101,7 +104,8 @@ func (g *globals) complete(ctx *cli.Context) error {
 // option is a global option with its value.
 type option struct{ name, value string }
 
-// given are those of the options that are set, in their order: what hook-spec prints is compared, and put under version control.
+// given returns the options that are set, as arguments, in the given order. The order is fixed
+// since users keep the output of hook-spec under version control.
 func given(ctx *cli.Context, options ...option) (args []string) {
 	for _, o := range options {
 		if ctx.IsSet(o.name) {
@@ -122,18 +126,19 @@ func (g *globals) toolkit() *toolkit.Toolkit {
 	return &toolkit.Toolkit{Mountpoint: g.mountpoint, RuntimeDir: g.runtimeDir, Log: g.log}
 }
 
-// noArguments makes sure that nothing stands behind a command's options.
+// noArguments returns an error if there are arguments besides options.
 func noArguments(ctx *cli.Context) error {
 	if ctx.NArg() > 0 {
-		return cmdline.Usagef("argument %q is one too many: %s takes options only", ctx.Args().First(), ctx.Command.Name)
+		return cmdline.Usagef("argument %q is one too many: %s takes options only",
+			ctx.Args().First(), ctx.Command.Name)
 	}
 	return nil
 }
 
-// needRoot fails for all but root.
+// needRoot returns an error for users other than root.
 func needRoot() error {
 	if os.Geteuid() != 0 {
-		return errors.New("only root can look into containers and mount")
+		return errors.New("want root: other users cannot mount in containers")
 	}
 	return nil
 }

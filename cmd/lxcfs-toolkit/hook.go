@@ -8,18 +8,19 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// hookTime is how long the hook may take in all: less than the 30 s after which lcr kills it.
+// hookTime bounds the time of the hook: less than the 30 s after which lcr kills it.
 const hookTime = 20 * time.Second
 
 func hookCommand(g *globals) *cli.Command {
 	var strict bool
 	return &cli.Command{
 		Name:  "hook",
-		Usage: "OCI hook prestart or createRuntime: give the container that is being started lxcfs's files",
-		Description: "A runtime tells of the container on stdin. Where lxcfs is absent or fails, the container starts without it, " +
-			"with a warning.",
+		Usage: "OCI hook prestart or createRuntime: mount the files of lxcfs in a container that starts",
+		Description: "The runtime writes the state of the container to stdin. " +
+			"If lxcfs is missing or fails, the container starts without it, with a warning.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "strict", Destination: &strict, Usage: "fail, so that the container does not start, where lxcfs does"},
+			&cli.BoolFlag{Name: "strict", Destination: &strict,
+				Usage: "fail if lxcfs fails, so that the container does not start"},
 		},
 		Action: func(ctx *cli.Context) error {
 			if err := noArguments(ctx); err != nil {

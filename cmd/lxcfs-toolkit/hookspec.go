@@ -15,23 +15,26 @@ import (
 	"palisade/internal/wiring"
 )
 
-// hookTimeout is after how many seconds a runtime may kill the hook, which ends by itself well before.
+// hookTimeout is the time in seconds after which a runtime may kill the hook. The hook ends
+// earlier.
 const hookTimeout = 30
 
-// hook is the entry that makes an engine run the toolkit's hook.
+// hook returns the entry in an engine's configuration that runs the hook.
 func (g *globals) hook(program string) specs.Hook {
-	args := append([]string{"lxcfs-toolkit"}, g.given...) // lcr gives an empty name where there are no arguments
+	args := append([]string{"lxcfs-toolkit"}, g.given...) // without a name lcr passes an empty one
 	timeout := hookTimeout
 	return specs.Hook{Path: program, Args: append(args, "hook"), Timeout: &timeout}
 }
 
-// wirings are, by engine, what is to be put into its configuration.
+// wirings write the configuration that makes an engine run the hook, by engine.
 var wirings = map[string]func(w io.Writer, hook specs.Hook) error{
 	"isulad": func(w io.Writer, hook specs.Hook) error { return wiring.HookSpec(w, hook) },
 	"podman": writeHooksDir,
 	"crio":   writeHooksDir,
 	"docker": func(w io.Writer, hook specs.Hook) error {
-		args := slices.Concat(hook.Args[1:len(hook.Args)-1], []string{"runtime", "--runtime", "runc", "--"})
+		args := slices.Concat(
+			hook.Args[1:len(hook.Args)-1], []string{"runtime", "--runtime", "runc", "--"},
+		)
 		return wiring.DaemonJSON(w, "lxcfs", hook.Path, args)
 	},
 	"containerd": func(w io.Writer, hook specs.Hook) error {
@@ -50,20 +53,24 @@ func hookSpecCommand(g *globals) *cli.Command {
 	var program string
 	engines := slices.Sorted(maps.Keys(wirings))
 	return &cli.Command{
-		Name:        "hook-spec",
-		Usage:       "print what makes an engine call the hook",
-		ArgsUsage:   "ENGINE",
-		Description: "The ENGINE is one of " + strings.Join(engines, ", ") + ". Global options become the hook's.",
+		Name:      "hook-spec",
+		Usage:     "print the configuration that makes an engine run the hook",
+		ArgsUsage: "ENGINE",
+		Description: "ENGINE is one of " + strings.Join(engines, ", ") +
+			". Global options are added to the hook.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "path", Destination: &program, Usage: "the hook is the `PROGRAM` (default: this one)"},
+			&cli.StringFlag{Name: "path", Destination: &program,
+				Usage: "path of the hook's `PROGRAM` (default: this one)"},
 		},
 		Action: func(ctx *cli.Context) error {
 			if ctx.NArg() > 1 {
-				return cmdline.Usagef("argument %q is one too many: only ENGINE is expected", ctx.Args().Get(1))
+				return cmdline.Usagef("argument %q is one too many: only ENGINE is expected",
+					ctx.Args().Get(1))
 			}
 			write, ok := wirings[ctx.Args().First()]
 			if !ok {
-				return cmdline.Usagef("engine %q is not one of %s", ctx.Args().First(), strings.Join(engines, ", "))
+				return cmdline.Usagef("engine %q is not one of %s",
+					ctx.Args().First(), strings.Join(engines, ", "))
 			}
 			if ctx.IsSet("path") && !filepath.IsAbs(program) {
 				return cmdline.Usagef("--path %q is not an absolute path", program)

@@ -10,7 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// TestHookSpecFiles holds the shipped files to what hook-spec prints.
+// TestHookSpecFiles compares the shipped files with the output of hook-spec.
 func TestHookSpecFiles(t *testing.T) {
 	for engine, file := range map[string]string{
 		"isulad":     "hookspec.json",
@@ -28,7 +28,8 @@ func TestHookSpecFiles(t *testing.T) {
 		var got bytes.Buffer
 		app := newProgram()
 		app.Writer = &got
-		if err := app.Run([]string{"lxcfs-toolkit", "hook-spec", "--path", "/usr/bin/lxcfs-toolkit", engine}); err != nil {
+		args := []string{"lxcfs-toolkit", "hook-spec", "--path", "/usr/bin/lxcfs-toolkit", engine}
+		if err := app.Run(args); err != nil {
 			t.Errorf("%s: %v", engine, err)
 		}
 		if got.String() != string(want) {
@@ -37,17 +38,18 @@ func TestHookSpecFiles(t *testing.T) {
 	}
 }
 
-// TestHookSpecOrder gives all options that become the hook's, in an order of their own: they are printed in always the same one.
+// TestHookSpecOrder sets all options that are added to the hook, in another order: hook-spec prints
+// them in a fixed order.
 func TestHookSpecOrder(t *testing.T) {
-	want := []string{"lxcfs-toolkit", "--mountpoint", "/m", "--log", "/l", "--log-level", "debug", "--log-format", "text",
-		"--runtime-dir", "/r", "hook"}
+	want := []string{"lxcfs-toolkit", "--mountpoint", "/m", "--log", "/l", "--log-level", "debug",
+		"--log-format", "text", "--runtime-dir", "/r", "hook"}
 	for range 20 {
 		var got bytes.Buffer
 		app := newProgram()
 		app.Writer = &got
 		log := t.TempDir() + "/log"
-		if err := app.Run([]string{"lxcfs-toolkit", "--runtime-dir", "/r", "--log-format", "text", "--log-level", "debug", "--log", log,
-			"--mountpoint", "/m", "hook-spec", "runc"}); err != nil {
+		if err := app.Run([]string{"lxcfs-toolkit", "--runtime-dir", "/r", "--log-format", "text",
+			"--log-level", "debug", "--log", log, "--mountpoint", "/m", "hook-spec", "runc"}); err != nil {
 			t.Fatal(err)
 		}
 		var config specs.Spec

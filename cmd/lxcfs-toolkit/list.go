@@ -15,7 +15,7 @@ import (
 func listCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:  "list",
-		Usage: "list containers that run, and which of their files are lxcfs's",
+		Usage: "list running containers with the files of lxcfs in each",
 		Flags: []cli.Flag{g.jsonFlag()},
 		Action: func(ctx *cli.Context) error {
 			if err := noArguments(ctx); err != nil {
@@ -37,12 +37,13 @@ func listCommand(g *globals) *cli.Command {
 func printList(w io.Writer, list *toolkit.List) {
 	fmt.Fprintln(w, "CONTAINER\tNAME\tENGINE\tPID\tCGROUP\tALIVE\tDEAD")
 	for _, c := range list.Containers {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", short(c.ID), orDash(joinWords(c.Names)), orDash(c.Engine), c.PID, c.Cgroup,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n",
+			short(c.ID), orDash(joinWords(c.Names)), orDash(c.Engine), c.PID, c.Cgroup,
 			fileNames(c.Alive), fileNames(c.Dead))
 	}
 }
 
-// fileNames are the files without their folders, as far as they are clear.
+// fileNames returns the names of the files, with a directory only where the name needs one.
 func fileNames(paths []string) string {
 	var names []string
 	for _, p := range paths {

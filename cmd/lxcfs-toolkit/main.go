@@ -1,4 +1,4 @@
-// Command lxcfs-toolkit puts the files of lxcfs into containers and takes them out again.
+// Command lxcfs-toolkit mounts the files of lxcfs in containers and unmounts them.
 package main
 
 import (
@@ -39,10 +39,10 @@ func programFor(args []string) (*cmdline.Program, []string) {
 func newProgram() *cmdline.Program {
 	g := new(globals)
 	p := cmdline.NewProgram("lxcfs-toolkit",
-		"put the files of lxcfs into containers and take them out again",
+		"mount the files of lxcfs in containers, and unmount them",
 		"lxcfs-toolkit [OPTIONS] COMMAND [COMMAND_OPTIONS]", os.Stdout, nil,
-		remountCommand(g), umountCommand(g), checkCommand(g), prestartCommand(g), bindCommand(g), poststopCommand(g),
-		listCommand(g), topCommand(g), doctorCommand(g), hookCommand(g),
+		remountCommand(g), umountCommand(g), checkCommand(g), prestartCommand(g), bindCommand(g),
+		poststopCommand(g), listCommand(g), topCommand(g), doctorCommand(g), hookCommand(g),
 		runtimeCommand(g), hookSpecCommand(g), upgradeCommand(g))
 	p.Wrappers = []string{"runtime"}
 	p.Flags, p.Before, p.After = g.flags(), g.complete, g.close

@@ -8,7 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// TestNames runs the program by each of its names, and checks the command and its operands.
+// TestNames runs the program under each of its names, and checks the command and its arguments.
 func TestNames(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"lxcfs-toolkit list", "list"},

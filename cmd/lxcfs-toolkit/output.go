@@ -14,12 +14,13 @@ import (
 	"palisade/internal/toolkit"
 )
 
-// print writes a result as JSON if that is wanted, else as a table: the columns that write separates by tabs.
+// print writes a result as JSON with --json, or else as a table, whose columns write separates by
+// tabs.
 func (g *globals) print(w io.Writer, result any, write func(io.Writer)) error {
 	if g.json {
 		var b bytes.Buffer
 		encoder := json.NewEncoder(&b)
-		encoder.SetEscapeHTML(false) // commands in it are read by people, too
+		encoder.SetEscapeHTML(false) // it contains commands, which people copy
 		encoder.SetIndent("", "  ")
 		if err := encoder.Encode(result); err != nil {
 			return err
@@ -32,15 +33,16 @@ func (g *globals) print(w io.Writer, result any, write func(io.Writer)) error {
 	return table.Flush()
 }
 
-// jsonFlag lets a command that prints results take --json behind its name as well.
+// jsonFlag returns the global option --json as an option of a command.
 func (g *globals) jsonFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "json", Usage: "print the result as JSON", Action: func(_ *cli.Context, wanted bool) error {
+	set := func(_ *cli.Context, wanted bool) error {
 		g.json = g.json || wanted
 		return nil
-	}}
+	}
+	return &cli.BoolFlag{Name: "json", Usage: "print the result as JSON", Action: set}
 }
 
-// joinWords joins names, none of which has power over the terminal.
+// joinWords joins names. It quotes control characters, which could change the terminal.
 func joinWords(words []string) string {
 	shown := make([]string, len(words))
 	for i, word := range words {
@@ -49,14 +51,15 @@ func joinWords(words []string) string {
 	return strings.Join(shown, " ")
 }
 
-// warnSkipped tells of engines that were not asked for their containers.
+// warnSkipped logs the engines that could not list their containers.
 func (g *globals) warnSkipped(engines []toolkit.SkippedEngine) {
 	for _, skipped := range engines {
-		g.log.Warn("an engine was not asked", "engine", skipped.Source, "err", skipped.Error)
+		g.log.Warn("containers of an engine not listed", "engine", skipped.Source, "err", skipped.Error)
 	}
 }
 
-// short is an id as tables show it. That of a container which no engine knows is a name that somebody in it may have made.
+// short returns an id as tables show it, quoted: processes in a container that no engine knows may
+// have chosen it.
 func short(id string) string { return cmdline.Word(engine.ShortID(id)) }
 
 func orDash(text string) string {

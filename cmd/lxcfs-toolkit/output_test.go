@@ -10,7 +10,8 @@ import (
 	"palisade/internal/toolkit"
 )
 
-// TestHostileNames prints tables with names that containers have made: nothing of them reaches the terminal but characters.
+// TestHostileNames prints tables with names that containers have made: nothing of them reaches the
+// terminal but characters.
 func TestHostileNames(t *testing.T) {
 	const evil = "\x1b]0;owned\x07\x1b[2J\r\t\n\u202e\u009b31m\xff"
 	list := toolkit.List{Containers: []toolkit.Listed{
@@ -19,7 +20,10 @@ func TestHostileNames(t *testing.T) {
 		{ID: strings.Repeat("\x1b", 64), PID: 8},
 	}}
 	report := toolkit.Report{Results: []toolkit.Result{
-		{ID: "a" + evil, Names: []string{"fine", "b" + evil}, PID: 7, Outcome: toolkit.Failed, Error: "mount on x" + evil + " fails"},
+		{
+			ID: "a" + evil, Names: []string{"fine", "b" + evil}, PID: 7, Outcome: toolkit.Failed,
+			Error: "mount on x" + evil + " fails",
+		},
 		{ID: "c", PID: 8, Outcome: toolkit.Done, Foreign: []string{"/proc/e" + evil}},
 	}}
 	for _, result := range []any{list, report} {

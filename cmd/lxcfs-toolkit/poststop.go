@@ -19,23 +19,25 @@ import (
 )
 
 const (
-	// systemctlTime is how long systemctl may take.
+	// systemctlTime bounds the time that systemctl takes.
 	systemctlTime = 5 * time.Second
-	// restartTime is how long a daemon may be started again and again, while what reads waits for it.
+	// restartTime bounds the time of restarts without success, during which readers wait.
 	restartTime = 30 * time.Second
 )
 
 func poststopCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:      "poststop",
-		Usage:     "give containers the host's files after the daemon has ended, unless it is started again",
+		Usage:     "unmount lxcfs everywhere after the daemon has ended, unless systemd restarts it",
 		ArgsUsage: "UNIT",
-		Description: "For ExecStopPost of the systemd unit UNIT, which keeps the daemon's files (FileDescriptorStoreMax): while it is " +
-			"started again, what reads waits for it. Else lxcfs is taken out of all containers and off its mount point; so it is after " +
-			"a mistake in the daemon's command line, and where it has not come up for half a minute.",
+		Description: "For ExecStopPost of the systemd unit UNIT, which keeps the daemon's files " +
+			"(FileDescriptorStoreMax). If systemd restarts the daemon, lxcfs stays mounted, and readers " +
+			"wait for the new daemon. Otherwise lxcfs is unmounted from all containers and from its " +
+			"mount points: containers read the host's files. The same happens if the daemon's command " +
+			"line is wrong, or if the daemon has not served for half a minute.",
 		Action: func(ctx *cli.Context) error {
 			if ctx.NArg() != 1 {
-				return cmdline.UsageError{Err: errors.New("one UNIT is needed")}
+				return cmdline.UsageError{Err: errors.New("want one UNIT")}
 			}
 			if err := needRoot(); err != nil {
 				return err
@@ -49,7 +51,7 @@ func poststopCommand(g *globals) *cli.Command {
 			}
 			again, err := e.startsAgain(ctx.Context)
 			if err != nil {
-				g.log.Warn("it is not known whether the daemon is started again", "err", err)
+				g.log.Warn("unknown whether systemd restarts the daemon", "err", err)
 			}
 			if again {
 				return nil
@@ -59,7 +61,8 @@ func poststopCommand(g *globals) *cli.Command {
 	}
 }
 
-// poststop gives containers the host's files, unless somebody else serves them, who may be why the unit has failed.
+// poststop unmounts lxcfs, unless another daemon serves it: then the unit may have failed because
+// of that daemon.
 func (g *globals) poststop(ctx context.Context, e ending) error {
 	t := g.toolkit()
 	if e.hasFailed() {
@@ -82,8 +85,8 @@ func (g *globals) poststop(ctx context.Context, e ending) error {
 	return nil
 }
 
-// ending is what systemd tells ExecStopPost of the end of a unit (systemd.exec(5)): SERVICE_RESULT, which is empty where there is no
-// systemd; EXIT_CODE and EXIT_STATUS of the daemon.
+// ending holds the environment of ExecStopPost (systemd.exec(5)): SERVICE_RESULT, which is empty
+// without systemd, and EXIT_CODE and EXIT_STATUS of the daemon.
 type ending struct {
 	unit, result, code, status string
 	// lastServing is the time on CLOCK_MONOTONIC at which a daemon last began to serve.
@@ -92,13 +95,14 @@ type ending struct {
 
 func (e ending) hasFailed() bool { return e.result != "" && e.result != "success" }
 
-// isMistake tells that the daemon does not like its command line, which the next one would have, too.
+// isMistake reports whether the daemon has rejected its command line, as the next one would.
 func (e ending) isMistake() bool {
 	return e.hasFailed() && e.code == "exited" && e.status == strconv.Itoa(cmdline.ExitUsage)
 }
 
-// startsAgain tells whether systemd will start the unit again, so that it is worth waiting for: by how it has ended, by its jobs, by
-// how long it has not been active, and by Restart of systemd.service(5): with "always" it does unless somebody stops the unit.
+// startsAgain reports whether systemd will start the unit again, so that readers can wait for it.
+// It depends on the result, on jobs of the unit, on the time since it was active, and on Restart
+// (systemd.service(5)): with "always" systemd restarts it unless a user stops it.
 func (e ending) startsAgain(ctx context.Context) (bool, error) {
 	if e.result == "" || e.isMistake() {
 		return false, nil
@@ -131,7 +135,8 @@ func (e ending) startsAgain(ctx context.Context) (bool, error) {
 	return e.hasFailed(), nil
 }
 
-// jobOf is the type of the unit's job, empty if it has none. Lines have the number, the unit, the type and the state of a job.
+// jobOf returns the type of the unit's job, or "". A line of jobs has the number, the unit, the
+// type and the state of a job.
 func jobOf(jobs, unit string) string {
 	for line := range strings.Lines(jobs) {
 		if fields := strings.Fields(line); len(fields) >= 3 && fields[1] == unit {
@@ -141,10 +146,11 @@ func jobOf(jobs, unit string) string {
 	return ""
 }
 
-// properties are those of a unit.
+// properties are the properties of a unit.
 type properties map[string]string
 
-// activeExit is when the unit has last ceased to be active, in microseconds of CLOCK_MONOTONIC, 0 if it has never been.
+// activeExit is the property with the time at which the unit last stopped being active, in
+// microseconds of CLOCK_MONOTONIC, 0 if it never was.
 const activeExit = "ActiveExitTimestampMonotonic"
 
 func showUnit(ctx context.Context, unit string) (properties, error) {

@@ -6,11 +6,13 @@ func prestartCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:  "prestart",
 		Usage: "prepare the host before lxcfs is started",
-		Description: "Unmounts a dead lxcfs from the mount point and where \"bind\" has mounted it, and makes the mount point's " +
-			"parent a shared mount unless it is in one, so that containers that have it " +
-			"(-v /var/lib/lxc:/var/lib/lxc:rslave) get every new lxcfs.",
+		Description: "Unmounts a dead lxcfs from the mount point and the directories of \"bind\". " +
+			"Makes the parent of the mount point a shared mount, unless it is on one, so that every " +
+			"new lxcfs propagates to containers with that directory " +
+			"(-v /var/lib/lxc:/var/lib/lxc:rslave).",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "undo", Usage: "take away the shared mount that prestart has made, before lxcfs is removed"},
+			&cli.BoolFlag{Name: "undo",
+				Usage: "unmount the shared mount that prestart has made, before lxcfs is removed"},
 		},
 		Action: func(ctx *cli.Context) error {
 			if err := noArguments(ctx); err != nil {

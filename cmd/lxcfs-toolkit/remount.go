@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -13,7 +12,7 @@ import (
 	"palisade/internal/toolkit"
 )
 
-// selection is the options of the commands that change containers that run.
+// selection holds the options that select running containers.
 type selection struct {
 	all     bool
 	id      string
@@ -23,12 +22,16 @@ type selection struct {
 
 func (s *selection) flags(verb string) []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Destination: &s.all, Usage: verb + " all containers"},
+		&cli.BoolFlag{
+			Name: "all", Aliases: []string{"a"}, Destination: &s.all,
+			Usage: verb + " all containers",
+		},
 		&cli.StringFlag{Name: "container-id", Aliases: []string{"c"}, Destination: &s.id,
-			Usage: verb + " the container `ID`: its id, an unambiguous beginning of it, or its name"},
-		&cli.IntFlag{Name: "jobs", Value: 8, Destination: &s.jobs, Usage: "deal with `N` containers at a time"},
+			Usage: verb + " the container `ID`: its id, an unambiguous prefix of it, or its name"},
+		&cli.IntFlag{Name: "jobs", Value: 8, Destination: &s.jobs,
+			Usage: "process `N` containers at a time"},
 		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Destination: &s.timeout,
-			Usage: "wait `TIME` at most for lxcfs to be healthy, and for another lxcfs-toolkit to end"},
+			Usage: "wait at most `TIME` for a healthy lxcfs, and for another lxcfs-toolkit"},
 	}
 }
 
@@ -39,11 +42,11 @@ func (s *selection) complete(ctx *cli.Context) (toolkit.Selection, error) {
 	}
 	switch {
 	case s.all && ctx.IsSet("container-id"):
-		return toolkit.Selection{}, cmdline.UsageError{Err: errors.New("--all and --container-id exclude each other")}
+		return toolkit.Selection{}, cmdline.Usagef("--all and --container-id exclude each other")
 	case ctx.IsSet("container-id") && s.id == "":
-		return toolkit.Selection{}, cmdline.UsageError{Err: errors.New(`--container-id "" names no container`)}
+		return toolkit.Selection{}, cmdline.Usagef(`--container-id "" names no container`)
 	case !s.all && s.id == "":
-		return toolkit.Selection{}, cmdline.UsageError{Err: errors.New("either --all or --container-id ID is needed")}
+		return toolkit.Selection{}, cmdline.Usagef("want --all or --container-id ID")
 	case s.jobs < 1 || s.jobs > 1024:
 		return toolkit.Selection{}, cmdline.Usagef("--jobs %d is not between 1 and 1024", s.jobs)
 	case s.timeout < 0:
@@ -55,20 +58,22 @@ func (s *selection) complete(ctx *cli.Context) (toolkit.Selection, error) {
 func remountCommand(g *globals) *cli.Command {
 	return applyCommand(g, &cli.Command{
 		Name:  "remount",
-		Usage: "put lxcfs's files into containers that run, in place of dead ones",
+		Usage: "mount the files of lxcfs in running containers, in place of dead ones",
 	}, "remount", (*toolkit.Toolkit).Remount)
 }
 
 func umountCommand(g *globals) *cli.Command {
 	return applyCommand(g, &cli.Command{
 		Name:  "umount",
-		Usage: "take lxcfs's files, dead or alive, out of containers that run",
+		Usage: "unmount the files of lxcfs, dead or alive, from running containers",
 	}, "umount", (*toolkit.Toolkit).Umount)
 }
 
-// applyCommand completes a command that does something to containers and tells what became of each.
-func applyCommand(g *globals, command *cli.Command, verb string,
-	do func(*toolkit.Toolkit, context.Context, toolkit.Selection) (toolkit.Report, error)) *cli.Command {
+// applyCommand completes a command that changes containers and prints the result for each.
+func applyCommand(
+	g *globals, command *cli.Command, verb string,
+	do func(*toolkit.Toolkit, context.Context, toolkit.Selection) (toolkit.Report, error),
+) *cli.Command {
 	var s selection
 	command.Flags = append(s.flags(verb), g.jsonFlag())
 	command.Action = func(ctx *cli.Context) error {
@@ -83,7 +88,8 @@ func applyCommand(g *globals, command *cli.Command, verb string,
 		if err != nil {
 			return err
 		}
-		if err := g.print(ctx.App.Writer, report, func(w io.Writer) { printReport(w, &report) }); err != nil {
+		write := func(w io.Writer) { printReport(w, &report) }
+		if err := g.print(ctx.App.Writer, report, write); err != nil {
 			return err
 		}
 		g.warnSkipped(report.Skipped)
@@ -103,7 +109,8 @@ func printReport(w io.Writer, report *toolkit.Report) {
 		if note == "" && len(r.Foreign) > 0 {
 			note = "left alone: " + joinWords(r.Foreign)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%d\t%d\t%d\t%s\n", short(r.ID), orDash(joinWords(r.Names)), orDash(r.Engine), r.PID,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%d\t%d\t%d\t%s\n",
+			short(r.ID), orDash(joinWords(r.Names)), orDash(r.Engine), r.PID,
 			r.Outcome, r.Virtual, r.Put, r.Removed, cmdline.OneLine(note))
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"palisade/internal/shim"
 )
 
-// runtimeOptions are those of the runtime wrapper.
+// runtimeOptions are the options of the runtime wrapper.
 type runtimeOptions struct {
 	runtime, hookSpec string
 	annotations       cli.StringSlice
@@ -24,16 +24,20 @@ func runtimeCommand(g *globals) *cli.Command {
 	var o runtimeOptions
 	return &cli.Command{
 		Name:      "runtime",
-		Usage:     "be an OCI runtime that adds the hook to new containers, for engines without hooks",
+		Usage:     "runtime wrapper that adds the hook to new containers, for engines without hooks",
 		ArgsUsage: "-- ARGS...",
-		Description: "Adds hooks to the configuration of the container that is created or run, and becomes the runtime, with its " +
-			"arguments ARGS. Where hooks cannot be added, the container starts without them, with a warning.",
+		Description: "Adds hooks to the configuration of the container that is created or run, and " +
+			"executes the runtime with the arguments ARGS. If hooks cannot be added, the container " +
+			"starts without them, with a warning.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "runtime", Value: "runc", Destination: &o.runtime, Usage: "become `PROGRAM`"},
-			&cli.StringFlag{Name: "hook-spec", Destination: &o.hookSpec, Usage: "add the hooks of `FILE` (default: lxcfs-toolkit hook)"},
+			&cli.StringFlag{Name: "runtime", Value: "runc", Destination: &o.runtime,
+				Usage: "execute the runtime `PROGRAM`"},
+			&cli.StringFlag{Name: "hook-spec", Destination: &o.hookSpec,
+				Usage: "add the hooks of `FILE` (default: lxcfs-toolkit hook)"},
 			&cli.StringSliceFlag{Name: "annotation", Destination: &o.annotations,
 				Usage: "add the annotation `KEY=VALUE`, unless the container has one with this key"},
-			&cli.BoolFlag{Name: "strict", Destination: &o.strict, Usage: "fail where hooks cannot be added"},
+			&cli.BoolFlag{Name: "strict", Destination: &o.strict,
+				Usage: "fail if hooks cannot be added"},
 		},
 		Action: func(ctx *cli.Context) error {
 			addition, runtime, err := o.complete(g)
@@ -52,7 +56,7 @@ func runtimeCommand(g *globals) *cli.Command {
 	}
 }
 
-// pending is what is to be added, or the error that says why nothing can be.
+// pending is the addition to a container's configuration, or the error that prevents it.
 type pending struct {
 	oci.Addition
 	err error
@@ -82,8 +86,8 @@ func (o *runtimeOptions) complete(g *globals) (*pending, shim.Runtime, error) {
 	return p, runtime, nil
 }
 
-// addFor adds to the configuration of the container that a runtime with these arguments starts. Where there is none, the
-// runtime will say so.
+// addFor changes the configuration of the container that a runtime with these arguments starts. A
+// missing file is no error: the runtime reports it.
 func (p *pending) addFor(args []string) error {
 	command := shim.ParseCommand(args)
 	if !command.Starts() {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,7 +21,7 @@ const (
 	maxInterval = time.Hour
 )
 
-// topOptions are those of the command top.
+// topOptions are the options of the command top.
 type topOptions struct {
 	once     bool
 	interval time.Duration
@@ -34,14 +33,16 @@ func topCommand(g *globals) *cli.Command {
 	var o topOptions
 	return &cli.Command{
 		Name:  "top",
-		Usage: "show containers that run with CPU, memory and load as lxcfs shows them inside",
-		Description: "On a terminal it goes on until q is pressed. CPU% is the time that was used between two looks, in percent of one CPU; " +
-			"--once looks twice, so that it takes one interval.",
+		Usage: "show running containers with the CPU, memory and load that lxcfs shows in them",
+		Description: "On a terminal, top runs until q is pressed. CPU% is the CPU time used between " +
+			"two samples, in percent of one CPU. --once takes two samples, so it lasts one interval.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "once", Destination: &o.once, Usage: "print one table and end"},
-			&cli.DurationFlag{Name: "interval", Value: time.Second, Destination: &o.interval, Usage: "look every `DURATION`: 500ms, 2s"},
+			&cli.DurationFlag{Name: "interval", Value: time.Second, Destination: &o.interval,
+				Usage: "take a sample every `DURATION`: 500ms, 2s"},
 			&cli.StringFlag{Name: "sort", Value: top.ByCPU.String(), Destination: &o.sort,
-				Usage: "show the largest first by `FIGURE`, or all by name: " + strings.Join(top.OrderNames(), ", ")},
+				Usage: "sort by `COLUMN`, the largest first, or by name: " +
+					strings.Join(top.OrderNames(), ", ")},
 			g.jsonFlag(),
 		},
 		Action: func(ctx *cli.Context) error {
@@ -72,16 +73,17 @@ func (o *topOptions) complete(ctx *cli.Context, g *globals) (err error) {
 	}
 	switch {
 	case o.interval < minInterval || o.interval > maxInterval:
-		return cmdline.Usagef("--interval %v is not between %v and %v", o.interval, minInterval, maxInterval)
+		return cmdline.Usagef("--interval %v is not between %v and %v",
+			o.interval, minInterval, maxInterval)
 	case !o.once && g.json:
-		return cmdline.UsageError{Err: errors.New("--json needs --once")}
+		return cmdline.Usagef("--json needs --once")
 	case !o.once && !(term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd()))):
-		return cmdline.UsageError{Err: errors.New("top needs a terminal: --once prints a table to anything else")}
+		return cmdline.Usagef("top needs a terminal: --once prints a table to any file")
 	}
 	return needRoot()
 }
 
-// topResult is what --once --json prints.
+// topResult is the output of --once --json.
 type topResult struct {
 	Containers []top.Row               `json:"containers"`
 	Skipped    []toolkit.SkippedEngine `json:"skipped_engines,omitempty"`
@@ -96,7 +98,8 @@ func (o *topOptions) printOnce(ctx *cli.Context, g *globals, looker *top.Looker)
 	top.Sort(seen.Rows, o.by)
 	result := topResult{Containers: seen.Rows, Skipped: toolkit.SkippedEngines(seen.Skipped)}
 	g.warnSkipped(result.Skipped)
-	if err := g.print(ctx.App.Writer, result, func(w io.Writer) { fmt.Fprintln(w, strings.Join(top.Table(seen.Rows, 0), "\n")) }); err != nil {
+	write := func(w io.Writer) { fmt.Fprintln(w, strings.Join(top.Table(seen.Rows, 0), "\n")) }
+	if err := g.print(ctx.App.Writer, result, write); err != nil {
 		return err
 	}
 	if seen.Err == nil && seen.Unknown > 0 {

@@ -14,12 +14,13 @@ func upgradeCommand(g *globals) *cli.Command {
 	var timeout time.Duration
 	return &cli.Command{
 		Name:  "upgrade",
-		Usage: "have lxcfs serve by the program that is on disk now",
-		Description: "A new worker takes over from the old one, without an error or a wait for who reads. Where it does not start, " +
-			"the old one stays, and this fails.",
+		Usage: "make lxcfs serve with the program that is on disk now",
+		Description: "A new worker process takes over from the old one; no read fails or waits. " +
+			"If the new worker does not start, the old one continues to serve, and the command fails.",
 		Flags: []cli.Flag{
 			g.jsonFlag(),
-			&cli.DurationFlag{Name: "timeout", Value: 15 * time.Second, Destination: &timeout, Usage: "wait `TIME` at most"},
+			&cli.DurationFlag{Name: "timeout", Value: 15 * time.Second, Destination: &timeout,
+				Usage: "wait at most `TIME`"},
 		},
 		Action: func(ctx *cli.Context) error {
 			if err := noArguments(ctx); err != nil {
@@ -36,7 +37,8 @@ func upgradeCommand(g *globals) *cli.Command {
 				return err
 			}
 			return g.print(ctx.App.Writer, status, func(w io.Writer) {
-				fmt.Fprintf(w, "lxcfs on %s is served by process %d, version %s\n", g.mountpoint, status.Worker, status.Version)
+				fmt.Fprintf(w, "lxcfs on %s is served by process %d, version %s\n",
+					g.mountpoint, status.Worker, status.Version)
 			})
 		},
 	}

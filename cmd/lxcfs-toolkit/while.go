@@ -15,24 +15,26 @@ import (
 )
 
 const (
-	// whileMark is in the environment of the child of runInChild.
+	// whileMark is set in the environment of the child of runInChild.
 	whileMark = "PALISADE_WHILE"
-	// lookTime is how often it is looked whether the process has ended, killTime how long a process that is killed may take.
-	lookTime = 20 * time.Millisecond
+	// pollTime is the interval of checks whether the process has ended, killTime the time that a
+	// killed child gets to end.
+	pollTime = 20 * time.Millisecond
 	killTime = 100 * time.Millisecond
 )
 
 // isChild reports whether this process was started by runInChild.
 func isChild() bool { return os.Getenv(whileMark) != "" }
 
-// runInChild runs this command line in a child process. It returns when that has reported its exit
-// code, or ends, or the process pid ends unless pid is 0, or ctx. A thread of the child that waits
-// for a file system that does not answer, the lxcfs or one that a container has mounted, cannot be
-// killed, nor can the child end before it: then the child is left behind.
+// runInChild runs this command line in a child process. It returns when the child reports its exit
+// code or ends, when the process pid ends (unless pid is 0), or when ctx ends. A thread that waits for
+// an unresponsive file system (lxcfs, or one that a container has mounted) cannot be killed, nor can
+// its process end before it: runInChild may leave the child behind, and systemd, which waits for this
+// process alone, can start the next daemon.
 func runInChild(ctx context.Context, pid int) error {
 	isServing := func() bool { return true }
 	if pid != 0 {
-		server, err := os.FindProcess(pid) // by a pidfd where there are some (Linux 5.3)
+		server, err := os.FindProcess(pid) // a pidfd since Linux 5.3
 		if err != nil {
 			return err
 		}
@@ -51,7 +53,7 @@ func runInChild(ctx context.Context, pid int) error {
 	cmd.Env = append(os.Environ(), whileMark+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{to} // exitFD
-	// The child is killed with the thread that starts it.
+	// Pdeathsig kills the child when the thread that started it ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -68,7 +70,7 @@ func runInChild(ctx context.Context, pid int) error {
 			reported <- int(code[0])
 		}
 	}()
-	for tick := time.Tick(lookTime); ; {
+	for tick := time.Tick(pollTime); ; {
 		select {
 		case err := <-ended:
 			return exitOf(err)
@@ -80,9 +82,9 @@ func runInChild(ctx context.Context, pid int) error {
 			if isServing() {
 				continue
 			}
-			err = fmt.Errorf("gave up: process %d has ended", pid)
+			err = fmt.Errorf("process %d has ended", pid)
 		}
-		cmd.Process.Kill() // to no effect, if it has ended
+		cmd.Process.Kill() // no effect if the child has ended
 		select {
 		case <-ended:
 		case <-time.After(killTime):
@@ -91,11 +93,11 @@ func runInChild(ctx context.Context, pid int) error {
 	}
 }
 
-// exitFD is the descriptor to which a child writes its exit code, one byte, when all is done.
+// exitFD is the descriptor to which the child writes its exit code as one byte.
 const exitFD = 3
 
-// reportExit reports the exit code of this child. The standard streams are closed before: who
-// reads them may wait for their end.
+// reportExit reports the exit code of this child. It closes the standard streams first, since their
+// readers may wait for their end.
 func reportExit(code int) {
 	for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
 		f.Close()
@@ -103,7 +105,7 @@ func reportExit(code int) {
 	os.NewFile(exitFD, "exit code").Write([]byte{byte(code)})
 }
 
-// exitOf makes this program end as the other has ended, which has said why.
+// exitOf returns an error with the exit code of the child, which has printed the reason.
 func exitOf(err error) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.Exited() {

@@ -16,7 +16,7 @@ import (
 	"palisade/internal/probe"
 )
 
-// config is what the command line says.
+// config holds the command line.
 type config struct {
 	mountpoint string
 	pidFile    string
@@ -26,7 +26,7 @@ type config struct {
 	logFormat  string
 
 	disableSwap, disableZswap, disableCFS, disableLoadavg, debug bool
-	// keepMount leaves the mount to the next process, to which the service manager hands the files.
+	// keepMount leaves the mount to the next process, which gets the files from the service manager.
 	keepMount   bool
 	fuseOptions cli.StringSlice
 	metrics     metrics.Options
@@ -65,14 +65,16 @@ var abbreviable = [][]string{
 
 func (c *config) flags() []cli.Flag {
 	flags := []cli.Flag{
-		&cli.StringFlag{Name: "pidfile", Aliases: []string{"p"}, Value: "/run/lxcfs.pid", Destination: &c.pidFile,
-			Usage: "write the pid to `FILE`, and lock it"},
+		&cli.StringFlag{
+			Name: "pidfile", Aliases: []string{"p"}, Value: "/run/lxcfs.pid",
+			Destination: &c.pidFile, Usage: "write the pid to `FILE`, and lock it",
+		},
 		&cli.BoolFlag{Name: "disable-swap", Aliases: []string{"u"}, Destination: &c.disableSwap,
 			Usage: "show containers no swap"},
 		&cli.BoolFlag{Name: "disable-zswap", Aliases: []string{"z"}, Destination: &c.disableZswap,
 			Usage: "hide Zswap and Zswapped from the meminfo of containers"},
 		&cli.BoolFlag{Name: "disable-cfs", Destination: &c.disableCFS,
-			Usage: "do not let a CPU quota lower the number of CPUs that a container is shown"},
+			Usage: "show containers all CPUs of their cpuset, whatever the CPU quota"},
 		&cli.BoolFlag{Name: "disable-loadavg", Destination: &c.disableLoadavg,
 			Usage: "show containers the load averages of the host"},
 		&cli.StringFlag{Name: "root-disk-name", Value: rootDiskSda, Destination: &c.rootDisk,
@@ -81,13 +83,16 @@ func (c *config) flags() []cli.Flag {
 			Usage: "`OPTIONS` of the mount, separated by commas: max_read=N; " +
 				"those of the C version have no effect"},
 		&cli.StringFlag{Name: "runtime-dir", Value: probe.DefaultRuntimeDir, Destination: &c.runtimeDir,
-			Usage: "keep locks and the state for the next start in `DIR`"},
+			Usage: "keep locks, and state for the next process, in `DIR`"},
 		&cli.BoolFlag{Name: "keep-mount", Destination: &c.keepMount,
-			Usage: "leave the mount to the next process at the end: the service manager keeps its files (systemd's FileDescriptorStoreMax)"},
+			Usage: "leave the mount to the next process: the service manager keeps its files " +
+				"(FileDescriptorStoreMax of systemd)"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Destination: &c.logLevel,
-			Usage: "log from `LEVEL` on: debug, info, warn or error"},
-		&cli.StringFlag{Name: "log-format", Value: "text", Destination: &c.logFormat, Usage: "log as `FORMAT`: text or json"},
-		&cli.BoolFlag{Name: "debug", Aliases: []string{"d"}, Destination: &c.debug, Usage: "the same as --log-level debug"},
+			Usage: "lowest `LEVEL` to log: debug, info, warn or error"},
+		&cli.StringFlag{Name: "log-format", Value: "text", Destination: &c.logFormat,
+			Usage: "log as `FORMAT`: text or json"},
+		&cli.BoolFlag{Name: "debug", Aliases: []string{"d"}, Destination: &c.debug,
+			Usage: "same as --log-level debug"},
 	}
 	flags = append(flags, c.metrics.Flags()...)
 	for _, option := range noEffect {
@@ -97,11 +102,11 @@ func (c *config) flags() []cli.Flag {
 	return flags
 }
 
-// complete checks what the command line says; its errors are mistakes of the user.
+// complete checks the command line. All its errors are usage errors.
 func (c *config) complete(ctx *cli.Context) error {
 	switch ctx.NArg() {
 	case 0:
-		return errors.New("MOUNTPOINT is missing (lxcfs --help tells more)")
+		return errors.New("missing MOUNTPOINT (see lxcfs --help)")
 	case 1:
 	default:
 		return fmt.Errorf("argument %q is one too many: only MOUNTPOINT is expected", ctx.Args().Get(1))
@@ -122,12 +127,12 @@ func (c *config) complete(ctx *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	// As the mount table will have it. The mount point itself is not looked at: a dead mount may be on it.
-	folder, err := filepath.EvalSymlinks(filepath.Dir(mountpoint))
+	// The path in the mount table. The mount point itself is not accessed: a dead mount may be on it.
+	dir, err := filepath.EvalSymlinks(filepath.Dir(mountpoint))
 	if err != nil {
 		return fmt.Errorf("use MOUNTPOINT: %w", err)
 	}
-	c.mountpoint = filepath.Join(folder, filepath.Base(mountpoint))
+	c.mountpoint = filepath.Join(dir, filepath.Base(mountpoint))
 	return nil
 }
 
@@ -142,7 +147,8 @@ func (c *config) logNoEffect(isSet func(option string) bool) {
 
 func (c *config) setUpLog() error {
 	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.logLevel)); err != nil || strings.ContainsAny(c.logLevel, "+-") {
+	err := level.UnmarshalText([]byte(c.logLevel))
+	if err != nil || strings.ContainsAny(c.logLevel, "+-") {
 		return fmt.Errorf("--log-level %q is none of debug, info, warn, error", c.logLevel)
 	}
 	if c.debug {
@@ -173,13 +179,15 @@ func (c *config) mountOptions() ([]string, error) {
 		case slices.Contains(ignoredMountOptions, option), option == "":
 		case strings.HasPrefix(option, "entry_timeout="), strings.HasPrefix(option, "attr_timeout="):
 		case strings.HasPrefix(option, "max_read="):
-			if _, err := fmt.Sscanf(option, "max_read=%d", &n); err != nil || fmt.Sprintf("max_read=%d", n) != option {
+			_, err := fmt.Sscanf(option, "max_read=%d", &n)
+			if err != nil || fmt.Sprintf("max_read=%d", n) != option {
 				return nil, fmt.Errorf("-o %q: want max_read=N, a number of bytes", option)
 			}
 			extra = append(extra, option)
 		default:
-			return nil, fmt.Errorf("-o %q is unknown: want max_read=N, entry_timeout=N, attr_timeout=N, %s",
-				option, strings.Join(ignoredMountOptions, ", "))
+			const known = "max_read=N, entry_timeout=N, attr_timeout=N, "
+			return nil, fmt.Errorf("-o %q is unknown: want %s",
+				option, known+strings.Join(ignoredMountOptions, ", "))
 		}
 	}
 	return extra, nil

@@ -9,32 +9,34 @@ import (
 	"time"
 )
 
-// degradeTime is how long lxcfs-toolkit may take in all.
+// degradeTime bounds the time of lxcfs-toolkit.
 const degradeTime = time.Minute
 
-// degrade gives containers the host's files, where nobody can serve them any more.
+// degrade unmounts lxcfs everywhere if no worker can serve it: containers read the host's files
+// then.
 func (c *config) degrade() error {
 	if err := c.unmount(); err != nil {
-		c.log.Error("the mount stays", "err", err)
+		c.log.Error("lxcfs not unmounted", "err", err)
 	}
 	toolkit := programBeside("lxcfs-toolkit", "")
 	ctx, cancel := context.WithTimeout(context.Background(), degradeTime)
 	defer cancel()
-	if out, err := exec.CommandContext(ctx, toolkit, "--mountpoint", c.mountpoint, "umount", "--all").CombinedOutput(); err != nil {
-		return fmt.Errorf("take lxcfs out of the containers: %w: %.500s", err, out)
+	cmd := exec.CommandContext(ctx, toolkit, "--mountpoint", c.mountpoint, "umount", "--all")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("unmount lxcfs from containers: %w: %.500s", err, out)
 	}
-	c.log.Warn("containers have the host's files now", "mountpoint", c.mountpoint)
+	c.log.Warn("containers read the host's files now", "mountpoint", c.mountpoint)
 	return nil
 }
 
-// programBeside is the path of a program beside this one, or of that in the folder where there is none.
-func programBeside(name, folder string) string {
+// programBeside returns the path of the program in the directory of this one, or else in dir.
+func programBeside(name, dir string) string {
 	if self, err := os.Executable(); err == nil {
 		if beside := filepath.Join(filepath.Dir(self), name); isProgram(beside) {
 			return beside
 		}
 	}
-	return filepath.Join(folder, name)
+	return filepath.Join(dir, name)
 }
 
 func isProgram(path string) bool {

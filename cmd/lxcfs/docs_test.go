@@ -6,7 +6,7 @@ import (
 	"palisade/internal/clidoc"
 )
 
-// TestDocuments holds the man page and the completions to the program.
+// TestDocuments compares the man page and the completions with the program.
 func TestDocuments(t *testing.T) {
 	p := clidoc.Program{App: newProgram().App, Values: map[string][]string{
 		"--log-level":  {"debug", "info", "warn", "error"},

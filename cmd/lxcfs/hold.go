@@ -51,8 +51,8 @@ func (c *config) holdFiles(spawner *sys.Spawner, earlier []sys.File) {
 }
 
 // openShared opens the files of the shared tree, and returns the ID of the mount on the mount point
-// and the ends of the socket with the files. From Linux 5.2 on it opens them on a detached clone, so
-// that the mount itself can be unmounted. A child process opens them: a process that waits for a
+// and the ends of the socket with the files. From Linux 5.2 on it opens them on a detached clone,
+// so that the mount itself can be unmounted. A child process opens them: a process that waits for a
 // FUSE reply cannot be killed, and the supervisor must end before the next server starts.
 func (c *config) openShared(spawner *sys.Spawner) (mount int, held []sys.File, err error) {
 	root, err := sys.OpenDir(c.mountpoint)

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestLinks makes sure that the daemon has no HTTP and no Prometheus in it, which would cost each of its processes megabytes:
-// they are lxcfs-metrics's.
+// TestLinks makes sure that the daemon does not link HTTP and Prometheus, as lxcfs-metrics does:
+// they would cost each process megabytes.
 func TestLinks(t *testing.T) {
 	linked := func(path string) []string {
 		t.Helper()

@@ -16,10 +16,10 @@ func main() {
 	os.Exit(report(newProgram().Run(os.Args), os.Stderr))
 }
 
-// report writes what went wrong and returns the exit code for it.
+// report writes the error to stderr and returns the exit code.
 func report(err error, stderr io.Writer) int {
 	if errors.Is(err, supervise.ErrNoStart) {
-		return cmdline.ExitFailure // the worker has said why
+		return cmdline.ExitFailure // the worker has logged the reason
 	}
 	return cmdline.Report("lxcfs", err, stderr)
 }
@@ -44,8 +44,9 @@ func newProgram() *cmdline.Program {
 	return p
 }
 
-const description = `Serves MOUNTPOINT/proc and MOUNTPOINT/sys/devices/system/cpu. A process of a container that
-reads a file there, or a container's /proc/meminfo onto which that of MOUNTPOINT is mounted, is shown
-the memory, CPUs, disks, load and age of its container; everybody else the host's.
+const description = `Serves MOUNTPOINT/proc and MOUNTPOINT/sys/devices/system/cpu. A process in a
+container that reads a file there, or the same file mounted on the container's /proc, gets the
+memory, CPUs, disks, load and uptime of its container. Processes of the host get those of the host.
 
-Signals: TERM and INT unmount and end it; USR1 starts a fresh worker of the program on disk; USR2 turns the containers' view off, and on again.`
+Signals: TERM and INT unmount lxcfs and end it; USR1 starts a new worker from the program on disk;
+USR2 makes containers read the host's files, and the next USR2 their own again.`

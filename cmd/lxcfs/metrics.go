@@ -15,14 +15,15 @@ import (
 	"palisade/internal/sys"
 )
 
-// metricsProgram answers Prometheus. To link its client into this program would cost each of its processes megabytes.
+// metricsProgram answers Prometheus. Its client library, linked into this program, would cost each
+// process megabytes.
 const (
 	metricsProgram = "lxcfs-metrics"
 	metricsDir     = "/usr/libexec/palisade"
 )
 
-// telling is what has metrics told: the counters, and the program that tells them.
-type telling struct {
+// metricsProcess keeps the program that serves metrics running, and owns the counters.
+type metricsProcess struct {
 	options metrics.Options
 	log     *slog.Logger
 	meter   *meter.Meter
@@ -33,9 +34,13 @@ type telling struct {
 	ended   chan struct{}
 }
 
-// tellMetrics begins to have metrics told, if they are wanted. Whatever fails is logged, and lxcfs goes on without.
-func (c *config) tellMetrics(ctx context.Context) *telling {
-	t := &telling{options: c.metrics, log: c.log, renewed: make(chan struct{}, 1), cancel: func() {}, ended: make(chan struct{})}
+// startMetrics starts the program that serves metrics, if the options ask for it. It logs errors,
+// and lxcfs serves without metrics then.
+func (c *config) startMetrics(ctx context.Context) *metricsProcess {
+	t := &metricsProcess{
+		options: c.metrics, log: c.log,
+		renewed: make(chan struct{}, 1), cancel: func() {}, ended: make(chan struct{}),
+	}
 	if !t.options.Enabled() {
 		close(t.ended)
 		return t
@@ -54,30 +59,30 @@ func (c *config) tellMetrics(ctx context.Context) *telling {
 	return t
 }
 
-// files are what a worker counts in.
-func (t *telling) files() []sys.NamedFile {
+// files returns the memory with the counters, for workers.
+func (t *metricsProcess) files() []sys.NamedFile {
 	if t.meter == nil {
 		return nil
 	}
 	return []sys.NamedFile{{Name: meter.FileName, File: t.memory}}
 }
 
-// renew has the program on disk tell from now on.
-func (t *telling) renew() {
+// renew replaces the process by one of the program on disk.
+func (t *metricsProcess) renew() {
 	select {
 	case t.renewed <- struct{}{}:
-	default: // it has not been seen to yet
+	default: // an earlier call is still pending
 	}
 }
 
-// end ends it and removes the socket.
-func (t *telling) end() {
+// end ends the process and removes the socket.
+func (t *metricsProcess) end() {
 	t.cancel()
 	<-t.ended
 }
 
-// serve listens, and keeps the program alive that answers, until the context ends.
-func (t *telling) serve(ctx context.Context) (err error) {
+// serve listens, and keeps the process running that answers, until ctx ends.
+func (t *metricsProcess) serve(ctx context.Context) (err error) {
 	path := programBeside(metricsProgram, metricsDir)
 	if _, err := os.Stat(path); err != nil {
 		return err
@@ -95,7 +100,7 @@ func (t *telling) serve(ctx context.Context) (err error) {
 			f.File.Close()
 		}
 	}()
-	memory, err := t.memory.ReopenReadOnly() // the program speaks to strangers
+	memory, err := t.memory.ReopenReadOnly() // the process answers untrusted clients
 	if err != nil {
 		return err
 	}

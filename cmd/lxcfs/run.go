@@ -24,22 +24,23 @@ import (
 	"palisade/internal/version"
 )
 
-// moreThreads is how many more threads than CPUs serve requests: a few may wait for a slow file of the kernel.
+// moreThreads is the number of threads, besides one for each CPU, that serve requests: some may
+// wait for a slow file of the kernel.
 const moreThreads = 4
 
-// run mounts, or takes the mount of an earlier process over, and keeps a worker serving it until a signal or an unmount
-// ends it.
+// run mounts lxcfs, or takes over the mount of an earlier process, and keeps a worker serving it
+// until a signal or an unmount.
 func run(ctx context.Context, c *config) error {
 	if os.Geteuid() != 0 {
-		return errors.New("only root can mount and look into containers")
+		return errors.New("want root: other users cannot mount and read the files of containers")
 	}
-	debug.SetTraceback("crash") // a panic ends by SIGABRT: the exit code 2 is that of a mistake in the command line alone
+	debug.SetTraceback("crash") // a panic raises SIGABRT: the exit code 2 means a usage error
 	files, err := sys.PassedFiles(false)
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(c.stateDir(), 0o755); err != nil {
-		return fmt.Errorf("make runtime folder: %w", err)
+		return fmt.Errorf("create runtime directory: %w", err)
 	}
 	lock, err := lockfile.Own(filepath.Join(c.stateDir(), probe.LockFile))
 	if err != nil {
@@ -48,11 +49,12 @@ func run(ctx context.Context, c *config) error {
 	defer lock.Close()
 	pidFile, err := lockfile.OwnPIDFile(c.pidFile)
 	if err != nil {
-		return fmt.Errorf("use pid file: %w (--pidfile names another)", err)
+		return fmt.Errorf("lock pid file: %w (see --pidfile)", err)
 	}
 	defer pidFile.Remove()
 	if below, err := filepath.Rel(c.mountpoint, c.stateDir()); err == nil && filepath.IsLocal(below) {
-		return fmt.Errorf("--runtime-dir %q lies in MOUNTPOINT, where nothing can be kept", c.runtimeDir)
+		return fmt.Errorf("--runtime-dir %q is below MOUNTPOINT: no file can be created there",
+			c.runtimeDir)
 	}
 	session, held, err := c.openSession(ctx, files)
 	if err != nil {
@@ -61,7 +63,7 @@ func run(ctx context.Context, c *config) error {
 	return c.supervise(ctx, session, held)
 }
 
-// stateDir is the folder for locks and for what workers leave to each other.
+// stateDir is the directory for locks, and for state that workers leave to their successors.
 func (c *config) stateDir() string { return probe.RuntimeDir(c.runtimeDir, c.mountpoint) }
 
 // openSession takes over the session and the held files that the service manager has stored, or
@@ -75,7 +77,7 @@ func (c *config) openSession(ctx context.Context, files []sys.NamedFile) (
 			c.log.Info("took over the mount of an earlier process", "mountpoint", c.mountpoint)
 			return session, heldFiles(files), nil
 		}
-		c.log.Warn("the mount of an earlier process is of no use", "err", err)
+		c.log.Warn("cannot take over the mount of an earlier process", "err", err)
 		if err := forget(files); err != nil {
 			return nil, nil, err
 		}
@@ -96,7 +98,8 @@ func (c *config) newSession(ctx context.Context) (*fusedev.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	dev, err := fusedev.Mount(c.mountpoint, fusedev.MountOptions{Source: "lxcfs", Subtype: "lxcfs", Extra: extra})
+	options := fusedev.MountOptions{Source: "lxcfs", Subtype: "lxcfs", Extra: extra}
+	dev, err := fusedev.Mount(c.mountpoint, options)
 	if err != nil {
 		return nil, err
 	}
@@ -113,13 +116,13 @@ func (c *config) newSession(ctx context.Context) (*fusedev.Session, error) {
 func storeFiles(files []sys.NamedFile) error {
 	for _, f := range files {
 		if err := sys.StoreFiles(f.Name, f.File); err != nil {
-			return fmt.Errorf("give %s to the service manager: %w", f.Name, err)
+			return fmt.Errorf("store %s in the service manager: %w", f.Name, err)
 		}
 	}
 	return nil
 }
 
-// supervise keeps a worker alive, until the end.
+// supervise keeps a worker running until a signal or an unmount.
 func (c *config) supervise(ctx context.Context, session *fusedev.Session, held []sys.File) error {
 	program, err := os.Executable()
 	if err != nil {
@@ -134,12 +137,14 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 		return err
 	}
 	go reopener.Serve(isPressureFile)
-	told := c.tellMetrics(ctx)
-	defer told.end()
+	metricsServer := c.startMetrics(ctx)
+	defer metricsServer.end()
+	files := append(session.Files(), sys.NamedFile{Name: reopenName, File: reopen})
+	files = append(files, metricsServer.files()...)
 	s := &supervise.Supervisor{
 		Spawner: spawner, Program: program, Args: os.Args, Dir: c.stateDir(), Log: c.log,
-		Files: append(append(session.Files(), sys.NamedFile{Name: reopenName, File: reopen}), told.files()...),
-		Meter: told.meter, Upgraded: told.renew, Answered: session.Answered(),
+		Files: files,
+		Meter: metricsServer.meter, Upgraded: metricsServer.renew, Answered: session.Answered(),
 		Probe: func(ctx context.Context) error {
 			return sys.ReadInChild(ctx, filepath.Join(c.mountpoint, mounts.ProbeTree, "proc/uptime"))
 		},
@@ -153,14 +158,14 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 		}
 		c.log.Info("serving", "mountpoint", c.mountpoint, "version", version.String())
 		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
-			c.log.Warn("the service manager is not told of the start", "err", err)
+			c.log.Warn("service manager not notified of the start", "err", err)
 		}
 	})
 	switch {
 	case err == nil:
 		c.log.Info("stopped", "mountpoint", c.mountpoint)
 	case errors.Is(err, supervise.ErrOver):
-		c.log.Info("unmounted by somebody else", "mountpoint", c.mountpoint)
+		c.log.Info("unmounted by another process", "mountpoint", c.mountpoint)
 		return nil
 	case errors.Is(err, supervise.ErrGaveUp):
 		return errors.Join(err, c.degrade())
@@ -189,10 +194,10 @@ func (c *config) listen(ctx context.Context, events chan<- supervise.Event) {
 			events <- supervise.Switch
 			continue
 		}
-		daemon.SdNotify(false, daemon.SdNotifyStopping) // nobody is there to be told if it fails
+		daemon.SdNotify(false, daemon.SdNotifyStopping) // only informs; an error changes nothing
 		if !c.keepMount {
 			if err := c.unmount(); err != nil {
-				c.log.Error("the mount stays", "err", err)
+				c.log.Error("lxcfs not unmounted", "err", err)
 			}
 		}
 		events <- supervise.End
@@ -200,8 +205,7 @@ func (c *config) listen(ctx context.Context, events chan<- supervise.Event) {
 	}
 }
 
-// unmount unmounts lxcfs from the mount point, and where else it is mounted on the host. Containers
-// that have files of it have them as long as it is served.
+// unmount unmounts lxcfs from all its mount points on the host. Files in containers stay mounted.
 func (c *config) unmount() error {
 	table, err := mounts.OwnTable()
 	if err != nil {
@@ -209,25 +213,26 @@ func (c *config) unmount() error {
 	}
 	top := table.Top(c.mountpoint)
 	if top == nil || top.FSType != mounts.FSType {
-		return nil // another process was faster
+		return nil // another process has unmounted it
 	}
 	return mounts.UnmountHost(mounts.Device(top), sys.UnmountDetach)
 }
 
-// newSpawner starts workers, which read what containers can influence, with the capabilities that they use alone.
+// newSpawner returns a spawner of workers with no more capabilities than they need: workers read
+// text that containers can influence.
 func newSpawner() (*sys.Spawner, error) {
 	return sys.NewSpawner(
-		sys.CapSysPtrace,     // /proc/<pid>/ns, root and cgroup of processes of other users and user namespaces
-		sys.CapDACReadSearch, // a container's /dev below folders that are not for root
+		sys.CapSysPtrace,     // /proc/<pid>/ns, root and cgroup of any process
+		sys.CapDACReadSearch, // a container's /dev below directories that root cannot search
 		sys.CapSysAdmin,      // setns(2) to cgroup namespaces, whose root is the container's cgroup
 	)
 }
 
-// reopenName is what a worker knows the socket by at which isPressureFile decides.
+// reopenName is the name of the socket by which a worker opens files for writing.
 const reopenName = "reopen"
 
-// isPressureFile tells whether a worker may write to a file: to a pressure file, which takes a trigger. Only the kernel
-// makes files on these file systems.
+// isPressureFile reports whether a worker may open the file for writing: a pressure file, for a
+// trigger. Only the kernel creates files on these file systems.
 func isPressureFile(fsType int64, path string) bool {
 	dir, name := filepath.Split(path)
 	switch fsType {

@@ -14,39 +14,40 @@ import (
 	"palisade/internal/sys"
 )
 
-// probeTime is how long an lxcfs that is found on the mount point may take to answer.
+// probeTime bounds the time that an lxcfs on the mount point takes to answer.
 const probeTime = 2 * time.Second
 
-// takeOver opens the session that an earlier process has left with the service manager, if it is that of what is mounted on path.
+// takeOver opens the session that an earlier process has stored in the service manager, if that is
+// still mounted on path.
 func takeOver(files []sys.NamedFile, path string) (*fusedev.Session, error) {
 	table, err := mounts.OwnTable()
 	if err != nil {
 		return nil, err
 	}
 	if top := table.Top(path); top == nil || top.FSType != mounts.FSType {
-		return nil, fmt.Errorf("it is not mounted on %s any more", path)
+		return nil, fmt.Errorf("no longer mounted on %s", path)
 	}
 	session, err := fusedev.OpenSession(files)
 	if err == nil && session.HasEnded() {
-		err = errors.New("its connection has ended")
+		err = errors.New("FUSE connection has ended")
 	}
 	return session, err
 }
 
-// forget lets go of the files of a session that is of no use, and has the service manager do so. Those of the next session have the
-// same names.
+// forget closes the files of a session that cannot be used, and removes them from the service
+// manager: files of the next session have the same names.
 func forget(files []sys.NamedFile) error {
 	for _, f := range files {
 		f.File.Close()
 		if err := sys.RemoveStoredFiles(f.Name); err != nil {
-			return fmt.Errorf("have the service manager let go of %s: %w", f.Name, err)
+			return fmt.Errorf("remove %s from the service manager: %w", f.Name, err)
 		}
 	}
 	return nil
 }
 
-// checkMountpoint makes sure that path is a directory. It does not look at one on which lxcfs is mounted: that may not
-// answer.
+// checkMountpoint returns an error if path is not a directory. It does not access a mounted lxcfs,
+// which may not answer.
 func checkMountpoint(path string) error {
 	table, err := mounts.OwnTable()
 	if err != nil {
@@ -65,8 +66,9 @@ func checkMountpoint(path string) error {
 	return nil
 }
 
-// clearMountpoint takes lxcfs mounts off the mount point whose daemons have died. One that is alive, or does not answer,
-// is somebody else's. Other mounts are left alone: the new one goes on top of them.
+// clearMountpoint unmounts every dead lxcfs from the mount point. It returns an error for one that
+// is alive or does not answer, which belongs to another daemon. It leaves other mounts alone: the
+// new one is mounted on top of them.
 func clearMountpoint(ctx context.Context, path string, log *slog.Logger) error {
 	for {
 		found, err := probe.Look(ctx, path, probeTime)
@@ -76,13 +78,13 @@ func clearMountpoint(ctx context.Context, path string, log *slog.Logger) error {
 		switch found.State {
 		case probe.Dead:
 		case probe.Healthy:
-			return fmt.Errorf("another lxcfs serves %s; stop it first", path)
+			return fmt.Errorf("another lxcfs serves %s: stop it first", path)
 		default:
-			return fmt.Errorf("%s is an lxcfs mount whose daemon does not answer; end that daemon first", path)
+			return fmt.Errorf("the lxcfs on %s does not answer: end its daemon first", path)
 		}
 		if err := mounts.UnmountHost(found.Device, sys.UnmountDetach); err != nil {
-			return fmt.Errorf("take a dead lxcfs mount away: %w", err)
+			return fmt.Errorf("unmount a dead lxcfs: %w", err)
 		}
-		log.Info("took a dead lxcfs mount away", "mountpoint", path)
+		log.Info("unmounted a dead lxcfs", "mountpoint", path)
 	}
 }

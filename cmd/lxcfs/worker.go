@@ -16,13 +16,14 @@ import (
 	"palisade/internal/view"
 )
 
-// percentOfAll is how much garbage there may be beside what is used, in percent of it: half of what Go allows. Reads make next to none,
-// so that collecting it earlier costs nothing, and saves some megabytes.
-const percentOfAll = 50
+// gcPercent is the GOGC of workers, half of the default. Reads allocate almost nothing, so earlier
+// collections cost nothing, and save some megabytes.
+const gcPercent = 50
 
-// work serves the supervisor's session until the supervisor wants another worker to, or the session ends.
+// work serves the supervisor's session until the supervisor replaces the worker or the session
+// ends.
 func work(c *config) error {
-	// A terminal sends its signals to both; they are the supervisor's.
+	// A terminal sends signals to both processes. The supervisor handles them.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 	if err := sys.NameProcess("lxcfs-worker"); err != nil { // it was executed by descriptor
 		return err
@@ -50,17 +51,18 @@ func work(c *config) error {
 	filesystem, err := lxcfs.New(lxcfs.Options{
 		Memory: view.MemOptions{Swap: !c.disableSwap, Zswap: !c.disableZswap},
 		Quota:  !c.disableCFS, Loadavg: !c.disableLoadavg,
-		ProcRoot: "/proc", SysRoot: "/sys", StateFile: filepath.Join(c.stateDir(), "guests"), Reopen: reopen, Meter: counters,
-		Log: c.log, HostDiskName: c.rootDisk == rootDiskHost,
+		ProcRoot: "/proc", SysRoot: "/sys", StateFile: filepath.Join(c.stateDir(), "guests"),
+		Reopen: reopen, Meter: counters, Log: c.log, HostDiskName: c.rootDisk == rootDiskHost,
 	})
 	if err != nil {
 		return err
 	}
 	if err := worker.Ready(); err != nil {
-		return fmt.Errorf("tell the supervisor: %w", err)
+		return fmt.Errorf("notify supervisor: %w", err)
 	}
-	debug.SetGCPercent(percentOfAll)
-	runtime.GOMAXPROCS(runtime.NumCPU() + moreThreads) // a thread that comes back from the kernel does not wait for its turn
+	debug.SetGCPercent(gcPercent)
+	// A thread that returns from a system call continues at once.
+	runtime.GOMAXPROCS(runtime.NumCPU() + moreThreads)
 	commands := make(chan supervise.Command)
 	go func() {
 		defer close(commands)
@@ -75,14 +77,18 @@ func work(c *config) error {
 	return obey(commands, worker, filesystem, session)
 }
 
-// obey does what the supervisor wants, until it is to leave, or the supervisor is gone.
-func obey(commands <-chan supervise.Command, worker *supervise.Worker, filesystem *lxcfs.FS, session *fusedev.Session) error {
+// obey executes commands of the supervisor until the command Leave, or until the supervisor or the
+// session ends.
+func obey(
+	commands <-chan supervise.Command, worker *supervise.Worker, filesystem *lxcfs.FS,
+	session *fusedev.Session,
+) error {
 	var conn *fusedev.Conn
 	over := make(chan struct{})
 	for {
 		select {
 		case <-over:
-			return nil // unmounted, and in no container any more
+			return nil // unmounted everywhere
 		case command, ok := <-commands:
 			switch {
 			case !ok:

@@ -11,8 +11,9 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// controllers are those that lxcfs has figures from, by their names in v1 and v2, and what is the host's without them. In v2 every
-// cgroup has cpu.stat, also without a controller (Documentation/admin-guide/cgroup-v2.rst).
+// controllers are the controllers that lxcfs reads, by their names in v1 and v2, and the values
+// that are the host's without them. In v2 every cgroup has cpu.stat, also without a controller
+// (Documentation/admin-guide/cgroup-v2.rst).
 var controllers = []struct{ v1, v2, shows string }{
 	{"memory", "memory", "meminfo and swaps"},
 	{"cpu", "cpu", "the number of CPUs that a limit of time allows"},
@@ -21,14 +22,14 @@ var controllers = []struct{ v1, v2, shows string }{
 	{"blkio", "io", "diskstats"},
 }
 
-// hierarchies are what is mounted of cgroups.
+// hierarchies are the mounted cgroup hierarchies.
 type hierarchies struct {
-	// v1 has the controllers of version 1, v2 the folder in which version 2 is mounted.
+	// v1 contains the mounted controllers of version 1, v2 is the mount point of version 2.
 	v1 map[string]bool
 	v2 string
 }
 
-// layout is what distributions call it.
+// layout returns "v1", "v2" or "hybrid".
 func (h *hierarchies) layout() string {
 	switch {
 	case len(h.v1) == 0:
@@ -39,15 +40,21 @@ func (h *hierarchies) layout() string {
 	return "hybrid"
 }
 
-// checkCgroups looks whether lxcfs can see limits (cgroups(7)).
+// checkCgroups checks that lxcfs can read limits (cgroups(7)).
 func checkCgroups(_ context.Context, w *World, r *Report) {
 	h, err := w.hierarchies()
 	if err != nil {
-		r.add(CgroupMissing, "/proc/thread-self/mountinfo", run("mount -t proc proc /proc"), "%v: it is not known which cgroups are mounted", err)
+		r.add(
+			CgroupMissing, "/proc/thread-self/mountinfo", command("mount -t proc proc /proc"),
+			"%v: mounted cgroups are unknown", err,
+		)
 		return
 	}
 	if len(h.v1) == 0 && h.v2 == "" {
-		r.add(CgroupMissing, "/sys/fs/cgroup", run("mount -t cgroup2 cgroup2 /sys/fs/cgroup"), "no cgroups are mounted: no limit is seen")
+		r.add(
+			CgroupMissing, "/sys/fs/cgroup", command("mount -t cgroup2 cgroup2 /sys/fs/cgroup"),
+			"no cgroups are mounted: no limit is seen",
+		)
 		return
 	}
 	r.version("cgroups", h.layout())
@@ -56,16 +63,23 @@ func checkCgroups(_ context.Context, w *World, r *Report) {
 	known := w.knownControllers()
 	for _, c := range controllers {
 		switch {
-		case h.v1[c.v1] || slices.Contains(has, c.v2) && slices.Contains(passed, c.v2) || c.v2 == "" && len(h.v1) == 0:
+		case h.v1[c.v1], slices.Contains(has, c.v2) && slices.Contains(passed, c.v2),
+			c.v2 == "" && len(h.v1) == 0:
 		case slices.Contains(has, c.v2):
 			w.addOff(r, filepath.Join(h.v2, "cgroup.subtree_control"), c.v2, c.shows)
 		case known[c.v1] && len(h.v1) > 0:
-			folder := "/sys/fs/cgroup/" + c.v1
-			r.add(CgroupController, c.v1, run("mkdir -p %[1]s && mount -t cgroup -o %[2]s %[2]s %[1]s", folder, c.v1),
-				"it is not mounted: containers see the host's for %s", c.shows)
+			dir := "/sys/fs/cgroup/" + c.v1
+			r.add(
+				CgroupController, c.v1,
+				command("mkdir -p %[1]s && mount -t cgroup -o %[2]s %[2]s %[1]s", dir, c.v1),
+				"it is not mounted: containers see the host's for %s", c.shows,
+			)
 		default:
-			r.add(CgroupController, c.v1, do("boot a kernel that has it, and without cgroup_disable=%s", c.v1),
-				"the kernel does not have it, or it is disabled: containers see the host's for %s", c.shows)
+			r.add(
+				CgroupController, c.v1,
+				advice("boot a kernel that has it, and without cgroup_disable=%s", c.v1),
+				"the kernel does not have it, or it is disabled: containers see the host's for %s", c.shows,
+			)
 		}
 	}
 	if len(r.Findings) == before {
@@ -73,21 +87,31 @@ func checkCgroups(_ context.Context, w *World, r *Report) {
 	}
 }
 
-// addOff adds that cgroups do not have a controller of v2. systemd gives it to them when a unit or a container wants it, and takes it away
-// when none does.
+// addOff adds that a controller of v2 is not enabled for cgroups. systemd enables it when a unit or
+// a container needs it, and disables it otherwise.
 func (w *World) addOff(r *Report, file, controller, shows string) {
 	if w.exists("/run/systemd/system") {
-		r.add(CgroupIdle, controller, do("start a container with a limit, and call lxcfs-toolkit doctor again"),
-			"nothing uses it, and so systemd leaves it out of %s; containers for which that stays so see the host's for %s", file, shows)
+		r.add(
+			CgroupIdle, controller,
+			advice("start a container with a limit, and run lxcfs-toolkit doctor again"),
+			"no unit uses it, so systemd does not enable it in %s; "+
+				"containers without it see the host's for %s",
+			file, shows,
+		)
 		return
 	}
-	r.add(CgroupOff, controller, run("echo +%s >%s", controller, quote(file)), "%s does not have it: containers see the host's for %s", file, shows)
+	r.add(
+		CgroupOff, controller, command("echo +%s >%s", controller, quote(file)),
+		"%s does not have it: containers see the host's for %s", file, shows,
+	)
 }
 
-// hierarchies looks at the mount table.
+// hierarchies returns the hierarchies in the mount table.
 func (w *World) hierarchies() (*hierarchies, error) {
 	h := &hierarchies{v1: make(map[string]bool)}
-	mounted, err := w.mounts(func(m *mountinfo.Info) bool { return m.FSType == "cgroup" || m.FSType == "cgroup2" })
+	mounted, err := w.mounts(
+		func(m *mountinfo.Info) bool { return m.FSType == "cgroup" || m.FSType == "cgroup2" },
+	)
 	if err != nil {
 		return nil, fmt.Errorf("parse the mount table: %w", err)
 	}
@@ -97,7 +121,9 @@ func (w *World) hierarchies() (*hierarchies, error) {
 			continue
 		}
 		for option := range strings.SplitSeq(m.VFSOptions, ",") {
-			if slices.ContainsFunc(controllers[:], func(c struct{ v1, v2, shows string }) bool { return c.v1 == option }) {
+			if slices.ContainsFunc(
+				controllers[:], func(c struct{ v1, v2, shows string }) bool { return c.v1 == option },
+			) {
 				h.v1[option] = true
 			}
 		}
@@ -105,19 +131,20 @@ func (w *World) hierarchies() (*hierarchies, error) {
 	return h, nil
 }
 
-// words are those of a file of cgroup v2; none if it is not there.
-func (w *World) words(folder, name string) []string {
-	if folder == "" {
+// words returns the words of a file of cgroup v2, none if it does not exist.
+func (w *World) words(dir, name string) []string {
+	if dir == "" {
 		return nil
 	}
-	text, err := w.read(filepath.Join(folder, name), maxConfig)
+	text, err := w.read(filepath.Join(dir, name), maxConfig)
 	if err != nil {
 		return nil
 	}
 	return strings.Fields(string(text))
 }
 
-// knownControllers are the controllers that the kernel has and that are not disabled (/proc/cgroups).
+// knownControllers returns the controllers that the kernel has and that are enabled
+// (/proc/cgroups).
 func (w *World) knownControllers() map[string]bool {
 	known := make(map[string]bool)
 	text, err := w.read("/proc/cgroups", maxConfig)

@@ -13,21 +13,23 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// engineKind is an engine whose configuration is looked at.
+// engineKind is an engine whose configuration is checked.
 type engineKind struct {
 	name string
 	// programs are the names of its daemon, config is its main file, unit its service.
 	programs []string
 	config   string
 	unit     string
-	// price is what a restart costs, "" if containers notice nothing.
-	price string
+	// impact describes the effect of a restart on containers, "" if there is none.
+	impact string
 }
 
-// Engines are the names of those that are known.
-var Engines = []string{"containerd", "crio", "docker", "incus", "isulad", "lxc", "lxd", "podman", "proxmox"}
+// Engines are the names of all engines.
+var Engines = []string{
+	"containerd", "crio", "docker", "incus", "isulad", "lxc", "lxd", "podman", "proxmox",
+}
 
-// wants tells whether the engine is to be looked at: it is wanted, and there.
+// wants reports whether to check the engine: it is selected and installed.
 func (w *World) wants(r *Report, e *engineKind) bool {
 	named := slices.Contains(w.Engines, e.name)
 	if len(w.Engines) > 0 && !named {
@@ -35,33 +37,41 @@ func (w *World) wants(r *Report, e *engineKind) bool {
 	}
 	there := w.has(e)
 	if !there && named {
-		r.add(EngineAbsent, e.name, do("install %s, or do not ask for it", e.name), "neither its program nor %s is there", e.config)
+		r.add(
+			EngineAbsent, e.name, advice("install %s, or do not ask for it", e.name),
+			"neither its program nor %s exists", e.config,
+		)
 	}
 	return there
 }
 
-func (w *World) has(e *engineKind) bool { return w.program(e.programs...) != "" || w.exists(e.config) }
+func (w *World) has(
+	e *engineKind,
+) bool {
+	return w.program(e.programs...) != "" || w.exists(e.config)
+}
 
-// restart is what makes the engine read its configuration, to be put behind another command. Where that has a price, it is left to people.
+// restart returns the end of a command that makes the engine read its configuration. If a restart
+// affects containers it is only a comment.
 func (e *engineKind) restart(w *World) string {
 	switch {
 	case e.unit == "":
 		return "" // it reads it for each container
-	case e.price == "" && w.hasUnit(e.unit):
+	case e.impact == "" && w.hasUnit(e.unit):
 		return " && systemctl restart " + strings.TrimSuffix(e.unit, ".service")
 	}
-	return " # then restart " + e.programs[0] + e.price
+	return " # then restart " + e.programs[0] + e.impact
 }
 
-// restartWords is the same in words.
+// restartWords returns the end of an advice that makes the engine read its configuration.
 func (e *engineKind) restartWords() string {
 	if e.unit == "" {
 		return ""
 	}
-	return ", and restart " + e.programs[0] + e.price
+	return ", and restart " + e.programs[0] + e.impact
 }
 
-// state is how a file of the configuration is.
+// state is the state of a configuration file.
 type state int
 
 const (
@@ -70,24 +80,24 @@ const (
 	good
 )
 
-// config reads and parses a file of an engine's. What is wrong with it is added.
+// config reads and parses a file of an engine. It adds a finding for an error.
 func (w *World) config(r *Report, e *engineKind, file string, parse func([]byte) error) state {
 	text, err := w.read(file, maxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
 		return absent
 	}
-	cure := do("make %s a regular file of at most %d bytes%s", file, maxConfig, e.restartWords())
+	cure := advice("make %s a regular file of at most %d bytes%s", file, maxConfig, e.restartWords())
 	if err == nil {
 		if err = parse(text); err == nil {
 			return good
 		}
-		cure = do("correct %s%s", file, e.restartWords())
+		cure = advice("correct %s%s", file, e.restartWords())
 	}
 	r.add(ConfigBroken, file, cure, "%s cannot use it: %v", e.name, err)
 	return broken
 }
 
-// parseJSON parses a JSON object. An error says where it is.
+// parseJSON parses a JSON object. Errors contain the line and column.
 func parseJSON(text []byte, value any) error {
 	err := json.Unmarshal(text, value)
 	var syntax *json.SyntaxError
@@ -101,7 +111,7 @@ func parseJSON(text []byte, value any) error {
 	return err
 }
 
-// position is the place of the byte before offset.
+// position returns the line and column of the byte before offset.
 func position(text []byte, offset int64) string {
 	before := text[:min(max(offset, 0), int64(len(text)))]
 	line := bytes.Count(before, []byte("\n")) + 1
@@ -111,7 +121,7 @@ func position(text []byte, offset int64) string {
 // table is a table of TOML.
 type table map[string]any
 
-// parseTOML parses a file. An error says where it is.
+// parseTOML parses a file. Errors contain the line and column.
 func parseTOML(text []byte) (t table, err error) {
 	err = toml.Unmarshal(text, &t)
 	var e *toml.DecodeError
@@ -122,7 +132,7 @@ func parseTOML(text []byte) (t table, err error) {
 	return t, err
 }
 
-// table is the table below t that the keys lead to; empty if there is none.
+// table returns the table below t at the path keys, nil if there is none.
 func (t table) table(keys ...string) table {
 	for _, key := range keys {
 		next, ok := t[key].(map[string]any)
@@ -139,7 +149,7 @@ func (t table) text(key string) string {
 	return s
 }
 
-// texts are the strings of a list.
+// texts returns the strings of a list.
 func (t table) texts(key string) (texts []string) {
 	values, _ := t[key].([]any)
 	for _, value := range values {
@@ -150,14 +160,15 @@ func (t table) texts(key string) (texts []string) {
 	return texts
 }
 
-// fragments are the files of a folder that is read besides a file, as containers.conf.d, in their order.
-func (w *World) fragments(file, folder, suffix string) []string {
+// fragments returns the file and those of a directory that is read after it, such as
+// containers.conf.d, in this order.
+func (w *World) fragments(file, dir, suffix string) []string {
 	files := []string{file}
-	if more, err := w.files(folder, suffix); err == nil {
+	if more, err := w.files(dir, suffix); err == nil {
 		files = append(files, more...)
 	}
 	return files
 }
 
-// base is the last part of a path.
+// base returns the last part of a path.
 func base(path string) string { return filepath.Base(path) }

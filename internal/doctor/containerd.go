@@ -8,17 +8,20 @@ import (
 	"slices"
 )
 
-var containerd = engineKind{name: "containerd", programs: []string{"containerd"}, config: "/etc/containerd/config.toml", unit: "containerd.service"}
+var containerd = engineKind{
+	name: "containerd", programs: []string{"containerd"}, config: "/etc/containerd/config.toml",
+	unit: "containerd.service",
+}
 
-// criPlugins are the names of the plug-in that starts containers for Kubernetes, in versions 3, 2 and 1 of the file.
+// criPlugins are the names of the CRI plug-in, in versions 3, 2 and 1 of the file.
 var criPlugins = []string{"io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri", "cri"}
 
-// maxImports bounds how many files are read that others import.
+// maxImports bounds the number of imported files.
 const maxImports = 32
 
-// containerdConfig is what is looked at of config.toml and what it imports (containerd-config.toml(5)).
+// containerdConfig is the checked part of config.toml and its imports (containerd-config.toml(5)).
 type containerdConfig struct {
-	// version is that of the main file.
+	// version is the version of the main file.
 	version        int64
 	defaultRuntime string
 	runtimes       map[string]criRuntime
@@ -27,13 +30,14 @@ type containerdConfig struct {
 
 // criRuntime is a runtime for Kubernetes.
 type criRuntime struct {
-	// program takes runc's place, "" for runc.
+	// program replaces runc, "" for runc.
 	program string
-	// systemd tells that it has systemd make cgroups, as the kubelet does with cgroupDriver systemd.
+	// systemd is set if systemd creates the cgroups, as with the kubelet's cgroupDriver systemd.
 	systemd bool
 }
 
-// add takes in a file, whose values come before those of earlier ones. From version 3 on, older names of the plug-in mean nothing.
+// add adds a file, whose values override earlier ones. From version 3 on, older names of the
+// plug-in are ignored.
 func (c *containerdConfig) add(t table) {
 	version, ok := t["version"].(int64)
 	if !ok {
@@ -55,7 +59,7 @@ func (c *containerdConfig) add(t table) {
 		runtimes := cri.table("runtimes")
 		for name := range runtimes {
 			options := runtimes.table(name, "options")
-			runtime := c.runtimes[name] // what the file does not have stays
+			runtime := c.runtimes[name] // options that the file lacks stay
 			if program := options.text("BinaryName"); program != "" {
 				runtime.program = program
 			}
@@ -67,7 +71,7 @@ func (c *containerdConfig) add(t table) {
 	}
 }
 
-// readContainerd reads the file and what it imports.
+// readContainerd reads the file and its imports.
 func (w *World) readContainerd(r *Report) (c *containerdConfig, state state) {
 	c = &containerdConfig{runtimes: make(map[string]criRuntime)}
 	e := &containerd
@@ -94,11 +98,11 @@ func (w *World) readContainerd(r *Report) (c *containerdConfig, state state) {
 	return c, state
 }
 
-// imports are the files that a file imports.
+// imports returns the files that a file imports.
 func (w *World) imports(t table) (files []string) {
 	for _, pattern := range t.texts("imports") {
 		if !filepath.IsAbs(pattern) {
-			pattern = filepath.Join(folderOf(containerd.config), pattern)
+			pattern = filepath.Join(dirOf(containerd.config), pattern)
 		}
 		found, err := filepath.Glob(w.path(pattern))
 		if err != nil {
@@ -123,9 +127,19 @@ func (w *World) checkCRI(r *Report, c *containerdConfig) (ours []string) {
 			ours = append(ours, name)
 			w.checkRuntime(r, e, name, runtime.program)
 		}
-		if (adds || base(runtime.program) == "userns-shift-runc") && c.runtimes["runc"].systemd && !runtime.systemd {
-			r.add(HookCgroups, e.config, do("put SystemdCgroup = true beside BinaryName of the runtime %q in %s%s", name, e.config, e.restartWords()),
-				"runc has SystemdCgroup = true, and the runtime %q has not: its pods are not in the kubelet's cgroups", name)
+		if (adds || base(runtime.program) == "userns-shift-runc") && c.runtimes["runc"].systemd &&
+			!runtime.systemd {
+			r.add(
+				HookCgroups,
+				e.config,
+				advice(
+					"put SystemdCgroup = true beside BinaryName of the runtime %q in %s%s", name, e.config,
+					e.restartWords(),
+				),
+				"runc has SystemdCgroup = true, and the runtime %q has not: "+
+					"its pods are not in the kubelet's cgroups",
+				name,
+			)
 		}
 	}
 	return ours
@@ -150,18 +164,29 @@ func checkContainerd(_ context.Context, w *World, r *Report) {
 		return
 	}
 	ours := w.checkCRI(r, c)
-	cure := do("add what `%s` prints to %s%s%s", w.toolkit("hook-spec", e.name), e.config, c.renamed(), e.restartWords())
+	cure := advice(
+		"add what `%s` prints to %s%s%s", w.toolkit("hook-spec", e.name), e.config, c.renamed(),
+		e.restartWords(),
+	)
 	if state == absent {
-		cure = run("mkdir -p %s && %s >%s%s", folderOf(e.config), w.toolkit("hook-spec", e.name), e.config, e.restart(w))
+		cure = command(
+			"mkdir -p %s && %s >%s%s", dirOf(e.config), w.toolkit("hook-spec", e.name), e.config,
+			e.restart(w),
+		)
 	}
 	switch {
 	case slices.Contains(ours, c.defaultRuntime):
 		r.fine(HookOK, e.name, "the runtime %s is the default one", c.defaultRuntime)
 	case len(ours) > 0:
-		r.optional(e, do("set default_runtime_name to %q in %s%s", ours[0], e.config, e.restartWords()),
-			"only containers with the runtime %s have the hook", ours[0])
+		r.optional(
+			e, advice("set default_runtime_name to %q in %s%s", ours[0], e.config, e.restartWords()),
+			"only containers with the runtime %s have the hook", ours[0],
+		)
 	case !slices.Contains(w.Engines, e.name) && (c.disabled || w.has(&docker)):
-		r.add(HookOptional, e.name, cure, "no runtime for Kubernetes calls the hook, which is right if containerd is there for Docker alone")
+		r.add(
+			HookOptional, e.name, cure,
+			"no runtime for Kubernetes calls the hook, which is right if only Docker uses containerd",
+		)
 	default:
 		r.add(HookMissing, e.name, cure, "no runtime for Kubernetes calls the hook")
 	}

@@ -10,27 +10,29 @@ import (
 	"palisade/internal/toolkit"
 )
 
-// maxNamed is of how many containers a kind of finding is told one by one.
+// maxNamed bounds the number of findings of one kind.
 const maxNamed = 20
 
-// checkContainers looks at the files of lxcfs in containers that run, and at those of LXC to come.
+// checkContainers checks the files of lxcfs in running containers, and the hooks for new ones of
+// LXC.
 func checkContainers(ctx context.Context, w *World, r *Report) {
 	found, err := w.List(ctx)
 	if err != nil {
-		r.add(CheckIncomplete, "containers", do("see to it that /proc can be read"), "the containers are not known: %v", err)
+		r.add(CheckIncomplete, "containers", advice("make /proc readable"),
+			"running containers are unknown: %v", err)
 	} else {
 		w.checkRunning(ctx, r, &found)
 	}
 	w.checkLXC(ctx, r, found.Containers)
 }
 
-// checkRunning looks at the files of lxcfs in the containers.
+// checkRunning checks the files of lxcfs in the containers.
 func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List) {
 	for _, s := range found.Skipped {
 		if s.Source == isulads[0].name && w.isuladServesTCP(ctx) {
-			continue // its client cannot ask without a unix socket (IsuladNoSocket)
+			continue // its client needs a unix socket (IsuladNoSocket)
 		}
-		r.add(EngineSilent, s.Source, w.wake(s.Source), "it was not asked which containers run: %s", s.Error)
+		r.add(EngineSilent, s.Source, w.wake(s.Source), "its containers are unknown: %s", s.Error)
 	}
 	healthy := w.lxcfs(ctx).healthy()
 	lacks := make(map[*toolkit.Listed][]string)
@@ -39,7 +41,7 @@ func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List
 	for i := range found.Containers {
 		c := &found.Containers[i]
 		switch {
-		case c.HostMounts: // it can have none
+		case c.HostMounts: // it cannot have files
 		case c.Error != "":
 			unknown = append(unknown, c)
 		case len(c.Dead) > 0:
@@ -55,30 +57,32 @@ func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List
 		}
 	}
 	for _, c := range unknown[:min(len(unknown), maxNamed)] {
-		r.add(CheckIncomplete, containerName(c), do("see why it has so many mounts"), "it is not known which files of lxcfs it has: %s", c.Error)
+		r.add(CheckIncomplete, containerName(c), advice("find out why it has so many mounts"),
+			"its files of lxcfs are unknown: %s", c.Error)
 	}
 	w.addContainers(r, ContainerDead, dead, func(c *toolkit.Listed) string {
 		return "files of an lxcfs that has ended, which cannot be read: " + list(c.Dead)
 	})
-	for len(missing) > 0 { // by engine: what it means depends on that
+	for len(missing) > 0 { // by engine: leaveOut depends on it
 		engine := missing[0].Engine
 		isOther := func(c *toolkit.Listed) bool { return c.Engine != engine }
-		w.addContainers(r, ContainerMissing, slices.DeleteFunc(slices.Clone(missing), isOther), func(*toolkit.Listed) string {
+		ofEngine := slices.DeleteFunc(slices.Clone(missing), isOther)
+		w.addContainers(r, ContainerMissing, ofEngine, func(*toolkit.Listed) string {
 			return "it has no file of lxcfs, and sees the host's"
 		})
 		missing = slices.DeleteFunc(missing, func(c *toolkit.Listed) bool { return !isOther(c) })
 	}
 	w.addContainers(r, ContainerIncomplete, incomplete, func(c *toolkit.Listed) string {
-		return "it has no file of lxcfs on these, if it has them at all: " + list(lacks[c])
+		return "these files are missing, or are not those of lxcfs: " + list(lacks[c])
 	})
 	if fine > 0 {
 		r.fine(ContainerOK, "containers", "%d of %d have all files of lxcfs", fine, len(found.Containers))
 	}
 }
 
-// missingFiles returns the files that an lxcfs serves and the container lacks: of the lxcfs of which it
-// lacks the fewest, since those of one do not replace another's. Single files of the CPU directory,
-// which earlier versions mounted in its place, do not stand for it.
+// missingFiles returns the files that an lxcfs serves and the container lacks. Of several lxcfs it
+// takes the one of which the fewest are missing. Single files of the CPU directory, which earlier
+// versions mounted, do not count as the directory.
 func missingFiles(c *toolkit.Listed, healthy []*probe.Result) (fewest []string) {
 	for i, lxcfs := range healthy {
 		var missing []string
@@ -94,36 +98,41 @@ func missingFiles(c *toolkit.Listed, healthy []*probe.Result) (fewest []string) 
 	return fewest
 }
 
-// addContainers adds a finding for each container, and one for all that are too many.
-func (w *World) addContainers(r *Report, id ID, containers []*toolkit.Listed, problem func(*toolkit.Listed) string) {
+// addContainers adds a finding for each of the first maxNamed containers, and one for all others.
+func (w *World) addContainers(
+	r *Report, id ID, containers []*toolkit.Listed, problem func(*toolkit.Listed) string,
+) {
 	for i, c := range containers {
 		if i == maxNamed {
 			rest := containers[i:]
-			r.add(id, "more containers", run("%s", w.toolkit("remount", "--all")), "the same is so for %d more", len(rest))
+			r.add(id, "more containers", command("%s", w.toolkit("remount", "--all")),
+				"%d more have the same problem", len(rest))
 			r.Findings[len(r.Findings)-1].engine = c.Engine
 			return
 		}
-		cure := run("%s", w.toolkit("remount", "--container-id", c.ID))
+		cure := command("%s", w.toolkit("remount", "--container-id", c.ID))
 		if !plain.MatchString(c.ID) {
-			cure = run("%s", w.toolkit("remount", "--all")) // somebody in the container has made the name
+			cure = command("%s", w.toolkit("remount", "--all")) // the container has chosen the name
 		}
 		r.add(id, containerName(c), cure, "%s", problem(c))
 		r.Findings[len(r.Findings)-1].engine = c.Engine
 	}
 }
 
-// leaveOut makes less of containers without files whose engine calls the hook only for those that ask for it.
+// leaveOut lowers the level of containers without files if their engine calls the hook only for
+// those that ask for it.
 func (r *Report) leaveOut() {
 	for i := range r.Findings {
 		f := &r.Findings[i]
-		if f.ID == ContainerMissing && slices.Contains(r.choosy, strings.ReplaceAll(f.engine, "cri-o", crio.name)) {
+		if f.ID == ContainerMissing &&
+			slices.Contains(r.optIn, strings.ReplaceAll(f.engine, "cri-o", crio.name)) {
 			f.ID, f.Level = ContainerLeftOut, kinds[ContainerLeftOut]
-			f.Problem += ", since " + f.engine + " calls the hook for those alone that ask for it"
+			f.Problem += ", since " + f.engine + " calls the hook only for containers that ask for it"
 		}
 	}
 }
 
-// containerName is what people call a container: its engine, its name, its id.
+// containerName returns the engine, the names and the id of a container.
 func containerName(c *toolkit.Listed) string {
 	var words []string
 	for _, name := range append(append([]string{c.Engine}, c.Names...), c.ID) {
@@ -134,16 +143,19 @@ func containerName(c *toolkit.Listed) string {
 	return strings.Join(words, " ")
 }
 
-// wake is the remedy for an engine that does not answer.
+// wake returns the remedy for an engine that does not answer.
 func (w *World) wake(source string) remedy {
 	name, _, _ := strings.Cut(source, " ")
-	unit := map[string]string{"docker": docker.unit, "podman": "podman.service", "isulad": isulads[0].unit}[name]
-	price := map[string]string{"docker": docker.price}[name]
+	unit := map[string]string{
+		"docker": docker.unit, "podman": "podman.service", "isulad": isulads[0].unit,
+	}[name]
+	impact := map[string]string{"docker": docker.impact}[name]
 	switch {
 	case unit == "" || source == "podman": // its store, not its service
-		return do("see to it that the file that is named can be read, or remove it")
+		return advice("make the named file readable, or remove it")
 	case w.hasUnit(unit):
-		return run("systemctl --no-pager status %[1]s; journalctl --no-pager --unit %[1]s --lines 50 # at last restart it%[2]s", unit, price)
+		return command("systemctl --no-pager status %[1]s; "+
+			"journalctl --no-pager --unit %[1]s --lines 50 # as a last resort restart it%[2]s", unit, impact)
 	}
-	return do("see what its log says; at last restart %s%s", name, price)
+	return advice("see its log; as a last resort restart %s%s", name, impact)
 }

@@ -8,11 +8,12 @@ import (
 )
 
 var docker = engineKind{
-	name: "docker", programs: []string{"dockerd"}, config: "/etc/docker/daemon.json", unit: "docker.service",
-	price: ", which stops its containers unless it has live-restore",
+	name: "docker", programs: []string{"dockerd"},
+	config: "/etc/docker/daemon.json", unit: "docker.service",
+	impact: ", which stops its containers unless it has live-restore",
 }
 
-// dockerConfig is what is looked at of daemon.json (dockerd(8)).
+// dockerConfig is the checked part of daemon.json (dockerd(8)).
 type dockerConfig struct {
 	DefaultRuntime string `json:"default-runtime"`
 	Runtimes       map[string]struct {
@@ -31,7 +32,7 @@ func parseDocker(text []byte) (c dockerConfig, err error) {
 	return c, parseJSON(text, &c)
 }
 
-// checkDocker looks at the configuration of dockerd.
+// checkDocker checks the configuration of dockerd.
 func checkDocker(ctx context.Context, w *World, r *Report) {
 	if !w.wants(r, &docker) {
 		return
@@ -62,25 +63,47 @@ func checkDocker(ctx context.Context, w *World, r *Report) {
 	case slices.Contains(ours, c.DefaultRuntime):
 		r.fine(HookOK, e.name, "the runtime %s is the default one", c.DefaultRuntime)
 	case len(ours) > 0:
-		r.optional(e, do(`put "default-runtime": %q into %s%s`, ours[0], e.config, e.restartWords()),
+		r.optional(e, advice(`put "default-runtime": %q into %s%s`, ours[0], e.config, e.restartWords()),
 			"only containers with docker run --runtime %s have the hook", ours[0])
 	case state == absent:
-		r.add(HookMissing, e.name, run("mkdir -p %s && %s >%s%s", folderOf(e.config), w.toolkit("hook-spec", e.name), e.config, e.restart(w)),
-			"no runtime of it calls the hook")
+		r.add(
+			HookMissing,
+			e.name,
+			command(
+				"mkdir -p %s && %s >%s%s", dirOf(e.config), w.toolkit("hook-spec", e.name), e.config,
+				e.restart(w),
+			),
+			"no runtime of it calls the hook",
+		)
 	default:
-		r.add(HookMissing, e.name, do("add what `%s` prints to %s%s", w.toolkit("hook-spec", e.name), e.config, e.restartWords()),
-			"no runtime in %s calls the hook", e.config)
+		r.add(
+			HookMissing,
+			e.name,
+			advice(
+				"add what `%s` prints to %s%s", w.toolkit("hook-spec", e.name), e.config, e.restartWords(),
+			),
+			"no runtime in %s calls the hook",
+			e.config,
+		)
 	}
 }
 
-// checkRuntime makes sure that the program of a runtime can be run.
+// checkRuntime checks that the program of a runtime can be run.
 func (w *World) checkRuntime(r *Report, e *engineKind, name, program string) {
 	if base(program) == program {
 		return // it is looked for in the engine's PATH
 	}
 	if err := w.checkProgram(program); err != nil {
-		r.add(HookProgram, e.config, do("install %s, or put what `%s` prints in its place in %s%s", program,
-			w.toolkit("hook-spec", e.name), e.config, e.restartWords()),
-			"%s starts no container by the runtime %s: %q: %v", e.name, name, program, err)
+		r.add(
+			HookProgram,
+			e.config,
+			advice("install %s, or put what `%s` prints in its place in %s%s", program,
+				w.toolkit("hook-spec", e.name), e.config, e.restartWords()),
+			"%s starts no container by the runtime %s: %q: %v",
+			e.name,
+			name,
+			program,
+			err,
+		)
 	}
 }

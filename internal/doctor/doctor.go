@@ -1,6 +1,6 @@
-// Package doctor finds what is wrong on a host: it looks at the kernel, at lxcfs, at containers, and at what engines have in
-// their configuration, and says for each finding what mends it. It changes nothing. What it reads is limited, and what takes too
-// long is left to itself.
+// Package doctor finds problems on a host: it checks the kernel, lxcfs, containers and the
+// configuration of engines, and gives a remedy for each finding. It changes nothing. The size of
+// what it reads, and the time of each check, are bounded.
 package doctor
 
 import (
@@ -14,7 +14,7 @@ import (
 	"palisade/internal/cmdline"
 )
 
-// Level is how bad a finding is.
+// Level is the severity of a finding.
 type Level string
 
 // The levels.
@@ -25,37 +25,37 @@ const (
 	Error   Level = "error"
 )
 
-// Levels are all of them, the worst first.
+// Levels lists all levels, the worst first.
 var Levels = []Level{Error, Warning, Info, OK}
 
-// Finding is something that was looked at.
+// Finding is the result of a check.
 type Finding struct {
 	ID    ID    `json:"id"`
 	Level Level `json:"level"`
-	// Subject is what it is about: a file, an engine, a container.
+	// Subject is a file, an engine, a container.
 	Subject string `json:"subject"`
-	// Problem is what is wrong, or fine, in one line.
+	// Problem describes the problem, or the passed check, in one line.
 	Problem string `json:"problem"`
-	// Remedy mends it. It is empty where nothing is wrong.
+	// Remedy is empty if there is no problem.
 	Remedy string `json:"remedy,omitempty"`
-	// Command tells that the remedy is a command for root's shell; else it says what to do.
+	// Command is set if the remedy is a command for root's shell, rather than advice.
 	Command bool `json:"command,omitempty"`
 
-	// engine is that of a container.
+	// engine is the engine of the container that is the subject.
 	engine string
 }
 
-// Report is all that was found.
+// Report contains all findings.
 type Report struct {
 	Findings []Finding `json:"findings"`
-	// Versions are those of programs and of the kernel, as far as they are known.
+	// Versions has the known versions of programs and of the kernel.
 	Versions map[string]string `json:"versions"`
 
-	// choosy are the engines that call the hook for those containers alone that ask for it.
-	choosy []string
+	// optIn are the engines that call the hook only for containers that ask for it.
+	optIn []string
 }
 
-// Count is how many findings are of a level.
+// Count returns the number of findings of a level.
 func (r *Report) Count(level Level) int {
 	n := 0
 	for i := range r.Findings {
@@ -66,31 +66,40 @@ func (r *Report) Count(level Level) int {
 	return n
 }
 
-// Sick tells whether there are warnings or errors.
-func (r *Report) Sick() bool { return r.Count(Error)+r.Count(Warning) > 0 }
+// HasProblems reports whether there are warnings or errors.
+func (r *Report) HasProblems() bool { return r.Count(Error)+r.Count(Warning) > 0 }
 
-// remedy is what mends a finding.
+// remedy is the remedy of a finding.
 type remedy struct {
 	text    string
 	command bool
 }
 
-// run is a remedy that is a command.
-func run(format string, args ...any) remedy { return remedy{fmt.Sprintf(format, args...), true} }
+// command returns a remedy that is a command.
+func command(
+	format string, args ...any,
+) remedy {
+	return remedy{fmt.Sprintf(format, args...), true}
+}
 
-// do is a remedy in words.
-func do(format string, args ...any) remedy { return remedy{fmt.Sprintf(format, args...), false} }
+// advice returns a remedy in words.
+func advice(
+	format string, args ...any,
+) remedy {
+	return remedy{fmt.Sprintf(format, args...), false}
+}
 
-// add adds a finding, whose level is its id's. Its texts may have parts that others have made.
+// add adds a finding with the level of its id. The texts may contain hostile names.
 func (r *Report) add(id ID, subject string, cure remedy, format string, args ...any) {
 	r.Findings = append(r.Findings, Finding{
-		ID: id, Level: kinds[id], Subject: cmdline.OneLine(subject), Problem: cmdline.OneLine(fmt.Sprintf(format, args...)),
-		Remedy: cmdline.OneLine(cure.text), Command: cure.command,
+		ID: id, Level: kinds[id], Subject: cmdline.OneLine(subject),
+		Problem: cmdline.OneLine(fmt.Sprintf(format, args...)),
+		Remedy:  cmdline.OneLine(cure.text), Command: cure.command,
 	})
 }
 
-// shorten keeps of the findings from the given one on the first maxNamed of each kind, and says of the
-// others how many there are.
+// shorten keeps the first maxNamed findings of each kind, from the given index on, and adds a
+// finding with the number of the others.
 func (r *Report) shorten(from int) {
 	count := make(map[ID]int)
 	r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool {
@@ -102,38 +111,39 @@ func (r *Report) shorten(from int) {
 	})
 	for _, id := range slices.Sorted(maps.Keys(count)) {
 		if more := count[id] - maxNamed; more > 0 {
-			r.add(id, "others", do("mend those that are named first, then call lxcfs-toolkit doctor again"), "the same is so for %d more", more)
+			r.add(id, "others", advice("fix the listed ones first, then run lxcfs-toolkit doctor again"),
+				"%d more have the same problem", more)
 		}
 	}
 }
 
-// optional adds that an engine calls the hook for those containers alone that ask for it.
+// optional adds that an engine calls the hook only for containers that ask for it.
 func (r *Report) optional(e *engineKind, cure remedy, format string, args ...any) {
-	r.choosy = append(r.choosy, e.name)
+	r.optIn = append(r.optIn, e.name)
 	r.add(HookOptional, e.name, cure, format, args...)
 }
 
-// fine adds that something is as it should be.
+// fine adds a passed check.
 func (r *Report) fine(id ID, subject, format string, args ...any) {
 	r.add(id, subject, remedy{}, format, args...)
 }
 
-// version adds the version of a program, if it is known.
+// version adds the version of a program, unless it is empty.
 func (r *Report) version(program, version string) {
 	if version != "" {
 		r.Versions[program] = cmdline.OneLine(version)
 	}
 }
 
-// check looks at one thing.
+// check is a check of the host.
 type check struct {
 	name string
 	look func(ctx context.Context, w *World, r *Report)
-	// limit is how long it may take.
+	// limit bounds its time.
 	limit time.Duration
 }
 
-// checks are all of them, in the order in which what they find is to be mended.
+// checks lists all checks, in the order in which problems should be fixed.
 var checks = []check{
 	{"kernel", checkKernel, 5 * time.Second},
 	{"fuse", checkFuse, 5 * time.Second},
@@ -150,7 +160,7 @@ var checks = []check{
 	{"versions", checkVersions, 10 * time.Second},
 }
 
-// Examine looks at everything, at the same time, and returns what was found in the order of the checks.
+// Examine runs all checks at the same time, and returns their findings in the order of the checks.
 func Examine(ctx context.Context, w *World) *Report {
 	reports := make([]chan *Report, len(checks))
 	for i, c := range checks {
@@ -164,13 +174,13 @@ func Examine(ctx context.Context, w *World) *Report {
 		for program, version := range r.Versions {
 			all.Versions[program] = version
 		}
-		all.choosy = append(all.choosy, r.choosy...)
+		all.optIn = append(all.optIn, r.optIn...)
 	}
 	all.leaveOut()
 	return all
 }
 
-// inTime makes the check, and leaves it to itself when it takes too long.
+// inTime runs the check, and returns without it when it takes too long.
 func (c *check) inTime(ctx context.Context, w *World) *Report {
 	limit := c.limit
 	if w.limit != 0 {
@@ -185,7 +195,8 @@ func (c *check) inTime(ctx context.Context, w *World) *Report {
 		return r
 	case <-time.After(limit + limit/10):
 		r := newReport()
-		r.add(CheckIncomplete, c.name, do("find out which file or program of %s hangs, and call lxcfs-toolkit doctor again", c.name),
+		r.add(CheckIncomplete, c.name,
+			advice("find out which file or program of %s hangs, and run lxcfs-toolkit doctor again", c.name),
 			"the check was not done after %v", limit)
 		return r
 	}
@@ -193,19 +204,21 @@ func (c *check) inTime(ctx context.Context, w *World) *Report {
 
 func newReport() *Report { return &Report{Versions: make(map[string]string)} }
 
-// safely makes the check. A mistake of the program in one check does not hide what the others find.
+// safely runs the check, and recovers from a panic: the findings of other checks are still
+// reported.
 func (c *check) safely(ctx context.Context, w *World) (r *Report) {
 	r = newReport()
 	defer func() {
 		if mistake := recover(); mistake != nil {
-			r.add(CheckIncomplete, c.name, do("report this as a mistake in lxcfs-toolkit"), "the check broke off: %v", mistake)
+			r.add(CheckIncomplete, c.name, advice("report this as a bug of lxcfs-toolkit"),
+				"the check broke off: %v", mistake)
 		}
 	}()
 	c.look(ctx, w, r)
 	return r
 }
 
-// list joins the first of many words.
+// list joins the first words, and adds the number of the others.
 func list(words []string) string {
 	const most = 5
 	if len(words) > most {
@@ -214,7 +227,8 @@ func list(words []string) string {
 	return strings.Join(words, ", ")
 }
 
-// Of are the findings of a level, in their order.
+// Of returns the findings of a level, in their order.
 func (r *Report) Of(level Level) []Finding {
-	return slices.DeleteFunc(slices.Clone(r.Findings), func(f Finding) bool { return f.Level != level })
+	isOther := func(f Finding) bool { return f.Level != level }
+	return slices.DeleteFunc(slices.Clone(r.Findings), isOther)
 }

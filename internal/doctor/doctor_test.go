@@ -36,7 +36,8 @@ func probed(result probe.Result) func(testing.TB, *World) {
 	}
 }
 
-// mounted is an edit that makes probes find the results at their mount points, and nothing elsewhere.
+// mounted is an edit that makes probes find the results at their mount points, and nothing
+// elsewhere.
 func mounted(results map[string]probe.Result) func(testing.TB, *World) {
 	return func(_ testing.TB, w *World) {
 		w.Probe = func(_ context.Context, mountpoint string) (probe.Result, error) {
@@ -80,7 +81,8 @@ func only(engines ...string) func(testing.TB, *World) {
 	return func(_ testing.TB, w *World) { w.Engines = engines }
 }
 
-// answering is an edit that has a broker answer at a socket, listening one that has only somebody listen there, as systemd does.
+// answering is an edit that has a broker answer at a socket, listening one that has only somebody
+// listen there, as systemd does.
 func answering(socket string) func(testing.TB, *World) {
 	return func(t testing.TB, w *World) { go http.Serve(listen(t, w, socket), http.NotFoundHandler()) }
 }
@@ -135,8 +137,8 @@ func TestFindings(t *testing.T) {
 			if !strings.Contains(strings.Join(remedies, "\n"), s.remedy) {
 				t.Errorf("%q is in none of the remedies:\n%s", s.remedy, strings.Join(remedies, "\n"))
 			}
-			if r.Sick() != (r.Count(Warning)+r.Count(Error) > 0) {
-				t.Error("Sick is wrong")
+			if r.HasProblems() != (r.Count(Warning)+r.Count(Error) > 0) {
+				t.Error("HasProblems is wrong")
 			}
 		})
 	}
@@ -147,7 +149,8 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-// TestCheckIncomplete has checks that hang, fail and break off: the others are made all the same, in time.
+// TestCheckIncomplete has checks that hang, fail and break off: the others are made all the same,
+// in time.
 func TestCheckIncomplete(t *testing.T) {
 	w := newWorld(t)
 	w.limit = 2 * time.Second
@@ -177,12 +180,13 @@ func TestCheckIncomplete(t *testing.T) {
 	}
 }
 
-// TestOddFiles puts what is no file of configuration in the place of each: a finding that names it, no wait, no panic.
+// TestOddFiles puts what is no file of configuration in the place of each: a finding that names it,
+// no wait, no panic.
 func TestOddFiles(t *testing.T) {
 	configs := []string{"/etc/isulad/daemon.json", "/etc/containers/containers.conf", "/etc/crio/crio.conf", "/etc/docker/daemon.json",
 		"/etc/containerd/config.toml", "/usr/share/containers/oci/hooks.d/x.json", "/etc/subuid", "/var/lib/authz-broker/policy.json"}
 	for name, content := range map[string]string{
-		"fifo": "fifo", "folder": "dir", "loop": "->.", "huge": strings.Repeat(" ", maxConfig+1), "garbage": "\x00\xff{[",
+		"fifo": "fifo", "dir": "dir", "loop": "->.", "huge": strings.Repeat(" ", maxConfig+1), "garbage": "\x00\xff{[",
 		"cut": `{"a":`, "list": "[1]", "number": "7 8", "deep": strings.Repeat("[", 100000), "device": "->/dev/zero",
 	} {
 		for _, file := range configs {
@@ -254,7 +258,8 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// TestDocument holds the page to the kinds of findings: each has a row with its level, and there are no others.
+// TestDocument holds the page to the kinds of findings: each has a row with its level, and there
+// are no others.
 func TestDocument(t *testing.T) {
 	text, err := os.ReadFile("../../docs/lxcfs-toolkit.md")
 	if err != nil {

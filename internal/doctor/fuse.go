@@ -15,23 +15,34 @@ const (
 	fuseControl = "/sys/fs/fuse/connections"
 )
 
-// checkFuse looks whether file systems can be served by a process.
+// checkFuse checks that the kernel and the host support FUSE.
 func checkFuse(_ context.Context, w *World, r *Report) {
 	before := len(r.Findings)
 	text, err := w.read("/proc/filesystems", maxConfig)
+	isFuse := func(line []byte) bool { return string(bytes.TrimSpace(line)) == "nodev\tfuse" }
 	switch {
 	case err != nil:
-		r.add(FuseMissing, "/proc/filesystems", run("mount -t proc proc /proc"), "%v: it is not known which file systems the kernel has", err)
-	case !slices.ContainsFunc(bytes.Split(text, []byte("\n")), func(line []byte) bool { return string(bytes.TrimSpace(line)) == "nodev\tfuse" }):
-		r.add(FuseMissing, "fuse", w.loadFuse(), "the kernel has no FUSE, or has not loaded it: lxcfs cannot start")
+		r.add(
+			FuseMissing, "/proc/filesystems", command("mount -t proc proc /proc"),
+			"%v: file systems of the kernel are unknown", err,
+		)
+	case !slices.ContainsFunc(bytes.Split(text, []byte("\n")), isFuse):
+		r.add(
+			FuseMissing, "fuse", w.loadFuse(),
+			"the kernel has no FUSE, or has not loaded it: lxcfs cannot start",
+		)
 	}
 	if info, err := os.Stat(w.path(fuseDevice)); err != nil {
-		r.add(FuseDevice, fuseDevice, run("mknod -m 666 /dev/fuse c 10 229"), "%v: lxcfs cannot start", bare(err))
+		r.add(
+			FuseDevice, fuseDevice, command("mknod -m 666 /dev/fuse c 10 229"), "%v: lxcfs cannot start",
+			bare(err),
+		)
 	} else if info.Mode().Type() != fs.ModeDevice|fs.ModeCharDevice {
-		r.add(FuseDevice, fuseDevice, run("rm -r /dev/fuse && mknod -m 666 /dev/fuse c 10 229"), "it is no device: lxcfs cannot start")
+		r.add(FuseDevice, fuseDevice, command("rm -r /dev/fuse && mknod -m 666 /dev/fuse c 10 229"),
+			"not a device: lxcfs cannot start")
 	}
 	if mounted, err := w.fuseControl(); err == nil && !mounted {
-		r.add(FuseControl, fuseControl, run(mountFuseControl),
+		r.add(FuseControl, fuseControl, command(mountFuseControl),
 			"fusectl is not mounted: a server that hangs cannot be cut off")
 	}
 	if len(r.Findings) == before {
@@ -39,29 +50,34 @@ func checkFuse(_ context.Context, w *World, r *Report) {
 	}
 }
 
-// loadFuse loads the module, now and, with systemd, whenever the machine boots (modules-load.d(5)).
+// loadFuse returns the command that loads the module now and, with systemd, at boot
+// (modules-load.d(5)).
 func (w *World) loadFuse() remedy {
 	const load = "modprobe fuse"
 	if !w.exists("/run/systemd/system") {
-		return run(load)
+		return command(load)
 	}
-	return run("%s && mkdir -p /etc/modules-load.d && echo fuse >/etc/modules-load.d/fuse.conf", load)
+	return command(
+		"%s && mkdir -p /etc/modules-load.d && echo fuse >/etc/modules-load.d/fuse.conf", load,
+	)
 }
 
-// mountFuseControl is the command for where it is not.
+// mountFuseControl is the command that mounts fusectl.
 const mountFuseControl = "mount -t fusectl fusectl " + fuseControl
 
-// fuseControl tells whether fusectl is mounted, by which connections can be aborted.
+// fuseControl reports whether fusectl is mounted, which can abort connections.
 func (w *World) fuseControl() (mounted bool, err error) {
 	found, err := w.mounts(func(m *mountinfo.Info) bool { return m.FSType == "fusectl" })
 	return len(found) > 0, err
 }
 
-// mounts are those of the host that are wanted.
+// mounts returns the mounts of the host that wanted accepts.
 func (w *World) mounts(wanted func(*mountinfo.Info) bool) ([]*mountinfo.Info, error) {
 	text, err := w.read("/proc/thread-self/mountinfo", maxProc)
 	if err != nil {
 		return nil, err
 	}
-	return mountinfo.GetMountsFromReader(bytes.NewReader(text), func(m *mountinfo.Info) (skip, stop bool) { return !wanted(m), false })
+	return mountinfo.GetMountsFromReader(
+		bytes.NewReader(text), func(m *mountinfo.Info) (skip, stop bool) { return !wanted(m), false },
+	)
 }

@@ -22,12 +22,12 @@ func FuzzTOML(f *testing.F) {
 			isRuntime(runtime.program, nil)
 			callsRuntime([]byte(runtime.program))
 		}
-		appendFolders([]string{"/a"}, parsed.table("engine")["hooks_dir"])
+		appendDirs([]string{"/a"}, parsed.table("engine")["hooks_dir"])
 		parsed.texts("imports")
 	})
 }
 
-// FuzzJSON parses files of Docker and of hooks folders.
+// FuzzJSON parses files of Docker and of hooks directories.
 func FuzzJSON(f *testing.F) {
 	for _, text := range []string{"", daemonJSON, hookJSON, hookSpec, `{"hook":"x","stage":["a"]}`, `{"hook":null}`, "{\n1"} {
 		f.Add([]byte(text))
@@ -48,7 +48,8 @@ func FuzzJSON(f *testing.F) {
 	})
 }
 
-// FuzzSubids parses /etc/subuid: no range is empty or goes beyond the last id, and each user's own may overlap.
+// FuzzSubids parses /etc/subuid: no range is empty or goes beyond the last id, and each user's own
+// may overlap.
 func FuzzSubids(f *testing.F) {
 	f.Add([]byte("a:100000:65536\nb:165536:65536\n#\nx\n"), []byte("a:1:1\nb:1:2\na:0:4294967295\n"))
 	f.Fuzz(func(t *testing.T, one, two []byte) {

@@ -8,7 +8,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// reach is for which containers a hook is called.
+// reach is the set of containers for which a hook is called.
 type reach int
 
 const (
@@ -18,7 +18,7 @@ const (
 	all
 )
 
-// hookFile is a file of a folder of hooks (oci-hooks(5)), version 1.0.0 or 0.1.0.
+// hookFile is a file in a hook directory (oci-hooks(5)), version 1.0.0 or 0.1.0.
 type hookFile struct {
 	hook   specs.Hook
 	stages []string
@@ -40,7 +40,10 @@ func parseHookFile(text []byte) (f hookFile, err error) {
 	f.stages = append(file.Stages, file.Stage...)
 	if err := json.Unmarshal(file.Hook, &f.hook.Path); err == nil {
 		f.hook.Args = append([]string{f.hook.Path}, file.Arguments...)
-		old := conditions{Or: true, Commands: append(file.Cmds, file.Cmd...), HasBindMounts: file.HasBindMounts}
+		old := conditions{
+			Or: true, Commands: append(file.Cmds, file.Cmd...),
+			HasBindMounts: file.HasBindMounts,
+		}
 		for _, pattern := range append(file.Annotations, file.Annotation...) {
 			old.Annotations = map[string]string{"": pattern}
 		}
@@ -48,13 +51,14 @@ func parseHookFile(text []byte) (f hookFile, err error) {
 		return f, nil
 	}
 	if len(file.Hook) == 0 {
-		return f, errors.New("it has no hook")
+		return f, errors.New("missing hook")
 	}
 	f.reach = file.When.reach()
 	return f, json.Unmarshal(file.Hook, &f.hook)
 }
 
-// conditions say for which containers a hook is called: for those for which all of them hold, or, in version 0.1.0, one does.
+// conditions select the containers for which a hook is called: all conditions must hold, or in
+// version 0.1.0 one of them.
 type conditions struct {
 	Always        *bool
 	Annotations   map[string]string
@@ -63,11 +67,14 @@ type conditions struct {
 	Or            bool `json:"-"`
 }
 
-// reach is for which containers they hold. Without any, they do for none.
+// reach returns the reach of the conditions. Without any, the hook is never called.
 func (c *conditions) reach() reach {
 	always := c.Always != nil && *c.Always
 	others := len(c.Annotations) > 0 || len(c.Commands) > 0 || c.HasBindMounts != nil
-	anyCommand := slices.ContainsFunc(c.Commands, func(pattern string) bool { return slices.Contains([]string{"", ".*", "^.*$"}, pattern) })
+	anyCommand := slices.ContainsFunc(
+		c.Commands,
+		func(pattern string) bool { return slices.Contains([]string{"", ".*", "^.*$"}, pattern) },
+	)
 	onlyCommand := len(c.Annotations) == 0 && c.HasBindMounts == nil
 	switch {
 	case c.Always != nil && !always, !others && !always:

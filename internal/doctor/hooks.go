@@ -12,18 +12,20 @@ import (
 	"palisade/internal/oci"
 )
 
-// lxcfsHooks are the names by which lxcfs-toolkit is a hook, shiftHooks those of userns-shift.
+// lxcfsHooks are the names of lxcfs-toolkit as a hook, shiftHooks those of userns-shift.
 var (
 	lxcfsHooks = []string{"lxcfs-toolkit", "lxcfs-hook", "lxcfs-tools"}
 	shiftHooks = []string{"userns-shift"}
 )
 
-// isHook tells whether a hook is a program with one of the names.
+// isHook reports whether a hook is a program with one of the names.
 func isHook(h *specs.Hook, names []string) bool {
-	return slices.Contains(names, base(h.Path)) || len(h.Args) > 0 && slices.Contains(names, base(h.Args[0]))
+	return slices.Contains(names, base(h.Path)) ||
+		len(h.Args) > 0 && slices.Contains(names, base(h.Args[0]))
 }
 
-// isRuntime tells whether a program with its arguments, as engines start it in place of a runtime, adds the hook.
+// isRuntime reports whether a runtime of an engine, given its program and arguments, is the wrapper
+// that adds the hook.
 func isRuntime(program string, args []string) bool {
 	if slices.Contains(lxcfsHooks, base(program)) && slices.Contains(args, "runtime") {
 		return true
@@ -36,7 +38,8 @@ func isRuntime(program string, args []string) bool {
 // maxScript bounds a script that is read, in bytes.
 const maxScript = 64 << 10
 
-// addsHook tells whether a runtime of an engine adds the hook, be it by a script that calls the wrapper.
+// addsHook reports whether a runtime of an engine adds the hook, directly or in a script that calls
+// the wrapper.
 func (w *World) addsHook(program string, args []string) bool {
 	if isRuntime(program, args) {
 		return true
@@ -47,7 +50,8 @@ func (w *World) addsHook(program string, args []string) bool {
 	return slices.ContainsFunc(append([]string{program}, args...), w.isScript)
 }
 
-// isScript tells whether a file is a script, which root alone writes, that calls the wrapper.
+// isScript reports whether a file is a script that calls the wrapper. Only root may be able to
+// write it.
 func (w *World) isScript(file string) bool {
 	if w.checkProgram(file) != nil {
 		return false
@@ -56,10 +60,13 @@ func (w *World) isScript(file string) bool {
 	return err == nil && bytes.HasPrefix(text, []byte("#!")) && callsRuntime(text)
 }
 
-// callsRuntime looks for a line of a shell script that calls the wrapper. It is a look at its words, not at what the shell makes of them.
+// callsRuntime reports whether a line of a shell script contains the words of a call of the
+// wrapper. It does not evaluate the script.
 func callsRuntime(script []byte) bool {
 	for line := range bytes.Lines(script) {
-		words := strings.FieldsFunc(string(line), func(r rune) bool { return strings.ContainsRune(" \t\n\"';&|()", r) })
+		words := strings.FieldsFunc(
+			string(line), func(r rune) bool { return strings.ContainsRune(" \t\n\"';&|()", r) },
+		)
 		if end := slices.IndexFunc(words, func(word string) bool { return word[0] == '#' }); end >= 0 {
 			words = words[:end]
 		}
@@ -74,7 +81,8 @@ func callsRuntime(script []byte) bool {
 	return false
 }
 
-// checkHook makes sure that a hook can be run: without it no container starts, or, with Podman, they start with the host's files.
+// checkHook checks that a hook can be run. If not, containers do not start, or with Podman start
+// with the host's files.
 func (w *World) checkHook(r *Report, e *engineKind, file string, h *specs.Hook, cure remedy) bool {
 	err := w.checkProgram(h.Path)
 	if err != nil {
@@ -83,22 +91,26 @@ func (w *World) checkHook(r *Report, e *engineKind, file string, h *specs.Hook, 
 	return err == nil
 }
 
-// hooksByStage are the stages of a hookspec file with their hooks.
+// hooksByStage returns the hooks of a hookspec file by stage.
 func hooksByStage(hooks *specs.Hooks) map[string][]specs.Hook {
 	return map[string][]specs.Hook{
 		//lint:ignore SA1019 deprecated, but the only one that iSulad knows
-		"prestart": hooks.Prestart, "createRuntime": hooks.CreateRuntime, "createContainer": hooks.CreateContainer,
-		"startContainer": hooks.StartContainer, "poststart": hooks.Poststart, "poststop": hooks.Poststop,
+		"prestart": hooks.Prestart, "createRuntime": hooks.CreateRuntime,
+		"createContainer": hooks.CreateContainer,
+		"startContainer":  hooks.StartContainer, "poststart": hooks.Poststart, "poststop": hooks.Poststop,
 	}
 }
 
 // stages are all stages, in their order.
-var stages = []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"}
+var stages = []string{
+	"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
+}
 
 // isuladStages are the stages that iSulad knows.
 var isuladStages = []string{"prestart", "poststart", "poststop"}
 
-// checkHookSpec looks at a file for --hook-spec of iSulad. It tells whether lxcfs's hook is in it, as it should be.
+// checkHookSpec checks a file for --hook-spec of iSulad. It returns whether the file contains the
+// hook of lxcfs without problems.
 func (w *World) checkHookSpec(r *Report, e *engineKind, file string) (state state, ours bool) {
 	var hooks specs.Hooks
 	state = w.config(r, e, file, func(text []byte) (err error) {
@@ -122,9 +134,11 @@ func (w *World) checkHookSpec(r *Report, e *engineKind, file string) (state stat
 			}
 		}
 	}
-	write := run("%s >%s", w.toolkit("hook-spec", e.name), quote(file))
+	write := command("%s >%s", w.toolkit("hook-spec", e.name), quote(file))
 	if others > 0 {
-		write = do("put what `%s` prints in the place of that hook in %s", w.toolkit("hook-spec", e.name), file)
+		write = advice(
+			"put what `%s` prints in the place of that hook in %s", w.toolkit("hook-spec", e.name), file,
+		)
 	}
 	for _, stage := range stages {
 		for i := range byStage[stage] {
@@ -135,27 +149,34 @@ func (w *World) checkHookSpec(r *Report, e *engineKind, file string) (state stat
 	return good, lxcfs > 0 && len(r.Findings) == before
 }
 
-// checkSpecHook looks at one hook of a hookspec file. write is the remedy if it is lxcfs's.
-func (w *World) checkSpecHook(r *Report, e *engineKind, file, stage string, h *specs.Hook, write remedy) {
+// checkSpecHook checks one hook of a hookspec file. The remedy for the hook of lxcfs is write.
+func (w *World) checkSpecHook(
+	r *Report, e *engineKind, file, stage string, h *specs.Hook, write remedy,
+) {
 	switch {
 	case isHook(h, lxcfsHooks) && stage != "prestart":
-		r.add(HookWrongStage, file, write, "%s does not call the hook at the stage %s, but at prestart", e.name, stage)
+		r.add(
+			HookWrongStage, file, write, "%s does not call the hook at the stage %s, but at prestart",
+			e.name, stage,
+		)
 	case isHook(h, lxcfsHooks):
 		w.checkHook(r, e, file, h, write)
 	case slices.Contains(isuladStages, stage):
-		w.checkHook(r, e, file, h, do("install %s, or take it out of %s", h.Path, file))
+		w.checkHook(r, e, file, h, advice("install %s, or take it out of %s", h.Path, file))
 	}
 }
 
-// checkOrder makes sure that root file systems are shifted before files are mounted in them.
+// checkOrder checks that root file systems are shifted before files are mounted in them.
 func (w *World) checkOrder(r *Report, file string, hooks []specs.Hook) {
 	lxcfs := slices.IndexFunc(hooks, func(h specs.Hook) bool { return isHook(&h, lxcfsHooks) })
 	shift := slices.IndexFunc(hooks, func(h specs.Hook) bool { return isHook(&h, shiftHooks) })
 	if lxcfs >= 0 && shift > lxcfs {
-		r.add(HookOrder, file, do("put the hook of userns-shift before that of lxcfs-toolkit in %s", file),
-			"userns-shift is called after lxcfs-toolkit, whose mounts hide files from it")
+		r.add(
+			HookOrder, file, advice("put the hook of userns-shift before that of lxcfs-toolkit in %s", file),
+			"userns-shift is called after lxcfs-toolkit, whose mounts hide files from it",
+		)
 	}
 }
 
-// folderOf is the folder of a file.
-func folderOf(file string) string { return filepath.Dir(file) }
+// dirOf returns the directory of a file.
+func dirOf(file string) string { return filepath.Dir(file) }

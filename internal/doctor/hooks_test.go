@@ -20,7 +20,7 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-// TestConditions has files of hooks folders, and for which containers their hooks are called.
+// TestConditions has files of hooks directories, and for which containers their hooks are called.
 func TestConditions(t *testing.T) {
 	for text, want := range map[string]reach{
 		`{"hook":{"path":"/x"},"when":{"always":true}}`:                          all,

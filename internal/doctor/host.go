@@ -12,7 +12,7 @@ import (
 	"palisade/internal/userns/idmount"
 )
 
-// Feature is something that a kernel may not have.
+// Feature is a feature that a kernel may lack.
 type Feature int
 
 // The features.
@@ -25,7 +25,7 @@ const (
 	UserNamespaces
 )
 
-// Host is the machine that this process runs on, as the toolkit sees it.
+// Host returns the World of this machine.
 func Host(t *toolkit.Toolkit) *World {
 	return &World{
 		Root:       "/",
@@ -39,7 +39,7 @@ func Host(t *toolkit.Toolkit) *World {
 	}
 }
 
-// askKernel tries a feature, without a trace.
+// askKernel tries a feature, without lasting effects.
 func askKernel(f Feature) error {
 	switch f {
 	case FuseClone:

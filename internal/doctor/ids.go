@@ -1,6 +1,6 @@
 package doctor
 
-// ID names a kind of finding. It stays the same in all versions; docs/lxcfs-toolkit.md has them all.
+// ID names a kind of finding. It is stable across versions; docs/lxcfs-toolkit.md lists all.
 type ID string
 
 // The kinds of findings.
@@ -93,25 +93,31 @@ const (
 var kinds = map[ID]Level{
 	CheckIncomplete: Warning,
 
-	KernelOK: OK, KernelOld: Warning, KernelFuseClone: Error, KernelOpenTree: Warning, KernelPidfd: Info, KernelOpenat2: Info,
+	KernelOK: OK, KernelOld: Warning, KernelFuseClone: Error, KernelOpenTree: Warning,
+	KernelPidfd: Info, KernelOpenat2: Info,
 	KernelIDMap: Info, KernelUserns: Warning, KernelUsernsMax: Warning,
 	FuseOK: OK, FuseMissing: Error, FuseDevice: Error, FuseControl: Info,
-	CgroupOK: OK, CgroupMissing: Error, CgroupController: Warning, CgroupOff: Warning, CgroupIdle: Info,
+	CgroupOK: OK, CgroupMissing: Error, CgroupController: Warning, CgroupOff: Warning,
+	CgroupIdle: Info,
 
-	LxcfsOK: OK, LxcfsNotMounted: Error, LxcfsDead: Error, LxcfsWedged: Error, LxcfsOther: Warning, LxcfsNoWorker: Warning,
+	LxcfsOK: OK, LxcfsNotMounted: Error, LxcfsDead: Error, LxcfsWedged: Error,
+	LxcfsOther: Warning, LxcfsNoWorker: Warning,
 	LxcfsElsewhere: Warning, LxcfsBeside: Info, LxcfsBesideFails: Warning, LxcfsOff: Warning,
 	LxcfsOutdated: Warning, LxcfsNoProgram: Warning, LxcfsVersions: Info, LxcfsNotEnabled: Info,
 
-	ContainerOK: OK, ContainerDead: Error, ContainerMissing: Warning, ContainerLeftOut: Info, ContainerIncomplete: Info, EngineSilent: Warning,
+	ContainerOK: OK, ContainerDead: Error, ContainerMissing: Warning, ContainerLeftOut: Info,
+	ContainerIncomplete: Info, EngineSilent: Warning,
 
 	LXCNotServed: Warning, LXCApart: Info,
 
 	EngineAbsent: Warning, ConfigBroken: Error, ConfigTwice: Warning,
-	HookOK: OK, HookMissing: Warning, HookOptional: Info, HookProgram: Error, HookWrongFolder: Warning, HookWrongStage: Warning,
-	HookOrder: Warning, HookCgroups: Warning, AuthzNotAsked: Warning, AuthzUnused: Info, AuthzSilent: Error,
+	HookOK: OK, HookMissing: Warning, HookOptional: Info, HookProgram: Error,
+	HookWrongFolder: Warning, HookWrongStage: Warning, HookOrder: Warning, HookCgroups: Warning,
+	AuthzNotAsked: Warning, AuthzUnused: Info, AuthzSilent: Error,
 	AuthzNeverAsked: Warning, AuthzClientSays: Info,
 
-	PolicyOK: OK, PolicyMissing: Error, PolicyBroken: Error, PolicyWritable: Warning, PolicyDefault: Warning, PolicyDoubtful: Warning,
+	PolicyOK: OK, PolicyMissing: Error, PolicyBroken: Error, PolicyWritable: Warning,
+	PolicyDefault: Warning, PolicyDoubtful: Warning,
 	PolicyPlain: Info,
 
 	SubidOK: OK, SubidMissing: Error, SubidBroken: Warning, SubidOverlap: Warning,

@@ -17,8 +17,20 @@ type isuladKind struct {
 
 // isulads are iSulad and lcrd, its older name.
 var isulads = []isuladKind{
-	{engineKind{name: "isulad", programs: []string{"isulad"}, config: "/etc/isulad/daemon.json", unit: "isulad.service"}, "/var/lib/isulad"},
-	{engineKind{name: "isulad", programs: []string{"lcrd"}, config: "/etc/lcrd/daemon.json", unit: "lcrd.service"}, "/var/lib/lcrd"},
+	{
+		engineKind{
+			name: "isulad", programs: []string{"isulad"}, config: "/etc/isulad/daemon.json",
+			unit: "isulad.service",
+		},
+		"/var/lib/isulad",
+	},
+	{
+		engineKind{
+			name: "isulad", programs: []string{"lcrd"}, config: "/etc/lcrd/daemon.json",
+			unit: "lcrd.service",
+		},
+		"/var/lib/lcrd",
+	},
 }
 
 // isuladOptions is the file with the options that isulad.service gives isulad.
@@ -27,7 +39,7 @@ const isuladOptions = "/etc/sysconfig/iSulad"
 // isuladDefault is the hookspec that iSulad reads unless its configuration names another.
 const isuladDefault = "/etc/default/isulad/hooks/default.json"
 
-// checkIsulad looks at the configuration of iSulad.
+// checkIsulad checks the configuration of iSulad.
 func checkIsulad(ctx context.Context, w *World, r *Report) {
 	there := false
 	for i := range isulads {
@@ -59,7 +71,7 @@ func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind,
 		return
 	}
 	if len(c.Twice) > 0 {
-		r.add(ConfigTwice, e.config, do("remove the others%s", e.restartWords()),
+		r.add(ConfigTwice, e.config, advice("remove the others%s", e.restartWords()),
 			"%s uses the first of keys that occur twice: %s", e.name, list(c.Twice))
 	}
 	w.checkIsuladAccess(ctx, r, e, &c)
@@ -70,10 +82,17 @@ func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind,
 	}
 	state, ours := w.checkHookSpec(r, e, file)
 	switch {
-	case state == broken: // it is told
+	case state == broken: // reported already
 	case state == absent && c.HookSpec != "":
-		r.add(ConfigBroken, e.config, run("mkdir -p %s && %s >%s", quote(folderOf(file)), w.toolkit("hook-spec", e.name), quote(file)),
-			"isulad cannot use it: the file of hook-spec, %s, is not there", file)
+		r.add(
+			ConfigBroken,
+			e.config,
+			command(
+				"mkdir -p %s && %s >%s", quote(dirOf(file)), w.toolkit("hook-spec", e.name), quote(file),
+			),
+			"isulad cannot use it: the file of hook-spec, %s, is not there",
+			file,
+		)
 	case ours:
 		r.fine(HookOK, e.name, "%s calls the hook for all containers", file)
 	case state == absent:
@@ -83,7 +102,7 @@ func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind,
 	}
 }
 
-// parseIsulad parses its configuration. An error says where it is.
+// parseIsulad parses the configuration of iSulad. Errors contain the line and column.
 func parseIsulad(text []byte) (wiring.Isulad, error) {
 	if err := parseJSON(text, new(json.RawMessage)); err != nil {
 		return wiring.Isulad{}, err
@@ -91,35 +110,48 @@ func parseIsulad(text []byte) (wiring.Isulad, error) {
 	return wiring.ParseIsulad(text)
 }
 
-// addHookMissing adds that a hookspec does not have the hook, unless it is told that it has it as it should not be.
+// addHookMissing adds that a hookspec file lacks the hook, unless a problem with the file is
+// reported already.
 func (w *World) addHookMissing(r *Report, e *engineKind, file string) {
 	for i := range r.Findings {
 		if r.Findings[i].Subject == file {
 			return
 		}
 	}
-	r.add(HookMissing, e.name, do("add what `%s` prints to %s", w.toolkit("hook-spec", e.name), file), "%s does not have the hook", file)
+	r.add(
+		HookMissing, e.name, advice("add what `%s` prints to %s", w.toolkit("hook-spec", e.name), file),
+		"%s does not have the hook", file,
+	)
 }
 
-// checkSample looks at the file that the packages put beside iSulad's own, for isula run --hook-spec.
+// checkSample checks the file that the packages install for isula run --hook-spec.
 func (w *World) checkSample(r *Report, e *engineKind, sample string, config state) {
 	state, ours := w.checkHookSpec(r, e, sample)
 	if state == broken {
 		return
 	}
 	setting := `"hook-spec": "` + sample + `"`
-	cure := do("put %s into %s%s", setting, e.config, e.restartWords())
+	cure := advice("put %s into %s%s", setting, e.config, e.restartWords())
 	if config == absent {
-		cure = run("mkdir -p %s && echo %s >%s%s", folderOf(e.config), quote("{"+setting+"}"), e.config, e.restart(w))
+		cure = command(
+			"mkdir -p %s && echo %s >%s%s", dirOf(e.config), quote("{"+setting+"}"), e.config, e.restart(w),
+		)
 	}
 	switch {
 	case ours:
 		r.optional(e, cure, "only containers with isula run --hook-spec %s have the hook", sample)
 	case state == absent:
 		if config == absent {
-			cure.text = "mkdir -p " + quote(folderOf(sample)) + " && " + w.toolkit("hook-spec", e.name) + " >" + quote(sample) + " && " + cure.text
+			cure.text = "mkdir -p " + quote(
+				dirOf(sample),
+			) + " && " + w.toolkit(
+				"hook-spec", e.name,
+			) + " >" + quote(
+				sample,
+			) + " && " + cure.text
 		} else {
-			cure.text = "write what `" + w.toolkit("hook-spec", e.name) + "` prints to " + sample + "; " + cure.text
+			cure.text = "write what `" + w.toolkit("hook-spec", e.name) + "` prints to " + sample +
+				"; " + cure.text
 		}
 		r.add(HookMissing, e.name, cure, "it calls no hook")
 	default:

@@ -158,7 +158,7 @@ func TestIsuladTCPOnly(t *testing.T) {
 	}
 	r := examine()
 	want := []string{"authz-client-says isulad", "isulad-no-unix-socket " + isuladJSON}
-	if got := found(r); !slices.Equal(got, want) || r.Sick() {
+	if got := found(r); !slices.Equal(got, want) || r.HasProblems() {
 		t.Errorf("found %q, want %q, of which none is a warning", got, want)
 	}
 	listener.Close()

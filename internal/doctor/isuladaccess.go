@@ -18,12 +18,12 @@ const pluginSetting = `"authorization-plugin": "authz-broker"`
 func (w *World) checkIsuladAccess(ctx context.Context, r *Report, e *engineKind, c *wiring.Isulad) {
 	remote := w.hasRemote(ctx, e)
 	tcp := strings.Join(c.TCP(), ", ")
-	mend := do(`put "tls-verify": true and "tls-config" into %s, or remove %s from "hosts", `+
+	mend := advice(`put "tls-verify": true and "tls-config" into %s, or remove %s from "hosts", `+
 		`or OPTIONS of %s%s`, e.config, tcp, isuladOptions, e.restartWords())
 	switch {
 	case tcp == "":
 	case !remote:
-		r.add(IsuladNoRemote, e.config, do(`remove %s from "hosts", or install a build with `+
+		r.add(IsuladNoRemote, e.config, advice(`remove %s from "hosts", or install a build with `+
 			`ENABLE_GRPC_REMOTE_CONNECT%s`, tcp, e.restartWords()),
 			"it is built without remote connections, and does not start with %s", tcp)
 	case !c.TLS:
@@ -33,18 +33,22 @@ func (w *World) checkIsuladAccess(ctx context.Context, r *Report, e *engineKind,
 		r.add(IsuladNoVerify, e.config, mend,
 			"it requires no certificate at %s: clients can take any user's name", tcp)
 	case c.Plugin == "":
-		r.add(IsuladCertRoot, e.config, do(`put %s into %s, or remove %s from "hosts"%s`,
+		r.add(IsuladCertRoot, e.config, advice(`put %s into %s, or remove %s from "hosts"%s`,
 			pluginSetting, e.config, tcp, e.restartWords()),
 			"any client with a certificate of its authority is root at %s: it asks no plug-in", tcp)
 	default:
-		r.add(AuthzClientSays, e.name, do("give certificates only to users whom you trust"),
+		r.add(AuthzClientSays, e.name, advice("give certificates only to users whom you trust"),
 			"a client that leaves out the metadata tls_mode is not asked about; "+
 				"the user is whom the client says")
 	}
 	if !c.HasSocket() && remote {
-		r.add(IsuladNoSocket, e.config, do(`put "unix:///var/run/isulad.sock" into "hosts" beside %s%s`,
-			tcp, e.restartWords()),
-			"isula without -H cannot connect; containers are found by iSulad's files")
+		r.add(
+			IsuladNoSocket,
+			e.config,
+			advice(`put "unix:///var/run/isulad.sock" into "hosts" beside %s%s`,
+				tcp, e.restartWords()),
+			"isula without -H cannot connect; containers are found by iSulad's files",
+		)
 	}
 	w.checkIsuladPlugin(ctx, r, e, c, remote)
 }
@@ -54,11 +58,13 @@ func (w *World) checkIsuladPlugin(
 	ctx context.Context, r *Report, e *engineKind, c *wiring.Isulad, remote bool,
 ) {
 	hasTCP := len(c.TCP()) > 0
-	listen := do(`put "hosts" with a tcp:// address, "tls-verify": true and "tls-config" into %s%s`,
-		e.config, e.restartWords())
+	listen := advice(
+		`put "hosts" with a tcp:// address, "tls-verify": true and "tls-config" into %s%s`, e.config,
+		e.restartWords(),
+	)
 	switch {
 	case !remote && (c.Plugin != "" || w.hasBroker() && w.usesBroker(ctx)):
-		r.add(AuthzNeverAsked, e.name, do("install a build with ENABLE_GRPC_REMOTE_CONNECT, or let "+
+		r.add(AuthzNeverAsked, e.name, advice("install a build with ENABLE_GRPC_REMOTE_CONNECT, or let "+
 			"root alone open its unix socket"),
 			"it is built without remote connections, and never asks a plug-in: policies have no effect")
 	case !remote:
@@ -133,7 +139,7 @@ func (w *World) checkIsuladDirs(r *Report, graph string) {
 	for i, dir := range closed {
 		words[i] = quote(dir)
 	}
-	r.add(IsuladFolders, closed[0], run("chmod o+x %s", strings.Join(words, " ")),
+	r.add(IsuladFolders, closed[0], command("chmod o+x %s", strings.Join(words, " ")),
 		"containers of lcr with --user-remap do not start, since others may not pass; "+
 			"isulad closes %s whenever it starts", graph)
 }

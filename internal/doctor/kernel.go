@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// oldest is the release from which on this is tested.
+// oldest is the oldest release that is tested.
 var oldest = [2]int{4, 19}
 
-// features are what a kernel may lack, and what is lost then.
+// features are the features that a kernel may lack, and the consequences.
 var features = []struct {
 	feature Feature
 	id      ID
@@ -19,30 +19,44 @@ var features = []struct {
 }{
 	{FuseClone, KernelFuseClone, "clone of /dev/fuse", "4.2", "lxcfs cannot start"},
 	{OpenTree, KernelOpenTree, "open_tree and move_mount", "5.2",
-		"remount works only in containers with -v /var/lib/lxc:/var/lib/lxc:rslave; the hook needs no such volume"},
-	{Pidfd, KernelPidfd, "pidfd_open", "5.3", "lxcfs-toolkit upgrade does not work: restart lxcfs instead"},
-	{Openat2, KernelOpenat2, "openat2", "5.6", "symbolic links in paths of containers are not followed"},
+		"remount works only in containers with -v /var/lib/lxc:/var/lib/lxc:rslave; " +
+			"the hook needs no such volume"},
+	{
+		Pidfd, KernelPidfd, "pidfd_open", "5.3",
+		"lxcfs-toolkit upgrade does not work: restart lxcfs instead",
+	},
+	{
+		Openat2, KernelOpenat2, "openat2", "5.6",
+		"symbolic links in paths of containers are not followed",
+	},
 	{IDMappedMounts, KernelIDMap, "idmapped mounts on /var/lib", "5.12",
 		"userns-shift mount does not work there, and root file systems have to be shifted on the disk"},
-	{UserNamespaces, KernelUserns, "user namespaces", "3.8", "containers cannot have users of their own"},
+	{
+		UserNamespaces, KernelUserns, "user namespaces", "3.8",
+		"containers cannot have users of their own",
+	},
 }
 
-// checkKernel looks at what the kernel can do.
+// checkKernel checks the features of the kernel.
 func checkKernel(_ context.Context, w *World, r *Report) {
 	release := w.release()
 	r.version("kernel", release)
 	before := len(r.Findings)
-	if v, ok := parseRelease(release); ok && (v[0] < oldest[0] || v[0] == oldest[0] && v[1] < oldest[1]) {
-		r.add(KernelOld, "Linux "+release, do("boot Linux %d.%d or later", oldest[0], oldest[1]),
+	if v, ok := parseRelease(release); ok &&
+		(v[0] < oldest[0] || v[0] == oldest[0] && v[1] < oldest[1]) {
+		r.add(KernelOld, "Linux "+release, advice("boot Linux %d.%d or later", oldest[0], oldest[1]),
 			"it is older than Linux %d.%d, before which nothing is tested", oldest[0], oldest[1])
 	}
 	off := w.checkUsernsLimit(r)
 	for _, f := range features {
 		if off && (f.feature == UserNamespaces || f.feature == IDMappedMounts) {
-			continue // the limit is why, and is told
+			continue // the limit is the reason, and is reported
 		}
 		if err := w.Kernel(f.feature); err != nil {
-			r.add(f.id, "Linux "+release, do("boot Linux %s or later, with nothing that forbids it", f.since), "%s: %v: %s", f.name, err, f.loss)
+			r.add(
+				f.id, "Linux "+release, advice("boot Linux %s or later, with nothing that forbids it", f.since),
+				"%s: %v: %s", f.name, err, f.loss,
+			)
 		}
 	}
 	if len(r.Findings) == before {
@@ -50,7 +64,7 @@ func checkKernel(_ context.Context, w *World, r *Report) {
 	}
 }
 
-// release is that of the kernel (uname -r).
+// release returns the release of the kernel (uname -r).
 func (w *World) release() string {
 	text, err := w.read("/proc/sys/kernel/osrelease", maxConfig)
 	if err != nil {
@@ -59,22 +73,23 @@ func (w *World) release() string {
 	return strings.TrimSpace(string(text))
 }
 
-// parseRelease finds the two numbers with which a release begins.
+// parseRelease parses the first two numbers of a release.
 func parseRelease(release string) (v [2]int, ok bool) {
 	n, err := fmt.Sscanf(release, "%d.%d", &v[0], &v[1])
 	return v, err == nil && n == 2
 }
 
-// checkUsernsLimit looks at how many user namespaces there may be (namespaces(7)), and tells whether there may be none.
+// checkUsernsLimit checks the limit of user namespaces (namespaces(7)), and reports whether it is
+// 0.
 func (w *World) checkUsernsLimit(r *Report) (off bool) {
 	const file = "/proc/sys/user/max_user_namespaces"
 	text, err := w.read(file, maxConfig)
 	if err != nil {
-		return false // the kernel has none: that is told
+		return false // the kernel has no user namespaces, which checkKernel reports
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 	if off = err == nil && n == 0; off {
-		r.add(KernelUsernsMax, file, run("sysctl -w user.max_user_namespaces=15000"),
+		r.add(KernelUsernsMax, file, command("sysctl -w user.max_user_namespaces=15000"),
 			"there may be no user namespaces: containers cannot have users of their own")
 	}
 	return off

@@ -12,8 +12,8 @@ import (
 	"palisade/internal/toolkit"
 )
 
-// lxcEngines start containers by liblxc. The client of Incus, and programs that install LXD, are on
-// hosts without them.
+// lxcEngines start containers with liblxc. The client of Incus, and programs that install LXD,
+// exist on hosts without these engines.
 var lxcEngines = []engineKind{
 	{name: "lxc", programs: []string{"lxc-start"}, config: "/etc/lxc/default.conf"},
 	{name: "incus", programs: []string{"incusd"}, config: "/var/lib/incus"},
@@ -22,21 +22,21 @@ var lxcEngines = []engineKind{
 }
 
 const (
-	// lxcConfigDir is the directory whose files all of them include in the configuration of each
-	// container. Zabbly's packages of Incus have incusConfigDir instead, if they are there.
+	// lxcConfigDir is the directory whose files these engines include in the configuration of each
+	// container. Zabbly's packages of Incus use incusConfigDir instead.
 	lxcConfigDir   = "/usr/share/lxc/config/common.conf.d"
 	incusConfigDir = "/opt/incus/share/lxc/config/common.conf.d"
-	// lxcPath has a directory with a file config for each container of LXC and Proxmox.
+	// lxcPath contains a directory with a file config for each container of LXC and Proxmox.
 	lxcPath = "/var/lib/lxc"
 )
 
-// checkLXC looks whether containers that are started by liblxc get files of lxcfs.
+// checkLXC checks that containers of liblxc start with files of lxcfs.
 func (w *World) checkLXC(ctx context.Context, r *Report, running []toolkit.Listed) {
 	byDir := make(map[string][]string)
 	for i := range lxcEngines {
 		e := &lxcEngines[i]
 		if e.name == "lxd" && w.exists("/var/snap/lxd") {
-			continue // a snap has an lxcfs, and files of configuration, of its own
+			continue // the snap contains an lxcfs and configuration files of its own
 		}
 		isOf := func(c toolkit.Listed) bool { return c.Engine == e.name }
 		runs := len(w.Engines) == 0 && slices.ContainsFunc(running, isOf)
@@ -56,23 +56,23 @@ func (w *World) checkLXC(ctx context.Context, r *Report, running []toolkit.Liste
 	}
 }
 
-// checkLXCDir looks at the hooks that the files of the directory add to containers of the engines.
+// checkLXCDir checks the hooks that the files of the directory add to containers of the engines.
 func (w *World) checkLXCDir(ctx context.Context, r *Report, dir string, engines []string) {
 	names := strings.Join(engines, ", ")
 	hooks := w.lxcfsHooksIn(dir)
 	if len(hooks) == 0 {
 		r.add(HookMissing, names,
-			do("install the package palisade-lxc, then call `%s` for containers that run",
+			advice("install the package palisade-lxc, then run `%s` for running containers",
 				w.toolkit("remount", "--all")),
-			"containers start without files of lxcfs: no file of %s names a hook of it", dir)
+			"containers start without files of lxcfs: no file in %s names a hook of lxcfs", dir)
 		return
 	}
 	before := len(r.Findings)
 	var sources []string
 	for _, hook := range hooks {
 		if err := w.checkProgram(hook); err != nil {
-			r.add(HookProgram, names, do("install the package palisade-lxc"),
-				"no container starts: a file of %s names the hook %s, which cannot be run: %v",
+			r.add(HookProgram, names, advice("install the package palisade-lxc"),
+				"no container starts: a file in %s names the hook %s, which cannot be run: %v",
 				dir, hook, err)
 		} else if source := w.sourceOf(hook); source != "" && !slices.Contains(sources, source) {
 			sources = append(sources, source)
@@ -85,14 +85,14 @@ func (w *World) checkLXCDir(ctx context.Context, r *Report, dir string, engines 
 		w.checkLXCConfigs(r, dir)
 	}
 	if len(r.Findings) == before {
-		r.fine(HookOK, names, "the files of %s name hooks of lxcfs", dir)
+		r.fine(HookOK, names, "the files in %s name hooks of lxcfs", dir)
 	}
 }
 
-// lxcSources are the directories from which mount hooks take the files of lxcfs.
+// lxcSources are the directories from which mount hooks mount the files of lxcfs.
 var lxcSources = []string{"/var/lib/incus-lxcfs", "/var/lib/lxcfs"}
 
-// sourceOf returns the one of these that the script of a hook names, "" for none.
+// sourceOf returns the first of lxcSources that the script of a hook contains, or "".
 func (w *World) sourceOf(hook string) string {
 	text, err := w.read(hook, maxScript)
 	if err != nil {
@@ -106,7 +106,8 @@ func (w *World) sourceOf(hook string) string {
 	return ""
 }
 
-// checkSource looks whether an lxcfs is mounted where a mount hook takes files from.
+// checkSource checks that an lxcfs is mounted on the directory from which a mount hook mounts
+// files.
 func (w *World) checkSource(ctx context.Context, r *Report, names, source string) {
 	table, err := w.mountTable()
 	if err != nil || source == w.Mountpoint { // checkCgroups, or checkLxcfs, says what is wrong
@@ -116,15 +117,15 @@ func (w *World) checkSource(ctx context.Context, r *Report, names, source string
 		return
 	}
 	bind := w.toolkit("bind", source)
-	cure := do("start lxcfs, then call `%s`", bind)
+	cure := advice("start lxcfs, then run `%s`", bind)
 	if w.lxcfs(ctx).isServing() {
-		cure = run("%s", bind)
+		cure = command("%s", bind)
 	}
 	r.add(LXCNotServed, source, cure,
-		"no lxcfs is mounted there, from where the mount hook of %s takes the files", names)
+		"no lxcfs is mounted there, and the mount hook of %s mounts files from it", names)
 }
 
-// checkLXCConfigs looks for containers whose own configuration does not lead to a hook of lxcfs.
+// checkLXCConfigs finds containers whose configuration does not include a hook of lxcfs.
 func (w *World) checkLXCConfigs(r *Report, dir string) {
 	names, err := w.files(lxcPath, "")
 	if err != nil {
@@ -137,7 +138,7 @@ func (w *World) checkLXCConfigs(r *Report, dir string) {
 	before := len(r.Findings)
 	for _, container := range names {
 		config := filepath.Join(container, "config")
-		// The mount point of lxcfs is in this directory too: nothing is looked up in that.
+		// The mount point of lxcfs is in this directory too, and is not accessed.
 		if top := table.Top(container); top != nil && top.FSType == mounts.FSType {
 			continue
 		}
@@ -145,14 +146,14 @@ func (w *World) checkLXCConfigs(r *Report, dir string) {
 			continue
 		}
 		r.add(LXCApart, config,
-			do("add the line lxc.include = %s/ to it, unless this is meant", dir),
-			"the container starts without files of lxcfs: nothing here leads to those of %s", dir)
+			advice("add the line lxc.include = %s/ to it, unless this is meant", dir),
+			"the container starts without files of lxcfs: it does not include the files in %s", dir)
 	}
 	r.shorten(before)
 }
 
-// lxcfsHooksIn returns the programs of lxcfs that LXC runs when a container starts that has this file
-// or directory of configuration.
+// lxcfsHooksIn returns the hooks of lxcfs that LXC runs when a container with this configuration
+// file or directory starts.
 func (w *World) lxcfsHooksIn(path string) []string {
 	var c lxcConfig
 	c.include(w, path, 0)
@@ -162,7 +163,8 @@ func (w *World) lxcfsHooksIn(path string) []string {
 func (c *lxcConfig) lxcfsHooks() (programs []string) {
 	for _, hook := range c.hooks {
 		program, _, _ := strings.Cut(hook.value, " ")
-		if hook.key == "lxc.hook.post-stop" || !isLxcfsHook(program) || slices.Contains(programs, program) {
+		if hook.key == "lxc.hook.post-stop" || !isLxcfsHook(program) ||
+			slices.Contains(programs, program) {
 			continue
 		}
 		programs = append(programs, program)
@@ -174,7 +176,7 @@ func isLxcfsHook(program string) bool {
 	return strings.Contains(program, "lxcfs") || strings.HasPrefix(program, "/usr/share/palisade/")
 }
 
-// lxcConfig has the hooks of a container (lxc.container.conf(5)).
+// lxcConfig contains the hooks of a container (lxc.container.conf(5)).
 type lxcConfig struct {
 	hooks []lxcHook
 	files int
@@ -182,10 +184,10 @@ type lxcConfig struct {
 
 type lxcHook struct{ key, value string }
 
-// maxIncludes bounds how deep files include others.
+// maxIncludes bounds the depth of includes.
 const maxIncludes = 10
 
-// include reads a file, or those of a directory that end in .conf.
+// include parses a file, or the files of a directory that end in .conf.
 func (c *lxcConfig) include(w *World, path string, depth int) {
 	if c.files > maxFiles || depth > maxIncludes {
 		return
@@ -206,7 +208,7 @@ func (c *lxcConfig) include(w *World, path string, depth int) {
 	}
 }
 
-// parse adds what a file says.
+// parse parses the text of a file.
 func (c *lxcConfig) parse(w *World, text string, depth int) {
 	for line := range strings.Lines(text) {
 		switch key, value := parseLXC(line); {
@@ -218,7 +220,7 @@ func (c *lxcConfig) parse(w *World, text string, depth int) {
 	}
 }
 
-// set adds a hook. Without a value it takes away those of its kind, or all.
+// set adds a hook. An empty value removes the hooks with the key, or all for lxc.hook.
 func (c *lxcConfig) set(key, value string) {
 	switch {
 	case key != "lxc.hook" && !strings.HasPrefix(key, "lxc.hook."):
@@ -230,7 +232,7 @@ func (c *lxcConfig) set(key, value string) {
 	}
 }
 
-// parseLXC returns the key and the value of a line, "" for a comment.
+// parseLXC returns the key and the value of a line, or "" for a comment.
 func parseLXC(line string) (key, value string) {
 	if strings.HasPrefix(strings.TrimSpace(line), "#") {
 		return "", ""

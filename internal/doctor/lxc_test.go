@@ -26,7 +26,7 @@ var lxcHost = files{
 var lxcScenarios = []scenario{
 	{name: "LXC", files: lxcHost},
 	{name: "LXC without hooks", files: files{"/usr/bin/lxc-start": "", "/etc/pve": "dir", lxcConfigDir: "dir"},
-		want: []string{"hook-missing lxc, proxmox"}, remedy: "install the package palisade-lxc, then call `lxcfs-toolkit remount --all`"},
+		want: []string{"hook-missing lxc, proxmox"}, remedy: "install the package palisade-lxc, then run `lxcfs-toolkit remount --all`"},
 	{name: "containers of LXC run", edit: listed(toolkit.List{Containers: []toolkit.Listed{
 		{ID: "c1", Engine: "lxc", Names: []string{"c1"}, Alive: []string{"/proc/meminfo", "/proc/stat"}}, {ID: "100", Engine: "proxmox"}}}),
 		want:   []string{"container-files-missing proxmox 100", "hook-missing lxc, proxmox"},
@@ -43,7 +43,7 @@ var lxcScenarios = []scenario{
 		want: []string{"lxc-not-served /var/lib/lxcfs"}, remedy: "lxcfs-toolkit bind /var/lib/lxcfs"},
 	{name: "a hook without any lxcfs", files: merge(lxcHost, files{"/proc/thread-self/mountinfo": v1Mounts}),
 		edit: probed(probe.Result{State: probe.NotMounted}),
-		want: []string{"lxcfs-not-mounted /var/lib/lxc/lxcfs", "lxc-not-served /var/lib/lxcfs"}, remedy: "start lxcfs, then call"},
+		want: []string{"lxcfs-not-mounted /var/lib/lxc/lxcfs", "lxc-not-served /var/lib/lxcfs"}, remedy: "start lxcfs, then run"},
 	{name: "Zabbly's Incus", files: merge(lxcHost, files{"/var/lib/incus": "dir",
 		incusConfigDir + "/00-lxcfs.conf":       "lxc.hook.mount=\"/opt/incus/share/lxcfs/lxc.mount.hook\"\n",
 		"/opt/incus/share/lxcfs/lxc.mount.hook": strings.Replace(hookScript, "/var/lib/lxcfs", "/var/lib/incus-lxcfs", 1)}),
@@ -71,7 +71,8 @@ func merge(sets ...files) files {
 	return all
 }
 
-// manyConfigs are the configurations of n containers that name no hook, and apartLines what is found of them.
+// manyConfigs are the configurations of n containers that name no hook, and apartLines what is
+// found of them.
 func manyConfigs(n int) files {
 	all := make(files)
 	for i := range n {

@@ -13,22 +13,24 @@ import (
 
 const (
 	lxcfsUnit = "lxcfs.service"
-	// unitMountpoint is that of the unit.
+	// unitMountpoint is the mount point in the unit.
 	unitMountpoint = "/var/lib/lxc/lxcfs"
 )
 
-// checkLxcfs looks whether lxcfs answers, and which one it is.
+// checkLxcfs checks that lxcfs answers, and its version.
 func checkLxcfs(ctx context.Context, w *World, r *Report) {
 	byUnit := w.Mountpoint == unitMountpoint && w.unitServes(lxcfsUnit, unitMountpoint)
 	if byUnit && !w.isEnabled(lxcfsUnit) {
-		r.add(LxcfsNotEnabled, lxcfsUnit, run("systemctl enable lxcfs"), "lxcfs is not started when the machine boots")
+		r.add(LxcfsNotEnabled, lxcfsUnit, command("systemctl enable lxcfs"),
+			"lxcfs is not started when the machine boots")
 	}
 	found := w.lxcfs(ctx)
 	if found.err != nil {
-		r.add(CheckIncomplete, w.Mountpoint, do("see to it that /proc can be read"), "lxcfs cannot be looked for: %v", found.err)
+		r.add(CheckIncomplete, w.Mountpoint, advice("make /proc readable"),
+			"lxcfs cannot be probed: %v", found.err)
 		return
 	}
-	// A process of the unit serves another mount point then: a restart would end it.
+	// Then a process of the unit serves another mount point, and a restart would end it.
 	isElsewhere := found.main.State == probe.NotMounted && len(found.healthy()) > 0 &&
 		(!byUnit || w.unitRuns(lxcfsUnit))
 	if !isElsewhere {
@@ -37,15 +39,17 @@ func checkLxcfs(ctx context.Context, w *World, r *Report) {
 	w.checkBeside(r, found, !isElsewhere)
 }
 
-// checkMain looks at the lxcfs of World.Mountpoint.
+// checkMain checks the lxcfs on World.Mountpoint.
 func (w *World) checkMain(ctx context.Context, r *Report, found *probe.Result, byUnit bool) {
-	start := run("%s && (lxcfs %s >>/var/log/lxcfs.log 2>&1 &) && %s",
+	start := command("%s && (lxcfs %s >>/var/log/lxcfs.log 2>&1 &) && %s",
 		w.toolkit("prestart"), quote(w.Mountpoint), w.toolkit("remount", "--all"))
-	again := run("%s; sleep 1; %s", w.cutOff(found), start.text)
+	again := command("%s; sleep 1; %s", w.cutOff(found), start.text)
 	if byUnit {
-		// Killed, it is started again, and takes over who waits; stopped, it would be waited for, and its mount be gone.
+		// After a kill, systemd restarts it, and it takes over the waiting readers. A stop would wait for
+		// it, and unmount it.
 		const orWhy = " || journalctl --unit lxcfs --lines 20"
-		start, again = run("systemctl restart lxcfs"+orWhy), run("systemctl kill --signal=KILL lxcfs; sleep 1; systemctl start lxcfs"+orWhy)
+		start = command("systemctl restart lxcfs" + orWhy)
+		again = command("systemctl kill --signal=KILL lxcfs; sleep 1; systemctl start lxcfs" + orWhy)
 	}
 	switch found.State {
 	case probe.NotMounted:
@@ -59,7 +63,8 @@ func (w *World) checkMain(ctx context.Context, r *Report, found *probe.Result, b
 	}
 }
 
-// cutOff is a command that makes a server which hangs a dead one, so that nobody waits for it any more.
+// cutOff returns a command that aborts the connection of a server that hangs, so that readers fail
+// instead of waiting.
 func (w *World) cutOff(found *probe.Result) string {
 	cut := fmt.Sprintf("echo 1 >%s/%d/abort", fuseControl, found.Device.Minor)
 	if mounted, err := w.fuseControl(); err == nil && !mounted {
@@ -71,13 +76,18 @@ func (w *World) cutOff(found *probe.Result) string {
 	return cut
 }
 
-// checkServer looks at an lxcfs that answers.
+// checkServer checks an lxcfs that answers.
 func (w *World) checkServer(ctx context.Context, r *Report, found *probe.Result) {
 	s := found.Server
 	if s == nil {
-		r.add(LxcfsOther, w.Mountpoint, do("keep it running, or its files cannot be read in any container: "+
-			"install Palisade's package, then `%s` gives containers new ones", w.toolkit("remount", "--all")),
-			"another lxcfs answers, such as the C version: it tells nothing of itself")
+		r.add(
+			LxcfsOther,
+			w.Mountpoint,
+			advice("keep it running, or its files cannot be read in any container: "+
+				"install palisade-lxcfs, then `%s` mounts new files in containers",
+				w.toolkit("remount", "--all")),
+			"another lxcfs answers, such as the C version: it reports no status",
+		)
 		return
 	}
 	before := len(r.Findings)
@@ -85,13 +95,13 @@ func (w *World) checkServer(ctx context.Context, r *Report, found *probe.Result)
 	r.version("lxcfs", s.Version)
 	if s.Worker == 0 {
 		r.add(LxcfsNoWorker, w.Mountpoint,
-			do("restart lxcfs, then call `%s`: containers cannot read its files meanwhile",
+			advice("restart lxcfs, then run `%s`: containers cannot read its files meanwhile",
 				w.toolkit("remount", "--all")),
 			"process %d serves without a supervisor: when it ends, the mount is dead", s.PID)
 	}
 	w.checkOnDisk(ctx, r, s)
 	if len(r.Findings) == before && s.Version != version.String() {
-		r.add(LxcfsVersions, w.Mountpoint, do("install lxcfs and lxcfs-toolkit of the same version"),
+		r.add(LxcfsVersions, w.Mountpoint, advice("install lxcfs and lxcfs-toolkit of the same version"),
 			"lxcfs is of version %s, lxcfs-toolkit of version %s", s.Version, version.String())
 	}
 	if len(r.Findings) == before {
@@ -99,8 +109,8 @@ func (w *World) checkServer(ctx context.Context, r *Report, found *probe.Result)
 	}
 }
 
-// checkOnDisk looks at the program that an lxcfs of the host would be started from now. A process that sees other files is a
-// container's: what it runs is not run here.
+// checkOnDisk checks the program on disk from which lxcfs would be restarted. It skips a server in
+// another mount namespace, such as a container: it runs a program of other files.
 func (w *World) checkOnDisk(ctx context.Context, r *Report, s *probe.Status) {
 	dir := filepath.Join("/proc", strconv.Itoa(s.PID))
 	own := w.link("/proc/thread-self/ns/mnt")
@@ -109,12 +119,14 @@ func (w *World) checkOnDisk(ctx context.Context, r *Report, s *probe.Status) {
 		return
 	}
 	if !w.exists(program) {
-		r.add(LxcfsNoProgram, program, do("install lxcfs again"), "the program that serves is not on the disk any more: it cannot be started again")
+		r.add(LxcfsNoProgram, program, advice("install lxcfs again"),
+			"the program that serves was removed from the disk: it cannot be restarted")
 		return
 	}
 	onDisk := w.versionOf(ctx, program)
 	r.version("lxcfs-on-disk", onDisk)
 	if onDisk != "" && onDisk != s.Version {
-		r.add(LxcfsOutdated, w.Mountpoint, run("%s", w.toolkit("upgrade")), "version %s runs, version %s is on the disk", s.Version, onDisk)
+		r.add(LxcfsOutdated, w.Mountpoint, command("%s", w.toolkit("upgrade")),
+			"version %s runs, version %s is on the disk", s.Version, onDisk)
 	}
 }

@@ -20,24 +20,24 @@ type server struct {
 	points []string
 }
 
-// servers are the lxcfs of the host.
+// servers are the lxcfs on the host.
 type servers struct {
-	// main is that of World.Mountpoint, beside has all others.
+	// main is the one on World.Mountpoint, beside lists all others.
 	main   probe.Result
 	beside []*server
 	err    error
 }
 
-// lxcfs returns the lxcfs of the host, which several checks look at: they are probed once.
+// lxcfs returns the lxcfs on the host. It probes them once for all checks.
 func (w *World) lxcfs(ctx context.Context) *servers {
 	w.probed.Do(func() { w.servers = w.findServers(ctx) })
 	return w.servers
 }
 
-// maxProbes bounds how many lxcfs are probed at a time: Incus can have one for each container.
+// maxProbes bounds the number of concurrent probes: Incus can run one lxcfs for each container.
 const maxProbes = 8
 
-// findServers probes each lxcfs of the host once, at its first mount point: bind mounts of it have
+// findServers probes each lxcfs on the host once, at its first mount point. Its bind mounts have
 // the same device.
 func (w *World) findServers(ctx context.Context) *servers {
 	found := new(servers)
@@ -61,7 +61,7 @@ func (w *World) findServers(ctx context.Context) *servers {
 	return found
 }
 
-// besideServers returns the lxcfs of other mount points than the main one's, in the table's order.
+// besideServers returns the lxcfs on mount points other than mountpoint, in the order of the table.
 func besideServers(table *mounts.Table, mountpoint string) (beside []*server) {
 	byDevice := make(map[sys.DeviceNumber]*server)
 	main := table.Top(mountpoint)
@@ -91,7 +91,7 @@ func (w *World) mountTable() (*mounts.Table, error) {
 	return mounts.ParseTable(text)
 }
 
-// healthy returns all that answer.
+// healthy returns the lxcfs that answer.
 func (s *servers) healthy() (healthy []*probe.Result) {
 	if s.err == nil && s.main.State == probe.Healthy {
 		healthy = append(healthy, &s.main)
@@ -104,12 +104,12 @@ func (s *servers) healthy() (healthy []*probe.Result) {
 	return healthy
 }
 
-// isServing reports whether an lxcfs of this program answers at the main mount point.
+// isServing reports whether palisade's lxcfs answers on the main mount point.
 func (s *servers) isServing() bool {
 	return s.err == nil && s.main.State == probe.Healthy && s.main.Server != nil
 }
 
-// name is what people call the lxcfs.
+// name returns the name of the lxcfs in findings.
 func (s *server) name() string {
 	if s.Server == nil {
 		return "another lxcfs, such as the C version,"
@@ -117,8 +117,8 @@ func (s *server) name() string {
 	return "lxcfs " + s.Server.Version
 }
 
-// checkBeside looks at the lxcfs of other mount points. isMain reports whether the host is meant to
-// have one at World.Mountpoint: if not, those that answer serve the containers.
+// checkBeside checks the lxcfs on other mount points. If isMain is false, the host needs none on
+// World.Mountpoint: the others serve the containers.
 func (w *World) checkBeside(r *Report, found *servers, isMain bool) {
 	before := len(r.Findings)
 	for _, s := range found.beside {
@@ -129,16 +129,16 @@ func (w *World) checkBeside(r *Report, found *servers, isMain bool) {
 			continue
 		case isMain:
 			r.add(LxcfsBeside, points,
-				do("keep it running: once it has ended, its files cannot be read in any container"),
+				advice("keep it running: once it has ended, its files cannot be read in any container"),
 				"%s serves files from there", s.name())
 		case s.Server != nil:
 			r.add(LxcfsElsewhere, points,
-				run("lxcfs-toolkit --mountpoint %s doctor", quote(s.points[0])),
+				command("lxcfs-toolkit --mountpoint %s doctor", quote(s.points[0])),
 				"%s serves files from there, not from %s", s.name(), w.Mountpoint)
 		default:
-			r.add(LxcfsElsewhere, points, do(
+			r.add(LxcfsElsewhere, points, advice(
 				"do not stop or restart it, or its files cannot be read in any container: "+
-					"install Palisade's package, then `%s` gives containers new ones",
+					"install palisade-lxcfs, then `%s` mounts new files in containers",
 				w.toolkit("remount", "--all")),
 				"%s serves files from there, and nothing is mounted on %s", s.name(), w.Mountpoint)
 		}
@@ -147,29 +147,29 @@ func (w *World) checkBeside(r *Report, found *servers, isMain bool) {
 	r.shorten(before)
 }
 
-// addFailing adds that an lxcfs of another mount point does not serve. Nothing is said of a restart
-// where it answers: that would break what can be read.
+// addFailing adds that an lxcfs on another mount point does not serve. For one that hangs it does
+// not advise a restart, which would make all its files dead.
 func (w *World) addFailing(r *Report, found *servers, s *server) {
 	points := list(s.points)
 	if s.State == probe.Wedged {
 		r.add(LxcfsBesideFails, points,
-			do("see the log of its service; once it has ended, call lxcfs-toolkit doctor again"),
+			advice("see the log of its service; once it has ended, run lxcfs-toolkit doctor again"),
 			"the lxcfs that is mounted there does not answer: %s", s.Reason)
 		return
 	}
-	cure := do("start its service again; containers have its files again when they are restarted")
+	cure := advice("start its service again; containers get its files again when you restart them")
 	if found.isServing() {
 		bind := w.toolkit(append([]string{"bind"}, s.points...)...)
-		cure = run("%s && %s", bind, w.toolkit("remount", "--all"))
+		cure = command("%s && %s", bind, w.toolkit("remount", "--all"))
 	}
 	r.add(LxcfsBesideFails, points, cure,
 		"the lxcfs that is mounted there has ended: its files cannot be read in any container")
 }
 
-// checkOff adds that a server has been told by SIGUSR2 to show all containers the host's files.
+// checkOff adds that SIGUSR2 has made a server show the host's files to all containers.
 func (w *World) checkOff(r *Report, subject string, s *probe.Status) {
 	if s != nil && s.IsOff && s.PID > 1 {
-		r.add(LxcfsOff, subject, run("kill -USR2 %d", s.PID),
+		r.add(LxcfsOff, subject, command("kill -USR2 %d", s.PID),
 			"SIGUSR2 has switched it off: all containers read the host's files")
 	}
 }

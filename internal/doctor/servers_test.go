@@ -15,8 +15,8 @@ func serving(files ...string) probe.Result {
 		Server: &probe.Status{PID: 70, Worker: 71, Version: version.String()}}
 }
 
-// lxcfsAt is a mount table of v1 with an lxcfs on each mount point. What follows a mount point and a
-// blank is its device.
+// lxcfsAt is a mount table of v1 with an lxcfs on each mount point. What follows a mount point and
+// a blank is its device.
 func lxcfsAt(points ...string) string {
 	var table strings.Builder
 	table.WriteString(v1Mounts)

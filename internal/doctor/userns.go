@@ -12,19 +12,19 @@ import (
 	"strings"
 )
 
-// subidFiles are the files that say which ids of the host are whose (subuid(5), subgid(5)).
+// subidFiles are the files that assign ids of the host to users (subuid(5), subgid(5)).
 var subidFiles = []string{"/etc/subuid", "/etc/subgid"}
 
-// subid is a line: ids from first on, before end.
+// subid is a line of these files: the ids from first to end-1.
 type subid struct {
 	name string
-	// owner is whose they are, by whatever name.
+	// owner is the user whose they are, under one of its names.
 	owner      string
 	first, end uint64
 	line       int
 }
 
-// parseSubids parses a file, and tells which lines are broken.
+// parseSubids parses a file, and returns the numbers of broken lines too.
 func parseSubids(text []byte) (ranges []subid, broken []int) {
 	number := 0
 	for line := range bytes.Lines(text) {
@@ -49,7 +49,7 @@ func parseSubids(text []byte) (ranges []subid, broken []int) {
 	return ranges, broken
 }
 
-// overlap finds two users to whom the same ids of the host are given.
+// overlap returns ranges of two users that share ids.
 func overlap(ranges []subid) (a, b subid, ok bool) {
 	sorted := slices.Clone(ranges)
 	slices.SortStableFunc(sorted, func(a, b subid) int {
@@ -80,7 +80,8 @@ func overlap(ranges []subid) (a, b subid, ok bool) {
 	return a, b, false
 }
 
-// setOwners says whose ranges are: a user may be listed by number, and those of LXD, which is root's, by both names (LXD's own setup).
+// setOwners sets the owners of ranges. A user may be listed by number, and LXD, which runs as root,
+// is listed as lxd and root (LXD's setup).
 func setOwners(ranges []subid, users map[string]string) {
 	for i := range ranges {
 		s := &ranges[i]
@@ -91,12 +92,12 @@ func setOwners(ranges []subid, users map[string]string) {
 	}
 }
 
-// users are the names of users, and of numbers of users, with the names (passwd(5)).
+// users maps names and numbers of users to names (passwd(5)).
 func (w *World) users() map[string]string {
 	users := make(map[string]string)
 	text, err := w.read("/etc/passwd", maxConfig)
 	if err != nil {
-		return users // they are taken by what they are called
+		return users // names count as they are
 	}
 	for line := range bytes.Lines(text) {
 		// The name, a password, the number.
@@ -113,7 +114,7 @@ func (w *World) users() map[string]string {
 	return users
 }
 
-// checkUserns looks whether the ids are there that containers with users of their own need.
+// checkUserns checks the ids for containers with user namespaces.
 func checkUserns(_ context.Context, w *World, r *Report) {
 	before := len(r.Findings)
 	users := w.users()
@@ -127,21 +128,38 @@ func checkUserns(_ context.Context, w *World, r *Report) {
 			there = true
 		}
 		if err != nil {
-			r.add(SubidBroken, file, do("make it a regular file with lines NAME:FIRST:COUNT"), "%v", err)
+			r.add(SubidBroken, file, advice("make it a regular file with lines NAME:FIRST:COUNT"), "%v", err)
 			continue
 		}
 		ranges, broken := parseSubids(text)
 		setOwners(ranges, users)
 		if len(broken) > 0 {
-			r.add(SubidBroken, file, do("correct or remove the lines"), "not NAME:FIRST:COUNT: line %s", list(words(broken)))
+			r.add(
+				SubidBroken, file, advice("correct or remove the lines"), "not NAME:FIRST:COUNT: line %s",
+				list(words(broken)),
+			)
 		}
 		if a, b, ok := overlap(ranges); ok {
-			r.add(SubidOverlap, file, do("give them ranges of their own: change line %d", max(a.line, b.line)),
-				"%q and %q share ids from %d on: the containers of one can be those of the other", a.name, b.name, max(a.first, b.first))
+			r.add(
+				SubidOverlap, file,
+				advice("give them ranges of their own: change line %d", max(a.line, b.line)),
+				"%q and %q share ids from %d on: the containers of one can be those of the other", a.name,
+				b.name, max(a.first, b.first),
+			)
 		}
-		if names := remapped[i]; len(names) > 0 && !slices.ContainsFunc(ranges, func(s subid) bool { return slices.Contains(names, s.owner) }) {
-			r.add(SubidMissing, file, run("echo %s >>%s%s", quote(fmt.Sprintf("%s:%d:65536", names[0], free(ranges))), file, docker.restart(w)),
-				"%q has no ids, and userns-remap in %s wants them: dockerd does not start", names[0], docker.config)
+		if names := remapped[i]; len(names) > 0 &&
+			!slices.ContainsFunc(ranges, func(s subid) bool { return slices.Contains(names, s.owner) }) {
+			r.add(
+				SubidMissing,
+				file,
+				command(
+					"echo %s >>%s%s", quote(fmt.Sprintf("%s:%d:65536", names[0], free(ranges))), file,
+					docker.restart(w),
+				),
+				"%q has no ids, and userns-remap in %s wants them: dockerd does not start",
+				names[0],
+				docker.config,
+			)
 		}
 	}
 	if there && len(r.Findings) == before {
@@ -156,7 +174,7 @@ func words(numbers []int) (texts []string) {
 	return texts
 }
 
-// free is an id from which on no ids are given.
+// free returns an id above all ranges.
 func free(ranges []subid) uint64 {
 	first := uint64(100000)
 	for _, s := range ranges {
@@ -165,8 +183,8 @@ func free(ranges []subid) uint64 {
 	return first
 }
 
-// remappedUsers are the names of which one is to have ids that dockerd uses for containers, for each of the files; none if it uses none.
-// In /etc/subgid old versions look for the group, others for the user.
+// remappedUsers returns the names, for each of the files, of which one must have ids for dockerd's
+// containers, or none. In /etc/subgid old versions look for the group, others for the user.
 func (w *World) remappedUsers(users map[string]string) (names [2][]string) {
 	text, err := w.read(docker.config, maxConfig)
 	if err != nil {
@@ -179,7 +197,7 @@ func (w *World) remappedUsers(users map[string]string) (names [2][]string) {
 	}
 	if user == "default" {
 		if user = "dockremap"; users[user] == "" {
-			return names // dockerd makes the user, and gives it ids
+			return names // dockerd creates the user, and assigns ids
 		}
 	}
 	user = cmp.Or(users[user], user)

@@ -11,7 +11,7 @@ import (
 	"palisade/internal/version"
 )
 
-// asked are the programs whose version is asked for, of which some are engines.
+// asked are the programs whose version is reported. Some are engines.
 var asked = []struct {
 	name, engine string
 	programs     []string
@@ -29,13 +29,13 @@ var asked = []struct {
 }
 
 const (
-	// dockerSocket is that of dockerd, which tells its version there.
+	// dockerSocket is the socket of dockerd, which answers with its version.
 	dockerSocket = "/run/docker.sock"
-	// answerTime is how long it may take.
+	// answerTime bounds the time for an answer.
 	answerTime = 2 * time.Second
 )
 
-// checkVersions asks programs for their versions. That is no finding.
+// checkVersions sets the versions of programs. It adds no findings.
 func checkVersions(ctx context.Context, w *World, r *Report) {
 	r.version("lxcfs-toolkit", version.String())
 	found := make([]string, len(asked))
@@ -59,7 +59,7 @@ func checkVersions(ctx context.Context, w *World, r *Report) {
 	}
 }
 
-// runningDocker is the version of the dockerd that runs, "" if none does, or it does not answer.
+// runningDocker returns the version of the running dockerd, or "".
 func (w *World) runningDocker(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
@@ -70,7 +70,8 @@ func (w *World) runningDocker(ctx context.Context) string {
 	return v
 }
 
-// versionOf is the version of a program on the disk, "" if it is not known, or no program for root.
+// versionOf returns the version of a program on disk, or "" if it is unknown or root must not run
+// it.
 func (w *World) versionOf(ctx context.Context, program string) string {
 	if program == "" || w.checkProgram(program) != nil {
 		return ""
@@ -82,7 +83,7 @@ func (w *World) versionOf(ctx context.Context, program string) string {
 	return v
 }
 
-// firstLine is what an error says first, without the folder that stands for the root.
+// firstLine returns the first line of an error, without the directory that stands for the root.
 func (w *World) firstLine(err error) string {
 	text, rest, more := strings.Cut(err.Error(), "\n")
 	if w.Root != "/" {
@@ -94,5 +95,5 @@ func (w *World) firstLine(err error) string {
 	return text
 }
 
-// lineOf is a line of a file.
+// lineOf returns the name of a line of a file.
 func lineOf(file string, line int) string { return fmt.Sprintf("%s:%d", file, line) }

@@ -19,30 +19,31 @@ import (
 	"palisade/internal/toolkit"
 )
 
-// World is the host that is looked at.
+// World is the host that is checked.
 type World struct {
-	// Root is the folder that stands for the host's root: "/", or in tests one with files of /etc, /proc and /sys.
+	// Root is the root of the host: "/", or in tests a directory with files of /etc, /proc and /sys.
 	Root string
-	// Owner is whom programs have to belong to that root runs: 0 but in tests.
+	// Owner is the required owner of programs that root runs: 0 except in tests.
 	Owner uint32
-	// Mountpoint is where lxcfs is mounted, PolicyFile what authz-broker decides by.
+	// Mountpoint is the mount point of lxcfs, PolicyFile the policy file of authz-broker.
 	Mountpoint, PolicyFile string
-	// Options are the global options of lxcfs-toolkit that remedies need, too.
+	// Options are the global options of lxcfs-toolkit, for commands in remedies.
 	Options []string
-	// Engines are those that are wanted, all of which there are if it is empty.
+	// Engines are the engines to check. If it is empty, all installed ones are checked.
 	Engines []string
 
-	// Kernel asks the kernel for something that it may not have.
+	// Kernel returns an error if the kernel lacks the feature.
 	Kernel func(Feature) error
-	// Probe looks at the lxcfs of a mount point, List at the containers that run. Neither waits for a file system that does not answer.
+	// Probe probes the lxcfs on a mount point, List lists the running containers. Neither waits for a
+	// file system that does not answer.
 	Probe func(ctx context.Context, mountpoint string) (probe.Result, error)
 	List  func(ctx context.Context) (toolkit.List, error)
-	// Version asks a program of the host for its version, Help for what --help prints.
+	// Version returns the version of a program of the host, Help the output of --help.
 	Version, Help func(ctx context.Context, program string) (string, error)
-	// DockerVersion asks a daemon at the socket for its version.
+	// DockerVersion returns the version of the daemon at the socket.
 	DockerVersion func(ctx context.Context, socket string) (string, error)
 
-	// limit is how long each check may take, in tests.
+	// limit bounds the time of each check in tests.
 	limit time.Duration
 
 	probed  sync.Once
@@ -50,23 +51,23 @@ type World struct {
 }
 
 const (
-	// maxConfig bounds a file of somebody's configuration, maxProc one of the kernel's, in bytes.
+	// maxConfig bounds a configuration file, maxProc a file of /proc, in bytes.
 	maxConfig = 1 << 20
 	maxProc   = 64 << 20
-	// maxFiles bounds how many files of a folder are read.
+	// maxFiles bounds the number of files that are read in a directory.
 	maxFiles = 500
 )
 
-// path is where a file of the host is.
+// path returns the path of a file of the host.
 func (w *World) path(file string) string { return filepath.Join(w.Root, file) }
 
-// read reads a regular file of the host. An error says what is wrong, without the name of the file.
+// read reads a regular file of the host. Errors lack the name of the file.
 func (w *World) read(file string, limit int64) ([]byte, error) {
 	text, err := sys.ReadRegular(w.path(file), limit)
 	return text, bare(err)
 }
 
-// bare is an error without the name of the file, which is the subject of a finding.
+// bare removes the name of the file from an error: it is the subject of the finding.
 func bare(err error) error {
 	var e *fs.PathError
 	if errors.As(err, &e) {
@@ -75,13 +76,14 @@ func bare(err error) error {
 	return err
 }
 
-// exists tells whether a file of the host is there, of any kind, be it a link that leads nowhere but to itself.
+// exists reports whether a file of the host exists. A link in a loop exists, a dangling one does
+// not.
 func (w *World) exists(file string) bool {
 	_, err := os.Stat(w.path(file))
 	return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR)
 }
 
-// link is where a symbolic link leads, "" if it is none.
+// link returns the target of a symbolic link, or "".
 func (w *World) link(file string) string {
 	target, err := os.Readlink(w.path(file))
 	if err != nil {
@@ -90,34 +92,36 @@ func (w *World) link(file string) string {
 	return target
 }
 
-// files lists the files of a folder with the suffix, in their order.
-func (w *World) files(folder, suffix string) (files []string, err error) {
-	dir, err := os.Open(w.path(folder))
+// files returns the sorted paths of the files of a directory with the suffix.
+func (w *World) files(dir, suffix string) (files []string, err error) {
+	open, err := os.Open(w.path(dir))
 	if err != nil {
 		return nil, bare(err)
 	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(10 * maxFiles)
+	defer open.Close()
+	names, err := open.Readdirnames(10 * maxFiles)
 	if err != nil && len(names) == 0 {
 		return nil, nil // it is empty
 	}
 	slices.Sort(names)
 	for _, name := range names {
 		if strings.HasSuffix(name, suffix) && len(files) < maxFiles {
-			files = append(files, filepath.Join(folder, name))
+			files = append(files, filepath.Join(dir, name))
 		}
 	}
 	return files, nil
 }
 
-// programFolders are where programs of the host are looked for.
-var programFolders = []string{"/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin"}
+// programDirs are the directories of the host's programs.
+var programDirs = []string{
+	"/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin",
+}
 
-// program is the path of one of the host's programs, "" if it is not there.
+// program returns the path of the first program that exists on the host, or "".
 func (w *World) program(names ...string) string {
 	for _, name := range names {
-		for _, folder := range programFolders {
-			file := filepath.Join(folder, name)
+		for _, dir := range programDirs {
+			file := filepath.Join(dir, name)
 			if info, err := os.Stat(w.path(file)); err == nil && info.Mode().IsRegular() {
 				return file
 			}
@@ -126,7 +130,7 @@ func (w *World) program(names ...string) string {
 	return ""
 }
 
-// checkProgram makes sure that an engine can run a program as root.
+// checkProgram returns an error if an engine cannot run the program as root.
 func (w *World) checkProgram(file string) error {
 	if !filepath.IsAbs(file) {
 		return errors.New("the path is not absolute")
@@ -138,21 +142,21 @@ func (w *World) checkProgram(file string) error {
 	return err
 }
 
-// unitDirs are where systemd looks for a unit, the first before the others.
+// unitDirs are the directories of systemd's units, the first takes precedence.
 var unitDirs = []string{"/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
 
-// hasUnit tells whether systemd runs, and has the unit.
+// hasUnit reports whether systemd runs and has the unit.
 func (w *World) hasUnit(unit string) bool {
-	return w.exists("/run/systemd/system") &&
-		slices.ContainsFunc(unitDirs, func(dir string) bool { return w.exists(filepath.Join(dir, unit)) })
+	isIn := func(dir string) bool { return w.exists(filepath.Join(dir, unit)) }
+	return w.exists("/run/systemd/system") && slices.ContainsFunc(unitDirs, isIn)
 }
 
-// isEnabled tells whether systemd starts the unit when the machine boots.
+// isEnabled reports whether systemd starts the unit at boot.
 func (w *World) isEnabled(unit string) bool {
 	return w.link("/etc/systemd/system/multi-user.target.wants/"+unit) != ""
 }
 
-// toolkit is a command line of lxcfs-toolkit for root's shell.
+// toolkit returns a command line of lxcfs-toolkit for root's shell.
 func (w *World) toolkit(args ...string) string {
 	words := append(append([]string{"lxcfs-toolkit"}, w.Options...), args...)
 	for i, word := range words {
@@ -161,10 +165,10 @@ func (w *World) toolkit(args ...string) string {
 	return strings.Join(words, " ")
 }
 
-// plain are words that a shell takes as they are.
+// plain matches words that need no quotes in a shell.
 var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
-// quote makes a text a word for a shell.
+// quote quotes a word for a shell.
 func quote(word string) string {
 	if plain.MatchString(word) {
 		return word

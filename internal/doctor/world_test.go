@@ -14,8 +14,9 @@ import (
 	"palisade/internal/version"
 )
 
-// files are those of a world, by their paths. A value that begins with "->" is a symbolic link, with "fifo" a FIFO, with "dir" a
-// folder, with "open" a text that others may write; "none" is no file. Those in bin and sbin, and scripts, are programs.
+// files are those of a world, by their paths. A value that begins with "->" is a symbolic link,
+// with "fifo" a FIFO, with "dir" a directory, with "open" a text that others may write; "none" is
+// no file. Those in bin and sbin, and scripts, are programs.
 type files map[string]string
 
 const (

@@ -15,14 +15,14 @@ import (
 	"palisade/internal/sys"
 )
 
-// api is the HTTP API of Docker (Docker Engine API, "Containers"), which Podman has as well.
+// api is the HTTP API of Docker (Docker Engine API, "Containers"), which Podman serves as well.
 type api struct {
 	engine, socket string
 	info           os.FileInfo
 	client         *http.Client
 }
 
-// newAPI returns the API at a socket, nil if there is none.
+// newAPI returns the API at a socket, or nil if there is no socket.
 func newAPI(engine, socket string) *api {
 	info, err := os.Stat(socket)
 	if err != nil || info.Mode().Type() != os.ModeSocket {
@@ -31,31 +31,32 @@ func newAPI(engine, socket string) *api {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
 		if err == nil {
-			time.AfterFunc(patience, func() { giveUpUnread(conn) })
+			time.AfterFunc(readTimeout, func() { cancelUnread(conn) })
 		}
 		return conn, err
 	}
-	return &api{engine, socket, info, &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+	transport := &http.Transport{DialContext: dial, DisableKeepAlives: true}
+	return &api{engine, socket, info, &http.Client{Transport: transport}}
 }
 
-// patience is how long an engine may take to read a question. Nobody reads it where systemd listens for an engine that it is about to
-// start, but not before lxcfs, which asks.
-const patience = time.Second
+// readTimeout bounds the time that an engine takes to read a request. A socket on which systemd
+// listens has no reader yet, if the engine is ordered after lxcfs, which waits here.
+const readTimeout = time.Second
 
-// giveUpUnread ends the wait for an answer where not even the question was read.
-func giveUpUnread(conn net.Conn) {
+// cancelUnread ends the wait for an answer if the request was not read.
+func cancelUnread(conn net.Conn) {
 	unix, ok := conn.(*net.UnixConn)
 	if !ok {
 		return
 	}
-	if n, err := sys.Unread(unix); err == nil && n > 0 { // an error is that it is closed already
+	if n, err := sys.Unread(unix); err == nil && n > 0 { // an error: it is closed already
 		conn.SetDeadline(time.Now())
 	}
 }
 
 func (a *api) name() string { return a.engine + " at " + a.socket }
 
-// find lists the containers that run. It does not tell their processes.
+// find lists the running containers, without their processes.
 func (a *api) find(ctx context.Context) ([]finding, error) {
 	var list []struct {
 		ID    string `json:"Id"`
@@ -76,7 +77,7 @@ func (a *api) find(ctx context.Context) ([]finding, error) {
 	return found, nil
 }
 
-// pid asks for the first process of a container, 0 if it has ended.
+// pid returns the pid of a container's init, or 0 if it has ended.
 func (a *api) pid(ctx context.Context, id string) (int, error) {
 	var c struct{ State struct{ Pid int } }
 	err := a.get(ctx, "/containers/"+id+"/json", &c)
@@ -86,10 +87,10 @@ func (a *api) pid(ctx context.Context, id string) (int, error) {
 	return c.State.Pid, err
 }
 
-// errNotFound is the error for a container that the engine does not have any more.
+// errNotFound is the error for a container that was removed.
 var errNotFound = errors.New("404 Not Found")
 
-// get asks for a JSON value.
+// get decodes the JSON at a path of the API.
 func (a *api) get(ctx context.Context, path string, value any) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
 	if err != nil {
@@ -112,7 +113,7 @@ func (a *api) get(ctx context.Context, path string, value any) error {
 	return nil
 }
 
-// Version asks the daemon at a socket, which has Docker's API, for its version.
+// Version returns the version of the daemon at a socket with Docker's API.
 func Version(ctx context.Context, socket string) (string, error) {
 	a := newAPI("docker", socket)
 	if a == nil {
@@ -123,5 +124,5 @@ func Version(ctx context.Context, socket string) (string, error) {
 	return v.Version, err
 }
 
-// errNoSocket is the error for a daemon that does not run.
-var errNoSocket = errors.New("it is no socket")
+// errNoSocket is the error for a daemon that is not running.
+var errNoSocket = errors.New("not a socket")

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// serve answers GET requests at a socket as an engine does, and returns what tells the paths that were asked for.
+// serve answers GET requests at a socket like an engine. The function that it returns lists the
+// requested paths.
 func serve(t *testing.T, socket string, answers map[string]string) (asked func() []string) {
 	t.Helper()
 	var lock sync.Mutex
@@ -61,12 +62,14 @@ func listen(t *testing.T, socket string) net.Listener {
 	return l
 }
 
-// inspected is what docker tells of a container whose first process is given.
+// inspected returns Docker's answer for a container with the pid.
 func inspected(t *testing.T, pid int) string {
-	return strings.Replace(fixture(t, "docker-inspect.json"), `"Pid":82`, fmt.Sprintf(`"Pid":%d`, pid), 1)
+	return strings.Replace(
+		fixture(t, "docker-inspect.json"), `"Pid":82`, fmt.Sprintf(`"Pid":%d`, pid), 1,
+	)
 }
 
-// TestAPITellsPIDs: what no file tells is asked for.
+// TestAPITellsPIDs asks the API for a pid that no file contains.
 func TestAPITellsPIDs(t *testing.T) {
 	h := newHost(t)
 	a, b, dead := start(t), start(t), start(t)
@@ -85,12 +88,13 @@ func TestAPITellsPIDs(t *testing.T) {
 		{ID: dockerID, Names: []string{"web"}, Engine: "docker", PID: a.pid},
 		{ID: "b", Names: []string{"box", "other/alias"}, Engine: "podman", PID: b.pid},
 	})
-	if got, want := asked(), []string{"/containers/" + dockerID + "/json", "/containers/json"}; !slices.Equal(got, want) {
+	want := []string{"/containers/" + dockerID + "/json", "/containers/json"}
+	if got := asked(); !slices.Equal(got, want) {
 		t.Errorf("docker was asked for %q, want %q", got, want)
 	}
 }
 
-// TestAPIManyPIDs: they are asked for several at a time.
+// TestAPIManyPIDs asks for several pids at a time.
 func TestAPIManyPIDs(t *testing.T) {
 	h := newHost(t)
 	proc := fakeProc(h.path("proc"))
@@ -111,7 +115,7 @@ func TestAPIManyPIDs(t *testing.T) {
 	h.check(want)
 }
 
-// TestAPIFails: an engine that does not answer well is named, and the files tell what they know.
+// TestAPIFails reports an engine with a wrong answer, and finds the containers in files.
 func TestAPIFails(t *testing.T) {
 	status := func(code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -140,12 +144,15 @@ func TestAPIFails(t *testing.T) {
 			h.write("run/docker/runtime-runc/moby/a/state.json", p.runc(t, "a"))
 			socket := h.path("run/docker.sock")
 			serveWith(t, socket, tt.handle)
-			h.check([]Container{{ID: "a", Engine: "docker", PID: p.pid}}, []string{"docker at " + socket + ": ", tt.want})
+			h.check(
+				[]Container{{ID: "a", Engine: "docker", PID: p.pid}},
+				[]string{"docker at " + socket + ": ", tt.want},
+			)
 		})
 	}
 }
 
-// TestAPIDoesNotAnswer: it is left to itself in time.
+// TestAPIDoesNotAnswer reports an engine that does not answer in time.
 func TestAPIDoesNotAnswer(t *testing.T) {
 	forEver := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 	for name, handle := range map[string]http.HandlerFunc{
@@ -162,21 +169,29 @@ func TestAPIDoesNotAnswer(t *testing.T) {
 			p := start(t)
 			h.write("run/docker/runtime-runc/moby/a/state.json", p.runc(t, "a"))
 			serveWith(t, h.path("run/docker.sock"), handle)
-			h.check([]Container{{ID: "a", Engine: "docker", PID: p.pid}}, []string{"docker at ", "context deadline exceeded"})
+			h.check(
+				[]Container{{ID: "a", Engine: "docker", PID: p.pid}},
+				[]string{"docker at ", "context deadline exceeded"},
+			)
 		})
 	}
 }
 
-// TestAPIIsNotEvenAccepted: a stopped daemon's socket takes connections until its queue is full.
+// TestAPIIsNotEvenAccepted connects to the socket of a stopped daemon, which accepts connections
+// until its queue is full.
 func TestAPIIsNotEvenAccepted(t *testing.T) {
 	h := newHost(t)
 	h.Timeout = 200 * time.Millisecond
 	listen(t, h.path("run/docker.sock"))
 	listen(t, h.path("run/podman/podman.sock"))
-	h.check(nil, []string{"docker at ", "context deadline exceeded"}, []string{"podman at ", "context deadline exceeded"})
+	h.check(
+		nil, []string{"docker at ", "context deadline exceeded"},
+		[]string{"podman at ", "context deadline exceeded"},
+	)
 }
 
-// TestAPIIsNotThereYet: where systemd listens for an engine that it starts after lxcfs, that does not wait long.
+// TestAPIIsNotThereYet does not wait long for an engine that systemd will start after lxcfs, and
+// for which it listens.
 func TestAPIIsNotThereYet(t *testing.T) {
 	h := newHost(t)
 	h.Timeout = time.Minute
@@ -188,7 +203,7 @@ func TestAPIIsNotThereYet(t *testing.T) {
 	}
 }
 
-// TestAPIDoesNotTellPIDs: of the containers that are listed, some may be known.
+// TestAPIDoesNotTellPIDs finds those of the listed containers whose pids are known from files.
 func TestAPIDoesNotTellPIDs(t *testing.T) {
 	h := newHost(t)
 	h.Timeout = 2 * time.Second
@@ -204,8 +219,8 @@ func TestAPIDoesNotTellPIDs(t *testing.T) {
 		[]string{"docker at ", "/containers/b/json", "context deadline exceeded"})
 }
 
-// TestAPIKnowsBetter: a file may still tell of the first process of a container that has been started again; and a
-// container that ends between two questions is no mistake.
+// TestAPIKnowsBetter replaces the old pid of a restarted container in a file, and accepts that a
+// container ends between two requests.
 func TestAPIKnowsBetter(t *testing.T) {
 	h := newHost(t)
 	dead, p := start(t), start(t)
@@ -218,7 +233,8 @@ func TestAPIKnowsBetter(t *testing.T) {
 	h.check([]Container{{ID: "a", Names: []string{"web"}, Engine: "docker", PID: p.pid}})
 }
 
-// TestPodmanForDocker: the package podman-docker makes the one's socket a link to the other's.
+// TestPodmanForDocker has a link from Docker's socket to Podman's, as the package podman-docker
+// creates it.
 func TestPodmanForDocker(t *testing.T) {
 	h := newHost(t)
 	p := start(t)
@@ -232,7 +248,7 @@ func TestPodmanForDocker(t *testing.T) {
 	h.check([]Container{{ID: "a", Names: []string{"web"}, Engine: "podman", PID: p.pid}})
 }
 
-// TestAPINobodyListens: a daemon that has ended badly leaves its socket.
+// TestAPINobodyListens reports the socket that a killed daemon has left.
 func TestAPINobodyListens(t *testing.T) {
 	h := newHost(t)
 	socket := h.path("run/docker.sock")
@@ -242,7 +258,7 @@ func TestAPINobodyListens(t *testing.T) {
 	h.check(nil, []string{"docker at " + socket + ": ", "connection refused"})
 }
 
-// TestAPINoSocket: what is no socket is no engine.
+// TestAPINoSocket ignores a file that is not a socket.
 func TestAPINoSocket(t *testing.T) {
 	h := newHost(t)
 	fifo(t, h.path("run/docker.sock"))

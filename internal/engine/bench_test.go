@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// BenchmarkFind finds 200 containers of runc. Their processes are all this one, by many names.
+// BenchmarkFind finds 200 containers of runc, whose processes are all this one.
 func BenchmarkFind(b *testing.B) {
 	const n = 200
 	dir := b.TempDir()
@@ -27,7 +27,10 @@ func BenchmarkFind(b *testing.B) {
 		}
 		write(b, filepath.Join(dir, "run/runc", id, "state.json"), runcState(b, id, pid, start))
 	}
-	o := Options{Run: dir + "/run", Lib: dir + "/lib", Proc: proc, Registry: Registry{dir + "/none", proc}, Timeout: 10 * time.Second}
+	o := Options{
+		Run: dir + "/run", Lib: dir + "/lib", Proc: proc,
+		Registry: Registry{dir + "/none", proc}, Timeout: 10 * time.Second,
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		if got, skipped := Find(b.Context(), o); len(got) != n || len(skipped) > 0 {

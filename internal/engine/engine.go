@@ -1,5 +1,6 @@
-// Package engine tells which containers run. It asks what is there of engines, runtimes and the toolkit's own registry,
-// all at the same time and none for long; what two of them tell of a container is put together.
+// Package engine lists the running containers. It asks all engines and runtimes on the host, and
+// the registry of the toolkit, at the same time and with a time limit, and merges what they know of
+// a container.
 package engine
 
 import (
@@ -14,22 +15,22 @@ import (
 	"time"
 )
 
-// Container is a container that runs.
+// Container is a running container.
 type Container struct {
 	ID string
-	// Names are those by which an engine's users call it, if the engine has names.
+	// Names are its names for users of the engine, if there are any.
 	Names []string
-	// Engine is the engine or, where there is none, the runtime: docker, podman, cri-o, containerd,
-	// isulad, incus, lxd, proxmox, lxc, runc, crun. It is empty if it is unknown.
+	// Engine is the engine or, without one, the runtime: docker, podman, cri-o, containerd, isulad,
+	// incus, lxd, proxmox, lxc, runc, crun. It is empty if unknown.
 	Engine string
-	// Creator is the user whose container it is. The ID of one that is not root's begins with the
-	// number of the user: "1000/web".
+	// Creator is the user who created a container of liblxc. The ID of a container of any other user
+	// than root begins with the user's number: "1000/web".
 	Creator uint32
-	// PID is the container's first process.
+	// PID is the container's init.
 	PID int
 }
 
-// ShortID is an id as tables show it: of one that an engine made, the beginning.
+// ShortID returns the id as tables show it: an id that an engine generated is cut off.
 func ShortID(id string) string {
 	const made, shown = 64, 12
 	if len(id) == made {
@@ -38,48 +39,48 @@ func ShortID(id string) string {
 	return id
 }
 
-// Skipped is a source of which not all could be known.
+// Skipped is a source that failed, wholly or in part.
 type Skipped struct {
 	Source string
 	Err    error
 }
 
-// Options tell where to look.
+// Options configure Find.
 type Options struct {
 	// Run, Lib, Etc and Proc are the directories /run, /var/lib, /etc and /proc.
 	Run, Lib, Etc, Proc string
 	Registry            Registry
 	// Inits are the inits of all pid namespaces directly below the host's.
 	Inits []Init
-	// Isula is the program that iSulad's users have, "isula".
+	// Isula is the client of iSulad, "isula".
 	Isula string
-	// Timeout is how long a source may take.
+	// Timeout bounds the time for each source.
 	Timeout time.Duration
 }
 
-// finding is what a source tells of a container. What it tells of a process is not yet known to be true: the container may
-// have ended since.
+// finding is a container according to one source. It may have ended since, and its pid may belong
+// to another process.
 type finding struct {
 	Container
-	// started is when the process started, since boot; 0 if it is not known.
+	// started is the start time of the process, since boot; 0 if unknown.
 	started time.Duration
-	// known is when the process was known to be the container's; zero if that is now.
+	// known is the time at which the process was the container's; zero means now.
 	known time.Time
-	// lookUp finds the container's process, where the PID is 0: it asks source, and returns 0 if it has ended.
+	// lookUp returns the PID if it is 0: it asks source, and returns 0 if the container has ended.
 	lookUp func(ctx context.Context) (int, error)
 	source string
-	// byCgroup reports that only the name of a cgroup says that it is a container: whatever a
-	// runtime or engine knows of the process counts instead.
+	// byCgroup is set if only the name of a cgroup says that the process is a container: what a
+	// runtime or engine knows of the process takes precedence.
 	byCgroup bool
 }
 
-// source is one that knows of containers. Its findings may be good although there is an error.
+// source lists containers. It may return findings together with an error.
 type source struct {
 	name string
 	find func(ctx context.Context) ([]finding, error)
 }
 
-// Find finds all containers that run.
+// Find returns the running containers that the sources know.
 func Find(ctx context.Context, o Options) ([]Container, []Skipped) {
 	sources := o.sources()
 	findings := make([][]finding, len(sources))
@@ -107,9 +108,10 @@ func (o *Options) sources() []source {
 		{"podman", func(context.Context) ([]finding, error) { return findStored(o.Lib) }},
 		{"isulad's files", func(context.Context) ([]finding, error) { return o.findIsulad() }},
 	}
-	podman, docker := newAPI("podman", filepath.Join(o.Run, "podman/podman.sock")), newAPI("docker", filepath.Join(o.Run, "docker.sock"))
+	podman := newAPI("podman", filepath.Join(o.Run, "podman/podman.sock"))
+	docker := newAPI("docker", filepath.Join(o.Run, "docker.sock"))
 	if podman != nil && docker != nil && os.SameFile(podman.info, docker.info) {
-		docker = nil // Podman stands in for Docker
+		docker = nil // podman-docker links Docker's socket to Podman's
 	}
 	for _, api := range []*api{podman, docker} {
 		if api != nil {
@@ -125,12 +127,14 @@ func (o *Options) sources() []source {
 			return found, err
 		}})
 	}
-	// The last: what is known by cgroups alone is added to what the others know.
+	// The last one, since merge adds cgroups to what other sources know.
 	return append(sources, source{"lxc", o.findLXC})
 }
 
-// inTime calls a source and leaves it to itself when it takes too long.
-func inTime[T any](ctx context.Context, limit time.Duration, call func(context.Context) (T, error)) (T, error) {
+// inTime calls a source, and returns without it when it takes too long.
+func inTime[T any](
+	ctx context.Context, limit time.Duration, call func(context.Context) (T, error),
+) (T, error) {
 	type result struct {
 		value T
 		err   error
@@ -142,7 +146,7 @@ func inTime[T any](ctx context.Context, limit time.Duration, call func(context.C
 		value, err := call(ctx)
 		done <- result{value, err}
 	}()
-	// The source has seen the end of ctx too, and is given a moment to say what it was that took so long.
+	// The source gets a moment after the end of ctx to return an error that names the slow operation.
 	const moment = time.Second
 	select {
 	case r := <-done:
@@ -167,7 +171,7 @@ func forEach(n, atATime int, do func(i int)) {
 	wait.Wait()
 }
 
-// lookUp finds the processes that no source has told.
+// lookUp sets the processes of containers for which no source has one.
 func (o *Options) lookUp(ctx context.Context, all []finding) []Skipped {
 	hasPID := make(map[string]bool)
 	for _, f := range all {
@@ -184,12 +188,12 @@ func (o *Options) lookUp(ctx context.Context, all []finding) []Skipped {
 	errs := make([]error, len(missing))
 	forEach(len(missing), 8, func(i int) { missing[i].PID, errs[i] = missing[i].lookUp(ctx) })
 	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
-		return []Skipped{{missing[i].source, errs[i]}} // one of a kind is enough
+		return []Skipped{{missing[i].source, errs[i]}} // the first error is enough
 	}
 	return nil
 }
 
-// merge puts together what was found of the same container, and leaves out those that have ended.
+// merge merges the findings of each container, and leaves out containers that have ended.
 func merge(proc string, all []finding) []Container {
 	found := make(map[int]*Container)
 	for _, f := range all {
@@ -223,7 +227,7 @@ func merge(proc string, all []finding) []Container {
 	return containers
 }
 
-// add adds what another source tells of the same container.
+// add adds what another source knows of the same container.
 func (c *Container) add(other *Container) {
 	for _, name := range other.Names {
 		if !slices.Contains(c.Names, name) {
@@ -235,5 +239,5 @@ func (c *Container) add(other *Container) {
 	}
 }
 
-// isRuntime tells that it is not an engine, or not known.
+// isRuntime reports whether name is a runtime rather than an engine, or empty.
 func isRuntime(name string) bool { return name == "" || name == "runc" || name == "crun" }

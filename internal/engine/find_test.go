@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// host has folders that stand for /run and /var/lib, and the real /proc.
+// host has directories that stand for /run and /var/lib, and the real /proc.
 type host struct {
 	Options
 	t   *testing.T
@@ -45,8 +45,8 @@ func (h *host) write(name, text string) {
 	write(h.t, h.path(name), text)
 }
 
-// check compares what is found, in the order of the pids, and what is skipped: for each source, in the order of the names,
-// what its error must contain.
+// check compares the containers, ordered by pid, and the skipped sources, ordered by name. For each
+// of these skipped contains parts of its error.
 func (h *host) check(want []Container, skipped ...[]string) {
 	h.t.Helper()
 	var got []Container
@@ -114,23 +114,34 @@ func TestFind(t *testing.T) {
 	p := add("docker1", "docker")
 	h.write("run/docker/runtime-runc/moby/docker1/state.json", p.runc(t, "docker1"))
 	task(dockerTaskDir+"moby/", "docker1", p, "")
-	task(taskDir+"moby/", "docker2", add("docker2", "docker"), "nerdctl-config.json") // of the host's containerd
+	task(
+		taskDir+"moby/", "docker2", add("docker2", "docker"), "nerdctl-config.json",
+	) // of the host's containerd
 
 	p = add("kubernetes", "containerd", "default/nginx-7c5ddbdf54-x2v9k/nginx")
 	h.write("run/containerd/runc/k8s.io/kubernetes/state.json", p.runc(t, "kubernetes"))
 	task(taskDir+"k8s.io/", "kubernetes", p, "cri-config.json")
-	task(taskDir+"default/", "nerdctl", add("nerdctl", "containerd", "web"), "nerdctl-config.json") // of another runtime
+	task(
+		taskDir+"default/", "nerdctl", add("nerdctl", "containerd", "web"), "nerdctl-config.json",
+	) // of another runtime
 	task(taskDir+"default/", "ctr", add("ctr", "containerd"), "")
 
 	const podmanID = "f8942d06e8270f6ce77cd8e724dc1cc373c784c398b8c31f46cedaceb9d800a9"
 	h.write("run/crun/"+podmanID+"/status", add(podmanID, "podman", "web").crun(t))
 	h.write(podmanStore, fixture(t, "podman-containers.json"))
 	const crioID = "2f6d8b0a4c6e8f1a3b5d7f9c1e3a5b7d9f1c3e5a7b9d1f3c5e7a9b1d3f5c7e9a"
-	h.write("run/runc/"+crioID+"/state.json",
-		add(crioID, "cri-o", "k8s_nginx_nginx-7c5ddbdf54-x2v9k_default_5f0c3a1e-8d6b-4f2a-9c7e-1b3d5f7a9c0e_0").runc(t, crioID))
-	h.write("lib/containers/storage/vfs-containers/containers.json", fixture(t, "crio-containers.json"))
+	h.write(
+		"run/runc/"+crioID+"/state.json",
+		add(
+			crioID, "cri-o",
+			"k8s_nginx_nginx-7c5ddbdf54-x2v9k_default_5f0c3a1e-8d6b-4f2a-9c7e-1b3d5f7a9c0e_0",
+		).runc(t, crioID),
+	)
+	h.write(
+		"lib/containers/storage/vfs-containers/containers.json", fixture(t, "crio-containers.json"),
+	)
 
-	p = add("isulad", "runc") // isula, which would tell, is absent
+	p = add("isulad", "runc") // without isula
 	h.write("run/isulad/runc/isulad/state.json", p.runc(t, "isulad"))
 	p = add("unknown", "")
 	if err := h.Registry.Add("unknown", p.pid); err != nil {
@@ -139,7 +150,7 @@ func TestFind(t *testing.T) {
 	h.check(want)
 }
 
-// TestFindPutsTogether: what many know is one container.
+// TestFindPutsTogether merges the findings of several sources.
 func TestFindPutsTogether(t *testing.T) {
 	h := newHost(t)
 	p := start(t)
@@ -148,14 +159,17 @@ func TestFindPutsTogether(t *testing.T) {
 	}
 	h.write("run/docker/runtime-runc/moby/"+dockerID+"/state.json", p.runc(t, dockerID))
 	h.write(dockerTaskDir+"moby/"+dockerID+"/init.pid", fmt.Sprintln(p.pid))
-	asked := serve(t, h.path("run/docker.sock"), map[string]string{"/containers/json": fixture(t, "docker-list.json")})
+	asked := serve(
+		t, h.path("run/docker.sock"),
+		map[string]string{"/containers/json": fixture(t, "docker-list.json")},
+	)
 	h.check([]Container{{ID: dockerID, Names: []string{"web"}, Engine: "docker", PID: p.pid}})
 	if got, want := asked(), []string{"/containers/json"}; !slices.Equal(got, want) {
 		t.Errorf("docker was asked for %q, want %q", got, want)
 	}
 }
 
-// TestFindLeavesOutTheDead: files may stay when containers end.
+// TestFindLeavesOutTheDead ignores the files of containers that have ended.
 func TestFindLeavesOutTheDead(t *testing.T) {
 	h := newHost(t)
 	p, dead := start(t), start(t)
@@ -176,12 +190,14 @@ func TestFindLeavesOutTheDead(t *testing.T) {
 	h.check(nil)
 }
 
-// TestFindSkips: a file that is not understood is named, waits for nobody, and the others are found.
+// TestFindSkips reports invalid files, waits for no FIFO, and finds the other containers.
 func TestFindSkips(t *testing.T) {
 	h := newHost(t)
 	a, b, c := start(t), start(t), start(t)
 	want := []Container{
-		{ID: "a", Engine: "runc", PID: a.pid}, {ID: "b", Engine: "crun", PID: b.pid}, {ID: "c", Engine: "containerd", PID: c.pid},
+		{
+			ID: "a", Engine: "runc", PID: a.pid,
+		}, {ID: "b", Engine: "crun", PID: b.pid}, {ID: "c", Engine: "containerd", PID: c.pid},
 	}
 	h.write("run/runc/a/state.json", a.runc(t, "a"))
 	h.write("run/crun/b/status", b.crun(t))
@@ -202,12 +218,18 @@ func TestFindSkips(t *testing.T) {
 	fifo(t, h.path(podmanStore))
 	h.write("lib/containers/storage/vfs-containers/containers.json", "hello")
 	fifo(t, h.path("registry/1"))
-	h.check(want,
-		[]string{"containerd: ", taskDir + "default/0/init.pid: ", taskDir + "default/half/init.pid: ", taskDir + "default/huge/init.pid: "},
+	h.check(
+		want,
+		[]string{
+			"containerd: ", taskDir + "default/0/init.pid: ",
+			taskDir + "default/half/init.pid: ", taskDir + "default/huge/init.pid: ",
+		},
 		[]string{"crun: ", "run/crun/0/status: ", "run/crun/half/status: "},
 		[]string{"podman: ", podmanStore + ": ", "vfs-containers/containers.json: invalid character"},
 		[]string{"registry: ", "registry/1: "},
-		[]string{"runc: ", "run/runc/0/state.json: ", "run/runc/half/state.json: ", "run/runc/empty/state.json: ",
-			"run/containerd/runc/default/id/state.json: ", "run/isulad/runc/dir/state.json: "},
+		[]string{
+			"runc: ", "run/runc/0/state.json: ", "run/runc/half/state.json: ", "run/runc/empty/state.json: ",
+			"run/containerd/runc/default/id/state.json: ", "run/isulad/runc/dir/state.json: ",
+		},
 	)
 }

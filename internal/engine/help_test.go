@@ -28,7 +28,7 @@ func fixture(t testing.TB, name string) string {
 	return string(text)
 }
 
-// write writes a file, and makes its folder.
+// write writes a file, and creates its directory.
 func write(t testing.TB, file, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -39,7 +39,7 @@ func write(t testing.TB, file, text string) {
 	}
 }
 
-// fifo makes a FIFO that nobody writes to, and its folder.
+// fifo creates a FIFO without a writer, and its directory.
 func fifo(t *testing.T, file string) {
 	t.Helper()
 	write(t, file, "")
@@ -60,7 +60,7 @@ func exists(t *testing.T, file string) bool {
 	return err == nil
 }
 
-// process is one that runs until it, or the test, ends.
+// process is a process that runs until kill or the end of the test.
 type process struct {
 	cmd   *exec.Cmd
 	pid   int
@@ -87,7 +87,7 @@ func (p *process) end() {
 	p.cmd.Wait()
 }
 
-// runc is its container's state.json, as runc writes it.
+// runc returns the state.json of its container, as runc writes it.
 func (p *process) runc(t testing.TB, id string) string {
 	return runcState(t, id, p.pid, p.start)
 }
@@ -95,13 +95,15 @@ func (p *process) runc(t testing.TB, id string) string {
 func runcState(t testing.TB, id string, pid int, start time.Duration) string {
 	return strings.NewReplacer(dockerID, id, `"init_process_pid":82`, fmt.Sprintf(`"init_process_pid":%d`, pid),
 		`"init_process_start":2401121`, fmt.Sprintf(`"init_process_start":%d`, start/procfs.ClockTick),
-	).Replace(fixture(t, "runc-state.json"))
+	).
+		Replace(fixture(t, "runc-state.json"))
 }
 
-// crun is its container's status, as crun writes it.
+// crun returns the status of its container, as crun writes it.
 func (p *process) crun(t *testing.T) string {
-	return strings.NewReplacer(`"pid": 11607`, fmt.Sprintf(`"pid": %d`, p.pid),
-		`"process-start-time": 2374606`, fmt.Sprintf(`"process-start-time": %d`, p.start/procfs.ClockTick),
+	return strings.NewReplacer(
+		`"pid": 11607`, fmt.Sprintf(`"pid": %d`, p.pid), `"process-start-time": 2374606`,
+		fmt.Sprintf(`"process-start-time": %d`, p.start/procfs.ClockTick),
 	).Replace(fixture(t, "crun-status"))
 }
 
@@ -110,7 +112,10 @@ type fakeProc string
 
 func (f fakeProc) add(t testing.TB, pid int, start time.Duration) {
 	t.Helper()
-	text := fmt.Sprintf("%d (init) S 1 1 1 0 -1 4194560 1094 0 0 0 3 5 0 0 20 0 1 0 %d 3145728 450 0 0\n", pid, start/procfs.ClockTick)
+	text := fmt.Sprintf(
+		"%d (init) S 1 1 1 0 -1 4194560 1094 0 0 0 3 5 0 0 20 0 1 0 %d 3145728 450 0 0\n", pid,
+		start/procfs.ClockTick,
+	)
 	write(t, filepath.Join(string(f), strconv.Itoa(pid), "stat"), text)
 }
 
@@ -121,7 +126,7 @@ func (f fakeProc) remove(t *testing.T, pid int) {
 	}
 }
 
-// within makes sure that something does not take longer.
+// within fails the test if do takes longer than limit.
 func within(t *testing.T, limit time.Duration, do func()) {
 	t.Helper()
 	started := time.Now()

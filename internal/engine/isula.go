@@ -12,9 +12,11 @@ import (
 	"palisade/internal/oci"
 )
 
-// findIsula asks iSulad by its client, since its API is gRPC.
+// findIsula lists the containers of iSulad by its client: the API is gRPC.
 func findIsula(ctx context.Context, isula string) ([]finding, error) {
-	cmd := exec.CommandContext(ctx, isula, "ps", "--no-trunc", "--format", "{{.ID}} {{.Pid}} {{.Names}}")
+	cmd := exec.CommandContext(
+		ctx, isula, "ps", "--no-trunc", "--format", "{{.ID}} {{.Pid}} {{.Names}}",
+	)
 	cmd.WaitDelay = 100 * time.Millisecond
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -29,7 +31,8 @@ func findIsula(ctx context.Context, isula string) ([]finding, error) {
 	return parseIsula(string(out))
 }
 
-// parseIsula parses the lines of the containers: columns padded with blanks, "-" for the pid of one that does not run.
+// parseIsula parses the output of isula ps: columns padded with blanks, and "-" as the pid of a
+// container that is not running.
 func parseIsula(text string) ([]finding, error) {
 	var found []finding
 	for line := range strings.Lines(text) {
@@ -38,7 +41,7 @@ func parseIsula(text string) ([]finding, error) {
 			continue
 		}
 		if len(fields) != 3 {
-			return nil, fmt.Errorf("isula ps: %.200q does not have three columns", line)
+			return nil, fmt.Errorf("isula ps: %.200q: want three columns", line)
 		}
 		pid, err := strconv.Atoi(fields[1])
 		if err == nil {
@@ -47,7 +50,9 @@ func parseIsula(text string) ([]finding, error) {
 		if err != nil {
 			return nil, fmt.Errorf("isula ps: %.200q: %w", line, err)
 		}
-		found = append(found, finding{Container: Container{ID: fields[0], Names: []string{fields[2]}, Engine: "isulad", PID: pid}})
+		found = append(found, finding{Container: Container{
+			ID: fields[0], Names: []string{fields[2]}, Engine: "isulad", PID: pid,
+		}})
 	}
 	return found, nil
 }

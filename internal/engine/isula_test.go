@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// isula makes a script that stands for iSulad's client.
+// isula writes a script that stands for iSulad's client.
 func (h *host) isula(script string) {
 	h.t.Helper()
 	h.write("isula", "#!/bin/sh\n"+script)
@@ -27,7 +27,11 @@ func TestIsula(t *testing.T) {
 	)
 	lcr, runc := start(t), start(t)
 	h.write("run/isulad/runc/"+runcID+"/state.json", runc.runc(t, runcID))
-	h.write("ps.txt", strings.NewReplacer("17097", strconv.Itoa(lcr.pid), "17815", strconv.Itoa(runc.pid)).Replace(fixture(t, "isula-ps.txt")))
+	h.write(
+		"ps.txt",
+		strings.NewReplacer("17097", strconv.Itoa(lcr.pid), "17815", strconv.Itoa(runc.pid)).
+			Replace(fixture(t, "isula-ps.txt")),
+	)
 	h.isula(`[ "$*" = "ps --no-trunc --format {{.ID}} {{.Pid}} {{.Names}}" ] || exit 2
 cat ` + h.path("ps.txt"))
 	h.check([]Container{
@@ -46,7 +50,7 @@ func TestIsulaFails(t *testing.T) {
 		"silently":         {"exit 125", []string{"isulad: isula ps: exit status 125: "}},
 		"after some lines": {"echo a 1 b\necho lost connection >&2\nexit 1", []string{"isulad: isula ps: exit status 1: lost connection"}},
 		"by a signal":      {"kill -SEGV $$", []string{"isulad: isula ps: signal: segmentation fault"}},
-		"with rubbish":     {"echo Error: no such option", []string{"isulad: isula ps: ", "does not have three columns"}},
+		"with rubbish":     {"echo Error: no such option", []string{"isulad: isula ps: ", "want three columns"}},
 		"a long message":   {"printf '%0900d' 0 >&2\nexit 1", []string{"isulad: isula ps: exit status 1: 000"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -59,7 +63,7 @@ func TestIsulaFails(t *testing.T) {
 	}
 }
 
-// TestIsulaMessage: people read it.
+// TestIsulaMessage reports an error in one line.
 func TestIsulaMessage(t *testing.T) {
 	h := newHost(t)
 	h.isula("printf '%0900d' 0 >&2\necho second line >&2\nexit 1")
@@ -69,11 +73,11 @@ func TestIsulaMessage(t *testing.T) {
 	}
 }
 
-// TestIsulaHangs: the client waits for ever for a daemon that does. It is ended; what it has started may go on, and keep
-// its output open.
+// TestIsulaHangs ends a client that waits without end. Processes that it has started may continue,
+// and keep its output open.
 func TestIsulaHangs(t *testing.T) {
 	for name, tt := range map[string]struct {
-		script string // that writes the pid of what hangs
+		script string // writes the pid of the process that hangs
 		goesOn bool
 	}{
 		"itself":           {"echo $$ >PID\nexec sleep 1000", false},
@@ -105,7 +109,7 @@ func TestIsulaHangs(t *testing.T) {
 	}
 }
 
-// TestIsulaIsNoProgram: then there is none.
+// TestIsulaIsNoProgram ignores a file that is not executable.
 func TestIsulaIsNoProgram(t *testing.T) {
 	h := newHost(t)
 	h.write("isula", "hello")

@@ -13,11 +13,11 @@ import (
 	"palisade/internal/wiring"
 )
 
-// isuladState is the file in which iSulad keeps the state of a container.
+// isuladState is iSulad's file with the state of a container.
 const isuladState = "container_state.json"
 
-// isuladGraphs returns the root directories of iSulad and of lcrd, its older name, as their
-// configuration has them.
+// isuladGraphs returns the root directories of iSulad and of lcrd, its older name, according to
+// their configuration.
 func (o *Options) isuladGraphs() (graphs []string, err error) {
 	var errs []error
 	for _, name := range []string{"isulad", "lcrd"} {
@@ -43,8 +43,8 @@ func (o *Options) isuladGraphs() (graphs []string, err error) {
 	return graphs, errors.Join(errs...)
 }
 
-// findIsulad reads the state of iSulad's containers from <graph>/engines/<runtime>/<id>/. It needs
-// neither the client nor the daemon.
+// findIsulad lists the containers of iSulad by their state in <graph>/engines/<runtime>/<id>/,
+// without the client or the daemon.
 func (o *Options) findIsulad() (found []finding, err error) {
 	graphs, err := o.isuladGraphs()
 	for _, graph := range graphs {
@@ -55,7 +55,7 @@ func (o *Options) findIsulad() (found []finding, err error) {
 	return found, err
 }
 
-// describeIsulad names the directory with the state of iSulad's containers, for the error of a
+// describeIsulad returns a note on the state of iSulad's containers in files, for the error of a
 // client that cannot connect.
 func (o *Options) describeIsulad() string {
 	graphs, _ := o.isuladGraphs()
@@ -65,7 +65,7 @@ func (o *Options) describeIsulad() string {
 			return "containers are read from " + dir
 		}
 	}
-	return fmt.Sprintf("no state of containers in %s either", filepath.Join(graphs[0], "engines"))
+	return fmt.Sprintf("%s does not exist", filepath.Join(graphs[0], "engines"))
 }
 
 func readIsulad(file string) (finding, error) {
@@ -92,7 +92,7 @@ func readIsulad(file string) (finding, error) {
 	return f, nil
 }
 
-// parseIsuladState returns the pid of the container's init, or -1 if it does not run.
+// parseIsuladState returns the pid of the container's init, or -1 if it is not running.
 func parseIsuladState(text []byte) (pid int, err error) {
 	var state struct {
 		Running *bool
@@ -107,7 +107,7 @@ func parseIsuladState(text []byte) (pid int, err error) {
 	case !*state.Running:
 		return -1, nil
 	case state.Pid <= 0:
-		return 0, fmt.Errorf("pid %d of a container that runs is not positive", state.Pid)
+		return 0, fmt.Errorf("pid %d of a running container: want a positive number", state.Pid)
 	}
 	return state.Pid, nil
 }

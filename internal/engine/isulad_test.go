@@ -69,7 +69,7 @@ func TestIsuladFiles(t *testing.T) {
 	}
 }
 
-// TestIsuladFilesAndClient: a container that both tell of is one.
+// TestIsuladFilesAndClient merges a container in files with the same one of the client.
 func TestIsuladFilesAndClient(t *testing.T) {
 	h := newHost(t)
 	p := start(t)
@@ -78,14 +78,14 @@ func TestIsuladFilesAndClient(t *testing.T) {
 	h.check([]Container{{ID: isuladID, Names: []string{"web"}, Engine: "isulad", PID: p.pid}})
 }
 
-// TestIsuladNowhere: no client, and no state where it should be.
+// TestIsuladNowhere has neither a client that connects nor files.
 func TestIsuladNowhere(t *testing.T) {
 	h := newHost(t)
 	h.isula(noClient)
-	h.check(nil, []string{"isulad: isula ps: ", "no state of containers in ", "engines either"})
+	h.check(nil, []string{"isulad: isula ps: ", "engines does not exist"})
 }
 
-// TestIsuladReused: a pid that another process got after the file was written is not a container's.
+// TestIsuladReused ignores a pid that was reused after the file was written.
 func TestIsuladReused(t *testing.T) {
 	h := newHost(t)
 	p := start(t)
@@ -98,7 +98,7 @@ func TestIsuladReused(t *testing.T) {
 	h.check(nil)
 }
 
-// TestIsuladOddFiles: what cannot be read is named; the other containers are found.
+// TestIsuladOddFiles reports invalid files, and finds the other containers.
 func TestIsuladOddFiles(t *testing.T) {
 	for name, text := range map[string]string{
 		"half-written": `{"Running":true,"Pi`, "empty": "", "an array": "[]", "nothing": "{}",

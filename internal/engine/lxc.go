@@ -20,16 +20,16 @@ type Init struct {
 	PID int
 	// Creator is the user who created the namespace.
 	Creator uint32
-	// Inspect returns the text of its file cgroup as its own cgroup namespace shows it, or nil if
-	// that is the host's. The argument is its directory in /proc. It fails if that is another
-	// process's.
+	// Inspect returns its /proc/<pid>/cgroup as seen in its own cgroup namespace, or nil if that is
+	// the host's. The argument is its directory in /proc. Inspect fails if the pid belongs to another
+	// process now.
 	Inspect func(process sys.File) (cgroups []byte, err error)
 }
 
-// findLXC finds the containers of liblxc, which LXC, Incus, LXD and Proxmox VE use, by the cgroups
-// that it creates for them. What is below the root of a container's cgroup namespace is not looked
-// at: the container chooses it. When ctx ends the rest is missing, of which root's come first: any
-// user can have thousands.
+// findLXC lists the containers of liblxc, which LXC, Incus, LXD and Proxmox VE use, by the cgroups
+// that liblxc creates. It ignores cgroups below the root of a container's cgroup namespace, whose
+// names the container chooses. Containers of root come first, since any user can have thousands. If
+// ctx ends, it returns the containers found so far with an error.
 func (o *Options) findLXC(ctx context.Context) ([]finding, error) {
 	var found []finding
 	var errs []error
@@ -38,7 +38,7 @@ func (o *Options) findLXC(ctx context.Context) ([]finding, error) {
 	})
 	for i, init := range inits {
 		if err := ctx.Err(); err != nil {
-			errs = append(errs, fmt.Errorf("look at %d more processes: %w", len(inits)-i, err))
+			errs = append(errs, fmt.Errorf("inspect %d more processes: %w", len(inits)-i, err))
 			break
 		}
 		f, err := o.lxcContainer(init)
@@ -52,8 +52,8 @@ func (o *Options) findLXC(ctx context.Context) ([]finding, error) {
 	return found, errors.Join(errs...)
 }
 
-// lxcContainer returns the container of an init, without an ID if it is none of liblxc. On an error
-// it returns the process alone.
+// lxcContainer returns the container of an init, with an empty ID if it is not one of liblxc. On an
+// error only the PID is set.
 func (o *Options) lxcContainer(init Init) (finding, error) {
 	f := finding{Container: Container{PID: init.PID}, byCgroup: true}
 	process, err := sys.OpenDir(filepath.Join(o.Proc, strconv.Itoa(init.PID)))
@@ -92,23 +92,23 @@ func (o *Options) lxcContainer(init Init) (finding, error) {
 	return f, nil
 }
 
-// IsLXC reports whether liblxc started the container, for whatever engine.
+// IsLXC reports whether liblxc started the container, for any engine.
 func (c *Container) IsLXC() bool {
 	return slices.Contains([]string{"lxc", "incus", "lxd", "proxmox"}, c.Engine)
 }
 
-// payload is what the path of a cgroup says of a container of liblxc.
+// payload is a container of liblxc according to the path of its cgroup.
 type payload struct {
-	// name is the container's, with a number behind it, "-1", if the cgroup of that name was there
-	// already.
+	// name is the container's name, followed by a number such as "-1" if a cgroup with that name
+	// existed already.
 	name      string
 	isProxmox bool
 }
 
-// parsePayload finds the container in the text of /proc/<pid>/cgroup (cgroups(7)), given also the
-// text as the process's cgroup namespace shows it, if that is not the host's.
+// parsePayload returns the container in the text of /proc/<pid>/cgroup (cgroups(7)). Inside is the
+// same file as seen in the process's cgroup namespace, or empty if that is the host's.
 func parsePayload(text, inside string) (payload, bool) {
-	paths := make(map[string]string) // below the root of the cgroup namespace
+	paths := make(map[string]string) // relative to the root of the cgroup namespace
 	for hierarchy, path := range cgroupPaths(inside) {
 		paths[hierarchy] = path
 	}
@@ -136,15 +136,15 @@ func cgroupPaths(text string) func(yield func(hierarchy, path string) bool) {
 	}
 }
 
-// parsePayloadPath finds the container in the path of a cgroup. liblxc names it
+// parsePayloadPath returns the container in the path of a cgroup. liblxc creates the cgroup
 //
 //	lxc.payload.NAME     since 4.0
 //	lxc.payload/NAME     3.1 and 3.2
-//	lxc/NAME             before
+//	lxc/NAME             before 3.1
 //	lxc/NAME/payload     with lxc.cgroup.pattern = lxc/%n
-//	lxc/NUMBER/ns        as Proxmox VE configures it
+//	lxc/NUMBER/ns        as configured by Proxmox VE
 //
-// below the cgroup of the host's init, a user's own, or any other. The outermost counts.
+// below the cgroup of the host's init, that of a user, or any other. The outermost one counts.
 func parsePayloadPath(cgroup string) (payload, bool) {
 	parts := strings.Split(strings.TrimPrefix(cgroup, "/"), "/")
 	for i, part := range parts {
@@ -160,7 +160,7 @@ func parsePayloadPath(cgroup string) (payload, bool) {
 	return payload{}, false
 }
 
-// withoutNumber returns the name without the number that liblxc appends if a cgroup is there
+// withoutNumber returns the name without the number that liblxc appends if the cgroup exists
 // already.
 func withoutNumber(name string) string {
 	if i := strings.LastIndexByte(name, '-'); i > 0 && isNumber(name[i+1:]) {
@@ -171,10 +171,10 @@ func withoutNumber(name string) string {
 
 func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// commandOfParent returns the words of the command line of the process's parent: for the init of a
-// container that is the monitor, "[lxc monitor] /var/lib/lxc NAME" or a foreground lxc-start. It
-// returns nil if the parent is not a process of the user who created the container: any user can
-// adopt orphans (PR_SET_CHILD_SUBREAPER) under any command line.
+// commandOfParent returns the words of the command line of the process's parent. The parent of a
+// container's init is the monitor, "[lxc monitor] /var/lib/lxc NAME", or a foreground lxc-start.
+// commandOfParent returns nil if the parent is not a process of the user who created the container:
+// any user can adopt orphans (PR_SET_CHILD_SUBREAPER) under any command line.
 func (o *Options) commandOfParent(process sys.File, creator uint32) []string {
 	text, err := process.ReadFileAt("status", nil)
 	if err != nil {
@@ -203,8 +203,8 @@ func (o *Options) commandOfParent(process sys.File, creator uint32) []string {
 	return strings.FieldsFunc(string(command), func(r rune) bool { return r == 0 || r == ' ' })
 }
 
-// monitorEngine returns the engine in whose directory a monitor's container is, by its command
-// line: /var/lib/incus/containers, /var/snap/lxd/common/lxd/containers. It is empty if unknown.
+// monitorEngine returns the engine to which the directory in a monitor's command line belongs, such
+// as /var/lib/incus/containers or /var/snap/lxd/common/lxd/containers, or "" if unknown.
 func monitorEngine(monitor []string) string {
 	if len(monitor) < 3 || monitor[0] != "[lxc" || monitor[1] != "monitor]" {
 		return ""

@@ -51,8 +51,8 @@ func (tree *lxcTree) options(t testing.TB) *Options {
 	}
 }
 
-// v1 is the text of /proc/<pid>/cgroup with cgroup v1 as systemd mounts it; v2 is there for systemd
-// alone.
+// v1 returns the text of /proc/<pid>/cgroup with cgroup v1 as systemd mounts it, where only systemd
+// uses v2.
 func v1(path string) string {
 	var b strings.Builder
 	for i, name := range []string{
@@ -64,7 +64,8 @@ func v1(path string) string {
 	return b.String()
 }
 
-// TestFindLXC has the cgroups and command lines of liblxc 3.0 to 6.0, Incus, LXD and Proxmox VE.
+// TestFindLXC finds containers by the cgroups and command lines of liblxc 3.0 to 6.0, Incus, LXD
+// and Proxmox VE.
 func TestFindLXC(t *testing.T) {
 	for name, tt := range map[string]struct {
 		tree lxcTree
@@ -206,7 +207,7 @@ func TestFindLXC(t *testing.T) {
 	}
 }
 
-// TestFindLXCSkips has a process that ends, and one that cannot be inspected.
+// TestFindLXCSkips ignores a process that has ended, and reports one that cannot be inspected.
 func TestFindLXCSkips(t *testing.T) {
 	tree := lxcTree{cgroup: "0::/lxc.payload.b1\n", inspectError: errors.New("no access")}
 	found, err := tree.options(t).findLXC(t.Context())
@@ -220,14 +221,13 @@ func TestFindLXCSkips(t *testing.T) {
 	}
 }
 
-// TestFindLXCRootsFirst checks that containers of a user, of which the time ends, do not keep one of
-// root from being found.
+// TestFindLXCRootsFirst finds a container of root before the time is up, though a user has more.
 func TestFindLXCRootsFirst(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	tree := lxcTree{cgroup: "0::/lxc.payload.b1\n"}
 	o := tree.options(t)
 	users := Init{PID: 1, Creator: 1000, Inspect: func(sys.File) ([]byte, error) {
-		t.Error("a user's is inspected")
+		t.Error("a user's container is inspected")
 		return nil, nil
 	}}
 	o.Inits[0].Inspect = func(sys.File) ([]byte, error) { cancel(); return nil, nil }
@@ -238,7 +238,7 @@ func TestFindLXCRootsFirst(t *testing.T) {
 	}
 }
 
-// TestFindLXCLast checks that a name of a cgroup is nothing against what a runtime knows.
+// TestFindLXCLast prefers what a runtime knows to the name of a cgroup.
 func TestFindLXCLast(t *testing.T) {
 	tree := lxcTree{cgroup: "0::/lxc.payload.b1\n"}
 	o := tree.options(t)

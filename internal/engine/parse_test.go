@@ -36,22 +36,23 @@ func TestParseRunc(t *testing.T) {
 func TestParseRuncErrors(t *testing.T) {
 	text := fixture(t, "runc-state.json")
 	for name, tt := range map[string]struct{ text, want string }{
-		"empty":               {"", "no JSON object"},
-		"garbage":             {"hello", "no JSON object"},
-		"an array":            {"[1]", "no JSON object"},
-		"null":                {"null", "no JSON object"},
-		"empty object":        {"{}", "lacks"},
+		"empty":               {"", "want a JSON object"},
+		"garbage":             {"hello", "want a JSON object"},
+		"an array":            {"[1]", "want a JSON object"},
+		"null":                {"null", "want a JSON object"},
+		"empty object":        {"{}", "missing id, pid or start time"},
 		"half-written":        {text[:40], "unexpected EOF"},
 		"written to a comma":  {`{"id":"a","init_process_pid":7,`, "EOF"},
-		"no start":            {`{"id":"a","init_process_pid":7}`, "lacks"},
-		"no id":               {`{"init_process_pid":7,"init_process_start":5}`, "lacks"},
+		"no start":            {`{"id":"a","init_process_pid":7}`, "missing id, pid or start time"},
+		"no id":               {`{"init_process_pid":7,"init_process_start":5}`, "missing id, pid or start time"},
 		"a null id":           {`{"id":null,"init_process_pid":7,"init_process_start":5}`, "no container id"},
 		"a bad id":            {`{"id":"../x","init_process_pid":7,"init_process_start":5}`, "not a file name"},
 		"a pid with a point":  {`{"id":"a","init_process_pid":7.5,"init_process_start":5}`, "init_process_pid: json"},
 		"a start that is not": {`{"id":"a","init_process_pid":7,"init_process_start":"5"}`, "init_process_start: json"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got, err := parseRunc([]byte(tt.text)); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if got, err := parseRunc([]byte(tt.text)); err == nil ||
+				!strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %+v, %v; want an error with %q", got, err, tt.want)
 			}
 		})
@@ -60,7 +61,8 @@ func TestParseRuncErrors(t *testing.T) {
 
 func TestParseCrun(t *testing.T) {
 	got, err := parseCrun([]byte(fixture(t, "crun-status")))
-	if want := (finding{Container: Container{PID: 11607}, started: 23746060 * time.Millisecond}); err != nil || !reflect.DeepEqual(got, want) {
+	want := finding{Container: Container{PID: 11607}, started: 23746060 * time.Millisecond}
+	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
 	// The start time may be missing.

@@ -10,7 +10,7 @@ import (
 	"palisade/internal/sys"
 )
 
-// startOf is when a process that runs started, since boot.
+// startOf returns the start time of a running process, since boot.
 func startOf(proc string, pid int) (time.Duration, bool) {
 	text, err := sys.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "stat"), nil)
 	if err != nil {
@@ -23,7 +23,7 @@ func startOf(proc string, pid int) (time.Duration, bool) {
 	return stat.Start, true
 }
 
-// isAlive tells whether the process is still that of the container, and not another one that has got its pid.
+// isAlive reports whether the container's process still runs, and its pid was not reused.
 func isAlive(proc string, f *finding) bool {
 	started, ok := startOf(proc, f.PID)
 	switch {
@@ -34,7 +34,7 @@ func isAlive(proc string, f *finding) bool {
 	case f.known.IsZero():
 		return true
 	}
-	// Whoever has got the pid since started later. The clock may have been set since: then the cgroup tells.
+	// A process that reuses the pid started later. If the clock was set since, the cgroup decides.
 	const slack = time.Minute
 	if time.Since(f.known) <= sys.SinceBoot()-started+slack {
 		return true
@@ -43,7 +43,8 @@ func isAlive(proc string, f *finding) bool {
 	return err == nil && isCgroupOf(string(text), f.ID)
 }
 
-// isCgroupOf tells whether a part of a path in /proc/<pid>/cgroup is the container's: "<id>" or "docker-<id>.scope".
+// isCgroupOf reports whether part of a path in /proc/<pid>/cgroup names the container: "<id>" or
+// "docker-<id>.scope".
 func isCgroupOf(text, id string) bool {
 	for part := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '/' || r == '\n' }) {
 		if part = strings.TrimSuffix(part, ".scope"); part == id || strings.HasSuffix(part, "-"+id) {

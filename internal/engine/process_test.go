@@ -73,8 +73,9 @@ func TestZombieIsNotAlive(t *testing.T) {
 	}
 }
 
-// TestIsAliveByTime: of a task is known when its pid was written. A process that started after that is another one, unless
-// its cgroup tells that it was the clock that was set.
+// TestIsAliveByTime compares the start of a process with the time at which the pid was written to a
+// file. A later start means another process, unless the clock was set and its cgroup is the
+// container's.
 func TestIsAliveByTime(t *testing.T) {
 	proc := fakeProc(t.TempDir())
 	const age = 10 * time.Minute
@@ -94,19 +95,21 @@ func TestIsAliveByTime(t *testing.T) {
 		{"much earlier", 1000 * time.Hour, false},
 	} {
 		known := time.Now().Add(-tt.known)
-		if got := isAlive(string(proc), &finding{Container: Container{ID: "box", PID: 7}, known: known}); got != tt.want {
+		box := finding{Container: Container{ID: "box", PID: 7}, known: known}
+		if got := isAlive(string(proc), &box); got != tt.want {
 			t.Errorf("known %s: got %v, want %v", tt.name, got, tt.want)
 		}
 		if !isAlive(string(proc), &finding{Container: Container{ID: "box", PID: 8}, known: known}) {
 			t.Errorf("known %s: it is in the container's cgroup, and not alive", tt.name)
 		}
-		if got := isAlive(string(proc), &finding{Container: Container{ID: "other", PID: 8}, known: known}); got != tt.want {
-			t.Errorf("known %s: in another one's cgroup: got %v, want %v", tt.name, got, tt.want)
+		other := finding{Container: Container{ID: "other", PID: 8}, known: known}
+		if got := isAlive(string(proc), &other); got != tt.want {
+			t.Errorf("known %s: in another's cgroup: got %v, want %v", tt.name, got, tt.want)
 		}
 	}
 }
 
-// TestStartOfRubbish: what is no stat is no process.
+// TestStartOfRubbish parses texts that are not a /proc/<pid>/stat.
 func TestStartOfRubbish(t *testing.T) {
 	proc := fakeProc(t.TempDir())
 	for i, text := range []string{"", "hello\n", "7 (x) S 1"} {

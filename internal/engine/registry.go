@@ -16,29 +16,29 @@ import (
 	"palisade/internal/sys"
 )
 
-// Registry is a folder with a file for each container that the hook has seen, which is called by the pid of the
-// container's first process.
+// Registry is a directory with a file for each container that the hook has seen. The name of the
+// file is the pid of the container's init.
 type Registry struct {
-	// Dir is the folder, Proc is /proc.
+	// Dir is the directory of the registry, Proc is /proc.
 	Dir, Proc string
 }
 
-// record is the content of such a file.
+// record is the content of a file in the registry.
 type record struct {
 	ID string `json:"id"`
-	// Start is when the process started, in clock ticks since boot: it tells the process from another one with its pid.
+	// Start is the start time of the process, in clock ticks since boot: the pid may be reused.
 	Start int64 `json:"start"`
 }
 
 func (r *record) check() error {
 	if r.Start <= 0 {
-		return errors.New("it has no start time")
+		return errors.New("missing start time")
 	}
 	return oci.CheckID(r.ID)
 }
 
-// Add adds a container with its first process. Of those that have ended it forgets some, so that the registry does not
-// grow without bound.
+// Add adds a container with its init. It removes some containers that have ended, which bounds the
+// size of the registry.
 func (r Registry) Add(id string, pid int) error {
 	start, ok := startOf(r.Proc, pid)
 	if !ok {
@@ -51,24 +51,25 @@ func (r Registry) Add(id string, pid int) error {
 	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
 		return err
 	}
-	r.forgetSome()
+	r.removeSome()
 	return sys.ReplaceFile(filepath.Join(r.Dir, strconv.Itoa(pid)), text, nil)
 }
 
-// forgetSome looks at a few files, so that about a third of them at most are of containers that have ended.
-func (r Registry) forgetSome() {
+// removeSome checks a few files, so that at most about a third of all belong to containers that
+// have ended.
+func (r Registry) removeSome() {
 	const some = 4
 	entries, err := os.ReadDir(r.Dir)
 	if err != nil || len(entries) == 0 {
 		return
 	}
 	for range some {
-		// An error is one that the next reader of all meets too.
+		// findings reports errors.
 		r.read(entries[rand.IntN(len(entries))].Name())
 	}
 }
 
-// findings are the containers whose first process runs. The others are forgotten.
+// findings returns the containers whose init runs, and removes the others.
 func (r Registry) findings() ([]finding, error) {
 	entries, err := os.ReadDir(r.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -89,16 +90,16 @@ func (r Registry) findings() ([]finding, error) {
 	return found, errors.Join(errs...)
 }
 
-// abandoned is after what time a file with another name is one that a hook has not come to rename.
+// abandoned is the age at which a temporary file of a hook that was killed is removed.
 const abandoned = time.Minute
 
-// read reads a file, and removes it if the container has ended.
+// read reads a file, and removes it if the container has ended. It returns false then.
 func (r Registry) read(name string) (f finding, ok bool, err error) {
 	file := filepath.Join(r.Dir, name)
 	pid, err := strconv.Atoi(name)
 	if err != nil {
 		if info, err := os.Lstat(file); err == nil && time.Since(info.ModTime()) > abandoned {
-			os.Remove(file) // the next one will do it
+			os.Remove(file) // if that fails, the next command tries again
 		}
 		return f, false, nil
 	}
@@ -116,7 +117,10 @@ func (r Registry) read(name string) (f finding, ok bool, err error) {
 	if err != nil {
 		return f, false, fmt.Errorf("%s: %w", file, err)
 	}
-	f = finding{Container: Container{ID: kept.ID, PID: pid}, started: time.Duration(kept.Start) * procfs.ClockTick}
+	f = finding{
+		Container: Container{ID: kept.ID, PID: pid},
+		started:   time.Duration(kept.Start) * procfs.ClockTick,
+	}
 	if isAlive(r.Proc, &f) {
 		return f, true, nil
 	}
@@ -126,4 +130,5 @@ func (r Registry) read(name string) (f finding, ok bool, err error) {
 	return f, false, nil
 }
 
+// maxRecord bounds the size of a record and similar small files, in bytes.
 const maxRecord = 4096

@@ -14,7 +14,7 @@ import (
 	"palisade/internal/procfs"
 )
 
-// found are the ids and pids that a registry tells, sorted.
+// found returns the ids and pids in a registry, sorted.
 func found(t *testing.T, r Registry) []string {
 	t.Helper()
 	findings, err := r.findings()
@@ -59,7 +59,8 @@ func TestRegistry(t *testing.T) {
 	if err != nil || len(entries) != 1 || entries[0].Name() != strconv.Itoa(b.pid) {
 		t.Errorf("the folder has %v, %v; want %d", entries, err, b.pid)
 	}
-	if err := r.Add("a", a.pid); err == nil || err.Error() != fmt.Sprintf("process %d has ended", a.pid) {
+	if err := r.Add("a", a.pid); err == nil ||
+		err.Error() != fmt.Sprintf("process %d has ended", a.pid) {
 		t.Errorf("adding one that has ended: got %v", err)
 	}
 	if info, err := os.Stat(r.Dir); err != nil || info.Mode().Perm() != 0o700 {
@@ -67,7 +68,7 @@ func TestRegistry(t *testing.T) {
 	}
 }
 
-// TestRegistryKnowsReusedPIDs: a pid is the container's only together with the time when the process started.
+// TestRegistryKnowsReusedPIDs compares the start time of the process too.
 func TestRegistryKnowsReusedPIDs(t *testing.T) {
 	proc := fakeProc(t.TempDir())
 	r := Registry{t.TempDir(), string(proc)}
@@ -90,7 +91,7 @@ func TestRegistryKnowsReusedPIDs(t *testing.T) {
 	}
 }
 
-// TestRegistryWithBadFiles: each is named in the error, and none keeps the good ones from being found or added.
+// TestRegistryWithBadFiles reports each invalid file, and finds and adds other containers.
 func TestRegistryWithBadFiles(t *testing.T) {
 	proc := fakeProc(t.TempDir())
 	r := Registry{t.TempDir(), string(proc)}
@@ -134,7 +135,7 @@ func TestRegistryWithBadFiles(t *testing.T) {
 	}
 }
 
-// TestRegistryIsAFile: what is not a folder has no records.
+// TestRegistryIsAFile has a file instead of the directory.
 func TestRegistryIsAFile(t *testing.T) {
 	p := start(t)
 	r := Registry{filepath.Join(t.TempDir(), "x"), "/proc"}
@@ -147,7 +148,7 @@ func TestRegistryIsAFile(t *testing.T) {
 	}
 }
 
-// TestRegistryRemovesAbandonedFiles: a hook that was killed leaves a file that it has not come to rename.
+// TestRegistryRemovesAbandonedFiles removes temporary files of hooks that were killed.
 func TestRegistryRemovesAbandonedFiles(t *testing.T) {
 	r := Registry{t.TempDir(), "/proc"}
 	for name, age := range map[string]time.Duration{
@@ -176,11 +177,11 @@ func TestRegistryRemovesAbandonedFiles(t *testing.T) {
 	}
 }
 
-// TestRegistryForgets: containers that come and go do not make the folder grow; those that stay are kept.
+// TestRegistryForgets bounds the directory while containers come and go, and keeps running ones.
 func TestRegistryForgets(t *testing.T) {
 	proc := fakeProc(t.TempDir())
 	r := Registry{t.TempDir(), string(proc)}
-	const all, every, most = 2000, 100, 100 // of which about 30 are to be expected in the end
+	const all, every, most = 2000, 100, 100 // about 30 in the end
 	largest := 0
 	for i := range all {
 		pid := 1000 + i
@@ -200,7 +201,7 @@ func TestRegistryForgets(t *testing.T) {
 		}
 	}
 	if largest > most {
-		t.Errorf("the folder had %d files, at most %d are to be expected", largest, most)
+		t.Errorf("the directory had %d files, want at most %d", largest, most)
 	}
 	if got := found(t, r); len(got) != all/every {
 		t.Errorf("got %d containers, want %d", len(got), all/every)
@@ -210,7 +211,7 @@ func TestRegistryForgets(t *testing.T) {
 	}
 }
 
-// TestRegistryConcurrently: hooks of many containers run at the same time, as do those who read.
+// TestRegistryConcurrently adds and reads containers at the same time.
 func TestRegistryConcurrently(t *testing.T) {
 	proc := fakeProc(t.TempDir())
 	r := Registry{filepath.Join(t.TempDir(), "new"), string(proc)}

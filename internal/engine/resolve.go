@@ -9,13 +9,13 @@ import (
 
 // Errors of Resolve.
 var (
-	ErrUnknown   = errors.New("no container that runs has this id or name")
-	ErrAmbiguous = errors.New("several containers are meant")
+	ErrUnknown   = errors.New("no running container has this id or name")
+	ErrAmbiguous = errors.New("several containers match")
 )
 
-// Resolve finds the container that is given by its id, its name, or an unambiguous beginning of its
-// id; the first of these that fits counts. Of containers with the same name root's counts. A name of
-// another user's container that is also the beginning of the id of one of root's is ambiguous.
+// Resolve returns the container with the given id, name or unambiguous prefix of an id, in this
+// order. Among containers with the same name, root's takes precedence. A name of another user's
+// container that is also a prefix of the id of one of root's is ambiguous.
 func Resolve(found []Container, given string) (Container, error) {
 	hasID := func(c *Container) bool { return c.ID == given }
 	hasName := func(c *Container) bool { return slices.Contains(c.Names, given) }
@@ -44,7 +44,7 @@ func Resolve(found []Container, given string) (Container, error) {
 	return Container{}, fmt.Errorf("%q: %w", given, ErrUnknown)
 }
 
-// describe lists containers for people.
+// describe lists containers for an error message.
 func describe(containers []Container) string {
 	const most = 10
 	var texts []string

@@ -26,19 +26,19 @@ func TestResolve(t *testing.T) {
 		{"web", 1, ""},
 		{"front", 1, ""},
 		{"c64fc", 1, ""},
-		{"c64f", 2, ""}, // an id before a name and a beginning
-		{"c64", 3, ""},  // a name before a beginning
+		{"c64f", 2, ""}, // an id before a name and a prefix
+		{"c64", 3, ""},  // a name before a prefix
 		{"d2", 5, ""},
 		{"nameless", 7, ""},
 		{"n", 7, ""},
-		{"c6", 0, `"c6": several containers are meant: c64fc18de155 (web front), c64f (short), c65000 (c64)`},
-		{"twin", 0, `"twin": several containers are meant: d2 (twin), e1 (twin d2)`},
-		{"d", 0, `"d": several containers are meant: d1 (c64f), d2 (twin)`},
-		{"we", 0, `"we": no container that runs has this id or name`}, // not the beginning of a name
-		{"c64fc18de155x", 0, `"c64fc18de155x": no container that runs has this id or name`},
-		{"x\ny", 0, `"x\ny": no container that runs has this id or name`},
-		{"WEB", 0, `"WEB": no container that runs has this id or name`},
-		{"", 0, `"": no container that runs has this id or name`},
+		{"c6", 0, `"c6": several containers match: c64fc18de155 (web front), c64f (short), c65000 (c64)`},
+		{"twin", 0, `"twin": several containers match: d2 (twin), e1 (twin d2)`},
+		{"d", 0, `"d": several containers match: d1 (c64f), d2 (twin)`},
+		{"we", 0, `"we": no running container has this id or name`}, // a prefix of a name
+		{"c64fc18de155x", 0, `"c64fc18de155x": no running container has this id or name`},
+		{"x\ny", 0, `"x\ny": no running container has this id or name`},
+		{"WEB", 0, `"WEB": no running container has this id or name`},
+		{"", 0, `"": no running container has this id or name`},
 	} {
 		got, err := Resolve(all, tt.given)
 		text := ""
@@ -57,7 +57,7 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// TestResolveUsers checks that no container of a user takes the place of one of root's.
+// TestResolveUsers prefers containers of root to those of other users.
 func TestResolveUsers(t *testing.T) {
 	all := []Container{
 		{ID: "b1", Names: []string{"b1"}, PID: 1},
@@ -82,8 +82,8 @@ func TestResolveUsers(t *testing.T) {
 		{"1000/b1", 4, ""},
 		{"own", 7, ""},
 		{"1001", 9, ""},
-		{"c64f", 0, `"c64f": several containers are meant: c64fc18de155 (web), 1000/c64f (c64f)`},
-		{"twin", 0, `"twin": several containers are meant: 1000/twin (twin), 1001/twin (twin)`},
+		{"c64f", 0, `"c64f": several containers match: c64fc18de155 (web), 1000/c64f (c64f)`},
+		{"twin", 0, `"twin": several containers match: 1000/twin (twin), 1001/twin (twin)`},
 	} {
 		got, err := Resolve(all, tt.given)
 		if got.PID != tt.pid || tt.want != "" && (err == nil || err.Error() != tt.want) {
@@ -92,14 +92,15 @@ func TestResolveUsers(t *testing.T) {
 	}
 }
 
-// TestResolveListsSome: people want one line that they can read.
+// TestResolveListsSome bounds the number of containers in an error.
 func TestResolveListsSome(t *testing.T) {
 	var all []Container
 	for i := range 13 {
 		all = append(all, Container{ID: fmt.Sprintf("c%02d", i), PID: 1 + i})
 	}
 	_, err := Resolve(all, "c")
-	if !errors.Is(err, ErrAmbiguous) || !strings.HasSuffix(err.Error(), ": c00, c01, c02, c03, c04, c05, c06, c07, c08, c09, and 3 more") {
+	const list = ": c00, c01, c02, c03, c04, c05, c06, c07, c08, c09, and 3 more"
+	if !errors.Is(err, ErrAmbiguous) || !strings.HasSuffix(err.Error(), list) {
 		t.Errorf("got %v", err)
 	}
 	_, err = Resolve(all[:10], "c")

@@ -17,16 +17,18 @@ import (
 	"palisade/internal/sys"
 )
 
-// maxFile bounds what is read of a file.
+// maxFile bounds the size of a file or answer, in bytes.
 const maxFile = 16 << 20
 
-// findFiles reads a finding from every file that matches a pattern below dir. What has vanished meanwhile was of a
-// container that has ended.
-func findFiles(dir string, patterns []string, read func(file string) (finding, error)) ([]finding, error) {
+// findFiles reads a finding from every file that matches a pattern below dir. A file that was
+// removed meanwhile belonged to a container that has ended.
+func findFiles(
+	dir string, patterns []string, read func(file string) (finding, error),
+) ([]finding, error) {
 	var found []finding
 	var errs []error
 	for _, pattern := range patterns {
-		names, err := fs.Glob(os.DirFS(dir), pattern) // dir itself is no pattern
+		names, err := fs.Glob(os.DirFS(dir), pattern) // dir may contain characters of patterns
 		errs = append(errs, err)
 		for _, name := range names {
 			file := filepath.Join(dir, name)
@@ -42,7 +44,8 @@ func findFiles(dir string, patterns []string, read func(file string) (finding, e
 	return found, errors.Join(errs...)
 }
 
-// findRunc reads the state of runc's containers below /run: its own folder, and those that engines give it with --root.
+// findRunc reads the state of runc's containers below /run: in its own directory, and in those that
+// engines set with --root.
 func findRunc(run string) ([]finding, error) {
 	return findFiles(run, []string{
 		"runc/*/state.json",
@@ -65,7 +68,7 @@ func readRunc(file string) (finding, error) {
 	return f, err
 }
 
-// namespaceEngine is the engine that a namespace of containerd belongs to.
+// namespaceEngine returns the engine that uses a namespace of containerd.
 func namespaceEngine(namespace string) string {
 	if namespace == "moby" {
 		return "docker"
@@ -73,12 +76,13 @@ func namespaceEngine(namespace string) string {
 	return "containerd"
 }
 
-// parseRunc parses the beginning of runc's state.json (libcontainer.State). The rest, the configuration, is much longer.
+// parseRunc parses the beginning of runc's state.json (libcontainer.State). The rest, the
+// configuration, is much longer.
 func parseRunc(text []byte) (finding, error) {
 	var f finding
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
-		return f, errors.Join(errors.New("it is no JSON object"), err)
+		return f, errors.Join(errors.New("want a JSON object"), err)
 	}
 	var start int64
 	wanted := map[string]any{"id": &f.ID, "init_process_pid": &f.PID, "init_process_start": &start}
@@ -98,7 +102,7 @@ func parseRunc(text []byte) (finding, error) {
 		delete(wanted, name)
 	}
 	if len(wanted) > 0 {
-		return f, errors.New("it lacks an id, a pid or a start time")
+		return f, errors.New("missing id, pid or start time")
 	}
 	f.started = time.Duration(start) * procfs.ClockTick
 	return f, oci.CheckID(f.ID)
@@ -128,11 +132,13 @@ func parseCrun(text []byte) (finding, error) {
 	if err := json.Unmarshal(text, &status); err != nil {
 		return finding{}, err
 	}
-	return finding{Container: Container{PID: status.PID}, started: time.Duration(status.Start) * procfs.ClockTick}, nil
+	return finding{
+		Container: Container{PID: status.PID}, started: time.Duration(status.Start) * procfs.ClockTick,
+	}, nil
 }
 
-// findTasks reads the folders of containerd's tasks, which are bundles: those of the host's containerd, and of one that
-// dockerd has started.
+// findTasks reads the directories of containerd's tasks, which are bundles: those of the host's
+// containerd, and of one that dockerd has started.
 func findTasks(run string) ([]finding, error) {
 	return findFiles(run, []string{
 		"containerd/io.containerd.runtime.v2.task/*/*/init.pid",
@@ -142,7 +148,10 @@ func findTasks(run string) ([]finding, error) {
 
 func readTask(file string) (finding, error) {
 	bundle := filepath.Dir(file)
-	f := finding{Container: Container{ID: filepath.Base(bundle), Engine: namespaceEngine(filepath.Base(filepath.Dir(bundle)))}}
+	namespace := filepath.Base(filepath.Dir(bundle))
+	f := finding{Container: Container{
+		ID: filepath.Base(bundle), Engine: namespaceEngine(namespace),
+	}}
 	info, err := os.Stat(file)
 	if err != nil {
 		return f, err
@@ -161,15 +170,17 @@ func readTask(file string) (finding, error) {
 	return f, nil
 }
 
-// taskNames are the names that a client of containerd has given: CRI (pkg/cri/annotations) or nerdctl.
+// taskNames returns the names that a client of containerd has set: CRI (pkg/cri/annotations) or
+// nerdctl.
 func taskNames(bundle string) []string {
 	config, err := oci.ReadBundle(bundle)
 	if err != nil {
-		return nil // it is known by its id
+		return nil // the id is enough
 	}
 	a := config.Annotations
 	if name := a["io.kubernetes.cri.container-name"]; name != "" {
-		return []string{a["io.kubernetes.cri.sandbox-namespace"] + "/" + a["io.kubernetes.cri.sandbox-name"] + "/" + name}
+		namespace, pod := a["io.kubernetes.cri.sandbox-namespace"], a["io.kubernetes.cri.sandbox-name"]
+		return []string{namespace + "/" + pod + "/" + name}
 	}
 	if name := a["nerdctl/name"]; name != "" {
 		return []string{name}

@@ -10,8 +10,8 @@ import (
 	"palisade/internal/sys"
 )
 
-// findStored reads the names of containers from the store that Podman and CRI-O share (containers/storage). It has also
-// those that do not run.
+// findStored reads the names of containers from the store that Podman and CRI-O share
+// (containers/storage), which includes containers that are not running.
 func findStored(lib string) ([]finding, error) {
 	files, err := filepath.Glob(filepath.Join(lib, "containers/storage/*-containers/containers.json"))
 	if err != nil {
@@ -40,7 +40,7 @@ func parseStored(text []byte) ([]finding, error) {
 	var list []struct {
 		ID    string
 		Names []string
-		// Metadata is a JSON object in a string. CRI-O's has a pod.
+		// Metadata is a JSON object in a string. CRI-O's contains the name of a pod.
 		Metadata string
 	}
 	if err := json.Unmarshal(text, &list); err != nil {

@@ -1,4 +1,4 @@
-// Package lockfile keeps programs from doing the same thing at once, by a file that is locked.
+// Package lockfile excludes other processes by a locked file.
 package lockfile
 
 import (
@@ -41,12 +41,12 @@ func lockWithin(ctx context.Context, path string, wait time.Duration) (*os.File,
 	}
 }
 
-// maxTries bounds how often a file is opened that others remove before it is locked.
+// maxTries bounds the attempts to lock a file that other processes keep removing.
 const maxTries = 100
 
 // fOFDSetlk is F_OFD_SETLK, which package syscall lacks. The lock conflicts with the one that the C
-// version of lxcfs takes (F_SETLK), and like that of flock(2) it belongs to the open file: it passes
-// with the descriptor, and another close(2) of the file does not release it (fcntl(2)).
+// version of lxcfs takes (F_SETLK), and like that of flock(2) it belongs to the open file: it
+// passes with the descriptor, and another close(2) of the file does not release it (fcntl(2)).
 const fOFDSetlk = 37
 
 // tryLock locks the whole file in both ways; earlier versions used flock(2) alone. The error is
@@ -75,10 +75,10 @@ func lock(path string) (*os.File, error) {
 		}
 		f.Close() // its last owner has removed it meanwhile
 	}
-	return nil, fmt.Errorf("lock %s: it is replaced again and again", path)
+	return nil, fmt.Errorf("lock %s: other processes keep replacing it", path)
 }
 
-// isAt tells whether the file is still that at path.
+// isAt reports whether path still names the file.
 func isAt(f *os.File, path string) bool {
 	own, err := f.Stat()
 	if err != nil {

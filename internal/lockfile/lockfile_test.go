@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// TestAcquire has a lock that is free, held, and free again.
+// TestAcquire acquires a lock that is free, held, and free again.
 func TestAcquire(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a/b/lock")
 	first, err := Acquire(t.Context(), path, 0)
@@ -43,7 +43,7 @@ func TestAcquire(t *testing.T) {
 	}
 }
 
-// TestAcquireErrors has paths that cannot be locked.
+// TestAcquireErrors tries paths that cannot be locked.
 func TestAcquireErrors(t *testing.T) {
 	dir := t.TempDir()
 	for name, prepare := range map[string]func(string) error{

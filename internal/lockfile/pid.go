@@ -15,8 +15,9 @@ import (
 // Own writes the pid of this process to the file at path and locks it until the returned file is
 // closed. It fails if another process has it locked.
 //
-// The owner alone can open the file: who can open one, even to read it, can lock it (flock(2)). One that others could open,
-// as older versions have made them, is replaced, unless a process of this program has it.
+// Only the owner can open the file: any process that can open it, even for reading, can lock it
+// (flock(2)). Own replaces a file that others can open, as older versions created it, unless
+// another process of this program holds it.
 func Own(path string) (*os.File, error) {
 	if err := replaceOpenToOthers(path); err != nil {
 		return nil, err
@@ -43,12 +44,13 @@ func Own(path string) (*os.File, error) {
 // shorten it.
 var exitTime = time.Second
 
-// replaceOpenToOthers puts a new file in the place of one that others than its owner could open, and may have locked.
+// replaceOpenToOthers replaces the file if users other than its owner can open it: they may have
+// locked it.
 func replaceOpenToOthers(path string) error {
 	if !isOpenToOthers(path) || isOwnProgram(pidIn(path)) {
 		return nil
 	}
-	f, err := lock(path + ".new") // which one process at a time replaces it by
+	f, err := lock(path + ".new") // one process at a time replaces the file
 	if err != nil {
 		return err
 	}
@@ -64,13 +66,13 @@ func isOpenToOthers(path string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0
 }
 
-// pidIn is the text of the file of another process.
+// pidIn returns the pid in the file of another process, or "" if it cannot be read.
 func pidIn(path string) string {
-	text, _ := os.ReadFile(path) // without a text it is not known who it is
+	text, _ := os.ReadFile(path)
 	return strings.TrimSpace(string(text))
 }
 
-// isOwnProgram tells whether another process of this user runs this program, of whatever version.
+// isOwnProgram reports whether another process of this user runs any version of this program.
 func isOwnProgram(pid string) bool {
 	if n, err := strconv.ParseUint(pid, 10, 31); err != nil || n == uint64(os.Getpid()) {
 		return false

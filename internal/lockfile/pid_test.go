@@ -54,7 +54,8 @@ func own(t *testing.T, path string) *os.File {
 	return f
 }
 
-// TestOwnOpenToOthers has files that others can open, and keep locked: that is no hindrance, but for a process of this program.
+// TestOwnOpenToOthers owns files that other users can open and have locked, unless a process of
+// this program holds them.
 func TestOwnOpenToOthers(t *testing.T) {
 	stranger := exec.Command("sleep", "1000")
 	if err := stranger.Start(); err != nil {
@@ -85,7 +86,8 @@ func TestOwnOpenToOthers(t *testing.T) {
 	}
 }
 
-// holdMark is the environment variable with the file that this program is to hold, as an older version did, until its stdin ends.
+// holdMark is the environment variable with the file that this program is to hold, as an older
+// version did, until its stdin ends.
 const holdMark = "LOCKFILE_TEST_HOLD"
 
 func TestMain(m *testing.M) {
@@ -101,7 +103,8 @@ func TestMain(m *testing.M) {
 	io.Copy(io.Discard, os.Stdin)
 }
 
-// TestOwnHeldByOlder has a file that others can open, and that another process of this program holds.
+// TestOwnHeldByOlder fails for a file that other users can open, if another process of this program
+// holds it.
 func TestOwnHeldByOlder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pid")
 	self, err := os.Executable()
@@ -166,7 +169,7 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-// TestRestore removes and renames the file of a process again and again: it is there again, locked.
+// TestRestore removes and renames the file of a process repeatedly: it is restored, locked.
 func TestRestore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pid")
 	p, err := lockfile.OwnPIDFile(path)
@@ -200,7 +203,7 @@ func TestRestore(t *testing.T) {
 	}
 }
 
-// TestRemoveOfAnother puts another process's file in the place of an owned one: it stays.
+// TestRemoveOfAnother replaces an owned file by another process's, which Remove leaves alone.
 func TestRemoveOfAnother(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pid")
 	p, err := lockfile.OwnPIDFile(path)
@@ -218,8 +221,8 @@ func TestRemoveOfAnother(t *testing.T) {
 	}
 }
 
-// TestOtherLocks has a file that another process has locked as the C version of lxcfs does, and one
-// that older versions of this program have locked, by flock(2) alone.
+// TestOtherLocks tries a file that another process has locked as the C version of lxcfs does, and
+// one that older versions of this program have locked, by flock(2) alone.
 func TestOtherLocks(t *testing.T) {
 	for name, lock := range map[string]func(*os.File) error{
 		"fcntl": func(f *os.File) error {

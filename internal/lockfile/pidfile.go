@@ -8,8 +8,8 @@ import (
 
 // PIDFile is a locked file with the pid of this process.
 type PIDFile struct {
-	// inotify, with events to read from it, reports when the file loses its name (inotify(7)). Where
-	// root has no instance left (fs.inotify.max_user_instances), events is nil.
+	// inotify reports that the file was removed or renamed (inotify(7)); events reads from it. If root
+	// has no instance left (fs.inotify.max_user_instances), events is nil.
 	inotify int
 	events  *os.File
 
@@ -17,7 +17,7 @@ type PIDFile struct {
 	file *os.File // nil after Remove
 }
 
-// inotifyInit1 makes an inotify instance; tests replace it.
+// inotifyInit1 creates an inotify instance. Tests replace it.
 var inotifyInit1 = syscall.InotifyInit1
 
 // OwnPIDFile is Own for a file that stays at its path until Remove: the C version of lxcfs removes
@@ -29,7 +29,7 @@ func OwnPIDFile(path string) (*PIDFile, error) {
 	}
 	p := &PIDFile{file: file}
 	if p.inotify, err = inotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK); err != nil {
-		return p, nil // a removed file stays removed then
+		return p, nil // without inotify a removed file is not restored
 	}
 	p.events = os.NewFile(uintptr(p.inotify), "inotify")
 	p.restore()
@@ -47,8 +47,8 @@ func (p *PIDFile) watch() {
 	}
 }
 
-// restore creates the file again if it was removed, and watches it. A file that another process has
-// created and locked meanwhile is that process's.
+// restore creates the file again if it was removed, and watches it. If another process has created
+// and locked a file meanwhile, restore does nothing.
 func (p *PIDFile) restore() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -76,8 +76,8 @@ func (p *PIDFile) restore() {
 	}
 }
 
-// Remove removes the file before it is unlocked, so that the next owner has a new one. A file that
-// has taken its place stays.
+// Remove removes the file and then unlocks it, so that the next owner creates a new one. Another
+// file at the path stays.
 func (p *PIDFile) Remove() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

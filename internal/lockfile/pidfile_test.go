@@ -29,7 +29,7 @@ func TestOwnWaits(t *testing.T) {
 	second.Close()
 }
 
-// TestNoInotify owns a file where root has no inotify instance left: it is locked and removed all the same.
+// TestNoInotify locks and removes a file without an inotify instance.
 func TestNoInotify(t *testing.T) {
 	defer func() { inotifyInit1 = syscall.InotifyInit1 }()
 	inotifyInit1 = func(int) (int, error) { return -1, syscall.EMFILE }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// cpuTable is the mount table of a container with the line of a sysfs, and further ones.
+// cpuTable returns a mount table with a sysfs and the lines.
 func cpuTable(t *testing.T, lines ...string) *Table {
 	t.Helper()
 	lines = append([]string{"97 93 0:50 / /sys ro,nosuid,nodev,noexec - sysfs sysfs ro"}, lines...)
@@ -28,7 +28,7 @@ const (
 	topology = "127 97 0:60 / /sys/devices/system/cpu/cpu0/topology ro - tmpfs tmpfs ro"
 )
 
-// TestCPUDirTarget looks at what is mounted on and below the CPU directory.
+// TestCPUDirTarget classifies mounts on and below the CPU directory.
 func TestCPUDirTarget(t *testing.T) {
 	src := &Source{}
 	src.device.Minor = 40
@@ -46,16 +46,17 @@ func TestCPUDirTarget(t *testing.T) {
 		{"a user's mount in the directory", []string{cover, inCover}, virtual, 0, []string{""}},
 		{"a user's mount", []string{user}, foreign, 0, nil},
 		{"a user's mount on a single file", []string{online, onOnline}, foreign, 0, nil},
-		{"a mask of something that is not served", []string{throttle}, onHost, 0, nil},
+		{"a mask of a file that is not served", []string{throttle}, onHost, 0, nil},
 		{"another mask", []string{throttle, topology}, foreign, 0, nil},
 		{"a user's mount that is covered", []string{user, cover}, virtual, 0, []string{""}},
 	} {
-		v := &visit{place: &Place{}, table: cpuTable(t, tt.lines...)}
+		v := &snapshot{mountNS: &MountNS{}, table: cpuTable(t, tt.lines...)}
 		tg := target{path: CPUDir, point: "/" + CPUDir, base: v.table.byID[97]}
 		tg.stack = v.table.stack(tg.base, tg.point)
 		v.classifyBelow(&tg)
 		if got := v.state(&tg, src); got != tt.state || len(tg.outdated) != tt.outdated {
-			t.Errorf("%s: state %v and %d outdated, want %v and %d", tt.name, got, len(tg.outdated), tt.state, tt.outdated)
+			t.Errorf("%s: state %v and %d outdated, want %v and %d",
+				tt.name, got, len(tg.outdated), tt.state, tt.outdated)
 		}
 		var want []string
 		for _, name := range tt.files {

@@ -6,8 +6,7 @@ import (
 	"palisade/internal/sys"
 )
 
-// UnmountHost unmounts the lxcfs with the device from everything in this mount namespace: its mount
-// point, and where else it is mounted.
+// UnmountHost unmounts the lxcfs with the device from all its mount points in this mount namespace.
 func UnmountHost(device sys.DeviceNumber, flags int) error {
 	table, err := OwnTable()
 	if err != nil {

@@ -10,36 +10,37 @@ import (
 	"palisade/internal/sys"
 )
 
-// Place is a mount namespace, and a directory in it below which proc and sys are mounted.
-type Place struct {
+// MountNS is a mount namespace with a directory in it below which proc and sys are mounted.
+type MountNS struct {
 	// process is the directory in /proc of a process in the namespace.
 	process sys.File
 	ns      sys.File
-	// Root is the directory: "/" for a container that runs, its root file system's path for one that is being started.
+	// Root is "/" for a running container, and the path of its root file system for one that is
+	// being started.
 	Root string
-	// Nested tells that the namespace is not that of a container's init, but one that was made inside. What came into
-	// it from there cannot always be unmounted.
+	// Nested is set for a namespace created inside a container. Mounts that it got from the
+	// container's init cannot always be unmounted.
 	Nested bool
-	// IsLXC reports that it is part of a container of liblxc, which may have lxcfs as a whole.
+	// IsLXC is set for a container of liblxc, in which a whole lxcfs may be mounted.
 	IsLXC bool
-	// Host says which lxcfs are mounted on the host.
+	// Host lists the lxcfs that are mounted on the host.
 	Host Host
-	// IsFinal reports whether all mounts of the runtime are there, or none that is missing covers a
-	// file of proc or sys: only then Put mounts a second procfs and sysfs.
+	// IsFinal is set if the runtime has made all its mounts, or those still to come cover no file of
+	// proc or sys. Only then Put mounts a second procfs and sysfs.
 	IsFinal bool
-	// ReadOnly are the mount points below Root that the runtime is yet to make read-only.
+	// ReadOnly lists the mount points below Root that the runtime will make read-only later.
 	ReadOnly []string
 }
 
 // ErrHostNamespace is the error for a process that is not in a mount namespace of its own.
 var ErrHostNamespace = errors.New("the process is in the mount namespace of the host")
 
-// ErrNoProc is the error for a place without a procfs.
-var ErrNoProc = errors.New("no procfs is mounted on its proc")
+// ErrNoProc is the error for a mount namespace without a procfs on /proc.
+var ErrNoProc = errors.New("no procfs is mounted on /proc")
 
-// OpenPlace gets a hold of the mount namespace of the process whose directory in /proc is given, and which the Place
-// borrows. It fails with ErrHostNamespace for the caller's own namespace.
-func OpenPlace(process sys.File, root string) (*Place, error) {
+// OpenMountNS opens the mount namespace of a process, given its directory in /proc, which must stay
+// open as long as the MountNS. It fails with ErrHostNamespace for the caller's own namespace.
+func OpenMountNS(process sys.File, root string) (*MountNS, error) {
 	ns, err := process.OpenAt("ns/mnt")
 	if err != nil {
 		return nil, err
@@ -55,14 +56,14 @@ func OpenPlace(process sys.File, root string) (*Place, error) {
 		ns.Close()
 		return nil, err
 	}
-	return &Place{process: process, ns: ns, Root: root}, nil
+	return &MountNS{process: process, ns: ns, Root: root}, nil
 }
 
-// Close lets go of the namespace.
-func (p *Place) Close() { p.ns.Close() }
+// Close closes the namespace, but not the directory of the process.
+func (p *MountNS) Close() { p.ns.Close() }
 
-// Table reads the mount table of the place.
-func (p *Place) Table() (*Table, error) {
+// Table reads the mount table of the namespace.
+func (p *MountNS) Table() (*Table, error) {
 	t, err := ReadTable(p.process)
 	if err != nil {
 		return nil, err
@@ -71,33 +72,33 @@ func (p *Place) Table() (*Table, error) {
 	return t, nil
 }
 
-// HasLxcfs tells whether there is a file of lxcfs in the namespace, dead or alive.
-func (p *Place) HasLxcfs() bool {
+// HasLxcfs reports whether a file of lxcfs, dead or alive, is mounted in the namespace.
+func (p *MountNS) HasLxcfs() bool {
 	t, err := p.Table()
 	return err == nil && len(t.Files()) > 0
 }
 
-// Namespace is the inode number of the mount namespace.
-func (p *Place) Namespace() (uint64, error) { return p.ns.Inode() }
+// Namespace returns the inode number of the mount namespace.
+func (p *MountNS) Namespace() (uint64, error) { return p.ns.Inode() }
 
-// fileState is how one file of a place is.
+// fileState is the state of a file that lxcfs serves, in a container.
 type fileState int
 
 const (
 	// onHost: nothing is mounted there.
 	onHost fileState = iota
-	// virtual: the file is that of the running lxcfs.
+	// virtual: the file of the running lxcfs is mounted there.
 	virtual
-	// stale: a file of another lxcfs, or one that the container shares with others, is mounted there.
+	// stale: a file of another lxcfs, or of the tree that containers share, is mounted there.
 	stale
-	// foreign: something that is not lxcfs's is mounted on top.
+	// foreign: something other than lxcfs is mounted on top.
 	foreign
 )
 
-// target is a file of a place: the directory that holds it, and what is mounted on it.
+// target is a file or directory of a container on which lxcfs is mounted, or will be.
 type target struct {
-	path  string // below the place's root: "proc/meminfo"
-	point string // as the mount table has it
+	path  string // below the root of the MountNS: "proc/meminfo"
+	point string // in the mount table
 	dir   sys.File
 	name  string
 	base  *Mount
@@ -108,13 +109,13 @@ type target struct {
 	outdated [][]*Mount
 	covered  sys.File
 	foreign  bool
-	// whole tells that its directory is one of lxcfs, the only mount of stack.
+	// whole is set if its directory is on an lxcfs, the only mount of stack.
 	whole bool
 	// tree is a detached mount of its file.
 	tree sys.File
 }
 
-// top is what is seen at the target, nil if nothing is mounted.
+// top returns the topmost mount on the target, or nil.
 func (t *target) top() *Mount {
 	if len(t.stack) == 0 {
 		return nil
@@ -123,7 +124,7 @@ func (t *target) top() *Mount {
 }
 
 // state returns the state of the target with respect to src.
-func (v *visit) state(t *target, src *Source) fileState {
+func (v *snapshot) state(t *target, src *Source) fileState {
 	top := t.top()
 	switch {
 	case top == nil && t.foreign:
@@ -138,27 +139,27 @@ func (v *visit) state(t *target, src *Source) fileState {
 	return foreign
 }
 
-// visit is one look at a place: its mount table, and a hold of the directories in it.
-type visit struct {
-	place *Place
-	table *Table
-	root  sys.File
-	dirs  map[string]visitedDir
+// snapshot is a mount table of a MountNS, with the directories that were opened in it.
+type snapshot struct {
+	mountNS *MountNS
+	table   *Table
+	root    sys.File
+	dirs    map[string]snapshotDir
 }
 
-type visitedDir struct {
+type snapshotDir struct {
 	file sys.File
 	base *Mount
 	err  error
 }
 
-func (p *Place) visit() (*visit, error) {
+func (p *MountNS) snapshot() (*snapshot, error) {
 	table, err := p.Table()
 	if err != nil {
 		return nil, err
 	}
-	v := &visit{place: p, table: table, dirs: make(map[string]visitedDir)}
-	// The magic link leads to the process's own root, as it is in its namespace.
+	v := &snapshot{mountNS: p, table: table, dirs: make(map[string]snapshotDir)}
+	// This magic link leads to the root of the process in its own mount namespace.
 	processRoot, err := p.process.OpenDirAt("root")
 	if err != nil {
 		return nil, err
@@ -170,7 +171,7 @@ func (p *Place) visit() (*visit, error) {
 	return v, nil
 }
 
-func (v *visit) close() {
+func (v *snapshot) close() {
 	v.root.Close()
 	for _, d := range v.dirs {
 		d.file.Close()
@@ -178,15 +179,15 @@ func (v *visit) close() {
 }
 
 var (
-	// errNotKernels is the error for a directory that is on no procfs or sysfs.
-	errNotKernels = errors.New("it is on no procfs or sysfs")
-	// errLxcfsDir is the error for a directory that is a directory of lxcfs itself.
-	errLxcfsDir = errors.New("it is a directory of lxcfs")
+	// errNotKernels is the error for a directory that is not on a procfs or sysfs.
+	errNotKernels = errors.New("not on a procfs or sysfs")
+	// errLxcfsDir is the error for a directory on an lxcfs.
+	errLxcfsDir = errors.New("on an lxcfs")
 )
 
-// dir gets a hold of a directory, which has to be on a procfs or sysfs that is mounted as a whole: on these no container
-// can make a link or file of its own.
-func (v *visit) dir(name string) visitedDir {
+// dir opens a directory, which must be on a procfs or sysfs that is mounted as a whole: there no
+// container can create a file or link.
+func (v *snapshot) dir(name string) snapshotDir {
 	d, ok := v.dirs[name]
 	if !ok {
 		d.file, d.base, d.err = v.openDir(name)
@@ -195,7 +196,7 @@ func (v *visit) dir(name string) visitedDir {
 	return d
 }
 
-func (v *visit) openDir(name string) (sys.File, *Mount, error) {
+func (v *snapshot) openDir(name string) (sys.File, *Mount, error) {
 	f, err := v.root.OpenDirBelow(name)
 	if err != nil {
 		return sys.File{}, nil, err
@@ -215,13 +216,13 @@ func (v *visit) openDir(name string) (sys.File, *Mount, error) {
 	return f, base, nil
 }
 
-// topDir is the first part of a path.
+// topDir returns the first part of a path.
 func topDir(name string) string {
 	top, _, _ := strings.Cut(name, "/")
 	return top
 }
 
-func (v *visit) mountOf(f sys.File) (*Mount, error) {
+func (v *snapshot) mountOf(f sys.File) (*Mount, error) {
 	id, err := f.MountID()
 	if err != nil {
 		return nil, err
@@ -233,15 +234,16 @@ func (v *visit) mountOf(f sys.File) (*Mount, error) {
 	return m, nil
 }
 
-// target looks at one file. It tells false if the place has no such file where it could be mounted.
-func (v *visit) target(file string) (target, bool, error) {
-	folder, name := path.Dir(file), path.Base(file)
-	d := v.dir(folder)
+// target returns the target for a file. It returns false if the container has no such file on a
+// procfs or sysfs.
+func (v *snapshot) target(file string) (target, bool, error) {
+	dir, name := path.Dir(file), path.Base(file)
+	d := v.dir(dir)
 	switch {
 	case errors.Is(d.err, errLxcfsDir):
 		return target{path: file, stack: []*Mount{d.base}, whole: true}, true, nil
-	case errors.Is(d.err, syscall.ENOENT), errors.Is(d.err, errNotKernels), errors.Is(d.err, syscall.ELOOP),
-		errors.Is(d.err, syscall.ENOTDIR):
+	case errors.Is(d.err, syscall.ENOENT), errors.Is(d.err, errNotKernels),
+		errors.Is(d.err, syscall.ELOOP), errors.Is(d.err, syscall.ENOTDIR):
 		return target{}, false, nil
 	case d.err != nil:
 		return target{}, false, d.err
@@ -264,7 +266,7 @@ func (v *visit) target(file string) (target, bool, error) {
 
 // classifyBelow sets t.outdated and t.foreign by the mounts below the target. The masks of engines
 // are neither: lxcfs does not serve what they mask.
-func (v *visit) classifyBelow(t *target) {
+func (v *snapshot) classifyBelow(t *target) {
 	for _, stack := range v.table.below(t.base, t.point) {
 		mask, _ := path.Match("cpu[0-9]*/thermal_throttle", t.nameBelow(stack))
 		switch {
@@ -281,8 +283,8 @@ func (t *target) nameBelow(stack []*Mount) string {
 	return strings.TrimPrefix(stack[0].Mountpoint, t.point+"/")
 }
 
-// targets looks at all the files that the place has.
-func (v *visit) targets(files []string) ([]target, error) {
+// targets returns the targets for those of the files that exist in the container.
+func (v *snapshot) targets(files []string) ([]target, error) {
 	var targets []target
 	for _, file := range files {
 		t, ok, err := v.target(file)

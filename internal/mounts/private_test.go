@@ -23,7 +23,7 @@ func TestIsShownBy(t *testing.T) {
 		{"the directory of private trees", of("/private"), false, false},
 		{"the root", of("/"), false, false},
 		{"of another lxcfs", &Mount{FSType: FSType, Minor: 46, Root: "/proc/stat"}, false, false},
-		{"of no lxcfs", &Mount{FSType: "ext4", Minor: 45, Root: "/proc/stat"}, false, false},
+		{"of another type", &Mount{FSType: "ext4", Minor: 45, Root: "/proc/stat"}, false, false},
 		{"nothing", nil, false, false},
 	} {
 		private, shared := &Source{device: device}, &Source{device: device, Shared: ErrNoPrivateTrees}

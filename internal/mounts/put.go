@@ -11,20 +11,20 @@ import (
 	"palisade/internal/sys"
 )
 
-// Change is what was done to the files of a place.
+// Change lists what was mounted and unmounted in a mount namespace.
 type Change struct {
-	// Virtual are the files that are the running lxcfs's at the end, Put those of them that were not at the beginning.
+	// Virtual lists the files of the running lxcfs that are mounted in the end, Put those of them
+	// that were not mounted before.
 	Virtual, Put []string
-	// Foreign are the files on which something else is mounted: they were left alone.
+	// Foreign lists the files on which something else is mounted. They were left alone.
 	Foreign []string
-	// Removed is the number of mounts that were taken away.
+	// Removed is the number of mounts that were unmounted.
 	Removed int
-	// Uncovered is the number of procfs and sysfs that were mounted beside those with files of lxcfs,
-	// or taken away.
+	// Uncovered is the number of second instances of procfs and sysfs that were mounted or unmounted.
 	Uncovered int
 }
 
-// Add adds what was done later.
+// Add adds a later change to c.
 func (c *Change) Add(later Change) {
 	c.Virtual, c.Foreign = later.Virtual, later.Foreign
 	c.Put = append(c.Put, later.Put...)
@@ -32,34 +32,38 @@ func (c *Change) Add(later Change) {
 	c.Uncovered += later.Uncovered
 }
 
-// maxRounds bounds how often a place is looked at again that changes under the hands.
+// maxRounds bounds how often the mount table is read again because it changes meanwhile.
 const maxRounds = 4
 
-// Put makes the files of the place be those of src: at the end one mount lies on each, whatever lxcfs mounts were there.
-// Where the kernel can mount beneath (Linux 6.5) a reader sees the old file or the new one at any time; elsewhere, for a
-// moment, the kernel's. A file on which something else is mounted is left alone. On an error the Change tells what has
-// been done.
-func (p *Place) Put(src *Source) (Change, error) {
+// Put mounts the files of src in the namespace: in the end each file has one mount of lxcfs,
+// however many it had before. Where the kernel can mount beneath another mount (Linux 6.5), a
+// reader sees the old file or the new one at any time; otherwise the kernel's file for a moment. A
+// file on which something else is mounted is left alone. On an error the Change lists what was done
+// so far.
+func (p *MountNS) Put(src *Source) (Change, error) {
 	var c Change
-	var volumes error // of the first round: the files do not wait for it
+	var volumes error // of the first round; it does not stop the files
 	for range maxRounds {
 		done, err := p.putRound(src, &c, &volumes)
 		if err != nil || done {
 			return c, cmp.Or(err, volumes)
 		}
 	}
-	return c, errors.New("the mounts change all the time")
+	return c, errMountsChange
 }
 
-// putRound does what is missing, and reports whether nothing was. An error of volumes does not end
-// it.
-func (p *Place) putRound(src *Source, c *Change, volumes *error) (bool, error) {
-	v, err := p.visit()
+// errMountsChange is the error for a mount table that still changes after maxRounds.
+var errMountsChange = errors.New("the mount table keeps changing")
+
+// putRound mounts what is missing, and reports whether nothing was. An error for a volume does not
+// stop it.
+func (p *MountNS) putRound(src *Source, c *Change, volumes *error) (bool, error) {
+	v, err := p.snapshot()
 	if err != nil {
 		return false, err
 	}
 	defer v.close()
-	// First, since it is by the files that are there that it knows the volumes.
+	// This comes first: the files that are mounted identify the volumes.
 	*volumes = cmp.Or(*volumes, v.replaceVolumes(src, c))
 	targets, err := v.targets(src.paths)
 	if err != nil {
@@ -67,7 +71,7 @@ func (p *Place) putRound(src *Source, c *Change, volumes *error) (bool, error) {
 	}
 	c.Virtual, c.Foreign = nil, nil
 	var work []target
-	var covers []string // mount points that hide a target, or a mount to take away
+	var covers []string // mount points that hide a target, or a mount to unmount
 	for _, t := range targets {
 		state, ours := v.state(&t, src), v.table.onTop(t.stack)
 		if state == foreign {
@@ -86,7 +90,7 @@ func (p *Place) putRound(src *Source, c *Change, volumes *error) (bool, error) {
 		}
 	}
 	if len(covers) > 0 {
-		return false, p.take(func(s site) bool { return slices.Contains(covers, s.point) }, c)
+		return false, p.take(func(s mountStack) bool { return slices.Contains(covers, s.point) }, c)
 	}
 	if len(work) == 0 {
 		if p.Nested || !p.IsFinal {
@@ -114,7 +118,7 @@ func (p *Place) putRound(src *Source, c *Change, volumes *error) (bool, error) {
 	})
 }
 
-// checkPeers makes sure that nothing of what is to be mounted would be seen on the host.
+// checkPeers returns an error if a mount on a target would propagate to the host.
 func checkPeers(targets []target) error {
 	var host map[int]bool
 	for _, t := range targets {
@@ -133,14 +137,15 @@ func checkPeers(targets []target) error {
 			}
 		}
 		if host[group] {
-			return fmt.Errorf("mount on %s: its mount %s is shared with the host, which would get the mount too", t.path, t.base.Mountpoint)
+			return fmt.Errorf("mount on %s: its mount %s would propagate the new mount to the host",
+				t.path, t.base.Mountpoint)
 		}
 	}
 	return nil
 }
 
 // openCovered opens the directories that have outdated mounts, before they are covered.
-func (v *visit) openCovered(targets []target) error {
+func (v *snapshot) openCovered(targets []target) error {
 	for i := range targets {
 		t := &targets[i]
 		if len(t.outdated) == 0 || t.top() != nil {
@@ -155,9 +160,9 @@ func (v *visit) openCovered(targets []target) error {
 	return nil
 }
 
-// put leaves one mount of lxcfs, src's, at the end of the target's stack, and none below the
-// target.
-func (v *visit) put(thread *sys.NamespaceThread, t target, src *Source, c *Change) error {
+// put mounts the file of src on top of the target, in place of other lxcfs, and unmounts every
+// lxcfs below the target.
+func (v *snapshot) put(thread *sys.NamespaceThread, t target, src *Source, c *Change) error {
 	if !t.foreign {
 		if err := v.putOn(thread, t, src, c); err != nil {
 			return err
@@ -169,8 +174,8 @@ func (v *visit) put(thread *sys.NamespaceThread, t target, src *Source, c *Chang
 	for _, stack := range t.outdated {
 		for range stack {
 			err := thread.Unmount(t.covered, t.nameBelow(stack))
-			if v.place.Nested && errors.Is(err, syscall.EINVAL) {
-				break // it came from the container, and is covered
+			if v.mountNS.Nested && errors.Is(err, syscall.EINVAL) {
+				break // inherited from the container; the new mount covers it
 			} else if err != nil {
 				return err
 			}
@@ -180,8 +185,8 @@ func (v *visit) put(thread *sys.NamespaceThread, t target, src *Source, c *Chang
 	return nil
 }
 
-// putOn leaves one mount of lxcfs, src's, at the end of the target's stack.
-func (v *visit) putOn(thread *sys.NamespaceThread, t target, src *Source, c *Change) error {
+// putOn mounts the file of src on top of the target, in place of other lxcfs.
+func (v *snapshot) putOn(thread *sys.NamespaceThread, t target, src *Source, c *Change) error {
 	for v.table.onTop(t.stack) > 1 {
 		if err := t.unmountTop(thread, c); err != nil {
 			return err
@@ -191,21 +196,22 @@ func (v *visit) putOn(thread *sys.NamespaceThread, t target, src *Source, c *Cha
 		return nil
 	}
 	if v.table.onTop(t.stack) == 1 {
-		if err := v.place.attach(thread, t, src, true); err == nil {
+		if err := v.mountNS.attach(thread, t, src, true); err == nil {
 			c.Put = append(c.Put, t.path)
 			return t.unmountTop(thread, c)
 		} else if !errors.Is(err, errNotBeneath) {
 			return err
 		}
-		if err := t.unmountTop(thread, c); err != nil && !(v.place.Nested && errors.Is(err, syscall.EINVAL)) {
-			return err // in a nested namespace it cannot be taken away, but covered
+		err := t.unmountTop(thread, c)
+		if err != nil && !(v.mountNS.Nested && errors.Is(err, syscall.EINVAL)) {
+			return err // in a nested namespace it cannot be unmounted, but covered
 		}
 	}
 	c.Put = append(c.Put, t.path)
-	return v.place.attach(thread, t, src, false)
+	return v.mountNS.attach(thread, t, src, false)
 }
 
-// unmountTop takes the topmost mount away.
+// unmountTop unmounts the topmost mount.
 func (t *target) unmountTop(thread *sys.NamespaceThread, c *Change) error {
 	if err := thread.Unmount(t.dir, t.name); err != nil {
 		return err
@@ -218,10 +224,10 @@ func (t *target) unmountTop(thread *sys.NamespaceThread, c *Change) error {
 // errNotBeneath is the error where the kernel cannot mount beneath another mount.
 var errNotBeneath = errors.New("the kernel cannot mount beneath")
 
-// attach mounts the file of src on the target, on top of what is there or beneath the topmost.
-func (p *Place) attach(thread *sys.NamespaceThread, t target, src *Source, beneath bool) error {
+// attach mounts the file of src on the target, on top of its mounts or beneath the topmost.
+func (p *MountNS) attach(thread *sys.NamespaceThread, t target, src *Source, beneath bool) error {
 	if src.restrictLater && beneath {
-		return errNotBeneath // what could not be restricted there; and such a kernel does not know how to
+		return errNotBeneath // the mount could not be restricted there, and such a kernel cannot do it
 	}
 	on, err := t.dir.OpenPathAt(t.name)
 	if err != nil {
@@ -239,8 +245,8 @@ func (p *Place) attach(thread *sys.NamespaceThread, t target, src *Source, benea
 	return p.restrict(thread, t, src.restrictLater || PeerGroup(t.base) != 0)
 }
 
-// restrict takes rights from the mount that has just been made, where it could not be done before.
-func (p *Place) restrict(thread *sys.NamespaceThread, t target, needed bool) error {
+// restrict makes the mount that was attached last nosuid and so on, if that was impossible before.
+func (p *MountNS) restrict(thread *sys.NamespaceThread, t target, needed bool) error {
 	if !needed {
 		return nil
 	}
@@ -252,8 +258,9 @@ func (p *Place) restrict(thread *sys.NamespaceThread, t target, needed bool) err
 	return thread.Restrict(f)
 }
 
-// bind mounts the file at path for kernels without mounts that are descriptors: the namespace has to show the source.
-func (p *Place) bind(thread *sys.NamespaceThread, file string, on sys.File, src *Source) error {
+// bind mounts the file on kernels without detached mounts. The container must have the mount point
+// of lxcfs.
+func (p *MountNS) bind(thread *sys.NamespaceThread, file string, on sys.File, src *Source) error {
 	root, err := p.process.OpenDirAt("root")
 	if err != nil {
 		return err
@@ -261,7 +268,7 @@ func (p *Place) bind(thread *sys.NamespaceThread, file string, on sys.File, src 
 	defer root.Close()
 	dir, err := root.OpenDirInRoot(path.Join(src.mountpoint, path.Dir(file)))
 	if err != nil {
-		return fmt.Errorf("find lxcfs inside, which kernels before 5.2 need: %w", err)
+		return fmt.Errorf("find the mount point of lxcfs in the container (Linux before 5.2): %w", err)
 	}
 	defer dir.Close()
 	source, err := dir.OpenPathAt(path.Base(file))

@@ -12,7 +12,7 @@ import (
 	"palisade/internal/sys"
 )
 
-// Source is the files of a running lxcfs that are to be put into containers.
+// Source is a running lxcfs whose files are mounted in containers.
 type Source struct {
 	mountpoint string
 	device     sys.DeviceNumber
@@ -21,9 +21,9 @@ type Source struct {
 	// Shared is nil if each container gets a private tree; otherwise it is the reason why containers
 	// get the files of the shared tree.
 	Shared error
-	// classic tells that the kernel has no mounts that are descriptors (before Linux 5.2).
+	// classic is set if the kernel has no detached mounts (before Linux 5.2).
 	classic bool
-	// restrictLater tells that a mount can be made nosuid only when it is attached (before Linux 5.12).
+	// restrictLater is set if only an attached mount can be made nosuid (before Linux 5.12).
 	restrictLater bool
 
 	mu sync.Mutex
@@ -40,10 +40,13 @@ func (files servedFiles) close() {
 	}
 }
 
-// OpenSource gets a hold of files of the lxcfs that is mounted on mountpoint with the device. It asks the file system,
-// which has to be in health, and waits for an answer no longer than ctx goes.
-func OpenSource(ctx context.Context, mountpoint string, device sys.DeviceNumber, files []string) (*Source, error) {
-	return sys.Within(ctx, func() (*Source, error) { return openSource(mountpoint, device, files) }, (*Source).Close)
+// OpenSource opens files of the healthy lxcfs that is mounted on mountpoint with the device. It
+// accesses the file system, and waits for it at most until ctx is done.
+func OpenSource(
+	ctx context.Context, mountpoint string, device sys.DeviceNumber, files []string,
+) (*Source, error) {
+	open := func() (*Source, error) { return openSource(mountpoint, device, files) }
+	return sys.Within(ctx, open, (*Source).Close)
 }
 
 func openSource(mountpoint string, device sys.DeviceNumber, paths []string) (*Source, error) {
@@ -67,7 +70,7 @@ func openSource(mountpoint string, device sys.DeviceNumber, paths []string) (*So
 	return s, nil
 }
 
-// probeKernel finds out in which way this kernel mounts.
+// probeKernel sets classic and restrictLater.
 func (s *Source) probeKernel() error {
 	clone, err := s.root.CloneMount()
 	if errors.Is(err, syscall.ENOSYS) {
@@ -100,7 +103,7 @@ func (s *Source) openFiles() (files servedFiles, shared, err error) {
 	for _, file := range s.paths {
 		dir := path.Dir(file)
 		d, ok := dirs[dir]
-		if !ok { // the server is asked for each name of a private tree
+		if !ok { // opened once: each lookup in a private tree is a request to the server
 			if d, err = tree.OpenDirBelow(dir); err != nil {
 				break
 			}
@@ -137,7 +140,7 @@ func (s *Source) takeFiles() (servedFiles, error) {
 	}, servedFiles.close)
 }
 
-// Close lets go of the files.
+// Close closes the files.
 func (s *Source) Close() {
 	s.root.Close()
 	s.first.close()
@@ -146,7 +149,7 @@ func (s *Source) Close() {
 // Device returns the device of the mounted file system.
 func (s *Source) Device() sys.DeviceNumber { return s.device }
 
-// BindOn mounts all of the lxcfs on the directory target, in the mount namespace of the caller.
+// BindOn mounts the whole lxcfs on the directory target, in the caller's mount namespace.
 func (s *Source) BindOn(target sys.File) error {
 	if s.classic {
 		return s.root.BindOn(target)
@@ -159,8 +162,8 @@ func (s *Source) BindOn(target sys.File) error {
 	return clone.MoveMount(target, false)
 }
 
-// cloneFor gives each target a detached mount of its file, to be attached in another namespace: this can be done in the
-// source's own alone.
+// cloneFor sets the tree of each target, a detached mount of its file. Only in the caller's mount
+// namespace it can be cloned.
 func (s *Source) cloneFor(targets []target) error {
 	if s.classic {
 		return nil

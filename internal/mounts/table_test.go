@@ -35,10 +35,12 @@ func paths(files []File) []string {
 	return paths
 }
 
-// TestFiles finds the files that are lxcfs's: not those on which something else lies, and not lxcfs as a whole.
+// TestFiles lists the visible files of lxcfs, without those covered by another mount and without
+// whole ones.
 func TestFiles(t *testing.T) {
-	all := strings.Fields("cpuinfo diskstats loadavg meminfo partitions pressure/cpu pressure/io pressure/memory slabinfo stat " +
-		"swaps uptime /sys/devices/system/cpu/offline /sys/devices/system/cpu/online")
+	all := strings.Fields("cpuinfo diskstats loadavg meminfo partitions pressure/cpu pressure/io " +
+		"pressure/memory slabinfo stat swaps uptime " +
+		"/sys/devices/system/cpu/offline /sys/devices/system/cpu/online")
 	without := slices.DeleteFunc(slices.Clone(all), func(s string) bool { return s == "stat" })
 	for _, tt := range []struct {
 		name string
@@ -50,7 +52,7 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// TestStacks counts what lies on a file, and what of it is lxcfs's at the top.
+// TestStacks counts the mounts on a file, and those of lxcfs at the top.
 func TestStacks(t *testing.T) {
 	table := readTable(t, "stacked")
 	proc := table.Top("/proc")
@@ -60,11 +62,12 @@ func TestStacks(t *testing.T) {
 	}{{"uptime", 1, 1}, {"meminfo", 2, 2}, {"stat", 2, 0}, {"version", 0, 0}} {
 		stack := table.stack(proc, "/proc/"+tt.file)
 		if len(stack) != tt.mounts || table.onTop(stack) != tt.ours {
-			t.Errorf("%s: %d mounts, %d of lxcfs, want %d and %d", tt.file, len(stack), table.onTop(stack), tt.mounts, tt.ours)
+			t.Errorf("%s: %d mounts, %d of lxcfs, want %d and %d",
+				tt.file, len(stack), table.onTop(stack), tt.mounts, tt.ours)
 		}
 	}
 	if top := table.Top("/proc/stat"); top == nil || top.FSType != "ext4" {
-		t.Errorf("on stat lies %+v", top)
+		t.Errorf("mounted on stat: %+v", top)
 	}
 }
 
@@ -75,31 +78,32 @@ func TestPoints(t *testing.T) {
 	if got := table.Mountpoints(); !slices.Equal(got, []string{point}) {
 		t.Errorf("mount points %q", got)
 	}
-	if got := table.Below("/dev"); !slices.Equal(got, []string{"/dev/pts", "/dev/pts", "/dev/shm", "/dev/shm"}) {
+	want := []string{"/dev/pts", "/dev/pts", "/dev/shm", "/dev/shm"}
+	if got := table.Below("/dev"); !slices.Equal(got, want) {
 		t.Errorf("below /dev: %q", got)
 	}
 	if got := table.Below("/var/lib/lxc"); !slices.Equal(got, []string{point}) {
 		t.Errorf("below /var/lib/lxc: %q", got)
 	}
 	if top := table.Top("/proc"); top == nil || top.ID != 63 {
-		t.Errorf("the upper one of two procfs is not found: %+v", top)
+		t.Errorf("/proc: got %+v, want the upper one of two procfs, 63", top)
 	}
 	if top := table.Top("/home"); top != nil {
-		t.Errorf("on /home lies %+v", top)
+		t.Errorf("mounted on /home: %+v", top)
 	}
 	device := Device(table.Top(point))
 	if device != (sys.DeviceNumber{Major: 0, Minor: 42}) {
 		t.Errorf("device %v", device)
 	}
 	if others := table.OtherLxcfs(point); len(others) != 0 {
-		t.Errorf("its own is another's: %v", others)
+		t.Errorf("others besides %s: %v, want none", point, others)
 	}
 	if others := table.OtherLxcfs("/somewhere"); !others[device] {
-		t.Error("another's is its own")
+		t.Errorf("others besides /somewhere lack %v", device)
 	}
 }
 
-// TestLongLine has a line that is longer than the parser can take: the files are found all the same.
+// TestLongLine finds the files in a table with a line that is longer than the parser accepts.
 func TestLongLine(t *testing.T) {
 	text, err := os.ReadFile("testdata/container")
 	if err != nil {
@@ -118,8 +122,8 @@ func TestLongLine(t *testing.T) {
 	}
 }
 
-// TestManyMounts has a container mount as much as the kernel allows, each on a file of its procfs. The time allowed is a hundred
-// times what it takes, and a fifth of what it would if each mount were looked for among all.
+// TestManyMounts has as many mounts as the kernel allows, each on a file of a procfs. The limit is
+// a hundred times the usual time, and a fifth of the time of a quadratic search.
 func TestManyMounts(t *testing.T) {
 	const mounts = 100_000
 	text := []byte("100 1 0:5 / /proc rw - proc proc rw\n")
@@ -140,7 +144,7 @@ func TestManyMounts(t *testing.T) {
 	}
 }
 
-// TestTooLarge has a table that is larger than is read.
+// TestTooLarge reads tables of the largest size, and one line more.
 func TestTooLarge(t *testing.T) {
 	dir := t.TempDir()
 	process, err := sys.OpenDir(dir)
@@ -154,10 +158,12 @@ func TestTooLarge(t *testing.T) {
 		lines int
 		want  error
 	}{{maxTable / 1024, nil}, {maxTable/1024 + 1, ErrTooLarge}} {
-		if err := os.WriteFile(dir+"/mountinfo", []byte(strings.Repeat(line, tt.lines)), 0o600); err != nil {
+		text := []byte(strings.Repeat(line, tt.lines))
+		if err := os.WriteFile(dir+"/mountinfo", text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if table, err := ReadTable(process); !errors.Is(err, tt.want) || err == nil && len(table.all) != tt.lines {
+		table, err := ReadTable(process)
+		if !errors.Is(err, tt.want) || err == nil && len(table.all) != tt.lines {
 			t.Errorf("%d lines of %d bytes: %v", tt.lines, len(line), err)
 		}
 	}
@@ -166,7 +172,8 @@ func TestTooLarge(t *testing.T) {
 // TestPeerGroup reads the optional fields (proc_pid_mountinfo(5)).
 func TestPeerGroup(t *testing.T) {
 	for optional, want := range map[string]int{
-		"": 0, "shared:7": 7, "master:3": 0, "shared:12 master:3": 12, "master:3 shared:12": 12, "unbindable": 0, "shared:x": 0,
+		"": 0, "shared:7": 7, "master:3": 0, "shared:12 master:3": 12, "master:3 shared:12": 12,
+		"unbindable": 0, "shared:x": 0,
 	} {
 		if got := PeerGroup(&Mount{Optional: optional}); got != want {
 			t.Errorf("%q: got %d, want %d", optional, got, want)
@@ -174,7 +181,7 @@ func TestPeerGroup(t *testing.T) {
 	}
 }
 
-// FuzzTable parses any text and asks all that is asked of a table: mounts that lie on each other in a circle included.
+// FuzzTable parses any text and calls the methods of the table, also with mounts in a circle.
 func FuzzTable(f *testing.F) {
 	for _, name := range []string{"host", "container", "stacked"} {
 		text, err := os.ReadFile("testdata/" + name)
@@ -208,7 +215,7 @@ func FuzzTable(f *testing.F) {
 	})
 }
 
-// TestHolding finds the mount that a directory is on, and the mounts of an lxcfs that can be seen.
+// TestHolding finds the mount that contains a directory, and the visible mounts of an lxcfs.
 func TestHolding(t *testing.T) {
 	table, err := ParseTable([]byte(`20 1 8:1 / / rw shared:1 - ext4 /dev/sda rw
 30 20 0:40 / /var/lib rw - tmpfs tmpfs rw

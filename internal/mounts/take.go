@@ -12,27 +12,28 @@ import (
 	"palisade/internal/sys"
 )
 
-// maxOpenSites is how many sites are open at a time: a container can mount files of lxcfs on more than this process may open.
-const maxOpenSites = 256
+// maxOpenStacks bounds the number of stacks that are open at a time: a container can mount lxcfs on
+// more files than this process may open.
+const maxOpenStacks = 256
 
-// Take takes all mounts of lxcfs, dead or alive, out of every procfs and sysfs of the namespace, and
-// lxcfs as a whole off the container's directories. What is mounted on top of one, and everything
-// that is not lxcfs's, stays. What Put has mounted in uncoveredDir is taken away.
-func (p *Place) Take() (Change, error) {
+// Take unmounts every lxcfs, dead or alive, from every procfs and sysfs of the namespace, and whole
+// ones from the container's directories. An lxcfs with another mount on top stays. Take also
+// unmounts what Put has mounted in uncoveredDir.
+func (p *MountNS) Take() (Change, error) {
 	var c Change
-	v, err := p.visit()
+	v, err := p.snapshot()
 	if err != nil {
 		return c, err
 	}
-	err = v.takeVolumes(&c) // first, since it is by the files that it knows them
+	err = v.takeVolumes(&c) // first: the files that are mounted identify the volumes
 	v.close()
-	err = errors.Join(err, p.takeAll(func(site) bool { return true }, &c))
+	err = errors.Join(err, p.takeAll(func(mountStack) bool { return true }, &c))
 	return c, cmp.Or(err, p.takeUncovered(&c))
 }
 
-// TakeBack takes out what Put has put there.
-func (p *Place) TakeBack(put Change) error {
-	v, err := p.visit()
+// TakeBack unmounts what Put has mounted.
+func (p *MountNS) TakeBack(put Change) error {
+	v, err := p.snapshot()
 	if err != nil {
 		return err
 	}
@@ -49,55 +50,57 @@ func (p *Place) TakeBack(put Change) error {
 			points = append(points, top.Mountpoint)
 		}
 	}
-	err = p.takeAll(func(s site) bool { return slices.Contains(points, s.point) }, new(Change))
+	err = p.takeAll(func(s mountStack) bool { return slices.Contains(points, s.point) }, new(Change))
 	if err != nil || put.Uncovered == 0 {
 		return err
 	}
 	return p.takeUncovered(new(Change))
 }
 
-// takeAll takes until there is nothing more to take of the sites that are meant.
-func (p *Place) takeAll(meant func(site) bool, c *Change) error {
+// takeAll calls take until it unmounts nothing.
+func (p *MountNS) takeAll(selected func(mountStack) bool, c *Change) error {
 	for range maxRounds {
 		before := c.Removed
-		if err := p.take(meant, c); err != nil || c.Removed == before {
+		if err := p.take(selected, c); err != nil || c.Removed == before {
 			return err
 		}
 	}
-	return errors.New("the mounts change all the time")
+	return errMountsChange
 }
 
-// take takes the mounts of lxcfs off the top of the sites that are meant.
-func (p *Place) take(meant func(site) bool, c *Change) error {
+// take unmounts every lxcfs from the top of the selected stacks.
+func (p *MountNS) take(selected func(mountStack) bool, c *Change) error {
 	table, err := p.Table()
 	if err != nil {
 		return err
 	}
-	// What a mount hides is out of reach until that is taken away, in a next round.
-	sites := slices.DeleteFunc(table.sites(), func(s site) bool {
-		return !meant(s) || table.isHidden(s.base, s.point)
+	// A hidden stack can be reached in a later round, when the mount that hides it is unmounted.
+	stacks := slices.DeleteFunc(table.stacks(), func(s mountStack) bool {
+		return !selected(s) || table.isHidden(s.base, s.point)
 	})
 	c.Foreign = nil
 	var failed takeErrors
-	for batch := range slices.Chunk(sites, maxOpenSites) {
-		if err := p.takeSites(table, batch, c, &failed); err != nil {
+	for batch := range slices.Chunk(stacks, maxOpenStacks) {
+		if err := p.takeStacks(table, batch, c, &failed); err != nil {
 			return err
 		}
 	}
 	return failed.err()
 }
 
-// takeSites takes the mounts of lxcfs off the top of some sites.
-func (p *Place) takeSites(table *Table, sites []site, c *Change, failed *takeErrors) error {
-	defer closeSites(sites)
-	if err := p.openSites(sites); err != nil {
+// takeStacks unmounts every lxcfs from the top of the stacks.
+func (p *MountNS) takeStacks(
+	table *Table, stacks []mountStack, c *Change, failed *takeErrors,
+) error {
+	defer closeStacks(stacks)
+	if err := p.openStacks(stacks); err != nil {
 		return err
 	}
 	return sys.InMountNamespace(p.ns, func(thread *sys.NamespaceThread) error {
-		for _, s := range sites {
+		for _, s := range stacks {
 			err := s.take(thread, table.onTop(s.stack), c)
 			if p.Nested && errors.Is(err, syscall.EINVAL) {
-				continue // it came from the container into a namespace of less privilege, and goes with that
+				continue // inherited from the container, thus locked (mount_namespaces(7))
 			}
 			if err != nil {
 				failed.add(fmt.Errorf("unmount %s: %w", s.point, err))
@@ -107,7 +110,7 @@ func (p *Place) takeSites(table *Table, sites []site, c *Change, failed *takeErr
 	})
 }
 
-// takeErrors are those of sites: the first, and how many there are.
+// takeErrors holds the first error and the number of all.
 type takeErrors struct {
 	first error
 	n     int
@@ -125,15 +128,15 @@ func (e *takeErrors) err() error {
 	return e.first
 }
 
-// openSites gets a hold of the directories in which the sites are, where nothing hides them.
-func (p *Place) openSites(sites []site) error {
+// openStacks opens the directories that contain the stacks, unless a mount hides them.
+func (p *MountNS) openStacks(stacks []mountStack) error {
 	root, err := p.process.OpenDirAt("root")
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	for i := range sites {
-		s := &sites[i]
+	for i := range stacks {
+		s := &stacks[i]
 		if s.dir, err = root.OpenDirBelow(path.Dir(s.point)); err != nil {
 			continue // hidden, or moved meanwhile
 		}
@@ -146,14 +149,14 @@ func (p *Place) openSites(sites []site) error {
 	return nil
 }
 
-func closeSites(sites []site) {
-	for i := range sites {
-		sites[i].dir.Close()
+func closeStacks(stacks []mountStack) {
+	for i := range stacks {
+		stacks[i].dir.Close()
 	}
 }
 
-// take unmounts the n mounts of lxcfs with which the site's stack ends.
-func (s *site) take(thread *sys.NamespaceThread, n int, c *Change) error {
+// take unmounts the topmost n mounts of the stack.
+func (s *mountStack) take(thread *sys.NamespaceThread, n int, c *Change) error {
 	if n == 0 {
 		c.Foreign = append(c.Foreign, s.point)
 	}
@@ -171,15 +174,15 @@ func (s *site) take(thread *sys.NamespaceThread, n int, c *Change) error {
 
 // File is a file or directory of a procfs or sysfs on which an lxcfs is mounted.
 type File struct {
-	// Path is where it is, as the processes of the namespace see it.
+	// Path is its path in the mount namespace.
 	Path   string
 	Device sys.DeviceNumber
 }
 
-// Files lists what is lxcfs's in the namespace, and can be seen.
+// Files returns the files and directories on which an lxcfs is mounted and visible.
 func (t *Table) Files() []File {
 	var files []File
-	for _, s := range t.sites() {
+	for _, s := range t.stacks() {
 		if top := s.stack[len(s.stack)-1]; t.isLxcfs(top) && !t.isHidden(s.base, s.point) {
 			files = append(files, File{s.point, Device(top)})
 		}

@@ -12,17 +12,18 @@ import (
 	"palisade/internal/sys"
 )
 
-// The kernel lets a nested user namespace mount a procfs or sysfs only where its mount namespace
-// has one without mounts on its files (mount_too_revealing() in fs/namespace.c). The mounts of
-// lxcfs end that. So a container whose own procfs has no other mounts gets a second one without
-// any, called uncovered here, as LXC makes it on /dev/.lxc/proc. A container with masked paths gets
-// none. A runtime masks them after its hooks, so none is made before it is done, unless it is known
-// to mask nothing. The second one need not be reachable, and must not be: AppArmor profiles deny
-// access to files of /proc by their paths. A bind mount of the directory on itself covers it.
+// The kernel permits a procfs or sysfs in a nested user namespace only if the mount namespace has
+// one already without mounts on its files (mount_too_revealing() in fs/namespace.c). The mounts of
+// lxcfs prevent that. So a container whose own procfs has no other mounts gets a second one without
+// any, called uncovered here, as LXC mounts one on /dev/.lxc/proc. A container with masked paths
+// gets none. A runtime masks paths after its hooks, so Put waits until the runtime is done, unless
+// it is known to mask nothing. The second procfs need not be reachable, and must not be: AppArmor
+// profiles deny access to files of /proc by path. A bind mount of the directory on itself covers
+// it.
 
-// uncoveredDir is the directory of the uncovered procfs and sysfs on the tmpfs that is a
-// container's /dev. It is not called lxcfs, so that "mount | grep lxcfs" lists the files of lxcfs
-// alone.
+// uncoveredDir is the directory of the uncovered procfs and sysfs on the tmpfs that is the
+// container's /dev. Its name lacks "lxcfs", so that "mount | grep lxcfs" lists only the files of
+// lxcfs.
 const (
 	devDir       = "dev"
 	uncoveredDir = ".palisade"
@@ -49,8 +50,8 @@ func (t *Table) isVisible(m *Mount, ignore func(*Mount) bool) bool {
 	})
 }
 
-// lacksVisible reports whether lxcfs alone covers the procfs or sysfs base, and none below root is
-// visible in its place.
+// lacksVisible reports whether only lxcfs covers files of the procfs or sysfs base, and no other
+// instance below root is visible.
 func (t *Table) lacksVisible(base *Mount, root string) bool {
 	none := func(*Mount) bool { return false }
 	if t.isVisible(base, none) || !t.isVisible(base, t.isLxcfs) {
@@ -71,18 +72,18 @@ func isReadOnly(m *Mount) bool {
 }
 
 // lacking returns which of proc and sys need a second mount.
-func (v *visit) lacking() (names []string) {
+func (v *snapshot) lacking() (names []string) {
 	for _, name := range []string{"proc", "sys"} {
-		if d := v.dir(name); d.err == nil && v.table.lacksVisible(d.base, v.place.Root) {
+		if d := v.dir(name); d.err == nil && v.table.lacksVisible(d.base, v.mountNS.Root) {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// addUncovered mounts what the container lacks, and counts it in c. What the container itself keeps
-// it from, a read-only /dev for instance, is no error.
-func (p *Place) addUncovered(v *visit, c *Change) error {
+// addUncovered mounts the uncovered procfs and sysfs that the container lacks, and counts them in
+// c. If the container prevents it, for instance by a read-only /dev, that is no error.
+func (p *MountNS) addUncovered(v *snapshot, c *Change) error {
 	point := path.Join(p.Root, devDir, uncoveredDir)
 	covered, used := v.table.Top(point) != nil, len(v.table.Below(point)) > 0
 	names := v.lacking()
@@ -90,12 +91,12 @@ func (p *Place) addUncovered(v *visit, c *Change) error {
 		return nil
 	}
 	if covered || used {
-		// One of the two may be there: they are made together.
+		// One of the two may be there already: they are mounted together.
 		if err := p.takeUncovered(new(Change)); err != nil {
 			return err
 		}
 		var err error
-		if v, err = p.visit(); err != nil {
+		if v, err = p.snapshot(); err != nil {
 			return err
 		}
 		defer v.close()
@@ -103,14 +104,14 @@ func (p *Place) addUncovered(v *visit, c *Change) error {
 			return nil
 		}
 	}
-	if err := v.makeUncovered(names, c); unlessContainers(err) != nil {
+	if err := v.mountUncovered(names, c); unlessContainers(err) != nil {
 		return fmt.Errorf("mount a second procfs on /%s/%s: %w", devDir, uncoveredDir, err)
 	}
 	return nil
 }
 
-// makeUncovered mounts them, and covers their directory.
-func (v *visit) makeUncovered(names []string, c *Change) error {
+// mountUncovered mounts an uncovered proc, sys or both, and covers their directory.
+func (v *snapshot) mountUncovered(names []string, c *Change) error {
 	dev, base, err := v.openDev()
 	if err != nil {
 		return err
@@ -119,21 +120,21 @@ func (v *visit) makeUncovered(names []string, c *Change) error {
 	if err := checkPeers([]target{{path: devDir, base: base}}); err != nil {
 		return err
 	}
-	dir, err := v.makeDir(dev, base, uncoveredDir)
+	dir, err := v.ensureDir(dev, base, uncoveredDir)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
 	var on []sys.File
 	for _, name := range names {
-		f, err := v.makeDir(dir, base, name)
+		f, err := v.ensureDir(dir, base, name)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
 		on = append(on, f)
 	}
-	return sys.InMountNamespace(v.place.ns, func(thread *sys.NamespaceThread) error {
+	return sys.InMountNamespace(v.mountNS.ns, func(thread *sys.NamespaceThread) error {
 		made, err := v.cloneUncovered(names, on)
 		if err == nil {
 			err = cloneOn(dir, dir, false)
@@ -142,18 +143,18 @@ func (v *visit) makeUncovered(names []string, c *Change) error {
 			c.Uncovered += made
 			return nil
 		}
-		for _, name := range names[:made] { // they must not be reachable
+		for _, name := range names[:made] { // without the cover they would be reachable
 			err = errors.Join(err, thread.Unmount(dir, name))
 		}
 		return err
 	})
 }
 
-// cloneUncovered mounts those with the names on their directories, and returns how many it has
-// mounted.
-func (v *visit) cloneUncovered(names []string, on []sys.File) (made int, err error) {
+// cloneUncovered mounts the named ones on the directories on, and returns the number of mounts
+// made.
+func (v *snapshot) cloneUncovered(names []string, on []sys.File) (made int, err error) {
 	for i, name := range names {
-		isReadOnly := slices.Contains(v.place.ReadOnly, "/"+name)
+		isReadOnly := slices.Contains(v.mountNS.ReadOnly, "/"+name)
 		if err := cloneOn(v.dirs[name].file, on[i], isReadOnly); err != nil {
 			return i, err
 		}
@@ -161,9 +162,9 @@ func (v *visit) cloneUncovered(names []string, on []sys.File) (made int, err err
 	return len(names), nil
 }
 
-// makeDir makes the directory name in dir, if it is missing, and opens it. It must be on the mount
-// base.
-func (v *visit) makeDir(dir sys.File, base *Mount, name string) (sys.File, error) {
+// ensureDir creates the directory name in dir, if it is missing, and opens it. It fails unless the
+// directory is on the mount base.
+func (v *snapshot) ensureDir(dir sys.File, base *Mount, name string) (sys.File, error) {
 	owner, err := dir.Look()
 	if err != nil {
 		return sys.File{}, err
@@ -183,7 +184,7 @@ func (v *visit) makeDir(dir sys.File, base *Mount, name string) (sys.File, error
 	return f, nil
 }
 
-// cloneOn mounts the directory dir, without what is mounted in it, on another.
+// cloneOn mounts the directory dir, without the mounts in it, on the directory on.
 func cloneOn(dir, on sys.File, isReadOnly bool) error {
 	clone, err := dir.CloneMount()
 	if err != nil {
@@ -197,9 +198,9 @@ func cloneOn(dir, on sys.File, isReadOnly bool) error {
 	return clone.MoveMount(on, false)
 }
 
-// takeUncovered takes away what makeUncovered has made, and counts the mounts in c.
-func (p *Place) takeUncovered(c *Change) error {
-	v, err := p.visit()
+// takeUncovered unmounts what mountUncovered has mounted, and counts the mounts in c.
+func (p *MountNS) takeUncovered(c *Change) error {
+	v, err := p.snapshot()
 	if err != nil {
 		return err
 	}
@@ -210,7 +211,7 @@ func (p *Place) takeUncovered(c *Change) error {
 	}
 	defer dev.Close()
 	point := path.Join(base.Mountpoint, uncoveredDir)
-	if cover := v.table.at[spot{base.ID, point}]; cover != nil {
+	if cover := v.table.at[mountKey{base.ID, point}]; cover != nil {
 		if Device(cover) != Device(base) || v.table.cover(cover) != nil {
 			return nil // the container has mounted something on it
 		}
@@ -224,15 +225,15 @@ func (p *Place) takeUncovered(c *Change) error {
 	}
 	defer dir.Close()
 	if on, err := v.mountOf(dir); err != nil || on != base {
-		return nil // meanwhile it has
+		return nil // the container has meanwhile
 	}
 	for _, name := range []string{"proc", "sys"} {
-		m := v.table.at[spot{base.ID, path.Join(point, name)}]
+		m := v.table.at[mountKey{base.ID, path.Join(point, name)}]
 		if m == nil {
 			continue
 		}
 		if !isKernelFS(m) || v.table.cover(m) != nil {
-			return nil // the container's: rmdir(2) from this namespace would detach it
+			return nil // the container's own mount: rmdir(2) from this namespace would detach it
 		}
 		if err := v.unmountUncovered(dir, name); err != nil {
 			return err
@@ -244,32 +245,34 @@ func (p *Place) takeUncovered(c *Change) error {
 		return err
 	}
 	return unlessContainers(sys.AsOwner(owner.UID, owner.GID, func() error {
-		// They stay where they are not empty. What is mounted on them in nested namespaces goes.
+		// A directory that is not empty stays. Mounts on it in nested namespaces are detached.
 		return errors.Join(dir.Rmdir("proc"), dir.Rmdir("sys"), dev.Rmdir(uncoveredDir))
 	}))
 }
 
-func (v *visit) unmountUncovered(dir sys.File, name string) error {
-	err := sys.InMountNamespace(v.place.ns, func(thread *sys.NamespaceThread) error { return thread.Unmount(dir, name) })
-	if v.place.Nested && errors.Is(err, syscall.EINVAL) {
-		return nil // it came from the container into a namespace of less privilege, and goes with that
+func (v *snapshot) unmountUncovered(dir sys.File, name string) error {
+	err := sys.InMountNamespace(v.mountNS.ns, func(thread *sys.NamespaceThread) error {
+		return thread.Unmount(dir, name)
+	})
+	if v.mountNS.Nested && errors.Is(err, syscall.EINVAL) {
+		return nil // inherited from the container, thus locked (mount_namespaces(7))
 	} else if err != nil {
 		return fmt.Errorf("unmount %s in /%s: %w", name, devDir, err)
 	}
 	return nil
 }
 
-// errNoTmpfs is the error for a container whose /dev, or the directory in it, is no tmpfs.
-var errNoTmpfs = errors.New("/dev is no tmpfs")
+// errNoTmpfs is the error for a container whose /dev, or uncoveredDir in it, is not on a tmpfs.
+var errNoTmpfs = errors.New("/dev is not a tmpfs")
 
 // openDev opens the container's /dev, which must be a tmpfs.
-func (v *visit) openDev() (sys.File, *Mount, error) {
+func (v *snapshot) openDev() (sys.File, *Mount, error) {
 	dev, err := v.root.OpenDirBelow(devDir)
 	if err != nil {
 		return sys.File{}, nil, err
 	}
 	base, err := v.mountOf(dev)
-	if err == nil && (base.FSType != "tmpfs" || base.Mountpoint != path.Join(v.place.Root, devDir)) {
+	if err == nil && (base.FSType != "tmpfs" || base.Mountpoint != path.Join(v.mountNS.Root, devDir)) {
 		err = errNoTmpfs
 	}
 	if err != nil {
@@ -279,7 +282,7 @@ func (v *visit) openDev() (sys.File, *Mount, error) {
 	return dev, base, nil
 }
 
-// unlessContainers returns err, or nil if the container's /dev or an old kernel is its cause.
+// unlessContainers returns err, or nil if the container's /dev or an old kernel causes it.
 func unlessContainers(err error) error {
 	own := []error{
 		errNoTmpfs, syscall.ENOENT, syscall.ENOTDIR, syscall.ELOOP, syscall.EROFS, syscall.ENOSPC,

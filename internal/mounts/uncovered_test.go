@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestLacksVisible looks at the procfs with the ID 11 below a root, /c, while a container starts.
+// TestLacksVisible checks the procfs with the ID 11 below the root /c of a starting container.
 func TestLacksVisible(t *testing.T) {
 	const (
 		host    = "2 1 0:2 / /proc rw - proc proc rw"

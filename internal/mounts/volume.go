@@ -12,24 +12,24 @@ import (
 	"palisade/internal/sys"
 )
 
-// A container may have an lxcfs as a whole: as a volume with the host's mount point, by its parent
-// directory (-v /var/lib/lxc:/var/lib/lxc), or bound to a directory of its own, as LXC's hook does
-// on /var/lib/lxcfs for the containers in it. Unless it is a slave it keeps the mount of an lxcfs
-// that has ended, each access to which fails with ENOTCONN.
+// A whole lxcfs may be mounted in a container: as a volume of the directory above the host's mount
+// point (-v /var/lib/lxc:/var/lib/lxc), or on a directory of the container, as LXC's hook does on
+// /var/lib/lxcfs for nested containers. Unless the mount is a slave, it stays when that lxcfs ends,
+// and each access fails with ENOTCONN.
 
-// Location is a directory of a file system, in whatever mounts it is seen.
+// Location is a directory of a file system, whichever mount shows it.
 type Location struct {
 	device sys.DeviceNumber
 	path   string
 }
 
-// locate returns where point is that the mount m shows.
+// locate returns the location of point, a path that the mount m shows.
 func locate(m *Mount, point string) Location {
 	rel := strings.TrimPrefix(point, strings.TrimSuffix(m.Mountpoint, "/"))
 	return Location{Device(m), path.Join(m.Root, rel)}
 }
 
-// Locate returns where the directory point is, without the mounts on it.
+// Locate returns the location of the directory point below the mounts on it.
 func (t *Table) Locate(point string) Location {
 	var on *Mount
 	for _, m := range t.all {
@@ -44,17 +44,17 @@ func (t *Table) Locate(point string) Location {
 	return locate(on, point)
 }
 
-// Host says which lxcfs are mounted on the host.
+// Host lists the lxcfs that are mounted on the host.
 type Host struct {
-	// Mountpoint is the directory on which the main one is mounted.
+	// Mountpoint is the mount point of the main lxcfs.
 	Mountpoint Location
 	// Device is its file system, zero if it is not mounted.
 	Device sys.DeviceNumber
-	// Others are the file systems of others, whose files are left alone.
+	// Others are the file systems of other lxcfs, whose files are left alone.
 	Others map[sys.DeviceNumber]bool
 }
 
-// Host returns what the host's mount table says, where the main lxcfs is the one on mountpoint.
+// Host returns the lxcfs in t, the host's mount table. The main one is on mountpoint.
 func (t *Table) Host(mountpoint string) Host {
 	h := Host{Mountpoint: t.Locate(mountpoint), Others: t.OtherLxcfs(mountpoint)}
 	if top := t.Top(mountpoint); top != nil && top.FSType == FSType {
@@ -63,13 +63,13 @@ func (t *Table) Host(mountpoint string) Host {
 	return h
 }
 
-// volume is a mount of an lxcfs as a whole, and the mount on which it lies.
+// volume is a mount of a whole lxcfs, and base the mount that contains its mount point.
 type volume struct{ base, mount *Mount }
 
-// isWhole reports whether m is a mount of an lxcfs as a whole.
+// isWhole reports whether m is a mount of a whole lxcfs.
 func isWhole(m *Mount) bool { return m.FSType == FSType && m.Root == "/" }
 
-// volumes returns those below root that nothing covers.
+// volumes returns the volumes below root that no other mount covers.
 func (t *Table) volumes(root string) (volumes []volume) {
 	for _, m := range t.all {
 		if !isWhole(m) || t.cover(m) != nil || !isBelow(m.Mountpoint, root) {
@@ -92,7 +92,7 @@ func (t *Table) volumes(root string) (volumes []volume) {
 // isOn reports whether the volume is on the directory.
 func (v *volume) isOn(dir Location) bool { return locate(v.base, v.mount.Mountpoint) == dir }
 
-// served returns the file systems of the files of lxcfs in the namespace.
+// served returns the file systems of the lxcfs files in the namespace.
 func (t *Table) served() map[sys.DeviceNumber]bool {
 	served := make(map[sys.DeviceNumber]bool)
 	for _, f := range t.Files() {
@@ -101,10 +101,10 @@ func (t *Table) served() map[sys.DeviceNumber]bool {
 	return served
 }
 
-// deadVolumes returns the volumes below root that are of no file system that is alive, and are on
-// the directory mountpoint or, if isLXC is set, of the file system of files in the namespace: no
-// other can be told from one that the container has mounted itself. A container of liblxc gains
-// nothing if it pretends to have one, since addNest gives it one. No file system is accessed.
+// deadVolumes returns the volumes below root whose file system is not alive and that are on the
+// directory mountpoint or, if isLXC is set, show the file system of lxcfs files in the namespace.
+// Any other volume may be the container's own mount. A container of liblxc that forges such a
+// volume gains nothing, since addNest mounts one anyway. deadVolumes accesses no file system.
 func (t *Table) deadVolumes(
 	mountpoint Location, alive map[sys.DeviceNumber]bool, root string, isLXC bool,
 ) []volume {
@@ -115,8 +115,8 @@ func (t *Table) deadVolumes(
 	})
 }
 
-// DeadVolumes returns the places at which the container, of liblxc or not, has a mount of an lxcfs
-// as a whole that is of no file system that is alive.
+// DeadVolumes returns the mount points in a container at which the whole of a dead lxcfs is
+// mounted.
 func (t *Table) DeadVolumes(
 	mountpoint Location, alive map[sys.DeviceNumber]bool, isLXC bool,
 ) (points []string) {
@@ -126,8 +126,8 @@ func (t *Table) DeadVolumes(
 	return points
 }
 
-// replaceVolumes mounts src as a whole in place of dead ones.
-func (v *visit) replaceVolumes(src *Source, c *Change) error {
+// replaceVolumes replaces dead volumes by src.
+func (v *snapshot) replaceVolumes(src *Source, c *Change) error {
 	mayBeDead := func(m *Mount) bool { return isWhole(m) && Device(m) != src.device }
 	if src.classic || !slices.ContainsFunc(v.table.all, mayBeDead) {
 		return nil
@@ -136,13 +136,13 @@ func (v *visit) replaceVolumes(src *Source, c *Change) error {
 	if err != nil {
 		return err
 	}
-	alive := maps.Clone(v.place.Host.Others)
+	alive := maps.Clone(v.mountNS.Host.Others)
 	if alive == nil {
 		alive = make(map[sys.DeviceNumber]bool)
 	}
 	alive[src.device] = true
 	mountpoint := own.Locate(src.mountpoint)
-	for _, volume := range v.table.deadVolumes(mountpoint, alive, v.place.Root, v.place.IsLXC) {
+	for _, volume := range v.table.deadVolumes(mountpoint, alive, v.mountNS.Root, v.mountNS.IsLXC) {
 		if err := v.replaceVolume(volume, src, c); err != nil {
 			return fmt.Errorf("mount on %s: %w", volume.mount.Mountpoint, err)
 		}
@@ -150,14 +150,14 @@ func (v *visit) replaceVolumes(src *Source, c *Change) error {
 	return nil
 }
 
-// nest is the directory on which liblxc's hook mounts lxcfs as a whole, for containers inside, if
-// the container has it.
+// nest is the directory of a container on which liblxc's hook mounts the whole lxcfs for nested
+// containers, if it exists.
 const nest = "/var/lib/lxcfs"
 
-// addNest does what the hook does, unless something is mounted there already. A directory that the
-// host would get the mount of is left alone.
-func (v *visit) addNest(src *Source, c *Change) error {
-	if !v.place.IsLXC || src.classic || v.table.Top(nest) != nil {
+// addNest mounts src on nest, unless something is mounted there already or the mount would
+// propagate to the host.
+func (v *snapshot) addNest(src *Source, c *Change) error {
+	if !v.mountNS.IsLXC || src.classic || v.table.Top(nest) != nil {
 		return nil
 	}
 	point, err := v.root.OpenDirBelow(nest)
@@ -177,7 +177,7 @@ func (v *visit) addNest(src *Source, c *Change) error {
 	if err := tree.RestrictMount(); err != nil && !errors.Is(err, syscall.ENOSYS) {
 		return err
 	}
-	err = sys.InMountNamespace(v.place.ns, func(*sys.NamespaceThread) error {
+	err = sys.InMountNamespace(v.mountNS.ns, func(*sys.NamespaceThread) error {
 		return tree.MoveMount(point, false)
 	})
 	if err != nil {
@@ -187,11 +187,11 @@ func (v *visit) addNest(src *Source, c *Change) error {
 	return nil
 }
 
-// takeVolumes unmounts those of the main lxcfs and of the file systems of files in the namespace,
-// except on the main one's mount point: Put would not mount them there again.
-func (v *visit) takeVolumes(c *Change) error {
-	host, served := v.place.Host, v.table.served()
-	for _, volume := range v.table.volumes(v.place.Root) {
+// takeVolumes unmounts the volumes of the main lxcfs and of the file systems of lxcfs files in the
+// namespace. It keeps those on the mount point of the main lxcfs, which Put would not mount again.
+func (v *snapshot) takeVolumes(c *Change) error {
+	host, served := v.mountNS.Host, v.table.served()
+	for _, volume := range v.table.volumes(v.mountNS.Root) {
 		device := Device(volume.mount)
 		isOurs := !host.Others[device] && (device == host.Device || served[device])
 		if !isOurs || volume.isOn(host.Mountpoint) || v.table.hasForeign(volume.mount) {
@@ -199,8 +199,8 @@ func (v *visit) takeVolumes(c *Change) error {
 		}
 		t, ok, err := v.openVolume(volume)
 		if ok && err == nil {
-			err = sys.InMountNamespace(v.place.ns, func(thread *sys.NamespaceThread) error {
-				for v.table.onTop(t.stack) > 0 { // a dead one may be covered
+			err = sys.InMountNamespace(v.mountNS.ns, func(thread *sys.NamespaceThread) error {
+				for v.table.onTop(t.stack) > 0 { // a dead lxcfs may be below a live one
 					if err := t.unmountTop(thread, c); err != nil {
 						return err
 					}
@@ -209,17 +209,17 @@ func (v *visit) takeVolumes(c *Change) error {
 			})
 			t.dir.Close()
 		}
-		if err != nil && !(v.place.Nested && errors.Is(err, syscall.EINVAL)) {
+		if err != nil && !(v.mountNS.Nested && errors.Is(err, syscall.EINVAL)) {
 			return fmt.Errorf("unmount %s: %w", volume.mount.Mountpoint, err)
 		}
 	}
 	return nil
 }
 
-// openVolume opens the directory that holds the volume's mount point, as the target's dir, which
-// the caller must close. It returns false if that is hidden or was moved meanwhile.
-func (v *visit) openVolume(volume volume) (t target, ok bool, err error) {
-	root, err := v.place.process.OpenDirAt("root")
+// openVolume opens the directory that contains the volume's mount point, as the target's dir, which
+// the caller must close. It returns false if a mount hides it or it was moved meanwhile.
+func (v *snapshot) openVolume(volume volume) (t target, ok bool, err error) {
+	root, err := v.mountNS.process.OpenDirAt("root")
 	if err != nil {
 		return t, false, err
 	}
@@ -237,7 +237,7 @@ func (v *visit) openVolume(volume volume) (t target, ok bool, err error) {
 	return t, true, nil
 }
 
-func (v *visit) replaceVolume(volume volume, src *Source, c *Change) error {
+func (v *snapshot) replaceVolume(volume volume, src *Source, c *Change) error {
 	if err := checkPeers([]target{{path: volume.mount.Mountpoint, base: volume.base}}); err != nil {
 		return err
 	}
@@ -258,10 +258,10 @@ func (v *visit) replaceVolume(volume volume, src *Source, c *Change) error {
 	if err != nil && !errors.Is(err, syscall.ENOSYS) {
 		return err
 	}
-	return sys.InMountNamespace(v.place.ns, func(thread *sys.NamespaceThread) error {
+	return sys.InMountNamespace(v.mountNS.ns, func(thread *sys.NamespaceThread) error {
 		err := t.moveOn(true)
 		if errors.Is(err, syscall.EINVAL) {
-			// The kernel cannot mount beneath, or the mount is locked: then it is covered.
+			// The kernel cannot mount beneath, or the mount is locked. A locked mount is covered.
 			if err = t.unmountTop(thread, c); errors.Is(err, syscall.EINVAL) {
 				err = nil
 			}
@@ -278,7 +278,7 @@ func (v *visit) replaceVolume(volume volume, src *Source, c *Change) error {
 	})
 }
 
-// moveOn attaches the target's tree, on top of what is there or beneath.
+// moveOn attaches the target's tree, on top of its mounts or beneath the topmost.
 func (t *target) moveOn(beneath bool) error {
 	on, err := t.dir.OpenPathAt(t.name)
 	if err != nil {

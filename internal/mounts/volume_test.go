@@ -8,8 +8,8 @@ import (
 	"palisade/internal/sys"
 )
 
-// TestDeadVolumes looks for dead mounts on the host's /var/lib/lxc/lxcfs, where /var is a file
-// system of its own, in volumes of a container.
+// TestDeadVolumes finds dead mounts on the host's /var/lib/lxc/lxcfs, where /var is a file system
+// of its own, in volumes of a container.
 func TestDeadVolumes(t *testing.T) {
 	parse := func(lines ...string) *Table {
 		table, err := ParseTable([]byte(strings.Join(lines, "\n")))

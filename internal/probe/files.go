@@ -14,8 +14,9 @@ import (
 	"palisade/internal/sys"
 )
 
-// ask asks the file system. The first questions, to which the kernel keeps no answer, are asked by a process of their own. The server
-// may end at any later one, and leave its mount to the next: who asks then waits for that.
+// ask accesses the file system and sets r.State. A child process makes the first accesses, which
+// the kernel does not cache. If the server ends at a later one, that access may wait for the next
+// server.
 func (r *Result) ask(ctx context.Context) {
 	err := r.read(ctx)
 	if err == nil {
@@ -47,13 +48,13 @@ func (r *Result) read(ctx context.Context) error {
 	return err
 }
 
-// contents are what a file system serves, and what its server tells of itself.
+// contents are the files that a file system serves, and the status of its server.
 type contents struct {
 	files  []string
 	server *Status
 }
 
-// look finds out what is served.
+// look sets r.Files and r.Server.
 func (r *Result) look(ctx context.Context) error {
 	found, err := sys.Within(ctx, func() (contents, error) {
 		root, err := sys.OpenDir(r.Mountpoint)
@@ -66,7 +67,7 @@ func (r *Result) look(ctx context.Context) error {
 			return contents{}, err
 		}
 		defer tree.Close()
-		// Not of root: a directory that containers can list can be kept locked by one of them.
+		// Not from root: a container can keep a directory locked that it can list.
 		return contents{ListFiles(tree), readStatus(tree)}, nil
 	}, func(contents) {})
 	r.Files, r.Server = found.files, found.server
@@ -77,7 +78,7 @@ func isDead(err error) bool {
 	return errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.ECONNABORTED)
 }
 
-// readStatus reads what the server tells of itself.
+// readStatus returns the status of the server, or nil if it reports none.
 func readStatus(root sys.File) *Status {
 	text, err := root.ReadFileAt(StatusFile, nil)
 	status := new(Status)
@@ -87,8 +88,8 @@ func readStatus(root sys.File) *Status {
 	return status
 }
 
-// ListFiles returns what is mounted in containers, below root: the files of proc, and the CPU
-// directory.
+// ListFiles returns the paths, relative to root, of what is mounted in containers: the files of
+// proc, and the CPU directory.
 func ListFiles(root sys.File) []string {
 	var files []string
 	for _, dir := range []string{"proc", "proc/pressure"} {
@@ -103,7 +104,7 @@ func ListFiles(root sys.File) []string {
 }
 
 // RegularFiles returns the paths of the regular files in the directory dir below root. It uses the
-// types in the directory entries: to tell the size of a file, the server renders its content.
+// types in the directory entries: for the size of a file the server would have to render it.
 func RegularFiles(root sys.File, dir string) (files []string) {
 	d, err := root.OpenDirBelow(dir)
 	if err != nil {

@@ -1,5 +1,6 @@
-// Package probe looks whether an lxcfs is mounted and answers. Who waits for a file system that does not answer cannot
-// always be killed: the first look is a process's of its own, which is left behind if it hangs.
+// Package probe finds out whether an lxcfs is mounted and answers. A process that waits for a file
+// system without an answer cannot always be killed. So a child process makes the first access, and
+// is left behind if it hangs.
 package probe
 
 import (
@@ -17,12 +18,12 @@ import (
 	"palisade/internal/sys"
 )
 
-// State is how an lxcfs does.
+// State is the state of an lxcfs.
 type State string
 
 // States of an lxcfs.
 const (
-	// NotMounted: no lxcfs is mounted there, or something else lies on top.
+	// NotMounted: no lxcfs is mounted there, or something else is mounted on top.
 	NotMounted State = "not mounted"
 	// Dead: the server of the mount is gone; every access fails.
 	Dead State = "dead"
@@ -32,44 +33,45 @@ const (
 	Healthy State = "healthy"
 )
 
-// Result is what is found at a mount point.
+// Result describes the lxcfs on a mount point.
 type Result struct {
 	Mountpoint string `json:"mountpoint"`
 	State      State  `json:"state"`
-	// Reason tells why it is not healthy.
+	// Reason is the reason why it is not healthy.
 	Reason string `json:"reason,omitempty"`
-	// PID is the server's process, 0 if it is not known.
+	// PID is the process of the server, 0 if unknown.
 	PID int `json:"pid,omitempty"`
-	// Server is what the server tells of itself, nil where it does not: lxcfs's C version.
+	// Server is the status of the server, nil if it reports none, as the C version of lxcfs.
 	Server *Status `json:"server,omitempty"`
 	// Files are the served files for containers, relative to the mount point: "proc/meminfo".
 	Files []string `json:"files,omitempty"`
-	// Device is the mounted file system's.
+	// Device is the device number of the mounted file system.
 	Device sys.DeviceNumber `json:"-"`
 }
 
-// Status is what a server tells of itself, in the file status at the top of the mount.
+// Status is the content of the file status at the top of the mount.
 type Status struct {
 	PID int `json:"pid"`
-	// Worker is the process that serves at the moment, if that is another one.
+	// Worker is the process that serves now, if it is another one.
 	Worker  int    `json:"worker,omitempty"`
 	Version string `json:"version"`
-	// Uptime is how long it has served, in seconds.
+	// Uptime is the time since it began to serve, in seconds.
 	Uptime float64 `json:"uptime_seconds"`
-	// Containers is how many it knows: those that have read a file or been asked for.
+	// Containers is the number of containers that have read a file or were looked up.
 	Containers int `json:"containers"`
-	// IsOff reports that containers are shown the host's files, until the next SIGUSR2.
+	// IsOff is set if containers read the host's files until the next SIGUSR2.
 	IsOff bool `json:"off,omitempty"`
 }
 
-// What a server has at the top of the mount besides the files for containers, for those who look after the host: the file
-// with the Status, and a folder with one for each container, in which its files are as it sees them.
+// Names at the top of the mount for users of the host.
 const (
-	StatusFile    = "status"
+	// StatusFile is the file with the Status.
+	StatusFile = "status"
+	// ContainersDir has a directory for each container with the files as the container reads them.
 	ContainersDir = "containers"
 )
 
-// Look looks at the lxcfs on mountpoint. It takes at most timeout, give or take some milliseconds.
+// Look probes the lxcfs on mountpoint. It takes at most timeout, plus some milliseconds.
 func Look(ctx context.Context, mountpoint string, timeout time.Duration) (Result, error) {
 	r := Result{Mountpoint: mountpoint, State: NotMounted}
 	table, err := mounts.OwnTable()
@@ -82,7 +84,7 @@ func Look(ctx context.Context, mountpoint string, timeout time.Duration) (Result
 		r.Reason = "nothing is mounted there"
 		return r, nil
 	case top.FSType != mounts.FSType:
-		r.Reason = fmt.Sprintf("%s of the type %s is mounted there", top.Source, top.FSType)
+		r.Reason = fmt.Sprintf("%s of type %s is mounted there", top.Source, top.FSType)
 		return r, nil
 	}
 	r.Device = mounts.Device(top)
@@ -97,21 +99,22 @@ func Look(ctx context.Context, mountpoint string, timeout time.Duration) (Result
 	return r, nil
 }
 
-// DefaultRuntimeDir is where servers keep locks and state.
+// DefaultRuntimeDir is the directory in which servers keep locks and state.
 const DefaultRuntimeDir = "/run/lxcfs"
 
-// RuntimeDir is the folder in base in which the server of mountpoint keeps its own.
+// RuntimeDir returns the directory in base for the server of mountpoint.
 func RuntimeDir(base, mountpoint string) string {
 	return filepath.Join(base, unit.UnitNamePathEscape(mountpoint))
 }
 
-// LockFile is the file of the runtime folder that a server locks and writes its pid to.
+// LockFile is the file in the runtime directory that a server locks and writes its pid to.
 const LockFile = "lock"
 
-// maxNumber bounds the size of the files with a number, in bytes.
+// maxNumber bounds the size of files that contain one number, in bytes.
 const maxNumber = 64
 
-// lockHolder is the pid that stands in the lock file of the mount point's server, if there is such a process.
+// lockHolder returns the pid in the lock file of the mount point's server, or 0 if there is no such
+// process.
 func lockHolder(mountpoint string) int {
 	file := filepath.Join(RuntimeDir(DefaultRuntimeDir, mountpoint), LockFile)
 	text, err := sys.ReadRegular(file, maxNumber)

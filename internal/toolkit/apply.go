@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// targetTime is how long one container may take.
+	// targetTime bounds the time for one container.
 	targetTime = 10 * time.Second
-	// othersTime is how long all containers of other users than root, and namespaces that no engine
-	// knows of, may take together: a user can have thousands, and make each take long. They come
-	// after root's. systemd gives ExecStartPost of the unit 90 seconds (DefaultTimeoutStartSec).
+	// othersTime bounds the time for all containers of ordinary users and namespaces of unknown
+	// containers, which come after root's: a user can have thousands, and make each take long. systemd
+	// stops a unit whose ExecStartPost takes 90 seconds (DefaultTimeoutStartSec).
 	othersTime = 20 * time.Second
 )
 
-// Outcome is what has become of a container.
+// Outcome is the result of a command for a container.
 type Outcome string
 
 // Outcomes.
@@ -31,41 +31,43 @@ const (
 	Done      Outcome = "done"
 	Unchanged Outcome = "unchanged"
 	Failed    Outcome = "failed"
-	Gone      Outcome = "gone"
-	// Skipped: it has no mount namespace of its own.
+	// Gone: the container has ended meanwhile.
+	Gone Outcome = "gone"
+	// Skipped: the container has no mount namespace of its own.
 	Skipped Outcome = "skipped"
 )
 
-// Result tells what was done to a container.
+// Result is what a command has mounted in a container, or unmounted.
 type Result struct {
 	ID      string   `json:"id"`
 	Names   []string `json:"names,omitempty"`
 	Engine  string   `json:"engine,omitempty"`
 	PID     int      `json:"pid"`
 	Outcome Outcome  `json:"outcome"`
-	// Virtual is the number of files that are lxcfs's now, Put of those that are new, Removed of mounts taken away.
+	// Virtual is the number of lxcfs files in the container now, Put the number of new ones, Removed
+	// the number of mounts that were unmounted.
 	Virtual int `json:"virtual"`
 	Put     int `json:"put"`
 	Removed int `json:"removed"`
-	// Foreign are files that were left alone, since something else is mounted on them.
+	// Foreign lists the files on which something else is mounted. They were left alone.
 	Foreign []string `json:"foreign,omitempty"`
 	Error   string   `json:"error,omitempty"`
 }
 
-// Report is what a command has done.
+// Report is the result of a command for all its containers.
 type Report struct {
 	Results []Result `json:"containers"`
-	// Skipped are the engines that did not answer.
+	// Skipped lists the engines that did not answer.
 	Skipped []SkippedEngine `json:"skipped_engines,omitempty"`
 }
 
-// SkippedEngine is an engine that could not be asked.
+// SkippedEngine is an engine whose containers could not be listed.
 type SkippedEngine struct {
 	Source string `json:"source"`
 	Error  string `json:"error"`
 }
 
-// SkippedEngines are the engines that a search has skipped.
+// SkippedEngines converts the skipped engines of a search for JSON.
 func SkippedEngines(skipped []engine.Skipped) []SkippedEngine {
 	var engines []SkippedEngine
 	for _, s := range skipped {
@@ -74,7 +76,7 @@ func SkippedEngines(skipped []engine.Skipped) []SkippedEngine {
 	return engines
 }
 
-// Failed is the number of containers that failed.
+// Failed returns the number of containers with the outcome Failed.
 func (r *Report) Failed() int {
 	n := 0
 	for _, result := range r.Results {
@@ -85,24 +87,25 @@ func (r *Report) Failed() int {
 	return n
 }
 
-// Selection says which containers are meant: one, by its id, an unambiguous beginning of it, or its name; or all, if ID is
-// empty.
+// Selection selects the containers of a command.
 type Selection struct {
+	// ID is the id of one container, an unambiguous prefix of it, or its name. If it is empty, all
+	// containers are selected.
 	ID string
-	// Jobs is how many are dealt with at a time.
+	// Jobs is the number of containers that are processed at a time.
 	Jobs int
-	// Timeout is how long is waited for lxcfs to be healthy, and for another toolkit to end.
+	// Timeout bounds the wait for a healthy lxcfs, and for another lxcfs-toolkit to end.
 	Timeout time.Duration
 }
 
-// Remount makes lxcfs's files be in the containers.
+// Remount mounts the files of lxcfs in the containers.
 func (t *Toolkit) Remount(ctx context.Context, s Selection) (Report, error) {
 	src, err := t.openSource(ctx, s.Timeout)
 	if err != nil {
 		return Report{}, err
 	}
 	defer src.Close()
-	return t.apply(ctx, s, func(p *mounts.Place, full bool) (mounts.Change, error) {
+	return t.apply(ctx, s, func(p *mounts.MountNS, full bool) (mounts.Change, error) {
 		if !full && !p.HasLxcfs() {
 			return mounts.Change{}, nil
 		}
@@ -110,15 +113,15 @@ func (t *Toolkit) Remount(ctx context.Context, s Selection) (Report, error) {
 	})
 }
 
-// Umount takes lxcfs's files out of the containers.
+// Umount unmounts the files of lxcfs from the containers.
 func (t *Toolkit) Umount(ctx context.Context, s Selection) (Report, error) {
-	return t.apply(ctx, s, func(p *mounts.Place, _ bool) (mounts.Change, error) { return p.Take() })
+	return t.apply(ctx, s, func(p *mounts.MountNS, _ bool) (mounts.Change, error) { return p.Take() })
 }
 
-// action is what is done to a mount namespace of a container.
-type action func(p *mounts.Place, full bool) (mounts.Change, error)
+// action changes a mount namespace of a container.
+type action func(p *mounts.MountNS, full bool) (mounts.Change, error)
 
-// apply does something to containers, several at a time.
+// apply calls do for the mount namespaces of the selected containers, several containers at a time.
 func (t *Toolkit) apply(ctx context.Context, s Selection, do action) (Report, error) {
 	lock, err := t.lock(ctx, s.Timeout)
 	if err != nil {
@@ -161,8 +164,8 @@ func (t *Toolkit) apply(ctx context.Context, s Selection, do action) (Report, er
 	ctx, cancel := context.WithTimeout(ctx, othersTime)
 	defer cancel()
 	applyAll(ctx, users)
-	// These may propagate mounts to each other, and get mounts from a container: so one by one, after
-	// the containers, the oldest first, until none of them changes another.
+	// Mounts may propagate between these, and from containers to them. So they follow the containers
+	// one by one, the oldest first, until none changes another.
 	slices.SortFunc(unknown, func(a, b int) int {
 		return cmp.Compare(targets[a].PID, targets[b].PID)
 	})
@@ -185,10 +188,10 @@ func (t *Toolkit) apply(ctx context.Context, s Selection, do action) (Report, er
 	return report, nil
 }
 
-// maxRounds bounds how often namespaces are looked at again that change each other.
+// maxRounds bounds the number of rounds through namespaces that change each other.
 const maxRounds = 4
 
-// add adds what was done earlier.
+// add adds the result of an earlier round to r.
 func (r *Result) add(earlier *Result) {
 	r.Put += earlier.Put
 	r.Removed += earlier.Removed
@@ -197,7 +200,7 @@ func (r *Result) add(earlier *Result) {
 	}
 }
 
-// pick finds the one that is meant.
+// pick returns the target with the id, prefix of an id or name.
 func pick(targets []*target, id string) ([]*target, error) {
 	containers := make([]engine.Container, len(targets))
 	for i, g := range targets {
@@ -215,7 +218,7 @@ func pick(targets []*target, id string) ([]*target, error) {
 	return nil, engine.ErrUnknown
 }
 
-// applyInTime does it, and gives up waiting after some time.
+// applyInTime calls apply, and fails if that takes longer than targetTime.
 func (g *target) applyInTime(ctx context.Context, host *mounts.Host, do action) Result {
 	r := Result{ID: g.ID, Names: g.Names, Engine: g.Engine, PID: g.PID}
 	ctx, cancel := context.WithTimeout(ctx, targetTime)
@@ -230,20 +233,20 @@ func (g *target) applyInTime(ctx context.Context, host *mounts.Host, do action) 
 	case r := <-done:
 		return r
 	case <-ctx.Done():
-		r.Outcome, r.Error = Failed, "gave up: "+ctx.Err().Error()
+		r.Outcome, r.Error = Failed, "timed out: "+ctx.Err().Error()
 		return r
 	}
 }
 
 func (g *target) apply(r Result, host *mounts.Host, do action) Result {
 	if g.hostMounts {
-		r.Outcome, r.Error = Skipped, "it has no mount namespace of its own"
+		r.Outcome, r.Error = Skipped, "no mount namespace of its own"
 		return r
 	}
 	r.Outcome = Gone
 	var errs []error
 	changes := 0
-	for _, n := range g.spaces {
+	for _, n := range g.namespaces {
 		change, err := n.apply(host, do)
 		if errors.Is(err, errGone) {
 			continue
@@ -272,29 +275,29 @@ func (g *target) apply(r Result, host *mounts.Host, do action) Result {
 	return r
 }
 
-// apply enters the namespace by one of its processes.
+// apply calls do for the namespace of one of its processes.
 func (n *namespace) apply(host *mounts.Host, do action) (mounts.Change, error) {
 	var all mounts.Change
 	err := n.with(func(process sys.File, pid int) error {
-		place, err := mounts.OpenPlace(process, "/")
+		mountNS, err := mounts.OpenMountNS(process, "/")
 		if err != nil {
 			return err
 		}
-		defer place.Close()
-		if inode, err := place.Namespace(); err != nil || inode != n.inode {
+		defer mountNS.Close()
+		if inode, err := mountNS.Namespace(); err != nil || inode != n.inode {
 			return errors.Join(errGone, err)
 		}
-		place.Nested, place.IsLXC, place.Host = n.nested, n.isLXC, *host
-		place.IsFinal = runsProgram(process, pid) // before it reads the mount table
-		change, err := do(place, n.full)
+		mountNS.Nested, mountNS.IsLXC, mountNS.Host = n.nested, n.isLXC, *host
+		mountNS.IsFinal = runsProgram(process, pid) // before it reads the mount table
+		change, err := do(mountNS, n.full)
 		all.Add(change)
 		return err
 	})
 	return all, err
 }
 
-// runsProgram reports whether the process, the init of a container, runs the container's program:
-// the runtime is done with its mounts.
+// runsProgram reports whether the process, a container's init, has executed the container's
+// program. Then the runtime has made all mounts.
 func runsProgram(process sys.File, pid int) bool {
 	stat, _, err := procfs.ReadTaskStat(process, pid, nil)
 	return err == nil && stat.HasExecuted

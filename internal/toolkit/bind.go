@@ -13,9 +13,9 @@ import (
 	"palisade/internal/sys"
 )
 
-// Bind mounts the lxcfs that is at the mount point on each of the directories too, and makes those
-// that do not exist. It waits for a healthy lxcfs at most for the time wait. A dead lxcfs on a
-// directory is replaced; where anything else is mounted Bind fails, after all other directories.
+// Bind mounts the lxcfs of the mount point on each of the directories too, and creates those that
+// do not exist. It waits up to wait for a healthy lxcfs. It replaces a dead lxcfs on a directory. A
+// directory with any other mount is left alone, with an error.
 func (t *Toolkit) Bind(ctx context.Context, dirs []string, wait time.Duration) error {
 	src, err := t.openSource(ctx, wait)
 	if err != nil {
@@ -61,12 +61,12 @@ func (t *Toolkit) bind(ctx context.Context, src *mounts.Source, dir string) erro
 	if err := src.BindOn(target); err != nil {
 		return fmt.Errorf("mount lxcfs on %s: %w", point, err)
 	}
-	t.Log.Info("mounted lxcfs here too", "dir", point)
+	t.Log.Info("mounted lxcfs", "dir", point)
 	return nil
 }
 
-// mountPointOf returns the directory as mount tables have it. The directory itself is not asked: a
-// dead lxcfs may be mounted on it. Its parents are made.
+// mountPointOf returns the path of the directory in mount tables. It creates the parents. It does
+// not access the directory itself, on which a dead lxcfs may be mounted.
 func mountPointOf(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -79,9 +79,11 @@ func mountPointOf(dir string) (string, error) {
 	return filepath.Join(parent, filepath.Base(dir)), err
 }
 
-// clearMountPoint unmounts every dead lxcfs from the directory point. It reports whether nothing is mounted
-// there then, rather than the lxcfs with the device own, and fails for any other mount.
-func (t *Toolkit) clearMountPoint(ctx context.Context, point string, own sys.DeviceNumber) (bool, error) {
+// clearMountPoint unmounts every dead lxcfs from the directory point. It returns true if nothing is
+// mounted there then, false if the lxcfs with the device own is, and an error for any other mount.
+func (t *Toolkit) clearMountPoint(
+	ctx context.Context, point string, own sys.DeviceNumber,
+) (bool, error) {
 	for {
 		table, err := mounts.OwnTable()
 		if err != nil {
@@ -92,7 +94,8 @@ func (t *Toolkit) clearMountPoint(ctx context.Context, point string, own sys.Dev
 		case top == nil:
 			return true, nil
 		case top.FSType != mounts.FSType || top.Root != "/":
-			return false, fmt.Errorf("%s is in use: %s (%s) is mounted on it", point, top.Source, top.FSType)
+			return false, fmt.Errorf("%s is in use: %s (%s) is mounted on it",
+				point, top.Source, top.FSType)
 		case mounts.Device(top) == own:
 			return false, nil
 		}
@@ -112,8 +115,8 @@ func (t *Toolkit) clearMountPoint(ctx context.Context, point string, own sys.Dev
 	}
 }
 
-// Unbind unmounts from the directories the lxcfs that is at the mount point, and dead ones. Any
-// other mount stays, with an error.
+// Unbind unmounts the lxcfs of the mount point, and dead ones, from the directories. Any other
+// mount is left alone, with an error.
 func (t *Toolkit) Unbind(ctx context.Context, dirs []string) error {
 	table, err := mounts.OwnTable()
 	if err != nil {

@@ -12,24 +12,24 @@ import (
 	"palisade/internal/sys"
 )
 
-// boundFile is the file in the RuntimeDir that tells which mount Prestart has made.
+// boundFile is the file in the RuntimeDir that records the mount made by Prestart.
 const boundFile = "bound"
 
-// maxBound bounds the size of that file, in bytes.
+// maxBound bounds the size of boundFile, in bytes.
 const maxBound = 1 << 20
 
-// bound is what a mount is known by. The kernel gives an ID again to the next mount, when the first is gone.
+// bound identifies a mount. The ID alone does not: the kernel reuses it.
 type bound struct {
 	Mountpoint   string
 	ID           int
 	Major, Minor int
-	// Root is the folder of the file system that is mounted.
+	// Root is the directory of the file system that is mounted.
 	Root string
 }
 
 func boundOf(m *mounts.Mount) bound { return bound{m.Mountpoint, m.ID, m.Major, m.Minor, m.Root} }
 
-// markBound notes which mount was made on the directory.
+// markBound records the topmost mount on the directory in boundFile.
 func (t *Toolkit) markBound(dir string) error {
 	table, err := mounts.OwnTable()
 	if err != nil {
@@ -37,7 +37,7 @@ func (t *Toolkit) markBound(dir string) error {
 	}
 	m := table.Top(dir)
 	if m == nil {
-		return fmt.Errorf("nothing is mounted on %s any more", dir)
+		return fmt.Errorf("the mount on %s was unmounted meanwhile", dir)
 	}
 	text, err := json.Marshal(boundOf(m))
 	if err != nil {
@@ -49,7 +49,7 @@ func (t *Toolkit) markBound(dir string) error {
 	return sys.ReplaceFile(filepath.Join(t.RuntimeDir, boundFile), text, nil)
 }
 
-// UndoPrestart takes away the mount that Prestart has made, if it is still there, and no mount of anybody else's.
+// UndoPrestart unmounts the mount that Prestart has made, if it still exists, and no other.
 func (t *Toolkit) UndoPrestart() error {
 	file := filepath.Join(t.RuntimeDir, boundFile)
 	text, err := sys.ReadRegular(file, maxBound)
@@ -69,12 +69,13 @@ func (t *Toolkit) UndoPrestart() error {
 	}
 	if top := table.Top(made.Mountpoint); top != nil {
 		if boundOf(top) != made {
-			return fmt.Errorf("%s stays mounted: what is mounted there last is not of lxcfs-toolkit prestart", made.Mountpoint)
+			return fmt.Errorf("unmount %s: its topmost mount was not made by lxcfs-toolkit prestart",
+				made.Mountpoint)
 		}
 		if err := sys.Unmount(made.Mountpoint, 0); err != nil {
 			return err
 		}
-		t.Log.Info("took the shared mount away", "dir", made.Mountpoint)
+		t.Log.Info("unmounted the shared mount", "dir", made.Mountpoint)
 	}
 	return os.Remove(file)
 }

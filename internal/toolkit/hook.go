@@ -18,14 +18,16 @@ import (
 	"palisade/internal/sys"
 )
 
-// stdinTime is how long a runtime may take to tell the hook of the container.
+// stdinTime bounds the time that a runtime takes to write the container's state to the hook.
 const stdinTime = 5 * time.Second
 
-// Hook gives the container that a runtime is starting, of which it tells on stdin, lxcfs's files: the OCI hook prestart or
-// createRuntime (runtime-spec, config.md, "POSIX-platform Hooks"). As a poststop hook it does nothing. It fails where the container is not to be understood or is gone. Where it is lxcfs that fails, the container is
-// left as it was: a warning is logged, or with strict, an error returned.
+// Hook mounts the files of lxcfs in a container that a runtime is starting, whose state it reads
+// from stdin. It is the OCI hook prestart or createRuntime (runtime-spec, config.md,
+// "POSIX-platform Hooks"). As a poststop hook it does nothing. It returns an error if the state is
+// invalid or the container has ended. If lxcfs fails, the container stays as it was: Hook logs a
+// warning, or with strict returns an error.
 func (t *Toolkit) Hook(ctx context.Context, stdin io.Reader, strict bool) error {
-	looked := t.lookInBackground(ctx) // it takes as long as all the rest
+	looked := t.lookInBackground(ctx) // it takes as long as the rest of the hook
 	readCtx, cancel := context.WithTimeout(ctx, stdinTime)
 	defer cancel()
 	state, err := oci.ReadState(readCtx, stdin)
@@ -33,19 +35,19 @@ func (t *Toolkit) Hook(ctx context.Context, stdin io.Reader, strict bool) error 
 		return err
 	}
 	if state.HasStopped() {
-		return nil // the registry finds that out by itself
+		return nil // the registry removes containers that have ended
 	}
-	place, err := openStarting(&state)
+	mountNS, err := openStarting(&state)
 	if err != nil {
 		return fmt.Errorf("container %s: %w", state.ID, err)
 	}
-	defer place.close()
+	defer mountNS.close()
 	if err := t.registry().Add(state.ID, state.Pid); err != nil {
-		t.Log.Warn("remount will not know the container", "container", state.ID, "err", err)
+		t.Log.Warn("container not registered for remount", "container", state.ID, "err", err)
 	}
-	change, err := t.putStarting(ctx, place, looked)
+	change, err := t.putStarting(ctx, mountNS, looked)
 	if len(change.Foreign) > 0 {
-		t.Log.Warn("something else is mounted on files of the container; they are left alone",
+		t.Log.Warn("left files of the container alone on which something else is mounted",
 			"container", state.ID, "files", strings.Join(change.Foreign, " "))
 	}
 	if err != nil && strict {
@@ -55,11 +57,12 @@ func (t *Toolkit) Hook(ctx context.Context, stdin io.Reader, strict bool) error 
 		t.Log.Warn("the container starts without lxcfs", "container", state.ID, "err", err)
 		return nil
 	}
-	t.Log.Info("the container has lxcfs's files", "container", state.ID, "pid", state.Pid, "files", len(change.Virtual))
+	t.Log.Info("mounted the files of lxcfs",
+		"container", state.ID, "pid", state.Pid, "files", len(change.Virtual))
 	return nil
 }
 
-// looked is what a look at lxcfs has found.
+// looked is the result of probing lxcfs.
 type looked struct {
 	result probe.Result
 	err    error
@@ -74,8 +77,10 @@ func (t *Toolkit) lookInBackground(ctx context.Context) <-chan looked {
 	return found
 }
 
-// putStarting puts all files into the place, or none.
-func (t *Toolkit) putStarting(ctx context.Context, place *startingPlace, look <-chan looked) (mounts.Change, error) {
+// putStarting mounts all files of lxcfs in the container, or none.
+func (t *Toolkit) putStarting(
+	ctx context.Context, mountNS *startingMountNS, look <-chan looked,
+) (mounts.Change, error) {
 	var found looked
 	select {
 	case found = <-look:
@@ -90,48 +95,48 @@ func (t *Toolkit) putStarting(ctx context.Context, place *startingPlace, look <-
 		return mounts.Change{}, err
 	}
 	defer src.Close()
-	change, err := place.Put(src)
+	change, err := mountNS.Put(src)
 	if err != nil {
-		return change, errors.Join(err, place.TakeBack(change))
+		return change, errors.Join(err, mountNS.TakeBack(change))
 	}
 	return change, nil
 }
 
-// startingPlace is the place of a container that is being started.
-type startingPlace struct {
-	*mounts.Place
+// startingMountNS is the MountNS of a container that is being started.
+type startingMountNS struct {
+	*mounts.MountNS
 	process sys.File
 }
 
-func (p *startingPlace) close() {
-	p.Place.Close()
+func (p *startingMountNS) close() {
+	p.MountNS.Close()
 	p.process.Close()
 }
 
-// errInside is the error for a hook of a stage that runs in the container's own namespaces.
-var errInside = errors.New("the hook was started inside of the container, as createContainer and startContainer are: " +
-	"it is to be a prestart or createRuntime hook")
+// errInside is the error for a hook of a stage that runs in the container's namespaces.
+var errInside = errors.New("the hook runs in the container's namespaces, " +
+	"as createContainer and startContainer do: want a prestart or createRuntime hook")
 
-// openStarting finds the container's mount namespace, and its root file system in it.
-func openStarting(state *oci.State) (*startingPlace, error) {
+// openStarting opens the container's mount namespace, and finds its root file system there.
+func openStarting(state *oci.State) (*startingMountNS, error) {
 	own, err := os.Readlink("/proc/self")
 	if err != nil || own != strconv.Itoa(os.Getpid()) || state.Pid <= 1 {
-		// In a pid namespace of the container the pids of the state, and those of /proc, are other processes'.
+		// In the container's pid namespace, /proc and the pid of the state mean other processes.
 		return nil, errInside
 	}
 	process, err := sys.OpenDir("/proc/" + strconv.Itoa(state.Pid))
 	if err != nil {
-		return nil, fmt.Errorf("its process %d is gone: %w", state.Pid, err)
+		return nil, fmt.Errorf("open process %d: %w", state.Pid, err)
 	}
-	place, err := mounts.OpenPlace(process, "/")
+	mountNS, err := mounts.OpenMountNS(process, "/")
 	if err == nil {
 		bundle, bundleErr := oci.ReadBundle(state.Bundle)
-		if bundleErr == nil { // else it is unknown what the runtime mounts after its hooks
-			place.IsFinal, place.ReadOnly = !bundle.HasMasks, bundle.ReadOnly
+		if bundleErr == nil { // otherwise it is unknown what the runtime mounts after its hooks
+			mountNS.IsFinal, mountNS.ReadOnly = !bundle.HasMasks, bundle.ReadOnly
 		}
-		err = findRoot(place, process, state, bundle, bundleErr)
+		err = findRoot(mountNS, process, state, bundle, bundleErr)
 		if err != nil {
-			place.Close()
+			mountNS.Close()
 		}
 	} else if errors.Is(err, mounts.ErrHostNamespace) {
 		err = errInside
@@ -140,23 +145,23 @@ func openStarting(state *oci.State) (*startingPlace, error) {
 		process.Close()
 		return nil, err
 	}
-	return &startingPlace{place, process}, nil
+	return &startingMountNS{mountNS, process}, nil
 }
 
-// findRoot finds the directory in the container's mount namespace that is going to be its root. A runtime runs the hooks
-// when all is mounted there, but before it makes it the root (pivot_root); a poststart hook runs after that.
-// Without a bundle, bundleErr is the reason.
+// findRoot sets mountNS.Root to the directory in the container's mount namespace that will be its
+// root. A runtime runs the hooks after it has mounted everything there, but before pivot_root(2); a
+// poststart hook runs after that. If the bundle could not be read, bundleErr is the reason.
 func findRoot(
-	place *mounts.Place, process sys.File, state *oci.State, bundle oci.Bundle, bundleErr error,
+	mountNS *mounts.MountNS, process sys.File, state *oci.State, bundle oci.Bundle, bundleErr error,
 ) error {
-	table, err := place.Table()
+	table, err := mountNS.Table()
 	if err != nil {
-		return fmt.Errorf("its process %d is gone: %w", state.Pid, err)
+		return fmt.Errorf("process %d: %w", state.Pid, err)
 	}
 	candidates := rootCandidates(state, bundle.Root)
 	for _, dir := range candidates {
 		if m := table.Top(filepath.Join(dir, "proc")); m != nil && m.FSType == "proc" {
-			place.Root = dir
+			mountNS.Root = dir
 			return nil
 		}
 	}
@@ -166,15 +171,17 @@ func findRoot(
 		return err
 	}
 	if root.Inode != host.Inode || root.FileSystem != host.FileSystem {
-		// It is its root already. LXC, which has no bundle, mounts nothing after its hook start-host.
-		place.IsFinal = place.IsFinal || state.Bundle == ""
+		// The root was changed already. LXC, which has no bundle, mounts nothing after start-host.
+		mountNS.IsFinal = mountNS.IsFinal || state.Bundle == ""
 		return nil
 	}
-	return errors.Join(fmt.Errorf("no procfs is mounted below %s", strings.Join(candidates, " or ")), bundleErr)
+	err = fmt.Errorf("no procfs is mounted below %s", strings.Join(candidates, " or "))
+	return errors.Join(err, bundleErr)
 }
 
-// rootCandidates are the paths at which the root file system may be: what the state says (crun's may be relative to the
-// bundle, lcr's is where it mounts it), lcr's environment, and the bundle's configuration.
+// rootCandidates returns the possible paths of the root file system: from the state (crun's may be
+// relative to the bundle, lcr's is a mount point), from lcr's environment, and from the bundle's
+// configuration.
 func rootCandidates(state *oci.State, bundleRoot string) (dirs []string) {
 	add := func(dir string) {
 		if dir == "" {

@@ -12,31 +12,31 @@ import (
 	"palisade/internal/sys"
 )
 
-// Listed is a container that runs.
+// Listed is a running container.
 type Listed struct {
 	ID     string   `json:"id"`
 	Names  []string `json:"names"`
 	Engine string   `json:"engine"`
 	PID    int      `json:"pid"`
-	// Cgroup is the cgroup version that limits it: "v1", "v2", or "hybrid" where it is in both.
+	// Cgroup is the version of the cgroups that limit it: "v1", "v2", or "hybrid" for both.
 	Cgroup string `json:"cgroup"`
-	// Alive are the files that a running lxcfs serves, Dead those of one that is gone, and the mount
-	// points of one in volumes.
+	// Alive lists the files that a running lxcfs serves, Dead those of a dead lxcfs, and the mount
+	// points of dead ones in volumes.
 	Alive []string `json:"alive"`
 	Dead  []string `json:"dead"`
-	// HostMounts tells that it has no mount namespace of its own, and so can have no files.
+	// HostMounts is set if it has no mount namespace of its own, and so cannot have files.
 	HostMounts bool `json:"host_mounts,omitempty"`
-	// Error tells why it is not known which files it has.
+	// Error is the reason why its files are unknown.
 	Error string `json:"error,omitempty"`
 }
 
-// List is all containers that run.
+// List lists all running containers.
 type List struct {
 	Containers []Listed        `json:"containers"`
 	Skipped    []SkippedEngine `json:"skipped_engines,omitempty"`
 }
 
-// List lists the containers that run, with the files of theirs that are lxcfs's.
+// List lists the running containers with the files of lxcfs in each.
 func (t *Toolkit) List(ctx context.Context) (List, error) {
 	targets, skipped, err := t.find(ctx)
 	if err != nil {
@@ -66,7 +66,7 @@ func (t *Toolkit) List(ctx context.Context) (List, error) {
 		if errors.Is(err, errGone) {
 			continue
 		} else if err != nil {
-			t.Log.Warn("the files of a container are not listed", "id", g.ID, "err", err)
+			t.Log.Warn("files of container not listed", "id", g.ID, "err", err)
 			c.Error = err.Error()
 		}
 		l.Containers = append(l.Containers, c)
@@ -74,7 +74,7 @@ func (t *Toolkit) List(ctx context.Context) (List, error) {
 	return l, nil
 }
 
-// healthy are the file systems of the lxcfs on this host that answer.
+// healthy returns the file systems of the healthy lxcfs on this host.
 func healthy(ctx context.Context) (map[sys.DeviceNumber]bool, error) {
 	table, err := mounts.OwnTable()
 	if err != nil {
@@ -94,7 +94,7 @@ func healthy(ctx context.Context) (map[sys.DeviceNumber]bool, error) {
 	return alive, nil
 }
 
-// list looks at one. On an error other than errGone the rest is known.
+// list returns the target with its files. On an error other than errGone only these are unknown.
 func (g *target) list(alive map[sys.DeviceNumber]bool, mountpoint mounts.Location) (Listed, error) {
 	l := Listed{
 		ID: g.ID, Names: g.Names, Engine: g.Engine, PID: g.PID, HostMounts: g.hostMounts,
@@ -103,7 +103,7 @@ func (g *target) list(alive map[sys.DeviceNumber]bool, mountpoint mounts.Locatio
 	if l.Names == nil {
 		l.Names = []string{}
 	}
-	if len(g.spaces) == 0 {
+	if len(g.namespaces) == 0 {
 		text, err := sys.ReadFile("/proc/"+strconv.Itoa(g.PID)+"/cgroup", nil)
 		if err != nil || !g.hostMounts {
 			return l, errGone
@@ -111,7 +111,7 @@ func (g *target) list(alive map[sys.DeviceNumber]bool, mountpoint mounts.Locatio
 		l.Cgroup = cgroupVersion(string(text))
 		return l, nil
 	}
-	err := g.spaces[0].with(func(process sys.File, pid int) error {
+	err := g.namespaces[0].with(func(process sys.File, pid int) error {
 		text, err := process.ReadFileAt("cgroup", nil)
 		if err != nil {
 			return err
@@ -135,7 +135,8 @@ func (g *target) list(alive map[sys.DeviceNumber]bool, mountpoint mounts.Locatio
 	return l, err
 }
 
-// cgroupVersion tells from /proc/<pid>/cgroup (cgroups(7)) which version's controllers hold the process.
+// cgroupVersion returns the version of the controllers in the text of /proc/<pid>/cgroup
+// (cgroups(7)): "v1", "v2" or "hybrid".
 func cgroupVersion(text string) string {
 	v1, v2 := false, false
 	for line := range strings.Lines(text) {

@@ -10,11 +10,11 @@ import (
 	"palisade/internal/lockfile"
 )
 
-// lock makes sure that one toolkit at a time goes through the containers. It is held as long as the file is open.
+// lock prevents other processes from changing containers as long as the returned file is open.
 func (t *Toolkit) lock(ctx context.Context, wait time.Duration) (*os.File, error) {
 	f, err := lockfile.Acquire(ctx, filepath.Join(t.RuntimeDir, "lock"), wait)
 	if err != nil {
-		return nil, fmt.Errorf("is another lxcfs-toolkit at work? %w", err)
+		return nil, fmt.Errorf("wait for another lxcfs-toolkit: %w", err)
 	}
 	return f, nil
 }

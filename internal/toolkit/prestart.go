@@ -14,12 +14,14 @@ import (
 	"palisade/internal/sys"
 )
 
-// deadTime is how long a dead lxcfs takes to show that, at most. One that waits for its next daemon takes for ever.
+// deadTime bounds the probe of an lxcfs that may be dead: a dead one fails at once. One without a
+// daemon, but with its connection kept open, does not answer at all.
 const deadTime = 200 * time.Millisecond
 
-// Prestart prepares the host for lxcfs: a dead lxcfs is unmounted from the mount point, and from where Bind has mounted it.
-// The mount point's parent becomes a shared mount of itself, unless it is in one, so that containers that have it as a slave
-// get what is mounted there later. Whatever else is mounted there is left alone. It asks no file system that may not answer.
+// Prestart prepares the host for lxcfs. It unmounts a dead lxcfs from the mount point, and from
+// where Bind has mounted it. It bind-mounts the parent of the mount point on itself as a shared
+// mount, unless that is in one, so that later mounts propagate to containers that have it as a
+// slave. It leaves any other mount alone, and waits for no file system without bound.
 func (t *Toolkit) Prestart(ctx context.Context) error {
 	for {
 		found, err := probe.Look(ctx, t.Mountpoint, deadTime)
@@ -27,13 +29,14 @@ func (t *Toolkit) Prestart(ctx context.Context) error {
 			return err
 		}
 		if found.State != probe.Dead {
-			t.Log.Debug("mount point", "mountpoint", t.Mountpoint, "state", found.State, "reason", found.Reason)
+			t.Log.Debug("mount point",
+				"mountpoint", t.Mountpoint, "state", found.State, "reason", found.Reason)
 			break
 		}
 		if err := mounts.UnmountHost(found.Device, sys.UnmountDetach); err != nil {
-			return fmt.Errorf("take a dead lxcfs away: %w", err)
+			return fmt.Errorf("unmount a dead lxcfs: %w", err)
 		}
-		t.Log.Info("took a dead lxcfs away", "mountpoint", t.Mountpoint)
+		t.Log.Info("unmounted a dead lxcfs", "mountpoint", t.Mountpoint)
 	}
 	table, err := mounts.OwnTable()
 	if err != nil {
@@ -41,7 +44,7 @@ func (t *Toolkit) Prestart(ctx context.Context) error {
 	}
 	if table.Top(t.Mountpoint) == nil {
 		if err := os.MkdirAll(t.Mountpoint, 0o755); err != nil {
-			return fmt.Errorf("make the mount point: %w", err)
+			return fmt.Errorf("create the mount point: %w", err)
 		}
 	}
 	parent, err := filepath.EvalSymlinks(filepath.Dir(t.Mountpoint))
@@ -51,8 +54,9 @@ func (t *Toolkit) Prestart(ctx context.Context) error {
 	return t.share(parent, table)
 }
 
-// Poststop takes lxcfs out of all containers, and off the host, after its daemon has ended for good. Whoever waits for an
-// answer still, or is not reached, gets an error, though a service manager may keep the device.
+// Poststop unmounts lxcfs from all containers and from the host, after its daemon has ended for
+// good. Pending and later reads through mounts that remain fail, even if a service manager keeps
+// the device open.
 func (t *Toolkit) Poststop(ctx context.Context, s Selection) (Report, error) {
 	report, err := t.Umount(ctx, s)
 	table, tableErr := mounts.OwnTable()
@@ -65,7 +69,7 @@ func (t *Toolkit) Poststop(ctx context.Context, s Selection) (Report, error) {
 	return report, err
 }
 
-// share makes the directory a shared mount, unless it is in one.
+// share makes the directory a shared mount, unless it is on one.
 func (t *Toolkit) share(dir string, table *mounts.Table) error {
 	if m := table.Holding(dir); m != nil && mounts.PeerGroup(m) != 0 {
 		return nil
@@ -75,7 +79,7 @@ func (t *Toolkit) share(dir string, table *mounts.Table) error {
 			return fmt.Errorf("mount %s on itself: %w", dir, err)
 		}
 		if err := t.markBound(dir); err != nil {
-			t.Log.Warn("the mount will stay when lxcfs is removed", "dir", dir, "err", err)
+			t.Log.Warn("mount not recorded: removing lxcfs will not unmount it", "dir", dir, "err", err)
 		}
 	}
 	if err := sys.MakeShared(dir); err != nil {
@@ -85,7 +89,7 @@ func (t *Toolkit) share(dir string, table *mounts.Table) error {
 	return nil
 }
 
-// bindOnItself makes the directory a mount with all that is mounted in it.
+// bindOnItself bind-mounts the directory on itself, with all mounts below it.
 func bindOnItself(dir string, table *mounts.Table) error {
 	hidden, err := sys.OpenDir(dir)
 	if err != nil {
@@ -95,11 +99,11 @@ func bindOnItself(dir string, table *mounts.Table) error {
 	if err := sys.BindMountSelf(dir); err != nil {
 		return err
 	}
-	// Not a peer of the mount it is from, which would get all that is mounted here a second time.
+	// As a peer of the mount below, it would propagate each mount to it.
 	if err := sys.MakePrivate(dir); err != nil {
 		return err
 	}
-	// What was mounted there before is there twice now. Nobody could unmount what is hidden.
+	// The mounts below exist twice now. Unmount the originals, which would be hidden for good.
 	for _, point := range table.Below(dir) {
 		if err := hidden.UnmountAt(strings.TrimPrefix(point, dir+"/")); err != nil {
 			return err

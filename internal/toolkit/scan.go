@@ -13,10 +13,10 @@ import (
 	"palisade/internal/sys"
 )
 
-// process tells which namespaces a process is in, by their inode numbers.
+// process holds the inode numbers of a process's namespaces.
 type process struct{ mnt, pid uint64 }
 
-// scanned is what a walk through /proc has found: all mount namespaces but the caller's, and all
+// scanned is the result of a walk through /proc: all mount namespaces except the caller's, and all
 // pid namespaces below the caller's.
 type scanned struct {
 	proc   sys.File // to be closed
@@ -25,20 +25,20 @@ type scanned struct {
 	pids   map[uint64]*pidNamespace
 }
 
-// mountNamespace is a mount namespace with all its processes: some may end at any time.
+// mountNamespace is a mount namespace with all its processes, which may end at any time.
 type mountNamespace struct {
 	inode uint64
-	// pidNS is the pid namespace of its first process that is not in the caller's, else the caller's.
+	// pidNS is the pid namespace of its first process outside the caller's, or else the caller's.
 	pidNS uint64
 	pids  []int
 }
 
 type pidNamespace struct {
-	// parent is the namespace around it, 0 if that is unknown.
+	// parent is its parent namespace, 0 if unknown.
 	parent uint64
 	// creator is the user who created it.
 	creator uint32
-	// init is its init, 0 if that was not found.
+	// init is the pid of its init, 0 if unknown.
 	init int
 }
 
@@ -89,7 +89,7 @@ func (s *scanned) addMountNamespace(pid int, p process) {
 	m.pids = append(m.pids, pid)
 }
 
-// addPIDNamespace notes the pid namespace of a process, and the process if it is the init.
+// addPIDNamespace records the pid namespace of a process, and the process if it is the init.
 func (s *scanned) addPIDNamespace(pid int, inode uint64) {
 	ns, ok := s.pids[inode]
 	if !ok {
@@ -113,7 +113,7 @@ func (s *scanned) addPIDNamespace(pid int, inode uint64) {
 }
 
 // openPIDNamespace returns the parent and the creator of the pid namespace of a process. It fails if
-// the process is in another than that with the inode number.
+// the namespace does not have the inode number.
 func openPIDNamespace(proc sys.File, pid int, inode uint64) (*pidNamespace, error) {
 	ns, err := proc.OpenAt(strconv.Itoa(pid) + "/ns/pid")
 	if err != nil {
@@ -136,10 +136,10 @@ func openPIDNamespace(proc sys.File, pid int, inode uint64) (*pidNamespace, erro
 	return p, err
 }
 
-// maxDepth is how deep pid namespaces can be nested (MAX_PID_NS_LEVEL of the kernel).
+// maxDepth is the maximum depth of pid namespaces (MAX_PID_NS_LEVEL).
 const maxDepth = 32
 
-// around yields the pid namespace and those around it, but not the caller's.
+// around yields the pid namespace and its ancestors below the caller's.
 func (s *scanned) around(inode uint64) iter.Seq[uint64] {
 	return func(yield func(uint64) bool) {
 		for range maxDepth {
@@ -152,8 +152,8 @@ func (s *scanned) around(inode uint64) iter.Seq[uint64] {
 	}
 }
 
-// inits returns the inits of the pid namespaces directly below the caller's. Where the parent of a
-// namespace is unknown (before Linux 4.9) it counts as one.
+// inits returns the inits of the pid namespaces directly below the caller's, and of those whose
+// parent is unknown (before Linux 4.9).
 func (s *scanned) inits() []engine.Init {
 	var inits []engine.Init
 	for inode, ns := range s.pids {
@@ -165,8 +165,8 @@ func (s *scanned) inits() []engine.Init {
 	return inits
 }
 
-// inspect returns the text of the file cgroup of the init of a pid namespace as the init's own
-// cgroup namespace shows it, nil if that is the caller's.
+// inspect returns /proc/<pid>/cgroup of the init of a pid namespace as seen in the init's own cgroup
+// namespace, nil if that is the caller's.
 func inspect(process sys.File, pidNS uint64) (cgroups []byte, err error) {
 	if inode, err := readNamespace(process, "ns/pid"); err != nil || inode != pidNS {
 		return nil, errors.Join(syscall.ESRCH, err)
@@ -198,7 +198,7 @@ func namespacesOf(proc sys.File, name string) (process, error) {
 	return p, errors.Join(err1, err2)
 }
 
-// readNamespace reads a link such as mnt:[4026531841].
+// readNamespace returns the inode number in a link such as mnt:[4026531841].
 func readNamespace(proc sys.File, name string) (uint64, error) {
 	buf := make([]byte, 64)
 	text, err := proc.ReadlinkAt([]byte(name+"\x00"), buf)

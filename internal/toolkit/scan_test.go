@@ -13,8 +13,9 @@ import (
 	"palisade/internal/sys"
 )
 
-// TestAssign has a container with a service's mount namespace, a container inside of it, a container
-// with the host's mounts, one that has ended, and a mount namespace that is none's.
+// TestAssign assigns namespaces to a container with a service in a mount namespace of its own and
+// with a nested container, to a container with the host's mounts and to one that has ended. One
+// mount namespace belongs to none of them.
 func TestAssign(t *testing.T) {
 	dir := t.TempDir()
 	for pid, p := range map[int]process{10: {mnt: 100, pid: 200}, 20: {mnt: 1, pid: 201}} {
@@ -60,7 +61,7 @@ func TestAssign(t *testing.T) {
 	want := []*target{
 		{
 			Container: engine.Container{ID: "b1", Engine: "lxc", PID: 10},
-			spaces: []namespace{
+			namespaces: []namespace{
 				{inode: 100, pids: []int{10, 10, 11}, full: true, isLXC: true},
 				{inode: 102, pids: []int{12}, nested: true, isLXC: true},
 				{inode: 101, pids: []int{13}, nested: true, full: true, isLXC: true},
@@ -73,6 +74,6 @@ func TestAssign(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if left := slices.Collect(maps.Keys(s.mounts)); !slices.Equal(left, []uint64{103}) {
-		t.Errorf("left are %d", left)
+		t.Errorf("mount namespaces %d are left, want 103", left)
 	}
 }

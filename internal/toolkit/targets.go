@@ -17,37 +17,38 @@ import (
 )
 
 const (
-	// engineTime is how long an engine may take to tell its containers.
+	// engineTime bounds the time that an engine takes to list its containers.
 	engineTime = 3 * time.Second
-	// searchTime is how long the search may take for files of lxcfs in namespaces that no engine knows of: everybody who
-	// may make some can make thousands, each with as many mounts as he likes.
+	// searchTime bounds the search for lxcfs in namespaces of no known container. A user who can
+	// create one can create thousands, each with any number of mounts.
 	searchTime = 10 * time.Second
 )
 
-// target is a container with all mount namespaces in which its processes are.
+// target is a container with the mount namespaces of its processes.
 type target struct {
 	engine.Container
-	spaces []namespace
-	// hostMounts tells that it has no mount namespace of its own.
+	namespaces []namespace
+	// hostMounts is set if it has no mount namespace of its own.
 	hostMounts bool
-	// isUnknown reports that no engine knows it, so that it may be part of any other.
+	// isUnknown is set for a namespace of no known container, which may belong to any of them.
 	isUnknown bool
 }
 
-// namespace is a mount namespace.
+// namespace is a mount namespace of a container.
 type namespace struct {
 	inode uint64
-	// pids are processes in it, one of which is enough.
+	// pids are processes in it. One of them is enough.
 	pids []int
-	// nested tells that it was made inside the container.
+	// nested is set if it was created inside the container.
 	nested bool
-	// full tells that its /proc is the container's own: it is to have lxcfs's files also if it has none.
+	// full is set if its /proc is the container's own, so that remount mounts files in it even if it
+	// has none.
 	full bool
-	// isLXC reports that the container is one of liblxc.
+	// isLXC is set if liblxc started the container.
 	isLXC bool
 }
 
-// Running lists the containers that run, as List does, without a look into them.
+// Running lists the same containers as List, without their files.
 func (t *Toolkit) Running(ctx context.Context) ([]engine.Container, []engine.Skipped, error) {
 	targets, skipped, err := t.find(ctx)
 	containers := make([]engine.Container, len(targets))
@@ -57,8 +58,8 @@ func (t *Toolkit) Running(ctx context.Context) ([]engine.Container, []engine.Ski
 	return containers, skipped, err
 }
 
-// find lists the containers that run, as engines and cgroups tell, and other namespaces that have
-// files of lxcfs. Those of root come first, those of no known engine last.
+// find returns the running containers that engines and cgroups name, and other mount namespaces with
+// files of lxcfs. Containers of root come first, those of no known engine last.
 func (t *Toolkit) find(ctx context.Context) ([]*target, []engine.Skipped, error) {
 	scan, err := scanNamespaces()
 	if err != nil {
@@ -78,8 +79,8 @@ func (t *Toolkit) find(ctx context.Context) ([]*target, []engine.Skipped, error)
 	return targets, skipped, nil
 }
 
-// assign gives each container its mount namespaces, which are taken out of the scan: its init's, and
-// those of processes in its pid namespace or in one nested in it.
+// assign returns the containers with their mount namespaces, which it removes from the scan: that
+// of the init, and those of processes in the container's pid namespace or in one nested in it.
 func assign(scan *scanned, containers []engine.Container) (targets []*target) {
 	byPIDNamespace := make(map[uint64]*target)
 	for _, c := range containers {
@@ -97,7 +98,7 @@ func assign(scan *scanned, containers []engine.Container) (targets []*target) {
 		if m := scan.mounts[of.mnt]; m != nil {
 			n.pids = append(n.pids, m.pids...)
 		}
-		g.spaces = append(g.spaces, n)
+		g.namespaces = append(g.namespaces, n)
 		if of.pid != scan.own.pid {
 			byPIDNamespace[of.pid] = g
 		}
@@ -106,7 +107,7 @@ func assign(scan *scanned, containers []engine.Container) (targets []*target) {
 	for inode, m := range scan.mounts {
 		for pidNS := range scan.around(m.pidNS) {
 			if g, ok := byPIDNamespace[pidNS]; ok {
-				g.spaces = append(g.spaces, namespace{
+				g.namespaces = append(g.namespaces, namespace{
 					inode: inode, pids: m.pids, nested: true, full: pidNS == m.pidNS, isLXC: g.IsLXC(),
 				})
 				delete(scan.mounts, inode)
@@ -114,9 +115,9 @@ func assign(scan *scanned, containers []engine.Container) (targets []*target) {
 			}
 		}
 	}
-	for _, g := range targets { // in the order in which they were made, by and large
-		if len(g.spaces) > 1 {
-			slices.SortFunc(g.spaces[1:], func(a, b namespace) int {
+	for _, g := range targets { // about in the order of their creation
+		if len(g.namespaces) > 1 {
+			slices.SortFunc(g.namespaces[1:], func(a, b namespace) int {
 				return cmp.Compare(a.pids[0], b.pids[0])
 			})
 		}
@@ -124,7 +125,7 @@ func assign(scan *scanned, containers []engine.Container) (targets []*target) {
 	return targets
 }
 
-// findUnknown finds the namespaces that have files of lxcfs, as far as the time goes.
+// findUnknown returns the namespaces with files of lxcfs, as many as it finds in searchTime.
 func (t *Toolkit) findUnknown(
 	ctx context.Context, spaces map[uint64]*mountNamespace,
 ) (targets []*target) {
@@ -133,7 +134,8 @@ func (t *Toolkit) findUnknown(
 	left := len(spaces)
 	for inode, m := range spaces {
 		if ctx.Err() != nil {
-			t.Log.Warn("mount namespaces that no engine knows of are left alone: the search for lxcfs in them takes too long", "left", left)
+			t.Log.Warn("search for lxcfs timed out: left alone mount namespaces of no known container",
+				"left", left)
 			break
 		}
 		left--
@@ -148,10 +150,10 @@ func (t *Toolkit) findUnknown(
 			return err
 		})
 		if err != nil && !errors.Is(err, errGone) {
-			t.Log.Warn("a mount namespace that no engine knows of is left alone",
+			t.Log.Warn("left alone a mount namespace of no known container",
 				"pid", m.pids[0], "err", err)
 		} else if has {
-			targets = append(targets, &target{Container: found, spaces: []namespace{n}, isUnknown: true})
+			targets = append(targets, &target{Container: found, namespaces: []namespace{n}, isUnknown: true})
 		}
 	}
 	return targets
@@ -171,10 +173,10 @@ func (g *target) rank() int {
 func (g *target) name() string { return strings.Join(g.Names, ",") }
 
 // errGone is the error for a namespace whose processes have ended.
-var errGone = errors.New("its processes have ended")
+var errGone = errors.New("all processes of the namespace have ended")
 
-// with calls do with one of the processes in the namespace, by its directory in /proc and its pid,
-// and again with another if that one ends meanwhile. It fails with errGone if there is none left.
+// with calls do with the directory in /proc and the pid of a process in the namespace, and again
+// with another process if that one ends meanwhile. It fails with errGone if none is left.
 func (n *namespace) with(do func(process sys.File, pid int) error) error {
 	for _, pid := range n.pids {
 		process, err := sys.OpenDir("/proc/" + strconv.Itoa(pid))
@@ -192,15 +194,15 @@ func (n *namespace) with(do func(process sys.File, pid int) error) error {
 	return errGone
 }
 
-// has reports whether the process is in the namespace. It is in none once it has ended, also if it
-// is a zombie.
+// has reports whether the process is in the namespace. A process that has ended, even a zombie, is
+// in none.
 func (n *namespace) has(process sys.File) bool {
 	inode, err := readNamespace(process, "ns/mnt")
 	return err == nil && inode == n.inode
 }
 
-// unknown returns what is listed for a mount namespace of no container that an engine knows, in
-// which the process is. The ID is the name of the process's cgroup, which its user may have chosen.
+// unknown returns a container for the mount namespace of a process that belongs to no known one. Its
+// ID is the name of the process's cgroup, which an ordinary user may have chosen.
 func unknown(inode uint64, process sys.File, pid int) (engine.Container, error) {
 	c := engine.Container{ID: fmt.Sprintf("mnt-%d", inode), PID: pid}
 	text, err := process.ReadFileAt("cgroup", nil)

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// TestSearchEnds has the time for the search run out: it ends, and tells what it has not looked at.
+// TestSearchEnds lets the search time out: it ends, and logs the number of namespaces that are
+// left.
 func TestSearchEnds(t *testing.T) {
 	var log bytes.Buffer
 	toolkit := Toolkit{Log: slog.New(slog.NewTextHandler(&log, nil))}
@@ -19,7 +20,8 @@ func TestSearchEnds(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if targets := toolkit.findUnknown(ctx, spaces); len(targets) != 0 || !strings.Contains(log.String(), "left=2") {
+	targets := toolkit.findUnknown(ctx, spaces)
+	if len(targets) != 0 || !strings.Contains(log.String(), "left=2") {
 		t.Errorf("without time: %d, %q", len(targets), &log)
 	}
 }

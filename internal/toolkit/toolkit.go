@@ -1,5 +1,5 @@
-// Package toolkit puts the files of lxcfs into containers and takes them out: into all that run, into one that is being
-// started (the hook), and it prepares the host for that.
+// Package toolkit mounts the files of lxcfs in containers and unmounts them: in running ones, and
+// by a hook in one that is being started. It also prepares the host for lxcfs.
 package toolkit
 
 import (
@@ -14,26 +14,26 @@ import (
 	"palisade/internal/probe"
 )
 
-// Toolkit is what all commands know.
+// Toolkit holds the options that all commands share.
 type Toolkit struct {
-	// Mountpoint is where lxcfs is mounted.
+	// Mountpoint is the main mount point of lxcfs.
 	Mountpoint string
-	// RuntimeDir keeps the registry of containers that the hook has seen, and a lock.
+	// RuntimeDir contains the registry of containers that the hook has seen, and a lock.
 	RuntimeDir string
 	Log        *slog.Logger
 }
 
-// DefaultRuntimeDir is the folder of the registry and the lock.
+// DefaultRuntimeDir is the directory of the registry and the lock.
 const DefaultRuntimeDir = "/run/lxcfs-toolkit"
 
-// ProbeTime is how long an lxcfs may take to answer.
+// ProbeTime bounds the time that an lxcfs takes to answer.
 const ProbeTime = 2 * time.Second
 
 func (t *Toolkit) registry() engine.Registry {
 	return engine.Registry{Dir: t.RuntimeDir + "/containers", Proc: "/proc"}
 }
 
-// openSource waits until the lxcfs is healthy, at most for the given time, and gets a hold of its files.
+// openSource waits up to wait until lxcfs is healthy, and opens its files.
 func (t *Toolkit) openSource(ctx context.Context, wait time.Duration) (*mounts.Source, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -57,7 +57,8 @@ func (t *Toolkit) openSource(ctx context.Context, wait time.Duration) (*mounts.S
 	}
 }
 
-// open gets a hold of the files of the lxcfs that was found; it fails with ErrUnhealthy where that does not answer.
+// open opens the files of the lxcfs that was found. It fails with ErrUnhealthy if that does not
+// answer.
 func (t *Toolkit) open(ctx context.Context, found *probe.Result) (*mounts.Source, error) {
 	if found.State != probe.Healthy {
 		return nil, unhealthy(found)
@@ -66,7 +67,7 @@ func (t *Toolkit) open(ctx context.Context, found *probe.Result) (*mounts.Source
 	defer cancel()
 	src, err := mounts.OpenSource(ctx, found.Mountpoint, found.Device, found.Files)
 	if ctx.Err() != nil && err != nil {
-		err = fmt.Errorf("%w: %s answers no more: %w", ErrUnhealthy, found.Mountpoint, err)
+		err = fmt.Errorf("%w: %s does not answer: %w", ErrUnhealthy, found.Mountpoint, err)
 	}
 	if err == nil && errors.Is(src.Shared, mounts.ErrNotHost) {
 		t.Log.Warn("containers share the inodes of their files: "+
@@ -76,14 +77,14 @@ func (t *Toolkit) open(ctx context.Context, found *probe.Result) (*mounts.Source
 	return src, err
 }
 
-// ErrUnhealthy is the error where lxcfs cannot serve containers.
+// ErrUnhealthy is the error for an lxcfs that cannot serve containers.
 var ErrUnhealthy = errors.New("lxcfs is not healthy")
 
 func unhealthy(found *probe.Result) error {
 	return fmt.Errorf("%w: %s is %s: %s", ErrUnhealthy, found.Mountpoint, found.State, found.Reason)
 }
 
-// host says which lxcfs are mounted on this host. One that is dead is none.
+// host returns the lxcfs that are mounted on this host, without dead ones.
 func (t *Toolkit) host(ctx context.Context) (mounts.Host, error) {
 	table, err := mounts.OwnTable()
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"palisade/internal/sys"
 )
 
-// Upgrade has the lxcfs start a new worker of the program on disk, and waits until that serves. It returns what that tells
-// of itself.
+// Upgrade makes lxcfs start a new worker from the program on disk, and waits until that serves. It
+// returns the status of the new worker.
 func (t *Toolkit) Upgrade(ctx context.Context, wait time.Duration) (*probe.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -19,14 +19,14 @@ func (t *Toolkit) Upgrade(ctx context.Context, wait time.Duration) (*probe.Statu
 		return nil, err
 	}
 	if before.Worker == 0 {
-		return nil, fmt.Errorf("the lxcfs on %s cannot be upgraded: it has no worker", t.Mountpoint)
+		return nil, fmt.Errorf("upgrade the lxcfs on %s: it has no worker process", t.Mountpoint)
 	}
 	server, err := sys.OpenPidfd(before.PID)
 	if err != nil {
 		return nil, err
 	}
 	defer server.Close()
-	// The process is the server still: what it serves has just told so.
+	// The process is still the server: its file system has just reported the pid.
 	if err := server.SendSignal(sys.SignalUpgrade); err != nil {
 		return nil, fmt.Errorf("signal process %d: %w", before.PID, err)
 	}
@@ -37,13 +37,14 @@ func (t *Toolkit) Upgrade(ctx context.Context, wait time.Duration) (*probe.Statu
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("process %d still serves after %v: lxcfs's log tells why", before.Worker, wait)
+			return nil, fmt.Errorf("worker %d still serves after %v: see the log of lxcfs",
+				before.Worker, wait)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
-// served is what the lxcfs tells of itself.
+// served returns the status that lxcfs reports.
 func (t *Toolkit) served(ctx context.Context) (*probe.Status, error) {
 	found, err := probe.Look(ctx, t.Mountpoint, ProbeTime)
 	if err != nil {
@@ -53,7 +54,8 @@ func (t *Toolkit) served(ctx context.Context) (*probe.Status, error) {
 		return nil, unhealthy(&found)
 	}
 	if found.Server == nil {
-		return nil, fmt.Errorf("the lxcfs on %s is not of this kind: it tells nothing of itself", t.Mountpoint)
+		return nil, fmt.Errorf("the lxcfs on %s reports no status: it is another implementation",
+			t.Mountpoint)
 	}
 	return found.Server, nil
 }

@@ -8,7 +8,7 @@ import (
 	"palisade/internal/procfs"
 )
 
-// Files of a container's folder that a look needs, in the order of Texts.
+// files are the files of a container that a Look needs, in the order of texts.
 var files = [fileCount]string{"stat", "meminfo", "loadavg", "uptime"}
 
 const (
@@ -19,10 +19,10 @@ const (
 	fileCount
 )
 
-// texts are the texts of the files; nil where one could not be read.
+// texts are the contents of files, nil for a file that could not be read.
 type texts [fileCount][]byte
 
-// Look is what a container's files say at a moment. Each part is nil where its file says nothing of use.
+// Look is a sample of a container's files. A part is nil if its file is missing or invalid.
 type Look struct {
 	CPU    *CPUTime
 	Memory *Memory
@@ -30,36 +30,40 @@ type Look struct {
 	Uptime *time.Duration
 }
 
-// CPUTime is what /proc/stat says of all CPUs together.
+// CPUTime is the sum over all CPUs in /proc/stat.
 type CPUTime struct {
-	// CPUs is how many there are.
+	// CPUs is the number of CPUs.
 	CPUs int
-	// Busy is the time in which they were neither idle nor waited for a disk, in ticks of procfs.ClockTick.
+	// Busy is the time other than idle and iowait, in ticks of procfs.ClockTick.
 	Busy uint64
 }
 
-// Memory is what /proc/meminfo says, in bytes.
+// Memory holds values of /proc/meminfo, in bytes.
 type Memory struct{ Total, Available, SwapTotal, SwapFree uint64 }
 
-// Load is /proc/loadavg: averages over 1, 5 and 15 minutes, and tasks.
+// Load holds /proc/loadavg: averages over 1, 5 and 15 minutes, and tasks.
 type Load struct {
 	Average        [3]float64
 	Running, Tasks int
 }
 
-// parseLook makes a look of texts.
+// parseLook parses the files of a container.
 func parseLook(t *texts) Look {
-	return Look{CPU: parseStat(t[statFile]), Memory: parseMeminfo(t[meminfoFile]), Load: parseLoadavg(t[loadavgFile]), Uptime: parseUptime(t[uptimeFile])}
+	return Look{
+		CPU: parseStat(t[statFile]), Memory: parseMeminfo(t[meminfoFile]),
+		Load: parseLoadavg(t[loadavgFile]), Uptime: parseUptime(t[uptimeFile]),
+	}
 }
 
-// Columns of the first line of /proc/stat, after its key (proc_stat(5)); those from guest on are in user and nice already.
+// Columns of the first line of /proc/stat, after its key (proc_stat(5)). The columns from guest on
+// are included in user and nice.
 const (
 	statIdle   = 3
 	statIOWait = 4
 	statSteal  = 7
 )
 
-// parseStat reads the lines of CPUs, which are the first of /proc/stat; the rest may be missing.
+// parseStat parses the first lines of /proc/stat, those of CPUs. The rest may be missing.
 func parseStat(text []byte) *CPUTime {
 	var t CPUTime
 	seen := false
@@ -100,11 +104,12 @@ func parseMeminfo(text []byte) *Memory {
 	}
 	bytes := func(field procfs.MemField) uint64 { return m.Values[field] * 1024 }
 	return &Memory{
-		Total: bytes(procfs.MemTotal), Available: bytes(procfs.MemAvailable), SwapTotal: bytes(procfs.MemSwapTotal), SwapFree: bytes(procfs.MemSwapFree),
+		Total: bytes(procfs.MemTotal), Available: bytes(procfs.MemAvailable),
+		SwapTotal: bytes(procfs.MemSwapTotal), SwapFree: bytes(procfs.MemSwapFree),
 	}
 }
 
-// parseLoadavg reads "0.20 0.18 0.12 1/80 11206" (proc_loadavg(5)).
+// parseLoadavg parses "0.20 0.18 0.12 1/80 11206" (proc_loadavg(5)).
 func parseLoadavg(text []byte) *Load {
 	fields := bytes.Fields(text)
 	if len(fields) < 4 {
@@ -127,21 +132,21 @@ func parseLoadavg(text []byte) *Load {
 	return &l
 }
 
-// parseUptime reads "350735.47 234388.90" (proc_uptime(5)): seconds.
+// parseUptime parses "350735.47 234388.90" (proc_uptime(5)), in seconds.
 func parseUptime(text []byte) *time.Duration {
 	fields := bytes.Fields(text)
 	if len(fields) == 0 {
 		return nil
 	}
 	seconds, ok := parseDecimal(fields[0])
-	if !ok || seconds > float64(1<<33) { // some centuries: Duration ends there
+	if !ok || seconds > float64(1<<33) { // 272 years; a Duration overflows after 292
 		return nil
 	}
 	up := time.Duration(seconds * float64(time.Second)).Round(procfs.ClockTick)
 	return &up
 }
 
-// parseDecimal reads a number as the kernel writes it: digits, perhaps with a fraction.
+// parseDecimal parses digits with an optional fraction.
 func parseDecimal(text []byte) (float64, bool) {
 	if len(bytes.Trim(text, "0123456789.")) > 0 {
 		return 0, false
@@ -150,8 +155,9 @@ func parseDecimal(text []byte) (float64, bool) {
 	return n, err == nil
 }
 
-// CPUPercent is the CPU time that the container has used between two looks, in percent of one CPU; nil where it is not known: the
-// looks are not of the same container, or at the same time.
+// CPUPercent returns the CPU time that the container has used between two samples, in percent of
+// one CPU. It returns nil if the samples lack it, were taken at the same time or are not of the
+// same container.
 func CPUPercent(before, now *Look) *float64 {
 	if before.CPU == nil || now.CPU == nil || before.Uptime == nil || now.Uptime == nil ||
 		*now.Uptime <= *before.Uptime || now.CPU.Busy < before.CPU.Busy {

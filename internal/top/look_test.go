@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// testdata is the texts of a folder in testdata.
+// testdata returns the files of a directory in testdata.
 func testdata(t testing.TB, dir string) (all texts) {
 	t.Helper()
 	for i, file := range files {
@@ -23,7 +23,7 @@ func testdata(t testing.TB, dir string) (all texts) {
 	return all
 }
 
-// readTestdata makes a look of them.
+// readTestdata parses them.
 func readTestdata(t testing.TB, dir string) Look {
 	t.Helper()
 	all := testdata(t, dir)
@@ -56,7 +56,7 @@ func TestParseLook(t *testing.T) {
 	}
 }
 
-// lookText shows what is behind the pointers.
+// lookText formats a Look with the values of its pointers.
 func lookText(l *Look) string {
 	text := ""
 	value := reflect.ValueOf(*l)
@@ -68,7 +68,7 @@ func lookText(l *Look) string {
 	return text
 }
 
-// TestParseOddTexts reads what lxcfs does not show, or not yet.
+// TestParseOddTexts parses texts that lxcfs does not produce.
 func TestParseOddTexts(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -104,7 +104,7 @@ func TestParseOddTexts(t *testing.T) {
 	}
 }
 
-// FuzzParseLook makes tables of texts that nobody would write.
+// FuzzParseLook formats tables of any texts.
 func FuzzParseLook(f *testing.F) {
 	for _, dir := range []string{"first", "second"} {
 		all := testdata(f, dir)
@@ -114,7 +114,8 @@ func FuzzParseLook(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stat, meminfo, loadavg, uptime []byte) {
 		now := parseLook(&texts{stat, meminfo, loadavg, uptime})
 		row := newRow(&container, &before, &now)
-		if got := CPUPercent(&before, &now); got != nil && (*got < 0 || math.IsNaN(*got) || math.IsInf(*got, 0)) {
+		if got := CPUPercent(&before, &now); got != nil &&
+			(*got < 0 || math.IsNaN(*got) || math.IsInf(*got, 0)) {
 			t.Errorf("%v%% CPU", *got)
 		}
 		if m := row.MemoryUsed; m != nil && *m > *row.MemoryTotal {

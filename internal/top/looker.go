@@ -15,8 +15,8 @@ import (
 	"palisade/internal/sys"
 )
 
-// Looker looks at the figures of containers again and again, by way of the lxcfs that is mounted on Mountpoint. It never touches
-// that itself: processes of their own do, which are left behind when they get no answer.
+// Looker takes samples of containers from the lxcfs that is mounted on Mountpoint. Only child
+// processes access the mount. They are left behind if they get no answer.
 type Looker struct {
 	Mountpoint string
 
@@ -24,43 +24,48 @@ type Looker struct {
 	last   map[lookKey]Look
 }
 
-// lookKey is what a container is from one look to the next.
+// lookKey identifies a container between two samples.
 type lookKey struct {
 	id  string
 	pid int
 }
 
-// A file may take fileTime, which is longer than lxcfs takes for one that it cannot read, and a look lookTime.
 const (
+	// fileTime bounds the time for a file. It exceeds the time that lxcfs takes to give up reading
+	// one.
 	fileTime = 3 * time.Second
+	// lookTime bounds the time for a sample.
 	lookTime = 20 * time.Second
 )
 
-// Seen is what a look has found.
+// Seen is the result of a sample.
 type Seen struct {
 	Rows []Row
-	// Unknown is how many of them have no figures, though lxcfs answers.
+	// Unknown is the number of rows without values although lxcfs answers.
 	Unknown int
-	// Err tells why no row has any, or some have not.
+	// Err is the reason why all or some rows have no values.
 	Err error
-	// Skipped are engines that were not asked for their containers.
+	// Skipped lists the engines whose containers are unknown.
 	Skipped []engine.Skipped
 }
 
-// Note is one line about what is missing, "" if nothing is.
+// Note returns one line about missing values or engines, or "".
 func (s *Seen) Note() string {
 	switch {
 	case s.Err != nil:
 		return cmdline.OneLine(s.Err.Error())
 	case s.Unknown > 0:
-		return fmt.Sprintf("lxcfs has no figures of %d of %d containers", s.Unknown, len(s.Rows))
+		return fmt.Sprintf("lxcfs has no values for %d of %d containers", s.Unknown, len(s.Rows))
 	case len(s.Skipped) > 0:
-		return cmdline.OneLine(fmt.Sprintf("%s was not asked: %v", s.Skipped[0].Source, s.Skipped[0].Err))
+		skipped := s.Skipped[0]
+		return cmdline.OneLine(
+			fmt.Sprintf("containers of %s not listed: %v", skipped.Source, skipped.Err),
+		)
 	}
 	return ""
 }
 
-// Look looks at containers. There is a row for each that has not ended meanwhile.
+// Look takes a sample of the containers. It returns a row for each that has not ended meanwhile.
 func (l *Looker) Look(ctx context.Context, containers []engine.Container) Seen {
 	found, err := l.read(ctx, containers)
 	seen := Seen{Rows: make([]Row, 0, len(containers)), Err: err}
@@ -92,20 +97,20 @@ func hasEnded(pid int) bool {
 	return errors.Is(err, syscall.ENOENT)
 }
 
-// read reads the files of containers. If there is an error some may have been read all the same.
+// read reads the files of containers. It may return some of them together with an error.
 func (l *Looker) read(ctx context.Context, containers []engine.Container) ([]texts, error) {
 	l.reader.Timeout = fileTime
 	limited, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	folder := filepath.Join(l.Mountpoint, probe.ContainersDir)
-	paths := []string{folder}
+	dir := filepath.Join(l.Mountpoint, probe.ContainersDir)
+	paths := []string{dir}
 	for _, c := range containers {
 		for _, file := range files {
-			paths = append(paths, filepath.Join(folder, strconv.Itoa(c.PID), file))
+			paths = append(paths, filepath.Join(dir, strconv.Itoa(c.PID), file))
 		}
 	}
 	read, err := l.reader.Read(limited, paths)
-	if err == nil && !errors.Is(read[0].Err, syscall.EISDIR) { // that is what a folder says when it is read
+	if err == nil && !errors.Is(read[0].Err, syscall.EISDIR) { // expected for a directory
 		err = read[0].Err
 	}
 	switch {
@@ -127,9 +132,11 @@ func (l *Looker) read(ctx context.Context, containers []engine.Container) ([]tex
 	return found, err
 }
 
-func (l *Looker) late() error { return fmt.Errorf("lxcfs on %s does not answer in time", l.Mountpoint) }
+func (l *Looker) late() error {
+	return fmt.Errorf("lxcfs on %s does not answer in time", l.Mountpoint)
+}
 
-// explain finds out why there is no folder with the containers.
+// explain returns the reason why the directory of containers cannot be read, given the error.
 func (l *Looker) explain(ctx context.Context, err error) error {
 	found, lookErr := probe.Look(ctx, l.Mountpoint, fileTime)
 	switch {
@@ -138,7 +145,8 @@ func (l *Looker) explain(ctx context.Context, err error) error {
 	case found.State != probe.Healthy:
 		return fmt.Errorf("lxcfs on %s is %s: %s", l.Mountpoint, found.State, found.Reason)
 	case errors.Is(err, syscall.ENOENT):
-		return fmt.Errorf("lxcfs on %s shows no containers here: it is another version, or was started in other namespaces", l.Mountpoint)
+		return fmt.Errorf("lxcfs on %s shows no containers: "+
+			"it is another version, or was started in other namespaces", l.Mountpoint)
 	}
 	return fmt.Errorf("read %s: %w", filepath.Join(l.Mountpoint, probe.ContainersDir), err)
 }

@@ -15,7 +15,8 @@ import (
 	"palisade/internal/engine"
 )
 
-// fakeMount is a folder that stands for that of an lxcfs, with the texts of testdata for the test's own process.
+// fakeMount is a directory that stands for a mounted lxcfs, with the texts of testdata for the
+// test's own process.
 type fakeMount struct {
 	dir       string
 	container engine.Container
@@ -36,7 +37,7 @@ func (m *fakeMount) path(file string) string {
 	return filepath.Join(m.dir, "containers", strconv.Itoa(m.container.PID), file)
 }
 
-// show gives it the texts of a folder in testdata.
+// show replaces its files by those of a directory in testdata.
 func (m *fakeMount) show(t *testing.T, dir string) {
 	t.Helper()
 	for i, text := range testdata(t, dir) {
@@ -46,7 +47,7 @@ func (m *fakeMount) show(t *testing.T, dir string) {
 	}
 }
 
-// gone is a container that has ended.
+// gone returns a container that has ended.
 func gone(t *testing.T) engine.Container {
 	t.Helper()
 	cmd := exec.Command("true")
@@ -61,22 +62,26 @@ func TestLooker(t *testing.T) {
 	l := Looker{Mountpoint: m.dir}
 	all := []engine.Container{m.container, gone(t), {ID: "parent", PID: os.Getppid()}}
 	seen := l.Look(t.Context(), all)
-	if len(seen.Rows) != 2 || seen.Err != nil || seen.Rows[0].CPUPercent != nil || *seen.Rows[0].CPUs != 2 {
+	if len(seen.Rows) != 2 || seen.Err != nil || seen.Rows[0].CPUPercent != nil ||
+		*seen.Rows[0].CPUs != 2 {
 		t.Errorf("the first look: %+v", seen)
 	}
-	if seen.Unknown != 1 || seen.Rows[1].isKnown() || !strings.Contains(seen.Note(), "1 of 2 containers") {
+	if seen.Unknown != 1 || seen.Rows[1].isKnown() ||
+		!strings.Contains(seen.Note(), "1 of 2 containers") {
 		t.Errorf("of a process in no container: %+v", seen)
 	}
 	m.show(t, "second")
 	seen = l.Look(t.Context(), all[:1])
-	if len(seen.Rows) != 1 || seen.Note() != "" || seen.Rows[0].CPUPercent == nil || int(*seen.Rows[0].CPUPercent) != 99 {
+	if len(seen.Rows) != 1 || seen.Note() != "" || seen.Rows[0].CPUPercent == nil ||
+		int(*seen.Rows[0].CPUPercent) != 99 {
 		t.Errorf("the second look: %+v", seen)
 	}
 	if err := os.Remove(m.path("stat")); err != nil {
 		t.Fatal(err)
 	}
 	seen = l.Look(t.Context(), all[:1])
-	if row := seen.Rows[0]; row.CPUs != nil || row.CPUPercent != nil || row.MemoryUsed == nil || seen.Note() != "" {
+	if row := seen.Rows[0]; row.CPUs != nil || row.CPUPercent != nil || row.MemoryUsed == nil ||
+		seen.Note() != "" {
 		t.Errorf("without stat: %+v", seen)
 	}
 	if seen = l.Look(t.Context(), nil); len(seen.Rows) != 0 || seen.Note() != "" {
@@ -84,17 +89,18 @@ func TestLooker(t *testing.T) {
 	}
 }
 
-// TestLookerWithoutLxcfs has containers, and no lxcfs that tells their figures.
+// TestLookerWithoutLxcfs has containers, but no lxcfs.
 func TestLookerWithoutLxcfs(t *testing.T) {
 	l := Looker{Mountpoint: t.TempDir()}
 	own := engine.Container{ID: "own", PID: os.Getpid()}
 	seen := l.Look(t.Context(), []engine.Container{own})
-	if len(seen.Rows) != 1 || seen.Rows[0].isKnown() || !strings.Contains(seen.Note(), l.Mountpoint+" is not mounted") {
+	if len(seen.Rows) != 1 || seen.Rows[0].isKnown() ||
+		!strings.Contains(seen.Note(), l.Mountpoint+" is not mounted") {
 		t.Errorf("%+v, %q", seen, seen.Note())
 	}
 }
 
-// TestLookerHangs reads a file without an end: the look takes its time, and no longer.
+// TestLookerHangs reads a file without end: the sample ends in time.
 func TestLookerHangs(t *testing.T) {
 	m := newFakeMount(t)
 	if err := os.Remove(m.path("loadavg")); err != nil {
@@ -110,7 +116,8 @@ func TestLookerHangs(t *testing.T) {
 		t.Errorf("the look took %v", took)
 	}
 	// What was read before is good.
-	if row := seen.Rows[0]; row.CPUs == nil || row.MemoryUsed == nil || row.Load != nil || row.Uptime != nil ||
+	if row := seen.Rows[0]; row.CPUs == nil || row.MemoryUsed == nil || row.Load != nil ||
+		row.Uptime != nil ||
 		!strings.Contains(seen.Note(), "does not answer in time") {
 		t.Errorf("%+v, %q", row, seen.Note())
 	}
@@ -120,7 +127,11 @@ func TestOnce(t *testing.T) {
 	m := newFakeMount(t)
 	l := &Looker{Mountpoint: m.dir}
 	find := func(context.Context) ([]engine.Container, []engine.Skipped, error) {
-		return []engine.Container{m.container}, []engine.Skipped{{Source: "docker", Err: errors.New("too slow")}}, nil
+		return []engine.Container{
+				m.container,
+			}, []engine.Skipped{
+				{Source: "docker", Err: errors.New("too slow")},
+			}, nil
 	}
 	seen, err := Once(t.Context(), find, l, time.Millisecond)
 	if err != nil || len(seen.Rows) != 1 || len(seen.Skipped) != 1 {
@@ -138,7 +149,7 @@ func TestOnce(t *testing.T) {
 	}
 }
 
-// TestWatch looks on, also while containers cannot be listed.
+// TestWatch takes samples, also while containers cannot be listed.
 func TestWatch(t *testing.T) {
 	m := newFakeMount(t)
 	want := errors.New("no engine")
@@ -149,7 +160,8 @@ func TestWatch(t *testing.T) {
 	defer cancel()
 	updates := Watch(ctx, find, &Looker{Mountpoint: m.dir}, time.Millisecond)
 	for range 3 {
-		if seen := <-updates; len(seen.Rows) != 1 || !seen.Rows[0].isKnown() || !errors.Is(seen.Err, want) {
+		if seen := <-updates; len(seen.Rows) != 1 || !seen.Rows[0].isKnown() ||
+			!errors.Is(seen.Err, want) {
 			t.Errorf("%+v", seen)
 		}
 	}

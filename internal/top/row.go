@@ -1,5 +1,5 @@
-// Package top shows the containers that run with the figures that lxcfs shows them inside: once, or on a terminal until somebody
-// has seen enough.
+// Package top shows running containers with the values that lxcfs shows in them: once, or on a
+// terminal until the user quits.
 package top
 
 import (
@@ -11,16 +11,16 @@ import (
 	"palisade/internal/engine"
 )
 
-// Row is a container with its figures; those that are not known are nil.
+// Row is a container with its values. Unknown ones are nil.
 type Row struct {
 	ID     string   `json:"id"`
 	Names  []string `json:"names"`
 	Engine string   `json:"engine"`
 	PID    int      `json:"pid"`
-	// CPUPercent is of one CPU.
+	// CPUPercent is the CPU time in percent of one CPU.
 	CPUPercent *float64 `json:"cpu_percent"`
 	CPUs       *int     `json:"cpus"`
-	// MemoryUsed is what is not available; MemoryTotal the limit.
+	// MemoryUsed is the memory that is not available, MemoryTotal the limit.
 	MemoryUsed  *uint64 `json:"memory_used_bytes"`
 	MemoryTotal *uint64 `json:"memory_total_bytes"`
 	SwapUsed    *uint64 `json:"swap_used_bytes"`
@@ -32,9 +32,12 @@ type Row struct {
 	Uptime       *float64    `json:"uptime_seconds"`
 }
 
-// newRow puts together what is known of a container by now and, if there was one, the look before.
+// newRow returns the row of a container, given two samples. The first one may be empty.
 func newRow(c *engine.Container, before, now *Look) Row {
-	r := Row{ID: c.ID, Names: c.Names, Engine: c.Engine, PID: c.PID, CPUPercent: CPUPercent(before, now)}
+	r := Row{
+		ID: c.ID, Names: c.Names, Engine: c.Engine, PID: c.PID,
+		CPUPercent: CPUPercent(before, now),
+	}
 	if r.Names == nil {
 		r.Names = []string{}
 	}
@@ -55,15 +58,15 @@ func newRow(c *engine.Container, before, now *Look) Row {
 	return r
 }
 
-// isKnown tells whether there is any figure.
+// isKnown reports whether the row has any value.
 func (r *Row) isKnown() bool {
 	return r.CPUs != nil || r.MemoryTotal != nil || r.Load != nil || r.Uptime != nil
 }
 
-// name is what people call the container.
+// name returns the names of the container, separated by commas.
 func (r *Row) name() string { return strings.Join(r.Names, ",") }
 
-// Order is what rows are sorted by.
+// Order is an order of rows.
 type Order int
 
 // Orders: the largest first, or by name.
@@ -79,10 +82,10 @@ var orderNames = [orders]string{"cpu", "memory", "load", "name"}
 
 func (o Order) String() string { return orderNames[o] }
 
-// OrderNames are the names of all orders.
+// OrderNames returns the names of all orders.
 func OrderNames() []string { return orderNames[:] }
 
-// ParseOrder finds an order by its name.
+// ParseOrder returns the order with the name.
 func ParseOrder(name string) (Order, error) {
 	if i := slices.Index(orderNames[:], name); i >= 0 {
 		return Order(i), nil
@@ -90,7 +93,7 @@ func ParseOrder(name string) (Order, error) {
 	return 0, fmt.Errorf("%q is none of %s", name, strings.Join(orderNames[:], ", "))
 }
 
-// Sort sorts rows. Those without the figure are the last.
+// Sort sorts rows. Those without the value come last.
 func Sort(rows []Row, by Order) {
 	slices.SortStableFunc(rows, func(a, b Row) int {
 		var order int
@@ -102,7 +105,8 @@ func Sort(rows []Row, by Order) {
 		case ByLoad:
 			order = descending(load1(&a), load1(&b))
 		}
-		return cmp.Or(order, cmp.Compare(a.name(), b.name()), cmp.Compare(a.ID, b.ID), cmp.Compare(a.PID, b.PID))
+		return cmp.Or(order, cmp.Compare(a.name(), b.name()),
+			cmp.Compare(a.ID, b.ID), cmp.Compare(a.PID, b.PID))
 	})
 }
 

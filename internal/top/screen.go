@@ -11,13 +11,13 @@ import (
 	"github.com/gdamore/tcell/v2/terminfo"
 )
 
-// NewTerminal opens the process's terminal, for a Screen.
+// NewTerminal opens the terminal of the process for a Screen.
 func NewTerminal() (tcell.Screen, error) {
-	// What tcell does not know itself it would ask the program infocmp for.
+	// For an unknown terminal tcell.NewScreen would execute infocmp.
 	name := os.Getenv("TERM")
 	info, err := terminfo.LookupTerminfo(name)
 	if err != nil {
-		return nil, fmt.Errorf("use the terminal: TERM is %q, which is not known (TERM=xterm may do, or --once)", name)
+		return nil, fmt.Errorf("use the terminal: unknown TERM %q: try TERM=xterm, or --once", name)
 	}
 	terminal, err := tcell.NewTerminfoScreenFromTtyTerminfo(nil, info)
 	if err != nil {
@@ -26,19 +26,19 @@ func NewTerminal() (tcell.Screen, error) {
 	return terminal, nil
 }
 
-// Screen is the view on a terminal.
+// Screen shows rows on a terminal.
 type Screen struct {
 	Terminal tcell.Screen
 	By       Order
 	Interval time.Duration
 
-	// seen is what is shown, once it has come.
+	// seen is the last sample, nil before the first.
 	seen *Seen
-	// top is the first row that is shown.
+	// top is the index of the first row that is shown.
 	top int
 }
 
-// maxNameOnScreen leaves room for figures beside names.
+// maxNameOnScreen is the width of names, which leaves room for values.
 const maxNameOnScreen = 20
 
 // Lines of the screen above the rows, and below them.
@@ -50,9 +50,10 @@ const (
 	linesBelow = 1
 )
 
-const keyLine = "q quit   c m l n or left, right: sort by cpu, memory, load, name   up, down, pgup, pgdn: scroll"
+const keyLine = "q quit   c m l n or left, right: sort by cpu, memory, load, name" +
+	"   up, down, pgup, pgdn: scroll"
 
-// Run shows what comes until somebody wants no more, or ctx ends.
+// Run shows updates until the user quits or ctx ends.
 func (s *Screen) Run(ctx context.Context, updates <-chan Seen) error {
 	if err := s.Terminal.Init(); err != nil {
 		return fmt.Errorf("use the terminal: %w", err)
@@ -79,7 +80,7 @@ func (s *Screen) Run(ctx context.Context, updates <-chan Seen) error {
 	}
 }
 
-// handle does what an event wants, and tells whether that is the end.
+// handle handles an event, and reports whether the user quits.
 func (s *Screen) handle(event tcell.Event) (done bool, err error) {
 	switch event := event.(type) {
 	case *tcell.EventError:
@@ -92,7 +93,7 @@ func (s *Screen) handle(event tcell.Event) (done bool, err error) {
 	return false, nil
 }
 
-// press does what a key stands for, and tells whether that is the end.
+// press handles a key, and reports whether the user quits.
 func (s *Screen) press(event *tcell.EventKey) (done bool) {
 	switch event.Key() {
 	case tcell.KeyEscape, tcell.KeyCtrlC:
@@ -130,13 +131,13 @@ func (s *Screen) press(event *tcell.EventKey) (done bool) {
 	return false
 }
 
-// room is how many rows the screen has room for.
+// room returns the number of rows that fit on the screen.
 func (s *Screen) room() int {
 	_, height := s.Terminal.Size()
 	return max(height-linesAbove-linesBelow, 0)
 }
 
-// count is how many rows there are.
+// count returns the number of rows.
 func (s *Screen) count() int {
 	if s.seen == nil {
 		return 0
@@ -144,7 +145,7 @@ func (s *Screen) count() int {
 	return len(s.seen.Rows)
 }
 
-// draw shows everything anew.
+// draw draws the screen.
 func (s *Screen) draw() {
 	s.Terminal.Clear()
 	s.top = max(min(s.top, s.count()-s.room()), 0)
@@ -154,7 +155,8 @@ func (s *Screen) draw() {
 		Sort(s.seen.Rows, s.By)
 		note, lines = s.seen.Note(), Table(s.seen.Rows, maxNameOnScreen)
 	}
-	s.line(summaryLine, fmt.Sprintf("containers: %d   every %v   sorted by %v", s.count(), s.Interval, s.By), plain.Bold(true))
+	summary := fmt.Sprintf("containers: %d   every %v   sorted by %v", s.count(), s.Interval, s.By)
+	s.line(summaryLine, summary, plain.Bold(true))
 	s.line(noteLine, note, plain)
 	s.line(titleLine, lines[0], plain.Reverse(true))
 	shown := lines[1+s.top:]
@@ -167,7 +169,8 @@ func (s *Screen) draw() {
 	s.Terminal.Show()
 }
 
-// line writes a line of the screen, as far as there is room. A character that has more to it than a place on it is written as "?".
+// line writes a line of the screen, cut off at its width. Characters other than printable ASCII are
+// written as "?".
 func (s *Screen) line(y int, text string, style tcell.Style) {
 	width, _ := s.Terminal.Size()
 	if _, _, reversed := style.Decompose(); reversed&tcell.AttrReverse != 0 {

@@ -32,7 +32,7 @@ func showScreen(t *testing.T) *shownScreen {
 	return s
 }
 
-// lines are what the terminal shows.
+// lines returns the lines of the terminal.
 func (s *shownScreen) lines() []string {
 	cells, width, height := s.terminal.GetContents()
 	var lines []string
@@ -46,7 +46,7 @@ func (s *shownScreen) lines() []string {
 	return lines
 }
 
-// shows makes sure that all texts are shown, in this order.
+// shows checks that all texts are on the screen, in this order.
 func (s *shownScreen) shows(t *testing.T, texts ...string) {
 	t.Helper()
 	shown := strings.Join(s.lines(), "\n")
@@ -60,7 +60,7 @@ func (s *shownScreen) shows(t *testing.T, texts ...string) {
 	}
 }
 
-// sees gives it what a look has found.
+// sees sends it a sample.
 func (s *shownScreen) sees(seen Seen) {
 	s.seen = &seen
 	s.draw()
@@ -97,7 +97,10 @@ func (s *shownScreen) resizes(t *testing.T, width, height int) {
 func TestScreen(t *testing.T) {
 	s := showScreen(t)
 	s.sees(Seen{Rows: rows(t)})
-	s.shows(t, "containers: 4   every 2s   sorted by cpu", "CONTAINER", "\ndb ", "0123456789ab", `\x1b[2J`, "gone", "q quit")
+	s.shows(
+		t, "containers: 4   every 2s   sorted by cpu", "CONTAINER", "\ndb ", "0123456789ab", `\x1b[2J`,
+		"gone", "q quit",
+	)
 	checkGolden(t, "screen", s.lines())
 	for _, tt := range []struct {
 		key  any
@@ -117,12 +120,12 @@ func TestScreen(t *testing.T) {
 	s.sees(Seen{Err: errors.New("lxcfs on /x\x1b[2J is dead:\nits server is gone"), Rows: rows(t)[:1]})
 	s.shows(t, "containers: 1", `lxcfs on /x\x1b[2J is dead:; its server is gone`, "gone", "-")
 	s.sees(Seen{Skipped: []engine.Skipped{{Source: "docker", Err: errors.New("too slow")}}})
-	s.shows(t, "containers: 0", "docker was not asked: too slow")
+	s.shows(t, "containers: 0", "containers of docker not listed: too slow")
 	s.sees(Seen{Rows: rows(t), Unknown: 1})
-	s.shows(t, "no figures of 1 of 4")
+	s.shows(t, "no values for 1 of 4")
 }
 
-// TestScreenScrolls has more containers than lines, on terminals of several sizes.
+// TestScreenScrolls scrolls through more containers than lines, on terminals of several sizes.
 func TestScreenScrolls(t *testing.T) {
 	s := showScreen(t)
 	var many []Row
@@ -153,7 +156,7 @@ func TestScreenScrolls(t *testing.T) {
 	s.shows(t, "containers: 1", "\nc000", "\n\n", "\nq quit")
 }
 
-// TestScreenRuns ends a screen in all the ways that there are.
+// TestScreenRuns ends a screen in every possible way.
 func TestScreenRuns(t *testing.T) {
 	for name, end := range map[string]func(terminal tcell.SimulationScreen, cancel func()){
 		"q":      func(terminal tcell.SimulationScreen, _ func()) { terminal.InjectKey(tcell.KeyRune, 'q', tcell.ModNone) },
@@ -186,7 +189,8 @@ func TestScreenRuns(t *testing.T) {
 func TestUnknownTerminal(t *testing.T) {
 	for _, name := range []string{"", "frobnicator", "-V", "../../etc/passwd"} {
 		t.Setenv("TERM", name)
-		if _, err := NewTerminal(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", name)) {
+		if _, err := NewTerminal(); err == nil ||
+			!strings.Contains(err.Error(), fmt.Sprintf("%q", name)) {
 			t.Errorf("TERM=%s: %v", name, err)
 		}
 	}

@@ -10,15 +10,15 @@ import (
 	"palisade/internal/engine"
 )
 
-// column is one of the table.
+// column is a column of the table.
 type column struct {
 	title string
-	// left tells that it is a text, which is aligned on its left.
+	// left is set for text, which is aligned left.
 	left bool
 	cell func(r *Row) string
 }
 
-// The most telling columns come first: a narrow terminal shows no others.
+// columns has the most important columns first: a narrow terminal cuts off the others.
 var columns = []column{
 	{"CONTAINER", true, func(r *Row) string { return cmdline.Word(engine.ShortID(r.ID)) }},
 	{"NAME", true, func(r *Row) string { return cmdline.Word(r.name()) }},
@@ -35,8 +35,8 @@ var columns = []column{
 	{"ENGINE", true, func(r *Row) string { return cmdline.Word(r.Engine) }},
 }
 
-// Table is the rows as lines of text, the first of which has the titles. Texts that are longer than maxText, if that is not 0, are cut
-// off. A cell is one word: "-" where there is nothing to say.
+// Table returns the rows as lines of text, after a line of titles. It cuts off text cells that are
+// longer than maxText, if that is not 0. Each cell is one word: "-" if it is empty.
 func Table(rows []Row, maxText int) []string {
 	lines := make([][]string, 0, len(rows)+1)
 	var titles []string
@@ -60,7 +60,7 @@ func Table(rows []Row, maxText int) []string {
 	return out
 }
 
-// cells are those of a row.
+// cells returns the cells of a row.
 func cells(r *Row, maxText int) []string {
 	line := make([]string, len(columns))
 	for i, c := range columns {
@@ -76,7 +76,7 @@ func cells(r *Row, maxText int) []string {
 	return line
 }
 
-// layOut makes a line of cells.
+// layOut joins the cells of a line.
 func layOut(line []string, widths []int) string {
 	var b strings.Builder
 	for i, cell := range line {
@@ -93,12 +93,12 @@ func layOut(line []string, widths []int) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// show is the text of a figure, nothing for one that is not known.
-func show[T any](figure *T, text func(T) string) string {
-	if figure == nil {
+// show returns the text of a value, or "" if it is unknown.
+func show[T any](value *T, text func(T) string) string {
+	if value == nil {
 		return ""
 	}
-	return text(*figure)
+	return text(*value)
 }
 
 func oneDigit(n float64) string  { return strconv.FormatFloat(n, 'f', 1, 64) }
@@ -112,7 +112,7 @@ func memoryPercent(r *Row) *float64 {
 	return &percent
 }
 
-// sizeText is a number of bytes with three digits or so: 512B, 1.5K, 96.0M, 123G.
+// sizeText formats a number of bytes with two to four digits: 512B, 1.5K, 96.0M, 123G.
 func sizeText(n uint64) string {
 	if n < 1024 {
 		return strconv.FormatUint(n, 10) + "B"
@@ -130,7 +130,7 @@ func sizeText(n uint64) string {
 
 const sizeUnits = "KMGTPE"
 
-// uptimeText is a time with its two largest units: 42s, 12m05s, 3h07m, 12d03h.
+// uptimeText formats a time with its two largest units: 42s, 12m05s, 3h07m, 12d03h.
 func uptimeText(seconds float64) string {
 	d := time.Duration(seconds) * time.Second
 	days, hours, minutes := int(d.Hours())/24, int(d.Hours())%24, int(d.Minutes())%60

@@ -9,9 +9,13 @@ import (
 	"palisade/internal/engine"
 )
 
-var container = engine.Container{ID: strings.Repeat("0123456789abcdef", 4), Names: []string{"web"}, Engine: "docker", PID: 4711}
+var container = engine.Container{
+	ID: strings.Repeat("0123456789abcdef", 4), Names: []string{"web"}, Engine: "docker",
+	PID: 4711,
+}
 
-// rows are one of a container in testdata, one with large figures, one without any, and one with a hostile name.
+// rows returns the row of a container in testdata, one with large values, one without any, and one
+// with a hostile name.
 func rows(t testing.TB) []Row {
 	t.Helper()
 	first, second := readTestdata(t, "first"), readTestdata(t, "second")
@@ -20,15 +24,23 @@ func rows(t testing.TB) []Row {
 		newRow(&engine.Container{ID: "gone", PID: 5, Engine: "runc"}, new(Look), new(Look)),
 		web,
 		{
-			ID: "db", Names: []string{"db", "database.of.the.whole.company"}, PID: 4194303, CPUPercent: ptr(6399.96), CPUs: ptr(64),
-			MemoryUsed: ptr[uint64](123 << 30), MemoryTotal: ptr[uint64](1536 << 30), SwapUsed: ptr[uint64](1000), SwapTotal: ptr[uint64](2000),
+			ID: "db", Names: []string{"db", "database.of.the.whole.company"}, PID: 4194303,
+			CPUPercent: ptr(6399.96), CPUs: ptr(64),
+			MemoryUsed: ptr[uint64](123 << 30), MemoryTotal: ptr[uint64](1536 << 30),
+			SwapUsed: ptr[uint64](1000), SwapTotal: ptr[uint64](2000),
 			Load: &[3]float64{63.9, 40, 10}, TasksRunning: ptr(60), Tasks: ptr(12345), Uptime: ptr(1e6),
 		},
-		{ID: "\x1b[2J\x1b]0;x\a evil\n", Names: []string{"a b", "\u202e\u009b31m"}, PID: 7, CPUPercent: ptr(0.04), Uptime: ptr(59.9)},
+		{
+			ID:         "\x1b[2J\x1b]0;x\a evil\n",
+			Names:      []string{"a b", "\u202e\u009b31m"},
+			PID:        7,
+			CPUPercent: ptr(0.04),
+			Uptime:     ptr(59.9),
+		},
 	}
 }
 
-// TestTable has no trailing blanks, one line for each container, and nothing that a terminal obeys.
+// TestTable checks for one line per container without trailing blanks and control characters.
 func TestTable(t *testing.T) {
 	lines := Table(rows(t), 0)
 	checkGolden(t, "table", lines)
@@ -36,7 +48,7 @@ func TestTable(t *testing.T) {
 	checkGolden(t, "narrow", Table(rows(t), maxNameOnScreen))
 }
 
-// checkWords makes sure that each line has a word for each column.
+// checkWords checks that each line has one word for each column.
 func checkWords(t *testing.T, lines []string) {
 	t.Helper()
 	for _, line := range lines {
@@ -62,9 +74,10 @@ func TestSort(t *testing.T) {
 		all := rows(t)
 		slices.Reverse(all)
 		Sort(all, tt.by)
+		pid := slices.IndexFunc(columns, func(c column) bool { return c.title == "PID" })
 		var pids []string
 		for i := range all {
-			pids = append(pids, columns[slices.IndexFunc(columns, func(c column) bool { return c.title == "PID" })].cell(&all[i]))
+			pids = append(pids, columns[pid].cell(&all[i]))
 		}
 		if got := strings.Join(pids, " "); got != tt.want {
 			t.Errorf("by %v: %s, want %s", tt.by, got, tt.want)
@@ -75,7 +88,8 @@ func TestSort(t *testing.T) {
 			t.Errorf("%q is the order %v, %v", name, by, err)
 		}
 	}
-	if _, err := ParseOrder("color"); err == nil || !strings.Contains(err.Error(), `"color" is none of cpu, memory, load, name`) {
+	if _, err := ParseOrder("color"); err == nil ||
+		!strings.Contains(err.Error(), `"color" is none of cpu, memory, load, name`) {
 		t.Errorf("an order that is none: %v", err)
 	}
 }
@@ -93,7 +107,7 @@ func TestTexts(t *testing.T) {
 	}
 }
 
-// TestJSON has null for what is not known.
+// TestJSON encodes unknown values as null.
 func TestJSON(t *testing.T) {
 	all := rows(t)
 	text, err := json.Marshal(all[:2])

@@ -7,13 +7,13 @@ import (
 	"palisade/internal/engine"
 )
 
-// Find lists the containers that run, with the engines that were not asked.
+// Find lists the running containers, and the engines that failed.
 type Find func(context.Context) ([]engine.Container, []engine.Skipped, error)
 
-// listEvery is how often the engines are asked for their containers: that takes longer than a look.
+// listEvery is the interval of Find, which takes longer than a sample.
 const listEvery = 5 * time.Second
 
-// Once looks twice, so that what has happened in the time between is known.
+// Once takes two samples, and returns the second with the CPU time used between them.
 func Once(ctx context.Context, find Find, l *Looker, interval time.Duration) (Seen, error) {
 	containers, skipped, err := find(ctx)
 	if err != nil {
@@ -30,14 +30,14 @@ func Once(ctx context.Context, find Find, l *Looker, interval time.Duration) (Se
 	return seen, ctx.Err()
 }
 
-// list is what Find has returned.
+// list is the result of Find.
 type list struct {
 	containers []engine.Container
 	skipped    []engine.Skipped
 	err        error
 }
 
-// Watch looks in an interval, until ctx ends, and passes on what it sees.
+// Watch takes a sample every interval until ctx ends, and sends it to the returned channel.
 func Watch(ctx context.Context, find Find, l *Looker, interval time.Duration) <-chan Seen {
 	out, lists := make(chan Seen), make(chan list)
 	go watchList(ctx, find, lists)
@@ -72,7 +72,7 @@ func Watch(ctx context.Context, find Find, l *Looker, interval time.Duration) <-
 	return out
 }
 
-// watchList lists the containers again and again.
+// watchList sends the running containers to lists every listEvery.
 func watchList(ctx context.Context, find Find, lists chan<- list) {
 	for ticker := time.NewTicker(listEvery); ; {
 		var l list

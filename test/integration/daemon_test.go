@@ -426,7 +426,7 @@ func TestUnmountedByHand(t *testing.T) {
 	if err := d.Unmount(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the daemon's word", func() bool { return strings.Contains(d.Log(), "unmounted by somebody else") })
+	waitFor(t, "the daemon's word", func() bool { return strings.Contains(d.Log(), "unmounted by another process") })
 	if err := d.Stop(); err != nil {
 		t.Error(err)
 	}

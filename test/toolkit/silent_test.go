@@ -127,7 +127,7 @@ func TestWhilePID(t *testing.T) {
 		}
 	})
 	text, err := os.ReadFile(log.Name())
-	if want := fmt.Sprintf("lxcfs-toolkit: gave up: process %d has ended\n", server.Process.Pid); cmd.ProcessState.ExitCode() != 1 || err != nil ||
+	if want := fmt.Sprintf("lxcfs-toolkit: process %d has ended\n", server.Process.Pid); cmd.ProcessState.ExitCode() != 1 || err != nil ||
 		string(text) != want {
 		t.Errorf("%v, %q, %v; want %q", cmd.ProcessState, text, err, want)
 	}
