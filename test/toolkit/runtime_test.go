@@ -142,9 +142,9 @@ func TestRuntimeMistakes(t *testing.T) {
 		{append([]string{"--runtime", "/no/such/runtime"}, run...), 2, `"/no/such/runtime"`},
 		{append([]string{"--runtime", self}, run...), 2, "itself"},
 		{append([]string{"--annotation", "x"}, run...), 2, `"x"`},
-		{append([]string{"--strict", "--hook-spec", spec}, run...), 1, "written by others"},
+		{append([]string{"--strict", "--hook-spec", spec}, run...), 1, "writable by users other than root"},
 		{append([]string{"--strict", "--hook-spec", "/no/such/spec"}, run...), 1, "/no/such/spec"},
-		{append([]string{"--hook-spec", spec}, run...), 0, "written by others"},
+		{append([]string{"--hook-spec", spec}, run...), 0, "writable by users other than root"},
 	} {
 		r := h.run(t, "", append([]string{"runtime"}, tt.args...)...)
 		if r.Code != tt.code || !strings.Contains(r.Stderr, tt.want) || strings.Count(r.Stderr, "\n") != 1 ||
