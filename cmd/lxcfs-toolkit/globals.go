@@ -138,7 +138,7 @@ func noArguments(ctx *cli.Context) error {
 // needRoot returns an error for users other than root.
 func needRoot() error {
 	if os.Geteuid() != 0 {
-		return errors.New("want root: other users cannot mount in containers")
+		return errors.New("only root can mount in containers")
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ const moreThreads = 4
 // until a signal or an unmount.
 func run(ctx context.Context, c *config) error {
 	if os.Geteuid() != 0 {
-		return errors.New("want root: other users cannot mount and read the files of containers")
+		return errors.New("only root can mount lxcfs and read the files of containers")
 	}
 	debug.SetTraceback("crash") // a panic raises SIGABRT: the exit code 2 means a usage error
 	files, err := sys.PassedFiles(false)

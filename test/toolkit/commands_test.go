@@ -142,7 +142,7 @@ func TestUndoPrestart(t *testing.T) {
 	undo(0, "")
 	h.must(t, "prestart")
 	mountOwn(parent)
-	undo(1, parent+" stays mounted")
+	undo(1, "unmount "+parent)
 	unmount(t, parent)
 	mountOwn(h.mountpoint)
 	undo(1, "busy")
@@ -156,7 +156,7 @@ func TestUndoPrestart(t *testing.T) {
 	h.must(t, "prestart")
 	unmount(t, parent)
 	mountOwn(parent) // the kernel gives it the same ID
-	undo(1, parent+" stays mounted")
+	undo(1, "unmount "+parent)
 	unmount(t, parent)
 	undo(0, "")
 }
@@ -351,7 +351,7 @@ func TestHookInside(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				if runtime == "runc" && !strings.Contains(said, "inside of the container") {
+				if runtime == "runc" && !strings.Contains(said, "in the container's namespaces") {
 					t.Errorf("the runtime does not say why: %s", said)
 				}
 			})

@@ -239,7 +239,7 @@ func TestSharedProc(t *testing.T) {
 	}
 	before := hostMounts(t)
 	r := h.run(t, "", "remount", "-c", "peer")
-	if r.Code != 1 || !strings.Contains(r.Stdout, "shared with the host") {
+	if r.Code != 1 || !strings.Contains(r.Stdout, "propagate the new mount to the host") {
 		t.Errorf("%+v", r)
 	}
 	if after := hostMounts(t); after != before {
