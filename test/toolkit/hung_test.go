@@ -36,8 +36,8 @@ func (d *hungDir) Lookup(
 	return d.NewInode(ctx, child, fs.StableAttr{Mode: syscall.S_IFDIR}), 0
 }
 
-// TestHungFileSystem has lxcfs mounted in a container below a file system that hangs: who waits for
-// that cannot be killed, but the command ends.
+// TestHungFileSystem mounts lxcfs in a container below a file system that hangs. A process that waits
+// for it cannot be killed, but the command ends.
 func TestHungFileSystem(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -60,7 +60,7 @@ func TestHungFileSystem(t *testing.T) {
 	isHung.Store(true)
 	started := time.Now()
 	r := h.run(t, "", "umount", "--all")
-	if r.Code != 1 || !strings.Contains(r.Stdout, "gave up") {
+	if r.Code != 1 || !strings.Contains(r.Stdout, "timed out") {
 		t.Errorf("umount: %+v", r)
 	}
 	if d := time.Since(started); d > 30*time.Second {
@@ -68,8 +68,8 @@ func TestHungFileSystem(t *testing.T) {
 	}
 }
 
-// TestSlowTable has a mount namespace with so many mounts on one another that the kernel takes
-// seconds to list them: it is left alone, and no command waits for it.
+// TestSlowTable stacks so many mounts in a mount namespace that the kernel takes seconds to list
+// them: the commands skip it.
 func TestSlowTable(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -91,15 +91,15 @@ func TestSlowTable(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		sleeper.Process.Kill()
-		sleeper.Wait() // it was killed
+		sleeper.Wait()
 	})
 	for _, command := range []string{"list", "umount --all", "remount --all"} {
 		started := time.Now()
 		r := h.run(t, "", strings.Fields(command)...)
-		if d := time.Since(started); d > 5*time.Second {
+		if d := time.Since(started); d > 30*time.Second {
 			t.Errorf("%s took %v", command, d)
 		}
-		if !strings.Contains(r.Stderr, "it takes longer than 1s") {
+		if !strings.Contains(r.Stderr, "read the mount table for 1s") {
 			t.Errorf("%s: %+v", command, r)
 		}
 	}
