@@ -78,7 +78,7 @@ func isDir(path string) bool {
 
 // pack completes the file system and packs it into an initramfs.
 func (g *guest) pack(ctx context.Context, initrd string) error {
-	for _, dir := range []string{"bin", "dev", "etc", "lib/modules", "mnt", "proc", "root", "run", "sys", "tmp", "usr/bin", "sbin"} {
+	for _, dir := range []string{"bin", "dev", "etc", "lib/modules", "mnt", "proc", "root", "run", "sys", "tmp", "usr/bin", "sbin", "var/lib"} {
 		if err := os.MkdirAll(filepath.Join(g.root, dir), 0o755); err != nil {
 			return err
 		}
