@@ -155,7 +155,7 @@ func TestZshCompletion(t *testing.T) {
 		line string
 		want []string
 	}{
-		{"lxcfs-toolkit ", []string{"remount", "umount", "check-lxcfs", "-- print what makes an engine call the hook"}},
+		{"lxcfs-toolkit ", []string{"remount", "umount", "check-lxcfs", "-- print the configuration that makes an engine run the hook"}},
 		{"lxcfs-toolkit remount --", []string{"--all", "--container-id", "--timeout"}},
 		{"lxcfs-toolkit --log-level ", []string{"debug", "info", "warn", "error"}},
 		{"lxcfs --disable-", []string{"--disable-swap", "--disable-cfs", "--disable-loadavg"}},
