@@ -81,8 +81,8 @@ func only(engines ...string) func(testing.TB, *World) {
 	return func(_ testing.TB, w *World) { w.Engines = engines }
 }
 
-// answering is an edit that has a broker answer at a socket, listening one that has only somebody
-// listen there, as systemd does.
+// answering returns an edit that starts a broker at a socket; listening returns one that only opens
+// the socket, as systemd does.
 func answering(socket string) func(testing.TB, *World) {
 	return func(t testing.TB, w *World) { go http.Serve(listen(t, w, socket), http.NotFoundHandler()) }
 }
@@ -106,7 +106,8 @@ func listen(t testing.TB, w *World, socket string) net.Listener {
 
 func allScenarios() []scenario {
 	return slices.Concat(hostScenarios, lxcfsScenarios, containerScenarios, isuladScenarios,
-		isuladAccessScenarios, hooksDirScenarios, dockerScenarios, containerdScenarios, besideScenarios, lxcScenarios,
+		isuladAccessScenarios, hooksDirScenarios, dockerScenarios, containerdScenarios,
+		besideScenarios, lxcScenarios,
 		policyScenarios, usernsScenarios)
 }
 
@@ -173,7 +174,9 @@ func TestCheckIncomplete(t *testing.T) {
 		t.Errorf("the other checks were not made: %+v", r.Findings)
 	}
 	w = newWorld(t)
-	w.Probe = func(context.Context, string) (probe.Result, error) { return probe.Result{}, errors.New("no /proc") }
+	w.Probe = func(context.Context, string) (probe.Result, error) {
+		return probe.Result{}, errors.New("no /proc")
+	}
 	w.List = func(context.Context) (toolkit.List, error) { return toolkit.List{}, errors.New("no /proc") }
 	if got := found(Examine(t.Context(), w)); len(got) != 2 {
 		t.Errorf("found %q, want two checks that could not be made", got)
@@ -186,7 +189,8 @@ func TestOddFiles(t *testing.T) {
 	configs := []string{"/etc/isulad/daemon.json", "/etc/containers/containers.conf", "/etc/crio/crio.conf", "/etc/docker/daemon.json",
 		"/etc/containerd/config.toml", "/usr/share/containers/oci/hooks.d/x.json", "/etc/subuid", "/var/lib/authz-broker/policy.json"}
 	for name, content := range map[string]string{
-		"fifo": "fifo", "dir": "dir", "loop": "->.", "huge": strings.Repeat(" ", maxConfig+1), "garbage": "\x00\xff{[",
+		"fifo": "fifo", "dir": "dir", "loop": "->.", "huge": strings.Repeat(" ", maxConfig+1),
+		"garbage": "\x00\xff{[",
 		"cut": `{"a":`, "list": "[1]", "number": "7 8", "deep": strings.Repeat("[", 100000), "device": "->/dev/zero",
 	} {
 		for _, file := range configs {

@@ -248,8 +248,8 @@ func TestPodmanForDocker(t *testing.T) {
 	h.check([]Container{{ID: "a", Names: []string{"web"}, Engine: "podman", PID: p.pid}})
 }
 
-// TestAPINobodyListens reports the socket that a killed daemon has left.
-func TestAPINobodyListens(t *testing.T) {
+// TestAPIStaleSocket reports the socket that a killed daemon has left.
+func TestAPIStaleSocket(t *testing.T) {
 	h := newHost(t)
 	socket := h.path("run/docker.sock")
 	l := listen(t, socket)

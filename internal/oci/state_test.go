@@ -181,7 +181,7 @@ func TestReadStateErrors(t *testing.T) {
 		{"NUL", withID(`a\u0000b`), `"a\x00b" is not a file name`},
 		{"newline", withID(`a\nb`), `"a\nb" is not a file name`},
 		{"DEL", withID("a\x7fb"), `"a\x7fb" is not a file name`},
-		{"this folder", withID("."), `"." is not a file name`},
+		{"this directory", withID("."), `"." is not a file name`},
 		{"the one above", withID(".."), `".." is not a file name`},
 		{"a long id", withID(strings.Repeat("a", 300)), `"...: 300 bytes, want at most 255`},
 		{"a long id of long letters", withID(strings.Repeat("aé", 100)), `"...: 300 bytes, want at most 255`},

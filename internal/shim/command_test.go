@@ -98,8 +98,7 @@ func FuzzParseCommand(f *testing.F) {
 	})
 }
 
-// TestParseCommandID finds the container's id among the arguments, and where errors are to be
-// logged.
+// TestParseCommandID finds the container's id and the log file among the arguments.
 func TestParseCommandID(t *testing.T) {
 	for _, tt := range []struct{ args, id, bundle, log string }{
 		{"create --bundle /b --pid-file /b/pid box", "box", "/b", ""},

@@ -20,8 +20,8 @@ func newSupervisor() *Supervisor {
 	}
 }
 
-// newProcess is a worker that has just been started, and the end of the pipe at which it is told
-// what to do. Nobody waits for it, so that it does not end for its supervisor.
+// newProcess starts a worker and returns it with the read end of its command pipe. It does not wait
+// for the worker, so that its supervisor does not see it end.
 func newProcess(t *testing.T) (p *process, told sys.File) {
 	t.Helper()
 	cmd := exec.Command("sleep", "1000")
