@@ -191,7 +191,7 @@ func TestOddFiles(t *testing.T) {
 	for name, content := range map[string]string{
 		"fifo": "fifo", "dir": "dir", "loop": "->.", "huge": strings.Repeat(" ", maxConfig+1),
 		"garbage": "\x00\xff{[",
-		"cut": `{"a":`, "list": "[1]", "number": "7 8", "deep": strings.Repeat("[", 100000), "device": "->/dev/zero",
+		"cut":     `{"a":`, "list": "[1]", "number": "7 8", "deep": strings.Repeat("[", 100000), "device": "->/dev/zero",
 	} {
 		for _, file := range configs {
 			t.Run(name+file, func(t *testing.T) {
