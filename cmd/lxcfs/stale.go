@@ -70,21 +70,12 @@ func checkMountpoint(path string) error {
 // is alive or does not answer, which belongs to another daemon. It leaves other mounts alone: the
 // new one is mounted on top of them.
 func clearMountpoint(ctx context.Context, path string, log *slog.Logger) error {
-	for {
-		found, err := probe.Look(ctx, path, probeTime)
-		if err != nil || found.State == probe.NotMounted {
-			return err
-		}
-		switch found.State {
-		case probe.Dead:
-		case probe.Healthy:
-			return fmt.Errorf("another lxcfs serves %s: stop it first", path)
-		default:
-			return fmt.Errorf("the lxcfs on %s does not answer: end its daemon first", path)
-		}
-		if err := mounts.UnmountHost(found.Device, sys.UnmountDetach); err != nil {
-			return fmt.Errorf("unmount a dead lxcfs: %w", err)
-		}
-		log.Info("unmounted a dead lxcfs", "mountpoint", path)
+	found, err := probe.UnmountDead(ctx, path, probeTime, log)
+	switch {
+	case err != nil || found.State == probe.NotMounted:
+		return err
+	case found.State == probe.Healthy:
+		return fmt.Errorf("another lxcfs serves %s: stop it first", path)
 	}
+	return fmt.Errorf("the lxcfs on %s does not answer: end its daemon first", path)
 }

@@ -6,6 +6,7 @@ package probe
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -97,6 +98,23 @@ func Look(ctx context.Context, mountpoint string, timeout time.Duration) (Result
 		r.PID = lockHolder(mountpoint)
 	}
 	return r, nil
+}
+
+// UnmountDead unmounts every dead lxcfs on mountpoint, from all its mount points on the host, and
+// returns what Look finds there then. Each probe takes at most timeout.
+func UnmountDead(
+	ctx context.Context, mountpoint string, timeout time.Duration, log *slog.Logger,
+) (Result, error) {
+	for {
+		found, err := Look(ctx, mountpoint, timeout)
+		if err != nil || found.State != Dead {
+			return found, err
+		}
+		if err := mounts.UnmountHost(found.Device, sys.UnmountDetach); err != nil {
+			return found, fmt.Errorf("unmount a dead lxcfs: %w", err)
+		}
+		log.Info("unmounted a dead lxcfs", "mountpoint", mountpoint)
+	}
 }
 
 // DefaultRuntimeDir is the directory in which servers keep locks and state.

@@ -80,15 +80,11 @@ func healthy(ctx context.Context) (map[sys.DeviceNumber]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	alive, isProbed := make(map[sys.DeviceNumber]bool), make(map[sys.DeviceNumber]bool)
-	for _, point := range table.Mountpoints() {
-		top := table.Top(point)
-		if top == nil || isProbed[mounts.Device(top)] {
-			continue
-		}
-		isProbed[mounts.Device(top)] = true
-		if found, err := probe.Look(ctx, point, ProbeTime); err == nil && found.State == probe.Healthy {
-			alive[found.Device] = true
+	alive := make(map[sys.DeviceNumber]bool)
+	isWanted := func(sys.DeviceNumber) bool { return true }
+	for device, state := range probeEach(ctx, table, ProbeTime, isWanted) {
+		if state == probe.Healthy {
+			alive[device] = true
 		}
 	}
 	return alive, nil

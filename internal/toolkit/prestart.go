@@ -23,21 +23,12 @@ const deadTime = 200 * time.Millisecond
 // mount, unless that is in one, so that later mounts propagate to containers that have it as a
 // slave. It leaves any other mount alone, and waits for no file system without bound.
 func (t *Toolkit) Prestart(ctx context.Context) error {
-	for {
-		found, err := probe.Look(ctx, t.Mountpoint, deadTime)
-		if err != nil {
-			return err
-		}
-		if found.State != probe.Dead {
-			t.Log.Debug("mount point",
-				"mountpoint", t.Mountpoint, "state", found.State, "reason", found.Reason)
-			break
-		}
-		if err := mounts.UnmountHost(found.Device, sys.UnmountDetach); err != nil {
-			return fmt.Errorf("unmount a dead lxcfs: %w", err)
-		}
-		t.Log.Info("unmounted a dead lxcfs", "mountpoint", t.Mountpoint)
+	found, err := probe.UnmountDead(ctx, t.Mountpoint, deadTime, t.Log)
+	if err != nil {
+		return err
 	}
+	t.Log.Debug("mount point",
+		"mountpoint", t.Mountpoint, "state", found.State, "reason", found.Reason)
 	table, err := mounts.OwnTable()
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"palisade/internal/engine"
 	"palisade/internal/mounts"
 	"palisade/internal/probe"
+	"palisade/internal/sys"
 )
 
 // Toolkit holds the options that all commands share.
@@ -91,13 +92,30 @@ func (t *Toolkit) host(ctx context.Context) (mounts.Host, error) {
 		return mounts.Host{}, err
 	}
 	host := table.Host(t.Mountpoint)
-	for _, point := range table.Mountpoints() {
-		if top := table.Top(point); top == nil || !host.Others[mounts.Device(top)] {
-			continue
-		}
-		if found, err := probe.Look(ctx, point, deadTime); err == nil && found.State == probe.Dead {
-			delete(host.Others, found.Device)
+	isOther := func(device sys.DeviceNumber) bool { return host.Others[device] }
+	for device, state := range probeEach(ctx, table, deadTime, isOther) {
+		if state == probe.Dead {
+			delete(host.Others, device)
 		}
 	}
 	return host, nil
+}
+
+// probeEach probes once each lxcfs of the mount table whose device is wanted, and returns the states
+// by device.
+func probeEach(
+	ctx context.Context, table *mounts.Table, timeout time.Duration,
+	isWanted func(sys.DeviceNumber) bool,
+) map[sys.DeviceNumber]probe.State {
+	states := make(map[sys.DeviceNumber]probe.State)
+	for _, point := range table.Mountpoints() {
+		top := table.Top(point)
+		if top == nil || !isWanted(mounts.Device(top)) || states[mounts.Device(top)] != "" {
+			continue
+		}
+		if found, err := probe.Look(ctx, point, timeout); err == nil {
+			states[mounts.Device(top)] = found.State
+		}
+	}
+	return states
 }
