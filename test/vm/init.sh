@@ -3,8 +3,8 @@
 if [ "$1" != moved ]; then
 	/bin/busybox mkdir -p /new
 	/bin/busybox mount -t tmpfs -o size=90% tmpfs /new
-	for d in bin dev etc lib lib64 mnt proc root run sbin sys tests tmp usr init; do
-		[ ! -e /$d ] || /bin/busybox cp -a /$d /new/
+	for f in /*; do
+		[ $f = /new ] || /bin/busybox cp -a $f /new/
 	done
 	exec /bin/busybox switch_root /new /init moved
 fi

@@ -87,16 +87,16 @@ func run(ctx context.Context, o *options) (err error) {
 		}
 		tests = append(tests, filepath.Base(pkg))
 	}
-	for pkg, run := range map[string]string{
-		"./test/integration": o.run, "./test/toolkit": o.toolkit, "./test/userns": o.userns, "./test/remap": o.remap,
+	for _, suite := range []struct{ name, run string }{
+		{"integration", o.run}, {"toolkit", o.toolkit}, {"userns", o.userns}, {"remap", o.remap},
 	} {
-		if run == "" {
+		if suite.run == "" {
 			continue
 		}
-		if err := g.addTest(ctx, pkg, run); err != nil {
+		if err := g.addTest(ctx, "./test/"+suite.name, suite.run); err != nil {
 			return err
 		}
-		tests = append(tests, filepath.Base(pkg))
+		tests = append(tests, suite.name)
 	}
 	if o.clients != "" {
 		if err := g.addClients(ctx, filepath.Join(dir, "clients.img"), o.clients); err != nil {
