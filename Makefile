@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):/usr/sbin:/sbin:/usr/local/go/bin:/usr/lib/go/bin
 GO ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X palisade/internal/version.version=$(VERSION)
+LDFLAGS := -s -w -X palisade/internal/cli/version.version=$(VERSION)
 # The same for all: what is compiled with other options is compiled once more, with all that it imports.
 TAGS := urfave_cli_no_docs
 export CGO_ENABLED := 0

@@ -7,7 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/authz/certs"
-	"palisade/internal/cmdline"
+	"palisade/internal/cli/cmdline"
 )
 
 func certsCommand() *cli.Command {

@@ -12,7 +12,7 @@ import (
 
 	"palisade/internal/authz/action"
 	"palisade/internal/authz/policy"
-	"palisade/internal/cmdline"
+	"palisade/internal/cli/cmdline"
 )
 
 // explanation is the decision about an action.

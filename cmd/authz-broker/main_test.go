@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"palisade/internal/cmdline"
+	"palisade/internal/cli/cmdline"
 )
 
 // run runs the program and returns its output and exit code.

@@ -12,8 +12,8 @@ import (
 	"palisade/internal/authz/audit"
 	"palisade/internal/authz/authzmetrics"
 	"palisade/internal/authz/broker"
-	"palisade/internal/metrics"
-	"palisade/internal/scrape"
+	"palisade/internal/cli/metrics"
+	"palisade/internal/cli/scrape"
 )
 
 // metricsServer counts decisions and serves the metrics, if the user wants that. Its errors are

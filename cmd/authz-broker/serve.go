@@ -17,10 +17,10 @@ import (
 
 	"palisade/internal/authz/audit"
 	"palisade/internal/authz/broker"
-	"palisade/internal/cmdline"
-	"palisade/internal/lockfile"
-	"palisade/internal/metrics"
-	"palisade/internal/version"
+	"palisade/internal/cli/cmdline"
+	"palisade/internal/cli/metrics"
+	"palisade/internal/cli/version"
+	"palisade/internal/linux/lockfile"
 )
 
 // serveOptions are the options of authz-broker without a command.

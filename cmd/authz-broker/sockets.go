@@ -10,7 +10,7 @@ import (
 
 	"palisade/internal/authz/action"
 	"palisade/internal/authz/broker"
-	unixsocket "palisade/internal/socket"
+	unixsocket "palisade/internal/linux/socket"
 )
 
 // socket is a listener for an engine.

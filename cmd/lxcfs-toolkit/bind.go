@@ -6,7 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/cmdline"
+	"palisade/internal/cli/cmdline"
 )
 
 func bindCommand(g *globals) *cli.Command {

@@ -7,8 +7,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/probe"
-	"palisade/internal/toolkit"
+	"palisade/internal/inject/probe"
+	"palisade/internal/inject/toolkit"
 )
 
 // Exit codes of check-lxcfs for an lxcfs that does not serve.

@@ -3,9 +3,9 @@ package main
 import (
 	"testing"
 
-	"palisade/internal/clidoc"
-	"palisade/internal/doctor"
-	"palisade/internal/top"
+	"palisade/internal/cli/clidoc"
+	"palisade/internal/ops/doctor"
+	"palisade/internal/ops/top"
 )
 
 // TestDocuments compares the man page and the completions with the program.

@@ -12,8 +12,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/cmdline"
-	"palisade/internal/doctor"
+	"palisade/internal/cli/cmdline"
+	"palisade/internal/ops/doctor"
 )
 
 // exitProblems is the exit code of doctor if there are warnings or errors.

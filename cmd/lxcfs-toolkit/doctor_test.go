@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"palisade/internal/doctor"
+	"palisade/internal/ops/doctor"
 )
 
 // TestPrintFindings prints the worst findings first, and passed checks only with --verbose.

@@ -10,9 +10,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/cmdline"
-	"palisade/internal/linelog"
-	"palisade/internal/toolkit"
+	"palisade/internal/cli/cmdline"
+	"palisade/internal/cli/linelog"
+	"palisade/internal/inject/toolkit"
 )
 
 // globals are the options of all commands.

@@ -11,8 +11,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/cmdline"
-	"palisade/internal/wiring"
+	"palisade/internal/cli/cmdline"
+	"palisade/internal/oci/wiring"
 )
 
 // hookTimeout is the time in seconds after which a runtime may kill the hook. The hook ends

@@ -8,8 +8,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/cmdline"
-	"palisade/internal/toolkit"
+	"palisade/internal/cli/cmdline"
+	"palisade/internal/inject/toolkit"
 )
 
 func listCommand(g *globals) *cli.Command {

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"palisade/internal/cmdline"
+	"palisade/internal/cli/cmdline"
 )
 
 func main() {

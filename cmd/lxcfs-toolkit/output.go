@@ -9,9 +9,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/cmdline"
-	"palisade/internal/engine"
-	"palisade/internal/toolkit"
+	"palisade/internal/cli/cmdline"
+	"palisade/internal/inject/engine"
+	"palisade/internal/inject/toolkit"
 )
 
 // print writes a result as JSON with --json, or else as a table, whose columns write separates by

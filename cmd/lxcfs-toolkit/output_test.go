@@ -7,7 +7,7 @@ import (
 	"testing"
 	"unicode"
 
-	"palisade/internal/toolkit"
+	"palisade/internal/inject/toolkit"
 )
 
 // TestHostileNames prints tables with names that containers have made: nothing of them reaches the

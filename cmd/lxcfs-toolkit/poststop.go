@@ -12,10 +12,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/cmdline"
-	"palisade/internal/probe"
-	"palisade/internal/sys"
-	"palisade/internal/toolkit"
+	"palisade/internal/cli/cmdline"
+	"palisade/internal/inject/probe"
+	"palisade/internal/inject/toolkit"
+	"palisade/internal/linux/sys"
 )
 
 const (

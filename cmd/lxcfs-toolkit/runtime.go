@@ -8,9 +8,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/cmdline"
+	"palisade/internal/cli/cmdline"
 	"palisade/internal/oci"
-	"palisade/internal/shim"
+	"palisade/internal/oci/shim"
 )
 
 // runtimeOptions are the options of the runtime wrapper.

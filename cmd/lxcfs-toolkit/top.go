@@ -10,9 +10,9 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
-	"palisade/internal/cmdline"
-	"palisade/internal/toolkit"
-	"palisade/internal/top"
+	"palisade/internal/cli/cmdline"
+	"palisade/internal/inject/toolkit"
+	"palisade/internal/ops/top"
 )
 
 // Bounds of --interval.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/cmdline"
+	"palisade/internal/cli/cmdline"
 )
 
 func upgradeCommand(g *globals) *cli.Command {

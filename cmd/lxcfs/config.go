@@ -11,9 +11,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/cmdline"
-	"palisade/internal/metrics"
-	"palisade/internal/probe"
+	"palisade/internal/cli/cmdline"
+	"palisade/internal/cli/metrics"
+	"palisade/internal/inject/probe"
 )
 
 // config holds the command line.

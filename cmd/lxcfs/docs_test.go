@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"palisade/internal/clidoc"
+	"palisade/internal/cli/clidoc"
 )
 
 // TestDocuments compares the man page and the completions with the program.

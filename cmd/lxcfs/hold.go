@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"palisade/internal/mounts"
-	"palisade/internal/probe"
-	"palisade/internal/sys"
+	"palisade/internal/inject/mounts"
+	"palisade/internal/inject/probe"
+	"palisade/internal/linux/sys"
 )
 
 // Containers that have the mount point, or bind-mount a file of it by their configuration, share

@@ -8,8 +8,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/cmdline"
-	"palisade/internal/supervise"
+	"palisade/internal/cli/cmdline"
+	"palisade/internal/lxcfs/supervise"
 )
 
 func main() {

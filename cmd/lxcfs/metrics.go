@@ -9,10 +9,10 @@ import (
 	"os"
 	"strconv"
 
-	"palisade/internal/meter"
-	"palisade/internal/metrics"
-	"palisade/internal/supervise"
-	"palisade/internal/sys"
+	"palisade/internal/cli/metrics"
+	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/meter"
+	"palisade/internal/lxcfs/supervise"
 )
 
 // metricsProgram answers Prometheus. Its client library, linked into this program, would cost each

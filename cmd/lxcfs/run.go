@@ -15,13 +15,13 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
-	"palisade/internal/fusedev"
-	"palisade/internal/lockfile"
-	"palisade/internal/mounts"
-	"palisade/internal/probe"
-	"palisade/internal/supervise"
-	"palisade/internal/sys"
-	"palisade/internal/version"
+	"palisade/internal/cli/version"
+	"palisade/internal/inject/mounts"
+	"palisade/internal/inject/probe"
+	"palisade/internal/linux/lockfile"
+	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/fusedev"
+	"palisade/internal/lxcfs/supervise"
 )
 
 // moreThreads is the number of threads, besides one for each CPU, that serve requests: some may

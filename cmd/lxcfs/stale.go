@@ -8,10 +8,10 @@ import (
 	"os"
 	"time"
 
-	"palisade/internal/fusedev"
-	"palisade/internal/mounts"
-	"palisade/internal/probe"
-	"palisade/internal/sys"
+	"palisade/internal/inject/mounts"
+	"palisade/internal/inject/probe"
+	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/fusedev"
 )
 
 // probeTime bounds the time that an lxcfs on the mount point takes to answer.

@@ -8,12 +8,12 @@ import (
 	"runtime/debug"
 	"syscall"
 
-	"palisade/internal/fusedev"
+	"palisade/internal/linux/sys"
 	"palisade/internal/lxcfs"
-	"palisade/internal/meter"
-	"palisade/internal/supervise"
-	"palisade/internal/sys"
-	"palisade/internal/view"
+	"palisade/internal/lxcfs/fusedev"
+	"palisade/internal/lxcfs/meter"
+	"palisade/internal/lxcfs/supervise"
+	"palisade/internal/lxcfs/view"
 )
 
 // gcPercent is the GOGC of workers, half of the default. Reads allocate almost nothing, so earlier

@@ -4,7 +4,7 @@ import (
 	"io"
 	"testing"
 
-	"palisade/internal/clidoc"
+	"palisade/internal/cli/clidoc"
 )
 
 // TestDocuments compares the man page and the completions with the options of the program.

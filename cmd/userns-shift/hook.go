@@ -14,9 +14,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/cmdline"
-	"palisade/internal/linelog"
-	"palisade/internal/shim"
+	"palisade/internal/cli/cmdline"
+	"palisade/internal/cli/linelog"
+	"palisade/internal/oci/shim"
 	"palisade/internal/userns/remap"
 )
 

@@ -10,10 +10,10 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/cmdline"
-	"palisade/internal/idmap"
+	"palisade/internal/cli/cmdline"
+	"palisade/internal/oci/idmap"
+	"palisade/internal/oci/wiring"
 	"palisade/internal/userns/remap"
-	"palisade/internal/wiring"
 )
 
 // hookTimeout is the number of seconds after which an engine may kill the hook: lcr's default.

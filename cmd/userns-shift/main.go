@@ -11,7 +11,7 @@ import (
 	"strings"
 	"syscall"
 
-	"palisade/internal/cmdline"
+	"palisade/internal/cli/cmdline"
 )
 
 const program = "userns-shift"

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"palisade/internal/cmdline"
+	"palisade/internal/cli/cmdline"
 	"palisade/internal/userns/shift"
 )
 

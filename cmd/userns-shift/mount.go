@@ -9,9 +9,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/cmdline"
-	"palisade/internal/idmap"
-	"palisade/internal/sys"
+	"palisade/internal/cli/cmdline"
+	"palisade/internal/linux/sys"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/idmount"
 	"palisade/internal/userns/remap"
 	"palisade/internal/userns/shift"

@@ -12,9 +12,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/cmdline"
-	"palisade/internal/idmap"
+	"palisade/internal/cli/cmdline"
 	"palisade/internal/oci"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/shift"
 )
 

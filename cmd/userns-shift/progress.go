@@ -8,7 +8,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
-	"palisade/internal/cmdline"
+	"palisade/internal/cli/cmdline"
 	"palisade/internal/userns/shift"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/cmdline"
+	"palisade/internal/cli/cmdline"
 	"palisade/internal/userns/shift"
 )
 

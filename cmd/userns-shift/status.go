@@ -8,8 +8,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"palisade/internal/cmdline"
-	"palisade/internal/idmap"
+	"palisade/internal/cli/cmdline"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/shift"
 )
 

@@ -6,6 +6,6 @@
 // authzmetrics counts decisions for Prometheus. certs creates the certificates that identify users.
 // strictjson rejects ambiguous JSON.
 //
-// Outside of this directory, these packages do not depend on lxcfs, its mounts or user namespaces.
-// The exception is idmap, with which policy parses id mappings in requests.
+// These packages import only packages of linux, cli and oci: of the latter idmap, with which policy
+// parses id mappings in requests.
 package authz

@@ -5,8 +5,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"palisade/internal/container"
-	"palisade/internal/fusedev"
+	"palisade/internal/lxcfs/container"
+	"palisade/internal/lxcfs/fusedev"
 )
 
 // Bits of the mask of access(2).

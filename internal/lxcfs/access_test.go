@@ -5,7 +5,7 @@ import (
 	"syscall"
 	"testing"
 
-	"palisade/internal/fusedev"
+	"palisade/internal/lxcfs/fusedev"
 )
 
 func TestAccess(t *testing.T) {

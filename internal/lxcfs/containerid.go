@@ -4,7 +4,7 @@ import (
 	"strconv"
 	"time"
 
-	"palisade/internal/procfs"
+	"palisade/internal/linux/procfs"
 )
 
 // containersBit marks the node ids of the folder with the containers and of what lies below it, see containerNode. Ids with

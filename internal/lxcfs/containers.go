@@ -9,8 +9,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"palisade/internal/container"
-	"palisade/internal/fusedev"
+	"palisade/internal/lxcfs/container"
+	"palisade/internal/lxcfs/fusedev"
 )
 
 // The folder containers has one for each container, by the pid of its init or of any other of its processes, with the files

@@ -1,6 +1,6 @@
 package lxcfs
 
-import "palisade/internal/meter"
+import "palisade/internal/lxcfs/meter"
 
 // fileOf is what the meter knows a node by.
 func (f *FS) fileOf(id uint64) meter.File {

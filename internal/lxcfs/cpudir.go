@@ -8,7 +8,7 @@ import (
 	"sync"
 	"syscall"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // cpuDirBit marks the node ids of what lies below sys/devices/system/cpu; the other bits are the inode number on the

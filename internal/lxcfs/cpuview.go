@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"palisade/internal/view"
+	"palisade/internal/lxcfs/view"
 )
 
 // A container has the directories cpu0 to cpu<n-1> for the n CPUs that its cpuinfo lists, and no

@@ -7,9 +7,9 @@ import (
 	"syscall"
 	"testing"
 
-	"palisade/internal/cgroup"
-	"palisade/internal/cpulist"
-	"palisade/internal/view"
+	"palisade/internal/linux/cgroup"
+	"palisade/internal/linux/cpulist"
+	"palisade/internal/lxcfs/view"
 )
 
 func TestCPUNumber(t *testing.T) {

@@ -11,9 +11,9 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 
-	"palisade/internal/procfs"
-	"palisade/internal/sys"
-	"palisade/internal/view"
+	"palisade/internal/linux/procfs"
+	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/view"
 )
 
 const (

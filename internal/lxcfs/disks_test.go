@@ -9,9 +9,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"palisade/internal/procfs"
-	"palisade/internal/sys"
-	"palisade/internal/view"
+	"palisade/internal/linux/procfs"
+	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/view"
 )
 
 func TestNodesBelow(t *testing.T) {

@@ -1,7 +1,3 @@
-// Package lxcfs is the served file system: a tree of files of /proc and /sys whose text depends on who reads it. A
-// request goes from the transport (fusedev) to the node, from the reader to its container (container), from there to the
-// figures of its cgroup (cgroup, account), and from those to text (view). Whatever goes wrong on the way, the reader gets
-// the host's file, as if lxcfs were not there.
 package lxcfs
 
 import (
@@ -13,13 +9,13 @@ import (
 	"syscall"
 	"time"
 
-	"palisade/internal/cgroup"
-	"palisade/internal/container"
-	"palisade/internal/fusedev"
-	"palisade/internal/meter"
-	"palisade/internal/procfs"
-	"palisade/internal/sys"
-	"palisade/internal/view"
+	"palisade/internal/linux/cgroup"
+	"palisade/internal/linux/procfs"
+	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/container"
+	"palisade/internal/lxcfs/fusedev"
+	"palisade/internal/lxcfs/meter"
+	"palisade/internal/lxcfs/view"
 )
 
 // Options say what is shown, and where it is read from.

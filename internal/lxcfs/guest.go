@@ -5,10 +5,10 @@ import (
 	"sync"
 	"time"
 
-	"palisade/internal/account"
-	"palisade/internal/meter"
-	"palisade/internal/sys"
-	"palisade/internal/view"
+	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/account"
+	"palisade/internal/lxcfs/meter"
+	"palisade/internal/lxcfs/view"
 )
 
 const (

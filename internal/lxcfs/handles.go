@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"palisade/internal/container"
+	"palisade/internal/lxcfs/container"
 )
 
 const (

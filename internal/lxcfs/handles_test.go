@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"palisade/internal/container"
+	"palisade/internal/lxcfs/container"
 )
 
 func TestHandles(t *testing.T) {

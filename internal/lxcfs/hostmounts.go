@@ -10,8 +10,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 
-	"palisade/internal/procfs"
-	"palisade/internal/sys"
+	"palisade/internal/linux/procfs"
+	"palisade/internal/linux/sys"
 )
 
 const (

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // keptReads is what the next process has to know of files that are being read: how long the text is that the reader has

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"palisade/internal/fusedev"
+	"palisade/internal/lxcfs/fusedev"
 )
 
 // TestKeptReads has processes follow one another, each of which leaves more files half read.

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // keptTriggers are the pressure triggers, for the next process to set again. They are part of the file of guestState.

@@ -6,11 +6,11 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"palisade/internal/container"
-	"palisade/internal/fusedev"
-	"palisade/internal/mounts"
-	"palisade/internal/probe"
-	"palisade/internal/sys"
+	"palisade/internal/inject/mounts"
+	"palisade/internal/inject/probe"
+	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/container"
+	"palisade/internal/lxcfs/fusedev"
 )
 
 const (

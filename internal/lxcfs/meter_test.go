@@ -5,8 +5,8 @@ import (
 	"log/slog"
 	"testing"
 
-	"palisade/internal/fusedev"
-	"palisade/internal/meter"
+	"palisade/internal/lxcfs/fusedev"
+	"palisade/internal/lxcfs/meter"
 )
 
 // newMetered makes the file system of this host, and counts what it does.

@@ -4,7 +4,7 @@ import (
 	"strconv"
 	"syscall"
 
-	"palisade/internal/mounts"
+	"palisade/internal/inject/mounts"
 )
 
 // A private tree is a copy of the whole tree with inodes of its own, for one container: the kernel

@@ -6,7 +6,7 @@ import (
 	"syscall"
 	"testing"
 
-	"palisade/internal/mounts"
+	"palisade/internal/inject/mounts"
 )
 
 // TestNodeID checks that each node has a distinct id in each tree, from which splitNode returns

@@ -7,8 +7,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"palisade/internal/container"
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/container"
 )
 
 const (

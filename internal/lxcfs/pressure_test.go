@@ -9,7 +9,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"palisade/internal/fusedev"
+	"palisade/internal/lxcfs/fusedev"
 )
 
 // newPressure makes a file system with a host's pressure file that takes every trigger, and returns what a user does to set one,

@@ -4,15 +4,15 @@ import (
 	"errors"
 	"syscall"
 
-	"palisade/internal/account"
-	"palisade/internal/cgroup"
-	"palisade/internal/container"
-	"palisade/internal/cpulist"
-	"palisade/internal/fusedev"
-	"palisade/internal/meter"
-	"palisade/internal/procfs"
-	"palisade/internal/sys"
-	"palisade/internal/view"
+	"palisade/internal/linux/cgroup"
+	"palisade/internal/linux/cpulist"
+	"palisade/internal/linux/procfs"
+	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/account"
+	"palisade/internal/lxcfs/container"
+	"palisade/internal/lxcfs/fusedev"
+	"palisade/internal/lxcfs/meter"
+	"palisade/internal/lxcfs/view"
 )
 
 // renderer appends a container's text of one file to dst.

@@ -3,7 +3,7 @@ package lxcfs
 import (
 	"sync"
 
-	"palisade/internal/container"
+	"palisade/internal/lxcfs/container"
 )
 
 // shares bounds the use of a resource by each principal, and by all together. A nil principal is

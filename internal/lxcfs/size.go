@@ -5,7 +5,7 @@ import (
 	"syscall"
 	"time"
 
-	"palisade/internal/fusedev"
+	"palisade/internal/lxcfs/fusedev"
 )
 
 // The size of a file is the length of the text that its reader would get. Programs that copy files

@@ -9,7 +9,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"palisade/internal/fusedev"
+	"palisade/internal/lxcfs/fusedev"
 )
 
 // newSized makes a file system whose file loadavg has texts of growing length, or none if length is

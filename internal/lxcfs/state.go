@@ -12,12 +12,12 @@ import (
 	"sync"
 	"time"
 
-	"palisade/internal/account"
-	"palisade/internal/cgroup"
-	"palisade/internal/container"
-	"palisade/internal/cpulist"
-	"palisade/internal/procfs"
-	"palisade/internal/sys"
+	"palisade/internal/linux/cgroup"
+	"palisade/internal/linux/cpulist"
+	"palisade/internal/linux/procfs"
+	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/account"
+	"palisade/internal/lxcfs/container"
 )
 
 type knownContainer = container.Container[guest]

@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"os"
 
-	"palisade/internal/probe"
-	"palisade/internal/sys"
-	"palisade/internal/version"
+	"palisade/internal/cli/version"
+	"palisade/internal/inject/probe"
+	"palisade/internal/linux/sys"
 )
 
 // status appends what the server tells of itself to those who look after it.

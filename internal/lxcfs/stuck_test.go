@@ -5,7 +5,7 @@ import (
 	"syscall"
 	"testing"
 
-	"palisade/internal/fusedev"
+	"palisade/internal/lxcfs/fusedev"
 )
 
 // stuckText is longer than a read of stuckSize gets.

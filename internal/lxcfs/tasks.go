@@ -4,11 +4,11 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"palisade/internal/account"
-	"palisade/internal/cgroup"
-	"palisade/internal/container"
-	"palisade/internal/procfs"
-	"palisade/internal/view"
+	"palisade/internal/linux/cgroup"
+	"palisade/internal/linux/procfs"
+	"palisade/internal/lxcfs/account"
+	"palisade/internal/lxcfs/container"
+	"palisade/internal/lxcfs/view"
 )
 
 const (

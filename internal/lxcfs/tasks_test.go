@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"palisade/internal/container"
+	"palisade/internal/lxcfs/container"
 )
 
 // TestCountsRest requests counts for one principal in a loop: no two may run at once, and a pause

@@ -4,10 +4,10 @@ import (
 	"slices"
 	"syscall"
 
-	"palisade/internal/meter"
-	"palisade/internal/mounts"
-	"palisade/internal/probe"
-	"palisade/internal/view"
+	"palisade/internal/inject/mounts"
+	"palisade/internal/inject/probe"
+	"palisade/internal/lxcfs/meter"
+	"palisade/internal/lxcfs/view"
 )
 
 // The ids of the nodes are constants, the same in every process that serves the mount: the kernel keeps them while the

@@ -5,8 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"palisade/internal/container"
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/container"
 )
 
 // trigger is a pressure trigger: the container's own pressure file, open, with the trigger written to it.

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // ConfigFile is the file name of a bundle's configuration (runtime-spec, bundle.md).

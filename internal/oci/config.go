@@ -9,7 +9,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // Config is a container's configuration, to be changed. Fields unknown to runtime-spec are kept.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"palisade/internal/idmap"
+	"palisade/internal/oci/idmap"
 )
 
 const configText = `{"ociVersion":"1.0.2","x-kept":{"a":[1,2.50,"<&>"]},"root":{"path":"rootfs","x":1},

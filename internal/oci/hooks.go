@@ -13,7 +13,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // ReadHooks reads a hookspec file: the "hooks" object of a configuration. iSulad's --hook-spec

@@ -7,7 +7,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"palisade/internal/golden"
+	"palisade/internal/cli/golden"
 )
 
 // addition is what the tests add.

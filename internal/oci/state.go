@@ -1,5 +1,3 @@
-// Package oci reads and changes what the OCI runtime specification defines for hooks and runtime
-// wrappers: the state on a hook's stdin, and a bundle's configuration with its hooks.
 package oci
 
 import (

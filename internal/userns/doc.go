@@ -6,5 +6,5 @@
 // a crash loses nothing; idmount makes idmapped mounts instead; remap is the OCI hook and the
 // runtime wrapper that use both.
 //
-// These packages import no package of lxcfs or of the authorization broker.
+// These packages import only packages of linux, cli and oci.
 package userns

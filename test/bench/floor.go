@@ -10,8 +10,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"palisade/internal/fusedev"
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/fusedev"
 )
 
 // floor serves files with constant content: the lower bound of the time of a read through the same

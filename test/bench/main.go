@@ -18,7 +18,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 	"palisade/test/ctr"
 )
 

@@ -21,7 +21,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"palisade/internal/golden"
+	"palisade/internal/cli/golden"
 	"palisade/test/ctr"
 )
 

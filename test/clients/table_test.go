@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"palisade/internal/golden"
+	"palisade/internal/cli/golden"
 )
 
 // page has the table, which begins with head and ends at an empty line.

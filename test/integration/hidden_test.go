@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 	"palisade/test/ctr"
 )
 

@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"palisade/internal/cgroup"
-	"palisade/internal/container"
+	"palisade/internal/linux/cgroup"
+	"palisade/internal/lxcfs/container"
 	"palisade/test/ctr"
 )
 

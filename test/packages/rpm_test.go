@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"palisade/internal/golden"
+	"palisade/internal/cli/golden"
 )
 
 // TestReproducible compares all that was built twice.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"palisade/internal/mounts"
+	"palisade/internal/inject/mounts"
 	"palisade/test/ctr"
 )
 

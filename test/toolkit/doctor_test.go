@@ -18,7 +18,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"palisade/internal/wiring"
+	"palisade/internal/oci/wiring"
 	"palisade/test/ctr"
 	"palisade/test/engine"
 )
@@ -236,7 +236,7 @@ func TestDoctor(t *testing.T) {
 	})
 	t.Run("replaced program", func(t *testing.T) {
 		program := filepath.Join(t.TempDir(), "lxcfs")
-		build := exec.Command("go", "build", "-o", program, "-ldflags", "-X palisade/internal/version.version=v9", "palisade/cmd/lxcfs")
+		build := exec.Command("go", "build", "-o", program, "-ldflags", "-X palisade/internal/cli/version.version=v9", "palisade/cmd/lxcfs")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)

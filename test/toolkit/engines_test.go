@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"palisade/internal/wiring"
+	"palisade/internal/oci/wiring"
 	"palisade/test/engine"
 )
 

@@ -17,8 +17,8 @@ import (
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"palisade/internal/mounts"
-	"palisade/internal/probe"
+	"palisade/internal/inject/mounts"
+	"palisade/internal/inject/probe"
 	"palisade/test/engine"
 )
 

@@ -15,8 +15,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/unit"
 
-	"palisade/internal/probe"
-	"palisade/internal/sys"
+	"palisade/internal/inject/probe"
+	"palisade/internal/linux/sys"
 	"palisade/test/ctr"
 	"palisade/test/engine"
 )

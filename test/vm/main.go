@@ -46,7 +46,7 @@ func main() {
 	flag.StringVar(&o.remap, "remap", fastRemap, "which tests of its hook and wrapper are run")
 	flag.StringVar(&o.clients, "clients", "^TestClients$", "which tests of real programs in containers are run")
 	flag.StringVar(&o.lxc, "lxc", fastLXC, "which tests with LXC are run")
-	flag.StringVar(&o.packages, "packages", "./internal/container,./internal/cgroup,./internal/fusedev,./internal/lxcfs",
+	flag.StringVar(&o.packages, "packages", "./internal/lxcfs/container,./internal/linux/cgroup,./internal/lxcfs/fusedev,./internal/lxcfs",
 		"whose unit tests are run besides")
 	flag.StringVar(&o.cache, "cache", ".cache/vm", "where the kernel is kept")
 	flag.IntVar(&o.memory, "memory", 2048, "the guest's memory in MiB")

@@ -5,7 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"palisade/internal/meter"
+	"palisade/internal/lxcfs/meter"
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {

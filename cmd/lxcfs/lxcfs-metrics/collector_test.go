@@ -9,9 +9,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"palisade/internal/golden"
-	"palisade/internal/meter"
-	"palisade/internal/scrape"
+	"palisade/internal/cli/golden"
+	"palisade/internal/cli/scrape"
+	"palisade/internal/lxcfs/meter"
 )
 
 // get returns the response to a scrape.

@@ -14,11 +14,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"palisade/internal/cmdline"
-	"palisade/internal/meter"
-	"palisade/internal/metrics"
-	"palisade/internal/scrape"
-	"palisade/internal/sys"
+	"palisade/internal/cli/cmdline"
+	"palisade/internal/cli/metrics"
+	"palisade/internal/cli/scrape"
+	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/meter"
 )
 
 const name = "lxcfs-metrics"

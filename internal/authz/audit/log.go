@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"palisade/internal/cmdline"
+	"palisade/internal/cli/cmdline"
 )
 
 // queueSize is the number of records that can wait to be written. Further ones are dropped.

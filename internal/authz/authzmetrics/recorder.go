@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"palisade/internal/authz/audit"
-	"palisade/internal/scrape"
+	"palisade/internal/cli/scrape"
 )
 
 // Sources returns the counters of other packages.

@@ -13,8 +13,8 @@ import (
 	"palisade/internal/authz/action"
 	"palisade/internal/authz/audit"
 	"palisade/internal/authz/policy"
-	"palisade/internal/golden"
-	"palisade/internal/scrape"
+	"palisade/internal/cli/golden"
+	"palisade/internal/cli/scrape"
 )
 
 // recordList is an Auditor.

@@ -18,7 +18,7 @@ import (
 
 	"palisade/internal/authz/action"
 	"palisade/internal/authz/audit"
-	"palisade/internal/socket"
+	"palisade/internal/linux/socket"
 )
 
 // fixture is a running server.

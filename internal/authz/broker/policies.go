@@ -15,7 +15,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"palisade/internal/authz/policy"
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // Policies are the policies of a file, which can be loaded again.

@@ -12,7 +12,7 @@ import (
 
 	"palisade/internal/authz/action"
 	"palisade/internal/authz/policy"
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // named returns a file with one policy, which grants all actions to all users.

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"palisade/internal/authz/action"
-	"palisade/internal/idmap"
+	"palisade/internal/oci/idmap"
 )
 
 // violation returns what in a HostConfig the rule forbids, or "".

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // maxFile is the size limit of a policy file in bytes.

@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"palisade/internal/idmap"
+	"palisade/internal/oci/idmap"
 )
 
 // Extended attributes with access control lists (acl(5)).

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 
-	"palisade/internal/idmap"
+	"palisade/internal/oci/idmap"
 )
 
 // Caps is the extended attribute of file capabilities (capabilities(7)).

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"palisade/internal/idmap"
+	"palisade/internal/oci/idmap"
 )
 
 // thereAndBack returns a shift by 100000, by 300000 for gids, and the change back.

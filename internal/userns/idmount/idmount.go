@@ -13,8 +13,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 
-	"palisade/internal/idmap"
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
+	"palisade/internal/oci/idmap"
 )
 
 // ErrUnsupported is the error if the kernel or the file system does not support idmapped mounts.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // ReachableError is the error for a directory that users of the host other than root can reach:

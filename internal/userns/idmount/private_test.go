@@ -9,7 +9,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 func TestViews(t *testing.T) {

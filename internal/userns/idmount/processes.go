@@ -8,7 +8,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // mountTable maps mount ids to mounts.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // errMoved is the error for a path that does not lead where it should by the mount table.

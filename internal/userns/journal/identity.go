@@ -6,7 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // Identity identifies a file independently of its name, across reboots. It is a digest of the file

@@ -14,7 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // Journal holds the records of a tree.

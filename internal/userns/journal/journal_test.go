@@ -12,8 +12,8 @@ import (
 	"sync"
 	"testing"
 
-	"palisade/internal/idmap"
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
+	"palisade/internal/oci/idmap"
 )
 
 // TestKey checks that concurrent callers create one key, and that a key which others can read is

@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // key is the secret key of this host. It seals the records of a tree, so that records which came

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 
-	"palisade/internal/idmap"
+	"palisade/internal/oci/idmap"
 )
 
 // Phase is the progress of a tree's change. A tree without a State has the container's ids.

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"palisade/internal/idmap"
+	"palisade/internal/oci/idmap"
 )
 
 func TestState(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // Names of extended attributes. Processes in a user namespace can neither see nor change them, but

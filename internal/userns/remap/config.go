@@ -10,8 +10,8 @@ import (
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"palisade/internal/idmap"
 	"palisade/internal/oci"
+	"palisade/internal/oci/idmap"
 )
 
 // adapt changes a configuration: the container gets a user namespace with the maps, and settings

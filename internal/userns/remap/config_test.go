@@ -8,8 +8,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"palisade/internal/idmap"
 	"palisade/internal/oci"
+	"palisade/internal/oci/idmap"
 )
 
 func pairOf(t *testing.T, text string) idmap.Pair {

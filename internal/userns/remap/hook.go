@@ -12,9 +12,9 @@ import (
 	"strconv"
 	"time"
 
-	"palisade/internal/idmap"
+	"palisade/internal/linux/sys"
 	"palisade/internal/oci"
-	"palisade/internal/sys"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/idmount"
 )
 

@@ -7,9 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"palisade/internal/idmap"
+	"palisade/internal/linux/sys"
 	"palisade/internal/oci"
-	"palisade/internal/sys"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/shift"
 )
 

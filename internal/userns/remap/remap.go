@@ -12,8 +12,8 @@ import (
 	"log/slog"
 	"time"
 
-	"palisade/internal/idmap"
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/idmount"
 	"palisade/internal/userns/shift"
 )

@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"palisade/internal/idmap"
+	"palisade/internal/linux/sys"
 	"palisade/internal/oci"
-	"palisade/internal/sys"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/idmount"
 )
 

@@ -10,9 +10,9 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"palisade/internal/idmap"
 	"palisade/internal/oci"
-	"palisade/internal/shim"
+	"palisade/internal/oci/idmap"
+	"palisade/internal/oci/shim"
 )
 
 // Prepare is called before a runtime executes a command. A container that is created or run, and

@@ -5,8 +5,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"palisade/internal/idmap"
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/idattr"
 )
 

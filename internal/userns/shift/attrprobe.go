@@ -3,7 +3,7 @@ package shift
 import (
 	"bytes"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 	"palisade/internal/userns/idattr"
 	"palisade/internal/userns/journal"
 	"palisade/internal/userns/walk"

@@ -10,7 +10,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 	"palisade/internal/userns/idmount"
 )
 

@@ -4,7 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 	"palisade/internal/userns/walk"
 )
 

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"testing"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 	"palisade/internal/userns/walk"
 )
 

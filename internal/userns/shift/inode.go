@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 
-	"palisade/internal/idmap"
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/idattr"
 	"palisade/internal/userns/journal"
 	"palisade/internal/userns/walk"

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 	"palisade/internal/userns/walk"
 )
 

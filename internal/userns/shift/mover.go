@@ -4,8 +4,8 @@ import (
 	"errors"
 	"sync"
 
-	"palisade/internal/idmap"
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/walk"
 )
 

@@ -3,8 +3,8 @@ package shift
 import (
 	"bytes"
 
-	"palisade/internal/idmap"
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/idattr"
 	"palisade/internal/userns/journal"
 )

@@ -7,8 +7,8 @@ import (
 	"reflect"
 	"testing"
 
-	"palisade/internal/idmap"
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/idattr"
 	"palisade/internal/userns/journal"
 )

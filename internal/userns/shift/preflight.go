@@ -8,8 +8,8 @@ import (
 	"strings"
 	"sync"
 
-	"palisade/internal/idmap"
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/idmount"
 	"palisade/internal/userns/journal"
 )

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"palisade/internal/idmap"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/journal"
 )
 

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"palisade/internal/idmap"
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/walk"
 )
 

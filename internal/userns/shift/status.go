@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"palisade/internal/idmap"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/journal"
 )
 

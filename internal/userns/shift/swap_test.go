@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"palisade/internal/idmap"
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/idattr"
 	"palisade/internal/userns/journal"
 	"palisade/internal/userns/walk"

@@ -11,8 +11,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 
-	"palisade/internal/lockfile"
-	"palisade/internal/sys"
+	"palisade/internal/linux/lockfile"
+	"palisade/internal/linux/sys"
 	"palisade/internal/userns/journal"
 	"palisade/internal/userns/walk"
 )

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // InodeKey identifies a file whatever its names are.

@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"iter"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // Codes of the files in a Listing. Others, from FirstCode on, have a meaning for visitors only.

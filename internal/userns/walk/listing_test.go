@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // TestListing reads the entries of several parts back.

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // Visitor is called for the files of a tree, each by one worker.

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // recorder counts how often each file is visited. All workers share it.

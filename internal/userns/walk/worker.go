@@ -3,7 +3,7 @@ package walk
 import (
 	"slices"
 
-	"palisade/internal/sys"
+	"palisade/internal/linux/sys"
 )
 
 // task is one of: a directory to visit, by its name in dir; dir itself, if it is the root; entries

@@ -1,0 +1,189 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"palisade/internal/linux/procfs"
+	"palisade/internal/linux/sys"
+	"palisade/internal/oci"
+)
+
+// maxFile bounds the size of a file or answer, in bytes.
+const maxFile = 16 << 20
+
+// findFiles reads a finding from every file that matches a pattern below dir. A file that was
+// removed meanwhile belonged to a container that has ended.
+func findFiles(
+	dir string, patterns []string, read func(file string) (finding, error),
+) ([]finding, error) {
+	var found []finding
+	var errs []error
+	for _, pattern := range patterns {
+		names, err := fs.Glob(os.DirFS(dir), pattern) // dir may contain characters of patterns
+		errs = append(errs, err)
+		for _, name := range names {
+			file := filepath.Join(dir, name)
+			f, err := read(file)
+			switch {
+			case err == nil:
+				found = append(found, f)
+			case !errors.Is(err, fs.ErrNotExist):
+				errs = append(errs, fmt.Errorf("%s: %w", file, err))
+			}
+		}
+	}
+	return found, errors.Join(errs...)
+}
+
+// findRunc reads the state of runc's containers below /run: in its own directory, and in those that
+// engines set with --root.
+func findRunc(run string) ([]finding, error) {
+	return findFiles(run, []string{
+		"runc/*/state.json",
+		"containerd/runc/*/*/state.json",
+		"docker/runtime-*/*/*/state.json",
+		"isulad/runc/*/state.json",
+	}, readRunc)
+}
+
+func readRunc(file string) (finding, error) {
+	text, err := sys.ReadRegular(file, maxFile)
+	if err != nil {
+		return finding{}, err
+	}
+	f, err := parseRunc(text)
+	f.Engine = "runc"
+	if namespace := filepath.Base(filepath.Dir(filepath.Dir(file))); namespace != "runc" {
+		f.Engine = namespaceEngine(namespace)
+	}
+	return f, err
+}
+
+// namespaceEngine returns the engine that uses a namespace of containerd.
+func namespaceEngine(namespace string) string {
+	if namespace == "moby" {
+		return "docker"
+	}
+	return "containerd"
+}
+
+// parseRunc parses the beginning of runc's state.json (libcontainer.State). The rest, the
+// configuration, is much longer.
+func parseRunc(text []byte) (finding, error) {
+	var f finding
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
+		return f, errors.Join(errors.New("want a JSON object"), err)
+	}
+	var start int64
+	wanted := map[string]any{"id": &f.ID, "init_process_pid": &f.PID, "init_process_start": &start}
+	for len(wanted) > 0 && decoder.More() {
+		key, err := decoder.Token()
+		if err != nil {
+			return f, err
+		}
+		name, _ := key.(string)
+		value, ok := wanted[name]
+		if !ok {
+			value = new(json.RawMessage)
+		}
+		if err := decoder.Decode(value); err != nil {
+			return f, fmt.Errorf("%s: %w", name, err)
+		}
+		delete(wanted, name)
+	}
+	if len(wanted) > 0 {
+		return f, errors.New("missing id, pid or start time")
+	}
+	f.started = time.Duration(start) * procfs.ClockTick
+	return f, oci.CheckID(f.ID)
+}
+
+// findCrun reads the state of crun's containers.
+func findCrun(run string) ([]finding, error) {
+	return findFiles(run, []string{"crun/*/status"}, readCrun)
+}
+
+func readCrun(file string) (finding, error) {
+	text, err := sys.ReadRegular(file, maxFile)
+	if err != nil {
+		return finding{}, err
+	}
+	f, err := parseCrun(text)
+	f.ID, f.Engine = filepath.Base(filepath.Dir(file)), "crun"
+	return f, err
+}
+
+// parseCrun parses crun's status (libcrun/status.c).
+func parseCrun(text []byte) (finding, error) {
+	var status struct {
+		PID   int   `json:"pid"`
+		Start int64 `json:"process-start-time"`
+	}
+	if err := json.Unmarshal(text, &status); err != nil {
+		return finding{}, err
+	}
+	return finding{
+		Container: Container{PID: status.PID}, started: time.Duration(status.Start) * procfs.ClockTick,
+	}, nil
+}
+
+// findTasks reads the directories of containerd's tasks, which are bundles: those of the host's
+// containerd, and of one that dockerd has started.
+func findTasks(run string) ([]finding, error) {
+	return findFiles(run, []string{
+		"containerd/io.containerd.runtime.v2.task/*/*/init.pid",
+		"docker/containerd/daemon/io.containerd.runtime.v2.task/*/*/init.pid",
+	}, readTask)
+}
+
+func readTask(file string) (finding, error) {
+	bundle := filepath.Dir(file)
+	namespace := filepath.Base(filepath.Dir(bundle))
+	f := finding{Container: Container{
+		ID: filepath.Base(bundle), Engine: namespaceEngine(namespace),
+	}}
+	info, err := os.Stat(file)
+	if err != nil {
+		return f, err
+	}
+	f.known = info.ModTime()
+	text, err := sys.ReadRegular(file, maxRecord)
+	if err != nil {
+		return f, err
+	}
+	if f.PID, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
+		return f, err
+	}
+	if f.Engine == "containerd" {
+		f.Names = taskNames(bundle)
+	}
+	return f, nil
+}
+
+// taskNames returns the names that a client of containerd has set: CRI (pkg/cri/annotations) or
+// nerdctl.
+func taskNames(bundle string) []string {
+	config, err := oci.ReadBundle(bundle)
+	if err != nil {
+		return nil // the id is enough
+	}
+	a := config.Annotations
+	if name := a["io.kubernetes.cri.container-name"]; name != "" {
+		namespace, pod := a["io.kubernetes.cri.sandbox-namespace"], a["io.kubernetes.cri.sandbox-name"]
+		return []string{namespace + "/" + pod + "/" + name}
+	}
+	if name := a["nerdctl/name"]; name != "" {
+		return []string{name}
+	}
+	return nil
+}

@@ -1,0 +1,299 @@
+// Package mounts mounts the files of lxcfs on /proc and /sys of other mount namespaces, and
+// unmounts them. It learns from mount tables alone what is mounted: a file system whose server is
+// dead or hangs is never accessed.
+package mounts
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/moby/sys/mountinfo"
+
+	"palisade/internal/linux/sys"
+)
+
+// FSType is the type of an lxcfs in mount tables.
+const FSType = "fuse.lxcfs"
+
+// maxTable bounds the mount table of another process, in bytes. A container that can mount chooses
+// its length: the kernel allows 100,000 mounts (fs.mount-max) with lines of tens of kilobytes. The
+// bound is enough for as many lines of the usual length.
+const maxTable = 16 << 20
+
+// ErrTooLarge is the error for a mount table larger than maxTable.
+var ErrTooLarge = fmt.Errorf("mount table is larger than %d MiB", maxTable>>20)
+
+// tableTime bounds the time in which the kernel writes the mount table of another process: n mounts
+// stacked on one directory take O(n²).
+const tableTime = time.Second
+
+// Mount is a line of a mount table, /proc/<pid>/mountinfo.
+type Mount = mountinfo.Info
+
+// Table is the mount table of a process.
+type Table struct {
+	all  []*Mount
+	byID map[int]*Mount
+	// on lists the mounts on files and directories of a mount, by the ID of that mount; at has the
+	// lowest mount on each of them.
+	on map[int][]*Mount
+	at map[mountKey]*Mount
+	// others are the file systems of other lxcfs, which are left alone.
+	others map[sys.DeviceNumber]bool
+}
+
+// mountKey identifies a file or directory of a mount: the ID of the mount, and the path in the
+// table.
+type mountKey struct {
+	base  int
+	point string
+}
+
+// ReadTable reads the mount table of a process, given its directory in /proc. It fails with
+// ErrTooLarge for a table larger than 16 MiB, and with os.ErrDeadlineExceeded after tableTime.
+func ReadTable(process sys.File) (*Table, error) {
+	text, err := process.ReadSomeUntil("mountinfo", maxTable+1, time.Now().Add(tableTime))
+	if err == nil && len(text) > maxTable {
+		return nil, ErrTooLarge
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("read the mount table for %v: %w", tableTime, err)
+	}
+	return parseRead(text, err)
+}
+
+func parseRead(text []byte, err error) (*Table, error) {
+	if err != nil {
+		return nil, fmt.Errorf("read mount table: %w", err)
+	}
+	return ParseTable(text)
+}
+
+// OwnTable reads the mount table of this process.
+func OwnTable() (*Table, error) {
+	return parseRead(sys.ReadFile("/proc/thread-self/mountinfo", nil))
+}
+
+// ParseTable parses the text of /proc/<pid>/mountinfo (proc_pid_mountinfo(5)).
+func ParseTable(text []byte) (*Table, error) {
+	all, err := mountinfo.GetMountsFromReader(bytes.NewReader(withoutLong(text)), nil)
+	if err != nil {
+		return nil, fmt.Errorf("parse mount table: %w", err)
+	}
+	t := &Table{
+		all: all, byID: make(map[int]*Mount, len(all)),
+		on: make(map[int][]*Mount), at: make(map[mountKey]*Mount, len(all)),
+	}
+	for _, m := range all {
+		t.byID[m.ID] = m
+		t.on[m.Parent] = append(t.on[m.Parent], m)
+		// The root of the tree of mounts is its own parent.
+		if at := (mountKey{m.Parent, m.Mountpoint}); m.ID != m.Parent && t.at[at] == nil {
+			t.at[at] = m
+		}
+	}
+	return t, nil
+}
+
+// withoutLong returns the text without lines that are too long for the parser. No procfs, sysfs or
+// lxcfs has such a line: they have few options, and paths of at most PATH_MAX bytes, each escaped
+// as four at most.
+func withoutLong(text []byte) []byte {
+	short := make([]byte, 0, len(text))
+	for line := range bytes.Lines(text) {
+		if len(line) < bufio.MaxScanTokenSize {
+			short = append(short, line...)
+		}
+	}
+	return short
+}
+
+// Top returns the topmost mount on point, or nil.
+func (t *Table) Top(point string) *Mount {
+	var top *Mount
+	for _, m := range t.all {
+		if m.Mountpoint == point && t.cover(m) == nil {
+			top = m
+		}
+	}
+	return top
+}
+
+// Holding returns the mount that contains the directory dir.
+func (t *Table) Holding(dir string) *Mount {
+	for ; ; dir = path.Dir(dir) {
+		if m := t.Top(dir); m != nil || len(dir) <= 1 {
+			return m
+		}
+	}
+}
+
+// Lxcfs returns the visible mounts of the lxcfs with the device, the last mounted first.
+func (t *Table) Lxcfs(device sys.DeviceNumber) []*Mount {
+	var found []*Mount
+	for _, m := range slices.Backward(t.all) {
+		if m.FSType == FSType && Device(m) == device && t.Top(m.Mountpoint) == m {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+// Below returns the mount points below dir, one for each mount, the last mounted first.
+func (t *Table) Below(dir string) []string {
+	var points []string
+	for _, m := range slices.Backward(t.all) {
+		if strings.HasPrefix(m.Mountpoint, dir+"/") {
+			points = append(points, m.Mountpoint)
+		}
+	}
+	return points
+}
+
+// cover returns the mount on the root of m, which hides all of m, or nil.
+func (t *Table) cover(m *Mount) *Mount { return t.at[mountKey{m.ID, m.Mountpoint}] }
+
+// stack returns the mounts on point, a file or directory of the mount base itself, the topmost
+// last.
+func (t *Table) stack(base *Mount, point string) []*Mount {
+	var stack []*Mount
+	for m := t.at[mountKey{base.ID, point}]; m != nil && len(stack) < len(t.all); m = t.cover(m) {
+		stack = append(stack, m)
+	}
+	return stack
+}
+
+// isLxcfs reports whether m is a mount of an lxcfs, dead or alive, that is not in t.others.
+func (t *Table) isLxcfs(m *Mount) bool {
+	return m != nil && m.FSType == FSType && !t.others[Device(m)]
+}
+
+// onTop returns the number of mounts of lxcfs at the end of the stack that can be unmounted or
+// replaced. One in which something else is mounted cannot: that would be unmounted with it.
+func (t *Table) onTop(stack []*Mount) int {
+	n := 0
+	for n < len(stack) && t.isLxcfs(stack[len(stack)-1-n]) && !t.hasForeign(stack[len(stack)-1-n]) {
+		n++
+	}
+	return n
+}
+
+// hasForeign reports whether something other than lxcfs is mounted on a file in m.
+func (t *Table) hasForeign(m *Mount) bool {
+	return slices.ContainsFunc(t.on[m.ID], func(child *Mount) bool {
+		return child.Mountpoint != m.Mountpoint && child.ID != m.ID && !t.isLxcfs(child)
+	})
+}
+
+// below returns the stacks on files and directories of the mount base itself below point.
+func (t *Table) below(base *Mount, point string) (stacks [][]*Mount) {
+	for _, m := range t.on[base.ID] {
+		if strings.HasPrefix(m.Mountpoint, point+"/") && m == t.at[mountKey{base.ID, m.Mountpoint}] {
+			stacks = append(stacks, t.stack(base, m.Mountpoint))
+		}
+	}
+	return stacks
+}
+
+// isHidden reports whether a mount on a directory above point, of the mount base itself, hides it.
+func (t *Table) isHidden(base *Mount, point string) bool {
+	for dir := path.Dir(point); len(dir) > max(len(base.Mountpoint), 1); dir = path.Dir(dir) {
+		if t.at[mountKey{base.ID, dir}] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// OtherLxcfs returns the file systems of lxcfs that are mounted, but not on mountpoint.
+func (t *Table) OtherLxcfs(mountpoint string) map[sys.DeviceNumber]bool {
+	others := make(map[sys.DeviceNumber]bool)
+	for _, m := range t.all {
+		if m.FSType == FSType && m.Root == "/" && m.Mountpoint != mountpoint {
+			others[Device(m)] = true
+		}
+	}
+	for _, m := range t.all {
+		if m.Mountpoint == mountpoint {
+			delete(others, Device(m)) // mounted on mountpoint, and elsewhere too
+		}
+	}
+	return others
+}
+
+// isKernelFS reports whether m is a mount of a whole procfs or sysfs.
+func isKernelFS(m *Mount) bool {
+	return m != nil && (m.FSType == "proc" || m.FSType == "sysfs") && m.Root == "/"
+}
+
+// Device returns the device number of the file system that m shows.
+func Device(m *Mount) sys.DeviceNumber {
+	return sys.DeviceNumber{Major: uint32(m.Major), Minor: uint32(m.Minor)}
+}
+
+// PeerGroup returns the peer group of m (mount_namespaces(7)), or 0 if m is not shared.
+func PeerGroup(m *Mount) int {
+	for field := range strings.FieldsSeq(m.Optional) {
+		var group int
+		if n, err := fmt.Sscanf(field, "shared:%d", &group); n == 1 && err == nil {
+			return group
+		}
+	}
+	return 0
+}
+
+// mountStack is a stack of mounts on a file or directory of procfs or sysfs, one of them an lxcfs.
+type mountStack struct {
+	base  *Mount // the procfs or sysfs
+	point string
+	stack []*Mount
+	// dir is the directory that contains point, once it has been opened.
+	dir sys.File
+}
+
+// stacks returns all stacks on procfs and sysfs that contain an lxcfs, the deepest first.
+func (t *Table) stacks() []mountStack {
+	var stacks []mountStack
+	for i := len(t.all) - 1; i >= 0; i-- {
+		base := t.all[i]
+		if !isKernelFS(base) {
+			continue
+		}
+		for _, m := range t.on[base.ID] {
+			if m.Mountpoint == base.Mountpoint || m != t.at[mountKey{base.ID, m.Mountpoint}] {
+				continue // it covers base, or is not the lowest of its stack
+			}
+			stack := t.stack(base, m.Mountpoint)
+			for _, s := range stack {
+				if t.isLxcfs(s) {
+					stacks = append(stacks, mountStack{base: base, point: m.Mountpoint, stack: stack})
+					break
+				}
+			}
+		}
+	}
+	return stacks
+}
+
+// HasLxcfs reports whether the table has an lxcfs mount with this ID.
+func (t *Table) HasLxcfs(id int) bool {
+	m := t.byID[id]
+	return m != nil && m.FSType == FSType
+}
+
+// Mountpoints returns the mount points of every whole lxcfs.
+func (t *Table) Mountpoints() []string {
+	var points []string
+	for _, m := range t.all {
+		if m.FSType == FSType && m.Root == "/" && !slices.Contains(points, m.Mountpoint) {
+			points = append(points, m.Mountpoint)
+		}
+	}
+	return points
+}

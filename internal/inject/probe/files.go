@@ -1,0 +1,136 @@
+package probe
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"palisade/internal/inject/mounts"
+	"palisade/internal/linux/sys"
+)
+
+// ask accesses the file system and sets r.State. A child process makes the first accesses, which
+// the kernel does not cache. If the server ends at a later one, that access may wait for the next
+// server.
+func (r *Result) ask(ctx context.Context) {
+	err := r.read(ctx)
+	if err == nil {
+		err = r.look(ctx)
+	}
+	switch {
+	case err == nil:
+		r.State = Healthy
+	case isDead(err):
+		r.State, r.Reason = Dead, "its server is gone"
+	case ctx.Err() != nil:
+		r.State, r.Reason = Wedged, "it does not answer in time"
+	default:
+		r.State, r.Reason = Wedged, fmt.Sprintf("read proc/uptime: %v", err)
+	}
+}
+
+// read reads two files in a child process. It reads them in a private tree, since a container can
+// block readers of a shared inode, for instance with a lease.
+func (r *Result) read(ctx context.Context) error {
+	in := func(tree string) error {
+		dir := filepath.Join(r.Mountpoint, tree)
+		return sys.ReadInChild(ctx, filepath.Join(dir, StatusFile), filepath.Join(dir, "proc/uptime"))
+	}
+	err := in(mounts.ProbeTree)
+	if mounts.NoPrivateTree(err) != nil {
+		err = in(".")
+	}
+	return err
+}
+
+// contents are the files that a file system serves, and the status of its server.
+type contents struct {
+	files  []string
+	server *Status
+}
+
+// look sets r.Files and r.Server.
+func (r *Result) look(ctx context.Context) error {
+	found, err := sys.Within(ctx, func() (contents, error) {
+		root, err := sys.OpenDir(r.Mountpoint)
+		if err != nil {
+			return contents{}, err
+		}
+		defer root.Close()
+		tree, _, err := mounts.OpenTree(root, mounts.ProbeTree)
+		if err != nil {
+			return contents{}, err
+		}
+		defer tree.Close()
+		// Not from root: a container can keep a directory locked that it can list.
+		return contents{ListFiles(tree), readStatus(tree)}, nil
+	}, func(contents) {})
+	r.Files, r.Server = found.files, found.server
+	return err
+}
+
+func isDead(err error) bool {
+	return errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.ECONNABORTED)
+}
+
+// readStatus returns the status of the server, or nil if it reports none.
+func readStatus(root sys.File) *Status {
+	text, err := root.ReadFileAt(StatusFile, nil)
+	status := new(Status)
+	if err != nil || json.Unmarshal(text, status) != nil {
+		return nil
+	}
+	return status
+}
+
+// ListFiles returns the paths, relative to root, of what is mounted in containers: the files of
+// proc, and the CPU directory.
+func ListFiles(root sys.File) []string {
+	var files []string
+	for _, dir := range []string{"proc", "proc/pressure"} {
+		files = append(files, RegularFiles(root, dir)...)
+	}
+	if dir, err := root.OpenDirBelow(mounts.CPUDir); err == nil {
+		dir.Close()
+		files = append(files, mounts.CPUDir)
+	}
+	slices.Sort(files)
+	return files
+}
+
+// RegularFiles returns the paths of the regular files in the directory dir below root. It uses the
+// types in the directory entries: for the size of a file the server would have to render it.
+func RegularFiles(root sys.File, dir string) (files []string) {
+	d, err := root.OpenDirBelow(dir)
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	listing, err := d.OpenListing(sys.MakeName("."))
+	if err != nil {
+		return nil
+	}
+	defer listing.Close()
+	for buf := make([]byte, 4096); ; {
+		entries, err := listing.ReadEntries(buf)
+		if len(entries) == 0 || err != nil {
+			return files
+		}
+		for e, ok := entries.Next(); ok; e, ok = entries.Next() {
+			if e.IsRegular || !e.IsDir && isRegular(d, e.Name.String()) {
+				files = append(files, path.Join(dir, e.Name.String()))
+			}
+		}
+	}
+}
+
+// isRegular is for file systems without types in their directory entries.
+func isRegular(dir sys.File, name string) bool {
+	info, err := dir.StatAt(name)
+	return err == nil && info.IsRegular()
+}

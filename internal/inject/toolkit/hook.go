@@ -1,0 +1,205 @@
+package toolkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"palisade/internal/inject/mounts"
+	"palisade/internal/inject/probe"
+	"palisade/internal/linux/sys"
+	"palisade/internal/oci"
+)
+
+// stdinTime bounds the time that a runtime takes to write the container's state to the hook.
+const stdinTime = 5 * time.Second
+
+// Hook mounts the files of lxcfs in a container that a runtime is starting, whose state it reads
+// from stdin. It is the OCI hook prestart or createRuntime (runtime-spec, config.md,
+// "POSIX-platform Hooks"). As a poststop hook it does nothing. It returns an error if the state is
+// invalid or the container has ended. If lxcfs fails, the container stays as it was: Hook logs a
+// warning, or with strict returns an error.
+func (t *Toolkit) Hook(ctx context.Context, stdin io.Reader, strict bool) error {
+	looked := t.lookInBackground(ctx) // it takes as long as the rest of the hook
+	readCtx, cancel := context.WithTimeout(ctx, stdinTime)
+	defer cancel()
+	state, err := oci.ReadState(readCtx, stdin)
+	if err != nil {
+		return err
+	}
+	if state.HasStopped() {
+		return nil // the registry removes containers that have ended
+	}
+	mountNS, err := openStarting(&state)
+	if err != nil {
+		return fmt.Errorf("container %s: %w", state.ID, err)
+	}
+	defer mountNS.close()
+	if err := t.registry().Add(state.ID, state.Pid); err != nil {
+		t.Log.Warn("container not registered for remount", "container", state.ID, "err", err)
+	}
+	change, err := t.putStarting(ctx, mountNS, looked)
+	if len(change.Foreign) > 0 {
+		t.Log.Warn("left files of the container alone on which something else is mounted",
+			"container", state.ID, "files", strings.Join(change.Foreign, " "))
+	}
+	if err != nil && strict {
+		return fmt.Errorf("container %s: %w", state.ID, err)
+	}
+	if err != nil {
+		t.Log.Warn("the container starts without lxcfs", "container", state.ID, "err", err)
+		return nil
+	}
+	t.Log.Info("mounted the files of lxcfs",
+		"container", state.ID, "pid", state.Pid, "files", len(change.Virtual))
+	return nil
+}
+
+// looked is the result of probing lxcfs.
+type looked struct {
+	result probe.Result
+	err    error
+}
+
+func (t *Toolkit) lookInBackground(ctx context.Context) <-chan looked {
+	found := make(chan looked, 1)
+	go func() {
+		result, err := probe.Look(ctx, t.Mountpoint, ProbeTime)
+		found <- looked{result, err}
+	}()
+	return found
+}
+
+// putStarting mounts all files of lxcfs in the container, or none.
+func (t *Toolkit) putStarting(
+	ctx context.Context, mountNS *startingMountNS, look <-chan looked,
+) (mounts.Change, error) {
+	var found looked
+	select {
+	case found = <-look:
+	case <-ctx.Done():
+		return mounts.Change{}, ctx.Err()
+	}
+	if found.err != nil {
+		return mounts.Change{}, found.err
+	}
+	src, err := t.open(ctx, &found.result)
+	if err != nil {
+		return mounts.Change{}, err
+	}
+	defer src.Close()
+	change, err := mountNS.Put(src)
+	if err != nil {
+		return change, errors.Join(err, mountNS.TakeBack(change))
+	}
+	return change, nil
+}
+
+// startingMountNS is the MountNS of a container that is being started.
+type startingMountNS struct {
+	*mounts.MountNS
+	process sys.File
+}
+
+func (p *startingMountNS) close() {
+	p.MountNS.Close()
+	p.process.Close()
+}
+
+// errInside is the error for a hook of a stage that runs in the container's namespaces.
+var errInside = errors.New("the hook runs in the container's namespaces, " +
+	"as createContainer and startContainer do: want a prestart or createRuntime hook")
+
+// openStarting opens the container's mount namespace, and finds its root file system there.
+func openStarting(state *oci.State) (*startingMountNS, error) {
+	own, err := os.Readlink("/proc/self")
+	if err != nil || own != strconv.Itoa(os.Getpid()) || state.Pid <= 1 {
+		// In the container's pid namespace, /proc and the pid of the state mean other processes.
+		return nil, errInside
+	}
+	process, err := sys.OpenDir("/proc/" + strconv.Itoa(state.Pid))
+	if err != nil {
+		return nil, fmt.Errorf("open process %d: %w", state.Pid, err)
+	}
+	mountNS, err := mounts.OpenMountNS(process, "/")
+	if err == nil {
+		bundle, bundleErr := oci.ReadBundle(state.Bundle)
+		if bundleErr == nil { // otherwise it is unknown what the runtime mounts after its hooks
+			mountNS.IsFinal, mountNS.ReadOnly = !bundle.HasMasks, bundle.ReadOnly
+		}
+		err = findRoot(mountNS, process, state, bundle, bundleErr)
+		if err != nil {
+			mountNS.Close()
+		}
+	} else if errors.Is(err, mounts.ErrHostNamespace) {
+		err = errInside
+	}
+	if err != nil {
+		process.Close()
+		return nil, err
+	}
+	return &startingMountNS{mountNS, process}, nil
+}
+
+// findRoot sets mountNS.Root to the directory in the container's mount namespace that will be its
+// root. A runtime runs the hooks after it has mounted everything there, but before pivot_root(2); a
+// poststart hook runs after that. If the bundle could not be read, bundleErr is the reason.
+func findRoot(
+	mountNS *mounts.MountNS, process sys.File, state *oci.State, bundle oci.Bundle, bundleErr error,
+) error {
+	table, err := mountNS.Table()
+	if err != nil {
+		return fmt.Errorf("process %d: %w", state.Pid, err)
+	}
+	candidates := rootCandidates(state, bundle.Root)
+	for _, dir := range candidates {
+		if m := table.Top(filepath.Join(dir, "proc")); m != nil && m.FSType == "proc" {
+			mountNS.Root = dir
+			return nil
+		}
+	}
+	host, err2 := sys.Stat("/")
+	root, err3 := process.StatAt("root/.")
+	if err := errors.Join(err2, err3); err != nil {
+		return err
+	}
+	if root.Inode != host.Inode || root.FileSystem != host.FileSystem {
+		// The root was changed already. LXC, which has no bundle, mounts nothing after start-host.
+		mountNS.IsFinal = mountNS.IsFinal || state.Bundle == ""
+		return nil
+	}
+	err = fmt.Errorf("no procfs is mounted below %s", strings.Join(candidates, " or "))
+	return errors.Join(err, bundleErr)
+}
+
+// rootCandidates returns the possible paths of the root file system: from the state (crun's may be
+// relative to the bundle, lcr's is a mount point), from lcr's environment, and from the bundle's
+// configuration.
+func rootCandidates(state *oci.State, bundleRoot string) (dirs []string) {
+	add := func(dir string) {
+		if dir == "" {
+			return
+		}
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(state.Bundle, dir)
+		}
+		if resolved, err := filepath.EvalSymlinks(dir); err == nil {
+			dir = resolved
+		}
+		if !slices.Contains(dirs, dir) && dir != "/" {
+			dirs = append(dirs, dir)
+		}
+	}
+	add(state.Root)
+	add(os.Getenv("LXC_ROOTFS_MOUNT"))
+	add(bundleRoot)
+	add(os.Getenv("LXC_ROOTFS_PATH"))
+	return dirs
+}

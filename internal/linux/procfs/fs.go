@@ -1,0 +1,169 @@
+// Package procfs reads the host's files in /proc and /sys, once for many readers. A file is parsed
+// into an immutable snapshot, which is shared until it is too old. A snapshot is a template, which
+// package view fills with the values of a container.
+package procfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"palisade/internal/linux/cpulist"
+	"palisade/internal/linux/sys"
+)
+
+const (
+	// maxAge is the maximum age of a snapshot. It limits the cost of readers in a tight loop, and
+	// keeps counters such as ctxt accurate enough for tools that sample every second.
+	maxAge = 100 * time.Millisecond
+	// cpuinfoMaxAge is the maximum age of /proc/cpuinfo, in which only "cpu MHz" changes between
+	// hotplugs. It has more than 1 KiB for each CPU, and on x86 with Linux 4.13 to 5.17 each read
+	// interrupts every CPU, even idle ones, to measure its frequency.
+	cpuinfoMaxAge = time.Second
+	// grace is the additional time for which other readers get the last snapshot while one of them
+	// reads a new one.
+	grace = 900 * time.Millisecond
+)
+
+// cpuDir is relative to the root of sysfs.
+const cpuDir = "devices/system/cpu/"
+
+// FS reads the host's /proc and /sys. It is safe for concurrent use, and no reader waits for
+// another: while one reads a file again the others get the last snapshot, and each reads for itself
+// before there is one. Each read opens the file: the kernel keeps the content of a partially read
+// seq_file with the open file, so that two readers of one could get a mix of two versions.
+type FS struct {
+	// Sysinfo returns the host's current totals of memory and swap, so that a swapon shows at once.
+	// It is sys.ReadSysinfo except in tests.
+	Sysinfo func() (sys.Sysinfo, error)
+
+	proc, sys sys.File
+	now       func() time.Time
+
+	meminfo    source[Meminfo]
+	cpuinfo    source[Cpuinfo]
+	stat       source[Stat]
+	swaps      source[Swaps]
+	diskstats  source[Diskstats]
+	partitions source[Partitions]
+	online     source[cpulist.Set]
+	possible   source[cpulist.Set]
+}
+
+// New returns an FS that reads the procfs and sysfs mounted at the given directories.
+func New(procRoot, sysRoot string) (*FS, error) {
+	proc, err := sys.OpenDir(procRoot)
+	if err != nil {
+		return nil, err
+	}
+	sysfs, err := sys.OpenDir(sysRoot)
+	if err != nil {
+		proc.Close()
+		return nil, err
+	}
+	fs := &FS{Sysinfo: sys.ReadSysinfo, proc: proc, sys: sysfs, now: time.Now}
+	fs.meminfo.init(maxAge, func() (*Meminfo, error) { return load(fs.proc, "meminfo", ParseMeminfo) })
+	fs.cpuinfo.init(cpuinfoMaxAge, fs.loadCpuinfo)
+	fs.stat.init(maxAge, func() (*Stat, error) { return load(fs.proc, "stat", ParseStat) })
+	fs.swaps.init(maxAge, func() (*Swaps, error) { return load(fs.proc, "swaps", ParseSwaps) })
+	fs.diskstats.init(maxAge, fs.loadDiskstats)
+	fs.partitions.init(maxAge, fs.loadPartitions)
+	fs.online.init(maxAge, func() (*cpulist.Set, error) {
+		return load(fs.sys, cpuDir+"online", parseCPUs)
+	})
+	fs.possible.init(maxAge, func() (*cpulist.Set, error) {
+		return load(fs.sys, cpuDir+"possible", parseCPUs)
+	})
+	return fs, nil
+}
+
+// Close closes the directories. It must not be called during other calls.
+func (fs *FS) Close() error { return errors.Join(fs.proc.Close(), fs.sys.Close()) }
+
+// Meminfo returns /proc/meminfo, at most 100 ms old.
+func (fs *FS) Meminfo() (*Meminfo, error) { return fs.meminfo.get(fs.now()) }
+
+// Stat returns /proc/stat, at most 100 ms old.
+func (fs *FS) Stat() (*Stat, error) { return fs.stat.get(fs.now()) }
+
+// Swaps returns the format of /proc/swaps.
+func (fs *FS) Swaps() (*Swaps, error) { return fs.swaps.get(fs.now()) }
+
+// Diskstats returns /proc/diskstats, at most 100 ms old.
+func (fs *FS) Diskstats() (*Diskstats, error) { return fs.diskstats.get(fs.now()) }
+
+// Partitions returns /proc/partitions, at most 100 ms old.
+func (fs *FS) Partitions() (*Partitions, error) { return fs.partitions.get(fs.now()) }
+
+// Online returns the host's online CPUs (/sys/devices/system/cpu/online), at most 100 ms old. The
+// set is shared and must not be changed.
+func (fs *FS) Online() (*cpulist.Set, error) { return fs.online.get(fs.now()) }
+
+// Possible returns the host's CPUs, including those that may be added at run time
+// (/sys/devices/system/cpu/possible). The set is shared and must not be changed.
+func (fs *FS) Possible() (*cpulist.Set, error) { return fs.possible.get(fs.now()) }
+
+// Cpuinfo returns /proc/cpuinfo: its CPUs at most 100 ms old, other values at most a second.
+func (fs *FS) Cpuinfo() (*Cpuinfo, error) {
+	now := fs.now()
+	online, err := fs.online.get(now)
+	if err != nil {
+		return nil, err
+	}
+	c, err := fs.cpuinfo.get(now)
+	if err == nil && !c.online.Equal(*online) {
+		return fs.cpuinfo.refresh(now)
+	}
+	return c, err
+}
+
+// loadCpuinfo reads the online CPUs before cpuinfo: after a hotplug in between, the next reader
+// finds a different set and reads again.
+func (fs *FS) loadCpuinfo() (*Cpuinfo, error) {
+	online, err := load(fs.sys, cpuDir+"online", parseCPUs)
+	if err != nil {
+		return nil, err
+	}
+	c, err := load(fs.proc, "cpuinfo", ParseCpuinfo)
+	if err != nil {
+		return nil, err
+	}
+	c.online = *online
+	return c, nil
+}
+
+// Raw appends the content of a host file to dst: meminfo, cpuinfo, stat, uptime, swaps, diskstats,
+// partitions, loadavg, slabinfo and pressure/* of /proc, or cpu/online, cpu/offline, cpu/present,
+// cpu/possible and cpu/kernel_max of /sys/devices/system. For other names the error is
+// os.ErrNotExist. Only root may read slabinfo, which the caller must enforce.
+func (fs *FS) Raw(name string, dst []byte) ([]byte, error) {
+	dir, path := fs.proc, name
+	switch name {
+	case "meminfo", "cpuinfo", "stat", "uptime", "swaps", "diskstats", "partitions", "loadavg",
+		"slabinfo", "pressure/cpu", "pressure/memory", "pressure/io":
+	case "cpu/online", "cpu/offline", "cpu/present", "cpu/possible", "cpu/kernel_max":
+		dir, path = fs.sys, "devices/system/"+name
+	default:
+		return dst, &os.PathError{Op: "read", Path: name, Err: os.ErrNotExist}
+	}
+	free := dst[len(dst):]
+	text, err := dir.ReadFileAt(path, free)
+	if err != nil {
+		return dst, fmt.Errorf("read %s: %w", name, err)
+	}
+	return append(dst, text...), nil
+}
+
+// load reads and parses a file. The result may refer to its content.
+func load[T any](dir sys.File, name string, parse func([]byte) (*T, error)) (*T, error) {
+	text, err := dir.ReadFileAt(name, nil)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	v, err := parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("parse %s: %w", name, err)
+	}
+	return v, nil
+}

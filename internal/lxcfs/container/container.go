@@ -1,0 +1,122 @@
+// Package container finds the container of a reader: from the thread id of a request to a pid
+// namespace, the init of that namespace, and the container's cgroup. Cached containers are pinned
+// (namespace, process and cgroup files are open), so a reused pid or inode number cannot show one
+// container the values of another.
+//
+// The rules:
+//   - A reader in a pid namespace below ours belongs to the container of that namespace's init.
+//   - That container's cgroup is the root of its init's cgroup namespace. If init shares the
+//     namespace with the init of the pid namespace above, or with us, it is init's own cgroup.
+//   - A reader in that namespace with a mount namespace that is neither init's nor ours, and a
+//     cgroup that is not below init's, is another container that shares the pid namespace
+//     (Kubernetes' shareProcessNamespace, --pid=container:x). Mount namespaces are not pinned,
+//     since that would keep their mounts alive: their inode numbers are compared with init's while
+//     both processes exist, and never stored.
+//   - A reader in our own pid namespace belongs to a container only if a container runtime created
+//     its cgroup.
+package container
+
+import (
+	"errors"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"palisade/internal/linux/cgroup"
+	"palisade/internal/linux/procfs"
+	"palisade/internal/linux/sys"
+)
+
+// Container is a container found by Find. It is valid until Release.
+type Container[S any] struct {
+	// Group is the container's cgroup.
+	Group *cgroup.Group
+	// State is for use by the Finder's owner. It is kept if init moves to another cgroup.
+	State *S
+
+	leader process
+	key    cgroupKey
+	// paths is the container's cgroup, seen the content of the leader's cgroup file at that time.
+	paths cgroup.Paths
+	seen  []byte
+	// pidNS pins the pid namespace, so that its inode number is not reused. It is not open if the
+	// namespace is the daemon's own.
+	pidNS sys.File
+	// principal is charged for the work for this container. It owns pidNS, unless ownsPIDNS is set.
+	principal *Principal
+	ownsPIDNS bool
+	// isInit reports that the leader is the init of that namespace.
+	isInit bool
+	// readers are the container's entries in Finder.byReader, guarded by Finder.mu.
+	readers []readerKey
+	// reserved reports that filesOfContainer descriptors are reserved.
+	reserved bool
+	// listed reports that a reader was found in this container. A container that is cached only
+	// because others share its pid namespace is not listed.
+	listed atomic.Bool
+
+	// refs counts the holders, including the cache. used and checked are the times of the last use
+	// and of the last check of the leader's cgroup, by Finder.clock.
+	refs          atomic.Int32
+	used, checked atomic.Int64
+}
+
+// InitPID returns the pid, in the daemon's pid namespace, of the container's init, or of its oldest
+// process if it has no pid namespace of its own.
+func (c *Container[S]) InitPID() int { return c.leader.pid }
+
+// InitDir returns the open directory /proc/<InitPID>. The caller must not close it.
+func (c *Container[S]) InitDir() sys.File { return c.leader.dir }
+
+// Start returns the start time of that process, since boot.
+func (c *Container[S]) Start() time.Duration { return c.leader.start }
+
+// PIDInside returns the id of the thread tid in the container's pid namespace, or 0 if the thread
+// is not in it.
+func (c *Container[S]) PIDInside(proc sys.File, tid int, s *Scratch) (int, error) {
+	if c.pidNS.IsOpen() {
+		if pid, err := c.pidNS.PIDInNamespace(tid); !errors.Is(err, syscall.ENOTTY) {
+			return pid, err
+		}
+	}
+	var err error
+	if s.text, err = proc.ReadFileAt(strconv.Itoa(tid)+"/status", s.text); err != nil {
+		return 0, err
+	}
+	status, err := procfs.ParseTaskStatus(s.text)
+	if err != nil || c.leader.depth >= len(status.NSPids) {
+		return 0, err
+	}
+	return status.NSPids[c.leader.depth], nil
+}
+
+// PIDNamespace returns the inode number of the container's pid namespace. It is not reused while
+// the caller holds c.
+func (c *Container[S]) PIDNamespace() uint64 { return c.key.pidNS }
+
+// Principal returns the principal that is charged for work for the container. It is valid while the
+// caller holds c.
+func (c *Container[S]) Principal() *Principal { return c.principal }
+
+// Name returns the path of the cgroup, for messages.
+func (c *Container[S]) Name() string { return c.paths.Name() }
+
+// Acquire holds c until one more Release. The caller must hold it already.
+func (c *Container[S]) Acquire() { c.refs.Add(1) }
+
+// Release ends one hold of c.
+func (c *Container[S]) Release() {
+	if c.refs.Add(-1) > 0 {
+		return
+	}
+	c.Group.Close()
+	c.leader.close()
+	if c.ownsPIDNS {
+		c.pidNS.Close()
+	}
+	c.principal.Release()
+	if c.reserved {
+		sys.AddReservedFDs(-filesOfContainer)
+	}
+}

@@ -1,0 +1,157 @@
+package container
+
+import (
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"palisade/internal/linux/sys"
+)
+
+// Principal is charged for the use of shared resources. It is a container including all containers
+// nested in it, since it can create any number of these, or a user of the host including all their
+// namespaces. There is one Principal for each while it is held, so pointers can be compared. The
+// zero Principal need not be held.
+type Principal struct {
+	// Resting is the time until which no more work is done for the principal, for use by the
+	// Finder's owner.
+	Resting atomic.Int64
+
+	key   principalKey
+	ns    sys.File // pins the namespace of the key
+	table *principals
+	refs  int // guarded by principals.mu
+}
+
+// principalKey identifies a Principal: by the inode number of a pid namespace directly below the
+// daemon's, which is pinned; or by the cgroup of a container in the daemon's pid namespace; or by
+// uid.
+type principalKey struct {
+	ns     uint64
+	cgroup string
+	uid    uint32
+}
+
+// Namespace returns the inode number of a container's topmost pid namespace, or 0 for a user or a
+// container in the daemon's pid namespace.
+func (p *Principal) Namespace() uint64 { return p.key.ns }
+
+// UID returns the uid of a user, or 0 for a container.
+func (p *Principal) UID() uint32 { return p.key.uid }
+
+// Acquire holds p until one more Release. The caller must hold it already.
+func (p *Principal) Acquire() {
+	if p.table == nil {
+		return
+	}
+	p.table.mu.Lock()
+	defer p.table.mu.Unlock()
+	p.refs++
+}
+
+// Release ends one hold of p.
+func (p *Principal) Release() {
+	if p.table == nil {
+		return
+	}
+	p.table.mu.Lock()
+	defer p.table.mu.Unlock()
+	if p.refs--; p.refs == 0 {
+		delete(p.table.held, p.key)
+		if p.ns.IsOpen() {
+			p.ns.Close()
+			sys.AddReservedFDs(-1)
+		}
+	}
+}
+
+// principals holds all principals in use.
+type principals struct {
+	mu   sync.Mutex
+	held map[principalKey]*Principal
+}
+
+// acquire returns the Principal of the key. It takes ownership of ns, which pins the namespace of
+// the key.
+func (ps *principals) acquire(key principalKey, ns sys.File) *Principal {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	p := ps.held[key]
+	if p == nil {
+		p = &Principal{key: key, ns: ns, table: ps}
+		ps.held[key] = p
+		if ns.IsOpen() {
+			sys.AddReservedFDs(1)
+		}
+	} else {
+		ns.Close()
+	}
+	p.refs++
+	return p
+}
+
+// Principal returns the principal of the thread tid: the user uid if the thread is in the daemon's
+// pid namespace or cannot be seen. The caller must release it.
+func (f *Finder[S]) Principal(tid, uid uint32) *Principal {
+	user := principalKey{uid: uid}
+	at, err := f.proc.OpenAt(strconv.Itoa(int(tid)) + "/ns/pid")
+	if err != nil {
+		return f.principals.acquire(user, sys.File{})
+	}
+	p, err := f.principalOf(&at)
+	at.Close()
+	if p == nil || err != nil {
+		return f.principals.acquire(user, sys.File{})
+	}
+	return p
+}
+
+// principalOf returns the Principal of processes in the pid namespace ns, or nil if ns is the
+// daemon's own. If ns is directly below the daemon's, the Principal takes ownership of it, and *ns
+// is zeroed. Before Linux 4.9, and if a namespace is not below the daemon's, each namespace counts
+// as a container.
+func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
+	topmost := *ns
+	defer func() {
+		if topmost.Fd() != ns.Fd() {
+			topmost.Close()
+		}
+	}()
+	inode, err := topmost.Inode()
+	if err != nil || inode == f.hostPidNS {
+		return nil, err
+	}
+	for {
+		parent, err := topmost.ParentNamespace()
+		if sys.IsUnknownNamespace(err) {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		above, err := parent.Inode()
+		if err != nil || above == f.hostPidNS {
+			parent.Close()
+			if err != nil {
+				return nil, err
+			}
+			break
+		}
+		if topmost.Fd() != ns.Fd() {
+			topmost.Close()
+		}
+		topmost, inode = parent, above
+	}
+	creator, err := topmost.Creator()
+	if err != nil {
+		return nil, err
+	}
+	if creator != 0 {
+		return f.principals.acquire(principalKey{uid: creator}, sys.File{}), nil
+	}
+	p := f.principals.acquire(principalKey{ns: inode}, topmost)
+	if topmost.Fd() == ns.Fd() {
+		*ns = sys.File{}
+	}
+	topmost = *ns
+	return p, nil
+}

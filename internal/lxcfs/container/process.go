@@ -1,0 +1,78 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"syscall"
+	"time"
+
+	"palisade/internal/linux/procfs"
+	"palisade/internal/linux/sys"
+)
+
+// process is a pinned process: its directory in /proc and its pidfd never refer to another process
+// that reuses the pid.
+type process struct {
+	pid int
+	// dir is /proc/<pid>, cgroup the file of that name in it.
+	dir, cgroup sys.File
+	// pidfd is not open before Linux 5.3.
+	pidfd sys.File
+	// start is the start time, since boot.
+	start time.Duration
+	// parent is the pid of its parent when it was pinned.
+	parent int
+	// depth is the depth of its pid namespace below the daemon's.
+	depth int
+}
+
+// pin opens the process with the pid. The caller must close it.
+func pin(proc sys.File, pid int) (process, error) {
+	p := process{pid: pid}
+	err := p.open(proc)
+	if err != nil {
+		p.close()
+		return process{}, fmt.Errorf("pin process %d: %w", pid, err)
+	}
+	return p, nil
+}
+
+func (p *process) open(proc sys.File) (err error) {
+	if p.dir, err = proc.OpenDirAt(strconv.Itoa(p.pid)); err != nil {
+		return err
+	}
+	if p.pidfd, err = sys.OpenPidfd(p.pid); err != nil && !errors.Is(err, syscall.ENOSYS) {
+		return err
+	}
+	// A dead process's directory is not readable, so dir and pidfd are of the same process.
+	if p.cgroup, err = p.dir.OpenAt("cgroup"); err != nil {
+		return err
+	}
+	stat, text, err := procfs.ReadTaskStat(p.dir, p.pid, nil)
+	if err != nil {
+		return err
+	}
+	p.start = stat.Start
+	if text, err = p.dir.ReadFileAt("status", text); err != nil {
+		return err
+	}
+	status, err := procfs.ParseTaskStatus(text)
+	p.parent, p.depth = status.Parent, max(len(status.NSPids)-1, 0)
+	return err
+}
+
+func (p *process) close() {
+	p.dir.Close()
+	p.cgroup.Close()
+	p.pidfd.Close()
+}
+
+// alive reports whether the process has not ended. A zombie has.
+func (p *process) alive() bool {
+	if p.pidfd.IsOpen() {
+		return !p.pidfd.Ready()
+	}
+	stat, _, err := procfs.ReadTaskStat(p.dir, p.pid, nil)
+	return err == nil && stat.State != 'Z' && stat.State != 'X'
+}

@@ -1,0 +1,227 @@
+package fusedev
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"palisade/internal/linux/sys"
+)
+
+// Session is the state of a connection that outlives the process that serves it: the device, a
+// clone of it for each thread, and memory for the request that each thread works on. While any
+// process holds the files, the kernel queues new requests for the next process; requests that were
+// already read are in the memory.
+type Session struct {
+	master sys.File
+	clones []sys.File
+	memory sys.File
+	mem    []byte
+}
+
+// Layout of the memory: a header page, then a slot for each clone. All numbers are in native byte
+// order.
+const (
+	memoryMagic   = "palisade-fuse\x00"
+	memoryVersion = 2
+	// oldVersion differs only in that the mount has default_permissions.
+	oldVersion = 1
+	headerSize = 4096
+
+	// Offsets in the header, after the magic:
+	versionAt  = 16 // uint32
+	slotsAt    = 20 // uint32, the number of slots
+	slotSizeAt = 24 // uint32
+	initSizeAt = 28 // uint32, the size of the INIT request
+	answeredAt = 32 // uint64, the number of answered requests
+	initAt     = 64
+
+	// A slot begins with a uint32, the number of processes that have found its request unanswered.
+	// The request follows at requestAt; its first four bytes are its length, which the kernel
+	// writes and the thread sets to 0 after the answer.
+	requestAt = 64
+	slotSize  = requestAt + requestSize
+)
+
+// NewSession does the handshake of a connection that was just mounted. It takes ownership of
+// master, and makes n clones for as many threads.
+func NewSession(master sys.File, n int) (*Session, error) {
+	s := &Session{master: master}
+	init, err := handshake(master)
+	if err == nil {
+		err = s.clone(n)
+	}
+	if err == nil {
+		err = s.newMemory(init)
+	}
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// handshake answers INIT, the first request of a connection, and returns the request.
+func handshake(master sys.File) ([]byte, error) {
+	in := make([]byte, requestSize)
+	n, err := master.Read(in)
+	if err != nil {
+		return nil, fmt.Errorf("read INIT: %w", err)
+	}
+	if n > headerSize-initAt {
+		return nil, fmt.Errorf("read INIT: unexpected size of %d bytes", n)
+	}
+	out, err := answerInit(newProtocol(fuse.NewDefaultRawFileSystem(), nil), in[:n])
+	if err != nil {
+		return nil, err
+	}
+	if _, err := master.Write(out); err != nil {
+		return nil, fmt.Errorf("answer INIT: %w", err)
+	}
+	return in[:n], nil
+}
+
+func (s *Session) clone(n int) error {
+	for range n {
+		dev, err := sys.OpenReadWrite(devicePath)
+		if err != nil {
+			return err
+		}
+		s.clones = append(s.clones, dev)
+		if err := dev.CloneFuse(s.master); err != nil {
+			return fmt.Errorf("clone %s: %w", devicePath, err)
+		}
+	}
+	return nil
+}
+
+func (s *Session) newMemory(init []byte) error {
+	size := headerSize + len(s.clones)*slotSize
+	var err error
+	if s.memory, err = sys.MemfdCreate("lxcfs-requests", size); err != nil {
+		return err
+	}
+	if s.mem, err = s.memory.Map(size); err != nil {
+		return err
+	}
+	put := func(at, n int) { binary.NativeEndian.PutUint32(s.mem[at:], uint32(n)) }
+	put(versionAt, memoryVersion)
+	put(slotsAt, len(s.clones))
+	put(slotSizeAt, slotSize)
+	put(initSizeAt, len(init))
+	copy(s.mem[initAt:headerSize], init)
+	copy(s.mem, memoryMagic)
+	return nil
+}
+
+// Names of the files of a Session.
+const (
+	masterName = "fuse"
+	memoryName = "requests"
+	cloneName  = "clone-"
+)
+
+// Files returns the files that OpenSession needs in the next process.
+func (s *Session) Files() []sys.NamedFile {
+	files := []sys.NamedFile{
+		{Name: masterName, File: s.master}, {Name: memoryName, File: s.memory},
+	}
+	for i, clone := range s.clones {
+		files = append(files, sys.NamedFile{Name: cloneName + strconv.Itoa(i), File: clone})
+	}
+	return files
+}
+
+// OpenSession returns the session of an earlier process from its Files, in any order. It fails if
+// one is missing or the memory has another layout. Files of other names are ignored.
+func OpenSession(files []sys.NamedFile) (*Session, error) {
+	s := new(Session)
+	clones := make(map[int]sys.File)
+	for _, f := range files {
+		switch number, isClone := strings.CutPrefix(f.Name, cloneName); {
+		case f.Name == masterName:
+			s.master = f.File
+		case f.Name == memoryName:
+			s.memory = f.File
+		case isClone:
+			i, err := strconv.Atoi(number)
+			if err != nil {
+				return nil, fmt.Errorf("open session: file %q: %w", f.Name, err)
+			}
+			clones[i] = f.File
+		}
+	}
+	if !s.master.IsOpen() || !s.memory.IsOpen() || len(clones) == 0 {
+		return nil, errors.New("open session: device, memory or clones missing")
+	}
+	for i := range len(clones) {
+		if !clones[i].IsOpen() {
+			return nil, fmt.Errorf("open session: file %s%d missing", cloneName, i)
+		}
+		s.clones = append(s.clones, clones[i])
+	}
+	return s, s.openMemory()
+}
+
+func (s *Session) openMemory() error {
+	size, err := s.memory.Size()
+	if err != nil {
+		return err
+	}
+	if size < headerSize {
+		return fmt.Errorf("open session: memory has %d bytes, want at least %d", size, headerSize)
+	}
+	if s.mem, err = s.memory.Map(int(size)); err != nil {
+		return err
+	}
+	get := func(at int) int { return int(u32(s.mem, at)) }
+	want := headerSize + len(s.clones)*slotSize
+	switch {
+	case string(s.mem[:len(memoryMagic)]) != memoryMagic:
+		return errors.New("open session: bad magic in memory")
+	case get(versionAt) != memoryVersion && get(versionAt) != oldVersion:
+		return fmt.Errorf("open session: unsupported version %d", get(versionAt))
+	case get(slotSizeAt) != slotSize, get(slotsAt) != len(s.clones), int(size) != want:
+		return fmt.Errorf("open session: memory has %d bytes, want %d", size, want)
+	case get(initSizeAt) > headerSize-initAt:
+		return fmt.Errorf("open session: INIT has %d bytes", get(initSizeAt))
+	}
+	return nil
+}
+
+// Answered returns the counter in shared memory of the requests that all workers have answered.
+// Workers of earlier versions do not count theirs.
+func (s *Session) Answered() *atomic.Uint64 { return sys.Uint64In(s.mem[answeredAt:]) }
+
+// KernelChecksAccess reports whether the kernel checks file modes (default_permissions), as on
+// mounts of an earlier version.
+func (s *Session) KernelChecksAccess() bool { return u32(s.mem, versionAt) == oldVersion }
+
+// HasEnded reports whether the connection is unmounted or aborted.
+func (s *Session) HasEnded() bool { return s.master.HasFailed() }
+
+// init returns the INIT request.
+func (s *Session) init() []byte {
+	return slices.Clone(s.mem[initAt : initAt+u32(s.mem, initSizeAt)])
+}
+
+// slot returns the memory of thread i.
+func (s *Session) slot(i int) []byte {
+	at := headerSize + i*slotSize
+	return s.mem[at : at+slotSize : at+slotSize]
+}
+
+// Close closes the files. The memory stays mapped, since threads may still use it.
+func (s *Session) Close() {
+	s.master.Close()
+	s.memory.Close()
+	for i := range s.clones {
+		s.clones[i].Close()
+	}
+}

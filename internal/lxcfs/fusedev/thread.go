@@ -1,0 +1,268 @@
+package fusedev
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"palisade/internal/linux/sys"
+)
+
+// thread reads requests from its clone of the device and answers them, one at a time.
+type thread struct {
+	conn *Conn
+	dev  sys.File
+	// slot is the thread's part of the session's memory, in the part of it that holds the current
+	// request, out the answer.
+	slot, in, out []byte
+	req           Request
+	// claim is the id of the current request, 0 if there is none or rescue has answered it. since
+	// is the time when it was received, relative to Conn.start.
+	claim atomic.Uint64
+	since atomic.Int64
+}
+
+func newThread(c *Conn, dev sys.File, slot []byte) *thread {
+	return &thread{
+		conn: c, dev: dev, slot: slot, in: slot[requestAt:], out: make([]byte, 0, 64<<10),
+	}
+}
+
+// serve answers requests until the connection ends.
+func (t *thread) serve() {
+	pool := t.conn.pool
+	defer t.conn.running.Done()
+	defer pool.shutdown()
+	t.resume()
+	for pool.park() {
+		if !t.work() {
+			return
+		}
+	}
+}
+
+// maxTries is the number of processes that try to answer a request, which may have crashed the
+// earlier ones. A supervisor starts more processes in a row before it gives up.
+const maxTries = 8
+
+// resume answers the request that an earlier process left unanswered. After maxTries it gets the
+// answer of a request that takes too long.
+func (t *thread) resume() {
+	n := int(u32(t.in, 0))
+	if n == 0 {
+		return
+	}
+	tries := u32(t.slot, 0) + 1
+	binary.NativeEndian.PutUint32(t.slot, tries)
+	isPending, known := false, true
+	if n >= inHeaderSize && n <= len(t.in) {
+		isPending, known = t.isPending(u64(t.in, 8))
+	}
+	t.req.MaybeAnswered = !known
+	switch {
+	case known && !isPending:
+	case tries > maxTries:
+		t.req.parseHeader(t.in)
+		if t.answerFallback(t.in[:n]) {
+			t.dev.Write(t.out)
+		}
+	default:
+		t.conn.pool.busy.Add(1)
+		t.handle(t.in[:n], time.Since(t.conn.start))
+		t.conn.pool.answered()
+	}
+	t.req.MaybeAnswered = false
+	t.clearSlot()
+}
+
+// isPending reports whether the kernel waits for the answer to a request, which the earlier process
+// may have sent just before it ended. The query is a reply to an interrupt of the request
+// (FUSE_INT_REQ_BIT in fs/fuse/fuse_i.h): without an error it has no effect, and fails with ENOENT
+// if there is no such request. known is false before Linux 4.20.
+func (t *thread) isPending(unique uint64) (isPending, known bool) {
+	if !t.conn.canQuery {
+		return false, false
+	}
+	var reply [outHeaderSize]byte
+	putHeader(reply[:], unique|interruptBit, 0)
+	_, err := t.dev.Write(reply[:])
+	return err == nil, err == nil || errors.Is(err, syscall.ENOENT)
+}
+
+// clearSlot marks the request in the slot as answered.
+func (t *thread) clearSlot() {
+	sys.Uint32In(t.in).Store(0)
+	sys.Uint32In(t.slot).Store(0)
+}
+
+// work answers requests until enough other threads wait for them. It returns false if the
+// connection has ended.
+func (t *thread) work() bool {
+	pool := t.conn.pool
+	for pending := 0; ; {
+		pool.waiting.Add(1)
+		begin := time.Since(t.conn.start)
+		n, err := t.dev.Read(t.in)
+		received := time.Since(t.conn.start)
+		if received-begin >= minWait {
+			pending = 0
+		} else if pending++; pending == backlog {
+			pending = 0
+			pool.wake()
+		}
+		pool.received()
+		if t.conn.draining.Load() {
+			pool.busy.Add(-1)
+			select {} // the next process answers the request in the slot
+		}
+		switch {
+		case err == nil && n >= inHeaderSize:
+			t.handle(t.in[:n], received)
+		case err == nil, errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EAGAIN):
+			// The request was interrupted before it was read.
+		default:
+			return false // ENODEV: unmounted
+		}
+		t.clearSlot()
+		pool.answered()
+		if pending == 0 && pool.waiting.Load() > 0 {
+			return true
+		}
+	}
+}
+
+// handle serves one request. A failed write is ignored: the request was aborted (ENOENT), or the
+// connection has ended.
+func (t *thread) handle(in []byte, received time.Duration) {
+	t.req.parseHeader(in)
+	unique := t.req.unique
+	t.since.Store(int64(received))
+	t.claim.Store(unique)
+	answered := t.dispatch(in)
+	if t.claim.CompareAndSwap(unique, 0) && answered { // else rescue has answered
+		t.dev.Write(t.out)
+	}
+}
+
+// dispatch prepares the answer in t.out, and returns false for requests without an answer. A panic
+// fails only this request.
+func (t *thread) dispatch(in []byte) (answered bool) {
+	defer func() {
+		if value := recover(); value != nil {
+			t.fail(fallbackErrno(t.req.opcode))
+			answered = t.req.opcode != opForget && t.req.opcode != opBatchForget
+			t.conn.handler.Panicked(value)
+		}
+	}()
+	switch op := t.req.opcode; {
+	case op == opRead && len(in) >= readInSize:
+		t.read(in)
+	case op == opOpen && len(in) >= openInSize:
+		t.open(in)
+	case op == opRelease && len(in) >= releaseInSize:
+		t.conn.handler.Release(&t.req, u64(in, inHeaderSize))
+		t.reply(outHeaderSize)
+	case op == opPoll && len(in) >= pollInSize:
+		t.poll(in)
+	case op == opForget, op == opBatchForget:
+		return false // node ids are constants
+	case op == opAccess && len(in) >= accessInSize:
+		t.fail(t.conn.handler.Access(&t.req, u32(in, inHeaderSize)))
+	case op == opInterrupt, op == opFlush:
+		t.fail(syscall.ENOSYS) // the kernel does not send them again
+	case op == opDestroy:
+		t.reply(outHeaderSize)
+	default:
+		return t.forward(in)
+	}
+	return true
+}
+
+func (t *thread) open(in []byte) {
+	handle, flags, errno := t.conn.handler.Open(&t.req, u32(in, inHeaderSize))
+	if errno != 0 {
+		t.fail(errno)
+		return
+	}
+	t.out = appendU64(t.out[:outHeaderSize], handle)
+	t.out = appendU64(t.out, 0)
+	binary.NativeEndian.PutUint32(t.out[outHeaderSize+8:], flags)
+	t.reply(len(t.out))
+}
+
+func (t *thread) read(in []byte) {
+	// Despite OpenDirectIO, mmap, and since Linux 6.5 sendfile, splice and copy_file_range, read
+	// through the page cache (filemap_splice_read()), where readers of other containers would find
+	// the content. Such a READ has no lock owner. Programs fall back to read(2) at EINVAL.
+	if u32(in, inHeaderSize+20)&readLockOwner == 0 {
+		t.fail(syscall.EINVAL)
+		return
+	}
+	handle, offset := u64(in, inHeaderSize), u64(in, inHeaderSize+8)
+	size := int(min(u32(in, inHeaderSize+16), math.MaxInt32))
+	out, errno := t.conn.handler.Read(&t.req, handle, offset, size, t.out[:outHeaderSize])
+	t.replyRead(out, errno, size)
+}
+
+// replyRead answers a READ of size bytes with errno, or with out, which begins with room for the
+// header.
+func (t *thread) replyRead(out []byte, errno syscall.Errno, size int) {
+	if errno != 0 {
+		t.fail(errno)
+		return
+	}
+	t.out = out
+	t.reply(min(len(out), outHeaderSize+size)) // the kernel turns a longer reply into EIO
+}
+
+func (t *thread) poll(in []byte) {
+	handle, kernelHandle := u64(in, inHeaderSize), u64(in, inHeaderSize+8)
+	notify := u32(in, inHeaderSize+16)&pollScheduleNotify != 0
+	revents, errno := t.conn.handler.Poll(&t.req, handle, kernelHandle, notify)
+	if errno != 0 {
+		t.fail(errno)
+		return
+	}
+	t.out = appendU64(t.out[:outHeaderSize], 0)
+	binary.NativeEndian.PutUint32(t.out[outHeaderSize:], revents)
+	t.reply(len(t.out))
+}
+
+// forward passes the request to go-fuse, and returns false if it has no answer.
+func (t *thread) forward(in []byte) bool {
+	t.out = t.out[:cap(t.out)]
+	need := outHeaderSize + 4096
+	if len(in) >= readInSize { // READDIR and GETXATTR have answers of up to maxTransfer bytes
+		need += maxTransfer
+	}
+	if len(t.out) < need {
+		t.out = make([]byte, need)
+	}
+	n, status := t.conn.proto.HandleRequest([][]byte{in}, [][]byte{t.out})
+	if !status.Ok() {
+		t.fail(syscall.Errno(status))
+		return true
+	}
+	t.out = t.out[:n]
+	if n >= outHeaderSize && int32(u32(t.out, 4)) == -int32(syscall.EIO) { // a panic
+		t.fail(fallbackErrno(t.req.opcode))
+	}
+	return n > 0
+}
+
+// reply completes an answer of n bytes, including the header.
+func (t *thread) reply(n int) {
+	t.out = t.out[:n]
+	putHeader(t.out, t.req.unique, 0)
+}
+
+// fail answers with errno, which may be 0.
+func (t *thread) fail(errno syscall.Errno) {
+	t.out = t.out[:outHeaderSize]
+	putHeader(t.out, t.req.unique, -int32(errno))
+}
+
+func appendU64(b []byte, v uint64) []byte { return binary.NativeEndian.AppendUint64(b, v) }

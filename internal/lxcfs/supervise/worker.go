@@ -1,0 +1,150 @@
+// Package supervise keeps alive a worker process that serves descriptors of this process. It starts
+// a worker, replaces it if it dies, hangs or must be upgraded, and gives up if too many workers
+// fail in a row. It does not know what the worker does, and reads nothing that a container can
+// influence.
+//
+// The worker runs the same program. As from a service manager, it gets the descriptors by
+// LISTEN_FDS and reports on NOTIFY_SOCKET. It then waits for commands on the first descriptor, a
+// pipe. The end of the pipe is the end of the supervisor.
+package supervise
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"palisade/internal/linux/sys"
+)
+
+// Command is a command of the supervisor to a worker.
+type Command byte
+
+// Commands.
+const (
+	// Serve: begin to serve the files. No other worker does.
+	Serve Command = 's'
+	// Leave: finish the requests in progress, leave the others to the next worker, and exit.
+	Leave Command = 'l'
+	// Toggle: switch between the container's values and the host's. It may come before Serve.
+	Toggle Command = 't'
+	// Ping: call Alive if requests are answered.
+	Ping Command = 'a'
+)
+
+const (
+	// workerMark is an environment variable of workers.
+	workerMark = "PALISADE_WORKER"
+	pipeName   = "supervisor"
+	// serving is the message of a worker that has begun to serve.
+	serving = "X_SERVING=1"
+	// pingSupport is sent with READY=1 by a worker that answers Ping with alive. Earlier versions
+	// do not.
+	pingSupport = "X_BEATS=1"
+	alive       = "X_ALIVE=1"
+)
+
+// IsWorker reports whether a Supervisor started this process.
+func IsWorker() bool { return os.Getenv(workerMark) != "" }
+
+// Worker is the worker's connection to its supervisor.
+type Worker struct {
+	// Files are the descriptors to serve.
+	Files []sys.NamedFile
+	pipe  sys.File
+	// manager is the connected NOTIFY_SOCKET: a confined worker cannot create sockets.
+	manager net.Conn
+}
+
+// Connect returns the connection to the supervisor that started this process.
+func Connect() (*Worker, error) {
+	files, err := sys.PassedFiles(true)
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 0 || files[0].Name != pipeName {
+		return nil, errors.New("only a supervisor can start a worker")
+	}
+	manager, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
+	if err != nil {
+		return nil, fmt.Errorf("find the supervisor: %w", err)
+	}
+	return &Worker{Files: files[1:], pipe: files[0].File, manager: manager}, nil
+}
+
+// Ready tells the supervisor that this worker is able to serve.
+func (w *Worker) Ready() error { return w.notify(daemon.SdNotifyReady + "\n" + pingSupport) }
+
+// Serving tells the supervisor that this worker serves.
+func (w *Worker) Serving() error { return w.notify(serving) }
+
+// Alive tells the supervisor, in reply to Ping, that this worker answers requests.
+func (w *Worker) Alive() error { return w.notify(alive) }
+
+func (w *Worker) notify(text string) error {
+	_, err := w.manager.Write([]byte(text))
+	return err
+}
+
+// Next waits for the next command. It returns false if the supervisor is gone.
+func (w *Worker) Next() (Command, bool) {
+	var b [1]byte
+	n, err := w.pipe.Read(b[:])
+	return Command(b[0]), err == nil && n == 1
+}
+
+// process is a worker as its supervisor sees it.
+type process struct {
+	*os.Process
+	pipe  sys.File
+	image sys.File // its program
+	// ready: it can serve; serving: it does; answersPing: it sends alive in reply to Ping.
+	ready, serving, answersPing bool
+	// isAlive is set when it answers Ping, until the next check. silent is the time
+	// without READY or a sign of life, less that spent waiting for a CPU.
+	isAlive bool
+	silent  time.Duration
+	// cpu is the CPU time of its threads at the last check.
+	cpu map[int]time.Duration
+	// The times at which it began to serve, was told to leave, and was killed.
+	served, leaving, killed time.Time
+}
+
+// isStuck reports whether the process was killed but has not ended, since a thread is stuck in the
+// kernel. It executes no more code.
+func (p *process) isStuck() bool {
+	return p != nil && !p.killed.IsZero() && time.Since(p.killed) > dyingTime
+}
+
+// start starts a worker from an open program. It sends the worker's end to exits.
+func (s *Supervisor) start(image sys.File, exits chan<- exit) (*process, error) {
+	r, w, err := sys.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "NOTIFY_SOCKET=") || strings.HasPrefix(v, "WATCHDOG_")
+	})
+	env = append(env, workerMark+"=1", "NOTIFY_SOCKET="+s.socket)
+	files := append([]sys.NamedFile{{Name: pipeName, File: r}}, s.Files...)
+	p, err := s.Spawner.Start(image.Path(), s.Args, env, files)
+	if err != nil {
+		w.Close()
+		return nil, err
+	}
+	worker := &process{Process: p, pipe: w, image: image}
+	go func() {
+		state, _ := p.Wait() // nil if the state is unknown
+		exits <- exit{worker, state}
+	}()
+	return worker, nil
+}
+
+// tell sends a command. A worker that does not read it is dead or will be found to hang.
+func (p *process) tell(c Command) { p.pipe.Write([]byte{byte(c)}) }

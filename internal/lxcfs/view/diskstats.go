@@ -1,0 +1,85 @@
+package view
+
+import (
+	"cmp"
+
+	"palisade/internal/linux/cgroup"
+	"palisade/internal/linux/procfs"
+)
+
+// Disk is a disk that the container sees.
+type Disk struct {
+	procfs.Device
+	// Name is the name in the container's /dev, sda for the disk of the container's root, or "" for
+	// the host's name.
+	Name string
+}
+
+// sectorSize is the unit of /proc/diskstats in bytes, independent of the disk's.
+const sectorSize = 512
+
+// nanosPerMilli is the unit of times in /proc/diskstats.
+const nanosPerMilli = 1e6
+
+// diskColumns is the number of known columns, that of Linux 5.5 and later.
+const diskColumns = 17
+
+// Diskstats appends /proc/diskstats with the container's I/O on its disks, in the order and with
+// the columns of the host's file. Partitions are omitted.
+func Diskstats(dst []byte, host *procfs.Diskstats, disks []Disk, io []cgroup.DeviceIO) []byte {
+	for i := range host.Devices {
+		h := &host.Devices[i]
+		name, ok := diskName(disks, h.Device, h.Name)
+		if !ok || h.Partition {
+			continue
+		}
+		dst = appendPadded(dst, uint64(h.Major), 4)
+		dst = append(dst, ' ')
+		dst = appendPadded(dst, uint64(h.Minor), 7)
+		dst = append(dst, ' ')
+		dst = append(dst, name...)
+		values := diskValues(io, h.Device)
+		for c := range h.Columns {
+			dst = append(dst, ' ')
+			if c < diskColumns {
+				dst = appendUint(dst, values[c])
+			} else {
+				dst = append(dst, '0')
+			}
+		}
+		dst = append(dst, '\n')
+	}
+	return dst
+}
+
+// diskName returns the container's name of the disk dev, and whether it is visible.
+func diskName(disks []Disk, dev procfs.Device, hostName string) (string, bool) {
+	for i := range disks {
+		if disks[i].Device == dev {
+			return cmp.Or(disks[i].Name, hostName), true
+		}
+	}
+	return "", false
+}
+
+// diskValues returns the columns of a disk, numbered from 0, as in
+// Documentation/admin-guide/iostats.rst. Cgroups do not count merged discards and flushes. Instead
+// of the time that the disk was busy (9) it returns the sum of the times of the requests (10).
+func diskValues(io []cgroup.DeviceIO, dev procfs.Device) (f [diskColumns]uint64) {
+	for i := range io {
+		d := &io[i]
+		if d.Major != dev.Major || d.Minor != dev.Minor {
+			continue
+		}
+		f[0], f[1], f[2] = d.Reads, d.ReadMerges, d.ReadBytes/sectorSize
+		f[3] = d.ReadNanos / nanosPerMilli
+		f[4], f[5], f[6] = d.Writes, d.WriteMerges, d.WriteBytes/sectorSize
+		f[7] = d.WriteNanos / nanosPerMilli
+		f[8] = d.InFlight
+		f[9] = saturatingAdd(d.ReadNanos, d.WriteNanos) / nanosPerMilli
+		f[10] = f[9]
+		f[11], f[13] = d.Discards, d.DiscardBytes/sectorSize
+		break
+	}
+	return f
+}

@@ -1,0 +1,130 @@
+package view
+
+import (
+	"palisade/internal/linux/cgroup"
+	"palisade/internal/linux/procfs"
+	"palisade/internal/linux/sys"
+)
+
+// MemOptions are the options of Meminfo and Swaps.
+type MemOptions struct {
+	// Swap shows the container's swap. Without it (option -u) containers have no swap.
+	Swap bool
+	// Zswap shows the lines Zswap and Zswapped if the host has them.
+	Zswap bool
+}
+
+// Meminfo appends /proc/meminfo of a container with the memory m. Values that cgroups do not have
+// are the host's.
+func Meminfo(
+	dst []byte, host *procfs.Meminfo, total sys.Sysinfo, m *cgroup.Memory, o MemOptions,
+) []byte {
+	v := host.Values
+	setMemory(&v, total, m, o)
+	setHugePages(&v, m.Huge)
+	for i := range host.Lines {
+		l := &host.Lines[i]
+		if !o.Zswap && (l.Field == procfs.MemZswap || l.Field == procfs.MemZswapped) {
+			continue
+		}
+		dst = append(dst, l.Head...)
+		if l.Field != procfs.MemOther {
+			dst = appendPadded(dst, v[l.Field], l.Width)
+			dst = append(dst, l.Tail...)
+		}
+	}
+	return dst
+}
+
+// setMemory sets the values of all fields but those of huge pages.
+func setMemory(v *procfs.MemValues, host sys.Sysinfo, m *cgroup.Memory, o MemOptions) {
+	s := &m.Stat
+	total := memTotal(host, m)
+	free := saturatingSub(total, m.Usage)
+	swapTotal, swapUsed := SwapTotals(host, m, o)
+	available := saturatingAdd(s.ActiveFile, s.InactiveFile)
+	available = saturatingAdd(free, saturatingAdd(available, s.SlabReclaimable))
+
+	v[procfs.MemTotal] = kB(total)
+	v[procfs.MemFree] = kB(free)
+	v[procfs.MemAvailable] = kB(min(total, available))
+	v[procfs.MemBuffers] = 0
+	v[procfs.MemCached] = kB(s.File)
+	v[procfs.MemSwapCached] = kB(s.SwapCached)
+	v[procfs.MemActive] = kB(saturatingAdd(s.ActiveAnon, s.ActiveFile))
+	v[procfs.MemInactive] = kB(saturatingAdd(s.InactiveAnon, s.InactiveFile))
+	v[procfs.MemActiveAnon] = kB(s.ActiveAnon)
+	v[procfs.MemInactiveAnon] = kB(s.InactiveAnon)
+	v[procfs.MemActiveFile] = kB(s.ActiveFile)
+	v[procfs.MemInactiveFile] = kB(s.InactiveFile)
+	v[procfs.MemUnevictable] = kB(s.Unevictable)
+	v[procfs.MemMlocked] = 0
+	v[procfs.MemSwapTotal] = kB(swapTotal)
+	v[procfs.MemSwapFree] = kB(swapTotal - swapUsed)
+	v[procfs.MemZswap] = kB(s.Zswap)
+	v[procfs.MemZswapped] = kB(s.Zswapped)
+	v[procfs.MemDirty] = kB(s.FileDirty)
+	v[procfs.MemWriteback] = kB(s.FileWriteback)
+	v[procfs.MemAnonPages] = kB(s.Anon)
+	v[procfs.MemMapped] = kB(s.FileMapped)
+	v[procfs.MemShmem] = kB(s.Shmem)
+	v[procfs.MemKReclaimable] = kB(s.SlabReclaimable)
+	v[procfs.MemSlab] = kB(s.Slab)
+	v[procfs.MemSReclaimable] = kB(s.SlabReclaimable)
+	v[procfs.MemSUnreclaim] = kB(s.SlabUnreclaimable)
+	v[procfs.MemKernelStack] = kB(s.KernelStack)
+	v[procfs.MemPageTables] = kB(s.PageTables)
+	v[procfs.MemSecPageTables] = kB(s.SecPageTables)
+	v[procfs.MemCommitLimit] = kB(saturatingAdd(total, swapTotal))
+	v[procfs.MemCommittedAS] = kB(saturatingAdd(saturatingAdd(s.Anon, s.Shmem), swapUsed))
+	v[procfs.MemPercpu] = kB(s.Percpu)
+	v[procfs.MemAnonHugePages] = kB(s.AnonTHP)
+	v[procfs.MemShmemHugePages] = kB(s.ShmemTHP)
+	v[procfs.MemFileHugePages] = kB(s.FileTHP)
+}
+
+// memTotal returns the memory that the container may use, in bytes. A limit of 0 is none.
+func memTotal(host sys.Sysinfo, m *cgroup.Memory) uint64 {
+	if m.Limit == 0 {
+		return host.MemTotal
+	}
+	return min(m.Limit, host.MemTotal)
+}
+
+func kB(bytes uint64) uint64 { return bytes / 1024 }
+
+// setHugePages sets the values of huge pages, where HugePages_* are for the host's default size.
+// Without a hugetlb limit they are those of the host's pool, which the container uses.
+//
+// With a limit, free pages are those that the limit leaves, up to the free pages of the pool that
+// are not reserved. None of them is reserved then.
+func setHugePages(v *procfs.MemValues, huge []cgroup.HugePages) {
+	sizeKB := v[procfs.MemHugepagesize]
+	if sizeKB == 0 || len(huge) == 0 {
+		return
+	}
+	pool := v[procfs.MemHugePagesTotal]
+	poolFree := saturatingSub(v[procfs.MemHugePagesFree], v[procfs.MemHugePagesRsvd])
+	// Only the sum of the pools of other page sizes is known.
+	othersKB := saturatingSub(v[procfs.MemHugetlb], pool*sizeKB)
+	var allowedKB uint64
+	hasOthers := false
+	for i := range huge {
+		h := &huge[i]
+		switch {
+		case h.PageSize/1024 != sizeKB:
+			hasOthers = true
+			allowedKB = saturatingAdd(allowedKB, kB(h.Limit))
+		case h.Limit != cgroup.NoLimit:
+			total := min(h.Limit/h.PageSize, pool)
+			v[procfs.MemHugePagesTotal] = total
+			v[procfs.MemHugePagesFree] = min(saturatingSub(total, h.Usage/h.PageSize), poolFree)
+			v[procfs.MemHugePagesRsvd] = 0
+			v[procfs.MemHugePagesSurp] = 0
+		}
+	}
+	if hasOthers {
+		othersKB = min(othersKB, allowedKB)
+	}
+	v[procfs.MemHugetlb] = saturatingAdd(v[procfs.MemHugePagesTotal]*sizeKB, othersKB)
+}

@@ -1,0 +1,192 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"palisade/internal/authz/action"
+	"palisade/internal/authz/policy"
+	"palisade/internal/linux/sys"
+)
+
+const (
+	broker     = "authz-broker"
+	brokerUnit = "authz-broker.service"
+	// brokerTime bounds the time for an answer of the broker, which systemd may have to start.
+	brokerTime = 2 * time.Second
+)
+
+// brokerSockets are the sockets of the broker, by engine.
+var brokerSockets = map[string]string{
+	"docker": "/run/docker/plugins/authz-broker.sock",
+	"isulad": "/run/isulad/plugins/authz-broker.sock",
+}
+
+// hasBroker reports whether the broker is installed.
+func (w *World) hasBroker() bool { return w.program(broker) != "" || w.exists(w.PolicyFile) }
+
+// checkAuthz checks that an engine asks the broker, and that the broker answers. The configuration
+// must contain setting.
+func (w *World) checkAuthz(
+	ctx context.Context, r *Report, e *engineKind, plugins []string, setting string,
+) {
+	if !slices.Contains(plugins, broker) {
+		w.addNotAsked(ctx, r, e, setting)
+		return
+	}
+	socket := brokerSockets[e.name]
+	err := askBroker(ctx, w.path(socket))
+	if err == nil {
+		return
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	cure := command("(authz-broker >>/var/log/authz-broker.log 2>&1 &)")
+	if w.hasUnit(brokerUnit) {
+		cure = command("systemctl enable --now authz-broker")
+	}
+	r.add(
+		AuthzSilent, socket, cure,
+		"%s asks authz-broker, which does not answer, and so refuses everything: %v", e.name, err,
+	)
+}
+
+// addNotAsked adds that an engine does not ask the broker. A broker that is not enabled may just
+// have been installed with the other packages.
+func (w *World) addNotAsked(ctx context.Context, r *Report, e *engineKind, setting string) {
+	start := "start authz-broker"
+	if w.hasUnit(brokerUnit) {
+		start = "`systemctl enable --now authz-broker`"
+	}
+	// Without an answer of the broker dockerd does not start, and iSulad rejects every request.
+	cure := advice("%s first, then put %s into %s%s", start, setting, e.config, e.restartWords())
+	switch {
+	case !w.hasBroker():
+	case w.usesBroker(ctx):
+		r.add(
+			AuthzNotAsked, e.name, cure,
+			"authz-broker is not asked: its policies have no effect",
+		)
+	default:
+		r.add(AuthzUnused, e.name, cure, "authz-broker is installed, and neither enabled nor asked")
+	}
+}
+
+// usesBroker reports whether the broker is enabled, or runs.
+func (w *World) usesBroker(ctx context.Context) bool {
+	used := w.isEnabled(brokerUnit)
+	for _, socket := range brokerSockets {
+		used = used || askBroker(ctx, w.path(socket)) == nil
+	}
+	return used
+}
+
+// askBroker returns an error if the broker does not answer. A connection is not enough: systemd
+// listens for a broker that fails to start.
+func askBroker(ctx context.Context, socket string) error {
+	ctx, cancel := context.WithTimeout(ctx, brokerTime)
+	defer cancel()
+	client := &http.Client{
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", socket)
+			},
+		},
+	}
+	question, err := http.NewRequestWithContext(
+		ctx, http.MethodPost, "http://broker/Plugin.Activate", nil,
+	)
+	if err != nil {
+		return err
+	}
+	answer, err := client.Do(question)
+	if err != nil {
+		return err
+	}
+	return answer.Body.Close()
+}
+
+// checkPolicy checks the policies of the broker like authz-broker check.
+func checkPolicy(ctx context.Context, w *World, r *Report) {
+	if !w.hasBroker() {
+		return
+	}
+	file := w.PolicyFile
+	policies, err := policy.Load(w.path(file))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		r.add(
+			PolicyMissing, file, advice("write into it who may do what; docs/authz-broker.md has examples"),
+			"authz-broker cannot start: there are no policies",
+		)
+		return
+	case errors.Is(err, sys.ErrBeingWritten):
+		r.add(CheckIncomplete, file, advice("run lxcfs-toolkit doctor again later"),
+			"another process is writing it")
+		return
+	case err != nil:
+		r.add(
+			PolicyBroken, file,
+			advice("correct what is named, until `authz-broker check %s` is content", file),
+			"authz-broker does not take it: %s", w.firstLine(err),
+		)
+		return
+	}
+	before := len(r.Findings)
+	if open, err := policy.IsWritableByOthers(w.path(file)); err == nil && open {
+		r.add(
+			PolicyWritable, file, command("chmod go-w %s", quote(file)),
+			"others than its owner can write it, and so decide",
+		)
+	}
+	switch {
+	case !policies.IsDefault():
+		w.addLint(r, policies)
+	case w.usesBroker(ctx): // this includes the other warnings
+		r.add(
+			PolicyDefault, file,
+			advice("write into it who may do what, and see what `authz-broker check` says"),
+			"it is as it was installed: who can open Docker's socket may do everything, others nothing",
+		)
+	}
+	if len(r.Findings) == before {
+		r.fine(PolicyOK, file, "nothing is doubtful")
+	}
+}
+
+// addLint adds the warnings about policies.
+func (w *World) addLint(r *Report, policies *policy.Set) {
+	named := make(map[ID]int)
+	var engines []action.Engine
+	if w.has(&docker) {
+		engines = append(engines, action.Docker)
+	}
+	if slices.ContainsFunc(isulads, func(e isuladKind) bool { return w.has(&e.engineKind) }) {
+		engines = append(engines, action.Isulad)
+	}
+	for _, warning := range policies.Lint(engines...) {
+		id, cure := PolicyDoubtful, advice("change the line, or leave it if this is meant")
+		if warning.Explicit {
+			id, cure = PolicyPlain, advice("change the line if this is not meant")
+		}
+		if named[id]++; named[id] <= maxNamed {
+			r.add(id, lineOf(w.PolicyFile, warning.Line), cure, "%s", warning.Text)
+		}
+	}
+	for _, id := range []ID{PolicyDoubtful, PolicyPlain} {
+		if more := named[id] - maxNamed; more > 0 {
+			r.add(
+				id, w.PolicyFile, command("authz-broker check %s", quote(w.PolicyFile)),
+				"%d more may not be meant", more,
+			)
+		}
+	}
+}

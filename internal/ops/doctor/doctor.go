@@ -1,0 +1,234 @@
+// Package doctor finds problems on a host: it checks the kernel, lxcfs, containers and the
+// configuration of engines, and gives a remedy for each finding. It changes nothing. The size of
+// what it reads, and the time of each check, are bounded.
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"palisade/internal/cli/cmdline"
+)
+
+// Level is the severity of a finding.
+type Level string
+
+// The levels.
+const (
+	OK      Level = "ok"
+	Info    Level = "info"
+	Warning Level = "warning"
+	Error   Level = "error"
+)
+
+// Levels lists all levels, the worst first.
+var Levels = []Level{Error, Warning, Info, OK}
+
+// Finding is the result of a check.
+type Finding struct {
+	ID    ID    `json:"id"`
+	Level Level `json:"level"`
+	// Subject is a file, an engine, a container.
+	Subject string `json:"subject"`
+	// Problem describes the problem, or the passed check, in one line.
+	Problem string `json:"problem"`
+	// Remedy is empty if there is no problem.
+	Remedy string `json:"remedy,omitempty"`
+	// Command is set if the remedy is a command for root's shell, rather than advice.
+	Command bool `json:"command,omitempty"`
+
+	// engine is the engine of the container that is the subject.
+	engine string
+}
+
+// Report contains all findings.
+type Report struct {
+	Findings []Finding `json:"findings"`
+	// Versions has the known versions of programs and of the kernel.
+	Versions map[string]string `json:"versions"`
+
+	// optIn are the engines that call the hook only for containers that ask for it.
+	optIn []string
+}
+
+// Count returns the number of findings of a level.
+func (r *Report) Count(level Level) int {
+	n := 0
+	for i := range r.Findings {
+		if r.Findings[i].Level == level {
+			n++
+		}
+	}
+	return n
+}
+
+// HasProblems reports whether there are warnings or errors.
+func (r *Report) HasProblems() bool { return r.Count(Error)+r.Count(Warning) > 0 }
+
+// remedy is the remedy of a finding.
+type remedy struct {
+	text    string
+	command bool
+}
+
+// command returns a remedy that is a command.
+func command(
+	format string, args ...any,
+) remedy {
+	return remedy{fmt.Sprintf(format, args...), true}
+}
+
+// advice returns a remedy in words.
+func advice(
+	format string, args ...any,
+) remedy {
+	return remedy{fmt.Sprintf(format, args...), false}
+}
+
+// add adds a finding with the level of its id. The texts may contain hostile names.
+func (r *Report) add(id ID, subject string, cure remedy, format string, args ...any) {
+	r.Findings = append(r.Findings, Finding{
+		ID: id, Level: kinds[id], Subject: cmdline.OneLine(subject),
+		Problem: cmdline.OneLine(fmt.Sprintf(format, args...)),
+		Remedy:  cmdline.OneLine(cure.text), Command: cure.command,
+	})
+}
+
+// shorten keeps the first maxNamed findings of each kind, from the given index on, and adds a
+// finding with the number of the others.
+func (r *Report) shorten(from int) {
+	count := make(map[ID]int)
+	r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool {
+		if from--; from >= 0 {
+			return false
+		}
+		count[f.ID]++
+		return count[f.ID] > maxNamed
+	})
+	for _, id := range slices.Sorted(maps.Keys(count)) {
+		if more := count[id] - maxNamed; more > 0 {
+			r.add(id, "others", advice("fix the listed ones first, then run lxcfs-toolkit doctor again"),
+				"%d more have the same problem", more)
+		}
+	}
+}
+
+// optional adds that an engine calls the hook only for containers that ask for it.
+func (r *Report) optional(e *engineKind, cure remedy, format string, args ...any) {
+	r.optIn = append(r.optIn, e.name)
+	r.add(HookOptional, e.name, cure, format, args...)
+}
+
+// fine adds a passed check.
+func (r *Report) fine(id ID, subject, format string, args ...any) {
+	r.add(id, subject, remedy{}, format, args...)
+}
+
+// version adds the version of a program, unless it is empty.
+func (r *Report) version(program, version string) {
+	if version != "" {
+		r.Versions[program] = cmdline.OneLine(version)
+	}
+}
+
+// check is a check of the host.
+type check struct {
+	name string
+	look func(ctx context.Context, w *World, r *Report)
+	// limit bounds its time.
+	limit time.Duration
+}
+
+// checks lists all checks, in the order in which problems should be fixed.
+var checks = []check{
+	{"kernel", checkKernel, 5 * time.Second},
+	{"fuse", checkFuse, 5 * time.Second},
+	{"cgroups", checkCgroups, 5 * time.Second},
+	{"lxcfs", checkLxcfs, 10 * time.Second},
+	{"containers", checkContainers, 20 * time.Second},
+	{"isulad", checkIsulad, 5 * time.Second},
+	{"podman", checkPodman, 5 * time.Second},
+	{"crio", checkCrio, 5 * time.Second},
+	{"docker", checkDocker, 5 * time.Second},
+	{"containerd", checkContainerd, 5 * time.Second},
+	{"policy", checkPolicy, 10 * time.Second},
+	{"userns", checkUserns, 5 * time.Second},
+	{"versions", checkVersions, 10 * time.Second},
+}
+
+// Examine runs all checks at the same time, and returns their findings in the order of the checks.
+func Examine(ctx context.Context, w *World) *Report {
+	reports := make([]chan *Report, len(checks))
+	for i, c := range checks {
+		reports[i] = make(chan *Report, 1)
+		go func() { reports[i] <- c.inTime(ctx, w) }()
+	}
+	all := &Report{Findings: []Finding{}, Versions: make(map[string]string)}
+	for _, done := range reports {
+		r := <-done
+		all.Findings = append(all.Findings, r.Findings...)
+		for program, version := range r.Versions {
+			all.Versions[program] = version
+		}
+		all.optIn = append(all.optIn, r.optIn...)
+	}
+	all.leaveOut()
+	return all
+}
+
+// inTime runs the check, and returns without it when it takes too long.
+func (c *check) inTime(ctx context.Context, w *World) *Report {
+	limit := c.limit
+	if w.limit != 0 {
+		limit = w.limit
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	done := make(chan *Report, 1)
+	go func() { done <- c.safely(ctx, w) }()
+	select {
+	case r := <-done:
+		return r
+	case <-time.After(limit + limit/10):
+		r := newReport()
+		r.add(CheckIncomplete, c.name,
+			advice("find out which file or program of %s hangs, and run lxcfs-toolkit doctor again", c.name),
+			"the check was not done after %v", limit)
+		return r
+	}
+}
+
+func newReport() *Report { return &Report{Versions: make(map[string]string)} }
+
+// safely runs the check, and recovers from a panic: the findings of other checks are still
+// reported.
+func (c *check) safely(ctx context.Context, w *World) (r *Report) {
+	r = newReport()
+	defer func() {
+		if mistake := recover(); mistake != nil {
+			r.add(CheckIncomplete, c.name, advice("report this as a bug of lxcfs-toolkit"),
+				"the check broke off: %v", mistake)
+		}
+	}()
+	c.look(ctx, w, r)
+	return r
+}
+
+// list joins the first words, and adds the number of the others.
+func list(words []string) string {
+	const most = 5
+	if len(words) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(words[:most], ", "), len(words)-most)
+	}
+	return strings.Join(words, ", ")
+}
+
+// Of returns the findings of a level, in their order.
+func (r *Report) Of(level Level) []Finding {
+	isOther := func(f Finding) bool { return f.Level != level }
+	return slices.DeleteFunc(slices.Clone(r.Findings), isOther)
+}

@@ -1,0 +1,199 @@
+package doctor
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"palisade/internal/oci/wiring"
+)
+
+var (
+	podman = engineKind{
+		name: "podman", programs: []string{"podman"}, config: "/etc/containers/containers.conf",
+	}
+	crio = engineKind{
+		name: "crio", programs: []string{"crio"}, config: "/etc/crio/crio.conf",
+		unit: "crio.service",
+	}
+)
+
+// otherHooksDirs are directories in which hooks are often put, but that engines do not read by
+// default.
+var otherHooksDirs = []string{
+	"/etc/containers/oci/hooks.d", "/usr/libexec/oci/hooks.d", wiring.DefaultHooksDir,
+}
+
+// checkPodman checks the hook directories of Podman (containers.conf(5)).
+func checkPodman(_ context.Context, w *World, r *Report) {
+	if !w.wants(r, &podman) {
+		return
+	}
+	files := append(
+		[]string{"/usr/share/containers/containers.conf"},
+		w.fragments(podman.config, podman.config+".d", ".conf")...)
+	w.checkHooksDirs(r, &podman, files, "engine")
+}
+
+// checkCrio checks the hook directories of CRI-O (crio.conf(5)).
+func checkCrio(_ context.Context, w *World, r *Report) {
+	if w.wants(r, &crio) {
+		w.checkHooksDirs(r, &crio, w.fragments(crio.config, crio.config+".d", ""), "crio", "runtime")
+	}
+}
+
+// hooksDirs returns the directories in the table at keys. A later file replaces those of earlier
+// ones.
+func (w *World) hooksDirs(
+	r *Report, e *engineKind, files []string, keys ...string,
+) (dirs []string, ok bool) {
+	dirs, ok = []string{wiring.DefaultHooksDir}, true
+	for _, file := range files {
+		state := w.config(r, e, file, func(text []byte) error {
+			t, err := parseTOML(text)
+			if value, set := t.table(keys...)["hooks_dir"]; err == nil && set {
+				dirs = appendDirs(dirs, value)
+			}
+			return err
+		})
+		ok = ok && state != broken
+	}
+	return dirs, ok
+}
+
+// appendDirs returns the directories of a list, after the earlier ones if it contains
+// {append=true}.
+func appendDirs(before []string, value any) []string {
+	values, _ := value.([]any)
+	dirs := []string{}
+	for _, v := range values {
+		switch v := v.(type) {
+		case string:
+			dirs = append(dirs, v)
+		case map[string]any:
+			if more, _ := v["append"].(bool); more {
+				dirs = append(slices.Clone(before), dirs...)
+			}
+		}
+	}
+	return dirs
+}
+
+// checkHooksDirs checks the hooks in the directories of an engine.
+func (w *World) checkHooksDirs(r *Report, e *engineKind, configs []string, keys ...string) {
+	dirs, ok := w.hooksDirs(r, e, configs, keys...)
+	if !ok {
+		return
+	}
+	before := len(r.Findings)
+	var ours string
+	best := noHook
+	for _, file := range w.hookFiles(dirs) {
+		if reach := w.checkHookFile(r, e, file); reach > best {
+			ours, best = file, reach
+		}
+	}
+	cure := advice(`put "when": {"always": true} into %s`, ours)
+	switch {
+	case best == noHook:
+		w.addNoHook(r, e, dirs)
+	case len(r.Findings) > before: // reported already
+	case best == never:
+		r.add(HookMissing, e.name, cure, "%s has the hook, and conditions that never hold", ours)
+	case best == some:
+		r.optional(e, cure, "only containers for which the conditions in %s hold have the hook", ours)
+	default:
+		r.fine(HookOK, e.name, "%s has the hook", ours)
+	}
+}
+
+// hookFiles returns the files of the directories. A file replaces those of the same name in earlier
+// directories.
+func (w *World) hookFiles(dirs []string) (files []string) {
+	byName := make(map[string]string)
+	for _, dir := range dirs {
+		found, err := w.files(dir, ".json")
+		if err != nil {
+			continue // the directory need not exist
+		}
+		for _, file := range found {
+			byName[base(file)] = file
+		}
+	}
+	for _, file := range byName {
+		files = append(files, file)
+	}
+	slices.Sort(files)
+	return files
+}
+
+// checkHookFile checks a hook file, and returns the reach of a hook of lxcfs.
+func (w *World) checkHookFile(r *Report, e *engineKind, file string) reach {
+	var f hookFile
+	if w.config(r, e, file, func(text []byte) (err error) {
+		f, err = parseHookFile(text)
+		return err
+	}) != good {
+		return noHook
+	}
+	ours := isHook(&f.hook, lxcfsHooks)
+	cure := advice("install %s, or remove %s", f.hook.Path, file)
+	if ours {
+		cure = command("%s >%s", w.toolkit("hook-spec", e.name), quote(file))
+	}
+	if w.checkHook(r, e, file, &f.hook, cure) && ours && !slices.Contains(f.stages, "createRuntime") &&
+		!slices.Contains(f.stages, "prestart") {
+		r.add(
+			HookWrongStage, file, cure, "the hook is for the stages %s, not for createRuntime",
+			list(f.stages),
+		)
+	}
+	if !ours {
+		return noHook
+	}
+	return f.reach
+}
+
+// addNoHook adds that the directories do not contain the hook, or that it is in a directory that
+// the engine does not read.
+func (w *World) addNoHook(r *Report, e *engineKind, dirs []string) {
+	if len(dirs) == 0 {
+		r.add(
+			HookMissing, e.name,
+			advice("name %s in hooks_dir of %s%s", wiring.DefaultHooksDir, e.config, e.restartWords()),
+			"it reads no directory of hooks",
+		)
+		return
+	}
+	target := dirs[len(dirs)-1]
+	for _, dir := range otherHooksDirs {
+		if slices.Contains(dirs, dir) {
+			continue
+		}
+		for _, file := range w.hookFiles([]string{dir}) {
+			text, err := w.read(file, maxConfig)
+			if err != nil {
+				continue
+			}
+			if f, err := parseHookFile(text); err == nil && isHook(&f.hook, lxcfsHooks) {
+				r.add(
+					HookWrongFolder, e.name,
+					command("mkdir -p %[1]s && mv %[2]s %[1]s/", quote(target), quote(file)),
+					"%s is not read: it reads %s", file, strings.Join(dirs, ", "),
+				)
+				return
+			}
+		}
+	}
+	r.add(
+		HookMissing,
+		e.name,
+		command(
+			"mkdir -p %s && %s >%s", quote(target), w.toolkit("hook-spec", e.name),
+			quote(filepath.Join(target, "lxcfs.json")),
+		),
+		"no hook of lxcfs is in %s",
+		strings.Join(dirs, ", "),
+	)
+}

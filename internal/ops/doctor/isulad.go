@@ -1,0 +1,160 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+
+	"palisade/internal/oci/wiring"
+)
+
+// isuladKind is iSulad under one of its names.
+type isuladKind struct {
+	engineKind
+	// graph is its root directory unless its configuration has another.
+	graph string
+}
+
+// isulads are iSulad and lcrd, its older name.
+var isulads = []isuladKind{
+	{
+		engineKind{
+			name: "isulad", programs: []string{"isulad"}, config: "/etc/isulad/daemon.json",
+			unit: "isulad.service",
+		},
+		"/var/lib/isulad",
+	},
+	{
+		engineKind{
+			name: "isulad", programs: []string{"lcrd"}, config: "/etc/lcrd/daemon.json",
+			unit: "lcrd.service",
+		},
+		"/var/lib/lcrd",
+	},
+}
+
+// isuladOptions is the file with the options that isulad.service gives isulad.
+const isuladOptions = "/etc/sysconfig/iSulad"
+
+// isuladDefault is the hookspec that iSulad reads unless its configuration names another.
+const isuladDefault = "/etc/default/isulad/hooks/default.json"
+
+// checkIsulad checks the configuration of iSulad.
+func checkIsulad(ctx context.Context, w *World, r *Report) {
+	there := false
+	for i := range isulads {
+		if e := &isulads[i]; w.has(&e.engineKind) && w.wants(r, &e.engineKind) {
+			w.checkIsuladConfig(ctx, r, &e.engineKind, e.graph)
+			there = true
+		}
+	}
+	if !there {
+		w.wants(r, &isulads[0].engineKind) // it may be missed
+	}
+}
+
+func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind, graph string) {
+	var c wiring.Isulad
+	config := w.config(r, e, e.config, func(text []byte) (err error) {
+		c, err = parseIsulad(text)
+		return err
+	})
+	options, err := w.read(isuladOptions, maxConfig)
+	if err == nil {
+		c.AddOptions(options)
+	}
+	if filepath.IsAbs(c.Graph) {
+		graph = c.Graph
+	}
+	w.checkIsuladDirs(r, graph)
+	if config == broken {
+		return
+	}
+	if len(c.Twice) > 0 {
+		r.add(ConfigTwice, e.config, advice("remove the others%s", e.restartWords()),
+			"%s uses the first of keys that occur twice: %s", e.name, list(c.Twice))
+	}
+	w.checkIsuladAccess(ctx, r, e, &c)
+	sample := filepath.Join(graph, "hooks/hookspec.json")
+	file := c.HookSpec
+	if file == "" {
+		file = isuladDefault
+	}
+	state, ours := w.checkHookSpec(r, e, file)
+	switch {
+	case state == broken: // reported already
+	case state == absent && c.HookSpec != "":
+		r.add(
+			ConfigBroken,
+			e.config,
+			command(
+				"mkdir -p %s && %s >%s", quote(dirOf(file)), w.toolkit("hook-spec", e.name), quote(file),
+			),
+			"isulad cannot use it: the file of hook-spec, %s, is not there",
+			file,
+		)
+	case ours:
+		r.fine(HookOK, e.name, "%s calls the hook for all containers", file)
+	case state == absent:
+		w.checkSample(r, e, sample, config)
+	default:
+		w.addHookMissing(r, e, file)
+	}
+}
+
+// parseIsulad parses the configuration of iSulad. Errors contain the line and column.
+func parseIsulad(text []byte) (wiring.Isulad, error) {
+	if err := parseJSON(text, new(json.RawMessage)); err != nil {
+		return wiring.Isulad{}, err
+	}
+	return wiring.ParseIsulad(text)
+}
+
+// addHookMissing adds that a hookspec file lacks the hook, unless a problem with the file is
+// reported already.
+func (w *World) addHookMissing(r *Report, e *engineKind, file string) {
+	for i := range r.Findings {
+		if r.Findings[i].Subject == file {
+			return
+		}
+	}
+	r.add(
+		HookMissing, e.name, advice("add what `%s` prints to %s", w.toolkit("hook-spec", e.name), file),
+		"%s does not have the hook", file,
+	)
+}
+
+// checkSample checks the file that the packages install for isula run --hook-spec.
+func (w *World) checkSample(r *Report, e *engineKind, sample string, config state) {
+	state, ours := w.checkHookSpec(r, e, sample)
+	if state == broken {
+		return
+	}
+	setting := `"hook-spec": "` + sample + `"`
+	cure := advice("put %s into %s%s", setting, e.config, e.restartWords())
+	if config == absent {
+		cure = command(
+			"mkdir -p %s && echo %s >%s%s", dirOf(e.config), quote("{"+setting+"}"), e.config, e.restart(w),
+		)
+	}
+	switch {
+	case ours:
+		r.optional(e, cure, "only containers with isula run --hook-spec %s have the hook", sample)
+	case state == absent:
+		if config == absent {
+			cure.text = "mkdir -p " + quote(
+				dirOf(sample),
+			) + " && " + w.toolkit(
+				"hook-spec", e.name,
+			) + " >" + quote(
+				sample,
+			) + " && " + cure.text
+		} else {
+			cure.text = "write what `" + w.toolkit("hook-spec", e.name) + "` prints to " + sample +
+				"; " + cure.text
+		}
+		r.add(HookMissing, e.name, cure, "it calls no hook")
+	default:
+		w.addHookMissing(r, e, sample)
+	}
+}

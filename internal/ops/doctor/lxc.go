@@ -1,0 +1,246 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"palisade/internal/inject/mounts"
+	"palisade/internal/inject/toolkit"
+)
+
+// lxcEngines start containers with liblxc. The client of Incus, and programs that install LXD,
+// exist on hosts without these engines.
+var lxcEngines = []engineKind{
+	{name: "lxc", programs: []string{"lxc-start"}, config: "/etc/lxc/default.conf"},
+	{name: "incus", programs: []string{"incusd"}, config: "/var/lib/incus"},
+	{name: "lxd", config: "/var/lib/lxd"},
+	{name: "proxmox", programs: []string{"pct"}, config: "/etc/pve"},
+}
+
+const (
+	// lxcConfigDir is the directory whose files these engines include in the configuration of each
+	// container. Zabbly's packages of Incus use incusConfigDir instead.
+	lxcConfigDir   = "/usr/share/lxc/config/common.conf.d"
+	incusConfigDir = "/opt/incus/share/lxc/config/common.conf.d"
+	// lxcPath contains a directory with a file config for each container of LXC and Proxmox.
+	lxcPath = "/var/lib/lxc"
+)
+
+// checkLXC checks that containers of liblxc start with files of lxcfs.
+func (w *World) checkLXC(ctx context.Context, r *Report, running []toolkit.Listed) {
+	byDir := make(map[string][]string)
+	for i := range lxcEngines {
+		e := &lxcEngines[i]
+		if e.name == "lxd" && w.exists("/var/snap/lxd") {
+			continue // the snap contains an lxcfs and configuration files of its own
+		}
+		isOf := func(c toolkit.Listed) bool { return c.Engine == e.name }
+		runs := len(w.Engines) == 0 && slices.ContainsFunc(running, isOf)
+		if !runs && !w.wants(r, e) {
+			continue
+		}
+		dir := lxcConfigDir
+		if e.name == "incus" && w.exists(incusConfigDir) {
+			dir = incusConfigDir
+		}
+		byDir[dir] = append(byDir[dir], e.name)
+	}
+	for _, dir := range []string{lxcConfigDir, incusConfigDir} {
+		if engines := byDir[dir]; len(engines) > 0 {
+			w.checkLXCDir(ctx, r, dir, engines)
+		}
+	}
+}
+
+// checkLXCDir checks the hooks that the files of the directory add to containers of the engines.
+func (w *World) checkLXCDir(ctx context.Context, r *Report, dir string, engines []string) {
+	names := strings.Join(engines, ", ")
+	hooks := w.lxcfsHooksIn(dir)
+	if len(hooks) == 0 {
+		r.add(HookMissing, names,
+			advice("install the package palisade-lxc, then run `%s` for running containers",
+				w.toolkit("remount", "--all")),
+			"containers start without files of lxcfs: no file in %s names a hook of lxcfs", dir)
+		return
+	}
+	before := len(r.Findings)
+	var sources []string
+	for _, hook := range hooks {
+		if err := w.checkProgram(hook); err != nil {
+			r.add(HookProgram, names, advice("install the package palisade-lxc"),
+				"no container starts: a file in %s names the hook %s, which cannot be run: %v",
+				dir, hook, err)
+		} else if source := w.sourceOf(hook); source != "" && !slices.Contains(sources, source) {
+			sources = append(sources, source)
+		}
+	}
+	for _, source := range sources {
+		w.checkSource(ctx, r, names, source)
+	}
+	if slices.Contains(engines, "lxc") || slices.Contains(engines, "proxmox") {
+		w.checkLXCConfigs(r, dir)
+	}
+	if len(r.Findings) == before {
+		r.fine(HookOK, names, "the files in %s name hooks of lxcfs", dir)
+	}
+}
+
+// lxcSources are the directories from which mount hooks mount the files of lxcfs.
+var lxcSources = []string{"/var/lib/incus-lxcfs", "/var/lib/lxcfs"}
+
+// sourceOf returns the first of lxcSources that the script of a hook contains, or "".
+func (w *World) sourceOf(hook string) string {
+	text, err := w.read(hook, maxScript)
+	if err != nil {
+		return ""
+	}
+	for _, dir := range lxcSources {
+		if bytes.Contains(text, []byte(dir)) {
+			return dir
+		}
+	}
+	return ""
+}
+
+// checkSource checks that an lxcfs is mounted on the directory from which a mount hook mounts
+// files.
+func (w *World) checkSource(ctx context.Context, r *Report, names, source string) {
+	table, err := w.mountTable()
+	if err != nil || source == w.Mountpoint { // checkCgroups, or checkLxcfs, says what is wrong
+		return
+	}
+	if top := table.Top(source); top != nil && top.FSType == mounts.FSType {
+		return
+	}
+	bind := w.toolkit("bind", source)
+	cure := advice("start lxcfs, then run `%s`", bind)
+	if w.lxcfs(ctx).isServing() {
+		cure = command("%s", bind)
+	}
+	r.add(LXCNotServed, source, cure,
+		"no lxcfs is mounted there, and the mount hook of %s mounts files from it", names)
+}
+
+// checkLXCConfigs finds containers whose configuration does not include a hook of lxcfs.
+func (w *World) checkLXCConfigs(r *Report, dir string) {
+	names, err := w.files(lxcPath, "")
+	if err != nil {
+		return
+	}
+	table, err := w.mountTable()
+	if err != nil {
+		return
+	}
+	before := len(r.Findings)
+	for _, container := range names {
+		config := filepath.Join(container, "config")
+		// The mount point of lxcfs is in this directory too, and is not accessed.
+		if top := table.Top(container); top != nil && top.FSType == mounts.FSType {
+			continue
+		}
+		if !w.exists(config) || len(w.lxcfsHooksIn(config)) > 0 {
+			continue
+		}
+		r.add(LXCApart, config,
+			advice("add the line lxc.include = %s/ to it, unless this is meant", dir),
+			"the container starts without files of lxcfs: it does not include the files in %s", dir)
+	}
+	r.shorten(before)
+}
+
+// lxcfsHooksIn returns the hooks of lxcfs that LXC runs when a container with this configuration
+// file or directory starts.
+func (w *World) lxcfsHooksIn(path string) []string {
+	var c lxcConfig
+	c.include(w, path, 0)
+	return c.lxcfsHooks()
+}
+
+func (c *lxcConfig) lxcfsHooks() (programs []string) {
+	for _, hook := range c.hooks {
+		program, _, _ := strings.Cut(hook.value, " ")
+		if hook.key == "lxc.hook.post-stop" || !isLxcfsHook(program) ||
+			slices.Contains(programs, program) {
+			continue
+		}
+		programs = append(programs, program)
+	}
+	return programs
+}
+
+func isLxcfsHook(program string) bool {
+	return strings.Contains(program, "lxcfs") || strings.HasPrefix(program, "/usr/share/palisade/")
+}
+
+// lxcConfig contains the hooks of a container (lxc.container.conf(5)).
+type lxcConfig struct {
+	hooks []lxcHook
+	files int
+}
+
+type lxcHook struct{ key, value string }
+
+// maxIncludes bounds the depth of includes.
+const maxIncludes = 10
+
+// include parses a file, or the files of a directory that end in .conf.
+func (c *lxcConfig) include(w *World, path string, depth int) {
+	if c.files > maxFiles || depth > maxIncludes {
+		return
+	}
+	paths := []string{path}
+	if info, err := os.Stat(w.path(path)); err == nil && info.IsDir() {
+		if paths, err = w.files(path, ".conf"); err != nil {
+			return
+		}
+	}
+	for _, file := range paths {
+		if c.files++; c.files > maxFiles {
+			return
+		}
+		if text, err := w.read(file, maxConfig); err == nil {
+			c.parse(w, string(text), depth)
+		}
+	}
+}
+
+// parse parses the text of a file.
+func (c *lxcConfig) parse(w *World, text string, depth int) {
+	for line := range strings.Lines(text) {
+		switch key, value := parseLXC(line); {
+		case key != "lxc.include":
+			c.set(key, value)
+		case filepath.IsAbs(value):
+			c.include(w, value, depth+1)
+		}
+	}
+}
+
+// set adds a hook. An empty value removes the hooks with the key, or all for lxc.hook.
+func (c *lxcConfig) set(key, value string) {
+	switch {
+	case key != "lxc.hook" && !strings.HasPrefix(key, "lxc.hook."):
+	case value != "":
+		c.hooks = append(c.hooks, lxcHook{key, value})
+	default:
+		isCleared := func(h lxcHook) bool { return key == "lxc.hook" || h.key == key }
+		c.hooks = slices.DeleteFunc(c.hooks, isCleared)
+	}
+}
+
+// parseLXC returns the key and the value of a line, or "" for a comment.
+func parseLXC(line string) (key, value string) {
+	if strings.HasPrefix(strings.TrimSpace(line), "#") {
+		return "", ""
+	}
+	key, value, _ = strings.Cut(line, "=")
+	value = strings.TrimSpace(value)
+	if n := len(value); n > 1 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
+		value = value[1 : n-1]
+	}
+	return strings.TrimSpace(key), value
+}

@@ -1,0 +1,132 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"palisade/internal/cli/version"
+	"palisade/internal/inject/probe"
+)
+
+const (
+	lxcfsUnit = "lxcfs.service"
+	// unitMountpoint is the mount point in the unit.
+	unitMountpoint = "/var/lib/lxc/lxcfs"
+)
+
+// checkLxcfs checks that lxcfs answers, and its version.
+func checkLxcfs(ctx context.Context, w *World, r *Report) {
+	byUnit := w.Mountpoint == unitMountpoint && w.unitServes(lxcfsUnit, unitMountpoint)
+	if byUnit && !w.isEnabled(lxcfsUnit) {
+		r.add(LxcfsNotEnabled, lxcfsUnit, command("systemctl enable lxcfs"),
+			"lxcfs is not started when the machine boots")
+	}
+	found := w.lxcfs(ctx)
+	if found.err != nil {
+		r.add(CheckIncomplete, w.Mountpoint, advice("make /proc readable"),
+			"lxcfs cannot be probed: %v", found.err)
+		return
+	}
+	// Then a process of the unit serves another mount point, and a restart would end it.
+	isElsewhere := found.main.State == probe.NotMounted && len(found.healthy()) > 0 &&
+		(!byUnit || w.unitRuns(lxcfsUnit))
+	if !isElsewhere {
+		w.checkMain(ctx, r, &found.main, byUnit)
+	}
+	w.checkBeside(r, found, !isElsewhere)
+}
+
+// checkMain checks the lxcfs on World.Mountpoint.
+func (w *World) checkMain(ctx context.Context, r *Report, found *probe.Result, byUnit bool) {
+	start := command("%s && (lxcfs %s >>/var/log/lxcfs.log 2>&1 &) && %s",
+		w.toolkit("prestart"), quote(w.Mountpoint), w.toolkit("remount", "--all"))
+	again := command("%s; sleep 1; %s", w.cutOff(found), start.text)
+	if byUnit {
+		// After a kill, systemd restarts it, and it takes over the waiting readers. A stop would wait for
+		// it, and unmount it.
+		const orWhy = " || journalctl --unit lxcfs --lines 20"
+		start = command("systemctl restart lxcfs" + orWhy)
+		again = command("systemctl kill --signal=KILL lxcfs; sleep 1; systemctl start lxcfs" + orWhy)
+	}
+	switch found.State {
+	case probe.NotMounted:
+		r.add(LxcfsNotMounted, w.Mountpoint, start, "lxcfs does not run: %s", found.Reason)
+	case probe.Dead:
+		r.add(LxcfsDead, w.Mountpoint, start, "lxcfs has ended, and its mount is dead: %s", found.Reason)
+	case probe.Wedged:
+		r.add(LxcfsWedged, w.Mountpoint, again, "lxcfs does not answer: %s", found.Reason)
+	default:
+		w.checkServer(ctx, r, found)
+	}
+}
+
+// cutOff returns a command that aborts the connection of a server that hangs, so that readers fail
+// instead of waiting.
+func (w *World) cutOff(found *probe.Result) string {
+	cut := fmt.Sprintf("echo 1 >%s/%d/abort", fuseControl, found.Device.Minor)
+	if mounted, err := w.fuseControl(); err == nil && !mounted {
+		cut = mountFuseControl + " && " + cut
+	}
+	if found.PID > 1 {
+		cut = fmt.Sprintf("kill -9 %d; %s", found.PID, cut)
+	}
+	return cut
+}
+
+// checkServer checks an lxcfs that answers.
+func (w *World) checkServer(ctx context.Context, r *Report, found *probe.Result) {
+	s := found.Server
+	if s == nil {
+		r.add(
+			LxcfsOther,
+			w.Mountpoint,
+			advice("keep it running, or its files cannot be read in any container: "+
+				"install palisade-lxcfs, then `%s` mounts new files in containers",
+				w.toolkit("remount", "--all")),
+			"another lxcfs answers, such as the C version: it reports no status",
+		)
+		return
+	}
+	before := len(r.Findings)
+	w.checkOff(r, w.Mountpoint, s)
+	r.version("lxcfs", s.Version)
+	if s.Worker == 0 {
+		r.add(LxcfsNoWorker, w.Mountpoint,
+			advice("restart lxcfs, then run `%s`: containers cannot read its files meanwhile",
+				w.toolkit("remount", "--all")),
+			"process %d serves without a supervisor: when it ends, the mount is dead", s.PID)
+	}
+	w.checkOnDisk(ctx, r, s)
+	if len(r.Findings) == before && s.Version != version.String() {
+		r.add(LxcfsVersions, w.Mountpoint, advice("install lxcfs and lxcfs-toolkit of the same version"),
+			"lxcfs is of version %s, lxcfs-toolkit of version %s", s.Version, version.String())
+	}
+	if len(r.Findings) == before {
+		r.fine(LxcfsOK, w.Mountpoint, "lxcfs answers, version %s", s.Version)
+	}
+}
+
+// checkOnDisk checks the program on disk from which lxcfs would be restarted. It skips a server in
+// another mount namespace, such as a container: it runs a program of other files.
+func (w *World) checkOnDisk(ctx context.Context, r *Report, s *probe.Status) {
+	dir := filepath.Join("/proc", strconv.Itoa(s.PID))
+	own := w.link("/proc/thread-self/ns/mnt")
+	program := strings.TrimSuffix(w.link(dir+"/exe"), " (deleted)")
+	if s.PID <= 0 || own == "" || w.link(dir+"/ns/mnt") != own || program == "" {
+		return
+	}
+	if !w.exists(program) {
+		r.add(LxcfsNoProgram, program, advice("install lxcfs again"),
+			"the program that serves was removed from the disk: it cannot be restarted")
+		return
+	}
+	onDisk := w.versionOf(ctx, program)
+	r.version("lxcfs-on-disk", onDisk)
+	if onDisk != "" && onDisk != s.Version {
+		r.add(LxcfsOutdated, w.Mountpoint, command("%s", w.toolkit("upgrade")),
+			"version %s runs, version %s is on the disk", s.Version, onDisk)
+	}
+}
