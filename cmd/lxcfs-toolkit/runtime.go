@@ -10,7 +10,7 @@ import (
 
 	"palisade/internal/cli/cmdline"
 	"palisade/internal/oci"
-	"palisade/internal/oci/shim"
+	"palisade/internal/oci/wrapper"
 )
 
 // runtimeOptions are the options of the runtime wrapper.
@@ -63,8 +63,8 @@ type pending struct {
 }
 
 // complete checks the options.
-func (o *runtimeOptions) complete(g *globals) (*pending, shim.Runtime, error) {
-	runtime, err := shim.FindRuntime(o.runtime)
+func (o *runtimeOptions) complete(g *globals) (*pending, wrapper.Runtime, error) {
+	runtime, err := wrapper.FindRuntime(o.runtime)
 	if err != nil {
 		return nil, runtime, cmdline.Usagef("--runtime %q: %w", o.runtime, err)
 	}
@@ -89,7 +89,7 @@ func (o *runtimeOptions) complete(g *globals) (*pending, shim.Runtime, error) {
 // addFor changes the configuration of the container that a runtime with these arguments starts. A
 // missing file is no error: the runtime reports it.
 func (p *pending) addFor(args []string) error {
-	command := shim.ParseCommand(args)
+	command := wrapper.ParseCommand(args)
 	if !command.Starts() {
 		return nil
 	}

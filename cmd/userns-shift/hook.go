@@ -16,7 +16,7 @@ import (
 
 	"palisade/internal/cli/cmdline"
 	"palisade/internal/cli/linelog"
-	"palisade/internal/oci/shim"
+	"palisade/internal/oci/wrapper"
 	"palisade/internal/userns/remap"
 )
 
@@ -127,7 +127,7 @@ func runtimeCommand(stderr io.Writer) *cli.Command {
 			&cli.StringFlag{Name: "runtime", Value: "runc", Destination: &name, Usage: "execute `PROGRAM`"},
 		}, o.flags()...),
 		Action: func(ctx *cli.Context) error {
-			runtime, err := shim.FindRuntime(name)
+			runtime, err := wrapper.FindRuntime(name)
 			if err != nil {
 				return cmdline.Usagef("--runtime %q: %w", name, err)
 			}
@@ -136,7 +136,7 @@ func runtimeCommand(stderr io.Writer) *cli.Command {
 				return err
 			}
 			args := ctx.Args().Slice()
-			command := shim.ParseCommand(args)
+			command := wrapper.ParseCommand(args)
 			if err := r.Prepare(ctx.Context, command, o.poststop(self)); err != nil {
 				if !errors.Is(err, context.Canceled) {
 					command.LogError(fmt.Errorf("%s: %w", program, err))

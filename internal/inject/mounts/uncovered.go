@@ -165,7 +165,7 @@ func (v *snapshot) cloneUncovered(names []string, on []sys.File) (made int, err 
 // ensureDir creates the directory name in dir, if it is missing, and opens it. It fails unless the
 // directory is on the mount base.
 func (v *snapshot) ensureDir(dir sys.File, base *Mount, name string) (sys.File, error) {
-	owner, err := dir.Look()
+	owner, err := dir.Statx()
 	if err != nil {
 		return sys.File{}, err
 	}
@@ -240,7 +240,7 @@ func (p *MountNS) takeUncovered(c *Change) error {
 		}
 		c.Uncovered++
 	}
-	owner, err := dev.Look()
+	owner, err := dev.Statx()
 	if err != nil {
 		return err
 	}

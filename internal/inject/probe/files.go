@@ -111,7 +111,7 @@ func RegularFiles(root sys.File, dir string) (files []string) {
 		return nil
 	}
 	defer d.Close()
-	listing, err := d.OpenListing(sys.MakeName("."))
+	listing, err := d.OpenListing(sys.NewName("."))
 	if err != nil {
 		return nil
 	}

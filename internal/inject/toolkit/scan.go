@@ -53,7 +53,7 @@ func scanNamespaces() (*scanned, error) {
 		mounts: make(map[uint64]*mountNamespace),
 		pids:   make(map[uint64]*pidNamespace),
 	}
-	pids, err := sys.Numbers("/proc")
+	pids, err := sys.ListNumbers("/proc")
 	if err == nil {
 		s.own, err = namespacesOf(proc, "thread-self")
 	}

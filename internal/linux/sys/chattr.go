@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SetModeBits are the bits of Inode.Mode that Chmod sets: permissions, set-id and sticky.
-const SetModeBits = 0o7777
+// ChmodMask are the bits of Inode.Mode that Chmod sets: permissions, set-id and sticky.
+const ChmodMask = 0o7777
 
 // Chmod sets the mode bits of f, which must not be a symbolic link.
 func (f File) Chmod(mode uint32) error {

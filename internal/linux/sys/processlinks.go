@@ -17,7 +17,7 @@ func ProcessLinks(pid int) iter.Seq[string] {
 		if !yield(process + "/exe") {
 			return
 		}
-		tasks, _ := Numbers(process + "/task")
+		tasks, _ := ListNumbers(process + "/task")
 		for _, task := range tasks {
 			dir := process + "/task/" + strconv.Itoa(task)
 			if task == pid || !sharesDirectories(pid, task) {
@@ -28,7 +28,7 @@ func ProcessLinks(pid int) iter.Seq[string] {
 			if task != pid && sharesFiles(pid, task) {
 				continue
 			}
-			files, _ := Numbers(dir + "/fd")
+			files, _ := ListNumbers(dir + "/fd")
 			for _, file := range files {
 				if !yield(dir + "/fd/" + strconv.Itoa(file)) {
 					return
@@ -38,8 +38,8 @@ func ProcessLinks(pid int) iter.Seq[string] {
 	}
 }
 
-// Numbers returns the numeric names in the directory at path.
-func Numbers(path string) (numbers []int, err error) {
+// ListNumbers returns the numeric names in the directory at path.
+func ListNumbers(path string) (numbers []int, err error) {
 	dir, err := os.Open(path)
 	if err != nil {
 		return nil, err

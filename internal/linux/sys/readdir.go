@@ -11,8 +11,8 @@ import (
 // Name is the name of a file in a directory, with a NUL byte at its end, as system calls take it.
 type Name []byte
 
-// MakeName converts name to a Name.
-func MakeName(name string) Name { return append([]byte(name), 0) }
+// NewName converts name to a Name.
+func NewName(name string) Name { return append([]byte(name), 0) }
 
 // String returns the name without its NUL byte.
 func (n Name) String() string { return string(n[:len(n)-1]) }
@@ -90,5 +90,5 @@ func (f File) OpenListing(name Name) (File, error) {
 	}
 }
 
-// OpenSame opens the directory f, which may have been opened by OpenDir, for ReadEntries or SyncFS.
-func (f File) OpenSame() (File, error) { return openat(f.Fd(), ".", openListing) }
+// ReopenDir opens the directory f, which may have been opened by OpenDir, for ReadEntries or SyncFS.
+func (f File) ReopenDir() (File, error) { return openat(f.Fd(), ".", openListing) }

@@ -51,18 +51,18 @@ func (t Time) Until(o Time) int64 {
 // emptyName is the name of a descriptor itself, for calls with AT_EMPTY_PATH.
 var emptyName = Name{0}
 
-// Look returns the Inode of f.
-func (f File) Look() (i Inode, err error) {
-	err = f.InodeAt(emptyName, &i)
+// Statx returns the Inode of f.
+func (f File) Statx() (i Inode, err error) {
+	err = f.StatxAt(emptyName, &i)
 	return i, err
 }
 
-// InodeAt sets *i to the Inode of the file name in the directory f. It does not follow a symbolic
+// StatxAt sets *i to the Inode of the file name in the directory f. It does not follow a symbolic
 // link, nor trigger an automount. It uses statx(2), or fstatat(2) before Linux 4.11.
 //
 // It is called for each file of a tree, and does not notify the Go scheduler (RawSyscall): that
 // saves a thirtieth of the time, but blocks a processor while a remote file system hangs.
-func (f File) InodeAt(name Name, i *Inode) error {
+func (f File) StatxAt(name Name, i *Inode) error {
 	const mask = unix.STATX_TYPE | unix.STATX_MODE | unix.STATX_UID | unix.STATX_GID |
 		unix.STATX_NLINK | unix.STATX_INO | unix.STATX_CTIME
 	var st unix.Statx_t
@@ -107,8 +107,8 @@ func (f File) fstatatInode(name Name, i *Inode) error {
 // not asked.
 const cached = unix.AT_STATX_DONT_SYNC | unix.AT_NO_AUTOMOUNT
 
-// LookCached returns the type and inode of the target of a link in procfs, from the kernel's cache.
-func LookCached(link string) (Inode, error) {
+// StatxCached returns the type and inode of the target of a link in procfs, from the kernel's cache.
+func StatxCached(link string) (Inode, error) {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, link, cached, unix.STATX_TYPE|unix.STATX_INO, &st)
 	if errors.Is(err, unix.ENOSYS) { // before Linux 4.11

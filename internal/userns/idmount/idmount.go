@@ -82,7 +82,7 @@ func (p *Private) MapOver(path string, ns sys.File) error {
 		return err
 	}
 	defer dir.Close()
-	i, err := dir.Look()
+	i, err := dir.Statx()
 	if err != nil {
 		return err
 	}

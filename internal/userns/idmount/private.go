@@ -98,7 +98,7 @@ const maxAttempts = 3
 
 // check checks all paths that lead to the directory, and the processes in it.
 func (p *Private) check() (at location, err error) {
-	if p.inode, err = p.dir.Look(); err != nil {
+	if p.inode, err = p.dir.Statx(); err != nil {
 		return at, err
 	}
 	for attempt := 1; ; attempt++ {

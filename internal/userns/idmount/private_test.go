@@ -145,7 +145,7 @@ func TestMovedViews(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if at.inode, err = dir.Look(); err != nil {
+		if at.inode, err = dir.Statx(); err != nil {
 			t.Fatal(err)
 		}
 		tt.move(&at)

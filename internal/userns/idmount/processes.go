@@ -27,7 +27,7 @@ func newMountTable(mounts []*mountinfo.Info) mountTable {
 // above stops it. The kernel ignores the bits on mounts of other mount namespaces (path_nosuid),
 // and those of the host's root in a user namespace that does not have it.
 func (at *location) checkProcesses(table []*mountinfo.Info) error {
-	pids, err := sys.Numbers("/proc")
+	pids, err := sys.ListNumbers("/proc")
 	if err != nil {
 		return fmt.Errorf("find processes in %s: %w", at.host, err)
 	}
@@ -117,7 +117,7 @@ func (at *location) reachedBehind(link string) string {
 	}
 	for _, dir := range at.behind {
 		if _, ok := cutDir(file, dir); ok {
-			if i, err := sys.LookCached(link); err == nil && i.IsDir() {
+			if i, err := sys.StatxCached(link); err == nil && i.IsDir() {
 				return file
 			}
 		}

@@ -124,7 +124,7 @@ func walk(root, file string, isInside func(string) bool) (w pathInfo, err error)
 	defer func() { dir.Close() }()
 	at := "/"
 	for name := range strings.FieldsFuncSeq(file, func(r rune) bool { return r == '/' }) {
-		i, err := dir.Look()
+		i, err := dir.Statx()
 		if err != nil {
 			return w, err
 		}
@@ -141,7 +141,7 @@ func walk(root, file string, isInside func(string) bool) (w pathInfo, err error)
 		dir.Close()
 		dir, at = next, path.Join(at, name)
 	}
-	if w.inode, err = dir.Look(); err != nil {
+	if w.inode, err = dir.Statx(); err != nil {
 		return w, err
 	}
 	w.mountID, err = dir.MountID()
@@ -171,7 +171,7 @@ func (at *location) remedy(root string, v view) (string, error) {
 		return "", err
 	}
 	defer dir.Close()
-	i, err := dir.Look()
+	i, err := dir.Statx()
 	if err != nil {
 		return "", err
 	}

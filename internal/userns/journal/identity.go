@@ -45,7 +45,7 @@ func (n *identifier) identityAt(dir sys.File, name sys.Name) (Identity, error) {
 	id, err := dir.Handle(name)
 	if err == nil && id == nil {
 		var i sys.Inode
-		err = dir.InodeAt(name, &i)
+		err = dir.StatxAt(name, &i)
 		kind, id = "inode", binary.LittleEndian.AppendUint64(nil, i.Number)
 	}
 	if err != nil {

@@ -108,7 +108,7 @@ func openTest(t *testing.T, dir, stateDir string) (sys.File, *Journal) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { root.Close() })
-	i, err := root.Look()
+	i, err := root.Statx()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,8 +137,8 @@ func TestIdentity(t *testing.T) {
 		if err := os.Link(path, path+"2"); err != nil {
 			t.Fatal(err)
 		}
-		id, err := j.identityAt(root, sys.MakeName("f"))
-		other, err2 := j.identityAt(root, sys.MakeName("f2"))
+		id, err := j.identityAt(root, sys.NewName("f"))
+		other, err2 := j.identityAt(root, sys.NewName("f2"))
 		if err != nil || err2 != nil || seen[id] || id != other {
 			t.Fatalf("identity %s, %s, %v, %v; %d before", id, other, err, err2, len(seen))
 		}
@@ -147,7 +147,7 @@ func TestIdentity(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := j.identityAt(root, sys.MakeName("f")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := j.identityAt(root, sys.NewName("f")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
 }
@@ -191,12 +191,12 @@ func TestJournal(t *testing.T) {
 			if err := j.SetState(want); err != nil {
 				t.Fatal(err)
 			}
-			f, err := j.dir.OpenNamedAt(sys.MakeName("f"))
+			f, err := j.dir.OpenNamedAt(sys.NewName("f"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			g, err := j.dir.OpenNamedAt(sys.MakeName("g"))
+			g, err := j.dir.OpenNamedAt(sys.NewName("g"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -221,7 +221,7 @@ func TestJournal(t *testing.T) {
 			if got, isUntrusted, err := j.Record(f, true, 8); err != nil || !isUntrusted || got != nil {
 				t.Errorf("record in another run: %+v, %v, %v", got, isUntrusted, err)
 			}
-			isPending, isProtected, err := j.Pending(j.dir, sys.MakeName("f"))
+			isPending, isProtected, err := j.Pending(j.dir, sys.NewName("f"))
 			if err != nil || !isPending || !isProtected {
 				t.Errorf("pending: %v, %v, %v", isPending, isProtected, err)
 			}

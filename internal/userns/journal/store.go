@@ -154,7 +154,7 @@ func (s *dirStore) set(name string, text []byte) error {
 // describes is on the disk.
 func (s *dirStore) remove(name string) error {
 	if s.root.IsOpen() {
-		list, err := s.root.OpenSame()
+		list, err := s.root.ReopenDir()
 		if err == nil {
 			err = errors.Join(list.SyncFS(), list.Close())
 		}

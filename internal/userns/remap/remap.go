@@ -191,7 +191,7 @@ func isShifted(root string, pair idmap.Pair) (bool, error) {
 		return false, err
 	}
 	defer dir.Close()
-	i, err := dir.Look()
+	i, err := dir.Statx()
 	if err != nil {
 		return false, err
 	}

@@ -12,14 +12,14 @@ import (
 
 	"palisade/internal/oci"
 	"palisade/internal/oci/idmap"
-	"palisade/internal/oci/shim"
+	"palisade/internal/oci/wrapper"
 )
 
 // Prepare is called before a runtime executes a command. A container that is created or run, and
 // that requests a user remap, gets its user namespace and a root file system with mapped ids; the
 // root file system of one that is deleted is unmounted. poststop is a hook that calls PostStop.
 func (r *Remapper) Prepare(
-	ctx context.Context, command shim.Command, poststop specs.Hook,
+	ctx context.Context, command wrapper.Command, poststop specs.Hook,
 ) error {
 	if command.Name == "delete" && oci.CheckID(command.ID) == nil {
 		return r.Unmount(command.ID)
@@ -49,7 +49,7 @@ func (r *Remapper) Prepare(
 }
 
 func (r *Remapper) prepareBundle(
-	ctx context.Context, command shim.Command, c *oci.Config, pair idmap.Pair, poststop specs.Hook,
+	ctx context.Context, command wrapper.Command, c *oci.Config, pair idmap.Pair, poststop specs.Hook,
 ) error {
 	bundle, err := filepath.Abs(command.Bundle())
 	if err != nil {

@@ -49,7 +49,7 @@ func maySearch(path string, uid, gid uint32) (ok bool, mode uint32, err error) {
 		return false, 0, err
 	}
 	defer f.Close()
-	i, err := f.Look()
+	i, err := f.Statx()
 	if err != nil {
 		return false, 0, err
 	}
@@ -57,7 +57,7 @@ func maySearch(path string, uid, gid uint32) (ok bool, mode uint32, err error) {
 	if err != nil {
 		return false, 0, &os.PathError{Op: "read the access control list of", Path: path, Err: err}
 	}
-	mode = i.Mode & sys.SetModeBits
+	mode = i.Mode & sys.ChmodMask
 	if acl != nil {
 		return idattr.MaySearch(acl, i.UID, i.GID, uid, gid), mode, nil
 	}

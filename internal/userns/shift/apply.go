@@ -83,7 +83,7 @@ func (c *changer) begin() error {
 	if err := openInode(&root, &file{open: c.view}); err != nil {
 		return err
 	}
-	if root.Mode&sys.SetModeBits != closedMode {
+	if root.Mode&sys.ChmodMask != closedMode {
 		if err := root.chmod(closedMode); err != nil {
 			return err
 		}

@@ -124,7 +124,7 @@ func (t *tree) checkOverlays(p *Problems) error {
 // checkProcesses adds a problem if processes have the tree as their root directory. Processes that
 // end during the search are skipped.
 func (t *tree) checkProcesses(p *Problems) {
-	pids, err := sys.Numbers("/proc")
+	pids, err := sys.ListNumbers("/proc")
 	if err != nil {
 		p.add("mount a procfs on /proc", "find processes in the tree: %v", err)
 		return

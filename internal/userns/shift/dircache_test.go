@@ -59,9 +59,9 @@ func TestCacheWriter(t *testing.T) {
 	chunks := make([]*walk.Chunk, 3)
 	for n := range chunks {
 		chunks[n] = new(walk.Chunk)
-		w.add(sys.MakeName(fmt.Sprint("d", n)), walk.CodeDir)
+		w.add(sys.NewName(fmt.Sprint("d", n)), walk.CodeDir)
 		for k := range 3 {
-			w.addOwner(sys.MakeName(fmt.Sprint(k)), owner{uint32(k % 2), 7})
+			w.addOwner(sys.NewName(fmt.Sprint(k)), owner{uint32(k % 2), 7})
 		}
 		w.flush(chunks[n])
 	}
@@ -82,10 +82,10 @@ func TestCacheWriter(t *testing.T) {
 			t.Errorf("chunk %d has %d entries", n, got)
 		}
 	}
-	w.add(sys.MakeName("dropped"), walk.CodeUnknown)
+	w.add(sys.NewName("dropped"), walk.CodeUnknown)
 	w.flush(nil)
 	cache.size.Store(maxCachedBytes)
-	w.add(sys.MakeName("too much"), walk.CodeUnknown)
+	w.add(sys.NewName("too much"), walk.CodeUnknown)
 	c := new(walk.Chunk)
 	if w.flush(c); !c.IsLost() {
 		t.Errorf("the size is not limited: %+v", c)

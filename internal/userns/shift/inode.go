@@ -73,7 +73,7 @@ func (n *inode) close() {
 	}
 }
 
-func (n *inode) look() error { return n.file.InodeAt(noName, &n.Inode) }
+func (n *inode) look() error { return n.file.StatxAt(noName, &n.Inode) }
 
 // errLinked is the error for a file that gained a link after the links were counted: it may be a
 // file outside the tree, which must not be changed.

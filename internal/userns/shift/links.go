@@ -54,7 +54,7 @@ type linkScanner struct {
 }
 
 func (v *linkScanner) Enter(_ *walk.Worker, d *walk.Dir) error {
-	err := d.File.InodeAt(noName, &v.inode)
+	err := d.File.StatxAt(noName, &v.inode)
 	d.Key = walk.KeyOf(&v.inode)
 	return err
 }
@@ -64,7 +64,7 @@ func (v *linkScanner) Visit(w *walk.Worker, d *walk.Dir, name sys.Name, code uin
 	if code == walk.CodeDir {
 		return true
 	}
-	if err := d.File.InodeAt(name, i); err != nil {
+	if err := d.File.StatxAt(name, i); err != nil {
 		w.Fail(d, name.String(), err)
 		return false
 	}

@@ -29,7 +29,7 @@ type occupants struct {
 // findOccupants finds the processes in the tree, whose inodes are files. Processes that end during
 // the search are skipped.
 func (t *tree) findOccupants(files *inodeSet) (examples, error) {
-	pids, err := sys.Numbers("/proc")
+	pids, err := sys.ListNumbers("/proc")
 	if err != nil {
 		return examples{}, fmt.Errorf("find processes in the tree: %w", err)
 	}
@@ -64,7 +64,7 @@ func (o *occupants) ofProcess(pid int, process string) string {
 
 // isInside reports whether a link leads to a file of the tree other than its root directory.
 func (o *occupants) isInside(link string) bool {
-	i, err := sys.LookCached(link)
+	i, err := sys.StatxCached(link)
 	key := walk.KeyOf(&i)
 	return err == nil && key != walk.KeyOf(&o.tree.inode) && o.files.has(key)
 }

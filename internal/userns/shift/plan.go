@@ -95,7 +95,7 @@ func (r *rules) owner(i *sys.Inode) (uid, gid uint32, uidKind, gidKind idmap.Kin
 func (r *rules) plan(i *sys.Inode, a *attrs) (p plan, err error) {
 	p.uid, p.gid, p.uidKind, p.gidKind = r.owner(i)
 	p.chown = p.uid != i.UID || p.gid != i.GID
-	before := journal.Record{Run: r.run, Mode: i.Mode & sys.SetModeBits, Caps: a.caps}
+	before := journal.Record{Run: r.run, Mode: i.Mode & sys.ChmodMask, Caps: a.caps}
 	if a.record != nil {
 		before = *a.record
 	}
@@ -109,7 +109,7 @@ func (r *rules) plan(i *sys.Inode, a *attrs) (p plan, err error) {
 	if p.mode = before.Mode; hasSetID && r.dropSetID {
 		p.mode &^= setID
 	}
-	p.setMode = hasSetID && (clears || p.mode != i.Mode&sys.SetModeBits)
+	p.setMode = hasSetID && (clears || p.mode != i.Mode&sys.ChmodMask)
 	if err := r.planCaps(&p, before.Caps, a.caps, clears); err != nil {
 		return p, err
 	}

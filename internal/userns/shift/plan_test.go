@@ -162,7 +162,7 @@ func (f *fake) steps(p *plan) (steps []func()) {
 		})
 	}
 	if p.setMode {
-		steps = append(steps, func() { f.inode.Mode = f.inode.Mode&^sys.SetModeBits | p.mode })
+		steps = append(steps, func() { f.inode.Mode = f.inode.Mode&^sys.ChmodMask | p.mode })
 	}
 	for _, a := range []struct{ now, next *[]byte }{{&f.attrs.accessACL, &p.accessACL},
 		{&f.attrs.defaultACL, &p.defaultACL}} {

@@ -45,7 +45,7 @@ func (c *changer) preflight(ctx context.Context) (err error) {
 			}
 		}
 		c.state.Root = journal.RootDir{
-			Mode: c.inode.Mode & sys.SetModeBits, UID: c.inode.UID, GID: c.inode.GID}
+			Mode: c.inode.Mode & sys.ChmodMask, UID: c.inode.UID, GID: c.inode.GID}
 		c.state.Run = rand.Uint64() | 1
 	}
 	if change.Squash != nil {

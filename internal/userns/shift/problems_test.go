@@ -12,8 +12,8 @@ import (
 
 func TestProblems(t *testing.T) {
 	s := newScan()
-	d := &walk.Dir{Name: sys.MakeName("d"), Parent: new(walk.Dir)}
-	f := &file{dir: d, name: sys.MakeName("f\n")}
+	d := &walk.Dir{Name: sys.NewName("d"), Parent: new(walk.Dir)}
+	f := &file{dir: d, name: sys.NewName("f\n")}
 	s.unmapped[0].add(70000, nil, f)
 	s.unmapped[1].add(65535, nil, f)
 	for range 7 {

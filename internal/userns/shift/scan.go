@@ -187,7 +187,7 @@ type scanner struct {
 
 func (v *scanner) Enter(_ *walk.Worker, d *walk.Dir) error {
 	i := &v.inode
-	if err := d.File.InodeAt(noName, i); err != nil {
+	if err := d.File.StatxAt(noName, i); err != nil {
 		return err
 	}
 	d.Key = walk.KeyOf(i)
@@ -217,7 +217,7 @@ func (v *scanner) Visit(w *walk.Worker, d *walk.Dir, name sys.Name, code uint16)
 	v.progress.add(w.Number)
 	i := &v.inode
 	if isDir = code == walk.CodeDir; !isDir {
-		if err := d.File.InodeAt(name, i); err != nil {
+		if err := d.File.StatxAt(name, i); err != nil {
 			w.Fail(d, name.String(), err)
 			return false
 		}

@@ -167,7 +167,7 @@ func lookAt(dir, name string, all map[string]sys.Inode) error {
 	}
 	defer d.Close()
 	var i sys.Inode
-	err = d.InodeAt(sys.MakeName(name), &i)
+	err = d.StatxAt(sys.NewName(name), &i)
 	all[name] = i
 	return err
 }
@@ -277,7 +277,7 @@ func TestLinkedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	var n inode
-	f := &file{dir: &walk.Dir{File: d}, name: sys.MakeName("f")}
+	f := &file{dir: &walk.Dir{File: d}, name: sys.NewName("f")}
 	if err := openInode(&n, f); err != nil {
 		t.Fatal(err)
 	}

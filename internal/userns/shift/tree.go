@@ -60,7 +60,7 @@ func (t *tree) identify(stateDir string) (err error) {
 	if t.path, err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", t.root.Fd())); err != nil {
 		return err
 	}
-	if t.inode, err = t.root.Look(); err != nil {
+	if t.inode, err = t.root.Statx(); err != nil {
 		return err
 	}
 	if t.fsType, err = t.root.FSType(); err != nil {
@@ -144,7 +144,7 @@ func (t *tree) sync() error {
 	if t.keepsOrder() {
 		return nil
 	}
-	list, err := t.view.OpenSame()
+	list, err := t.view.ReopenDir()
 	if err != nil {
 		return err
 	}

@@ -160,7 +160,7 @@ func (d *Dir) reopen() error {
 			return err
 		}
 		file, from = opened, opened
-		i, err := file.Look()
+		i, err := file.Statx()
 		if err == nil && KeyOf(&i) != next.Key {
 			err = errMoved
 		}

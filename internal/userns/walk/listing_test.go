@@ -22,7 +22,7 @@ func TestListing(t *testing.T) {
 	for number, part := range parts {
 		var entries []byte
 		for _, e := range part {
-			entries = AppendEntry(entries, sys.MakeName(e.name), e.code)
+			entries = AppendEntry(entries, sys.NewName(e.name), e.code)
 		}
 		l.next(number).Set(entries)
 	}

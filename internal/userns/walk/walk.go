@@ -51,7 +51,7 @@ type Walk struct {
 // Run visits all files below root with one worker for each visitor. It returns when all files are
 // visited or ctx ends. Failures of single files do not stop it; the error lists them.
 func (k *Walk) Run(ctx context.Context, root sys.File, visitors []Visitor) error {
-	list, err := root.OpenSame()
+	list, err := root.ReopenDir()
 	if err != nil {
 		return err
 	}

@@ -20,14 +20,14 @@ type recorder struct {
 }
 
 func (r *recorder) Enter(_ *Worker, d *Dir) error {
-	i, err := d.File.Look()
+	i, err := d.File.Statx()
 	d.Key = KeyOf(&i)
 	return err
 }
 
 func (r *recorder) Visit(w *Worker, d *Dir, name sys.Name, _ uint16) bool {
 	var i sys.Inode
-	if err := d.File.InodeAt(name, &i); err != nil { // the directory is open
+	if err := d.File.StatxAt(name, &i); err != nil { // the directory is open
 		w.Fail(d, name.String(), err)
 	}
 	r.mu.Lock()

@@ -1,6 +1,6 @@
-// Package shim holds the common parts of OCI runtime wrappers. A wrapper parses the command line of
+// Package wrapper holds the common parts of OCI runtime wrappers. A wrapper parses the command line of
 // a runtime, changes the configuration of the container to be started, and executes the runtime.
-package shim
+package wrapper
 
 import (
 	"path/filepath"
