@@ -38,14 +38,13 @@ func newIdentifier(root sys.File, i *sys.Inode, fsType int64, isKept bool) (iden
 	return identifier{fmt.Append(boot, i.FileSystem)}, err
 }
 
-// identityAt returns the identity of the file name in the directory dir, or of dir if name is
-// empty.
-func (n *identifier) identityAt(dir sys.File, name sys.Name) (Identity, error) {
+// IdentityOf returns the identity of an open file.
+func (n *identifier) IdentityOf(f sys.File) (Identity, error) {
 	kind := "handle"
-	id, err := dir.Handle(name)
+	id, err := f.Handle(sys.Name{0})
 	if err == nil && id == nil {
 		var i sys.Inode
-		err = dir.StatxAt(name, &i)
+		i, err = f.Statx()
 		kind, id = "inode", binary.LittleEndian.AppendUint64(nil, i.Number)
 	}
 	if err != nil {
@@ -53,9 +52,4 @@ func (n *identifier) identityAt(dir sys.File, name sys.Name) (Identity, error) {
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%x\x00%x", kind, n.fileSystem, id))
 	return Identity(hex.EncodeToString(sum[:16])), nil
-}
-
-// IdentityOf returns the identity of an open file.
-func (n *identifier) IdentityOf(f sys.File) (Identity, error) {
-	return n.identityAt(f, sys.Name{0})
 }

@@ -34,24 +34,19 @@ type Journal struct {
 	protected, unlisted map[Identity]bool
 }
 
-// store keeps the values of a tree, by name, and a record for each of its files.
+// store keeps the values of a tree, by name.
 type store interface {
-	// names lists the names of the tree's values.
+	// names lists the names of the values.
 	names() ([]string, error)
-	// get returns a value of the tree, nil if there is none with this name.
+	// get returns a value, nil if there is none with this name.
 	get(name string) ([]byte, error)
 	set(name string, text []byte) error
 	remove(name string) error
 	// finish removes everything that is left, the state last.
 	finish() error
 
-	// getRecord returns the record of an open file, nil if there is none. isListed reports whether
-	// the file has RecordAttr.
-	getRecord(f sys.File, id Identity, isListed bool) ([]byte, error)
-	putRecord(f sys.File, id Identity, text []byte) error
-	removeRecord(f sys.File, id Identity) error
-	// records lists the files whose record is not among their attributes.
-	records() ([]Identity, error)
+	// recordOf returns where the record of an open file is: a store, and the name in it.
+	recordOf(f sys.File, id Identity) (store, string)
 
 	// String describes the place of the state; eraseCommand is a shell command that removes it.
 	String() string
@@ -60,8 +55,9 @@ type store interface {
 
 // Names of a tree's values.
 const (
-	stateName   = "state"
-	flagsPrefix = "flags."
+	stateName    = "state"
+	flagsPrefix  = "flags."
+	recordPrefix = "record."
 )
 
 // Open opens the journal of the tree with the open root directory at path. stateDir holds the
@@ -139,30 +135,29 @@ func (j *Journal) loadPending(run uint64) error {
 	}
 	j.protected, j.unlisted = make(map[Identity]bool), make(map[Identity]bool)
 	for _, name := range names {
-		id, ok := strings.CutPrefix(name, flagsPrefix)
-		if !ok {
-			continue
-		}
-		if _, ok, err := j.RecordedFlags(Identity(id), run); err != nil {
-			return err
-		} else if ok {
-			j.protected[Identity(id)] = true
+		if id, ok := strings.CutPrefix(name, recordPrefix); ok {
+			j.unlisted[Identity(id)] = true
+		} else if id, ok := strings.CutPrefix(name, flagsPrefix); ok {
+			if _, ok, err := j.RecordedFlags(Identity(id), run); err != nil {
+				return err
+			} else if ok {
+				j.protected[Identity(id)] = true
+			}
 		}
 	}
-	ids, err := j.records()
-	for _, id := range ids {
-		j.unlisted[id] = true
-	}
-	return err
+	return nil
 }
 
-// Pending reports whether an interrupted change has left records of the file name in the directory
-// dir that are not among its attributes, and whether it has cleared the file's flags.
-func (j *Journal) Pending(dir sys.File, name sys.Name) (isPending, isProtected bool, err error) {
-	if len(j.protected) == 0 && len(j.unlisted) == 0 {
+// HasPending reports whether Pending is true for some file.
+func (j *Journal) HasPending() bool { return len(j.protected)+len(j.unlisted) > 0 }
+
+// Pending reports whether an interrupted change has left records of an open file that are not
+// among its attributes, and whether it has cleared the file's flags.
+func (j *Journal) Pending(f sys.File) (isPending, isProtected bool, err error) {
+	if !j.HasPending() {
 		return false, false, nil
 	}
-	id, err := j.identityAt(dir, name)
+	id, err := j.IdentityOf(f)
 	if err != nil {
 		return false, false, err
 	}
@@ -207,16 +202,15 @@ func (j *Journal) writeSealed(f sys.File, id *Identity, write func(Identity) err
 	return errors.New("inode number changes with each write")
 }
 
-// Record returns the run's record of an open file, nil if there is none. isListed reports whether
-// the file has RecordAttr; isUntrusted reports whether the file has a record that is not trusted.
-func (j *Journal) Record(f sys.File, isListed bool, run uint64) (
-	r *Record, isUntrusted bool, err error,
-) {
+// Record returns the run's record of an open file, nil if there is none. isUntrusted reports
+// whether the file has a record that is not trusted.
+func (j *Journal) Record(f sys.File, run uint64) (r *Record, isUntrusted bool, err error) {
 	id, err := j.IdentityOf(f)
 	if err != nil {
 		return nil, false, err
 	}
-	sealed, err := j.getRecord(f, id, isListed)
+	s, name := j.recordOf(f, id)
+	sealed, err := s.get(name)
 	if err != nil || sealed == nil {
 		return nil, false, err
 	}
@@ -235,7 +229,8 @@ func (j *Journal) Record(f sys.File, isListed bool, run uint64) (
 func (j *Journal) SetRecord(f sys.File, r *Record) error {
 	var id Identity
 	return j.writeSealed(f, &id, func(id Identity) error {
-		return j.putRecord(f, id, j.key.seal(sealRecord, id, r.encode()))
+		s, name := j.recordOf(f, id)
+		return s.set(name, j.key.seal(sealRecord, id, r.encode()))
 	})
 }
 
@@ -245,7 +240,8 @@ func (j *Journal) RemoveRecord(f sys.File) error {
 	if err != nil {
 		return err
 	}
-	return j.removeRecord(f, id)
+	s, name := j.recordOf(f, id)
+	return s.remove(name)
 }
 
 // RecordedFlags returns the flags that the run has recorded for a file, and reports whether it has.

@@ -137,8 +137,8 @@ func TestIdentity(t *testing.T) {
 		if err := os.Link(path, path+"2"); err != nil {
 			t.Fatal(err)
 		}
-		id, err := j.identityAt(root, sys.NewName("f"))
-		other, err2 := j.identityAt(root, sys.NewName("f2"))
+		id, err := identityAt(j, root, "f")
+		other, err2 := identityAt(j, root, "f2")
 		if err != nil || err2 != nil || seen[id] || id != other {
 			t.Fatalf("identity %s, %s, %v, %v; %d before", id, other, err, err2, len(seen))
 		}
@@ -147,9 +147,19 @@ func TestIdentity(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := j.identityAt(root, sys.NewName("f")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := identityAt(j, root, "f"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
+}
+
+// identityAt returns the identity of the file name in a directory.
+func identityAt(j *Journal, dir sys.File, name string) (Identity, error) {
+	f, err := dir.OpenPathAt(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return j.IdentityOf(f)
 }
 
 // journals returns two journals of the tree in dir: in extended attributes and in a directory.
@@ -214,18 +224,18 @@ func TestJournal(t *testing.T) {
 			if err != nil || !reflect.DeepEqual(s, want) || len(j.protected) != 1 {
 				t.Fatalf("state %+v, %v; protected %v", s, err, j.protected)
 			}
-			got, isUntrusted, err := j.Record(f, true, 7)
+			got, isUntrusted, err := j.Record(f, 7)
 			if err != nil || isUntrusted || !reflect.DeepEqual(got, rec) {
 				t.Errorf("record %+v, %v, %v", got, isUntrusted, err)
 			}
-			if got, isUntrusted, err := j.Record(f, true, 8); err != nil || !isUntrusted || got != nil {
+			if got, isUntrusted, err := j.Record(f, 8); err != nil || !isUntrusted || got != nil {
 				t.Errorf("record in another run: %+v, %v, %v", got, isUntrusted, err)
 			}
-			isPending, isProtected, err := j.Pending(j.dir, sys.NewName("f"))
+			isPending, isProtected, err := j.Pending(f)
 			if err != nil || !isPending || !isProtected {
 				t.Errorf("pending: %v, %v, %v", isPending, isProtected, err)
 			}
-			if isPending, _, err := j.Pending(g, sys.Name{0}); err != nil || isPending {
+			if isPending, _, err := j.Pending(g); err != nil || isPending {
 				t.Errorf("pending: %v, %v", isPending, err)
 			}
 			flags, ok, err := j.RecordedFlags(id, 7)
@@ -238,11 +248,13 @@ func TestJournal(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			copied, err := j.getRecord(f, id, true)
-			if err := errors.Join(err, j.putRecord(g, other, copied)); err != nil {
+			from, name := j.recordOf(f, id)
+			to, otherName := j.recordOf(g, other)
+			copied, err := from.get(name)
+			if err := errors.Join(err, to.set(otherName, copied)); err != nil {
 				t.Fatal(err)
 			}
-			if got, isUntrusted, err := j.Record(g, true, 7); err != nil || !isUntrusted || got != nil {
+			if got, isUntrusted, err := j.Record(g, 7); err != nil || !isUntrusted || got != nil {
 				t.Errorf("record of another file: %+v, %v, %v", got, isUntrusted, err)
 			}
 			sealed := j.key.seal(sealFlags, id, make([]byte, 12))

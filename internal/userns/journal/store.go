@@ -49,19 +49,9 @@ func (s attrStore) set(name string, text []byte) error {
 func (s attrStore) remove(name string) error { return s.root.RemoveAttr(attrName(name)) }
 func (s attrStore) finish() error            { return s.remove(stateName) }
 
-func (s attrStore) getRecord(f sys.File, _ Identity, isListed bool) ([]byte, error) {
-	if !isListed {
-		return nil, nil
-	}
-	return f.Attr(RecordAttr)
+func (s attrStore) recordOf(f sys.File, _ Identity) (store, string) {
+	return attrStore{f}, strings.TrimPrefix(RecordAttr, attrPrefix)
 }
-
-func (s attrStore) putRecord(f sys.File, _ Identity, text []byte) error {
-	return f.SetAttr(RecordAttr, text)
-}
-
-func (s attrStore) removeRecord(f sys.File, _ Identity) error { return f.RemoveAttr(RecordAttr) }
-func (s attrStore) records() ([]Identity, error)              { return nil, nil }
 
 func (s attrStore) String() string { return "the attribute " + StateAttr }
 
@@ -75,8 +65,6 @@ type dirStore struct {
 	dir  string
 }
 
-const recordPrefix = "record."
-
 func (s *dirStore) names() (names []string, err error) {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -86,16 +74,6 @@ func (s *dirStore) names() (names []string, err error) {
 		names = append(names, e.Name())
 	}
 	return names, err
-}
-
-func (s *dirStore) records() (ids []Identity, err error) {
-	names, err := s.names()
-	for _, name := range names {
-		if id, ok := strings.CutPrefix(name, recordPrefix); ok {
-			ids = append(ids, Identity(id))
-		}
-	}
-	return ids, err
 }
 
 // finish also removes the directory, with temporary files of processes that were killed.
@@ -120,16 +98,8 @@ func removeIfExists(path string) error {
 	return nil
 }
 
-func (s *dirStore) getRecord(_ sys.File, id Identity, _ bool) ([]byte, error) {
-	return s.get(recordPrefix + string(id))
-}
-
-func (s *dirStore) putRecord(_ sys.File, id Identity, text []byte) error {
-	return s.set(recordPrefix+string(id), text)
-}
-
-func (s *dirStore) removeRecord(_ sys.File, id Identity) error {
-	return s.remove(recordPrefix + string(id))
+func (s *dirStore) recordOf(_ sys.File, id Identity) (store, string) {
+	return s, recordPrefix + string(id)
 }
 
 // maxRecord bounds the size of a file that is read, in bytes: more than is ever written.

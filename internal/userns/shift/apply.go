@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"palisade/internal/linux/sys"
 	"palisade/internal/oci/idmap"
@@ -79,8 +80,8 @@ func (c *changer) begin() error {
 			return err
 		}
 	}
-	var root inode
-	if err := openInode(&root, &file{open: c.view}); err != nil {
+	root, err := openInode(&file{open: c.view})
+	if err != nil {
 		return err
 	}
 	if root.Mode&sys.ChmodMask != closedMode {
@@ -102,20 +103,18 @@ func (c *changer) applyStep(ctx context.Context, step idmap.Step) error {
 	if c.state.Phase == journal.Unshifting {
 		pass = "unshift"
 	}
-	rules := c.rules(step)
-	count := startCounter(c.o.Jobs, pass, c.scan.files, c.o.Progress)
-	visitors, links := make([]walk.Visitor, c.o.Jobs), new(linkLocks)
-	for i := range visitors {
-		visitors[i] = c.newMover(rules, links, count)
-	}
-	err := c.walk(ctx, visitors)
-	c.cache = nil // the owners have changed
+	count := startCounter(pass, c.scan.files, c.o.Progress)
+	mover := c.newMover(step, count)
+	err := c.walk(ctx, slices.Repeat([]walk.Visitor{mover}, c.o.Jobs))
 	count.end()
 	if err != nil {
 		return err
 	}
-	root := inode{file: c.view}
-	if err := root.buildPlan(c.Journal, rules); err != nil {
+	root, err := openInode(&file{open: c.view})
+	if err != nil {
+		return err
+	}
+	if _, err := root.buildPlan(c.Journal, mover.rules, false); err != nil {
 		return err
 	}
 	root.plan.chown = false // reopen does that last
@@ -125,10 +124,8 @@ func (c *changer) applyStep(ctx context.Context, step idmap.Step) error {
 	return c.sync()
 }
 
-func (c *changer) newMover(rules *rules, links *linkLocks, count *counter) *mover {
-	return &mover{tree: c.tree, attrProbe: newAttrProbe(), o: c.o, rules: rules,
-		links: c.scan.links, inodes: c.scan.inodes.reader(), copied: &c.copied,
-		locks: links, cache: c.cache, scanned: c.scanned,
+func (c *changer) newMover(step idmap.Step, count *counter) *mover {
+	return &mover{tree: c.tree, o: c.o, rules: c.rules(step), scan: c.scan, copied: &c.copied,
 		progress: count, refusePrivileged: c.refusePrivileged}
 }
 

@@ -24,14 +24,6 @@ type file struct {
 
 func (f *file) isRoot() bool { return f.dir == nil }
 
-// at returns a directory and a name in it that lead to the file.
-func (f *file) at() (sys.File, sys.Name) {
-	if f.open.IsOpen() {
-		return f.open, noName
-	}
-	return f.dir.File, f.name
-}
-
 func (f *file) quoted() string {
 	if f.isRoot() {
 		return `"."`
@@ -45,7 +37,7 @@ type inode struct {
 	file sys.File
 	// Inode has the properties at the time of the last call of look.
 	sys.Inode
-	attrs *attrs
+	attrs attrs
 	plan  plan
 	// ownsFile reports that close must close file.
 	ownsFile bool
@@ -53,18 +45,18 @@ type inode struct {
 
 // openInode opens a file with O_PATH, unless it is open already. Devices, FIFOs and sockets are not
 // opened for I/O.
-func openInode(n *inode, f *file) (err error) {
-	*n = inode{file: f.open}
+func openInode(f *file) (n inode, err error) {
+	n.file = f.open
 	if !f.open.IsOpen() {
 		if n.file, err = f.dir.File.OpenNamedAt(f.name); err != nil {
-			return err
+			return n, err
 		}
 		n.ownsFile = true
 	}
 	if err = n.look(); err != nil {
 		n.close()
 	}
-	return err
+	return n, err
 }
 
 func (n *inode) close() {
@@ -112,13 +104,13 @@ func (n *inode) isPrivileged() bool {
 		n.attrs.caps != nil && n.plan.capsKind == idmap.Moved
 }
 
-// readAttrs reads the extended attributes that a shift changes or uses.
-func (n *inode) readAttrs(j *journal.Journal, run uint64) (a *attrs, err error) {
+// readAttrs reads the extended attributes that a shift changes or uses. isPending reports that the
+// journal has a record of the file which is not among them.
+func (n *inode) readAttrs(j *journal.Journal, run uint64, isPending bool) (a attrs, err error) {
 	names, err := n.file.AttrNames()
 	if err != nil {
-		return nil, err
+		return a, err
 	}
-	a = new(attrs)
 	hasRecord := false
 	for _, name := range names {
 		var value *[]byte
@@ -139,25 +131,38 @@ func (n *inode) readAttrs(j *journal.Journal, run uint64) (a *attrs, err error) 
 			continue
 		}
 		if *value, err = n.file.Attr(name); err != nil {
-			return nil, err
+			return a, err
 		}
 	}
-	if n.HasSetID() || hasRecord || a.caps != nil || !n.IsDir() {
-		a.record, a.isUntrusted, err = j.Record(n.file, hasRecord, run)
+	if hasRecord || isPending || n.HasSetID() || a.caps != nil {
+		a.record, a.isUntrusted, err = j.Record(n.file, run)
 	}
 	return a, err
 }
 
-// buildPlan reads the file's attributes and sets n.plan.
-func (n *inode) buildPlan(j *journal.Journal, r *rules) (err error) {
-	if err = n.look(); err != nil {
-		return err
+// buildPlan sets n.plan. It reads the file's attributes, unless isPlain reports that none of them
+// matter. isProtected reports that an interrupted change has cleared the file's flags.
+func (n *inode) buildPlan(
+	j *journal.Journal, r *rules, isPlain bool,
+) (isProtected bool, err error) {
+	isPending, isProtected, err := j.Pending(n.file)
+	if err == nil && (!isPlain || isPending) {
+		n.attrs, err = n.readAttrs(j, r.run, isPending)
 	}
-	if n.attrs, err = n.readAttrs(j, r.run); err != nil {
-		return err
+	if err == nil {
+		n.plan, err = r.plan(&n.Inode, &n.attrs)
 	}
-	n.plan, err = r.plan(&n.Inode, n.attrs)
-	return err
+	return isProtected, err
+}
+
+// isSpecialAttr reports whether a shift changes or uses an extended attribute. With SELinux, all
+// files have others.
+func isSpecialAttr(name string) bool {
+	switch name {
+	case idattr.Caps, idattr.AccessACL, idattr.DefaultACL, journal.RecordAttr, journal.StateAttr:
+		return true
+	}
+	return false
 }
 
 // apply makes the changes of the plan. It may be killed at any point: a chown clears set-id bits
@@ -186,8 +191,9 @@ func (n *inode) apply(j *journal.Journal) error {
 	if err == nil && p.removeCaps {
 		err = n.file.RemoveAttr(idattr.Caps)
 	}
-	if err == nil {
-		err = n.checkLinks(&before)
+	rest := *p
+	if rest.chown = false; err == nil && !rest.isEmpty() {
+		err = n.checkLinks(&before) // since the chown
 	}
 	if err == nil && p.removeRecord {
 		err = j.RemoveRecord(n.file)

@@ -32,7 +32,7 @@ func CheckLinks(ctx context.Context, root sys.File, o Options) error {
 	var outside examples
 	for range 3 { // another container that runs in the tree may change names meanwhile
 		s, err := t.scanWith(ctx, o.Jobs, func(part *scan) walk.Visitor {
-			return &linkScanner{scan: part}
+			return &linkScanner{part}
 		})
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.path, err)
@@ -48,30 +48,26 @@ func CheckLinks(ctx context.Context, root sys.File, o Options) error {
 }
 
 // linkScanner is a visitor that counts links, with half of the system calls of a scanner.
-type linkScanner struct {
-	*scan
-	inode sys.Inode
-}
+type linkScanner struct{ *scan }
 
-func (v *linkScanner) Enter(_ *walk.Worker, d *walk.Dir) error {
-	err := d.File.StatxAt(noName, &v.inode)
-	d.Key = walk.KeyOf(&v.inode)
+func (v *linkScanner) Enter(d *walk.Dir) error {
+	i, err := d.File.Statx()
+	d.Key = walk.KeyOf(&i)
 	return err
 }
 
-func (v *linkScanner) Visit(w *walk.Worker, d *walk.Dir, name sys.Name, code uint16) (isDir bool) {
-	i := &v.inode
-	if code == walk.CodeDir {
-		return true
+func (v *linkScanner) Visit(
+	_ *sys.Thread, d *walk.Dir, name sys.Name, isDir bool,
+) (bool, error) {
+	if isDir {
+		return true, nil
 	}
-	if err := d.File.StatxAt(name, i); err != nil {
-		w.Fail(d, name.String(), err)
-		return false
+	var i sys.Inode
+	if err := d.File.StatxAt(name, &i); err != nil {
+		return false, err
 	}
 	if i.Links > 1 && !i.IsDir() {
-		v.addLink(i, d, name, false)
+		v.addLink(&i, d, name, false)
 	}
-	return i.IsDir()
+	return i.IsDir(), nil
 }
-
-func (v *linkScanner) Visited(*walk.Chunk) {}

@@ -9,105 +9,50 @@ import (
 	"palisade/internal/userns/walk"
 )
 
-// linkLocks prevents two workers from changing a file with several names at the same time.
-type linkLocks [64]sync.Mutex
-
-func (l *linkLocks) of(i *sys.Inode) *sync.Mutex { return &l[i.Number%uint64(len(l))] }
-
-// mover is the visitor that changes files.
+// mover is the visitor that changes files. Several workers share it.
 type mover struct {
 	*tree
-	attrProbe
 	o     *Options
 	rules *rules
-	// links and inodes are from the scan; copied holds the new inodes of files that an overlay has
-	// copied up since.
-	links    map[walk.InodeKey]links
-	inodes   *inodeSet
-	copied   *sync.Map
-	locks    *linkLocks
-	cache    *treeCache
-	scanned  sys.Time
+	// scan is the result of the scan; copied holds the new inodes of files that an overlay has copied
+	// up since.
+	scan   *scan
+	copied *sync.Map
+	// linked prevents two workers from changing a file with several names at the same time.
+	linked   sync.Mutex
 	progress *counter
 	// refusePrivileged makes the mover fail on files that would become privileged programs.
 	refusePrivileged bool
-	// opened is the file that is being changed.
-	opened inode
 }
 
-func (v *mover) Enter(_ *walk.Worker, d *walk.Dir) error {
-	n := &v.opened
-	if err := openInode(n, &file{open: d.File}); err != nil {
-		return err
-	}
-	d.Key = walk.KeyOf(&n.Inode)
-	var cache *dirCache
-	if v.cache != nil {
-		cache = v.cache.take(&n.Inode, v.scanned)
-	}
-	if cache != nil {
-		d.Replay = &cache.listing
-	}
-	if d.Parent == nil {
-		return nil // the root directory comes last
-	}
-	if cache != nil {
-		return v.move(n, cache.isSpecial)
-	}
-	special, err := v.hasSpecialDir(d)
+func (v *mover) Enter(d *walk.Dir) error {
+	n, err := openInode(&file{open: d.File})
 	if err != nil {
 		return err
 	}
-	return v.move(n, special)
+	d.Key = walk.KeyOf(&n.Inode)
+	if d.Parent == nil {
+		return nil // the root directory comes last
+	}
+	return v.move(&n)
 }
 
-func (v *mover) Visit(w *walk.Worker, d *walk.Dir, name sys.Name, code uint16) (isDir bool) {
-	v.progress.add(w.Number)
-	if code == walk.CodeDir {
-		return true
+func (v *mover) Visit(
+	_ *sys.Thread, d *walk.Dir, name sys.Name, isDir bool,
+) (bool, error) {
+	v.progress.add()
+	if isDir {
+		return true, nil
 	}
-	if err := v.moveNamed(w, &file{dir: d, name: name}, code); err != nil {
-		if errors.Is(err, errIsDir) {
-			return true
-		}
-		w.Fail(d, name.String(), err)
-	}
-	return false
-}
-
-func (v *mover) Visited(*walk.Chunk) {}
-
-var errIsDir = errors.New("is a directory")
-
-// moveNamed changes a file that is not a directory. If code stands for an owner, the scan found
-// nothing else to change.
-func (v *mover) moveNamed(w *walk.Worker, f *file, code uint16) error {
-	isPlain := code >= walk.FirstCode
-	var known owner
-	if isPlain {
-		known = v.cache.owners.owner(code)
-		uid, _ := v.rules.UID.To(known.uid)
-		gid, _ := v.rules.GID.To(known.gid)
-		if uid == known.uid && gid == known.gid {
-			return nil
-		}
-	}
-	n := &v.opened
-	if err := openInode(n, f); err != nil {
-		return err
+	n, err := openInode(&file{dir: d, name: name})
+	if err != nil {
+		return false, err
 	}
 	defer n.close()
 	if n.IsDir() {
-		return errIsDir
+		return true, nil
 	}
-	special, err := n.HasSetID(), error(nil)
-	isPlain = isPlain && known == owner{n.UID, n.GID} && n.Changed.Until(v.scanned) >= settleTime
-	if !special && !isPlain {
-		if special, err = v.hasSpecialOpen(w, n.file); err != nil {
-			return err
-		}
-	}
-	return v.move(n, special)
+	return false, v.move(&n)
 }
 
 // Errors for files that were created or changed after the scan.
@@ -122,36 +67,48 @@ var (
 // were moved or linked into the tree from outside.
 func (v *mover) check(i *sys.Inode) error {
 	key := walk.KeyOf(i)
-	if !v.inodes.has(key) {
+	if !v.scan.inodes.has(key) {
 		if _, ok := v.copied.Load(key); !ok {
 			return errNew
 		}
 	}
-	if v.o.HardLinks == Fail && i.Links > 1 && !i.IsDir() && i.Links > v.links[key].all {
+	if v.o.HardLinks == Fail && i.Links > 1 && !i.IsDir() && i.Links > v.scan.links[key].all {
 		return errLinked
 	}
 	return nil
 }
 
-// move changes an open file. special reports that it has more to change than its owner.
-func (v *mover) move(n *inode, special bool) error {
-	uid, gid, uidKind, gidKind := v.rules.owner(&n.Inode)
-	if v.o.Unmapped == Fail && (uidKind == idmap.Unmapped || gidKind == idmap.Unmapped) {
-		return errUnmapped
+// move changes an open file.
+func (v *mover) move(n *inode) error {
+	if n.Links > 1 && !n.IsDir() {
+		v.linked.Lock()
+		defer v.linked.Unlock()
+		if err := n.look(); err != nil {
+			return err
+		}
 	}
-	isPending, isProtected, err := v.Pending(n.file, noName)
+	key := walk.KeyOf(&n.Inode)
+	isProtected, err := v.plan(n)
 	if err != nil {
 		return err
 	}
-	key := walk.KeyOf(&n.Inode)
-	moves := uid != n.UID || gid != n.GID
-	switch {
-	case special || isPending || moves && (n.Immutable || n.AppendOnly):
-		err = v.moveSpecial(n, isProtected)
-	case moves:
-		if err = v.check(&n.Inode); err == nil {
-			err = n.chown(uid, gid)
-		}
+	p := &n.plan
+	if v.o.Unmapped == Fail && (p.uidKind == idmap.Unmapped || p.gidKind == idmap.Unmapped) {
+		return errUnmapped
+	}
+	if p.isEmpty() && !isProtected {
+		return nil
+	}
+	if err := v.check(&n.Inode); err != nil {
+		return err
+	}
+	switch isFlagged := n.Immutable || n.AppendOnly; {
+	case isProtected || isFlagged && v.o.Immutable == Clear:
+		err = v.moveProtected(n)
+	case !isFlagged:
+		err = n.apply(v.Journal)
+	case v.o.Immutable == Fail:
+		err = errProtected
 	}
 	if now := walk.KeyOf(&n.Inode); now != key { // an overlay has copied it up
 		v.copied.Store(now, true)
@@ -159,44 +116,25 @@ func (v *mover) move(n *inode, special bool) error {
 	return err
 }
 
-// plan builds the plan for a file, and checks it against refusePrivileged.
-func (v *mover) plan(n *inode) error {
-	if err := n.buildPlan(v.Journal, v.rules); err != nil {
-		return err
-	}
-	if v.refusePrivileged && n.isPrivileged() {
-		return errPrivileged
-	}
-	return nil
+// settleTime is the minimum time in ns between the last change of a file and the scan that makes
+// its results valid. ctime is as coarse as the kernel's clock tick of at most 10 ms.
+const settleTime = 100_000_000
+
+// isPlain reports whether a file has nothing to change but its owner: the scan has found no
+// attributes, and the ctime shows no change since.
+func (v *mover) isPlain(i *sys.Inode) bool {
+	return !i.IsDir() && !i.HasSetID() && !v.scan.special.has(walk.KeyOf(i)) &&
+		i.Changed.Until(v.scan.began) >= settleTime
 }
 
-// moveSpecial changes a file that has more to change than its owner. isProtected reports that an
-// interrupted change has cleared its flags.
-func (v *mover) moveSpecial(n *inode, isProtected bool) error {
-	if n.Links > 1 && !n.IsDir() {
-		lock := v.locks.of(&n.Inode)
-		lock.Lock()
-		defer lock.Unlock()
+// plan builds the plan for a file, and checks it against refusePrivileged. It reports whether an
+// interrupted change has cleared the file's flags.
+func (v *mover) plan(n *inode) (isProtected bool, err error) {
+	isProtected, err = n.buildPlan(v.Journal, v.rules, v.isPlain(&n.Inode))
+	if err == nil && v.refusePrivileged && n.isPrivileged() {
+		err = errPrivileged
 	}
-	if err := v.plan(n); err != nil {
-		return err
-	}
-	if !n.plan.isEmpty() || isProtected {
-		if err := v.check(&n.Inode); err != nil {
-			return err
-		}
-	}
-	isFlagged := n.Immutable || n.AppendOnly
-	switch {
-	case isProtected:
-	case !isFlagged:
-		return n.apply(v.Journal)
-	case n.plan.isEmpty() || v.o.Immutable == Skip:
-		return nil
-	case v.o.Immutable == Fail:
-		return errProtected
-	}
-	return v.moveProtected(n)
+	return isProtected, err
 }
 
 // moveProtected clears the flags of a file during its change. They are recorded at the root
@@ -219,7 +157,10 @@ func (v *mover) moveProtected(n *inode) error {
 		err = n.setFlags(sys.WithoutProtection(flags))
 	}
 	if err == nil {
-		err = v.plan(n)
+		err = n.look()
+	}
+	if err == nil {
+		_, err = v.plan(n)
 	}
 	if err == nil {
 		err = n.apply(v.Journal)

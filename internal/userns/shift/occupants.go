@@ -20,7 +20,7 @@ import (
 // occupants finds processes in a tree.
 type occupants struct {
 	tree  *tree
-	files *inodeSet
+	files inodeSet
 	// namespaces holds the inode numbers of the mount namespaces already examined.
 	namespaces map[uint64]bool
 	found      examples
@@ -28,12 +28,12 @@ type occupants struct {
 
 // findOccupants finds the processes in the tree, whose inodes are files. Processes that end during
 // the search are skipped.
-func (t *tree) findOccupants(files *inodeSet) (examples, error) {
+func (t *tree) findOccupants(files inodeSet) (examples, error) {
 	pids, err := sys.ListNumbers("/proc")
 	if err != nil {
 		return examples{}, fmt.Errorf("find processes in the tree: %w", err)
 	}
-	o := occupants{tree: t, files: files.reader(), namespaces: make(map[uint64]bool)}
+	o := occupants{tree: t, files: files, namespaces: make(map[uint64]bool)}
 	for _, pid := range pids {
 		process := "/proc/" + strconv.Itoa(pid)
 		if sys.IsHostRoot(process) {
@@ -97,7 +97,7 @@ func (o *occupants) ofMounts(process string) string {
 }
 
 // checkOccupants returns a problem if a process is in the tree, unless Options.Force is set.
-func (t *tree) checkOccupants(files *inodeSet, o *Options) (p Problems, err error) {
+func (t *tree) checkOccupants(files inodeSet, o *Options) (p Problems, err error) {
 	if o.Force {
 		return nil, nil
 	}

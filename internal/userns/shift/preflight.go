@@ -19,10 +19,7 @@ type changer struct {
 	*tree
 	o             *Options
 	before, state *journal.State
-	// scan is the result of the scan, which began at scanned; cache is from the scan, too.
-	scan    *scan
-	scanned sys.Time
-	cache   *treeCache
+	scan          *scan
 	// copied holds the new inodes of files that an overlay has copied up during the change.
 	copied sync.Map
 	// refusePrivileged reports that the change must not produce privileged programs.
@@ -51,7 +48,6 @@ func (c *changer) preflight(ctx context.Context) (err error) {
 	if change.Squash != nil {
 		c.o.Unmapped = Squash // also if an interrupted change is resumed without the option
 	}
-	c.scanned, c.cache = sys.Now(), newTreeCache()
 	rules := c.rules(change.Total())
 	if c.state.Step > 0 {
 		steps, err := change.Steps()
@@ -60,7 +56,7 @@ func (c *changer) preflight(ctx context.Context) (err error) {
 		}
 		rules.previous, rules.next = &steps[c.state.Step-1], &steps[c.state.Step]
 	}
-	if c.scan, err = c.tree.scan(ctx, rules, c.o, c.before, c.cache); err != nil {
+	if c.scan, err = c.tree.scan(ctx, rules, c.o, c.before); err != nil {
 		return err
 	}
 	if isNew {

@@ -17,25 +17,18 @@ type Progress struct {
 // progressInterval is the time between reports.
 const progressInterval = 200 * time.Millisecond
 
-// counter counts files for several workers, and reports the progress.
+// counter counts files, and reports the progress.
 type counter struct {
-	perWorker     []paddedCount
+	done          atomic.Uint64
 	report        func(Progress)
 	current       Progress
 	stop, stopped chan struct{}
 }
 
-// paddedCount fills a cache line.
-type paddedCount struct {
-	n atomic.Uint64
-	_ [56]byte
-}
-
-// startCounter returns a counter for jobs workers. The caller must call end.
-func startCounter(jobs int, pass string, total uint64, report func(Progress)) *counter {
-	c := &counter{perWorker: make([]paddedCount, jobs), report: report,
-		current: Progress{Pass: pass, Total: total},
-		stop:    make(chan struct{}), stopped: make(chan struct{})}
+// startCounter returns a counter. The caller must call end.
+func startCounter(pass string, total uint64, report func(Progress)) *counter {
+	c := &counter{report: report, current: Progress{Pass: pass, Total: total},
+		stop: make(chan struct{}), stopped: make(chan struct{})}
 	if report == nil {
 		close(c.stopped)
 		return c
@@ -54,15 +47,12 @@ func (c *counter) run() {
 		case <-c.stop:
 			running = false
 		}
-		c.current.Done = 0
-		for i := range c.perWorker {
-			c.current.Done += c.perWorker[i].n.Load()
-		}
+		c.current.Done = c.done.Load()
 		c.report(c.current)
 	}
 }
 
-func (c *counter) add(worker int) { c.perWorker[worker].n.Add(1) }
+func (c *counter) add() { c.done.Add(1) }
 
 // end makes the last report.
 func (c *counter) end() {

@@ -1,6 +1,7 @@
 package shift
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -13,12 +14,16 @@ import (
 
 // scan holds the results of a scan of all files.
 type scan struct {
+	// began is the time at which the scan began.
+	began sys.Time
 	// files counts all files, toChange those to change, and done those that stay.
 	files, toChange, done uint64
 	ids                   idmap.IDBlocks
 	unmapped              [2]unmapped // uids, gids
 	links                 map[walk.InodeKey]links
-	inodes                *inodeSet
+	// inodes are those of all files, special those of files with set-id bits or attributes that a
+	// shift changes or uses.
+	inodes, special inodeSet
 	// flagged are immutable or append-only files to change, privileged those with set-id bits or
 	// capabilities that become others.
 	flagged, privileged examples
@@ -102,7 +107,8 @@ func (u *unmapped) enlarge(id uint32, from idmap.Map) {
 }
 
 func newScan() *scan {
-	return &scan{links: make(map[walk.InodeKey]links), inodes: newInodeSet()}
+	return &scan{links: make(map[walk.InodeKey]links), inodes: make(inodeSet),
+		special: make(inodeSet)}
 }
 
 func (s *scan) merge(o *scan) {
@@ -125,6 +131,7 @@ func (s *scan) merge(o *scan) {
 		x[0].merge(x[1])
 	}
 	s.inodes.merge(o.inodes)
+	s.special.merge(o.special)
 	for key, l := range o.links {
 		l.found += s.links[key].found
 		l.wrong += s.links[key].wrong
@@ -132,23 +139,19 @@ func (s *scan) merge(o *scan) {
 	}
 }
 
-// scan scans the tree, whose recorded state is state. It fills cache unless that is nil.
+// scan scans the tree, whose recorded state is state.
 func (t *tree) scan(
-	ctx context.Context, r *rules, o *Options, state *journal.State, cache *treeCache,
+	ctx context.Context, r *rules, o *Options, state *journal.State,
 ) (*scan, error) {
 	var root *journal.RootDir
 	if state.Partial() {
 		root = &state.Root
 	}
-	count := startCounter(o.Jobs, "check", 0, o.Progress)
+	count := startCounter("check", 0, o.Progress)
 	defer count.end()
 	return t.scanWith(ctx, o.Jobs, func(part *scan) walk.Visitor {
-		v := &scanner{scan: part, attrProbe: newAttrProbe(), tree: t, rules: r,
-			flagPolicy: o.Immutable, root: root, progress: count}
-		if cache != nil {
-			v.cache = &cacheWriter{cache: cache}
-		}
-		return v
+		return &scanner{scan: part, tree: t, rules: r, flagPolicy: o.Immutable, root: root,
+			progress: count, buf: make([]byte, 512)}
 	})
 }
 
@@ -156,6 +159,7 @@ func (t *tree) scan(
 func (t *tree) scanWith(
 	ctx context.Context, jobs int, newVisitor func(part *scan) walk.Visitor,
 ) (*scan, error) {
+	began := sys.Now()
 	visitors, parts := make([]walk.Visitor, jobs), make([]*scan, jobs)
 	for i := range visitors {
 		parts[i] = newScan()
@@ -167,191 +171,195 @@ func (t *tree) scanWith(
 	for _, part := range parts[1:] {
 		parts[0].merge(part)
 	}
+	parts[0].began = began
 	return parts[0], nil
 }
 
 // scanner is the visitor of a scan.
 type scanner struct {
 	*scan
-	attrProbe
 	tree       *tree
 	rules      *rules
 	flagPolicy Policy
 	// root has the properties of the root directory before it was closed, nil if it is open.
 	root     *journal.RootDir
-	cache    *cacheWriter
 	progress *counter
-	// inode is that of the current file.
-	inode sys.Inode
+	// cwd is the thread's working directory; buf is for the names of attributes.
+	cwd *walk.Dir
+	buf []byte
 }
 
-func (v *scanner) Enter(_ *walk.Worker, d *walk.Dir) error {
-	i := &v.inode
-	if err := d.File.StatxAt(noName, i); err != nil {
-		return err
-	}
-	d.Key = walk.KeyOf(i)
-	var cache *dirCache
-	if v.cache != nil {
-		cache = v.cache.cache.add(i)
-	}
-	if d.Parent == nil && v.root != nil {
-		i.UID, i.GID = v.root.UID, v.root.GID
-	}
-	if d.Parent != nil && d.Key.FileSystem != d.Parent.Key.FileSystem && d.File.IsReadOnly() {
-		v.readOnly.addText(func() string { return fmt.Sprintf("%q", d.Path("")) })
-	}
-	special, err := v.hasSpecialDir(d)
+func (v *scanner) Enter(d *walk.Dir) error {
+	f := &file{dir: d.Parent, name: d.Name, open: d.File}
+	n, err := openInode(f)
 	if err != nil {
 		return err
 	}
-	if cache != nil {
-		cache.isSpecial = special
-		d.Recording = &cache.listing
+	d.Key = walk.KeyOf(&n.Inode)
+	if f.isRoot() && v.root != nil {
+		n.UID, n.GID = v.root.UID, v.root.GID
 	}
-	_, err = v.add(&file{dir: d.Parent, name: d.Name, open: d.File}, special)
+	if !f.isRoot() && d.Key.FileSystem != d.Parent.Key.FileSystem && d.File.IsReadOnly() {
+		v.readOnly.add(f)
+	}
+	isProtected, err := n.buildPlan(v.tree.Journal, v.rules, false)
+	if err == nil {
+		v.add(f, &n, isProtected)
+	}
 	return err
 }
 
-func (v *scanner) Visit(w *walk.Worker, d *walk.Dir, name sys.Name, code uint16) (isDir bool) {
-	v.progress.add(w.Number)
-	i := &v.inode
-	if isDir = code == walk.CodeDir; !isDir {
-		if err := d.File.StatxAt(name, i); err != nil {
-			w.Fail(d, name.String(), err)
-			return false
-		}
-		isDir = i.IsDir()
-	}
+func (v *scanner) Visit(
+	t *sys.Thread, d *walk.Dir, name sys.Name, isDir bool,
+) (bool, error) {
+	v.progress.add()
 	if isDir {
-		if d.Recording != nil {
-			v.cache.add(name, walk.CodeDir)
-		}
-		return true
+		return true, nil
 	}
-	special, err := i.HasSetID(), error(nil)
-	if !special {
-		special, err = v.hasSpecialName(w, d, name)
+	var n inode
+	if err := d.File.StatxAt(name, &n.Inode); err != nil {
+		return false, err
 	}
-	if err == nil {
-		special, err = v.add(&file{dir: d, name: name}, special)
+	if n.IsDir() {
+		return true, nil
+	}
+	isSpecial, err := n.HasSetID() || v.tree.HasPending(), error(nil)
+	if !isSpecial {
+		isSpecial, err = v.hasSpecialAttr(t, d, name)
 	}
 	if err != nil {
-		w.Fail(d, name.String(), err)
+		return false, err
 	}
-	switch {
-	case d.Recording == nil:
-	case special || i.Immutable || i.AppendOnly || i.Links > 1:
-		v.cache.add(name, walk.CodeUnknown)
-	default:
-		v.cache.addOwner(name, owner{i.UID, i.GID})
+	f := &file{dir: d, name: name}
+	if isSpecial {
+		return false, v.addSpecial(f)
+	}
+	if n.plan, err = v.rules.plan(&n.Inode, &n.attrs); err == nil {
+		v.add(f, &n, false)
+	}
+	return false, err
+}
+
+// hasSpecialAttr reports whether the file name in d has attributes that a shift changes or uses. It
+// lists their names relative to the thread's working directory, in one system call and without
+// opening the file: otherwise a scan takes three times as long.
+func (v *scanner) hasSpecialAttr(t *sys.Thread, d *walk.Dir, name sys.Name) (bool, error) {
+	if v.cwd != d {
+		if err := t.Enter(d.File); err != nil {
+			return false, err
+		}
+		v.cwd = d
+	}
+	list, isComplete, err := t.AttrList(name, v.buf)
+	return !isComplete || listsSpecial(list), err
+}
+
+// listsSpecial searches NUL-terminated names of attributes.
+func listsSpecial(list []byte) bool {
+	for len(list) > 0 {
+		name, rest, ok := bytes.Cut(list, []byte{0})
+		if !ok || isSpecialAttr(string(name)) { // no kernel returns a name without NUL
+			return true
+		}
+		list = rest
 	}
 	return false
 }
 
-func (v *scanner) Visited(c *walk.Chunk) {
-	if v.cache != nil {
-		v.cache.flush(c)
+func (v *scanner) addSpecial(f *file) error {
+	n, err := openInode(f)
+	if err != nil {
+		return err
 	}
+	defer n.close()
+	isProtected, err := n.buildPlan(v.tree.Journal, v.rules, false)
+	if err == nil {
+		v.special.add(walk.KeyOf(&n.Inode))
+		v.add(f, &n, isProtected)
+	}
+	return err
 }
 
-// add adds the file with v.inode to the scan. special reports that it has more to change than its
-// owner; add also returns true if an interrupted change has left records of it.
-func (v *scanner) add(f *file, special bool) (isSpecial bool, err error) {
-	i := &v.inode
+// add adds a file with a plan to the scan. isProtected reports that an interrupted change has
+// cleared the file's flags.
+func (v *scanner) add(f *file, n *inode, isProtected bool) {
 	v.files++
-	v.inodes.add(walk.KeyOf(i))
-	v.ids.Add(i.UID)
-	v.ids.Add(i.GID)
-	v.hasLow, v.hasHigh = v.hasLow || i.UID < 1<<16, v.hasHigh || i.UID >= 1<<16
-	unmappedBefore := v.unmapped[0].count + v.unmapped[1].count
-	uid, gid, uidKind, gidKind := v.rules.owner(i)
-	if uidKind == idmap.Unmapped {
-		v.unmapped[0].add(i.UID, v.rules.from.UID, f)
+	v.inodes.add(walk.KeyOf(&n.Inode))
+	v.ids.Add(n.UID)
+	v.ids.Add(n.GID)
+	v.hasLow, v.hasHigh = v.hasLow || n.UID < 1<<16, v.hasHigh || n.UID >= 1<<16
+	if n.isPrivileged() {
+		v.privileged.add(f)
 	}
-	if gidKind == idmap.Unmapped {
-		v.unmapped[1].add(i.GID, v.rules.from.GID, f)
+	if n.attrs.isUntrusted {
+		v.untrusted.add(f)
 	}
-	if v.rules.isMissed(i) && !f.isRoot() {
-		v.missed.add(f)
-	}
-	isPending, isProtected, err := v.tree.Pending(f.at())
-	if err != nil {
-		return false, err
-	}
-	changes := uid != i.UID || gid != i.GID
-	if special = special || isPending; special {
-		if changes, err = v.addSpecial(f); err != nil {
-			return false, err
-		}
-		changes = changes || isProtected
-	}
-	if changes && (i.Immutable || i.AppendOnly) && !f.isRoot() {
-		v.flagged.add(f)
-		changes = v.flagPolicy != Skip || isProtected
+	isUnmapped := v.addUnmapped(f, n)
+	changes := !n.plan.isEmpty() || isProtected
+	if !f.isRoot() {
+		changes = v.addBelow(f, n, changes, isProtected)
 	}
 	if changes {
 		v.toChange++
 	} else {
 		v.done++
 	}
-	wrong := changes || v.unmapped[0].count+v.unmapped[1].count > unmappedBefore
-	if wrong {
+	isWrong := changes || isUnmapped
+	if isWrong {
 		v.wrong.add(f)
 	}
-	if i.Links > 1 && !i.IsDir() {
-		v.addLink(i, f.dir, f.name, wrong)
+	if n.Links > 1 && !n.IsDir() {
+		v.addLink(&n.Inode, f.dir, f.name, isWrong)
 	}
-	switch {
-	case f.isRoot():
-	case uidKind == idmap.Moved:
-		v.below.before++
-	case uidKind == idmap.Done:
-		v.below.after++
-	}
-	return special, nil
 }
 
-// addSpecial adds what the extended attributes of a file show, and reports whether the file must be
-// changed.
-func (v *scanner) addSpecial(f *file) (changes bool, err error) {
-	var n inode
-	if err := openInode(&n, f); err != nil {
-		return false, err
+// addUnmapped adds the ids of a file that a map lacks, and reports whether there are any.
+func (v *scanner) addUnmapped(f *file, n *inode) bool {
+	before := v.unmapped[0].count + v.unmapped[1].count
+	uids, gids := &v.unmapped[0], &v.unmapped[1]
+	p, from := &n.plan, &v.rules.from
+	if p.uidKind == idmap.Unmapped {
+		uids.add(n.UID, from.UID, f)
 	}
-	defer n.close()
-	if err := n.buildPlan(v.tree.Journal, v.rules); err != nil {
-		return false, err
+	if p.gidKind == idmap.Unmapped {
+		gids.add(n.GID, from.GID, f)
 	}
-	if n.attrs.hasState && !f.isRoot() {
+	for _, e := range p.aclEntries {
+		switch {
+		case e.Kind != idmap.Unmapped:
+		case e.Group:
+			gids.add(e.ID, from.GID, f)
+		default:
+			uids.add(e.ID, from.UID, f)
+		}
+	}
+	if p.capsKind == idmap.Unmapped {
+		if id, err := idattr.CapsRoot(n.attrs.caps); err == nil {
+			uids.enlarge(id, from.UID)
+		}
+		uids.addText(func() string { return "the root of the capabilities of " + f.quoted() })
+	}
+	return v.unmapped[0].count+v.unmapped[1].count > before
+}
+
+// addBelow adds a file other than the root directory. It returns changes, or false if the policies
+// do not allow them.
+func (v *scanner) addBelow(f *file, n *inode, changes, isProtected bool) bool {
+	if v.rules.isMissed(&n.Inode) {
+		v.missed.add(f)
+	}
+	if n.attrs.hasState {
 		v.nested.add(f)
 	}
-	if n.attrs.isUntrusted {
-		v.untrusted.add(f)
+	switch n.plan.uidKind {
+	case idmap.Moved:
+		v.below.before++
+	case idmap.Done:
+		v.below.after++
 	}
-	if n.isPrivileged() {
-		v.privileged.add(f)
+	if changes && (n.Immutable || n.AppendOnly) {
+		v.flagged.add(f)
+		return v.flagPolicy != Skip || isProtected
 	}
-	for _, e := range n.plan.aclEntries {
-		v.addEntry(e, f)
-	}
-	if n.plan.capsKind == idmap.Unmapped {
-		if id, err := idattr.CapsRoot(n.attrs.caps); err == nil {
-			v.unmapped[0].enlarge(id, v.rules.from.UID)
-		}
-		v.unmapped[0].addText(func() string {
-			return "the root of the capabilities of " + f.quoted()
-		})
-	}
-	return !n.plan.isEmpty(), nil
-}
-
-func (v *scanner) addEntry(e idattr.ACLEntry, f *file) {
-	switch {
-	case e.Kind != idmap.Unmapped:
-	case e.Group:
-		v.unmapped[1].add(e.ID, v.rules.from.GID, f)
-	default:
-		v.unmapped[0].add(e.ID, v.rules.from.UID, f)
-	}
+	return changes
 }

@@ -123,7 +123,7 @@ func (t *tree) inspect(
 	err := t.openView()
 	var s *scan
 	if err == nil {
-		s, err = t.scan(ctx, r, o, state, nil)
+		s, err = t.scan(ctx, r, o, state)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", t.path, err)

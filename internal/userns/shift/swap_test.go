@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,23 +18,25 @@ import (
 	"palisade/internal/userns/walk"
 )
 
-// swapper is a visitor that calls a function after a directory was scanned and before it is
-// changed.
+// swapper is a visitor that calls a function after the names in a directory were read and before
+// its files are changed.
 type swapper struct {
 	walk.Visitor
 	inDir string
 	swap  func() error
-	// isReplayed reports that the names in the directory were cached, and not read again.
-	isReplayed bool
+	once  sync.Once
 }
 
-func (v *swapper) Enter(w *walk.Worker, d *walk.Dir) error {
-	err := v.Visitor.Enter(w, d)
-	if err == nil && d.Parent != nil && d.Name.String() == v.inDir {
-		v.isReplayed = d.Replay != nil
-		err = v.swap()
+func (v *swapper) Visit(
+	thread *sys.Thread, d *walk.Dir, name sys.Name, isDir bool,
+) (bool, error) {
+	if d.Parent != nil && d.Name.String() == v.inDir {
+		var err error
+		if v.once.Do(func() { err = v.swap() }); err != nil {
+			return false, err
+		}
 	}
-	return err
+	return v.Visitor.Visit(thread, d, name, isDir)
 }
 
 // swapped holds the directories of a test: two in a tree (in, other), and one outside.
@@ -226,13 +229,9 @@ func (s *swapped) shift(t *testing.T, root string, swap func(*swapped) error, o 
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := c.newMover(c.rules(steps[0]), new(linkLocks), startCounter(1, "shift", 0, nil))
-	v := &swapper{Visitor: m, inDir: "in", swap: func() error { return swap(s) }}
-	err = c.walk(t.Context(), []walk.Visitor{v})
-	if !v.isReplayed {
-		t.Error("the names in the directory were read again")
-	}
-	return err
+	v := &swapper{Visitor: c.newMover(steps[0], startCounter("shift", 0, nil)), inDir: "in",
+		swap: func() error { return swap(s) }}
+	return c.walk(t.Context(), []walk.Visitor{v})
 }
 
 // TestTrust checks that Options.Trust does not accept a forged state, nor the state of a tree
@@ -276,9 +275,8 @@ func TestLinkedMeanwhile(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var n inode
-	f := &file{dir: &walk.Dir{File: d}, name: sys.NewName("f")}
-	if err := openInode(&n, f); err != nil {
+	n, err := openInode(&file{dir: &walk.Dir{File: d}, name: sys.NewName("f")})
+	if err != nil {
 		t.Fatal(err)
 	}
 	defer n.close()

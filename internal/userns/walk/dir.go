@@ -28,9 +28,6 @@ type Dir struct {
 	File sys.File
 	// Key is set by Visitor.Enter.
 	Key InodeKey
-	// Enter may set Recording to have the names of the files recorded there, or Replay to have the
-	// files of a complete Listing visited without reading the directory.
-	Recording, Replay *Listing
 
 	walk *Walk
 	// users counts the tasks that need the directory; the last one closes it.

@@ -1,8 +1,7 @@
 // Package walk visits all files of a directory tree with several workers. Files are named by open
 // directories: no symbolic link is followed.
 //
-// Reading order: walk (the queue), worker, dir (open directories), listing (names kept for another
-// walk), failures.
+// Reading order: failures; dir (open directories); walk (the queue); worker.
 package walk
 
 import (
@@ -14,17 +13,14 @@ import (
 	"palisade/internal/linux/sys"
 )
 
-// Visitor is called for the files of a tree, each by one worker.
+// Visitor is called for the files of a tree, by one worker on a thread of its own.
 type Visitor interface {
 	// Enter is called with each directory after it is opened, the root directory included. It must
 	// set Dir.Key.
-	Enter(w *Worker, d *Dir) error
-	// Visit is called with the name of each file except the root directory, and its code in the
-	// Listing. It reports whether the file is a directory, which is entered later.
-	Visit(w *Worker, d *Dir, name sys.Name, code uint16) (isDir bool)
-	// Visited is called after the files of one part of a directory. c is that part of
-	// Dir.Recording, or nil.
-	Visited(c *Chunk)
+	Enter(d *Dir) error
+	// Visit is called with the name of each file except the root directory. It returns true for a
+	// directory, which is entered later. isDir is false if the file system does not return the type.
+	Visit(t *sys.Thread, d *Dir, name sys.Name, isDir bool) (bool, error)
 }
 
 // Walk is one walk through a tree.
@@ -36,7 +32,6 @@ type Walk struct {
 
 	mu      sync.Mutex
 	changed sync.Cond
-	// tasks are available to any worker.
 	tasks   []task
 	idle    atomic.Int32
 	jobs    int
@@ -46,6 +41,14 @@ type Walk struct {
 	maxOpen int64
 
 	failures failures
+}
+
+// task is one of: a directory to visit, by its name in dir; entries already read from dir; dir
+// itself, if it is the root.
+type task struct {
+	dir     *Dir
+	name    sys.Name
+	entries sys.Entries
 }
 
 // Run visits all files below root with one worker for each visitor. It returns when all files are
@@ -71,8 +74,7 @@ func (k *Walk) Run(ctx context.Context, root sys.File, visitors []Visitor) error
 	for i, v := range visitors {
 		group.Go(func() {
 			errs[i] = sys.OnOwnThread(func(thread *sys.Thread) error {
-				w := &Worker{Thread: thread, Number: i, walk: k, visitor: v,
-					buf: make([]byte, entriesBuffer)}
+				w := &worker{thread: thread, walk: k, visitor: v, buf: make([]byte, entriesBuffer)}
 				w.work()
 				return nil
 			})
@@ -85,7 +87,8 @@ func (k *Walk) Run(ctx context.Context, root sys.File, visitors []Visitor) error
 	return k.failures.err()
 }
 
-// next returns the task added last. It waits for one as long as another worker is busy.
+// next removes the task added last, so that the walk goes into the depth first. It waits for a task
+// as long as another worker is busy.
 func (k *Walk) next() (task, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -98,14 +101,16 @@ func (k *Walk) next() (task, bool) {
 		k.changed.Wait()
 	}
 	k.idle.Add(-1)
-	return pop(&k.tasks), true
+	last := len(k.tasks) - 1
+	t := k.tasks[last]
+	k.tasks[last] = task{}
+	k.tasks = k.tasks[:last]
+	return t, true
 }
 
 func (k *Walk) add(tasks ...task) {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.tasks = append(k.tasks, tasks...)
-	k.mu.Unlock()
-	if k.idle.Load() > 0 {
-		k.changed.Broadcast()
-	}
+	k.changed.Broadcast()
 }

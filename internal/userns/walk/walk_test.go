@@ -19,27 +19,23 @@ type recorder struct {
 	onVisit func()
 }
 
-func (r *recorder) Enter(_ *Worker, d *Dir) error {
+func (r *recorder) Enter(d *Dir) error {
 	i, err := d.File.Statx()
 	d.Key = KeyOf(&i)
 	return err
 }
 
-func (r *recorder) Visit(w *Worker, d *Dir, name sys.Name, _ uint16) bool {
+func (r *recorder) Visit(_ *sys.Thread, d *Dir, name sys.Name, _ bool) (bool, error) {
 	var i sys.Inode
-	if err := d.File.StatxAt(name, &i); err != nil { // the directory is open
-		w.Fail(d, name.String(), err)
-	}
+	err := d.File.StatxAt(name, &i) // the directory is open
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.visits[d.Path(name.String())]++
 	if r.onVisit != nil {
 		r.onVisit()
 	}
-	return i.IsDir()
+	return i.IsDir(), err
 }
-
-func (r *recorder) Visited(*Chunk) {}
 
 // createTree creates a deep tree with branches at each level and a wide directory, and returns the
 // number of files in it.
