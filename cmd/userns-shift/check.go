@@ -38,19 +38,11 @@ func checkCommand() *cli.Command {
 			"(exit code 1 if there are problems)",
 		UsageText: "userns-shift check --user-remap UID:GID:OFFSET [OPTIONS] ROOT",
 		Flags:     slices.Concat(maps.flags(), own, work.flags()),
-		Action: func(ctx *cli.Context) error {
-			root, err := rootArgument(ctx)
-			if err != nil {
-				return err
-			}
+		Action: maps.action(true, func(ctx *cli.Context, root string, pair idmap.Pair) error {
 			if engine != "" && engine != "isulad" {
 				return cmdline.Usagef("--engine %q is not isulad", engine)
 			}
-			pair, err := maps.required(ctx)
-			if err != nil {
-				return reportNoEffect(ctx, err)
-			}
-			if _, err := work.complete(ctx, nil); err != nil {
+			if err := work.complete(ctx); err != nil {
 				return err
 			}
 			problems, err := shift.Check(ctx.Context, root, pair, work.Options)
@@ -72,7 +64,7 @@ func checkCommand() *cli.Command {
 				return err
 			}
 			return printProblems(ctx, root, problems, notes, asJSON)
-		},
+		}),
 	}
 }
 
@@ -118,14 +110,15 @@ func noteReachable(root string) (notes shift.Problems, err error) {
 func printProblems(
 	ctx *cli.Context, root string, problems, notes shift.Problems, asJSON bool,
 ) error {
-	var text strings.Builder
+	w := ctx.App.Writer
 	if asJSON {
 		report := map[string]any{"root": root, "problems": append(shift.Problems{}, problems...),
 			"notes": append(shift.Problems{}, notes...)}
-		if err := json.NewEncoder(cmdline.SafeJSONWriter(&text)).Encode(report); err != nil {
+		if err := json.NewEncoder(cmdline.SafeJSONWriter(w)).Encode(report); err != nil {
 			return err
 		}
 	} else {
+		var text strings.Builder
 		if len(problems) == 0 {
 			fmt.Fprintf(&text, "nothing stands in the way of %s\n", root)
 		}
@@ -135,9 +128,9 @@ func printProblems(
 		for _, p := range notes {
 			fmt.Fprintf(&text, "note: %s\n    remedy: %s\n", p.Text, p.Remedy)
 		}
-	}
-	if _, err := io.WriteString(ctx.App.Writer, text.String()); err != nil {
-		return err
+		if _, err := io.WriteString(w, text.String()); err != nil {
+			return err
+		}
 	}
 	if len(problems) > 0 {
 		return cli.Exit("", cmdline.ExitFailure)

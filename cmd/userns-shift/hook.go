@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -45,11 +44,10 @@ func (o *remapOptions) flags() []cli.Flag {
 func (o *remapOptions) remapper(
 	ctx *cli.Context, stderr io.Writer,
 ) (r *remap.Remapper, self string, err error) {
-	if !slices.Contains(remap.Modes, o.mode) {
-		return nil, "", cmdline.Usagef("--mode %q is none of %s", o.mode, strings.Join(remap.Modes, ", "))
+	if err := choose("mode", o.mode, remap.Modes...); err != nil {
+		return nil, "", err
 	}
-	o.progress = "none"
-	if _, err := o.complete(ctx, stderr); err != nil {
+	if err := o.complete(ctx); err != nil {
 		return nil, "", err
 	}
 	self, err = os.Executable()
@@ -84,8 +82,8 @@ func hookCommand(stderr io.Writer) *cli.Command {
 				return cmdline.Usagef("argument %q is one too many: hook takes options only",
 					ctx.Args().First())
 			}
-			if !slices.Contains(remap.Stages, stage) {
-				return cmdline.Usagef("--stage %q is none of %s", stage, strings.Join(remap.Stages, ", "))
+			if err := choose("stage", stage, remap.Stages...); err != nil {
+				return err
 			}
 			if ctx.IsSet("deadline") && !(deadline > 0 && deadline <= maxWait.Seconds()) {
 				return cmdline.Usagef("--deadline %v is not between 0 and %v seconds", deadline,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -33,28 +32,24 @@ func mountCommand(stderr io.Writer) *cli.Command {
 			if ctx.NArg() != 2 {
 				return cmdline.Usagef("want SRC and DST, not %d arguments", ctx.NArg())
 			}
-			if fallback != "none" && fallback != "shift" {
-				return cmdline.Usagef("--fallback %q is none of none, shift", fallback)
-			}
-			pair, err := maps.required(ctx)
-			if err != nil {
-				return reportNoEffect(ctx, err)
-			}
-			if _, err := work.complete(ctx, stderr); err != nil {
+			if err := choose("fallback", fallback, "none", "shift"); err != nil {
 				return err
 			}
-			src, dst := ctx.Args().Get(0), ctx.Args().Get(1)
-			err = mountMapped(ctx.Context, src, dst, pair, work.Options)
-			var reachable *idmount.ReachableError
-			canFallBack := errors.Is(err, idmount.ErrUnsupported) || errors.As(err, &reachable)
-			if fallback == "none" || !canFallBack {
-				return err
-			}
-			fmt.Fprintf(stderr, "%s: warning: %v; shifting instead\n", program, err)
-			if _, err := shift.Shift(ctx.Context, src, pair, work.Options); err != nil {
-				return err
-			}
-			return idmount.Bind(src, dst)
+			return maps.withMaps(ctx, true, func(pair idmap.Pair) error {
+				if err := work.complete(ctx); err != nil {
+					return err
+				}
+				src, dst := ctx.Args().Get(0), ctx.Args().Get(1)
+				err := mountMapped(ctx.Context, src, dst, pair, work.Options)
+				if fallback == "none" || !idmount.CanShift(err) {
+					return err
+				}
+				fmt.Fprintf(stderr, "%s: warning: %v; shifting instead\n", program, err)
+				if _, err := shift.Shift(ctx.Context, src, pair, work.Options); err != nil {
+					return err
+				}
+				return idmount.Bind(src, dst)
+			})
 		},
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -45,37 +44,39 @@ var errNoEffect = errors.New("no effect")
 
 // pair returns the selected maps, zero maps if there are none.
 func (o *mapOptions) pair(ctx *cli.Context) (idmap.Pair, error) {
-	hasMaps := ctx.IsSet("uidmap") || ctx.IsSet("gidmap")
-	given := 0
-	for _, isSet := range []bool{
-		ctx.IsSet("user-remap"), hasMaps, ctx.IsSet("bundle"), ctx.IsSet("pid"),
+	var selected []func() (idmap.Pair, error)
+	for _, s := range []struct {
+		flags []string
+		read  func() (idmap.Pair, error)
+	}{
+		{[]string{"user-remap"}, o.remapMaps},
+		{[]string{"uidmap", "gidmap"}, o.maps},
+		{[]string{"bundle"}, func() (idmap.Pair, error) { return oci.BundleMaps(o.bundle) }},
+		{[]string{"pid"}, func() (idmap.Pair, error) { return oci.ProcessMaps(o.pid) }},
 	} {
-		if isSet {
-			given++
+		if slices.ContainsFunc(s.flags, ctx.IsSet) {
+			selected = append(selected, s.read)
 		}
 	}
-	switch {
-	case given > 1:
-		return idmap.Pair{},
-			cmdline.Usagef("only one of --user-remap, --uidmap with --gidmap, --bundle " +
-				"and --pid can be given")
-	case ctx.IsSet("user-remap"):
-		r, err := idmap.ParseRemap(o.remap)
-		if err != nil {
-			return idmap.Pair{}, cmdline.UsageError{Err: err}
-		}
-		if !r.HasEffect() {
-			return idmap.Pair{}, errNoEffect
-		}
-		return r.Pair(), nil
-	case hasMaps:
-		return o.maps()
-	case ctx.IsSet("bundle"):
-		return oci.BundleMaps(o.bundle)
-	case ctx.IsSet("pid"):
-		return oci.ProcessMaps(o.pid)
+	switch len(selected) {
+	case 0:
+		return idmap.Pair{}, nil
+	case 1:
+		return selected[0]()
 	}
-	return idmap.Pair{}, nil
+	return idmap.Pair{}, cmdline.Usagef("only one of --user-remap, --uidmap with --gidmap, " +
+		"--bundle and --pid can be given")
+}
+
+func (o *mapOptions) remapMaps() (idmap.Pair, error) {
+	r, err := idmap.ParseRemap(o.remap)
+	if err != nil {
+		return idmap.Pair{}, cmdline.UsageError{Err: err}
+	}
+	if !r.HasEffect() {
+		return idmap.Pair{}, errNoEffect
+	}
+	return r.Pair(), nil
 }
 
 func (o *mapOptions) maps() (p idmap.Pair, err error) {
@@ -101,26 +102,45 @@ func (o *mapOptions) maps() (p idmap.Pair, err error) {
 	return p, nil
 }
 
-// required returns the selected maps, or an error if there are none.
-func (o *mapOptions) required(ctx *cli.Context) (idmap.Pair, error) {
+// withMaps calls do with the selected maps. These are zero maps if none are selected and none are
+// required. It prints a message instead if they have no effect.
+func (o *mapOptions) withMaps(
+	ctx *cli.Context, isRequired bool, do func(idmap.Pair) error,
+) error {
 	pair, err := o.pair(ctx)
-	if err == nil && pair.IsZero() {
-		err = cmdline.Usagef("the maps are missing: give --user-remap, --uidmap with --gidmap, " +
+	switch {
+	case errors.Is(err, errNoEffect):
+		_, err = fmt.Fprintf(ctx.App.Writer,
+			"user remap %s has no effect, since its uid or gid is 0; nothing is done\n", o.remap)
+		return err
+	case err != nil:
+		return err
+	case isRequired && pair.IsZero():
+		return cmdline.Usagef("the maps are missing: give --user-remap, --uidmap with --gidmap, " +
 			"--bundle or --pid")
 	}
-	return pair, err
+	return do(pair)
 }
 
-// reportNoEffect prints a message for errNoEffect and returns nil. It returns other errors
-// unchanged.
-func reportNoEffect(ctx *cli.Context, err error) error {
-	if !errors.Is(err, errNoEffect) {
-		return err
+// action returns the action of a command whose argument is ROOT. See withMaps.
+func (o *mapOptions) action(
+	isRequired bool, do func(ctx *cli.Context, root string, pair idmap.Pair) error,
+) cli.ActionFunc {
+	return func(ctx *cli.Context) error {
+		root, err := rootArgument(ctx)
+		if err != nil {
+			return err
+		}
+		return o.withMaps(ctx, isRequired, func(pair idmap.Pair) error { return do(ctx, root, pair) })
 	}
-	_, err = fmt.Fprintf(ctx.App.Writer,
-		"user remap %s has no effect, since its uid or gid is 0; nothing is done\n",
-		ctx.String("user-remap"))
-	return err
+}
+
+// choose returns a usage error unless the value of an option is one of those allowed.
+func choose(option, value string, allowed ...string) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return cmdline.Usagef("--%s %q is none of %s", option, value, strings.Join(allowed, ", "))
 }
 
 // workOptions are the options for shift.Options.
@@ -165,25 +185,18 @@ func (o *workOptions) progressFlags() []cli.Flag {
 	}
 }
 
-// complete sets Options, and fails if an option is invalid. The caller must call end.
-func (o *workOptions) complete(ctx *cli.Context, stderr io.Writer) (end func(), err error) {
-	choose := func(flag, value string, allowed ...string) error {
-		if slices.Contains(allowed, value) {
-			return nil
-		}
-		return cmdline.Usagef("--%s %q is none of %s", flag, value, strings.Join(allowed, ", "))
-	}
+// complete sets Options, and fails if an option is invalid.
+func (o *workOptions) complete(ctx *cli.Context) error {
+	o.Unmapped = shift.Policy(o.unmapped)
 	if id, ok := strings.CutPrefix(o.unmapped, "squash="); ok {
 		n, err := strconv.ParseUint(id, 10, 32)
 		if err != nil || n > idmap.Max {
-			return nil, cmdline.Usagef("--unmapped %q: %q is no id from 0 to %d", o.unmapped, id,
+			return cmdline.Usagef("--unmapped %q: %q is no id from 0 to %d", o.unmapped, id,
 				uint32(idmap.Max))
 		}
 		o.SquashTo, o.Unmapped = uint32(n), shift.Squash
-	} else if o.unmapped != "fail" && o.unmapped != "keep" {
-		return nil, cmdline.Usagef("--unmapped %q is none of fail, keep, squash=ID", o.unmapped)
-	} else {
-		o.Unmapped = shift.Policy(o.unmapped)
+	} else if err := choose("unmapped", o.unmapped, "fail", "keep", "squash=ID"); err != nil {
+		return err
 	}
 	for _, err := range []error{
 		choose("immutable", o.immutable, "fail", "skip", "clear"),
@@ -191,23 +204,22 @@ func (o *workOptions) complete(ctx *cli.Context, stderr io.Writer) (end func(), 
 		choose("caps", o.caps, "v3", "v2", "drop"),
 	} {
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
 	o.Immutable, o.HardLinks = shift.Policy(o.immutable), shift.Policy(o.hardLinks)
 	o.Caps = shift.CapsPolicy(o.caps)
 	switch {
 	case ctx.IsSet("jobs") && (o.Jobs < 1 || o.Jobs > maxJobs):
-		return nil, cmdline.Usagef("--jobs %d is not between 1 and %d", o.Jobs, maxJobs)
+		return cmdline.Usagef("--jobs %d is not between 1 and %d", o.Jobs, maxJobs)
 	case !(o.lockTimeout >= 0 && o.lockTimeout <= maxWait.Seconds()):
-		return nil, cmdline.Usagef("--lock-timeout %v is not between 0 and %v seconds", o.lockTimeout,
+		return cmdline.Usagef("--lock-timeout %v is not between 0 and %v seconds", o.lockTimeout,
 			maxWait.Seconds())
 	case !filepath.IsAbs(o.StateDir):
-		return nil, cmdline.Usagef("--state-dir %q is not an absolute path", o.StateDir)
+		return cmdline.Usagef("--state-dir %q is not an absolute path", o.StateDir)
 	}
 	o.LockTimeout = time.Duration(o.lockTimeout * float64(time.Second))
-	o.Options.Progress, end, err = progressTo(stderr, o.progress)
-	return end, err
+	return nil
 }
 
 const (

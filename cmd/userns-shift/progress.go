@@ -14,7 +14,7 @@ import (
 
 // progressTo returns a function that shows the progress, nil for none, and one to call at the end.
 func progressTo(w io.Writer, how string) (report func(shift.Progress), end func(), err error) {
-	if how == "auto" || how == "" {
+	if how == "auto" {
 		how = "none"
 		if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 			how = "bar"
@@ -31,7 +31,7 @@ func progressTo(w io.Writer, how string) (report func(shift.Progress), end func(
 		b := &bar{w: w}
 		return b.report, b.end, nil
 	}
-	return nil, nil, cmdline.Usagef("--progress %q is none of auto, bar, json, none", how)
+	return nil, nil, choose("progress", how, "auto", "bar", "json", "none")
 }
 
 // bar shows a bar for each pass.

@@ -4,13 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"runtime"
-	"runtime/debug"
 	"slices"
 
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cli/cmdline"
+	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/shift"
 )
 
@@ -22,19 +21,9 @@ func shiftCommand(stderr io.Writer) *cli.Command {
 		Usage:     "change the ids of all files from the container's to the host's, or resume that",
 		UsageText: "userns-shift shift --user-remap UID:GID:OFFSET [OPTIONS] ROOT",
 		Flags:     slices.Concat(maps.flags(), work.flags(), work.progressFlags()),
-		Action: func(ctx *cli.Context) error {
-			root, err := rootArgument(ctx)
-			if err != nil {
-				return err
-			}
-			pair, err := maps.required(ctx)
-			if err != nil {
-				return reportNoEffect(ctx, err)
-			}
-			return work.run(ctx, stderr, func(ctx context.Context, o shift.Options) (shift.Result, error) {
-				return shift.Shift(ctx, root, pair, o)
-			})
-		},
+		Action: maps.action(true, func(ctx *cli.Context, root string, pair idmap.Pair) error {
+			return work.run(ctx, stderr, root, pair, shift.Shift)
+		}),
 	}
 }
 
@@ -53,46 +42,29 @@ func unshiftCommand(stderr io.Writer) *cli.Command {
 		UsageText: "userns-shift unshift [OPTIONS] ROOT",
 		Flags: slices.Concat(maps.flags(), []cli.Flag{dropSetID, keepSetID},
 			work.flags(), work.progressFlags()),
-		Action: func(ctx *cli.Context) error {
-			root, err := rootArgument(ctx)
-			if err != nil {
-				return err
-			}
+		Action: maps.action(false, func(ctx *cli.Context, root string, pair idmap.Pair) error {
 			if work.DropSetID && work.KeepSetID {
 				return cmdline.Usagef("--drop-setid and --keep-setid exclude each other")
 			}
-			pair, err := maps.pair(ctx)
-			if err != nil {
-				return reportNoEffect(ctx, err)
-			}
-			return work.run(ctx, stderr, func(ctx context.Context, o shift.Options) (shift.Result, error) {
-				return shift.Unshift(ctx, root, pair, o)
-			})
-		},
+			return work.run(ctx, stderr, root, pair, shift.Unshift)
+		}),
 	}
 }
 
-// gcBallast delays the first garbage collections, which are a thirtieth of the time of a shift of
-// 100,000 files. It is never written to, so it takes no memory. With gcPercent, a million files
-// still need less than 64 MiB.
-const (
-	gcBallast = 16 << 20
-	gcPercent = 50
-)
-
 // run calls change and prints its result.
 func (o *workOptions) run(
-	ctx *cli.Context, stderr io.Writer,
-	change func(context.Context, shift.Options) (shift.Result, error),
+	ctx *cli.Context, stderr io.Writer, root string, pair idmap.Pair,
+	change func(context.Context, string, idmap.Pair, shift.Options) (shift.Result, error),
 ) error {
-	end, err := o.complete(ctx, stderr)
+	if err := o.complete(ctx); err != nil {
+		return err
+	}
+	report, end, err := progressTo(stderr, o.progress)
 	if err != nil {
 		return err
 	}
-	debug.SetGCPercent(gcPercent)
-	ballast := make([]byte, gcBallast)
-	result, err := change(ctx.Context, o.Options)
-	runtime.KeepAlive(ballast)
+	o.Progress = report
+	result, err := change(ctx.Context, root, pair, o.Options)
 	end()
 	if err != nil {
 		return err

@@ -29,15 +29,7 @@ func statusCommand(stderr io.Writer) *cli.Command {
 		UsageText: "userns-shift status [OPTIONS] ROOT",
 		Flags: slices.Concat(maps.flags(), stateFlags(&work),
 			[]cli.Flag{&cli.BoolFlag{Name: "json", Destination: &asJSON, Usage: "print JSON"}}),
-		Action: func(ctx *cli.Context) error {
-			root, err := rootArgument(ctx)
-			if err != nil {
-				return err
-			}
-			pair, err := maps.pair(ctx)
-			if err != nil {
-				return reportNoEffect(ctx, err)
-			}
+		Action: maps.action(false, func(ctx *cli.Context, root string, pair idmap.Pair) error {
 			s, err := shift.ReadStatus(ctx.Context, root, pair, work.Options)
 			if err != nil {
 				return err
@@ -53,7 +45,7 @@ func statusCommand(stderr io.Writer) *cli.Command {
 				return cli.Exit("", code)
 			}
 			return nil
-		},
+		}),
 	}
 }
 

@@ -45,10 +45,10 @@ func (r *Remapper) mountAt(
 	var reachable *idmount.ReachableError
 	if wantsIDMap {
 		err := idmount.Mount(root, point, pair, r.checkLinks(ctx))
-		canShift := errors.Is(err, idmount.ErrUnsupported) || errors.As(err, &reachable)
-		if err == nil || r.Mode == IDMap || !canShift {
+		if r.Mode == IDMap || !idmount.CanShift(err) {
 			return err
 		}
+		errors.As(err, &reachable)
 	}
 	if err := r.shiftRoot(ctx, root, pair); err != nil {
 		if reachable != nil {
