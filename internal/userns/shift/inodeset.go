@@ -20,9 +20,3 @@ func (s inodeSet) has(key walk.InodeKey) bool {
 	word, bit := place(key)
 	return s[word]&bit != 0
 }
-
-func (s inodeSet) merge(o inodeSet) {
-	for word, bits := range o {
-		s[word] |= bits
-	}
-}

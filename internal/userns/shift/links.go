@@ -3,6 +3,7 @@ package shift
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"palisade/internal/linux/sys"
 	"palisade/internal/userns/walk"
@@ -31,10 +32,9 @@ func CheckLinks(ctx context.Context, root sys.File, o Options) error {
 	}
 	var outside examples
 	for range 3 { // another container that runs in the tree may change names meanwhile
-		s, err := t.scanWith(ctx, o.Jobs, func(part *scan) walk.Visitor {
-			return &linkScanner{part}
-		})
-		if err != nil {
+		s := newScan()
+		visitor := &linkScanner{s}
+		if err := t.walk(ctx, slices.Repeat([]walk.Visitor{visitor}, o.Jobs)); err != nil {
 			return fmt.Errorf("%s: %w", t.path, err)
 		}
 		if outside = s.linkedOutside(); outside.count == 0 {
@@ -67,6 +67,8 @@ func (v *linkScanner) Visit(
 		return false, err
 	}
 	if i.Links > 1 && !i.IsDir() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
 		v.addLink(&i, d, name, false)
 	}
 	return i.IsDir(), nil

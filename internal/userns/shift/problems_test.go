@@ -63,19 +63,6 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-func TestMergeScans(t *testing.T) {
-	a, b := newScan(), newScan()
-	key := walk.InodeKey{Number: 5}
-	a.links[key], b.links[key] = links{found: 1, all: 3}, links{found: 2, all: 3}
-	a.files, b.files, a.toChange, b.done, b.hasLow = 3, 4, 1, 2, true
-	b.unmapped[1].largest = 9
-	a.merge(b)
-	if a.files != 7 || a.toChange != 1 || a.done != 2 || !a.hasLow || a.hasHigh ||
-		a.links[key].found != 3 || a.unmapped[1].largest != 9 {
-		t.Errorf("%+v", a)
-	}
-}
-
 func TestDevpts(t *testing.T) {
 	for size, want := range map[uint32]int{5: 1, 6: 0, 65535: 0} {
 		m := idmap.Map{{Host: 100000, Size: size}}

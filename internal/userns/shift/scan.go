@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"sync"
 
 	"palisade/internal/linux/sys"
 	"palisade/internal/oci/idmap"
@@ -12,8 +13,9 @@ import (
 	"palisade/internal/userns/walk"
 )
 
-// scan holds the results of a scan of all files.
+// scan holds the results of a scan of all files, which several workers add.
 type scan struct {
+	mu sync.Mutex
 	// began is the time at which the scan began.
 	began sys.Time
 	// files counts all files, toChange those to change, and done those that stay.
@@ -21,8 +23,7 @@ type scan struct {
 	ids                   idmap.IDBlocks
 	unmapped              [2]unmapped // uids, gids
 	links                 map[walk.InodeKey]links
-	// inodes are those of all files, special those of files with set-id bits or attributes that a
-	// shift changes or uses.
+	// inodes are those of all files, special those of files that were opened for their attributes.
 	inodes, special inodeSet
 	// flagged are immutable or append-only files to change, privileged those with set-id bits or
 	// capabilities that become others.
@@ -80,12 +81,6 @@ func (x *examples) addText(text func() string) {
 	}
 }
 
-func (x *examples) merge(o *examples) {
-	x.count += o.count
-	x.first = append(x.first, o.first...)
-	x.first = x.first[:min(len(x.first), maxExamples)]
-}
-
 // unmapped are files with ids that a map lacks.
 type unmapped struct {
 	examples
@@ -107,36 +102,8 @@ func (u *unmapped) enlarge(id uint32, from idmap.Map) {
 }
 
 func newScan() *scan {
-	return &scan{links: make(map[walk.InodeKey]links), inodes: make(inodeSet),
+	return &scan{began: sys.Now(), links: make(map[walk.InodeKey]links), inodes: make(inodeSet),
 		special: make(inodeSet)}
-}
-
-func (s *scan) merge(o *scan) {
-	s.files += o.files
-	s.toChange += o.toChange
-	s.done += o.done
-	s.below.before += o.below.before
-	s.below.after += o.below.after
-	s.hasLow, s.hasHigh = s.hasLow || o.hasLow, s.hasHigh || o.hasHigh
-	s.ids.Merge(&o.ids)
-	for i := range s.unmapped {
-		s.unmapped[i].merge(&o.unmapped[i].examples)
-		s.unmapped[i].largest = max(s.unmapped[i].largest, o.unmapped[i].largest)
-	}
-	for _, x := range [][2]*examples{
-		{&s.flagged, &o.flagged}, {&s.privileged, &o.privileged}, {&s.nested, &o.nested},
-		{&s.readOnly, &o.readOnly}, {&s.missed, &o.missed}, {&s.untrusted, &o.untrusted},
-		{&s.wrong, &o.wrong},
-	} {
-		x[0].merge(x[1])
-	}
-	s.inodes.merge(o.inodes)
-	s.special.merge(o.special)
-	for key, l := range o.links {
-		l.found += s.links[key].found
-		l.wrong += s.links[key].wrong
-		s.links[key] = l
-	}
 }
 
 // scan scans the tree, whose recorded state is state.
@@ -149,30 +116,12 @@ func (t *tree) scan(
 	}
 	count := startCounter("check", 0, o.Progress)
 	defer count.end()
-	return t.scanWith(ctx, o.Jobs, func(part *scan) walk.Visitor {
-		return &scanner{scan: part, tree: t, rules: r, flagPolicy: o.Immutable, root: root,
-			progress: count, buf: make([]byte, 512)}
-	})
-}
-
-// scanWith walks through the tree with a visitor for each worker, and merges their results.
-func (t *tree) scanWith(
-	ctx context.Context, jobs int, newVisitor func(part *scan) walk.Visitor,
-) (*scan, error) {
-	began := sys.Now()
-	visitors, parts := make([]walk.Visitor, jobs), make([]*scan, jobs)
+	s, visitors := newScan(), make([]walk.Visitor, o.Jobs)
 	for i := range visitors {
-		parts[i] = newScan()
-		visitors[i] = newVisitor(parts[i])
+		visitors[i] = &scanner{scan: s, tree: t, rules: r, flagPolicy: o.Immutable, root: root,
+			progress: count, buf: make([]byte, 512)}
 	}
-	if err := t.walk(ctx, visitors); err != nil {
-		return nil, err
-	}
-	for _, part := range parts[1:] {
-		parts[0].merge(part)
-	}
-	parts[0].began = began
-	return parts[0], nil
+	return s, t.walk(ctx, visitors)
 }
 
 // scanner is the visitor of a scan.
@@ -199,14 +148,7 @@ func (v *scanner) Enter(d *walk.Dir) error {
 	if f.isRoot() && v.root != nil {
 		n.UID, n.GID = v.root.UID, v.root.GID
 	}
-	if !f.isRoot() && d.Key.FileSystem != d.Parent.Key.FileSystem && d.File.IsReadOnly() {
-		v.readOnly.add(f)
-	}
-	isProtected, err := n.buildPlan(v.tree.Journal, v.rules, false)
-	if err == nil {
-		v.add(f, &n, isProtected)
-	}
-	return err
+	return v.addOpen(f, &n)
 }
 
 func (v *scanner) Visit(
@@ -272,10 +214,13 @@ func (v *scanner) addSpecial(f *file) error {
 		return err
 	}
 	defer n.close()
+	return v.addOpen(f, &n)
+}
+
+func (v *scanner) addOpen(f *file, n *inode) error {
 	isProtected, err := n.buildPlan(v.tree.Journal, v.rules, false)
 	if err == nil {
-		v.special.add(walk.KeyOf(&n.Inode))
-		v.add(f, &n, isProtected)
+		v.add(f, n, isProtected)
 	}
 	return err
 }
@@ -283,8 +228,14 @@ func (v *scanner) addSpecial(f *file) error {
 // add adds a file with a plan to the scan. isProtected reports that an interrupted change has
 // cleared the file's flags.
 func (v *scanner) add(f *file, n *inode, isProtected bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	v.files++
-	v.inodes.add(walk.KeyOf(&n.Inode))
+	key := walk.KeyOf(&n.Inode)
+	v.inodes.add(key)
+	if n.file.IsOpen() {
+		v.special.add(key)
+	}
 	v.ids.Add(n.UID)
 	v.ids.Add(n.GID)
 	v.hasLow, v.hasHigh = v.hasLow || n.UID < 1<<16, v.hasHigh || n.UID >= 1<<16
@@ -350,6 +301,9 @@ func (v *scanner) addBelow(f *file, n *inode, changes, isProtected bool) bool {
 	}
 	if n.attrs.hasState {
 		v.nested.add(f)
+	}
+	if f.open.IsOpen() && n.FileSystem != f.dir.Key.FileSystem && f.open.IsReadOnly() {
+		v.readOnly.add(f)
 	}
 	switch n.plan.uidKind {
 	case idmap.Moved:
