@@ -41,11 +41,11 @@ func (s *Server) answerRequest(w http.ResponseWriter, r *http.Request) {
 	var text []byte
 	var err error
 	release := func() {}
+	defer func() { release() }() // also after a panic
 	late := func() { write(w, s.dockerAnswer(nil, errLate, started)) }
 	if readInTime(w, late, func() { text, release, err = s.readBody(r) }) {
 		write(w, s.dockerAnswer(text, err, started))
 	}
-	release()
 }
 
 // dockerAnswer decides a request, given its text or the error from reading it, and returns the

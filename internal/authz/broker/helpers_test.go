@@ -94,6 +94,7 @@ func serve(t testing.TB, policies string, options ...func(*Config)) *fixture {
 	if f.policies, err = OpenPolicies(f.file, log); err != nil {
 		t.Fatal(err)
 	}
+	f.policies.interval = 5 * time.Millisecond
 	c := Config{Policies: f.policies, Audit: f.records, Log: log}
 	for _, option := range options {
 		option(&c)

@@ -6,13 +6,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/fsnotify/fsnotify"
 
 	"palisade/internal/authz/policy"
 	"palisade/internal/linux/sys"
@@ -23,6 +20,8 @@ type Policies struct {
 	file    string
 	log     *slog.Logger
 	current atomic.Pointer[policy.Set]
+	// interval is pollInterval, except in tests.
+	interval time.Duration
 
 	mu     sync.Mutex // held while the file is loaded
 	loaded version
@@ -33,7 +32,7 @@ type Policies struct {
 
 // OpenPolicies loads a policy file.
 func OpenPolicies(file string, log *slog.Logger) (*Policies, error) {
-	p := &Policies{file: file, log: log}
+	p := &Policies{file: file, log: log, interval: pollInterval}
 	if err := p.load(writeTime); err != nil {
 		return nil, err
 	}
@@ -81,15 +80,12 @@ func (p *Policies) logFailure(err error) {
 }
 
 const (
-	// debounce is the delay after an event before the file is read: events come in bursts.
-	debounce = 20 * time.Millisecond
+	// pollInterval is the interval of checks for changes. A check that finds none is one stat(2).
+	pollInterval = 500 * time.Millisecond
 	// retryInterval is the delay before a file that is missing or being written is read again.
 	retryInterval = 50 * time.Millisecond
 	// writeTime is the time a file may be missing or being written before that is an error.
 	writeTime = time.Second
-	// pollInterval is the interval of checks for changes without an event: behind a symbolic link to
-	// another directory, or in a directory that was replaced.
-	pollInterval = 2 * time.Second
 )
 
 // load loads the file. It waits for a file that is missing or being written, up to the limit.
@@ -143,55 +139,23 @@ func versionOf(file string) version {
 // watcher loads the file when it changes.
 type watcher struct {
 	*Policies
-	events         *fsnotify.Watcher
 	lastError      string    // the error that was logged last
 	transientSince time.Time // when the file was first seen to be missing or being written
 }
 
-// Watch loads the file whenever it changes, until the context ends.
+// Watch loads the file whenever it changes, until the context ends. It polls the file, which also
+// finds changes behind symbolic links, and in directories that are replaced or on a remote host.
 func (p *Policies) Watch(ctx context.Context) {
-	events, err := fsnotify.NewWatcher()
-	if err != nil { // there may be too many
-		p.log.Warn("cannot watch the policy file, polling it", "within", pollInterval, "err", err)
-		events = new(fsnotify.Watcher) // its channels are nil
-	} else {
-		defer events.Close()
-	}
-	w := watcher{Policies: p, events: events}
-	poll := time.NewTicker(pollInterval)
+	w := watcher{Policies: p}
+	poll := time.NewTicker(p.interval)
 	defer poll.Stop()
-	pending := time.NewTimer(debounce) // for changes since the start
 	for {
-		w.watchDirectory()
+		w.check()
 		select {
 		case <-ctx.Done():
 			return
-		case event := <-events.Events:
-			isFile := filepath.Base(event.Name) == filepath.Base(p.file)
-			if isFile && event.Op != fsnotify.Chmod {
-				pending.Reset(debounce)
-			}
-		case err := <-events.Errors: // an overflow
-			p.log.Debug("events of the policy file were lost", "err", err)
-			pending.Reset(debounce)
 		case <-poll.C:
-			pending.Reset(0)
-		case <-pending.C:
-			if !w.check() {
-				pending.Reset(2 * retryInterval)
-			}
 		}
-	}
-}
-
-// watchDirectory watches the directory of the file, because the file may be replaced, if it is not
-// watched yet or was itself replaced.
-func (w *watcher) watchDirectory() {
-	if w.events.Events == nil || len(w.events.WatchList()) > 0 {
-		return
-	}
-	if err := w.events.Add(filepath.Dir(w.file)); err != nil {
-		w.log.Debug("cannot watch the directory of the policy file", "err", err)
 	}
 }
 
@@ -202,11 +166,11 @@ func (p *Policies) hasChanged() bool {
 	return now == version{} || now != p.loaded
 }
 
-// check loads the file if it has changed, and logs each error once. It returns false if the caller
-// must call it again soon.
-func (w *watcher) check() (done bool) {
+// check loads the file if it has changed, and logs each error once. A file that is missing or being
+// written is left to the next check until that lasts too long.
+func (w *watcher) check() {
 	if !w.hasChanged() {
-		return true
+		return
 	}
 	before := w.Current()
 	err := w.load(0)
@@ -222,10 +186,8 @@ func (w *watcher) check() (done bool) {
 		}
 		w.lastError = ""
 	case isTransient(err) && time.Since(w.transientSince) < writeTime:
-		return false
 	case err.Error() != w.lastError:
 		w.logFailure(err)
 		w.lastError = err.Error()
 	}
-	return true
 }
