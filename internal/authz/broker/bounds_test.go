@@ -27,6 +27,10 @@ func head(path string, length int) string {
 
 // TestSlowRequests checks that an incomplete request is answered.
 func TestSlowRequests(t *testing.T) {
+	withClock(t, testSlowRequests)
+}
+
+func testSlowRequests(t *testing.T, serve serveFunc) {
 	f := serve(t, `{"users":[""],"actions":[""]}`)
 	const (
 		isulad = "POST /isulad.auth HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\nalice:"
@@ -53,27 +57,24 @@ func TestSlowRequests(t *testing.T) {
 		{"other method", f.isulad, "PUT" + strings.TrimPrefix(isulad, "POST"), 405, ""},
 		{"isulad", f.isulad, isulad, 403, ""},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			started := time.Now()
-			r, text := raw(t, c.socket, c.sent)
-			took := time.Since(started)
-			if r.StatusCode != c.code || !strings.Contains(text, c.text) || took > answerTime {
-				t.Errorf("%s %q after %v", r.Status, text, took)
-			}
-		})
+		started := time.Now()
+		r, text := f.raw(t, c.socket, c.sent)
+		took := time.Since(started)
+		if r.StatusCode != c.code || !strings.Contains(text, c.text) || took > time.Second {
+			t.Errorf("%s: %s %q after %v", c.name, r.Status, text, took)
+		}
 	}
 }
 
 // TestSlowResponse checks that the rest of a response is read after it was answered, and that the
 // connection stays usable.
 func TestSlowResponse(t *testing.T) {
+	withClock(t, testSlowResponse)
+}
+
+func testSlowResponse(t *testing.T, serve serveFunc) {
 	f := serve(t, alicesContainers)
-	t.Parallel()
-	c, err := net.Dial("unix", f.docker)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := f.dial(t, f.docker)
 	defer c.Close()
 	send := func(text string) {
 		t.Helper()
@@ -93,6 +94,7 @@ func TestSlowResponse(t *testing.T) {
 }
 
 func TestLargeRequests(t *testing.T) {
+	t.Parallel()
 	f := serve(t, `{"users":["alice"],"actions":[""],"deny":["privileged"]}`)
 	padded := func(size int) string { // a request of that size
 		q := `{"User":"alice","RequestMethod":"GET","RequestUri":"/info","RequestHeaders":{"X":"`
@@ -127,14 +129,15 @@ func TestLargeRequests(t *testing.T) {
 // TestManyLargeRequests checks that too many large requests are denied in time, and that other
 // requests are answered meanwhile.
 func TestManyLargeRequests(t *testing.T) {
+	withClock(t, testManyLargeRequests)
+}
+
+func testManyLargeRequests(t *testing.T, serve serveFunc) {
 	f := serve(t, alicesContainers)
 	const more = 3
 	var held []net.Conn
 	for range maxLarge + more {
-		c, err := net.Dial("unix", f.docker)
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := f.dial(t, f.docker)
 		defer c.Close()
 		held = append(held, c)
 		if _, err := io.WriteString(c, head(authzReq, maxRequest)+"{"); err != nil {
@@ -198,17 +201,14 @@ func TestHalfClosed(t *testing.T) {
 // TestSlowHead checks that a connection without a complete head is closed, and that an idle one is
 // not.
 func TestSlowHead(t *testing.T) {
+	withClock(t, testSlowHead)
+}
+
+func testSlowHead(t *testing.T, serve serveFunc) {
 	f := serve(t, alicesContainers)
-	t.Parallel()
-	slow, err := net.Dial("unix", f.docker)
-	if err != nil {
-		t.Fatal(err)
-	}
+	slow := f.dial(t, f.docker)
 	defer slow.Close()
-	kept, err := net.Dial("unix", f.docker)
-	if err != nil {
-		t.Fatal(err)
-	}
+	kept := f.dial(t, f.docker)
 	defer kept.Close()
 	ask := func() {
 		t.Helper()

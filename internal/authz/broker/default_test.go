@@ -38,7 +38,7 @@ func TestDefaultPolicy(t *testing.T) {
 		}
 	}
 	// iSulad asks only about its TCP socket.
-	if r, _ := raw(t, f.isulad, isuladBytes(":container_list")); r.StatusCode != 403 {
+	if r, _ := f.raw(t, f.isulad, isuladBytes(":container_list")); r.StatusCode != 403 {
 		t.Errorf("iSulad: %s", r.Status)
 	}
 

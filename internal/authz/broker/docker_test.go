@@ -40,7 +40,7 @@ func TestDockerProtocol(t *testing.T) {
 	for _, request := range []string{
 		"GET /AuthZPlugin.AuthZReq", "OPTIONS *", "PUT /Plugin.Activate",
 	} {
-		r, text := raw(t, f.docker, request+" HTTP/1.1\r\nHost: x\r\n\r\n")
+		r, text := f.raw(t, f.docker, request+" HTTP/1.1\r\nHost: x\r\n\r\n")
 		if r.StatusCode < 400 || text != "" {
 			t.Errorf("%s: %s %q", request, r.Status, text)
 		}

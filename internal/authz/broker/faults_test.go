@@ -23,12 +23,15 @@ func (p *panicsOnce) Add(r audit.Record) {
 
 // TestFaults checks the faults of requests that are not decided by policy.
 func TestFaults(t *testing.T) {
+	withClock(t, testFaults)
+}
+
+func testFaults(t *testing.T, serve serveFunc) {
 	panicking := new(panicsOnce)
 	f := serve(t, named("p"))
 	g := serve(t, named("p"), func(c *Config) { c.Audit = panicking })
-	t.Parallel()
 	last := func() audit.Record { return f.records.last() }
-	isulad := func(f *fixture, text string) func() { return func() { raw(t, f.isulad, text) } }
+	isulad := func(f *fixture, text string) func() { return func() { f.raw(t, f.isulad, text) } }
 	docker := func(r authzRequest) func() { return func() { f.ask(t, r) } }
 	otherName := authzRequest{User: "alice", RequestPeerCertificates: [][]byte{nil}}
 	for name, c := range map[string]struct {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"palisade/internal/authz/action"
@@ -30,7 +31,59 @@ type fixture struct {
 	records        *records
 	log            *logBuffer
 	client         *http.Client
+	// pipes stand for the sockets in tests with a fake clock.
+	pipes map[string]*pipeListener
 }
+
+// pipeListener is a listener for pipes.
+type pipeListener struct {
+	net.Listener
+	conns chan net.Conn
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	c, ok := <-l.conns
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+
+func (l *pipeListener) Close() error {
+	close(l.conns)
+	return nil
+}
+
+// dial connects to a socket.
+func (f *fixture) dial(t testing.TB, path string) net.Conn {
+	t.Helper()
+	c, err := f.dialContext(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (f *fixture) dialContext(ctx context.Context, path string) (net.Conn, error) {
+	if l := f.pipes[path]; l != nil {
+		client, server := net.Pipe()
+		l.conns <- server
+		return client, nil
+	}
+	return new(net.Dialer).DialContext(ctx, "unix", path)
+}
+
+// withClock runs a test with a fake clock, which advances while all goroutines wait. The sockets of
+// its fixtures are pipes.
+func withClock(t *testing.T, test func(t *testing.T, serve serveFunc)) {
+	synctest.Test(t, func(t *testing.T) {
+		test(t, func(t testing.TB, policies string, options ...func(*Config)) *fixture {
+			return newFixture(t, true, policies, options...)
+		})
+	})
+}
+
+type serveFunc func(t testing.TB, policies string, options ...func(*Config)) *fixture
 
 // records is an Auditor that keeps the records.
 type records struct {
@@ -77,6 +130,13 @@ func (l *logBuffer) String() string {
 // serve starts a server with policies, which stops at the end of the test.
 func serve(t testing.TB, policies string, options ...func(*Config)) *fixture {
 	t.Helper()
+	return newFixture(t, false, policies, options...)
+}
+
+func newFixture(
+	t testing.TB, hasPipes bool, policies string, options ...func(*Config),
+) *fixture {
+	t.Helper()
 	dir := t.TempDir()
 	f := &fixture{
 		file:    filepath.Join(dir, "policies", "policy.json"),
@@ -84,6 +144,7 @@ func serve(t testing.TB, policies string, options ...func(*Config)) *fixture {
 		isulad:  filepath.Join(dir, "run/i.sock"),
 		records: new(records),
 		log:     new(logBuffer),
+		pipes:   make(map[string]*pipeListener),
 	}
 	if err := os.Mkdir(filepath.Dir(f.file), 0o755); err != nil {
 		t.Fatal(err)
@@ -103,8 +164,11 @@ func serve(t testing.TB, policies string, options ...func(*Config)) *fixture {
 	for path, engine := range map[string]action.Engine{
 		f.docker: action.Docker, f.isulad: action.Isulad,
 	} {
-		l, err := socket.Listen(path, SocketMode)
-		if err != nil {
+		var l net.Listener
+		if hasPipes {
+			f.pipes[path] = &pipeListener{conns: make(chan net.Conn)}
+			l = f.pipes[path]
+		} else if l, err = socket.Listen(path, SocketMode); err != nil {
 			t.Fatal(err)
 		}
 		go func() {
@@ -115,7 +179,7 @@ func serve(t testing.TB, policies string, options ...func(*Config)) *fixture {
 	}
 	f.client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", f.docker)
+			return f.dialContext(ctx, f.docker)
 		},
 		MaxIdleConnsPerHost: 16,
 	}}
@@ -216,12 +280,9 @@ func (f *fixture) ask(t testing.TB, r authzRequest) answer {
 }
 
 // raw sends text to a socket and returns the answer.
-func raw(t testing.TB, socket, text string) (*http.Response, string) {
+func (f *fixture) raw(t testing.TB, socket, text string) (*http.Response, string) {
 	t.Helper()
-	c, err := net.Dial("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := f.dial(t, socket)
 	defer c.Close()
 	if _, err := io.WriteString(c, text); err != nil {
 		t.Fatal(err)

@@ -41,14 +41,14 @@ func TestIsulad(t *testing.T) {
 		`{"user":"alice"}`:                    403,
 		"bob:" + strings.Repeat("x", maxIsuladRequest): 403,
 	} {
-		r, text := raw(t, f.isulad, isuladBytes(body))
+		r, text := f.raw(t, f.isulad, isuladBytes(body))
 		if r.StatusCode != want || text != "" || len(r.Header) != 1 ||
 			r.Header.Get("Content-Length") != "0" {
 			t.Errorf("%.60q: %s %v %q, want %d", body, r.Status, r.Header, text, want)
 		}
 	}
 	f.post(t, "/AuthZPlugin.AuthZReq", strings.NewReader(""))
-	raw(t, f.isulad, isuladBytes("alice:container_stop"))
+	f.raw(t, f.isulad, isuladBytes("alice:container_stop"))
 	r := f.records.last()
 	if d := r.Decision; r.Engine != "isulad" || d.User != "alice" || d.Allow ||
 		d.Action.Name != "container_stop" || d.Policy.Name != "p" {
@@ -70,7 +70,7 @@ func TestIsuladActions(t *testing.T) {
 	f := serve(t, policies.String()+`{"users":["reader"],"actions":[""],"readonly":true}`)
 	code := func(user, name string) int {
 		t.Helper()
-		r, _ := raw(t, f.isulad, isuladBytes(user+":"+name))
+		r, _ := f.raw(t, f.isulad, isuladBytes(user+":"+name))
 		return r.StatusCode
 	}
 	for i, a := range all {
@@ -94,7 +94,7 @@ func TestIsuladIsNotRedirected(t *testing.T) {
 		"POST /AuthZPlugin.AuthZReq", "POST /Plugin.Activate", "CONNECT localhost:80",
 		"post /isulad.auth", "GARBAGE",
 	} {
-		r, text := raw(t, f.isulad, line+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n"+
+		r, text := f.raw(t, f.isulad, line+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n"+
 			"Connection: close\r\n\r\nalice:pull")
 		if r.StatusCode < 400 || text != "" && r.StatusCode != 400 {
 			t.Errorf("%s: %s %q", line, r.Status, text)

@@ -32,8 +32,8 @@ func (f *fixture) currentName() string {
 
 // TestReload changes the file in the ways in which users and programs do.
 func TestReload(t *testing.T) {
-	f := serve(t, named("first"))
 	t.Parallel()
+	f := serve(t, named("first"))
 	f.watch(t)
 	becomes := func(name string) {
 		t.Helper()
@@ -109,6 +109,7 @@ func TestReload(t *testing.T) {
 
 // TestHalfWritten checks that a file is not used while a process writes it, even if it is valid.
 func TestHalfWritten(t *testing.T) {
+	t.Parallel()
 	f := serve(t, named("first"))
 	f.watch(t)
 	w, err := os.OpenFile(f.file, os.O_WRONLY|os.O_TRUNC, 0)
@@ -142,6 +143,7 @@ func TestHalfWritten(t *testing.T) {
 // TestReloadUnderLoad replaces the policies a hundred times, with invalid files between, while
 // clients ask. Each answer must come from one complete set.
 func TestReloadUnderLoad(t *testing.T) {
+	t.Parallel()
 	const users = 50
 	set := func(name string, step int) string {
 		var text strings.Builder
