@@ -130,12 +130,10 @@ func ForDocker(method, uri string) Action {
 	if !isClean(p) {
 		return Unknown("")
 	}
-	for _, first := range [...]string{firstSegment(p), ""} {
-		routes := matchers()[method][first]
-		for i := range routes {
-			if routes[i].matches(p) {
-				return routes[i].action
-			}
+	routes := matchers()[method]
+	for i := range routes {
+		if routes[i].matches(p) {
+			return routes[i].action
 		}
 	}
 	return Unknown("")

@@ -33,25 +33,14 @@ const (
 	someText              // not empty; the last variable of its route
 )
 
-// matchers holds the routes in order, by method and by the first segment of the path, which is ""
-// if it is a variable.
-var matchers = sync.OnceValue(func() map[string]map[string][]matcher {
-	all := make(map[string]map[string][]matcher)
+// matchers holds the routes of each method, in order.
+var matchers = sync.OnceValue(func() map[string][]matcher {
+	all := make(map[string][]matcher)
 	for _, r := range dockerRoutes {
-		m := newMatcher(r)
-		if all[r.method] == nil {
-			all[r.method] = make(map[string][]matcher)
-		}
-		first := firstSegment(m.prefix)
-		all[r.method][first] = append(all[r.method][first], m)
+		all[r.method] = append(all[r.method], newMatcher(r))
 	}
 	return all
 })
-
-func firstSegment(p string) string {
-	first, _, _ := strings.Cut(strings.TrimPrefix(p, "/"), "/")
-	return first
-}
 
 func newMatcher(r route) matcher {
 	prefix, rest, found := strings.Cut(r.path, "{")

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -26,29 +27,20 @@ var urlKeys = []string{"fromSrc", "remote"}
 
 const redacted = "..."
 
+// queryPair matches a pair of a query, which may be empty. Old engines also accept ; as a separator.
+var queryPair = regexp.MustCompile(`[^&;]*`)
+
 // redactURI returns a request target without the values of its query that may be secrets.
 func redactURI(uri string) string {
 	path, query, found := strings.Cut(uri, "?")
 	path = redactUserinfo(path)
-	if !found {
+	if !found || query == "" {
 		return path
 	}
-	var b strings.Builder
-	b.WriteString(path)
-	separator := byte('?')
-	for query != "" {
-		i := strings.IndexAny(query, "&;") // old engines also accept ; as a separator
-		if i < 0 {
-			i = len(query)
-		}
-		b.WriteByte(separator)
-		b.WriteString(redactPair(query[:i]))
-		if i == len(query) {
-			break
-		}
-		separator, query = query[i], query[i+1:]
+	if last := len(query) - 1; query[last] == '&' || query[last] == ';' {
+		query = query[:last]
 	}
-	return b.String()
+	return path + "?" + queryPair.ReplaceAllStringFunc(query, redactPair)
 }
 
 // redactPair returns a key=value pair of a query without secrets.
