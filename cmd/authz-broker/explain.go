@@ -15,7 +15,6 @@ import (
 	"palisade/internal/cli/cmdline"
 )
 
-// explanation is the decision about an action.
 type explanation struct {
 	Allow  bool   `json:"allow"`
 	Action string `json:"action"`
@@ -80,10 +79,16 @@ func explain(ctx *cli.Context) error {
 		all.Allow = all.Allow && e.Allow
 		all.Actions = append(all.Actions, e)
 	}
-	return all.print(ctx)
+	switch {
+	case ctx.Bool("json") && all.Command != "":
+		return printJSON(ctx.App.Writer, all)
+	case ctx.Bool("json"):
+		return printJSON(ctx.App.Writer, all.Actions[0])
+	}
+	all.print(ctx.App.Writer, ctx.String("policy-file"))
+	return nil
 }
 
-// explainRequest explains the decision about a request of the user.
 func explainRequest(ctx *cli.Context, policies *policy.Set, r policy.Request) explanation {
 	isDocker := ctx.String("engine") == string(action.Docker)
 	id := policy.Identity{User: ctx.String("user"), Groups: ctx.StringSlice("group")}
@@ -110,38 +115,24 @@ type commandExplanation struct {
 	Actions []explanation `json:"actions"`
 }
 
-func (c *commandExplanation) print(ctx *cli.Context) error {
-	switch {
-	case ctx.Bool("json") && c.Command != "":
-		return printJSON(ctx.App.Writer, c)
-	case ctx.Bool("json"):
-		return printJSON(ctx.App.Writer, c.Actions[0])
-	}
+func (c *commandExplanation) print(w io.Writer, file string) {
 	if c.Command != "" {
 		var names []string
 		for _, e := range c.Actions {
 			names = append(names, e.Action)
 		}
-		fmt.Fprintf(ctx.App.Writer, "%s: %s needs %s\n",
-			verdict(c.Allow), c.Command, strings.Join(names, ", "))
+		fmt.Fprintf(w, "%s: %s needs %s\n", verdict(c.Allow), c.Command, strings.Join(names, ", "))
 	}
 	for _, e := range c.Actions {
-		fmt.Fprintf(ctx.App.Writer, "%s: %s\n", verdict(e.Allow), e.Reason)
+		fmt.Fprintf(w, "%s: %s\n", verdict(e.Allow), e.Reason)
 		if e.Line > 0 {
-			fmt.Fprintf(ctx.App.Writer, "policy: %s:%d\n", ctx.String("policy-file"), e.Line)
+			fmt.Fprintf(w, "policy: %s:%d\n", file, e.Line)
 		}
 	}
-	return nil
 }
 
-// printJSON prints a value as a line of JSON, with non-printable characters escaped.
 func printJSON(w io.Writer, value any) error {
-	text, err := json.Marshal(value)
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(cmdline.SafeJSON(text), '\n'))
-	return err
+	return json.NewEncoder(cmdline.SafeJSONWriter(w)).Encode(value)
 }
 
 func verdict(allow bool) string {
@@ -159,7 +150,8 @@ func parseRequests(ctx *cli.Context, body []byte) ([]policy.Request, error) {
 	switch {
 	case engine != action.Docker && engine != action.Isulad:
 		return nil, unknownEngine(engine)
-	case countTrue(ctx.IsSet("action"), ctx.IsSet("command"), byRequest) != 1:
+	case ctx.IsSet("action") && ctx.IsSet("command"),
+		(ctx.IsSet("action") || ctx.IsSet("command")) == byRequest:
 		return nil, cmdline.Usagef("want one of --action, --command, and --method with --uri")
 	case byRequest && (!ctx.IsSet("method") || !ctx.IsSet("uri")):
 		return nil, cmdline.Usagef("--method and --uri must be used together")
@@ -177,7 +169,6 @@ func parseRequests(ctx *cli.Context, body []byte) ([]policy.Request, error) {
 	return requests, err
 }
 
-// namedActions returns the action on the command line, or the actions of a command.
 func namedActions(engine action.Engine, ctx *cli.Context) ([]action.Action, error) {
 	if ctx.IsSet("command") {
 		return commandActions(engine, ctx.String("command"))
@@ -190,15 +181,6 @@ func namedActions(engine action.Engine, ctx *cli.Context) ([]action.Action, erro
 	}
 	return nil, cmdline.Usagef("--action %q: unknown action of %s (authz-broker actions lists them)",
 		name, engine)
-}
-
-func countTrue(values ...bool) (n int) {
-	for _, value := range values {
-		if value {
-			n++
-		}
-	}
-	return n
 }
 
 func commandActions(engine action.Engine, name string) ([]action.Action, error) {

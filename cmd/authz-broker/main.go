@@ -38,7 +38,6 @@ func newProgram(stdout io.Writer) *cmdline.Program {
 	return p
 }
 
-// checkArguments returns an error if there are more than n arguments.
 func checkArguments(ctx *cli.Context, n int) error {
 	if ctx.NArg() > n {
 		return cmdline.Usagef("unexpected argument %q", ctx.Args().Get(n))

@@ -133,7 +133,6 @@ func (o *serveOptions) openAudit(stdout io.Writer, log *slog.Logger) (*audit.Log
 	return audit.New(sink, log), nil
 }
 
-// service is a running broker.
 type service struct {
 	log      *slog.Logger
 	policies *broker.Policies

@@ -13,7 +13,6 @@ import (
 	unixsocket "palisade/internal/linux/socket"
 )
 
-// socket is a listener for an engine.
 type socket struct {
 	net.Listener
 	engine action.Engine

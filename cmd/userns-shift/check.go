@@ -82,7 +82,6 @@ func closedGraph(graph string, pair idmap.Pair) (shift.Problems, error) {
 	}), err
 }
 
-// appendMissing appends the problems that are not listed yet.
 func appendMissing(problems, more shift.Problems) shift.Problems {
 	for _, p := range more {
 		if !slices.Contains(problems, p) {

@@ -19,7 +19,6 @@ import (
 	"palisade/internal/userns/remap"
 )
 
-// remapOptions are the options of the hook and of the runtime wrapper.
 type remapOptions struct {
 	workOptions
 	remap, mode, runDir string

@@ -30,7 +30,6 @@ func (o *remapOptions) poststop(self string) specs.Hook {
 	return hook(self, "--stage", string(remap.PostStop), "--run-dir", o.runDir)
 }
 
-// specOptions are the options of hook-spec.
 type specOptions struct {
 	path, lxcfs, remap string
 }

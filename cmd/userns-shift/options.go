@@ -17,7 +17,6 @@ import (
 	"palisade/internal/userns/shift"
 )
 
-// mapOptions are the options that select maps.
 type mapOptions struct {
 	remap, bundle string
 	uids, gids    cli.StringSlice
@@ -39,7 +38,6 @@ func (o *mapOptions) flags() []cli.Flag {
 	}
 }
 
-// errNoEffect is the error for a user remap without effect.
 var errNoEffect = errors.New("no effect")
 
 // pair returns the selected maps, zero maps if there are none.
@@ -143,7 +141,6 @@ func choose(option, value string, allowed ...string) error {
 	return cmdline.Usagef("--%s %q is none of %s", option, value, strings.Join(allowed, ", "))
 }
 
-// workOptions are the options for shift.Options.
 type workOptions struct {
 	shift.Options
 	unmapped, immutable, hardLinks, caps, progress string

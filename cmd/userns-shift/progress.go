@@ -34,7 +34,6 @@ func progressTo(w io.Writer, how string) (report func(shift.Progress), end func(
 	return nil, nil, choose("progress", how, "auto", "bar", "json", "none")
 }
 
-// bar shows a bar for each pass.
 type bar struct {
 	w    io.Writer
 	pass string

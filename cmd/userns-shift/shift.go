@@ -51,7 +51,6 @@ func unshiftCommand(stderr io.Writer) *cli.Command {
 	}
 }
 
-// run calls change and prints its result.
 func (o *workOptions) run(
 	ctx *cli.Context, stderr io.Writer, root string, pair idmap.Pair,
 	change func(context.Context, string, idmap.Pair, shift.Options) (shift.Result, error),

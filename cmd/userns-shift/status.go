@@ -13,7 +13,6 @@ import (
 	"palisade/internal/userns/shift"
 )
 
-// statusCodes are the exit codes of status.
 var statusCodes = map[shift.Kind]int{
 	shift.IsNone: 0, shift.IsShifted: 0, shift.IsPartial: 3, shift.IsMixed: 4, shift.IsUnmarked: 5,
 }

@@ -80,7 +80,6 @@ func idOf(name string) ID {
 	return None
 }
 
-// isulad holds iSulad's actions by name.
 var isulad = sync.OnceValue(func() map[string]Action {
 	actions := make(map[string]Action)
 	for name, c := range isuladActions {

@@ -12,14 +12,12 @@ type route struct {
 	class                class
 }
 
-// matcher is a parsed route.
 type matcher struct {
 	action    Action
 	prefix    string
 	variables []variable
 }
 
-// variable is a variable of a path, with the fixed text that follows it.
 type variable struct {
 	kind   variableKind
 	suffix string

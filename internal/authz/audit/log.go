@@ -60,7 +60,6 @@ func (l *Log) Add(r Record) {
 // Dropped returns the number of records that were not written.
 func (l *Log) Dropped() uint64 { return l.dropped.Load() }
 
-// errTimeout is the error of a sink that blocks.
 var errTimeout = errors.New("timed out waiting for the audit log")
 
 // Reopen makes the sink open its file again, as is needed after its rotation.
@@ -92,7 +91,6 @@ func (l *Log) Close(limit time.Duration) error {
 	}
 }
 
-// write writes records until Close.
 func (l *Log) write() {
 	defer close(l.done)
 	tick := time.NewTicker(time.Second)

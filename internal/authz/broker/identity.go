@@ -12,7 +12,6 @@ import (
 	"palisade/internal/authz/policy"
 )
 
-// identity is the subject of a client's certificate.
 type identity struct {
 	name string
 	// groups are the values of O and OU.

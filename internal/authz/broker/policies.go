@@ -111,7 +111,6 @@ func (p *Policies) load(limit time.Duration) error {
 	}
 }
 
-// isTransient reports whether the file is missing or being written.
 func isTransient(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, sys.ErrBeingWritten)
 }

@@ -86,7 +86,6 @@ func (s *Server) Shutdown(ctx context.Context) (err error) {
 	return err
 }
 
-// parsed is the result of parsing a request of an engine.
 type parsed struct {
 	caller  policy.Identity
 	request policy.Request

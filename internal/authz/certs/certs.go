@@ -34,7 +34,6 @@ type Request struct {
 	Valid time.Duration
 }
 
-// file is a file to create.
 type file struct {
 	path string
 	text []byte

@@ -52,7 +52,6 @@ type devices struct {
 	DeviceCgroupRules strictjson.Once[[]string]
 }
 
-// mount is an entry of HostConfig.Mounts.
 type mount struct {
 	Type          strictjson.Once[string]
 	Source        strictjson.Once[string]

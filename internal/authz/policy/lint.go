@@ -46,7 +46,6 @@ func (s *Set) Lint(engines ...action.Engine) (warnings []Warning) {
 	return warnings
 }
 
-// linter collects the warnings about a policy.
 type linter struct {
 	*Policy
 	engines   []action.Engine

@@ -3,6 +3,7 @@ package policy
 import (
 	"bytes"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +27,15 @@ func Load(file string) (*Set, error) {
 	}
 	return Parse(file, text)
 }
+
+// defaultText is the policy file of the packages: it grants everything at Docker's unix socket, and
+// nothing elsewhere.
+//
+//go:embed default.json
+var defaultText []byte
+
+// IsDefault reports whether the policies are the unchanged file of the packages.
+func (s *Set) IsDefault() bool { return s.sum == sha256.Sum256(defaultText) }
 
 // IsWritableByOthers reports whether a file's mode lets others than its owner write it.
 func IsWritableByOthers(file string) (bool, error) {

@@ -30,7 +30,6 @@ var ruleKinds = []string{
 // all capabilities and devices and none of the security options.
 var privilegedRules = []string{rulePrivileged, ruleDevices, ruleCapabilities, ruleSecurity}
 
-// rule is an entry of a "deny" list.
 type rule struct {
 	kind     string
 	argument string // the name of a capability without CAP_; "" for any
@@ -76,7 +75,6 @@ func canonicalCapability(name string) string {
 	return strings.TrimPrefix(strings.ToUpper(strings.TrimSpace(name)), "CAP_")
 }
 
-// hasRule reports whether the policy has a rule of one of the kinds.
 func (p *Policy) hasRule(kinds ...string) bool {
 	return slices.ContainsFunc(p.rules, func(r rule) bool { return slices.Contains(kinds, r.kind) })
 }

@@ -159,7 +159,6 @@ func Bind(src, dst string) error {
 	return attach(mount, dst)
 }
 
-// locatePath returns the location of the directory at path.
 func locatePath(path string) (location, error) {
 	dir, err := sys.OpenDirNoFollow(path)
 	if err != nil {

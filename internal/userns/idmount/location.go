@@ -12,7 +12,6 @@ import (
 	"palisade/internal/linux/sys"
 )
 
-// location is the place of a directory.
 type location struct {
 	inode sys.Inode
 	mount *mountinfo.Info
@@ -24,7 +23,6 @@ type location struct {
 	behind []string
 }
 
-// locate returns the location of an open directory.
 func locate(dir sys.File, table []*mountinfo.Info) (location, error) {
 	host, err := os.Readlink(dir.Path())
 	if err != nil {
@@ -93,7 +91,6 @@ func sameInode(a, b *sys.Inode) bool {
 	return a.Number == b.Number && a.FileSystem == b.FileSystem
 }
 
-// isOn reports whether m is a mount of the directory's file system.
 func (at *location) isOn(m *mountinfo.Info) bool {
 	return m.Major == at.mount.Major && m.Minor == at.mount.Minor
 }
@@ -143,7 +140,6 @@ func (v view) isCovered(table []*mountinfo.Info) bool {
 	}
 }
 
-// mountsOf reads the mount table of a process.
 func mountsOf(process string) ([]*mountinfo.Info, error) {
 	f, err := os.Open(process + "/mountinfo")
 	if err != nil {

@@ -11,7 +11,6 @@ import (
 	"palisade/internal/linux/sys"
 )
 
-// mountTable maps mount ids to mounts.
 type mountTable map[int]*mountinfo.Info
 
 func newMountTable(mounts []*mountinfo.Info) mountTable {

@@ -104,7 +104,6 @@ func (at *location) checkViews(root string, table []*mountinfo.Info, isLast bool
 	return &ReachableError{reachable[0].path, remedy}
 }
 
-// pathInfo describes the file at the end of a path.
 type pathInfo struct {
 	mountID int
 	inode   sys.Inode
@@ -160,7 +159,6 @@ var systemDirs = []string{
 	"/usr/lib", "/usr/local", "/usr/share", "/var/lib", "/var/log", "/var/cache",
 }
 
-// remedy returns the advice to close a view.
 func (at *location) remedy(root string, v view) (string, error) {
 	if v.path == v.mount.Mountpoint && v.path != at.host {
 		return "umount " + v.path, nil

@@ -15,7 +15,6 @@ import (
 // digest of the inode number.
 type Identity string
 
-// identifier returns the identities of the files of a tree.
 type identifier struct {
 	// fileSystem identifies the tree's file system.
 	fileSystem []byte

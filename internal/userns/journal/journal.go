@@ -127,7 +127,6 @@ func (j *Journal) trustedState() (*State, error) {
 	return s, j.loadPending(s.Run)
 }
 
-// loadPending fills protected and unlisted.
 func (j *Journal) loadPending(run uint64) error {
 	names, err := j.names()
 	if err != nil {

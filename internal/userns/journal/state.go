@@ -63,7 +63,6 @@ func (s *State) Describe() string {
 
 const stateVersion = 1
 
-// stateJSON is the recorded form of a State.
 type stateJSON struct {
 	Version int      `json:"version"`
 	Phase   Phase    `json:"phase"`

@@ -22,7 +22,6 @@ const (
 	attrPrefix = "trusted.userns_shift."
 )
 
-// attrStore is a store in extended attributes.
 type attrStore struct{ root sys.File }
 
 func attrName(name string) string {

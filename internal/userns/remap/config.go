@@ -141,7 +141,6 @@ func adaptMount(
 	return mount, ""
 }
 
-// isUnmappedOption reports whether an option contains an unmapped id.
 func isUnmappedOption(option string, pair idmap.Pair) bool {
 	key, value, _ := strings.Cut(option, "=")
 	id, err := strconv.ParseUint(value, 10, 31)
@@ -151,7 +150,6 @@ func isUnmappedOption(option string, pair idmap.Pair) bool {
 	return key == "gid" && !has(pair.GID, uint32(id)) || key == "uid" && !has(pair.UID, uint32(id))
 }
 
-// readCopyUp sets Options.AllowCopyUp if the configuration allows it.
 func (r *Remapper) readCopyUp(c *oci.Config) {
 	r.Options.AllowCopyUp = r.Options.AllowCopyUp || c.Spec.Annotations[CopyUpAnnotation] == "true"
 }

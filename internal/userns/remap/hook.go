@@ -253,7 +253,6 @@ func (h *Hook) findRoot(state *oci.State, c *oci.Config, configErr error) (strin
 		configErr)
 }
 
-// withDeadline returns a context that ends when the hook must stop.
 func (h *Hook) withDeadline(
 	ctx context.Context, c *oci.Config,
 ) (context.Context, context.CancelFunc) {

@@ -112,7 +112,6 @@ func (r *Remapper) checkLinks(ctx context.Context) idmount.LinkCheck {
 	return func(root sys.File) error { return shift.CheckLinks(ctx, root, r.Options) }
 }
 
-// checkShifted fails unless the root file system is shifted to the pair.
 func (r *Remapper) checkShifted(ctx context.Context, root string, pair idmap.Pair) error {
 	s, err := shift.ReadStatus(ctx, root, pair, r.Options)
 	switch {

@@ -14,7 +14,6 @@ import (
 	"palisade/internal/userns/idmount"
 )
 
-// mountPoint returns where the root file system of a container is mounted.
 func (r *Remapper) mountPoint(id string) string { return filepath.Join(r.RunDir, id, "rootfs") }
 
 // mount maps the ids of a root file system, by an idmapped mount or a shift, and mounts it at a

@@ -85,7 +85,6 @@ func (r *Remapper) prepareBundle(
 	return nil
 }
 
-// originalRoot returns the root file system in the configuration before the first change.
 func originalRoot(file, bundle string) (string, error) {
 	c, err := oci.ReadConfig(oci.Original(file))
 	if err != nil {

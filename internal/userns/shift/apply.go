@@ -147,7 +147,6 @@ func (c *changer) reopen(steps []idmap.Step) error {
 	return c.recordFinal()
 }
 
-// recordFinal records the final state.
 func (c *changer) recordFinal() error {
 	if err := c.RemoveAllFlags(); err != nil {
 		return err
@@ -166,7 +165,6 @@ func (c *changer) finalState() *journal.State {
 	return &journal.State{Phase: journal.Shifted, Change: idmap.Change{To: c.state.Change.To}}
 }
 
-// isFinalRecorded reports whether the recorded state is the final one.
 func (c *changer) isFinalRecorded() bool {
 	if c.state.Phase == journal.Unshifting {
 		return c.before == nil && !c.HasState()

@@ -78,7 +78,6 @@ func (v *mover) check(i *sys.Inode) error {
 	return nil
 }
 
-// move changes an open file.
 func (v *mover) move(n *inode) error {
 	if n.Links > 1 && !n.IsDir() {
 		v.linked.Lock()

@@ -17,7 +17,6 @@ import (
 // occupant. Processes of the host's root are trusted and do not count, nor do those that hold only
 // the root directory, which is closed to them.
 
-// occupants finds processes in a tree.
 type occupants struct {
 	tree  *tree
 	files inodeSet

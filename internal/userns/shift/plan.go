@@ -84,7 +84,6 @@ func (p *plan) isEmpty() bool {
 		p.accessACL == nil && p.defaultACL == nil
 }
 
-// owner returns the new owner and group of a file.
 func (r *rules) owner(i *sys.Inode) (uid, gid uint32, uidKind, gidKind idmap.Kind) {
 	uid, uidKind = r.UID.To(i.UID)
 	gid, gidKind = r.GID.To(i.GID)

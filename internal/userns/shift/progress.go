@@ -14,10 +14,8 @@ type Progress struct {
 	Total uint64 `json:"total"`
 }
 
-// progressInterval is the time between reports.
 const progressInterval = 200 * time.Millisecond
 
-// counter counts files, and reports the progress.
 type counter struct {
 	done          atomic.Uint64
 	report        func(Progress)

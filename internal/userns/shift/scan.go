@@ -50,7 +50,6 @@ type links struct {
 	name              string
 }
 
-// addLink adds one of the names of a file that has several.
 func (s *scan) addLink(i *sys.Inode, d *walk.Dir, name sys.Name, wrong bool) {
 	key := walk.KeyOf(i)
 	l, ok := s.links[key]
@@ -124,7 +123,6 @@ func (t *tree) scan(
 	return s, t.walk(ctx, visitors)
 }
 
-// scanner is the visitor of a scan.
 type scanner struct {
 	*scan
 	tree       *tree

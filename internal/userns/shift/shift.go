@@ -73,7 +73,6 @@ func Unshift(ctx context.Context, path string, from idmap.Pair, o Options) (Resu
 // nextState returns the state to reach from the recorded one.
 type nextState func(recorded *journal.State) (*journal.State, error)
 
-// run changes the tree at path.
 func run(ctx context.Context, path string, o *Options, next nextState) (Result, error) {
 	o.setDefaults()
 	t, err := open(path, o.StateDir)

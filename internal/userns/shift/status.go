@@ -100,7 +100,6 @@ func ReadStatus(
 	return s, nil
 }
 
-// readableState returns the recorded state, and an error for users who cannot read it.
 func (t *tree) readableState() (*journal.State, *journal.Claim, error) {
 	p, err := checkPrivileges()
 	if err != nil {

@@ -17,7 +17,6 @@ import (
 	"palisade/internal/userns/walk"
 )
 
-// tree is an open root file system.
 type tree struct {
 	// path is the path of the root directory without symbolic links.
 	path string

@@ -6,7 +6,6 @@ import (
 	"sync"
 )
 
-// maxExamples limits the failures that the error names.
 const maxExamples = 5
 
 // failures counts files that failed and keeps the first errors.

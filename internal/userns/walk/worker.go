@@ -36,7 +36,6 @@ func (w *worker) work() {
 	}
 }
 
-// openDir opens the directory name in parent, and visits it.
 func (w *worker) openDir(parent *Dir, name sys.Name) {
 	defer parent.done()
 	if w.walk.stopped.Load() {
@@ -74,7 +73,6 @@ func (w *worker) openIn(d *Dir, name sys.Name) (file sys.File, err error) {
 	return file, err
 }
 
-// visitDir visits an open directory and its files.
 func (w *worker) visitDir(d *Dir) {
 	defer d.done()
 	defer d.unpin()
