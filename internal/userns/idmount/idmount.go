@@ -20,6 +20,13 @@ import (
 // ErrUnsupported is the error if the kernel or the file system does not support idmapped mounts.
 var ErrUnsupported = errors.New("idmapped mounts are not possible here")
 
+// CanShift reports whether err is the error of a directory that cannot be idmapped, but whose owners
+// can be changed instead.
+func CanShift(err error) bool {
+	var reachable *ReachableError
+	return errors.Is(err, ErrUnsupported) || errors.As(err, &reachable)
+}
+
 // clone opens the directory at src and creates a detached mount of it, without submounts. The
 // caller closes both.
 func clone(src string) (dir, mount sys.File, err error) {
@@ -177,8 +184,6 @@ func IsMapped(path string) (bool, error) {
 	at, err := locatePath(path)
 	return err == nil && isMapped(at.mount), err
 }
-
-func isMapped(m *mountinfo.Info) bool { return hasOption(m, "idmapped") }
 
 // Unmount unmounts the idmapped mount on the directory dst. It refuses other mounts. Mount
 // namespaces with a copy of the mount keep it.

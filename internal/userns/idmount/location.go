@@ -152,3 +152,16 @@ func mountsOf(process string) ([]*mountinfo.Info, error) {
 func hasOption(m *mountinfo.Info, name string) bool {
 	return slices.Contains(strings.Split(m.Options, ","), name)
 }
+
+func isMapped(m *mountinfo.Info) bool { return hasOption(m, "idmapped") }
+
+// sameNamespace reports whether a process is in the same namespace as this one, and returns the
+// inode number of the namespace.
+func sameNamespace(process, kind string) (isSame bool, inode uint64, err error) {
+	theirs, err := sys.Stat(process + "/ns/" + kind)
+	if err != nil {
+		return false, 0, err
+	}
+	ours, err := sys.Stat("/proc/self/ns/" + kind)
+	return theirs.Inode == ours.Inode, theirs.Inode, err
+}

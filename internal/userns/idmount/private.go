@@ -10,25 +10,6 @@ import (
 	"palisade/internal/linux/sys"
 )
 
-// ReachableError is the error for a directory that users of the host other than root can reach:
-// they could execute files that its container makes set-id root.
-type ReachableError struct {
-	// Path is a path to the directory or into it; Remedy is the advice to close it.
-	Path, Remedy string
-}
-
-func (e *ReachableError) Error() string {
-	return fmt.Sprintf("other users of the host can reach %s, "+
-		"and execute files that a container makes set-id root: %s", e.Path, e.Remedy)
-}
-
-// CanShift reports whether err is the error of a directory that cannot be idmapped, but whose owners
-// can be changed instead.
-func CanShift(err error) bool {
-	var reachable *ReachableError
-	return errors.Is(err, ErrUnsupported) || errors.As(err, &reachable)
-}
-
 // Private is an open directory that users of the host other than root cannot reach by any known
 // path: on each path, a directory belongs to root and only root may search it, or the mount is
 // nosuid. The directory itself does not count, since its container can change it. Only a private

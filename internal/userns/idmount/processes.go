@@ -68,17 +68,6 @@ func foreignMounts(process string, known map[uint64]mountTable) mountTable {
 	return known[ns]
 }
 
-// sameNamespace reports whether a process is in the same namespace as this one, and returns the
-// inode number of the namespace.
-func sameNamespace(process, kind string) (isSame bool, inode uint64, err error) {
-	theirs, err := sys.Stat(process + "/ns/" + kind)
-	if err != nil {
-		return false, 0, err
-	}
-	ours, err := sys.Stat("/proc/self/ns/" + kind)
-	return theirs.Inode == ours.Inode, theirs.Inode, err
-}
-
 // reachedBy returns the target of a link in procfs, if it is in the directory, or is a directory
 // from which that can be reached.
 func (at *location) reachedBy(link string, own, foreign mountTable) string {

@@ -13,6 +13,18 @@ import (
 	"palisade/internal/linux/sys"
 )
 
+// ReachableError is the error for a directory that users of the host other than root can reach:
+// they could execute files that its container makes set-id root.
+type ReachableError struct {
+	// Path is a path to the directory or into it; Remedy is the advice to close it.
+	Path, Remedy string
+}
+
+func (e *ReachableError) Error() string {
+	return fmt.Sprintf("other users of the host can reach %s, "+
+		"and execute files that a container makes set-id root: %s", e.Path, e.Remedy)
+}
+
 // errMoved is the error for a path that does not lead where it should by the mount table.
 var errMoved = errors.New("a directory above the tree was moved meanwhile")
 

@@ -1,11 +1,6 @@
 package journal
 
-import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"path/filepath"
-)
+import "fmt"
 
 // Claim is a state without a valid seal: it comes from an image, another host or an earlier
 // release, or the key is lost. It is not trusted, only reported.
@@ -15,20 +10,6 @@ type Claim struct {
 	// EraseCommand is a shell command that removes the claim.
 	EraseCommand string
 	where, key   string
-}
-
-func (j *Journal) claim() *Claim {
-	c := &Claim{
-		where: j.String(), EraseCommand: j.EraseCommand(), key: filepath.Join(j.stateDir, keyName),
-	}
-	var text json.RawMessage // without the seal that follows it
-	if err := json.NewDecoder(bytes.NewReader(j.sealed)).Decode(&text); err != nil {
-		return c
-	}
-	if s, err := decodeState(text); err == nil {
-		c.State = s
-	}
-	return c
 }
 
 // MayBePartial reports whether the tree's change may be incomplete. Then set-id bits and

@@ -3,12 +3,14 @@
 // that it describes, and the records of single files are valid only for the change that wrote them.
 // So a record from an image, another host, another file or another change is not trusted.
 //
-// Reading order: state, record (the contents), key (seals), identity (of files), store (extended
-// attributes, or a directory), journal, claim (records that are not trusted).
+// Reading order: state, record (the contents), identity (of files), key (seals), store (extended
+// attributes, or a directory), claim (records that are not trusted), journal.
 package journal
 
 import (
+	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -33,32 +35,6 @@ type Journal struct {
 	// attributes. Both are empty unless a change was interrupted.
 	protected, unlisted map[Identity]bool
 }
-
-// store keeps the values of a tree, by name.
-type store interface {
-	// names lists the names of the values.
-	names() ([]string, error)
-	// get returns a value, nil if there is none with this name.
-	get(name string) ([]byte, error)
-	set(name string, text []byte) error
-	remove(name string) error
-	// finish removes everything that is left, the state last.
-	finish() error
-
-	// recordOf returns where the record of an open file is: a store, and the name in it.
-	recordOf(f sys.File, id Identity) (store, string)
-
-	// String describes the place of the state; eraseCommand is a shell command that removes it.
-	String() string
-	eraseCommand(root string) string
-}
-
-// Names of a tree's values.
-const (
-	stateName    = "state"
-	flagsPrefix  = "flags."
-	recordPrefix = "record."
-)
 
 // Open opens the journal of the tree with the open root directory at path. stateDir holds the
 // host's key, and the records if the file system cannot.
@@ -103,6 +79,20 @@ func (j *Journal) State() (*State, *Claim, error) {
 		return s, nil, err
 	}
 	return nil, j.claim(), nil
+}
+
+func (j *Journal) claim() *Claim {
+	c := &Claim{
+		where: j.String(), EraseCommand: j.EraseCommand(), key: filepath.Join(j.stateDir, keyName),
+	}
+	var text json.RawMessage // without the seal that follows it
+	if err := json.NewDecoder(bytes.NewReader(j.sealed)).Decode(&text); err != nil {
+		return c
+	}
+	if s, err := decodeState(text); err == nil {
+		c.State = s
+	}
+	return c
 }
 
 // trustedState returns nil for a state without a valid seal.

@@ -10,6 +10,32 @@ import (
 	"palisade/internal/linux/sys"
 )
 
+// store keeps the values of a tree, by name.
+type store interface {
+	// names lists the names of the values.
+	names() ([]string, error)
+	// get returns a value, nil if there is none with this name.
+	get(name string) ([]byte, error)
+	set(name string, text []byte) error
+	remove(name string) error
+	// finish removes everything that is left, the state last.
+	finish() error
+
+	// recordOf returns where the record of an open file is: a store, and the name in it.
+	recordOf(f sys.File, id Identity) (store, string)
+
+	// String describes the place of the state; eraseCommand is a shell command that removes it.
+	String() string
+	eraseCommand(root string) string
+}
+
+// Names of a tree's values.
+const (
+	stateName    = "state"
+	flagsPrefix  = "flags."
+	recordPrefix = "record."
+)
+
 // Names of extended attributes. Processes in a user namespace can neither see nor change them, but
 // an image can contain them.
 const (

@@ -1,8 +1,8 @@
 // Package remap changes the root file system of a container with a user namespace for its maps
 // before a runtime starts the container: as an OCI hook, or as a runtime wrapper.
 //
-// Reading order: config (the container's configuration), remap (its root file system), rootmount
-// (where that is mounted), hook, runtime, mountpoints.
+// Reading order: remap (the root file system), config (the container's configuration), rootmount
+// (where the root file system is mounted), runtime, hook, mountpoints.
 package remap
 
 import (

@@ -12,10 +12,6 @@ import (
 	"palisade/internal/userns/walk"
 )
 
-// closedMode is the mode of the root directory during the change: neither the host's users nor a
-// container can enter a tree in which set-id programs may belong to the wrong user.
-const closedMode = 0o700
-
 // ErrPartial is the error for a tree that was changed in part, and is closed.
 var ErrPartial = errors.New(
 	"the tree stays closed (mode 0700) until you run the same command again, which resumes")

@@ -11,7 +11,12 @@
 //   - Files are named by open directories (package walk); no symbolic link is followed and no mount
 //     is entered.
 //
-// Reading order: options; plan (the changes of one file; pure), inode (which makes them); tree,
-// with checks and occupants; scan, with attrprobe, inodeset, dircache, links and problems;
-// preflight; mover, apply; shift; status. ancestors stands alone.
+// Reading order, in which each file uses only those before it:
+//
+//   - progress, options, and plan: the changes of one file; pure
+//   - inode: reads what a plan needs, and makes its changes
+//   - problems, inodeset, tree, ancestors, checks, occupants: what is known before a scan
+//   - findings, scan, links, preflight: the first pass, which changes nothing
+//   - mover, apply: the second pass
+//   - shift, status: the entry points
 package shift

@@ -23,6 +23,18 @@ const (
 	Ignore Policy = "ignore"
 )
 
+// CapsPolicy selects the treatment of file capabilities.
+type CapsPolicy string
+
+const (
+	// CapsV3 makes them valid only in the container's user namespace. Unshift restores each byte.
+	CapsV3 CapsPolicy = "v3"
+	// CapsV2 makes them valid on the host, too.
+	CapsV2 CapsPolicy = "v2"
+	// CapsDrop removes them.
+	CapsDrop CapsPolicy = "drop"
+)
+
 // Options control Shift, Unshift and Check. Zero values stand for defaults.
 type Options struct {
 	// Jobs is the number of workers, by default that of the processors, at most 8.

@@ -9,18 +9,6 @@ import (
 	"palisade/internal/userns/journal"
 )
 
-// CapsPolicy selects the treatment of file capabilities.
-type CapsPolicy string
-
-const (
-	// CapsV3 makes them valid only in the container's user namespace. Unshift restores each byte.
-	CapsV3 CapsPolicy = "v3"
-	// CapsV2 makes them valid on the host, too.
-	CapsV2 CapsPolicy = "v2"
-	// CapsDrop removes them.
-	CapsDrop CapsPolicy = "drop"
-)
-
 // rules determine how the files of a tree are changed in a step.
 type rules struct {
 	idmap.Step

@@ -14,6 +14,10 @@ import (
 	"palisade/internal/userns/journal"
 )
 
+// closedMode is the mode of the root directory during the change: neither the host's users nor a
+// container can enter a tree in which set-id programs may belong to the wrong user.
+const closedMode = 0o700
+
 // changer changes a tree from the state before, as recorded, to the state that is the goal.
 type changer struct {
 	*tree

@@ -3,8 +3,6 @@ package shift
 import (
 	"bytes"
 	"context"
-	"fmt"
-	"sync"
 
 	"palisade/internal/linux/sys"
 	"palisade/internal/oci/idmap"
@@ -12,98 +10,6 @@ import (
 	"palisade/internal/userns/journal"
 	"palisade/internal/userns/walk"
 )
-
-// scan holds the results of a scan of all files, which several workers add.
-type scan struct {
-	mu sync.Mutex
-	// began is the time at which the scan began.
-	began sys.Time
-	// files counts all files, toChange those to change, and done those that stay.
-	files, toChange, done uint64
-	ids                   idmap.IDBlocks
-	unmapped              [2]unmapped // uids, gids
-	links                 map[walk.InodeKey]links
-	// inodes are those of all files, special those of files that were opened for their attributes.
-	inodes, special inodeSet
-	// flagged are immutable or append-only files to change, privileged those with set-id bits or
-	// capabilities that become others.
-	flagged, privileged examples
-	// nested are root directories of other shifted trees, readOnly read-only subvolumes.
-	nested, readOnly examples
-	// below counts the files other than the root directory whose uid is still to be changed (before),
-	// and those whose uid is final (after).
-	below struct{ before, after uint64 }
-	// missed are files with ids that a completed step should have changed, untrusted those with a
-	// record that is not trusted.
-	missed, untrusted examples
-	// wrong are the files to change, and those with unmapped ids, by each of their names.
-	wrong examples
-	// hasLow and hasHigh report that there are owners below 65536, and others.
-	hasLow, hasHigh bool
-}
-
-// links counts the names of a file that were found, all that it has, and those found that are among
-// the wrong files. One of them is name, in the directory dir.
-type links struct {
-	found, all, wrong uint32
-	dir               *walk.Dir
-	name              string
-}
-
-func (s *scan) addLink(i *sys.Inode, d *walk.Dir, name sys.Name, wrong bool) {
-	key := walk.KeyOf(i)
-	l, ok := s.links[key]
-	if !ok {
-		l = links{all: i.Links, dir: d, name: name.String()}
-	}
-	l.found++
-	if wrong {
-		l.wrong++
-	}
-	s.links[key] = l
-}
-
-// maxExamples limits the files that a message names.
-const maxExamples = 5
-
-// examples counts files with something in common, and names the first ones.
-type examples struct {
-	count uint64
-	first []string
-}
-
-func (x *examples) add(f *file) { x.addText(f.quoted) }
-
-func (x *examples) addText(text func() string) {
-	if x.count++; len(x.first) < maxExamples {
-		x.first = append(x.first, text())
-	}
-}
-
-// unmapped are files with ids that a map lacks.
-type unmapped struct {
-	examples
-	// largest is the largest of the ids, as the container sees them.
-	largest uint32
-}
-
-// add adds an id of a file; from maps the ids of the tree.
-func (u *unmapped) add(id uint32, from idmap.Map, f *file) {
-	u.enlarge(id, from)
-	u.addText(func() string { return fmt.Sprintf("%d of %s", id, f.quoted()) })
-}
-
-func (u *unmapped) enlarge(id uint32, from idmap.Map) {
-	if container, ok := from.ToContainer(id); ok {
-		id = container
-	}
-	u.largest = max(u.largest, id)
-}
-
-func newScan() *scan {
-	return &scan{began: sys.Now(), links: make(map[walk.InodeKey]links), inodes: make(inodeSet),
-		special: make(inodeSet)}
-}
 
 // scan scans the tree, whose recorded state is state.
 func (t *tree) scan(

@@ -29,12 +29,18 @@ type Dir struct {
 	// Key is set by Visitor.Enter.
 	Key InodeKey
 
-	walk *Walk
+	dirs *openDirs
 	// users counts the tasks that need the directory; the last one closes it.
 	users atomic.Int32
 	// mu guards File and pins. While pins is 0, File may be closed, and is then opened again.
 	mu   sync.Mutex
 	pins int
+}
+
+// openDirs counts and limits open directories.
+type openDirs struct {
+	open    atomic.Int64
+	maxOpen int64
 }
 
 // Path returns the path of a file in the directory, below the root directory.
@@ -59,7 +65,7 @@ func (d *Dir) done() {
 // closeUnused closes the directory if it has no pins, and no users or too many directories are
 // open. The caller holds mu.
 func (d *Dir) closeUnused() {
-	tooMany := d.Parent != nil && d.walk.open.Load() > d.walk.maxOpen
+	tooMany := d.Parent != nil && d.dirs.open.Load() > d.dirs.maxOpen
 	if d.pins == 0 && (tooMany || d.users.Load() == 0) {
 		d.close()
 	}
@@ -69,7 +75,7 @@ func (d *Dir) closeUnused() {
 func (d *Dir) close() {
 	if d.File.IsOpen() {
 		d.File.Close()
-		d.walk.open.Add(-1)
+		d.dirs.open.Add(-1)
 	}
 }
 
@@ -167,7 +173,7 @@ func (d *Dir) reopen() error {
 		}
 	}
 	d.File = file
-	d.walk.open.Add(1)
+	d.dirs.open.Add(1)
 	return nil
 }
 

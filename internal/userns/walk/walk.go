@@ -1,12 +1,10 @@
 // Package walk visits all files of a directory tree with several workers. Files are named by open
 // directories: no symbolic link is followed.
 //
-// Reading order: failures; dir (open directories); walk (the queue); worker.
+// Reading order: failures; dir (open directories); walk (the queue); worker; run.
 package walk
 
 import (
-	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -36,10 +34,7 @@ type Walk struct {
 	idle    atomic.Int32
 	jobs    int
 	stopped atomic.Bool
-	// open is the number of open directories.
-	open    atomic.Int64
-	maxOpen int64
-
+	openDirs
 	failures failures
 }
 
@@ -49,42 +44,6 @@ type task struct {
 	dir     *Dir
 	name    sys.Name
 	entries sys.Entries
-}
-
-// Run visits all files below root with one worker for each visitor. It returns when all files are
-// visited or ctx ends. Failures of single files do not stop it; the error lists them.
-func (k *Walk) Run(ctx context.Context, root sys.File, visitors []Visitor) error {
-	list, err := root.ReopenDir()
-	if err != nil {
-		return err
-	}
-	defer list.Close()
-	first := &Dir{walk: k, File: list, pins: 1}
-	first.users.Store(2) // the task, and Run: closed directories are reopened from the root
-	k.changed.L = &k.mu
-	k.jobs = len(visitors)
-	k.open.Store(1)
-	if k.maxOpen == 0 {
-		k.maxOpen = maxOpen(k.jobs)
-	}
-	k.tasks = []task{{dir: first}}
-	defer context.AfterFunc(ctx, func() { k.stopped.Store(true) })()
-	var group sync.WaitGroup
-	errs := make([]error, len(visitors))
-	for i, v := range visitors {
-		group.Go(func() {
-			errs[i] = sys.OnOwnThread(func(thread *sys.Thread) error {
-				w := &worker{thread: thread, walk: k, visitor: v, buf: make([]byte, entriesBuffer)}
-				w.work()
-				return nil
-			})
-		})
-	}
-	group.Wait()
-	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
-		return err
-	}
-	return k.failures.err()
 }
 
 // next removes the task added last, so that the walk goes into the depth first. It waits for a task

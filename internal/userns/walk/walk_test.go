@@ -83,7 +83,7 @@ func TestWalk(t *testing.T) {
 			for i := range visitors {
 				visitors[i] = r
 			}
-			k := &Walk{maxOpen: tt.maxOpen}
+			k := &Walk{openDirs: openDirs{maxOpen: tt.maxOpen}}
 			err = k.Run(t.Context(), root, visitors)
 			root.Close()
 			if err != nil || len(r.visits) != want {

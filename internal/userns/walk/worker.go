@@ -50,7 +50,7 @@ func (w *worker) openDir(parent *Dir, name sys.Name) {
 		return
 	}
 	w.walk.open.Add(1)
-	d := &Dir{walk: w.walk, Parent: parent, Name: name, File: file, pins: 1}
+	d := &Dir{dirs: &w.walk.openDirs, Parent: parent, Name: name, File: file, pins: 1}
 	d.users.Store(1)
 	w.visitDir(d)
 }
