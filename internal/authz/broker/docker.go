@@ -43,7 +43,7 @@ func (s *Server) answerRequest(w http.ResponseWriter, r *http.Request) {
 	release := func() {}
 	defer func() { release() }() // also after a panic
 	late := func() { write(w, s.dockerAnswer(nil, errLate, started)) }
-	if readInTime(w, late, func() { text, release, err = s.readBody(r) }) {
+	if readInTime(w, late, func() { text, release, err = readBody(r, s.large) }) {
 		write(w, s.dockerAnswer(text, err, started))
 	}
 }

@@ -16,9 +16,9 @@ const (
 	drainTime = 5 * time.Second
 	// maxRequest is the size limit of a request in bytes. Engines send about 6 MiB at most.
 	maxRequest = 16 << 20
-	// large is the size in bytes from which on a request counts as large: parsing JSON needs a
+	// largeSize is the size in bytes from which on a request counts as large: parsing JSON needs a
 	// multiple of its size in memory.
-	large = 256 << 10
+	largeSize = 256 << 10
 	// maxLarge is the number of large requests that are read and decided at a time.
 	maxLarge = 4
 )
@@ -61,13 +61,13 @@ func readInTime(w http.ResponseWriter, late, read func()) bool {
 }
 
 // readBody reads a request with bounded memory, to its end even if it returns an error. The caller
-// must call release when the request is decided.
-func (s *Server) readBody(r *http.Request) (body []byte, release func(), err error) {
+// must call release when the request is decided. large limits the large requests.
+func readBody(r *http.Request, large chan struct{}) (body []byte, release func(), err error) {
 	release = func() {}
-	if size := r.ContentLength; size < 0 || size > large {
+	if size := r.ContentLength; size < 0 || size > largeSize {
 		select {
-		case s.large <- struct{}{}:
-			release = func() { <-s.large }
+		case large <- struct{}{}:
+			release = func() { <-large }
 		case <-time.After(readTime / 2):
 			err = errTooManyLarge
 		}
@@ -88,7 +88,7 @@ func readLimited(r *http.Request) ([]byte, error) {
 	}
 	var text bytes.Buffer
 	if size > 0 {
-		text.Grow(int(min(size, large)) + bytes.MinRead)
+		text.Grow(int(min(size, largeSize)) + bytes.MinRead)
 	}
 	switch _, err := text.ReadFrom(io.LimitReader(r.Body, maxRequest+1)); {
 	case err != nil:

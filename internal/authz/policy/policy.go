@@ -1,5 +1,8 @@
 // Package policy decides which requests of a user to a container engine are allowed, by the
 // policies in a file.
+//
+// Reading order: rule, body (of requests), host (what rules forbid in a body), policy, decide, load,
+// lint.
 package policy
 
 import (
@@ -107,20 +110,6 @@ type Decision struct {
 	Policy *Policy
 	// Detail says what is Forbidden.
 	Detail string
-}
-
-// Decide returns the decision about a request, including its body. The first policy that lists the
-// user, one of the groups, or local applies.
-func (s *Set) Decide(id Identity, r Request) Decision {
-	d := Decision{User: id.User, Action: r.action}
-	if d.Policy = s.lookup(id); d.Policy == nil {
-		return d
-	}
-	if d.Reason = d.Policy.reason(r); d.Reason == Granted {
-		d.Reason, d.Detail = d.Policy.examine(r)
-	}
-	d.Allow = d.Reason == Granted
-	return d
 }
 
 // reason returns Granted, or why the policy does not grant the request's action.
@@ -231,6 +220,21 @@ func (p *Policy) compile() error {
 				p.matches[i]++
 			}
 		}
+	}
+	return nil
+}
+
+func (p *Policy) hasRule(kinds ...string) bool {
+	return slices.ContainsFunc(p.rules, func(r rule) bool { return slices.Contains(kinds, r.kind) })
+}
+
+func (p *Policy) compileRules() error {
+	for _, text := range p.Deny {
+		r, err := parseRule(text)
+		if err != nil {
+			return err
+		}
+		p.rules = append(p.rules, r)
 	}
 	return nil
 }

@@ -74,18 +74,3 @@ const allCapabilities = "ALL"
 func canonicalCapability(name string) string {
 	return strings.TrimPrefix(strings.ToUpper(strings.TrimSpace(name)), "CAP_")
 }
-
-func (p *Policy) hasRule(kinds ...string) bool {
-	return slices.ContainsFunc(p.rules, func(r rule) bool { return slices.Contains(kinds, r.kind) })
-}
-
-func (p *Policy) compileRules() error {
-	for _, text := range p.Deny {
-		r, err := parseRule(text)
-		if err != nil {
-			return err
-		}
-		p.rules = append(p.rules, r)
-	}
-	return nil
-}

@@ -28,6 +28,20 @@ const minAPIMinor = 24
 // take longer than the engine waits for a decision.
 const maxBody = 512 << 10
 
+// Decide returns the decision about a request, including its body. The first policy that lists the
+// user, one of the groups, or local applies.
+func (s *Set) Decide(id Identity, r Request) Decision {
+	d := Decision{User: id.User, Action: r.action}
+	if d.Policy = s.lookup(id); d.Policy == nil {
+		return d
+	}
+	if d.Reason = d.Policy.reason(r); d.Reason == Granted {
+		d.Reason, d.Detail = d.Policy.examine(r)
+	}
+	d.Allow = d.Reason == Granted
+	return d
+}
+
 // examine applies the rules to a request whose action the policy grants. A body that is missing
 // (NoBody), or that the engine might parse differently (Forbidden), is refused if a rule needs it.
 func (p *Policy) examine(r Request) (Reason, string) {
