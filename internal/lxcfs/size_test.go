@@ -20,7 +20,7 @@ func newSized(t *testing.T) (f *FS, length *int) {
 	t.Helper()
 	f, _ = newMetered(t)
 	f.keepSize = func(uint64) error { return nil }
-	f.files.Restore(persist.NewReads(make([]byte, persist.ReadsSize)))
+	f.files.Restore(persist.NewReads())
 	length = new(int)
 	n := *f.fixed.byID[idLoadavg]
 	n.own = func(_ *FS, dst []byte) ([]byte, error) {
@@ -189,7 +189,7 @@ func TestSize(t *testing.T) {
 func TestSizeOfNextProcess(t *testing.T) {
 	self := uint32(os.Getpid())
 	f, length := newSized(t)
-	reads := persist.NewReads(make([]byte, persist.ReadsSize))
+	reads := persist.NewReads()
 	f.files.Restore(reads)
 	*length = 10
 	number, unread := opened(t, f, self), opened(t, f, self+1)

@@ -34,7 +34,7 @@ type containerState struct {
 
 	mu       sync.Mutex
 	counters persist.ContainerCounters
-	record   persist.Record
+	record   *persist.Record
 	count    taskCount
 }
 

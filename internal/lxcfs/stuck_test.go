@@ -21,7 +21,7 @@ const (
 func newStuck(t *testing.T) (f *FS, reads *persist.Reads, began <-chan bool, resume chan<- bool) {
 	t.Helper()
 	f, _ = newMetered(t)
-	reads = persist.NewReads(make([]byte, persist.ReadsSize))
+	reads = persist.NewReads()
 	f.files.Restore(reads)
 	in, out := make(chan bool), make(chan bool)
 	n := *f.fixed.byID[idLoadavg]
@@ -104,7 +104,7 @@ func TestStuckReadOfOpenFile(t *testing.T) {
 // be another file's: the reader of that continues with its content.
 func TestMaybeAnswered(t *testing.T) {
 	f, _ := newMetered(t)
-	k := persist.NewReads(make([]byte, persist.ReadsSize))
+	k := persist.NewReads()
 	first := openfile.NewTable()
 	first.Restore(k)
 	number := first.Add(idMeminfo, 0, nil)

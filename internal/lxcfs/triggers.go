@@ -38,7 +38,7 @@ type trigger struct {
 	token     int32
 	file      sys.File
 	principal *container.Principal
-	record    persist.Trigger
+	record    *persist.Trigger
 	// isRestored is true for a trigger of an earlier worker, until the reader writes it again.
 	isRestored bool
 }
@@ -165,17 +165,17 @@ func (f *FS) setTrigger(tr *trigger, c *knownContainer, n *node) (err error) {
 // return POLLERR.
 func (f *FS) restoreTriggers() {
 	for _, record := range f.kept.Triggers.All() {
-		n := f.fixed.node(record.Node())
+		n := f.fixed.node(record.Node)
 		if n == nil || !n.psi {
 			record.Free()
 			continue
 		}
 		tr := &trigger{set: f.triggers, record: record, isRestored: true}
 		if f.restoreTrigger(tr, n) != nil {
-			record.Gone().Store(1)
+			record.Gone.Store(1)
 		}
 		f.files.Adopt(record.Number(), tr)
-		if waiter := record.Waiter().Swap(0); waiter != 0 {
+		if waiter := record.Waiter.Swap(0); waiter != 0 {
 			// The last worker may have died before it did; a poller without an event waits again.
 			f.triggers.notify(waiter - 1)
 		}
@@ -184,7 +184,7 @@ func (f *FS) restoreTriggers() {
 
 // restoreTrigger sets one of them for its container. Which user of the host has set it is unknown.
 func (f *FS) restoreTrigger(tr *trigger, n *node) error {
-	key := tr.record.Key()
+	key := tr.record.Key
 	if key == (persist.Key{}) {
 		tr.principal = &unknownPrincipal
 		f.triggers.quota.Add(tr.principal)
@@ -233,16 +233,16 @@ func (ts *triggers) fire(ev sys.Event) {
 	record := tr.record
 	if ev.Events&sys.EventErr != 0 {
 		ts.forget(ev.Token)
-		record.Gone().Store(1)
+		record.Gone.Store(1)
 		ts.poller.Remove(tr.file)
 	}
 	ts.mu.Unlock()
 	if ev.Events&sys.EventPri != 0 {
-		record.Fired().Store(1)
+		record.Fired.Store(1)
 	}
-	if waiter := record.Waiter().Load(); waiter != 0 {
+	if waiter := record.Waiter.Load(); waiter != 0 {
 		ts.notify(waiter - 1) // it fails only if the poller is gone
-		record.Waiter().CompareAndSwap(waiter, 0)
+		record.Waiter.CompareAndSwap(waiter, 0)
 	}
 }
 
@@ -288,12 +288,12 @@ func (f *FS) Poll(
 		return noTrigger, 0
 	}
 	if notify {
-		tr.record.Waiter().Store(kernelHandle + 1)
+		tr.record.Waiter.Store(kernelHandle + 1)
 	}
 	switch {
-	case tr.record.Gone().Load() != 0:
+	case tr.record.Gone.Load() != 0:
 		return noTrigger, 0
-	case tr.record.Fired().Swap(0) != 0:
+	case tr.record.Fired.Swap(0) != 0:
 		return sys.EventReadable | sys.EventPri, 0
 	}
 	return sys.EventReadable, 0

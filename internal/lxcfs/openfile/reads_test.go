@@ -10,7 +10,7 @@ import (
 
 // TestKeptReads runs one process after another, each of which leaves more files partly read.
 func TestKeptReads(t *testing.T) {
-	k := persist.NewReads(make([]byte, persist.ReadsSize))
+	k := persist.NewReads()
 	const processes, files = 20, 50
 	text := func(process, file int) []byte {
 		return fmt.Appendf(nil, "%d %d %s", process, file, strings.Repeat("x", 3000))
@@ -63,7 +63,7 @@ func TestAdopted(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			k := persist.NewReads(make([]byte, persist.ReadsSize))
+			k := persist.NewReads()
 			next := func() *Table {
 				hs := NewTable()
 				hs.Restore(k)

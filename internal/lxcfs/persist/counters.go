@@ -4,10 +4,11 @@ import (
 	"encoding/binary"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"palisade/internal/linux/cgroup"
-	"palisade/internal/linux/sys"
 	"palisade/internal/lxcfs/account"
 )
 
@@ -24,8 +25,9 @@ type ContainerCounters struct {
 // Counters holds the ContainerCounters of all containers. Each has a record with its Key and two
 // copies of the counters: Save writes the one that is not valid, and then switches them.
 type Counters struct {
-	mem       []byte // the whole File
-	cpus      int    // for which a record has room
+	header    *header
+	records   []byte
+	cpus      int // for which a record has room
 	isRunning func(Key) bool
 
 	mu    sync.Mutex
@@ -44,42 +46,47 @@ const (
 	sweepInterval = 100 * time.Millisecond
 	sweepStep     = 256
 
-	// Offsets in a record:
-	usedAt   = 0 // uint32: 1 if the record is used
-	copyAt   = 4 // uint32: which copy is valid
-	keyAt    = 8
-	copiesAt = 64
-
 	countersFixed  = 12 * 8
 	countersPerCPU = 4*8 + 3*8
 )
 
-func copySize(cpus int) int   { return countersFixed + cpus*countersPerCPU }
-func recordSize(cpus int) int { return copiesAt + 2*copySize(cpus) }
+// Record is the beginning of a container's record. The two copies follow.
+type Record struct {
+	used, valid uint32 // used is 0 or 1; valid is the number of the valid copy
+	key         Key
+	_           [32]byte
+}
 
-func (s *Counters) init(mem []byte, cpus int, isRunning func(Key) bool) {
-	s.mem, s.cpus, s.isRunning = mem, cpus, isRunning
+func copySize(cpus int) int   { return countersFixed + cpus*countersPerCPU }
+func recordSize(cpus int) int { return int(unsafe.Sizeof(Record{})) + 2*copySize(cpus) }
+
+func (s *Counters) init(h *header, records []byte, isRunning func(Key) bool) {
+	s.header, s.records, s.cpus, s.isRunning = h, records, int(h.cpus), isRunning
 	s.byKey = make(map[Key]int)
-	for i := range int(min(u32(mem, topAt), maxContainers)) {
-		if r := s.record(i); u32(r, usedAt) != 0 {
-			s.byKey[keyIn(r[keyAt:])] = i
+	for i := range int(min(h.top, maxContainers)) {
+		if r := s.record(i); r.used != 0 {
+			s.byKey[r.key] = i
 		} else {
 			s.free = append(s.free, i)
 		}
 	}
 }
 
-func (s *Counters) record(i int) []byte {
-	at := recordsAt + i*recordSize(s.cpus)
-	return s.mem[at : at+recordSize(s.cpus)]
+func (s *Counters) record(i int) *Record {
+	return (*Record)(unsafe.Pointer(&s.records[i*recordSize(s.cpus)]))
 }
 
-// Record is the memory of a container's counters, nil if there is none.
-type Record []byte
+// copy returns the memory of a copy of the counters.
+func (s *Counters) copy(r *Record, number uint32) []byte {
+	first := unsafe.Add(unsafe.Pointer(r), unsafe.Sizeof(*r))
+	size := copySize(s.cpus)
+	return unsafe.Slice((*byte)(unsafe.Add(first, int(number&1)*size)), size)
+}
 
-// Attach returns the record of a container, and sets c to what the last worker has saved in it.
-func (s *Counters) Attach(key Key, c *ContainerCounters) Record {
-	if s.mem == nil {
+// Attach returns the record of a container, or nil if there is none, and sets c to what the last
+// worker has saved in it.
+func (s *Counters) Attach(key Key, c *ContainerCounters) *Record {
+	if s.header == nil {
 		return nil
 	}
 	s.mu.Lock()
@@ -93,26 +100,24 @@ func (s *Counters) Attach(key Key, c *ContainerCounters) Record {
 	}
 	r := s.record(i)
 	if known {
-		at := copiesAt + int(u32(r, copyAt)&1)*copySize(s.cpus)
-		c.decode(r[at:], s.cpus)
+		c.decode(s.copy(r, r.valid), s.cpus)
 	}
 	return r
 }
 
 // Save writes c to its record. Counters for more CPUs than a record has room for are not kept.
-func (s *Counters) Save(r Record, c *ContainerCounters) {
+func (s *Counters) Save(r *Record, c *ContainerCounters) {
 	if r == nil || len(c.Clock.CPUs) > s.cpus || len(c.Clock.Used.PerCPU) > s.cpus {
 		return
 	}
-	next := 1 - u32(r, copyAt)&1
-	at := copiesAt + int(next)*copySize(s.cpus)
-	c.encode(r[at:at])
-	sys.Uint32In(r[copyAt:]).Store(next)
+	next := 1 - r.valid&1
+	c.encode(s.copy(r, next)[:0])
+	atomic.StoreUint32(&r.valid, next)
 }
 
 // allocate returns a free record for a container, or -1 if there is none; s.mu is held.
 func (s *Counters) allocate(key Key) int {
-	top := int(u32(s.mem, topAt))
+	top := int(s.header.top)
 	if len(s.free) == 0 && top >= maxContainers && time.Since(s.swept) > sweepInterval {
 		s.sweep()
 	}
@@ -121,15 +126,13 @@ func (s *Counters) allocate(key Key) int {
 	case n > 0:
 		i, s.free = s.free[n-1], s.free[:n-1]
 	case top < maxContainers:
-		putU32(s.mem, topAt, uint32(top+1))
+		s.header.top++
 	default:
 		return -1
 	}
 	s.byKey[key] = i
-	r := s.record(i)
-	clear(r)
-	key.put(r[keyAt:])
-	putU32(r, usedAt, 1)
+	clear(s.records[i*recordSize(s.cpus):][:recordSize(s.cpus)])
+	*s.record(i) = Record{used: 1, key: key}
 	return i
 }
 
@@ -140,9 +143,9 @@ func (s *Counters) sweep() {
 		i := s.sweptTo
 		s.sweptTo = (i + 1) % maxContainers
 		r := s.record(i)
-		if key := keyIn(r[keyAt:]); u32(r, usedAt) != 0 && !s.isRunning(key) {
-			delete(s.byKey, key)
-			putU32(r, usedAt, 0)
+		if r.used != 0 && !s.isRunning(r.key) {
+			delete(s.byKey, r.key)
+			r.used = 0
 			s.free = append(s.free, i)
 		}
 	}
@@ -174,7 +177,7 @@ func (c *ContainerCounters) encode(b []byte) {
 // decode reads what encode wrote, for at most so many CPUs.
 func (c *ContainerCounters) decode(b []byte, cpus int) {
 	next := func() uint64 {
-		v := u64(b, 0)
+		v := binary.NativeEndian.Uint64(b)
 		b = b[8:]
 		return v
 	}

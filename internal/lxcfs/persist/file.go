@@ -5,7 +5,6 @@
 package persist
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+	"unsafe"
 
 	"palisade/internal/linux/sys"
 )
@@ -24,18 +24,33 @@ type File struct {
 	Counters Counters
 }
 
-// Layout of the file: a header page, the memory of Reads and of Triggers, then that of Counters.
-const (
-	magic   = "palisade-guests\x00"
-	version = 3
+// memory is the layout of the file, without the records of Counters, which follow. Fields that
+// readers use concurrently with writers of another process are atomic.
+type memory struct {
+	header
+	_        [4096 - unsafe.Sizeof(header{})]byte
+	reads    readsMemory
+	triggers [MaxTriggers]Trigger
+}
 
-	versionAt  = 16 // uint32
-	cpusAt     = 20 // uint32
-	topAt      = 24 // uint32, see Counters
-	readsAt    = 4096
-	triggersAt = readsAt + ReadsSize
-	recordsAt  = triggersAt + triggersSize
-)
+type header struct {
+	magic         [16]byte
+	version, cpus uint32
+	top           uint32 // the number of records of Counters that were ever used
+}
+
+const version = 3
+
+var magic = [16]byte([]byte("palisade-guests\x00"))
+
+const recordsAt = int(unsafe.Sizeof(memory{}))
+
+// Key identifies a container across workers. The zero Key is the host's.
+type Key struct {
+	PIDNamespace uint64
+	PID          int
+	Start        time.Duration // of its init, since boot
+}
 
 // Open opens the file that the last worker left, with counters for at most so many CPUs. A missing
 // or unusable one is replaced by a new one; without a path nothing is kept. isRunning reports
@@ -56,13 +71,11 @@ func Open(path string, cpus int, isRunning func(Key) bool, log *slog.Logger) *Fi
 		log.Warn("idle times and loads of containers will be lost with this process", "err", err)
 		return f
 	}
-	f.Reads.mem = mem[readsAt:triggersAt]
-	f.Triggers.mem = mem[triggersAt:recordsAt]
-	f.Counters.init(mem, cpus, isRunning)
+	m := (*memory)(unsafe.Pointer(&mem[0]))
+	f.Reads.mem, f.Triggers.mem = &m.reads, m.triggers[:]
+	f.Counters.init(&m.header, mem[recordsAt:], isRunning)
 	return f
 }
-
-func fileSize(cpus int) int { return recordsAt + maxContainers*recordSize(cpus) }
 
 func open(path string, cpus int) ([]byte, error) {
 	f, err := sys.OpenReadWrite(path)
@@ -70,19 +83,16 @@ func open(path string, cpus int) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	size, err := f.Size()
+	want := recordsAt + maxContainers*recordSize(cpus)
+	if size, err := f.Size(); err != nil || size != int64(want) {
+		return nil, errors.Join(err, fmt.Errorf("%s has %d bytes, want %d", path, size, want))
+	}
+	mem, err := f.Map(want)
 	if err != nil {
 		return nil, err
 	}
-	if size != int64(fileSize(cpus)) {
-		return nil, fmt.Errorf("%s has %d bytes, want %d", path, size, fileSize(cpus))
-	}
-	mem, err := f.Map(fileSize(cpus))
-	if err != nil {
-		return nil, err
-	}
-	if string(mem[:len(magic)]) != magic || u32(mem, versionAt) != version ||
-		int(u32(mem, cpusAt)) != cpus {
+	h := (*header)(unsafe.Pointer(&mem[0]))
+	if h.magic != magic || h.version != version || int(h.cpus) != cpus {
 		return nil, errors.Join(fmt.Errorf("%s is of another version", path), sys.Unmap(mem))
 	}
 	return mem, nil
@@ -95,46 +105,16 @@ func create(path string, cpus int) ([]byte, error) {
 		return nil, err
 	}
 	defer os.Remove(tmp.Name()) // fails after the rename
-	err = tmp.Truncate(int64(fileSize(cpus)))
-	tmp.Close()
+	h := header{magic: magic, version: version, cpus: uint32(cpus)}
+	_, err = tmp.Write((*[unsafe.Sizeof(h)]byte)(unsafe.Pointer(&h))[:])
+	err = errors.Join(err, tmp.Truncate(int64(recordsAt+maxContainers*recordSize(cpus))),
+		tmp.Close())
 	if err != nil {
 		return nil, err
 	}
-	f, err := sys.OpenReadWrite(tmp.Name())
+	mem, err := open(tmp.Name(), cpus)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	mem, err := f.Map(fileSize(cpus))
-	if err != nil {
-		return nil, err
-	}
-	putU32(mem, versionAt, version)
-	putU32(mem, cpusAt, uint32(cpus))
-	copy(mem, magic)
 	return mem, os.Rename(tmp.Name(), path)
 }
-
-// Key identifies a container across workers. The zero Key is the host's.
-type Key struct {
-	PIDNamespace uint64
-	PID          int
-	Start        time.Duration // of its init, since boot
-}
-
-const keySize = 3 * 8
-
-func (k Key) put(b []byte) {
-	binary.NativeEndian.PutUint64(b, k.PIDNamespace)
-	binary.NativeEndian.PutUint64(b[8:], uint64(k.PID))
-	binary.NativeEndian.PutUint64(b[16:], uint64(k.Start))
-}
-
-func keyIn(b []byte) Key {
-	return Key{u64(b, 0), int(u64(b, 8)), time.Duration(u64(b, 16))}
-}
-
-func u32(b []byte, at int) uint32 { return binary.NativeEndian.Uint32(b[at:]) }
-func u64(b []byte, at int) uint64 { return binary.NativeEndian.Uint64(b[at:]) }
-
-func putU32(b []byte, at int, n uint32) { binary.NativeEndian.PutUint32(b[at:], n) }

@@ -53,7 +53,7 @@ func TestNextWorker(t *testing.T) {
 	first.Counters.Save(record, &tooMany) // not kept
 	number := uint64(1<<32 | 5)
 	first.Reads.Keep(number, []byte("content"), 3, false)
-	first.Triggers.Add(number, 14, key, []byte("some 100000 2000000")).Waiter().Store(9)
+	first.Triggers.Add(number, 14, key, []byte("some 100000 2000000")).Waiter.Store(9)
 	if log.Len() > 0 {
 		t.Errorf("a new file is logged: %s", log)
 	}
@@ -72,8 +72,8 @@ func TestNextWorker(t *testing.T) {
 		t.Errorf("content %q of %d bytes", content, length)
 	}
 	all := next.Triggers.All()
-	if len(all) != 1 || all[0].Number() != number || all[0].Node() != 14 || all[0].Key() != key ||
-		string(all[0].Text()) != "some 100000 2000000" || all[0].Waiter().Load() != 9 {
+	if len(all) != 1 || all[0].Number() != number || all[0].Node != 14 || all[0].Key != key ||
+		string(all[0].Text()) != "some 100000 2000000" || all[0].Waiter.Load() != 9 {
 		t.Fatalf("triggers %v", all)
 	}
 	all[0].Free()
@@ -110,8 +110,8 @@ func TestUnusableFile(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "has 0 bytes"},
-		{"another version", changed(versionAt, version+1), "another version"},
-		{"other CPUs", changed(cpusAt, 3), "another version"},
+		{"another version", changed(16, version+1), "another version"},
+		{"other CPUs", changed(20, 3), "another version"},
 		{"another magic", changed(0, 0), "another version"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -148,7 +148,7 @@ func TestNoFile(t *testing.T) {
 
 // TestTriggersAreBounded adds more triggers than there is room for.
 func TestTriggersAreBounded(t *testing.T) {
-	k := &Triggers{mem: make([]byte, triggersSize)}
+	k := &Triggers{mem: make([]Trigger, MaxTriggers)}
 	for i := range uint64(MaxTriggers + 1) {
 		k.Add(i+1, 14, Key{}, nil)
 	}
@@ -162,7 +162,7 @@ func TestTriggersAreBounded(t *testing.T) {
 func TestRecordsAreFreed(t *testing.T) {
 	f, _ := openTest(t, filepath.Join(t.TempDir(), "guests"))
 	s := &f.Counters
-	if s.mem == nil {
+	if s.header == nil {
 		t.Fatal("no file was made")
 	}
 	for i := range maxContainers {
@@ -179,7 +179,7 @@ func TestRecordsAreFreed(t *testing.T) {
 	if got := len(s.free); got != sweepStep-3 {
 		t.Errorf("%d records are free, want %d", got, sweepStep-3)
 	}
-	if u32(s.record(sweepStep), usedAt) != 1 {
+	if s.record(sweepStep).used != 1 {
 		t.Error("more records were checked")
 	}
 }

@@ -8,7 +8,7 @@ import (
 // TestKeptReadsAreBounded keeps more than there is room for: an overwritten content is not confused
 // with another.
 func TestKeptReadsAreBounded(t *testing.T) {
-	k := NewReads(make([]byte, ReadsSize))
+	k := NewReads()
 	last := uint64(1 << 32)
 	add := func() uint64 {
 		last++
