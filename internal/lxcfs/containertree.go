@@ -25,7 +25,7 @@ func (f *FS) isHostRoot(r *fusedev.Request) bool {
 }
 
 // pin pins the process of a node. It fails with ENOENT if that has ended or is in no container.
-func (t *containerTree) pin(n containerNode) (container.Pinned, error) {
+func (t *containerTree) pin(n containerNode) (container.Process, error) {
 	p, err := t.pinPID(n.pid)
 	if err == nil && startTicks(p.Start()) != n.start {
 		p.Close()
@@ -34,7 +34,7 @@ func (t *containerTree) pin(n containerNode) (container.Pinned, error) {
 	return p, err
 }
 
-func (t *containerTree) pinPID(pid int) (container.Pinned, error) {
+func (t *containerTree) pinPID(pid int) (container.Process, error) {
 	p, err := t.fs.finder.Pin(pid)
 	if err != nil {
 		return p, syscall.ENOENT

@@ -35,7 +35,7 @@ type Container[S any] struct {
 	// State is for use by the Finder's owner. It is kept if init moves to another cgroup.
 	State *S
 
-	leader process
+	leader Process
 	key    cgroupKey
 	// paths is the container's cgroup, seen the content of the leader's cgroup file at that time.
 	paths cgroup.Paths
@@ -111,7 +111,7 @@ func (c *Container[S]) Release() {
 		return
 	}
 	c.Group.Close()
-	c.leader.close()
+	c.leader.Close()
 	if c.ownsPIDNS {
 		c.pidNS.Close()
 	}

@@ -184,7 +184,7 @@ func (c *Container[S]) forgetReaders(byReader map[readerKey]*Container[S]) {
 
 // identity identifies a container by its leader, the leader's pid namespace and the cgroup.
 type identity struct {
-	leader process
+	leader Process
 	isInit bool
 	pidNS  sys.File
 	key    cgroupKey
@@ -193,7 +193,7 @@ type identity struct {
 }
 
 func (id *identity) close() {
-	id.leader.close()
+	id.leader.Close()
 	id.pidNS.Close()
 }
 
@@ -343,7 +343,7 @@ func (f *Finder[S]) setLeader(id *identity, paths cgroup.Paths) error {
 	if err != nil {
 		return err
 	}
-	var oldest process
+	var oldest Process
 	for _, tid := range threads {
 		if oldest.pid != 0 && time.Now().After(list.Until) {
 			break
@@ -356,7 +356,7 @@ func (f *Finder[S]) setLeader(id *identity, paths cgroup.Paths) error {
 		if err != nil {
 			continue // ended, or not the first thread of its process
 		}
-		oldest.close()
+		oldest.Close()
 		oldest = p
 	}
 	if oldest.pid == 0 {
