@@ -36,7 +36,7 @@ type Options struct {
 	StateFile string
 	// Reopen is the socket of the process that opens pressure files for writing, see sys.Reopener.
 	Reopen sys.File
-	// Meter counts requests. It may be nil.
+	// Meter counts requests.
 	Meter *meter.Meter
 	Log   *slog.Logger
 }

@@ -3,6 +3,7 @@ package lxcfs
 import (
 	"errors"
 	"syscall"
+	"time"
 
 	"palisade/internal/linux/cgroup"
 	"palisade/internal/linux/cpulist"
@@ -53,9 +54,9 @@ func (f *FS) putReader(r *reader) {
 // render appends the content of the request's node for its reader.
 func (f *FS) render(tree subtree, req *fusedev.Request, dst []byte) ([]byte, error) {
 	r := f.getReader(req.TID)
-	began := f.meter.Now()
+	began := time.Now()
 	defer func() {
-		f.meter.Read(r.file, began)
+		f.meter.Read(r.file, time.Since(began))
 		f.putReader(r)
 	}()
 	return tree.render(r, req, dst)
