@@ -48,8 +48,6 @@ type Container[S any] struct {
 	ownsPIDNS bool
 	// isInit reports that the leader is the init of that namespace.
 	isInit bool
-	// readers are the container's entries in Finder.byReader, guarded by Finder.mu.
-	readers []readerKey
 	// reserved reports that filesOfContainer descriptors are reserved.
 	reserved bool
 	// listed reports that a reader was found in this container. A container that is cached only

@@ -104,8 +104,8 @@ func TestFind(t *testing.T) {
 			t.Error("no container evicted")
 		}
 	}
-	if f.Evict() || f.Len() != 0 || len(f.byPIDNS) != 0 || len(f.byReader) != 0 {
-		t.Errorf("%d containers left, %v, %v", f.Len(), f.byPIDNS, f.byReader)
+	if f.Evict() || f.Len() != 0 || len(f.byPIDNS) != 0 {
+		t.Errorf("%d containers left, %v", f.Len(), f.byPIDNS)
 	}
 }
 

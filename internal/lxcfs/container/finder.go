@@ -21,9 +21,6 @@ const (
 	maxContainers = 4096
 	// recheckAfter is the time after which the cgroup of a leader is checked again.
 	recheckAfter = time.Second
-	// maxReaders bounds the entries in Finder.byReader per container, which can create any number
-	// of cgroups.
-	maxReaders = 128
 )
 
 // Options configure a Finder. The zero value of a field selects the default.
@@ -53,20 +50,11 @@ type Finder[S any] struct {
 	mu sync.RWMutex
 	// byPIDNS maps inode numbers of pid namespaces, which the containers pin, to the containers of
 	// their inits.
-	byPIDNS map[uint64]*Container[S]
-	// byReader holds the containers of readers whose mount namespace differs from init's.
-	byReader map[readerKey]*Container[S]
+	byPIDNS  map[uint64]*Container[S]
 	byCgroup map[cgroupKey]*Container[S]
 	// listed is the number of containers with Container.listed set.
 	listed     int
 	principals principals
-}
-
-// readerKey identifies the container of a reader whose mount namespace differs from init's: by its
-// pid namespace, which a container pins, and the content of /proc/<pid>/cgroup.
-type readerKey struct {
-	pidNS   uint64
-	cgroups string
 }
 
 // cgroupKey identifies a container: by a cgroup, and the pid namespace, which the container pins.
@@ -93,7 +81,6 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 	f := &Finder[S]{
 		opts: opts, proc: proc, cgroups: cgroups, began: time.Now(),
 		byPIDNS:  make(map[uint64]*Container[S]),
-		byReader: make(map[readerKey]*Container[S]),
 		byCgroup: make(map[cgroupKey]*Container[S]),
 	}
 	f.principals.held = make(map[principalKey]*Principal)
@@ -171,7 +158,7 @@ func (f *Finder[S]) findOnHost(tid int, s *Scratch) (*Container[S], error) {
 	if made.IsZero() {
 		return nil, nil
 	}
-	return f.ofCgroup(nil, made, nil, s)
+	return f.ofCgroup(nil, made, s)
 }
 
 // isCurrent reports whether c's leader is still in the same cgroup. It checks at most once in
@@ -211,7 +198,6 @@ func (f *Finder[S]) remove(c *Container[S]) {
 	if f.byPIDNS[c.key.pidNS] == c {
 		delete(f.byPIDNS, c.key.pidNS)
 	}
-	c.forgetReaders(f.byReader)
 	if c.listed.Load() {
 		f.listed--
 		f.opts.Known.Store(uint64(f.listed))

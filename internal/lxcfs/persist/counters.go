@@ -1,8 +1,7 @@
 package persist
 
 import (
-	"encoding/binary"
-	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,9 +44,6 @@ const (
 	// records are used; sweepStep is the number of records per sweep, for which a reader waits.
 	sweepInterval = 100 * time.Millisecond
 	sweepStep     = 256
-
-	countersFixed  = 12 * 8
-	countersPerCPU = 4*8 + 3*8
 )
 
 // Record is the beginning of a container's record. The two copies follow.
@@ -57,7 +53,11 @@ type Record struct {
 	_           [32]byte
 }
 
-func copySize(cpus int) int   { return countersFixed + cpus*countersPerCPU }
+func copySize(cpus int) int {
+	const perCPU = unsafe.Sizeof(account.CPUTime{}) + unsafe.Sizeof(cgroup.CPUTime{})
+	return int(unsafe.Sizeof(fixedCounters{})) + cpus*int(perCPU)
+}
+
 func recordSize(cpus int) int { return int(unsafe.Sizeof(Record{})) + 2*copySize(cpus) }
 
 func (s *Counters) init(h *header, records []byte, isRunning func(Key) bool) {
@@ -76,11 +76,10 @@ func (s *Counters) record(i int) *Record {
 	return (*Record)(unsafe.Pointer(&s.records[i*recordSize(s.cpus)]))
 }
 
-// copy returns the memory of a copy of the counters.
-func (s *Counters) copy(r *Record, number uint32) []byte {
+// copy returns one of the two copies of the counters.
+func (s *Counters) copy(r *Record, number uint32) *fixedCounters {
 	first := unsafe.Add(unsafe.Pointer(r), unsafe.Sizeof(*r))
-	size := copySize(s.cpus)
-	return unsafe.Slice((*byte)(unsafe.Add(first, int(number&1)*size)), size)
+	return (*fixedCounters)(unsafe.Add(first, int(number&1)*copySize(s.cpus)))
 }
 
 // Attach returns the record of a container, or nil if there is none, and sets c to what the last
@@ -100,7 +99,7 @@ func (s *Counters) Attach(key Key, c *ContainerCounters) *Record {
 	}
 	r := s.record(i)
 	if known {
-		c.decode(s.copy(r, r.valid), s.cpus)
+		s.copy(r, r.valid).get(c, uint64(s.cpus))
 	}
 	return r
 }
@@ -111,7 +110,7 @@ func (s *Counters) Save(r *Record, c *ContainerCounters) {
 		return
 	}
 	next := 1 - r.valid&1
-	c.encode(s.copy(r, next)[:0])
+	s.copy(r, next).set(c)
 	atomic.StoreUint32(&r.valid, next)
 }
 
@@ -152,49 +151,41 @@ func (s *Counters) sweep() {
 	s.swept = time.Now()
 }
 
-// encode appends the counters to b, which has room for them.
-func (c *ContainerCounters) encode(b []byte) {
-	put := func(values ...uint64) {
-		for _, v := range values {
-			b = binary.NativeEndian.AppendUint64(b, v)
-		}
-	}
-	k := &c.Clock
-	put(uint64(k.Age), uint64(k.Debt), uint64(c.Sampled), uint64(c.LastPID))
-	for _, load := range c.Load {
-		put(math.Float64bits(load))
-	}
-	put(uint64(len(k.CPUs)), uint64(len(k.Used.PerCPU)))
-	put(k.Used.Total.User, k.Used.Total.Nice, k.Used.Total.System)
-	for _, t := range k.CPUs {
-		put(t.User, t.Nice, t.System, t.Idle)
-	}
-	for _, t := range k.Used.PerCPU {
-		put(t.User, t.Nice, t.System)
-	}
+// fixedCounters is the beginning of a copy of the counters. cpus times account.CPUTime follow, and
+// used times cgroup.CPUTime.
+type fixedCounters struct {
+	age        time.Duration
+	debt       int64
+	sampled    time.Duration
+	lastPID    int64
+	load       account.Load
+	cpus, used uint64
+	total      cgroup.CPUTime
 }
 
-// decode reads what encode wrote, for at most so many CPUs.
-func (c *ContainerCounters) decode(b []byte, cpus int) {
-	next := func() uint64 {
-		v := binary.NativeEndian.Uint64(b)
-		b = b[8:]
-		return v
-	}
-	usage := func() cgroup.CPUTime { return cgroup.CPUTime{User: next(), Nice: next(), System: next()} }
+// perCPU returns the memory that follows f, for n and m CPUs.
+func (f *fixedCounters) perCPU(n, m uint64) (cpus []account.CPUTime, used []cgroup.CPUTime) {
+	at := unsafe.Add(unsafe.Pointer(f), unsafe.Sizeof(*f))
+	cpus = unsafe.Slice((*account.CPUTime)(at), n)
+	at = unsafe.Add(at, uintptr(n)*unsafe.Sizeof(account.CPUTime{}))
+	return cpus, unsafe.Slice((*cgroup.CPUTime)(at), m)
+}
+
+func (f *fixedCounters) set(c *ContainerCounters) {
 	k := &c.Clock
-	k.Age, k.Debt = time.Duration(next()), int64(next())
-	c.Sampled, c.LastPID = time.Duration(next()), int(next())
-	for i := range c.Load {
-		c.Load[i] = math.Float64frombits(next())
+	*f = fixedCounters{
+		age: k.Age, debt: k.Debt, sampled: c.Sampled, lastPID: int64(c.LastPID), load: c.Load,
+		cpus: uint64(len(k.CPUs)), used: uint64(len(k.Used.PerCPU)), total: k.Used.Total,
 	}
-	visible, used := min(int(next()), cpus), min(int(next()), cpus)
-	k.Used.Total = usage()
-	for range visible {
-		k.CPUs = append(k.CPUs,
-			account.CPUTime{User: next(), Nice: next(), System: next(), Idle: next()})
-	}
-	for range used {
-		k.Used.PerCPU = append(k.Used.PerCPU, usage())
-	}
+	cpus, used := f.perCPU(f.cpus, f.used)
+	copy(cpus, k.CPUs)
+	copy(used, k.Used.PerCPU)
+}
+
+// get sets c to the counters, for at most so many CPUs.
+func (f *fixedCounters) get(c *ContainerCounters, maxCPUs uint64) {
+	cpus, used := f.perCPU(min(f.cpus, maxCPUs), min(f.used, maxCPUs))
+	c.Sampled, c.LastPID, c.Load = f.sampled, int(f.lastPID), f.load
+	c.Clock.Age, c.Clock.Debt, c.Clock.CPUs = f.age, f.debt, slices.Clone(cpus)
+	c.Clock.Used = cgroup.CPUUsage{Total: f.total, PerCPU: slices.Clone(used)}
 }
