@@ -16,14 +16,14 @@ import (
 
 // layers lists the packages from the lowest layer up. A package imports only packages of lower layers.
 var layers = [][]string{
-	{"cli/golden", "cli/version"},
+	{"cli/golden", "cli/version", "lxcfs/fakehost"},
 	{"linux/sys", "cli/clidoc", "linux/cpulist", "cli/cmdline", "authz/action", "authz/certs", "oci/idmap", "linux/lockfile", "linux/socket", "authz/strictjson", "oci/wiring"},
 	{"linux/cgroup", "lxcfs/fusedev", "userns/idattr", "userns/idmount", "userns/journal", "userns/walk", "cli/linelog", "lxcfs/meter", "cli/metrics", "inject/mounts", "oci", "authz/policy", "linux/procfs", "cli/scrape"},
 	{"lxcfs/account", "authz/audit", "inject/engine", "inject/probe", "userns/shift", "oci/wrapper", "lxcfs/supervise"},
-	{"authz/authzmetrics", "authz/broker", "ops/top", "lxcfs/view"},
+	{"authz/authzmetrics", "authz/broker", "lxcfs/persist", "ops/top", "lxcfs/view"},
 	{"lxcfs/container"},
-	{"lxcfs", "userns/remap", "inject/toolkit"},
-	{"ops/doctor"},
+	{"lxcfs/disk", "lxcfs/openfile", "userns/remap", "inject/toolkit"},
+	{"lxcfs", "ops/doctor"},
 }
 
 // wings maps each directory of packages to the other directories from which they may import.

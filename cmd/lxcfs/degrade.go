@@ -32,14 +32,9 @@ func (c *config) degrade() error {
 // programBeside returns the path of the program in the directory of this one, or else in dir.
 func programBeside(name, dir string) string {
 	if self, err := os.Executable(); err == nil {
-		if beside := filepath.Join(filepath.Dir(self), name); isProgram(beside) {
+		if beside, err := exec.LookPath(filepath.Join(filepath.Dir(self), name)); err == nil {
 			return beside
 		}
 	}
 	return filepath.Join(dir, name)
-}
-
-func isProgram(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"strconv"
 
@@ -27,33 +26,37 @@ type metricsProcess struct {
 	options metrics.Options
 	log     *slog.Logger
 	meter   *meter.Meter
-	memory  sys.File
+	memory  sys.File // not open without metrics
 	spawner *sys.Spawner
 	renewed chan struct{}
-	cancel  context.CancelFunc
-	ended   chan struct{}
+	// end ends the process and removes the socket.
+	end func()
 }
 
 // startMetrics starts the program that serves metrics, if the options ask for it. It logs errors,
 // and lxcfs serves without metrics then.
 func (c *config) startMetrics(ctx context.Context) *metricsProcess {
 	t := &metricsProcess{
-		options: c.metrics, log: c.log,
-		renewed: make(chan struct{}, 1), cancel: func() {}, ended: make(chan struct{}),
+		options: c.metrics, log: c.log, meter: meter.NewPrivate(),
+		renewed: make(chan struct{}, 1), end: func() {},
 	}
 	if !t.options.Enabled() {
-		close(t.ended)
 		return t
 	}
-	var err error
-	if t.meter, t.memory, err = meter.New(); err != nil {
+	shared, memory, err := meter.New()
+	if err != nil {
 		t.log.Error(metrics.NotServed, "err", err)
-		close(t.ended)
 		return t
 	}
-	ctx, t.cancel = context.WithCancel(ctx)
+	t.meter, t.memory = shared, memory
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	t.end = func() {
+		cancel()
+		<-ended
+	}
 	go func() {
-		defer close(t.ended)
+		defer close(ended)
 		metrics.Retry(ctx, t.log, t.renewed, t.serve)
 	}()
 	return t
@@ -61,7 +64,7 @@ func (c *config) startMetrics(ctx context.Context) *metricsProcess {
 
 // files returns the memory with the counters, for workers.
 func (t *metricsProcess) files() []sys.NamedFile {
-	if t.meter == nil {
+	if !t.memory.IsOpen() {
 		return nil
 	}
 	return []sys.NamedFile{{Name: meter.FileName, File: t.memory}}
@@ -73,12 +76,6 @@ func (t *metricsProcess) renew() {
 	case t.renewed <- struct{}{}:
 	default: // an earlier call is still pending
 	}
-}
-
-// end ends the process and removes the socket.
-func (t *metricsProcess) end() {
-	t.cancel()
-	<-t.ended
 }
 
 // serve listens, and keeps the process running that answers, until ctx ends.
@@ -105,12 +102,14 @@ func (t *metricsProcess) serve(ctx context.Context) (err error) {
 		return err
 	}
 	files = append(files, sys.NamedFile{Name: meter.FileName, File: memory})
+	var addresses []string
 	for i, l := range listeners {
 		f, err := sys.ListenerFile(l)
 		if err != nil {
 			return err
 		}
 		files = append(files, sys.NamedFile{Name: metrics.ListenerName + strconv.Itoa(i), File: f})
+		addresses = append(addresses, l.Addr().String())
 	}
 	if t.spawner == nil {
 		if t.spawner, err = sys.NewSpawner(); err != nil { // without a capability
@@ -121,13 +120,6 @@ func (t *metricsProcess) serve(ctx context.Context) (err error) {
 		Program: path, Name: metricsProgram, Spawner: t.spawner, Files: files,
 		Renewed: t.renewed, Log: t.log,
 	}
-	t.log.Info("metrics are served", "at", addresses(listeners))
+	t.log.Info("metrics are served", "at", addresses)
 	return program.Run(ctx)
-}
-
-func addresses(listeners []net.Listener) (all []string) {
-	for _, l := range listeners {
-		all = append(all, l.Addr().String())
-	}
-	return all
 }

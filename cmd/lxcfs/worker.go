@@ -36,24 +36,23 @@ func work(c *config) error {
 	if err != nil {
 		return err
 	}
-	var reopen sys.File
-	var counters *meter.Meter
+	options := lxcfs.Options{
+		Memory: view.MemOptions{Swap: !c.disableSwap, Zswap: !c.disableZswap},
+		Quota:  !c.disableCFS, Loadavg: !c.disableLoadavg,
+		ProcRoot: "/proc", SysRoot: "/sys", StateFile: filepath.Join(c.stateDir(), "guests"),
+		Meter: meter.NewPrivate(), Log: c.log, HostDiskName: c.rootDisk == rootDiskHost,
+	}
 	for _, f := range worker.Files {
 		switch f.Name {
 		case reopenName:
-			reopen = f.File
+			options.Reopen = f.File
 		case meter.FileName:
-			if counters, err = meter.Open(f.File); err != nil {
+			if options.Meter, err = meter.Open(f.File); err != nil {
 				return err
 			}
 		}
 	}
-	filesystem, err := lxcfs.New(lxcfs.Options{
-		Memory: view.MemOptions{Swap: !c.disableSwap, Zswap: !c.disableZswap},
-		Quota:  !c.disableCFS, Loadavg: !c.disableLoadavg,
-		ProcRoot: "/proc", SysRoot: "/sys", StateFile: filepath.Join(c.stateDir(), "guests"),
-		Reopen: reopen, Meter: counters, Log: c.log, HostDiskName: c.rootDisk == rootDiskHost,
-	})
+	filesystem, err := lxcfs.New(options)
 	if err != nil {
 		return err
 	}
@@ -63,60 +62,46 @@ func work(c *config) error {
 	debug.SetGCPercent(gcPercent)
 	// A thread that returns from a system call continues at once.
 	runtime.GOMAXPROCS(runtime.NumCPU() + moreThreads)
-	commands := make(chan supervise.Command)
-	go func() {
-		defer close(commands)
-		for {
-			command, ok := worker.Next()
-			if !ok {
-				return
-			}
-			commands <- command
-		}
-	}()
-	return obey(commands, worker, filesystem, session)
+	return obey(worker, filesystem, session)
 }
 
 // obey executes commands of the supervisor until the command Leave, or until the supervisor or the
 // session ends.
-func obey(
-	commands <-chan supervise.Command, worker *supervise.Worker, filesystem *lxcfs.FS,
-	session *fusedev.Session,
-) error {
+func obey(worker *supervise.Worker, filesystem *lxcfs.FS, session *fusedev.Session) error {
 	var conn *fusedev.Conn
-	over := make(chan struct{})
+	unmounted := make(chan struct{})
+	commands := worker.Commands()
 	for {
+		var command supervise.Command
 		select {
-		case <-over:
-			return nil // unmounted everywhere
-		case command, ok := <-commands:
-			switch {
-			case !ok:
-				return nil
-			case command == supervise.Leave:
-				if conn != nil {
-					conn.Drain()
-				}
-				return nil
-			case command == supervise.Toggle:
-				filesystem.ToggleVirtualisation()
-			case command == supervise.Ping && conn != nil && conn.Answers():
-				if err := worker.Alive(); err != nil {
-					return err
-				}
-			case command == supervise.Serve && conn == nil:
-				var err error
-				if conn, err = filesystem.Serve(session); err != nil {
-					return err
-				}
+		case <-unmounted:
+			return nil
+		case command = <-commands:
+		}
+		var err error
+		switch {
+		case command == supervise.Gone:
+			return nil
+		case command == supervise.Leave:
+			if conn != nil {
+				conn.Drain()
+			}
+			return nil
+		case command == supervise.Toggle:
+			filesystem.ToggleVirtualisation()
+		case command == supervise.Ping && conn != nil && conn.Answers():
+			err = worker.Alive()
+		case command == supervise.Serve && conn == nil:
+			if conn, err = filesystem.Serve(session); err == nil {
 				go func() {
 					conn.Wait()
-					close(over)
+					close(unmounted)
 				}()
-				if err := worker.Serving(); err != nil {
-					return err
-				}
+				err = worker.Serving()
 			}
+		}
+		if err != nil {
+			return err
 		}
 	}
 }

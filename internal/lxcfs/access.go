@@ -16,8 +16,8 @@ const (
 	mayRead    = 4
 )
 
-// accessOf returns the mask of access(2) for open(2) with the flags.
-func accessOf(flags uint32) uint32 {
+// accessMask returns the mask of access(2) for open(2) with the flags.
+func accessMask(flags uint32) uint32 {
 	switch flags & syscall.O_ACCMODE {
 	case syscall.O_RDONLY:
 		return mayRead
@@ -30,18 +30,16 @@ func accessOf(flags uint32) uint32 {
 // Access returns an error unless the mode of a node lets the caller access it by mask. All nodes
 // belong to root.
 func (f *FS) Access(r *fusedev.Request, mask uint32) syscall.Errno {
-	if isContainers(r.Node) {
-		if !f.isKeeper(r.UID, r.TID) {
-			return syscall.ENOENT
-		}
-		return 0
+	tree, err := f.subtree(r)
+	if err != nil {
+		return toErrno(err)
 	}
 	if r.UID == 0 && mask&mayExecute == 0 {
 		return 0
 	}
 	var out fuse.AttrOut
-	if errno := f.attr(r, &out); errno != 0 {
-		return errno
+	if _, err := tree.attr(r, &out); err != nil {
+		return toErrno(err)
 	}
 	if !f.mayAccess(r, out.Mode, mask) {
 		return syscall.EACCES
@@ -57,6 +55,12 @@ func (f *FS) mayAccess(r *fusedev.Request, mode, mask uint32) bool {
 	}
 	var s container.Scratch
 	return isCapable(mode, f.finder.Capabilities(r.TID, &s), mask)
+}
+
+// isHostProcess reports whether the caller is the host's root, in any mount namespace.
+func (f *FS) isHostProcess(r *fusedev.Request) bool {
+	var s container.Scratch
+	return r.UID == 0 && f.finder.IsHostProcess(r.TID, &s)
 }
 
 // isCapable reports whether the capabilities override the mode of a file (capabilities(7)).
@@ -82,43 +86,3 @@ func isAllowed(mode, uid, gid, mask uint32) bool {
 	}
 	return mask&^mode&7 == 0
 }
-
-// The tree cannot be changed. go-fuse would answer ENOSYS, as a kernel without these calls.
-
-// Create creates no file.
-func (m *meta) Create(<-chan struct{}, *fuse.CreateIn, string, *fuse.CreateOut) fuse.Status {
-	return fuse.EACCES
-}
-
-// Mknod makes no node.
-func (m *meta) Mknod(<-chan struct{}, *fuse.MknodIn, string, *fuse.EntryOut) fuse.Status {
-	return fuse.EACCES
-}
-
-// Mkdir makes no directory.
-func (m *meta) Mkdir(<-chan struct{}, *fuse.MkdirIn, string, *fuse.EntryOut) fuse.Status {
-	return fuse.EACCES
-}
-
-// Symlink makes no link.
-func (m *meta) Symlink(
-	<-chan struct{}, *fuse.InHeader, string, string, *fuse.EntryOut,
-) fuse.Status {
-	return fuse.EACCES
-}
-
-// Link makes no link.
-func (m *meta) Link(<-chan struct{}, *fuse.LinkIn, string, *fuse.EntryOut) fuse.Status {
-	return fuse.EACCES
-}
-
-// Rename renames nothing.
-func (m *meta) Rename(<-chan struct{}, *fuse.RenameIn, string, string) fuse.Status {
-	return fuse.EACCES
-}
-
-// Unlink removes no file.
-func (m *meta) Unlink(<-chan struct{}, *fuse.InHeader, string) fuse.Status { return fuse.EACCES }
-
-// Rmdir removes no directory.
-func (m *meta) Rmdir(<-chan struct{}, *fuse.InHeader, string) fuse.Status { return fuse.EACCES }

@@ -82,7 +82,7 @@ func TestAccess(t *testing.T) {
 // stuck: only root gets it.
 func TestHostSlabinfo(t *testing.T) {
 	f, _ := newMetered(t)
-	if f.tree.node(idSlabinfo) == nil {
+	if f.fixed.node(idSlabinfo) == nil {
 		t.Skip("the kernel has no slabinfo, or shows it to root alone")
 	}
 	for _, uid := range []uint32{0, 12345} {

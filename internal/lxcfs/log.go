@@ -6,15 +6,17 @@ import (
 	"time"
 )
 
-// logEvery is how often an error of one kind is logged at most: readers can provoke them at will.
-const logEvery = time.Minute
+// logInterval is the minimum interval between log lines of one kind: readers can provoke any number
+// of errors.
+const logInterval = time.Minute
 
-// limitedLog logs errors of requests, each kind once in logEvery, with the number of those that were not logged.
+// limitedLog logs errors of requests, each kind at most once in logInterval, with the number of
+// those that were not logged.
 type limitedLog struct {
 	log *slog.Logger
 
 	mu    sync.Mutex
-	kinds map[string]*errorKind
+	kinds map[string]errorKind
 }
 
 type errorKind struct {
@@ -23,24 +25,21 @@ type errorKind struct {
 }
 
 func newLimitedLog(log *slog.Logger) *limitedLog {
-	return &limitedLog{log: log, kinds: make(map[string]*errorKind)}
+	return &limitedLog{log: log, kinds: make(map[string]errorKind)}
 }
 
-// Error logs err under the message; kind, of which there must be few, tells errors apart.
+// Error logs err with the message. There must be few kinds.
 func (l *limitedLog) Error(kind, message string, err error) {
 	l.mu.Lock()
 	k := l.kinds[kind]
-	if k == nil {
-		k = new(errorKind)
-		l.kinds[kind] = k
+	isLogged := time.Since(k.last) >= logInterval
+	if isLogged {
+		l.kinds[kind] = errorKind{last: time.Now()}
+	} else {
+		l.kinds[kind] = errorKind{k.last, k.skipped + 1}
 	}
-	if time.Since(k.last) < logEvery {
-		k.skipped++
-		l.mu.Unlock()
-		return
-	}
-	skipped := k.skipped
-	k.last, k.skipped = time.Now(), 0
 	l.mu.Unlock()
-	l.log.Error(message, "err", err, "more_since_last", skipped)
+	if isLogged { // without the lock: it may block
+		l.log.Error(message, "err", err, "more_since_last", k.skipped)
+	}
 }

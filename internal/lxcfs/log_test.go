@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestErrorsAreLoggedOnce provokes errors as a container can, by the thousand.
+// TestErrorsAreLoggedOnce provokes thousands of errors, as a container can.
 func TestErrorsAreLoggedOnce(t *testing.T) {
 	var out bytes.Buffer
 	l := newLimitedLog(slog.New(slog.NewTextHandler(&out, nil)))
@@ -19,7 +19,9 @@ func TestErrorsAreLoggedOnce(t *testing.T) {
 	if lines := strings.Count(out.String(), "\n"); lines != 2 {
 		t.Errorf("%d lines for two kinds of errors: %s", lines, &out)
 	}
-	l.kinds["stat"].last = l.kinds["stat"].last.Add(-logEvery)
+	stat := l.kinds["stat"]
+	stat.last = stat.last.Add(-logInterval)
+	l.kinds["stat"] = stat
 	l.Error("stat", "the host's stat is shown to a container", errors.New("later"))
 	if !strings.Contains(out.String(), "err=later more_since_last=999") {
 		t.Errorf("after a minute: %s", &out)

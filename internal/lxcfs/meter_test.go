@@ -38,13 +38,13 @@ func TestMeter(t *testing.T) {
 		read(idMeminfo)
 	}
 	read(idUptime)
-	f.fallBack(meter.Uptime, "uptime", meter.Stats, io.ErrUnexpectedEOF)
-	f.fallBack(meter.Uptime, "uptime", meter.Container, io.ErrUnexpectedEOF)
-	online, err := f.cpuDir.stat("online")
+	f.logFallback(meter.Uptime, "uptime", meter.Stats, io.ErrUnexpectedEOF)
+	f.logFallback(meter.Uptime, "uptime", meter.Container, io.ErrUnexpectedEOF)
+	online, err := f.cpus.stat("online")
 	if err != nil {
 		t.Fatal(err)
 	}
-	read(f.cpuDir.remember("online", online))
+	read(f.cpus.remember("online", online))
 	f.Rescue(&fusedev.Request{Node: idMeminfo}, 0, 0, 4096, buf)
 	f.Panicked("as a mistake would")
 	if _, errno := f.Read(&fusedev.Request{Node: 1 << 40}, 0, 0, 4096, buf); errno == 0 {
@@ -94,7 +94,7 @@ func TestContainersFilesAreCounted(t *testing.T) {
 		containerNode{pid: 1, file: idMeminfo}.id(): meter.Meminfo, containerNode{pid: 1}.id(): meter.NoFile,
 		idContainers: meter.NoFile, idMeminfo: meter.Meminfo, 1 << 40: meter.NoFile,
 	} {
-		if got := f.fileOf(id); got != want {
+		if got := f.subtreeOf(id).metered(id); got != want {
 			t.Errorf("%#x is counted as %v, want %v", id, got, want)
 		}
 	}
@@ -108,7 +108,7 @@ func TestMeterAllocatesNothing(t *testing.T) {
 		return testing.AllocsPerRun(100, func() { f.Read(&request, 0, 0, 4096, buf) })
 	}
 	with := allocations()
-	f.meter = nil
+	f.meter = meter.NewPrivate()
 	if without := allocations(); with != without {
 		t.Errorf("%v allocations a read, %v without a meter", with, without)
 	}

@@ -7,13 +7,13 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
-
+	"palisade/internal/lxcfs/container"
 	"palisade/internal/lxcfs/fusedev"
+	"palisade/internal/lxcfs/persist"
 )
 
-// newPressure makes a file system with a host's pressure file that takes every trigger, and returns what a user does to set one,
-// for the number of the file that has it.
+// newPressure returns a file system with a host's pressure file that accepts every trigger, and a
+// function that sets one as a user and returns the number of its file.
 func newPressure(t *testing.T) (f *FS, set func(uid uint32) (uint64, error)) {
 	t.Helper()
 	f, _ = newMetered(t)
@@ -27,20 +27,18 @@ func newPressure(t *testing.T) (f *FS, set func(uid uint32) (uint64, error)) {
 	}
 	for _, n := range nodes() {
 		if n.id == idPressureMemory {
-			f.tree.byID[n.id] = &n
+			f.fixed.byID[n.id] = &n
 		}
 	}
 	pid := uint32(os.Getpid())
 	return f, func(uid uint32) (uint64, error) {
-		number := f.handles.add(idMeminfo, 0, nil)
-		writer := fuse.Caller{Owner: fuse.Owner{Uid: uid}, Pid: pid}
-		in := fuse.WriteIn{InHeader: fuse.InHeader{NodeId: idPressureMemory, Caller: writer}, Fh: number}
-		_, err := f.writeTrigger(&in, []byte("some 100000 2000000"))
-		return number, err
+		number := f.files.Add(idMeminfo, 0, nil)
+		r := fusedev.Request{Node: idPressureMemory, UID: uid, TID: pid}
+		return number, f.writeTrigger(&r, number, []byte("some 100000 2000000"))
 	}
 }
 
-// TestTriggersOfTheHost has users of the host set triggers without end, and one after the other.
+// TestTriggersOfTheHost sets as many triggers as possible as users of the host, and frees them.
 func TestTriggersOfTheHost(t *testing.T) {
 	f, set := newPressure(t)
 	var numbers []uint64
@@ -60,7 +58,7 @@ func TestTriggersOfTheHost(t *testing.T) {
 			t.Errorf("one more of the user %d: %v", uid, err)
 		}
 	}
-	f.triggers.shares.all = maxTriggers + 10
+	f.triggers.quota = container.NewQuota(maxTriggers, maxTriggers+10)
 	setSome(1000, maxTriggers)
 	refuse(1000)
 	setSome(0, 10)
@@ -69,21 +67,21 @@ func TestTriggersOfTheHost(t *testing.T) {
 	for _, number := range numbers {
 		f.Release(&fusedev.Request{}, number)
 	}
-	if f.triggers.shares.total != 0 || len(f.triggers.shares.taken) != 0 {
-		t.Errorf("%d triggers are counted, of %v, when all are gone", f.triggers.shares.total, f.triggers.shares.taken)
+	if got := f.triggers.quota.Used(); got != 0 {
+		t.Errorf("%d triggers are counted when all are gone", got)
 	}
 	setSome(1000, 1)
 }
 
-// TestTriggersOfEarlierUsers has triggers of an earlier process: they are nobody's burden who sets some now.
+// TestTriggersOfEarlierUsers restores triggers of an earlier process, which count for no user.
 func TestTriggersOfEarlierUsers(t *testing.T) {
 	f, set := newPressure(t)
-	f.triggers.kept.mem = make([]byte, keptTriggersSize)
+	f.kept = persist.Open(filepath.Join(t.TempDir(), "guests"), 1, f.isRunning, f.opts.Log)
 	for n := range uint64(maxTriggers) {
-		f.triggers.kept.add(1<<40+n, idPressureMemory, nil, []byte("some 100000 2000000"))
+		f.kept.Triggers.Add(1<<40+n, idPressureMemory, persist.Key{}, []byte("some 100000 2000000"))
 	}
 	f.restoreTriggers()
-	if got := f.triggers.shares.total; got != maxTriggers {
+	if got := f.triggers.quota.Used(); got != maxTriggers {
 		t.Errorf("%d triggers are counted, want %d", got, maxTriggers)
 	}
 	for _, uid := range []uint32{0, 1000} {
@@ -94,19 +92,19 @@ func TestTriggersOfEarlierUsers(t *testing.T) {
 	for n := range uint64(maxTriggers) {
 		f.Release(&fusedev.Request{}, 1<<40+n)
 	}
-	if got := f.triggers.shares.total; got != 2 {
+	if got := f.triggers.quota.Used(); got != 2 {
 		t.Errorf("%d triggers are counted, want 2", got)
 	}
 }
 
-// TestTriggersLeaveFiles makes sure that all triggers together leave the most of the files that may be open.
+// TestTriggersLeaveFiles checks that all triggers together use a small part of the descriptors.
 func TestTriggersLeaveFiles(t *testing.T) {
-	f, _ := newMetered(t)
+	newMetered(t)
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	if all := f.triggers.shares.all; all <= 0 || all > keptTriggerCount || uint64(all) > limit.Cur/triggersOfFiles {
+	if all := maxAllTriggers(); all <= 0 || all > persist.MaxTriggers || uint64(all) > limit.Cur/triggersPerFile {
 		t.Errorf("%d triggers of %d open files", all, limit.Cur)
 	}
 }

@@ -3,6 +3,7 @@ package lxcfs
 import (
 	"errors"
 	"syscall"
+	"time"
 
 	"palisade/internal/linux/cgroup"
 	"palisade/internal/linux/cpulist"
@@ -15,76 +16,67 @@ import (
 	"palisade/internal/lxcfs/view"
 )
 
-// renderer appends a container's text of one file to dst.
-type renderer func(r *reader, dst []byte) ([]byte, error)
+// renderFunc appends the content of a file for the reader's container to dst.
+type renderFunc func(r *reader, dst []byte) ([]byte, error)
 
-// reader is a container that reads, and the memory in which its figures are gathered; it is used again and again.
+// reader is the reader of a file, and the buffers for the stats of its container. It is reused.
 type reader struct {
 	fs  *FS
-	c   *container.Container[guest]
 	tid uint32
-	// file is what is read, for the meter.
+	// c is valid in a renderFunc.
+	c *knownContainer
+	// file is the file as which the meter counts the read.
 	file meter.File
 
-	find   container.Scratch
-	files  cgroup.Scratch
-	mem    cgroup.Memory
-	usage  cgroup.CPUUsage
-	io     []cgroup.DeviceIO
-	cpuset cpulist.Set
-	cpus   view.CPUs
-	times  []account.CPUTime
-	text   []byte
-	// threads are those of the container, for a count.
+	find    container.Scratch
+	files   cgroup.Scratch
+	mem     cgroup.Memory
+	usage   cgroup.CPUUsage
+	io      []cgroup.DeviceIO
+	cpuset  cpulist.Set
+	cpus    view.CPUs
+	times   []account.CPUTime
+	buf     []byte
 	threads []int
 }
 
-// find returns the container whose view the thread tid gets, nil for the host's.
-func (f *FS) find(tid uint32, s *container.Scratch) (*container.Container[guest], error) {
+func (f *FS) getReader(tid uint32) *reader {
+	r := f.readers.Get().(*reader)
+	r.tid, r.file = tid, meter.NoFile
+	return r
+}
+
+func (f *FS) putReader(r *reader) {
+	r.c = nil
+	f.readers.Put(r)
+}
+
+// render appends the content of the request's node for its reader.
+func (f *FS) render(tree subtree, req *fusedev.Request, dst []byte) ([]byte, error) {
+	r := f.getReader(req.TID)
+	began := time.Now()
+	defer func() {
+		f.meter.Read(r.file, time.Since(began))
+		f.putReader(r)
+	}()
+	return tree.render(r, req, dst)
+}
+
+// find returns the container whose values the thread tid gets, or nil for the host's.
+func (f *FS) find(tid uint32, s *container.Scratch) (*knownContainer, error) {
 	if f.off.Load() {
 		return nil, nil
 	}
 	return f.finder.Find(tid, s)
 }
 
-// render appends the text of the request's node, as its reader sees it, to dst.
-func (f *FS) render(req *fusedev.Request, dst []byte) ([]byte, error) {
-	r := f.readers.Get().(*reader)
-	began := f.meter.Now()
-	defer func() {
-		f.meter.Read(r.file, began)
-		r.c = nil // it may be gone at any time
-		f.readers.Put(r)
-	}()
-	r.fs, r.tid, r.file = f, req.TID, meter.NoFile
-
-	n := f.tree.node(req.Node)
-	switch {
-	case n != nil:
-	case isContainers(req.Node):
-		return f.renderContainers(r, req.Node, dst)
-	default:
-		return f.renderCPUDir(r, req.Node, dst)
-	}
-	if n.render == nil {
-		return dst, syscall.EISDIR
-	}
-	r.file = n.file
-	if out, ok := f.renderFor(r, n.name, n.render, dst); ok {
-		return out, nil
-	}
-	if n.own != nil {
-		return n.own(f, dst)
-	}
-	return f.hostFile(req, n, dst)
-}
-
-// renderFor appends the text that render makes for the reader's container. It tells false where the reader is to get the
-// host's file: it is the host's, or its text cannot be made.
-func (f *FS) renderFor(r *reader, name string, render renderer, dst []byte) ([]byte, bool) {
+// renderFor calls render for the reader's container. It returns false if the reader gets the host's
+// file: it is of the host, or render failed.
+func (r *reader) renderFor(name string, render renderFunc, dst []byte) ([]byte, bool) {
+	f := r.fs
 	var err error
 	kind := meter.Container
-	// A second try finds the container anew: its init may have been moved, and its old cgroup removed.
+	// The second try finds the container again: its init may have moved, and the old cgroup removed.
 	for range 2 {
 		if r.c, err = f.find(r.tid, &r.find); err != nil || r.c == nil {
 			break
@@ -105,19 +97,34 @@ func (f *FS) renderFor(r *reader, name string, render renderer, dst []byte) ([]b
 		}
 	}
 	// A cgroup without the controller is the root, or is not limited by it.
-	if err != nil && !errors.Is(err, errHostText) && !errors.Is(err, cgroup.ErrNoController) {
-		f.fallBack(r.file, name, kind, err)
+	if err != nil && !errors.Is(err, errHostContent) && !errors.Is(err, cgroup.ErrNoController) {
+		f.logFallback(r.file, name, kind, err)
 	}
 	return dst, false
 }
 
-// isGone tells whether err is that of a cgroup that was removed.
+// logFallback records that a container is shown the host's file.
+func (f *FS) logFallback(file meter.File, name string, kind meter.ErrorKind, err error) {
+	f.log.Error(name, "the host's "+name+" is shown to a container", err)
+	f.meter.Fallback(file)
+	f.meter.Error(kind)
+}
+
+// isGone reports whether err is that of a removed cgroup.
 func isGone(err error) bool { return errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ENOENT) }
 
-// errHostText makes a renderer's reader get the host's text without a word in the log.
-var errHostText = errors.New("the host's text is the container's")
+// errHostContent makes a renderFunc's reader get the host's file. It is not logged.
+var errHostContent = errors.New("the container has the host's content")
 
-// readCPUs works out which CPUs the container sees.
+// optional returns nil if err says that the cgroup has no such controller.
+func optional(err error) error {
+	if errors.Is(err, cgroup.ErrNoController) {
+		return nil
+	}
+	return err
+}
+
+// readCPUs sets r.cpus to the CPUs that the container sees.
 func (r *reader) readCPUs() error {
 	online, err := r.fs.host.Online()
 	if err != nil {
@@ -130,16 +137,15 @@ func (r *reader) readCPUs() error {
 	}
 	var quota cgroup.Quota
 	if r.fs.opts.Quota {
-		if quota, err = r.c.Group.Quota(&r.files); err != nil && !errors.Is(err, cgroup.ErrNoController) {
-			return err
-		}
+		quota, err = r.c.Group.Quota(&r.files)
 	}
 	r.cpus.Set(online, &r.cpuset, quota)
-	return nil
+	return optional(err)
 }
 
-// readClock brings the container's CPU time up to date and copies it to r.times, for all CPUs that it ever saw.
-func (r *reader) readClock() error {
+// readTimes updates the container's CPU times, and copies them to r.times for all CPUs that it ever
+// saw.
+func (r *reader) readTimes() error {
 	if err := r.readCPUs(); err != nil {
 		return err
 	}
@@ -147,33 +153,38 @@ func (r *reader) readClock() error {
 	if err := r.c.Group.CPUUsage(&r.usage, &r.files); err != nil {
 		return err
 	}
-	g := r.guest()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.clock.Advance(age, account.Allowance{N: r.cpus.Len(), Host: r.cpus.OneToOne(), Quota: r.cpus.Quota()}, &r.usage)
-	r.fs.state.save(g)
-	r.times = append(r.times[:0], g.clock.CPUs...)
+	allowed := account.Allowance{
+		N: r.cpus.Len(), Host: r.cpus.OneToOne(), Quota: r.cpus.Quota(),
+	}
+	s := r.fs.stateOf(r.c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clock := &s.counters.Clock
+	clock.Advance(age, allowed, &r.usage)
+	r.fs.save(s)
+	r.times = append(r.times[:0], clock.CPUs...)
 	return nil
 }
 
-func renderCpuinfo(r *reader, dst []byte) ([]byte, error) {
-	host, err := r.fs.host.Cpuinfo()
-	if err != nil {
-		return dst, err
-	}
-	if err := r.readCPUs(); err != nil {
-		return dst, err
-	}
-	return view.Cpuinfo(dst, host, &r.cpus), nil
-}
-
-// readMemory reads the container's memory and returns the host's totals at this moment.
+// readMemory sets r.mem to the container's memory, and returns the host's current totals.
 func (r *reader) readMemory() (sys.Sysinfo, error) {
 	total, err := r.fs.host.Sysinfo()
 	if err != nil {
 		return total, err
 	}
-	return total, r.c.Group.Memory(&r.mem, r.fs.opts.Memory.Swap && total.SwapTotal > 0, &r.files)
+	swap := r.fs.opts.Memory.Swap && total.SwapTotal > 0
+	return total, r.c.Group.Memory(&r.mem, swap, &r.files)
+}
+
+func renderCpuinfo(r *reader, dst []byte) ([]byte, error) {
+	host, err := r.fs.host.Cpuinfo()
+	if err == nil {
+		err = r.readCPUs()
+	}
+	if err != nil {
+		return dst, err
+	}
+	return view.Cpuinfo(dst, host, &r.cpus), nil
 }
 
 func renderMeminfo(r *reader, dst []byte) ([]byte, error) {
@@ -182,13 +193,11 @@ func renderMeminfo(r *reader, dst []byte) ([]byte, error) {
 		return dst, err
 	}
 	total, err := r.readMemory()
+	if err == nil && host.Values[procfs.MemHugetlb] > 0 {
+		err = r.c.Group.HugePages(&r.mem, &r.files)
+	}
 	if err != nil {
 		return dst, err
-	}
-	if host.Values[procfs.MemHugetlb] > 0 { // else there is no huge page to be limited
-		if err := r.c.Group.HugePages(&r.mem, &r.files); err != nil {
-			return dst, err
-		}
 	}
 	return view.Meminfo(dst, host, total, &r.mem, r.fs.opts.Memory), nil
 }
@@ -207,10 +216,10 @@ func renderSwaps(r *reader, dst []byte) ([]byte, error) {
 
 func renderStat(r *reader, dst []byte) ([]byte, error) {
 	host, err := r.fs.host.Stat()
-	if err != nil {
-		return dst, err
+	if err == nil {
+		err = r.readTimes()
 	}
-	if err := r.readClock(); err != nil {
+	if err != nil {
 		return dst, err
 	}
 	tasks, err := r.shownTasks()
@@ -228,43 +237,44 @@ func renderUptime(r *reader, dst []byte) ([]byte, error) {
 	if err := r.c.Group.CPUUsage(&r.usage, &r.files); err != nil {
 		return dst, err
 	}
-	t := r.usage.Total
 	all := uint64(age) * uint64(r.cpus.Len())
-	return view.Uptime(dst, age, all-min(all, t.User+t.Nice+t.System)), nil
+	return view.Uptime(dst, age, all-min(all, account.Sum(r.usage.Total))), nil
 }
 
 func renderLoadavg(r *reader, dst []byte) ([]byte, error) {
 	if !r.fs.opts.Loadavg {
-		return dst, errHostText
+		return dst, errHostContent
 	}
 	tasks, err := r.shownTasks()
 	if err != nil {
 		return dst, err
 	}
 	tasks.LastPID = r.lastPID(tasks.LastPID)
-	return view.Loadavg(dst, view.Load{Avg: r.guest().loadavg(), Tasks: tasks}), nil
+	return view.Loadavg(dst, view.Load{Avg: r.fs.stateOf(r.c).loadavg(), Tasks: tasks}), nil
 }
 
-func renderSlabinfo(r *reader, dst []byte) ([]byte, error) {
-	text, err := r.c.Group.Slabinfo(r.text[:0])
-	r.text = text
-	if err != nil && !errors.Is(err, cgroup.ErrNoController) {
+func renderSlabinfo(r *reader, dst []byte) (_ []byte, err error) {
+	if r.buf, err = r.c.Group.Slabinfo(r.buf[:0]); optional(err) != nil {
 		return dst, err
 	}
-	return view.Slabinfo(dst, text), nil
+	return view.Slabinfo(dst, r.buf), nil
 }
 
-// renderPressure copies the container's own pressure file; where it has none of its own it is the host's.
-func renderPressure(resource string) renderer {
-	return func(r *reader, dst []byte) ([]byte, error) {
+// renderPressure returns the renderFunc of a pressure file: it copies that of the container.
+func renderPressure(resource string) renderFunc {
+	return func(r *reader, dst []byte) (_ []byte, err error) {
 		path, ok := r.c.Group.PressurePath(resource)
 		if !ok {
-			return dst, errHostText
+			return dst, errHostContent
 		}
-		text, err := sys.ReadFile(path, r.text)
-		r.text = text
-		return append(dst, text...), err
+		r.buf, err = sys.ReadFile(path, r.buf)
+		return append(dst, r.buf...), err
 	}
+}
+
+// disks returns the disks that the container sees; the list must not be changed.
+func (r *reader) disks() ([]view.Disk, error) {
+	return r.fs.disks.Disks(r.c, &r.fs.stateOf(r.c).disks)
 }
 
 func renderDiskstats(r *reader, dst []byte) ([]byte, error) {
@@ -276,7 +286,7 @@ func renderDiskstats(r *reader, dst []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	if r.io, err = r.c.Group.IO(r.io[:0], &r.files); err != nil && !errors.Is(err, cgroup.ErrNoController) {
+	if r.io, err = r.c.Group.IO(r.io[:0], &r.files); optional(err) != nil {
 		return dst, err
 	}
 	return view.Diskstats(dst, host, disks, r.io), nil

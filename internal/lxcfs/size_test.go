@@ -10,6 +10,8 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"palisade/internal/lxcfs/fusedev"
+	"palisade/internal/lxcfs/openfile"
+	"palisade/internal/lxcfs/persist"
 )
 
 // newSized makes a file system whose file loadavg has texts of growing length, or none if length is
@@ -18,9 +20,9 @@ func newSized(t *testing.T) (f *FS, length *int) {
 	t.Helper()
 	f, _ = newMetered(t)
 	f.keepSize = func(uint64) error { return nil }
-	f.handles.goOn(&keptReads{mem: make([]byte, keptReadsSize)})
+	f.files.Restore(persist.NewReads())
 	length = new(int)
-	n := *f.tree.byID[idLoadavg]
+	n := *f.fixed.byID[idLoadavg]
 	n.own = func(_ *FS, dst []byte) ([]byte, error) {
 		text := append(dst, make([]byte, *length)...)
 		if *length > 0 {
@@ -28,7 +30,7 @@ func newSized(t *testing.T) (f *FS, length *int) {
 		}
 		return text, nil
 	}
-	f.tree.byID[idLoadavg] = &n
+	f.fixed.byID[idLoadavg] = &n
 	return f, length
 }
 
@@ -92,8 +94,8 @@ func TestSize(t *testing.T) {
 			t.Errorf("%d bytes read from the start again, want 11", got)
 		}
 		f.Release(&fusedev.Request{Node: idLoadavg}, number)
-		if len(f.handles.newest) != 0 || f.handles.kept.Load() != 0 {
-			t.Errorf("a closed file is known: %v", f.handles.newest)
+		if f.files.LastOpened(idLoadavg, self, f.isPeer).HasHandle() || f.files.KeptBytes() != 0 {
+			t.Error("a closed file is kept")
 		}
 	})
 	threads, err := os.ReadDir("/proc/self/task")
@@ -153,23 +155,13 @@ func TestSize(t *testing.T) {
 	t.Run("not readable", func(t *testing.T) {
 		f, length := newSized(t)
 		*length = 10
-		f.tree.byID[idLoadavg].mode = syscall.S_IFREG | 0o400
+		f.fixed.byID[idLoadavg].mode = syscall.S_IFREG | 0o400
 		var out fuse.AttrOut
 		caller := fuse.Caller{Owner: fuse.Owner{Uid: 12345, Gid: 12345}, Pid: other}
 		in := fuse.GetAttrIn{InHeader: fuse.InHeader{NodeId: idLoadavg, Caller: caller}}
 		status := newMeta(f).GetAttr(nil, &in, &out)
 		if !status.Ok() || out.Size != fileSize || *length != 10 {
 			t.Errorf("%v: size %d, want %d: the caller cannot read it", status, out.Size, fileSize)
-		}
-	})
-	t.Run("read much later", func(t *testing.T) {
-		f, length := newSized(t)
-		*length = 10
-		number := opened(t, f, self)
-		sizeOf(t, f, self)
-		f.handles.began = f.handles.began.Add(-preparedValid)
-		if got := lengthRead(t, f, self, number); got != 11 {
-			t.Errorf("%d bytes read, want 11", got)
 		}
 	})
 	t.Run("empty", func(t *testing.T) {
@@ -197,14 +189,15 @@ func TestSize(t *testing.T) {
 func TestSizeOfNextProcess(t *testing.T) {
 	self := uint32(os.Getpid())
 	f, length := newSized(t)
+	reads := persist.NewReads()
+	f.files.Restore(reads)
 	*length = 10
 	number, unread := opened(t, f, self), opened(t, f, self+1)
 	if got := sizeOf(t, f, self); got != 10 {
 		t.Errorf("size %d, want 10", got)
 	}
-	reads := f.handles.reads
-	f.handles = newHandles()
-	f.handles.goOn(reads)
+	f.files = openfile.NewTable()
+	f.files.Restore(reads)
 	if got := lengthRead(t, f, self, unread); got != 11 {
 		t.Errorf("%d bytes read of a file without a text, want 11", got)
 	}

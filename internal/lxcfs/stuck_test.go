@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"palisade/internal/lxcfs/fusedev"
+	"palisade/internal/lxcfs/openfile"
+	"palisade/internal/lxcfs/persist"
 )
 
 // stuckText is longer than a read of stuckSize gets.
@@ -16,19 +18,20 @@ const (
 
 // newStuck makes a file system whose file loadavg is stuck until the channel is closed, and tells of its beginning in the
 // other. Its text in the end is stuckText.
-func newStuck(t *testing.T) (f *FS, began <-chan bool, goOn chan<- bool) {
+func newStuck(t *testing.T) (f *FS, reads *persist.Reads, began <-chan bool, resume chan<- bool) {
 	t.Helper()
 	f, _ = newMetered(t)
-	f.handles.goOn(&keptReads{mem: make([]byte, keptReadsSize)})
+	reads = persist.NewReads()
+	f.files.Restore(reads)
 	in, out := make(chan bool), make(chan bool)
-	n := *f.tree.byID[idLoadavg]
+	n := *f.fixed.byID[idLoadavg]
 	n.own = func(_ *FS, dst []byte) ([]byte, error) {
 		in <- true
 		<-out
 		return append(dst, stuckText...), nil
 	}
-	f.tree.byID[idLoadavg] = &n
-	return f, in, out
+	f.fixed.byID[idLoadavg] = &n
+	return f, reads, in, out
 }
 
 // readStuck begins with a read of the file number that is stuck, answers it as the transport does, and returns the text and
@@ -51,7 +54,7 @@ func readStuck(t *testing.T, f *FS, began <-chan bool, number uint64) (string, <
 // TestStuckReadOfClosedFile has a read come back when its file is closed: the next open file, which has the same handle and
 // the same number, is not given its text.
 func TestStuckReadOfClosedFile(t *testing.T) {
-	f, began, goOn := newStuck(t)
+	f, reads, began, resume := newStuck(t)
 	request := fusedev.Request{Node: idLoadavg}
 	open := func() uint64 {
 		number, _, errno := f.Open(&request, syscall.O_RDONLY)
@@ -66,34 +69,57 @@ func TestStuckReadOfClosedFile(t *testing.T) {
 	if next := open(); next != number {
 		t.Fatalf("the next file is %#x, not %#x: the test shows nothing", next, number)
 	}
-	close(goOn)
+	close(resume)
 	<-back
-	if text, ok := f.handles.get(number).appendKept(nil, 0, len(stuckText)); ok {
+	if text, ok := f.files.Get(number).AppendKept(nil, 0, len(stuckText)); ok {
 		t.Errorf("who has the handle now gets %q", text)
 	}
-	if length, text, _ := f.handles.reads.find(number, nil); length != 0 || text != nil {
+	if length, text, _ := reads.Find(number, nil); length != 0 || text != nil {
 		t.Errorf("the next process takes %q, %d bytes, for its text", text, length)
 	}
 	f.Release(&request, number)
-	if kept := f.handles.kept.Load(); kept != 0 {
+	if kept := f.files.KeptBytes(); kept != 0 {
 		t.Errorf("%d bytes are kept of no file", kept)
 	}
 }
 
 // TestStuckReadOfOpenFile has a read come back when its reader has gone on with the text that it was given meanwhile.
 func TestStuckReadOfOpenFile(t *testing.T) {
-	f, began, goOn := newStuck(t)
+	f, reads, began, resume := newStuck(t)
 	request := fusedev.Request{Node: idLoadavg}
-	number := f.handles.add(idMeminfo, 0, nil)
+	number := f.files.Add(idMeminfo, 0, nil)
 	given, back := readStuck(t, f, began, number)
-	close(goOn)
+	close(resume)
 	<-back
-	if text, ok := f.handles.get(number).appendKept(nil, 0, len(given)); !ok || string(text) != given {
+	if text, ok := f.files.Get(number).AppendKept(nil, 0, len(given)); !ok || string(text) != given {
 		t.Errorf("the text goes on as that of %q, not of %q", text, given)
 	}
 	f.Release(&request, number)
-	if length, text, _ := f.handles.reads.find(number, nil); length != 0 || text != nil {
+	if length, text, _ := reads.Find(number, nil); length != 0 || text != nil {
 		t.Error("the text of a closed file is known to the next process")
+	}
+}
+
+// TestMaybeAnswered sends requests that an earlier process may have answered, so that the number may
+// be another file's: the reader of that continues with its content.
+func TestMaybeAnswered(t *testing.T) {
+	f, _ := newMetered(t)
+	k := persist.NewReads()
+	first := openfile.NewTable()
+	first.Restore(k)
+	number := first.Add(idMeminfo, 0, nil)
+	first.Get(number).Keep([]byte("text"), 2)
+	f.files.Restore(k)
+	request := fusedev.Request{Node: idUptime, MaybeAnswered: true}
+	if text, errno := f.Read(&request, number, 0, 4096, nil); errno != 0 || len(text) == 0 {
+		t.Errorf("read: %q, %v", text, errno)
+	}
+	if text, errno := f.Rescue(&request, number, 0, 1, nil); errno != 0 || len(text) == 0 {
+		t.Errorf("rescue: %q, %v", text, errno)
+	}
+	f.Release(&request, number)
+	if text, ok := f.files.Get(number).AppendKept(nil, 2, 10); !ok || string(text) != "xt" {
+		t.Errorf("the other file continues with %q, %v", text, ok)
 	}
 }
 
@@ -104,7 +130,7 @@ func TestRescueIsOfTheHost(t *testing.T) {
 	const number = 1<<32 | 1
 	inCPUDir := func(p string) uint64 {
 		t.Helper()
-		info, err := f.cpuDir.stat(p)
+		info, err := f.cpus.stat(p)
 		if err != nil {
 			t.Fatal(err)
 		}

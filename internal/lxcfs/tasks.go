@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// recentTasks is how old a count of tasks may be that is shown in /proc/stat and /proc/loadavg.
+	// recentTasks is the maximum age of the count of tasks in /proc/stat and /proc/loadavg.
 	recentTasks = time.Second
 	// maxCounted bounds the threads whose state is read for a count, and maxThreads those from which
 	// they are sampled. The count is extrapolated to the others.
@@ -21,11 +21,10 @@ const (
 	// countTime bounds the time that a reader waits for a count, see also sampleTime. Reading one
 	// thread takes about 20 microseconds.
 	countTime = 4 * time.Millisecond
-	// restAfterCount is the pause after a count, as a multiple of the time that the count took: the
-	// counts of all containers of a principal take at most 2 % of a CPU.
-	restAfterCount = 50
-	// maxRest bounds this and similar pauses: a count may take long because the machine is busy.
-	maxRest = sampleEvery
+	// pauseFactor is the pause after a count, as a multiple of the time that the count took, up to
+	// maxPause: the counts of all containers of a principal take at most 2 % of a CPU.
+	pauseFactor = 50
+	maxPause    = sampleInterval
 )
 
 // taskCount is a count of a container's tasks.
@@ -41,34 +40,35 @@ type taskCount struct {
 // valid: a task must run to change its state. While the principal rests, tasks returns the last
 // count, and isNew is false.
 func (r *reader) tasks(limit time.Duration) (t view.Tasks, isNew bool, err error) {
-	g, now := r.guest(), r.fs.clock()
-	g.mu.Lock()
-	last := g.count
-	g.mu.Unlock()
+	s, now := r.fs.stateOf(r.c), r.fs.clock()
+	s.mu.Lock()
+	last := s.count
+	last.tasks.LastPID = s.counters.LastPID
+	s.mu.Unlock()
 	if last.at != 0 && now-last.at < recentTasks {
 		return last.tasks, true, nil
 	}
 	if err := r.c.Group.CPUUsage(&r.usage, &r.files); err != nil {
 		return view.Tasks{}, false, err
 	}
-	used := account.Sum(r.usage.Total)
-	count := taskCount{last.tasks, now, used}
-	if last.at == 0 || used != last.used {
+	count := taskCount{last.tasks, now, account.Sum(r.usage.Total)}
+	if last.at == 0 || count.used != last.used {
 		principal := r.c.Principal()
 		if !mayCount(principal, now, limit) {
 			return last.tasks, false, nil
 		}
 		count.tasks, err = r.countTasks(limit)
 		end := r.fs.clock()
-		principal.Resting.Store(int64(end + min(restAfterCount*(end-now), maxRest)))
+		principal.Resting.Store(int64(end + min(pauseFactor*(end-now), maxPause)))
 		if err != nil {
 			return view.Tasks{}, false, err
 		}
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	count.tasks.LastPID = max(count.tasks.LastPID, g.count.tasks.LastPID)
-	g.count = count
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counters.LastPID = max(s.counters.LastPID, count.tasks.LastPID)
+	count.tasks.LastPID = s.counters.LastPID
+	s.count = count
 	return count.tasks, true, nil
 }
 
@@ -76,11 +76,11 @@ func (r *reader) tasks(limit time.Duration) (t view.Tasks, isNew bool, err error
 // only one count is in progress at a time.
 func mayCount(p *container.Principal, now, limit time.Duration) bool {
 	resting := p.Resting.Load()
-	return int64(now) >= resting && p.Resting.CompareAndSwap(resting, int64(now+restAfterCount*limit))
+	return int64(now) >= resting && p.Resting.CompareAndSwap(resting, int64(now+pauseFactor*limit))
 }
 
-// shownTasks are the tasks as the reader is to see them. The reader itself runs: that it waits for this text is none of
-// its business.
+// shownTasks returns the tasks as the reader sees them. The reader itself counts as running, though
+// it waits for this content.
 func (r *reader) shownTasks() (view.Tasks, error) {
 	t, isNew, err := r.tasks(countTime)
 	if !isNew && err == nil {
@@ -93,17 +93,18 @@ func (r *reader) shownTasks() (view.Tasks, error) {
 	return t, err
 }
 
-// lastPID is the last pid of the container's pid namespace, as far as it is known: at least that of the reader.
+// lastPID returns the last pid of the container's pid namespace as far as it is known: at least the
+// reader's.
 func (r *reader) lastPID(counted int) int {
 	own, err := r.c.PIDInside(r.fs.proc, int(r.tid), &r.find)
 	if err != nil || own <= counted {
 		return counted
 	}
-	g := r.guest()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.count.tasks.LastPID = max(g.count.tasks.LastPID, own)
-	r.fs.state.save(g)
+	s := r.fs.stateOf(r.c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counters.LastPID = max(s.counters.LastPID, own)
+	r.fs.save(s)
 	return own
 }
 
@@ -131,7 +132,7 @@ func (r *reader) countTasks(limit time.Duration) (view.Tasks, error) {
 		threads[counted], threads[other] = threads[other], threads[counted]
 		tid := threads[counted]
 		var stat procfs.TaskStat
-		if stat, r.text, err = procfs.ReadTaskStatIn(r.fs.proc, tid, r.text); err != nil {
+		if stat, r.buf, err = procfs.ReadTaskStatIn(r.fs.proc, tid, r.buf); err != nil {
 			continue // it has ended
 		}
 		switch stat.State {
@@ -148,17 +149,11 @@ func (r *reader) countTasks(limit time.Duration) (view.Tasks, error) {
 	if all, ok := r.c.Group.Tasks(&r.files); ok {
 		t.Total = max(t.Total, all)
 	}
-	t.Running, t.Blocked = scale(t.Running, t.Total, counted), scale(t.Blocked, t.Total, counted)
-	if newest != 0 {
-		t.LastPID, _ = r.c.PIDInside(r.fs.proc, newest, &r.find) // it may have ended meanwhile: then an older pid is shown
+	if counted > 0 {
+		t.Running, t.Blocked = t.Running*t.Total/counted, t.Blocked*t.Total/counted
+	}
+	if newest != 0 { // an error means that it has ended; an older pid is shown then
+		t.LastPID, _ = r.c.PIDInside(r.fs.proc, newest, &r.find)
 	}
 	return t, nil
-}
-
-// scale makes n of total the same share of all.
-func scale(n, all, total int) int {
-	if total == 0 {
-		return 0
-	}
-	return n * all / total
 }

@@ -58,7 +58,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	counter(requests, counts.Requests)
 	for file, f := range counts.Files {
-		out <- prometheus.MustNewConstHistogram(reads, f.Reads, f.Time.Seconds(), f.ByBound(),
+		out <- prometheus.MustNewConstHistogram(reads, f.Reads, f.Time.Seconds(), f.Buckets,
 			file.String())
 		counter(fallbacks, f.Fallbacks, file.String())
 	}
@@ -70,9 +70,5 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge(containers, counts.Containers)
 	gauge(triggers, counts.Triggers)
-	var up uint64
-	if counts.WorkerUp {
-		up = 1
-	}
-	gauge(workerUp, up)
+	gauge(workerUp, counts.WorkerUp)
 }

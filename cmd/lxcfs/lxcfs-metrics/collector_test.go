@@ -31,7 +31,7 @@ func TestCollect(t *testing.T) {
 	}
 	defer f.Close()
 	m.Begin()
-	m.Up(true)
+	m.WorkerUp().Store(1)
 	m.Requests().Add(12345)
 	m.Containers().Store(20)
 	m.Triggers().Store(2)
@@ -43,7 +43,7 @@ func TestCollect(t *testing.T) {
 		8 * time.Microsecond, 30 * time.Microsecond, 31 * time.Microsecond, 2 * time.Millisecond,
 		3 * time.Second,
 	} {
-		m.Observe(meter.Meminfo, took)
+		m.Read(meter.Meminfo, took)
 	}
 	code, got := get(t, m)
 	if code != http.StatusOK {

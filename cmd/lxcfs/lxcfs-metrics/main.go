@@ -1,5 +1,5 @@
-// Command lxcfs-metrics tells Prometheus what lxcfs counts. lxcfs starts it, without a capability, where metrics are asked for,
-// and passes it the listeners and the memory of the counters.
+// Command lxcfs-metrics serves the counters of lxcfs to Prometheus. lxcfs starts it, without
+// capabilities, if metrics are enabled, and passes it the listeners and the memory of the counters.
 package main
 
 import (
@@ -27,10 +27,11 @@ func main() {
 	os.Exit(cmdline.Report(name, run(), os.Stderr))
 }
 
-// errAlone is for people who find the program.
-var errAlone = cmdline.Usagef("only lxcfs starts this program; ask for metrics by lxcfs --metrics ADDRESS, or --metrics-socket PATH")
+// errAlone is the error if a user starts the program.
+var errAlone = cmdline.Usagef("only lxcfs starts this program; " +
+	"ask for metrics by lxcfs --metrics ADDRESS, or --metrics-socket PATH")
 
-// run answers until it is killed.
+// run serves until it is killed.
 func run() error {
 	files, err := sys.PassedFiles(true)
 	if err != nil || len(os.Args) > 1 {
@@ -40,22 +41,18 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	// A terminal sends its signals to all of its processes; they are lxcfs's.
+	// A terminal sends signals to all processes. The supervisor handles them.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 	if err := sys.NameProcess(name); err != nil { // it was executed by descriptor
 		return err
 	}
-	if err := becomeExpendable(); err != nil {
+	if err := resetOOMScore(); err != nil {
 		return err
 	}
 	registry := prometheus.NewRegistry()
-	for _, c := range []prometheus.Collector{collector{counters}, scrape.BuildInfo("lxcfs")} {
-		if err := registry.Register(c); err != nil {
-			return err
-		}
-	}
+	registry.MustRegister(collector{counters}, scrape.BuildInfo("lxcfs"))
 	server := scrape.New(registry)
-	runtime.GOMAXPROCS(1) // one thread is enough, and the runtime looks no more for how many there may be
+	runtime.GOMAXPROCS(1) // it also stops the runtime from reading cgroup files
 	if err := sys.ConfineToServing(); err != nil {
 		return err
 	}
@@ -66,7 +63,7 @@ func run() error {
 	return <-failed
 }
 
-// take finds what lxcfs has passed.
+// take returns the counters and listeners that lxcfs has passed.
 func take(files []sys.NamedFile) (counters *meter.Meter, listeners []net.Listener, err error) {
 	for _, f := range files {
 		switch {
@@ -88,15 +85,15 @@ func take(files []sys.NamedFile) (counters *meter.Meter, listeners []net.Listene
 	return counters, listeners, nil
 }
 
-// becomeExpendable takes back what protects lxcfs from being killed where memory is short.
-func becomeExpendable() error {
+// resetOOMScore removes the protection from the OOM killer that the process inherits from lxcfs.
+func resetOOMScore() error {
 	const file = "/proc/self/oom_score_adj"
 	text, err := os.ReadFile(file)
 	if err == nil && bytes.HasPrefix(text, []byte("-")) {
 		err = os.WriteFile(file, []byte("0"), 0)
 	}
 	if err != nil {
-		return fmt.Errorf("raise the own oom_score_adj: %w", err)
+		return fmt.Errorf("raise oom_score_adj: %w", err)
 	}
 	return nil
 }

@@ -44,22 +44,18 @@ func (f *Finder[S]) keep(id identity, stale *Container[S]) (*Container[S], error
 		c.Release()
 		return other, nil
 	}
-	var victim *Container[S]
-	if len(f.byCgroup) >= f.opts.Max {
-		victim = f.leastUsed()
-		f.remove(victim)
-	}
 	f.byCgroup[id.key] = c
 	if c.isInit {
 		f.byPIDNS[id.key.pidNS] = c
 	}
+	isFull := len(f.byCgroup) > maxContainers
 	f.mu.Unlock()
-	if victim != nil {
-		victim.Release()
+	if isFull {
+		f.Evict()
 	}
 	f.opts.Log.Debug("container found",
 		"cgroup", c.Name(), "init", c.InitPID(), "pid_namespace", id.key.pidNS)
-	if err := f.watch.add(c.leader); err != nil {
+	if err := f.watch(c.leader); err != nil {
 		f.drop(c)
 		return nil, fmt.Errorf("watch process %d: %w", c.leader.pid, err)
 	}
@@ -128,22 +124,10 @@ func (f *Finder[S]) leastUsed() *Container[S] {
 	return victim
 }
 
-// leaderGone forgets the containers whose leader had the pid and has ended.
-func (f *Finder[S]) leaderGone(pid int) {
-	for _, c := range f.filter(func(c *Container[S]) bool { return c.leader.pid == pid }) {
-		if !c.leader.alive() {
-			f.Forget(c)
-		}
-		c.Release()
-	}
-}
-
 // All returns the listed containers. The caller must release each.
 func (f *Finder[S]) All() []*Container[S] {
-	return f.filter((*Container[S]).isListed)
+	return f.filter(func(c *Container[S]) bool { return c.listed.Load() })
 }
-
-func (c *Container[S]) isListed() bool { return c.listed.Load() }
 
 func (f *Finder[S]) filter(wanted func(*Container[S]) bool) []*Container[S] {
 	f.mu.RLock()

@@ -35,7 +35,7 @@ type Container[S any] struct {
 	// State is for use by the Finder's owner. It is kept if init moves to another cgroup.
 	State *S
 
-	leader process
+	leader Process
 	key    cgroupKey
 	// paths is the container's cgroup, seen the content of the leader's cgroup file at that time.
 	paths cgroup.Paths
@@ -48,8 +48,6 @@ type Container[S any] struct {
 	ownsPIDNS bool
 	// isInit reports that the leader is the init of that namespace.
 	isInit bool
-	// readers are the container's entries in Finder.byReader, guarded by Finder.mu.
-	readers []readerKey
 	// reserved reports that filesOfContainer descriptors are reserved.
 	reserved bool
 	// listed reports that a reader was found in this container. A container that is cached only
@@ -111,7 +109,7 @@ func (c *Container[S]) Release() {
 		return
 	}
 	c.Group.Close()
-	c.leader.close()
+	c.leader.Close()
 	if c.ownsPIDNS {
 		c.pidNS.Close()
 	}

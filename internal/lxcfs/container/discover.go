@@ -82,68 +82,37 @@ func (f *Finder[S]) sibling(init *Container[S], tid uint32, s *Scratch) (*Contai
 	if bytes.Equal(s.text, init.seen) {
 		return init, nil
 	}
-	f.mu.RLock()
-	c := f.byReader[readerKey{init.key.pidNS, string(s.text)}]
-	if c != nil {
-		c.Acquire()
-	}
-	f.mu.RUnlock()
-	defer init.Release()
-	cgroups := string(s.text)
-	if c != nil && (c == init || f.isCurrent(c, s)) {
-		return c, nil
-	}
-	return f.findSibling(init, cgroups, c, s)
-}
-
-// findSibling finds the container of a reader other than init's by its cgroups, and caches the
-// result. stale, which may be nil, is the outdated cache entry.
-func (f *Finder[S]) findSibling(
-	init *Container[S], cgroups string, stale *Container[S], s *Scratch,
-) (*Container[S], error) {
-	reader, err := f.cgroups.ParsePaths([]byte(cgroups))
+	reader, err := f.cgroups.ParsePaths(s.text)
 	if err != nil {
-		f.drop(stale)
+		init.Release()
 		return nil, err
 	}
-	c := init
-	var own cgroup.Paths
 	if !init.paths.IsAncestorOrSelf(reader) {
-		own = init.paths.ChildOfCommonAncestor(reader)
+		if paths := init.paths.ChildOfCommonAncestor(reader); !paths.IsZero() {
+			defer init.Release()
+			return f.ofCgroup(init, paths, s)
+		}
 	}
-	if own.IsZero() { // inside init's cgroup, or above it: a process that entered the namespace
-		f.drop(stale)
-		c.Acquire()
-	} else if c, err = f.ofCgroup(init, own, stale, s); c == nil || err != nil {
-		return nil, err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.byCgroup[c.key] == c {
-		f.remember(c, readerKey{init.key.pidNS, cgroups})
-	}
-	return c, nil
+	return init, nil // in init's cgroup, or above it: a process that entered the namespace
 }
 
 // ofCgroup returns the container of a cgroup in the pid namespace of init, or of the daemon if init
 // is nil. It returns nil if the cgroup has no process. The caller must release the container.
-// stale, which may be nil, is the container that it replaces.
 func (f *Finder[S]) ofCgroup(
-	init *Container[S], paths cgroup.Paths, stale *Container[S], s *Scratch,
+	init *Container[S], paths cgroup.Paths, s *Scratch,
 ) (*Container[S], error) {
 	id := identity{key: cgroupKey{f.hostPidNS, paths.Key()}}
 	if init != nil {
 		id.key.pidNS = init.key.pidNS
 	}
-	if stale == nil {
-		f.mu.RLock()
-		if stale = f.byCgroup[id.key]; stale != nil {
-			stale.Acquire()
-		}
-		f.mu.RUnlock()
-		if stale != nil && f.isCurrent(stale, s) {
-			return stale, nil
-		}
+	f.mu.RLock()
+	stale := f.byCgroup[id.key]
+	if stale != nil {
+		stale.Acquire()
+	}
+	f.mu.RUnlock()
+	if stale != nil && f.isCurrent(stale, s) {
+		return stale, nil
 	}
 	var err error
 	if init != nil && init.pidNS.IsOpen() {
@@ -160,31 +129,9 @@ func (f *Finder[S]) ofCgroup(
 	return f.keep(id, stale)
 }
 
-// remember maps readers with the same cgroups in c's pid namespace to c; f.mu is held for writing.
-func (f *Finder[S]) remember(c *Container[S], key readerKey) {
-	if f.byReader[key] == c {
-		return
-	}
-	if len(c.readers) == maxReaders {
-		c.forgetReaders(f.byReader)
-	}
-	c.readers = append(c.readers, key)
-	f.byReader[key] = c
-}
-
-// forgetReaders removes c's entries from Finder.byReader.
-func (c *Container[S]) forgetReaders(byReader map[readerKey]*Container[S]) {
-	for _, key := range c.readers {
-		if byReader[key] == c {
-			delete(byReader, key)
-		}
-	}
-	c.readers = c.readers[:0]
-}
-
 // identity identifies a container by its leader, the leader's pid namespace and the cgroup.
 type identity struct {
-	leader process
+	leader Process
 	isInit bool
 	pidNS  sys.File
 	key    cgroupKey
@@ -193,7 +140,7 @@ type identity struct {
 }
 
 func (id *identity) close() {
-	id.leader.close()
+	id.leader.Close()
 	id.pidNS.Close()
 }
 
@@ -343,7 +290,7 @@ func (f *Finder[S]) setLeader(id *identity, paths cgroup.Paths) error {
 	if err != nil {
 		return err
 	}
-	var oldest process
+	var oldest Process
 	for _, tid := range threads {
 		if oldest.pid != 0 && time.Now().After(list.Until) {
 			break
@@ -356,7 +303,7 @@ func (f *Finder[S]) setLeader(id *identity, paths cgroup.Paths) error {
 		if err != nil {
 			continue // ended, or not the first thread of its process
 		}
-		oldest.close()
+		oldest.Close()
 		oldest = p
 	}
 	if oldest.pid == 0 {

@@ -16,23 +16,17 @@ import (
 )
 
 const (
+	// maxContainers bounds the cached containers; there are less if descriptors run out
+	// (sys.LimitFiles). At the bound, one of the least recently read ones is dropped.
+	maxContainers = 4096
 	// recheckAfter is the time after which the cgroup of a leader is checked again.
 	recheckAfter = time.Second
-	// maxReaders bounds the entries in Finder.byReader per container, which can create any number
-	// of cgroups.
-	maxReaders = 128
 )
 
 // Options configure a Finder. The zero value of a field selects the default.
 type Options struct {
 	// Proc is the mounted procfs, /proc.
 	Proc string
-	// RuntimeStates are the directories in which low-level runtimes have a directory for each
-	// container: /run/runc and /run/crun by default.
-	RuntimeStates []string
-	// Max bounds the number of cached containers: 4096 by default, or less if descriptors run out
-	// (sys.LimitFiles). At the bound, one of the least recently read containers is dropped.
-	Max int
 	// Known is set to the number of listed containers.
 	Known *atomic.Uint64
 	Log   *slog.Logger
@@ -47,7 +41,7 @@ type Finder[S any] struct {
 	hostPidNS, hostMountNS, hostCgroupNS, hostUserNS uint64
 	// hostRoot is the daemon's root directory.
 	hostRoot sys.FileInfo
-	watch    *watcher
+	poller   *sys.Poller // of the leaders' pidfds
 	scan     initScan
 
 	// began is the origin of Container.used and checked.
@@ -56,20 +50,11 @@ type Finder[S any] struct {
 	mu sync.RWMutex
 	// byPIDNS maps inode numbers of pid namespaces, which the containers pin, to the containers of
 	// their inits.
-	byPIDNS map[uint64]*Container[S]
-	// byReader holds the containers of readers whose mount namespace differs from init's.
-	byReader map[readerKey]*Container[S]
+	byPIDNS  map[uint64]*Container[S]
 	byCgroup map[cgroupKey]*Container[S]
 	// listed is the number of containers with Container.listed set.
 	listed     int
 	principals principals
-}
-
-// readerKey identifies the container of a reader whose mount namespace differs from init's: by its
-// pid namespace, which a container pins, and the content of /proc/<pid>/cgroup.
-type readerKey struct {
-	pidNS   uint64
-	cgroups string
 }
 
 // cgroupKey identifies a container: by a cgroup, and the pid namespace, which the container pins.
@@ -86,12 +71,6 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 	if opts.Proc == "" {
 		opts.Proc = "/proc"
 	}
-	if opts.RuntimeStates == nil {
-		opts.RuntimeStates = []string{"/run/runc", "/run/crun"}
-	}
-	if opts.Max == 0 {
-		opts.Max = 4096
-	}
 	if opts.Known == nil {
 		opts.Known = new(atomic.Uint64)
 	}
@@ -102,7 +81,6 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 	f := &Finder[S]{
 		opts: opts, proc: proc, cgroups: cgroups, began: time.Now(),
 		byPIDNS:  make(map[uint64]*Container[S]),
-		byReader: make(map[readerKey]*Container[S]),
 		byCgroup: make(map[cgroupKey]*Container[S]),
 	}
 	f.principals.held = make(map[principalKey]*Principal)
@@ -112,30 +90,23 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 		return nil, err
 	}
 	defer self.Close()
-	if f.hostPidNS, err = namespace(self, 0, "pid", &s); err != nil {
-		return nil, fmt.Errorf("find the own pid namespace: %w", err)
-	}
-	if f.hostMountNS, err = namespace(self, 0, "mnt", &s); err != nil {
-		return nil, fmt.Errorf("find the own mount namespace: %w", err)
-	}
-	// Before Linux 4.6 there are no cgroup namespaces.
-	f.hostCgroupNS, err = namespace(self, 0, "cgroup", &s)
-	if err != nil && !errors.Is(err, syscall.ENOENT) {
-		return nil, fmt.Errorf("find the own cgroup namespace: %w", err)
-	}
-	f.hostUserNS, err = namespace(self, 0, "user", &s) // optional in the kernel
-	if err != nil && !errors.Is(err, syscall.ENOENT) {
-		return nil, fmt.Errorf("find the own user namespace: %w", err)
+	for kind, inode := range map[string]*uint64{
+		"pid": &f.hostPidNS, "mnt": &f.hostMountNS, "cgroup": &f.hostCgroupNS, "user": &f.hostUserNS,
+	} {
+		*inode, err = namespace(self, 0, kind, &s)
+		// cgroup namespaces are missing before Linux 4.6, and user namespaces are optional.
+		isOptional := kind == "cgroup" || kind == "user"
+		if err != nil && !(isOptional && errors.Is(err, syscall.ENOENT)) {
+			return nil, fmt.Errorf("find own %s namespace: %w", kind, err)
+		}
 	}
 	if f.hostRoot, err = self.StatAt("root/."); err != nil {
 		return nil, fmt.Errorf("stat own root directory: %w", err)
 	}
-	if f.watch, err = newWatcher(f.leaderGone, opts.Log); err != nil {
+	if f.poller, err = sys.NewPoller(); err != nil {
 		return nil, err
 	}
-	if !havePidfds() {
-		go f.sweep()
-	}
+	f.watchLeaders()
 	return f, nil
 }
 
@@ -183,11 +154,11 @@ func (f *Finder[S]) findOnHost(tid int, s *Scratch) (*Container[S], error) {
 	if err != nil {
 		return nil, err
 	}
-	made := paths.Map(func(path string) string { return runtimeMade(path, f.opts.RuntimeStates) })
+	made := paths.Map(func(path string) string { return runtimeMade(path, runtimeStates) })
 	if made.IsZero() {
 		return nil, nil
 	}
-	return f.ofCgroup(nil, made, nil, s)
+	return f.ofCgroup(nil, made, s)
 }
 
 // isCurrent reports whether c's leader is still in the same cgroup. It checks at most once in
@@ -227,7 +198,6 @@ func (f *Finder[S]) remove(c *Container[S]) {
 	if f.byPIDNS[c.key.pidNS] == c {
 		delete(f.byPIDNS, c.key.pidNS)
 	}
-	c.forgetReaders(f.byReader)
 	if c.listed.Load() {
 		f.listed--
 		f.opts.Known.Store(uint64(f.listed))
@@ -249,16 +219,10 @@ func namespace(dir sys.File, tid uint32, kind string, s *Scratch) (uint64, error
 	if err != nil {
 		return 0, err
 	}
-	digits, ok := bytes.CutPrefix(link, []byte(kind))
-	if !ok || len(digits) < 4 {
-		return 0, fmt.Errorf("parse namespace link %q", link)
-	}
-	var inode uint64
-	for _, c := range digits[2 : len(digits)-1] {
-		if c < '0' || c > '9' {
-			return 0, fmt.Errorf("parse namespace link %q", link)
-		}
-		inode = inode*10 + uint64(c-'0')
+	digits := bytes.TrimSuffix(link[bytes.IndexByte(link, '[')+1:], []byte("]"))
+	inode, err := strconv.ParseUint(string(digits), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("parse namespace link %q: %w", link, err)
 	}
 	return inode, nil
 }

@@ -111,16 +111,12 @@ func (f *Finder[S]) Principal(tid, uid uint32) *Principal {
 // is zeroed. Before Linux 4.9, and if a namespace is not below the daemon's, each namespace counts
 // as a container.
 func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
-	topmost := *ns
-	defer func() {
-		if topmost.Fd() != ns.Fd() {
-			topmost.Close()
-		}
-	}()
-	inode, err := topmost.Inode()
+	inode, err := ns.Inode()
 	if err != nil || inode == f.hostPidNS {
 		return nil, err
 	}
+	topmost, above := ns, new(sys.File) // above is closed unless the Principal owns it
+	defer func() { above.Close() }()
 	for {
 		parent, err := topmost.ParentNamespace()
 		if sys.IsUnknownNamespace(err) {
@@ -128,18 +124,17 @@ func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
 		} else if err != nil {
 			return nil, err
 		}
-		above, err := parent.Inode()
-		if err != nil || above == f.hostPidNS {
+		parentInode, err := parent.Inode()
+		if err != nil || parentInode == f.hostPidNS {
 			parent.Close()
 			if err != nil {
 				return nil, err
 			}
 			break
 		}
-		if topmost.Fd() != ns.Fd() {
-			topmost.Close()
-		}
-		topmost, inode = parent, above
+		above.Close()
+		*above, inode = parent, parentInode
+		topmost = above
 	}
 	creator, err := topmost.Creator()
 	if err != nil {
@@ -148,10 +143,7 @@ func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
 	if creator != 0 {
 		return f.principals.acquire(principalKey{uid: creator}, sys.File{}), nil
 	}
-	p := f.principals.acquire(principalKey{ns: inode}, topmost)
-	if topmost.Fd() == ns.Fd() {
-		*ns = sys.File{}
-	}
-	topmost = *ns
+	p := f.principals.acquire(principalKey{ns: inode}, *topmost)
+	*topmost = sys.File{}
 	return p, nil
 }

@@ -11,9 +11,9 @@ import (
 	"palisade/internal/linux/sys"
 )
 
-// process is a pinned process: its directory in /proc and its pidfd never refer to another process
+// Process is a pinned process: its directory in /proc and its pidfd never refer to another process
 // that reuses the pid.
-type process struct {
+type Process struct {
 	pid int
 	// dir is /proc/<pid>, cgroup the file of that name in it.
 	dir, cgroup sys.File
@@ -27,18 +27,21 @@ type process struct {
 	depth int
 }
 
-// pin opens the process with the pid. The caller must close it.
-func pin(proc sys.File, pid int) (process, error) {
-	p := process{pid: pid}
+// Pin returns the process with the pid, which the caller must close. It fails for a thread that is
+// not a thread-group leader.
+func (f *Finder[S]) Pin(pid int) (Process, error) { return pin(f.proc, pid) }
+
+func pin(proc sys.File, pid int) (Process, error) {
+	p := Process{pid: pid}
 	err := p.open(proc)
 	if err != nil {
-		p.close()
-		return process{}, fmt.Errorf("pin process %d: %w", pid, err)
+		p.Close()
+		return Process{}, fmt.Errorf("pin process %d: %w", pid, err)
 	}
 	return p, nil
 }
 
-func (p *process) open(proc sys.File) (err error) {
+func (p *Process) open(proc sys.File) (err error) {
 	if p.dir, err = proc.OpenDirAt(strconv.Itoa(p.pid)); err != nil {
 		return err
 	}
@@ -62,14 +65,18 @@ func (p *process) open(proc sys.File) (err error) {
 	return err
 }
 
-func (p *process) close() {
+// Start returns the start time of the process, since boot.
+func (p *Process) Start() time.Duration { return p.start }
+
+// Close closes the descriptors of the process.
+func (p *Process) Close() {
 	p.dir.Close()
 	p.cgroup.Close()
 	p.pidfd.Close()
 }
 
-// alive reports whether the process has not ended. A zombie has.
-func (p *process) alive() bool {
+// IsAlive reports whether the process has not ended. A zombie has.
+func (p *Process) IsAlive() bool {
 	if p.pidfd.IsOpen() {
 		return !p.pidfd.Ready()
 	}

@@ -1,70 +1,60 @@
 package container
 
 import (
-	"log/slog"
 	"os"
 	"time"
 
 	"palisade/internal/linux/sys"
 )
 
-// sweepEvery is the interval between checks of the leaders without pidfds (before Linux 5.3).
-const sweepEvery = 2 * time.Second
+// sweepInterval is the interval of checks of the leaders before Linux 5.3, which has no pidfds.
+const sweepInterval = 2 * time.Second
 
-// watcher calls gone with the pid of each process that ends.
-type watcher struct {
-	poller *sys.Poller
-	gone   func(pid int)
-}
-
-func newWatcher(gone func(pid int), log *slog.Logger) (*watcher, error) {
-	poller, err := sys.NewPoller()
-	if err != nil {
-		return nil, err
+// watchLeaders starts to forget the containers whose leaders end.
+func (f *Finder[S]) watchLeaders() {
+	pidfd, err := sys.OpenPidfd(os.Getpid())
+	pidfd.Close()
+	if err == nil {
+		go f.pollLeaders()
+		return
 	}
-	w := &watcher{poller, gone}
-	go w.run(log)
-	return w, nil
+	go func() {
+		for range time.Tick(sweepInterval) {
+			f.forgetEnded(func(*Container[S]) bool { return true })
+		}
+	}()
 }
 
-// add watches the process until its pidfd is closed.
-func (w *watcher) add(p process) error {
+// watch watches the process until its pidfd is closed.
+func (f *Finder[S]) watch(p Process) error {
 	if !p.pidfd.IsOpen() {
 		return nil
 	}
 	// EventOnce: the pidfd stays readable, and a reader may hold it for a while.
-	return w.poller.Add(p.pidfd, sys.EventIn|sys.EventOnce, int32(p.pid))
+	return f.poller.Add(p.pidfd, sys.EventIn|sys.EventOnce, int32(p.pid))
 }
 
-func (w *watcher) run(log *slog.Logger) {
+func (f *Finder[S]) pollLeaders() {
 	var events []sys.Event
 	for {
 		var err error
-		if events, err = w.poller.Wait(events[:0]); err != nil {
-			log.Error("cannot watch for the end of containers", "err", err)
+		if events, err = f.poller.Wait(events[:0]); err != nil {
+			f.opts.Log.Error("cannot watch for the end of containers", "err", err)
 			return
 		}
 		for _, ev := range events {
-			w.gone(int(ev.Token))
+			pid := int(ev.Token)
+			f.forgetEnded(func(c *Container[S]) bool { return c.leader.pid == pid })
 		}
 	}
 }
 
-// sweep does the work of watcher without pidfds.
-func (f *Finder[S]) sweep() {
-	for range time.Tick(sweepEvery) {
-		for _, c := range f.filter(func(*Container[S]) bool { return true }) {
-			if !c.leader.alive() {
-				f.Forget(c)
-			}
-			c.Release()
+// forgetEnded forgets the wanted containers whose leader has ended.
+func (f *Finder[S]) forgetEnded(wanted func(*Container[S]) bool) {
+	for _, c := range f.filter(wanted) {
+		if !c.leader.IsAlive() {
+			f.Forget(c)
 		}
+		c.Release()
 	}
-}
-
-// havePidfds reports whether the kernel supports pidfds.
-func havePidfds() bool {
-	fd, err := sys.OpenPidfd(os.Getpid())
-	fd.Close()
-	return err == nil
 }

@@ -492,7 +492,7 @@ func TestNextProcess(t *testing.T) {
 		t.Fatalf("%q, %v", line, err)
 	}
 	// The file stays open, so that a READ is the last request.
-	const script = `exec 3<"$1"; dd status=none bs=4096 count=1 <&3; exec sleep 1000`
+	const script = `exec 3<"$1"; dd status=none bs=4096 count=1 <&3; echo done; exec sleep 1000`
 	reader := exec.Command("sh", "-c", script, "sh", filepath.Join(dir, "text"))
 	out, err := reader.StdoutPipe()
 	if err != nil {
@@ -503,8 +503,10 @@ func TestNextProcess(t *testing.T) {
 	}
 	defer reader.Wait() // returns the signal
 	defer reader.Process.Kill()
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "first\n" {
-		t.Fatalf("read: %q, %v", line, err)
+	for lines, want := bufio.NewReader(out), []string{"first\n", "done\n"}; len(want) > 0; want = want[1:] {
+		if line, err := lines.ReadString('\n'); err != nil || line != want[0] {
+			t.Fatalf("read: %q, %v", line, err)
+		}
 	}
 	answered := 0
 	eventually(10*time.Second, func() bool { // the process may not have cleared the slot yet

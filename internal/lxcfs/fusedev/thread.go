@@ -171,6 +171,9 @@ func (t *thread) dispatch(in []byte) (answered bool) {
 		return false // node ids are constants
 	case op == opAccess && len(in) >= accessInSize:
 		t.fail(t.conn.handler.Access(&t.req, u32(in, inHeaderSize)))
+	case op == opSymlink, op == opMknod, op == opMkdir, op == opUnlink, op == opRmdir,
+		op == opRename, op == opRename2, op == opLink, op == opCreate:
+		t.fail(syscall.EACCES) // no program can change the tree
 	case op == opInterrupt, op == opFlush:
 		t.fail(syscall.ENOSYS) // the kernel does not send them again
 	case op == opDestroy:

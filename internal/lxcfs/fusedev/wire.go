@@ -12,16 +12,25 @@ const (
 	opLookup      = 1
 	opForget      = 2
 	opGetattr     = 3
+	opSymlink     = 6
+	opMknod       = 8
+	opMkdir       = 9
+	opUnlink      = 10
+	opRmdir       = 11
+	opRename      = 12
+	opLink        = 13
 	opOpen        = 14
 	opRead        = 15
 	opRelease     = 18
 	opFlush       = 25
 	opInit        = 26
 	opAccess      = 34
+	opCreate      = 35
 	opInterrupt   = 36
 	opDestroy     = 38
 	opPoll        = 40
 	opBatchForget = 42
+	opRename2     = 45
 
 	inHeaderSize  = 40
 	outHeaderSize = 16

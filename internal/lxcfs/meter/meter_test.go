@@ -2,6 +2,7 @@ package meter
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"syscall"
 	"testing"
@@ -54,41 +55,43 @@ func counts(t *testing.T, m *Meter) Counts {
 func TestCounts(t *testing.T) {
 	supervisor, f := newMeter(t)
 	reader := opened(t, readOnly(t, f), OpenReadOnly)
-	if c := counts(t, reader); c.WorkerUp || c.Requests != 0 || c.Files[Meminfo].Reads != 0 {
+	if c := counts(t, reader); c.WorkerUp != 0 || c.Requests != 0 || c.Files[Meminfo].Reads != 0 {
 		t.Errorf("before a worker: %+v", c)
 	}
 	for range 2 {
 		worker := opened(t, f, Open)
 		worker.Begin()
-		supervisor.Up(true)
+		supervisor.WorkerUp().Store(1)
 		worker.Requests().Add(3)
 		worker.Containers().Store(7)
 		worker.Triggers().Store(1)
 		worker.Error(Stuck)
 		worker.Fallback(Meminfo)
-		worker.Read(Stat, worker.Now().Add(-20*time.Millisecond))
+		worker.Read(Stat, 20*time.Millisecond)
 		for _, took := range []time.Duration{
 			-1, 10 * time.Microsecond, 11 * time.Microsecond, time.Second, time.Hour,
 		} {
-			worker.Observe(Meminfo, took)
+			worker.Read(Meminfo, took)
 		}
 		supervisor.Replaced(Killed)
 	}
 	c := counts(t, reader)
-	if !c.WorkerUp || c.Requests != 6 || c.Containers != 7 || c.Triggers != 1 ||
+	if c.WorkerUp != 1 || c.Requests != 6 || c.Containers != 7 || c.Triggers != 1 ||
 		c.Errors[Stuck] != 2 || c.Replaced[Killed] != 2 || c.Replaced[Hung] != 0 {
 		t.Errorf("%+v", c)
 	}
 	m := c.Files[Meminfo]
-	want := [len(Bounds)]uint64{4, 6, 6, 6, 6, 6, 6, 6, 8}
-	if m.Buckets != want || m.Reads != 10 || m.Fallbacks != 2 {
+	want := map[float64]uint64{
+		1e-5: 4, 2.5e-5: 6, 5e-5: 6, 1e-4: 6, 2.5e-4: 6, 1e-3: 6, 1e-2: 6, 0.1: 6, 1: 8,
+	}
+	if !maps.Equal(m.Buckets, want) || m.Reads != 10 || m.Fallbacks != 2 {
 		t.Errorf("%+v, want %v", m, want)
 	}
 	wantTime := 2 * (time.Hour + time.Second + 20*time.Microsecond)
 	if m.Time < wantTime || m.Time > wantTime+time.Millisecond {
 		t.Errorf("%v, want %v", m.Time, wantTime)
 	}
-	if s := c.Files[Stat]; s.Reads != 2 || s.Buckets[7] != 2 || s.Buckets[6] != 0 {
+	if s := c.Files[Stat]; s.Reads != 2 || s.Buckets[0.1] != 2 || s.Buckets[0.01] != 0 {
 		t.Errorf("%+v", s)
 	}
 	opened(t, f, Open).Begin()
@@ -147,25 +150,28 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
-// TestNil calls all methods for counting on a nil Meter.
-func TestNil(t *testing.T) {
-	var m *Meter
+// TestPrivate counts in memory that no other process has.
+func TestPrivate(t *testing.T) {
+	m := NewPrivate()
 	m.Begin()
-	m.Read(Meminfo, m.Now())
+	m.Read(Meminfo, time.Second)
 	m.Fallback(Meminfo)
 	m.Error(Panic)
-	m.Up(true)
+	m.WorkerUp().Store(1)
 	m.Replaced(Hung)
 	m.Requests().Add(1)
+	if c := counts(t, m); c.Files[Meminfo].Reads != 1 || c.WorkerUp != 1 {
+		t.Errorf("%+v", c)
+	}
 }
 
 // TestAllocations checks that counting does not allocate.
 func TestAllocations(t *testing.T) {
 	shared, _ := newMeter(t)
 	shared.Begin()
-	for _, m := range []*Meter{nil, shared} {
+	for _, m := range []*Meter{NewPrivate(), shared} {
 		n := testing.AllocsPerRun(100, func() {
-			m.Read(Meminfo, m.Now())
+			m.Read(Meminfo, time.Millisecond)
 			m.Fallback(Meminfo)
 			m.Error(Stats)
 		})
@@ -203,6 +209,6 @@ func BenchmarkRead(b *testing.B) {
 	}
 	defer f.Close()
 	for b.Loop() {
-		m.Read(Meminfo, m.Now())
+		m.Read(Meminfo, time.Millisecond)
 	}
 }

@@ -4,12 +4,11 @@ import "time"
 
 // Counts is a copy of the counters.
 type Counts struct {
-	WorkerUp bool
-	Replaced map[Reason]uint64
+	Requests, Containers, Triggers, WorkerUp uint64
 
-	Requests, Containers, Triggers uint64
-	Errors                         map[ErrorKind]uint64
-	Files                          map[File]FileCounts
+	Replaced map[Reason]uint64
+	Errors   map[ErrorKind]uint64
+	Files    map[File]FileCounts
 }
 
 // FileCounts holds the counters of one file.
@@ -18,17 +17,17 @@ type FileCounts struct {
 	// Reads is the number of reads whose content was generated, Time their total duration.
 	Reads uint64
 	Time  time.Duration
-	// Buckets holds the numbers of reads that took at most the time in Bounds.
-	Buckets [len(Bounds)]uint64
+	// Buckets holds the numbers of reads that took at most the seconds in the key.
+	Buckets map[float64]uint64
 }
 
 // Counts returns all counters, which are 0 before the first worker.
 func (m *Meter) Counts() (Counts, error) {
 	c := Counts{
-		WorkerUp: m.at(upAt).Load() != 0, Replaced: make(map[Reason]uint64),
 		Requests: m.Requests().Load(), Containers: m.Containers().Load(),
-		Triggers: m.Triggers().Load(),
-		Errors:   make(map[ErrorKind]uint64), Files: make(map[File]FileCounts),
+		Triggers: m.Triggers().Load(), WorkerUp: m.WorkerUp().Load(),
+		Replaced: make(map[Reason]uint64), Errors: make(map[ErrorKind]uint64),
+		Files: make(map[File]FileCounts),
 	}
 	for r := range numReasons {
 		c.Replaced[r] = m.at(replacedAt + int(r)).Load()
@@ -48,21 +47,13 @@ func (m *Meter) Counts() (Counts, error) {
 func (m *Meter) file(f File) FileCounts {
 	c := FileCounts{
 		Fallbacks: m.in(f, fallbacksAt).Load(), Time: time.Duration(m.in(f, timeAt).Load()),
+		Buckets: make(map[float64]uint64),
 	}
 	for i := range numBuckets {
 		c.Reads += m.in(f, bucketsAt+i).Load()
 		if i < len(Bounds) {
-			c.Buckets[i] = c.Reads
+			c.Buckets[Bounds[i].Seconds()] = c.Reads
 		}
 	}
 	return c
-}
-
-// ByBound returns the buckets by their bounds in seconds.
-func (c *FileCounts) ByBound() map[float64]uint64 {
-	buckets := make(map[float64]uint64, len(Bounds))
-	for i, bound := range Bounds {
-		buckets[bound.Seconds()] = c.Buckets[i]
-	}
-	return buckets
 }

@@ -160,7 +160,7 @@ func (s *Supervisor) handleNotification(n sys.Notification) bool {
 		case w == nil || w.Pid != n.PID:
 		case has(serving):
 			w.serving, w.served = true, time.Now()
-			s.Meter.Up(true)
+			s.Meter.WorkerUp().Store(1)
 			s.Log.Info("the worker serves", "pid", w.Pid)
 			return true
 		case has(alive):
@@ -208,7 +208,7 @@ func (s *Supervisor) handleExit(e exit) (done bool, err error) {
 // is needed, and whether Run must return.
 func (s *Supervisor) clearCurrent() (handled, done bool) {
 	s.current = nil
-	s.Meter.Up(false)
+	s.Meter.WorkerUp().Store(0)
 	switch {
 	case s.ending:
 		return true, true

@@ -9,12 +9,14 @@ import (
 	"time"
 
 	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/meter"
 )
 
 // newSupervisor is one whose workers are made by newProcess, and that is asked nothing.
 func newSupervisor() *Supervisor {
 	return &Supervisor{
 		Log: slog.New(slog.DiscardHandler), Answered: new(atomic.Uint64),
+		Meter:   meter.NewPrivate(),
 		Probe:   func(context.Context) error { return nil },
 		threads: func(int) []threadTimes { return nil },
 	}

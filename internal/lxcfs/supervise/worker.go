@@ -35,6 +35,8 @@ const (
 	Toggle Command = 't'
 	// Ping: call Alive if requests are answered.
 	Ping Command = 'a'
+	// Gone: the supervisor has ended.
+	Gone Command = 0
 )
 
 const (
@@ -91,11 +93,20 @@ func (w *Worker) notify(text string) error {
 	return err
 }
 
-// Next waits for the next command. It returns false if the supervisor is gone.
-func (w *Worker) Next() (Command, bool) {
-	var b [1]byte
-	n, err := w.pipe.Read(b[:])
-	return Command(b[0]), err == nil && n == 1
+// Commands returns a channel of the supervisor's commands, which is closed when that has ended.
+func (w *Worker) Commands() <-chan Command {
+	commands := make(chan Command)
+	go func() {
+		defer close(commands)
+		var b [1]byte
+		for {
+			if n, err := w.pipe.Read(b[:]); err != nil || n != 1 {
+				return
+			}
+			commands <- Command(b[0])
+		}
+	}()
+	return commands
 }
 
 // process is a worker as its supervisor sees it.

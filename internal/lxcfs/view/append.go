@@ -9,19 +9,12 @@ func appendUint(dst []byte, n uint64) []byte { return strconv.AppendUint(dst, n,
 
 // appendPadded appends n, right-aligned in width columns (printf's "%*lu").
 func appendPadded(dst []byte, n uint64, width int) []byte {
-	var digits [20]byte
-	i := len(digits)
-	for {
-		i--
-		digits[i] = byte('0' + n%10)
-		if n /= 10; n == 0 {
-			break
-		}
-	}
-	for pad := width - (len(digits) - i); pad > 0; pad-- {
+	var buf [20]byte
+	digits := appendUint(buf[:0], n)
+	for range width - len(digits) {
 		dst = append(dst, ' ')
 	}
-	return append(dst, digits[i:]...)
+	return append(dst, digits...)
 }
 
 // appendHundredths appends n/100 with two decimals (printf's "%lu.%02lu").

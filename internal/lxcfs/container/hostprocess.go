@@ -4,29 +4,10 @@ import (
 	"errors"
 	"strconv"
 	"syscall"
-	"time"
 
 	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
 )
-
-// Pinned is a process whose pid is not reused while it is alive.
-type Pinned struct{ process process }
-
-// Pin returns the process with the pid. It fails for a thread that is not a thread-group leader.
-func (f *Finder[S]) Pin(pid int) (Pinned, error) {
-	p, err := pin(f.proc, pid)
-	return Pinned{p}, err
-}
-
-// Start returns the start time of the process, since boot.
-func (p *Pinned) Start() time.Duration { return p.process.start }
-
-// IsAlive reports whether the process has not ended.
-func (p *Pinned) IsAlive() bool { return p.process.alive() }
-
-// Close closes the descriptors of the process.
-func (p *Pinned) Close() { p.process.close() }
 
 // IsOwn reports whether the thread tid is in the daemon's user, pid and mount namespaces, and so in
 // no container, regardless of its cgroup. The thread must be waiting for a reply.

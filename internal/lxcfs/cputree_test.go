@@ -32,18 +32,18 @@ func TestCPUNames(t *testing.T) {
 		{".", "online", "online"}, {"cpu2", "topology", "topology"}, {"cpu2", "cpu9", "cpu9"},
 	} {
 		if tt.container != "" {
-			if got, ok := toHost(tt.dir, tt.container, &cpus); got != tt.host || ok != (tt.host != "") {
-				t.Errorf("toHost(%q, %q) = %q, %v, want %q", tt.dir, tt.container, got, ok, tt.host)
+			if got := toHost(tt.dir, tt.container, &cpus); got != tt.host {
+				t.Errorf("toHost(%q, %q) = %q, want %q", tt.dir, tt.container, got, tt.host)
 			}
 		}
 		if tt.host == "" {
 			continue
 		}
-		if got, ok := toReader(tt.dir, tt.host, &cpus); got != tt.container || ok != (tt.container != "") {
-			t.Errorf("toReader(%q, %q) = %q, %v, want %q", tt.dir, tt.host, got, ok, tt.container)
+		if got := toReader(tt.dir, tt.host, &cpus); got != tt.container {
+			t.Errorf("toReader(%q, %q) = %q, want %q", tt.dir, tt.host, got, tt.container)
 		}
-		if got, ok := toHost(tt.dir, tt.host, nil); got != tt.host || !ok {
-			t.Errorf("toHost(%q, %q) of the host = %q, %v", tt.dir, tt.host, got, ok)
+		if got := toHost(tt.dir, tt.host, nil); got != tt.host {
+			t.Errorf("toHost(%q, %q) of the host = %q", tt.dir, tt.host, got)
 		}
 	}
 }
@@ -56,7 +56,7 @@ func TestThrottleIsHidden(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d, err := openCPUDir(root)
+	d, err := openCPUTree(nil, root)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package lxcfs
+package disk
 
 import (
 	"os"
@@ -14,7 +14,7 @@ import (
 	"palisade/internal/lxcfs/view"
 )
 
-func TestNodesBelow(t *testing.T) {
+func TestDeviceNodes(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("making device nodes needs root")
 	}
@@ -59,17 +59,18 @@ func TestNodesBelow(t *testing.T) {
 		{Device: procfs.Device{Major: 254}, Name: "another-xvda"},
 		{Device: procfs.Device{Major: 252, Minor: 1}, Name: "mapper/data"},
 	}
-	if got := nodesBelow(dev); !reflect.DeepEqual(got, want) {
+	if got := deviceNodes(dev); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 
-// TestFullDev has a container fill its /dev: no more is read than is looked at, in all directories together.
+// TestFullDev scans a /dev that a container has filled: the names read in all directories together
+// are bounded.
 func TestFullDev(t *testing.T) {
 	dir := t.TempDir()
-	const folders, files = 3, maxDeviceNames/2 + 1
-	for folder := range folders {
-		sub := filepath.Join(dir, strconv.Itoa(folder))
+	const dirs, files = 3, maxDeviceNames/2 + 1
+	for dir2 := range dirs {
+		sub := filepath.Join(dir, strconv.Itoa(dir2))
 		if err := os.Mkdir(sub, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -84,20 +85,20 @@ func TestFullDev(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dev.Close()
-	s := nodeSearch{names: maxDeviceNames}
-	below := s.look(dev, "")
-	if want := maxDeviceNames - folders; len(below) != folders || s.names != want {
+	s := nodeScan{names: maxDeviceNames}
+	below := s.scan(dev, "")
+	if want := maxDeviceNames - dirs; len(below) != dirs || s.names != want {
 		t.Fatalf("%q are below, %d names are left of %d", below, s.names, want)
 	}
-	for i, want := range []int{maxDeviceNames - folders - files, 0, 0} {
+	for i, want := range []int{maxDeviceNames - dirs - files, 0, 0} {
 		sub, err := dev.OpenDirInRoot(below[i])
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.look(sub, below[i]+"/")
+		s.scan(sub, below[i]+"/")
 		sub.Close()
 		if s.names != want {
-			t.Errorf("after %d folders %d names are left, want %d", i+1, s.names, want)
+			t.Errorf("after %d dirs %d names are left, want %d", i+1, s.names, want)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package lxcfs
+package disk
 
 import (
 	"bytes"
@@ -14,14 +14,8 @@ import (
 	"palisade/internal/linux/sys"
 )
 
-const (
-	// hostMountsMaxAge is the maximum age of the host's mount table, or restAfterTable times the time
-	// that it took to read the table, if that is longer.
-	hostMountsMaxAge = time.Second
-	restAfterTable   = 100
-	// maxLayers bounds the depth of stacked overlays.
-	maxLayers = 4
-)
+// maxLayers bounds the depth of stacked overlays.
+const maxLayers = 4
 
 // hostMounts finds the disks of the host's file systems. It identifies a file system only by its
 // device number, which the kernel assigns. A container chooses the sources and options in its mount
@@ -38,12 +32,36 @@ type hostMounts struct {
 
 // diskOf returns the disk of the file system with the device number.
 func (h *hostMounts) diskOf(fs sys.DeviceNumber) (procfs.Device, bool) {
-	if disks := h.disks(fs.Major, fs.Minor); len(disks) > 0 {
-		return disks[0], true
+	return h.diskBelow(fs, maxLayers)
+}
+
+// diskBelow is diskOf for a file system with at most the given number of overlays below it.
+func (h *hostMounts) diskBelow(fs sys.DeviceNumber, layers int) (procfs.Device, bool) {
+	if disk, ok := h.firstDisk(fs); ok {
+		return disk, true
 	}
 	// A file system on several devices (btrfs), or on other file systems (overlay), has the number of
 	// no block device.
-	return h.below(h.table(), fs, maxLayers)
+	for _, m := range h.table() {
+		if deviceNumber(m) != fs {
+			continue
+		}
+		switch m.FSType {
+		case "overlay":
+			return h.diskBelowPath(layerOf(m), layers)
+		case "btrfs", "bcachefs": // only the host's root can mount these, so the source is trusted
+			return h.diskNamed(m.Source)
+		}
+		break
+	}
+	return procfs.Device{}, false
+}
+
+func (h *hostMounts) firstDisk(dev sys.DeviceNumber) (procfs.Device, bool) {
+	if disks := h.disks(dev.Major, dev.Minor); len(disks) > 0 {
+		return disks[0], true
+	}
+	return procfs.Device{}, false
 }
 
 // table returns the host's mounts. The caller must not change the list.
@@ -61,37 +79,15 @@ func (h *hostMounts) table() []*mountinfo.Info {
 			h.list = list
 		}
 	}
-	rest := min(restAfterTable*time.Since(began), maxRest)
-	h.next = began.Add(max(hostMountsMaxAge, rest))
+	h.next = began.Add(pause(time.Since(began)))
 	return h.list
-}
-
-// below returns the disk below a file system in the table that has no device number of a disk.
-func (h *hostMounts) below(
-	table []*mountinfo.Info, fs sys.DeviceNumber, layers int,
-) (procfs.Device, bool) {
-	for _, m := range table {
-		if m.Major != int(fs.Major) || m.Minor != int(fs.Minor) {
-			continue
-		}
-		switch m.FSType {
-		case "overlay":
-			return h.diskBelowPath(table, layerOf(m), layers)
-		case "btrfs", "bcachefs": // only the host's root can mount these, so the source is trusted
-			return h.diskNamed(m.Source)
-		}
-		return procfs.Device{}, false
-	}
-	return procfs.Device{}, false
 }
 
 // diskBelowPath returns the disk of the file system that a path of the host is on. The path is
 // compared as text with the mount points, and not resolved.
-func (h *hostMounts) diskBelowPath(
-	table []*mountinfo.Info, dir string, layers int,
-) (procfs.Device, bool) {
+func (h *hostMounts) diskBelowPath(dir string, layers int) (procfs.Device, bool) {
 	var closest *mountinfo.Info
-	for _, m := range table {
+	for _, m := range h.table() {
 		below := strings.TrimSuffix(m.Mountpoint, "/")
 		if rest, ok := strings.CutPrefix(dir, below); !ok || rest != "" && rest[0] != '/' {
 			continue
@@ -104,11 +100,7 @@ func (h *hostMounts) diskBelowPath(
 	if closest == nil || layers == 0 || !path.IsAbs(dir) {
 		return procfs.Device{}, false
 	}
-	fs := sys.DeviceNumber{Major: uint32(closest.Major), Minor: uint32(closest.Minor)}
-	if disks := h.disks(fs.Major, fs.Minor); len(disks) > 0 {
-		return disks[0], true
-	}
-	return h.below(table, fs, layers-1)
+	return h.diskBelow(deviceNumber(closest), layers-1)
 }
 
 // diskNamed returns the disk of a device node in the host's /dev.
@@ -120,11 +112,7 @@ func (h *hostMounts) diskNamed(node string) (procfs.Device, bool) {
 	if err != nil || !info.IsBlockDevice() {
 		return procfs.Device{}, false
 	}
-	disks := h.disks(info.Device.Major, info.Device.Minor)
-	if len(disks) == 0 {
-		return procfs.Device{}, false
-	}
-	return disks[0], true
+	return h.firstDisk(info.Device)
 }
 
 // layerOf returns the path of an overlay's upper layer, or of its lowest layer if it is read-only.

@@ -1,0 +1,24 @@
+package lxcfs
+
+import (
+	"testing"
+
+	"palisade/internal/lxcfs/fusedev"
+)
+
+// TestReadsDoNotAllocate reads files of a container again and again.
+func TestReadsDoNotAllocate(t *testing.T) {
+	f, _, init := newFake(t)
+	for _, id := range []uint64{idCpuinfo, idMeminfo, idStat, idUptime, idSwaps} {
+		r := fusedev.Request{Node: id, TID: uint32(init)}
+		buf := make([]byte, 0, 64<<10)
+		allocs := testing.AllocsPerRun(100, func() {
+			number, _, _ := f.Open(&r, 0)
+			f.Read(&r, number, 0, 4096, buf)
+			f.Release(&r, number)
+		})
+		if allocs >= 1 {
+			t.Errorf("node %d: %v allocations", id, allocs)
+		}
+	}
+}

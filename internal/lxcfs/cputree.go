@@ -1,0 +1,346 @@
+package lxcfs
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/fusedev"
+	"palisade/internal/lxcfs/meter"
+	"palisade/internal/lxcfs/view"
+)
+
+// cpuValid is the time for which the kernel may cache nodes of the CPU directory, where CPUs come
+// and go.
+const cpuValid = time.Second
+
+// throttleDir is the directory in each cpuN that is not served: its counters leak what other
+// containers do. Engines mask it (moby since 28.0.2), and the mount on the whole directory covers
+// their masks.
+const throttleDir = "thermal_throttle"
+
+// cpuTree passes through the host's /sys/devices/system/cpu for reading. Paths are the host's,
+// relative to that directory.
+//
+// A container has the directories cpu0 to cpu<n-1> for the n CPUs that its cpuinfo lists, and no
+// others: programs count them (htop, older glibc), or read cpuN/online, which CPU 0 may lack. cpuI
+// is the directory of the CPU of the host that is behind I. The file possible stays the host's,
+// since programs size arrays by it that they index with the CPU number of the kernel (rseq(2),
+// getcpu(2)).
+type cpuTree struct {
+	fs   *FS
+	root sys.File
+
+	mu    sync.Mutex
+	paths map[uint64]string // by id in the shared tree
+}
+
+func openCPUTree(f *FS, sysRoot string) (*cpuTree, error) {
+	root, err := sys.OpenDir(sysRoot + "/devices/system/cpu")
+	return &cpuTree{fs: f, root: root, paths: map[uint64]string{idCPUDir: "."}}, err
+}
+
+// path returns the path of a node.
+func (t *cpuTree) path(id uint64) (string, error) {
+	id = sharedNode(id)
+	t.mu.Lock()
+	p, ok := t.paths[id]
+	t.mu.Unlock()
+	if ok {
+		return p, nil
+	}
+	p, err := t.search(id)
+	if err != nil {
+		return "", fmt.Errorf("find node %d below /sys/devices/system/cpu: %w", id, err)
+	}
+	return p, nil
+}
+
+// search finds a node that an earlier process has told the kernel. It searches breadth-first: with
+// many CPUs there are thousands of files in subdirectories.
+func (t *cpuTree) search(id uint64) (string, error) {
+	for dirs := []string{"."}; len(dirs) > 0; dirs = dirs[1:] {
+		entries, err := t.list(dirs[0])
+		if err != nil && (!errors.Is(err, syscall.ENOENT) || dirs[0] == ".") {
+			return "", err // at ENOENT a CPU was removed
+		}
+		for _, e := range entries {
+			p := path.Join(dirs[0], e.name)
+			if t.remember(p, e.info) == id {
+				return p, nil
+			}
+			if e.info.IsDir() {
+				dirs = append(dirs, p)
+			}
+		}
+	}
+	return "", syscall.ENOENT
+}
+
+// remember stores the path of a file, and returns its id in the shared tree.
+func (t *cpuTree) remember(p string, info sys.FileInfo) uint64 {
+	id := cpuDirBit | info.Inode
+	t.mu.Lock()
+	t.paths[id] = p
+	t.mu.Unlock()
+	return id
+}
+
+type cpuEntry struct {
+	name string
+	info sys.FileInfo
+}
+
+// list returns the entries of the directory p, sorted by name.
+func (t *cpuTree) list(p string) ([]cpuEntry, error) {
+	dir, err := t.root.OpenDirAt(p)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.List()
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	entries := make([]cpuEntry, 0, len(names))
+	for _, name := range names {
+		if info, err := dir.StatAt(name); err == nil && name != throttleDir {
+			entries = append(entries, cpuEntry{name, info})
+		}
+	}
+	return entries, nil
+}
+
+// stat returns the attributes of the file p.
+func (t *cpuTree) stat(p string) (sys.FileInfo, error) {
+	if path.Base(p) == throttleDir {
+		return sys.FileInfo{}, syscall.ENOENT
+	}
+	return t.root.StatAt(p)
+}
+
+func (t *cpuTree) lookup(r *fusedev.Request, name string, out *fuse.EntryOut) error {
+	dir, err := t.path(r.Node)
+	if err != nil {
+		return err
+	}
+	host, valid := name, cpuValid
+	if differsByReader(dir, name) {
+		valid = 0
+		t.withCPUs(r.TID, func(cpus *view.CPUs) { host = toHost(dir, name, cpus) })
+	}
+	if host == "" {
+		return syscall.ENOENT
+	}
+	p := path.Join(dir, host)
+	info, err := t.stat(p)
+	if err != nil {
+		return err
+	}
+	tree, _ := splitNode(r.Node)
+	base := t.remember(p, info)
+	if out.NodeId, err = tree.node(base); err != nil {
+		return err
+	}
+	out.SetEntryTimeout(valid)
+	out.SetAttrTimeout(cpuValid)
+	cpuAttr(base, info, &out.Attr)
+	return nil
+}
+
+// entries lists a directory as the thread sees it, in the order of the host's names.
+func (t *cpuTree) entries(r *fusedev.Request) (entries []fuse.DirEntry, err error) {
+	dir, err := t.path(r.Node)
+	if err != nil {
+		return nil, err
+	}
+	host, err := t.list(dir)
+	add := func(cpus *view.CPUs) {
+		for _, e := range host {
+			if name := toReader(dir, e.name, cpus); name != "" {
+				entries = append(entries,
+					fuse.DirEntry{Name: name, Mode: e.info.Mode, Ino: cpuDirBit | e.info.Inode})
+			}
+		}
+	}
+	if slices.ContainsFunc(host, func(e cpuEntry) bool { return differsByReader(dir, e.name) }) {
+		t.withCPUs(r.TID, add)
+	} else {
+		add(nil)
+	}
+	return entries, err
+}
+
+func (t *cpuTree) attr(r *fusedev.Request, out *fuse.AttrOut) (sized bool, err error) {
+	if sharedNode(r.Node) == idCPUDir {
+		return t.fs.fixed.attr(r, out)
+	}
+	p, err := t.path(r.Node)
+	if err != nil {
+		return false, err
+	}
+	info, err := t.stat(p)
+	if err != nil {
+		return false, err
+	}
+	out.SetTimeout(cpuValid)
+	cpuAttr(sharedNode(r.Node), info, &out.Attr)
+	return false, nil
+}
+
+// cpuAttr describes a file of the host's sysfs, which cannot be written.
+func cpuAttr(id uint64, info sys.FileInfo, out *fuse.Attr) {
+	out.Ino, out.Nlink, out.Blksize = id, 1, 4096
+	out.Mode, out.Size = info.Mode, uint64(max(info.Size, 0))
+	if !info.IsSymlink() {
+		out.Mode &^= 0o222
+	}
+	now := time.Now()
+	out.SetTimes(&now, &now, &now)
+}
+
+func (t *cpuTree) render(rd *reader, r *fusedev.Request, dst []byte) ([]byte, error) {
+	p, err := t.path(r.Node)
+	if err != nil {
+		return dst, err
+	}
+	rd.file = t.metered(r.Node)
+	if render := cpuRenderer(p); render != nil {
+		if out, ok := rd.renderFor("cpu/"+p, render, dst); ok {
+			return out, nil
+		}
+	}
+	rd.buf, err = t.root.ReadFileAt(p, rd.buf)
+	return append(dst, rd.buf...), err
+}
+
+func (t *cpuTree) hostContent(r *fusedev.Request, dst []byte) ([]byte, error) {
+	p, err := t.path(r.Node)
+	if err != nil {
+		return dst, err
+	}
+	text, err := t.root.ReadFileAt(p, nil)
+	return append(dst, text...), err
+}
+
+func (t *cpuTree) metered(id uint64) meter.File {
+	switch p, err := t.path(id); {
+	case err != nil || p == ".":
+		return meter.NoFile
+	case p == "online":
+		return meter.CPUOnline
+	case p == "offline":
+		return meter.CPUOffline
+	}
+	return meter.CPUOther
+}
+
+// readlink returns the target of a symbolic link.
+func (t *cpuTree) readlink(id uint64) ([]byte, error) {
+	p, err := t.path(id)
+	if err != nil {
+		return nil, err
+	}
+	return t.root.ReadlinkAt(append([]byte(p), 0), make([]byte, syscall.PathMax))
+}
+
+// withCPUs calls use with the CPUs that the thread's container sees, or with nil if the thread gets
+// the host's view.
+func (t *cpuTree) withCPUs(tid uint32, use func(*view.CPUs)) {
+	rd := t.fs.getReader(tid)
+	defer t.fs.putReader(rd)
+	rd.file = meter.CPUOther
+	read := func(rd *reader, dst []byte) ([]byte, error) { return dst, rd.readCPUs() }
+	if _, ok := rd.renderFor("cpu", read, nil); ok {
+		use(&rd.cpus)
+	} else {
+		use(nil)
+	}
+}
+
+// cpuNumber returns the number of the CPU whose directory has the name: 12 for "cpu12".
+func cpuNumber(name string) (int, bool) {
+	digits, ok := strings.CutPrefix(name, "cpu")
+	cpu, err := strconv.Atoi(digits)
+	return cpu, ok && err == nil && cpu >= 0 && cpuName(cpu) == name
+}
+
+func cpuName(cpu int) string { return "cpu" + strconv.Itoa(cpu) }
+
+// differsByReader reports whether dir/name depends on the reader, so that the kernel must not cache
+// it.
+func differsByReader(dir, name string) bool {
+	_, isCPU := cpuNumber(name)
+	return dir == "." && isCPU
+}
+
+// toHost translates a name in dir, as a reader with the CPUs sees it, to the host's. It returns ""
+// if the reader has no such file. For a reader of the host cpus is nil.
+func toHost(dir, name string, cpus *view.CPUs) string {
+	if cpus == nil || !differsByReader(dir, name) {
+		return name
+	}
+	if cpu, _ := cpuNumber(name); cpu < cpus.Len() {
+		return cpuName(cpus.Host(cpu))
+	}
+	return ""
+}
+
+// toReader is the inverse of toHost.
+func toReader(dir, name string, cpus *view.CPUs) string {
+	if cpus == nil || !differsByReader(dir, name) {
+		return name
+	}
+	host, _ := cpuNumber(name)
+	if cpu, ok := cpus.Index(host); ok {
+		return cpuName(cpu)
+	}
+	return ""
+}
+
+// cpuRenderer returns the renderFunc of a file that differs from the host's, or nil.
+func cpuRenderer(p string) renderFunc {
+	switch p {
+	case "online", "present", "enabled":
+		return renderCPUOnline
+	case "offline":
+		return renderCPUOffline
+	}
+	cpu, ok := cpuNumber(path.Dir(p))
+	if !ok || path.Base(p) != "online" {
+		return nil
+	}
+	return func(r *reader, dst []byte) ([]byte, error) {
+		if err := r.readCPUs(); err != nil {
+			return dst, err
+		}
+		if _, ok := r.cpus.Index(cpu); ok {
+			return append(dst, "1\n"...), nil
+		}
+		return append(dst, "0\n"...), nil // the container had the CPU when it opened the file
+	}
+}
+
+func renderCPUOnline(r *reader, dst []byte) ([]byte, error) {
+	err := r.readCPUs()
+	return view.CPUOnline(dst, &r.cpus), err
+}
+
+func renderCPUOffline(r *reader, dst []byte) ([]byte, error) {
+	possible, err := r.fs.host.Possible()
+	if err != nil {
+		return dst, err
+	}
+	err = r.readCPUs()
+	return view.CPUOffline(dst, possible, &r.cpus), err
+}

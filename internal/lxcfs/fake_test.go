@@ -1,0 +1,480 @@
+package lxcfs
+
+import (
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"palisade/internal/inject/mounts"
+	"palisade/internal/inject/probe"
+	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/fakehost"
+	"palisade/internal/lxcfs/fusedev"
+	"palisade/internal/lxcfs/meter"
+	"palisade/internal/lxcfs/persist"
+	"palisade/internal/lxcfs/view"
+)
+
+// hostFiles are files of a host with 4 CPUs (Linux 6.18, shortened).
+var hostFiles = map[string]string{
+	"proc/meminfo": "MemTotal:       16303420 kB\nMemFree:         1234567 kB\n" +
+		"SwapTotal:       1048576 kB\nSwapFree:        1048576 kB\nVmallocTotal:   34359738367 kB\n",
+	"proc/cpuinfo": "processor\t: 0\nmodel name\t: A\n\nprocessor\t: 1\nmodel name\t: A\n\n" +
+		"processor\t: 2\nmodel name\t: A\n\nprocessor\t: 3\nmodel name\t: A\n\n",
+	"proc/stat": "cpu  40 0 40 400 0 0 0 0 0 0\ncpu0 10 0 10 100 0 0 0 0 0 0\n" +
+		"cpu1 10 0 10 100 0 0 0 0 0 0\ncpu2 10 0 10 100 0 0 0 0 0 0\n" +
+		"cpu3 10 0 10 100 0 0 0 0 0 0\nintr 1\nctxt 2\nbtime 1700000000\nprocesses 9999\n" +
+		"procs_running 7\nprocs_blocked 8\n",
+	"proc/uptime":                          "123456.78 400000.00\n",
+	"proc/swaps":                           "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n",
+	"proc/diskstats":                       "   8       0 sda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n",
+	"proc/partitions":                      "major minor  #blocks  name\n\n   8        0  500 sda\n",
+	"proc/loadavg":                         "9.99 9.99 9.99 7/999 9999\n",
+	"proc/slabinfo":                        "slabinfo - version: 2.1\n# name\nhost 1\n",
+	"proc/pressure/cpu":                    "some avg10=9.99\n",
+	"proc/pressure/memory":                 "some avg10=9.99\n",
+	"proc/pressure/io":                     "some avg10=9.99\n",
+	"sys/devices/system/cpu/online":        "0-3\n",
+	"sys/devices/system/cpu/present":       "0-3\n",
+	"sys/devices/system/cpu/possible":      "0-7\n",
+	"sys/devices/system/cpu/offline":       "4-7\n",
+	"sys/devices/system/cpu/cpu0/core_id":  "0\n",
+	"sys/devices/system/cpu/cpu1/core_id":  "1\n",
+	"sys/devices/system/cpu/cpu2/core_id":  "2\n",
+	"sys/devices/system/cpu/cpu3/online":   "1\n",
+	"sys/devices/system/cpu/cpu3/core_id":  "3\n",
+	"sys/devices/system/cpu/cpufreq/boost": "1\n",
+	"sys/block/sda/size":                   "1000\n",
+	"sys/dev/block/8:0/dev":                "8:0\n",
+}
+
+// containerFiles are the files of a container's cgroup: 2 CPUs and 1 GiB.
+var containerFiles = map[string]string{
+	"memory.max": "1073741824\n", "memory.current": "536870912\n",
+	"memory.swap.max": "0\n", "memory.swap.current": "0\n",
+	"memory.stat": "anon 1048576\nfile 2097152\nkernel_stack 0\nactive_file 1024\n" +
+		"inactive_file 1024\nslab_reclaimable 4096\n",
+	"cpuset.cpus.effective": "1,3\n", "cpu.max": "max 100000\n",
+	"cpu.stat":     "usage_usec 3000000\nuser_usec 2000000\nsystem_usec 1000000\n",
+	"io.stat":      "8:0 rbytes=1024 wbytes=2048 rios=1 wios=2 dbytes=0 dios=0\n",
+	"pids.current": "1\n",
+	"cpu.pressure": "some avg10=1.00\n", "io.pressure": "some avg10=2.00\n",
+	"memory.pressure": "some avg10=3.00\n",
+}
+
+// newFake returns the file system of a fake host, and the pid of the init of a container on it.
+func newFake(t *testing.T) (f *FS, h *fakehost.Host, init int) {
+	t.Helper()
+	h = fakehost.New(t)
+	for name, text := range hostFiles {
+		h.Write(name, text)
+	}
+	for name, text := range containerFiles {
+		h.Write("cgroup/a/"+name, text)
+	}
+	h.Write("cgroup/cpu.pressure", "some avg10=9.99\n")
+	init = h.Start(fakehost.Process{PIDNS: "a", MountNS: "a", NSPids: "1", Cgroup: "/a"})
+	f, err := New(Options{
+		Memory: view.MemOptions{Swap: true, Zswap: true}, Quota: true, Loadavg: true,
+		ProcRoot: filepath.Join(h.Dir, "proc"), SysRoot: filepath.Join(h.Dir, "sys"),
+		Meter: meter.NewPrivate(), Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.kept = persist.Open(filepath.Join(t.TempDir(), "guests"), 8, f.isRunning, f.opts.Log)
+	f.keepSize = func(uint64) error { return nil }
+	return f, h, init
+}
+
+// readFake returns what the thread tid reads from a node.
+func readFake(t *testing.T, f *FS, id uint64, tid int) string {
+	t.Helper()
+	r := fusedev.Request{Node: id, TID: uint32(tid)}
+	number, _, errno := f.Open(&r, syscall.O_RDONLY)
+	if errno != 0 {
+		t.Fatalf("open node %#x: %v", id, errno)
+	}
+	defer f.Release(&r, number)
+	text, errno := f.Read(&r, number, 0, 64<<10, nil)
+	if errno != 0 {
+		t.Fatalf("read node %#x: %v", id, errno)
+	}
+	return string(text)
+}
+
+// lookupFake returns the id of a path below the root, as the thread tid finds it.
+func lookupFake(t *testing.T, f *FS, path string, tid int) (uint64, fuse.Status) {
+	t.Helper()
+	id := uint64(idRoot)
+	for name := range strings.SplitSeq(path, "/") {
+		header := fuse.InHeader{NodeId: id, Caller: fuse.Caller{Pid: uint32(tid)}}
+		var out fuse.EntryOut
+		if status := newMeta(f).Lookup(nil, &header, name, &out); !status.Ok() {
+			return 0, status
+		}
+		id = out.NodeId
+	}
+	return id, fuse.OK
+}
+
+// listFake returns the names in a directory.
+func listFake(t *testing.T, f *FS, id uint64, tid int) (names []string) {
+	t.Helper()
+	r := &fusedev.Request{Node: id, TID: uint32(tid)}
+	tree, err := f.subtree(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := tree.entries(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// TestContainerFiles reads each file in a container and on the host.
+func TestContainerFiles(t *testing.T) {
+	f, _, init := newFake(t)
+	for _, tt := range []struct {
+		file string
+		want []string // lines, or their beginnings
+	}{
+		{"proc/meminfo", []string{"MemTotal:        1048576 kB", "MemFree:          524288 kB",
+			"VmallocTotal:   34359738367 kB"}},
+		{"proc/cpuinfo", []string{"processor\t: 0", "processor\t: 1"}},
+		{"proc/stat", []string{"cpu  ", "cpu0 ", "cpu1 ", "procs_running 1", "procs_blocked 0"}},
+		{"proc/swaps", []string{"Filename"}},
+		{"proc/partitions", []string{"major minor  #blocks  name"}},
+		{"proc/loadavg", []string{"0.00 0.00 0.00 1/1 1"}},
+		{"proc/slabinfo", []string{"slabinfo - version: 2.1"}},
+		{"proc/pressure/cpu", []string{"some avg10=1.00"}},
+		{"proc/pressure/io", []string{"some avg10=2.00"}},
+		{"proc/pressure/memory", []string{"some avg10=3.00"}},
+		{"sys/devices/system/cpu/online", []string{"0-1"}},
+		{"sys/devices/system/cpu/present", []string{"0-1"}},
+		{"sys/devices/system/cpu/offline", []string{"2-7"}},
+		{"sys/devices/system/cpu/possible", []string{"0-7"}},
+		{"sys/devices/system/cpu/cpu0/core_id", []string{"1"}},
+		{"sys/devices/system/cpu/cpu1/core_id", []string{"3"}},
+		{"sys/devices/system/cpu/cpu1/online", []string{"1"}},
+		{"sys/devices/system/cpu/cpufreq/boost", []string{"1"}},
+	} {
+		id, status := lookupFake(t, f, tt.file, init)
+		if !status.Ok() {
+			t.Errorf("%s: %v", tt.file, status)
+			continue
+		}
+		got := readFake(t, f, id, init)
+		for _, want := range tt.want {
+			if !strings.HasPrefix(got, want) && !strings.Contains(got, "\n"+want) {
+				t.Errorf("%s has no %q:\n%s", tt.file, want, got)
+			}
+		}
+		if strings.Contains(got, "\ncpu2") || strings.Contains(got, "processor\t: 2") {
+			t.Errorf("%s has a third CPU:\n%s", tt.file, got)
+		}
+		hostFile := strings.TrimPrefix(tt.file, "proc/")
+		if host := hostFiles[tt.file]; hostFile != tt.file {
+			if got := readFake(t, f, id, os.Getpid()); got != host {
+				t.Errorf("%s: the host reads %q, want %q", tt.file, got, host)
+			}
+		}
+	}
+	for kind := range meter.Panic + 1 {
+		counts, err := f.meter.Counts()
+		if err != nil || counts.Errors[kind] != 0 && kind != meter.Stats {
+			t.Errorf("%d errors of kind %v, %v", counts.Errors[kind], kind, err)
+		}
+	}
+	f.ToggleVirtualisation()
+	if got := readFake(t, f, idMeminfo, init); got != hostFiles["proc/meminfo"] {
+		t.Errorf("a container reads %q while containers are switched off", got)
+	}
+}
+
+// TestCPUDir lists the CPU directory in a container and on the host.
+func TestCPUDir(t *testing.T) {
+	f, _, init := newFake(t)
+	cpuDir, status := lookupFake(t, f, "sys/devices/system/cpu", init)
+	if !status.Ok() || cpuDir != idCPUDir {
+		t.Fatalf("%#x, %v", cpuDir, status)
+	}
+	common := []string{"cpufreq", "offline", "online", "possible", "present"}
+	for tid, cpus := range map[int][]string{
+		init: {"cpu0", "cpu1"}, os.Getpid(): {"cpu0", "cpu1", "cpu2", "cpu3"},
+	} {
+		want := slices.Sorted(slices.Values(append(cpus, common...)))
+		if got := listFake(t, f, cpuDir, tid); !slices.Equal(got, want) {
+			t.Errorf("thread %d lists %q, want %q", tid, got, want)
+		}
+	}
+	if _, status := lookupFake(t, f, "sys/devices/system/cpu/cpu2", init); status != fuse.ENOENT {
+		t.Errorf("cpu2 in the container: %v", status)
+	}
+	id, _ := lookupFake(t, f, "sys/devices/system/cpu/cpu1/core_id", init)
+	var out fuse.AttrOut
+	in := fuse.GetAttrIn{InHeader: fuse.InHeader{NodeId: id}}
+	if status := newMeta(f).GetAttr(nil, &in, &out); !status.Ok() || out.Mode&0o222 != 0 || out.Size != 2 {
+		t.Errorf("%v: mode %o, size %d", status, out.Mode, out.Size)
+	}
+	// The next worker finds the file by its id.
+	clear(f.cpus.paths)
+	f.cpus.paths[idCPUDir] = "."
+	if got := readFake(t, f, id, init); got != "3\n" {
+		t.Errorf("read %q by the id", got)
+	}
+	if _, errno := f.Rescue(&fusedev.Request{Node: id}, 0, 0, 10, nil); errno != 0 {
+		t.Errorf("rescue: %v", errno)
+	}
+}
+
+// TestContainersDir looks at a container as the host's root.
+func TestContainersDir(t *testing.T) {
+	f, h, init := newFake(t)
+	self := os.Getpid()
+	dir := probe.ContainersDir + "/" + strconv.Itoa(init)
+	for path, tid := range map[string]int{
+		probe.ContainersDir: init, dir + "/status": self, dir + "/pressure": self,
+		probe.ContainersDir + "/1": self, fmt.Sprint(probe.ContainersDir, "/", self): self,
+	} {
+		if _, status := lookupFake(t, f, path, tid); status != fuse.ENOENT {
+			t.Errorf("thread %d finds %s: %v", tid, path, status)
+		}
+	}
+	readFake(t, f, idUptime, init)
+	if got := listFake(t, f, idContainers, self); !slices.Equal(got, []string{strconv.Itoa(init)}) {
+		t.Errorf("containers %q", got)
+	}
+	id, status := lookupFake(t, f, dir, self)
+	if got := listFake(t, f, id, self); !status.Ok() || !slices.Contains(got, "meminfo") {
+		t.Errorf("%v: files %q", status, got)
+	}
+	if got := listFake(t, f, idRoot, self); !slices.Contains(got, mounts.PrivateDir) {
+		t.Errorf("the host's root lists %q", got)
+	}
+	if got := listFake(t, f, idRoot, init); slices.Contains(got, probe.ContainersDir) {
+		t.Errorf("a container lists %q", got)
+	}
+	meminfo, _ := lookupFake(t, f, dir+"/meminfo", self)
+	if got := readFake(t, f, meminfo, self); !strings.HasPrefix(got, "MemTotal:        1048576 kB\n") {
+		t.Errorf("meminfo of the container: %q", got)
+	}
+	size := func(tid int) (uint64, fuse.Status) {
+		var out fuse.AttrOut
+		in := fuse.GetAttrIn{InHeader: fuse.InHeader{NodeId: meminfo, Caller: fuse.Caller{Pid: uint32(tid)}}}
+		status := newMeta(f).GetAttr(nil, &in, &out)
+		return out.Size, status
+	}
+	want := uint64(len(readFake(t, f, meminfo, self)))
+	if got, status := size(self); !status.Ok() || got != want {
+		t.Errorf("%v: size %d, want %d", status, got, want)
+	}
+	if _, status := size(init); status != fuse.ENOENT {
+		t.Errorf("a container gets attributes: %v", status)
+	}
+	r := fusedev.Request{Node: meminfo, TID: uint32(init)}
+	if _, errno := f.Read(&r, 0, 0, 10, nil); errno != syscall.ENOENT {
+		t.Errorf("a container reads an open file of another: %v", errno)
+	}
+	h.End(init)
+	if _, status := size(self); status != fuse.ENOENT {
+		t.Errorf("attributes of an ended container: %v", status)
+	}
+}
+
+// TestPrivateTree looks up files in a private tree: the entries must not be cached, and only the
+// host's root gets them.
+func TestPrivateTree(t *testing.T) {
+	f, _, init := newFake(t)
+	id, status := lookupFake(t, f, mounts.PrivateDir+"/2a/proc/meminfo", os.Getpid())
+	if tree, base := splitNode(id); !status.Ok() || tree != privateBit|0x2a || base != idMeminfo {
+		t.Errorf("%#x in tree %#x, %v", base, tree, status)
+	}
+	for path, want := range map[string]fuse.Status{
+		mounts.PrivateDir + "/2a": fuse.Status(syscall.ENOMEM), mounts.PrivateDir + "/02a": fuse.ENOENT,
+	} {
+		if _, status := lookupFake(t, f, path, init); status != want {
+			t.Errorf("%s in a container: %v, want %v", path, status, want)
+		}
+	}
+	open := func(id uint64, tid int) fuse.Status {
+		caller := fuse.Caller{Pid: uint32(tid)}
+		return newMeta(f).OpenDir(nil, &fuse.OpenIn{InHeader: fuse.InHeader{NodeId: id, Caller: caller}}, nil)
+	}
+	for _, tt := range []struct {
+		id   uint64
+		tid  int
+		want fuse.Status
+	}{
+		{idPrivate, os.Getpid(), fuse.OK}, {idPrivate, init, fuse.EACCES}, {idProc, init, fuse.OK},
+		{idContainers, os.Getpid(), fuse.OK}, {idContainers, init, fuse.ENOENT},
+	} {
+		if got := open(tt.id, tt.tid); got != tt.want {
+			t.Errorf("thread %d opens directory %#x: %v, want %v", tt.tid, tt.id, got, tt.want)
+		}
+	}
+}
+
+// TestReadDir lists a directory in pieces.
+func TestReadDir(t *testing.T) {
+	f, _, init := newFake(t)
+	want := append([]string{".", ".."}, listFake(t, f, idProc, init)...)
+	var got []string
+	for offset := uint64(0); ; {
+		buf := make([]byte, 80) // for one or two entries
+		in := fuse.ReadIn{InHeader: fuse.InHeader{NodeId: idProc}, Offset: offset}
+		status := newMeta(f).ReadDir(nil, &in, fuse.NewDirEntryList(buf, offset))
+		length := binary.NativeEndian.Uint32(buf[16:]) // struct fuse_dirent
+		if !status.Ok() || length == 0 {
+			break
+		}
+		got = append(got, string(buf[24:24+length]))
+		offset = binary.NativeEndian.Uint64(buf[8:])
+	}
+	if slices.Sort(got); !slices.Equal(got, want) {
+		t.Errorf("listed %q, want %q", got, want)
+	}
+	in := fuse.ReadIn{InHeader: fuse.InHeader{NodeId: idContainers}}
+	status := newMeta(f).ReadDir(nil, &in, fuse.NewDirEntryList(make([]byte, 80), 0))
+	if status != fuse.ENOENT {
+		t.Errorf("a thread outside of the pid namespace lists containers: %v", status)
+	}
+}
+
+// TestContainerTriggers sets a pressure trigger in a container, and restores it in the next worker.
+func TestContainerTriggers(t *testing.T) {
+	f, h, init := newFake(t)
+	// A pipe accepts writes and polls, as a pressure file does.
+	fifo := filepath.Join(h.Dir, "cgroup/a/memory.pressure")
+	if err := os.Remove(fifo); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := fusedev.Request{Node: idPressureMemory, TID: uint32(init), UID: 1000}
+	number, _, errno := f.Open(&r, syscall.O_RDWR)
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	poll := func(f *FS, want uint32) {
+		t.Helper()
+		if got, errno := f.Poll(&r, number, 7, true); errno != 0 || got != want {
+			t.Errorf("poll: %#x, %v, want %#x", got, errno, want)
+		}
+	}
+	const none = sys.EventReadable | sys.EventErr | sys.EventPri
+	poll(f, none)
+	const text = "some 100000 2000000"
+	for _, tt := range []struct {
+		node   uint64
+		number uint64
+		text   string
+		want   syscall.Errno
+	}{
+		{idMeminfo, number, text, syscall.EBADF},
+		{idPressureMemory, 0, text, syscall.ENOSPC},
+		{idPressureMemory, number, "some 100000 1000000", syscall.EINVAL},
+		{idPressureMemory, number, "some 1", syscall.EINVAL},
+		{idPressureMemory, number, text, 0},
+		{idPressureMemory, number, text, syscall.EBUSY},
+	} {
+		in := fuse.WriteIn{InHeader: fuse.InHeader{NodeId: tt.node, Caller: fuse.Caller{Pid: r.TID}}, Fh: tt.number}
+		in.Uid = 1000
+		if _, status := newMeta(f).Write(nil, &in, []byte(tt.text)); status != fuse.Status(tt.want) {
+			t.Errorf("write %q to node %d: %v, want %v", tt.text, tt.node, status, tt.want)
+		}
+	}
+	poll(f, sys.EventReadable)
+	var tr *trigger
+	for _, tr = range f.triggers.byToken {
+	}
+	notified := make(chan uint64, 1)
+	f.triggers.notify = func(handle uint64) error {
+		notified <- handle
+		return nil
+	}
+	f.triggers.fire(sys.Event{Token: tr.token, Events: sys.EventPri})
+	if got := <-notified; got != 7 {
+		t.Errorf("poller %d is notified, want 7", got)
+	}
+	poll(f, sys.EventReadable|sys.EventPri)
+	poll(f, sys.EventReadable)
+
+	next, err := New(f.opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next.kept, next.triggers.notify = f.kept, f.triggers.notify
+	next.files.Restore(&next.kept.Reads)
+	next.restoreTriggers()
+	<-notified
+	poll(next, sys.EventReadable)
+	if err := next.writeTrigger(&r, number, []byte(text)); err != nil {
+		t.Errorf("the same trigger again: %v", err)
+	}
+	if err := next.writeTrigger(&r, number, []byte(text)); err != syscall.EBUSY {
+		t.Errorf("and again: %v", err)
+	}
+	for _, tr = range next.triggers.byToken {
+		next.triggers.fire(sys.Event{Token: tr.token, Events: sys.EventErr})
+	}
+	poll(next, none)
+	next.Release(&r, number)
+	if got := next.triggers.quota.Used(); got != 0 || len(next.kept.Triggers.All()) != 0 {
+		t.Errorf("%d triggers are left", got)
+	}
+}
+
+// TestLoad samples the load of a container.
+func TestLoad(t *testing.T) {
+	f, _, init := newFake(t)
+	readFake(t, f, idLoadavg, init)
+	for _, c := range f.finder.All() {
+		r := &reader{fs: f, c: c}
+		if err := r.sampleLoad(sampleTime); err != nil {
+			t.Error(err)
+		}
+		c.Release()
+	}
+	if got := readFake(t, f, idLoadavg, init); strings.HasPrefix(got, "0.00 ") {
+		t.Errorf("loadavg %q after a sample with a running task", got)
+	}
+}
+
+// TestUnreadableStats reads files of a container whose stats cannot be parsed: it gets the host's.
+func TestUnreadableStats(t *testing.T) {
+	f, h, init := newFake(t)
+	for _, tt := range []struct {
+		id         uint64
+		stat, file string
+		counted    meter.File
+	}{
+		{idMeminfo, "memory.max", "proc/meminfo", meter.Meminfo},
+		{idCpuinfo, "cpuset.cpus.effective", "proc/cpuinfo", meter.Cpuinfo},
+	} {
+		readFake(t, f, tt.id, init)
+		h.Write("cgroup/a/"+tt.stat, "rubbish\n")
+		if got := readFake(t, f, tt.id, init); got != hostFiles[tt.file] {
+			t.Errorf("%s is %q, want the host's", tt.file, got)
+		}
+		counts, err := f.meter.Counts()
+		if err != nil || counts.Files[tt.counted].Fallbacks != 1 || counts.Errors[meter.Stats] == 0 {
+			t.Errorf("%s: %+v, %v", tt.file, counts.Files[tt.counted], err)
+		}
+	}
+}

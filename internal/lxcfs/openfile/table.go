@@ -1,0 +1,270 @@
+// Package openfile holds the open files of the served tree, and what their readers have begun to
+// read. The content of a file is made when it is read from its start, and served from memory at
+// later offsets, so that a program that reads in small pieces reads one content. The next worker
+// continues with it.
+package openfile
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"palisade/internal/lxcfs/container"
+	"palisade/internal/lxcfs/persist"
+)
+
+const (
+	// maxHandles bounds the open files with a handle. Any others have number 0; for these nothing is
+	// kept, and their content is made for each read.
+	maxHandles = persist.MaxFiles
+	// freeForAll handles are given to any reader. Of the rest, a principal gets at most maxScarce, so
+	// that no container takes all of them.
+	freeForAll = maxHandles / 2
+	maxScarce  = maxHandles / 16
+	// maxKept bounds the bytes of the contents of all files together.
+	maxKept = 32 << 20
+	// maxSpare is the maximum size of the buffer that an unused handle keeps.
+	maxSpare = 16 << 10
+)
+
+// Attachment is attached to an open file and closed with it.
+type Attachment interface{ Close() }
+
+// handle is an open file with a handle. They are reused.
+type handle struct {
+	// number is the file's number, node the id of its node, and tid the thread that opened it. newer
+	// and older are its neighbours among the open files of the node. who is the principal that a
+	// scarce handle is counted for, else nil. All are guarded by Table.mu.
+	number, node uint64
+	tid          uint32
+	newer, older *handle
+	who          *container.Principal
+	// generation changes when earlier requests must not use the handle any more, see File.
+	generation atomic.Uint64
+
+	mu sync.Mutex
+	// length is the length of the content that the reader has begun with, or 0. content is empty if
+	// it is not kept.
+	length  uint64
+	content []byte
+	// prepared is the time, since Table.began, at which content was made to tell the file's size, or
+	// 0 once the file was read. preparedFor is the thread that asked for the size.
+	prepared    time.Duration
+	preparedFor uint32
+	attachment  Attachment
+}
+
+// Table holds the open files by number. The lower half of a number is the file's record in
+// persist.Reads. Records are taken in turn: those of the last worker, whose files may still be
+// open, come last.
+type Table struct {
+	// epoch is the upper half of all numbers, to distinguish them from those of earlier workers.
+	epoch uint64
+	began time.Time
+	reads *persist.Reads
+	// base is the number of records that earlier workers have taken.
+	base   uint64
+	kept   atomic.Int64
+	spare  sync.Pool
+	scarce *container.Quota
+
+	mu   sync.Mutex
+	open []*handle
+	free []uint32 // indexes of nil in open
+	// newest has the file that was opened last, by node.
+	newest map[uint64]*handle
+	// adopted has the files of earlier workers that were used since, by number.
+	adopted map[uint64]*handle
+}
+
+// NewTable returns an empty table.
+func NewTable() *Table {
+	return &Table{
+		epoch: uint64(rand.Uint32()) << 32, began: time.Now(), reads: new(persist.Reads),
+		scarce: container.NewQuota(maxScarce, maxHandles),
+		newest: make(map[uint64]*handle), adopted: make(map[uint64]*handle),
+	}
+}
+
+// Restore continues with what earlier workers have kept. It must be called before the first Add.
+func (t *Table) Restore(reads *persist.Reads) {
+	t.reads = reads
+	if places := reads.Places(); places != nil {
+		t.base = places.Load()
+	}
+}
+
+// number returns the number of the handle with the index i.
+func (t *Table) number(i uint32) uint64 { return t.epoch | (t.base+uint64(i))%maxHandles + 1 }
+
+// index is the inverse of number. For other numbers it returns maxHandles.
+func (t *Table) index(number uint64) uint64 {
+	record := number - t.epoch - 1
+	if record >= maxHandles {
+		return maxHandles
+	}
+	return (record - t.base) % maxHandles
+}
+
+// Add returns the number of a new file: a node that the thread tid opens on behalf of who. It
+// returns 0 if there are too many. For a nil principal it creates no scarce handle.
+func (t *Table) Add(node uint64, tid uint32, who *container.Principal) uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	used := len(t.open) - len(t.free)
+	if used == maxHandles || used >= freeForAll && who == nil || !t.scarce.Take(who) {
+		return 0
+	}
+	if len(t.free) == 0 {
+		t.open = append(t.open, nil)
+		t.free = append(t.free, uint32(len(t.open)-1))
+		if places := t.reads.Places(); places != nil {
+			places.Add(1)
+		}
+	}
+	i := t.free[len(t.free)-1]
+	t.free = t.free[:len(t.free)-1]
+	h := t.newHandle()
+	h.number, h.node, h.tid, h.who = t.number(i), node, tid, who
+	t.open[i] = h
+	t.link(h)
+	return h.number
+}
+
+func (t *Table) newHandle() *handle {
+	if h, ok := t.spare.Get().(*handle); ok {
+		return h
+	}
+	return new(handle)
+}
+
+// Get returns the open file with the number, or one without a handle.
+func (t *Table) Get(number uint64) File {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := t.adopted[number]
+	switch i := t.index(number); {
+	case i < uint64(len(t.open)):
+		h = t.open[i]
+	case i >= maxHandles && uint32(number)-1 < maxHandles && h == nil &&
+		len(t.adopted) < maxHandles:
+		h = t.adopt(number)
+	}
+	return t.file(h, number)
+}
+
+// adopt returns a handle for a file that an earlier worker opened, as that left it; t.mu is held.
+func (t *Table) adopt(number uint64) *handle {
+	h := t.newHandle()
+	var isPrepared bool
+	h.length, h.content, isPrepared = t.reads.Find(number, h.content[:0])
+	h.prepared, h.preparedFor = 0, 0
+	if isPrepared {
+		h.prepared = 1 // just before this process began
+	}
+	if t.kept.Add(int64(len(h.content))) > maxKept {
+		t.kept.Add(-int64(len(h.content)))
+		h.content = h.content[:0]
+	}
+	t.adopted[number] = h
+	return h
+}
+
+// Adopt attaches a to a file that an earlier worker opened.
+func (t *Table) Adopt(number uint64, a Attachment) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.adopt(number).attachment = a
+}
+
+// Invalidate is Get for the one who answers instead of a blocked request, which has no effect on
+// the file any more.
+func (t *Table) Invalidate(number uint64) File {
+	f := t.Get(number)
+	if f.h != nil {
+		f.generation = f.h.generation.Add(1)
+	}
+	return f
+}
+
+// Remove closes a file. Blocked requests for it, which were answered otherwise, have no effect any
+// more.
+func (t *Table) Remove(number uint64) {
+	h, i := t.remove(number)
+	if h == nil {
+		return
+	}
+	if a := t.reset(h, number); a != nil {
+		a.Close()
+	}
+	if i < maxHandles {
+		t.mu.Lock()
+		t.free = append(t.free, uint32(i))
+		t.mu.Unlock()
+	}
+}
+
+// remove removes a handle from the table, and returns its index, or maxHandles if it was adopted.
+func (t *Table) remove(number uint64) (*handle, uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if h := t.adopted[number]; h != nil {
+		delete(t.adopted, number)
+		return h, maxHandles
+	}
+	i := t.index(number)
+	if i >= uint64(len(t.open)) {
+		return nil, i
+	}
+	h := t.open[i]
+	if h != nil {
+		t.unlink(h)
+		t.open[i] = nil
+		t.scarce.Return(h.who)
+	}
+	return h, i
+}
+
+// reset prepares a removed handle for another file, and returns its attachment.
+func (t *Table) reset(h *handle, number uint64) Attachment {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.generation.Add(1)
+	t.reads.Forget(number)
+	t.kept.Add(-int64(len(h.content)))
+	a := h.attachment
+	h.attachment, h.length, h.content, h.prepared = nil, 0, h.content[:0], 0
+	if cap(h.content) <= maxSpare {
+		t.spare.Put(h)
+	}
+	return a
+}
+
+// KeptBytes returns the size of the contents that are kept in memory.
+func (t *Table) KeptBytes() int64 { return t.kept.Load() }
+
+// link puts h before the other open files of its node; t.mu is held.
+func (t *Table) link(h *handle) {
+	h.newer, h.older = nil, t.newest[h.node]
+	if h.older != nil {
+		h.older.newer = h
+	}
+	t.newest[h.node] = h
+}
+
+// unlink is the inverse of link.
+func (t *Table) unlink(h *handle) {
+	if h.older != nil {
+		h.older.newer = h.newer
+	}
+	switch {
+	case h.newer != nil:
+		h.newer.older = h.older
+	case h.older != nil:
+		t.newest[h.node] = h.older
+	default:
+		delete(t.newest, h.node)
+	}
+	h.newer, h.older = nil, nil
+}
