@@ -16,7 +16,7 @@ import (
 
 // layers lists the packages from the lowest layer up. A package imports only packages of lower layers.
 var layers = [][]string{
-	{"cli/golden", "cli/version"},
+	{"cli/golden", "cli/version", "linux/ktext"},
 	{"linux/sys", "cli/clidoc", "linux/cpulist", "cli/cmdline", "authz/action", "authz/certs", "oci/idmap", "linux/lockfile", "linux/socket", "authz/strictjson", "oci/wiring"},
 	{"linux/cgroup", "lxcfs/fusedev", "userns/idattr", "userns/idmount", "userns/journal", "userns/walk", "cli/linelog", "lxcfs/meter", "cli/metrics", "inject/mounts", "oci", "authz/policy", "linux/procfs", "cli/scrape"},
 	{"lxcfs/account", "authz/audit", "inject/engine", "inject/probe", "userns/shift", "oci/wrapper", "lxcfs/supervise"},

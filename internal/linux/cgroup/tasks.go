@@ -136,10 +136,12 @@ func (w *threadWalk) collect(dir sys.File) (err error) {
 	if len(text) == maxListed {
 		text = text[:bytes.LastIndexByte(text, '\n')+1] // drop an incomplete last line
 	}
-	for len(text) > 0 && len(w.threads) < w.limit {
-		var line []byte
-		line, text = nextLine(text)
-		if n, ok := value(line); ok && n > 0 && n < 1<<31 {
+	for line := range bytes.Lines(text) {
+		n, ok := value(line)
+		if len(w.threads) >= w.limit {
+			break
+		}
+		if ok && n > 0 && n < 1<<31 {
 			w.threads = append(w.threads, int(n))
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+
+	"palisade/internal/linux/ktext"
 )
 
 // maxSlaves bounds the depth of the search for disks, and the number of devices in it.
@@ -76,7 +78,7 @@ func (fs *FS) readDevice(path string) (Device, bool) {
 		return Device{}, false
 	}
 	first, second, ok := bytes.Cut(bytes.TrimSpace(text), []byte{':'})
-	major, ok1 := number32(first)
-	minor, ok2 := number32(second)
+	major, ok1 := ktext.Number32(first)
+	minor, ok2 := ktext.Number32(second)
 	return Device{major, minor}, ok && ok1 && ok2
 }

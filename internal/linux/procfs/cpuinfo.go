@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"palisade/internal/linux/cpulist"
+	"palisade/internal/linux/ktext"
 )
 
 // CPUField is a number in /proc/cpuinfo that differs in a container.
@@ -169,7 +170,7 @@ func splitKey(line []byte) (key, value []byte) {
 
 // cpuNumber parses a CPU number.
 func cpuNumber(value []byte) (int, bool) {
-	n, ok := number(bytes.TrimSpace(value))
+	n, ok := ktext.Number(bytes.TrimSpace(value))
 	return int(n), ok && n <= cpulist.MaxCPU
 }
 
@@ -183,7 +184,7 @@ func summaryCPU(line []byte) (cpu, digits int) {
 	if !ok || !isSummary {
 		return 0, 0
 	}
-	if v, ok := number(n); ok && v <= cpulist.MaxCPU {
+	if v, ok := ktext.Number(n); ok && v <= cpulist.MaxCPU {
 		return int(v), len(n)
 	}
 	return 0, 0
