@@ -13,6 +13,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"palisade/internal/linux/sys"
 )
 
 // Container is a running container.
@@ -85,7 +87,7 @@ func Find(ctx context.Context, o Options) ([]Container, []Skipped) {
 	sources := o.sources()
 	findings := make([][]finding, len(sources))
 	errs := make([]error, len(sources))
-	forEach(len(sources), len(sources), func(i int) {
+	ForEach(len(sources), len(sources), func(i int) {
 		findings[i], errs[i] = inTime(ctx, o.Timeout, sources[i].find)
 	})
 	var skipped []Skipped
@@ -135,30 +137,17 @@ func (o *Options) sources() []source {
 func inTime[T any](
 	ctx context.Context, limit time.Duration, call func(context.Context) (T, error),
 ) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	done := make(chan result, 1)
-	go func() {
-		defer cancel()
-		value, err := call(ctx)
-		done <- result{value, err}
-	}()
 	// The source gets a moment after the end of ctx to return an error that names the slow operation.
 	const moment = time.Second
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-time.After(limit + moment):
-		var none T
-		return none, context.DeadlineExceeded
-	}
+	late, stop := context.WithTimeout(context.WithoutCancel(ctx), limit+moment)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return sys.Within(late, func() (T, error) { return call(ctx) }, nil)
 }
 
-// forEach calls do for 0 to n-1, several at a time.
-func forEach(n, atATime int, do func(i int)) {
+// ForEach calls do for 0 to n-1, several at a time.
+func ForEach(n, atATime int, do func(i int)) {
 	var wait sync.WaitGroup
 	slots := make(chan struct{}, max(atATime, 1))
 	for i := range n {
@@ -186,7 +175,7 @@ func (o *Options) lookUp(ctx context.Context, all []finding) []Skipped {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	errs := make([]error, len(missing))
-	forEach(len(missing), 8, func(i int) { missing[i].PID, errs[i] = missing[i].lookUp(ctx) })
+	ForEach(len(missing), 8, func(i int) { missing[i].PID, errs[i] = missing[i].lookUp(ctx) })
 	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
 		return []Skipped{{missing[i].source, errs[i]}} // the first error is enough
 	}

@@ -69,7 +69,7 @@ func (r *Result) look(ctx context.Context) error {
 		defer tree.Close()
 		// Not from root: a container can keep a directory locked that it can list.
 		return contents{ListFiles(tree), readStatus(tree)}, nil
-	}, func(contents) {})
+	}, nil)
 	r.Files, r.Server = found.files, found.server
 	return err
 }
@@ -111,26 +111,11 @@ func RegularFiles(root sys.File, dir string) (files []string) {
 		return nil
 	}
 	defer d.Close()
-	listing, err := d.OpenListing(sys.NewName("."))
-	if err != nil {
-		return nil
-	}
-	defer listing.Close()
-	for buf := make([]byte, 4096); ; {
-		entries, err := listing.ReadEntries(buf)
-		if len(entries) == 0 || err != nil {
-			return files
-		}
-		for e, ok := entries.Next(); ok; e, ok = entries.Next() {
-			if e.IsRegular || !e.IsDir && isRegular(d, e.Name.String()) {
-				files = append(files, path.Join(dir, e.Name.String()))
-			}
+	entries, _ := d.ReadDir()
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			files = append(files, path.Join(dir, e.Name()))
 		}
 	}
-}
-
-// isRegular is for file systems without types in their directory entries.
-func isRegular(dir sys.File, name string) bool {
-	info, err := dir.StatAt(name)
-	return err == nil && info.IsRegular()
+	return files
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"palisade/internal/inject/engine"
@@ -149,16 +148,10 @@ func (t *Toolkit) apply(ctx context.Context, s Selection, do action) (Report, er
 	}
 	roots, users, unknown := byRank[0], byRank[1], byRank[2]
 	applyAll := func(ctx context.Context, indices []int) {
-		var wait sync.WaitGroup
-		slots := make(chan struct{}, max(s.Jobs, 1))
-		for _, i := range indices {
-			slots <- struct{}{}
-			wait.Go(func() {
-				defer func() { <-slots }()
-				report.Results[i] = targets[i].applyInTime(ctx, &host, do)
-			})
-		}
-		wait.Wait()
+		engine.ForEach(len(indices), s.Jobs, func(n int) {
+			i := indices[n]
+			report.Results[i] = targets[i].applyInTime(ctx, &host, do)
+		})
 	}
 	applyAll(ctx, roots)
 	ctx, cancel := context.WithTimeout(ctx, othersTime)
@@ -227,15 +220,13 @@ func (g *target) applyInTime(ctx context.Context, host *mounts.Host, do action) 
 		r.Outcome, r.Error = Failed, "there was no time left for it: "+err.Error()
 		return r
 	}
-	done := make(chan Result, 1)
-	go func() { done <- g.apply(r, host, do) }()
-	select {
-	case r := <-done:
-		return r
-	case <-ctx.Done():
-		r.Outcome, r.Error = Failed, "timed out: "+ctx.Err().Error()
+	apply := func() (Result, error) { return g.apply(r, host, do), nil }
+	result, err := sys.Within(ctx, apply, nil)
+	if err != nil {
+		r.Outcome, r.Error = Failed, "timed out: "+err.Error()
 		return r
 	}
+	return result
 }
 
 func (g *target) apply(r Result, host *mounts.Host, do action) Result {

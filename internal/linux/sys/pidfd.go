@@ -11,11 +11,3 @@ func OpenPidfd(pid int) (File, error) {
 	f, err := openFile(func() (int, error) { return unix.PidfdOpen(pid, 0) })
 	return f, os.NewSyscallError("pidfd_open", err)
 }
-
-// SignalUpgrade makes lxcfs start a new worker.
-const SignalUpgrade = unix.SIGUSR1
-
-// SendSignal sends a signal to the process of the pidfd f.
-func (f File) SendSignal(s unix.Signal) error {
-	return os.NewSyscallError("pidfd_send_signal", unix.PidfdSendSignal(f.Fd(), s, nil, 0))
-}

@@ -69,7 +69,7 @@ func openInode(n *inode, f *file) (err error) {
 
 func (n *inode) close() {
 	if n.ownsFile {
-		n.file.CloseReference()
+		n.file.Close()
 	}
 }
 
