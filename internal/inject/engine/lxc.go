@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"palisade/internal/linux/cgroup"
 	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
 )
@@ -63,14 +65,14 @@ func (o *Options) lxcContainer(init Init) (finding, error) {
 	defer process.Close()
 	f.started, _ = startOf(o.Proc, init.PID)
 	cgroups, err := process.ReadFileAt("cgroup", nil)
-	if _, ok := parsePayload(string(cgroups), ""); err != nil || !ok {
+	if _, ok := parsePayload(cgroups, nil); err != nil || !ok {
 		return f, err
 	}
 	inside, err := init.Inspect(process)
 	if err != nil {
 		return f, err
 	}
-	payload, ok := parsePayload(string(cgroups), string(inside))
+	payload, ok := parsePayload(cgroups, inside)
 	if !ok {
 		return f, nil
 	}
@@ -107,12 +109,9 @@ type payload struct {
 
 // parsePayload returns the container in the text of /proc/<pid>/cgroup (cgroups(7)). Inside is the
 // same file as seen in the process's cgroup namespace, or empty if that is the host's.
-func parsePayload(text, inside string) (payload, bool) {
-	paths := make(map[string]string) // relative to the root of the cgroup namespace
-	for hierarchy, path := range cgroupPaths(inside) {
-		paths[hierarchy] = path
-	}
-	for hierarchy, path := range cgroupPaths(text) {
+func parsePayload(text, inside []byte) (payload, bool) {
+	paths := maps.Collect(cgroup.Memberships(inside)) // relative to the root of the cgroup namespace
+	for hierarchy, path := range cgroup.Memberships(text) {
 		if below := paths[hierarchy]; below != "/" {
 			path = strings.TrimSuffix(path, below)
 		}
@@ -121,19 +120,6 @@ func parsePayload(text, inside string) (payload, bool) {
 		}
 	}
 	return payload{}, false
-}
-
-// cgroupPaths yields the hierarchies and paths in the text of /proc/<pid>/cgroup.
-func cgroupPaths(text string) func(yield func(hierarchy, path string) bool) {
-	return func(yield func(hierarchy, path string) bool) {
-		for line := range strings.Lines(text) {
-			number, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
-			controllers, path, ok := strings.Cut(rest, ":")
-			if ok && !yield(number+":"+controllers, path) {
-				return
-			}
-		}
-	}
 }
 
 // parsePayloadPath returns the container in the path of a cgroup. liblxc creates the cgroup
@@ -145,8 +131,8 @@ func cgroupPaths(text string) func(yield func(hierarchy, path string) bool) {
 //	lxc/NUMBER/ns        as configured by Proxmox VE
 //
 // below the cgroup of the host's init, that of a user, or any other. The outermost one counts.
-func parsePayloadPath(cgroup string) (payload, bool) {
-	parts := strings.Split(strings.TrimPrefix(cgroup, "/"), "/")
+func parsePayloadPath(path string) (payload, bool) {
+	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	for i, part := range parts {
 		if name, ok := strings.CutPrefix(part, "lxc.payload."); ok && name != "" {
 			return payload{name: name}, true

@@ -239,16 +239,8 @@ func (p *MountNS) attach(thread *sys.NamespaceThread, t target, src *Source, ben
 	} else if err = t.tree.MoveMount(on, beneath); beneath && errors.Is(err, syscall.EINVAL) {
 		return errNotBeneath
 	}
-	if err != nil || beneath {
+	if err != nil || beneath || !src.restrictLater && PeerGroup(t.base) == 0 {
 		return err
-	}
-	return p.restrict(thread, t, src.restrictLater || PeerGroup(t.base) != 0)
-}
-
-// restrict makes the mount that was attached last nosuid and so on, if that was impossible before.
-func (p *MountNS) restrict(thread *sys.NamespaceThread, t target, needed bool) error {
-	if !needed {
-		return nil
 	}
 	f, err := t.dir.OpenPathAt(t.name)
 	if err != nil {

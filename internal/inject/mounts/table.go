@@ -215,7 +215,7 @@ func (t *Table) isHidden(base *Mount, point string) bool {
 func (t *Table) OtherLxcfs(mountpoint string) map[sys.DeviceNumber]bool {
 	others := make(map[sys.DeviceNumber]bool)
 	for _, m := range t.all {
-		if m.FSType == FSType && m.Root == "/" && m.Mountpoint != mountpoint {
+		if isWhole(m) && m.Mountpoint != mountpoint {
 			others[Device(m)] = true
 		}
 	}
@@ -260,8 +260,7 @@ type mountStack struct {
 // stacks returns all stacks on procfs and sysfs that contain an lxcfs, the deepest first.
 func (t *Table) stacks() []mountStack {
 	var stacks []mountStack
-	for i := len(t.all) - 1; i >= 0; i-- {
-		base := t.all[i]
+	for _, base := range slices.Backward(t.all) {
 		if !isKernelFS(base) {
 			continue
 		}
@@ -270,11 +269,8 @@ func (t *Table) stacks() []mountStack {
 				continue // it covers base, or is not the lowest of its stack
 			}
 			stack := t.stack(base, m.Mountpoint)
-			for _, s := range stack {
-				if t.isLxcfs(s) {
-					stacks = append(stacks, mountStack{base: base, point: m.Mountpoint, stack: stack})
-					break
-				}
+			if slices.ContainsFunc(stack, t.isLxcfs) {
+				stacks = append(stacks, mountStack{base: base, point: m.Mountpoint, stack: stack})
 			}
 		}
 	}
@@ -291,9 +287,24 @@ func (t *Table) HasLxcfs(id int) bool {
 func (t *Table) Mountpoints() []string {
 	var points []string
 	for _, m := range t.all {
-		if m.FSType == FSType && m.Root == "/" && !slices.Contains(points, m.Mountpoint) {
+		if isWhole(m) && !slices.Contains(points, m.Mountpoint) {
 			points = append(points, m.Mountpoint)
 		}
 	}
 	return points
+}
+
+// UnmountHost unmounts the lxcfs with the device from all its mount points in this mount namespace.
+func UnmountHost(device sys.DeviceNumber, flags int) error {
+	table, err := OwnTable()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, m := range table.Lxcfs(device) {
+		if err := sys.Unmount(m.Mountpoint, flags); err != nil && !sys.IsNotMounted(err) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }

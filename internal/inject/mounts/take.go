@@ -137,16 +137,25 @@ func (p *MountNS) openStacks(stacks []mountStack) error {
 	defer root.Close()
 	for i := range stacks {
 		s := &stacks[i]
-		if s.dir, err = root.OpenDirBelow(path.Dir(s.point)); err != nil {
-			continue // hidden, or moved meanwhile
-		}
-		if id, err := s.dir.MountID(); err != nil {
+		if s.dir, err = openParent(root, s.point, s.base); err != nil {
 			return err
-		} else if id != s.base.ID {
-			s.dir.Close()
 		}
 	}
 	return nil
+}
+
+// openParent opens the directory of point, which is on the mount base. The File is not open if
+// another mount hides the directory, or it was moved meanwhile.
+func openParent(root sys.File, point string, base *Mount) (sys.File, error) {
+	dir, err := root.OpenDirBelow(path.Dir(point))
+	if err != nil {
+		return sys.File{}, nil
+	}
+	id, err := dir.MountID()
+	if err != nil || id != base.ID {
+		dir.Close()
+	}
+	return dir, err
 }
 
 func closeStacks(stacks []mountStack) {

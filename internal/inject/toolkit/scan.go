@@ -5,7 +5,6 @@ import (
 	"iter"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"palisade/internal/inject/engine"
@@ -198,13 +197,6 @@ func namespacesOf(proc sys.File, name string) (process, error) {
 	return p, errors.Join(err1, err2)
 }
 
-// readNamespace returns the inode number in a link such as mnt:[4026531841].
 func readNamespace(proc sys.File, name string) (uint64, error) {
-	buf := make([]byte, 64)
-	text, err := proc.ReadlinkAt([]byte(name+"\x00"), buf)
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(text), ":[")
-	return strconv.ParseUint(strings.TrimSuffix(rest, "]"), 10, 64)
+	return proc.ReadNamespace([]byte(name+"\x00"), make([]byte, 64))
 }

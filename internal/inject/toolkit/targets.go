@@ -13,6 +13,7 @@ import (
 
 	"palisade/internal/inject/engine"
 	"palisade/internal/inject/mounts"
+	"palisade/internal/linux/cgroup"
 	"palisade/internal/linux/sys"
 )
 
@@ -205,11 +206,9 @@ func (n *namespace) has(process sys.File) bool {
 // ID is the name of the process's cgroup, which an ordinary user may have chosen.
 func unknown(inode uint64, process sys.File, pid int) (engine.Container, error) {
 	c := engine.Container{ID: fmt.Sprintf("mnt-%d", inode), PID: pid}
-	text, err := process.ReadFileAt("cgroup", nil)
-	for line := range strings.Lines(string(text)) {
-		_, rest, _ := strings.Cut(line, ":")
-		_, group, ok := strings.Cut(strings.TrimSpace(rest), ":")
-		if name := path.Base(group); err == nil && ok && len(name) > 1 {
+	text, _ := process.ReadFileAt("cgroup", nil)
+	for _, group := range cgroup.Memberships(text) {
+		if name := path.Base(group); len(name) > 1 {
 			c.ID = name
 			break
 		}

@@ -235,7 +235,7 @@ func (f *Finder[S]) remove(c *Container[S]) {
 }
 
 // namespace returns the inode number of a namespace of the thread tid below dir, or if tid is 0, of
-// the process whose directory is dir. The link reads "pid:[4026531836]" (proc_pid_ns(5)).
+// the process whose directory is dir.
 func namespace(dir sys.File, tid uint32, kind string, s *Scratch) (uint64, error) {
 	s.path = s.path[:0]
 	if tid != 0 {
@@ -245,22 +245,7 @@ func namespace(dir sys.File, tid uint32, kind string, s *Scratch) (uint64, error
 	if s.link == nil {
 		s.link = make([]byte, 64)
 	}
-	link, err := dir.ReadlinkAt(s.path, s.link)
-	if err != nil {
-		return 0, err
-	}
-	digits, ok := bytes.CutPrefix(link, []byte(kind))
-	if !ok || len(digits) < 4 {
-		return 0, fmt.Errorf("parse namespace link %q", link)
-	}
-	var inode uint64
-	for _, c := range digits[2 : len(digits)-1] {
-		if c < '0' || c > '9' {
-			return 0, fmt.Errorf("parse namespace link %q", link)
-		}
-		inode = inode*10 + uint64(c-'0')
-	}
-	return inode, nil
+	return dir.ReadNamespace(s.path, s.link)
 }
 
 // unlessGone returns nil if err is the error for a process that has ended, else err.
