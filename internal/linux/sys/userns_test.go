@@ -1,17 +1,18 @@
 package sys
 
 import (
+	"errors"
 	"os"
 	"syscall"
 	"testing"
 )
 
 func TestNewUserNamespace(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root may map other ids than its own")
-	}
-	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 100000, Size: 65536}}
+	ids := []syscall.SysProcIDMap{{Size: 1}}
 	ns, err := NewUserNamespace(ids, ids)
+	if errors.Is(err, os.ErrPermission) {
+		t.Skip("only root may create a namespace with setgroups(2)")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

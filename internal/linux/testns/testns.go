@@ -47,6 +47,8 @@ func rerun() (code int, err error) {
 			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID,
 			UidMappings: []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}},
 			GidMappings: []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}},
+			// Only root may permit setgroups(2).
+			GidMappingsEnableSetgroups: os.Geteuid() == 0,
 		},
 	})
 	if err != nil {
