@@ -179,9 +179,10 @@ func TestRegistryRemovesAbandonedFiles(t *testing.T) {
 
 // TestRegistryForgets bounds the directory while containers come and go, and keeps running ones.
 func TestRegistryForgets(t *testing.T) {
+	t.Parallel()
 	proc := fakeProc(t.TempDir())
 	r := Registry{t.TempDir(), string(proc)}
-	const all, every, most = 2000, 100, 100 // about 30 in the end
+	const all, every, most = 1000, 100, 70 // about 15 in the end
 	largest := 0
 	for i := range all {
 		pid := 1000 + i
@@ -213,6 +214,7 @@ func TestRegistryForgets(t *testing.T) {
 
 // TestRegistryConcurrently adds and reads containers at the same time.
 func TestRegistryConcurrently(t *testing.T) {
+	t.Parallel()
 	proc := fakeProc(t.TempDir())
 	r := Registry{filepath.Join(t.TempDir(), "new"), string(proc)}
 	const hooks, each = 8, 20
