@@ -216,7 +216,6 @@ func merge(proc string, all []finding) []Container {
 	return containers
 }
 
-// add adds what another source knows of the same container.
 func (c *Container) add(other *Container) {
 	for _, name := range other.Names {
 		if !slices.Contains(c.Names, name) {

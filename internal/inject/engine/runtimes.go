@@ -17,7 +17,6 @@ import (
 	"palisade/internal/oci"
 )
 
-// maxFile bounds the size of a file or answer, in bytes.
 const maxFile = 16 << 20
 
 // findFiles reads a finding from every file that matches a pattern below dir. A file that was
@@ -108,7 +107,6 @@ func parseRunc(text []byte) (finding, error) {
 	return f, oci.CheckID(f.ID)
 }
 
-// findCrun reads the state of crun's containers.
 func findCrun(run string) ([]finding, error) {
 	return findFiles(run, []string{"crun/*/status"}, readCrun)
 }

@@ -52,7 +52,6 @@ func (p *MountNS) Put(src *Source) (Change, error) {
 	return c, errMountsChange
 }
 
-// errMountsChange is the error for a mount table that still changes after maxRounds.
 var errMountsChange = errors.New("the mount table keeps changing")
 
 // putRound mounts what is missing, and reports whether nothing was. An error for a volume does not
@@ -211,7 +210,6 @@ func (v *snapshot) putOn(thread *sys.NamespaceThread, t target, src *Source, c *
 	return v.mountNS.attach(thread, t, src, false)
 }
 
-// unmountTop unmounts the topmost mount.
 func (t *target) unmountTop(thread *sys.NamespaceThread, c *Change) error {
 	if err := thread.Unmount(t.dir, t.name); err != nil {
 		return err
@@ -221,7 +219,6 @@ func (t *target) unmountTop(thread *sys.NamespaceThread, c *Change) error {
 	return nil
 }
 
-// errNotBeneath is the error where the kernel cannot mount beneath another mount.
 var errNotBeneath = errors.New("the kernel cannot mount beneath")
 
 // attach mounts the file of src on the target, on top of its mounts or beneath the topmost.

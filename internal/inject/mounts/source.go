@@ -70,7 +70,6 @@ func openSource(mountpoint string, device sys.DeviceNumber, paths []string) (*So
 	return s, nil
 }
 
-// probeKernel sets classic and restrictLater.
 func (s *Source) probeKernel() error {
 	clone, err := s.root.CloneMount()
 	if errors.Is(err, syscall.ENOSYS) {
@@ -120,7 +119,6 @@ func (s *Source) openFiles() (files servedFiles, shared, err error) {
 	return files, shared, nil
 }
 
-// openTimeout bounds the time that an lxcfs may take to open the files for a container.
 const openTimeout = 2 * time.Second
 
 // takeFiles returns files for one container, for the caller to close.

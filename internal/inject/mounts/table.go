@@ -58,12 +58,14 @@ type mountKey struct {
 
 // ReadTable reads the mount table of a process, given its directory in /proc. It fails with
 // ErrTooLarge for a table larger than 16 MiB, and with os.ErrDeadlineExceeded after tableTime.
-func ReadTable(process sys.File) (*Table, error) {
-	text, err := process.ReadSomeUntil("mountinfo", maxTable+1, time.Now().Add(tableTime))
+func ReadTable(process sys.File) (*Table, error) { return readTable(process, tableTime) }
+
+func readTable(process sys.File, limit time.Duration) (*Table, error) {
+	text, err := process.ReadSomeUntil("mountinfo", maxTable+1, time.Now().Add(limit))
 	if err == nil && len(text) > maxTable {
 		return nil, ErrTooLarge
 	} else if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = fmt.Errorf("read the mount table for %v: %w", tableTime, err)
+		err = fmt.Errorf("read the mount table for %v: %w", limit, err)
 	}
 	return parseRead(text, err)
 }

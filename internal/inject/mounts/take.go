@@ -57,7 +57,6 @@ func (p *MountNS) TakeBack(put Change) error {
 	return p.takeUncovered(new(Change))
 }
 
-// takeAll calls take until it unmounts nothing.
 func (p *MountNS) takeAll(selected func(mountStack) bool, c *Change) error {
 	for range maxRounds {
 		before := c.Removed
@@ -110,7 +109,6 @@ func (p *MountNS) takeStacks(
 	})
 }
 
-// takeErrors holds the first error and the number of all.
 type takeErrors struct {
 	first error
 	n     int

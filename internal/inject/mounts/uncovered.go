@@ -262,10 +262,8 @@ func (v *snapshot) unmountUncovered(dir sys.File, name string) error {
 	return nil
 }
 
-// errNoTmpfs is the error for a container whose /dev, or uncoveredDir in it, is not on a tmpfs.
 var errNoTmpfs = errors.New("/dev is not a tmpfs")
 
-// openDev opens the container's /dev, which must be a tmpfs.
 func (v *snapshot) openDev() (sys.File, *Mount, error) {
 	dev, err := v.root.OpenDirBelow(devDir)
 	if err != nil {

@@ -89,7 +89,6 @@ func (t *Table) volumes(root string) (volumes []volume) {
 	return volumes
 }
 
-// isOn reports whether the volume is on the directory.
 func (v *volume) isOn(dir Location) bool { return locate(v.base, v.mount.Mountpoint) == dir }
 
 // served returns the file systems of the lxcfs files in the namespace.
@@ -126,7 +125,6 @@ func (t *Table) DeadVolumes(
 	return points
 }
 
-// replaceVolumes replaces dead volumes by src.
 func (v *snapshot) replaceVolumes(src *Source, c *Change) error {
 	mayBeDead := func(m *Mount) bool { return isWhole(m) && Device(m) != src.device }
 	if src.classic || !slices.ContainsFunc(v.table.all, mayBeDead) {

@@ -48,13 +48,11 @@ func (r *Result) read(ctx context.Context) error {
 	return err
 }
 
-// contents are the files that a file system serves, and the status of its server.
 type contents struct {
 	files  []string
 	server *Status
 }
 
-// look sets r.Files and r.Server.
 func (r *Result) look(ctx context.Context) error {
 	found, err := sys.Within(ctx, func() (contents, error) {
 		root, err := sys.OpenDir(r.Mountpoint)

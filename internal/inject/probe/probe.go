@@ -128,7 +128,6 @@ func RuntimeDir(base, mountpoint string) string {
 // LockFile is the file in the runtime directory that a server locks and writes its pid to.
 const LockFile = "lock"
 
-// maxNumber bounds the size of files that contain one number, in bytes.
 const maxNumber = 64
 
 // lockHolder returns the pid in the lock file of the mount point's server, or 0 if there is no such

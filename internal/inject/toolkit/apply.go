@@ -117,7 +117,6 @@ func (t *Toolkit) Umount(ctx context.Context, s Selection) (Report, error) {
 	return t.apply(ctx, s, func(p *mounts.MountNS, _ bool) (mounts.Change, error) { return p.Take() })
 }
 
-// action changes a mount namespace of a container.
 type action func(p *mounts.MountNS, full bool) (mounts.Change, error)
 
 // apply calls do for the mount namespaces of the selected containers, several containers at a time.
@@ -184,7 +183,6 @@ func (t *Toolkit) apply(ctx context.Context, s Selection, do action) (Report, er
 // maxRounds bounds the number of rounds through namespaces that change each other.
 const maxRounds = 4
 
-// add adds the result of an earlier round to r.
 func (r *Result) add(earlier *Result) {
 	r.Put += earlier.Put
 	r.Removed += earlier.Removed
@@ -193,7 +191,6 @@ func (r *Result) add(earlier *Result) {
 	}
 }
 
-// pick returns the target with the id, prefix of an id or name.
 func pick(targets []*target, id string) ([]*target, error) {
 	containers := make([]engine.Container, len(targets))
 	for i, g := range targets {
@@ -211,7 +208,6 @@ func pick(targets []*target, id string) ([]*target, error) {
 	return nil, engine.ErrUnknown
 }
 
-// applyInTime calls apply, and fails if that takes longer than targetTime.
 func (g *target) applyInTime(ctx context.Context, host *mounts.Host, do action) Result {
 	r := Result{ID: g.ID, Names: g.Names, Engine: g.Engine, PID: g.PID}
 	ctx, cancel := context.WithTimeout(ctx, targetTime)

@@ -62,7 +62,6 @@ func (t *Toolkit) Hook(ctx context.Context, stdin io.Reader, strict bool) error 
 	return nil
 }
 
-// looked is the result of probing lxcfs.
 type looked struct {
 	result probe.Result
 	err    error
@@ -102,7 +101,6 @@ func (t *Toolkit) putStarting(
 	return change, nil
 }
 
-// startingMountNS is the MountNS of a container that is being started.
 type startingMountNS struct {
 	*mounts.MountNS
 	process sys.File

@@ -12,7 +12,6 @@ import (
 	"palisade/internal/linux/sys"
 )
 
-// process holds the inode numbers of a process's namespaces.
 type process struct{ mnt, pid uint64 }
 
 // scanned is the result of a walk through /proc: all mount namespaces except the caller's, and all
@@ -41,7 +40,6 @@ type pidNamespace struct {
 	init int
 }
 
-// scanNamespaces walks through /proc once.
 func scanNamespaces() (*scanned, error) {
 	proc, err := sys.OpenDir("/proc")
 	if err != nil {

@@ -173,7 +173,6 @@ func (g *target) rank() int {
 
 func (g *target) name() string { return strings.Join(g.Names, ",") }
 
-// errGone is the error for a namespace whose processes have ended.
 var errGone = errors.New("all processes of the namespace have ended")
 
 // with calls do with the directory in /proc and the pid of a process in the namespace, and again

@@ -39,7 +39,6 @@ func (t *Toolkit) Upgrade(ctx context.Context, wait time.Duration) (*probe.Statu
 	}
 }
 
-// served returns the status that lxcfs reports.
 func (t *Toolkit) served(ctx context.Context) (*probe.Status, error) {
 	found, err := probe.Look(ctx, t.Mountpoint, ProbeTime)
 	if err != nil {

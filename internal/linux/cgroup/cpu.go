@@ -162,7 +162,6 @@ func parseUsageAll(text []byte, u *CPUUsage) {
 	}
 }
 
-// parseAcctStat parses cpuacct.stat.
 func parseAcctStat(text []byte) (user, system uint64) {
 	for key, ticks := range keyNumbers(text) {
 		switch string(key) {

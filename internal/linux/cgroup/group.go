@@ -16,7 +16,6 @@ import (
 // when a controller is enabled.
 const missingTime = time.Second
 
-// file is a file of a cgroup.
 type file int
 
 const (
@@ -183,7 +182,6 @@ func (g *Group) chain(c controller) []level {
 	return nil
 }
 
-// unified returns the cgroup and its ancestors on v2, or nil.
 func (g *Group) unified() []level {
 	if g.fs.unified < 0 {
 		return nil
@@ -191,7 +189,6 @@ func (g *Group) unified() []level {
 	return g.chains[g.fs.unified]
 }
 
-// read reads a file of the level into s.
 func (l *level) read(f file, s *Scratch) ([]byte, error) {
 	o, cached, err := l.open(f)
 	if err != nil {

@@ -68,7 +68,6 @@ func (l *level) ioV1(dst []DeviceIO, s *Scratch) ([]DeviceIO, error) {
 	return dst, nil
 }
 
-// cfqDetails adds the values that only CFQ has.
 func (l *level) cfqDetails(dst []DeviceIO, start int, s *Scratch) ([]DeviceIO, error) {
 	for _, detail := range [...]file{fileCFQMerged, fileCFQTime, fileCFQQueued} {
 		text, err := l.read(detail, s)
@@ -150,7 +149,6 @@ func parseBlkio(dst []DeviceIO, start int, text []byte, f file) []DeviceIO {
 	return dst
 }
 
-// blkioField returns the counter of an operation in a v1 file, or nil.
 func (d *DeviceIO) blkioField(f file, operation []byte) *uint64 {
 	switch f {
 	case fileThrottleCount, fileBFQCount, fileCFQCount:

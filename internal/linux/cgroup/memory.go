@@ -40,7 +40,6 @@ func wrap(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// readValue reads a file with a number.
 func (l *level) readValue(f file, s *Scratch) (uint64, error) {
 	text, err := l.read(f, s)
 	if err != nil {
@@ -151,7 +150,6 @@ func orNoLimit(n uint64) uint64 {
 	return n
 }
 
-// parse sets the fields of the keys in memory.stat.
 func (m *MemoryStat) parse(text []byte, fields map[string]func(*MemoryStat) *uint64) {
 	for key, n := range keyNumbers(text) {
 		if field := fields[string(key)]; field != nil {

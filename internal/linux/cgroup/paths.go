@@ -49,7 +49,6 @@ func Memberships(text []byte) iter.Seq2[string, string] {
 	}
 }
 
-// find returns the index of the hierarchy of a line in /proc/<pid>/cgroup, or -1.
 func (fs *FS) find(number, names string) int {
 	if number == "0" && names == "" {
 		return fs.unified

@@ -69,7 +69,6 @@ func (g *Group) Threads(dst []int, list TaskList, s *Scratch) ([]int, error) {
 	return w.threads, nil
 }
 
-// threadWalk collects threads from a tree of cgroups.
 type threadWalk struct {
 	name    string
 	threads []int
@@ -79,7 +78,6 @@ type threadWalk struct {
 	scratch *Scratch
 }
 
-// isOver reports whether a bound of the walk is reached.
 func (w *threadWalk) isOver() bool {
 	return len(w.threads) >= w.limit || w.dirs >= maxDirs || time.Now().After(w.until)
 }
@@ -124,7 +122,6 @@ func isGone(err error) bool {
 	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENODEV)
 }
 
-// collect appends the threads of one cgroup.
 func (w *threadWalk) collect(dir sys.File) (err error) {
 	w.scratch.text, err = dir.ReadSomeAt(w.name, maxListed, w.scratch.text)
 	if errors.Is(err, syscall.EOPNOTSUPP) {

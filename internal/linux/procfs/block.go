@@ -50,7 +50,6 @@ func (fs *FS) Slaves(major, minor uint32) []Device {
 	return disks
 }
 
-// slaves returns the devices directly below d.
 func (fs *FS) slaves(d Device) []Device {
 	dir := "dev/block/" + d.String() + "/slaves/"
 	slaves, err := fs.sys.OpenDirAt(dir)

@@ -96,7 +96,6 @@ func (c *cpuinfoParser) blankLine(n int, rest []byte) {
 	c.inBlock = false
 }
 
-// line parses a line that is not blank.
 func (c *cpuinfoParser) line(line []byte) {
 	key, value := splitKey(line)
 	if cpu, ok := cpuNumber(value); ok && string(key) == "processor" {
@@ -158,7 +157,6 @@ func (c *cpuinfoParser) begin(cpu int) {
 	c.cur = CPUSection{CPU: cpu}
 }
 
-// splitKey splits a line "key : value", whose newline stays in value. Without a colon both are nil.
 func splitKey(line []byte) (key, value []byte) {
 	line, _ = cutLine(line)
 	key, value, ok := bytes.Cut(line, []byte{':'})
@@ -168,7 +166,6 @@ func splitKey(line []byte) (key, value []byte) {
 	return bytes.TrimSpace(key), bytes.TrimLeft(value, " \t")
 }
 
-// cpuNumber parses a CPU number.
 func cpuNumber(value []byte) (int, bool) {
 	n, ok := ktext.Number(bytes.TrimSpace(value))
 	return int(n), ok && n <= cpulist.MaxCPU

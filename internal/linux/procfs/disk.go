@@ -137,7 +137,6 @@ func (fs *FS) loadPartitions() (*Partitions, error) {
 	return p, nil
 }
 
-// cutDevice splits the two fields of a device number off a line.
 func cutDevice(line []byte) (dev Device, rest []byte, ok bool) {
 	first, rest := ktext.Field(line)
 	second, rest := ktext.Field(rest)

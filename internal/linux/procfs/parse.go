@@ -16,7 +16,6 @@ func cutLine(text []byte) (line, rest []byte) {
 	return text, nil
 }
 
-// countFields returns the number of fields in a line.
 func countFields(line []byte) int {
 	n := 0
 	for field, rest := ktext.Field(line); len(field) > 0; field, rest = ktext.Field(rest) {

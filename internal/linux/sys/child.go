@@ -45,7 +45,6 @@ type FileText struct {
 	Err  error
 }
 
-// childText is a FileText as the child sends it.
 type childText struct {
 	Text  []byte
 	Errno syscall.Errno
@@ -114,7 +113,6 @@ func receiveText(
 	return err
 }
 
-// readerName is the argv[0] of a reader process.
 const readerName = "palisade-reader"
 
 // startReader executes this program again as a reader process. It costs three milliseconds for each

@@ -56,10 +56,7 @@ func (f File) relatedNamespace(name string, request uint) (File, error) {
 	related, err := openFile(func() (int, error) {
 		return unix.IoctlRetInt(f.Fd(), request) // the kernel sets close-on-exec
 	})
-	if err != nil {
-		return File{}, os.NewSyscallError("ioctl "+name, err)
-	}
-	return related, nil
+	return related, os.NewSyscallError("ioctl "+name, err)
 }
 
 // NamespaceOwner returns the uid of the creator of the user namespace f (ioctl_ns(2), Linux 4.11).

@@ -73,7 +73,6 @@ func (f File) Ready() bool { return f.poll(unix.POLLIN)&unix.POLLIN != 0 }
 // its connection has ended.
 func (f File) HasFailed() bool { return f.poll(0)&(unix.POLLERR|unix.POLLNVAL) != 0 }
 
-// poll returns the events of f at present.
 func (f File) poll(events int16) int16 {
 	fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: events}}
 	if _, err := unix.Poll(fds, 0); err != nil {

@@ -70,7 +70,7 @@ func ReadWithLease(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	if isRemote(f) {
+	if isRemote(File{int(f.Fd()) + 1}) {
 		return readLimited(f, limit)
 	}
 	// The lease ends with the descriptor. The Go runtime ignores SIGIO, which reports a writer.
@@ -81,13 +81,9 @@ func ReadWithLease(path string, limit int64) ([]byte, error) {
 	return readLimited(f, limit)
 }
 
-// isRemote reports whether f is on a network file system.
-func isRemote(f *os.File) bool {
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
-		return false
-	}
-	switch uint32(st.Type) {
+func isRemote(f File) bool {
+	fsType, _ := f.FSType()
+	switch uint32(fsType) {
 	case unix.NFS_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.SMB_SUPER_MAGIC,
 		unix.CEPH_SUPER_MAGIC, unix.FUSE_SUPER_MAGIC:
 		return true
