@@ -1,7 +1,6 @@
 package linelog
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -43,11 +42,14 @@ var errStuck = errors.New("timed out after one second")
 
 // within calls do, and returns errStuck after the timeout; do may still be running then.
 func within(path string, do func() error) error {
-	late := fmt.Errorf("log to %s: %w", path, errStuck)
-	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, late)
-	defer cancel()
-	_, err := sys.Within(ctx, func() (struct{}, error) { return struct{}{}, do() }, nil)
-	return err
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(timeout):
+		return fmt.Errorf("log to %s: %w", path, errStuck)
+	}
 }
 
 // Write writes lines. After a write that timed out, all calls fail with its error.
