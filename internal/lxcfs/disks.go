@@ -213,7 +213,7 @@ func (f *FS) rootDisk(c *knownContainer, root sys.File) (procfs.Device, bool) {
 	}
 	// stat(2) returns a device number for each btrfs subvolume; the mount table has that of the file
 	// system.
-	text, err := c.InitDir().ReadSomeAt("mountinfo", maxMountTable, nil)
+	text, err := c.InitDir().ReadSomeAt("mountinfo", maxMountTable)
 	if err != nil {
 		return procfs.Device{}, false
 	}

@@ -162,11 +162,7 @@ func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") =
 // commandOfParent returns nil if the parent is not a process of the user who created the container:
 // any user can adopt orphans (PR_SET_CHILD_SUBREAPER) under any command line.
 func (o *Options) commandOfParent(process sys.File, creator uint32) []string {
-	text, err := process.ReadFileAt("status", nil)
-	if err != nil {
-		return nil
-	}
-	status, err := procfs.ParseTaskStatus(text)
+	status, err := procfs.ReadTaskStatus(process)
 	if err != nil {
 		return nil
 	}
@@ -175,14 +171,11 @@ func (o *Options) commandOfParent(process sys.File, creator uint32) []string {
 		return nil
 	}
 	defer parent.Close()
-	if text, err = parent.ReadFileAt("status", nil); err != nil {
-		return nil
-	}
-	status, err = procfs.ParseTaskStatus(text)
+	status, err = procfs.ReadTaskStatus(parent)
 	if err != nil || status.UIDs != [4]uint32{creator, creator, creator, creator} {
 		return nil
 	}
-	command, err := parent.ReadSomeAt("cmdline", maxRecord, nil)
+	command, err := parent.ReadSomeAt("cmdline", maxRecord)
 	if err != nil {
 		return nil
 	}

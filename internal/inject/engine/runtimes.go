@@ -54,12 +54,16 @@ func findRunc(run string) ([]finding, error) {
 	}, readRunc)
 }
 
-func readRunc(file string) (finding, error) {
+func readParsed(file string, parse func([]byte) (finding, error)) (finding, error) {
 	text, err := sys.ReadRegular(file, maxFile)
 	if err != nil {
 		return finding{}, err
 	}
-	f, err := parseRunc(text)
+	return parse(text)
+}
+
+func readRunc(file string) (finding, error) {
+	f, err := readParsed(file, parseRunc)
 	f.Engine = "runc"
 	if namespace := filepath.Base(filepath.Dir(filepath.Dir(file))); namespace != "runc" {
 		f.Engine = namespaceEngine(namespace)
@@ -112,11 +116,7 @@ func findCrun(run string) ([]finding, error) {
 }
 
 func readCrun(file string) (finding, error) {
-	text, err := sys.ReadRegular(file, maxFile)
-	if err != nil {
-		return finding{}, err
-	}
-	f, err := parseCrun(text)
+	f, err := readParsed(file, parseCrun)
 	f.ID, f.Engine = filepath.Base(filepath.Dir(file)), "crun"
 	return f, err
 }

@@ -78,18 +78,21 @@ func (p *MountNS) take(selected func(mountStack) bool, c *Change) error {
 		return !selected(s) || table.isHidden(s.base, s.point)
 	})
 	c.Foreign = nil
-	var failed takeErrors
+	var failed []error
 	for batch := range slices.Chunk(stacks, maxOpenStacks) {
 		if err := p.takeStacks(table, batch, c, &failed); err != nil {
 			return err
 		}
 	}
-	return failed.err()
+	if n := len(failed); n > 1 {
+		return fmt.Errorf("%w, and %d more", failed[0], n-1)
+	}
+	return errors.Join(failed...)
 }
 
 // takeStacks unmounts every lxcfs from the top of the stacks.
 func (p *MountNS) takeStacks(
-	table *Table, stacks []mountStack, c *Change, failed *takeErrors,
+	table *Table, stacks []mountStack, c *Change, failed *[]error,
 ) error {
 	defer closeStacks(stacks)
 	if err := p.openStacks(stacks); err != nil {
@@ -102,28 +105,11 @@ func (p *MountNS) takeStacks(
 				continue // inherited from the container, thus locked (mount_namespaces(7))
 			}
 			if err != nil {
-				failed.add(fmt.Errorf("unmount %s: %w", s.point, err))
+				*failed = append(*failed, fmt.Errorf("unmount %s: %w", s.point, err))
 			}
 		}
 		return nil
 	})
-}
-
-type takeErrors struct {
-	first error
-	n     int
-}
-
-func (e *takeErrors) add(err error) {
-	e.first = cmp.Or(e.first, err)
-	e.n++
-}
-
-func (e *takeErrors) err() error {
-	if e.n > 1 {
-		return fmt.Errorf("%w, and %d more", e.first, e.n-1)
-	}
-	return e.first
 }
 
 // openStacks opens the directories that contain the stacks, unless a mount hides them.

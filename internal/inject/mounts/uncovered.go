@@ -135,7 +135,13 @@ func (v *snapshot) mountUncovered(names []string, c *Change) error {
 		on = append(on, f)
 	}
 	return sys.InMountNamespace(v.mountNS.ns, func(thread *sys.NamespaceThread) error {
-		made, err := v.cloneUncovered(names, on)
+		made, err := 0, error(nil)
+		for ; made < len(names); made++ {
+			isReadOnly := slices.Contains(v.mountNS.ReadOnly, "/"+names[made])
+			if err = cloneOn(v.dirs[names[made]].file, on[made], isReadOnly); err != nil {
+				break
+			}
+		}
 		if err == nil {
 			err = cloneOn(dir, dir, false)
 		}
@@ -148,18 +154,6 @@ func (v *snapshot) mountUncovered(names []string, c *Change) error {
 		}
 		return err
 	})
-}
-
-// cloneUncovered mounts the named ones on the directories on, and returns the number of mounts
-// made.
-func (v *snapshot) cloneUncovered(names []string, on []sys.File) (made int, err error) {
-	for i, name := range names {
-		isReadOnly := slices.Contains(v.mountNS.ReadOnly, "/"+name)
-		if err := cloneOn(v.dirs[name].file, on[i], isReadOnly); err != nil {
-			return i, err
-		}
-	}
-	return len(names), nil
 }
 
 // ensureDir creates the directory name in dir, if it is missing, and opens it. It fails unless the

@@ -109,6 +109,15 @@ type TaskStatus struct {
 	Capabilities uint64
 }
 
+// ReadTaskStatus reads the status of the process whose directory in /proc is dir.
+func ReadTaskStatus(dir sys.File) (TaskStatus, error) {
+	text, err := dir.ReadFileAt("status", nil)
+	if err != nil {
+		return TaskStatus{}, err
+	}
+	return ParseTaskStatus(text)
+}
+
 // ParseTaskStatus parses /proc/<pid>/status.
 func ParseTaskStatus(text []byte) (TaskStatus, error) {
 	var t TaskStatus

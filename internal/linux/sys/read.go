@@ -66,8 +66,13 @@ func (f File) ReadFileAt(name string, buf []byte) ([]byte, error) {
 	return readAt(f.Fd(), name, math.MaxInt, buf, time.Time{})
 }
 
-// ReadSomeAt is like ReadFileAt, but reads at most limit bytes.
-func (f File) ReadSomeAt(name string, limit int, buf []byte) ([]byte, error) {
+// ReadSomeAt reads at most limit bytes of the file name below the directory f.
+func (f File) ReadSomeAt(name string, limit int) ([]byte, error) {
+	return readAt(f.Fd(), name, limit, nil, time.Time{})
+}
+
+// ReadSomeInto is like ReadFileAt, but reads at most limit bytes.
+func (f File) ReadSomeInto(name string, limit int, buf []byte) ([]byte, error) {
 	return readAt(f.Fd(), name, limit, buf, time.Time{})
 }
 
