@@ -25,8 +25,8 @@ type Container struct {
 	// Engine is the engine or, without one, the runtime: docker, podman, cri-o, containerd, isulad,
 	// incus, lxd, proxmox, lxc, runc, crun. It is empty if unknown.
 	Engine string
-	// Creator is the user who created a container of liblxc. The ID of a container of any other user
-	// than root begins with the user's number: "1000/web".
+	// Creator is the user who created a container of liblxc. The ID of a container of any other
+	// user than root begins with the user's number: "1000/web".
 	Creator uint32
 	// PID is the container's init.
 	PID int
@@ -137,7 +137,8 @@ func (o *Options) sources() []source {
 func inTime[T any](
 	ctx context.Context, limit time.Duration, call func(context.Context) (T, error),
 ) (T, error) {
-	// The source gets a moment after the end of ctx to return an error that names the slow operation.
+	// The source gets a moment after the end of ctx to return an error that names the slow
+	// operation.
 	const moment = time.Second
 	late, stop := context.WithTimeout(context.WithoutCancel(ctx), limit+moment)
 	defer stop()

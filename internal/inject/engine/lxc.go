@@ -23,8 +23,8 @@ type Init struct {
 	// Creator is the user who created the namespace.
 	Creator uint32
 	// Inspect returns its /proc/<pid>/cgroup as seen in its own cgroup namespace, or nil if that is
-	// the host's. The argument is its directory in /proc. Inspect fails if the pid belongs to another
-	// process now.
+	// the host's. The argument is its directory in /proc. Inspect fails if the pid belongs to
+	// another process now.
 	Inspect func(process sys.File) (cgroups []byte, err error)
 }
 
@@ -123,12 +123,6 @@ func parsePayload(text, inside []byte) (payload, bool) {
 }
 
 // parsePayloadPath returns the container in the path of a cgroup. liblxc creates the cgroup
-//
-//	lxc.payload.NAME     since 4.0
-//	lxc.payload/NAME     3.1 and 3.2
-//	lxc/NAME             before 3.1
-//	lxc/NAME/payload     with lxc.cgroup.pattern = lxc/%n
-//	lxc/NUMBER/ns        as configured by Proxmox VE
 //
 // below the cgroup of the host's init, that of a user, or any other. The outermost one counts.
 func parsePayloadPath(path string) (payload, bool) {

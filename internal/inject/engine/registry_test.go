@@ -36,7 +36,7 @@ func idsOf(findings []finding) []string {
 func TestRegistry(t *testing.T) {
 	r := Registry{filepath.Join(t.TempDir(), "a/b"), "/proc"}
 	if got := found(t, r); got != nil {
-		t.Errorf("without a folder: got %q", got)
+		t.Errorf("without a directory: got %q", got)
 	}
 	a, b := start(t), start(t)
 	for _, c := range []struct {
@@ -57,14 +57,14 @@ func TestRegistry(t *testing.T) {
 	}
 	entries, err := os.ReadDir(r.Dir)
 	if err != nil || len(entries) != 1 || entries[0].Name() != strconv.Itoa(b.pid) {
-		t.Errorf("the folder has %v, %v; want %d", entries, err, b.pid)
+		t.Errorf("the directory has %v, %v; want %d", entries, err, b.pid)
 	}
 	if err := r.Add("a", a.pid); err == nil ||
 		err.Error() != fmt.Sprintf("process %d has ended", a.pid) {
 		t.Errorf("adding one that has ended: got %v", err)
 	}
 	if info, err := os.Stat(r.Dir); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("the folder's mode: got %v, %v; want 0700", info.Mode(), err)
+		t.Errorf("the mode of the directory: got %v, %v; want 0700", info.Mode(), err)
 	}
 }
 
@@ -208,7 +208,7 @@ func TestRegistryForgets(t *testing.T) {
 		t.Errorf("got %d containers, want %d", len(got), all/every)
 	}
 	if entries, err := os.ReadDir(r.Dir); err != nil || len(entries) != all/every {
-		t.Errorf("the folder has %d files, %v; want %d", len(entries), err, all/every)
+		t.Errorf("the directory has %d files, %v; want %d", len(entries), err, all/every)
 	}
 }
 

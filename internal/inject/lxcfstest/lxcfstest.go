@@ -1,5 +1,5 @@
-// Package lxcfstest serves a file system that looks like lxcfs to the packages that mount its files,
-// and starts processes in mount namespaces of their own. It is for tests in testns.
+// Package lxcfstest serves a file system that looks like lxcfs to the packages that mount its
+// files, and starts processes in mount namespaces of their own. It is for tests in testns.
 package lxcfstest
 
 import (
@@ -19,13 +19,18 @@ import (
 // Serve mounts the file system on dir until the end of the test. Its server is this process.
 func Serve(t testing.TB, dir string) {
 	t.Helper()
-	options := fs.Options{MountOptions: fuse.MountOptions{
-		Name: "lxcfs", FsName: "lxcfs", DirectMountStrict: true,
-	}}
-	if _, err := fs.Mount(dir, &root{}, &options); err != nil {
+	if err := Mount(dir); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH|syscall.MNT_FORCE) })
+}
+
+// Mount mounts the file system on dir.
+func Mount(dir string) error {
+	_, err := fs.Mount(dir, &root{}, &fs.Options{MountOptions: fuse.MountOptions{
+		Name: "lxcfs", FsName: "lxcfs", DirectMountStrict: true,
+	}})
+	return err
 }
 
 type root struct{ fs.Inode }
@@ -69,8 +74,8 @@ func fill(ctx context.Context, tree *fs.Inode) {
 	}
 }
 
-// Start starts a process in a mount namespace of its own that runs the shell script, and returns its
-// pid once it has done so. The process ends with the test.
+// Start starts a process in a mount namespace of its own that runs the shell script, and returns
+// its pid once it has done so. The process ends with the test.
 func Start(t testing.TB, script string) (pid int) {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", "set -e; "+script+"; echo; exec sleep 1000")

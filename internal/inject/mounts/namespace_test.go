@@ -129,8 +129,8 @@ func TestPutOnOldSystems(t *testing.T) {
 	}
 }
 
-// TestSingleCPUFiles replaces files of the CPU directory, which earlier versions mounted one by one,
-// by the whole directory.
+// TestSingleCPUFiles replaces files of the CPU directory, which earlier versions mounted one by
+// one, by the whole directory.
 func TestSingleCPUFiles(t *testing.T) {
 	dir := t.TempDir()
 	src := source(t, dir)
@@ -161,7 +161,8 @@ func TestUncovered(t *testing.T) {
 	}
 }
 
-// TestVolume replaces a whole lxcfs in a container, which ended, by the one on the same mount point.
+// TestVolume replaces a whole lxcfs in a container, which ended, by the one on the same mount
+// point.
 func TestVolume(t *testing.T) {
 	dir := t.TempDir()
 	source(t, dir)

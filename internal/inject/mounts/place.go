@@ -25,8 +25,8 @@ type MountNS struct {
 	IsLXC bool
 	// Host lists the lxcfs that are mounted on the host.
 	Host Host
-	// IsFinal is set if the runtime has made all its mounts, or those still to come cover no file of
-	// proc or sys. Only then Put mounts a second procfs and sysfs.
+	// IsFinal is set if the runtime has made all its mounts, or those still to come cover no file
+	// of proc or sys. Only then Put mounts a second procfs and sysfs.
 	IsFinal bool
 	// ReadOnly lists the mount points below Root that the runtime will make read-only later.
 	ReadOnly []string
@@ -103,9 +103,9 @@ type target struct {
 	name  string
 	base  *Mount
 	stack []*Mount
-	// outdated are mounts of lxcfs on files below the target, which is a directory: earlier versions
-	// mounted single files. covered is that directory, opened before it is covered, to unmount them.
-	// foreign is set if something else is mounted there.
+	// outdated are mounts of lxcfs on files below the target, which is a directory: earlier
+	// versions mounted single files. covered is that directory, opened before it is covered, to
+	// unmount them. foreign is set if something else is mounted there.
 	outdated [][]*Mount
 	covered  sys.File
 	foreign  bool

@@ -20,7 +20,8 @@ type Change struct {
 	Foreign []string
 	// Removed is the number of mounts that were unmounted.
 	Removed int
-	// Uncovered is the number of second instances of procfs and sysfs that were mounted or unmounted.
+	// Uncovered is the number of second instances of procfs and sysfs that were mounted or
+	// unmounted.
 	Uncovered int
 }
 

@@ -18,8 +18,8 @@ type Source struct {
 	device     sys.DeviceNumber
 	paths      []string
 	root       sys.File
-	// Shared is nil if each container gets a private tree; otherwise it is the reason why containers
-	// get the files of the shared tree.
+	// Shared is nil if each container gets a private tree; otherwise it is the reason why
+	// containers get the files of the shared tree.
 	Shared error
 	// classic is set if the kernel has no detached mounts (before Linux 5.2).
 	classic bool

@@ -17,8 +17,8 @@ const (
 	// targetTime bounds the time for one container.
 	targetTime = 10 * time.Second
 	// othersTime bounds the time for all containers of ordinary users and namespaces of unknown
-	// containers, which come after root's: a user can have thousands, and make each take long. systemd
-	// stops a unit whose ExecStartPost takes 90 seconds (DefaultTimeoutStartSec).
+	// containers, which come after root's: a user can have thousands, and make each take long.
+	// systemd stops a unit whose ExecStartPost takes 90 seconds (DefaultTimeoutStartSec).
 	othersTime = 20 * time.Second
 )
 
@@ -43,8 +43,8 @@ type Result struct {
 	Engine  string   `json:"engine,omitempty"`
 	PID     int      `json:"pid"`
 	Outcome Outcome  `json:"outcome"`
-	// Virtual is the number of lxcfs files in the container now, Put the number of new ones, Removed
-	// the number of mounts that were unmounted.
+	// Virtual is the number of lxcfs files in the container now, Put the number of new ones,
+	// Removed the number of mounts that were unmounted.
 	Virtual int `json:"virtual"`
 	Put     int `json:"put"`
 	Removed int `json:"removed"`
@@ -156,8 +156,8 @@ func (t *Toolkit) apply(ctx context.Context, s Selection, do action) (Report, er
 	ctx, cancel := context.WithTimeout(ctx, othersTime)
 	defer cancel()
 	applyAll(ctx, users)
-	// Mounts may propagate between these, and from containers to them. So they follow the containers
-	// one by one, the oldest first, until none changes another.
+	// Mounts may propagate between these, and from containers to them. So they follow the
+	// containers one by one, the oldest first, until none changes another.
 	slices.SortFunc(unknown, func(a, b int) int {
 		return cmp.Compare(targets[a].PID, targets[b].PID)
 	})

@@ -109,8 +109,8 @@ func (s *scanned) addPIDNamespace(pid int, inode uint64) {
 	}
 }
 
-// openPIDNamespace returns the parent and the creator of the pid namespace of a process. It fails if
-// the namespace does not have the inode number.
+// openPIDNamespace returns the parent and the creator of the pid namespace of a process. It fails
+// if the namespace does not have the inode number.
 func openPIDNamespace(proc sys.File, pid int, inode uint64) (*pidNamespace, error) {
 	ns, err := proc.OpenAt(strconv.Itoa(pid) + "/ns/pid")
 	if err != nil {
@@ -162,8 +162,8 @@ func (s *scanned) inits() []engine.Init {
 	return inits
 }
 
-// inspect returns /proc/<pid>/cgroup of the init of a pid namespace as seen in the init's own cgroup
-// namespace, nil if that is the caller's.
+// inspect returns /proc/<pid>/cgroup of the init of a pid namespace as seen in the init's own
+// cgroup namespace, nil if that is the caller's.
 func inspect(process sys.File, pidNS uint64) (cgroups []byte, err error) {
 	if inode, err := readNamespace(process, "ns/pid"); err != nil || inode != pidNS {
 		return nil, errors.Join(syscall.ESRCH, err)

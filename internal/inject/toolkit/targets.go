@@ -42,8 +42,8 @@ type namespace struct {
 	pids []int
 	// nested is set if it was created inside the container.
 	nested bool
-	// full is set if its /proc is the container's own, so that remount mounts files in it even if it
-	// has none.
+	// full is set if its /proc is the container's own, so that remount mounts files in it even if
+	// it has none.
 	full bool
 	// isLXC is set if liblxc started the container.
 	isLXC bool
@@ -59,8 +59,8 @@ func (t *Toolkit) Running(ctx context.Context) ([]engine.Container, []engine.Ski
 	return containers, skipped, err
 }
 
-// find returns the running containers that engines and cgroups name, and other mount namespaces with
-// files of lxcfs. Containers of root come first, those of no known engine last.
+// find returns the running containers that engines and cgroups name, and other mount namespaces
+// with files of lxcfs. Containers of root come first, those of no known engine last.
 func (t *Toolkit) find(ctx context.Context) ([]*target, []engine.Skipped, error) {
 	scan, err := scanNamespaces()
 	if err != nil {
@@ -201,8 +201,8 @@ func (n *namespace) has(process sys.File) bool {
 	return err == nil && inode == n.inode
 }
 
-// unknown returns a container for the mount namespace of a process that belongs to no known one. Its
-// ID is the name of the process's cgroup, which an ordinary user may have chosen.
+// unknown returns a container for the mount namespace of a process that belongs to no known one.
+// Its ID is the name of the process's cgroup, which an ordinary user may have chosen.
 func unknown(inode uint64, process sys.File, pid int) (engine.Container, error) {
 	c := engine.Container{ID: fmt.Sprintf("mnt-%d", inode), PID: pid}
 	text, _ := process.ReadFileAt("cgroup", nil)

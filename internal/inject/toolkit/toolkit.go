@@ -104,8 +104,8 @@ func (t *Toolkit) host(ctx context.Context) (mounts.Host, error) {
 	return host, nil
 }
 
-// probeEach probes once each lxcfs of the mount table whose device is wanted, and returns the states
-// by device.
+// probeEach probes once each lxcfs of the mount table whose device is wanted, and returns the
+// states by device.
 func probeEach(
 	ctx context.Context, table *mounts.Table, timeout time.Duration,
 	isWanted func(sys.DeviceNumber) bool,

@@ -35,8 +35,8 @@ func (fs *FS) ParsePaths(text []byte) (Paths, error) {
 	return p, nil
 }
 
-// Memberships yields the hierarchies, "number:controllers", and paths in /proc/<pid>/cgroup, without
-// malformed lines.
+// Memberships yields the hierarchies, "number:controllers", and paths in /proc/<pid>/cgroup,
+// without malformed lines.
 func Memberships(text []byte) iter.Seq2[string, string] {
 	return func(yield func(hierarchy, path string) bool) {
 		for line := range strings.Lines(string(text)) {

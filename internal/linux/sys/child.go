@@ -15,8 +15,8 @@ import (
 )
 
 // ReadInChild reads the beginning of each file in a child process, and returns the error of the
-// last file, ENODATA if it is empty. When ctx ends, the child is abandoned: a process that waits for
-// a file system that does not answer cannot always be killed.
+// last file, ENODATA if it is empty. When ctx ends, the child is abandoned: a process that waits
+// for a file system that does not answer cannot always be killed.
 func ReadInChild(ctx context.Context, paths ...string) error {
 	r := ChildReader{MaxBytes: 4096, Timeout: time.Hour}
 	texts, err := r.Read(ctx, paths)
@@ -51,8 +51,8 @@ type childText struct {
 }
 
 // Read reads the files one after the other. If one takes too long, or ctx ends, the child is
-// abandoned, and this file and those after it have an error. While an abandoned child is alive, Read
-// starts no other: it waits for up to Timeout, and fails with context.DeadlineExceeded.
+// abandoned, and this file and those after it have an error. While an abandoned child is alive,
+// Read starts no other: it waits for up to Timeout, and fails with context.DeadlineExceeded.
 func (r *ChildReader) Read(ctx context.Context, paths []string) ([]FileText, error) {
 	timeout := cmp.Or(r.Timeout, 2*time.Second)
 	if r.ended != nil {

@@ -99,8 +99,8 @@ func IsUnknownNamespace(err error) bool {
 }
 
 // ReadNamespace returns the inode number of the namespace to which a link below the directory f
-// leads, such as ns/pid: "pid:[4026531836]" (namespaces(7)). path must end with a NUL byte. buf holds
-// the link.
+// leads, such as ns/pid: "pid:[4026531836]" (namespaces(7)). path must end with a NUL byte. buf
+// holds the link.
 func (f File) ReadNamespace(path, buf []byte) (uint64, error) {
 	link, err := f.ReadlinkAt(path, buf)
 	if err != nil {

@@ -86,5 +86,6 @@ func (f File) OpenListing(name Name) (File, error) {
 	}
 }
 
-// ReopenDir opens the directory f, which may have been opened by OpenDir, for ReadEntries or SyncFS.
+// ReopenDir opens the directory f, which may have been opened by OpenDir, for ReadEntries or
+// SyncFS.
 func (f File) ReopenDir() (File, error) { return openat(f.Fd(), ".", openListing) }

@@ -99,7 +99,8 @@ func (f File) fstatatInode(name Name, i *Inode) error {
 // not asked.
 const cached = unix.AT_STATX_DONT_SYNC | unix.AT_NO_AUTOMOUNT
 
-// StatxCached returns the type and inode of the target of a link in procfs, from the kernel's cache.
+// StatxCached returns the type and inode of the target of a link in procfs, from the kernel's
+// cache.
 func StatxCached(link string) (Inode, error) {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, link, cached, unix.STATX_TYPE|unix.STATX_INO, &st)

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NewUserNamespace creates a user namespace with the maps (user_namespaces(7)). The namespace exists
-// as long as ns is open. Its first process is killed before it runs.
+// NewUserNamespace creates a user namespace with the maps (user_namespaces(7)). The namespace
+// exists as long as ns is open. Its first process is killed before it runs.
 func NewUserNamespace(uids, gids []syscall.SysProcIDMap) (ns File, err error) {
 	runtime.LockOSThread() // it traces the process, which is killed when it ends
 	defer runtime.UnlockOSThread()
