@@ -16,11 +16,11 @@ import (
 
 // layers lists the packages from the lowest layer up. A package imports only packages of lower layers.
 var layers = [][]string{
-	{"cli/golden", "cli/version", "lxcfs/fakehost"},
+	{"cli/golden", "cli/version", "lxcfs/fakehost", "inject/lxcfstest", "linux/ktext", "linux/testns"},
 	{"linux/sys", "cli/clidoc", "linux/cpulist", "cli/cmdline", "authz/action", "authz/certs", "oci/idmap", "linux/lockfile", "linux/socket", "authz/strictjson", "oci/wiring"},
-	{"linux/cgroup", "lxcfs/fusedev", "userns/idattr", "userns/idmount", "userns/journal", "userns/walk", "cli/linelog", "lxcfs/meter", "cli/metrics", "inject/mounts", "oci", "authz/policy", "linux/procfs", "cli/scrape"},
-	{"lxcfs/account", "authz/audit", "inject/engine", "inject/probe", "userns/shift", "oci/wrapper", "lxcfs/supervise"},
-	{"authz/authzmetrics", "authz/broker", "lxcfs/persist", "ops/top", "lxcfs/view"},
+	{"linux/cgroup", "lxcfs/fusedev", "userns/idattr", "userns/journal", "userns/walk", "cli/linelog", "lxcfs/meter", "cli/metrics", "inject/mounts", "oci", "authz/policy", "linux/procfs", "cli/scrape"},
+	{"lxcfs/account", "authz/audit", "inject/engine", "inject/probe", "userns/idmount", "oci/wrapper", "lxcfs/supervise"},
+	{"authz/authzmetrics", "authz/broker", "lxcfs/persist", "ops/top", "userns/shift", "lxcfs/view"},
 	{"lxcfs/container"},
 	{"lxcfs/disk", "lxcfs/openfile", "userns/remap", "inject/toolkit"},
 	{"lxcfs", "ops/doctor"},
@@ -50,7 +50,7 @@ func wing(importPath string) string {
 
 // startsPrograms are the packages that may start programs: clients of engines, and runtimes that
 // replace this process.
-var startsPrograms = map[string]bool{"palisade/internal/inject/engine": true, "palisade/internal/oci/wrapper": true}
+var startsPrograms = map[string]bool{"palisade/internal/inject/engine": true, "palisade/internal/inject/lxcfstest": true, "palisade/internal/oci/wrapper": true}
 
 type goPackage struct {
 	ImportPath string

@@ -28,11 +28,6 @@ type Bundle struct {
 
 // ReadBundle reads the configuration of the bundle in dir.
 func ReadBundle(dir string) (Bundle, error) {
-	file := filepath.Join(dir, ConfigFile)
-	text, err := sys.ReadRegular(file, maxFile)
-	if err != nil {
-		return Bundle{}, err
-	}
 	var config struct {
 		Root        struct{ Path string }
 		Annotations map[string]string
@@ -42,8 +37,8 @@ func ReadBundle(dir string) (Bundle, error) {
 			Options     []string
 		}
 	}
-	if err := json.Unmarshal(text, &config); err != nil {
-		return Bundle{}, fmt.Errorf("parse %s: %w", file, err)
+	if err := readJSON(filepath.Join(dir, ConfigFile), &config); err != nil {
+		return Bundle{}, err
 	}
 	b := Bundle{Root: config.Root.Path, Annotations: config.Annotations}
 	b.HasMasks = len(config.Linux.MaskedPaths)+len(config.Linux.ReadonlyPaths) > 0
@@ -60,6 +55,17 @@ func ReadBundle(dir string) (Bundle, error) {
 
 // maxFile is the maximum size of a configuration file, in bytes.
 const maxFile = 16 << 20
+
+func readJSON(file string, v any) error {
+	text, err := sys.ReadRegular(file, maxFile)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return fmt.Errorf("parse %s: %w", file, err)
+	}
+	return nil
+}
 
 // replaceFile atomically replaces the content of a file. Its owner and mode stay.
 func replaceFile(path string, text []byte) error {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// bundle is a folder with a configuration.
+// bundle is a directory with a configuration.
 func bundle(t *testing.T, text string) (dir, file string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -36,7 +36,7 @@ func read(t *testing.T, file string) string {
 	return string(text)
 }
 
-// fifo makes a FIFO that nobody writes to.
+// fifo makes a FIFO without a writer.
 func fifo(t *testing.T, file string) {
 	t.Helper()
 	if err := syscall.Mkfifo(file, 0o600); err != nil {
@@ -92,7 +92,7 @@ func TestReadBundle(t *testing.T) {
 func TestReadBundleErrors(t *testing.T) {
 	dir, _ := bundle(t, "{}")
 	if _, err := ReadBundle(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("no folder: got %v, want %v", err, fs.ErrNotExist)
+		t.Errorf("no directory: got %v, want %v", err, fs.ErrNotExist)
 	}
 	if _, err := ReadBundle(t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no file: got %v, want %v", err, fs.ErrNotExist)

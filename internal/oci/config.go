@@ -25,13 +25,9 @@ func ParseConfig(text []byte) (*Config, error) {
 	if err := json.Unmarshal(text, &c.Spec); err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(text, &c.raw); err != nil {
-		return nil, err
-	}
-	if c.raw == nil {
-		return nil, errNoObject
-	}
-	return c, nil
+	var err error
+	c.raw, err = parseObject(text)
+	return c, err
 }
 
 // ReadConfig reads and parses a config.json.

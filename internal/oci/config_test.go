@@ -19,7 +19,7 @@ const configText = `{"ociVersion":"1.0.2","x-kept":{"a":[1,2.50,"<&>"]},"root":{
 "hooks":{"prestart":[{"path":"/bin/other","timeout":7}]},
 "linux":{"namespaces":[{"type":"pid"},{"type":"network","path":"/run/netns/x"}],"sysctl":{"a.b":"1"},"x":true}}`
 
-// TestConfig changes a configuration; what is not known of it is kept.
+// TestConfig changes a configuration; unknown fields are kept.
 func TestConfig(t *testing.T) {
 	file := filepath.Join(t.TempDir(), ConfigFile)
 	if err := os.WriteFile(file, []byte(configText), 0o640); err != nil {

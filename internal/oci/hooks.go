@@ -125,19 +125,21 @@ func (a *Addition) AddTo(file string) error {
 	return replaceFile(file, changed)
 }
 
-var errNoObject = errors.New("want a JSON object")
-
 // object is a JSON object whose unknown fields are kept.
 type object map[string]json.RawMessage
 
+func parseObject(text []byte) (o object, err error) {
+	if err = json.Unmarshal(text, &o); err == nil && o == nil {
+		err = errors.New("want a JSON object")
+	}
+	return o, err
+}
+
 // merge returns the configuration with the addition, or text itself if nothing is missing.
 func (a *Addition) merge(text []byte) ([]byte, error) {
-	var config object
-	if err := json.Unmarshal(text, &config); err != nil {
+	config, err := parseObject(text)
+	if err != nil {
 		return nil, err
-	}
-	if config == nil {
-		return nil, errNoObject
 	}
 	changedHooks, err := a.mergeHooks(config)
 	if err != nil {

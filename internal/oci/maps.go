@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -17,15 +16,11 @@ import (
 // (runtime-spec, config-linux.md, "User namespace mappings").
 func BundleMaps(dir string) (idmap.Pair, error) {
 	file := filepath.Join(dir, ConfigFile)
-	text, err := sys.ReadRegular(file, maxFile)
-	if err != nil {
-		return idmap.Pair{}, err
-	}
 	var config struct {
 		Linux struct{ UIDMappings, GIDMappings []specs.LinuxIDMapping }
 	}
-	if err := json.Unmarshal(text, &config); err != nil {
-		return idmap.Pair{}, fmt.Errorf("parse %s: %w", file, err)
+	if err := readJSON(file, &config); err != nil {
+		return idmap.Pair{}, err
 	}
 	if len(config.Linux.UIDMappings) == 0 && len(config.Linux.GIDMappings) == 0 {
 		return idmap.Pair{}, fmt.Errorf("%s has no user namespace mappings", file)

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/internal/linux/sys"
 )
 
 // State is the state that a runtime writes to a hook's stdin (runtime-spec, runtime.md, "State").
@@ -31,21 +33,11 @@ const maxState = 1 << 20
 // ReadState reads a state. It does not wait for the end of the input, since some runtimes do not
 // close it. If ctx ends first, a goroutine may still be reading r when ReadState returns.
 func ReadState(ctx context.Context, r io.Reader) (State, error) {
-	type result struct {
-		state State
-		err   error
+	state, err := sys.Within(ctx, func() (State, error) { return decodeState(r) }, nil)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("no hook state on stdin: %w", ctx.Err())
 	}
-	done := make(chan result, 1)
-	go func() {
-		s, err := decodeState(r)
-		done <- result{s, err}
-	}()
-	select {
-	case got := <-done:
-		return got.state, got.err
-	case <-ctx.Done():
-		return State{}, fmt.Errorf("no hook state on stdin: %w", ctx.Err())
-	}
+	return state, err
 }
 
 func decodeState(r io.Reader) (State, error) {

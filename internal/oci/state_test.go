@@ -30,7 +30,7 @@ func soon(t *testing.T, do func()) {
 	}
 }
 
-// checkError makes sure that an error tells something, in one line.
+// checkError makes sure that an error has a message of one line.
 func checkError(t *testing.T, err error, want string) {
 	t.Helper()
 	if err == nil {

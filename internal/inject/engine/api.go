@@ -22,7 +22,6 @@ type api struct {
 	client         *http.Client
 }
 
-// newAPI returns the API at a socket, or nil if there is no socket.
 func newAPI(engine, socket string) *api {
 	info, err := os.Stat(socket)
 	if err != nil || info.Mode().Type() != os.ModeSocket {
@@ -87,10 +86,8 @@ func (a *api) pid(ctx context.Context, id string) (int, error) {
 	return c.State.Pid, err
 }
 
-// errNotFound is the error for a container that was removed.
 var errNotFound = errors.New("404 Not Found")
 
-// get decodes the JSON at a path of the API.
 func (a *api) get(ctx context.Context, path string, value any) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
 	if err != nil {
@@ -124,5 +121,4 @@ func Version(ctx context.Context, socket string) (string, error) {
 	return v.Version, err
 }
 
-// errNoSocket is the error for a daemon that is not running.
 var errNoSocket = errors.New("not a socket")

@@ -96,6 +96,7 @@ func TestAPITellsPIDs(t *testing.T) {
 
 // TestAPIManyPIDs asks for several pids at a time.
 func TestAPIManyPIDs(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	proc := fakeProc(h.path("proc"))
 	h.Proc = string(proc)
@@ -117,6 +118,7 @@ func TestAPIManyPIDs(t *testing.T) {
 
 // TestAPIFails reports an engine with a wrong answer, and finds the containers in files.
 func TestAPIFails(t *testing.T) {
+	t.Parallel()
 	status := func(code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(code)
@@ -164,8 +166,9 @@ func TestAPIDoesNotAnswer(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			h := newHost(t)
-			h.Timeout = 2 * time.Second
+			h.Timeout = time.Second
 			p := start(t)
 			h.write("run/docker/runtime-runc/moby/a/state.json", p.runc(t, "a"))
 			serveWith(t, h.path("run/docker.sock"), handle)
@@ -180,6 +183,7 @@ func TestAPIDoesNotAnswer(t *testing.T) {
 // TestAPIIsNotEvenAccepted connects to the socket of a stopped daemon, which accepts connections
 // until its queue is full.
 func TestAPIIsNotEvenAccepted(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.Timeout = 200 * time.Millisecond
 	listen(t, h.path("run/docker.sock"))
@@ -193,6 +197,7 @@ func TestAPIIsNotEvenAccepted(t *testing.T) {
 // TestAPIIsNotThereYet does not wait long for an engine that systemd will start after lxcfs, and
 // for which it listens.
 func TestAPIIsNotThereYet(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.Timeout = time.Minute
 	listen(t, h.path("run/docker.sock"))
@@ -205,6 +210,7 @@ func TestAPIIsNotThereYet(t *testing.T) {
 
 // TestAPIDoesNotTellPIDs finds those of the listed containers whose pids are known from files.
 func TestAPIDoesNotTellPIDs(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.Timeout = 2 * time.Second
 	p := start(t)

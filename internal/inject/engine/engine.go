@@ -13,6 +13,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"palisade/internal/linux/sys"
 )
 
 // Container is a running container.
@@ -23,8 +25,8 @@ type Container struct {
 	// Engine is the engine or, without one, the runtime: docker, podman, cri-o, containerd, isulad,
 	// incus, lxd, proxmox, lxc, runc, crun. It is empty if unknown.
 	Engine string
-	// Creator is the user who created a container of liblxc. The ID of a container of any other user
-	// than root begins with the user's number: "1000/web".
+	// Creator is the user who created a container of liblxc. The ID of a container of any other
+	// user than root begins with the user's number: "1000/web".
 	Creator uint32
 	// PID is the container's init.
 	PID int
@@ -85,7 +87,7 @@ func Find(ctx context.Context, o Options) ([]Container, []Skipped) {
 	sources := o.sources()
 	findings := make([][]finding, len(sources))
 	errs := make([]error, len(sources))
-	forEach(len(sources), len(sources), func(i int) {
+	ForEach(len(sources), len(sources), func(i int) {
 		findings[i], errs[i] = inTime(ctx, o.Timeout, sources[i].find)
 	})
 	var skipped []Skipped
@@ -135,30 +137,18 @@ func (o *Options) sources() []source {
 func inTime[T any](
 	ctx context.Context, limit time.Duration, call func(context.Context) (T, error),
 ) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	done := make(chan result, 1)
-	go func() {
-		defer cancel()
-		value, err := call(ctx)
-		done <- result{value, err}
-	}()
-	// The source gets a moment after the end of ctx to return an error that names the slow operation.
+	// The source gets a moment after the end of ctx to return an error that names the slow
+	// operation.
 	const moment = time.Second
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-time.After(limit + moment):
-		var none T
-		return none, context.DeadlineExceeded
-	}
+	late, stop := context.WithTimeout(context.WithoutCancel(ctx), limit+moment)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return sys.Within(late, func() (T, error) { return call(ctx) }, nil)
 }
 
-// forEach calls do for 0 to n-1, several at a time.
-func forEach(n, atATime int, do func(i int)) {
+// ForEach calls do for 0 to n-1, several at a time.
+func ForEach(n, atATime int, do func(i int)) {
 	var wait sync.WaitGroup
 	slots := make(chan struct{}, max(atATime, 1))
 	for i := range n {
@@ -186,7 +176,7 @@ func (o *Options) lookUp(ctx context.Context, all []finding) []Skipped {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	errs := make([]error, len(missing))
-	forEach(len(missing), 8, func(i int) { missing[i].PID, errs[i] = missing[i].lookUp(ctx) })
+	ForEach(len(missing), 8, func(i int) { missing[i].PID, errs[i] = missing[i].lookUp(ctx) })
 	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
 		return []Skipped{{missing[i].source, errs[i]}} // the first error is enough
 	}
@@ -227,7 +217,6 @@ func merge(proc string, all []finding) []Container {
 	return containers
 }
 
-// add adds what another source knows of the same container.
 func (c *Container) add(other *Container) {
 	for _, name := range other.Names {
 		if !slices.Contains(c.Names, name) {

@@ -75,14 +75,14 @@ func FuzzParsePayload(f *testing.F) {
 		f.Add(text, "0::/init.scope\n")
 	}
 	f.Fuzz(func(t *testing.T, text, inside string) {
-		p, ok := parsePayload(text, inside)
+		p, ok := parsePayload([]byte(text), []byte(inside))
 		if ok != (p.name != "") || strings.Contains(p.name, "/") || !strings.Contains(text, p.name) {
 			t.Errorf("got %+v, %v", p, ok)
 		}
 		if p.isProxmox && !isNumber(p.name) {
 			t.Errorf("Proxmox: %+v", p)
 		}
-		if _, all := parsePayload(text, ""); ok && !all {
+		if _, all := parsePayload([]byte(text), nil); ok && !all {
 			t.Error("it is found in a part of the path alone")
 		}
 	})

@@ -86,8 +86,9 @@ func TestIsulaHangs(t *testing.T) {
 		"its child, alone": {"sleep 1000 &\necho $! >PID\necho a 1 b", true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			h := newHost(t)
-			h.Timeout = 3 * time.Second
+			h.Timeout = time.Second
 			p := start(t)
 			h.write("run/isulad/runc/a/state.json", p.runc(t, "a"))
 			h.isula(strings.ReplaceAll(tt.script, "PID", h.path("pid")))

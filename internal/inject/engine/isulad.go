@@ -13,7 +13,6 @@ import (
 	"palisade/internal/oci/wiring"
 )
 
-// isuladState is iSulad's file with the state of a container.
 const isuladState = "container_state.json"
 
 // isuladGraphs returns the root directories of iSulad and of lcrd, its older name, according to
@@ -112,7 +111,6 @@ func parseIsuladState(text []byte) (pid int, err error) {
 	return state.Pid, nil
 }
 
-// parseIsuladName returns the name in a config.v2.json, if there is one.
 func parseIsuladName(text []byte) []string {
 	var config struct{ CommonConfig struct{ Name string } }
 	if json.Unmarshal(text, &config) != nil || config.CommonConfig.Name == "" {

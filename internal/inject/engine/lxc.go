@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"palisade/internal/linux/cgroup"
 	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
 )
@@ -21,8 +23,8 @@ type Init struct {
 	// Creator is the user who created the namespace.
 	Creator uint32
 	// Inspect returns its /proc/<pid>/cgroup as seen in its own cgroup namespace, or nil if that is
-	// the host's. The argument is its directory in /proc. Inspect fails if the pid belongs to another
-	// process now.
+	// the host's. The argument is its directory in /proc. Inspect fails if the pid belongs to
+	// another process now.
 	Inspect func(process sys.File) (cgroups []byte, err error)
 }
 
@@ -63,14 +65,14 @@ func (o *Options) lxcContainer(init Init) (finding, error) {
 	defer process.Close()
 	f.started, _ = startOf(o.Proc, init.PID)
 	cgroups, err := process.ReadFileAt("cgroup", nil)
-	if _, ok := parsePayload(string(cgroups), ""); err != nil || !ok {
+	if _, ok := parsePayload(cgroups, nil); err != nil || !ok {
 		return f, err
 	}
 	inside, err := init.Inspect(process)
 	if err != nil {
 		return f, err
 	}
-	payload, ok := parsePayload(string(cgroups), string(inside))
+	payload, ok := parsePayload(cgroups, inside)
 	if !ok {
 		return f, nil
 	}
@@ -107,12 +109,9 @@ type payload struct {
 
 // parsePayload returns the container in the text of /proc/<pid>/cgroup (cgroups(7)). Inside is the
 // same file as seen in the process's cgroup namespace, or empty if that is the host's.
-func parsePayload(text, inside string) (payload, bool) {
-	paths := make(map[string]string) // relative to the root of the cgroup namespace
-	for hierarchy, path := range cgroupPaths(inside) {
-		paths[hierarchy] = path
-	}
-	for hierarchy, path := range cgroupPaths(text) {
+func parsePayload(text, inside []byte) (payload, bool) {
+	paths := maps.Collect(cgroup.Memberships(inside)) // relative to the root of the cgroup namespace
+	for hierarchy, path := range cgroup.Memberships(text) {
 		if below := paths[hierarchy]; below != "/" {
 			path = strings.TrimSuffix(path, below)
 		}
@@ -123,30 +122,11 @@ func parsePayload(text, inside string) (payload, bool) {
 	return payload{}, false
 }
 
-// cgroupPaths yields the hierarchies and paths in the text of /proc/<pid>/cgroup.
-func cgroupPaths(text string) func(yield func(hierarchy, path string) bool) {
-	return func(yield func(hierarchy, path string) bool) {
-		for line := range strings.Lines(text) {
-			number, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
-			controllers, path, ok := strings.Cut(rest, ":")
-			if ok && !yield(number+":"+controllers, path) {
-				return
-			}
-		}
-	}
-}
-
 // parsePayloadPath returns the container in the path of a cgroup. liblxc creates the cgroup
 //
-//	lxc.payload.NAME     since 4.0
-//	lxc.payload/NAME     3.1 and 3.2
-//	lxc/NAME             before 3.1
-//	lxc/NAME/payload     with lxc.cgroup.pattern = lxc/%n
-//	lxc/NUMBER/ns        as configured by Proxmox VE
-//
 // below the cgroup of the host's init, that of a user, or any other. The outermost one counts.
-func parsePayloadPath(cgroup string) (payload, bool) {
-	parts := strings.Split(strings.TrimPrefix(cgroup, "/"), "/")
+func parsePayloadPath(path string) (payload, bool) {
+	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	for i, part := range parts {
 		if name, ok := strings.CutPrefix(part, "lxc.payload."); ok && name != "" {
 			return payload{name: name}, true
@@ -176,11 +156,7 @@ func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") =
 // commandOfParent returns nil if the parent is not a process of the user who created the container:
 // any user can adopt orphans (PR_SET_CHILD_SUBREAPER) under any command line.
 func (o *Options) commandOfParent(process sys.File, creator uint32) []string {
-	text, err := process.ReadFileAt("status", nil)
-	if err != nil {
-		return nil
-	}
-	status, err := procfs.ParseTaskStatus(text)
+	status, err := procfs.ReadTaskStatus(process)
 	if err != nil {
 		return nil
 	}
@@ -189,10 +165,7 @@ func (o *Options) commandOfParent(process sys.File, creator uint32) []string {
 		return nil
 	}
 	defer parent.Close()
-	if text, err = parent.ReadFileAt("status", nil); err != nil {
-		return nil
-	}
-	status, err = procfs.ParseTaskStatus(text)
+	status, err = procfs.ReadTaskStatus(parent)
 	if err != nil || status.UIDs != [4]uint32{creator, creator, creator, creator} {
 		return nil
 	}

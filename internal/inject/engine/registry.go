@@ -23,7 +23,6 @@ type Registry struct {
 	Dir, Proc string
 }
 
-// record is the content of a file in the registry.
 type record struct {
 	ID string `json:"id"`
 	// Start is the start time of the process, in clock ticks since boot: the pid may be reused.

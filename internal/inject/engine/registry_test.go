@@ -36,7 +36,7 @@ func idsOf(findings []finding) []string {
 func TestRegistry(t *testing.T) {
 	r := Registry{filepath.Join(t.TempDir(), "a/b"), "/proc"}
 	if got := found(t, r); got != nil {
-		t.Errorf("without a folder: got %q", got)
+		t.Errorf("without a directory: got %q", got)
 	}
 	a, b := start(t), start(t)
 	for _, c := range []struct {
@@ -57,14 +57,14 @@ func TestRegistry(t *testing.T) {
 	}
 	entries, err := os.ReadDir(r.Dir)
 	if err != nil || len(entries) != 1 || entries[0].Name() != strconv.Itoa(b.pid) {
-		t.Errorf("the folder has %v, %v; want %d", entries, err, b.pid)
+		t.Errorf("the directory has %v, %v; want %d", entries, err, b.pid)
 	}
 	if err := r.Add("a", a.pid); err == nil ||
 		err.Error() != fmt.Sprintf("process %d has ended", a.pid) {
 		t.Errorf("adding one that has ended: got %v", err)
 	}
 	if info, err := os.Stat(r.Dir); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("the folder's mode: got %v, %v; want 0700", info.Mode(), err)
+		t.Errorf("the mode of the directory: got %v, %v; want 0700", info.Mode(), err)
 	}
 }
 
@@ -179,9 +179,10 @@ func TestRegistryRemovesAbandonedFiles(t *testing.T) {
 
 // TestRegistryForgets bounds the directory while containers come and go, and keeps running ones.
 func TestRegistryForgets(t *testing.T) {
+	t.Parallel()
 	proc := fakeProc(t.TempDir())
 	r := Registry{t.TempDir(), string(proc)}
-	const all, every, most = 2000, 100, 100 // about 30 in the end
+	const all, every, most = 1000, 100, 70 // about 15 in the end
 	largest := 0
 	for i := range all {
 		pid := 1000 + i
@@ -207,12 +208,13 @@ func TestRegistryForgets(t *testing.T) {
 		t.Errorf("got %d containers, want %d", len(got), all/every)
 	}
 	if entries, err := os.ReadDir(r.Dir); err != nil || len(entries) != all/every {
-		t.Errorf("the folder has %d files, %v; want %d", len(entries), err, all/every)
+		t.Errorf("the directory has %d files, %v; want %d", len(entries), err, all/every)
 	}
 }
 
 // TestRegistryConcurrently adds and reads containers at the same time.
 func TestRegistryConcurrently(t *testing.T) {
+	t.Parallel()
 	proc := fakeProc(t.TempDir())
 	r := Registry{filepath.Join(t.TempDir(), "new"), string(proc)}
 	const hooks, each = 8, 20

@@ -44,7 +44,6 @@ func Resolve(found []Container, given string) (Container, error) {
 	return Container{}, fmt.Errorf("%q: %w", given, ErrUnknown)
 }
 
-// describe lists containers for an error message.
 func describe(containers []Container) string {
 	const most = 10
 	var texts []string

@@ -17,7 +17,6 @@ import (
 	"palisade/internal/oci"
 )
 
-// maxFile bounds the size of a file or answer, in bytes.
 const maxFile = 16 << 20
 
 // findFiles reads a finding from every file that matches a pattern below dir. A file that was
@@ -55,12 +54,16 @@ func findRunc(run string) ([]finding, error) {
 	}, readRunc)
 }
 
-func readRunc(file string) (finding, error) {
+func readParsed(file string, parse func([]byte) (finding, error)) (finding, error) {
 	text, err := sys.ReadRegular(file, maxFile)
 	if err != nil {
 		return finding{}, err
 	}
-	f, err := parseRunc(text)
+	return parse(text)
+}
+
+func readRunc(file string) (finding, error) {
+	f, err := readParsed(file, parseRunc)
 	f.Engine = "runc"
 	if namespace := filepath.Base(filepath.Dir(filepath.Dir(file))); namespace != "runc" {
 		f.Engine = namespaceEngine(namespace)
@@ -108,17 +111,12 @@ func parseRunc(text []byte) (finding, error) {
 	return f, oci.CheckID(f.ID)
 }
 
-// findCrun reads the state of crun's containers.
 func findCrun(run string) ([]finding, error) {
 	return findFiles(run, []string{"crun/*/status"}, readCrun)
 }
 
 func readCrun(file string) (finding, error) {
-	text, err := sys.ReadRegular(file, maxFile)
-	if err != nil {
-		return finding{}, err
-	}
-	f, err := parseCrun(text)
+	f, err := readParsed(file, parseCrun)
 	f.ID, f.Engine = filepath.Base(filepath.Dir(file)), "crun"
 	return f, err
 }

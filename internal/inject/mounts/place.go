@@ -25,8 +25,8 @@ type MountNS struct {
 	IsLXC bool
 	// Host lists the lxcfs that are mounted on the host.
 	Host Host
-	// IsFinal is set if the runtime has made all its mounts, or those still to come cover no file of
-	// proc or sys. Only then Put mounts a second procfs and sysfs.
+	// IsFinal is set if the runtime has made all its mounts, or those still to come cover no file
+	// of proc or sys. Only then Put mounts a second procfs and sysfs.
 	IsFinal bool
 	// ReadOnly lists the mount points below Root that the runtime will make read-only later.
 	ReadOnly []string
@@ -103,9 +103,9 @@ type target struct {
 	name  string
 	base  *Mount
 	stack []*Mount
-	// outdated are mounts of lxcfs on files below the target, which is a directory: earlier versions
-	// mounted single files. covered is that directory, opened before it is covered, to unmount them.
-	// foreign is set if something else is mounted there.
+	// outdated are mounts of lxcfs on files below the target, which is a directory: earlier
+	// versions mounted single files. covered is that directory, opened before it is covered, to
+	// unmount them. foreign is set if something else is mounted there.
 	outdated [][]*Mount
 	covered  sys.File
 	foreign  bool
@@ -115,7 +115,6 @@ type target struct {
 	tree sys.File
 }
 
-// top returns the topmost mount on the target, or nil.
 func (t *target) top() *Mount {
 	if len(t.stack) == 0 {
 		return nil
@@ -216,7 +215,6 @@ func (v *snapshot) openDir(name string) (sys.File, *Mount, error) {
 	return f, base, nil
 }
 
-// topDir returns the first part of a path.
 func topDir(name string) string {
 	top, _, _ := strings.Cut(name, "/")
 	return top
@@ -278,12 +276,10 @@ func (v *snapshot) classifyBelow(t *target) {
 	}
 }
 
-// nameBelow returns the path of the stack's mount point, relative to the target.
 func (t *target) nameBelow(stack []*Mount) string {
 	return strings.TrimPrefix(stack[0].Mountpoint, t.point+"/")
 }
 
-// targets returns the targets for those of the files that exist in the container.
 func (v *snapshot) targets(files []string) ([]target, error) {
 	var targets []target
 	for _, file := range files {

@@ -38,7 +38,8 @@ func newPrivateTree() string {
 var (
 	// ErrNoPrivateTrees is for a server without them, such as lxcfs's C version.
 	ErrNoPrivateTrees = errors.New("the server has no private trees")
-	// ErrNotHost is for a process other than the host's root, to which the server does not show them.
+	// ErrNotHost is for a process other than the host's root, to which the server does not show
+	// them.
 	ErrNotHost = errors.New("the server takes this process for one of a container")
 	// ErrClassic is for a kernel on which the source of a mount must be visible in the container.
 	ErrClassic = errors.New("the kernel cannot mount from a descriptor (before Linux 5.2)")

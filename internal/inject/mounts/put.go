@@ -20,7 +20,8 @@ type Change struct {
 	Foreign []string
 	// Removed is the number of mounts that were unmounted.
 	Removed int
-	// Uncovered is the number of second instances of procfs and sysfs that were mounted or unmounted.
+	// Uncovered is the number of second instances of procfs and sysfs that were mounted or
+	// unmounted.
 	Uncovered int
 }
 
@@ -52,7 +53,6 @@ func (p *MountNS) Put(src *Source) (Change, error) {
 	return c, errMountsChange
 }
 
-// errMountsChange is the error for a mount table that still changes after maxRounds.
 var errMountsChange = errors.New("the mount table keeps changing")
 
 // putRound mounts what is missing, and reports whether nothing was. An error for a volume does not
@@ -211,7 +211,6 @@ func (v *snapshot) putOn(thread *sys.NamespaceThread, t target, src *Source, c *
 	return v.mountNS.attach(thread, t, src, false)
 }
 
-// unmountTop unmounts the topmost mount.
 func (t *target) unmountTop(thread *sys.NamespaceThread, c *Change) error {
 	if err := thread.Unmount(t.dir, t.name); err != nil {
 		return err
@@ -221,7 +220,6 @@ func (t *target) unmountTop(thread *sys.NamespaceThread, c *Change) error {
 	return nil
 }
 
-// errNotBeneath is the error where the kernel cannot mount beneath another mount.
 var errNotBeneath = errors.New("the kernel cannot mount beneath")
 
 // attach mounts the file of src on the target, on top of its mounts or beneath the topmost.
@@ -239,16 +237,8 @@ func (p *MountNS) attach(thread *sys.NamespaceThread, t target, src *Source, ben
 	} else if err = t.tree.MoveMount(on, beneath); beneath && errors.Is(err, syscall.EINVAL) {
 		return errNotBeneath
 	}
-	if err != nil || beneath {
+	if err != nil || beneath || !src.restrictLater && PeerGroup(t.base) == 0 {
 		return err
-	}
-	return p.restrict(thread, t, src.restrictLater || PeerGroup(t.base) != 0)
-}
-
-// restrict makes the mount that was attached last nosuid and so on, if that was impossible before.
-func (p *MountNS) restrict(thread *sys.NamespaceThread, t target, needed bool) error {
-	if !needed {
-		return nil
 	}
 	f, err := t.dir.OpenPathAt(t.name)
 	if err != nil {

@@ -18,8 +18,8 @@ type Source struct {
 	device     sys.DeviceNumber
 	paths      []string
 	root       sys.File
-	// Shared is nil if each container gets a private tree; otherwise it is the reason why containers
-	// get the files of the shared tree.
+	// Shared is nil if each container gets a private tree; otherwise it is the reason why
+	// containers get the files of the shared tree.
 	Shared error
 	// classic is set if the kernel has no detached mounts (before Linux 5.2).
 	classic bool
@@ -70,7 +70,6 @@ func openSource(mountpoint string, device sys.DeviceNumber, paths []string) (*So
 	return s, nil
 }
 
-// probeKernel sets classic and restrictLater.
 func (s *Source) probeKernel() error {
 	clone, err := s.root.CloneMount()
 	if errors.Is(err, syscall.ENOSYS) {
@@ -120,7 +119,6 @@ func (s *Source) openFiles() (files servedFiles, shared, err error) {
 	return files, shared, nil
 }
 
-// openTimeout bounds the time that an lxcfs may take to open the files for a container.
 const openTimeout = 2 * time.Second
 
 // takeFiles returns files for one container, for the caller to close.

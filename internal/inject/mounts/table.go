@@ -58,12 +58,14 @@ type mountKey struct {
 
 // ReadTable reads the mount table of a process, given its directory in /proc. It fails with
 // ErrTooLarge for a table larger than 16 MiB, and with os.ErrDeadlineExceeded after tableTime.
-func ReadTable(process sys.File) (*Table, error) {
-	text, err := process.ReadSomeUntil("mountinfo", maxTable+1, time.Now().Add(tableTime))
+func ReadTable(process sys.File) (*Table, error) { return readTable(process, tableTime) }
+
+func readTable(process sys.File, limit time.Duration) (*Table, error) {
+	text, err := process.ReadSomeUntil("mountinfo", maxTable+1, time.Now().Add(limit))
 	if err == nil && len(text) > maxTable {
 		return nil, ErrTooLarge
 	} else if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = fmt.Errorf("read the mount table for %v: %w", tableTime, err)
+		err = fmt.Errorf("read the mount table for %v: %w", limit, err)
 	}
 	return parseRead(text, err)
 }
@@ -215,7 +217,7 @@ func (t *Table) isHidden(base *Mount, point string) bool {
 func (t *Table) OtherLxcfs(mountpoint string) map[sys.DeviceNumber]bool {
 	others := make(map[sys.DeviceNumber]bool)
 	for _, m := range t.all {
-		if m.FSType == FSType && m.Root == "/" && m.Mountpoint != mountpoint {
+		if isWhole(m) && m.Mountpoint != mountpoint {
 			others[Device(m)] = true
 		}
 	}
@@ -260,8 +262,7 @@ type mountStack struct {
 // stacks returns all stacks on procfs and sysfs that contain an lxcfs, the deepest first.
 func (t *Table) stacks() []mountStack {
 	var stacks []mountStack
-	for i := len(t.all) - 1; i >= 0; i-- {
-		base := t.all[i]
+	for _, base := range slices.Backward(t.all) {
 		if !isKernelFS(base) {
 			continue
 		}
@@ -270,11 +271,8 @@ func (t *Table) stacks() []mountStack {
 				continue // it covers base, or is not the lowest of its stack
 			}
 			stack := t.stack(base, m.Mountpoint)
-			for _, s := range stack {
-				if t.isLxcfs(s) {
-					stacks = append(stacks, mountStack{base: base, point: m.Mountpoint, stack: stack})
-					break
-				}
+			if slices.ContainsFunc(stack, t.isLxcfs) {
+				stacks = append(stacks, mountStack{base: base, point: m.Mountpoint, stack: stack})
 			}
 		}
 	}
@@ -291,9 +289,24 @@ func (t *Table) HasLxcfs(id int) bool {
 func (t *Table) Mountpoints() []string {
 	var points []string
 	for _, m := range t.all {
-		if m.FSType == FSType && m.Root == "/" && !slices.Contains(points, m.Mountpoint) {
+		if isWhole(m) && !slices.Contains(points, m.Mountpoint) {
 			points = append(points, m.Mountpoint)
 		}
 	}
 	return points
+}
+
+// UnmountHost unmounts the lxcfs with the device from all its mount points in this mount namespace.
+func UnmountHost(device sys.DeviceNumber, flags int) error {
+	table, err := OwnTable()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, m := range table.Lxcfs(device) {
+		if err := sys.Unmount(m.Mountpoint, flags); err != nil && !sys.IsNotMounted(err) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }

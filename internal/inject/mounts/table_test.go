@@ -14,7 +14,7 @@ import (
 	"palisade/internal/linux/sys"
 )
 
-func readTable(t testing.TB, name string) *Table {
+func tableOf(t testing.TB, name string) *Table {
 	t.Helper()
 	text, err := os.ReadFile("testdata/" + name)
 	if err != nil {
@@ -46,7 +46,7 @@ func TestFiles(t *testing.T) {
 		name string
 		want []string
 	}{{"host", nil}, {"container", all}, {"stacked", without}} {
-		if got := paths(readTable(t, tt.name).Files()); !slices.Equal(got, tt.want) {
+		if got := paths(tableOf(t, tt.name).Files()); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
 	}
@@ -54,7 +54,7 @@ func TestFiles(t *testing.T) {
 
 // TestStacks counts the mounts on a file, and those of lxcfs at the top.
 func TestStacks(t *testing.T) {
-	table := readTable(t, "stacked")
+	table := tableOf(t, "stacked")
 	proc := table.Top("/proc")
 	for _, tt := range []struct {
 		file         string
@@ -73,7 +73,7 @@ func TestStacks(t *testing.T) {
 
 // TestPoints finds mount points of whole file systems.
 func TestPoints(t *testing.T) {
-	table := readTable(t, "host")
+	table := tableOf(t, "host")
 	const point = "/var/lib/lxc/lxcfs"
 	if got := table.Mountpoints(); !slices.Equal(got, []string{point}) {
 		t.Errorf("mount points %q", got)
@@ -109,7 +109,7 @@ func TestLongLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := paths(readTable(t, "container").Files())
+	want := paths(tableOf(t, "container").Files())
 	for _, length := range []int{bufio.MaxScanTokenSize - 1, bufio.MaxScanTokenSize, 1 << 20} {
 		long := fmt.Appendf(nil, "9999 9998 0:99 / /mnt rw - overlay overlay lowerdir=/")
 		long = append(append(long, bytes.Repeat([]byte("l"), length-len(long))...), '\n')
@@ -162,7 +162,7 @@ func TestTooLarge(t *testing.T) {
 		if err := os.WriteFile(dir+"/mountinfo", text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		table, err := ReadTable(process)
+		table, err := readTable(process, time.Minute)
 		if !errors.Is(err, tt.want) || err == nil && len(table.all) != tt.lines {
 			t.Errorf("%d lines of %d bytes: %v", tt.lines, len(line), err)
 		}

@@ -57,7 +57,6 @@ func (p *MountNS) TakeBack(put Change) error {
 	return p.takeUncovered(new(Change))
 }
 
-// takeAll calls take until it unmounts nothing.
 func (p *MountNS) takeAll(selected func(mountStack) bool, c *Change) error {
 	for range maxRounds {
 		before := c.Removed
@@ -79,18 +78,21 @@ func (p *MountNS) take(selected func(mountStack) bool, c *Change) error {
 		return !selected(s) || table.isHidden(s.base, s.point)
 	})
 	c.Foreign = nil
-	var failed takeErrors
+	var failed []error
 	for batch := range slices.Chunk(stacks, maxOpenStacks) {
 		if err := p.takeStacks(table, batch, c, &failed); err != nil {
 			return err
 		}
 	}
-	return failed.err()
+	if n := len(failed); n > 1 {
+		return fmt.Errorf("%w, and %d more", failed[0], n-1)
+	}
+	return errors.Join(failed...)
 }
 
 // takeStacks unmounts every lxcfs from the top of the stacks.
 func (p *MountNS) takeStacks(
-	table *Table, stacks []mountStack, c *Change, failed *takeErrors,
+	table *Table, stacks []mountStack, c *Change, failed *[]error,
 ) error {
 	defer closeStacks(stacks)
 	if err := p.openStacks(stacks); err != nil {
@@ -103,29 +105,11 @@ func (p *MountNS) takeStacks(
 				continue // inherited from the container, thus locked (mount_namespaces(7))
 			}
 			if err != nil {
-				failed.add(fmt.Errorf("unmount %s: %w", s.point, err))
+				*failed = append(*failed, fmt.Errorf("unmount %s: %w", s.point, err))
 			}
 		}
 		return nil
 	})
-}
-
-// takeErrors holds the first error and the number of all.
-type takeErrors struct {
-	first error
-	n     int
-}
-
-func (e *takeErrors) add(err error) {
-	e.first = cmp.Or(e.first, err)
-	e.n++
-}
-
-func (e *takeErrors) err() error {
-	if e.n > 1 {
-		return fmt.Errorf("%w, and %d more", e.first, e.n-1)
-	}
-	return e.first
 }
 
 // openStacks opens the directories that contain the stacks, unless a mount hides them.
@@ -137,16 +121,25 @@ func (p *MountNS) openStacks(stacks []mountStack) error {
 	defer root.Close()
 	for i := range stacks {
 		s := &stacks[i]
-		if s.dir, err = root.OpenDirBelow(path.Dir(s.point)); err != nil {
-			continue // hidden, or moved meanwhile
-		}
-		if id, err := s.dir.MountID(); err != nil {
+		if s.dir, err = openParent(root, s.point, s.base); err != nil {
 			return err
-		} else if id != s.base.ID {
-			s.dir.Close()
 		}
 	}
 	return nil
+}
+
+// openParent opens the directory of point, which is on the mount base. The File is not open if
+// another mount hides the directory, or it was moved meanwhile.
+func openParent(root sys.File, point string, base *Mount) (sys.File, error) {
+	dir, err := root.OpenDirBelow(path.Dir(point))
+	if err != nil {
+		return sys.File{}, nil
+	}
+	id, err := dir.MountID()
+	if err != nil || id != base.ID {
+		dir.Close()
+	}
+	return dir, err
 }
 
 func closeStacks(stacks []mountStack) {

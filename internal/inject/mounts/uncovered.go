@@ -135,7 +135,13 @@ func (v *snapshot) mountUncovered(names []string, c *Change) error {
 		on = append(on, f)
 	}
 	return sys.InMountNamespace(v.mountNS.ns, func(thread *sys.NamespaceThread) error {
-		made, err := v.cloneUncovered(names, on)
+		made, err := 0, error(nil)
+		for ; made < len(names); made++ {
+			isReadOnly := slices.Contains(v.mountNS.ReadOnly, "/"+names[made])
+			if err = cloneOn(v.dirs[names[made]].file, on[made], isReadOnly); err != nil {
+				break
+			}
+		}
 		if err == nil {
 			err = cloneOn(dir, dir, false)
 		}
@@ -148,18 +154,6 @@ func (v *snapshot) mountUncovered(names []string, c *Change) error {
 		}
 		return err
 	})
-}
-
-// cloneUncovered mounts the named ones on the directories on, and returns the number of mounts
-// made.
-func (v *snapshot) cloneUncovered(names []string, on []sys.File) (made int, err error) {
-	for i, name := range names {
-		isReadOnly := slices.Contains(v.mountNS.ReadOnly, "/"+name)
-		if err := cloneOn(v.dirs[name].file, on[i], isReadOnly); err != nil {
-			return i, err
-		}
-	}
-	return len(names), nil
 }
 
 // ensureDir creates the directory name in dir, if it is missing, and opens it. It fails unless the
@@ -262,10 +256,8 @@ func (v *snapshot) unmountUncovered(dir sys.File, name string) error {
 	return nil
 }
 
-// errNoTmpfs is the error for a container whose /dev, or uncoveredDir in it, is not on a tmpfs.
 var errNoTmpfs = errors.New("/dev is not a tmpfs")
 
-// openDev opens the container's /dev, which must be a tmpfs.
 func (v *snapshot) openDev() (sys.File, *Mount, error) {
 	dev, err := v.root.OpenDirBelow(devDir)
 	if err != nil {

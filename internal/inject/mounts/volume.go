@@ -89,7 +89,6 @@ func (t *Table) volumes(root string) (volumes []volume) {
 	return volumes
 }
 
-// isOn reports whether the volume is on the directory.
 func (v *volume) isOn(dir Location) bool { return locate(v.base, v.mount.Mountpoint) == dir }
 
 // served returns the file systems of the lxcfs files in the namespace.
@@ -126,7 +125,6 @@ func (t *Table) DeadVolumes(
 	return points
 }
 
-// replaceVolumes replaces dead volumes by src.
 func (v *snapshot) replaceVolumes(src *Source, c *Change) error {
 	mayBeDead := func(m *Mount) bool { return isWhole(m) && Device(m) != src.device }
 	if src.classic || !slices.ContainsFunc(v.table.all, mayBeDead) {
@@ -197,8 +195,8 @@ func (v *snapshot) takeVolumes(c *Change) error {
 		if !isOurs || volume.isOn(host.Mountpoint) || v.table.hasForeign(volume.mount) {
 			continue
 		}
-		t, ok, err := v.openVolume(volume)
-		if ok && err == nil {
+		t, err := v.openVolume(volume)
+		if t.dir.IsOpen() {
 			err = sys.InMountNamespace(v.mountNS.ns, func(thread *sys.NamespaceThread) error {
 				for v.table.onTop(t.stack) > 0 { // a dead lxcfs may be below a live one
 					if err := t.unmountTop(thread, c); err != nil {
@@ -217,32 +215,26 @@ func (v *snapshot) takeVolumes(c *Change) error {
 }
 
 // openVolume opens the directory that contains the volume's mount point, as the target's dir, which
-// the caller must close. It returns false if a mount hides it or it was moved meanwhile.
-func (v *snapshot) openVolume(volume volume) (t target, ok bool, err error) {
+// the caller must close. It is not open if a mount hides it or it was moved meanwhile.
+func (v *snapshot) openVolume(volume volume) (t target, err error) {
 	root, err := v.mountNS.process.OpenDirAt("root")
 	if err != nil {
-		return t, false, err
+		return t, err
 	}
 	defer root.Close()
 	point := volume.mount.Mountpoint
 	t = target{path: point, name: path.Base(point), base: volume.base}
 	t.stack = v.table.stack(t.base, t.path)
-	if t.dir, err = root.OpenDirBelow(path.Dir(t.path)); err != nil {
-		return t, false, nil
-	}
-	if on, err := v.mountOf(t.dir); err != nil || on != volume.base {
-		t.dir.Close()
-		return t, false, nil
-	}
-	return t, true, nil
+	t.dir, err = openParent(root, point, t.base)
+	return t, err
 }
 
 func (v *snapshot) replaceVolume(volume volume, src *Source, c *Change) error {
 	if err := checkPeers([]target{{path: volume.mount.Mountpoint, base: volume.base}}); err != nil {
 		return err
 	}
-	t, ok, err := v.openVolume(volume)
-	if !ok || err != nil {
+	t, err := v.openVolume(volume)
+	if !t.dir.IsOpen() {
 		return err
 	}
 	defer t.dir.Close()

@@ -48,13 +48,11 @@ func (r *Result) read(ctx context.Context) error {
 	return err
 }
 
-// contents are the files that a file system serves, and the status of its server.
 type contents struct {
 	files  []string
 	server *Status
 }
 
-// look sets r.Files and r.Server.
 func (r *Result) look(ctx context.Context) error {
 	found, err := sys.Within(ctx, func() (contents, error) {
 		root, err := sys.OpenDir(r.Mountpoint)
@@ -69,7 +67,7 @@ func (r *Result) look(ctx context.Context) error {
 		defer tree.Close()
 		// Not from root: a container can keep a directory locked that it can list.
 		return contents{ListFiles(tree), readStatus(tree)}, nil
-	}, func(contents) {})
+	}, nil)
 	r.Files, r.Server = found.files, found.server
 	return err
 }
@@ -111,26 +109,11 @@ func RegularFiles(root sys.File, dir string) (files []string) {
 		return nil
 	}
 	defer d.Close()
-	listing, err := d.OpenListing(sys.NewName("."))
-	if err != nil {
-		return nil
-	}
-	defer listing.Close()
-	for buf := make([]byte, 4096); ; {
-		entries, err := listing.ReadEntries(buf)
-		if len(entries) == 0 || err != nil {
-			return files
-		}
-		for e, ok := entries.Next(); ok; e, ok = entries.Next() {
-			if e.IsRegular || !e.IsDir && isRegular(d, e.Name.String()) {
-				files = append(files, path.Join(dir, e.Name.String()))
-			}
+	entries, _ := d.ReadDir()
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			files = append(files, path.Join(dir, e.Name()))
 		}
 	}
-}
-
-// isRegular is for file systems without types in their directory entries.
-func isRegular(dir sys.File, name string) bool {
-	info, err := dir.StatAt(name)
-	return err == nil && info.IsRegular()
+	return files
 }

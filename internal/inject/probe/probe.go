@@ -128,22 +128,26 @@ func RuntimeDir(base, mountpoint string) string {
 // LockFile is the file in the runtime directory that a server locks and writes its pid to.
 const LockFile = "lock"
 
-// maxNumber bounds the size of files that contain one number, in bytes.
 const maxNumber = 64
 
-// lockHolder returns the pid in the lock file of the mount point's server, or 0 if there is no such
-// process.
-func lockHolder(mountpoint string) int {
-	file := filepath.Join(RuntimeDir(DefaultRuntimeDir, mountpoint), LockFile)
+// readNumber returns the number in a file, or 0 if there is none.
+func readNumber(file string) int64 {
 	text, err := sys.ReadRegular(file, maxNumber)
 	if err != nil {
 		return 0
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil || pid <= 0 {
+	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
 		return 0
 	}
-	if _, err := os.Stat("/proc/" + strconv.Itoa(pid)); err != nil {
+	return n
+}
+
+// lockHolder returns the pid in the lock file of the mount point's server, or 0 if there is no such
+// process.
+func lockHolder(mountpoint string) int {
+	pid := int(readNumber(filepath.Join(RuntimeDir(DefaultRuntimeDir, mountpoint), LockFile)))
+	if _, err := os.Stat("/proc/" + strconv.Itoa(pid)); err != nil || pid <= 0 {
 		return 0
 	}
 	return pid
@@ -163,13 +167,5 @@ func RecordServing(runtimeDir string) error {
 // the default runtime directory began to serve, or 0 if there was none since the machine booted.
 func LastServing(mountpoint string) time.Duration {
 	file := filepath.Join(RuntimeDir(DefaultRuntimeDir, mountpoint), servingFile)
-	text, err := sys.ReadRegular(file, maxNumber)
-	if err != nil {
-		return 0
-	}
-	since, err := strconv.ParseInt(string(text), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return time.Duration(since)
+	return time.Duration(readNumber(file))
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"palisade/internal/inject/engine"
@@ -18,8 +17,8 @@ const (
 	// targetTime bounds the time for one container.
 	targetTime = 10 * time.Second
 	// othersTime bounds the time for all containers of ordinary users and namespaces of unknown
-	// containers, which come after root's: a user can have thousands, and make each take long. systemd
-	// stops a unit whose ExecStartPost takes 90 seconds (DefaultTimeoutStartSec).
+	// containers, which come after root's: a user can have thousands, and make each take long.
+	// systemd stops a unit whose ExecStartPost takes 90 seconds (DefaultTimeoutStartSec).
 	othersTime = 20 * time.Second
 )
 
@@ -44,8 +43,8 @@ type Result struct {
 	Engine  string   `json:"engine,omitempty"`
 	PID     int      `json:"pid"`
 	Outcome Outcome  `json:"outcome"`
-	// Virtual is the number of lxcfs files in the container now, Put the number of new ones, Removed
-	// the number of mounts that were unmounted.
+	// Virtual is the number of lxcfs files in the container now, Put the number of new ones,
+	// Removed the number of mounts that were unmounted.
 	Virtual int `json:"virtual"`
 	Put     int `json:"put"`
 	Removed int `json:"removed"`
@@ -118,7 +117,6 @@ func (t *Toolkit) Umount(ctx context.Context, s Selection) (Report, error) {
 	return t.apply(ctx, s, func(p *mounts.MountNS, _ bool) (mounts.Change, error) { return p.Take() })
 }
 
-// action changes a mount namespace of a container.
 type action func(p *mounts.MountNS, full bool) (mounts.Change, error)
 
 // apply calls do for the mount namespaces of the selected containers, several containers at a time.
@@ -149,23 +147,17 @@ func (t *Toolkit) apply(ctx context.Context, s Selection, do action) (Report, er
 	}
 	roots, users, unknown := byRank[0], byRank[1], byRank[2]
 	applyAll := func(ctx context.Context, indices []int) {
-		var wait sync.WaitGroup
-		slots := make(chan struct{}, max(s.Jobs, 1))
-		for _, i := range indices {
-			slots <- struct{}{}
-			wait.Go(func() {
-				defer func() { <-slots }()
-				report.Results[i] = targets[i].applyInTime(ctx, &host, do)
-			})
-		}
-		wait.Wait()
+		engine.ForEach(len(indices), s.Jobs, func(n int) {
+			i := indices[n]
+			report.Results[i] = targets[i].applyInTime(ctx, &host, do)
+		})
 	}
 	applyAll(ctx, roots)
 	ctx, cancel := context.WithTimeout(ctx, othersTime)
 	defer cancel()
 	applyAll(ctx, users)
-	// Mounts may propagate between these, and from containers to them. So they follow the containers
-	// one by one, the oldest first, until none changes another.
+	// Mounts may propagate between these, and from containers to them. So they follow the
+	// containers one by one, the oldest first, until none changes another.
 	slices.SortFunc(unknown, func(a, b int) int {
 		return cmp.Compare(targets[a].PID, targets[b].PID)
 	})
@@ -191,7 +183,6 @@ func (t *Toolkit) apply(ctx context.Context, s Selection, do action) (Report, er
 // maxRounds bounds the number of rounds through namespaces that change each other.
 const maxRounds = 4
 
-// add adds the result of an earlier round to r.
 func (r *Result) add(earlier *Result) {
 	r.Put += earlier.Put
 	r.Removed += earlier.Removed
@@ -200,7 +191,6 @@ func (r *Result) add(earlier *Result) {
 	}
 }
 
-// pick returns the target with the id, prefix of an id or name.
 func pick(targets []*target, id string) ([]*target, error) {
 	containers := make([]engine.Container, len(targets))
 	for i, g := range targets {
@@ -218,7 +208,6 @@ func pick(targets []*target, id string) ([]*target, error) {
 	return nil, engine.ErrUnknown
 }
 
-// applyInTime calls apply, and fails if that takes longer than targetTime.
 func (g *target) applyInTime(ctx context.Context, host *mounts.Host, do action) Result {
 	r := Result{ID: g.ID, Names: g.Names, Engine: g.Engine, PID: g.PID}
 	ctx, cancel := context.WithTimeout(ctx, targetTime)
@@ -227,15 +216,13 @@ func (g *target) applyInTime(ctx context.Context, host *mounts.Host, do action) 
 		r.Outcome, r.Error = Failed, "there was no time left for it: "+err.Error()
 		return r
 	}
-	done := make(chan Result, 1)
-	go func() { done <- g.apply(r, host, do) }()
-	select {
-	case r := <-done:
-		return r
-	case <-ctx.Done():
-		r.Outcome, r.Error = Failed, "timed out: "+ctx.Err().Error()
+	apply := func() (Result, error) { return g.apply(r, host, do), nil }
+	result, err := sys.Within(ctx, apply, nil)
+	if err != nil {
+		r.Outcome, r.Error = Failed, "timed out: "+err.Error()
 		return r
 	}
+	return result
 }
 
 func (g *target) apply(r Result, host *mounts.Host, do action) Result {

@@ -15,7 +15,6 @@ import (
 // boundFile is the file in the RuntimeDir that records the mount made by Prestart.
 const boundFile = "bound"
 
-// maxBound bounds the size of boundFile, in bytes.
 const maxBound = 1 << 20
 
 // bound identifies a mount. The ID alone does not: the kernel reuses it.
@@ -29,7 +28,6 @@ type bound struct {
 
 func boundOf(m *mounts.Mount) bound { return bound{m.Mountpoint, m.ID, m.Major, m.Minor, m.Root} }
 
-// markBound records the topmost mount on the directory in boundFile.
 func (t *Toolkit) markBound(dir string) error {
 	table, err := mounts.OwnTable()
 	if err != nil {

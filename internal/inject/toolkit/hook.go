@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"palisade/internal/inject/mounts"
@@ -27,7 +28,10 @@ const stdinTime = 5 * time.Second
 // invalid or the container has ended. If lxcfs fails, the container stays as it was: Hook logs a
 // warning, or with strict returns an error.
 func (t *Toolkit) Hook(ctx context.Context, stdin io.Reader, strict bool) error {
-	looked := t.lookInBackground(ctx) // it takes as long as the rest of the hook
+	look := sync.OnceValues(func() (probe.Result, error) {
+		return probe.Look(ctx, t.Mountpoint, ProbeTime)
+	})
+	go look() // it takes as long as the rest of the hook
 	readCtx, cancel := context.WithTimeout(ctx, stdinTime)
 	defer cancel()
 	state, err := oci.ReadState(readCtx, stdin)
@@ -45,7 +49,7 @@ func (t *Toolkit) Hook(ctx context.Context, stdin io.Reader, strict bool) error 
 	if err := t.registry().Add(state.ID, state.Pid); err != nil {
 		t.Log.Warn("container not registered for remount", "container", state.ID, "err", err)
 	}
-	change, err := t.putStarting(ctx, mountNS, looked)
+	change, err := t.putStarting(ctx, mountNS, look)
 	if len(change.Foreign) > 0 {
 		t.Log.Warn("left files of the container alone on which something else is mounted",
 			"container", state.ID, "files", strings.Join(change.Foreign, " "))
@@ -62,35 +66,15 @@ func (t *Toolkit) Hook(ctx context.Context, stdin io.Reader, strict bool) error 
 	return nil
 }
 
-// looked is the result of probing lxcfs.
-type looked struct {
-	result probe.Result
-	err    error
-}
-
-func (t *Toolkit) lookInBackground(ctx context.Context) <-chan looked {
-	found := make(chan looked, 1)
-	go func() {
-		result, err := probe.Look(ctx, t.Mountpoint, ProbeTime)
-		found <- looked{result, err}
-	}()
-	return found
-}
-
 // putStarting mounts all files of lxcfs in the container, or none.
 func (t *Toolkit) putStarting(
-	ctx context.Context, mountNS *startingMountNS, look <-chan looked,
+	ctx context.Context, mountNS *startingMountNS, look func() (probe.Result, error),
 ) (mounts.Change, error) {
-	var found looked
-	select {
-	case found = <-look:
-	case <-ctx.Done():
-		return mounts.Change{}, ctx.Err()
+	found, err := look()
+	if err != nil {
+		return mounts.Change{}, err
 	}
-	if found.err != nil {
-		return mounts.Change{}, found.err
-	}
-	src, err := t.open(ctx, &found.result)
+	src, err := t.open(ctx, &found)
 	if err != nil {
 		return mounts.Change{}, err
 	}
@@ -102,7 +86,6 @@ func (t *Toolkit) putStarting(
 	return change, nil
 }
 
-// startingMountNS is the MountNS of a container that is being started.
 type startingMountNS struct {
 	*mounts.MountNS
 	process sys.File

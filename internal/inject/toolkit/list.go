@@ -9,6 +9,7 @@ import (
 
 	"palisade/internal/inject/mounts"
 	"palisade/internal/inject/probe"
+	"palisade/internal/linux/cgroup"
 	"palisade/internal/linux/sys"
 )
 
@@ -104,7 +105,7 @@ func (g *target) list(alive map[sys.DeviceNumber]bool, mountpoint mounts.Locatio
 		if err != nil || !g.hostMounts {
 			return l, errGone
 		}
-		l.Cgroup = cgroupVersion(string(text))
+		l.Cgroup = cgroupVersion(text)
 		return l, nil
 	}
 	err := g.namespaces[0].with(func(process sys.File, pid int) error {
@@ -112,7 +113,7 @@ func (g *target) list(alive map[sys.DeviceNumber]bool, mountpoint mounts.Locatio
 		if err != nil {
 			return err
 		}
-		l.Cgroup = cgroupVersion(string(text))
+		l.Cgroup = cgroupVersion(text)
 		table, err := mounts.ReadTable(process)
 		if err != nil {
 			return err
@@ -133,15 +134,14 @@ func (g *target) list(alive map[sys.DeviceNumber]bool, mountpoint mounts.Locatio
 
 // cgroupVersion returns the version of the controllers in the text of /proc/<pid>/cgroup
 // (cgroups(7)): "v1", "v2" or "hybrid".
-func cgroupVersion(text string) string {
+func cgroupVersion(text []byte) string {
 	v1, v2 := false, false
-	for line := range strings.Lines(text) {
-		number, rest, _ := strings.Cut(line, ":")
-		names, path, _ := strings.Cut(rest, ":")
+	for hierarchy, path := range cgroup.Memberships(text) {
+		_, controllers, _ := strings.Cut(hierarchy, ":")
 		switch {
-		case number == "0" && names == "":
-			v2 = v2 || strings.TrimSpace(path) != "/"
-		case !strings.HasPrefix(names, "name="):
+		case hierarchy == "0:":
+			v2 = v2 || path != "/"
+		case !strings.HasPrefix(controllers, "name="):
 			v1 = true
 		}
 	}

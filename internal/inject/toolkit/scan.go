@@ -5,7 +5,6 @@ import (
 	"iter"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"palisade/internal/inject/engine"
@@ -13,7 +12,6 @@ import (
 	"palisade/internal/linux/sys"
 )
 
-// process holds the inode numbers of a process's namespaces.
 type process struct{ mnt, pid uint64 }
 
 // scanned is the result of a walk through /proc: all mount namespaces except the caller's, and all
@@ -42,7 +40,6 @@ type pidNamespace struct {
 	init int
 }
 
-// scanNamespaces walks through /proc once.
 func scanNamespaces() (*scanned, error) {
 	proc, err := sys.OpenDir("/proc")
 	if err != nil {
@@ -112,8 +109,8 @@ func (s *scanned) addPIDNamespace(pid int, inode uint64) {
 	}
 }
 
-// openPIDNamespace returns the parent and the creator of the pid namespace of a process. It fails if
-// the namespace does not have the inode number.
+// openPIDNamespace returns the parent and the creator of the pid namespace of a process. It fails
+// if the namespace does not have the inode number.
 func openPIDNamespace(proc sys.File, pid int, inode uint64) (*pidNamespace, error) {
 	ns, err := proc.OpenAt(strconv.Itoa(pid) + "/ns/pid")
 	if err != nil {
@@ -165,8 +162,8 @@ func (s *scanned) inits() []engine.Init {
 	return inits
 }
 
-// inspect returns /proc/<pid>/cgroup of the init of a pid namespace as seen in the init's own cgroup
-// namespace, nil if that is the caller's.
+// inspect returns /proc/<pid>/cgroup of the init of a pid namespace as seen in the init's own
+// cgroup namespace, nil if that is the caller's.
 func inspect(process sys.File, pidNS uint64) (cgroups []byte, err error) {
 	if inode, err := readNamespace(process, "ns/pid"); err != nil || inode != pidNS {
 		return nil, errors.Join(syscall.ESRCH, err)
@@ -198,13 +195,6 @@ func namespacesOf(proc sys.File, name string) (process, error) {
 	return p, errors.Join(err1, err2)
 }
 
-// readNamespace returns the inode number in a link such as mnt:[4026531841].
 func readNamespace(proc sys.File, name string) (uint64, error) {
-	buf := make([]byte, 64)
-	text, err := proc.ReadlinkAt([]byte(name+"\x00"), buf)
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(text), ":[")
-	return strconv.ParseUint(strings.TrimSuffix(rest, "]"), 10, 64)
+	return proc.ReadNamespace([]byte(name+"\x00"), make([]byte, 64))
 }

@@ -13,6 +13,7 @@ import (
 
 	"palisade/internal/inject/engine"
 	"palisade/internal/inject/mounts"
+	"palisade/internal/linux/cgroup"
 	"palisade/internal/linux/sys"
 )
 
@@ -41,8 +42,8 @@ type namespace struct {
 	pids []int
 	// nested is set if it was created inside the container.
 	nested bool
-	// full is set if its /proc is the container's own, so that remount mounts files in it even if it
-	// has none.
+	// full is set if its /proc is the container's own, so that remount mounts files in it even if
+	// it has none.
 	full bool
 	// isLXC is set if liblxc started the container.
 	isLXC bool
@@ -58,8 +59,8 @@ func (t *Toolkit) Running(ctx context.Context) ([]engine.Container, []engine.Ski
 	return containers, skipped, err
 }
 
-// find returns the running containers that engines and cgroups name, and other mount namespaces with
-// files of lxcfs. Containers of root come first, those of no known engine last.
+// find returns the running containers that engines and cgroups name, and other mount namespaces
+// with files of lxcfs. Containers of root come first, those of no known engine last.
 func (t *Toolkit) find(ctx context.Context) ([]*target, []engine.Skipped, error) {
 	scan, err := scanNamespaces()
 	if err != nil {
@@ -172,7 +173,6 @@ func (g *target) rank() int {
 
 func (g *target) name() string { return strings.Join(g.Names, ",") }
 
-// errGone is the error for a namespace whose processes have ended.
 var errGone = errors.New("all processes of the namespace have ended")
 
 // with calls do with the directory in /proc and the pid of a process in the namespace, and again
@@ -201,15 +201,13 @@ func (n *namespace) has(process sys.File) bool {
 	return err == nil && inode == n.inode
 }
 
-// unknown returns a container for the mount namespace of a process that belongs to no known one. Its
-// ID is the name of the process's cgroup, which an ordinary user may have chosen.
+// unknown returns a container for the mount namespace of a process that belongs to no known one.
+// Its ID is the name of the process's cgroup, which an ordinary user may have chosen.
 func unknown(inode uint64, process sys.File, pid int) (engine.Container, error) {
 	c := engine.Container{ID: fmt.Sprintf("mnt-%d", inode), PID: pid}
-	text, err := process.ReadFileAt("cgroup", nil)
-	for line := range strings.Lines(string(text)) {
-		_, rest, _ := strings.Cut(line, ":")
-		_, group, ok := strings.Cut(strings.TrimSpace(rest), ":")
-		if name := path.Base(group); err == nil && ok && len(name) > 1 {
+	text, _ := process.ReadFileAt("cgroup", nil)
+	for _, group := range cgroup.Memberships(text) {
+		if name := path.Base(group); len(name) > 1 {
 			c.ID = name
 			break
 		}

@@ -7,11 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"time"
 
 	"palisade/internal/inject/engine"
 	"palisade/internal/inject/mounts"
 	"palisade/internal/inject/probe"
+	"palisade/internal/linux/lockfile"
 	"palisade/internal/linux/sys"
 )
 
@@ -101,8 +104,8 @@ func (t *Toolkit) host(ctx context.Context) (mounts.Host, error) {
 	return host, nil
 }
 
-// probeEach probes once each lxcfs of the mount table whose device is wanted, and returns the states
-// by device.
+// probeEach probes once each lxcfs of the mount table whose device is wanted, and returns the
+// states by device.
 func probeEach(
 	ctx context.Context, table *mounts.Table, timeout time.Duration,
 	isWanted func(sys.DeviceNumber) bool,
@@ -118,4 +121,13 @@ func probeEach(
 		}
 	}
 	return states
+}
+
+// lock prevents other processes from changing containers as long as the returned file is open.
+func (t *Toolkit) lock(ctx context.Context, wait time.Duration) (*os.File, error) {
+	f, err := lockfile.Acquire(ctx, filepath.Join(t.RuntimeDir, "lock"), wait)
+	if err != nil {
+		return nil, fmt.Errorf("wait for another lxcfs-toolkit: %w", err)
+	}
+	return f, nil
 }

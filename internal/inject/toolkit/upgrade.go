@@ -3,10 +3,10 @@ package toolkit
 import (
 	"context"
 	"fmt"
+	"syscall"
 	"time"
 
 	"palisade/internal/inject/probe"
-	"palisade/internal/linux/sys"
 )
 
 // Upgrade makes lxcfs start a new worker from the program on disk, and waits until that serves. It
@@ -21,13 +21,8 @@ func (t *Toolkit) Upgrade(ctx context.Context, wait time.Duration) (*probe.Statu
 	if before.Worker == 0 {
 		return nil, fmt.Errorf("upgrade the lxcfs on %s: it has no worker process", t.Mountpoint)
 	}
-	server, err := sys.OpenPidfd(before.PID)
-	if err != nil {
-		return nil, err
-	}
-	defer server.Close()
 	// The process is still the server: its file system has just reported the pid.
-	if err := server.SendSignal(sys.SignalUpgrade); err != nil {
+	if err := syscall.Kill(before.PID, syscall.SIGUSR1); err != nil {
 		return nil, fmt.Errorf("signal process %d: %w", before.PID, err)
 	}
 	for {
@@ -44,7 +39,6 @@ func (t *Toolkit) Upgrade(ctx context.Context, wait time.Duration) (*probe.Statu
 	}
 }
 
-// served returns the status that lxcfs reports.
 func (t *Toolkit) served(ctx context.Context) (*probe.Status, error) {
 	found, err := probe.Look(ctx, t.Mountpoint, ProbeTime)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"math/bits"
 
 	"palisade/internal/linux/cpulist"
+	"palisade/internal/linux/ktext"
 )
 
 const (
@@ -55,7 +56,7 @@ func (l *level) quota(s *Scratch) (Quota, error) {
 
 // parseCPUMax parses cpu.max, such as "max 100000" or "150000 100000".
 func parseCPUMax(text []byte) Quota {
-	first, rest := nextField(bytes.TrimSpace(text))
+	first, rest := ktext.Field(text)
 	usec, ok1 := value(first)
 	period, ok2 := value(rest)
 	if !ok1 || !ok2 || usec == NoLimit {
@@ -102,12 +103,7 @@ func (g *Group) CPUUsage(u *CPUUsage, s *Scratch) error {
 	if chain[0].v2 {
 		read = usageV2
 	}
-	if err := read(&chain[0], u, s); errors.Is(err, errMissing) {
-		return fmt.Errorf("read CPU usage: %w", ErrNoController)
-	} else if err != nil {
-		return fmt.Errorf("read CPU usage: %w", err)
-	}
-	return nil
+	return wrap("read CPU usage", read(&chain[0], u, s))
 }
 
 // usageV2 reads cpu.stat, which does not need the cpu controller.
@@ -119,11 +115,11 @@ func usageV2(l *level, u *CPUUsage, s *Scratch) error {
 	for key, usec := range keyNumbers(text) {
 		switch string(key) {
 		case "user_usec":
-			u.Total.User = saturatingMul(usec, nanosPerMicro)
+			u.Total.User = ktext.Mul(usec, nanosPerMicro)
 		case "system_usec":
-			u.Total.System = saturatingMul(usec, nanosPerMicro)
+			u.Total.System = ktext.Mul(usec, nanosPerMicro)
 		case "nice_usec": // since Linux 6.13, part of user_usec (__cgroup_account_cputime_field())
-			u.Total.Nice = saturatingMul(usec, nanosPerMicro)
+			u.Total.Nice = ktext.Mul(usec, nanosPerMicro)
 		}
 	}
 	u.Total.Nice = min(u.Total.Nice, u.Total.User)
@@ -154,13 +150,10 @@ func usageV1(l *level, u *CPUUsage, s *Scratch) error {
 
 // parseUsageAll parses cpuacct.usage_all: a header, and lines "cpu user system" in nanoseconds.
 func parseUsageAll(text []byte, u *CPUUsage) {
-	_, text = nextLine(text)
-	for len(text) > 0 {
-		var line []byte
-		line, text = nextLine(text)
-		field, line := nextField(line)
+	for line := range bytes.Lines(text) {
+		field, line := ktext.Field(line)
 		cpu, ok1 := value(field)
-		field, line = nextField(line)
+		field, line = ktext.Field(line)
 		user, ok2 := value(field)
 		system, ok3 := value(line)
 		if ok1 && ok2 && ok3 && cpu <= cpulist.MaxCPU {
@@ -169,14 +162,13 @@ func parseUsageAll(text []byte, u *CPUUsage) {
 	}
 }
 
-// parseAcctStat parses cpuacct.stat.
 func parseAcctStat(text []byte) (user, system uint64) {
 	for key, ticks := range keyNumbers(text) {
 		switch string(key) {
 		case "user":
-			user = saturatingMul(ticks, nanosPerTick)
+			user = ktext.Mul(ticks, nanosPerTick)
 		case "system":
-			system = saturatingMul(ticks, nanosPerTick)
+			system = ktext.Mul(ticks, nanosPerTick)
 		}
 	}
 	return user, system
@@ -187,7 +179,7 @@ func parseAcctStat(text []byte) (user, system uint64) {
 func parseUsagePerCPU(text []byte, user, system uint64, u *CPUUsage) {
 	for cpu := 0; cpu <= cpulist.MaxCPU; cpu++ {
 		var field []byte
-		field, text = nextField(bytes.TrimSpace(text))
+		field, text = ktext.Field(text)
 		nanos, ok := value(field)
 		if !ok {
 			return
@@ -208,6 +200,6 @@ func (u *CPUUsage) addCPU(cpu int, t CPUTime) {
 		u.PerCPU = append(u.PerCPU, CPUTime{})
 	}
 	u.PerCPU[cpu] = t
-	u.Total.User = saturatingAdd(u.Total.User, t.User)
-	u.Total.System = saturatingAdd(u.Total.System, t.System)
+	u.Total.User = ktext.Add(u.Total.User, t.User)
+	u.Total.System = ktext.Add(u.Total.System, t.System)
 }

@@ -137,7 +137,7 @@ func TestOpenFiles(t *testing.T) {
 // stay open when one of the groups is closed.
 func TestRootIsShared(t *testing.T) {
 	const text = "8:0 Read 1\n"
-	fs, _ := tree(t, v1IO, map[string]string{v1Dir + "blkio/" + v1Files[fileThrottleCount]: text})
+	fs, _ := tree(t, v1IO, map[string]string{v1Dir + "blkio/" + fileNames[fileThrottleCount].v1: text})
 	before := openFiles(t)
 	read := func(g *Group) {
 		t.Helper()

@@ -36,7 +36,6 @@ var v1Names = [numControllers]string{
 	"memory", "cpu", "cpuacct", "cpuset", "blkio", "pids", "hugetlb",
 }
 
-// hierarchy is a mounted hierarchy.
 type hierarchy struct {
 	v2 bool
 	// dir is the mount point, root the cgroup that is mounted there.

@@ -16,7 +16,6 @@ import (
 // when a controller is enabled.
 const missingTime = time.Second
 
-// file is a file of a cgroup.
 type file int
 
 const (
@@ -50,41 +49,35 @@ const (
 	numFiles
 )
 
-var v1Files = [numFiles]string{
-	fileMemoryStat:    "memory.stat",
-	fileMemoryUsage:   "memory.usage_in_bytes",
-	fileMemswUsage:    "memory.memsw.usage_in_bytes",
-	fileSwappiness:    "memory.swappiness",
-	fileQuota:         "cpu.cfs_quota_us",
-	filePeriod:        "cpu.cfs_period_us",
-	fileUsageAll:      "cpuacct.usage_all",
-	fileUsagePerCPU:   "cpuacct.usage_percpu",
-	fileAcctStat:      "cpuacct.stat",
-	fileCPUs:          "cpuset.effective_cpus",
-	fileCPUsOld:       "cpuset.cpus",
-	fileThrottleCount: "blkio.throttle.io_serviced_recursive",
-	fileThrottleBytes: "blkio.throttle.io_service_bytes_recursive",
-	fileBFQCount:      "blkio.bfq.io_serviced_recursive",
-	fileBFQBytes:      "blkio.bfq.io_service_bytes_recursive",
-	fileCFQCount:      "blkio.io_serviced_recursive",
-	fileCFQBytes:      "blkio.io_service_bytes_recursive",
-	fileCFQMerged:     "blkio.io_merged_recursive",
-	fileCFQTime:       "blkio.io_service_time_recursive",
-	fileCFQQueued:     "blkio.io_queued_recursive",
-	filePids:          "pids.current",
-}
-
-var v2Files = [numFiles]string{
-	fileMemoryStat:  "memory.stat",
-	fileMemoryUsage: "memory.current",
-	fileMemoryMax:   "memory.max",
-	fileSwapMax:     "memory.swap.max",
-	fileSwapUsage:   "memory.swap.current",
-	fileCPUMax:      "cpu.max",
-	fileCPUStat:     "cpu.stat",
-	fileCPUs:        "cpuset.cpus.effective",
-	fileIOStat:      "io.stat",
-	filePids:        "pids.current",
+// fileNames holds the names on v1 and v2, "" if there is no such file.
+var fileNames = [numFiles]struct{ v1, v2 string }{
+	fileMemoryStat:    {"memory.stat", "memory.stat"},
+	fileMemoryUsage:   {"memory.usage_in_bytes", "memory.current"},
+	fileMemswUsage:    {"memory.memsw.usage_in_bytes", ""},
+	fileSwappiness:    {"memory.swappiness", ""},
+	fileMemoryMax:     {"", "memory.max"},
+	fileSwapMax:       {"", "memory.swap.max"},
+	fileSwapUsage:     {"", "memory.swap.current"},
+	fileCPUMax:        {"", "cpu.max"},
+	fileQuota:         {"cpu.cfs_quota_us", ""},
+	filePeriod:        {"cpu.cfs_period_us", ""},
+	fileCPUStat:       {"", "cpu.stat"},
+	fileUsageAll:      {"cpuacct.usage_all", ""},
+	fileUsagePerCPU:   {"cpuacct.usage_percpu", ""},
+	fileAcctStat:      {"cpuacct.stat", ""},
+	fileCPUs:          {"cpuset.effective_cpus", "cpuset.cpus.effective"},
+	fileCPUsOld:       {"cpuset.cpus", ""},
+	fileIOStat:        {"", "io.stat"},
+	fileThrottleCount: {"blkio.throttle.io_serviced_recursive", ""},
+	fileThrottleBytes: {"blkio.throttle.io_service_bytes_recursive", ""},
+	fileBFQCount:      {"blkio.bfq.io_serviced_recursive", ""},
+	fileBFQBytes:      {"blkio.bfq.io_service_bytes_recursive", ""},
+	fileCFQCount:      {"blkio.io_serviced_recursive", ""},
+	fileCFQBytes:      {"blkio.io_service_bytes_recursive", ""},
+	fileCFQMerged:     {"blkio.io_merged_recursive", ""},
+	fileCFQTime:       {"blkio.io_service_time_recursive", ""},
+	fileCFQQueued:     {"blkio.io_queued_recursive", ""},
+	filePids:          {"pids.current", "pids.current"},
 }
 
 // Scratch is a read buffer that the calls of one thread reuse.
@@ -189,7 +182,6 @@ func (g *Group) chain(c controller) []level {
 	return nil
 }
 
-// unified returns the cgroup and its ancestors on v2, or nil.
 func (g *Group) unified() []level {
 	if g.fs.unified < 0 {
 		return nil
@@ -197,7 +189,6 @@ func (g *Group) unified() []level {
 	return g.chains[g.fs.unified]
 }
 
-// read reads a file of the level into s.
 func (l *level) read(f file, s *Scratch) ([]byte, error) {
 	o, cached, err := l.open(f)
 	if err != nil {
@@ -216,9 +207,9 @@ func (l *level) read(f file, s *Scratch) ([]byte, error) {
 // open returns a file of the level. The file stays open for later calls, unless too many files are
 // open: then cached is false, and the caller must close it.
 func (l *level) open(f file) (opened sys.File, cached bool, err error) {
-	name := v1Files[f]
+	name := fileNames[f].v1
 	if l.v2 {
-		name = v2Files[f]
+		name = fileNames[f].v2
 	}
 	for {
 		o := l.files[f].Load()

@@ -10,7 +10,6 @@ import (
 	"palisade/internal/linux/sys"
 )
 
-// hugePageSize is a size of huge pages that the host supports.
 type hugePageSize struct {
 	bytes uint64
 	name  string // in the file names of the hugetlb controller, such as 2MB
@@ -77,7 +76,6 @@ func (g *Group) HugePages(m *Memory, s *Scratch) error {
 	return nil
 }
 
-// readFile reads a file with a number.
 func (s *Scratch) readFile(path string) (n uint64, err error) {
 	if s.text, err = sys.ReadFile(path, s.text); err != nil {
 		return 0, err

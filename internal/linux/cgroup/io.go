@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+
+	"palisade/internal/linux/ktext"
 )
 
 // IO appends the I/O of the cgroup on each block device to dst.
@@ -22,13 +24,7 @@ func (g *Group) IO(dst []DeviceIO, s *Scratch) ([]DeviceIO, error) {
 	} else {
 		dst, err = l.ioV1(dst, s)
 	}
-	if errors.Is(err, errMissing) {
-		err = ErrNoController
-	}
-	if err != nil {
-		return dst, fmt.Errorf("read block I/O: %w", err)
-	}
-	return dst, nil
+	return dst, wrap("read block I/O", err)
 }
 
 // ioSource is a pair of v1 files that count the same I/O.
@@ -72,7 +68,6 @@ func (l *level) ioV1(dst []DeviceIO, s *Scratch) ([]DeviceIO, error) {
 	return dst, nil
 }
 
-// cfqDetails adds the values that only CFQ has.
 func (l *level) cfqDetails(dst []DeviceIO, start int, s *Scratch) ([]DeviceIO, error) {
 	for _, detail := range [...]file{fileCFQMerged, fileCFQTime, fileCFQQueued} {
 		text, err := l.read(detail, s)
@@ -91,14 +86,10 @@ func (l *level) cfqDetails(dst []DeviceIO, start int, s *Scratch) ([]DeviceIO, e
 // of a device without values ("7:0 254:0 rbytes=..."): values belong to the last device before
 // them.
 func parseIOStat(dst []DeviceIO, text []byte) []DeviceIO {
-	for len(text) > 0 {
-		var line []byte
-		line, text = nextLine(text)
+	for line := range bytes.Lines(text) {
 		var d DeviceIO
 		isDevice, hasValues := false, false
-		for len(line) > 0 {
-			var word []byte
-			word, line = nextField(line)
+		for word, rest := ktext.Field(line); len(word) > 0; word, rest = ktext.Field(rest) {
 			key, digits, isPair := bytes.Cut(word, []byte{'='})
 			if !isPair {
 				isDevice = d.parseDevice(word)
@@ -137,10 +128,8 @@ func (d *DeviceIO) ioStatField(key []byte) *uint64 {
 // parseBlkio parses a v1 file, lines "major:minor operation number", and adds the numbers to the
 // devices in dst[start:], to which it appends new devices.
 func parseBlkio(dst []DeviceIO, start int, text []byte, f file) []DeviceIO {
-	for len(text) > 0 {
-		var line []byte
-		line, text = nextLine(text)
-		name, line := nextField(line)
+	for line := range bytes.Lines(text) {
+		name, line := ktext.Field(line)
 		operation, n, ok := keyNumber(line)
 		var d DeviceIO
 		if !ok || !d.parseDevice(name) {
@@ -154,13 +143,12 @@ func parseBlkio(dst []DeviceIO, start int, text []byte, f file) []DeviceIO {
 			dst = append(dst, d)
 		}
 		if counter := dst[i].blkioField(f, operation); counter != nil { // not Sync, Async, Total
-			*counter = saturatingAdd(*counter, n)
+			*counter = ktext.Add(*counter, n)
 		}
 	}
 	return dst
 }
 
-// blkioField returns the counter of an operation in a v1 file, or nil.
 func (d *DeviceIO) blkioField(f file, operation []byte) *uint64 {
 	switch f {
 	case fileThrottleCount, fileBFQCount, fileCFQCount:

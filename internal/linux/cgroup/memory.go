@@ -6,6 +6,7 @@ import (
 	"os"
 	"syscall"
 
+	"palisade/internal/linux/ktext"
 	"palisade/internal/linux/sys"
 )
 
@@ -25,15 +26,20 @@ func (g *Group) Memory(m *Memory, swap bool, s *Scratch) error {
 	if chain[0].v2 {
 		read = memoryV2
 	}
-	if err := read(chain, m, swap, s); errors.Is(err, errMissing) {
-		return fmt.Errorf("read memory: %w", ErrNoController)
-	} else if err != nil {
-		return fmt.Errorf("read memory: %w", err)
-	}
-	return nil
+	return wrap("read memory", read(chain, m, swap, s))
 }
 
-// readValue reads a file with a number.
+// wrap adds what was done to the error of a read. A missing file means that there is no controller.
+func wrap(what string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errMissing):
+		err = ErrNoController
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
 func (l *level) readValue(f file, s *Scratch) (uint64, error) {
 	text, err := l.read(f, s)
 	if err != nil {
@@ -69,7 +75,7 @@ func memoryV2(chain []level, m *Memory, swap bool, s *Scratch) (err error) {
 	if err != nil {
 		return err
 	}
-	m.Stat.parseV2(text)
+	m.Stat.parse(text, v2Stat)
 	if !swap {
 		return nil
 	}
@@ -124,9 +130,9 @@ func memoryV1(chain []level, m *Memory, swap bool, s *Scratch) (err error) {
 	if !m.Swap.Accounted {
 		return nil
 	}
-	m.Swap.Usage = saturatingSub(both, m.Usage)
+	m.Swap.Usage = ktext.Sub(both, m.Usage)
 	if m.Swap.Limit = orNoLimit(bothLimit); m.Swap.Limit != NoLimit {
-		m.Swap.Limit = saturatingSub(bothLimit, memoryLimit)
+		m.Swap.Limit = ktext.Sub(bothLimit, memoryLimit)
 	}
 	swappiness, err := l.readValue(fileSwappiness, s)
 	if err == nil && swappiness == 0 { // no more pages will be swapped out
@@ -144,67 +150,40 @@ func orNoLimit(n uint64) uint64 {
 	return n
 }
 
-// parseV2 parses memory.stat of v2 (Documentation/admin-guide/cgroup-v2.rst).
-func (m *MemoryStat) parseV2(text []byte) {
+func (m *MemoryStat) parse(text []byte, fields map[string]func(*MemoryStat) *uint64) {
 	for key, n := range keyNumbers(text) {
-		if field := m.v2Field(key); field != nil {
-			*field = n
+		if field := fields[string(key)]; field != nil {
+			*field(m) = n
 		}
 	}
 }
 
-func (m *MemoryStat) v2Field(key []byte) *uint64 {
-	switch string(key) {
-	case "anon":
-		return &m.Anon
-	case "file":
-		return &m.File
-	case "kernel_stack":
-		return &m.KernelStack
-	case "pagetables":
-		return &m.PageTables
-	case "sec_pagetables":
-		return &m.SecPageTables
-	case "percpu":
-		return &m.Percpu
-	case "shmem":
-		return &m.Shmem
-	case "zswap":
-		return &m.Zswap
-	case "zswapped":
-		return &m.Zswapped
-	case "file_mapped":
-		return &m.FileMapped
-	case "file_dirty":
-		return &m.FileDirty
-	case "file_writeback":
-		return &m.FileWriteback
-	case "swapcached":
-		return &m.SwapCached
-	case "anon_thp":
-		return &m.AnonTHP
-	case "file_thp":
-		return &m.FileTHP
-	case "shmem_thp":
-		return &m.ShmemTHP
-	case "inactive_anon":
-		return &m.InactiveAnon
-	case "active_anon":
-		return &m.ActiveAnon
-	case "inactive_file":
-		return &m.InactiveFile
-	case "active_file":
-		return &m.ActiveFile
-	case "unevictable":
-		return &m.Unevictable
-	case "slab_reclaimable":
-		return &m.SlabReclaimable
-	case "slab_unreclaimable":
-		return &m.SlabUnreclaimable
-	case "slab":
-		return &m.Slab
-	}
-	return nil
+// v2Stat maps the keys of memory.stat of v2 (Documentation/admin-guide/cgroup-v2.rst) to fields.
+var v2Stat = map[string]func(*MemoryStat) *uint64{
+	"anon":               func(m *MemoryStat) *uint64 { return &m.Anon },
+	"file":               func(m *MemoryStat) *uint64 { return &m.File },
+	"kernel_stack":       func(m *MemoryStat) *uint64 { return &m.KernelStack },
+	"pagetables":         func(m *MemoryStat) *uint64 { return &m.PageTables },
+	"sec_pagetables":     func(m *MemoryStat) *uint64 { return &m.SecPageTables },
+	"percpu":             func(m *MemoryStat) *uint64 { return &m.Percpu },
+	"shmem":              func(m *MemoryStat) *uint64 { return &m.Shmem },
+	"zswap":              func(m *MemoryStat) *uint64 { return &m.Zswap },
+	"zswapped":           func(m *MemoryStat) *uint64 { return &m.Zswapped },
+	"file_mapped":        func(m *MemoryStat) *uint64 { return &m.FileMapped },
+	"file_dirty":         func(m *MemoryStat) *uint64 { return &m.FileDirty },
+	"file_writeback":     func(m *MemoryStat) *uint64 { return &m.FileWriteback },
+	"swapcached":         func(m *MemoryStat) *uint64 { return &m.SwapCached },
+	"anon_thp":           func(m *MemoryStat) *uint64 { return &m.AnonTHP },
+	"file_thp":           func(m *MemoryStat) *uint64 { return &m.FileTHP },
+	"shmem_thp":          func(m *MemoryStat) *uint64 { return &m.ShmemTHP },
+	"inactive_anon":      func(m *MemoryStat) *uint64 { return &m.InactiveAnon },
+	"active_anon":        func(m *MemoryStat) *uint64 { return &m.ActiveAnon },
+	"inactive_file":      func(m *MemoryStat) *uint64 { return &m.InactiveFile },
+	"active_file":        func(m *MemoryStat) *uint64 { return &m.ActiveFile },
+	"unevictable":        func(m *MemoryStat) *uint64 { return &m.Unevictable },
+	"slab_reclaimable":   func(m *MemoryStat) *uint64 { return &m.SlabReclaimable },
+	"slab_unreclaimable": func(m *MemoryStat) *uint64 { return &m.SlabUnreclaimable },
+	"slab":               func(m *MemoryStat) *uint64 { return &m.Slab },
 }
 
 // parseV1 parses the values of memory.stat of v1 that include descendants, and returns the
@@ -218,43 +197,26 @@ func (m *MemoryStat) parseV1(text []byte) (memoryLimit, bothLimit uint64) {
 		case "hierarchical_memsw_limit":
 			bothLimit = n
 		}
-		if field := m.v1Field(key); field != nil {
-			*field = n
-		}
 	}
+	m.parse(text, v1Stat)
 	return memoryLimit, bothLimit
 }
 
-func (m *MemoryStat) v1Field(key []byte) *uint64 {
-	switch string(key) {
-	case "total_cache":
-		return &m.File
-	case "total_rss":
-		return &m.Anon
-	case "total_rss_huge":
-		return &m.AnonTHP
-	case "total_shmem":
-		return &m.Shmem
-	case "total_mapped_file":
-		return &m.FileMapped
-	case "total_dirty":
-		return &m.FileDirty
-	case "total_writeback":
-		return &m.FileWriteback
-	case "total_swapcached":
-		return &m.SwapCached
-	case "total_inactive_anon":
-		return &m.InactiveAnon
-	case "total_active_anon":
-		return &m.ActiveAnon
-	case "total_inactive_file":
-		return &m.InactiveFile
-	case "total_active_file":
-		return &m.ActiveFile
-	case "total_unevictable":
-		return &m.Unevictable
-	}
-	return nil
+// v1Stat maps the keys of v1 that include descendants.
+var v1Stat = map[string]func(*MemoryStat) *uint64{
+	"total_cache":         func(m *MemoryStat) *uint64 { return &m.File },
+	"total_rss":           func(m *MemoryStat) *uint64 { return &m.Anon },
+	"total_rss_huge":      func(m *MemoryStat) *uint64 { return &m.AnonTHP },
+	"total_shmem":         func(m *MemoryStat) *uint64 { return &m.Shmem },
+	"total_mapped_file":   func(m *MemoryStat) *uint64 { return &m.FileMapped },
+	"total_dirty":         func(m *MemoryStat) *uint64 { return &m.FileDirty },
+	"total_writeback":     func(m *MemoryStat) *uint64 { return &m.FileWriteback },
+	"total_swapcached":    func(m *MemoryStat) *uint64 { return &m.SwapCached },
+	"total_inactive_anon": func(m *MemoryStat) *uint64 { return &m.InactiveAnon },
+	"total_active_anon":   func(m *MemoryStat) *uint64 { return &m.ActiveAnon },
+	"total_inactive_file": func(m *MemoryStat) *uint64 { return &m.InactiveFile },
+	"total_active_file":   func(m *MemoryStat) *uint64 { return &m.ActiveFile },
+	"total_unevictable":   func(m *MemoryStat) *uint64 { return &m.Unevictable },
 }
 
 // Slabinfo appends memory.kmem.slabinfo of v1 to dst, which is empty since Linux 5.9.

@@ -138,7 +138,7 @@ func TestMemoryV2(t *testing.T) {
 // TestMemoryStatKeys has keys that are prefixes of others.
 func TestMemoryStatKeys(t *testing.T) {
 	var m MemoryStat
-	m.parseV2([]byte("file_mapped 1\nfile 2\nfile_dirty 3\nslab_reclaimable 4\nanon_thp 5\n"))
+	m.parse([]byte("file_mapped 1\nfile 2\nfile_dirty 3\nslab_reclaimable 4\nanon_thp 5\n"), v2Stat)
 	want := MemoryStat{FileMapped: 1, File: 2, FileDirty: 3, SlabReclaimable: 4, AnonTHP: 5}
 	if m != want {
 		t.Errorf("got %+v, want %+v", m, want)

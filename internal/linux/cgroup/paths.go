@@ -3,6 +3,7 @@ package cgroup
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -34,7 +35,20 @@ func (fs *FS) ParsePaths(text []byte) (Paths, error) {
 	return p, nil
 }
 
-// find returns the index of the hierarchy of a line in /proc/<pid>/cgroup, or -1.
+// Memberships yields the hierarchies, "number:controllers", and paths in /proc/<pid>/cgroup,
+// without malformed lines.
+func Memberships(text []byte) iter.Seq2[string, string] {
+	return func(yield func(hierarchy, path string) bool) {
+		for line := range strings.Lines(string(text)) {
+			number, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+			controllers, path, ok := strings.Cut(rest, ":")
+			if ok && !yield(number+":"+controllers, path) {
+				return
+			}
+		}
+	}
+}
+
 func (fs *FS) find(number, names string) int {
 	if number == "0" && names == "" {
 		return fs.unified

@@ -251,7 +251,7 @@ func FuzzParsers(f *testing.F) {
 		"4294967296:0 Write 1\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var m MemoryStat
-		m.parseV2(text)
+		m.parse(text, v2Stat)
 		m.parseV1(text)
 		io := parseBlkio(parseIOStat(nil, text), 0, text, fileThrottleCount)
 		for i := range io {

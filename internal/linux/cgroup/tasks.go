@@ -69,7 +69,6 @@ func (g *Group) Threads(dst []int, list TaskList, s *Scratch) ([]int, error) {
 	return w.threads, nil
 }
 
-// threadWalk collects threads from a tree of cgroups.
 type threadWalk struct {
 	name    string
 	threads []int
@@ -79,7 +78,6 @@ type threadWalk struct {
 	scratch *Scratch
 }
 
-// isOver reports whether a bound of the walk is reached.
 func (w *threadWalk) isOver() bool {
 	return len(w.threads) >= w.limit || w.dirs >= maxDirs || time.Now().After(w.until)
 }
@@ -124,7 +122,6 @@ func isGone(err error) bool {
 	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENODEV)
 }
 
-// collect appends the threads of one cgroup.
 func (w *threadWalk) collect(dir sys.File) (err error) {
 	w.scratch.text, err = dir.ReadSomeInto(w.name, maxListed, w.scratch.text)
 	if errors.Is(err, syscall.EOPNOTSUPP) {
@@ -136,10 +133,12 @@ func (w *threadWalk) collect(dir sys.File) (err error) {
 	if len(text) == maxListed {
 		text = text[:bytes.LastIndexByte(text, '\n')+1] // drop an incomplete last line
 	}
-	for len(text) > 0 && len(w.threads) < w.limit {
-		var line []byte
-		line, text = nextLine(text)
-		if n, ok := value(line); ok && n > 0 && n < 1<<31 {
+	for line := range bytes.Lines(text) {
+		n, ok := value(line)
+		if len(w.threads) >= w.limit {
+			break
+		}
+		if ok && n > 0 && n < 1<<31 {
 			w.threads = append(w.threads, int(n))
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math/bits"
 	"strconv"
+
+	"palisade/internal/linux/ktext"
 )
 
 // MaxCPU is the largest accepted CPU number: NR_CPUS is at most 8192.
@@ -49,19 +51,8 @@ func (s *Set) Parse(text []byte) error {
 }
 
 func number(text []byte) (int, bool) {
-	if len(text) == 0 {
-		return 0, false
-	}
-	n := 0
-	for _, c := range text {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		if n = n*10 + int(c-'0'); n > MaxCPU {
-			return 0, false
-		}
-	}
-	return n, true
+	n, ok := ktext.Number(text)
+	return int(n), ok && n <= MaxCPU
 }
 
 // Add adds the CPU to the set. Numbers outside 0..MaxCPU are ignored.

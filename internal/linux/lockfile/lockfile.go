@@ -78,7 +78,6 @@ func lock(path string) (*os.File, error) {
 	return nil, fmt.Errorf("lock %s: other processes keep replacing it", path)
 }
 
-// isAt reports whether path still names the file.
 func isAt(f *os.File, path string) bool {
 	own, err := f.Stat()
 	if err != nil {

@@ -17,7 +17,7 @@ func TestAcquire(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(filepath.Dir(path)); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("the folder: %v, %v", info, err)
+		t.Errorf("the directory: %v, %v", info, err)
 	}
 	for _, wait := range []time.Duration{0, 20 * time.Millisecond} {
 		if _, err := Acquire(t.Context(), path, wait); err == nil || !strings.Contains(err.Error(), "stayed locked for") {
@@ -48,7 +48,7 @@ func TestAcquireErrors(t *testing.T) {
 	dir := t.TempDir()
 	for name, prepare := range map[string]func(string) error{
 		"a link":       func(path string) error { return os.Symlink("/etc/passwd", path) },
-		"a folder":     func(path string) error { return os.Mkdir(path, 0o700) },
+		"a directory":  func(path string) error { return os.Mkdir(path, 0o700) },
 		"below/a/file": func(string) error { return os.WriteFile(filepath.Join(dir, "below"), nil, 0o600) },
 	} {
 		path := filepath.Join(dir, name)

@@ -8,8 +8,8 @@ import (
 
 // PIDFile is a locked file with the pid of this process.
 type PIDFile struct {
-	// inotify reports that the file was removed or renamed (inotify(7)); events reads from it. If root
-	// has no instance left (fs.inotify.max_user_instances), events is nil.
+	// inotify reports that the file was removed or renamed (inotify(7)); events reads from it. If
+	// root has no instance left (fs.inotify.max_user_instances), events is nil.
 	inotify int
 	events  *os.File
 

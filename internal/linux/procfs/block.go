@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+
+	"palisade/internal/linux/ktext"
 )
 
 // maxSlaves bounds the depth of the search for disks, and the number of devices in it.
@@ -48,7 +50,6 @@ func (fs *FS) Slaves(major, minor uint32) []Device {
 	return disks
 }
 
-// slaves returns the devices directly below d.
 func (fs *FS) slaves(d Device) []Device {
 	dir := "dev/block/" + d.String() + "/slaves/"
 	slaves, err := fs.sys.OpenDirAt(dir)
@@ -76,7 +77,7 @@ func (fs *FS) readDevice(path string) (Device, bool) {
 		return Device{}, false
 	}
 	first, second, ok := bytes.Cut(bytes.TrimSpace(text), []byte{':'})
-	major, ok1 := number32(first)
-	minor, ok2 := number32(second)
+	major, ok1 := ktext.Number32(first)
+	minor, ok2 := ktext.Number32(second)
 	return Device{major, minor}, ok && ok1 && ok2
 }

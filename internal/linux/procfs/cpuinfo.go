@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"palisade/internal/linux/cpulist"
+	"palisade/internal/linux/ktext"
 )
 
 // CPUField is a number in /proc/cpuinfo that differs in a container.
@@ -95,7 +96,6 @@ func (c *cpuinfoParser) blankLine(n int, rest []byte) {
 	c.inBlock = false
 }
 
-// line parses a line that is not blank.
 func (c *cpuinfoParser) line(line []byte) {
 	key, value := splitKey(line)
 	if cpu, ok := cpuNumber(value); ok && string(key) == "processor" {
@@ -157,7 +157,6 @@ func (c *cpuinfoParser) begin(cpu int) {
 	c.cur = CPUSection{CPU: cpu}
 }
 
-// splitKey splits a line "key : value", whose newline stays in value. Without a colon both are nil.
 func splitKey(line []byte) (key, value []byte) {
 	line, _ = cutLine(line)
 	key, value, ok := bytes.Cut(line, []byte{':'})
@@ -167,9 +166,8 @@ func splitKey(line []byte) (key, value []byte) {
 	return bytes.TrimSpace(key), bytes.TrimLeft(value, " \t")
 }
 
-// cpuNumber parses a CPU number.
 func cpuNumber(value []byte) (int, bool) {
-	n, ok := number(bytes.TrimSpace(value))
+	n, ok := ktext.Number(bytes.TrimSpace(value))
 	return int(n), ok && n <= cpulist.MaxCPU
 }
 
@@ -183,7 +181,7 @@ func summaryCPU(line []byte) (cpu, digits int) {
 	if !ok || !isSummary {
 		return 0, 0
 	}
-	if v, ok := number(n); ok && v <= cpulist.MaxCPU {
+	if v, ok := ktext.Number(n); ok && v <= cpulist.MaxCPU {
 		return int(v), len(n)
 	}
 	return 0, 0

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"palisade/internal/linux/ktext"
 )
 
 // Device is the number of a block device.
@@ -30,11 +32,9 @@ type DiskLine struct {
 // ParseDiskstats parses /proc/diskstats, and skips malformed lines.
 func ParseDiskstats(text []byte) (*Diskstats, error) {
 	s := new(Diskstats)
-	for len(text) > 0 {
-		var line []byte
-		line, text = cutLine(text)
+	for line := range bytes.Lines(text) {
 		dev, rest, ok := cutDevice(line)
-		name, rest := cutField(rest)
+		name, rest := ktext.Field(rest)
 		if !ok || len(name) == 0 {
 			continue
 		}
@@ -108,13 +108,11 @@ func ParsePartitions(text []byte) (*Partitions, error) {
 		rest = after
 	}
 	p := &Partitions{Header: text[: len(text)-len(rest) : len(text)-len(rest)]}
-	for len(rest) > 0 {
-		var line []byte
-		line, rest = cutLine(rest)
+	for line := range bytes.Lines(rest) {
 		dev, fields, ok := cutDevice(line)
-		size, fields := cutField(fields)
-		name, _ := cutField(fields)
-		blocks, isNumber := number(size)
+		size, fields := ktext.Field(fields)
+		name, _ := ktext.Field(fields)
+		blocks, isNumber := ktext.Number(size)
 		if !ok || !isNumber || len(name) == 0 {
 			continue
 		}
@@ -139,11 +137,10 @@ func (fs *FS) loadPartitions() (*Partitions, error) {
 	return p, nil
 }
 
-// cutDevice splits the two fields of a device number off a line.
 func cutDevice(line []byte) (dev Device, rest []byte, ok bool) {
-	first, rest := cutField(line)
-	second, rest := cutField(rest)
-	major, ok1 := number32(first)
-	minor, ok2 := number32(second)
+	first, rest := ktext.Field(line)
+	second, rest := ktext.Field(rest)
+	major, ok1 := ktext.Number32(first)
+	minor, ok2 := ktext.Number32(second)
 	return Device{major, minor}, rest, ok1 && ok2
 }

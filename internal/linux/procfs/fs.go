@@ -26,9 +26,6 @@ const (
 	grace = 900 * time.Millisecond
 )
 
-// cpuDir is relative to the root of sysfs.
-const cpuDir = "devices/system/cpu/"
-
 // FS reads the host's /proc and /sys. It is safe for concurrent use, and no reader waits for
 // another: while one reads a file again the others get the last snapshot, and each reads for itself
 // before there is one. Each read opens the file: the kernel keeps the content of a partially read
@@ -69,12 +66,8 @@ func New(procRoot, sysRoot string) (*FS, error) {
 	fs.swaps.init(maxAge, func() (*Swaps, error) { return load(fs.proc, "swaps", ParseSwaps) })
 	fs.diskstats.init(maxAge, fs.loadDiskstats)
 	fs.partitions.init(maxAge, fs.loadPartitions)
-	fs.online.init(maxAge, func() (*cpulist.Set, error) {
-		return load(fs.sys, cpuDir+"online", parseCPUs)
-	})
-	fs.possible.init(maxAge, func() (*cpulist.Set, error) {
-		return load(fs.sys, cpuDir+"possible", parseCPUs)
-	})
+	fs.online.init(maxAge, func() (*cpulist.Set, error) { return fs.loadCPUs("online") })
+	fs.possible.init(maxAge, func() (*cpulist.Set, error) { return fs.loadCPUs("possible") })
 	return fs, nil
 }
 
@@ -118,10 +111,14 @@ func (fs *FS) Cpuinfo() (*Cpuinfo, error) {
 	return c, err
 }
 
+func (fs *FS) loadCPUs(name string) (*cpulist.Set, error) {
+	return load(fs.sys, "devices/system/cpu/"+name, parseCPUs)
+}
+
 // loadCpuinfo reads the online CPUs before cpuinfo: after a hotplug in between, the next reader
 // finds a different set and reads again.
 func (fs *FS) loadCpuinfo() (*Cpuinfo, error) {
-	online, err := load(fs.sys, cpuDir+"online", parseCPUs)
+	online, err := fs.loadCPUs("online")
 	if err != nil {
 		return nil, err
 	}

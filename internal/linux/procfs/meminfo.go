@@ -3,6 +3,9 @@ package procfs
 import (
 	"bytes"
 	"errors"
+	"math"
+
+	"palisade/internal/linux/ktext"
 )
 
 // MemField is a line of /proc/meminfo whose value differs in a container.
@@ -90,9 +93,7 @@ const (
 func ParseMeminfo(text []byte) (*Meminfo, error) {
 	m := &Meminfo{Lines: make([]MemLine, 0, bytes.Count(text, []byte{'\n'})+1)}
 	seen := false
-	for len(text) > 0 {
-		var line []byte
-		line, text = cutLine(text)
+	for line := range bytes.Lines(text) {
 		l, value := parseMemLine(line)
 		m.Lines = append(m.Lines, l)
 		if l.Field != MemOther {
@@ -121,8 +122,8 @@ func parseMemLine(line []byte) (MemLine, uint64) {
 	for end < len(line) && isDigit(line[end]) {
 		end++
 	}
-	value, ok := number(line[start:end])
-	if !ok {
+	value, ok := ktext.Number(line[start:end])
+	if !ok || value == math.MaxUint64 {
 		return whole, 0
 	}
 	width := memKeyWidth

@@ -3,6 +3,8 @@ package procfs
 import (
 	"bytes"
 	"errors"
+
+	"palisade/internal/linux/ktext"
 )
 
 // StatField is a line of /proc/stat whose values differ in a container.
@@ -39,10 +41,8 @@ type StatLine struct {
 // ParseStat parses /proc/stat. The result refers to text.
 func ParseStat(text []byte) (*Stat, error) {
 	s := new(Stat)
-	for len(text) > 0 {
-		var line []byte
-		line, text = cutLine(text)
-		key, rest := cutField(line)
+	for line := range bytes.Lines(text) {
+		key, rest := ktext.Field(line)
 		if isCPUKey(key) {
 			continue
 		}
@@ -78,6 +78,6 @@ func statField(key []byte) StatField {
 // isCPUKey reports whether the key is that of a single CPU, such as "cpu0".
 func isCPUKey(key []byte) bool {
 	n, isCPU := bytes.CutPrefix(key, []byte("cpu"))
-	_, isNumber := number(n)
+	_, isNumber := ktext.Number(n)
 	return isCPU && isNumber
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"palisade/internal/linux/ktext"
 	"palisade/internal/linux/sys"
 )
 
@@ -78,10 +79,10 @@ func ParseTaskStat(text []byte) (TaskStat, error) {
 		case statStateField:
 			t.State = rest[0]
 		case statFlagsField:
-			flags, ok := number(rest[:end])
+			flags, ok := ktext.Number(rest[:end])
 			t.HasExecuted = ok && flags&forkNoExec == 0
 		case statUserField, statSysField, statStartField:
-			ticks, ok := number(rest[:end])
+			ticks, ok := ktext.Number(rest[:end])
 			if !ok || ticks > maxTicks {
 				return TaskStat{}, fmt.Errorf("parse task stat %.100q: bad field %d", text, field)
 			}
@@ -106,6 +107,15 @@ type TaskStatus struct {
 	NSPids []int
 	// Capabilities is the effective set, a bit for each (capabilities(7)).
 	Capabilities uint64
+}
+
+// ReadTaskStatus reads the status of the process whose directory in /proc is dir.
+func ReadTaskStatus(dir sys.File) (TaskStatus, error) {
+	text, err := dir.ReadFileAt("status", nil)
+	if err != nil {
+		return TaskStatus{}, err
+	}
+	return ParseTaskStatus(text)
 }
 
 // ParseTaskStatus parses /proc/<pid>/status.

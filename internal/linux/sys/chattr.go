@@ -3,7 +3,6 @@ package sys
 import (
 	"errors"
 	"os"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,12 +19,8 @@ func (f File) Chmod(mode uint32) error {
 // variant with a name, since the file may have been replaced since it was checked. The kernel
 // clears the set-id bits and capabilities of files other than directories, even if nothing changes.
 func (f File) Chown(uid, gid uint32) error {
-	_, _, errno := unix.RawSyscall6(unix.SYS_FCHOWNAT, uintptr(f.Fd()),
-		uintptr(unsafe.Pointer(&emptyName[0])), uintptr(uid), uintptr(gid), unix.AT_EMPTY_PATH, 0)
-	if errno != 0 {
-		return os.NewSyscallError("fchownat", errno)
-	}
-	return nil
+	err := unix.Fchownat(f.Fd(), "", int(uid), int(gid), unix.AT_EMPTY_PATH)
+	return os.NewSyscallError("fchownat", err)
 }
 
 // IsReadOnly reports whether the file system, the mount, or the btrfs subvolume of the directory f

@@ -1,162 +1,175 @@
 package sys
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"os"
+	"strconv"
 	"syscall"
-	"unsafe"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// childBuffer is the number of bytes that ReadInChild reads of each file.
-const childBuffer = 4096
-
 // ReadInChild reads the beginning of each file in a child process, and returns the error of the
-// last file, ENODATA if it is empty. A process that waits for a file system that does not answer
-// cannot always be killed: when ctx ends, the child is abandoned. The child is a fork without an
-// exec, since the Go runtime takes three milliseconds to start.
+// last file, ENODATA if it is empty. When ctx ends, the child is abandoned: a process that waits
+// for a file system that does not answer cannot always be killed.
 func ReadInChild(ctx context.Context, paths ...string) error {
-	c, err := startReader(paths, make([]byte, headerSize+childBuffer), -1)
-	if err != nil {
+	r := ChildReader{MaxBytes: 4096, Timeout: time.Hour}
+	texts, err := r.Read(ctx, paths)
+	if err != nil || len(texts) == 0 {
 		return err
 	}
-	return c.wait(ctx)
+	return texts[len(texts)-1].Err
 }
 
-// child is a process that forkReader started. Its pid is not reused before wait.
-type child struct {
-	pid   int
+// ChildReader reads files in a child process, as ReadInChild does, and returns their texts. The
+// zero value is ready to use, by one goroutine at a time.
+type ChildReader struct {
+	// MaxBytes is the number of bytes read of each file, with one read(2); 64 KiB if 0.
+	MaxBytes int
+	// Timeout is the time limit of each file; two seconds if 0.
+	Timeout time.Duration
+
+	// ended is closed when the last child has ended.
 	ended <-chan struct{}
 }
 
-// startReader starts forkReader for the paths.
-func startReader(paths []string, buf []byte, out int) (child, error) {
-	names := make([]*byte, len(paths))
-	for i, path := range paths {
-		var err error
-		if names[i], err = unix.BytePtrFromString(path); err != nil {
-			return child{}, err
+// FileText is the text of a file, or the error: ENODATA if the file is empty,
+// context.DeadlineExceeded if it was not read in time.
+type FileText struct {
+	Text []byte
+	Err  error
+}
+
+type childText struct {
+	Text  []byte
+	Errno syscall.Errno
+}
+
+// Read reads the files one after the other. If one takes too long, or ctx ends, the child is
+// abandoned, and this file and those after it have an error. While an abandoned child is alive,
+// Read starts no other: it waits for up to Timeout, and fails with context.DeadlineExceeded.
+func (r *ChildReader) Read(ctx context.Context, paths []string) ([]FileText, error) {
+	timeout := cmp.Or(r.Timeout, 2*time.Second)
+	if r.ended != nil {
+		select {
+		case <-r.ended:
+		case <-time.After(timeout):
+			return nil, context.DeadlineExceeded
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
-	pid, errno := forkReader(names, buf, out)
-	if errno != 0 {
-		return child{}, os.NewSyscallError("clone", errno)
+	child, pipe, err := startReader(cmp.Or(r.MaxBytes, 64<<10), paths)
+	if err != nil {
+		return nil, err
 	}
+	defer pipe.Close()
 	ended := make(chan struct{})
+	r.ended = ended
 	go func() {
-		defer close(ended)
-		for {
-			err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-			if !errors.Is(err, unix.EINTR) {
-				return
-			}
-		}
+		child.Wait()
+		close(ended)
 	}()
-	return child{pid, ended}, nil
+	stop := context.AfterFunc(ctx, func() { pipe.SetReadDeadline(time.Now()) })
+	defer stop()
+	texts := make([]FileText, len(paths))
+	in := json.NewDecoder(pipe)
+	for i := range texts {
+		var got childText
+		if err == nil {
+			err = receiveText(ctx, pipe, in, timeout, &got)
+		}
+		texts[i] = FileText{got.Text, err}
+		if err == nil && got.Errno != 0 {
+			texts[i].Err = got.Errno
+		}
+	}
+	if err != nil {
+		child.Kill()
+	}
+	return texts, nil
 }
 
-// wait returns the child's error. When ctx ends, it kills the child and reaps it in the background.
-func (c child) wait(ctx context.Context) error {
-	select {
-	case <-c.ended:
-	case <-ctx.Done():
-		unix.Kill(c.pid, unix.SIGKILL)
-		go func() {
-			<-c.ended
-			reap(c.pid)
-		}()
+func receiveText(
+	ctx context.Context, pipe *os.File, in *json.Decoder, timeout time.Duration, to *childText,
+) error {
+	err := pipe.SetReadDeadline(time.Now().Add(timeout))
+	if ctx.Err() == nil && err == nil {
+		err = in.Decode(to)
+	}
+	switch {
+	case ctx.Err() != nil && (err == nil || errors.Is(err, os.ErrDeadlineExceeded)):
 		return ctx.Err()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return context.DeadlineExceeded
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("reader process killed")
 	}
-	return reap(c.pid)
+	return err
 }
 
-// reap waits for a child that has ended, and returns its exit code as an errno.
-func reap(pid int) error {
-	var status unix.WaitStatus
-	for {
-		_, err := unix.Wait4(pid, &status, 0, nil)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return os.NewSyscallError("wait4", err)
-		case status.ExitStatus() == 0:
-			return nil
-		case status.Exited():
-			return syscall.Errno(status.ExitStatus())
-		default:
-			return errReaderKilled
+const readerName = "palisade-reader"
+
+// startReader executes this program again as a reader process. It costs three milliseconds for each
+// hook and list, most of them beside other work; a fork without an exec would be faster, but must
+// not use the Go runtime.
+func startReader(maxBytes int, paths []string) (*os.Process, *os.File, error) {
+	out, in, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer in.Close()
+	// A container runtime waits until all copies of the descriptors that its hook got are closed.
+	inherited, _ := ListNumbers("/proc/self/fd")
+	for _, fd := range inherited {
+		if fd > 2 {
+			unix.CloseOnExec(fd)
 		}
 	}
+	args := append([]string{readerName, strconv.Itoa(maxBytes)}, paths...)
+	child, err := os.StartProcess("/proc/self/exe", args, &os.ProcAttr{Files: []*os.File{nil, in}})
+	if err != nil {
+		out.Close()
+		return nil, nil, err
+	}
+	return child, out, nil
 }
 
-var errReaderKilled = errors.New("reader process killed")
+// init is the main function of a reader process.
+func init() {
+	if len(os.Args) < 2 || os.Args[0] != readerName {
+		return
+	}
+	maxBytes, _ := strconv.Atoi(os.Args[1])
+	out, buf := json.NewEncoder(os.Stdout), make([]byte, maxBytes)
+	for _, path := range os.Args[2:] {
+		n, err := readOnce(path, buf)
+		text := childText{Text: buf[:n]}
+		if err != nil {
+			text.Errno = toErrno(err)
+		}
+		if out.Encode(text) != nil {
+			break
+		}
+	}
+	os.Exit(0)
+}
 
-const (
-	// headerSize is the size of the header that forkReader writes before each text: errno and
-	// length of the text, both uint32.
-	headerSize = 8
-	// maxInherited bounds the descriptors that are closed without close_range(2) (Linux 5.9).
-	maxInherited = 4096
-)
-
-// forkReader starts a child that reads the files one after the other into buf, behind a header.
-// It writes header and text of each file to the descriptor out, unless out is negative, and exits
-// with the errno of the last file.
-//
-// The child has one thread and no Go runtime: it makes raw system calls with memory allocated
-// before the fork. It closes all inherited descriptors, because a container runtime waits until
-// all copies of its hook's output are closed.
-//
-//go:norace
-//go:noinline
-func forkReader(names []*byte, buf []byte, out int) (pid int, errno syscall.Errno) {
-	child, _, errno := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
-	if errno != 0 || child != 0 {
-		return int(child), errno
+// readOnce makes one read(2) of the file. It fails with ENODATA if the file is empty.
+func readOnce(path string, buf []byte) (int, error) {
+	f, err := Open(path)
+	if err != nil {
+		return 0, err
 	}
-	first := uintptr(0) // the first descriptor to close
-	if out >= 0 {
-		first = 1
-		if out > 0 {
-			unix.RawSyscall(unix.SYS_DUP3, uintptr(out), 0, 0)
-		}
+	defer f.Close()
+	n, err := f.Read(buf)
+	if n == 0 && err == nil {
+		err = unix.ENODATA
 	}
-	_, _, errno = unix.RawSyscall(unix.SYS_CLOSE_RANGE, first, uintptr(^uint32(0)), 0)
-	if errno != 0 {
-		for fd := first; fd < maxInherited; fd++ {
-			unix.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
-		}
-	}
-	header := (*[2]uint32)(unsafe.Pointer(&buf[0]))
-	text, size := uintptr(unsafe.Pointer(&buf[headerSize])), uintptr(len(buf)-headerSize)
-	for _, name := range names {
-		var fd, n uintptr
-		fd, _, errno = unix.RawSyscall6(unix.SYS_OPENAT, ^uintptr(-unix.AT_FDCWD-1),
-			uintptr(unsafe.Pointer(name)), unix.O_RDONLY, 0, 0, 0)
-		if errno == 0 {
-			n, _, errno = unix.RawSyscall(unix.SYS_READ, fd, text, size)
-			unix.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
-			if errno != 0 {
-				n = 0
-			} else if n == 0 {
-				errno = unix.ENODATA
-			}
-		}
-		if out < 0 {
-			continue
-		}
-		header[0], header[1] = uint32(errno), uint32(n)
-		for at, end := uintptr(0), headerSize+n; at < end; {
-			wrote, _, failed := unix.RawSyscall(unix.SYS_WRITE, 0, text-headerSize+at, end-at)
-			if failed != 0 {
-				break // the parent has closed the pipe: the next write fails as well
-			}
-			at += wrote
-		}
-	}
-	for {
-		unix.RawSyscall(unix.SYS_EXIT_GROUP, uintptr(errno), 0, 0)
-	}
+	return n, err
 }

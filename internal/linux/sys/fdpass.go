@@ -64,7 +64,6 @@ func receive(socket File) (number uint64, errno syscall.Errno, f File, err error
 	}
 }
 
-// passedFile returns the first descriptor of a control message, or a File that is not open.
 func passedFile(rights []byte) File {
 	messages, err := unix.ParseSocketControlMessage(rights)
 	if err != nil {

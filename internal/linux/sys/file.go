@@ -58,10 +58,15 @@ func openat(dirfd int, path string, flags int) (File, error) {
 	f, err := openFile(func() (int, error) {
 		return unix.Openat(dirfd, path, flags|unix.O_CLOEXEC, 0)
 	})
-	if err != nil {
-		return File{}, &os.PathError{Op: "open", Path: path, Err: err}
+	return f, pathError("open", path, err)
+}
+
+// pathError returns nil if err is nil.
+func pathError(op, path string, err error) error {
+	if err == nil {
+		return nil
 	}
-	return f, nil
+	return &os.PathError{Op: op, Path: path, Err: err}
 }
 
 // Fd returns the descriptor's number, or -1 if f is not open.
@@ -91,16 +96,10 @@ func (f *File) Close() error {
 
 // Mkdir creates the directory name with mode 0755 in the directory f.
 func (f File) Mkdir(name string) error {
-	if err := unix.Mkdirat(f.Fd(), name, 0o755); err != nil {
-		return &os.PathError{Op: "mkdir", Path: name, Err: err}
-	}
-	return nil
+	return pathError("mkdir", name, unix.Mkdirat(f.Fd(), name, 0o755))
 }
 
 // Rmdir removes the empty directory name from the directory f.
 func (f File) Rmdir(name string) error {
-	if err := unix.Unlinkat(f.Fd(), name, unix.AT_REMOVEDIR); err != nil {
-		return &os.PathError{Op: "rmdir", Path: name, Err: err}
-	}
-	return nil
+	return pathError("rmdir", name, unix.Unlinkat(f.Fd(), name, unix.AT_REMOVEDIR))
 }

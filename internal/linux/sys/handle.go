@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,21 +12,11 @@ import (
 // link.
 func (f File) OpenNamedAt(name Name) (File, error) {
 	const flags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, _, errno := unix.RawSyscall6(unix.SYS_OPENAT, uintptr(f.Fd()),
-		uintptr(unsafe.Pointer(&name[0])), flags, 0, 0, 0)
-	if errno != 0 {
-		return File{}, os.NewSyscallError("open", errno)
+	fd, err := unix.Openat(f.Fd(), name.String(), flags, 0)
+	if err != nil {
+		return File{}, os.NewSyscallError("open", err)
 	}
-	return File{int(fd) + 1}, nil
-}
-
-// CloseReference closes f, which was opened by OpenNamedAt. As close(2) of an O_PATH descriptor
-// does not block, it does not notify the Go scheduler.
-func (f *File) CloseReference() {
-	if f.fd != 0 {
-		unix.RawSyscall(unix.SYS_CLOSE, uintptr(f.Fd()), 0, 0) // never fails
-		f.fd = 0
-	}
+	return File{fd + 1}, nil
 }
 
 // Handle returns the type and file handle of the file name in the directory f, or of f if name is

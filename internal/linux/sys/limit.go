@@ -10,7 +10,6 @@ import (
 // reservedFDs is the number of reserved descriptors, see ReserveFDs.
 var reservedFDs atomic.Int64
 
-// fileLimit bounds reservedFDs.
 type fileLimit struct {
 	maxReserved int64
 	// evict closes some reserved descriptors, and reports whether there were any.

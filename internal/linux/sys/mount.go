@@ -2,7 +2,6 @@ package sys
 
 import (
 	"errors"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,19 +19,13 @@ const (
 
 // Mount calls mount(2).
 func Mount(source, target, fstype string, flags uintptr, data string) error {
-	if err := unix.Mount(source, target, fstype, flags, data); err != nil {
-		return &os.PathError{Op: "mount " + fstype, Path: target, Err: err}
-	}
-	return nil
+	return pathError("mount "+fstype, target, unix.Mount(source, target, fstype, flags, data))
 }
 
 // Unmount unmounts the topmost mount on target. It does not follow a symbolic link in the last part
 // of target.
 func Unmount(target string, flags int) error {
-	if err := unix.Unmount(target, flags|unix.UMOUNT_NOFOLLOW); err != nil {
-		return &os.PathError{Op: "umount", Path: target, Err: err}
-	}
-	return nil
+	return pathError("umount", target, unix.Unmount(target, flags|unix.UMOUNT_NOFOLLOW))
 }
 
 // UnmountAt detaches the topmost mount on path below the directory f. f may be covered by another
@@ -65,8 +58,5 @@ func MakeShared(path string) error { return setPropagation(path, "MS_SHARED", un
 func MakePrivate(path string) error { return setPropagation(path, "MS_PRIVATE", unix.MS_PRIVATE) }
 
 func setPropagation(path, name string, flag uintptr) error {
-	if err := unix.Mount("", path, "", flag, ""); err != nil {
-		return &os.PathError{Op: "mount " + name, Path: path, Err: err}
-	}
-	return nil
+	return pathError("mount "+name, path, unix.Mount("", path, "", flag, ""))
 }

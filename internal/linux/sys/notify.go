@@ -118,7 +118,6 @@ func ReceiveNotifications(path string) (<-chan Notification, error) {
 	return received, nil
 }
 
-// senderPID returns the pid of SCM_CREDENTIALS, or 0 if there are none.
 func senderPID(rights []byte) int {
 	messages, err := unix.ParseSocketControlMessage(rights)
 	if err != nil {

@@ -1,10 +1,14 @@
 package sys
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"palisade/internal/linux/ktext"
 )
 
 // Requests of linux/nsfs.h (Linux 6.11).
@@ -52,10 +56,7 @@ func (f File) relatedNamespace(name string, request uint) (File, error) {
 	related, err := openFile(func() (int, error) {
 		return unix.IoctlRetInt(f.Fd(), request) // the kernel sets close-on-exec
 	})
-	if err != nil {
-		return File{}, os.NewSyscallError("ioctl "+name, err)
-	}
-	return related, nil
+	return related, os.NewSyscallError("ioctl "+name, err)
 }
 
 // NamespaceOwner returns the uid of the creator of the user namespace f (ioctl_ns(2), Linux 4.11).
@@ -95,6 +96,22 @@ func (f File) Creator() (uid uint32, err error) {
 // namespace is outside the caller's, or that the kernel lacks the ioctl.
 func IsUnknownNamespace(err error) bool {
 	return errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EPERM)
+}
+
+// ReadNamespace returns the inode number of the namespace to which a link below the directory f
+// leads, such as ns/pid: "pid:[4026531836]" (namespaces(7)). path must end with a NUL byte. buf
+// holds the link.
+func (f File) ReadNamespace(path, buf []byte) (uint64, error) {
+	link, err := f.ReadlinkAt(path, buf)
+	if err != nil {
+		return 0, err
+	}
+	_, digits, _ := bytes.Cut(link, []byte(":["))
+	inode, ok := ktext.Number(bytes.TrimSuffix(digits, []byte("]")))
+	if !ok {
+		return 0, fmt.Errorf("parse namespace link %q", link)
+	}
+	return inode, nil
 }
 
 // InCgroupNamespace runs do on a thread in the cgroup namespace ns, an open /proc/<pid>/ns/cgroup.

@@ -32,3 +32,9 @@ func Pipe() (r, w File, err error) {
 	}
 	return File{fds[0] + 1}, File{fds[1] + 1}, nil
 }
+
+// OpenPidfd opens a pidfd of the process (Linux 5.3). It is readable once the process has ended.
+func OpenPidfd(pid int) (File, error) {
+	f, err := openFile(func() (int, error) { return unix.PidfdOpen(pid, 0) })
+	return f, os.NewSyscallError("pidfd_open", err)
+}

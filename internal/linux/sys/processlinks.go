@@ -20,12 +20,12 @@ func ProcessLinks(pid int) iter.Seq[string] {
 		tasks, _ := ListNumbers(process + "/task")
 		for _, task := range tasks {
 			dir := process + "/task/" + strconv.Itoa(task)
-			if task == pid || !sharesDirectories(pid, task) {
+			if task == pid || !shares(pid, task, kcmpFS) {
 				if !yield(dir+"/cwd") || !yield(dir+"/root") {
 					return
 				}
 			}
-			if task != pid && sharesFiles(pid, task) {
+			if task != pid && shares(pid, task, kcmpFiles) {
 				continue
 			}
 			files, _ := ListNumbers(dir + "/fd")
@@ -56,18 +56,12 @@ func ListNumbers(path string) (numbers []int, err error) {
 
 // Resource types of kcmp(2), from linux/kcmp.h.
 const (
-	kcmpFiles = 2
-	kcmpFS    = 3
+	kcmpFiles = 2 // the descriptor table
+	kcmpFS    = 3 // the root and working directories
 )
 
-// sharesFiles reports whether two threads share their descriptor table. It is false if the kernel
-// has no kcmp(2).
-func sharesFiles(a, b int) bool { return sharesResource(a, b, kcmpFiles) }
-
-// sharesDirectories is like sharesFiles for the root and working directories.
-func sharesDirectories(a, b int) bool { return sharesResource(a, b, kcmpFS) }
-
-func sharesResource(a, b, resource int) bool {
+// shares reports whether two threads share a resource. It is false if the kernel has no kcmp(2).
+func shares(a, b, resource int) bool {
 	order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), uintptr(resource),
 		0, 0, 0)
 	return errno == 0 && order == 0

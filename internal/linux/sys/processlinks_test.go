@@ -10,16 +10,16 @@ import (
 // TestSharedResources compares threads that share descriptors but not working directories.
 func TestSharedResources(t *testing.T) {
 	own := os.Getpid()
-	if !sharesFiles(own, own) || !sharesDirectories(own, own) {
+	if !shares(own, own, kcmpFiles) || !shares(own, own, kcmpFS) {
 		t.Skip("the kernel has no kcmp(2)")
 	}
 	err := OnOwnThread(func(*Thread) error {
 		a := unix.Gettid()
 		return OnOwnThread(func(*Thread) error {
 			b := unix.Gettid()
-			if !sharesFiles(a, b) || sharesDirectories(a, b) {
+			if !shares(a, b, kcmpFiles) || shares(a, b, kcmpFS) {
 				t.Errorf("sharesFiles %v, sharesDirectories %v, want true, false",
-					sharesFiles(a, b), sharesDirectories(a, b))
+					shares(a, b, kcmpFiles), shares(a, b, kcmpFS))
 			}
 			return nil
 		})

@@ -3,6 +3,7 @@ package sys
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"time"
@@ -57,42 +58,36 @@ func (f File) read(
 
 // ReadFile reads the whole file at path into buf, grows buf if necessary, and returns the text.
 func ReadFile(path string, buf []byte) ([]byte, error) {
-	f, err := Open(path)
-	if err != nil {
-		return buf[:0], err
-	}
-	defer f.Close()
-	return f.read(buf, false, math.MaxInt, time.Time{})
+	return readAt(unix.AT_FDCWD, path, math.MaxInt, buf, time.Time{})
 }
 
 // ReadFileAt is like ReadFile for the file name below the directory f.
 func (f File) ReadFileAt(name string, buf []byte) ([]byte, error) {
-	return f.ReadSomeInto(name, math.MaxInt, buf)
+	return readAt(f.Fd(), name, math.MaxInt, buf, time.Time{})
 }
 
 // ReadSomeAt reads at most limit bytes of the file name below the directory f.
 func (f File) ReadSomeAt(name string, limit int) ([]byte, error) {
-	return f.ReadSomeInto(name, limit, nil)
-}
-
-// ReadSomeUntil is like ReadSomeAt, but fails with os.ErrDeadlineExceeded after the deadline.
-func (f File) ReadSomeUntil(name string, limit int, deadline time.Time) ([]byte, error) {
-	g, err := f.OpenAt(name)
-	if err != nil {
-		return nil, err
-	}
-	defer g.Close()
-	return g.read(nil, false, limit, deadline)
+	return readAt(f.Fd(), name, limit, nil, time.Time{})
 }
 
 // ReadSomeInto is like ReadFileAt, but reads at most limit bytes.
 func (f File) ReadSomeInto(name string, limit int, buf []byte) ([]byte, error) {
-	g, err := f.OpenAt(name)
+	return readAt(f.Fd(), name, limit, buf, time.Time{})
+}
+
+// ReadSomeUntil is like ReadSomeAt, but fails with os.ErrDeadlineExceeded after the deadline.
+func (f File) ReadSomeUntil(name string, limit int, deadline time.Time) ([]byte, error) {
+	return readAt(f.Fd(), name, limit, nil, deadline)
+}
+
+func readAt(dirfd int, name string, limit int, buf []byte, deadline time.Time) ([]byte, error) {
+	f, err := openat(dirfd, name, unix.O_RDONLY)
 	if err != nil {
 		return buf[:0], err
 	}
-	defer g.Close()
-	return g.read(buf, false, limit, time.Time{})
+	defer f.Close()
+	return f.read(buf, false, limit, deadline)
 }
 
 // List returns the unsorted names in the directory f, which may have been opened by OpenDir.
@@ -103,17 +98,34 @@ func (f File) ListSome(limit int) ([]string, error) {
 	if limit == 0 {
 		return nil, nil // Readdirnames would return all
 	}
-	listing, err := openat(f.Fd(), ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	dir, err := f.reopenDir()
 	if err != nil {
 		return nil, err
 	}
-	dir := os.NewFile(uintptr(listing.Fd()), ".")
 	defer dir.Close()
 	names, err := dir.Readdirnames(limit)
 	if errors.Is(err, io.EOF) {
 		err = nil // an empty directory
 	}
 	return names, err
+}
+
+// ReadDir is like List, but returns the types of the files as well. It needs a procfs on /proc.
+func (f File) ReadDir() ([]fs.DirEntry, error) {
+	dir, err := f.reopenDir()
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return dir.ReadDir(-1)
+}
+
+func (f File) reopenDir() (*os.File, error) {
+	listing, err := openat(f.Fd(), ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(listing.Fd()), listing.selfPath()), nil
 }
 
 // Read makes one read(2).

@@ -3,7 +3,6 @@ package sys
 import (
 	"encoding/binary"
 	"os"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -73,22 +72,20 @@ func (f File) OpenListing(name Name) (File, error) {
 	how := unix.OpenHow{Flags: openListing, Resolve: unix.RESOLVE_BENEATH |
 		unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS}
 	for {
-		fd, _, errno := unix.Syscall6(unix.SYS_OPENAT2, uintptr(f.Fd()),
-			uintptr(unsafe.Pointer(&name[0])), uintptr(unsafe.Pointer(&how)), unix.SizeofOpenHow,
-			0, 0)
-		if errno == unix.ENOSYS {
-			fd, _, errno = unix.Syscall6(unix.SYS_OPENAT, uintptr(f.Fd()),
-				uintptr(unsafe.Pointer(&name[0])), openListing, 0, 0, 0)
+		fd, err := unix.Openat2(f.Fd(), name.String(), &how)
+		if err == unix.ENOSYS {
+			fd, err = unix.Openat(f.Fd(), name.String(), openListing, 0)
 		}
-		switch errno {
-		case 0:
-			return File{int(fd) + 1}, nil
+		switch err {
+		case nil:
+			return File{fd + 1}, nil
 		case unix.EINTR, unix.EAGAIN:
 		default:
-			return File{}, os.NewSyscallError("open", errno)
+			return File{}, os.NewSyscallError("open", err)
 		}
 	}
 }
 
-// ReopenDir opens the directory f, which may have been opened by OpenDir, for ReadEntries or SyncFS.
+// ReopenDir opens the directory f, which may have been opened by OpenDir, for ReadEntries or
+// SyncFS.
 func (f File) ReopenDir() (File, error) { return openat(f.Fd(), ".", openListing) }

@@ -11,56 +11,32 @@ import (
 // ReplaceFile atomically replaces the file at path with one that has the content text, and the
 // owner and permissions of like, or mode 0600 if like is nil. It does not sync: after a crash of
 // the machine the file may be the old one, or empty.
+//
+// github.com/google/renameio does not fit: it always syncs, and keeps no owner.
 func ReplaceFile(path string, text []byte, like fs.FileInfo) error {
-	return replaceFile(path, text, like, false)
+	return install(path, text, like, false, os.Rename)
 }
 
 // ReplaceFileSynced is like ReplaceFile with mode 0600, and syncs the file and its directory.
 func ReplaceFileSynced(path string, text []byte) error {
-	if err := replaceFile(path, text, nil, true); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return install(path, text, nil, true, os.Rename)
 }
 
 // CreateFileSynced atomically creates the file at path with mode 0600 and the content text, and
 // syncs the file and its directory. It fails with fs.ErrExist if the file exists.
 func CreateFileSynced(path string, text []byte) error {
-	temporary, err := writeTemporary(path, text, nil, true)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temporary) // a hard link to the file
-	if err := os.Link(temporary, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return install(path, text, nil, true, os.Link)
 }
 
-func replaceFile(path string, text []byte, like fs.FileInfo, synced bool) error {
-	temporary, err := writeTemporary(path, text, like, synced)
-	if err == nil {
-		if err = os.Rename(temporary, path); err != nil {
-			os.Remove(temporary)
-		}
-	}
-	return err
-}
-
-// writeTemporary writes text to a new file in the directory of path, and returns its name.
-func writeTemporary(path string, text []byte, like fs.FileInfo, synced bool) (string, error) {
+// install writes text to a temporary file in the directory of path, and calls to to move it there.
+func install(
+	path string, text []byte, like fs.FileInfo, synced bool, to func(temporary, path string) error,
+) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
-		return "", err
+		return err
 	}
+	defer os.Remove(f.Name()) // fails if it was renamed
 	if like != nil {
 		if owner, ok := like.Sys().(*syscall.Stat_t); ok {
 			err = f.Chown(int(owner.Uid), int(owner.Gid))
@@ -73,9 +49,15 @@ func writeTemporary(path string, text []byte, like fs.FileInfo, synced bool) (st
 	if err == nil && synced {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		os.Remove(f.Name())
-		return "", err
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = to(f.Name(), path)
 	}
-	return f.Name(), nil
+	if err != nil || !synced {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -17,6 +17,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"palisade/internal/linux/testns"
 )
 
 // confinedCall is a call that a confined process makes. Most calls are fatal, so each runs in a
@@ -287,11 +289,11 @@ var confinements = map[string]struct {
 	"serving": {ConfineToServing, slices.Concat(commonCalls, servingCalls)},
 }
 
-// TestMain makes the call that callVariable names, and otherwise runs the tests.
+// TestMain makes the call that callVariable names, and otherwise runs the tests in namespaces.
 func TestMain(m *testing.M) {
 	name, ok := os.LookupEnv(callVariable)
 	if !ok {
-		os.Exit(m.Run())
+		testns.Main(m)
 	}
 	confinement := confinements[os.Getenv(confineVariable)]
 	if err := openServed(); err != nil {
@@ -318,16 +320,26 @@ func TestConfineToReading(t *testing.T) { testConfinement(t, "reading") }
 
 func TestConfineToServing(t *testing.T) { testConfinement(t, "serving") }
 
-// testConfinement builds the test binary as programs are installed: with cgo or the race detector
-// there are threads that the Go runtime did not start.
-func testConfinement(t *testing.T, to string) {
+// pureBinary returns the path of this test binary, built as programs are installed: with cgo or the
+// race detector there are threads that the Go runtime did not start.
+func pureBinary(t *testing.T) string {
 	t.Helper()
+	if info, ok := debug.ReadBuildInfo(); ok && testing.CoverMode() == "" &&
+		slices.Contains(info.Settings, debug.BuildSetting{Key: "CGO_ENABLED", Value: "0"}) {
+		return "/proc/self/exe"
+	}
 	binary := filepath.Join(t.TempDir(), "sys.test")
 	build := exec.Command("go", "test", "-c", "-race=false", "-o", binary, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	return binary
+}
+
+func testConfinement(t *testing.T, to string) {
+	t.Helper()
+	binary := pureBinary(t)
 	for _, c := range confinements[to].calls {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

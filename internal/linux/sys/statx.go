@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,31 +47,24 @@ func (t Time) Until(o Time) int64 {
 	return (o.Sec-t.Sec)*1_000_000_000 + int64(o.Nsec) - int64(t.Nsec)
 }
 
-// emptyName is the name of a descriptor itself, for calls with AT_EMPTY_PATH.
-var emptyName = Name{0}
-
 // Statx returns the Inode of f.
 func (f File) Statx() (i Inode, err error) {
-	err = f.StatxAt(emptyName, &i)
+	err = f.StatxAt(NewName(""), &i)
 	return i, err
 }
 
 // StatxAt sets *i to the Inode of the file name in the directory f. It does not follow a symbolic
 // link, nor trigger an automount. It uses statx(2), or fstatat(2) before Linux 4.11.
-//
-// It is called for each file of a tree, and does not notify the Go scheduler (RawSyscall): that
-// saves a thirtieth of the time, but blocks a processor while a remote file system hangs.
 func (f File) StatxAt(name Name, i *Inode) error {
 	const mask = unix.STATX_TYPE | unix.STATX_MODE | unix.STATX_UID | unix.STATX_GID |
 		unix.STATX_NLINK | unix.STATX_INO | unix.STATX_CTIME
 	var st unix.Statx_t
-	_, _, errno := unix.RawSyscall6(unix.SYS_STATX, uintptr(f.Fd()),
-		uintptr(unsafe.Pointer(&name[0])), noFollow, mask, uintptr(unsafe.Pointer(&st)), 0)
-	if errno == unix.ENOSYS {
+	err := unix.Statx(f.Fd(), name.String(), noFollow, mask, &st)
+	if err == unix.ENOSYS {
 		return f.fstatatInode(name, i)
 	}
-	if errno != 0 {
-		return os.NewSyscallError("statx", errno)
+	if err != nil {
+		return os.NewSyscallError("statx", err)
 	}
 	*i = Inode{
 		Mode: uint32(st.Mode), UID: st.Uid, GID: st.Gid, Links: st.Nlink, Number: st.Ino,
@@ -107,7 +99,8 @@ func (f File) fstatatInode(name Name, i *Inode) error {
 // not asked.
 const cached = unix.AT_STATX_DONT_SYNC | unix.AT_NO_AUTOMOUNT
 
-// StatxCached returns the type and inode of the target of a link in procfs, from the kernel's cache.
+// StatxCached returns the type and inode of the target of a link in procfs, from the kernel's
+// cache.
 func StatxCached(link string) (Inode, error) {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, link, cached, unix.STATX_TYPE|unix.STATX_INO, &st)

@@ -1,48 +1,32 @@
 package sys
 
 import (
-	"fmt"
 	"os"
+	"runtime"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// NewUserNamespace creates a user namespace with the maps, in the form of /proc/<pid>/uid_map
-// (user_namespaces(7)). The namespace exists as long as ns is open. Its first process, a fork
-// without an exec, is killed before NewUserNamespace returns.
-func NewUserNamespace(uidMap, gidMap string) (ns File, err error) {
-	pid, errno := forkPaused(unix.CLONE_NEWUSER)
-	if errno != 0 {
-		return File{}, os.NewSyscallError("clone CLONE_NEWUSER", errno)
+// NewUserNamespace creates a user namespace with the maps (user_namespaces(7)). The namespace
+// exists as long as ns is open. Its first process is killed before it runs.
+func NewUserNamespace(uids, gids []syscall.SysProcIDMap) (ns File, err error) {
+	runtime.LockOSThread() // it traces the process, which is killed when it ends
+	defer runtime.UnlockOSThread()
+	process, err := os.StartProcess("/proc/self/exe", []string{"userns"}, &os.ProcAttr{
+		Sys: &syscall.SysProcAttr{
+			Cloneflags: unix.CLONE_NEWUSER, UidMappings: uids, GidMappings: gids,
+			GidMappingsEnableSetgroups: true,
+			Ptrace:                     true, Pdeathsig: unix.SIGKILL, // it stops in execve(2)
+		},
+	})
+	if err != nil {
+		return File{}, err
 	}
 	defer func() {
-		unix.Kill(pid, unix.SIGKILL)
-		reap(pid)
+		process.Kill()
+		process.Wait()
 	}()
-	dir := "/proc/" + strconv.Itoa(pid) + "/"
-	for name, text := range map[string]string{"uid_map": uidMap, "gid_map": gidMap} {
-		if err := os.WriteFile(dir+name, []byte(text), 0); err != nil {
-			return File{}, fmt.Errorf("%w (map %q)", err, text)
-		}
-	}
-	return Open(dir + "ns/user")
-}
-
-// forkPaused starts a child in new namespaces that waits until it is killed, or its parent ends.
-// The child makes raw system calls only, see forkReader.
-//
-//go:norace
-//go:noinline
-func forkPaused(flags uintptr) (pid int, errno unix.Errno) {
-	flags |= uintptr(unix.SIGCHLD)
-	child, _, errno := unix.RawSyscall6(unix.SYS_CLONE, flags, 0, 0, 0, 0, 0)
-	if errno != 0 || child != 0 {
-		return int(child), errno
-	}
-	unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0, 0)
-	unix.RawSyscall(unix.SYS_CLOSE_RANGE, 0, uintptr(^uint32(0)), 0)
-	for {
-		unix.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
-	}
+	return Open("/proc/" + strconv.Itoa(process.Pid) + "/ns/user")
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,10 +56,7 @@ func readXattr(call string, size int, read func(buf []byte) (int, error)) ([]byt
 
 // SetAttr sets the extended attribute name of f.
 func (f File) SetAttr(name string, value []byte) error {
-	if err := unix.Setxattr(f.selfPath(), name, value, 0); err != nil {
-		return os.NewSyscallError("setxattr "+name, err)
-	}
-	return nil
+	return os.NewSyscallError("setxattr "+name, unix.Setxattr(f.selfPath(), name, value, 0))
 }
 
 // RemoveAttr removes the extended attribute name of f, if there is one.
@@ -83,16 +79,14 @@ func (f File) HasTrustedAttrs() bool {
 // thread's working directory into buf. It does not follow a symbolic link. complete is false if
 // buf is too small.
 func (*Thread) AttrList(name Name, buf []byte) (list []byte, complete bool, err error) {
-	n, _, errno := unix.RawSyscall(unix.SYS_LLISTXATTR, uintptr(unsafe.Pointer(&name[0])),
-		uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
-	return attrList(buf, n, errno)
+	n, err := unix.Llistxattr(name.String(), buf)
+	return attrList(buf, n, err)
 }
 
 // AttrList is like Thread.AttrList for the open file f, which must not be an O_PATH descriptor.
 func (f File) AttrList(buf []byte) (list []byte, complete bool, err error) {
-	n, _, errno := unix.Syscall(unix.SYS_FLISTXATTR, uintptr(f.Fd()),
-		uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
-	return attrList(buf, n, errno)
+	n, err := unix.Flistxattr(f.Fd(), buf)
+	return attrList(buf, n, err)
 }
 
 // EnterOpenFiles makes /proc/self/fd the thread's working directory, for OpenAttrList.
@@ -103,21 +97,18 @@ func (*Thread) EnterOpenFiles() error {
 // OpenAttrList is like AttrList for the open file f, which may be an O_PATH descriptor. The thread
 // must be in /proc/self/fd (EnterOpenFiles).
 func (*Thread) OpenAttrList(f File, buf []byte) (list []byte, complete bool, err error) {
-	var name [24]byte
-	strconv.AppendInt(name[:0], int64(f.Fd()), 10)
-	n, _, errno := unix.RawSyscall(unix.SYS_LISTXATTR, uintptr(unsafe.Pointer(&name[0])),
-		uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
-	return attrList(buf, n, errno)
+	n, err := unix.Listxattr(strconv.Itoa(f.Fd()), buf)
+	return attrList(buf, n, err)
 }
 
-func attrList(buf []byte, n uintptr, errno unix.Errno) (list []byte, complete bool, err error) {
-	switch errno {
-	case 0:
+func attrList(buf []byte, n int, err error) (list []byte, complete bool, _ error) {
+	switch err {
+	case nil:
 		return buf[:n], true, nil
 	case unix.EOPNOTSUPP:
 		return nil, true, nil
 	case unix.ERANGE:
 		return nil, false, nil
 	}
-	return nil, false, os.NewSyscallError("listxattr", errno)
+	return nil, false, os.NewSyscallError("listxattr", err)
 }

@@ -205,7 +205,7 @@ func (f *Finder[S]) remove(c *Container[S]) {
 }
 
 // namespace returns the inode number of a namespace of the thread tid below dir, or if tid is 0, of
-// the process whose directory is dir. The link reads "pid:[4026531836]" (proc_pid_ns(5)).
+// the process whose directory is dir.
 func namespace(dir sys.File, tid uint32, kind string, s *Scratch) (uint64, error) {
 	s.path = s.path[:0]
 	if tid != 0 {
@@ -215,16 +215,7 @@ func namespace(dir sys.File, tid uint32, kind string, s *Scratch) (uint64, error
 	if s.link == nil {
 		s.link = make([]byte, 64)
 	}
-	link, err := dir.ReadlinkAt(s.path, s.link)
-	if err != nil {
-		return 0, err
-	}
-	digits := bytes.TrimSuffix(link[bytes.IndexByte(link, '[')+1:], []byte("]"))
-	inode, err := strconv.ParseUint(string(digits), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("parse namespace link %q: %w", link, err)
-	}
-	return inode, nil
+	return dir.ReadNamespace(s.path, s.link)
 }
 
 // unlessGone returns nil if err is the error for a process that has ended, else err.

@@ -1,9 +1,6 @@
 package view
 
-import (
-	"math"
-	"strconv"
-)
+import "strconv"
 
 func appendUint(dst []byte, n uint64) []byte { return strconv.AppendUint(dst, n, 10) }
 
@@ -22,9 +19,3 @@ func appendHundredths(dst []byte, n uint64) []byte {
 	dst = appendUint(dst, n/100)
 	return append(dst, '.', byte('0'+n/10%10), byte('0'+n%10))
 }
-
-// saturatingSub returns a-b, or 0 if b is larger.
-func saturatingSub(a, b uint64) uint64 { return a - min(a, b) }
-
-// saturatingAdd returns a+b, or math.MaxUint64 on overflow.
-func saturatingAdd(a, b uint64) uint64 { return a + min(b, math.MaxUint64-a) }

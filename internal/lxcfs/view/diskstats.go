@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"palisade/internal/linux/cgroup"
+	"palisade/internal/linux/ktext"
 	"palisade/internal/linux/procfs"
 )
 
@@ -76,7 +77,7 @@ func diskValues(io []cgroup.DeviceIO, dev procfs.Device) (f [diskColumns]uint64)
 		f[4], f[5], f[6] = d.Writes, d.WriteMerges, d.WriteBytes/sectorSize
 		f[7] = d.WriteNanos / nanosPerMilli
 		f[8] = d.InFlight
-		f[9] = saturatingAdd(d.ReadNanos, d.WriteNanos) / nanosPerMilli
+		f[9] = ktext.Add(d.ReadNanos, d.WriteNanos) / nanosPerMilli
 		f[10] = f[9]
 		f[11], f[13] = d.Discards, d.DiscardBytes/sectorSize
 		break

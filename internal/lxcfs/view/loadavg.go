@@ -1,5 +1,7 @@
 package view
 
+import "palisade/internal/linux/ktext"
+
 // LoadOne is a load of 1 in the fixed point of Load.Avg, the kernel's FIXED_1.
 const LoadOne = 1 << 11
 
@@ -17,7 +19,7 @@ type Load struct {
 // Loadavg appends /proc/loadavg.
 func Loadavg(dst []byte, l Load) []byte {
 	for _, avg := range l.Avg {
-		avg = saturatingAdd(avg, loadRounding)
+		avg = ktext.Add(avg, loadRounding)
 		dst = appendHundredths(dst, avg/LoadOne*100+avg%LoadOne*100/LoadOne)
 		dst = append(dst, ' ')
 	}

@@ -2,6 +2,7 @@ package view
 
 import (
 	"palisade/internal/linux/cgroup"
+	"palisade/internal/linux/ktext"
 	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
 )
@@ -40,10 +41,10 @@ func Meminfo(
 func setMemory(v *procfs.MemValues, host sys.Sysinfo, m *cgroup.Memory, o MemOptions) {
 	s := &m.Stat
 	total := memTotal(host, m)
-	free := saturatingSub(total, m.Usage)
+	free := ktext.Sub(total, m.Usage)
 	swapTotal, swapUsed := SwapTotals(host, m, o)
-	available := saturatingAdd(s.ActiveFile, s.InactiveFile)
-	available = saturatingAdd(free, saturatingAdd(available, s.SlabReclaimable))
+	available := ktext.Add(s.ActiveFile, s.InactiveFile)
+	available = ktext.Add(free, ktext.Add(available, s.SlabReclaimable))
 
 	v[procfs.MemTotal] = kB(total)
 	v[procfs.MemFree] = kB(free)
@@ -51,8 +52,8 @@ func setMemory(v *procfs.MemValues, host sys.Sysinfo, m *cgroup.Memory, o MemOpt
 	v[procfs.MemBuffers] = 0
 	v[procfs.MemCached] = kB(s.File)
 	v[procfs.MemSwapCached] = kB(s.SwapCached)
-	v[procfs.MemActive] = kB(saturatingAdd(s.ActiveAnon, s.ActiveFile))
-	v[procfs.MemInactive] = kB(saturatingAdd(s.InactiveAnon, s.InactiveFile))
+	v[procfs.MemActive] = kB(ktext.Add(s.ActiveAnon, s.ActiveFile))
+	v[procfs.MemInactive] = kB(ktext.Add(s.InactiveAnon, s.InactiveFile))
 	v[procfs.MemActiveAnon] = kB(s.ActiveAnon)
 	v[procfs.MemInactiveAnon] = kB(s.InactiveAnon)
 	v[procfs.MemActiveFile] = kB(s.ActiveFile)
@@ -75,8 +76,8 @@ func setMemory(v *procfs.MemValues, host sys.Sysinfo, m *cgroup.Memory, o MemOpt
 	v[procfs.MemKernelStack] = kB(s.KernelStack)
 	v[procfs.MemPageTables] = kB(s.PageTables)
 	v[procfs.MemSecPageTables] = kB(s.SecPageTables)
-	v[procfs.MemCommitLimit] = kB(saturatingAdd(total, swapTotal))
-	v[procfs.MemCommittedAS] = kB(saturatingAdd(saturatingAdd(s.Anon, s.Shmem), swapUsed))
+	v[procfs.MemCommitLimit] = kB(ktext.Add(total, swapTotal))
+	v[procfs.MemCommittedAS] = kB(ktext.Add(ktext.Add(s.Anon, s.Shmem), swapUsed))
 	v[procfs.MemPercpu] = kB(s.Percpu)
 	v[procfs.MemAnonHugePages] = kB(s.AnonTHP)
 	v[procfs.MemShmemHugePages] = kB(s.ShmemTHP)
@@ -104,9 +105,9 @@ func setHugePages(v *procfs.MemValues, huge []cgroup.HugePages) {
 		return
 	}
 	pool := v[procfs.MemHugePagesTotal]
-	poolFree := saturatingSub(v[procfs.MemHugePagesFree], v[procfs.MemHugePagesRsvd])
+	poolFree := ktext.Sub(v[procfs.MemHugePagesFree], v[procfs.MemHugePagesRsvd])
 	// Only the sum of the pools of other page sizes is known.
-	othersKB := saturatingSub(v[procfs.MemHugetlb], pool*sizeKB)
+	othersKB := ktext.Sub(v[procfs.MemHugetlb], pool*sizeKB)
 	var allowedKB uint64
 	hasOthers := false
 	for i := range huge {
@@ -114,11 +115,11 @@ func setHugePages(v *procfs.MemValues, huge []cgroup.HugePages) {
 		switch {
 		case h.PageSize/1024 != sizeKB:
 			hasOthers = true
-			allowedKB = saturatingAdd(allowedKB, kB(h.Limit))
+			allowedKB = ktext.Add(allowedKB, kB(h.Limit))
 		case h.Limit != cgroup.NoLimit:
 			total := min(h.Limit/h.PageSize, pool)
 			v[procfs.MemHugePagesTotal] = total
-			v[procfs.MemHugePagesFree] = min(saturatingSub(total, h.Usage/h.PageSize), poolFree)
+			v[procfs.MemHugePagesFree] = min(ktext.Sub(total, h.Usage/h.PageSize), poolFree)
 			v[procfs.MemHugePagesRsvd] = 0
 			v[procfs.MemHugePagesSurp] = 0
 		}
@@ -126,5 +127,5 @@ func setHugePages(v *procfs.MemValues, huge []cgroup.HugePages) {
 	if hasOthers {
 		othersKB = min(othersKB, allowedKB)
 	}
-	v[procfs.MemHugetlb] = saturatingAdd(v[procfs.MemHugePagesTotal]*sizeKB, othersKB)
+	v[procfs.MemHugetlb] = ktext.Add(v[procfs.MemHugePagesTotal]*sizeKB, othersKB)
 }

@@ -94,7 +94,6 @@ func (m Map) Check() error {
 func (e Extent) containers() span { return span{e.Container, e.Size} }
 func (e Extent) hosts() span      { return span{e.Host, e.Size} }
 
-// span is a range of ids.
 type span struct{ first, size uint32 }
 
 func (s span) has(id uint32) bool { return id >= s.first && id-s.first < s.size }

@@ -35,7 +35,6 @@ type move struct {
 
 func (m *move) isIdentity() bool { return m.from.first == m.to }
 
-// image returns the results.
 func (m *move) image() span { return span{m.to, m.from.size} }
 
 func (m *move) touches(s span) bool { return m.from.overlaps(s) || m.image().overlaps(s) }
@@ -85,7 +84,6 @@ func (t *Translation) isIdempotent() bool {
 	return true
 }
 
-// size returns the number of ids that are mapped.
 func (t *Translation) size() (n int64) {
 	for _, m := range t.moves {
 		n += int64(m.from.size)
@@ -93,7 +91,6 @@ func (t *Translation) size() (n int64) {
 	return n
 }
 
-// touches reports whether an id of s is changed or is a result.
 func (t *Translation) touches(s span) bool {
 	return slices.ContainsFunc(t.moves, func(m move) bool { return m.touches(s) })
 }

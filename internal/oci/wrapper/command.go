@@ -1,5 +1,5 @@
-// Package wrapper holds the common parts of OCI runtime wrappers. A wrapper parses the command line of
-// a runtime, changes the configuration of the container to be started, and executes the runtime.
+// Package wrapper holds the common parts of OCI runtime wrappers. A wrapper parses the command line
+// of a runtime, changes the configuration of the container to be started, and executes the runtime.
 package wrapper
 
 import (

@@ -128,8 +128,8 @@ func TestLogError(t *testing.T) {
 			t.Errorf("%q: %s (%v), want %s", format, text, err, want)
 		}
 	}
-	c := ParseCommand([]string{"--log", "/no/such/folder/log", "run", "x"})
-	c.LogError(errors.New("nobody sees it"))
+	c := ParseCommand([]string{"--log", "/no/such/directory/log", "run", "x"})
+	c.LogError(errors.New("no reader sees it"))
 }
 
 // TestLogErrorElsewhere uses logs that are not regular files: nothing is written, and LogError does

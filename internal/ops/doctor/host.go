@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"os"
+	"syscall"
 
 	"palisade/internal/inject/engine"
 	"palisade/internal/inject/probe"
@@ -56,7 +57,8 @@ func askKernel(f Feature) error {
 		ids := idmap.Map{{Container: 0, Host: 100000, Size: 65536}}
 		return idmount.Probe("/var/lib", idmap.Pair{UID: ids, GID: ids})
 	case UserNamespaces:
-		ns, err := sys.NewUserNamespace("0 0 1\n", "0 0 1\n")
+		root := []syscall.SysProcIDMap{{Size: 1}}
+		ns, err := sys.NewUserNamespace(root, root)
 		ns.Close()
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
+	"syscall"
 
 	"github.com/moby/sys/mountinfo"
 
@@ -62,7 +62,7 @@ func mapIDs(mount sys.File, src string, pair idmap.Pair) error {
 	if err := pair.Check(); err != nil {
 		return err
 	}
-	ns, err := sys.NewUserNamespace(procText(pair.UID), procText(pair.GID))
+	ns, err := sys.NewUserNamespace(mappings(pair.UID), mappings(pair.GID))
 	if err != nil {
 		return fmt.Errorf("create a user namespace for %s: %w", pair, err)
 	}
@@ -107,13 +107,14 @@ func (p *Private) MapOver(path string, ns sys.File) error {
 	return mount.MoveMount(dir, false)
 }
 
-// procText returns a map in the format of /proc/<pid>/uid_map.
-func procText(m idmap.Map) string {
-	var b strings.Builder
+// mappings converts a map for sys.NewUserNamespace.
+func mappings(m idmap.Map) (maps []syscall.SysProcIDMap) {
 	for _, e := range m {
-		fmt.Fprintf(&b, "%d %d %d\n", e.Container, e.Host, e.Size)
+		maps = append(maps, syscall.SysProcIDMap{
+			ContainerID: int(e.Container), HostID: int(e.Host), Size: int(e.Size),
+		})
 	}
-	return b.String()
+	return maps
 }
 
 // Mount mounts the directory at src on the directory dst, idmapped with the pair. It fails with

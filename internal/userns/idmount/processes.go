@@ -8,6 +8,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 
+	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
 )
 
@@ -34,7 +35,7 @@ func (at *location) checkProcesses(table []*mountinfo.Info) error {
 	others := make(map[uint64]mountTable)
 	for _, pid := range pids {
 		process := "/proc/" + strconv.Itoa(pid)
-		if sys.IsHostRoot(process) {
+		if procfs.IsHostRoot(process) {
 			continue
 		}
 		foreign := foreignMounts(process, others)

@@ -88,30 +88,22 @@ func (h *Hook) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) error
 func readObject(ctx context.Context, r io.Reader) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, stdinTimeout)
 	defer cancel()
-	type result struct {
-		text json.RawMessage
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		var got result
+	text, err := sys.Within(ctx, func() (text json.RawMessage, err error) {
 		limited := &io.LimitedReader{R: r, N: maxStdin}
-		switch got.err = json.NewDecoder(limited).Decode(&got.text); {
-		case errors.Is(got.err, io.EOF):
-			got.err = errors.New("stdin is empty: this command is for OCI runtimes and engines")
-		case got.err != nil && limited.N == 0:
-			got.err = fmt.Errorf("stdin has more than %d bytes", maxStdin)
-		case got.err != nil:
-			got.err = fmt.Errorf("parse stdin: %w", got.err)
+		switch err = json.NewDecoder(limited).Decode(&text); {
+		case errors.Is(err, io.EOF):
+			err = errors.New("stdin is empty: this command is for OCI runtimes and engines")
+		case err != nil && limited.N == 0:
+			err = fmt.Errorf("stdin has more than %d bytes", maxStdin)
+		case err != nil:
+			err = fmt.Errorf("parse stdin: %w", err)
 		}
-		done <- got
-	}()
-	select {
-	case got := <-done:
-		return got.text, got.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("read stdin: %w", ctx.Err())
+		return text, err
+	}, nil)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("read stdin: %w", ctx.Err())
 	}
+	return text, err
 }
 
 // guessStage returns Precreate for a configuration, Prestart for a state, which has an id.

@@ -61,7 +61,7 @@ func openInode(f *file) (n inode, err error) {
 
 func (n *inode) close() {
 	if n.ownsFile {
-		n.file.CloseReference()
+		n.file.Close()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 
+	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
 	"palisade/internal/userns/walk"
 )
@@ -35,7 +36,7 @@ func (t *tree) findOccupants(files inodeSet) (examples, error) {
 	o := occupants{tree: t, files: files, namespaces: make(map[uint64]bool)}
 	for _, pid := range pids {
 		process := "/proc/" + strconv.Itoa(pid)
-		if sys.IsHostRoot(process) {
+		if procfs.IsHostRoot(process) {
 			continue
 		}
 		where := o.ofProcess(pid, process)
