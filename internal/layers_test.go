@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"cli/golden", "cli/version"},
 	{"linux/sys", "cli/clidoc", "linux/cpulist", "cli/cmdline", "authz/action", "authz/certs", "oci/idmap", "linux/lockfile", "linux/socket", "authz/strictjson", "oci/wiring"},
 	{"linux/cgroup", "lxcfs/fusedev", "userns/idattr", "userns/idmount", "userns/journal", "userns/walk", "cli/linelog", "lxcfs/meter", "cli/metrics", "inject/mounts", "oci", "authz/policy", "linux/procfs", "cli/scrape"},
-	{"lxcfs/account", "authz/audit", "inject/engine", "inject/probe", "userns/shift", "oci/wrapper", "lxcfs/supervise"},
+	{"lxcfs/account", "authz/audit", "cli/options", "inject/engine", "inject/probe", "userns/shift", "oci/wrapper", "lxcfs/supervise"},
 	{"authz/authzmetrics", "authz/broker", "ops/top", "lxcfs/view"},
 	{"lxcfs/container"},
 	{"lxcfs", "userns/remap", "inject/toolkit"},

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"palisade/internal/cli/options"
 )
 
 // hookTime bounds the time of the hook: less than the 30 s after which lcr kills it.
@@ -23,10 +25,10 @@ func hookCommand(g *globals) *cli.Command {
 				Usage: "fail if lxcfs fails, so that the container does not start"},
 		},
 		Action: func(ctx *cli.Context) error {
-			if err := noArguments(ctx); err != nil {
+			if err := options.NoArguments(ctx); err != nil {
 				return err
 			}
-			if err := needRoot(); err != nil {
+			if err := options.NeedRoot(); err != nil {
 				return err
 			}
 			timed, cancel := context.WithTimeout(ctx.Context, hookTime)

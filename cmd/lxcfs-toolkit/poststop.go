@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cli/cmdline"
+	"palisade/internal/cli/options"
 	"palisade/internal/inject/probe"
 	"palisade/internal/inject/toolkit"
 	"palisade/internal/linux/sys"
@@ -39,7 +40,7 @@ func poststopCommand(g *globals) *cli.Command {
 			if ctx.NArg() != 1 {
 				return cmdline.UsageError{Err: errors.New("want one UNIT")}
 			}
-			if err := needRoot(); err != nil {
+			if err := options.NeedRoot(); err != nil {
 				return err
 			}
 			if !isChild() {
@@ -47,11 +48,11 @@ func poststopCommand(g *globals) *cli.Command {
 			}
 			e := ending{
 				unit: ctx.Args().First(), result: os.Getenv("SERVICE_RESULT"), code: os.Getenv("EXIT_CODE"),
-				status: os.Getenv("EXIT_STATUS"), lastServing: probe.LastServing(g.mountpoint),
+				status: os.Getenv("EXIT_STATUS"), lastServing: probe.LastServing(g.Mountpoint),
 			}
 			again, err := e.startsAgain(ctx.Context)
 			if err != nil {
-				g.log.Warn("unknown whether systemd restarts the daemon", "err", err)
+				g.Log.Warn("unknown whether systemd restarts the daemon", "err", err)
 			}
 			if again {
 				return nil
@@ -71,7 +72,7 @@ func (g *globals) poststop(ctx context.Context, e ending) error {
 			return err
 		}
 		if found.State == probe.Healthy {
-			g.log.Warn("another lxcfs serves", "mountpoint", t.Mountpoint, "pid", found.PID)
+			g.Log.Warn("another lxcfs serves", "mountpoint", t.Mountpoint, "pid", found.PID)
 			return nil
 		}
 	}

@@ -1,6 +1,10 @@
 package main
 
-import "github.com/urfave/cli/v2"
+import (
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/cli/options"
+)
 
 func prestartCommand(g *globals) *cli.Command {
 	return &cli.Command{
@@ -15,10 +19,10 @@ func prestartCommand(g *globals) *cli.Command {
 				Usage: "unmount the shared mount that prestart has made, before lxcfs is removed"},
 		},
 		Action: func(ctx *cli.Context) error {
-			if err := noArguments(ctx); err != nil {
+			if err := options.NoArguments(ctx); err != nil {
 				return err
 			}
-			if err := needRoot(); err != nil {
+			if err := options.NeedRoot(); err != nil {
 				return err
 			}
 			if ctx.Bool("undo") {

@@ -49,7 +49,7 @@ func runtimeCommand(g *globals) *cli.Command {
 				if o.strict {
 					return err
 				}
-				g.log.Warn("the container starts without the hooks", "err", err)
+				g.Log.Warn("the container starts without the hooks", "err", err)
 			}
 			return runtime.Become(args)
 		},

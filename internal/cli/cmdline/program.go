@@ -15,6 +15,8 @@ type Program struct {
 	// Wrappers are the commands whose operands are the command line of another program: their own
 	// options end at the first operand.
 	Wrappers []string
+	// Forwards are the commands whose arguments are all operands: another program parses them.
+	Forwards []string
 	// Abbreviable are the options that may be abbreviated. Options of one group have the same
 	// effect, so an abbreviation of several of them is not ambiguous.
 	Abbreviable [][]string
@@ -48,6 +50,9 @@ func (p *Program) arrange(args []string) ([]string, error) {
 			}
 		case !isExplicit && p.Command(arg) != nil:
 			l.command, isExplicit = p.Command(arg), true
+			if slices.Contains(p.Forwards, arg) {
+				l.operands, l.rest = l.rest, nil
+			}
 		default:
 			l.operands = append(l.operands, arg)
 			isUnknown := l.command == nil && len(p.Commands) > 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -39,6 +40,7 @@ func (w *World) checkAuthz(
 		w.addNotAsked(ctx, r, e, setting)
 		return
 	}
+	r.askBroker = append(r.askBroker, e.name)
 	socket := brokerSockets[e.name]
 	err := askBroker(ctx, w.path(socket))
 	if err == nil {
@@ -81,11 +83,17 @@ func (w *World) addNotAsked(ctx context.Context, r *Report, e *engineKind, setti
 
 // usesBroker reports whether the broker is enabled, or runs.
 func (w *World) usesBroker(ctx context.Context) bool {
-	used := w.isEnabled(brokerUnit)
-	for _, socket := range brokerSockets {
-		used = used || askBroker(ctx, w.path(socket)) == nil
+	return w.isEnabled(brokerUnit) || len(w.brokerAnswers(ctx)) > 0
+}
+
+// brokerAnswers returns the engines at whose sockets the broker answers.
+func (w *World) brokerAnswers(ctx context.Context) (engines []string) {
+	for _, engine := range slices.Sorted(maps.Keys(brokerSockets)) {
+		if askBroker(ctx, w.path(brokerSockets[engine])) == nil {
+			engines = append(engines, engine)
+		}
 	}
-	return used
+	return engines
 }
 
 // askBroker returns an error if the broker does not answer. A connection is not enough: systemd
@@ -119,6 +127,7 @@ func checkPolicy(ctx context.Context, w *World, r *Report) {
 	if !w.hasBroker() {
 		return
 	}
+	r.authz = &Authz{Enabled: w.isEnabled(brokerUnit), Answers: w.brokerAnswers(ctx)}
 	file := w.PolicyFile
 	policies, err := policy.Load(w.path(file))
 	switch {
@@ -129,7 +138,7 @@ func checkPolicy(ctx context.Context, w *World, r *Report) {
 		)
 		return
 	case errors.Is(err, sys.ErrBeingWritten):
-		r.add(CheckIncomplete, file, advice("run lxcfs-toolkit doctor again later"),
+		r.add(CheckIncomplete, file, advice("run palisade doctor again later"),
 			"another process is writing it")
 		return
 	case err != nil:

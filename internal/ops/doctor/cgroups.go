@@ -93,7 +93,7 @@ func (w *World) addOff(r *Report, file, controller, shows string) {
 	if w.exists("/run/systemd/system") {
 		r.add(
 			CgroupIdle, controller,
-			advice("start a container with a limit, and run lxcfs-toolkit doctor again"),
+			advice("start a container with a limit, and run palisade doctor again"),
 			"no unit uses it, so systemd does not enable it in %s; "+
 				"containers without it see the host's for %s",
 			file, shows,

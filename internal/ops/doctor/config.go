@@ -42,12 +42,14 @@ func (w *World) wants(r *Report, e *engineKind) bool {
 			"neither its program nor %s exists", e.config,
 		)
 	}
+	if there {
+		r.engines = append(r.engines, e.name)
+	}
 	return there
 }
 
-func (w *World) has(
-	e *engineKind,
-) bool {
+// has reports whether the engine is installed.
+func (w *World) has(e *engineKind) bool {
 	return w.program(e.programs...) != "" || w.exists(e.config)
 }
 

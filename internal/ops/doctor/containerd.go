@@ -122,12 +122,13 @@ func (w *World) checkCRI(r *Report, c *containerdConfig) (ours []string) {
 	e := &containerd
 	for _, name := range slices.Sorted(maps.Keys(c.runtimes)) {
 		runtime := c.runtimes[name]
+		r.noteShift(e, base(runtime.program) == shiftRuntime)
 		adds := w.addsHook(runtime.program, nil)
 		if adds {
 			ours = append(ours, name)
 			w.checkRuntime(r, e, name, runtime.program)
 		}
-		if (adds || base(runtime.program) == "userns-shift-runc") && c.runtimes["runc"].systemd &&
+		if (adds || base(runtime.program) == shiftRuntime) && c.runtimes["runc"].systemd &&
 			!runtime.systemd {
 			r.add(
 				HookCgroups,

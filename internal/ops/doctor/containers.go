@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"palisade/internal/cli/cmdline"
-	"palisade/internal/inject/probe"
 	"palisade/internal/inject/toolkit"
 )
 
@@ -21,6 +20,7 @@ func checkContainers(ctx context.Context, w *World, r *Report) {
 		r.add(CheckIncomplete, "containers", advice("make /proc readable"),
 			"running containers are unknown: %v", err)
 	} else {
+		r.containers = &found
 		w.checkRunning(ctx, r, &found)
 	}
 	w.checkLXC(ctx, r, found.Containers)
@@ -83,7 +83,7 @@ func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List
 // missingFiles returns the files that an lxcfs serves and the container lacks. Of several lxcfs it
 // takes the one of which the fewest are missing. Single files of the CPU directory, which earlier
 // versions mounted, do not count as the directory.
-func missingFiles(c *toolkit.Listed, healthy []*probe.Result) (fewest []string) {
+func missingFiles(c *toolkit.Listed, healthy []*server) (fewest []string) {
 	for i, lxcfs := range healthy {
 		var missing []string
 		for _, file := range lxcfs.Files {

@@ -54,6 +54,7 @@ func checkDocker(ctx context.Context, w *World, r *Report) {
 		if program == "" {
 			program = runtime.Options.BinaryName
 		}
+		r.noteShift(e, isShift(program, runtime.RuntimeArgs))
 		if w.addsHook(program, runtime.RuntimeArgs) {
 			ours = append(ours, name)
 			w.checkRuntime(r, e, name, program)

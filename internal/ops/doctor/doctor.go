@@ -4,6 +4,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"palisade/internal/cli/cmdline"
+	"palisade/internal/inject/toolkit"
 )
 
 // Level is the severity of a finding.
@@ -43,6 +45,8 @@ type Finding struct {
 
 	// engine is the engine of the container that is the subject.
 	engine string
+	// check is the name of the check.
+	check string
 }
 
 // Report contains all findings.
@@ -51,8 +55,34 @@ type Report struct {
 	// Versions has the known versions of programs and of the kernel.
 	Versions map[string]string `json:"versions"`
 
+	facts
+}
+
+// facts are what checks learn for other checks, and for Status.
+type facts struct {
+	// engines are those that were checked.
+	engines []string
 	// optIn are the engines that call the hook only for containers that ask for it.
 	optIn []string
+	// askBroker and callShift are the engines that ask authz-broker and that call userns-shift.
+	askBroker, callShift []string
+	// The others are nil if their check was not done.
+	servers    *servers
+	containers *toolkit.List
+	authz      *Authz
+	shift      *Shift
+}
+
+// merge adds the facts of another check.
+func (f *facts) merge(other *facts) {
+	f.engines = append(f.engines, other.engines...)
+	f.optIn = append(f.optIn, other.optIn...)
+	f.askBroker = append(f.askBroker, other.askBroker...)
+	f.callShift = append(f.callShift, other.callShift...)
+	f.servers = cmp.Or(f.servers, other.servers)
+	f.containers = cmp.Or(f.containers, other.containers)
+	f.authz = cmp.Or(f.authz, other.authz)
+	f.shift = cmp.Or(f.shift, other.shift)
 }
 
 // Count returns the number of findings of a level.
@@ -111,7 +141,7 @@ func (r *Report) shorten(from int) {
 	})
 	for _, id := range slices.Sorted(maps.Keys(count)) {
 		if more := count[id] - maxNamed; more > 0 {
-			r.add(id, "others", advice("fix the listed ones first, then run lxcfs-toolkit doctor again"),
+			r.add(id, "others", advice("fix the listed ones first, then run palisade doctor again"),
 				"%d more have the same problem", more)
 		}
 	}
@@ -168,13 +198,14 @@ func Examine(ctx context.Context, w *World) *Report {
 		go func() { reports[i] <- c.inTime(ctx, w) }()
 	}
 	all := &Report{Findings: []Finding{}, Versions: make(map[string]string)}
-	for _, done := range reports {
+	for i, done := range reports {
 		r := <-done
-		all.Findings = append(all.Findings, r.Findings...)
-		for program, version := range r.Versions {
-			all.Versions[program] = version
+		for _, f := range r.Findings {
+			f.check = checks[i].name
+			all.Findings = append(all.Findings, f)
 		}
-		all.optIn = append(all.optIn, r.optIn...)
+		maps.Copy(all.Versions, r.Versions)
+		all.merge(&r.facts)
 	}
 	all.leaveOut()
 	return all
@@ -196,7 +227,7 @@ func (c *check) inTime(ctx context.Context, w *World) *Report {
 	case <-time.After(limit + limit/10):
 		r := newReport()
 		r.add(CheckIncomplete, c.name,
-			advice("find out which file or program of %s hangs, and run lxcfs-toolkit doctor again", c.name),
+			advice("find out which file or program of %s hangs, and run palisade doctor again", c.name),
 			"the check was not done after %v", limit)
 		return r
 	}
@@ -210,7 +241,7 @@ func (c *check) safely(ctx context.Context, w *World) (r *Report) {
 	r = newReport()
 	defer func() {
 		if mistake := recover(); mistake != nil {
-			r.add(CheckIncomplete, c.name, advice("report this as a bug of lxcfs-toolkit"),
+			r.add(CheckIncomplete, c.name, advice("report this as a bug of palisade"),
 				"the check broke off: %v", mistake)
 		}
 	}()

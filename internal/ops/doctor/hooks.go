@@ -18,6 +18,9 @@ var (
 	shiftHooks = []string{"userns-shift"}
 )
 
+// shiftRuntime is the name of userns-shift as a runtime wrapper.
+const shiftRuntime = "userns-shift-runc"
+
 // isHook reports whether a hook is a program with one of the names.
 func isHook(h *specs.Hook, names []string) bool {
 	return slices.Contains(names, base(h.Path)) ||
@@ -33,6 +36,12 @@ func isRuntime(program string, args []string) bool {
 	return slices.ContainsFunc(append([]string{program}, args...), func(word string) bool {
 		return base(word) == "lxcfs-runc" // another wrapper may call it
 	})
+}
+
+// isShift reports whether a runtime of an engine is the wrapper of userns-shift.
+func isShift(program string, args []string) bool {
+	return base(program) == shiftRuntime ||
+		slices.Contains(shiftHooks, base(program)) && slices.Contains(args, "runtime")
 }
 
 // maxScript bounds a script that is read, in bytes.
@@ -79,6 +88,13 @@ func callsRuntime(script []byte) bool {
 		}
 	}
 	return false
+}
+
+// noteShift notes that an engine calls userns-shift.
+func (r *Report) noteShift(e *engineKind, calls bool) {
+	if calls && !slices.Contains(r.callShift, e.name) {
+		r.callShift = append(r.callShift, e.name)
+	}
 }
 
 // checkHook checks that a hook can be run. If not, containers do not start, or with Podman start
@@ -153,6 +169,7 @@ func (w *World) checkHookSpec(r *Report, e *engineKind, file string) (state stat
 func (w *World) checkSpecHook(
 	r *Report, e *engineKind, file, stage string, h *specs.Hook, write remedy,
 ) {
+	r.noteShift(e, isHook(h, shiftHooks))
 	switch {
 	case isHook(h, lxcfsHooks) && stage != "prestart":
 		r.add(

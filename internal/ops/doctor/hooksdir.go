@@ -138,6 +138,7 @@ func (w *World) checkHookFile(r *Report, e *engineKind, file string) reach {
 		return noHook
 	}
 	ours := isHook(&f.hook, lxcfsHooks)
+	r.noteShift(e, isHook(&f.hook, shiftHooks))
 	cure := advice("install %s, or remove %s", f.hook.Path, file)
 	if ours {
 		cure = command("%s >%s", w.toolkit("hook-spec", e.name), quote(file))

@@ -40,7 +40,10 @@ func (w *World) checkLXC(ctx context.Context, r *Report, running []toolkit.Liste
 		}
 		isOf := func(c toolkit.Listed) bool { return c.Engine == e.name }
 		runs := len(w.Engines) == 0 && slices.ContainsFunc(running, isOf)
-		if !runs && !w.wants(r, e) {
+		switch {
+		case runs:
+			r.engines = append(r.engines, e.name)
+		case !w.wants(r, e):
 			continue
 		}
 		dir := lxcConfigDir

@@ -25,6 +25,7 @@ func checkLxcfs(ctx context.Context, w *World, r *Report) {
 			"lxcfs is not started when the machine boots")
 	}
 	found := w.lxcfs(ctx)
+	r.servers = found
 	if found.err != nil {
 		r.add(CheckIncomplete, w.Mountpoint, advice("make /proc readable"),
 			"lxcfs cannot be probed: %v", found.err)
@@ -34,7 +35,7 @@ func checkLxcfs(ctx context.Context, w *World, r *Report) {
 	isElsewhere := found.main.State == probe.NotMounted && len(found.healthy()) > 0 &&
 		(!byUnit || w.unitRuns(lxcfsUnit))
 	if !isElsewhere {
-		w.checkMain(ctx, r, &found.main, byUnit)
+		w.checkMain(ctx, r, &found.main.Result, byUnit)
 	}
 	w.checkBeside(r, found, !isElsewhere)
 }
@@ -101,8 +102,8 @@ func (w *World) checkServer(ctx context.Context, r *Report, found *probe.Result)
 	}
 	w.checkOnDisk(ctx, r, s)
 	if len(r.Findings) == before && s.Version != version.String() {
-		r.add(LxcfsVersions, w.Mountpoint, advice("install lxcfs and lxcfs-toolkit of the same version"),
-			"lxcfs is of version %s, lxcfs-toolkit of version %s", s.Version, version.String())
+		r.add(LxcfsVersions, w.Mountpoint, advice("install lxcfs and palisade of the same version"),
+			"lxcfs is of version %s, palisade of version %s", s.Version, version.String())
 	}
 	if len(r.Findings) == before {
 		r.fine(LxcfsOK, w.Mountpoint, "lxcfs answers, version %s", s.Version)

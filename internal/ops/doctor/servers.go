@@ -20,10 +20,9 @@ type server struct {
 	points []string
 }
 
-// servers are the lxcfs on the host.
+// servers are the lxcfs on the host: main is the one on World.Mountpoint, beside lists all others.
 type servers struct {
-	// main is the one on World.Mountpoint, beside lists all others.
-	main   probe.Result
+	main   server
 	beside []*server
 	err    error
 }
@@ -41,11 +40,14 @@ const maxProbes = 8
 // the same device.
 func (w *World) findServers(ctx context.Context) *servers {
 	found := new(servers)
-	var wait sync.WaitGroup
-	wait.Go(func() { found.main, found.err = w.Probe(ctx, w.Mountpoint) })
 	if table, err := w.mountTable(); err == nil {
-		found.beside = besideServers(table, w.Mountpoint)
+		found.sort(table, w.Mountpoint)
 	}
+	if len(found.main.points) == 0 {
+		found.main.points = []string{w.Mountpoint}
+	}
+	var wait sync.WaitGroup
+	wait.Go(func() { found.main.Result, found.err = w.Probe(ctx, w.Mountpoint) })
 	turns := make(chan struct{}, maxProbes)
 	for _, s := range found.beside {
 		wait.Go(func() {
@@ -61,26 +63,24 @@ func (w *World) findServers(ctx context.Context) *servers {
 	return found
 }
 
-// besideServers returns the lxcfs on mount points other than mountpoint, in the order of the table.
-func besideServers(table *mounts.Table, mountpoint string) (beside []*server) {
+// sort adds the mount points of each lxcfs, in the order of the table.
+func (s *servers) sort(table *mounts.Table, mountpoint string) {
 	byDevice := make(map[sys.DeviceNumber]*server)
-	main := table.Top(mountpoint)
+	if main := table.Top(mountpoint); main != nil {
+		byDevice[mounts.Device(main)] = &s.main
+	}
 	for _, point := range table.Mountpoints() {
 		top := table.Top(point)
 		if top == nil || top.FSType != mounts.FSType {
 			continue
 		}
 		device := mounts.Device(top)
-		if main != nil && mounts.Device(main) == device {
-			continue
-		}
 		if byDevice[device] == nil {
 			byDevice[device] = new(server)
-			beside = append(beside, byDevice[device])
+			s.beside = append(s.beside, byDevice[device])
 		}
 		byDevice[device].points = append(byDevice[device].points, point)
 	}
-	return beside
 }
 
 func (w *World) mountTable() (*mounts.Table, error) {
@@ -92,13 +92,14 @@ func (w *World) mountTable() (*mounts.Table, error) {
 }
 
 // healthy returns the lxcfs that answer.
-func (s *servers) healthy() (healthy []*probe.Result) {
-	if s.err == nil && s.main.State == probe.Healthy {
-		healthy = append(healthy, &s.main)
+func (s *servers) healthy() (healthy []*server) {
+	all := s.beside
+	if s.err == nil {
+		all = append([]*server{&s.main}, all...)
 	}
-	for _, b := range s.beside {
-		if b.State == probe.Healthy {
-			healthy = append(healthy, &b.Result)
+	for _, server := range all {
+		if server.State == probe.Healthy {
+			healthy = append(healthy, server)
 		}
 	}
 	return healthy
@@ -133,7 +134,7 @@ func (w *World) checkBeside(r *Report, found *servers, isMain bool) {
 				"%s serves files from there", s.name())
 		case s.Server != nil:
 			r.add(LxcfsElsewhere, points,
-				command("lxcfs-toolkit --mountpoint %s doctor", quote(s.points[0])),
+				command("palisade --mountpoint %s doctor", quote(s.points[0])),
 				"%s serves files from there, not from %s", s.name(), w.Mountpoint)
 		default:
 			r.add(LxcfsElsewhere, points, advice(
@@ -153,7 +154,7 @@ func (w *World) addFailing(r *Report, found *servers, s *server) {
 	points := list(s.points)
 	if s.State == probe.Wedged {
 		r.add(LxcfsBesideFails, points,
-			advice("see the log of its service; once it has ended, run lxcfs-toolkit doctor again"),
+			advice("see the log of its service; once it has ended, run palisade doctor again"),
 			"the lxcfs that is mounted there does not answer: %s", s.Reason)
 		return
 	}

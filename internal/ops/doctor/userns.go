@@ -116,6 +116,9 @@ func (w *World) users() map[string]string {
 
 // checkUserns checks the ids for containers with user namespaces.
 func checkUserns(_ context.Context, w *World, r *Report) {
+	if w.program(shiftHooks...) != "" {
+		r.shift = new(Shift)
+	}
 	before := len(r.Findings)
 	users := w.users()
 	remapped := w.remappedUsers(users)

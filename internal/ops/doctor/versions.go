@@ -16,6 +16,7 @@ var asked = []struct {
 	name, engine string
 	programs     []string
 }{
+	{"lxcfs-toolkit", "", []string{"lxcfs-toolkit"}},
 	{"userns-shift", "", []string{"userns-shift"}},
 	{"authz-broker", "", []string{"authz-broker"}},
 	{"runc", "", []string{"runc"}},
@@ -37,7 +38,7 @@ const (
 
 // checkVersions sets the versions of programs. It adds no findings.
 func checkVersions(ctx context.Context, w *World, r *Report) {
-	r.version("lxcfs-toolkit", version.String())
+	r.version("palisade", version.String())
 	found := make([]string, len(asked))
 	var wait sync.WaitGroup
 	for i, a := range asked {
