@@ -61,7 +61,7 @@ func TestInstalledPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, program := range programs {
-		dir := filepath.Join(r.root, "usr/share/doc/palisade-"+program)
+		dir := filepath.Join(r.root, "usr/share/doc/"+packageOf(program))
 		pages, err := docs.Pages(dir)
 		if err != nil || !slices.Equal(pages, want) {
 			t.Errorf("%s has the pages %q (%v), want %q", program, pages, err, want)
@@ -112,6 +112,8 @@ spec=($(complete -p "$name")); "${spec[-2]}" "$name" "${COMP_WORDS[COMP_CWORD]}"
 		{"lxcfs-toolkit hook-spec p", "podman"},
 		{"lxcfs-toolkit runtime -- --", ""},
 		{"lxcfs-toolkit none --", ""},
+		{"palisade d", "doctor"},
+		{"palisade doctor --engine i", "incus isulad"},
 		{"lxcfs --disable-s", "--disable-swap"},
 		{"lxcfs --log-level w", "warn"},
 		{"userns-shift shift --unmapped ", "fail keep squash="},

@@ -1,6 +1,6 @@
 package doctor
 
-// ID names a kind of finding. It is stable across versions; docs/lxcfs-toolkit.md lists all.
+// ID names a kind of finding. It is stable across versions; docs/palisade.md lists all.
 type ID string
 
 // The kinds of findings.
