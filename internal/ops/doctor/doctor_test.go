@@ -200,7 +200,7 @@ func TestOddFiles(t *testing.T) {
 					text = "[" // [1] is TOML
 				}
 				if name == "loop" {
-					text = "->" + base(file)
+					text = "->" + filepath.Base(file)
 				}
 				if file == "/var/lib/authz-broker/policy.json" && name == "huge" {
 					text = strings.Repeat(" ", 65<<20)

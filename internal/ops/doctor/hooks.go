@@ -3,6 +3,7 @@ package doctor
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,30 +19,27 @@ var (
 	shiftHooks = []string{"userns-shift"}
 )
 
-// shiftRuntime is the name of userns-shift as a runtime wrapper.
-const shiftRuntime = "userns-shift-runc"
-
 // isHook reports whether a hook is a program with one of the names.
 func isHook(h *specs.Hook, names []string) bool {
-	return slices.Contains(names, base(h.Path)) ||
-		len(h.Args) > 0 && slices.Contains(names, base(h.Args[0]))
+	return slices.Contains(names, filepath.Base(h.Path)) ||
+		len(h.Args) > 0 && slices.Contains(names, filepath.Base(h.Args[0]))
 }
 
 // isRuntime reports whether a runtime of an engine, given its program and arguments, is the wrapper
 // that adds the hook.
 func isRuntime(program string, args []string) bool {
-	if slices.Contains(lxcfsHooks, base(program)) && slices.Contains(args, "runtime") {
+	if slices.Contains(lxcfsHooks, filepath.Base(program)) && slices.Contains(args, "runtime") {
 		return true
 	}
 	return slices.ContainsFunc(append([]string{program}, args...), func(word string) bool {
-		return base(word) == "lxcfs-runc" // another wrapper may call it
+		return filepath.Base(word) == "lxcfs-runc" // another wrapper may call it
 	})
 }
 
 // isShift reports whether a runtime of an engine is the wrapper of userns-shift.
 func isShift(program string, args []string) bool {
-	return base(program) == shiftRuntime ||
-		slices.Contains(shiftHooks, base(program)) && slices.Contains(args, "runtime")
+	return filepath.Base(program) == "userns-shift-runc" ||
+		slices.Contains(shiftHooks, filepath.Base(program)) && slices.Contains(args, "runtime")
 }
 
 // maxScript bounds a script that is read, in bytes.
@@ -53,7 +51,7 @@ func (w *World) addsHook(program string, args []string) bool {
 	if isRuntime(program, args) {
 		return true
 	}
-	if base(program) == program {
+	if filepath.Base(program) == program {
 		program = w.program(program)
 	}
 	return slices.ContainsFunc(append([]string{program}, args...), w.isScript)
@@ -81,10 +79,10 @@ func callsRuntime(script []byte) bool {
 		}
 		toolkit := false
 		for _, word := range words {
-			if base(word) == "lxcfs-runc" || toolkit && word == "runtime" {
+			if filepath.Base(word) == "lxcfs-runc" || toolkit && word == "runtime" {
 				return true
 			}
-			toolkit = toolkit || slices.Contains(lxcfsHooks, base(word))
+			toolkit = toolkit || slices.Contains(lxcfsHooks, filepath.Base(word))
 		}
 	}
 	return false
@@ -140,29 +138,30 @@ func (w *World) checkHookSpec(r *Report, e *engineKind, file string) (state stat
 	}
 	before := len(r.Findings)
 	byStage := hooksByStage(&hooks)
-	lxcfs, others := 0, 0
-	for _, stage := range stages {
-		for i := range byStage[stage] {
-			if isHook(&byStage[stage][i], lxcfsHooks) {
-				lxcfs++
-			} else {
-				others++
-			}
-		}
+	others := false
+	for _, hook := range slices.Concat(slices.Collect(maps.Values(byStage))...) {
+		ours = ours || isHook(&hook, lxcfsHooks)
+		others = others || !isHook(&hook, lxcfsHooks)
 	}
-	write := command("%s >%s", w.toolkit("hook-spec", e.name), quote(file))
-	if others > 0 {
-		write = advice(
-			"put what `%s` prints in the place of that hook in %s", w.toolkit("hook-spec", e.name), file,
-		)
+	write := command("%s >%s", w.spec(e), quote(file))
+	if others {
+		write = advice("put what `%s` prints in the place of that hook in %s", w.spec(e), file)
 	}
 	for _, stage := range stages {
 		for i := range byStage[stage] {
 			w.checkSpecHook(r, e, file, stage, &byStage[stage][i], write)
 		}
 	}
-	w.checkOrder(r, file, byStage["prestart"])
-	return good, lxcfs > 0 && len(r.Findings) == before
+	isOf := func(names []string) func(specs.Hook) bool {
+		return func(h specs.Hook) bool { return isHook(&h, names) }
+	}
+	lxcfs := slices.IndexFunc(byStage["prestart"], isOf(lxcfsHooks))
+	if lxcfs >= 0 && slices.IndexFunc(byStage["prestart"], isOf(shiftHooks)) > lxcfs {
+		r.add(HookOrder, file,
+			advice("put the hook of userns-shift before that of lxcfs-toolkit in %s", file),
+			"userns-shift is called after lxcfs-toolkit, whose mounts hide files from it")
+	}
+	return good, ours && len(r.Findings) == before
 }
 
 // checkSpecHook checks one hook of a hookspec file. The remedy for the hook of lxcfs is write.
@@ -172,28 +171,11 @@ func (w *World) checkSpecHook(
 	r.noteShift(e, isHook(h, shiftHooks))
 	switch {
 	case isHook(h, lxcfsHooks) && stage != "prestart":
-		r.add(
-			HookWrongStage, file, write, "%s does not call the hook at the stage %s, but at prestart",
-			e.name, stage,
-		)
+		r.add(HookWrongStage, file, write,
+			"%s does not call the hook at the stage %s, but at prestart", e.name, stage)
 	case isHook(h, lxcfsHooks):
 		w.checkHook(r, e, file, h, write)
 	case slices.Contains(isuladStages, stage):
 		w.checkHook(r, e, file, h, advice("install %s, or take it out of %s", h.Path, file))
 	}
 }
-
-// checkOrder checks that root file systems are shifted before files are mounted in them.
-func (w *World) checkOrder(r *Report, file string, hooks []specs.Hook) {
-	lxcfs := slices.IndexFunc(hooks, func(h specs.Hook) bool { return isHook(&h, lxcfsHooks) })
-	shift := slices.IndexFunc(hooks, func(h specs.Hook) bool { return isHook(&h, shiftHooks) })
-	if lxcfs >= 0 && shift > lxcfs {
-		r.add(
-			HookOrder, file, advice("put the hook of userns-shift before that of lxcfs-toolkit in %s", file),
-			"userns-shift is called after lxcfs-toolkit, whose mounts hide files from it",
-		)
-	}
-}
-
-// dirOf returns the directory of a file.
-func dirOf(file string) string { return filepath.Dir(file) }
