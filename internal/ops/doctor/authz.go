@@ -3,11 +3,13 @@ package doctor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"palisade/internal/authz/action"
@@ -36,48 +38,33 @@ func (w *World) hasBroker() bool { return w.program(broker) != "" || w.exists(w.
 func (w *World) checkAuthz(
 	ctx context.Context, r *Report, e *engineKind, plugins []string, setting string,
 ) {
+	start := remedy{"(authz-broker >>/var/log/authz-broker.log 2>&1 &)", true}
+	first := "start authz-broker"
+	if w.hasUnit(brokerUnit) {
+		start.text = "systemctl enable --now authz-broker"
+		first = "`" + start.text + "`"
+	}
 	if !slices.Contains(plugins, broker) {
-		w.addNotAsked(ctx, r, e, setting)
+		// Without an answer of the broker dockerd does not start, and iSulad rejects every request.
+		cure := advice("%s first, then put %s into %s%s", first, setting, e.config, e.restartWords())
+		switch {
+		case !w.hasBroker():
+		case w.usesBroker(ctx):
+			r.add(AuthzNotAsked, e.name, cure, "authz-broker is not asked: its policies have no effect")
+		default: // it may have been installed with the other packages
+			r.add(AuthzUnused, e.name, cure, "authz-broker is installed, and neither enabled nor asked")
+		}
 		return
 	}
 	r.askBroker = append(r.askBroker, e.name)
 	socket := brokerSockets[e.name]
-	err := askBroker(ctx, w.path(socket))
-	if err == nil {
-		return
-	}
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
-	}
-	cure := command("(authz-broker >>/var/log/authz-broker.log 2>&1 &)")
-	if w.hasUnit(brokerUnit) {
-		cure = command("systemctl enable --now authz-broker")
-	}
-	r.add(
-		AuthzSilent, socket, cure,
-		"%s asks authz-broker, which does not answer, and so refuses everything: %v", e.name, err,
-	)
-}
-
-// addNotAsked adds that an engine does not ask the broker. A broker that is not enabled may just
-// have been installed with the other packages.
-func (w *World) addNotAsked(ctx context.Context, r *Report, e *engineKind, setting string) {
-	start := "start authz-broker"
-	if w.hasUnit(brokerUnit) {
-		start = "`systemctl enable --now authz-broker`"
-	}
-	// Without an answer of the broker dockerd does not start, and iSulad rejects every request.
-	cure := advice("%s first, then put %s into %s%s", start, setting, e.config, e.restartWords())
-	switch {
-	case !w.hasBroker():
-	case w.usesBroker(ctx):
-		r.add(
-			AuthzNotAsked, e.name, cure,
-			"authz-broker is not asked: its policies have no effect",
-		)
-	default:
-		r.add(AuthzUnused, e.name, cure, "authz-broker is installed, and neither enabled nor asked")
+	if err := askBroker(ctx, w.path(socket)); err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) {
+			err = op.Err
+		}
+		r.add(AuthzSilent, socket, start,
+			"%s asks authz-broker, which does not answer, and so refuses everything: %v", e.name, err)
 	}
 }
 
@@ -109,9 +96,8 @@ func askBroker(ctx context.Context, socket string) error {
 			},
 		},
 	}
-	question, err := http.NewRequestWithContext(
-		ctx, http.MethodPost, "http://broker/Plugin.Activate", nil,
-	)
+	const url = "http://broker/Plugin.Activate"
+	question, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil)
 	if err != nil {
 		return err
 	}
@@ -132,41 +118,33 @@ func checkPolicy(ctx context.Context, w *World, r *Report) {
 	policies, err := policy.Load(w.path(file))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		r.add(
-			PolicyMissing, file, advice("write into it who may do what; docs/authz-broker.md has examples"),
-			"authz-broker cannot start: there are no policies",
-		)
+		r.add(PolicyMissing, file,
+			advice("write into it who may do what; docs/authz-broker.md has examples"),
+			"authz-broker cannot start: there are no policies")
 		return
 	case errors.Is(err, sys.ErrBeingWritten):
 		r.add(CheckIncomplete, file, advice("run palisade doctor again later"),
 			"another process is writing it")
 		return
 	case err != nil:
-		r.add(
-			PolicyBroken, file,
+		r.add(PolicyBroken, file,
 			advice("correct what is named, until `authz-broker check %s` is content", file),
-			"authz-broker does not take it: %s", w.firstLine(err),
-		)
+			"authz-broker does not take it: %s", w.firstLine(err))
 		return
 	}
-	before := len(r.Findings)
 	if open, err := policy.IsWritableByOthers(w.path(file)); err == nil && open {
-		r.add(
-			PolicyWritable, file, command("chmod go-w %s", quote(file)),
-			"others than its owner can write it, and so decide",
-		)
+		r.add(PolicyWritable, file, command("chmod go-w %s", quote(file)),
+			"others than its owner can write it, and so decide")
 	}
 	switch {
 	case !policies.IsDefault():
 		w.addLint(r, policies)
-	case w.usesBroker(ctx): // this includes the other warnings
-		r.add(
-			PolicyDefault, file,
+	case r.authz.Enabled || len(r.authz.Answers) > 0: // this includes the other warnings
+		r.add(PolicyDefault, file,
 			advice("write into it who may do what, and see what `authz-broker check` says"),
-			"it is as it was installed: who can open Docker's socket may do everything, others nothing",
-		)
+			"it is as it was installed: who can open Docker's socket may do everything, others nothing")
 	}
-	if len(r.Findings) == before {
+	if len(r.Findings) == 0 {
 		r.fine(PolicyOK, file, "nothing is doubtful")
 	}
 }
@@ -187,15 +165,22 @@ func (w *World) addLint(r *Report, policies *policy.Set) {
 			id, cure = PolicyPlain, advice("change the line if this is not meant")
 		}
 		if named[id]++; named[id] <= maxNamed {
-			r.add(id, lineOf(w.PolicyFile, warning.Line), cure, "%s", warning.Text)
+			r.add(id, fmt.Sprintf("%s:%d", w.PolicyFile, warning.Line), cure, "%s", warning.Text)
 		}
 	}
 	for _, id := range []ID{PolicyDoubtful, PolicyPlain} {
 		if more := named[id] - maxNamed; more > 0 {
-			r.add(
-				id, w.PolicyFile, command("authz-broker check %s", quote(w.PolicyFile)),
-				"%d more may not be meant", more,
-			)
+			r.add(id, w.PolicyFile, command("authz-broker check %s", quote(w.PolicyFile)),
+				"%d more may not be meant", more)
 		}
 	}
+}
+
+// firstLine returns the first line of an error, without the directory that stands for the root.
+func (w *World) firstLine(err error) string {
+	text, rest, more := strings.Cut(w.unrooted(err), "\n")
+	if more {
+		text += fmt.Sprintf(" (and %d more)", strings.Count(rest, "\n")+1)
+	}
+	return text
 }

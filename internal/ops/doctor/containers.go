@@ -35,49 +35,53 @@ func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List
 		r.add(EngineSilent, s.Source, w.wake(s.Source), "its containers are unknown: %s", s.Error)
 	}
 	healthy := w.lxcfs(ctx).healthy()
-	lacks := make(map[*toolkit.Listed][]string)
-	var unknown, dead, missing, incomplete []*toolkit.Listed
+	problems := make(map[ID][]brokenContainer)
 	fine := 0
 	for i := range found.Containers {
 		c := &found.Containers[i]
-		switch {
+		id, problem := ContainerOK, ""
+		switch lacks := missingFiles(c, healthy); {
 		case c.HostMounts: // it cannot have files
+			continue
 		case c.Error != "":
-			unknown = append(unknown, c)
+			id, problem = CheckIncomplete, "its files of lxcfs are unknown: "+c.Error
 		case len(c.Dead) > 0:
-			dead = append(dead, c)
+			id = ContainerDead
+			problem = "files of an lxcfs that has ended, which cannot be read: " + list(c.Dead)
 		case len(c.Alive) == 0:
-			missing = append(missing, c)
+			id, problem = ContainerMissing, "it has no file of lxcfs, and sees the host's"
+		case len(lacks) > 0:
+			id = ContainerIncomplete
+			problem = "these files are missing, or are not those of lxcfs: " + list(lacks)
 		default:
-			if lacks[c] = missingFiles(c, healthy); len(lacks[c]) > 0 {
-				incomplete = append(incomplete, c)
-			} else {
-				fine++
-			}
+			fine++
+			continue
 		}
+		problems[id] = append(problems[id], brokenContainer{c, problem})
 	}
+	unknown := problems[CheckIncomplete]
 	for _, c := range unknown[:min(len(unknown), maxNamed)] {
-		r.add(CheckIncomplete, containerName(c), advice("find out why it has so many mounts"),
-			"its files of lxcfs are unknown: %s", c.Error)
+		r.add(CheckIncomplete, containerName(c.Listed), advice("find out why it has so many mounts"),
+			"%s", c.problem)
 	}
-	w.addContainers(r, ContainerDead, dead, func(c *toolkit.Listed) string {
-		return "files of an lxcfs that has ended, which cannot be read: " + list(c.Dead)
-	})
+	w.addContainers(r, ContainerDead, problems[ContainerDead])
+	missing := problems[ContainerMissing]
 	for len(missing) > 0 { // by engine: leaveOut depends on it
 		engine := missing[0].Engine
-		isOther := func(c *toolkit.Listed) bool { return c.Engine != engine }
-		ofEngine := slices.DeleteFunc(slices.Clone(missing), isOther)
-		w.addContainers(r, ContainerMissing, ofEngine, func(*toolkit.Listed) string {
-			return "it has no file of lxcfs, and sees the host's"
-		})
-		missing = slices.DeleteFunc(missing, func(c *toolkit.Listed) bool { return !isOther(c) })
+		isOther := func(c brokenContainer) bool { return c.Engine != engine }
+		w.addContainers(r, ContainerMissing, slices.DeleteFunc(slices.Clone(missing), isOther))
+		missing = slices.DeleteFunc(missing, func(c brokenContainer) bool { return !isOther(c) })
 	}
-	w.addContainers(r, ContainerIncomplete, incomplete, func(c *toolkit.Listed) string {
-		return "these files are missing, or are not those of lxcfs: " + list(lacks[c])
-	})
+	w.addContainers(r, ContainerIncomplete, problems[ContainerIncomplete])
 	if fine > 0 {
 		r.fine(ContainerOK, "containers", "%d of %d have all files of lxcfs", fine, len(found.Containers))
 	}
+}
+
+// brokenContainer is a container with a problem.
+type brokenContainer struct {
+	*toolkit.Listed
+	problem string
 }
 
 // missingFiles returns the files that an lxcfs serves and the container lacks. Of several lxcfs it
@@ -99,23 +103,22 @@ func missingFiles(c *toolkit.Listed, healthy []*server) (fewest []string) {
 }
 
 // addContainers adds a finding for each of the first maxNamed containers, and one for all others.
-func (w *World) addContainers(
-	r *Report, id ID, containers []*toolkit.Listed, problem func(*toolkit.Listed) string,
-) {
+func (w *World) addContainers(r *Report, id ID, containers []brokenContainer) {
 	for i, c := range containers {
+		all := command("%s", w.toolkit("remount", "--all"))
+		switch {
+		case i == maxNamed:
+			r.add(id, "more containers", all, "%d more have the same problem", len(containers)-i)
+		case plain.MatchString(c.ID):
+			cure := command("%s", w.toolkit("remount", "--container-id", c.ID))
+			r.add(id, containerName(c.Listed), cure, "%s", c.problem)
+		default: // the container has chosen the name
+			r.add(id, containerName(c.Listed), all, "%s", c.problem)
+		}
+		r.Findings[len(r.Findings)-1].engine = c.Engine
 		if i == maxNamed {
-			rest := containers[i:]
-			r.add(id, "more containers", command("%s", w.toolkit("remount", "--all")),
-				"%d more have the same problem", len(rest))
-			r.Findings[len(r.Findings)-1].engine = c.Engine
 			return
 		}
-		cure := command("%s", w.toolkit("remount", "--container-id", c.ID))
-		if !plain.MatchString(c.ID) {
-			cure = command("%s", w.toolkit("remount", "--all")) // the container has chosen the name
-		}
-		r.add(id, containerName(c), cure, "%s", problem(c))
-		r.Findings[len(r.Findings)-1].engine = c.Engine
 	}
 }
 
@@ -146,12 +149,14 @@ func containerName(c *toolkit.Listed) string {
 // wake returns the remedy for an engine that does not answer.
 func (w *World) wake(source string) remedy {
 	name, _, _ := strings.Cut(source, " ")
-	unit := map[string]string{
-		"docker": docker.unit, "podman": "podman.service", "isulad": isulads[0].unit,
-	}[name]
-	impact := map[string]string{"docker": docker.impact}[name]
+	unit := name + ".service"
+	impact := ""
+	if name == docker.name {
+		impact = docker.impact
+	}
 	switch {
-	case unit == "" || source == "podman": // its store, not its service
+	case !slices.Contains([]string{"docker", "podman", "isulad"}, name),
+		source == "podman": // its store, not its service
 		return advice("make the named file readable, or remove it")
 	case w.hasUnit(unit):
 		return command("systemctl --no-pager status %[1]s; "+

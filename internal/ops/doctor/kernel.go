@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -21,29 +22,21 @@ var features = []struct {
 	{OpenTree, KernelOpenTree, "open_tree and move_mount", "5.2",
 		"remount works only in containers with -v /var/lib/lxc:/var/lib/lxc:rslave; " +
 			"the hook needs no such volume"},
-	{
-		Pidfd, KernelPidfd, "pidfd_open", "5.3",
-		"lxcfs-toolkit upgrade does not work: restart lxcfs instead",
-	},
-	{
-		Openat2, KernelOpenat2, "openat2", "5.6",
-		"symbolic links in paths of containers are not followed",
-	},
+	{Pidfd, KernelPidfd, "pidfd_open", "5.3",
+		"lxcfs-toolkit upgrade does not work: restart lxcfs instead"},
+	{Openat2, KernelOpenat2, "openat2", "5.6",
+		"symbolic links in paths of containers are not followed"},
 	{IDMappedMounts, KernelIDMap, "idmapped mounts on /var/lib", "5.12",
 		"userns-shift mount does not work there, and root file systems have to be shifted on the disk"},
-	{
-		UserNamespaces, KernelUserns, "user namespaces", "3.8",
-		"containers cannot have users of their own",
-	},
+	{UserNamespaces, KernelUserns, "user namespaces", "3.8",
+		"containers cannot have users of their own"},
 }
 
 // checkKernel checks the features of the kernel.
 func checkKernel(_ context.Context, w *World, r *Report) {
 	release := w.release()
 	r.version("kernel", release)
-	before := len(r.Findings)
-	if v, ok := parseRelease(release); ok &&
-		(v[0] < oldest[0] || v[0] == oldest[0] && v[1] < oldest[1]) {
+	if v, ok := parseRelease(release); ok && slices.Compare(v[:], oldest[:]) < 0 {
 		r.add(KernelOld, "Linux "+release, advice("boot Linux %d.%d or later", oldest[0], oldest[1]),
 			"it is older than Linux %d.%d, before which nothing is tested", oldest[0], oldest[1])
 	}
@@ -53,13 +46,12 @@ func checkKernel(_ context.Context, w *World, r *Report) {
 			continue // the limit is the reason, and is reported
 		}
 		if err := w.Kernel(f.feature); err != nil {
-			r.add(
-				f.id, "Linux "+release, advice("boot Linux %s or later, with nothing that forbids it", f.since),
-				"%s: %v: %s", f.name, err, f.loss,
-			)
+			r.add(f.id, "Linux "+release,
+				advice("boot Linux %s or later, with nothing that forbids it", f.since),
+				"%s: %v: %s", f.name, err, f.loss)
 		}
 	}
-	if len(r.Findings) == before {
+	if len(r.Findings) == 0 {
 		r.fine(KernelOK, "Linux "+release, "it has all that is used")
 	}
 }

@@ -135,20 +135,27 @@ func (w *World) checkProgram(file string) error {
 	if !filepath.IsAbs(file) {
 		return errors.New("the path is not absolute")
 	}
-	err := bare(oci.CheckProgram(w.path(file), w.Owner))
-	if err != nil && w.Root != "/" {
-		err = errors.New(strings.ReplaceAll(err.Error(), w.Root, ""))
+	if err := bare(oci.CheckProgram(w.path(file), w.Owner)); err != nil {
+		return errors.New(w.unrooted(err))
 	}
-	return err
+	return nil
+}
+
+// unrooted returns the text of an error, without the directory that stands for the root.
+func (w *World) unrooted(err error) string {
+	return strings.ReplaceAll(err.Error(), strings.TrimSuffix(w.Root, "/"), "")
 }
 
 // unitDirs are the directories of systemd's units, the first takes precedence.
 var unitDirs = []string{"/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
 
+// systemdDir exists if systemd runs (sd_booted(3)).
+const systemdDir = "/run/systemd/system"
+
 // hasUnit reports whether systemd runs and has the unit.
 func (w *World) hasUnit(unit string) bool {
 	isIn := func(dir string) bool { return w.exists(filepath.Join(dir, unit)) }
-	return w.exists("/run/systemd/system") && slices.ContainsFunc(unitDirs, isIn)
+	return w.exists(systemdDir) && slices.ContainsFunc(unitDirs, isIn)
 }
 
 // isEnabled reports whether systemd starts the unit at boot.
