@@ -105,7 +105,7 @@ func missingFiles(c *toolkit.Listed, healthy []*server) (fewest []string) {
 // addContainers adds a finding for each of the first maxNamed containers, and one for all others.
 func (w *World) addContainers(r *Report, id ID, containers []brokenContainer) {
 	for i, c := range containers {
-		all := command("%s", w.toolkit("remount", "--all"))
+		all := command("%s", w.remountAll())
 		switch {
 		case i == maxNamed:
 			r.add(id, "more containers", all, "%d more have the same problem", len(containers)-i)

@@ -106,16 +106,12 @@ type remedy struct {
 }
 
 // command returns a remedy that is a command.
-func command(
-	format string, args ...any,
-) remedy {
+func command(format string, args ...any) remedy {
 	return remedy{fmt.Sprintf(format, args...), true}
 }
 
 // advice returns a remedy in words.
-func advice(
-	format string, args ...any,
-) remedy {
+func advice(format string, args ...any) remedy {
 	return remedy{fmt.Sprintf(format, args...), false}
 }
 

@@ -44,8 +44,7 @@ func checkCrio(_ context.Context, w *World, r *Report) {
 // fragments returns the file and those of its directory, which are read after it: those of
 // containers.conf.d for containers.conf.
 func (w *World) fragments(file, suffix string) []string {
-	more, _ := w.files(file+".d", suffix) // it need not exist
-	return append([]string{file}, more...)
+	return append([]string{file}, w.files(file+".d", suffix)...)
 }
 
 // hooksTable is the checked part of these tables: each value is a path or {append=true}.
@@ -128,8 +127,7 @@ func (w *World) checkHooksDirs(r *Report, e *engineKind, configs []string) {
 func (w *World) hookFiles(dirs ...string) []string {
 	byName := make(map[string]string)
 	for _, dir := range dirs {
-		found, _ := w.files(dir, ".json") // the directory need not exist
-		for _, file := range found {
+		for _, file := range w.files(dir, ".json") {
 			byName[filepath.Base(file)] = file
 		}
 	}

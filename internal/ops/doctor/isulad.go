@@ -60,10 +60,7 @@ func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind,
 		c, err = parseIsulad(text)
 		return err
 	})
-	options, err := w.read(isuladOptions, maxConfig)
-	if err == nil {
-		c.AddOptions(options)
-	}
+	w.addIsuladOptions(&c)
 	if filepath.IsAbs(c.Graph) {
 		graph = c.Graph
 	}

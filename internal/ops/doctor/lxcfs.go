@@ -43,7 +43,7 @@ func checkLxcfs(ctx context.Context, w *World, r *Report) {
 // checkMain checks the lxcfs on World.Mountpoint.
 func (w *World) checkMain(ctx context.Context, r *Report, found *probe.Result, byUnit bool) {
 	start := command("%s && (lxcfs %s >>/var/log/lxcfs.log 2>&1 &) && %s",
-		w.toolkit("prestart"), quote(w.Mountpoint), w.toolkit("remount", "--all"))
+		w.toolkit("prestart"), quote(w.Mountpoint), w.remountAll())
 	again := command("%s; sleep 1; %s", w.cutOff(found), start.text)
 	if byUnit {
 		// After a kill, systemd restarts it, and it takes over the waiting readers. A stop would wait for
@@ -60,9 +60,12 @@ func (w *World) checkMain(ctx context.Context, r *Report, found *probe.Result, b
 	case probe.Wedged:
 		r.add(LxcfsWedged, w.Mountpoint, again, "lxcfs does not answer: %s", found.Reason)
 	default:
-		w.checkServer(ctx, r, found)
+		w.checkServer(ctx, r, found.Server)
 	}
 }
+
+// remountAll returns the command that mounts new files in all running containers.
+func (w *World) remountAll() string { return w.toolkit("remount", "--all") }
 
 // cutOff returns a command that aborts the connection of a server that hangs, so that readers fail
 // instead of waiting.
@@ -77,18 +80,13 @@ func (w *World) cutOff(found *probe.Result) string {
 	return cut
 }
 
-// checkServer checks an lxcfs that answers.
-func (w *World) checkServer(ctx context.Context, r *Report, found *probe.Result) {
-	s := found.Server
+// checkServer checks an lxcfs that answers. s is nil for another lxcfs, such as the C version.
+func (w *World) checkServer(ctx context.Context, r *Report, s *probe.Status) {
 	if s == nil {
-		r.add(
-			LxcfsOther,
-			w.Mountpoint,
+		r.add(LxcfsOther, w.Mountpoint,
 			advice("keep it running, or its files cannot be read in any container: "+
-				"install palisade-lxcfs, then `%s` mounts new files in containers",
-				w.toolkit("remount", "--all")),
-			"another lxcfs answers, such as the C version: it reports no status",
-		)
+				"install palisade-lxcfs, then `%s` mounts new files in containers", w.remountAll()),
+			"another lxcfs answers, such as the C version: it reports no status")
 		return
 	}
 	before := len(r.Findings)
@@ -97,15 +95,16 @@ func (w *World) checkServer(ctx context.Context, r *Report, found *probe.Result)
 	if s.Worker == 0 {
 		r.add(LxcfsNoWorker, w.Mountpoint,
 			advice("restart lxcfs, then run `%s`: containers cannot read its files meanwhile",
-				w.toolkit("remount", "--all")),
+				w.remountAll()),
 			"process %d serves without a supervisor: when it ends, the mount is dead", s.PID)
 	}
 	w.checkOnDisk(ctx, r, s)
-	if len(r.Findings) == before && s.Version != version.String() {
+	switch {
+	case len(r.Findings) > before:
+	case s.Version != version.String():
 		r.add(LxcfsVersions, w.Mountpoint, advice("install lxcfs and palisade of the same version"),
 			"lxcfs is of version %s, palisade of version %s", s.Version, version.String())
-	}
-	if len(r.Findings) == before {
+	default:
 		r.fine(LxcfsOK, w.Mountpoint, "lxcfs answers, version %s", s.Version)
 	}
 }

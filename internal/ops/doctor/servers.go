@@ -70,17 +70,22 @@ func (s *servers) sort(table *mounts.Table, mountpoint string) {
 		byDevice[mounts.Device(main)] = &s.main
 	}
 	for _, point := range table.Mountpoints() {
-		top := table.Top(point)
-		if top == nil || top.FSType != mounts.FSType {
+		if !isLxcfs(table, point) {
 			continue
 		}
-		device := mounts.Device(top)
+		device := mounts.Device(table.Top(point))
 		if byDevice[device] == nil {
 			byDevice[device] = new(server)
 			s.beside = append(s.beside, byDevice[device])
 		}
 		byDevice[device].points = append(byDevice[device].points, point)
 	}
+}
+
+// isLxcfs reports whether an lxcfs, dead or alive, is mounted on a directory.
+func isLxcfs(table *mounts.Table, dir string) bool {
+	top := table.Top(dir)
+	return top != nil && top.FSType == mounts.FSType
 }
 
 func (w *World) mountTable() (*mounts.Table, error) {
@@ -137,10 +142,9 @@ func (w *World) checkBeside(r *Report, found *servers, isMain bool) {
 				command("palisade --mountpoint %s doctor", quote(s.points[0])),
 				"%s serves files from there, not from %s", s.name(), w.Mountpoint)
 		default:
-			r.add(LxcfsElsewhere, points, advice(
-				"do not stop or restart it, or its files cannot be read in any container: "+
-					"install palisade-lxcfs, then `%s` mounts new files in containers",
-				w.toolkit("remount", "--all")),
+			r.add(LxcfsElsewhere, points,
+				advice("do not stop or restart it, or its files cannot be read in any container: "+
+					"install palisade-lxcfs, then `%s` mounts new files in containers", w.remountAll()),
 				"%s serves files from there, and nothing is mounted on %s", s.name(), w.Mountpoint)
 		}
 		w.checkOff(r, points, s.Server)
@@ -161,7 +165,7 @@ func (w *World) addFailing(r *Report, found *servers, s *server) {
 	cure := advice("start its service again; containers get its files again when you restart them")
 	if found.isServing() {
 		bind := w.toolkit(append([]string{"bind"}, s.points...)...)
-		cure = command("%s && %s", bind, w.toolkit("remount", "--all"))
+		cure = command("%s && %s", bind, w.remountAll())
 	}
 	r.add(LxcfsBesideFails, points, cure,
 		"the lxcfs that is mounted there has ended: its files cannot be read in any container")

@@ -85,31 +85,26 @@ func (w *World) exists(file string) bool {
 
 // link returns the target of a symbolic link, or "".
 func (w *World) link(file string) string {
-	target, err := os.Readlink(w.path(file))
-	if err != nil {
-		return ""
-	}
+	target, _ := os.Readlink(w.path(file))
 	return target
 }
 
-// files returns the sorted paths of the files of a directory with the suffix.
-func (w *World) files(dir, suffix string) (files []string, err error) {
+// files returns the sorted paths of the files of a directory with the suffix, none if it does not
+// exist.
+func (w *World) files(dir, suffix string) (files []string) {
 	open, err := os.Open(w.path(dir))
 	if err != nil {
-		return nil, bare(err)
+		return nil
 	}
 	defer open.Close()
-	names, err := open.Readdirnames(10 * maxFiles)
-	if err != nil && len(names) == 0 {
-		return nil, nil // it is empty
-	}
+	names, _ := open.Readdirnames(10 * maxFiles)
 	slices.Sort(names)
 	for _, name := range names {
 		if strings.HasSuffix(name, suffix) && len(files) < maxFiles {
 			files = append(files, filepath.Join(dir, name))
 		}
 	}
-	return files, nil
+	return files
 }
 
 // programDirs are the directories of the host's programs.
@@ -165,11 +160,16 @@ func (w *World) isEnabled(unit string) bool {
 
 // toolkit returns a command line of lxcfs-toolkit for root's shell.
 func (w *World) toolkit(args ...string) string {
-	words := append(append([]string{"lxcfs-toolkit"}, w.Options...), args...)
+	return quoteAll(slices.Concat([]string{"lxcfs-toolkit"}, w.Options, args))
+}
+
+// quoteAll returns the words as a part of a command line for a shell.
+func quoteAll(words []string) string {
+	quoted := make([]string, len(words))
 	for i, word := range words {
-		words[i] = quote(word)
+		quoted[i] = quote(word)
 	}
-	return strings.Join(words, " ")
+	return strings.Join(quoted, " ")
 }
 
 // plain matches words that need no quotes in a shell.
