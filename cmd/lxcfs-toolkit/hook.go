@@ -24,16 +24,10 @@ func hookCommand(g *globals) *cli.Command {
 			&cli.BoolFlag{Name: "strict", Destination: &strict,
 				Usage: "fail if lxcfs fails, so that the container does not start"},
 		},
-		Action: func(ctx *cli.Context) error {
-			if err := options.NoArguments(ctx); err != nil {
-				return err
-			}
-			if err := options.NeedRoot(); err != nil {
-				return err
-			}
+		Action: options.AsRoot(func(ctx *cli.Context) error {
 			timed, cancel := context.WithTimeout(ctx.Context, hookTime)
 			defer cancel()
 			return g.toolkit().Hook(timed, os.Stdin, strict)
-		},
+		}),
 	}
 }

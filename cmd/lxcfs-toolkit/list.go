@@ -18,20 +18,14 @@ func listCommand(g *globals) *cli.Command {
 		Name:  "list",
 		Usage: "list running containers with the files of lxcfs in each",
 		Flags: []cli.Flag{g.JSONFlag()},
-		Action: func(ctx *cli.Context) error {
-			if err := options.NoArguments(ctx); err != nil {
-				return err
-			}
-			if err := options.NeedRoot(); err != nil {
-				return err
-			}
+		Action: options.AsRoot(func(ctx *cli.Context) error {
 			list, err := g.toolkit().List(ctx.Context)
 			if err != nil {
 				return err
 			}
 			g.warnSkipped(list.Skipped)
 			return g.Print(ctx.App.Writer, list, func(w io.Writer) { printList(w, &list) })
-		},
+		}),
 	}
 }
 

@@ -18,17 +18,11 @@ func prestartCommand(g *globals) *cli.Command {
 			&cli.BoolFlag{Name: "undo",
 				Usage: "unmount the shared mount that prestart has made, before lxcfs is removed"},
 		},
-		Action: func(ctx *cli.Context) error {
-			if err := options.NoArguments(ctx); err != nil {
-				return err
-			}
-			if err := options.NeedRoot(); err != nil {
-				return err
-			}
+		Action: options.AsRoot(func(ctx *cli.Context) error {
 			if ctx.Bool("undo") {
 				return g.toolkit().UndoPrestart()
 			}
 			return g.toolkit().Prestart(ctx.Context)
-		},
+		}),
 	}
 }

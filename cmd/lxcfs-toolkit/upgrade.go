@@ -23,15 +23,9 @@ func upgradeCommand(g *globals) *cli.Command {
 			&cli.DurationFlag{Name: "timeout", Value: 15 * time.Second, Destination: &timeout,
 				Usage: "wait at most `TIME`"},
 		},
-		Action: func(ctx *cli.Context) error {
-			if err := options.NoArguments(ctx); err != nil {
-				return err
-			}
+		Action: options.AsRoot(func(ctx *cli.Context) error {
 			if timeout <= 0 {
 				return cmdline.Usagef("--timeout %v is not positive", timeout)
-			}
-			if err := options.NeedRoot(); err != nil {
-				return err
 			}
 			status, err := g.toolkit().Upgrade(ctx.Context, timeout)
 			if err != nil {
@@ -41,6 +35,6 @@ func upgradeCommand(g *globals) *cli.Command {
 				fmt.Fprintf(w, "lxcfs on %s is served by process %d, version %s\n",
 					g.Mountpoint, status.Worker, status.Version)
 			})
-		},
+		}),
 	}
 }

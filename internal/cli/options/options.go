@@ -117,6 +117,19 @@ func NoArguments(ctx *cli.Context) error {
 	return nil
 }
 
+// AsRoot returns the action of a command that takes options only, and that only root can run.
+func AsRoot(action cli.ActionFunc) cli.ActionFunc {
+	return func(ctx *cli.Context) error {
+		if err := NoArguments(ctx); err != nil {
+			return err
+		}
+		if err := NeedRoot(); err != nil {
+			return err
+		}
+		return action(ctx)
+	}
+}
+
 // NeedRoot returns an error for users other than root.
 func NeedRoot() error {
 	if os.Geteuid() != 0 {

@@ -24,13 +24,11 @@ const (
 	brokerTime = 2 * time.Second
 )
 
-// brokerSockets are the sockets of the broker, by engine.
 var brokerSockets = map[string]string{
 	"docker": "/run/docker/plugins/authz-broker.sock",
 	"isulad": "/run/isulad/plugins/authz-broker.sock",
 }
 
-// hasBroker reports whether the broker is installed.
 func (w *World) hasBroker() bool { return w.program(broker) != "" || w.exists(w.PolicyFile) }
 
 // checkAuthz checks that an engine asks the broker, and that the broker answers. The configuration
@@ -68,7 +66,6 @@ func (w *World) checkAuthz(
 	}
 }
 
-// usesBroker reports whether the broker is enabled, or runs.
 func (w *World) usesBroker(ctx context.Context) bool {
 	return w.isEnabled(brokerUnit) || len(w.brokerAnswers(ctx)) > 0
 }
@@ -149,7 +146,6 @@ func checkPolicy(ctx context.Context, w *World, r *Report) {
 	}
 }
 
-// addLint adds the warnings about policies.
 func (w *World) addLint(r *Report, policies *policy.Set) {
 	named := make(map[ID]int)
 	var engines []action.Engine

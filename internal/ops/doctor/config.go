@@ -13,7 +13,6 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// engineKind is an engine whose configuration is checked.
 type engineKind struct {
 	name string
 	// programs are the names of its daemon, config is its main file, unit its service.
@@ -48,7 +47,6 @@ func (w *World) wants(r *Report, e *engineKind) bool {
 	return there
 }
 
-// has reports whether the engine is installed.
 func (w *World) has(e *engineKind) bool {
 	return w.program(e.programs...) != "" || w.exists(e.config)
 }

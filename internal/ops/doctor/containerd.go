@@ -16,7 +16,6 @@ var containerd = engineKind{
 // criPlugins are the names of the CRI plug-in, in versions 3, 2 and 1 of the file.
 var criPlugins = []string{"io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri", "cri"}
 
-// maxImports bounds the number of imported files.
 const maxImports = 32
 
 // containerdFile is the checked part of config.toml (containerd-config.toml(5)).
@@ -70,7 +69,6 @@ func (c *containerdConfig) add(f *containerdFile) {
 	}
 }
 
-// readContainerd reads the file and its imports.
 func (w *World) readContainerd(r *Report) (c *containerdConfig, config state) {
 	c = &containerdConfig{runtimes: make(map[string]engineRuntime)}
 	read := func(file string) (*containerdFile, state) {
@@ -90,7 +88,6 @@ func (w *World) readContainerd(r *Report) (c *containerdConfig, config state) {
 	return c, config
 }
 
-// imports returns the files that a file imports by these patterns.
 func (w *World) imports(patterns []string) (files []string) {
 	for _, pattern := range patterns {
 		if !filepath.IsAbs(pattern) {

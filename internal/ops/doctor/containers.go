@@ -26,7 +26,6 @@ func checkContainers(ctx context.Context, w *World, r *Report) {
 	w.checkLXC(ctx, r, found.Containers)
 }
 
-// checkRunning checks the files of lxcfs in the containers.
 func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List) {
 	for _, s := range found.Skipped {
 		if s.Source == isulads[0].name && w.isuladServesTCP(ctx) {
@@ -78,7 +77,6 @@ func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List
 	}
 }
 
-// brokenContainer is a container with a problem.
 type brokenContainer struct {
 	*toolkit.Listed
 	problem string

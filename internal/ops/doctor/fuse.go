@@ -15,7 +15,6 @@ const (
 	fuseControl = "/sys/fs/fuse/connections"
 )
 
-// checkFuse checks that the kernel and the host support FUSE.
 func checkFuse(_ context.Context, w *World, r *Report) {
 	text, err := w.read("/proc/filesystems", maxConfig)
 	isFuse := func(line []byte) bool { return string(bytes.TrimSpace(line)) == "nodev\tfuse" }
@@ -47,7 +46,6 @@ func checkFuse(_ context.Context, w *World, r *Report) {
 	}
 }
 
-// mountFuseControl is the command that mounts fusectl.
 const mountFuseControl = "mount -t fusectl fusectl " + fuseControl
 
 // fuseControl reports whether fusectl is mounted, which can abort connections.

@@ -105,7 +105,6 @@ func (w *World) checkHook(r *Report, e *engineKind, file string, h *specs.Hook, 
 	return err == nil
 }
 
-// hooksByStage returns the hooks of a hookspec file by stage.
 func hooksByStage(hooks *specs.Hooks) map[string][]specs.Hook {
 	return map[string][]specs.Hook{
 		//lint:ignore SA1019 deprecated, but the only one that iSulad knows
@@ -115,12 +114,10 @@ func hooksByStage(hooks *specs.Hooks) map[string][]specs.Hook {
 	}
 }
 
-// stages are all stages, in their order.
 var stages = []string{
 	"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
 }
 
-// isuladStages are the stages that iSulad knows.
 var isuladStages = []string{"prestart", "poststart", "poststop"}
 
 // checkHookSpec checks a file for --hook-spec of iSulad. It returns whether the file contains the

@@ -94,7 +94,6 @@ func appendDirs(before []string, values []any) []string {
 	return dirs
 }
 
-// checkHooksDirs checks the hooks in the directories of an engine.
 func (w *World) checkHooksDirs(r *Report, e *engineKind, configs []string) {
 	dirs, ok := w.hooksDirs(r, e, configs)
 	if !ok {

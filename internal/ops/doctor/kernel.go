@@ -32,7 +32,6 @@ var features = []struct {
 		"containers cannot have users of their own"},
 }
 
-// checkKernel checks the features of the kernel.
 func checkKernel(_ context.Context, w *World, r *Report) {
 	release := w.release()
 	r.version("kernel", release)
@@ -65,7 +64,6 @@ func (w *World) release() string {
 	return strings.TrimSpace(string(text))
 }
 
-// parseRelease parses the first two numbers of a release.
 func parseRelease(release string) (v [2]int, ok bool) {
 	n, err := fmt.Sscanf(release, "%d.%d", &v[0], &v[1])
 	return v, err == nil && n == 2

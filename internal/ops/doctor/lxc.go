@@ -171,7 +171,6 @@ type lxcConfig struct {
 
 type lxcHook struct{ key, value string }
 
-// maxIncludes bounds the depth of includes.
 const maxIncludes = 10
 
 // include parses a file, or the files of a directory that end in .conf.

@@ -40,7 +40,6 @@ func checkLxcfs(ctx context.Context, w *World, r *Report) {
 	w.checkBeside(r, found, !isElsewhere)
 }
 
-// checkMain checks the lxcfs on World.Mountpoint.
 func (w *World) checkMain(ctx context.Context, r *Report, found *probe.Result, byUnit bool) {
 	start := command("%s && (lxcfs %s >>/var/log/lxcfs.log 2>&1 &) && %s",
 		w.toolkit("prestart"), quote(w.Mountpoint), w.remountAll())
@@ -64,7 +63,6 @@ func (w *World) checkMain(ctx context.Context, r *Report, found *probe.Result, b
 	}
 }
 
-// remountAll returns the command that mounts new files in all running containers.
 func (w *World) remountAll() string { return w.toolkit("remount", "--all") }
 
 // cutOff returns a command that aborts the connection of a server that hangs, so that readers fail

@@ -5,7 +5,6 @@ import (
 	"slices"
 )
 
-// engineRuntime is a runtime in the configuration of an engine.
 type engineRuntime struct {
 	name, program string
 	args          []string

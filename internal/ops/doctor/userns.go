@@ -101,7 +101,6 @@ func (w *World) users() map[string]string {
 	return users
 }
 
-// checkUserns checks the ids for containers with user namespaces.
 func checkUserns(_ context.Context, w *World, r *Report) {
 	if w.program(shiftHooks...) != "" {
 		r.shift = new(Shift)

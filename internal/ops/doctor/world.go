@@ -58,7 +58,6 @@ const (
 	maxFiles = 500
 )
 
-// path returns the path of a file of the host.
 func (w *World) path(file string) string { return filepath.Join(w.Root, file) }
 
 // read reads a regular file of the host. Errors lack the name of the file.
@@ -107,7 +106,6 @@ func (w *World) files(dir, suffix string) (files []string) {
 	return files
 }
 
-// programDirs are the directories of the host's programs.
 var programDirs = []string{
 	"/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin",
 }
@@ -153,7 +151,6 @@ func (w *World) hasUnit(unit string) bool {
 	return w.exists(systemdDir) && slices.ContainsFunc(unitDirs, isIn)
 }
 
-// isEnabled reports whether systemd starts the unit at boot.
 func (w *World) isEnabled(unit string) bool {
 	return w.link("/etc/systemd/system/multi-user.target.wants/"+unit) != ""
 }
