@@ -147,7 +147,7 @@ func checkPolicy(ctx context.Context, w *World, r *Report) {
 }
 
 func (w *World) addLint(r *Report, policies *policy.Set) {
-	named := make(map[ID]int)
+	before := len(r.Findings)
 	var engines []action.Engine
 	if w.has(&docker) {
 		engines = append(engines, action.Docker)
@@ -160,16 +160,10 @@ func (w *World) addLint(r *Report, policies *policy.Set) {
 		if warning.Explicit {
 			id, cure = PolicyPlain, advice("change the line if this is not meant")
 		}
-		if named[id]++; named[id] <= maxNamed {
-			r.add(id, fmt.Sprintf("%s:%d", w.PolicyFile, warning.Line), cure, "%s", warning.Text)
-		}
+		r.add(id, fmt.Sprintf("%s:%d", w.PolicyFile, warning.Line), cure, "%s", warning.Text)
 	}
-	for _, id := range []ID{PolicyDoubtful, PolicyPlain} {
-		if more := named[id] - maxNamed; more > 0 {
-			r.add(id, w.PolicyFile, command("authz-broker check %s", quote(w.PolicyFile)),
-				"%d more may not be meant", more)
-		}
-	}
+	r.shorten(before, w.PolicyFile, command("authz-broker check %s", quote(w.PolicyFile)),
+		"%d more may not be meant")
 }
 
 // firstLine returns the first line of an error, without the directory that stands for the root.

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -8,9 +9,6 @@ import (
 	"palisade/internal/cli/cmdline"
 	"palisade/internal/inject/toolkit"
 )
-
-// maxNamed bounds the number of findings of one kind.
-const maxNamed = 20
 
 // checkContainers checks the files of lxcfs in running containers, and the hooks for new ones of
 // LXC.
@@ -34,52 +32,46 @@ func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List
 		r.add(EngineSilent, s.Source, w.wake(s.Source), "its containers are unknown: %s", s.Error)
 	}
 	healthy := w.lxcfs(ctx).healthy()
-	problems := make(map[ID][]brokenContainer)
-	fine := 0
+	before, fine, unknown := len(r.Findings), 0, 0
+	add := func(c *toolkit.Listed, id ID, cure remedy, problem string) {
+		r.add(id, containerName(c), cure, "%s", problem)
+		r.Findings[len(r.Findings)-1].engine = c.Engine
+	}
+	remountAll := command("%s", w.remountAll())
 	for i := range found.Containers {
 		c := &found.Containers[i]
-		id, problem := ContainerOK, ""
+		cure := remountAll
+		if plain.MatchString(c.ID) { // the container may have chosen the name
+			cure.text = w.toolkit("remount", "--container-id", c.ID)
+		}
 		switch lacks := missingFiles(c, healthy); {
 		case c.HostMounts: // it cannot have files
-			continue
 		case c.Error != "":
-			id, problem = CheckIncomplete, "its files of lxcfs are unknown: "+c.Error
+			if unknown++; unknown <= maxNamed {
+				add(c, CheckIncomplete, advice("find out why it has so many mounts"),
+					"its files of lxcfs are unknown: "+c.Error)
+			}
 		case len(c.Dead) > 0:
-			id = ContainerDead
-			problem = "files of an lxcfs that has ended, which cannot be read: " + list(c.Dead)
+			add(c, ContainerDead, cure,
+				"files of an lxcfs that has ended, which cannot be read: "+list(c.Dead))
 		case len(c.Alive) == 0:
-			id, problem = ContainerMissing, "it has no file of lxcfs, and sees the host's"
+			add(c, ContainerMissing, cure, "it has no file of lxcfs, and sees the host's")
 		case len(lacks) > 0:
-			id = ContainerIncomplete
-			problem = "these files are missing, or are not those of lxcfs: " + list(lacks)
+			add(c, ContainerIncomplete, cure,
+				"these files are missing, or are not those of lxcfs: "+list(lacks))
 		default:
 			fine++
-			continue
 		}
-		problems[id] = append(problems[id], brokenContainer{c, problem})
 	}
-	unknown := problems[CheckIncomplete]
-	for _, c := range unknown[:min(len(unknown), maxNamed)] {
-		r.add(CheckIncomplete, containerName(c.Listed), advice("find out why it has so many mounts"),
-			"%s", c.problem)
-	}
-	w.addContainers(r, ContainerDead, problems[ContainerDead])
-	missing := problems[ContainerMissing]
-	for len(missing) > 0 { // by engine: leaveOut depends on it
-		engine := missing[0].Engine
-		isOther := func(c brokenContainer) bool { return c.Engine != engine }
-		w.addContainers(r, ContainerMissing, slices.DeleteFunc(slices.Clone(missing), isOther))
-		missing = slices.DeleteFunc(missing, func(c brokenContainer) bool { return !isOther(c) })
-	}
-	w.addContainers(r, ContainerIncomplete, problems[ContainerIncomplete])
+	r.shorten(before, "more containers", remountAll, "%d more have the same problem")
+	order := []ID{CheckIncomplete, ContainerDead, ContainerMissing, ContainerIncomplete}
+	slices.SortStableFunc(r.Findings[before:], func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(slices.Index(order, a.ID), slices.Index(order, b.ID)),
+			cmp.Compare(a.engine, b.engine))
+	})
 	if fine > 0 {
 		r.fine(ContainerOK, "containers", "%d of %d have all files of lxcfs", fine, len(found.Containers))
 	}
-}
-
-type brokenContainer struct {
-	*toolkit.Listed
-	problem string
 }
 
 // missingFiles returns the files that an lxcfs serves and the container lacks. Of several lxcfs it
@@ -98,26 +90,6 @@ func missingFiles(c *toolkit.Listed, healthy []*server) (fewest []string) {
 		}
 	}
 	return fewest
-}
-
-// addContainers adds a finding for each of the first maxNamed containers, and one for all others.
-func (w *World) addContainers(r *Report, id ID, containers []brokenContainer) {
-	for i, c := range containers {
-		all := command("%s", w.remountAll())
-		switch {
-		case i == maxNamed:
-			r.add(id, "more containers", all, "%d more have the same problem", len(containers)-i)
-		case plain.MatchString(c.ID):
-			cure := command("%s", w.toolkit("remount", "--container-id", c.ID))
-			r.add(id, containerName(c.Listed), cure, "%s", c.problem)
-		default: // the container has chosen the name
-			r.add(id, containerName(c.Listed), all, "%s", c.problem)
-		}
-		r.Findings[len(r.Findings)-1].engine = c.Engine
-		if i == maxNamed {
-			return
-		}
-	}
 }
 
 // leaveOut lowers the level of containers without files if their engine calls the hook only for

@@ -14,6 +14,7 @@ import (
 
 	"palisade/internal/cli/cmdline"
 	"palisade/internal/inject/toolkit"
+	"palisade/internal/linux/sys"
 )
 
 // Level is the severity of a finding.
@@ -124,23 +125,35 @@ func (r *Report) add(id ID, subject string, cure remedy, format string, args ...
 	})
 }
 
-// shorten keeps the first maxNamed findings of each kind, from the given index on, and adds a
-// finding with the number of the others.
-func (r *Report) shorten(from int) {
-	count := make(map[ID]int)
-	r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool {
-		if from--; from >= 0 {
-			return false
-		}
-		count[f.ID]++
-		return count[f.ID] > maxNamed
-	})
-	for _, id := range slices.Sorted(maps.Keys(count)) {
-		if more := count[id] - maxNamed; more > 0 {
-			r.add(id, "others", advice("fix the listed ones first, then run palisade doctor again"),
-				"%d more have the same problem", more)
-		}
+// maxNamed bounds the number of findings of one kind.
+const maxNamed = 20
+
+// shorten keeps the first maxNamed findings of each kind and engine, from the given index on, and
+// adds a finding for the others. format has a %d for their number.
+func (r *Report) shorten(from int, subject string, cure remedy, format string) {
+	type group struct {
+		id     ID
+		engine string
 	}
+	count := make(map[group]int)
+	var long []group
+	r.Findings = append(r.Findings[:from], slices.DeleteFunc(r.Findings[from:], func(f Finding) bool {
+		g := group{f.ID, f.engine}
+		if count[g]++; count[g] == maxNamed+1 {
+			long = append(long, g)
+		}
+		return count[g] > maxNamed
+	})...)
+	for _, g := range long {
+		r.add(g.id, subject, cure, format, count[g]-maxNamed)
+		r.Findings[len(r.Findings)-1].engine = g.engine
+	}
+}
+
+// shortenOthers is shorten for problems that have to be solved one by one.
+func (r *Report) shortenOthers(from int) {
+	r.shorten(from, "others", advice("fix the listed ones first, then run palisade doctor again"),
+		"%d more have the same problem")
 }
 
 // optional adds that an engine calls the hook only for containers that ask for it.
@@ -209,24 +222,20 @@ func Examine(ctx context.Context, w *World) *Report {
 
 // inTime runs the check, and returns without it when it takes too long.
 func (c *check) inTime(ctx context.Context, w *World) *Report {
-	limit := c.limit
-	if w.limit != 0 {
-		limit = w.limit
-	}
+	limit := cmp.Or(w.limit, c.limit)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	done := make(chan *Report, 1)
-	go func() { done <- c.safely(ctx, w) }()
-	select {
-	case r := <-done:
-		return r
-	case <-time.After(limit + limit/10):
-		r := newReport()
+	late, cancelLate := context.WithTimeout(context.WithoutCancel(ctx), limit+limit/10)
+	defer cancelLate()
+	run := func() (*Report, error) { return c.safely(ctx, w), nil }
+	r, err := sys.Within(late, run, func(*Report) {})
+	if err != nil {
+		r = newReport()
 		r.add(CheckIncomplete, c.name,
 			advice("find out which file or program of %s hangs, and run palisade doctor again", c.name),
 			"the check was not done after %v", limit)
-		return r
 	}
+	return r
 }
 
 func newReport() *Report { return &Report{Versions: make(map[string]string)} }

@@ -141,7 +141,7 @@ func (w *World) checkLXCConfigs(r *Report, dir string) {
 			advice("add the line lxc.include = %s/ to it, unless this is meant", dir),
 			"the container starts without files of lxcfs: it does not include the files in %s", dir)
 	}
-	r.shorten(before)
+	r.shortenOthers(before)
 }
 
 // lxcfsHooksIn returns the hooks of lxcfs that LXC runs when a container with this configuration

@@ -149,7 +149,7 @@ func (w *World) checkBeside(r *Report, found *servers, isMain bool) {
 		}
 		w.checkOff(r, points, s.Server)
 	}
-	r.shorten(before)
+	r.shortenOthers(before)
 }
 
 // addFailing adds that an lxcfs on another mount point does not serve. For one that hangs it does
