@@ -34,7 +34,7 @@ func TestManPages(t *testing.T) {
 		_, list, _ := strings.Cut(help, "COMMANDS:\n")
 		list, _, _ = strings.Cut(list, "GLOBAL OPTIONS:")
 		commands := commandName.FindAllStringSubmatch(list, -1)
-		if program != "lxcfs" && len(commands) < 4 {
+		if program != "lxcfs" && len(commands) < 3 {
 			t.Errorf("%s has only the commands %q", program, commands)
 		}
 		for _, command := range commands {
@@ -47,6 +47,9 @@ func TestManPages(t *testing.T) {
 				continue
 			}
 			part, _, _ = strings.Cut(part, "\n.SS ")
+			if program == "lxcfs-toolkit" && (command[1] == "top" || command[1] == "doctor") {
+				continue // the options are palisade's, and in its page
+			}
 			checkOptions(t, program+" "+command[1], part, run(t, "chroot", r.root, "/usr/bin/"+program, command[1], "--help"))
 		}
 	}
