@@ -19,6 +19,10 @@ const (
 	exitWedged     = 5
 )
 
+var exitCodes = map[probe.State]int{
+	probe.NotMounted: exitNotMounted, probe.Dead: exitDead, probe.Wedged: exitWedged,
+}
+
 func checkCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:  "check-lxcfs",
@@ -39,15 +43,10 @@ func checkCommand(g *globals) *cli.Command {
 			if err := g.Print(ctx.App.Writer, found, write); err != nil {
 				return err
 			}
-			switch found.State {
-			case probe.Healthy:
-				return nil
-			case probe.NotMounted:
-				return cli.Exit("", exitNotMounted)
-			case probe.Dead:
-				return cli.Exit("", exitDead)
+			if code := exitCodes[found.State]; code != 0 {
+				return cli.Exit("", code)
 			}
-			return cli.Exit("", exitWedged)
+			return nil
 		},
 	}
 }

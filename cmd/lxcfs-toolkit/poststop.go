@@ -118,7 +118,7 @@ func (e ending) startsAgain(ctx context.Context) (bool, error) {
 	if job == "stop" {
 		return false, nil
 	}
-	unit, err := showUnit(ctx, e.unit)
+	unit, err := systemctl(ctx, "show", "--property", "Restart,"+activeExit, e.unit)
 	switch {
 	case err != nil:
 		return e.hasFailed() || job != "", err
@@ -127,7 +127,7 @@ func (e ending) startsAgain(ctx context.Context) (bool, error) {
 	case job != "":
 		return true, nil // to start or restart it
 	}
-	switch unit["Restart"] {
+	switch property(unit, "Restart") {
 	case "always":
 		return true, nil
 	case "no":
@@ -147,31 +147,25 @@ func jobOf(jobs, unit string) string {
 	return ""
 }
 
-// properties are the properties of a unit.
-type properties map[string]string
+// property returns a property of a unit in the output of systemctl show, "" if it is missing.
+func property(unit, name string) string {
+	for line := range strings.Lines(unit) {
+		if value, ok := strings.CutPrefix(line, name+"="); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
 
 // activeExit is the property with the time at which the unit last stopped being active, in
 // microseconds of CLOCK_MONOTONIC, 0 if it never was.
 const activeExit = "ActiveExitTimestampMonotonic"
 
-func showUnit(ctx context.Context, unit string) (properties, error) {
-	text, err := systemctl(ctx, "show", "--property", "Restart,"+activeExit, unit)
-	if err != nil {
-		return nil, err
-	}
-	p := make(properties)
-	for line := range strings.Lines(text) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		p[key] = value
-	}
-	return p, nil
-}
-
 // downtime returns the time since the unit was last active or, if that is later, since a daemon
 // began to serve: a daemon that ends before ExecStartPost does leaves the unit inactive. It returns
 // 0 if systemd does not know when the unit was active.
-func (e ending) downtime(unit properties) time.Duration {
-	left, err := strconv.ParseInt(unit[activeExit], 10, 64)
+func (e ending) downtime(unit string) time.Duration {
+	left, err := strconv.ParseInt(property(unit, activeExit), 10, 64)
 	if err != nil || left <= 0 {
 		return 0
 	}

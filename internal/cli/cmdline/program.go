@@ -150,16 +150,16 @@ func (l *line) add(flag cli.Flag, isGlobal bool, value string) {
 
 // find returns the option with the name: the command's, else the program's.
 func (l *line) find(name string) (flag cli.Flag, isGlobal bool) {
-	has := func(f cli.Flag) bool { return slices.Contains(f.Names(), name) }
+	scopes := [][]cli.Flag{nil, append(slices.Clone(l.program.Flags), cli.HelpFlag, cli.VersionFlag)}
 	if l.command != nil {
-		flags := append(slices.Clone(l.command.Flags), cli.HelpFlag)
-		if i := slices.IndexFunc(flags, has); i >= 0 {
-			return flags[i], false
-		}
+		scopes[0] = append(slices.Clone(l.command.Flags), cli.HelpFlag)
 	}
-	flags := append(slices.Clone(l.program.Flags), cli.HelpFlag, cli.VersionFlag)
-	if i := slices.IndexFunc(flags, has); i >= 0 {
-		return flags[i], true
+	for i, flags := range scopes {
+		for _, flag := range flags {
+			if slices.Contains(flag.Names(), name) {
+				return flag, i == 1
+			}
+		}
 	}
 	return nil, false
 }

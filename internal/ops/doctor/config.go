@@ -34,17 +34,15 @@ func (w *World) wants(r *Report, e *engineKind) bool {
 	if len(w.Engines) > 0 && !named {
 		return false
 	}
-	there := w.has(e)
-	if !there && named {
-		r.add(
-			EngineAbsent, e.name, advice("install %s, or do not ask for it", e.name),
-			"neither its program nor %s exists", e.config,
-		)
-	}
-	if there {
+	if w.has(e) {
 		r.engines = append(r.engines, e.name)
+		return true
 	}
-	return there
+	if named {
+		r.add(EngineAbsent, e.name, advice("install %s, or do not ask for it", e.name),
+			"neither its program nor %s exists", e.config)
+	}
+	return false
 }
 
 func (w *World) has(e *engineKind) bool {

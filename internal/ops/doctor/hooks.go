@@ -3,7 +3,6 @@ package doctor
 import (
 	"bytes"
 	"encoding/json"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -105,20 +104,20 @@ func (w *World) checkHook(r *Report, e *engineKind, file string, h *specs.Hook, 
 	return err == nil
 }
 
-func hooksByStage(hooks *specs.Hooks) map[string][]specs.Hook {
-	return map[string][]specs.Hook{
+// stage is a stage of a hookspec file with its hooks.
+type stage struct {
+	name  string
+	hooks []specs.Hook
+}
+
+func stagesOf(h *specs.Hooks) []stage {
+	return []stage{
 		//lint:ignore SA1019 deprecated, but the only one that iSulad knows
-		"prestart": hooks.Prestart, "createRuntime": hooks.CreateRuntime,
-		"createContainer": hooks.CreateContainer,
-		"startContainer":  hooks.StartContainer, "poststart": hooks.Poststart, "poststop": hooks.Poststop,
+		{"prestart", h.Prestart}, {"createRuntime", h.CreateRuntime},
+		{"createContainer", h.CreateContainer}, {"startContainer", h.StartContainer},
+		{"poststart", h.Poststart}, {"poststop", h.Poststop},
 	}
 }
-
-var stages = []string{
-	"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
-}
-
-var isuladStages = []string{"prestart", "poststart", "poststop"}
 
 // checkHookSpec checks a file for --hook-spec of iSulad. It returns whether the file contains the
 // hook of lxcfs without problems.
@@ -134,26 +133,26 @@ func (w *World) checkHookSpec(r *Report, e *engineKind, file string) (state stat
 		return state, false
 	}
 	before := len(r.Findings)
-	byStage := hooksByStage(&hooks)
 	others := false
-	for _, hook := range slices.Concat(slices.Collect(maps.Values(byStage))...) {
-		ours = ours || isHook(&hook, lxcfsHooks)
-		others = others || !isHook(&hook, lxcfsHooks)
+	for _, stage := range stagesOf(&hooks) {
+		for _, hook := range stage.hooks {
+			isOurs := isHook(&hook, lxcfsHooks)
+			ours, others = ours || isOurs, others || !isOurs
+		}
 	}
 	write := command("%s >%s", w.spec(e), quote(file))
 	if others {
 		write = advice("put what `%s` prints in the place of that hook in %s", w.spec(e), file)
 	}
-	for _, stage := range stages {
-		for i := range byStage[stage] {
-			w.checkSpecHook(r, e, file, stage, &byStage[stage][i], write)
+	for _, stage := range stagesOf(&hooks) {
+		for i := range stage.hooks {
+			w.checkSpecHook(r, e, file, stage.name, &stage.hooks[i], write)
 		}
 	}
-	isOf := func(names []string) func(specs.Hook) bool {
-		return func(h specs.Hook) bool { return isHook(&h, names) }
-	}
-	lxcfs := slices.IndexFunc(byStage["prestart"], isOf(lxcfsHooks))
-	if lxcfs >= 0 && slices.IndexFunc(byStage["prestart"], isOf(shiftHooks)) > lxcfs {
+	prestart := stagesOf(&hooks)[0].hooks
+	lxcfs := slices.IndexFunc(prestart, func(h specs.Hook) bool { return isHook(&h, lxcfsHooks) })
+	shift := slices.IndexFunc(prestart, func(h specs.Hook) bool { return isHook(&h, shiftHooks) })
+	if lxcfs >= 0 && shift > lxcfs {
 		r.add(HookOrder, file,
 			advice("put the hook of userns-shift before that of lxcfs-toolkit in %s", file),
 			"userns-shift is called after lxcfs-toolkit, whose mounts hide files from it")
@@ -172,7 +171,7 @@ func (w *World) checkSpecHook(
 			"%s does not call the hook at the stage %s, but at prestart", e.name, stage)
 	case isHook(h, lxcfsHooks):
 		w.checkHook(r, e, file, h, write)
-	case slices.Contains(isuladStages, stage):
+	case slices.Contains([]string{"prestart", "poststart", "poststop"}, stage): // those of iSulad
 		w.checkHook(r, e, file, h, advice("install %s, or take it out of %s", h.Path, file))
 	}
 }

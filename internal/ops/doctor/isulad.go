@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"path/filepath"
@@ -74,10 +75,7 @@ func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind,
 	}
 	w.checkIsuladAccess(ctx, r, e, &c)
 	sample := filepath.Join(graph, "hooks/hookspec.json")
-	file := c.HookSpec
-	if file == "" {
-		file = isuladDefault
-	}
+	file := cmp.Or(c.HookSpec, isuladDefault)
 	state, ours := w.checkHookSpec(r, e, file)
 	switch {
 	case state == broken: // reported already

@@ -70,8 +70,7 @@ func (w *World) checkIsuladPlugin(
 	case hasTCP && c.TLS:
 		w.checkAuthz(ctx, r, e, []string{c.Plugin}, pluginSetting)
 	default:
-		w.checkAuthz(ctx, r, e, []string{c.Plugin},
-			pluginSetting+", "+listen)
+		w.checkAuthz(ctx, r, e, []string{c.Plugin}, pluginSetting+", "+listen)
 	}
 }
 

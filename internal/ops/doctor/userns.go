@@ -50,23 +50,14 @@ func parseSubids(text []byte) (ranges []subid, broken []string) {
 func overlap(ranges []subid) (a, b subid, ok bool) {
 	sorted := slices.Clone(ranges)
 	slices.SortStableFunc(sorted, func(a, b subid) int { return cmp.Compare(a.first, b.first) })
-	// furthest are the ranges with the last ends, of two users.
-	var furthest [2]subid
+	// A range that overlaps any earlier one overlaps that with the last end, or these two overlap.
+	var last subid
 	for _, s := range sorted {
-		for _, f := range furthest {
-			if f.end > s.first && f.owner != s.owner {
-				return f, s, true
-			}
+		if s.first < last.end && s.owner != last.owner {
+			return last, s, true
 		}
-		switch {
-		case s.owner == furthest[0].owner || furthest[0].owner == "":
-			if s.end > furthest[0].end {
-				furthest[0] = s
-			}
-		case s.end > furthest[0].end:
-			furthest[1], furthest[0] = furthest[0], s
-		case s.end > furthest[1].end:
-			furthest[1] = s
+		if s.end > last.end {
+			last = s
 		}
 	}
 	return a, b, false
