@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the source that source.sh has made, and makes the debs: rpm/deb.sh VERSION DIR. Nothing is downloaded.
+# Builds the debs from the archive of source.sh: rpm/deb.sh VERSION DIR. Nothing is downloaded.
 set -eu
 cd "$(dirname "$0")/.."
 version=$1

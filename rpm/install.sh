@@ -9,7 +9,7 @@ hooks=usr/share/palisade/hooks
 put() { # MODE FILE TARGET
 	install -D -m "$1" "$2" "$root/$3"
 }
-keep() { # MODE FILE TARGET: an administrator's own file stays
+keep() { # MODE FILE TARGET: keeps an existing file
 	[ -e "$root/$3" ] || put "$@"
 }
 alias_of() { # TARGET NAME...: other names of a program, and their man pages
@@ -27,7 +27,7 @@ program() { # NAME
 	gzip -n9 -f "$root/usr/share/man/man8/$1.8"
 	put 644 "completions/bash/$1" "usr/share/bash-completion/completions/$1"
 	put 644 "completions/zsh/_$1" "$ZSHDIR/_$1"
-	# Pages have links to one another, and each package may be the only one.
+	# Pages link to each other, and each package can be installed alone.
 	for page in README.md CHANGELOG.md CONTRIBUTING.md docs/*.md docs/engines/*.md; do
 		put 644 "$page" "usr/share/doc/palisade-$package/$page"
 	done
@@ -82,7 +82,7 @@ authz-broker)
 	ln -sf ../../bin/authz-broker "$root/usr/lib/isulad/authz-broker"
 	;;
 *)
-	echo "install.sh: there is no package $package" >&2
+	echo "install.sh: unknown package $package" >&2
 	exit 2
 	;;
 esac

@@ -71,7 +71,7 @@ func TestForward(t *testing.T) {
 				}
 			}
 			cmd := exec.Command(newForwarder(t, dir), strings.Fields(tt.args)...)
-			cmd.Env = []string{"PATH=" + path}
+			cmd.Env = []string{"PATH=" + path, "GOCOVERDIR=" + t.TempDir()}
 			var out, stderr strings.Builder
 			cmd.Stdout, cmd.Stderr = &out, &stderr
 			err := cmd.Run()

@@ -42,8 +42,8 @@ func newProgram() *cmdline.Program {
 		"mount the files of lxcfs in containers, and unmount them",
 		"lxcfs-toolkit [OPTIONS] COMMAND [COMMAND_OPTIONS]", os.Stdout, nil,
 		remountCommand(g), umountCommand(g), checkCommand(g), prestartCommand(g), bindCommand(g),
-		poststopCommand(g), listCommand(g), forwardCommand(g, "top"), forwardCommand(g, "doctor"), hookCommand(g),
-		runtimeCommand(g), hookSpecCommand(g), upgradeCommand(g))
+		poststopCommand(g), listCommand(g), forwardCommand(g, "top"), forwardCommand(g, "doctor"),
+		hookCommand(g), runtimeCommand(g), hookSpecCommand(g), upgradeCommand(g))
 	p.Wrappers, p.Forwards = []string{"runtime"}, []string{"top", "doctor"}
 	p.Flags, p.Before, p.After = g.flags(), g.complete, g.Close
 	return p

@@ -116,7 +116,7 @@ func checkPolicy(ctx context.Context, w *World, r *Report) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		r.add(PolicyMissing, file,
-			advice("write into it who may do what; docs/authz-broker.md has examples"),
+			advice("write policies to it; docs/authz-broker.md has examples"),
 			"authz-broker cannot start: there are no policies")
 		return
 	case errors.Is(err, sys.ErrBeingWritten):
@@ -125,24 +125,25 @@ func checkPolicy(ctx context.Context, w *World, r *Report) {
 		return
 	case err != nil:
 		r.add(PolicyBroken, file,
-			advice("correct what is named, until `authz-broker check %s` is content", file),
-			"authz-broker does not take it: %s", w.firstLine(err))
+			advice("correct it until `authz-broker check %s` reports no error", file),
+			"authz-broker rejects it: %s", w.firstLine(err))
 		return
 	}
 	if open, err := policy.IsWritableByOthers(w.path(file)); err == nil && open {
 		r.add(PolicyWritable, file, command("chmod go-w %s", quote(file)),
-			"others than its owner can write it, and so decide")
+			"users other than its owner can change the policies")
 	}
 	switch {
 	case !policies.IsDefault():
 		w.addLint(r, policies)
 	case r.authz.Enabled || len(r.authz.Answers) > 0: // this includes the other warnings
 		r.add(PolicyDefault, file,
-			advice("write into it who may do what, and see what `authz-broker check` says"),
-			"it is as it was installed: who can open Docker's socket may do everything, others nothing")
+			advice("write your policies to it, and run `authz-broker check`"),
+			"it is unchanged since the installation: users who can open Docker's socket may do everything, "+
+				"others nothing")
 	}
 	if len(r.Findings) == 0 {
-		r.fine(PolicyOK, file, "nothing is doubtful")
+		r.fine(PolicyOK, file, "no warnings")
 	}
 }
 
@@ -156,14 +157,14 @@ func (w *World) addLint(r *Report, policies *policy.Set) {
 		engines = append(engines, action.Isulad)
 	}
 	for _, warning := range policies.Lint(engines...) {
-		id, cure := PolicyDoubtful, advice("change the line, or leave it if this is meant")
+		id, cure := PolicyDoubtful, advice("change the line, or keep it if this is intended")
 		if warning.Explicit {
-			id, cure = PolicyPlain, advice("change the line if this is not meant")
+			id, cure = PolicyPlain, advice("change the line if this is not intended")
 		}
 		r.add(id, fmt.Sprintf("%s:%d", w.PolicyFile, warning.Line), cure, "%s", warning.Text)
 	}
 	r.shorten(before, w.PolicyFile, command("authz-broker check %s", quote(w.PolicyFile)),
-		"%d more may not be meant")
+		"%d more lines may be unintended")
 }
 
 // firstLine returns the first line of an error, without the directory that stands for the root.

@@ -34,7 +34,7 @@ func checkCgroups(_ context.Context, w *World, r *Report) {
 	switch {
 	case len(v1) == 0 && v2 == "":
 		r.add(CgroupMissing, "/sys/fs/cgroup", command("mount -t cgroup2 cgroup2 /sys/fs/cgroup"),
-			"no cgroups are mounted: no limit is seen")
+			"no cgroups are mounted: limits are unknown")
 		return
 	case len(v1) == 0:
 		layout = "v2"
@@ -54,16 +54,16 @@ func checkCgroups(_ context.Context, w *World, r *Report) {
 			r.add(CgroupController, c.v1,
 				command("mkdir -p %[1]s && mount -t cgroup -o %[2]s %[2]s %[1]s",
 					"/sys/fs/cgroup/"+c.v1, c.v1),
-				"it is not mounted: containers see the host's for %s", c.shows)
+				"it is not mounted: containers see the host's values of %s", c.shows)
 		default:
 			r.add(CgroupController, c.v1,
 				advice("boot a kernel that has it, and without cgroup_disable=%s", c.v1),
-				"the kernel does not have it, or it is disabled: containers see the host's for %s",
+				"the kernel does not have it, or it is disabled: containers see the host's values of %s",
 				c.shows)
 		}
 	}
 	if len(r.Findings) == 0 {
-		r.fine(CgroupOK, "cgroups "+layout, "all controllers are there")
+		r.fine(CgroupOK, "cgroups "+layout, "all controllers are available")
 	}
 }
 
@@ -74,11 +74,11 @@ func (w *World) addOff(r *Report, file, controller, shows string) {
 		r.add(CgroupIdle, controller,
 			advice("start a container with a limit, and run palisade doctor again"),
 			"no unit uses it, so systemd does not enable it in %s; "+
-				"containers without it see the host's for %s", file, shows)
+				"containers without it see the host's values of %s", file, shows)
 		return
 	}
 	r.add(CgroupOff, controller, command("echo +%s >%s", controller, quote(file)),
-		"%s does not have it: containers see the host's for %s", file, shows)
+		"%s does not have it: containers see the host's values of %s", file, shows)
 }
 
 // hierarchies returns the mounted controllers of v1, and the mount point of v2.

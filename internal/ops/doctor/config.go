@@ -39,7 +39,7 @@ func (w *World) wants(r *Report, e *engineKind) bool {
 		return true
 	}
 	if named {
-		r.add(EngineAbsent, e.name, advice("install %s, or do not ask for it", e.name),
+		r.add(EngineAbsent, e.name, advice("install %s, or remove it from --engine", e.name),
 			"neither its program nor %s exists", e.config)
 	}
 	return false

@@ -126,7 +126,7 @@ func checkContainerd(_ context.Context, w *World, r *Report) {
 			r.add(HookCgroups, e.config,
 				advice("put SystemdCgroup = true beside BinaryName of the runtime %q in %s%s",
 					runtime.name, e.config, e.restartWords()),
-				"runc has SystemdCgroup = true, and the runtime %q has not: "+
+				"runc has SystemdCgroup = true, but the runtime %q does not: "+
 					"its pods are not in the kubelet's cgroups", runtime.name)
 		}
 	}

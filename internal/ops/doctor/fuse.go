@@ -42,7 +42,7 @@ func checkFuse(_ context.Context, w *World, r *Report) {
 			"fusectl is not mounted: a server that hangs cannot be cut off")
 	}
 	if len(r.Findings) == 0 {
-		r.fine(FuseOK, fuseDevice, "there is FUSE")
+		r.fine(FuseOK, fuseDevice, "FUSE is available")
 	}
 }
 

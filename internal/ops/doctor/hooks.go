@@ -168,10 +168,10 @@ func (w *World) checkSpecHook(
 	switch {
 	case isHook(h, lxcfsHooks) && stage != "prestart":
 		r.add(HookWrongStage, file, write,
-			"%s does not call the hook at the stage %s, but at prestart", e.name, stage)
+			"%s calls the hook at the stage prestart, not at %s", e.name, stage)
 	case isHook(h, lxcfsHooks):
 		w.checkHook(r, e, file, h, write)
 	case slices.Contains([]string{"prestart", "poststart", "poststop"}, stage): // those of iSulad
-		w.checkHook(r, e, file, h, advice("install %s, or take it out of %s", h.Path, file))
+		w.checkHook(r, e, file, h, advice("install %s, or remove it from %s", h.Path, file))
 	}
 }

@@ -81,7 +81,7 @@ func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind,
 	case state == broken: // reported already
 	case state == absent && c.HookSpec != "":
 		r.add(ConfigBroken, e.config, command("%s", w.writeSpec(e, file)),
-			"isulad cannot use it: the file of hook-spec, %s, is not there", file)
+			"isulad cannot use it: the file of hook-spec, %s, does not exist", file)
 	case ours:
 		r.fine(HookOK, e.name, "%s calls the hook for all containers", file)
 	case state == absent:

@@ -39,8 +39,8 @@ func (w *World) checkIsuladAccess(ctx context.Context, r *Report, e *engineKind,
 			"any client with a certificate of its authority is root at %s: it asks no plug-in", tcp)
 	default:
 		r.add(AuthzClientSays, e.name, advice("give certificates only to users whom you trust"),
-			"a client that leaves out the metadata tls_mode is not asked about; "+
-				"the user is whom the client says")
+			"it does not ask about a client without the metadata tls_mode; "+
+				"the client chooses the user name")
 	}
 	if !c.HasSocket() && remote {
 		r.add(IsuladNoSocket, e.config,
@@ -136,6 +136,6 @@ func (w *World) checkIsuladDirs(r *Report, graph string) {
 	}
 	slices.Reverse(closed)
 	r.add(IsuladFolders, closed[0], command("chmod o+x %s", quoteAll(closed)),
-		"containers of lcr with --user-remap do not start, since others may not pass; "+
-			"isulad closes %s whenever it starts", graph)
+		"containers of lcr with --user-remap do not start, since other users cannot search these "+
+			"directories; isulad closes %s when it starts", graph)
 }

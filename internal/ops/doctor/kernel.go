@@ -27,7 +27,7 @@ var features = []struct {
 	{Openat2, KernelOpenat2, "openat2", "5.6",
 		"symbolic links in paths of containers are not followed"},
 	{IDMappedMounts, KernelIDMap, "idmapped mounts on /var/lib", "5.12",
-		"userns-shift mount does not work there, and root file systems have to be shifted on the disk"},
+		"userns-shift mount does not work there: root file systems must be shifted on the disk"},
 	{UserNamespaces, KernelUserns, "user namespaces", "3.8",
 		"containers cannot have users of their own"},
 }
@@ -37,7 +37,7 @@ func checkKernel(_ context.Context, w *World, r *Report) {
 	r.version("kernel", release)
 	if v, ok := parseRelease(release); ok && slices.Compare(v[:], oldest[:]) < 0 {
 		r.add(KernelOld, "Linux "+release, advice("boot Linux %d.%d or later", oldest[0], oldest[1]),
-			"it is older than Linux %d.%d, before which nothing is tested", oldest[0], oldest[1])
+			"it is older than Linux %d.%d, the oldest version that is tested", oldest[0], oldest[1])
 	}
 	off := w.checkUsernsLimit(r)
 	for _, f := range features {
@@ -46,12 +46,12 @@ func checkKernel(_ context.Context, w *World, r *Report) {
 		}
 		if err := w.Kernel(f.feature); err != nil {
 			r.add(f.id, "Linux "+release,
-				advice("boot Linux %s or later, with nothing that forbids it", f.since),
+				advice("boot Linux %s or later, and permit it", f.since),
 				"%s: %v: %s", f.name, err, f.loss)
 		}
 	}
 	if len(r.Findings) == 0 {
-		r.fine(KernelOK, "Linux "+release, "it has all that is used")
+		r.fine(KernelOK, "Linux "+release, "all required features are present")
 	}
 }
 
@@ -80,7 +80,7 @@ func (w *World) checkUsernsLimit(r *Report) (off bool) {
 	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 	if off = err == nil && n == 0; off {
 		r.add(KernelUsernsMax, file, command("sysctl -w user.max_user_namespaces=15000"),
-			"there may be no user namespaces: containers cannot have users of their own")
+			"the limit of user namespaces is 0: containers cannot have users of their own")
 	}
 	return off
 }

@@ -138,7 +138,7 @@ func (w *World) checkLXCConfigs(r *Report, dir string) {
 			continue
 		}
 		r.add(LXCApart, config,
-			advice("add the line lxc.include = %s/ to it, unless this is meant", dir),
+			advice("add the line lxc.include = %s/ to it, unless this is intended", dir),
 			"the container starts without files of lxcfs: it does not include the files in %s", dir)
 	}
 	r.shortenOthers(before)

@@ -18,7 +18,7 @@ var subidFiles = []string{"/etc/subuid", "/etc/subgid"}
 // subid is a line of these files: the ids from first to end-1.
 type subid struct {
 	name string
-	// owner is the user whose they are, under one of its names.
+	// owner is the user, by one of its names.
 	owner      string
 	first, end uint64
 	line       int
@@ -115,8 +115,8 @@ func checkUserns(_ context.Context, w *World, r *Report) {
 		}
 		if a, b, ok := overlap(ranges); ok {
 			r.add(SubidOverlap, file,
-				advice("give them ranges of their own: change line %d", max(a.line, b.line)),
-				"%q and %q share ids from %d on: the containers of one can be those of the other",
+				advice("give each user other ids: change line %d", max(a.line, b.line)),
+				"%q and %q share ids from %d on: a container of one user can have the ids of the other's",
 				a.name, b.name, max(a.first, b.first))
 		}
 		names := remapped[i]
@@ -125,12 +125,12 @@ func checkUserns(_ context.Context, w *World, r *Report) {
 			line := fmt.Sprintf("%s:%d:65536", names[0], free(ranges))
 			r.add(SubidMissing, file,
 				command("echo %s >>%s%s", quote(line), file, docker.restart(w)),
-				"%q has no ids, and userns-remap in %s wants them: dockerd does not start",
+				"%q has no ids, which userns-remap in %s requires: dockerd does not start",
 				names[0], docker.config)
 		}
 	}
 	if there && len(r.Findings) == 0 {
-		r.fine(SubidOK, list(subidFiles), "no ids are given twice")
+		r.fine(SubidOK, list(subidFiles), "no ids are assigned twice")
 	}
 }
 
