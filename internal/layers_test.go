@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"cli/golden", "cli/version", "lxcfs/fakehost", "inject/lxcfstest", "linux/ktext", "linux/testns"},
 	{"linux/sys", "cli/clidoc", "linux/cpulist", "cli/cmdline", "authz/action", "authz/certs", "oci/idmap", "linux/lockfile", "linux/socket", "authz/strictjson", "oci/wiring"},
 	{"linux/cgroup", "lxcfs/fusedev", "userns/idattr", "userns/journal", "userns/walk", "cli/linelog", "lxcfs/meter", "cli/metrics", "inject/mounts", "oci", "authz/policy", "linux/procfs", "cli/scrape"},
-	{"lxcfs/account", "authz/audit", "inject/engine", "inject/probe", "userns/idmount", "oci/wrapper", "lxcfs/supervise"},
+	{"lxcfs/account", "authz/audit", "cli/options", "inject/engine", "inject/probe", "userns/idmount", "oci/wrapper", "lxcfs/supervise"},
 	{"authz/authzmetrics", "authz/broker", "lxcfs/persist", "ops/top", "userns/shift", "lxcfs/view"},
 	{"lxcfs/container"},
 	{"lxcfs/disk", "lxcfs/openfile", "userns/remap", "inject/toolkit"},

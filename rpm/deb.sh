@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the source that source.sh has made, and makes the debs: rpm/deb.sh VERSION DIR. Nothing is downloaded.
+# Builds the debs from the archive of source.sh: rpm/deb.sh VERSION DIR. Nothing is downloaded.
 set -eu
 cd "$(dirname "$0")/.."
 version=$1
@@ -13,7 +13,7 @@ trap 'rm -rf "$work"' EXIT
 tar -C "$work" -xzf "$dir/palisade-$version.tar.gz"
 cd "$work/palisade-$version"
 GOFLAGS=-mod=vendor GOPROXY=off GOTOOLCHAIN=local make --silent build man VERSION="$version"
-for package in lxcfs lxcfs-toolkit lxc userns-shift authz-broker; do
+for package in lxcfs lxcfs-toolkit tools lxc userns-shift authz-broker; do
 	name=palisade-$package
 	root=$work/$name
 	mkdir -p "$root/DEBIAN"

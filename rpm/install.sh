@@ -9,7 +9,7 @@ hooks=usr/share/palisade/hooks
 put() { # MODE FILE TARGET
 	install -D -m "$1" "$2" "$root/$3"
 }
-keep() { # MODE FILE TARGET: an administrator's own file stays
+keep() { # MODE FILE TARGET: keeps an existing file
 	[ -e "$root/$3" ] || put "$@"
 }
 alias_of() { # TARGET NAME...: other names of a program, and their man pages
@@ -21,19 +21,18 @@ alias_of() { # TARGET NAME...: other names of a program, and their man pages
 	done
 }
 
-program() {
-	put 755 "bin/$package" "usr/bin/$package"
-	put 644 "dist/man/$package.8" "usr/share/man/man8/$package.8"
-	gzip -n9 -f "$root/usr/share/man/man8/$package.8"
-	put 644 "completions/bash/$package" "usr/share/bash-completion/completions/$package"
-	put 644 "completions/zsh/_$package" "$ZSHDIR/_$package"
-	# Pages have links to one another, and each package may be the only one.
+program() { # NAME
+	put 755 "bin/$1" "usr/bin/$1"
+	put 644 "dist/man/$1.8" "usr/share/man/man8/$1.8"
+	gzip -n9 -f "$root/usr/share/man/man8/$1.8"
+	put 644 "completions/bash/$1" "usr/share/bash-completion/completions/$1"
+	put 644 "completions/zsh/_$1" "$ZSHDIR/_$1"
+	# Pages link to each other, and each package can be installed alone.
 	for page in README.md CHANGELOG.md CONTRIBUTING.md docs/*.md docs/engines/*.md; do
 		put 644 "$page" "usr/share/doc/palisade-$package/$page"
 	done
 }
 
-[ "$package" = lxc ] || program
 case $package in
 lxc)
 	for hook in lxc.mount.hook lxc.reboot.hook; do
@@ -44,11 +43,13 @@ lxc)
 	put 644 rpm/palisade-lxc.conf "$UNITDIR/lxcfs.service.d/palisade-lxc.conf"
 	;;
 lxcfs)
+	program lxcfs
 	put 755 bin/lxcfs-metrics usr/libexec/palisade/lxcfs-metrics
 	put 644 rpm/lxcfs.service "$UNITDIR/lxcfs.service"
 	put 644 rpm/lxcfs.modules usr/lib/modules-load.d/palisade-lxcfs.conf
 	;;
 lxcfs-toolkit)
+	program lxcfs-toolkit
 	alias_of lxcfs-toolkit lxcfs-tools lxcfs-hook lxcfs-runc
 	ln -sf lxcfs-toolkit "$root/usr/share/bash-completion/completions/lxcfs-tools"
 	for file in hookspec.json containerd/config.toml docker/daemon.json oci/lxcfs.json runc/config.json; do
@@ -59,13 +60,18 @@ lxcfs-toolkit)
 		ln -sf /usr/bin/lxcfs-toolkit "$root/var/lib/$engine/hooks/lxcfs-hook"
 	done
 	;;
+tools)
+	program palisade
+	;;
 userns-shift)
+	program userns-shift
 	alias_of userns-shift userns-shift-runc
 	for file in hooks/userns/*; do
 		put 644 "$file" "$hooks/userns/${file##*/}"
 	done
 	;;
 authz-broker)
+	program authz-broker
 	put 644 rpm/authz-broker.service "$UNITDIR/authz-broker.service"
 	put 644 rpm/authz-broker.socket "$UNITDIR/authz-broker.socket"
 	ln -sf authz-broker.service "$root$UNITDIR/authz.service"
@@ -76,7 +82,7 @@ authz-broker)
 	ln -sf ../../bin/authz-broker "$root/usr/lib/isulad/authz-broker"
 	;;
 *)
-	echo "install.sh: there is no package $package" >&2
+	echo "install.sh: unknown package $package" >&2
 	exit 2
 	;;
 esac

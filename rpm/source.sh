@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the source of the packages, with the modules in vendor/: rpm/source.sh VERSION DIR. The same files give the same tarball.
+# Makes the source archive of the packages, with the modules in vendor/: rpm/source.sh VERSION DIR. It is reproducible.
 set -eu
 cd "$(dirname "$0")/.."
 umask 022
@@ -12,13 +12,13 @@ name=palisade-$version
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 mkdir "$tree/$name"
-# What is in the folder now, committed or not.
+# The files of the work tree, committed or not.
 git -c safe.directory='*' ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
 	[ ! -e "$file" ] || printf '%s\0' "$file"
 done | tar --null -T - -cf - | tar -C "$tree/$name" -xf -
 GOFLAGS= $GO mod vendor -o "$tree/$name/vendor"
 (
-	# Their authors want to be named where the programs go.
+	# The licenses must be distributed with the programs.
 	cd "$tree/$name/vendor"
 	find . -type f \( -iname 'LICENSE*' -o -iname 'COPYING*' -o -iname 'NOTICE*' \) | LC_ALL=C sort | while IFS= read -r file; do
 		printf '\n===== %s\n\n' "${file#./}"

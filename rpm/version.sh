@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prints the version of the packages, or with --date when it was committed, in seconds: by a tag v1.2.3, and before the first of them
-# by the time and the id of the commit.
+# Prints the version of the packages, or with --date the time of the commit, in seconds. The version is that of the tag v1.2.3; without any
+# tag it consists of the time and the id of the commit.
 set -eu
 cd "$(dirname "$0")/.."
 git() { command git -c safe.directory='*' "$@"; }

@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cli/cmdline"
+	"palisade/internal/cli/options"
 )
 
 func bindCommand(g *globals) *cli.Command {
@@ -34,7 +35,7 @@ func bindCommand(g *globals) *cli.Command {
 			case timeout < 0:
 				return cmdline.Usagef("--timeout %v is negative", timeout)
 			}
-			if err := needRoot(); err != nil {
+			if err := options.NeedRoot(); err != nil {
 				return err
 			}
 			if undo {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"palisade/internal/cli/options"
 	"palisade/internal/inject/probe"
 	"palisade/internal/inject/toolkit"
 )
@@ -18,6 +19,10 @@ const (
 	exitWedged     = 5
 )
 
+var exitCodes = map[probe.State]int{
+	probe.NotMounted: exitNotMounted, probe.Dead: exitDead, probe.Wedged: exitWedged,
+}
+
 func checkCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:  "check-lxcfs",
@@ -25,28 +30,23 @@ func checkCommand(g *globals) *cli.Command {
 		Description: fmt.Sprintf("The exit code is 0 if lxcfs answers, %d if it is not mounted, "+
 			"%d if its process has ended, %d if it does not answer.",
 			exitNotMounted, exitDead, exitWedged),
-		Flags: []cli.Flag{g.jsonFlag()},
+		Flags: []cli.Flag{g.JSONFlag()},
 		Action: func(ctx *cli.Context) error {
-			if err := noArguments(ctx); err != nil {
+			if err := options.NoArguments(ctx); err != nil {
 				return err
 			}
-			found, err := probe.Look(ctx.Context, g.mountpoint, toolkit.ProbeTime)
+			found, err := probe.Look(ctx.Context, g.Mountpoint, toolkit.ProbeTime)
 			if err != nil {
 				return err
 			}
 			write := func(w io.Writer) { printCheck(w, &found) }
-			if err := g.print(ctx.App.Writer, found, write); err != nil {
+			if err := g.Print(ctx.App.Writer, found, write); err != nil {
 				return err
 			}
-			switch found.State {
-			case probe.Healthy:
-				return nil
-			case probe.NotMounted:
-				return cli.Exit("", exitNotMounted)
-			case probe.Dead:
-				return cli.Exit("", exitDead)
+			if code := exitCodes[found.State]; code != 0 {
+				return cli.Exit("", code)
 			}
-			return cli.Exit("", exitWedged)
+			return nil
 		},
 	}
 }

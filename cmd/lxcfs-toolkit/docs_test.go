@@ -4,8 +4,6 @@ import (
 	"testing"
 
 	"palisade/internal/cli/clidoc"
-	"palisade/internal/ops/doctor"
-	"palisade/internal/ops/top"
 )
 
 // TestDocuments compares the man page and the completions with the program.
@@ -15,7 +13,6 @@ func TestDocuments(t *testing.T) {
 		Aliases: []string{"lxcfs-tools"},
 		Values: map[string][]string{
 			"--log-level": {"debug", "info", "warn", "error"}, "--log-format": {"text", "json"},
-			"--engine": doctor.Engines, "--sort": top.OrderNames(),
 			"hook-spec": {"containerd", "crio", "docker", "isulad", "podman", "runc"},
 		},
 	}

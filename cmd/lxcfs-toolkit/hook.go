@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"palisade/internal/cli/options"
 )
 
 // hookTime bounds the time of the hook: less than the 30 s after which lcr kills it.
@@ -22,16 +24,10 @@ func hookCommand(g *globals) *cli.Command {
 			&cli.BoolFlag{Name: "strict", Destination: &strict,
 				Usage: "fail if lxcfs fails, so that the container does not start"},
 		},
-		Action: func(ctx *cli.Context) error {
-			if err := noArguments(ctx); err != nil {
-				return err
-			}
-			if err := needRoot(); err != nil {
-				return err
-			}
+		Action: options.AsRoot(func(ctx *cli.Context) error {
 			timed, cancel := context.WithTimeout(ctx.Context, hookTime)
 			defer cancel()
 			return g.toolkit().Hook(timed, os.Stdin, strict)
-		},
+		}),
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cli/cmdline"
+	"palisade/internal/cli/options"
 	"palisade/internal/inject/toolkit"
 )
 
@@ -16,21 +17,15 @@ func listCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:  "list",
 		Usage: "list running containers with the files of lxcfs in each",
-		Flags: []cli.Flag{g.jsonFlag()},
-		Action: func(ctx *cli.Context) error {
-			if err := noArguments(ctx); err != nil {
-				return err
-			}
-			if err := needRoot(); err != nil {
-				return err
-			}
+		Flags: []cli.Flag{g.JSONFlag()},
+		Action: options.AsRoot(func(ctx *cli.Context) error {
 			list, err := g.toolkit().List(ctx.Context)
 			if err != nil {
 				return err
 			}
 			g.warnSkipped(list.Skipped)
-			return g.print(ctx.App.Writer, list, func(w io.Writer) { printList(w, &list) })
-		},
+			return g.Print(ctx.App.Writer, list, func(w io.Writer) { printList(w, &list) })
+		}),
 	}
 }
 

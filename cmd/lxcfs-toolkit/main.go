@@ -37,14 +37,14 @@ func programFor(args []string) (*cmdline.Program, []string) {
 }
 
 func newProgram() *cmdline.Program {
-	g := new(globals)
+	g := newGlobals()
 	p := cmdline.NewProgram("lxcfs-toolkit",
 		"mount the files of lxcfs in containers, and unmount them",
 		"lxcfs-toolkit [OPTIONS] COMMAND [COMMAND_OPTIONS]", os.Stdout, nil,
 		remountCommand(g), umountCommand(g), checkCommand(g), prestartCommand(g), bindCommand(g),
-		poststopCommand(g), listCommand(g), topCommand(g), doctorCommand(g), hookCommand(g),
-		runtimeCommand(g), hookSpecCommand(g), upgradeCommand(g))
-	p.Wrappers = []string{"runtime"}
-	p.Flags, p.Before, p.After = g.flags(), g.complete, g.close
+		poststopCommand(g), listCommand(g), forwardCommand(g, "top"), forwardCommand(g, "doctor"),
+		hookCommand(g), runtimeCommand(g), hookSpecCommand(g), upgradeCommand(g))
+	p.Wrappers, p.Forwards = []string{"runtime"}, []string{"top", "doctor"}
+	p.Flags, p.Before, p.After = g.flags(), g.complete, g.Close
 	return p
 }

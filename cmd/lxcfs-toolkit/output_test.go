@@ -28,7 +28,9 @@ func TestHostileNames(t *testing.T) {
 	}}
 	for _, result := range []any{list, report} {
 		var b bytes.Buffer
-		if err := (&globals{json: true}).print(&b, result, nil); err != nil {
+		g := newGlobals()
+		g.JSON = true
+		if err := g.Print(&b, result, nil); err != nil {
 			t.Fatal(err)
 		}
 		if i := strings.IndexFunc(b.String(), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 {
@@ -40,7 +42,7 @@ func TestHostileNames(t *testing.T) {
 		"report": func(w io.Writer) { printReport(w, &report) },
 	} {
 		var b bytes.Buffer
-		if err := new(globals).print(&b, nil, write); err != nil {
+		if err := newGlobals().Print(&b, nil, write); err != nil {
 			t.Fatal(err)
 		}
 		text := b.String()

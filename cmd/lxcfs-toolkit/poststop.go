@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cli/cmdline"
+	"palisade/internal/cli/options"
 	"palisade/internal/inject/probe"
 	"palisade/internal/inject/toolkit"
 	"palisade/internal/linux/sys"
@@ -39,7 +40,7 @@ func poststopCommand(g *globals) *cli.Command {
 			if ctx.NArg() != 1 {
 				return cmdline.UsageError{Err: errors.New("want one UNIT")}
 			}
-			if err := needRoot(); err != nil {
+			if err := options.NeedRoot(); err != nil {
 				return err
 			}
 			if !isChild() {
@@ -47,11 +48,11 @@ func poststopCommand(g *globals) *cli.Command {
 			}
 			e := ending{
 				unit: ctx.Args().First(), result: os.Getenv("SERVICE_RESULT"), code: os.Getenv("EXIT_CODE"),
-				status: os.Getenv("EXIT_STATUS"), lastServing: probe.LastServing(g.mountpoint),
+				status: os.Getenv("EXIT_STATUS"), lastServing: probe.LastServing(g.Mountpoint),
 			}
 			again, err := e.startsAgain(ctx.Context)
 			if err != nil {
-				g.log.Warn("unknown whether systemd restarts the daemon", "err", err)
+				g.Log.Warn("unknown whether systemd restarts the daemon", "err", err)
 			}
 			if again {
 				return nil
@@ -71,7 +72,7 @@ func (g *globals) poststop(ctx context.Context, e ending) error {
 			return err
 		}
 		if found.State == probe.Healthy {
-			g.log.Warn("another lxcfs serves", "mountpoint", t.Mountpoint, "pid", found.PID)
+			g.Log.Warn("another lxcfs serves", "mountpoint", t.Mountpoint, "pid", found.PID)
 			return nil
 		}
 	}
@@ -117,7 +118,7 @@ func (e ending) startsAgain(ctx context.Context) (bool, error) {
 	if job == "stop" {
 		return false, nil
 	}
-	unit, err := showUnit(ctx, e.unit)
+	unit, err := systemctl(ctx, "show", "--property", "Restart,"+activeExit, e.unit)
 	switch {
 	case err != nil:
 		return e.hasFailed() || job != "", err
@@ -126,7 +127,7 @@ func (e ending) startsAgain(ctx context.Context) (bool, error) {
 	case job != "":
 		return true, nil // to start or restart it
 	}
-	switch unit["Restart"] {
+	switch property(unit, "Restart") {
 	case "always":
 		return true, nil
 	case "no":
@@ -146,31 +147,25 @@ func jobOf(jobs, unit string) string {
 	return ""
 }
 
-// properties are the properties of a unit.
-type properties map[string]string
+// property returns a property of a unit in the output of systemctl show, "" if it is missing.
+func property(unit, name string) string {
+	for line := range strings.Lines(unit) {
+		if value, ok := strings.CutPrefix(line, name+"="); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
 
 // activeExit is the property with the time at which the unit last stopped being active, in
 // microseconds of CLOCK_MONOTONIC, 0 if it never was.
 const activeExit = "ActiveExitTimestampMonotonic"
 
-func showUnit(ctx context.Context, unit string) (properties, error) {
-	text, err := systemctl(ctx, "show", "--property", "Restart,"+activeExit, unit)
-	if err != nil {
-		return nil, err
-	}
-	p := make(properties)
-	for line := range strings.Lines(text) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		p[key] = value
-	}
-	return p, nil
-}
-
 // downtime returns the time since the unit was last active or, if that is later, since a daemon
 // began to serve: a daemon that ends before ExecStartPost does leaves the unit inactive. It returns
 // 0 if systemd does not know when the unit was active.
-func (e ending) downtime(unit properties) time.Duration {
-	left, err := strconv.ParseInt(unit[activeExit], 10, 64)
+func (e ending) downtime(unit string) time.Duration {
+	left, err := strconv.ParseInt(property(unit, activeExit), 10, 64)
 	if err != nil || left <= 0 {
 		return 0
 	}

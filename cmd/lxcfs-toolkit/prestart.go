@@ -1,6 +1,10 @@
 package main
 
-import "github.com/urfave/cli/v2"
+import (
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/cli/options"
+)
 
 func prestartCommand(g *globals) *cli.Command {
 	return &cli.Command{
@@ -14,17 +18,11 @@ func prestartCommand(g *globals) *cli.Command {
 			&cli.BoolFlag{Name: "undo",
 				Usage: "unmount the shared mount that prestart has made, before lxcfs is removed"},
 		},
-		Action: func(ctx *cli.Context) error {
-			if err := noArguments(ctx); err != nil {
-				return err
-			}
-			if err := needRoot(); err != nil {
-				return err
-			}
+		Action: options.AsRoot(func(ctx *cli.Context) error {
 			if ctx.Bool("undo") {
 				return g.toolkit().UndoPrestart()
 			}
 			return g.toolkit().Prestart(ctx.Context)
-		},
+		}),
 	}
 }

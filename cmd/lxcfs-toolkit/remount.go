@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cli/cmdline"
+	"palisade/internal/cli/options"
 	"palisade/internal/inject/toolkit"
 )
 
@@ -37,7 +38,7 @@ func (s *selection) flags(verb string) []cli.Flag {
 
 // complete checks the options.
 func (s *selection) complete(ctx *cli.Context) (toolkit.Selection, error) {
-	if err := noArguments(ctx); err != nil {
+	if err := options.NoArguments(ctx); err != nil {
 		return toolkit.Selection{}, err
 	}
 	switch {
@@ -52,7 +53,7 @@ func (s *selection) complete(ctx *cli.Context) (toolkit.Selection, error) {
 	case s.timeout < 0:
 		return toolkit.Selection{}, cmdline.Usagef("--timeout %v is negative", s.timeout)
 	}
-	return toolkit.Selection{ID: s.id, Jobs: s.jobs, Timeout: s.timeout}, needRoot()
+	return toolkit.Selection{ID: s.id, Jobs: s.jobs, Timeout: s.timeout}, options.NeedRoot()
 }
 
 func remountCommand(g *globals) *cli.Command {
@@ -75,7 +76,7 @@ func applyCommand(
 	do func(*toolkit.Toolkit, context.Context, toolkit.Selection) (toolkit.Report, error),
 ) *cli.Command {
 	var s selection
-	command.Flags = append(s.flags(verb), g.jsonFlag())
+	command.Flags = append(s.flags(verb), g.JSONFlag())
 	command.Action = func(ctx *cli.Context) error {
 		selected, err := s.complete(ctx)
 		if err != nil {
@@ -89,14 +90,14 @@ func applyCommand(
 			return err
 		}
 		write := func(w io.Writer) { printReport(w, &report) }
-		if err := g.print(ctx.App.Writer, report, write); err != nil {
+		if err := g.Print(ctx.App.Writer, report, write); err != nil {
 			return err
 		}
 		g.warnSkipped(report.Skipped)
 		if n := report.Failed(); n > 0 {
 			return fmt.Errorf("%d of %d containers failed", n, len(report.Results))
 		}
-		g.log.Info(verb, "containers", len(report.Results))
+		g.Log.Info(verb, "containers", len(report.Results))
 		return nil
 	}
 	return command

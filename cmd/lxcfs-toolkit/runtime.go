@@ -40,65 +40,47 @@ func runtimeCommand(g *globals) *cli.Command {
 				Usage: "fail if hooks cannot be added"},
 		},
 		Action: func(ctx *cli.Context) error {
-			addition, runtime, err := o.complete(g)
+			runtime, err := wrapper.FindRuntime(o.runtime)
 			if err != nil {
-				return err
+				return cmdline.Usagef("--runtime %q: %w", o.runtime, err)
+			}
+			addition := oci.Addition{Annotations: make(map[string]string)}
+			for _, annotation := range o.annotations.Value() {
+				key, value, ok := strings.Cut(annotation, "=")
+				if !ok || key == "" {
+					return cmdline.Usagef("--annotation %q is not KEY=VALUE", annotation)
+				}
+				addition.Annotations[key] = value
 			}
 			args := ctx.Args().Slice()
-			if err := addition.addFor(args); err != nil {
+			if err := o.addTo(wrapper.ParseCommand(args), &addition, g); err != nil {
 				if o.strict {
 					return err
 				}
-				g.log.Warn("the container starts without the hooks", "err", err)
+				g.Log.Warn("the container starts without the hooks", "err", err)
 			}
 			return runtime.Become(args)
 		},
 	}
 }
 
-// pending is the addition to a container's configuration, or the error that prevents it.
-type pending struct {
-	oci.Addition
-	err error
-}
-
-// complete checks the options.
-func (o *runtimeOptions) complete(g *globals) (*pending, wrapper.Runtime, error) {
-	runtime, err := wrapper.FindRuntime(o.runtime)
-	if err != nil {
-		return nil, runtime, cmdline.Usagef("--runtime %q: %w", o.runtime, err)
-	}
-	p := &pending{Addition: oci.Addition{Annotations: make(map[string]string)}}
-	for _, annotation := range o.annotations.Value() {
-		key, value, ok := strings.Cut(annotation, "=")
-		if !ok || key == "" {
-			return nil, runtime, cmdline.Usagef("--annotation %q is not KEY=VALUE", annotation)
-		}
-		p.Annotations[key] = value
-	}
-	if o.hookSpec != "" {
-		p.Hooks, p.err = oci.ReadHooks(o.hookSpec)
-		return p, runtime, nil
-	}
-	self, err := os.Executable()
-	p.err = err
-	p.Hooks.CreateRuntime = []specs.Hook{g.hook(self)}
-	return p, runtime, nil
-}
-
-// addFor changes the configuration of the container that a runtime with these arguments starts. A
-// missing file is no error: the runtime reports it.
-func (p *pending) addFor(args []string) error {
-	command := wrapper.ParseCommand(args)
+// addTo adds the hooks, and an addition without hooks, to the configuration of the container that
+// the command starts. A missing configuration is no error: the runtime reports it.
+func (o *runtimeOptions) addTo(command wrapper.Command, addition *oci.Addition, g *globals) error {
 	if !command.Starts() {
 		return nil
 	}
-	if p.err != nil {
-		return p.err
+	self, err := os.Executable()
+	if o.hookSpec != "" {
+		addition.Hooks, err = oci.ReadHooks(o.hookSpec)
+	} else {
+		addition.Hooks.CreateRuntime = []specs.Hook{g.hook(self)}
 	}
-	err := p.AddTo(command.ConfigFile())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	if err != nil {
+		return err
 	}
-	return err
+	if err := addition.AddTo(command.ConfigFile()); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cli/cmdline"
+	"palisade/internal/cli/options"
 )
 
 func upgradeCommand(g *globals) *cli.Command {
@@ -18,28 +19,22 @@ func upgradeCommand(g *globals) *cli.Command {
 		Description: "A new worker process takes over from the old one; no read fails or waits. " +
 			"If the new worker does not start, the old one continues to serve, and the command fails.",
 		Flags: []cli.Flag{
-			g.jsonFlag(),
+			g.JSONFlag(),
 			&cli.DurationFlag{Name: "timeout", Value: 15 * time.Second, Destination: &timeout,
 				Usage: "wait at most `TIME`"},
 		},
-		Action: func(ctx *cli.Context) error {
-			if err := noArguments(ctx); err != nil {
-				return err
-			}
+		Action: options.AsRoot(func(ctx *cli.Context) error {
 			if timeout <= 0 {
 				return cmdline.Usagef("--timeout %v is not positive", timeout)
-			}
-			if err := needRoot(); err != nil {
-				return err
 			}
 			status, err := g.toolkit().Upgrade(ctx.Context, timeout)
 			if err != nil {
 				return err
 			}
-			return g.print(ctx.App.Writer, status, func(w io.Writer) {
+			return g.Print(ctx.App.Writer, status, func(w io.Writer) {
 				fmt.Fprintf(w, "lxcfs on %s is served by process %d, version %s\n",
-					g.mountpoint, status.Worker, status.Version)
+					g.Mountpoint, status.Worker, status.Version)
 			})
-		},
+		}),
 	}
 }

@@ -45,7 +45,7 @@ func runAll(m *testing.M) (code int, err error) {
 // installPackages builds the programs and puts the files of all packages below a root.
 func installPackages(root string) error {
 	// The modules that the packages' source takes are to be there: the worlds have no network.
-	const script = `vendor=$(mktemp -d); go mod vendor -o "$vendor/vendor"; rm -rf "$vendor"; make --silent build man; for package in lxcfs lxcfs-toolkit lxc userns-shift authz-broker; do rpm/install.sh $package "$1"; done`
+	const script = `vendor=$(mktemp -d); go mod vendor -o "$vendor/vendor"; rm -rf "$vendor"; make --silent build man; for package in lxcfs lxcfs-toolkit tools lxc userns-shift authz-broker; do rpm/install.sh $package "$1"; done`
 	cmd := exec.Command("bash", "-ec", script, "bash", root)
 	cmd.Dir = Repository
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // packages are the names of all.
-var packages = []string{"palisade-lxcfs", "palisade-lxcfs-toolkit", "palisade-lxc", "palisade-userns-shift", "palisade-authz-broker"}
+var packages = []string{"palisade-lxcfs", "palisade-lxcfs-toolkit", "palisade-tools", "palisade-lxc", "palisade-userns-shift", "palisade-authz-broker"}
 
 // services are the units that an operator knows.
 var services = []string{"lxcfs.service", "authz-broker.service", "authz-broker.socket"}

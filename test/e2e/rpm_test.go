@@ -47,7 +47,7 @@ func (s *story) upgradeWithMistake() {
 	now := s.server()
 	s.see(now.Version != first.Version && now.Worker != first.Worker && now.PID == first.PID, "the worker is of %s, and was of %s; its supervisor stays", now.Version, first.Version)
 	s.readsGoOn()
-	s.see(s.mainPID("authz-broker") == broker && strings.Contains(out, "authz-broker goes on"), "the broker is left alone, which would not start with that")
+	s.see(s.mainPID("authz-broker") == broker && strings.Contains(out, "authz-broker continues"), "the broker is left alone, which would not start with that")
 	s.checkDefaultPolicy()
 	s.file(policyFile, policies)
 	s.do("systemctl", "restart", "authz-broker")

@@ -24,7 +24,12 @@ const (
 	repository   = "../.."
 )
 
-var programs = []string{"lxcfs", "lxcfs-toolkit", "userns-shift", "authz-broker"}
+var programs = []string{"lxcfs", "lxcfs-toolkit", "palisade", "userns-shift", "authz-broker"}
+
+// packageOf is the name of the package with a program.
+func packageOf(program string) string {
+	return "palisade-" + strings.Replace(program, "palisade", "tools", 1)
+}
 
 func TestMain(m *testing.M) {
 	ctr.MainIsolated("packages", func() (int, error) { return runAll(m) })

@@ -16,7 +16,7 @@ import (
 
 // TestReproducible compares all that was built twice.
 func TestReproducible(t *testing.T) {
-	built := append(files(t, shared.first, "*.rpm", 6), files(t, shared.first, "*.deb", 5)...)
+	built := append(files(t, shared.first, "*.rpm", 7), files(t, shared.first, "*.deb", 6)...)
 	for _, path := range append(built, files(t, shared.first, "*.tar.gz", 1)...) {
 		again := filepath.Join(shared.again, filepath.Base(path))
 		if sha256.Sum256([]byte(read(t, path))) != sha256.Sum256([]byte(read(t, again))) {
@@ -26,17 +26,17 @@ func TestReproducible(t *testing.T) {
 }
 
 func TestRpmlint(t *testing.T) {
-	args := append([]string{"-r", repository + "/rpm/palisade.rpmlintrc", repository + "/rpm/palisade.spec"}, files(t, shared.first, "*.rpm", 6)...)
+	args := append([]string{"-r", repository + "/rpm/palisade.rpmlintrc", repository + "/rpm/palisade.spec"}, files(t, shared.first, "*.rpm", 7)...)
 	out, err := exec.Command("rpmlint", args...).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), " 0 errors") {
 		t.Errorf("%v: %s", err, out)
 	}
 }
 
-// binaryRPMs are the five, without the source.
+// binaryRPMs are the six, without the source.
 func binaryRPMs(t *testing.T, dir string) []string {
 	t.Helper()
-	return slices.DeleteFunc(files(t, dir, "*.rpm", 6), func(path string) bool { return strings.HasSuffix(path, ".src.rpm") })
+	return slices.DeleteFunc(files(t, dir, "*.rpm", 7), func(path string) bool { return strings.HasSuffix(path, ".src.rpm") })
 }
 
 const queryFiles = `[%{FILENAMES} %{FILEMODES:perms} %{FILEUSERNAME}:%{FILEGROUPNAME} %{FILEFLAGS:fflags} %{FILELINKTOS}\n]`
@@ -59,7 +59,7 @@ func TestRPMDependencies(t *testing.T) {
 	for name, want := range map[string]string{
 		"lxcfs":         "/bin/sh palisade-lxcfs-toolkit = " + release,
 		"lxc":           "/bin/sh palisade-lxcfs = " + release,
-		"lxcfs-toolkit": "/bin/sh", "userns-shift": "/bin/sh", "authz-broker": "/bin/sh",
+		"lxcfs-toolkit": "/bin/sh", "tools": "", "userns-shift": "/bin/sh", "authz-broker": "/bin/sh",
 	} {
 		path := files(t, shared.first, "palisade-"+name+"-0*.rpm", 1)[0]
 		var got []string
@@ -74,7 +74,7 @@ func TestRPMDependencies(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"lxcfs": "lxcfs < 8", "lxc": "lxcfs < 8", "lxcfs-toolkit": "lxcfs-tools < 1", "userns-shift": "", "authz-broker": "authz < 1",
+		"lxcfs": "lxcfs < 8", "lxc": "lxcfs < 8", "lxcfs-toolkit": "lxcfs-tools < 1", "tools": "", "userns-shift": "", "authz-broker": "authz < 1",
 	} {
 		path := files(t, shared.first, "palisade-"+name+"-0*.rpm", 1)[0]
 		if got := strings.TrimSpace(run(t, "rpm", "-qp", "--obsoletes", path)); got != want {
@@ -125,7 +125,7 @@ func TestRPM(t *testing.T) {
 	checkPrograms(t, r.root, version)
 	checkModes(t, r.root)
 	for _, name := range programs {
-		if out := r.rpm(t, "-V", "palisade-"+name); out != "" {
+		if out := r.rpm(t, "-V", packageOf(name)); out != "" {
 			t.Errorf("%s: rpm -V says %s", name, out)
 		}
 	}
@@ -159,7 +159,7 @@ func TestRPM(t *testing.T) {
 		t.Errorf("rpm -V does not say that the policies were changed: %v, %s", err, out)
 	}
 
-	r.rpm(t, "-e", "palisade-lxc", "palisade-lxcfs", "palisade-lxcfs-toolkit", "palisade-userns-shift", "palisade-authz-broker")
+	r.rpm(t, "-e", "palisade-lxc", "palisade-lxcfs", "palisade-lxcfs-toolkit", "palisade-tools", "palisade-userns-shift", "palisade-authz-broker")
 	checkOwn(t, r.root, ".rpmsave")
 	if log = calls(t, r.root); ownMacros && (!strings.Contains(log, "disable --now lxcfs.service") || !strings.Contains(log, "disable --now authz-broker.service authz-broker.socket")) {
 		t.Errorf("in a removal systemctl was told %q", log)

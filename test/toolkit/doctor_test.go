@@ -50,6 +50,7 @@ func newPatient(t *testing.T) *patient {
 	}
 	p.install(t, shared.lxcfs, "lxcfs")
 	p.install(t, shared.toolkit, "lxcfs-toolkit")
+	p.install(t, shared.palisade, "palisade")
 	p.wireLXC(t)
 	t.Cleanup(func() {
 		p.end(t, syscall.SIGTERM)
@@ -137,7 +138,7 @@ func (p *patient) examine(t *testing.T, args ...string) []finding {
 func (p *patient) examineAll(t *testing.T, args ...string) []finding {
 	t.Helper()
 	started := time.Now()
-	r := engine.Run(t, "", filepath.Join(p.bin, "lxcfs-toolkit"), p.args(append([]string{"doctor", "--json"}, args...)...)...)
+	r := engine.Run(t, "", filepath.Join(p.bin, "palisade"), p.args(append([]string{"doctor", "--json"}, args...)...)...)
 	if took := time.Since(started); took > 15*time.Second {
 		t.Errorf("doctor took %v", took)
 	}
@@ -166,11 +167,19 @@ func (p *patient) wantIDs(t *testing.T, want ...string) []finding {
 	return found
 }
 
+// wantStatus wants a line of the output of status, and an exit code.
+func (p *patient) wantStatus(t *testing.T, line string, code int) {
+	t.Helper()
+	if r := p.palisade(t, "status"); r.Code != code || !strings.Contains(r.Stdout, line) || r.Stderr != "" {
+		t.Errorf("status: %+v, want %q and the exit code %d", r, line, code)
+	}
+}
+
 // mend wants doctor to find this, does what it prints for people, and wants it to be content then.
 func (p *patient) mend(t *testing.T, want ...string) {
 	t.Helper()
 	found := p.wantIDs(t, want...)
-	printed := p.run(t, "", "doctor").Stdout
+	printed := p.palisade(t, "doctor").Stdout
 	for _, f := range found {
 		line := "      # " + f.Remedy + "\n"
 		if !f.Command || !strings.Contains(printed, line) {
@@ -203,12 +212,15 @@ func (p *patient) follow(t *testing.T, remedy string) {
 func TestDoctor(t *testing.T) {
 	p := newPatient(t)
 	p.wire(t)
+	p.wantStatus(t, "/lxcfs: not mounted: nothing is mounted there\n", 1)
 	p.mend(t, "lxcfs-not-mounted")
 	c := p.container(t, ctr.Options{Memory: 64 * mib})
 	p.wantIDs(t)
+	p.wantStatus(t, "containers  running: 1, with files of lxcfs: 1, without: 0, with dead files: 0\n", 0)
 
 	t.Run("killed", func(t *testing.T) {
 		p.end(t, syscall.SIGKILL)
+		p.wantStatus(t, "with dead files: 1\n", 1)
 		p.mend(t, "lxcfs-dead", "container-files-dead")
 		checkVirtual(t, p.host, c, 64*mib)
 	})
@@ -255,7 +267,7 @@ func TestDoctor(t *testing.T) {
 		p.wantIDs(t)
 	})
 	t.Run("old kernel", func(t *testing.T) {
-		line := onOldKernel(t, []int{unix.SYS_OPEN_TREE, unix.SYS_PIDFD_OPEN, unix.SYS_OPENAT2, unix.SYS_MOUNT_SETATTR}, shared.toolkit,
+		line := onOldKernel(t, []int{unix.SYS_OPEN_TREE, unix.SYS_PIDFD_OPEN, unix.SYS_OPENAT2, unix.SYS_MOUNT_SETATTR}, shared.palisade,
 			p.args("doctor")...)
 		r := engine.Run(t, "", line[0], line[1:]...)
 		for _, want := range []string{"[kernel-open-tree]", "[kernel-pidfd]", "[kernel-openat2]", "[kernel-idmapped-mounts]"} {

@@ -99,11 +99,28 @@ func (h *host) run(t *testing.T, stdin string, args ...string) engine.Ran {
 // must runs the toolkit and wants it to succeed.
 func (h *host) must(t *testing.T, args ...string) engine.Ran {
 	t.Helper()
-	r := h.run(t, "", args...)
+	return wantSuccess(t, args, h.run(t, "", args...))
+}
+
+// wantSuccess fails the test if a command with these arguments has failed.
+func wantSuccess(t *testing.T, args []string, r engine.Ran) engine.Ran {
+	t.Helper()
 	if r.Code != 0 {
-		t.Fatalf("lxcfs-toolkit %q: exit code %d\n%s%s", args, r.Code, r.Stdout, r.Stderr)
+		t.Fatalf("%q: exit code %d\n%s%s", args, r.Code, r.Stdout, r.Stderr)
 	}
 	return r
+}
+
+// palisade runs palisade on this host.
+func (h *host) palisade(t *testing.T, args ...string) engine.Ran {
+	t.Helper()
+	return engine.Run(t, "", shared.palisade, h.args(args...)...)
+}
+
+// mustPalisade runs palisade and wants it to succeed.
+func (h *host) mustPalisade(t *testing.T, args ...string) engine.Ran {
+	t.Helper()
+	return wantSuccess(t, args, h.palisade(t, args...))
 }
 
 // report is the JSON that remount and umount print.

@@ -17,7 +17,7 @@ import (
 )
 
 // shared is what all tests use.
-var shared struct{ dir, rootfs, lxcfs, toolkit string }
+var shared struct{ dir, rootfs, lxcfs, toolkit, palisade string }
 
 func TestMain(m *testing.M) {
 	if code, done := ctr.ExecFiltered(); done {
@@ -54,6 +54,15 @@ func runAll(m *testing.M) (code int, err error) {
 	}
 	if shared.toolkit, err = ctr.Program(ctx, dir, "toolkit", "palisade/cmd/lxcfs-toolkit"); err != nil {
 		return 1, err
+	}
+	if shared.palisade, err = ctr.Program(ctx, dir, "palisade", "palisade/cmd/palisade"); err != nil {
+		return 1, err
+	}
+	// lxcfs-toolkit finds it beside itself. In the virtual machine it is there.
+	if filepath.Dir(shared.toolkit) == dir {
+		if err := os.Symlink(shared.palisade, filepath.Join(dir, "palisade")); err != nil {
+			return 1, err
+		}
 	}
 	return m.Run(), nil
 }

@@ -36,7 +36,7 @@ type shownContainer struct {
 func (h *host) top(t *testing.T, args ...string) []shownContainer {
 	t.Helper()
 	var shown struct{ Containers []shownContainer }
-	r := h.must(t, append([]string{"top", "--once", "--json"}, args...)...)
+	r := h.mustPalisade(t, append([]string{"top", "--once", "--json"}, args...)...)
 	if err := json.Unmarshal([]byte(r.Stdout), &shown); err != nil || r.Stderr != "" {
 		t.Fatalf("%v: %+v", err, r)
 	}
@@ -77,7 +77,7 @@ func TestTopOnce(t *testing.T) {
 			t.Errorf("%s: %d of %d bytes, %d CPUs, %d tasks, %v s", want.id, *c.MemoryUsed, *c.MemoryTotal, *c.CPUs, *c.Tasks, *c.Uptime)
 		}
 	}
-	table := h.must(t, "top", "--once", "--interval", "200ms", "--sort", "name")
+	table := h.mustPalisade(t, "top", "--once", "--interval", "200ms", "--sort", "name")
 	lines := strings.Split(strings.TrimSuffix(table.Stdout, "\n"), "\n")
 	if len(lines) != 3 || !strings.HasPrefix(lines[0], "CONTAINER") || table.Stderr != "" {
 		t.Fatalf("%+v", table)
@@ -94,7 +94,7 @@ func TestTopOnce(t *testing.T) {
 		}
 	}
 	for by, first := range map[string]*ctr.Container{"memory": nil, "load": nil, "cpu": busy} {
-		out := h.must(t, "top", "--once", "--interval", "500ms", "--sort", by).Stdout
+		out := h.mustPalisade(t, "top", "--once", "--interval", "500ms", "--sort", by).Stdout
 		if first != nil && !strings.HasPrefix(strings.Split(out, "\n")[1], first.ID) {
 			t.Errorf("by %s: %s", by, out)
 		}
@@ -109,7 +109,7 @@ func TestTopWithoutFigures(t *testing.T) {
 	check := func(want string) {
 		t.Helper()
 		started := time.Now()
-		r := h.run(t, "", "top", "--once", "--interval", "100ms")
+		r := h.palisade(t, "top", "--once", "--interval", "100ms")
 		if took := time.Since(started); took > 30*time.Second {
 			t.Errorf("it took %v", took)
 		}
@@ -130,7 +130,7 @@ func TestTopWithoutFigures(t *testing.T) {
 	if err := h.daemon.Thaw(); err != nil {
 		t.Fatal(err)
 	}
-	engine.WaitFor(t, "figures", func() bool { return h.run(t, "", "top", "--once").Code == 0 })
+	engine.WaitFor(t, "figures", func() bool { return h.palisade(t, "top", "--once").Code == 0 })
 	if shown := h.top(t); shown[0].MemoryTotal == nil {
 		t.Errorf("%+v", shown)
 	}
@@ -208,7 +208,7 @@ func TestTop(t *testing.T) {
 	h.hostileContainer(t)
 	said := filepath.Join(h.dir, "said")
 	script := `"$@" 2>` + said + `; echo "exit code $?, $(stty -a | grep -c -- ' -echo ') without echo"; read -r line`
-	term := newTerminal(t, append([]string{"sh", "-c", script, "sh", shared.toolkit}, h.args("top", "--interval", "300ms")...)...)
+	term := newTerminal(t, append([]string{"sh", "-c", script, "sh", shared.palisade}, h.args("top", "--interval", "300ms")...)...)
 	row := func(c *ctr.Container, size string) string {
 		return c.ID[:19] + `\S* +- +[0-9.]+ +1 +[0-9.]+[KM] +` + size
 	}
@@ -247,7 +247,7 @@ func TestTop(t *testing.T) {
 	if text, err := os.ReadFile(said); err != nil || len(text) > 0 {
 		t.Errorf("it says %q, %v", text, err)
 	}
-	if leftBehind := processWith(t, shared.toolkit+"\x00"+strings.Join(h.args("top", "--interval", "300ms"), "\x00")+"\x00"); len(leftBehind) > 0 {
+	if leftBehind := processWith(t, shared.palisade+"\x00"+strings.Join(h.args("top", "--interval", "300ms"), "\x00")+"\x00"); len(leftBehind) > 0 {
 		t.Errorf("processes %v are left", leftBehind)
 	}
 }

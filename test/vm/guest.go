@@ -84,7 +84,7 @@ func (g *guest) pack(ctx context.Context, initrd string) error {
 		}
 	}
 	for name, pkg := range map[string]string{
-		"lxcfs": "./cmd/lxcfs", "lxcfs-metrics": "./cmd/lxcfs/lxcfs-metrics", "lxcfs-toolkit": "./cmd/lxcfs-toolkit", "userns-shift": "./cmd/userns-shift", "load": "./test/load",
+		"lxcfs": "./cmd/lxcfs", "lxcfs-metrics": "./cmd/lxcfs/lxcfs-metrics", "lxcfs-toolkit": "./cmd/lxcfs-toolkit", "palisade": "./cmd/palisade", "userns-shift": "./cmd/userns-shift", "load": "./test/load",
 		"evil": "./test/remap/evil",
 	} {
 		bin := filepath.Join(g.root, "bin", name)

@@ -15,6 +15,8 @@ type Program struct {
 	// Wrappers are the commands whose operands are the command line of another program: their own
 	// options end at the first operand.
 	Wrappers []string
+	// Forwards are the commands whose arguments are all operands: another program parses them.
+	Forwards []string
 	// Abbreviable are the options that may be abbreviated. Options of one group have the same
 	// effect, so an abbreviation of several of them is not ambiguous.
 	Abbreviable [][]string
@@ -48,6 +50,9 @@ func (p *Program) arrange(args []string) ([]string, error) {
 			}
 		case !isExplicit && p.Command(arg) != nil:
 			l.command, isExplicit = p.Command(arg), true
+			if slices.Contains(p.Forwards, arg) {
+				l.operands, l.rest = l.rest, nil
+			}
 		default:
 			l.operands = append(l.operands, arg)
 			isUnknown := l.command == nil && len(p.Commands) > 0
@@ -145,16 +150,16 @@ func (l *line) add(flag cli.Flag, isGlobal bool, value string) {
 
 // find returns the option with the name: the command's, else the program's.
 func (l *line) find(name string) (flag cli.Flag, isGlobal bool) {
-	has := func(f cli.Flag) bool { return slices.Contains(f.Names(), name) }
+	scopes := [][]cli.Flag{nil, append(slices.Clone(l.program.Flags), cli.HelpFlag, cli.VersionFlag)}
 	if l.command != nil {
-		flags := append(slices.Clone(l.command.Flags), cli.HelpFlag)
-		if i := slices.IndexFunc(flags, has); i >= 0 {
-			return flags[i], false
-		}
+		scopes[0] = append(slices.Clone(l.command.Flags), cli.HelpFlag)
 	}
-	flags := append(slices.Clone(l.program.Flags), cli.HelpFlag, cli.VersionFlag)
-	if i := slices.IndexFunc(flags, has); i >= 0 {
-		return flags[i], true
+	for i, flags := range scopes {
+		for _, flag := range flags {
+			if slices.Contains(flag.Names(), name) {
+				return flag, i == 1
+			}
+		}
 	}
 	return nil, false
 }

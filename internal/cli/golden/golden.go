@@ -1,4 +1,5 @@
-// Package golden compares texts with files of the repository, for tests. With -update the files are written instead.
+// Package golden compares texts with files of the repository, for tests. With -update it writes the
+// files instead.
 package golden
 
 import (
@@ -35,10 +36,11 @@ func Check(t testing.TB, file, got string) {
 	for i < min(len(g), len(w)) && g[i] == w[i] {
 		i++
 	}
-	t.Errorf("%s:%d: got %q, want %q (go test with -update writes it)", file, i+1, line(g, i), line(w, i))
+	t.Errorf("%s:%d: got %q, want %q (go test with -update writes it)",
+		file, i+1, line(g, i), line(w, i))
 }
 
-// line is line i, or nothing after the last one.
+// line returns line i, "" after the last one.
 func line(lines []string, i int) string {
 	if i < len(lines) {
 		return lines[i]

@@ -1,6 +1,8 @@
 package linelog
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -23,33 +25,22 @@ type File struct {
 
 // Open opens a regular file for appending, and creates it with the mode if it is missing.
 func Open(path string, mode os.FileMode) (*File, error) {
-	file := new(File)
-	err := within(path, func() (err error) {
-		f, err := sys.OpenAppend(path, mode)
-		if err == nil {
-			file.f = f
-		}
-		return err
-	})
+	f, err := within(path, func() (*os.File, error) { return sys.OpenAppend(path, mode) })
 	if err != nil {
 		return nil, err
 	}
-	return file, nil
+	return &File{f: f}, nil
 }
 
 // errStuck is the error for an operation that timed out.
 var errStuck = errors.New("timed out after one second")
 
 // within calls do, and returns errStuck after the timeout; do may still be running then.
-func within(path string, do func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- do() }()
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(timeout):
-		return fmt.Errorf("log to %s: %w", path, errStuck)
-	}
+func within[T any](path string, do func() (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout,
+		fmt.Errorf("log to %s: %w", path, errStuck))
+	defer cancel()
+	return sys.Within(ctx, do, func(T) {})
 }
 
 // Write writes lines. After a write that timed out, all calls fail with its error.
@@ -59,18 +50,12 @@ func (f *File) Write(lines []byte) (n int, err error) {
 	if f.stuck != nil {
 		return 0, f.stuck
 	}
-	lines = append([]byte(nil), lines...) // the caller may reuse its buffer
-	err = within(f.f.Name(), func() error {
-		_, err := f.f.Write(lines)
-		return err
-	})
+	lines = bytes.Clone(lines) // the caller may reuse its buffer
+	n, err = within(f.f.Name(), func() (int, error) { return f.f.Write(lines) })
 	if errors.Is(err, errStuck) {
 		f.stuck = err
 	}
-	if err != nil {
-		return 0, err
-	}
-	return len(lines), nil
+	return n, err
 }
 
 // Close closes the file, unless a write timed out.

@@ -79,32 +79,25 @@ const (
 // Listen returns the listeners. It waits up to a second for an address in use, and logs a warning
 // if other hosts can reach the address.
 func (o *Options) Listen(ctx context.Context, log *slog.Logger) (all []net.Listener, err error) {
-	defer func() {
+	var listens []func() (net.Listener, error)
+	if o.Address != "" {
+		listens = append(listens, o.listenAddress)
+	}
+	if o.Socket != "" {
+		listens = append(listens, func() (net.Listener, error) { return socket.Listen(o.Socket, 0o600) })
+	}
+	for _, listen := range listens {
+		l, err := retryInUse(ctx, listen)
 		if err != nil {
 			for _, l := range all {
 				err = errors.Join(err, l.Close())
 			}
-			all = nil
-		}
-	}()
-	if o.Address != "" {
-		l, err := retryInUse(ctx, o.listenAddress)
-		if err != nil {
-			return all, err
+			return nil, err
 		}
 		all = append(all, l)
-		if a, err := parse(o.Address); err == nil && !a.Addr().IsLoopback() {
-			log.Warn("metrics are served to any host that can reach the address", "address", o.Address)
-		}
 	}
-	if o.Socket != "" {
-		l, err := retryInUse(ctx, func() (net.Listener, error) {
-			return socket.Listen(o.Socket, 0o600)
-		})
-		if err != nil {
-			return all, err
-		}
-		all = append(all, l)
+	if a, err := parse(o.Address); err == nil && !a.Addr().IsLoopback() {
+		log.Warn("metrics are served to any host that can reach the address", "address", o.Address)
 	}
 	return all, nil
 }

@@ -1,8 +1,8 @@
-// Package version tells which version of Palisade this is.
+// Package version has the version of the build.
 package version
 
-// version is set when the program is linked: -ldflags "-X palisade/internal/cli/version.version=v1.2.3".
+// version is set by the linker: -ldflags "-X palisade/internal/cli/version.version=v1.2.3".
 var version = "unknown"
 
-// String is the version, as git describes the source.
+// String returns the version, as git describes the source.
 func String() string { return version }

@@ -3,10 +3,13 @@ package doctor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"palisade/internal/authz/action"
@@ -21,13 +24,11 @@ const (
 	brokerTime = 2 * time.Second
 )
 
-// brokerSockets are the sockets of the broker, by engine.
 var brokerSockets = map[string]string{
 	"docker": "/run/docker/plugins/authz-broker.sock",
 	"isulad": "/run/isulad/plugins/authz-broker.sock",
 }
 
-// hasBroker reports whether the broker is installed.
 func (w *World) hasBroker() bool { return w.program(broker) != "" || w.exists(w.PolicyFile) }
 
 // checkAuthz checks that an engine asks the broker, and that the broker answers. The configuration
@@ -35,57 +36,48 @@ func (w *World) hasBroker() bool { return w.program(broker) != "" || w.exists(w.
 func (w *World) checkAuthz(
 	ctx context.Context, r *Report, e *engineKind, plugins []string, setting string,
 ) {
+	start := remedy{"(authz-broker >>/var/log/authz-broker.log 2>&1 &)", true}
+	first := "start authz-broker"
+	if w.hasUnit(brokerUnit) {
+		start.text = "systemctl enable --now authz-broker"
+		first = "`" + start.text + "`"
+	}
 	if !slices.Contains(plugins, broker) {
-		w.addNotAsked(ctx, r, e, setting)
+		// Without an answer of the broker dockerd does not start, and iSulad rejects every request.
+		cure := advice("%s first, then put %s into %s%s", first, setting, e.config, e.restartWords())
+		switch {
+		case !w.hasBroker():
+		case w.usesBroker(ctx):
+			r.add(AuthzNotAsked, e.name, cure, "authz-broker is not asked: its policies have no effect")
+		default: // it may have been installed with the other packages
+			r.add(AuthzUnused, e.name, cure, "authz-broker is installed, and neither enabled nor asked")
+		}
 		return
 	}
+	r.askBroker = append(r.askBroker, e.name)
 	socket := brokerSockets[e.name]
-	err := askBroker(ctx, w.path(socket))
-	if err == nil {
-		return
-	}
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
-	}
-	cure := command("(authz-broker >>/var/log/authz-broker.log 2>&1 &)")
-	if w.hasUnit(brokerUnit) {
-		cure = command("systemctl enable --now authz-broker")
-	}
-	r.add(
-		AuthzSilent, socket, cure,
-		"%s asks authz-broker, which does not answer, and so refuses everything: %v", e.name, err,
-	)
-}
-
-// addNotAsked adds that an engine does not ask the broker. A broker that is not enabled may just
-// have been installed with the other packages.
-func (w *World) addNotAsked(ctx context.Context, r *Report, e *engineKind, setting string) {
-	start := "start authz-broker"
-	if w.hasUnit(brokerUnit) {
-		start = "`systemctl enable --now authz-broker`"
-	}
-	// Without an answer of the broker dockerd does not start, and iSulad rejects every request.
-	cure := advice("%s first, then put %s into %s%s", start, setting, e.config, e.restartWords())
-	switch {
-	case !w.hasBroker():
-	case w.usesBroker(ctx):
-		r.add(
-			AuthzNotAsked, e.name, cure,
-			"authz-broker is not asked: its policies have no effect",
-		)
-	default:
-		r.add(AuthzUnused, e.name, cure, "authz-broker is installed, and neither enabled nor asked")
+	if err := askBroker(ctx, w.path(socket)); err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) {
+			err = op.Err
+		}
+		r.add(AuthzSilent, socket, start,
+			"%s asks authz-broker, which does not answer, and so refuses everything: %v", e.name, err)
 	}
 }
 
-// usesBroker reports whether the broker is enabled, or runs.
 func (w *World) usesBroker(ctx context.Context) bool {
-	used := w.isEnabled(brokerUnit)
-	for _, socket := range brokerSockets {
-		used = used || askBroker(ctx, w.path(socket)) == nil
+	return w.isEnabled(brokerUnit) || len(w.brokerAnswers(ctx)) > 0
+}
+
+// brokerAnswers returns the engines at whose sockets the broker answers.
+func (w *World) brokerAnswers(ctx context.Context) (engines []string) {
+	for _, engine := range slices.Sorted(maps.Keys(brokerSockets)) {
+		if askBroker(ctx, w.path(brokerSockets[engine])) == nil {
+			engines = append(engines, engine)
+		}
 	}
-	return used
+	return engines
 }
 
 // askBroker returns an error if the broker does not answer. A connection is not enough: systemd
@@ -101,9 +93,8 @@ func askBroker(ctx context.Context, socket string) error {
 			},
 		},
 	}
-	question, err := http.NewRequestWithContext(
-		ctx, http.MethodPost, "http://broker/Plugin.Activate", nil,
-	)
+	const url = "http://broker/Plugin.Activate"
+	question, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil)
 	if err != nil {
 		return err
 	}
@@ -119,52 +110,45 @@ func checkPolicy(ctx context.Context, w *World, r *Report) {
 	if !w.hasBroker() {
 		return
 	}
+	r.authz = &Authz{Enabled: w.isEnabled(brokerUnit), Answers: w.brokerAnswers(ctx)}
 	file := w.PolicyFile
 	policies, err := policy.Load(w.path(file))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		r.add(
-			PolicyMissing, file, advice("write into it who may do what; docs/authz-broker.md has examples"),
-			"authz-broker cannot start: there are no policies",
-		)
+		r.add(PolicyMissing, file,
+			advice("write policies to it; docs/authz-broker.md has examples"),
+			"authz-broker cannot start: there are no policies")
 		return
 	case errors.Is(err, sys.ErrBeingWritten):
-		r.add(CheckIncomplete, file, advice("run lxcfs-toolkit doctor again later"),
+		r.add(CheckIncomplete, file, advice("run palisade doctor again later"),
 			"another process is writing it")
 		return
 	case err != nil:
-		r.add(
-			PolicyBroken, file,
-			advice("correct what is named, until `authz-broker check %s` is content", file),
-			"authz-broker does not take it: %s", w.firstLine(err),
-		)
+		r.add(PolicyBroken, file,
+			advice("correct it until `authz-broker check %s` reports no error", file),
+			"authz-broker rejects it: %s", w.firstLine(err))
 		return
 	}
-	before := len(r.Findings)
 	if open, err := policy.IsWritableByOthers(w.path(file)); err == nil && open {
-		r.add(
-			PolicyWritable, file, command("chmod go-w %s", quote(file)),
-			"others than its owner can write it, and so decide",
-		)
+		r.add(PolicyWritable, file, command("chmod go-w %s", quote(file)),
+			"users other than its owner can change the policies")
 	}
 	switch {
 	case !policies.IsDefault():
 		w.addLint(r, policies)
-	case w.usesBroker(ctx): // this includes the other warnings
-		r.add(
-			PolicyDefault, file,
-			advice("write into it who may do what, and see what `authz-broker check` says"),
-			"it is as it was installed: who can open Docker's socket may do everything, others nothing",
-		)
+	case r.authz.Enabled || len(r.authz.Answers) > 0: // this includes the other warnings
+		r.add(PolicyDefault, file,
+			advice("write your policies to it, and run `authz-broker check`"),
+			"it is unchanged since the installation: users who can open Docker's socket may do everything, "+
+				"others nothing")
 	}
-	if len(r.Findings) == before {
-		r.fine(PolicyOK, file, "nothing is doubtful")
+	if len(r.Findings) == 0 {
+		r.fine(PolicyOK, file, "no warnings")
 	}
 }
 
-// addLint adds the warnings about policies.
 func (w *World) addLint(r *Report, policies *policy.Set) {
-	named := make(map[ID]int)
+	before := len(r.Findings)
 	var engines []action.Engine
 	if w.has(&docker) {
 		engines = append(engines, action.Docker)
@@ -173,20 +157,21 @@ func (w *World) addLint(r *Report, policies *policy.Set) {
 		engines = append(engines, action.Isulad)
 	}
 	for _, warning := range policies.Lint(engines...) {
-		id, cure := PolicyDoubtful, advice("change the line, or leave it if this is meant")
+		id, cure := PolicyDoubtful, advice("change the line, or keep it if this is intended")
 		if warning.Explicit {
-			id, cure = PolicyPlain, advice("change the line if this is not meant")
+			id, cure = PolicyPlain, advice("change the line if this is not intended")
 		}
-		if named[id]++; named[id] <= maxNamed {
-			r.add(id, lineOf(w.PolicyFile, warning.Line), cure, "%s", warning.Text)
-		}
+		r.add(id, fmt.Sprintf("%s:%d", w.PolicyFile, warning.Line), cure, "%s", warning.Text)
 	}
-	for _, id := range []ID{PolicyDoubtful, PolicyPlain} {
-		if more := named[id] - maxNamed; more > 0 {
-			r.add(
-				id, w.PolicyFile, command("authz-broker check %s", quote(w.PolicyFile)),
-				"%d more may not be meant", more,
-			)
-		}
+	r.shorten(before, w.PolicyFile, command("authz-broker check %s", quote(w.PolicyFile)),
+		"%d more lines may be unintended")
+}
+
+// firstLine returns the first line of an error, without the directory that stands for the root.
+func (w *World) firstLine(err error) string {
+	text, rest, more := strings.Cut(w.unrooted(err), "\n")
+	if more {
+		text += fmt.Sprintf(" (and %d more)", strings.Count(rest, "\n")+1)
 	}
+	return text
 }

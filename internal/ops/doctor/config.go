@@ -13,7 +13,6 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// engineKind is an engine whose configuration is checked.
 type engineKind struct {
 	name string
 	// programs are the names of its daemon, config is its main file, unit its service.
@@ -35,19 +34,18 @@ func (w *World) wants(r *Report, e *engineKind) bool {
 	if len(w.Engines) > 0 && !named {
 		return false
 	}
-	there := w.has(e)
-	if !there && named {
-		r.add(
-			EngineAbsent, e.name, advice("install %s, or do not ask for it", e.name),
-			"neither its program nor %s exists", e.config,
-		)
+	if w.has(e) {
+		r.engines = append(r.engines, e.name)
+		return true
 	}
-	return there
+	if named {
+		r.add(EngineAbsent, e.name, advice("install %s, or remove it from --engine", e.name),
+			"neither its program nor %s exists", e.config)
+	}
+	return false
 }
 
-func (w *World) has(
-	e *engineKind,
-) bool {
+func (w *World) has(e *engineKind) bool {
 	return w.program(e.programs...) != "" || w.exists(e.config)
 }
 
@@ -118,57 +116,21 @@ func position(text []byte, offset int64) string {
 	return fmt.Sprintf("line %d, column %d", line, len(before)-bytes.LastIndexByte(before, '\n')-1)
 }
 
-// table is a table of TOML.
-type table map[string]any
-
 // parseTOML parses a file. Errors contain the line and column.
-func parseTOML(text []byte) (t table, err error) {
-	err = toml.Unmarshal(text, &t)
+func parseTOML(text []byte, value any) error {
+	err := toml.Unmarshal(text, value)
 	var e *toml.DecodeError
 	if errors.As(err, &e) {
 		line, column := e.Position()
 		err = fmt.Errorf("line %d, column %d: %w", line, column, err)
 	}
-	return t, err
+	return err
 }
 
-// table returns the table below t at the path keys, nil if there is none.
-func (t table) table(keys ...string) table {
-	for _, key := range keys {
-		next, ok := t[key].(map[string]any)
-		if !ok {
-			return nil
-		}
-		t = next
-	}
-	return t
-}
+// spec returns the command that prints the configuration for the hook.
+func (w *World) spec(e *engineKind) string { return w.toolkit("hook-spec", e.name) }
 
-func (t table) text(key string) string {
-	s, _ := t[key].(string)
-	return s
+// writeSpec returns the command that writes it to a new file.
+func (w *World) writeSpec(e *engineKind, file string) string {
+	return fmt.Sprintf("mkdir -p %s && %s >%s", quote(filepath.Dir(file)), w.spec(e), quote(file))
 }
-
-// texts returns the strings of a list.
-func (t table) texts(key string) (texts []string) {
-	values, _ := t[key].([]any)
-	for _, value := range values {
-		if s, ok := value.(string); ok {
-			texts = append(texts, s)
-		}
-	}
-	return texts
-}
-
-// fragments returns the file and those of a directory that is read after it, such as
-// containers.conf.d, in this order.
-func (w *World) fragments(file, dir, suffix string) []string {
-	files := []string{file}
-	if more, err := w.files(dir, suffix); err == nil {
-		files = append(files, more...)
-	}
-	return files
-}
-
-// base returns the last part of a path.
-func base(path string) string { return filepath.Base(path) }

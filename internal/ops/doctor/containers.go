@@ -1,17 +1,14 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
 
 	"palisade/internal/cli/cmdline"
-	"palisade/internal/inject/probe"
 	"palisade/internal/inject/toolkit"
 )
-
-// maxNamed bounds the number of findings of one kind.
-const maxNamed = 20
 
 // checkContainers checks the files of lxcfs in running containers, and the hooks for new ones of
 // LXC.
@@ -21,12 +18,12 @@ func checkContainers(ctx context.Context, w *World, r *Report) {
 		r.add(CheckIncomplete, "containers", advice("make /proc readable"),
 			"running containers are unknown: %v", err)
 	} else {
+		r.containers = &found
 		w.checkRunning(ctx, r, &found)
 	}
 	w.checkLXC(ctx, r, found.Containers)
 }
 
-// checkRunning checks the files of lxcfs in the containers.
 func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List) {
 	for _, s := range found.Skipped {
 		if s.Source == isulads[0].name && w.isuladServesTCP(ctx) {
@@ -35,45 +32,42 @@ func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List
 		r.add(EngineSilent, s.Source, w.wake(s.Source), "its containers are unknown: %s", s.Error)
 	}
 	healthy := w.lxcfs(ctx).healthy()
-	lacks := make(map[*toolkit.Listed][]string)
-	var unknown, dead, missing, incomplete []*toolkit.Listed
-	fine := 0
+	before, fine, unknown := len(r.Findings), 0, 0
+	add := func(c *toolkit.Listed, id ID, cure remedy, problem string) {
+		r.add(id, containerName(c), cure, "%s", problem)
+		r.Findings[len(r.Findings)-1].engine = c.Engine
+	}
+	remountAll := command("%s", w.remountAll())
 	for i := range found.Containers {
 		c := &found.Containers[i]
-		switch {
+		cure := remountAll
+		if plain.MatchString(c.ID) { // the container may have chosen the name
+			cure.text = w.toolkit("remount", "--container-id", c.ID)
+		}
+		switch lacks := missingFiles(c, healthy); {
 		case c.HostMounts: // it cannot have files
 		case c.Error != "":
-			unknown = append(unknown, c)
-		case len(c.Dead) > 0:
-			dead = append(dead, c)
-		case len(c.Alive) == 0:
-			missing = append(missing, c)
-		default:
-			if lacks[c] = missingFiles(c, healthy); len(lacks[c]) > 0 {
-				incomplete = append(incomplete, c)
-			} else {
-				fine++
+			if unknown++; unknown <= maxNamed {
+				add(c, CheckIncomplete, advice("find out why it has so many mounts"),
+					"its files of lxcfs are unknown: "+c.Error)
 			}
+		case len(c.Dead) > 0:
+			add(c, ContainerDead, cure,
+				"files of an lxcfs that has ended, which cannot be read: "+list(c.Dead))
+		case len(c.Alive) == 0:
+			add(c, ContainerMissing, cure, "it has no file of lxcfs, and sees the host's")
+		case len(lacks) > 0:
+			add(c, ContainerIncomplete, cure,
+				"these files are missing, or are not those of lxcfs: "+list(lacks))
+		default:
+			fine++
 		}
 	}
-	for _, c := range unknown[:min(len(unknown), maxNamed)] {
-		r.add(CheckIncomplete, containerName(c), advice("find out why it has so many mounts"),
-			"its files of lxcfs are unknown: %s", c.Error)
-	}
-	w.addContainers(r, ContainerDead, dead, func(c *toolkit.Listed) string {
-		return "files of an lxcfs that has ended, which cannot be read: " + list(c.Dead)
-	})
-	for len(missing) > 0 { // by engine: leaveOut depends on it
-		engine := missing[0].Engine
-		isOther := func(c *toolkit.Listed) bool { return c.Engine != engine }
-		ofEngine := slices.DeleteFunc(slices.Clone(missing), isOther)
-		w.addContainers(r, ContainerMissing, ofEngine, func(*toolkit.Listed) string {
-			return "it has no file of lxcfs, and sees the host's"
-		})
-		missing = slices.DeleteFunc(missing, func(c *toolkit.Listed) bool { return !isOther(c) })
-	}
-	w.addContainers(r, ContainerIncomplete, incomplete, func(c *toolkit.Listed) string {
-		return "these files are missing, or are not those of lxcfs: " + list(lacks[c])
+	r.shorten(before, "more containers", remountAll, "%d more have the same problem")
+	order := []ID{CheckIncomplete, ContainerDead, ContainerMissing, ContainerIncomplete}
+	slices.SortStableFunc(r.Findings[before:], func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(slices.Index(order, a.ID), slices.Index(order, b.ID)),
+			cmp.Compare(a.engine, b.engine))
 	})
 	if fine > 0 {
 		r.fine(ContainerOK, "containers", "%d of %d have all files of lxcfs", fine, len(found.Containers))
@@ -83,7 +77,7 @@ func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List
 // missingFiles returns the files that an lxcfs serves and the container lacks. Of several lxcfs it
 // takes the one of which the fewest are missing. Single files of the CPU directory, which earlier
 // versions mounted, do not count as the directory.
-func missingFiles(c *toolkit.Listed, healthy []*probe.Result) (fewest []string) {
+func missingFiles(c *toolkit.Listed, healthy []*server) (fewest []string) {
 	for i, lxcfs := range healthy {
 		var missing []string
 		for _, file := range lxcfs.Files {
@@ -96,27 +90,6 @@ func missingFiles(c *toolkit.Listed, healthy []*probe.Result) (fewest []string) 
 		}
 	}
 	return fewest
-}
-
-// addContainers adds a finding for each of the first maxNamed containers, and one for all others.
-func (w *World) addContainers(
-	r *Report, id ID, containers []*toolkit.Listed, problem func(*toolkit.Listed) string,
-) {
-	for i, c := range containers {
-		if i == maxNamed {
-			rest := containers[i:]
-			r.add(id, "more containers", command("%s", w.toolkit("remount", "--all")),
-				"%d more have the same problem", len(rest))
-			r.Findings[len(r.Findings)-1].engine = c.Engine
-			return
-		}
-		cure := command("%s", w.toolkit("remount", "--container-id", c.ID))
-		if !plain.MatchString(c.ID) {
-			cure = command("%s", w.toolkit("remount", "--all")) // the container has chosen the name
-		}
-		r.add(id, containerName(c), cure, "%s", problem(c))
-		r.Findings[len(r.Findings)-1].engine = c.Engine
-	}
 }
 
 // leaveOut lowers the level of containers without files if their engine calls the hook only for
@@ -146,12 +119,14 @@ func containerName(c *toolkit.Listed) string {
 // wake returns the remedy for an engine that does not answer.
 func (w *World) wake(source string) remedy {
 	name, _, _ := strings.Cut(source, " ")
-	unit := map[string]string{
-		"docker": docker.unit, "podman": "podman.service", "isulad": isulads[0].unit,
-	}[name]
-	impact := map[string]string{"docker": docker.impact}[name]
+	unit := name + ".service"
+	impact := ""
+	if name == docker.name {
+		impact = docker.impact
+	}
 	switch {
-	case unit == "" || source == "podman": // its store, not its service
+	case !slices.Contains([]string{"docker", "podman", "isulad"}, name),
+		source == "podman": // its store, not its service
 		return advice("make the named file readable, or remove it")
 	case w.hasUnit(unit):
 		return command("systemctl --no-pager status %[1]s; "+

@@ -4,6 +4,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"palisade/internal/cli/cmdline"
+	"palisade/internal/inject/toolkit"
+	"palisade/internal/linux/sys"
 )
 
 // Level is the severity of a finding.
@@ -43,6 +46,8 @@ type Finding struct {
 
 	// engine is the engine of the container that is the subject.
 	engine string
+	// check is the name of the check.
+	check string
 }
 
 // Report contains all findings.
@@ -51,8 +56,34 @@ type Report struct {
 	// Versions has the known versions of programs and of the kernel.
 	Versions map[string]string `json:"versions"`
 
+	facts
+}
+
+// facts are what checks learn for other checks, and for Status.
+type facts struct {
+	// engines are those that were checked.
+	engines []string
 	// optIn are the engines that call the hook only for containers that ask for it.
 	optIn []string
+	// askBroker and callShift are the engines that ask authz-broker and that call userns-shift.
+	askBroker, callShift []string
+	// The others are nil if their check was not done.
+	servers    *servers
+	containers *toolkit.List
+	authz      *Authz
+	shift      *Shift
+}
+
+// merge adds the facts of another check.
+func (f *facts) merge(other *facts) {
+	f.engines = append(f.engines, other.engines...)
+	f.optIn = append(f.optIn, other.optIn...)
+	f.askBroker = append(f.askBroker, other.askBroker...)
+	f.callShift = append(f.callShift, other.callShift...)
+	f.servers = cmp.Or(f.servers, other.servers)
+	f.containers = cmp.Or(f.containers, other.containers)
+	f.authz = cmp.Or(f.authz, other.authz)
+	f.shift = cmp.Or(f.shift, other.shift)
 }
 
 // Count returns the number of findings of a level.
@@ -76,16 +107,12 @@ type remedy struct {
 }
 
 // command returns a remedy that is a command.
-func command(
-	format string, args ...any,
-) remedy {
+func command(format string, args ...any) remedy {
 	return remedy{fmt.Sprintf(format, args...), true}
 }
 
 // advice returns a remedy in words.
-func advice(
-	format string, args ...any,
-) remedy {
+func advice(format string, args ...any) remedy {
 	return remedy{fmt.Sprintf(format, args...), false}
 }
 
@@ -98,23 +125,35 @@ func (r *Report) add(id ID, subject string, cure remedy, format string, args ...
 	})
 }
 
-// shorten keeps the first maxNamed findings of each kind, from the given index on, and adds a
-// finding with the number of the others.
-func (r *Report) shorten(from int) {
-	count := make(map[ID]int)
-	r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool {
-		if from--; from >= 0 {
-			return false
-		}
-		count[f.ID]++
-		return count[f.ID] > maxNamed
-	})
-	for _, id := range slices.Sorted(maps.Keys(count)) {
-		if more := count[id] - maxNamed; more > 0 {
-			r.add(id, "others", advice("fix the listed ones first, then run lxcfs-toolkit doctor again"),
-				"%d more have the same problem", more)
-		}
+// maxNamed bounds the number of findings of one kind.
+const maxNamed = 20
+
+// shorten keeps the first maxNamed findings of each kind and engine, from the given index on, and
+// adds a finding for the others. format has a %d for their number.
+func (r *Report) shorten(from int, subject string, cure remedy, format string) {
+	type group struct {
+		id     ID
+		engine string
 	}
+	count := make(map[group]int)
+	var long []group
+	r.Findings = append(r.Findings[:from], slices.DeleteFunc(r.Findings[from:], func(f Finding) bool {
+		g := group{f.ID, f.engine}
+		if count[g]++; count[g] == maxNamed+1 {
+			long = append(long, g)
+		}
+		return count[g] > maxNamed
+	})...)
+	for _, g := range long {
+		r.add(g.id, subject, cure, format, count[g]-maxNamed)
+		r.Findings[len(r.Findings)-1].engine = g.engine
+	}
+}
+
+// shortenOthers is shorten for problems that have to be solved one by one.
+func (r *Report) shortenOthers(from int) {
+	r.shorten(from, "others", advice("fix the listed ones first, then run palisade doctor again"),
+		"%d more have the same problem")
 }
 
 // optional adds that an engine calls the hook only for containers that ask for it.
@@ -168,13 +207,14 @@ func Examine(ctx context.Context, w *World) *Report {
 		go func() { reports[i] <- c.inTime(ctx, w) }()
 	}
 	all := &Report{Findings: []Finding{}, Versions: make(map[string]string)}
-	for _, done := range reports {
+	for i, done := range reports {
 		r := <-done
-		all.Findings = append(all.Findings, r.Findings...)
-		for program, version := range r.Versions {
-			all.Versions[program] = version
+		for _, f := range r.Findings {
+			f.check = checks[i].name
+			all.Findings = append(all.Findings, f)
 		}
-		all.optIn = append(all.optIn, r.optIn...)
+		maps.Copy(all.Versions, r.Versions)
+		all.merge(&r.facts)
 	}
 	all.leaveOut()
 	return all
@@ -182,24 +222,20 @@ func Examine(ctx context.Context, w *World) *Report {
 
 // inTime runs the check, and returns without it when it takes too long.
 func (c *check) inTime(ctx context.Context, w *World) *Report {
-	limit := c.limit
-	if w.limit != 0 {
-		limit = w.limit
-	}
+	limit := cmp.Or(w.limit, c.limit)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	done := make(chan *Report, 1)
-	go func() { done <- c.safely(ctx, w) }()
-	select {
-	case r := <-done:
-		return r
-	case <-time.After(limit + limit/10):
-		r := newReport()
+	late, cancelLate := context.WithTimeout(context.WithoutCancel(ctx), limit+limit/10)
+	defer cancelLate()
+	run := func() (*Report, error) { return c.safely(ctx, w), nil }
+	r, err := sys.Within(late, run, func(*Report) {})
+	if err != nil {
+		r = newReport()
 		r.add(CheckIncomplete, c.name,
-			advice("find out which file or program of %s hangs, and run lxcfs-toolkit doctor again", c.name),
+			advice("find out which file or program of %s hangs, and run palisade doctor again", c.name),
 			"the check was not done after %v", limit)
-		return r
 	}
+	return r
 }
 
 func newReport() *Report { return &Report{Versions: make(map[string]string)} }
@@ -210,7 +246,7 @@ func (c *check) safely(ctx context.Context, w *World) (r *Report) {
 	r = newReport()
 	defer func() {
 		if mistake := recover(); mistake != nil {
-			r.add(CheckIncomplete, c.name, advice("report this as a bug of lxcfs-toolkit"),
+			r.add(CheckIncomplete, c.name, advice("report this as a bug of palisade"),
 				"the check broke off: %v", mistake)
 		}
 	}()

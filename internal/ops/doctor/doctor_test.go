@@ -200,7 +200,7 @@ func TestOddFiles(t *testing.T) {
 					text = "[" // [1] is TOML
 				}
 				if name == "loop" {
-					text = "->" + base(file)
+					text = "->" + filepath.Base(file)
 				}
 				if file == "/var/lib/authz-broker/policy.json" && name == "huge" {
 					text = strings.Repeat(" ", 65<<20)
@@ -265,7 +265,7 @@ func TestOptions(t *testing.T) {
 // TestDocument holds the page to the kinds of findings: each has a row with its level, and there
 // are no others.
 func TestDocument(t *testing.T) {
-	text, err := os.ReadFile("../../../docs/lxcfs-toolkit.md")
+	text, err := os.ReadFile("../../../docs/palisade.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestDocument(t *testing.T) {
 	}
 	for id, level := range kinds {
 		if rows[id] != level {
-			t.Errorf("docs/lxcfs-toolkit.md has no row | `%s` | %s | MEANING | REMEDY |", id, level)
+			t.Errorf("docs/palisade.md has no row | `%s` | %s | MEANING | REMEDY |", id, level)
 		}
 		if !regexp.MustCompile("^[a-z]+(-[a-z0-9]+)+$").MatchString(string(id)) {
 			t.Errorf("the id %q is not in kebab case", id)
@@ -283,7 +283,7 @@ func TestDocument(t *testing.T) {
 	}
 	for id := range rows {
 		if _, ok := kinds[id]; !ok {
-			t.Errorf("docs/lxcfs-toolkit.md has a row for %s, which does not exist", id)
+			t.Errorf("docs/palisade.md has a row for %s, which does not exist", id)
 		}
 	}
 }

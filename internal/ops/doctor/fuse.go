@@ -15,54 +15,37 @@ const (
 	fuseControl = "/sys/fs/fuse/connections"
 )
 
-// checkFuse checks that the kernel and the host support FUSE.
 func checkFuse(_ context.Context, w *World, r *Report) {
-	before := len(r.Findings)
 	text, err := w.read("/proc/filesystems", maxConfig)
 	isFuse := func(line []byte) bool { return string(bytes.TrimSpace(line)) == "nodev\tfuse" }
 	switch {
 	case err != nil:
-		r.add(
-			FuseMissing, "/proc/filesystems", command("mount -t proc proc /proc"),
-			"%v: file systems of the kernel are unknown", err,
-		)
+		r.add(FuseMissing, "/proc/filesystems", command("mount -t proc proc /proc"),
+			"%v: file systems of the kernel are unknown", err)
 	case !slices.ContainsFunc(bytes.Split(text, []byte("\n")), isFuse):
-		r.add(
-			FuseMissing, "fuse", w.loadFuse(),
-			"the kernel has no FUSE, or has not loaded it: lxcfs cannot start",
-		)
+		load := "modprobe fuse"
+		if w.exists(systemdDir) { // at boot too (modules-load.d(5))
+			load += " && mkdir -p /etc/modules-load.d && echo fuse >/etc/modules-load.d/fuse.conf"
+		}
+		r.add(FuseMissing, "fuse", command("%s", load),
+			"the kernel has no FUSE, or has not loaded it: lxcfs cannot start")
 	}
+	const makeDevice = "mknod -m 666 /dev/fuse c 10 229"
 	if info, err := os.Stat(w.path(fuseDevice)); err != nil {
-		r.add(
-			FuseDevice, fuseDevice, command("mknod -m 666 /dev/fuse c 10 229"), "%v: lxcfs cannot start",
-			bare(err),
-		)
+		r.add(FuseDevice, fuseDevice, command(makeDevice), "%v: lxcfs cannot start", bare(err))
 	} else if info.Mode().Type() != fs.ModeDevice|fs.ModeCharDevice {
-		r.add(FuseDevice, fuseDevice, command("rm -r /dev/fuse && mknod -m 666 /dev/fuse c 10 229"),
+		r.add(FuseDevice, fuseDevice, command("rm -r /dev/fuse && "+makeDevice),
 			"not a device: lxcfs cannot start")
 	}
 	if mounted, err := w.fuseControl(); err == nil && !mounted {
 		r.add(FuseControl, fuseControl, command(mountFuseControl),
 			"fusectl is not mounted: a server that hangs cannot be cut off")
 	}
-	if len(r.Findings) == before {
-		r.fine(FuseOK, fuseDevice, "there is FUSE")
+	if len(r.Findings) == 0 {
+		r.fine(FuseOK, fuseDevice, "FUSE is available")
 	}
 }
 
-// loadFuse returns the command that loads the module now and, with systemd, at boot
-// (modules-load.d(5)).
-func (w *World) loadFuse() remedy {
-	const load = "modprobe fuse"
-	if !w.exists("/run/systemd/system") {
-		return command(load)
-	}
-	return command(
-		"%s && mkdir -p /etc/modules-load.d && echo fuse >/etc/modules-load.d/fuse.conf", load,
-	)
-}
-
-// mountFuseControl is the command that mounts fusectl.
 const mountFuseControl = "mount -t fusectl fusectl " + fuseControl
 
 // fuseControl reports whether fusectl is mounted, which can abort connections.

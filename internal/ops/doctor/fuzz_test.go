@@ -12,18 +12,20 @@ func FuzzTOML(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		parsed, err := parseTOML(text)
-		if err != nil {
+		var file containerdFile
+		var hooks hooksConfig
+		if parseTOML(text, &hooks) == nil {
+			appendDirs([]string{"/a"}, hooks.Engine.HooksDir)
+		}
+		if parseTOML(text, &file) != nil {
 			return
 		}
-		c := containerdConfig{runtimes: make(map[string]criRuntime)}
-		c.add(parsed)
+		c := containerdConfig{runtimes: make(map[string]engineRuntime)}
+		c.add(&file)
 		for _, runtime := range c.runtimes {
 			isRuntime(runtime.program, nil)
 			callsRuntime([]byte(runtime.program))
 		}
-		appendDirs([]string{"/a"}, parsed.table("engine")["hooks_dir"])
-		parsed.texts("imports")
 	})
 }
 

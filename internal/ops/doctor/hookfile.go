@@ -30,7 +30,7 @@ func parseHookFile(text []byte) (f hookFile, err error) {
 		Hook   json.RawMessage
 		Stages []string
 		When   conditions
-		// What follows is of version 0.1.0, which has no conditions of its own for all containers.
+		// The fields of version 0.1.0, which has no condition for all containers.
 		Arguments, Stage, Cmds, Cmd, Annotations, Annotation []string
 		HasBindMounts                                        *bool
 	}

@@ -20,19 +20,25 @@ var (
 
 // isHook reports whether a hook is a program with one of the names.
 func isHook(h *specs.Hook, names []string) bool {
-	return slices.Contains(names, base(h.Path)) ||
-		len(h.Args) > 0 && slices.Contains(names, base(h.Args[0]))
+	return slices.Contains(names, filepath.Base(h.Path)) ||
+		len(h.Args) > 0 && slices.Contains(names, filepath.Base(h.Args[0]))
 }
 
 // isRuntime reports whether a runtime of an engine, given its program and arguments, is the wrapper
 // that adds the hook.
 func isRuntime(program string, args []string) bool {
-	if slices.Contains(lxcfsHooks, base(program)) && slices.Contains(args, "runtime") {
+	if slices.Contains(lxcfsHooks, filepath.Base(program)) && slices.Contains(args, "runtime") {
 		return true
 	}
 	return slices.ContainsFunc(append([]string{program}, args...), func(word string) bool {
-		return base(word) == "lxcfs-runc" // another wrapper may call it
+		return filepath.Base(word) == "lxcfs-runc" // another wrapper may call it
 	})
+}
+
+// isShift reports whether a runtime of an engine is the wrapper of userns-shift.
+func isShift(program string, args []string) bool {
+	return filepath.Base(program) == "userns-shift-runc" ||
+		slices.Contains(shiftHooks, filepath.Base(program)) && slices.Contains(args, "runtime")
 }
 
 // maxScript bounds a script that is read, in bytes.
@@ -44,7 +50,7 @@ func (w *World) addsHook(program string, args []string) bool {
 	if isRuntime(program, args) {
 		return true
 	}
-	if base(program) == program {
+	if filepath.Base(program) == program {
 		program = w.program(program)
 	}
 	return slices.ContainsFunc(append([]string{program}, args...), w.isScript)
@@ -72,13 +78,20 @@ func callsRuntime(script []byte) bool {
 		}
 		toolkit := false
 		for _, word := range words {
-			if base(word) == "lxcfs-runc" || toolkit && word == "runtime" {
+			if filepath.Base(word) == "lxcfs-runc" || toolkit && word == "runtime" {
 				return true
 			}
-			toolkit = toolkit || slices.Contains(lxcfsHooks, base(word))
+			toolkit = toolkit || slices.Contains(lxcfsHooks, filepath.Base(word))
 		}
 	}
 	return false
+}
+
+// noteShift notes that an engine calls userns-shift.
+func (r *Report) noteShift(e *engineKind, calls bool) {
+	if calls && !slices.Contains(r.callShift, e.name) {
+		r.callShift = append(r.callShift, e.name)
+	}
 }
 
 // checkHook checks that a hook can be run. If not, containers do not start, or with Podman start
@@ -91,23 +104,20 @@ func (w *World) checkHook(r *Report, e *engineKind, file string, h *specs.Hook, 
 	return err == nil
 }
 
-// hooksByStage returns the hooks of a hookspec file by stage.
-func hooksByStage(hooks *specs.Hooks) map[string][]specs.Hook {
-	return map[string][]specs.Hook{
+// stage is a stage of a hookspec file with its hooks.
+type stage struct {
+	name  string
+	hooks []specs.Hook
+}
+
+func stagesOf(h *specs.Hooks) []stage {
+	return []stage{
 		//lint:ignore SA1019 deprecated, but the only one that iSulad knows
-		"prestart": hooks.Prestart, "createRuntime": hooks.CreateRuntime,
-		"createContainer": hooks.CreateContainer,
-		"startContainer":  hooks.StartContainer, "poststart": hooks.Poststart, "poststop": hooks.Poststop,
+		{"prestart", h.Prestart}, {"createRuntime", h.CreateRuntime},
+		{"createContainer", h.CreateContainer}, {"startContainer", h.StartContainer},
+		{"poststart", h.Poststart}, {"poststop", h.Poststop},
 	}
 }
-
-// stages are all stages, in their order.
-var stages = []string{
-	"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
-}
-
-// isuladStages are the stages that iSulad knows.
-var isuladStages = []string{"prestart", "poststart", "poststop"}
 
 // checkHookSpec checks a file for --hook-spec of iSulad. It returns whether the file contains the
 // hook of lxcfs without problems.
@@ -123,60 +133,45 @@ func (w *World) checkHookSpec(r *Report, e *engineKind, file string) (state stat
 		return state, false
 	}
 	before := len(r.Findings)
-	byStage := hooksByStage(&hooks)
-	lxcfs, others := 0, 0
-	for _, stage := range stages {
-		for i := range byStage[stage] {
-			if isHook(&byStage[stage][i], lxcfsHooks) {
-				lxcfs++
-			} else {
-				others++
-			}
+	others := false
+	for _, stage := range stagesOf(&hooks) {
+		for _, hook := range stage.hooks {
+			isOurs := isHook(&hook, lxcfsHooks)
+			ours, others = ours || isOurs, others || !isOurs
 		}
 	}
-	write := command("%s >%s", w.toolkit("hook-spec", e.name), quote(file))
-	if others > 0 {
-		write = advice(
-			"put what `%s` prints in the place of that hook in %s", w.toolkit("hook-spec", e.name), file,
-		)
+	write := command("%s >%s", w.spec(e), quote(file))
+	if others {
+		write = advice("put what `%s` prints in the place of that hook in %s", w.spec(e), file)
 	}
-	for _, stage := range stages {
-		for i := range byStage[stage] {
-			w.checkSpecHook(r, e, file, stage, &byStage[stage][i], write)
+	for _, stage := range stagesOf(&hooks) {
+		for i := range stage.hooks {
+			w.checkSpecHook(r, e, file, stage.name, &stage.hooks[i], write)
 		}
 	}
-	w.checkOrder(r, file, byStage["prestart"])
-	return good, lxcfs > 0 && len(r.Findings) == before
+	prestart := stagesOf(&hooks)[0].hooks
+	lxcfs := slices.IndexFunc(prestart, func(h specs.Hook) bool { return isHook(&h, lxcfsHooks) })
+	shift := slices.IndexFunc(prestart, func(h specs.Hook) bool { return isHook(&h, shiftHooks) })
+	if lxcfs >= 0 && shift > lxcfs {
+		r.add(HookOrder, file,
+			advice("put the hook of userns-shift before that of lxcfs-toolkit in %s", file),
+			"userns-shift is called after lxcfs-toolkit, whose mounts hide files from it")
+	}
+	return good, ours && len(r.Findings) == before
 }
 
 // checkSpecHook checks one hook of a hookspec file. The remedy for the hook of lxcfs is write.
 func (w *World) checkSpecHook(
 	r *Report, e *engineKind, file, stage string, h *specs.Hook, write remedy,
 ) {
+	r.noteShift(e, isHook(h, shiftHooks))
 	switch {
 	case isHook(h, lxcfsHooks) && stage != "prestart":
-		r.add(
-			HookWrongStage, file, write, "%s does not call the hook at the stage %s, but at prestart",
-			e.name, stage,
-		)
+		r.add(HookWrongStage, file, write,
+			"%s calls the hook at the stage prestart, not at %s", e.name, stage)
 	case isHook(h, lxcfsHooks):
 		w.checkHook(r, e, file, h, write)
-	case slices.Contains(isuladStages, stage):
-		w.checkHook(r, e, file, h, advice("install %s, or take it out of %s", h.Path, file))
+	case slices.Contains([]string{"prestart", "poststart", "poststop"}, stage): // those of iSulad
+		w.checkHook(r, e, file, h, advice("install %s, or remove it from %s", h.Path, file))
 	}
 }
-
-// checkOrder checks that root file systems are shifted before files are mounted in them.
-func (w *World) checkOrder(r *Report, file string, hooks []specs.Hook) {
-	lxcfs := slices.IndexFunc(hooks, func(h specs.Hook) bool { return isHook(&h, lxcfsHooks) })
-	shift := slices.IndexFunc(hooks, func(h specs.Hook) bool { return isHook(&h, shiftHooks) })
-	if lxcfs >= 0 && shift > lxcfs {
-		r.add(
-			HookOrder, file, advice("put the hook of userns-shift before that of lxcfs-toolkit in %s", file),
-			"userns-shift is called after lxcfs-toolkit, whose mounts hide files from it",
-		)
-	}
-}
-
-// dirOf returns the directory of a file.
-func dirOf(file string) string { return filepath.Dir(file) }

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,45 +28,58 @@ var otherHooksDirs = []string{
 
 // checkPodman checks the hook directories of Podman (containers.conf(5)).
 func checkPodman(_ context.Context, w *World, r *Report) {
-	if !w.wants(r, &podman) {
-		return
+	if w.wants(r, &podman) {
+		w.checkHooksDirs(r, &podman, append([]string{"/usr/share/containers/containers.conf"},
+			w.fragments(podman.config, ".conf")...))
 	}
-	files := append(
-		[]string{"/usr/share/containers/containers.conf"},
-		w.fragments(podman.config, podman.config+".d", ".conf")...)
-	w.checkHooksDirs(r, &podman, files, "engine")
 }
 
 // checkCrio checks the hook directories of CRI-O (crio.conf(5)).
 func checkCrio(_ context.Context, w *World, r *Report) {
 	if w.wants(r, &crio) {
-		w.checkHooksDirs(r, &crio, w.fragments(crio.config, crio.config+".d", ""), "crio", "runtime")
+		w.checkHooksDirs(r, &crio, w.fragments(crio.config, ""))
 	}
 }
 
-// hooksDirs returns the directories in the table at keys. A later file replaces those of earlier
+// fragments returns the file and those of its directory, which are read after it: those of
+// containers.conf.d for containers.conf.
+func (w *World) fragments(file, suffix string) []string {
+	return append([]string{file}, w.files(file+".d", suffix)...)
+}
+
+// hooksTable is the checked part of these tables: each value is a path or {append=true}.
+type hooksTable struct {
+	HooksDir []any `toml:"hooks_dir"`
+}
+
+// hooksConfig has the directories of Podman in Engine, those of CRI-O in Runtime.
+type hooksConfig struct {
+	Engine hooksTable `toml:"engine"`
+	Crio   struct {
+		Runtime hooksTable `toml:"runtime"`
+	} `toml:"crio"`
+}
+
+// hooksDirs returns the directories that the files name. A later file replaces those of earlier
 // ones.
-func (w *World) hooksDirs(
-	r *Report, e *engineKind, files []string, keys ...string,
-) (dirs []string, ok bool) {
+func (w *World) hooksDirs(r *Report, e *engineKind, files []string) (dirs []string, ok bool) {
 	dirs, ok = []string{wiring.DefaultHooksDir}, true
 	for _, file := range files {
-		state := w.config(r, e, file, func(text []byte) error {
-			t, err := parseTOML(text)
-			if value, set := t.table(keys...)["hooks_dir"]; err == nil && set {
-				dirs = appendDirs(dirs, value)
-			}
-			return err
-		})
+		var c hooksConfig
+		state := w.config(r, e, file, func(text []byte) error { return parseTOML(text, &c) })
 		ok = ok && state != broken
+		for _, table := range []hooksTable{c.Engine, c.Crio.Runtime} {
+			if state == good && table.HooksDir != nil {
+				dirs = appendDirs(dirs, table.HooksDir)
+			}
+		}
 	}
 	return dirs, ok
 }
 
 // appendDirs returns the directories of a list, after the earlier ones if it contains
 // {append=true}.
-func appendDirs(before []string, value any) []string {
-	values, _ := value.([]any)
+func appendDirs(before []string, values []any) []string {
 	dirs := []string{}
 	for _, v := range values {
 		switch v := v.(type) {
@@ -80,16 +94,15 @@ func appendDirs(before []string, value any) []string {
 	return dirs
 }
 
-// checkHooksDirs checks the hooks in the directories of an engine.
-func (w *World) checkHooksDirs(r *Report, e *engineKind, configs []string, keys ...string) {
-	dirs, ok := w.hooksDirs(r, e, configs, keys...)
+func (w *World) checkHooksDirs(r *Report, e *engineKind, configs []string) {
+	dirs, ok := w.hooksDirs(r, e, configs)
 	if !ok {
 		return
 	}
 	before := len(r.Findings)
 	var ours string
 	best := noHook
-	for _, file := range w.hookFiles(dirs) {
+	for _, file := range w.hookFiles(dirs...) {
 		if reach := w.checkHookFile(r, e, file); reach > best {
 			ours, best = file, reach
 		}
@@ -110,22 +123,14 @@ func (w *World) checkHooksDirs(r *Report, e *engineKind, configs []string, keys 
 
 // hookFiles returns the files of the directories. A file replaces those of the same name in earlier
 // directories.
-func (w *World) hookFiles(dirs []string) (files []string) {
+func (w *World) hookFiles(dirs ...string) []string {
 	byName := make(map[string]string)
 	for _, dir := range dirs {
-		found, err := w.files(dir, ".json")
-		if err != nil {
-			continue // the directory need not exist
-		}
-		for _, file := range found {
-			byName[base(file)] = file
+		for _, file := range w.files(dir, ".json") {
+			byName[filepath.Base(file)] = file
 		}
 	}
-	for _, file := range byName {
-		files = append(files, file)
-	}
-	slices.Sort(files)
-	return files
+	return slices.Sorted(maps.Values(byName))
 }
 
 // checkHookFile checks a hook file, and returns the reach of a hook of lxcfs.
@@ -137,20 +142,16 @@ func (w *World) checkHookFile(r *Report, e *engineKind, file string) reach {
 	}) != good {
 		return noHook
 	}
-	ours := isHook(&f.hook, lxcfsHooks)
-	cure := advice("install %s, or remove %s", f.hook.Path, file)
-	if ours {
-		cure = command("%s >%s", w.toolkit("hook-spec", e.name), quote(file))
-	}
-	if w.checkHook(r, e, file, &f.hook, cure) && ours && !slices.Contains(f.stages, "createRuntime") &&
-		!slices.Contains(f.stages, "prestart") {
-		r.add(
-			HookWrongStage, file, cure, "the hook is for the stages %s, not for createRuntime",
-			list(f.stages),
-		)
-	}
-	if !ours {
+	r.noteShift(e, isHook(&f.hook, shiftHooks))
+	if !isHook(&f.hook, lxcfsHooks) {
+		w.checkHook(r, e, file, &f.hook, advice("install %s, or remove %s", f.hook.Path, file))
 		return noHook
+	}
+	cure := command("%s >%s", w.spec(e), quote(file))
+	if w.checkHook(r, e, file, &f.hook, cure) && !slices.Contains(f.stages, "createRuntime") &&
+		!slices.Contains(f.stages, "prestart") {
+		r.add(HookWrongStage, file, cure, "the hook is for the stages %s, not for createRuntime",
+			list(f.stages))
 	}
 	return f.reach
 }
@@ -159,11 +160,9 @@ func (w *World) checkHookFile(r *Report, e *engineKind, file string) reach {
 // the engine does not read.
 func (w *World) addNoHook(r *Report, e *engineKind, dirs []string) {
 	if len(dirs) == 0 {
-		r.add(
-			HookMissing, e.name,
+		r.add(HookMissing, e.name,
 			advice("name %s in hooks_dir of %s%s", wiring.DefaultHooksDir, e.config, e.restartWords()),
-			"it reads no directory of hooks",
-		)
+			"it reads no directory of hooks")
 		return
 	}
 	target := dirs[len(dirs)-1]
@@ -171,29 +170,19 @@ func (w *World) addNoHook(r *Report, e *engineKind, dirs []string) {
 		if slices.Contains(dirs, dir) {
 			continue
 		}
-		for _, file := range w.hookFiles([]string{dir}) {
+		for _, file := range w.hookFiles(dir) {
 			text, err := w.read(file, maxConfig)
 			if err != nil {
 				continue
 			}
 			if f, err := parseHookFile(text); err == nil && isHook(&f.hook, lxcfsHooks) {
-				r.add(
-					HookWrongFolder, e.name,
+				r.add(HookWrongFolder, e.name,
 					command("mkdir -p %[1]s && mv %[2]s %[1]s/", quote(target), quote(file)),
-					"%s is not read: it reads %s", file, strings.Join(dirs, ", "),
-				)
+					"%s is not read: it reads %s", file, strings.Join(dirs, ", "))
 				return
 			}
 		}
 	}
-	r.add(
-		HookMissing,
-		e.name,
-		command(
-			"mkdir -p %s && %s >%s", quote(target), w.toolkit("hook-spec", e.name),
-			quote(filepath.Join(target, "lxcfs.json")),
-		),
-		"no hook of lxcfs is in %s",
-		strings.Join(dirs, ", "),
-	)
+	r.add(HookMissing, e.name, command("%s", w.writeSpec(e, filepath.Join(target, "lxcfs.json"))),
+		"no hook of lxcfs is in %s", strings.Join(dirs, ", "))
 }

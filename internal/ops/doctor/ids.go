@@ -1,127 +1,99 @@
 package doctor
 
-// ID names a kind of finding. It is stable across versions; docs/lxcfs-toolkit.md lists all.
+// ID names a kind of finding. It is stable across versions; docs/palisade.md lists all.
 type ID string
 
-// The kinds of findings.
-const (
-	CheckIncomplete ID = "check-incomplete"
+// kinds has the level of each kind of finding.
+var kinds = make(map[ID]Level)
 
-	KernelOK         ID = "kernel-ok"
-	KernelOld        ID = "kernel-old"
-	KernelFuseClone  ID = "kernel-fuse-clone"
-	KernelOpenTree   ID = "kernel-open-tree"
-	KernelPidfd      ID = "kernel-pidfd"
-	KernelOpenat2    ID = "kernel-openat2"
-	KernelIDMap      ID = "kernel-idmapped-mounts"
-	KernelUserns     ID = "kernel-user-namespaces"
-	KernelUsernsMax  ID = "kernel-user-namespaces-off"
-	FuseOK           ID = "fuse-ok"
-	FuseMissing      ID = "fuse-missing"
-	FuseDevice       ID = "fuse-device"
-	FuseControl      ID = "fuse-control"
-	CgroupOK         ID = "cgroup-ok"
-	CgroupMissing    ID = "cgroup-missing"
-	CgroupController ID = "cgroup-controller-missing"
-	CgroupOff        ID = "cgroup-controller-off"
-	CgroupIdle       ID = "cgroup-controller-idle"
-
-	LxcfsOK          ID = "lxcfs-ok"
-	LxcfsNotMounted  ID = "lxcfs-not-mounted"
-	LxcfsDead        ID = "lxcfs-dead"
-	LxcfsWedged      ID = "lxcfs-wedged"
-	LxcfsOther       ID = "lxcfs-other"
-	LxcfsElsewhere   ID = "lxcfs-elsewhere"
-	LxcfsBeside      ID = "lxcfs-beside"
-	LxcfsBesideFails ID = "lxcfs-beside-fails"
-	LxcfsOff         ID = "lxcfs-switched-off"
-	LxcfsNoWorker    ID = "lxcfs-no-worker"
-	LxcfsOutdated    ID = "lxcfs-outdated"
-	LxcfsNoProgram   ID = "lxcfs-program-gone"
-	LxcfsVersions    ID = "lxcfs-versions-differ"
-	LxcfsNotEnabled  ID = "lxcfs-not-enabled"
-
-	ContainerOK         ID = "container-ok"
-	ContainerDead       ID = "container-files-dead"
-	ContainerMissing    ID = "container-files-missing"
-	ContainerLeftOut    ID = "container-left-out"
-	ContainerIncomplete ID = "container-files-incomplete"
-	EngineSilent        ID = "engine-silent"
-
-	LXCNotServed ID = "lxc-not-served"
-	LXCApart     ID = "lxc-config-apart"
-
-	EngineAbsent    ID = "engine-absent"
-	ConfigBroken    ID = "config-broken"
-	ConfigTwice     ID = "config-key-twice"
-	HookOK          ID = "hook-ok"
-	HookMissing     ID = "hook-missing"
-	HookOptional    ID = "hook-optional"
-	HookProgram     ID = "hook-program"
-	HookWrongFolder ID = "hook-wrong-folder"
-	HookWrongStage  ID = "hook-wrong-stage"
-	HookOrder       ID = "hook-order"
-	HookCgroups     ID = "hook-cgroup-driver"
-	AuthzNotAsked   ID = "authz-not-asked"
-	AuthzUnused     ID = "authz-unused"
-	AuthzSilent     ID = "authz-silent"
-	AuthzNeverAsked ID = "authz-never-asked"
-	AuthzClientSays ID = "authz-client-says"
-
-	PolicyOK       ID = "policy-ok"
-	PolicyMissing  ID = "policy-missing"
-	PolicyBroken   ID = "policy-broken"
-	PolicyWritable ID = "policy-writable"
-	PolicyDefault  ID = "policy-default"
-	PolicyDoubtful ID = "policy-doubtful"
-	PolicyPlain    ID = "policy-plain"
-
-	SubidOK      ID = "subid-ok"
-	SubidMissing ID = "subid-missing"
-	SubidBroken  ID = "subid-broken"
-	SubidOverlap ID = "subid-overlap"
-
-	IsuladFolders  ID = "isulad-folders-closed"
-	IsuladTCPOpen  ID = "isulad-tcp-open"
-	IsuladNoVerify ID = "isulad-tls-no-verify"
-	IsuladCertRoot ID = "isulad-certificate-is-root"
-	IsuladNoRemote ID = "isulad-no-remote"
-	IsuladNoSocket ID = "isulad-no-unix-socket"
-)
-
-// kinds are all kinds of findings, with their levels.
-var kinds = map[ID]Level{
-	CheckIncomplete: Warning,
-
-	KernelOK: OK, KernelOld: Warning, KernelFuseClone: Error, KernelOpenTree: Warning,
-	KernelPidfd: Info, KernelOpenat2: Info,
-	KernelIDMap: Info, KernelUserns: Warning, KernelUsernsMax: Warning,
-	FuseOK: OK, FuseMissing: Error, FuseDevice: Error, FuseControl: Info,
-	CgroupOK: OK, CgroupMissing: Error, CgroupController: Warning, CgroupOff: Warning,
-	CgroupIdle: Info,
-
-	LxcfsOK: OK, LxcfsNotMounted: Error, LxcfsDead: Error, LxcfsWedged: Error,
-	LxcfsOther: Warning, LxcfsNoWorker: Warning,
-	LxcfsElsewhere: Warning, LxcfsBeside: Info, LxcfsBesideFails: Warning, LxcfsOff: Warning,
-	LxcfsOutdated: Warning, LxcfsNoProgram: Warning, LxcfsVersions: Info, LxcfsNotEnabled: Info,
-
-	ContainerOK: OK, ContainerDead: Error, ContainerMissing: Warning, ContainerLeftOut: Info,
-	ContainerIncomplete: Info, EngineSilent: Warning,
-
-	LXCNotServed: Warning, LXCApart: Info,
-
-	EngineAbsent: Warning, ConfigBroken: Error, ConfigTwice: Warning,
-	HookOK: OK, HookMissing: Warning, HookOptional: Info, HookProgram: Error,
-	HookWrongFolder: Warning, HookWrongStage: Warning, HookOrder: Warning, HookCgroups: Warning,
-	AuthzNotAsked: Warning, AuthzUnused: Info, AuthzSilent: Error,
-	AuthzNeverAsked: Warning, AuthzClientSays: Info,
-
-	PolicyOK: OK, PolicyMissing: Error, PolicyBroken: Error, PolicyWritable: Warning,
-	PolicyDefault: Warning, PolicyDoubtful: Warning,
-	PolicyPlain: Info,
-
-	SubidOK: OK, SubidMissing: Error, SubidBroken: Warning, SubidOverlap: Warning,
-
-	IsuladFolders: Info, IsuladTCPOpen: Error, IsuladNoVerify: Error, IsuladCertRoot: Info,
-	IsuladNoRemote: Error, IsuladNoSocket: Info,
+// kind adds a kind of finding.
+func kind(id ID, level Level) ID {
+	kinds[id] = level
+	return id
 }
+
+// The kinds of findings.
+var (
+	CheckIncomplete = kind("check-incomplete", Warning)
+
+	KernelOK         = kind("kernel-ok", OK)
+	KernelOld        = kind("kernel-old", Warning)
+	KernelFuseClone  = kind("kernel-fuse-clone", Error)
+	KernelOpenTree   = kind("kernel-open-tree", Warning)
+	KernelPidfd      = kind("kernel-pidfd", Info)
+	KernelOpenat2    = kind("kernel-openat2", Info)
+	KernelIDMap      = kind("kernel-idmapped-mounts", Info)
+	KernelUserns     = kind("kernel-user-namespaces", Warning)
+	KernelUsernsMax  = kind("kernel-user-namespaces-off", Warning)
+	FuseOK           = kind("fuse-ok", OK)
+	FuseMissing      = kind("fuse-missing", Error)
+	FuseDevice       = kind("fuse-device", Error)
+	FuseControl      = kind("fuse-control", Info)
+	CgroupOK         = kind("cgroup-ok", OK)
+	CgroupMissing    = kind("cgroup-missing", Error)
+	CgroupController = kind("cgroup-controller-missing", Warning)
+	CgroupOff        = kind("cgroup-controller-off", Warning)
+	CgroupIdle       = kind("cgroup-controller-idle", Info)
+
+	LxcfsOK          = kind("lxcfs-ok", OK)
+	LxcfsNotMounted  = kind("lxcfs-not-mounted", Error)
+	LxcfsDead        = kind("lxcfs-dead", Error)
+	LxcfsWedged      = kind("lxcfs-wedged", Error)
+	LxcfsOther       = kind("lxcfs-other", Warning)
+	LxcfsElsewhere   = kind("lxcfs-elsewhere", Warning)
+	LxcfsBeside      = kind("lxcfs-beside", Info)
+	LxcfsBesideFails = kind("lxcfs-beside-fails", Warning)
+	LxcfsOff         = kind("lxcfs-switched-off", Warning)
+	LxcfsNoWorker    = kind("lxcfs-no-worker", Warning)
+	LxcfsOutdated    = kind("lxcfs-outdated", Warning)
+	LxcfsNoProgram   = kind("lxcfs-program-gone", Warning)
+	LxcfsVersions    = kind("lxcfs-versions-differ", Info)
+	LxcfsNotEnabled  = kind("lxcfs-not-enabled", Info)
+
+	ContainerOK         = kind("container-ok", OK)
+	ContainerDead       = kind("container-files-dead", Error)
+	ContainerMissing    = kind("container-files-missing", Warning)
+	ContainerLeftOut    = kind("container-left-out", Info)
+	ContainerIncomplete = kind("container-files-incomplete", Info)
+	EngineSilent        = kind("engine-silent", Warning)
+
+	LXCNotServed = kind("lxc-not-served", Warning)
+	LXCApart     = kind("lxc-config-apart", Info)
+
+	EngineAbsent    = kind("engine-absent", Warning)
+	ConfigBroken    = kind("config-broken", Error)
+	ConfigTwice     = kind("config-key-twice", Warning)
+	HookOK          = kind("hook-ok", OK)
+	HookMissing     = kind("hook-missing", Warning)
+	HookOptional    = kind("hook-optional", Info)
+	HookProgram     = kind("hook-program", Error)
+	HookWrongFolder = kind("hook-wrong-folder", Warning)
+	HookWrongStage  = kind("hook-wrong-stage", Warning)
+	HookOrder       = kind("hook-order", Warning)
+	HookCgroups     = kind("hook-cgroup-driver", Warning)
+	AuthzNotAsked   = kind("authz-not-asked", Warning)
+	AuthzUnused     = kind("authz-unused", Info)
+	AuthzSilent     = kind("authz-silent", Error)
+	AuthzNeverAsked = kind("authz-never-asked", Warning)
+	AuthzClientSays = kind("authz-client-says", Info)
+
+	PolicyOK       = kind("policy-ok", OK)
+	PolicyMissing  = kind("policy-missing", Error)
+	PolicyBroken   = kind("policy-broken", Error)
+	PolicyWritable = kind("policy-writable", Warning)
+	PolicyDefault  = kind("policy-default", Warning)
+	PolicyDoubtful = kind("policy-doubtful", Warning)
+	PolicyPlain    = kind("policy-plain", Info)
+
+	SubidOK      = kind("subid-ok", OK)
+	SubidMissing = kind("subid-missing", Error)
+	SubidBroken  = kind("subid-broken", Warning)
+	SubidOverlap = kind("subid-overlap", Warning)
+
+	IsuladFolders  = kind("isulad-folders-closed", Info)
+	IsuladTCPOpen  = kind("isulad-tcp-open", Error)
+	IsuladNoVerify = kind("isulad-tls-no-verify", Error)
+	IsuladCertRoot = kind("isulad-certificate-is-root", Info)
+	IsuladNoRemote = kind("isulad-no-remote", Error)
+	IsuladNoSocket = kind("isulad-no-unix-socket", Info)
+)

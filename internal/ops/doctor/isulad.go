@@ -1,9 +1,11 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"path/filepath"
+	"slices"
 
 	"palisade/internal/oci/wiring"
 )
@@ -59,10 +61,7 @@ func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind,
 		c, err = parseIsulad(text)
 		return err
 	})
-	options, err := w.read(isuladOptions, maxConfig)
-	if err == nil {
-		c.AddOptions(options)
-	}
+	w.addIsuladOptions(&c)
 	if filepath.IsAbs(c.Graph) {
 		graph = c.Graph
 	}
@@ -76,23 +75,13 @@ func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind,
 	}
 	w.checkIsuladAccess(ctx, r, e, &c)
 	sample := filepath.Join(graph, "hooks/hookspec.json")
-	file := c.HookSpec
-	if file == "" {
-		file = isuladDefault
-	}
+	file := cmp.Or(c.HookSpec, isuladDefault)
 	state, ours := w.checkHookSpec(r, e, file)
 	switch {
 	case state == broken: // reported already
 	case state == absent && c.HookSpec != "":
-		r.add(
-			ConfigBroken,
-			e.config,
-			command(
-				"mkdir -p %s && %s >%s", quote(dirOf(file)), w.toolkit("hook-spec", e.name), quote(file),
-			),
-			"isulad cannot use it: the file of hook-spec, %s, is not there",
-			file,
-		)
+		r.add(ConfigBroken, e.config, command("%s", w.writeSpec(e, file)),
+			"isulad cannot use it: the file of hook-spec, %s, does not exist", file)
 	case ours:
 		r.fine(HookOK, e.name, "%s calls the hook for all containers", file)
 	case state == absent:
@@ -113,48 +102,33 @@ func parseIsulad(text []byte) (wiring.Isulad, error) {
 // addHookMissing adds that a hookspec file lacks the hook, unless a problem with the file is
 // reported already.
 func (w *World) addHookMissing(r *Report, e *engineKind, file string) {
-	for i := range r.Findings {
-		if r.Findings[i].Subject == file {
-			return
-		}
+	if slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Subject == file }) {
+		return
 	}
-	r.add(
-		HookMissing, e.name, advice("add what `%s` prints to %s", w.toolkit("hook-spec", e.name), file),
-		"%s does not have the hook", file,
-	)
+	r.add(HookMissing, e.name, advice("add what `%s` prints to %s", w.spec(e), file),
+		"%s does not have the hook", file)
 }
 
 // checkSample checks the file that the packages install for isula run --hook-spec.
 func (w *World) checkSample(r *Report, e *engineKind, sample string, config state) {
 	state, ours := w.checkHookSpec(r, e, sample)
-	if state == broken {
-		return
-	}
 	setting := `"hook-spec": "` + sample + `"`
 	cure := advice("put %s into %s%s", setting, e.config, e.restartWords())
 	if config == absent {
-		cure = command(
-			"mkdir -p %s && echo %s >%s%s", dirOf(e.config), quote("{"+setting+"}"), e.config, e.restart(w),
-		)
+		cure = command("mkdir -p %s && echo %s >%s%s",
+			filepath.Dir(e.config), quote("{"+setting+"}"), e.config, e.restart(w))
 	}
 	switch {
+	case state == broken: // reported already
 	case ours:
 		r.optional(e, cure, "only containers with isula run --hook-spec %s have the hook", sample)
-	case state == absent:
-		if config == absent {
-			cure.text = "mkdir -p " + quote(
-				dirOf(sample),
-			) + " && " + w.toolkit(
-				"hook-spec", e.name,
-			) + " >" + quote(
-				sample,
-			) + " && " + cure.text
-		} else {
-			cure.text = "write what `" + w.toolkit("hook-spec", e.name) + "` prints to " + sample +
-				"; " + cure.text
-		}
+	case state == good:
+		w.addHookMissing(r, e, sample)
+	case config == absent:
+		cure.text = w.writeSpec(e, sample) + " && " + cure.text
 		r.add(HookMissing, e.name, cure, "it calls no hook")
 	default:
-		w.addHookMissing(r, e, sample)
+		cure.text = "write what `" + w.spec(e) + "` prints to " + sample + "; " + cure.text
+		r.add(HookMissing, e.name, cure, "it calls no hook")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"palisade/internal/oci/wiring"
@@ -38,17 +39,13 @@ func (w *World) checkIsuladAccess(ctx context.Context, r *Report, e *engineKind,
 			"any client with a certificate of its authority is root at %s: it asks no plug-in", tcp)
 	default:
 		r.add(AuthzClientSays, e.name, advice("give certificates only to users whom you trust"),
-			"a client that leaves out the metadata tls_mode is not asked about; "+
-				"the user is whom the client says")
+			"it does not ask about a client without the metadata tls_mode; "+
+				"the client chooses the user name")
 	}
 	if !c.HasSocket() && remote {
-		r.add(
-			IsuladNoSocket,
-			e.config,
-			advice(`put "unix:///var/run/isulad.sock" into "hosts" beside %s%s`,
-				tcp, e.restartWords()),
-			"isula without -H cannot connect; containers are found by iSulad's files",
-		)
+		r.add(IsuladNoSocket, e.config,
+			advice(`put "unix:///var/run/isulad.sock" into "hosts" beside %s%s`, tcp, e.restartWords()),
+			"isula without -H cannot connect; containers are found by iSulad's files")
 	}
 	w.checkIsuladPlugin(ctx, r, e, c, remote)
 }
@@ -58,10 +55,7 @@ func (w *World) checkIsuladPlugin(
 	ctx context.Context, r *Report, e *engineKind, c *wiring.Isulad, remote bool,
 ) {
 	hasTCP := len(c.TCP()) > 0
-	listen := advice(
-		`put "hosts" with a tcp:// address, "tls-verify": true and "tls-config" into %s%s`, e.config,
-		e.restartWords(),
-	)
+	const listen = `"hosts" with a tcp:// address, "tls-verify": true and "tls-config"`
 	switch {
 	case !remote && (c.Plugin != "" || w.hasBroker() && w.usesBroker(ctx)):
 		r.add(AuthzNeverAsked, e.name, advice("install a build with ENABLE_GRPC_REMOTE_CONNECT, or let "+
@@ -69,14 +63,14 @@ func (w *World) checkIsuladPlugin(
 			"it is built without remote connections, and never asks a plug-in: policies have no effect")
 	case !remote:
 	case c.Plugin != "" && !hasTCP:
-		r.add(AuthzNeverAsked, e.name, listen, "it never asks its plug-in: no tcp:// address is in "+
-			`"hosts", and any user of its unix socket may do everything`)
+		r.add(AuthzNeverAsked, e.name, advice("put %s into %s%s", listen, e.config, e.restartWords()),
+			`it never asks its plug-in: no tcp:// address is in "hosts", `+
+				"and any user of its unix socket may do everything")
 	case c.Plugin != "" && !c.TLS: // IsuladTCPOpen says so
 	case hasTCP && c.TLS:
 		w.checkAuthz(ctx, r, e, []string{c.Plugin}, pluginSetting)
 	default:
-		w.checkAuthz(ctx, r, e, []string{c.Plugin},
-			pluginSetting+`, "hosts" with a tcp:// address, "tls-verify": true and "tls-config"`)
+		w.checkAuthz(ctx, r, e, []string{c.Plugin}, pluginSetting+", "+listen)
 	}
 }
 
@@ -93,20 +87,18 @@ func (w *World) hasRemote(ctx context.Context, e *engineKind) bool {
 
 // isuladServesTCP reports whether iSulad accepts connections over TCP and has no unix socket.
 func (w *World) isuladServesTCP(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	for i := range isulads {
 		text, err := w.read(isulads[i].config, maxConfig)
 		if err != nil {
 			continue
 		}
 		c, err := parseIsulad(text)
-		if options, err := w.read(isuladOptions, maxConfig); err == nil {
-			c.AddOptions(options)
-		}
+		w.addIsuladOptions(&c)
 		if err != nil || c.HasSocket() {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, answerTime)
-		defer cancel()
 		for _, host := range c.TCP() {
 			conn, err := new(net.Dialer).DialContext(ctx, "tcp", strings.TrimPrefix(host, "tcp://"))
 			if err == nil {
@@ -116,6 +108,13 @@ func (w *World) isuladServesTCP(ctx context.Context) bool {
 		}
 	}
 	return false
+}
+
+// addIsuladOptions adds the options of the unit to the configuration.
+func (w *World) addIsuladOptions(c *wiring.Isulad) {
+	if options, err := w.read(isuladOptions, maxConfig); err == nil {
+		c.AddOptions(options)
+	}
 }
 
 // checkIsuladDirs checks that other users can search the directories down to lcr's containers, as
@@ -129,17 +128,14 @@ func (w *World) checkIsuladDirs(r *Report, graph string) {
 	for dir := lcr; dir != "/"; dir = filepath.Dir(dir) {
 		info, err := os.Stat(w.path(dir))
 		if err == nil && info.Mode().Perm()&0o001 == 0 {
-			closed = append([]string{dir}, closed...)
+			closed = append(closed, dir)
 		}
 	}
 	if len(closed) == 0 {
 		return
 	}
-	words := make([]string, len(closed))
-	for i, dir := range closed {
-		words[i] = quote(dir)
-	}
-	r.add(IsuladFolders, closed[0], command("chmod o+x %s", strings.Join(words, " ")),
-		"containers of lcr with --user-remap do not start, since others may not pass; "+
-			"isulad closes %s whenever it starts", graph)
+	slices.Reverse(closed)
+	r.add(IsuladFolders, closed[0], command("chmod o+x %s", quoteAll(closed)),
+		"containers of lcr with --user-remap do not start, since other users cannot search these "+
+			"directories; isulad closes %s when it starts", graph)
 }

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -21,31 +22,22 @@ var features = []struct {
 	{OpenTree, KernelOpenTree, "open_tree and move_mount", "5.2",
 		"remount works only in containers with -v /var/lib/lxc:/var/lib/lxc:rslave; " +
 			"the hook needs no such volume"},
-	{
-		Pidfd, KernelPidfd, "pidfd_open", "5.3",
-		"lxcfs-toolkit upgrade does not work: restart lxcfs instead",
-	},
-	{
-		Openat2, KernelOpenat2, "openat2", "5.6",
-		"symbolic links in paths of containers are not followed",
-	},
+	{Pidfd, KernelPidfd, "pidfd_open", "5.3",
+		"lxcfs-toolkit upgrade does not work: restart lxcfs instead"},
+	{Openat2, KernelOpenat2, "openat2", "5.6",
+		"symbolic links in paths of containers are not followed"},
 	{IDMappedMounts, KernelIDMap, "idmapped mounts on /var/lib", "5.12",
-		"userns-shift mount does not work there, and root file systems have to be shifted on the disk"},
-	{
-		UserNamespaces, KernelUserns, "user namespaces", "3.8",
-		"containers cannot have users of their own",
-	},
+		"userns-shift mount does not work there: root file systems must be shifted on the disk"},
+	{UserNamespaces, KernelUserns, "user namespaces", "3.8",
+		"containers cannot have users of their own"},
 }
 
-// checkKernel checks the features of the kernel.
 func checkKernel(_ context.Context, w *World, r *Report) {
 	release := w.release()
 	r.version("kernel", release)
-	before := len(r.Findings)
-	if v, ok := parseRelease(release); ok &&
-		(v[0] < oldest[0] || v[0] == oldest[0] && v[1] < oldest[1]) {
+	if v, ok := parseRelease(release); ok && slices.Compare(v[:], oldest[:]) < 0 {
 		r.add(KernelOld, "Linux "+release, advice("boot Linux %d.%d or later", oldest[0], oldest[1]),
-			"it is older than Linux %d.%d, before which nothing is tested", oldest[0], oldest[1])
+			"it is older than Linux %d.%d, the oldest version that is tested", oldest[0], oldest[1])
 	}
 	off := w.checkUsernsLimit(r)
 	for _, f := range features {
@@ -53,14 +45,13 @@ func checkKernel(_ context.Context, w *World, r *Report) {
 			continue // the limit is the reason, and is reported
 		}
 		if err := w.Kernel(f.feature); err != nil {
-			r.add(
-				f.id, "Linux "+release, advice("boot Linux %s or later, with nothing that forbids it", f.since),
-				"%s: %v: %s", f.name, err, f.loss,
-			)
+			r.add(f.id, "Linux "+release,
+				advice("boot Linux %s or later, and permit it", f.since),
+				"%s: %v: %s", f.name, err, f.loss)
 		}
 	}
-	if len(r.Findings) == before {
-		r.fine(KernelOK, "Linux "+release, "it has all that is used")
+	if len(r.Findings) == 0 {
+		r.fine(KernelOK, "Linux "+release, "all required features are present")
 	}
 }
 
@@ -73,7 +64,6 @@ func (w *World) release() string {
 	return strings.TrimSpace(string(text))
 }
 
-// parseRelease parses the first two numbers of a release.
 func parseRelease(release string) (v [2]int, ok bool) {
 	n, err := fmt.Sscanf(release, "%d.%d", &v[0], &v[1])
 	return v, err == nil && n == 2
@@ -90,7 +80,7 @@ func (w *World) checkUsernsLimit(r *Report) (off bool) {
 	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 	if off = err == nil && n == 0; off {
 		r.add(KernelUsernsMax, file, command("sysctl -w user.max_user_namespaces=15000"),
-			"there may be no user namespaces: containers cannot have users of their own")
+			"the limit of user namespaces is 0: containers cannot have users of their own")
 	}
 	return off
 }

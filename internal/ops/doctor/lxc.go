@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"palisade/internal/inject/mounts"
 	"palisade/internal/inject/toolkit"
 )
 
@@ -40,7 +39,10 @@ func (w *World) checkLXC(ctx context.Context, r *Report, running []toolkit.Liste
 		}
 		isOf := func(c toolkit.Listed) bool { return c.Engine == e.name }
 		runs := len(w.Engines) == 0 && slices.ContainsFunc(running, isOf)
-		if !runs && !w.wants(r, e) {
+		switch {
+		case runs:
+			r.engines = append(r.engines, e.name)
+		case !w.wants(r, e):
 			continue
 		}
 		dir := lxcConfigDir
@@ -63,7 +65,7 @@ func (w *World) checkLXCDir(ctx context.Context, r *Report, dir string, engines 
 	if len(hooks) == 0 {
 		r.add(HookMissing, names,
 			advice("install the package palisade-lxc, then run `%s` for running containers",
-				w.toolkit("remount", "--all")),
+				w.remountAll()),
 			"containers start without files of lxcfs: no file in %s names a hook of lxcfs", dir)
 		return
 	}
@@ -94,10 +96,7 @@ var lxcSources = []string{"/var/lib/incus-lxcfs", "/var/lib/lxcfs"}
 
 // sourceOf returns the first of lxcSources that the script of a hook contains, or "".
 func (w *World) sourceOf(hook string) string {
-	text, err := w.read(hook, maxScript)
-	if err != nil {
-		return ""
-	}
+	text, _ := w.read(hook, maxScript)
 	for _, dir := range lxcSources {
 		if bytes.Contains(text, []byte(dir)) {
 			return dir
@@ -113,13 +112,12 @@ func (w *World) checkSource(ctx context.Context, r *Report, names, source string
 	if err != nil || source == w.Mountpoint { // checkCgroups, or checkLxcfs, says what is wrong
 		return
 	}
-	if top := table.Top(source); top != nil && top.FSType == mounts.FSType {
+	if isLxcfs(table, source) {
 		return
 	}
-	bind := w.toolkit("bind", source)
-	cure := advice("start lxcfs, then run `%s`", bind)
+	cure := advice("start lxcfs, then run `%s`", w.toolkit("bind", source))
 	if w.lxcfs(ctx).isServing() {
-		cure = command("%s", bind)
+		cure = command("%s", w.toolkit("bind", source))
 	}
 	r.add(LXCNotServed, source, cure,
 		"no lxcfs is mounted there, and the mount hook of %s mounts files from it", names)
@@ -127,29 +125,23 @@ func (w *World) checkSource(ctx context.Context, r *Report, names, source string
 
 // checkLXCConfigs finds containers whose configuration does not include a hook of lxcfs.
 func (w *World) checkLXCConfigs(r *Report, dir string) {
-	names, err := w.files(lxcPath, "")
-	if err != nil {
-		return
-	}
 	table, err := w.mountTable()
 	if err != nil {
 		return
 	}
 	before := len(r.Findings)
-	for _, container := range names {
+	for _, container := range w.files(lxcPath, "") {
 		config := filepath.Join(container, "config")
 		// The mount point of lxcfs is in this directory too, and is not accessed.
-		if top := table.Top(container); top != nil && top.FSType == mounts.FSType {
-			continue
-		}
-		if !w.exists(config) || len(w.lxcfsHooksIn(config)) > 0 {
+		if isLxcfs(table, container) || !w.exists(config) ||
+			len(w.lxcfsHooksIn(config)) > 0 {
 			continue
 		}
 		r.add(LXCApart, config,
-			advice("add the line lxc.include = %s/ to it, unless this is meant", dir),
+			advice("add the line lxc.include = %s/ to it, unless this is intended", dir),
 			"the container starts without files of lxcfs: it does not include the files in %s", dir)
 	}
-	r.shorten(before)
+	r.shortenOthers(before)
 }
 
 // lxcfsHooksIn returns the hooks of lxcfs that LXC runs when a container with this configuration
@@ -163,17 +155,12 @@ func (w *World) lxcfsHooksIn(path string) []string {
 func (c *lxcConfig) lxcfsHooks() (programs []string) {
 	for _, hook := range c.hooks {
 		program, _, _ := strings.Cut(hook.value, " ")
-		if hook.key == "lxc.hook.post-stop" || !isLxcfsHook(program) ||
-			slices.Contains(programs, program) {
-			continue
+		isOurs := strings.Contains(program, "lxcfs") || strings.HasPrefix(program, "/usr/share/palisade/")
+		if isOurs && hook.key != "lxc.hook.post-stop" && !slices.Contains(programs, program) {
+			programs = append(programs, program)
 		}
-		programs = append(programs, program)
 	}
 	return programs
-}
-
-func isLxcfsHook(program string) bool {
-	return strings.Contains(program, "lxcfs") || strings.HasPrefix(program, "/usr/share/palisade/")
 }
 
 // lxcConfig contains the hooks of a container (lxc.container.conf(5)).
@@ -184,7 +171,6 @@ type lxcConfig struct {
 
 type lxcHook struct{ key, value string }
 
-// maxIncludes bounds the depth of includes.
 const maxIncludes = 10
 
 // include parses a file, or the files of a directory that end in .conf.
@@ -194,9 +180,7 @@ func (c *lxcConfig) include(w *World, path string, depth int) {
 	}
 	paths := []string{path}
 	if info, err := os.Stat(w.path(path)); err == nil && info.IsDir() {
-		if paths, err = w.files(path, ".conf"); err != nil {
-			return
-		}
+		paths = w.files(path, ".conf")
 	}
 	for _, file := range paths {
 		if c.files++; c.files > maxFiles {
@@ -208,27 +192,21 @@ func (c *lxcConfig) include(w *World, path string, depth int) {
 	}
 }
 
-// parse parses the text of a file.
+// parse parses the text of a file. An empty value removes the hooks with the key, or all for
+// lxc.hook.
 func (c *lxcConfig) parse(w *World, text string, depth int) {
 	for line := range strings.Lines(text) {
-		switch key, value := parseLXC(line); {
-		case key != "lxc.include":
-			c.set(key, value)
-		case filepath.IsAbs(value):
+		key, value := parseLXC(line)
+		switch {
+		case key == "lxc.include" && filepath.IsAbs(value):
 			c.include(w, value, depth+1)
+		case key != "lxc.hook" && !strings.HasPrefix(key, "lxc.hook."):
+		case value != "":
+			c.hooks = append(c.hooks, lxcHook{key, value})
+		default:
+			isCleared := func(h lxcHook) bool { return key == "lxc.hook" || h.key == key }
+			c.hooks = slices.DeleteFunc(c.hooks, isCleared)
 		}
-	}
-}
-
-// set adds a hook. An empty value removes the hooks with the key, or all for lxc.hook.
-func (c *lxcConfig) set(key, value string) {
-	switch {
-	case key != "lxc.hook" && !strings.HasPrefix(key, "lxc.hook."):
-	case value != "":
-		c.hooks = append(c.hooks, lxcHook{key, value})
-	default:
-		isCleared := func(h lxcHook) bool { return key == "lxc.hook" || h.key == key }
-		c.hooks = slices.DeleteFunc(c.hooks, isCleared)
 	}
 }
 

@@ -25,6 +25,7 @@ func checkLxcfs(ctx context.Context, w *World, r *Report) {
 			"lxcfs is not started when the machine boots")
 	}
 	found := w.lxcfs(ctx)
+	r.servers = found
 	if found.err != nil {
 		r.add(CheckIncomplete, w.Mountpoint, advice("make /proc readable"),
 			"lxcfs cannot be probed: %v", found.err)
@@ -34,15 +35,14 @@ func checkLxcfs(ctx context.Context, w *World, r *Report) {
 	isElsewhere := found.main.State == probe.NotMounted && len(found.healthy()) > 0 &&
 		(!byUnit || w.unitRuns(lxcfsUnit))
 	if !isElsewhere {
-		w.checkMain(ctx, r, &found.main, byUnit)
+		w.checkMain(ctx, r, &found.main.Result, byUnit)
 	}
 	w.checkBeside(r, found, !isElsewhere)
 }
 
-// checkMain checks the lxcfs on World.Mountpoint.
 func (w *World) checkMain(ctx context.Context, r *Report, found *probe.Result, byUnit bool) {
 	start := command("%s && (lxcfs %s >>/var/log/lxcfs.log 2>&1 &) && %s",
-		w.toolkit("prestart"), quote(w.Mountpoint), w.toolkit("remount", "--all"))
+		w.toolkit("prestart"), quote(w.Mountpoint), w.remountAll())
 	again := command("%s; sleep 1; %s", w.cutOff(found), start.text)
 	if byUnit {
 		// After a kill, systemd restarts it, and it takes over the waiting readers. A stop would wait for
@@ -59,9 +59,11 @@ func (w *World) checkMain(ctx context.Context, r *Report, found *probe.Result, b
 	case probe.Wedged:
 		r.add(LxcfsWedged, w.Mountpoint, again, "lxcfs does not answer: %s", found.Reason)
 	default:
-		w.checkServer(ctx, r, found)
+		w.checkServer(ctx, r, found.Server)
 	}
 }
+
+func (w *World) remountAll() string { return w.toolkit("remount", "--all") }
 
 // cutOff returns a command that aborts the connection of a server that hangs, so that readers fail
 // instead of waiting.
@@ -76,18 +78,13 @@ func (w *World) cutOff(found *probe.Result) string {
 	return cut
 }
 
-// checkServer checks an lxcfs that answers.
-func (w *World) checkServer(ctx context.Context, r *Report, found *probe.Result) {
-	s := found.Server
+// checkServer checks an lxcfs that answers. s is nil for another lxcfs, such as the C version.
+func (w *World) checkServer(ctx context.Context, r *Report, s *probe.Status) {
 	if s == nil {
-		r.add(
-			LxcfsOther,
-			w.Mountpoint,
+		r.add(LxcfsOther, w.Mountpoint,
 			advice("keep it running, or its files cannot be read in any container: "+
-				"install palisade-lxcfs, then `%s` mounts new files in containers",
-				w.toolkit("remount", "--all")),
-			"another lxcfs answers, such as the C version: it reports no status",
-		)
+				"install palisade-lxcfs, then `%s` mounts new files in containers", w.remountAll()),
+			"another lxcfs answers, such as the C version: it reports no status")
 		return
 	}
 	before := len(r.Findings)
@@ -96,15 +93,16 @@ func (w *World) checkServer(ctx context.Context, r *Report, found *probe.Result)
 	if s.Worker == 0 {
 		r.add(LxcfsNoWorker, w.Mountpoint,
 			advice("restart lxcfs, then run `%s`: containers cannot read its files meanwhile",
-				w.toolkit("remount", "--all")),
+				w.remountAll()),
 			"process %d serves without a supervisor: when it ends, the mount is dead", s.PID)
 	}
 	w.checkOnDisk(ctx, r, s)
-	if len(r.Findings) == before && s.Version != version.String() {
-		r.add(LxcfsVersions, w.Mountpoint, advice("install lxcfs and lxcfs-toolkit of the same version"),
-			"lxcfs is of version %s, lxcfs-toolkit of version %s", s.Version, version.String())
-	}
-	if len(r.Findings) == before {
+	switch {
+	case len(r.Findings) > before:
+	case s.Version != version.String():
+		r.add(LxcfsVersions, w.Mountpoint, advice("install lxcfs and palisade of the same version"),
+			"lxcfs is of version %s, palisade of version %s", s.Version, version.String())
+	default:
 		r.fine(LxcfsOK, w.Mountpoint, "lxcfs answers, version %s", s.Version)
 	}
 }

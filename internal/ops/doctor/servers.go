@@ -20,10 +20,9 @@ type server struct {
 	points []string
 }
 
-// servers are the lxcfs on the host.
+// servers are the lxcfs on the host: main is the one on World.Mountpoint, beside lists all others.
 type servers struct {
-	// main is the one on World.Mountpoint, beside lists all others.
-	main   probe.Result
+	main   server
 	beside []*server
 	err    error
 }
@@ -41,11 +40,14 @@ const maxProbes = 8
 // the same device.
 func (w *World) findServers(ctx context.Context) *servers {
 	found := new(servers)
-	var wait sync.WaitGroup
-	wait.Go(func() { found.main, found.err = w.Probe(ctx, w.Mountpoint) })
 	if table, err := w.mountTable(); err == nil {
-		found.beside = besideServers(table, w.Mountpoint)
+		found.sort(table, w.Mountpoint)
 	}
+	if len(found.main.points) == 0 {
+		found.main.points = []string{w.Mountpoint}
+	}
+	var wait sync.WaitGroup
+	wait.Go(func() { found.main.Result, found.err = w.Probe(ctx, w.Mountpoint) })
 	turns := make(chan struct{}, maxProbes)
 	for _, s := range found.beside {
 		wait.Go(func() {
@@ -61,26 +63,29 @@ func (w *World) findServers(ctx context.Context) *servers {
 	return found
 }
 
-// besideServers returns the lxcfs on mount points other than mountpoint, in the order of the table.
-func besideServers(table *mounts.Table, mountpoint string) (beside []*server) {
+// sort adds the mount points of each lxcfs, in the order of the table.
+func (s *servers) sort(table *mounts.Table, mountpoint string) {
 	byDevice := make(map[sys.DeviceNumber]*server)
-	main := table.Top(mountpoint)
+	if main := table.Top(mountpoint); main != nil {
+		byDevice[mounts.Device(main)] = &s.main
+	}
 	for _, point := range table.Mountpoints() {
-		top := table.Top(point)
-		if top == nil || top.FSType != mounts.FSType {
+		if !isLxcfs(table, point) {
 			continue
 		}
-		device := mounts.Device(top)
-		if main != nil && mounts.Device(main) == device {
-			continue
-		}
+		device := mounts.Device(table.Top(point))
 		if byDevice[device] == nil {
 			byDevice[device] = new(server)
-			beside = append(beside, byDevice[device])
+			s.beside = append(s.beside, byDevice[device])
 		}
 		byDevice[device].points = append(byDevice[device].points, point)
 	}
-	return beside
+}
+
+// isLxcfs reports whether an lxcfs, dead or alive, is mounted on a directory.
+func isLxcfs(table *mounts.Table, dir string) bool {
+	top := table.Top(dir)
+	return top != nil && top.FSType == mounts.FSType
 }
 
 func (w *World) mountTable() (*mounts.Table, error) {
@@ -92,13 +97,14 @@ func (w *World) mountTable() (*mounts.Table, error) {
 }
 
 // healthy returns the lxcfs that answer.
-func (s *servers) healthy() (healthy []*probe.Result) {
-	if s.err == nil && s.main.State == probe.Healthy {
-		healthy = append(healthy, &s.main)
+func (s *servers) healthy() (healthy []*server) {
+	all := s.beside
+	if s.err == nil {
+		all = append([]*server{&s.main}, all...)
 	}
-	for _, b := range s.beside {
-		if b.State == probe.Healthy {
-			healthy = append(healthy, &b.Result)
+	for _, server := range all {
+		if server.State == probe.Healthy {
+			healthy = append(healthy, server)
 		}
 	}
 	return healthy
@@ -133,18 +139,17 @@ func (w *World) checkBeside(r *Report, found *servers, isMain bool) {
 				"%s serves files from there", s.name())
 		case s.Server != nil:
 			r.add(LxcfsElsewhere, points,
-				command("lxcfs-toolkit --mountpoint %s doctor", quote(s.points[0])),
+				command("palisade --mountpoint %s doctor", quote(s.points[0])),
 				"%s serves files from there, not from %s", s.name(), w.Mountpoint)
 		default:
-			r.add(LxcfsElsewhere, points, advice(
-				"do not stop or restart it, or its files cannot be read in any container: "+
-					"install palisade-lxcfs, then `%s` mounts new files in containers",
-				w.toolkit("remount", "--all")),
+			r.add(LxcfsElsewhere, points,
+				advice("do not stop or restart it, or its files cannot be read in any container: "+
+					"install palisade-lxcfs, then `%s` mounts new files in containers", w.remountAll()),
 				"%s serves files from there, and nothing is mounted on %s", s.name(), w.Mountpoint)
 		}
 		w.checkOff(r, points, s.Server)
 	}
-	r.shorten(before)
+	r.shortenOthers(before)
 }
 
 // addFailing adds that an lxcfs on another mount point does not serve. For one that hangs it does
@@ -153,14 +158,14 @@ func (w *World) addFailing(r *Report, found *servers, s *server) {
 	points := list(s.points)
 	if s.State == probe.Wedged {
 		r.add(LxcfsBesideFails, points,
-			advice("see the log of its service; once it has ended, run lxcfs-toolkit doctor again"),
+			advice("see the log of its service; once it has ended, run palisade doctor again"),
 			"the lxcfs that is mounted there does not answer: %s", s.Reason)
 		return
 	}
 	cure := advice("start its service again; containers get its files again when you restart them")
 	if found.isServing() {
 		bind := w.toolkit(append([]string{"bind"}, s.points...)...)
-		cure = command("%s && %s", bind, w.toolkit("remount", "--all"))
+		cure = command("%s && %s", bind, w.remountAll())
 	}
 	r.add(LxcfsBesideFails, points, cure,
 		"the lxcfs that is mounted there has ended: its files cannot be read in any container")

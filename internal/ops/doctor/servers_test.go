@@ -52,7 +52,7 @@ var besideScenarios = []scenario{
 	}), edit: mounted(map[string]probe.Result{"/var/lib/lxcfs": cVersion}), want: []string{"lxcfs-elsewhere /var/lib/lxcfs"}},
 	{name: "this lxcfs at another mount point", files: files{"/proc/thread-self/mountinfo": lxcfsAt("/srv/lxcfs")},
 		edit: mounted(map[string]probe.Result{"/srv/lxcfs": serving("proc/meminfo")}),
-		want: []string{"lxcfs-elsewhere /srv/lxcfs"}, remedy: "lxcfs-toolkit --mountpoint /srv/lxcfs doctor"},
+		want: []string{"lxcfs-elsewhere /srv/lxcfs"}, remedy: "palisade --mountpoint /srv/lxcfs doctor"},
 	{name: "this unit ended beside Incus's lxcfs", files: merge(withSystemd, files{
 		"/proc/thread-self/mountinfo": lxcfsAt("/var/lib/incus-lxcfs"),
 	}), edit: mounted(map[string]probe.Result{"/var/lib/incus-lxcfs": cVersion}),

@@ -18,14 +18,14 @@ var subidFiles = []string{"/etc/subuid", "/etc/subgid"}
 // subid is a line of these files: the ids from first to end-1.
 type subid struct {
 	name string
-	// owner is the user whose they are, under one of its names.
+	// owner is the user, by one of its names.
 	owner      string
 	first, end uint64
 	line       int
 }
 
-// parseSubids parses a file, and returns the numbers of broken lines too.
-func parseSubids(text []byte) (ranges []subid, broken []int) {
+// parseSubids parses a file. broken are the numbers of lines that are not NAME:FIRST:COUNT.
+func parseSubids(text []byte) (ranges []subid, broken []string) {
 	number := 0
 	for line := range bytes.Lines(text) {
 		number++
@@ -33,18 +33,15 @@ func parseSubids(text []byte) (ranges []subid, broken []int) {
 		if trimmed == "" || strings.HasPrefix(trimmed, "#") {
 			continue
 		}
-		f := strings.Split(trimmed, ":")
-		if len(f) != 3 || f[0] == "" {
-			broken = append(broken, number)
+		name, ids, _ := strings.Cut(trimmed, ":")
+		one, two, _ := strings.Cut(ids, ":")
+		first, err1 := strconv.ParseUint(one, 10, 32)
+		count, err2 := strconv.ParseUint(two, 10, 32)
+		if name == "" || err1 != nil || err2 != nil || count == 0 || first+count > 1<<32 {
+			broken = append(broken, strconv.Itoa(number))
 			continue
 		}
-		first, err1 := strconv.ParseUint(f[1], 10, 32)
-		count, err2 := strconv.ParseUint(f[2], 10, 32)
-		if err1 != nil || err2 != nil || count == 0 || first+count > 1<<32 {
-			broken = append(broken, number)
-			continue
-		}
-		ranges = append(ranges, subid{f[0], f[0], first, first + count, number})
+		ranges = append(ranges, subid{name, name, first, first + count, number})
 	}
 	return ranges, broken
 }
@@ -52,29 +49,15 @@ func parseSubids(text []byte) (ranges []subid, broken []int) {
 // overlap returns ranges of two users that share ids.
 func overlap(ranges []subid) (a, b subid, ok bool) {
 	sorted := slices.Clone(ranges)
-	slices.SortStableFunc(sorted, func(a, b subid) int {
-		if a.first != b.first {
-			return int(int64(a.first) - int64(b.first))
-		}
-		return a.line - b.line
-	})
-	// furthest are the ranges with the last ends, of two users.
-	var furthest [2]subid
+	slices.SortStableFunc(sorted, func(a, b subid) int { return cmp.Compare(a.first, b.first) })
+	// A range that overlaps any earlier one overlaps that with the last end, or these two overlap.
+	var last subid
 	for _, s := range sorted {
-		for _, f := range furthest {
-			if f.end > s.first && f.owner != s.owner {
-				return f, s, true
-			}
+		if s.first < last.end && s.owner != last.owner {
+			return last, s, true
 		}
-		switch {
-		case s.owner == furthest[0].owner || furthest[0].owner == "":
-			if s.end > furthest[0].end {
-				furthest[0] = s
-			}
-		case s.end > furthest[0].end:
-			furthest[1], furthest[0] = furthest[0], s
-		case s.end > furthest[1].end:
-			furthest[1] = s
+		if s.end > last.end {
+			last = s
 		}
 	}
 	return a, b, false
@@ -95,10 +78,7 @@ func setOwners(ranges []subid, users map[string]string) {
 // users maps names and numbers of users to names (passwd(5)).
 func (w *World) users() map[string]string {
 	users := make(map[string]string)
-	text, err := w.read("/etc/passwd", maxConfig)
-	if err != nil {
-		return users // names count as they are
-	}
+	text, _ := w.read("/etc/passwd", maxConfig) // without it, names count as they are
 	for line := range bytes.Lines(text) {
 		// The name, a password, the number.
 		f := strings.SplitN(string(line), ":", 4)
@@ -106,72 +86,52 @@ func (w *World) users() map[string]string {
 			continue
 		}
 		for _, key := range []string{f[0], f[2]} {
-			if users[key] == "" {
-				users[key] = f[0]
-			}
+			users[key] = cmp.Or(users[key], f[0])
 		}
 	}
 	return users
 }
 
-// checkUserns checks the ids for containers with user namespaces.
 func checkUserns(_ context.Context, w *World, r *Report) {
-	before := len(r.Findings)
+	if w.program(shiftHooks...) != "" {
+		r.shift = new(Shift)
+	}
 	users := w.users()
 	remapped := w.remappedUsers(users)
 	there := false
 	for i, file := range subidFiles {
 		text, err := w.read(file, maxConfig)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		} else {
-			there = true
-		}
-		if err != nil {
+		isAbsent := errors.Is(err, fs.ErrNotExist)
+		there = there || !isAbsent
+		if err != nil && !isAbsent {
 			r.add(SubidBroken, file, advice("make it a regular file with lines NAME:FIRST:COUNT"), "%v", err)
 			continue
 		}
 		ranges, broken := parseSubids(text)
 		setOwners(ranges, users)
 		if len(broken) > 0 {
-			r.add(
-				SubidBroken, file, advice("correct or remove the lines"), "not NAME:FIRST:COUNT: line %s",
-				list(words(broken)),
-			)
+			r.add(SubidBroken, file, advice("correct or remove the lines"),
+				"not NAME:FIRST:COUNT: line %s", list(broken))
 		}
 		if a, b, ok := overlap(ranges); ok {
-			r.add(
-				SubidOverlap, file,
-				advice("give them ranges of their own: change line %d", max(a.line, b.line)),
-				"%q and %q share ids from %d on: the containers of one can be those of the other", a.name,
-				b.name, max(a.first, b.first),
-			)
+			r.add(SubidOverlap, file,
+				advice("give each user other ids: change line %d", max(a.line, b.line)),
+				"%q and %q share ids from %d on: a container of one user can have the ids of the other's",
+				a.name, b.name, max(a.first, b.first))
 		}
-		if names := remapped[i]; len(names) > 0 &&
-			!slices.ContainsFunc(ranges, func(s subid) bool { return slices.Contains(names, s.owner) }) {
-			r.add(
-				SubidMissing,
-				file,
-				command(
-					"echo %s >>%s%s", quote(fmt.Sprintf("%s:%d:65536", names[0], free(ranges))), file,
-					docker.restart(w),
-				),
-				"%q has no ids, and userns-remap in %s wants them: dockerd does not start",
-				names[0],
-				docker.config,
-			)
+		names := remapped[i]
+		isOf := func(s subid) bool { return slices.Contains(names, s.owner) }
+		if len(names) > 0 && !slices.ContainsFunc(ranges, isOf) {
+			line := fmt.Sprintf("%s:%d:65536", names[0], free(ranges))
+			r.add(SubidMissing, file,
+				command("echo %s >>%s%s", quote(line), file, docker.restart(w)),
+				"%q has no ids, which userns-remap in %s requires: dockerd does not start",
+				names[0], docker.config)
 		}
 	}
-	if there && len(r.Findings) == before {
-		r.fine(SubidOK, list(subidFiles), "no ids are given twice")
+	if there && len(r.Findings) == 0 {
+		r.fine(SubidOK, list(subidFiles), "no ids are assigned twice")
 	}
-}
-
-func words(numbers []int) (texts []string) {
-	for _, n := range numbers {
-		texts = append(texts, strconv.Itoa(n))
-	}
-	return texts
 }
 
 // free returns an id above all ranges.
@@ -186,23 +146,18 @@ func free(ranges []subid) uint64 {
 // remappedUsers returns the names, for each of the files, of which one must have ids for dockerd's
 // containers, or none. In /etc/subgid old versions look for the group, others for the user.
 func (w *World) remappedUsers(users map[string]string) (names [2][]string) {
-	text, err := w.read(docker.config, maxConfig)
-	if err != nil {
-		return names
-	}
+	text, _ := w.read(docker.config, maxConfig)
 	c, err := parseDocker(text)
 	user, group, _ := strings.Cut(c.UsernsRemap, ":")
-	if err != nil || user == "" {
-		return names
-	}
 	if user == "default" {
-		if user = "dockremap"; users[user] == "" {
+		user = "dockremap"
+		if users[user] == "" {
 			return names // dockerd creates the user, and assigns ids
 		}
 	}
 	user = cmp.Or(users[user], user)
-	if user == "root" {
-		return names // which dockerd does not remap
+	if err != nil || user == "" || user == "root" { // dockerd does not remap root
+		return names
 	}
 	names = [2][]string{{user}, {user}}
 	if group != "" {

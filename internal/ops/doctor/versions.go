@@ -2,9 +2,7 @@ package doctor
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +14,7 @@ var asked = []struct {
 	name, engine string
 	programs     []string
 }{
+	{"lxcfs-toolkit", "", []string{"lxcfs-toolkit"}},
 	{"userns-shift", "", []string{"userns-shift"}},
 	{"authz-broker", "", []string{"authz-broker"}},
 	{"runc", "", []string{"runc"}},
@@ -37,7 +36,7 @@ const (
 
 // checkVersions sets the versions of programs. It adds no findings.
 func checkVersions(ctx context.Context, w *World, r *Report) {
-	r.version("lxcfs-toolkit", version.String())
+	r.version("palisade", version.String())
 	found := make([]string, len(asked))
 	var wait sync.WaitGroup
 	for i, a := range asked {
@@ -45,8 +44,10 @@ func checkVersions(ctx context.Context, w *World, r *Report) {
 			continue
 		}
 		wait.Go(func() {
-			if a.name == "docker" {
-				found[i] = w.runningDocker(ctx)
+			if a.name == "docker" { // the running one, if it answers
+				limited, cancel := context.WithTimeout(ctx, answerTime)
+				defer cancel()
+				found[i], _ = w.DockerVersion(limited, w.path(dockerSocket))
 			}
 			if found[i] == "" {
 				found[i] = w.versionOf(ctx, w.program(a.programs...))
@@ -59,41 +60,12 @@ func checkVersions(ctx context.Context, w *World, r *Report) {
 	}
 }
 
-// runningDocker returns the version of the running dockerd, or "".
-func (w *World) runningDocker(ctx context.Context) string {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	v, err := w.DockerVersion(ctx, w.path(dockerSocket))
-	if err != nil {
-		return ""
-	}
-	return v
-}
-
 // versionOf returns the version of a program on disk, or "" if it is unknown or root must not run
 // it.
 func (w *World) versionOf(ctx context.Context, program string) string {
 	if program == "" || w.checkProgram(program) != nil {
 		return ""
 	}
-	v, err := w.Version(ctx, program)
-	if err != nil {
-		return ""
-	}
+	v, _ := w.Version(ctx, program)
 	return v
 }
-
-// firstLine returns the first line of an error, without the directory that stands for the root.
-func (w *World) firstLine(err error) string {
-	text, rest, more := strings.Cut(err.Error(), "\n")
-	if w.Root != "/" {
-		text = strings.ReplaceAll(text, w.Root, "")
-	}
-	if more {
-		text += fmt.Sprintf(" (and %d more)", strings.Count(rest, "\n")+1)
-	}
-	return text
-}
-
-// lineOf returns the name of a line of a file.
-func lineOf(file string, line int) string { return fmt.Sprintf("%s:%d", file, line) }

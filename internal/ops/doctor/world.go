@@ -58,7 +58,6 @@ const (
 	maxFiles = 500
 )
 
-// path returns the path of a file of the host.
 func (w *World) path(file string) string { return filepath.Join(w.Root, file) }
 
 // read reads a regular file of the host. Errors lack the name of the file.
@@ -85,34 +84,28 @@ func (w *World) exists(file string) bool {
 
 // link returns the target of a symbolic link, or "".
 func (w *World) link(file string) string {
-	target, err := os.Readlink(w.path(file))
-	if err != nil {
-		return ""
-	}
+	target, _ := os.Readlink(w.path(file))
 	return target
 }
 
-// files returns the sorted paths of the files of a directory with the suffix.
-func (w *World) files(dir, suffix string) (files []string, err error) {
+// files returns the sorted paths of the files of a directory with the suffix, none if it does not
+// exist.
+func (w *World) files(dir, suffix string) (files []string) {
 	open, err := os.Open(w.path(dir))
 	if err != nil {
-		return nil, bare(err)
+		return nil
 	}
 	defer open.Close()
-	names, err := open.Readdirnames(10 * maxFiles)
-	if err != nil && len(names) == 0 {
-		return nil, nil // it is empty
-	}
+	names, _ := open.Readdirnames(10 * maxFiles)
 	slices.Sort(names)
 	for _, name := range names {
 		if strings.HasSuffix(name, suffix) && len(files) < maxFiles {
 			files = append(files, filepath.Join(dir, name))
 		}
 	}
-	return files, nil
+	return files
 }
 
-// programDirs are the directories of the host's programs.
 var programDirs = []string{
 	"/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin",
 }
@@ -135,34 +128,45 @@ func (w *World) checkProgram(file string) error {
 	if !filepath.IsAbs(file) {
 		return errors.New("the path is not absolute")
 	}
-	err := bare(oci.CheckProgram(w.path(file), w.Owner))
-	if err != nil && w.Root != "/" {
-		err = errors.New(strings.ReplaceAll(err.Error(), w.Root, ""))
+	if err := bare(oci.CheckProgram(w.path(file), w.Owner)); err != nil {
+		return errors.New(w.unrooted(err))
 	}
-	return err
+	return nil
+}
+
+// unrooted returns the text of an error, without the directory that stands for the root.
+func (w *World) unrooted(err error) string {
+	return strings.ReplaceAll(err.Error(), strings.TrimSuffix(w.Root, "/"), "")
 }
 
 // unitDirs are the directories of systemd's units, the first takes precedence.
 var unitDirs = []string{"/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
 
+// systemdDir exists if systemd runs (sd_booted(3)).
+const systemdDir = "/run/systemd/system"
+
 // hasUnit reports whether systemd runs and has the unit.
 func (w *World) hasUnit(unit string) bool {
 	isIn := func(dir string) bool { return w.exists(filepath.Join(dir, unit)) }
-	return w.exists("/run/systemd/system") && slices.ContainsFunc(unitDirs, isIn)
+	return w.exists(systemdDir) && slices.ContainsFunc(unitDirs, isIn)
 }
 
-// isEnabled reports whether systemd starts the unit at boot.
 func (w *World) isEnabled(unit string) bool {
 	return w.link("/etc/systemd/system/multi-user.target.wants/"+unit) != ""
 }
 
 // toolkit returns a command line of lxcfs-toolkit for root's shell.
 func (w *World) toolkit(args ...string) string {
-	words := append(append([]string{"lxcfs-toolkit"}, w.Options...), args...)
+	return quoteAll(slices.Concat([]string{"lxcfs-toolkit"}, w.Options, args))
+}
+
+// quoteAll returns the words as a part of a command line for a shell.
+func quoteAll(words []string) string {
+	quoted := make([]string, len(words))
 	for i, word := range words {
-		words[i] = quote(word)
+		quoted[i] = quote(word)
 	}
-	return strings.Join(words, " ")
+	return strings.Join(quoted, " ")
 }
 
 // plain matches words that need no quotes in a shell.

@@ -2,6 +2,8 @@ package top
 
 import (
 	"bytes"
+	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -111,48 +113,25 @@ func parseMeminfo(text []byte) *Memory {
 
 // parseLoadavg parses "0.20 0.18 0.12 1/80 11206" (proc_loadavg(5)).
 func parseLoadavg(text []byte) *Load {
-	fields := bytes.Fields(text)
-	if len(fields) < 4 {
+	l := new(Load)
+	a := &l.Average
+	n, _ := fmt.Sscanf(string(text), "%f %f %f %d/%d", &a[0], &a[1], &a[2], &l.Running, &l.Tasks)
+	least := min(a[0], a[1], a[2], float64(l.Running), float64(l.Tasks))
+	if n < 5 || !(least >= 0) || math.IsInf(a[0]+a[1]+a[2], 0) { // NaN is not >= 0
 		return nil
 	}
-	var l Load
-	for i := range l.Average {
-		var ok bool
-		if l.Average[i], ok = parseDecimal(fields[i]); !ok {
-			return nil
-		}
-	}
-	running, all, _ := bytes.Cut(fields[3], []byte("/"))
-	var err1, err2 error
-	l.Running, err1 = strconv.Atoi(string(running))
-	l.Tasks, err2 = strconv.Atoi(string(all))
-	if err1 != nil || err2 != nil || l.Running < 0 || l.Tasks < 0 {
-		return nil
-	}
-	return &l
+	return l
 }
 
 // parseUptime parses "350735.47 234388.90" (proc_uptime(5)), in seconds.
 func parseUptime(text []byte) *time.Duration {
-	fields := bytes.Fields(text)
-	if len(fields) == 0 {
-		return nil
-	}
-	seconds, ok := parseDecimal(fields[0])
-	if !ok || seconds > float64(1<<33) { // 272 years; a Duration overflows after 292
+	var seconds float64
+	_, err := fmt.Sscan(string(text), &seconds)
+	if err != nil || !(seconds >= 0 && seconds < 1<<33) { // 272 years; a Duration overflows after 292
 		return nil
 	}
 	up := time.Duration(seconds * float64(time.Second)).Round(procfs.ClockTick)
 	return &up
-}
-
-// parseDecimal parses digits with an optional fraction.
-func parseDecimal(text []byte) (float64, bool) {
-	if len(bytes.Trim(text, "0123456789.")) > 0 {
-		return 0, false
-	}
-	n, err := strconv.ParseFloat(string(text), 64)
-	return n, err == nil
 }
 
 // CPUPercent returns the CPU time that the container has used between two samples, in percent of

@@ -50,6 +50,9 @@ const (
 	linesBelow = 1
 )
 
+// orderKeys are the keys of the orders, by Order.
+const orderKeys = "cmln"
+
 const keyLine = "q quit   c m l n or left, right: sort by cpu, memory, load, name" +
 	"   up, down, pgup, pgdn: scroll"
 
@@ -115,18 +118,10 @@ func (s *Screen) press(event *tcell.EventKey) (done bool) {
 	case tcell.KeyEnd:
 		s.top = s.count()
 	case tcell.KeyRune:
-		switch event.Rune() {
-		case 'q', 'Q':
-			return true
-		case 'c':
-			s.By = ByCPU
-		case 'm':
-			s.By = ByMemory
-		case 'l':
-			s.By = ByLoad
-		case 'n':
-			s.By = ByName
+		if by := strings.IndexRune(orderKeys, event.Rune()); by >= 0 {
+			s.By = Order(by)
 		}
+		return event.Rune() == 'q' || event.Rune() == 'Q'
 	}
 	return false
 }

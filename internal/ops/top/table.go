@@ -1,6 +1,7 @@
 package top
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -38,59 +39,32 @@ var columns = []column{
 // Table returns the rows as lines of text, after a line of titles. It cuts off text cells that are
 // longer than maxText, if that is not 0. Each cell is one word: "-" if it is empty.
 func Table(rows []Row, maxText int) []string {
-	lines := make([][]string, 0, len(rows)+1)
-	var titles []string
-	for _, c := range columns {
-		titles = append(titles, c.title)
-	}
-	lines = append(lines, titles)
-	for i := range rows {
-		lines = append(lines, cells(&rows[i], maxText))
-	}
-	widths := make([]int, len(columns))
-	for _, line := range lines {
-		for i, cell := range line {
-			widths[i] = max(widths[i], len(cell))
-		}
-	}
-	out := make([]string, len(lines))
-	for i, line := range lines {
-		out[i] = layOut(line, widths)
-	}
-	return out
-}
-
-// cells returns the cells of a row.
-func cells(r *Row, maxText int) []string {
-	line := make([]string, len(columns))
+	lines := make([]string, len(rows)+1)
 	for i, c := range columns {
-		text := c.cell(r)
-		if text == "" {
-			text = "-"
+		cells := []string{c.title}
+		width := len(c.title)
+		for j := range rows {
+			cell := cmp.Or(c.cell(&rows[j]), "-")
+			if c.left && maxText > 0 && len(cell) > maxText { // it is ASCII
+				cell = cell[:maxText-1] + "~"
+			}
+			cells = append(cells, cell)
+			width = max(width, len(cell))
 		}
-		if c.left && maxText > 0 && len(text) > maxText { // it is ASCII
-			text = text[:maxText-1] + "~"
+		if c.left {
+			width = -width
 		}
-		line[i] = text
-	}
-	return line
-}
-
-// layOut joins the cells of a line.
-func layOut(line []string, widths []int) string {
-	var b strings.Builder
-	for i, cell := range line {
-		if i > 0 {
-			b.WriteString("  ")
-		}
-		pad := strings.Repeat(" ", widths[i]-len(cell))
-		if columns[i].left {
-			b.WriteString(cell + pad)
-		} else {
-			b.WriteString(pad + cell)
+		for j, cell := range cells {
+			if i > 0 {
+				lines[j] += "  "
+			}
+			lines[j] += fmt.Sprintf("%*s", width, cell)
 		}
 	}
-	return strings.TrimRight(b.String(), " ")
+	for i, line := range lines {
+		lines[i] = strings.TrimRight(line, " ")
+	}
+	return lines
 }
 
 // show returns the text of a value, or "" if it is unknown.

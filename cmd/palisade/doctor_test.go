@@ -91,7 +91,7 @@ func TestDoctorMistakes(t *testing.T) {
 			"containerd, crio, docker, incus, isulad, lxc, lxd, podman, proxmox"},
 		{[]string{"--policy-file", "x"}, `--policy-file "x" is not an absolute path`},
 	} {
-		err := newProgram().Run(append([]string{"lxcfs-toolkit", "doctor"}, tt.args...))
+		err := newProgram().Run(append([]string{"palisade", "doctor"}, tt.args...))
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("doctor %q: %v, want %q", tt.args, err, tt.want)
 		}

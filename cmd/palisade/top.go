@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"palisade/internal/cli/cmdline"
+	"palisade/internal/cli/options"
 	"palisade/internal/inject/toolkit"
 	"palisade/internal/ops/top"
 )
@@ -43,13 +44,13 @@ func topCommand(g *globals) *cli.Command {
 			&cli.StringFlag{Name: "sort", Value: top.ByCPU.String(), Destination: &o.sort,
 				Usage: "sort by `COLUMN`, the largest first, or by name: " +
 					strings.Join(top.OrderNames(), ", ")},
-			g.jsonFlag(),
+			g.JSONFlag(),
 		},
 		Action: func(ctx *cli.Context) error {
 			if err := o.complete(ctx, g); err != nil {
 				return err
 			}
-			looker := &top.Looker{Mountpoint: g.mountpoint}
+			looker := &top.Looker{Mountpoint: g.Mountpoint}
 			if o.once {
 				return o.printOnce(ctx, g, looker)
 			}
@@ -65,7 +66,7 @@ func topCommand(g *globals) *cli.Command {
 
 // complete checks the options.
 func (o *topOptions) complete(ctx *cli.Context, g *globals) (err error) {
-	if err := noArguments(ctx); err != nil {
+	if err := options.NoArguments(ctx); err != nil {
 		return err
 	}
 	if o.by, err = top.ParseOrder(o.sort); err != nil {
@@ -75,12 +76,12 @@ func (o *topOptions) complete(ctx *cli.Context, g *globals) (err error) {
 	case o.interval < minInterval || o.interval > maxInterval:
 		return cmdline.Usagef("--interval %v is not between %v and %v",
 			o.interval, minInterval, maxInterval)
-	case !o.once && g.json:
+	case !o.once && g.JSON:
 		return cmdline.Usagef("--json needs --once")
 	case !o.once && !(term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd()))):
 		return cmdline.Usagef("top needs a terminal: --once prints a table to any file")
 	}
-	return needRoot()
+	return options.NeedRoot()
 }
 
 // topResult is the output of --once --json.
@@ -97,13 +98,15 @@ func (o *topOptions) printOnce(ctx *cli.Context, g *globals, looker *top.Looker)
 	}
 	top.Sort(seen.Rows, o.by)
 	result := topResult{Containers: seen.Rows, Skipped: toolkit.SkippedEngines(seen.Skipped)}
-	g.warnSkipped(result.Skipped)
+	for _, skipped := range result.Skipped {
+		g.Log.Warn("containers of an engine not listed", "engine", skipped.Source, "err", skipped.Error)
+	}
 	write := func(w io.Writer) { fmt.Fprintln(w, strings.Join(top.Table(seen.Rows, 0), "\n")) }
-	if err := g.print(ctx.App.Writer, result, write); err != nil {
+	if err := g.Print(ctx.App.Writer, result, write); err != nil {
 		return err
 	}
 	if seen.Err == nil && seen.Unknown > 0 {
-		g.log.Warn(seen.Note())
+		g.Log.Warn(seen.Note())
 	}
 	return seen.Err
 }

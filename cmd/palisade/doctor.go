@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/cli/cmdline"
+	"palisade/internal/cli/options"
+	"palisade/internal/ops/doctor"
+)
+
+// exitProblems is the exit code if there are warnings or errors.
+const exitProblems = 1
+
+// defaultPolicyFile is the default policy file of authz-broker.
+const defaultPolicyFile = "/var/lib/authz-broker/policy.json"
+
+func doctorCommand(g *globals) *cli.Command {
+	var engines cli.StringSlice
+	var policyFile string
+	var verbose bool
+	return &cli.Command{
+		Name:  "doctor",
+		Usage: "find problems on this host, and their remedies",
+		Description: "Checks the kernel, FUSE, cgroups, lxcfs, the files in containers, the " +
+			"configuration of engines, and the policies of authz-broker. It changes nothing. " +
+			"The exit code is 0 if there are no warnings and errors, and 1 otherwise.",
+		Flags: []cli.Flag{
+			g.JSONFlag(),
+			&cli.StringSliceFlag{Name: "engine", Destination: &engines,
+				Usage: "check the configuration of `ENGINE` only: " +
+					strings.Join(doctor.Engines, ", ") + " (default: all that are installed)"},
+			policyFlag(&policyFile),
+			&cli.BoolFlag{Name: "verbose", Destination: &verbose,
+				Usage: "also print passed checks, and versions"},
+		},
+		Action: func(ctx *cli.Context) error {
+			for _, name := range engines.Value() {
+				if !slices.Contains(doctor.Engines, name) {
+					return cmdline.Usagef("--engine %q is not one of %s", name, strings.Join(doctor.Engines, ", "))
+				}
+			}
+			host, err := g.host(ctx, policyFile)
+			if err != nil {
+				return err
+			}
+			host.Engines = engines.Value()
+			report := doctor.Examine(ctx.Context, host)
+			write := func(w io.Writer) { printFindings(w, report, verbose) }
+			if err := g.Print(ctx.App.Writer, report, write); err != nil {
+				return err
+			}
+			if report.HasProblems() {
+				return cli.Exit("", exitProblems)
+			}
+			return nil
+		},
+	}
+}
+
+func policyFlag(file *string) cli.Flag {
+	return &cli.StringFlag{Name: "policy-file", Value: defaultPolicyFile, Destination: file,
+		Usage: "policy `FILE` of authz-broker"}
+}
+
+// host returns the host for a command that takes options only.
+func (g *globals) host(ctx *cli.Context, policyFile string) (*doctor.World, error) {
+	if err := options.NoArguments(ctx); err != nil {
+		return nil, err
+	}
+	if !strings.HasPrefix(policyFile, "/") {
+		return nil, cmdline.Usagef("--policy-file %q is not an absolute path", policyFile)
+	}
+	if err := options.NeedRoot(); err != nil {
+		return nil, err
+	}
+	host := doctor.Host(g.toolkit())
+	host.PolicyFile, host.Options = policyFile, options.Given(ctx, "mountpoint", "runtime-dir")
+	host.Version, host.Help = askVersion, askHelp
+	return host, nil
+}
+
+// headings are the headings of findings, by level.
+var headings = map[doctor.Level]string{
+	doctor.Error: "errors", doctor.Warning: "warnings", doctor.Info: "to know", doctor.OK: "fine",
+}
+
+// printFindings prints a report as text, the worst findings first.
+func printFindings(w io.Writer, report *doctor.Report, verbose bool) {
+	for _, level := range doctor.Levels {
+		found := report.Of(level)
+		if len(found) == 0 || level == doctor.OK && !verbose {
+			continue
+		}
+		fmt.Fprintf(w, "%s:\n", headings[level])
+		for _, f := range found {
+			fmt.Fprintf(w, "  %s: %s [%s]\n", f.Subject, f.Problem, f.ID)
+			switch {
+			case f.Command:
+				fmt.Fprintf(w, "      # %s\n", f.Remedy)
+			case f.Remedy != "":
+				fmt.Fprintf(w, "      %s\n", f.Remedy)
+			}
+		}
+		fmt.Fprintln(w)
+	}
+	if verbose {
+		fmt.Fprintln(w, "versions:")
+		for _, name := range slices.Sorted(maps.Keys(report.Versions)) {
+			fmt.Fprintf(w, "  %s %s\n", name, report.Versions[name])
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, "errors: %d, warnings: %d\n",
+		report.Count(doctor.Error), report.Count(doctor.Warning))
+}

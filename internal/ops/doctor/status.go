@@ -1,0 +1,174 @@
+package doctor
+
+import (
+	"slices"
+	"strings"
+
+	"palisade/internal/inject/probe"
+)
+
+// Status is the state of all parts of a host.
+type Status struct {
+	// Healthy is set if there are neither errors nor warnings.
+	Healthy  bool `json:"healthy"`
+	Errors   int  `json:"errors"`
+	Warnings int  `json:"warnings"`
+	// Lxcfs lists the lxcfs on the host, that of the mount point first.
+	Lxcfs []Lxcfs `json:"lxcfs"`
+	// Containers is nil if the running containers are unknown.
+	Containers *Containers `json:"containers"`
+	// Hooks has the installed engines.
+	Hooks []Hook `json:"hooks"`
+	// Authz and Shift are nil if the program is not installed.
+	Authz *Authz `json:"authz_broker,omitempty"`
+	Shift *Shift `json:"userns_shift,omitempty"`
+}
+
+// Lxcfs is the state of an lxcfs.
+type Lxcfs struct {
+	Mountpoints []string    `json:"mountpoints"`
+	State       probe.State `json:"state"`
+	// Reason is the reason why it is not healthy.
+	Reason string `json:"reason,omitempty"`
+	PID    int    `json:"pid,omitempty"`
+	// Version and Uptime are those of Palisade's lxcfs: the C version reports none.
+	Version string  `json:"version,omitempty"`
+	Uptime  float64 `json:"uptime_seconds,omitempty"`
+	// IsOff is set if containers read the host's files until the next SIGUSR2.
+	IsOff bool `json:"off,omitempty"`
+}
+
+// Containers has numbers of running containers.
+type Containers struct {
+	Running int `json:"running"`
+	// WithFiles have files of an lxcfs that answers, DeadFiles those of one that has ended.
+	WithFiles    int `json:"with_files"`
+	WithoutFiles int `json:"without_files"`
+	DeadFiles    int `json:"dead_files"`
+	// Unknown could not be examined.
+	Unknown int `json:"unknown"`
+}
+
+// Hook is the configuration of an engine: the containers for which it calls the hook of lxcfs.
+type Hook struct {
+	Engine     string `json:"engine"`
+	Containers Reach  `json:"containers"`
+}
+
+// Reach is a set of containers.
+type Reach string
+
+// The sets, from best to worst.
+const (
+	ReachAll  Reach = "all"
+	ReachSome Reach = "some" // those that ask for it
+	ReachNone Reach = "none"
+	// ReachBroken is set if the configuration has an error.
+	ReachBroken Reach = "broken"
+)
+
+// reachOf maps findings about hooks to the containers for which the hook is called.
+var reachOf = map[ID]Reach{
+	HookOptional: ReachSome, HookMissing: ReachNone, HookWrongFolder: ReachNone,
+	HookProgram: ReachBroken, HookWrongStage: ReachBroken, HookOrder: ReachBroken,
+	ConfigBroken: ReachBroken,
+}
+
+// severity orders the sets.
+var severity = map[Reach]int{ReachAll: 0, ReachSome: 1, ReachNone: 2, ReachBroken: 3}
+
+// Authz is the state of authz-broker.
+type Authz struct {
+	Version string `json:"version,omitempty"`
+	// Enabled is set if systemd starts it at boot.
+	Enabled bool `json:"enabled"`
+	// Answers are the engines at whose sockets it answers, AskedBy those configured to ask it.
+	Answers []string `json:"answers"`
+	AskedBy []string `json:"asked_by"`
+}
+
+// Shift is the state of userns-shift.
+type Shift struct {
+	Version string `json:"version,omitempty"`
+	// CalledBy are the engines that call it as a hook or runtime.
+	CalledBy []string `json:"called_by"`
+}
+
+// Status returns the state of the parts of the host that was examined.
+func (r *Report) Status() *Status {
+	s := &Status{
+		Healthy: !r.HasProblems(), Errors: r.Count(Error), Warnings: r.Count(Warning),
+		Lxcfs: r.lxcfsStatus(), Containers: r.containerCounts(), Hooks: r.hookStatus(),
+		Authz: r.authz, Shift: r.shift,
+	}
+	if s.Authz != nil {
+		s.Authz.Version = r.Versions[broker]
+		s.Authz.Answers = append([]string{}, s.Authz.Answers...)
+		s.Authz.AskedBy = append([]string{}, r.askBroker...)
+	}
+	if s.Shift != nil {
+		s.Shift.Version = r.Versions["userns-shift"]
+		s.Shift.CalledBy = append([]string{}, r.callShift...)
+	}
+	return s
+}
+
+func (r *Report) lxcfsStatus() []Lxcfs {
+	all := []Lxcfs{}
+	if r.servers == nil || r.servers.err != nil {
+		return all
+	}
+	for _, s := range append([]*server{&r.servers.main}, r.servers.beside...) {
+		l := Lxcfs{Mountpoints: s.points, State: s.State, Reason: s.Reason, PID: s.PID}
+		if s.Server != nil {
+			l.Version, l.Uptime, l.IsOff = s.Server.Version, s.Server.Uptime, s.Server.IsOff
+		}
+		all = append(all, l)
+	}
+	return all
+}
+
+func (r *Report) containerCounts() *Containers {
+	if r.containers == nil {
+		return nil
+	}
+	n := &Containers{Running: len(r.containers.Containers)}
+	for _, c := range r.containers.Containers {
+		switch {
+		case c.Error != "":
+			n.Unknown++
+		case len(c.Dead) > 0:
+			n.DeadFiles++
+		case len(c.Alive) > 0:
+			n.WithFiles++
+		default:
+			n.WithoutFiles++
+		}
+	}
+	return n
+}
+
+// hookStatus returns the engines with the worst finding about the hook of each.
+func (r *Report) hookStatus() []Hook {
+	hooks := []Hook{}
+	for _, engine := range slices.Compact(r.engines) {
+		h := Hook{engine, ReachAll}
+		for _, f := range r.Findings {
+			reach, ok := reachOf[f.ID]
+			if f.ID == HookOptional && !slices.Contains(r.optIn, engine) {
+				reach = ReachNone // it needs none
+			}
+			if ok && f.isOf(engine) && severity[reach] > severity[h.Containers] {
+				h.Containers = reach
+			}
+		}
+		hooks = append(hooks, h)
+	}
+	return hooks
+}
+
+// isOf reports whether the finding is about the configuration of the engine.
+func (f *Finding) isOf(engine string) bool {
+	return f.check == engine ||
+		f.check == "containers" && slices.Contains(strings.Split(f.Subject, ", "), engine)
+}
