@@ -19,7 +19,7 @@ SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod
 # The tests measure time, and deps comes before what it is for: one thing at a time, even with -j.
 .NOTPARALLEL:
 
-.PHONY: build man rpm deb deps demo test unit integration e2e e2e-packages e2e-vm vm lint cross emulated bench fuzz-smoke clean help go test-release release
+.PHONY: check build man rpm deb deps demo test unit integration e2e e2e-packages e2e-vm vm lint cross emulated bench fuzz-smoke clean help go test-release release
 
 build: $(COMMANDS:%=bin/%) bin/lxcfs-metrics ## build the static binaries into bin/
 
@@ -57,8 +57,14 @@ test: go deps lint unit integration vm ## run the tests; needs root
 
 test-release: go deps cross emulated release e2e e2e-vm ## run those of packages, documents and other processors, and the end-to-end stories
 
-unit: | go ## run the unit tests, with the race detector
-	CGO_ENABLED=1 $(GO) test -race -vet=off -count=1 ./...
+# Without root, and cached: for every change.
+check: lint ## run lint and the unit tests that need no root; takes seconds if little has changed
+	$(GO) test -vet=off ./...
+
+# With the integration tag there are more unit tests: those of chown, of keys that belong to root, and of /dev/fuse.
+unit: | go ## run the unit tests, with the race detector; needs root
+	CGO_ENABLED=1 $(GO) test -race -vet=off -count=1 -tags integration,$(TAGS) ./internal/... ./cmd/...
+	CGO_ENABLED=1 $(GO) test -race -vet=off -count=1 ./test/...
 
 integration: | go ## run the tests with real containers on this machine's cgroups; needs root
 	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/authz ./test/clients ./test/lxc
@@ -81,7 +87,7 @@ vm: build ## run the tests with cgroup v2 in a virtual machine
 	$(GO) run ./test/vm $(if $(RUN),-run '$(RUN)') $(if $(TOOLKIT),-toolkit '$(TOOLKIT)') $(if $(USERNS),-userns '$(USERNS)') $(if $(CLIENTS),-clients '$(CLIENTS)') $(if $(LXC),-lxc '$(LXC)')
 
 lint: | go ## vet, check formatting and run staticcheck
-	test -z "$$(gofmt -l cmd internal test | tee /dev/stderr)"
+	files=$$(gofmt -l cmd internal test); [ -z "$$files" ] || { echo "not formatted: $$files" >&2; exit 1; }
 	$(GO) vet -tags integration,$(TAGS) ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags integration,$(TAGS) ./...
 
@@ -97,7 +103,7 @@ cross: | go ## vet and build for the other processors that are supported
 # Not emulated: clones of /dev/fuse (fusedev); tests that execute or confine their own program, which is not this machine's; clone(2)
 # with namespaces, which qemu-user rejects; a short control buffer of recvmsg(2), which qemu-user enlarges (TestNotificationWithFile).
 emulated: | go ## run the unit tests for arm64, emulated
-	GOARCH=arm64 $(GO) test -vet=off -count=1 -timeout 5m -exec qemu-aarch64-static -skip '^(TestConfineToReading|TestConfineToServing|TestAddToFullDisk|TestFindRuntime|TestOwnHeldByOlder|TestPrincipalIsPinned|TestSearchInit|TestNotificationWithFile)$$' \
+	GOARCH=arm64 $(GO) test -tags integration,$(TAGS) -vet=off -count=1 -timeout 5m -exec qemu-aarch64-static -skip '^(TestConfineToReading|TestConfineToServing|TestAddToFullDisk|TestFindRuntime|TestOwnHeldByOlder|TestPrincipalIsPinned|TestSearchInit|TestNotificationWithFile)$$' \
 		$$($(GO) list ./internal/... ./cmd/... | grep -v /fusedev)
 
 bench: build ## measure reads through lxcfs, Debian's and of the bare files, hooks, and decisions; needs root
