@@ -204,7 +204,7 @@ func TestFiguresSurvive(t *testing.T) {
 	}
 	defer folder.Close()
 	text := make([]byte, 64<<10)
-	for range 20 {
+	for range ctr.Repeat(5, 20) {
 		if n, err := file.ReadAt(text[:100], 0); n != 100 || err != nil {
 			t.Fatalf("%d bytes, %v", n, err)
 		}

@@ -225,7 +225,7 @@ func TestContainersComeAndGo(t *testing.T) {
 	var wg sync.WaitGroup
 	for worker := range 4 {
 		wg.Go(func() {
-			for i := range 10 {
+			for i := range ctr.Repeat(4, 10) {
 				want := int64(32+worker*16+i) * mib
 				c, err := ctr.Start(t.Context(), t.TempDir(), ctr.Options{
 					Rootfs: shared.rootfs, ReadOnly: true, Lxcfs: shared.daemon.Mountpoint, Memory: want,

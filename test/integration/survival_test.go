@@ -76,11 +76,11 @@ func waitForWorker(t *testing.T, d *ctr.Daemon, old int) {
 	})
 }
 
-// TestWorkerKilled kills the worker 200 times at random moments.
+// TestWorkerKilled kills the worker at random moments.
 func TestWorkerKilled(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
 	underLoad(t, d, func() {
-		for i := range 200 {
+		for i := range ctr.Repeat(40, 200) {
 			time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
 			if i%8 == 0 { // lxcfs gives up when 16 in a row have not served
 				hostFile(t, filepath.Join(d.Mountpoint, "proc/uptime"))
@@ -108,7 +108,7 @@ func TestWorkerHangs(t *testing.T) {
 	}
 }
 
-// TestUpgrade has the worker replaced 50 times by one of the program on disk; one that does not start is given up.
+// TestUpgrade replaces the worker by one of the program on disk, again and again. A worker that does not start is given up.
 func TestUpgrade(t *testing.T) {
 	dir := t.TempDir()
 	program := filepath.Join(dir, "lxcfs-on-disk")
@@ -136,7 +136,7 @@ func TestUpgrade(t *testing.T) {
 		}
 	})
 	underLoad(t, d, func() {
-		for i := range 50 {
+		for i := range ctr.Repeat(12, 50) {
 			replace(text)
 			old := workerOf(t, d)
 			if err := d.Signal(syscall.SIGUSR1); err != nil {
@@ -248,7 +248,7 @@ func TestKeptMount(t *testing.T) {
 	}
 	underLoad(t, d, func() {
 		var err error
-		for i := range 20 {
+		for i := range ctr.Repeat(8, 20) {
 			if i%3 == 0 {
 				err = d.Stop()
 			} else {

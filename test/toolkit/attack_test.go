@@ -3,6 +3,7 @@
 package toolkit
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -33,12 +34,12 @@ func TestHostileContainers(t *testing.T) {
 		{"mounts come and go", loop(`mount -t tmpfs t /proc; umount /proc`)},
 		{"files come and go", loop(`mount --bind /bin/busybox /proc/meminfo; umount /proc/meminfo; umount /proc/stat`)},
 		{"folders change places", loop(`mount --move /proc /mnt; ln -s /mnt /proc2; mount --move /mnt /proc`)},
-		{"thousands of mounts", `i=0; while [ $i -lt 3000 ]; do mount --bind /bin/busybox /proc/uptime; i=$((i+1)); done`},
+		{"thousands of mounts", fmt.Sprintf(`i=0; while [ $i -lt %d ]; do mount --bind /bin/busybox /proc/uptime; i=$((i+1)); done`, ctr.Repeat(1000, 3000))},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := hostMounts(t)
 			c := h.hostile(t, strings.ReplaceAll(tt.script, "VICTIM", victim))
-			for range 5 {
+			for range ctr.Repeat(2, 5) {
 				for _, command := range []string{"remount", "umount"} {
 					started := time.Now()
 					r := h.run(t, "", command, "--all", "--timeout", "5s")

@@ -390,12 +390,12 @@ func TestShortProcesses(t *testing.T) {
 	bind := "mount -o bind " + h.mountpoint + "/proc/uptime /proc/uptime"
 	pid := startShell(t, "exec unshare -m sh -c '"+bind+
 		"; echo ready; while :; do echo 300 >"+last+"; /bin/true; /bin/true; done'")
-	for range 60 {
+	for range ctr.Repeat(20, 60) {
 		if out := h.must(t, "list", "--json").Stdout; !strings.Contains(out, "/proc/uptime") {
 			t.Fatalf("list shows %s", out)
 		}
 	}
-	for range 20 {
+	for range ctr.Repeat(7, 20) {
 		r := h.report(t, "umount", "--all")
 		if len(r.Containers) != 1 || r.Containers[0].Outcome != "done" {
 			t.Fatalf("umount reports %+v", r)

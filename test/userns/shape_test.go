@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"palisade/test/ctr"
 )
 
 // TestDeep covers a path longer than PATH_MAX with a branch at each level, and a limit of open
@@ -111,7 +113,7 @@ func removeDeep(t *testing.T, root, name string) {
 // TestWide covers a directory with more entries than one read returns, including hard links, which
 // several workers share.
 func TestWide(t *testing.T) {
-	files := 100_000
+	files := ctr.Repeat(30_000, 100_000)
 	if inVM() {
 		files = 5000
 	}
