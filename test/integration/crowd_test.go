@@ -102,9 +102,8 @@ func TestThousandContainers(t *testing.T) {
 // TestContainersLeaveNothing makes and removes containers again and again: memory, files and threads are not of their
 // number.
 func TestContainersLeaveNothing(t *testing.T) {
-	rounds := ctr.Repeat(3, 10)
+	rounds, perRound := ctr.Repeat(5, 10), ctr.Repeat(60, 200)
 	const (
-		perRound = 200
 		// What the Go runtime needs is not the same at any time. Two kilobytes or a hundredth of a thread for each of the
 		// containers would be more.
 		moreMemory, moreThreads = 4 * mib, 8
