@@ -101,10 +101,11 @@ vm-quick: ## run those that depend most on cgroup v2 or on an old kernel
 vm-all: e2e-packages ## run the tests with cgroup v2 and the end-to-end story in one virtual machine
 	$(GO) run ./test/vm -e2e dist/e2e
 
-lint: | go ## vet, check formatting and run staticcheck
+lint: | go ## vet, check formatting and wording, and run staticcheck
 	files=$$(gofmt -l cmd internal test); [ -z "$$files" ] || { echo "not formatted: $$files" >&2; exit 1; }
 	$(GO) vet -tags integration,$(TAGS) ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags integration,$(TAGS) ./...
+	test/lint.sh
 
 cross: | go ## vet and build for the other processors that are supported
 	for arch in arm64 riscv64; do \

@@ -4,12 +4,13 @@
 set -u
 log=$1 background=$2 foreground=$3
 mkdir -p "$(dirname "$log")"
-set -m # a process group for the background command
+set -m # process groups, so that all of a command can be killed
 bash -c "$background" </dev/null >"$log" 2>&1 &
 pid=$!
-trap 'kill -- -$pid 2>/dev/null; exit 130' INT TERM
-bash -c "$foreground" &
-wait $!
+bash -c "$foreground" </dev/null &
+front=$!
+trap 'kill -- -$pid -$front 2>/dev/null; exit 130' INT TERM
+wait $front
 code=$?
 if [ $code != 0 ]; then
 	kill -- -$pid 2>/dev/null

@@ -12,7 +12,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// shared are the files of the packages, in a folder that stands for the root of a machine, and a root file system for containers.
+// shared are the files of the packages, in a directory that stands for the root of a machine, and a root file system for containers.
 var shared struct{ dir, layer, rootfs string }
 
 func TestMain(m *testing.M) {
@@ -44,7 +44,7 @@ func runAll(m *testing.M) (code int, err error) {
 
 // installPackages builds the programs and puts the files of all packages below a root.
 func installPackages(root string) error {
-	// The modules that the packages' source takes are to be there: the worlds have no network.
+	// The worlds have no network: fetch the modules for the packages' source.
 	const script = `vendor=$(mktemp -d); go mod vendor -o "$vendor/vendor"; rm -rf "$vendor"; make --silent build man; for package in lxcfs lxcfs-toolkit lxc userns-shift authz-broker; do rpm/install.sh $package "$1"; done`
 	cmd := exec.Command("bash", "-ec", script, "bash", root)
 	cmd.Dir = Repository

@@ -48,7 +48,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// add adds what is to be executed, and returns its number.
+// add adds a script, and returns its number.
 func (w *world) add(t *testing.T, script string) (number int) {
 	t.Helper()
 	w.blocks++

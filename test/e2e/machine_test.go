@@ -21,7 +21,7 @@ import (
 // It may be booted again and again: what lies in the root stays.
 type machine struct {
 	root string
-	// usr is the folder whose files it has in its /usr.
+	// usr is the directory whose files it has in its /usr.
 	usr     string
 	cgroups []string
 	systemd *exec.Cmd

@@ -14,7 +14,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// shared are a folder with the packages of two versions, see packages.sh, and a root file system for containers.
+// shared are a directory with the packages of two versions, see packages.sh, and a root file system for containers.
 var shared struct{ packages, rootfs string }
 
 func TestMain(m *testing.M) { ctr.MainIsolated("e2e", func() (int, error) { return runAll(m) }) }

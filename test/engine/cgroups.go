@@ -60,7 +60,7 @@ const EnterCgroups = `while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs"; shift;
 //go:embed cgroups.sh
 var MountCgroups string
 
-// RemoveCgroups removes cgroups, the innermost first, as far as nobody is in them.
+// RemoveCgroups removes the cgroups without processes, the innermost first.
 func RemoveCgroups(dir string) {
 	entries, _ := os.ReadDir(dir) // they may go by themselves
 	for _, entry := range entries {

@@ -257,7 +257,7 @@ func TestContainersComeAndGo(t *testing.T) {
 	}
 }
 
-// heldNamespaces are the pid namespaces that the daemon holds open though nobody lives in them any more.
+// heldNamespaces are the pid namespaces that the daemon holds open although they have no process any more.
 func heldNamespaces(t *testing.T) []string {
 	t.Helper()
 	alive := make(map[string]bool)

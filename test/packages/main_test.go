@@ -15,7 +15,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// shared are folders with the packages of a version, of the same version again, and of a later one, and what they were built on.
+// shared are directories with the packages of a version, of the same version again, and of a later one, and what they were built on.
 var shared struct{ dir, first, again, later string }
 
 const (
@@ -56,7 +56,7 @@ func runAll(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-// build makes the packages in a folder. Only the modules of Go may be fetched: the rest is done without a network.
+// build makes the packages in a directory. Only the modules of Go may be fetched: the rest is done without a network.
 func build(dir, version string, env ...string) error {
 	const script = `umask 0022; [ -z "${USER:-}" ] || umask 0077
 rpm/source.sh "$1" "$2" && unshare --net rpm/rpm.sh "$1" "$2" && unshare --net rpm/deb.sh "$1" "$2"`
@@ -69,7 +69,7 @@ rpm/source.sh "$1" "$2" && unshare --net rpm/rpm.sh "$1" "$2" && unshare --net r
 	return nil
 }
 
-// files are those of a folder that fit a pattern.
+// files are those of a directory that fit a pattern.
 func files(t *testing.T, dir, pattern string, count int) []string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(dir, pattern))

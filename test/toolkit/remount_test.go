@@ -132,7 +132,7 @@ func TestRemountIsAtomic(t *testing.T) {
 // fuseMagic is FUSE_SUPER_MAGIC of statfs(2).
 const fuseMagic = 0x65735546
 
-// hasMountBeneath tells whether the kernel is Linux 6.5 or later.
+// hasMountBeneath reports whether the kernel is Linux 6.5 or later.
 func hasMountBeneath(t *testing.T) bool {
 	t.Helper()
 	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
@@ -146,7 +146,7 @@ func hasMountBeneath(t *testing.T) bool {
 	return major > 6 || major == 6 && minor >= 5
 }
 
-// startBeside starts a daemon beside others that serve what they have: with a pid file and runtime folder of its own.
+// startBeside starts a daemon beside others that serve what they have: with a pid file and runtime directory of its own.
 func (h *host) startBeside(t *testing.T, name string) {
 	t.Helper()
 	dir := filepath.Dir(h.mountpoint)
