@@ -77,7 +77,7 @@ func Start(ctx context.Context, dir string, o Options) (*Container, error) {
 	if o.Runtime == "" {
 		o.Runtime = "runc"
 	}
-	c := &Container{ID: fmt.Sprintf("palisade-%d-%08x", os.Getpid(), rand.Uint32()), runtime: o.Runtime, Lxcfs: o.Lxcfs}
+	c := &Container{ID: madeCgroup(fmt.Sprintf("palisade-%d-%08x", os.Getpid(), rand.Uint32())), runtime: o.Runtime, Lxcfs: o.Lxcfs}
 	c.bundle = filepath.Join(dir, c.ID)
 	if err := os.Mkdir(c.bundle, 0o755); err != nil {
 		return nil, err

@@ -3,8 +3,8 @@
 package docs
 
 import (
+	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -16,30 +16,20 @@ import (
 var shared struct{ dir, layer, rootfs string }
 
 func TestMain(m *testing.M) {
-	ctr.MainIsolated("docs", func() (int, error) { return runAll(m) })
+	suite := ctr.Suite{Name: "docs", Setup: setUp, Programs: []string{
+		"systemctl", "runc", "crun", "dockerd", "podman", "lxc-start", "containerd", "ctr", "busybox",
+		"unshare", "ip", "curl", "jq", "openssl", "ps", "apt-get",
+	}}
+	suite.Run(m)
 }
 
-func runAll(m *testing.M) (code int, err error) {
-	for _, program := range []string{
-		"systemctl", "runc", "crun", "dockerd", "podman", "lxc-start", "containerd", "ctr", "busybox", "unshare", "ip", "curl",
-		"jq", "openssl", "ps", "apt-get",
-	} {
-		if _, err := exec.LookPath(program); err != nil {
-			return 1, fmt.Errorf("%w (make deps installs it)", err)
-		}
-	}
-	if shared.dir, err = os.MkdirTemp("", "palisade-docs-"); err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(shared.dir)
-	shared.layer, shared.rootfs = filepath.Join(shared.dir, "layer"), filepath.Join(shared.dir, "rootfs")
+func setUp(_ context.Context, dir string) (cleanup func() error, err error) {
+	shared.dir = dir
+	shared.layer, shared.rootfs = filepath.Join(dir, "layer"), filepath.Join(dir, "rootfs")
 	if err := installPackages(shared.layer); err != nil {
-		return 1, err
+		return nil, err
 	}
-	if err := newRootfs(shared.rootfs); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+	return nil, newRootfs(shared.rootfs)
 }
 
 // installPackages builds the programs and puts the files of all packages below a root.

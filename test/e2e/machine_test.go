@@ -54,7 +54,7 @@ func newMachine(t *testing.T) *machine {
 		syscall.Unmount(filepath.Join(m.root, "usr"), syscall.MNT_DETACH) // all goes with this process's namespace
 		syscall.Unmount(m.root, syscall.MNT_DETACH)
 	})
-	m.cgroups = engine.MakeCgroups(t, fmt.Sprintf("palisade-e2e-%d", os.Getppid()))
+	m.cgroups = engine.MakeCgroups(t, "palisade-e2e")
 	return m
 }
 

@@ -2,6 +2,8 @@ package engine
 
 import (
 	_ "embed"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,10 +11,10 @@ import (
 	"testing"
 )
 
-// MakeCgroups is NewCgroups for a test.
+// MakeCgroups makes cgroups for a test by NewCgroups, with a name of their own.
 func MakeCgroups(t testing.TB, name string) []string {
 	t.Helper()
-	dirs, err := NewCgroups(name)
+	dirs, err := NewCgroups(fmt.Sprintf("%s-%08x", name, rand.Uint32()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@
 package packages
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,33 +28,26 @@ const (
 var programs = []string{"lxcfs", "lxcfs-toolkit", "userns-shift", "authz-broker"}
 
 func TestMain(m *testing.M) {
-	ctr.MainIsolated("packages", func() (int, error) { return runAll(m) })
+	suite := ctr.Suite{Name: "packages", Setup: setUp, Programs: []string{
+		"rpmbuild", "rpm", "rpmlint", "dpkg", "dpkg-deb", "systemd-analyze", "busybox", "strace",
+		"unshare", "runc", "zsh", "make", "gzip", "curl",
+	}}
+	suite.Run(m)
 }
 
-func runAll(m *testing.M) (code int, err error) {
-	for _, program := range []string{
-		"rpmbuild", "rpm", "rpmlint", "dpkg", "dpkg-deb", "systemd-analyze", "busybox", "strace", "unshare", "runc", "zsh", "make", "gzip", "curl",
-	} {
-		if _, err := exec.LookPath(program); err != nil {
-			return 1, fmt.Errorf("%w (make deps installs it)", err)
-		}
-	}
-	if shared.dir, err = os.MkdirTemp("", "palisade-packages-"); err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(shared.dir)
-	shared.first, shared.again, shared.later = filepath.Join(shared.dir, "1"), filepath.Join(shared.dir, "some/where/else"), filepath.Join(shared.dir, "2")
+func setUp(_ context.Context, dir string) (cleanup func() error, err error) {
+	shared.dir = dir
+	shared.first, shared.again, shared.later = filepath.Join(dir, "1"),
+		filepath.Join(dir, "some/where/else"), filepath.Join(dir, "2")
 	if err := build(shared.first, version); err != nil {
-		return 1, err
+		return nil, err
 	}
-	// Neither the place nor the time, the user's language and the mask of modes matter.
-	if err := build(shared.again, version, "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "TMPDIR="+shared.dir, "USER=somebody", "HOSTNAME=elsewhere"); err != nil {
-		return 1, err
+	// Neither the directory nor the time, the user's language and the mask of modes matter.
+	if err := build(shared.again, version, "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "TMPDIR="+dir,
+		"USER=somebody", "HOSTNAME=elsewhere"); err != nil {
+		return nil, err
 	}
-	if err := build(shared.later, laterVersion); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+	return nil, build(shared.later, laterVersion)
 }
 
 // build makes the packages in a directory. Only the modules of Go may be fetched: the rest is done without a network.

@@ -21,7 +21,6 @@ type fileSystem struct {
 	mkfs []string
 	// hasAttrs reports whether it has extended attributes.
 	hasAttrs bool
-	once     sync.Once
 	dir      string
 	err      error
 }
@@ -75,14 +74,15 @@ func named(name string) *fileSystem {
 	panic("no file system " + name)
 }
 
-// newDir returns a new directory on the file system, which it mounts if needed. Only root may enter
-// it.
+// mount mounts the file system. An error is that of the tests that use it.
+func (f *fileSystem) mount() {
+	f.dir = filepath.Join(shared.dir, f.name)
+	f.err = mountNew(f.dir, f.name, f.mkfs, size)
+}
+
+// newDir returns a new directory on the file system. Only root may enter it.
 func (f *fileSystem) newDir(t *testing.T) string {
 	t.Helper()
-	f.once.Do(func() {
-		f.dir = filepath.Join(shared.dir, f.name)
-		f.err = mountNew(f.dir, f.name, f.mkfs, size)
-	})
 	if f.err != nil {
 		t.Fatal(f.err)
 	}
