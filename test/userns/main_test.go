@@ -6,9 +6,12 @@ package userns
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"palisade/test/ctr"
 )
@@ -40,7 +43,14 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 		}
 		f.mount()
 	}
-	return func() error { unmountAll(); return nil }, nil
+	return func() (err error) {
+		for _, f := range fileSystems {
+			if f.dir != "" && f.err == nil {
+				err = errors.Join(err, unix.Unmount(f.dir, unix.MNT_DETACH))
+			}
+		}
+		return err
+	}, nil
 }
 
 // inVM reports whether the tests run in the virtual machine, which has few programs and an emulated
