@@ -19,7 +19,7 @@ SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod
 # The tests measure time, and deps comes before what it is for: one thing at a time, even with -j.
 .NOTPARALLEL:
 
-.PHONY: build man rpm deb deps demo test unit integration e2e e2e-packages e2e-vm vm lint cross emulated bench fuzz-smoke clean help go test-release release
+.PHONY: check build man rpm deb deps demo test unit integration e2e e2e-packages e2e-vm vm vm-quick vm-all ci soak lint cross emulated bench fuzz-smoke clean help go test-release release
 
 build: $(COMMANDS:%=bin/%) bin/lxcfs-metrics ## build the static binaries into bin/
 
@@ -53,12 +53,28 @@ deps: ## install what build, demo and tests need, with apt or dnf
 demo: go deps build ## show what containers read from /proc without lxcfs and with it
 	$(GO) run ./test/demo -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit -shift bin/userns-shift
 
-test: go deps lint unit integration vm ## run the tests; needs root
+# The emulated guest and the tests on this machine share the CPUs; the output of the guest comes at the end.
+test: go deps lint build ## run the tests, in the virtual machine the most important ones; needs root
+	test/beside.sh dist/vm.log '$(MAKE) vm-quick' '$(MAKE) unit integration'
 
-test-release: go deps cross emulated release e2e e2e-vm ## run those of packages, documents and other processors, and the end-to-end stories
+test-release: go deps build e2e-packages ## run all other tests, those of packages, documents and other processors, and all of the virtual machine; needs root
+	test/beside.sh dist/vm.log '$(MAKE) E2E_PACKAGES=1 vm-all' '$(MAKE) E2E_PACKAGES=1 cross emulated release e2e'
 
-unit: | go ## run the unit tests, with the race detector
-	CGO_ENABLED=1 $(GO) test -race -vet=off -count=1 ./...
+# What is run on each change: all but the soak, of which a part is run by rotation.
+ci: go deps lint build e2e-packages ## run the tests, those of a release, and a part of the soak; needs root
+	test/beside.sh dist/vm.log '$(MAKE) E2E_PACKAGES=1 vm-all' '$(MAKE) E2E_PACKAGES=1 unit cross integration emulated release e2e soak PART=$(shell git rev-list --count HEAD || echo 0)'
+
+soak: | go ## run with large numbers the tests that repeat for chance, or one part of them (PART=0); needs root
+	test/soak.sh $(PART)
+
+# Without root, and cached: for every change.
+check: lint ## run lint and the unit tests that need no root; takes seconds if little has changed
+	$(GO) test -vet=off ./...
+
+# With the integration tag there are more unit tests: those of chown, of keys that belong to root, and of /dev/fuse.
+unit: | go ## run the unit tests, with the race detector; needs root
+	CGO_ENABLED=1 $(GO) test -race -vet=off -count=1 -tags integration,$(TAGS) ./internal/... ./cmd/...
+	CGO_ENABLED=1 $(GO) test -race -vet=off -count=1 ./test/...
 
 integration: | go ## run the tests with real containers on this machine's cgroups; needs root
 	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/authz ./test/clients ./test/lxc
@@ -66,24 +82,30 @@ integration: | go ## run the tests with real containers on this machine's cgroup
 release: | go ## build packages twice, install, upgrade and remove them, and execute the documents' commands; needs root
 	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/packages ./test/docs
 
-# The packages of two versions, for both stories.
+# The packages of two versions, for both stories. With E2E_PACKAGES they are there already.
 e2e-packages: | go
-	GO=$(GO) test/e2e/packages.sh dist/e2e
+	$(if $(E2E_PACKAGES),@:,GO=$(GO) test/e2e/packages.sh dist/e2e)
 
 e2e: e2e-packages ## tell the end-to-end story, from packages to nothing, on this machine's cgroups; needs root
 	PALISADE_PACKAGES=$(CURDIR)/dist/e2e $(GO) test -tags integration,$(TAGS) -count=1 -timeout 10m -v ./test/e2e
 
-# With it, what takes a minute there.
 e2e-vm: e2e-packages ## tell it with cgroup v2 in a virtual machine
-	$(GO) run ./test/vm -run '' -toolkit TestKilledRemount -userns '' -remap '' -clients '' -lxc '' -packages '' -e2e dist/e2e
+	$(GO) run ./test/vm -run '' -toolkit '' -userns '' -remap '' -clients '' -lxc '' -packages '' -e2e dist/e2e
 
 vm: build ## run the tests with cgroup v2 in a virtual machine
 	$(GO) run ./test/vm $(if $(RUN),-run '$(RUN)') $(if $(TOOLKIT),-toolkit '$(TOOLKIT)') $(if $(USERNS),-userns '$(USERNS)') $(if $(CLIENTS),-clients '$(CLIENTS)') $(if $(LXC),-lxc '$(LXC)')
 
-lint: | go ## vet, check formatting and run staticcheck
-	test -z "$$(gofmt -l cmd internal test | tee /dev/stderr)"
+vm-quick: ## run those that depend most on cgroup v2 or on an old kernel
+	$(GO) run ./test/vm -quick
+
+vm-all: e2e-packages ## run the tests with cgroup v2 and the end-to-end story in one virtual machine
+	$(GO) run ./test/vm -e2e dist/e2e
+
+lint: | go ## vet, check formatting and wording, and run staticcheck
+	files=$$(gofmt -l cmd internal test); [ -z "$$files" ] || { echo "not formatted: $$files" >&2; exit 1; }
 	$(GO) vet -tags integration,$(TAGS) ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags integration,$(TAGS) ./...
+	test/lint.sh
 
 cross: | go ## vet and build for the other processors that are supported
 	for arch in arm64 riscv64; do \
@@ -97,7 +119,7 @@ cross: | go ## vet and build for the other processors that are supported
 # Not emulated: clones of /dev/fuse (fusedev); tests that execute or confine their own program, which is not this machine's; clone(2)
 # with namespaces, which qemu-user rejects; a short control buffer of recvmsg(2), which qemu-user enlarges (TestNotificationWithFile).
 emulated: | go ## run the unit tests for arm64, emulated
-	GOARCH=arm64 $(GO) test -vet=off -count=1 -timeout 5m -exec qemu-aarch64-static -skip '^(TestConfineToReading|TestConfineToServing|TestAddToFullDisk|TestFindRuntime|TestOwnHeldByOlder|TestPrincipalIsPinned|TestSearchInit|TestNotificationWithFile)$$' \
+	GOARCH=arm64 $(GO) test -tags integration,$(TAGS) -vet=off -count=1 -timeout 5m -exec qemu-aarch64-static -skip '^(TestConfineToReading|TestConfineToServing|TestAddToFullDisk|TestFindRuntime|TestOwnHeldByOlder|TestPrincipalIsPinned|TestSearchInit|TestNotificationWithFile)$$' \
 		$$($(GO) list ./internal/... ./cmd/... | grep -v /fusedev)
 
 bench: build ## measure reads through lxcfs, Debian's and of the bare files, hooks, and decisions; needs root

@@ -68,8 +68,8 @@ func request(line, body string, headers ...string) string {
 // state is what must not change while users attack.
 func (e *dockerd) state(t *testing.T) string {
 	t.Helper()
-	return e.must(t, nobody, nil, "inspect", "--format", "{{.Id}} {{.State.Status}} {{.State.StartedAt}} {{.Name}}", "web") +
-		e.must(t, nobody, nil, "ps", "--all", "--quiet", "--no-trunc") + e.must(t, nobody, nil, "images", "--quiet", "--no-trunc")
+	return e.must(t, anonymous, nil, "inspect", "--format", "{{.Id}} {{.State.Status}} {{.State.StartedAt}} {{.Name}}", "web") +
+		e.must(t, anonymous, nil, "ps", "--all", "--quiet", "--no-trunc") + e.must(t, anonymous, nil, "images", "--quiet", "--no-trunc")
 }
 
 // TestAttackByURI has users who may list or read containers send requests that look like that, and makes sure that none of
@@ -77,7 +77,7 @@ func (e *dockerd) state(t *testing.T) string {
 func TestAttackByURI(t *testing.T) {
 	e := startEngine(t)
 	const admin = `{"name":"admin","users":[""],"actions":[""]}`
-	// A line for everybody decides for those behind it too: the named ones stand above.
+	// A line for all users decides for the lines after it, too: lines for named users stand above.
 	e.replace(t, `{"name":"ps","users":["alice"],"actions":["^container_list$"]}`+"\n"+`{"name":"watch","users":["bob"],"actions":[""],"readonly":true}`+"\n"+admin)
 	before := e.state(t)
 	for _, user := range []string{"alice", "bob"} {
@@ -157,7 +157,7 @@ func TestAttackByBody(t *testing.T) {
 		}
 	}
 	// Whatever was said, no container has what is denied.
-	ids := strings.Fields(e.must(t, nobody, nil, "ps", "--all", "--quiet"))
+	ids := strings.Fields(e.must(t, anonymous, nil, "ps", "--all", "--quiet"))
 	var all []struct {
 		Name       string
 		HostConfig struct {
@@ -166,7 +166,7 @@ func TestAttackByBody(t *testing.T) {
 			PidMode    string
 		}
 	}
-	if err := json.NewDecoder(bytes.NewReader([]byte(e.must(t, nobody, nil, append([]string{"inspect"}, ids...)...)))).Decode(&all); err != nil {
+	if err := json.NewDecoder(bytes.NewReader([]byte(e.must(t, anonymous, nil, append([]string{"inspect"}, ids...)...)))).Decode(&all); err != nil {
 		t.Fatal(err)
 	}
 	if len(all) != 2 {
@@ -189,7 +189,7 @@ func TestAttackByDetour(t *testing.T) {
 		`{"name":"admin","users":[""],"actions":[""]}`)
 	e.refused(t, "alice", "Privileged is set", "exec", "--privileged", "web", "true")
 	// What is not judged by its text has to be refused by the engine: the host's network has an id, too.
-	network := strings.TrimSpace(e.must(t, nobody, nil, "network", "inspect", "--format", "{{.Id}}", "host"))
+	network := strings.TrimSpace(e.must(t, anonymous, nil, "network", "inspect", "--format", "{{.Id}}", "host"))
 	own, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
 		t.Fatal(err)
@@ -298,7 +298,7 @@ func TestAttackByLink(t *testing.T) {
 func TestAttackBySecrets(t *testing.T) {
 	e := startEngine(t)
 	const password = "hunter2"
-	e.must(t, nobody, nil, "volume", "create", "--opt", "type=cifs", "--opt", "device=//127.0.0.1/x",
+	e.must(t, anonymous, nil, "volume", "create", "--opt", "type=cifs", "--opt", "device=//127.0.0.1/x",
 		"--opt", "o=username=u,password="+password, "share")
 	e.replace(t, `{"name":"watch","users":["bob"],"actions":[""],"readonly":true}`+"\n"+
 		`{"name":"admin","users":[""],"actions":[""]}`)

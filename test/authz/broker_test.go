@@ -31,7 +31,7 @@ type broker struct {
 	policy, docker, isulad string
 	audit                  string
 	log                    *output
-	// kept tells that somebody else ends it: cleanups of the test need it.
+	// kept is set if the caller ends it, because cleanups of the test need it.
 	kept bool
 }
 
@@ -53,7 +53,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// prepare makes a folder with policies for a broker with sockets of its own.
+// prepare makes a directory with policies for a broker with sockets of its own.
 func prepare(t *testing.T, policies string) *broker {
 	t.Helper()
 	dir := t.TempDir()

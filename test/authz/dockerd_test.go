@@ -53,14 +53,14 @@ func startEngine(t *testing.T, flags ...string) *dockerd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.must(t, nobody, image, "import", "-", "box")
-	e.must(t, nobody, nil, "create", "--name", "web", "--network", "none", "--memory", "64m",
+	e.must(t, anonymous, image, "import", "-", "box")
+	e.must(t, anonymous, nil, "create", "--name", "web", "--network", "none", "--memory", "64m",
 		"box", "/bin/sleep", "1000000")
-	e.must(t, nobody, nil, "start", "web")
+	e.must(t, anonymous, nil, "start", "web")
 	t.Cleanup(func() {
 		e.replace(t, `{"name":"cleanup","users":[""],"actions":[""]}`)
-		if all := strings.Fields(e.must(t, nobody, nil, "ps", "--all", "--quiet")); len(all) > 0 {
-			e.must(t, nobody, nil, append([]string{"rm", "--force"}, all...)...)
+		if all := strings.Fields(e.must(t, anonymous, nil, "ps", "--all", "--quiet")); len(all) > 0 {
+			e.must(t, anonymous, nil, append([]string{"rm", "--force"}, all...)...)
 		}
 	})
 	return e
@@ -74,7 +74,7 @@ func (e *dockerd) restart(t *testing.T) {
 	e.start(t, cmd)
 }
 
-// freePort is a port on the loopback address that nobody uses.
+// freePort returns an unused port of the loopback address.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -108,11 +108,11 @@ func (e *dockerd) startDocker(t *testing.T) {
 			t.Logf("dockerd: %s", text[max(0, len(text)-4000):])
 		}
 	})
-	engine.WaitFor(t, "dockerd answers", func() bool { return e.run(nobody, nil, "version").code == 0 })
+	engine.WaitFor(t, "dockerd answers", func() bool { return e.run(anonymous, nil, "version").code == 0 })
 }
 
-// nobody is the user without a name: whoever asks at the unix socket.
-const nobody = ""
+// anonymous is the user without a name: any client of the unix socket.
+const anonymous = ""
 
 // ran is how a command ended.
 type ran struct {
@@ -125,7 +125,7 @@ func (e *dockerd) command(ctx context.Context, user string, args ...string) *exe
 	cmd := exec.CommandContext(ctx, shared.docker, args...)
 	// A client that may not ask which version of the API there is, as the manual's policies have it, has to be told.
 	cmd.Env = append(os.Environ(), "HOME="+e.certs, "DOCKER_API_VERSION=1.41")
-	if user == nobody {
+	if user == anonymous {
 		cmd.Env = append(cmd.Env, "DOCKER_HOST=unix:///run/docker.sock")
 	} else {
 		cmd.Env = append(cmd.Env, "DOCKER_HOST=tcp://"+e.address, "DOCKER_TLS_VERIFY=1", "DOCKER_CERT_PATH="+filepath.Join(e.certs, user))

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"palisade/test/ctr"
 )
@@ -20,34 +19,24 @@ import (
 var shared struct{ dir, rootfs, broker, docker string }
 
 func TestMain(m *testing.M) {
-	ctr.MainIsolated("authz", func() (int, error) { return runAll(m) })
+	suite := ctr.Suite{Name: "authz", Setup: setUp, Programs: []string{
+		"dockerd", "containerd", "runc", "strace", "systemd-analyze", "tar", "ps",
+	}}
+	suite.Run(m)
 }
 
-func runAll(m *testing.M) (code int, err error) {
+func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	// The one of the package rather than another that may be on the machine: what it asks for is known.
 	shared.docker = "/usr/bin/docker"
 	if _, err := os.Stat(shared.docker); err != nil {
 		if shared.docker, err = exec.LookPath("docker"); err != nil {
-			return 1, fmt.Errorf("%w (make deps installs it)", err)
+			return nil, fmt.Errorf("%w (make deps installs it)", err)
 		}
 	}
-	for _, program := range []string{"dockerd", "containerd", "runc", "strace", "systemd-analyze", "tar", "ps"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return 1, fmt.Errorf("%w (make deps installs it)", err)
-		}
+	shared.dir = dir
+	if shared.broker, err = ctr.Program(ctx, dir, "broker", "palisade/cmd/authz-broker"); err != nil {
+		return nil, err
 	}
-	if shared.dir, err = os.MkdirTemp("", "palisade-authz-"); err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(shared.dir)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	if shared.broker, err = ctr.Program(ctx, shared.dir, "broker", "palisade/cmd/authz-broker"); err != nil {
-		return 1, err
-	}
-	shared.rootfs = filepath.Join(shared.dir, "rootfs")
-	if err := ctr.NewRootfs(ctx, shared.rootfs); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+	shared.rootfs = filepath.Join(dir, "rootfs")
+	return nil, ctr.NewRootfs(ctx, shared.rootfs)
 }

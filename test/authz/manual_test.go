@@ -16,7 +16,7 @@ import (
 // examples are the seven policies of the users' manual, each with what it grants to whom, in the manual's words.
 var examples = []struct {
 	text string
-	// grants tells whether a user may do what an action is.
+	// grants reports whether a user may do what an action is.
 	grants func(user, action string) bool
 	// reason is part of what who may not is told.
 	reason string
@@ -33,7 +33,7 @@ var examples = []struct {
 	},
 	{
 		`{"name":"policy_2","users":[""],"actions":[""]}`, // a blank user can run all commands
-		func(string, string) bool { return true }, "", []string{nobody},
+		func(string, string) bool { return true }, "", []string{anonymous},
 	},
 	{
 		`{"name":"policy_3","users":["alice","bob"],"actions":["container_create"]}`, // Alice and Bob can create new containers
@@ -68,7 +68,7 @@ var containerReads = []string{
 type clientCommand struct {
 	args    string
 	actions string
-	// some tells that everybody tries it, not only those who try all.
+	// some is set if all users try it, not only those who try everything.
 	some bool
 }
 
@@ -113,13 +113,13 @@ func clientCommands() []clientCommand {
 // reason.
 func TestManual(t *testing.T) {
 	e := startEngine(t)
-	e.must(t, nobody, nil, "tag", "box", "busy")
-	e.must(t, nobody, nil, "create", "--name", "done", "--network", "none", "box", "true")
-	e.must(t, nobody, nil, "start", "done")
+	e.must(t, anonymous, nil, "tag", "box", "busy")
+	e.must(t, anonymous, nil, "create", "--name", "done", "--network", "none", "box", "true")
+	e.must(t, anonymous, nil, "start", "done")
 	commands := clientCommands()
 	for i, example := range examples {
 		e.replace(t, example.text)
-		for _, user := range []string{"alice", "bob", "service_account", nobody} {
+		for _, user := range []string{"alice", "bob", "service_account", anonymous} {
 			for j, c := range commands {
 				if !c.some && !slices.Contains(example.full, user) {
 					continue
@@ -148,7 +148,7 @@ func refusal(user, policy, name, reason string) string {
 	switch {
 	case reason != "":
 		return reason
-	case user == nobody:
+	case user == anonymous:
 		return "a user without a name is listed in no policy"
 	case !strings.Contains(policy, user):
 		return fmt.Sprintf("user %q is listed in no policy", user)
@@ -186,7 +186,7 @@ func checkCommands(t *testing.T, e *dockerd, commands []clientCommand) {
 	}
 }
 
-// isOtherWay tells whether an action is that of cp into a container, which the table has for cp out of one.
+// isOtherWay reports whether an action is that of cp into a container, which the table has for cp out of one.
 func isOtherWay(name string) bool { return name == "container_archive_extract" }
 
 // TestBrokerKilled makes sure that nothing is allowed without a broker, and that a new one is all that is needed.
@@ -196,7 +196,7 @@ func TestBrokerKilled(t *testing.T) {
 	e.signal(t, syscall.SIGKILL)
 	e.ended(t)
 	var asking sync.WaitGroup // dockerd tries for some time
-	for _, user := range []string{"alice", "bob", nobody} {
+	for _, user := range []string{"alice", "bob", anonymous} {
 		asking.Go(func() {
 			if r := e.run(user, nil, "ps"); r.code == 0 || !strings.Contains(r.stderr, "authz-broker") {
 				t.Errorf("%q without a broker: %+v", user, r)

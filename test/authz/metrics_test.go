@@ -74,7 +74,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	if n := told.Value("palisade_authz_errors_total", `kind="request"`); n != 1 {
-		t.Errorf("%v requests are not understood", n)
+		t.Errorf("%v requests were not parsed", n)
 	}
 	success := told.Value(loads, `result="success"`)
 	e.write(t, "}")

@@ -30,7 +30,8 @@ func TestMain(m *testing.M) {
 		fmt.Println("NumCPU", runtime.NumCPU(), "GOMAXPROCS", runtime.GOMAXPROCS(0))
 		return
 	}
-	os.Exit(m.Run())
+	suite := ctr.Suite{Name: "clients", OnHost: true}
+	suite.Run(m)
 }
 
 // minUptime is the age of the host from which it can be told from that of a container, of which

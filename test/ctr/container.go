@@ -72,12 +72,12 @@ type Container struct {
 	bundle  string
 }
 
-// Start starts a container, with the folder of its bundle in dir.
+// Start starts a container, with the directory of its bundle in dir.
 func Start(ctx context.Context, dir string, o Options) (*Container, error) {
 	if o.Runtime == "" {
 		o.Runtime = "runc"
 	}
-	c := &Container{ID: fmt.Sprintf("palisade-%d-%08x", os.Getpid(), rand.Uint32()), runtime: o.Runtime, Lxcfs: o.Lxcfs}
+	c := &Container{ID: madeCgroup(fmt.Sprintf("palisade-%d-%08x", os.Getpid(), rand.Uint32())), runtime: o.Runtime, Lxcfs: o.Lxcfs}
 	c.bundle = filepath.Join(dir, c.ID)
 	if err := os.Mkdir(c.bundle, 0o755); err != nil {
 		return nil, err
@@ -116,7 +116,7 @@ func (c *Container) command(ctx context.Context, args ...string) (*exec.Cmd, con
 	return cmd, cancel
 }
 
-// CommandLine is what is to be run for a command line that has a runtime do something. crun refuses a machine where v2 has
+// CommandLine returns the command line that runs a runtime. crun refuses a machine where v2 has
 // controllers beside those of v1: it is shown one without v2, in a mount namespace of its own.
 func CommandLine(runtime string, args ...string) []string {
 	if !strings.HasSuffix(runtime, "crun") || !hasMixedCgroups() {
@@ -125,7 +125,7 @@ func CommandLine(runtime string, args ...string) []string {
 	return append([]string{"unshare", "--mount", "sh", "-c", `umount /sys/fs/cgroup/unified && exec "$@"`, "sh"}, args...)
 }
 
-// hasMixedCgroups tells whether v2 has controllers beside those of v1.
+// hasMixedCgroups reports whether v2 has controllers beside those of v1.
 func hasMixedCgroups() bool {
 	text, err := os.ReadFile("/sys/fs/cgroup/unified/cgroup.controllers")
 	return err == nil && len(bytes.TrimSpace(text)) > 0
@@ -187,7 +187,7 @@ func (c *Container) Update(ctx context.Context, r specs.LinuxResources) error {
 	return err
 }
 
-// Log is what the container's programs have printed that nobody waited for.
+// Log returns the output of the container's programs for which no caller waited.
 func (c *Container) Log() string {
 	text, err := os.ReadFile(filepath.Join(c.bundle, "log"))
 	if err != nil {
@@ -224,7 +224,7 @@ func (c *Container) Cgroup(controller string) (string, error) {
 	return "", fmt.Errorf("container %s has no cgroup of %s in %q", c.ID, controller, text)
 }
 
-// OnV2 tells whether this machine has cgroup v2 alone.
+// OnV2 reports whether this machine has cgroup v2 alone.
 func OnV2() bool {
 	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
 	return err == nil

@@ -38,7 +38,7 @@ func NewCrowd() (*Crowd, error) {
 		}
 	}
 	c := new(Crowd)
-	name := fmt.Sprintf("palisade-crowd-%d-%d", os.Getpid(), time.Now().UnixNano())
+	name := madeCgroup(fmt.Sprintf("palisade-crowd-%d-%d", os.Getpid(), time.Now().UnixNano()))
 	for _, root := range roots {
 		dir := filepath.Join(root, name)
 		if err := makeCgroup(dir); err != nil {

@@ -42,7 +42,7 @@ func (b *LockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// StartDaemon starts the lxcfs at path with a mount point, pid file and runtime folder in dir, and waits until it serves.
+// StartDaemon starts the lxcfs at path with a mount point, pid file and runtime directory in dir, and waits until it serves.
 func StartDaemon(ctx context.Context, path, dir string, flags ...string) (*Daemon, error) {
 	d, args, err := newDaemon(dir, flags)
 	if err != nil {
@@ -55,7 +55,7 @@ func StartDaemon(ctx context.Context, path, dir string, flags ...string) (*Daemo
 // newDaemon prepares what a daemon needs in dir, and its command line.
 func newDaemon(dir string, flags []string) (*Daemon, []string, error) {
 	d := &Daemon{Mountpoint: filepath.Join(dir, "lxcfs"), done: make(chan error, 1), log: new(LockedBuffer)}
-	// Somebody may have left a mount there that waits to be served: it is not to be looked at.
+	// An earlier daemon may have left a mount that waits for a server: stat(2) would hang there.
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, nil, err
 	}
@@ -208,7 +208,7 @@ func (d *Daemon) Crash() error {
 	return err
 }
 
-// hasEnded tells whether all threads of a process have ended, though nobody may have waited for it yet.
+// hasEnded reports whether all threads of a process have ended, although its parent may not have reaped it yet.
 func hasEnded(pid int) bool {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	threads, err := os.ReadDir(filepath.Join(dir, "task"))
@@ -228,7 +228,7 @@ func (d *Daemon) Unmount() error {
 	return err
 }
 
-// IsClosed tells whether a channel, to which nobody sends, has been closed.
+// IsClosed reports whether a channel without senders is closed.
 func IsClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:

@@ -40,12 +40,7 @@ func Isolate() (code int, done bool, err error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL,
 	}
-	err = cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return exit.ExitCode(), true, nil
-	}
-	return 0, true, err
+	return exitCode(cmd.Run())
 }
 
 // MainIsolated is the main function of a program that runs in the namespaces of Isolate. It does not

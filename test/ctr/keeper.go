@@ -124,7 +124,7 @@ func (k *Keeper) Command(path string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Drop lets go of the files, as for a service that has been stopped: a mount that nobody serves is dead then.
+// Drop lets go of the files, as for a service that has been stopped: a mount without a server is dead then.
 func (k *Keeper) Drop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

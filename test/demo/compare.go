@@ -9,7 +9,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// fact is a row of the table: what is to be seen in a file.
+// fact is a row of the table: a value in a file.
 type fact struct {
 	name, path string
 	see        func(text string) string

@@ -24,7 +24,7 @@ func main() {
 	shift := flag.String("shift", "bin/userns-shift", "the wrapper of the runtime")
 	runtime := flag.String("runtime", "runc", "the container runtime: runc or crun")
 	flag.Parse()
-	// What it made is to be removed also where the terminal is closed, or the reader of its output has seen enough.
+	// Clean up also after the end of the terminal (SIGHUP) or of the reader of the output (SIGPIPE).
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer cancel()
 	if err := run(ctx, *lxcfs, *toolkit, *shift, *runtime); err != nil {

@@ -14,7 +14,7 @@ var (
 	heading = regexp.MustCompile(`^#+ (.*)$`)
 )
 
-// DeadLinks are the links of a page, in a folder with all pages, that lead to no file there, or to no heading of a page.
+// DeadLinks are the links of a page, in a directory with all pages, that lead to no file there, or to no heading of a page.
 func DeadLinks(root, page string) (dead []string, err error) {
 	lines, err := readLines(filepath.Join(root, page))
 	if err != nil {

@@ -3,8 +3,8 @@
 package docs
 
 import (
+	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -12,39 +12,29 @@ import (
 	"palisade/test/ctr"
 )
 
-// shared are the files of the packages, in a folder that stands for the root of a machine, and a root file system for containers.
+// shared are the files of the packages, in a directory that stands for the root of a machine, and a root file system for containers.
 var shared struct{ dir, layer, rootfs string }
 
 func TestMain(m *testing.M) {
-	ctr.MainIsolated("docs", func() (int, error) { return runAll(m) })
+	suite := ctr.Suite{Name: "docs", Setup: setUp, Programs: []string{
+		"systemctl", "runc", "crun", "dockerd", "podman", "lxc-start", "containerd", "ctr", "busybox",
+		"unshare", "ip", "curl", "jq", "openssl", "ps", "apt-get",
+	}}
+	suite.Run(m)
 }
 
-func runAll(m *testing.M) (code int, err error) {
-	for _, program := range []string{
-		"systemctl", "runc", "crun", "dockerd", "podman", "lxc-start", "containerd", "ctr", "busybox", "unshare", "ip", "curl",
-		"jq", "openssl", "ps", "apt-get",
-	} {
-		if _, err := exec.LookPath(program); err != nil {
-			return 1, fmt.Errorf("%w (make deps installs it)", err)
-		}
-	}
-	if shared.dir, err = os.MkdirTemp("", "palisade-docs-"); err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(shared.dir)
-	shared.layer, shared.rootfs = filepath.Join(shared.dir, "layer"), filepath.Join(shared.dir, "rootfs")
+func setUp(_ context.Context, dir string) (cleanup func() error, err error) {
+	shared.dir = dir
+	shared.layer, shared.rootfs = filepath.Join(dir, "layer"), filepath.Join(dir, "rootfs")
 	if err := installPackages(shared.layer); err != nil {
-		return 1, err
+		return nil, err
 	}
-	if err := newRootfs(shared.rootfs); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+	return nil, newRootfs(shared.rootfs)
 }
 
 // installPackages builds the programs and puts the files of all packages below a root.
 func installPackages(root string) error {
-	// The modules that the packages' source takes are to be there: the worlds have no network.
+	// The worlds have no network: fetch the modules for the packages' source.
 	const script = `vendor=$(mktemp -d); go mod vendor -o "$vendor/vendor"; rm -rf "$vendor"; make --silent build man; for package in lxcfs lxcfs-toolkit tools lxc userns-shift authz-broker; do rpm/install.sh $package "$1"; done`
 	cmd := exec.Command("bash", "-ec", script, "bash", root)
 	cmd.Dir = Repository

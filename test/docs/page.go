@@ -140,7 +140,7 @@ func (b Block) Expected() (want []string) {
 	return want
 }
 
-// Prints tells whether lines are in an output, in their order. Blanks are blanks, however many, and "..." is any text.
+// Prints reports whether lines are in an output, in their order. Blanks are blanks, however many, and "..." is any text.
 func Prints(output string, want []string) (missing string) {
 	for _, line := range want {
 		var words []string
@@ -167,10 +167,10 @@ func FirstColumn(text string) (cells []string) {
 	return cells
 }
 
-// Repository is the folder that has the documents.
+// Repository is the directory that has the documents.
 const Repository = "../.."
 
-// Pages are the documents, by their paths in a folder that has them all. Man pages are made of the programs' own help, and held to it elsewhere.
+// Pages are the documents, by their paths in a directory that has them all. Man pages are made of the programs' own help, and held to it elsewhere.
 func Pages(root string) (pages []string, err error) {
 	for _, pattern := range []string{"*.md", "docs/*.md", "docs/engines/*.md"} {
 		found, err := filepath.Glob(filepath.Join(root, pattern))

@@ -48,7 +48,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// add adds what is to be executed, and returns its number.
+// add adds a script, and returns its number.
 func (w *world) add(t *testing.T, script string) (number int) {
 	t.Helper()
 	w.blocks++
@@ -111,7 +111,7 @@ func (w *world) run(t *testing.T, layer string, timeout time.Duration) (failed i
 // ownCgroups makes a cgroup in each hierarchy, which ends with the test.
 func ownCgroups(t *testing.T) (dirs []string) {
 	t.Helper()
-	dirs = engine.MakeCgroups(t, fmt.Sprintf("palisade-docs-%d", os.Getppid()))
+	dirs = engine.MakeCgroups(t, "palisade-docs")
 	t.Cleanup(func() {
 		for _, dir := range dirs {
 			engine.WaitFor(t, dir+" is empty", func() bool { engine.RemoveCgroups(dir); _, err := os.Stat(dir); return err != nil })

@@ -28,9 +28,9 @@ var (
 	debs = packager{"deb", []string{"dpkg", "-i"}, []string{"dpkg", "-r"},
 		[]string{policyFile, hookspec, "/var/lib/lcrd/hooks/hookspec.json", shiftKey}}
 	rpms = packager{"rpm", []string{"rpm", "-U", "--nodeps"}, []string{"rpm", "-e"},
-		append([]string{policyFile + ".rpmsave", shiftKey}, othersFolders...)}
+		append([]string{policyFile + ".rpmsave", shiftKey}, othersDirectories...)}
 	// Other packages have these, on machines where rpm has installed all.
-	othersFolders = []string{"/usr/share/licenses", "/usr/share/zsh/site-functions", "/var/lib/isulad", "/var/lib/lcrd"}
+	othersDirectories = []string{"/usr/share/licenses", "/usr/share/zsh/site-functions", "/var/lib/isulad", "/var/lib/lcrd"}
 )
 
 // shiftKey is kept on removal, so that records of shifted trees stay valid.
@@ -42,26 +42,26 @@ func (s *story) bootFirst() {
 		s.Fatal(err)
 	}
 	s.before = s.tree()
-	s.folder = filepath.Join(shared.packages, s.kind+"s")
-	if strings.HasPrefix(s.folder, "/usr/") { // the machine has them
+	s.directory = filepath.Join(shared.packages, s.kind+"s")
+	if strings.HasPrefix(s.directory, "/usr/") { // the machine has them
 		return
 	}
-	if err := os.CopyFS(s.path("/srv/packages"), os.DirFS(s.folder)); err != nil {
+	if err := os.CopyFS(s.path("/srv/packages"), os.DirFS(s.directory)); err != nil {
 		s.Fatal(err)
 	}
-	s.folder = "/srv/packages"
+	s.directory = "/srv/packages"
 }
 
 // add installs the packages of a version.
 func (s *story) add(version string, count int) string {
 	s.Helper()
-	found, err := filepath.Glob(s.path(filepath.Join(s.folder, version, "*."+s.kind)))
+	found, err := filepath.Glob(s.path(filepath.Join(s.directory, version, "*."+s.kind)))
 	if err != nil || len(found) != count {
 		s.Fatalf("%q, %v", found, err)
 	}
 	args := slices.Clone(s.installer)
 	for _, path := range found {
-		args = append(args, filepath.Join(s.folder, version, filepath.Base(path)))
+		args = append(args, filepath.Join(s.directory, version, filepath.Base(path)))
 	}
 	return s.do(args...)
 }
@@ -85,7 +85,7 @@ func (s *story) start() {
 	s.do("systemctl", "enable", "--now", "lxcfs", "authz-broker")
 	s.servicesRun()
 	s.do("lxcfs-toolkit", "check-lxcfs")
-	s.see(strings.Contains(s.read("/proc/1/mountinfo"), " /var/lib/lxc/lxcfs "), "lxcfs is mounted for everybody")
+	s.see(strings.Contains(s.read("/proc/1/mountinfo"), " /var/lib/lxc/lxcfs "), "lxcfs is mounted in the mount namespace of the host")
 	s.see(strings.Contains(s.read("/proc/"+s.mainPID("lxcfs")+"/cmdline"), "\x00--log-level\x00debug\x00"), "lxcfs has the options of `/etc/default/lxcfs`")
 	s.do("journalctl", "--sync")
 	log := s.do("journalctl", "-u", "authz-broker", "-o", "cat", "--no-pager")

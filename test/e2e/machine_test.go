@@ -21,7 +21,7 @@ import (
 // It may be booted again and again: what lies in the root stays.
 type machine struct {
 	root string
-	// usr is the folder whose files it has in its /usr.
+	// usr is the directory whose files it has in its /usr.
 	usr     string
 	cgroups []string
 	systemd *exec.Cmd
@@ -54,7 +54,7 @@ func newMachine(t *testing.T) *machine {
 		syscall.Unmount(filepath.Join(m.root, "usr"), syscall.MNT_DETACH) // all goes with this process's namespace
 		syscall.Unmount(m.root, syscall.MNT_DETACH)
 	})
-	m.cgroups = engine.MakeCgroups(t, fmt.Sprintf("palisade-e2e-%d", os.Getppid()))
+	m.cgroups = engine.MakeCgroups(t, "palisade-e2e")
 	return m
 }
 

@@ -5,6 +5,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,31 +15,22 @@ import (
 	"palisade/test/ctr"
 )
 
-// shared are a folder with the packages of two versions, see packages.sh, and a root file system for containers.
+// shared are a directory with the packages of two versions, see packages.sh, and a root file system for containers.
 var shared struct{ packages, rootfs string }
 
-func TestMain(m *testing.M) { ctr.MainIsolated("e2e", func() (int, error) { return runAll(m) }) }
+func TestMain(m *testing.M) {
+	suite := ctr.Suite{Name: "e2e", Setup: setUp, Programs: []string{"systemctl", "dockerd", "docker",
+		"containerd", "runc", "dpkg", "unshare", "nsenter", "busybox", "tar", "lxc-start"}}
+	suite.Run(m)
+}
 
-func runAll(m *testing.M) (code int, err error) {
-	for _, program := range []string{"systemctl", "dockerd", "docker", "containerd", "runc", "dpkg", "unshare", "nsenter", "busybox", "tar", "lxc-start"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return 1, fmt.Errorf("%w (make deps installs it)", err)
-		}
-	}
-	dir, err := os.MkdirTemp("", "palisade-e2e-")
-	if err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(dir)
+func setUp(_ context.Context, dir string) (cleanup func() error, err error) {
 	if shared.packages = os.Getenv("PALISADE_PACKAGES"); shared.packages == "" {
 		shared.packages = filepath.Join(dir, "packages")
 		if out, err := exec.Command("./packages.sh", shared.packages).CombinedOutput(); err != nil {
-			return 1, fmt.Errorf("build the packages: %w: %s", err, out)
+			return nil, fmt.Errorf("build the packages: %w: %s", err, out)
 		}
 	}
 	shared.rootfs = filepath.Join(dir, "rootfs")
-	if err := makeRootfs(shared.rootfs); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+	return nil, makeRootfs(shared.rootfs)
 }

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// others are folders of the engine and the operator, and what systemd and dpkg keep.
+// others are directories of the engine and the operator, and what systemd and dpkg keep.
 var others = []string{
 	"/srv", "/opt", "/var/tmp", "/var/lib/docker", "/var/lib/containerd", "/var/lib/dpkg", "/var/lib/systemd", "/var/log/journal", "/var/log/dpkg.log",
 	"/var/lib/private", "/var/log/private", "/var/cache/private", "/etc/cni", "/etc/docker", "/etc/default", "/etc/systemd/system/docker.service.d",
@@ -69,7 +69,7 @@ func (s *story) remove() {
 	s.removePackages()
 }
 
-// removePackages takes them away, and makes sure that containers have the host's files and that nothing is left but what is to be kept.
+// removePackages takes them away, and makes sure that containers have the host's files and that only the files that must be kept are left.
 func (s *story) removePackages() {
 	s.do(append(slices.Clone(s.remover), packages...)...)
 	s.hostFiles()

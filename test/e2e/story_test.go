@@ -15,24 +15,24 @@ import (
 )
 
 const intro = `An operator's whole way with Palisade: its packages are installed into a clean root with systemd, containers are run by runc and by
-Docker, everything that serves them is killed, restarted, upgraded and booted anew under their eyes, and the packages are removed.`
+Docker, everything that serves them is killed, restarted, upgraded and booted again under their eyes, and the packages are removed.`
 
 // story is what the steps share.
 type story struct {
 	*testing.T
 	*machine
 	packager
-	// folder has the packages, as the machine sees it.
-	folder string
-	report *report
-	now    *step
+	// directory has the packages, as the machine sees it.
+	directory string
+	report    *report
+	now       *step
 	// before is what was in the root before anything was installed.
 	before map[string]bool
 	system *guest // runs by runc
 	web    *guest // runs by Docker
 }
 
-// part is a step that is to be told.
+// part is a step of the report.
 type part struct {
 	title, why string
 	tell       func(*story)
@@ -161,7 +161,7 @@ func (s *story) waitFor(what string, is func() bool) {
 		time.Sleep(10 * time.Millisecond)
 		if time.Since(started) > waitTime {
 			s.now.seen(false, what)
-			s.Fatalf("in vain: %s", what)
+			s.Fatalf("timed out waiting for: %s", what)
 		}
 	}
 	s.now.seen(true, fmt.Sprintf("%s, after %.1f s", what, time.Since(started).Seconds()))

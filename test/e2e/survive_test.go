@@ -14,7 +14,7 @@ func (s *story) server() (status struct {
 	Worker  int    `json:"worker"`
 	Version string `json:"version"`
 }) {
-	// Who reads waits while nobody serves.
+	// Readers wait while no process serves.
 	json.Unmarshal([]byte(s.read("/var/lib/lxc/lxcfs/status")), &status) // there is nothing in it where it cannot be read
 	return status
 }

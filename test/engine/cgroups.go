@@ -2,6 +2,8 @@ package engine
 
 import (
 	_ "embed"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,10 +11,10 @@ import (
 	"testing"
 )
 
-// MakeCgroups is NewCgroups for a test.
+// MakeCgroups makes cgroups for a test by NewCgroups, with a name of their own.
 func MakeCgroups(t testing.TB, name string) []string {
 	t.Helper()
-	dirs, err := NewCgroups(name)
+	dirs, err := NewCgroups(fmt.Sprintf("%s-%08x", name, rand.Uint32()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +62,7 @@ const EnterCgroups = `while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs"; shift;
 //go:embed cgroups.sh
 var MountCgroups string
 
-// RemoveCgroups removes cgroups, the innermost first, as far as nobody is in them.
+// RemoveCgroups removes the cgroups without processes, the innermost first.
 func RemoveCgroups(dir string) {
 	entries, _ := os.ReadDir(dir) // they may go by themselves
 	for _, entry := range entries {

@@ -48,8 +48,8 @@ func OwnLib(t testing.TB) {
 	})
 }
 
-// OwnCopy lets the test change a folder of the host's, and what is below it: the changes end with the test.
-func OwnCopy(t testing.TB, folder string) {
+// OwnCopy lets the test change a directory of the host's, and what is below it: the changes end with the test.
+func OwnCopy(t testing.TB, directory string) {
 	t.Helper()
 	changes := t.TempDir()
 	mount := func(source, target, fstype, data string) {
@@ -70,7 +70,7 @@ func OwnCopy(t testing.TB, folder string) {
 			t.Fatal(err)
 		}
 	}
-	mount("overlay", folder, "overlay", "lowerdir="+folder+",upperdir="+upper+",workdir="+work)
+	mount("overlay", directory, "overlay", "lowerdir="+directory+",upperdir="+upper+",workdir="+work)
 }
 
 // ParentCgroup is a cgroup for an engine's containers, which ends with the test.
@@ -144,7 +144,7 @@ func WaitFor(t testing.TB, what string, is func() bool) {
 	}
 	for deadline := time.Now().Add(bound); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("in vain: %s", what)
+			t.Fatalf("timed out waiting for: %s", what)
 		}
 	}
 }

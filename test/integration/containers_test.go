@@ -15,7 +15,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// figuresDir is the folder in which the host's root sees what each container sees.
+// figuresDir is the directory in which the host's root sees what each container sees.
 func figuresDir(d *ctr.Daemon) string { return filepath.Join(d.Mountpoint, "containers") }
 
 // figures is the text of a file as the container of the process pid sees it, read by the host.
@@ -159,7 +159,7 @@ func TestHostilePIDs(t *testing.T) {
 			t.Errorf("a file was opened with the flags %#x", flag)
 		}
 	}
-	// One that has ended is gone, for who has its folder or a file open as well.
+	// One that has ended is gone, for who has its directory or a file open as well.
 	open, err := os.Open(filepath.Join(figuresDir(shared.daemon), pid, "meminfo"))
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +188,7 @@ func otherThread(t *testing.T, pid int) string {
 	return ""
 }
 
-// TestFiguresSurvive kills the worker while files and folders of a container are open.
+// TestFiguresSurvive kills the worker while files and directories of a container are open.
 func TestFiguresSurvive(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
 	c := limited(t, ctr.Options{Lxcfs: d.Mountpoint})
@@ -198,13 +198,13 @@ func TestFiguresSurvive(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	folder, err := os.Open(dir)
+	directory, err := os.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer folder.Close()
+	defer directory.Close()
 	text := make([]byte, 64<<10)
-	for range 20 {
+	for range ctr.Repeat(5, 20) {
 		if n, err := file.ReadAt(text[:100], 0); n != 100 || err != nil {
 			t.Fatalf("%d bytes, %v", n, err)
 		}
@@ -215,11 +215,11 @@ func TestFiguresSurvive(t *testing.T) {
 		if n, _ := file.ReadAt(text, 0); seen(t, string(text[:n])) != limit {
 			t.Fatalf("an open file: %q", text[:n])
 		}
-		if _, err := folder.Seek(0, 0); err != nil {
+		if _, err := directory.Seek(0, 0); err != nil {
 			t.Fatal(err)
 		}
-		if names, err := folder.Readdirnames(-1); err != nil || !slices.Contains(names, "loadavg") {
-			t.Fatalf("an open folder: %v, %v", names, err)
+		if names, err := directory.Readdirnames(-1); err != nil || !slices.Contains(names, "loadavg") {
+			t.Fatalf("an open directory: %v, %v", names, err)
 		}
 		if got := seen(t, hostFile(t, filepath.Join(dir, "meminfo"))); got != limit {
 			t.Fatalf("MemTotal %d, want %d", got, limit)

@@ -75,11 +75,11 @@ func TestBadCommandLines(t *testing.T) {
 		{"metrics at a name", []string{"--metrics", "localhost:9436", dir}, 2, `"localhost:9436"`},
 		{"metrics at a socket somewhere", []string{"--metrics-socket", "m.sock", dir}, 2, `--metrics-socket "m.sock" is not an absolute path`},
 		{"a mount point that is not there", append(private, filepath.Join(dir, "absent")), 1, "absent"},
-		{"one whose folder is not there", append(private, filepath.Join(dir, "absent/deeper")), 2, "absent"},
+		{"one whose directory is not there", append(private, filepath.Join(dir, "absent/deeper")), 2, "absent"},
 		{"a mount point that is a file", append(private, file), 1, "not a directory"},
 		{"a pid file that cannot be", []string{"--pidfile", "/absent/pid", "--runtime-dir", filepath.Join(dir, "run"), dir}, 1, "/absent/pid"},
-		{"a runtime folder that cannot be", []string{"--pidfile", filepath.Join(dir, "pid"), "--runtime-dir", file, dir}, 1, file},
-		{"a runtime folder in the mount point", []string{"--pidfile", filepath.Join(dir, "pid"), "--runtime-dir", filepath.Join(dir, "run"), dir}, 1,
+		{"a runtime directory that cannot be", []string{"--pidfile", filepath.Join(dir, "pid"), "--runtime-dir", file, dir}, 1, file},
+		{"a runtime directory in the mount point", []string{"--pidfile", filepath.Join(dir, "pid"), "--runtime-dir", filepath.Join(dir, "run"), dir}, 1,
 			filepath.Join(dir, "run")},
 	}
 	for _, tt := range tests {
@@ -305,7 +305,7 @@ func waitFor(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }
@@ -417,7 +417,7 @@ func checkStaysOff(t *testing.T, d *ctr.Daemon, c *ctr.Container, host uint64) {
 	waitFor(t, "the switch", func() bool { return memory(t, c, "MemTotal") == limit && !isOff() })
 }
 
-// TestUnmountedByHand ends the daemon in good order when somebody unmounts it.
+// TestUnmountedByHand checks that the daemon exits with 0 when it is unmounted.
 func TestUnmountedByHand(t *testing.T) {
 	d, err := ctr.StartDaemon(t.Context(), shared.lxcfs, t.TempDir())
 	if err != nil {
@@ -463,7 +463,7 @@ func TestRestartKeepsCounters(t *testing.T) {
 	}
 }
 
-// TestStateFileIsRubbish starts with a state that nobody can read.
+// TestStateFileIsRubbish starts with a state file that cannot be parsed.
 func TestStateFileIsRubbish(t *testing.T) {
 	dir := t.TempDir()
 	d, err := ctr.StartDaemon(t.Context(), shared.lxcfs, dir)

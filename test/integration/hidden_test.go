@@ -22,7 +22,7 @@ import (
 // mountFigures enters a namespace with a thread that ends there, which the main thread would not: it is the one that /proc/self shows.
 func init() { runtime.LockOSThread() }
 
-// TestContainersAreHidden looks for the folder from everywhere but from the host, while the host's root reads there, so that
+// TestContainersAreHidden looks for the directory from everywhere but from the host, while the host's root reads there, so that
 // the kernel knows it.
 func TestContainersAreHidden(t *testing.T) {
 	victim := limited(t, ctr.Options{})
@@ -79,16 +79,16 @@ ls -a ` + ctr.MountDir + ` | grep -x containers; ls -d DIR 2>/dev/null; true`)
 	}
 }
 
-// mountFigures mounts the folder in the container, which takes descriptors: by its path it is not to be found there.
+// mountFigures mounts the directory in the container, which takes descriptors: by its path it is not to be found there.
 func mountFigures(t *testing.T, c *ctr.Container) {
 	t.Helper()
 	inside(t, c, "mkdir", "/tmp/figures")
-	folder, err := sys.OpenPath(figuresDir(shared.daemon))
+	directory, err := sys.OpenPath(figuresDir(shared.daemon))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer folder.Close()
-	tree, err := folder.CloneMount()
+	defer directory.Close()
+	tree, err := directory.CloneMount()
 	if err != nil {
 		t.Fatal(err)
 	}

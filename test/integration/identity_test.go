@@ -225,7 +225,7 @@ func TestContainersComeAndGo(t *testing.T) {
 	var wg sync.WaitGroup
 	for worker := range 4 {
 		wg.Go(func() {
-			for i := range 10 {
+			for i := range ctr.Repeat(4, 10) {
 				want := int64(32+worker*16+i) * mib
 				c, err := ctr.Start(t.Context(), t.TempDir(), ctr.Options{
 					Rootfs: shared.rootfs, ReadOnly: true, Lxcfs: shared.daemon.Mountpoint, Memory: want,
@@ -257,7 +257,7 @@ func TestContainersComeAndGo(t *testing.T) {
 	}
 }
 
-// heldNamespaces are the pid namespaces that the daemon holds open though nobody lives in them any more.
+// heldNamespaces are the pid namespaces that the daemon holds open although they have no process any more.
 func heldNamespaces(t *testing.T) []string {
 	t.Helper()
 	alive := make(map[string]bool)

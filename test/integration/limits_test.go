@@ -70,7 +70,7 @@ func TestZswapOption(t *testing.T) {
 	}
 }
 
-// cpuTimes are the first four columns of a line of stat, in ticks. They are read by somebody who has entered the container's
+// cpuTimes are the first four columns of a line of stat, in ticks. They are read by a process that has entered the container's
 // pid namespace, but uses none of its CPU time.
 func cpuTimes(t *testing.T, c *ctr.Container, key string) (busy, idle uint64) {
 	t.Helper()
@@ -293,7 +293,7 @@ func loopDevice(t *testing.T) (path string, major, minor int64) {
 	return path, major, minor
 }
 
-// TestHangingDev has a container whose /dev holds a file system that does not answer: nobody waits for it, neither the
+// TestHangingDev has a container whose /dev holds a file system that does not answer: no reader waits for it, neither the
 // container nor others.
 func TestHangingDev(t *testing.T) {
 	hanging, err := ctr.StartDaemon(t.Context(), shared.lxcfs, t.TempDir())

@@ -5,15 +5,12 @@ package integration
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"palisade/test/ctr"
 )
@@ -25,52 +22,27 @@ var shared struct {
 }
 
 func TestMain(m *testing.M) {
-	code, err := runAll(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "integration:", err)
-		code = 1
-	}
-	os.Exit(code)
+	suite := ctr.Suite{Name: "integration", OnHost: true, Setup: setUp,
+		Programs: []string{"runc", "crun", "nsenter"}}
+	suite.Run(m)
 }
 
-func runAll(m *testing.M) (code int, err error) {
-	if os.Geteuid() != 0 {
-		return 1, fmt.Errorf("these tests start containers: run them as root")
-	}
-	for _, program := range []string{"runc", "crun", "nsenter"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return 1, fmt.Errorf("%w (make deps installs it)", err)
-		}
-	}
-	dir, err := os.MkdirTemp("", "palisade-integration-")
-	if err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil { // for containers with a user namespace
-		return 1, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
-	defer cancel()
+func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	shared.dir, shared.rootfs = dir, filepath.Join(dir, "rootfs")
 	if err := ctr.NewRootfs(ctx, shared.rootfs); err != nil {
-		return 1, err
+		return nil, err
 	}
 	if shared.lxcfs, err = ctr.Program(ctx, dir, "lxcfs", "palisade/cmd/lxcfs"); err != nil {
-		return 1, err
+		return nil, err
 	}
 	if err := addMetricsProgram(ctx); err != nil {
-		return 1, err
+		return nil, err
 	}
-	if shared.daemon, err = ctr.StartDaemon(ctx, shared.lxcfs, dir); err != nil {
-		return 1, err
+	// It outlives the time for fixtures.
+	if shared.daemon, err = ctr.StartDaemon(context.Background(), shared.lxcfs, dir); err != nil {
+		return nil, err
 	}
-	defer func() {
-		if stopErr := shared.daemon.Stop(); stopErr != nil {
-			code, err = 1, stopErr
-		}
-	}()
-	return m.Run(), nil
+	return shared.daemon.Stop, nil
 }
 
 // addMetricsProgram puts lxcfs-metrics where lxcfs looks for it, beside an lxcfs that was built here.

@@ -109,7 +109,7 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	read(1, "meminfo")
-	check(t, "asked when nobody tells", d.scrape(t), map[[2]string]float64{{reads, `file="meminfo"`}: meminfo + 10, {replaced, `reason="killed"`}: 1})
+	check(t, "scraped after lxcfs-metrics was killed", d.scrape(t), map[[2]string]float64{{reads, `file="meminfo"`}: meminfo + 10, {replaced, `reason="killed"`}: 1})
 	helper = d.waitForHelper(t, helper)
 
 	if err := d.Signal(syscall.SIGUSR1); err != nil {

@@ -53,7 +53,7 @@ func TestAbsurdCgroupNames(t *testing.T) {
 				if got := memory(t, container, "MemTotal"); got != limit {
 					t.Errorf("MemTotal %d, want %d", got, uint64(limit))
 				}
-				time.Sleep(1100 * time.Millisecond) // until the container is looked up anew
+				time.Sleep(1100 * time.Millisecond) // until the container is looked up again
 			}
 			if err := os.WriteFile(filepath.Join(parent, "cgroup.procs"), []byte(strconv.Itoa(container.PID)), 0o644); err != nil {
 				t.Fatal(err)

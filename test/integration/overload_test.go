@@ -46,7 +46,9 @@ func startLimited(t *testing.T, files int) *ctr.Daemon {
 // TestManyNamespaces creates many more pid namespaces than the daemon may have files open. First
 // each reads a file that needs few descriptors, then all read a file at once that needs many.
 func TestManyNamespaces(t *testing.T) {
-	for _, tt := range []struct{ files, namespaces int }{{256, 400}, {1000, 3000}} {
+	for _, tt := range []struct{ files, namespaces int }{
+		{256, 400}, {1000, ctr.Repeat(1300, 3000)},
+	} {
 		t.Run(fmt.Sprintf("%d files, %d namespaces", tt.files, tt.namespaces), func(t *testing.T) {
 			d := startLimited(t, tt.files)
 			gate := filepath.Join(t.TempDir(), "gate")

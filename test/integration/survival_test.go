@@ -76,11 +76,11 @@ func waitForWorker(t *testing.T, d *ctr.Daemon, old int) {
 	})
 }
 
-// TestWorkerKilled kills the worker 200 times at random moments.
+// TestWorkerKilled kills the worker at random moments.
 func TestWorkerKilled(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
 	underLoad(t, d, func() {
-		for i := range 200 {
+		for i := range ctr.Repeat(40, 200) {
 			time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
 			if i%8 == 0 { // lxcfs gives up when 16 in a row have not served
 				hostFile(t, filepath.Join(d.Mountpoint, "proc/uptime"))
@@ -90,7 +90,7 @@ func TestWorkerKilled(t *testing.T) {
 	})
 }
 
-// TestWorkerHangs stops the worker: it is replaced, and nobody gets an error.
+// TestWorkerHangs stops the worker: it is replaced, and no reader gets an error.
 func TestWorkerHangs(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
 	underLoad(t, d, func() {
@@ -108,7 +108,7 @@ func TestWorkerHangs(t *testing.T) {
 	}
 }
 
-// TestUpgrade has the worker replaced 50 times by one of the program on disk; one that does not start is given up.
+// TestUpgrade replaces the worker by one of the program on disk, again and again. A worker that does not start is given up.
 func TestUpgrade(t *testing.T) {
 	dir := t.TempDir()
 	program := filepath.Join(dir, "lxcfs-on-disk")
@@ -136,7 +136,7 @@ func TestUpgrade(t *testing.T) {
 		}
 	})
 	underLoad(t, d, func() {
-		for i := range 50 {
+		for i := range ctr.Repeat(12, 50) {
 			replace(text)
 			old := workerOf(t, d)
 			if err := d.Signal(syscall.SIGUSR1); err != nil {
@@ -248,7 +248,7 @@ func TestKeptMount(t *testing.T) {
 	}
 	underLoad(t, d, func() {
 		var err error
-		for i := range 20 {
+		for i := range ctr.Repeat(8, 20) {
 			if i%3 == 0 {
 				err = d.Stop()
 			} else {
@@ -269,8 +269,8 @@ func TestKeptMount(t *testing.T) {
 	waitFor(t, "the files that are kept", func() bool { return k.Len() == files })
 }
 
-// TestKeptMountIsGone has files kept of a mount that somebody has taken away, or aborted: the next process mounts anew, and only the
-// files of that are kept from then on.
+// TestKeptMountIsGone keeps the files of a mount that was unmounted or aborted: the next process mounts again,
+// and only the files of the new mount are kept from then on.
 func TestKeptMountIsGone(t *testing.T) {
 	dir := t.TempDir()
 	k, d := startKept(t, dir)
@@ -294,9 +294,9 @@ func TestKeptMountIsGone(t *testing.T) {
 		return os.WriteFile(filepath.Join(control, strconv.FormatUint(info.Dev&0xff|info.Dev>>12&^0xff, 10), "abort"), []byte("1"), 0o200)
 	}
 	for name, end := range map[string]func() error{
-		"unmounted while nobody serves": func() error { return errors.Join(d.Crash(), d.Unmount()) },
-		"unmounted":                     func() error { return errors.Join(d.Unmount(), d.Stop()) },
-		"aborted":                       func() error { return errors.Join(abort(), d.Stop()) },
+		"unmounted while no process serves": func() error { return errors.Join(d.Crash(), d.Unmount()) },
+		"unmounted":                         func() error { return errors.Join(d.Unmount(), d.Stop()) },
+		"aborted":                           func() error { return errors.Join(abort(), d.Stop()) },
 	} {
 		if err := end(); err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -337,7 +337,7 @@ func TestPanicIsNoMistake(t *testing.T) {
 }
 
 // TestKeptReadsAtOnce has 200 files read byte by byte when the supervisor is restarted, and killed, while others are opened and
-// read: each goes on with the text that it has begun with.
+// read: each reader gets the rest of the text that it began with.
 func TestKeptReadsAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	k, d := startKept(t, dir)
@@ -374,7 +374,7 @@ func TestKeptReadsAtOnce(t *testing.T) {
 	}
 }
 
-// TestStateIsLost takes the runtime folder away under a daemon that is killed: counters start anew, all else goes on.
+// TestStateIsLost takes the runtime directory away under a daemon that is killed: counters start again, all else goes on.
 func TestStateIsLost(t *testing.T) {
 	dir := t.TempDir()
 	d := newDaemon(t, dir)

@@ -266,7 +266,7 @@ func TestV2PressureSurvives(t *testing.T) {
 	}
 }
 
-// isRunning tells whether a process has that in its command line.
+// isRunning reports whether a process has that in its command line.
 func isRunning(args string) bool {
 	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	return slices.ContainsFunc(processes, func(path string) bool {

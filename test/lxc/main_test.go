@@ -108,22 +108,18 @@ func runOnHost() int {
 }
 
 func runAll(m *testing.M) (code int, err error) {
-	for _, program := range []string{"lxc-start", "newuidmap", "runc", "busybox", "setpriv"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return 1, fmt.Errorf("%w (make deps installs it)", err)
-		}
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
+	suite := ctr.Suite{Name: "lxc", Setup: setUp,
+		Programs: []string{"lxc-start", "newuidmap", "runc", "busybox", "setpriv"}}
+	return suite.RunHere(m)
+}
+
+func setUp(ctx context.Context, _ string) (cleanup func() error, err error) {
 	shared.dir = os.Getenv(hostMark)
 	if err := installPrograms(ctx); err != nil {
-		return 1, err
+		return nil, err
 	}
 	shared.rootfs = filepath.Join(shared.dir, "rootfs")
-	if err := newRootfs(ctx, shared.rootfs); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+	return nil, newRootfs(ctx, shared.rootfs)
 }
 
 // inittab has the init of busybox start nothing but a process that it starts again.

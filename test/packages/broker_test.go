@@ -51,7 +51,7 @@ func TestUpgradeOfBroker(t *testing.T) {
 				if restarted := strings.Contains(calls(t, root), "try-restart authz-broker.service"); restarted != tt.restarted {
 					t.Errorf("restarted: %v; said is %q", restarted, said)
 				}
-				if warned := strings.Contains(said, "continues with the old program"); warned == tt.restarted {
+				if warned := strings.Contains(said, "with the old program"); warned == tt.restarted {
 					t.Errorf("said is %q", said)
 				}
 			})

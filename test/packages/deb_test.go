@@ -44,7 +44,7 @@ func TestDeb(t *testing.T) {
 		t.Errorf("dpkg -V says %s", out)
 	}
 	if log := calls(t, r.root); strings.Contains(log, " start") || strings.Contains(log, "enable ") || strings.Contains(log, "reload lxcfs") {
-		t.Errorf("a service is started, though nobody has said so: %q", log)
+		t.Errorf("a service is started, without a preset that says so: %q", log)
 	}
 
 	write(t, filepath.Join(r.root, policyFile), ownPolicy, 0o600)

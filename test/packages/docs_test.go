@@ -100,7 +100,7 @@ func TestBashCompletion(t *testing.T) {
 	const script = `source "$1"; shift; name=$1; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
 spec=($(complete -p "$name")); "${spec[-2]}" "$name" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"; printf '%s\n' "${COMPREPLY[@]}"`
 	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o755); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, "found"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ words, want string }{
@@ -109,7 +109,7 @@ spec=($(complete -p "$name")); "${spec[-2]}" "$name" "${COMP_WORDS[COMP_CWORD]}"
 		{"lxcfs-toolkit --log /x --log-level = de", "debug"},
 		{"lxcfs-toolkit --log-level d", "debug"},
 		{"lxcfs-toolkit --log-format ", "text json"},
-		{"lxcfs-toolkit --mountpoint " + dir + "/f", dir + "/folder"},
+		{"lxcfs-toolkit --mountpoint " + dir + "/f", dir + "/found"},
 		{"lxcfs-toolkit --log=/x remount --a", "--all"},
 		{"lxcfs-toolkit --log /x remount --c", "--container-id"},
 		{"lxcfs-toolkit hook-spec p", "podman"},

@@ -5,6 +5,7 @@
 package packages
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,7 +16,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// shared are folders with the packages of a version, of the same version again, and of a later one, and what they were built on.
+// shared are directories with the packages of a version, of the same version again, and of a later one, and what they were built on.
 var shared struct{ dir, first, again, later string }
 
 const (
@@ -32,36 +33,29 @@ func packageOf(program string) string {
 }
 
 func TestMain(m *testing.M) {
-	ctr.MainIsolated("packages", func() (int, error) { return runAll(m) })
+	suite := ctr.Suite{Name: "packages", Setup: setUp, Programs: []string{
+		"rpmbuild", "rpm", "rpmlint", "dpkg", "dpkg-deb", "systemd-analyze", "busybox", "strace",
+		"unshare", "runc", "zsh", "make", "gzip", "curl",
+	}}
+	suite.Run(m)
 }
 
-func runAll(m *testing.M) (code int, err error) {
-	for _, program := range []string{
-		"rpmbuild", "rpm", "rpmlint", "dpkg", "dpkg-deb", "systemd-analyze", "busybox", "strace", "unshare", "runc", "zsh", "make", "gzip", "curl",
-	} {
-		if _, err := exec.LookPath(program); err != nil {
-			return 1, fmt.Errorf("%w (make deps installs it)", err)
-		}
-	}
-	if shared.dir, err = os.MkdirTemp("", "palisade-packages-"); err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(shared.dir)
-	shared.first, shared.again, shared.later = filepath.Join(shared.dir, "1"), filepath.Join(shared.dir, "some/where/else"), filepath.Join(shared.dir, "2")
+func setUp(_ context.Context, dir string) (cleanup func() error, err error) {
+	shared.dir = dir
+	shared.first, shared.again, shared.later = filepath.Join(dir, "1"),
+		filepath.Join(dir, "some/where/else"), filepath.Join(dir, "2")
 	if err := build(shared.first, version); err != nil {
-		return 1, err
+		return nil, err
 	}
-	// Neither the place nor the time, the user's language and the mask of modes matter.
-	if err := build(shared.again, version, "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "TMPDIR="+shared.dir, "USER=somebody", "HOSTNAME=elsewhere"); err != nil {
-		return 1, err
+	// Neither the directory nor the time, the user's language and the mask of modes matter.
+	if err := build(shared.again, version, "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "TMPDIR="+dir,
+		"USER=somebody", "HOSTNAME=elsewhere"); err != nil {
+		return nil, err
 	}
-	if err := build(shared.later, laterVersion); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+	return nil, build(shared.later, laterVersion)
 }
 
-// build makes the packages in a folder. Only the modules of Go may be fetched: the rest is done without a network.
+// build makes the packages in a directory. Only the modules of Go may be fetched: the rest is done without a network.
 func build(dir, version string, env ...string) error {
 	const script = `umask 0022; [ -z "${USER:-}" ] || umask 0077
 rpm/source.sh "$1" "$2" && unshare --net rpm/rpm.sh "$1" "$2" && unshare --net rpm/deb.sh "$1" "$2"`
@@ -74,7 +68,7 @@ rpm/source.sh "$1" "$2" && unshare --net rpm/rpm.sh "$1" "$2" && unshare --net r
 	return nil
 }
 
-// files are those of a folder that fit a pattern.
+// files are those of a directory that fit a pattern.
 func files(t *testing.T, dir, pattern string, count int) []string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(dir, pattern))

@@ -53,7 +53,7 @@ func TestRPMObsoletes(t *testing.T) {
 	}
 }
 
-// names are those of the files in a folder.
+// names are those of the files in a directory.
 func names(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

@@ -97,7 +97,7 @@ func checkPrograms(t *testing.T, root, version string) {
 	}
 }
 
-// checkModes makes sure that the policies are nobody's business.
+// checkModes checks that only root can read the policies.
 func checkModes(t *testing.T, root string) {
 	t.Helper()
 	for path, want := range map[string]fs.FileMode{policyFile: 0o600, filepath.Dir(policyFile): fs.ModeDir | 0o750, isuladHook: 0o644} {

@@ -94,7 +94,7 @@ func newRPMRoot(t *testing.T) rpmRoot {
 	r := rpmRoot{newRoot(t)}
 	dir := t.TempDir()
 	spec := filepath.Join(dir, "base.spec")
-	// Nothing but a shell and a systemd is to be needed.
+	// The packages may require only a shell and systemd.
 	write(t, spec, `Name: base
 Version: 1
 Release: 1
@@ -138,7 +138,7 @@ func TestRPM(t *testing.T) {
 		}
 	}
 	if strings.Contains(log, "start") || strings.Contains(log, "enable ") {
-		t.Errorf("a service is started, though nobody has said so: %q", log)
+		t.Errorf("a service is started, without a preset that says so: %q", log)
 	}
 
 	write(t, filepath.Join(r.root, policyFile), ownPolicy, 0o600)
@@ -180,7 +180,7 @@ func checkOwn(t *testing.T, root, suffix string) {
 	}
 }
 
-// checkRemains makes sure that after a removal there are only some files, and folders that others use as well.
+// checkRemains makes sure that after a removal there are only some files, and directories that others use as well.
 func checkRemains(t *testing.T, root string, before []string, kept ...string) {
 	t.Helper()
 	for _, path := range tree(t, root, append(before, kept...)) {

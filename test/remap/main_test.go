@@ -27,20 +27,11 @@ import (
 var shared struct{ dir, shift, toolkit, lxcfs, evil, busybox string }
 
 func TestMain(m *testing.M) {
-	ctr.MainIsolated("remap", func() (int, error) { return runAll(m) })
+	suite := ctr.Suite{Name: "remap", Programs: []string{"busybox"}, Setup: setUp}
+	suite.Run(m)
 }
 
-func runAll(m *testing.M) (code int, err error) {
-	dir, err := os.MkdirTemp("", "palisade-remap-")
-	if err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return 1, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
+func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	shared.dir = dir
 	for _, p := range []struct {
 		path      *string
@@ -52,13 +43,11 @@ func runAll(m *testing.M) (code int, err error) {
 		{&shared.evil, "evil", "palisade/test/remap/evil"},
 	} {
 		if *p.path, err = ctr.Program(ctx, dir, p.name, p.pkg); err != nil {
-			return 1, err
+			return nil, err
 		}
 	}
-	if shared.busybox, err = exec.LookPath("busybox"); err != nil {
-		return 1, fmt.Errorf("%w (make deps installs it)", err)
-	}
-	return m.Run(), nil
+	shared.busybox, err = exec.LookPath("busybox")
+	return nil, err
 }
 
 // remap100000 is the map of most tests, firstID the host's id of a container's root in it.

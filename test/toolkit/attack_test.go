@@ -3,6 +3,7 @@
 package toolkit
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -26,19 +27,19 @@ func TestHostileContainers(t *testing.T) {
 	for _, tt := range []struct{ name, script string }{
 		{"proc is a link", `mount -t tmpfs t /mnt && ln -s VICTIM /mnt/meminfo && umount -l /proc; rmdir /proc && ln -s /mnt /proc`},
 		{"proc is a tmpfs of links", `mount -t tmpfs t /proc && ln -s VICTIM /proc/meminfo && ln -s ../../../../../../VICTIM /proc/stat`},
-		{"proc is a folder of the root", `umount -l /proc; ln -s VICTIM /proc/meminfo; ln -s / /proc/pressure`},
+		{"proc is a directory of the root", `umount -l /proc; ln -s VICTIM /proc/meminfo; ln -s / /proc/pressure`},
 		{"sys/devices is a link", `umount -l /sys; mkdir -p /sys; ln -s /proc/1/root/etc /sys/devices`},
 		{"proc is bound elsewhere", `mkdir /p; mount --bind /proc/1 /proc`},
 		{"meminfo is the victim's", `mount --bind /bin/busybox /proc/meminfo; mount --bind /tmp /proc/pressure`},
 		{"mounts come and go", loop(`mount -t tmpfs t /proc; umount /proc`)},
 		{"files come and go", loop(`mount --bind /bin/busybox /proc/meminfo; umount /proc/meminfo; umount /proc/stat`)},
-		{"folders change places", loop(`mount --move /proc /mnt; ln -s /mnt /proc2; mount --move /mnt /proc`)},
-		{"thousands of mounts", `i=0; while [ $i -lt 3000 ]; do mount --bind /bin/busybox /proc/uptime; i=$((i+1)); done`},
+		{"directories change places", loop(`mount --move /proc /mnt; ln -s /mnt /proc2; mount --move /mnt /proc`)},
+		{"thousands of mounts", fmt.Sprintf(`i=0; while [ $i -lt %d ]; do mount --bind /bin/busybox /proc/uptime; i=$((i+1)); done`, ctr.Repeat(1000, 3000))},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := hostMounts(t)
 			c := h.hostile(t, strings.ReplaceAll(tt.script, "VICTIM", victim))
-			for range 5 {
+			for range ctr.Repeat(2, 5) {
 				for _, command := range []string{"remount", "umount"} {
 					started := time.Now()
 					r := h.run(t, "", command, "--all", "--timeout", "5s")

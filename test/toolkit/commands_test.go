@@ -117,7 +117,7 @@ func TestPrestart(t *testing.T) {
 	}
 }
 
-// TestUndoPrestart takes away what prestart has mounted, and nothing that somebody has mounted there since, on it or in its place.
+// TestUndoPrestart takes away what prestart has mounted, and nothing that was mounted since, on it or in its place.
 func TestUndoPrestart(t *testing.T) {
 	h := newHost(t)
 	parent := filepath.Dir(h.mountpoint)

@@ -40,8 +40,8 @@ type patient struct {
 func newPatient(t *testing.T) *patient {
 	t.Helper()
 	p := &patient{host: newHost(t)}
-	for _, folder := range []string{"/etc", "/var/log", "/usr/share"} {
-		engine.OwnCopy(t, folder)
+	for _, directory := range []string{"/etc", "/var/log", "/usr/share"} {
+		engine.OwnCopy(t, directory)
 	}
 	engine.OwnLib(t)
 	p.bin = filepath.Join(p.dir, "bin")

@@ -74,7 +74,7 @@ const hello = "head -n 1 /proc/meminfo; cat /proc/partitions /proc/uptime >/dev/
 
 const helloMemory = "MemTotal:          65536 kB"
 
-// TestPodman starts a container of podman that is told nothing but the file in the folder that the documents name.
+// TestPodman starts a container of podman that is told nothing but the file in the directory that the documents name.
 func TestPodman(t *testing.T) {
 	engine.Need(t, "podman", "runc")
 	h := newHost(t)
@@ -144,7 +144,7 @@ func TestDocker(t *testing.T) {
 	d.Must(t, "POST", "/containers/web/restart?t=0", nil)
 	checkEngine(t, h, "web", "docker")
 
-	// A daemon that does not answer is named, and holds nobody up.
+	// A daemon that does not answer is named, and delays no command.
 	if err := daemon.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}

@@ -157,7 +157,7 @@ func hostMemory(t *testing.T) int {
 	return kb * 1024
 }
 
-// TestManualForm starts a container as the manual of iSulad does: with the hook, and with the folder above the mount point
+// TestManualForm starts a container as the manual of iSulad does: with the hook, and with the directory above the mount point
 // as a slave. What is mounted there later it sees too, and nothing of its own is seen outside.
 func TestManualForm(t *testing.T) {
 	h := newHost(t)

@@ -20,13 +20,13 @@ import (
 	"palisade/test/engine"
 )
 
-// host is what a test sees as the host: a mount point for lxcfs, and a folder.
+// host is what a test sees as the host: a mount point for lxcfs, and a directory.
 type host struct {
 	dir, mountpoint string
 	daemon          *ctr.Daemon
 }
 
-// newHost makes one, without a daemon. At its end no mount is to be left that was not there before.
+// newHost makes one, without a daemon. At the end of the test the mounts must be those of its beginning.
 func newHost(t *testing.T) *host {
 	t.Helper()
 	h := &host{dir: t.TempDir()}

@@ -39,11 +39,11 @@ func (h *host) namespaces(t *testing.T, n int) []*ctr.Namespaces {
 	return all
 }
 
-// TestMany has 200 containers get a new lxcfs, with remount killed at random moments before.
+// TestMany gives many containers a new lxcfs, after remount was killed at several moments.
 func TestMany(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
-	all := h.namespaces(t, 200)
+	all := h.namespaces(t, ctr.Repeat(60, 200))
 	want := len(h.served(t))
 	check := func(what string, want int) {
 		t.Helper()
@@ -121,7 +121,7 @@ func TestNothingLeaks(t *testing.T) {
 	mounts := hostMounts(t)
 	round("runc")
 	processes, files := count()
-	for i := range 10 {
+	for i := range ctr.Repeat(4, 10) {
 		round([]string{"runc", "crun"}[i%2])
 	}
 	if after := hostMounts(t); after != mounts {

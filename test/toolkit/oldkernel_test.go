@@ -46,7 +46,7 @@ func TestOldKernels(t *testing.T) {
 			hook.CreateRuntime[0].Args = onOldKernel(t, tt.calls, shared.toolkit, hook.CreateRuntime[0].Args[1:]...)
 			hook.CreateRuntime[0].Path = hook.CreateRuntime[0].Args[0]
 			c := h.container(t, ctr.Options{Memory: 64 * mib, Hooks: hook, Mounts: []specs.Mount{
-				// Without open_tree, remount needs a container in which lxcfs is to be seen.
+				// Without open_tree, remount needs a container with mounts of lxcfs.
 				{Destination: filepath.Dir(h.mountpoint), Type: "bind", Source: filepath.Dir(h.mountpoint), Options: []string{"rbind", "rslave"}},
 			}})
 			checkFiles := func() {

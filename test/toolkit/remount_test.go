@@ -25,14 +25,14 @@ func unmount(t *testing.T, path string) {
 	}
 }
 
-// TestDegradation kills lxcfs for good under 20 containers: without its mounts they read the host's files, with a new one's
+// TestDegradation kills lxcfs for good under containers: without its mounts they read the host's files, with a new one's
 // their own again.
 func TestDegradation(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
 	const memory = 64 * mib
 	var containers []*ctr.Container
-	for range 20 {
+	for range ctr.Repeat(6, 20) {
 		containers = append(containers, h.container(t, ctr.Options{Memory: memory}))
 	}
 	served := len(h.served(t))
@@ -107,7 +107,7 @@ func TestRemountIsAtomic(t *testing.T) {
 		})
 	}
 	old := []*ctr.Daemon{}
-	for range 10 {
+	for range ctr.Repeat(4, 10) {
 		// The old daemon goes on serving those who have its files.
 		old = append(old, h.daemon)
 		unmount(t, h.mountpoint)
@@ -132,7 +132,7 @@ func TestRemountIsAtomic(t *testing.T) {
 // fuseMagic is FUSE_SUPER_MAGIC of statfs(2).
 const fuseMagic = 0x65735546
 
-// hasMountBeneath tells whether the kernel is Linux 6.5 or later.
+// hasMountBeneath reports whether the kernel is Linux 6.5 or later.
 func hasMountBeneath(t *testing.T) bool {
 	t.Helper()
 	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
@@ -146,7 +146,7 @@ func hasMountBeneath(t *testing.T) bool {
 	return major > 6 || major == 6 && minor >= 5
 }
 
-// startBeside starts a daemon beside others that serve what they have: with a pid file and runtime folder of its own.
+// startBeside starts a daemon beside others that serve what they have: with a pid file and runtime directory of its own.
 func (h *host) startBeside(t *testing.T, name string) {
 	t.Helper()
 	dir := filepath.Dir(h.mountpoint)
@@ -167,7 +167,7 @@ func TestKilledRemount(t *testing.T) {
 	for range 5 {
 		containers = append(containers, h.container(t, ctr.Options{Memory: 64 * mib}))
 	}
-	for i := range 30 {
+	for i := 0; i < 30; i += ctr.Repeat(4, 1) {
 		if i%3 == 0 {
 			h.kill(t)
 			unmount(t, h.mountpoint)

@@ -21,7 +21,7 @@ import (
 	"palisade/test/engine"
 )
 
-// bundle makes a bundle, and returns its folder and an id for it. The container has a cgroup that goes with it.
+// bundle makes a bundle, and returns its directory and an id for it. The container has a cgroup that goes with it.
 func (h *host) bundle(t *testing.T, script string) (dir, id string) {
 	t.Helper()
 	dir, id = t.TempDir(), fmt.Sprintf("palisade-runtime-%d", time.Now().UnixNano())
@@ -92,7 +92,7 @@ func TestRuntime(t *testing.T) {
 		t.Errorf("--version: %+v", r)
 	}
 	if r, direct := engine.Run(t, "", link, "state", "nobody"), engine.Run(t, "", "runc", "state", "nobody"); r.Undated() != direct.Undated() {
-		t.Errorf("state of nobody: %+v, of runc itself %+v", r, direct)
+		t.Errorf("state of an unknown container: %+v, of runc itself %+v", r, direct)
 	}
 
 	dir, id = h.bundle(t, "trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done")

@@ -22,18 +22,18 @@ import (
 	"palisade/test/engine"
 )
 
-// folder is proc of an lxcfs that falls silent when it is listed, or when its file meminfo is looked for.
-type folder struct {
+// directory is proc of an lxcfs that falls silent when it is listed, or when its file meminfo is looked for.
+type directory struct {
 	fs.Inode
 	listing, finding <-chan struct{}
 }
 
-func (f *folder) Opendir(context.Context) syscall.Errno {
+func (f *directory) Opendir(context.Context) syscall.Errno {
 	<-f.listing
 	return 0
 }
 
-func (f *folder) Lookup(_ context.Context, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+func (f *directory) Lookup(_ context.Context, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
 	child := f.GetChild(name)
 	if child == nil {
 		return nil, syscall.ENOENT
@@ -45,7 +45,7 @@ func (f *folder) Lookup(_ context.Context, name string, out *fuse.EntryOut) (*fs
 	return child, 0
 }
 
-// TestServerFallsSilent looks at an lxcfs that does not answer all questions: nobody waits for it longer than he likes.
+// TestServerFallsSilent looks at an lxcfs that does not answer all questions: no command waits for it longer than its timeout.
 func TestServerFallsSilent(t *testing.T) {
 	answers := make(chan struct{})
 	close(answers)
@@ -60,7 +60,7 @@ func TestServerFallsSilent(t *testing.T) {
 		{"a file is not found", true, false, probe.Healthy},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			proc := &folder{listing: answers, finding: answers}
+			proc := &directory{listing: answers, finding: answers}
 			letGo := make(chan struct{})
 			if !tt.listing {
 				proc.listing = letGo
@@ -99,7 +99,7 @@ func TestServerFallsSilent(t *testing.T) {
 func TestWhilePID(t *testing.T) {
 	h := newHost(t)
 	letGo := make(chan struct{})
-	h.mountpoint = serve(t, &folder{listing: letGo, finding: letGo})
+	h.mountpoint = serve(t, &directory{listing: letGo, finding: letGo})
 	t.Cleanup(func() { close(letGo) })
 	server := exec.Command("sleep", "1")
 	if err := server.Start(); err != nil {
@@ -115,7 +115,7 @@ func TestWhilePID(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	server.Wait() // nobody kills it
+	server.Wait() // it is not killed
 	ended := make(chan struct{})
 	go func() { cmd.Wait(); close(ended) }()
 	engine.WaitFor(t, "the command ends", func() bool {
@@ -140,8 +140,8 @@ func TestWhilePID(t *testing.T) {
 	}
 }
 
-// serve mounts an lxcfs with the folder, until the test ends.
-func serve(t *testing.T, proc *folder) (mountpoint string) {
+// serve mounts an lxcfs with the directory, until the test ends.
+func serve(t *testing.T, proc *directory) (mountpoint string) {
 	t.Helper()
 	mountpoint = t.TempDir()
 	root := new(fs.Inode)

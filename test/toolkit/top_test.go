@@ -197,10 +197,10 @@ func (term *terminal) shows(t *testing.T, pattern string) {
 			return
 		}
 	}
-	t.Fatalf("in vain: %s in\n%s", pattern, screen)
+	t.Fatalf("timed out waiting for: %s in\n%s", pattern, screen)
 }
 
-// TestTop uses top as somebody does who sits at a terminal.
+// TestTop uses top as a user at a terminal does.
 func TestTop(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -252,7 +252,8 @@ func TestTop(t *testing.T) {
 	}
 }
 
-// hostileContainer makes a container that nobody knows, so that it is called by its cgroup, whose name is none for a terminal.
+// hostileContainer makes a container that is unknown to all engines, so that it is named by its
+// cgroup, whose name has control characters.
 func (h *host) hostileContainer(t *testing.T) {
 	t.Helper()
 	cgroup := filepath.Join(firstHierarchy(t), "evil\x1b[2J\x1b]0;title\a \u202e")

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"palisade/test/ctr"
 )
 
 // small returns a tree with few files, since each file costs more runs of a crash test. Most have
@@ -123,7 +125,8 @@ func overlapping() []item {
 }
 
 // TestCrash kills each change at each changing system call, and resumes it. The result must equal
-// that of an uninterrupted run, and until then no other user may enter the tree.
+// that of an uninterrupted run, and until then no other user may enter the tree. Outside of make soak
+// each call is killed on one of the file systems, not on all.
 func TestCrash(t *testing.T) {
 	for _, c := range crashes() {
 		t.Run(c.name, func(t *testing.T) {
@@ -133,10 +136,11 @@ func TestCrash(t *testing.T) {
 				}
 				p := c.prepare(t, f, dir)
 				killed := 0
-				for n := 1; ; n++ {
+				first, step := c.calls(f)
+				for n := first; ; n += step {
 					root := p.start(t)
 					if c.before == nil { // to kill it while it creates the key, too
-						if err := os.Remove(filepath.Join(stateDir(t), "key")); err != nil && n > 1 {
+						if err := os.Remove(filepath.Join(stateDir(t), "key")); err != nil && killed > 0 {
 							t.Log(err) // an earlier kill left no key
 						}
 					}
@@ -149,7 +153,7 @@ func TestCrash(t *testing.T) {
 					p.resume(t, root)
 					checkDump(t, "resumed", takeDump(t, root, false), p.want)
 				}
-				if killed < 15 {
+				if killed < 15/step {
 					t.Errorf("killed at %d calls only", killed)
 				}
 			})
@@ -157,7 +161,20 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// TestCrashTwice kills the resumed change again, for each pair of calls.
+// calls returns the first call to kill on a file system, and the step to the next one.
+func (c *crash) calls(f *fileSystem) (first, step int) {
+	var on []string
+	for _, other := range fileSystems {
+		if (c.on == nil || slices.Contains(c.on, other.name)) && !(inVM() && other.mkfs != nil) {
+			on = append(on, other.name)
+		}
+	}
+	step = ctr.Repeat(len(on), 1)
+	return 1 + slices.Index(on, f.name)%step, step
+}
+
+// TestCrashTwice kills the resumed change again, for each pair of calls; outside of make soak, for
+// one in three.
 func TestCrashTwice(t *testing.T) {
 	few := func() []item {
 		return []item{directory(".", 0o755, 0, 0),
@@ -176,15 +193,15 @@ func TestCrashTwice(t *testing.T) {
 				if !slices.Contains(c.on, f.name) {
 					return
 				}
-				killed := 0
+				killed, step := 0, ctr.Repeat(3, 1)
 				defer func() {
-					if t.Logf("killed twice %d times", killed); killed < 30 {
+					if t.Logf("killed twice %d times", killed); killed < 30/step {
 						t.Errorf("killed twice only %d times", killed)
 					}
 				}()
 				p := c.prepare(t, f, dir)
 				for n := 1; ; n++ {
-					for m := 1; ; m++ {
+					for m := 1 + n%step; ; m += step {
 						root := p.start(t)
 						if !p.kill(t, root, n) {
 							return
@@ -222,7 +239,8 @@ func TestCrashTakenBack(t *testing.T) {
 					return
 				}
 				p := c.prepare(t, f, dir)
-				for n := 1; ; n++ {
+				first, step := c.calls(f)
+				for n := first; ; n += step {
 					root := p.start(t)
 					if !p.kill(t, root, n) {
 						break
@@ -272,7 +290,7 @@ func TestCrashOpened(t *testing.T) {
 }
 
 // TestCrashSettled is TestCrash for a tree that was not changed recently, so that the names of its
-// files are not read again.
+// files are not read again. Outside of make soak one call in three is killed.
 func TestCrashSettled(t *testing.T) {
 	alone := func() []item { return append(small(), file("alone", 0o4755, 0, 0)) } // with one name
 	for _, c := range []crash{
@@ -291,7 +309,7 @@ func TestCrashSettled(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			p := c.prepare(t, f, f.newDir(t))
-			for n := 1; ; n++ {
+			for n := 1; ; n += ctr.Repeat(3, 1) {
 				root := p.start(t)
 				settle(t, root)
 				if !p.kill(t, root, n) {

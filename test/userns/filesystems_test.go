@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +20,6 @@ type fileSystem struct {
 	mkfs []string
 	// hasAttrs reports whether it has extended attributes.
 	hasAttrs bool
-	once     sync.Once
 	dir      string
 	err      error
 }
@@ -38,18 +36,6 @@ var fileSystems = []*fileSystem{
 
 // size is the size of the sparse file with a file system.
 const size = 400 << 20
-
-// mounted has the mount points for unmountAll.
-var mounted struct {
-	sync.Mutex
-	dirs []string
-}
-
-func unmountAll() {
-	for _, dir := range mounted.dirs {
-		unix.Unmount(dir, unix.MNT_DETACH) // the mount namespace ends anyway
-	}
-}
 
 // onFileSystems runs a test on all file systems in parallel.
 func onFileSystems(t *testing.T, test func(t *testing.T, f *fileSystem, dir string)) {
@@ -75,14 +61,15 @@ func named(name string) *fileSystem {
 	panic("no file system " + name)
 }
 
-// newDir returns a new directory on the file system, which it mounts if needed. Only root may enter
-// it.
+// mount mounts the file system. An error is that of the tests that use it.
+func (f *fileSystem) mount() {
+	f.dir = filepath.Join(shared.dir, f.name)
+	f.err = mountNew(f.dir, f.name, f.mkfs, size)
+}
+
+// newDir returns a new directory on the file system. Only root may enter it.
 func (f *fileSystem) newDir(t *testing.T) string {
 	t.Helper()
-	f.once.Do(func() {
-		f.dir = filepath.Join(shared.dir, f.name)
-		f.err = mountNew(f.dir, f.name, f.mkfs, size)
-	})
 	if f.err != nil {
 		t.Fatal(f.err)
 	}
@@ -96,6 +83,19 @@ func (f *fileSystem) newDir(t *testing.T) string {
 		}
 	})
 	return dir
+}
+
+// mountForTest is mountNew for a test, at whose end the file system is unmounted.
+func mountForTest(t *testing.T, dir, fsType string, mkfs []string, size int64) {
+	t.Helper()
+	if err := mountNew(dir, fsType, mkfs, size); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // openToAll lets all users enter a directory.
@@ -128,9 +128,6 @@ func mountNew(dir, fsType string, mkfs []string, size int64) error {
 	if out, err := exec.Command("mount", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("mount %q: %w: %s", args, err, out)
 	}
-	mounted.Lock()
-	defer mounted.Unlock()
-	mounted.dirs = append(mounted.dirs, dir)
 	return os.Chmod(dir, 0o755)
 }
 

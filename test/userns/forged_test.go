@@ -345,9 +345,7 @@ func TestOtherFileSystem(t *testing.T) {
 			var roots [2]string
 			for n := range roots {
 				roots[n] = filepath.Join(shared.dir, fmt.Sprintf("%s-root-%d", f.name, n))
-				if err := mountNew(roots[n], f.name, f.mkfs, size); err != nil {
-					t.Fatal(err)
-				}
+				mountForTest(t, roots[n], f.name, f.mkfs, size)
 				build(t, roots[n], true, []item{file("f", 0o4755, 0, 0)})
 			}
 			shiftTree(t, roots[0])

@@ -6,10 +6,12 @@ package userns
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"testing"
-	"time"
+
+	"golang.org/x/sys/unix"
 
 	"palisade/test/ctr"
 )
@@ -24,27 +26,31 @@ func TestMain(m *testing.M) {
 	if code, done := playRole(); done {
 		os.Exit(code)
 	}
-	ctr.MainIsolated("userns", func() (int, error) { return runAll(m) })
+	suite := ctr.Suite{Name: "userns", Setup: setUp}
+	suite.Run(m)
 }
 
-func runAll(m *testing.M) (code int, err error) {
-	dir, err := os.MkdirTemp("", "palisade-userns-")
-	if err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil { // for processes of other users
-		return 1, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
-	defer cancel()
+func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	shared.dir = dir
-	if shared.program, err = ctr.Program(ctx, dir, "userns_shift",
-		"palisade/cmd/userns-shift"); err != nil {
-		return 1, err
+	shared.program, err = ctr.Program(ctx, dir, "userns_shift", "palisade/cmd/userns-shift")
+	if err != nil {
+		return nil, err
 	}
-	defer unmountAll()
-	return m.Run(), nil
+	// The file systems of all tests are mounted once.
+	for _, f := range fileSystems {
+		if inVM() && f.mkfs != nil {
+			continue // its kernel has only file systems in memory
+		}
+		f.mount()
+	}
+	return func() (err error) {
+		for _, f := range fileSystems {
+			if f.dir != "" && f.err == nil {
+				err = errors.Join(err, unix.Unmount(f.dir, unix.MNT_DETACH))
+			}
+		}
+		return err
+	}, nil
 }
 
 // inVM reports whether the tests run in the virtual machine, which has few programs and an emulated

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"palisade/test/ctr"
 )
 
 // TestDeep covers a path longer than PATH_MAX with a branch at each level, and a limit of open
@@ -111,7 +113,7 @@ func removeDeep(t *testing.T, root, name string) {
 // TestWide covers a directory with more entries than one read returns, including hard links, which
 // several workers share.
 func TestWide(t *testing.T) {
-	files := 100_000
+	files := ctr.Repeat(30_000, 100_000)
 	if inVM() {
 		files = 5000
 	}
@@ -162,10 +164,8 @@ func TestFullDisk(t *testing.T) {
 	}
 	dir := filepath.Join(shared.dir, "full")
 	// With inodes of 128 bytes each file with attributes needs a block.
-	if err := mountNew(dir, "ext4", []string{"mke2fs", "-q", "-t", "ext4", "-m", "0", "-b", "1024",
-		"-I", "128", "-O", "^has_journal", "-F"}, 4<<20); err != nil {
-		t.Fatal(err)
-	}
+	mountForTest(t, dir, "ext4", []string{"mke2fs", "-q", "-t", "ext4", "-m", "0", "-b", "1024",
+		"-I", "128", "-O", "^has_journal", "-F"}, 4<<20)
 	root := filepath.Join(dir, "root")
 	build(t, root, true, []item{directory(".", 0o755, 0, 0), file("plain", 0o644, 0, 0),
 		file("suid", 0o4755, 0, 0)})

@@ -33,7 +33,7 @@ func (g *guest) addDisk(image string) (device string) {
 	return "/dev/vd" + string(rune('a'+len(g.disks)-1))
 }
 
-// addTest compiles the tests of a package, and has them run in a folder with their test data.
+// addTest compiles the tests of a package, and has them run in a directory with their test data.
 func (g *guest) addTest(ctx context.Context, pkg, run string) error {
 	name := filepath.Base(pkg)
 	if err := g.compile(ctx, pkg); err != nil {
@@ -43,7 +43,7 @@ func (g *guest) addTest(ctx context.Context, pkg, run string) error {
 	return nil
 }
 
-// compile compiles the tests of a package into a folder with their test data.
+// compile compiles the tests of a package into a directory with their test data.
 func (g *guest) compile(ctx context.Context, pkg string) error {
 	name := filepath.Base(pkg)
 	dir := filepath.Join(g.root, "tests", name)

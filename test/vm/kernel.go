@@ -78,7 +78,7 @@ func findKernel(dir string) (kernel, error) {
 	return kernel{images[0], filepath.Join(dir, "lib/modules", version)}, nil
 }
 
-// moduleFiles are the files of the modules and of those that they need, in the order in which they are to be loaded.
+// moduleFiles are the files of the modules and of those that they need, in the order in which insmod needs them.
 func (k kernel) moduleFiles() ([]string, error) {
 	f, err := os.Open(filepath.Join(k.modules, "modules.dep"))
 	if err != nil {

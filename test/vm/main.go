@@ -20,13 +20,40 @@ import (
 type options struct {
 	mode, run, toolkit, userns, remap, clients, lxc, packages, cache, e2e string
 	memory                                                                int
+	quick                                                                 bool
+}
+
+// quick has the tests of each suite that depend most on cgroup v2 or on an old kernel.
+var quick = map[string]string{
+	"run":      "^Test(V2|EveryFile|Nested|Update|MemoryHog)",
+	"toolkit":  "^Test(Hook|OldKernels)$",
+	"remap":    fastRemap,
+	"userns":   fastUserns,
+	"lxc":      "^Test(Layouts|Systemd)$",
+	"clients":  "",
+	"packages": "",
+}
+
+// setQuick replaces the values of the flags that the command line does not set by those of quick.
+func setQuick() error {
+	isSet := make(map[string]bool)
+	flag.Visit(func(f *flag.Flag) { isSet[f.Name] = true })
+	for name, value := range quick {
+		if isSet[name] {
+			continue
+		}
+		if err := flag.Set(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fast are the integration tests that are worth their time under an emulated CPU.
 const fast = "^Test(V2|EveryFile|Readers$|InitMoves|SharedPID|HostPID|Update|MemoryHog|Disks|WorkerPrivileges|WorkerHangs|KeptMount|ContainerFigures|Nested|Sizes|SizeSurvives|Modes)"
 
 // fastToolkit are those of the tests of lxcfs-toolkit.
-const fastToolkit = "^Test(Hook|HookLeavesUsersMounts|RemountIsAtomic|Nested|OldKernels|TopOnce)$"
+const fastToolkit = "^Test(Hook|HookLeavesUsersMounts|RemountIsAtomic|KilledRemount|Nested|OldKernels|TopOnce)$"
 
 // fastUserns are those of the tests of userns-shift.
 const fastUserns = "^Test(Everything|Twice|CapabilitiesWork|MountsInside|ReadOnly|Overlay|OldKernels|SwapRace|LinkedOutside|AtOnce|Mount|MountOnOldKernels)$"
@@ -50,9 +77,16 @@ func main() {
 		"whose unit tests are run besides")
 	flag.StringVar(&o.cache, "cache", ".cache/vm", "where the kernel is kept")
 	flag.IntVar(&o.memory, "memory", 2048, "the guest's memory in MiB")
-	flag.StringVar(&o.e2e, "e2e", "", "the folder with the packages (test/e2e/packages.sh) with which the end-to-end story is told, too")
-	timeout := flag.Duration("timeout", 20*time.Minute, "when the guest is stopped")
+	flag.StringVar(&o.e2e, "e2e", "", "the directory with the packages (test/e2e/packages.sh) with which the end-to-end story is told, too")
+	timeout := flag.Duration("timeout", 40*time.Minute, "when the guest is stopped")
+	flag.BoolVar(&o.quick, "quick", false, "run only what depends most on cgroup v2 or on an old kernel")
 	flag.Parse()
+	if o.quick {
+		if err := setQuick(); err != nil {
+			fmt.Fprintln(os.Stderr, "vm:", err)
+			os.Exit(1)
+		}
+	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	ctx, cancel = context.WithTimeout(ctx, *timeout)

@@ -3,7 +3,6 @@ package fusedev_test
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -526,14 +525,6 @@ func TestNextProcess(t *testing.T) {
 	if answered < 1 || reads != 1 || replayed != 0 {
 		t.Errorf("after %d answered reads: %d more, %d maybe answered; want 1, 0",
 			answered, reads, replayed)
-	}
-}
-
-func TestMountErrors(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "absent")
-	_, err := fusedev.Mount(dir, fusedev.MountOptions{Source: "x", Subtype: "x"})
-	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "absent") {
-		t.Errorf("got %v, want ENOENT with the directory", err)
 	}
 }
 

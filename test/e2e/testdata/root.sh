@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes a clean root that has the /usr of another folder below its own: root.sh ROOT USR
+# Makes a clean root that has the /usr of another directory below its own: root.sh ROOT USR
 set -eu
 root=$1 usr=$2
 mount -t tmpfs -o mode=755 tmpfs "$root"
