@@ -405,7 +405,7 @@ func TestAdaptFails(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"linux":{"namespaces":[{"type":"user","path":"/n"}]}}`: "joins the user namespace /n",
 		privileged: "is privileged",
-		`{"linux":{},"process":{"user":{"uid":10}}}`:                              "uid 10 of the container's process is not mapped",
+		`{"linux":{},"process":{"user":{"uid":10}}}`:                              "uid 10 of the container's process",
 		`{"linux":{},"process":{"user":{"gid":12}}}`:                              "gid 12 of",
 		`{"linux":{},"process":{"user":{"uid":9,"gid":9,"additionalGids":[10]}}}`: "gid 10 of",
 		`{"linux":{},"process":{"user":{"uid":9}}}`:                               "<nil>",
