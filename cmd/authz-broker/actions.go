@@ -23,9 +23,9 @@ func actionsCommand() *cli.Command {
 			}
 			engines := []action.Engine{action.Docker, action.Isulad}
 			if ctx.IsSet("engine") {
-				engine := action.Engine(ctx.String("engine"))
-				if engine != action.Docker && engine != action.Isulad {
-					return unknownEngine(engine)
+				engine, err := selectedEngine(ctx)
+				if err != nil {
+					return err
 				}
 				engines = []action.Engine{engine}
 			}

@@ -13,14 +13,12 @@ import (
 // daemons holds the program names of the engines.
 var daemons = map[action.Engine]string{action.Docker: "dockerd", action.Isulad: "isulad"}
 
-// selectEngines returns the named engine or, if name is empty, the engines whose daemons are in
+// selectEngines returns the named engine or, if there is no name, the engines whose daemons are in
 // PATH.
-func selectEngines(name string) (engines []action.Engine, err error) {
-	if engine := action.Engine(name); name != "" {
-		if daemons[engine] == "" {
-			return nil, unknownEngine(engine)
-		}
-		return []action.Engine{engine}, nil
+func selectEngines(ctx *cli.Context) (engines []action.Engine, err error) {
+	if ctx.String("engine") != "" {
+		engine, err := selectedEngine(ctx)
+		return []action.Engine{engine}, err
 	}
 	for engine, daemon := range daemons {
 		if _, err := exec.LookPath(daemon); err == nil {
@@ -48,7 +46,7 @@ func checkCommand(o *serveOptions) *cli.Command {
 			if file == "" {
 				file = ctx.String("policy-file")
 			}
-			engines, err := selectEngines(ctx.String("engine"))
+			engines, err := selectEngines(ctx)
 			if err != nil {
 				return err
 			}

@@ -145,11 +145,11 @@ func verdict(allow bool) string {
 // parseRequests returns the request on the command line, or the requests of a command, with the
 // body.
 func parseRequests(ctx *cli.Context, body []byte) ([]policy.Request, error) {
-	engine := action.Engine(ctx.String("engine"))
+	engine, err := selectedEngine(ctx)
 	byRequest := ctx.IsSet("method") || ctx.IsSet("uri")
 	switch {
-	case engine != action.Docker && engine != action.Isulad:
-		return nil, unknownEngine(engine)
+	case err != nil:
+		return nil, err
 	case ctx.IsSet("action") && ctx.IsSet("command"),
 		(ctx.IsSet("action") || ctx.IsSet("command")) == byRequest:
 		return nil, cmdline.Usagef("want one of --action, --command, and --method with --uri")
@@ -198,6 +198,11 @@ func commandActions(engine action.Engine, name string) ([]action.Action, error) 
 		name, engine, strings.Join(names, ", "))
 }
 
-func unknownEngine(engine action.Engine) error {
-	return cmdline.Usagef("--engine %q: want %s or %s", engine, action.Docker, action.Isulad)
+// selectedEngine returns the engine that the option --engine names.
+func selectedEngine(ctx *cli.Context) (action.Engine, error) {
+	engine := action.Engine(ctx.String("engine"))
+	if engine != action.Docker && engine != action.Isulad {
+		return "", cmdline.Usagef("--engine %q: want %s or %s", engine, action.Docker, action.Isulad)
+	}
+	return engine, nil
 }

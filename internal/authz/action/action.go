@@ -63,9 +63,7 @@ var names = sync.OnceValue(func() (all []string) {
 	for _, r := range dockerRoutes {
 		all = append(all, r.action)
 	}
-	for name := range isuladActions {
-		all = append(all, name)
-	}
+	all = slices.Concat(all, isuladReads, isuladWrites)
 	slices.Sort(all)
 	return slices.Compact(all)
 })
@@ -82,8 +80,11 @@ func idOf(name string) ID {
 
 var isulad = sync.OnceValue(func() map[string]Action {
 	actions := make(map[string]Action)
-	for name, c := range isuladActions {
-		actions[name] = Action{name, idOf(name), c}
+	for _, name := range isuladReads {
+		actions[name] = Action{name, idOf(name), read}
+	}
+	for _, name := range isuladWrites {
+		actions[name] = Action{name, idOf(name), write}
 	}
 	return actions
 })

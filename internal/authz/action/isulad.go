@@ -1,48 +1,20 @@
 package action
 
-// isuladActions holds the actions that iSulad requests by name. container_archive copies in both
-// directions and container_export writes a file on the server, so neither is a read; login and
-// logout change the credentials that the server stores.
-var isuladActions = map[string]class{
-	"container_create":      write,
-	"container_start":       write,
-	"container_stop":        write,
-	"container_restart":     write,
-	"container_kill":        write,
-	"container_delete":      write,
-	"container_pause":       write,
-	"container_unpause":     write,
-	"container_rename":      write,
-	"container_resize":      write,
-	"container_update":      write,
-	"container_export":      write,
-	"container_inspect":     read,
-	"container_list":        read,
-	"container_stats":       read,
-	"container_top":         read,
-	"container_exec_create": write,
-	"container_attach":      write,
-	"container_wait":        read,
-	"docker_events":         read,
-	"container_archive":     write,
-	"container_logs":        read,
-	"docker_version":        read,
-	"docker_info":           read,
-	"image_list":            read,
-	"image_delete":          write,
-	"image_tag":             write,
-	"image_import":          write,
-	"image_load":            write,
-	"image_inspect":         read,
-	"login":                 write,
-	"logout":                write,
-	"pull":                  write,
-	"image_search":          read,
-	"volume_list":           read,
-	"volume_remove":         write,
-	"volume_prune":          write,
-	"network_create":        write,
-	"network_inspect":       read,
-	"network_list":          read,
-	"network_remove":        write,
-}
+// The actions that iSulad requests by name. container_archive copies in both directions and
+// container_export writes a file on the server, so neither is a read; login and logout change the
+// credentials that the server stores.
+var (
+	isuladReads = []string{
+		"container_inspect", "container_list", "container_stats", "container_top", "container_wait",
+		"docker_events", "container_logs", "docker_version", "docker_info", "image_list",
+		"image_inspect", "image_search", "volume_list", "network_inspect", "network_list",
+	}
+	isuladWrites = []string{
+		"container_create", "container_start", "container_stop", "container_restart",
+		"container_kill", "container_delete", "container_pause", "container_unpause",
+		"container_rename", "container_resize", "container_update", "container_export",
+		"container_exec_create", "container_attach", "container_archive", "image_delete",
+		"image_tag", "image_import", "image_load", "login", "logout", "pull", "volume_remove",
+		"volume_prune", "network_create", "network_remove",
+	}
+)

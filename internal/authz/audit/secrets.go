@@ -27,7 +27,8 @@ var urlKeys = []string{"fromSrc", "remote"}
 
 const redacted = "..."
 
-// queryPair matches a pair of a query, which may be empty. Old engines also accept ; as a separator.
+// queryPair matches a pair of a query, which may be empty. Old engines also accept ; as a
+// separator.
 var queryPair = regexp.MustCompile(`[^&;]*`)
 
 // redactURI returns a request target without the values of its query that may be secrets.

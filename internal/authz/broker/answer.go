@@ -26,13 +26,11 @@ func denied(message string) []byte {
 // write answers a request of Docker with 200. Another code would look like a failure of the engine.
 func write(w http.ResponseWriter, text []byte) {
 	h := w.Header()
-	h["Content-Type"] = contentType
-	h["Content-Length"] = []string{strconv.Itoa(len(text))}
+	h.Set("Content-Type", pluginType)
+	h.Set("Content-Length", strconv.Itoa(len(text)))
 	h["Date"] = nil
 	w.Write(text) // fails if the engine has closed the connection
 }
-
-var contentType = []string{pluginType}
 
 // writeCode answers with an empty body, because iSulad would print a body into its log.
 func writeCode(w http.ResponseWriter, code int) {

@@ -55,7 +55,7 @@ func (s *Server) dockerAnswer(text []byte, err error, started time.Time) []byte 
 		if err != nil {
 			return parsed{}, err
 		}
-		return s.parseDocker(text, record)
+		return parseDocker(text, record)
 	})
 	if record.Decision.Allow || s.DryRun {
 		return allowed
@@ -67,7 +67,7 @@ func (s *Server) dockerAnswer(text []byte, err error, started time.Time) []byte 
 }
 
 // parseDocker parses a request, and adds to the record what the engine says about it.
-func (s *Server) parseDocker(text []byte, record *audit.Record) (p parsed, err error) {
+func parseDocker(text []byte, record *audit.Record) (p parsed, err error) {
 	asked, err := decodeRequest(text)
 	if err != nil {
 		return p, err
@@ -77,7 +77,7 @@ func (s *Server) parseDocker(text []byte, record *audit.Record) (p parsed, err e
 	record.Method, record.URI = asked.RequestMethod.Value, asked.RequestURI.Value
 	body, bodyErr := asked.body()
 	p.request = policy.DockerRequest(record.Method, record.URI, body)
-	if p.caller, err = s.identities.identify(asked); err != nil {
+	if p.caller, err = identify(asked); err != nil {
 		return p, err
 	}
 	if bodyErr != nil {

@@ -1,9 +1,7 @@
 package broker
 
 import (
-	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -250,30 +248,6 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-func TestIdentitiesAreBounded(t *testing.T) {
-	dir := t.TempDir()
-	request := certs.Request{Dir: dir, Clients: []string{"alice"}, Valid: time.Hour}
-	if _, err := certs.Create(request); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(filepath.Join(dir, "alice/cert.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all identities
-	for i := range maxIdentities + 10 {
-		// Text before the PEM block makes each certificate a different key of the cache.
-		pem := fmt.Appendf(nil, "%d\n%s", i, text)
-		raw := fmt.Appendf(nil, "%q", base64.StdEncoding.EncodeToString(pem))
-		if id, err := all.get(raw); err != nil || id.name != "alice" {
-			t.Fatal(id, err)
-		}
-	}
-	if n := len(all.cache); n > maxIdentities {
-		t.Errorf("%d entries", n)
-	}
-}
-
 // FuzzDecodeRequest compares accepted requests with what encoding/json returns.
 func FuzzDecodeRequest(f *testing.F) {
 	for _, text := range []string{
@@ -288,7 +262,7 @@ func FuzzDecodeRequest(f *testing.F) {
 			return
 		}
 		r.body() // must not panic
-		new(identities).identify(r)
+		identify(r)
 		var plain authzRequest
 		var shape struct{ RequestBody, RequestHeaders, RequestPeerCertificates json.RawMessage }
 		if json.Unmarshal(text, &shape) != nil {

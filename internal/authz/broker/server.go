@@ -28,9 +28,8 @@ type Config struct {
 // Server answers engines.
 type Server struct {
 	Config
-	identities identities
-	large      chan struct{} // limits the large requests in memory
-	servers    map[action.Engine]*http.Server
+	large   chan struct{} // limits the large requests in memory
+	servers map[action.Engine]*http.Server
 }
 
 type parsed struct {

@@ -20,8 +20,7 @@ import (
 // ErrUnsupported is the error if the kernel or the file system does not support idmapped mounts.
 var ErrUnsupported = errors.New("idmapped mounts are not possible here")
 
-// CanShift reports whether err is the error of a directory that cannot be idmapped, but whose owners
-// can be changed instead.
+// CanShift reports whether err is the error of a directory that cannot be idmapped, but shifted.
 func CanShift(err error) bool {
 	var reachable *ReachableError
 	return errors.Is(err, ErrUnsupported) || errors.As(err, &reachable)

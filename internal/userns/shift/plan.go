@@ -122,22 +122,23 @@ func (r *rules) planCaps(p *plan, before, current []byte, clears bool) (err erro
 	return err
 }
 
-func (r *rules) planACLs(p *plan, a *attrs) error {
-	note := func(e idattr.ACLEntry) { p.aclEntries = append(p.aclEntries, e) }
-	for _, acl := range []struct {
-		old []byte
-		new *[]byte
-	}{{a.accessACL, &p.accessACL}, {a.defaultACL, &p.defaultACL}} {
-		if acl.old == nil {
-			continue
-		}
-		changed, err := idattr.TranslateACL(acl.old, &r.Step, note)
-		if err != nil {
-			return err
-		}
-		if !bytes.Equal(changed, acl.old) {
-			*acl.new = changed
-		}
+func (r *rules) planACLs(p *plan, a *attrs) (err error) {
+	if p.accessACL, err = r.planACL(p, a.accessACL); err == nil {
+		p.defaultACL, err = r.planACL(p, a.defaultACL)
 	}
-	return nil
+	return err
+}
+
+// planACL returns the new access control list, nil if the old one stays.
+func (r *rules) planACL(p *plan, old []byte) ([]byte, error) {
+	if old == nil {
+		return nil, nil
+	}
+	changed, err := idattr.TranslateACL(old, &r.Step, func(e idattr.ACLEntry) {
+		p.aclEntries = append(p.aclEntries, e)
+	})
+	if err != nil || bytes.Equal(changed, old) {
+		return nil, err
+	}
+	return changed, nil
 }

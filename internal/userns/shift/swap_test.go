@@ -72,6 +72,7 @@ func (s *swapped) linkOut() error {
 // TestSwap changes a directory after its files were scanned: no file outside may get another
 // owner or mode, and swapped files are reported.
 func TestSwap(t *testing.T) {
+	requireRoot(t)
 	for _, tt := range []struct {
 		name string
 		// mode is the mode of the files in the tree; hasLinks gives each a second name there.
@@ -216,11 +217,10 @@ func (s *swapped) shift(t *testing.T, root string, swap func(*swapped) error, o 
 		t.Fatal(err)
 	}
 	defer tr.close()
-	if err := tr.openView(); err != nil {
+	c, err := newTestChanger(t, tr, &o)
+	if err != nil {
 		t.Fatal(err)
 	}
-	change := idmap.Change{To: testPair()}
-	c := &changer{tree: tr, o: &o, state: &journal.State{Phase: journal.Shifting, Change: change}}
 	for now := sys.Now(); now.Until(sys.Now()) < 2*settleTime; {
 		time.Sleep(time.Millisecond) // until the kernel's clock has advanced
 	}
@@ -236,9 +236,18 @@ func (s *swapped) shift(t *testing.T, root string, swap func(*swapped) error, o 
 	return c.walk(t.Context(), []walk.Visitor{v})
 }
 
+// newTestChanger returns a changer for a shift to testPair.
+func newTestChanger(t *testing.T, tr *tree, o *Options) (*changer, error) {
+	t.Helper()
+	change := idmap.Change{To: testPair()}
+	state := &journal.State{Phase: journal.Shifting, Change: change}
+	return &changer{tree: tr, o: o, state: state}, tr.openView()
+}
+
 // TestTrust checks that Options.Trust does not accept a forged state, nor the state of a tree
 // that was replaced after the shift.
 func TestTrust(t *testing.T) {
+	requireRoot(t)
 	base := t.TempDir()
 	root := filepath.Join(base, "root")
 	o := Options{Trust: true,
@@ -267,6 +276,7 @@ func TestTrust(t *testing.T) {
 // TestLinkedMeanwhile adds a link to a file between the scan and the chown: the file must get
 // its owner back.
 func TestLinkedMeanwhile(t *testing.T) {
+	requireRoot(t)
 	base := t.TempDir()
 	path := filepath.Join(base, "f")
 	d, err := sys.OpenDir(base)
