@@ -104,22 +104,19 @@ func (c *config) newSession(ctx context.Context) (*fusedev.Session, error) {
 		return nil, err
 	}
 	session, err := fusedev.NewSession(dev, runtime.NumCPU()+moreThreads)
-	if err == nil && c.keepMount {
-		err = storeFiles(session.Files())
-	}
 	if err != nil {
 		return nil, errors.Join(err, c.unmount())
 	}
-	return session, nil
-}
-
-func storeFiles(files []sys.NamedFile) error {
-	for _, f := range files {
+	for _, f := range session.Files() {
+		if !c.keepMount {
+			break
+		}
 		if err := sys.StoreFiles(f.Name, f.File); err != nil {
-			return fmt.Errorf("store %s in the service manager: %w", f.Name, err)
+			err = fmt.Errorf("store %s in the service manager: %w", f.Name, err)
+			return nil, errors.Join(err, c.unmount())
 		}
 	}
-	return nil
+	return session, nil
 }
 
 // supervise keeps a worker running until a signal or an unmount.
@@ -207,15 +204,11 @@ func (c *config) listen(ctx context.Context, events chan<- supervise.Event) {
 
 // unmount unmounts lxcfs from all its mount points on the host. Files in containers stay mounted.
 func (c *config) unmount() error {
-	table, err := mounts.OwnTable()
-	if err != nil {
+	mount, err := lxcfsOn(c.mountpoint)
+	if err != nil || mount == nil { // another process has unmounted it
 		return err
 	}
-	top := table.Top(c.mountpoint)
-	if top == nil || top.FSType != mounts.FSType {
-		return nil // another process has unmounted it
-	}
-	return mounts.UnmountHost(mounts.Device(top), sys.UnmountDetach)
+	return mounts.UnmountHost(mounts.Device(mount), sys.UnmountDetach)
 }
 
 // newSpawner returns a spawner of workers with no more capabilities than they need: workers read
