@@ -111,7 +111,9 @@ func (f *FS) logFallback(file meter.File, name string, kind meter.ErrorKind, err
 }
 
 // isGone reports whether err is that of a removed cgroup.
-func isGone(err error) bool { return errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ENOENT) }
+func isGone(err error) bool {
+	return errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ENOENT)
+}
 
 // errHostContent makes a renderFunc's reader get the host's file. It is not logged.
 var errHostContent = errors.New("the container has the host's content")
