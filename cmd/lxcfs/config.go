@@ -136,7 +136,6 @@ func (c *config) complete(ctx *cli.Context) error {
 	return nil
 }
 
-// logNoEffect logs the given options that have no effect.
 func (c *config) logNoEffect(isSet func(option string) bool) {
 	for _, option := range noEffect {
 		if isSet(option.name) {

@@ -86,7 +86,6 @@ func (c *config) openSession(ctx context.Context, files []sys.NamedFile) (
 	return session, nil, err
 }
 
-// newSession mounts a new session.
 func (c *config) newSession(ctx context.Context) (*fusedev.Session, error) {
 	if err := checkMountpoint(c.mountpoint); err != nil {
 		return nil, err
@@ -172,7 +171,6 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 	return err
 }
 
-// listen turns signals into events.
 func (c *config) listen(ctx context.Context, events chan<- supervise.Event) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2)

@@ -57,7 +57,6 @@ func forget(files []sys.NamedFile) error {
 	return nil
 }
 
-// checkMountpoint returns an error if path is not a directory.
 func checkMountpoint(path string) error {
 	if mount, err := lxcfsOn(path); err != nil || mount != nil {
 		return err

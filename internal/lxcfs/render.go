@@ -51,7 +51,6 @@ func (f *FS) putReader(r *reader) {
 	f.readers.Put(r)
 }
 
-// render appends the content of the request's node for its reader.
 func (f *FS) render(tree subtree, req *fusedev.Request, dst []byte) ([]byte, error) {
 	r := f.getReader(req.TID)
 	began := time.Now()
@@ -126,7 +125,6 @@ func optional(err error) error {
 	return err
 }
 
-// readCPUs sets r.cpus to the CPUs that the container sees.
 func (r *reader) readCPUs() error {
 	online, err := r.fs.host.Online()
 	if err != nil {

@@ -63,7 +63,6 @@ func (f *FS) size(tree subtree, r *fusedev.Request, rescue bool) uint64 {
 	return uint64(len(content))
 }
 
-// isPeer is an openfile.IsPeer.
 func (f *FS) isPeer(tid, other uint32) bool {
 	path := strconv.Itoa(int(tid)) + "/task/" + strconv.Itoa(int(other))
 	_, err := f.proc.StatAt(path)

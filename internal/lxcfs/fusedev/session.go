@@ -207,13 +207,11 @@ func (s *Session) KernelChecksAccess() bool { return s.header().version == oldVe
 // HasEnded reports whether the connection is unmounted or aborted.
 func (s *Session) HasEnded() bool { return s.master.HasFailed() }
 
-// init returns the INIT request.
 func (s *Session) init() []byte {
 	h := s.header()
 	return slices.Clone(h.init[:h.initSize])
 }
 
-// slot returns the memory of thread i.
 func (s *Session) slot(i int) []byte {
 	at := headerSize + i*slotSize
 	return s.mem[at : at+slotSize : at+slotSize]

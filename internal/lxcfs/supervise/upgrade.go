@@ -39,7 +39,6 @@ func (s *Supervisor) promote() {
 	}
 }
 
-// abandonUpgrade ends an upgrade whose worker failed.
 func (s *Supervisor) abandonUpgrade(why string, args ...any) {
 	s.Log.Error("the upgrade is given up: the new worker "+why,
 		append([]any{"pid", s.next.Pid}, args...)...)
