@@ -93,12 +93,9 @@ func (c *config) newSession(ctx context.Context) (*fusedev.Session, error) {
 	if err := clearMountpoint(ctx, c.mountpoint, c.log); err != nil {
 		return nil, err
 	}
-	extra, err := c.mountOptions()
-	if err != nil {
-		return nil, err
-	}
-	options := fusedev.MountOptions{Source: "lxcfs", Subtype: "lxcfs", Extra: extra}
-	dev, err := fusedev.Mount(c.mountpoint, options)
+	dev, err := fusedev.Mount(c.mountpoint, fusedev.MountOptions{
+		Source: "lxcfs", Subtype: "lxcfs", Extra: c.mountOptions,
+	})
 	if err != nil {
 		return nil, err
 	}
