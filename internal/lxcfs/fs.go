@@ -201,7 +201,7 @@ func (f *FS) Read(
 func (f *FS) Rescue(
 	r *fusedev.Request, number, offset uint64, size int, dst []byte,
 ) ([]byte, syscall.Errno) {
-	f.log.Error("stuck", "a read takes too long; it is answered without the container's values",
+	f.log.Error("stuck", "a read takes too long and is answered without the container's values",
 		errors.New("no answer in time"))
 	f.meter.Error(meter.Stuck)
 	tree := f.subtreeOf(r.Node)

@@ -65,11 +65,11 @@ const (
 // Errors of Run.
 var (
 	// ErrGaveUp: too many workers failed in a row.
-	ErrGaveUp = errors.New("no worker lives")
+	ErrGaveUp = errors.New("too many workers failed")
 	// ErrNoStart: the first worker exited before it was ready. It has logged the reason.
-	ErrNoStart = errors.New("the worker does not start")
+	ErrNoStart = errors.New("worker did not start")
 	// ErrOver: the worker exited because its files are no longer served, as after umount.
-	ErrOver = errors.New("there is nothing to serve any more")
+	ErrOver = errors.New("session has ended")
 )
 
 // Event is a request to a Supervisor.

@@ -9,7 +9,7 @@ import (
 // one is ready.
 func (s *Supervisor) upgrade() {
 	if s.next != nil {
-		s.Log.Warn("an upgrade is under way already")
+		s.Log.Warn("an upgrade is already in progress")
 		return
 	}
 	image, err := sys.OpenPath(s.Program)
