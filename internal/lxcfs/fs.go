@@ -205,7 +205,7 @@ func (f *FS) Rescue(
 		errors.New("no answer in time"))
 	f.meter.Error(meter.Stuck)
 	tree := f.subtreeOf(r.Node)
-	file := f.files.Invalidate(number)
+	file := f.files.Get(number).Invalidate()
 	f.claimPrepared(r, file, size)
 	if out, ok := file.AppendKept(dst, offset, size); ok {
 		f.meter.Fallback(tree.metered(r.Node))
