@@ -29,7 +29,9 @@ type config struct {
 	// keepMount leaves the mount to the next process, which gets the files from the service manager.
 	keepMount   bool
 	fuseOptions cli.StringSlice
-	metrics     metrics.Options
+	// mountOptions are those of fuseOptions that are passed to the kernel.
+	mountOptions []string
+	metrics      metrics.Options
 
 	log *slog.Logger
 }
@@ -117,7 +119,7 @@ func (c *config) complete(ctx *cli.Context) error {
 	if c.rootDisk != rootDiskSda && c.rootDisk != rootDiskHost {
 		return fmt.Errorf("--root-disk-name %q: want sda or host", c.rootDisk)
 	}
-	if _, err := c.mountOptions(); err != nil {
+	if err := c.setMountOptions(); err != nil {
 		return err
 	}
 	if err := c.metrics.Validate(ctx.IsSet); err != nil {
@@ -136,7 +138,6 @@ func (c *config) complete(ctx *cli.Context) error {
 	return nil
 }
 
-// logNoEffect logs the given options that have no effect.
 func (c *config) logNoEffect(isSet func(option string) bool) {
 	for _, option := range noEffect {
 		if isSet(option.name) {
@@ -170,9 +171,7 @@ func (c *config) setUpLog() error {
 // entry_timeout=N and attr_timeout=N.
 var ignoredMountOptions = []string{"allow_other", "default_permissions", "direct_io", "nonempty"}
 
-// mountOptions returns the options of -o that are passed to the kernel.
-func (c *config) mountOptions() ([]string, error) {
-	var extra []string
+func (c *config) setMountOptions() error {
 	for _, option := range c.fuseOptions.Value() {
 		var n uint
 		switch {
@@ -181,14 +180,14 @@ func (c *config) mountOptions() ([]string, error) {
 		case strings.HasPrefix(option, "max_read="):
 			_, err := fmt.Sscanf(option, "max_read=%d", &n)
 			if err != nil || fmt.Sprintf("max_read=%d", n) != option {
-				return nil, fmt.Errorf("-o %q: want max_read=N, a number of bytes", option)
+				return fmt.Errorf("-o %q: want max_read=N, a number of bytes", option)
 			}
-			extra = append(extra, option)
+			c.mountOptions = append(c.mountOptions, option)
 		default:
 			const known = "max_read=N, entry_timeout=N, attr_timeout=N, "
-			return nil, fmt.Errorf("-o %q is unknown: want %s",
+			return fmt.Errorf("-o %q is unknown: want %s",
 				option, known+strings.Join(ignoredMountOptions, ", "))
 		}
 	}
-	return extra, nil
+	return nil
 }

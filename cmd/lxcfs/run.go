@@ -86,7 +86,6 @@ func (c *config) openSession(ctx context.Context, files []sys.NamedFile) (
 	return session, nil, err
 }
 
-// newSession mounts a new session.
 func (c *config) newSession(ctx context.Context) (*fusedev.Session, error) {
 	if err := checkMountpoint(c.mountpoint); err != nil {
 		return nil, err
@@ -94,32 +93,26 @@ func (c *config) newSession(ctx context.Context) (*fusedev.Session, error) {
 	if err := clearMountpoint(ctx, c.mountpoint, c.log); err != nil {
 		return nil, err
 	}
-	extra, err := c.mountOptions()
-	if err != nil {
-		return nil, err
-	}
-	options := fusedev.MountOptions{Source: "lxcfs", Subtype: "lxcfs", Extra: extra}
-	dev, err := fusedev.Mount(c.mountpoint, options)
+	dev, err := fusedev.Mount(c.mountpoint, fusedev.MountOptions{
+		Source: "lxcfs", Subtype: "lxcfs", Extra: c.mountOptions,
+	})
 	if err != nil {
 		return nil, err
 	}
 	session, err := fusedev.NewSession(dev, runtime.NumCPU()+moreThreads)
-	if err == nil && c.keepMount {
-		err = storeFiles(session.Files())
-	}
 	if err != nil {
 		return nil, errors.Join(err, c.unmount())
 	}
-	return session, nil
-}
-
-func storeFiles(files []sys.NamedFile) error {
-	for _, f := range files {
+	for _, f := range session.Files() {
+		if !c.keepMount {
+			break
+		}
 		if err := sys.StoreFiles(f.Name, f.File); err != nil {
-			return fmt.Errorf("store %s in the service manager: %w", f.Name, err)
+			err = fmt.Errorf("store %s in the service manager: %w", f.Name, err)
+			return nil, errors.Join(err, c.unmount())
 		}
 	}
-	return nil
+	return session, nil
 }
 
 // supervise keeps a worker running until a signal or an unmount.
@@ -175,7 +168,6 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 	return err
 }
 
-// listen turns signals into events.
 func (c *config) listen(ctx context.Context, events chan<- supervise.Event) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2)
@@ -207,15 +199,11 @@ func (c *config) listen(ctx context.Context, events chan<- supervise.Event) {
 
 // unmount unmounts lxcfs from all its mount points on the host. Files in containers stay mounted.
 func (c *config) unmount() error {
-	table, err := mounts.OwnTable()
-	if err != nil {
+	mount, err := lxcfsOn(c.mountpoint)
+	if err != nil || mount == nil { // another process has unmounted it
 		return err
 	}
-	top := table.Top(c.mountpoint)
-	if top == nil || top.FSType != mounts.FSType {
-		return nil // another process has unmounted it
-	}
-	return mounts.UnmountHost(mounts.Device(top), sys.UnmountDetach)
+	return mounts.UnmountHost(mounts.Device(mount), sys.UnmountDetach)
 }
 
 // newSpawner returns a spawner of workers with no more capabilities than they need: workers read

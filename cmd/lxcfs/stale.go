@@ -17,14 +17,25 @@ import (
 // probeTime bounds the time that an lxcfs on the mount point takes to answer.
 const probeTime = 2 * time.Second
 
-// takeOver opens the session that an earlier process has stored in the service manager, if that is
-// still mounted on path.
-func takeOver(files []sys.NamedFile, path string) (*fusedev.Session, error) {
+// lxcfsOn returns the lxcfs that is mounted on path, or nil. It does not access it: a dead one does
+// not answer.
+func lxcfsOn(path string) (*mounts.Mount, error) {
 	table, err := mounts.OwnTable()
 	if err != nil {
 		return nil, err
 	}
-	if top := table.Top(path); top == nil || top.FSType != mounts.FSType {
+	if top := table.Top(path); top != nil && top.FSType == mounts.FSType {
+		return top, nil
+	}
+	return nil, nil
+}
+
+// takeOver opens the session that an earlier process has stored in the service manager, if that is
+// still mounted on path.
+func takeOver(files []sys.NamedFile, path string) (*fusedev.Session, error) {
+	if mount, err := lxcfsOn(path); err != nil {
+		return nil, err
+	} else if mount == nil {
 		return nil, fmt.Errorf("no longer mounted on %s", path)
 	}
 	session, err := fusedev.OpenSession(files)
@@ -46,15 +57,9 @@ func forget(files []sys.NamedFile) error {
 	return nil
 }
 
-// checkMountpoint returns an error if path is not a directory. It does not access a mounted lxcfs,
-// which may not answer.
 func checkMountpoint(path string) error {
-	table, err := mounts.OwnTable()
-	if err != nil {
+	if mount, err := lxcfsOn(path); err != nil || mount != nil {
 		return err
-	}
-	if top := table.Top(path); top != nil && top.FSType == mounts.FSType {
-		return nil
 	}
 	info, err := os.Lstat(path)
 	if err != nil {

@@ -25,9 +25,9 @@ func TestAccess(t *testing.T) {
 		{"root's group reads what others may", file | 0o404, user, 0, mayRead, false},
 		{"a user goes into a directory", dir | 0o555, user, user, mayExecute, true},
 		{"a user goes into root's", dir | 0o700, user, user, mayExecute, false},
-		{"root reads what nobody may", file | 0o200, 0, 0, mayRead, true},
+		{"root reads a file without read bits", file | 0o200, 0, 0, mayRead, true},
 		{"root executes a file", file | 0o444, 0, 0, mayExecute, false},
-		{"there is a file", file, user, user, 0, true},
+		{"the file exists", file, user, user, 0, true},
 	} {
 		if got := isAllowed(tt.mode, tt.uid, tt.gid, tt.mask); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
@@ -69,7 +69,7 @@ func TestAccess(t *testing.T) {
 			syscall.O_RDONLY, syscall.EACCES},
 		{"a user reads a container's file", containerNode{pid: 1, file: idMeminfo}.id(), user,
 			syscall.O_RDONLY, syscall.ENOENT},
-		{"a file that is gone", cpuDirBit | 1, user, syscall.O_RDONLY, syscall.ENOENT},
+		{"a removed file", cpuDirBit | 1, user, syscall.O_RDONLY, syscall.ENOENT},
 	} {
 		r := fusedev.Request{Node: tt.node, UID: tt.uid, GID: tt.uid, TID: 1<<22 + 1}
 		if _, _, errno := f.Open(&r, tt.flags); errno != tt.want {
@@ -78,8 +78,7 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-// TestHostSlabinfo reads slabinfo where the text is the host's, also in the place of a read that is
-// stuck: only root gets it.
+// TestHostSlabinfo reads the host's slabinfo, also instead of a blocked read: only root gets it.
 func TestHostSlabinfo(t *testing.T) {
 	f, _ := newMetered(t)
 	if f.fixed.node(idSlabinfo) == nil {

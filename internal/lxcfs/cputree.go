@@ -49,7 +49,6 @@ func openCPUTree(f *FS, sysRoot string) (*cpuTree, error) {
 	return &cpuTree{fs: f, root: root, paths: map[uint64]string{idCPUDir: "."}}, err
 }
 
-// path returns the path of a node.
 func (t *cpuTree) path(id uint64) (string, error) {
 	id = sharedNode(id)
 	t.mu.Lock()
@@ -121,7 +120,6 @@ func (t *cpuTree) list(p string) ([]cpuEntry, error) {
 	return entries, nil
 }
 
-// stat returns the attributes of the file p.
 func (t *cpuTree) stat(p string) (sys.FileInfo, error) {
 	if path.Base(p) == throttleDir {
 		return sys.FileInfo{}, syscall.ENOENT
@@ -245,7 +243,6 @@ func (t *cpuTree) metered(id uint64) meter.File {
 	return meter.CPUOther
 }
 
-// readlink returns the target of a symbolic link.
 func (t *cpuTree) readlink(id uint64) ([]byte, error) {
 	p, err := t.path(id)
 	if err != nil {

@@ -48,7 +48,7 @@ func TestCPUNames(t *testing.T) {
 	}
 }
 
-// TestThrottleIsHidden looks for the directory that engines mask.
+// TestThrottleIsHidden looks up the directory that engines mask.
 func TestThrottleIsHidden(t *testing.T) {
 	root := t.TempDir()
 	for _, dir := range []string{"cpu0/thermal_throttle", "cpu0/topology"} {

@@ -303,7 +303,7 @@ func (f *FS) fixedAttr(id uint64, mode uint32, out *fuse.Attr) {
 // onHost reports whether the host's /proc has the file and it can be opened. Without PSI pressure
 // files exist, but cannot.
 func (f *FS) onHost(name string) bool {
-	file, err := sys.Open(f.procRoot + "/" + name)
+	file, err := sys.Open(f.opts.ProcRoot + "/" + name)
 	file.Close()
 	return err == nil
 }

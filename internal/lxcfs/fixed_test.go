@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestEveryFileHasTheHosts reads each file as a reader of the host does: there is its text, or the error of the file itself,
-// as that of pressure files where PSI is off.
+// TestEveryFileHasTheHosts reads each file as a reader of the host: it gets the host's content, or
+// the error of the host's file, such as that of pressure files if PSI is off.
 func TestEveryFileHasTheHosts(t *testing.T) {
 	f, _ := newMetered(t)
 	for _, n := range nodes() {

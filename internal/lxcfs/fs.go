@@ -43,12 +43,11 @@ type Options struct {
 
 // FS is the file system. Its methods for requests are called concurrently.
 type FS struct {
-	opts     Options
-	started  time.Duration // since boot
-	made     time.Time
-	procRoot string
-	log      *limitedLog
-	meter    *meter.Meter
+	opts    Options
+	started time.Duration // since boot
+	made    time.Time
+	log     *limitedLog
+	meter   *meter.Meter
 
 	proc    sys.File
 	host    *procfs.FS
@@ -78,7 +77,7 @@ type FS struct {
 // New returns the file system of this host.
 func New(opts Options) (*FS, error) {
 	f := &FS{
-		opts: opts, started: sys.SinceBoot(), made: time.Now(), procRoot: opts.ProcRoot,
+		opts: opts, started: sys.SinceBoot(), made: time.Now(),
 		log: newLimitedLog(opts.Log), meter: opts.Meter, files: openfile.NewTable(),
 		kept: new(persist.File),
 	}
@@ -101,7 +100,7 @@ func New(opts Options) (*FS, error) {
 		return nil, err
 	}
 	f.finder, err = container.NewFinder[containerState](f.cgroups, container.Options{
-		Proc: opts.ProcRoot, Known: f.meter.Containers(), Log: opts.Log,
+		Proc: opts.ProcRoot, Known: &f.meter.Containers, Log: opts.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -110,7 +109,7 @@ func New(opts Options) (*FS, error) {
 	if err := sys.LimitFiles(f.finder.Evict); err != nil {
 		return nil, err
 	}
-	if f.triggers, err = newTriggers(opts.Reopen, f.meter.Triggers()); err != nil {
+	if f.triggers, err = newTriggers(opts.Reopen, &f.meter.Triggers); err != nil {
 		return nil, err
 	}
 	f.psi = f.cgroups.HasV2() && f.onHost("pressure/memory")
@@ -142,7 +141,7 @@ func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
 		f.opts.Log.Warn("worker not confined", "err", err)
 	}
 	f.meter.Begin()
-	conn.CountRequests(f.meter.Requests())
+	conn.CountRequests(&f.meter.Requests)
 	f.restoreTriggers()
 	go f.triggers.run(f.opts.Log)
 	if f.opts.Loadavg {
@@ -202,11 +201,11 @@ func (f *FS) Read(
 func (f *FS) Rescue(
 	r *fusedev.Request, number, offset uint64, size int, dst []byte,
 ) ([]byte, syscall.Errno) {
-	f.log.Error("stuck", "a read takes too long; it is answered without the container's values",
+	f.log.Error("stuck", "a read takes too long and is answered without the container's values",
 		errors.New("no answer in time"))
 	f.meter.Error(meter.Stuck)
 	tree := f.subtreeOf(r.Node)
-	file := f.files.Invalidate(number)
+	file := f.files.Get(number).Invalidate()
 	f.claimPrepared(r, file, size)
 	if out, ok := file.AppendKept(dst, offset, size); ok {
 		f.meter.Fallback(tree.metered(r.Node))

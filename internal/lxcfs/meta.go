@@ -20,7 +20,6 @@ func request(h *fuse.InHeader) *fusedev.Request {
 	return &fusedev.Request{Node: h.NodeId, UID: h.Uid, GID: h.Gid, TID: h.Pid}
 }
 
-// status returns the status of a reply.
 func status(err error) fuse.Status { return fuse.Status(toErrno(err)) }
 
 // Lookup finds a name in a directory.

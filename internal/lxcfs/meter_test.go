@@ -9,7 +9,7 @@ import (
 	"palisade/internal/lxcfs/meter"
 )
 
-// newMetered makes the file system of this host, and counts what it does.
+// newMetered returns the file system of this host, and its counters.
 func newMetered(t *testing.T) (*FS, *meter.Meter) {
 	t.Helper()
 	m, file, err := meter.New()
@@ -17,7 +17,9 @@ func newMetered(t *testing.T) (*FS, *meter.Meter) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { file.Close() })
-	f, err := New(Options{ProcRoot: "/proc", SysRoot: "/sys", Meter: m, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	f, err := New(Options{
+		ProcRoot: "/proc", SysRoot: "/sys", Meter: m, Log: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,9 +48,9 @@ func TestMeter(t *testing.T) {
 	}
 	read(f.cpus.remember("online", online))
 	f.Rescue(&fusedev.Request{Node: idMeminfo}, 0, 0, 4096, buf)
-	f.Panicked("as a mistake would")
+	f.Panicked("a test")
 	if _, errno := f.Read(&fusedev.Request{Node: 1 << 40}, 0, 0, 4096, buf); errno == 0 {
-		t.Error("a file that is not there is read")
+		t.Error("a missing file is read")
 	}
 	c, err := m.Counts()
 	if err != nil {
@@ -70,7 +72,7 @@ func TestMeter(t *testing.T) {
 	}
 }
 
-// TestEveryFileIsCounted makes sure that no file of the tree is left out, or counted as another.
+// TestEveryFileIsCounted checks that each file of the tree is counted under its own name.
 func TestEveryFileIsCounted(t *testing.T) {
 	seen := make(map[meter.File]string)
 	for _, n := range nodes() {
@@ -87,7 +89,7 @@ func TestEveryFileIsCounted(t *testing.T) {
 	}
 }
 
-// TestContainersFilesAreCounted makes sure that what the host's root reads of a container is counted by its file.
+// TestContainersFilesAreCounted checks that a file in containers/ is counted as the file of proc.
 func TestContainersFilesAreCounted(t *testing.T) {
 	f, _ := newMetered(t)
 	for id, want := range map[uint64]meter.File{
@@ -100,7 +102,7 @@ func TestContainersFilesAreCounted(t *testing.T) {
 	}
 }
 
-// TestMeterAllocatesNothing reads with a meter and without.
+// TestMeterAllocatesNothing reads with a shared and with a private meter.
 func TestMeterAllocatesNothing(t *testing.T) {
 	f, m := newMetered(t)
 	request, buf := fusedev.Request{Node: idMeminfo}, make([]byte, 0, 64<<10)

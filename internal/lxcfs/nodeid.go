@@ -81,7 +81,6 @@ func parseTree(name string) (treeID, bool) {
 	return treeID(privateBit | n), true
 }
 
-// isCPUDir reports whether the node is the CPU directory or below it.
 func isCPUDir(id uint64) bool {
 	base := sharedNode(id)
 	return base == idCPUDir || base&cpuDirBit != 0

@@ -17,12 +17,12 @@ import (
 func newPressure(t *testing.T) (f *FS, set func(uid uint32) (uint64, error)) {
 	t.Helper()
 	f, _ = newMetered(t)
-	f.procRoot = t.TempDir()
-	if err := os.Mkdir(filepath.Join(f.procRoot, "pressure"), 0o755); err != nil {
+	f.opts.ProcRoot = t.TempDir()
+	if err := os.Mkdir(filepath.Join(f.opts.ProcRoot, "pressure"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	// A pipe can be written to and waited for, as a pressure file can.
-	if err := syscall.Mkfifo(filepath.Join(f.procRoot, "pressure/memory"), 0o600); err != nil {
+	if err := syscall.Mkfifo(filepath.Join(f.opts.ProcRoot, "pressure/memory"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range nodes() {

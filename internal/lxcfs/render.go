@@ -51,7 +51,6 @@ func (f *FS) putReader(r *reader) {
 	f.readers.Put(r)
 }
 
-// render appends the content of the request's node for its reader.
 func (f *FS) render(tree subtree, req *fusedev.Request, dst []byte) ([]byte, error) {
 	r := f.getReader(req.TID)
 	began := time.Now()
@@ -111,7 +110,9 @@ func (f *FS) logFallback(file meter.File, name string, kind meter.ErrorKind, err
 }
 
 // isGone reports whether err is that of a removed cgroup.
-func isGone(err error) bool { return errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ENOENT) }
+func isGone(err error) bool {
+	return errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ENOENT)
+}
 
 // errHostContent makes a renderFunc's reader get the host's file. It is not logged.
 var errHostContent = errors.New("the container has the host's content")
@@ -124,7 +125,6 @@ func optional(err error) error {
 	return err
 }
 
-// readCPUs sets r.cpus to the CPUs that the container sees.
 func (r *reader) readCPUs() error {
 	online, err := r.fs.host.Online()
 	if err != nil {

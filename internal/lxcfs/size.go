@@ -38,19 +38,15 @@ func (f *FS) getAttr(r *fusedev.Request, out *fuse.AttrOut, rescue bool) syscall
 // made now.
 func (f *FS) size(tree subtree, r *fusedev.Request, rescue bool) uint64 {
 	file := f.files.LastOpened(r.Node, r.TID, f.isPeer)
-	if rescue && file.HasHandle() {
-		file = f.files.Invalidate(file.Number())
+	render := func() ([]byte, error) { return f.render(tree, r, nil) }
+	if rescue {
+		file = file.Invalidate()
+		render = func() ([]byte, error) { return tree.hostContent(r, nil) }
 	}
 	if length := file.Length(); length > 0 {
 		return length
 	}
-	var content []byte
-	var err error
-	if rescue {
-		content, err = tree.hostContent(r, nil)
-	} else {
-		content, err = f.render(tree, r, nil)
-	}
+	content, err := render()
 	if err != nil {
 		return fileSize
 	}
@@ -63,7 +59,6 @@ func (f *FS) size(tree subtree, r *fusedev.Request, rescue bool) uint64 {
 	return uint64(len(content))
 }
 
-// isPeer is an openfile.IsPeer.
 func (f *FS) isPeer(tid, other uint32) bool {
 	path := strconv.Itoa(int(tid)) + "/task/" + strconv.Itoa(int(other))
 	_, err := f.proc.StatAt(path)

@@ -14,8 +14,8 @@ import (
 	"palisade/internal/lxcfs/persist"
 )
 
-// newSized makes a file system whose file loadavg has texts of growing length, or none if length is
-// 0.
+// newSized returns a file system whose file loadavg has contents of growing length, or none if
+// length is 0.
 func newSized(t *testing.T) (f *FS, length *int) {
 	t.Helper()
 	f, _ = newMetered(t)

@@ -106,7 +106,6 @@ func (f *FS) sampleLoads() {
 	}
 }
 
-// sampleLoad samples the load of the container within the time limit.
 func (r *reader) sampleLoad(limit time.Duration) error {
 	tasks, isNew, err := r.tasks(limit)
 	if !isNew || err != nil {

@@ -16,9 +16,11 @@ const (
 	stuckSize = 10
 )
 
-// newStuck makes a file system whose file loadavg is stuck until the channel is closed, and tells of its beginning in the
-// other. Its text in the end is stuckText.
-func newStuck(t *testing.T) (f *FS, reads *persist.Reads, began <-chan bool, resume chan<- bool) {
+// newStuck returns a file system whose file loadavg is blocked until resume is closed. A blocked
+// read sends to began. Its late content is stuckText.
+func newStuck(t *testing.T) (
+	f *FS, reads *persist.Reads, began <-chan bool, resume chan<- bool,
+) {
 	t.Helper()
 	f, _ = newMetered(t)
 	reads = persist.NewReads()
@@ -34,8 +36,8 @@ func newStuck(t *testing.T) (f *FS, reads *persist.Reads, began <-chan bool, res
 	return f, reads, in, out
 }
 
-// readStuck begins with a read of the file number that is stuck, answers it as the transport does, and returns the text and
-// the channel that is closed when the read has come back.
+// readStuck starts a read that blocks, answers it as fusedev does, and returns the content and a
+// channel that is closed when the blocked read has returned.
 func readStuck(t *testing.T, f *FS, began <-chan bool, number uint64) (string, <-chan bool) {
 	t.Helper()
 	request, back := fusedev.Request{Node: idLoadavg}, make(chan bool)
@@ -51,8 +53,8 @@ func readStuck(t *testing.T, f *FS, began <-chan bool, number uint64) (string, <
 	return string(text), back
 }
 
-// TestStuckReadOfClosedFile has a read come back when its file is closed: the next open file, which has the same handle and
-// the same number, is not given its text.
+// TestStuckReadOfClosedFile returns from a blocked read after its file is closed: the next open file,
+// which has the same handle and number, does not get its content.
 func TestStuckReadOfClosedFile(t *testing.T) {
 	f, reads, began, resume := newStuck(t)
 	request := fusedev.Request{Node: idLoadavg}
@@ -72,18 +74,19 @@ func TestStuckReadOfClosedFile(t *testing.T) {
 	close(resume)
 	<-back
 	if text, ok := f.files.Get(number).AppendKept(nil, 0, len(stuckText)); ok {
-		t.Errorf("who has the handle now gets %q", text)
+		t.Errorf("the next file has the content %q", text)
 	}
 	if length, text, _ := reads.Find(number, nil); length != 0 || text != nil {
-		t.Errorf("the next process takes %q, %d bytes, for its text", text, length)
+		t.Errorf("the next process finds %q, %d bytes", text, length)
 	}
 	f.Release(&request, number)
 	if kept := f.files.KeptBytes(); kept != 0 {
-		t.Errorf("%d bytes are kept of no file", kept)
+		t.Errorf("%d bytes are kept without a file", kept)
 	}
 }
 
-// TestStuckReadOfOpenFile has a read come back when its reader has gone on with the text that it was given meanwhile.
+// TestStuckReadOfOpenFile returns from a blocked read while its reader continues with the content
+// that it got instead.
 func TestStuckReadOfOpenFile(t *testing.T) {
 	f, reads, began, resume := newStuck(t)
 	request := fusedev.Request{Node: idLoadavg}
@@ -92,7 +95,7 @@ func TestStuckReadOfOpenFile(t *testing.T) {
 	close(resume)
 	<-back
 	if text, ok := f.files.Get(number).AppendKept(nil, 0, len(given)); !ok || string(text) != given {
-		t.Errorf("the text goes on as that of %q, not of %q", text, given)
+		t.Errorf("the content continues as %q, want %q", text, given)
 	}
 	f.Release(&request, number)
 	if length, text, _ := reads.Find(number, nil); length != 0 || text != nil {
@@ -123,8 +126,8 @@ func TestMaybeAnswered(t *testing.T) {
 	}
 }
 
-// TestRescueIsOfTheHost gives up reads of files that a process before this one has opened: the reader gets the host's text, where there
-// is one.
+// TestRescueIsOfTheHost rescues reads of files that an earlier process has opened: the reader gets
+// the host's content, if there is any.
 func TestRescueIsOfTheHost(t *testing.T) {
 	f, _ := newMetered(t)
 	const number = 1<<32 | 1
@@ -145,7 +148,7 @@ func TestRescueIsOfTheHost(t *testing.T) {
 		{"uevent of a CPU", inCPUDir("cpu0/uevent"), "/sys/devices/system/cpu/cpu0/uevent"},
 		{"partitions", idPartitions, "/proc/partitions"},
 		{"status", idStatus, ""},
-		{"a folder", idProc, ""},
+		{"a directory", idProc, ""},
 		{"a container", containersBit | 1, ""},
 		{"nothing", cpuDirBit | 1<<40, ""},
 	} {

@@ -29,7 +29,6 @@ type subtree interface {
 	metered(id uint64) meter.File
 }
 
-// subtreeOf returns the part of the tree that has the node.
 func (f *FS) subtreeOf(id uint64) subtree {
 	switch {
 	case isContainers(id):

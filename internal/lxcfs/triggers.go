@@ -26,7 +26,6 @@ const (
 	unprivilegedWindow = 2000000
 )
 
-// maxAllTriggers bounds the triggers of all principals together.
 func maxAllTriggers() int { return min(persist.MaxTriggers, sys.MaxOpenFiles()/triggersPerFile) }
 
 // unknownPrincipal stands for users of the host whose triggers an earlier worker has kept.
@@ -132,7 +131,7 @@ func hasUnprivilegedWindow(text []byte) bool {
 
 // setTrigger sets a trigger on the pressure file n of c, or of the host if c is nil.
 func (f *FS) setTrigger(tr *trigger, c *knownContainer, n *node) (err error) {
-	path, ok := f.procRoot+"/"+n.host, true
+	path, ok := f.opts.ProcRoot+"/"+n.host, true
 	if c != nil {
 		if path, ok = c.Group.PressurePath(n.name); !ok {
 			return syscall.EOPNOTSUPP
@@ -167,14 +166,14 @@ func (f *FS) restoreTriggers() {
 	for _, record := range f.kept.Triggers.All() {
 		n := f.fixed.node(record.Node)
 		if n == nil || !n.psi {
-			record.Free()
+			record.Number.Store(0)
 			continue
 		}
 		tr := &trigger{set: f.triggers, record: record, isRestored: true}
 		if f.restoreTrigger(tr, n) != nil {
 			record.Gone.Store(1)
 		}
-		f.files.Adopt(record.Number(), tr)
+		f.files.Adopt(record.Number.Load(), tr)
 		if waiter := record.Waiter.Swap(0); waiter != 0 {
 			// The last worker may have died before it did; a poller without an event waits again.
 			f.triggers.notify(waiter - 1)
@@ -262,7 +261,7 @@ func (tr *trigger) Close() {
 		sys.AddReservedFDs(-1)
 	}
 	ts.mu.Unlock()
-	tr.record.Free()
+	tr.record.Number.Store(0)
 	ts.quota.Return(tr.principal)
 }
 

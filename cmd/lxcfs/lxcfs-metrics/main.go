@@ -63,7 +63,6 @@ func run() error {
 	return <-failed
 }
 
-// take returns the counters and listeners that lxcfs has passed.
 func take(files []sys.NamedFile) (counters *meter.Meter, listeners []net.Listener, err error) {
 	for _, f := range files {
 		switch {

@@ -133,7 +133,6 @@ func (f *Finder[S]) Find(tid uint32, s *Scratch) (*Container[S], error) {
 	return c, err
 }
 
-// setListed marks c as a container that has a reader.
 func (f *Finder[S]) setListed(c *Container[S]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -54,7 +54,6 @@ func (f *Finder[S]) IsHostRoot(dir sys.FileInfo) bool {
 	return dir.Inode == f.hostRoot.Inode && dir.FileSystem == f.hostRoot.FileSystem
 }
 
-// hasOwnIDs reports whether the thread tid is in the daemon's user and pid namespaces.
 func (f *Finder[S]) hasOwnIDs(tid uint32, s *Scratch) bool {
 	if tid == 0 {
 		return false
@@ -66,7 +65,6 @@ func (f *Finder[S]) hasOwnIDs(tid uint32, s *Scratch) bool {
 	return f.hasOwnUserNS(tid, s)
 }
 
-// hasOwnUserNS reports whether the thread tid is in the daemon's user namespace.
 func (f *Finder[S]) hasOwnUserNS(tid uint32, s *Scratch) bool {
 	userNS, err := namespace(f.proc, tid, "user", s)
 	if errors.Is(err, syscall.ENOENT) {

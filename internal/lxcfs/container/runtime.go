@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// runtimeStates are the directories in which low-level runtimes have a directory for each container.
+// runtimeStates are the directories in which low-level runtimes have one for each container.
 var runtimeStates = []string{"/run/runc", "/run/crun"}
 
 // maxParts bounds the components of a cgroup path that are examined: cgroups can be nested to any

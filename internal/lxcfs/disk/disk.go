@@ -132,7 +132,6 @@ func (l *List) wait(timeout time.Duration) {
 	}
 }
 
-// update makes a new list for c, and releases c.
 func (f *Finder) update(c Container, l *List) {
 	disks, atHostRoot, ok := f.scan(c, l)
 	l.mu.Lock()
@@ -227,7 +226,6 @@ func isPlainName(name string) bool {
 	return !strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c >= 0x7f })
 }
 
-// rootDisk finds the disk that holds the container's root directory.
 func (f *Finder) rootDisk(c Container, root sys.File) (procfs.Device, bool) {
 	info, err := root.StatAt("")
 	if err != nil {

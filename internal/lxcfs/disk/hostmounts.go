@@ -30,7 +30,6 @@ type hostMounts struct {
 	next time.Time // when the table may be read again
 }
 
-// diskOf returns the disk of the file system with the device number.
 func (h *hostMounts) diskOf(fs sys.DeviceNumber) (procfs.Device, bool) {
 	return h.diskBelow(fs, maxLayers)
 }

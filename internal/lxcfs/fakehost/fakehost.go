@@ -78,8 +78,9 @@ func (h *Host) Add(pid int, p Process) {
 	if p.State == "" {
 		p.State = "R"
 	}
-	h.Write(fmt.Sprintf("%stask/%d/stat", dir, pid), fmt.Sprintf("%d (a program) %s %d 1 1 0 -1 4194304 94 0 0 0 3 5 0 0 20 0 1"+
-		" 0 %d 3145728 450 0\n", pid, p.State, p.Parent, p.Start))
+	h.Write(fmt.Sprintf("%stask/%d/stat", dir, pid), fmt.Sprintf(
+		"%d (a program) %s %d 1 1 0 -1 4194304 94 0 0 0 3 5 0 0 20 0 1 0 %d 3145728 450 0\n",
+		pid, p.State, p.Parent, p.Start))
 	h.Write(dir+"status", fmt.Sprintf("Name:\ta program\nState:\t%s\nPPid:\t%d\nNSpid:\t%s\n"+
 		"CapEff:\t000001ffffffffff\n", p.State, p.Parent,
 		strings.TrimSpace(fmt.Sprint(pid, " ", p.NSPids))))

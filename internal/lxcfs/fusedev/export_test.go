@@ -16,5 +16,5 @@ func (s *Session) LeaveRequests() (n int) {
 
 // SetVersion overwrites the version in the session's memory.
 func (s *Session) SetVersion(version uint32) {
-	binary.NativeEndian.PutUint32(s.mem[versionAt:], version)
+	s.header().version = version
 }

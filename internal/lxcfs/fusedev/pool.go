@@ -53,7 +53,6 @@ func (p *pool) park() bool {
 	}
 }
 
-// wake wakes one parked thread.
 func (p *pool) wake() {
 	select {
 	case p.wakeup <- struct{}{}:
@@ -61,7 +60,6 @@ func (p *pool) wake() {
 	}
 }
 
-// shutdown ends all parked threads and the watchdog.
 func (p *pool) shutdown() { p.once.Do(func() { close(p.ended) }) }
 
 // received records that a thread works on a request, and starts the watchdog if no thread waits for
@@ -73,7 +71,6 @@ func (p *pool) received() {
 	}
 }
 
-// answered records that a request was answered.
 func (p *pool) answered() {
 	p.busy.Add(-1)
 	p.done.Add(1)

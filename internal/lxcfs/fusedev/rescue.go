@@ -28,7 +28,6 @@ func (c *Conn) watchStuck() {
 	}
 }
 
-// rescue answers the request in which the thread is blocked.
 func (t *thread) rescue() {
 	unique := t.claim.Load()
 	var in [readInSize]byte

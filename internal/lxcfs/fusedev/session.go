@@ -1,13 +1,13 @@
 package fusedev
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -25,22 +25,25 @@ type Session struct {
 	mem    []byte
 }
 
-// Layout of the memory: a header page, then a slot for each clone. All numbers are in native byte
-// order.
+// header is the beginning of the memory. Slots follow at headerSize, one for each clone. All
+// numbers are in native byte order.
+type header struct {
+	magic           [16]byte
+	version         uint32
+	slots, slotSize uint32 // number and size of the slots
+	initSize        uint32
+	answered        atomic.Uint64 // the number of answered requests
+	_               [24]byte
+	init            [headerSize - 64]byte // the INIT request
+}
+
+var memoryMagic = [16]byte([]byte("palisade-fuse\x00\x00\x00"))
+
 const (
-	memoryMagic   = "palisade-fuse\x00"
 	memoryVersion = 2
 	// oldVersion differs only in that the mount has default_permissions.
 	oldVersion = 1
 	headerSize = 4096
-
-	// Offsets in the header, after the magic:
-	versionAt  = 16 // uint32
-	slotsAt    = 20 // uint32, the number of slots
-	slotSizeAt = 24 // uint32
-	initSizeAt = 28 // uint32, the size of the INIT request
-	answeredAt = 32 // uint64, the number of answered requests
-	initAt     = 64
 
 	// A slot begins with a uint32, the number of processes that have found its request unanswered.
 	// The request follows at requestAt; its first four bytes are its length, which the kernel
@@ -48,6 +51,8 @@ const (
 	requestAt = 64
 	slotSize  = requestAt + requestSize
 )
+
+func (s *Session) header() *header { return (*header)(unsafe.Pointer(&s.mem[0])) }
 
 // NewSession does the handshake of a connection that was just mounted. It takes ownership of
 // master, and makes n clones for as many threads.
@@ -74,7 +79,7 @@ func handshake(master sys.File) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read INIT: %w", err)
 	}
-	if n > headerSize-initAt {
+	if n > len(header{}.init) {
 		return nil, fmt.Errorf("read INIT: unexpected size of %d bytes", n)
 	}
 	out, err := answerInit(newProtocol(fuse.NewDefaultRawFileSystem(), nil), in[:n])
@@ -110,13 +115,10 @@ func (s *Session) newMemory(init []byte) error {
 	if s.mem, err = s.memory.Map(size); err != nil {
 		return err
 	}
-	put := func(at, n int) { binary.NativeEndian.PutUint32(s.mem[at:], uint32(n)) }
-	put(versionAt, memoryVersion)
-	put(slotsAt, len(s.clones))
-	put(slotSizeAt, slotSize)
-	put(initSizeAt, len(init))
-	copy(s.mem[initAt:headerSize], init)
-	copy(s.mem, memoryMagic)
+	h := s.header()
+	h.version, h.slots, h.slotSize = memoryVersion, uint32(len(s.clones)), slotSize
+	h.initSize = uint32(copy(h.init[:], init))
+	h.magic = memoryMagic
 	return nil
 }
 
@@ -180,38 +182,36 @@ func (s *Session) openMemory() error {
 	if s.mem, err = s.memory.Map(int(size)); err != nil {
 		return err
 	}
-	get := func(at int) int { return int(u32(s.mem, at)) }
-	want := headerSize + len(s.clones)*slotSize
+	h, want := s.header(), headerSize+len(s.clones)*slotSize
 	switch {
-	case string(s.mem[:len(memoryMagic)]) != memoryMagic:
+	case h.magic != memoryMagic:
 		return errors.New("open session: bad magic in memory")
-	case get(versionAt) != memoryVersion && get(versionAt) != oldVersion:
-		return fmt.Errorf("open session: unsupported version %d", get(versionAt))
-	case get(slotSizeAt) != slotSize, get(slotsAt) != len(s.clones), int(size) != want:
+	case h.version != memoryVersion && h.version != oldVersion:
+		return fmt.Errorf("open session: unsupported version %d", h.version)
+	case h.slotSize != slotSize, int(h.slots) != len(s.clones), int(size) != want:
 		return fmt.Errorf("open session: memory has %d bytes, want %d", size, want)
-	case get(initSizeAt) > headerSize-initAt:
-		return fmt.Errorf("open session: INIT has %d bytes", get(initSizeAt))
+	case int(h.initSize) > len(h.init):
+		return fmt.Errorf("open session: INIT has %d bytes", h.initSize)
 	}
 	return nil
 }
 
 // Answered returns the counter in shared memory of the requests that all workers have answered.
 // Workers of earlier versions do not count theirs.
-func (s *Session) Answered() *atomic.Uint64 { return sys.Uint64In(s.mem[answeredAt:]) }
+func (s *Session) Answered() *atomic.Uint64 { return &s.header().answered }
 
 // KernelChecksAccess reports whether the kernel checks file modes (default_permissions), as on
 // mounts of an earlier version.
-func (s *Session) KernelChecksAccess() bool { return u32(s.mem, versionAt) == oldVersion }
+func (s *Session) KernelChecksAccess() bool { return s.header().version == oldVersion }
 
 // HasEnded reports whether the connection is unmounted or aborted.
 func (s *Session) HasEnded() bool { return s.master.HasFailed() }
 
-// init returns the INIT request.
 func (s *Session) init() []byte {
-	return slices.Clone(s.mem[initAt : initAt+u32(s.mem, initSizeAt)])
+	h := s.header()
+	return slices.Clone(h.init[:h.initSize])
 }
 
-// slot returns the memory of thread i.
 func (s *Session) slot(i int) []byte {
 	at := headerSize + i*slotSize
 	return s.mem[at : at+slotSize : at+slotSize]

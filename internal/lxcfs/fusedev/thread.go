@@ -31,7 +31,6 @@ func newThread(c *Conn, dev sys.File, slot []byte) *thread {
 	}
 }
 
-// serve answers requests until the connection ends.
 func (t *thread) serve() {
 	pool := t.conn.pool
 	defer t.conn.running.Done()
@@ -92,7 +91,6 @@ func (t *thread) isPending(unique uint64) (isPending, known bool) {
 	return err == nil, err == nil || errors.Is(err, syscall.ENOENT)
 }
 
-// clearSlot marks the request in the slot as answered.
 func (t *thread) clearSlot() {
 	sys.Uint32In(t.in).Store(0)
 	sys.Uint32In(t.slot).Store(0)

@@ -10,7 +10,9 @@ package meter
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
 // File is a served file.
@@ -105,36 +107,42 @@ var Bounds = [numBuckets - 1]time.Duration{
 
 const numBuckets = 10
 
-// Layout of the memory, in numbers of eight bytes.
-const (
-	magicAt    = 0
-	upAt       = 2
-	replacedAt = 3 // by reason, with room for more
+// Meter is the memory. All counters are atomic.
+type Meter struct {
+	magic [16]byte
+	// WorkerUp is 1 while a worker serves. The supervisor updates it.
+	WorkerUp atomic.Uint64
+	replaced [29]atomic.Uint64 // by Reason, with room for more
+	version  atomic.Uint64     // of workerCounters
+	workerCounters
+}
 
-	versionAt    = 32
-	requestsAt   = 33
-	containersAt = 34
-	triggersAt   = 35
-	errorsAt     = 36
-	filesAt      = errorsAt + int(numErrorKinds)
-	fileSize     = 2 + numBuckets
-	end          = filesAt + int(numFiles)*fileSize
+// workerCounters are the counters of workers. FS updates the exported ones.
+type workerCounters struct {
+	// Requests counts answered requests.
+	Requests atomic.Uint64
+	// Containers is the number of known containers, Triggers that of pressure triggers.
+	Containers, Triggers atomic.Uint64
+	errors               [numErrorKinds]atomic.Uint64
+	files                [numFiles]fileCounters
+}
 
-	// Offsets in the counters of a file.
-	fallbacksAt = 0
-	timeAt      = 1 // of all reads, in nanoseconds
-	bucketsAt   = 2
-)
+type fileCounters struct {
+	fallbacks, nanoseconds atomic.Uint64
+	buckets                [numBuckets]atomic.Uint64
+}
 
 const (
 	// Size is the size of the memory in bytes, with room for later versions.
-	Size  = 16 << 10
-	magic = "palisade-meter\x00\x00"
+	Size = 16 << 10
 	// version is the version of the counters of workers.
 	version = 1
 )
 
-var _ [Size/8 - end]struct{} // fails to compile if Size is too small
+var (
+	magic = [16]byte([]byte("palisade-meter\x00\x00"))
+	_     [Size - unsafe.Sizeof(Meter{})]struct{} // fails to compile if Size is too small
+)
 
 // ErrOtherVersion means that a worker of another version counts in the memory.
 var ErrOtherVersion = errors.New("counters of another version of lxcfs")

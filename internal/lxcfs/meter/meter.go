@@ -3,17 +3,14 @@ package meter
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"palisade/internal/linux/sys"
 )
 
 // FileName is the name by which the memory is passed to other processes.
 const FileName = "counters"
-
-// Meter is the mapped memory.
-type Meter struct{ mem []byte }
 
 // New creates the memory, and returns its file for other processes, which the caller closes.
 func New() (*Meter, sys.File, error) {
@@ -26,12 +23,15 @@ func New() (*Meter, sys.File, error) {
 		f.Close()
 		return nil, f, err
 	}
-	copy(mem, magic)
-	return &Meter{mem}, f, nil
+	m := in(mem)
+	m.magic = magic
+	return m, f, nil
 }
 
 // NewPrivate returns a Meter that no other process can read.
-func NewPrivate() *Meter { return &Meter{make([]byte, Size)} }
+func NewPrivate() *Meter { return new(Meter) }
+
+func in(mem []byte) *Meter { return (*Meter)(unsafe.Pointer(&mem[0])) }
 
 // Open maps the memory in f for counting.
 func Open(f sys.File) (*Meter, error) { return open(f, f.Map) }
@@ -51,26 +51,22 @@ func open(f sys.File, mapFile func(size int) ([]byte, error)) (*Meter, error) {
 	if err != nil {
 		return nil, err
 	}
-	if string(mem[8*magicAt:len(magic)]) != magic {
+	if in(mem).magic != magic {
 		return nil, errors.Join(errors.New("open counters: bad magic"), sys.Unmap(mem))
 	}
-	return &Meter{mem}, nil
+	return in(mem), nil
 }
-
-func (m *Meter) at(i int) *atomic.Uint64 { return sys.Uint64In(m.mem[8*i:]) }
-
-func (m *Meter) in(f File, i int) *atomic.Uint64 { return m.at(filesAt + int(f)*fileSize + i) }
 
 // Begin must be called by a worker before it counts. It keeps the counters of the previous worker,
 // or resets those of another version.
 func (m *Meter) Begin() {
-	if m.at(versionAt).Load() != version {
-		m.at(versionAt).Store(0)
-		clear(m.mem[8*requestsAt:])
-		m.at(versionAt).Store(version)
+	if m.version.Load() != version {
+		m.version.Store(0)
+		m.workerCounters = workerCounters{}
+		m.version.Store(version)
 	}
-	m.Containers().Store(0)
-	m.Triggers().Store(0)
+	m.Containers.Store(0)
+	m.Triggers.Store(0)
 }
 
 // Read counts a read of f with the given duration. NoFile is not counted.
@@ -82,32 +78,20 @@ func (m *Meter) Read(f File, took time.Duration) {
 	for bucket < len(Bounds) && took > Bounds[bucket] {
 		bucket++
 	}
-	m.in(f, timeAt).Add(uint64(took))
-	m.in(f, bucketsAt+bucket).Add(1)
+	m.files[f].nanoseconds.Add(uint64(took))
+	m.files[f].buckets[bucket].Add(1)
 }
 
 // Fallback counts a read that was answered with the host's content or that of an earlier read
 // instead of the container's.
 func (m *Meter) Fallback(f File) {
 	if f != NoFile {
-		m.in(f, fallbacksAt).Add(1)
+		m.files[f].fallbacks.Add(1)
 	}
 }
 
 // Error counts an error.
-func (m *Meter) Error(k ErrorKind) { m.at(errorsAt + int(k)).Add(1) }
-
-// Requests returns the number of answered requests, which the caller updates.
-func (m *Meter) Requests() *atomic.Uint64 { return m.at(requestsAt) }
-
-// Containers returns the number of known containers, which the caller updates.
-func (m *Meter) Containers() *atomic.Uint64 { return m.at(containersAt) }
-
-// Triggers returns the number of pressure triggers, which the caller updates.
-func (m *Meter) Triggers() *atomic.Uint64 { return m.at(triggersAt) }
-
-// WorkerUp returns 1 while a worker serves, which the caller updates.
-func (m *Meter) WorkerUp() *atomic.Uint64 { return m.at(upAt) }
+func (m *Meter) Error(k ErrorKind) { m.errors[k].Add(1) }
 
 // Replaced counts a replaced worker.
-func (m *Meter) Replaced(r Reason) { m.at(replacedAt + int(r)).Add(1) }
+func (m *Meter) Replaced(r Reason) { m.replaced[r].Add(1) }

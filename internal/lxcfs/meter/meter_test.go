@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"palisade/internal/linux/sys"
 )
@@ -17,7 +18,7 @@ func newMeter(t *testing.T) (*Meter, sys.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.Close(); sys.Unmap(m.mem) })
+	t.Cleanup(func() { f.Close() })
 	return m, f
 }
 
@@ -27,7 +28,6 @@ func opened(t *testing.T, f sys.File, open func(sys.File) (*Meter, error)) *Mete
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { sys.Unmap(m.mem) })
 	return m
 }
 
@@ -61,10 +61,10 @@ func TestCounts(t *testing.T) {
 	for range 2 {
 		worker := opened(t, f, Open)
 		worker.Begin()
-		supervisor.WorkerUp().Store(1)
-		worker.Requests().Add(3)
-		worker.Containers().Store(7)
-		worker.Triggers().Store(1)
+		supervisor.WorkerUp.Store(1)
+		worker.Requests.Add(3)
+		worker.Containers.Store(7)
+		worker.Triggers.Store(1)
 		worker.Error(Stuck)
 		worker.Fallback(Meminfo)
 		worker.Read(Stat, 20*time.Millisecond)
@@ -104,9 +104,9 @@ func TestCounts(t *testing.T) {
 func TestOtherVersion(t *testing.T) {
 	m, f := newMeter(t)
 	m.Begin()
-	m.Requests().Add(5)
+	m.Requests.Add(5)
 	m.Replaced(Upgraded)
-	m.at(versionAt).Store(version + 1)
+	m.version.Store(version + 1)
 	if _, err := m.Counts(); !errors.Is(err, ErrOtherVersion) {
 		t.Errorf("read of another version: %v", err)
 	}
@@ -128,7 +128,7 @@ func TestReadOnly(t *testing.T) {
 		t.Errorf("%d bytes written: %v", n, err)
 	}
 	m := opened(t, r, OpenReadOnly)
-	err := syscall.Mprotect(m.mem, syscall.PROT_READ|syscall.PROT_WRITE)
+	err := syscall.Mprotect(unsafe.Slice((*byte)(unsafe.Pointer(m)), Size), syscall.PROT_READ|syscall.PROT_WRITE)
 	if !errors.Is(err, syscall.EACCES) {
 		t.Errorf("made writable: %v", err)
 	}
@@ -157,9 +157,9 @@ func TestPrivate(t *testing.T) {
 	m.Read(Meminfo, time.Second)
 	m.Fallback(Meminfo)
 	m.Error(Panic)
-	m.WorkerUp().Store(1)
+	m.WorkerUp.Store(1)
 	m.Replaced(Hung)
-	m.Requests().Add(1)
+	m.Requests.Add(1)
 	if c := counts(t, m); c.Files[Meminfo].Reads != 1 || c.WorkerUp != 1 {
 		t.Errorf("%+v", c)
 	}

@@ -24,33 +24,34 @@ type FileCounts struct {
 // Counts returns all counters, which are 0 before the first worker.
 func (m *Meter) Counts() (Counts, error) {
 	c := Counts{
-		Requests: m.Requests().Load(), Containers: m.Containers().Load(),
-		Triggers: m.Triggers().Load(), WorkerUp: m.WorkerUp().Load(),
+		Requests: m.Requests.Load(), Containers: m.Containers.Load(),
+		Triggers: m.Triggers.Load(), WorkerUp: m.WorkerUp.Load(),
 		Replaced: make(map[Reason]uint64), Errors: make(map[ErrorKind]uint64),
 		Files: make(map[File]FileCounts),
 	}
 	for r := range numReasons {
-		c.Replaced[r] = m.at(replacedAt + int(r)).Load()
+		c.Replaced[r] = m.replaced[r].Load()
 	}
 	for k := range numErrorKinds {
-		c.Errors[k] = m.at(errorsAt + int(k)).Load()
+		c.Errors[k] = m.errors[k].Load()
 	}
 	for f := NoFile + 1; f < numFiles; f++ {
 		c.Files[f] = m.file(f)
 	}
-	if v := m.at(versionAt).Load(); v != version && v != 0 {
+	if v := m.version.Load(); v != version && v != 0 {
 		return c, ErrOtherVersion
 	}
 	return c, nil
 }
 
 func (m *Meter) file(f File) FileCounts {
+	from := &m.files[f]
 	c := FileCounts{
-		Fallbacks: m.in(f, fallbacksAt).Load(), Time: time.Duration(m.in(f, timeAt).Load()),
+		Fallbacks: from.fallbacks.Load(), Time: time.Duration(from.nanoseconds.Load()),
 		Buckets: make(map[float64]uint64),
 	}
-	for i := range numBuckets {
-		c.Reads += m.in(f, bucketsAt+i).Load()
+	for i := range from.buckets {
+		c.Reads += from.buckets[i].Load()
 		if i < len(Bounds) {
 			c.Buckets[Bounds[i].Seconds()] = c.Reads
 		}

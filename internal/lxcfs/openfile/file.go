@@ -34,8 +34,14 @@ func (t *Table) file(h *handle, number uint64) File {
 // HasHandle reports whether the table has the file.
 func (f File) HasHandle() bool { return f.h != nil }
 
-// Number returns the number of the file.
-func (f File) Number() uint64 { return f.number }
+// Invalidate returns the file for the thread that answers instead of a blocked request, which has no
+// effect on the file any more.
+func (f File) Invalidate() File {
+	if f.h != nil {
+		f.generation = f.h.generation.Add(1)
+	}
+	return f
+}
 
 // Lock locks the file, for Attachment and Attach. It returns false, and locks nothing, if the
 // request has no file any more.

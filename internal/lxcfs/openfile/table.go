@@ -178,16 +178,6 @@ func (t *Table) Adopt(number uint64, a Attachment) {
 	t.adopt(number).attachment = a
 }
 
-// Invalidate is Get for the one who answers instead of a blocked request, which has no effect on
-// the file any more.
-func (t *Table) Invalidate(number uint64) File {
-	f := t.Get(number)
-	if f.h != nil {
-		f.generation = f.h.generation.Add(1)
-	}
-	return f
-}
-
 // Remove closes a file. Blocked requests for it, which were answered otherwise, have no effect any
 // more.
 func (t *Table) Remove(number uint64) {

@@ -147,7 +147,7 @@ func TestPreparedContent(t *testing.T) {
 			number := table.Add(node, 11, nil)
 			file := table.LastOpened(node, 12, isPeer)
 			if file != table.Get(number) {
-				t.Fatalf("last opened is %#x, want %#x", file.Number(), number)
+				t.Fatalf("last opened is %#x, want %#x", file.number, number)
 			}
 			file.Prepare([]byte("content"), 11)
 			table.began = table.began.Add(-tt.age)
@@ -160,7 +160,7 @@ func TestPreparedContent(t *testing.T) {
 			if _, ok := file.AppendKept(nil, 0, 100); ok != tt.want {
 				t.Errorf("kept: %v, want %v", ok, tt.want)
 			}
-			stale := table.Invalidate(number)
+			stale := table.Get(number).Invalidate()
 			if file.Length() != 0 || !stale.Lock() {
 				t.Error("the earlier request still has the file")
 			} else {

@@ -72,11 +72,11 @@ func TestNextWorker(t *testing.T) {
 		t.Errorf("content %q of %d bytes", content, length)
 	}
 	all := next.Triggers.All()
-	if len(all) != 1 || all[0].Number() != number || all[0].Node != 14 || all[0].Key != key ||
+	if len(all) != 1 || all[0].Number.Load() != number || all[0].Node != 14 || all[0].Key != key ||
 		string(all[0].Text()) != "some 100000 2000000" || all[0].Waiter.Load() != 9 {
 		t.Fatalf("triggers %v", all)
 	}
-	all[0].Free()
+	all[0].Number.Store(0)
 	if all = next.Triggers.All(); len(all) != 0 {
 		t.Errorf("freed triggers %v", all)
 	}

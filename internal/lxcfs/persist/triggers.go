@@ -21,8 +21,8 @@ const (
 
 // Trigger is the memory of one trigger.
 type Trigger struct {
-	// number is the number of the open file, or 0 if the memory is free.
-	number atomic.Uint64
+	// Number is the number of the open file, or 0 to free the memory.
+	Number atomic.Uint64
 	// Waiter is the kernel's handle of the pollers plus one, or 0 if there are none.
 	Waiter atomic.Uint64
 	// Fired is 1 if the event has occurred since the last poll, Gone if the cgroup was removed.
@@ -34,14 +34,8 @@ type Trigger struct {
 	text   [MaxTriggerText]byte
 }
 
-// Number returns the number of the open file.
-func (t *Trigger) Number() uint64 { return t.number.Load() }
-
 // Text returns the trigger as it is written to the pressure file.
 func (t *Trigger) Text() []byte { return t.text[:min(t.length, MaxTriggerText)] }
-
-// Free frees the memory.
-func (t *Trigger) Free() { t.number.Store(0) }
 
 // Add records the trigger text, of at most MaxTriggerText bytes, on an open file. If there is no
 // room, the result is not kept for the next worker.
@@ -50,7 +44,7 @@ func (k *Triggers) Add(number, node uint64, key Key, text []byte) *Trigger {
 	defer k.mu.Unlock()
 	t := new(Trigger)
 	for i := range k.mem {
-		if k.mem[i].Number() == 0 {
+		if k.mem[i].Number.Load() == 0 {
 			t = &k.mem[i]
 			break
 		}
@@ -59,14 +53,14 @@ func (k *Triggers) Add(number, node uint64, key Key, text []byte) *Trigger {
 	t.Fired.Store(0)
 	t.Gone.Store(0)
 	t.Node, t.Key, t.length = node, key, uint64(copy(t.text[:], text))
-	t.number.Store(number)
+	t.Number.Store(number)
 	return t
 }
 
 // All returns the triggers that are kept.
 func (k *Triggers) All() (all []*Trigger) {
 	for i := range k.mem {
-		if t := &k.mem[i]; t.Number() != 0 {
+		if t := &k.mem[i]; t.Number.Load() != 0 {
 			all = append(all, t)
 		}
 	}

@@ -93,7 +93,7 @@ func (c *Companion) runOnce(ctx context.Context) (renewed bool) {
 func (c *Companion) open() bool {
 	image, err := sys.OpenPath(c.Program)
 	if err != nil {
-		c.Log.Error("the old "+c.Name+" stays", "err", err)
+		c.Log.Error(c.Name+" not replaced", "err", err)
 		return false
 	}
 	c.image.Close()

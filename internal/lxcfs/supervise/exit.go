@@ -14,7 +14,6 @@ type exit struct {
 	state *os.ProcessState
 }
 
-// reason returns the reason of the exit for the meter.
 func (e exit) reason() meter.Reason {
 	switch {
 	case !e.killed.IsZero():
@@ -25,7 +24,6 @@ func (e exit) reason() meter.Reason {
 	return meter.Crashed
 }
 
-// isKilled reports whether SIGKILL ended the process.
 func (e exit) isKilled() bool {
 	if e.state == nil {
 		return false

@@ -155,7 +155,7 @@ func TestRun(t *testing.T) {
 	s, events, ready, end := startSupervisor(t, "serve")
 	upgraded := make(chan struct{}, 1)
 	s.Upgraded = func() { upgraded <- struct{}{} }
-	up := func() bool { return s.Meter.WorkerUp().Load() == 1 }
+	up := func() bool { return s.Meter.WorkerUp.Load() == 1 }
 	replaced := func(r meter.Reason) uint64 {
 		counts, err := s.Meter.Counts()
 		if err != nil {

@@ -65,11 +65,11 @@ const (
 // Errors of Run.
 var (
 	// ErrGaveUp: too many workers failed in a row.
-	ErrGaveUp = errors.New("no worker lives")
+	ErrGaveUp = errors.New("too many workers failed")
 	// ErrNoStart: the first worker exited before it was ready. It has logged the reason.
-	ErrNoStart = errors.New("the worker does not start")
+	ErrNoStart = errors.New("worker did not start")
 	// ErrOver: the worker exited because its files are no longer served, as after umount.
-	ErrOver = errors.New("there is nothing to serve any more")
+	ErrOver = errors.New("session has ended")
 )
 
 // Event is a request to a Supervisor.
@@ -140,7 +140,6 @@ func (s *Supervisor) Run(events <-chan Event, ready func()) error {
 	}
 }
 
-// startCurrent starts a worker if none runs.
 func (s *Supervisor) startCurrent() {
 	s.restart = nil
 	var err error
@@ -160,7 +159,7 @@ func (s *Supervisor) handleNotification(n sys.Notification) bool {
 		case w == nil || w.Pid != n.PID:
 		case has(serving):
 			w.serving, w.served = true, time.Now()
-			s.Meter.WorkerUp().Store(1)
+			s.Meter.WorkerUp.Store(1)
 			s.Log.Info("the worker serves", "pid", w.Pid)
 			return true
 		case has(alive):
@@ -208,7 +207,7 @@ func (s *Supervisor) handleExit(e exit) (done bool, err error) {
 // is needed, and whether Run must return.
 func (s *Supervisor) clearCurrent() (handled, done bool) {
 	s.current = nil
-	s.Meter.WorkerUp().Store(0)
+	s.Meter.WorkerUp.Store(0)
 	switch {
 	case s.ending:
 		return true, true

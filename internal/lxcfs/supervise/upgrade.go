@@ -9,7 +9,7 @@ import (
 // one is ready.
 func (s *Supervisor) upgrade() {
 	if s.next != nil {
-		s.Log.Warn("an upgrade is under way already")
+		s.Log.Warn("an upgrade is already in progress")
 		return
 	}
 	image, err := sys.OpenPath(s.Program)
@@ -39,7 +39,6 @@ func (s *Supervisor) promote() {
 	}
 }
 
-// abandonUpgrade ends an upgrade whose worker failed.
 func (s *Supervisor) abandonUpgrade(why string, args ...any) {
 	s.Log.Error("the upgrade is given up: the new worker "+why,
 		append([]any{"pid", s.next.Pid}, args...)...)

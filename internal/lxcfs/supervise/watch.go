@@ -100,7 +100,6 @@ func (s *Supervisor) leave(w *process) {
 	}
 }
 
-// kill sends SIGKILL to a worker.
 func (s *Supervisor) kill(w *process, why string) {
 	s.Log.Error(why+": it is killed", "pid", w.Pid)
 	w.Kill()

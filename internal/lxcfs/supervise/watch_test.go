@@ -206,3 +206,38 @@ func TestUpgradeIsGivenUp(t *testing.T) {
 		})
 	}
 }
+
+// TestEvents sends events to a supervisor with and without workers.
+func TestEvents(t *testing.T) {
+	s := newSupervisor()
+	s.Program = "/missing"
+	if s.handleEvent(Upgrade) || s.next != nil {
+		t.Error("an upgrade to a missing program continues")
+	}
+	if !s.handleEvent(End) {
+		t.Error("End without a worker does not end")
+	}
+	s.ending = false
+	current, toldCurrent := newProcess(t)
+	next, toldNext := newProcess(t)
+	s.current, s.next, current.ready = current, next, true
+	if s.handleEvent(Upgrade) || s.next != next {
+		t.Error("a second upgrade replaces the first")
+	}
+	if s.handleEvent(Switch) || hears(t, toldCurrent) != Toggle {
+		t.Error("the worker is not switched")
+	}
+	next.ready = true
+	if done, err := s.handleExit(exit{process: current}); done || err != nil {
+		t.Errorf("done: %v, %v", done, err)
+	}
+	if s.current != next || hears(t, toldNext) != Toggle || hears(t, toldNext) != Serve {
+		t.Error("the next worker does not take over in the same state")
+	}
+	if s.handleEvent(End) || hears(t, toldNext) != Leave {
+		t.Error("the worker is not told to leave")
+	}
+	if done, err := s.handleExit(exit{process: next}); !done || err != nil {
+		t.Errorf("the end of the last worker: %v, %v", done, err)
+	}
+}
