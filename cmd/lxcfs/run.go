@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
@@ -139,7 +140,7 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 		Files: files,
 		Meter: metricsServer.meter, Upgraded: metricsServer.renew, Answered: session.Answered(),
 		Probe: func(ctx context.Context) error {
-			return sys.ReadInChild(ctx, filepath.Join(c.mountpoint, mounts.ProbeTree, "proc/uptime"))
+			return sys.ReadInChild(ctx, time.Minute, filepath.Join(c.mountpoint, mounts.ProbeTree, "proc/uptime"))
 		},
 	}
 	events := make(chan supervise.Event)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+	"time"
 
 	"palisade/internal/inject/mounts"
 	"palisade/internal/linux/sys"
@@ -17,17 +18,17 @@ import (
 // ask accesses the file system and sets r.State. A child process makes the first accesses, which
 // the kernel does not cache. If the server ends at a later one, that access may wait for the next
 // server.
-func (r *Result) ask(ctx context.Context) {
-	err := r.read(ctx)
+func (r *Result) ask(ctx context.Context, timeout time.Duration) {
+	err := r.read(ctx, timeout)
 	if err == nil {
-		err = r.look(ctx)
+		err = r.look(ctx, timeout)
 	}
 	switch {
 	case err == nil:
 		r.State = Healthy
 	case isDead(err):
 		r.State, r.Reason = Dead, "its server is gone"
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded):
 		r.State, r.Reason = Wedged, "it does not answer in time"
 	default:
 		r.State, r.Reason = Wedged, fmt.Sprintf("read proc/uptime: %v", err)
@@ -36,10 +37,11 @@ func (r *Result) ask(ctx context.Context) {
 
 // read reads two files in a child process. It reads them in a private tree, since a container can
 // block readers of a shared inode, for instance with a lease.
-func (r *Result) read(ctx context.Context) error {
+func (r *Result) read(ctx context.Context, timeout time.Duration) error {
 	in := func(tree string) error {
 		dir := filepath.Join(r.Mountpoint, tree)
-		return sys.ReadInChild(ctx, filepath.Join(dir, StatusFile), filepath.Join(dir, "proc/uptime"))
+		status, uptime := filepath.Join(dir, StatusFile), filepath.Join(dir, "proc/uptime")
+		return sys.ReadInChild(ctx, timeout, status, uptime)
 	}
 	err := in(mounts.ProbeTree)
 	if mounts.NoPrivateTree(err) != nil {
@@ -53,7 +55,9 @@ type contents struct {
 	server *Status
 }
 
-func (r *Result) look(ctx context.Context) error {
+func (r *Result) look(ctx context.Context, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	found, err := sys.Within(ctx, func() (contents, error) {
 		root, err := sys.OpenDir(r.Mountpoint)
 		if err != nil {

@@ -72,7 +72,7 @@ const (
 	ContainersDir = "containers"
 )
 
-// Look probes the lxcfs on mountpoint. It takes at most timeout, plus some milliseconds.
+// Look probes the lxcfs on mountpoint, which must answer each access within the timeout.
 func Look(ctx context.Context, mountpoint string, timeout time.Duration) (Result, error) {
 	r := Result{Mountpoint: mountpoint, State: NotMounted}
 	table, err := mounts.OwnTable()
@@ -89,9 +89,7 @@ func Look(ctx context.Context, mountpoint string, timeout time.Duration) (Result
 		return r, nil
 	}
 	r.Device = mounts.Device(top)
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	r.ask(ctx)
+	r.ask(ctx, timeout)
 	if r.Server != nil {
 		r.PID = r.Server.PID
 	} else if r.State != Dead {

@@ -2,6 +2,7 @@ package procfs
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -46,11 +47,8 @@ func ParseDiskstats(text []byte) (*Diskstats, error) {
 
 func (fs *FS) loadDiskstats() (*Diskstats, error) {
 	s, err := load(fs.proc, "diskstats", ParseDiskstats)
-	if err != nil {
-		return nil, err
-	}
-	disks, err := fs.disks()
-	if err != nil {
+	disks, err2 := fs.disks()
+	if err = cmp.Or(err, err2); err != nil {
 		return nil, err
 	}
 	for i := range s.Devices {
@@ -123,11 +121,8 @@ func ParsePartitions(text []byte) (*Partitions, error) {
 
 func (fs *FS) loadPartitions() (*Partitions, error) {
 	p, err := load(fs.proc, "partitions", ParsePartitions)
-	if err != nil {
-		return nil, err
-	}
-	disks, err := fs.disks()
-	if err != nil {
+	disks, err2 := fs.disks()
+	if err = cmp.Or(err, err2); err != nil {
 		return nil, err
 	}
 	for i := range p.Devices {

@@ -136,55 +136,21 @@ func parseMemLine(line []byte) (MemLine, uint64) {
 	}, value
 }
 
-var memKeys = [MemFields]string{
-	MemTotal:          "MemTotal",
-	MemFree:           "MemFree",
-	MemAvailable:      "MemAvailable",
-	MemBuffers:        "Buffers",
-	MemCached:         "Cached",
-	MemSwapCached:     "SwapCached",
-	MemActive:         "Active",
-	MemInactive:       "Inactive",
-	MemActiveAnon:     "Active(anon)",
-	MemInactiveAnon:   "Inactive(anon)",
-	MemActiveFile:     "Active(file)",
-	MemInactiveFile:   "Inactive(file)",
-	MemUnevictable:    "Unevictable",
-	MemMlocked:        "Mlocked",
-	MemSwapTotal:      "SwapTotal",
-	MemSwapFree:       "SwapFree",
-	MemZswap:          "Zswap",
-	MemZswapped:       "Zswapped",
-	MemDirty:          "Dirty",
-	MemWriteback:      "Writeback",
-	MemAnonPages:      "AnonPages",
-	MemMapped:         "Mapped",
-	MemShmem:          "Shmem",
-	MemKReclaimable:   "KReclaimable",
-	MemSlab:           "Slab",
-	MemSReclaimable:   "SReclaimable",
-	MemSUnreclaim:     "SUnreclaim",
-	MemKernelStack:    "KernelStack",
-	MemPageTables:     "PageTables",
-	MemSecPageTables:  "SecPageTables",
-	MemCommitLimit:    "CommitLimit",
-	MemCommittedAS:    "Committed_AS",
-	MemPercpu:         "Percpu",
-	MemAnonHugePages:  "AnonHugePages",
-	MemShmemHugePages: "ShmemHugePages",
-	MemFileHugePages:  "FileHugePages",
-	MemHugePagesTotal: "HugePages_Total",
-	MemHugePagesFree:  "HugePages_Free",
-	MemHugePagesRsvd:  "HugePages_Rsvd",
-	MemHugePagesSurp:  "HugePages_Surp",
-	MemHugepagesize:   "Hugepagesize",
-	MemHugetlb:        "Hugetlb",
+// memKeys holds the keys of the fields in their order, from MemTotal on.
+var memKeys = [...]string{
+	"MemTotal", "MemFree", "MemAvailable", "Buffers", "Cached", "SwapCached", "Active",
+	"Inactive", "Active(anon)", "Inactive(anon)", "Active(file)", "Inactive(file)",
+	"Unevictable", "Mlocked", "SwapTotal", "SwapFree", "Zswap", "Zswapped", "Dirty",
+	"Writeback", "AnonPages", "Mapped", "Shmem", "KReclaimable", "Slab", "SReclaimable",
+	"SUnreclaim", "KernelStack", "PageTables", "SecPageTables", "CommitLimit", "Committed_AS",
+	"Percpu", "AnonHugePages", "ShmemHugePages", "FileHugePages", "HugePages_Total",
+	"HugePages_Free", "HugePages_Rsvd", "HugePages_Surp", "Hugepagesize", "Hugetlb",
 }
 
 func memField(key []byte) MemField {
-	for f, k := range memKeys {
+	for i, k := range memKeys {
 		if k == string(key) {
-			return MemField(f)
+			return MemTotal + MemField(i)
 		}
 	}
 	return MemOther

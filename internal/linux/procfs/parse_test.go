@@ -282,3 +282,19 @@ func errorOf[T any](parse func([]byte) (*T, error)) func([]byte) error {
 		return err
 	}
 }
+
+// TestMemKeys has a key for each field, in the same order.
+func TestMemKeys(t *testing.T) {
+	if len(memKeys) != int(MemFields)-1 {
+		t.Errorf("%d keys for %d fields", len(memKeys), MemFields-1)
+	}
+	for key, want := range map[string]MemField{
+		"MemTotal": MemTotal, "Cached": MemCached, "Unevictable": MemUnevictable, "Slab": MemSlab,
+		"CommitLimit": MemCommitLimit, "HugePages_Total": MemHugePagesTotal, "Hugetlb": MemHugetlb,
+		"CmaTotal": MemOther,
+	} {
+		if got := memField([]byte(key)); got != want {
+			t.Errorf("%s: got field %d, want %d", key, got, want)
+		}
+	}
+}

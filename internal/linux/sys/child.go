@@ -15,10 +15,11 @@ import (
 )
 
 // ReadInChild reads the beginning of each file in a child process, and returns the error of the
-// last file, ENODATA if it is empty. When ctx ends, the child is abandoned: a process that waits
-// for a file system that does not answer cannot always be killed.
-func ReadInChild(ctx context.Context, paths ...string) error {
-	r := ChildReader{MaxBytes: 4096, Timeout: time.Hour}
+// last file, ENODATA if it is empty. If a file takes longer than limit, or ctx ends, it abandons the
+// child: a process that waits for a file system that does not answer cannot always be killed. The
+// error for a file that took too long is context.DeadlineExceeded.
+func ReadInChild(ctx context.Context, limit time.Duration, paths ...string) error {
+	r := ChildReader{MaxBytes: 4096, Timeout: limit}
 	texts, err := r.Read(ctx, paths)
 	if err != nil || len(texts) == 0 {
 		return err
@@ -79,6 +80,8 @@ func (r *ChildReader) Read(ctx context.Context, paths []string) ([]FileText, err
 	defer stop()
 	texts := make([]FileText, len(paths))
 	in := json.NewDecoder(pipe)
+	// The child says that it runs. On a busy machine that takes longer than some Timeouts.
+	err = receiveText(ctx, pipe, in, startTime, new(childText))
 	for i := range texts {
 		var got childText
 		if err == nil {
@@ -115,6 +118,9 @@ func receiveText(
 
 const readerName = "palisade-reader"
 
+// startTime bounds the time that a reader process takes to start.
+const startTime = 10 * time.Second
+
 // startReader executes this program again as a reader process. It costs three milliseconds for each
 // hook and list, most of them beside other work; a fork without an exec would be faster, but must
 // not use the Go runtime.
@@ -147,6 +153,7 @@ func init() {
 	}
 	maxBytes, _ := strconv.Atoi(os.Args[1])
 	out, buf := json.NewEncoder(os.Stdout), make([]byte, maxBytes)
+	out.Encode(childText{})
 	for _, path := range os.Args[2:] {
 		n, err := readOnce(path, buf)
 		text := childText{Text: buf[:n]}

@@ -46,7 +46,7 @@ func TestReadInChild(t *testing.T) {
 		{[]string{dir}, syscall.EISDIR},
 		{[]string{"x\x00y"}, syscall.EINVAL},
 	} {
-		if err := ReadInChild(t.Context(), tt.paths...); !errors.Is(err, tt.want) {
+		if err := ReadInChild(t.Context(), time.Minute, tt.paths...); !errors.Is(err, tt.want) {
 			t.Errorf("%q: %v, want %v", tt.paths, err, tt.want)
 		}
 	}
@@ -63,7 +63,7 @@ func TestReadInChildHangs(t *testing.T) {
 	defer ours.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- ReadInChild(ctx, fifo) }()
+	go func() { done <- ReadInChild(ctx, time.Minute, fifo) }()
 	time.Sleep(50 * time.Millisecond) // the child hangs, or will soon
 	theirs.Close()
 	if err := ours.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
@@ -80,7 +80,7 @@ func TestReadInChildHangs(t *testing.T) {
 
 func BenchmarkReadInChild(b *testing.B) {
 	for b.Loop() {
-		if err := ReadInChild(b.Context(), "/proc/uptime"); err != nil {
+		if err := ReadInChild(b.Context(), time.Minute, "/proc/uptime"); err != nil {
 			b.Fatal(err)
 		}
 	}
