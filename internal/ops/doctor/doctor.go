@@ -87,15 +87,7 @@ func (f *facts) merge(other *facts) {
 }
 
 // Count returns the number of findings of a level.
-func (r *Report) Count(level Level) int {
-	n := 0
-	for i := range r.Findings {
-		if r.Findings[i].Level == level {
-			n++
-		}
-	}
-	return n
-}
+func (r *Report) Count(level Level) int { return len(r.Of(level)) }
 
 // HasProblems reports whether there are warnings or errors.
 func (r *Report) HasProblems() bool { return r.Count(Error)+r.Count(Warning) > 0 }
