@@ -100,7 +100,6 @@ func lxcfsText(l *doctor.Lxcfs) string {
 	return text
 }
 
-// numberOr formats a number, unless it is 0.
 func numberOr(format string, n int) string {
 	if n == 0 {
 		return ""

@@ -11,7 +11,6 @@ import (
 	"palisade/internal/inject/engine"
 )
 
-// column is a column of the table.
 type column struct {
 	title string
 	// left is set for text, which is aligned left.
