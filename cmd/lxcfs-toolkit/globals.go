@@ -10,7 +10,6 @@ import (
 	"palisade/internal/inject/toolkit"
 )
 
-// globals are the options of all commands.
 type globals struct {
 	options.Global
 	whilePID int
@@ -33,7 +32,6 @@ func (g *globals) flags() []cli.Flag {
 	}))
 }
 
-// complete checks the global options and opens the log.
 func (g *globals) complete(ctx *cli.Context) error {
 	if ctx.IsSet("while-pid") && !isChild() {
 		if g.whilePID < 1 {

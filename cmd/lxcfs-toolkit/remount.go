@@ -13,7 +13,6 @@ import (
 	"palisade/internal/inject/toolkit"
 )
 
-// selection holds the options that select running containers.
 type selection struct {
 	all     bool
 	id      string
@@ -36,7 +35,6 @@ func (s *selection) flags(verb string) []cli.Flag {
 	}
 }
 
-// complete checks the options.
 func (s *selection) complete(ctx *cli.Context) (toolkit.Selection, error) {
 	if err := options.NoArguments(ctx); err != nil {
 		return toolkit.Selection{}, err

@@ -13,7 +13,6 @@ import (
 	"palisade/internal/oci/wrapper"
 )
 
-// runtimeOptions are the options of the runtime wrapper.
 type runtimeOptions struct {
 	runtime, hookSpec string
 	annotations       cli.StringSlice

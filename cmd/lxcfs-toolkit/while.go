@@ -108,10 +108,11 @@ func reportExit(code int) {
 // exitOf returns an error with the exit code of the child, which has printed the reason.
 func exitOf(err error) error {
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.Exited() {
+	switch {
+	case err == nil:
+		return cli.Exit("", 0)
+	case errors.As(err, &exit) && exit.Exited():
 		return cli.Exit("", exit.ExitCode())
-	} else if err != nil {
-		return err
 	}
-	return cli.Exit("", 0)
+	return err
 }

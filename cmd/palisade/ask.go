@@ -24,7 +24,6 @@ func askVersion(ctx context.Context, program string) (string, error) {
 	return versionIn(text), err
 }
 
-// askHelp returns the output of --help.
 func askHelp(ctx context.Context, program string) (string, error) {
 	return ask(ctx, program, "--help", maxHelp)
 }

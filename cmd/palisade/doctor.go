@@ -17,7 +17,6 @@ import (
 // exitProblems is the exit code if there are warnings or errors.
 const exitProblems = 1
 
-// defaultPolicyFile is the default policy file of authz-broker.
 const defaultPolicyFile = "/var/lib/authz-broker/policy.json"
 
 func doctorCommand(g *globals) *cli.Command {
@@ -85,7 +84,6 @@ func (g *globals) host(ctx *cli.Context, policyFile string) (*doctor.World, erro
 	return host, nil
 }
 
-// headings are the headings of findings, by level.
 var headings = map[doctor.Level]string{
 	doctor.Error: "errors", doctor.Warning: "warnings", doctor.Info: "to know", doctor.OK: "fine",
 }

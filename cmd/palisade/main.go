@@ -22,7 +22,6 @@ func main() {
 	os.Exit(cmdline.Report("palisade", err, os.Stderr))
 }
 
-// globals are the options of all commands.
 type globals struct{ options.Global }
 
 func (g *globals) toolkit() *toolkit.Toolkit {

@@ -77,11 +77,9 @@ func printStatus(w io.Writer, s *doctor.Status) {
 }
 
 // reachTexts describe the containers for which an engine calls the hook.
-var reachTexts = map[doctor.Reach]string{
-	doctor.ReachAll:    "called for all containers",
-	doctor.ReachSome:   "called for containers that ask for it",
-	doctor.ReachNone:   "not called",
-	doctor.ReachBroken: "the configuration has an error",
+var reachTexts = map[string]string{
+	"all": "called for all containers", "some": "called for containers that ask for it",
+	"none": "not called", "broken": "the configuration has an error",
 }
 
 func lxcfsText(l *doctor.Lxcfs) string {
@@ -102,7 +100,6 @@ func lxcfsText(l *doctor.Lxcfs) string {
 	return text
 }
 
-// numberOr formats a number, unless it is 0.
 func numberOr(format string, n int) string {
 	if n == 0 {
 		return ""

@@ -24,8 +24,8 @@ func TestPrintStatus(t *testing.T) {
 				{Mountpoints: []string{"/c"}, State: probe.Healthy, IsOff: true},
 			},
 			Containers: &doctor.Containers{Running: 3, WithFiles: 1, Unknown: 2},
-			Hooks: []doctor.Hook{{Engine: "docker", Containers: doctor.ReachAll},
-				{Engine: "podman", Containers: doctor.ReachSome}},
+			Hooks: []doctor.Hook{{Engine: "docker", Containers: "all"},
+				{Engine: "podman", Containers: "some"}},
 			Authz: &doctor.Authz{Version: "v2", Enabled: true, AskedBy: []string{"docker"}},
 			Shift: &doctor.Shift{CalledBy: []string{"isulad"}},
 		}, `lxcfs         /m, /n: healthy, version v1, up 1m0s, process 7
@@ -40,8 +40,8 @@ problems      errors: 0, warnings: 0
 		{"sick", doctor.Status{
 			Errors: 2, Warnings: 1,
 			Lxcfs: []doctor.Lxcfs{{Mountpoints: []string{"/\x1b"}, State: probe.Dead, Reason: "its server is gone"}},
-			Hooks: []doctor.Hook{{Engine: "lxc", Containers: doctor.ReachNone},
-				{Engine: "crio", Containers: doctor.ReachBroken}},
+			Hooks: []doctor.Hook{{Engine: "lxc", Containers: "none"},
+				{Engine: "crio", Containers: "broken"}},
 		}, `lxcfs       /\x1b: dead: its server is gone
 containers  unknown
 hook        lxc: not called

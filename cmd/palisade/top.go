@@ -22,7 +22,6 @@ const (
 	maxInterval = time.Hour
 )
 
-// topOptions are the options of the command top.
 type topOptions struct {
 	once     bool
 	interval time.Duration
@@ -64,7 +63,6 @@ func topCommand(g *globals) *cli.Command {
 	}
 }
 
-// complete checks the options.
 func (o *topOptions) complete(ctx *cli.Context, g *globals) (err error) {
 	if err := options.NoArguments(ctx); err != nil {
 		return err
@@ -90,7 +88,6 @@ type topResult struct {
 	Skipped    []toolkit.SkippedEngine `json:"skipped_engines,omitempty"`
 }
 
-// printOnce prints one table.
 func (o *topOptions) printOnce(ctx *cli.Context, g *globals, looker *top.Looker) error {
 	seen, err := top.Once(ctx.Context, g.toolkit().Running, looker, o.interval)
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 const (
 	lxcfsProgram = "/usr/bin/lxcfs"
 	toolkit      = "/usr/bin/lxcfs-toolkit"
+	palisade     = "/usr/bin/palisade" // which lxcfs-toolkit top executes
 	mountpoint   = "/var/lib/lxc/lxcfs"
 	// hookDir is where the mount hook of LXC expects lxcfs.
 	hookDir = "/var/lib/lxcfs"
@@ -145,8 +146,9 @@ func newRootfs(ctx context.Context, dir string) error {
 func installPrograms(ctx context.Context) error {
 	for path, pkg := range map[string]string{
 		lxcfsProgram: "palisade/cmd/lxcfs", toolkit: "palisade/cmd/lxcfs-toolkit",
+		palisade: "palisade/cmd/palisade",
 	} {
-		name := map[string]string{lxcfsProgram: "lxcfs", toolkit: "toolkit"}[path]
+		name := map[string]string{lxcfsProgram: "lxcfs", toolkit: "toolkit", palisade: "palisade"}[path]
 		program, err := ctr.Program(ctx, shared.dir, name, pkg)
 		if err != nil {
 			return err

@@ -96,7 +96,6 @@ func (o option) action() string {
 // quote quotes a word for a shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// functions are those of the templates.
 var functions = template.FuncMap{
 	"contains": strings.Contains,
 	"join":     func(separator string, words []string) string { return strings.Join(words, separator) },

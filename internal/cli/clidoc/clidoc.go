@@ -30,7 +30,6 @@ type scope struct {
 	Words []string
 }
 
-// option is a flag.
 type option struct {
 	Names  []string // with their dashes; the first is the long one
 	Value  string   // a word for the value, "" if it takes none

@@ -196,8 +196,9 @@ func (l *line) unknown(option string) error {
 
 // hint says where the options are listed.
 func (l *line) hint() string {
+	name := l.program.Name
 	if l.command != nil {
-		return l.program.Name + " " + l.command.Name + " --help lists the options"
+		name += " " + l.command.Name
 	}
-	return l.program.Name + " --help lists the options"
+	return name + " --help lists the options"
 }

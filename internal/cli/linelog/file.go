@@ -32,7 +32,6 @@ func Open(path string, mode os.FileMode) (*File, error) {
 	return &File{f: f}, nil
 }
 
-// errStuck is the error for an operation that timed out.
 var errStuck = errors.New("timed out after one second")
 
 // within calls do, and returns errStuck after the timeout; do may still be running then.

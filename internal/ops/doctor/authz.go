@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"palisade/internal/authz/action"
 	"palisade/internal/authz/policy"
@@ -20,8 +19,6 @@ import (
 const (
 	broker     = "authz-broker"
 	brokerUnit = "authz-broker.service"
-	// brokerTime bounds the time for an answer of the broker, which systemd may have to start.
-	brokerTime = 2 * time.Second
 )
 
 var brokerSockets = map[string]string{
@@ -83,7 +80,7 @@ func (w *World) brokerAnswers(ctx context.Context) (engines []string) {
 // askBroker returns an error if the broker does not answer. A connection is not enough: systemd
 // listens for a broker that fails to start.
 func askBroker(ctx context.Context, socket string) error {
-	ctx, cancel := context.WithTimeout(ctx, brokerTime)
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	client := &http.Client{
 		Transport: &http.Transport{

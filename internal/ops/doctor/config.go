@@ -69,7 +69,6 @@ func (e *engineKind) restartWords() string {
 	return ", and restart " + e.programs[0] + e.impact
 }
 
-// state is the state of a configuration file.
 type state int
 
 const (
@@ -109,7 +108,6 @@ func parseJSON(text []byte, value any) error {
 	return err
 }
 
-// position returns the line and column of the byte before offset.
 func position(text []byte, offset int64) string {
 	before := text[:min(max(offset, 0), int64(len(text)))]
 	line := bytes.Count(before, []byte("\n")) + 1

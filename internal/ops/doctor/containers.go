@@ -105,7 +105,6 @@ func (r *Report) leaveOut() {
 	}
 }
 
-// containerName returns the engine, the names and the id of a container.
 func containerName(c *toolkit.Listed) string {
 	var words []string
 	for _, name := range append(append([]string{c.Engine}, c.Names...), c.ID) {

@@ -74,7 +74,6 @@ type facts struct {
 	shift      *Shift
 }
 
-// merge adds the facts of another check.
 func (f *facts) merge(other *facts) {
 	f.engines = append(f.engines, other.engines...)
 	f.optIn = append(f.optIn, other.optIn...)
@@ -87,20 +86,11 @@ func (f *facts) merge(other *facts) {
 }
 
 // Count returns the number of findings of a level.
-func (r *Report) Count(level Level) int {
-	n := 0
-	for i := range r.Findings {
-		if r.Findings[i].Level == level {
-			n++
-		}
-	}
-	return n
-}
+func (r *Report) Count(level Level) int { return len(r.Of(level)) }
 
 // HasProblems reports whether there are warnings or errors.
 func (r *Report) HasProblems() bool { return r.Count(Error)+r.Count(Warning) > 0 }
 
-// remedy is the remedy of a finding.
 type remedy struct {
 	text    string
 	command bool
@@ -162,7 +152,6 @@ func (r *Report) optional(e *engineKind, cure remedy, format string, args ...any
 	r.add(HookOptional, e.name, cure, format, args...)
 }
 
-// fine adds a passed check.
 func (r *Report) fine(id ID, subject, format string, args ...any) {
 	r.add(id, subject, remedy{}, format, args...)
 }
@@ -174,7 +163,6 @@ func (r *Report) version(program, version string) {
 	}
 }
 
-// check is a check of the host.
 type check struct {
 	name string
 	look func(ctx context.Context, w *World, r *Report)

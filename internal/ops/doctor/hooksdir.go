@@ -26,7 +26,6 @@ var otherHooksDirs = []string{
 	"/etc/containers/oci/hooks.d", "/usr/libexec/oci/hooks.d", wiring.DefaultHooksDir,
 }
 
-// checkPodman checks the hook directories of Podman (containers.conf(5)).
 func checkPodman(_ context.Context, w *World, r *Report) {
 	if w.wants(r, &podman) {
 		w.checkHooksDirs(r, &podman, append([]string{"/usr/share/containers/containers.conf"},
@@ -34,7 +33,6 @@ func checkPodman(_ context.Context, w *World, r *Report) {
 	}
 }
 
-// checkCrio checks the hook directories of CRI-O (crio.conf(5)).
 func checkCrio(_ context.Context, w *World, r *Report) {
 	if w.wants(r, &crio) {
 		w.checkHooksDirs(r, &crio, w.fragments(crio.config, ""))

@@ -82,7 +82,6 @@ func (s *servers) sort(table *mounts.Table, mountpoint string) {
 	}
 }
 
-// isLxcfs reports whether an lxcfs, dead or alive, is mounted on a directory.
 func isLxcfs(table *mounts.Table, dir string) bool {
 	top := table.Top(dir)
 	return top != nil && top.FSType == mounts.FSType

@@ -49,33 +49,22 @@ type Containers struct {
 	Unknown int `json:"unknown"`
 }
 
-// Hook is the configuration of an engine: the containers for which it calls the hook of lxcfs.
+// Hook is the configuration of an engine.
 type Hook struct {
-	Engine     string `json:"engine"`
-	Containers Reach  `json:"containers"`
+	Engine string `json:"engine"`
+	// Containers are those for which the engine calls the hook of lxcfs: "all", "some", which ask for
+	// it, or "none". It is "broken" if the configuration has an error.
+	Containers string `json:"containers"`
 }
 
-// Reach is a set of containers.
-type Reach string
+// reaches are the values of Hook.Containers, from best to worst.
+var reaches = []string{"all", "some", "none", "broken"}
 
-// The sets, from best to worst.
-const (
-	ReachAll  Reach = "all"
-	ReachSome Reach = "some" // those that ask for it
-	ReachNone Reach = "none"
-	// ReachBroken is set if the configuration has an error.
-	ReachBroken Reach = "broken"
-)
-
-// reachOf maps findings about hooks to the containers for which the hook is called.
-var reachOf = map[ID]Reach{
-	HookOptional: ReachSome, HookMissing: ReachNone, HookWrongFolder: ReachNone,
-	HookProgram: ReachBroken, HookWrongStage: ReachBroken, HookOrder: ReachBroken,
-	ConfigBroken: ReachBroken,
+// reachOf maps findings about hooks to indices of reaches.
+var reachOf = map[ID]int{
+	HookOptional: 1, HookMissing: 2, HookWrongFolder: 2,
+	HookProgram: 3, HookWrongStage: 3, HookOrder: 3, ConfigBroken: 3,
 }
-
-// severity orders the sets.
-var severity = map[Reach]int{ReachAll: 0, ReachSome: 1, ReachNone: 2, ReachBroken: 3}
 
 // Authz is the state of authz-broker.
 type Authz struct {
@@ -152,17 +141,17 @@ func (r *Report) containerCounts() *Containers {
 func (r *Report) hookStatus() []Hook {
 	hooks := []Hook{}
 	for _, engine := range slices.Compact(r.engines) {
-		h := Hook{engine, ReachAll}
+		worst := 0
 		for _, f := range r.Findings {
-			reach, ok := reachOf[f.ID]
+			reach := reachOf[f.ID]
 			if f.ID == HookOptional && !slices.Contains(r.optIn, engine) {
-				reach = ReachNone // it needs none
+				reach = 2 // it needs none
 			}
-			if ok && f.isOf(engine) && severity[reach] > severity[h.Containers] {
-				h.Containers = reach
+			if f.isOf(engine) {
+				worst = max(worst, reach)
 			}
 		}
-		hooks = append(hooks, h)
+		hooks = append(hooks, Hook{engine, reaches[worst]})
 	}
 	return hooks
 }

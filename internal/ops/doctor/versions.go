@@ -9,24 +9,6 @@ import (
 	"palisade/internal/cli/version"
 )
 
-// asked are the programs whose version is reported. Some are engines.
-var asked = []struct {
-	name, engine string
-	programs     []string
-}{
-	{"lxcfs-toolkit", "", []string{"lxcfs-toolkit"}},
-	{"userns-shift", "", []string{"userns-shift"}},
-	{"authz-broker", "", []string{"authz-broker"}},
-	{"runc", "", []string{"runc"}},
-	{"crun", "", []string{"crun"}},
-	{"lxc", "lxc", lxcEngines[0].programs},
-	{"isulad", "isulad", isulads[0].programs},
-	{"podman", "podman", podman.programs},
-	{"crio", "crio", crio.programs},
-	{"docker", "docker", docker.programs},
-	{"containerd", "containerd", containerd.programs},
-}
-
 const (
 	// dockerSocket is the socket of dockerd, which answers with its version.
 	dockerSocket = "/run/docker.sock"
@@ -37,27 +19,36 @@ const (
 // checkVersions sets the versions of programs. It adds no findings.
 func checkVersions(ctx context.Context, w *World, r *Report) {
 	r.version("palisade", version.String())
-	found := make([]string, len(asked))
-	var wait sync.WaitGroup
-	for i, a := range asked {
-		if a.engine != "" && len(w.Engines) > 0 && !slices.Contains(w.Engines, a.engine) {
-			continue
+	asked := make(map[string][]string)
+	for _, name := range []string{"lxcfs-toolkit", "userns-shift", "authz-broker", "runc", "crun"} {
+		asked[name] = []string{name}
+	}
+	for _, e := range []*engineKind{
+		&lxcEngines[0], &isulads[0].engineKind, &podman, &crio, &docker, &containerd,
+	} {
+		if len(w.Engines) == 0 || slices.Contains(w.Engines, e.name) {
+			asked[e.name] = e.programs
 		}
+	}
+	var wait sync.WaitGroup
+	var lock sync.Mutex
+	for name, programs := range asked {
 		wait.Go(func() {
-			if a.name == "docker" { // the running one, if it answers
+			v := ""
+			if name == "docker" { // the running one, if it answers
 				limited, cancel := context.WithTimeout(ctx, answerTime)
 				defer cancel()
-				found[i], _ = w.DockerVersion(limited, w.path(dockerSocket))
+				v, _ = w.DockerVersion(limited, w.path(dockerSocket))
 			}
-			if found[i] == "" {
-				found[i] = w.versionOf(ctx, w.program(a.programs...))
+			if v == "" {
+				v = w.versionOf(ctx, w.program(programs...))
 			}
+			lock.Lock()
+			defer lock.Unlock()
+			r.version(name, v)
 		})
 	}
 	wait.Wait()
-	for i, a := range asked {
-		r.version(a.name, found[i])
-	}
 }
 
 // versionOf returns the version of a program on disk, or "" if it is unknown or root must not run

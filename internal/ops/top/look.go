@@ -49,7 +49,6 @@ type Load struct {
 	Running, Tasks int
 }
 
-// parseLook parses the files of a container.
 func parseLook(t *texts) Look {
 	return Look{
 		CPU: parseStat(t[statFile]), Memory: parseMeminfo(t[meminfoFile]),

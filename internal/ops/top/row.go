@@ -96,35 +96,20 @@ func ParseOrder(name string) (Order, error) {
 // Sort sorts rows. Those without the value come last.
 func Sort(rows []Row, by Order) {
 	slices.SortStableFunc(rows, func(a, b Row) int {
-		var order int
-		switch by {
-		case ByCPU:
-			order = descending(a.CPUPercent, b.CPUPercent)
-		case ByMemory:
-			order = descending(a.MemoryUsed, b.MemoryUsed)
-		case ByLoad:
-			order = descending(load1(&a), load1(&b))
-		}
-		return cmp.Or(order, cmp.Compare(a.name(), b.name()),
+		return cmp.Or(cmp.Compare(b.sortKey(by), a.sortKey(by)), cmp.Compare(a.name(), b.name()),
 			cmp.Compare(a.ID, b.ID), cmp.Compare(a.PID, b.PID))
 	})
 }
 
-func load1(r *Row) *float64 {
-	if r.Load == nil {
-		return nil
-	}
-	return &r.Load[0]
-}
-
-func descending[T cmp.Ordered](a, b *T) int {
+// sortKey returns the value of an order, -1 if it is unknown.
+func (r *Row) sortKey(by Order) float64 {
 	switch {
-	case a == nil && b == nil:
-		return 0
-	case a == nil:
-		return 1
-	case b == nil:
-		return -1
+	case by == ByCPU && r.CPUPercent != nil:
+		return *r.CPUPercent
+	case by == ByMemory && r.MemoryUsed != nil:
+		return float64(*r.MemoryUsed)
+	case by == ByLoad && r.Load != nil:
+		return r.Load[0]
 	}
-	return cmp.Compare(*b, *a)
+	return -1
 }

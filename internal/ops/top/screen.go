@@ -132,7 +132,6 @@ func (s *Screen) room() int {
 	return max(height-linesAbove-linesBelow, 0)
 }
 
-// count returns the number of rows.
 func (s *Screen) count() int {
 	if s.seen == nil {
 		return 0
@@ -140,7 +139,6 @@ func (s *Screen) count() int {
 	return len(s.seen.Rows)
 }
 
-// draw draws the screen.
 func (s *Screen) draw() {
 	s.Terminal.Clear()
 	s.top = max(min(s.top, s.count()-s.room()), 0)

@@ -11,7 +11,6 @@ import (
 	"palisade/internal/inject/engine"
 )
 
-// column is a column of the table.
 type column struct {
 	title string
 	// left is set for text, which is aligned left.
@@ -29,7 +28,7 @@ var columns = []column{
 	{"LIMIT", false, func(r *Row) string { return show(r.MemoryTotal, sizeText) }},
 	{"MEM%", false, func(r *Row) string { return show(memoryPercent(r), oneDigit) }},
 	{"SWAP", false, func(r *Row) string { return show(r.SwapUsed, sizeText) }},
-	{"LOAD", false, func(r *Row) string { return show(load1(r), twoDigits) }},
+	{"LOAD", false, func(r *Row) string { return show(r.Load, load1) }},
 	{"TASKS", false, func(r *Row) string { return show(r.Tasks, strconv.Itoa) }},
 	{"UPTIME", false, func(r *Row) string { return show(r.Uptime, uptimeText) }},
 	{"PID", false, func(r *Row) string { return strconv.Itoa(r.PID) }},
@@ -77,6 +76,8 @@ func show[T any](value *T, text func(T) string) string {
 
 func oneDigit(n float64) string  { return strconv.FormatFloat(n, 'f', 1, 64) }
 func twoDigits(n float64) string { return strconv.FormatFloat(n, 'f', 2, 64) }
+
+func load1(load [3]float64) string { return twoDigits(load[0]) }
 
 func memoryPercent(r *Row) *float64 {
 	if r.MemoryTotal == nil || *r.MemoryTotal == 0 {

@@ -30,7 +30,6 @@ func Once(ctx context.Context, find Find, l *Looker, interval time.Duration) (Se
 	return seen, ctx.Err()
 }
 
-// list is the result of Find.
 type list struct {
 	containers []engine.Container
 	skipped    []engine.Skipped
