@@ -86,8 +86,10 @@ unit: | go ## run the unit tests, with the race detector; needs root
 	CGO_ENABLED=1 $(GO) test -race -vet=off -count=1 -tags integration,$(TAGS) ./internal/... ./cmd/...
 	CGO_ENABLED=1 $(GO) test -race -vet=off -count=1 ./test/...
 
+# The first suite measures CPU times; the others have pid and mount namespaces of their own.
 integration: | go ## run the tests with real containers on this machine's cgroups; needs root
-	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/authz ./test/clients ./test/lxc
+	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m ./test/integration
+	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 2 ./test/toolkit ./test/authz ./test/userns ./test/remap ./test/clients ./test/lxc
 
 release: | go ## build packages twice, install, upgrade and remove them, and execute the documents' commands; needs root
 	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/packages ./test/docs
