@@ -19,7 +19,7 @@ SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod
 # The tests measure time, and deps comes before what it is for: one thing at a time, even with -j.
 .NOTPARALLEL:
 
-.PHONY: check build man rpm deb deps demo test unit integration e2e e2e-packages e2e-vm vm vm-quick vm-all ci soak lint cross emulated bench fuzz-smoke clean help go test-release release
+.PHONY: check build man rpm deb deps demo test unit integration e2e e2e-packages e2e-vm vm vm-quick vm-all ci soak cover twice lint cross emulated bench fuzz-smoke clean help go test-release release
 
 build: $(COMMANDS:%=bin/%) bin/lxcfs-metrics ## build the static binaries into bin/
 
@@ -64,6 +64,16 @@ test-release: go deps build e2e-packages ## run all other tests, those of packag
 ci: go deps lint build e2e-packages ## run the tests, those of a release, and a part of the soak; needs root
 	test/beside.sh dist/vm.log '$(MAKE) E2E_PACKAGES=1 vm-all' '$(MAKE) E2E_PACKAGES=1 unit cross integration emulated release e2e soak PART=$(shell git rev-list --count HEAD || echo 0)'
 
+cover: | go ## print the coverage of each package by unit tests, and with the integration tests; needs root
+	GO=$(GO) test/cover.sh
+
+# Tests look only at what they made: two copies of the fast suites at the same time.
+twice: | go ## run some integration tests twice at the same time; needs root
+	test/beside.sh dist/twice.log '$(TWICE)' '$(TWICE)'
+
+TWICE = $(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m ./test/toolkit ./test/userns ./test/lxc ./test/integration \
+	-run "^Test(HostileRoot|Bind|LXC|NothingLeaks|Layouts|Everything|FullDisk|Lock|ContainersComeAndGo|HostilePIDs|SecondInstance)$$"
+
 soak: | go ## run with large numbers the tests that repeat for chance, or one part of them (PART=0); needs root
 	test/soak.sh $(PART)
 
@@ -76,8 +86,10 @@ unit: | go ## run the unit tests, with the race detector; needs root
 	CGO_ENABLED=1 $(GO) test -race -vet=off -count=1 -tags integration,$(TAGS) ./internal/... ./cmd/...
 	CGO_ENABLED=1 $(GO) test -race -vet=off -count=1 ./test/...
 
+# The first suite measures CPU times; the others have pid and mount namespaces of their own.
 integration: | go ## run the tests with real containers on this machine's cgroups; needs root
-	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/authz ./test/clients ./test/lxc
+	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m ./test/integration
+	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 2 ./test/toolkit ./test/authz ./test/userns ./test/remap ./test/clients ./test/lxc
 
 release: | go ## build packages twice, install, upgrade and remove them, and execute the documents' commands; needs root
 	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/packages ./test/docs

@@ -53,7 +53,11 @@ func Program(ctx context.Context, dir, name, pkg string) (string, error) {
 		return path, nil
 	}
 	path := filepath.Join(dir, name+".built")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", path, pkg)
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-o", path}
+	if os.Getenv("GOCOVERDIR") != "" { // make cover
+		args = append(args, "-cover", "-coverpkg=palisade/internal/...,palisade/cmd/...")
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, pkg)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w: %s", pkg, err, out)
