@@ -49,6 +49,3 @@ func Unmap(mem []byte) error { return os.NewSyscallError("munmap", unix.Munmap(m
 // Uint32In returns the number at the beginning of mem, which must be aligned. A process that loads
 // a value from the same mapping also sees all writes made before the value was stored.
 func Uint32In(mem []byte) *atomic.Uint32 { return (*atomic.Uint32)(unsafe.Pointer(&mem[:4][0])) }
-
-// Uint64In is like Uint32In for 64 bits.
-func Uint64In(mem []byte) *atomic.Uint64 { return (*atomic.Uint64)(unsafe.Pointer(&mem[:8][0])) }

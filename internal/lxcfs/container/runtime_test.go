@@ -35,7 +35,7 @@ func TestRuntimeMade(t *testing.T) {
 		{"runc, somewhere below", "/a/web/b", "/a/web"},
 		{"too far below", strings.Repeat("/a", maxParts) + "/web", ""},
 		{"too short an id", "/docker/0123456789ab", ""},
-		{"dots do not lead to other folders", "/..", ""},
+		{"dots do not lead to other directories", "/..", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -21,7 +21,7 @@ const (
 	// ringSize is enough for about a thousand contents. Pages that were never used take no memory.
 	ringSize   = 4 << 20
 	maxContent = 256 << 10
-	// preparedBit is set in fileRecord.position if the content is to be read from its start.
+	// preparedBit is set in fileRecord.position if the content was prepared for a read from its start.
 	preparedBit = 1 << 63
 )
 

@@ -96,7 +96,7 @@ var dockerScenarios = []scenario{
 		want: []string{"authz-not-asked docker"}, remedy: "`systemctl enable --now authz-broker` first, then put"},
 	{name: "the broker came with the packages", files: files{"/etc/docker/daemon.json": daemonJSON, "/usr/bin/authz-broker": "",
 		"/var/lib/authz-broker/policy.json": goodPolicy}, want: []string{"authz-unused docker"}},
-	{name: "nobody answers docker", files: files{"/etc/docker/daemon.json": strings.Replace(daemonJSON, "{", `{"authorization-plugins":["authz-broker"],`, 1),
+	{name: "the plug-in of docker does not answer", files: files{"/etc/docker/daemon.json": strings.Replace(daemonJSON, "{", `{"authorization-plugins":["authz-broker"],`, 1),
 		"/run/systemd/system": "dir", "/usr/lib/systemd/system/authz-broker.service": ""},
 		want: []string{"authz-silent /run/docker/plugins/authz-broker.sock"}, remedy: "systemctl enable --now authz-broker"},
 	{name: "systemd alone listens for docker", files: files{
@@ -137,7 +137,7 @@ var containerdScenarios = []scenario{
 		want: []string{"hook-missing containerd"}},
 	{name: "containerd by a script", files: files{"/etc/containerd/config.toml": strings.Replace(configTOML, "lxcfs-runc", "remapped-runc", 1),
 		"/usr/bin/remapped-runc": "#!/bin/sh\nexec userns-shift runtime --runtime lxcfs-runc -- \"$@\"\n"}},
-	{name: "a script of somebody's", files: files{"/etc/containerd/config.toml": strings.Replace(configTOML, "/usr/bin/lxcfs-runc", "/opt/remapped-runc", 1),
+	{name: "a script of the administrator", files: files{"/etc/containerd/config.toml": strings.Replace(configTOML, "/usr/bin/lxcfs-runc", "/opt/remapped-runc", 1),
 		"/opt/remapped-runc": "open#!/bin/sh\nexec lxcfs-runc \"$@\"\n"}, want: []string{"hook-missing containerd"}},
 	{name: "no plug-in", files: files{"/etc/containerd/config.toml": `disabled_plugins = ["cri"]`}, want: []string{"hook-optional containerd"}},
 	{name: "no link", files: files{"/etc/containerd/config.toml": configTOML, "/usr/bin/lxcfs-runc": "none"}, want: []string{"hook-program /etc/containerd/config.toml"}},
