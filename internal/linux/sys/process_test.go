@@ -209,10 +209,9 @@ func TestMemfd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	Uint64In(mem).Store(5)
 	Uint32In(mem[8:]).Store(6)
-	if Uint64In(seen).Load() != 5 || Uint32In(seen[8:]).Load() != 6 {
-		t.Error("the other mapping has other values")
+	if Uint32In(seen[8:]).Load() != 6 {
+		t.Error("the other mapping has another value")
 	}
 	if _, err := other.Map(4096); err == nil {
 		t.Error("mapped for writing")
