@@ -143,7 +143,6 @@ func TestHalfWritten(t *testing.T) {
 // TestReloadUnderLoad replaces the policies a hundred times, with invalid files between, while
 // clients ask. Each answer must come from one complete set.
 func TestReloadUnderLoad(t *testing.T) {
-	t.Parallel()
 	const users = 50
 	set := func(name string, step int) string {
 		var text strings.Builder
