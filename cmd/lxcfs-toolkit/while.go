@@ -28,9 +28,9 @@ func isChild() bool { return os.Getenv(whileMark) != "" }
 
 // runInChild runs this command line in a child process. It returns when the child reports its exit
 // code or ends, when the process pid ends (unless pid is 0), or when ctx ends. A thread that waits
-// for an unresponsive file system (lxcfs, or one that a container has mounted) cannot be killed, nor
-// can its process end before it: runInChild may leave the child behind, and systemd, which waits for
-// this process alone, can start the next daemon.
+// for a file system that does not answer (lxcfs, or one that a container has mounted) cannot be
+// killed, nor can its process end before it: runInChild may leave the child behind, and systemd,
+// which waits only for this process, can start the next daemon.
 func runInChild(ctx context.Context, pid int) error {
 	isServing := func() bool { return true }
 	if pid != 0 {

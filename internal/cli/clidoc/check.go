@@ -101,8 +101,8 @@ var functions = template.FuncMap{
 	"join":     func(separator string, words []string) string { return strings.Join(words, separator) },
 	"trim":     func(cutset, s string) string { return strings.Trim(s, cutset) },
 	// escape escapes the characters with a meaning in Markdown.
-	"escape": strings.NewReplacer("*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "<", `\<`, "|", `\|`,
-		"\n", " ").Replace,
+	"escape": strings.NewReplacer("*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "<", `\<`,
+		"|", `\|`, "\n", " ").Replace,
 	"quote": quote,
 	"specs": specs,
 	// sentence begins with a capital letter, unless it begins with the name of lxcfs.
