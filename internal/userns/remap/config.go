@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"palisade/internal/oci"
@@ -22,17 +23,18 @@ func (r *Remapper) adapt(c *oci.Config, pair idmap.Pair) error {
 	case isPrivileged(&c.Spec):
 		return errors.New("the container is privileged, so it cannot have a user namespace")
 	}
-	if err := checkProcess(c.Spec.Process, pair); err != nil {
+	ids := newMappedIDs(pair)
+	if err := ids.checkProcess(c.Spec.Process); err != nil {
 		return err
 	}
 	if err := c.SetUserNamespace(oci.ToMappings(pair.UID), oci.ToMappings(pair.GID)); err != nil {
 		return err
 	}
-	if err := adaptPing(c, pair); err != nil {
+	if err := ids.adaptPing(c); err != nil {
 		return err
 	}
 	for i, m := range c.Spec.Mounts {
-		changed, reason := adaptMount(m, c, pair)
+		changed, reason := ids.adaptMount(m, c)
 		if reason == "" {
 			continue
 		}
@@ -57,28 +59,54 @@ func isPrivileged(s *specs.Spec) bool {
 		len(s.Linux.MaskedPaths) == 0 && len(s.Linux.ReadonlyPaths) == 0
 }
 
+// mappedIDs reports which ids are mapped, by runc's rules.
+type mappedIDs struct {
+	config configs.Config
+	pair   idmap.Pair
+}
+
+func newMappedIDs(pair idmap.Pair) *mappedIDs {
+	m := &mappedIDs{pair: pair}
+	m.config.Namespaces = configs.Namespaces{{Type: configs.NEWUSER}}
+	m.config.UIDMappings, m.config.GIDMappings = runcMappings(pair.UID), runcMappings(pair.GID)
+	return m
+}
+
+func runcMappings(m idmap.Map) (mappings []configs.IDMap) {
+	for _, e := range m {
+		mappings = append(mappings, configs.IDMap{
+			ContainerID: int64(e.Container), HostID: int64(e.Host), Size: int64(e.Size)})
+	}
+	return mappings
+}
+
+func (m *mappedIDs) hasUID(id int) bool {
+	_, err := m.config.HostUID(id)
+	return err == nil
+}
+
+func (m *mappedIDs) hasGID(id int) bool {
+	_, err := m.config.HostGID(id)
+	return err == nil
+}
+
 // checkProcess fails unless the ids of the container's process are mapped.
-func checkProcess(p *specs.Process, pair idmap.Pair) error {
-	if _, _, ok := pair.Root(); !ok {
-		return fmt.Errorf("map %s has no root", pair)
+func (m *mappedIDs) checkProcess(p *specs.Process) error {
+	if !m.hasUID(0) || !m.hasGID(0) {
+		return fmt.Errorf("map %s has no root", m.pair)
 	}
 	if p == nil {
 		return nil
 	}
-	if !has(pair.UID, p.User.UID) {
+	if !m.hasUID(int(p.User.UID)) {
 		return unmappedError("uid", p.User.UID)
 	}
 	for _, gid := range append([]uint32{p.User.GID}, p.User.AdditionalGids...) {
-		if !has(pair.GID, gid) {
+		if !m.hasGID(int(gid)) {
 			return unmappedError("gid", gid)
 		}
 	}
 	return nil
-}
-
-func has(m idmap.Map, id uint32) bool {
-	_, ok := m.Host(id)
-	return ok
 }
 
 func unmappedError(kind string, id uint32) error {
@@ -91,14 +119,14 @@ func unmappedError(kind string, id uint32) error {
 const pingGroups = "net.ipv4.ping_group_range"
 
 // adaptPing removes unmapped groups from the range.
-func adaptPing(c *oci.Config, pair idmap.Pair) error {
+func (m *mappedIDs) adaptPing(c *oci.Config) error {
 	first, last, ok := strings.Cut(c.Spec.Linux.Sysctl[pingGroups], " ")
 	low, err1 := strconv.ParseUint(first, 10, 31)
 	high, err2 := strconv.ParseUint(strings.TrimSpace(last), 10, 31)
 	if !ok || err1 != nil || err2 != nil || low > high {
 		return nil
 	}
-	for _, e := range pair.GID {
+	for _, e := range m.pair.GID {
 		end := uint64(e.Container) + uint64(e.Size) - 1
 		if low >= uint64(e.Container) && low <= end {
 			if high <= end {
@@ -112,14 +140,14 @@ func adaptPing(c *oci.Config, pair idmap.Pair) error {
 
 // adaptMount returns a mount for the user namespace and the reason for the change, "" if there is
 // none.
-func adaptMount(
-	mount specs.Mount, c *oci.Config, pair idmap.Pair,
+func (m *mappedIDs) adaptMount(
+	mount specs.Mount, c *oci.Config,
 ) (changed specs.Mount, reason string) {
 	options := slices.Clone(mount.Options)
 	switch mount.Type {
 	case "devpts", "tmpfs":
 		mount.Options = slices.DeleteFunc(options, func(option string) bool {
-			unmapped := isUnmappedOption(option, pair)
+			unmapped := m.isUnmappedOption(option)
 			if unmapped {
 				reason = option + " is not mapped"
 			}
@@ -141,15 +169,17 @@ func adaptMount(
 	return mount, ""
 }
 
-func isUnmappedOption(option string, pair idmap.Pair) bool {
+// isUnmappedOption reports whether an option contains an unmapped id.
+func (m *mappedIDs) isUnmappedOption(option string) bool {
 	key, value, _ := strings.Cut(option, "=")
 	id, err := strconv.ParseUint(value, 10, 31)
 	if err != nil {
 		return false
 	}
-	return key == "gid" && !has(pair.GID, uint32(id)) || key == "uid" && !has(pair.UID, uint32(id))
+	return key == "gid" && !m.hasGID(int(id)) || key == "uid" && !m.hasUID(int(id))
 }
 
+// readCopyUp sets Options.AllowCopyUp if the configuration allows it.
 func (r *Remapper) readCopyUp(c *oci.Config) {
 	r.Options.AllowCopyUp = r.Options.AllowCopyUp || c.Spec.Annotations[CopyUpAnnotation] == "true"
 }

@@ -63,7 +63,7 @@ func TestAdaptMount(t *testing.T) {
 			"not the container's own"},
 	} {
 		before := slices.Clone(tt.mount.Options)
-		got, reason := adaptMount(tt.mount, config(t, tt.config), pairOf(t, "1000:1000:10"))
+		got, reason := newMappedIDs(pairOf(t, "1000:1000:10")).adaptMount(tt.mount, config(t, tt.config))
 		if got.Type != tt.want.Type || got.Source != tt.want.Source ||
 			!slices.Equal(got.Options, tt.want.Options) ||
 			(reason == "") != (tt.reason == "") || !strings.Contains(reason, tt.reason) {
@@ -118,7 +118,7 @@ func TestAdaptPing(t *testing.T) {
 		"x": "x", "": "", "0": "0",
 	} {
 		c := config(t, `{"linux":{"sysctl":{"net.ipv4.ping_group_range":"`+value+`"}}}`)
-		if err := adaptPing(c, pairOf(t, "1000:1000:10")); err != nil {
+		if err := newMappedIDs(pairOf(t, "1000:1000:10")).adaptPing(c); err != nil {
 			t.Fatal(err)
 		}
 		if got := c.Spec.Linux.Sysctl[pingGroups]; got != want {

@@ -419,7 +419,8 @@ func TestAdaptFails(t *testing.T) {
 	}
 	noRoot := pairOf(t, "1000:1000:10")
 	noRoot.UID[0].Container = 1
-	if err := checkProcess(nil, noRoot); err == nil || !strings.Contains(err.Error(), "has no root") {
+	err := newMappedIDs(noRoot).checkProcess(nil)
+	if err == nil || !strings.Contains(err.Error(), "has no root") {
 		t.Errorf("no root: %v", err)
 	}
 }
