@@ -52,7 +52,7 @@ func TestCPUDirTarget(t *testing.T) {
 	} {
 		v := &snapshot{mountNS: &MountNS{}, table: cpuTable(t, tt.lines...)}
 		tg := target{path: CPUDir, point: "/" + CPUDir, base: v.table.byID[97]}
-		tg.stack = v.table.stack(tg.base, tg.point)
+		tg.stack = v.table.stack(tg.base.ID, tg.point)
 		v.classifyBelow(&tg)
 		if got := v.state(&tg, src); got != tt.state || len(tg.outdated) != tt.outdated {
 			t.Errorf("%s: state %v and %d outdated, want %v and %d",

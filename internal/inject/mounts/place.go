@@ -256,7 +256,7 @@ func (v *snapshot) target(file string) (target, bool, error) {
 	point := path.Join(d.base.Mountpoint, strings.TrimPrefix(file, topDir(file)))
 	t := target{
 		path: file, point: point, dir: d.file, name: name,
-		base: d.base, stack: v.table.stack(d.base, point),
+		base: d.base, stack: v.table.stack(d.base.ID, point),
 	}
 	v.classifyBelow(&t)
 	return t, true, nil

@@ -6,6 +6,7 @@ package mounts
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -56,6 +57,9 @@ type mountKey struct {
 	point string
 }
 
+// noMount is the base of a mount whose parent is not in the table.
+const noMount = -1
+
 // ReadTable reads the mount table of a process, given its directory in /proc. It fails with
 // ErrTooLarge for a table larger than 16 MiB, and with os.ErrDeadlineExceeded after tableTime.
 func ReadTable(process sys.File) (*Table, error) { return readTable(process, tableTime) }
@@ -94,9 +98,16 @@ func ParseTable(text []byte) (*Table, error) {
 	}
 	for _, m := range all {
 		t.byID[m.ID] = m
+	}
+	for _, m := range all {
 		t.on[m.Parent] = append(t.on[m.Parent], m)
-		// The root of the tree of mounts is its own parent.
-		if at := (mountKey{m.Parent, m.Mountpoint}); m.ID != m.Parent && t.at[at] == nil {
+		at := mountKey{m.Parent, m.Mountpoint}
+		// The root of the tree of mounts is its own parent. A process does not see the parent of the
+		// mount with its root directory.
+		if m.ID == m.Parent || t.byID[m.Parent] == nil {
+			at.base = noMount
+		}
+		if t.at[at] == nil {
 			t.at[at] = m
 		}
 	}
@@ -116,24 +127,30 @@ func withoutLong(text []byte) []byte {
 	return short
 }
 
-// Top returns the topmost mount on point, or nil.
+// Top returns the topmost mount on point, or nil. A mount that another one on a directory above
+// point hides is not on it.
 func (t *Table) Top(point string) *Mount {
-	var top *Mount
-	for _, m := range t.all {
-		if m.Mountpoint == point && t.cover(m) == nil {
-			top = m
-		}
+	if m := t.Holding(point); m != nil && m.Mountpoint == point {
+		return m
 	}
-	return top
+	return nil
 }
 
-// Holding returns the mount that contains the directory dir.
-func (t *Table) Holding(dir string) *Mount {
-	for ; ; dir = path.Dir(dir) {
-		if m := t.Top(dir); m != nil || len(dir) <= 1 {
-			return m
+// Holding returns the mount that contains the file or directory point, or nil.
+func (t *Table) Holding(point string) *Mount {
+	var holding *Mount
+	base := noMount
+	for end := 0; end <= len(point); end++ {
+		if end < len(point) && point[end] != '/' {
+			continue
+		}
+		stack := t.stack(base, cmp.Or(point[:end], "/"))
+		if len(stack) > 0 {
+			holding = stack[len(stack)-1]
+			base = holding.ID
 		}
 	}
+	return holding
 }
 
 // Lxcfs returns the visible mounts of the lxcfs with the device, the last mounted first.
@@ -163,9 +180,9 @@ func (t *Table) cover(m *Mount) *Mount { return t.at[mountKey{m.ID, m.Mountpoint
 
 // stack returns the mounts on point, a file or directory of the mount base itself, the topmost
 // last.
-func (t *Table) stack(base *Mount, point string) []*Mount {
+func (t *Table) stack(base int, point string) []*Mount {
 	var stack []*Mount
-	for m := t.at[mountKey{base.ID, point}]; m != nil && len(stack) < len(t.all); m = t.cover(m) {
+	for m := t.at[mountKey{base, point}]; m != nil && len(stack) < len(t.all); m = t.cover(m) {
 		stack = append(stack, m)
 	}
 	return stack
@@ -197,7 +214,7 @@ func (t *Table) hasForeign(m *Mount) bool {
 func (t *Table) below(base *Mount, point string) (stacks [][]*Mount) {
 	for _, m := range t.on[base.ID] {
 		if strings.HasPrefix(m.Mountpoint, point+"/") && m == t.at[mountKey{base.ID, m.Mountpoint}] {
-			stacks = append(stacks, t.stack(base, m.Mountpoint))
+			stacks = append(stacks, t.stack(base.ID, m.Mountpoint))
 		}
 	}
 	return stacks
@@ -270,7 +287,7 @@ func (t *Table) stacks() []mountStack {
 			if m.Mountpoint == base.Mountpoint || m != t.at[mountKey{base.ID, m.Mountpoint}] {
 				continue // it covers base, or is not the lowest of its stack
 			}
-			stack := t.stack(base, m.Mountpoint)
+			stack := t.stack(base.ID, m.Mountpoint)
 			if slices.ContainsFunc(stack, t.isLxcfs) {
 				stacks = append(stacks, mountStack{base: base, point: m.Mountpoint, stack: stack})
 			}

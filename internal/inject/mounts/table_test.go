@@ -60,7 +60,7 @@ func TestStacks(t *testing.T) {
 		file         string
 		mounts, ours int
 	}{{"uptime", 1, 1}, {"meminfo", 2, 2}, {"stat", 2, 0}, {"version", 0, 0}} {
-		stack := table.stack(proc, "/proc/"+tt.file)
+		stack := table.stack(proc.ID, "/proc/"+tt.file)
 		if len(stack) != tt.mounts || table.onTop(stack) != tt.ours {
 			t.Errorf("%s: %d mounts, %d of lxcfs, want %d and %d",
 				tt.file, len(stack), table.onTop(stack), tt.mounts, tt.ours)
@@ -203,7 +203,7 @@ func FuzzTable(f *testing.F) {
 		}
 		for _, m := range table.all {
 			table.Top(m.Mountpoint)
-			table.stack(m, m.Mountpoint+"/x")
+			table.stack(m.ID, m.Mountpoint+"/x")
 			table.Below(m.Mountpoint)
 			table.below(m, m.Mountpoint)
 			table.isHidden(m, m.Mountpoint+"/x")
@@ -224,12 +224,19 @@ func TestHolding(t *testing.T) {
 33 32 0:60 / /hidden/lxcfs rw - tmpfs tmpfs rw
 34 30 0:50 / /var/lib/lxcfs rw shared:9 - fuse.lxcfs lxcfs rw
 35 30 0:51 / /var/lib/other rw - fuse.lxcfs lxcfs rw
+36 20 0:52 / /srv/data/lxcfs rw - fuse.lxcfs lxcfs rw
+37 20 0:61 / /srv rw - tmpfs tmpfs rw
+38 37 0:62 / /srv rw - tmpfs tmpfs rw
 `))
 	if err != nil {
 		t.Fatal(err)
 	}
+	if m := table.Top("/srv/data/lxcfs"); m != nil {
+		t.Errorf("the hidden mount %+v is on its mount point", m)
+	}
 	for dir, want := range map[string]int{
 		"/": 20, "/var": 20, "/var/lib": 30, "/var/lib/lxc": 30, "/var/lib/lxc/lxcfs": 31,
+		"/hidden/lxcfs/x": 33, "/srv": 38, "/srv/data/lxcfs": 38,
 	} {
 		if m := table.Holding(dir); m == nil || m.ID != want {
 			t.Errorf("%s is on %+v, want mount %d", dir, m, want)

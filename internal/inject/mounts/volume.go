@@ -224,7 +224,7 @@ func (v *snapshot) openVolume(volume volume) (t target, err error) {
 	defer root.Close()
 	point := volume.mount.Mountpoint
 	t = target{path: point, name: path.Base(point), base: volume.base}
-	t.stack = v.table.stack(t.base, t.path)
+	t.stack = v.table.stack(t.base.ID, t.path)
 	t.dir, err = openParent(root, point, t.base)
 	return t, err
 }

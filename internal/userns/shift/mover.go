@@ -3,6 +3,7 @@ package shift
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"palisade/internal/linux/sys"
 	"palisade/internal/oci/idmap"
@@ -122,8 +123,12 @@ const settleTime = 100_000_000
 // isPlain reports whether a file has nothing to change but its owner: the scan has found no
 // attributes, and the ctime shows no change since.
 func (v *mover) isPlain(i *sys.Inode) bool {
+	settled := int64(settleTime)
+	if i.Changed.Nsec == 0 { // maybe a file system that stores seconds, as ext3
+		settled += int64(time.Second)
+	}
 	return !i.IsDir() && !i.HasSetID() && !v.scan.special.has(walk.KeyOf(i)) &&
-		i.Changed.Until(v.scan.began) >= settleTime
+		i.Changed.Until(v.scan.began) >= settled
 }
 
 // plan builds the plan for a file, and checks it against refusePrivileged. It reports whether an

@@ -283,3 +283,23 @@ func TestPlanUnmapped(t *testing.T) {
 		t.Errorf("capabilities %x", p.caps)
 	}
 }
+
+// TestIsPlain checks that a file that may have changed since the scan is read again.
+func TestIsPlain(t *testing.T) {
+	v := &mover{scan: newScan()}
+	v.scan.began = sys.Time{Sec: 100, Nsec: 500_000_000}
+	for _, tt := range []struct {
+		changed sys.Time
+		want    bool
+	}{
+		{sys.Time{Sec: 100, Nsec: 399_000_000}, true},
+		{sys.Time{Sec: 100, Nsec: 401_000_000}, false},
+		{sys.Time{Sec: 101, Nsec: 1}, false},
+		{sys.Time{Sec: 100}, false}, // the time may be rounded down
+		{sys.Time{Sec: 99}, true},
+	} {
+		if got := v.isPlain(&sys.Inode{Changed: tt.changed}); got != tt.want {
+			t.Errorf("changed at %+v: %v, want %v", tt.changed, got, tt.want)
+		}
+	}
+}
