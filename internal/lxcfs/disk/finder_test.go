@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -17,13 +18,13 @@ import (
 type fakeContainer struct {
 	dir       sys.File
 	principal container.Principal
-	refs      int
+	refs      atomic.Int32
 }
 
 func (c *fakeContainer) InitDir() sys.File               { return c.dir }
 func (c *fakeContainer) Principal() *container.Principal { return &c.principal }
-func (c *fakeContainer) Acquire()                        { c.refs++ }
-func (c *fakeContainer) Release()                        { c.refs-- }
+func (c *fakeContainer) Acquire()                        { c.refs.Add(1) }
+func (c *fakeContainer) Release()                        { c.refs.Add(-1) }
 
 // newFakeContainer returns a container with an empty root directory, and a Finder for which a disk
 // has that directory.
@@ -78,8 +79,11 @@ func TestDisks(t *testing.T) {
 		if disks, err := f.Disks(c, &l); err != nil || len(disks) != 0 {
 			t.Errorf("without a root: %+v, %v", disks, err)
 		}
-		if f.scans.Used() != 0 || c.refs != 0 {
-			t.Errorf("%d scans are counted, %d references are left", f.scans.Used(), c.refs)
+		for end := time.Now().Add(10 * time.Second); f.scans.Used() != 0 || c.refs.Load() != 0; {
+			if time.Now().After(end) {
+				t.Fatalf("%d scans are counted, %d references are left", f.scans.Used(), c.refs.Load())
+			}
+			time.Sleep(time.Millisecond)
 		}
 	}
 }

@@ -308,8 +308,12 @@ func TestCompanion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	defer w.Close()
+	reads := make(chan struct{})
+	defer func() {
+		w.Close()
+		<-reads
+		r.Close()
+	}()
 	renewed := make(chan struct{})
 	c := Companion{
 		Program: self, Name: companionName, Spawner: newTestSpawner(t),
@@ -319,8 +323,9 @@ func TestCompanion(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	end := make(chan error, 1)
 	go func() { end <- c.Run(ctx) }()
-	started := make(chan byte)
+	started := make(chan byte, 100)
 	go func() {
+		defer close(reads)
 		var b [1]byte
 		for {
 			if n, err := r.Read(b[:]); n != 1 || err != nil {
