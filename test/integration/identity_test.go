@@ -5,7 +5,6 @@ package integration
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"palisade/internal/linux/cgroup"
 	"palisade/internal/lxcfs/container"
 	"palisade/test/ctr"
 )
@@ -295,14 +293,7 @@ func TestOutermost(t *testing.T) {
 		nested = processOf("sleep\x0030020\x00")
 		return nested != 0
 	})
-	groups, err := cgroup.Detect([]byte(hostFile(t, "/proc/self/mountinfo")), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	finder, err := container.NewFinder[int](groups, container.Options{Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	finder := shared.finder
 	var ns syscall.Stat_t
 	if err := syscall.Stat(fmt.Sprintf("/proc/%d/ns/pid", c.PID), &ns); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ package integration
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"palisade/internal/linux/cgroup"
+	"palisade/internal/lxcfs/container"
 	"palisade/test/ctr"
 )
 
@@ -19,6 +22,8 @@ import (
 var shared struct {
 	dir, rootfs, lxcfs string
 	daemon             *ctr.Daemon
+	// finder is used by TestOutermost. It ends with the process, as in lxcfs.
+	finder *container.Finder[int]
 }
 
 func TestMain(m *testing.M) {
@@ -36,6 +41,19 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 		return nil, err
 	}
 	if err := addMetricsProgram(ctx); err != nil {
+		return nil, err
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	cgroups, err := cgroup.Detect(mounts, "")
+	if err != nil {
+		return nil, err
+	}
+	shared.finder, err = container.NewFinder[int](
+		cgroups, container.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
 		return nil, err
 	}
 	// It outlives the time for fixtures.
