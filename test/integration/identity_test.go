@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"palisade/internal/lxcfs/container"
 	"palisade/test/ctr"
 )
 
