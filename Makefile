@@ -85,6 +85,7 @@ check: lint ## run lint and the unit tests that need no root; takes seconds if l
 unit: | go ## run the unit tests, with the race detector; needs root
 	CGO_ENABLED=1 $(GO) test -race -vet=off -count=1 -tags integration,$(TAGS) ./internal/... ./cmd/...
 	CGO_ENABLED=1 $(GO) test -race -vet=off -count=1 ./test/...
+	$(GO) test -vet=off -count=1 -run '^TestReadsDoNotAllocate$$' ./internal/lxcfs
 
 # The first suite measures CPU times; the others have pid and mount namespaces of their own.
 integration: | go ## run the tests with real containers on this machine's cgroups; needs root
@@ -128,11 +129,18 @@ cross: | go ## vet and build for the other processors that are supported
 		done; \
 	done
 
-# Not emulated: clones of /dev/fuse (fusedev); tests that execute or confine their own program, which is not this machine's; clone(2)
-# with namespaces, which qemu-user rejects; a short control buffer of recvmsg(2), which qemu-user enlarges (TestNotificationWithFile).
+# qemu-user rejects ioctl(2) on namespaces, openat2(2) and clone(2) with namespaces, enlarges the control buffer of recvmsg(2), and
+# cannot execute or confine a program of another processor. fusedev needs clones of /dev/fuse; supervise executes itself.
+NOT_EMULATED := TestConfineToReading TestConfineToServing TestAddToFullDisk TestFindRuntime TestOwnHeldByOlder TestPrincipalIsPinned \
+	TestSearchInit TestNotificationWithFile TestReadInChild TestReadInChildHangs TestChildReader TestChildReaderHangs TestOpenFiles \
+	TestStatFiles TestNamespaces TestNewUserNamespace TestReadsDoNotAllocate TestContainerFiles TestCPUDir TestContainersDir \
+	TestContainerTriggers TestFindContainers TestInitMoves TestContainerEnds TestLooker TestLookerHangs TestWatch TestForward
+empty :=
+space := $(empty) $(empty)
+
 emulated: | go ## run the unit tests for arm64, emulated
-	GOARCH=arm64 $(GO) test -tags integration,$(TAGS) -vet=off -count=1 -timeout 5m -exec qemu-aarch64-static -skip '^(TestConfineToReading|TestConfineToServing|TestAddToFullDisk|TestFindRuntime|TestOwnHeldByOlder|TestPrincipalIsPinned|TestSearchInit|TestNotificationWithFile)$$' \
-		$$($(GO) list ./internal/... ./cmd/... | grep -v /fusedev)
+	GOARCH=arm64 $(GO) test -tags integration,$(TAGS) -vet=off -count=1 -timeout 5m -exec qemu-aarch64-static -skip '^($(subst $(space),|,$(strip $(NOT_EMULATED))))$$' \
+		$$($(GO) list ./internal/... ./cmd/... | grep -v -e /fusedev -e /supervise)
 
 bench: build ## measure reads through lxcfs, Debian's and of the bare files, hooks, and decisions; needs root
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...

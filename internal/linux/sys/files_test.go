@@ -74,8 +74,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestOpen opens files in all ways.
-func TestOpen(t *testing.T) {
+// TestOpenFiles opens files in all ways.
+func TestOpenFiles(t *testing.T) {
 	dir, path := openDir(t, map[string]string{"f": "x"})
 	check(t, dir.Mkdir("d"))
 	check(t, os.Symlink("d", filepath.Join(path, "link")))
@@ -155,8 +155,8 @@ func TestListing(t *testing.T) {
 	}
 }
 
-// TestStat compares the two ways to get the attributes of a file.
-func TestStat(t *testing.T) {
+// TestStatFiles compares the two ways to get the attributes of a file.
+func TestStatFiles(t *testing.T) {
 	dir, path := openDir(t, map[string]string{"f": "xyz"})
 	check(t, os.Symlink("f", filepath.Join(path, "link")))
 	info, err := Stat(path + "/link")

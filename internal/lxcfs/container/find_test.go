@@ -51,8 +51,8 @@ func find(t *testing.T, f *Finder[int], tid int) (name string, init int) {
 
 var hexID = strings.Repeat("0123456789abcdef", 4)
 
-// TestFind finds the containers of readers in all kinds of namespaces.
-func TestFind(t *testing.T) {
+// TestFindContainers finds the containers of readers in all kinds of namespaces.
+func TestFindContainers(t *testing.T) {
 	h := fakehost.New(t)
 	service := h.Start(fakehost.Process{Cgroup: "/system.slice/sshd.service", Start: 200})
 	onHost := h.Start(fakehost.Process{Cgroup: "/docker/" + hexID, Start: 300})
