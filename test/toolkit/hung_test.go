@@ -44,7 +44,8 @@ func TestHungFileSystem(t *testing.T) {
 	answers, isHung, never := make(chan struct{}), new(atomic.Bool), time.Duration(0)
 	dir := t.TempDir()
 	server, err := fs.Mount(dir, &hungDir{isHung: isHung, answers: answers}, &fs.Options{
-		EntryTimeout: &never, MountOptions: fuse.MountOptions{Name: "hung", DirectMountStrict: true},
+		EntryTimeout: &never, MountOptions: fuse.MountOptions{
+			Name: "hung", DirectMountStrict: true, DisableSplice: true},
 	})
 	if err != nil {
 		t.Fatal(err)
