@@ -10,12 +10,12 @@ import (
 // clientsScript runs the tests of test/clients, with the disk as /usr of their containers, and
 // sends their verdicts.
 const clientsScript = `mkdir /clients && mount -t ext4 -o ro %[1]s /clients
-export PALISADE_USR=/clients PALISADE_ETC=/clients/share PALISADE_VERDICTS=/tmp/verdicts
-cd /tests/clients && ./clients.test -test.v -test.run '%[2]s'
+cd /tests/clients && PALISADE_USR=/clients PALISADE_ETC=/clients/share PALISADE_VERDICTS=/tmp/verdicts \
+	./clients.test -test.v -test.run '%[2]s'
 code=$?
-if [ -e $PALISADE_VERDICTS ]; then
+if [ -e /tmp/verdicts ]; then
 	echo "` + fileMark + `clients-%[3]s.tsv"
-	cat $PALISADE_VERDICTS
+	cat /tmp/verdicts
 	echo "` + endMark + `"
 fi
 echo "` + resultMark + `clients $code"
