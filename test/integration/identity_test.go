@@ -247,7 +247,6 @@ func TestContainersComeAndGo(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// Nothing of them is kept: no process, cgroup or namespace is held open.
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		held := heldNamespaces(t)
 		if len(held) == 0 {
@@ -259,7 +258,7 @@ func TestContainersComeAndGo(t *testing.T) {
 	}
 }
 
-// heldNamespaces are the pid namespaces that the daemon holds open although they have no process any more.
+// heldNamespaces returns the pid namespaces without processes that the daemon holds open.
 func heldNamespaces(t *testing.T) []string {
 	t.Helper()
 	alive := make(map[string]bool)
