@@ -16,8 +16,8 @@ import (
 	"palisade/test/ctr"
 )
 
-// TestMountsInside checks that mounts in the tree are not changed, even of the same file system,
-// and that the files that they hide are.
+// TestMountsInside checks that mounts in the tree, even of the same file system, are not shifted, and
+// that the files that they hide are.
 func TestMountsInside(t *testing.T) {
 	onFileSystems(t, func(t *testing.T, f *fileSystem, dir string) {
 		root, outside := filepath.Join(dir, "root"), filepath.Join(dir, "outside")
@@ -77,7 +77,7 @@ func TestReadOnly(t *testing.T) {
 	shiftTree(t, seen)
 	if got := takeDump(t, root, false); !strings.Contains(got["bin/suid"],
 		"mode 104755 owner 100000:100000") {
-		t.Errorf("bin/suid is %s", got["bin/suid"])
+		t.Errorf("got bin/suid %s, want it shifted", got["bin/suid"])
 	}
 	must(t, "unshift", seen)
 	checkDump(t, "shifted back", takeDump(t, root, false), before)
@@ -189,7 +189,7 @@ func TestRunningContainer(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer cmd.Wait() // it ends with its input
+	defer cmd.Wait() // exits at the end of its input
 	defer in.Close()
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		t.Fatal(err)
@@ -199,9 +199,9 @@ func TestRunningContainer(t *testing.T) {
 	must(t, "shift", "--user-remap", remap, "--force", rootfs)
 }
 
-// TestOverlayCrash covers an overlay with layers on two file systems, where a copied-up file gets a
-// new inode number. A shift that is killed at any system call must come to the same result, and a
-// second one must change nothing, even after the overlay is mounted again.
+// TestOverlayCrash checks that on an overlay with layers on two file systems, where a copied-up file gets
+// a new inode number, a shift that was killed at any system call gives the same result when resumed, and
+// a second one changes nothing, even after the overlay is mounted again.
 func TestOverlayCrash(t *testing.T) {
 	if inVM() {
 		return // its kernel has no ext4
@@ -260,7 +260,7 @@ func TestOverlayCrash(t *testing.T) {
 		}
 		if !r.Killed {
 			if n < 15 {
-				t.Errorf("killed at %d calls only", n-1)
+				t.Errorf("killed at only %d calls", n-1)
 			}
 			return
 		}
