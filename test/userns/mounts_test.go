@@ -132,7 +132,7 @@ func TestOverlay(t *testing.T) {
 			must(t, "shift", "--user-remap", remap, "--allow-copyup", merged)
 			got := takeDump(t, merged, false).withoutState(t, merged)
 			wanted := takeDump(t, want, false)
-			// the sizes and links of directories are the overlay's
+			// Sizes and links of directories are the overlay's.
 			for _, name := range []string{".", "bin"} {
 				got[name], wanted[name] = ownerOf(got[name]), ownerOf(wanted[name])
 			}
@@ -238,7 +238,7 @@ func TestOverlayCrash(t *testing.T) {
 			}
 			must(t, "verify", merged)
 			got, wanted := takeDump(t, merged, false).withoutState(t, merged), takeDump(t, want, false)
-			// the sizes and links of directories are the overlay's
+			// Sizes and links of directories are the overlay's.
 			for _, name := range []string{".", "bin"} {
 				got[name], wanted[name] = ownerOf(got[name]), ownerOf(wanted[name])
 			}
