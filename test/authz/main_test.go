@@ -1,7 +1,7 @@
 //go:build integration
 
-// Package authz tests authz-broker as a program and with a real dockerd, as root. It runs in its own
-// namespaces, in which the default paths are free.
+// Package authz tests authz-broker as a program and with a real dockerd, as root. It runs in its
+// own namespaces, in which the default paths are free.
 package authz
 
 import (

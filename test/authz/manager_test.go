@@ -117,7 +117,8 @@ func TestServiceManager(t *testing.T) {
 	}
 }
 
-// TestReaderOfAudit checks that the broker still decides after the reader of its audit log has gone.
+// TestReaderOfAudit checks that the broker still decides after the reader of its audit log has
+// gone.
 func TestReaderOfAudit(t *testing.T) {
 	b := prepare(t, everything)
 	r, w, err := os.Pipe()

@@ -109,8 +109,8 @@ func clientCommands() []clientCommand {
 	}
 }
 
-// TestManual checks that with each example of the manual, commands that it grants succeed and others
-// are refused with the reason.
+// TestManual checks that with each example of the manual, commands that it grants succeed and
+// others are refused with the reason.
 func TestManual(t *testing.T) {
 	e := startEngine(t)
 	e.must(t, anonymous, nil, "tag", "box", "busy")

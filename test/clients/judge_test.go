@@ -164,8 +164,8 @@ func (f *facts) whose(t time.Time) string {
 	return hosts
 }
 
-// withLoad returns a command that prints the load averages in the container's and in the host's file
-// before and after command.
+// withLoad returns a command that prints the load averages in the container's and in the host's
+// file before and after command.
 func withLoad(command string) string {
 	const files = "cat /proc/loadavg /loadavg"
 	return files + "; " + command + "; " + files

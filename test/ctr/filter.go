@@ -25,8 +25,8 @@ type Call struct {
 // other arguments without these system calls: they fail with ENOSYS, as on a kernel without them.
 const withoutMark = "--without-calls="
 
-// ExecFiltered executes the program in the arguments under a filter, if they begin with withoutMark.
-// Call it first in TestMain. It returns an exit code, or false if there is no mark.
+// ExecFiltered executes the program in the arguments under a filter, if they begin with
+// withoutMark. Call it first in TestMain. It returns an exit code, or false if there is no mark.
 func ExecFiltered() (code int, done bool) {
 	if len(os.Args) < 3 {
 		return 0, false

@@ -43,8 +43,8 @@ func Isolate() (code int, done bool, err error) {
 	return exitCode(cmd.Run())
 }
 
-// MainIsolated is the main function of a program that runs in the namespaces of Isolate. It does not
-// return.
+// MainIsolated is the main function of a program that runs in the namespaces of Isolate. It does
+// not return.
 func MainIsolated(name string, run func() (code int, err error)) {
 	code, done, err := Isolate()
 	if err == nil && !done {

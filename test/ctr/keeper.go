@@ -124,8 +124,8 @@ func (k *Keeper) Command(path string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Drop closes the files, as systemd does for a stopped service. This leaves a mount without a server
-// dead.
+// Drop closes the files, as systemd does for a stopped service. This leaves a mount without a
+// server dead.
 func (k *Keeper) Drop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

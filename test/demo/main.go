@@ -1,6 +1,6 @@
 // Command demo shows side by side what two containers with one CPU and 256 MiB read from /proc,
-// without and with lxcfs, and that root in the second, which userns-shift starts, is an unprivileged
-// user of the host.
+// without and with lxcfs, and that root in the second, which userns-shift starts, is an
+// unprivileged user of the host.
 package main
 
 import (

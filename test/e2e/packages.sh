@@ -34,8 +34,8 @@ done
 sh test/packages/testdata/obsolete.sh "$work"
 mv "$work"/RPMS/noarch/*.rpm "$dir/rpms/old"
 
-# Debian's lxcfs, from the files and scripts that are installed here, without dependencies, which the
-# machine's dpkg database lacks.
+# Debian's lxcfs, from the files and scripts that are installed here, without dependencies, which
+# the machine's dpkg database lacks.
 mkdir -p "$work/lxcfs/DEBIAN"
 dpkg -L lxcfs | while read -r file; do
 	[ -d "$file" ] || [ ! -e "$file" ] || echo "${file#/}"

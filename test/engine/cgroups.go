@@ -51,8 +51,8 @@ func NewCgroups(name string) (dirs []string, err error) {
 	return dirs, nil
 }
 
-// EnterCgroups is a shell script that enters the cgroups in its arguments up to --, and executes the
-// other arguments in a new cgroup namespace. The caller stays outside: on v2 a cgroup with
+// EnterCgroups is a shell script that enters the cgroups in its arguments up to --, and executes
+// the other arguments in a new cgroup namespace. The caller stays outside: on v2 a cgroup with
 // controllers in its children can hold no process.
 const EnterCgroups = `while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs"; shift; done; shift; exec unshare --cgroup "$@"`
 

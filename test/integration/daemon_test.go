@@ -228,8 +228,8 @@ func TestSecondInstance(t *testing.T) {
 	}
 }
 
-// TestSecondInstanceOfDebian checks, in both orders, that of Debian's lxcfs and ours with the same pid
-// file the second exits and changes nothing.
+// TestSecondInstanceOfDebian checks, in both orders, that of Debian's lxcfs and ours with the same
+// pid file the second exits and changes nothing.
 func TestSecondInstanceOfDebian(t *testing.T) {
 	const debian = "/usr/bin/lxcfs"
 	dir := t.TempDir()
@@ -264,8 +264,8 @@ func TestSecondInstanceOfDebian(t *testing.T) {
 	}
 }
 
-// TestStaleMount checks that a daemon replaces the dead mounts of killed daemons, and does not start
-// beside one that hangs.
+// TestStaleMount checks that a daemon replaces the dead mounts of killed daemons, and does not
+// start beside one that hangs.
 func TestStaleMount(t *testing.T) {
 	dir := t.TempDir()
 	for range 2 {
@@ -358,8 +358,8 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// checkStaysOff checks that after SIGUSR2 has switched the container's view off, it stays off across
-// an upgrade and a crash of the worker.
+// checkStaysOff checks that after SIGUSR2 has switched the container's view off, it stays off
+// across an upgrade and a crash of the worker.
 func checkStaysOff(t *testing.T, d *ctr.Daemon, c *ctr.Container, host uint64) {
 	pidFile := filepath.Join(filepath.Dir(d.Mountpoint), "lxcfs.pid")
 	script := func(signal string) { // as in scripts for the C version
@@ -433,8 +433,8 @@ func TestUnmountedByHand(t *testing.T) {
 	}
 }
 
-// TestRestartKeepsCounters checks that the counters of stat neither fall nor jump when the daemon is
-// restarted or killed.
+// TestRestartKeepsCounters checks that the counters of stat neither fall nor jump when the daemon
+// is restarted or killed.
 func TestRestartKeepsCounters(t *testing.T) {
 	for _, kill := range []bool{false, true} {
 		t.Run(fmt.Sprintf("killed %v", kill), func(t *testing.T) {

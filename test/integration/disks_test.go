@@ -25,8 +25,8 @@ func readDirectly(t *testing.T, c *ctr.Container, disk string) {
 	inside(t, c, "/usr/bin/dd", "if=/usr/bin/node", "of=/dev/null", "bs=1M", "count=1", "iflag=direct")
 }
 
-// TestRootDiskName checks that programs that look up disks in /sys/block, which has the host's names,
-// find the root disk with --root-disk-name host.
+// TestRootDiskName checks that programs that look up disks in /sys/block, which has the host's
+// names, find the root disk with --root-disk-name host.
 func TestRootDiskName(t *testing.T) {
 	sar, err := filepath.EvalSymlinks("/usr/bin/sar") // a link of Debian's alternatives to /etc
 	if err != nil {

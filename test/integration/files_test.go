@@ -50,8 +50,8 @@ func TestEveryFile(t *testing.T) {
 	}
 }
 
-// waitForDisks waits until lxcfs has searched a container's /dev, before which the container sees the
-// host's disks, for two seconds at most: they may also be its own.
+// waitForDisks waits until lxcfs has searched a container's /dev, before which the container sees
+// the host's disks, for two seconds at most: they may also be its own.
 func waitForDisks(t *testing.T, c *ctr.Container) {
 	t.Helper()
 	host := hostFile(t, "/proc/partitions")
@@ -147,8 +147,8 @@ func TestWaysToRead(t *testing.T) {
 	}
 }
 
-// TestSysTree checks that the CPU directory of a container with one CPU equals the host's except for
-// the CPUs, and is read-only.
+// TestSysTree checks that the CPU directory of a container with one CPU equals the host's except
+// for the CPUs, and is read-only.
 func TestSysTree(t *testing.T) {
 	c := start(t, ctr.Options{CPUs: "0"})
 	const dir = "/sys/devices/system/cpu"

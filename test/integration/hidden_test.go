@@ -19,12 +19,12 @@ import (
 	"palisade/test/ctr"
 )
 
-// mountFigures enters a namespace with a thread that ends there. It must not be the main thread, which
-// /proc/self shows.
+// mountFigures enters a namespace with a thread that ends there. It must not be the main thread,
+// which /proc/self shows.
 func init() { runtime.LockOSThread() }
 
-// TestContainersAreHidden checks that only root on the host can find the directory of containers, also
-// while the kernel caches it.
+// TestContainersAreHidden checks that only root on the host can find the directory of containers,
+// also while the kernel caches it.
 func TestContainersAreHidden(t *testing.T) {
 	victim := limited(t, ctr.Options{})
 	path := filepath.Join(figuresDir(shared.daemon), strconv.Itoa(victim.PID), "meminfo")

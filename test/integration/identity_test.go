@@ -87,8 +87,8 @@ func TestReaders(t *testing.T) {
 	})
 }
 
-// TestInitMoves checks that a container's limits hold after its init has moved to a child cgroup, as
-// systemd and docker-in-docker do.
+// TestInitMoves checks that a container's limits hold after its init has moved to a child cgroup,
+// as systemd and docker-in-docker do.
 func TestInitMoves(t *testing.T) {
 	for _, cgroupNS := range []bool{false, true} {
 		for _, sub := range []string{"init.scope", "init"} {
@@ -174,8 +174,8 @@ func TestSharedPIDNamespace(t *testing.T) {
 	})
 }
 
-// TestHostPIDNamespace checks that a container in the host's pid namespace, which differs from other
-// processes only in its cgroup, sees its limits.
+// TestHostPIDNamespace checks that a container in the host's pid namespace, which differs from
+// other processes only in its cgroup, sees its limits.
 func TestHostPIDNamespace(t *testing.T) {
 	forEachRuntime(t, func(t *testing.T, runtime string) {
 		c := limited(t, ctr.Options{Runtime: runtime, HostPID: true})
@@ -221,8 +221,8 @@ func TestReadersThatDie(t *testing.T) {
 	}
 }
 
-// TestContainersComeAndGo checks that reused pids, inode numbers and cgroups do not mix up containers,
-// and that the daemon holds nothing of removed ones.
+// TestContainersComeAndGo checks that reused pids, inode numbers and cgroups do not mix up
+// containers, and that the daemon holds nothing of removed ones.
 func TestContainersComeAndGo(t *testing.T) {
 	var wg sync.WaitGroup
 	for worker := range 4 {

@@ -70,8 +70,8 @@ func TestZswapOption(t *testing.T) {
 	}
 }
 
-// cpuTimes returns the busy and idle ticks in a line of the container's stat, read by a process in its
-// pid namespace that uses none of its CPU time.
+// cpuTimes returns the busy and idle ticks in a line of the container's stat, read by a process in
+// its pid namespace that uses none of its CPU time.
 func cpuTimes(t *testing.T, c *ctr.Container, key string) (busy, idle uint64) {
 	t.Helper()
 	stat := filepath.Join(c.Lxcfs, "proc/stat")
@@ -118,8 +118,8 @@ func used(t *testing.T, c *ctr.Container) time.Duration {
 	return time.Duration(n) * unit
 }
 
-// share returns the busy share of the container's CPU time over d in stat, and the share of the given
-// number of CPUs that it used, in percent.
+// share returns the busy share of the container's CPU time over d in stat, and the share of the
+// given number of CPUs that it used, in percent.
 func share(t *testing.T, c *ctr.Container, d time.Duration, cpus float64) (shown, real float64) {
 	t.Helper()
 	start, used0 := time.Now(), used(t, c)

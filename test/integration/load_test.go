@@ -25,7 +25,8 @@ func allFiles() []string {
 	return files
 }
 
-// raceDaemon returns an lxcfs built with the race detector, or in the virtual machine the normal one.
+// raceDaemon returns an lxcfs built with the race detector, or in the virtual machine the normal
+// one.
 func raceDaemon(t *testing.T) string {
 	t.Helper()
 	if os.Getenv("PALISADE_LXCFS") != "" {
@@ -40,7 +41,8 @@ func raceDaemon(t *testing.T) string {
 	return path
 }
 
-// TestManyReaders checks the texts that 64 threads in 20 containers read, for 30 seconds in make soak.
+// TestManyReaders checks the texts that 64 threads in 20 containers read, for 30 seconds in make
+// soak.
 func TestManyReaders(t *testing.T) {
 	const containers = 20
 	seconds := strconv.Itoa(ctr.Repeat(6, 30))
@@ -88,8 +90,8 @@ func countErrors(log string) (n int) {
 	return n
 }
 
-// TestDaemonStaysSmall sends a million requests (in make test, a fifth) from 20 containers: neither the
-// daemon's memory nor the number of its descriptors may grow.
+// TestDaemonStaysSmall sends a million requests (in make test, a fifth) from 20 containers: neither
+// the daemon's memory nor the number of its descriptors may grow.
 func TestDaemonStaysSmall(t *testing.T) {
 	const containers = 20
 	d := newDaemon(t, t.TempDir())
@@ -143,8 +145,8 @@ func openFiles(t *testing.T, pid int) int {
 	return len(entries)
 }
 
-// TestFewFiles checks that the daemon serves more containers than its limit of open files allows it to
-// keep open.
+// TestFewFiles checks that the daemon serves more containers than its limit of open files allows it
+// to keep open.
 func TestFewFiles(t *testing.T) {
 	d := startLimited(t, 160)
 	const containers = 10

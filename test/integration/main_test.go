@@ -45,7 +45,8 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	return shared.daemon.Stop, nil
 }
 
-// addMetricsProgram builds lxcfs-metrics beside an lxcfs that was built here, which looks for it there.
+// addMetricsProgram builds lxcfs-metrics beside an lxcfs that was built here, which looks for it
+// there.
 func addMetricsProgram(ctx context.Context) error {
 	if filepath.Dir(shared.lxcfs) != shared.dir {
 		return nil
@@ -57,8 +58,8 @@ func addMetricsProgram(ctx context.Context) error {
 	return os.Rename(built, filepath.Join(shared.dir, "lxcfs-metrics"))
 }
 
-// runtimes returns the runtimes for most tests. In the virtual machine only TestEveryFile uses runc,
-// which starts itself several times for each command.
+// runtimes returns the runtimes for most tests. In the virtual machine only TestEveryFile uses
+// runc, which starts itself several times for each command.
 func runtimes() []string {
 	if os.Getenv("PALISADE_VM") != "" {
 		return []string{"crun"}

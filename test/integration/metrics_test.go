@@ -68,8 +68,8 @@ func check(t *testing.T, what string, m ctr.Metrics, want map[[2]string]float64)
 	}
 }
 
-// TestMetrics checks that the metrics count the reads in a container, across crashes of each process
-// and an upgrade.
+// TestMetrics checks that the metrics count the reads in a container, across crashes of each
+// process and an upgrade.
 func TestMetrics(t *testing.T) {
 	d := newMeasured(t, t.TempDir())
 	c := start(t, ctr.Options{Memory: 64 * mib, Lxcfs: d.Mountpoint})
@@ -159,7 +159,8 @@ func TestMetricsPrivileges(t *testing.T) {
 	checkPrivileges(t, workerOf(t, d.Daemon), workerCapabilities)
 }
 
-// checkReadsCounters checks that the process has the memory of the counters mapped and open, read-only.
+// checkReadsCounters checks that the process has the memory of the counters mapped and open,
+// read-only.
 func checkReadsCounters(t *testing.T, pid int) {
 	t.Helper()
 	const memory = "lxcfs-counters"
@@ -221,7 +222,8 @@ func TestMetricsCalls(t *testing.T) {
 	}
 }
 
-// TestMetricsMissing checks that lxcfs serves files, and logs one error, if it cannot serve metrics.
+// TestMetricsMissing checks that lxcfs serves files, and logs one error, if it cannot serve
+// metrics.
 func TestMetricsMissing(t *testing.T) {
 	first := newMeasured(t, t.TempDir())
 	inTheWay := filepath.Join(t.TempDir(), "file")

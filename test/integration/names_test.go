@@ -13,8 +13,8 @@ import (
 	"palisade/test/ctr"
 )
 
-// TestAbsurdCgroupNames checks that a container keeps its limit when its init moves to child cgroups
-// with unusual names (the kernel refuses only newlines).
+// TestAbsurdCgroupNames checks that a container keeps its limit when its init moves to child
+// cgroups with unusual names (the kernel refuses only newlines).
 func TestAbsurdCgroupNames(t *testing.T) {
 	const limit = 64 * mib
 	d := newDaemon(t, t.TempDir())

@@ -21,8 +21,8 @@ const (
 	nestBundles = "/mnt/bundles"
 )
 
-// delegate moves the processes of a container into a child cgroup, so that on cgroup v2 it can create
-// others, as Docker's image for Docker in Docker does.
+// delegate moves the processes of a container into a child cgroup, so that on cgroup v2 it can
+// create others, as Docker's image for Docker in Docker does.
 const delegate = `cd /sys/fs/cgroup
 case $(cat cgroup.controllers /proc/1/cgroup 2>/dev/null) in *" "*0::/|*" "*0::/init)
 	mkdir -p init; for pid in $(cat cgroup.procs); do echo $pid >init/cgroup.procs; done

@@ -43,8 +43,8 @@ func startLimited(t *testing.T, files int) *ctr.Daemon {
 	return d
 }
 
-// TestManyNamespaces checks that readers from more pid namespaces than the daemon may have open files
-// succeed: with a file that needs few descriptors, and all at once with one that needs many.
+// TestManyNamespaces checks that readers from more pid namespaces than the daemon may have open
+// files succeed: with a file that needs few descriptors, and all at once with one that needs many.
 func TestManyNamespaces(t *testing.T) {
 	for _, tt := range []struct{ files, namespaces int }{
 		{256, 400}, {1000, ctr.Repeat(1300, 3000)},
@@ -116,8 +116,8 @@ func TestManyNamespaces(t *testing.T) {
 	}
 }
 
-// TestNoisyNamespaces checks that an unprivileged user who reads from many pid namespaces, in a cgroup
-// with thousands of threads, neither delays other readers nor makes the worker appear hung.
+// TestNoisyNamespaces checks that an unprivileged user who reads from many pid namespaces, in a
+// cgroup with thousands of threads, neither delays other readers nor makes the worker appear hung.
 func TestNoisyNamespaces(t *testing.T) {
 	const (
 		threads, namespaces = 2000, 60

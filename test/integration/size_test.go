@@ -112,8 +112,8 @@ func TestSizeSurvives(t *testing.T) {
 	}
 }
 
-// TestRequests checks that reading a file costs only the requests for open, read and close, none for
-// access checks.
+// TestRequests checks that reading a file costs only the requests for open, read and close, none
+// for access checks.
 func TestRequests(t *testing.T) {
 	const rounds = 500
 	d := newMeasured(t, t.TempDir())

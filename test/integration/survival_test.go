@@ -108,8 +108,8 @@ func TestWorkerHangs(t *testing.T) {
 	}
 }
 
-// TestUpgrade checks that SIGUSR1 replaces the worker by the program on disk, and that a program that
-// does not start is given up.
+// TestUpgrade checks that SIGUSR1 replaces the worker by the program on disk, and that a program
+// that does not start is given up.
 func TestUpgrade(t *testing.T) {
 	dir := t.TempDir()
 	program := filepath.Join(dir, "lxcfs-on-disk")
@@ -168,8 +168,8 @@ func TestUpgrade(t *testing.T) {
 	})
 }
 
-// TestUpgradeOfStuckWorker checks that a worker that can neither exit nor be killed, like one with a
-// thread stuck in the kernel, is replaced by one that can be replaced itself.
+// TestUpgradeOfStuckWorker checks that a worker that can neither exit nor be killed, like one with
+// a thread stuck in the kernel, is replaced by one that can be replaced itself.
 func TestUpgradeOfStuckWorker(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
 	c := start(t, ctr.Options{Memory: limit, Lxcfs: d.Mountpoint})
@@ -233,8 +233,8 @@ func waitForHeld(t *testing.T, k *ctr.Keeper) {
 	waitFor(t, "the open files to be stored", func() bool { return k.Has("held") })
 }
 
-// TestKeptMount checks that readers wait for the next daemon when supervisor and worker are killed and
-// stopped while a service manager stores the files.
+// TestKeptMount checks that readers wait for the next daemon when supervisor and worker are killed
+// and stopped while a service manager stores the files.
 func TestKeptMount(t *testing.T) {
 	dir := t.TempDir()
 	k, d := startKept(t, dir)
@@ -312,8 +312,8 @@ func TestKeptMountIsGone(t *testing.T) {
 	}
 }
 
-// TestPanicIsNoMistake checks that a panic of the supervisor (SIGQUIT has the same effect) ends it by a
-// signal, not with the exit code of usage errors, after which systemd does not restart it.
+// TestPanicIsNoMistake checks that a panic of the supervisor (SIGQUIT has the same effect) ends it
+// by a signal, not with the exit code of usage errors, after which systemd does not restart it.
 func TestPanicIsNoMistake(t *testing.T) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_CORE, &limit); err != nil {
@@ -337,8 +337,8 @@ func TestPanicIsNoMistake(t *testing.T) {
 	}
 }
 
-// TestKeptReadsAtOnce checks that readers of 200 files get the rest of their text after the supervisor
-// was restarted and killed, while others open and read files.
+// TestKeptReadsAtOnce checks that readers of 200 files get the rest of their text after the
+// supervisor was restarted and killed, while others open and read files.
 func TestKeptReadsAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	k, d := startKept(t, dir)

@@ -16,8 +16,8 @@ import (
 	"palisade/test/ctr"
 )
 
-// systemCalls returns the number of system calls of the worker per read of a file in the container, by
-// name, without those on /dev/fuse and of the Go runtime.
+// systemCalls returns the number of system calls of the worker per read of a file in the container,
+// by name, without those on /dev/fuse and of the Go runtime.
 func systemCalls(t *testing.T, d *ctr.Daemon, c *ctr.Container, file string) map[string]float64 {
 	t.Helper()
 	const rounds = 300
@@ -46,8 +46,8 @@ func systemCalls(t *testing.T, d *ctr.Daemon, c *ctr.Container, file string) map
 // runtimeCalls matches system calls of the Go runtime to schedule threads and collect garbage.
 var runtimeCalls = regexp.MustCompile(`^(futex|nanosleep|epoll_pwait|sched_yield|madvise|restart_syscall|tgkill|getpid|rt_sigreturn)$`)
 
-// TestSystemCalls checks the number of system calls of a warm read, and that it needs no open and no
-// fork.
+// TestSystemCalls checks the number of system calls of a warm read, and that it needs no open and
+// no fork.
 func TestSystemCalls(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
 	c := start(t, ctr.Options{Lxcfs: d.Mountpoint, Memory: 64 * mib, Quota: 150000, CgroupNamespace: true})

@@ -18,8 +18,8 @@ const (
 	faultRegister = 0xc020aa00 // UFFDIO_REGISTER
 )
 
-// lockDirs keeps the inodes of directories locked until it is killed: it lists them into memory whose
-// page faults are never resolved. It also blocks in mkdir(2) in each directory, so that other
+// lockDirs keeps the inodes of directories locked until it is killed: it lists them into memory
+// whose page faults are never resolved. It also blocks in mkdir(2) in each directory, so that other
 // processes that list it block, too. It prints "locked", or "no userfaultfd".
 func lockDirs(dirs []string) error {
 	fd, _, errno := syscall.Syscall(userfaultfd, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0, 0)

@@ -51,8 +51,8 @@ func TestCommands(t *testing.T) {
 // lastPID holds the pid after which the kernel searches for the next one.
 const lastPID = "/proc/sys/kernel/ns_last_pid"
 
-// TestListBesideShortProcesses checks that list finds a container in which short-lived processes have
-// the lowest pids, as after a wrap-around of pids.
+// TestListBesideShortProcesses checks that list finds a container in which short-lived processes
+// have the lowest pids, as after a wrap-around of pids.
 func TestListBesideShortProcesses(t *testing.T) {
 	onlyHook(t, "lxc.hook.mount") // the toolkit has not seen it start
 	h := newHost(t)

@@ -88,8 +88,8 @@ func (h *host) kinds(t *testing.T) (all []*container) {
 	}
 }
 
-// TestSurvival checks that with systemd's fd store no read fails while lxcfs is killed, upgraded and
-// restarted, and that stopping and starting lxcfs replaces the files.
+// TestSurvival checks that with systemd's fd store no read fails while lxcfs is killed, upgraded
+// and restarted, and that stopping and starting lxcfs replaces the files.
 func TestSurvival(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -171,8 +171,8 @@ func TestCrash(t *testing.T) {
 // rivalProgram is Debian's lxcfs.
 const rivalProgram = "/usr/lib/palisade-lxc-rival/lxcfs"
 
-// TestRival checks that lxcfs takes over containers from Debian's lxcfs, and that this can replace it
-// again.
+// TestRival checks that lxcfs takes over containers from Debian's lxcfs, and that this can replace
+// it again.
 func TestRival(t *testing.T) {
 	if _, err := os.Stat(rivalProgram); err != nil {
 		t.Fatalf("%v (make deps installs lxcfs)", err)

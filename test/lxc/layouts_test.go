@@ -4,8 +4,8 @@ package lxc
 
 import "testing"
 
-// TestLayouts checks names and engines of containers with the configurations and command lines of the
-// engines that use LXC.
+// TestLayouts checks names and engines of containers with the configurations and command lines of
+// the engines that use LXC.
 func TestLayouts(t *testing.T) {
 	h := newHost(t)
 	h.start(t)

@@ -19,8 +19,8 @@ const (
 	innerMemory = 32 * mib
 )
 
-// TestNested checks containers of LXC and of runc in a container of LXC, with the tree of lxcfs that
-// the mount hook binds for them, also after a crash without fd store.
+// TestNested checks containers of LXC and of runc in a container of LXC, with the tree of lxcfs
+// that the mount hook binds for them, also after a crash without fd store.
 func TestNested(t *testing.T) {
 	h := newHost(t)
 	h.start(t)

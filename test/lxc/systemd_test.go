@@ -11,8 +11,8 @@ import (
 	"palisade/test/engine"
 )
 
-// newSystemRoot creates a root file system for systemd, and returns the configuration that mounts the
-// host's /usr in it.
+// newSystemRoot creates a root file system for systemd, and returns the configuration that mounts
+// the host's /usr in it.
 func newSystemRoot(t *testing.T) (dir string, config []string) {
 	t.Helper()
 	dir = filepath.Join(openDir(t), "system")
@@ -28,8 +28,8 @@ func newSystemRoot(t *testing.T) (dir string, config []string) {
 // systemdInit is the init of a container with such a root.
 const systemdInit = "/usr/lib/systemd/systemd --unit=multi-user.target --log-target=console"
 
-// TestSystemd checks that a container with systemd is one container, whatever cgroups systemd and its
-// units create in it.
+// TestSystemd checks that a container with systemd is one container, whatever cgroups systemd and
+// its units create in it.
 func TestSystemd(t *testing.T) {
 	h := newHost(t)
 	h.start(t)

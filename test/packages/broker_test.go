@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestUpgradeOfBroker checks that an upgrade restarts a running broker only if the new one would start
-// with its options.
+// TestUpgradeOfBroker checks that an upgrade restarts a running broker only if the new one would
+// start with its options.
 func TestUpgradeOfBroker(t *testing.T) {
 	const other = "srv/policy.json"
 	upgrades := map[string]func(t *testing.T) (root string, upgrade func() string){

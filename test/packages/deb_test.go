@@ -72,8 +72,8 @@ func TestDeb(t *testing.T) {
 	checkRemains(t, r.root, before)
 }
 
-// TestDebForeignFiles checks that an installation keeps existing files of an administrator. Without a
-// terminal dpkg needs --force-confold.
+// TestDebForeignFiles checks that an installation keeps existing files of an administrator. Without
+// a terminal dpkg needs --force-confold.
 func TestDebForeignFiles(t *testing.T) {
 	r := newDebRoot(t)
 	write(t, filepath.Join(r.root, policyFile), ownPolicy, 0o600)
@@ -100,8 +100,8 @@ func TestDebIsLikeRPM(t *testing.T) {
 	}
 }
 
-// TestDebInPlaceOfDebians checks that the packages replace Debian's lxcfs with an enabled unit, also
-// after the rest of it is purged.
+// TestDebInPlaceOfDebians checks that the packages replace Debian's lxcfs with an enabled unit,
+// also after the rest of it is purged.
 func TestDebInPlaceOfDebians(t *testing.T) {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		t.Skip("needs apt-get to download Debian's package")

@@ -55,8 +55,8 @@ func TestManPages(t *testing.T) {
 	}
 }
 
-// TestInstalledPages checks that each package has all documents, without dead links if it is the only
-// one installed.
+// TestInstalledPages checks that each package has all documents, without dead links if it is the
+// only one installed.
 func TestInstalledPages(t *testing.T) {
 	r := newRPMRoot(t)
 	r.rpm(t, append([]string{"-i"}, binaryRPMs(t, shared.first)...)...)

@@ -1,7 +1,7 @@
 //go:build integration
 
-// Package packages tests the rpms and debs, built as by `make rpm` and `make deb`: it installs, upgrades
-// and removes them in temporary roots, as root.
+// Package packages tests the rpms and debs, built as by `make rpm` and `make deb`: it installs,
+// upgrades and removes them in temporary roots, as root.
 package packages
 
 import (
@@ -16,8 +16,8 @@ import (
 	"palisade/test/ctr"
 )
 
-// shared holds directories with the packages of a version, of the same version built again, and of a
-// later version, and their parent.
+// shared holds directories with the packages of a version, of the same version built again, and of
+// a later version, and their parent.
 var shared struct{ dir, first, again, later string }
 
 const (
@@ -56,7 +56,8 @@ func setUp(_ context.Context, dir string) (cleanup func() error, err error) {
 	return nil, build(shared.later, laterVersion)
 }
 
-// build builds the packages in a directory. Only source.sh, which downloads Go modules, has a network.
+// build builds the packages in a directory. Only source.sh, which downloads Go modules, has a
+// network.
 func build(dir, version string, env ...string) error {
 	const script = `umask 0022; [ -z "${USER:-}" ] || umask 0077
 rpm/source.sh "$1" "$2" && unshare --net rpm/rpm.sh "$1" "$2" && unshare --net rpm/deb.sh "$1" "$2"`

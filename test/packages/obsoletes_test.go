@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestRPMObsoletes checks that the packages replace those that they obsolete, and that their units keep
-// the state of the old units.
+// TestRPMObsoletes checks that the packages replace those that they obsolete, and that their units
+// keep the state of the old units.
 func TestRPMObsoletes(t *testing.T) {
 	dir := t.TempDir()
 	run(t, "sh", "testdata/obsolete.sh", dir)

@@ -111,7 +111,8 @@ func checkModes(t *testing.T, root string) {
 // docPaths matches documents and completions, whose paths differ between debs and rpms.
 var docPaths = regexp.MustCompile(`^/usr/share/(licenses|zsh|doc/palisade-[a-z-]*)(/|$)`)
 
-// tree lists the files in a root, except those in another list, documents and state of dpkg and rpm.
+// tree lists the files in a root, except those in another list, documents and state of dpkg and
+// rpm.
 func tree(t *testing.T, root string, without []string) (paths []string) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {

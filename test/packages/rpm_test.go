@@ -180,8 +180,8 @@ func checkOwn(t *testing.T, root, suffix string) {
 	}
 }
 
-// checkRemains checks that a removal leaves only the files in kept and directories shared with other
-// packages.
+// checkRemains checks that a removal leaves only the files in kept and directories shared with
+// other packages.
 func checkRemains(t *testing.T, root string, before []string, kept ...string) {
 	t.Helper()
 	for _, path := range tree(t, root, append(before, kept...)) {

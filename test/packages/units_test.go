@@ -16,8 +16,8 @@ import (
 	"palisade/test/engine"
 )
 
-// ownNamespace matches settings with which systemd may give a service its own mount namespace, in which
-// the mounts of lxcfs would be hidden from the host.
+// ownNamespace matches settings with which systemd may give a service its own mount namespace, in
+// which the mounts of lxcfs would be hidden from the host.
 var ownNamespace = regexp.MustCompile(`(?m)^(Private\w+|ProtectSystem|ProtectHome|ProtectProc|ProcSubset|ProtectHostname|ProtectControlGroups|ProtectKernel\w+` +
 	`|ReadOnlyPaths|ReadWritePaths|InaccessiblePaths|ExecPaths|NoExecPaths|BindPaths|BindReadOnlyPaths|TemporaryFileSystem|RootDirectory|RootImage|MountAPIVFS` +
 	`|MountFlags|DynamicUser|StateDirectory|CacheDirectory|LogsDirectory|RestrictSUIDSGID)=`)
@@ -83,8 +83,8 @@ shift; exec systemd-analyze condition "$@"`, "sh", ""}
 	}
 }
 
-// TestLxcfsCalls checks that the unit of lxcfs allows the system calls and namespaces that its commands
-// use.
+// TestLxcfsCalls checks that the unit of lxcfs allows the system calls and namespaces that its
+// commands use.
 func TestLxcfsCalls(t *testing.T) {
 	engine.OwnLib(t)
 	r := newRPMRoot(t)

@@ -12,8 +12,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// TestCheckIsRight checks that check reports the directories above a root file system, and offsets, with
-// which runc fails to start the container.
+// TestCheckIsRight checks that check reports the directories above a root file system, and offsets,
+// with which runc fails to start the container.
 func TestCheckIsRight(t *testing.T) {
 	const acl = "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" +
 		"\x02\x00\x01\x00\xa0\x86\x01\x00" +
@@ -74,8 +74,8 @@ func TestCheckIsRight(t *testing.T) {
 	}
 }
 
-// TestCheckIsulad checks that check reports the directories above lcr's containers, which isulad creates
-// with mode 0750.
+// TestCheckIsulad checks that check reports the directories above lcr's containers, which isulad
+// creates with mode 0750.
 func TestCheckIsulad(t *testing.T) {
 	graph := filepath.Join(openDir(t), "isulad")
 	lcr := filepath.Join(graph, "engines/lcr")

@@ -190,8 +190,8 @@ func TestDocker(t *testing.T) {
 	}
 }
 
-// TestContainerd checks a task with the wrapper by its other name: containerd's configuration has no
-// arguments.
+// TestContainerd checks a task with the wrapper by its other name: containerd's configuration has
+// no arguments.
 func TestContainerd(t *testing.T) {
 	engine.Need(t, "containerd", "ctr", "runc")
 	engine.OwnLib(t)

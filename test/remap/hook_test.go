@@ -194,8 +194,8 @@ func TestHalfShifted(t *testing.T) {
 	})
 }
 
-// startInit starts a waiting process in a user namespace, like a container's init when runtimes call
-// hooks.
+// startInit starts a waiting process in a user namespace, like a container's init when runtimes
+// call hooks.
 func startInit(t *testing.T) (pid int) {
 	t.Helper()
 	c, err := ctr.Start(t.Context(), openDir(t),
@@ -290,8 +290,8 @@ func TestHookStdin(t *testing.T) {
 	}
 }
 
-// TestHookLeavesAlone checks that the hook ignores containers without a user namespace, and fails if
-// they have requested one.
+// TestHookLeavesAlone checks that the hook ignores containers without a user namespace, and fails
+// if they have requested one.
 func TestHookLeavesAlone(t *testing.T) {
 	for _, tt := range []struct {
 		annotation string
@@ -348,8 +348,8 @@ func TestHookspec(t *testing.T) {
 	})
 }
 
-// TestManyAtOnce checks that a root file system of several containers that start at the same time is
-// shifted once.
+// TestManyAtOnce checks that a root file system of several containers that start at the same time
+// is shifted once.
 func TestManyAtOnce(t *testing.T) {
 	shift0 := newBundle(t, inspectScript, nil)
 	addMountPoints(t, shift0.rootfs)

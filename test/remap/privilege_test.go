@@ -161,8 +161,8 @@ func TestOpenDirectoryAtEachStart(t *testing.T) {
 	checkHarmless(t, b.rootfs)
 }
 
-// TestParkedProcess checks that a root file system is not idmapped while a process of an unprivileged
-// user is in it, or has it open, from before the directory above was closed.
+// TestParkedProcess checks that a root file system is not idmapped while a process of an
+// unprivileged user is in it, or has it open, from before the directory above was closed.
 func TestParkedProcess(t *testing.T) {
 	for name, script := range map[string]string{
 		"working directory":   "cd %s/bin && echo in && exec /bin/sleep 60",
@@ -219,8 +219,8 @@ func TestParkedProcess(t *testing.T) {
 	}
 }
 
-// TestMappedRefused checks that a root file system is idmapped only if other users can reach it by no
-// path.
+// TestMappedRefused checks that a root file system is idmapped only if other users can reach it by
+// no path.
 func TestMappedRefused(t *testing.T) {
 	const acl = "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" +
 		"\x02\x00\x01\x00\xfe\xff\x00\x00" +
@@ -344,7 +344,8 @@ func TestMappedRefused(t *testing.T) {
 	}
 }
 
-// TestMappedLinks checks that a root file system with a hard link outside is not idmapped by default.
+// TestMappedLinks checks that a root file system with a hard link outside is not idmapped by
+// default.
 func TestMappedLinks(t *testing.T) {
 	b := newEvilBundle(t)
 	closeDir(t, b.dir)
@@ -416,8 +417,8 @@ func unmountFor(t *testing.T, target string) {
 	}
 }
 
-// TestEngineMountNamespace checks that a mount by which other users can reach the root file system is
-// found if the engine's mount namespace lacks it.
+// TestEngineMountNamespace checks that a mount by which other users can reach the root file system
+// is found if the engine's mount namespace lacks it.
 func TestEngineMountNamespace(t *testing.T) {
 	b := newEvilBundle(t)
 	closeDir(t, b.dir)

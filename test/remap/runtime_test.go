@@ -18,15 +18,15 @@ import (
 	"palisade/test/engine"
 )
 
-// inspectScript is the script of a container that prints its ids and the owners of files, and writes
-// a file as root.
+// inspectScript is the script of a container that prints its ids and the owners of files, and
+// writes a file as root.
 const inspectScript = `id -u; cat /proc/self/uid_map; stat -c %u / /bin/busybox; ` +
 	`echo x >/root/made; stat -c %u /root/made`
 
 const inspectOutput = "0\n         0     100000      65535\n0\n0\n0\n"
 
-// TestRuntime checks that the wrapper gives containers a user namespace and mount points, with the map
-// from an option, the environment or the annotation, in both modes.
+// TestRuntime checks that the wrapper gives containers a user namespace and mount points, with the
+// map from an option, the environment or the annotation, in both modes.
 func TestRuntime(t *testing.T) {
 	forEachRuntime(t, func(t *testing.T, runtime string) {
 		for _, tt := range []struct {
@@ -80,8 +80,8 @@ func TestRuntime(t *testing.T) {
 	})
 }
 
-// TestRuntimeSteps checks create, start, exec and delete with the wrapper, as engines call them. The
-// host's uid of the init must be the one in the user manual.
+// TestRuntimeSteps checks create, start, exec and delete with the wrapper, as engines call them.
+// The host's uid of the init must be the one in the user manual.
 func TestRuntimeSteps(t *testing.T) {
 	b := newBundle(t, "sleep 1000", nil)
 	closeDir(t, b.dir)
@@ -152,8 +152,8 @@ func TestRuntimeSweeps(t *testing.T) {
 	wrapped(t, "runc", nil, "delete", "--force", young.id) // removes only the mount
 }
 
-// TestRuntimeClosedWay checks a container whose bundle and root file system only root can reach on the
-// host.
+// TestRuntimeClosedWay checks a container whose bundle and root file system only root can reach on
+// the host.
 func TestRuntimeClosedWay(t *testing.T) {
 	forEachRuntime(t, func(t *testing.T, runtime string) {
 		for _, mode := range []string{"idmap", "shift"} {
@@ -352,8 +352,8 @@ func TestRuntimeLeavesAlone(t *testing.T) {
 	}
 }
 
-// TestRuntimeMistakes checks that invalid requests give one line with the reason, also in the log that
-// engines read, and change nothing.
+// TestRuntimeMistakes checks that invalid requests give one line with the reason, also in the log
+// that engines read, and change nothing.
 func TestRuntimeMistakes(t *testing.T) {
 	all := []string{"CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_ADMIN"}
 	for _, tt := range []struct {

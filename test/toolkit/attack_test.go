@@ -15,8 +15,9 @@ import (
 	"palisade/test/engine"
 )
 
-// TestHostileContainers checks that links and mounts that a container creates neither make the toolkit
-// change anything outside it, nor make a command hang. The container's own files may be lost.
+// TestHostileContainers checks that links and mounts that a container creates neither make the
+// toolkit change anything outside it, nor make a command hang. The container's own files may be
+// lost.
 func TestHostileContainers(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -64,14 +65,14 @@ func TestHostileContainers(t *testing.T) {
 	}
 }
 
-// TestEndlessTable checks that a container whose mount table exceeds the limit is listed and reported,
-// and does not affect the others.
+// TestEndlessTable checks that a container whose mount table exceeds the limit is listed and
+// reported, and does not affect the others.
 func TestEndlessTable(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
 	other := h.container(t, ctr.Options{})
-	// The kernel writes each backslash in a path as \134, in the mount point and in the root: 30 kB per
-	// line.
+	// The kernel writes each backslash in a path as \134, in the mount point and in the root: 30 kB
+	// per line.
 	const script = `d=/tmp; n=$(printf '%250s' '' | tr ' ' '\\'); for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do d="$d/$n"; done
 mkdir -p "$d" && i=0; while [ $i -lt 700 ]; do mount --bind "$d" "$d" || exit 1; i=$((i+1)); done`
 	hostile := h.hostile(t, script)
@@ -87,8 +88,8 @@ mkdir -p "$d" && i=0; while [ $i -lt 700 ]; do mount --bind "$d" "$d" || exit 1;
 	}
 }
 
-// TestManyPlaces checks umount in a container with more mounts of a file of lxcfs than the toolkit may
-// have open files.
+// TestManyPlaces checks umount in a container with more mounts of a file of lxcfs than the toolkit
+// may have open files.
 func TestManyPlaces(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -129,8 +130,8 @@ func (h *host) hostile(t *testing.T, script string) *ctr.Container {
 	return nil
 }
 
-// TestHostileRoot checks that nothing is mounted outside if proc or sys in the root file system is a
-// link.
+// TestHostileRoot checks that nothing is mounted outside if proc or sys in the root file system is
+// a link.
 func TestHostileRoot(t *testing.T) {
 	h := newHost(t)
 	h.start(t)

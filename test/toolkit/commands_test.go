@@ -118,8 +118,8 @@ func TestPrestart(t *testing.T) {
 	}
 }
 
-// TestUndoPrestart checks that prestart --undo unmounts only what prestart has mounted, nothing that was
-// mounted later on it or in its place.
+// TestUndoPrestart checks that prestart --undo unmounts only what prestart has mounted, nothing
+// that was mounted later on it or in its place.
 func TestUndoPrestart(t *testing.T) {
 	h := newHost(t)
 	parent := filepath.Dir(h.mountpoint)
@@ -199,8 +199,8 @@ func TestSelection(t *testing.T) {
 	}
 }
 
-// TestBadCommandLines checks that invalid command lines give exit code 2 and one line with the invalid
-// argument.
+// TestBadCommandLines checks that invalid command lines give exit code 2 and one line with the
+// invalid argument.
 func TestBadCommandLines(t *testing.T) {
 	h := newHost(t)
 	for _, tt := range []struct {
@@ -323,8 +323,8 @@ func TestSlowHookInput(t *testing.T) {
 	}
 }
 
-// TestHookInside checks that the hook fails at the stages inside the container, where it would see other
-// pids.
+// TestHookInside checks that the hook fails at the stages inside the container, where it would see
+// other pids.
 func TestHookInside(t *testing.T) {
 	h := newHost(t)
 	h.start(t)

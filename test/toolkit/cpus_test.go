@@ -19,8 +19,8 @@ import (
 
 const cpuDir = "/" + mounts.CPUDir
 
-// TestCPUDirectory checks containers that see one CPU: everything by which programs count CPUs, except
-// possible, shows one, and nothing can be written.
+// TestCPUDirectory checks containers that see one CPU: everything by which programs count CPUs,
+// except possible, shows one, and nothing can be written.
 func TestCPUDirectory(t *testing.T) {
 	if _, err := os.Stat(cpuDir + "/cpu1"); err != nil {
 		t.Fatalf("the machine has a single CPU, want two: %v", err)
@@ -74,9 +74,9 @@ func (h *host) fileMount(name string) specs.Mount {
 	return specs.Mount{Destination: name, Type: "bind", Source: h.mountpoint + name, Options: []string{"bind"}}
 }
 
-// TestFormerCPUFiles checks that remount replaces mounts of single files in the CPU directory, as of
-// earlier versions, by the directory: of a live lxcfs without failing reads, and of a dead one, also
-// after an earlier remount was killed halfway.
+// TestFormerCPUFiles checks that remount replaces mounts of single files in the CPU directory, as
+// of earlier versions, by the directory: of a live lxcfs without failing reads, and of a dead one,
+// also after an earlier remount was killed halfway.
 func TestFormerCPUFiles(t *testing.T) {
 	h := newHost(t)
 	h.start(t)

@@ -66,7 +66,8 @@ const (
 	startHook = "/usr/share/palisade/hooks/lxc/start-host"
 )
 
-// wireLXC configures a hook of LXC that needs no lxcfs at a fixed path, also if LXC is not installed.
+// wireLXC configures a hook of LXC that needs no lxcfs at a fixed path, also if LXC is not
+// installed.
 func (p *doctorHost) wireLXC(t *testing.T) {
 	t.Helper()
 	for path, text := range map[string]string{lxcConf: "lxc.hook.start-host = " + startHook + "\n", startHook: "#!/bin/sh\n", "/etc/lxc/default.conf": ""} {
@@ -175,8 +176,8 @@ func (p *doctorHost) wantStatus(t *testing.T, line string, code int) {
 	}
 }
 
-// repair checks that doctor finds exactly the problems with these ids, executes the commands that it
-// prints, and checks that no problem remains.
+// repair checks that doctor finds exactly the problems with these ids, executes the commands that
+// it prints, and checks that no problem remains.
 func (p *doctorHost) repair(t *testing.T, want ...string) {
 	t.Helper()
 	found := p.wantIDs(t, want...)
@@ -209,7 +210,8 @@ func (p *doctorHost) execute(t *testing.T, remedy string) {
 	}
 }
 
-// TestDoctor breaks a host in several ways, and checks that the remedies that doctor prints repair it.
+// TestDoctor breaks a host in several ways, and checks that the remedies that doctor prints repair
+// it.
 func TestDoctor(t *testing.T) {
 	p := newDoctorHost(t)
 	p.wire(t)
@@ -279,7 +281,8 @@ func TestDoctor(t *testing.T) {
 	})
 }
 
-// TestDoctorEngines checks the findings on engines whose configuration is missing, misplaced or invalid.
+// TestDoctorEngines checks the findings on engines whose configuration is missing, misplaced or
+// invalid.
 func TestDoctorEngines(t *testing.T) {
 	engine.Need(t, "podman", "dockerd", "containerd")
 	p := newDoctorHost(t)
@@ -319,8 +322,8 @@ func TestDoctorEngines(t *testing.T) {
 	}
 }
 
-// TestDoctorBeside checks the findings with Debian's lxcfs on the host, alone and beside ours, alive and
-// dead: no remedy stops one that serves containers.
+// TestDoctorBeside checks the findings with Debian's lxcfs on the host, alone and beside ours,
+// alive and dead: no remedy stops one that serves containers.
 func TestDoctorBeside(t *testing.T) {
 	engine.Need(t, "/usr/bin/lxcfs")
 	p := newDoctorHost(t)

@@ -43,8 +43,8 @@ func (h *host) listed(t *testing.T, name string) listed {
 	return listed{}
 }
 
-// checkEngine checks that a container is listed with its name and engine, and that umount and remount
-// accept its name.
+// checkEngine checks that a container is listed with its name and engine, and that umount and
+// remount accept its name.
 func checkEngine(t *testing.T, h *host, name, engine string) {
 	t.Helper()
 	c := h.listed(t, name)

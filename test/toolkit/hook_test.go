@@ -26,8 +26,8 @@ func forEachRuntime(t *testing.T, test func(t *testing.T, runtime string)) {
 	}
 }
 
-// checkVirtual checks that the container has exactly one mount of each served file, which shows its own
-// values.
+// checkVirtual checks that the container has exactly one mount of each served file, which shows its
+// own values.
 func checkVirtual(t *testing.T, h *host, c *ctr.Container, memory int) {
 	t.Helper()
 	got := lxcfsMounts(t, strconv.Itoa(c.PID))
@@ -126,8 +126,8 @@ func TestHookLeavesUsersMounts(t *testing.T) {
 	check("after umount")
 }
 
-// TestHookWithoutLxcfs checks that without lxcfs containers start with the hook, and do not start with
-// hook --strict.
+// TestHookWithoutLxcfs checks that without lxcfs containers start with the hook, and do not start
+// with hook --strict.
 func TestHookWithoutLxcfs(t *testing.T) {
 	h := newHost(t)
 	c := h.container(t, ctr.Options{})
@@ -160,7 +160,8 @@ func hostMemory(t *testing.T) int {
 }
 
 // TestManualForm checks a container as in iSulad's manual, with the hook and a slave mount of the
-// directory above the mount point: it sees later mounts there, and the host sees none of its mounts.
+// directory above the mount point: it sees later mounts there, and the host sees none of its
+// mounts.
 func TestManualForm(t *testing.T) {
 	h := newHost(t)
 	parent := filepath.Dir(h.mountpoint)

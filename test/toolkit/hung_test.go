@@ -36,8 +36,8 @@ func (d *hungDir) Lookup(
 	return d.NewInode(ctx, child, fs.StableAttr{Mode: syscall.S_IFDIR}), 0
 }
 
-// TestHungFileSystem checks that umount ends if a mount of lxcfs in a container is below a hanging file
-// system. A process that waits for it cannot be killed.
+// TestHungFileSystem checks that umount ends if a mount of lxcfs in a container is below a hanging
+// file system. A process that waits for it cannot be killed.
 func TestHungFileSystem(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -68,8 +68,8 @@ func TestHungFileSystem(t *testing.T) {
 	}
 }
 
-// TestSlowTable checks that the commands skip a mount namespace with so many stacked mounts that the
-// kernel needs seconds to list them.
+// TestSlowTable checks that the commands skip a mount namespace with so many stacked mounts that
+// the kernel needs seconds to list them.
 func TestSlowTable(t *testing.T) {
 	h := newHost(t)
 	h.start(t)

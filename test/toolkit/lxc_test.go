@@ -63,8 +63,8 @@ func lxcDir(t *testing.T) string {
 // lxcName returns a unique name.
 func lxcName(name string) string { return fmt.Sprintf("palisade-%08x-%s", rand.Uint32(), name) }
 
-// startLXC starts a container of a user with 64 MiB, without files of lxcfs. It is stopped after the
-// test.
+// startLXC starts a container of a user with 64 MiB, without files of lxcfs. It is stopped after
+// the test.
 func startLXC(t *testing.T, name, rootfs string, user int, config ...string) *lxc {
 	t.Helper()
 	c := &lxc{name: name, dir: lxcDir(t), user: user}
@@ -172,7 +172,8 @@ func fileMounts(t *testing.T, pid string) []string {
 // lxcUserCgroups lists the cgroups that are delegated to the user.
 var lxcUserCgroups []string
 
-// lxcUserSetup sets up subordinate ids and cgroups, with which a user of the host can start containers.
+// lxcUserSetup sets up subordinate ids and cgroups, with which a user of the host can start
+// containers.
 func lxcUserSetup(t *testing.T) {
 	t.Helper()
 	engine.OwnCopy(t, "/etc")
@@ -206,8 +207,8 @@ func lxcUserSetup(t *testing.T) {
 	}
 }
 
-// TestLXC checks containers of liblxc that start without lxcfs: of root, with a user namespace, and of
-// another user with the name of a container of root.
+// TestLXC checks containers of liblxc that start without lxcfs: of root, with a user namespace, and
+// of another user with the name of a container of root.
 func TestLXC(t *testing.T) {
 	engine.Need(t, "lxc-start", "newuidmap")
 	lxcUserSetup(t)
@@ -282,8 +283,8 @@ unshare -mpf --mount-proc sleep 1000 >/dev/null 2>&1 &`)
 	mapped.check(t, "after umount of others", h, true)
 }
 
-// TestLXCNesting checks that a new lxcfs replaces the whole tree of a dead one in a container, where
-// liblxc's hook binds it, and in a nested container.
+// TestLXCNesting checks that a new lxcfs replaces the whole tree of a dead one in a container,
+// where liblxc's hook binds it, and in a nested container.
 func TestLXCNesting(t *testing.T) {
 	engine.Need(t, "lxc-start")
 	h := newHost(t)
@@ -380,8 +381,8 @@ func startShell(t *testing.T, script string) int {
 	return cmd.Process.Pid
 }
 
-// TestShortProcesses checks that a mount namespace is found in which the processes with the lowest pids
-// are short-lived.
+// TestShortProcesses checks that a mount namespace is found in which the processes with the lowest
+// pids are short-lived.
 func TestShortProcesses(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -458,8 +459,8 @@ sleep 0.3; echo ready; wait'`)
 	}
 }
 
-// TestDeadOther checks that remount replaces files of a dead lxcfs that was mounted elsewhere on the
-// host, although its mount still exists.
+// TestDeadOther checks that remount replaces files of a dead lxcfs that was mounted elsewhere on
+// the host, although its mount still exists.
 func TestDeadOther(t *testing.T) {
 	other, h := newHost(t), newHost(t)
 	other.start(t)

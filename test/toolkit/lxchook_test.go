@@ -46,8 +46,8 @@ func writeTree(t *testing.T, dir string, names ...string) {
 	}
 }
 
-// TestLXCMountHook checks the hook for lxc.hook.mount with trees in place of lxcfs and a container's
-// root file system.
+// TestLXCMountHook checks the hook for lxc.hook.mount with trees in place of lxcfs and a
+// container's root file system.
 func TestLXCMountHook(t *testing.T) {
 	engine.OwnLib(t)
 	hook := []string{lxcHooks + "lxc.mount.hook"}

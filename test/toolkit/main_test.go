@@ -1,7 +1,7 @@
 //go:build integration
 
-// Package toolkit tests lxcfs-toolkit and palisade with real containers, as root, in its own namespaces,
-// so that "all containers" are those of the tests.
+// Package toolkit tests lxcfs-toolkit and palisade with real containers, as root, in its own
+// namespaces, so that "all containers" are those of the tests.
 package toolkit
 
 import (

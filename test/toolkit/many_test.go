@@ -79,8 +79,8 @@ func TestMany(t *testing.T) {
 	}
 }
 
-// TestNothingLeaks checks that starting, remounting and removing containers leaves no processes, open
-// files of the daemon or records behind. (newHost checks the mounts.)
+// TestNothingLeaks checks that starting, remounting and removing containers leaves no processes,
+// open files of the daemon or records behind. (newHost checks the mounts.)
 func TestNothingLeaks(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -138,8 +138,8 @@ func TestNothingLeaks(t *testing.T) {
 	h.stop(t)
 }
 
-// TestNested checks that a new lxcfs reaches processes in nested mount namespaces of a container, also
-// with a nested user namespace, in which mounts from outside are locked.
+// TestNested checks that a new lxcfs reaches processes in nested mount namespaces of a container,
+// also with a nested user namespace, in which mounts from outside are locked.
 func TestNested(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -210,8 +210,8 @@ func processWith(t *testing.T, commandLine string) []string {
 	return pids
 }
 
-// TestSharedProc checks that remount refuses a container whose /proc is a peer of the host's, to which
-// its mounts would propagate.
+// TestSharedProc checks that remount refuses a container whose /proc is a peer of the host's, to
+// which its mounts would propagate.
 func TestSharedProc(t *testing.T) {
 	h := newHost(t)
 	h.start(t)

@@ -42,8 +42,8 @@ func uncovered(t *testing.T, c *ctr.Container) (points []string) {
 	return points
 }
 
-// TestNestedProc checks that user namespaces in containers without masked paths can mount a procfs and
-// a sysfs, as rootless engines and sandboxes do.
+// TestNestedProc checks that user namespaces in containers without masked paths can mount a procfs
+// and a sysfs, as rootless engines and sandboxes do.
 func TestNestedProc(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -95,8 +95,8 @@ func TestNestedProc(t *testing.T) {
 	})
 }
 
-// TestNestedProcAcrossRestart checks the second procfs and sysfs after the files of a dead lxcfs were
-// replaced.
+// TestNestedProcAcrossRestart checks the second procfs and sysfs after the files of a dead lxcfs
+// were replaced.
 func TestNestedProcAcrossRestart(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -111,8 +111,8 @@ func TestNestedProcAcrossRestart(t *testing.T) {
 	}
 }
 
-// TestNestedProcMasked checks that user namespaces in containers with masked or read-only paths, which
-// runtimes set up after the hook, cannot mount a procfs or sysfs without these.
+// TestNestedProcMasked checks that user namespaces in containers with masked or read-only paths,
+// which runtimes set up after the hook, cannot mount a procfs or sysfs without these.
 func TestNestedProcMasked(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -145,9 +145,9 @@ func TestNestedProcMasked(t *testing.T) {
 	})
 }
 
-// TestNestedProcLeft checks containers that must not get a second procfs: one with its own mounts on
-// files of proc and sys, which would be uncovered there, one that already has a second procfs and
-// sysfs, and one with a symbolic link at the path.
+// TestNestedProcLeft checks containers that must not get a second procfs: one with its own mounts
+// on files of proc and sys, which would be uncovered there, one that already has a second procfs
+// and sysfs, and one with a symbolic link at the path.
 func TestNestedProcLeft(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -195,8 +195,8 @@ func TestNestedProcLeft(t *testing.T) {
 	checkVirtual(t, h, hostile, hostMemory(t))
 }
 
-// TestNestedProcByUnit checks that the capabilities of lxcfs.service, which runs remount, suffice for a
-// second procfs and sysfs in a container with a user namespace.
+// TestNestedProcByUnit checks that the capabilities of lxcfs.service, which runs remount, suffice
+// for a second procfs and sysfs in a container with a user namespace.
 func TestNestedProcByUnit(t *testing.T) {
 	unit, err := os.ReadFile("../../rpm/lxcfs.service")
 	if err != nil {

@@ -33,8 +33,8 @@ func waitForLog(t *testing.T, c *ctr.Container, line string) {
 	})
 }
 
-// TestInodesArePrivate checks that locks, leases and watches on all files of a container neither affect
-// other containers, later ones and the host, nor show their accesses.
+// TestInodesArePrivate checks that locks, leases and watches on all files of a container neither
+// affect other containers, later ones and the host, nor show their accesses.
 func TestInodesArePrivate(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -83,8 +83,8 @@ func TestInodesArePrivate(t *testing.T) {
 	waitForLog(t, watcher, "event") // the watches work
 }
 
-// TestLockedDirectories checks that the hook, check-lxcfs and remount do not need the directories that
-// any user can lock.
+// TestLockedDirectories checks that the hook, check-lxcfs and remount do not need the directories
+// that any user can lock.
 func TestLockedDirectories(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -131,8 +131,8 @@ func (h *host) worker(t *testing.T) int {
 	return pid
 }
 
-// TestSharedInodes checks that a container with the mount point gets no lease that blocks others, also
-// while the daemon is killed and restarted.
+// TestSharedInodes checks that a container with the mount point gets no lease that blocks others,
+// also while the daemon is killed and restarted.
 func TestSharedInodes(t *testing.T) {
 	h := newHost(t)
 	keeper, err := ctr.NewKeeper(t.TempDir())
@@ -222,8 +222,8 @@ func (h *host) openFiles(t *testing.T, pid int) int {
 	return n
 }
 
-// TestRemountMakesPrivate checks that remount replaces shared files in a container's configuration by
-// private ones.
+// TestRemountMakesPrivate checks that remount replaces shared files in a container's configuration
+// by private ones.
 func TestRemountMakesPrivate(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -241,8 +241,8 @@ func TestRemountMakesPrivate(t *testing.T) {
 	}
 }
 
-// TestPrivateTreesAreHidden checks that only the host's root can look up the private tree of a container
-// by its number, and that look-ups do not remove mounts on the container's files.
+// TestPrivateTreesAreHidden checks that only the host's root can look up the private tree of a
+// container by its number, and that look-ups do not remove mounts on the container's files.
 func TestPrivateTreesAreHidden(t *testing.T) {
 	h := newHost(t)
 	h.must(t, "prestart")

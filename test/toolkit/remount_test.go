@@ -25,8 +25,8 @@ func unmount(t *testing.T, path string) {
 	}
 }
 
-// TestDegradation checks that after a crash of lxcfs containers have the host's files after umount, and
-// their own again after remount with a new lxcfs.
+// TestDegradation checks that after a crash of lxcfs containers have the host's files after umount,
+// and their own again after remount with a new lxcfs.
 func TestDegradation(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -72,8 +72,8 @@ func TestDegradation(t *testing.T) {
 	}
 }
 
-// TestRemountIsAtomic checks that a container always sees a file of lxcfs while remount replaces those of
-// one lxcfs by those of another.
+// TestRemountIsAtomic checks that a container always sees a file of lxcfs while remount replaces
+// those of one lxcfs by those of another.
 func TestRemountIsAtomic(t *testing.T) {
 	if !hasMountBeneath(t) {
 		t.Log("this kernel cannot mount beneath: the host's values may be seen for a moment, errors not")
@@ -158,8 +158,8 @@ func (h *host) startBeside(t *testing.T, name string) {
 	h.daemon = d
 }
 
-// TestKilledRemount checks that remount leaves one mount per file after remount and umount were killed at
-// several moments.
+// TestKilledRemount checks that remount leaves one mount per file after remount and umount were
+// killed at several moments.
 func TestKilledRemount(t *testing.T) {
 	h := newHost(t)
 	h.start(t)

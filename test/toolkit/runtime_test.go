@@ -21,8 +21,8 @@ import (
 	"palisade/test/engine"
 )
 
-// bundle creates a bundle, and returns its directory and an id for the container, which is removed after
-// the test.
+// bundle creates a bundle, and returns its directory and an id for the container, which is removed
+// after the test.
 func (h *host) bundle(t *testing.T, script string) (dir, id string) {
 	t.Helper()
 	dir, id = t.TempDir(), fmt.Sprintf("palisade-runtime-%d", time.Now().UnixNano())
@@ -61,8 +61,8 @@ func (h *host) editConfig(t *testing.T, dir string, edit func(*specs.Spec)) {
 	}
 }
 
-// TestRuntime checks that containers that the wrapper starts have the files of lxcfs, and that the wrapper
-// otherwise behaves as the runtime.
+// TestRuntime checks that containers that the wrapper starts have the files of lxcfs, and that the
+// wrapper otherwise behaves as the runtime.
 func TestRuntime(t *testing.T) {
 	h := newHost(t)
 	h.start(t)

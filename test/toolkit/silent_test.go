@@ -22,7 +22,8 @@ import (
 	"palisade/test/engine"
 )
 
-// directory is the proc directory of an lxcfs that hangs when it is listed or when meminfo is looked up.
+// directory is the proc directory of an lxcfs that hangs when it is listed or when meminfo is
+// looked up.
 type directory struct {
 	fs.Inode
 	listing, lookup <-chan struct{}
@@ -45,8 +46,8 @@ func (f *directory) Lookup(_ context.Context, name string, out *fuse.EntryOut) (
 	return child, 0
 }
 
-// TestServerFallsSilent checks that nothing waits longer than its timeout for an lxcfs that does not
-// answer all requests.
+// TestServerFallsSilent checks that nothing waits longer than its timeout for an lxcfs that does
+// not answer all requests.
 func TestServerFallsSilent(t *testing.T) {
 	answers := make(chan struct{})
 	close(answers)
@@ -95,8 +96,9 @@ func TestServerFallsSilent(t *testing.T) {
 	}
 }
 
-// TestWhilePID checks that a command with --while-pid ends when the server has exited, although its mount
-// remains and a thread of the command waits for it, and that the option otherwise has no effect.
+// TestWhilePID checks that a command with --while-pid ends when the server has exited, although its
+// mount remains and a thread of the command waits for it, and that the option otherwise has no
+// effect.
 func TestWhilePID(t *testing.T) {
 	h := newHost(t)
 	release := make(chan struct{})

@@ -39,8 +39,8 @@ func TestUpgradeCommand(t *testing.T) {
 	}
 }
 
-// TestGivesUp checks that lxcfs exits if its workers are killed before they serve, and that containers
-// then have the host's files.
+// TestGivesUp checks that lxcfs exits if its workers are killed before they serve, and that
+// containers then have the host's files.
 func TestGivesUp(t *testing.T) {
 	h := newHost(t)
 	// lxcfs looks for lxcfs-toolkit in its directory.

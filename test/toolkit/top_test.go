@@ -101,8 +101,8 @@ func TestTopOnce(t *testing.T) {
 	}
 }
 
-// TestTopWithoutFigures checks that without lxcfs, or with one that is dead or hangs, top shows containers
-// without values, and the reason in one line.
+// TestTopWithoutFigures checks that without lxcfs, or with one that is dead or hangs, top shows
+// containers without values, and the reason in one line.
 func TestTopWithoutFigures(t *testing.T) {
 	h := newHost(t)
 	c := h.container(t, ctr.Options{Memory: 64 * mib})
@@ -252,8 +252,8 @@ func TestTop(t *testing.T) {
 	}
 }
 
-// hostileContainer creates a container of no engine, which is named by its cgroup, with control characters
-// in the name.
+// hostileContainer creates a container of no engine, which is named by its cgroup, with control
+// characters in the name.
 func (h *host) hostileContainer(t *testing.T) {
 	t.Helper()
 	cgroup := filepath.Join(firstHierarchy(t), "evil\x1b[2J\x1b]0;title\a \u202e")

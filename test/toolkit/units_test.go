@@ -111,8 +111,8 @@ func (s *service) start(t *testing.T) {
 	s.runAll(t, "ExecStartPost")
 }
 
-// end terminates the main process by a signal, and runs what systemd runs then. job is the output of
-// systemctl list-jobs.
+// end terminates the main process by a signal, and runs what systemd runs then. job is the output
+// of systemctl list-jobs.
 func (s *service) end(t *testing.T, signal syscall.Signal, job string) {
 	t.Helper()
 	if err := s.main.Process.Signal(signal); err != nil {
@@ -153,7 +153,8 @@ const (
 	startJob   = "9 lxcfs.service start running" // a restart job becomes this after the stop
 )
 
-// TestUnits checks start, stop, crash, restart and upgrade of lxcfs with its unit, under a container.
+// TestUnits checks start, stop, crash, restart and upgrade of lxcfs with its unit, under a
+// container.
 func TestUnits(t *testing.T) {
 	h := newHost(t)
 	engine.OwnLib(t)
@@ -231,8 +232,8 @@ func (h *host) setServingSince(t *testing.T, since time.Duration) {
 	}
 }
 
-// TestUnitFails checks that readers wait for half a minute if lxcfs does not start again while systemd
-// stores its files, and not at all after an error in its command line.
+// TestUnitFails checks that readers wait for half a minute if lxcfs does not start again while
+// systemd stores its files, and not at all after an error in its command line.
 func TestUnitFails(t *testing.T) {
 	h := newHost(t)
 	engine.OwnLib(t)

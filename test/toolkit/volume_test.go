@@ -41,8 +41,8 @@ func (h *host) deadOf(t *testing.T, id string) []string {
 	return nil
 }
 
-// TestDeadVolume checks that remount mounts a new lxcfs in containers with the directory above its mount
-// point as a volume, as in iSulad's manual, but with private propagation.
+// TestDeadVolume checks that remount mounts a new lxcfs in containers with the directory above its
+// mount point as a volume, as in iSulad's manual, but with private propagation.
 func TestDeadVolume(t *testing.T) {
 	h := newHost(t)
 	parent := filepath.Dir(h.mountpoint)

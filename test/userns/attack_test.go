@@ -170,8 +170,8 @@ func exchange(a, b string) {
 	unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE) // see attack
 }
 
-// TestLateLink checks that files outside a tree do not change when a process with an open directory of
-// the tree creates hard links after the links were counted.
+// TestLateLink checks that files outside a tree do not change when a process with an open directory
+// of the tree creates hard links after the links were counted.
 func TestLateLink(t *testing.T) {
 	dir := named("tmpfs").newDir(t)
 	root := filepath.Join(dir, "root")
@@ -225,9 +225,9 @@ func TestLateLink(t *testing.T) {
 // linkedFiles is the number of files that a linker replaces.
 const linkedFiles = 3000
 
-// TestLinkRace checks a tree with a process of a host user in it, which replaces files with links to a
-// file outside as soon as the shift changes their directory: the tree is not shifted, and with --force
-// the file outside keeps its owner.
+// TestLinkRace checks a tree with a process of a host user in it, which replaces files with links
+// to a file outside as soon as the shift changes their directory: the tree is not shifted, and with
+// --force the file outside keeps its owner.
 func TestLinkRace(t *testing.T) {
 	dir := named("ext4").newDir(t)
 	openToAll(t, dir)
@@ -258,8 +258,8 @@ func TestLinkRace(t *testing.T) {
 	stop()
 }
 
-// TestOccupants checks that a tree is not shifted while processes of another user are in it in any way,
-// except only in its root directory.
+// TestOccupants checks that a tree is not shifted while processes of another user are in it in any
+// way, except only in its root directory.
 func TestOccupants(t *testing.T) {
 	for _, way := range []string{"cwd", "fd", "thread", "mount", "root"} {
 		t.Run(way, func(t *testing.T) {

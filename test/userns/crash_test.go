@@ -124,9 +124,9 @@ func overlapping() []item {
 	return items
 }
 
-// TestCrash kills each change at each changing system call, and checks that the resumed change gives the
-// result of an uninterrupted one, and that until then no other user can enter the tree. Outside of make
-// soak each call is killed on one of the file systems.
+// TestCrash kills each change at each changing system call, and checks that the resumed change
+// gives the result of an uninterrupted one, and that until then no other user can enter the tree.
+// Outside of make soak each call is killed on one of the file systems.
 func TestCrash(t *testing.T) {
 	for _, c := range crashes() {
 		t.Run(c.name, func(t *testing.T) {
@@ -173,8 +173,8 @@ func (c *crash) calls(f *fileSystem) (first, step int) {
 	return 1 + slices.Index(on, f.name)%step, step
 }
 
-// TestCrashTwice is TestCrash with a second kill of the resumed change, for each pair of calls; outside
-// of make soak, for one in three.
+// TestCrashTwice is TestCrash with a second kill of the resumed change, for each pair of calls;
+// outside of make soak, for one in three.
 func TestCrashTwice(t *testing.T) {
 	few := func() []item {
 		return []item{directory(".", 0o755, 0, 0),

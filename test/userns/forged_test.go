@@ -28,8 +28,8 @@ const (
 	notOurs     = "was not written with this host's key"
 )
 
-// TestForgedState checks that a state from an image is not trusted if it is that of a complete shift,
-// and that with that of an interrupted shift nothing is changed until it is removed.
+// TestForgedState checks that a state from an image is not trusted if it is that of a complete
+// shift, and that with that of an interrupted shift nothing is changed until it is removed.
 func TestForgedState(t *testing.T) {
 	const maps = `"to-uids":"0:100000:65535","to-gids":"0:100000:65535"`
 	const root = `"root":{"mode":493,"uid":0,"gid":0}`
@@ -91,8 +91,8 @@ func TestForgedState(t *testing.T) {
 	}
 }
 
-// TestForgedFlags checks that recorded flags from an image are removed without being set on a file or
-// a file being opened, also with the names of earlier releases, which numbered paths.
+// TestForgedFlags checks that recorded flags from an image are removed without being set on a file
+// or a file being opened, also with the names of earlier releases, which numbered paths.
 func TestForgedFlags(t *testing.T) {
 	if inVM() {
 		return // its file systems have no flags
@@ -155,8 +155,8 @@ func interrupt(t *testing.T, root string, items []item) []byte {
 	}
 }
 
-// TestCopiedRecord checks that a file with the record of another file does not get its mode when the
-// interrupted shift is resumed.
+// TestCopiedRecord checks that a file with the record of another file does not get its mode when
+// the interrupted shift is resumed.
 func TestCopiedRecord(t *testing.T) {
 	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	record := interrupt(t, root, append(small(), file("done", 0o755, 100000, 100000)))
@@ -197,8 +197,8 @@ func copyTree(t *testing.T, from, to string) {
 	}
 }
 
-// TestCopiedTree checks that the records of a tree are not valid for a copy on the same host and file
-// system, and that a copy of a half-shifted tree is not changed.
+// TestCopiedTree checks that the records of a tree are not valid for a copy on the same host and
+// file system, and that a copy of a half-shifted tree is not changed.
 func TestCopiedTree(t *testing.T) {
 	base := named("tmpfs").newDir(t)
 	root, whole := filepath.Join(base, "root"), filepath.Join(base, "whole")
@@ -332,8 +332,8 @@ func TestLostKey(t *testing.T) {
 	}
 }
 
-// TestOtherFileSystem checks that a record is not trusted on another file system of the same type, whose
-// root directory has the same inode number and mostly the same file handle.
+// TestOtherFileSystem checks that a record is not trusted on another file system of the same type,
+// whose root directory has the same inode number and mostly the same file handle.
 func TestOtherFileSystem(t *testing.T) {
 	for _, f := range fileSystems {
 		if !f.hasAttrs || inVM() && f.mkfs != nil {

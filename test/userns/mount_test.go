@@ -24,8 +24,8 @@ func mountPair(t *testing.T, dir string) (src, dst string) {
 	return src, dst
 }
 
-// TestMount checks idmapped mounts on each file system, which show the tree shifted and change nothing
-// on the disk, and the error and the fallback where they are unsupported.
+// TestMount checks idmapped mounts on each file system, which show the tree shifted and change
+// nothing on the disk, and the error and the fallback where they are unsupported.
 func TestMount(t *testing.T) {
 	onFileSystems(t, func(t *testing.T, f *fileSystem, dir string) {
 		src, dst := mountPair(t, dir)

@@ -16,8 +16,8 @@ import (
 	"palisade/test/ctr"
 )
 
-// TestMountsInside checks that mounts in the tree, even of the same file system, are not shifted, and
-// that the files that they hide are.
+// TestMountsInside checks that mounts in the tree, even of the same file system, are not shifted,
+// and that the files that they hide are.
 func TestMountsInside(t *testing.T) {
 	onFileSystems(t, func(t *testing.T, f *fileSystem, dir string) {
 		root, outside := filepath.Join(dir, "root"), filepath.Join(dir, "outside")
@@ -199,9 +199,9 @@ func TestRunningContainer(t *testing.T) {
 	must(t, "shift", "--user-remap", remap, "--force", rootfs)
 }
 
-// TestOverlayCrash checks that on an overlay with layers on two file systems, where a copied-up file gets
-// a new inode number, a shift that was killed at any system call gives the same result when resumed, and
-// a second one changes nothing, even after the overlay is mounted again.
+// TestOverlayCrash checks that on an overlay with layers on two file systems, where a copied-up
+// file gets a new inode number, a shift that was killed at any system call gives the same result
+// when resumed, and a second one changes nothing, even after the overlay is mounted again.
 func TestOverlayCrash(t *testing.T) {
 	if inVM() {
 		return // its kernel has no ext4

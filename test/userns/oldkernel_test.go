@@ -23,8 +23,8 @@ func callWithout(t *testing.T, calls []int, args ...string) result {
 	return runProgram(t, line[0], line[1:]...)
 }
 
-// TestOldKernels checks shift, verify and unshift without system calls that old kernels lack, each and
-// all together, as on the kernel of openEuler 20.03.
+// TestOldKernels checks shift, verify and unshift without system calls that old kernels lack, each
+// and all together, as on the kernel of openEuler 20.03.
 func TestOldKernels(t *testing.T) {
 	all := []int{
 		unix.SYS_OPEN_TREE, unix.SYS_OPENAT2, unix.SYS_STATX, unix.SYS_MOUNT_SETATTR, unix.SYS_FACCESSAT2,

@@ -15,8 +15,8 @@ import (
 	"palisade/test/ctr"
 )
 
-// TestDeep checks a tree with a path longer than PATH_MAX and a branch at each level, with a limit of
-// open files below the number of levels.
+// TestDeep checks a tree with a path longer than PATH_MAX and a branch at each level, with a limit
+// of open files below the number of levels.
 func TestDeep(t *testing.T) {
 	const levels = 500
 	name := "level-with-a-name-" + strings.Repeat("x", 40)

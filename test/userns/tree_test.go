@@ -125,8 +125,8 @@ func checkStateDir(t *testing.T, want int) {
 	}
 }
 
-// TestSubvolume checks that a subvolume of btrfs, which has another device number, is shifted with the
-// tree.
+// TestSubvolume checks that a subvolume of btrfs, which has another device number, is shifted with
+// the tree.
 func TestSubvolume(t *testing.T) {
 	if inVM() {
 		return // its kernel has no btrfs
@@ -169,7 +169,8 @@ func TestSubvolume(t *testing.T) {
 	checkDump(t, "with a read-only snapshot", takeDump(t, root, true), before)
 }
 
-// TestCapabilitiesWork checks that the capabilities of a shifted file are valid only in the container.
+// TestCapabilitiesWork checks that the capabilities of a shifted file are valid only in the
+// container.
 func TestCapabilitiesWork(t *testing.T) {
 	root := named("tmpfs").newDir(t)
 	openToAll(t, root)
@@ -238,8 +239,8 @@ func TestTwice(t *testing.T) {
 	})
 }
 
-// TestAttributesAreReadOnce checks that in a tree without recent changes the second pass does not read
-// again the attributes of files that have none to change.
+// TestAttributesAreReadOnce checks that in a tree without recent changes the second pass does not
+// read again the attributes of files that have none to change.
 func TestAttributesAreReadOnce(t *testing.T) {
 	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	buildMany(t, root)

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// clientsScript runs the tests of test/clients, with the disk as /usr of their containers, and sends
-// their verdicts.
+// clientsScript runs the tests of test/clients, with the disk as /usr of their containers, and
+// sends their verdicts.
 const clientsScript = `mkdir /clients && mount -t ext4 -o ro %[1]s /clients
 export PALISADE_USR=/clients PALISADE_ETC=/clients/share PALISADE_VERDICTS=/tmp/verdicts
 cd /tests/clients && ./clients.test -test.v -test.run '%[2]s'

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# The init of the guest. It copies the initramfs to a tmpfs: runtimes need pivot_root, which an initramfs
-# does not support.
+# The init of the guest. It copies the initramfs to a tmpfs: runtimes need pivot_root, which an
+# initramfs does not support.
 if [ "$1" != moved ]; then
 	/bin/busybox mkdir -p /new
 	/bin/busybox mount -t tmpfs -o size=90% tmpfs /new

@@ -15,8 +15,8 @@ cd / && umount /usr
 echo "` + resultMark + `lxc $code"
 `
 
-// addLXC compiles the tests of test/lxc, and creates a disk with a /usr with LXC, systemd and Debian's
-// lxcfs.
+// addLXC compiles the tests of test/lxc, and creates a disk with a /usr with LXC, systemd and
+// Debian's lxcfs.
 func (g *guest) addLXC(ctx context.Context, disk, run string) error {
 	if err := g.compile(ctx, "./test/lxc"); err != nil {
 		return err

@@ -1,6 +1,6 @@
-// Command vm runs tests in a virtual machine with Debian's kernel and cgroup v2 (or v1, or both), which
-// this machine may lack. It copies the output of the test binaries to stdout, and exits with 0 only if
-// all of them have passed.
+// Command vm runs tests in a virtual machine with Debian's kernel and cgroup v2 (or v1, or both),
+// which this machine may lack. It copies the output of the test binaries to stdout, and exits with
+// 0 only if all of them have passed.
 package main
 
 import (
@@ -58,8 +58,8 @@ const fastToolkit = "^Test(Hook|HookLeavesUsersMounts|RemountIsAtomic|KilledRemo
 // fastUserns matches those of userns-shift.
 const fastUserns = "^Test(Everything|Twice|CapabilitiesWork|MountsInside|ReadOnly|Overlay|OldKernels|SwapRace|LinkedOutside|AtOnce|Mount|MountOnOldKernels)$"
 
-// fastRemap matches those of its hook and wrapper. Linux 6.1 cannot idmap tmpfs, which holds the guest's
-// files.
+// fastRemap matches those of its hook and wrapper. Linux 6.1 cannot idmap tmpfs, which holds the
+// guest's files.
 const fastRemap = "^Test(Hookspec|HalfShifted)$"
 
 // fastLXC matches those with LXC, whose cgroups differ on v2.

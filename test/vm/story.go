@@ -19,8 +19,8 @@ done
 echo "` + resultMark + `e2e $code"
 `
 
-// addStory compiles the end-to-end tests, and creates a disk with a /usr with systemd, Docker, LXC, dpkg
-// and the debs in packages.
+// addStory compiles the end-to-end tests, and creates a disk with a /usr with systemd, Docker, LXC,
+// dpkg and the debs in packages.
 func (g *guest) addStory(ctx context.Context, disk, packages string) error {
 	if err := g.compile(ctx, "./test/e2e"); err != nil {
 		return err

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Creates the image of a file system with the files of packages in this machine's /usr, and the libraries
-# that they need: usr.sh IMAGE PACKAGE... The directories in the variable ADD are copied to its share.
+# Creates the image of a file system with the files of packages in this machine's /usr, and the
+# libraries that they need: usr.sh IMAGE PACKAGE... The directories in the variable ADD are copied
+# to its share.
 set -eu
 image=$1
 shift

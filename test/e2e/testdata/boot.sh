@@ -1,6 +1,6 @@
 #!/bin/sh
-# Executes systemd in a root of root.sh: boot.sh ROOT MOUNT_CGROUPS. Run it in new pid, mount, network
-# and cgroup namespaces.
+# Executes systemd in a root of root.sh: boot.sh ROOT MOUNT_CGROUPS. Run it in new pid, mount,
+# network and cgroup namespaces.
 set -eu
 mount --make-rprivate /
 cd "$1"
