@@ -465,8 +465,8 @@ func TestRestartKeepsCounters(t *testing.T) {
 	}
 }
 
-// TestStateFileIsRubbish checks that the daemon starts with an invalid state file.
-func TestStateFileIsRubbish(t *testing.T) {
+// TestInvalidStateFile checks that the daemon starts with an invalid state file.
+func TestInvalidStateFile(t *testing.T) {
 	dir := t.TempDir()
 	d, err := ctr.StartDaemon(t.Context(), shared.lxcfs, dir)
 	if err != nil {

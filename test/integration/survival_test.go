@@ -312,9 +312,9 @@ func TestKeptMountIsGone(t *testing.T) {
 	}
 }
 
-// TestPanicIsNoMistake checks that a panic of the supervisor (SIGQUIT has the same effect) ends it
+// TestPanicExitStatus checks that a panic of the supervisor (SIGQUIT has the same effect) ends it
 // by a signal, not with the exit code of usage errors, after which systemd does not restart it.
-func TestPanicIsNoMistake(t *testing.T) {
+func TestPanicExitStatus(t *testing.T) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_CORE, &limit); err != nil {
 		t.Fatal(err)

@@ -100,9 +100,9 @@ func TestDebIsLikeRPM(t *testing.T) {
 	}
 }
 
-// TestDebInPlaceOfDebians checks that the packages replace Debian's lxcfs with an enabled unit,
+// TestDebReplacesDebians checks that the packages replace Debian's lxcfs with an enabled unit,
 // also after the rest of it is purged.
-func TestDebInPlaceOfDebians(t *testing.T) {
+func TestDebReplacesDebians(t *testing.T) {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		t.Skip("needs apt-get to download Debian's package")
 	}

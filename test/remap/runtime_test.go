@@ -425,8 +425,8 @@ func TestRuntimeMistakes(t *testing.T) {
 	}
 }
 
-// TestLxcfsToo checks a container with both wrappers: a user namespace and the files of lxcfs.
-func TestLxcfsToo(t *testing.T) {
+// TestWithLxcfs checks a container with both wrappers: a user namespace and the files of lxcfs.
+func TestWithLxcfs(t *testing.T) {
 	mountpoint := startLxcfs(t)
 	wrapper := filepath.Join(t.TempDir(), "userns-shift-runc") // the name replaces the arguments
 	if err := os.Symlink(shared.shift, wrapper); err != nil {

@@ -138,7 +138,7 @@ func removeTree(dir string) error {
 	}
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err == nil && (d.IsDir() || d.Type().IsRegular()) {
-			setFlags(path, 0) // otherwise the removal fails
+			setFlags(path, 0) // an error here fails the removal
 		}
 		return nil
 	})
