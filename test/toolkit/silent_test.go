@@ -149,7 +149,10 @@ func serve(t *testing.T, proc *directory) (mountpoint string) {
 	mountpoint = t.TempDir()
 	root := new(fs.Inode)
 	server, err := fs.Mount(mountpoint, root, &fs.Options{
-		MountOptions: fuse.MountOptions{Name: "lxcfs", FsName: "lxcfs", DirectMountStrict: true, DisableReadDirPlus: true},
+		MountOptions: fuse.MountOptions{
+			Name: "lxcfs", FsName: "lxcfs", DirectMountStrict: true, DisableReadDirPlus: true,
+			DisableSplice: true, // go-fuse keeps the pipes open
+		},
 		OnAdd: func(ctx context.Context) {
 			file := func(text string) *fs.Inode {
 				return root.NewPersistentInode(ctx, &fs.MemRegularFile{Data: []byte(text)}, fs.StableAttr{})
