@@ -38,7 +38,7 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	if err := addMetricsProgram(ctx); err != nil {
 		return nil, err
 	}
-	// The daemon outlives ctx.
+	// It outlives the time for fixtures.
 	if shared.daemon, err = ctr.StartDaemon(context.Background(), shared.lxcfs, dir); err != nil {
 		return nil, err
 	}
