@@ -1,8 +1,8 @@
 #!/bin/sh
 # Prints the coverage of each package: by its own unit tests, and with the programs that the
 # integration tests run, as root. test/cover.sh [SUITE...] takes the suites of test/, by default
-# those in which most of the code runs. What a test fails with coverage is ignored: some programs
-# are killed, or may not write files.
+# those that run most of the code. Tests that fail with coverage are ignored: some programs are
+# killed, or may not write files.
 set -eu
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- toolkit userns remap authz integration

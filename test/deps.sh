@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs what build, demo, tests and benchmark need and the machine does not have, with apt or dnf. It may be run again.
+# Installs with apt or dnf what build, demo, tests and benchmark need and the machine lacks.
 set -eu
 
-# program:Debian's package:the package of Fedora and openEuler
+# program:package of Debian:package of Fedora and openEuler
 needed='
 gcc:gcc libc6-dev:gcc glibc-devel
 git:git:git
@@ -68,12 +68,12 @@ if [ -n "$manager" ] && ! /usr/bin/python3 -c 'import psutil' 2>/dev/null; then
 	missing="$missing python3-psutil"
 fi
 
-# The benchmark's rival. Its package starts a daemon, which is not wanted.
+# The rival of the benchmark. Its daemon must not be started (below).
 if [ "$manager" = apt ] && [ ! -x /usr/bin/lxcfs ]; then
 	missing="$missing lxcfs"
 fi
 
-# The virtual machine's kernel is a package too, which is only downloaded: it takes the package lists.
+# The kernel of the virtual machine is a package that is downloaded later, which needs the lists.
 if [ "$manager" = apt ] && [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -print -quit)" ]; then
 	echo "deps: getting the package lists"
 	apt-get update
@@ -94,14 +94,14 @@ if [ "$manager" = dnf ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 policy=/usr/sbin/policy-rc.d
-if [ ! -e $policy ]; then # no service is started by the packages
+if [ ! -e $policy ]; then # packages must not start services
 	printf '#!/bin/sh\nexit 101\n' >$policy
 	chmod 755 $policy
 	trap 'rm -f $policy' EXIT
 fi
 # shellcheck disable=SC2086
 apt-get install -o Acquire::Retries=3 -y --no-install-recommends $missing || {
-	apt-get update # the lists were too old
+	apt-get update # the lists may be too old
 	# shellcheck disable=SC2086
 	apt-get install -o Acquire::Retries=3 -y --no-install-recommends $missing
 }

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Finds wording that the project does not use, in the sources and the documents: test/lint.sh [-c]
-# [PATH...]. With -c it counts the lines of each directory instead of listing them.
+# Finds wording that the project avoids in sources and documents: test/lint.sh [-c] [PATH...]. With
+# -c it counts the lines per directory instead of listing them.
 set -u
 cd "$(dirname "$0")/.."
 pattern="\b[Tt]ells? whether\b|\b([Ss]ome|[Nn]o|[Ee]very)body\b|\banew\b|\b[Ff]olders?\b|\bin vain\b|\b(is|are) to be\b|\bnot understood\b|\bgoes on with\b|\band the like\b"
-# Identifiers of lxcfs-toolkit doctor, on which users depend; the user and the name of other programs.
+# Identifiers of lxcfs-toolkit doctor, on which users depend; the user and the name of other
+# programs.
 allowed="hook-wrong-folder|isulad-folders-closed|HookWrongFolder|USER=somebody|\"nobody\""
 count=
 [ "${1:-}" != -c ] || { count=1; shift; }

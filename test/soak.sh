@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the tests that call ctr.Repeat with their large numbers, as root: all parts, or one. The
-# number of a part may be any, and is taken modulo the number of parts.
+# number of a part is taken modulo the number of parts.
 set -eu
 cd "$(dirname "$0")/.."
 part_0="integration ^Test(ContainersLeaveNothing|ThousandContainers|DaemonStaysSmall)$"

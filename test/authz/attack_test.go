@@ -21,7 +21,7 @@ import (
 	"palisade/test/engine"
 )
 
-// send sends bytes to dockerd over TLS as a user, and returns the code and text of the answer.
+// send sends a raw request to dockerd over TLS as user, and returns the status code and the body.
 func (e *dockerd) send(t *testing.T, user, request string) (code int, text string) {
 	t.Helper()
 	dir := filepath.Join(e.certs, user)
@@ -44,8 +44,7 @@ func (e *dockerd) send(t *testing.T, user, request string) (code int, text strin
 	_, writeErr := io.WriteString(c, request)
 	response, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: strings.ToUpper(strings.Fields(request)[0])})
 	if err != nil && writeErr != nil {
-		// dockerd does not read what was refused to its end, and the answer may be lost with the
-		// connection.
+		// dockerd closes the connection of a refused request unread; its response may be lost.
 		return http.StatusForbidden, writeErr.Error()
 	}
 	if err != nil {
@@ -59,21 +58,21 @@ func (e *dockerd) send(t *testing.T, user, request string) (code int, text strin
 	return response.StatusCode, string(answer)
 }
 
-// request is a request with a body of JSON.
+// request returns an HTTP request with a JSON body.
 func request(line, body string, headers ...string) string {
 	return line + " HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\nConnection: close\r\n" +
 		strings.Join(append(headers, fmt.Sprintf("Content-Length: %d", len(body))), "\r\n") + "\r\n\r\n" + body
 }
 
-// state is what must not change while users attack.
+// state returns the containers and images that must not change during an attack.
 func (e *dockerd) state(t *testing.T) string {
 	t.Helper()
 	return e.must(t, anonymous, nil, "inspect", "--format", "{{.Id}} {{.State.Status}} {{.State.StartedAt}} {{.Name}}", "web") +
 		e.must(t, anonymous, nil, "ps", "--all", "--quiet", "--no-trunc") + e.must(t, anonymous, nil, "images", "--quiet", "--no-trunc")
 }
 
-// TestAttackByURI has users who may list or read containers send requests that look like that, and makes sure that none of
-// them has the real dockerd do more.
+// TestAttackByURI checks that users who may only list or read containers cannot disguise other
+// requests as such to dockerd.
 func TestAttackByURI(t *testing.T) {
 	e := startEngine(t)
 	const admin = `{"name":"admin","users":[""],"actions":[""]}`
@@ -98,17 +97,18 @@ func TestAttackByURI(t *testing.T) {
 	} {
 		for _, user := range []string{"alice", "bob"} {
 			code, text := e.send(t, user, request(line, `{"Image":"box"}`))
-			if code < 300 { // dockerd redirects who asks for a path that is not clean
+			if code < 300 { // dockerd redirects a request whose path is not clean
 				t.Errorf("%s: %s: %d %s", user, line, code, text)
 			}
 		}
 	}
 	if after := e.state(t); after != before {
-		t.Errorf("there was\n%s, and now is\n%s", before, after)
+		t.Errorf("state changed: got\n%s, want\n%s", after, before)
 	}
 }
 
-// TestAttackByBody has a user who may create containers, but not with what "deny" lists, ask dockerd for it in many ways.
+// TestAttackByBody checks that a user who may create containers cannot get any option that "deny"
+// lists, however the request is written.
 func TestAttackByBody(t *testing.T) {
 	e := startEngine(t)
 	e.replace(t, `{"name":"dev","users":["alice"],"actions":["container","image","volume","service","plugin","docker_ping"],`+
@@ -156,7 +156,7 @@ func TestAttackByBody(t *testing.T) {
 			t.Errorf("%s: %d %s", name, code, text)
 		}
 	}
-	// Whatever was said, no container has what is denied.
+	// No container has a denied option, whatever the responses were.
 	ids := strings.Fields(e.must(t, anonymous, nil, "ps", "--all", "--quiet"))
 	var all []struct {
 		Name       string
@@ -170,35 +170,34 @@ func TestAttackByBody(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(all) != 2 {
-		t.Errorf("%d containers", len(all))
+		t.Errorf("got %d containers, want 2", len(all))
 	}
 	for _, c := range all {
 		if h := c.HostConfig; h.Privileged || h.PidMode != "" || len(h.Binds) > 1 || len(h.Binds) == 1 && h.Binds[0] != "data:/data" {
-			t.Errorf("%+v", c)
+			t.Errorf("container has denied options: %+v", c)
 		}
 	}
 }
 
-// TestAttackByDetour attacks as a user who must not get the host's network, devices and files, with
-// other requests: a privileged process, the network's id, options in the body of a build, and a
-// swarm that the user manages.
+// TestAttackByDetour checks that a user who is denied the host's network, devices and files cannot
+// get them indirectly: by a privileged exec, a network id, build options in the body, or a swarm.
 func TestAttackByDetour(t *testing.T) {
 	e := startEngine(t)
 	e.replace(t, `{"name":"dev","users":["alice"],"actions":["container","image","volume","swarm","node"],`+
 		`"deny":["net","devices","binds"]}`+"\n"+
 		`{"name":"admin","users":[""],"actions":[""]}`)
 	e.refused(t, "alice", "Privileged is set", "exec", "--privileged", "web", "true")
-	// What is not judged by its text has to be refused by the engine: the host's network has an id, too.
+	// The policy cannot recognize the host's network by its id; the engine must refuse it.
 	network := strings.TrimSpace(e.must(t, anonymous, nil, "network", "inspect", "--format", "{{.Id}}", "host"))
 	own, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r := e.run("alice", nil, "run", "--rm", "--network", network, "box", "readlink", "/proc/self/ns/net"); strings.TrimSpace(r.stdout) == own {
-		t.Error("a container has the host's network by its id")
+		t.Error("a container got the host's network by its id")
 	}
-	// dockerd takes options of a build from a form in the body, but for the first KiB of it, and passes no form on. Of two types
-	// it takes the first, and passes on the last.
+	// dockerd reads build options from a form in the body, and does not pass a form to the plugin.
+	// Of two content types it uses the first and passes on the last.
 	form := strings.Repeat("x&", 8<<10) + "networkmode=host&remote=http%3A%2F%2F127.0.0.1%3A1%2FDockerfile"
 	ofType := func(line string) string {
 		return strings.Replace(request("POST /build", form), "Content-Type: application/json", line, 1)
@@ -225,12 +224,12 @@ func TestAttackByDetour(t *testing.T) {
 	}
 }
 
-// TestAttackByLink mounts a directory, makes a link in it to a directory that a rule names, and
-// mounts the link.
+// TestAttackByLink checks that a user cannot mount a denied directory through a symbolic link in a
+// directory that a container can write.
 func TestAttackByLink(t *testing.T) {
 	e := startEngine(t)
 	own := t.TempDir()
-	const secret = "a line of /etc"
+	const secret = "content of /etc"
 	if err := os.WriteFile(filepath.Join(own, "shadow"), []byte(secret), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +251,7 @@ func TestAttackByLink(t *testing.T) {
 		args := append([]string{"run", "--rm", "--network", "none", "--mount", mount, "box"}, command...)
 		return e.run("alice", nil, args...).stdout
 	}
-	// attack returns the output of the user's containers.
+	// attack creates the link, mounts it, and returns the output of the containers.
 	attack := func() string {
 		run("type=bind,source="+shared+",target=/shared", "ln", "-sfn", "/etc/ssl", "/shared/link")
 		volume := "type=volume,target=/x,volume-opt=type=none,volume-opt=o=bind,volume-opt=device="
@@ -261,27 +260,27 @@ func TestAttackByLink(t *testing.T) {
 	}
 	// A rule with a path must be refused, or else protect the path.
 	e.write(t, policies("binds:/etc"))
-	isTaken := func() bool { return strings.Contains(e.log.String(), "policies loaded") }
-	engine.WaitFor(t, "the policies are read", func() bool {
-		return isTaken() || strings.Contains(e.log.String(), `write \"binds\"`)
+	isLoaded := func() bool { return strings.Contains(e.log.String(), "policies loaded") }
+	engine.WaitFor(t, "the policies to be read", func() bool {
+		return isLoaded() || strings.Contains(e.log.String(), `write \"binds\"`)
 	})
-	if isTaken() {
+	if isLoaded() {
 		if text := attack(); strings.Contains(text, secret) {
-			t.Errorf("with binds:/etc a user reads %q there", text)
+			t.Errorf("with binds:/etc, the user reads %q", text)
 		}
 	}
 	e.replace(t, policies("binds"))
 	if text := attack(); text != "" {
-		t.Errorf("with binds a user reads %q", text)
+		t.Errorf("with binds, the user reads %q", text)
 	}
 	if _, err := os.Lstat(filepath.Join(shared, "link")); err == nil {
-		t.Error("with binds a user has made a link")
+		t.Error("with binds, the user has created a link")
 	}
 	if err := os.Symlink("/etc/ssl", filepath.Join(shared, "link")); err != nil {
 		t.Fatal(err)
 	}
 	if text := attack(); text != "" {
-		t.Errorf("with binds a user reads %q by the link of another", text)
+		t.Errorf("with binds, the user reads %q through an existing link", text)
 	}
 	for _, source := range []string{
 		shared, shared + "/link", "/run/userns-shift-roots", "/usr/lib/ssl/private", "/var/lib/containers",
@@ -294,7 +293,7 @@ func TestAttackByLink(t *testing.T) {
 	}
 }
 
-// TestAttackBySecrets requests secrets of the engine as read-only users.
+// TestAttackBySecrets checks that read-only users cannot read the engine's secrets.
 func TestAttackBySecrets(t *testing.T) {
 	e := startEngine(t)
 	const password = "hunter2"
@@ -305,7 +304,7 @@ func TestAttackBySecrets(t *testing.T) {
 	for _, line := range []string{"GET /volumes", "GET /v1.41/volumes/share"} {
 		code, text := e.send(t, "alice", request(line, ""))
 		if code != 200 || !strings.Contains(text, password) {
-			t.Errorf("%s shows a user with all rights no password: %d %s", line, code, text)
+			t.Errorf("%s as a user with all rights: %d %s, want the password", line, code, text)
 		}
 	}
 	for _, line := range []string{
@@ -314,7 +313,7 @@ func TestAttackBySecrets(t *testing.T) {
 	} {
 		code, text := e.send(t, "bob", request(line, ""))
 		if code != 403 || !strings.Contains(text, "discloses secrets") {
-			t.Errorf("%s of a user who may only read: %d %s", line, code, text)
+			t.Errorf("%s as a read-only user: %d %s", line, code, text)
 		}
 	}
 	for _, line := range []string{
@@ -323,7 +322,7 @@ func TestAttackBySecrets(t *testing.T) {
 	} {
 		code, text := e.send(t, "bob", request(line, ""))
 		if code != 200 || strings.Contains(text, password) {
-			t.Errorf("%s of a user who may only read: %d %s", line, code, text)
+			t.Errorf("%s as a read-only user: %d %s", line, code, text)
 		}
 	}
 }

@@ -31,11 +31,11 @@ type broker struct {
 	policy, docker, isulad string
 	audit                  string
 	log                    *output
-	// kept is set if the caller ends it, because cleanups of the test need it.
+	// kept reports whether the caller stops it, because cleanups of the test need it.
 	kept bool
 }
 
-// output is what a program prints, which is read while it does.
+// output collects the output of a running program.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -53,7 +53,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// prepare makes a directory with policies for a broker with sockets of its own.
+// prepare writes the policy file of a broker that has its sockets in a temporary directory.
 func prepare(t *testing.T, policies string) *broker {
 	t.Helper()
 	dir := t.TempDir()
@@ -65,27 +65,27 @@ func prepare(t *testing.T, policies string) *broker {
 	return b
 }
 
-// args are options for the paths.
+// args returns the options that set the paths, and more.
 func (b *broker) args(more ...string) []string {
 	return append([]string{"--policy-file", b.policy, "--docker-socket", b.docker, "--isulad-socket", b.isulad, "--audit", b.audit,
 		"--pid-file", filepath.Join(b.dir, "pid")}, more...)
 }
 
-// start starts the broker, unless a command is given, and waits until it answers.
+// start launches the broker, and waits until it accepts connections.
 func (b *broker) start(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	b.launch(t, cmd)
-	engine.WaitFor(t, "the broker answers: "+b.log.String(), func() bool {
+	engine.WaitFor(t, "the broker to answer: "+b.log.String(), func() bool {
 		select {
 		case err := <-b.done:
-			t.Fatalf("the broker ended: %v: %s", err, b.log)
+			t.Fatalf("the broker exited: %v: %s", err, b.log)
 		default:
 		}
 		return canDial(b.docker) && canDial(b.isulad)
 	})
 }
 
-// launch starts it only.
+// launch starts the broker, with cmd unless it is nil.
 func (b *broker) launch(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	if cmd == nil {
@@ -111,7 +111,7 @@ func (b *broker) kill(t *testing.T) {
 		return
 	}
 	b.cmd.Process.Kill()
-	for range b.done { // it may have ended before
+	for range b.done { // it may have exited before
 	}
 	if t.Failed() {
 		t.Logf("authz-broker: %s", b.log)
@@ -126,8 +126,8 @@ func canDial(socket string) bool {
 	return err == nil
 }
 
-// ended waits for the end and returns the exit code.
-func (b *broker) ended(t *testing.T) int {
+// wait waits until the broker exits, and returns its exit code.
+func (b *broker) wait(t *testing.T) int {
 	t.Helper()
 	select {
 	case err := <-b.done:
@@ -137,7 +137,7 @@ func (b *broker) ended(t *testing.T) int {
 		}
 		return b.cmd.ProcessState.ExitCode()
 	case <-time.After(20 * time.Second):
-		t.Fatalf("the broker does not end: %s", b.log)
+		t.Fatalf("the broker does not exit: %s", b.log)
 		return -1
 	}
 }
@@ -149,7 +149,7 @@ func (b *broker) signal(t *testing.T, s os.Signal) {
 	}
 }
 
-// write makes a text the policy file.
+// write replaces the policy file.
 func (b *broker) write(t *testing.T, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(b.policy), 0o755); err != nil {
@@ -163,16 +163,17 @@ func (b *broker) write(t *testing.T, text string) {
 	}
 }
 
-// replace makes a text the policy file and waits until it holds.
+// replace replaces the policy file and waits until it is loaded.
 func (b *broker) replace(t *testing.T, text string) {
 	t.Helper()
 	const loaded = "policies loaded"
 	before := strings.Count(b.log.String(), loaded)
 	b.write(t, text)
-	engine.WaitFor(t, "new policies hold", func() bool { return strings.Count(b.log.String(), loaded) > before })
+	engine.WaitFor(t, "policies to be loaded", func() bool { return strings.Count(b.log.String(), loaded) > before })
 }
 
-// isuladCode asks as iSulad does, byte for byte, and returns the code and all that was sent back.
+// isuladCode sends a request as iSulad does, byte for byte, and returns the status code and the
+// whole response.
 func isuladCode(t *testing.T, socket, body string) (code int, text string) {
 	t.Helper()
 	c, err := net.Dial("unix", socket)
@@ -191,12 +192,12 @@ func isuladCode(t *testing.T, socket, body string) (code int, text string) {
 		t.Fatal(err)
 	}
 	if rest, err := io.ReadAll(response.Body); err != nil || len(rest) > 0 {
-		t.Errorf("%q: a body %q, %v", body, rest, err)
+		t.Errorf("%q: got body %q, %v, want none", body, rest, err)
 	}
 	return response.StatusCode, kept.String()
 }
 
-// ask asks as Docker does.
+// ask sends a request as dockerd does, and returns the body of the response.
 func ask(t *testing.T, socket, body string) string {
 	t.Helper()
 	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
@@ -217,7 +218,7 @@ func ask(t *testing.T, socket, body string) string {
 	return string(text)
 }
 
-// record is a line of the audit.
+// record is a line of the audit log.
 type record struct {
 	Time, Engine, User, Method, URI, Action, Policy, Reason string
 	AuthMethod                                              string `json:"auth_method"`
@@ -227,13 +228,13 @@ type record struct {
 	LatencyUS                                               *int64 `json:"latency_us"`
 }
 
-// records are the lines of an audit.
+// records parses the complete lines of an audit log.
 func records(t *testing.T, text string) (all []record) {
 	t.Helper()
 	for line := range strings.Lines(text) {
 		var r record
 		if !strings.HasSuffix(line, "\n") {
-			break // it is being written
+			break // still being written
 		}
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatalf("%q: %v", line, err)

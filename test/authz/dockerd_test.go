@@ -17,20 +17,20 @@ import (
 	"palisade/test/engine"
 )
 
-// dockerd is one that asks a broker, and listens to clients with certificates.
+// dockerd is a running dockerd with TLS that asks a broker.
 type dockerd struct {
 	*broker
 	address string
 	certs   string
 	process *exec.Cmd
-	// auditText is what the broker has printed.
+	// auditText is the broker's standard output.
 	auditText *output
 	// flags are options of the broker.
 	flags []string
 }
 
-// startEngine starts a broker with its default paths and a dockerd as the documentation says, with certificates that the
-// broker has made, and gives it the image box and a container web that sleeps.
+// startEngine starts a broker with its default paths and a dockerd as documented, with certificates
+// of authz-broker, the image box and a sleeping container web.
 func startEngine(t *testing.T, flags ...string) *dockerd {
 	t.Helper()
 	engine.OwnLib(t)
@@ -108,22 +108,22 @@ func (e *dockerd) startDocker(t *testing.T) {
 			t.Logf("dockerd: %s", text[max(0, len(text)-4000):])
 		}
 	})
-	engine.WaitFor(t, "dockerd answers", func() bool { return e.run(anonymous, nil, "version").code == 0 })
+	engine.WaitFor(t, "dockerd to answer", func() bool { return e.run(anonymous, nil, "version").code == 0 })
 }
 
-// anonymous is the user without a name: any client of the unix socket.
+// anonymous is the name of clients of the unix socket.
 const anonymous = ""
 
-// ran is how a command ended.
+// ran is the result of a command.
 type ran struct {
 	code           int
 	stdout, stderr string
 }
 
-// command is one of docker's client, as a user.
+// command returns a command of docker's client as user.
 func (e *dockerd) command(ctx context.Context, user string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, shared.docker, args...)
-	// A client that may not ask which version of the API there is, as the manual's policies have it, has to be told.
+	// The manual's policies do not let all users ask for the version of the API.
 	cmd.Env = append(os.Environ(), "HOME="+e.certs, "DOCKER_API_VERSION=1.41")
 	if user == anonymous {
 		cmd.Env = append(cmd.Env, "DOCKER_HOST=unix:///run/docker.sock")
@@ -155,12 +155,12 @@ func (e *dockerd) must(t *testing.T, user string, stdin []byte, args ...string) 
 	return r.stdout
 }
 
-// refused makes sure that a command is refused by the broker, for a reason.
+// refused checks that the broker refuses a command for the given reason.
 func (e *dockerd) refused(t *testing.T, user, reason string, args ...string) {
 	t.Helper()
 	r := e.run(user, nil, args...)
-	said := r.stdout + r.stderr // info says it on stdout
-	if r.code == 0 || !strings.Contains(said, "authorization denied by plugin authz-broker: ") || !strings.Contains(said, reason) {
+	output := r.stdout + r.stderr // info prints the error to stdout
+	if r.code == 0 || !strings.Contains(output, "authorization denied by plugin authz-broker: ") || !strings.Contains(output, reason) {
 		t.Errorf("%s: docker %q: exit code %d: %s%s; want %s", user, args, r.code, r.stdout, r.stderr, reason)
 	}
 }

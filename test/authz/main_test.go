@@ -1,7 +1,7 @@
 //go:build integration
 
-// Package authz tests authz-broker as a program, and with a real dockerd that asks it, as root. It does so in namespaces of its
-// own, in which the default paths are free.
+// Package authz tests authz-broker as a program and with a real dockerd, as root. It runs in its
+// own namespaces, in which the default paths are free.
 package authz
 
 import (
@@ -15,7 +15,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// shared is what all tests use.
+// shared holds the files that all tests use.
 var shared struct{ dir, rootfs, broker, docker string }
 
 func TestMain(m *testing.M) {
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 }
 
 func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
-	// The one of the package rather than another that may be on the machine: what it asks for is known.
+	// Prefer the package's client to others that may be installed: its requests are known.
 	shared.docker = "/usr/bin/docker"
 	if _, err := os.Stat(shared.docker); err != nil {
 		if shared.docker, err = exec.LookPath("docker"); err != nil {

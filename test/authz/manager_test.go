@@ -16,7 +16,7 @@ import (
 	"palisade/test/engine"
 )
 
-// TestSyslog has a system log of its own.
+// TestSyslog checks the audit log in a system log, which the test replaces.
 func TestSyslog(t *testing.T) {
 	b := prepare(t, everything)
 	if canDial("/dev/log") {
@@ -34,11 +34,11 @@ func TestSyslog(t *testing.T) {
 	text := make([]byte, 4096)
 	n, err := l.Read(text)
 	if err != nil || !strings.Contains(string(text[:n]), "authz-broker") || !strings.Contains(string(text[:n]), `"action":"pull"`) {
-		t.Errorf("%q, %v", text[:n], err)
+		t.Errorf("got %q, %v, want an audit record", text[:n], err)
 	}
 }
 
-// hideRealLog has the broker not find the machine's own log.
+// hideRealLog hides the machine's own system log from the broker.
 func hideRealLog(t *testing.T) {
 	t.Helper()
 	if err := syscall.Mount("/dev/null", "/dev/log", "", syscall.MS_BIND, ""); err != nil {
@@ -51,7 +51,7 @@ func hideRealLog(t *testing.T) {
 	})
 }
 
-// TestServiceManager passes sockets and listens to what the broker tells, as systemd does.
+// TestServiceManager passes a socket to the broker and receives its notifications, as systemd does.
 func TestServiceManager(t *testing.T) {
 	b := prepare(t, everything)
 	if err := os.Mkdir(filepath.Join(b.dir, "run"), 0o755); err != nil {
@@ -62,13 +62,13 @@ func TestServiceManager(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer manager.Close()
-	tells := func(want string) {
+	expect := func(want string) {
 		t.Helper()
 		manager.SetReadDeadline(time.Now().Add(20 * time.Second))
 		text := make([]byte, 4096)
 		n, err := manager.Read(text)
 		if lines := strings.Split(string(text[:n]), "\n"); err != nil || !slices.Contains(lines, want) {
-			t.Fatalf("%q, %v; want %s; %s", text[:n], err, want, b.log)
+			t.Fatalf("got notification %q, %v, want %s; log: %s", text[:n], err, want, b.log)
 		}
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: b.docker, Net: "unix"})
@@ -81,7 +81,7 @@ func TestServiceManager(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer passed.Close()
-	l.Close() // the file goes on
+	l.Close() // passed still listens
 	pass := func(args ...string) *exec.Cmd {
 		cmd := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, shared.broker}, args...)...)
 		cmd.Env = append(os.Environ(), "LISTEN_FDS=1", "NOTIFY_SOCKET="+manager.LocalAddr().String())
@@ -89,35 +89,36 @@ func TestServiceManager(t *testing.T) {
 		return cmd
 	}
 	b.start(t, pass(b.args()...))
-	tells("READY=1")
+	expect("READY=1")
 	if text := ask(t, b.docker, info); text != `{"Allow":true}` {
 		t.Error(text)
 	}
 	b.signal(t, syscall.SIGHUP)
-	tells("RELOADING=1")
-	tells("READY=1")
+	expect("RELOADING=1")
+	expect("READY=1")
 	b.signal(t, syscall.SIGTERM)
-	tells("STOPPING=1")
-	if code := b.ended(t); code != 0 {
+	expect("STOPPING=1")
+	if code := b.wait(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	// The manager's socket waits for the next one: a request that comes meanwhile is answered by it.
+	// The manager's socket stays open: the next broker answers a request that arrives meanwhile.
 	answered := make(chan string)
 	go func() { answered <- ask(t, b.docker, info) }()
 	b.start(t, pass(b.args()...))
-	tells("READY=1")
+	expect("READY=1")
 	if text := <-answered; text != `{"Allow":true}` {
 		t.Error(text)
 	}
 	b.signal(t, syscall.SIGTERM)
-	b.ended(t)
+	b.wait(t)
 	b.launch(t, pass(b.args("--docker-socket", b.docker+"2")...))
-	if code := b.ended(t); code != 1 || !strings.Contains(b.log.String(), "passed a socket that is neither") {
+	if code := b.wait(t); code != 1 || !strings.Contains(b.log.String(), "passed a socket that is neither") {
 		t.Errorf("exit code %d: %s", code, b.log)
 	}
 }
 
-// TestReaderOfAudit makes sure that decisions go on when whoever reads the audit has gone.
+// TestReaderOfAudit checks that the broker still decides after the reader of its audit log has
+// gone.
 func TestReaderOfAudit(t *testing.T) {
 	b := prepare(t, everything)
 	r, w, err := os.Pipe()
@@ -134,9 +135,9 @@ func TestReaderOfAudit(t *testing.T) {
 			t.Error(text)
 		}
 	}
-	engine.WaitFor(t, "it is logged", func() bool { return strings.Contains(b.log.String(), "cannot write the audit log") })
+	engine.WaitFor(t, "a log line", func() bool { return strings.Contains(b.log.String(), "cannot write the audit log") })
 	b.signal(t, syscall.SIGTERM)
-	if code := b.ended(t); code != 0 {
+	if code := b.wait(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }

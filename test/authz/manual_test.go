@@ -13,14 +13,14 @@ import (
 	"palisade/internal/authz/action"
 )
 
-// examples are the seven policies of the users' manual, each with what it grants to whom, in the manual's words.
+// examples are the seven policies of the user manual, with its description of each.
 var examples = []struct {
 	text string
-	// grants reports whether a user may do what an action is.
+	// grants reports whether the policy grants an action to a user.
 	grants func(user, action string) bool
-	// reason is part of what who may not is told.
+	// reason is part of the reason for a refusal.
 	reason string
-	// full are the users who try all commands; the others try some.
+	// full lists the users who try all commands; the others try some.
 	full []string
 }{
 	{
@@ -64,15 +64,15 @@ var containerReads = []string{
 	"container_export", "container_wait", "container_stats",
 }
 
-// clientCommand is one of docker's, with the actions that it asks for.
+// clientCommand is a command of docker's client.
 type clientCommand struct {
 	args    string
-	actions string
-	// some is set if all users try it, not only those who try everything.
+	actions string // that it requests
+	// some reports whether all users try it, not only those in full.
 	some bool
 }
 
-// clientCommands leave web running. NEW is a name that no container has.
+// clientCommands returns commands that leave web running. NEW stands for an unused name.
 func clientCommands() []clientCommand {
 	return []clientCommand{
 		{args: "version", actions: "docker_version", some: true},
@@ -109,8 +109,8 @@ func clientCommands() []clientCommand {
 	}
 }
 
-// TestManual runs the seven examples of the manual: each command that a policy grants succeeds, each other is refused with the
-// reason.
+// TestManual checks that with each example of the manual, commands that it grants succeed and
+// others are refused with the reason.
 func TestManual(t *testing.T) {
 	e := startEngine(t)
 	e.must(t, anonymous, nil, "tag", "box", "busy")
@@ -143,7 +143,7 @@ func TestManual(t *testing.T) {
 	checkCommands(t, e, commands)
 }
 
-// refusal is what a user is told who may not do what an action is.
+// refusal returns part of the message with which an action is refused to a user.
 func refusal(user, policy, name, reason string) string {
 	switch {
 	case reason != "":
@@ -158,7 +158,8 @@ func refusal(user, policy, name, reason string) string {
 	return fmt.Sprintf("does not grant %q to user %q", name, user)
 }
 
-// checkCommands makes sure that the client asks for what the table of commands says, which explain and check use.
+// checkCommands checks that the client requests the actions in the table of commands, which explain
+// and check use.
 func checkCommands(t *testing.T, e *dockerd, commands []clientCommand) {
 	t.Helper()
 	e.replace(t, `{"name":"last","users":[""],"actions":[""]}`)
@@ -179,23 +180,24 @@ func checkCommands(t *testing.T, e *dockerd, commands []clientCommand) {
 			}
 		}
 		for _, name := range asked {
-			if !slices.ContainsFunc(known.Actions, func(a action.Action) bool { return a.Name == name }) && !isOtherWay(name) {
-				t.Errorf("docker %s asks for %s, which the table of commands does not have", args[0], name)
+			if !slices.ContainsFunc(known.Actions, func(a action.Action) bool { return a.Name == name }) && !isCopyIn(name) {
+				t.Errorf("docker %s requests %s, which is not in the table of commands", args[0], name)
 			}
 		}
 	}
 }
 
-// isOtherWay reports whether an action is that of cp into a container, which the table has for cp out of one.
-func isOtherWay(name string) bool { return name == "container_archive_extract" }
+// isCopyIn reports whether an action is that of cp into a container; the table has cp out of one.
+func isCopyIn(name string) bool { return name == "container_archive_extract" }
 
-// TestBrokerKilled makes sure that nothing is allowed without a broker, and that a new one is all that is needed.
+// TestBrokerKilled checks that dockerd allows nothing without a broker, and works again with a new
+// one.
 func TestBrokerKilled(t *testing.T) {
 	e := startEngine(t)
 	e.must(t, "alice", nil, "ps")
 	e.signal(t, syscall.SIGKILL)
-	e.ended(t)
-	var asking sync.WaitGroup // dockerd tries for some time
+	e.wait(t)
+	var asking sync.WaitGroup // dockerd retries for some time
 	for _, user := range []string{"alice", "bob", anonymous} {
 		asking.Go(func() {
 			if r := e.run(user, nil, "ps"); r.code == 0 || !strings.Contains(r.stderr, "authz-broker") {
@@ -206,7 +208,7 @@ func TestBrokerKilled(t *testing.T) {
 	asking.Wait()
 	e.restart(t)
 	e.must(t, "alice", nil, "ps")
-	// Groups are those of the certificate.
+	// Groups are in the certificate.
 	e.replace(t, `{"name":"ops","groups":["ops"],"actions":[""]}`+"\n"+`{"name":"rest","users":[""],"actions":["docker_"],"message":"ask carol"}`)
 	e.must(t, "carol", nil, "ps")
 	e.refused(t, "alice", "ask carol", "ps")

@@ -19,7 +19,7 @@ import (
 	"palisade/test/engine"
 )
 
-// scrape waits for metrics at an address or a socket.
+// scrape waits for metrics at a TCP address or the path of a socket.
 func scrape(t *testing.T, at string) (m ctr.Metrics) {
 	t.Helper()
 	engine.WaitFor(t, "metrics at "+at, func() bool {
@@ -32,7 +32,7 @@ func scrape(t *testing.T, at string) (m ctr.Metrics) {
 
 const decisions, loads = "palisade_authz_decisions_total", "palisade_authz_policy_loads_total"
 
-// TestMetrics has a dockerd ask, and compares what is counted with what is audited.
+// TestMetrics compares the counters with the audit log after requests of a dockerd and of iSulad.
 func TestMetrics(t *testing.T) {
 	const socket = "/run/authz-metrics.sock"
 	e := startEngine(t, "--metrics-socket", socket)
@@ -51,17 +51,17 @@ func TestMetrics(t *testing.T) {
 	if code, _ := isuladCode(t, e.isulad, "no question"); code != 403 {
 		t.Error(code)
 	}
-	var told ctr.Metrics
+	var counted ctr.Metrics
 	var differences []string
 	// A decision is counted before it is in the audit.
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		told = scrape(t, socket)
-		if differences = compare(told, records(t, e.auditText.String())); len(differences) == 0 || time.Now().After(deadline) {
+		counted = scrape(t, socket)
+		if differences = compare(counted, records(t, e.auditText.String())); len(differences) == 0 || time.Now().After(deadline) {
 			break
 		}
 	}
 	if len(differences) > 0 {
-		t.Errorf("what is counted is not what is audited: %q", differences)
+		t.Errorf("counters differ from the audit log: %q", differences)
 	}
 	for _, labels := range []string{
 		`engine="docker",outcome="allow",policy="operators"`, `engine="docker",outcome="allow",policy="watchers"`,
@@ -69,22 +69,22 @@ func TestMetrics(t *testing.T) {
 		`engine="docker",outcome="deny",policy="none"`, `engine="isulad",outcome="deny",policy="watchers"`,
 		`engine="isulad",outcome="error",policy="none"`,
 	} {
-		if told.Value(decisions, labels) < 1 {
-			t.Errorf("%s{%s} is %v", decisions, labels, told.Value(decisions, labels))
+		if counted.Value(decisions, labels) < 1 {
+			t.Errorf("got %s{%s} %v, want at least 1", decisions, labels, counted.Value(decisions, labels))
 		}
 	}
-	if n := told.Value("palisade_authz_errors_total", `kind="request"`); n != 1 {
-		t.Errorf("%v requests were not parsed", n)
+	if n := counted.Value("palisade_authz_errors_total", `kind="request"`); n != 1 {
+		t.Errorf("got %v request errors, want 1", n)
 	}
-	success := told.Value(loads, `result="success"`)
+	success := counted.Value(loads, `result="success"`)
 	e.write(t, "}")
-	engine.WaitFor(t, "a failure is counted", func() bool { return scrape(t, socket).Value(loads, `result="failure"`) == 1 })
+	engine.WaitFor(t, "a counted failure", func() bool { return scrape(t, socket).Value(loads, `result="failure"`) == 1 })
 	if n := scrape(t, socket).Value(loads, `result="success"`); n != success || n < 2 {
-		t.Errorf("%v policy files are loaded, before %v", n, success)
+		t.Errorf("got %v policy loads, want %v and at least 2", n, success)
 	}
 }
 
-// compare tells where counters and audit differ.
+// compare returns the differences between counters and audit log.
 func compare(m ctr.Metrics, audited []record) (differences []string) {
 	want := make(map[string]float64)
 	for _, r := range audited {
@@ -117,7 +117,8 @@ func compare(m ctr.Metrics, audited []record) (differences []string) {
 	return differences
 }
 
-// TestMetricsListeners looks at the listeners: whose they are, and what becomes of a broker that cannot have them.
+// TestMetricsListeners checks the metrics' listeners, and that a broker works without them if it
+// cannot listen.
 func TestMetricsListeners(t *testing.T) {
 	b, other := prepare(t, everything), prepare(t, everything)
 	address, socket := freePort(t), filepath.Join(b.dir, "made/metrics.sock")
@@ -130,24 +131,24 @@ func TestMetricsListeners(t *testing.T) {
 	if stat, err := os.Stat(socket); err != nil || stat.Mode() != os.ModeSocket|0o600 {
 		t.Errorf("%v, %v", stat, err)
 	}
-	// What is in use is no reason not to decide.
+	// A broker whose listener is in use still decides.
 	for _, c := range []struct{ option, value, want string }{
 		{"--metrics", address, "address already in use"}, {"--metrics-socket", socket, "another process listens to " + socket},
 	} {
 		start(other, c.option, c.value)
-		engine.WaitFor(t, "a word of it", func() bool { return strings.Contains(other.log.String(), "metrics are not served") })
+		engine.WaitFor(t, "a log line", func() bool { return strings.Contains(other.log.String(), "metrics are not served") })
 		if text := ask(t, other.docker, info); text != `{"Allow":true}` || !strings.Contains(other.log.String(), c.want) {
 			t.Errorf("%s, %s", text, other.log)
 		}
 		other.signal(t, syscall.SIGTERM)
-		if code := other.ended(t); code != 0 {
+		if code := other.wait(t); code != 0 {
 			t.Errorf("exit code %d", code)
 		}
 	}
 	scrape(t, socket)
 	// The socket of a broker that was killed is replaced, and removed at the end.
 	b.signal(t, syscall.SIGKILL)
-	b.ended(t)
+	b.wait(t)
 	start(b, "--metrics", "0.0.0.0:"+address[strings.LastIndex(address, ":")+1:], "--metrics-socket", socket)
 	scrape(t, address)
 	scrape(t, socket)
@@ -155,15 +156,16 @@ func TestMetricsListeners(t *testing.T) {
 		t.Errorf("no warning: %s", b.log)
 	}
 	b.signal(t, syscall.SIGTERM)
-	if code := b.ended(t); code != 0 {
+	if code := b.wait(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	if _, err := os.Lstat(socket); err == nil {
-		t.Errorf("%s stays", socket)
+		t.Errorf("%s still exists", socket)
 	}
 }
 
-// TestMetricsUnderLoad has clients hold all connections for metrics: decisions are as quick as before.
+// TestMetricsUnderLoad checks that clients that hold all connections for metrics do not slow down
+// decisions.
 func TestMetricsUnderLoad(t *testing.T) {
 	b := prepare(t, everything)
 	address := freePort(t)
@@ -186,9 +188,9 @@ func TestMetricsUnderLoad(t *testing.T) {
 		took[i] = time.Since(began)
 	}
 	if slices.Sort(took); took[25] > time.Second {
-		t.Errorf("half of the decisions took longer than %v", took[25])
+		t.Errorf("median decision took %v, want at most 1s", took[25])
 	}
 	if n := scrape(t, address).Value("palisade_authz_decision_duration_seconds", ""); n != 50 {
-		t.Errorf("%v decisions", n)
+		t.Errorf("got %v decisions, want 50", n)
 	}
 }

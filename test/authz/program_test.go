@@ -18,10 +18,10 @@ import (
 
 const everything = `{"name":"all","users":[""],"actions":[""]}`
 
-// info is what Docker asks for docker info of alice.
+// info is dockerd's request for docker info of alice.
 const info = `{"User":"alice","UserAuthNMethod":"TLS","RequestMethod":"GET","RequestUri":"/v1.41/info"}`
 
-// TestDefaults starts the broker as a unit without options does.
+// TestDefaults runs the broker without options, as its unit does.
 func TestDefaults(t *testing.T) {
 	engine.OwnLib(t)
 	b := &broker{
@@ -43,7 +43,7 @@ func TestDefaults(t *testing.T) {
 		}
 	}
 	if pid, err := os.ReadFile("/run/authz.pid"); err != nil || string(pid) != fmt.Sprintln(b.cmd.Process.Pid) {
-		t.Errorf("the pid file has %q, %v", pid, err)
+		t.Errorf("got pid file %q, %v, want %d", pid, err, b.cmd.Process.Pid)
 	}
 	if text := ask(t, b.docker, info); text != `{"Allow":true}` {
 		t.Error(text)
@@ -52,23 +52,23 @@ func TestDefaults(t *testing.T) {
 		t.Error(code)
 	}
 	b.signal(t, syscall.SIGTERM)
-	if code := b.ended(t); code != 0 {
+	if code := b.wait(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	all := records(t, audit.String())
 	if len(all) != 2 || all[0].Engine != "docker" || all[0].User != "alice" || all[0].AuthMethod != "TLS" || all[0].URI != "/v1.41/info" ||
 		all[0].Action != "docker_info" || all[0].Policy != "all" || all[0].Line != 1 || !all[0].Allow || all[0].LatencyUS == nil ||
 		all[1].Engine != "isulad" || all[1].Action != "container_list" {
-		t.Errorf("audited: %+v", all)
+		t.Errorf("got audit records %+v", all)
 	}
 	for _, path := range []string{b.docker, b.isulad, "/run/authz.pid"} {
 		if _, err := os.Lstat(path); err == nil {
-			t.Errorf("%s stays behind", path)
+			t.Errorf("%s still exists", path)
 		}
 	}
 }
 
-// TestOldEnvironment uses the variables of the older brokers.
+// TestOldEnvironment runs the broker with the environment variables of older versions.
 func TestOldEnvironment(t *testing.T) {
 	b := prepare(t, everything)
 	cmd := exec.Command(shared.broker, b.args()[2:]...)
@@ -84,7 +84,7 @@ func TestOldEnvironment(t *testing.T) {
 	}
 }
 
-// TestSecondBroker makes sure that a broker that is there is not replaced, and one that was killed is.
+// TestSecondBroker checks that a second broker does not replace a running one, but a killed one.
 func TestSecondBroker(t *testing.T) {
 	b := prepare(t, everything)
 	b.start(t, nil)
@@ -106,18 +106,18 @@ func TestSecondBroker(t *testing.T) {
 		t.Error(text)
 	}
 	b.signal(t, syscall.SIGKILL)
-	b.ended(t)
+	b.wait(t)
 	b.start(t, nil)
 	if text := ask(t, b.docker, info); text != `{"Allow":true}` {
 		t.Error(text)
 	}
 	b.signal(t, syscall.SIGINT)
-	if code := b.ended(t); code != 0 {
+	if code := b.wait(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }
 
-// TestBrokenPolicies makes sure that a broker does not start with them.
+// TestBrokenPolicies checks that the broker does not start with invalid policies.
 func TestBrokenPolicies(t *testing.T) {
 	for text, want := range map[string]string{
 		everything + "\n" + `{"users":[]}`: "policy.json:2: users and groups are missing",
@@ -125,23 +125,24 @@ func TestBrokenPolicies(t *testing.T) {
 	} {
 		b := prepare(t, text)
 		b.launch(t, nil)
-		if code := b.ended(t); code != 1 || !strings.Contains(b.log.String(), want) || canDial(b.docker) {
+		if code := b.wait(t); code != 1 || !strings.Contains(b.log.String(), want) || canDial(b.docker) {
 			t.Errorf("exit code %d: %s", code, b.log)
 		}
 	}
 }
 
-// TestStop makes sure that a request that has come, in part, before the end is answered.
+// TestStop checks that a stopping broker answers a request of which it has received a part.
 func TestStop(t *testing.T) {
 	for range 5 {
 		if stopBetween(t) {
 			return
 		}
 	}
-	t.Error("the rest of a request was late five times")
+	t.Error("the rest of the request was late five times")
 }
 
-// stopBetween stops a broker between the parts of requests. A busy machine may be too late with the second.
+// stopBetween stops a broker between the two parts of requests, and reports whether the second
+// arrived in time.
 func stopBetween(t *testing.T) (inTime bool) {
 	b := prepare(t, everything)
 	b.start(t, nil)
@@ -157,7 +158,7 @@ func stopBetween(t *testing.T) (inTime bool) {
 	}
 	fmt.Fprintf(waiting[0], "POST /AuthZPlugin.AuthZReq HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(info), info[:20])
 	fmt.Fprint(waiting[2], "POST /isulad.auth HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nalice")
-	time.Sleep(100 * time.Millisecond) // for the heads to be read
+	time.Sleep(100 * time.Millisecond) // until the headers have been read
 	b.signal(t, syscall.SIGTERM)
 	time.Sleep(100 * time.Millisecond)
 	io.WriteString(waiting[0], info[20:])
@@ -171,32 +172,32 @@ func stopBetween(t *testing.T) (inTime bool) {
 			t.Errorf("%d: %q, %v", i, text, err)
 		}
 	}
-	if code := b.ended(t); code != 0 {
+	if code := b.wait(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	return inTime
 }
 
-// TestHangup loads policies and opens the audit's file again.
+// TestHangup checks that SIGHUP loads the policies and opens the audit file again.
 func TestHangup(t *testing.T) {
 	b := prepare(t, everything)
 	b.start(t, nil)
 	isuladCode(t, b.isulad, "alice:pull")
-	engine.WaitFor(t, "a decision is audited", func() bool { return len(b.records(t)) == 1 })
+	engine.WaitFor(t, "an audit record", func() bool { return len(b.records(t)) == 1 })
 	if err := os.Rename(b.audit, b.audit+".1"); err != nil {
 		t.Fatal(err)
 	}
 	b.signal(t, syscall.SIGHUP)
-	engine.WaitFor(t, "the audit is opened again", func() bool { _, err := os.Stat(b.audit); return err == nil })
+	engine.WaitFor(t, "a new audit file", func() bool { _, err := os.Stat(b.audit); return err == nil })
 	isuladCode(t, b.isulad, "alice:login")
-	engine.WaitFor(t, "a decision is audited", func() bool {
+	engine.WaitFor(t, "an audit record", func() bool {
 		all := b.records(t)
 		return len(all) == 1 && all[0].Action == "login"
 	})
-	// A wrong edit and a file that cannot be made: it goes on as it was.
+	// An invalid policy file leaves the loaded policies in force.
 	b.write(t, everything+"\n}")
 	b.signal(t, syscall.SIGHUP)
-	engine.WaitFor(t, "the mistake is logged", func() bool { return strings.Contains(b.log.String(), b.policy+":2: a policy is a JSON object") })
+	engine.WaitFor(t, "a logged error", func() bool { return strings.Contains(b.log.String(), b.policy+":2: a policy is a JSON object") })
 	if code, _ := isuladCode(t, b.isulad, "alice:pull"); code != 200 {
 		t.Error(code)
 	}
@@ -211,7 +212,7 @@ func TestDryRun(t *testing.T) {
 	if code, _ := isuladCode(t, b.isulad, "bob:pull"); code != 200 {
 		t.Error(code)
 	}
-	engine.WaitFor(t, "decisions are audited", func() bool { return len(b.records(t)) == 2 })
+	engine.WaitFor(t, "two audit records", func() bool { return len(b.records(t)) == 2 })
 	for _, r := range b.records(t) {
 		if r.Allow || !r.DryRun || r.Reason == "" {
 			t.Errorf("%+v", r)
@@ -219,7 +220,8 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
-// TestIdleConnections holds ten thousand connections open, half of which have asked, and asks beside them.
+// TestIdleConnections checks that the broker answers beside ten thousand idle connections, half of
+// which have sent a request.
 func TestIdleConnections(t *testing.T) {
 	b := prepare(t, everything)
 	b.start(t, nil)
@@ -251,7 +253,7 @@ func TestIdleConnections(t *testing.T) {
 			t.Fatal(code)
 		}
 		if took := time.Since(started); took > 10*time.Second {
-			t.Errorf("two answers took %v", took)
+			t.Errorf("two answers took %v, want at most 10s", took)
 		}
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.cmd.Process.Pid))
@@ -264,12 +266,12 @@ func TestIdleConnections(t *testing.T) {
 		}
 	}
 	b.signal(t, syscall.SIGTERM)
-	if code := b.ended(t); code != 0 {
+	if code := b.wait(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }
 
-// TestIsuladsBytes shows what iSulad gets: a code, and nothing to print into its log.
+// TestIsuladsBytes checks that iSulad gets a status code, and no body to print into its log.
 func TestIsuladsBytes(t *testing.T) {
 	b := prepare(t, `{"name":"p","users":["alice","a:b"],"actions":["container"],"readonly":true}`)
 	b.start(t, nil)

@@ -18,7 +18,7 @@ import (
 
 const units = "../../rpm/"
 
-// TestUnits has systemd look for mistakes in the units, and for what a service can do that it need not.
+// TestUnits checks the units with systemd-analyze, for mistakes and for exposure.
 func TestUnits(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"authz-broker.service", "authz-broker.socket"} {
@@ -26,7 +26,7 @@ func TestUnits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The program need not be installed here.
+		// The program may not be installed.
 		text = []byte(strings.ReplaceAll(string(text), "/usr/bin/authz-broker", shared.broker))
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			t.Fatal(err)
@@ -45,7 +45,7 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// TestUnitsFilter makes sure that the service may make the system calls that it makes.
+// TestUnitsFilter checks that the unit's filter allows the system calls that the service makes.
 func TestUnitsFilter(t *testing.T) {
 	text, err := os.ReadFile(units + "authz-broker.service")
 	if err != nil {
@@ -81,7 +81,7 @@ func TestUnitsFilter(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if code := b.ended(t); code != 0 {
+	if code := b.wait(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	calls, err := os.ReadFile(trace)
@@ -95,11 +95,11 @@ func TestUnitsFilter(t *testing.T) {
 		}
 	}
 	if len(made) < 20 {
-		t.Errorf("only %q are traced", made)
+		t.Errorf("traced only %q", made)
 	}
 	for _, name := range made {
 		if !allowed[name] {
-			t.Errorf("%s is made and not allowed", name)
+			t.Errorf("the service calls %s, which its filter does not allow", name)
 		}
 	}
 }

@@ -34,20 +34,20 @@ func TestMain(m *testing.M) {
 	suite.Run(m)
 }
 
-// minUptime is the age of the host from which it can be told from that of a container, of which
-// many clients print minutes.
+// minUptime is the age from which the host's uptime differs from a container's in minutes, which
+// many clients print.
 const minUptime = 2 * time.Minute
 
 // TestClients compares the verdicts on all clients with testdata. With -update it writes them, and
 // the versions of the clients.
 func TestClients(t *testing.T) {
 	if runtime.NumCPU() < 2 {
-		t.Fatal("a limit of one CPU cannot be told from a host with one")
+		t.Fatal("needs a host with at least 2 CPUs")
 	}
 	host := hostFacts(t)
 	time.Sleep(minUptime - time.Since(host.booted))
 	w := newWorld(t)
-	// Clients that ask the kernel see a cpuset, and no quota.
+	// Clients that use system calls see a cpuset, but no quota.
 	byCpuset := w.judge(t, host, ctr.Options{CPUs: "0"}, func(*figure) bool { return true })
 	byQuota := w.judge(t, host, ctr.Options{Quota: 100000}, (*figure).isCPUs)
 	version := "v1"
@@ -82,7 +82,7 @@ func TestClients(t *testing.T) {
 
 func isUpdate() bool { return flag.Lookup("update").Value.String() == "true" }
 
-// combined is the verdict on a number of CPUs, of those with each limit.
+// combined returns the verdict on a number of CPUs from those with each kind of limit.
 func combined(byCpuset, byQuota string) string {
 	if byCpuset == byQuota {
 		return byCpuset
@@ -90,7 +90,7 @@ func combined(byCpuset, byQuota string) string {
 	return byCpuset + " with a cpuset; " + byQuota + " with a quota"
 }
 
-// world has what containers are started with: a root file system, and lxcfs with its hook.
+// world is the environment of the containers: a root file system, and lxcfs with its hook.
 type world struct {
 	dir, rootfs string
 	daemon      *ctr.Daemon
@@ -183,7 +183,7 @@ func (w *world) judge(
 			wanted = append(wanted, c)
 		}
 	}
-	// Clients print command lines: that of the script must not have the marks.
+	// Clients print command lines: the script's must not contain the marks.
 	file := filepath.Join(w.dir, "clients.sh")
 	if err := os.WriteFile(file, []byte(script(wanted)), 0o644); err != nil {
 		t.Fatal(err)
@@ -249,7 +249,7 @@ func waitOutput(t *testing.T, c *ctr.Container) string {
 	}
 }
 
-// hostFacts returns what is true of this machine.
+// hostFacts returns the facts about this machine.
 func hostFacts(t *testing.T) (f facts) {
 	t.Helper()
 	for line := range strings.Lines(hostFile(t, "/proc/stat")) {
@@ -307,7 +307,7 @@ func diskNames(diskstats string) (names []string) {
 	return names
 }
 
-// versions returns the versions of the clients' packages, without those of Debian's revisions.
+// versions returns the versions of the clients' packages, without Debian's revisions.
 func versions(t *testing.T) string {
 	t.Helper()
 	upstream := regexp.MustCompile(`^(?:\d+:)?([^-+~]+)`)

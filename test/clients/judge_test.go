@@ -12,19 +12,19 @@ import (
 
 const mib = 1 << 20
 
-// The limits of the containers: memory and swap of both, one CPU each.
+// Limits of the containers, beside one CPU.
 const (
 	memoryLimit = 512 * mib
 	swapLimit   = 128 * mib
 )
 
-// facts are what is true of a container and of its host.
+// facts describes a container and its host.
 type facts struct {
 	hostSwap        uint64
 	started, booted time.Time
 	// now is the time at which the client was run.
 	now time.Time
-	// disks are the names in the container's /proc/diskstats.
+	// disks lists the names in the container's /proc/diskstats.
 	disks []string
 	// interrupts is the number of interrupts of the host since its boot.
 	interrupts float64
@@ -142,7 +142,7 @@ func since(pattern string) judge {
 
 var upTime = regexp.MustCompile(`\bup +(?:(\d+) days?, +)?(?:(\d+):(\d+)|(\d+) min)`)
 
-// up judges the time that uptime(1) and others print after "up".
+// up judges the time after "up" in the output of uptime(1) and others.
 func up(f *facts, output string) string {
 	m := upTime.FindStringSubmatch(output)
 	if m == nil {
@@ -156,7 +156,7 @@ func up(f *facts, output string) string {
 	return f.whose(f.now.Add(-time.Duration(minutes) * time.Minute))
 }
 
-// whose reports whether a time is the start of the container or of the host.
+// whose returns the verdict on a start time: whether the container's or the host's is nearer.
 func (f *facts) whose(t time.Time) string {
 	if t.Sub(f.started).Abs() < t.Sub(f.booted).Abs() {
 		return "right"
@@ -164,8 +164,8 @@ func (f *facts) whose(t time.Time) string {
 	return hosts
 }
 
-// withLoad prints the load averages of the container's and of the host's file before and after what
-// the command prints.
+// withLoad returns a command that prints the load averages in the container's and in the host's
+// file before and after command.
 func withLoad(command string) string {
 	const files = "cat /proc/loadavg /loadavg"
 	return files + "; " + command + "; " + files
@@ -202,7 +202,7 @@ func load(pattern string) judge {
 	}
 }
 
-// recent judges how many seconds ago a process has started that is a few seconds old.
+// recent judges the age in seconds of a process that started a few seconds ago.
 func recent(pattern string) judge {
 	return func(_ *facts, output string) string {
 		found := numbers(output, pattern)
@@ -230,7 +230,7 @@ func busy(pattern string) judge {
 	}
 }
 
-// interrupts judges how many interrupts a second there have been on average.
+// interrupts judges the average number of interrupts per second.
 func interrupts(pattern string) judge {
 	return func(f *facts, output string) string {
 		found := numbers(output, pattern)
@@ -265,7 +265,7 @@ func disks(pattern string) judge {
 	}
 }
 
-// whole judges the output of a command made by copying.
+// whole judges the output of a command that copying returned.
 func whole(_ *facts, output string) string {
 	if strings.HasSuffix(strings.TrimSpace(output), "whole") {
 		return "right: the whole text"
@@ -273,7 +273,8 @@ func whole(_ *facts, output string) string {
 	return "wrong: fails, or not the whole text"
 }
 
-// copying runs a command that copies /proc/cpuinfo to the file copy, and compares the copy.
+// copying returns a command that runs one that copies /proc/cpuinfo to the file copy, and compares
+// the two.
 func copying(command string) string {
 	return "rm -f copy && timeout 10 " + command + " && cmp copy /proc/cpuinfo && echo whole"
 }

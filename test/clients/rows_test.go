@@ -4,14 +4,14 @@ import "strings"
 
 // client is a program that runs in a container, and the figures that it shows.
 type client struct {
-	// name is that in the table, pkg Debian's package.
+	// name is the name in the table, pkg the package of Debian.
 	name, pkg string
 	// command is for a shell.
 	command string
 	figures []figure
 }
 
-// figure is a row of the table: what is shown, from what it is read, and why it is as it is.
+// figure is a row of the table: what is shown, where it is read from, and the reason.
 type figure struct {
 	name, from string
 	judge      judge
@@ -21,10 +21,10 @@ type figure struct {
 // isCPUs reports whether the figure is a number of CPUs, which is judged with each kind of limit.
 func (f *figure) isCPUs() bool { return strings.HasPrefix(f.name, "CPUs") }
 
-// isSwap reports whether the figure takes a host with swap.
+// isSwap reports whether the figure needs a host with swap.
 func (f *figure) isSwap() bool { return f.name == "swap" }
 
-// Reasons that several rows have.
+// Reasons that several rows share.
 const (
 	byAffinity   = "a system call: the answer has the cpuset, no quota"
 	bySysinfo    = "a system call: no file system can answer it"
@@ -70,7 +70,7 @@ const nodeCopy = `node -e 'require("fs").copyFileSync("/proc/cpuinfo", "copy")'`
 const pythonTar = `python3 -c 'import tarfile
 with tarfile.open("t", "w") as t: t.add("/proc/cpuinfo")' && tar -xOf t >copy`
 
-// clients are those of the table, in its order. What each reads was found by strace(1).
+// clients lists the clients in the order of the table. strace(1) shows what each reads.
 var clients = []client{
 	{"free", "procps", "free -b", []figure{
 		{"memory", "/proc/meminfo", memory(`Mem: +(\d+)`, 1), ""},

@@ -12,14 +12,14 @@ import (
 	"palisade/internal/cli/golden"
 )
 
-// page has the table, which begins with head and ends at an empty line.
+// The table in page begins with head and ends at an empty line.
 const (
 	page = "../../docs/lxcfs.md"
 	head = "| client | figure | what it reads | what it shows | why |\n" +
 		"| --- | --- | --- | --- | --- |\n"
 )
 
-// TestTable compares the table in the page with the verdicts in testdata.
+// TestTable checks that the page has the table with the verdicts in testdata.
 func TestTable(t *testing.T) {
 	text, err := os.ReadFile(page)
 	if err != nil {

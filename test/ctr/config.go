@@ -9,10 +9,10 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// MountDir is where a container sees the whole tree of lxcfs.
+// MountDir is the path of the whole tree of lxcfs in a container.
 const MountDir = "/var/lib/lxc/lxcfs"
 
-// bindable are the files that runtimes let a configuration mount in /proc; the others take a hook.
+// bindable lists the files that runtimes let a configuration mount in /proc; others need a hook.
 var bindable = []string{"cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"}
 
 // WriteConfig writes the config.json of the container id into its bundle.
@@ -24,7 +24,7 @@ func (o *Options) WriteConfig(bundle, id string) error {
 	return os.WriteFile(filepath.Join(bundle, "config.json"), config, 0o600)
 }
 
-// config is the container's config.json.
+// config returns the container's config.json.
 func (o *Options) config(id string) *specs.Spec {
 	args := o.Args
 	if args == nil {
@@ -118,7 +118,8 @@ func defaultMounts() []specs.Mount {
 	}
 }
 
-// lxcfsMounts are the files of lxcfs that a configuration can mount where they belong, and all of them beside.
+// lxcfsMounts returns mounts of the whole tree of lxcfs, and of the files that a configuration can
+// mount over those of the kernel.
 func lxcfsMounts(lxcfs string) []specs.Mount {
 	bind := func(source, destination string) specs.Mount {
 		return specs.Mount{Destination: destination, Type: "bind", Source: source,
@@ -133,8 +134,8 @@ func lxcfsMounts(lxcfs string) []specs.Mount {
 	return mounts
 }
 
-// partitionsHook mounts the files that runtimes do not let a configuration mount. It runs when the container's mounts are
-// made, but the root is still to be seen at the host's path.
+// partitionsHook mounts the files that runtimes do not let a configuration mount. At createRuntime
+// the container's mounts exist below the host's path of its root.
 func partitionsHook(lxcfs, rootfs string) specs.Hook {
 	script := `pid=$(sed 's/.*"pid": *\([0-9]*\).*/\1/')
 for f in partitions pressure; do

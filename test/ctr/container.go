@@ -1,5 +1,5 @@
-// Package ctr starts real containers for tests, the demo and the benchmark: with runc or crun, on a root file system of
-// busybox, with lxcfs's files in their /proc.
+// Package ctr starts containers for tests, the demo and the benchmarks: with runc or crun, a root
+// file system of busybox, and the files of lxcfs in /proc.
 package ctr
 
 import (
@@ -21,40 +21,40 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// commandTime bounds each call of a runtime. Under an emulated CPU they take seconds.
+// commandTime is the timeout of each call of a runtime. An emulated CPU needs seconds for one.
 const commandTime = time.Minute
 
-// Options say what container is wanted. The zero value of a field stands for what a runtime gives by default.
+// Options describes a container. The zero value of a field is the runtime's default.
 type Options struct {
 	// Runtime is runc or crun.
 	Runtime string
-	// Rootfs is the root file system that NewRootfs made. It may serve many containers; ReadOnly keeps them apart.
+	// Rootfs is a root file system of NewRootfs. Several containers may share it if ReadOnly is set.
 	Rootfs   string
 	ReadOnly bool
-	// Args is the init, by default one that sleeps.
+	// Args is the command line of the init, by default one that sleeps.
 	Args []string
-	// Memory and MemorySwap (both together) are limits in bytes, Quota one in microseconds for each Period.
+	// Memory and MemorySwap (memory and swap together) are in bytes, Quota and Period in microseconds.
 	Memory, MemorySwap, Quota, Period int64
 	// CPUs is a cpuset, in the kernel's list format.
 	CPUs string
-	// CgroupNamespace gives it a cgroup namespace of its own; HostPID and JoinPID, the pid of a process, no pid namespace.
+	// CgroupNamespace creates a cgroup namespace. HostPID uses the host's pid namespace, JoinPID
+	// that of a process.
 	CgroupNamespace, HostPID bool
 	JoinPID                  int
-	// Cgroup is its cgroup, by default one named by its id.
+	// Cgroup is the path of the cgroup, by default the container's id.
 	Cgroup string
 	// Capabilities are added to those that a runtime gives by default.
 	Capabilities []string
-	// UserOffset maps its ids to the host's from this number on.
+	// UserOffset is the host's id for id 0 in a user namespace.
 	UserOffset uint32
-	// Lxcfs is a mount point of lxcfs, whose files it gets.
+	// Lxcfs is the mount point of the lxcfs whose files are mounted.
 	Lxcfs string
-	// Hooks are run instead of what gives it lxcfs's files.
+	// Hooks replaces the hooks of Lxcfs.
 	Hooks *specs.Hooks
-	// Mounts are added, and Devices: nodes of block devices in its /dev.
+	// Mounts and Devices, nodes of block devices, are added.
 	Mounts  []specs.Mount
 	Devices []specs.LinuxDevice
-	// Masked are paths in /proc and /sys that it cannot read, ReadOnlyPaths those that it cannot
-	// write.
+	// Masked lists paths in /proc and /sys that are hidden, ReadOnlyPaths those that are read-only.
 	Masked, ReadOnlyPaths []string
 	// BlockIO are limits of the block devices.
 	BlockIO *specs.LinuxBlockIO
@@ -64,15 +64,15 @@ type Options struct {
 type Container struct {
 	ID  string
 	PID int
-	// Lxcfs is the mount point of the lxcfs whose files it has.
+	// Lxcfs is the mount point of the lxcfs whose files are mounted.
 	Lxcfs string
-	// Took is how long the runtime's command took that started it.
+	// Took is the duration of the runtime's command that started it.
 	Took    time.Duration
 	runtime string
 	bundle  string
 }
 
-// Start starts a container, with the directory of its bundle in dir.
+// Start starts a container with its bundle in dir.
 func Start(ctx context.Context, dir string, o Options) (*Container, error) {
 	if o.Runtime == "" {
 		o.Runtime = "runc"
@@ -85,19 +85,19 @@ func Start(ctx context.Context, dir string, o Options) (*Container, error) {
 	if err := o.WriteConfig(c.bundle, c.ID); err != nil {
 		return nil, err
 	}
-	// The container keeps these as its standard streams: a pipe would never end.
+	// The container inherits these as its standard streams: a pipe would stay open.
 	log, err := os.Create(filepath.Join(c.bundle, "log"))
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	// Once begun it goes on to its end: a runtime killed halfway leaves cgroups that its delete command knows nothing of.
+	// Do not kill the runtime halfway: its delete command would not remove all cgroups.
 	cmd, cancel := c.command(context.WithoutCancel(ctx), "run", "--detach", "--bundle", c.bundle, c.ID)
 	defer cancel()
 	cmd.Stdout, cmd.Stderr = log, log
 	started := time.Now()
 	if err := cmd.Run(); err != nil {
-		text, _ := os.ReadFile(log.Name()) // for the message alone
+		text, _ := os.ReadFile(log.Name()) // for the message only
 		return nil, errors.Join(fmt.Errorf("%s run: %w: %s", o.Runtime, err, text), c.Remove())
 	}
 	c.Took = time.Since(started)
@@ -111,13 +111,13 @@ func (c *Container) command(ctx context.Context, args ...string) (*exec.Cmd, con
 	ctx, cancel := context.WithTimeout(ctx, commandTime)
 	args = CommandLine(c.runtime, append([]string{c.runtime}, args...)...)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the caller, who ends the container in order
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // only the caller gets Ctrl-C, and cleans up
 	cmd.WaitDelay = time.Second
 	return cmd, cancel
 }
 
-// CommandLine returns the command line that runs a runtime. crun refuses a machine where v2 has
-// controllers beside those of v1: it is shown one without v2, in a mount namespace of its own.
+// CommandLine returns the command line that runs a runtime. crun rejects machines with controllers
+// both on v1 and on v2: it runs in a mount namespace without v2.
 func CommandLine(runtime string, args ...string) []string {
 	if !strings.HasSuffix(runtime, "crun") || !hasMixedCgroups() {
 		return args
@@ -125,13 +125,13 @@ func CommandLine(runtime string, args ...string) []string {
 	return append([]string{"unshare", "--mount", "sh", "-c", `umount /sys/fs/cgroup/unified && exec "$@"`, "sh"}, args...)
 }
 
-// hasMixedCgroups reports whether v2 has controllers beside those of v1.
+// hasMixedCgroups reports whether v2 has controllers although v1 is mounted.
 func hasMixedCgroups() bool {
 	text, err := os.ReadFile("/sys/fs/cgroup/unified/cgroup.controllers")
 	return err == nil && len(bytes.TrimSpace(text)) > 0
 }
 
-// call runs the runtime and returns what it prints.
+// call runs the runtime and returns its output.
 func (c *Container) call(ctx context.Context, args ...string) (string, error) {
 	cmd, cancel := c.command(ctx, args...)
 	defer cancel()
@@ -155,12 +155,12 @@ func (c *Container) pid(ctx context.Context) (int, error) {
 	return state.Pid, nil
 }
 
-// Exec runs a program inside and returns what it prints.
+// Exec runs a program in the container and returns its output.
 func (c *Container) Exec(ctx context.Context, args ...string) (string, error) {
 	return c.call(ctx, append([]string{"exec", c.ID}, args...)...)
 }
 
-// ExecStart starts a program inside that goes on by itself; the container's end is its end.
+// ExecStart starts a program in the container in the background.
 func (c *Container) ExecStart(ctx context.Context, args ...string) error {
 	log, err := os.OpenFile(filepath.Join(c.bundle, "log"), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
@@ -187,7 +187,7 @@ func (c *Container) Update(ctx context.Context, r specs.LinuxResources) error {
 	return err
 }
 
-// Log returns the output of the container's programs for which no caller waited.
+// Log returns the output of the init and of programs started by ExecStart.
 func (c *Container) Log() string {
 	text, err := os.ReadFile(filepath.Join(c.bundle, "log"))
 	if err != nil {
@@ -196,14 +196,14 @@ func (c *Container) Log() string {
 	return string(text)
 }
 
-// Remove kills and removes the container, if it is there.
+// Remove kills and removes the container, if it exists.
 func (c *Container) Remove() error {
-	ctx := context.Background() // it is wanted also when the test has been cancelled
+	ctx := context.Background() // also after the test has been cancelled
 	_, err := c.call(ctx, "delete", "--force", c.ID)
 	return errors.Join(err, os.RemoveAll(c.bundle))
 }
 
-// Cgroup is the directory of the container's cgroup for a v1 controller, or on v2.
+// Cgroup returns the directory of the container's cgroup: for a v1 controller, or on v2.
 func (c *Container) Cgroup(controller string) (string, error) {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(c.PID), "cgroup"))
 	if err != nil {
@@ -214,7 +214,7 @@ func (c *Container) Cgroup(controller string) (string, error) {
 		if len(fields) != 3 {
 			continue
 		}
-		if slices.Contains(strings.Split(fields[1], ","), controller) { // several may be mounted together
+		if slices.Contains(strings.Split(fields[1], ","), controller) { // a hierarchy may have several
 			return filepath.Join("/sys/fs/cgroup", fields[1], fields[2]), nil
 		}
 		if fields[1] == "" && OnV2() {
@@ -224,7 +224,7 @@ func (c *Container) Cgroup(controller string) (string, error) {
 	return "", fmt.Errorf("container %s has no cgroup of %s in %q", c.ID, controller, text)
 }
 
-// OnV2 reports whether this machine has cgroup v2 alone.
+// OnV2 reports whether this machine has only cgroup v2.
 func OnV2() bool {
 	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
 	return err == nil

@@ -14,21 +14,21 @@ import (
 	"time"
 )
 
-// Crowd is many containers without a runtime, a thousand in seconds. Each has pid and mount namespaces, cgroups of its own
-// (on v1 a cgroup namespace too), and a sleeping init.
+// Crowd is a set of containers that are started without a runtime, a thousand within seconds. Each
+// has pid and mount namespaces, cgroups (on v1 also a cgroup namespace), and a sleeping init.
 type Crowd struct {
 	parents []string // on v1 one in each hierarchy
 	made    int
 }
 
-// Member is one of them.
+// Member is a container of a Crowd.
 type Member struct {
 	PID     int
 	cgroups []string
 	init    *exec.Cmd
 }
 
-// NewCrowd makes the cgroups in which those of the members are.
+// NewCrowd creates the parent cgroups of the members.
 func NewCrowd() (*Crowd, error) {
 	roots := []string{"/sys/fs/cgroup"}
 	if !OnV2() {
@@ -54,8 +54,9 @@ func NewCrowd() (*Crowd, error) {
 	return c, nil
 }
 
-// controllerRoots are the roots of the v1 hierarchies of the controllers, each once. How many files lxcfs has open for a
-// container depends on how deep its cgroup lies: not on where this process is, then, just as with a runtime's containers.
+// controllerRoots returns the roots of the v1 hierarchies of the controllers, each once. As with a
+// runtime, cgroups below them do not depend on this process's: lxcfs opens more files for deeper
+// cgroups.
 func controllerRoots(controllers ...string) (roots []string, err error) {
 	text, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -75,7 +76,8 @@ func controllerRoots(controllers ...string) (roots []string, err error) {
 	return roots, nil
 }
 
-// makeCgroup makes one that processes can be put into: a new one of the v1 controller cpuset has no CPUs.
+// makeCgroup creates a cgroup that processes can enter: a new one of v1's cpuset controller has no
+// CPUs.
 func makeCgroup(dir string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
@@ -92,7 +94,7 @@ func makeCgroup(dir string) error {
 	return nil
 }
 
-// Add starts one more.
+// Add starts a container.
 func (c *Crowd) Add() (*Member, error) {
 	m := &Member{init: exec.Command("sleep", "1000000")}
 	c.made++
@@ -111,7 +113,7 @@ func (c *Crowd) Add() (*Member, error) {
 	return m, nil
 }
 
-// Run runs a program of the host as one of the container's processes, and returns what it says.
+// Run runs a program of the host as a process of the container, and returns its output.
 func (m *Member) Run(name string, args ...string) (string, error) {
 	cmd := exec.Command("nsenter", append([]string{"--target", strconv.Itoa(m.PID), "--pid", "--", name}, args...)...)
 	var out strings.Builder
@@ -123,10 +125,10 @@ func (m *Member) Run(name string, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// start starts a program in the cgroups, from a thread that has entered them and ends after it.
+// start starts a program in the cgroups.
 func (m *Member) start(cmd *exec.Cmd) error {
 	if OnV2() {
-		// Threads cannot go there alone. The program's cgroup namespace, if it gets one, is this process's.
+		// A thread cannot enter alone. A new cgroup namespace would have this process's cgroup as root.
 		dir, err := os.Open(m.cgroups[0])
 		if err != nil {
 			return err
@@ -146,7 +148,7 @@ func (m *Member) start(cmd *exec.Cmd) error {
 	})
 }
 
-// inOwnThread runs do in a thread that ends after it. The main thread would not.
+// inOwnThread runs do in a thread that ends afterwards, so not in the main thread.
 func inOwnThread(do func() error) error {
 	done := make(chan error)
 	go func() {
@@ -162,7 +164,7 @@ func inOwnThread(do func() error) error {
 	return <-done
 }
 
-// enter puts this thread into the cgroups.
+// enter moves this thread into the cgroups.
 func (m *Member) enter() error {
 	if OnV2() {
 		return nil
@@ -179,7 +181,7 @@ func (m *Member) enter() error {
 func (m *Member) Remove() (err error) {
 	if m.init.Process != nil {
 		err = m.init.Process.Kill()
-		m.init.Wait() // its error is that it was killed
+		m.init.Wait() // returns the signal
 	}
 	for _, dir := range m.cgroups {
 		err = errors.Join(err, removeCgroup(dir))
@@ -187,7 +189,7 @@ func (m *Member) Remove() (err error) {
 	return err
 }
 
-// Close removes the cgroups; the members must be gone.
+// Close removes the parent cgroups. The members must have been removed.
 func (c *Crowd) Close() (err error) {
 	for _, dir := range c.parents {
 		err = errors.Join(err, removeCgroup(dir))
@@ -195,7 +197,7 @@ func (c *Crowd) Close() (err error) {
 	return err
 }
 
-// removeCgroup waits for processes that are on their way out.
+// removeCgroup removes a cgroup, and waits up to a second for its processes to exit.
 func removeCgroup(dir string) (err error) {
 	for range 1000 {
 		if err = os.Remove(dir); !errors.Is(err, syscall.EBUSY) {

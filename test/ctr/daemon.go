@@ -24,7 +24,7 @@ type Daemon struct {
 	log        *LockedBuffer
 }
 
-// LockedBuffer is a buffer that one writes to while another reads it.
+// LockedBuffer is a buffer for concurrent use.
 type LockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -42,7 +42,8 @@ func (b *LockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// StartDaemon starts the lxcfs at path with a mount point, pid file and runtime directory in dir, and waits until it serves.
+// StartDaemon starts the lxcfs at path with its mount point, pid file and runtime directory in dir,
+// and waits until it serves.
 func StartDaemon(ctx context.Context, path, dir string, flags ...string) (*Daemon, error) {
 	d, args, err := newDaemon(dir, flags)
 	if err != nil {
@@ -52,10 +53,10 @@ func StartDaemon(ctx context.Context, path, dir string, flags ...string) (*Daemo
 	return d, d.start(ctx)
 }
 
-// newDaemon prepares what a daemon needs in dir, and its command line.
+// newDaemon creates a daemon's mount point in dir, and returns the daemon with its arguments.
 func newDaemon(dir string, flags []string) (*Daemon, []string, error) {
 	d := &Daemon{Mountpoint: filepath.Join(dir, "lxcfs"), done: make(chan error, 1), log: new(LockedBuffer)}
-	// An earlier daemon may have left a mount that waits for a server: stat(2) would hang there.
+	// An earlier daemon may have left a mount without a server, on which stat(2) would hang.
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, nil, err
 	}
@@ -78,7 +79,7 @@ func StartRival(ctx context.Context, path, dir string) (*Daemon, error) {
 
 func (d *Daemon) start(ctx context.Context) error {
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
-	// The daemon ends with its test, whatever becomes of that: more exactly, with the thread that started it.
+	// The daemon is killed with the thread that started it, so at the latest with the test.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	started := make(chan error)
 	go func() {
@@ -95,12 +96,12 @@ func (d *Daemon) start(ctx context.Context) error {
 	}
 	served := filepath.Join(d.Mountpoint, "proc/uptime")
 	for deadline := time.Now().Add(commandTime); ; time.Sleep(10 * time.Millisecond) {
-		if _, err := os.ReadFile(served); err == nil { // a look alone would find what the kernel knows of a dead mount
+		if _, err := os.ReadFile(served); err == nil { // stat would succeed from the cache of a dead mount
 			return nil
 		}
 		select {
 		case err := <-d.done:
-			return fmt.Errorf("lxcfs ended: %w: %s", err, d.log)
+			return fmt.Errorf("lxcfs exited: %w: %s", err, d.log)
 		default:
 		}
 		if time.Now().After(deadline) || ctx.Err() != nil {
@@ -109,24 +110,24 @@ func (d *Daemon) start(ctx context.Context) error {
 	}
 }
 
-// PID is the daemon's process.
+// PID returns the pid of the daemon.
 func (d *Daemon) PID() int { return d.cmd.Process.Pid }
 
-// metricsProgram is what the process is called that tells the metrics.
+// metricsProgram is the name of the process that serves the metrics.
 const metricsProgram = "lxcfs-metrics"
 
 // WorkerPID returns the pid of the current worker.
 func (d *Daemon) WorkerPID() (int, error) {
-	return d.child("a worker", func(command string) bool { return command == "lxcfs-worker" })
+	return d.child("lxcfs-worker")
 }
 
-// MetricsPID is the process that tells the metrics.
+// MetricsPID returns the pid of the process that serves the metrics.
 func (d *Daemon) MetricsPID() (int, error) {
-	return d.child("a "+metricsProgram, func(command string) bool { return command == metricsProgram })
+	return d.child(metricsProgram)
 }
 
-// child is a process that the daemon has started, whose command is the one.
-func (d *Daemon) child(what string, is func(command string) bool) (int, error) {
+// child returns the pid of the daemon's child process with the given name.
+func (d *Daemon) child(name string) (int, error) {
 	// Each thread has its own children.
 	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", d.PID()))
 	if err != nil {
@@ -139,19 +140,19 @@ func (d *Daemon) child(what string, is func(command string) bool) (int, error) {
 		}
 		for pid := range strings.FieldsSeq(string(text)) {
 			command, err := os.ReadFile(filepath.Join("/proc", pid, "comm"))
-			if err != nil || !is(strings.TrimSpace(string(command))) {
+			if err != nil || strings.TrimSpace(string(command)) != name {
 				continue
 			}
 			return strconv.Atoi(pid)
 		}
 	}
-	return 0, errors.New("lxcfs has not " + what)
+	return 0, errors.New("lxcfs has no process " + name)
 }
 
 // Freeze stops the daemon and its worker, until Thaw.
 func (d *Daemon) Freeze() error { return d.signalBoth(syscall.SIGSTOP) }
 
-// Thaw lets them go on.
+// Thaw resumes the daemon and its worker.
 func (d *Daemon) Thaw() error { return d.signalBoth(syscall.SIGCONT) }
 
 func (d *Daemon) signalBoth(s syscall.Signal) error {
@@ -162,13 +163,13 @@ func (d *Daemon) signalBoth(s syscall.Signal) error {
 	return errors.Join(syscall.Kill(d.PID(), s), syscall.Kill(worker, s))
 }
 
-// Log is what the daemon has printed.
+// Log returns the daemon's output.
 func (d *Daemon) Log() string { return d.log.String() }
 
 // Signal sends a signal to the daemon.
 func (d *Daemon) Signal(s os.Signal) error { return d.cmd.Process.Signal(s) }
 
-// Stop ends the daemon by SIGTERM and returns its error, if it does not exit with 0 in time.
+// Stop terminates the daemon, and returns an error unless it exits with 0 in time.
 func (d *Daemon) Stop() error {
 	if err := d.Signal(syscall.SIGTERM); errors.Is(err, os.ErrProcessDone) {
 		return nil
@@ -178,20 +179,20 @@ func (d *Daemon) Stop() error {
 	return d.Wait()
 }
 
-// Wait returns how the daemon has ended, and kills it if it does not in time.
+// Wait waits until the daemon exits, and kills it after 10 seconds.
 func (d *Daemon) Wait() error {
 	select {
 	case err := <-d.done:
 		return err
 	case <-time.After(10 * time.Second):
-		return errors.Join(fmt.Errorf("lxcfs did not end: %s", d.log), d.Kill())
+		return errors.Join(fmt.Errorf("lxcfs does not exit: %s", d.log), d.Kill())
 	}
 }
 
-// Kill kills the daemon and takes its dead mount away.
+// Kill kills the daemon and removes its dead mount.
 func (d *Daemon) Kill() error { return errors.Join(d.Crash(), d.Unmount()) }
 
-// Crash kills the daemon, whose dead mount stays.
+// Crash kills the daemon, and leaves its dead mount.
 func (d *Daemon) Crash() error {
 	worker, _ := d.WorkerPID() // there may be none
 	err := d.cmd.Process.Kill()
@@ -199,7 +200,7 @@ func (d *Daemon) Crash() error {
 		err = nil
 	}
 	<-d.done
-	// The worker is killed by the kernel. As long as one thread of it is there the mount is not dead.
+	// The kernel kills the worker. The mount is not dead before all of its threads have ended.
 	for deadline := time.Now().Add(commandTime); worker != 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if hasEnded(worker) {
 			break
@@ -208,7 +209,7 @@ func (d *Daemon) Crash() error {
 	return err
 }
 
-// hasEnded reports whether all threads of a process have ended, although its parent may not have reaped it yet.
+// hasEnded reports whether all threads of a process have ended, including of a zombie.
 func hasEnded(pid int) bool {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	threads, err := os.ReadDir(filepath.Join(dir, "task"))
@@ -219,7 +220,7 @@ func hasEnded(pid int) bool {
 	return err != nil || len(threads) <= 1 && bytes.Contains(stat, []byte(") Z "))
 }
 
-// Unmount takes what is mounted on the mount point away.
+// Unmount removes the mount on the mount point, if there is one.
 func (d *Daemon) Unmount() error {
 	err := syscall.Unmount(d.Mountpoint, syscall.MNT_DETACH)
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOENT) {

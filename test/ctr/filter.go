@@ -14,19 +14,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Call is a system call by its number; with a Mask only where the bits of an argument are Want.
+// Call is a system call; if Mask is not 0, only with an argument whose bits in Mask are Want.
 type Call struct {
 	Number     uint32
 	Argument   int
 	Mask, Want uint32
 }
 
-// withoutMark, as the first argument, makes the test program execute the rest without the system calls whose numbers follow it: they answer
-// ENOSYS, as on a kernel that does not have them.
+// withoutMark with a list of numbers, as the first argument, makes the test program execute the
+// other arguments without these system calls: they fail with ENOSYS, as on a kernel without them.
 const withoutMark = "--without-calls="
 
-// ExecFiltered executes the program that the command line names under a filter, if it begins with the mark. It is for the beginning of
-// TestMain, and returns an exit code, or false if there is no mark.
+// ExecFiltered executes the program in the arguments under a filter, if they begin with
+// withoutMark. Call it first in TestMain. It returns an exit code, or false if there is no mark.
 func ExecFiltered() (code int, done bool) {
 	if len(os.Args) < 3 {
 		return 0, false
@@ -40,7 +40,7 @@ func ExecFiltered() (code int, done bool) {
 	return 1, true
 }
 
-// execWithout executes a command line without the system calls. It returns in error alone.
+// execWithout executes a command line without the system calls. It returns only on error.
 func execWithout(numbers string, line []string) error {
 	var calls []Call
 	for text := range strings.SplitSeq(numbers, ",") {
@@ -56,7 +56,8 @@ func execWithout(numbers string, line []string) error {
 	return syscall.Exec(line[0], line, os.Environ())
 }
 
-// WithoutCalls is the command line that runs a program without some system calls, given by their numbers.
+// WithoutCalls returns the command line that runs a program without the system calls with the given
+// numbers.
 func WithoutCalls(calls []int, program string, args ...string) ([]string, error) {
 	numbers := make([]string, len(calls))
 	for i, call := range calls {
@@ -66,7 +67,7 @@ func WithoutCalls(calls []int, program string, args ...string) ([]string, error)
 	return append([]string{self, withoutMark + strings.Join(numbers, ","), program}, args...), err
 }
 
-// filter are the instructions that have the call end in an action.
+// filter returns the instructions that map the call to a seccomp action.
 func (c *Call) filter(action uint32) []unix.SockFilter {
 	const numberAt, argumentsAt, argumentSize = 0, 16, 8 // offsets in struct seccomp_data; the low word comes first
 	jump := func(to uint32, ifNot uint8) unix.SockFilter {
@@ -85,7 +86,7 @@ func (c *Call) filter(action uint32) []unix.SockFilter {
 	}
 }
 
-// installFilter makes the calls end in an action, for the thread and what it executes.
+// installFilter maps the calls to a seccomp action, for the thread and the programs it executes.
 func installFilter(calls []Call, action uint32) error {
 	var filter []unix.SockFilter
 	for i := range calls {

@@ -8,19 +8,19 @@ import (
 	"syscall"
 )
 
-// isolatedMark is in the environment of a program that Isolate has started.
+// isolatedMark is set in the environment of a program that Isolate has started.
 const isolatedMark = "PALISADE_ISOLATED"
 
-// isolate runs the program in the namespaces, without the mounts of an lxcfs of the machine. Its shell
-// is the init of the pid namespace, which reaps orphans.
+// isolate runs the program in the namespaces, without the mounts of lxcfs. Its shell is the init of
+// the pid namespace, which reaps orphans.
 const isolate = `mount -t proc proc /proc && mount -t tmpfs -o mode=755 tmpfs /run || exit
 sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .* - fuse\.lxcfs .*/\1/p' /proc/self/mountinfo |
 while read -r point; do umount -l -c "$point"; done
 "$@"; exit $?`
 
-// Isolate runs this program again in pid and mount namespaces of its own, with an empty /run and
-// without lxcfs, in which "all containers" are its own. Its processes end with it. Isolate returns
-// the exit code, and false in the program that it has started.
+// Isolate runs this program again in new pid and mount namespaces, with an empty /run and without
+// lxcfs, so that it finds only its own containers. Its processes are killed at its end. Isolate
+// returns the exit code, and false in the program that it has started.
 func Isolate() (code int, done bool, err error) {
 	if os.Getenv(isolatedMark) != "" {
 		return 0, false, nil
@@ -43,8 +43,8 @@ func Isolate() (code int, done bool, err error) {
 	return exitCode(cmd.Run())
 }
 
-// MainIsolated is the main function of a program that runs in the namespaces of Isolate. It does not
-// return.
+// MainIsolated is the main function of a program that runs in the namespaces of Isolate. It does
+// not return.
 func MainIsolated(name string, run func() (code int, err error)) {
 	code, done, err := Isolate()
 	if err == nil && !done {

@@ -13,13 +13,13 @@ import (
 	"syscall"
 )
 
-// Keeper does what systemd does for a service with FileDescriptorStoreMax, where there is none: it keeps the files that the
-// service gives it, and passes them to the service's next process.
+// Keeper stands in for systemd with a service that has FileDescriptorStoreMax: it stores the files
+// that the service sends, and passes them to the service's next process.
 type Keeper struct {
 	socket *net.UnixConn
 	path   string
 
-	// Ready gets a value when the service says that it is.
+	// Ready receives a value when the service sends READY=1.
 	Ready chan struct{}
 
 	mu    sync.Mutex
@@ -27,7 +27,7 @@ type Keeper struct {
 	files []*os.File
 }
 
-// NewKeeper makes one, with its socket in dir.
+// NewKeeper starts a Keeper with its socket in dir.
 func NewKeeper(dir string) (*Keeper, error) {
 	k := &Keeper{path: filepath.Join(dir, "keeper"), Ready: make(chan struct{}, 16)}
 	var err error
@@ -82,7 +82,7 @@ func (k *Keeper) receive() {
 	}
 }
 
-// remove lets go of the files of a name.
+// remove closes the files with a name.
 func (k *Keeper) remove(name string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -94,14 +94,14 @@ func (k *Keeper) remove(name string) {
 	}
 }
 
-// Len is the number of files that it keeps.
+// Len returns the number of stored files.
 func (k *Keeper) Len() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return len(k.files)
 }
 
-// Start starts a daemon as StartDaemon does, which leaves its mount to the next one.
+// Start starts a daemon as StartDaemon does, with --keep-mount.
 func (k *Keeper) Start(ctx context.Context, path, dir string, flags ...string) (*Daemon, error) {
 	d, args, err := newDaemon(dir, append(flags, "--keep-mount"))
 	if err != nil {
@@ -111,7 +111,7 @@ func (k *Keeper) Start(ctx context.Context, path, dir string, flags ...string) (
 	return d, d.start(ctx)
 }
 
-// Command is the start of the service's next process.
+// Command returns the command that starts the service's next process.
 func (k *Keeper) Command(path string, args ...string) *exec.Cmd {
 	cmd := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, path}, args...)...)
 	k.mu.Lock()
@@ -124,7 +124,8 @@ func (k *Keeper) Command(path string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Drop lets go of the files, as for a service that has been stopped: a mount without a server is dead then.
+// Drop closes the files, as systemd does for a stopped service. This leaves a mount without a
+// server dead.
 func (k *Keeper) Drop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -141,7 +142,7 @@ func (k *Keeper) Has(name string) bool {
 	return slices.Contains(k.names, name)
 }
 
-// Close ends it.
+// Close closes the socket and the files.
 func (k *Keeper) Close() {
 	k.socket.Close()
 	k.Drop()

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// Namespaces is a container without a runtime and a cgroup: a process that sleeps in mount and pid namespaces and a root of
-// its own. A hundred of them cost less than ten containers.
+// Namespaces is a container without a runtime and a cgroup: a sleeping process with mount and pid
+// namespaces and a root file system. A hundred of them cost less than ten containers.
 type Namespaces struct {
 	PID int
 	// Root is the root file system on the host.
@@ -19,11 +19,11 @@ type Namespaces struct {
 }
 
 const (
-	// prepareRoot makes the root file system at $0 a mount with a procfs and sysfs, as runtimes do.
+	// prepareRoot mounts the root file system at $0 with a procfs and a sysfs, as runtimes do.
 	prepareRoot = `mount --bind "$0" "$0" && cd "$0" && mount -t proc proc proc && mount -t sysfs -o ro sysfs sys && `
-	// enterRoot makes it the process's own root.
+	// enterRoot makes it the process's root.
 	enterRoot = `exec chroot . /bin/sh -c 'echo ready; exec sleep 1000000'`
-	// waitAtRoot waits before that.
+	// waitAtRoot stops before that.
 	waitAtRoot = `echo ready; exec sleep 1000000`
 )
 
@@ -32,8 +32,8 @@ func StartNamespaces(rootfs string) (*Namespaces, error) {
 	return startNamespaces(rootfs, prepareRoot+enterRoot)
 }
 
-// StartStarting starts one that is as a container is when its runtime calls the hook: all is mounted below rootfs, but it
-// is not yet the process's root.
+// StartStarting starts one in the state in which a runtime calls the hook: everything is mounted
+// below rootfs, which is not yet the process's root.
 func StartStarting(rootfs string) (*Namespaces, error) {
 	return startNamespaces(rootfs, prepareRoot+waitAtRoot)
 }
@@ -58,7 +58,7 @@ func startNamespaces(rootfs, script string) (*Namespaces, error) {
 	return n, nil
 }
 
-// StartPeer starts a process in a mount namespace whose mounts are peers of this one's, and in no other namespace.
+// StartPeer starts a process in a new mount namespace whose mounts are peers of this one's.
 func StartPeer() (*Namespaces, error) {
 	n := &Namespaces{Root: "/", cmd: exec.Command("sleep", "1000000")}
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
@@ -69,13 +69,13 @@ func StartPeer() (*Namespaces, error) {
 	return n, nil
 }
 
-// State is what a runtime would tell a hook of it.
+// State returns the OCI state that a runtime would pass to a hook.
 func (n *Namespaces) State() string {
 	return fmt.Sprintf(`{"ociVersion":"1.0.2","id":"namespaces-%d","status":"creating","pid":%d,"root":%q,"bundle":%q}`,
 		n.PID, n.PID, n.Root, filepath.Dir(n.Root))
 }
 
-// Stop ends the process, and so the namespaces.
+// Stop kills the process, and so removes the namespaces.
 func (n *Namespaces) Stop() error {
 	err := n.cmd.Process.Kill()
 	var killed *exec.ExitError

@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// NewRootfs makes a root file system in dir: busybox with all its applets, and the program load of the tests.
+// NewRootfs creates a root file system in dir: busybox with its applets, and the program load.
 func NewRootfs(ctx context.Context, dir string) error {
 	for _, sub := range []string{"bin", "dev", "etc", "proc", "root", "sys", "tmp", "usr/bin", "var/lib/lxc/lxcfs"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
@@ -26,7 +26,7 @@ func NewRootfs(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("%w (make deps installs it)", err)
 	}
-	// Where an installation brought busybox along, it is often the one with shared libraries.
+	// The busybox of an installer often has shared libraries.
 	if err := copyWithLibraries(ctx, dir, busybox, "bin/busybox"); err != nil {
 		return err
 	}
@@ -46,8 +46,8 @@ func NewRootfs(ctx context.Context, dir string) error {
 	return copyProgram(load, filepath.Join(dir, "bin/load"))
 }
 
-// Program is the path of a statically linked program of this project: that which the environment names (PALISADE_LOAD for
-// load), where there is no compiler, else one that is built for the purpose, in dir.
+// Program returns the path of a statically linked program of this project: the path in the
+// environment (PALISADE_LOAD for load) if set, else that of a new build in dir.
 func Program(ctx context.Context, dir, name, pkg string) (string, error) {
 	if path := os.Getenv("PALISADE_" + strings.ToUpper(name)); path != "" {
 		return path, nil
@@ -75,7 +75,7 @@ func copyProgram(from, to string) error {
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// interpreterOf returns the dynamic linker of a program, "" if it is linked statically.
+// interpreterOf returns the dynamic linker of a program, or "" for a static one.
 func interpreterOf(program string) (string, error) {
 	f, err := elf.Open(program)
 	if err != nil {
@@ -92,18 +92,18 @@ func interpreterOf(program string) (string, error) {
 	return "", nil
 }
 
-// sharedLibrary finds the paths in the output of a dynamic linker.
+// sharedLibrary matches the paths in the output of a dynamic linker.
 var sharedLibrary = regexp.MustCompile(`(?m)(?:=> |^\s+)(/\S+)`)
 
-// AddHostProgram copies programs of this machine, with the shared libraries that they need, over busybox's applets: those
-// of procps read /proc where busybox asks sysinfo(2), which no file system can answer.
+// AddHostProgram replaces busybox's applets by programs of this machine, with their shared
+// libraries: procps reads /proc where busybox calls sysinfo(2), which lxcfs cannot answer.
 func AddHostProgram(ctx context.Context, rootfs string, names ...string) error {
 	for _, name := range names {
 		path, err := exec.LookPath(name)
 		if err != nil {
 			return fmt.Errorf("%w (make deps installs it)", err)
 		}
-		applet := filepath.Join("bin", name) // a link, through which busybox itself would be overwritten
+		applet := filepath.Join("bin", name) // a link to busybox, which must not be overwritten
 		if err := os.Remove(filepath.Join(rootfs, applet)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -114,7 +114,7 @@ func AddHostProgram(ctx context.Context, rootfs string, names ...string) error {
 	return nil
 }
 
-// copyWithLibraries copies a program to a path in rootfs, and the shared libraries that it needs to where it looks for them.
+// copyWithLibraries copies a program to a path in rootfs, and its shared libraries to their paths.
 func copyWithLibraries(ctx context.Context, rootfs, program, to string) error {
 	if err := copyProgram(program, filepath.Join(rootfs, to)); err != nil {
 		return err

@@ -13,10 +13,10 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// Metrics are what Prometheus is told, by name.
+// Metrics holds the metric families of a scrape by name.
 type Metrics map[string]*dto.MetricFamily
 
-// Scrape asks for metrics, at an address of TCP, or at a unix socket, which is a path.
+// Scrape requests metrics from a TCP address, or from a unix socket if address is a path.
 func Scrape(ctx context.Context, address string) (Metrics, error) {
 	network := "tcp"
 	if strings.HasPrefix(address, "/") {
@@ -44,8 +44,8 @@ func Scrape(ctx context.Context, address string) (Metrics, error) {
 	return parser.TextToMetricFamilies(answer.Body)
 }
 
-// Value is the value of a counter or gauge, or how often a histogram was added to. The labels are as in `file="meminfo"`, in
-// the order of their names. A metric that is not there is -1.
+// Value returns the value of a counter or gauge, or the number of samples of a histogram, and -1 if
+// there is no such metric. Labels are written as in `file="meminfo"`, in the order of their names.
 func (m Metrics) Value(name, labels string) float64 {
 	family := m[name]
 	if family == nil {

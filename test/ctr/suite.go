@@ -17,22 +17,22 @@ import (
 	"time"
 )
 
-// Suite is the TestMain of a package of integration tests: it makes the fixtures once, runs the
-// tests, and checks that they leave nothing.
+// Suite implements TestMain for a package of integration tests: it creates the fixtures once, runs
+// the tests, and checks that they leave nothing behind.
 type Suite struct {
 	// Name is the name of the package.
 	Name string
-	// Programs must be installed.
+	// Programs lists programs that must be installed.
 	Programs []string
-	// OnHost runs the tests in the pid namespace of the machine, with its /run and its lxcfs; only the
-	// mount namespace is new. Otherwise see Isolate.
+	// OnHost runs the tests only in a new mount namespace, with the machine's processes, /run and
+	// lxcfs, instead of as Isolate does.
 	OnHost bool
-	// Setup, unless nil, makes the fixtures in dir, which all users can search and which is removed at
-	// the end. Cleanup, unless nil, is called before.
+	// Setup, unless nil, creates the fixtures in dir, which all users can search. At the end cleanup
+	// is called, unless nil, and dir is removed.
 	Setup func(ctx context.Context, dir string) (cleanup func() error, err error)
 }
 
-// setupTime bounds the time in which fixtures are made, such as packages.
+// setupTime is the timeout of Setup, which may build packages.
 const setupTime = 20 * time.Minute
 
 // Run runs the tests. It does not return.
@@ -77,7 +77,7 @@ func (s *Suite) RunHere(m *testing.M) (code int, err error) {
 	}
 	before, err := takeInventory()
 	if err == nil {
-		if code = m.Run(); code == 0 { // a test that fails may leave things
+		if code = m.Run(); code == 0 { // failed tests may leave resources
 			err = before.check()
 		}
 	}
@@ -87,7 +87,7 @@ func (s *Suite) RunHere(m *testing.M) (code int, err error) {
 	return code, err
 }
 
-// isolateMounts is Isolate for a mount namespace alone.
+// isolateMounts is like Isolate, but with a new mount namespace only.
 func isolateMounts() (code int, done bool, err error) {
 	if os.Getenv(isolatedMark) != "" {
 		return 0, false, nil
@@ -108,7 +108,7 @@ func isolateMounts() (code int, done bool, err error) {
 	return exitCode(cmd.Run())
 }
 
-// exitCode returns the exit code of a program that was run for this one.
+// exitCode returns the exit code in the error of a program's Run.
 func exitCode(err error) (code int, done bool, _ error) {
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode(), true, nil
@@ -116,7 +116,7 @@ func exitCode(err error) (code int, done bool, _ error) {
 	return 0, true, err
 }
 
-// inventory is what a test program has open and mounted.
+// inventory lists the descriptors, mounts and goroutines of a test program.
 type inventory struct {
 	files, mounts map[string]string
 	goroutines    int
@@ -130,7 +130,7 @@ func takeInventory() (*inventory, error) {
 		return nil, err
 	}
 	for _, fd := range fds {
-		// The one of ReadDir is closed again.
+		// ReadDir's own descriptor is closed already.
 		if link, err := os.Readlink(filepath.Join("/proc/self/fd", fd.Name())); err == nil {
 			v.files["descriptor "+fd.Name()] = link
 		}
@@ -146,7 +146,7 @@ func takeInventory() (*inventory, error) {
 	return v, nil
 }
 
-// check waits until nothing is left besides what the inventory has.
+// check returns an error unless within 10 seconds nothing is left that the inventory lacks.
 func (v *inventory) check() error {
 	var left []string
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
@@ -159,18 +159,18 @@ func (v *inventory) check() error {
 		if now.goroutines > v.goroutines {
 			var stacks bytes.Buffer
 			pprof.Lookup("goroutine").WriteTo(&stacks, 1) // a buffer has no errors
-			left = append(left, fmt.Sprintf("%d goroutines, before %d: %s", now.goroutines, v.goroutines, &stacks))
+			left = append(left, fmt.Sprintf("%d goroutines, want %d: %s", now.goroutines, v.goroutines, &stacks))
 		}
 		if len(left) == 0 {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("the tests have left\n%s", strings.Join(left, "\n"))
+			return fmt.Errorf("the tests have left behind\n%s", strings.Join(left, "\n"))
 		}
 	}
 }
 
-// added returns what is in now and not in before.
+// added returns the entries of now that are not in before.
 func added(before, now map[string]string) (list []string) {
 	for key, value := range now {
 		if before[key] != value {
@@ -180,13 +180,13 @@ func added(before, now map[string]string) (list []string) {
 	return list
 }
 
-// cgroups has the names of the cgroups that this program made.
+// cgroups holds the names of the cgroups that this program has created.
 var cgroups struct {
 	sync.Mutex
 	names []string
 }
 
-// madeCgroup notes the name of a cgroup that this program makes.
+// madeCgroup records the name of a cgroup that this program creates, and returns it.
 func madeCgroup(name string) string {
 	cgroups.Lock()
 	defer cgroups.Unlock()

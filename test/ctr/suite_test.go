@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestInventory checks that an open file and a goroutine are found.
+// TestInventory checks that an inventory finds an open file and a goroutine.
 func TestInventory(t *testing.T) {
 	before, err := takeInventory()
 	if err != nil {
@@ -24,7 +24,7 @@ func TestInventory(t *testing.T) {
 	}
 	left := added(before.files, now.files)
 	if len(left) != 1 || !strings.HasSuffix(left[0], "/dev/null") || now.goroutines != before.goroutines+1 {
-		t.Errorf("%q, %d goroutines, before %d", left, now.goroutines, before.goroutines)
+		t.Errorf("got %q, %d goroutines, want /dev/null, %d", left, now.goroutines, before.goroutines+1)
 	}
 	close(stop)
 	f.Close()

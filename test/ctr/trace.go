@@ -13,21 +13,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Traced is how a program has ended whose system calls were counted.
+// Traced is the result of a program whose system calls were counted.
 type Traced struct {
-	// Calls is how many were begun, Killed tells that the last of them was not carried out: the program was killed there.
+	// Calls is the number of calls begun. Killed reports whether the program was killed before the
+	// last of them.
 	Calls  int
 	Killed bool
-	// Code is the exit code, if it was not killed.
+	// Code is the exit code, unless Killed.
 	Code           int
 	Stdout, Stderr string
 }
 
-// traceTime bounds a traced program.
+// traceTime is the timeout of a traced program.
 const traceTime = time.Minute
 
-// RunTraced runs a program and counts some of its system calls, in all of its threads together (strace counts for each
-// thread, which leaves some calls out). The one with the number killAt, from 1 on, kills it instead.
+// RunTraced runs a program and counts the given system calls over all of its threads (strace counts
+// them per thread). It kills the program before the call number killAt, from 1.
 func RunTraced(killAt int, calls []Call, program string, args ...string) (r Traced, err error) {
 	line := append([]string{program}, args...)
 	var out [2]*os.File
@@ -40,7 +41,7 @@ func RunTraced(killAt int, calls []Call, program string, args ...string) (r Trac
 	}
 	done := make(chan error)
 	go func() {
-		// A tracer is a thread, and the program inherits its filter. It ends with the goroutine.
+		// The tracer is a thread, whose filter the program inherits. It ends with the goroutine.
 		runtime.LockOSThread()
 		err := installFilter(calls, unix.SECCOMP_RET_TRACE)
 		if err == nil {
@@ -73,7 +74,7 @@ func (r *Traced) run(killAt int, line []string, out [2]*os.File) error {
 	if err != nil {
 		return err
 	}
-	defer time.AfterFunc(traceTime, func() { unix.Kill(pid, unix.SIGKILL) }).Stop() // it may be gone
+	defer time.AfterFunc(traceTime, func() { unix.Kill(pid, unix.SIGKILL) }).Stop() // may have exited
 	var status unix.WaitStatus
 	if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != nil {
 		return err
@@ -86,26 +87,26 @@ func (r *Traced) run(killAt int, line []string, out [2]*os.File) error {
 		return err
 	}
 	for {
-		stopped, err := unix.Wait4(-pid, &status, unix.WALL, nil) // of the group: other tests have children, too
+		stopped, err := unix.Wait4(-pid, &status, unix.WALL, nil) // only the group, not other tests' children
 		if err != nil {
 			return err
 		}
 		if status.Stopped() {
-			r.goOn(pid, stopped, killAt, status)
+			r.resume(pid, stopped, killAt, status)
 			continue
 		}
 		if stopped == pid {
 			r.Code = status.ExitStatus()
 			if status.Signaled() && !r.Killed {
-				return fmt.Errorf("it was ended by %v", status.Signal())
+				return fmt.Errorf("killed by %v", status.Signal())
 			}
 			return nil
 		}
 	}
 }
 
-// goOn lets a thread go on that has stopped, or kills the process.
-func (r *Traced) goOn(pid, thread, killAt int, status unix.WaitStatus) {
+// resume resumes a stopped thread, or kills the process at the call number killAt.
+func (r *Traced) resume(pid, thread, killAt int, status unix.WaitStatus) {
 	signal := 0
 	switch {
 	case status.StopSignal() == unix.SIGTRAP && int(status)>>16 == unix.PTRACE_EVENT_SECCOMP:
@@ -116,8 +117,8 @@ func (r *Traced) goOn(pid, thread, killAt int, status unix.WaitStatus) {
 		signal = int(status.StopSignal())
 	}
 	if r.Killed {
-		unix.Kill(pid, unix.SIGKILL) // it is ours, and not waited for yet
+		unix.Kill(pid, unix.SIGKILL) // not reaped yet
 		return
 	}
-	unix.PtraceCont(thread, signal) // it may have been ended by another one
+	unix.PtraceCont(thread, signal) // another thread may have ended it
 }

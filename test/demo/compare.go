@@ -9,10 +9,10 @@ import (
 	"palisade/test/ctr"
 )
 
-// fact is a row of the table: a value in a file.
+// fact is a row of the table: a value in the text of a file.
 type fact struct {
 	name, path string
-	see        func(text string) string
+	extract    func(text string) string
 }
 
 var facts = []fact{
@@ -34,10 +34,10 @@ var facts = []fact{
 	{"ids of users", "/proc/1/uid_map", func(text string) string { return strings.Join(strings.Fields(text), " ") }},
 }
 
-// hostUID is the user of the host that a container's root is.
+// hostUID is the host's user id of a container's root.
 var hostUID = fact{"its root, outside", "/proc/%d/status", func(text string) string { return strings.Fields(all("Uid")(text) + " ?")[0] }}
 
-// compare prints the table: what processes in two containers read, and who they are outside.
+// compare prints the table: what processes in two containers read, and their user on the host.
 func compare(ctx context.Context, without, with *ctr.Container) error {
 	row := func(name, first, second string) { fmt.Printf("%-18s  %-40s  %s\n", name, first, second) }
 	row("", "without", "with")
@@ -49,7 +49,7 @@ func compare(ctx context.Context, without, with *ctr.Container) error {
 			if err != nil {
 				return err
 			}
-			cells = append(cells, short(f.see(text)))
+			cells = append(cells, short(f.extract(text)))
 		}
 		row(f.name, cells[0], cells[1])
 	}
@@ -59,13 +59,13 @@ func compare(ctx context.Context, without, with *ctr.Container) error {
 		if err != nil {
 			return err
 		}
-		cells = append(cells, hostUID.see(string(text)))
+		cells = append(cells, hostUID.extract(string(text)))
 	}
 	row(hostUID.name, cells[0], cells[1])
 	return nil
 }
 
-// all has the values of a key, of each line that has it.
+// all returns a function that returns the values of a key in all lines.
 func all(key string) func(string) string {
 	return func(text string) string {
 		var values []string
@@ -78,7 +78,7 @@ func all(key string) func(string) string {
 	}
 }
 
-// cpuLines has the keys and busy and idle ticks of the CPUs.
+// cpuLines returns the name and the idle ticks of each CPU.
 func cpuLines(text string) string {
 	var lines []string
 	for line := range strings.Lines(text) {
@@ -89,7 +89,7 @@ func cpuLines(text string) string {
 	return strings.Join(lines, ", ")
 }
 
-// column has the words of a column, from the given line on.
+// column returns the words in a column, without the first skip lines.
 func column(text string, number, skip int) string {
 	var words []string
 	for line := range strings.Lines(text) {
@@ -103,7 +103,7 @@ func column(text string, number, skip int) string {
 	return strings.Join(words, " ")
 }
 
-// short cuts a cell that is too long for the table.
+// short truncates a cell that is too long for the table.
 func short(cell string) string {
 	const width = 40
 	if cell == "" {

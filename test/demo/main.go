@@ -1,5 +1,6 @@
-// Command demo shows, side by side, what two containers with one CPU and 256 MiB read from /proc, without and with lxcfs's files, and that
-// the root of the second, which userns-shift has started, is an ordinary user of the host.
+// Command demo shows side by side what two containers with one CPU and 256 MiB read from /proc,
+// without and with lxcfs, and that root in the second, which userns-shift starts, is an
+// unprivileged user of the host.
 package main
 
 import (
@@ -19,12 +20,12 @@ import (
 )
 
 func main() {
-	lxcfs := flag.String("lxcfs", "bin/lxcfs", "the daemon")
-	toolkit := flag.String("toolkit", "bin/lxcfs-toolkit", "the program with the hook")
-	shift := flag.String("shift", "bin/userns-shift", "the wrapper of the runtime")
-	runtime := flag.String("runtime", "runc", "the container runtime: runc or crun")
+	lxcfs := flag.String("lxcfs", "bin/lxcfs", "path of lxcfs")
+	toolkit := flag.String("toolkit", "bin/lxcfs-toolkit", "path of lxcfs-toolkit")
+	shift := flag.String("shift", "bin/userns-shift", "path of userns-shift")
+	runtime := flag.String("runtime", "runc", "container runtime: runc or crun")
 	flag.Parse()
-	// Clean up also after the end of the terminal (SIGHUP) or of the reader of the output (SIGPIPE).
+	// Clean up also when the terminal (SIGHUP) or the reader of the output (SIGPIPE) has gone.
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer cancel()
 	if err := run(ctx, *lxcfs, *toolkit, *shift, *runtime); err != nil {
@@ -35,7 +36,7 @@ func main() {
 
 func run(ctx context.Context, lxcfs, toolkit, shift, runtime string) (err error) {
 	if os.Geteuid() != 0 {
-		return errors.New("a container and a mount take root: run sudo make demo")
+		return errors.New("containers and mounts need root: run sudo make demo")
 	}
 	dir, err := os.MkdirTemp("", "palisade-demo-")
 	if err != nil {
@@ -80,7 +81,7 @@ func run(ctx context.Context, lxcfs, toolkit, shift, runtime string) (err error)
 	return show(ctx, c)
 }
 
-// show prints what programs in a container make of it.
+// show prints the output of programs in a container.
 func show(ctx context.Context, c *ctr.Container) error {
 	for _, args := range [][]string{{"free", "-m"}, {"uptime"}, {"grep", "-c", "^processor", "/proc/cpuinfo"}, {"top", "-bn1"}} {
 		fmt.Printf("\ncontainer# %s\n", strings.Join(args, " "))
@@ -93,7 +94,7 @@ func show(ctx context.Context, c *ctr.Container) error {
 	return nil
 }
 
-// wrap makes a runtime that gives its containers a user namespace: userns-shift by another name.
+// wrap creates a runtime wrapper that gives containers a user namespace: a link to userns-shift.
 func wrap(dir, shift, runtime string) (wrapper string, err error) {
 	if shift, err = filepath.Abs(shift); err != nil {
 		return "", err

@@ -17,31 +17,31 @@ import (
 	"palisade/test/ctr"
 )
 
-// guest is a system container, whose init keeps a program running that reads all files.
+// guest is a system container whose init runs a reader of the files of lxcfs.
 type guest struct {
 	name string
-	// pid is its init, as the machine sees it.
+	// pid is its init in the machine's pid namespace.
 	pid string
-	// exec is how a program is run inside.
+	// exec is the command line prefix that runs a program inside.
 	exec    []string
 	started time.Time
 }
 
 const (
 	memoryLimit = 64 << 20
-	// notes is where the reader writes how it goes.
+	// notes is the file in which the reader counts reads.
 	notes = "/tmp/reads"
-	// firstID is the host's id of the containers' root.
+	// firstID is the host's id of root in the containers.
 	firstID = "100000"
 )
 
-// inittab has the init of busybox start the reader, again where it ends in error.
+// inittab makes busybox's init start the reader.
 const inittab = `::sysinit:/bin/mkdir -p /tmp
 ::once:/bin/load watch ` + notes + ` 2 PAUSE /proc/cpuinfo /proc/meminfo /proc/stat /proc/uptime /proc/swaps /proc/loadavg /proc/partitions
 ::respawn:/bin/sleep 100000
 `
 
-// makeRootfs makes the root file system of both containers.
+// makeRootfs creates the root file system of both containers.
 func makeRootfs(dir string) error {
 	if err := ctr.NewRootfs(context.Background(), dir); err != nil {
 		return err
@@ -53,16 +53,16 @@ func makeRootfs(dir string) error {
 		return err
 	}
 	pause := "1ms"
-	if os.Getenv("PALISADE_VM") != "" { // its CPU is emulated, and has other things to do
+	if os.Getenv("PALISADE_VM") != "" { // the emulated CPU is slow
 		pause = "50ms"
 	}
 	return os.WriteFile(filepath.Join(dir, "etc/inittab"), []byte(strings.Replace(inittab, "PAUSE", pause, 1)), 0o644)
 }
 
-// bundle is that of runc's container.
+// bundle is the bundle of runc's container.
 const bundle = "/srv/system"
 
-// runRunc makes a bundle with the hooks of hookspec.json in its configuration, and starts it.
+// runRunc creates a bundle whose configuration has the hooks of hookspec.json, and starts it.
 func (s *story) runRunc() {
 	if err := os.MkdirAll(s.path(bundle), 0o755); err != nil {
 		s.Fatal(err)
@@ -95,20 +95,20 @@ func (s *story) runRunc() {
 	s.startRunc()
 }
 
-// startRunc starts a container by userns-shift's wrapper of runc.
+// startRunc starts a container with userns-shift's wrapper of runc.
 func (s *story) startRunc() {
 	s.system = &guest{name: "runc's container", exec: []string{"runc", "exec", "system"}, started: time.Now()}
-	// The shell leaves the container no pipe of ours.
+	// The container must not inherit our pipe.
 	s.do("sh", "-c", "userns-shift-runc run --detach --bundle "+bundle+" system </dev/null >/srv/log 2>&1 || { cat /srv/log; exit 1; }")
 	var state specs.State
 	if err := json.Unmarshal([]byte(s.do("runc", "state", "system")), &state); err != nil {
 		s.Fatal(err)
 	}
 	s.system.pid = fmt.Sprint(state.Pid)
-	s.readsGoOn()
+	s.readsContinue()
 }
 
-// runDocker starts one as alice, with the runtime that daemon.json names.
+// runDocker starts a container as alice, with the runtime in daemon.json.
 func (s *story) runDocker() {
 	image := s.path("/srv/box.tar")
 	if out, err := exec.Command("tar", "-C", shared.rootfs, "-cf", image, ".").CombinedOutput(); err != nil {
@@ -119,10 +119,10 @@ func (s *story) runDocker() {
 	s.docker("alice", "run", "--detach", "--name", "web", "--runtime", "palisade", "--restart", "always", "--network", "none",
 		"--memory", "64m", "--cpus", "1", "--cpuset-cpus", "0", "box", "/sbin/init")
 	s.web.pid = strings.TrimSpace(s.docker("alice", "inspect", "--format", "{{.State.Pid}}", "web"))
-	s.readsGoOn()
+	s.readsContinue()
 }
 
-// guests are those that run.
+// guests returns the running containers.
 func (s *story) guests() (all []*guest) {
 	for _, g := range []*guest{s.system, s.web} {
 		if g != nil && g.pid != "" {
@@ -132,10 +132,10 @@ func (s *story) guests() (all []*guest) {
 	return all
 }
 
-// inside is a path in the container, as the machine sees it.
+// inside returns the machine's path of a file in the container.
 func (g *guest) inside(name string) string { return "/proc/" + g.pid + "/root" + name }
 
-// progress is what a reader has noted.
+// progress is the content of a reader's notes.
 type progress struct {
 	state        string
 	began        int64
@@ -143,37 +143,37 @@ type progress struct {
 	text         string
 }
 
-// reads is how the reader goes.
+// reads returns the progress of the reader.
 func (s *story) reads(g *guest) (p progress) {
 	p.text = s.read(g.inside(notes))
-	fmt.Sscan(p.text, &p.state, &p.began, &p.reads, &p.wrong) // there may be nothing yet
+	fmt.Sscan(p.text, &p.state, &p.began, &p.reads, &p.wrong) // may be empty yet
 	return p
 }
 
-// readsGoOn waits until all readers have read more, and makes sure that nothing that they have read was wrong.
-func (s *story) readsGoOn() {
+// readsContinue waits until all readers have made progress, and checks that no read was wrong.
+func (s *story) readsContinue() {
 	s.Helper()
 	for _, g := range s.guests() {
 		before := s.reads(g)
 		var now progress
-		s.waitFor(g.name+" reads on", func() bool {
+		s.waitFor(g.name+" continues to read", func() bool {
 			now = s.reads(g)
-			// One that was left by an earlier container does not count.
+			// The notes may be an earlier container's.
 			return now.began == before.began && now.reads > before.reads+5 || now.began > before.began && now.reads > 5
 		})
 		if now.wrong > 0 {
-			s.see(false, "of %d reads in %s %d were wrong: %s", now.reads, g.name, now.wrong, now.text)
+			s.check(false, "%d of %d reads in %s were wrong: %s", now.wrong, now.reads, g.name, now.text)
 			s.FailNow()
 		}
 	}
 }
 
-// endReads ends all readers.
+// endReads stops all readers.
 func (s *story) endReads() {
 	for _, g := range s.guests() {
 		s.do(append(append([]string{}, g.exec...), "touch", notes+".stop")...)
 		s.waitFor("the reader in "+g.name+" has ended", func() bool { return s.reads(g).state == "ended" })
 		now := s.reads(g)
-		s.see(now.wrong == 0, "none of its %d reads was wrong", now.reads)
+		s.check(now.wrong == 0, "all of its %d reads were right", now.reads)
 	}
 }

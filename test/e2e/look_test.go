@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// contents are what the files of a container with 64 MiB and one CPU are like.
+// contents has patterns of the files in a container with 64 MiB and one CPU.
 var contents = map[string]string{
 	"proc/meminfo":                       `^MemTotal: +65536 kB\nMemFree: +\d+ kB\nMemAvailable: +\d{1,5} kB\n`,
 	"proc/cpuinfo":                       `^processor\t*: 0\n[^\n]`,
@@ -50,7 +50,7 @@ func (s *story) checkFiles() {
 				s.now.failures++
 				s.Errorf("%s: %s: %s, in %.300q", g.name, name, fault, texts[name[1:]])
 			}
-			if fault != "" || !strings.HasPrefix(name, "/sys/") || contents[name[1:]] != "" { // the others are alike
+			if fault != "" || !strings.HasPrefix(name, "/sys/") || contents[name[1:]] != "" { // others are similar
 				first, _, _ := strings.Cut(texts[name[1:]], "\n")
 				fmt.Fprintf(&s.now.text, "| %s | `%.60s` | %s |\n", name, strings.ReplaceAll(first, "\t", " "), strings.ReplaceAll(fault, "|", "\\|"))
 			}
@@ -59,7 +59,7 @@ func (s *story) checkFiles() {
 	}
 }
 
-// served are the files that lxcfs serves, without its own status.
+// served returns the files that lxcfs serves, except status.
 func (s *story) served() (names []string) {
 	top := s.path("/var/lib/lxc/lxcfs")
 	err := filepath.WalkDir(top, func(path string, entry fs.DirEntry, err error) error {
@@ -71,7 +71,7 @@ func (s *story) served() (names []string) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.see(len(names) > 10, "lxcfs serves %d files", len(names))
+	s.check(len(names) > 10, "lxcfs serves %d files", len(names))
 	return names
 }
 
@@ -93,7 +93,7 @@ func (s *story) readAll(g *guest, names []string) map[string]string {
 	return texts
 }
 
-// fault is what is wrong with a file in a container.
+// fault returns what is wrong with a file in a container, or "".
 func (s *story) fault(name string, texts map[string]string, mounted string, g *guest) string {
 	at := "/" + name
 	if strings.HasPrefix(name, "sys/") {
@@ -102,7 +102,7 @@ func (s *story) fault(name string, texts map[string]string, mounted string, g *g
 		at = "/proc/pressure"
 	}
 	if !regexp.MustCompile(" " + regexp.QuoteMeta(at) + "(/[a-z]+)? .* - fuse.lxcfs ").MatchString(mounted) {
-		return "it is not lxcfs's"
+		return "it is not a mount of lxcfs"
 	}
 	pattern, text := contents[name], texts[name]
 	if strings.HasPrefix(name, "proc/pressure/") {
@@ -111,22 +111,22 @@ func (s *story) fault(name string, texts map[string]string, mounted string, g *g
 	switch {
 	case otherCPU.MatchString(name):
 		if !strings.Contains(text, "no such file") {
-			return "the container has one CPU"
+			return "it exists for a CPU that the container does not have"
 		}
 	case pattern != "" && !regexp.MustCompile(pattern).MatchString(text):
 		return "it does not match " + pattern
 	case pattern == "" && strings.HasPrefix(name, "proc/"):
-		return "no expectation for this file"
+		return "no pattern for this file"
 	case pattern == "" && strings.HasPrefix(text, "error: "):
 		if info, err := os.Stat("/" + name); err == nil && info.Mode()&0o004 != 0 && isReadable("/"+name) {
-			return "it cannot be read, and the host's can"
+			return "it cannot be read, but the host's can"
 		}
 	case name == "proc/cpuinfo" && strings.Count(text, "processor\t") != 1:
 		return "it has other CPUs"
 	case name == "proc/uptime":
 		var up float64
 		if fmt.Sscan(text, &up); up > time.Since(g.started).Seconds()+2 {
-			return "it is older than the container"
+			return "the uptime exceeds the container's age"
 		}
 	}
 	return ""
@@ -137,50 +137,50 @@ func isReadable(path string) bool {
 	return err == nil
 }
 
-// checkOwners looks at the containers from outside.
+// checkOwners checks the ids of processes and files of the containers inside and on the host.
 func (s *story) checkOwners() {
 	for _, g := range s.guests() {
 		status := s.read("/proc/" + g.pid + "/status")
-		s.see(strings.Contains(status, "\nUid:\t"+firstID+"\t"+firstID+"\t") && strings.Contains(status, "\nGid:\t"+firstID+"\t"), "the init of %s is %s outside", g.name, firstID)
+		s.check(strings.Contains(status, "\nUid:\t"+firstID+"\t"+firstID+"\t") && strings.Contains(status, "\nGid:\t"+firstID+"\t"), "the init of %s is %s on the host", g.name, firstID)
 		ids := strings.Join(strings.Fields(s.read("/proc/"+g.pid+"/uid_map")), " ")
-		s.see(ids == "0 100000 65535", "its ids are mapped: %s", ids)
+		s.check(ids == "0 100000 65535", "its ids are mapped: %s", ids)
 		const look = "echo mine >/root/made; stat -c %u /root/made /bin/busybox; id -u; { echo 1 >/proc/sys/kernel/panic; } 2>/dev/null || echo refused"
 		inside := s.do(append(append([]string{}, g.exec...), "sh", "-c", look)...)
-		s.see(strings.HasPrefix(inside, "0\n0\n0\n"), "what it has made, and what it has got, belongs to root inside")
-		s.see(strings.HasSuffix(inside, "refused\n"), "its root may not change the kernel")
+		s.check(strings.HasPrefix(inside, "0\n0\n0\n"), "new and existing files belong to root inside")
+		s.check(strings.HasSuffix(inside, "refused\n"), "its root cannot change kernel parameters")
 		outside, err := s.run("stat", "-c", "%u", g.inside("/root/made"), g.inside("/bin/busybox"))
-		s.see(err == nil && outside == firstID+"\n"+firstID+"\n", "and to %s outside", firstID)
+		s.check(err == nil && outside == firstID+"\n"+firstID+"\n", "the files belong to %s on the host", firstID)
 	}
 }
 
-// checkUsers has three users ask dockerd.
+// checkUsers checks requests of several users to dockerd.
 func (s *story) checkUsers() {
 	s.docker("bob", "ps", "--format", "{{.Names}} {{.Image}}")
 	for _, refused := range [][]string{
 		append(dockerAs("bob"), "stop", "web"), append(dockerAs("bob"), "run", "box", "true"), {"docker", "-H", "unix:///run/docker.sock", "ps"},
 	} {
 		out, err := s.try(refused...)
-		s.see(err != nil && strings.Contains(out, "authorization denied by plugin authz-broker"), "it is refused by authz-broker")
+		s.check(err != nil && strings.Contains(out, "authorization denied by plugin authz-broker"), "it is refused by authz-broker")
 	}
 	out, err := s.try("env", "DOCKER_HOST=tcp://127.0.0.1:2376", "docker", "ps")
-	s.see(err != nil, "a client without a certificate is refused: %s", strings.TrimSpace(out))
+	s.check(err != nil, "a client without a certificate is refused: %s", strings.TrimSpace(out))
 	s.do("journalctl", "--sync")
 	log := s.do("sh", "-c", "journalctl -u authz-broker -o cat --no-pager | grep container_stop")
-	s.see(strings.Contains(log, `"user":"bob"`) && strings.Contains(log, `"allow":false`), "the audit has what bob wanted")
+	s.check(strings.Contains(log, `"user":"bob"`) && strings.Contains(log, `"allow":false`), "the audit log has bob's refused request")
 }
 
-// checkDefaultPolicy asks the broker of the package, with its policies unchanged, as dockerd does.
+// checkDefaultPolicy checks decisions of the broker with the policies as installed.
 func (s *story) checkDefaultPolicy() {
 	for question, want := range map[string]string{
 		`{"RequestMethod":"GET","RequestUri":"/info"}`:                                          `"Allow":true`,
 		`{"User":"alice","UserAuthNMethod":"TLS","RequestMethod":"GET","RequestUri":"/info"}`:   `"Allow":false`,
 		`{"User":"root","UserAuthNMethod":"TLS","RequestMethod":"GET","RequestUri":"/version"}`: `"Allow":false`,
 	} {
-		s.see(strings.Contains(s.ask(question), want), "the broker answers %s with %s", question, want)
+		s.check(strings.Contains(s.ask(question), want), "the broker answers %s with %s", question, want)
 	}
 }
 
-// ask asks the broker as dockerd does.
+// ask sends the broker a request as dockerd does, and returns the response.
 func (s *story) ask(question string) string {
 	socket := s.path("/run/docker/plugins/authz-broker.sock")
 	client := &http.Client{Timeout: waitTime, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

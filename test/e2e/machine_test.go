@@ -17,21 +17,21 @@ import (
 	"palisade/test/engine"
 )
 
-// machine is a clean root with this machine's /usr below its own, in which systemd is the init, in namespaces and cgroups of its own.
-// It may be booted again and again: what lies in the root stays.
+// machine is a clean root with an overlay of this machine's /usr, in which systemd is the init, in
+// its own namespaces and cgroups. The root survives a reboot.
 type machine struct {
 	root string
-	// usr is the directory whose files it has in its /usr.
+	// usr is the lower directory of its /usr.
 	usr     string
 	cgroups []string
 	systemd *exec.Cmd
-	// pid is the init, as this process sees it; "" while it is off.
+	// pid is the init in our pid namespace, "" while the machine is off.
 	pid   string
 	log   ctr.LockedBuffer
 	ended chan struct{}
 }
 
-// waitTime bounds each wait. It is long, since the CPU may be emulated, and the host busy.
+// waitTime is the timeout of each wait. It is long because the CPU may be emulated.
 const waitTime = 3 * time.Minute
 
 func newMachine(t *testing.T) *machine {
@@ -44,21 +44,21 @@ func newMachine(t *testing.T) *machine {
 		m.usr = "/usr"
 	}
 	if out, err := exec.Command("sh", "testdata/root.sh", m.root, m.usr).CombinedOutput(); err != nil {
-		t.Fatalf("make a root: %v: %s", err, out)
+		t.Fatalf("create the root: %v: %s", err, out)
 	}
 	t.Cleanup(func() {
 		m.kill()
 		for _, dir := range m.cgroups {
 			engine.WaitFor(t, dir+" is empty", func() bool { engine.RemoveCgroups(dir); _, err := os.Stat(dir); return err != nil })
 		}
-		syscall.Unmount(filepath.Join(m.root, "usr"), syscall.MNT_DETACH) // all goes with this process's namespace
+		syscall.Unmount(filepath.Join(m.root, "usr"), syscall.MNT_DETACH) // ends with our namespace anyway
 		syscall.Unmount(m.root, syscall.MNT_DETACH)
 	})
 	m.cgroups = engine.MakeCgroups(t, "palisade-e2e")
 	return m
 }
 
-// boot starts systemd, and waits until all that is enabled has been started.
+// boot starts systemd, and waits until all enabled units are started.
 func (m *machine) boot() error {
 	boot, err := filepath.Abs("testdata/boot.sh")
 	if err != nil {
@@ -72,7 +72,7 @@ func (m *machine) boot() error {
 	}
 	m.ended = make(chan struct{})
 	go func(cmd *exec.Cmd, ended chan struct{}) {
-		cmd.Wait() // it is killed, or ends its namespace
+		cmd.Wait() // killed, or powered off
 		close(ended)
 	}(m.systemd, m.ended)
 	for deadline := time.Now().Add(waitTime); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
@@ -85,10 +85,10 @@ func (m *machine) boot() error {
 			return nil
 		}
 	}
-	return fmt.Errorf("systemd does not come up: %s", m.log.String())
+	return fmt.Errorf("systemd does not start: %s", m.log.String())
 }
 
-// powerOff has systemd stop all services, and end.
+// powerOff makes systemd stop all services and exit.
 func (m *machine) powerOff() error {
 	if _, err := m.run("kill", "-s", "RTMIN+4", "1"); err != nil { // as systemctl poweroff
 		return err
@@ -98,21 +98,21 @@ func (m *machine) powerOff() error {
 		m.pid = ""
 		return nil
 	case <-time.After(waitTime):
-		return fmt.Errorf("systemd does not end: %s", m.log.String())
+		return fmt.Errorf("systemd does not exit: %s", m.log.String())
 	}
 }
 
-// kill ends it, if it runs.
+// kill kills the machine, if it runs.
 func (m *machine) kill() {
 	if m.systemd == nil || m.ended == nil {
 		return
 	}
-	m.systemd.Process.Kill() // to no effect, if it has ended
+	m.systemd.Process.Kill() // may have exited
 	<-m.ended
 	m.pid = ""
 }
 
-// path is a path of the machine's, as this process sees it.
+// path returns our path of a file in the machine.
 func (m *machine) path(name string) string {
 	if m.pid == "" {
 		return filepath.Join(m.root, name)
@@ -120,7 +120,7 @@ func (m *machine) path(name string) string {
 	return "/proc/" + m.pid + "/root" + name
 }
 
-// run runs a program in the machine, and returns what it prints.
+// run runs a program in the machine, and returns its output.
 func (m *machine) run(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), waitTime)
 	defer cancel()
@@ -130,12 +130,12 @@ func (m *machine) run(args ...string) (string, error) {
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
-		err = fmt.Errorf("it takes more than %v", waitTime)
+		err = fmt.Errorf("timed out after %v", waitTime)
 	}
 	return string(out), err
 }
 
-// read is a file of the machine, write makes one.
+// read returns the content of a file in the machine, or the error.
 func (m *machine) read(name string) string {
 	text, err := os.ReadFile(m.path(name))
 	if err != nil {

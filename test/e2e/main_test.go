@@ -1,7 +1,7 @@
 //go:build integration
 
-// Package e2e tells a story with the packages, from their installation to their removal: in a clean root with systemd, with containers of
-// runc and of Docker. It writes what it did and saw as a report.
+// Package e2e tests the packages from installation to removal, in a clean root with systemd, with
+// containers of runc, Docker and LXC. It writes a report of its steps and checks.
 package e2e
 
 import (
@@ -15,7 +15,8 @@ import (
 	"palisade/test/ctr"
 )
 
-// shared are a directory with the packages of two versions, see packages.sh, and a root file system for containers.
+// shared holds a directory with the packages of two versions (see packages.sh), and a root file
+// system for containers.
 var shared struct{ packages, rootfs string }
 
 func TestMain(m *testing.M) {

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Builds the packages of two versions: test/e2e/packages.sh DIR makes debs in DIR/debs/first and
-# DIR/debs/later, rpms in DIR/rpms/first and DIR/rpms/later, and the packages whose place they take in
-# DIR/debs/old and DIR/rpms/old. The programs of the later debs are those of the first, but for the
-# version that they tell.
+# DIR/debs/later, rpms in DIR/rpms/first and DIR/rpms/later, and the packages that they replace in
+# DIR/debs/old and DIR/rpms/old. The programs of the later debs are those of the first with another
+# version number.
 set -eu
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
 cd "$(dirname "$0")/../.."
@@ -34,7 +34,8 @@ done
 sh test/packages/testdata/obsolete.sh "$work"
 mv "$work"/RPMS/noarch/*.rpm "$dir/rpms/old"
 
-# Debian's lxcfs, of the files and scripts that are installed here. The machine's dpkg knows no package that it depends on.
+# Debian's lxcfs, from the files and scripts that are installed here, without dependencies, which
+# the machine's dpkg database lacks.
 mkdir -p "$work/lxcfs/DEBIAN"
 dpkg -L lxcfs | while read -r file; do
 	[ -d "$file" ] || [ ! -e "$file" ] || echo "${file#/}"

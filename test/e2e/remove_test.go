@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// others are directories of the engine and the operator, and what systemd and dpkg keep.
+// others lists files of the engine, the operator, systemd and dpkg.
 var others = []string{
 	"/srv", "/opt", "/var/tmp", "/var/lib/docker", "/var/lib/containerd", "/var/lib/dpkg", "/var/lib/systemd", "/var/log/journal", "/var/log/dpkg.log",
 	"/var/lib/private", "/var/log/private", "/var/cache/private", "/etc/cni", "/etc/docker", "/etc/default", "/etc/systemd/system/docker.service.d",
@@ -19,7 +19,7 @@ var others = []string{
 	"/run/user", "/run/runc", "/run/mount",
 }
 
-// tree is all that lies in the root, without what is of this machine's /usr, and of others.
+// tree returns the files in the root, except others and the directories of this machine's /usr.
 func (s *story) tree() map[string]bool {
 	all := make(map[string]bool)
 	for from, name := range map[string]string{
@@ -33,14 +33,14 @@ func (s *story) tree() map[string]bool {
 				}
 			}
 			if err != nil {
-				return nil // it comes and goes
+				return nil // may have been removed
 			}
 			if strings.HasPrefix(path, "/run/userns-shift-roots/") && strings.HasSuffix(path, "/rootfs") {
 				all[path] = true
-				return fs.SkipDir // what is in a container
+				return fs.SkipDir // a container's files
 			}
 			if info, err := entry.Info(); err == nil && info.Mode().Type() == fs.ModeDevice|fs.ModeCharDevice {
-				return nil // something of this machine's was taken away
+				return nil // an overlay whiteout
 			}
 			if lower, err := os.Lstat(strings.Replace(path, "/usr", s.usr, 1)); name != "/usr" || err != nil || !lower.IsDir() {
 				all[path] = true
@@ -51,7 +51,7 @@ func (s *story) tree() map[string]bool {
 	return all
 }
 
-// added are files that were not there before.
+// added returns the files that the root did not have before the first installation.
 func (s *story) added() (paths []string) {
 	for path := range s.tree() {
 		if !s.before[path] {
@@ -62,21 +62,23 @@ func (s *story) added() (paths []string) {
 	return paths
 }
 
-// remove takes the packages away under containers, after the operator has taken them out of dockerd's configuration.
+// remove removes the packages under running containers, after removing them from dockerd's
+// configuration.
 func (s *story) remove() {
 	s.file("/etc/docker/daemon.json", daemonWithout)
 	s.do("systemctl", "reload", "docker")
 	s.removePackages()
 }
 
-// removePackages takes them away, and makes sure that containers have the host's files and that only the files that must be kept are left.
+// removePackages removes the packages, and checks that containers have the host's files and that
+// only the files in kept remain.
 func (s *story) removePackages() {
 	s.do(append(slices.Clone(s.remover), packages...)...)
 	s.hostFiles()
-	s.see(!strings.Contains(s.read("/proc/1/mountinfo"), "lxc"), "nothing of it is mounted on the host")
+	s.check(!strings.Contains(s.read("/proc/1/mountinfo"), "lxc"), "lxcfs is not mounted on the host")
 	for _, unit := range services {
 		out, _ := s.run("systemctl", "show", "--property", "LoadState,ActiveState,UnitFileState", unit)
-		s.see(strings.Contains(out, "LoadState=not-found") && strings.Contains(out, "ActiveState=inactive"), "%s is gone", unit)
+		s.check(strings.Contains(out, "LoadState=not-found") && strings.Contains(out, "ActiveState=inactive"), "%s is gone", unit)
 	}
 	var want []string
 	for _, name := range s.kept {
@@ -85,13 +87,13 @@ func (s *story) removePackages() {
 		}
 	}
 	for _, path := range s.added() {
-		s.see(strings.HasPrefix(path, "/var/log/authz-broker") || slices.Contains(want, path), "left is %s", path)
+		s.check(strings.HasPrefix(path, "/var/log/authz-broker") || slices.Contains(want, path), "%s is kept", path)
 	}
 }
 
-// purge takes the rest away.
+// purge purges the packages, and checks that no file remains.
 func (s *story) purge() {
 	s.do(append([]string{"dpkg", "-P"}, packages...)...)
 	left := s.added()
-	s.see(len(left) == 0, "nothing is left of the packages: %q", left)
+	s.check(len(left) == 0, "no files of the packages remain: %q", left)
 }

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// report is the story as a Markdown document, for people: what was done in each step, and what was seen.
+// report is a Markdown document with the commands and checks of each step.
 type report struct {
 	path, title, intro string
 	steps              []*step
 }
 
-// step is one part of it.
+// step is a section of the report.
 type step struct {
 	title, why string
 	text       strings.Builder
@@ -25,7 +25,7 @@ type step struct {
 	ended      bool
 }
 
-// write writes the report as far as it is.
+// write writes the report on the steps so far.
 func (r *report) write() error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n\n%s\n\n| | step | result | seconds |\n| --- | --- | --- | --- |\n", r.title, r.intro)
@@ -54,7 +54,7 @@ func (s *step) result() string {
 	return "passed"
 }
 
-// command notes a command, and what it has printed.
+// command records a command and its output.
 func (s *step) command(line, out string, err error, took time.Duration) {
 	out = shorten(strings.TrimRight(out, "\n"), 30)
 	slow := ""
@@ -71,7 +71,7 @@ func (s *step) command(line, out string, err error, took time.Duration) {
 	s.text.WriteString("```\n\n")
 }
 
-// seen notes whether something was as it should be.
+// seen records the result of a check.
 func (s *step) seen(ok bool, what string) {
 	mark := "x"
 	if !ok {
@@ -81,7 +81,7 @@ func (s *step) seen(ok bool, what string) {
 	fmt.Fprintf(&s.text, "- [%s] %s\n\n", mark, strings.ReplaceAll(what, "\n", " "))
 }
 
-// shorten leaves out the middle of a text of many lines.
+// shorten drops the middle of a text with more than the given number of lines.
 func shorten(text string, lines int) string {
 	all := strings.Split(text, "\n")
 	if len(all) <= lines {

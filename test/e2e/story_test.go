@@ -14,70 +14,70 @@ import (
 	"palisade/test/ctr"
 )
 
-const intro = `An operator's whole way with Palisade: its packages are installed into a clean root with systemd, containers are run by runc and by
-Docker, everything that serves them is killed, restarted, upgraded and booted again under their eyes, and the packages are removed.`
+const intro = `The packages of Palisade are installed into a clean root with systemd, containers are run by runc and by
+Docker, the services are killed, restarted, upgraded and rebooted under them, and the packages are removed.`
 
-// story is what the steps share.
+// story is the state that the steps share.
 type story struct {
 	*testing.T
 	*machine
 	packager
-	// directory has the packages, as the machine sees it.
+	// directory is the machine's path of the packages.
 	directory string
 	report    *report
 	now       *step
-	// before is what was in the root before anything was installed.
+	// before has the files in the root before the first installation.
 	before map[string]bool
-	system *guest // runs by runc
-	web    *guest // runs by Docker
+	system *guest // run by runc
+	web    *guest // run by Docker
 }
 
 // part is a step of the report.
 type part struct {
 	title, why string
-	tell       func(*story)
+	run        func(*story)
 }
 
-// TestStory is all of it.
+// TestStory runs all steps with debs.
 func TestStory(t *testing.T) {
 	cgroups := "v1"
 	if ctr.OnV2() {
 		cgroups = "v2"
 	}
-	tellStory(t, debs, &report{title: "From the packages to nothing, on cgroup " + cgroups, path: "e2e-" + cgroups, intro: intro}, []part{
-		{"Install", "Five packages, with dpkg, into a root that knows none of them. No service is started or enabled by that.", (*story).install},
-		{"Start", "The services are enabled and started. The policies as installed are said to be provisional.", (*story).start},
-		{"Certificates and policies", "alice may do everything, bob may look. dockerd is told to ask.", (*story).wire},
-		{"A system container by runc", "Its root is an ordinary user of the host, and `hookspec.json` gives it its own `/proc`.", (*story).runRunc},
-		{"A system container by Docker", "The same, by a `dockerd` that listens with TLS and asks authz-broker.", (*story).runDocker},
-		{"Every file", "Each file that lxcfs serves is the container's own, inside of both.", (*story).checkFiles},
-		{"Owners outside", "What is root inside is no root outside.", (*story).checkOwners},
-		{"Who may do what", "By the names in the TLS certificates.", (*story).checkUsers},
+	runStory(t, debs, &report{title: "From the packages to nothing, on cgroup " + cgroups, path: "e2e-" + cgroups, intro: intro}, []part{
+		{"Install", "All packages, with dpkg, into a clean root. This neither starts nor enables a service.", (*story).install},
+		{"Start", "The services are enabled and started. The broker warns of the policies as installed.", (*story).start},
+		{"Certificates and policies", "alice may do everything, bob may only read. dockerd uses authz-broker.", (*story).wire},
+		{"A system container by runc", "Its root is an unprivileged user of the host, and `hookspec.json` gives it its own `/proc`.", (*story).runRunc},
+		{"A system container by Docker", "The same, with a `dockerd` that listens with TLS and asks authz-broker.", (*story).runDocker},
+		{"Every file", "Each file that lxcfs serves shows the container's values, in both.", (*story).checkFiles},
+		{"Owners", "Root in a container is not root on the host.", (*story).checkOwners},
+		{"Authorization", "By the names in the TLS certificates.", (*story).checkUsers},
 		{"Kill", "Everything is killed, while both containers read.", (*story).killAll},
 		{"Restart and reload", "Everything is restarted by its unit, while both containers read.", (*story).restartAll},
-		{"Metrics", "Both services tell Prometheus what they do, at sockets and, with drop-ins, at addresses.", (*story).turnMetricsOn},
+		{"Metrics", "Both services serve metrics for Prometheus on sockets and, with drop-ins, on TCP addresses.", (*story).turnMetricsOn},
 		{"Upgrade", "All packages at once, while both containers read.", (*story).upgrade},
-		{"Boot", "The machine is shut down and booted: the services come before the engine, and its containers come back.", (*story).bootAgain},
-		{"Stop and start", "A stop for good gives containers the host's files, and a start gives them their own again.", (*story).stopAndStart},
-		{"Remove", "The packages go while containers run; these get the host's files, and only configuration is left.", (*story).remove},
-		{"Purge", "Nothing is left.", (*story).purge},
+		{"Boot", "The machine is shut down and booted: the services start before the engine, which restarts its containers.", (*story).bootAgain},
+		{"Stop and start", "Stopping lxcfs gives containers the host's files, and starting it gives them their own again.", (*story).stopAndStart},
+		{"Remove", "The packages are removed while containers run; these get the host's files, and only configuration remains.", (*story).remove},
+		{"Purge", "No file remains.", (*story).purge},
 	})
 }
 
-// tellStory tells one, in a machine of its own. A step that fails is the last.
-func tellStory(t *testing.T, p packager, r *report, parts []part) {
+// runStory runs the steps in a new machine, up to the first that fails.
+func runStory(t *testing.T, p packager, r *report, parts []part) {
 	r.path = filepath.Join(cmp.Or(os.Getenv("PALISADE_REPORT"), "../../dist/report"), r.path+".md")
 	s := &story{T: t, machine: newMachine(t), packager: p, report: r}
 	t.Cleanup(func() { t.Log("the report is " + r.path) })
 	for _, part := range parts {
-		if !s.tell(part.title, part.why, part.tell) {
+		if !s.runStep(part.title, part.why, part.run) {
 			return
 		}
 	}
 }
 
-// tell tells one step.
-func (s *story) tell(title, why string, tell func(*story)) (ok bool) {
+// runStep runs a step, and writes the report so far.
+func (s *story) runStep(title, why string, run func(*story)) (ok bool) {
 	s.now = &step{title: title, why: why}
 	s.report.steps = append(s.report.steps, s.now)
 	started := time.Now()
@@ -93,11 +93,11 @@ func (s *story) tell(title, why string, tell func(*story)) (ok bool) {
 		}
 		ok = !s.Failed()
 	}()
-	tell(s)
+	run(s)
 	return
 }
 
-// explain adds what may tell why a step has failed.
+// explain adds logs to the report on a failed step.
 func (s *story) explain() {
 	if s.pid == "" {
 		return
@@ -112,7 +112,7 @@ func (s *story) explain() {
 	s.Logf("systemd: %s", s.log.String())
 }
 
-// do runs a command, which has to succeed, and reports it.
+// do runs and reports a command, which must succeed.
 func (s *story) do(args ...string) string {
 	s.Helper()
 	out, err := s.try(args...)
@@ -123,7 +123,7 @@ func (s *story) do(args ...string) string {
 	return out
 }
 
-// try runs a command, which may fail, and reports it.
+// try runs and reports a command, which may fail.
 func (s *story) try(args ...string) (string, error) {
 	started := time.Now()
 	out, err := s.run(args...)
@@ -131,7 +131,7 @@ func (s *story) try(args ...string) (string, error) {
 	return out, err
 }
 
-// commandLine is a command as one types it.
+// commandLine returns a command quoted for a shell.
 func commandLine(args []string) string {
 	var words []string
 	for _, arg := range args {
@@ -143,17 +143,17 @@ func commandLine(args []string) string {
 	return strings.Join(words, " ")
 }
 
-// see reports whether something is as it should be.
-func (s *story) see(ok bool, format string, args ...any) {
+// check reports the result of a check.
+func (s *story) check(ok bool, format string, args ...any) {
 	s.Helper()
 	what := fmt.Sprintf(format, args...)
 	s.now.seen(ok, what)
 	if !ok {
-		s.Error("it is not so: " + what)
+		s.Error("check failed: " + what)
 	}
 }
 
-// waitFor waits until something is so.
+// waitFor waits for a condition, and reports it.
 func (s *story) waitFor(what string, is func() bool) {
 	s.Helper()
 	started := time.Now()
@@ -167,7 +167,7 @@ func (s *story) waitFor(what string, is func() bool) {
 	s.now.seen(true, fmt.Sprintf("%s, after %.1f s", what, time.Since(started).Seconds()))
 }
 
-// file writes a file, and reports it.
+// file writes and reports a file.
 func (s *story) file(name, text string) {
 	s.Helper()
 	if err := s.write(name, text); err != nil {

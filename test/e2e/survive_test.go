@@ -8,25 +8,26 @@ import (
 	"strings"
 )
 
-// server is what lxcfs tells of itself.
+// server returns the status that lxcfs serves.
 func (s *story) server() (status struct {
 	PID     int    `json:"pid"`
 	Worker  int    `json:"worker"`
 	Version string `json:"version"`
 }) {
 	// Readers wait while no process serves.
-	json.Unmarshal([]byte(s.read("/var/lib/lxc/lxcfs/status")), &status) // there is nothing in it where it cannot be read
+	json.Unmarshal([]byte(s.read("/var/lib/lxc/lxcfs/status")), &status) // the zero value on error
 	return status
 }
 
-// disturb does something to lxcfs, and waits until another worker serves, of another supervisor where all is to change, and reads go on.
+// disturb is like change, and then waits until the readers continue.
 func (s *story) disturb(what string, all bool, args ...string) {
 	s.Helper()
 	s.change(what, all, args...)
-	s.readsGoOn()
+	s.readsContinue()
 }
 
-// change does something to lxcfs, and waits until another worker serves, of another supervisor where all is to change.
+// change runs a command that restarts lxcfs, and waits until another worker serves, with another
+// supervisor if all is set.
 func (s *story) change(what string, all bool, args ...string) {
 	s.Helper()
 	before := s.server()
@@ -37,7 +38,7 @@ func (s *story) change(what string, all bool, args ...string) {
 	})
 }
 
-// soonEnded is how often lxcfs is told to end, and killed, when it has just begun.
+// soonEnded is the number of times that lxcfs is terminated and killed directly after its start.
 const soonEnded = 5
 
 // killAll kills the worker, the supervisor, both, and the broker.
@@ -46,23 +47,23 @@ func (s *story) killAll() {
 	s.disturb("the worker is killed", false, "kill", "-9", fmt.Sprint(now.Worker))
 	s.disturb("the supervisor is killed", true, "kill", "-9", fmt.Sprint(now.PID))
 	s.disturb("all of lxcfs is killed", true, "systemctl", "kill", "--signal=KILL", "lxcfs")
-	for range soonEnded { // now and again its containers are being given its files then
-		s.change("all of lxcfs is told to end, as soon as it serves", true, "systemctl", "kill", "lxcfs")
-		s.change("the supervisor is killed, as soon as it serves", true, "systemctl", "kill", "--kill-who=main", "--signal=KILL", "lxcfs")
+	for range soonEnded { // sometimes while it remounts its files in containers
+		s.change("all of lxcfs is terminated as soon as it serves", true, "systemctl", "kill", "lxcfs")
+		s.change("the supervisor is killed as soon as it serves", true, "systemctl", "kill", "--kill-who=main", "--signal=KILL", "lxcfs")
 	}
-	s.readsGoOn()
+	s.readsContinue()
 	before := s.mainPID("authz-broker")
 	s.do("systemctl", "kill", "--signal=KILL", "authz-broker")
 	s.docker("bob", "ps", "--quiet")
-	s.see(s.mainPID("authz-broker") != before, "another broker has answered bob")
+	s.check(s.mainPID("authz-broker") != before, "a new broker has answered bob")
 	s.stillMounted()
 }
 
-// stillMounted makes sure that there is one lxcfs, and one mount on each file.
+// stillMounted checks that there is one mount of lxcfs on the host and one in each container.
 func (s *story) stillMounted() {
-	s.see(strings.Count(s.read("/proc/1/mountinfo"), " /var/lib/lxc/lxcfs ") == 1, "lxcfs is mounted once")
+	s.check(strings.Count(s.read("/proc/1/mountinfo"), " /var/lib/lxc/lxcfs ") == 1, "lxcfs is mounted once")
 	for _, g := range s.guests() {
-		s.see(strings.Count(s.read("/proc/"+g.pid+"/mountinfo"), " /proc/meminfo ") == 1, "%s has one mount on its meminfo", g.name)
+		s.check(strings.Count(s.read("/proc/"+g.pid+"/mountinfo"), " /proc/meminfo ") == 1, "%s has one mount on its meminfo", g.name)
 	}
 }
 
@@ -82,42 +83,42 @@ func (s *story) upgrade() {
 	first, broker := s.server(), s.mainPID("authz-broker")
 	s.add("later", len(packages))
 	now := s.server()
-	s.see(now.Version != first.Version && now.Worker != first.Worker && now.PID == first.PID, "the worker is of %s, and was of %s; its supervisor stays", now.Version, first.Version)
-	s.see(s.mainPID("authz-broker") != broker, "another broker runs")
-	s.readsGoOn()
-	s.tells(lxcfsMetrics, `palisade_lxcfs_workers_replaced_total{reason="upgrade"} 1`, `version="`+now.Version+`"`)
-	s.tells(brokerMetrics, `version="`+now.Version+`"`)
+	s.check(now.Version != first.Version && now.Worker != first.Worker && now.PID == first.PID, "the worker has version %s instead of %s, and the same supervisor", now.Version, first.Version)
+	s.check(s.mainPID("authz-broker") != broker, "a new broker runs")
+	s.readsContinue()
+	s.serves(lxcfsMetrics, `palisade_lxcfs_workers_replaced_total{reason="upgrade"} 1`, `version="`+now.Version+`"`)
+	s.serves(brokerMetrics, `version="`+now.Version+`"`)
 	s.docker("bob", "ps", "--quiet")
-	s.see(s.read(policyFile) == policies, "the policies are still the operator's")
+	s.check(s.read(policyFile) == policies, "the policies are still the operator's")
 	s.stillMounted()
 }
 
-// bootAgain shuts the machine down, and boots it.
+// bootAgain shuts the machine down and boots it.
 func (s *story) bootAgain() {
 	s.do("runc", "kill", "system", "KILL")
 	s.system.pid = ""
 	if err := s.powerOff(); err != nil {
-		s.see(false, "%v", err)
+		s.check(false, "%v", err)
 		s.FailNow()
 	}
-	s.see(true, "the machine is off")
+	s.check(true, "the machine is off")
 	if err := s.boot(); err != nil {
-		s.see(false, "%v", err)
+		s.check(false, "%v", err)
 		s.FailNow()
 	}
-	s.see(true, "the machine has booted")
+	s.check(true, "the machine has booted")
 	entered := make(map[string]uint64)
 	for _, unit := range []string{"lxcfs.service", "authz-broker.socket", "authz-broker.service", "docker.service"} {
 		var at uint64
 		out := s.do("systemctl", "show", "--property", "ActiveEnterTimestampMonotonic", "--value", unit)
 		if fmt.Sscan(out, &at); at == 0 {
-			s.see(false, "%s is not active", unit)
+			s.check(false, "%s is not active", unit)
 		}
 		entered[unit] = at
 	}
 	for unit, at := range entered {
 		if unit != "docker.service" {
-			s.see(at < entered["docker.service"], "%s is there before docker.service", unit)
+			s.check(at < entered["docker.service"], "%s is active before docker.service", unit)
 		}
 	}
 	s.waitFor("Docker's container runs again", func() bool {
@@ -126,12 +127,12 @@ func (s *story) bootAgain() {
 		s.web.pid = pid
 		return err == nil && running == "true"
 	})
-	s.readsGoOn()
+	s.readsContinue()
 	total := s.do(append(append([]string{}, s.web.exec...), "head", "-n", "1", "/proc/meminfo")...)
-	s.see(strings.HasSuffix(total, " 65536 kB\n"), "with files of its own")
+	s.check(strings.HasSuffix(total, " 65536 kB\n"), "it has its own files")
 }
 
-// stopAndStart stops lxcfs for good, after the readers have ended: what they read would be another machine's.
+// stopAndStart stops lxcfs, after the readers, to which the host's files would be wrong.
 func (s *story) stopAndStart() {
 	s.startRunc()
 	s.endReads()
@@ -139,11 +140,11 @@ func (s *story) stopAndStart() {
 	s.hostFiles()
 	s.do("systemctl", "start", "lxcfs")
 	for _, g := range s.guests() {
-		s.see(s.firstLine(g) == "MemTotal:          65536 kB", "%s has its own files again", g.name)
+		s.check(s.firstLine(g) == "MemTotal:          65536 kB", "%s has its own files again", g.name)
 	}
 }
 
-// firstLine is that of a container's meminfo.
+// firstLine returns the first line of a container's meminfo.
 func (s *story) firstLine(g *guest) string {
 	s.Helper()
 	out, err := s.run("nsenter", "--target", g.pid, "--mount", "--pid", "--root", "/bin/head", "-n", "1", "/proc/meminfo")
@@ -153,12 +154,12 @@ func (s *story) firstLine(g *guest) string {
 	return strings.TrimSpace(out)
 }
 
-// hostFiles makes sure that containers have the host's files.
+// hostFiles checks that containers have the host's files.
 func (s *story) hostFiles() {
 	total, _, _ := strings.Cut(s.read("/proc/meminfo"), "\n")
 	for _, g := range s.guests() {
-		s.see(s.firstLine(g) == total, "%s has the host's files", g.name)
-		s.see(!strings.Contains(s.read("/proc/"+g.pid+"/mountinfo"), "fuse.lxcfs"), "%s has no mount of lxcfs", g.name)
+		s.check(s.firstLine(g) == total, "%s has the host's files", g.name)
+		s.check(!strings.Contains(s.read("/proc/"+g.pid+"/mountinfo"), "fuse.lxcfs"), "%s has no mount of lxcfs", g.name)
 	}
-	s.see(!strings.Contains(s.read("/proc/1/mountinfo"), "/var/lib/lxc/lxcfs "), "lxcfs is not mounted on the host")
+	s.check(!strings.Contains(s.read("/proc/1/mountinfo"), "/var/lib/lxc/lxcfs "), "lxcfs is not mounted on the host")
 }

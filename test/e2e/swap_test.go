@@ -11,21 +11,21 @@ import (
 	"palisade/test/ctr"
 )
 
-const swapIntro = `A host with Debian's LXC and lxcfs: the packages take the place of lxcfs under
+const swapIntro = `A host with Debian's LXC and lxcfs: the packages replace lxcfs under
 running containers, and are removed under them.`
 
-// TestSwap is the way of an operator of LXC.
+// TestSwap replaces Debian's lxcfs under containers of LXC.
 func TestSwap(t *testing.T) {
 	path := "swap-v1"
 	if ctr.OnV2() {
 		path = "swap-v2"
 	}
 	r := &report{title: "In the place of Debian's lxcfs", path: path, intro: swapIntro}
-	tellStory(t, debs, r, []part{
+	runStory(t, debs, r, []part{
 		{"Debian's lxcfs", "It serves a container of LXC.", (*story).runLXC},
-		{"Swap", "dpkg removes it for ours, which serves the container from then on.", (*story).swap},
+		{"Swap", "dpkg replaces it by ours, which then serves the container.", (*story).swap},
 		{"Kill", "lxcfs is killed, and stopped and started.", (*story).killSwapped},
-		{"Remove", "The packages go while containers run.", (*story).removeSwapped},
+		{"Remove", "The packages are removed while containers run.", (*story).removeSwapped},
 	})
 }
 
@@ -40,7 +40,7 @@ lxc.init.cmd = /bin/sleep 1000000
 lxc.cgroup.memory.limit_in_bytes = 64M
 lxc.cgroup2.memory.max = 64M
 `
-	// noCondition has Debian's unit run in this machine, which is a container.
+	// noCondition lets Debian's unit run in this machine, which is a container.
 	noCondition = "/etc/systemd/system/lxcfs.service.d/container.conf"
 	ownMemory   = "MemTotal:          65536 kB"
 )
@@ -59,7 +59,7 @@ func (s *story) runLXC() {
 		return strings.Contains(s.read("/proc/1/mountinfo"), " /var/lib/lxcfs ")
 	})
 	s.system = s.startLXC("old")
-	s.see(s.firstLine(s.system) == ownMemory, "the container has its own memory")
+	s.check(s.firstLine(s.system) == ownMemory, "the container has its own memory")
 	s.do("rm", noCondition)
 }
 
@@ -81,22 +81,22 @@ func (s *story) startLXC(name string) *guest {
 func (s *story) swap() {
 	s.add("first", len(packages))
 	_, err := s.run("dpkg-query", "--show", "--showformat", "${db:Status-Status}", "lxcfs")
-	out, _ := s.run("dpkg-query", "-W", "-f", "${db:Status-Status}", "lxcfs") // it may be unknown
-	s.see(err != nil || out != "installed", "Debian's package is %s", out)
+	out, _ := s.run("dpkg-query", "-W", "-f", "${db:Status-Status}", "lxcfs") // may be unknown
+	s.check(err != nil || out != "installed", "Debian's package is %s", out)
 	for _, is := range []string{"is-enabled", "is-active"} {
 		_, err := s.run("systemctl", is, "--quiet", "lxcfs")
-		s.see(err == nil, "lxcfs.service %s", is)
+		s.check(err == nil, "lxcfs.service %s", is)
 	}
 	s.do("lxcfs-toolkit", "check-lxcfs")
 	s.web = s.startLXC("new")
 	s.checkLXC()
 }
 
-// checkLXC makes sure that both containers are served and listed by their names.
+// checkLXC checks that both containers are served and listed by name.
 func (s *story) checkLXC() {
 	s.Helper()
 	for _, g := range s.guests() {
-		s.see(s.firstLine(g) == ownMemory, "%s has its own memory", g.name)
+		s.check(s.firstLine(g) == ownMemory, "%s has its own memory", g.name)
 	}
 	var list struct {
 		Containers []struct {
@@ -118,10 +118,10 @@ func (s *story) checkLXC() {
 			}
 		}
 	}
-	s.see(found == 2 && len(list.Containers) == 2, "list has both by their names")
+	s.check(found == 2 && len(list.Containers) == 2, "list has both by name")
 }
 
-// killSwapped disturbs lxcfs.
+// killSwapped kills, stops and starts lxcfs.
 func (s *story) killSwapped() {
 	s.change("all of lxcfs is killed", true, "systemctl", "kill", "--signal=KILL", "lxcfs")
 	s.checkLXC()
@@ -136,11 +136,11 @@ func (s *story) removeSwapped() {
 	s.do(append(append([]string{}, s.remover...), packages...)...)
 	s.hostFiles()
 	mounts := s.read("/proc/1/mountinfo")
-	s.see(!strings.Contains(mounts, "fuse.lxcfs"), "nothing of it is mounted on the host")
+	s.check(!strings.Contains(mounts, "fuse.lxcfs"), "lxcfs is not mounted on the host")
 	for _, name := range []string{"old", "new"} {
 		s.do("lxc-stop", "-P", containersPath, "-n", name, "-k")
 	}
-	// Without lxcfs containers start as ever.
+	// Containers start without lxcfs as before.
 	g := s.startLXC("last")
 	s.web, s.system = g, nil
 	s.hostFiles()

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// MakeCgroups makes cgroups for a test by NewCgroups, with a name of their own.
+// MakeCgroups calls NewCgroups with a unique name.
 func MakeCgroups(t testing.TB, name string) []string {
 	t.Helper()
 	dirs, err := NewCgroups(fmt.Sprintf("%s-%08x", name, rand.Uint32()))
@@ -21,8 +21,7 @@ func MakeCgroups(t testing.TB, name string) []string {
 	return dirs
 }
 
-// NewCgroups makes a cgroup of this name in each hierarchy, which processes may take for the root by
-// EnterCgroups. The caller removes them by RemoveCgroups.
+// NewCgroups creates a cgroup in each hierarchy, for EnterCgroups. Remove them with RemoveCgroups.
 func NewCgroups(name string) (dirs []string, err error) {
 	table, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -39,7 +38,7 @@ func NewCgroups(name string) (dirs []string, err error) {
 			return dirs, err
 		}
 		dirs = append(dirs, dir)
-		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // v1 lets no process in before
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // v1 refuses processes without
 			text, err := os.ReadFile(filepath.Join(fields[4], file))
 			if err != nil {
 				continue
@@ -52,23 +51,24 @@ func NewCgroups(name string) (dirs []string, err error) {
 	return dirs, nil
 }
 
-// EnterCgroups is a shell's script that enters the cgroups $1 to --, takes them for the roots, and becomes the rest. Whoever started it
-// stays outside: on v2 no process may be where there are cgroups with controllers.
+// EnterCgroups is a shell script that enters the cgroups in its arguments up to --, and executes
+// the other arguments in a new cgroup namespace. The caller stays outside: on v2 a cgroup with
+// controllers in its children can hold no process.
 const EnterCgroups = `while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs"; shift; done; shift; exec unshare --cgroup "$@"`
 
-// MountCgroups is a shell's script that mounts the hierarchies that this process is in at the directory
-// $1, each from its own cgroup on.
+// MountCgroups is a shell script that mounts the hierarchies on the directory $1, each from this
+// process's cgroup on.
 //
 //go:embed cgroups.sh
 var MountCgroups string
 
-// RemoveCgroups removes the cgroups without processes, the innermost first.
+// RemoveCgroups removes a cgroup and its descendants that have no processes.
 func RemoveCgroups(dir string) {
-	entries, _ := os.ReadDir(dir) // they may go by themselves
+	entries, _ := os.ReadDir(dir) // may be removed concurrently
 	for _, entry := range entries {
 		if entry.IsDir() {
 			RemoveCgroups(filepath.Join(dir, entry.Name()))
 		}
 	}
-	syscall.Rmdir(dir) // it is tried again
+	syscall.Rmdir(dir) // callers retry
 }

@@ -1,4 +1,4 @@
-// Package engine starts real container engines for tests, and runs programs.
+// Package engine starts container engines and programs for tests.
 package engine
 
 import (
@@ -22,7 +22,8 @@ import (
 	"time"
 )
 
-// Need makes sure that an engine is there. The virtual machine has none: its kernel and cgroups are what is tested there.
+// Need fails the test unless the programs of an engine are installed, and skips it in the virtual
+// machine, which has no engines.
 func Need(t testing.TB, programs ...string) {
 	t.Helper()
 	if os.Getenv("PALISADE_VM") != "" {
@@ -35,7 +36,7 @@ func Need(t testing.TB, programs ...string) {
 	}
 }
 
-// OwnLib gives the test an empty /var/lib, where engines keep what they know.
+// OwnLib mounts an empty /var/lib, where engines keep their state, until the test ends.
 func OwnLib(t testing.TB) {
 	t.Helper()
 	if err := syscall.Mount("tmpfs", "/var/lib", "tmpfs", 0, "mode=755"); err != nil {
@@ -48,7 +49,7 @@ func OwnLib(t testing.TB) {
 	})
 }
 
-// OwnCopy lets the test change a directory of the host's, and what is below it: the changes end with the test.
+// OwnCopy mounts an overlay on a directory, so that changes in it end with the test.
 func OwnCopy(t testing.TB, directory string) {
 	t.Helper()
 	changes := t.TempDir()
@@ -73,7 +74,7 @@ func OwnCopy(t testing.TB, directory string) {
 	mount("overlay", directory, "overlay", "lowerdir="+directory+",upperdir="+upper+",workdir="+work)
 }
 
-// ParentCgroup is a cgroup for an engine's containers, which ends with the test.
+// ParentCgroup returns a cgroup path for an engine's containers, which is removed after the test.
 func ParentCgroup(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("palisade-engine-%d-%d", os.Getppid(), time.Now().UnixNano())
@@ -91,7 +92,7 @@ func ParentCgroup(t testing.TB) string {
 				return nil
 			})
 			for _, dir := range slices.Backward(dirs) {
-				if err := removeCgroup(dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // the engine may have been later
+				if err := removeCgroup(dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // the engine may have removed it
 					t.Error(err)
 				}
 			}
@@ -100,7 +101,7 @@ func ParentCgroup(t testing.TB) string {
 	return "/" + name
 }
 
-// removeCgroup removes a cgroup whose last processes are just ending.
+// removeCgroup removes a cgroup, and waits for its processes to exit.
 func removeCgroup(dir string) error {
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		err := syscall.Rmdir(dir)
@@ -110,7 +111,7 @@ func removeCgroup(dir string) error {
 	}
 }
 
-// Start starts a daemon that ends with the test, and returns its process.
+// Start starts a daemon that is stopped after the test, and returns its process.
 func Start(t testing.TB, dir, program string, args ...string) *os.Process {
 	t.Helper()
 	log, err := os.Create(filepath.Join(dir, program+".log"))
@@ -128,14 +129,14 @@ func Start(t testing.TB, dir, program string, args ...string) *os.Process {
 		time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
 		cmd.Wait()
 		if t.Failed() {
-			text, _ := os.ReadFile(log.Name()) // for the message alone
+			text, _ := os.ReadFile(log.Name()) // for the message only
 			t.Logf("%s: %s", program, text[max(0, len(text)-4000):])
 		}
 	})
 	return cmd.Process
 }
 
-// WaitFor waits until something is so.
+// WaitFor polls a condition, and fails the test with its description after a timeout.
 func WaitFor(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	bound := 30 * time.Second
@@ -149,7 +150,7 @@ func WaitFor(t testing.TB, what string, is func() bool) {
 	}
 }
 
-// Docker is dockerd's API.
+// Docker is a client of dockerd's API.
 type Docker struct{ client *http.Client }
 
 func NewDocker(socket string) Docker {
@@ -190,22 +191,22 @@ func (d Docker) Must(t testing.TB, method, path string, body any) string {
 	return answer
 }
 
-// Ran is how a program has ended.
+// Ran is the result of a program.
 type Ran struct {
 	Stdout, Stderr string
 	Code           int
 }
 
-// logTime is what runc writes before a message: the second in which it came about.
+// logTime matches the time before runc's messages.
 var logTime = regexp.MustCompile(`(?m)^time="[^"]*" `)
 
-// Undated is what was run without the times in its log, for a comparison of two runs.
+// Undated returns the result without the times in runc's messages, to compare two runs.
 func (r Ran) Undated() Ran {
 	r.Stderr = logTime.ReplaceAllLiteralString(r.Stderr, "")
 	return r
 }
 
-// Run runs a program, with a bound.
+// Run runs a program, for a minute at most, and returns its result.
 func Run(t testing.TB, stdin, program string, args ...string) Ran {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// RunAsLcr runs a hook with the pipes that iSulad's lcr makes, which do not block, and tells what is in them at the end.
+// RunAsLcr runs a hook with non-blocking pipes, as iSulad's lcr does, and returns its exit code and
+// output.
 func RunAsLcr(t testing.TB, program string, args []string, state string, env ...string) (code int, output string) {
 	t.Helper()
 	var in, out [2]int
@@ -26,7 +27,7 @@ func RunAsLcr(t testing.TB, program string, args []string, state string, env ...
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(20 * time.Millisecond) // who reads at once gets EAGAIN
+	time.Sleep(20 * time.Millisecond) // a read before this fails with EAGAIN
 	if _, err := ours.WriteString(state); err != nil {
 		t.Error(err)
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// SystemCalls are those of a group of systemd's, as SystemCallFilter= takes it.
+// SystemCalls returns the system calls in a group of systemd's SystemCallFilter=.
 func SystemCalls(t testing.TB, group string) (names []string) {
 	t.Helper()
 	out, err := exec.Command("systemd-analyze", "syscall-filter", group).Output()

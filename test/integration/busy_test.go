@@ -16,8 +16,8 @@ import (
 	"palisade/test/ctr"
 )
 
-// cpuCgroups makes two cgroups: of those that want a CPU at the same time, the processes of the
-// first get next to nothing.
+// cpuCgroups creates two cgroups: processes in the first get almost no CPU time while processes in
+// the second want it.
 func cpuCgroups(t *testing.T) (starved, favoured string) {
 	t.Helper()
 	parent, weight, weights := "", "cpu.shares", [2]string{"2", "262144"}
@@ -36,7 +36,7 @@ func cpuCgroups(t *testing.T) (starved, favoured string) {
 	return starved, favoured
 }
 
-// makeCgroup makes a cgroup that is removed at the end, when its processes are gone.
+// makeCgroup creates a cgroup that is removed after the test, when its processes have exited.
 func makeCgroup(t *testing.T, dir string) {
 	t.Helper()
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -47,7 +47,7 @@ func makeCgroup(t *testing.T, dir string) {
 	})
 }
 
-// TestBusyHost gives a worker no CPU for longer than one may be silent: it is not killed for that.
+// TestBusyHost checks that a worker that gets no CPU time for long is not killed as hung.
 func TestBusyHost(t *testing.T) {
 	starved, favoured := cpuCgroups(t)
 	d := newDaemon(t, t.TempDir())
@@ -56,7 +56,7 @@ func TestBusyHost(t *testing.T) {
 	stop := func() {
 		for _, cmd := range burners {
 			cmd.Process.Kill()
-			cmd.Wait() // it was killed
+			cmd.Wait() // returns the signal
 		}
 		burners = nil
 	}
@@ -75,6 +75,6 @@ func TestBusyHost(t *testing.T) {
 	stop()
 	hostFile(t, filepath.Join(d.Mountpoint, "proc/uptime"))
 	if got := workerOf(t, d); got != worker || strings.Contains(d.Log(), "does not answer") {
-		t.Errorf("the worker was process %d, and is %d: %s", worker, got, d.Log())
+		t.Errorf("got worker %d, want %d: %s", got, worker, d.Log())
 	}
 }

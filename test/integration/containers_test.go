@@ -15,16 +15,16 @@ import (
 	"palisade/test/ctr"
 )
 
-// figuresDir is the directory in which the host's root sees what each container sees.
+// figuresDir returns the directory in which the host's root can read the files of each container.
 func figuresDir(d *ctr.Daemon) string { return filepath.Join(d.Mountpoint, "containers") }
 
-// figures is the text of a file as the container of the process pid sees it, read by the host.
+// figures returns a file of the container of the process pid, read on the host.
 func figures(t *testing.T, pid int, file string) string {
 	t.Helper()
 	return hostFile(t, filepath.Join(figuresDir(shared.daemon), strconv.Itoa(pid), file))
 }
 
-// TestContainerFigures makes sure that the host reads of a container what the container reads itself.
+// TestContainerFigures checks that the host reads the same of a container as the container itself.
 func TestContainerFigures(t *testing.T) {
 	forEachRuntime(t, func(t *testing.T, runtime string) {
 		for _, cgroupNS := range []bool{false, true} {
@@ -46,10 +46,10 @@ func TestContainerFigures(t *testing.T) {
 			}
 			up, ownUp := number(t, strings.Fields(figures(t, c.PID, "uptime"))[0]), number(t, strings.Fields(inside(t, c, "cat", "/proc/uptime"))[0])
 			if ownUp < up || ownUp > up+10 {
-				t.Errorf("up for %v, the container says %v", up, ownUp)
+				t.Errorf("uptime: the host reads %v, the container %v", up, ownUp)
 			}
-			// What is counted may be a second old, of when the container was looked at from inside.
-			waitFor(t, "1/1 tasks, the container's init alone", func() bool { return strings.Fields(figures(t, c.PID, "loadavg"))[3] == "1/1" })
+			// The count may be a second old, from when cat ran in the container.
+			waitFor(t, "1/1 tasks, only the container's init", func() bool { return strings.Fields(figures(t, c.PID, "loadavg"))[3] == "1/1" })
 		}
 	})
 }
@@ -63,7 +63,7 @@ func number(t *testing.T, text string) float64 {
 	return n
 }
 
-// TestFiguresByAnyProcess names containers by processes of theirs that are not their init.
+// TestFiguresByAnyProcess checks that the pid of any process in a container names it.
 func TestFiguresByAnyProcess(t *testing.T) {
 	first := limited(t, ctr.Options{})
 	second := limited(t, ctr.Options{JoinPID: first.PID, Memory: 64 * mib})
@@ -82,7 +82,7 @@ func TestFiguresByAnyProcess(t *testing.T) {
 		}
 	}
 	if got := seen(t, figures(t, second.PID, "meminfo")); got != 64*mib {
-		t.Errorf("in a pid namespace that is another's: MemTotal %d, want %d", got, 64*mib)
+		t.Errorf("in another container's pid namespace: MemTotal %d, want %d", got, 64*mib)
 	}
 	if got := seen(t, figures(t, onHost.PID, "meminfo")); got != 48*mib {
 		t.Errorf("in the host's pid namespace: MemTotal %d, want %d", got, 48*mib)
@@ -90,13 +90,13 @@ func TestFiguresByAnyProcess(t *testing.T) {
 	names := listed(t, figuresDir(shared.daemon))
 	for _, c := range []*ctr.Container{first, second, onHost} {
 		if !slices.Contains(names, strconv.Itoa(c.PID)) {
-			t.Errorf("process %d is not among %v", c.PID, names)
+			t.Errorf("process %d is not listed in %v", c.PID, names)
 		}
 	}
 	files := listed(t, filepath.Join(figuresDir(shared.daemon), strconv.Itoa(first.PID)))
 	for _, want := range []string{"cpuinfo", "diskstats", "loadavg", "meminfo", "partitions", "stat", "swaps", "uptime"} {
 		if !slices.Contains(files, want) {
-			t.Errorf("there is no %s among %v", want, files)
+			t.Errorf("%s is not listed in %v", want, files)
 		}
 	}
 }
@@ -113,9 +113,9 @@ func listed(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// processOf is the process with a command line, 0 if there is none.
+// processOf returns the pid of the process with a command line, or 0.
 func processOf(commandLine string) int {
-	found, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is a good one
+	found, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is valid
 	for _, path := range found {
 		if text, err := os.ReadFile(path); err == nil && string(text) == commandLine {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
@@ -125,7 +125,7 @@ func processOf(commandLine string) int {
 	return 0
 }
 
-// TestHostilePIDs asks for containers that are none.
+// TestHostilePIDs checks that names that are not the pid of a container's process do not exist.
 func TestHostilePIDs(t *testing.T) {
 	c := limited(t, ctr.Options{})
 	inside(t, c, "load", "time", "1", "/proc/meminfo")
@@ -150,16 +150,16 @@ func TestHostilePIDs(t *testing.T) {
 	for _, name := range []string{"", "status", "mem", "meminfo/x", "pressure", "../../sys/absent", "meminfo\x01"} {
 		path := filepath.Join(figuresDir(shared.daemon), pid, name)
 		if text, err := os.ReadFile(path); err == nil {
-			t.Errorf("%q: %q", name, text)
+			t.Errorf("%q: got %q, want an error", name, text)
 		}
 	}
 	for _, flag := range []int{os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_CREATE | os.O_EXCL, os.O_WRONLY | os.O_TRUNC} {
 		if f, err := os.OpenFile(filepath.Join(figuresDir(shared.daemon), pid, "meminfo"), flag, 0o600); err == nil {
 			f.Close()
-			t.Errorf("a file was opened with the flags %#x", flag)
+			t.Errorf("meminfo was opened with flags %#x", flag)
 		}
 	}
-	// One that has ended is gone, for who has its directory or a file open as well.
+	// An exited container is gone, also for a reader with an open file.
 	open, err := os.Open(filepath.Join(figuresDir(shared.daemon), pid, "meminfo"))
 	if err != nil {
 		t.Fatal(err)
@@ -169,14 +169,14 @@ func TestHostilePIDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, err := open.ReadAt(make([]byte, 100), 0); err == nil {
-		t.Errorf("%d bytes were read of a container that has ended", n)
+		t.Errorf("read %d bytes of an exited container, want an error", n)
 	}
 	if _, err := os.Stat(filepath.Join(figuresDir(shared.daemon), pid)); !errors.Is(err, syscall.ENOENT) {
-		t.Errorf("a container that has ended: %v, want ENOENT", err)
+		t.Errorf("exited container: %v, want ENOENT", err)
 	}
 }
 
-// otherThread is a thread of the process that is not its first.
+// otherThread returns the id of a thread other than the main thread.
 func otherThread(t *testing.T, pid int) string {
 	t.Helper()
 	for _, tid := range listed(t, filepath.Join("/proc", strconv.Itoa(pid), "task")) {
@@ -184,11 +184,12 @@ func otherThread(t *testing.T, pid int) string {
 			return tid
 		}
 	}
-	t.Fatalf("process %d has one thread", pid)
+	t.Fatalf("process %d has a single thread", pid)
 	return ""
 }
 
-// TestFiguresSurvive kills the worker while files and directories of a container are open.
+// TestFiguresSurvive checks that open files and directories of a container survive a crash of the
+// worker.
 func TestFiguresSurvive(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
 	c := limited(t, ctr.Options{Lxcfs: d.Mountpoint})

@@ -16,7 +16,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// addMembers starts containers, each of which reads all files once.
+// addMembers starts containers and reads all files once in each.
 func addMembers(t *testing.T, crowd *ctr.Crowd, d *ctr.Daemon, n int) []*ctr.Member {
 	t.Helper()
 	members := make([]*ctr.Member, 0, n)
@@ -69,7 +69,7 @@ func threadsOf(t *testing.T, pid int) int {
 	t.Helper()
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
 	if err != nil || len(threads) == 0 {
-		t.Fatalf("%d threads, %v", len(threads), err)
+		t.Fatalf("process %d has %d threads, %v", pid, len(threads), err)
 	}
 	return len(threads)
 }
@@ -83,7 +83,7 @@ func TestThousandContainers(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
 	members := addMembers(t, newCrowd(t), d, containers)
 	defer removeMembers(t, members)
-	time.Sleep(6 * time.Second) // until the loads have been taken
+	time.Sleep(6 * time.Second) // until the load averages have been sampled
 	worker := workerOf(t, d)
 	rss := residentBytes(t, worker) + residentBytes(t, d.PID())
 	threads := threadsOf(t, worker) + threadsOf(t, d.PID())
@@ -92,20 +92,20 @@ func TestThousandContainers(t *testing.T) {
 		t.Errorf("%d kB resident, want at most %d", rss/1024, maxMemory/1024)
 	}
 	if threads > maxThreads+2*runtime.NumCPU() {
-		t.Errorf("%d threads", threads)
+		t.Errorf("got %d threads, want at most %d", threads, maxThreads+2*runtime.NumCPU())
 	}
 	if status := hostFile(t, filepath.Join(d.Mountpoint, "status")); !regexp.MustCompile(`"containers": ?` + strconv.Itoa(containers) + `\b`).MatchString(status) {
-		t.Errorf("not all containers are known: %s", status)
+		t.Errorf("got status %s, want %d containers", status, containers)
 	}
 }
 
-// TestContainersLeaveNothing makes and removes containers again and again: memory, files and threads are not of their
-// number.
+// TestContainersLeaveNothing checks that memory, files and threads do not grow with the number of
+// containers that have come and gone.
 func TestContainersLeaveNothing(t *testing.T) {
 	rounds, perRound := ctr.Repeat(5, 10), ctr.Repeat(60, 200)
 	const (
-		// What the Go runtime needs is not the same at any time. Two kilobytes or a hundredth of a thread for each of the
-		// containers would be more.
+		// Tolerances for the Go runtime. 2 KB or a hundredth of a thread per container would exceed
+		// them.
 		moreMemory, moreThreads = 4 * mib, 8
 	)
 	d := newDaemon(t, t.TempDir())
@@ -131,12 +131,12 @@ func TestContainersLeaveNothing(t *testing.T) {
 	t.Logf("%d containers: from %d to %d kB, %d to %d files, %d to %d threads", rounds*perRound, rss/1024, residentBytes(t, worker)/1024,
 		files, openFiles(t, worker), threads, threadsOf(t, worker))
 	if got := residentBytes(t, worker); got > rss+moreMemory {
-		t.Errorf("resident memory went from %d to %d kB", rss/1024, got/1024)
+		t.Errorf("resident memory grew from %d to %d kB", rss/1024, got/1024)
 	}
 	if got := openFiles(t, worker); got != files {
-		t.Errorf("%d open files, before %d", got, files)
+		t.Errorf("got %d open files, want %d", got, files)
 	}
 	if got := threadsOf(t, worker); got > threads+moreThreads {
-		t.Errorf("%d threads, before %d", got, threads)
+		t.Errorf("got %d threads, want at most %d", got, threads+moreThreads)
 	}
 }

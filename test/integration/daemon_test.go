@@ -18,7 +18,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// newDaemon starts a daemon of the test's own.
+// newDaemon starts a daemon that is stopped after the test.
 func newDaemon(t *testing.T, dir string, flags ...string) *ctr.Daemon {
 	t.Helper()
 	d, err := ctr.StartDaemon(t.Context(), shared.lxcfs, dir, flags...)
@@ -33,7 +33,7 @@ func newDaemon(t *testing.T, dir string, flags ...string) *ctr.Daemon {
 	return d
 }
 
-// runDaemon runs lxcfs until it ends by itself, and returns its exit code and what it says.
+// runDaemon runs lxcfs until it exits, and returns its exit code and stderr.
 func runDaemon(t *testing.T, args ...string) (code int, stderr string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -63,23 +63,23 @@ func TestBadCommandLines(t *testing.T) {
 		want string
 	}{
 		{"no mount point", nil, 2, "MOUNTPOINT"},
-		{"an unknown option", []string{"--frobnicate", dir}, 2, "frobnicate"},
-		{"an unknown short option", []string{"-Z", dir}, 2, "Z"},
+		{"unknown option", []string{"--frobnicate", dir}, 2, "frobnicate"},
+		{"unknown short option", []string{"-Z", dir}, 2, "Z"},
 		{"two mount points", []string{dir, "/second"}, 2, `"/second"`},
-		{"an option without its value", []string{"--pidfile"}, 2, "pidfile"},
-		{"a log level that is none", []string{"--log-level", "loud", dir}, 2, `"loud"`},
-		{"a log format that is none", []string{"--log-format", "xml", dir}, 2, `"xml"`},
-		{"a mount option that is none", []string{"-o", "allow_other,exec", dir}, 2, `"exec"`},
-		{"max_read that is no number", []string{"-o", "max_read=many", dir}, 2, `"max_read=many"`},
-		{"metrics at all addresses, unsaid", []string{"--metrics", ":9436", dir}, 2, `--metrics ":9436" is not an IP address and port, such as 127.0.0.1:9436`},
-		{"metrics at a name", []string{"--metrics", "localhost:9436", dir}, 2, `"localhost:9436"`},
-		{"metrics at a socket somewhere", []string{"--metrics-socket", "m.sock", dir}, 2, `--metrics-socket "m.sock" is not an absolute path`},
-		{"a mount point that is not there", append(private, filepath.Join(dir, "absent")), 1, "absent"},
-		{"one whose directory is not there", append(private, filepath.Join(dir, "absent/deeper")), 2, "absent"},
-		{"a mount point that is a file", append(private, file), 1, "not a directory"},
-		{"a pid file that cannot be", []string{"--pidfile", "/absent/pid", "--runtime-dir", filepath.Join(dir, "run"), dir}, 1, "/absent/pid"},
-		{"a runtime directory that cannot be", []string{"--pidfile", filepath.Join(dir, "pid"), "--runtime-dir", file, dir}, 1, file},
-		{"a runtime directory in the mount point", []string{"--pidfile", filepath.Join(dir, "pid"), "--runtime-dir", filepath.Join(dir, "run"), dir}, 1,
+		{"option without value", []string{"--pidfile"}, 2, "pidfile"},
+		{"unknown log level", []string{"--log-level", "loud", dir}, 2, `"loud"`},
+		{"unknown log format", []string{"--log-format", "xml", dir}, 2, `"xml"`},
+		{"unknown mount option", []string{"-o", "allow_other,exec", dir}, 2, `"exec"`},
+		{"max_read not a number", []string{"-o", "max_read=many", dir}, 2, `"max_read=many"`},
+		{"metrics without address", []string{"--metrics", ":9436", dir}, 2, `--metrics ":9436" is not an IP address and port, such as 127.0.0.1:9436`},
+		{"metrics at a host name", []string{"--metrics", "localhost:9436", dir}, 2, `"localhost:9436"`},
+		{"metrics at a relative socket", []string{"--metrics-socket", "m.sock", dir}, 2, `--metrics-socket "m.sock" is not an absolute path`},
+		{"missing mount point", append(private, filepath.Join(dir, "absent")), 1, "absent"},
+		{"missing parent of the mount point", append(private, filepath.Join(dir, "absent/deeper")), 2, "absent"},
+		{"file as mount point", append(private, file), 1, "not a directory"},
+		{"impossible pid file", []string{"--pidfile", "/absent/pid", "--runtime-dir", filepath.Join(dir, "run"), dir}, 1, "/absent/pid"},
+		{"file as runtime directory", []string{"--pidfile", filepath.Join(dir, "pid"), "--runtime-dir", file, dir}, 1, file},
+		{"runtime directory in the mount point", []string{"--pidfile", filepath.Join(dir, "pid"), "--runtime-dir", filepath.Join(dir, "run"), dir}, 1,
 			filepath.Join(dir, "run")},
 	}
 	for _, tt := range tests {
@@ -103,11 +103,11 @@ func TestNotRoot(t *testing.T) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "root") {
-		t.Errorf("%v: %q, want exit code 1 and a word of root", err, out)
+		t.Errorf("%v: %q, want exit code 1 and a message with root", err, out)
 	}
 }
 
-// TestMachineWithout starts the daemon where something is missing that it cannot do without, in a mount namespace of its own.
+// TestMachineWithout checks the error of the daemon where FUSE, cgroups or sysfs is missing.
 func TestMachineWithout(t *testing.T) {
 	dir, point := t.TempDir(), t.TempDir()
 	tests := []struct{ name, hide, want string }{
@@ -137,8 +137,8 @@ func TestVersionAndHelp(t *testing.T) {
 	}
 }
 
-// TestOldCommandLines starts the daemon with command lines for the C version, which reads them by
-// getopt_long(3): MNT is the mount point, DIR a directory for the pid file and the runtime
+// TestOldCommandLines checks that the daemon accepts command lines for the C version, which parses
+// them with getopt_long(3). MNT is the mount point, DIR holds the pid file and the runtime
 // directory.
 func TestOldCommandLines(t *testing.T) {
 	for _, tt := range []struct{ name, args string }{
@@ -152,7 +152,7 @@ func TestOldCommandLines(t *testing.T) {
 		{"joined letters", "-ulfspDIR/pid MNT --runtime-dir DIR/run"},
 		{"abbreviations",
 			"--pid DIR/pid --runt=DIR/run --disable-s --disable-z --enable-c --enable-p --for MNT"},
-		{"end of the options", "-l -p DIR/pid --runtime-dir DIR/run -- MNT"},
+		{"end of options", "-l -p DIR/pid --runtime-dir DIR/run -- MNT"},
 		{"7.0", "MNT -z -u --enable-psi-poll -d -p DIR/pid --runtime-dir DIR/run"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -193,7 +193,7 @@ func TestNoEffect(t *testing.T) {
 		}
 	}
 	if strings.Contains(d.Log(), "option=--enable-cgroup") {
-		t.Errorf("--enable-cgroup, which is not given, is in %s", d.Log())
+		t.Errorf("--enable-cgroup, which was not given, is logged: %s", d.Log())
 	}
 }
 
@@ -209,7 +209,7 @@ func TestSecondInstance(t *testing.T) {
 			fmt.Sprintf("process %d", d.PID())},
 		{"the same pid file", []string{"--pidfile", filepath.Join(dir, "lxcfs.pid"), "--runtime-dir", filepath.Join(dir, "run2"), t.TempDir()},
 			fmt.Sprintf("process %d", d.PID())},
-		{"the same mount point by another lock", []string{"--pidfile", filepath.Join(dir, "other.pid"), "--runtime-dir", filepath.Join(dir, "run2"), d.Mountpoint},
+		{"the same mount point with another lock", []string{"--pidfile", filepath.Join(dir, "other.pid"), "--runtime-dir", filepath.Join(dir, "run2"), d.Mountpoint},
 			"another lxcfs serves"},
 	}
 	for _, tt := range tests {
@@ -219,17 +219,17 @@ func TestSecondInstance(t *testing.T) {
 				t.Errorf("exit code %d, %q; want 1 and one line with %q", code, stderr, tt.want)
 			}
 			if got := hostFile(t, filepath.Join(d.Mountpoint, "proc/uptime")); got == "" {
-				t.Error("the first instance does not serve any more")
+				t.Error("the first instance no longer serves")
 			}
 		})
 	}
 	if got := strings.TrimSpace(hostFile(t, filepath.Join(dir, "lxcfs.pid"))); got != fmt.Sprint(d.PID()) {
-		t.Errorf("the pid file says %q, want %d", got, d.PID())
+		t.Errorf("got pid file %q, want %d", got, d.PID())
 	}
 }
 
-// TestSecondInstanceOfDebian starts Debian's lxcfs and ours with the same pid file, in both orders:
-// the second one refuses, and changes nothing.
+// TestSecondInstanceOfDebian checks, in both orders, that of Debian's lxcfs and ours with the same
+// pid file the second exits and changes nothing.
 func TestSecondInstanceOfDebian(t *testing.T) {
 	const debian = "/usr/bin/lxcfs"
 	dir := t.TempDir()
@@ -245,12 +245,12 @@ func TestSecondInstanceOfDebian(t *testing.T) {
 		t.Errorf("exit code %d, %q; want 1 and one line with %q", code, stderr, want)
 	}
 	if got := strings.TrimSpace(hostFile(t, pidFile)); got != fmt.Sprint(rival.PID()) {
-		t.Errorf("the pid file has %q, want %d", got, rival.PID())
+		t.Errorf("got pid file %q, want %d", got, rival.PID())
 	}
 
 	d := newDaemon(t, filepath.Join(dir, "ours"))
 	pidFile = filepath.Join(dir, "ours/lxcfs.pid")
-	for range 3 { // it removes the pid file each time
+	for range 3 { // each removes the pid file
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		out, err := exec.CommandContext(ctx, debian, "-f", "-p", pidFile, t.TempDir()).CombinedOutput()
 		cancel()
@@ -264,7 +264,8 @@ func TestSecondInstanceOfDebian(t *testing.T) {
 	}
 }
 
-// TestStaleMount starts a daemon over the dead mounts of two that were killed, and beside one that hangs.
+// TestStaleMount checks that a daemon replaces the dead mounts of killed daemons, and does not
+// start beside one that hangs.
 func TestStaleMount(t *testing.T) {
 	dir := t.TempDir()
 	for range 2 {
@@ -275,7 +276,7 @@ func TestStaleMount(t *testing.T) {
 		if err := d.Signal(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		waitFor(t, "the death of the daemon", func() bool {
+		waitFor(t, "a dead mount", func() bool {
 			_, err := os.ReadFile(filepath.Join(d.Mountpoint, "proc/uptime"))
 			return errors.Is(err, syscall.ENOTCONN)
 		})
@@ -292,7 +293,7 @@ func TestStaleMount(t *testing.T) {
 		t.Fatal(err)
 	}
 	if code != 1 || !strings.Contains(stderr, "does not answer") {
-		t.Errorf("beside a daemon that hangs: exit code %d, %q", code, stderr)
+		t.Errorf("beside a hanging daemon: exit code %d, %q", code, stderr)
 	}
 }
 
@@ -334,7 +335,7 @@ func TestSignals(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := memory(t, c, "MemTotal"); got != limit {
-		t.Errorf("MemTotal %d after a signal that means nothing, want %d", got, limit)
+		t.Errorf("MemTotal %d after SIGHUP, which is ignored, want %d", got, limit)
 	}
 	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		dir := t.TempDir()
@@ -349,19 +350,19 @@ func TestSignals(t *testing.T) {
 			t.Errorf("%v: %v", s, err)
 		}
 		if got := mountsOn(t, ending.Mountpoint); got != 0 {
-			t.Errorf("%v: %d mounts are left", s, got)
+			t.Errorf("%v: %d mounts remain", s, got)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "lxcfs.pid")); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%v: the pid file is left: %v", s, err)
+			t.Errorf("%v: the pid file remains: %v", s, err)
 		}
 	}
 }
 
-// checkStaysOff replaces the worker, as an upgrade does and by a crash, while SIGUSR2 has switched
-// the container's view off: it stays off, and the status has it.
+// checkStaysOff checks that after SIGUSR2 has switched the container's view off, it stays off
+// across an upgrade and a crash of the worker.
 func checkStaysOff(t *testing.T, d *ctr.Daemon, c *ctr.Container, host uint64) {
 	pidFile := filepath.Join(filepath.Dir(d.Mountpoint), "lxcfs.pid")
-	script := func(signal string) { // as users of the C version have it
+	script := func(signal string) { // as in scripts for the C version
 		t.Helper()
 		if out, err := exec.Command("sh", "-c", "kill -"+signal+" $(cat "+pidFile+")").CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
@@ -371,7 +372,7 @@ func checkStaysOff(t *testing.T, d *ctr.Daemon, c *ctr.Container, host uint64) {
 		return strings.Contains(hostFile(t, filepath.Join(d.Mountpoint, "status")), `"off":true`)
 	}
 	if isOff() {
-		t.Error("the status says that it is off")
+		t.Error("status: got off, want on")
 	}
 	worker, err := d.WorkerPID()
 	if err != nil {
@@ -426,13 +427,14 @@ func TestUnmountedByHand(t *testing.T) {
 	if err := d.Unmount(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the daemon's word", func() bool { return strings.Contains(d.Log(), "unmounted by another process") })
+	waitFor(t, "a log line", func() bool { return strings.Contains(d.Log(), "unmounted by another process") })
 	if err := d.Stop(); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestRestartKeepsCounters restarts the daemon, in good order and by force: no counter of stat falls, and none jumps.
+// TestRestartKeepsCounters checks that the counters of stat neither fall nor jump when the daemon
+// is restarted or killed.
 func TestRestartKeepsCounters(t *testing.T) {
 	for _, kill := range []bool{false, true} {
 		t.Run(fmt.Sprintf("killed %v", kill), func(t *testing.T) {
@@ -442,7 +444,7 @@ func TestRestartKeepsCounters(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := start(t, ctr.Options{CPUs: "0", Lxcfs: first.Mountpoint})
-			// The container ran with less than it has now: without its history the idle time would be another.
+			// Without its history the container would have another idle time.
 			time.Sleep(2 * time.Second)
 			_, idle := cpuTimes(t, c, "cpu")
 			time.Sleep(1500 * time.Millisecond)
@@ -457,14 +459,14 @@ func TestRestartKeepsCounters(t *testing.T) {
 			second := newDaemon(t, dir, "--debug")
 			_, now := cpuTimes(t, c, "cpu")
 			if now < idle+100 || now > idle+2000 {
-				t.Errorf("idle time went from %d to %d ticks; the daemon's log: %s", idle, now, second.Log())
+				t.Errorf("got idle time %d, want %d to %d ticks; log: %s", now, idle+100, idle+2000, second.Log())
 			}
 		})
 	}
 }
 
-// TestStateFileIsRubbish starts with a state file that cannot be parsed.
-func TestStateFileIsRubbish(t *testing.T) {
+// TestInvalidStateFile checks that the daemon starts with an invalid state file.
+func TestInvalidStateFile(t *testing.T) {
 	dir := t.TempDir()
 	d, err := ctr.StartDaemon(t.Context(), shared.lxcfs, dir)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"palisade/test/ctr"
 )
 
-// readDirectly reads from the container's root disk, so that its cgroup has a figure of it. On v1
-// late kernels count nothing before there is a limit (see TestDisks).
+// readDirectly reads from the container's root disk, so that its cgroup counts I/O on it. On v1 new
+// kernels count nothing without a limit (see TestDisks).
 func readDirectly(t *testing.T, c *ctr.Container, disk string) {
 	t.Helper()
 	if !ctr.OnV2() {
@@ -25,10 +25,10 @@ func readDirectly(t *testing.T, c *ctr.Container, disk string) {
 	inside(t, c, "/usr/bin/dd", "if=/usr/bin/node", "of=/dev/null", "bs=1M", "count=1", "iflag=direct")
 }
 
-// TestRootDiskName runs programs that show only disks which they find in /sys/block, where the
-// host's names stand: with the host's name of the root disk they find it.
+// TestRootDiskName checks that programs that look up disks in /sys/block, which has the host's
+// names, find the root disk with --root-disk-name host.
 func TestRootDiskName(t *testing.T) {
-	sar, err := filepath.EvalSymlinks("/usr/bin/sar") // Debian's alternatives lie in /etc
+	sar, err := filepath.EvalSymlinks("/usr/bin/sar") // a link of Debian's alternatives to /etc
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,11 +48,11 @@ func TestRootDiskName(t *testing.T) {
 			}
 			_, err := os.Stat("/sys/block/" + disk)
 			if isHosts := err == nil; name == "sda" && disk != "sda" || name == "host" && !isHosts {
-				t.Fatalf("the disk is called %s", disk)
+				t.Fatalf("got disk %s", disk)
 			} else if !isHosts {
 				return // none of the programs finds it
 			}
-			readDirectly(t, c, fields[0]+":"+fields[1]) // sar shows no disk that was never used
+			readDirectly(t, c, fields[0]+":"+fields[1]) // sar omits unused disks
 			for program, shown := range map[string]string{
 				"/usr/bin/python3 -c '" + psutil + "'": "True\n", "/usr/bin/vmstat -d": "\n" + disk + " ",
 				sar + " -d 1 1": " " + disk + " ",

@@ -16,7 +16,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// TestEveryFile reads each file as a user does, from inside a container with one CPU and 256 MiB.
+// TestEveryFile checks each file in a container with one CPU and 256 MiB.
 func TestEveryFile(t *testing.T) {
 	for _, runtime := range []string{"runc", "crun"} {
 		c := start(t, ctr.Options{Runtime: runtime, Memory: 256 * mib, CPUs: "0", CgroupNamespace: true})
@@ -50,8 +50,8 @@ func TestEveryFile(t *testing.T) {
 	}
 }
 
-// waitForDisks gives a busy machine the time to look at a container's /dev, before which it is shown the host's disks. They may be
-// its own.
+// waitForDisks waits until lxcfs has searched a container's /dev, before which the container sees
+// the host's disks, for two seconds at most: they may also be its own.
 func waitForDisks(t *testing.T, c *ctr.Container) {
 	t.Helper()
 	host := hostFile(t, "/proc/partitions")
@@ -72,7 +72,7 @@ func btime(t *testing.T) string {
 	return found[1]
 }
 
-// restOfPresent is the list of the host's CPUs but the first.
+// restOfPresent returns the list of the host's CPUs except the first.
 func restOfPresent(t *testing.T) string {
 	t.Helper()
 	first, last, _ := strings.Cut(strings.TrimSpace(hostFile(t, "/sys/devices/system/cpu/present")), "-")
@@ -85,7 +85,7 @@ func restOfPresent(t *testing.T) string {
 	return "1-" + last + "\n"
 }
 
-// TestCpuinfoTopology looks at the lines that are the user's contract.
+// TestCpuinfoTopology checks that cpuinfo shows each CPU as a socket with one core.
 func TestCpuinfoTopology(t *testing.T) {
 	c := start(t, ctr.Options{})
 	cpuinfo := inside(t, c, "cat", "/proc/cpuinfo")
@@ -100,7 +100,7 @@ func TestCpuinfoTopology(t *testing.T) {
 		} {
 			found := regexp.MustCompile(`(?m)^` + key + `\t+: (\d+)$`).FindStringSubmatch(block)
 			if found == nil && !strings.Contains(host, "\n"+key+"\t") {
-				continue // this architecture has no such line
+				continue // not on this architecture
 			}
 			if found == nil || found[1] != strconv.Itoa(want) {
 				t.Errorf("processor %d: %s is %q, want %d", i, key, found, want)
@@ -108,15 +108,15 @@ func TestCpuinfoTopology(t *testing.T) {
 		}
 	}
 	if got, want := strings.Count(cpuinfo, "\nflags"), strings.Count(host, "\nflags"); got != want {
-		t.Errorf("%d lines of flags, the host has %d", got, want)
+		t.Errorf("got %d lines of flags, want the host's %d", got, want)
 	}
 }
 
-// TestWaysToRead reads one text in all the ways that programs have.
+// TestWaysToRead checks that different ways to read a file return the same text.
 func TestWaysToRead(t *testing.T) {
 	c := start(t, ctr.Options{Memory: 128 * mib})
 	other := start(t, ctr.Options{Memory: 64 * mib})
-	const file = "/proc/swaps" // its text does not change
+	const file = "/proc/swaps" // does not change
 	want := inside(t, c, "cat", file)
 	for _, args := range [][]string{
 		{"load", "sendfile", file}, {"load", "pieces", file, "1"}, {"load", "pieces", file, "7"},
@@ -127,7 +127,7 @@ func TestWaysToRead(t *testing.T) {
 			t.Errorf("%v: got %q, want %q", args, got, want)
 		}
 	}
-	// The page cache is one for all containers: no text may get into it.
+	// Containers share the page cache, which must not hold a container's text.
 	for _, each := range []struct {
 		c    *ctr.Container
 		want uint64
@@ -136,19 +136,19 @@ func TestWaysToRead(t *testing.T) {
 			t.Errorf("MemTotal by sendfile: %d, want %d", got, each.want)
 		}
 		if out, err := each.c.Exec(t.Context(), "load", "mmap", "/proc/meminfo"); err == nil {
-			t.Errorf("a file was mapped into memory: %q", out)
+			t.Errorf("mmap of meminfo succeeded: %q", out)
 		}
 	}
 	if got := inside(t, c, "stat", "-c", "%a %F", "/proc/meminfo"); got != "444 regular file\n" {
 		t.Errorf("stat: %q", got)
 	}
 	if out, err := c.Exec(t.Context(), "sh", "-c", "echo 1 >/proc/meminfo"); err == nil {
-		t.Errorf("meminfo was written to: %q", out)
+		t.Errorf("write to meminfo succeeded: %q", out)
 	}
 }
 
-// TestSysTree walks through the CPU directory of a container with one CPU: but for the CPUs it is
-// the same as on the host, and read-only.
+// TestSysTree checks that the CPU directory of a container with one CPU equals the host's except
+// for the CPUs, and is read-only.
 func TestSysTree(t *testing.T) {
 	c := start(t, ctr.Options{CPUs: "0"})
 	const dir = "/sys/devices/system/cpu"
@@ -180,15 +180,15 @@ func TestSysTree(t *testing.T) {
 		t.Errorf("online and present are %q", got)
 	}
 	if got := inside(t, c, "sh", "-c", "find "+dir+" ! -type l -perm -200; ls "+dir+"/cpu1 2>&1 | grep -c 'No such'; true"); got != "1\n" {
-		t.Errorf("what may be written, and whether cpu1 is missing: %q", got)
+		t.Errorf("got writable files and missing cpu1 %q, want 1", got)
 	}
-	// A link leads out of the directory.
+	// This link leaves the directory.
 	if got, want := inside(t, c, "ls", dir+"/cpu0/subsystem/"), "devices"; !strings.Contains(got, want) {
 		t.Errorf("cpu0/subsystem has %q, want %s", got, want)
 	}
 }
 
-// TestCPUsChange changes the limit of a container while a directory of its CPUs is in use.
+// TestCPUsChange checks that a new CPU limit changes the CPU directory.
 func TestCPUsChange(t *testing.T) {
 	if hostCPUs() < 2 {
 		t.Fatal("the machine has a single CPU, want two")
@@ -210,7 +210,7 @@ func TestCPUsChange(t *testing.T) {
 	}
 }
 
-// TestHostReads makes sure that a reader of the host gets what the host's own file has.
+// TestHostReads checks that a reader on the host gets the host's values.
 func TestHostReads(t *testing.T) {
 	for _, name := range []string{"cpuinfo", "swaps", "partitions"} {
 		out := hostFile(t, filepath.Join(shared.daemon.Mountpoint, "proc", name))

@@ -19,11 +19,12 @@ import (
 	"palisade/test/ctr"
 )
 
-// mountFigures enters a namespace with a thread that ends there, which the main thread would not: it is the one that /proc/self shows.
+// mountFigures enters a namespace with a thread that ends there. It must not be the main thread,
+// which /proc/self shows.
 func init() { runtime.LockOSThread() }
 
-// TestContainersAreHidden looks for the directory from everywhere but from the host, while the host's root reads there, so that
-// the kernel knows it.
+// TestContainersAreHidden checks that only root on the host can find the directory of containers,
+// also while the kernel caches it.
 func TestContainersAreHidden(t *testing.T) {
 	victim := limited(t, ctr.Options{})
 	path := filepath.Join(figuresDir(shared.daemon), strconv.Itoa(victim.PID), "meminfo")
@@ -40,7 +41,7 @@ func TestContainersAreHidden(t *testing.T) {
 			}
 		}
 	})
-	// What the containers say is nothing, or they fail.
+	// The script must print nothing.
 	try := strings.NewReplacer("DIR", ctr.MountDir+"/containers", "PID", strconv.Itoa(victim.PID)).Replace(`
 for dir in DIR /tmp/figures; do
 	cat $dir/PID/meminfo $dir/1/meminfo; ls -a $dir | grep '^[0-9]'; ls $dir/PID; find $dir -mindepth 1 -name '[0-9p]*'
@@ -55,7 +56,7 @@ ls -a ` + ctr.MountDir + ` | grep -x containers; ls -d DIR 2>/dev/null; true`)
 			mountFigures(t, c)
 			for range 20 {
 				if out := inside(t, c, "sh", "-c", try); out != "" {
-					t.Fatalf("a container sees %q", out)
+					t.Fatalf("the container sees %q, want nothing", out)
 				}
 			}
 		})
@@ -66,7 +67,7 @@ ls -a ` + ctr.MountDir + ` | grep -x containers; ls -d DIR 2>/dev/null; true`)
 		"root of a user namespace": {"unshare", "-U", "-r"},
 		"a mount namespace":        {"unshare", "-m"},
 		"a pid namespace":          {"unshare", "-p", "-f"},
-		"that of a container":      {"nsenter", "-t", strconv.Itoa(victim.PID), "-p"},
+		"a container's":            {"nsenter", "-t", strconv.Itoa(victim.PID), "-p"},
 	} {
 		args = append(args, script...)
 		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
@@ -74,12 +75,12 @@ ls -a ` + ctr.MountDir + ` | grep -x containers; ls -d DIR 2>/dev/null; true`)
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		}
 		if out, err := cmd.Output(); string(out) != "end\n" || err != nil {
-			t.Errorf("%s sees %q, %v", name, out, err)
+			t.Errorf("%s sees %q, %v, want nothing", name, out, err)
 		}
 	}
 }
 
-// mountFigures mounts the directory in the container, which takes descriptors: by its path it is not to be found there.
+// mountFigures mounts the directory in the container by descriptors: its path is hidden there.
 func mountFigures(t *testing.T, c *ctr.Container) {
 	t.Helper()
 	inside(t, c, "mkdir", "/tmp/figures")

@@ -21,13 +21,13 @@ import (
 
 const limit = 96 * mib
 
-// seen is the MemTotal that a reader sees.
+// seen returns MemTotal in a reader's meminfo.
 func seen(t *testing.T, text string) uint64 {
 	t.Helper()
 	return field(t, text, "MemTotal")
 }
 
-// limited starts a container with a limit of its own, by which its view is recognised.
+// limited starts a container with a memory limit that identifies its view.
 func limited(t *testing.T, o ctr.Options) *ctr.Container {
 	t.Helper()
 	if o.Memory == 0 {
@@ -49,26 +49,26 @@ func TestReaders(t *testing.T) {
 					{"exec", []string{"cat", "/proc/meminfo"}},
 					{"a nested pid namespace", []string{"unshare", "-p", "-f", "cat", "/proc/meminfo"}},
 					{"two of them", []string{"unshare", "-p", "-f", "unshare", "-p", "-f", "cat", "/proc/meminfo"}},
-					{"a mount namespace of its own", []string{"unshare", "-m", "cat", "/proc/meminfo"}},
-					{"the file by its own path", []string{"cat", ctr.MountDir + "/proc/meminfo"}},
-					{"a thread that is not the first", []string{"load", "check", "0", "1", "/proc/meminfo"}},
+					{"a new mount namespace", []string{"unshare", "-m", "cat", "/proc/meminfo"}},
+					{"the file in lxcfs's mount", []string{"cat", ctr.MountDir + "/proc/meminfo"}},
+					{"another thread", []string{"load", "check", "0", "1", "/proc/meminfo"}},
 				}
 				for _, r := range readers {
 					out := inside(t, c, r.args...)
 					if r.args[0] == "load" {
-						continue // it has looked for itself
+						continue // load checks the texts
 					}
 					if got := seen(t, out); got != limit {
 						t.Errorf("%s: MemTotal %d, want %d", r.name, got, limit)
 					}
 				}
-				// A visitor from the host who enters all namespaces but stays in his own cgroup.
+				// A process of the host in all namespaces of the container, but in its own cgroup.
 				out, err := exec.Command("nsenter", "-t", strconv.Itoa(c.PID), "-m", "-u", "-i", "-n", "-p", "cat", "/proc/meminfo").Output()
 				if err != nil {
 					t.Fatal(err)
 				}
 				if got := seen(t, string(out)); got != limit {
-					t.Errorf("visitor: MemTotal %d, want %d", got, limit)
+					t.Errorf("nsenter: MemTotal %d, want %d", got, limit)
 				}
 			})
 		}
@@ -78,18 +78,19 @@ func TestReaders(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := seen(t, string(out)); got > host {
-				t.Errorf("MemTotal %d, more than the host's %d", got, host)
+				t.Errorf("MemTotal %d, want at most the host's %d", got, host)
 			}
 		})
 	})
 }
 
-// TestInitMoves moves a container's init below its cgroup, as systemd and docker-in-docker do.
+// TestInitMoves checks that a container's limits hold after its init has moved to a child cgroup,
+// as systemd and docker-in-docker do.
 func TestInitMoves(t *testing.T) {
 	for _, cgroupNS := range []bool{false, true} {
 		for _, sub := range []string{"init.scope", "init"} {
 			if sub == "init" && !cgroupNS {
-				continue // nothing tells then that the container is not just what init is in
+				continue // nothing shows that the container is more than init's cgroup
 			}
 			for _, when := range []string{"before the first read", "after it"} {
 				t.Run(fmt.Sprintf("%s %s, cgroup namespace %v", sub, when, cgroupNS), func(t *testing.T) {
@@ -101,7 +102,7 @@ func TestInitMoves(t *testing.T) {
 					if got := memory(t, c, "MemTotal"); got != limit {
 						t.Errorf("MemTotal %d, want %d", got, limit)
 					}
-					time.Sleep(1100 * time.Millisecond) // when the daemon looks again where init is
+					time.Sleep(1100 * time.Millisecond) // until the daemon looks up init's cgroup again
 					if got := memory(t, c, "MemTotal"); got != limit {
 						t.Errorf("later: MemTotal %d, want %d", got, limit)
 					}
@@ -114,7 +115,7 @@ func TestInitMoves(t *testing.T) {
 	}
 }
 
-// moveInit moves the container's init into a cgroup below its own, in all hierarchies.
+// moveInit moves the container's init into a child of its cgroup in all hierarchies.
 func moveInit(t *testing.T, c *ctr.Container, sub string) {
 	t.Helper()
 	controllers := []string{"memory", "cpu", "cpuacct", "cpuset", "pids"}
@@ -127,7 +128,7 @@ func moveInit(t *testing.T, c *ctr.Container, sub string) {
 			t.Fatal(err)
 		}
 		below := filepath.Join(dir, sub)
-		if err := os.Mkdir(below, 0o755); err != nil && !errors.Is(err, os.ErrExist) { // cpu and cpuacct may be one
+		if err := os.Mkdir(below, 0o755); err != nil && !errors.Is(err, os.ErrExist) { // cpu and cpuacct may be joint
 			t.Fatal(err)
 		}
 		for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
@@ -146,7 +147,7 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// TestSharedPIDNamespace has two containers in one pid namespace: each sees its own limits.
+// TestSharedPIDNamespace checks that containers in one pid namespace each see their own limits.
 func TestSharedPIDNamespace(t *testing.T) {
 	forEachRuntime(t, func(t *testing.T, runtime string) {
 		first := limited(t, ctr.Options{Runtime: runtime})
@@ -159,19 +160,19 @@ func TestSharedPIDNamespace(t *testing.T) {
 				t.Errorf("MemTotal %d, want %d", got, each.want)
 			}
 		}
-		// The second one goes, and another comes in its place.
+		// Another container replaces the second.
 		if err := second.Remove(); err != nil {
 			t.Fatal(err)
 		}
 		third := limited(t, ctr.Options{Runtime: runtime, JoinPID: first.PID, Memory: 48 * mib})
 		if got := memory(t, third, "MemTotal"); got != 48*mib {
-			t.Errorf("MemTotal %d of the one that came after, want %d", got, 48*mib)
+			t.Errorf("third container: MemTotal %d, want %d", got, 48*mib)
 		}
 	})
 }
 
-// TestHostPIDNamespace has a container in the host's pid namespace: the runtime made its cgroup, which tells it from the
-// processes of the host.
+// TestHostPIDNamespace checks that a container in the host's pid namespace, which differs from
+// other processes only in its cgroup, sees its limits.
 func TestHostPIDNamespace(t *testing.T) {
 	forEachRuntime(t, func(t *testing.T, runtime string) {
 		c := limited(t, ctr.Options{Runtime: runtime, HostPID: true})
@@ -181,7 +182,7 @@ func TestHostPIDNamespace(t *testing.T) {
 	})
 }
 
-// TestUserNamespace has a container whose root is an ordinary user of the host.
+// TestUserNamespace checks the files in a container with a user namespace.
 func TestUserNamespace(t *testing.T) {
 	forEachRuntime(t, func(t *testing.T, runtime string) {
 		c := limited(t, ctr.Options{Runtime: runtime, UserOffset: 100000})
@@ -190,17 +191,17 @@ func TestUserNamespace(t *testing.T) {
 		}
 		const slabinfo = ctr.MountDir + "/proc/slabinfo"
 		if mode := inside(t, c, "stat", "-c", "%a", slabinfo); mode != "444\n" {
-			t.Errorf("slabinfo has the mode %s", mode)
+			t.Errorf("got mode %s of slabinfo, want 444", mode)
 		}
-		// Linux 5.9 and later have no lines for a cgroup.
+		// Since Linux 5.9 a cgroup has no lines.
 		if got := inside(t, c, "cat", slabinfo); !strings.HasPrefix(got, "slabinfo - version: 2.1\n# name ") ||
 			strings.Count(got, "\n") > 2 && got == hostFile(t, "/proc/slabinfo") {
-			t.Errorf("slabinfo is %q", got)
+			t.Errorf("got slabinfo %q", got)
 		}
 	})
 }
 
-// TestReadersThatDie kills readers in the middle of their reads: the others are not disturbed.
+// TestReadersThatDie checks that readers killed in the middle of a read do not disturb others.
 func TestReadersThatDie(t *testing.T) {
 	c := limited(t, ctr.Options{})
 	inside(t, c, "sh", "-c", `
@@ -217,7 +218,8 @@ func TestReadersThatDie(t *testing.T) {
 	}
 }
 
-// TestContainersComeAndGo makes pids, inode numbers and cgroups be used again and again.
+// TestContainersComeAndGo checks that reused pids, inode numbers and cgroups do not mix up
+// containers, and that the daemon holds nothing of removed ones.
 func TestContainersComeAndGo(t *testing.T) {
 	var wg sync.WaitGroup
 	for worker := range 4 {
@@ -242,7 +244,6 @@ func TestContainersComeAndGo(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// Nothing of them is kept: no process, cgroup or namespace is held open.
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		held := heldNamespaces(t)
 		if len(held) == 0 {
@@ -254,7 +255,7 @@ func TestContainersComeAndGo(t *testing.T) {
 	}
 }
 
-// heldNamespaces are the pid namespaces that the daemon holds open although they have no process any more.
+// heldNamespaces returns the pid namespaces without processes that the daemon holds open.
 func heldNamespaces(t *testing.T) []string {
 	t.Helper()
 	alive := make(map[string]bool)
@@ -280,8 +281,8 @@ func heldNamespaces(t *testing.T) []string {
 	return held
 }
 
-// TestOutermost makes sure that what readers take is counted to the container which holds theirs: it can make any number of
-// pid namespaces inside.
+// TestOutermost checks that readers in nested pid namespaces, which a container can create at will,
+// count as the container.
 func TestOutermost(t *testing.T) {
 	c := limited(t, ctr.Options{})
 	if err := c.ExecStart(t.Context(), "unshare", "-p", "-f", "unshare", "-p", "-f", "sleep", "30020"); err != nil {
@@ -304,27 +305,27 @@ func TestOutermost(t *testing.T) {
 		}
 		p.Release()
 	}
-	// There is one Principal as long as it is held, and a new one afterwards.
+	// All processes of a container have the same Principal.
 	first, second := finder.Principal(uint32(c.PID), 0), finder.Principal(uint32(nested), 0)
 	if first != second {
-		t.Errorf("the container is %p, and a process inside %p", first, second)
+		t.Errorf("got principal %p for a process inside, want the container's %p", second, first)
 	}
 	first.Release()
 	second.Release()
-	// A user of the host makes a pid namespace, in a user namespace inside another of theirs.
+	// A user of the host creates a pid namespace in a nested user namespace.
 	users := exec.Command("unshare", "-U", "--map-root-user", "unshare", "-U", "-p", "-f", "sleep", "30021")
 	users.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345}, Pdeathsig: syscall.SIGKILL}
 	if err := users.Start(); err != nil {
 		t.Fatal(err)
 	}
 	own := 0
-	waitFor(t, "a process in a pid namespace of a user's", func() bool {
+	waitFor(t, "a process in the user's pid namespace", func() bool {
 		own = processOf("sleep\x0030021\x00")
 		return own != 0
 	})
 	t.Cleanup(func() {
 		syscall.Kill(own, syscall.SIGKILL)
-		users.Wait() // its child was killed
+		users.Wait() // returns its child's signal
 	})
 	for tid, uid := range map[int]uint32{own: 12345, 0: 54321} { // 0: a reader outside the daemon's pid namespace
 		p := finder.Principal(uint32(tid), 54321)
@@ -359,6 +360,6 @@ func TestMountNamespacesOfSiblings(t *testing.T) {
 	}
 	slices.Sort(numbers)
 	if n := len(numbers); len(slices.Compact(numbers)) == n {
-		t.Errorf("no number of a mount namespace was used again: %v", numbers)
+		t.Errorf("no mount namespace number was reused: %v", numbers)
 	}
 }

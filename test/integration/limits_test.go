@@ -18,7 +18,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// TestUpdate changes limits: the next read shows them.
+// TestUpdate checks that the next read shows changed limits.
 func TestUpdate(t *testing.T) {
 	limits := func(memory int64, cpus string) specs.LinuxResources {
 		swap := 2 * memory
@@ -70,8 +70,8 @@ func TestZswapOption(t *testing.T) {
 	}
 }
 
-// cpuTimes are the first four columns of a line of stat, in ticks. They are read by a process that has entered the container's
-// pid namespace, but uses none of its CPU time.
+// cpuTimes returns the busy and idle ticks in a line of the container's stat, read by a process in
+// its pid namespace that uses none of its CPU time.
 func cpuTimes(t *testing.T, c *ctr.Container, key string) (busy, idle uint64) {
 	t.Helper()
 	stat := filepath.Join(c.Lxcfs, "proc/stat")
@@ -97,7 +97,7 @@ func cpuTimes(t *testing.T, c *ctr.Container, key string) (busy, idle uint64) {
 	return 0, 0
 }
 
-// used is the CPU time that the container's cgroup has used.
+// used returns the CPU time used by the container's cgroup.
 func used(t *testing.T, c *ctr.Container) time.Duration {
 	t.Helper()
 	dir, err := c.Cgroup("cpuacct")
@@ -118,8 +118,8 @@ func used(t *testing.T, c *ctr.Container) time.Duration {
 	return time.Duration(n) * unit
 }
 
-// share is the busy share of the container's CPU time over d as stat shows it, and the share that it really used of what
-// it may, the time of so many CPUs; both in percent.
+// share returns the busy share of the container's CPU time over d in stat, and the share of the
+// given number of CPUs that it used, in percent.
 func share(t *testing.T, c *ctr.Container, d time.Duration, cpus float64) (shown, real float64) {
 	t.Helper()
 	start, used0 := time.Now(), used(t, c)
@@ -128,14 +128,13 @@ func share(t *testing.T, c *ctr.Container, d time.Duration, cpus float64) (shown
 	busy1, idle1 := cpuTimes(t, c, "cpu")
 	used1, elapsed := used(t, c), time.Since(start)
 	if busy1 < busy0 || idle1 < idle0 || busy1+idle1 == busy0+idle0 {
-		t.Fatalf("from %d busy and %d idle to %d and %d", busy0, idle0, busy1, idle1)
+		t.Fatalf("busy and idle ticks went from %d, %d to %d, %d", busy0, idle0, busy1, idle1)
 	}
 	shown = 100 * float64(busy1-busy0) / float64(busy1+idle1-busy0-idle0)
 	return shown, 100 * (used1 - used0).Seconds() / elapsed.Seconds() / cpus
 }
 
-// TestCPUTime has containers burn all the CPU time that they may use: stat shows 95 to 105 % of it, or of what they get where
-// others want the CPUs too.
+// TestCPUTime checks that stat shows the CPU time that busy containers use within 5 %.
 func TestCPUTime(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -151,23 +150,23 @@ func TestCPUTime(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := start(t, tt.options)
 			if shown, _ := share(t, c, 3*time.Second, tt.cpus); shown > 5 {
-				t.Errorf("an idle container is busy for %.1f %% of its time", shown)
+				t.Errorf("an idle container is busy %.1f %% of the time, want at most 5 %%", shown)
 			}
 			if err := c.ExecStart(t.Context(), "load", "burn", tt.threads); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Second) // until it burns
-			// The kernel takes the split into user and system time at its ticks, so that a busy machine disturbs it.
-			waitFor(t, "an interval in which the container is shown what it used", func() bool {
+			// The kernel samples user and system time at its ticks, which a busy machine distorts.
+			waitFor(t, "an interval with the right CPU time", func() bool {
 				shown, real := share(t, c, 3*time.Second, tt.cpus)
-				t.Logf("it used %.1f %% of what it may, and is shown %.1f %%", real, shown)
+				t.Logf("used %.1f %% of the limit, shown %.1f %%", real, shown)
 				return shown >= 0.95*real && shown <= 1.05*real && real >= 20
 			})
 		})
 	}
 }
 
-// TestLoad sees a burning container's load rise, and an idle one's stay.
+// TestLoad checks that the load of a busy container rises, and that of an idle one does not.
 func TestLoad(t *testing.T) {
 	burning, idle := start(t, ctr.Options{}), start(t, ctr.Options{})
 	if err := burning.ExecStart(t.Context(), "load", "burn", "2"); err != nil {
@@ -179,13 +178,13 @@ func TestLoad(t *testing.T) {
 		t.Helper()
 		return number(t, strings.Fields(inside(t, c, "cat", "/proc/loadavg"))[0])
 	}
-	waitFor(t, "the load of two that burn", func() bool { return load(burning) > 0.4 })
-	if got := load(idle); got > 0.2 { // one sample may have met the start of cat
-		t.Errorf("the idle container's load: %v", got)
+	waitFor(t, "the load of two busy threads", func() bool { return load(burning) > 0.4 })
+	if got := load(idle); got > 0.2 { // a sample may include cat
+		t.Errorf("got load %v of the idle container, want at most 0.2", got)
 	}
 }
 
-// takeMemory has a program in the container take memory, and returns meminfo of before and after.
+// takeMemory allocates memory in the container, and returns meminfo before and after.
 func takeMemory(t *testing.T, c *ctr.Container, bytes int) (before, after string) {
 	t.Helper()
 	if err := c.ExecStart(t.Context(), "load", "mem", strconv.Itoa(bytes)); err != nil {
@@ -198,7 +197,7 @@ func takeMemory(t *testing.T, c *ctr.Container, bytes int) (before, after string
 	return before, inside(t, c, "cat", "/proc/meminfo")
 }
 
-// TestMemoryHog sees the memory that a program takes go from free to anonymous.
+// TestMemoryHog checks that memory that a program allocates moves from MemFree to AnonPages.
 func TestMemoryHog(t *testing.T) {
 	forEachRuntime(t, func(t *testing.T, runtime string) {
 		const taken = 100 * mib
@@ -215,11 +214,11 @@ func TestMemoryHog(t *testing.T) {
 	})
 }
 
-// TestDisks sees what a container does on a disk of its own, under the name that it has for it.
+// TestDisks checks that a container sees its own disk under its name in /dev, with its own I/O.
 func TestDisks(t *testing.T) {
 	loop, major, minor := loopDevice(t)
 	device := specs.LinuxDevice{Path: "/dev/data", Type: "b", Major: major, Minor: minor}
-	// On v1 late kernels count nothing before there is a limit somewhere (blk_throtl_activated(), Linux 6.10).
+	// On v1, since Linux 6.10, nothing is counted without a limit (blk_throtl_activated()).
 	var noLimit specs.LinuxThrottleDevice
 	noLimit.Major, noLimit.Minor, noLimit.Rate = major, minor, 1<<40
 	c := start(t, ctr.Options{Devices: []specs.LinuxDevice{device}, BlockIO: &specs.LinuxBlockIO{
@@ -262,7 +261,7 @@ func TestDisks(t *testing.T) {
 	}
 }
 
-// loopDevice makes a disk of 8 MiB.
+// loopDevice creates a disk of 8 MiB.
 func loopDevice(t *testing.T) (path string, major, minor int64) {
 	t.Helper()
 	image := filepath.Join(t.TempDir(), "image")
@@ -293,8 +292,7 @@ func loopDevice(t *testing.T) (path string, major, minor int64) {
 	return path, major, minor
 }
 
-// TestHangingDev has a container whose /dev holds a file system that does not answer: no reader waits for it, neither the
-// container nor others.
+// TestHangingDev checks that no reader waits for a hanging file system in a container's /dev.
 func TestHangingDev(t *testing.T) {
 	hanging, err := ctr.StartDaemon(t.Context(), shared.lxcfs, t.TempDir())
 	if err != nil {
@@ -312,7 +310,7 @@ func TestHangingDev(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	// A read that waits fails the test by the bound of Exec.
+	// Exec has a timeout.
 	for range 3 {
 		inside(t, c, "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do cat /proc/diskstats /proc/partitions >/dev/null & done; wait")
 		if got := memory(t, other, "MemTotal"); got != limit {
@@ -335,9 +333,9 @@ func TestRootNamesDevice(t *testing.T) {
 	}
 	text := string(out)
 	if !strings.Contains(text, " tmpfs "+loop+" ") || !strings.Contains(text, "#blocks") {
-		t.Fatalf("the root is not that one: %s", text)
+		t.Fatalf("unexpected root mount: %s", text)
 	}
 	if _, partitions, _ := strings.Cut(text, "#blocks"); strings.Contains(partitions, "sda") {
-		t.Errorf("a container reads of %s: %q", loop, partitions)
+		t.Errorf("the container sees %s: %q", loop, partitions)
 	}
 }

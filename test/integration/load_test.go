@@ -16,7 +16,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// allFiles are what a container can read.
+// allFiles returns the files that a container can read.
 func allFiles() []string {
 	files := []string{ctr.MountDir + "/sys/devices/system/cpu/online"}
 	for _, name := range []string{"cpuinfo", "meminfo", "stat", "uptime", "swaps", "diskstats", "partitions", "loadavg"} {
@@ -25,7 +25,8 @@ func allFiles() []string {
 	return files
 }
 
-// raceDaemon is lxcfs built with the race detector, where there is a compiler; else the ordinary one.
+// raceDaemon returns an lxcfs built with the race detector, or in the virtual machine the normal
+// one.
 func raceDaemon(t *testing.T) string {
 	t.Helper()
 	if os.Getenv("PALISADE_LXCFS") != "" {
@@ -33,14 +34,15 @@ func raceDaemon(t *testing.T) string {
 	}
 	path := filepath.Join(t.TempDir(), "lxcfs-race")
 	build := exec.CommandContext(t.Context(), "go", "build", "-race", "-buildvcs=false", "-o", path, "palisade/cmd/lxcfs")
-	build.Env = append(os.Environ(), "CGO_ENABLED=1") // the race detector is in C
+	build.Env = append(os.Environ(), "CGO_ENABLED=1") // for the race detector
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build with -race: %v: %s", err, out)
 	}
 	return path
 }
 
-// TestManyReaders reads all files in 20 containers with 64 threads, for 30 seconds in make soak.
+// TestManyReaders checks the texts that 64 threads in 20 containers read, for 30 seconds in make
+// soak.
 func TestManyReaders(t *testing.T) {
 	const containers = 20
 	seconds := strconv.Itoa(ctr.Repeat(6, 30))
@@ -49,7 +51,7 @@ func TestManyReaders(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := d.Stop(); err != nil { // a race found makes the exit code 66
+		if err := d.Stop(); err != nil { // the exit code is 66 after a data race
 			t.Errorf("%v: %s", err, d.Log())
 		}
 	})
@@ -62,7 +64,7 @@ func TestManyReaders(t *testing.T) {
 	for i, c := range all {
 		threads := 3
 		if i < 4 {
-			threads = 4 // 64 in all
+			threads = 4 // 64 in total
 		}
 		wg.Go(func() {
 			out, err := c.Exec(t.Context(), append([]string{"load", "check", seconds, strconv.Itoa(threads)}, allFiles()...)...)
@@ -73,13 +75,13 @@ func TestManyReaders(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if log := d.Log(); strings.Contains(log, "DATA RACE") || mistakes(log) > 0 {
+	if log := d.Log(); strings.Contains(log, "DATA RACE") || countErrors(log) > 0 {
 		t.Errorf("the daemon's log: %s", log)
 	}
 }
 
-// mistakes is how many errors a daemon's log has. A machine that stood still for two seconds is none of the daemon's.
-func mistakes(log string) (n int) {
+// countErrors counts the errors in a daemon's log, except those that a stalled machine causes.
+func countErrors(log string) (n int) {
 	for line := range strings.Lines(log) {
 		if strings.Contains(line, "level=ERROR") && !strings.Contains(line, "does not answer") && !strings.Contains(line, "takes too long") {
 			n++
@@ -88,8 +90,8 @@ func mistakes(log string) (n int) {
 	return n
 }
 
-// TestDaemonStaysSmall sends a million requests (in make test, a fifth) from 20 containers: neither the
-// daemon's memory nor the number of its descriptors may grow.
+// TestDaemonStaysSmall sends a million requests (in make test, a fifth) from 20 containers: neither
+// the daemon's memory nor the number of its descriptors may grow.
 func TestDaemonStaysSmall(t *testing.T) {
 	const containers = 20
 	d := newDaemon(t, t.TempDir())
@@ -112,14 +114,14 @@ func TestDaemonStaysSmall(t *testing.T) {
 		t.Errorf("%d kB resident, want less than 24 MiB", after/1024)
 	}
 	if after > before+2*mib {
-		t.Errorf("resident memory went from %d to %d kB", before/1024, after/1024)
+		t.Errorf("resident memory grew from %d to %d kB", before/1024, after/1024)
 	}
 	if got := openFiles(t, workerOf(t, d)); got != descriptors {
-		t.Errorf("%d open files, before %d", got, descriptors)
+		t.Errorf("got %d open files, want %d", got, descriptors)
 	}
 }
 
-// workerOf is the process of the daemon that serves.
+// workerOf returns the pid of the daemon's worker.
 func workerOf(t *testing.T, d *ctr.Daemon) int {
 	t.Helper()
 	pid, err := d.WorkerPID()
@@ -143,7 +145,8 @@ func openFiles(t *testing.T, pid int) int {
 	return len(entries)
 }
 
-// TestFewFiles has more containers than the daemon may have files open for: it forgets some and finds them again.
+// TestFewFiles checks that the daemon serves more containers than its limit of open files allows it
+// to keep open.
 func TestFewFiles(t *testing.T) {
 	d := startLimited(t, 160)
 	const containers = 10
@@ -154,15 +157,15 @@ func TestFewFiles(t *testing.T) {
 	for range 3 {
 		for i, c := range all {
 			if got := memory(t, c, "MemTotal"); got != uint64(64+i)*mib {
-				t.Errorf("container %d: MemTotal %d", i, got)
+				t.Errorf("container %d: MemTotal %d, want %d", i, got, uint64(64+i)*mib)
 			}
 			inside(t, c, append([]string{"cat"}, allFiles()...)...)
 		}
 	}
 	if got := openFiles(t, workerOf(t, d)); got > 160 {
-		t.Errorf("%d open files", got)
+		t.Errorf("got %d open files, want at most 160", got)
 	}
-	if mistakes(d.Log()) > 0 {
+	if countErrors(d.Log()) > 0 {
 		t.Errorf("the daemon's log: %s", d.Log())
 	}
 }

@@ -1,6 +1,6 @@
 //go:build integration
 
-// Package integration tests lxcfs with real containers, on the machine's own cgroups. It runs as root.
+// Package integration tests lxcfs with real containers on the machine's own cgroups, as root.
 package integration
 
 import (
@@ -18,7 +18,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// shared is what most tests use: a daemon and a root file system.
+// shared holds the daemon and the root file system that most tests use.
 var shared struct {
 	dir, rootfs, lxcfs string
 	daemon             *ctr.Daemon
@@ -63,7 +63,8 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	return shared.daemon.Stop, nil
 }
 
-// addMetricsProgram puts lxcfs-metrics where lxcfs looks for it, beside an lxcfs that was built here.
+// addMetricsProgram builds lxcfs-metrics beside an lxcfs that was built here, which looks for it
+// there.
 func addMetricsProgram(ctx context.Context) error {
 	if filepath.Dir(shared.lxcfs) != shared.dir {
 		return nil
@@ -75,8 +76,8 @@ func addMetricsProgram(ctx context.Context) error {
 	return os.Rename(built, filepath.Join(shared.dir, "lxcfs-metrics"))
 }
 
-// runtimes are those that tests start containers with. On the slow CPU of a virtual machine runc, which starts itself
-// several times for each command, is left to the test of all files.
+// runtimes returns the runtimes for most tests. In the virtual machine only TestEveryFile uses
+// runc, which starts itself several times for each command.
 func runtimes() []string {
 	if os.Getenv("PALISADE_VM") != "" {
 		return []string{"crun"}
@@ -91,7 +92,7 @@ func forEachRuntime(t *testing.T, test func(t *testing.T, runtime string)) {
 	}
 }
 
-// start starts a container with the shared daemon's files, which ends with the test.
+// start starts a container with the shared daemon's files, which is removed after the test.
 func start(t *testing.T, o ctr.Options) *ctr.Container {
 	t.Helper()
 	o.Rootfs, o.ReadOnly = shared.rootfs, true
@@ -116,7 +117,7 @@ func start(t *testing.T, o ctr.Options) *ctr.Container {
 	return c
 }
 
-// inside runs a program in the container and returns what it prints.
+// inside runs a program in the container and returns its output.
 func inside(t *testing.T, c *ctr.Container, args ...string) string {
 	t.Helper()
 	out, err := c.Exec(t.Context(), args...)
@@ -126,7 +127,7 @@ func inside(t *testing.T, c *ctr.Container, args ...string) string {
 	return out
 }
 
-// field is the number behind a key of meminfo's form, in bytes where the unit is kB.
+// field returns the number after a key in the format of meminfo, in bytes if the unit is kB.
 func field(t *testing.T, text, key string) uint64 {
 	t.Helper()
 	for line := range strings.Lines(text) {
@@ -148,13 +149,13 @@ func field(t *testing.T, text, key string) uint64 {
 	return 0
 }
 
-// memory reads a field of the container's meminfo.
+// memory returns a field of the container's meminfo.
 func memory(t *testing.T, c *ctr.Container, key string) uint64 {
 	t.Helper()
 	return field(t, inside(t, c, "cat", "/proc/meminfo"), key)
 }
 
-// hostFile is the host's own file.
+// hostFile returns the content of a file on the host.
 func hostFile(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(name)
@@ -164,7 +165,7 @@ func hostFile(t *testing.T, name string) string {
 	return string(text)
 }
 
-// processors counts those of a cpuinfo.
+// processors counts the processors in a cpuinfo.
 func processors(cpuinfo string) int { return strings.Count(cpuinfo, "processor\t:") }
 
 func hostCPUs() int { return runtime.NumCPU() }

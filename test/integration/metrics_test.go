@@ -16,13 +16,13 @@ import (
 	"palisade/test/ctr"
 )
 
-// measured is a daemon that is asked for metrics.
+// measured is a daemon with metrics.
 type measured struct {
 	*ctr.Daemon
 	address, socket string
 }
 
-// newMeasured starts a daemon with metrics, and waits until they are told.
+// newMeasured starts a daemon with metrics, and waits until it serves them.
 func newMeasured(t *testing.T, dir string, flags ...string) *measured {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -36,7 +36,7 @@ func newMeasured(t *testing.T, dir string, flags ...string) *measured {
 	return m
 }
 
-// waitForHelper waits for a process that tells the metrics and is not the old one, and returns it.
+// waitForHelper waits for a process other than old that serves the metrics, and returns its pid.
 func (m *measured) waitForHelper(t *testing.T, old int) (pid int) {
 	t.Helper()
 	waitFor(t, "another lxcfs-metrics", func() bool {
@@ -58,17 +58,18 @@ func (m *measured) scrape(t *testing.T) ctr.Metrics {
 
 const reads, replaced = "palisade_lxcfs_read_duration_seconds", "palisade_lxcfs_workers_replaced_total"
 
-// check compares values, by name and labels.
+// check compares metrics with values by name and labels.
 func check(t *testing.T, what string, m ctr.Metrics, want map[[2]string]float64) {
 	t.Helper()
 	for key, value := range want {
 		if got := m.Value(key[0], key[1]); got != value {
-			t.Errorf("%s: %s{%s} is %v, want %v", what, key[0], key[1], got, value)
+			t.Errorf("%s: got %s{%s} %v, want %v", what, key[0], key[1], got, value)
 		}
 	}
 }
 
-// TestMetrics reads files in a container and compares that with what is counted, while one process after the other is killed.
+// TestMetrics checks that the metrics count the reads in a container, across crashes of each
+// process and an upgrade.
 func TestMetrics(t *testing.T) {
 	d := newMeasured(t, t.TempDir())
 	c := start(t, ctr.Options{Memory: 64 * mib, Lxcfs: d.Mountpoint})
@@ -76,7 +77,7 @@ func TestMetrics(t *testing.T) {
 		t.Helper()
 		inside(t, c, "sh", "-c", `for i in $(seq `+strconv.Itoa(times)+`); do cat /proc/`+file+` >/dev/null; done`)
 	}
-	read(1, "stat") // what runs in a container at its start may read something
+	read(1, "stat") // after reads of the starting container
 	before := d.scrape(t)
 	meminfo := before.Value(reads, `file="meminfo"`)
 	read(7, "meminfo")
@@ -91,16 +92,16 @@ func TestMetrics(t *testing.T) {
 	})
 	// Each is an open, two reads and a release at least.
 	if more := after.Value("palisade_lxcfs_requests_total", "") - before.Value("palisade_lxcfs_requests_total", ""); more < 40 || more > 400 {
-		t.Errorf("%v requests for ten reads", more)
+		t.Errorf("got %v requests for ten reads, want 40 to 400", more)
 	}
 	if sum := after[reads].GetMetric()[0].GetHistogram().GetSampleSum(); sum < 0 || sum > 60 {
-		t.Errorf("the reads took %v seconds", sum)
+		t.Errorf("got a read time of %v s, want 0 to 60", sum)
 	}
 
 	killWorker(t, d.Daemon)
 	waitFor(t, "a worker that serves", func() bool { return d.scrape(t).Value("palisade_lxcfs_worker_up", "") == 1 })
 	read(2, "meminfo")
-	check(t, "after the worker's end", d.scrape(t), map[[2]string]float64{
+	check(t, "after a crash of the worker", d.scrape(t), map[[2]string]float64{
 		{reads, `file="meminfo"`}: meminfo + 9, {replaced, `reason="killed"`}: 1, {replaced, `reason="crashed"`}: 0, {"palisade_lxcfs_containers", ""}: 1,
 	})
 
@@ -109,7 +110,7 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	read(1, "meminfo")
-	check(t, "scraped after lxcfs-metrics was killed", d.scrape(t), map[[2]string]float64{{reads, `file="meminfo"`}: meminfo + 10, {replaced, `reason="killed"`}: 1})
+	check(t, "after a crash of lxcfs-metrics", d.scrape(t), map[[2]string]float64{{reads, `file="meminfo"`}: meminfo + 10, {replaced, `reason="killed"`}: 1})
 	helper = d.waitForHelper(t, helper)
 
 	if err := d.Signal(syscall.SIGUSR1); err != nil {
@@ -120,20 +121,20 @@ func TestMetrics(t *testing.T) {
 		{reads, `file="meminfo"`}: meminfo + 10, {replaced, `reason="upgrade"`}: 1, {replaced, `reason="killed"`}: 1,
 	})
 	checkSocket(t, d)
-	// The helper ends with lxcfs.
+	// The helper exits with lxcfs.
 	if err := d.Stop(); err != nil {
 		t.Error(err)
 	}
 	waitFor(t, "the end of lxcfs-metrics", func() bool { return errors.Is(syscall.Kill(helper, 0), syscall.ESRCH) })
 	if _, err := os.Lstat(d.socket); err == nil {
-		t.Errorf("%s stays", d.socket)
+		t.Errorf("%s still exists", d.socket)
 	}
-	if log := d.Log(); mistakes(log) > 0 || strings.Count(log, "lxcfs-metrics ended") != 1 {
-		t.Errorf("the log: %s", log)
+	if log := d.Log(); countErrors(log) > 0 || strings.Count(log, "lxcfs-metrics ended") != 1 {
+		t.Errorf("unexpected log: %s", log)
 	}
 }
 
-// checkSocket asks at the unix socket, which is root's alone.
+// checkSocket checks the metrics at the unix socket, which only root can use.
 func checkSocket(t *testing.T, d *measured) {
 	t.Helper()
 	info, err := os.Stat(d.socket)
@@ -141,24 +142,25 @@ func checkSocket(t *testing.T, d *measured) {
 		t.Fatal(err)
 	}
 	if owner := info.Sys().(*syscall.Stat_t); info.Mode() != os.ModeSocket|0o600 || owner.Uid != 0 || owner.Gid != 0 {
-		t.Errorf("%s: %v of %d:%d", d.socket, info.Mode(), owner.Uid, owner.Gid)
+		t.Errorf("%s: got mode %v, owner %d:%d, want 0600, root", d.socket, info.Mode(), owner.Uid, owner.Gid)
 	}
 	if m, err := ctr.Scrape(t.Context(), d.socket); err != nil || m.Value("palisade_lxcfs_worker_up", "") != 1 {
-		t.Errorf("%v, %v", m, err)
+		t.Errorf("got metrics %v, %v", m, err)
 	}
 }
 
-// TestMetricsPrivileges looks at what the process could do that answers HTTP.
+// TestMetricsPrivileges checks the privileges of the process that answers HTTP.
 func TestMetricsPrivileges(t *testing.T) {
 	d := newMeasured(t, t.TempDir())
-	d.scrape(t) // when it answers, it is confined
+	d.scrape(t) // it is confined before it answers
 	helper := d.waitForHelper(t, 0)
 	checkPrivileges(t, helper, 0)
 	checkReadsCounters(t, helper)
 	checkPrivileges(t, workerOf(t, d.Daemon), workerCapabilities)
 }
 
-// checkReadsCounters makes sure that the process has the memory of the counters, and has it for reading only: mapped, and open.
+// checkReadsCounters checks that the process has the memory of the counters mapped and open,
+// read-only.
 func checkReadsCounters(t *testing.T, pid int) {
 	t.Helper()
 	const memory = "lxcfs-counters"
@@ -169,7 +171,7 @@ func checkReadsCounters(t *testing.T, pid int) {
 		}
 		seen++
 		if rights := strings.Fields(line)[1]; rights != "r--s" {
-			t.Errorf("the counters are mapped %s", rights)
+			t.Errorf("the counters are mapped %s, want r--s", rights)
 		}
 	}
 	links, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "fd/*"))
@@ -177,20 +179,20 @@ func checkReadsCounters(t *testing.T, pid int) {
 		t.Fatal(err)
 	}
 	for _, link := range links {
-		if target, _ := os.Readlink(link); !strings.Contains(target, memory) { // a connection may have been closed meanwhile
+		if target, _ := os.Readlink(link); !strings.Contains(target, memory) { // may have been closed meanwhile
 			continue
 		}
 		seen++
-		if info, err := os.Lstat(link); err != nil || info.Mode().Perm() != 0o500 { // as it was opened
-			t.Errorf("the counters are open: %v, %v", info, err)
+		if info, err := os.Lstat(link); err != nil || info.Mode().Perm() != 0o500 { // of a descriptor opened read-only
+			t.Errorf("the counters are open with %v, %v, want read-only", info, err)
 		}
 	}
 	if seen < 2 {
-		t.Errorf("the counters are mapped or open %d times", seen)
+		t.Errorf("the counters are mapped or open %d times, want at least 2", seen)
 	}
 }
 
-// TestMetricsAlone starts the program as people who find it do.
+// TestMetricsAlone checks that lxcfs-metrics explains itself when a user starts it.
 func TestMetricsAlone(t *testing.T) {
 	program := filepath.Join(filepath.Dir(shared.lxcfs), "lxcfs-metrics")
 	for _, tt := range []struct{ args, env []string }{
@@ -198,7 +200,7 @@ func TestMetricsAlone(t *testing.T) {
 	} {
 		cmd := exec.Command(program, tt.args...)
 		cmd.Env = tt.env
-		out, _ := cmd.CombinedOutput() // its error is the exit code
+		out, _ := cmd.CombinedOutput() // the error is the exit code
 		if code := cmd.ProcessState.ExitCode(); code != 2 || string(out) != "lxcfs-metrics: only lxcfs starts this program; "+
 			"ask for metrics by lxcfs --metrics ADDRESS, or --metrics-socket PATH\n" {
 			t.Errorf("%v: exit code %d, %s", tt, code, out)
@@ -206,7 +208,7 @@ func TestMetricsAlone(t *testing.T) {
 	}
 }
 
-// TestMetricsCalls makes sure that counting costs no system call.
+// TestMetricsCalls checks that metrics cost no system calls per read.
 func TestMetricsCalls(t *testing.T) {
 	d := newMeasured(t, t.TempDir())
 	c := start(t, ctr.Options{Lxcfs: d.Mountpoint, Memory: 64 * mib, Quota: 150000, CgroupNamespace: true})
@@ -216,11 +218,12 @@ func TestMetricsCalls(t *testing.T) {
 		sum += n
 	}
 	if sum > 7.5 || sum < 1 {
-		t.Errorf("%.1f system calls a read: %v", sum, calls)
+		t.Errorf("got %.1f system calls per read, want 1 to 7.5: %v", sum, calls)
 	}
 }
 
-// TestMetricsMissing has something in the way of the metrics: lxcfs says so, once, and serves.
+// TestMetricsMissing checks that lxcfs serves files, and logs one error, if it cannot serve
+// metrics.
 func TestMetricsMissing(t *testing.T) {
 	first := newMeasured(t, t.TempDir())
 	inTheWay := filepath.Join(t.TempDir(), "file")
@@ -234,29 +237,29 @@ func TestMetricsMissing(t *testing.T) {
 		flags   []string
 		want    string
 	}{
-		"an address that is in use":   {shared.lxcfs, []string{"--metrics", first.address}, "address already in use"},
-		"a socket that is in use":     {shared.lxcfs, []string{"--metrics-socket", first.socket}, "another process listens to " + first.socket},
-		"an address of another host":  {shared.lxcfs, []string{"--metrics", "192.0.2.1:9436"}, "192.0.2.1:9436"},
-		"a file in a socket's place":  {shared.lxcfs, []string{"--metrics-socket", inTheWay}, inTheWay + " is not a socket"},
-		"a program that is not there": {alone, []string{"--metrics-socket", filepath.Join(t.TempDir(), "s")}, "lxcfs-metrics: no such file"},
+		"address in use":            {shared.lxcfs, []string{"--metrics", first.address}, "address already in use"},
+		"socket in use":             {shared.lxcfs, []string{"--metrics-socket", first.socket}, "another process listens to " + first.socket},
+		"address of another host":   {shared.lxcfs, []string{"--metrics", "192.0.2.1:9436"}, "192.0.2.1:9436"},
+		"file in place of a socket": {shared.lxcfs, []string{"--metrics-socket", inTheWay}, inTheWay + " is not a socket"},
+		"missing program":           {alone, []string{"--metrics-socket", filepath.Join(t.TempDir(), "s")}, "lxcfs-metrics: no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := os.Stat("/usr/libexec/palisade/lxcfs-metrics"); err == nil && tt.program == alone {
-				t.Fatal("the package palisade-lxcfs is installed, whose program would be taken: remove it")
+				t.Fatal("remove the package palisade-lxcfs, whose lxcfs-metrics would be used")
 			}
 			d, err := ctr.StartDaemon(t.Context(), tt.program, t.TempDir(), tt.flags...)
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { d.Stop() }) // where the test has not come to its end
-			waitFor(t, "a word of it", func() bool { return strings.Contains(d.Log(), "metrics are not served") })
+			t.Cleanup(func() { d.Stop() }) // if the test fails before
+			waitFor(t, "a log line", func() bool { return strings.Contains(d.Log(), "metrics are not served") })
 			killWorker(t, d)
 			hostFile(t, filepath.Join(d.Mountpoint, "proc/uptime"))
 			if err := d.Stop(); err != nil {
 				t.Error(err)
 			}
-			if log := d.Log(); mistakes(log) != 1 || !strings.Contains(log, tt.want) {
-				t.Errorf("the log: %s", log)
+			if log := d.Log(); countErrors(log) != 1 || !strings.Contains(log, tt.want) {
+				t.Errorf("unexpected log: %s", log)
 			}
 		})
 	}
@@ -264,7 +267,7 @@ func TestMetricsMissing(t *testing.T) {
 	checkSocket(t, first)
 }
 
-// TestMetricsAfterCrash kills lxcfs: its socket and address are the next one's.
+// TestMetricsAfterCrash checks that after a crash the next lxcfs takes over socket and address.
 func TestMetricsAfterCrash(t *testing.T) {
 	dir := t.TempDir()
 	d := newMeasured(t, dir)
@@ -275,11 +278,11 @@ func TestMetricsAfterCrash(t *testing.T) {
 	next := newDaemon(t, dir, "--metrics", d.address, "--metrics-socket", d.socket)
 	d.Daemon = next
 	d.waitForHelper(t, helper)
-	check(t, "after lxcfs's end", d.scrape(t), map[[2]string]float64{{replaced, `reason="killed"`}: 0, {"palisade_lxcfs_worker_up", ""}: 1})
+	check(t, "after a crash of lxcfs", d.scrape(t), map[[2]string]float64{{replaced, `reason="killed"`}: 0, {"palisade_lxcfs_worker_up", ""}: 1})
 	checkSocket(t, d)
 }
 
-// TestV2Metrics counts pressure triggers, which outlast the worker.
+// TestV2Metrics checks that pressure triggers are counted, also after a crash of the worker.
 func TestV2Metrics(t *testing.T) {
 	requireV2(t)
 	dir := t.TempDir()
@@ -287,20 +290,20 @@ func TestV2Metrics(t *testing.T) {
 	d.Daemon = newDaemon(t, dir, "--metrics-socket", d.socket)
 	d.waitForHelper(t, 0)
 	c := start(t, ctr.Options{Memory: 64 * mib, Lxcfs: d.Mountpoint})
-	isSet := func(n float64) {
+	waitForTriggers := func(n float64) {
 		t.Helper()
 		waitFor(t, "the number of triggers", func() bool {
 			m, err := ctr.Scrape(t.Context(), d.socket)
 			return err == nil && m.Value("palisade_lxcfs_pressure_triggers", "") == n && m.Value("palisade_lxcfs_worker_up", "") == 1
 		})
 	}
-	isSet(0)
+	waitForTriggers(0)
 	if err := c.ExecStart(t.Context(), "load", "psi", "/proc/pressure/memory", "full 900000 1000000"); err != nil {
 		t.Fatal(err)
 	}
-	isSet(1)
+	waitForTriggers(1)
 	killWorker(t, d.Daemon)
-	isSet(1)
+	waitForTriggers(1)
 	inside(t, c, "killall", "load")
-	isSet(0)
+	waitForTriggers(0)
 }

@@ -13,8 +13,8 @@ import (
 	"palisade/test/ctr"
 )
 
-// TestAbsurdCgroupNames moves a container's init to cgroups below its own, with names as whoever has it delegated may give
-// them (the kernel refuses a new line alone): the container keeps its limit, and the daemon serves.
+// TestAbsurdCgroupNames checks that a container keeps its limit when its init moves to child
+// cgroups with unusual names (the kernel refuses only newlines).
 func TestAbsurdCgroupNames(t *testing.T) {
 	const limit = 64 * mib
 	d := newDaemon(t, t.TempDir())
@@ -41,9 +41,9 @@ func TestAbsurdCgroupNames(t *testing.T) {
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { // before the runtime's delete, which goes by names
+			t.Cleanup(func() { // before the runtime's delete, which cannot handle these names
 				for below := dir; below != parent; below = filepath.Dir(below) {
-					waitFor(t, "the end of the cgroup", func() bool { return os.Remove(below) == nil })
+					waitFor(t, "removal of the cgroup", func() bool { return os.Remove(below) == nil })
 				}
 			})
 			if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(container.PID)), 0o644); err != nil {

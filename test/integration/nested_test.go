@@ -15,14 +15,14 @@ import (
 	"palisade/test/ctr"
 )
 
-// Where a container finds what it starts other containers with.
+// Paths in a container that starts other containers.
 const (
 	nestRuntime = "/mnt/runtime"
 	nestBundles = "/mnt/bundles"
 )
 
-// delegate moves the processes of a container into a cgroup below its own, so that there can be
-// others beside it on cgroup v2, as Docker's image for Docker in Docker does.
+// delegate moves the processes of a container into a child cgroup, so that on cgroup v2 it can
+// create others, as Docker's image for Docker in Docker does.
 const delegate = `cd /sys/fs/cgroup
 case $(cat cgroup.controllers /proc/1/cgroup 2>/dev/null) in *" "*0::/|*" "*0::/init)
 	mkdir -p init; for pid in $(cat cgroup.procs); do echo $pid >init/cgroup.procs; done
@@ -46,13 +46,14 @@ func nesting(runtime, bundles string, o ctr.Options) ctr.Options {
 	return o
 }
 
-// execNested returns the command that runs args in the container id, in the one that started it.
+// execNested returns the command that runs args in the container id, for the container that started
+// it.
 func execNested(id string, args ...string) []string {
 	return append([]string{nestRuntime, "--root", "/tmp/state", "exec", id}, args...)
 }
 
-// startNested starts the container id inside c. around leads from c to the container that starts
-// it.
+// startNested starts the container id inside c. around is the command prefix that runs a program in
+// the container that starts it.
 func startNested(
 	t *testing.T, c *ctr.Container, around []string, bundles, id string, o ctr.Options,
 ) {
@@ -78,8 +79,8 @@ func startNested(
 	}
 }
 
-// TestNested starts a container in a container, and another in that one, with and without cgroup
-// namespaces: each sees its own limits, and those of the containers around it where they are lower.
+// TestNested checks that nested containers, with and without cgroup namespaces, see the lowest of
+// their own limits and those of the containers around them.
 func TestNested(t *testing.T) {
 	runtime, err := exec.LookPath(runtimes()[0])
 	if err != nil {
@@ -104,7 +105,7 @@ func TestNested(t *testing.T) {
 		{"none", [3]bool{}, low, lowMem, lowCPUs},
 	} {
 		if ctr.OnV2() && !tt.cgroupNS[0] {
-			continue // the containers inside would lie beside the outermost
+			continue // the inner cgroups would be siblings of the outermost
 		}
 		t.Run(tt.name, func(t *testing.T) {
 			bundles, options := t.TempDir(), tt.limits

@@ -17,7 +17,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// newNamespaces makes a program the init of a new pid namespace, in a new user namespace.
+// newNamespaces starts a program as the init of a new pid namespace in a new user namespace.
 var newNamespaces = syscall.SysProcAttr{
 	Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,
 }
@@ -43,8 +43,8 @@ func startLimited(t *testing.T, files int) *ctr.Daemon {
 	return d
 }
 
-// TestManyNamespaces creates many more pid namespaces than the daemon may have files open. First
-// each reads a file that needs few descriptors, then all read a file at once that needs many.
+// TestManyNamespaces checks that readers from more pid namespaces than the daemon may have open
+// files succeed: with a file that needs few descriptors, and all at once with one that needs many.
 func TestManyNamespaces(t *testing.T) {
 	for _, tt := range []struct{ files, namespaces int }{
 		{256, 400}, {1000, ctr.Repeat(1300, 3000)},
@@ -55,12 +55,12 @@ func TestManyNamespaces(t *testing.T) {
 			if err := syscall.Mkfifo(gate, 0o666); err != nil {
 				t.Fatal(err)
 			}
-			// They end at the end of their standard input.
+			// The readers exit at the end of their standard input.
 			stay, leave, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)
 			}
-			said, say, err := os.Pipe()
+			output, input, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -73,12 +73,12 @@ func TestManyNamespaces(t *testing.T) {
 					if t.Failed() {
 						cmd.Process.Kill()
 					}
-					cmd.Wait() // its output decides
+					cmd.Wait() // their output is checked
 				}
 				stay.Close()
-				said.Close()
+				output.Close()
 			}()
-			lines := bufio.NewScanner(said)
+			lines := bufio.NewScanner(output)
 			expect := func(name string) {
 				t.Helper()
 				for i := range tt.namespaces {
@@ -87,18 +87,18 @@ func TestManyNamespaces(t *testing.T) {
 					}
 				}
 			}
-			late := time.AfterFunc(time.Minute, func() { said.Close() }) // fails a late reader
+			late := time.AfterFunc(time.Minute, func() { output.Close() }) // fails a late reader
 			defer late.Stop()
 			for range tt.namespaces {
 				cmd := exec.Command("sh", "-c", script, filepath.Join(d.Mountpoint, "proc"), gate)
 				cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
-				cmd.Stdin, cmd.Stdout, cmd.Stderr = stay, say, say
+				cmd.Stdin, cmd.Stdout, cmd.Stderr = stay, input, input
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)
 				}
 				all = append(all, cmd)
 			}
-			say.Close()
+			input.Close()
 			expect("uptime")
 			opened, err := os.OpenFile(gate, os.O_RDWR, 0) // starts all readers
 			if err != nil {
@@ -107,22 +107,22 @@ func TestManyNamespaces(t *testing.T) {
 			defer opened.Close()
 			expect("meminfo")
 			if got := openFiles(t, workerOf(t, d)); got > tt.files {
-				t.Errorf("%d open files", got)
+				t.Errorf("got %d open files, want at most %d", got, tt.files)
 			}
-			if mistakes(d.Log()) > 0 || strings.Contains(d.Log(), "too many open files") {
+			if countErrors(d.Log()) > 0 || strings.Contains(d.Log(), "too many open files") {
 				t.Errorf("the daemon's log: %s", d.Log())
 			}
 		})
 	}
 }
 
-// TestNoisyNamespaces reads as an ordinary user from many pid namespaces, in a cgroup with
-// thousands of threads: the worker must not be killed as hanging, and must not delay other readers.
+// TestNoisyNamespaces checks that an unprivileged user who reads from many pid namespaces, in a
+// cgroup with thousands of threads, neither delays other readers nor makes the worker appear hung.
 func TestNoisyNamespaces(t *testing.T) {
 	const (
 		threads, namespaces = 2000, 60
-		// tolerated bounds the median of another container's reads. It allows for a machine that also
-		// runs other tests.
+		// tolerated is the maximum median of another container's reads, on a machine that also runs
+		// other tests.
 		tolerated = 100 * time.Millisecond
 	)
 	d := newDaemon(t, t.TempDir())
@@ -149,7 +149,7 @@ func TestNoisyNamespaces(t *testing.T) {
 	}
 	defer func() {
 		sleepers.Process.Kill()
-		sleepers.Wait() // it was killed
+		sleepers.Wait() // returns the signal
 	}()
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" || err != nil {
 		t.Fatalf("sleepers: %q, %v", line, err)
@@ -173,12 +173,12 @@ func TestNoisyNamespaces(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	t.Logf("the victim's median is %v at most", median)
+	t.Logf("maximum median of the victim: %v", median)
 	if median > tolerated {
-		t.Errorf("a read beside noisy namespaces takes %v", median)
+		t.Errorf("a read beside noisy namespaces takes %v, want at most %v", median, tolerated)
 	}
 	if got := workerOf(t, d); got != worker {
-		t.Errorf("process %d serves, no longer %d: %s", got, worker, d.Log())
+		t.Errorf("got worker %d, want %d: %s", got, worker, d.Log())
 	}
 	if log := d.Log(); strings.Contains(log, "level=ERROR") {
 		t.Errorf("the daemon's log: %s", log)

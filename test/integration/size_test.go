@@ -18,7 +18,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// withPrograms gives a container the programs of this machine, below /usr.
+// withPrograms mounts this machine's programs in a container, below /usr.
 func withPrograms(t *testing.T, o ctr.Options) ctr.Options {
 	t.Helper()
 	if os.Getenv("PALISADE_VM") != "" {
@@ -32,7 +32,7 @@ func withPrograms(t *testing.T, o ctr.Options) ctr.Options {
 	return o
 }
 
-// TestCopies copies files with programs that go by their size.
+// TestCopies checks copies of files by programs that rely on st_size.
 func TestCopies(t *testing.T) {
 	c := start(t, withPrograms(t, ctr.Options{Memory: limit, CPUs: "0"}))
 	for _, copies := range []struct{ name, script string }{
@@ -56,7 +56,7 @@ with tarfile.open("/tmp/tar", "w") as tar: tar.add(sys.argv[1])' ${0#/} &&
 			for _, name := range []string{"uptime", "meminfo", "cpuinfo", "partitions", "pressure/memory"} {
 				file := "/proc/" + name
 				if _, err := os.Stat(file); err != nil {
-					continue // this kernel does not have it
+					continue // not on this kernel
 				}
 				script := "rm -f /tmp/copy; " + copies.script + " && cat /tmp/copy"
 				before := inside(t, c, "/usr/bin/cat", file)
@@ -74,8 +74,8 @@ with tarfile.open("/tmp/tar", "w") as tar: tar.add(sys.argv[1])' ${0#/} &&
 	}
 }
 
-// TestSizes opens, stats and reads files in containers whose texts differ in length, all at once
-// and with several threads. They share inodes.
+// TestSizes checks st_size of files with different lengths in containers, which share their inodes,
+// with concurrent readers.
 func TestSizes(t *testing.T) {
 	args := []string{"load", "sizes", "50"}
 	for _, name := range []string{"uptime", "stat", "loadavg", "cpuinfo", "diskstats"} {
@@ -93,7 +93,7 @@ func TestSizes(t *testing.T) {
 	wg.Wait()
 }
 
-// TestSizeSurvives kills the worker between fstat(2) and the first read.
+// TestSizeSurvives checks that st_size holds after a crash of the worker before the first read.
 func TestSizeSurvives(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
 	f, err := os.Open(filepath.Join(d.Mountpoint, "proc/stat"))
@@ -108,12 +108,12 @@ func TestSizeSurvives(t *testing.T) {
 	killWorker(t, d)
 	text, err := io.ReadAll(f)
 	if err != nil || int64(len(text)) != info.Size() {
-		t.Errorf("%d bytes and %v, want %d", len(text), err, info.Size())
+		t.Errorf("got %d bytes, %v, want %d", len(text), err, info.Size())
 	}
 }
 
-// TestRequests counts what a read costs: no more than open, read to the end and close. Access
-// rights are checked without a request of their own.
+// TestRequests checks that reading a file costs only the requests for open, read and close, none
+// for access checks.
 func TestRequests(t *testing.T) {
 	const rounds = 500
 	d := newMeasured(t, t.TempDir())
@@ -129,21 +129,21 @@ func TestRequests(t *testing.T) {
 			t.Fatalf("read %s: %d, %v", path, n, err)
 		}
 	}
-	read() // the kernel looks up the names
+	read() // looks up the names
 	before := d.scrape(t).Value("palisade_lxcfs_requests_total", "")
 	for range rounds {
 		read()
 	}
 	after := d.scrape(t).Value("palisade_lxcfs_requests_total", "")
-	// The daemon's supervisor and the scrapes send some, too.
+	// The supervisor and the scrapes also send requests.
 	if got := after - before; got < 3*rounds || got > 3*rounds+rounds/2 {
-		t.Errorf("%v requests for %d times open, read and close", got, rounds)
+		t.Errorf("got %v requests for %d times open, read and close", got, rounds)
 	}
 }
 
-// TestModes accesses the files as a user other than root, without capabilities: the modes hold.
+// TestModes checks the permissions of an unprivileged user.
 func TestModes(t *testing.T) {
-	d := newDaemon(t, filepath.Join(shared.dir, "modes")) // t.TempDir is closed to others
+	d := newDaemon(t, filepath.Join(shared.dir, "modes")) // other users cannot enter t.TempDir
 	as := func(args ...string) (string, error) {
 		cmd := exec.Command(args[0], args[1:]...)
 		cmd.Dir = d.Mountpoint
@@ -162,7 +162,7 @@ func TestModes(t *testing.T) {
 		{"test -x proc && cd proc && cat uptime", true},
 		{"echo x >proc/meminfo", false},
 		{"test -r proc/slabinfo", true},
-		{"test $(cat proc/slabinfo | wc -l) = 2", true}, // the header: the host's is for its root
+		{"test $(cat proc/slabinfo | wc -l) = 2", true}, // only the header
 		{"test $(stat -c %s proc/slabinfo) = $(cat proc/slabinfo | wc -c)", true},
 		{"cat sys/devices/system/cpu/online", true},
 		{"test -r sys/devices/system/cpu/online", true},
@@ -182,10 +182,10 @@ func TestModes(t *testing.T) {
 		}
 	}
 	if n := strings.Count(hostFile(t, filepath.Join(d.Mountpoint, "proc/slabinfo")), "\n"); n < 3 {
-		t.Errorf("the host's root reads %d lines of slabinfo", n)
+		t.Errorf("the host's root reads %d lines of slabinfo, want at least 3", n)
 	}
 	if os.Getenv("PALISADE_VM") != "" {
-		return // its setpriv is busybox's
+		return // busybox's setpriv lacks the options
 	}
 	out, err := exec.Command("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups",
 		"--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",

@@ -19,8 +19,8 @@ import (
 	"palisade/test/ctr"
 )
 
-// underLoad has threads read all files in several containers, while something is done to the daemon: not one read may fail,
-// no text be wrong, no counter fall.
+// underLoad calls do while threads read all files in several containers, and checks that no read
+// fails, no text is wrong and no counter decreases.
 func underLoad(t *testing.T, d *ctr.Daemon, do func()) {
 	t.Helper()
 	const containers, threads = 3, 3
@@ -57,7 +57,7 @@ func underLoad(t *testing.T, d *ctr.Daemon, do func()) {
 	}
 }
 
-// killWorker kills the process that serves, and waits until it is another one.
+// killWorker kills the worker, and waits for another one.
 func killWorker(t *testing.T, d *ctr.Daemon) {
 	t.Helper()
 	pid := workerOf(t, d)
@@ -67,7 +67,7 @@ func killWorker(t *testing.T, d *ctr.Daemon) {
 	waitForWorker(t, d, pid)
 }
 
-// waitForWorker waits until another process serves than that.
+// waitForWorker waits for a worker other than the process old.
 func waitForWorker(t *testing.T, d *ctr.Daemon, old int) {
 	t.Helper()
 	waitFor(t, "another worker", func() bool {
@@ -76,13 +76,13 @@ func waitForWorker(t *testing.T, d *ctr.Daemon, old int) {
 	})
 }
 
-// TestWorkerKilled kills the worker at random moments.
+// TestWorkerKilled checks that readers do not notice when the worker is killed at random moments.
 func TestWorkerKilled(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
 	underLoad(t, d, func() {
 		for i := range ctr.Repeat(40, 200) {
 			time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
-			if i%8 == 0 { // lxcfs gives up when 16 in a row have not served
+			if i%8 == 0 { // lxcfs gives up after 16 workers in a row that have not served
 				hostFile(t, filepath.Join(d.Mountpoint, "proc/uptime"))
 			}
 			killWorker(t, d)
@@ -90,7 +90,7 @@ func TestWorkerKilled(t *testing.T) {
 	})
 }
 
-// TestWorkerHangs stops the worker: it is replaced, and no reader gets an error.
+// TestWorkerHangs checks that a stopped worker is replaced without errors for readers.
 func TestWorkerHangs(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
 	underLoad(t, d, func() {
@@ -104,11 +104,12 @@ func TestWorkerHangs(t *testing.T) {
 		}
 	})
 	if !strings.Contains(d.Log(), "does not answer") {
-		t.Errorf("no word of it in %s", d.Log())
+		t.Errorf("the hung worker is not logged: %s", d.Log())
 	}
 }
 
-// TestUpgrade replaces the worker by one of the program on disk, again and again. A worker that does not start is given up.
+// TestUpgrade checks that SIGUSR1 replaces the worker by the program on disk, and that a program
+// that does not start is given up.
 func TestUpgrade(t *testing.T) {
 	dir := t.TempDir()
 	program := filepath.Join(dir, "lxcfs-on-disk")
@@ -154,21 +155,21 @@ func TestUpgrade(t *testing.T) {
 		for _, broken := range []string{"#!/bin/sh\nexit 1\n", "", "#!/bin/sh\nexec sleep 1000\n"} {
 			replace([]byte(broken))
 			old := workerOf(t, d)
-			said := len(d.Log())
+			logged := len(d.Log())
 			if err := d.Signal(syscall.SIGUSR1); err != nil {
 				t.Fatal(err)
 			}
-			waitFor(t, "the end of the upgrade", func() bool { return strings.Contains(d.Log()[said:], "given up") })
+			waitFor(t, "the end of the upgrade", func() bool { return strings.Contains(d.Log()[logged:], "given up") })
 			if pid := workerOf(t, d); pid != old {
-				t.Errorf("process %d serves, not %d", pid, old)
+				t.Errorf("got worker %d, want %d", pid, old)
 			}
 		}
-		killWorker(t, d) // there is another of the program that served
+		killWorker(t, d) // is replaced by the program that served
 	})
 }
 
-// TestUpgradeOfStuckWorker has the worker replaced while it neither leaves nor dies, as one of which a thread is stuck in the kernel:
-// the next one serves, and can be replaced itself.
+// TestUpgradeOfStuckWorker checks that a worker that can neither exit nor be killed, like one with
+// a thread stuck in the kernel, is replaced by one that can be replaced itself.
 func TestUpgradeOfStuckWorker(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
 	c := start(t, ctr.Options{Memory: limit, Lxcfs: d.Mountpoint})
@@ -179,19 +180,19 @@ func TestUpgradeOfStuckWorker(t *testing.T) {
 		}
 		waitFor(t, "the next worker", func() bool { return strings.Count(d.Log(), "the worker serves") == serving })
 		if got := memory(t, c, "MemTotal"); got != limit {
-			t.Errorf("MemTotal is %d", got)
+			t.Errorf("MemTotal %d, want %d", got, limit)
 		}
 	}
 	if log := d.Log(); strings.Count(log, "the next one takes over") != 1 {
-		t.Errorf("the log: %s", log)
+		t.Errorf("unexpected log: %s", log)
 	}
 }
 
-// freeze stops a process so that it cannot even be killed, until the test's end.
+// freeze freezes a process, so that it cannot even be killed, until the test ends.
 func freeze(t *testing.T, pid int) {
 	t.Helper()
 	if ctr.OnV2() {
-		t.Skip("cgroup v2 lets frozen processes be killed; v1 does not")
+		t.Skip("frozen processes can be killed on cgroup v2")
 	}
 	dir := filepath.Join("/sys/fs/cgroup/freezer", "palisade-frozen-"+strconv.Itoa(pid))
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -210,7 +211,7 @@ func freeze(t *testing.T, pid int) {
 	waitFor(t, "the frozen process", func() bool { return hostFile(t, state) == "FROZEN\n" })
 }
 
-// startKept starts a daemon whose files are kept until the test's end.
+// startKept starts a daemon whose files a Keeper stores until the test ends.
 func startKept(t *testing.T, dir string) (*ctr.Keeper, *ctr.Daemon) {
 	t.Helper()
 	k, err := ctr.NewKeeper(dir)
@@ -226,14 +227,14 @@ func startKept(t *testing.T, dir string) (*ctr.Keeper, *ctr.Daemon) {
 	return k, d
 }
 
-// waitForHeld waits until the daemon has stored the files that it holds open.
+// waitForHeld waits until the daemon has stored its open files.
 func waitForHeld(t *testing.T, k *ctr.Keeper) {
 	t.Helper()
-	waitFor(t, "the files that are held open", func() bool { return k.Has("held") })
+	waitFor(t, "the open files to be stored", func() bool { return k.Has("held") })
 }
 
-// TestKeptMount kills and stops the supervisor, and so the worker with it, while a service manager keeps the files: who
-// reads waits for the next one.
+// TestKeptMount checks that readers wait for the next daemon when supervisor and worker are killed
+// and stopped while a service manager stores the files.
 func TestKeptMount(t *testing.T) {
 	dir := t.TempDir()
 	k, d := startKept(t, dir)
@@ -244,7 +245,7 @@ func TestKeptMount(t *testing.T) {
 	})
 	files := k.Len()
 	if files < 6 {
-		t.Fatalf("%d files are kept", files)
+		t.Fatalf("got %d stored files, want at least 6", files)
 	}
 	underLoad(t, d, func() {
 		var err error
@@ -266,11 +267,11 @@ func TestKeptMount(t *testing.T) {
 	if got := mountsOn(t, d.Mountpoint); got != 1 {
 		t.Errorf("%d mounts, want 1", got)
 	}
-	waitFor(t, "the files that are kept", func() bool { return k.Len() == files })
+	waitFor(t, "the files to be stored", func() bool { return k.Len() == files })
 }
 
-// TestKeptMountIsGone keeps the files of a mount that was unmounted or aborted: the next process mounts again,
-// and only the files of the new mount are kept from then on.
+// TestKeptMountIsGone checks that after its mount was unmounted or aborted the next daemon mounts
+// again, and only the files of the new mount are stored.
 func TestKeptMountIsGone(t *testing.T) {
 	dir := t.TempDir()
 	k, d := startKept(t, dir)
@@ -307,18 +308,18 @@ func TestKeptMountIsGone(t *testing.T) {
 		if got := mountsOn(t, d.Mountpoint); got != 1 {
 			t.Errorf("%s: %d mounts, want 1", name, got)
 		}
-		waitFor(t, "the files that are kept: "+name, func() bool { return k.Len() == files })
+		waitFor(t, "the files to be stored: "+name, func() bool { return k.Len() == files })
 	}
 }
 
-// TestPanicIsNoMistake has the supervisor end as it does of a panic (SIGQUIT has Go do the same): by a signal, and not with the exit
-// code of a mistake in the command line, after which it is not started again.
-func TestPanicIsNoMistake(t *testing.T) {
+// TestPanicExitStatus checks that a panic of the supervisor (SIGQUIT has the same effect) ends it
+// by a signal, not with the exit code of usage errors, after which systemd does not restart it.
+func TestPanicExitStatus(t *testing.T) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_CORE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	defer syscall.Setrlimit(syscall.RLIMIT_CORE, &limit) // as it was
+	defer syscall.Setrlimit(syscall.RLIMIT_CORE, &limit)
 	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{Max: limit.Max}); err != nil {
 		t.Fatal(err)
 	}
@@ -326,18 +327,18 @@ func TestPanicIsNoMistake(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.Unmount() // it is dead
+	defer d.Unmount()
 	if err := d.Signal(syscall.SIGQUIT); err != nil {
 		t.Fatal(err)
 	}
 	var exit *exec.ExitError
 	if err := d.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGABRT {
-		t.Errorf("it ended with %v", err)
+		t.Errorf("lxcfs exited with %v, want SIGABRT", err)
 	}
 }
 
-// TestKeptReadsAtOnce has 200 files read byte by byte when the supervisor is restarted, and killed, while others are opened and
-// read: each reader gets the rest of the text that it began with.
+// TestKeptReadsAtOnce checks that readers of 200 files get the rest of their text after the
+// supervisor was restarted and killed, while others open and read files.
 func TestKeptReadsAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	k, d := startKept(t, dir)
@@ -355,7 +356,7 @@ func TestKeptReadsAtOnce(t *testing.T) {
 		}
 		ended <- err
 	}()
-	waitFor(t, "the middle", func() bool { _, err := c.Exec(t.Context(), "test", "-e", "/tmp/halfway"); return err == nil })
+	waitFor(t, "the first halves", func() bool { _, err := c.Exec(t.Context(), "test", "-e", "/tmp/halfway"); return err == nil })
 	var err error
 	for _, end := range []func() error{func() error { return d.Stop() }, func() error { return d.Crash() }, func() error { return d.Stop() }} {
 		if err := end(); err != nil {
@@ -374,7 +375,8 @@ func TestKeptReadsAtOnce(t *testing.T) {
 	}
 }
 
-// TestStateIsLost takes the runtime directory away under a daemon that is killed: counters start again, all else goes on.
+// TestStateIsLost checks that without its state file a new worker serves, and only counters start
+// again.
 func TestStateIsLost(t *testing.T) {
 	dir := t.TempDir()
 	d := newDaemon(t, dir)
@@ -398,27 +400,27 @@ func TestStateIsLost(t *testing.T) {
 		}
 		waitForWorker(t, d, pid)
 		if got := memory(t, c, "MemTotal"); got != limit {
-			t.Errorf("MemTotal is %d", got)
+			t.Errorf("MemTotal %d, want %d", got, limit)
 		}
 		cpuTimes(t, c, "cpu")
 	}
 }
 
-// workerCapabilities are CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE and CAP_SYS_ADMIN.
+// workerCapabilities is the set of CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE and CAP_SYS_ADMIN.
 const workerCapabilities = 1<<2 | 1<<19 | 1<<21
 
-// TestWorkerPrivileges makes sure that no thread of the worker has more capabilities than documented, or can get one, and
-// that each has the filter of system calls.
+// TestWorkerPrivileges checks that each thread of the worker has the seccomp filter and no more
+// capabilities than documented, and can get none.
 func TestWorkerPrivileges(t *testing.T) {
 	checkPrivileges(t, workerOf(t, shared.daemon), workerCapabilities)
 }
 
-// checkPrivileges looks at all threads of a process.
+// checkPrivileges checks all threads of a process.
 func checkPrivileges(t *testing.T, pid int, documented uint64) {
 	t.Helper()
 	threads, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/status")
 	if err != nil || len(threads) < 2 {
-		t.Fatalf("%d threads, %v", len(threads), err)
+		t.Fatalf("got %d threads, %v, want at least 2", len(threads), err)
 	}
 	for _, status := range threads {
 		seen := 0
@@ -429,22 +431,22 @@ func checkPrivileges(t *testing.T, pid int, documented uint64) {
 			case "CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb":
 				seen++
 				if caps, err := strconv.ParseUint(value, 16, 64); err != nil || caps&^documented != 0 {
-					t.Errorf("%s: %s is %s", status, key, value)
+					t.Errorf("%s: got %s %s, want at most %x", status, key, value, documented)
 				}
 			case "NoNewPrivs":
 				seen++
 				if value != "1" {
-					t.Errorf("%s: new privileges are possible", status)
+					t.Errorf("%s: no_new_privs is not set", status)
 				}
 			case "Seccomp":
 				seen++
 				if value != "2" {
-					t.Errorf("%s: no filter of system calls", status)
+					t.Errorf("%s: no seccomp filter", status)
 				}
 			}
 		}
 		if seen != 7 {
-			t.Errorf("%s has %d of 7 lines", status, seen)
+			t.Errorf("%s: got %d of 7 lines", status, seen)
 		}
 	}
 }

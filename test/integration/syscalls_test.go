@@ -16,8 +16,8 @@ import (
 	"palisade/test/ctr"
 )
 
-// systemCalls are those that the daemon makes for each of some reads of a file in the container, by name, besides those at
-// the device and those of Go's runtime.
+// systemCalls returns the number of system calls of the worker per read of a file in the container,
+// by name, without those on /dev/fuse and of the Go runtime.
 func systemCalls(t *testing.T, d *ctr.Daemon, c *ctr.Container, file string) map[string]float64 {
 	t.Helper()
 	const rounds = 300
@@ -32,7 +32,7 @@ func systemCalls(t *testing.T, d *ctr.Daemon, c *ctr.Container, file string) map
 	})
 	inside(t, c, "load", "time", strconv.Itoa(rounds), file)
 	strace.Process.Signal(os.Interrupt)
-	strace.Wait() // its error is the signal
+	strace.Wait() // returns the signal
 	calls := make(map[string]float64)
 	call := regexp.MustCompile(`(?m)^\d+ +(\w+)\((?:\d+<([^>]*)>)?`)
 	for _, found := range call.FindAllStringSubmatch(hostFile(t, log), -1) {
@@ -43,16 +43,17 @@ func systemCalls(t *testing.T, d *ctr.Daemon, c *ctr.Container, file string) map
 	return calls
 }
 
-// runtimeCalls are what Go's runtime calls to have threads wait, wake and collect garbage, reads or not.
+// runtimeCalls matches system calls of the Go runtime to schedule threads and collect garbage.
 var runtimeCalls = regexp.MustCompile(`^(futex|nanosleep|epoll_pwait|sched_yield|madvise|restart_syscall|tgkill|getpid|rt_sigreturn)$`)
 
-// TestSystemCalls counts what a warm read costs of system calls, and makes sure that there is no open and no fork among them.
+// TestSystemCalls checks the number of system calls of a warm read, and that it needs no open and
+// no fork.
 func TestSystemCalls(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
 	c := start(t, ctr.Options{Lxcfs: d.Mountpoint, Memory: 64 * mib, Quota: 150000, CgroupNamespace: true})
-	// Three of each identify the reader: by its pid and mount namespaces, and by init's mount
-	// namespace for comparison. cpuinfo reads the quota, its period and the cpuset, so that the next
-	// read after a change shows it.
+	// Three calls of each identify the reader, by the links of its pid and mount namespaces and of
+	// init's mount namespace. cpuinfo reads the quota, its period and the cpuset: a change shows in
+	// the next read.
 	for file, most := range map[string]float64{
 		"meminfo": 8, "cpuinfo": 6, "stat": 9, "uptime": 8, "swaps": 8, "loadavg": 8, "diskstats": 8,
 	} {
@@ -61,20 +62,20 @@ func TestSystemCalls(t *testing.T) {
 			var sum float64
 			var list []string
 			for name, n := range calls {
-				// Once a second the container is looked up again, which on a slow machine is many
-				// calls for each read.
+				// The container is looked up again every second, which on a slow machine means many
+				// calls per read.
 				if n < 0.5 {
 					continue
 				}
 				sum += n
 				list = append(list, fmt.Sprintf("%s %.1f", name, n))
 				if regexp.MustCompile("^(open|clone|fork|vfork|exec)").MatchString(name) {
-					t.Errorf("%.2f calls of %s a read", n, name)
+					t.Errorf("got %.2f calls of %s per read, want none", n, name)
 				}
 			}
 			slices.Sort(list)
-			if t.Logf("%.1f a read: %s", sum, list); sum > most+1 || sum < 1 {
-				t.Errorf("%.1f system calls a read, want %.0f at most: %s", sum, most, list)
+			if t.Logf("%.1f calls per read: %s", sum, list); sum > most+1 || sum < 1 {
+				t.Errorf("got %.1f system calls per read, want at most %.0f: %s", sum, most, list)
 			}
 		})
 	}

@@ -16,15 +16,15 @@ import (
 	"palisade/test/ctr"
 )
 
-// requireV2 leaves tests of cgroup v2 to machines that have it alone; test/vm is one.
+// requireV2 skips a test on machines without pure cgroup v2. The virtual machine has it.
 func requireV2(t *testing.T) {
 	t.Helper()
 	if !ctr.OnV2() {
-		t.Skip("this machine has no pure cgroup v2; make vm runs this test on one that has")
+		t.Skip("needs pure cgroup v2; make vm runs this test")
 	}
 }
 
-// parentCgroup makes a cgroup with the given limits, to have containers in it.
+// parentCgroup creates a parent cgroup for containers with the given limits, and returns its path.
 func parentCgroup(t *testing.T, limits map[string]string) string {
 	t.Helper()
 	name := fmt.Sprintf("palisade-parent-%d-%d", os.Getpid(), time.Now().UnixNano())
@@ -46,7 +46,7 @@ func parentCgroup(t *testing.T, limits map[string]string) string {
 	return "/" + name
 }
 
-// TestV2Memory has limits of memory and swap at two levels: the lowest counts.
+// TestV2Memory checks that the lowest limit of memory and swap at two levels counts.
 func TestV2Memory(t *testing.T) {
 	requireV2(t)
 	hostSwap := field(t, hostFile(t, "/proc/meminfo"), "SwapTotal")
@@ -59,11 +59,11 @@ func TestV2Memory(t *testing.T) {
 		own, ownSwap         string
 		wantTotal, wantSwapT uint64
 	}{
-		{"the own limit is lower", "500M", "max", "400M", "100M", 400 * mib, 100 * mib},
-		{"the parent's is", "500M", "64M", "600M", "128M", 500 * mib, 64 * mib},
-		{"the own is none", "300M", "32M", "max", "max", 300 * mib, 32 * mib},
+		{"lower own limit", "500M", "max", "400M", "100M", 400 * mib, 100 * mib},
+		{"lower parent's limit", "500M", "64M", "600M", "128M", 500 * mib, 64 * mib},
+		{"no own limit", "300M", "32M", "max", "max", 300 * mib, 32 * mib},
 		{"no swap", "max", "0", "200M", "max", 200 * mib, 0},
-		{"none at all", "max", "max", "max", "max", field(t, hostFile(t, "/proc/meminfo"), "MemTotal"), hostSwap},
+		{"no limit", "max", "max", "max", "max", field(t, hostFile(t, "/proc/meminfo"), "MemTotal"), hostSwap},
 	}
 	cgroup := parentCgroup(t, nil)
 	c := start(t, ctr.Options{Cgroup: cgroup + "/child", CgroupNamespace: true})
@@ -90,7 +90,7 @@ func TestV2Memory(t *testing.T) {
 	}
 }
 
-// TestV2Swap swaps a container's memory out, and sees it in SwapFree.
+// TestV2Swap checks that memory that a container swaps out shows in SwapFree.
 func TestV2Swap(t *testing.T) {
 	requireV2(t)
 	c := start(t, ctr.Options{Memory: 48 * mib, MemorySwap: 248 * mib})
@@ -99,15 +99,15 @@ func TestV2Swap(t *testing.T) {
 	}
 	_, meminfo := takeMemory(t, c, 96*mib)
 	if used := field(t, meminfo, "SwapTotal") - field(t, meminfo, "SwapFree"); used < 40*mib || used > 110*mib {
-		t.Errorf("%d MiB of swap are used, want about 50", used/mib)
+		t.Errorf("got %d MiB of used swap, want about 50", used/mib)
 	}
 }
 
-// TestV2CPUs has a cpuset and quotas at two levels.
+// TestV2CPUs checks the CPUs with a cpuset and with quotas at two levels.
 func TestV2CPUs(t *testing.T) {
 	requireV2(t)
 	if hostCPUs() < 4 {
-		t.Fatalf("%d CPUs are too few for this test", hostCPUs())
+		t.Fatalf("this test needs 4 CPUs, got %d", hostCPUs())
 	}
 	tests := []struct {
 		name                 string
@@ -117,9 +117,9 @@ func TestV2CPUs(t *testing.T) {
 		statLines            int
 	}{
 		{"a cpuset with a gap", "max 100000", "max 100000", "0,2,3", 3, "0-2\n", 4},
-		{"all of them", "max 100000", "max 100000", "0-3", 4, "0-3\n", 5},
+		{"all CPUs", "max 100000", "max 100000", "0-3", 4, "0-3\n", 5},
 		{"a quota of one and a half", "max 100000", "150000 100000", "0-3", 2, "0-1\n", 3},
-		{"the parent's quota is lower", "50000 100000", "300000 100000", "0-3", 1, "0\n", 2},
+		{"lower parent's quota", "50000 100000", "300000 100000", "0-3", 1, "0\n", 2},
 		{"another period", "max 100000", "30000 10000", "0-3", 3, "0-2\n", 4},
 		{"more quota than CPUs", "max 100000", "900000 100000", "1-2", 2, "0-1\n", 3},
 	}
@@ -144,7 +144,7 @@ func TestV2CPUs(t *testing.T) {
 	}
 }
 
-// TestV2Nested reads from a cgroup below the container's own: the values are the container's.
+// TestV2Nested checks that a reader in a descendant cgroup gets the container's values.
 func TestV2Nested(t *testing.T) {
 	requireV2(t)
 	c := start(t, ctr.Options{Memory: limit, Quota: 150000, CgroupNamespace: true})
@@ -170,9 +170,9 @@ func TestV2Nested(t *testing.T) {
 	})
 	write(t, filepath.Join(below, "cgroup.procs"), shell)
 	inside(t, c, "rm", "-f", "/tmp/meminfo", "/tmp/cpuinfo")
-	time.Sleep(time.Second) // one round may still have begun before
+	time.Sleep(time.Second) // a round may have begun before the move
 	inside(t, c, "rm", "-f", "/tmp/meminfo", "/tmp/cpuinfo")
-	waitFor(t, "reads from there", func() bool {
+	waitFor(t, "reads from the nested cgroup", func() bool {
 		names := inside(t, c, "ls", "/tmp")
 		return strings.Contains(names, "meminfo") && strings.Contains(names, "cpuinfo")
 	})
@@ -184,7 +184,7 @@ func TestV2Nested(t *testing.T) {
 	}
 }
 
-// TestV2Pressure reads the container's own pressure, and waits for a trigger.
+// TestV2Pressure checks the container's own pressure, and triggers.
 func TestV2Pressure(t *testing.T) {
 	requireV2(t)
 	c := start(t, ctr.Options{Quota: 20000})
@@ -201,7 +201,7 @@ func TestV2Pressure(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := inside(t, c, "load", "psi", "/proc/pressure/cpu", "some 100000 1000000"); got != "set\nevents 1 2\n" {
-		t.Errorf("the trigger: %q", got)
+		t.Errorf("load psi: %q", got)
 	}
 	inside(t, c, "killall", "load")
 	dir, err := c.Cgroup("")
@@ -212,23 +212,24 @@ func TestV2Pressure(t *testing.T) {
 	own := total.FindStringSubmatch(inside(t, c, "cat", "/proc/pressure/cpu"))
 	real := total.FindStringSubmatch(hostFile(t, filepath.Join(dir, "cpu.pressure")))
 	if own == nil || real == nil || len(own[1]) < 5 || len(real[1]) < 5 {
-		t.Errorf("the container sees a total of %v, its cgroup has %v", own, real)
+		t.Errorf("got a total of %v, the cgroup has %v", own, real)
 	}
 	for _, trigger := range []string{"", "some", "some 1 1", "more 100000 1000000", strings.Repeat("x", 100)} {
 		if out, err := c.Exec(t.Context(), "load", "psi", "/proc/pressure/cpu", trigger); err == nil {
 			t.Errorf("trigger %q was set: %q", trigger, out)
 		}
 	}
-	// More triggers than are allowed are refused.
+	// A container can set 64 triggers.
 	if got := inside(t, c, "load", "psi", "/proc/pressure/memory", "full 900000 1000000", "80"); got != "set 64: no space left on device\n" {
-		t.Errorf("of 80 triggers: %q", got)
+		t.Errorf("80 triggers: %q", got)
 	}
 	if got := inside(t, c, "load", "psi", "/proc/pressure/memory", "full 900000 1000000", "3"); got != "set 3: <nil>\n" {
-		t.Errorf("when they are gone: %q", got)
+		t.Errorf("3 triggers after these: %q", got)
 	}
 }
 
-// TestV2PressureSurvives makes sure that who waits for a trigger gets its event from another worker than the one that set it.
+// TestV2PressureSurvives checks that a process that waits for a trigger gets its event from a later
+// worker.
 func TestV2PressureSurvives(t *testing.T) {
 	requireV2(t)
 	d := newDaemon(t, t.TempDir())
@@ -253,20 +254,20 @@ func TestV2PressureSurvives(t *testing.T) {
 				out, err := c.Exec(t.Context(), "load", "psi", "/proc/pressure/cpu", "some 100000 1000000")
 				got <- fmt.Sprint(out, err)
 			}()
-			waitFor(t, "who sets the trigger", func() bool { return isRunning("load\x00psi") })
+			waitFor(t, "load psi to start", func() bool { return isRunning("load\x00psi") })
 			time.Sleep(time.Second) // until it waits
 			way.change()
 			if err := c.ExecStart(t.Context(), "load", "burn", "4"); err != nil {
 				t.Fatal(err)
 			}
 			if out := <-got; out != "set\nevents 1 2\n<nil>" {
-				t.Errorf("the trigger: %q", out)
+				t.Errorf("load psi: %q", out)
 			}
 		})
 	}
 }
 
-// isRunning reports whether a process has that in its command line.
+// isRunning reports whether a process with args in its command line exists.
 func isRunning(args string) bool {
 	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	return slices.ContainsFunc(processes, func(path string) bool {

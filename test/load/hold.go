@@ -9,8 +9,8 @@ import (
 )
 
 // hold takes a write lease and an exclusive lock on each file, or COUNT read leases, shared locks
-// and inotify watches, as many as fs.inotify.max_user_instances allows. It prints a line with the
-// errors for each file, and "held", and waits until it is killed.
+// and inotify watches, up to fs.inotify.max_user_instances. It prints a line with the errors for
+// each file, then "held", and waits until it is killed.
 func hold(args []string) error {
 	count, err := number(args, 0)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"unsafe"
 )
 
-// userfaultfd is the number of the system call, which is missing in package syscall.
+// userfaultfd is the number of the system call, which package syscall lacks.
 var userfaultfd = map[string]uintptr{"amd64": 323, "arm64": 282, "riscv64": 282}[runtime.GOARCH]
 
 // Requests of linux/userfaultfd.h.
@@ -19,8 +19,8 @@ const (
 )
 
 // lockDirs keeps the inodes of directories locked until it is killed: it lists them into memory
-// whose page faults are never resolved. It also waits in mkdir(2) in each directory, which makes
-// other processes wait that list it. It prints "locked", or "no userfaultfd".
+// whose page faults are never resolved. It also blocks in mkdir(2) in each directory, so that other
+// processes that list it block, too. It prints "locked", or "no userfaultfd".
 func lockDirs(dirs []string) error {
 	fd, _, errno := syscall.Syscall(userfaultfd, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0, 0)
 	if errno != 0 {

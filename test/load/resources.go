@@ -203,7 +203,7 @@ func setTrigger(file, trigger string) (int, error) {
 	return fd, nil
 }
 
-// setTriggers sets a trigger TIMES times, and prints how many times that worked, and the error.
+// setTriggers sets a trigger TIMES times, and prints the number of successes and the error.
 func setTriggers(args []string) error {
 	times, err := number(args, 2)
 	if err != nil {

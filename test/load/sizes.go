@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// checkSizes checks that st_size of each file is the length of its content, as programs assume that
-// copy files. In every second round another thread opens the file.
+// checkSizes checks that st_size of each file is the length of its content, as programs that copy
+// files assume. In every second round another thread opens the file.
 func checkSizes(args []string) error {
 	rounds, err := number(args, 0)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"palisade/test/engine"
 )
 
-// TestCommands uses the commands of the toolkit by the containers' names.
+// TestCommands checks the toolkit's commands with names of LXC containers.
 func TestCommands(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -48,11 +48,11 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// lastPID has the number after which the kernel looks for that of the next process.
+// lastPID holds the pid after which the kernel searches for the next one.
 const lastPID = "/proc/sys/kernel/ns_last_pid"
 
-// TestListBesideShortProcesses lists a container whose processes with the lowest numbers end all the
-// time: numbers start again where the highest is reached.
+// TestListBesideShortProcesses checks that list finds a container in which short-lived processes
+// have the lowest pids, as after a wrap-around of pids.
 func TestListBesideShortProcesses(t *testing.T) {
 	onlyHook(t, "lxc.hook.mount") // the toolkit has not seen it start
 	h := newHost(t)
@@ -79,11 +79,11 @@ func TestListBesideShortProcesses(t *testing.T) {
 			lost++
 		}
 		if len(rows) > 1 {
-			t.Errorf("list has %+v", rows)
+			t.Errorf("got rows %+v, want one", rows)
 		}
 	}
 	if lost > 0 || lists < 5 {
-		t.Errorf("%d of %d lists do not have the container", lost, lists)
+		t.Errorf("%d of %d lists lack the container", lost, lists)
 	}
 	for range 3 {
 		h.toolkit(t, "umount", "--all")

@@ -21,10 +21,9 @@ import (
 
 const mib = 1 << 20
 
-// options say which container is wanted. The zero value of a field stands for what LXC gives by
-// default.
+// options describes a container. The zero value of a field is a default.
 type options struct {
-	// name is its name, engine what list calls its engine.
+	// name is its name, engine its engine in the output of list.
 	name, engine string
 	// lxcPath is the directory of its configuration.
 	lxcPath string
@@ -33,7 +32,7 @@ type options struct {
 	init string
 	// memory is a limit in bytes.
 	memory int64
-	// config are more lines of its configuration. withoutCommon leaves out LXC's common.conf.
+	// config holds more lines of its configuration. withoutCommon omits LXC's common.conf.
 	config        []string
 	withoutCommon bool
 	// foreground keeps lxc-start running, as services do.
@@ -49,7 +48,7 @@ type container struct {
 	user                  *user
 }
 
-// newContainer starts a container, which ends with the test.
+// newContainer starts a container, which is stopped after the test.
 func (h *host) newContainer(t *testing.T, o options) *container {
 	t.Helper()
 	c := &container{name: o.name, engine: o.engine, lxcPath: o.lxcPath, user: o.user}
@@ -99,7 +98,7 @@ func (h *host) newContainer(t *testing.T, o options) *container {
 	}
 	log := filepath.Join(dir, "log")
 	args := []string{"lxc-start", "-n", c.name, "-P", c.lxcPath, "-o", log, "-l", "WARN"}
-	if c.lxcPath == "/var/lib/lxc" { // the default, which services do not name
+	if c.lxcPath == "/var/lib/lxc" { // the default, which services do not pass
 		args = slices.Delete(args, 3, 5)
 	}
 	h.containers++
@@ -107,7 +106,7 @@ func (h *host) newContainer(t *testing.T, o options) *container {
 	if o.foreground {
 		c.startForeground(t, args)
 	} else if out, err := c.run(t, args...); err != nil {
-		text, _ := os.ReadFile(log) // for the message alone
+		text, _ := os.ReadFile(log) // for the message only
 		t.Fatalf("%q: %v: %s\n%s", args, err, out, text)
 	}
 	c.findPID(t)
@@ -124,11 +123,11 @@ func (c *container) startForeground(t *testing.T, args []string) {
 	}
 	t.Cleanup(func() {
 		c.stop(t)
-		cmd.Wait() // its exit code is that of a container that was killed
+		cmd.Wait() // fails, as the container was killed
 	})
 }
 
-// limits returns lines of a configuration that limit memory to so many bytes, and CPUs to one.
+// limits returns lines of a configuration that limit memory (in bytes), and CPUs to one.
 func limits(memory int64) []string {
 	if ctr.OnV2() {
 		return []string{
@@ -142,7 +141,7 @@ func limits(memory int64) []string {
 	}
 }
 
-// run runs a program of LXC's as the container's user.
+// run runs a program of LXC as the container's user.
 func (c *container) run(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	if c.user != nil {
@@ -151,7 +150,7 @@ func (c *container) run(t *testing.T, args ...string) (string, error) {
 	return runBounded(t, args...)
 }
 
-// findPID waits until the container runs, and finds its first process.
+// findPID waits until the container runs, and finds the pid of its init.
 func (c *container) findPID(t *testing.T) {
 	t.Helper()
 	engine.WaitFor(t, c.name+" runs", func() bool {
@@ -176,7 +175,7 @@ func (c *container) stop(t *testing.T) {
 	c.pid = 0
 }
 
-// exec runs a program in the container and returns what it prints.
+// exec runs a program in the container and returns its output.
 func (c *container) exec(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	attach := []string{"lxc-attach", "-P", c.lxcPath, "-n", c.name, "--clear-env",
@@ -194,7 +193,7 @@ func (c *container) inside(t *testing.T, args ...string) string {
 	return out
 }
 
-// read returns what is in a file in the container, as the host sees it.
+// read returns the content of a file in the container, or "".
 func (c *container) read(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(c.pid), "root", name))
@@ -204,13 +203,13 @@ func (c *container) read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// files returns the files of lxcfs in the container, without the trees for containers inside it.
+// files returns the files of lxcfs in the container, without the trees for nested containers.
 func (c *container) files(t *testing.T) (files []string) {
 	t.Helper()
 	for _, path := range mountsOf(t, strconv.Itoa(c.pid), "fuse.lxcfs") {
 		switch path {
 		case hookDir, mountpoint:
-		case "/proc/pressure": // the mount hook mounts what is in it at once
+		case "/proc/pressure": // the mount hook mounts the whole directory
 			files = append(files, path+"/cpu", path+"/io", path+"/memory")
 		default:
 			files = append(files, path)
@@ -220,7 +219,7 @@ func (c *container) files(t *testing.T) (files []string) {
 	return files
 }
 
-// ownMemory is what containers read by default.
+// ownMemory is the first line of meminfo with the default limit.
 const ownMemory = "MemTotal:          65536 kB\n"
 
 // memory returns the first line of the container's meminfo.
@@ -229,7 +228,7 @@ func (c *container) memory(t *testing.T) string {
 	return c.inside(t, "head", "-n", "1", "/proc/meminfo")
 }
 
-// checkVirtual fails the test unless the container has each file of lxcfs once, with its limits.
+// checkVirtual checks that the container has each file of lxcfs once, with its limits.
 func (h *host) checkVirtual(t *testing.T, c *container) {
 	t.Helper()
 	if got, want := c.files(t), h.served(t); !slices.Equal(got, want) {
@@ -243,7 +242,7 @@ func (h *host) checkVirtual(t *testing.T, c *container) {
 	}
 }
 
-// checkHost fails the test unless the container has the files of the host and no mount of lxcfs.
+// checkHost checks that the container has the files of the host and no mount of lxcfs.
 func (h *host) checkHost(t *testing.T, c *container) {
 	t.Helper()
 	if got := mountsOf(t, strconv.Itoa(c.pid), "fuse.lxcfs"); len(got) > 0 {
@@ -254,6 +253,6 @@ func (h *host) checkHost(t *testing.T, c *container) {
 		t.Fatal(err)
 	}
 	if text := c.memory(t); !strings.HasPrefix(string(total), text) {
-		t.Errorf("%s has %q", c.name, text)
+		t.Errorf("%s has %q, want the host's", c.name, text)
 	}
 }

@@ -13,17 +13,17 @@ import (
 	"palisade/test/engine"
 )
 
-// reader is a program in a container that reads files over and over.
+// reader is a program in a container that reads files continuously.
 type reader struct{ c *container }
 
 const (
-	// notes is where the reader in a container writes its counts.
+	// notes is the file in which the reader writes its counts.
 	notes     = "/tmp/reads"
 	readFiles = "/proc/cpuinfo /proc/meminfo /proc/stat /proc/uptime /proc/swaps /proc/loadavg " +
 		"/proc/partitions"
 )
 
-// newReader starts one, and waits until it reads.
+// newReader starts a reader, and waits until it reads.
 func newReader(t *testing.T, c *container) reader {
 	t.Helper()
 	pause := "1ms"
@@ -33,24 +33,24 @@ func newReader(t *testing.T, c *container) reader {
 	const script = "rm -f %s.stop; /bin/load watch %[1]s 2 %s %s </dev/null >/dev/null 2>&1 &"
 	c.inside(t, "sh", "-c", fmt.Sprintf(script, notes, pause, readFiles))
 	r := reader{c}
-	r.readsOn(t)
+	r.checkProgress(t)
 	return r
 }
 
-// counts returns how many reads there were and how many were wrong.
+// counts returns the numbers of reads and of wrong reads.
 func (r reader) counts(t *testing.T) (state string, reads, wrong int, text string) {
 	t.Helper()
 	text = r.c.read(t, notes)
 	var began int64
-	fmt.Sscan(text, &state, &began, &reads, &wrong) // it may not have begun
+	fmt.Sscan(text, &state, &began, &reads, &wrong) // may be empty yet
 	return
 }
 
-// readsOn waits until the reader has read more, and makes sure that no read was wrong.
-func (r reader) readsOn(t *testing.T) {
+// checkProgress waits until the reader has read more, and checks that no read was wrong.
+func (r reader) checkProgress(t *testing.T) {
 	t.Helper()
 	_, before, _, _ := r.counts(t)
-	engine.WaitFor(t, r.c.name+" reads on", func() bool {
+	engine.WaitFor(t, r.c.name+" to continue to read", func() bool {
 		_, reads, _, _ := r.counts(t)
 		return reads > before+5
 	})
@@ -59,11 +59,11 @@ func (r reader) readsOn(t *testing.T) {
 	}
 }
 
-// end ends the reader.
+// end stops the reader.
 func (r reader) end(t *testing.T) {
 	t.Helper()
 	r.c.inside(t, "touch", notes+".stop")
-	engine.WaitFor(t, "the reader has ended", func() bool {
+	engine.WaitFor(t, "the reader to stop", func() bool {
 		state, _, _, _ := r.counts(t)
 		return state == "ended"
 	})
@@ -74,7 +74,7 @@ func (r reader) end(t *testing.T) {
 	t.Logf("%s: %d reads", r.c.name, reads)
 }
 
-// kinds starts a container with each way to its files: both hooks, one of them, and an id map.
+// kinds starts containers with both hooks, each of them, and an id map.
 func (h *host) kinds(t *testing.T) (all []*container) {
 	t.Helper()
 	common := "lxc.hook.mount = /usr/share/lxcfs/lxc.mount.hook"
@@ -88,8 +88,8 @@ func (h *host) kinds(t *testing.T) (all []*container) {
 	}
 }
 
-// TestSurvival kills, replaces and upgrades lxcfs while containers read, with the store of systemd:
-// no read fails. Then it stops and starts it.
+// TestSurvival checks that with systemd's fd store no read fails while lxcfs is killed, upgraded
+// and restarted, and that stopping and starting lxcfs replaces the files.
 func TestSurvival(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -98,10 +98,10 @@ func TestSurvival(t *testing.T) {
 	for _, c := range containers {
 		readers = append(readers, newReader(t, c))
 	}
-	goesOn := func() {
+	checkProgress := func() {
 		t.Helper()
 		for _, r := range readers {
-			r.readsOn(t)
+			r.checkProgress(t)
 		}
 	}
 	worker, err := h.daemon.WorkerPID()
@@ -111,18 +111,18 @@ func TestSurvival(t *testing.T) {
 	if err := syscall.Kill(worker, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	goesOn()
+	checkProgress()
 	h.crash(t, true)
 	h.start(t)
-	goesOn()
+	checkProgress()
 	h.toolkit(t, "upgrade")
-	goesOn()
-	// The next process of the unit takes over what the last one has left in the store.
+	checkProgress()
+	// The next process of the unit takes over the fd store.
 	if err := h.daemon.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	h.start(t)
-	goesOn()
+	checkProgress()
 	for _, r := range readers {
 		r.end(t)
 	}
@@ -131,7 +131,7 @@ func TestSurvival(t *testing.T) {
 	}
 	for range 2 {
 		h.stop(t)
-		containers = append(containers, h.newContainer(t, options{})) // starts without lxcfs as well
+		containers = append(containers, h.newContainer(t, options{})) // starts without lxcfs, too
 		for _, c := range containers {
 			h.checkHost(t, c)
 		}
@@ -143,8 +143,8 @@ func TestSurvival(t *testing.T) {
 	h.checkRows(t, containers...)
 }
 
-// TestCrash kills lxcfs where no store keeps its device: the next one gives the containers their
-// files again.
+// TestCrash checks that after a crash without fd store the next lxcfs restores the files in
+// containers.
 func TestCrash(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -156,7 +156,7 @@ func TestCrash(t *testing.T) {
 				t.Errorf("%s reads %q from a dead server", c.name, out)
 			}
 		}
-		containers = append(containers, h.newContainer(t, options{})) // starts beside a dead one
+		containers = append(containers, h.newContainer(t, options{})) // starts with a dead lxcfs
 		h.start(t)
 		for _, c := range containers {
 			h.checkVirtual(t, c)
@@ -171,7 +171,8 @@ func TestCrash(t *testing.T) {
 // rivalProgram is Debian's lxcfs.
 const rivalProgram = "/usr/lib/palisade-lxc-rival/lxcfs"
 
-// TestRival takes containers over from upstream's lxcfs, and gives its place back.
+// TestRival checks that lxcfs takes over containers from Debian's lxcfs, and that this can replace
+// it again.
 func TestRival(t *testing.T) {
 	if _, err := os.Stat(rivalProgram); err != nil {
 		t.Fatalf("%v (make deps installs lxcfs)", err)
@@ -188,15 +189,15 @@ func TestRival(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		rival.Signal(syscall.SIGKILL) // it has ended, unless the test failed
+		rival.Signal(syscall.SIGKILL) // still runs if the test failed
 		rival.Unmount()
 	})
 	onlyHook(t, "lxc.hook.mount")
 	c := h.newContainer(t, options{})
 	if text := c.memory(t); text != ownMemory {
-		t.Fatalf("upstream's lxcfs shows %q", text)
+		t.Fatalf("Debian's lxcfs shows %q", text)
 	}
-	// The package ends the other lxcfs before it starts ours: its mounts are dead for some time.
+	// The package stops the other lxcfs before it starts ours: meanwhile its mounts are dead.
 	if err := rival.Crash(); err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +209,7 @@ func TestRival(t *testing.T) {
 	h.stop(t)
 	h.checkHost(t, c)
 	h.checkHost(t, later)
-	// Upstream's is installed again: containers that start later have its files.
+	// Debian's is installed again: new containers have its files.
 	back, err := ctr.StartRival(t.Context(), rivalProgram, filepath.Join(h.dir, "back"))
 	if err != nil {
 		t.Fatal(err)
@@ -228,6 +229,6 @@ func TestRival(t *testing.T) {
 	})
 	last := h.newContainer(t, options{})
 	if text := last.memory(t); text != ownMemory {
-		t.Errorf("upstream's lxcfs shows %q", text)
+		t.Errorf("Debian's lxcfs shows %q", text)
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 const commonHooks = "/usr/share/lxc/config/common.conf.d/00-lxcfs.conf"
 
-// onlyHook leaves only the line of commonHooks whose key is given.
+// onlyHook removes all lines of commonHooks except that with the given key, until the test ends.
 func onlyHook(t *testing.T, key string) {
 	t.Helper()
 	text, err := os.ReadFile(commonHooks)
@@ -28,7 +28,7 @@ func onlyHook(t *testing.T, key string) {
 		}
 	}
 	if len(kept) != 1 {
-		t.Fatalf("%s is not once in %q", key, text)
+		t.Fatalf("got %d lines with %s, want one: %q", len(kept), key, text)
 	}
 	if err := os.WriteFile(commonHooks, []byte(kept[0]), 0o644); err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func onlyHook(t *testing.T, key string) {
 	})
 }
 
-// TestHooks starts containers with each of the hooks alone and with both.
+// TestHooks checks containers with each of the hooks and with both.
 func TestHooks(t *testing.T) {
 	for name, key := range map[string]string{
 		"mount": "lxc.hook.mount", "start-host": "lxc.hook.start-host", "both": "",
@@ -62,8 +62,7 @@ func TestHooks(t *testing.T) {
 	}
 }
 
-// checkPrivate takes locks and leases of all files in two containers: each has inodes of its own, so
-// that one does not keep the other from them.
+// checkPrivate checks that two containers can lock and lease all files: each has its own inodes.
 func (h *host) checkPrivate(t *testing.T, c *container) {
 	t.Helper()
 	isDir := func(file string) bool { return file == cpuDir }
@@ -72,18 +71,18 @@ func (h *host) checkPrivate(t *testing.T, c *container) {
 		hold := "/bin/load hold 1 " + strings.Join(files, " ")
 		c.inside(t, "sh", "-c", hold+" </dev/null >/tmp/held 2>&1 &")
 		var text string
-		engine.WaitFor(t, "the locks are held", func() bool {
+		engine.WaitFor(t, "the locks to be held", func() bool {
 			text = c.read(t, "/tmp/held")
 			return strings.Contains(text, "held\n")
 		})
 		if strings.Count(text, ": flock <nil>, lock <nil>, lease <nil>\n") != len(files) {
-			t.Errorf("%s gets locks of other files: %s", c.name, text)
+			t.Errorf("%s cannot lock its files: %s", c.name, text)
 		}
 	}
 }
 
-// checkProcesses fails the test unless meminfo has values that fit together, from which free
-// computes its own.
+// checkProcesses checks that the values in meminfo, from which free(1) computes its own, are
+// consistent.
 func checkProcesses(t *testing.T, c *container) {
 	t.Helper()
 	const script = "/^(MemTotal|MemFree|MemAvailable):/ {print $2}"

@@ -23,19 +23,19 @@ type host struct {
 	dir    string
 	keeper *ctr.Keeper
 	daemon *ctr.Daemon
-	// files are those that the daemon serves, once they were asked for.
+	// files caches the result of served.
 	files      []string
 	containers int
 }
 
-// newHost returns a host without lxcfs. No mount of lxcfs may be left at the end of the test.
+// newHost returns a host without lxcfs. The test fails if it leaves a mount of lxcfs behind.
 func newHost(t *testing.T) *host {
 	t.Helper()
 	h := &host{dir: openDir(t)}
 	t.Cleanup(func() {
 		h.stop(t)
 		if left := mountsOf(t, "self", "fuse.lxcfs"); len(left) > 0 {
-			t.Errorf("mounts of lxcfs are left: %q", left)
+			t.Errorf("mounts of lxcfs remain: %q", left)
 			for _, path := range left {
 				syscall.Unmount(path, syscall.MNT_DETACH)
 			}
@@ -44,7 +44,7 @@ func newHost(t *testing.T) *host {
 	return h
 }
 
-// openDir makes a directory for the test that each user may enter.
+// openDir creates a temporary directory that all users can search.
 func openDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(shared.dir, "test-")
@@ -62,7 +62,7 @@ func openDir(t *testing.T) string {
 	return dir
 }
 
-// start starts lxcfs at its main mount point and runs the commands of the unit and its drop-in.
+// start starts lxcfs at its main mount point, and runs the commands of the unit and its drop-in.
 func (h *host) start(t *testing.T) {
 	t.Helper()
 	if h.keeper == nil {
@@ -83,7 +83,7 @@ func (h *host) start(t *testing.T) {
 	h.toolkit(t, "remount", "--all")
 }
 
-// stop ends lxcfs for good, as systemctl stop does.
+// stop stops lxcfs as systemctl stop does.
 func (h *host) stop(t *testing.T) {
 	t.Helper()
 	if h.daemon == nil {
@@ -98,7 +98,7 @@ func (h *host) stop(t *testing.T) {
 	h.toolkit(t, "poststop", "lxcfs.service")
 }
 
-// crash kills all processes of lxcfs. Without a store the mounts are dead then.
+// crash kills all processes of lxcfs. This leaves dead mounts unless there is an fd store.
 func (h *host) crash(t *testing.T, hasStore bool) {
 	t.Helper()
 	if !hasStore {
@@ -110,7 +110,7 @@ func (h *host) crash(t *testing.T, hasStore bool) {
 	h.daemon = nil
 }
 
-// toolkit runs lxcfs-toolkit, which must succeed, and returns what it prints.
+// toolkit runs lxcfs-toolkit, which must succeed, and returns its output.
 func (h *host) toolkit(t *testing.T, args ...string) string {
 	t.Helper()
 	r := engine.Run(t, "", toolkit, args...)
@@ -139,8 +139,8 @@ func (h *host) list(t *testing.T) []row {
 	return list.Containers
 }
 
-// checkRows fails the test unless list has one row for each of the containers, with its engine and
-// name, and no other.
+// checkRows checks that list has exactly one row for each of the containers, with its engine and
+// name.
 func (h *host) checkRows(t *testing.T, want ...*container) {
 	t.Helper()
 	var got, wanted []string
@@ -160,7 +160,7 @@ func (h *host) checkRows(t *testing.T, want ...*container) {
 	}
 }
 
-// name returns the name by which an operator knows the container.
+// name returns the container's name, or else its id.
 func (r row) name() string {
 	if len(r.Names) > 0 {
 		return r.Names[0]
@@ -190,7 +190,7 @@ func (h *host) served(t *testing.T) []string {
 	return slices.Clone(h.files)
 }
 
-// mountsOf returns the mount points of a file system that a process sees, one for each mount.
+// mountsOf returns the mount points of each mount of a file system type in a process's namespace.
 func mountsOf(t *testing.T, pid, fstype string) (points []string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("/proc", pid, "mounts"))
@@ -206,7 +206,7 @@ func mountsOf(t *testing.T, pid, fstype string) (points []string) {
 	return points
 }
 
-// runBounded runs a program with a bound and returns what it prints.
+// runBounded runs a program with a timeout and returns its output.
 func runBounded(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	seconds := fmt.Sprint(int(bound.Seconds()))
@@ -216,12 +216,12 @@ func runBounded(t *testing.T, args ...string) (string, error) {
 	return string(out), err
 }
 
-// bound limits each command of LXC. The CPU may be emulated.
+// bound is the timeout of each command of LXC. The CPU may be emulated.
 const bound = 90 * time.Second
 
-// removeCgroups removes cgroups whose last processes are just ending.
+// removeCgroups removes cgroups, and waits for their processes to exit.
 func removeCgroups(t *testing.T, dir string) {
-	engine.WaitFor(t, dir+" is removed", func() bool {
+	engine.WaitFor(t, "removal of "+dir, func() bool {
 		engine.RemoveCgroups(dir)
 		_, err := os.Stat(dir)
 		return err != nil

@@ -4,15 +4,15 @@ package lxc
 
 import "testing"
 
-// TestLayouts starts containers with the configuration and the command lines of the engines that use
-// LXC: their names and engines are those that their users know.
+// TestLayouts checks names and engines of containers with the configurations and command lines of
+// the engines that use LXC.
 func TestLayouts(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
 	common := "lxc.include = /usr/share/lxc/config/common.conf.d/"
 	cgroup := "lxc.mount.auto = proc:rw sys:rw cgroup:rw:force"
-	// Incus and LXD start containers by the library, by which their monitors have the same command
-	// lines, and have a hook of their own for each event.
+	// Incus and LXD start containers with the library, with which their monitors have the same command
+	// lines, and have their own hook for each event.
 	incus := []string{
 		common, cgroup, "lxc.autodev = 1", "lxc.pty.max = 1024", "lxc.hook.version = 1",
 		"lxc.hook.pre-start = /bin/true", "lxc.hook.stop = /bin/true", "lxc.hook.post-stop = /bin/true",
@@ -54,7 +54,7 @@ func TestLayouts(t *testing.T) {
 		h.checkVirtual(t, c)
 	}
 	h.checkRows(t, containers...)
-	// Files come back by the engine's cgroups alone.
+	// lxcfs finds the containers by their cgroups.
 	h.stop(t)
 	for _, c := range containers {
 		h.checkHost(t, c)

@@ -1,8 +1,8 @@
 //go:build integration
 
 // Package lxc tests lxcfs, its toolkit and the hooks of palisade-lxc with Debian's LXC, as root.
-// The tests see a host of their own: pid, mount and cgroup namespaces in which /run and /var/lib
-// are empty, and /usr and /etc can be written.
+// The tests run in pid, mount and cgroup namespaces with an empty /run and /var/lib, and writable
+// /usr and /etc.
 package lxc
 
 import (
@@ -23,17 +23,17 @@ import (
 const (
 	lxcfsProgram = "/usr/bin/lxcfs"
 	toolkit      = "/usr/bin/lxcfs-toolkit"
-	palisade     = "/usr/bin/palisade" // which lxcfs-toolkit top executes
+	palisade     = "/usr/bin/palisade" // executed by lxcfs-toolkit top
 	mountpoint   = "/var/lib/lxc/lxcfs"
-	// hookDir is where the mount hook of LXC expects lxcfs.
+	// hookDir is the path at which the mount hook of LXC expects lxcfs.
 	hookDir = "/var/lib/lxcfs"
 	cpuDir  = "/sys/devices/system/cpu"
 )
 
-// shared are a directory and a root file system of busybox for all containers.
+// shared holds a directory and a root file system of busybox for all containers.
 var shared struct{ dir, rootfs string }
 
-// hostMark is in the environment of the tests inside the namespaces.
+// hostMark is set in the environment of the tests inside the namespaces.
 const hostMark = "PALISADE_LXC_HOST"
 
 func TestMain(m *testing.M) {
@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// isEmulated reports whether the CPU is, so that each step takes seconds.
+// isEmulated reports whether the CPU is emulated, and each step takes seconds.
 func isEmulated() bool { return os.Getenv("PALISADE_VM") != "" }
 
 // runOnHost runs this program again in the namespaces and returns its exit code.
@@ -123,10 +123,10 @@ func setUp(ctx context.Context, _ string) (cleanup func() error, err error) {
 	return nil, newRootfs(ctx, shared.rootfs)
 }
 
-// inittab has the init of busybox start nothing but a process that it starts again.
+// inittab makes busybox's init start, and restart, a single process.
 const inittab = "::respawn:/bin/sleep 100000\n"
 
-// newRootfs makes a root file system of busybox as LXC wants it.
+// newRootfs creates a root file system of busybox for LXC.
 func newRootfs(ctx context.Context, dir string) error {
 	if err := ctr.NewRootfs(ctx, dir); err != nil {
 		return err

@@ -19,8 +19,8 @@ const (
 	innerMemory = 32 * mib
 )
 
-// TestNested runs containers of LXC and of runc inside a container of LXC, with the tree of lxcfs
-// that the mount hook binds for them. After a crash without a store all levels are mended.
+// TestNested checks containers of LXC and of runc in a container of LXC, with the tree of lxcfs
+// that the mount hook binds for them, also after a crash without fd store.
 func TestNested(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -62,7 +62,7 @@ func TestNested(t *testing.T) {
 	h.crash(t, false)
 	h.start(t)
 	check()
-	// The container can start others with what it has now.
+	// The container can start others with the restored tree.
 	stopInner(t, outer)
 	startInner(t, outer, root)
 	check()
@@ -92,7 +92,7 @@ func startInner(t *testing.T, outer *container, root string) {
 	outer.inside(t, "mkdir", "-p", "/run/lock")
 	out, err := outer.exec(t, "lxc-start", "-P", "/srv", "-n", "inner", "-o", "/srv/log", "-l", "WARN")
 	if err != nil {
-		log, _ := os.ReadFile(filepath.Join(root, "srv/log")) // for the message alone
+		log, _ := os.ReadFile(filepath.Join(root, "srv/log")) // for the message only
 		t.Fatalf("lxc-start in %s: %v: %s\n%s", outer.name, err, out, log)
 	}
 	bundle := filepath.Join(root, "srv/bundle")
@@ -105,7 +105,7 @@ func startInner(t *testing.T, outer *container, root string) {
 	}
 	const run = "runc run --detach --bundle /srv/bundle inner </dev/null >/srv/runc.log 2>&1"
 	outer.inside(t, "sh", "-c", run+" || { cat /srv/runc.log; exit 1; }")
-	engine.WaitFor(t, "the inner containers run", func() bool {
+	engine.WaitFor(t, "the inner containers to run", func() bool {
 		out, err := outer.exec(t, "lxc-info", "-P", "/srv", "-n", "inner", "-p", "-H")
 		if err != nil {
 			return false
@@ -115,7 +115,7 @@ func startInner(t *testing.T, outer *container, root string) {
 	})
 }
 
-// stopInner stops both.
+// stopInner stops the containers of startInner.
 func stopInner(t *testing.T, outer *container) {
 	t.Helper()
 	outer.inside(t, "lxc-stop", "-P", "/srv", "-n", "inner", "-k")

@@ -11,12 +11,13 @@ import (
 	"palisade/test/engine"
 )
 
-// newSystemRoot makes a root file system whose /usr is the host's, read-only.
+// newSystemRoot creates a root file system for systemd, and returns the configuration that mounts
+// the host's /usr in it.
 func newSystemRoot(t *testing.T) (dir string, config []string) {
 	t.Helper()
 	dir = filepath.Join(openDir(t), "system")
 	if out, err := exec.Command("sh", "testdata/root.sh", dir).CombinedOutput(); err != nil {
-		t.Fatalf("make a root: %v: %s", err, out)
+		t.Fatalf("create the root: %v: %s", err, out)
 	}
 	return dir, []string{
 		"lxc.mount.entry = /usr usr none bind,ro 0 0",
@@ -24,11 +25,11 @@ func newSystemRoot(t *testing.T) (dir string, config []string) {
 	}
 }
 
-// systemdInit is the first process of a container with such a root.
+// systemdInit is the init of a container with such a root.
 const systemdInit = "/usr/lib/systemd/systemd --unit=multi-user.target --log-target=console"
 
-// TestSystemd starts a container with systemd inside: it is one container, whatever cgroups systemd
-// and its units make in it.
+// TestSystemd checks that a container with systemd is one container, whatever cgroups systemd and
+// its units create in it.
 func TestSystemd(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -36,15 +37,15 @@ func TestSystemd(t *testing.T) {
 	c := h.newContainer(t, options{rootfs: root, init: systemdInit, config: config})
 	t.Cleanup(func() {
 		if t.Failed() {
-			jobs, _ := c.exec(t, "systemctl", "list-jobs", "--no-pager") // for the message alone
+			jobs, _ := c.exec(t, "systemctl", "list-jobs", "--no-pager") // for the message only
 			t.Log(jobs)
 		}
 	})
-	engine.WaitFor(t, "systemd has started all units", func() bool {
+	engine.WaitFor(t, "systemd to start all units", func() bool {
 		out, err := c.exec(t, "systemctl", "is-active", "multi-user.target")
 		return err == nil && strings.TrimSpace(out) == "active"
 	})
-	// These would be containers of other engines on the host.
+	// On the host these names would be containers of other engines.
 	id := strings.Repeat("0123456789abcdef", 4)
 	for _, unit := range []string{"docker-" + id, "libpod-" + id, "lxc.payload.other"} {
 		c.inside(t, "systemd-run", "--unit", unit+".service", "--slice", "lxc.slice", "sleep", "1000")

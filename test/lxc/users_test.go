@@ -21,13 +21,13 @@ type user struct {
 }
 
 const (
-	// userID is the id of the user that testdata/host.sh makes, and firstID the first of the ids that
-	// the user and root may map.
+	// userID is the id of the user that testdata/host.sh creates, firstID the first subordinate id of
+	// this user and root.
 	userID  = 4001
 	firstID = 200000
 )
 
-// idmap returns lines of a configuration that map the ids of a container to those.
+// idmap returns lines of a configuration that map the ids of a container to subordinate ids.
 func idmap() []string {
 	return []string{
 		fmt.Sprintf("lxc.idmap = u 0 %d 65536", firstID),
@@ -35,7 +35,7 @@ func idmap() []string {
 	}
 }
 
-// newUser gives the user a home directory and cgroups.
+// newUser creates a home directory and cgroups for the user.
 func newUser(t *testing.T) *user {
 	t.Helper()
 	u := &user{id: userID, home: filepath.Join(openDir(t), "home")}
@@ -50,12 +50,12 @@ func newUser(t *testing.T) *user {
 }
 
 const (
-	// startScope is the cgroup in which the user starts containers, as systemd-run makes it, and
-	// sessionScope the one for other commands: on v2 no process may be in the former then.
+	// startScope is the cgroup in which the user starts containers, like a scope of systemd-run, and
+	// sessionScope that of other commands: on v2 the former can then hold no process.
 	startScope, sessionScope = "run-1.scope", "session-1.scope"
 )
 
-// makeCgroups gives the user cgroups in each hierarchy, as systemd does by Delegate=.
+// makeCgroups creates cgroups for the user in each hierarchy, as systemd does with Delegate=.
 func (u *user) makeCgroups(t *testing.T) {
 	t.Helper()
 	parents := []string{"/sys/fs/cgroup"}
@@ -84,13 +84,13 @@ func (u *user) makeCgroups(t *testing.T) {
 	}
 }
 
-// makeCgroup makes a cgroup that the user may use.
+// makeCgroup creates a cgroup that is delegated to the user.
 func (u *user) makeCgroup(t *testing.T, dir string) {
 	t.Helper()
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if !ctr.OnV2() { // no process may enter a cpuset before
+	if !ctr.OnV2() { // a new cpuset refuses processes
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			text, err := os.ReadFile(filepath.Join(filepath.Dir(dir), file))
 			if err != nil {
@@ -105,7 +105,7 @@ func (u *user) makeCgroup(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range append(strings.Fields(string(delegate)), "", "tasks") { // LXC wants all
+	for _, file := range append(strings.Fields(string(delegate)), "", "tasks") { // LXC needs all
 		err := os.Chown(filepath.Join(dir, file), u.id, u.id)
 		if err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
@@ -113,7 +113,7 @@ func (u *user) makeCgroup(t *testing.T, dir string) {
 	}
 }
 
-// own gives a tree to the user.
+// own changes the owner of a tree to the user.
 func (u *user) own(dir string) error {
 	return filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
 		if err != nil {
@@ -123,7 +123,7 @@ func (u *user) own(dir string) error {
 	})
 }
 
-// command returns a command line that runs another one as the user, in the user's cgroups.
+// command returns the command line that runs args as the user, in the user's cgroups.
 func (u *user) command(args ...string) []string {
 	id, scope := strconv.Itoa(u.id), sessionScope
 	if args[0] == "lxc-start" {
@@ -136,7 +136,7 @@ exec setpriv --reuid ` + id + " --regid " + id + " --clear-groups env HOME=" + u
 	return append([]string{"sh", "-c", script, "sh"}, args...)
 }
 
-// TestUserNamespaces starts containers of root with and without an id map, and one of another user.
+// TestUserNamespaces checks containers of root with and without an id map, and of another user.
 func TestUserNamespaces(t *testing.T) {
 	h := newHost(t)
 	h.start(t)

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestUpgradeOfBroker makes sure that an upgrade restarts a broker that runs only where the new one would start, with its options.
+// TestUpgradeOfBroker checks that an upgrade restarts a running broker only if the new one would
+// start with its options.
 func TestUpgradeOfBroker(t *testing.T) {
 	const other = "srv/policy.json"
 	upgrades := map[string]func(t *testing.T) (root string, upgrade func() string){
@@ -33,12 +34,12 @@ func TestUpgradeOfBroker(t *testing.T) {
 			options               []string
 			restarted             bool
 		}{
-			{"good", ownPolicy, "", nil, true},
-			{"mistake", "{}", "", nil, false},
-			{"mistake in another file", ownPolicy, "{}", []string{"--policy-file", "/" + other}, false},
-			{"another good file", "{}", ownPolicy, []string{"--audit", "/var/log/a b", "--policy-file=/" + other}, true},
-			{"value that is no good", ownPolicy, "", []string{"--audit", "relative"}, false},
-			{"option that is gone", ownPolicy, "", []string{"--no-such-option"}, false},
+			{"valid", ownPolicy, "", nil, true},
+			{"invalid", "{}", "", nil, false},
+			{"another invalid file", ownPolicy, "{}", []string{"--policy-file", "/" + other}, false},
+			{"another valid file", "{}", ownPolicy, []string{"--audit", "/var/log/a b", "--policy-file=/" + other}, true},
+			{"invalid value", ownPolicy, "", []string{"--audit", "relative"}, false},
+			{"removed option", ownPolicy, "", []string{"--no-such-option"}, false},
 		} {
 			t.Run(kind+"/"+tt.name, func(t *testing.T) {
 				root, upgrade := install(t)
@@ -47,12 +48,12 @@ func TestUpgradeOfBroker(t *testing.T) {
 				write(t, filepath.Join(root, brokerArgs), strings.Join(append([]string{"/usr/bin/authz-broker"}, tt.options...), "\x00")+"\x00", 0o644)
 				setActive(t, root, "authz-broker.service")
 				calls(t, root)
-				said := upgrade()
+				output := upgrade()
 				if restarted := strings.Contains(calls(t, root), "try-restart authz-broker.service"); restarted != tt.restarted {
-					t.Errorf("restarted: %v; said is %q", restarted, said)
+					t.Errorf("restarted: got %v, want %v; output: %q", restarted, tt.restarted, output)
 				}
-				if warned := strings.Contains(said, "with the old program"); warned == tt.restarted {
-					t.Errorf("said is %q", said)
+				if warned := strings.Contains(output, "with the old program"); warned == tt.restarted {
+					t.Errorf("warned: got %v, want %v; output: %q", warned, !tt.restarted, output)
 				}
 			})
 		}

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// debRoot is a root in which dpkg installs.
+// debRoot is a root with a database of dpkg.
 type debRoot struct{ root string }
 
 func newDebRoot(t *testing.T) debRoot {
@@ -33,7 +33,7 @@ func (r debRoot) dpkg(t *testing.T, args ...string) string {
 
 var debNames = []string{"palisade-lxc", "palisade-lxcfs", "palisade-lxcfs-toolkit", "palisade-tools", "palisade-userns-shift", "palisade-authz-broker"}
 
-// TestDeb installs, verifies, upgrades and removes the packages.
+// TestDeb checks installation, verification, upgrade and removal of the debs.
 func TestDeb(t *testing.T) {
 	r := newDebRoot(t)
 	before := tree(t, r.root, nil)
@@ -41,10 +41,10 @@ func TestDeb(t *testing.T) {
 	checkPrograms(t, r.root, version)
 	checkModes(t, r.root)
 	if out := r.dpkg(t, append([]string{"-V"}, debNames...)...); out != "" {
-		t.Errorf("dpkg -V says %s", out)
+		t.Errorf("dpkg -V: %s", out)
 	}
 	if log := calls(t, r.root); strings.Contains(log, " start") || strings.Contains(log, "enable ") || strings.Contains(log, "reload lxcfs") {
-		t.Errorf("a service is started, without a preset that says so: %q", log)
+		t.Errorf("a service is enabled or started without a preset: %q", log)
 	}
 
 	write(t, filepath.Join(r.root, policyFile), ownPolicy, 0o600)
@@ -56,24 +56,24 @@ func TestDeb(t *testing.T) {
 	checkOwn(t, r.root, "")
 	log := calls(t, r.root)
 	if !strings.Contains(log, "reload lxcfs.service") || !strings.Contains(log, "try-restart authz-broker.service") {
-		t.Errorf("in an upgrade systemctl was told %q", log)
+		t.Errorf("got systemctl calls %q in an upgrade", log)
 	}
 	if strings.Contains(log, "disable") || strings.Contains(log, "stop") || strings.Contains(log, "restart lxcfs") {
-		t.Errorf("lxcfs is stopped in an upgrade: %q", log)
+		t.Errorf("an upgrade stops lxcfs: %q", log)
 	}
 
 	r.dpkg(t, append([]string{"-r"}, debNames...)...)
 	checkOwn(t, r.root, "")
 	if log = calls(t, r.root); !strings.Contains(log, "disable --now lxcfs.service") || !strings.Contains(log, "disable --now authz-broker.service authz-broker.socket") {
-		t.Errorf("in a removal systemctl was told %q", log)
+		t.Errorf("got systemctl calls %q in a removal", log)
 	}
 	checkRemains(t, r.root, before, "/"+policyFile, "/"+isuladHook, "/"+lcrdHook)
 	r.dpkg(t, append([]string{"-P"}, "palisade-lxcfs-toolkit", "palisade-authz-broker")...)
 	checkRemains(t, r.root, before)
 }
 
-// TestDebForeignFiles installs the packages where an administrator has the files already. Without a terminal dpkg has to be told to
-// keep what is there.
+// TestDebForeignFiles checks that an installation keeps existing files of an administrator. Without
+// a terminal dpkg needs --force-confold.
 func TestDebForeignFiles(t *testing.T) {
 	r := newDebRoot(t)
 	write(t, filepath.Join(r.root, policyFile), ownPolicy, 0o600)
@@ -82,7 +82,7 @@ func TestDebForeignFiles(t *testing.T) {
 	checkOwn(t, r.root, "")
 }
 
-// TestDebIsLikeRPM compares the files of both.
+// TestDebIsLikeRPM checks that debs and rpms install the same files.
 func TestDebIsLikeRPM(t *testing.T) {
 	deb, rpm := newDebRoot(t), newRPMRoot(t)
 	deb.dpkg(t, append([]string{"-i"}, files(t, shared.first, "*.deb", 6)...)...)
@@ -95,16 +95,16 @@ func TestDebIsLikeRPM(t *testing.T) {
 		a, errA := os.Lstat(filepath.Join(deb.root, path))
 		b, errB := os.Lstat(filepath.Join(rpm.root, path))
 		if errA != nil || errB != nil || a.Mode() != b.Mode() {
-			t.Errorf("%s: %v %v, %v %v", path, a, errA, b, errB)
+			t.Errorf("%s: deb %v %v, rpm %v %v", path, a, errA, b, errB)
 		}
 	}
 }
 
-// TestDebInPlaceOfDebians installs the packages where Debian's lxcfs is: it goes, and the unit is ours, enabled as it was, also when
-// what is left of the other is purged.
-func TestDebInPlaceOfDebians(t *testing.T) {
+// TestDebReplacesDebians checks that the packages replace Debian's lxcfs with an enabled unit,
+// also after the rest of it is purged.
+func TestDebReplacesDebians(t *testing.T) {
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		t.Skip("Debian's package is got by apt-get")
+		t.Skip("needs apt-get to download Debian's package")
 	}
 	dir := t.TempDir()
 	download := exec.Command("apt-get", "--option", "Acquire::Retries=3", "download", "lxcfs")

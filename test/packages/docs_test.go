@@ -19,7 +19,7 @@ var (
 	commandName = regexp.MustCompile(`(?m)^   ([a-z][a-z-]+)  +\S`)
 )
 
-// TestManPages holds the pages that are installed to what the programs say of themselves.
+// TestManPages checks that the installed man pages have the options and commands of --help.
 func TestManPages(t *testing.T) {
 	r := newRPMRoot(t)
 	r.rpm(t, append([]string{"-i"}, binaryRPMs(t, shared.first)...)...)
@@ -35,7 +35,7 @@ func TestManPages(t *testing.T) {
 		list, _, _ = strings.Cut(list, "GLOBAL OPTIONS:")
 		commands := commandName.FindAllStringSubmatch(list, -1)
 		if program != "lxcfs" && len(commands) < 3 {
-			t.Errorf("%s has only the commands %q", program, commands)
+			t.Errorf("%s: got only commands %q", program, commands)
 		}
 		for _, command := range commands {
 			_, part, ok := strings.Cut(page, "\n.SS "+program+" "+command[1])
@@ -43,19 +43,20 @@ func TestManPages(t *testing.T) {
 				part, ok = again, true
 			}
 			if !ok {
-				t.Errorf("%s %s is not in the page", program, command[1])
+				t.Errorf("%s %s is not in the man page", program, command[1])
 				continue
 			}
 			part, _, _ = strings.Cut(part, "\n.SS ")
 			if program == "lxcfs-toolkit" && (command[1] == "top" || command[1] == "doctor") {
-				continue // the options are palisade's, and in its page
+				continue // documented in the page of palisade
 			}
 			checkOptions(t, program+" "+command[1], part, run(t, "chroot", r.root, "/usr/bin/"+program, command[1], "--help"))
 		}
 	}
 }
 
-// TestInstalledPages makes sure that each package has all pages, whose links lead somewhere where no other package is.
+// TestInstalledPages checks that each package has all documents, without dead links if it is the
+// only one installed.
 func TestInstalledPages(t *testing.T) {
 	r := newRPMRoot(t)
 	r.rpm(t, append([]string{"-i"}, binaryRPMs(t, shared.first)...)...)
@@ -77,7 +78,7 @@ func TestInstalledPages(t *testing.T) {
 	}
 }
 
-// checkOptions looks in a page for the options that a help lists.
+// checkOptions checks that a man page has the options in the output of --help.
 func checkOptions(t *testing.T, of, page, help string) {
 	t.Helper()
 	_, list, ok := strings.Cut(help, "OPTIONS:\n")
@@ -87,15 +88,15 @@ func checkOptions(t *testing.T, of, page, help string) {
 	for line := range strings.Lines(list) {
 		names, _, _ := strings.Cut(strings.TrimSpace(line), "  ")
 		for _, name := range optionName.FindAllString(names, -1) {
-			// What every command has is told once, for the program.
+			// The page describes --help once, for the program.
 			if name != "--help" && name != "-h" && !strings.Contains(page, `\fB`+name+`\fP`) {
-				t.Errorf("%s: %s is not in the page", of, name)
+				t.Errorf("%s: %s is not in the man page", of, name)
 			}
 		}
 	}
 }
 
-// TestBashCompletion has bash complete command lines.
+// TestBashCompletion checks completions of bash.
 func TestBashCompletion(t *testing.T) {
 	const script = `source "$1"; shift; name=$1; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
 spec=($(complete -p "$name")); "${spec[-2]}" "$name" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"; printf '%s\n' "${COMPREPLY[@]}"`
@@ -136,8 +137,8 @@ spec=($(complete -p "$name")); "${spec[-2]}" "$name" "${COMP_WORDS[COMP_CWORD]}"
 	}
 }
 
-// zshScript types a line in a zsh of its own, and prints what it offers, when all the words are there that are wanted, or after a time.
-// It is asked for a list: one match would be put in.
+// zshScript types a line into another zsh, and prints its list of choices when it has all the words
+// wanted, or after a timeout. It asks for a list because a single match would be inserted.
 const zshScript = `zmodload zsh/zpty; zpty z zsh -f -i
 zpty -w z "PS1=; fpath=($1 \$fpath); autoload -Uz compinit; compinit -u -d $2; zstyle ':completion:*' list-grouped false; setopt zle; unsetopt list_beep
 TERM=dumb; stty -echo columns 500; LISTMAX=1000; bindkey '^D' list-choices; print -r -- rea''dy"
@@ -150,7 +151,7 @@ all=; repeat 600; do
 	sleep 0.05
 done; zpty -d z; print -r -- $all`
 
-// TestZshCompletion has zsh complete command lines.
+// TestZshCompletion checks completions of zsh.
 func TestZshCompletion(t *testing.T) {
 	dir, err := filepath.Abs(repository + "/completions/zsh")
 	if err != nil {
@@ -174,7 +175,7 @@ func TestZshCompletion(t *testing.T) {
 		}
 		missing := slices.DeleteFunc(slices.Clone(c.want), func(word string) bool { return strings.Contains(string(out), word) })
 		if len(missing) > 0 {
-			t.Errorf("%q offers %q, without %q", c.line, out, missing)
+			t.Errorf("%q: got choices %q, without %q", c.line, out, missing)
 		}
 	}
 }

@@ -1,7 +1,7 @@
 //go:build integration
 
-// Package packages builds the rpms and debs, as `make rpm` and `make deb` do, and installs, upgrades and removes them in roots that are
-// thrown away, as root.
+// Package packages tests the rpms and debs, built as by `make rpm` and `make deb`: it installs,
+// upgrades and removes them in temporary roots, as root.
 package packages
 
 import (
@@ -16,7 +16,8 @@ import (
 	"palisade/test/ctr"
 )
 
-// shared are directories with the packages of a version, of the same version again, and of a later one, and what they were built on.
+// shared holds directories with the packages of a version, of the same version built again, and of
+// a later version, and their parent.
 var shared struct{ dir, first, again, later string }
 
 const (
@@ -27,7 +28,7 @@ const (
 
 var programs = []string{"lxcfs", "lxcfs-toolkit", "palisade", "userns-shift", "authz-broker"}
 
-// packageOf is the name of the package with a program.
+// packageOf returns the name of the package with a program.
 func packageOf(program string) string {
 	return "palisade-" + strings.Replace(program, "palisade", "tools", 1)
 }
@@ -47,7 +48,7 @@ func setUp(_ context.Context, dir string) (cleanup func() error, err error) {
 	if err := build(shared.first, version); err != nil {
 		return nil, err
 	}
-	// Neither the directory nor the time, the user's language and the mask of modes matter.
+	// Directory, time zone, locale, user and umask must not matter.
 	if err := build(shared.again, version, "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "TMPDIR="+dir,
 		"USER=somebody", "HOSTNAME=elsewhere"); err != nil {
 		return nil, err
@@ -55,7 +56,8 @@ func setUp(_ context.Context, dir string) (cleanup func() error, err error) {
 	return nil, build(shared.later, laterVersion)
 }
 
-// build makes the packages in a directory. Only the modules of Go may be fetched: the rest is done without a network.
+// build builds the packages in a directory. Only source.sh, which downloads Go modules, has a
+// network.
 func build(dir, version string, env ...string) error {
 	const script = `umask 0022; [ -z "${USER:-}" ] || umask 0077
 rpm/source.sh "$1" "$2" && unshare --net rpm/rpm.sh "$1" "$2" && unshare --net rpm/deb.sh "$1" "$2"`
@@ -68,17 +70,17 @@ rpm/source.sh "$1" "$2" && unshare --net rpm/rpm.sh "$1" "$2" && unshare --net r
 	return nil
 }
 
-// files are those of a directory that fit a pattern.
+// files returns the files in a directory that match a pattern, and checks their number.
 func files(t *testing.T, dir, pattern string, count int) []string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(dir, pattern))
 	if err != nil || len(found) != count {
-		t.Fatalf("%s: %q, %v; want %d", pattern, found, err, count)
+		t.Fatalf("%s: got %q, %v, want %d", pattern, found, err, count)
 	}
 	return found
 }
 
-// run returns what a program prints, which has to succeed.
+// run runs a program, which must succeed, and returns its output.
 func run(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(program, args...).CombinedOutput()

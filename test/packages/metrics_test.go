@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// dropIn is what docs/metrics.md says for a unit: an address takes more than its options.
+// dropIn matches the drop-ins in docs/metrics.md that permit a unit to listen on a TCP address.
 var dropIn = regexp.MustCompile(`(?m)^<!-- file: /etc/systemd/system/(\S+)\.d/metrics\.conf -->\n\n((?:    .*\n)+)`)
 
-// withMetrics makes units of these with the drop-ins of the page, and returns their paths. What drop-ins say stands behind what a unit says.
+// withMetrics appends the drop-ins in the page to copies of the units, and returns their paths.
 func withMetrics(t *testing.T, units []string) (paths []string) {
 	t.Helper()
 	for _, found := range dropIn.FindAllStringSubmatch(read(t, repository+"/docs/metrics.md"), -1) {
@@ -26,7 +26,7 @@ func withMetrics(t *testing.T, units []string) (paths []string) {
 		}
 	}
 	if len(paths) != len(units) {
-		t.Fatalf("the page has drop-ins for %d units", len(paths))
+		t.Fatalf("the page has drop-ins for %d units, want %d", len(paths), len(units))
 	}
 	return paths
 }

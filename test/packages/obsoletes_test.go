@@ -10,14 +10,15 @@ import (
 	"testing"
 )
 
-// TestRPMObsoletes makes sure that the packages replace those whose place they take, and that their units are what those of the others were.
+// TestRPMObsoletes checks that the packages replace those that they obsolete, and that their units
+// keep the state of the old units.
 func TestRPMObsoletes(t *testing.T) {
 	dir := t.TempDir()
 	run(t, "sh", "testdata/obsolete.sh", dir)
 	old := files(t, dir, "RPMS/noarch/*.rpm", 3)
 	for _, tt := range []struct {
 		name string
-		// units are those of the old packages, want those of ours, with what they are.
+		// units has the states of the old units, want those of ours.
 		units, want []string
 	}{
 		{"used", []string{"lxcfs.service.enabled", "lxcfs.service.active", "authz.service.enabled", "authz.service.active"},
@@ -35,25 +36,25 @@ func TestRPMObsoletes(t *testing.T) {
 			r.rpm(t, append([]string{"-U"}, binaryRPMs(t, shared.first)...)...)
 			got := strings.Fields(r.rpm(t, "-qa", "--qf", "%{NAME} "))
 			if slices.Sort(got); strings.Join(got, " ") != "base palisade-authz-broker palisade-lxc palisade-lxcfs palisade-lxcfs-toolkit palisade-tools palisade-userns-shift" {
-				t.Errorf("installed are %q", got)
+				t.Errorf("got packages %q", got)
 			}
 			if got := names(t, filepath.Join(r.root, "units")); !slices.Equal(got, tt.want) {
-				t.Errorf("units are %q, want %q", got, tt.want)
+				t.Errorf("got units %q, want %q", got, tt.want)
 			}
 			if got := names(t, filepath.Join(r.root, "run")); len(got) > 0 {
-				t.Errorf("left in /run are %q", got)
+				t.Errorf("left in /run: %q", got)
 			}
 			if _, err := os.Stat(filepath.Join(r.root, "usr/bin/lxcfs-tools")); err != nil {
 				t.Error(err)
 			}
 			if unit := read(t, filepath.Join(r.root, "usr/lib/systemd/system/lxcfs.service")); !strings.Contains(unit, "lxcfs-toolkit") {
-				t.Errorf("the unit is %q", unit)
+				t.Errorf("the unit is not ours: %q", unit)
 			}
 		})
 	}
 }
 
-// names are those of the files in a directory.
+// names returns the names of the files in a directory.
 func names(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

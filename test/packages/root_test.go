@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// newRoot is an empty root with a shell and a systemctl.
+// newRoot creates an empty root with a shell and a stand-in for systemctl.
 func newRoot(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()
@@ -41,7 +41,7 @@ func newRoot(t *testing.T) string {
 	return root
 }
 
-// setActive has units run, as its systemctl sees it.
+// setActive makes systemctl report units as active.
 func setActive(t *testing.T, root string, units ...string) {
 	t.Helper()
 	for _, unit := range units {
@@ -49,7 +49,7 @@ func setActive(t *testing.T, root string, units ...string) {
 	}
 }
 
-// calls are the calls of systemctl since the last time.
+// calls returns the calls of systemctl since the last call of calls.
 func calls(t *testing.T, root string) string {
 	t.Helper()
 	path := filepath.Join(root, "systemctl.log")
@@ -57,7 +57,7 @@ func calls(t *testing.T, root string) string {
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
-	os.Remove(path) // there may be none
+	os.Remove(path) // may not exist
 	return string(text)
 }
 
@@ -67,26 +67,26 @@ const (
 	isuladHook = "var/lib/isulad/hooks/hookspec.json"
 	lcrdHook   = "var/lib/lcrd/hooks/hookspec.json"
 	ownHook    = `{"prestart":[]}` + "\n"
-	// brokerArgs has the command line of a broker that runs, as its systemctl tells.
+	// brokerArgs has the command line of the broker whose pid systemctl reports.
 	brokerArgs = "proc/77/cmdline"
 )
 
-// checkPrograms starts what is installed, by all its names.
+// checkPrograms runs the installed programs by all their names.
 func checkPrograms(t *testing.T, root, version string) {
 	t.Helper()
 	for _, name := range []string{
 		"/usr/bin/lxcfs", "/usr/bin/lxcfs-toolkit", "/usr/bin/lxcfs-tools", "/usr/bin/palisade", "/usr/bin/userns-shift", "/usr/bin/authz-broker", "/usr/lib/isulad/authz-broker",
 	} {
 		if out := run(t, "chroot", root, name, "--version"); !strings.Contains(out, version) {
-			t.Errorf("%s is of the version %s", name, out)
+			t.Errorf("%s: got version %s, want %s", name, out, version)
 		}
 	}
 	for _, name := range []string{"/usr/bin/lxcfs-hook", "/var/lib/isulad/hooks/lxcfs-hook", "/var/lib/lcrd/hooks/lxcfs-hook"} {
 		if out := run(t, "chroot", root, name, "--help"); !strings.Contains(out, "lxcfs-toolkit hook") {
-			t.Errorf("%s --help is %s", name, out)
+			t.Errorf("%s --help: %s", name, out)
 		}
 	}
-	// Both become runc, which is not there.
+	// Both execute runc, which is missing.
 	for _, name := range []string{"/usr/bin/lxcfs-runc", "/usr/bin/userns-shift-runc"} {
 		if out, err := exec.Command("chroot", root, name, "--version").CombinedOutput(); err == nil || !strings.Contains(string(out), "runc") {
 			t.Errorf("%s: %v, %s", name, err, out)
@@ -97,7 +97,7 @@ func checkPrograms(t *testing.T, root, version string) {
 	}
 }
 
-// checkModes checks that only root can read the policies.
+// checkModes checks the modes of the configuration files: only root can read the policies.
 func checkModes(t *testing.T, root string) {
 	t.Helper()
 	for path, want := range map[string]fs.FileMode{policyFile: 0o600, filepath.Dir(policyFile): fs.ModeDir | 0o750, isuladHook: 0o644} {
@@ -108,10 +108,11 @@ func checkModes(t *testing.T, root string) {
 	}
 }
 
-// docPaths are where the kinds of packages have documents and completions in places of their own.
+// docPaths matches documents and completions, whose paths differ between debs and rpms.
 var docPaths = regexp.MustCompile(`^/usr/share/(licenses|zsh|doc/palisade-[a-z-]*)(/|$)`)
 
-// tree lists all below a root that is not in another list, but for documents.
+// tree lists the files in a root, except those in another list, documents and state of dpkg and
+// rpm.
 func tree(t *testing.T, root string, without []string) (paths []string) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {

@@ -14,13 +14,13 @@ import (
 	"palisade/internal/cli/golden"
 )
 
-// TestReproducible compares all that was built twice.
+// TestReproducible checks that a second build gives the same files.
 func TestReproducible(t *testing.T) {
 	built := append(files(t, shared.first, "*.rpm", 7), files(t, shared.first, "*.deb", 6)...)
 	for _, path := range append(built, files(t, shared.first, "*.tar.gz", 1)...) {
 		again := filepath.Join(shared.again, filepath.Base(path))
 		if sha256.Sum256([]byte(read(t, path))) != sha256.Sum256([]byte(read(t, again))) {
-			t.Errorf("%s is another one when it is built again", filepath.Base(path))
+			t.Errorf("%s differs when built again", filepath.Base(path))
 		}
 	}
 }
@@ -33,7 +33,7 @@ func TestRpmlint(t *testing.T) {
 	}
 }
 
-// binaryRPMs are the six, without the source.
+// binaryRPMs returns the rpms except the source.
 func binaryRPMs(t *testing.T, dir string) []string {
 	t.Helper()
 	return slices.DeleteFunc(files(t, dir, "*.rpm", 7), func(path string) bool { return strings.HasSuffix(path, ".src.rpm") })
@@ -41,7 +41,7 @@ func binaryRPMs(t *testing.T, dir string) []string {
 
 const queryFiles = `[%{FILENAMES} %{FILEMODES:perms} %{FILEUSERNAME}:%{FILEGROUPNAME} %{FILEFLAGS:fflags} %{FILELINKTOS}\n]`
 
-// TestRPMFiles compares what is in the packages with the lists in testdata.
+// TestRPMFiles compares the files in the packages with the lists in testdata.
 func TestRPMFiles(t *testing.T) {
 	for _, path := range binaryRPMs(t, shared.first) {
 		name := strings.TrimSpace(run(t, "rpm", "-qp", "--qf", "%{NAME}", path))
@@ -53,7 +53,7 @@ func TestRPMFiles(t *testing.T) {
 	}
 }
 
-// TestRPMDependencies makes sure that the packages want one another where they have to, and nothing else.
+// TestRPMDependencies checks what the packages require, obsolete and provide.
 func TestRPMDependencies(t *testing.T) {
 	release := version + "-1" + strings.TrimSpace(run(t, "rpm", "--eval", "%{?dist}"))
 	for name, want := range map[string]string{
@@ -81,12 +81,12 @@ func TestRPMDependencies(t *testing.T) {
 			t.Errorf("%s obsoletes %q, want %q", name, got, want)
 		}
 		if provides := run(t, "rpm", "-qp", "--provides", path); want != "" && name != "lxc" && !strings.Contains(provides, strings.Replace(want, "<", "=", 1)+"\n") {
-			t.Errorf("%s obsoletes %s, and provides %s", name, want, provides)
+			t.Errorf("%s obsoletes %s, but provides %s", name, want, provides)
 		}
 	}
 }
 
-// rpmRoot is a root with the shell of newRoot as a package.
+// rpmRoot is a root in which a package provides the shell of newRoot.
 type rpmRoot struct{ root string }
 
 func newRPMRoot(t *testing.T) rpmRoot {
@@ -117,7 +117,7 @@ func (r rpmRoot) rpm(t *testing.T, args ...string) string {
 	return run(t, "rpm", append([]string{"--root", r.root}, args...)...)
 }
 
-// TestRPM installs, verifies, upgrades and removes the packages.
+// TestRPM checks installation, verification, upgrade and removal of the rpms.
 func TestRPM(t *testing.T) {
 	r := newRPMRoot(t)
 	before := tree(t, r.root, nil)
@@ -126,19 +126,19 @@ func TestRPM(t *testing.T) {
 	checkModes(t, r.root)
 	for _, name := range programs {
 		if out := r.rpm(t, "-V", packageOf(name)); out != "" {
-			t.Errorf("%s: rpm -V says %s", name, out)
+			t.Errorf("%s: rpm -V: %s", name, out)
 		}
 	}
-	// A distribution's own macros call a helper, which this root does not have.
+	// A distribution's own macros call a helper that this root lacks.
 	ownMacros := strings.TrimSpace(run(t, "rpm", "--eval", "%{?systemd_post:yes}")) == ""
 	log := calls(t, r.root)
 	for _, want := range []string{"preset lxcfs.service", "preset authz-broker.service authz-broker.socket"} {
 		if ownMacros && !strings.Contains(log, want) {
-			t.Errorf("systemctl was told %q, and not %q", log, want)
+			t.Errorf("got systemctl calls %q, want %q", log, want)
 		}
 	}
 	if strings.Contains(log, "start") || strings.Contains(log, "enable ") {
-		t.Errorf("a service is started, without a preset that says so: %q", log)
+		t.Errorf("a service is enabled or started without a preset: %q", log)
 	}
 
 	write(t, filepath.Join(r.root, policyFile), ownPolicy, 0o600)
@@ -150,37 +150,38 @@ func TestRPM(t *testing.T) {
 	checkOwn(t, r.root, "")
 	log = calls(t, r.root)
 	if !strings.Contains(log, "reload lxcfs.service") || ownMacros && !strings.Contains(log, "try-restart authz-broker.service") {
-		t.Errorf("in an upgrade systemctl was told %q", log)
+		t.Errorf("got systemctl calls %q in an upgrade", log)
 	}
 	if strings.Contains(log, "disable") || strings.Contains(log, "stop") || strings.Contains(log, "restart lxcfs") {
-		t.Errorf("lxcfs is stopped in an upgrade: %q", log)
+		t.Errorf("an upgrade stops lxcfs: %q", log)
 	}
 	if out, err := exec.Command("rpm", "--root", r.root, "-V", "palisade-authz-broker").CombinedOutput(); err == nil || !strings.Contains(string(out), " c /"+policyFile) {
-		t.Errorf("rpm -V does not say that the policies were changed: %v, %s", err, out)
+		t.Errorf("rpm -V does not report the changed policies: %v, %s", err, out)
 	}
 
 	r.rpm(t, "-e", "palisade-lxc", "palisade-lxcfs", "palisade-lxcfs-toolkit", "palisade-tools", "palisade-userns-shift", "palisade-authz-broker")
 	checkOwn(t, r.root, ".rpmsave")
 	if log = calls(t, r.root); ownMacros && (!strings.Contains(log, "disable --now lxcfs.service") || !strings.Contains(log, "disable --now authz-broker.service authz-broker.socket")) {
-		t.Errorf("in a removal systemctl was told %q", log)
+		t.Errorf("got systemctl calls %q in a removal", log)
 	}
 	checkRemains(t, r.root, before, "/"+policyFile+".rpmsave", "/"+isuladHook+".rpmsave")
 }
 
-// checkOwn makes sure that the administrator's files have what he has written.
+// checkOwn checks that the administrator's files are unchanged.
 func checkOwn(t *testing.T, root, suffix string) {
 	t.Helper()
 	for path, want := range map[string]string{policyFile: ownPolicy, isuladHook: ownHook} {
 		if got := read(t, filepath.Join(root, path+suffix)); got != want {
-			t.Errorf("%s%s is %q", path, suffix, got)
+			t.Errorf("%s%s: got %q, want %q", path, suffix, got, want)
 		}
 	}
 	if info, err := os.Stat(filepath.Join(root, policyFile+suffix)); err != nil || info.Mode() != 0o600 {
-		t.Errorf("the policies: %v %v", info.Mode(), err)
+		t.Errorf("policies: got mode %v, %v, want 0600", info.Mode(), err)
 	}
 }
 
-// checkRemains makes sure that after a removal there are only some files, and directories that others use as well.
+// checkRemains checks that a removal leaves only the files in kept and directories shared with
+// other packages.
 func checkRemains(t *testing.T, root string, before []string, kept ...string) {
 	t.Helper()
 	for _, path := range tree(t, root, append(before, kept...)) {
@@ -189,12 +190,12 @@ func checkRemains(t *testing.T, root string, before []string, kept ...string) {
 			t.Fatal(err)
 		}
 		if !info.IsDir() || strings.Contains(path, "palisade") {
-			t.Errorf("%s is left behind", path)
+			t.Errorf("%s remains", path)
 		}
 	}
 }
 
-// TestRPMForeignFiles installs the packages where an administrator has the files already.
+// TestRPMForeignFiles checks that an installation keeps existing files of an administrator.
 func TestRPMForeignFiles(t *testing.T) {
 	r := newRPMRoot(t)
 	write(t, filepath.Join(r.root, policyFile), ownPolicy, 0o600)
@@ -202,6 +203,6 @@ func TestRPMForeignFiles(t *testing.T) {
 	r.rpm(t, append([]string{"-i"}, binaryRPMs(t, shared.first)...)...)
 	checkOwn(t, r.root, "")
 	if text := read(t, filepath.Join(r.root, policyFile+".rpmnew")); !strings.Contains(text, `"local":true`) {
-		t.Errorf("the new policies are %s", text)
+		t.Errorf("got new policies %s", text)
 	}
 }

@@ -16,13 +16,13 @@ import (
 	"palisade/test/engine"
 )
 
-// ownNamespace are settings for which systemd gives a service a mount namespace of its own, or might: what lxcfs mounts would be seen
-// by itself alone.
+// ownNamespace matches settings with which systemd may give a service its own mount namespace, in
+// which the mounts of lxcfs would be hidden from the host.
 var ownNamespace = regexp.MustCompile(`(?m)^(Private\w+|ProtectSystem|ProtectHome|ProtectProc|ProcSubset|ProtectHostname|ProtectControlGroups|ProtectKernel\w+` +
 	`|ReadOnlyPaths|ReadWritePaths|InaccessiblePaths|ExecPaths|NoExecPaths|BindPaths|BindReadOnlyPaths|TemporaryFileSystem|RootDirectory|RootImage|MountAPIVFS` +
 	`|MountFlags|DynamicUser|StateDirectory|CacheDirectory|LogsDirectory|RestrictSUIDSGID)=`)
 
-// TestUnits has systemd look for mistakes in the units that are installed, and for what services can do that they need not.
+// TestUnits checks the installed units with systemd-analyze, for mistakes and for exposure.
 func TestUnits(t *testing.T) {
 	r := newRPMRoot(t)
 	r.rpm(t, append([]string{"-i"}, binaryRPMs(t, shared.first)...)...)
@@ -49,7 +49,7 @@ func TestUnits(t *testing.T) {
 		}
 	}
 	verify(units...)
-	// 100 is the most exposed. An address for metrics, which a drop-in may add, costs a little.
+	// 100 is the most exposed. The drop-in for metrics on a TCP address adds a little.
 	checkExposure := func(unit string, most int) {
 		t.Helper()
 		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold="+strconv.Itoa(most), unit).CombinedOutput()
@@ -66,7 +66,7 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// TestLxcfsCondition asks systemd whether it starts lxcfs in a container with and without /dev/fuse.
+// TestLxcfsCondition checks that systemd starts lxcfs in a container only with /dev/fuse.
 func TestLxcfsCondition(t *testing.T) {
 	unit := read(t, repository+"/rpm/lxcfs.service")
 	args := []string{"--mount", "sh", "-c", `mount -t tmpfs tmpfs /run && mkdir /run/systemd
@@ -76,14 +76,15 @@ shift; exec systemd-analyze condition "$@"`, "sh", ""}
 	args = append(args, regexp.MustCompile(`(?m)^Condition.*$`).FindAllString(unit, -1)...)
 	for fuse, want := range map[string]string{"with": "Conditions succeeded", "without": "Conditions failed"} {
 		args[5] = fuse
-		out, _ := exec.Command("unshare", args...).CombinedOutput() // the exit code says the same
+		out, _ := exec.Command("unshare", args...).CombinedOutput() // fails if a condition does
 		if !strings.Contains(string(out), want) {
 			t.Errorf("in a container %s /dev/fuse: %s", fuse, out)
 		}
 	}
 }
 
-// TestLxcfsCalls makes sure that lxcfs's unit keeps its commands from no system call and no namespace that they use.
+// TestLxcfsCalls checks that the unit of lxcfs allows the system calls and namespaces that its
+// commands use.
 func TestLxcfsCalls(t *testing.T) {
 	engine.OwnLib(t)
 	r := newRPMRoot(t)
@@ -109,7 +110,7 @@ func TestLxcfsCalls(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- daemon.Wait() }()
-	engine.WaitFor(t, "lxcfs serves", func() bool { return exec.Command(toolkit, "check-lxcfs").Run() == nil })
+	engine.WaitFor(t, "lxcfs to serve", func() bool { return exec.Command(toolkit, "check-lxcfs").Run() == nil })
 	rootfs := filepath.Join(dir, "rootfs")
 	if err := ctr.NewRootfs(t.Context(), rootfs); err != nil {
 		t.Fatal(err)
@@ -131,7 +132,7 @@ func TestLxcfsCalls(t *testing.T) {
 	select {
 	case <-ended:
 	case <-time.After(20 * time.Second):
-		t.Fatal("lxcfs does not end")
+		t.Fatal("lxcfs does not exit")
 	}
 	must(traced(toolkit, "poststop", "lxcfs.service"))
 
@@ -147,11 +148,11 @@ func TestLxcfsCalls(t *testing.T) {
 	}
 	for _, name := range []string{"setns", "mount", "openat2", "move_mount", "capset"} {
 		if !made[name] {
-			t.Logf("%s is not made", name)
+			t.Logf("%s is not traced", name)
 		}
 	}
 	if len(made) < 40 || !made["setns"] {
-		t.Errorf("only these calls are traced: %v", made)
+		t.Errorf("traced only %v", made)
 	}
 }
 
@@ -160,7 +161,7 @@ var (
 	namespaced = regexp.MustCompile(`CLONE_NEW([A-Z]+)`)
 )
 
-// checkTrace looks at what strace has written.
+// checkTrace checks the calls in the output of strace, and adds them to made.
 func checkTrace(t *testing.T, trace string, denied, namespaces []string, made map[string]bool) {
 	t.Helper()
 	for _, found := range call.FindAllStringSubmatch(trace, -1) {
@@ -180,7 +181,7 @@ func checkTrace(t *testing.T, trace string, denied, namespaces []string, made ma
 	}
 }
 
-// value is what a unit says behind a key.
+// value returns the value of a key in a unit.
 func value(t *testing.T, unit, key string) string {
 	t.Helper()
 	_, rest, ok := strings.Cut(unit, "\n"+key)

@@ -12,8 +12,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// TestCheckIsRight compares the output of check about directories above a root file system, and
-// about its offset, with runc's messages when it starts the container.
+// TestCheckIsRight checks that check reports the directories above a root file system, and offsets,
+// with which runc fails to start the container.
 func TestCheckIsRight(t *testing.T) {
 	const acl = "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" +
 		"\x02\x00\x01\x00\xa0\x86\x01\x00" +
@@ -36,7 +36,7 @@ func TestCheckIsRight(t *testing.T) {
 		{"0701 of the container's group", 0o701, firstID, "", "65535", "may not search"},
 		{"an access control list", 0o700, 0, acl, "65535", ""},
 		{"too small for devpts", 0o755, 0, "", "4", "an offset of at least 6"},
-		{"just enough", 0o755, 0, "", "6", ""},
+		{"large enough for devpts", 0o755, 0, "", "6", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			parent := filepath.Join(openDir(t), "parent")
@@ -74,8 +74,8 @@ func TestCheckIsRight(t *testing.T) {
 	}
 }
 
-// TestCheckIsulad checks the directories above those of lcr's containers, which isulad creates with
-// mode 0750.
+// TestCheckIsulad checks that check reports the directories above lcr's containers, which isulad
+// creates with mode 0750.
 func TestCheckIsulad(t *testing.T) {
 	graph := filepath.Join(openDir(t), "isulad")
 	lcr := filepath.Join(graph, "engines/lcr")
@@ -89,7 +89,7 @@ func TestCheckIsulad(t *testing.T) {
 	for _, dir := range []string{graph, filepath.Dir(lcr), lcr} {
 		if r.Code != 1 || !strings.Contains(r.Stdout, "may not search "+dir+" (mode 0750)") ||
 			!strings.Contains(r.Stdout, "chmod o+x "+dir+"\n") {
-			t.Errorf("%s is not named: %+v", dir, r)
+			t.Errorf("%s is not reported: %+v", dir, r)
 		}
 		if err := os.Chmod(dir, 0o751); err != nil {
 			t.Fatal(err)

@@ -41,9 +41,7 @@ func podmanWith(t *testing.T, global ...string) func(args ...string) engine.Ran 
 	}
 }
 
-// TestPodman starts containers with podman's configuration from hook-spec, and with the wrapper:
-// from an image of podman's own, which has no mount points, and with a root file system of the
-// user.
+// TestPodman checks containers with podman's configuration from hook-spec, and with the wrapper.
 func TestPodman(t *testing.T) {
 	engine.Need(t, "podman", "runc", "tar")
 	engine.OwnLib(t)
@@ -84,7 +82,7 @@ func TestPodman(t *testing.T) {
 			if r := run("plain"); r.Code != 0 {
 				t.Fatalf("without annotation: %+v", r)
 			}
-			engine.WaitFor(t, "it is left alone", func() bool {
+			engine.WaitFor(t, "output without a user namespace", func() bool {
 				return strings.HasPrefix(podman("logs", "plain").Stdout,
 					"         0          0 4294967295\n0\n0\n0\n")
 			})
@@ -94,22 +92,22 @@ func TestPodman(t *testing.T) {
 			if r := run("web", "--annotation", "palisade.user-remap="+remap100000); r.Code != 0 {
 				t.Fatalf("with annotation: %+v", r)
 			}
-			engine.WaitFor(t, "its root is its own",
+			engine.WaitFor(t, "output with a user namespace",
 				func() bool { return podman("logs", "web").Stdout == greetOutput })
 			if r := podman("exec", "web", "id", "-u"); r.Stdout != "0\n" {
-				t.Errorf("another process: %+v", r)
+				t.Errorf("exec: %+v", r)
 			}
 			disk := 0
 			if tt.shifts {
 				disk = firstID
 			}
 			if uid := owner(t, filepath.Join(rootfs, "root/made")); uid != disk {
-				t.Errorf("what it has written belongs to %d on the disk, want %d", uid, disk)
+				t.Errorf("its new file belongs to %d on the disk, want %d", uid, disk)
 			}
 			if r := podman("restart", "--time", "0", "web"); r.Code != 0 {
 				t.Errorf("restart: %+v", r)
 			}
-			engine.WaitFor(t, "it runs again",
+			engine.WaitFor(t, "output after a restart",
 				func() bool { return podman("logs", "web").Stdout == greetOutput+greetOutput })
 
 			r := run("bad", "--annotation", "palisade.user-remap=1:2:3:4")
@@ -118,13 +116,13 @@ func TestPodman(t *testing.T) {
 				want = "precreate" // podman does not show the message of such a hook
 			}
 			if r.Code == 0 || !strings.Contains(r.Stderr, want) {
-				t.Errorf("with a mistake: %+v", r)
+				t.Errorf("with an invalid annotation: %+v", r)
 			}
 		})
 	}
 }
 
-// TestDocker starts containers with dockerd's configuration from hook-spec: on directories, and on
+// TestDocker checks containers with dockerd's configuration from hook-spec: on directories, and on
 // overlays, whose files are copied up.
 func TestDocker(t *testing.T) {
 	engine.Need(t, "dockerd", "containerd", "runc", "tar")
@@ -149,7 +147,7 @@ func TestDocker(t *testing.T) {
 			engine.Start(t, dir, "dockerd", "--config-file", file, "--iptables=false", "--ip-masq=false",
 				"--bridge=none", "--storage-driver", driver)
 			d := engine.NewDocker("/run/docker.sock")
-			engine.WaitFor(t, "dockerd answers", func() bool {
+			engine.WaitFor(t, "dockerd to answer", func() bool {
 				_, err := d.Call("GET", "/_ping", nil)
 				return err == nil
 			})
@@ -168,7 +166,7 @@ func TestDocker(t *testing.T) {
 			create("web", "0")
 			for _, call := range []string{"start", "restart?t=0"} {
 				d.Must(t, "POST", "/containers/web/"+call, nil)
-				engine.WaitFor(t, "its root is its own after "+call, func() bool {
+				engine.WaitFor(t, "output with a user namespace after "+call, func() bool {
 					text := strings.ReplaceAll(d.Must(t, "GET", "/containers/web/logs?stdout=1&stderr=1", nil),
 						"\r", "")
 					return strings.HasSuffix(text, greetOutput)
@@ -180,20 +178,20 @@ func TestDocker(t *testing.T) {
 				t.Fatal(err)
 			}
 			if uid := uidOf(t, state.State.Pid); uid != "100000" {
-				t.Errorf("its init's uid is %s on the host", uid)
+				t.Errorf("got uid %s of its init, want 100000", uid)
 			}
-			// The client gets the message.
+			// The client gets the wrapper's message.
 			create("bad", "70000")
 			if _, err := d.Call("POST", "/containers/bad/start", nil); err == nil ||
 				!strings.Contains(err.Error(), "uid 70000 of the container's process is not mapped") {
-				t.Errorf("a mistake: %v", err)
+				t.Errorf("with an unmapped user: %v", err)
 			}
 		})
 	}
 }
 
-// TestContainerd starts a task with the wrapper's other name: containerd's configuration has no
-// arguments.
+// TestContainerd checks a task with the wrapper by its other name: containerd's configuration has
+// no arguments.
 func TestContainerd(t *testing.T) {
 	engine.Need(t, "containerd", "ctr", "runc")
 	engine.OwnLib(t)
@@ -209,7 +207,7 @@ func TestContainerd(t *testing.T) {
 	}
 	if r := engine.Run(t, "", "containerd", "--config", config, "config", "dump"); r.Code != 0 ||
 		!strings.Contains(r.Stdout, `BinaryName = "`+wrapper+`"`) {
-		t.Errorf("containerd does not take the configuration: %+v", r)
+		t.Errorf("containerd does not accept the configuration: %+v", r)
 	}
 	if err := os.WriteFile(config,
 		[]byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600); err != nil {
@@ -217,7 +215,7 @@ func TestContainerd(t *testing.T) {
 	}
 	engine.Start(t, dir, "containerd", "--config", config)
 	ctr := func(args ...string) engine.Ran { return engine.Run(t, "", "ctr", args...) }
-	engine.WaitFor(t, "containerd answers", func() bool { return ctr("version").Code == 0 })
+	engine.WaitFor(t, "containerd to answer", func() bool { return ctr("version").Code == 0 })
 	rootfs := filepath.Join(t.TempDir(), "closed/rootfs")
 	newRootfs(t, rootfs)
 	closeDir(t, filepath.Dir(rootfs))

@@ -37,7 +37,7 @@ func withHook(stage string, args ...string) func(*specs.Spec) {
 	}
 }
 
-// TestHook starts containers with user namespaces whose root file systems belong to root.
+// TestHook checks containers with user namespaces whose root file systems belong to root.
 func TestHook(t *testing.T) {
 	forEachRuntime(t, func(t *testing.T, runtime string) {
 		for _, tt := range []struct {
@@ -55,7 +55,7 @@ func TestHook(t *testing.T) {
 				true, 0, inspectOutput, 0},
 			{"with mapped ids, open to others", "prestart", []string{"--mode", "idmap"}, true, false, 1,
 				"chmod 0700 ", 0},
-			{"only a check", "prestart", []string{"--mode", "check"}, true, false, 1,
+			{"mode check", "prestart", []string{"--mode", "check"}, true, false, 1,
 				"not shifted to " + remap100000, 0},
 			{"too late", "createContainer", nil, true, false, 1, "started inside the container", 0},
 			{"without mount points", "prestart", nil, false, false, 1, "ermission denied", 0},
@@ -69,7 +69,7 @@ func TestHook(t *testing.T) {
 					mountFor(t, b.rootfs, b.rootfs, syscall.MS_BIND)
 					remountFor(t, b.rootfs, syscall.MS_NOSUID)
 				}
-				for range 2 { // the second time without changes
+				for range 2 { // the second run changes nothing
 					r := runRuntime(t, runtime, "run", "--bundle", b.dir, b.id)
 					want := tt.want
 					if runtime == "crun" && tt.mountPoints && tt.code != 0 {
@@ -85,9 +85,9 @@ func TestHook(t *testing.T) {
 	})
 }
 
-// TestCheckTellsOfMountPoints checks that check names missing mount points, for which a hook runs
+// TestCheckReportsMountPoints checks that check reports missing mount points, for which a hook runs
 // too late.
-func TestCheckTellsOfMountPoints(t *testing.T) {
+func TestCheckReportsMountPoints(t *testing.T) {
 	b := newBundle(t, inspectScript, withUserNamespace)
 	r := shift(t, "check", "--bundle", b.dir, b.rootfs)
 	if r.Code != 1 || !strings.Contains(r.Stdout, "mount points that are missing: /proc, /dev") {
@@ -124,7 +124,7 @@ func TestHookDeadline(t *testing.T) {
 	var r engine.Ran
 	for deadline := 0.06; ; deadline *= 1.35 {
 		if deadline > 30 {
-			t.Fatalf("no deadline comes in the middle: %+v", r)
+			t.Fatalf("no deadline expires in the middle: %+v", r)
 		}
 		b.edit(t, func(s *specs.Spec) {
 			s.Hooks.CreateRuntime[0].Args = []string{"userns-shift", "hook", "--jobs", "1", "--deadline",
@@ -144,17 +144,17 @@ func TestHookDeadline(t *testing.T) {
 		}
 	}
 	if !strings.Contains(r.Stderr, "userns-shift shift --user-remap "+remap100000+" "+b.rootfs) {
-		t.Errorf("it does not say how to go on: %+v", r)
+		t.Errorf("it does not say how to resume: %+v", r)
 	}
 	// Runtimes cannot open the closed tree, and do not call the hook. The wrapper runs before.
 	if r := runRuntime(t, "runc", "run", "--bundle", b.dir, b.id); r.Code == 0 ||
 		!strings.Contains(r.Stderr, "ermission denied") {
-		t.Errorf("with the hook alone: %+v", r)
+		t.Errorf("with the hook: %+v", r)
 	}
 	b.edit(t, func(s *specs.Spec) { s.Hooks = nil })
 	r = wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "--bundle", b.dir, b.id)
 	if r.Code != 0 || r.Stdout != inspectOutput {
-		t.Errorf("by the wrapper: %+v", r)
+		t.Errorf("with the wrapper: %+v", r)
 	}
 	checkOwners(t, b.rootfs, firstID)
 	if r := must(t, "status", b.rootfs); r.Stdout != "shifted "+remap100000+"\n" {
@@ -188,13 +188,14 @@ func TestHalfShifted(t *testing.T) {
 				"--bundle", b.dir, b.id)
 			if r.Code != 1 || !strings.Contains(r.Stderr, "to 200000:200000:65535") ||
 				strings.Count(r.Stderr, "\n") != 1 {
-				t.Errorf("by the wrapper, %s: %+v", mode, r)
+				t.Errorf("with the wrapper, %s: %+v", mode, r)
 			}
 		}
 	})
 }
 
-// startInit starts a process in a user namespace that waits, as runtimes have when they call hooks.
+// startInit starts a waiting process in a user namespace, like a container's init when runtimes
+// call hooks.
 func startInit(t *testing.T) (pid int) {
 	t.Helper()
 	c, err := ctr.Start(t.Context(), openDir(t),
@@ -225,7 +226,7 @@ func sharedRootfs(t *testing.T) string {
 	return dir
 }
 
-// TestHookStdin calls the hook with the input of each runtime.
+// TestHookStdin checks the hook with the input of each runtime, and with invalid input.
 func TestHookStdin(t *testing.T) {
 	pid := startInit(t)
 	id := strings.Repeat("0123456789abcdef", 4)
@@ -245,7 +246,7 @@ func TestHookStdin(t *testing.T) {
 				`"annotations":{"io.container.manager":"libpod"}}`, nil, 0, ""},
 		{"lcr", `{"ociVersion":"","id":"ID","pid":PID,"root":"/nowhere/mnt/rootfs","bundle":"/nowhere"}`,
 			[]string{"LXC_ROOTFS_PATH=BUNDLE/rootfs", "LXC_NAME=ID", "LXC_PID=PID"}, 0, ""},
-		{"lcr, its root alone",
+		{"lcr, only its root",
 			`{"ociVersion":"","id":"ID","pid":PID,"root":"BUNDLE/rootfs","bundle":"/nowhere"}`,
 			[]string{"LXC_NAME=ID"}, 0, ""},
 		{"lcr's poststop", `{"ociVersion":"","id":"ID","pid":-1,"root":"/nowhere","bundle":"/nowhere"}`,
@@ -257,7 +258,7 @@ func TestHookStdin(t *testing.T) {
 		{"gone", `{"id":"ID","pid":999999999,"bundle":"BUNDLE"}`, nil, 1, "process 999999999 is gone"},
 		{"inside", `{"id":"ID","pid":1,"bundle":"BUNDLE"}`, nil, 1, "started inside the container"},
 		{"no id", `{"pid":PID,"bundle":"BUNDLE"}`, nil, 1, "no container id"},
-		{"a path for an id", `{"id":"../x","pid":PID,"bundle":"BUNDLE"}`, nil, 1,
+		{"path as id", `{"id":"../x","pid":PID,"bundle":"BUNDLE"}`, nil, 1,
 			`"../x" is not a file name`},
 		{"no JSON", "no JSON", nil, 1, "parse stdin"},
 		{"a list", "[1]", nil, 1, "cannot unmarshal array"},
@@ -272,7 +273,7 @@ func TestHookStdin(t *testing.T) {
 				env = append(env, key+"="+fill.Replace(value))
 			}
 			state := fill.Replace(tt.state)
-			if strings.HasPrefix(tt.name, "lcr") { // both in LXC_PID=PID
+			if strings.HasPrefix(tt.name, "lcr") {
 				env = append(env, "PATH=/usr/bin:/bin")
 			}
 			code, out := engine.RunAsLcr(t, shared.shift, []string{"userns-shift", "hook"}, state, env...)
@@ -312,7 +313,7 @@ func TestHookLeavesAlone(t *testing.T) {
 	}
 }
 
-// TestHookspec starts a container with the output of hook-spec for iSulad: the shift and
+// TestHookspec checks a container with the output of hook-spec for iSulad: userns-shift and
 // lxcfs-toolkit in one list of prestart hooks.
 func TestHookspec(t *testing.T) {
 	mountpoint := startLxcfs(t)
@@ -347,8 +348,8 @@ func TestHookspec(t *testing.T) {
 	})
 }
 
-// TestManyAtOnce starts containers on one root file system at the same time: it must be shifted
-// once.
+// TestManyAtOnce checks that a root file system of several containers that start at the same time
+// is shifted once.
 func TestManyAtOnce(t *testing.T) {
 	shift0 := newBundle(t, inspectScript, nil)
 	addMountPoints(t, shift0.rootfs)

@@ -129,7 +129,7 @@ func newBundle(t *testing.T, script string, edit func(*specs.Spec)) *bundle {
 		}
 	})
 	t.Cleanup(func() {
-		exec.Command("runc", "delete", "--force", b.id).Run() // it may have ended
+		exec.Command("runc", "delete", "--force", b.id).Run() // may not exist
 		exec.Command("crun", "delete", "--force", b.id).Run()
 		b.unmount(t)
 	})
@@ -198,14 +198,14 @@ func forEachRuntime(t *testing.T, test func(t *testing.T, runtime string)) {
 	}
 }
 
-// runtime runs a runtime itself.
+// runRuntime runs a runtime without the wrapper.
 func runRuntime(t *testing.T, name string, args ...string) engine.Ran {
 	t.Helper()
 	line := ctr.CommandLine(name, append([]string{name}, args...)...)
 	return engine.Run(t, "", line[0], line[1:]...)
 }
 
-// wrapped runs a runtime in the wrapper, with options of the wrapper and arguments of the runtime.
+// wrapped runs the wrapper with options and the runtime's arguments.
 func wrapped(t *testing.T, name string, options []string, args ...string) engine.Ran {
 	t.Helper()
 	line := wrappedLine(name, options, args...)
@@ -260,7 +260,7 @@ func checkOwners(t *testing.T, root string, uid int) {
 	}
 	if info, err := os.Stat(filepath.Join(root, "bin/busybox")); err != nil ||
 		info.Mode()&os.ModeSetuid == 0 {
-		t.Errorf("the program has lost its set-id bit: %v %v", info, err)
+		t.Errorf("bin/busybox has lost its set-id bit: %v %v", info, err)
 	}
 }
 

@@ -44,14 +44,14 @@ func newEvilBundle(t *testing.T) *bundle {
 	return b
 }
 
-// checkHarmless executes the programs of plantScript as an ordinary user of the host, in the root
-// file system at dir: they must run without uid 0 and without capabilities.
+// checkHarmless checks that the programs of plantScript in the root file system at dir give an
+// unprivileged user of the host neither uid 0 nor capabilities.
 func checkHarmless(t *testing.T, dir string) {
 	t.Helper()
 	for _, name := range []string{"suid", "caps"} {
 		program := filepath.Join(dir, name, "evil")
 		if _, err := os.Stat(program); err != nil {
-			t.Fatal(err) // the container did not make it
+			t.Fatal(err) // the container did not create it
 		}
 		cmd := exec.CommandContext(t.Context(), program, "show")
 		cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -79,12 +79,12 @@ func hasRoot(status string) bool {
 			return false
 		}
 	}
-	return true // it is unknown
+	return true // unknown
 }
 
-// TestPlantedPrograms starts containers whose root leaves set-id programs and programs with
-// capabilities: in every mode, and with open and closed directories, they must not give a user of
-// the host any privilege.
+// TestPlantedPrograms checks that set-id programs and programs with capabilities that a container
+// leaves do not give a user of the host any privilege, in every mode, and with open and closed
+// directories.
 func TestPlantedPrograms(t *testing.T) {
 	for _, mode := range []string{"auto", "shift"} {
 		for _, closed := range []bool{false, true} {
@@ -141,14 +141,14 @@ func TestOpenDirectoryAtEachStart(t *testing.T) {
 		}
 	}
 	if info, err := os.Stat(b.dir); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("the mode of the bundle's directory is %v (%v)", info.Mode(), err)
+		t.Errorf("got mode %v (%v) of the bundle's directory, want 0700", info.Mode(), err)
 	}
 	checkHarmless(t, b.rootfs)
 	for _, mode := range []os.FileMode{0o711, 0o710, 0o701} {
 		if err := os.Chmod(b.dir, mode); err != nil {
 			t.Fatal(err)
 		}
-		refuse(fmt.Sprintf("with the mode %o", mode))
+		refuse(fmt.Sprintf("mode %o", mode))
 	}
 	options[1] = "auto"
 	if r := run(); r.Code != 0 {
@@ -161,9 +161,8 @@ func TestOpenDirectoryAtEachStart(t *testing.T) {
 	checkHarmless(t, b.rootfs)
 }
 
-// TestParkedProcess covers a process of an ordinary user that was in a root file system, or had it
-// open, when the directory above was closed. Neither a start nor a mount may make set-id root
-// programs for it.
+// TestParkedProcess checks that a root file system is not idmapped while a process of an
+// unprivileged user is in it, or has it open, from before the directory above was closed.
 func TestParkedProcess(t *testing.T) {
 	for name, script := range map[string]string{
 		"working directory":   "cd %s/bin && echo in && exec /bin/sleep 60",
@@ -191,10 +190,10 @@ func TestParkedProcess(t *testing.T) {
 			}
 			t.Cleanup(func() {
 				cmd.Process.Kill()
-				cmd.Wait() // it was killed
+				cmd.Wait() // returns the signal
 			})
 			if _, err := io.ReadFull(stdout, make([]byte, 3)); err != nil {
-				t.Fatal(err) // in some cases, ordinary users cannot make user namespaces
+				t.Fatal(err) // users may not be allowed to create user namespaces
 			}
 			closed := b.dir
 			if name == "directory above" {
@@ -220,7 +219,8 @@ func TestParkedProcess(t *testing.T) {
 	}
 }
 
-// TestMappedRefused covers directories that other users can reach by various paths.
+// TestMappedRefused checks that a root file system is idmapped only if other users can reach it by
+// no path.
 func TestMappedRefused(t *testing.T) {
 	const acl = "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" +
 		"\x02\x00\x01\x00\xfe\xff\x00\x00" +
@@ -266,7 +266,7 @@ func TestMappedRefused(t *testing.T) {
 			if err := os.Chmod(filepath.Dir(point), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			return "" // its own mode keeps others out
+			return "" // its mode keeps others out
 		}},
 		{"mounted elsewhere, nosuid", func(t *testing.T, b *bundle) string {
 			elsewhere(t, b.rootfs, syscall.MS_NOSUID)
@@ -344,7 +344,8 @@ func TestMappedRefused(t *testing.T) {
 	}
 }
 
-// TestMappedLinks covers a root file system with a hard link that other users can reach.
+// TestMappedLinks checks that a root file system with a hard link outside is not idmapped by
+// default.
 func TestMappedLinks(t *testing.T) {
 	b := newEvilBundle(t)
 	closeDir(t, b.dir)
@@ -380,7 +381,7 @@ func overlayFor(t *testing.T, layer string) (merged string) {
 	return merged
 }
 
-// mapElsewhere makes an idmapped mount of a root file system where all users can reach it.
+// mapElsewhere creates an idmapped mount of a root file system where all users can reach it.
 func mapElsewhere(t *testing.T, rootfs, ids string) (point string) {
 	t.Helper()
 	point = filepath.Join(openDir(t), "mapped")
@@ -392,7 +393,7 @@ func mapElsewhere(t *testing.T, rootfs, ids string) (point string) {
 	return point
 }
 
-// mountFor makes a mount until the test ends.
+// mountFor mounts a directory until the test ends.
 func mountFor(t *testing.T, source, target string, flags uintptr) {
 	t.Helper()
 	if err := syscall.Mount(source, target, "", flags, ""); err != nil {
@@ -416,8 +417,8 @@ func unmountFor(t *testing.T, target string) {
 	}
 }
 
-// TestEngineMountNamespace starts a container from a mount namespace in which the path for other
-// users to the root file system is hidden, unlike on the host.
+// TestEngineMountNamespace checks that a mount by which other users can reach the root file system
+// is found if the engine's mount namespace lacks it.
 func TestEngineMountNamespace(t *testing.T) {
 	b := newEvilBundle(t)
 	closeDir(t, b.dir)

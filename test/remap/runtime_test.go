@@ -25,15 +25,15 @@ const inspectScript = `id -u; cat /proc/self/uid_map; stat -c %u / /bin/busybox;
 
 const inspectOutput = "0\n         0     100000      65535\n0\n0\n0\n"
 
-// TestRuntime starts containers without a user namespace and without mount points in the wrapper,
-// with the map from an option, the environment or the annotation, in both modes.
+// TestRuntime checks that the wrapper gives containers a user namespace and mount points, with the
+// map from an option, the environment or the annotation, in both modes.
 func TestRuntime(t *testing.T) {
 	forEachRuntime(t, func(t *testing.T, runtime string) {
 		for _, tt := range []struct {
 			name    string
 			mode    string
 			from    string
-			written int // owner on the disk of what the container writes
+			written int // owner on the disk of new files
 		}{
 			{"shift by option", "shift", "option", firstID},
 			{"mapped by option", "idmap", "option", 0},
@@ -60,7 +60,7 @@ func TestRuntime(t *testing.T) {
 				case "environment":
 					t.Setenv("USERNS_SHIFT_REMAP", remap100000)
 				}
-				// The second time without changes.
+				// The second run changes nothing.
 				for range 2 {
 					r := wrapped(t, runtime, options, "run", "--bundle", b.dir, b.id)
 					if r.Code != 0 || r.Stdout != inspectOutput || r.Stderr != "" {
@@ -70,7 +70,7 @@ func TestRuntime(t *testing.T) {
 				}
 				kept, err := os.ReadFile(b.config() + ".before-userns-shift")
 				if err != nil || string(kept) != string(before) {
-					t.Errorf("the original is %s (%v), it was %s", kept, err, before)
+					t.Errorf("got original %s (%v), want %s", kept, err, before)
 				}
 				if left, err := os.ReadDir(runDir); err != nil || len(left) != 0 {
 					t.Errorf("left in %s: %v %v", runDir, left, err)
@@ -80,12 +80,12 @@ func TestRuntime(t *testing.T) {
 	})
 }
 
-// TestRuntimeSteps creates, starts, executes in and deletes a container in the wrapper, as engines
-// do. The host's uid of its init must be that of the user's manual.
+// TestRuntimeSteps checks create, start, exec and delete with the wrapper, as engines call them.
+// The host's uid of the init must be the one in the user manual.
 func TestRuntimeSteps(t *testing.T) {
 	b := newBundle(t, "sleep 1000", nil)
 	closeDir(t, b.dir)
-	// a pipe would not end before the container does
+	// A pipe would stay open until the container exits.
 	log, err := os.Create(filepath.Join(b.dir, "log"))
 	if err != nil {
 		t.Fatal(err)
@@ -108,21 +108,20 @@ func TestRuntimeSteps(t *testing.T) {
 		t.Fatal(err)
 	}
 	if uid := uidOf(t, state.Pid); uid != "100000" {
-		t.Errorf("the init's uid is %s on the host", uid)
+		t.Errorf("got uid %s of the init, want 100000", uid)
 	}
 	if r := wrapped(t, "runc", options, "exec", b.id, "/bin/sh", "-c",
 		"echo test123 >/test123; id -u"); r.Code != 0 || r.Stdout != "0\n" {
 		t.Errorf("exec: %+v", r)
 	}
 	if uid := owner(t, filepath.Join(b.rootfs, "test123")); uid != 0 {
-		t.Errorf("what the container has written belongs to %d on the disk", uid)
+		t.Errorf("the container's new file belongs to %d on the disk, want 0", uid)
 	}
-	// runc refuses a second container with the same id. The first one must not be affected.
 	if r := wrapped(t, "runc", options, "delete", "--force", b.id); r.Code != 0 {
 		t.Errorf("delete: %+v", r)
 	}
 	if _, err := os.Stat(filepath.Join(runDir, b.id)); err == nil {
-		t.Errorf("%s is left", b.id)
+		t.Errorf("%s remains in %s", b.id, runDir)
 	}
 }
 
@@ -148,12 +147,12 @@ func TestRuntimeSweeps(t *testing.T) {
 	}
 	entries, err := os.ReadDir(runDir)
 	if err != nil || len(entries) != 1 || entries[0].Name() != young.id {
-		t.Errorf("left are %v (%v)", entries, err)
+		t.Errorf("got entries %v (%v), want %s", entries, err, young.id)
 	}
-	wrapped(t, "runc", nil, "delete", "--force", young.id) // there is no container, only its mount
+	wrapped(t, "runc", nil, "delete", "--force", young.id) // removes only the mount
 }
 
-// TestRuntimeClosedWay starts a container whose bundle and root file system only root can reach on
+// TestRuntimeClosedWay checks a container whose bundle and root file system only root can reach on
 // the host.
 func TestRuntimeClosedWay(t *testing.T) {
 	forEachRuntime(t, func(t *testing.T, runtime string) {
@@ -172,13 +171,13 @@ func TestRuntimeClosedWay(t *testing.T) {
 				t.Errorf("%s: %+v", mode, r)
 			}
 			if info, err := os.Stat(b.dir); err != nil || info.Mode().Perm() != 0o700 {
-				t.Errorf("the bundle's directory: %v %v", info.Mode(), err)
+				t.Errorf("got mode %v (%v) of the bundle's directory, want 0700", info.Mode(), err)
 			}
 		}
 	})
 }
 
-// TestRuntimeSameBundle starts several containers from one bundle, also after its configuration was
+// TestRuntimeSameBundle checks several containers from one bundle, also after its configuration was
 // replaced.
 func TestRuntimeSameBundle(t *testing.T) {
 	b := newBundle(t, inspectScript, nil)
@@ -218,11 +217,11 @@ func TestRuntimeSameBundle(t *testing.T) {
 	}
 	r := wrapped(t, "runc", []string{"--user-remap", remap100000}, "run", "-b", copied.dir, copied.id)
 	if r.Code != 1 || !strings.Contains(r.Stderr, "its original cannot be read") {
-		t.Errorf("a copy without the original: %+v", r)
+		t.Errorf("copied without the original: %+v", r)
 	}
 }
 
-// TestRuntimeMapped starts containers on a root file system that is idmapped already.
+// TestRuntimeMapped checks containers on a root file system that is idmapped already.
 func TestRuntimeMapped(t *testing.T) {
 	dir := openDir(t)
 	src, dst := filepath.Join(dir, "closed/src"), filepath.Join(dir, "dst")
@@ -261,8 +260,7 @@ func TestRuntimeMapped(t *testing.T) {
 	}
 }
 
-// TestRuntimeOverlay starts containers on overlays, as of images: their files may be copied up only
-// if that is allowed.
+// TestRuntimeOverlay checks that the files of an overlay are copied up only if that is allowed.
 func TestRuntimeOverlay(t *testing.T) {
 	dir := openDir(t)
 	lower, merged := filepath.Join(dir, "lower"), filepath.Join(dir, "merged")
@@ -315,7 +313,7 @@ func TestRuntimeAdapts(t *testing.T) {
 	if err := os.WriteFile(b.config(), []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// Four ids do not include the group 5 of /dev/pts, and sysfs belongs to the host's network.
+	// Four ids do not include gid 5 of /dev/pts, and sysfs belongs to the host's network namespace.
 	r := wrapped(t, "runc", []string{"--user-remap", "100000:100000:4"}, "run", "-b", b.dir, b.id)
 	if r.Code != 0 || !strings.HasPrefix(r.Stdout, "0\n") || !strings.Contains(r.Stdout, "devpts") ||
 		strings.Contains(r.Stdout, "gid=") ||
@@ -354,8 +352,8 @@ func TestRuntimeLeavesAlone(t *testing.T) {
 	}
 }
 
-// TestRuntimeMistakes covers invalid requests: one line with the reason, also in the log that
-// engines read, and no change.
+// TestRuntimeMistakes checks that invalid requests give one line with the reason, also in the log
+// that engines read, and change nothing.
 func TestRuntimeMistakes(t *testing.T) {
 	all := []string{"CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_ADMIN"}
 	for _, tt := range []struct {
@@ -421,17 +419,16 @@ func TestRuntimeMistakes(t *testing.T) {
 			if text, err := os.ReadFile(log); err != nil || json.Unmarshal(text, &line) != nil ||
 				line.Level != "error" ||
 				!strings.Contains(line.Msg, tt.want) {
-				t.Errorf("the runtime's log has %s (%v)", text, err)
+				t.Errorf("got log %s (%v), want %q", text, err, tt.want)
 			}
 		})
 	}
 }
 
-// TestLxcfsToo starts a container in both wrappers: with a user namespace, its own root file system
-// and lxcfs's files.
-func TestLxcfsToo(t *testing.T) {
+// TestWithLxcfs checks a container with both wrappers: a user namespace and the files of lxcfs.
+func TestWithLxcfs(t *testing.T) {
 	mountpoint := startLxcfs(t)
-	wrapper := filepath.Join(t.TempDir(), "userns-shift-runc") // the name stands for the arguments
+	wrapper := filepath.Join(t.TempDir(), "userns-shift-runc") // the name replaces the arguments
 	if err := os.Symlink(shared.shift, wrapper); err != nil {
 		t.Fatal(err)
 	}

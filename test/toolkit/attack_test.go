@@ -15,8 +15,9 @@ import (
 	"palisade/test/engine"
 )
 
-// TestHostileContainers has containers put links and mounts of their own in the way of hook and toolkit. Nothing may
-// happen outside, and no command may hang; what becomes of the container's own files is its own affair.
+// TestHostileContainers checks that links and mounts that a container creates neither make the
+// toolkit change anything outside it, nor make a command hang. The container's own files may be
+// lost.
 func TestHostileContainers(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -52,25 +53,26 @@ func TestHostileContainers(t *testing.T) {
 				}
 			}
 			if after := hostMounts(t); after != before {
-				t.Errorf("the host's mounts were\n%s\nand are\n%s", before, after)
+				t.Errorf("the host's mounts changed: got\n%s\nwant\n%s", after, before)
 			}
 			if text, err := os.ReadFile(victim); err != nil || string(text) != "root\n" {
-				t.Errorf("the victim is %q, %v", text, err)
+				t.Errorf("got victim %q, %v, want it unchanged", text, err)
 			}
 			if got := lxcfsMounts(t, strconv.Itoa(os.Getpid())); len(got) != 1 {
-				t.Errorf("lxcfs is mounted on %q", got)
+				t.Errorf("got mounts of lxcfs on %q, want one", got)
 			}
 		})
 	}
 }
 
-// TestEndlessTable has a container with a mount table that is larger than is read: it is listed, and said to be left alone,
-// and the others are dealt with.
+// TestEndlessTable checks that a container whose mount table exceeds the limit is listed and
+// reported, and does not affect the others.
 func TestEndlessTable(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
 	other := h.container(t, ctr.Options{})
-	// The kernel writes each backslash of a path as \134, in the mount point and in the root: 30 kB a line.
+	// The kernel writes each backslash in a path as \134, in the mount point and in the root: 30 kB
+	// per line.
 	const script = `d=/tmp; n=$(printf '%250s' '' | tr ' ' '\\'); for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do d="$d/$n"; done
 mkdir -p "$d" && i=0; while [ $i -lt 700 ]; do mount --bind "$d" "$d" || exit 1; i=$((i+1)); done`
 	hostile := h.hostile(t, script)
@@ -86,7 +88,8 @@ mkdir -p "$d" && i=0; while [ $i -lt 700 ]; do mount --bind "$d" "$d" || exit 1;
 	}
 }
 
-// TestManyPlaces has a container put a file of lxcfs on more places than the toolkit may have open.
+// TestManyPlaces checks umount in a container with more mounts of a file of lxcfs than the toolkit
+// may have open files.
 func TestManyPlaces(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -94,20 +97,20 @@ func TestManyPlaces(t *testing.T) {
 for f in /proc/[0-9]*/*; do if [ -f $f ] && [ ! -L $f ]; then mount --bind /proc/uptime $f || exit 1; fi; done`
 	c := h.hostile(t, script)
 	if n := len(lxcfsMounts(t, strconv.Itoa(c.PID))); n < 600 {
-		t.Fatalf("lxcfs is mounted on %d places only", n)
+		t.Fatalf("got only %d mounts of lxcfs", n)
 	}
 	args := append([]string{"-c", `ulimit -n 400; exec "$@"`, "sh", shared.toolkit}, h.args("umount", "--all")...)
 	if r := engine.Run(t, "", "sh", args...); r.Code != 0 {
 		t.Errorf("umount: %+v", r)
 	}
 	if left := lxcfsMounts(t, strconv.Itoa(c.PID)); len(left) != 0 {
-		t.Errorf("lxcfs is mounted on %d places still", len(left))
+		t.Errorf("%d mounts of lxcfs remain", len(left))
 	}
 }
 
 func loop(script string) string { return "touch /done; while :; do " + script + "; done 2>/dev/null" }
 
-// hostile starts a container that has done what the script says, in a root file system of its own, before the toolkit comes.
+// hostile starts a container with its own root file system, and waits until it has run the script.
 func (h *host) hostile(t *testing.T, script string) *ctr.Container {
 	t.Helper()
 	rootfs := filepath.Join(t.TempDir(), "rootfs")
@@ -123,12 +126,12 @@ func (h *host) hostile(t *testing.T, script string) *ctr.Container {
 			return c
 		}
 	}
-	t.Fatalf("the container has not done %s", script)
+	t.Fatalf("timed out waiting for the script %s", script)
 	return nil
 }
 
-// TestHostileRoot gives the hook a root file system in which proc and sys are links: the runtime refuses it, or follows it
-// inside, but nothing is mounted outside.
+// TestHostileRoot checks that nothing is mounted outside if proc or sys in the root file system is
+// a link.
 func TestHostileRoot(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -156,7 +159,7 @@ func TestHostileRoot(t *testing.T) {
 				}
 			}
 			if after := hostMounts(t); after != before {
-				t.Errorf("the host's mounts were\n%s\nand are\n%s", before, after)
+				t.Errorf("the host's mounts changed: got\n%s\nwant\n%s", after, before)
 			}
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// mustServe reads a file of the lxcfs on dir.
+// mustServe checks that lxcfs serves on dir.
 func mustServe(t *testing.T, dir string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(dir, "proc/meminfo"))
@@ -23,15 +23,15 @@ func mustServe(t *testing.T, dir string) {
 	}
 }
 
-// TestBind mounts lxcfs on other directories, and takes it away from there.
+// TestBind checks bind, which mounts lxcfs on other directories, and bind --undo.
 func TestBind(t *testing.T) {
 	h, other := newHost(t), newHost(t)
 	other.start(t)
 	dir := func(name string) string { return filepath.Join(h.dir, name) }
-	fails := func(says string, args ...string) {
+	fails := func(message string, args ...string) {
 		t.Helper()
-		if r := h.run(t, "", args...); r.Code != 1 || !strings.Contains(r.Stderr, says) {
-			t.Errorf("%q: %+v, want exit code 1 and %q", args, r, says)
+		if r := h.run(t, "", args...); r.Code != 1 || !strings.Contains(r.Stderr, message) {
+			t.Errorf("%q: %+v, want exit code 1 and %q", args, r, message)
 		}
 	}
 	fails("not mounted", "bind", "--timeout", "0s", dir("a"))
@@ -43,7 +43,7 @@ func TestBind(t *testing.T) {
 	once := hostMounts(t)
 	h.must(t, "bind", dir("a"), dir("some/b"))
 	if again := hostMounts(t); again != once {
-		t.Errorf("mounts are\n%s\nafter\n%s", again, once)
+		t.Errorf("mounts changed: got\n%s\nwant\n%s", again, once)
 	}
 
 	if err := os.Mkdir(dir("tmpfs"), 0o755); err != nil {
@@ -67,14 +67,14 @@ func TestBind(t *testing.T) {
 	h.must(t, "bind", "--undo", dir("a"), dir("some/b"), dir("none"))
 	unmount(t, dir("tmpfs"))
 	if after := hostMounts(t); after != before {
-		t.Errorf("mounts are\n%s\nafter\n%s", after, before)
+		t.Errorf("mounts changed: got\n%s\nwant\n%s", after, before)
 	}
 	h.must(t, "bind", dir("a"))
-	h.stop(t) // lxcfs takes it away itself
+	h.stop(t) // lxcfs unmounts it
 }
 
-// TestBindDead kills an lxcfs that is mounted on two directories: prestart unmounts both, and where
-// there is no prestart, bind replaces the dead one. Containers get the files of the new one.
+// TestBindDead checks that after a crash of an lxcfs that is mounted on two directories prestart
+// unmounts both, or else bind replaces the dead one, and containers get the files of the new lxcfs.
 func TestBindDead(t *testing.T) {
 	h := newHost(t)
 	second := filepath.Join(h.dir, "second")
@@ -85,7 +85,7 @@ func TestBindDead(t *testing.T) {
 	h.must(t, "prestart")
 	t.Cleanup(func() { unmount(t, filepath.Dir(h.mountpoint)) })
 	if after := hostMounts(t); strings.Contains(after, "fuse.lxcfs") {
-		t.Errorf("mounts are\n%s", after)
+		t.Errorf("mounts of lxcfs remain:\n%s", after)
 	}
 	h.start(t)
 	h.must(t, "remount", "--all")
@@ -95,7 +95,7 @@ func TestBindDead(t *testing.T) {
 	h.kill(t)
 	unmount(t, h.mountpoint)
 	h.start(t)
-	h.must(t, "remount", "--all") // though a dead lxcfs with these files is on the host
+	h.must(t, "remount", "--all") // although a dead lxcfs with these files is on the host
 	checkVirtual(t, h, c, 64*mib)
 	h.must(t, "bind", second)
 	mustServe(t, second)
@@ -106,8 +106,8 @@ func TestBindDead(t *testing.T) {
 	h.stop(t)
 }
 
-// TestPrestartBelowShared prepares a host whose mount is shared, as systemd makes it: nothing is
-// mounted, and a container that has the directory as a slave gets the next lxcfs.
+// TestPrestartBelowShared checks that prestart mounts nothing on a host with shared mounts, as of
+// systemd, and that a container with a slave mount of the directory gets the next lxcfs.
 func TestPrestartBelowShared(t *testing.T) {
 	h := newHost(t)
 	if err := syscall.Mount("tmpfs", h.dir, "tmpfs", 0, "mode=755"); err != nil {
@@ -120,7 +120,7 @@ func TestPrestartBelowShared(t *testing.T) {
 	before := hostMounts(t)
 	h.must(t, "prestart")
 	if after := hostMounts(t); after != before {
-		t.Errorf("mounts are\n%s\nafter\n%s", after, before)
+		t.Errorf("mounts changed: got\n%s\nwant\n%s", after, before)
 	}
 	h.start(t)
 	c := h.container(t, ctr.Options{Memory: 64 * mib, Mounts: []specs.Mount{{

@@ -18,7 +18,8 @@ import (
 	"palisade/test/engine"
 )
 
-// TestCheck looks at an lxcfs in all its states, by text, JSON and exit code, in bounded time.
+// TestCheck checks the text, JSON and exit code of check-lxcfs for all states of lxcfs, in bounded
+// time.
 func TestCheck(t *testing.T) {
 	h := newHost(t)
 	check := func(code int, state string) {
@@ -29,7 +30,7 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%+v, want exit code %d and %q", r, code, state)
 		}
 		if took := time.Since(started); took > 10*time.Second {
-			t.Errorf("it took %v", took)
+			t.Errorf("check-lxcfs took %v, want at most 10s", took)
 		}
 		var found struct {
 			Mountpoint, State, Reason string
@@ -75,7 +76,7 @@ func TestCheck(t *testing.T) {
 	check(0, "healthy")
 	h.kill(t)
 	check(4, "dead")
-	h.must(t, "prestart") // takes it away
+	h.must(t, "prestart") // unmounts it
 	t.Cleanup(func() { unmount(t, filepath.Dir(h.mountpoint)) })
 	check(3, "not mounted")
 	if err := syscall.Mount("tmpfs", h.mountpoint, "tmpfs", 0, ""); err != nil {
@@ -85,7 +86,7 @@ func TestCheck(t *testing.T) {
 	check(3, "not mounted")
 }
 
-// TestPrestart runs it twice, and with an administrator's own file systems mounted there.
+// TestPrestart checks that prestart is idempotent, and keeps file systems of an administrator.
 func TestPrestart(t *testing.T) {
 	h := newHost(t)
 	parent := filepath.Dir(h.mountpoint)
@@ -93,7 +94,7 @@ func TestPrestart(t *testing.T) {
 	defer unmount(t, parent)
 	once := hostMounts(t)
 	if n := strings.Count(once, " "+parent+" "); n != 1 {
-		t.Errorf("%d mounts on %s", n, parent)
+		t.Errorf("got %d mounts on %s, want 1", n, parent)
 	}
 	h.must(t, "prestart")
 	h.start(t)
@@ -101,7 +102,7 @@ func TestPrestart(t *testing.T) {
 	h.must(t, "check-lxcfs")
 	h.stop(t)
 	if again := hostMounts(t); again != once {
-		t.Errorf("mounts are\n%s\nafter\n%s", again, once)
+		t.Errorf("mounts changed: got\n%s\nwant\n%s", again, once)
 	}
 	if err := syscall.Mount("tmpfs", h.mountpoint, "tmpfs", 0, ""); err != nil {
 		t.Fatal(err)
@@ -113,24 +114,25 @@ func TestPrestart(t *testing.T) {
 	}
 	h.must(t, "prestart")
 	if _, err := os.Stat(own); err != nil {
-		t.Error("an administrator's own file system is gone")
+		t.Error("the administrator's file system is gone")
 	}
 }
 
-// TestUndoPrestart takes away what prestart has mounted, and nothing that was mounted since, on it or in its place.
+// TestUndoPrestart checks that prestart --undo unmounts only what prestart has mounted, nothing
+// that was mounted later on it or in its place.
 func TestUndoPrestart(t *testing.T) {
 	h := newHost(t)
 	parent := filepath.Dir(h.mountpoint)
 	clean := hostMounts(t)
-	undo := func(code int, says string) {
+	undo := func(code int, message string) {
 		t.Helper()
 		before := hostMounts(t)
 		r := h.run(t, "", "prestart", "--undo")
-		if r.Code != code || !strings.Contains(r.Stderr, says) {
-			t.Errorf("%+v, want exit code %d and %q", r, code, says)
+		if r.Code != code || !strings.Contains(r.Stderr, message) {
+			t.Errorf("%+v, want exit code %d and %q", r, code, message)
 		}
 		if code != 0 && hostMounts(t) != before {
-			t.Errorf("mounts are\n%s\nafter\n%s", hostMounts(t), before)
+			t.Errorf("mounts changed: got\n%s\nwant\n%s", hostMounts(t), before)
 		}
 	}
 	mountOwn := func(target string) {
@@ -149,7 +151,7 @@ func TestUndoPrestart(t *testing.T) {
 	unmount(t, h.mountpoint)
 	undo(0, "")
 	if after := hostMounts(t); after != clean {
-		t.Errorf("mounts are\n%s\nafter\n%s", after, clean)
+		t.Errorf("mounts changed: got\n%s\nwant\n%s", after, clean)
 	}
 	undo(0, "")
 
@@ -161,7 +163,7 @@ func TestUndoPrestart(t *testing.T) {
 	undo(0, "")
 }
 
-// TestSelection names containers by id, beginning of an id, and wrongly.
+// TestSelection checks the selection of containers by id, prefix, ambiguous prefix and unknown id.
 func TestSelection(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -169,7 +171,7 @@ func TestSelection(t *testing.T) {
 	h.must(t, "umount", "-a")
 	h.must(t, "remount", "-c", a.ID)
 	if n, m := len(lxcfsMounts(t, strconv.Itoa(a.PID))), len(lxcfsMounts(t, strconv.Itoa(b.PID))); n == 0 || m != 0 {
-		t.Errorf("%d mounts of lxcfs in the container that was meant, %d in the other", n, m)
+		t.Errorf("got %d mounts of lxcfs in the selected container and %d in the other", n, m)
 	}
 	h.must(t, "remount", "-c", b.ID[:len(b.ID)-2])
 	for _, tt := range []struct {
@@ -197,7 +199,8 @@ func TestSelection(t *testing.T) {
 	}
 }
 
-// TestBadCommandLines gives the toolkit nonsense: one line on stderr that names it, exit code 2.
+// TestBadCommandLines checks that invalid command lines give exit code 2 and one line with the
+// invalid argument.
 func TestBadCommandLines(t *testing.T) {
 	h := newHost(t)
 	for _, tt := range []struct {
@@ -239,7 +242,7 @@ func TestBadCommandLines(t *testing.T) {
 		}
 	}
 	if r := h.run(t, "", "--log", "/nowhere/log", "check-lxcfs"); r.Code != 1 || !strings.Contains(r.Stderr, "/nowhere/log") {
-		t.Errorf("--log to nowhere: %+v", r)
+		t.Errorf("--log in a missing directory: %+v", r)
 	}
 	cmd := exec.Command(shared.toolkit, h.args("remount", "--all")...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
@@ -265,7 +268,8 @@ func TestLogIsFIFO(t *testing.T) {
 	}
 }
 
-// TestBadHookInput gives the hook what no runtime should: one line on stderr, exit code 1, nothing mounted.
+// TestBadHookInput checks that invalid input of the hook gives exit code 1 and one line, and mounts
+// nothing.
 func TestBadHookInput(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -299,11 +303,11 @@ func TestBadHookInput(t *testing.T) {
 		t.Errorf("iSulad's poststop: %+v", r)
 	}
 	if after := hostMounts(t); after != before {
-		t.Errorf("mounts were\n%s\nand are\n%s", before, after)
+		t.Errorf("mounts changed: got\n%s\nwant\n%s", after, before)
 	}
 }
 
-// TestSlowHookInput leaves the hook's stdin open: it gives up.
+// TestSlowHookInput checks that the hook gives up if its stdin stays open.
 func TestSlowHookInput(t *testing.T) {
 	h := newHost(t)
 	cmd := exec.Command(shared.toolkit, h.args("hook")...)
@@ -315,11 +319,12 @@ func TestSlowHookInput(t *testing.T) {
 	started := time.Now()
 	out, _ := cmd.CombinedOutput()
 	if took := time.Since(started); took > 15*time.Second || cmd.ProcessState.ExitCode() != 1 {
-		t.Errorf("after %v: exit code %d, %s", took, cmd.ProcessState.ExitCode(), out)
+		t.Errorf("exit code %d after %v, want 1 within 15s: %s", cmd.ProcessState.ExitCode(), took, out)
 	}
 }
 
-// TestHookInside runs the hook at the stages that are inside of the container, where it would look at the wrong processes.
+// TestHookInside checks that the hook fails at the stages inside the container, where it would see
+// other pids.
 func TestHookInside(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -331,7 +336,7 @@ func TestHookInside(t *testing.T) {
 				o.Hooks.CreateContainer, o.Hooks.CreateRuntime = o.Hooks.CreateRuntime, nil
 				if stage == "startContainer" {
 					o.Hooks.StartContainer, o.Hooks.CreateContainer = o.Hooks.CreateContainer, nil
-					// The program has to be in the container.
+					// The program must be in the container.
 					program, err := os.ReadFile(shared.toolkit)
 					if err == nil {
 						err = os.WriteFile(filepath.Join(shared.rootfs, "bin/toolkit"), program, 0o755)
@@ -343,26 +348,26 @@ func TestHookInside(t *testing.T) {
 					o.Hooks.StartContainer[0].Args = []string{"toolkit", "hook"}
 				}
 				c, err := ctr.Start(t.Context(), t.TempDir(), o)
-				said := fmt.Sprint(err)
-				if err == nil { // the last hook runs when the runtime has gone away
+				output := fmt.Sprint(err)
+				if err == nil { // the runtime does not wait for this hook
 					waitForEnd(t, c.PID)
-					said = c.Log()
+					output = c.Log()
 					if err := c.Remove(); err != nil {
 						t.Error(err)
 					}
 				}
-				if runtime == "runc" && !strings.Contains(said, "in the container's namespaces") {
-					t.Errorf("the runtime does not say why: %s", said)
+				if runtime == "runc" && !strings.Contains(output, "in the container's namespaces") {
+					t.Errorf("the runtime does not show the reason: %s", output)
 				}
 			})
 		}
 	})
 	if after := hostMounts(t); after != before {
-		t.Errorf("mounts were\n%s\nand are\n%s", before, after)
+		t.Errorf("mounts changed: got\n%s\nwant\n%s", after, before)
 	}
 }
 
-// waitForEnd waits until a process has ended.
+// waitForEnd waits until a process has exited.
 func waitForEnd(t *testing.T, pid int) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {

@@ -19,8 +19,8 @@ import (
 
 const cpuDir = "/" + mounts.CPUDir
 
-// TestCPUDirectory starts containers that see one CPU: all that programs read to count CPUs must
-// say so, but for possible, and nothing may be written.
+// TestCPUDirectory checks containers that see one CPU: everything by which programs count CPUs,
+// except possible, shows one, and nothing can be written.
 func TestCPUDirectory(t *testing.T) {
 	if _, err := os.Stat(cpuDir + "/cpu1"); err != nil {
 		t.Fatalf("the machine has a single CPU, want two: %v", err)
@@ -56,7 +56,7 @@ func TestCPUDirectory(t *testing.T) {
 						t.Errorf("%s: got %q, want %q", tt.command, got, tt.want)
 					}
 				}
-				// Only opened: a write to cpu1/online would take a CPU of the host.
+				// Only open the files: a write to cpu1/online would take the host's CPU offline.
 				script := "for f in DIR/cpu*/online DIR/cpu*/uevent DIR/uevent; do ! [ -e $f ] || ! true >>$f || echo $f; done 2>/dev/null; true"
 				if o.UserOffset == 0 {
 					inside(t, c, "mount", "-o", "remount,rw", "/sys") // as in privileged containers
@@ -69,14 +69,14 @@ func TestCPUDirectory(t *testing.T) {
 	})
 }
 
-// fileMount is an entry of a configuration that mounts a file of lxcfs where it belongs.
+// fileMount returns an entry of a configuration that mounts a file of lxcfs over the kernel's.
 func (h *host) fileMount(name string) specs.Mount {
 	return specs.Mount{Destination: name, Type: "bind", Source: h.mountpoint + name, Options: []string{"bind"}}
 }
 
-// TestFormerCPUFiles remounts containers in which single files of the CPU directory are mounted, as
-// earlier versions did: of an lxcfs that is alive, so that a reader never fails, and of a dead one;
-// also where an earlier remount was killed before it had taken them away.
+// TestFormerCPUFiles checks that remount replaces mounts of single files in the CPU directory, as
+// of earlier versions, by the directory: of a live lxcfs without failing reads, and of a dead one,
+// also after an earlier remount was killed halfway.
 func TestFormerCPUFiles(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -91,7 +91,7 @@ func TestFormerCPUFiles(t *testing.T) {
 	o.Mounts = append(slices.Clone(former), h.fileMount(cpuDir))
 	containers = append(containers, start())
 	if got := lxcfsMounts(t, strconv.Itoa(containers[1].PID)); len(got) != 3 {
-		t.Fatalf("the container has %q", got)
+		t.Fatalf("got mounts %q, want 3", got)
 	}
 	check := func(when string) {
 		t.Helper()
@@ -99,7 +99,7 @@ func TestFormerCPUFiles(t *testing.T) {
 			got := lxcfsMounts(t, strconv.Itoa(c.PID))
 			slices.Sort(got)
 			if want := h.served(t); !slices.Equal(got, want) {
-				t.Errorf("%s: lxcfs is mounted on\n%q, want\n%q", when, got, want)
+				t.Errorf("%s: got mounts of lxcfs\n%q, want\n%q", when, got, want)
 			}
 			if got := inside(t, c, "sh", "-c", "cd "+cpuDir+"; cat online; echo cpu[0-9]*"); got != "0\ncpu0\n" {
 				t.Errorf("%s: got %q", when, got)
@@ -135,7 +135,7 @@ func TestFormerCPUFiles(t *testing.T) {
 	h.must(t, "umount", "--all")
 	for _, c := range containers {
 		if got := lxcfsMounts(t, strconv.Itoa(c.PID)); len(got) > 0 {
-			t.Errorf("after umount lxcfs is still on %q", got)
+			t.Errorf("mounts of lxcfs remain after umount: %q", got)
 		}
 	}
 	o.Mounts = former
@@ -147,8 +147,8 @@ func TestFormerCPUFiles(t *testing.T) {
 	check("dead")
 }
 
-// TestForeignBelowCPUDir has users' mounts below the CPU directory: those of the configuration, and
-// one that is made in the running container, on top of lxcfs's directory.
+// TestForeignBelowCPUDir checks that users' mounts below the CPU directory are kept: one in the
+// configuration, and one made in the running container on top of the directory of lxcfs.
 func TestForeignBelowCPUDir(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -168,17 +168,17 @@ func TestForeignBelowCPUDir(t *testing.T) {
 			}
 		}
 		if text := inside(t, before, "cat", cpuDir+"/online"); text != "the user's\n" {
-			t.Errorf("after %s online is %q", args, text)
+			t.Errorf("after %s: got online %q, want the user's", args, text)
 		}
 	}
 	kept := map[string][]string{before.ID: {mounts.CPUDir}}
 	if got := lxcfsMounts(t, strconv.Itoa(before.PID)); slices.Contains(got, cpuDir) || slices.Contains(got, cpuDir+"/offline") {
-		t.Errorf("after the start lxcfs is on %q", got)
+		t.Errorf("got mounts of lxcfs %q after the start, want none in the CPU directory", got)
 	}
 	check(kept, "remount", "--all")
 	check(map[string][]string{after.ID: {cpuDir}}, "umount", "--all")
 	if text := inside(t, after, "head", "-c", "4", cpuDir+"/kernel_max"); text != "\x7fELF" {
-		t.Errorf("what was mounted on kernel_max is gone: %q", text)
+		t.Errorf("the mount on kernel_max is gone: %q", text)
 	}
 	inside(t, after, "umount", cpuDir+"/kernel_max")
 	check(nil, "umount", "--all")

@@ -23,23 +23,23 @@ import (
 	"palisade/test/engine"
 )
 
-// finding is one of doctor's.
+// finding is a finding of palisade doctor.
 type finding struct {
 	ID, Level, Subject, Problem, Remedy string
 	Command                             bool
 }
 
-// patient is a host whose doctor's remedies are followed to the letter.
-type patient struct {
+// doctorHost is a host on which the remedies that doctor prints are executed.
+type doctorHost struct {
 	*host
-	// bin has the programs by the names that remedies call them.
+	// bin holds the programs by the names in remedies.
 	bin string
 }
 
-// newPatient makes one, with an /etc, a /var/lib, a /var/log and a /usr/share of its own.
-func newPatient(t *testing.T) *patient {
+// newDoctorHost returns a doctorHost with its own /etc, /var/lib, /var/log and /usr/share.
+func newDoctorHost(t *testing.T) *doctorHost {
 	t.Helper()
-	p := &patient{host: newHost(t)}
+	p := &doctorHost{host: newHost(t)}
 	for _, directory := range []string{"/etc", "/var/log", "/usr/share"} {
 		engine.OwnCopy(t, directory)
 	}
@@ -54,20 +54,21 @@ func newPatient(t *testing.T) *patient {
 	p.wireLXC(t)
 	t.Cleanup(func() {
 		p.end(t, syscall.SIGTERM)
-		unmount(t, filepath.Dir(p.mountpoint)) // prestart has made it a mount
+		unmount(t, filepath.Dir(p.mountpoint)) // mounted by prestart
 	})
 	return p
 }
 
-// Where LXC and the packages of LXC's distributors have what doctor looks at.
+// Paths of LXC and of distributions' packages that doctor checks.
 const (
 	lxcConf   = "/usr/share/lxc/config/common.conf.d/00-lxcfs.conf"
 	mountHook = "/usr/share/lxcfs/lxc.mount.hook"
 	startHook = "/usr/share/palisade/hooks/lxc/start-host"
 )
 
-// wireLXC makes LXC start a hook that needs no lxcfs at a fixed place, whether the machine has LXC or not.
-func (p *patient) wireLXC(t *testing.T) {
+// wireLXC configures a hook of LXC that needs no lxcfs at a fixed path, also if LXC is not
+// installed.
+func (p *doctorHost) wireLXC(t *testing.T) {
 	t.Helper()
 	for path, text := range map[string]string{lxcConf: "lxc.hook.start-host = " + startHook + "\n", startHook: "#!/bin/sh\n", "/etc/lxc/default.conf": ""} {
 		writeProgram(t, path, text)
@@ -89,8 +90,8 @@ func writeProgram(t *testing.T, path, text string) {
 	}
 }
 
-// install copies a program over one that may be running.
-func (p *patient) install(t *testing.T, program, name string) {
+// install replaces a program that may be running.
+func (p *doctorHost) install(t *testing.T, program, name string) {
 	t.Helper()
 	text, err := os.ReadFile(program)
 	if err == nil {
@@ -104,8 +105,8 @@ func (p *patient) install(t *testing.T, program, name string) {
 	}
 }
 
-// server is lxcfs's process and its worker, 0 if there is none.
-func (p *patient) server(t *testing.T) (pid, worker int) {
+// server returns the pids of lxcfs and its worker, or 0.
+func (p *doctorHost) server(t *testing.T) (pid, worker int) {
 	t.Helper()
 	var found struct{ Server struct{ PID, Worker int } }
 	if err := json.Unmarshal([]byte(p.run(t, "", "check-lxcfs", "--json").Stdout), &found); err != nil {
@@ -114,8 +115,8 @@ func (p *patient) server(t *testing.T) (pid, worker int) {
 	return found.Server.PID, found.Server.Worker
 }
 
-// end ends lxcfs by a signal.
-func (p *patient) end(t *testing.T, s syscall.Signal) {
+// end sends a signal to lxcfs, and waits until it has exited.
+func (p *doctorHost) end(t *testing.T, s syscall.Signal) {
 	t.Helper()
 	pid, worker := p.server(t)
 	if pid == 0 {
@@ -128,92 +129,94 @@ func (p *patient) end(t *testing.T, s syscall.Signal) {
 	waitForEnd(t, worker)
 }
 
-// examine calls doctor, in bounded time, and returns its warnings and errors.
-func (p *patient) examine(t *testing.T, args ...string) []finding {
+// problems runs doctor, in bounded time, and returns its warnings and errors.
+func (p *doctorHost) problems(t *testing.T, args ...string) []finding {
 	t.Helper()
-	return slices.DeleteFunc(p.examineAll(t, args...), func(f finding) bool { return f.Level == "ok" || f.Level == "info" })
+	return slices.DeleteFunc(p.findings(t, args...), func(f finding) bool { return f.Level == "ok" || f.Level == "info" })
 }
 
-// examineAll is examine with all findings.
-func (p *patient) examineAll(t *testing.T, args ...string) []finding {
+// findings runs doctor, in bounded time, and returns all of its findings.
+func (p *doctorHost) findings(t *testing.T, args ...string) []finding {
 	t.Helper()
 	started := time.Now()
 	r := engine.Run(t, "", filepath.Join(p.bin, "palisade"), p.args(append([]string{"doctor", "--json"}, args...)...)...)
 	if took := time.Since(started); took > 15*time.Second {
-		t.Errorf("doctor took %v", took)
+		t.Errorf("doctor took %v, want at most 15s", took)
 	}
 	var report struct{ Findings []finding }
 	if err := json.Unmarshal([]byte(r.Stdout), &report); err != nil || r.Stderr != "" {
 		t.Fatalf("%v: %+v", err, r)
 	}
-	isSick := slices.ContainsFunc(report.Findings, func(f finding) bool { return f.Level == "error" || f.Level == "warning" })
-	if (r.Code == 1) != isSick || r.Code > 1 {
-		t.Errorf("the exit code is %d: %s", r.Code, r.Stdout)
+	hasProblems := slices.ContainsFunc(report.Findings, func(f finding) bool { return f.Level == "error" || f.Level == "warning" })
+	if (r.Code == 1) != hasProblems || r.Code > 1 {
+		t.Errorf("exit code %d, problems %v: %s", r.Code, hasProblems, r.Stdout)
 	}
 	return report.Findings
 }
 
-// wantIDs wants doctor to find this and nothing else, and returns it.
-func (p *patient) wantIDs(t *testing.T, want ...string) []finding {
+// wantIDs checks that doctor finds exactly the problems with these ids, and returns them.
+func (p *doctorHost) wantIDs(t *testing.T, want ...string) []finding {
 	t.Helper()
-	found := p.examine(t)
+	found := p.problems(t)
 	var ids []string
 	for _, f := range found {
 		ids = append(ids, f.ID)
 	}
 	if !slices.Equal(ids, want) {
-		t.Fatalf("doctor finds %+v, want %q", found, want)
+		t.Fatalf("got problems %+v, want %q", found, want)
 	}
 	return found
 }
 
-// wantStatus wants a line of the output of status, and an exit code.
-func (p *patient) wantStatus(t *testing.T, line string, code int) {
+// wantStatus checks a line in the output of status, and its exit code.
+func (p *doctorHost) wantStatus(t *testing.T, line string, code int) {
 	t.Helper()
 	if r := p.palisade(t, "status"); r.Code != code || !strings.Contains(r.Stdout, line) || r.Stderr != "" {
-		t.Errorf("status: %+v, want %q and the exit code %d", r, line, code)
+		t.Errorf("status: %+v, want %q and exit code %d", r, line, code)
 	}
 }
 
-// mend wants doctor to find this, does what it prints for people, and wants it to be content then.
-func (p *patient) mend(t *testing.T, want ...string) {
+// repair checks that doctor finds exactly the problems with these ids, executes the commands that
+// it prints, and checks that no problem remains.
+func (p *doctorHost) repair(t *testing.T, want ...string) {
 	t.Helper()
 	found := p.wantIDs(t, want...)
 	printed := p.palisade(t, "doctor").Stdout
 	for _, f := range found {
 		line := "      # " + f.Remedy + "\n"
 		if !f.Command || !strings.Contains(printed, line) {
-			t.Fatalf("%+v is not told as a command: %s", f, printed)
+			t.Fatalf("the remedy of %+v is not printed as a command: %s", f, printed)
 		}
-		p.follow(t, f.Remedy)
+		p.execute(t, f.Remedy)
 	}
 	p.wantIDs(t)
 }
 
-// wire has the engines that are there call the hook, as doctor says.
-func (p *patient) wire(t *testing.T) {
+// wire configures the hook of the installed engines, with doctor's remedies.
+func (p *doctorHost) wire(t *testing.T) {
 	t.Helper()
-	for _, f := range p.examine(t) {
+	for _, f := range p.problems(t) {
 		if f.ID == "hook-missing" {
-			p.follow(t, f.Remedy)
+			p.execute(t, f.Remedy)
 		}
 	}
 }
 
-// follow does what a remedy says, by the names of the programs.
-func (p *patient) follow(t *testing.T, remedy string) {
+// execute executes a remedy.
+func (p *doctorHost) execute(t *testing.T, remedy string) {
 	t.Helper()
 	if r := engine.Run(t, "", "env", "PATH="+p.bin+":"+os.Getenv("PATH"), "sh", "-c", remedy); r.Code != 0 {
 		t.Fatalf("%s: %+v", remedy, r)
 	}
 }
 
-// TestDoctor breaks a host in one way after another. What doctor prints mends it.
+// TestDoctor breaks a host in several ways, and checks that the remedies that doctor prints repair
+// it.
 func TestDoctor(t *testing.T) {
-	p := newPatient(t)
+	p := newDoctorHost(t)
 	p.wire(t)
 	p.wantStatus(t, "/lxcfs: not mounted: nothing is mounted there\n", 1)
-	p.mend(t, "lxcfs-not-mounted")
+	p.repair(t, "lxcfs-not-mounted")
 	c := p.container(t, ctr.Options{Memory: 64 * mib})
 	p.wantIDs(t)
 	p.wantStatus(t, "containers  running: 1, with files of lxcfs: 1, without: 0, with dead files: 0\n", 0)
@@ -221,13 +224,13 @@ func TestDoctor(t *testing.T) {
 	t.Run("killed", func(t *testing.T) {
 		p.end(t, syscall.SIGKILL)
 		p.wantStatus(t, "with dead files: 1\n", 1)
-		p.mend(t, "lxcfs-dead", "container-files-dead")
+		p.repair(t, "lxcfs-dead", "container-files-dead")
 		checkVirtual(t, p.host, c, 64*mib)
 	})
 	t.Run("wedged", func(t *testing.T) {
 		const control = "/sys/fs/fuse/connections"
 		if !strings.Contains(hostMounts(t), " "+control+" ") {
-			defer unmount(t, control) // the remedy mounts it
+			defer unmount(t, control) // mounted by the remedy
 		}
 		pid, worker := p.server(t)
 		for _, process := range []int{pid, worker} {
@@ -235,15 +238,15 @@ func TestDoctor(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		p.mend(t, "lxcfs-wedged", "container-files-dead")
+		p.repair(t, "lxcfs-wedged", "container-files-dead")
 		checkVirtual(t, p.host, c, 64*mib)
 	})
 	t.Run("container without files", func(t *testing.T) {
 		bare := p.container(t, ctr.Options{Memory: 32 * mib, Hooks: &specs.Hooks{}})
 		if n := len(lxcfsMounts(t, strconv.Itoa(bare.PID))); n != 0 {
-			t.Fatalf("it has %d", n)
+			t.Fatalf("got %d mounts of lxcfs, want none", n)
 		}
-		p.mend(t, "container-files-missing")
+		p.repair(t, "container-files-missing")
 		checkVirtual(t, p.host, bare, 32*mib)
 	})
 	t.Run("replaced program", func(t *testing.T) {
@@ -254,7 +257,7 @@ func TestDoctor(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 		p.install(t, program, "lxcfs")
-		p.mend(t, "lxcfs-outdated")
+		p.repair(t, "lxcfs-outdated")
 		checkVirtual(t, p.host, c, 64*mib)
 	})
 	t.Run("engine that hangs", func(t *testing.T) {
@@ -272,20 +275,21 @@ func TestDoctor(t *testing.T) {
 		r := engine.Run(t, "", line[0], line[1:]...)
 		for _, want := range []string{"[kernel-open-tree]", "[kernel-pidfd]", "[kernel-openat2]", "[kernel-idmapped-mounts]"} {
 			if !strings.Contains(r.Stdout, want) {
-				t.Errorf("%s is not told of: %+v", want, r)
+				t.Errorf("%s is not found: %+v", want, r)
 			}
 		}
 	})
 }
 
-// TestDoctorEngines has the engines of this machine, whose configuration is missing, in the wrong place, and broken.
+// TestDoctorEngines checks the findings on engines whose configuration is missing, misplaced or
+// invalid.
 func TestDoctorEngines(t *testing.T) {
 	engine.Need(t, "podman", "dockerd", "containerd")
-	p := newPatient(t)
-	p.mend(t, "lxcfs-not-mounted", "hook-missing", "hook-missing")
+	p := newDoctorHost(t)
+	p.repair(t, "lxcfs-not-mounted", "hook-missing", "hook-missing")
 	const daemonJSON = "/etc/docker/daemon.json"
 	if text, err := os.ReadFile(daemonJSON); err != nil || !strings.Contains(string(text), p.mountpoint) {
-		t.Errorf("%s is %s, %v", daemonJSON, text, err)
+		t.Errorf("got %s %s, %v, want the hook", daemonJSON, text, err)
 	}
 	const wrong = "/etc/containers/oci/hooks.d"
 	if err := os.MkdirAll(wrong, 0o755); err != nil {
@@ -294,7 +298,7 @@ func TestDoctorEngines(t *testing.T) {
 	if r := engine.Run(t, "", "mv", filepath.Join(wiring.DefaultHooksDir, "lxcfs.json"), wrong); r.Code != 0 {
 		t.Fatalf("%+v", r)
 	}
-	p.mend(t, "hook-wrong-folder")
+	p.repair(t, "hook-wrong-folder")
 
 	good, err := os.ReadFile(daemonJSON)
 	if err != nil {
@@ -307,22 +311,22 @@ func TestDoctorEngines(t *testing.T) {
 		t.Errorf("got %+v", f)
 	}
 	if r := engine.Run(t, "", "dockerd", "--validate", "--config-file", daemonJSON); r.Code == 0 {
-		t.Errorf("dockerd takes what doctor finds broken: %+v", r)
+		t.Errorf("dockerd accepts what doctor finds broken: %+v", r)
 	}
 	if err := os.WriteFile(daemonJSON, good, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	p.wantIDs(t)
-	if found := p.examine(t, "--engine", "isulad"); len(found) != 1 || found[0].ID != "engine-absent" {
+	if found := p.problems(t, "--engine", "isulad"); len(found) != 1 || found[0].ID != "engine-absent" {
 		t.Errorf("isulad: %+v", found)
 	}
 }
 
-// TestDoctorBeside has Debian's lxcfs on the host, alone and beside ours, alive and dead: no advice
-// ends one that serves containers.
+// TestDoctorBeside checks the findings with Debian's lxcfs on the host, alone and beside ours,
+// alive and dead: no remedy stops one that serves containers.
 func TestDoctorBeside(t *testing.T) {
 	engine.Need(t, "/usr/bin/lxcfs")
-	p := newPatient(t)
+	p := newDoctorHost(t)
 	p.wire(t)
 	start := p.wantIDs(t, "lxcfs-not-mounted")[0].Remedy
 	dir := t.TempDir()
@@ -331,7 +335,7 @@ func TestDoctorBeside(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := rival.Unmount(); err != nil { // it ends, if it has not been killed
+		if err := rival.Unmount(); err != nil { // stops it, unless it was killed
 			t.Error(err)
 		}
 	})
@@ -339,14 +343,14 @@ func TestDoctorBeside(t *testing.T) {
 		t.Errorf("Debian's lxcfs alone: %+v", f)
 	}
 
-	p.follow(t, start)
+	p.execute(t, start)
 	c := p.container(t, ctr.Options{Memory: 64 * mib, Hooks: &specs.Hooks{}})
 	args := []string{"--mountpoint", rival.Mountpoint, "--runtime-dir", filepath.Join(p.dir, "rival-run"), "remount", "--container-id", c.ID}
 	if r := engine.Run(t, "", shared.toolkit, args...); r.Code != 0 {
 		t.Fatalf("%+v", r)
 	}
 	ids := func() (ids []string) {
-		for _, f := range p.examineAll(t) {
+		for _, f := range p.findings(t) {
 			if strings.HasPrefix(f.ID, "lxcfs-") || strings.HasPrefix(f.ID, "container-") || strings.HasPrefix(f.ID, "lxc-") {
 				ids = append(ids, f.ID)
 			}
@@ -357,7 +361,7 @@ func TestDoctorBeside(t *testing.T) {
 		t.Errorf("beside Debian's: %q, want %q", got, want)
 	}
 
-	// The hook takes the files from /var/lib/lxcfs then.
+	// This hook needs an lxcfs on /var/lib/lxcfs.
 	writeProgram(t, mountHook, "#!/bin/sh\nmount --bind /var/lib/lxcfs/proc/stat x\n")
 	writeProgram(t, lxcConf, "lxc.hook.mount = "+mountHook+"\n")
 	if f := p.wantIDs(t, "lxc-not-served"); !f[0].Command || !strings.HasSuffix(f[0].Remedy, " bind /var/lib/lxcfs") {
@@ -369,7 +373,7 @@ func TestDoctorBeside(t *testing.T) {
 	if err := syscall.Mount(p.mountpoint, "/var/lib/lxcfs", "", syscall.MS_BIND, ""); err != nil {
 		t.Fatal(err)
 	}
-	p.wantIDs(t) // the bind mount is no lxcfs beside ours
+	p.wantIDs(t) // the bind mount is not another lxcfs
 	unmount(t, "/var/lib/lxcfs")
 	if err := os.Remove(lxcConf); err != nil {
 		t.Fatal(err)
@@ -386,11 +390,11 @@ func TestDoctorBeside(t *testing.T) {
 	}
 }
 
-// TestDoctorSwitchedOff forgets a SIGUSR2.
+// TestDoctorSwitchedOff checks that doctor finds an lxcfs that SIGUSR2 has switched off.
 func TestDoctorSwitchedOff(t *testing.T) {
-	p := newPatient(t)
+	p := newDoctorHost(t)
 	p.wire(t)
-	p.mend(t, "lxcfs-not-mounted")
+	p.repair(t, "lxcfs-not-mounted")
 	pid, _ := p.server(t)
 	if err := syscall.Kill(pid, syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
@@ -400,5 +404,5 @@ func TestDoctorSwitchedOff(t *testing.T) {
 			t.Fatal("check-lxcfs does not show it")
 		}
 	}
-	p.mend(t, "lxcfs-switched-off")
+	p.repair(t, "lxcfs-switched-off")
 }

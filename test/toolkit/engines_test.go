@@ -19,7 +19,7 @@ import (
 	"palisade/test/engine"
 )
 
-// listed is the container that list shows under a name.
+// listed is a container in the output of list.
 type listed struct {
 	ID, Engine  string
 	Names       []string
@@ -39,18 +39,18 @@ func (h *host) listed(t *testing.T, name string) listed {
 			return c
 		}
 	}
-	t.Fatalf("list does not have %s: %s", name, text)
+	t.Fatalf("%s is not listed: %s", name, text)
 	return listed{}
 }
 
-// checkEngine makes sure that a container is known by its name and engine, and that its files can be taken away and put
-// back by its name.
+// checkEngine checks that a container is listed with its name and engine, and that umount and
+// remount accept its name.
 func checkEngine(t *testing.T, h *host, name, engine string) {
 	t.Helper()
 	c := h.listed(t, name)
 	served := len(h.served(t))
 	if c.Engine != engine || len(c.Alive) != served {
-		t.Errorf("list has %+v, want one of %s with %d files", c, engine, served)
+		t.Errorf("got %+v, want engine %s and %d files", c, engine, served)
 	}
 	for _, tt := range []struct {
 		command string
@@ -63,18 +63,19 @@ func checkEngine(t *testing.T, h *host, name, engine string) {
 	}
 }
 
-// wiring is what hook-spec prints for an engine.
+// wiring returns the output of hook-spec for an engine.
 func (h *host) wiring(t *testing.T, engine string) string {
 	t.Helper()
 	return h.must(t, "hook-spec", engine).Stdout
 }
 
-// hello is what containers of engines do: they show what their first process reads.
+// hello is the script of containers: it prints the first line of meminfo at once.
 const hello = "head -n 1 /proc/meminfo; cat /proc/partitions /proc/uptime >/dev/null; exec sleep 1000"
 
 const helloMemory = "MemTotal:          65536 kB"
 
-// TestPodman starts a container of podman that is told nothing but the file in the directory that the documents name.
+// TestPodman checks a container of podman that is configured only by the file in the documented
+// directory.
 func TestPodman(t *testing.T) {
 	engine.Need(t, "podman", "runc")
 	h := newHost(t)
@@ -99,14 +100,14 @@ func TestPodman(t *testing.T) {
 	podman("run", "--detach", "--name", "web", "--network", "none", "--cgroup-parent", engine.ParentCgroup(t), "--memory", "64m",
 		"--rootfs", shared.rootfs, "/bin/sh", "-c", hello)
 	t.Cleanup(func() { podman("rm", "--force", "--time", "0", "web") })
-	engine.WaitFor(t, "the first process shows its memory", func() bool { return strings.HasPrefix(podman("logs", "web"), helloMemory) })
+	engine.WaitFor(t, "output of the init", func() bool { return strings.HasPrefix(podman("logs", "web"), helloMemory) })
 	checkEngine(t, h, "web", "podman")
 	if text := podman("exec", "web", "head", "-n", "1", "/proc/meminfo"); text != helloMemory+"\n" {
-		t.Errorf("another process reads %q", text)
+		t.Errorf("exec reads %q, want %q", text, helloMemory)
 	}
 }
 
-// TestDocker starts a container of dockerd, with nothing but what hook-spec prints in its configuration.
+// TestDocker checks a container of dockerd that is configured only by the output of hook-spec.
 func TestDocker(t *testing.T) {
 	engine.Need(t, "dockerd", "containerd", "runc", "tar")
 	h := newHost(t)
@@ -119,7 +120,7 @@ func TestDocker(t *testing.T) {
 	daemon := engine.Start(t, h.dir, "dockerd", "--config-file", config, "--iptables=false", "--ip-masq=false", "--bridge=none",
 		"--storage-driver=vfs")
 	d := engine.NewDocker("/run/docker.sock")
-	engine.WaitFor(t, "dockerd answers", func() bool {
+	engine.WaitFor(t, "dockerd to answer", func() bool {
 		_, err := d.Call("GET", "/_ping", nil)
 		return err == nil
 	})
@@ -136,15 +137,14 @@ func TestDocker(t *testing.T) {
 	})
 	t.Cleanup(func() { d.Must(t, "DELETE", "/containers/web?force=true", nil) })
 	d.Must(t, "POST", "/containers/web/start", nil)
-	engine.WaitFor(t, "the first process shows its memory", func() bool {
+	engine.WaitFor(t, "output of the init", func() bool {
 		return strings.HasPrefix(d.Must(t, "GET", "/containers/web/logs?stdout=1&stderr=1", nil), helloMemory)
 	})
 	checkEngine(t, h, "web", "docker")
-	// Started again, it has them again.
 	d.Must(t, "POST", "/containers/web/restart?t=0", nil)
 	checkEngine(t, h, "web", "docker")
 
-	// A daemon that does not answer is named, and delays no command.
+	// A daemon that does not answer is reported, and does not delay commands.
 	if err := daemon.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -157,12 +157,12 @@ func TestDocker(t *testing.T) {
 	}
 }
 
-// TestContainerd starts a task of containerd with the wrapper by the name that its configuration needs.
+// TestContainerd checks a task of containerd with the wrapper by its other name.
 func TestContainerd(t *testing.T) {
 	engine.Need(t, "containerd", "ctr", "runc")
 	h := newHost(t)
 	engine.OwnLib(t)
-	h.mountpoint = "/var/lib/lxc/lxcfs" // a name takes no arguments
+	h.mountpoint = "/var/lib/lxc/lxcfs" // the default, as the configuration has no arguments
 	h.start(t)
 	wrapper := filepath.Join(h.dir, "lxcfs-runc")
 	if err := os.Symlink(shared.toolkit, wrapper); err != nil {
@@ -174,7 +174,7 @@ func TestContainerd(t *testing.T) {
 	}
 	if r := engine.Run(t, "", "containerd", "--config", config, "config", "dump"); r.Code != 0 ||
 		!strings.Contains(r.Stdout, `BinaryName = "`+filepath.Dir(shared.toolkit)+`/lxcfs-runc"`) {
-		t.Errorf("containerd does not take the configuration: %+v", r)
+		t.Errorf("containerd does not accept the configuration: %+v", r)
 	}
 	if err := os.WriteFile(config, []byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -184,7 +184,7 @@ func TestContainerd(t *testing.T) {
 		out, err := exec.Command("timeout", append([]string{"60", "ctr"}, args...)...).CombinedOutput()
 		return string(out), err
 	}
-	engine.WaitFor(t, "containerd answers", func() bool {
+	engine.WaitFor(t, "containerd to answer", func() bool {
 		_, err := ctr("version")
 		return err == nil
 	})

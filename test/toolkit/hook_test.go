@@ -26,13 +26,14 @@ func forEachRuntime(t *testing.T, test func(t *testing.T, runtime string)) {
 	}
 }
 
-// checkVirtual makes sure that exactly the served files are lxcfs's in the container, once each, and show its own values.
+// checkVirtual checks that the container has exactly one mount of each served file, which shows its
+// own values.
 func checkVirtual(t *testing.T, h *host, c *ctr.Container, memory int) {
 	t.Helper()
 	got := lxcfsMounts(t, strconv.Itoa(c.PID))
 	slices.Sort(got)
 	if want := h.served(t); !slices.Equal(got, want) {
-		t.Errorf("lxcfs is mounted on\n%q, want\n%q", got, want)
+		t.Errorf("got mounts of lxcfs\n%q, want\n%q", got, want)
 	}
 	want := fmt.Sprintf("MemTotal: %14d kB", memory/1024)
 	if text := inside(t, c, "cat", "/proc/meminfo"); !strings.HasPrefix(text, want) {
@@ -40,7 +41,7 @@ func checkVirtual(t *testing.T, h *host, c *ctr.Container, memory int) {
 	}
 }
 
-// TestHook starts containers with the hook and no volume: all files are virtual from the first process on.
+// TestHook checks that with the hook all files are virtual from the start of the init.
 func TestHook(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -76,23 +77,23 @@ func TestHook(t *testing.T) {
 					log = c.Log()
 				}
 				if !strings.HasPrefix(log, "MemTotal:          65536 kB") || !strings.HasSuffix(log, "\n0\n") {
-					t.Errorf("the first process read %q", log)
+					t.Errorf("the init read %q", log)
 				}
 			})
 		}
-		t.Run("static program alone", func(t *testing.T) {
+		t.Run("static program", func(t *testing.T) {
 			c := h.container(t, ctr.Options{Runtime: runtime, Rootfs: static, ReadOnly: true, Memory: 64 * mib,
 				Args: []string{"/load", "check", "1000", "1", "/proc/uptime"}})
 			got := lxcfsMounts(t, strconv.Itoa(c.PID))
 			slices.Sort(got)
 			if want := h.served(t); !slices.Equal(got, want) {
-				t.Errorf("lxcfs is mounted on %q, want %q", got, want)
+				t.Errorf("got mounts of lxcfs %q, want %q", got, want)
 			}
 		})
 	})
 }
 
-// TestHookLeavesUsersMounts starts a container whose user has mounted a file of his own on /proc/meminfo.
+// TestHookLeavesUsersMounts checks that a user's mount on /proc/meminfo is kept.
 func TestHookLeavesUsersMounts(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -106,16 +107,16 @@ func TestHookLeavesUsersMounts(t *testing.T) {
 	check := func(when string) {
 		t.Helper()
 		if text := inside(t, c, "cat", "/proc/meminfo"); text != "the user's\n" {
-			t.Errorf("%s meminfo is %q", when, text)
+			t.Errorf("%s: got meminfo %q, want the user's", when, text)
 		}
 	}
 	check("after the start")
 	if n := len(lxcfsMounts(t, strconv.Itoa(c.PID))); n != len(h.served(t))-1 {
-		t.Errorf("%d files are lxcfs's", n)
+		t.Errorf("got %d mounts of lxcfs, want %d", n, len(h.served(t))-1)
 	}
 	log, err := os.ReadFile(h.hookLog())
 	if err != nil || !strings.Contains(string(log), "level=WARN") || !strings.Contains(string(log), "proc/meminfo") {
-		t.Errorf("the hook warns of nothing: %s %v", log, err)
+		t.Errorf("the hook does not warn: %s %v", log, err)
 	}
 	if r := h.report(t, "remount", "--all"); len(r.Containers) != 1 || !slices.Equal(r.Containers[0].Foreign, []string{"proc/meminfo"}) {
 		t.Errorf("remount reports %+v", r)
@@ -125,16 +126,17 @@ func TestHookLeavesUsersMounts(t *testing.T) {
 	check("after umount")
 }
 
-// TestHookWithoutLxcfs starts containers where there is no lxcfs, or none that answers.
+// TestHookWithoutLxcfs checks that without lxcfs containers start with the hook, and do not start
+// with hook --strict.
 func TestHookWithoutLxcfs(t *testing.T) {
 	h := newHost(t)
 	c := h.container(t, ctr.Options{})
 	if got := lxcfsMounts(t, strconv.Itoa(c.PID)); len(got) != 0 {
-		t.Errorf("lxcfs is mounted on %q", got)
+		t.Errorf("got mounts of lxcfs %q, want none", got)
 	}
 	_, err := ctr.Start(t.Context(), t.TempDir(), ctr.Options{Rootfs: shared.rootfs, ReadOnly: true, Hooks: h.hook("--strict")})
 	if err == nil || !strings.Contains(err.Error(), "lxcfs is not healthy") {
-		t.Errorf("with --strict the container starts, or runc does not say why not: %v", err)
+		t.Errorf("with --strict: got error %v, want lxcfs is not healthy", err)
 	}
 	h.start(t)
 	if r := h.report(t, "remount", "--container-id", c.ID); r.Containers[0].Outcome != "done" {
@@ -143,7 +145,7 @@ func TestHookWithoutLxcfs(t *testing.T) {
 	checkVirtual(t, h, c, hostMemory(t))
 }
 
-// hostMemory is the machine's memory in bytes, which a container without a limit has.
+// hostMemory returns the machine's memory in bytes, which a container without a limit sees.
 func hostMemory(t *testing.T) int {
 	t.Helper()
 	text, err := os.ReadFile("/proc/meminfo")
@@ -157,8 +159,9 @@ func hostMemory(t *testing.T) int {
 	return kb * 1024
 }
 
-// TestManualForm starts a container as the manual of iSulad does: with the hook, and with the directory above the mount point
-// as a slave. What is mounted there later it sees too, and nothing of its own is seen outside.
+// TestManualForm checks a container as in iSulad's manual, with the hook and a slave mount of the
+// directory above the mount point: it sees later mounts there, and the host sees none of its
+// mounts.
 func TestManualForm(t *testing.T) {
 	h := newHost(t)
 	parent := filepath.Dir(h.mountpoint)
@@ -176,7 +179,7 @@ func TestManualForm(t *testing.T) {
 		}
 	}
 	if after := hostMounts(t); after != before {
-		t.Errorf("the host's mounts were\n%s\nand are\n%s", before, after)
+		t.Errorf("the host's mounts changed: got\n%s\nwant\n%s", after, before)
 	}
 	h.stop(t)
 	h.start(t)

@@ -20,13 +20,13 @@ import (
 	"palisade/test/engine"
 )
 
-// host is what a test sees as the host: a mount point for lxcfs, and a directory.
+// host is the host of a test: a mount point for lxcfs, and a directory.
 type host struct {
 	dir, mountpoint string
 	daemon          *ctr.Daemon
 }
 
-// newHost makes one, without a daemon. At the end of the test the mounts must be those of its beginning.
+// newHost returns a host without a daemon. The test fails if it changes the mounts.
 func newHost(t *testing.T) *host {
 	t.Helper()
 	h := &host{dir: t.TempDir()}
@@ -38,13 +38,13 @@ func newHost(t *testing.T) *host {
 	t.Cleanup(func() {
 		h.stop(t)
 		if after := hostMounts(t); after != before {
-			t.Errorf("mounts before:\n%s\nafter:\n%s", before, after)
+			t.Errorf("mounts changed: got\n%s\nwant\n%s", after, before)
 		}
 	})
 	return h
 }
 
-// hostMounts are the mount points of this namespace.
+// hostMounts returns the mount table of this namespace.
 func hostMounts(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/mounts")
@@ -64,7 +64,7 @@ func (h *host) start(t *testing.T) {
 	h.daemon = d
 }
 
-// stop ends the daemon, if there is one.
+// stop stops the daemon, if there is one.
 func (h *host) stop(t *testing.T) {
 	t.Helper()
 	if h.daemon == nil {
@@ -85,24 +85,24 @@ func (h *host) kill(t *testing.T) {
 	h.daemon = nil
 }
 
-// args is a command line of the toolkit.
+// args returns the arguments of the toolkit with its global options.
 func (h *host) args(args ...string) []string {
 	return append([]string{"--mountpoint", h.mountpoint, "--runtime-dir", filepath.Join(h.dir, "run")}, args...)
 }
 
-// run runs the toolkit, with a bound.
+// run runs the toolkit, with a timeout.
 func (h *host) run(t *testing.T, stdin string, args ...string) engine.Ran {
 	t.Helper()
 	return engine.Run(t, stdin, shared.toolkit, h.args(args...)...)
 }
 
-// must runs the toolkit and wants it to succeed.
+// must runs the toolkit, which must succeed.
 func (h *host) must(t *testing.T, args ...string) engine.Ran {
 	t.Helper()
 	return wantSuccess(t, args, h.run(t, "", args...))
 }
 
-// wantSuccess fails the test if a command with these arguments has failed.
+// wantSuccess checks that a command with these arguments has succeeded, and returns its result.
 func wantSuccess(t *testing.T, args []string, r engine.Ran) engine.Ran {
 	t.Helper()
 	if r.Code != 0 {
@@ -111,19 +111,19 @@ func wantSuccess(t *testing.T, args []string, r engine.Ran) engine.Ran {
 	return r
 }
 
-// palisade runs palisade on this host.
+// palisade runs palisade.
 func (h *host) palisade(t *testing.T, args ...string) engine.Ran {
 	t.Helper()
 	return engine.Run(t, "", shared.palisade, h.args(args...)...)
 }
 
-// mustPalisade runs palisade and wants it to succeed.
+// mustPalisade runs palisade, which must succeed.
 func (h *host) mustPalisade(t *testing.T, args ...string) engine.Ran {
 	t.Helper()
 	return wantSuccess(t, args, h.palisade(t, args...))
 }
 
-// report is the JSON that remount and umount print.
+// report is the JSON output of remount and umount.
 type report struct {
 	Containers []struct {
 		ID, Outcome, Error    string
@@ -142,7 +142,7 @@ func (h *host) report(t *testing.T, args ...string) report {
 	return r
 }
 
-// hook is the hook's entry in a container's configuration.
+// hook returns the hook's entry in a container's configuration.
 func (h *host) hook(args ...string) *specs.Hooks {
 	args = append([]string{"lxcfs-toolkit"}, h.args(append([]string{"--log", h.hookLog(), "hook"}, args...)...)...)
 	return &specs.Hooks{CreateRuntime: []specs.Hook{{Path: shared.toolkit, Args: args}}}
@@ -150,7 +150,7 @@ func (h *host) hook(args ...string) *specs.Hooks {
 
 func (h *host) hookLog() string { return filepath.Join(h.dir, "hook.log") }
 
-// container starts a container with the hook, which ends with the test.
+// container starts a container with the hook, which is removed after the test.
 func (h *host) container(t *testing.T, o ctr.Options) *ctr.Container {
 	t.Helper()
 	if o.Rootfs == "" {
@@ -161,7 +161,7 @@ func (h *host) container(t *testing.T, o ctr.Options) *ctr.Container {
 	}
 	c, err := ctr.Start(t.Context(), t.TempDir(), o)
 	if err != nil {
-		log, _ := os.ReadFile(h.hookLog()) // it may not be there
+		log, _ := os.ReadFile(h.hookLog()) // may not exist
 		t.Fatalf("%v\nhook's log: %s", err, log)
 	}
 	t.Cleanup(func() {
@@ -172,7 +172,7 @@ func (h *host) container(t *testing.T, o ctr.Options) *ctr.Container {
 	return c
 }
 
-// inside runs a program in the container and returns what it prints.
+// inside runs a program in the container and returns its output.
 func inside(t *testing.T, c *ctr.Container, args ...string) string {
 	t.Helper()
 	out, err := c.Exec(t.Context(), args...)
@@ -182,7 +182,7 @@ func inside(t *testing.T, c *ctr.Container, args ...string) string {
 	return out
 }
 
-// lxcfsMounts are the mount points of lxcfs that a process sees, one line for each mount.
+// lxcfsMounts returns the mount point of each mount of lxcfs in a process's namespace.
 func lxcfsMounts(t *testing.T, pid string) []string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("/proc", pid, "mounts"))
@@ -198,14 +198,14 @@ func lxcfsMounts(t *testing.T, pid string) []string {
 	return points
 }
 
-// servedFiles are the regular files among them, with two of the CPU directory.
+// servedFiles returns the regular files among served, and two in the CPU directory.
 func (h *host) servedFiles(t *testing.T) []string {
 	t.Helper()
 	isDir := func(file string) bool { return file == cpuDir }
 	return append(slices.DeleteFunc(h.served(t), isDir), cpuDir+"/online", cpuDir+"/offline")
 }
 
-// served are the files that containers get from lxcfs, and the CPU directory.
+// served returns the files that containers get from lxcfs, and the CPU directory.
 func (h *host) served(t *testing.T) []string {
 	t.Helper()
 	var found struct{ Files []string }
@@ -213,7 +213,7 @@ func (h *host) served(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	if len(found.Files) < 10 {
-		t.Fatalf("only %d files are served: %q", len(found.Files), found.Files)
+		t.Fatalf("lxcfs serves only %d files: %q", len(found.Files), found.Files)
 	}
 	for i := range found.Files {
 		found.Files[i] = "/" + found.Files[i]
@@ -221,7 +221,7 @@ func (h *host) served(t *testing.T) []string {
 	return found.Files
 }
 
-// runFor runs the toolkit and kills it after some time.
+// runFor runs the toolkit and kills it after d.
 func (h *host) runFor(t *testing.T, d time.Duration, args ...string) {
 	t.Helper()
 	cmd := exec.Command(shared.toolkit, h.args(args...)...)
@@ -232,5 +232,5 @@ func (h *host) runFor(t *testing.T, d time.Duration, args ...string) {
 	if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Fatal(err)
 	}
-	cmd.Wait() // it was killed, as was wanted
+	cmd.Wait() // returns the signal
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// hungDir is a directory that contains itself as d, as long as it answers.
+// hungDir is a directory that contains itself as d, and whose look-ups can hang.
 type hungDir struct {
 	fs.Inode
 	isHung  *atomic.Bool
@@ -36,8 +36,8 @@ func (d *hungDir) Lookup(
 	return d.NewInode(ctx, child, fs.StableAttr{Mode: syscall.S_IFDIR}), 0
 }
 
-// TestHungFileSystem mounts lxcfs in a container below a file system that hangs. A process that waits
-// for it cannot be killed, but the command ends.
+// TestHungFileSystem checks that umount ends if a mount of lxcfs in a container is below a hanging
+// file system. A process that waits for it cannot be killed.
 func TestHungFileSystem(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -65,12 +65,12 @@ func TestHungFileSystem(t *testing.T) {
 		t.Errorf("umount: %+v", r)
 	}
 	if d := time.Since(started); d > 30*time.Second {
-		t.Errorf("umount took %v", d)
+		t.Errorf("umount took %v, want at most 30s", d)
 	}
 }
 
-// TestSlowTable stacks so many mounts in a mount namespace that the kernel takes seconds to list
-// them: the commands skip it.
+// TestSlowTable checks that the commands skip a mount namespace with so many stacked mounts that
+// the kernel needs seconds to list them.
 func TestSlowTable(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -98,7 +98,7 @@ func TestSlowTable(t *testing.T) {
 		started := time.Now()
 		r := h.run(t, "", strings.Fields(command)...)
 		if d := time.Since(started); d > 30*time.Second {
-			t.Errorf("%s took %v", command, d)
+			t.Errorf("%s took %v, want at most 30s", command, d)
 		}
 		if !strings.Contains(r.Stderr, "read the mount table for 1s") {
 			t.Errorf("%s: %+v", command, r)
@@ -106,7 +106,7 @@ func TestSlowTable(t *testing.T) {
 	}
 }
 
-// onOwnThread runs do on a thread that ends with it. The first thread of a process does not end.
+// onOwnThread runs do on a thread that ends afterwards, so not on the main thread.
 func onOwnThread(do func()) {
 	done := make(chan struct{})
 	go func() {

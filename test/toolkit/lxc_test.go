@@ -18,8 +18,7 @@ import (
 	"palisade/test/engine"
 )
 
-// lxcUser is a user of the host with containers of their own, and the first of their subordinate
-// ids.
+// lxcUser is the id of a user of the host with containers, lxcUserID the first subordinate id.
 const (
 	lxcUser   = 4242
 	lxcUserID = 200000
@@ -29,12 +28,12 @@ const (
 type lxc struct {
 	name, dir string
 	pid       int
-	// user is whose it is, 0 for root.
+	// user is the id of its owner on the host.
 	user int
 }
 
-// lxcRootfs makes a root file system for containers of liblxc, as Debian's has a directory for
-// lxcfs in it.
+// lxcRootfs creates a root file system for containers of liblxc, with a directory for lxcfs as in
+// Debian's.
 func lxcRootfs(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(lxcDir(t), "rootfs")
@@ -47,7 +46,7 @@ func lxcRootfs(t *testing.T) string {
 	return dir
 }
 
-// lxcDir makes a directory that all users can reach.
+// lxcDir creates a directory that all users can reach.
 func lxcDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(shared.dir, "lxc-")
@@ -61,11 +60,11 @@ func lxcDir(t *testing.T) string {
 	return dir
 }
 
-// lxcName makes a name that no other test has.
+// lxcName returns a unique name.
 func lxcName(name string) string { return fmt.Sprintf("palisade-%08x-%s", rand.Uint32(), name) }
 
-// startLXC starts a container of a user with 64 MiB, which gets no files of lxcfs. It ends with the
-// test.
+// startLXC starts a container of a user with 64 MiB, without files of lxcfs. It is stopped after
+// the test.
 func startLXC(t *testing.T, name, rootfs string, user int, config ...string) *lxc {
 	t.Helper()
 	c := &lxc{name: name, dir: lxcDir(t), user: user}
@@ -92,7 +91,7 @@ func startLXC(t *testing.T, name, rootfs string, user int, config ...string) *lx
 	}
 	log := filepath.Join(c.dir, "log")
 	if out, err := c.run("lxc-start", "--logfile", log, "--logpriority", "INFO"); err != nil {
-		text, _ := os.ReadFile(log) // for the message alone
+		text, _ := os.ReadFile(log) // for the message only
 		t.Fatalf("%v: %s\n%s", err, out, text)
 	}
 	t.Cleanup(func() {
@@ -110,7 +109,7 @@ func startLXC(t *testing.T, name, rootfs string, user int, config ...string) *lx
 	return c
 }
 
-// run runs one of liblxc's programs for the container, as its user.
+// run runs a program of liblxc for the container, as its user.
 func (c *lxc) run(program string, args ...string) (string, error) {
 	line := append([]string{program, "--lxcpath", c.dir, "--name", c.name}, args...)
 	if c.user != 0 {
@@ -126,7 +125,7 @@ exec "$@"`, "sh", "setpriv", "--reuid", id, "--regid", id, "--clear-groups",
 	return string(out), err
 }
 
-// inside runs a shell's script in the container.
+// inside runs a shell script in the container.
 func (c *lxc) inside(t *testing.T, script string) string {
 	t.Helper()
 	args := []string{"20", "nsenter", "-t", strconv.Itoa(c.pid), "-m", "-p", "/bin/sh", "-c", script}
@@ -137,7 +136,7 @@ func (c *lxc) inside(t *testing.T, script string) string {
 	return string(out)
 }
 
-// id is the container's id in lists.
+// id returns the container's id in the output of list.
 func (c *lxc) id() string {
 	if c.user == 0 {
 		return c.name
@@ -145,7 +144,7 @@ func (c *lxc) id() string {
 	return fmt.Sprintf("%d/%s", c.user, c.name)
 }
 
-// check wants the container to have all files, of the lxcfs that runs, or none.
+// check checks that the container has all files, of the running lxcfs, or none.
 func (c *lxc) check(t *testing.T, when string, h *host, want bool) {
 	t.Helper()
 	text := c.inside(t, "head -n 1 /proc/meminfo; cat /proc/uptime /proc/stat >/dev/null")
@@ -161,8 +160,8 @@ func (c *lxc) check(t *testing.T, when string, h *host, want bool) {
 	}
 }
 
-// fileMounts are the mount points of lxcfs's files that a process sees, without those of lxcfs as a
-// whole.
+// fileMounts returns the mount points of lxcfs in a process's namespace, without those of the whole
+// tree.
 func fileMounts(t *testing.T, pid string) []string {
 	t.Helper()
 	return slices.DeleteFunc(lxcfsMounts(t, pid), func(point string) bool {
@@ -170,10 +169,11 @@ func fileMounts(t *testing.T, pid string) []string {
 	})
 }
 
-// lxcUserCgroups are the cgroups that the user may write to.
+// lxcUserCgroups lists the cgroups that are delegated to the user.
 var lxcUserCgroups []string
 
-// lxcUserSetup lets a user of the host start containers: subordinate ids, and cgroups.
+// lxcUserSetup sets up subordinate ids and cgroups, with which a user of the host can start
+// containers.
 func lxcUserSetup(t *testing.T) {
 	t.Helper()
 	engine.OwnCopy(t, "/etc")
@@ -194,7 +194,7 @@ func lxcUserSetup(t *testing.T) {
 	lxcUserCgroups = engine.MakeCgroups(t, "palisade-lxc-user")
 	for _, dir := range lxcUserCgroups {
 		t.Cleanup(func() {
-			engine.WaitFor(t, "the cgroup "+dir+" is empty", func() bool {
+			engine.WaitFor(t, "removal of "+dir, func() bool {
 				engine.RemoveCgroups(dir)
 				_, err := os.Stat(dir)
 				return os.IsNotExist(err)
@@ -207,8 +207,8 @@ func lxcUserSetup(t *testing.T) {
 	}
 }
 
-// TestLXC has containers of liblxc, without lxcfs at their start, of root, with a user namespace,
-// and of another user with a name of root's.
+// TestLXC checks containers of liblxc that start without lxcfs: of root, with a user namespace, and
+// of another user with the name of a container of root.
 func TestLXC(t *testing.T) {
 	engine.Need(t, "lxc-start", "newuidmap")
 	lxcUserSetup(t)
@@ -223,7 +223,7 @@ func TestLXC(t *testing.T) {
 	mapped := startLXC(t, lxcName("mapped"), rootfs, 0, idmap(100000)...)
 	users := startLXC(t, privileged.name, rootfs, lxcUser, idmap(lxcUserID)...)
 	all := []*lxc{privileged, mapped, users}
-	// What runs inside makes no more containers: as systemd's services, and as nested containers.
+	// Mount namespaces inside, as of systemd's services and nested containers, are not listed.
 	privileged.inside(t, `unshare -m sleep 1000 >/dev/null 2>&1 &
 unshare -mpf --mount-proc sleep 1000 >/dev/null 2>&1 &`)
 	checkList := func(when string) {
@@ -242,7 +242,7 @@ unshare -mpf --mount-proc sleep 1000 >/dev/null 2>&1 &`)
 		slices.Sort(ids)
 		slices.Sort(want)
 		if !slices.Equal(ids, want) {
-			t.Errorf("%s: list shows %q, want %q", when, ids, want)
+			t.Errorf("%s: listed %q, want %q", when, ids, want)
 		}
 	}
 	check := func(when string, want bool) {
@@ -274,7 +274,7 @@ unshare -mpf --mount-proc sleep 1000 >/dev/null 2>&1 &`)
 	h.must(t, "remount", "--all")
 	check("after a crash and remount", true)
 
-	// The name is root's.
+	// The name selects root's container.
 	h.must(t, "umount", "--container-id", privileged.name)
 	privileged.check(t, "after umount by its name", h, false)
 	users.check(t, "after umount of root's", h, true)
@@ -283,8 +283,8 @@ unshare -mpf --mount-proc sleep 1000 >/dev/null 2>&1 &`)
 	mapped.check(t, "after umount of others", h, true)
 }
 
-// TestLXCNesting binds lxcfs as a whole into a container, as liblxc's hook does, and from there
-// into one inside. A new lxcfs takes the place of a dead one in both.
+// TestLXCNesting checks that a new lxcfs replaces the whole tree of a dead one in a container,
+// where liblxc's hook binds it, and in a nested container.
 func TestLXCNesting(t *testing.T) {
 	engine.Need(t, "lxc-start")
 	h := newHost(t)
@@ -324,7 +324,7 @@ while [ ! -e /tmp/ready ]; do sleep 0.1; done`)
 	for range 2 {
 		h.kill(t)
 		if got := h.deadOf(t, c.id()); !slices.Contains(got, "/var/lib/lxcfs") {
-			t.Errorf("after a crash list shows as dead %q", got)
+			t.Errorf("after a crash: listed as dead %q, want /var/lib/lxcfs", got)
 		}
 		unmount(t, h.mountpoint)
 		h.start(t)
@@ -336,7 +336,7 @@ while [ ! -e /tmp/ready ]; do sleep 0.1; done`)
 	h.must(t, "umount", "--all")
 	for _, pid := range []string{strconv.Itoa(c.pid), inner} {
 		if got := lxcfsMounts(t, pid); len(got) != 0 {
-			t.Errorf("umount leaves %q", got)
+			t.Errorf("mounts remain after umount: %q", got)
 		}
 	}
 	unmount(t, h.mountpoint)
@@ -346,11 +346,11 @@ while [ ! -e /tmp/ready ]; do sleep 0.1; done`)
 	c.inside(t, "head -n 1 /var/lib/lxcfs/proc/meminfo | grep -q 65536")
 }
 
-// checkUnchanged wants a report of n containers to which nothing was done.
+// checkUnchanged checks a report of n unchanged containers.
 func checkUnchanged(t *testing.T, r report, n int) {
 	t.Helper()
 	if len(r.Containers) != n {
-		t.Errorf("%d containers are reported, want %d", len(r.Containers), n)
+		t.Errorf("got %d containers in the report, want %d", len(r.Containers), n)
 	}
 	for _, c := range r.Containers {
 		if c.Outcome != "unchanged" {
@@ -359,7 +359,7 @@ func checkUnchanged(t *testing.T, r report, n int) {
 	}
 }
 
-// startShell starts a shell's script, which must print "ready", and kills it in the end.
+// startShell starts a shell script, waits until it prints "ready", and kills it after the test.
 func startShell(t *testing.T, script string) int {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", script)
@@ -372,7 +372,7 @@ func startShell(t *testing.T, script string) int {
 	}
 	t.Cleanup(func() {
 		cmd.Process.Kill()
-		cmd.Wait() // it was killed
+		cmd.Wait() // returns the signal
 	})
 	buf := make([]byte, 6)
 	if _, err := out.Read(buf); err != nil || string(buf) != "ready\n" {
@@ -381,7 +381,8 @@ func startShell(t *testing.T, script string) int {
 	return cmd.Process.Pid
 }
 
-// TestShortProcesses has a mount namespace in which processes with the lowest pids come and go.
+// TestShortProcesses checks that a mount namespace is found in which the processes with the lowest
+// pids are short-lived.
 func TestShortProcesses(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -394,7 +395,7 @@ func TestShortProcesses(t *testing.T) {
 		"; echo ready; while :; do echo 300 >"+last+"; /bin/true; /bin/true; done'")
 	for range ctr.Repeat(20, 60) {
 		if out := h.must(t, "list", "--json").Stdout; !strings.Contains(out, "/proc/uptime") {
-			t.Fatalf("list shows %s", out)
+			t.Fatalf("/proc/uptime is not listed: %s", out)
 		}
 	}
 	for range ctr.Repeat(7, 20) {
@@ -403,7 +404,7 @@ func TestShortProcesses(t *testing.T) {
 			t.Fatalf("umount reports %+v", r)
 		}
 		if got := fileMounts(t, strconv.Itoa(pid)); len(got) != 0 {
-			t.Fatalf("umount leaves %q", got)
+			t.Fatalf("mounts remain after umount: %q", got)
 		}
 		cmd := exec.Command("nsenter", "-t", strconv.Itoa(pid), "-m", "sh", "-c", bind)
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -412,7 +413,7 @@ func TestShortProcesses(t *testing.T) {
 	}
 }
 
-// TestPropagation has mount namespaces that pass on mounts to each other.
+// TestPropagation checks mount namespaces that propagate mounts to each other.
 func TestPropagation(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -428,7 +429,7 @@ sleep 0.3; echo ready; wait'`)
 	}
 	t.Cleanup(func() {
 		for _, pid := range pids[:4] {
-			exec.Command("kill", pid).Run() // it may have ended
+			exec.Command("kill", pid).Run() // may have exited
 		}
 	})
 	check := func(round, want int) {
@@ -458,8 +459,8 @@ sleep 0.3; echo ready; wait'`)
 	}
 }
 
-// TestDeadOther has a container with the files of an lxcfs that was mounted elsewhere on the host and
-// has been killed: they are replaced, though its mount is still there.
+// TestDeadOther checks that remount replaces files of a dead lxcfs that was mounted elsewhere on
+// the host, although its mount still exists.
 func TestDeadOther(t *testing.T) {
 	other, h := newHost(t), newHost(t)
 	other.start(t)

@@ -16,7 +16,7 @@ import (
 
 const lxcHooks = "../../hooks/lxc/"
 
-// lxcHook runs a hook as LXC does, which has to succeed, and returns what it prints.
+// lxcHook runs a hook as LXC does, checks that it succeeds, and returns its output.
 func lxcHook(t *testing.T, command []string, env ...string) string {
 	t.Helper()
 	cmd := exec.Command(command[0], command[1:]...)
@@ -28,7 +28,7 @@ func lxcHook(t *testing.T, command []string, env ...string) string {
 	return string(out)
 }
 
-// writeTree makes files below dir; what ends in a slash is a directory.
+// writeTree creates files below dir, and directories for names that end in a slash.
 func writeTree(t *testing.T, dir string, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -46,7 +46,7 @@ func writeTree(t *testing.T, dir string, names ...string) {
 	}
 }
 
-// TestLXCMountHook runs the hook for lxc.hook.mount on trees that stand for lxcfs and for a
+// TestLXCMountHook checks the hook for lxc.hook.mount with trees in place of lxcfs and a
 // container's root file system.
 func TestLXCMountHook(t *testing.T) {
 	engine.OwnLib(t)
@@ -91,13 +91,13 @@ func TestLXCMountHook(t *testing.T) {
 		"sys/devices/system/cpu", "var/lib/lxcfs")
 	text, err := os.ReadFile(filepath.Join(root, "var/lib/lxcfs/proc/uptime"))
 	if err != nil || string(text) != "/var/lib/lxcfs\n" {
-		t.Errorf("a container in the container reads %q, %v", text, err)
+		t.Errorf("a nested container reads %q, %v", text, err)
 	}
 	for _, point := range mounted() {
 		unmount(t, filepath.Join(root, point))
 	}
 
-	// Links in the root file system lead to a file and directories outside.
+	// Links in the root file system point to a file and directories outside.
 	outside := filepath.Join(dir, "outside")
 	writeTree(t, outside, "meminfo", "cpu/online", "lib/lxcfs/")
 	for _, link := range [][2]string{
@@ -119,8 +119,7 @@ func TestLXCMountHook(t *testing.T) {
 	}
 }
 
-// TestLXCStartHost runs the hook for lxc.hook.start-host with a program that prints what
-// lxcfs-toolkit is told.
+// TestLXCStartHost checks the state that the hook for lxc.hook.start-host passes to lxcfs-toolkit.
 func TestLXCStartHost(t *testing.T) {
 	engine.OwnCopy(t, "/usr/bin")
 	script := "#!/bin/sh\n[ \"$*\" = hook ] && cat\nexit 1\n"
@@ -147,10 +146,10 @@ func TestLXCStartHost(t *testing.T) {
 		{[]string{"setpriv", "--reuid=1000", "--clear-groups", hook}, web, ""},
 	} {
 		if got := lxcHook(t, tt.command, tt.env...); got != tt.want {
-			t.Errorf("%q with %q tells %s, want %s", tt.command, tt.env, got, tt.want)
+			t.Errorf("%q with %q: got state %s, want %s", tt.command, tt.env, got, tt.want)
 		}
 	}
-	// A program that is missing keeps no container from starting.
+	// Without the program containers must start.
 	if err := syscall.Unlink("/usr/bin/lxcfs-toolkit"); err != nil {
 		t.Fatal(err)
 	}
@@ -158,8 +157,8 @@ func TestLXCStartHost(t *testing.T) {
 	lxcHook(t, []string{lxcHooks + "lxc.reboot.hook"})
 }
 
-// TestLXCMountHookNames checks that the hook knows the names of all files that are served. It must
-// not list a directory, since a container can keep one locked.
+// TestLXCMountHookNames checks that the hook has the names of all served files. It must not list a
+// directory, which a container can keep locked.
 func TestLXCMountHookNames(t *testing.T) {
 	h := newHost(t)
 	h.start(t)

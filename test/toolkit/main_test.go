@@ -1,7 +1,7 @@
 //go:build integration
 
-// Package toolkit tests lxcfs-toolkit with real containers, as root. It does so in namespaces of its own: "all containers"
-// are those of the tests.
+// Package toolkit tests lxcfs-toolkit and palisade with real containers, as root, in its own
+// namespaces, so that "all containers" are those of the tests.
 package toolkit
 
 import (
@@ -13,7 +13,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// shared is what all tests use.
+// shared holds the files that all tests use.
 var shared struct{ dir, rootfs, lxcfs, toolkit, palisade string }
 
 func TestMain(m *testing.M) {
@@ -41,7 +41,7 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	if shared.palisade, err = ctr.Program(ctx, dir, "palisade", "palisade/cmd/palisade"); err != nil {
 		return nil, err
 	}
-	// lxcfs-toolkit finds it beside itself. In the virtual machine it is there.
+	// lxcfs-toolkit executes palisade in its directory. In the virtual machine it is there.
 	if filepath.Dir(shared.toolkit) == dir {
 		if err := os.Symlink(shared.palisade, filepath.Join(dir, "palisade")); err != nil {
 			return nil, err

@@ -17,7 +17,7 @@ import (
 	"palisade/test/engine"
 )
 
-// namespaces starts processes in namespaces of their own, of which the hook knows.
+// namespaces starts processes in their own namespaces and runs the hook for each.
 func (h *host) namespaces(t *testing.T, n int) []*ctr.Namespaces {
 	t.Helper()
 	var all []*ctr.Namespaces
@@ -39,7 +39,7 @@ func (h *host) namespaces(t *testing.T, n int) []*ctr.Namespaces {
 	return all
 }
 
-// TestMany gives many containers a new lxcfs, after remount was killed at several moments.
+// TestMany checks remount of many containers after it was killed at several moments.
 func TestMany(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -49,7 +49,7 @@ func TestMany(t *testing.T) {
 		t.Helper()
 		for _, c := range all {
 			if n := len(lxcfsMounts(t, strconv.Itoa(c.PID))); n != want {
-				t.Fatalf("after %s a container has %d mounts, want %d", what, n, want)
+				t.Fatalf("after %s: got %d mounts in a container, want %d", what, n, want)
 			}
 		}
 	}
@@ -63,7 +63,7 @@ func TestMany(t *testing.T) {
 	for _, outcome := range []string{"", "unchanged"} {
 		r := h.report(t, "remount", "--all")
 		if len(r.Containers) != len(all) {
-			t.Errorf("%d containers are reported, want %d", len(r.Containers), len(all))
+			t.Errorf("got %d containers in the report, want %d", len(r.Containers), len(all))
 		}
 		for _, c := range r.Containers {
 			if c.Virtual != want || c.Error != "" || outcome != "" && c.Outcome != outcome {
@@ -79,8 +79,8 @@ func TestMany(t *testing.T) {
 	}
 }
 
-// TestNothingLeaks starts and ends containers, with remounts in between: at the end there are no more processes, open files
-// of the daemon or records than at the beginning. (newHost watches the mounts.)
+// TestNothingLeaks checks that starting, remounting and removing containers leaves no processes,
+// open files of the daemon or records behind. (newHost checks the mounts.)
 func TestNothingLeaks(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -125,21 +125,21 @@ func TestNothingLeaks(t *testing.T) {
 		round([]string{"runc", "crun"}[i%2])
 	}
 	if after := hostMounts(t); after != mounts {
-		t.Errorf("mounts were\n%s\nand are\n%s", mounts, after)
+		t.Errorf("mounts changed: got\n%s\nwant\n%s", after, mounts)
 	}
-	engine.WaitFor(t, "as many processes and open files as before", func() bool {
+	engine.WaitFor(t, "processes and open files to be as many as before", func() bool {
 		p, f := count()
 		return p <= processes && f <= files
 	})
 	h.must(t, "list")
 	if left, err := os.ReadDir(filepath.Join(h.dir, "run/containers")); err != nil || len(left) > 0 {
-		t.Errorf("the registry has %v, %v", left, err)
+		t.Errorf("records remain: %v, %v", left, err)
 	}
 	h.stop(t)
 }
 
-// TestNested has processes in mount namespaces of their own in a container, one of them with a user namespace, where
-// nothing that came from outside can be unmounted: a new lxcfs reaches all.
+// TestNested checks that a new lxcfs reaches processes in nested mount namespaces of a container,
+// also with a nested user namespace, in which mounts from outside are locked.
 func TestNested(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -151,7 +151,7 @@ func TestNested(t *testing.T) {
 			t.Log(c.Log())
 		}
 	})
-	engine.WaitFor(t, "all processes sleep", func() bool {
+	engine.WaitFor(t, "all processes to sleep", func() bool {
 		nested = nil
 		for _, args := range []string{"sleep\x001001\x00", "sleep\x001002\x00"} {
 			nested = append(nested, processWith(t, args)...)
@@ -167,7 +167,7 @@ func TestNested(t *testing.T) {
 			}
 		}
 	}
-	// What a process reads by way of another one's root shows the reader's own figures: here the host's.
+	// A reader through another process's root gets its own container's values, here the host's.
 	host, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
 		t.Fatal(err)
@@ -193,7 +193,7 @@ func TestNested(t *testing.T) {
 	unmount(t, filepath.Dir(h.mountpoint))
 }
 
-// processWith are the pids with a command line.
+// processWith returns the pids of the processes with a command line.
 func processWith(t *testing.T, commandLine string) []string {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
@@ -210,7 +210,8 @@ func processWith(t *testing.T, commandLine string) []string {
 	return pids
 }
 
-// TestSharedProc has a "container" whose /proc is a peer of the host's: what is mounted there would be on the host too.
+// TestSharedProc checks that remount refuses a container whose /proc is a peer of the host's, to
+// which its mounts would propagate.
 func TestSharedProc(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -243,6 +244,6 @@ func TestSharedProc(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	if after := hostMounts(t); after != before {
-		t.Errorf("mounts were\n%s\nand are\n%s", before, after)
+		t.Errorf("mounts changed: got\n%s\nwant\n%s", after, before)
 	}
 }

@@ -14,14 +14,14 @@ import (
 	"palisade/test/engine"
 )
 
-// nestedPrograms mount a fresh procfs, and sysfs, in a nested user namespace.
+// nestedPrograms mount a new procfs or sysfs in a nested user namespace.
 var nestedPrograms = map[string][]string{
 	"unshare":     {"unshare", "-Urpf", "--mount-proc", "true"},
 	"bubblewrap":  {"bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "true"},
 	"fresh sysfs": {"unshare", "-Urnm", "mount", "-t", "sysfs", "-o", "ro", "sysfs", "/tmp"},
 }
 
-// checkNested runs them in the container; each must succeed, or fail.
+// checkNested checks that each of nestedPrograms succeeds in the container, or fails.
 func checkNested(t *testing.T, c *ctr.Container, when string, want bool) {
 	t.Helper()
 	for name, args := range nestedPrograms {
@@ -42,8 +42,8 @@ func uncovered(t *testing.T, c *ctr.Container) (points []string) {
 	return points
 }
 
-// TestNestedProc mounts a procfs and a sysfs in user namespaces inside of containers without masked
-// paths, as rootless engines and sandboxes do.
+// TestNestedProc checks that user namespaces in containers without masked paths can mount a procfs
+// and a sysfs, as rootless engines and sandboxes do.
 func TestNestedProc(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -56,7 +56,7 @@ func TestNestedProc(t *testing.T) {
 					t.Helper()
 					checkNested(t, c, when, true)
 					if got := uncovered(t, c); !slices.Equal(got, want) {
-						t.Errorf("%s: there are %q, want %q", when, got, want)
+						t.Errorf("%s: got mounts %q, want %q", when, got, want)
 					}
 				}
 				outcome := func(command, want string) {
@@ -71,21 +71,21 @@ func TestNestedProc(t *testing.T) {
 				}
 				outcome("remount", "unchanged")
 				if out := inside(t, c, "ls", "/dev/.palisade/proc", "/dev/.palisade/sys"); strings.Count(out, "\n") != 3 {
-					t.Errorf("they can be reached: %q", out)
+					t.Errorf("the covered mounts can be reached: %q", out)
 				}
 				inside(t, c, "umount", "/dev/.palisade") // as if the hook had been killed
 				h.must(t, "remount", "--all")
-				check("after the cover was taken away", both)
+				check("after the cover was unmounted", both)
 				if out := inside(t, c, "ls", "/dev/.palisade/proc"); out != "" {
-					t.Errorf("after remount it can be reached: %q", out)
+					t.Errorf("the covered mounts can be reached after remount: %q", out)
 				}
 				inside(t, c, "umount", "/dev/.palisade", "/dev/.palisade/proc")
 				outcome("remount", "done")
-				check("after one was taken away", both)
+				check("after one was unmounted", both)
 				outcome("umount", "done")
 				check("after umount", nil)
 				if out := inside(t, c, "ls", "-A", "/dev"); strings.Contains(out, ".palisade") {
-					t.Errorf("umount leaves a directory: %q", out)
+					t.Errorf("the directory remains after umount: %q", out)
 				}
 				outcome("umount", "unchanged")
 				outcome("remount", "done")
@@ -95,7 +95,8 @@ func TestNestedProc(t *testing.T) {
 	})
 }
 
-// TestNestedProcAcrossRestart replaces the files of a dead lxcfs.
+// TestNestedProcAcrossRestart checks the second procfs and sysfs after the files of a dead lxcfs
+// were replaced.
 func TestNestedProcAcrossRestart(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -106,13 +107,12 @@ func TestNestedProcAcrossRestart(t *testing.T) {
 	h.must(t, "remount", "--all")
 	checkNested(t, c, "after remount", true)
 	if got := uncovered(t, c); len(got) != 2 {
-		t.Errorf("there are %q", got)
+		t.Errorf("got mounts %q, want 2", got)
 	}
 }
 
-// TestNestedProcMasked starts containers whose engine masks paths of proc and sys, or makes some
-// read-only, which runtimes do after the hook: no user namespace inside may mount a procfs or sysfs
-// without that.
+// TestNestedProcMasked checks that user namespaces in containers with masked or read-only paths,
+// which runtimes set up after the hook, cannot mount a procfs or sysfs without these.
 func TestNestedProcMasked(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -130,7 +130,7 @@ func TestNestedProcMasked(t *testing.T) {
 					}
 					checkNested(t, c, command, false)
 					if got := uncovered(t, c); len(got) != 0 {
-						t.Errorf("%s: there are %q", command, got)
+						t.Errorf("%s: got mounts %q, want none", command, got)
 					}
 				}
 			})
@@ -139,15 +139,15 @@ func TestNestedProcMasked(t *testing.T) {
 			c := h.container(t, ctr.Options{Runtime: runtime})
 			args := []string{"unshare", "-Urnm", "mount", "-t", "sysfs", "sysfs", "/tmp"}
 			if _, err := c.Exec(t.Context(), args...); err == nil {
-				t.Error("a sysfs that is not read-only can be mounted")
+				t.Error("a writable sysfs can be mounted")
 			}
 		})
 	})
 }
 
-// TestNestedProcLeft checks containers that must get no second procfs: one with mounts of its own
-// on files of proc and sys, which would be uncovered there, one that has a second procfs and sysfs,
-// and one with a symbolic link in the way.
+// TestNestedProcLeft checks containers that must not get a second procfs: one with its own mounts
+// on files of proc and sys, which would be uncovered there, one that already has a second procfs
+// and sysfs, and one with a symbolic link at the path.
 func TestNestedProcLeft(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -157,7 +157,7 @@ func TestNestedProcLeft(t *testing.T) {
 	masked := h.container(t, ctr.Options{Mounts: []specs.Mount{mask("/proc/uptime"), mask("/sys/kernel/uevent_seqnum")}})
 	checkNested(t, masked, "masked", false)
 	if got := uncovered(t, masked); len(got) != 0 {
-		t.Errorf("masked: there are %q", got)
+		t.Errorf("masked: got mounts %q, want none", got)
 	}
 
 	lxc := h.container(t, ctr.Options{Mounts: []specs.Mount{
@@ -165,14 +165,14 @@ func TestNestedProcLeft(t *testing.T) {
 		{Destination: "/dev/.lxc/sys", Type: "sysfs", Source: "sys"},
 	}})
 	for _, command := range []string{"remount", "umount"} {
-		checkNested(t, lxc, "as LXC does it", true)
+		checkNested(t, lxc, "with LXC's own", true)
 		if got := uncovered(t, lxc); len(got) != 0 {
-			t.Errorf("as LXC does it: there are %q", got)
+			t.Errorf("with LXC's own: got mounts %q, want none", got)
 		}
 		h.must(t, command, "--all")
 	}
 	if n := strings.Count(mountinfo(t, lxc), " /dev/.lxc/"); n != 2 {
-		t.Errorf("umount leaves %d of the container's own", n)
+		t.Errorf("got %d of the container's own mounts after umount, want 2", n)
 	}
 
 	own := h.container(t, ctr.Options{})
@@ -182,7 +182,7 @@ func TestNestedProcLeft(t *testing.T) {
 	for _, command := range []string{"remount", "umount"} {
 		h.must(t, command, "--all")
 		if !strings.Contains(mountinfo(t, own), " - tmpfs own ") {
-			t.Errorf("%s takes a mount of the container's own away", command)
+			t.Errorf("%s unmounts a mount of the container's own", command)
 		}
 	}
 
@@ -195,8 +195,8 @@ func TestNestedProcLeft(t *testing.T) {
 	checkVirtual(t, h, hostile, hostMemory(t))
 }
 
-// TestNestedProcByUnit remounts with the capabilities of lxcfs.service, which runs remount: a
-// container with a user namespace gets a second procfs and sysfs, too.
+// TestNestedProcByUnit checks that the capabilities of lxcfs.service, which runs remount, suffice
+// for a second procfs and sysfs in a container with a user namespace.
 func TestNestedProcByUnit(t *testing.T) {
 	unit, err := os.ReadFile("../../rpm/lxcfs.service")
 	if err != nil {
@@ -217,6 +217,6 @@ func TestNestedProcByUnit(t *testing.T) {
 	}
 	both := []string{"/dev/.palisade/proc", "/dev/.palisade/sys"}
 	if got := uncovered(t, c); !slices.Equal(got, both) {
-		t.Errorf("there are %q, want %q", got, both)
+		t.Errorf("got mounts %q, want %q", got, both)
 	}
 }

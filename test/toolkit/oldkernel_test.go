@@ -17,7 +17,7 @@ import (
 	"palisade/test/engine"
 )
 
-// onOldKernel is the command line that runs a program without some system calls.
+// onOldKernel returns the command line that runs a program without the given system calls.
 func onOldKernel(t *testing.T, calls []int, program string, args ...string) []string {
 	t.Helper()
 	line, err := ctr.WithoutCalls(calls, program, args...)
@@ -27,7 +27,7 @@ func onOldKernel(t *testing.T, calls []int, program string, args ...string) []st
 	return line
 }
 
-// TestOldKernels runs the toolkit without the system calls that older kernels do not have.
+// TestOldKernels checks the toolkit without the system calls that older kernels lack.
 func TestOldKernels(t *testing.T) {
 	h := newHost(t)
 	h.must(t, "prestart")
@@ -60,13 +60,13 @@ func TestOldKernels(t *testing.T) {
 					if f := strings.Fields(line); f[2] == "fuse.lxcfs" && f[1] != h.mountpoint {
 						got = append(got, f[1])
 						if !strings.HasPrefix(f[3], "rw,nosuid,nodev,noexec,") {
-							t.Errorf("options of %s are %s", f[1], f[3])
+							t.Errorf("%s: got mount options %s", f[1], f[3])
 						}
 					}
 				}
 				slices.Sort(got)
 				if want := h.served(t); !slices.Equal(got, want) {
-					t.Errorf("lxcfs is mounted on %q, want %q", got, want)
+					t.Errorf("got mounts of lxcfs %q, want %q", got, want)
 				}
 			}
 			checkFiles()
@@ -78,14 +78,14 @@ func TestOldKernels(t *testing.T) {
 			}
 			checkFiles()
 			if text := inside(t, c, "cat", "/proc/meminfo"); !strings.Contains(text, " 65536 kB") {
-				t.Errorf("meminfo is %.40q", text)
+				t.Errorf("got meminfo %.40q, want 65536 kB", text)
 			}
 			line = onOldKernel(t, tt.calls, shared.toolkit, h.args("umount", "--all")...)
 			if r := engine.Run(t, "", line[0], line[1:]...); r.Code != 0 {
 				t.Errorf("umount: %+v", r)
 			}
 			if got := lxcfsMounts(t, strconv.Itoa(c.PID)); len(got) != 1 {
-				t.Errorf("after umount lxcfs is mounted on %q", got)
+				t.Errorf("got mounts of lxcfs %q after umount, want one", got)
 			}
 		})
 	}

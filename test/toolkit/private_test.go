@@ -20,7 +20,7 @@ import (
 	"palisade/test/engine"
 )
 
-// waitForLog waits until the container's programs have printed a line.
+// waitForLog waits for a line in the container's output.
 func waitForLog(t *testing.T, c *ctr.Container, line string) {
 	t.Helper()
 	defer func() {
@@ -28,14 +28,13 @@ func waitForLog(t *testing.T, c *ctr.Container, line string) {
 			t.Log(c.Log())
 		}
 	}()
-	engine.WaitFor(t, "the container prints "+line, func() bool {
+	engine.WaitFor(t, "the container to print "+line, func() bool {
 		return slices.Contains(strings.Split(c.Log(), "\n"), line)
 	})
 }
 
-// TestInodesArePrivate takes locks, leases and watches on all files of a container: other
-// containers, those that start later and the host must not be affected, and the container must not
-// see their accesses.
+// TestInodesArePrivate checks that locks, leases and watches on all files of a container neither
+// affect other containers, later ones and the host, nor show their accesses.
 func TestInodesArePrivate(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -52,7 +51,7 @@ func TestInodesArePrivate(t *testing.T) {
 	for _, c := range []*ctr.Container{hostile, other} {
 		load(c, "held", "hold", "1")
 		if n := strings.Count(c.Log(), ": flock <nil>, lock <nil>, lease <nil>\n"); n != len(files) {
-			t.Fatalf("%d of %d files are held: %s", n, len(files), c.Log())
+			t.Fatalf("locked %d of %d files: %s", n, len(files), c.Log())
 		}
 	}
 	load(hostile, "watched", "events")
@@ -73,7 +72,7 @@ func TestInodesArePrivate(t *testing.T) {
 		t.Errorf("remount reports %+v", r)
 	}
 	if now := h.worker(t); now != worker {
-		t.Errorf("worker %d was replaced by %d", worker, now)
+		t.Errorf("got worker %d, want %d", now, worker)
 	}
 	for _, c := range []*ctr.Container{hostile, watcher} {
 		if n := strings.Count(c.Log(), "event\n"); n != 0 {
@@ -81,11 +80,11 @@ func TestInodesArePrivate(t *testing.T) {
 		}
 	}
 	inside(t, watcher, "cat", "/proc/swaps")
-	waitForLog(t, watcher, "event") // so the watches work
+	waitForLog(t, watcher, "event") // the watches work
 }
 
-// TestLockedDirectories locks the directories that any user can list: the hook, check-lxcfs and
-// remount must not need them.
+// TestLockedDirectories checks that the hook, check-lxcfs and remount do not need the directories
+// that any user can lock.
 func TestLockedDirectories(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -107,14 +106,14 @@ func TestLockedDirectories(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		locker.Process.Kill()
-		locker.Wait() // it was killed
+		locker.Wait() // returns the signal
 	})
 	switch line, err := bufio.NewReader(out).ReadString('\n'); line {
 	case "locked\n":
 	case "no userfaultfd\n":
 		t.Skip("the kernel has no userfaultfd(2)")
 	default:
-		t.Fatalf("the program says %q, %v", line, err)
+		t.Fatalf("load lock: %q, %v", line, err)
 	}
 	h.must(t, "check-lxcfs")
 	c := h.container(t, ctr.Options{Memory: 64 * mib, Hooks: h.hook("--strict")})
@@ -132,8 +131,8 @@ func (h *host) worker(t *testing.T) int {
 	return pid
 }
 
-// TestSharedInodes tries to get leases in a container that has the mount point: none that blocks
-// others may be granted, even while the daemon is killed and restarted.
+// TestSharedInodes checks that a container with the mount point gets no lease that blocks others,
+// also while the daemon is killed and restarted.
 func TestSharedInodes(t *testing.T) {
 	h := newHost(t)
 	keeper, err := ctr.NewKeeper(t.TempDir())
@@ -160,15 +159,15 @@ func TestSharedInodes(t *testing.T) {
 		files = append(files, "/lxcfs"+file)
 	}
 	// The supervisor opens the files once the worker serves.
-	engine.WaitFor(t, "the files are held", func() bool {
+	engine.WaitFor(t, "the supervisor to open the files", func() bool {
 		return !slices.ContainsFunc(served, func(file string) bool { return !h.isHeld(t, file) })
 	})
-	engine.WaitFor(t, "the service manager holds them", func() bool { return keeper.Has("held") })
-	// This process is the service manager. A process with such a file in its table could
-	// block on the server.
+	engine.WaitFor(t, "the service manager to store the files", func() bool { return keeper.Has("held") })
+	// This process is the service manager. A process with a descriptor of a served file could block on
+	// the server.
 	for _, pid := range []int{os.Getpid(), h.daemon.PID()} {
 		if n := h.openFiles(t, pid); n != 0 {
-			t.Errorf("process %d has %d served files in its table", pid, n)
+			t.Errorf("process %d has %d descriptors of served files, want none", pid, n)
 		}
 	}
 	if err := c.ExecStart(t.Context(), append([]string{"/bin/load", "grab"}, files...)...); err != nil {
@@ -185,7 +184,7 @@ func TestSharedInodes(t *testing.T) {
 	for line := range strings.Lines(c.Log()) {
 		if _, file, ok := strings.Cut(line, "granted: "); ok &&
 			(strings.HasPrefix(file, "write") || strings.Contains(file, "/pressure/")) {
-			t.Errorf("a lease is granted: %s", file)
+			t.Errorf("a lease was granted: %s", file)
 		}
 	}
 }
@@ -223,8 +222,8 @@ func (h *host) openFiles(t *testing.T, pid int) int {
 	return n
 }
 
-// TestRemountMakesPrivate remounts a container whose configuration mounts shared files: it must get
-// private ones.
+// TestRemountMakesPrivate checks that remount replaces shared files in a container's configuration
+// by private ones.
 func TestRemountMakesPrivate(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -235,15 +234,15 @@ func TestRemountMakesPrivate(t *testing.T) {
 	h.must(t, "remount", "--all")
 	checkVirtual(t, h, c, hostMemory(t))
 	if n := strings.Count(mountinfo(t, c), " /private/"); n != len(h.served(t)) {
-		t.Errorf("%d private files: %s", n, mountinfo(t, c))
+		t.Errorf("got %d private files, want %d: %s", n, len(h.served(t)), mountinfo(t, c))
 	}
 	if r := h.report(t, "remount", "--all"); r.Containers[0].Outcome != "unchanged" {
 		t.Errorf("the second remount reports %+v", r)
 	}
 }
 
-// TestPrivateTreesAreHidden looks up the private tree of a container by its number, from elsewhere.
-// It must not be found, and mounts on the container's files must persist.
+// TestPrivateTreesAreHidden checks that only the host's root can look up the private tree of a
+// container by its number, and that look-ups do not remove mounts on the container's files.
 func TestPrivateTreesAreHidden(t *testing.T) {
 	h := newHost(t)
 	h.must(t, "prestart")
@@ -253,7 +252,7 @@ func TestPrivateTreesAreHidden(t *testing.T) {
 	tree := privateTree(t, victim)
 	path := filepath.Join(h.mountpoint, "private", tree, "proc/uptime")
 	if _, err := os.ReadFile(path); err != nil {
-		t.Fatalf("the host's root reads %v", err)
+		t.Fatalf("read as the host's root: %v", err)
 	}
 	inside(t, victim, "mount", "--bind", "/bin/busybox", "/proc/uptime")
 	before := lxcfsMounts(t, strconv.Itoa(victim.PID))
@@ -291,10 +290,10 @@ func TestPrivateTreesAreHidden(t *testing.T) {
 		}
 	}
 	if after := lxcfsMounts(t, strconv.Itoa(victim.PID)); !slices.Equal(after, before) {
-		t.Errorf("the container's mounts were\n%q\nand are\n%q", before, after)
+		t.Errorf("the container's mounts changed: got\n%q\nwant\n%q", after, before)
 	}
 	if text := inside(t, victim, "head", "-c", "4", "/proc/uptime"); text != "\x7fELF" {
-		t.Errorf("what was mounted on uptime is gone: %q", text)
+		t.Errorf("the mount on uptime is gone: %q", text)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// unmount takes away what a test has mounted on this namespace's path.
+// unmount unmounts path in this namespace.
 func unmount(t *testing.T, path string) {
 	t.Helper()
 	if err := syscall.Unmount(path, syscall.MNT_DETACH); err != nil {
@@ -25,8 +25,8 @@ func unmount(t *testing.T, path string) {
 	}
 }
 
-// TestDegradation kills lxcfs for good under containers: without its mounts they read the host's files, with a new one's
-// their own again.
+// TestDegradation checks that after a crash of lxcfs containers have the host's files after umount,
+// and their own again after remount with a new lxcfs.
 func TestDegradation(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -39,7 +39,7 @@ func TestDegradation(t *testing.T) {
 	h.kill(t)
 	r := h.report(t, "umount", "--all")
 	if len(r.Containers) != len(containers) {
-		t.Errorf("%d containers are reported: %+v", len(r.Containers), r)
+		t.Errorf("got %d containers in the report, want %d: %+v", len(r.Containers), len(containers), r)
 	}
 	for _, c := range r.Containers {
 		if c.Outcome != "done" || c.Removed != served {
@@ -53,10 +53,10 @@ func TestDegradation(t *testing.T) {
 	for _, c := range containers {
 		text := inside(t, c, "sh", "-c", "head -n 1 /proc/meminfo; cat /proc/stat /proc/uptime /proc/partitions >/dev/null")
 		if !strings.HasPrefix(string(total), text) {
-			t.Errorf("after umount a container reads %q", text)
+			t.Errorf("a container reads %q after umount, want the host's", text)
 		}
 		if got := lxcfsMounts(t, strconv.Itoa(c.PID)); len(got) > 0 {
-			t.Errorf("after umount lxcfs is still on %q", got)
+			t.Errorf("mounts of lxcfs remain after umount: %q", got)
 		}
 	}
 	unmount(t, h.mountpoint)
@@ -72,8 +72,8 @@ func TestDegradation(t *testing.T) {
 	}
 }
 
-// TestRemountIsAtomic replaces the files of one lxcfs by those of another while a container reads: it sees its own memory
-// at any time.
+// TestRemountIsAtomic checks that a container always sees a file of lxcfs while remount replaces
+// those of one lxcfs by those of another.
 func TestRemountIsAtomic(t *testing.T) {
 	if !hasMountBeneath(t) {
 		t.Log("this kernel cannot mount beneath: the host's values may be seen for a moment, errors not")
@@ -93,7 +93,7 @@ func TestRemountIsAtomic(t *testing.T) {
 					return
 				default:
 				}
-				var fs syscall.Statfs_t // which file system it is, at this moment
+				var fs syscall.Statfs_t
 				if err := syscall.Statfs(path, &fs); err != nil || hasMountBeneath(t) && fs.Type != fuseMagic {
 					t.Errorf("statfs %s: type %#x, %v", path, fs.Type, err)
 					return
@@ -108,7 +108,7 @@ func TestRemountIsAtomic(t *testing.T) {
 	}
 	old := []*ctr.Daemon{}
 	for range ctr.Repeat(4, 10) {
-		// The old daemon goes on serving those who have its files.
+		// The old daemon still serves containers that have its files.
 		old = append(old, h.daemon)
 		unmount(t, h.mountpoint)
 		h.startBeside(t, fmt.Sprint(len(old)))
@@ -119,7 +119,7 @@ func TestRemountIsAtomic(t *testing.T) {
 	close(stop)
 	wait.Wait()
 	if reads.Load() < 10 {
-		t.Errorf("only %d reads", reads.Load())
+		t.Errorf("got only %d reads", reads.Load())
 	}
 	checkVirtual(t, h, c, memory)
 	for _, d := range old {
@@ -146,7 +146,7 @@ func hasMountBeneath(t *testing.T) bool {
 	return major > 6 || major == 6 && minor >= 5
 }
 
-// startBeside starts a daemon beside others that serve what they have: with a pid file and runtime directory of its own.
+// startBeside starts a daemon beside others, with its own pid file and runtime directory.
 func (h *host) startBeside(t *testing.T, name string) {
 	t.Helper()
 	dir := filepath.Dir(h.mountpoint)
@@ -158,8 +158,8 @@ func (h *host) startBeside(t *testing.T, name string) {
 	h.daemon = d
 }
 
-// TestKilledRemount kills remount at any moment, while containers have the files of dead servers; run to its end, it
-// leaves one mount a file.
+// TestKilledRemount checks that remount leaves one mount per file after remount and umount were
+// killed at several moments.
 func TestKilledRemount(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -178,7 +178,7 @@ func TestKilledRemount(t *testing.T) {
 		h.must(t, "remount", "--all")
 		for _, c := range containers {
 			if n := len(lxcfsMounts(t, strconv.Itoa(c.PID))); n != len(h.served(t)) {
-				t.Fatalf("round %d: %d mounts of lxcfs in a container: %q", i, n, lxcfsMounts(t, strconv.Itoa(c.PID)))
+				t.Fatalf("round %d: got %d mounts of lxcfs in a container: %q", i, n, lxcfsMounts(t, strconv.Itoa(c.PID)))
 			}
 		}
 	}

@@ -21,7 +21,8 @@ import (
 	"palisade/test/engine"
 )
 
-// bundle makes a bundle, and returns its directory and an id for it. The container has a cgroup that goes with it.
+// bundle creates a bundle, and returns its directory and an id for the container, which is removed
+// after the test.
 func (h *host) bundle(t *testing.T, script string) (dir, id string) {
 	t.Helper()
 	dir, id = t.TempDir(), fmt.Sprintf("palisade-runtime-%d", time.Now().UnixNano())
@@ -35,7 +36,7 @@ func (h *host) bundle(t *testing.T, script string) (dir, id string) {
 		s.Linux.CgroupsPath = "/" + id
 	})
 	t.Cleanup(func() {
-		exec.Command("runc", "delete", "--force", id).Run() // it may have gone by itself
+		exec.Command("runc", "delete", "--force", id).Run() // may not exist
 	})
 	return dir, id
 }
@@ -60,7 +61,8 @@ func (h *host) editConfig(t *testing.T, dir string, edit func(*specs.Spec)) {
 	}
 }
 
-// TestRuntime runs containers by the wrapper: they have lxcfs's files, and all else is as with the runtime itself.
+// TestRuntime checks that containers that the wrapper starts have the files of lxcfs, and that the
+// wrapper otherwise behaves as the runtime.
 func TestRuntime(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -79,7 +81,7 @@ func TestRuntime(t *testing.T) {
 			t.Errorf("config.json has annotations %q and hooks %+v", s.Annotations, s.Hooks)
 		}
 	})
-	// A second time, and by the name that says it all: the hook is there once.
+	// Again, and by the wrapper's other name: there is still one hook.
 	link := filepath.Join(t.TempDir(), "lxcfs-runc")
 	if err := os.Symlink(shared.toolkit, link); err != nil {
 		t.Fatal(err)
@@ -92,7 +94,7 @@ func TestRuntime(t *testing.T) {
 		t.Errorf("--version: %+v", r)
 	}
 	if r, direct := engine.Run(t, "", link, "state", "nobody"), engine.Run(t, "", "runc", "state", "nobody"); r.Undated() != direct.Undated() {
-		t.Errorf("state of an unknown container: %+v, of runc itself %+v", r, direct)
+		t.Errorf("state of an unknown container: %+v, want runc's %+v", r, direct)
 	}
 
 	dir, id = h.bundle(t, "trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done")
@@ -113,7 +115,7 @@ func TestRuntime(t *testing.T) {
 	}
 }
 
-// TestRuntimeMistakes has the wrapper meet what it cannot do.
+// TestRuntimeMistakes checks the wrapper's errors.
 func TestRuntimeMistakes(t *testing.T) {
 	h := newHost(t)
 	file := func(name, text string) string {
@@ -158,12 +160,12 @@ func TestRuntimeMistakes(t *testing.T) {
 		}
 	})
 	if r, direct := h.run(t, "", "runtime", "--", "run", "--bundle", h.dir, id), engine.Run(t, "", "runc", "run", "--bundle", h.dir, id); r.Undated() != direct.Undated() {
-		t.Errorf("without a config.json: %+v, runc itself %+v", r, direct)
+		t.Errorf("without a config.json: %+v, want runc's %+v", r, direct)
 	}
 }
 
-// TestLcr calls the hook as iSulad's lcr does: a state without status, the root where it is mounted, pipes that do not
-// block, facts in the environment; at poststop, the pid -1.
+// TestLcr checks the hook as iSulad's lcr calls it: a state without status, with the mounted root,
+// non-blocking pipes and LXC's environment, and at poststop with the pid -1.
 func TestLcr(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -174,39 +176,39 @@ func TestLcr(t *testing.T) {
 	defer c.Stop()
 	id := strings.Repeat("0123456789abcdef", 4)
 	state := fmt.Sprintf(`{"ociVersion":"","id":%q,"pid":%d,"root":%q,"bundle":"/var/lib/isulad/engines/lcr/%s"}`, id, c.PID, c.Root, id)
-	// The way to the root that the environment knows is enough, too.
+	// The root's path in the environment suffices, too.
 	for _, state := range []string{state, strings.Replace(state, `"root":"`+c.Root+`",`, "", 1)} {
 		code, out := lcrHook(t, h, state, "LXC_ROOTFS_MOUNT="+c.Root, "LXC_ROOTFS_PATH="+c.Root, "LXC_PID="+strconv.Itoa(c.PID))
 		if code != 0 || out != "" {
-			t.Errorf("the hook ends with %d: %s", code, out)
+			t.Errorf("hook: exit code %d: %s", code, out)
 		}
-		// It still sees the host's own mount, too.
+		// The process still sees the host's mount.
 		want := []string{h.mountpoint}
 		for _, file := range h.served(t) {
 			want = append(want, c.Root+file)
 		}
-		own := func() []string { // the host may have others
+		own := func() []string { // without other mounts of the host
 			return slices.DeleteFunc(lxcfsMounts(t, strconv.Itoa(c.PID)), func(point string) bool {
 				return point != h.mountpoint && !strings.HasPrefix(point, c.Root+"/")
 			})
 		}
 		if got := own(); !slices.Equal(got, want) {
-			t.Errorf("lxcfs is on %q, want %q", got, want)
+			t.Errorf("got mounts of lxcfs %q, want %q", got, want)
 		}
 		h.must(t, "umount", "--container-id", id)
 		if got := own(); !slices.Equal(got, want[:1]) {
-			t.Errorf("after umount lxcfs is on %q", got)
+			t.Errorf("got mounts of lxcfs %q after umount, want %q", got, want[:1])
 		}
 	}
 	if code, out := lcrHook(t, h, strings.Replace(state, fmt.Sprintf(`"pid":%d`, c.PID), `"pid":-1`, 1)); code != 0 || out != "" {
-		t.Errorf("poststop ends with %d: %s", code, out)
+		t.Errorf("poststop: exit code %d: %s", code, out)
 	}
 	if code, out := lcrHook(t, h, "{}"); code != 1 || len(out) > 4096 || strings.Count(out, "\n") != 1 {
-		t.Errorf("a state of nothing: %d: %s", code, out)
+		t.Errorf("empty state: exit code %d: %s", code, out)
 	}
 }
 
-// lcrHook runs the hook with the pipes that lcr makes, and tells what is in them at the end.
+// lcrHook runs the hook as lcr does, and returns its exit code and output.
 func lcrHook(t *testing.T, h *host, state string, env ...string) (code int, output string) {
 	t.Helper()
 	return engine.RunAsLcr(t, shared.toolkit, append([]string{"lxcfs-toolkit"}, h.args("hook")...), state, append([]string{"PATH=/usr/bin:/bin"}, env...)...)

@@ -22,10 +22,11 @@ import (
 	"palisade/test/engine"
 )
 
-// directory is proc of an lxcfs that falls silent when it is listed, or when its file meminfo is looked for.
+// directory is the proc directory of an lxcfs that hangs when it is listed or when meminfo is
+// looked up.
 type directory struct {
 	fs.Inode
-	listing, finding <-chan struct{}
+	listing, lookup <-chan struct{}
 }
 
 func (f *directory) Opendir(context.Context) syscall.Errno {
@@ -39,44 +40,45 @@ func (f *directory) Lookup(_ context.Context, name string, out *fuse.EntryOut) (
 		return nil, syscall.ENOENT
 	}
 	if name == "meminfo" {
-		<-f.finding
+		<-f.lookup
 	}
 	out.Mode = syscall.S_IFREG | 0o444
 	return child, 0
 }
 
-// TestServerFallsSilent looks at an lxcfs that does not answer all questions: no command waits for it longer than its timeout.
+// TestServerFallsSilent checks that nothing waits longer than its timeout for an lxcfs that does
+// not answer all requests.
 func TestServerFallsSilent(t *testing.T) {
 	answers := make(chan struct{})
 	close(answers)
 	for _, tt := range []struct {
-		name             string
-		listing, finding bool // whether it answers
-		want             probe.State
+		name            string
+		listing, lookup bool // whether it answers
+		want            probe.State
 	}{
-		{"it answers", true, true, probe.Healthy},
-		{"its files are not listed", false, true, probe.Wedged},
-		// The types in the listing are enough to be found healthy.
-		{"a file is not found", true, false, probe.Healthy},
+		{"healthy", true, true, probe.Healthy},
+		{"no listing", false, true, probe.Wedged},
+		// The file types in the listing suffice for Healthy.
+		{"no lookup", true, false, probe.Healthy},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			proc := &directory{listing: answers, finding: answers}
-			letGo := make(chan struct{})
+			proc := &directory{listing: answers, lookup: answers}
+			release := make(chan struct{})
 			if !tt.listing {
-				proc.listing = letGo
+				proc.listing = release
 			}
-			if !tt.finding {
-				proc.finding = letGo
+			if !tt.lookup {
+				proc.lookup = release
 			}
 			mountpoint := serve(t, proc)
-			t.Cleanup(func() { close(letGo) })
+			t.Cleanup(func() { close(release) })
 
 			found, err := probe.Look(t.Context(), mountpoint, 500*time.Millisecond)
 			if err != nil || found.State != tt.want {
-				t.Fatalf("it is found %s, %v; want %s", found.State, err, tt.want)
+				t.Fatalf("got state %s, %v, want %s", found.State, err, tt.want)
 			}
 			if tt.want == probe.Healthy && !slices.Equal(found.Files, []string{"proc/meminfo", "proc/uptime"}) {
-				t.Errorf("it has %q", found.Files)
+				t.Errorf("got files %q", found.Files)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
@@ -84,23 +86,24 @@ func TestServerFallsSilent(t *testing.T) {
 			switch {
 			case err == nil:
 				src.Close()
-				if !tt.finding {
-					t.Error("a file that is not found was opened")
+				if !tt.lookup {
+					t.Error("OpenSource succeeded without lookups")
 				}
-			case tt.finding || !errors.Is(err, context.DeadlineExceeded):
-				t.Errorf("open its files: %v", err)
+			case tt.lookup || !errors.Is(err, context.DeadlineExceeded):
+				t.Errorf("OpenSource: %v", err)
 			}
 		})
 	}
 }
 
-// TestWhilePID runs a command for a server that ends, though its mount stays: the command does so, though a question that the server had
-// taken keeps the one who asked it for ever. One that nothing happens to ends as ever.
+// TestWhilePID checks that a command with --while-pid ends when the server has exited, although its
+// mount remains and a thread of the command waits for it, and that the option otherwise has no
+// effect.
 func TestWhilePID(t *testing.T) {
 	h := newHost(t)
-	letGo := make(chan struct{})
-	h.mountpoint = serve(t, &directory{listing: letGo, finding: letGo})
-	t.Cleanup(func() { close(letGo) })
+	release := make(chan struct{})
+	h.mountpoint = serve(t, &directory{listing: release, lookup: release})
+	t.Cleanup(func() { close(release) })
 	server := exec.Command("sleep", "1")
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
@@ -111,14 +114,14 @@ func TestWhilePID(t *testing.T) {
 	}
 	defer log.Close()
 	cmd := exec.Command(shared.toolkit, h.args("--while-pid", fmt.Sprint(server.Process.Pid), "remount", "--all", "--timeout", "1h")...)
-	cmd.Stdout, cmd.Stderr = log, log // files: those of the process that is left behind stay open
+	cmd.Stdout, cmd.Stderr = log, log // files, as a process left behind keeps them open
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	server.Wait() // it is not killed
+	server.Wait()
 	ended := make(chan struct{})
 	go func() { cmd.Wait(); close(ended) }()
-	engine.WaitFor(t, "the command ends", func() bool {
+	engine.WaitFor(t, "the command to end", func() bool {
 		select {
 		case <-ended:
 			return true
@@ -136,18 +139,20 @@ func TestWhilePID(t *testing.T) {
 		t.Errorf("hook-spec: %+v", r)
 	}
 	if r := h.run(t, "", append(while, "hook-spec", "now")...); r.Code != 2 || r.Stdout != "" {
-		t.Errorf("a mistake: %+v", r)
+		t.Errorf("hook-spec of an unknown engine: %+v", r)
 	}
 }
 
-// serve mounts an lxcfs with the directory, until the test ends.
+// serve mounts an lxcfs with the directory until the test ends.
 func serve(t *testing.T, proc *directory) (mountpoint string) {
 	t.Helper()
 	mountpoint = t.TempDir()
 	root := new(fs.Inode)
 	server, err := fs.Mount(mountpoint, root, &fs.Options{
-		MountOptions: fuse.MountOptions{Name: "lxcfs", FsName: "lxcfs", DirectMountStrict: true, DisableReadDirPlus: true,
-			DisableSplice: true},
+		MountOptions: fuse.MountOptions{
+			Name: "lxcfs", FsName: "lxcfs", DirectMountStrict: true, DisableReadDirPlus: true,
+			DisableSplice: true, // go-fuse keeps the pipes open
+		},
 		OnAdd: func(ctx context.Context) {
 			file := func(text string) *fs.Inode {
 				return root.NewPersistentInode(ctx, &fs.MemRegularFile{Data: []byte(text)}, fs.StableAttr{})

@@ -14,7 +14,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// TestUpgradeCommand has the worker replaced; where lxcfs is not there, or its program is broken, it fails.
+// TestUpgradeCommand checks that upgrade replaces the worker, and fails without lxcfs.
 func TestUpgradeCommand(t *testing.T) {
 	h := newHost(t)
 	if r := h.run(t, "", "upgrade"); r.Code != 1 || !strings.Contains(r.Stderr, "not mounted") {
@@ -29,7 +29,7 @@ func TestUpgradeCommand(t *testing.T) {
 	r := h.must(t, "upgrade")
 	after, err := h.daemon.WorkerPID()
 	if err != nil || after == before || !strings.Contains(r.Stdout, "process "+strconv.Itoa(after)) {
-		t.Errorf("process %d after %d: %+v, %v", after, before, r, err)
+		t.Errorf("got worker %d after %d: %+v, %v", after, before, r, err)
 	}
 	checkVirtual(t, h, c, 64*mib)
 	for _, args := range [][]string{{"upgrade", "now"}, {"upgrade", "--timeout", "0s"}} {
@@ -39,10 +39,11 @@ func TestUpgradeCommand(t *testing.T) {
 	}
 }
 
-// TestGivesUp kills workers before they serve, over and over: lxcfs ends, and containers have the host's files.
+// TestGivesUp checks that lxcfs exits if its workers are killed before they serve, and that
+// containers then have the host's files.
 func TestGivesUp(t *testing.T) {
 	h := newHost(t)
-	// The program is looked for beside lxcfs.
+	// lxcfs looks for lxcfs-toolkit in its directory.
 	dir := t.TempDir()
 	lxcfs := filepath.Join(dir, "lxcfs")
 	for name, program := range map[string]string{"lxcfs": shared.lxcfs, "lxcfs-toolkit": shared.toolkit} {
@@ -63,9 +64,9 @@ func TestGivesUp(t *testing.T) {
 	for deadline := time.Now().Add(time.Minute); d.Signal(syscall.Signal(0)) == nil; {
 		log := d.Log()
 		if time.Now().After(deadline) {
-			t.Fatalf("the daemon does not end: %s", log)
+			t.Fatalf("lxcfs does not exit: %s", log)
 		}
-		// The log may be behind: what runs after the last worker is lxcfs-toolkit, which is not to be killed.
+		// The log may lag: after the last worker lxcfs-toolkit runs, which must not be killed.
 		if strings.Count(log, "the worker ended") < killed || strings.Contains(log, "failures=16") {
 			time.Sleep(time.Millisecond)
 			continue
@@ -76,13 +77,13 @@ func TestGivesUp(t *testing.T) {
 	}
 	h.daemon = nil
 	if got := lxcfsMounts(t, strconv.Itoa(c.PID)); len(got) > 0 {
-		t.Errorf("the container has %q; the log: %s", got, d.Log())
+		t.Errorf("mounts of lxcfs remain: %q; log: %s", got, d.Log())
 	}
 	total, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if text := inside(t, c, "head", "-n", "1", "/proc/meminfo"); !strings.HasPrefix(string(total), text) {
-		t.Errorf("the container reads %q", text)
+		t.Errorf("the container reads %q, want the host's", text)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"palisade/test/engine"
 )
 
-// shownContainer is a container as top --json shows it.
+// shownContainer is a container in the output of top --json.
 type shownContainer struct {
 	ID           string
 	PID          int
@@ -43,7 +43,7 @@ func (h *host) top(t *testing.T, args ...string) []shownContainer {
 	return shown.Containers
 }
 
-// busy starts a container of two, one of which does nothing but run.
+// busy starts an idle and a busy container.
 func (h *host) busy(t *testing.T) (idle, busy *ctr.Container) {
 	t.Helper()
 	idle = h.container(t, ctr.Options{Memory: 64 * mib, CPUs: "0"})
@@ -51,14 +51,14 @@ func (h *host) busy(t *testing.T) (idle, busy *ctr.Container) {
 	return idle, busy
 }
 
-// TestTopOnce compares what top prints with what the containers see.
+// TestTopOnce checks the values in the JSON, the table and its order.
 func TestTopOnce(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
 	idle, busy := h.busy(t)
 	shown := h.top(t)
 	if len(shown) != 2 || shown[0].PID != busy.PID || shown[1].PID != idle.PID {
-		t.Fatalf("%+v, want processes %d and %d", shown, busy.PID, idle.PID)
+		t.Fatalf("got %+v, want processes %d and %d", shown, busy.PID, idle.PID)
 	}
 	for i, want := range []struct {
 		id                string
@@ -68,13 +68,13 @@ func TestTopOnce(t *testing.T) {
 		c := shown[i]
 		if c.ID != want.id || c.CPUPercent == nil || c.CPUs == nil || c.MemoryUsed == nil || c.MemoryTotal == nil || c.SwapTotal == nil ||
 			len(c.Load) != 3 || c.Tasks == nil || c.TasksRunning == nil || c.Uptime == nil {
-			t.Fatalf("something is missing: %+v", c)
+			t.Fatalf("missing values: %+v", c)
 		}
 		if *c.CPUPercent < want.percent-want.maxUsage || *c.CPUPercent > want.percent+want.maxUsage {
-			t.Errorf("%s: %v%% CPU, want about %v", want.id, *c.CPUPercent, want.percent)
+			t.Errorf("%s: got %v%% CPU, want about %v", want.id, *c.CPUPercent, want.percent)
 		}
 		if *c.MemoryTotal != want.memory || *c.MemoryUsed > want.memory/2 || *c.CPUs != 1 || *c.Tasks != 1 || *c.Uptime <= 0 || *c.Uptime > 300 {
-			t.Errorf("%s: %d of %d bytes, %d CPUs, %d tasks, %v s", want.id, *c.MemoryUsed, *c.MemoryTotal, *c.CPUs, *c.Tasks, *c.Uptime)
+			t.Errorf("%s: got %d of %d bytes, %d CPUs, %d tasks, %v s", want.id, *c.MemoryUsed, *c.MemoryTotal, *c.CPUs, *c.Tasks, *c.Uptime)
 		}
 	}
 	table := h.mustPalisade(t, "top", "--once", "--interval", "200ms", "--sort", "name")
@@ -85,7 +85,7 @@ func TestTopOnce(t *testing.T) {
 	words := len(strings.Fields(lines[0]))
 	for _, line := range lines {
 		if len(strings.Fields(line)) != words {
-			t.Errorf("%q has not %d words", line, words)
+			t.Errorf("%q does not have %d words", line, words)
 		}
 	}
 	for _, want := range []string{idle.ID + ` .* 64\.0M `, busy.ID + ` .* 128M `} {
@@ -96,13 +96,13 @@ func TestTopOnce(t *testing.T) {
 	for by, first := range map[string]*ctr.Container{"memory": nil, "load": nil, "cpu": busy} {
 		out := h.mustPalisade(t, "top", "--once", "--interval", "500ms", "--sort", by).Stdout
 		if first != nil && !strings.HasPrefix(strings.Split(out, "\n")[1], first.ID) {
-			t.Errorf("by %s: %s", by, out)
+			t.Errorf("--sort %s: %s", by, out)
 		}
 	}
 }
 
-// TestTopWithoutFigures has no lxcfs, a dead one, and one that hangs: containers are shown, and one line tells why they have no
-// figures.
+// TestTopWithoutFigures checks that without lxcfs, or with one that is dead or hangs, top shows
+// containers without values, and the reason in one line.
 func TestTopWithoutFigures(t *testing.T) {
 	h := newHost(t)
 	c := h.container(t, ctr.Options{Memory: 64 * mib})
@@ -111,7 +111,7 @@ func TestTopWithoutFigures(t *testing.T) {
 		started := time.Now()
 		r := h.palisade(t, "top", "--once", "--interval", "100ms")
 		if took := time.Since(started); took > 30*time.Second {
-			t.Errorf("it took %v", took)
+			t.Errorf("top took %v, want at most 30s", took)
 		}
 		if r.Code != 1 || !regexp.MustCompile(regexp.QuoteMeta(c.ID)+`( +-){9} `).MatchString(r.Stdout) ||
 			strings.Count(r.Stderr, "\n") != 1 || !strings.Contains(r.Stderr, want) {
@@ -130,7 +130,7 @@ func TestTopWithoutFigures(t *testing.T) {
 	if err := h.daemon.Thaw(); err != nil {
 		t.Fatal(err)
 	}
-	engine.WaitFor(t, "figures", func() bool { return h.palisade(t, "top", "--once").Code == 0 })
+	engine.WaitFor(t, "values", func() bool { return h.palisade(t, "top", "--once").Code == 0 })
 	if shown := h.top(t); shown[0].MemoryTotal == nil {
 		t.Errorf("%+v", shown)
 	}
@@ -139,7 +139,7 @@ func TestTopWithoutFigures(t *testing.T) {
 	unmount(t, h.mountpoint)
 }
 
-// TestTopMany looks at 50 containers.
+// TestTopMany checks top with 50 containers.
 func TestTopMany(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
@@ -147,27 +147,27 @@ func TestTopMany(t *testing.T) {
 	started := time.Now()
 	shown := h.top(t, "--interval", "100ms")
 	took := time.Since(started)
-	if t.Logf("it took %v", took); took > 30*time.Second {
-		t.Errorf("it took %v", took)
+	if t.Logf("top took %v", took); took > 30*time.Second {
+		t.Errorf("top took %v, want at most 30s", took)
 	}
 	if len(shown) != len(all) {
-		t.Fatalf("%d containers are shown, want %d", len(shown), len(all))
+		t.Fatalf("got %d containers, want %d", len(shown), len(all))
 	}
 	for _, c := range shown {
 		if c.CPUPercent == nil || c.MemoryTotal == nil || c.Uptime == nil || c.Tasks == nil {
-			t.Errorf("something is missing: %+v", c)
+			t.Errorf("missing values: %+v", c)
 		}
 	}
 }
 
-// terminal is a tmux of the test's own.
+// terminal is a tmux with a program.
 type terminal struct{ socket string }
 
 func newTerminal(t *testing.T, command ...string) *terminal {
 	t.Helper()
 	engine.Need(t, "tmux")
 	term := &terminal{filepath.Join(t.TempDir(), "tmux")}
-	t.Cleanup(func() { term.run("kill-server") }) // it may have ended by itself
+	t.Cleanup(func() { term.run("kill-server") }) // may have exited
 	term.must(t, append([]string{"new-session", "-d", "-x", "100", "-y", "20"}, command...)...)
 	return term
 }
@@ -200,14 +200,14 @@ func (term *terminal) shows(t *testing.T, pattern string) {
 	t.Fatalf("timed out waiting for: %s in\n%s", pattern, screen)
 }
 
-// TestTop uses top as a user at a terminal does.
+// TestTop checks top in a terminal.
 func TestTop(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
 	idle, busy := h.busy(t)
 	h.hostileContainer(t)
-	said := filepath.Join(h.dir, "said")
-	script := `"$@" 2>` + said + `; echo "exit code $?, $(stty -a | grep -c -- ' -echo ') without echo"; read -r line`
+	stderr := filepath.Join(h.dir, "stderr")
+	script := `"$@" 2>` + stderr + `; echo "exit code $?, $(stty -a | grep -c -- ' -echo ') without echo"; read -r line`
 	term := newTerminal(t, append([]string{"sh", "-c", script, "sh", shared.palisade}, h.args("top", "--interval", "300ms")...)...)
 	row := func(c *ctr.Container, size string) string {
 		return c.ID[:19] + `\S* +- +[0-9.]+ +1 +[0-9.]+[KM] +` + size
@@ -244,31 +244,31 @@ func TestTop(t *testing.T) {
 	term.shows(t, row(idle, `64\.0M`))
 	term.must(t, "send-keys", "q")
 	term.shows(t, `exit code 0, 0 without echo`)
-	if text, err := os.ReadFile(said); err != nil || len(text) > 0 {
-		t.Errorf("it says %q, %v", text, err)
+	if text, err := os.ReadFile(stderr); err != nil || len(text) > 0 {
+		t.Errorf("got stderr %q, %v, want none", text, err)
 	}
 	if leftBehind := processWith(t, shared.palisade+"\x00"+strings.Join(h.args("top", "--interval", "300ms"), "\x00")+"\x00"); len(leftBehind) > 0 {
-		t.Errorf("processes %v are left", leftBehind)
+		t.Errorf("processes %v remain", leftBehind)
 	}
 }
 
-// hostileContainer makes a container that is unknown to all engines, so that it is named by its
-// cgroup, whose name has control characters.
+// hostileContainer creates a container of no engine, which is named by its cgroup, with control
+// characters in the name.
 func (h *host) hostileContainer(t *testing.T) {
 	t.Helper()
 	cgroup := filepath.Join(firstHierarchy(t), "evil\x1b[2J\x1b]0;title\a \u202e")
 	if err := os.Mkdir(cgroup, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // after the process has ended
+	t.Cleanup(func() { // after the process has exited
 		if err := os.Remove(cgroup); err != nil {
 			t.Error(err)
 		}
 	})
 	c := h.namespaces(t, 1)[0]
-	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} { // a new one of that hierarchy has none
+	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} { // a new cpuset of v1 has none
 		if text, err := os.ReadFile(filepath.Join(filepath.Dir(cgroup), name)); err == nil {
-			os.WriteFile(filepath.Join(cgroup, name), text, 0) // with v2 it is not needed
+			os.WriteFile(filepath.Join(cgroup, name), text, 0) // may fail on v2, which does not need it
 		}
 	}
 	if err := os.WriteFile(filepath.Join(cgroup, "cgroup.procs"), []byte(strconv.Itoa(c.PID)), 0); err != nil {
@@ -285,7 +285,7 @@ func (h *host) hostileContainer(t *testing.T) {
 	}
 }
 
-// firstHierarchy is the root of the hierarchy that stands in the first line of /proc/PID/cgroup.
+// firstHierarchy returns the root of the hierarchy in the first line of /proc/PID/cgroup.
 func firstHierarchy(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/cgroup")
@@ -294,7 +294,7 @@ func firstHierarchy(t *testing.T) string {
 	}
 	fields := strings.SplitN(string(text), ":", 3)
 	if len(fields) < 3 {
-		t.Fatalf("/proc/self/cgroup is %q", text)
+		t.Fatalf("parse /proc/self/cgroup: %q", text)
 	}
 	return filepath.Join("/sys/fs/cgroup", strings.TrimPrefix(fields[1], "name="))
 }

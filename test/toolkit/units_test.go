@@ -21,13 +21,13 @@ import (
 	"palisade/test/engine"
 )
 
-// service runs the commands of a unit in the order in which systemd does (systemd.service(5)), where there is none.
+// service stands in for systemd: it runs the commands of a unit in the order of systemd.service(5).
 type service struct {
 	commands map[string][]string
 	programs *strings.Replacer
 	keeper   *ctr.Keeper
 	main     *exec.Cmd
-	// restart is what the unit says of Restart, and drop-ins may say.
+	// restart is the value of Restart, which drop-ins may change.
 	restart string
 }
 
@@ -52,7 +52,7 @@ func readService(t *testing.T, file, dir string) *service {
 		}
 	}
 	if got := s.commands["Type"]; len(got) != 1 || got[0] != "notify" || s.commands["FileDescriptorStoreMax"] == nil || s.commands["CapabilityBoundingSet"] == nil {
-		t.Fatalf("Type is %q: only notify, with a file descriptor store and a bounding set, is known here", got)
+		t.Fatalf("got Type %q, want notify with an fd store and a bounding set", got)
 	}
 	s.restart = s.commands["Restart"][0]
 	if s.keeper, err = ctr.NewKeeper(dir); err != nil {
@@ -62,7 +62,7 @@ func readService(t *testing.T, file, dir string) *service {
 	return s
 }
 
-// confined is a command line with the programs of this test, and with no more capabilities than the unit leaves.
+// confined returns a command line with the programs of this test and the capabilities of the unit.
 func (s *service) confined(line string) []string {
 	bounding := "-all"
 	for name := range strings.FieldsSeq(s.commands["CapabilityBoundingSet"][0]) {
@@ -71,7 +71,7 @@ func (s *service) confined(line string) []string {
 	return append([]string{"setpriv", "--no-new-privs", "--inh-caps=-all", "--bounding-set=" + bounding}, strings.Fields(s.programs.Replace(line))...)
 }
 
-// runAll runs the commands of a kind to their ends.
+// runAll runs the commands of a kind.
 func (s *service) runAll(t *testing.T, kind string, env ...string) {
 	t.Helper()
 	if len(s.commands[kind]) == 0 {
@@ -94,7 +94,7 @@ func (s *service) runAll(t *testing.T, kind string, env ...string) {
 	}
 }
 
-// start does what systemctl start does.
+// start does the same as systemctl start.
 func (s *service) start(t *testing.T) {
 	t.Helper()
 	s.runAll(t, "ExecStartPre")
@@ -106,18 +106,19 @@ func (s *service) start(t *testing.T) {
 	select {
 	case <-s.keeper.Ready:
 	case <-time.After(time.Minute):
-		t.Fatal("the service is not ready")
+		t.Fatal("timed out waiting for the service")
 	}
 	s.runAll(t, "ExecStartPost")
 }
 
-// end does what systemd does when the main process ends, here by a signal. A job is what systemctl list-jobs tells then.
+// end terminates the main process by a signal, and runs what systemd runs then. job is the output
+// of systemctl list-jobs.
 func (s *service) end(t *testing.T, signal syscall.Signal, job string) {
 	t.Helper()
 	if err := s.main.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
-	s.main.Wait() // it ends in error when it is killed
+	s.main.Wait() // fails if killed
 	result := "success"
 	if signal == syscall.SIGKILL {
 		result = "signal"
@@ -128,7 +129,7 @@ func (s *service) end(t *testing.T, signal syscall.Signal, job string) {
 	}
 }
 
-// stopPost runs ExecStopPost where the unit has this job, and has not been active for some time.
+// stopPost runs ExecStopPost with a job, for a unit that has been inactive for some time.
 func (s *service) stopPost(t *testing.T, job string, inactive time.Duration, env ...string) {
 	t.Helper()
 	bin := t.TempDir()
@@ -140,7 +141,7 @@ func (s *service) stopPost(t *testing.T, job string, inactive time.Duration, env
 	s.runAll(t, "ExecStopPost", append(env, "PATH="+bin+":"+os.Getenv("PATH"))...)
 }
 
-// fail does what systemd does when the main process does not start, but ends with an exit code.
+// fail runs what systemd runs if the main process exits with an exit code at its start.
 func (s *service) fail(t *testing.T, code int, inactive time.Duration) {
 	t.Helper()
 	s.stopPost(t, startJob, inactive, "SERVICE_RESULT=exit-code", "EXIT_CODE=exited", "EXIT_STATUS="+strconv.Itoa(code))
@@ -149,10 +150,11 @@ func (s *service) fail(t *testing.T, code int, inactive time.Duration) {
 const (
 	stopJob    = "7 lxcfs.service stop running"
 	restartJob = "8 lxcfs.service restart running"
-	startJob   = "9 lxcfs.service start running" // what becomes of a restart, once the unit has stopped
+	startJob   = "9 lxcfs.service start running" // a restart job becomes this after the stop
 )
 
-// TestUnits starts, stops, crashes, restarts and upgrades lxcfs as its unit says, under a container.
+// TestUnits checks start, stop, crash, restart and upgrade of lxcfs with its unit, under a
+// container.
 func TestUnits(t *testing.T) {
 	h := newHost(t)
 	engine.OwnLib(t)
@@ -185,19 +187,19 @@ func TestUnits(t *testing.T) {
 		}()
 		select {
 		case text := <-read:
-			t.Errorf("after %v the container reads %q, which it should wait for", tt.signal, text)
+			t.Errorf("after %v: the container reads %q, want it to wait", tt.signal, text)
 		case <-time.After(300 * time.Millisecond):
 		}
 		s.start(t)
 		if text := <-read; !strings.HasSuffix(text, " 65536 kB\n<nil>") {
-			t.Errorf("after %v the container reads %q", tt.signal, text)
+			t.Errorf("after %v: the container reads %q", tt.signal, text)
 		}
 		checkVirtual(t, h, c, 64*mib)
 	}
 	s.runAll(t, "ExecReload")
 	checkVirtual(t, h, c, 64*mib)
 	if after := lxcfsMountIDs(t, c); after != mountsBefore {
-		t.Errorf("the container's mounts were\n%s\nand are\n%s", mountsBefore, after)
+		t.Errorf("the container's mounts changed: got\n%s\nwant\n%s", after, mountsBefore)
 	}
 
 	for _, tt := range []struct{ job, restart string }{{stopJob, s.restart}, {"", "no"}} {
@@ -205,10 +207,10 @@ func TestUnits(t *testing.T) {
 		s.end(t, syscall.SIGTERM, tt.job)
 		running = false
 		if text := inside(t, c, "head", "-n", "1", "/proc/meminfo"); !strings.HasPrefix(string(total), text) {
-			t.Errorf("stopped, the container reads %q", text)
+			t.Errorf("after a stop: the container reads %q, want the host's", text)
 		}
 		if got := lxcfsMounts(t, strconv.Itoa(c.PID)); len(got) > 0 {
-			t.Errorf("stopped, the container has %q", got)
+			t.Errorf("after a stop: mounts of lxcfs remain: %q", got)
 		}
 		s.start(t)
 		running = true
@@ -218,7 +220,7 @@ func TestUnits(t *testing.T) {
 	running = false
 }
 
-// setServingSince replaces the recorded time at which the server began to serve.
+// setServingSince replaces the recorded time since which the server has served.
 func (h *host) setServingSince(t *testing.T, since time.Duration) {
 	t.Helper()
 	file := filepath.Join(probe.RuntimeDir(probe.DefaultRuntimeDir, h.mountpoint), "serving-since")
@@ -230,15 +232,15 @@ func (h *host) setServingSince(t *testing.T, since time.Duration) {
 	}
 }
 
-// TestUnitFails has lxcfs not start again, while its files are kept: containers wait for half a minute, and not at all after a mistake
-// in its command line.
+// TestUnitFails checks that readers wait for half a minute if lxcfs does not start again while
+// systemd stores its files, and not at all after an error in its command line.
 func TestUnitFails(t *testing.T) {
 	h := newHost(t)
 	engine.OwnLib(t)
 	h.mountpoint = "/var/lib/lxc/lxcfs"
 	s := readService(t, "../../rpm/lxcfs.service", h.dir)
 	if got := s.commands["RestartPreventExitStatus"]; len(got) != 1 || got[0] != "2" {
-		t.Errorf("after the exit codes %q it is not started again", got)
+		t.Errorf("got RestartPreventExitStatus %q, want 2", got)
 	}
 	s.start(t)
 	defer func() {
@@ -246,7 +248,7 @@ func TestUnitFails(t *testing.T) {
 		unmount(t, filepath.Dir(h.mountpoint))
 	}()
 	c := h.container(t, ctr.Options{Memory: 64 * mib})
-	s.fail(t, 1, time.Hour) // while another one serves
+	s.fail(t, 1, time.Hour) // while another lxcfs serves
 	checkVirtual(t, h, c, 64*mib)
 	for _, tt := range []struct {
 		code     int
@@ -259,31 +261,31 @@ func TestUnitFails(t *testing.T) {
 			read <- fmt.Sprint(text, err)
 		}()
 		s.fail(t, 1, time.Second)
-		s.fail(t, 1, time.Minute) // it served since, although ExecStartPost was not completed
+		s.fail(t, 1, time.Minute) // it has served since then, although ExecStartPost was not completed
 		select {
 		case text := <-read:
-			t.Errorf("the container reads %q, which it should wait for", text)
+			t.Errorf("the container reads %q, want it to wait", text)
 		case <-time.After(300 * time.Millisecond):
 		}
 		h.setServingSince(t, sys.Monotonic()-tt.inactive)
 		s.fail(t, tt.code, tt.inactive)
 		select {
-		case <-read: // an error, perhaps
+		case <-read: // may be an error
 		case <-time.After(5 * time.Second):
-			t.Errorf("after the exit code %d who has read before waits", tt.code)
+			t.Errorf("after exit code %d: an earlier reader still waits", tt.code)
 		}
 		if text := inside(t, c, "head", "-n", "1", "/proc/meminfo"); strings.HasSuffix(text, " 65536 kB\n") {
-			t.Errorf("after the exit code %d the container reads %q", tt.code, text)
+			t.Errorf("after exit code %d: the container reads %q, want the host's", tt.code, text)
 		}
 		if got := lxcfsMounts(t, strconv.Itoa(c.PID)); len(got) > 0 {
-			t.Errorf("after the exit code %d the container has %q", tt.code, got)
+			t.Errorf("after exit code %d: mounts of lxcfs remain: %q", tt.code, got)
 		}
 		s.start(t)
 		checkVirtual(t, h, c, 64*mib)
 	}
 }
 
-// lxcfsMountIDs are the lines of lxcfs in the container's mount table.
+// lxcfsMountIDs returns the lines of lxcfs in the container's mount table.
 func lxcfsMountIDs(t *testing.T, c *ctr.Container) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(c.PID), "mountinfo"))

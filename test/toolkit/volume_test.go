@@ -14,7 +14,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// dead returns what list shows as dead in the container.
+// dead returns the dead files of a container in the output of list.
 func (h *host) dead(t *testing.T, c *ctr.Container) []string {
 	t.Helper()
 	return h.deadOf(t, c.ID)
@@ -41,8 +41,8 @@ func (h *host) deadOf(t *testing.T, id string) []string {
 	return nil
 }
 
-// TestDeadVolume stops and starts lxcfs under containers that have the directory above its mount
-// point as a volume, as the manual says, without a propagation that would bring them the new mount.
+// TestDeadVolume checks that remount mounts a new lxcfs in containers with the directory above its
+// mount point as a volume, as in iSulad's manual, but with private propagation.
 func TestDeadVolume(t *testing.T) {
 	h := newHost(t)
 	parent := filepath.Dir(h.mountpoint)
@@ -67,13 +67,13 @@ func TestDeadVolume(t *testing.T) {
 		h.stop(t)
 		for c, point := range points {
 			if got := h.dead(t, c); !slices.Contains(got, point) {
-				t.Errorf("round %d: list shows as dead %q, not %s", round, got, point)
+				t.Errorf("round %d: got dead files %q, want %s", round, got, point)
 			}
 		}
 		h.must(t, "umount", "--all")
 		h.start(t)
 		if out := h.run(t, "", "doctor", "--json").Stdout; !strings.Contains(out, "cannot be read: /data/lxcfs") {
-			t.Errorf("doctor says %s", out)
+			t.Errorf("doctor does not report /data/lxcfs: %s", out)
 		}
 		h.must(t, "remount", "--all")
 		for c, point := range points {
@@ -81,15 +81,15 @@ func TestDeadVolume(t *testing.T) {
 				t.Errorf("round %d: %s shows %.40q", round, point, text)
 			}
 			if got := h.dead(t, c); len(got) != 0 {
-				t.Errorf("round %d: list shows as dead %q", round, got)
+				t.Errorf("round %d: got dead files %q, want none", round, got)
 			}
-			// A user namespace has its mount locked in, which can be covered, but not taken away.
+			// In a user namespace the mount is locked: it can be covered, but not unmounted.
 			if n := strings.Count(inside(t, c, "cat", "/proc/mounts"), " "+point+" fuse.lxcfs "); c != user && n != 1 {
-				t.Errorf("round %d: %d mounts on %s", round, n, point)
+				t.Errorf("round %d: got %d mounts on %s, want 1", round, n, point)
 			}
 		}
 		if out := inside(t, readOnly, "grep", " /var/lib/lxc/lxcfs ", "/proc/mounts"); !strings.Contains(out, "fuse.lxcfs ro,nosuid,nodev,noexec") {
-			t.Errorf("round %d: the read-only one is %s", round, out)
+			t.Errorf("round %d: got read-only mount %s", round, out)
 		}
 		for _, r := range h.report(t, "remount", "--all").Containers {
 			if r.Outcome != "unchanged" {
@@ -114,6 +114,6 @@ func TestVolumesLeft(t *testing.T) {
 		t.Errorf("remount reports %+v", r)
 	}
 	if after := inside(t, c, "grep", " /var/lib/lxc/lxcfs ", "/proc/self/mountinfo"); after != before {
-		t.Errorf("the mount was %s and is %s", before, after)
+		t.Errorf("got mount %s, want %s", after, before)
 	}
 }

@@ -21,9 +21,9 @@ import (
 // attackTime is the minimum duration of an attack, which has at least three rounds.
 const attackTime = 3 * time.Second
 
-// TestSwapRace shifts and unshifts a tree while a process of its owner swaps directories for links
-// to a directory outside, moves them, and makes hard links to and from outside. Nothing outside may
-// change.
+// TestSwapRace checks that nothing outside a tree changes when it is shifted and unshifted while a
+// process of its owner swaps directories for links to a directory outside, moves them, and creates
+// hard links to and from outside.
 func TestSwapRace(t *testing.T) {
 	for _, name := range []string{"tmpfs", "ext4"} {
 		if inVM() && name != "tmpfs" {
@@ -57,14 +57,14 @@ func TestSwapRace(t *testing.T) {
 					}
 				}
 				if text := diff(takeDump(t, outside, true), before); text != "" {
-					t.Fatalf("round %d has changed what is outside:\n%s", rounds, text)
+					t.Fatalf("round %d changed files outside:\n%s", rounds, text)
 				}
 			}
 			stop()
 			if err := removeTree(filepath.Join(root, "work")); err != nil {
 				t.Fatal(err)
 			}
-			// an unshift may have been interrupted
+			// An unshift may have been interrupted.
 			if r := call(t, "shift", "--user-remap", remap, root); r.code != 0 {
 				must(t, "unshift", "--keep-setid", root)
 			}
@@ -111,12 +111,12 @@ func startAttacker(t *testing.T, name string, args ...string) (stop func()) {
 		t.Fatal(err)
 	}
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
-		t.Fatalf("the attacker says %q, %v", line, err)
+		t.Fatalf("got %q, %v from the attacker, want ready", line, err)
 	}
 	end := func() {
 		in.Close()
 		cmd.Process.Kill()
-		cmd.Wait() // it was killed
+		cmd.Wait() // returns the signal
 	}
 	t.Cleanup(end)
 	return end
@@ -170,8 +170,8 @@ func exchange(a, b string) {
 	unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE) // see attack
 }
 
-// TestLateLink makes hard links after the links were counted, by a process that has a directory of
-// the tree open. Files outside may not change.
+// TestLateLink checks that files outside a tree do not change when a process with an open directory
+// of the tree creates hard links after the links were counted.
 func TestLateLink(t *testing.T) {
 	dir := named("tmpfs").newDir(t)
 	root := filepath.Join(dir, "root")
@@ -195,7 +195,7 @@ func TestLateLink(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the beginning of the shift", func() bool {
+	waitFor(t, "the shift to begin", func() bool {
 		_, err := getAttr(root, stateName)
 		return err == nil
 	})
@@ -225,9 +225,9 @@ func TestLateLink(t *testing.T) {
 // linkedFiles is the number of files that a linker replaces.
 const linkedFiles = 3000
 
-// TestLinkRace runs a process of a host user in a directory of the tree, which replaces the files
-// with links to a file outside as soon as the shift changes the directory. The tree must not be
-// shifted; with --force, the file outside must keep its owner.
+// TestLinkRace checks a tree with a process of a host user in it, which replaces files with links
+// to a file outside as soon as the shift changes their directory: the tree is not shifted, and with
+// --force the file outside keeps its owner.
 func TestLinkRace(t *testing.T) {
 	dir := named("ext4").newDir(t)
 	openToAll(t, dir)
@@ -258,8 +258,8 @@ func TestLinkRace(t *testing.T) {
 	stop()
 }
 
-// TestOccupants holds a tree by processes of another user in every way, except by the root
-// directory alone: the tree must not be shifted before they end.
+// TestOccupants checks that a tree is not shifted while processes of another user are in it in any
+// way, except only in its root directory.
 func TestOccupants(t *testing.T) {
 	for _, way := range []string{"cwd", "fd", "thread", "mount", "root"} {
 		t.Run(way, func(t *testing.T) {

@@ -124,9 +124,9 @@ func overlapping() []item {
 	return items
 }
 
-// TestCrash kills each change at each changing system call, and resumes it. The result must equal
-// that of an uninterrupted run, and until then no other user may enter the tree. Outside of make soak
-// each call is killed on one of the file systems, not on all.
+// TestCrash kills each change at each changing system call, and checks that the resumed change
+// gives the result of an uninterrupted one, and that until then no other user can enter the tree.
+// Outside of make soak each call is killed on one of the file systems.
 func TestCrash(t *testing.T) {
 	for _, c := range crashes() {
 		t.Run(c.name, func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestCrash(t *testing.T) {
 					checkDump(t, "resumed", takeDump(t, root, false), p.want)
 				}
 				if killed < 15/step {
-					t.Errorf("killed at %d calls only", killed)
+					t.Errorf("killed at only %d calls", killed)
 				}
 			})
 		})
@@ -173,8 +173,8 @@ func (c *crash) calls(f *fileSystem) (first, step int) {
 	return 1 + slices.Index(on, f.name)%step, step
 }
 
-// TestCrashTwice kills the resumed change again, for each pair of calls; outside of make soak, for
-// one in three.
+// TestCrashTwice is TestCrash with a second kill of the resumed change, for each pair of calls;
+// outside of make soak, for one in three.
 func TestCrashTwice(t *testing.T) {
 	few := func() []item {
 		return []item{directory(".", 0o755, 0, 0),
@@ -226,7 +226,7 @@ func TestCrashTwice(t *testing.T) {
 	}
 }
 
-// TestCrashTakenBack unshifts a tree whose shift was killed, which must restore it.
+// TestCrashTakenBack checks that unshift restores a tree whose shift was killed.
 func TestCrashTakenBack(t *testing.T) {
 	for _, c := range []crash{
 		{name: "shift", items: small, change: toRemap},
@@ -245,7 +245,7 @@ func TestCrashTakenBack(t *testing.T) {
 					if !p.kill(t, root, n) {
 						break
 					}
-					// it may have been killed before the record
+					// The kill may precede the record.
 					if r := call(t, "status", root); r.stdout != "none\n" && r.stdout != "mixed\n" {
 						must(t, "unshift", "--immutable", "clear", root)
 					}
@@ -256,8 +256,8 @@ func TestCrashTakenBack(t *testing.T) {
 	}
 }
 
-// TestCrashOpened kills an unshift in a tree that other users cannot reach, and opens the tree to
-// them: the unshift must not be resumed.
+// TestCrashOpened checks that an unshift that was killed is not resumed in a tree that has become
+// reachable for other users.
 func TestCrashOpened(t *testing.T) {
 	f := named("tmpfs")
 	dir := f.newDir(t)
@@ -283,14 +283,14 @@ func TestCrashOpened(t *testing.T) {
 		must(t, "unshift", "--drop-setid", root)
 		for name, line := range takeDump(t, root, false) {
 			if strings.Contains(line, "mode 104") || strings.Contains(line, "mode 106") {
-				t.Errorf("killed at %d: %s has kept a set-id bit: %s", n, name, line)
+				t.Errorf("killed at %d: %s has a set-id bit: %s", n, name, line)
 			}
 		}
 	}
 }
 
-// TestCrashSettled is TestCrash for a tree that was not changed recently, so that the names of its
-// files are not read again. Outside of make soak one call in three is killed.
+// TestCrashSettled is TestCrash for a tree without recent changes, whose names are not read again.
+// Outside of make soak one call in three is killed.
 func TestCrashSettled(t *testing.T) {
 	alone := func() []item { return append(small(), file("alone", 0o4755, 0, 0)) } // with one name
 	for _, c := range []crash{
@@ -340,7 +340,7 @@ func settle(t *testing.T, root string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "a tree that is not new",
+	waitFor(t, "the ctimes to age",
 		func() bool { return time.Now().UnixNano()-latest > int64(150*time.Millisecond) })
 }
 
@@ -350,11 +350,11 @@ type prepared struct {
 	fs   *fileSystem
 	dir  string
 	want dump
-	// before is the tree before the change.
+	// unchanged is the tree before the change.
 	unchanged dump
 }
 
-// prepare makes the change without interruption.
+// prepare makes the change without interruption, and keeps the trees before and after it.
 func (c crash) prepare(t *testing.T, f *fileSystem, dir string) *prepared {
 	t.Helper()
 	p := &prepared{crash: c, fs: f, dir: dir}
@@ -457,7 +457,7 @@ func readAs(uid int, path string) error {
 			done <- errno
 			return
 		}
-		// this also drops capabilities
+		// This also drops capabilities.
 		if _, _, errno := syscall.RawSyscall(unix.SYS_SETFSUID, uintptr(uid), 0, 0); errno != 0 {
 			done <- errno
 			return

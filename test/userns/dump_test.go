@@ -130,7 +130,7 @@ func checkDump(t *testing.T, what string, got, want dump) {
 	}
 }
 
-// diff returns the differences, "" if there are none.
+// diff returns the differences, or "".
 func diff(got, want dump) string {
 	var b strings.Builder
 	names := make(map[string]bool)

@@ -16,7 +16,7 @@ import (
 // fileSystem is a file system for tests, on a loop device or in memory.
 type fileSystem struct {
 	name string
-	// mkfs is the command line that creates it in a file, nil if it is in memory.
+	// mkfs is the command line that creates it in a file, or nil for one in memory.
 	mkfs []string
 	// hasAttrs reports whether it has extended attributes.
 	hasAttrs bool
@@ -61,7 +61,7 @@ func named(name string) *fileSystem {
 	panic("no file system " + name)
 }
 
-// mount mounts the file system. An error is that of the tests that use it.
+// mount mounts the file system. Tests that use it report an error.
 func (f *fileSystem) mount() {
 	f.dir = filepath.Join(shared.dir, f.name)
 	f.err = mountNew(f.dir, f.name, f.mkfs, size)
@@ -85,7 +85,7 @@ func (f *fileSystem) newDir(t *testing.T) string {
 	return dir
 }
 
-// mountForTest is mountNew for a test, at whose end the file system is unmounted.
+// mountForTest is mountNew until the test ends.
 func mountForTest(t *testing.T, dir, fsType string, mkfs []string, size int64) {
 	t.Helper()
 	if err := mountNew(dir, fsType, mkfs, size); err != nil {
@@ -138,7 +138,7 @@ func removeTree(dir string) error {
 	}
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err == nil && (d.IsDir() || d.Type().IsRegular()) {
-			setFlags(path, 0) // if it fails, so does the removal
+			setFlags(path, 0) // an error here fails the removal
 		}
 		return nil
 	})

@@ -28,8 +28,8 @@ const (
 	notOurs     = "was not written with this host's key"
 )
 
-// TestForgedState covers a state from an image. A state of a complete shift must not be trusted;
-// with a state of an interrupted shift nothing may be changed until it is removed.
+// TestForgedState checks that a state from an image is not trusted if it is that of a complete
+// shift, and that with that of an interrupted shift nothing is changed until it is removed.
 func TestForgedState(t *testing.T) {
 	const maps = `"to-uids":"0:100000:65535","to-gids":"0:100000:65535"`
 	const root = `"root":{"mode":493,"uid":0,"gid":0}`
@@ -42,9 +42,9 @@ func TestForgedState(t *testing.T) {
 		{"shifted, with a seal", `{"version":1,"phase":"shifted",` + maps + `}0123456789abcdef`, true},
 		{"shifted to others",
 			`{"version":1,"phase":"shifted","to-uids":"0:5000:9","to-gids":"0:5000:9"}`, true},
-		{"behind its last step", shifting + `,"step":1}`, false},
+		{"after its last step", shifting + `,"step":1}`, false},
 		{"at its only step", shifting + `}`, false},
-		{"on its way back", `{"version":1,"phase":"unshifting","run":1,` + root +
+		{"unshifting", `{"version":1,"phase":"unshifting","run":1,` + root +
 			`,"from-uids":"0:100000:65535","from-gids":"0:100000:65535"}`, false},
 		{"of later releases", `{"version":9,"phase":"shifted",` + maps + `}`, false},
 		{"no state", "\x00\xff\n", false},
@@ -91,9 +91,8 @@ func TestForgedState(t *testing.T) {
 	}
 }
 
-// TestForgedFlags covers recorded flags from an image: they must not be set on a file, no file may
-// be opened for them, and they must be removed. Names of earlier releases, which numbered paths,
-// are included.
+// TestForgedFlags checks that recorded flags from an image are removed without being set on a file
+// or a file being opened, also with the names of earlier releases, which numbered paths.
 func TestForgedFlags(t *testing.T) {
 	if inVM() {
 		return // its file systems have no flags
@@ -128,10 +127,10 @@ func TestForgedFlags(t *testing.T) {
 		t.Errorf("a file was opened: %d bytes, %v", n, err)
 	}
 	if flags, err := getFlags(filepath.Join(root, "victim")); err != nil || flags&immutable != 0 {
-		t.Errorf("victim has flags %x, %v", flags, err)
+		t.Errorf("got flags %x, %v of victim, want it not immutable", flags, err)
 	}
 	if attrs, err := describeAttrs(root); err != nil || strings.Contains(attrs, "flags") {
-		t.Errorf("the root directory has%s, %v", attrs, err)
+		t.Errorf("got attributes%s, %v of the root directory", attrs, err)
 	}
 	checkOwners(t, root, map[string]string{
 		"victim": "100000:100000", "null": "100000:100000", "fifo": "100000:100000",
@@ -148,7 +147,7 @@ func interrupt(t *testing.T, root string, items []item) []byte {
 		build(t, root, true, items)
 		r := traced(t, n, "shift", "--jobs", "1", "--user-remap", remap, root)
 		if !r.Killed {
-			t.Fatalf("bin/suid has no record at any time: %+v", r)
+			t.Fatalf("no kill left a record of bin/suid: %+v", r)
 		}
 		if value, err := getAttr(filepath.Join(root, "bin/suid"), recordName); err == nil {
 			return value
@@ -156,8 +155,8 @@ func interrupt(t *testing.T, root string, items []item) []byte {
 	}
 }
 
-// TestCopiedRecord copies the record of a file to another file before the interrupted shift
-// resumes: the other file must not get the mode of the first.
+// TestCopiedRecord checks that a file with the record of another file does not get its mode when
+// the interrupted shift is resumed.
 func TestCopiedRecord(t *testing.T) {
 	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	record := interrupt(t, root, append(small(), file("done", 0o755, 100000, 100000)))
@@ -173,7 +172,7 @@ func TestCopiedRecord(t *testing.T) {
 		"plain": "mode 100644 ", "done": "mode 100755 ", "bin/suid": "mode 104755 ",
 	} {
 		if !strings.HasPrefix(got[name], mode) || strings.Contains(got[name], recordName) {
-			t.Errorf("%s is %s", name, got[name])
+			t.Errorf("%s: got %s, want %s", name, got[name], mode)
 		}
 	}
 }
@@ -192,14 +191,14 @@ func copyTree(t *testing.T, from, to string) {
 			}
 			copied, err := getAttr(filepath.Join(to, path), name)
 			if err != nil || string(copied) != string(value) {
-				t.Fatalf("cp copies no trusted attributes: %v", err)
+				t.Fatalf("cp does not copy trusted attributes: %v", err)
 			}
 		}
 	}
 }
 
-// TestCopiedTree copies trees with all attributes, on the same host and file system: the records
-// must be valid only for the original. A copy of a half-shifted tree must keep its records.
+// TestCopiedTree checks that the records of a tree are not valid for a copy on the same host and
+// file system, and that a copy of a half-shifted tree is not changed.
 func TestCopiedTree(t *testing.T) {
 	base := named("tmpfs").newDir(t)
 	root, whole := filepath.Join(base, "root"), filepath.Join(base, "whole")
@@ -237,8 +236,7 @@ func checkAdopted(t *testing.T, root string) {
 	must(t, "unshift", root)
 }
 
-// TestUpgrade covers trees of releases without seals: a shifted tree, which is also unshifted with
-// its map, and a half-shifted one.
+// TestUpgrade checks shift and unshift of shifted and half-shifted trees of releases without seals.
 func TestUpgrade(t *testing.T) {
 	const maps = `"to-uids":"0:100000:65535","to-gids":"0:100000:65535"`
 	base := named("tmpfs").newDir(t)
@@ -254,7 +252,7 @@ func TestUpgrade(t *testing.T) {
 	setAttr(t, root, stateName, old)
 	must(t, "unshift", "--user-remap", remap, root)
 	if attrs, err := describeAttrs(root); err != nil || strings.Contains(attrs, stateName) {
-		t.Errorf("the root directory has%s, %v", attrs, err)
+		t.Errorf("got attributes%s, %v of the root directory", attrs, err)
 	}
 	half := filepath.Join(base, "half")
 	build(t, half, true, []item{
@@ -296,7 +294,8 @@ func checkHalf(t *testing.T, root string, forget func() error) {
 	must(t, "verify", root)
 }
 
-// TestLostKey covers a half-shifted tree whose state directory, with the key, is lost.
+// TestLostKey checks that a half-shifted tree whose state directory, with the key, is lost can be
+// recovered.
 func TestLostKey(t *testing.T) {
 	for _, name := range []string{"tmpfs", "ramfs"} {
 		t.Run(name, func(t *testing.T) {
@@ -333,8 +332,8 @@ func TestLostKey(t *testing.T) {
 	}
 }
 
-// TestOtherFileSystem covers two file systems of each type, whose root directories have the same
-// inode number, and mostly the same file handle: a record of one must not be trusted on the other.
+// TestOtherFileSystem checks that a record is not trusted on another file system of the same type,
+// whose root directory has the same inode number and mostly the same file handle.
 func TestOtherFileSystem(t *testing.T) {
 	for _, f := range fileSystems {
 		if !f.hasAttrs || inVM() && f.mkfs != nil {

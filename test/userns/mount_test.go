@@ -24,8 +24,8 @@ func mountPair(t *testing.T, dir string) (src, dst string) {
 	return src, dst
 }
 
-// TestMount makes idmapped mounts on each file system: the trees are seen shifted, and nothing
-// changes on the disk. Where they are unsupported, an error says so, or the tree is shifted.
+// TestMount checks idmapped mounts on each file system, which show the tree shifted and change
+// nothing on the disk, and the error and the fallback where they are unsupported.
 func TestMount(t *testing.T) {
 	onFileSystems(t, func(t *testing.T, f *fileSystem, dir string) {
 		src, dst := mountPair(t, dir)
@@ -51,7 +51,7 @@ func TestMount(t *testing.T) {
 		checkDump(t, "on the disk", takeDump(t, src, true), before)
 		// Files of the container's root belong to root on the disk; the host's root cannot create any.
 		if err := os.WriteFile(filepath.Join(dst, "new"), nil, 0o600); !errors.Is(err, unix.EOVERFLOW) {
-			t.Errorf("the host's root makes a file: %v", err)
+			t.Errorf("create a file as the host's root: %v, want EOVERFLOW", err)
 		}
 		checkRefused(t, call(t, "mount", "--user-remap", remap, dst, dst), 1, "mount_setattr")
 		checkRefused(t, call(t, "shift", "--user-remap", remap, dst), 1, "seen through an idmapped mount")
@@ -75,7 +75,7 @@ func checkSeen(t *testing.T, dir string) {
 	}
 }
 
-// TestMountRefused covers trees that cannot or must not be idmapped.
+// TestMountRefused checks that trees that cannot or must not be idmapped are refused.
 func TestMountRefused(t *testing.T) {
 	dir := named("tmpfs").newDir(t)
 	src, dst := mountPair(t, dir)
@@ -131,7 +131,7 @@ func TestMountRefused(t *testing.T) {
 	}
 }
 
-// TestMountOnOldKernels runs without the system calls of Linux 5.2 and 5.12.
+// TestMountOnOldKernels checks mount without the system calls of Linux 5.2 and 5.12.
 func TestMountOnOldKernels(t *testing.T) {
 	for name, calls := range map[string][]int{
 		"4.19": {unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT, unix.SYS_OPENAT2, unix.SYS_MOUNT_SETATTR,

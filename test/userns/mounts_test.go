@@ -16,7 +16,7 @@ import (
 	"palisade/test/ctr"
 )
 
-// TestMountsInside checks that mounts in the tree are not changed, even of the same file system,
+// TestMountsInside checks that mounts in the tree, even of the same file system, are not shifted,
 // and that the files that they hide are.
 func TestMountsInside(t *testing.T) {
 	onFileSystems(t, func(t *testing.T, f *fileSystem, dir string) {
@@ -77,7 +77,7 @@ func TestReadOnly(t *testing.T) {
 	shiftTree(t, seen)
 	if got := takeDump(t, root, false); !strings.Contains(got["bin/suid"],
 		"mode 104755 owner 100000:100000") {
-		t.Errorf("bin/suid is %s", got["bin/suid"])
+		t.Errorf("got bin/suid %s, want it shifted", got["bin/suid"])
 	}
 	must(t, "unshift", seen)
 	checkDump(t, "shifted back", takeDump(t, root, false), before)
@@ -132,7 +132,7 @@ func TestOverlay(t *testing.T) {
 			must(t, "shift", "--user-remap", remap, "--allow-copyup", merged)
 			got := takeDump(t, merged, false).withoutState(t, merged)
 			wanted := takeDump(t, want, false)
-			// the sizes and links of directories are the overlay's
+			// Sizes and links of directories are the overlay's.
 			for _, name := range []string{".", "bin"} {
 				got[name], wanted[name] = ownerOf(got[name]), ownerOf(wanted[name])
 			}
@@ -189,7 +189,7 @@ func TestRunningContainer(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer cmd.Wait() // it ends with its input
+	defer cmd.Wait() // exits at the end of its input
 	defer in.Close()
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		t.Fatal(err)
@@ -199,9 +199,9 @@ func TestRunningContainer(t *testing.T) {
 	must(t, "shift", "--user-remap", remap, "--force", rootfs)
 }
 
-// TestOverlayCrash covers an overlay with layers on two file systems, where a copied-up file gets a
-// new inode number. A shift that is killed at any system call must come to the same result, and a
-// second one must change nothing, even after the overlay is mounted again.
+// TestOverlayCrash checks that on an overlay with layers on two file systems, where a copied-up
+// file gets a new inode number, a shift that was killed at any system call gives the same result
+// when resumed, and a second one changes nothing, even after the overlay is mounted again.
 func TestOverlayCrash(t *testing.T) {
 	if inVM() {
 		return // its kernel has no ext4
@@ -238,7 +238,7 @@ func TestOverlayCrash(t *testing.T) {
 			}
 			must(t, "verify", merged)
 			got, wanted := takeDump(t, merged, false).withoutState(t, merged), takeDump(t, want, false)
-			// the sizes and links of directories are the overlay's
+			// Sizes and links of directories are the overlay's.
 			for _, name := range []string{".", "bin"} {
 				got[name], wanted[name] = ownerOf(got[name]), ownerOf(wanted[name])
 			}
@@ -260,7 +260,7 @@ func TestOverlayCrash(t *testing.T) {
 		}
 		if !r.Killed {
 			if n < 15 {
-				t.Errorf("killed at %d calls only", n-1)
+				t.Errorf("killed at only %d calls", n-1)
 			}
 			return
 		}

@@ -23,8 +23,8 @@ func callWithout(t *testing.T, calls []int, args ...string) result {
 	return runProgram(t, line[0], line[1:]...)
 }
 
-// TestOldKernels runs without system calls that old kernels lack, each alone and all together, as
-// with that of openEuler 20.03.
+// TestOldKernels checks shift, verify and unshift without system calls that old kernels lack, each
+// and all together, as on the kernel of openEuler 20.03.
 func TestOldKernels(t *testing.T) {
 	all := []int{
 		unix.SYS_OPEN_TREE, unix.SYS_OPENAT2, unix.SYS_STATX, unix.SYS_MOUNT_SETATTR, unix.SYS_FACCESSAT2,
@@ -75,13 +75,13 @@ func TestOldKernels(t *testing.T) {
 				t.Errorf("unshift: %+v", r)
 			}
 			if got := takeDump(t, root, false); got["bin/suid"] != before["bin/suid"] {
-				t.Errorf("shifted back, bin/suid is %s", got["bin/suid"])
+				t.Errorf("shifted back: got bin/suid %s, want %s", got["bin/suid"], before["bin/suid"])
 			}
 		})
 	}
 }
 
-// TestOldKernelFlags runs without statx, so that files must be opened for their flags.
+// TestOldKernelFlags checks flags without statx, when files must be opened to read them.
 func TestOldKernelFlags(t *testing.T) {
 	if inVM() {
 		return // its file systems have no flags
@@ -99,6 +99,6 @@ func TestOldKernelFlags(t *testing.T) {
 	}
 	if got := takeDump(t, root, true)["fixed"]; !strings.Contains(got, "owner 100000:100000") ||
 		!strings.Contains(got, "flags 80010") {
-		t.Errorf("fixed is %s", got)
+		t.Errorf("got fixed %s", got)
 	}
 }

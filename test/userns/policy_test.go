@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestUnmapped covers the policies for unmapped ids.
+// TestUnmapped checks the policies for unmapped ids.
 func TestUnmapped(t *testing.T) {
 	items := []item{
 		directory(".", 0o755, 0, 0), file("a", 0o4755, 65535, 0), file("b", 0o644, 1, 70000),
@@ -46,7 +46,7 @@ func TestUnmapped(t *testing.T) {
 		"c": "100001:100001"})
 	checkRefused(t, call(t, "verify", root), 1, "4 of 6 files do not match 100000:100000:65535: ",
 		"; uids that are not mapped: ", ids[0], ids[2], ids[3], "; gids that are not mapped: "+ids[1])
-	// Now only files with unmapped ids are left to change.
+	// Only files with unmapped ids remain to be changed.
 	r = must(t, "shift", "--user-remap", remap, "--unmapped", "squash=65534", root)
 	if !strings.HasPrefix(r.stdout, "changed 4 of 6 files") {
 		t.Errorf("stdout %q", r.stdout)
@@ -75,7 +75,7 @@ func checkOwners(t *testing.T, root string, want map[string]string) {
 	}
 }
 
-// TestLinkedOutside covers the policies for files with a name outside the tree.
+// TestLinkedOutside checks the policies for files with a name outside the tree.
 func TestLinkedOutside(t *testing.T) {
 	dir := named("tmpfs").newDir(t)
 	root, outside := filepath.Join(dir, "root"), filepath.Join(dir, "outside")
@@ -101,7 +101,7 @@ func TestLinkedOutside(t *testing.T) {
 	checkOwners(t, dir, map[string]string{"outside": "100000:100000"})
 }
 
-// TestProtected covers the policies for immutable and append-only files.
+// TestProtected checks the policies for immutable and append-only files.
 func TestProtected(t *testing.T) {
 	if inVM() {
 		return // its file systems have no flags
@@ -162,8 +162,7 @@ func TestCapsPolicies(t *testing.T) {
 	}
 }
 
-// TestForeignRecord covers a record that came with a file: it must not be trusted, and must be
-// removed.
+// TestForeignRecord checks that a record that came with a file is removed, and not trusted.
 func TestForeignRecord(t *testing.T) {
 	dir := named("tmpfs").newDir(t)
 	root, want := filepath.Join(dir, "root"), filepath.Join(dir, "want")
@@ -183,7 +182,7 @@ func TestForeignRecord(t *testing.T) {
 	checkDump(t, "shifted", takeDump(t, root, false).withoutState(t, root), takeDump(t, want, false))
 }
 
-// TestNestedRoot covers a tree that contains another shifted tree.
+// TestNestedRoot checks that a tree that contains another shifted tree is refused.
 func TestNestedRoot(t *testing.T) {
 	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	build(t, root, true, append(small(), directory("sub", 0o755, 0, 0), file("sub/f", 0o4755, 0, 0)))
@@ -194,7 +193,7 @@ func TestNestedRoot(t *testing.T) {
 	checkDump(t, "refused", takeDump(t, root, true), before)
 }
 
-// TestStatusGuesses covers trees without a record.
+// TestStatusGuesses checks the status of trees without a record.
 func TestStatusGuesses(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -219,9 +218,9 @@ func TestStatusGuesses(t *testing.T) {
 			t.Errorf("%s: %+v, want %s", tt.name, r, tt.want)
 		}
 		r = call(t, append(append([]string{"status", "--json"}, tt.args...), root)...)
-		var said struct{ Root, Status string }
-		if err := json.NewDecoder(bytes.NewReader([]byte(r.stdout))).Decode(&said); err != nil ||
-			said.Root != root || said.Status != tt.want || r.code != tt.code {
+		var status struct{ Root, Status string }
+		if err := json.NewDecoder(bytes.NewReader([]byte(r.stdout))).Decode(&status); err != nil ||
+			status.Root != root || status.Status != tt.want || r.code != tt.code {
 			t.Errorf("%s: %+v, %v", tt.name, r, err)
 		}
 		checkDump(t, tt.name, takeDump(t, root, true), before)

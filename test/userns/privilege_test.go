@@ -28,8 +28,8 @@ func privileged(t *testing.T) (dir, root string) {
 	return dir, root
 }
 
-// TestUnshiftPrivileged unshifts trees in which a container's root has left privileged programs:
-// these may become the host's only if no other user can execute them, or with --keep-setid.
+// TestUnshiftPrivileged checks that unshift makes privileged programs that a container's root has
+// left the host's only if no other user can execute them, or with --keep-setid.
 func TestUnshiftPrivileged(t *testing.T) {
 	names := []string{`"suid"`, `"user"`, `"sgid"`, `"caps"`}
 	t.Run("refused", func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestUnshiftPrivileged(t *testing.T) {
 		must(t, "unshift", root)
 		checkOwners(t, root, kept)
 		if line := takeDump(t, root, false)["suid"]; !strings.Contains(line, "mode 104755") {
-			t.Errorf("the bit is gone: %s", line)
+			t.Errorf("the set-id bit is gone: %s", line)
 		}
 	})
 	t.Run("nothing privileged", func(t *testing.T) {
@@ -88,8 +88,8 @@ func TestUnshiftPrivileged(t *testing.T) {
 	})
 }
 
-// TestHostCapsNeedPrivacy covers --caps v2, which makes capabilities that a container's root has
-// given to programs valid on the host, for a shifted tree and for an overlay.
+// TestHostCapsNeedPrivacy checks that --caps v2, which makes capabilities that a container's root
+// has given to programs valid on the host, is refused for trees that other users can reach.
 func TestHostCapsNeedPrivacy(t *testing.T) {
 	dir, root := privileged(t)
 	v2 := []string{"shift", "--user-remap", remap, "--caps", "v2", root}

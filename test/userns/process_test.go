@@ -58,8 +58,8 @@ func TestLock(t *testing.T) {
 	if err := waiting.Start(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "a process that waits for the lock", func() bool {
-		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", waiting.Process.Pid)) // it may just start
+	waitFor(t, "the process to open the lock", func() bool {
+		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", waiting.Process.Pid)) // the pattern is valid
 		for _, fd := range fds {
 			if target, _ := os.Readlink(fd); target == lock.Name() {
 				return true
@@ -75,7 +75,7 @@ func TestLock(t *testing.T) {
 	checkOwners(t, root, map[string]string{"plain": "7:7"})
 }
 
-// TestAtOnce starts several processes at the same time: the tree must be shifted once.
+// TestAtOnce checks that several concurrent processes shift a tree once.
 func TestAtOnce(t *testing.T) {
 	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	build(t, root, true, everything())
@@ -139,7 +139,7 @@ func TestSignal(t *testing.T) {
 				return unix.Stat(root, &st) == nil && st.Mode&0o7777 == 0o700 ||
 					unix.Kill(cmd.Process.Pid, 0) != nil || hasEnded(cmd.Process.Pid)
 			})
-			cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+			cmd.Process.Signal(syscall.SIGTERM) // may have exited
 			err := cmd.Wait()
 			if err == nil {
 				must(t, map[string]string{"shift": "unshift", "unshift": "shift"}[verb], "--user-remap", remap,
@@ -235,7 +235,7 @@ func TestSubordinateIDs(t *testing.T) {
 	shiftTree(t, root)
 	must(t, "unshift", root)
 	if after := look(); after != before {
-		t.Errorf("before: %s\nafter: %s", before, after)
+		t.Errorf("got %s, want %s", after, before)
 	}
 }
 

@@ -12,10 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Roles that the test program plays if its first argument is roleMark. Others are for the role.
+// roleMark with the name of a role, as the first argument, makes the test program play the role, to
+// which it passes the other arguments.
 const roleMark = "--role="
 
-// playRole plays a role if the first argument asks for one.
+// playRole plays the role in the first argument, if there is one.
 func playRole() (code int, done bool) {
 	if len(os.Args) < 2 || !strings.HasPrefix(os.Args[1], roleMark) {
 		return 0, false
@@ -68,8 +69,7 @@ func runLimited(line []string) error {
 	return syscall.Exec(line[0], line, os.Environ())
 }
 
-// sitInRoot makes a directory the root directory of the process, and waits for the end of its
-// input.
+// sitInRoot changes the root directory of the process, and waits for the end of its input.
 func sitInRoot(root string) error {
 	if err := unix.Chroot(root); err != nil {
 		return err

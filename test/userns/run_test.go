@@ -52,7 +52,7 @@ func call(t *testing.T, args ...string) result {
 
 func runProgram(t *testing.T, program string, args ...string) result {
 	t.Helper()
-	// also for calls in t.Cleanup
+	// Calls in t.Cleanup must work, too.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
@@ -94,7 +94,7 @@ func checkRefused(t *testing.T, r result, code int, texts ...string) {
 	}
 	for _, text := range texts {
 		if !strings.Contains(r.stderr, text) {
-			t.Errorf("stderr does not have %q: %s", text, r.stderr)
+			t.Errorf("got stderr %q, want %q in it", r.stderr, text)
 		}
 	}
 }
@@ -110,16 +110,16 @@ func traced(t *testing.T, killAt int, args ...string) ctr.Traced {
 	return r
 }
 
-// waitFor polls a condition for at most 20 seconds.
+// waitFor polls a condition, and fails the test with its description after 20 seconds.
 func waitFor(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !condition(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 20 s", what)
+			t.Fatalf("timed out waiting for: %s", what)
 		}
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// lockThread binds the goroutine to its thread, which ends with it.
+// lockThread locks the goroutine to its thread, which ends with it.
 func lockThread() { runtime.LockOSThread() }

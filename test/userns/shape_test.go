@@ -15,8 +15,8 @@ import (
 	"palisade/test/ctr"
 )
 
-// TestDeep covers a path longer than PATH_MAX with a branch at each level, and a limit of open
-// files below the number of levels.
+// TestDeep checks a tree with a path longer than PATH_MAX and a branch at each level, with a limit
+// of open files below the number of levels.
 func TestDeep(t *testing.T) {
 	const levels = 500
 	name := "level-with-a-name-" + strings.Repeat("x", 40)
@@ -110,8 +110,8 @@ func removeDeep(t *testing.T, root, name string) {
 	}
 }
 
-// TestWide covers a directory with more entries than one read returns, including hard links, which
-// several workers share.
+// TestWide checks a directory with more entries than one read returns, including hard links, with
+// several workers.
 func TestWide(t *testing.T) {
 	files := ctr.Repeat(30_000, 100_000)
 	if inVM() {
@@ -197,13 +197,13 @@ func TestFullDisk(t *testing.T) {
 	checkRefused(t, call(t, "shift", "--user-remap", remap, root), 1, `"suid"`, "no space left",
 		"run the same command again")
 	if got := takeDump(t, root, true)["suid"]; got != before["suid"] {
-		t.Errorf("suid is %s, want %s", got, before["suid"])
+		t.Errorf("got suid %s, want %s", got, before["suid"])
 	}
 	checkOwners(t, root, map[string]string{"plain": "100000:100000"})
 	free(2)
 	shiftTree(t, root)
 	if got := takeDump(t, root, false)["suid"]; !strings.HasPrefix(got,
 		"mode 104755 owner 100000:100000") {
-		t.Errorf("suid is %s", got)
+		t.Errorf("got suid %s, want it shifted", got)
 	}
 }

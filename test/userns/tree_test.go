@@ -43,7 +43,7 @@ func shifted(items []item) []item {
 				value = caps3(mapped(root))
 			case accessName, deflName:
 				value = slices.Clone(value)
-				// the entries of acl for the user and the group
+				// The entries for the user and the group.
 				for _, at := range []int{4 + 8 + 4, 4 + 3*8 + 4} {
 					binary.LittleEndian.PutUint32(value[at:], mapped(binary.LittleEndian.Uint32(value[at:])))
 				}
@@ -70,8 +70,7 @@ func (d dump) withoutState(t *testing.T, root string) dump {
 	return c
 }
 
-// TestEverything shifts files of each kind, checks all of their properties, and unshifts them
-// again.
+// TestEverything checks all properties of files of each kind after shift and unshift.
 func TestEverything(t *testing.T) {
 	onFileSystems(t, func(t *testing.T, f *fileSystem, dir string) {
 		root, want := filepath.Join(dir, "root"), filepath.Join(dir, "want")
@@ -84,7 +83,7 @@ func TestEverything(t *testing.T) {
 		build(t, root, f.hasAttrs, items)
 		build(t, want, f.hasAttrs, shifted(items))
 		before := takeDump(t, root, false)
-		settle(t, root) // so that names are not read again; in other tests they are
+		settle(t, root) // so that names are not read again, unlike in other tests
 		shiftTree(t, root)
 		got := takeDump(t, root, false)
 		if f.hasAttrs {
@@ -95,13 +94,13 @@ func TestEverything(t *testing.T) {
 		}
 		checkDump(t, "shifted", got, takeDump(t, want, false))
 		if r := must(t, "verify", root); !strings.Contains(r.stdout, "files match 100000:100000:65535") {
-			t.Errorf("verify says %q", r.stdout)
+			t.Errorf("verify: got %q", r.stdout)
 		}
 		if r := must(t, "status", root); r.stdout != "shifted 100000:100000:65535\n" {
-			t.Errorf("status says %q", r.stdout)
+			t.Errorf("status: got %q", r.stdout)
 		}
 		must(t, "unshift", root)
-		for _, back := range []string{"hosts", "half"} { // which had shifted ids before
+		for _, back := range []string{"hosts", "half"} { // had shifted ids before
 			line := before[back]
 			before[back] = strings.NewReplacer("100000:100000", "0:0", "0:100000", "0:0").Replace(line)
 		}
@@ -111,7 +110,7 @@ func TestEverything(t *testing.T) {
 		}
 		checkDump(t, "shifted back", takeDump(t, root, false), before)
 		if r := must(t, "status", root); r.stdout != "none\n" {
-			t.Errorf("status says %q", r.stdout)
+			t.Errorf("status: got %q", r.stdout)
 		}
 		checkStateDir(t, 0)
 	})
@@ -122,11 +121,12 @@ func checkStateDir(t *testing.T, want int) {
 	t.Helper()
 	entries, err := os.ReadDir(stateDir(t))
 	if err != nil || len(entries) != want+1 {
-		t.Errorf("the state directory has %v, %v", entries, err)
+		t.Errorf("got state directory %v, %v, want %d entries and the key", entries, err, want)
 	}
 }
 
-// TestSubvolume covers a subvolume of btrfs: it has another device number, but belongs to the tree.
+// TestSubvolume checks that a subvolume of btrfs, which has another device number, is shifted with
+// the tree.
 func TestSubvolume(t *testing.T) {
 	if inVM() {
 		return // its kernel has no btrfs
@@ -150,12 +150,12 @@ func TestSubvolume(t *testing.T) {
 	after := takeDump(t, root, false)
 	for _, name := range []string{".", "sub", "sub/suid", "sub/suid2"} {
 		if !strings.Contains(after[name], " owner 100000:100000 ") {
-			t.Errorf("%s is %s", name, after[name])
+			t.Errorf("got %s %s, want owner 100000:100000", name, after[name])
 		}
 	}
 	if got, want := after["sub/suid"], fmt.Sprintf("%s=%x", capsName,
 		caps3(100000)); !strings.Contains(got, "mode 104755") || !strings.Contains(got, want) {
-		t.Errorf("sub/suid is %s", got)
+		t.Errorf("got sub/suid %s, want mode 104755 and %s", got, want)
 	}
 	must(t, "unshift", root)
 	checkDump(t, "shifted back", takeDump(t, root, false), before)
@@ -169,8 +169,8 @@ func TestSubvolume(t *testing.T) {
 	checkDump(t, "with a read-only snapshot", takeDump(t, root, true), before)
 }
 
-// TestCapabilitiesWork checks that the capabilities of a shifted file are valid in the container
-// only.
+// TestCapabilitiesWork checks that the capabilities of a shifted file are valid only in the
+// container.
 func TestCapabilitiesWork(t *testing.T) {
 	root := named("tmpfs").newDir(t)
 	openToAll(t, root)
@@ -210,7 +210,7 @@ func TestCapabilitiesWork(t *testing.T) {
 		cmd.Args[0], cmd.SysProcAttr = "cat", tt.attr
 		out, err := cmd.CombinedOutput()
 		if err != nil || !strings.Contains(string(out), tt.want) {
-			t.Errorf("on the %s: %v, no %q in %s", tt.where, err, tt.want, out)
+			t.Errorf("%s: got %s, %v, want %q", tt.where, out, err, tt.want)
 		}
 	}
 }
@@ -224,23 +224,23 @@ func TestTwice(t *testing.T) {
 		shiftTree(t, root)
 		before := takeDump(t, root, true)
 		r := traced(t, 0, "shift", "--user-remap", remap, root)
-		// one call creates the lock file
+		// One call creates the lock file.
 		if r.Code != 0 || r.Calls > 1 || !strings.HasPrefix(r.Stdout, "changed 0 of ") {
-			t.Errorf("the second run: %+v", r)
+			t.Errorf("second shift: %+v", r)
 		}
-		checkDump(t, "the second run", takeDump(t, root, true), before)
+		checkDump(t, "second shift", takeDump(t, root, true), before)
 		must(t, "unshift", root)
 		before = takeDump(t, root, true)
 		r = traced(t, 0, "unshift", "--user-remap", remap, root)
 		if r.Code != 0 || r.Calls > 1 || !strings.HasPrefix(r.Stdout, "changed 0 of ") {
-			t.Errorf("the second run back: %+v", r)
+			t.Errorf("second unshift: %+v", r)
 		}
-		checkDump(t, "the second run back", takeDump(t, root, true), before)
+		checkDump(t, "second unshift", takeDump(t, root, true), before)
 	})
 }
 
-// TestAttributesAreReadOnce counts system calls in a tree that was not changed recently: the second
-// pass must not look again at the attributes of files that have none to change.
+// TestAttributesAreReadOnce checks that in a tree without recent changes the second pass does not
+// read again the attributes of files that have none to change.
 func TestAttributesAreReadOnce(t *testing.T) {
 	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	buildMany(t, root)
@@ -258,9 +258,9 @@ func TestAttributesAreReadOnce(t *testing.T) {
 		return r.Calls
 	}
 	once := count("shift", "--user-remap", remap, "--dry-run")
-	// Directories are read again; 30 files are special.
+	// Directories and the 30 set-id files are read again.
 	if twice := count("shift", "--user-remap", remap); twice > once+100 || once < 30_000 {
-		t.Errorf("%d calls for the first pass, %d for both", once, twice)
+		t.Errorf("got %d calls for both passes, want at most %d", twice, once+100)
 	}
 	must(t, "verify", root)
 }

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestUsage covers errors of use: one line on stderr, exit code 2 for errors in the command line,
-// and no change.
+// TestUsage checks that usage errors give one line on stderr and exit code 2, other errors exit
+// code 1, and that nothing is changed.
 func TestUsage(t *testing.T) {
 	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	build(t, root, true, small())

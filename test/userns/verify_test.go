@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestVerifyNames checks that verify names the wrong files, counts each once, however many names
-// and wrong ids it has, and lists uids and gids apart.
+// TestVerifyNames checks that verify names the wrong files, counts a file with several names and
+// wrong ids once, and lists uids and gids separately.
 func TestVerifyNames(t *testing.T) {
 	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	build(t, root, true, []item{
@@ -42,8 +42,8 @@ func TestVerifyNames(t *testing.T) {
 		`; uids that are not mapped: 300000 of "d/both"; gids that are not mapped: 300001 of "d/both"`)
 }
 
-// TestSmallerOffset checks a shifted tree against a smaller offset: the advice counts ids as the
-// container does, and following it helps.
+// TestSmallerOffset checks that check recommends an offset, in ids of the container, that works if
+// the given one is too small for a shifted tree.
 func TestSmallerOffset(t *testing.T) {
 	root := filepath.Join(named("tmpfs").newDir(t), "root")
 	build(t, root, true, []item{
@@ -64,8 +64,8 @@ func TestSmallerOffset(t *testing.T) {
 	must(t, "check", "--user-remap", "200000:200000:3001", root)
 }
 
-// TestGraph checks the directories of an iSulad that has no container of lcr yet, then follows the
-// advice.
+// TestGraph checks that check recommends directories for an iSulad without containers of lcr, and
+// that the recommendation works.
 func TestGraph(t *testing.T) {
 	dir := named("tmpfs").newDir(t)
 	root, graph := filepath.Join(dir, "root"), filepath.Join(dir, "isulad")

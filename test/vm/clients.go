@@ -21,7 +21,7 @@ fi
 echo "` + resultMark + `clients $code"
 `
 
-// addClients compiles the tests of test/clients, and makes a disk with the clients' packages.
+// addClients compiles the tests of test/clients, and creates a disk with the clients' packages.
 func (g *guest) addClients(ctx context.Context, disk, run string) error {
 	if err := g.compile(ctx, "./test/clients"); err != nil {
 		return err
@@ -43,7 +43,7 @@ func (g *guest) addClients(ctx context.Context, disk, run string) error {
 	args := []string{"test/vm/usr.sh", disk, "bsdutils", "htop", "libgcc-s1", "libstdc++6",
 		"ncurses-base", "nodejs", "numactl", "python3-minimal", "python3-psutil", version + "-minimal",
 		"lib" + version + "-minimal", "lib" + version + "-stdlib", "rsync", "sysstat", javaPackage}
-	// java finds its configuration by links to /etc, which is share in containers.
+	// java's configuration is behind links to /etc, which is /usr/share of the disk in containers.
 	config, err := filepath.Glob("/etc/java-*")
 	if err != nil {
 		return err

@@ -16,24 +16,24 @@ import (
 //go:embed init.sh
 var initScript string
 
-// guest is the guest's root file system while it is put together.
+// guest builds the guest's root file system.
 type guest struct {
 	root   string
 	kernel kernel
 	mode   string
 	// script runs the tests.
 	script strings.Builder
-	// disks are the images of the guest's disks.
+	// disks lists the images of the guest's disks.
 	disks []string
 }
 
-// addDisk gives the guest a disk, and returns its device.
+// addDisk adds a disk, and returns its device in the guest.
 func (g *guest) addDisk(image string) (device string) {
 	g.disks = append(g.disks, image)
 	return "/dev/vd" + string(rune('a'+len(g.disks)-1))
 }
 
-// addTest compiles the tests of a package, and has them run in a directory with their test data.
+// addTest compiles the tests of a package, and adds them to the script.
 func (g *guest) addTest(ctx context.Context, pkg, run string) error {
 	name := filepath.Base(pkg)
 	if err := g.compile(ctx, pkg); err != nil {
@@ -76,7 +76,7 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// pack completes the file system and packs it into an initramfs.
+// pack completes the file system, and packs it into an initramfs.
 func (g *guest) pack(ctx context.Context, initrd string) error {
 	for _, dir := range []string{"bin", "dev", "etc", "lib/modules", "mnt", "proc", "root", "run", "sys", "tmp", "usr/bin", "sbin", "var/lib"} {
 		if err := os.MkdirAll(filepath.Join(g.root, dir), 0o755); err != nil {
@@ -126,10 +126,10 @@ func (g *guest) addModules() (string, error) {
 	return load.String(), nil
 }
 
-// sharedLibrary finds the paths in ldd's output.
+// sharedLibrary matches the paths in the output of ldd.
 var sharedLibrary = regexp.MustCompile(`(?m)(?:=> |^\s+)(/\S+)`)
 
-// addProgram copies a program of this machine, and the shared libraries that it needs, to the same paths in the guest.
+// addProgram copies a program of this machine to /bin, and its shared libraries to their paths.
 func (g *guest) addProgram(ctx context.Context, name string) error {
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -140,7 +140,7 @@ func (g *guest) addProgram(ctx context.Context, name string) error {
 	}
 	out, err := exec.CommandContext(ctx, "ldd", path).Output()
 	if err != nil {
-		return nil // it is static
+		return nil // static
 	}
 	for _, found := range sharedLibrary.FindAllStringSubmatch(string(out), -1) {
 		if err := copyFile(found[1], filepath.Join(g.root, found[1])); err != nil {

@@ -1,5 +1,6 @@
 #!/bin/busybox sh
-# The first process of the guest. Runtimes need pivot_root, which an initramfs does not allow: first everything goes to a tmpfs.
+# The init of the guest. It copies the initramfs to a tmpfs: runtimes need pivot_root, which an
+# initramfs does not support.
 if [ "$1" != moved ]; then
 	/bin/busybox mkdir -p /new
 	/bin/busybox mount -t tmpfs -o size=90% tmpfs /new
@@ -41,7 +42,7 @@ v2)
 	fi
 	;;
 esac
-# A swap of 512 MiB.
+# 512 MiB of swap.
 if [ -e /sys/block/zram0 ]; then
 	echo 512M >/sys/block/zram0/disksize
 	mkswap /dev/zram0 >/dev/null && swapon /dev/zram0

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// modules are loaded in the guest, with those that they need.
+// modules lists the modules that are loaded in the guest, with their dependencies.
 var modules = []string{"fuse", "overlay", "loop", "lzo", "lzo-rle", "zram", "virtio_pci", "virtio_blk", "ext4", "crc32c_generic"}
 
 // kernel is an unpacked kernel package.
@@ -20,7 +20,8 @@ type kernel struct {
 	image, modules string
 }
 
-// fetchKernel downloads and unpacks the kernel that Debian's linux-image-cloud-amd64 depends on, unless cache has it.
+// fetchKernel returns the kernel that Debian's linux-image-cloud-amd64 depends on. It downloads and
+// unpacks it unless cache has it.
 func fetchKernel(ctx context.Context, cache string) (kernel, error) {
 	cache, err := filepath.Abs(cache)
 	if err != nil {
@@ -40,7 +41,7 @@ func fetchKernel(ctx context.Context, cache string) (kernel, error) {
 	_, rest, ok := strings.Cut(out, "Depends: ")
 	name := strings.TrimSpace(strings.SplitN(rest, "\n", 2)[0])
 	if !ok || name == "" {
-		return kernel{}, errors.New("apt-cache knows no linux-image-cloud-amd64: run apt-get update")
+		return kernel{}, errors.New("apt-cache does not find linux-image-cloud-amd64: run apt-get update")
 	}
 	if _, err := output(ctx, cache, "apt-get", "--option", "Acquire::Retries=3", "download", name); err != nil {
 		return kernel{}, err
@@ -78,7 +79,7 @@ func findKernel(dir string) (kernel, error) {
 	return kernel{images[0], filepath.Join(dir, "lib/modules", version)}, nil
 }
 
-// moduleFiles are the files of the modules and of those that they need, in the order in which insmod needs them.
+// moduleFiles returns the files of the modules and their dependencies, in the order for insmod.
 func (k kernel) moduleFiles() ([]string, error) {
 	f, err := os.Open(filepath.Join(k.modules, "modules.dep"))
 	if err != nil {
@@ -93,7 +94,7 @@ func (k kernel) moduleFiles() ([]string, error) {
 			continue
 		}
 		fields := strings.Fields(needs)
-		slices.Reverse(fields) // modules.dep has what is needed first last
+		slices.Reverse(fields) // modules.dep lists the first to load last
 		for _, path := range append(fields, file) {
 			if !slices.Contains(files, path) {
 				files = append(files, path)
@@ -103,7 +104,7 @@ func (k kernel) moduleFiles() ([]string, error) {
 	return files, nil
 }
 
-// output runs a program in dir and returns what it prints.
+// output runs a program in dir and returns its output.
 func output(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir

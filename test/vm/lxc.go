@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// lxcScript runs the tests of test/lxc, with what is on the disk as /usr.
+// lxcScript runs the tests of test/lxc, with the disk as /usr.
 const lxcScript = `mount -t ext4 -o ro %s /usr
 cd /tests/lxc && PATH=/usr/sbin:/usr/bin:/bin PALISADE_HOOKS=/tests/hooks ./lxc.test -test.v -test.run '%s'
 code=$?
@@ -15,8 +15,8 @@ cd / && umount /usr
 echo "` + resultMark + `lxc $code"
 `
 
-// addLXC compiles the tests of test/lxc, and makes a disk with a /usr in which LXC, systemd and
-// upstream's lxcfs are.
+// addLXC compiles the tests of test/lxc, and creates a disk with a /usr with LXC, systemd and
+// Debian's lxcfs.
 func (g *guest) addLXC(ctx context.Context, disk, run string) error {
 	if err := g.compile(ctx, "./test/lxc"); err != nil {
 		return err

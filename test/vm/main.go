@@ -1,6 +1,6 @@
-// Command vm runs tests in a virtual machine with Debian's kernel and cgroup v2 (or v1, or both), which the machine at hand
-// may not have. Everything that the tests need lies in the guest's memory. The test binaries' output is copied to stdout;
-// the exit code is 0 only if each of them said at its end that it has passed.
+// Command vm runs tests in a virtual machine with Debian's kernel and cgroup v2 (or v1, or both),
+// which this machine may lack. It copies the output of the test binaries to stdout, and exits with
+// 0 only if all of them have passed.
 package main
 
 import (
@@ -16,14 +16,14 @@ import (
 	"time"
 )
 
-// options are what the command line says.
+// options holds the values of the flags.
 type options struct {
 	mode, run, toolkit, userns, remap, clients, lxc, packages, cache, e2e string
 	memory                                                                int
 	quick                                                                 bool
 }
 
-// quick has the tests of each suite that depend most on cgroup v2 or on an old kernel.
+// quick has the tests of each suite that depend most on cgroup v2 or an old kernel.
 var quick = map[string]string{
 	"run":      "^Test(V2|EveryFile|Nested|Update|MemoryHog)",
 	"toolkit":  "^Test(Hook|OldKernels)$",
@@ -34,7 +34,7 @@ var quick = map[string]string{
 	"packages": "",
 }
 
-// setQuick replaces the values of the flags that the command line does not set by those of quick.
+// setQuick sets the flags that the command line does not set to the values of quick.
 func setQuick() error {
 	isSet := make(map[string]bool)
 	flag.Visit(func(f *flag.Flag) { isSet[f.Name] = true })
@@ -49,37 +49,38 @@ func setQuick() error {
 	return nil
 }
 
-// fast are the integration tests that are worth their time under an emulated CPU.
+// fast matches the integration tests that are worth their time with an emulated CPU.
 const fast = "^Test(V2|EveryFile|Readers$|InitMoves|SharedPID|HostPID|Update|MemoryHog|Disks|WorkerPrivileges|WorkerHangs|KeptMount|ContainerFigures|Nested|Sizes|SizeSurvives|Modes)"
 
-// fastToolkit are those of the tests of lxcfs-toolkit.
+// fastToolkit matches those of lxcfs-toolkit.
 const fastToolkit = "^Test(Hook|HookLeavesUsersMounts|RemountIsAtomic|KilledRemount|Nested|OldKernels|TopOnce)$"
 
-// fastUserns are those of the tests of userns-shift.
+// fastUserns matches those of userns-shift.
 const fastUserns = "^Test(Everything|Twice|CapabilitiesWork|MountsInside|ReadOnly|Overlay|OldKernels|SwapRace|LinkedOutside|AtOnce|Mount|MountOnOldKernels)$"
 
-// fastRemap are those of its hook and wrapper. On Linux 6.1 a tmpfs, where the guest's files are, cannot be mounted with mapped ids.
+// fastRemap matches those of its hook and wrapper. Linux 6.1 cannot idmap tmpfs, which holds the
+// guest's files.
 const fastRemap = "^Test(Hookspec|HalfShifted)$"
 
-// fastLXC are those with LXC, whose cgroups are others on v2.
+// fastLXC matches those with LXC, whose cgroups differ on v2.
 const fastLXC = "^Test(Layouts|Systemd|UserNamespaces)$"
 
 func main() {
 	var o options
-	flag.StringVar(&o.mode, "mode", "v2", "the cgroups of the guest: v2, hybrid or v1")
-	flag.StringVar(&o.run, "run", fast, "which integration tests are run")
-	flag.StringVar(&o.toolkit, "toolkit", fastToolkit, "which tests of lxcfs-toolkit are run")
-	flag.StringVar(&o.userns, "userns", fastUserns, "which tests of userns-shift are run")
-	flag.StringVar(&o.remap, "remap", fastRemap, "which tests of its hook and wrapper are run")
-	flag.StringVar(&o.clients, "clients", "^TestClients$", "which tests of real programs in containers are run")
-	flag.StringVar(&o.lxc, "lxc", fastLXC, "which tests with LXC are run")
+	flag.StringVar(&o.mode, "mode", "v2", "cgroups of the guest: v2, hybrid or v1")
+	flag.StringVar(&o.run, "run", fast, "integration tests to run")
+	flag.StringVar(&o.toolkit, "toolkit", fastToolkit, "tests of lxcfs-toolkit to run")
+	flag.StringVar(&o.userns, "userns", fastUserns, "tests of userns-shift to run")
+	flag.StringVar(&o.remap, "remap", fastRemap, "tests of its hook and wrapper to run")
+	flag.StringVar(&o.clients, "clients", "^TestClients$", "tests of programs in containers to run")
+	flag.StringVar(&o.lxc, "lxc", fastLXC, "tests with LXC to run")
 	flag.StringVar(&o.packages, "packages", "./internal/lxcfs/container,./internal/linux/cgroup,./internal/lxcfs/fusedev,./internal/lxcfs",
-		"whose unit tests are run besides")
-	flag.StringVar(&o.cache, "cache", ".cache/vm", "where the kernel is kept")
-	flag.IntVar(&o.memory, "memory", 2048, "the guest's memory in MiB")
-	flag.StringVar(&o.e2e, "e2e", "", "the directory with the packages (test/e2e/packages.sh) with which the end-to-end story is told, too")
-	timeout := flag.Duration("timeout", 40*time.Minute, "when the guest is stopped")
-	flag.BoolVar(&o.quick, "quick", false, "run only what depends most on cgroup v2 or on an old kernel")
+		"packages whose unit tests to run")
+	flag.StringVar(&o.cache, "cache", ".cache/vm", "directory that caches the kernel")
+	flag.IntVar(&o.memory, "memory", 2048, "memory of the guest in MiB")
+	flag.StringVar(&o.e2e, "e2e", "", "directory with packages (test/e2e/packages.sh): run the end-to-end test, too")
+	timeout := flag.Duration("timeout", 40*time.Minute, "time after which the guest is stopped")
+	flag.BoolVar(&o.quick, "quick", false, "run only the tests that depend most on cgroup v2 or an old kernel")
 	flag.Parse()
 	if o.quick {
 		if err := setQuick(); err != nil {

@@ -12,23 +12,23 @@ import (
 	"time"
 )
 
-// resultMark begins the line with which the guest tells how a test binary has ended.
+// resultMark begins a line with the exit code of a test binary.
 const resultMark = "palisade-result: "
 
-// fileMark begins the line before a file that the guest sends, and endMark the one behind it.
+// fileMark begins the line before a file that the guest sends, endMark is the line after it.
 const (
 	fileMark = "palisade-file: "
 	endMark  = "palisade-file-end"
 )
 
-// machine is what qemu is told.
+// machine is the configuration of qemu.
 type machine struct {
 	kernel, initrd string
 	disks          []string
 	memory         int
 }
 
-// boot runs the guest, copies what it prints, and fails unless each of the tests has passed.
+// boot runs the guest, copies its output, and fails unless all of the tests have passed.
 func boot(ctx context.Context, m machine, tests []string) error {
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
 		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "4", "-m", strconv.Itoa(m.memory),
@@ -65,7 +65,7 @@ func boot(ctx context.Context, m machine, tests []string) error {
 			fmt.Fprintln(file, line)
 			continue
 		}
-		if _, result, ok := strings.Cut(line, resultMark); ok { // a message of the kernel may stand before it
+		if _, result, ok := strings.Cut(line, resultMark); ok { // a kernel message may precede it
 			name, code, _ := strings.Cut(result, " ")
 			results[name] = code
 			continue
@@ -80,16 +80,16 @@ func boot(ctx context.Context, m machine, tests []string) error {
 	}
 	for _, name := range tests {
 		if code, ok := results[name]; !ok {
-			return fmt.Errorf("the guest ended before the tests of %s did", name)
+			return fmt.Errorf("the guest stopped before the tests of %s ended", name)
 		} else if code != "0" {
-			return fmt.Errorf("the tests of %s have failed", name)
+			return fmt.Errorf("the tests of %s failed", name)
 		}
 		fmt.Printf("ok  \t%s (guest)\n", name)
 	}
 	return nil
 }
 
-// create makes a file of dist/report.
+// create creates a file in dist/report.
 func create(name string) (*os.File, error) {
 	const dir = "dist/report"
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -99,7 +99,7 @@ func create(name string) (*os.File, error) {
 	return os.Create(filepath.Join(dir, filepath.Base(name)))
 }
 
-// isNoise tells what the firmware and the kernel print from what tests do.
+// isNoise reports whether a line is from the firmware or the kernel.
 func isNoise(line string) bool {
 	for _, prefix := range []string{"SeaBIOS", "iPXE", "Booting from", "\x1b", "[ "} {
 		if strings.HasPrefix(line, prefix) {

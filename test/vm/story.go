@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// story tells the end-to-end stories, with what is on the disk as /usr, and sends their reports.
+// story runs the end-to-end tests, with the disk as /usr, and sends their reports.
 const story = `mount -t ext4 -o ro %[2]s /usr
 cd /tests/e2e && PATH=/usr/sbin:/usr/bin:/bin PALISADE_PACKAGES=/usr/share PALISADE_REPORT=/tmp ./e2e.test -test.v -test.run '^Test(Story|Swap)$'
 code=$?
@@ -19,7 +19,8 @@ done
 echo "` + resultMark + `e2e $code"
 `
 
-// addStory compiles the story, and makes a disk with a /usr in which systemd, Docker, LXC and dpkg are, and the debs in packages.
+// addStory compiles the end-to-end tests, and creates a disk with a /usr with systemd, Docker, LXC,
+// dpkg and the debs in packages.
 func (g *guest) addStory(ctx context.Context, disk, packages string) error {
 	if err := g.compile(ctx, "./test/e2e"); err != nil {
 		return err
@@ -35,7 +36,7 @@ func (g *guest) addStory(ctx context.Context, disk, packages string) error {
 	return nil
 }
 
-// addEtc adds the files of /etc that name users and the distribution.
+// addEtc adds the files in /etc about users and the distribution.
 func (g *guest) addEtc() error {
 	for _, name := range []string{"/etc/passwd", "/etc/group", "/etc/os-release"} {
 		text, err := os.ReadFile(name)

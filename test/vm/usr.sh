@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes an image of a file system that has what programs need of this machine's /usr: usr.sh IMAGE PACKAGE... The directories
-# that the variable ADD names lie in its share.
+# Creates the image of a file system with the files of packages in this machine's /usr, and the
+# libraries that they need: usr.sh IMAGE PACKAGE... The directories in the variable ADD are copied
+# to its share.
 set -eu
 image=$1
 shift
@@ -18,7 +19,7 @@ trap 'rm -rf "$work"' EXIT
 	grep -v -e '/usr/bin/\(ctr\|containerd-stress\|docker-proxy\)$' -e /locale/ | while read -r file; do
 	[ -d "$file" ] && [ ! -L "$file" ] || [ ! -e "$file" ] && [ ! -L "$file" ] || echo "$file"
 done >"$work/files"
-# The libraries by the names under which they are looked for, and what those names are links to.
+# The libraries by the names by which they are looked up, and the targets of these links.
 while read -r file; do
 	[ -L "$file" ] || [ ! -x "$file" ] || echo "$file"
 done <"$work/files" | xargs ldd 2>/dev/null | sed -n 's,.*=> \(/[^ ]*\) .*,\1,p; s,^\t\(/[^ ]*\) (.*,\1,p' | sort -u | while read -r library; do

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Becomes the systemd of a root that root.sh has made: boot.sh ROOT MOUNT_CGROUPS. It wants namespaces for pids, mounts, the network and cgroups.
+# Executes systemd in a root of root.sh: boot.sh ROOT MOUNT_CGROUPS. Run it in new pid, mount,
+# network and cgroup namespaces.
 set -eu
 mount --make-rprivate /
 cd "$1"
@@ -16,7 +17,7 @@ ln -s /proc/self/fd dev/fd
 busybox ip link set lo up
 
 sh -c "$2" sh "$PWD/sys/fs/cgroup"
-# In a chroot nobody may make a user namespace.
+# The kernel refuses user namespaces in a chroot.
 mkdir -p old
 pivot_root . old
 exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot . /bin/sh -c 'umount -l /old && rmdir /old &&

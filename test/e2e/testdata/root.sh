@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes a clean root that has the /usr of another directory below its own: root.sh ROOT USR
+# Creates a clean root whose /usr is an overlay on another directory: root.sh ROOT USR
 set -eu
 root=$1 usr=$2
 mount -t tmpfs -o mode=755 tmpfs "$root"
@@ -8,13 +8,13 @@ mkdir -p usr etc/systemd/system etc/docker var/lib/dpkg/info var/lib/dpkg/update
 touch var/lib/dpkg/status
 for link in bin sbin lib lib64; do ln -s usr/$link $link; done
 mount -t overlay -o "lowerdir=$usr,upperdir=$root/upper,workdir=$root/work" overlay usr
-# Nothing of this machine's lxcfs, nor of what was installed by hand.
+# Without this machine's lxcfs and files installed by hand.
 rm -rf usr/bin/lxcfs usr/lib/systemd/system/lxcfs.service usr/lib/*/lxcfs usr/share/lxcfs usr/share/lxc/config/common.conf.d/00-lxcfs.conf usr/local/*
 cp /etc/passwd /etc/group etc/
 cp /etc/os-release etc/ 2>/dev/null || echo ID=palisade >etc/os-release
 echo 0123456789abcdef0123456789abcdef >etc/machine-id
 echo '127.0.0.1 localhost' >etc/hosts
-# What a machine of its own has, and this one has not; and what would be done to this machine's kernel.
+# Units that need a real machine, or would change this machine's kernel.
 for unit in dbus.service dbus.socket getty.target systemd-logind.service systemd-user-sessions.service systemd-ask-password-wall.path \
 	systemd-ask-password-console.path systemd-initctl.socket systemd-update-utmp.service systemd-update-utmp-runlevel.service \
 	cryptsetup.target integritysetup.target veritysetup.target dev-hugepages.mount dev-mqueue.mount kmod-static-nodes.service \
@@ -25,12 +25,12 @@ for unit in dbus.service dbus.socket getty.target systemd-logind.service systemd
 	systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udev-trigger.service systemd-journal-flush.service tmp.mount; do
 	ln -s /dev/null etc/systemd/system/$unit
 done
-# Generators would look at it.
+# Generators would inspect this machine.
 mkdir -p etc/systemd/system-generators etc/containerd
 for generator in usr/lib/systemd/system-generators/*; do
 	ln -s /dev/null etc/systemd/system-generators/"${generator##*/}"
 done
-# Kubernetes and devices are nothing for Docker.
+# Docker does not need these plugins.
 cat >etc/containerd/config.toml <<'END'
 version = 2
 disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper"]

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Makes the namespaces of this process look like a host, and runs a program in them:
+# Sets up the namespaces of this process as a host, and runs a program in them:
 # host.sh DIR MOUNT_CGROUPS PROGRAM ARGUMENT... DIR is a directory for the changes to /usr and /etc.
 set -eu
 dir=$1 mount_cgroups=$2
 shift 2
 mount --make-rprivate /
 mount -t proc proc /proc
-# What other tests on this machine have mounted.
+# Mounts of other tests on this machine.
 while read -r _ point type _; do
 	[ "$type" != fuse.lxcfs ] || umount --lazy "$point"
 done </proc/mounts
@@ -21,16 +21,16 @@ for tree in usr etc; do
 	mkdir -p "$changes/upper" "$changes/work"
 	mount -t overlay -o "lowerdir=/$tree,upperdir=$changes/upper,workdir=$changes/work" overlay "/$tree"
 done
-# A user, and the ids that this one and root may map.
+# A user, and subordinate ids for the user and root.
 echo palisade-lxc:x:4001:4001::/nonexistent:/bin/sh >>/etc/passwd
 echo palisade-lxc:x:4001: >>/etc/group
 for file in subuid subgid; do
 	printf '%s:200000:65536\n' root palisade-lxc >>/etc/$file
 done
-# Upstream's lxcfs, beside which ours is installed.
+# Debian's lxcfs, which the tests replace.
 mkdir /usr/lib/palisade-lxc-rival
 cp -p /usr/bin/lxcfs /usr/lib/palisade-lxc-rival/lxcfs
-# The cgroups of LXC's containers and monitors lie beside the one of this process.
+# The cgroups of LXC's containers and monitors are siblings of this process's.
 umount --recursive /sys/fs/cgroup
 sh -c "$mount_cgroups" sh /sys/fs/cgroup
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
@@ -44,6 +44,6 @@ if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
 fi
 hostname palisade-lxc
 mount --make-rshared /
-# A shell that stays waits for the processes that LXC leaves to the first process.
+# Stay: the shell, as init, reaps the orphans of LXC.
 "$@"
 exit $?

@@ -1,5 +1,5 @@
-// Command evil is a program of a hostile container's root: "evil caps FILE" gives the file
-// CAP_SETUID, "evil show" prints the uids and capabilities of its process.
+// Command evil is a program for hostile containers: "evil caps FILE" gives the file CAP_SETUID,
+// "evil show" prints the uids and capabilities of its process.
 package main
 
 import (
