@@ -99,10 +99,10 @@ release: | go ## build packages twice, install, upgrade and remove them, and exe
 e2e-packages: | go
 	$(if $(E2E_PACKAGES),@:,GO=$(GO) test/e2e/packages.sh dist/e2e)
 
-e2e: e2e-packages ## tell the end-to-end story, from packages to nothing, on this machine's cgroups; needs root
+e2e: e2e-packages ## run the end-to-end story, from installation to removal, on this machine's cgroups; needs root
 	PALISADE_PACKAGES=$(CURDIR)/dist/e2e $(GO) test -tags integration,$(TAGS) -count=1 -timeout 10m -v ./test/e2e
 
-e2e-vm: e2e-packages ## tell it with cgroup v2 in a virtual machine
+e2e-vm: e2e-packages ## run it with cgroup v2 in a virtual machine
 	$(GO) run ./test/vm -run '' -toolkit '' -userns '' -remap '' -clients '' -lxc '' -packages '' -e2e dist/e2e
 
 vm: build ## run the tests with cgroup v2 in a virtual machine
@@ -125,7 +125,7 @@ cross: | go ## vet and build for the other processors that are supported
 		GOARCH=$$arch $(GO) vet ./cmd/... ./internal/... && \
 		GOARCH=$$arch $(BUILD) -o dist/$$arch/ ./cmd/... || exit 1; \
 		for program in $(COMMANDS); do \
-			grep -qF '$(VERSION)' dist/$$arch/$$program || { echo "dist/$$arch/$$program does not know its version" >&2; exit 1; }; \
+			grep -qF '$(VERSION)' dist/$$arch/$$program || { echo "dist/$$arch/$$program lacks its version" >&2; exit 1; }; \
 		done; \
 	done
 

@@ -56,7 +56,7 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// It outlives the time for fixtures.
+	// Not ctx, which ends with the setup.
 	if shared.daemon, err = ctr.StartDaemon(context.Background(), shared.lxcfs, dir); err != nil {
 		return nil, err
 	}

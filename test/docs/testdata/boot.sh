@@ -1,13 +1,17 @@
 #!/bin/bash
-# Becomes the systemd of a world of its own, which is this machine with the packages' files, and forgets what is written:
-# boot.sh BASE LAYER SESSION. It wants namespaces for pids, mounts, cgroups and the network.
+# Becomes the systemd of a machine that is this one with the files of LAYER, and is thrown away. It
+# only starts session.sh, with the directory SESSION as /run/session, and ends with its exit code:
+# boot.sh SESSION LAYER, in new namespaces for pids, mounts, cgroups and the network.
 set -eu
-base=$1 layer=$2 session=$3
+session=$1 layer=$2 base=$1/base
+repository=$(realpath "$(dirname "$0")/../../..")
+{ read -r cache && read -r modules && read -r go; } < <(go env GOCACHE GOMODCACHE GOROOT)
 mount --make-rprivate /
+mkdir "$base"
 mount -t tmpfs -o mode=755 tmpfs "$base"
 cd "$base"
 mkdir upper work root
-mount -t overlay -o "lowerdir=/,upperdir=upper,workdir=work" overlay root
+mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
 cd root
 cp -a "$layer/." .
 mount -t proc proc proc
@@ -18,55 +22,38 @@ for dir in run tmp home var/log var/cache/apt/archives var/lib/{docker,container
 	mount -t tmpfs -o mode=755 tmpfs "$dir"
 done
 chmod 1777 tmp
-# What is hidden now, or lies on a file system of its own.
-for dir in "$(cat "$session/repository")" $(cat "$session/go"); do
-	[ -z "$(ls -A ".$dir" 2>/dev/null)" ] || continue
-	mkdir -p ".$dir" "$base/of$dir/upper" "$base/of$dir/work"
-	mount -t overlay -o "lowerdir=$dir,upperdir=$base/of$dir/upper,workdir=$base/of$dir/work" overlay ".$dir"
+# They may be hidden now, or on another file system.
+for dir in "$repository" "$cache" "$modules" "$go"; do
+	changes=$base/changes$dir
+	mkdir -p ".$dir" "$changes"/{upper,work}
+	mount -t overlay -o "lowerdir=$dir,upperdir=$changes/upper,workdir=$changes/work" overlay ".$dir"
 done
 mkdir run/session
-mount --rbind "$session" run/session
+mount --bind "$session" run/session
+sh "$repository/test/engine/cgroups.sh" "$PWD/sys/fs/cgroup"
+[ ! -e sys/fs/cgroup/unified ] || umount sys/fs/cgroup/unified # crun refuses both versions
 
-# The same hierarchies as outside, each from this process's cgroup on; of v2 only where there is nothing else, as crun wants it.
-mount -t tmpfs -o mode=755 tmpfs sys/fs/cgroup
-if [ "$(wc -l </proc/self/cgroup)" = 1 ]; then
-	umount sys/fs/cgroup
-	mount -t cgroup2 cgroup2 sys/fs/cgroup
-else
-	while IFS=: read -r _ controllers _; do
-		[ -n "$controllers" ] || continue
-		mkdir "sys/fs/cgroup/${controllers#name=}"
-		case $controllers in
-		name=*) mount -t cgroup -o "none,$controllers" cgroup "sys/fs/cgroup/${controllers#name=}" ;;
-		*) mount -t cgroup -o "$controllers" cgroup "sys/fs/cgroup/$controllers" ;;
-		esac
-	done </proc/self/cgroup
-	[ -e sys/fs/cgroup/systemd ] || { mkdir sys/fs/cgroup/systemd && mount -t cgroup -o none,name=systemd cgroup sys/fs/cgroup/systemd; }
-fi
-
-# Nothing is started but what the page says.
-rm -rf etc/systemd/system/*
-for unit in systemd-udevd.service systemd-udev-trigger.service systemd-timesyncd.service systemd-tmpfiles-setup.service \
-	systemd-tmpfiles-setup-dev.service systemd-sysctl.service systemd-modules-load.service systemd-journal-flush.service \
-	systemd-update-utmp.service systemd-random-seed.service systemd-pstore.service systemd-remount-fs.service systemd-binfmt.service \
-	proc-sys-fs-binfmt_misc.automount proc-sys-fs-binfmt_misc.mount sys-kernel-debug.mount sys-kernel-tracing.mount apparmor.service \
-	networking.service; do
-	ln -s /dev/null "etc/systemd/system/$unit"
-done
-[ -e usr/bin/sudo ] || { printf '#!/bin/sh\nexec "$@"\n' >usr/bin/sudo && chmod 755 usr/bin/sudo; }
+units=usr/lib/systemd/system
+rm -rf etc/fstab etc/systemd/system/* $units/sockets.target.wants/*udev* \
+	$units/sysinit.target.wants/{proc-,sys-kernel-,systemd-[!j],systemd-journal-flush}*
+[ -e usr/bin/sudo ] || install -m 755 <(printf '#!/bin/sh\nexec "$@"\n') usr/bin/sudo
 ip link set lo up
-cat >etc/systemd/system/session.service <<'UNIT'
+cat >etc/systemd/system/session.service <<UNIT
 [Unit]
 DefaultDependencies=no
+SuccessAction=exit-force
+FailureAction=exit-force
 [Service]
 Type=oneshot
-ExecStart=/bin/bash /run/session/session.sh
+ExecStart=/bin/bash $repository/test/docs/testdata/session.sh
+Environment=HOME=/root USER=root TERM=dumb LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin:$go/bin
+Environment=GOPROXY=off GOCACHE=$cache GOMODCACHE=$modules
 StandardOutput=file:/run/session/log
 StandardError=inherit
 TimeoutStartSec=300
 Delegate=yes
 UNIT
-# Not a chroot, in which nobody may make a user namespace.
+# No chroot: a process in one cannot make user namespaces.
 mkdir run/outside
 pivot_root . run/outside
 cd /

@@ -1,2 +1,0 @@
-with_isulad
-root_fs /home/root-fs /home/apart

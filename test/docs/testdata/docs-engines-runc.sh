@@ -1,2 +1,0 @@
-root_fs /home/web/rootfs
-bundle /home/plain /home/apart /home/both

@@ -1,3 +1,0 @@
-systemctl start lxcfs
-bundle /home/web
-runc run --detach --bundle /home/web web

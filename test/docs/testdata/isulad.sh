@@ -1,0 +1,111 @@
+#!/bin/bash
+# Stands for isulad and isula of iSulad 2.1.6 with the runtime lcr: reads daemon.json at its start,
+# verifies certificates, asks the plug-in, and starts containers with hooks and ids by runc.
+set -eu -o pipefail
+state=/run/isulad engines=/var/lib/isulad/engines/lcr
+fail() {
+	echo "Error response from daemon: $*" >&2
+	exit 125
+}
+config() { jq --raw-output "$1 // empty" $state/daemon.json; }
+
+if [ "${0##*/}" = isulad ]; then
+	if [ "${1-}" = --help ]; then
+		echo '    --tlsverify'
+		exit
+	fi
+	mkdir -p $state/ids
+	cp /etc/isulad/daemon.json $state
+	cp "$(config '."hook-spec"')" $state/hooks.json
+	install -d -m 750 /var/lib/isulad
+	exit
+fi
+
+command=$1
+shift
+declare -A option
+while [[ ${1-} == -* ]]; do
+	case $1 in
+	-q | -tid | --force | --no-trunc | --system-container | --tlsverify) option[$1]=yes ;;
+	-[Hfv] | --tlsca* | --tlscert | --tlskey | --name | --runtime | --hook-spec | --user-remap | \
+		--external-rootfs | --memory | --format)
+		option[$1]=$2
+		shift
+		;;
+	*) fail "unknown option $1" ;;
+	esac
+	shift
+done
+
+connect() { # ACTION...
+	local action ca cert host user
+	host=${option[-H]-${ISULAD_HOST:-unix:///var/run/isulad.sock}}
+	config '.hosts // ["unix:///var/run/isulad.sock"] | .[]' | grep -qxF "$host" || return 1
+	if [[ $host != tcp:* || $(config .tls) != true ]]; then return; fi
+	[ -n "${option[--tlsverify]-${ISULAD_TLS_VERIFY-}}" ] || return 1
+	ca=${option[--tlscacert]-$ISULAD_CERT_PATH/ca.pem}
+	cert=${option[--tlscert]-$ISULAD_CERT_PATH/cert.pem}
+	openssl verify -CAfile "$ca" "$(config '."tls-config".CertFile')" >&2 || return 1
+	openssl verify -CAfile "$(config '."tls-config".CAFile')" "$cert" >&2 || return 1
+	user=$(openssl x509 -in "$cert" -noout -subject -nameopt multiline |
+		sed -n 's/^ *commonName *= //p')
+	for action; do
+		curl --silent --fail --data-binary "$user:$action" http://localhost/isulad.auth \
+			--unix-socket "/run/isulad/plugins/$(config '."authorization-plugin"').sock" >&2 ||
+			fail "action '$action' for user '$user' is denied"
+	done
+}
+
+runc() { command runc --root $state/lcr "$@"; }
+
+run() { # IMAGE PROGRAM...
+	local id name
+	id=$(openssl rand -hex 32)
+	name=${option[--name]-$id}
+	echo "$id" | tee "$state/ids/$id" >"$state/ids/$name"
+	(umask 027 && mkdir -p "$engines/$id")
+	cd "$engines/$id"
+	echo "{\"CommonConfig\":{\"Name\":\"$name\"}}" >config.v2.json
+	runc spec
+	jq --slurp --arg root "${option[--external-rootfs]}" --arg volume "${option[-v]-}" \
+		--arg remap "${option[--user-remap]-0:0:0}" --argjson memory "${option[--memory]--1}" '
+		def hooks($stage): {($stage): (.[1:] | map(.[$stage] // []) | add)};
+		def ids($first; $size): [{containerID: 0, hostID: $first, size: $size}];
+		($remap | split(":") | map(tonumber)) as [$uid, $gid, $size]
+		| .[0] * {hooks: (hooks("prestart") + hooks("poststart") + hooks("poststop")),
+			root: {path: $root, readonly: false}, process: {terminal: false, args: $ARGS.positional[1:]}}
+		| .linux.resources.memory.limit = $memory
+		| if $volume == "" then . else .mounts += [$volume | split(":")
+			| {type: "bind", source: .[0], destination: .[1], options: ["rbind", .[2]]}] end
+		| if $size == 0 then . else .linux.namespaces += [{type: "user"}]
+			| .linux.uidMappings = ids($uid; $size) | .linux.gidMappings = ids($gid; $size) end' \
+		config.json $state/hooks.json ${option[--hook-spec]-} --args "$@" >new.json
+	mv new.json config.json
+	runc run --detach "$id" >log 2>&1 || fail "$(cat log)"
+	runc state "$id" | jq '{Running: true, Pid: .pid}' >container_state.json
+}
+
+declare -A actions=([version]=docker_version [run]=container_create [rm]=container_delete
+	[exec]='container_inspect container_exec_create' [ps]=container_list [inspect]=container_inspect)
+connect ${actions[$command]?"unknown command"} ||
+	fail 'Can not connect with server.Is the iSulad daemon running on the host?'
+case $command in
+version) echo 'Version: 2.1.6' ;;
+run) run "$@" ;;
+exec) runc exec "$(cat "$state/ids/$1")" "${@:2}" ;;
+rm)
+	for name; do
+		id=$(cat "$state/ids/$name")
+		runc delete --force "$id"
+		rm -r "$engines/$id"
+	done
+	;;
+ps)
+	for file in $engines/*/container_state.json; do
+		id=$(basename "${file%/*}")
+		jq --raw-output --slurp --arg id "$id" '"\($id) \(.[0].Pid) \(.[1].CommonConfig.Name)"' \
+			"$file" "$engines/$id/config.v2.json" | cut -d ' ' -f "1-${option[-q]+1}"
+	done
+	;;
+inspect) jq .Pid "$engines/$(cat "$state/ids/$1")/container_state.json" ;;
+esac
