@@ -10,10 +10,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"palisade/internal/authz/policy"
 	"palisade/internal/cli/cmdline"
 )
-
-const defaultPolicyFile = "/var/lib/authz-broker/policy.json"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -31,7 +30,7 @@ func newProgram(stdout io.Writer) *cmdline.Program {
 		stdout, o.serve, checkCommand(o), explainCommand(), actionsCommand(), certsCommand())
 	p.Flags = append([]cli.Flag{
 		&cli.StringFlag{
-			Name: "policy-file", Value: defaultPolicyFile, EnvVars: []string{"AUTHZ-POLICY-FILE"},
+			Name: "policy-file", Value: policy.DefaultFile, EnvVars: []string{"AUTHZ-POLICY-FILE"},
 			Usage: "read the policies from `FILE`, with a JSON object on each line",
 		},
 	}, o.flags()...)

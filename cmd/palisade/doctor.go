@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"palisade/internal/authz/policy"
 	"palisade/internal/cli/cmdline"
 	"palisade/internal/cli/options"
 	"palisade/internal/ops/doctor"
@@ -16,8 +17,6 @@ import (
 
 // exitProblems is the exit code if there are warnings or errors.
 const exitProblems = 1
-
-const defaultPolicyFile = "/var/lib/authz-broker/policy.json"
 
 func doctorCommand(g *globals) *cli.Command {
 	var engines cli.StringSlice
@@ -63,7 +62,7 @@ func doctorCommand(g *globals) *cli.Command {
 }
 
 func policyFlag(file *string) cli.Flag {
-	return &cli.StringFlag{Name: "policy-file", Value: defaultPolicyFile, Destination: file,
+	return &cli.StringFlag{Name: "policy-file", Value: policy.DefaultFile, Destination: file,
 		Usage: "policy `FILE` of authz-broker"}
 }
 

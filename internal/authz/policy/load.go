@@ -15,6 +15,9 @@ import (
 	"palisade/internal/linux/sys"
 )
 
+// DefaultFile is the path of the policy file if no option names another.
+const DefaultFile = "/var/lib/authz-broker/policy.json"
+
 // maxFile is the size limit of a policy file in bytes.
 const maxFile = 64 << 20
 
