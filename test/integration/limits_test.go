@@ -122,8 +122,8 @@ func used(t *testing.T, c *ctr.Container) time.Duration {
 // given number of CPUs that it used, in percent.
 func share(t *testing.T, c *ctr.Container, d time.Duration, cpus float64) (shown, real float64) {
 	t.Helper()
-	start, used0 := time.Now(), used(t, c)
 	busy0, idle0 := cpuTimes(t, c, "cpu")
+	start, used0 := time.Now(), used(t, c)
 	time.Sleep(d)
 	busy1, idle1 := cpuTimes(t, c, "cpu")
 	used1, elapsed := used(t, c), time.Since(start)
@@ -156,7 +156,7 @@ func TestCPUTime(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Second) // until it burns
-			// The kernel samples user and system time at its ticks, which a busy machine distorts.
+			// A busy machine delays the reads, which are not at the same time.
 			waitFor(t, "an interval with the right CPU time", func() bool {
 				shown, real := share(t, c, 3*time.Second, tt.cpus)
 				t.Logf("used %.1f %% of the limit, shown %.1f %%", real, shown)

@@ -127,28 +127,32 @@ func usageV2(l *level, u *CPUUsage, s *Scratch) error {
 	return nil
 }
 
-// usageV1 reads cpuacct.usage_all (Linux 4.7), or cpuacct.usage_percpu, whose times it splits into
-// user and system time in the proportion of cpuacct.stat.
+// usageV1 reads cpuacct.usage_percpu. It splits the time of each CPU in the proportion of user to
+// system time in cpuacct.usage_all (Linux 4.7), which since Linux 5.17 counts timer ticks, or else
+// in cpuacct.stat.
 func usageV1(l *level, u *CPUUsage, s *Scratch) error {
+	var all CPUTime
 	text, err := l.read(fileUsageAll, s)
-	if err == nil {
+	switch {
+	case err == nil:
 		parseUsageAll(text, u)
-		return nil
-	} else if !errors.Is(err, errMissing) {
+	case !errors.Is(err, errMissing):
 		return err
+	default:
+		if text, err = l.read(fileAcctStat, s); err != nil {
+			return err
+		}
+		all = parseAcctStat(text)
 	}
-	if text, err = l.read(fileAcctStat, s); err != nil {
-		return err
-	}
-	user, system := parseAcctStat(text)
 	if text, err = l.read(fileUsagePerCPU, s); err != nil {
 		return err
 	}
-	parseUsagePerCPU(text, user, system, u)
+	parseUsagePerCPU(text, all, u)
 	return nil
 }
 
-// parseUsageAll parses cpuacct.usage_all: a header, and lines "cpu user system" in nanoseconds.
+// parseUsageAll sets the times of u.PerCPU from cpuacct.usage_all: a header, and lines "cpu user
+// system" in nanoseconds.
 func parseUsageAll(text []byte, u *CPUUsage) {
 	for line := range bytes.Lines(text) {
 		field, line := ktext.Field(line)
@@ -157,49 +161,58 @@ func parseUsageAll(text []byte, u *CPUUsage) {
 		user, ok2 := value(field)
 		system, ok3 := value(line)
 		if ok1 && ok2 && ok3 && cpu <= cpulist.MaxCPU {
-			u.addCPU(int(cpu), CPUTime{User: user, System: system})
+			*u.cpu(int(cpu)) = CPUTime{User: user, System: system}
 		}
 	}
 }
 
-func parseAcctStat(text []byte) (user, system uint64) {
+func parseAcctStat(text []byte) (t CPUTime) {
 	for key, ticks := range keyNumbers(text) {
 		switch string(key) {
 		case "user":
-			user = ktext.Mul(ticks, nanosPerTick)
+			t.User = ktext.Mul(ticks, nanosPerTick)
 		case "system":
-			system = ktext.Mul(ticks, nanosPerTick)
+			t.System = ktext.Mul(ticks, nanosPerTick)
 		}
 	}
-	return user, system
+	return t
 }
 
-// parseUsagePerCPU parses cpuacct.usage_percpu, a line with the times of all CPUs, and splits each
-// time in the proportion of user to system.
-func parseUsagePerCPU(text []byte, user, system uint64, u *CPUUsage) {
-	for cpu := 0; cpu <= cpulist.MaxCPU; cpu++ {
+// parseUsagePerCPU parses cpuacct.usage_percpu, a line with the times of all CPUs. It splits each
+// in the proportion of user to system time of that CPU in u, or of all if that is not zero.
+func parseUsagePerCPU(text []byte, all CPUTime, u *CPUUsage) {
+	for i := 0; i <= cpulist.MaxCPU; i++ {
 		var field []byte
 		field, text = ktext.Field(text)
 		nanos, ok := value(field)
 		if !ok {
 			return
 		}
-		all := user + system
-		if all == 0 || all < user {
-			u.addCPU(cpu, CPUTime{User: nanos})
-			continue
+		cpu := u.cpu(i)
+		if all != (CPUTime{}) {
+			*cpu = all
 		}
-		high, low := bits.Mul64(nanos, user)
-		share, _ := bits.Div64(high, low, all) // no overflow, since user <= all
-		u.addCPU(cpu, CPUTime{User: share, System: nanos - share})
+		cpu.scale(nanos)
+		u.Total.User = ktext.Add(u.Total.User, cpu.User)
+		u.Total.System = ktext.Add(u.Total.System, cpu.System)
 	}
 }
 
-func (u *CPUUsage) addCPU(cpu int, t CPUTime) {
-	for len(u.PerCPU) <= cpu {
+// scale makes the sum of user and system time nanos, and keeps their proportion. A sum of zero
+// becomes user time.
+func (t *CPUTime) scale(nanos uint64) {
+	user := nanos
+	if sum := ktext.Add(t.User, t.System); sum > 0 {
+		high, low := bits.Mul64(nanos, t.User)
+		user, _ = bits.Div64(high, low, sum) // no overflow, since t.User <= sum
+	}
+	t.User, t.System = user, nanos-user
+}
+
+// cpu returns the time of a CPU, which it adds if necessary.
+func (u *CPUUsage) cpu(n int) *CPUTime {
+	for len(u.PerCPU) <= n {
 		u.PerCPU = append(u.PerCPU, CPUTime{})
 	}
-	u.PerCPU[cpu] = t
-	u.Total.User = ktext.Add(u.Total.User, t.User)
-	u.Total.System = ktext.Add(u.Total.System, t.System)
+	return &u.PerCPU[n]
 }

@@ -101,9 +101,9 @@ func TestCPUUsage(t *testing.T) {
 			dir + "cpuacct.usage_all":    testdata(t, "v1-6.18/cpuacct.usage_all"),
 			dir + "cpuacct.usage_percpu": testdata(t, "v1-6.18/cpuacct.usage_percpu"),
 			dir + "cpuacct.stat":         testdata(t, "v1-6.18/cpuacct.stat"),
-		}, CPUUsage{
-			Total:  CPUTime{User: 76e6, System: 116e6},
-			PerCPU: []CPUTime{{User: 76e6, System: 116e6}, {}},
+		}, CPUUsage{ // user time of CPU 0: 175967096*76/(76+116)
+			Total:  CPUTime{User: 69653642 + 2471573, System: 106313454},
+			PerCPU: []CPUTime{{User: 69653642, System: 106313454}, {User: 2471573}},
 		}},
 		{"v1, before usage_all", allV1, map[string]string{
 			dir + "cpuacct.usage_percpu": "3000 1000 \n", dir + "cpuacct.stat": "user 3\nsystem 1\n",

@@ -56,12 +56,13 @@ func TestOverflow(t *testing.T) {
 		t.Errorf("got %+v, want the largest number in flight", io)
 	}
 	var u CPUUsage
-	parseUsageAll([]byte("cpu user system\n0 "+max+" 1\n1 5 "+max+"\n"), &u)
+	parseUsageAll([]byte("cpu user system\n0 "+max+" 1\n1 0 "+max+"\n"), &u)
+	parseUsagePerCPU([]byte(max+" "+max), CPUTime{}, &u)
 	if want := (CPUTime{User: math.MaxUint64, System: math.MaxUint64}); u.Total != want {
 		t.Errorf("got %+v, want %+v", u.Total, want)
 	}
 	u = CPUUsage{}
-	parseUsagePerCPU([]byte(max+" "+max), math.MaxUint64, math.MaxUint64, &u)
+	parseUsagePerCPU([]byte(max+" "+max), CPUTime{User: math.MaxUint64, System: math.MaxUint64}, &u)
 	if u.Total.User != math.MaxUint64 {
 		t.Errorf("got %+v, want the largest number", u.Total)
 	}

@@ -262,8 +262,7 @@ func FuzzParsers(f *testing.F) {
 		parseCPUMax(text)
 		var u CPUUsage
 		parseUsageAll(text, &u)
-		user, system := parseAcctStat(text)
-		parseUsagePerCPU(text, user, system, &u)
+		parseUsagePerCPU(text, parseAcctStat(text), &u)
 		if len(u.PerCPU) > cpulist.MaxCPU+1 {
 			t.Errorf("%d CPUs", len(u.PerCPU))
 		}

@@ -151,14 +151,19 @@ func (c *CPUClock) addIdle(idle uint64, interval time.Duration, allowed Allowanc
 	c.CPUs[0].Idle += left // remainder of the divisions
 }
 
-// advance raises a counter to its current value, and returns the difference. A field that decreased
-// a little, since it is an estimated share of a total, is left unchanged. A counter that decreased
-// by more than minReset was reset.
+// advance raises a counter to its current value, and returns the difference. The fields are
+// estimated shares of an exact sum: one that decreased is left unchanged, at the cost of the others
+// (as in cputime_adjust() of the kernel). A sum that decreased by more than minReset was reset.
 func advance(counter *cgroup.CPUTime, now cgroup.CPUTime) cgroup.CPUTime {
 	if Sum(now)+minReset < Sum(*counter) {
 		*counter = cgroup.CPUTime{}
 	}
+	rest := Sum(now) - min(Sum(now), Sum(*counter))
 	by := sub(now, *counter)
+	for _, field := range []*uint64{&by.User, &by.Nice, &by.System} {
+		*field = min(*field, rest)
+		rest -= *field
+	}
 	counter.User += by.User
 	counter.Nice += by.Nice
 	counter.System += by.System

@@ -92,7 +92,7 @@ func TestAdvance(t *testing.T) {
 			[]account.CPUTime{seconds(7, 0, 13)}},
 		{"an estimated share that decreases a little stays",
 			[]step{{10 * s, cpus(1), total(5, 3)}, {20 * s, cpus(1), total(4.9, 4)}},
-			[]account.CPUTime{seconds(5, 4, 11)}},
+			[]account.CPUTime{seconds(5, 3.9, 11.1)}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
