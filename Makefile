@@ -60,9 +60,9 @@ test: go deps lint build ## run the tests, in the virtual machine the most impor
 test-release: go deps build e2e-packages ## run all other tests, those of packages, documents and other processors, and all of the virtual machine; needs root
 	test/beside.sh dist/vm.log '$(MAKE) E2E_PACKAGES=1 vm-all' '$(MAKE) E2E_PACKAGES=1 cross emulated release e2e'
 
-# What is run on each change: all but the soak, of which a part is run by rotation.
+# What is run on each change: all but the soak, of which a part is run by rotation. A failure does not hide later ones.
 ci: go deps lint build e2e-packages ## run the tests, those of a release, and a part of the soak; needs root
-	test/beside.sh dist/vm.log '$(MAKE) E2E_PACKAGES=1 vm-all' '$(MAKE) E2E_PACKAGES=1 unit cross integration emulated release e2e soak PART=$(shell git rev-list --count HEAD || echo 0)'
+	test/beside.sh dist/vm.log '$(MAKE) E2E_PACKAGES=1 vm-all' '$(MAKE) -k E2E_PACKAGES=1 unit cross integration emulated release e2e soak PART=$(shell git rev-list --count HEAD || echo 0)'
 
 cover: | go ## print the coverage of each package by unit tests, and with the integration tests; needs root
 	GO=$(GO) test/cover.sh

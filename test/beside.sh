@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs two commands at the same time: beside.sh LOG BACKGROUND FOREGROUND. The output of the first
-# goes to LOG, and is shown when both have ended. Fails if one of them does.
+# goes to LOG, and is shown when both have ended, also if one fails.
 set -u
 log=$1 background=$2 foreground=$3
 mkdir -p "$(dirname "$log")"
@@ -11,18 +11,14 @@ bash -c "$foreground" </dev/null &
 front=$!
 trap 'kill -- -$pid -$front 2>/dev/null; exit 130' INT TERM
 wait $front
-code=$?
-if [ $code != 0 ]; then
-	kill -- -$pid 2>/dev/null
-	echo "failed: $foreground" >&2
-	exit $code
-fi
+result=$?
 wait $pid
 code=$?
-if [ $code = 0 ]; then
-	grep -E '^(ok|the report)' "$log"
-	exit
+if [ $code != 0 ]; then
+	cat "$log" >&2
+	echo "failed: $background" >&2
+	exit $code
 fi
-cat "$log" >&2
-echo "failed: $background" >&2
-exit $code
+grep -E '^(ok|the report)' "$log"
+[ $result = 0 ] || echo "failed: $foreground" >&2
+exit $result
