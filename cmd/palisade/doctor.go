@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -12,6 +13,9 @@ import (
 	"palisade/internal/authz/policy"
 	"palisade/internal/cli/cmdline"
 	"palisade/internal/cli/options"
+	"palisade/internal/inject/engine"
+	"palisade/internal/inject/probe"
+	"palisade/internal/inject/toolkit"
 	"palisade/internal/ops/doctor"
 )
 
@@ -77,10 +81,15 @@ func (g *globals) host(ctx *cli.Context, policyFile string) (*doctor.World, erro
 	if err := options.NeedRoot(); err != nil {
 		return nil, err
 	}
-	host := doctor.Host(g.toolkit())
-	host.PolicyFile, host.Options = policyFile, options.Given(ctx, "mountpoint", "runtime-dir")
-	host.Version, host.Help = askVersion, askHelp
-	return host, nil
+	t := g.toolkit()
+	return &doctor.World{
+		Root: "/", Mountpoint: t.Mountpoint, PolicyFile: policyFile,
+		Options: options.Given(ctx, "mountpoint", "runtime-dir"),
+		Probe: func(ctx context.Context, mountpoint string) (probe.Result, error) {
+			return probe.Look(ctx, mountpoint, toolkit.ProbeTime)
+		},
+		List: t.List, Ask: ask, DockerVersion: engine.Version,
+	}, nil
 }
 
 var headings = map[doctor.Level]string{

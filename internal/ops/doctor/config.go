@@ -39,7 +39,7 @@ func (w *World) wants(r *Report, e *engineKind) bool {
 		return true
 	}
 	if named {
-		r.add(EngineAbsent, e.name, advice("install %s, or remove it from --engine", e.name),
+		r.warn("engine-absent", e.name, advice("install %s, or remove it from --engine", e.name),
 			"neither its program nor %s exists", e.config)
 	}
 	return false
@@ -90,7 +90,7 @@ func (w *World) config(r *Report, e *engineKind, file string, parse func([]byte)
 		}
 		cure = advice("correct %s%s", file, e.restartWords())
 	}
-	r.add(ConfigBroken, file, cure, "%s cannot use it: %v", e.name, err)
+	r.error("config-broken", file, cure, "%s cannot use it: %v", e.name, err)
 	return broken
 }
 

@@ -123,7 +123,7 @@ func checkContainerd(_ context.Context, w *World, r *Report) {
 	for _, runtime := range runtimes {
 		if (slices.Contains(ours, runtime.name) || isShift(runtime.program, nil)) &&
 			c.runtimes["runc"].systemd && !runtime.systemd {
-			r.add(HookCgroups, e.config,
+			r.warn("hook-cgroup-driver", e.config,
 				advice("put SystemdCgroup = true beside BinaryName of the runtime %q in %s%s",
 					runtime.name, e.config, e.restartWords()),
 				"runc has SystemdCgroup = true, but the runtime %q does not: "+
@@ -139,9 +139,9 @@ func checkContainerd(_ context.Context, w *World, r *Report) {
 	}
 	cure := w.addSpec(e, config, where)
 	if !slices.Contains(w.Engines, e.name) && (c.disabled || w.has(&docker)) {
-		r.add(HookOptional, e.name, cure,
+		r.info("hook-optional", e.name, cure,
 			"no runtime for Kubernetes calls the hook, which is right if only Docker uses containerd")
 		return
 	}
-	r.add(HookMissing, e.name, cure, "no runtime for Kubernetes calls the hook")
+	r.warn("hook-missing", e.name, cure, "no runtime for Kubernetes calls the hook")
 }

@@ -57,6 +57,6 @@ func checkDocker(ctx context.Context, w *World, r *Report) {
 	}
 	ours := w.checkRuntimes(r, e, runtimes)
 	if !r.checkDefault(e, ours, c.DefaultRuntime, `put "default-runtime": %q into`) {
-		r.add(HookMissing, e.name, w.addSpec(e, state, ""), "no runtime of it calls the hook")
+		r.warn("hook-missing", e.name, w.addSpec(e, state, ""), "no runtime of it calls the hook")
 	}
 }

@@ -33,8 +33,9 @@ var Levels = []Level{Error, Warning, Info, OK}
 
 // Finding is the result of a check.
 type Finding struct {
-	ID    ID    `json:"id"`
-	Level Level `json:"level"`
+	// ID names the kind of finding. It is stable across versions; docs/palisade.md lists all.
+	ID    string `json:"id"`
+	Level Level  `json:"level"`
 	// Subject is a file, an engine, a container.
 	Subject string `json:"subject"`
 	// Problem describes the problem, or the passed check, in one line.
@@ -106,13 +107,31 @@ func advice(format string, args ...any) remedy {
 	return remedy{fmt.Sprintf(format, args...), false}
 }
 
-// add adds a finding with the level of its id. The texts may contain hostile names.
-func (r *Report) add(id ID, subject string, cure remedy, format string, args ...any) {
+// add adds a finding. The texts may contain hostile names.
+func (r *Report) add(
+	level Level, id, subject string, cure remedy, format string, args ...any,
+) {
 	r.Findings = append(r.Findings, Finding{
-		ID: id, Level: kinds[id], Subject: cmdline.OneLine(subject),
+		ID: id, Level: level, Subject: cmdline.OneLine(subject),
 		Problem: cmdline.OneLine(fmt.Sprintf(format, args...)),
 		Remedy:  cmdline.OneLine(cure.text), Command: cure.command,
 	})
+}
+
+func (r *Report) error(id, subject string, cure remedy, format string, args ...any) {
+	r.add(Error, id, subject, cure, format, args...)
+}
+
+func (r *Report) warn(id, subject string, cure remedy, format string, args ...any) {
+	r.add(Warning, id, subject, cure, format, args...)
+}
+
+func (r *Report) info(id, subject string, cure remedy, format string, args ...any) {
+	r.add(Info, id, subject, cure, format, args...)
+}
+
+func (r *Report) fine(id, subject, format string, args ...any) {
+	r.add(OK, id, subject, remedy{}, format, args...)
 }
 
 // maxNamed bounds the number of findings of one kind.
@@ -122,20 +141,20 @@ const maxNamed = 20
 // adds a finding for the others. format has a %d for their number.
 func (r *Report) shorten(from int, subject string, cure remedy, format string) {
 	type group struct {
-		id     ID
-		engine string
+		level      Level
+		id, engine string
 	}
 	count := make(map[group]int)
 	var long []group
 	r.Findings = append(r.Findings[:from], slices.DeleteFunc(r.Findings[from:], func(f Finding) bool {
-		g := group{f.ID, f.engine}
+		g := group{f.Level, f.ID, f.engine}
 		if count[g]++; count[g] == maxNamed+1 {
 			long = append(long, g)
 		}
 		return count[g] > maxNamed
 	})...)
 	for _, g := range long {
-		r.add(g.id, subject, cure, format, count[g]-maxNamed)
+		r.add(g.level, g.id, subject, cure, format, count[g]-maxNamed)
 		r.Findings[len(r.Findings)-1].engine = g.engine
 	}
 }
@@ -149,11 +168,7 @@ func (r *Report) shortenOthers(from int) {
 // optional adds that an engine calls the hook only for containers that ask for it.
 func (r *Report) optional(e *engineKind, cure remedy, format string, args ...any) {
 	r.optIn = append(r.optIn, e.name)
-	r.add(HookOptional, e.name, cure, format, args...)
-}
-
-func (r *Report) fine(id ID, subject, format string, args ...any) {
-	r.add(id, subject, remedy{}, format, args...)
+	r.info("hook-optional", e.name, cure, format, args...)
 }
 
 // version adds the version of a program, unless it is empty.
@@ -219,7 +234,7 @@ func (c *check) inTime(ctx context.Context, w *World) *Report {
 	r, err := sys.Within(late, run, func(*Report) {})
 	if err != nil {
 		r = newReport()
-		r.add(CheckIncomplete, c.name,
+		r.warn("check-incomplete", c.name,
 			advice("find out which file or program of %s hangs, and run palisade doctor again", c.name),
 			"the check was not done after %v", limit)
 	}
@@ -234,7 +249,7 @@ func (c *check) safely(ctx context.Context, w *World) (r *Report) {
 	r = newReport()
 	defer func() {
 		if mistake := recover(); mistake != nil {
-			r.add(CheckIncomplete, c.name, advice("report this as a bug of palisade"),
+			r.warn("check-incomplete", c.name, advice("report this as a bug of palisade"),
 				"the check broke off: %v", mistake)
 		}
 	}()

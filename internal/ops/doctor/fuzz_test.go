@@ -81,8 +81,9 @@ func FuzzKernelTexts(f *testing.F) {
 		if strings.HasPrefix(mounts, "->") || mounts == "none" {
 			return
 		}
-		parseRelease(release)
-		w := newWorld(t, files{"/proc/thread-self/mountinfo": " " + mounts, "/proc/cgroups": " " + cgroups})
+		w := newWorld(t, files{"/proc/thread-self/mountinfo": " " + mounts, "/proc/cgroups": " " + cgroups,
+			"/proc/sys/kernel/osrelease": " " + release})
+		checkKernel(t.Context(), w, newReport())
 		r := newReport()
 		checkCgroups(t.Context(), w, r)
 		if len(r.Findings) == 0 {

@@ -99,7 +99,7 @@ func (r *Report) noteShift(e *engineKind, calls bool) {
 func (w *World) checkHook(r *Report, e *engineKind, file string, h *specs.Hook, cure remedy) bool {
 	err := w.checkProgram(h.Path)
 	if err != nil {
-		r.add(HookProgram, file, cure, "%s cannot run the hook %q: %v", e.name, h.Path, err)
+		r.error("hook-program", file, cure, "%s cannot run the hook %q: %v", e.name, h.Path, err)
 	}
 	return err == nil
 }
@@ -153,7 +153,7 @@ func (w *World) checkHookSpec(r *Report, e *engineKind, file string) (state stat
 	lxcfs := slices.IndexFunc(prestart, func(h specs.Hook) bool { return isHook(&h, lxcfsHooks) })
 	shift := slices.IndexFunc(prestart, func(h specs.Hook) bool { return isHook(&h, shiftHooks) })
 	if lxcfs >= 0 && shift > lxcfs {
-		r.add(HookOrder, file,
+		r.warn("hook-order", file,
 			advice("put the hook of userns-shift before that of lxcfs-toolkit in %s", file),
 			"userns-shift is called after lxcfs-toolkit, whose mounts hide files from it")
 	}
@@ -167,7 +167,7 @@ func (w *World) checkSpecHook(
 	r.noteShift(e, isHook(h, shiftHooks))
 	switch {
 	case isHook(h, lxcfsHooks) && stage != "prestart":
-		r.add(HookWrongStage, file, write,
+		r.warn("hook-wrong-stage", file, write,
 			"%s calls the hook at the stage prestart, not at %s", e.name, stage)
 	case isHook(h, lxcfsHooks):
 		w.checkHook(r, e, file, h, write)

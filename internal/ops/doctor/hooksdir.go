@@ -111,11 +111,11 @@ func (w *World) checkHooksDirs(r *Report, e *engineKind, configs []string) {
 		w.addNoHook(r, e, dirs)
 	case len(r.Findings) > before: // reported already
 	case best == never:
-		r.add(HookMissing, e.name, cure, "%s has the hook, and conditions that never hold", ours)
+		r.warn("hook-missing", e.name, cure, "%s has the hook, and conditions that never hold", ours)
 	case best == some:
 		r.optional(e, cure, "only containers for which the conditions in %s hold have the hook", ours)
 	default:
-		r.fine(HookOK, e.name, "%s has the hook", ours)
+		r.fine("hook-ok", e.name, "%s has the hook", ours)
 	}
 }
 
@@ -148,7 +148,7 @@ func (w *World) checkHookFile(r *Report, e *engineKind, file string) reach {
 	cure := command("%s >%s", w.spec(e), quote(file))
 	if w.checkHook(r, e, file, &f.hook, cure) && !slices.Contains(f.stages, "createRuntime") &&
 		!slices.Contains(f.stages, "prestart") {
-		r.add(HookWrongStage, file, cure, "the hook is for the stages %s, not for createRuntime",
+		r.warn("hook-wrong-stage", file, cure, "the hook is for the stages %s, not for createRuntime",
 			list(f.stages))
 	}
 	return f.reach
@@ -158,7 +158,7 @@ func (w *World) checkHookFile(r *Report, e *engineKind, file string) reach {
 // the engine does not read.
 func (w *World) addNoHook(r *Report, e *engineKind, dirs []string) {
 	if len(dirs) == 0 {
-		r.add(HookMissing, e.name,
+		r.warn("hook-missing", e.name,
 			advice("name %s in hooks_dir of %s%s", wiring.DefaultHooksDir, e.config, e.restartWords()),
 			"it reads no directory of hooks")
 		return
@@ -174,13 +174,13 @@ func (w *World) addNoHook(r *Report, e *engineKind, dirs []string) {
 				continue
 			}
 			if f, err := parseHookFile(text); err == nil && isHook(&f.hook, lxcfsHooks) {
-				r.add(HookWrongFolder, e.name,
+				r.warn("hook-wrong-folder", e.name,
 					command("mkdir -p %[1]s && mv %[2]s %[1]s/", quote(target), quote(file)),
 					"%s is not read: it reads %s", file, strings.Join(dirs, ", "))
 				return
 			}
 		}
 	}
-	r.add(HookMissing, e.name, command("%s", w.writeSpec(e, filepath.Join(target, "lxcfs.json"))),
+	r.warn("hook-missing", e.name, command("%s", w.writeSpec(e, filepath.Join(target, "lxcfs.json"))),
 		"no hook of lxcfs is in %s", strings.Join(dirs, ", "))
 }

@@ -70,7 +70,7 @@ func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind,
 		return
 	}
 	if len(c.Twice) > 0 {
-		r.add(ConfigTwice, e.config, advice("remove the others%s", e.restartWords()),
+		r.warn("config-key-twice", e.config, advice("remove the others%s", e.restartWords()),
 			"%s uses the first of keys that occur twice: %s", e.name, list(c.Twice))
 	}
 	w.checkIsuladAccess(ctx, r, e, &c)
@@ -80,10 +80,10 @@ func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind,
 	switch {
 	case state == broken: // reported already
 	case state == absent && c.HookSpec != "":
-		r.add(ConfigBroken, e.config, command("%s", w.writeSpec(e, file)),
+		r.error("config-broken", e.config, command("%s", w.writeSpec(e, file)),
 			"isulad cannot use it: the file of hook-spec, %s, does not exist", file)
 	case ours:
-		r.fine(HookOK, e.name, "%s calls the hook for all containers", file)
+		r.fine("hook-ok", e.name, "%s calls the hook for all containers", file)
 	case state == absent:
 		w.checkSample(r, e, sample, config)
 	default:
@@ -105,7 +105,7 @@ func (w *World) addHookMissing(r *Report, e *engineKind, file string) {
 	if slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Subject == file }) {
 		return
 	}
-	r.add(HookMissing, e.name, advice("add what `%s` prints to %s", w.spec(e), file),
+	r.warn("hook-missing", e.name, advice("add what `%s` prints to %s", w.spec(e), file),
 		"%s does not have the hook", file)
 }
 
@@ -126,9 +126,9 @@ func (w *World) checkSample(r *Report, e *engineKind, sample string, config stat
 		w.addHookMissing(r, e, sample)
 	case config == absent:
 		cure.text = w.writeSpec(e, sample) + " && " + cure.text
-		r.add(HookMissing, e.name, cure, "it calls no hook")
+		r.warn("hook-missing", e.name, cure, "it calls no hook")
 	default:
 		cure.text = "write what `" + w.spec(e) + "` prints to " + sample + "; " + cure.text
-		r.add(HookMissing, e.name, cure, "it calls no hook")
+		r.warn("hook-missing", e.name, cure, "it calls no hook")
 	}
 }

@@ -63,7 +63,7 @@ func (w *World) checkLXCDir(ctx context.Context, r *Report, dir string, engines 
 	names := strings.Join(engines, ", ")
 	hooks := w.lxcfsHooksIn(dir)
 	if len(hooks) == 0 {
-		r.add(HookMissing, names,
+		r.warn("hook-missing", names,
 			advice("install the package palisade-lxc, then run `%s` for running containers",
 				w.remountAll()),
 			"containers start without files of lxcfs: no file in %s names a hook of lxcfs", dir)
@@ -73,7 +73,7 @@ func (w *World) checkLXCDir(ctx context.Context, r *Report, dir string, engines 
 	var sources []string
 	for _, hook := range hooks {
 		if err := w.checkProgram(hook); err != nil {
-			r.add(HookProgram, names, advice("install the package palisade-lxc"),
+			r.error("hook-program", names, advice("install the package palisade-lxc"),
 				"no container starts: a file in %s names the hook %s, which cannot be run: %v",
 				dir, hook, err)
 		} else if source := w.sourceOf(hook); source != "" && !slices.Contains(sources, source) {
@@ -87,7 +87,7 @@ func (w *World) checkLXCDir(ctx context.Context, r *Report, dir string, engines 
 		w.checkLXCConfigs(r, dir)
 	}
 	if len(r.Findings) == before {
-		r.fine(HookOK, names, "the files in %s name hooks of lxcfs", dir)
+		r.fine("hook-ok", names, "the files in %s name hooks of lxcfs", dir)
 	}
 }
 
@@ -119,7 +119,7 @@ func (w *World) checkSource(ctx context.Context, r *Report, names, source string
 	if w.lxcfs(ctx).isServing() {
 		cure = command("%s", w.toolkit("bind", source))
 	}
-	r.add(LXCNotServed, source, cure,
+	r.warn("lxc-not-served", source, cure,
 		"no lxcfs is mounted there, and the mount hook of %s mounts files from it", names)
 }
 
@@ -137,7 +137,7 @@ func (w *World) checkLXCConfigs(r *Report, dir string) {
 			len(w.lxcfsHooksIn(config)) > 0 {
 			continue
 		}
-		r.add(LXCApart, config,
+		r.info("lxc-config-apart", config,
 			advice("add the line lxc.include = %s/ to it, unless this is intended", dir),
 			"the container starts without files of lxcfs: it does not include the files in %s", dir)
 	}

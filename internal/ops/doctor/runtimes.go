@@ -25,7 +25,7 @@ func (w *World) checkRuntimes(r *Report, e *engineKind, runtimes []engineRuntime
 			continue // the engine finds it in its PATH
 		}
 		if err := w.checkProgram(runtime.program); err != nil {
-			r.add(HookProgram, e.config,
+			r.error("hook-program", e.config,
 				advice("install %s, or put what `%s` prints in its place in %s%s",
 					runtime.program, w.spec(e), e.config, e.restartWords()),
 				"%s starts no container by the runtime %s: %q: %v",
@@ -40,7 +40,7 @@ func (w *World) checkRuntimes(r *Report, e *engineKind, runtimes []engineRuntime
 func (r *Report) checkDefault(e *engineKind, ours []string, name, set string) bool {
 	switch {
 	case slices.Contains(ours, name):
-		r.fine(HookOK, e.name, "the runtime %s is the default one", name)
+		r.fine("hook-ok", e.name, "the runtime %s is the default one", name)
 	case len(ours) > 0:
 		r.optional(e, advice(set+" %s%s", ours[0], e.config, e.restartWords()),
 			"only containers with the runtime %s have the hook", ours[0])

@@ -133,15 +133,15 @@ func (w *World) checkBeside(r *Report, found *servers, isMain bool) {
 			w.addFailing(r, found, s)
 			continue
 		case isMain:
-			r.add(LxcfsBeside, points,
+			r.info("lxcfs-beside", points,
 				advice("keep it running: once it has ended, its files cannot be read in any container"),
 				"%s serves files from there", s.name())
 		case s.Server != nil:
-			r.add(LxcfsElsewhere, points,
+			r.warn("lxcfs-elsewhere", points,
 				command("palisade --mountpoint %s doctor", quote(s.points[0])),
 				"%s serves files from there, not from %s", s.name(), w.Mountpoint)
 		default:
-			r.add(LxcfsElsewhere, points,
+			r.warn("lxcfs-elsewhere", points,
 				advice("do not stop or restart it, or its files cannot be read in any container: "+
 					"install palisade-lxcfs, then `%s` mounts new files in containers", w.remountAll()),
 				"%s serves files from there, and nothing is mounted on %s", s.name(), w.Mountpoint)
@@ -156,7 +156,7 @@ func (w *World) checkBeside(r *Report, found *servers, isMain bool) {
 func (w *World) addFailing(r *Report, found *servers, s *server) {
 	points := list(s.points)
 	if s.State == probe.Wedged {
-		r.add(LxcfsBesideFails, points,
+		r.warn("lxcfs-beside-fails", points,
 			advice("see the log of its service; once it has ended, run palisade doctor again"),
 			"the lxcfs that is mounted there does not answer: %s", s.Reason)
 		return
@@ -166,14 +166,14 @@ func (w *World) addFailing(r *Report, found *servers, s *server) {
 		bind := w.toolkit(append([]string{"bind"}, s.points...)...)
 		cure = command("%s && %s", bind, w.remountAll())
 	}
-	r.add(LxcfsBesideFails, points, cure,
+	r.warn("lxcfs-beside-fails", points, cure,
 		"the lxcfs that is mounted there has ended: its files cannot be read in any container")
 }
 
 // checkOff adds that SIGUSR2 has made a server show the host's files to all containers.
 func (w *World) checkOff(r *Report, subject string, s *probe.Status) {
 	if s != nil && s.IsOff && s.PID > 1 {
-		r.add(LxcfsOff, subject, command("kill -USR2 %d", s.PID),
+		r.warn("lxcfs-switched-off", subject, command("kill -USR2 %d", s.PID),
 			"SIGUSR2 has switched it off: all containers read the host's files")
 	}
 }

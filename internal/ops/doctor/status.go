@@ -61,9 +61,9 @@ type Hook struct {
 var reaches = []string{"all", "some", "none", "broken"}
 
 // reachOf maps findings about hooks to indices of reaches.
-var reachOf = map[ID]int{
-	HookOptional: 1, HookMissing: 2, HookWrongFolder: 2,
-	HookProgram: 3, HookWrongStage: 3, HookOrder: 3, ConfigBroken: 3,
+var reachOf = map[string]int{
+	"hook-optional": 1, "hook-missing": 2, "hook-wrong-folder": 2,
+	"hook-program": 3, "hook-wrong-stage": 3, "hook-order": 3, "config-broken": 3,
 }
 
 // Authz is the state of authz-broker.
@@ -144,7 +144,7 @@ func (r *Report) hookStatus() []Hook {
 		worst := 0
 		for _, f := range r.Findings {
 			reach := reachOf[f.ID]
-			if f.ID == HookOptional && !slices.Contains(r.optIn, engine) {
+			if f.ID == "hook-optional" && !slices.Contains(r.optIn, engine) {
 				reach = 2 // it needs none
 			}
 			if f.isOf(engine) {

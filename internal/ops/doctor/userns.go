@@ -104,17 +104,18 @@ func checkUserns(_ context.Context, w *World, r *Report) {
 		isAbsent := errors.Is(err, fs.ErrNotExist)
 		there = there || !isAbsent
 		if err != nil && !isAbsent {
-			r.add(SubidBroken, file, advice("make it a regular file with lines NAME:FIRST:COUNT"), "%v", err)
+			r.warn("subid-broken", file,
+				advice("make it a regular file with lines NAME:FIRST:COUNT"), "%v", err)
 			continue
 		}
 		ranges, broken := parseSubids(text)
 		setOwners(ranges, users)
 		if len(broken) > 0 {
-			r.add(SubidBroken, file, advice("correct or remove the lines"),
+			r.warn("subid-broken", file, advice("correct or remove the lines"),
 				"not NAME:FIRST:COUNT: line %s", list(broken))
 		}
 		if a, b, ok := overlap(ranges); ok {
-			r.add(SubidOverlap, file,
+			r.warn("subid-overlap", file,
 				advice("give each user other ids: change line %d", max(a.line, b.line)),
 				"%q and %q share ids from %d on: a container of one user can have the ids of the other's",
 				a.name, b.name, max(a.first, b.first))
@@ -123,14 +124,14 @@ func checkUserns(_ context.Context, w *World, r *Report) {
 		isOf := func(s subid) bool { return slices.Contains(names, s.owner) }
 		if len(names) > 0 && !slices.ContainsFunc(ranges, isOf) {
 			line := fmt.Sprintf("%s:%d:65536", names[0], free(ranges))
-			r.add(SubidMissing, file,
+			r.error("subid-missing", file,
 				command("echo %s >>%s%s", quote(line), file, docker.restart(w)),
 				"%q has no ids, which userns-remap in %s requires: dockerd does not start",
 				names[0], docker.config)
 		}
 	}
 	if there && len(r.Findings) == 0 {
-		r.fine(SubidOK, list(subidFiles), "no ids are assigned twice")
+		r.fine("subid-ok", list(subidFiles), "no ids are assigned twice")
 	}
 }
 

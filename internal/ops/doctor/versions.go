@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -57,6 +58,24 @@ func (w *World) versionOf(ctx context.Context, program string) string {
 	if program == "" || w.checkProgram(program) != nil {
 		return ""
 	}
-	v, _ := w.Version(ctx, program)
-	return v
+	text, _ := w.Ask(ctx, program, "--version")
+	return versionIn(text)
+}
+
+// versionIn returns the version in the first line of a program's output: the word after "version",
+// or the last one.
+func versionIn(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	words := strings.Fields(line)
+	if len(words) == 0 {
+		return ""
+	}
+	word := words[len(words)-1]
+	isWord := func(w string) bool { return strings.EqualFold(w, "version") }
+	if i := slices.IndexFunc(words, isWord); i >= 0 && i+1 < len(words) {
+		word = words[i+1]
+	} else if len(words) == 4 && words[0] == "containerd" {
+		word = words[2] // before it the name twice, after it the commit
+	}
+	return strings.TrimSuffix(word, ",")
 }
