@@ -78,3 +78,11 @@ func TestDoctorMistakes(t *testing.T) {
 		}
 	}
 }
+
+// TestSortMistake tries an order that does not exist.
+func TestSortMistake(t *testing.T) {
+	err := newProgram().Run([]string{"palisade", "top", "--sort", "color"})
+	if err == nil || !strings.Contains(err.Error(), `--sort "color" is none of cpu, memory, load, name`) {
+		t.Errorf("got %v", err)
+	}
+}

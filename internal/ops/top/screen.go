@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,7 @@ func NewTerminal() (tcell.Screen, error) {
 // Screen shows rows on a terminal.
 type Screen struct {
 	Terminal tcell.Screen
-	By       Order
+	By       string // one of Orders
 	Interval time.Duration
 
 	// seen is the last sample, nil before the first.
@@ -49,9 +50,6 @@ const (
 	linesAbove
 	linesBelow = 1
 )
-
-// orderKeys are the keys of the orders, by Order.
-const orderKeys = "cmln"
 
 const keyLine = "q quit   c m l n or left, right: sort by cpu, memory, load, name" +
 	"   up, down, pgup, pgdn: scroll"
@@ -102,9 +100,9 @@ func (s *Screen) press(event *tcell.EventKey) (done bool) {
 	case tcell.KeyEscape, tcell.KeyCtrlC:
 		return true
 	case tcell.KeyLeft:
-		s.By = (s.By + orders - 1) % orders
+		s.turn(len(Orders) - 1)
 	case tcell.KeyRight:
-		s.By = (s.By + 1) % orders
+		s.turn(1)
 	case tcell.KeyUp:
 		s.top--
 	case tcell.KeyDown:
@@ -118,13 +116,17 @@ func (s *Screen) press(event *tcell.EventKey) (done bool) {
 	case tcell.KeyEnd:
 		s.top = s.count()
 	case tcell.KeyRune:
-		if by := strings.IndexRune(orderKeys, event.Rune()); by >= 0 {
-			s.By = Order(by)
+		isKey := func(order string) bool { return rune(order[0]) == event.Rune() }
+		if i := slices.IndexFunc(Orders, isKey); i >= 0 {
+			s.By = Orders[i]
 		}
 		return event.Rune() == 'q' || event.Rune() == 'Q'
 	}
 	return false
 }
+
+// turn sorts by the order that is n after the current one.
+func (s *Screen) turn(n int) { s.By = Orders[(slices.Index(Orders, s.By)+n)%len(Orders)] }
 
 // room returns the number of rows that fit on the screen.
 func (s *Screen) room() int {
@@ -148,7 +150,7 @@ func (s *Screen) draw() {
 		Sort(s.seen.Rows, s.By)
 		note, lines = s.seen.Note(), Table(s.seen.Rows, maxNameOnScreen)
 	}
-	summary := fmt.Sprintf("containers: %d   every %v   sorted by %v", s.count(), s.Interval, s.By)
+	summary := fmt.Sprintf("containers: %d   every %v   sorted by %s", s.count(), s.Interval, s.By)
 	s.line(summaryLine, summary, plain.Bold(true))
 	s.line(noteLine, note, plain)
 	s.line(titleLine, lines[0], plain.Reverse(true))
