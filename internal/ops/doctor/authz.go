@@ -152,7 +152,7 @@ func (w *World) addLint(r *Report, policies *policy.Set) {
 	if w.has(&docker) {
 		engines = append(engines, action.Docker)
 	}
-	if slices.ContainsFunc(isulads, func(e isuladKind) bool { return w.has(&e.engineKind) }) {
+	if slices.ContainsFunc(isulads, func(e engineKind) bool { return w.has(&e) }) {
 		engines = append(engines, action.Isulad)
 	}
 	for _, warning := range policies.Lint(engines...) {

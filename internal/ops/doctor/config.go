@@ -15,10 +15,8 @@ import (
 
 type engineKind struct {
 	name string
-	// programs are the names of its daemon, config is its main file, unit its service.
-	programs []string
-	config   string
-	unit     string
+	// program is the name of its daemon, config is its main file, unit its service.
+	program, config, unit string
 	// impact describes the effect of a restart on containers, "" if there is none.
 	impact string
 }
@@ -46,7 +44,7 @@ func (w *World) wants(r *Report, e *engineKind) bool {
 }
 
 func (w *World) has(e *engineKind) bool {
-	return w.program(e.programs...) != "" || w.exists(e.config)
+	return w.program(e.program) != "" || w.exists(e.config)
 }
 
 // restart returns the end of a command that makes the engine read its configuration. If a restart
@@ -58,7 +56,7 @@ func (e *engineKind) restart(w *World) string {
 	case e.impact == "" && w.hasUnit(e.unit):
 		return " && systemctl restart " + strings.TrimSuffix(e.unit, ".service")
 	}
-	return " # then restart " + e.programs[0] + e.impact
+	return " # then restart " + e.program + e.impact
 }
 
 // restartWords returns the end of an advice that makes the engine read its configuration.
@@ -66,7 +64,7 @@ func (e *engineKind) restartWords() string {
 	if e.unit == "" {
 		return ""
 	}
-	return ", and restart " + e.programs[0] + e.impact
+	return ", and restart " + e.program + e.impact
 }
 
 type state int

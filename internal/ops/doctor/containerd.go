@@ -9,7 +9,7 @@ import (
 )
 
 var containerd = engineKind{
-	name: "containerd", programs: []string{"containerd"}, config: "/etc/containerd/config.toml",
+	name: "containerd", program: "containerd", config: "/etc/containerd/config.toml",
 	unit: "containerd.service",
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 var docker = engineKind{
-	name: "docker", programs: []string{"dockerd"},
+	name: "docker", program: "dockerd",
 	config: "/etc/docker/daemon.json", unit: "docker.service",
 	impact: ", which stops its containers unless it has live-restore",
 }

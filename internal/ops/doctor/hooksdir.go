@@ -12,10 +12,10 @@ import (
 
 var (
 	podman = engineKind{
-		name: "podman", programs: []string{"podman"}, config: "/etc/containers/containers.conf",
+		name: "podman", program: "podman", config: "/etc/containers/containers.conf",
 	}
 	crio = engineKind{
-		name: "crio", programs: []string{"crio"}, config: "/etc/crio/crio.conf",
+		name: "crio", program: "crio", config: "/etc/crio/crio.conf",
 		unit: "crio.service",
 	}
 )

@@ -10,29 +10,12 @@ import (
 	"palisade/internal/oci/wiring"
 )
 
-// isuladKind is iSulad under one of its names.
-type isuladKind struct {
-	engineKind
-	// graph is its root directory unless its configuration has another.
-	graph string
-}
-
 // isulads are iSulad and lcrd, its older name.
-var isulads = []isuladKind{
+var isulads = []engineKind{
 	{
-		engineKind{
-			name: "isulad", programs: []string{"isulad"}, config: "/etc/isulad/daemon.json",
-			unit: "isulad.service",
-		},
-		"/var/lib/isulad",
+		name: "isulad", program: "isulad", config: "/etc/isulad/daemon.json", unit: "isulad.service",
 	},
-	{
-		engineKind{
-			name: "isulad", programs: []string{"lcrd"}, config: "/etc/lcrd/daemon.json",
-			unit: "lcrd.service",
-		},
-		"/var/lib/lcrd",
-	},
+	{name: "isulad", program: "lcrd", config: "/etc/lcrd/daemon.json", unit: "lcrd.service"},
 }
 
 // isuladOptions is the file with the options that isulad.service gives isulad.
@@ -45,23 +28,24 @@ const isuladDefault = "/etc/default/isulad/hooks/default.json"
 func checkIsulad(ctx context.Context, w *World, r *Report) {
 	there := false
 	for i := range isulads {
-		if e := &isulads[i]; w.has(&e.engineKind) && w.wants(r, &e.engineKind) {
-			w.checkIsuladConfig(ctx, r, &e.engineKind, e.graph)
+		if e := &isulads[i]; w.has(e) && w.wants(r, e) {
+			w.checkIsuladConfig(ctx, r, e)
 			there = true
 		}
 	}
 	if !there {
-		w.wants(r, &isulads[0].engineKind) // it may be missed
+		w.wants(r, &isulads[0]) // it may be missed
 	}
 }
 
-func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind, graph string) {
+func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind) {
 	var c wiring.Isulad
 	config := w.config(r, e, e.config, func(text []byte) (err error) {
 		c, err = parseIsulad(text)
 		return err
 	})
 	w.addIsuladOptions(&c)
+	graph := "/var/lib/" + e.program
 	if filepath.IsAbs(c.Graph) {
 		graph = c.Graph
 	}

@@ -80,7 +80,7 @@ func (w *World) checkIsuladPlugin(
 // hasRemote reports whether iSulad can listen on TCP. Builds without ENABLE_GRPC_REMOTE_CONNECT,
 // which is off by default since 2.1.5, do not have the option.
 func (w *World) hasRemote(ctx context.Context, e *engineKind) bool {
-	program := w.program(e.programs...)
+	program := w.program(e.program)
 	if program == "" || w.checkProgram(program) != nil {
 		return true
 	}

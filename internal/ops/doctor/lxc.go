@@ -14,10 +14,10 @@ import (
 // lxcEngines start containers with liblxc. The client of Incus, and programs that install LXD,
 // exist on hosts without these engines.
 var lxcEngines = []engineKind{
-	{name: "lxc", programs: []string{"lxc-start"}, config: "/etc/lxc/default.conf"},
-	{name: "incus", programs: []string{"incusd"}, config: "/var/lib/incus"},
+	{name: "lxc", program: "lxc-start", config: "/etc/lxc/default.conf"},
+	{name: "incus", program: "incusd", config: "/var/lib/incus"},
 	{name: "lxd", config: "/var/lib/lxd"},
-	{name: "proxmox", programs: []string{"pct"}, config: "/etc/pve"},
+	{name: "proxmox", program: "pct", config: "/etc/pve"},
 }
 
 const (

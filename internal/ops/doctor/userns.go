@@ -93,7 +93,7 @@ func (w *World) users() map[string]string {
 }
 
 func checkUserns(_ context.Context, w *World, r *Report) {
-	if w.program(shiftHooks...) != "" {
+	if w.program("userns-shift") != "" {
 		r.shift = new(Shift)
 	}
 	users := w.users()

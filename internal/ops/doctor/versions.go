@@ -20,20 +20,20 @@ const (
 // checkVersions sets the versions of programs. It adds no findings.
 func checkVersions(ctx context.Context, w *World, r *Report) {
 	r.version("palisade", version.String())
-	asked := make(map[string][]string)
-	for _, name := range []string{"lxcfs-toolkit", "userns-shift", "authz-broker", "runc", "crun"} {
-		asked[name] = []string{name}
+	asked := map[string]string{
+		"lxcfs-toolkit": "lxcfs-toolkit", "userns-shift": "userns-shift", broker: broker,
+		"runc": "runc", "crun": "crun",
 	}
 	for _, e := range []*engineKind{
-		&lxcEngines[0], &isulads[0].engineKind, &podman, &crio, &docker, &containerd,
+		&lxcEngines[0], &isulads[0], &podman, &crio, &docker, &containerd,
 	} {
 		if len(w.Engines) == 0 || slices.Contains(w.Engines, e.name) {
-			asked[e.name] = e.programs
+			asked[e.name] = e.program
 		}
 	}
 	var wait sync.WaitGroup
 	var lock sync.Mutex
-	for name, programs := range asked {
+	for name, program := range asked {
 		wait.Go(func() {
 			v := ""
 			if name == "docker" { // the running one, if it answers
@@ -42,7 +42,7 @@ func checkVersions(ctx context.Context, w *World, r *Report) {
 				v, _ = w.DockerVersion(limited, w.path(dockerSocket))
 			}
 			if v == "" {
-				v = w.versionOf(ctx, w.program(programs...))
+				v = w.versionOf(ctx, w.program(program))
 			}
 			lock.Lock()
 			defer lock.Unlock()

@@ -109,14 +109,12 @@ var programDirs = []string{
 	"/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin",
 }
 
-// program returns the path of the first program that exists on the host, or "".
-func (w *World) program(names ...string) string {
-	for _, name := range names {
-		for _, dir := range programDirs {
-			file := filepath.Join(dir, name)
-			if info, err := os.Stat(w.path(file)); err == nil && info.Mode().IsRegular() {
-				return file
-			}
+// program returns the path of a program that exists on the host, or "".
+func (w *World) program(name string) string {
+	for _, dir := range programDirs {
+		file := filepath.Join(dir, name)
+		if info, err := os.Stat(w.path(file)); err == nil && info.Mode().IsRegular() {
+			return file
 		}
 	}
 	return ""
