@@ -82,7 +82,7 @@ func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List
 // missingFiles returns the files that an lxcfs serves and the container lacks. Of several lxcfs it
 // takes the one of which the fewest are missing. Single files of the CPU directory, which earlier
 // versions mounted, do not count as the directory.
-func missingFiles(c *toolkit.Listed, healthy []*server) (fewest []string) {
+func missingFiles(c *toolkit.Listed, healthy servers) (fewest []string) {
 	for i, lxcfs := range healthy {
 		var missing []string
 		for _, file := range lxcfs.Files {

@@ -69,7 +69,7 @@ type facts struct {
 	// askBroker and callShift are the engines that ask authz-broker and that call userns-shift.
 	askBroker, callShift []string
 	// The others are nil if their check was not done.
-	servers    *servers
+	servers    servers
 	containers *toolkit.List
 	authz      *Authz
 	shift      *Shift
@@ -80,7 +80,7 @@ func (f *facts) merge(other *facts) {
 	f.optIn = append(f.optIn, other.optIn...)
 	f.askBroker = append(f.askBroker, other.askBroker...)
 	f.callShift = append(f.callShift, other.callShift...)
-	f.servers = cmp.Or(f.servers, other.servers)
+	f.servers = append(f.servers, other.servers...)
 	f.containers = cmp.Or(f.containers, other.containers)
 	f.authz = cmp.Or(f.authz, other.authz)
 	f.shift = cmp.Or(f.shift, other.shift)
@@ -230,8 +230,17 @@ func (c *check) inTime(ctx context.Context, w *World) *Report {
 	defer cancel()
 	late, cancelLate := context.WithTimeout(context.WithoutCancel(ctx), limit+limit/10)
 	defer cancelLate()
-	run := func() (*Report, error) { return c.safely(ctx, w), nil }
-	r, err := sys.Within(late, run, func(*Report) {})
+	r, err := sys.Within(late, func() (r *Report, _ error) {
+		r = newReport()
+		defer func() {
+			if mistake := recover(); mistake != nil { // the findings of other checks are still reported
+				r.warn("check-incomplete", c.name, advice("report this as a bug of palisade"),
+					"the check broke off: %v", mistake)
+			}
+		}()
+		c.look(ctx, w, r)
+		return r, nil
+	}, nil)
 	if err != nil {
 		r = newReport()
 		r.warn("check-incomplete", c.name,
@@ -242,20 +251,6 @@ func (c *check) inTime(ctx context.Context, w *World) *Report {
 }
 
 func newReport() *Report { return &Report{Versions: make(map[string]string)} }
-
-// safely runs the check, and recovers from a panic: the findings of other checks are still
-// reported.
-func (c *check) safely(ctx context.Context, w *World) (r *Report) {
-	r = newReport()
-	defer func() {
-		if mistake := recover(); mistake != nil {
-			r.warn("check-incomplete", c.name, advice("report this as a bug of palisade"),
-				"the check broke off: %v", mistake)
-		}
-	}()
-	c.look(ctx, w, r)
-	return r
-}
 
 // list joins the first words, and adds the number of the others.
 func list(words []string) string {

@@ -55,7 +55,7 @@ func FuzzJSON(f *testing.F) {
 func FuzzSubids(f *testing.F) {
 	f.Add([]byte("a:100000:65536\nb:165536:65536\n#\nx\n"), []byte("a:1:1\nb:1:2\na:0:4294967295\n"))
 	f.Fuzz(func(t *testing.T, one, two []byte) {
-		ranges, _ := parseSubids(append(append(one, '\n'), two...))
+		ranges, _ := parseSubids(append(append(one, '\n'), two...), nil)
 		for _, r := range ranges {
 			if r.first >= r.end || r.end > 1<<32 {
 				t.Errorf("got %+v", r)
@@ -64,7 +64,7 @@ func FuzzSubids(f *testing.F) {
 		want := false
 		for i, r := range ranges[:min(len(ranges), 200)] {
 			for _, s := range ranges[:i] {
-				want = want || r.name != s.name && r.first < s.end && s.first < r.end
+				want = want || r.owner != s.owner && r.first < s.end && s.first < r.end
 			}
 		}
 		if _, _, got := overlap(ranges[:min(len(ranges), 200)]); got != want {

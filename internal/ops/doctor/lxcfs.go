@@ -25,17 +25,18 @@ func checkLxcfs(ctx context.Context, w *World, r *Report) {
 			"lxcfs is not started when the machine boots")
 	}
 	found := w.lxcfs(ctx)
-	r.servers = found
-	if found.err != nil {
+	main := found[0]
+	if main.err != nil {
 		r.warn("check-incomplete", w.Mountpoint, advice("make /proc readable"),
-			"lxcfs cannot be probed: %v", found.err)
+			"lxcfs cannot be probed: %v", main.err)
 		return
 	}
+	r.servers = found
 	// Then a process of the unit serves another mount point, and a restart would end it.
-	isElsewhere := found.main.State == probe.NotMounted && len(found.healthy()) > 0 &&
+	isElsewhere := main.State == probe.NotMounted && len(found.healthy()) > 0 &&
 		(!byUnit || w.unitRuns(lxcfsUnit))
 	if !isElsewhere {
-		w.checkMain(ctx, r, &found.main.Result, byUnit)
+		w.checkMain(ctx, r, &main.Result, byUnit)
 	}
 	w.checkBeside(r, found, !isElsewhere)
 }

@@ -104,10 +104,7 @@ func (r *Report) Status() *Status {
 
 func (r *Report) lxcfsStatus() []Lxcfs {
 	all := []Lxcfs{}
-	if r.servers == nil || r.servers.err != nil {
-		return all
-	}
-	for _, s := range append([]*server{&r.servers.main}, r.servers.beside...) {
+	for _, s := range r.servers {
 		l := Lxcfs{Mountpoints: s.points, State: s.State, Reason: s.Reason, PID: s.PID}
 		if s.Server != nil {
 			l.Version, l.Uptime, l.IsOff = s.Server.Version, s.Server.Uptime, s.Server.IsOff

@@ -24,8 +24,9 @@ type subid struct {
 	line       int
 }
 
-// parseSubids parses a file. broken are the numbers of lines that are not NAME:FIRST:COUNT.
-func parseSubids(text []byte) (ranges []subid, broken []string) {
+// parseSubids parses a file. broken are the numbers of lines that are not NAME:FIRST:COUNT. A user
+// may be listed by number, and LXD, which runs as root, is listed as lxd and root (LXD's setup).
+func parseSubids(text []byte, users map[string]string) (ranges []subid, broken []string) {
 	number := 0
 	for line := range bytes.Lines(text) {
 		number++
@@ -41,7 +42,11 @@ func parseSubids(text []byte) (ranges []subid, broken []string) {
 			broken = append(broken, strconv.Itoa(number))
 			continue
 		}
-		ranges = append(ranges, subid{name, name, first, first + count, number})
+		owner := cmp.Or(users[name], name)
+		if owner == "lxd" {
+			owner = "root"
+		}
+		ranges = append(ranges, subid{name, owner, first, first + count, number})
 	}
 	return ranges, broken
 }
@@ -61,18 +66,6 @@ func overlap(ranges []subid) (a, b subid, ok bool) {
 		}
 	}
 	return a, b, false
-}
-
-// setOwners sets the owners of ranges. A user may be listed by number, and LXD, which runs as root,
-// is listed as lxd and root (LXD's setup).
-func setOwners(ranges []subid, users map[string]string) {
-	for i := range ranges {
-		s := &ranges[i]
-		s.owner = cmp.Or(users[s.name], s.name)
-		if s.owner == "lxd" {
-			s.owner = "root"
-		}
-	}
 }
 
 // users maps names and numbers of users to names (passwd(5)).
@@ -108,8 +101,7 @@ func checkUserns(_ context.Context, w *World, r *Report) {
 				advice("make it a regular file with lines NAME:FIRST:COUNT"), "%v", err)
 			continue
 		}
-		ranges, broken := parseSubids(text)
-		setOwners(ranges, users)
+		ranges, broken := parseSubids(text, users)
 		if len(broken) > 0 {
 			r.warn("subid-broken", file, advice("correct or remove the lines"),
 				"not NAME:FIRST:COUNT: line %s", list(broken))

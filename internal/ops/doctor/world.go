@@ -46,7 +46,7 @@ type World struct {
 	kernel func(id string) error
 
 	probed  sync.Once
-	servers *servers
+	servers servers
 }
 
 const (
