@@ -19,9 +19,6 @@ import (
 	"palisade/internal/ops/doctor"
 )
 
-// exitProblems is the exit code if there are warnings or errors.
-const exitProblems = 1
-
 func doctorCommand(g *globals) *cli.Command {
 	var engines cli.StringSlice
 	var policyFile string
@@ -54,15 +51,20 @@ func doctorCommand(g *globals) *cli.Command {
 			host.Engines = engines.Value()
 			report := doctor.Examine(ctx.Context, host)
 			write := func(w io.Writer) { printFindings(w, report, verbose) }
-			if err := g.Print(ctx.App.Writer, report, write); err != nil {
-				return err
-			}
-			if report.HasProblems() {
-				return cli.Exit("", exitProblems)
-			}
-			return nil
+			return g.printState(ctx, report, write, !report.HasProblems())
 		},
 	}
+}
+
+// printState prints the result of a command. If the host is not healthy it returns an error with
+// the exit code 1.
+func (g *globals) printState(
+	ctx *cli.Context, result any, write func(io.Writer), isHealthy bool,
+) error {
+	if err := g.Print(ctx.App.Writer, result, write); err != nil || isHealthy {
+		return err
+	}
+	return cli.Exit("", 1)
 }
 
 func policyFlag(file *string) cli.Flag {
