@@ -56,44 +56,34 @@ func (v *Values) isKnown() bool {
 	return v.CPUs != nil || v.MemoryTotal != nil || v.Load != nil || v.Uptime != nil
 }
 
-// Columns of the first line of /proc/stat, after its key (proc_stat(5)). The columns from guest on
-// are included in user and nice.
+// Columns of the first line of /proc/stat (proc_stat(5)). The columns from guest on are included in
+// user and nice.
 const (
-	statIdle   = 3
-	statIOWait = 4
-	statSteal  = 7
+	statIdle   = 4
+	statIOWait = 5
+	statGuest  = 9
 )
 
 // parseStat parses the first lines of /proc/stat, those of CPUs. The rest may be missing.
 func (v *Values) parseStat(text []byte) {
-	cpus, busy, seen := 0, uint64(0), false
-	for line := range bytes.Lines(text) {
-		key, isCPU := bytes.CutPrefix(line, []byte("cpu"))
-		switch {
-		case !isCPU || !bytes.HasSuffix(line, []byte("\n")):
-			continue
-		case key[0] != ' ':
-			cpus++
-			continue
-		}
-		fields := bytes.Fields(key)
-		if len(fields) <= statIdle {
+	text = text[:bytes.LastIndexByte(text, '\n')+1] // a line may be cut off
+	sum, _, _ := bytes.Cut(text, []byte("\n"))
+	fields := bytes.Fields(sum)
+	cpus := bytes.Count(text, []byte("\ncpu"))
+	if cpus == 0 || len(fields) <= statIdle || string(fields[0]) != "cpu" {
+		return
+	}
+	busy := uint64(0)
+	for i := 1; i < min(len(fields), statGuest); i++ {
+		n, err := strconv.ParseUint(string(fields[i]), 10, 64)
+		if err != nil {
 			return
 		}
-		for i, field := range fields[:min(len(fields), statSteal+1)] {
-			n, err := strconv.ParseUint(string(field), 10, 64)
-			if err != nil {
-				return
-			}
-			if i != statIdle && i != statIOWait {
-				busy += n
-			}
+		if i != statIdle && i != statIOWait {
+			busy += n
 		}
-		seen = true
 	}
-	if seen && cpus > 0 {
-		v.CPUs, v.busy = &cpus, busy
-	}
+	v.CPUs, v.busy = &cpus, busy
 }
 
 func (v *Values) parseMeminfo(text []byte) {
