@@ -75,21 +75,23 @@ const (
 	good
 )
 
-// config reads and parses a file of an engine. It adds a finding for an error.
-func (w *World) config(r *Report, e *engineKind, file string, parse func([]byte) error) state {
+// readConfig reads and parses a file of an engine. It adds a finding for an error.
+func readConfig[T any](
+	w *World, r *Report, e *engineKind, file string, parse func([]byte) (T, error),
+) (value T, _ state) {
 	text, err := w.read(file, maxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
-		return absent
+		return value, absent
 	}
 	cure := advice("make %s a regular file of at most %d bytes%s", file, maxConfig, e.restartWords())
 	if err == nil {
-		if err = parse(text); err == nil {
-			return good
+		if value, err = parse(text); err == nil {
+			return value, good
 		}
 		cure = advice("correct %s%s", file, e.restartWords())
 	}
 	r.error("config-broken", file, cure, "%s cannot use it: %v", e.name, err)
-	return broken
+	return value, broken
 }
 
 // parseJSON parses a JSON object. Errors contain the line and column.
@@ -113,14 +115,14 @@ func position(text []byte, offset int64) string {
 }
 
 // parseTOML parses a file. Errors contain the line and column.
-func parseTOML(text []byte, value any) error {
-	err := toml.Unmarshal(text, value)
+func parseTOML[T any](text []byte) (value T, err error) {
+	err = toml.Unmarshal(text, &value)
 	var e *toml.DecodeError
 	if errors.As(err, &e) {
 		line, column := e.Position()
 		err = fmt.Errorf("line %d, column %d: %w", line, column, err)
 	}
-	return err
+	return value, err
 }
 
 // spec returns the command that prints the configuration for the hook.

@@ -71,11 +71,10 @@ func (c *containerdConfig) add(f *containerdFile) {
 
 func (w *World) readContainerd(r *Report) (c *containerdConfig, config state) {
 	c = &containerdConfig{runtimes: make(map[string]engineRuntime)}
-	read := func(file string) (*containerdFile, state) {
-		f := new(containerdFile)
-		state := w.config(r, &containerd, file, func(text []byte) error { return parseTOML(text, f) })
+	read := func(file string) (containerdFile, state) {
+		f, state := readConfig(w, r, &containerd, file, parseTOML[containerdFile])
 		if state == good {
-			c.add(f)
+			c.add(&f)
 		}
 		return f, state
 	}

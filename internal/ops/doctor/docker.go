@@ -38,11 +38,7 @@ func checkDocker(ctx context.Context, w *World, r *Report) {
 	if !w.wants(r, e) {
 		return
 	}
-	var c dockerConfig
-	state := w.config(r, e, e.config, func(text []byte) (err error) {
-		c, err = parseDocker(text)
-		return err
-	})
+	c, state := readConfig(w, r, e, e.config, parseDocker)
 	if state == broken {
 		return
 	}

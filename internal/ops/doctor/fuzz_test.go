@@ -12,12 +12,11 @@ func FuzzTOML(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		var file containerdFile
-		var hooks hooksConfig
-		if parseTOML(text, &hooks) == nil {
+		if hooks, err := parseTOML[hooksConfig](text); err == nil {
 			appendDirs([]string{"/a"}, hooks.Engine.HooksDir)
 		}
-		if parseTOML(text, &file) != nil {
+		file, err := parseTOML[containerdFile](text)
+		if err != nil {
 			return
 		}
 		c := containerdConfig{runtimes: make(map[string]engineRuntime)}

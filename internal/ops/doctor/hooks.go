@@ -121,13 +121,12 @@ func stagesOf(h *specs.Hooks) []stage {
 
 // checkHookSpec checks a file for --hook-spec of iSulad. It returns whether the file contains the
 // hook of lxcfs without problems.
-func (w *World) checkHookSpec(r *Report, e *engineKind, file string) (state state, ours bool) {
-	var hooks specs.Hooks
-	state = w.config(r, e, file, func(text []byte) (err error) {
-		if err = parseJSON(text, new(json.RawMessage)); err == nil {
-			hooks, err = oci.ParseHooks(text)
+func (w *World) checkHookSpec(r *Report, e *engineKind, file string) (_ state, ours bool) {
+	hooks, state := readConfig(w, r, e, file, func(text []byte) (hooks specs.Hooks, err error) {
+		if err = parseJSON(text, new(json.RawMessage)); err != nil {
+			return hooks, err
 		}
-		return err
+		return oci.ParseHooks(text)
 	})
 	if state != good {
 		return state, false

@@ -63,8 +63,7 @@ type hooksConfig struct {
 func (w *World) hooksDirs(r *Report, e *engineKind, files []string) (dirs []string, ok bool) {
 	dirs, ok = []string{wiring.DefaultHooksDir}, true
 	for _, file := range files {
-		var c hooksConfig
-		state := w.config(r, e, file, func(text []byte) error { return parseTOML(text, &c) })
+		c, state := readConfig(w, r, e, file, parseTOML[hooksConfig])
 		ok = ok && state != broken
 		for _, table := range []hooksTable{c.Engine, c.Crio.Runtime} {
 			if state == good && table.HooksDir != nil {
@@ -133,11 +132,8 @@ func (w *World) hookFiles(dirs ...string) []string {
 
 // checkHookFile checks a hook file, and returns the reach of a hook of lxcfs.
 func (w *World) checkHookFile(r *Report, e *engineKind, file string) reach {
-	var f hookFile
-	if w.config(r, e, file, func(text []byte) (err error) {
-		f, err = parseHookFile(text)
-		return err
-	}) != good {
+	f, state := readConfig(w, r, e, file, parseHookFile)
+	if state != good {
 		return noHook
 	}
 	r.noteShift(e, isHook(&f.hook, shiftHooks))

@@ -39,11 +39,7 @@ func checkIsulad(ctx context.Context, w *World, r *Report) {
 }
 
 func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind) {
-	var c wiring.Isulad
-	config := w.config(r, e, e.config, func(text []byte) (err error) {
-		c, err = parseIsulad(text)
-		return err
-	})
+	c, config := readConfig(w, r, e, e.config, parseIsulad)
 	w.addIsuladOptions(&c)
 	graph := "/var/lib/" + e.program
 	if filepath.IsAbs(c.Graph) {
