@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -21,10 +20,8 @@ const (
 	brokerUnit = "authz-broker.service"
 )
 
-var brokerSockets = map[string]string{
-	"docker": "/run/docker/plugins/authz-broker.sock",
-	"isulad": "/run/isulad/plugins/authz-broker.sock",
-}
+// brokerSocket returns the socket at which the broker answers an engine.
+func brokerSocket(engine string) string { return "/run/" + engine + "/plugins/authz-broker.sock" }
 
 func (w *World) hasBroker() bool { return w.program(broker) != "" || w.exists(w.PolicyFile) }
 
@@ -54,7 +51,7 @@ func (w *World) checkAuthz(
 		return
 	}
 	r.askBroker = append(r.askBroker, e.name)
-	socket := brokerSockets[e.name]
+	socket := brokerSocket(e.name)
 	if err := askBroker(ctx, w.path(socket)); err != nil {
 		var op *net.OpError
 		if errors.As(err, &op) {
@@ -71,8 +68,8 @@ func (w *World) usesBroker(ctx context.Context) bool {
 
 // brokerAnswers returns the engines at whose sockets the broker answers.
 func (w *World) brokerAnswers(ctx context.Context) (engines []string) {
-	for _, engine := range slices.Sorted(maps.Keys(brokerSockets)) {
-		if askBroker(ctx, w.path(brokerSockets[engine])) == nil {
+	for _, engine := range []string{"docker", "isulad"} {
+		if askBroker(ctx, w.path(brokerSocket(engine))) == nil {
 			engines = append(engines, engine)
 		}
 	}

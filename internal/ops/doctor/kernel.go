@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -13,9 +12,6 @@ import (
 	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/idmount"
 )
-
-// oldest is the oldest release that is tested.
-var oldest = [2]int{4, 19}
 
 // features are the features that a kernel may lack, and the consequences.
 var features = []struct {
@@ -68,14 +64,20 @@ func checkKernel(_ context.Context, w *World, r *Report) {
 		release = strings.TrimSpace(string(text))
 	}
 	r.version("kernel", release)
-	var v [2]int
-	_, err := fmt.Sscanf(release, "%d.%d", &v[0], &v[1])
-	if err == nil && slices.Compare(v[:], oldest[:]) < 0 {
-		r.warn("kernel-old", "Linux "+release,
-			advice("boot Linux %d.%d or later", oldest[0], oldest[1]),
-			"it is older than Linux %d.%d, the oldest version that is tested", oldest[0], oldest[1])
+	version := make([]int, 2)
+	_, err := fmt.Sscanf(release, "%d.%d", &version[0], &version[1])
+	if err == nil && slices.Compare(version, []int{4, 19}) < 0 {
+		r.warn("kernel-old", "Linux "+release, advice("boot Linux 4.19 or later"),
+			"it is older than Linux 4.19, the oldest version that is tested")
 	}
-	off := w.checkUsernsLimit(r)
+	const limitFile = "/proc/sys/user/max_user_namespaces" // namespaces(7)
+	limit, err := w.read(limitFile, maxConfig)
+	off := err == nil && strings.TrimSpace(string(limit)) == "0"
+	if off {
+		r.warn("kernel-user-namespaces-off", limitFile,
+			command("sysctl -w user.max_user_namespaces=15000"),
+			"the limit of user namespaces is 0: containers cannot have users of their own")
+	}
 	for _, f := range features {
 		if off && (f.id == "kernel-user-namespaces" || f.id == "kernel-idmapped-mounts") {
 			continue // the limit is the reason, and is reported
@@ -93,20 +95,4 @@ func checkKernel(_ context.Context, w *World, r *Report) {
 	if len(r.Findings) == 0 {
 		r.fine("kernel-ok", "Linux "+release, "all required features are present")
 	}
-}
-
-// checkUsernsLimit checks the limit of user namespaces (namespaces(7)), and reports whether it is
-// 0.
-func (w *World) checkUsernsLimit(r *Report) (off bool) {
-	const file = "/proc/sys/user/max_user_namespaces"
-	text, err := w.read(file, maxConfig)
-	if err != nil {
-		return false // the kernel has no user namespaces, which checkKernel reports
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-	if off = err == nil && n == 0; off {
-		r.warn("kernel-user-namespaces-off", file, command("sysctl -w user.max_user_namespaces=15000"),
-			"the limit of user namespaces is 0: containers cannot have users of their own")
-	}
-	return off
 }

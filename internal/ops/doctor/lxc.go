@@ -76,8 +76,13 @@ func (w *World) checkLXCDir(ctx context.Context, r *Report, dir string, engines 
 			r.error("hook-program", names, advice("install the package palisade-lxc"),
 				"no container starts: a file in %s names the hook %s, which cannot be run: %v",
 				dir, hook, err)
-		} else if source := w.sourceOf(hook); source != "" && !slices.Contains(sources, source) {
-			sources = append(sources, source)
+			continue
+		}
+		text, _ := w.read(hook, maxScript)
+		isNamed := func(dir string) bool { return bytes.Contains(text, []byte(dir)) }
+		i := slices.IndexFunc(lxcSources, isNamed)
+		if i >= 0 && !slices.Contains(sources, lxcSources[i]) {
+			sources = append(sources, lxcSources[i])
 		}
 	}
 	for _, source := range sources {
@@ -93,17 +98,6 @@ func (w *World) checkLXCDir(ctx context.Context, r *Report, dir string, engines 
 
 // lxcSources are the directories from which mount hooks mount the files of lxcfs.
 var lxcSources = []string{"/var/lib/incus-lxcfs", "/var/lib/lxcfs"}
-
-// sourceOf returns the first of lxcSources that the script of a hook contains, or "".
-func (w *World) sourceOf(hook string) string {
-	text, _ := w.read(hook, maxScript)
-	for _, dir := range lxcSources {
-		if bytes.Contains(text, []byte(dir)) {
-			return dir
-		}
-	}
-	return ""
-}
 
 // checkSource checks that an lxcfs is mounted on the directory from which a mount hook mounts
 // files.

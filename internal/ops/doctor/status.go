@@ -87,8 +87,17 @@ type Shift struct {
 func (r *Report) Status() *Status {
 	s := &Status{
 		Healthy: !r.HasProblems(), Errors: r.Count(Error), Warnings: r.Count(Warning),
-		Lxcfs: r.lxcfsStatus(), Containers: r.containerCounts(), Hooks: r.hookStatus(),
+		Lxcfs: []Lxcfs{}, Containers: r.containerCounts(), Hooks: r.hookStatus(),
 		Authz: r.authz, Shift: r.shift,
+	}
+	for _, server := range r.servers {
+		l := Lxcfs{
+			Mountpoints: server.points, State: server.State, Reason: server.Reason, PID: server.PID,
+		}
+		if status := server.Server; status != nil {
+			l.Version, l.Uptime, l.IsOff = status.Version, status.Uptime, status.IsOff
+		}
+		s.Lxcfs = append(s.Lxcfs, l)
 	}
 	if s.Authz != nil {
 		s.Authz.Version = r.Versions[broker]
@@ -100,18 +109,6 @@ func (r *Report) Status() *Status {
 		s.Shift.CalledBy = append([]string{}, r.callShift...)
 	}
 	return s
-}
-
-func (r *Report) lxcfsStatus() []Lxcfs {
-	all := []Lxcfs{}
-	for _, s := range r.servers {
-		l := Lxcfs{Mountpoints: s.points, State: s.State, Reason: s.Reason, PID: s.PID}
-		if s.Server != nil {
-			l.Version, l.Uptime, l.IsOff = s.Server.Version, s.Server.Uptime, s.Server.IsOff
-		}
-		all = append(all, l)
-	}
-	return all
 }
 
 func (r *Report) containerCounts() *Containers {
