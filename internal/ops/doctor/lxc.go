@@ -38,11 +38,9 @@ func (w *World) checkLXC(ctx context.Context, r *Report, running []toolkit.Liste
 			continue // the snap contains an lxcfs and configuration files of its own
 		}
 		isOf := func(c toolkit.Listed) bool { return c.Engine == e.name }
-		runs := len(w.Engines) == 0 && slices.ContainsFunc(running, isOf)
-		switch {
-		case runs:
+		if len(w.Engines) == 0 && slices.ContainsFunc(running, isOf) {
 			r.engines = append(r.engines, e.name)
-		case !w.wants(r, e):
+		} else if !w.wants(r, e) {
 			continue
 		}
 		dir := lxcConfigDir
