@@ -21,10 +21,9 @@ func OneLine(text string) string {
 // Word returns an untrusted name as one word of a table: unchanged if it has only graphic ASCII
 // characters, else quoted and escaped as in Go, without spaces.
 func Word(name string) string {
-	for _, c := range []byte(name) {
-		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
-			return strings.ReplaceAll(strconv.QuoteToASCII(name), " ", `\x20`)
-		}
+	isOdd := func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\\' }
+	if strings.ContainsFunc(name, isOdd) {
+		return strings.ReplaceAll(strconv.QuoteToASCII(name), " ", `\x20`)
 	}
 	return name
 }

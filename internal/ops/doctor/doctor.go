@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"palisade/internal/cli/cmdline"
@@ -204,14 +205,14 @@ var checks = []check{
 
 // Examine runs all checks at the same time, and returns their findings in the order of the checks.
 func Examine(ctx context.Context, w *World) *Report {
-	reports := make([]chan *Report, len(checks))
+	reports := make([]*Report, len(checks))
+	var wait sync.WaitGroup
 	for i, c := range checks {
-		reports[i] = make(chan *Report, 1)
-		go func() { reports[i] <- c.inTime(ctx, w) }()
+		wait.Go(func() { reports[i] = c.inTime(ctx, w) })
 	}
-	all := &Report{Findings: []Finding{}, Versions: make(map[string]string)}
-	for i, done := range reports {
-		r := <-done
+	wait.Wait()
+	all := newReport()
+	for i, r := range reports {
 		for _, f := range r.Findings {
 			f.check = checks[i].name
 			all.Findings = append(all.Findings, f)
@@ -250,7 +251,9 @@ func (c *check) inTime(ctx context.Context, w *World) *Report {
 	return r
 }
 
-func newReport() *Report { return &Report{Versions: make(map[string]string)} }
+func newReport() *Report {
+	return &Report{Findings: []Finding{}, Versions: make(map[string]string)}
+}
 
 // list joins the first words, and adds the number of the others.
 func list(words []string) string {

@@ -33,8 +33,9 @@ type Screen struct {
 	By       string // one of Orders
 	Interval time.Duration
 
-	// seen is the last sample, nil before the first.
-	seen *Seen
+	// seen is the last sample. hasSeen is set after the first.
+	seen    Seen
+	hasSeen bool
 	// top is the index of the first row that is shown.
 	top int
 }
@@ -69,7 +70,7 @@ func (s *Screen) Run(ctx context.Context, updates <-chan Seen) error {
 		case <-ctx.Done():
 			return nil
 		case seen := <-updates:
-			s.seen = &seen
+			s.seen, s.hasSeen = seen, true
 		case event, ok := <-events:
 			if !ok {
 				return nil
@@ -114,7 +115,7 @@ func (s *Screen) press(event *tcell.EventKey) (done bool) {
 	case tcell.KeyHome:
 		s.top = 0
 	case tcell.KeyEnd:
-		s.top = s.count()
+		s.top = len(s.seen.Rows)
 	case tcell.KeyRune:
 		isKey := func(order string) bool { return rune(order[0]) == event.Rune() }
 		if i := slices.IndexFunc(Orders, isKey); i >= 0 {
@@ -134,23 +135,18 @@ func (s *Screen) room() int {
 	return max(height-linesAbove-linesBelow, 0)
 }
 
-func (s *Screen) count() int {
-	if s.seen == nil {
-		return 0
-	}
-	return len(s.seen.Rows)
-}
-
 func (s *Screen) draw() {
 	s.Terminal.Clear()
-	s.top = max(min(s.top, s.count()-s.room()), 0)
+	s.top = max(min(s.top, len(s.seen.Rows)-s.room()), 0)
 	plain := tcell.StyleDefault
-	note, lines := "looking for containers", Table(nil, maxNameOnScreen)
-	if s.seen != nil {
-		Sort(s.seen.Rows, s.By)
-		note, lines = s.seen.Note(), Table(s.seen.Rows, maxNameOnScreen)
+	note := "looking for containers"
+	if s.hasSeen {
+		note = s.seen.Note()
 	}
-	summary := fmt.Sprintf("containers: %d   every %v   sorted by %s", s.count(), s.Interval, s.By)
+	Sort(s.seen.Rows, s.By)
+	lines := Table(s.seen.Rows, maxNameOnScreen)
+	summary := fmt.Sprintf("containers: %d   every %v   sorted by %s",
+		len(s.seen.Rows), s.Interval, s.By)
 	s.line(summaryLine, summary, plain.Bold(true))
 	s.line(noteLine, note, plain)
 	s.line(titleLine, lines[0], plain.Reverse(true))

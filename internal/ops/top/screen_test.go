@@ -62,7 +62,7 @@ func (s *shownScreen) shows(t *testing.T, texts ...string) {
 
 // sees sends it a sample.
 func (s *shownScreen) sees(seen Seen) {
-	s.seen = &seen
+	s.seen, s.hasSeen = seen, true
 	s.draw()
 }
 
