@@ -60,7 +60,7 @@ func (c *containerdConfig) add(f *containerdFile) {
 		c.defaultRuntime = cmp.Or(cri.DefaultRuntime, c.defaultRuntime)
 		for name, r := range cri.Runtimes {
 			runtime := c.runtimes[name] // options that the file lacks stay
-			runtime.name, runtime.program = name, cmp.Or(r.Options.BinaryName, runtime.program)
+			runtime.program = cmp.Or(r.Options.BinaryName, runtime.program)
 			if r.Options.SystemdCgroup != nil {
 				runtime.systemd = *r.Options.SystemdCgroup
 			}
@@ -114,19 +114,16 @@ func checkContainerd(_ context.Context, w *World, r *Report) {
 	if config == broken {
 		return
 	}
-	var runtimes []engineRuntime
+	ours := w.checkRuntimes(r, e, c.runtimes)
 	for _, name := range slices.Sorted(maps.Keys(c.runtimes)) {
-		runtimes = append(runtimes, c.runtimes[name])
-	}
-	ours := w.checkRuntimes(r, e, runtimes)
-	for _, runtime := range runtimes {
-		if (slices.Contains(ours, runtime.name) || isShift(runtime.program, nil)) &&
+		runtime := c.runtimes[name]
+		if (slices.Contains(ours, name) || isShift(runtime.program, nil)) &&
 			c.runtimes["runc"].systemd && !runtime.systemd {
 			r.warn("hook-cgroup-driver", e.config,
 				advice("put SystemdCgroup = true beside BinaryName of the runtime %q in %s%s",
-					runtime.name, e.config, e.restartWords()),
+					name, e.config, e.restartWords()),
 				"runc has SystemdCgroup = true, but the runtime %q does not: "+
-					"its pods are not in the kubelet's cgroups", runtime.name)
+					"its pods are not in the kubelet's cgroups", name)
 		}
 	}
 	if r.checkDefault(e, ours, c.defaultRuntime, "set default_runtime_name to %q in") {

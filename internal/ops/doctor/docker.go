@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"maps"
-	"slices"
 )
 
 var docker = engineKind{
@@ -43,13 +41,10 @@ func checkDocker(ctx context.Context, w *World, r *Report) {
 		return
 	}
 	w.checkAuthz(ctx, r, e, c.Plugins, `"authorization-plugins": ["authz-broker"]`)
-	var runtimes []engineRuntime
-	for _, name := range slices.Sorted(maps.Keys(c.Runtimes)) {
-		runtime := c.Runtimes[name]
-		runtimes = append(runtimes, engineRuntime{
-			name: name, program: cmp.Or(runtime.Path, runtime.Options.BinaryName),
-			args: runtime.RuntimeArgs,
-		})
+	runtimes := make(map[string]engineRuntime)
+	for name, runtime := range c.Runtimes {
+		program := cmp.Or(runtime.Path, runtime.Options.BinaryName)
+		runtimes[name] = engineRuntime{program: program, args: runtime.RuntimeArgs}
 	}
 	ours := w.checkRuntimes(r, e, runtimes)
 	if !r.checkDefault(e, ours, c.DefaultRuntime, `put "default-runtime": %q into`) {
