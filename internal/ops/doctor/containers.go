@@ -18,7 +18,6 @@ func checkContainers(ctx context.Context, w *World, r *Report) {
 		r.warn("check-incomplete", "containers", advice("make /proc readable"),
 			"running containers are unknown: %v", err)
 	} else {
-		r.containers = &found
 		w.checkRunning(ctx, r, &found)
 	}
 	w.checkLXC(ctx, r, found.Containers)
@@ -32,7 +31,9 @@ func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List
 		r.warn("engine-silent", s.Source, w.wake(s.Source), "its containers are unknown: %s", s.Error)
 	}
 	healthy := w.lxcfs(ctx).healthy()
-	before, fine, unknown := len(r.Findings), 0, 0
+	before, fine := len(r.Findings), 0
+	count := &Containers{Running: len(found.Containers)}
+	r.containers = count
 	add := func(c *toolkit.Listed, level Level, id string, cure remedy, problem string) {
 		r.add(level, id, containerName(c), cure, "%s", problem)
 		r.Findings[len(r.Findings)-1].engine = c.Engine
@@ -46,21 +47,26 @@ func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List
 		}
 		switch lacks := missingFiles(c, healthy); {
 		case c.HostMounts: // it cannot have files
+			count.WithoutFiles++
 		case c.Error != "":
-			if unknown++; unknown <= maxNamed {
+			if count.Unknown++; count.Unknown <= maxNamed {
 				add(c, Warning, "check-incomplete", advice("find out why it has so many mounts"),
 					"its files of lxcfs are unknown: "+c.Error)
 			}
 		case len(c.Dead) > 0:
+			count.DeadFiles++
 			add(c, Error, "container-files-dead", cure,
 				"files of an lxcfs that has ended, which cannot be read: "+list(c.Dead))
 		case len(c.Alive) == 0:
+			count.WithoutFiles++
 			add(c, Warning, "container-files-missing", cure,
 				"it has no file of lxcfs, and sees the host's")
 		case len(lacks) > 0:
+			count.WithFiles++
 			add(c, Info, "container-files-incomplete", cure,
 				"these files are missing, or are not those of lxcfs: "+list(lacks))
 		default:
+			count.WithFiles++
 			fine++
 		}
 	}

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"palisade/internal/cli/cmdline"
-	"palisade/internal/inject/toolkit"
 	"palisade/internal/linux/sys"
 )
 
@@ -71,7 +70,7 @@ type facts struct {
 	askBroker, callShift []string
 	// The others are nil if their check was not done.
 	servers    servers
-	containers *toolkit.List
+	containers *Containers
 	authz      *Authz
 	shift      *Shift
 }

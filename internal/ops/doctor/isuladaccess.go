@@ -93,11 +93,8 @@ func (w *World) isuladServesTCP(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	for i := range isulads {
-		text, err := w.read(isulads[i].config, maxConfig)
-		if err != nil {
-			continue
-		}
-		c, err := parseIsulad(text)
+		text, _ := w.read(isulads[i].config, maxConfig)
+		c, err := parseIsulad(text) // which rejects "" if the file cannot be read
 		w.addIsuladOptions(&c)
 		if err != nil || c.HasSocket() {
 			continue

@@ -87,7 +87,7 @@ type Shift struct {
 func (r *Report) Status() *Status {
 	s := &Status{
 		Healthy: !r.HasProblems(), Errors: r.Count(Error), Warnings: r.Count(Warning),
-		Lxcfs: []Lxcfs{}, Containers: r.containerCounts(), Hooks: r.hookStatus(),
+		Lxcfs: []Lxcfs{}, Containers: r.containers, Hooks: r.hookStatus(),
 		Authz: r.authz, Shift: r.shift,
 	}
 	for _, server := range r.servers {
@@ -109,26 +109,6 @@ func (r *Report) Status() *Status {
 		s.Shift.CalledBy = append([]string{}, r.callShift...)
 	}
 	return s
-}
-
-func (r *Report) containerCounts() *Containers {
-	if r.containers == nil {
-		return nil
-	}
-	n := &Containers{Running: len(r.containers.Containers)}
-	for _, c := range r.containers.Containers {
-		switch {
-		case c.Error != "":
-			n.Unknown++
-		case len(c.Dead) > 0:
-			n.DeadFiles++
-		case len(c.Alive) > 0:
-			n.WithFiles++
-		default:
-			n.WithoutFiles++
-		}
-	}
-	return n
 }
 
 // hookStatus returns the engines with the worst finding about the hook of each.
