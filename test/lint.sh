@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 pattern="\b[Tt]ells? whether\b|\b([Ss]ome|[Nn]o|[Ee]very)body\b|\banew\b|\b[Ff]olders?\b|\bin vain\b|\b(is|are) to be\b|\bnot understood\b|\bgoes on with\b|\band the like\b"
 # Identifiers of lxcfs-toolkit doctor, on which users depend; the user and the name of other
 # programs.
-allowed="hook-wrong-folder|isulad-folders-closed|HookWrongFolder|USER=somebody|\"nobody\""
+allowed="hook-wrong-folder|isulad-folders-closed|USER=somebody|\"nobody\""
 count=
 [ "${1:-}" != -c ] || { count=1; shift; }
 [ $# -gt 0 ] || set -- cmd internal docs rpm hooks completions test README.md CHANGELOG.md CONTRIBUTING.md Makefile

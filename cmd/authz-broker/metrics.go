@@ -36,13 +36,8 @@ func newMetricsServer(
 		return m
 	}
 	registry := prometheus.NewRegistry()
-	sources := authzmetrics.Sources{Dropped: records.Dropped, Loads: policies.Loads}
-	recorder, err := authzmetrics.New(records, sources, registry)
-	if err != nil {
-		log.Error(metrics.NotServed, "err", err)
-		return m
-	}
-	m.auditor, m.server = recorder, scrape.New(registry)
+	m.auditor = authzmetrics.New(records, records.Dropped, policies.Loads, registry)
+	m.server = scrape.New(registry)
 	return m
 }
 

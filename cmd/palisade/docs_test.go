@@ -14,7 +14,7 @@ func TestDocuments(t *testing.T) {
 		App: newProgram().App,
 		Values: map[string][]string{
 			"--log-level": {"debug", "info", "warn", "error"}, "--log-format": {"text", "json"},
-			"--engine": doctor.Engines, "--sort": top.OrderNames(),
+			"--engine": doctor.Engines, "--sort": top.Orders,
 		},
 	}
 	p.Check(t, "../..")

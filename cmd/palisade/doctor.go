@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -12,11 +13,11 @@ import (
 	"palisade/internal/authz/policy"
 	"palisade/internal/cli/cmdline"
 	"palisade/internal/cli/options"
+	"palisade/internal/inject/engine"
+	"palisade/internal/inject/probe"
+	"palisade/internal/inject/toolkit"
 	"palisade/internal/ops/doctor"
 )
-
-// exitProblems is the exit code if there are warnings or errors.
-const exitProblems = 1
 
 func doctorCommand(g *globals) *cli.Command {
 	var engines cli.StringSlice
@@ -50,15 +51,20 @@ func doctorCommand(g *globals) *cli.Command {
 			host.Engines = engines.Value()
 			report := doctor.Examine(ctx.Context, host)
 			write := func(w io.Writer) { printFindings(w, report, verbose) }
-			if err := g.Print(ctx.App.Writer, report, write); err != nil {
-				return err
-			}
-			if report.HasProblems() {
-				return cli.Exit("", exitProblems)
-			}
-			return nil
+			return g.printState(ctx, report, write, !report.HasProblems())
 		},
 	}
+}
+
+// printState prints the result of a command. If the host is not healthy it returns an error with
+// the exit code 1.
+func (g *globals) printState(
+	ctx *cli.Context, result any, write func(io.Writer), isHealthy bool,
+) error {
+	if err := g.Print(ctx.App.Writer, result, write); err != nil || isHealthy {
+		return err
+	}
+	return cli.Exit("", 1)
 }
 
 func policyFlag(file *string) cli.Flag {
@@ -77,10 +83,15 @@ func (g *globals) host(ctx *cli.Context, policyFile string) (*doctor.World, erro
 	if err := options.NeedRoot(); err != nil {
 		return nil, err
 	}
-	host := doctor.Host(g.toolkit())
-	host.PolicyFile, host.Options = policyFile, options.Given(ctx, "mountpoint", "runtime-dir")
-	host.Version, host.Help = askVersion, askHelp
-	return host, nil
+	t := g.toolkit()
+	return &doctor.World{
+		Root: "/", Mountpoint: t.Mountpoint, PolicyFile: policyFile,
+		Options: options.Given(ctx, "mountpoint", "runtime-dir"),
+		Probe: func(ctx context.Context, mountpoint string) (probe.Result, error) {
+			return probe.Look(ctx, mountpoint, toolkit.ProbeTime)
+		},
+		List: t.List, Ask: ask, DockerVersion: engine.Version,
+	}, nil
 }
 
 var headings = map[doctor.Level]string{

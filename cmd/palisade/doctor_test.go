@@ -13,19 +13,19 @@ func TestPrintFindings(t *testing.T) {
 	report := &doctor.Report{
 		Findings: []doctor.Finding{
 			{
-				ID: doctor.KernelOK, Level: doctor.OK, Subject: "Linux 6.1",
+				ID: "kernel-ok", Level: doctor.OK, Subject: "Linux 6.1",
 				Problem: "it has all that is used",
 			},
 			{
-				ID: doctor.FuseControl, Level: doctor.Info, Subject: "/c", Problem: "it is not mounted",
+				ID: "fuse-control", Level: doctor.Info, Subject: "/c", Problem: "it is not mounted",
 				Remedy: "mount /c", Command: true,
 			},
 			{
-				ID: doctor.HookMissing, Level: doctor.Warning, Subject: "docker",
+				ID: "hook-missing", Level: doctor.Warning, Subject: "docker",
 				Problem: "it calls no hook", Remedy: "add one",
 			},
 			{
-				ID: doctor.LxcfsDead, Level: doctor.Error, Subject: "/m", Problem: "it is dead",
+				ID: "lxcfs-dead", Level: doctor.Error, Subject: "/m", Problem: "it is dead",
 				Remedy: "start it", Command: true,
 			},
 		},
@@ -48,34 +48,15 @@ func TestPrintFindings(t *testing.T) {
 	}
 }
 
-// TestVersionIn parses the output of --version of several programs.
-func TestVersionIn(t *testing.T) {
-	for text, want := range map[string]string{
-		"": "", "\n": "",
-		"lxcfs version v0.7-3-gabc\n": "v0.7-3-gabc",
-		"5.0.3\n":                     "5.0.3",
-		"runc version 1.1.5+ds1\ncommit: 1.1.5\n":                                  "1.1.5+ds1",
-		"Docker version 20.10.24+dfsg1, build 5d6db84\n":                           "20.10.24+dfsg1",
-		"Version 2.1.6, commit 0\n":                                                "2.1.6",
-		"containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1\n":    "1.6.20~ds1",
-		"containerd github.com/containerd/containerd/v2 v2.1.0 0123456789abcdef\n": "v2.1.0",
-		"crio version": "version",
-	} {
-		if got := versionIn(text); got != want {
-			t.Errorf("in %q the version is %q, want %q", text, got, want)
-		}
-	}
-}
-
-// TestAskVersion runs programs that succeed, fail, or do not exist.
-func TestAskVersion(t *testing.T) {
-	got, err := askVersion(t.Context(), "/bin/true")
-	if err != nil || len(got) > maxVersion || strings.Contains(got, "\n") {
+// TestAsk runs programs that succeed, fail, or do not exist.
+func TestAsk(t *testing.T) {
+	got, err := ask(t.Context(), "/bin/true", "--version")
+	if err != nil || len(got) > maxAnswer {
 		t.Errorf("got %q, %v", got, err)
 	}
 	for _, program := range []string{"/bin/false", "/no/such/program"} {
-		if got, err := askVersion(t.Context(), program); err == nil {
-			t.Errorf("%s has the version %q", program, got)
+		if got, err := ask(t.Context(), program, "--version"); err == nil {
+			t.Errorf("%s prints %q", program, got)
 		}
 	}
 }
@@ -95,5 +76,13 @@ func TestDoctorMistakes(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("doctor %q: %v, want %q", tt.args, err, tt.want)
 		}
+	}
+}
+
+// TestSortMistake tries an order that does not exist.
+func TestSortMistake(t *testing.T) {
+	err := newProgram().Run([]string{"palisade", "top", "--sort", "color"})
+	if err == nil || !strings.Contains(err.Error(), `--sort "color" is none of cpu, memory, load, name`) {
+		t.Errorf("got %v", err)
 	}
 }

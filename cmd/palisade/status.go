@@ -30,13 +30,7 @@ func statusCommand(g *globals) *cli.Command {
 			}
 			status := doctor.Examine(ctx.Context, host).Status()
 			write := func(w io.Writer) { printStatus(w, status) }
-			if err := g.Print(ctx.App.Writer, status, write); err != nil {
-				return err
-			}
-			if !status.Healthy {
-				return cli.Exit("", exitProblems)
-			}
-			return nil
+			return g.printState(ctx, status, write, status.Healthy)
 		},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +27,6 @@ type topOptions struct {
 	once     bool
 	interval time.Duration
 	sort     string
-	by       top.Order
 }
 
 func topCommand(g *globals) *cli.Command {
@@ -40,9 +40,9 @@ func topCommand(g *globals) *cli.Command {
 			&cli.BoolFlag{Name: "once", Destination: &o.once, Usage: "print one table and end"},
 			&cli.DurationFlag{Name: "interval", Value: time.Second, Destination: &o.interval,
 				Usage: "take a sample every `DURATION`: 500ms, 2s"},
-			&cli.StringFlag{Name: "sort", Value: top.ByCPU.String(), Destination: &o.sort,
+			&cli.StringFlag{Name: "sort", Value: top.Orders[0], Destination: &o.sort,
 				Usage: "sort by `COLUMN`, the largest first, or by name: " +
-					strings.Join(top.OrderNames(), ", ")},
+					strings.Join(top.Orders, ", ")},
 			g.JSONFlag(),
 		},
 		Action: func(ctx *cli.Context) error {
@@ -57,20 +57,19 @@ func topCommand(g *globals) *cli.Command {
 			if err != nil {
 				return err
 			}
-			screen := top.Screen{Terminal: terminal, By: o.by, Interval: o.interval}
+			screen := top.Screen{Terminal: terminal, By: o.sort, Interval: o.interval}
 			return screen.Run(ctx.Context, top.Watch(ctx.Context, g.toolkit().Running, looker, o.interval))
 		},
 	}
 }
 
-func (o *topOptions) complete(ctx *cli.Context, g *globals) (err error) {
+func (o *topOptions) complete(ctx *cli.Context, g *globals) error {
 	if err := options.NoArguments(ctx); err != nil {
 		return err
 	}
-	if o.by, err = top.ParseOrder(o.sort); err != nil {
-		return cmdline.Usagef("--sort %w", err)
-	}
 	switch {
+	case !slices.Contains(top.Orders, o.sort):
+		return cmdline.Usagef("--sort %q is none of %s", o.sort, strings.Join(top.Orders, ", "))
 	case o.interval < minInterval || o.interval > maxInterval:
 		return cmdline.Usagef("--interval %v is not between %v and %v",
 			o.interval, minInterval, maxInterval)
@@ -93,7 +92,7 @@ func (o *topOptions) printOnce(ctx *cli.Context, g *globals, looker *top.Looker)
 	if err != nil {
 		return err
 	}
-	top.Sort(seen.Rows, o.by)
+	top.Sort(seen.Rows, o.sort)
 	result := topResult{Containers: seen.Rows, Skipped: toolkit.SkippedEngines(seen.Skipped)}
 	for _, skipped := range result.Skipped {
 		g.Log.Warn("containers of an engine not listed", "engine", skipped.Source, "err", skipped.Error)

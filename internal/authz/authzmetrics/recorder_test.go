@@ -25,14 +25,8 @@ func (k *recordList) Add(r audit.Record) { k.all = append(k.all, r) }
 func newRecorder(t *testing.T) (*Recorder, *recordList, *prometheus.Registry) {
 	t.Helper()
 	registry, k := prometheus.NewPedanticRegistry(), new(recordList)
-	r, err := New(
-		k, Sources{Dropped: func() uint64 { return 3 }, Loads: func() (uint64, uint64) { return 2, 1 }},
-		registry,
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r, k, registry
+	dropped := func() uint64 { return 3 }
+	return New(k, dropped, func() (uint64, uint64) { return 2, 1 }, registry), k, registry
 }
 
 // scrapeText returns the response to Prometheus.

@@ -64,9 +64,6 @@ func (s scope) WithValue() (names []string) {
 	return names
 }
 
-// Name returns the name of the program.
-func (p Program) Name() string { return p.App.Name }
-
 // Names returns the name of the program and its aliases.
 func (p Program) Names() []string { return append([]string{p.App.Name}, p.Aliases...) }
 

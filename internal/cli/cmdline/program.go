@@ -92,76 +92,66 @@ func (l *line) take() string {
 // as in Go's flag package.
 func (l *line) option(arg string) error {
 	name, value, hasValue := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
-	flag, isGlobal := l.find(name)
+	flag, to := l.find(name)
 	if flag == nil && strings.HasPrefix(arg, "--") {
 		long, err := l.program.complete(name)
 		if err != nil {
 			return err
 		}
-		flag, isGlobal = l.find(long)
+		if flag, to = l.find(long); flag == nil {
+			return l.unknown("--" + name)
+		}
 	}
-	switch {
-	case flag != nil && hasValue:
-		l.add(flag, isGlobal, "="+value)
-		return nil
-	case flag != nil:
-		return l.addWithNext(flag, isGlobal)
-	case strings.HasPrefix(arg, "--"):
-		return l.unknown("--" + name)
+	if flag != nil {
+		return l.add(flag, to, value, hasValue)
 	}
 	for letters := arg[1:]; letters != ""; {
-		flag, isGlobal := l.find(letters[:1])
+		flag, to := l.find(letters[:1])
 		if flag == nil {
 			return l.unknown("-" + letters[:1])
 		}
 		letters = letters[1:]
 		if takesValue(flag) && letters != "" {
-			l.add(flag, isGlobal, "="+letters)
-			return nil
+			return l.add(flag, to, letters, true)
 		}
-		if err := l.addWithNext(flag, isGlobal); err != nil {
+		if err := l.add(flag, to, "", false); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// addWithNext adds an option whose value, if it takes one, is the next argument.
-func (l *line) addWithNext(flag cli.Flag, isGlobal bool) error {
-	value := ""
-	if takesValue(flag) {
+// add adds an option. If it needs a value and has none, that is the next argument.
+func (l *line) add(flag cli.Flag, to *[]string, value string, hasValue bool) error {
+	option := "--" + flag.Names()[0]
+	if !hasValue && takesValue(flag) {
 		if len(l.rest) == 0 {
-			return Usagef("option --%s needs a value (%s)", flag.Names()[0], l.hint())
+			return Usagef("option %s needs a value (%s)", option, l.hint())
 		}
-		value = "=" + l.take()
+		value, hasValue = l.take(), true
 	}
-	l.add(flag, isGlobal, value)
+	if hasValue {
+		option += "=" + value
+	}
+	*to = append(*to, option)
 	return nil
 }
 
-func (l *line) add(flag cli.Flag, isGlobal bool, value string) {
-	option := "--" + flag.Names()[0] + value
-	if isGlobal {
-		l.global = append(l.global, option)
-	} else {
-		l.own = append(l.own, option)
-	}
-}
-
-// find returns the option with the name: the command's, else the program's.
-func (l *line) find(name string) (flag cli.Flag, isGlobal bool) {
-	scopes := [][]cli.Flag{nil, append(slices.Clone(l.program.Flags), cli.HelpFlag, cli.VersionFlag)}
+// find returns the option with the name, and the list to which it is added: the command's, else the
+// program's.
+func (l *line) find(name string) (flag cli.Flag, to *[]string) {
+	isNamed := func(f cli.Flag) bool { return slices.Contains(f.Names(), name) }
 	if l.command != nil {
-		scopes[0] = append(slices.Clone(l.command.Flags), cli.HelpFlag)
-	}
-	for i, flags := range scopes {
-		for _, flag := range flags {
-			if slices.Contains(flag.Names(), name) {
-				return flag, i == 1
-			}
+		own := append(slices.Clone(l.command.Flags), cli.HelpFlag)
+		if i := slices.IndexFunc(own, isNamed); i >= 0 {
+			return own[i], &l.own
 		}
 	}
-	return nil, false
+	global := append(slices.Clone(l.program.Flags), cli.HelpFlag, cli.VersionFlag)
+	if i := slices.IndexFunc(global, isNamed); i >= 0 {
+		return global[i], &l.global
+	}
+	return nil, nil
 }
 
 func takesValue(flag cli.Flag) bool {
@@ -172,16 +162,13 @@ func takesValue(flag cli.Flag) bool {
 // complete returns the name of the option that prefix abbreviates, "" if there is none.
 func (p *Program) complete(prefix string) (string, error) {
 	var names []string
-	found := ""
-	groups := 0
+	found, groups := "", 0
+	isOther := func(name string) bool { return !strings.HasPrefix(name, prefix) }
 	for _, group := range p.Abbreviable {
-		matches := slices.DeleteFunc(slices.Clone(group), func(name string) bool {
-			return !strings.HasPrefix(name, prefix)
-		})
-		if len(matches) > 0 {
-			groups++
-			found = matches[0]
+		if matches := slices.DeleteFunc(slices.Clone(group), isOther); len(matches) > 0 {
 			names = append(names, matches...)
+			found = matches[0]
+			groups++
 		}
 	}
 	if groups > 1 {

@@ -13,30 +13,17 @@ import (
 // writes, become "; ", and unprintable characters (escape sequences, bidirectional controls) are
 // escaped as in a Go string.
 func OneLine(text string) string {
-	text = strings.ReplaceAll(strings.ReplaceAll(strings.TrimSpace(text), "\n", "; "), "\t", " ")
-	if isPrintable(text) {
-		return text
-	}
-	var b strings.Builder
-	for len(text) > 0 {
-		r, size := utf8.DecodeRuneInString(text)
-		if isPrintable(text[:size]) {
-			b.WriteRune(r)
-		} else {
-			b.WriteString(strings.Trim(strconv.Quote(text[:size]), `"`))
-		}
-		text = text[size:]
-	}
-	return b.String()
+	text = strings.NewReplacer("\n", "; ", "\t", " ").Replace(strings.TrimSpace(text))
+	quoted := strconv.Quote(text)
+	return strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(quoted[1 : len(quoted)-1])
 }
 
 // Word returns an untrusted name as one word of a table: unchanged if it has only graphic ASCII
 // characters, else quoted and escaped as in Go, without spaces.
 func Word(name string) string {
-	for _, c := range []byte(name) {
-		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
-			return strings.ReplaceAll(strconv.QuoteToASCII(name), " ", `\x20`)
-		}
+	isOdd := func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\\' }
+	if strings.ContainsFunc(name, isOdd) {
+		return strings.ReplaceAll(strconv.QuoteToASCII(name), " ", `\x20`)
 	}
 	return name
 }
@@ -70,14 +57,4 @@ func (s safeJSONWriter) Write(text []byte) (int, error) {
 		return 0, err
 	}
 	return len(text), nil
-}
-
-// isPrintable reports whether a terminal displays the text without interpreting any of it.
-func isPrintable(text string) bool {
-	for _, r := range text {
-		if !strconv.IsPrint(r) {
-			return false
-		}
-	}
-	return utf8.ValidString(text)
 }

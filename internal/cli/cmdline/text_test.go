@@ -45,7 +45,7 @@ func TestSafeJSON(t *testing.T) {
 		}
 		safe := SafeJSON(encoded)
 		for _, r := range string(safe) {
-			if r != '\n' && !isPrintable(string(r)) {
+			if r != '\n' && !strconv.IsPrint(r) {
 				t.Errorf("%q has %q", safe, r)
 			}
 		}

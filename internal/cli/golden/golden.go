@@ -31,19 +31,11 @@ func Check(t testing.TB, file, got string) {
 	if got == string(want) {
 		return
 	}
+	// Only the last element lacks "\n", so that they differ before one ends.
 	g, w := strings.SplitAfter(got, "\n"), strings.SplitAfter(string(want), "\n")
 	i := 0
-	for i < min(len(g), len(w)) && g[i] == w[i] {
+	for g[i] == w[i] {
 		i++
 	}
-	t.Errorf("%s:%d: got %q, want %q (go test with -update writes it)",
-		file, i+1, line(g, i), line(w, i))
-}
-
-// line returns line i, "" after the last one.
-func line(lines []string, i int) string {
-	if i < len(lines) {
-		return lines[i]
-	}
-	return ""
+	t.Errorf("%s:%d: got %q, want %q (go test with -update writes it)", file, i+1, g[i], w[i])
 }

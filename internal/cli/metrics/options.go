@@ -78,16 +78,38 @@ const (
 
 // Listen returns the listeners. It waits up to a second for an address in use, and logs a warning
 // if other hosts can reach the address.
-func (o *Options) Listen(ctx context.Context, log *slog.Logger) (all []net.Listener, err error) {
-	var listens []func() (net.Listener, error)
+func (o *Options) Listen(ctx context.Context, log *slog.Logger) ([]net.Listener, error) {
+	for deadline := time.Now().Add(bindTimeout); ; {
+		all, err := o.listen(log)
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
+			return all, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(bindInterval):
+		}
+	}
+}
+
+func (o *Options) listen(log *slog.Logger) (all []net.Listener, err error) {
+	address, addressErr := parse(o.Address)
 	if o.Address != "" {
-		listens = append(listens, o.listenAddress)
+		if addressErr != nil {
+			return nil, addressErr
+		}
+		network := "tcp6" // for "tcp", 0.0.0.0 includes IPv6
+		if address.Addr().Is4() {
+			network = "tcp4"
+		}
+		l, err := net.Listen(network, address.String())
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, l)
 	}
 	if o.Socket != "" {
-		listens = append(listens, func() (net.Listener, error) { return socket.Listen(o.Socket, 0o600) })
-	}
-	for _, listen := range listens {
-		l, err := retryInUse(ctx, listen)
+		l, err := socket.Listen(o.Socket, 0o600)
 		if err != nil {
 			for _, l := range all {
 				err = errors.Join(err, l.Close())
@@ -96,7 +118,7 @@ func (o *Options) Listen(ctx context.Context, log *slog.Logger) (all []net.Liste
 		}
 		all = append(all, l)
 	}
-	if a, err := parse(o.Address); err == nil && !a.Addr().IsLoopback() {
+	if o.Address != "" && !address.Addr().IsLoopback() {
 		log.Warn("metrics are served to any host that can reach the address", "address", o.Address)
 	}
 	return all, nil
@@ -132,36 +154,6 @@ func Retry(
 		case <-retry:
 			delay, logged = minDelay, ""
 		case <-time.After(delay):
-		}
-	}
-}
-
-// listenAddress listens on the address. The network is not "tcp", for which 0.0.0.0 includes IPv6.
-func (o *Options) listenAddress() (net.Listener, error) {
-	a, err := parse(o.Address)
-	if err != nil {
-		return nil, err
-	}
-	network := "tcp6"
-	if a.Addr().Is4() {
-		network = "tcp4"
-	}
-	return net.Listen(network, a.String())
-}
-
-// retryInUse calls listen until the address is not in use, or bindTimeout has passed.
-func retryInUse(
-	ctx context.Context, listen func() (net.Listener, error),
-) (net.Listener, error) {
-	for deadline := time.Now().Add(bindTimeout); ; {
-		l, err := listen()
-		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
-			return l, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-time.After(bindInterval):
 		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
+
+	"palisade/internal/cli/version"
 )
 
 const (
@@ -23,8 +25,8 @@ const (
 	maxHeader      = 4 << 10 // net/http adds 4096
 )
 
-// Server serves metrics.
-type Server struct{ http *http.Server }
+// Server serves metrics. Close closes all listeners and connections, and removes unix sockets.
+type Server struct{ *http.Server }
 
 // New returns a server of the metrics of g.
 func New(g prometheus.Gatherer) *Server {
@@ -63,8 +65,13 @@ func Handler(g prometheus.Gatherer) http.Handler {
 
 // Serve serves requests on a listener until Close, or an error.
 func (s *Server) Serve(l net.Listener) error {
-	return s.http.Serve(netutil.LimitListener(l, maxConnections))
+	return s.Server.Serve(netutil.LimitListener(l, maxConnections))
 }
 
-// Close closes all listeners and connections, and removes unix sockets.
-func (s *Server) Close() error { return s.http.Close() }
+// BuildInfo returns a metric with the program's version as a label.
+func BuildInfo(program string) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "palisade_build_info", Help: "1, for the version of the program.",
+		ConstLabels: prometheus.Labels{"program": program, "version": version.String()},
+	}, func() float64 { return 1 })
+}

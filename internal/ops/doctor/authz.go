@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -21,10 +20,8 @@ const (
 	brokerUnit = "authz-broker.service"
 )
 
-var brokerSockets = map[string]string{
-	"docker": "/run/docker/plugins/authz-broker.sock",
-	"isulad": "/run/isulad/plugins/authz-broker.sock",
-}
+// brokerSocket returns the socket at which the broker answers an engine.
+func brokerSocket(engine string) string { return "/run/" + engine + "/plugins/authz-broker.sock" }
 
 func (w *World) hasBroker() bool { return w.program(broker) != "" || w.exists(w.PolicyFile) }
 
@@ -45,20 +42,22 @@ func (w *World) checkAuthz(
 		switch {
 		case !w.hasBroker():
 		case w.usesBroker(ctx):
-			r.add(AuthzNotAsked, e.name, cure, "authz-broker is not asked: its policies have no effect")
+			r.warn("authz-not-asked", e.name, cure,
+				"authz-broker is not asked: its policies have no effect")
 		default: // it may have been installed with the other packages
-			r.add(AuthzUnused, e.name, cure, "authz-broker is installed, and neither enabled nor asked")
+			r.info("authz-unused", e.name, cure,
+				"authz-broker is installed, and neither enabled nor asked")
 		}
 		return
 	}
 	r.askBroker = append(r.askBroker, e.name)
-	socket := brokerSockets[e.name]
+	socket := brokerSocket(e.name)
 	if err := askBroker(ctx, w.path(socket)); err != nil {
 		var op *net.OpError
 		if errors.As(err, &op) {
 			err = op.Err
 		}
-		r.add(AuthzSilent, socket, start,
+		r.error("authz-silent", socket, start,
 			"%s asks authz-broker, which does not answer, and so refuses everything: %v", e.name, err)
 	}
 }
@@ -69,8 +68,8 @@ func (w *World) usesBroker(ctx context.Context) bool {
 
 // brokerAnswers returns the engines at whose sockets the broker answers.
 func (w *World) brokerAnswers(ctx context.Context) (engines []string) {
-	for _, engine := range slices.Sorted(maps.Keys(brokerSockets)) {
-		if askBroker(ctx, w.path(brokerSockets[engine])) == nil {
+	for _, engine := range []string{"docker", "isulad"} {
+		if askBroker(ctx, w.path(brokerSocket(engine))) == nil {
 			engines = append(engines, engine)
 		}
 	}
@@ -112,35 +111,35 @@ func checkPolicy(ctx context.Context, w *World, r *Report) {
 	policies, err := policy.Load(w.path(file))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		r.add(PolicyMissing, file,
+		r.error("policy-missing", file,
 			advice("write policies to it; docs/authz-broker.md has examples"),
 			"authz-broker cannot start: there are no policies")
 		return
 	case errors.Is(err, sys.ErrBeingWritten):
-		r.add(CheckIncomplete, file, advice("run palisade doctor again later"),
+		r.warn("check-incomplete", file, advice("run palisade doctor again later"),
 			"another process is writing it")
 		return
 	case err != nil:
-		r.add(PolicyBroken, file,
+		r.error("policy-broken", file,
 			advice("correct it until `authz-broker check %s` reports no error", file),
 			"authz-broker rejects it: %s", w.firstLine(err))
 		return
 	}
 	if open, err := policy.IsWritableByOthers(w.path(file)); err == nil && open {
-		r.add(PolicyWritable, file, command("chmod go-w %s", quote(file)),
+		r.warn("policy-writable", file, command("chmod go-w %s", quote(file)),
 			"users other than its owner can change the policies")
 	}
 	switch {
 	case !policies.IsDefault():
 		w.addLint(r, policies)
 	case r.authz.Enabled || len(r.authz.Answers) > 0: // this includes the other warnings
-		r.add(PolicyDefault, file,
+		r.warn("policy-default", file,
 			advice("write your policies to it, and run `authz-broker check`"),
 			"it is unchanged since the installation: users who can open Docker's socket may do everything, "+
 				"others nothing")
 	}
 	if len(r.Findings) == 0 {
-		r.fine(PolicyOK, file, "no warnings")
+		r.fine("policy-ok", file, "no warnings")
 	}
 }
 
@@ -150,15 +149,17 @@ func (w *World) addLint(r *Report, policies *policy.Set) {
 	if w.has(&docker) {
 		engines = append(engines, action.Docker)
 	}
-	if slices.ContainsFunc(isulads, func(e isuladKind) bool { return w.has(&e.engineKind) }) {
+	if slices.ContainsFunc(isulads, func(e engineKind) bool { return w.has(&e) }) {
 		engines = append(engines, action.Isulad)
 	}
 	for _, warning := range policies.Lint(engines...) {
-		id, cure := PolicyDoubtful, advice("change the line, or keep it if this is intended")
+		level, id := Warning, "policy-doubtful"
+		cure := advice("change the line, or keep it if this is intended")
 		if warning.Explicit {
-			id, cure = PolicyPlain, advice("change the line if this is not intended")
+			level, id = Info, "policy-plain"
+			cure = advice("change the line if this is not intended")
 		}
-		r.add(id, fmt.Sprintf("%s:%d", w.PolicyFile, warning.Line), cure, "%s", warning.Text)
+		r.add(level, id, fmt.Sprintf("%s:%d", w.PolicyFile, warning.Line), cure, "%s", warning.Text)
 	}
 	r.shorten(before, w.PolicyFile, command("authz-broker check %s", quote(w.PolicyFile)),
 		"%d more lines may be unintended")

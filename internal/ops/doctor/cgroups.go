@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/moby/sys/mountinfo"
 )
 
 // controllers are the controllers that lxcfs reads, by their names in v1 and v2, and the values
@@ -26,14 +24,14 @@ var controllers = []struct{ v1, v2, shows string }{
 func checkCgroups(_ context.Context, w *World, r *Report) {
 	v1, v2, err := w.hierarchies()
 	if err != nil {
-		r.add(CgroupMissing, "/proc/thread-self/mountinfo", command("mount -t proc proc /proc"),
+		r.error("cgroup-missing", "/proc/thread-self/mountinfo", command("mount -t proc proc /proc"),
 			"%v: mounted cgroups are unknown", err)
 		return
 	}
 	layout := "hybrid"
 	switch {
 	case len(v1) == 0 && v2 == "":
-		r.add(CgroupMissing, "/sys/fs/cgroup", command("mount -t cgroup2 cgroup2 /sys/fs/cgroup"),
+		r.error("cgroup-missing", "/sys/fs/cgroup", command("mount -t cgroup2 cgroup2 /sys/fs/cgroup"),
 			"no cgroups are mounted: limits are unknown")
 		return
 	case len(v1) == 0:
@@ -51,19 +49,19 @@ func checkCgroups(_ context.Context, w *World, r *Report) {
 		case slices.Contains(has, c.v2):
 			w.addOff(r, filepath.Join(v2, "cgroup.subtree_control"), c.v2, c.shows)
 		case enabled[c.v1] && len(v1) > 0:
-			r.add(CgroupController, c.v1,
+			r.warn("cgroup-controller-missing", c.v1,
 				command("mkdir -p %[1]s && mount -t cgroup -o %[2]s %[2]s %[1]s",
 					"/sys/fs/cgroup/"+c.v1, c.v1),
 				"it is not mounted: containers see the host's values of %s", c.shows)
 		default:
-			r.add(CgroupController, c.v1,
+			r.warn("cgroup-controller-missing", c.v1,
 				advice("boot a kernel that has it, and without cgroup_disable=%s", c.v1),
 				"the kernel does not have it, or it is disabled: containers see the host's values of %s",
 				c.shows)
 		}
 	}
 	if len(r.Findings) == 0 {
-		r.fine(CgroupOK, "cgroups "+layout, "all controllers are available")
+		r.fine("cgroup-ok", "cgroups "+layout, "all controllers are available")
 	}
 }
 
@@ -71,21 +69,19 @@ func checkCgroups(_ context.Context, w *World, r *Report) {
 // a container needs it, and disables it otherwise.
 func (w *World) addOff(r *Report, file, controller, shows string) {
 	if w.exists(systemdDir) {
-		r.add(CgroupIdle, controller,
+		r.info("cgroup-controller-idle", controller,
 			advice("start a container with a limit, and run palisade doctor again"),
 			"no unit uses it, so systemd does not enable it in %s; "+
 				"containers without it see the host's values of %s", file, shows)
 		return
 	}
-	r.add(CgroupOff, controller, command("echo +%s >%s", controller, quote(file)),
+	r.warn("cgroup-controller-off", controller, command("echo +%s >%s", controller, quote(file)),
 		"%s does not have it: containers see the host's values of %s", file, shows)
 }
 
 // hierarchies returns the mounted controllers of v1, and the mount point of v2.
 func (w *World) hierarchies() (v1 map[string]bool, v2 string, err error) {
-	mounted, err := w.mounts(
-		func(m *mountinfo.Info) bool { return m.FSType == "cgroup" || m.FSType == "cgroup2" },
-	)
+	mounted, err := w.mounts("cgroup", "cgroup2")
 	if err != nil {
 		return nil, "", fmt.Errorf("parse the mount table: %w", err)
 	}

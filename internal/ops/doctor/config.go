@@ -15,10 +15,8 @@ import (
 
 type engineKind struct {
 	name string
-	// programs are the names of its daemon, config is its main file, unit its service.
-	programs []string
-	config   string
-	unit     string
+	// program is the name of its daemon, config is its main file, unit its service.
+	program, config, unit string
 	// impact describes the effect of a restart on containers, "" if there is none.
 	impact string
 }
@@ -39,14 +37,14 @@ func (w *World) wants(r *Report, e *engineKind) bool {
 		return true
 	}
 	if named {
-		r.add(EngineAbsent, e.name, advice("install %s, or remove it from --engine", e.name),
+		r.warn("engine-absent", e.name, advice("install %s, or remove it from --engine", e.name),
 			"neither its program nor %s exists", e.config)
 	}
 	return false
 }
 
 func (w *World) has(e *engineKind) bool {
-	return w.program(e.programs...) != "" || w.exists(e.config)
+	return w.program(e.program) != "" || w.exists(e.config)
 }
 
 // restart returns the end of a command that makes the engine read its configuration. If a restart
@@ -58,7 +56,7 @@ func (e *engineKind) restart(w *World) string {
 	case e.impact == "" && w.hasUnit(e.unit):
 		return " && systemctl restart " + strings.TrimSuffix(e.unit, ".service")
 	}
-	return " # then restart " + e.programs[0] + e.impact
+	return " # then restart " + e.program + e.impact
 }
 
 // restartWords returns the end of an advice that makes the engine read its configuration.
@@ -66,7 +64,7 @@ func (e *engineKind) restartWords() string {
 	if e.unit == "" {
 		return ""
 	}
-	return ", and restart " + e.programs[0] + e.impact
+	return ", and restart " + e.program + e.impact
 }
 
 type state int
@@ -77,21 +75,23 @@ const (
 	good
 )
 
-// config reads and parses a file of an engine. It adds a finding for an error.
-func (w *World) config(r *Report, e *engineKind, file string, parse func([]byte) error) state {
+// readConfig reads and parses a file of an engine. It adds a finding for an error.
+func readConfig[T any](
+	w *World, r *Report, e *engineKind, file string, parse func([]byte) (T, error),
+) (value T, _ state) {
 	text, err := w.read(file, maxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
-		return absent
+		return value, absent
 	}
 	cure := advice("make %s a regular file of at most %d bytes%s", file, maxConfig, e.restartWords())
 	if err == nil {
-		if err = parse(text); err == nil {
-			return good
+		if value, err = parse(text); err == nil {
+			return value, good
 		}
 		cure = advice("correct %s%s", file, e.restartWords())
 	}
-	r.add(ConfigBroken, file, cure, "%s cannot use it: %v", e.name, err)
-	return broken
+	r.error("config-broken", file, cure, "%s cannot use it: %v", e.name, err)
+	return value, broken
 }
 
 // parseJSON parses a JSON object. Errors contain the line and column.
@@ -115,14 +115,14 @@ func position(text []byte, offset int64) string {
 }
 
 // parseTOML parses a file. Errors contain the line and column.
-func parseTOML(text []byte, value any) error {
-	err := toml.Unmarshal(text, value)
+func parseTOML[T any](text []byte) (value T, err error) {
+	err = toml.Unmarshal(text, &value)
 	var e *toml.DecodeError
 	if errors.As(err, &e) {
 		line, column := e.Position()
 		err = fmt.Errorf("line %d, column %d: %w", line, column, err)
 	}
-	return err
+	return value, err
 }
 
 // spec returns the command that prints the configuration for the hook.

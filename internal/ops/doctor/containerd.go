@@ -9,7 +9,7 @@ import (
 )
 
 var containerd = engineKind{
-	name: "containerd", programs: []string{"containerd"}, config: "/etc/containerd/config.toml",
+	name: "containerd", program: "containerd", config: "/etc/containerd/config.toml",
 	unit: "containerd.service",
 }
 
@@ -60,7 +60,7 @@ func (c *containerdConfig) add(f *containerdFile) {
 		c.defaultRuntime = cmp.Or(cri.DefaultRuntime, c.defaultRuntime)
 		for name, r := range cri.Runtimes {
 			runtime := c.runtimes[name] // options that the file lacks stay
-			runtime.name, runtime.program = name, cmp.Or(r.Options.BinaryName, runtime.program)
+			runtime.program = cmp.Or(r.Options.BinaryName, runtime.program)
 			if r.Options.SystemdCgroup != nil {
 				runtime.systemd = *r.Options.SystemdCgroup
 			}
@@ -71,11 +71,10 @@ func (c *containerdConfig) add(f *containerdFile) {
 
 func (w *World) readContainerd(r *Report) (c *containerdConfig, config state) {
 	c = &containerdConfig{runtimes: make(map[string]engineRuntime)}
-	read := func(file string) (*containerdFile, state) {
-		f := new(containerdFile)
-		state := w.config(r, &containerd, file, func(text []byte) error { return parseTOML(text, f) })
+	read := func(file string) (containerdFile, state) {
+		f, state := readConfig(w, r, &containerd, file, parseTOML[containerdFile])
 		if state == good {
-			c.add(f)
+			c.add(&f)
 		}
 		return f, state
 	}
@@ -115,19 +114,16 @@ func checkContainerd(_ context.Context, w *World, r *Report) {
 	if config == broken {
 		return
 	}
-	var runtimes []engineRuntime
+	ours := w.checkRuntimes(r, e, c.runtimes)
 	for _, name := range slices.Sorted(maps.Keys(c.runtimes)) {
-		runtimes = append(runtimes, c.runtimes[name])
-	}
-	ours := w.checkRuntimes(r, e, runtimes)
-	for _, runtime := range runtimes {
-		if (slices.Contains(ours, runtime.name) || isShift(runtime.program, nil)) &&
+		runtime := c.runtimes[name]
+		if (slices.Contains(ours, name) || isShift(runtime.program, nil)) &&
 			c.runtimes["runc"].systemd && !runtime.systemd {
-			r.add(HookCgroups, e.config,
+			r.warn("hook-cgroup-driver", e.config,
 				advice("put SystemdCgroup = true beside BinaryName of the runtime %q in %s%s",
-					runtime.name, e.config, e.restartWords()),
+					name, e.config, e.restartWords()),
 				"runc has SystemdCgroup = true, but the runtime %q does not: "+
-					"its pods are not in the kubelet's cgroups", runtime.name)
+					"its pods are not in the kubelet's cgroups", name)
 		}
 	}
 	if r.checkDefault(e, ours, c.defaultRuntime, "set default_runtime_name to %q in") {
@@ -139,9 +135,9 @@ func checkContainerd(_ context.Context, w *World, r *Report) {
 	}
 	cure := w.addSpec(e, config, where)
 	if !slices.Contains(w.Engines, e.name) && (c.disabled || w.has(&docker)) {
-		r.add(HookOptional, e.name, cure,
+		r.info("hook-optional", e.name, cure,
 			"no runtime for Kubernetes calls the hook, which is right if only Docker uses containerd")
 		return
 	}
-	r.add(HookMissing, e.name, cure, "no runtime for Kubernetes calls the hook")
+	r.warn("hook-missing", e.name, cure, "no runtime for Kubernetes calls the hook")
 }

@@ -15,10 +15,9 @@ import (
 func checkContainers(ctx context.Context, w *World, r *Report) {
 	found, err := w.List(ctx)
 	if err != nil {
-		r.add(CheckIncomplete, "containers", advice("make /proc readable"),
+		r.warn("check-incomplete", "containers", advice("make /proc readable"),
 			"running containers are unknown: %v", err)
 	} else {
-		r.containers = &found
 		w.checkRunning(ctx, r, &found)
 	}
 	w.checkLXC(ctx, r, found.Containers)
@@ -27,14 +26,16 @@ func checkContainers(ctx context.Context, w *World, r *Report) {
 func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List) {
 	for _, s := range found.Skipped {
 		if s.Source == isulads[0].name && w.isuladServesTCP(ctx) {
-			continue // its client needs a unix socket (IsuladNoSocket)
+			continue // its client needs a unix socket (isulad-no-unix-socket)
 		}
-		r.add(EngineSilent, s.Source, w.wake(s.Source), "its containers are unknown: %s", s.Error)
+		r.warn("engine-silent", s.Source, w.wake(s.Source), "its containers are unknown: %s", s.Error)
 	}
 	healthy := w.lxcfs(ctx).healthy()
-	before, fine, unknown := len(r.Findings), 0, 0
-	add := func(c *toolkit.Listed, id ID, cure remedy, problem string) {
-		r.add(id, containerName(c), cure, "%s", problem)
+	before, fine := len(r.Findings), 0
+	count := &Containers{Running: len(found.Containers)}
+	r.containers = count
+	add := func(c *toolkit.Listed, level Level, id string, cure remedy, problem string) {
+		r.add(level, id, containerName(c), cure, "%s", problem)
 		r.Findings[len(r.Findings)-1].engine = c.Engine
 	}
 	remountAll := command("%s", w.remountAll())
@@ -46,38 +47,48 @@ func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List
 		}
 		switch lacks := missingFiles(c, healthy); {
 		case c.HostMounts: // it cannot have files
+			count.WithoutFiles++
 		case c.Error != "":
-			if unknown++; unknown <= maxNamed {
-				add(c, CheckIncomplete, advice("find out why it has so many mounts"),
+			if count.Unknown++; count.Unknown <= maxNamed {
+				add(c, Warning, "check-incomplete", advice("find out why it has so many mounts"),
 					"its files of lxcfs are unknown: "+c.Error)
 			}
 		case len(c.Dead) > 0:
-			add(c, ContainerDead, cure,
+			count.DeadFiles++
+			add(c, Error, "container-files-dead", cure,
 				"files of an lxcfs that has ended, which cannot be read: "+list(c.Dead))
 		case len(c.Alive) == 0:
-			add(c, ContainerMissing, cure, "it has no file of lxcfs, and sees the host's")
+			count.WithoutFiles++
+			add(c, Warning, "container-files-missing", cure,
+				"it has no file of lxcfs, and sees the host's")
 		case len(lacks) > 0:
-			add(c, ContainerIncomplete, cure,
+			count.WithFiles++
+			add(c, Info, "container-files-incomplete", cure,
 				"these files are missing, or are not those of lxcfs: "+list(lacks))
 		default:
+			count.WithFiles++
 			fine++
 		}
 	}
 	r.shorten(before, "more containers", remountAll, "%d more have the same problem")
-	order := []ID{CheckIncomplete, ContainerDead, ContainerMissing, ContainerIncomplete}
+	order := []string{
+		"check-incomplete", "container-files-dead", "container-files-missing",
+		"container-files-incomplete",
+	}
 	slices.SortStableFunc(r.Findings[before:], func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(slices.Index(order, a.ID), slices.Index(order, b.ID)),
 			cmp.Compare(a.engine, b.engine))
 	})
 	if fine > 0 {
-		r.fine(ContainerOK, "containers", "%d of %d have all files of lxcfs", fine, len(found.Containers))
+		r.fine("container-ok", "containers", "%d of %d have all files of lxcfs",
+			fine, len(found.Containers))
 	}
 }
 
 // missingFiles returns the files that an lxcfs serves and the container lacks. Of several lxcfs it
 // takes the one of which the fewest are missing. Single files of the CPU directory, which earlier
 // versions mounted, do not count as the directory.
-func missingFiles(c *toolkit.Listed, healthy []*server) (fewest []string) {
+func missingFiles(c *toolkit.Listed, healthy servers) (fewest []string) {
 	for i, lxcfs := range healthy {
 		var missing []string
 		for _, file := range lxcfs.Files {
@@ -97,9 +108,9 @@ func missingFiles(c *toolkit.Listed, healthy []*server) (fewest []string) {
 func (r *Report) leaveOut() {
 	for i := range r.Findings {
 		f := &r.Findings[i]
-		if f.ID == ContainerMissing &&
+		if f.ID == "container-files-missing" &&
 			slices.Contains(r.optIn, strings.ReplaceAll(f.engine, "cri-o", crio.name)) {
-			f.ID, f.Level = ContainerLeftOut, kinds[ContainerLeftOut]
+			f.ID, f.Level = "container-left-out", Info
 			f.Problem += ", since " + f.engine + " calls the hook only for containers that ask for it"
 		}
 	}

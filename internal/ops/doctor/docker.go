@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"maps"
-	"slices"
 )
 
 var docker = engineKind{
-	name: "docker", programs: []string{"dockerd"},
+	name: "docker", program: "dockerd",
 	config: "/etc/docker/daemon.json", unit: "docker.service",
 	impact: ", which stops its containers unless it has live-restore",
 }
@@ -38,25 +36,18 @@ func checkDocker(ctx context.Context, w *World, r *Report) {
 	if !w.wants(r, e) {
 		return
 	}
-	var c dockerConfig
-	state := w.config(r, e, e.config, func(text []byte) (err error) {
-		c, err = parseDocker(text)
-		return err
-	})
+	c, state := readConfig(w, r, e, e.config, parseDocker)
 	if state == broken {
 		return
 	}
 	w.checkAuthz(ctx, r, e, c.Plugins, `"authorization-plugins": ["authz-broker"]`)
-	var runtimes []engineRuntime
-	for _, name := range slices.Sorted(maps.Keys(c.Runtimes)) {
-		runtime := c.Runtimes[name]
-		runtimes = append(runtimes, engineRuntime{
-			name: name, program: cmp.Or(runtime.Path, runtime.Options.BinaryName),
-			args: runtime.RuntimeArgs,
-		})
+	runtimes := make(map[string]engineRuntime)
+	for name, runtime := range c.Runtimes {
+		program := cmp.Or(runtime.Path, runtime.Options.BinaryName)
+		runtimes[name] = engineRuntime{program: program, args: runtime.RuntimeArgs}
 	}
 	ours := w.checkRuntimes(r, e, runtimes)
 	if !r.checkDefault(e, ours, c.DefaultRuntime, `put "default-runtime": %q into`) {
-		r.add(HookMissing, e.name, w.addSpec(e, state, ""), "no runtime of it calls the hook")
+		r.warn("hook-missing", e.name, w.addSpec(e, state, ""), "no runtime of it calls the hook")
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"palisade/internal/cli/cmdline"
-	"palisade/internal/inject/toolkit"
 	"palisade/internal/linux/sys"
 )
 
@@ -33,8 +33,9 @@ var Levels = []Level{Error, Warning, Info, OK}
 
 // Finding is the result of a check.
 type Finding struct {
-	ID    ID    `json:"id"`
-	Level Level `json:"level"`
+	// ID names the kind of finding. It is stable across versions; docs/palisade.md lists all.
+	ID    string `json:"id"`
+	Level Level  `json:"level"`
 	// Subject is a file, an engine, a container.
 	Subject string `json:"subject"`
 	// Problem describes the problem, or the passed check, in one line.
@@ -68,8 +69,8 @@ type facts struct {
 	// askBroker and callShift are the engines that ask authz-broker and that call userns-shift.
 	askBroker, callShift []string
 	// The others are nil if their check was not done.
-	servers    *servers
-	containers *toolkit.List
+	servers    servers
+	containers *Containers
 	authz      *Authz
 	shift      *Shift
 }
@@ -79,7 +80,7 @@ func (f *facts) merge(other *facts) {
 	f.optIn = append(f.optIn, other.optIn...)
 	f.askBroker = append(f.askBroker, other.askBroker...)
 	f.callShift = append(f.callShift, other.callShift...)
-	f.servers = cmp.Or(f.servers, other.servers)
+	f.servers = append(f.servers, other.servers...)
 	f.containers = cmp.Or(f.containers, other.containers)
 	f.authz = cmp.Or(f.authz, other.authz)
 	f.shift = cmp.Or(f.shift, other.shift)
@@ -106,13 +107,31 @@ func advice(format string, args ...any) remedy {
 	return remedy{fmt.Sprintf(format, args...), false}
 }
 
-// add adds a finding with the level of its id. The texts may contain hostile names.
-func (r *Report) add(id ID, subject string, cure remedy, format string, args ...any) {
+// add adds a finding. The texts may contain hostile names.
+func (r *Report) add(
+	level Level, id, subject string, cure remedy, format string, args ...any,
+) {
 	r.Findings = append(r.Findings, Finding{
-		ID: id, Level: kinds[id], Subject: cmdline.OneLine(subject),
+		ID: id, Level: level, Subject: cmdline.OneLine(subject),
 		Problem: cmdline.OneLine(fmt.Sprintf(format, args...)),
 		Remedy:  cmdline.OneLine(cure.text), Command: cure.command,
 	})
+}
+
+func (r *Report) error(id, subject string, cure remedy, format string, args ...any) {
+	r.add(Error, id, subject, cure, format, args...)
+}
+
+func (r *Report) warn(id, subject string, cure remedy, format string, args ...any) {
+	r.add(Warning, id, subject, cure, format, args...)
+}
+
+func (r *Report) info(id, subject string, cure remedy, format string, args ...any) {
+	r.add(Info, id, subject, cure, format, args...)
+}
+
+func (r *Report) fine(id, subject, format string, args ...any) {
+	r.add(OK, id, subject, remedy{}, format, args...)
 }
 
 // maxNamed bounds the number of findings of one kind.
@@ -122,20 +141,20 @@ const maxNamed = 20
 // adds a finding for the others. format has a %d for their number.
 func (r *Report) shorten(from int, subject string, cure remedy, format string) {
 	type group struct {
-		id     ID
-		engine string
+		level      Level
+		id, engine string
 	}
 	count := make(map[group]int)
 	var long []group
 	r.Findings = append(r.Findings[:from], slices.DeleteFunc(r.Findings[from:], func(f Finding) bool {
-		g := group{f.ID, f.engine}
+		g := group{f.Level, f.ID, f.engine}
 		if count[g]++; count[g] == maxNamed+1 {
 			long = append(long, g)
 		}
 		return count[g] > maxNamed
 	})...)
 	for _, g := range long {
-		r.add(g.id, subject, cure, format, count[g]-maxNamed)
+		r.add(g.level, g.id, subject, cure, format, count[g]-maxNamed)
 		r.Findings[len(r.Findings)-1].engine = g.engine
 	}
 }
@@ -149,11 +168,7 @@ func (r *Report) shortenOthers(from int) {
 // optional adds that an engine calls the hook only for containers that ask for it.
 func (r *Report) optional(e *engineKind, cure remedy, format string, args ...any) {
 	r.optIn = append(r.optIn, e.name)
-	r.add(HookOptional, e.name, cure, format, args...)
-}
-
-func (r *Report) fine(id ID, subject, format string, args ...any) {
-	r.add(id, subject, remedy{}, format, args...)
+	r.info("hook-optional", e.name, cure, format, args...)
 }
 
 // version adds the version of a program, unless it is empty.
@@ -189,14 +204,14 @@ var checks = []check{
 
 // Examine runs all checks at the same time, and returns their findings in the order of the checks.
 func Examine(ctx context.Context, w *World) *Report {
-	reports := make([]chan *Report, len(checks))
+	reports := make([]*Report, len(checks))
+	var wait sync.WaitGroup
 	for i, c := range checks {
-		reports[i] = make(chan *Report, 1)
-		go func() { reports[i] <- c.inTime(ctx, w) }()
+		wait.Go(func() { reports[i] = c.inTime(ctx, w) })
 	}
-	all := &Report{Findings: []Finding{}, Versions: make(map[string]string)}
-	for i, done := range reports {
-		r := <-done
+	wait.Wait()
+	all := newReport()
+	for i, r := range reports {
 		for _, f := range r.Findings {
 			f.check = checks[i].name
 			all.Findings = append(all.Findings, f)
@@ -215,31 +230,28 @@ func (c *check) inTime(ctx context.Context, w *World) *Report {
 	defer cancel()
 	late, cancelLate := context.WithTimeout(context.WithoutCancel(ctx), limit+limit/10)
 	defer cancelLate()
-	run := func() (*Report, error) { return c.safely(ctx, w), nil }
-	r, err := sys.Within(late, run, func(*Report) {})
+	r, err := sys.Within(late, func() (r *Report, _ error) {
+		r = newReport()
+		defer func() {
+			if mistake := recover(); mistake != nil { // the findings of other checks are still reported
+				r.warn("check-incomplete", c.name, advice("report this as a bug of palisade"),
+					"the check broke off: %v", mistake)
+			}
+		}()
+		c.look(ctx, w, r)
+		return r, nil
+	}, nil)
 	if err != nil {
 		r = newReport()
-		r.add(CheckIncomplete, c.name,
+		r.warn("check-incomplete", c.name,
 			advice("find out which file or program of %s hangs, and run palisade doctor again", c.name),
 			"the check was not done after %v", limit)
 	}
 	return r
 }
 
-func newReport() *Report { return &Report{Versions: make(map[string]string)} }
-
-// safely runs the check, and recovers from a panic: the findings of other checks are still
-// reported.
-func (c *check) safely(ctx context.Context, w *World) (r *Report) {
-	r = newReport()
-	defer func() {
-		if mistake := recover(); mistake != nil {
-			r.add(CheckIncomplete, c.name, advice("report this as a bug of palisade"),
-				"the check broke off: %v", mistake)
-		}
-	}()
-	c.look(ctx, w, r)
-	return r
+func newReport() *Report {
+	return &Report{Findings: []Finding{}, Versions: make(map[string]string)}
 }
 
 // list joins the first words, and adds the number of the others.

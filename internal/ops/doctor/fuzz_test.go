@@ -12,12 +12,11 @@ func FuzzTOML(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		var file containerdFile
-		var hooks hooksConfig
-		if parseTOML(text, &hooks) == nil {
+		if hooks, err := parseTOML[hooksConfig](text); err == nil {
 			appendDirs([]string{"/a"}, hooks.Engine.HooksDir)
 		}
-		if parseTOML(text, &file) != nil {
+		file, err := parseTOML[containerdFile](text)
+		if err != nil {
 			return
 		}
 		c := containerdConfig{runtimes: make(map[string]engineRuntime)}
@@ -55,7 +54,7 @@ func FuzzJSON(f *testing.F) {
 func FuzzSubids(f *testing.F) {
 	f.Add([]byte("a:100000:65536\nb:165536:65536\n#\nx\n"), []byte("a:1:1\nb:1:2\na:0:4294967295\n"))
 	f.Fuzz(func(t *testing.T, one, two []byte) {
-		ranges, _ := parseSubids(append(append(one, '\n'), two...))
+		ranges, _ := parseSubids(append(append(one, '\n'), two...), nil)
 		for _, r := range ranges {
 			if r.first >= r.end || r.end > 1<<32 {
 				t.Errorf("got %+v", r)
@@ -64,7 +63,7 @@ func FuzzSubids(f *testing.F) {
 		want := false
 		for i, r := range ranges[:min(len(ranges), 200)] {
 			for _, s := range ranges[:i] {
-				want = want || r.name != s.name && r.first < s.end && s.first < r.end
+				want = want || r.owner != s.owner && r.first < s.end && s.first < r.end
 			}
 		}
 		if _, _, got := overlap(ranges[:min(len(ranges), 200)]); got != want {
@@ -81,8 +80,9 @@ func FuzzKernelTexts(f *testing.F) {
 		if strings.HasPrefix(mounts, "->") || mounts == "none" {
 			return
 		}
-		parseRelease(release)
-		w := newWorld(t, files{"/proc/thread-self/mountinfo": " " + mounts, "/proc/cgroups": " " + cgroups})
+		w := newWorld(t, files{"/proc/thread-self/mountinfo": " " + mounts, "/proc/cgroups": " " + cgroups,
+			"/proc/sys/kernel/osrelease": " " + release})
+		checkKernel(t.Context(), w, newReport())
 		r := newReport()
 		checkCgroups(t.Context(), w, r)
 		if len(r.Findings) == 0 {

@@ -53,17 +53,13 @@ func (w *World) addsHook(program string, args []string) bool {
 	if filepath.Base(program) == program {
 		program = w.program(program)
 	}
-	return slices.ContainsFunc(append([]string{program}, args...), w.isScript)
-}
-
-// isScript reports whether a file is a script that calls the wrapper. Only root may be able to
-// write it.
-func (w *World) isScript(file string) bool {
-	if w.checkProgram(file) != nil {
-		return false
-	}
-	text, err := w.read(file, maxScript)
-	return err == nil && bytes.HasPrefix(text, []byte("#!")) && callsRuntime(text)
+	return slices.ContainsFunc(append([]string{program}, args...), func(file string) bool {
+		if w.checkProgram(file) != nil { // others than root may be able to write it
+			return false
+		}
+		text, err := w.read(file, maxScript)
+		return err == nil && bytes.HasPrefix(text, []byte("#!")) && callsRuntime(text)
+	})
 }
 
 // callsRuntime reports whether a line of a shell script contains the words of a call of the
@@ -99,79 +95,62 @@ func (r *Report) noteShift(e *engineKind, calls bool) {
 func (w *World) checkHook(r *Report, e *engineKind, file string, h *specs.Hook, cure remedy) bool {
 	err := w.checkProgram(h.Path)
 	if err != nil {
-		r.add(HookProgram, file, cure, "%s cannot run the hook %q: %v", e.name, h.Path, err)
+		r.error("hook-program", file, cure, "%s cannot run the hook %q: %v", e.name, h.Path, err)
 	}
 	return err == nil
 }
 
-// stage is a stage of a hookspec file with its hooks.
-type stage struct {
-	name  string
-	hooks []specs.Hook
-}
-
-func stagesOf(h *specs.Hooks) []stage {
-	return []stage{
-		//lint:ignore SA1019 deprecated, but the only one that iSulad knows
-		{"prestart", h.Prestart}, {"createRuntime", h.CreateRuntime},
-		{"createContainer", h.CreateContainer}, {"startContainer", h.StartContainer},
-		{"poststart", h.Poststart}, {"poststop", h.Poststop},
-	}
-}
-
 // checkHookSpec checks a file for --hook-spec of iSulad. It returns whether the file contains the
 // hook of lxcfs without problems.
-func (w *World) checkHookSpec(r *Report, e *engineKind, file string) (state state, ours bool) {
-	var hooks specs.Hooks
-	state = w.config(r, e, file, func(text []byte) (err error) {
-		if err = parseJSON(text, new(json.RawMessage)); err == nil {
-			hooks, err = oci.ParseHooks(text)
+func (w *World) checkHookSpec(r *Report, e *engineKind, file string) (_ state, ours bool) {
+	hooks, state := readConfig(w, r, e, file, func(text []byte) (hooks specs.Hooks, err error) {
+		if err = parseJSON(text, new(json.RawMessage)); err != nil {
+			return hooks, err
 		}
-		return err
+		return oci.ParseHooks(text)
 	})
 	if state != good {
 		return state, false
 	}
-	before := len(r.Findings)
-	others := false
-	for _, stage := range stagesOf(&hooks) {
-		for _, hook := range stage.hooks {
-			isOurs := isHook(&hook, lxcfsHooks)
-			ours, others = ours || isOurs, others || !isOurs
-		}
+	//lint:ignore SA1019 deprecated, but the only one that iSulad knows
+	prestart := hooks.Prestart
+	stages := []struct {
+		name  string
+		hooks []specs.Hook
+	}{
+		{"prestart", prestart}, {"createRuntime", hooks.CreateRuntime},
+		{"createContainer", hooks.CreateContainer}, {"startContainer", hooks.StartContainer},
+		{"poststart", hooks.Poststart}, {"poststop", hooks.Poststop},
 	}
+	isOurs := func(h specs.Hook) bool { return isHook(&h, lxcfsHooks) }
+	isShiftHook := func(h specs.Hook) bool { return isHook(&h, shiftHooks) }
 	write := command("%s >%s", w.spec(e), quote(file))
-	if others {
-		write = advice("put what `%s` prints in the place of that hook in %s", w.spec(e), file)
-	}
-	for _, stage := range stagesOf(&hooks) {
-		for i := range stage.hooks {
-			w.checkSpecHook(r, e, file, stage.name, &stage.hooks[i], write)
+	for _, stage := range stages {
+		ours = ours || slices.ContainsFunc(stage.hooks, isOurs)
+		if slices.ContainsFunc(stage.hooks, func(h specs.Hook) bool { return !isOurs(h) }) {
+			write = advice("put what `%s` prints in the place of that hook in %s", w.spec(e), file)
 		}
 	}
-	prestart := stagesOf(&hooks)[0].hooks
-	lxcfs := slices.IndexFunc(prestart, func(h specs.Hook) bool { return isHook(&h, lxcfsHooks) })
-	shift := slices.IndexFunc(prestart, func(h specs.Hook) bool { return isHook(&h, shiftHooks) })
-	if lxcfs >= 0 && shift > lxcfs {
-		r.add(HookOrder, file,
+	before := len(r.Findings)
+	for _, stage := range stages {
+		for _, h := range stage.hooks {
+			r.noteShift(e, isShiftHook(h))
+			switch {
+			case isOurs(h) && stage.name != "prestart":
+				r.warn("hook-wrong-stage", file, write,
+					"%s calls the hook at the stage prestart, not at %s", e.name, stage.name)
+			case isOurs(h):
+				w.checkHook(r, e, file, &h, write)
+			case slices.Contains([]string{"prestart", "poststart", "poststop"}, stage.name): // iSulad's
+				w.checkHook(r, e, file, &h, advice("install %s, or remove it from %s", h.Path, file))
+			}
+		}
+	}
+	lxcfs := slices.IndexFunc(prestart, isOurs)
+	if lxcfs >= 0 && slices.IndexFunc(prestart, isShiftHook) > lxcfs {
+		r.warn("hook-order", file,
 			advice("put the hook of userns-shift before that of lxcfs-toolkit in %s", file),
 			"userns-shift is called after lxcfs-toolkit, whose mounts hide files from it")
 	}
 	return good, ours && len(r.Findings) == before
-}
-
-// checkSpecHook checks one hook of a hookspec file. The remedy for the hook of lxcfs is write.
-func (w *World) checkSpecHook(
-	r *Report, e *engineKind, file, stage string, h *specs.Hook, write remedy,
-) {
-	r.noteShift(e, isHook(h, shiftHooks))
-	switch {
-	case isHook(h, lxcfsHooks) && stage != "prestart":
-		r.add(HookWrongStage, file, write,
-			"%s calls the hook at the stage prestart, not at %s", e.name, stage)
-	case isHook(h, lxcfsHooks):
-		w.checkHook(r, e, file, h, write)
-	case slices.Contains([]string{"prestart", "poststart", "poststop"}, stage): // those of iSulad
-		w.checkHook(r, e, file, h, advice("install %s, or remove it from %s", h.Path, file))
-	}
 }

@@ -12,10 +12,10 @@ import (
 
 var (
 	podman = engineKind{
-		name: "podman", programs: []string{"podman"}, config: "/etc/containers/containers.conf",
+		name: "podman", program: "podman", config: "/etc/containers/containers.conf",
 	}
 	crio = engineKind{
-		name: "crio", programs: []string{"crio"}, config: "/etc/crio/crio.conf",
+		name: "crio", program: "crio", config: "/etc/crio/crio.conf",
 		unit: "crio.service",
 	}
 )
@@ -63,8 +63,7 @@ type hooksConfig struct {
 func (w *World) hooksDirs(r *Report, e *engineKind, files []string) (dirs []string, ok bool) {
 	dirs, ok = []string{wiring.DefaultHooksDir}, true
 	for _, file := range files {
-		var c hooksConfig
-		state := w.config(r, e, file, func(text []byte) error { return parseTOML(text, &c) })
+		c, state := readConfig(w, r, e, file, parseTOML[hooksConfig])
 		ok = ok && state != broken
 		for _, table := range []hooksTable{c.Engine, c.Crio.Runtime} {
 			if state == good && table.HooksDir != nil {
@@ -111,11 +110,11 @@ func (w *World) checkHooksDirs(r *Report, e *engineKind, configs []string) {
 		w.addNoHook(r, e, dirs)
 	case len(r.Findings) > before: // reported already
 	case best == never:
-		r.add(HookMissing, e.name, cure, "%s has the hook, and conditions that never hold", ours)
+		r.warn("hook-missing", e.name, cure, "%s has the hook, and conditions that never hold", ours)
 	case best == some:
 		r.optional(e, cure, "only containers for which the conditions in %s hold have the hook", ours)
 	default:
-		r.fine(HookOK, e.name, "%s has the hook", ours)
+		r.fine("hook-ok", e.name, "%s has the hook", ours)
 	}
 }
 
@@ -133,11 +132,8 @@ func (w *World) hookFiles(dirs ...string) []string {
 
 // checkHookFile checks a hook file, and returns the reach of a hook of lxcfs.
 func (w *World) checkHookFile(r *Report, e *engineKind, file string) reach {
-	var f hookFile
-	if w.config(r, e, file, func(text []byte) (err error) {
-		f, err = parseHookFile(text)
-		return err
-	}) != good {
+	f, state := readConfig(w, r, e, file, parseHookFile)
+	if state != good {
 		return noHook
 	}
 	r.noteShift(e, isHook(&f.hook, shiftHooks))
@@ -148,7 +144,7 @@ func (w *World) checkHookFile(r *Report, e *engineKind, file string) reach {
 	cure := command("%s >%s", w.spec(e), quote(file))
 	if w.checkHook(r, e, file, &f.hook, cure) && !slices.Contains(f.stages, "createRuntime") &&
 		!slices.Contains(f.stages, "prestart") {
-		r.add(HookWrongStage, file, cure, "the hook is for the stages %s, not for createRuntime",
+		r.warn("hook-wrong-stage", file, cure, "the hook is for the stages %s, not for createRuntime",
 			list(f.stages))
 	}
 	return f.reach
@@ -158,7 +154,7 @@ func (w *World) checkHookFile(r *Report, e *engineKind, file string) reach {
 // the engine does not read.
 func (w *World) addNoHook(r *Report, e *engineKind, dirs []string) {
 	if len(dirs) == 0 {
-		r.add(HookMissing, e.name,
+		r.warn("hook-missing", e.name,
 			advice("name %s in hooks_dir of %s%s", wiring.DefaultHooksDir, e.config, e.restartWords()),
 			"it reads no directory of hooks")
 		return
@@ -174,13 +170,13 @@ func (w *World) addNoHook(r *Report, e *engineKind, dirs []string) {
 				continue
 			}
 			if f, err := parseHookFile(text); err == nil && isHook(&f.hook, lxcfsHooks) {
-				r.add(HookWrongFolder, e.name,
+				r.warn("hook-wrong-folder", e.name,
 					command("mkdir -p %[1]s && mv %[2]s %[1]s/", quote(target), quote(file)),
 					"%s is not read: it reads %s", file, strings.Join(dirs, ", "))
 				return
 			}
 		}
 	}
-	r.add(HookMissing, e.name, command("%s", w.writeSpec(e, filepath.Join(target, "lxcfs.json"))),
+	r.warn("hook-missing", e.name, command("%s", w.writeSpec(e, filepath.Join(target, "lxcfs.json"))),
 		"no hook of lxcfs is in %s", strings.Join(dirs, ", "))
 }

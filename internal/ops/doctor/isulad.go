@@ -10,29 +10,12 @@ import (
 	"palisade/internal/oci/wiring"
 )
 
-// isuladKind is iSulad under one of its names.
-type isuladKind struct {
-	engineKind
-	// graph is its root directory unless its configuration has another.
-	graph string
-}
-
 // isulads are iSulad and lcrd, its older name.
-var isulads = []isuladKind{
+var isulads = []engineKind{
 	{
-		engineKind{
-			name: "isulad", programs: []string{"isulad"}, config: "/etc/isulad/daemon.json",
-			unit: "isulad.service",
-		},
-		"/var/lib/isulad",
+		name: "isulad", program: "isulad", config: "/etc/isulad/daemon.json", unit: "isulad.service",
 	},
-	{
-		engineKind{
-			name: "isulad", programs: []string{"lcrd"}, config: "/etc/lcrd/daemon.json",
-			unit: "lcrd.service",
-		},
-		"/var/lib/lcrd",
-	},
+	{name: "isulad", program: "lcrd", config: "/etc/lcrd/daemon.json", unit: "lcrd.service"},
 }
 
 // isuladOptions is the file with the options that isulad.service gives isulad.
@@ -45,23 +28,20 @@ const isuladDefault = "/etc/default/isulad/hooks/default.json"
 func checkIsulad(ctx context.Context, w *World, r *Report) {
 	there := false
 	for i := range isulads {
-		if e := &isulads[i]; w.has(&e.engineKind) && w.wants(r, &e.engineKind) {
-			w.checkIsuladConfig(ctx, r, &e.engineKind, e.graph)
+		if e := &isulads[i]; w.has(e) && w.wants(r, e) {
+			w.checkIsuladConfig(ctx, r, e)
 			there = true
 		}
 	}
 	if !there {
-		w.wants(r, &isulads[0].engineKind) // it may be missed
+		w.wants(r, &isulads[0]) // it may be missed
 	}
 }
 
-func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind, graph string) {
-	var c wiring.Isulad
-	config := w.config(r, e, e.config, func(text []byte) (err error) {
-		c, err = parseIsulad(text)
-		return err
-	})
+func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind) {
+	c, config := readConfig(w, r, e, e.config, parseIsulad)
 	w.addIsuladOptions(&c)
+	graph := "/var/lib/" + e.program
 	if filepath.IsAbs(c.Graph) {
 		graph = c.Graph
 	}
@@ -70,7 +50,7 @@ func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind,
 		return
 	}
 	if len(c.Twice) > 0 {
-		r.add(ConfigTwice, e.config, advice("remove the others%s", e.restartWords()),
+		r.warn("config-key-twice", e.config, advice("remove the others%s", e.restartWords()),
 			"%s uses the first of keys that occur twice: %s", e.name, list(c.Twice))
 	}
 	w.checkIsuladAccess(ctx, r, e, &c)
@@ -80,10 +60,10 @@ func (w *World) checkIsuladConfig(ctx context.Context, r *Report, e *engineKind,
 	switch {
 	case state == broken: // reported already
 	case state == absent && c.HookSpec != "":
-		r.add(ConfigBroken, e.config, command("%s", w.writeSpec(e, file)),
+		r.error("config-broken", e.config, command("%s", w.writeSpec(e, file)),
 			"isulad cannot use it: the file of hook-spec, %s, does not exist", file)
 	case ours:
-		r.fine(HookOK, e.name, "%s calls the hook for all containers", file)
+		r.fine("hook-ok", e.name, "%s calls the hook for all containers", file)
 	case state == absent:
 		w.checkSample(r, e, sample, config)
 	default:
@@ -105,7 +85,7 @@ func (w *World) addHookMissing(r *Report, e *engineKind, file string) {
 	if slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Subject == file }) {
 		return
 	}
-	r.add(HookMissing, e.name, advice("add what `%s` prints to %s", w.spec(e), file),
+	r.warn("hook-missing", e.name, advice("add what `%s` prints to %s", w.spec(e), file),
 		"%s does not have the hook", file)
 }
 
@@ -126,9 +106,9 @@ func (w *World) checkSample(r *Report, e *engineKind, sample string, config stat
 		w.addHookMissing(r, e, sample)
 	case config == absent:
 		cure.text = w.writeSpec(e, sample) + " && " + cure.text
-		r.add(HookMissing, e.name, cure, "it calls no hook")
+		r.warn("hook-missing", e.name, cure, "it calls no hook")
 	default:
 		cure.text = "write what `" + w.spec(e) + "` prints to " + sample + "; " + cure.text
-		r.add(HookMissing, e.name, cure, "it calls no hook")
+		r.warn("hook-missing", e.name, cure, "it calls no hook")
 	}
 }

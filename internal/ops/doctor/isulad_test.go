@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -22,7 +21,7 @@ func withIsulad(config string) files {
 
 // withoutRemote is an edit that has iSulad be built without remote connections.
 func withoutRemote(_ testing.TB, w *World) {
-	w.Help = func(context.Context, string) (string, error) { return "  -H, --host\n", nil }
+	w.Ask = answers("  -H, --host\n")
 }
 
 const (
@@ -168,7 +167,7 @@ func TestIsuladTCPOnly(t *testing.T) {
 	}
 	for _, f := range r.Findings {
 		status := "systemctl --no-pager status isulad.service"
-		if f.ID == EngineSilent && !strings.Contains(f.Remedy, status) {
+		if f.ID == "engine-silent" && !strings.Contains(f.Remedy, status) {
 			t.Errorf("the remedy is %q", f.Remedy)
 		}
 	}

@@ -24,26 +24,27 @@ func (w *World) checkIsuladAccess(ctx context.Context, r *Report, e *engineKind,
 	switch {
 	case tcp == "":
 	case !remote:
-		r.add(IsuladNoRemote, e.config, advice(`remove %s from "hosts", or install a build with `+
+		r.error("isulad-no-remote", e.config, advice(`remove %s from "hosts", or install a build with `+
 			`ENABLE_GRPC_REMOTE_CONNECT%s`, tcp, e.restartWords()),
 			"it is built without remote connections, and does not start with %s", tcp)
 	case !c.TLS:
-		r.add(IsuladTCPOpen, e.config, mend,
+		r.error("isulad-tcp-open", e.config, mend,
 			"any client that reaches %s is root: TLS is off, and no plug-in is asked", tcp)
 	case !c.TLSVerify:
-		r.add(IsuladNoVerify, e.config, mend,
+		r.error("isulad-tls-no-verify", e.config, mend,
 			"it requires no certificate at %s: clients can take any user's name", tcp)
 	case c.Plugin == "":
-		r.add(IsuladCertRoot, e.config, advice(`put %s into %s, or remove %s from "hosts"%s`,
-			pluginSetting, e.config, tcp, e.restartWords()),
+		r.info("isulad-certificate-is-root", e.config,
+			advice(`put %s into %s, or remove %s from "hosts"%s`,
+				pluginSetting, e.config, tcp, e.restartWords()),
 			"any client with a certificate of its authority is root at %s: it asks no plug-in", tcp)
 	default:
-		r.add(AuthzClientSays, e.name, advice("give certificates only to users whom you trust"),
+		r.info("authz-client-says", e.name, advice("give certificates only to users whom you trust"),
 			"it does not ask about a client without the metadata tls_mode; "+
 				"the client chooses the user name")
 	}
 	if !c.HasSocket() && remote {
-		r.add(IsuladNoSocket, e.config,
+		r.info("isulad-no-unix-socket", e.config,
 			advice(`put "unix:///var/run/isulad.sock" into "hosts" beside %s%s`, tcp, e.restartWords()),
 			"isula without -H cannot connect; containers are found by iSulad's files")
 	}
@@ -58,15 +59,17 @@ func (w *World) checkIsuladPlugin(
 	const listen = `"hosts" with a tcp:// address, "tls-verify": true and "tls-config"`
 	switch {
 	case !remote && (c.Plugin != "" || w.hasBroker() && w.usesBroker(ctx)):
-		r.add(AuthzNeverAsked, e.name, advice("install a build with ENABLE_GRPC_REMOTE_CONNECT, or let "+
-			"root alone open its unix socket"),
+		r.warn("authz-never-asked", e.name,
+			advice("install a build with ENABLE_GRPC_REMOTE_CONNECT, or let "+
+				"root alone open its unix socket"),
 			"it is built without remote connections, and never asks a plug-in: policies have no effect")
 	case !remote:
 	case c.Plugin != "" && !hasTCP:
-		r.add(AuthzNeverAsked, e.name, advice("put %s into %s%s", listen, e.config, e.restartWords()),
+		r.warn("authz-never-asked", e.name,
+			advice("put %s into %s%s", listen, e.config, e.restartWords()),
 			`it never asks its plug-in: no tcp:// address is in "hosts", `+
 				"and any user of its unix socket may do everything")
-	case c.Plugin != "" && !c.TLS: // IsuladTCPOpen says so
+	case c.Plugin != "" && !c.TLS: // isulad-tcp-open says so
 	case hasTCP && c.TLS:
 		w.checkAuthz(ctx, r, e, []string{c.Plugin}, pluginSetting)
 	default:
@@ -77,11 +80,11 @@ func (w *World) checkIsuladPlugin(
 // hasRemote reports whether iSulad can listen on TCP. Builds without ENABLE_GRPC_REMOTE_CONNECT,
 // which is off by default since 2.1.5, do not have the option.
 func (w *World) hasRemote(ctx context.Context, e *engineKind) bool {
-	program := w.program(e.programs...)
+	program := w.program(e.program)
 	if program == "" || w.checkProgram(program) != nil {
 		return true
 	}
-	help, err := w.Help(ctx, program)
+	help, err := w.Ask(ctx, program, "--help")
 	return err != nil || strings.Contains(help, "--tlsverify")
 }
 
@@ -90,11 +93,8 @@ func (w *World) isuladServesTCP(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	for i := range isulads {
-		text, err := w.read(isulads[i].config, maxConfig)
-		if err != nil {
-			continue
-		}
-		c, err := parseIsulad(text)
+		text, _ := w.read(isulads[i].config, maxConfig)
+		c, err := parseIsulad(text) // which rejects "" if the file cannot be read
 		w.addIsuladOptions(&c)
 		if err != nil || c.HasSocket() {
 			continue
@@ -135,7 +135,7 @@ func (w *World) checkIsuladDirs(r *Report, graph string) {
 		return
 	}
 	slices.Reverse(closed)
-	r.add(IsuladFolders, closed[0], command("chmod o+x %s", quoteAll(closed)),
+	r.info("isulad-folders-closed", closed[0], command("chmod o+x %s", quoteAll(closed)),
 		"containers of lcr with --user-remap do not start, since other users cannot search these "+
 			"directories; isulad closes %s when it starts", graph)
 }

@@ -3,84 +3,96 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
-	"strconv"
 	"strings"
-)
+	"syscall"
 
-// oldest is the oldest release that is tested.
-var oldest = [2]int{4, 19}
+	"palisade/internal/linux/sys"
+	"palisade/internal/oci/idmap"
+	"palisade/internal/userns/idmount"
+)
 
 // features are the features that a kernel may lack, and the consequences.
 var features = []struct {
-	feature Feature
-	id      ID
+	// id is that of the finding.
+	id    string
+	level Level
 	// since is the first release with it.
 	name, since, loss string
+	// probe tries it, without lasting effects.
+	probe func() error
 }{
-	{FuseClone, KernelFuseClone, "clone of /dev/fuse", "4.2", "lxcfs cannot start"},
-	{OpenTree, KernelOpenTree, "open_tree and move_mount", "5.2",
+	{"kernel-fuse-clone", Error, "clone of /dev/fuse", "4.2", "lxcfs cannot start",
+		func() error { return sys.ProbeFuseClone(fuseDevice) }},
+	{"kernel-open-tree", Warning, "open_tree and move_mount", "5.2",
 		"remount works only in containers with -v /var/lib/lxc:/var/lib/lxc:rslave; " +
-			"the hook needs no such volume"},
-	{Pidfd, KernelPidfd, "pidfd_open", "5.3",
-		"lxcfs-toolkit upgrade does not work: restart lxcfs instead"},
-	{Openat2, KernelOpenat2, "openat2", "5.6",
-		"symbolic links in paths of containers are not followed"},
-	{IDMappedMounts, KernelIDMap, "idmapped mounts on /var/lib", "5.12",
-		"userns-shift mount does not work there: root file systems must be shifted on the disk"},
-	{UserNamespaces, KernelUserns, "user namespaces", "3.8",
-		"containers cannot have users of their own"},
+			"the hook needs no such volume",
+		func() error { return idmount.Probe("/", idmap.Pair{}) }},
+	{"kernel-pidfd", Info, "pidfd_open", "5.3",
+		"lxcfs-toolkit upgrade does not work: restart lxcfs instead", probePidfd},
+	{"kernel-openat2", Info, "openat2", "5.6",
+		"symbolic links in paths of containers are not followed", sys.ProbeOpenat2},
+	{"kernel-idmapped-mounts", Info, "idmapped mounts on /var/lib", "5.12",
+		"userns-shift mount does not work there: root file systems must be shifted on the disk",
+		probeIDMappedMounts},
+	{"kernel-user-namespaces", Warning, "user namespaces", "3.8",
+		"containers cannot have users of their own", probeUserNamespaces},
+}
+
+func probePidfd() error {
+	self, err := sys.OpenPidfd(os.Getpid())
+	self.Close()
+	return err
+}
+
+func probeIDMappedMounts() error {
+	ids := idmap.Map{{Container: 0, Host: 100000, Size: 65536}}
+	return idmount.Probe("/var/lib", idmap.Pair{UID: ids, GID: ids})
+}
+
+func probeUserNamespaces() error {
+	root := []syscall.SysProcIDMap{{Size: 1}}
+	ns, err := sys.NewUserNamespace(root, root)
+	ns.Close()
+	return err
 }
 
 func checkKernel(_ context.Context, w *World, r *Report) {
-	release := w.release()
-	r.version("kernel", release)
-	if v, ok := parseRelease(release); ok && slices.Compare(v[:], oldest[:]) < 0 {
-		r.add(KernelOld, "Linux "+release, advice("boot Linux %d.%d or later", oldest[0], oldest[1]),
-			"it is older than Linux %d.%d, the oldest version that is tested", oldest[0], oldest[1])
+	release := "unknown"
+	if text, err := w.read("/proc/sys/kernel/osrelease", maxConfig); err == nil {
+		release = strings.TrimSpace(string(text))
 	}
-	off := w.checkUsernsLimit(r)
+	r.version("kernel", release)
+	version := make([]int, 2)
+	_, err := fmt.Sscanf(release, "%d.%d", &version[0], &version[1])
+	if err == nil && slices.Compare(version, []int{4, 19}) < 0 {
+		r.warn("kernel-old", "Linux "+release, advice("boot Linux 4.19 or later"),
+			"it is older than Linux 4.19, the oldest version that is tested")
+	}
+	const limitFile = "/proc/sys/user/max_user_namespaces" // namespaces(7)
+	limit, err := w.read(limitFile, maxConfig)
+	off := err == nil && strings.TrimSpace(string(limit)) == "0"
+	if off {
+		r.warn("kernel-user-namespaces-off", limitFile,
+			command("sysctl -w user.max_user_namespaces=15000"),
+			"the limit of user namespaces is 0: containers cannot have users of their own")
+	}
 	for _, f := range features {
-		if off && (f.feature == UserNamespaces || f.feature == IDMappedMounts) {
+		if off && (f.id == "kernel-user-namespaces" || f.id == "kernel-idmapped-mounts") {
 			continue // the limit is the reason, and is reported
 		}
-		if err := w.Kernel(f.feature); err != nil {
-			r.add(f.id, "Linux "+release,
+		probe := f.probe
+		if w.kernel != nil {
+			probe = func() error { return w.kernel(f.id) }
+		}
+		if err := probe(); err != nil {
+			r.add(f.level, f.id, "Linux "+release,
 				advice("boot Linux %s or later, and permit it", f.since),
 				"%s: %v: %s", f.name, err, f.loss)
 		}
 	}
 	if len(r.Findings) == 0 {
-		r.fine(KernelOK, "Linux "+release, "all required features are present")
+		r.fine("kernel-ok", "Linux "+release, "all required features are present")
 	}
-}
-
-// release returns the release of the kernel (uname -r).
-func (w *World) release() string {
-	text, err := w.read("/proc/sys/kernel/osrelease", maxConfig)
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(text))
-}
-
-func parseRelease(release string) (v [2]int, ok bool) {
-	n, err := fmt.Sscanf(release, "%d.%d", &v[0], &v[1])
-	return v, err == nil && n == 2
-}
-
-// checkUsernsLimit checks the limit of user namespaces (namespaces(7)), and reports whether it is
-// 0.
-func (w *World) checkUsernsLimit(r *Report) (off bool) {
-	const file = "/proc/sys/user/max_user_namespaces"
-	text, err := w.read(file, maxConfig)
-	if err != nil {
-		return false // the kernel has no user namespaces, which checkKernel reports
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-	if off = err == nil && n == 0; off {
-		r.add(KernelUsernsMax, file, command("sysctl -w user.max_user_namespaces=15000"),
-			"the limit of user namespaces is 0: containers cannot have users of their own")
-	}
-	return off
 }

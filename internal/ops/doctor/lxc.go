@@ -14,10 +14,10 @@ import (
 // lxcEngines start containers with liblxc. The client of Incus, and programs that install LXD,
 // exist on hosts without these engines.
 var lxcEngines = []engineKind{
-	{name: "lxc", programs: []string{"lxc-start"}, config: "/etc/lxc/default.conf"},
-	{name: "incus", programs: []string{"incusd"}, config: "/var/lib/incus"},
+	{name: "lxc", program: "lxc-start", config: "/etc/lxc/default.conf"},
+	{name: "incus", program: "incusd", config: "/var/lib/incus"},
 	{name: "lxd", config: "/var/lib/lxd"},
-	{name: "proxmox", programs: []string{"pct"}, config: "/etc/pve"},
+	{name: "proxmox", program: "pct", config: "/etc/pve"},
 }
 
 const (
@@ -38,11 +38,9 @@ func (w *World) checkLXC(ctx context.Context, r *Report, running []toolkit.Liste
 			continue // the snap contains an lxcfs and configuration files of its own
 		}
 		isOf := func(c toolkit.Listed) bool { return c.Engine == e.name }
-		runs := len(w.Engines) == 0 && slices.ContainsFunc(running, isOf)
-		switch {
-		case runs:
+		if len(w.Engines) == 0 && slices.ContainsFunc(running, isOf) {
 			r.engines = append(r.engines, e.name)
-		case !w.wants(r, e):
+		} else if !w.wants(r, e) {
 			continue
 		}
 		dir := lxcConfigDir
@@ -63,7 +61,7 @@ func (w *World) checkLXCDir(ctx context.Context, r *Report, dir string, engines 
 	names := strings.Join(engines, ", ")
 	hooks := w.lxcfsHooksIn(dir)
 	if len(hooks) == 0 {
-		r.add(HookMissing, names,
+		r.warn("hook-missing", names,
 			advice("install the package palisade-lxc, then run `%s` for running containers",
 				w.remountAll()),
 			"containers start without files of lxcfs: no file in %s names a hook of lxcfs", dir)
@@ -73,11 +71,16 @@ func (w *World) checkLXCDir(ctx context.Context, r *Report, dir string, engines 
 	var sources []string
 	for _, hook := range hooks {
 		if err := w.checkProgram(hook); err != nil {
-			r.add(HookProgram, names, advice("install the package palisade-lxc"),
+			r.error("hook-program", names, advice("install the package palisade-lxc"),
 				"no container starts: a file in %s names the hook %s, which cannot be run: %v",
 				dir, hook, err)
-		} else if source := w.sourceOf(hook); source != "" && !slices.Contains(sources, source) {
-			sources = append(sources, source)
+			continue
+		}
+		text, _ := w.read(hook, maxScript)
+		isNamed := func(dir string) bool { return bytes.Contains(text, []byte(dir)) }
+		i := slices.IndexFunc(lxcSources, isNamed)
+		if i >= 0 && !slices.Contains(sources, lxcSources[i]) {
+			sources = append(sources, lxcSources[i])
 		}
 	}
 	for _, source := range sources {
@@ -87,23 +90,12 @@ func (w *World) checkLXCDir(ctx context.Context, r *Report, dir string, engines 
 		w.checkLXCConfigs(r, dir)
 	}
 	if len(r.Findings) == before {
-		r.fine(HookOK, names, "the files in %s name hooks of lxcfs", dir)
+		r.fine("hook-ok", names, "the files in %s name hooks of lxcfs", dir)
 	}
 }
 
 // lxcSources are the directories from which mount hooks mount the files of lxcfs.
 var lxcSources = []string{"/var/lib/incus-lxcfs", "/var/lib/lxcfs"}
-
-// sourceOf returns the first of lxcSources that the script of a hook contains, or "".
-func (w *World) sourceOf(hook string) string {
-	text, _ := w.read(hook, maxScript)
-	for _, dir := range lxcSources {
-		if bytes.Contains(text, []byte(dir)) {
-			return dir
-		}
-	}
-	return ""
-}
 
 // checkSource checks that an lxcfs is mounted on the directory from which a mount hook mounts
 // files.
@@ -119,7 +111,7 @@ func (w *World) checkSource(ctx context.Context, r *Report, names, source string
 	if w.lxcfs(ctx).isServing() {
 		cure = command("%s", w.toolkit("bind", source))
 	}
-	r.add(LXCNotServed, source, cure,
+	r.warn("lxc-not-served", source, cure,
 		"no lxcfs is mounted there, and the mount hook of %s mounts files from it", names)
 }
 
@@ -137,7 +129,7 @@ func (w *World) checkLXCConfigs(r *Report, dir string) {
 			len(w.lxcfsHooksIn(config)) > 0 {
 			continue
 		}
-		r.add(LXCApart, config,
+		r.info("lxc-config-apart", config,
 			advice("add the line lxc.include = %s/ to it, unless this is intended", dir),
 			"the container starts without files of lxcfs: it does not include the files in %s", dir)
 	}

@@ -21,21 +21,22 @@ const (
 func checkLxcfs(ctx context.Context, w *World, r *Report) {
 	byUnit := w.Mountpoint == unitMountpoint && w.unitServes(lxcfsUnit, unitMountpoint)
 	if byUnit && !w.isEnabled(lxcfsUnit) {
-		r.add(LxcfsNotEnabled, lxcfsUnit, command("systemctl enable lxcfs"),
+		r.info("lxcfs-not-enabled", lxcfsUnit, command("systemctl enable lxcfs"),
 			"lxcfs is not started when the machine boots")
 	}
 	found := w.lxcfs(ctx)
-	r.servers = found
-	if found.err != nil {
-		r.add(CheckIncomplete, w.Mountpoint, advice("make /proc readable"),
-			"lxcfs cannot be probed: %v", found.err)
+	main := found[0]
+	if main.err != nil {
+		r.warn("check-incomplete", w.Mountpoint, advice("make /proc readable"),
+			"lxcfs cannot be probed: %v", main.err)
 		return
 	}
+	r.servers = found
 	// Then a process of the unit serves another mount point, and a restart would end it.
-	isElsewhere := found.main.State == probe.NotMounted && len(found.healthy()) > 0 &&
+	isElsewhere := main.State == probe.NotMounted && len(found.healthy()) > 0 &&
 		(!byUnit || w.unitRuns(lxcfsUnit))
 	if !isElsewhere {
-		w.checkMain(ctx, r, &found.main.Result, byUnit)
+		w.checkMain(ctx, r, &main.Result, byUnit)
 	}
 	w.checkBeside(r, found, !isElsewhere)
 }
@@ -53,11 +54,12 @@ func (w *World) checkMain(ctx context.Context, r *Report, found *probe.Result, b
 	}
 	switch found.State {
 	case probe.NotMounted:
-		r.add(LxcfsNotMounted, w.Mountpoint, start, "lxcfs does not run: %s", found.Reason)
+		r.error("lxcfs-not-mounted", w.Mountpoint, start, "lxcfs does not run: %s", found.Reason)
 	case probe.Dead:
-		r.add(LxcfsDead, w.Mountpoint, start, "lxcfs has ended, and its mount is dead: %s", found.Reason)
+		r.error("lxcfs-dead", w.Mountpoint, start,
+			"lxcfs has ended, and its mount is dead: %s", found.Reason)
 	case probe.Wedged:
-		r.add(LxcfsWedged, w.Mountpoint, again, "lxcfs does not answer: %s", found.Reason)
+		r.error("lxcfs-wedged", w.Mountpoint, again, "lxcfs does not answer: %s", found.Reason)
 	default:
 		w.checkServer(ctx, r, found.Server)
 	}
@@ -69,7 +71,7 @@ func (w *World) remountAll() string { return w.toolkit("remount", "--all") }
 // instead of waiting.
 func (w *World) cutOff(found *probe.Result) string {
 	cut := fmt.Sprintf("echo 1 >%s/%d/abort", fuseControl, found.Device.Minor)
-	if mounted, err := w.fuseControl(); err == nil && !mounted {
+	if w.lacksFuseControl() {
 		cut = mountFuseControl + " && " + cut
 	}
 	if found.PID > 1 {
@@ -81,7 +83,7 @@ func (w *World) cutOff(found *probe.Result) string {
 // checkServer checks an lxcfs that answers. s is nil for another lxcfs, such as the C version.
 func (w *World) checkServer(ctx context.Context, r *Report, s *probe.Status) {
 	if s == nil {
-		r.add(LxcfsOther, w.Mountpoint,
+		r.warn("lxcfs-other", w.Mountpoint,
 			advice("keep it running, or its files cannot be read in any container: "+
 				"install palisade-lxcfs, then `%s` mounts new files in containers", w.remountAll()),
 			"another lxcfs answers, such as the C version: it reports no status")
@@ -91,7 +93,7 @@ func (w *World) checkServer(ctx context.Context, r *Report, s *probe.Status) {
 	w.checkOff(r, w.Mountpoint, s)
 	r.version("lxcfs", s.Version)
 	if s.Worker == 0 {
-		r.add(LxcfsNoWorker, w.Mountpoint,
+		r.warn("lxcfs-no-worker", w.Mountpoint,
 			advice("restart lxcfs, then run `%s`: containers cannot read its files meanwhile",
 				w.remountAll()),
 			"process %d serves without a supervisor: when it ends, the mount is dead", s.PID)
@@ -100,10 +102,11 @@ func (w *World) checkServer(ctx context.Context, r *Report, s *probe.Status) {
 	switch {
 	case len(r.Findings) > before:
 	case s.Version != version.String():
-		r.add(LxcfsVersions, w.Mountpoint, advice("install lxcfs and palisade of the same version"),
+		r.info("lxcfs-versions-differ", w.Mountpoint,
+			advice("install lxcfs and palisade of the same version"),
 			"lxcfs is of version %s, palisade of version %s", s.Version, version.String())
 	default:
-		r.fine(LxcfsOK, w.Mountpoint, "lxcfs answers, version %s", s.Version)
+		r.fine("lxcfs-ok", w.Mountpoint, "lxcfs answers, version %s", s.Version)
 	}
 }
 
@@ -117,14 +120,14 @@ func (w *World) checkOnDisk(ctx context.Context, r *Report, s *probe.Status) {
 		return
 	}
 	if !w.exists(program) {
-		r.add(LxcfsNoProgram, program, advice("install lxcfs again"),
+		r.warn("lxcfs-program-gone", program, advice("install lxcfs again"),
 			"the program that serves was removed from the disk: it cannot be restarted")
 		return
 	}
 	onDisk := w.versionOf(ctx, program)
 	r.version("lxcfs-on-disk", onDisk)
 	if onDisk != "" && onDisk != s.Version {
-		r.add(LxcfsOutdated, w.Mountpoint, command("%s", w.toolkit("upgrade")),
+		r.warn("lxcfs-outdated", w.Mountpoint, command("%s", w.toolkit("upgrade")),
 			"version %s runs, version %s is on the disk", s.Version, onDisk)
 	}
 }

@@ -17,18 +17,16 @@ import (
 // server is a mounted lxcfs, with all its mount points on the host.
 type server struct {
 	probe.Result
+	err    error
 	points []string
 }
 
-// servers are the lxcfs on the host: main is the one on World.Mountpoint, beside lists all others.
-type servers struct {
-	main   server
-	beside []*server
-	err    error
-}
+// servers are the lxcfs on the host. The first is the one on World.Mountpoint, which may be
+// missing; the others answered the probe.
+type servers []*server
 
 // lxcfs returns the lxcfs on the host. It probes them once for all checks.
-func (w *World) lxcfs(ctx context.Context) *servers {
+func (w *World) lxcfs(ctx context.Context) servers {
 	w.probed.Do(func() { w.servers = w.findServers(ctx) })
 	return w.servers
 }
@@ -38,36 +36,37 @@ const maxProbes = 8
 
 // findServers probes each lxcfs on the host once, at its first mount point. Its bind mounts have
 // the same device.
-func (w *World) findServers(ctx context.Context) *servers {
-	found := new(servers)
+func (w *World) findServers(ctx context.Context) servers {
+	found := servers{new(server)}
 	if table, err := w.mountTable(); err == nil {
-		found.sort(table, w.Mountpoint)
+		found.addMounted(table, w.Mountpoint)
 	}
-	if len(found.main.points) == 0 {
-		found.main.points = []string{w.Mountpoint}
+	main := found[0]
+	if len(main.points) == 0 {
+		main.points = []string{w.Mountpoint}
 	}
 	var wait sync.WaitGroup
-	wait.Go(func() { found.main.Result, found.err = w.Probe(ctx, w.Mountpoint) })
 	turns := make(chan struct{}, maxProbes)
-	for _, s := range found.beside {
+	for _, s := range found {
+		point := s.points[0]
+		if s == main {
+			point = w.Mountpoint
+		}
 		wait.Go(func() {
 			turns <- struct{}{}
 			defer func() { <-turns }()
-			if r, err := w.Probe(ctx, s.points[0]); err == nil {
-				s.Result = r
-			}
+			s.Result, s.err = w.Probe(ctx, point)
 		})
 	}
 	wait.Wait()
-	found.beside = slices.DeleteFunc(found.beside, func(s *server) bool { return s.State == "" })
-	return found
+	return slices.DeleteFunc(found, func(s *server) bool { return s != main && s.err != nil })
 }
 
-// sort adds the mount points of each lxcfs, in the order of the table.
-func (s *servers) sort(table *mounts.Table, mountpoint string) {
+// addMounted adds each mounted lxcfs with its mount points, in the order of the table.
+func (s *servers) addMounted(table *mounts.Table, mountpoint string) {
 	byDevice := make(map[sys.DeviceNumber]*server)
 	if main := table.Top(mountpoint); main != nil {
-		byDevice[mounts.Device(main)] = &s.main
+		byDevice[mounts.Device(main)] = (*s)[0]
 	}
 	for _, point := range table.Mountpoints() {
 		if !isLxcfs(table, point) {
@@ -76,7 +75,7 @@ func (s *servers) sort(table *mounts.Table, mountpoint string) {
 		device := mounts.Device(table.Top(point))
 		if byDevice[device] == nil {
 			byDevice[device] = new(server)
-			s.beside = append(s.beside, byDevice[device])
+			*s = append(*s, byDevice[device])
 		}
 		byDevice[device].points = append(byDevice[device].points, point)
 	}
@@ -96,22 +95,14 @@ func (w *World) mountTable() (*mounts.Table, error) {
 }
 
 // healthy returns the lxcfs that answer.
-func (s *servers) healthy() (healthy []*server) {
-	all := s.beside
-	if s.err == nil {
-		all = append([]*server{&s.main}, all...)
-	}
-	for _, server := range all {
-		if server.State == probe.Healthy {
-			healthy = append(healthy, server)
-		}
-	}
-	return healthy
+func (s servers) healthy() servers {
+	isUnhealthy := func(s *server) bool { return s.err != nil || s.State != probe.Healthy }
+	return slices.DeleteFunc(slices.Clone(s), isUnhealthy)
 }
 
 // isServing reports whether palisade's lxcfs answers on the main mount point.
-func (s *servers) isServing() bool {
-	return s.err == nil && s.main.State == probe.Healthy && s.main.Server != nil
+func (s servers) isServing() bool {
+	return s[0].err == nil && s[0].State == probe.Healthy && s[0].Server != nil
 }
 
 // name returns the name of the lxcfs in findings.
@@ -124,24 +115,24 @@ func (s *server) name() string {
 
 // checkBeside checks the lxcfs on other mount points. If isMain is false, the host needs none on
 // World.Mountpoint: the others serve the containers.
-func (w *World) checkBeside(r *Report, found *servers, isMain bool) {
+func (w *World) checkBeside(r *Report, found servers, isMain bool) {
 	before := len(r.Findings)
-	for _, s := range found.beside {
+	for _, s := range found[1:] {
 		points := list(s.points)
 		switch {
 		case s.State != probe.Healthy:
 			w.addFailing(r, found, s)
 			continue
 		case isMain:
-			r.add(LxcfsBeside, points,
+			r.info("lxcfs-beside", points,
 				advice("keep it running: once it has ended, its files cannot be read in any container"),
 				"%s serves files from there", s.name())
 		case s.Server != nil:
-			r.add(LxcfsElsewhere, points,
+			r.warn("lxcfs-elsewhere", points,
 				command("palisade --mountpoint %s doctor", quote(s.points[0])),
 				"%s serves files from there, not from %s", s.name(), w.Mountpoint)
 		default:
-			r.add(LxcfsElsewhere, points,
+			r.warn("lxcfs-elsewhere", points,
 				advice("do not stop or restart it, or its files cannot be read in any container: "+
 					"install palisade-lxcfs, then `%s` mounts new files in containers", w.remountAll()),
 				"%s serves files from there, and nothing is mounted on %s", s.name(), w.Mountpoint)
@@ -153,10 +144,10 @@ func (w *World) checkBeside(r *Report, found *servers, isMain bool) {
 
 // addFailing adds that an lxcfs on another mount point does not serve. For one that hangs it does
 // not advise a restart, which would make all its files dead.
-func (w *World) addFailing(r *Report, found *servers, s *server) {
+func (w *World) addFailing(r *Report, found servers, s *server) {
 	points := list(s.points)
 	if s.State == probe.Wedged {
-		r.add(LxcfsBesideFails, points,
+		r.warn("lxcfs-beside-fails", points,
 			advice("see the log of its service; once it has ended, run palisade doctor again"),
 			"the lxcfs that is mounted there does not answer: %s", s.Reason)
 		return
@@ -166,14 +157,14 @@ func (w *World) addFailing(r *Report, found *servers, s *server) {
 		bind := w.toolkit(append([]string{"bind"}, s.points...)...)
 		cure = command("%s && %s", bind, w.remountAll())
 	}
-	r.add(LxcfsBesideFails, points, cure,
+	r.warn("lxcfs-beside-fails", points, cure,
 		"the lxcfs that is mounted there has ended: its files cannot be read in any container")
 }
 
 // checkOff adds that SIGUSR2 has made a server show the host's files to all containers.
 func (w *World) checkOff(r *Report, subject string, s *probe.Status) {
 	if s != nil && s.IsOff && s.PID > 1 {
-		r.add(LxcfsOff, subject, command("kill -USR2 %d", s.PID),
+		r.warn("lxcfs-switched-off", subject, command("kill -USR2 %d", s.PID),
 			"SIGUSR2 has switched it off: all containers read the host's files")
 	}
 }

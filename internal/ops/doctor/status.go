@@ -61,9 +61,9 @@ type Hook struct {
 var reaches = []string{"all", "some", "none", "broken"}
 
 // reachOf maps findings about hooks to indices of reaches.
-var reachOf = map[ID]int{
-	HookOptional: 1, HookMissing: 2, HookWrongFolder: 2,
-	HookProgram: 3, HookWrongStage: 3, HookOrder: 3, ConfigBroken: 3,
+var reachOf = map[string]int{
+	"hook-optional": 1, "hook-missing": 2, "hook-wrong-folder": 2,
+	"hook-program": 3, "hook-wrong-stage": 3, "hook-order": 3, "config-broken": 3,
 }
 
 // Authz is the state of authz-broker.
@@ -87,8 +87,17 @@ type Shift struct {
 func (r *Report) Status() *Status {
 	s := &Status{
 		Healthy: !r.HasProblems(), Errors: r.Count(Error), Warnings: r.Count(Warning),
-		Lxcfs: r.lxcfsStatus(), Containers: r.containerCounts(), Hooks: r.hookStatus(),
+		Lxcfs: []Lxcfs{}, Containers: r.containers, Hooks: r.hookStatus(),
 		Authz: r.authz, Shift: r.shift,
+	}
+	for _, server := range r.servers {
+		l := Lxcfs{
+			Mountpoints: server.points, State: server.State, Reason: server.Reason, PID: server.PID,
+		}
+		if status := server.Server; status != nil {
+			l.Version, l.Uptime, l.IsOff = status.Version, status.Uptime, status.IsOff
+		}
+		s.Lxcfs = append(s.Lxcfs, l)
 	}
 	if s.Authz != nil {
 		s.Authz.Version = r.Versions[broker]
@@ -102,41 +111,6 @@ func (r *Report) Status() *Status {
 	return s
 }
 
-func (r *Report) lxcfsStatus() []Lxcfs {
-	all := []Lxcfs{}
-	if r.servers == nil || r.servers.err != nil {
-		return all
-	}
-	for _, s := range append([]*server{&r.servers.main}, r.servers.beside...) {
-		l := Lxcfs{Mountpoints: s.points, State: s.State, Reason: s.Reason, PID: s.PID}
-		if s.Server != nil {
-			l.Version, l.Uptime, l.IsOff = s.Server.Version, s.Server.Uptime, s.Server.IsOff
-		}
-		all = append(all, l)
-	}
-	return all
-}
-
-func (r *Report) containerCounts() *Containers {
-	if r.containers == nil {
-		return nil
-	}
-	n := &Containers{Running: len(r.containers.Containers)}
-	for _, c := range r.containers.Containers {
-		switch {
-		case c.Error != "":
-			n.Unknown++
-		case len(c.Dead) > 0:
-			n.DeadFiles++
-		case len(c.Alive) > 0:
-			n.WithFiles++
-		default:
-			n.WithoutFiles++
-		}
-	}
-	return n
-}
-
 // hookStatus returns the engines with the worst finding about the hook of each.
 func (r *Report) hookStatus() []Hook {
 	hooks := []Hook{}
@@ -144,7 +118,7 @@ func (r *Report) hookStatus() []Hook {
 		worst := 0
 		for _, f := range r.Findings {
 			reach := reachOf[f.ID]
-			if f.ID == HookOptional && !slices.Contains(r.optIn, engine) {
+			if f.ID == "hook-optional" && !slices.Contains(r.optIn, engine) {
 				reach = 2 // it needs none
 			}
 			if f.isOf(engine) {

@@ -24,8 +24,9 @@ type subid struct {
 	line       int
 }
 
-// parseSubids parses a file. broken are the numbers of lines that are not NAME:FIRST:COUNT.
-func parseSubids(text []byte) (ranges []subid, broken []string) {
+// parseSubids parses a file. broken are the numbers of lines that are not NAME:FIRST:COUNT. A user
+// may be listed by number, and LXD, which runs as root, is listed as lxd and root (LXD's setup).
+func parseSubids(text []byte, users map[string]string) (ranges []subid, broken []string) {
 	number := 0
 	for line := range bytes.Lines(text) {
 		number++
@@ -41,7 +42,11 @@ func parseSubids(text []byte) (ranges []subid, broken []string) {
 			broken = append(broken, strconv.Itoa(number))
 			continue
 		}
-		ranges = append(ranges, subid{name, name, first, first + count, number})
+		owner := cmp.Or(users[name], name)
+		if owner == "lxd" {
+			owner = "root"
+		}
+		ranges = append(ranges, subid{name, owner, first, first + count, number})
 	}
 	return ranges, broken
 }
@@ -63,18 +68,6 @@ func overlap(ranges []subid) (a, b subid, ok bool) {
 	return a, b, false
 }
 
-// setOwners sets the owners of ranges. A user may be listed by number, and LXD, which runs as root,
-// is listed as lxd and root (LXD's setup).
-func setOwners(ranges []subid, users map[string]string) {
-	for i := range ranges {
-		s := &ranges[i]
-		s.owner = cmp.Or(users[s.name], s.name)
-		if s.owner == "lxd" {
-			s.owner = "root"
-		}
-	}
-}
-
 // users maps names and numbers of users to names (passwd(5)).
 func (w *World) users() map[string]string {
 	users := make(map[string]string)
@@ -93,7 +86,7 @@ func (w *World) users() map[string]string {
 }
 
 func checkUserns(_ context.Context, w *World, r *Report) {
-	if w.program(shiftHooks...) != "" {
+	if w.program("userns-shift") != "" {
 		r.shift = new(Shift)
 	}
 	users := w.users()
@@ -104,17 +97,17 @@ func checkUserns(_ context.Context, w *World, r *Report) {
 		isAbsent := errors.Is(err, fs.ErrNotExist)
 		there = there || !isAbsent
 		if err != nil && !isAbsent {
-			r.add(SubidBroken, file, advice("make it a regular file with lines NAME:FIRST:COUNT"), "%v", err)
+			r.warn("subid-broken", file,
+				advice("make it a regular file with lines NAME:FIRST:COUNT"), "%v", err)
 			continue
 		}
-		ranges, broken := parseSubids(text)
-		setOwners(ranges, users)
+		ranges, broken := parseSubids(text, users)
 		if len(broken) > 0 {
-			r.add(SubidBroken, file, advice("correct or remove the lines"),
+			r.warn("subid-broken", file, advice("correct or remove the lines"),
 				"not NAME:FIRST:COUNT: line %s", list(broken))
 		}
 		if a, b, ok := overlap(ranges); ok {
-			r.add(SubidOverlap, file,
+			r.warn("subid-overlap", file,
 				advice("give each user other ids: change line %d", max(a.line, b.line)),
 				"%q and %q share ids from %d on: a container of one user can have the ids of the other's",
 				a.name, b.name, max(a.first, b.first))
@@ -123,14 +116,14 @@ func checkUserns(_ context.Context, w *World, r *Report) {
 		isOf := func(s subid) bool { return slices.Contains(names, s.owner) }
 		if len(names) > 0 && !slices.ContainsFunc(ranges, isOf) {
 			line := fmt.Sprintf("%s:%d:65536", names[0], free(ranges))
-			r.add(SubidMissing, file,
+			r.error("subid-missing", file,
 				command("echo %s >>%s%s", quote(line), file, docker.restart(w)),
 				"%q has no ids, which userns-remap in %s requires: dockerd does not start",
 				names[0], docker.config)
 		}
 	}
 	if there && len(r.Findings) == 0 {
-		r.fine(SubidOK, list(subidFiles), "no ids are assigned twice")
+		r.fine("subid-ok", list(subidFiles), "no ids are assigned twice")
 	}
 }
 

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,20 +20,20 @@ const (
 // checkVersions sets the versions of programs. It adds no findings.
 func checkVersions(ctx context.Context, w *World, r *Report) {
 	r.version("palisade", version.String())
-	asked := make(map[string][]string)
-	for _, name := range []string{"lxcfs-toolkit", "userns-shift", "authz-broker", "runc", "crun"} {
-		asked[name] = []string{name}
+	asked := map[string]string{
+		"lxcfs-toolkit": "lxcfs-toolkit", "userns-shift": "userns-shift", broker: broker,
+		"runc": "runc", "crun": "crun",
 	}
 	for _, e := range []*engineKind{
-		&lxcEngines[0], &isulads[0].engineKind, &podman, &crio, &docker, &containerd,
+		&lxcEngines[0], &isulads[0], &podman, &crio, &docker, &containerd,
 	} {
 		if len(w.Engines) == 0 || slices.Contains(w.Engines, e.name) {
-			asked[e.name] = e.programs
+			asked[e.name] = e.program
 		}
 	}
 	var wait sync.WaitGroup
 	var lock sync.Mutex
-	for name, programs := range asked {
+	for name, program := range asked {
 		wait.Go(func() {
 			v := ""
 			if name == "docker" { // the running one, if it answers
@@ -41,7 +42,7 @@ func checkVersions(ctx context.Context, w *World, r *Report) {
 				v, _ = w.DockerVersion(limited, w.path(dockerSocket))
 			}
 			if v == "" {
-				v = w.versionOf(ctx, w.program(programs...))
+				v = w.versionOf(ctx, w.program(program))
 			}
 			lock.Lock()
 			defer lock.Unlock()
@@ -57,6 +58,24 @@ func (w *World) versionOf(ctx context.Context, program string) string {
 	if program == "" || w.checkProgram(program) != nil {
 		return ""
 	}
-	v, _ := w.Version(ctx, program)
-	return v
+	text, _ := w.Ask(ctx, program, "--version")
+	return versionIn(text)
+}
+
+// versionIn returns the version in the first line of a program's output: the word after "version",
+// or the last one.
+func versionIn(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	words := strings.Fields(line)
+	if len(words) == 0 {
+		return ""
+	}
+	word := words[len(words)-1]
+	isWord := func(w string) bool { return strings.EqualFold(w, "version") }
+	if i := slices.IndexFunc(words, isWord); i >= 0 && i+1 < len(words) {
+		word = words[i+1]
+	} else if len(words) == 4 && words[0] == "containerd" {
+		word = words[2] // before it the name twice, after it the commit
+	}
+	return strings.TrimSuffix(word, ",")
 }

@@ -32,22 +32,21 @@ type World struct {
 	// Engines are the engines to check. If it is empty, all installed ones are checked.
 	Engines []string
 
-	// Kernel returns an error if the kernel lacks the feature.
-	Kernel func(Feature) error
 	// Probe probes the lxcfs on a mount point, List lists the running containers. Neither waits for a
 	// file system that does not answer.
 	Probe func(ctx context.Context, mountpoint string) (probe.Result, error)
 	List  func(ctx context.Context) (toolkit.List, error)
-	// Version returns the version of a program of the host, Help the output of --help.
-	Version, Help func(ctx context.Context, program string) (string, error)
+	// Ask returns the output of a program of the host with --version or --help.
+	Ask func(ctx context.Context, program, option string) (string, error)
 	// DockerVersion returns the version of the daemon at the socket.
 	DockerVersion func(ctx context.Context, socket string) (string, error)
 
-	// limit bounds the time of each check in tests.
-	limit time.Duration
+	// In tests, limit bounds the time of each check, and kernel replaces the probe for a finding.
+	limit  time.Duration
+	kernel func(id string) error
 
 	probed  sync.Once
-	servers *servers
+	servers servers
 }
 
 const (
@@ -110,14 +109,12 @@ var programDirs = []string{
 	"/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin",
 }
 
-// program returns the path of the first program that exists on the host, or "".
-func (w *World) program(names ...string) string {
-	for _, name := range names {
-		for _, dir := range programDirs {
-			file := filepath.Join(dir, name)
-			if info, err := os.Stat(w.path(file)); err == nil && info.Mode().IsRegular() {
-				return file
-			}
+// program returns the path of a program that exists on the host, or "".
+func (w *World) program(name string) string {
+	for _, dir := range programDirs {
+		file := filepath.Join(dir, name)
+		if info, err := os.Stat(w.path(file)); err == nil && info.Mode().IsRegular() {
+			return file
 		}
 	}
 	return ""

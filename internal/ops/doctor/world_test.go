@@ -97,14 +97,23 @@ func newWorld(t testing.TB, sets ...files) *World {
 	server := &probe.Status{PID: 70, Worker: 71, Version: version.String()}
 	return &World{
 		Root: root, Owner: uint32(os.Getuid()), Mountpoint: "/var/lib/lxc/lxcfs", PolicyFile: "/var/lib/authz-broker/policy.json",
-		Kernel: func(Feature) error { return nil },
+		kernel: func(string) error { return nil },
 		Probe: func(context.Context, string) (probe.Result, error) {
 			return probe.Result{State: probe.Healthy, PID: 70, Server: server, Files: []string{"proc/meminfo", "proc/stat"}}, nil
 		},
 		List:          func(context.Context) (toolkit.List, error) { return toolkit.List{}, nil },
-		Version:       func(context.Context, string) (string, error) { return version.String(), nil },
-		Help:          func(context.Context, string) (string, error) { return "  --tlsverify\n", nil },
+		Ask:           answers("  --tlsverify\n"),
 		DockerVersion: func(context.Context, string) (string, error) { return "", errors.New("no dockerd") },
+	}
+}
+
+// answers returns a World.Ask for programs of this version with the text for --help.
+func answers(help string) func(context.Context, string, string) (string, error) {
+	return func(_ context.Context, _, option string) (string, error) {
+		if option == "--help" {
+			return help, nil
+		}
+		return version.String() + "\n", nil
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"palisade/internal/linux/procfs"
 )
 
-// files are the files of a container that a Look needs, in the order of texts.
+// files are the files of a container that a sample needs, in the order of texts.
 var files = [fileCount]string{"stat", "meminfo", "loadavg", "uptime"}
 
 const (
@@ -24,124 +24,114 @@ const (
 // texts are the contents of files, nil for a file that could not be read.
 type texts [fileCount][]byte
 
-// Look is a sample of a container's files. A part is nil if its file is missing or invalid.
-type Look struct {
-	CPU    *CPUTime
-	Memory *Memory
-	Load   *Load
-	Uptime *time.Duration
+// Values are a sample of a container's files. Those of a missing or invalid file are nil.
+type Values struct {
+	CPUs *int `json:"cpus"`
+	// MemoryUsed is the memory that is not available, MemoryTotal the limit.
+	MemoryUsed  *uint64 `json:"memory_used_bytes"`
+	MemoryTotal *uint64 `json:"memory_total_bytes"`
+	SwapUsed    *uint64 `json:"swap_used_bytes"`
+	SwapTotal   *uint64 `json:"swap_total_bytes"`
+	// Load are the averages over 1, 5 and 15 minutes.
+	Load         *[3]float64 `json:"load"`
+	TasksRunning *int        `json:"tasks_running"`
+	Tasks        *int        `json:"tasks"`
+	Uptime       *float64    `json:"uptime_seconds"`
+
+	// busy is the time of all CPUs other than idle and iowait, in ticks of procfs.ClockTick. It is 0
+	// without CPUs.
+	busy uint64
 }
 
-// CPUTime is the sum over all CPUs in /proc/stat.
-type CPUTime struct {
-	// CPUs is the number of CPUs.
-	CPUs int
-	// Busy is the time other than idle and iowait, in ticks of procfs.ClockTick.
-	Busy uint64
+func parse(t *texts) (v Values) {
+	v.parseStat(t[statFile])
+	v.parseMeminfo(t[meminfoFile])
+	v.parseLoadavg(t[loadavgFile])
+	v.parseUptime(t[uptimeFile])
+	return v
 }
 
-// Memory holds values of /proc/meminfo, in bytes.
-type Memory struct{ Total, Available, SwapTotal, SwapFree uint64 }
-
-// Load holds /proc/loadavg: averages over 1, 5 and 15 minutes, and tasks.
-type Load struct {
-	Average        [3]float64
-	Running, Tasks int
+// isKnown reports whether there is any value.
+func (v *Values) isKnown() bool {
+	return v.CPUs != nil || v.MemoryTotal != nil || v.Load != nil || v.Uptime != nil
 }
 
-func parseLook(t *texts) Look {
-	return Look{
-		CPU: parseStat(t[statFile]), Memory: parseMeminfo(t[meminfoFile]),
-		Load: parseLoadavg(t[loadavgFile]), Uptime: parseUptime(t[uptimeFile]),
-	}
-}
-
-// Columns of the first line of /proc/stat, after its key (proc_stat(5)). The columns from guest on
-// are included in user and nice.
+// Columns of the first line of /proc/stat (proc_stat(5)). The columns from guest on are included in
+// user and nice.
 const (
-	statIdle   = 3
-	statIOWait = 4
-	statSteal  = 7
+	statIdle   = 4
+	statIOWait = 5
+	statGuest  = 9
 )
 
 // parseStat parses the first lines of /proc/stat, those of CPUs. The rest may be missing.
-func parseStat(text []byte) *CPUTime {
-	var t CPUTime
-	seen := false
-	for line := range bytes.Lines(text) {
-		key, isCPU := bytes.CutPrefix(line, []byte("cpu"))
-		switch {
-		case !isCPU || !bytes.HasSuffix(line, []byte("\n")):
-			continue
-		case key[0] != ' ':
-			t.CPUs++
-			continue
-		}
-		fields := bytes.Fields(key)
-		if len(fields) <= statIdle {
-			return nil
-		}
-		for i, field := range fields[:min(len(fields), statSteal+1)] {
-			n, err := strconv.ParseUint(string(field), 10, 64)
-			if err != nil {
-				return nil
-			}
-			if i != statIdle && i != statIOWait {
-				t.Busy += n
-			}
-		}
-		seen = true
+func (v *Values) parseStat(text []byte) {
+	text = text[:bytes.LastIndexByte(text, '\n')+1] // a line may be cut off
+	sum, _, _ := bytes.Cut(text, []byte("\n"))
+	fields := bytes.Fields(sum)
+	cpus := bytes.Count(text, []byte("\ncpu"))
+	if cpus == 0 || len(fields) <= statIdle || string(fields[0]) != "cpu" {
+		return
 	}
-	if !seen || t.CPUs == 0 {
-		return nil
+	busy := uint64(0)
+	for i := 1; i < min(len(fields), statGuest); i++ {
+		n, err := strconv.ParseUint(string(fields[i]), 10, 64)
+		if err != nil {
+			return
+		}
+		if i != statIdle && i != statIOWait {
+			busy += n
+		}
 	}
-	return &t
+	v.CPUs, v.busy = &cpus, busy
 }
 
-func parseMeminfo(text []byte) *Memory {
+func (v *Values) parseMeminfo(text []byte) {
 	m, err := procfs.ParseMeminfo(text)
 	if err != nil {
-		return nil
+		return
 	}
 	bytes := func(field procfs.MemField) uint64 { return m.Values[field] * 1024 }
-	return &Memory{
-		Total: bytes(procfs.MemTotal), Available: bytes(procfs.MemAvailable),
-		SwapTotal: bytes(procfs.MemSwapTotal), SwapFree: bytes(procfs.MemSwapFree),
-	}
+	total, swap := bytes(procfs.MemTotal), bytes(procfs.MemSwapTotal)
+	used := total - min(bytes(procfs.MemAvailable), total)
+	swapUsed := swap - min(bytes(procfs.MemSwapFree), swap)
+	v.MemoryUsed, v.MemoryTotal, v.SwapUsed, v.SwapTotal = &used, &total, &swapUsed, &swap
 }
 
 // parseLoadavg parses "0.20 0.18 0.12 1/80 11206" (proc_loadavg(5)).
-func parseLoadavg(text []byte) *Load {
-	l := new(Load)
-	a := &l.Average
-	n, _ := fmt.Sscanf(string(text), "%f %f %f %d/%d", &a[0], &a[1], &a[2], &l.Running, &l.Tasks)
-	least := min(a[0], a[1], a[2], float64(l.Running), float64(l.Tasks))
+func (v *Values) parseLoadavg(text []byte) {
+	var a [3]float64
+	var running, tasks int
+	n, _ := fmt.Sscanf(string(text), "%f %f %f %d/%d", &a[0], &a[1], &a[2], &running, &tasks)
+	least := min(a[0], a[1], a[2], float64(running), float64(tasks))
 	if n < 5 || !(least >= 0) || math.IsInf(a[0]+a[1]+a[2], 0) { // NaN is not >= 0
-		return nil
+		return
 	}
-	return l
+	v.Load, v.TasksRunning, v.Tasks = &a, &running, &tasks
 }
 
+// ticksPerSecond is the precision of /proc/uptime.
+const ticksPerSecond = float64(time.Second / procfs.ClockTick)
+
 // parseUptime parses "350735.47 234388.90" (proc_uptime(5)), in seconds.
-func parseUptime(text []byte) *time.Duration {
+func (v *Values) parseUptime(text []byte) {
 	var seconds float64
 	_, err := fmt.Sscan(string(text), &seconds)
 	if err != nil || !(seconds >= 0 && seconds < 1<<33) { // 272 years; a Duration overflows after 292
-		return nil
+		return
 	}
-	up := time.Duration(seconds * float64(time.Second)).Round(procfs.ClockTick)
-	return &up
+	seconds = math.Round(seconds*ticksPerSecond) / ticksPerSecond
+	v.Uptime = &seconds
 }
 
-// CPUPercent returns the CPU time that the container has used between two samples, in percent of
+// cpuPercent returns the CPU time that the container has used between two samples, in percent of
 // one CPU. It returns nil if the samples lack it, were taken at the same time or are not of the
 // same container.
-func CPUPercent(before, now *Look) *float64 {
-	if before.CPU == nil || now.CPU == nil || before.Uptime == nil || now.Uptime == nil ||
-		*now.Uptime <= *before.Uptime || now.CPU.Busy < before.CPU.Busy {
+func cpuPercent(before, now *Values) *float64 {
+	if before.CPUs == nil || now.CPUs == nil || before.Uptime == nil || now.Uptime == nil ||
+		*now.Uptime <= *before.Uptime || now.busy < before.busy {
 		return nil
 	}
-	ticks := float64(*now.Uptime-*before.Uptime) / float64(procfs.ClockTick)
-	percent := 100 * float64(now.CPU.Busy-before.CPU.Busy) / ticks
+	percent := 100 * float64(now.busy-before.busy) / ticksPerSecond / (*now.Uptime - *before.Uptime)
 	return &percent
 }

@@ -21,7 +21,7 @@ type Looker struct {
 	Mountpoint string
 
 	reader sys.ChildReader
-	last   map[lookKey]Look
+	last   map[lookKey]Values
 }
 
 // lookKey identifies a container between two samples.
@@ -68,12 +68,12 @@ func (s *Seen) Note() string {
 func (l *Looker) Look(ctx context.Context, containers []engine.Container) Seen {
 	found, err := l.read(ctx, containers)
 	seen := Seen{Rows: make([]Row, 0, len(containers)), Err: err}
-	looks := make(map[lookKey]Look, len(containers))
+	samples := make(map[lookKey]Values, len(containers))
 	for i := range containers {
 		c := &containers[i]
-		var now Look
+		var now Values
 		if found != nil {
-			now = parseLook(&found[i])
+			now = parse(&found[i])
 		}
 		key := lookKey{c.ID, c.PID}
 		before := l.last[key]
@@ -84,11 +84,19 @@ func (l *Looker) Look(ctx context.Context, containers []engine.Container) Seen {
 		if !row.isKnown() && err == nil {
 			seen.Unknown++
 		}
-		looks[key] = now
+		samples[key] = now
 		seen.Rows = append(seen.Rows, row)
 	}
-	l.last = looks
+	l.last = samples
 	return seen
+}
+
+// newRow returns the row of a container, given two samples. The first one may be empty.
+func newRow(c *engine.Container, before, now *Values) Row {
+	return Row{
+		ID: c.ID, Names: append([]string{}, c.Names...), Engine: c.Engine, PID: c.PID,
+		CPUPercent: cpuPercent(before, now), Values: *now,
+	}
 }
 
 func hasEnded(pid int) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,11 +30,12 @@ func NewTerminal() (tcell.Screen, error) {
 // Screen shows rows on a terminal.
 type Screen struct {
 	Terminal tcell.Screen
-	By       Order
+	By       string // one of Orders
 	Interval time.Duration
 
-	// seen is the last sample, nil before the first.
-	seen *Seen
+	// seen is the last sample. hasSeen is set after the first.
+	seen    Seen
+	hasSeen bool
 	// top is the index of the first row that is shown.
 	top int
 }
@@ -49,9 +51,6 @@ const (
 	linesAbove
 	linesBelow = 1
 )
-
-// orderKeys are the keys of the orders, by Order.
-const orderKeys = "cmln"
 
 const keyLine = "q quit   c m l n or left, right: sort by cpu, memory, load, name" +
 	"   up, down, pgup, pgdn: scroll"
@@ -71,7 +70,7 @@ func (s *Screen) Run(ctx context.Context, updates <-chan Seen) error {
 		case <-ctx.Done():
 			return nil
 		case seen := <-updates:
-			s.seen = &seen
+			s.seen, s.hasSeen = seen, true
 		case event, ok := <-events:
 			if !ok {
 				return nil
@@ -102,9 +101,9 @@ func (s *Screen) press(event *tcell.EventKey) (done bool) {
 	case tcell.KeyEscape, tcell.KeyCtrlC:
 		return true
 	case tcell.KeyLeft:
-		s.By = (s.By + orders - 1) % orders
+		s.turn(len(Orders) - 1)
 	case tcell.KeyRight:
-		s.By = (s.By + 1) % orders
+		s.turn(1)
 	case tcell.KeyUp:
 		s.top--
 	case tcell.KeyDown:
@@ -116,15 +115,19 @@ func (s *Screen) press(event *tcell.EventKey) (done bool) {
 	case tcell.KeyHome:
 		s.top = 0
 	case tcell.KeyEnd:
-		s.top = s.count()
+		s.top = len(s.seen.Rows)
 	case tcell.KeyRune:
-		if by := strings.IndexRune(orderKeys, event.Rune()); by >= 0 {
-			s.By = Order(by)
+		isKey := func(order string) bool { return rune(order[0]) == event.Rune() }
+		if i := slices.IndexFunc(Orders, isKey); i >= 0 {
+			s.By = Orders[i]
 		}
 		return event.Rune() == 'q' || event.Rune() == 'Q'
 	}
 	return false
 }
+
+// turn sorts by the order that is n after the current one.
+func (s *Screen) turn(n int) { s.By = Orders[(slices.Index(Orders, s.By)+n)%len(Orders)] }
 
 // room returns the number of rows that fit on the screen.
 func (s *Screen) room() int {
@@ -132,23 +135,18 @@ func (s *Screen) room() int {
 	return max(height-linesAbove-linesBelow, 0)
 }
 
-func (s *Screen) count() int {
-	if s.seen == nil {
-		return 0
-	}
-	return len(s.seen.Rows)
-}
-
 func (s *Screen) draw() {
 	s.Terminal.Clear()
-	s.top = max(min(s.top, s.count()-s.room()), 0)
+	s.top = max(min(s.top, len(s.seen.Rows)-s.room()), 0)
 	plain := tcell.StyleDefault
-	note, lines := "looking for containers", Table(nil, maxNameOnScreen)
-	if s.seen != nil {
-		Sort(s.seen.Rows, s.By)
-		note, lines = s.seen.Note(), Table(s.seen.Rows, maxNameOnScreen)
+	note := "looking for containers"
+	if s.hasSeen {
+		note = s.seen.Note()
 	}
-	summary := fmt.Sprintf("containers: %d   every %v   sorted by %v", s.count(), s.Interval, s.By)
+	Sort(s.seen.Rows, s.By)
+	lines := Table(s.seen.Rows, maxNameOnScreen)
+	summary := fmt.Sprintf("containers: %d   every %v   sorted by %s",
+		len(s.seen.Rows), s.Interval, s.By)
 	s.line(summaryLine, summary, plain.Bold(true))
 	s.line(noteLine, note, plain)
 	s.line(titleLine, lines[0], plain.Reverse(true))

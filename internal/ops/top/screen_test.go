@@ -26,7 +26,7 @@ func showScreen(t *testing.T) *shownScreen {
 		t.Fatal(err)
 	}
 	t.Cleanup(terminal.Fini)
-	s := &shownScreen{Screen{Terminal: terminal, By: ByCPU, Interval: 2 * time.Second}, terminal}
+	s := &shownScreen{Screen{Terminal: terminal, By: Orders[0], Interval: 2 * time.Second}, terminal}
 	s.draw()
 	s.shows(t, "containers: 0", "looking for containers")
 	return s
@@ -62,7 +62,7 @@ func (s *shownScreen) shows(t *testing.T, texts ...string) {
 
 // sees sends it a sample.
 func (s *shownScreen) sees(seen Seen) {
-	s.seen = &seen
+	s.seen, s.hasSeen = seen, true
 	s.draw()
 }
 
@@ -167,7 +167,7 @@ func TestScreenRuns(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		terminal, updates, done := tcell.NewSimulationScreen(""), make(chan Seen), make(chan error, 1)
-		screen := Screen{Terminal: terminal, By: ByName, Interval: time.Second}
+		screen := Screen{Terminal: terminal, By: "name", Interval: time.Second}
 		go func() { done <- screen.Run(ctx, updates) }()
 		updates <- Seen{Rows: rows(t)}
 		end(terminal, cancel)

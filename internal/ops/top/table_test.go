@@ -21,21 +21,21 @@ func rows(t testing.TB) []Row {
 	first, second := readTestdata(t, "first"), readTestdata(t, "second")
 	web := newRow(&container, &first, &second)
 	return []Row{
-		newRow(&engine.Container{ID: "gone", PID: 5, Engine: "runc"}, new(Look), new(Look)),
+		newRow(&engine.Container{ID: "gone", PID: 5, Engine: "runc"}, new(Values), new(Values)),
 		web,
 		{
 			ID: "db", Names: []string{"db", "database.of.the.whole.company"}, PID: 4194303,
-			CPUPercent: ptr(6399.96), CPUs: ptr(64),
-			MemoryUsed: ptr[uint64](123 << 30), MemoryTotal: ptr[uint64](1536 << 30),
-			SwapUsed: ptr[uint64](1000), SwapTotal: ptr[uint64](2000),
-			Load: &[3]float64{63.9, 40, 10}, TasksRunning: ptr(60), Tasks: ptr(12345), Uptime: ptr(1e6),
+			CPUPercent: ptr(6399.96), Values: Values{CPUs: ptr(64),
+				MemoryUsed: ptr[uint64](123 << 30), MemoryTotal: ptr[uint64](1536 << 30),
+				SwapUsed: ptr[uint64](1000), SwapTotal: ptr[uint64](2000),
+				Load: &[3]float64{63.9, 40, 10}, TasksRunning: ptr(60), Tasks: ptr(12345), Uptime: ptr(1e6)},
 		},
 		{
 			ID:         "\x1b[2J\x1b]0;x\a evil\n",
 			Names:      []string{"a b", "\u202e\u009b31m"},
 			PID:        7,
 			CPUPercent: ptr(0.04),
-			Uptime:     ptr(59.9),
+			Values:     Values{Uptime: ptr(59.9)},
 		},
 	}
 }
@@ -63,13 +63,13 @@ func checkWords(t *testing.T, lines []string) {
 
 func TestSort(t *testing.T) {
 	for _, tt := range []struct {
-		by   Order
+		by   string
 		want string
 	}{
-		{ByCPU, "4194303 4711 7 5"},
-		{ByMemory, "4194303 4711 5 7"},
-		{ByLoad, "4194303 4711 5 7"},
-		{ByName, "5 7 4194303 4711"},
+		{"cpu", "4194303 4711 7 5"},
+		{"memory", "4194303 4711 5 7"},
+		{"load", "4194303 4711 5 7"},
+		{"name", "5 7 4194303 4711"},
 	} {
 		all := rows(t)
 		slices.Reverse(all)
@@ -82,15 +82,6 @@ func TestSort(t *testing.T) {
 		if got := strings.Join(pids, " "); got != tt.want {
 			t.Errorf("by %v: %s, want %s", tt.by, got, tt.want)
 		}
-	}
-	for _, name := range OrderNames() {
-		if by, err := ParseOrder(name); err != nil || by.String() != name {
-			t.Errorf("%q is the order %v, %v", name, by, err)
-		}
-	}
-	if _, err := ParseOrder("color"); err == nil ||
-		!strings.Contains(err.Error(), `"color" is none of cpu, memory, load, name`) {
-		t.Errorf("an order that is none: %v", err)
 	}
 }
 

@@ -42,12 +42,18 @@ func Watch(ctx context.Context, find Find, l *Looker, interval time.Duration) <-
 	go watchList(ctx, find, lists)
 	go func() {
 		var current list
-		select {
-		case current = <-lists:
-		case <-ctx.Done():
-			return
-		}
-		for ticker := time.NewTicker(interval); ; {
+		var ticks <-chan time.Time // nil before the first list
+		for {
+			select {
+			case current = <-lists:
+				if ticks != nil {
+					continue
+				}
+				ticks = time.Tick(interval)
+			case <-ticks:
+			case <-ctx.Done():
+				return
+			}
 			seen := l.Look(ctx, current.containers)
 			if seen.Skipped = current.skipped; current.err != nil {
 				seen.Err = current.err
@@ -57,15 +63,6 @@ func Watch(ctx context.Context, find Find, l *Looker, interval time.Duration) <-
 			case <-ctx.Done():
 				return
 			}
-			for waits := true; waits; {
-				select {
-				case current = <-lists:
-				case <-ticker.C:
-					waits = false
-				case <-ctx.Done():
-					return
-				}
-			}
 		}
 	}()
 	return out
@@ -73,7 +70,7 @@ func Watch(ctx context.Context, find Find, l *Looker, interval time.Duration) <-
 
 // watchList sends the running containers to lists every listEvery.
 func watchList(ctx context.Context, find Find, lists chan<- list) {
-	for ticker := time.NewTicker(listEvery); ; {
+	for ticks := time.Tick(listEvery); ; {
 		var l list
 		l.containers, l.skipped, l.err = find(ctx)
 		select {
@@ -82,7 +79,7 @@ func watchList(ctx context.Context, find Find, lists chan<- list) {
 			return
 		}
 		select {
-		case <-ticker.C:
+		case <-ticks:
 		case <-ctx.Done():
 			return
 		}
