@@ -16,8 +16,8 @@ func (k *Walk) Run(ctx context.Context, root sys.File, visitors []Visitor) error
 		return err
 	}
 	defer list.Close()
-	first := &Dir{dirs: &k.openDirs, File: list, pins: 1}
-	first.users.Store(2) // the task, and Run: closed directories are reopened from the root
+	// The users are the task, and Run: closed directories are reopened from the root.
+	first := &Dir{dirs: &k.openDirs, File: list, users: 2, pins: 1}
 	k.changed.L = &k.mu
 	k.jobs = len(visitors)
 	k.open.Store(1)
