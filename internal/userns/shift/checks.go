@@ -132,10 +132,10 @@ func (t *tree) checkProcesses(p *Problems) {
 	var found examples
 	for _, pid := range pids {
 		if t.isAt(fmt.Sprintf("/proc/%d/root", pid)) {
-			found.addText(func() string { return strconv.Itoa(pid) })
+			found.Add(func() string { return strconv.Itoa(pid) })
 		}
 	}
-	if found.count > 0 {
+	if found.Count > 0 {
 		p.add("stop the container, or --force",
 			"%s is the root of processes: %s", t.path, found.list())
 	}

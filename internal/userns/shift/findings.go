@@ -70,7 +70,7 @@ type unmapped struct {
 // add adds an id of a file; from maps the ids of the tree.
 func (u *unmapped) add(id uint32, from idmap.Map, f *file) {
 	u.enlarge(id, from)
-	u.addText(func() string { return fmt.Sprintf("%d of %s", id, f.quoted()) })
+	u.Add(func() string { return fmt.Sprintf("%d of %s", id, f.quoted()) })
 }
 
 func (u *unmapped) enlarge(id uint32, from idmap.Map) {
@@ -89,7 +89,7 @@ func newScan() *scan {
 // to shift to.
 func (s *scan) problems(o *Options, pair idmap.Pair) (p Problems) {
 	addIf := func(x *examples, text, remedy string) {
-		if x.count > 0 {
+		if x.Count > 0 {
 			p.add(remedy, "%s: %s", text, x.list())
 		}
 	}
@@ -134,7 +134,7 @@ func (s *scan) unmappedRemedy(pair idmap.Pair) string {
 func (s *scan) linkedOutside() (x examples) {
 	for _, l := range s.links {
 		if l.found < l.all {
-			x.addText(func() string {
+			x.Add(func() string {
 				return fmt.Sprintf("%q (%d of %d names are inside)",
 					l.dir.Path(l.name), l.found, l.all)
 			})

@@ -12,18 +12,11 @@ import (
 
 // mover is the visitor that changes files. Several workers share it.
 type mover struct {
-	*tree
-	o     *Options
+	*changer
 	rules *rules
-	// scan is the result of the scan; copied holds the new inodes of files that an overlay has copied
-	// up since.
-	scan   *scan
-	copied *sync.Map
 	// linked prevents two workers from changing a file with several names at the same time.
 	linked   sync.Mutex
 	progress *counter
-	// refusePrivileged makes the mover fail on files that would become privileged programs.
-	refusePrivileged bool
 }
 
 func (v *mover) Enter(d *walk.Dir) error {
@@ -41,7 +34,7 @@ func (v *mover) Enter(d *walk.Dir) error {
 func (v *mover) Visit(
 	_ *sys.Thread, d *walk.Dir, name sys.Name, isDir bool,
 ) (bool, error) {
-	v.progress.add()
+	v.progress.Add(1)
 	if isDir {
 		return true, nil
 	}

@@ -44,7 +44,7 @@ func (t *tree) findOccupants(files inodeSet) (examples, error) {
 			where = o.ofMounts(process)
 		}
 		if where != "" {
-			o.found.addText(func() string { return fmt.Sprintf("process %d (%s)", pid, where) })
+			o.found.Add(func() string { return fmt.Sprintf("process %d (%s)", pid, where) })
 		}
 	}
 	return o.found, nil
@@ -102,7 +102,7 @@ func (t *tree) checkOccupants(files inodeSet, o *Options) (p Problems, err error
 		return nil, nil
 	}
 	found, err := t.findOccupants(files)
-	if found.count > 0 {
+	if found.Count > 0 {
 		p.add("stop them, or --force",
 			"processes of other users are in %s: %s", t.path, found.list())
 	}

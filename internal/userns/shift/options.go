@@ -1,6 +1,7 @@
 package shift
 
 import (
+	"cmp"
 	"runtime"
 	"time"
 )
@@ -77,18 +78,7 @@ func (o *Options) setDefaults() {
 	if o.Jobs <= 0 {
 		o.Jobs = min(runtime.NumCPU(), 8)
 	}
-	for _, policy := range []*Policy{&o.Unmapped, &o.Immutable, &o.HardLinks} {
-		if *policy == "" {
-			*policy = Fail
-		}
-	}
-	if o.Caps == "" {
-		o.Caps = CapsV3
-	}
-	if o.LockDir == "" {
-		o.LockDir = DefaultLockDir
-	}
-	if o.StateDir == "" {
-		o.StateDir = DefaultStateDir
-	}
+	o.Unmapped, o.Immutable = cmp.Or(o.Unmapped, Fail), cmp.Or(o.Immutable, Fail)
+	o.HardLinks, o.Caps = cmp.Or(o.HardLinks, Fail), cmp.Or(o.Caps, CapsV3)
+	o.LockDir, o.StateDir = cmp.Or(o.LockDir, DefaultLockDir), cmp.Or(o.StateDir, DefaultStateDir)
 }

@@ -148,15 +148,16 @@ func TestThereAndBack(t *testing.T) {
 	if s, err := Recorded(root, o); err != nil || !s.Change.To.Equal(testPair()) {
 		t.Errorf("recorded: %+v, %v", s, err)
 	}
-	if v, err := Verify(t.Context(), root, o); err != nil || v.Wrong != 0 || v.Files != r.Files-1 {
-		t.Errorf("verify: %+v, %v", v, err)
+	if files, p, err := Verify(t.Context(), root, o); err != nil || files != r.Files-1 ||
+		!p.Equal(testPair()) {
+		t.Errorf("verify: %d files, %s, %v", files, p, err)
 	}
 	if err := os.Chown(filepath.Join(root, "acl"), 3, 3); err != nil {
 		t.Fatal(err)
 	}
-	v, err := Verify(t.Context(), root, o)
-	if err != nil || v.Wrong != 1 || v.Examples != `"acl"` {
-		t.Errorf("verify a wrong file: %+v, %v", v, err)
+	want := fmt.Sprintf(`: 1 of %d files do not match 100000:100000:65535: "acl"`, r.Files-1)
+	if _, _, err := Verify(t.Context(), root, o); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("verify a wrong file: %v, want %s", err, want)
 	}
 	if err := os.Chown(filepath.Join(root, "acl"), 100000, 100000); err != nil {
 		t.Fatal(err)
@@ -194,7 +195,7 @@ func TestInterrupted(t *testing.T) {
 		if info, err := os.Stat(root); err != nil || info.Mode().Perm() != closedMode {
 			t.Errorf("the root directory has mode %v, %v", info.Mode(), err)
 		}
-		if _, err := Verify(t.Context(), root, o); err == nil {
+		if _, _, err := Verify(t.Context(), root, o); err == nil {
 			t.Error("a partial tree is verified")
 		}
 		if _, err := Shift(t.Context(), root, idmap.Remap{UID: 7, GID: 7, Offset: 9}.Pair(),

@@ -58,7 +58,7 @@ func (v *scanner) Enter(d *walk.Dir) error {
 func (v *scanner) Visit(
 	t *sys.Thread, d *walk.Dir, name sys.Name, isDir bool,
 ) (bool, error) {
-	v.progress.add()
+	v.progress.Add(1)
 	if isDir {
 		return true, nil
 	}
@@ -170,7 +170,7 @@ func (v *scanner) add(f *file, n *inode, isProtected bool) {
 
 // addUnmapped adds the ids of a file that a map lacks, and reports whether there are any.
 func (v *scanner) addUnmapped(f *file, n *inode) bool {
-	before := v.unmapped[0].count + v.unmapped[1].count
+	before := v.unmapped[0].Count + v.unmapped[1].Count
 	uids, gids := &v.unmapped[0], &v.unmapped[1]
 	p, from := &n.plan, &v.rules.from
 	if p.uidKind == idmap.Unmapped {
@@ -192,9 +192,9 @@ func (v *scanner) addUnmapped(f *file, n *inode) bool {
 		if id, err := idattr.CapsRoot(n.attrs.caps); err == nil {
 			uids.enlarge(id, from.UID)
 		}
-		uids.addText(func() string { return "the root of the capabilities of " + f.quoted() })
+		uids.Add(func() string { return "the root of the capabilities of " + f.quoted() })
 	}
-	return v.unmapped[0].count+v.unmapped[1].count > before
+	return v.unmapped[0].Count+v.unmapped[1].Count > before
 }
 
 // addBelow adds a file other than the root directory. It returns changes, or false if the policies

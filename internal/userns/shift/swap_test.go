@@ -229,8 +229,8 @@ func (s *swapped) shift(t *testing.T, root string, swap func(*swapped) error, o 
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &swapper{Visitor: c.newMover(steps[0], startCounter("shift", 0, nil)), inDir: "in",
-		swap: func() error { return swap(s) }}
+	mover := &mover{changer: c, rules: c.rules(steps[0]), progress: startCounter("shift", 0, nil)}
+	v := &swapper{Visitor: mover, inDir: "in", swap: func() error { return swap(s) }}
 	return c.walk(t.Context(), []walk.Visitor{v})
 }
 
