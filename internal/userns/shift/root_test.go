@@ -407,6 +407,13 @@ func TestClosedAncestors(t *testing.T) {
 		func() error { return os.Chmod(base, 0o711) },
 		func() error { return errors.Join(os.Chmod(base, 0o700), os.Chown(base, 100000, 0)) },
 		func() error { return errors.Join(os.Chmod(base, 0o010), os.Chown(base, 0, 100000)) },
+		func() error { // rwx for the owner, x for a user, nothing for others
+			list := "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" +
+				"\x02\x00\x01\x00\xa0\x86\x01\x00" + "\x04\x00\x00\x00\xff\xff\xff\xff" +
+				"\x10\x00\x01\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff"
+			return errors.Join(os.Chown(base, 0, 0),
+				syscall.Setxattr(base, idattr.AccessACL, []byte(list), 0))
+		},
 	} {
 		if err := open(); err != nil {
 			t.Fatal(err)
