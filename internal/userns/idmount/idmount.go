@@ -22,8 +22,8 @@ var ErrUnsupported = errors.New("idmapped mounts are not possible here")
 
 // CanShift reports whether err is the error of a directory that cannot be idmapped, but shifted.
 func CanShift(err error) bool {
-	var reachable *ReachableError
-	return errors.Is(err, ErrUnsupported) || errors.As(err, &reachable)
+	_, isReachable := errors.AsType[*ReachableError](err)
+	return isReachable || errors.Is(err, ErrUnsupported)
 }
 
 // clone opens the directory at src and creates a detached mount of it, without submounts. The
@@ -92,7 +92,7 @@ func (p *Private) MapOver(path string, ns sys.File) error {
 	if err != nil {
 		return err
 	}
-	if !sameInode(&i, &p.inode) {
+	if !sameInode(&i, &p.at.inode) {
 		return fmt.Errorf("%s is a different directory in the container's mount namespace", path)
 	}
 	mount, err := dir.CloneMountTree()

@@ -1,6 +1,7 @@
 package idmount
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -28,19 +29,40 @@ func locate(dir sys.File, table []*mountinfo.Info) (location, error) {
 	if err != nil {
 		return location{}, err
 	}
-	id, err := dir.MountID()
+	inode, err := dir.Statx()
 	if err != nil {
 		return location{}, err
 	}
+	m, err := MountOf(dir, table)
+	if err != nil {
+		return location{}, fmt.Errorf("%s: %w", host, err)
+	}
+	rest, ok := cutDir(host, m.Mountpoint)
+	if !ok {
+		return location{}, fmt.Errorf("%s is not below its mount point %s", host, m.Mountpoint)
+	}
+	return location{inode: inode, mount: m, host: host, inner: path.Join(m.Root, rest)}, nil
+}
+
+// MountOf returns the mount of an open file, which must be in the table.
+func MountOf(f sys.File, table []*mountinfo.Info) (*mountinfo.Info, error) {
+	id, err := f.MountID()
+	if err != nil {
+		return nil, err
+	}
+	if m := mountByID(table, id); m != nil {
+		return m, nil
+	}
+	return nil, errors.New("mount is in another mount namespace")
+}
+
+// mountByID returns nil if the table has no such mount.
+func mountByID(table []*mountinfo.Info, id int) *mountinfo.Info {
 	i := slices.IndexFunc(table, func(m *mountinfo.Info) bool { return m.ID == id })
 	if i < 0 {
-		return location{}, fmt.Errorf("%s is on a mount of another mount namespace", host)
+		return nil
 	}
-	rest, ok := cutDir(host, table[i].Mountpoint)
-	if !ok {
-		return location{}, fmt.Errorf("%s is not below its mount point %s", host, table[i].Mountpoint)
-	}
-	return location{mount: table[i], host: host, inner: path.Join(table[i].Root, rest)}, nil
+	return table[i]
 }
 
 // cutDir returns the part of path below dir. It reports whether path is dir or below it.
@@ -140,7 +162,8 @@ func (v view) isCovered(table []*mountinfo.Info) bool {
 	}
 }
 
-func mountsOf(process string) ([]*mountinfo.Info, error) {
+// MountsOf returns the mounts in the mount namespace of the process with this directory in /proc.
+func MountsOf(process string) ([]*mountinfo.Info, error) {
 	f, err := os.Open(process + "/mountinfo")
 	if err != nil {
 		return nil, err
@@ -149,11 +172,12 @@ func mountsOf(process string) ([]*mountinfo.Info, error) {
 	return mountinfo.GetMountsFromReader(f, nil)
 }
 
-func hasOption(m *mountinfo.Info, name string) bool {
-	return slices.Contains(strings.Split(m.Options, ","), name)
+// HasOption reports whether options of a mount, separated by commas, contain one.
+func HasOption(options, name string) bool {
+	return slices.Contains(strings.Split(options, ","), name)
 }
 
-func isMapped(m *mountinfo.Info) bool { return hasOption(m, "idmapped") }
+func isMapped(m *mountinfo.Info) bool { return HasOption(m.Options, "idmapped") }
 
 // sameNamespace reports whether a process is in the same namespace as this one, and returns the
 // inode number of the namespace.

@@ -3,7 +3,6 @@ package idmount
 import (
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -28,7 +27,7 @@ func optionPaths(options string, keys ...string) (paths []string) {
 		if !slices.Contains(keys, strings.TrimSuffix(key, "+")) {
 			continue
 		}
-		value = unescapeOctal(value)
+		value = octalEscapes.Replace(value)
 		if key == "lowerdir" {
 			paths = append(paths, splitLayers(value)...)
 		} else {
@@ -38,22 +37,9 @@ func optionPaths(options string, keys ...string) (paths []string) {
 	return paths
 }
 
-// unescapeOctal replaces each backslash followed by three octal digits by the byte they stand for.
-func unescapeOctal(text string) string {
-	var b strings.Builder
-	for len(text) > 0 {
-		if text[0] == '\\' && len(text) >= 4 {
-			if c, err := strconv.ParseUint(text[1:4], 8, 8); err == nil {
-				b.WriteByte(byte(c))
-				text = text[4:]
-				continue
-			}
-		}
-		b.WriteByte(text[0])
-		text = text[1:]
-	}
-	return b.String()
-}
+// octalEscapes are those that the kernel uses in options of mounts (seq_show_option, mangle).
+var octalEscapes = strings.NewReplacer(`\011`, "\t", `\012`, "\n", `\040`, " ", `\043`, "#",
+	`\054`, ",", `\072`, ":", `\075`, "=", `\134`, `\`)
 
 // splitLayers splits the value of lowerdir, in which a backslash stands before a colon or comma
 // that is part of a path.

@@ -41,7 +41,7 @@ func (at *location) checkInitViews(isLast bool) error {
 	if isSame {
 		return nil
 	}
-	table, err := mountsOf(process)
+	table, err := MountsOf(process)
 	if err != nil {
 		return fmt.Errorf("read the mount table of process 1: %w", err)
 	}
@@ -86,7 +86,7 @@ func (at *location) checkViews(root string, table []*mountinfo.Info, isLast bool
 			onDisk = int64(w.inode.UID)
 		}
 		switch {
-		case hasOption(v.mount, "nosuid"):
+		case HasOption(v.mount.Options, "nosuid"):
 		case w.behind != "":
 			if !isMapped && root == "/" {
 				at.behind = append(at.behind, w.behind)

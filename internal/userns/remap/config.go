@@ -98,18 +98,15 @@ func (m *mappedIDs) checkProcess(p *specs.Process) error {
 	if p == nil {
 		return nil
 	}
-	if !m.hasUID(int(p.User.UID)) {
-		return unmappedError("uid", p.User.UID)
-	}
+	kind, id, ok := "uid", p.User.UID, m.hasUID(int(p.User.UID))
 	for _, gid := range append([]uint32{p.User.GID}, p.User.AdditionalGids...) {
-		if !m.hasGID(int(gid)) {
-			return unmappedError("gid", gid)
+		if ok && !m.hasGID(int(gid)) {
+			kind, id, ok = "gid", gid, false
 		}
 	}
-	return nil
-}
-
-func unmappedError(kind string, id uint32) error {
+	if ok {
+		return nil
+	}
 	return fmt.Errorf("%s %d of the container's process is not mapped, want an offset of at least %d",
 		kind, id, uint64(id)+1)
 }

@@ -20,7 +20,7 @@ import (
 
 // Stage is the time at which a hook runs (runtime-spec, config.md, "POSIX-platform Hooks";
 // oci-hooks(5) for precreate).
-type Stage string
+type Stage = string
 
 const (
 	// AutoStage stands for the stage that fits the object on stdin.
@@ -32,8 +32,7 @@ const (
 )
 
 // Stages lists all stages.
-var Stages = []string{string(AutoStage), string(Precreate), string(Prestart), string(CreateRuntime),
-	string(PostStop)}
+var Stages = []string{AutoStage, Precreate, Prestart, CreateRuntime, PostStop}
 
 const (
 	stdinTimeout = 5 * time.Second
@@ -75,9 +74,11 @@ func (h *Hook) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) error
 		return err
 	}
 	if stage == PostStop || state.HasStopped() {
-		return h.PostStop(state)
+		err = h.Unmount(state.ID)
+	} else {
+		err = h.runStart(ctx, &state)
 	}
-	if err := h.runStart(ctx, &state); err != nil {
+	if err != nil {
 		return fmt.Errorf("container %s: %w", state.ID, err)
 	}
 	return nil
@@ -224,16 +225,13 @@ func (h *Hook) findRoot(state *oci.State, c *oci.Config, configErr error) (strin
 	if c != nil {
 		candidates = append(candidates, c.RootPath(state.Bundle))
 	}
-	if state.Root != "" {
-		root := state.Root
-		if !filepath.IsAbs(root) {
-			root = filepath.Join(state.Bundle, root)
-		}
-		candidates = append(candidates, root)
+	candidates = append(candidates, state.Root)
+	if state.Root != "" && !filepath.IsAbs(state.Root) {
+		candidates = append(candidates, filepath.Join(state.Bundle, state.Root))
 	}
 	var tried []string
 	for _, dir := range candidates {
-		if dir == "" || !filepath.IsAbs(dir) {
+		if !filepath.IsAbs(dir) {
 			continue
 		}
 		if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
@@ -268,8 +266,7 @@ func (h *Hook) withDeadline(
 // no effect with runtimes that have opened the root before, such as runc from 1.5 on.
 func (h *Hook) switchRoot(ctx context.Context, process sys.File, root string) error {
 	private, err := idmount.OpenPrivate(root, h.checkLinks(ctx)) // as the host sees it
-	var reachable *idmount.ReachableError
-	if errors.As(err, &reachable) {
+	if _, ok := errors.AsType[*idmount.ReachableError](err); ok {
 		// Without the wrapper, the runtime has entered the user namespace, and cannot search a
 		// closed directory.
 		return fmt.Errorf("%w, and start the container with the runtime wrapper", err)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"palisade/internal/linux/sys"
@@ -35,11 +36,8 @@ func MissingMountPoints(
 	var missing, covered []string
 	for _, m := range c.Spec.Mounts {
 		point := path.Clean("/" + m.Destination)
-		below := false
-		for _, other := range covered {
-			below = below || strings.HasPrefix(point, other+"/")
-		}
-		if below {
+		isAbove := func(other string) bool { return strings.HasPrefix(point, other+"/") }
+		if slices.ContainsFunc(covered, isAbove) {
 			continue // in another mount, not in the root file system
 		}
 		covered = append(covered, point)

@@ -29,7 +29,7 @@ const (
 )
 
 // Mode is the way to map the ids of a root file system.
-type Mode string
+type Mode = string
 
 const (
 	// Auto is IDMap if the kernel supports it, other users of the host cannot reach the root file
@@ -45,7 +45,7 @@ const (
 )
 
 // Modes lists all modes.
-var Modes = []string{string(Auto), string(Shift), string(IDMap), string(Check)}
+var Modes = []string{Auto, Shift, IDMap, Check}
 
 // Remapper maps the ids of root file systems.
 type Remapper struct {
@@ -101,11 +101,7 @@ func (r *Remapper) checkMapped(ctx context.Context, root string, pair idmap.Pair
 	if err != nil {
 		return err
 	}
-	private, err := idmount.OpenPrivate(root, r.checkLinks(ctx))
-	if err != nil {
-		return err
-	}
-	return private.Close()
+	return idmount.CheckPrivate(root, r.checkLinks(ctx))
 }
 
 func (r *Remapper) checkLinks(ctx context.Context) idmount.LinkCheck {
@@ -148,39 +144,28 @@ func (r *Remapper) wantsIDMap(root string, pair idmap.Pair) (bool, error) {
 		return false, err
 	}
 	err := CheckUnshifted(root, pair, r.Options)
-	var shifted *shiftedError
-	if errors.As(err, &shifted) && r.Mode == Auto {
+	if errors.Is(err, errShifted) && r.Mode == Auto {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// shiftedError is the error for a tree that has shifted ids already, so that its ids cannot be
-// mapped as well.
-type shiftedError struct {
-	Root, State string
-}
+var errShifted = errors.New("its ids cannot be mapped as well")
 
-func (e *shiftedError) Error() string {
-	return fmt.Sprintf("%s is %s: its ids cannot be mapped as well (userns-shift unshift %s)",
-		e.Root, e.State, e.Root)
-}
-
-// CheckUnshifted fails with a shiftedError if the tree at root is shifted, to any maps by its
-// record or to the pair by its owner.
+// CheckUnshifted fails with errShifted if the tree at root is shifted, to any maps by its record or
+// to the pair by its owner.
 func CheckUnshifted(root string, pair idmap.Pair, o shift.Options) error {
 	state, err := shift.Recorded(root, o)
 	if err != nil {
 		return err
 	}
+	description := "shifted to " + pair.String() + " without a record"
 	if state != nil {
-		return &shiftedError{root, state.Describe()}
+		description = state.Describe()
+	} else if shifted, err := isShifted(root, pair); err != nil || !shifted {
+		return err
 	}
-	shifted, err := isShifted(root, pair)
-	if err == nil && shifted {
-		err = &shiftedError{root, "shifted to " + pair.String() + " without a record"}
-	}
-	return err
+	return fmt.Errorf("%s is %s: %w (userns-shift unshift %s)", root, description, errShifted, root)
 }
 
 // isShifted reports, by its owner, whether a root directory is seen with the host's ids.

@@ -17,7 +17,7 @@ import (
 
 // Prepare is called before a runtime executes a command. A container that is created or run, and
 // that requests a user remap, gets its user namespace and a root file system with mapped ids; the
-// root file system of one that is deleted is unmounted. poststop is a hook that calls PostStop.
+// root file system of one that is deleted is unmounted. poststop is a hook of the stage PostStop.
 func (r *Remapper) Prepare(
 	ctx context.Context, command wrapper.Command, poststop specs.Hook,
 ) error {
@@ -92,12 +92,4 @@ func originalRoot(file, bundle string) (string, error) {
 			"and its original cannot be read: %w", err)
 	}
 	return c.RootPath(bundle), nil
-}
-
-// PostStop unmounts the root file system of the container in a poststop hook's state.
-func (r *Remapper) PostStop(state oci.State) error {
-	if err := r.Unmount(state.ID); err != nil {
-		return fmt.Errorf("container %s: %w", state.ID, err)
-	}
-	return nil
 }

@@ -34,7 +34,7 @@ func (t *tree) checkRoot(o *Options) (p Problems, err error) {
 	switch {
 	case slices.Contains(noFiles, t.fsType):
 		p.add(otherRoot, "%s is on %s, which has no files", t.path, t.mount.FSType)
-	case hasOption(t.mount.VFSOptions, "ro"):
+	case idmount.HasOption(t.mount.VFSOptions, "ro"):
 		p.add("mount -o remount,rw", "the file system of %s is read-only", t.path)
 	case t.view.IsReadOnly():
 		p.add("mount -o remount,bind,rw, or btrfs property set DIR ro false",
@@ -43,7 +43,7 @@ func (t *tree) checkRoot(o *Options) (p Problems, err error) {
 		p.add("shift its lower directories before, or --allow-copyup",
 			"%s is an overlay: each file would be copied to its upper layer", t.path)
 	}
-	if hasOption(t.mount.Options, "idmapped") {
+	if idmount.HasOption(t.mount.Options, "idmapped") {
 		p.add("shift it where it is not idmapped",
 			"%s is seen through an idmapped mount", t.path)
 	}
@@ -57,10 +57,6 @@ func (t *tree) checkRoot(o *Options) (p Problems, err error) {
 		t.checkProcesses(&p)
 	}
 	return p, nil
-}
-
-func hasOption(options, name string) bool {
-	return slices.Contains(strings.Split(options, ","), name)
 }
 
 // systemDir describes the tree if it cannot be a container's root file system, else it returns "".

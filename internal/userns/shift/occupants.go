@@ -2,14 +2,12 @@ package shift
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
-	"github.com/moby/sys/mountinfo"
-
 	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
+	"palisade/internal/userns/idmount"
 	"palisade/internal/userns/walk"
 )
 
@@ -23,31 +21,38 @@ type occupants struct {
 	files inodeSet
 	// namespaces holds the inode numbers of the mount namespaces already examined.
 	namespaces map[uint64]bool
-	found      examples
 }
 
-// findOccupants finds the processes in the tree, whose inodes are files. Processes that end during
-// the search are skipped.
-func (t *tree) findOccupants(files inodeSet) (examples, error) {
+// checkOccupants returns a problem if a process is in the tree, whose inodes are files, unless
+// Options.Force is set. Processes that end during the search are skipped.
+func (t *tree) checkOccupants(files inodeSet, o *Options) (p Problems, err error) {
+	if o.Force {
+		return nil, nil
+	}
 	pids, err := sys.ListNumbers("/proc")
 	if err != nil {
-		return examples{}, fmt.Errorf("find processes in the tree: %w", err)
+		return nil, fmt.Errorf("find processes in the tree: %w", err)
 	}
-	o := occupants{tree: t, files: files, namespaces: make(map[uint64]bool)}
+	search := occupants{t, files, make(map[uint64]bool)}
+	var found examples
 	for _, pid := range pids {
 		process := "/proc/" + strconv.Itoa(pid)
 		if procfs.IsHostRoot(process) {
 			continue
 		}
-		where := o.ofProcess(pid, process)
+		where := search.ofProcess(pid, process)
 		if where == "" {
-			where = o.ofMounts(process)
+			where = search.ofMounts(process)
 		}
 		if where != "" {
-			o.found.Add(func() string { return fmt.Sprintf("process %d (%s)", pid, where) })
+			found.Add(func() string { return fmt.Sprintf("process %d (%s)", pid, where) })
 		}
 	}
-	return o.found, nil
+	if found.Count > 0 {
+		p.add("stop them, or --force",
+			"processes of other users are in %s: %s", t.path, found.list())
+	}
+	return p, nil
 }
 
 // ofProcess returns the link in procfs by which a process is in the tree, "" if there is none.
@@ -77,34 +82,18 @@ func (o *occupants) ofMounts(process string) string {
 		return ""
 	}
 	o.namespaces[ns.Inode] = true
-	f, err := os.Open(process + "/mountinfo")
+	mounts, err := idmount.MountsOf(process)
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
 	own := o.tree.mount
 	inMount := strings.TrimPrefix(o.tree.path, strings.TrimSuffix(own.Mountpoint, "/"))
 	below := strings.TrimRight(own.Root, "/") + strings.TrimRight(inMount, "/") + "/"
-	mounts, _ := mountinfo.GetMountsFromReader(f, func(m *mountinfo.Info) (skip, stop bool) {
-		isInside := m.Major == own.Major && m.Minor == own.Minor &&
-			len(m.Root) > len(below) && strings.HasPrefix(m.Root, below)
-		return !isInside, isInside
-	})
-	if len(mounts) == 0 {
-		return ""
+	for _, m := range mounts {
+		if m.Major == own.Major && m.Minor == own.Minor &&
+			len(m.Root) > len(below) && strings.HasPrefix(m.Root, below) {
+			return fmt.Sprintf("mount %q", m.Mountpoint)
+		}
 	}
-	return fmt.Sprintf("mount %q", mounts[0].Mountpoint)
-}
-
-// checkOccupants returns a problem if a process is in the tree, unless Options.Force is set.
-func (t *tree) checkOccupants(files inodeSet, o *Options) (p Problems, err error) {
-	if o.Force {
-		return nil, nil
-	}
-	found, err := t.findOccupants(files)
-	if found.Count > 0 {
-		p.add("stop them, or --force",
-			"processes of other users are in %s: %s", t.path, found.list())
-	}
-	return p, err
+	return ""
 }

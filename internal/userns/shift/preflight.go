@@ -114,9 +114,9 @@ func (t *tree) checkHostCaps() (Problems, error) {
 // checkPrivate returns a problem if other users of the host can reach the tree. danger is the
 // consequence, and otherwise an option that avoids it.
 func (t *tree) checkPrivate(otherwise, danger string) (p Problems, err error) {
-	err = idmount.CheckPrivate(t.path)
-	var reachable *idmount.ReachableError
-	if !errors.As(err, &reachable) {
+	err = idmount.CheckPrivate(t.path, idmount.IgnoreLinks)
+	reachable, ok := errors.AsType[*idmount.ReachableError](err)
+	if !ok {
 		return nil, err
 	}
 	p.add(reachable.Remedy+", or "+otherwise,

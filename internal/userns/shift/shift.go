@@ -113,8 +113,7 @@ func run(ctx context.Context, path string, o *Options, next nextState) (Result, 
 	}
 	c := &changer{tree: t, o: o, state: state, before: recorded}
 	result, err := c.change(ctx)
-	var found Problems
-	if err != nil && !errors.As(err, &found) {
+	if _, ok := errors.AsType[Problems](err); err != nil && !ok {
 		err = fmt.Errorf("%s: %w", t.path, err)
 	}
 	return result, err

@@ -2,17 +2,16 @@ package shift
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
 
 	"palisade/internal/linux/lockfile"
 	"palisade/internal/linux/sys"
+	"palisade/internal/userns/idmount"
 	"palisade/internal/userns/journal"
 	"palisade/internal/userns/walk"
 )
@@ -95,15 +94,9 @@ func (t *tree) openView() error {
 	if err != nil {
 		return fmt.Errorf("read the mount table: %w", err)
 	}
-	id, err := t.root.MountID()
-	if err != nil {
+	if t.mount, err = idmount.MountOf(t.root, table); err != nil {
 		return err
 	}
-	i := slices.IndexFunc(table, func(m *mountinfo.Info) bool { return m.ID == id })
-	if i < 0 {
-		return errors.New("mount is in another mount namespace")
-	}
-	t.mount = table[i]
 	view, err := t.root.CloneMount()
 	switch {
 	case err == nil:
