@@ -2,6 +2,7 @@ package idmap
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -129,9 +130,9 @@ func (m Map) IsIdentity() bool {
 func (m Map) Equal(o Map) bool { return slices.Equal(m.sorted(), o.sorted()) }
 
 func (m Map) sorted() Map {
-	c := slices.Clone(m)
-	slices.SortFunc(c, func(a, b Extent) int { return int(int64(a.Container) - int64(b.Container)) })
-	return c
+	return slices.SortedFunc(slices.Values(m), func(a, b Extent) int {
+		return cmp.Compare(a.Container, b.Container)
+	})
 }
 
 // String returns the extents, separated by commas.

@@ -15,11 +15,11 @@ type scan struct {
 	mu sync.Mutex
 	// began is the time at which the scan began.
 	began sys.Time
-	// files counts all files, toChange those to change, and done those that stay.
-	files, toChange, done uint64
-	ids                   idmap.IDBlocks
-	unmapped              [2]unmapped // uids, gids
-	links                 map[walk.InodeKey]links
+	// files counts all files, toChange those to change.
+	files, toChange uint64
+	ids             idmap.IDBlocks
+	unmapped        [2]unmapped // uids, gids
+	links           map[walk.InodeKey]links
 	// inodes are those of all files, special those of files that were opened for their attributes.
 	inodes, special inodeSet
 	// flagged are immutable or append-only files to change, privileged those with set-id bits or

@@ -7,7 +7,7 @@ import (
 )
 
 // Policy selects the treatment of files or ids that cannot be changed without loss.
-type Policy string
+type Policy = string
 
 const (
 	// Fail changes nothing at all.
@@ -25,7 +25,7 @@ const (
 )
 
 // CapsPolicy selects the treatment of file capabilities.
-type CapsPolicy string
+type CapsPolicy = string
 
 const (
 	// CapsV3 makes them valid only in the container's user namespace. Unshift restores each byte.

@@ -42,17 +42,9 @@ type scanner struct {
 	buf []byte
 }
 
-func (v *scanner) Enter(d *walk.Dir) error {
-	f := &file{dir: d.Parent, name: d.Name, open: d.File}
-	n, err := openInode(f)
-	if err != nil {
-		return err
-	}
-	d.Key = walk.KeyOf(&n.Inode)
-	if f.isRoot() && v.root != nil {
-		n.UID, n.GID = v.root.UID, v.root.GID
-	}
-	return v.addOpen(f, &n)
+func (v *scanner) Enter(d *walk.Dir) (err error) {
+	d.Key, err = v.addOpen(&file{dir: d.Parent, name: d.Name, open: d.File})
+	return err
 }
 
 func (v *scanner) Visit(
@@ -78,7 +70,8 @@ func (v *scanner) Visit(
 	}
 	f := &file{dir: d, name: name}
 	if isSpecial {
-		return false, v.addSpecial(f)
+		_, err := v.addOpen(f)
+		return false, err
 	}
 	if n.plan, err = v.rules.plan(&n.Inode, &n.attrs); err == nil {
 		v.add(f, &n, false)
@@ -112,21 +105,21 @@ func listsSpecial(list []byte) bool {
 	return false
 }
 
-func (v *scanner) addSpecial(f *file) error {
+// addOpen opens a file, unless it is open, and adds it with its attributes.
+func (v *scanner) addOpen(f *file) (key walk.InodeKey, err error) {
 	n, err := openInode(f)
 	if err != nil {
-		return err
+		return key, err
 	}
 	defer n.close()
-	return v.addOpen(f, &n)
-}
-
-func (v *scanner) addOpen(f *file, n *inode) error {
+	if f.isRoot() && v.root != nil {
+		n.UID, n.GID = v.root.UID, v.root.GID
+	}
 	isProtected, err := n.buildPlan(v.tree.Journal, v.rules, false)
 	if err == nil {
-		v.add(f, n, isProtected)
+		v.add(f, &n, isProtected)
 	}
-	return err
+	return walk.KeyOf(&n.Inode), err
 }
 
 // add adds a file with a plan to the scan. isProtected reports that an interrupted change has
@@ -156,8 +149,6 @@ func (v *scanner) add(f *file, n *inode, isProtected bool) {
 	}
 	if changes {
 		v.toChange++
-	} else {
-		v.done++
 	}
 	isWrong := changes || isUnmapped
 	if isWrong {

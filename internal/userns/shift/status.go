@@ -85,7 +85,7 @@ func ReadStatus(
 	}
 	hasOwn, hasShifted := found.hasLow, found.hasHigh
 	if !pair.IsZero() {
-		hasOwn, hasShifted = found.toChange > 0, found.done > 0
+		hasOwn, hasShifted = found.toChange > 0, found.toChange < found.files
 	}
 	s = Status{Kind: IsNone}
 	if claim != nil {
