@@ -36,7 +36,7 @@ func statusCommand(stderr io.Writer) *cli.Command {
 			if err := printStatus(ctx, root, &s, asJSON); err != nil {
 				return err
 			}
-			if s.Claim != "" {
+			if s.Claim != nil {
 				fmt.Fprintf(stderr, "%s: warning: record of %s is not trusted: %s\n",
 					program, root, s.Claim)
 			}

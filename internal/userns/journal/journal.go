@@ -74,11 +74,24 @@ func (j *Journal) HasState() bool { return j.sealed != nil }
 // State returns the state that this host has recorded, or else a claim. Both are nil if there is no
 // record.
 func (j *Journal) State() (*State, *Claim, error) {
-	s, err := j.trustedState()
-	if s != nil || err != nil || j.sealed == nil {
-		return s, nil, err
+	if j.sealed == nil {
+		return nil, nil, nil
 	}
-	return nil, j.claim(), nil
+	if j.key == nil {
+		var err error
+		if j.key, err = readKey(j.stateDir); err != nil {
+			return nil, nil, err
+		}
+	}
+	text, ok := j.key.open(sealState, j.root, j.sealed)
+	if !ok {
+		return nil, j.claim(), nil
+	}
+	s, err := decodeState(text)
+	if err == nil && s.Partial() {
+		err = j.loadPending(s.Run)
+	}
+	return s, nil, err
 }
 
 func (j *Journal) claim() *Claim {
@@ -86,35 +99,11 @@ func (j *Journal) claim() *Claim {
 		where: j.String(), EraseCommand: j.EraseCommand(), key: filepath.Join(j.stateDir, keyName),
 	}
 	var text json.RawMessage // without the seal that follows it
-	if err := json.NewDecoder(bytes.NewReader(j.sealed)).Decode(&text); err != nil {
-		return c
-	}
-	if s, err := decodeState(text); err == nil {
-		c.State = s
+	err := json.NewDecoder(bytes.NewReader(j.sealed)).Decode(&text)
+	if err == nil {
+		c.State, _ = decodeState(text)
 	}
 	return c
-}
-
-// trustedState returns nil for a state without a valid seal.
-func (j *Journal) trustedState() (*State, error) {
-	if j.sealed == nil {
-		return nil, nil
-	}
-	if j.key == nil {
-		var err error
-		if j.key, err = readKey(j.stateDir); err != nil {
-			return nil, err
-		}
-	}
-	text, ok := j.key.open(sealState, j.root, j.sealed)
-	if !ok {
-		return nil, nil
-	}
-	s, err := decodeState(text)
-	if err != nil || !s.Partial() {
-		return s, err
-	}
-	return s, j.loadPending(s.Run)
 }
 
 func (j *Journal) loadPending(run uint64) error {
@@ -170,9 +159,6 @@ func (j *Journal) SetState(s *State) error {
 		return j.set(stateName, j.sealed)
 	})
 }
-
-// Finish removes all records, the state last.
-func (j *Journal) Finish() error { return j.finish() }
 
 // writeSealed calls write with the identity of the open file f, and stores it in id. On an overlay,
 // the write may copy the file up and so change its identity: then write is called again.
@@ -260,15 +246,10 @@ func (j *Journal) RemoveFlags(id Identity) error { return j.remove(flagsPrefix +
 // from an image.
 func (j *Journal) RemoveAllFlags() error {
 	names, err := j.names()
-	if err != nil {
-		return err
-	}
 	for _, name := range names {
-		if strings.HasPrefix(name, flagsPrefix) {
-			if err := j.remove(name); err != nil {
-				return err
-			}
+		if err == nil && strings.HasPrefix(name, flagsPrefix) {
+			err = j.remove(name)
 		}
 	}
-	return nil
+	return err
 }

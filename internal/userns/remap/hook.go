@@ -2,6 +2,7 @@ package remap
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -109,10 +110,7 @@ func readObject(ctx context.Context, r io.Reader) ([]byte, error) {
 
 // guessStage returns Precreate for a configuration, Prestart for a state, which has an id.
 func guessStage(text []byte) Stage {
-	var known struct {
-		ID      *json.RawMessage `json:"id"`
-		Process *json.RawMessage `json:"process"`
-	}
+	var known struct{ ID, Process any }
 	if err := json.Unmarshal(text, &known); err == nil && known.ID == nil && known.Process != nil {
 		return Precreate
 	}
@@ -149,11 +147,8 @@ func (h *Hook) precreateMapped(ctx context.Context, c *oci.Config, pair idmap.Pa
 	if err := h.adapt(c, pair); err != nil {
 		return err
 	}
-	root := h.Root
-	if root == "" {
-		root = c.RootPath("")
-	}
-	if root == "" || !filepath.IsAbs(root) {
+	root := cmp.Or(h.Root, c.RootPath(""))
+	if !filepath.IsAbs(root) {
 		return fmt.Errorf("root file system %q is not an absolute path", root)
 	}
 	if h.Mode == IDMap {

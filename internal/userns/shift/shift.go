@@ -45,10 +45,8 @@ var errNotRecorded = errors.New("no shift is recorded: give the map it was shift
 // Unshift changes the ids of the tree at path back to the container's, also those of an interrupted
 // Shift. from is the pair of the shift, which is required if it is not recorded.
 func Unshift(ctx context.Context, path string, from idmap.Pair, o Options) (Result, error) {
-	if !from.IsZero() {
-		if err := from.Check(); err != nil {
-			return Result{}, err
-		}
+	if err := from.Check(); err != nil && !from.IsZero() {
+		return Result{}, err
 	}
 	return run(ctx, path, &o, func(s *journal.State) (*journal.State, error) {
 		next := &journal.State{Phase: journal.Unshifting}

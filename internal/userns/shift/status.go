@@ -31,8 +31,8 @@ type Status struct {
 	Kind Kind
 	// State is the recorded state, nil if there is none.
 	State *journal.State
-	// Claim describes a record that is not trusted, "" if there is none.
-	Claim string
+	// Claim is a record that is not trusted, nil if there is none.
+	Claim *journal.Claim
 }
 
 // Describe returns the kind, and the maps if they are recorded.
@@ -87,10 +87,7 @@ func ReadStatus(
 	if !pair.IsZero() {
 		hasOwn, hasShifted = found.toChange > 0, found.toChange < found.files
 	}
-	s = Status{Kind: IsNone}
-	if claim != nil {
-		s.Claim = claim.String()
-	}
+	s = Status{Kind: IsNone, Claim: claim}
 	switch {
 	case hasOwn && hasShifted:
 		s.Kind = IsMixed
