@@ -1,8 +1,8 @@
 // Package idmount makes idmapped mounts of directories that other users of the host cannot reach
 // (mount_setattr(2), Linux 5.12).
 //
-// Reading order: overlay (layers); location (the paths to a directory); reach and processes (who
-// can use them); private; idmount.
+// Reading order: location (the paths to a directory, also by layers of overlays); reach and
+// processes (who can use them); private; idmount.
 package idmount
 
 import (
@@ -15,6 +15,7 @@ import (
 
 	"palisade/internal/linux/sys"
 	"palisade/internal/oci/idmap"
+	"palisade/internal/userns/walk"
 )
 
 // ErrUnsupported is the error if the kernel or the file system does not support idmapped mounts.
@@ -92,7 +93,7 @@ func (p *Private) MapOver(path string, ns sys.File) error {
 	if err != nil {
 		return err
 	}
-	if !sameInode(&i, &p.at.inode) {
+	if walk.KeyOf(&i) != walk.KeyOf(&p.at.inode) {
 		return fmt.Errorf("%s is a different directory in the container's mount namespace", path)
 	}
 	mount, err := dir.CloneMountTree()

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 
 	"palisade/internal/linux/sys"
+	"palisade/internal/userns/walk"
 )
 
 // ReachableError is the error for a directory that users of the host other than root can reach:
@@ -64,7 +65,7 @@ func (at *location) checkViews(root string, table []*mountinfo.Info, isLast bool
 	mapped := make(map[view]uint32) // idmapped views, with the uid they show as the owner
 	onDisk, found := int64(-1), false
 	for _, v := range views {
-		w, err := walk(root, v.path, isInside)
+		w, err := follow(root, v.path, isInside)
 		isHidden := errors.Is(err, os.ErrNotExist) || errors.Is(err, errNotDir)
 		isHidden = isHidden || err == nil && w.mountID != v.mount.ID
 		if isHidden && v.isCovered(table) {
@@ -73,7 +74,7 @@ func (at *location) checkViews(root string, table []*mountinfo.Info, isLast bool
 		if err != nil && !isHidden {
 			return err
 		}
-		if isHidden || !v.isPart && !sameInode(&w.inode, &at.inode) {
+		if isHidden || !v.isPart && walk.KeyOf(&w.inode) != walk.KeyOf(&at.inode) {
 			if !isLast {
 				return errMoved
 			}
@@ -125,9 +126,9 @@ type pathInfo struct {
 
 var errNotDir = errors.New("not a directory")
 
-// walk goes from the root directory to the file at path, following no symbolic link. Directories
+// follow goes from the root directory to the file at path, following no symbolic link. Directories
 // inside the tree count for nothing, since its container can change them.
-func walk(root, file string, isInside func(string) bool) (w pathInfo, err error) {
+func follow(root, file string, isInside func(string) bool) (w pathInfo, err error) {
 	dir, err := sys.OpenPath(root)
 	if err != nil {
 		return w, err

@@ -3,8 +3,8 @@
 // that it describes, and the records of single files are valid only for the change that wrote them.
 // So a record from an image, another host, another file or another change is not trusted.
 //
-// Reading order: state, record (the contents), identity (of files), key (seals), store (extended
-// attributes, or a directory), claim (records that are not trusted), journal.
+// Reading order: state (the contents), identity (of files), key (seals), store (extended
+// attributes, or a directory), journal.
 package journal
 
 import (
@@ -136,11 +136,8 @@ func (j *Journal) Pending(f sys.File) (isPending, isProtected bool, err error) {
 		return false, false, nil
 	}
 	id, err := j.IdentityOf(f)
-	if err != nil {
-		return false, false, err
-	}
 	isProtected = j.protected[id]
-	return isProtected || j.unlisted[id], isProtected, nil
+	return isProtected || j.unlisted[id], isProtected, err
 }
 
 // SetState records the state of the tree. It creates the host's key if there is none.
@@ -252,4 +249,29 @@ func (j *Journal) RemoveAllFlags() error {
 		}
 	}
 	return err
+}
+
+// Claim is a state without a valid seal: it comes from an image, another host or an earlier
+// release, or the key is lost. It is not trusted, only reported.
+type Claim struct {
+	// State is the claimed state, nil if it cannot be parsed.
+	State *State
+	// EraseCommand is a shell command that removes the claim.
+	EraseCommand string
+	where, key   string
+}
+
+// MayBePartial reports whether the tree's change may be incomplete. Then set-id bits and
+// capabilities may exist only in the untrusted records. The claim of a complete shift can be
+// ignored: the owners of the files show the state. So can a nil claim.
+func (c *Claim) MayBePartial() bool { return c != nil && (c.State == nil || c.State.Partial()) }
+
+// String describes the claim in messages.
+func (c *Claim) String() string {
+	content := "something unknown"
+	if c.State != nil {
+		content = c.State.Describe()
+	}
+	return fmt.Sprintf("%s was not written with this host's key %s (it says: %.200s)",
+		c.where, c.key, content)
 }

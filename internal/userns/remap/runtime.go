@@ -61,9 +61,12 @@ func (r *Remapper) prepareBundle(
 	}
 	isReused := strings.HasPrefix(root, r.RunDir+"/") // another container has used the bundle
 	if isReused {
-		if root, err = originalRoot(command.ConfigFile(), bundle); err != nil {
-			return err
+		original, err := oci.ReadConfig(oci.Original(command.ConfigFile()))
+		if err != nil {
+			return fmt.Errorf("the configuration is that of another container, "+
+				"and its original cannot be read: %w", err)
 		}
+		root = original.RootPath(bundle)
 	}
 	if err := r.adapt(c, pair); err != nil {
 		return err
@@ -72,10 +75,7 @@ func (r *Remapper) prepareBundle(
 	if err != nil {
 		return err
 	}
-	err = c.SetRoot(point)
-	if err == nil {
-		err = c.AddPoststop(poststop)
-	}
+	err = errors.Join(c.SetRoot(point), c.AddPoststop(poststop))
 	if err == nil {
 		err = c.Replace(command.ConfigFile(), !isReused)
 	}
@@ -83,13 +83,4 @@ func (r *Remapper) prepareBundle(
 		return errors.Join(err, r.Unmount(command.ID))
 	}
 	return nil
-}
-
-func originalRoot(file, bundle string) (string, error) {
-	c, err := oci.ReadConfig(oci.Original(file))
-	if err != nil {
-		return "", fmt.Errorf("the configuration is that of another container, "+
-			"and its original cannot be read: %w", err)
-	}
-	return c.RootPath(bundle), nil
 }

@@ -224,7 +224,7 @@ func interrupt(
 ) (Kind, error) {
 	t.Helper()
 	o.setDefaults()
-	tr, err := open(root, o.StateDir)
+	tr, err := open(root, &o)
 	if err != nil {
 		return "", err
 	}

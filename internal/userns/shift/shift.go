@@ -72,8 +72,7 @@ func Unshift(ctx context.Context, path string, from idmap.Pair, o Options) (Resu
 type nextState func(recorded *journal.State) (*journal.State, error)
 
 func run(ctx context.Context, path string, o *Options, next nextState) (Result, error) {
-	o.setDefaults()
-	t, err := open(path, o.StateDir)
+	t, err := open(path, o)
 	if err != nil {
 		return Result{}, err
 	}

@@ -46,8 +46,7 @@ func (s *Status) Describe() string {
 // Recorded returns the recorded state of a tree, nil if there is none. It fails if an untrusted
 // record says that the tree may be half shifted.
 func Recorded(path string, o Options) (*journal.State, error) {
-	o.setDefaults()
-	t, err := open(path, o.StateDir)
+	t, err := open(path, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +63,7 @@ func Recorded(path string, o Options) (*journal.State, error) {
 func ReadStatus(
 	ctx context.Context, path string, pair idmap.Pair, o Options,
 ) (s Status, err error) {
-	o.setDefaults()
-	t, err := open(path, o.StateDir)
+	t, err := open(path, &o)
 	if err != nil {
 		return Status{}, err
 	}
@@ -131,8 +129,7 @@ func (t *tree) inspect(
 // that they should not have; else the number of files, each counted once however many names it
 // has, and the maps.
 func Verify(ctx context.Context, path string, o Options) (files uint64, p idmap.Pair, err error) {
-	o.setDefaults()
-	t, err := open(path, o.StateDir)
+	t, err := open(path, &o)
 	if err != nil {
 		return 0, p, err
 	}
@@ -179,11 +176,10 @@ func Verify(ctx context.Context, path string, o Options) (files uint64, p idmap.
 // Check returns the problems of a shift, and of a container that uses the shifted tree. It changes
 // nothing.
 func Check(ctx context.Context, path string, pair idmap.Pair, o Options) (Problems, error) {
-	o.setDefaults()
 	if problems, err := checkPrivileges(); err != nil || len(problems) > 0 {
 		return problems, err
 	}
-	t, err := open(path, o.StateDir)
+	t, err := open(path, &o)
 	if err != nil {
 		return nil, err
 	}

@@ -209,8 +209,7 @@ func hasCaps(path string) error {
 func (s *swapped) shift(t *testing.T, root string, swap func(*swapped) error, o Options) error {
 	t.Helper()
 	o.Jobs = 1
-	o.setDefaults()
-	tr, err := open(root, o.StateDir)
+	tr, err := open(root, &o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,13 +32,14 @@ type tree struct {
 	*journal.Journal
 }
 
-// open opens the tree at path without any checks.
-func open(path string, stateDir string) (t *tree, err error) {
+// open opens the tree at path without any checks, and sets the defaults of o.
+func open(path string, o *Options) (t *tree, err error) {
+	o.setDefaults()
 	root, err := sys.OpenDirNoFollow(filepath.Clean(path))
 	if err != nil {
 		return nil, fmt.Errorf("%w (want a directory, not a symbolic link to one)", err)
 	}
-	if t, err = newTree(root, stateDir); err != nil {
+	if t, err = newTree(root, o.StateDir); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return t, nil
