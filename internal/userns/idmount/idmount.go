@@ -129,10 +129,7 @@ func Mount(src, dst string, pair idmap.Pair, check LinkCheck) error {
 	if err := mapIDs(mount, src, pair); err != nil {
 		return err
 	}
-	if _, err := newPrivate(dir); err != nil {
-		return err
-	}
-	if err := check(dir); err != nil {
+	if _, err := newPrivate(dir, check); err != nil {
 		return err
 	}
 	return attach(mount, dst)

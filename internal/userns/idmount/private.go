@@ -33,15 +33,11 @@ func OpenPrivate(path string, check LinkCheck) (*Private, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPrivate(dir)
-	if err == nil {
-		err = check(dir)
-	}
+	p, err := newPrivate(dir, check)
 	if err != nil {
 		dir.Close()
-		return nil, err
 	}
-	return p, nil
+	return p, err
 }
 
 // IgnoreLinks is a LinkCheck that never fails.
@@ -61,16 +57,13 @@ func (p *Private) Close() error { return p.dir.Close() }
 
 // newPrivate checks the open directory. The result takes ownership of dir; on failure the caller
 // keeps it.
-func newPrivate(dir sys.File) (*Private, error) {
+func newPrivate(dir sys.File, check LinkCheck) (*Private, error) {
 	p := &Private{dir: dir}
 	err := p.check()
 	if err != nil {
 		return nil, err
 	}
-	if p.at.mount.FSType != "overlay" {
-		return p, nil
-	}
-	for _, upper := range optionPaths(p.at.mount.VFSOptions, "upperdir") {
+	for _, upper := range optionPaths(p.at.mount.VFSOptions, "upperdir") { // of an overlay
 		if !filepath.IsAbs(upper) {
 			return nil, fmt.Errorf("upper layer of %s: relative path %s", p.at.host, upper)
 		}
@@ -81,7 +74,7 @@ func newPrivate(dir sys.File) (*Private, error) {
 			return nil, fmt.Errorf("upper layer of %s: %w", p.at.host, err)
 		}
 	}
-	return p, nil
+	return p, check(dir)
 }
 
 // maxAttempts limits the checks while other users move directories above the paths.

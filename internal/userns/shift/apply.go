@@ -98,7 +98,7 @@ func (c *changer) applyStep(ctx context.Context, step idmap.Step) error {
 	if err != nil {
 		return err
 	}
-	if _, err := root.buildPlan(c.Journal, mover.rules, false); err != nil {
+	if err := root.buildPlan(c.Journal, mover.rules, false); err != nil {
 		return err
 	}
 	root.plan.chown = false // reopen does that last

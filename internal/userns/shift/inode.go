@@ -40,6 +40,8 @@ type inode struct {
 	sys.Inode
 	attrs attrs
 	plan  plan
+	// isProtected reports that an interrupted change has cleared the file's flags.
+	isProtected bool
 	// ownsFile reports that close must close file.
 	ownsFile bool
 }
@@ -133,19 +135,18 @@ func (n *inode) readAttrs(j *journal.Journal, run uint64, isPending bool) (a att
 	return a, err
 }
 
-// buildPlan sets n.plan. It reads the file's attributes, unless isPlain reports that none of them
-// matter. isProtected reports that an interrupted change has cleared the file's flags.
-func (n *inode) buildPlan(
-	j *journal.Journal, r *rules, isPlain bool,
-) (isProtected bool, err error) {
+// buildPlan sets n.plan and n.isProtected. It reads the file's attributes, unless isPlain reports
+// that none of them matter.
+func (n *inode) buildPlan(j *journal.Journal, r *rules, isPlain bool) error {
 	isPending, isProtected, err := j.Pending(n.file)
+	n.isProtected = isProtected
 	if err == nil && (!isPlain || isPending) {
 		n.attrs, err = n.readAttrs(j, r.run, isPending)
 	}
 	if err == nil {
 		n.plan, err = r.plan(&n.Inode, &n.attrs)
 	}
-	return isProtected, err
+	return err
 }
 
 // isSpecialAttr reports whether a shift changes or uses an extended attribute. With SELinux, all

@@ -74,7 +74,7 @@ func (v *scanner) Visit(
 		return false, err
 	}
 	if n.plan, err = v.rules.plan(&n.Inode, &n.attrs); err == nil {
-		v.add(f, &n, false)
+		v.add(f, &n)
 	}
 	return false, err
 }
@@ -115,16 +115,14 @@ func (v *scanner) addOpen(f *file) (key walk.InodeKey, err error) {
 	if f.isRoot() && v.root != nil {
 		n.UID, n.GID = v.root.UID, v.root.GID
 	}
-	isProtected, err := n.buildPlan(v.tree.Journal, v.rules, false)
-	if err == nil {
-		v.add(f, &n, isProtected)
+	if err = n.buildPlan(v.tree.Journal, v.rules, false); err == nil {
+		v.add(f, &n)
 	}
 	return walk.KeyOf(&n.Inode), err
 }
 
-// add adds a file with a plan to the scan. isProtected reports that an interrupted change has
-// cleared the file's flags.
-func (v *scanner) add(f *file, n *inode, isProtected bool) {
+// add adds a file with a plan to the scan.
+func (v *scanner) add(f *file, n *inode) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.files++
@@ -143,9 +141,9 @@ func (v *scanner) add(f *file, n *inode, isProtected bool) {
 		v.untrusted.add(f)
 	}
 	isUnmapped := v.addUnmapped(f, n)
-	changes := !n.plan.isEmpty() || isProtected
+	changes := !n.plan.isEmpty() || n.isProtected
 	if !f.isRoot() {
-		changes = v.addBelow(f, n, changes, isProtected)
+		changes = v.addBelow(f, n, changes)
 	}
 	if changes {
 		v.toChange++
@@ -190,7 +188,7 @@ func (v *scanner) addUnmapped(f *file, n *inode) bool {
 
 // addBelow adds a file other than the root directory. It returns changes, or false if the policies
 // do not allow them.
-func (v *scanner) addBelow(f *file, n *inode, changes, isProtected bool) bool {
+func (v *scanner) addBelow(f *file, n *inode, changes bool) bool {
 	if v.rules.isMissed(&n.Inode) {
 		v.missed.add(f)
 	}
@@ -208,7 +206,7 @@ func (v *scanner) addBelow(f *file, n *inode, changes, isProtected bool) bool {
 	}
 	if changes && (n.Immutable || n.AppendOnly) {
 		v.flagged.add(f)
-		return v.flagPolicy != Skip || isProtected
+		return v.flagPolicy != Skip || n.isProtected
 	}
 	return changes
 }
