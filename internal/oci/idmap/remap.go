@@ -137,16 +137,10 @@ func ParseMap(text string) (Map, error) {
 func ParseProc(text []byte) (Map, error) {
 	var m Map
 	for line := range bytes.Lines(text) {
-		fields := bytes.Fields(line)
-		if len(fields) != 3 {
-			return nil, fmt.Errorf("parse id map: line %q, want three numbers", line)
-		}
-		e, err := ParseExtent(string(bytes.Join(fields, []byte(":"))))
-		if err != nil && string(fields[2]) == "4294967295" {
-			e, err = Extent{Size: 1<<32 - 1}, nil // the initial user namespace
-		}
+		var e Extent
+		_, err := fmt.Sscanf(string(line), "%d %d %d\n", &e.Container, &e.Host, &e.Size)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("parse id map: line %q, want three numbers: %w", line, err)
 		}
 		m = append(m, e)
 	}

@@ -24,8 +24,7 @@ type tree struct {
 	root, view sys.File
 	inode      sys.Inode
 	mount      *mountinfo.Info
-	isCloned   bool
-	// skip holds the mount points in the tree, below its path, if the mount is not cloned.
+	// skip holds the mount points in the tree, below its path; it is nil if the mount is cloned.
 	skip   map[string]bool
 	fsType int64
 	lock   *os.File
@@ -101,7 +100,7 @@ func (t *tree) openView() error {
 	view, err := t.root.CloneMount()
 	switch {
 	case err == nil:
-		t.view, t.isCloned = view, true
+		t.view = view
 		t.SetView(view)
 		if err := view.IsolateMount(); err != nil && !sys.IsUnsupported(err) {
 			return err
@@ -123,7 +122,7 @@ func (t *tree) openView() error {
 // walk visits all files except the root directory.
 func (t *tree) walk(ctx context.Context, visitors []walk.Visitor) error {
 	k := &walk.Walk{Skip: t.skip}
-	if !t.isCloned {
+	if t.skip != nil {
 		var err error
 		if k.MountID, err = t.view.MountID(); err != nil {
 			return err
