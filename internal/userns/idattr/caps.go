@@ -3,6 +3,7 @@
 package idattr
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -108,15 +109,15 @@ type ACLEntry struct {
 	Kind  idmap.Kind
 }
 
-// TranslateACL returns an access control list with translated ids, value itself if none changes. It
-// calls note, unless that is nil, for each entry with an id.
+// TranslateACL returns a copy of an access control list with translated ids. It calls note, unless
+// that is nil, for each entry with an id.
 func TranslateACL(value []byte, step *idmap.Step, note func(ACLEntry)) ([]byte, error) {
 	if len(value) < aclHeaderSize || (len(value)-aclHeaderSize)%aclEntrySize != 0 ||
 		binary.LittleEndian.Uint32(value) != aclVersion {
 		return nil, fmt.Errorf("parse access control list of %d bytes: unsupported version or size",
 			len(value))
 	}
-	result, copied := value, false
+	result := bytes.Clone(value)
 	for at := aclHeaderSize; at < len(value); at += aclEntrySize {
 		tag, id := binary.LittleEndian.Uint16(value[at:]), binary.LittleEndian.Uint32(value[at+4:])
 		ids := step.UID
@@ -130,12 +131,6 @@ func TranslateACL(value []byte, step *idmap.Step, note func(ACLEntry)) ([]byte, 
 		to, kind := ids.To(id)
 		if note != nil {
 			note(ACLEntry{tag == aclGroup, id, kind})
-		}
-		if to == id {
-			continue
-		}
-		if !copied {
-			result, copied = append([]byte(nil), value...), true
 		}
 		binary.LittleEndian.PutUint32(result[at+4:], to)
 	}

@@ -120,7 +120,7 @@ func TestTranslateACL(t *testing.T) {
 		notes[1] != (ACLEntry{true, 42, idmap.Moved}) {
 		t.Errorf("notes: %v", notes)
 	}
-	if again, err := TranslateACL(got, there, nil); err != nil || &again[0] != &got[0] {
+	if again, err := TranslateACL(got, there, nil); err != nil || !bytes.Equal(again, got) {
 		t.Errorf("again: %x, %v", again, err)
 	}
 	if got, err = TranslateACL(got, back, nil); err != nil || !bytes.Equal(got, value) {

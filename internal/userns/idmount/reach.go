@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/moby/sys/mountinfo"
 
@@ -177,20 +178,16 @@ func (at *location) remedy(root string, v view) (string, error) {
 		return "umount " + v.path, nil
 	}
 	parent := path.Dir(v.path)
-	dir, err := sys.OpenDir(path.Join(root, parent))
+	info, err := os.Stat(path.Join(root, parent))
 	if err != nil {
 		return "", err
 	}
-	defer dir.Close()
-	i, err := dir.Statx()
-	if err != nil {
-		return "", err
-	}
-	const sticky = 0o1000
+	isSticky := info.Mode()&os.ModeSticky != 0
+	stat, ok := info.Sys().(*syscall.Stat_t)
 	switch {
-	case path.Dir(parent) == "/", slices.Contains(systemDirs, parent), i.Mode&sticky != 0:
+	case path.Dir(parent) == "/", slices.Contains(systemDirs, parent), isSticky:
 		return "move it into a directory that belongs to root and has mode 0700", nil
-	case i.UID != 0:
+	case ok && stat.Uid != 0:
 		return fmt.Sprintf("chown root %s && chmod 0700 %s", parent, parent), nil
 	}
 	return "chmod 0700 " + parent, nil
