@@ -94,9 +94,8 @@ func appendMissing(problems, more shift.Problems) shift.Problems {
 // noteReachable returns a note if other users of the host can reach a tree. That does not prevent a
 // shift.
 func noteReachable(root string) (notes shift.Problems, err error) {
-	err = idmount.CheckPrivate(root)
-	var reachable *idmount.ReachableError
-	if errors.As(err, &reachable) {
+	err = idmount.CheckPrivate(root, idmount.IgnoreLinks)
+	if reachable, ok := errors.AsType[*idmount.ReachableError](err); ok {
 		return shift.Problems{{
 			Text: fmt.Sprintf("other users can reach %s: it cannot be idmapped, and they can execute "+
 				"set-id programs of its container as the container's users", reachable.Path),

@@ -30,7 +30,7 @@ func (o *remapOptions) flags() []cli.Flag {
 	own := []cli.Flag{
 		&cli.StringFlag{Name: "user-remap", EnvVars: []string{remapVariable}, Destination: &o.remap,
 			Usage: "for containers without the annotation " + remap.Annotation + ": `UID:GID:OFFSET`"},
-		&cli.StringFlag{Name: "mode", Value: string(remap.Auto), Destination: &o.mode,
+		&cli.StringFlag{Name: "mode", Value: remap.Auto, Destination: &o.mode,
 			Usage: "map the ids of the root file system by: " + strings.Join(remap.Modes, ", ")},
 		&cli.StringFlag{Name: "run-dir", Value: remap.DefaultRunDir, Destination: &o.runDir, Hidden: true,
 			Usage: "mount root file systems below `DIR`"},
@@ -51,7 +51,7 @@ func (o *remapOptions) remapper(
 	}
 	self, err = os.Executable()
 	return &remap.Remapper{
-		Mode: remap.Mode(o.mode), Remap: o.remap, Options: o.Options, RunDir: o.runDir,
+		Mode: o.mode, Remap: o.remap, Options: o.Options, RunDir: o.runDir,
 		Log: slog.New(linelog.New(program, stderr, slog.LevelWarn)),
 	}, self, err
 }
@@ -61,7 +61,7 @@ func hookCommand(stderr io.Writer) *cli.Command {
 	var stage, root string
 	var deadline float64
 	own := []cli.Flag{
-		&cli.StringFlag{Name: "stage", Value: string(remap.AutoStage), Destination: &stage,
+		&cli.StringFlag{Name: "stage", Value: remap.AutoStage, Destination: &stage,
 			Usage: "the stage of the hook: " + strings.Join(remap.Stages, ", ")},
 		&cli.StringFlag{Name: "rootfs", Destination: &root,
 			Usage: "the root file system is `DIR` (default: that of the container)"},
@@ -92,7 +92,7 @@ func hookCommand(stderr io.Writer) *cli.Command {
 			if err != nil {
 				return err
 			}
-			hook := remap.Hook{Remapper: r, Stage: remap.Stage(stage), Root: root, Program: self,
+			hook := remap.Hook{Remapper: r, Stage: stage, Root: root, Program: self,
 				Deadline: time.Duration(math.Ceil(deadline * float64(time.Second)))}
 			return truncate(hook.Run(ctx.Context, os.Stdin, ctx.App.Writer))
 		},

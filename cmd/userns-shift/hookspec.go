@@ -27,7 +27,7 @@ func hook(path string, args ...string) specs.Hook {
 
 // poststop returns the hook that unmounts what the runtime wrapper has mounted.
 func (o *remapOptions) poststop(self string) specs.Hook {
-	return hook(self, "--stage", string(remap.PostStop), "--run-dir", o.runDir)
+	return hook(self, "--stage", remap.PostStop, "--run-dir", o.runDir)
 }
 
 type specOptions struct {
@@ -51,7 +51,7 @@ var specWriters = map[string]func(w io.Writer, o *specOptions) error{
 	"podman": func(w io.Writer, o *specOptions) error {
 		key := "^" + strings.ReplaceAll(remap.Annotation, ".", `\.`) + "$"
 		when := wiring.When{Annotations: map[string]string{key: ".*"}}
-		stage := string(remap.Precreate)
+		stage := remap.Precreate
 		return wiring.HooksDir(w, hook(o.path, "--stage", stage), when, stage)
 	},
 	"docker": func(w io.Writer, o *specOptions) error {
@@ -71,7 +71,7 @@ var specWriters = map[string]func(w io.Writer, o *specOptions) error{
 }
 
 func writeCreateRuntime(w io.Writer, o *specOptions) error {
-	return wiring.HooksDir(w, hook(o.path), wiring.Always(), string(remap.CreateRuntime))
+	return wiring.HooksDir(w, hook(o.path), wiring.Always(), remap.CreateRuntime)
 }
 
 func hookSpecCommand() *cli.Command {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -42,28 +43,27 @@ var errNoEffect = errors.New("no effect")
 
 // pair returns the selected maps, zero maps if there are none.
 func (o *mapOptions) pair(ctx *cli.Context) (idmap.Pair, error) {
-	var selected []func() (idmap.Pair, error)
-	for _, s := range []struct {
-		flags []string
-		read  func() (idmap.Pair, error)
-	}{
-		{[]string{"user-remap"}, o.remapMaps},
-		{[]string{"uidmap", "gidmap"}, o.maps},
-		{[]string{"bundle"}, func() (idmap.Pair, error) { return oci.BundleMaps(o.bundle) }},
-		{[]string{"pid"}, func() (idmap.Pair, error) { return oci.ProcessMaps(o.pid) }},
-	} {
-		if slices.ContainsFunc(s.flags, ctx.IsSet) {
-			selected = append(selected, s.read)
+	var selected []string
+	for _, name := range []string{"user-remap", "uidmap", "bundle", "pid"} {
+		if ctx.IsSet(name) || name == "uidmap" && ctx.IsSet("gidmap") {
+			selected = append(selected, name)
 		}
 	}
-	switch len(selected) {
-	case 0:
-		return idmap.Pair{}, nil
-	case 1:
-		return selected[0]()
+	if len(selected) > 1 {
+		return idmap.Pair{}, cmdline.Usagef("only one of --user-remap, --uidmap with --gidmap, " +
+			"--bundle and --pid can be given")
 	}
-	return idmap.Pair{}, cmdline.Usagef("only one of --user-remap, --uidmap with --gidmap, " +
-		"--bundle and --pid can be given")
+	switch strings.Join(selected, "") {
+	case "user-remap":
+		return o.remapMaps()
+	case "uidmap":
+		return o.maps()
+	case "bundle":
+		return oci.BundleMaps(o.bundle)
+	case "pid":
+		return oci.ProcessMaps(o.pid)
+	}
+	return idmap.Pair{}, nil
 }
 
 func (o *mapOptions) remapMaps() (idmap.Pair, error) {
@@ -143,21 +143,21 @@ func choose(option, value string, allowed ...string) error {
 
 type workOptions struct {
 	shift.Options
-	unmapped, immutable, hardLinks, caps, progress string
-	lockTimeout                                    float64
+	progress    string
+	lockTimeout float64
 }
 
 func (o *workOptions) flags() []cli.Flag {
 	return []cli.Flag{
 		&cli.IntFlag{Name: "jobs", Destination: &o.Jobs,
 			Usage: "change `N` files at once (default: one for each processor, at most 8)"},
-		&cli.StringFlag{Name: "unmapped", Value: "fail", Destination: &o.unmapped,
+		&cli.StringFlag{Name: "unmapped", Value: "fail", Destination: &o.Unmapped,
 			Usage: "unmapped ids: fail, keep, or replace by the container's id ID (squash=ID)"},
-		&cli.StringFlag{Name: "immutable", Value: "fail", Destination: &o.immutable,
+		&cli.StringFlag{Name: "immutable", Value: "fail", Destination: &o.Immutable,
 			Usage: "immutable or append-only files: fail, skip, or clear the flags during the change"},
-		&cli.StringFlag{Name: "hardlinks", Value: "fail", Destination: &o.hardLinks,
+		&cli.StringFlag{Name: "hardlinks", Value: "fail", Destination: &o.HardLinks,
 			Usage: "files with names outside the tree: fail or ignore"},
-		&cli.StringFlag{Name: "caps", Value: "v3", Destination: &o.caps,
+		&cli.StringFlag{Name: "caps", Value: "v3", Destination: &o.Caps,
 			Usage: "file capabilities: valid in the container (v3), also on the host (v2), or dropped"},
 		&cli.BoolFlag{Name: "allow-copyup", Destination: &o.AllowCopyUp,
 			Usage: "change an overlay although that copies all files to its upper layer"},
@@ -184,28 +184,22 @@ func (o *workOptions) progressFlags() []cli.Flag {
 
 // complete sets Options, and fails if an option is invalid.
 func (o *workOptions) complete(ctx *cli.Context) error {
-	o.Unmapped = shift.Policy(o.unmapped)
-	if id, ok := strings.CutPrefix(o.unmapped, "squash="); ok {
+	if id, ok := strings.CutPrefix(o.Unmapped, "squash="); ok {
 		n, err := strconv.ParseUint(id, 10, 32)
 		if err != nil || n > idmap.Max {
-			return cmdline.Usagef("--unmapped %q: %q is no id from 0 to %d", o.unmapped, id,
+			return cmdline.Usagef("--unmapped %q: %q is no id from 0 to %d", o.Unmapped, id,
 				uint32(idmap.Max))
 		}
 		o.SquashTo, o.Unmapped = uint32(n), shift.Squash
-	} else if err := choose("unmapped", o.unmapped, "fail", "keep", "squash=ID"); err != nil {
+	} else if err := choose("unmapped", o.Unmapped, shift.Fail, shift.Keep, "squash=ID"); err != nil {
 		return err
 	}
-	for _, err := range []error{
-		choose("immutable", o.immutable, "fail", "skip", "clear"),
-		choose("hardlinks", o.hardLinks, "fail", "ignore"),
-		choose("caps", o.caps, "v3", "v2", "drop"),
-	} {
-		if err != nil {
-			return err
-		}
+	err := cmp.Or(choose("immutable", o.Immutable, shift.Fail, shift.Skip, shift.Clear),
+		choose("hardlinks", o.HardLinks, shift.Fail, shift.Ignore),
+		choose("caps", o.Caps, shift.CapsV3, shift.CapsV2, shift.CapsDrop))
+	if err != nil {
+		return err
 	}
-	o.Immutable, o.HardLinks = shift.Policy(o.immutable), shift.Policy(o.hardLinks)
-	o.Caps = shift.CapsPolicy(o.caps)
 	switch {
 	case ctx.IsSet("jobs") && (o.Jobs < 1 || o.Jobs > maxJobs):
 		return cmdline.Usagef("--jobs %d is not between 1 and %d", o.Jobs, maxJobs)

@@ -23,11 +23,13 @@ func unshareFS() error {
 	return os.NewSyscallError("unshare CLONE_FS", unix.Unshare(unix.CLONE_FS))
 }
 
-// AsOwner runs do on a thread whose file system ids are uid and gid (setfsuid(2)). In the tmpfs of
-// a user namespace, only ids that are mapped there can create files.
+// AsOwner runs do on a thread whose file system ids are uid and gid (setfsuid(2)), and which is in
+// no other group. In the tmpfs of a user namespace, only ids that are mapped there can create
+// files.
 func AsOwner(uid, gid uint32, do func() error) error {
 	return onOwnThread(func() error {
-		// These report no error. If they fail, the calls in do fail.
+		// If these fail, the calls in do fail, or succeed by this process's groups.
+		unix.Setgroups(nil) // of the thread
 		unix.Setfsgid(int(gid))
 		unix.Setfsuid(int(uid))
 		return do()

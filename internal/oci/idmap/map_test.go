@@ -45,7 +45,8 @@ func TestParseProc(t *testing.T) {
 		{"         0          0 4294967295\n", "0:0:4294967295", ""},
 		{"", "", ""},
 		{"0 1\n", "", "three numbers"},
-		{"0 1 x\n", "", "no decimal number"},
+		{"0 1 x\n", "", "three numbers"}, {"0 1 2 3\n", "", "three numbers"}, {"0 1 -2\n", "", "three numbers"},
+		{"0 1 4294967296\n", "", "three numbers"},
 	} {
 		got, err := ParseProc([]byte(tt.text))
 		if got.String() != tt.want && tt.err == "" || (err == nil) != (tt.err == "") ||

@@ -43,33 +43,20 @@ func (m *move) touches(s span) bool { return m.from.overlaps(s) || m.image().ove
 func (t *Translation) To(id uint32) (uint32, Kind) {
 	for i := range t.moves {
 		m := &t.moves[i]
-		if m.from.has(id) {
-			if m.isIdentity() {
-				return id, Done
-			}
+		if m.from.has(id) && !m.isIdentity() {
 			return m.to + (id - m.from.first), Moved
 		}
 		if m.image().has(id) {
 			return id, Done
 		}
 	}
-	for _, s := range t.keep {
-		if s.has(id) {
-			return id, Done
-		}
+	if slices.ContainsFunc(t.keep, func(s span) bool { return s.has(id) }) {
+		return id, Done
 	}
 	if t.squash != nil {
 		return *t.squash, Unmapped
 	}
 	return id, Unmapped
-}
-
-// withSquash returns a translation that also changes unmapped ids to id, which must be Done.
-func (t *Translation) withSquash(id uint32) (*Translation, error) {
-	if _, kind := t.To(id); kind != Done {
-		return nil, fmt.Errorf("squash to id %d: no id is mapped to it", id)
-	}
-	return &Translation{t.moves, t.keep, &id}, nil
 }
 
 // isIdempotent reports whether no result is an id that is changed.
@@ -105,13 +92,6 @@ type IDBlocks [1 << 16 / 64]uint64
 
 // Add adds the block of an id.
 func (s *IDBlocks) Add(id uint32) { s[id>>16/64] |= 1 << (id >> 16 % 64) }
-
-// Merge adds the blocks of another set.
-func (s *IDBlocks) Merge(o *IDBlocks) {
-	for i := range s {
-		s[i] |= o[i]
-	}
-}
 
 func (s *IDBlocks) has(block uint32) bool { return s[block/64]>>(block%64)&1 != 0 }
 
@@ -206,11 +186,7 @@ func (c *Change) total(from, to Map) *Translation {
 		_, last := c.parked(t)
 		t.moves = append(t.moves, last.moves...)
 	}
-	if c.Squash != nil {
-		if squashed, err := c.squashed(t, to); err == nil { // else Steps fails
-			return squashed
-		}
-	}
+	c.squash(t, to) // if it fails, Steps fails
 	return t
 }
 
@@ -227,20 +203,14 @@ func (c *Change) parked(t *Translation) (first, last *Translation) {
 	return first, last
 }
 
-var errSquashParked = errors.New("ids cannot be squashed if the ids before and after overlap")
-
 func (c *Change) steps(from, to Map) ([]*Translation, error) {
 	t := direct(from, to)
 	if c.Park == 0 && t.isIdempotent() {
-		if c.Squash == nil {
-			return []*Translation{t}, nil
-		}
-		t, err := c.squashed(t, to)
-		return []*Translation{t}, err
+		return []*Translation{t}, c.squash(t, to)
 	}
 	switch {
 	case c.Squash != nil:
-		return nil, errSquashParked
+		return nil, errors.New("ids cannot be squashed if the ids before and after overlap")
 	case c.Park == 0:
 		return nil, errors.New("the ids before and after overlap")
 	case !c.canPark(t):
@@ -250,16 +220,23 @@ func (c *Change) steps(from, to Map) ([]*Translation, error) {
 	return []*Translation{first, last}, nil
 }
 
-// squashed returns a translation that also changes unmapped ids to Squash, mapped by to.
-func (c *Change) squashed(t *Translation, to Map) (*Translation, error) {
+// squash makes t change unmapped ids to Squash, unless that is nil.
+func (c *Change) squash(t *Translation, to Map) error {
+	if c.Squash == nil {
+		return nil
+	}
 	target, ok := *c.Squash, true
 	if len(to) > 0 {
 		target, ok = to.Host(target)
 	}
 	if !ok {
-		return nil, fmt.Errorf("squash to id %d of the container: it is not mapped", *c.Squash)
+		return fmt.Errorf("squash to id %d of the container: it is not mapped", *c.Squash)
 	}
-	return t.withSquash(target)
+	if _, kind := t.To(target); kind != Done {
+		return fmt.Errorf("squash to id %d: no id is mapped to it", target)
+	}
+	t.squash = &target
+	return nil
 }
 
 // canPark reports whether the intermediate range has room for all ids that t changes, and contains

@@ -1,8 +1,8 @@
 // Package idmount makes idmapped mounts of directories that other users of the host cannot reach
 // (mount_setattr(2), Linux 5.12).
 //
-// Reading order: overlay (layers); location (the paths to a directory); reach and processes (who
-// can use them); private; idmount.
+// Reading order: location (the paths to a directory, also by layers of overlays); reach and
+// processes (who can use them); private; idmount.
 package idmount
 
 import (
@@ -15,6 +15,7 @@ import (
 
 	"palisade/internal/linux/sys"
 	"palisade/internal/oci/idmap"
+	"palisade/internal/userns/walk"
 )
 
 // ErrUnsupported is the error if the kernel or the file system does not support idmapped mounts.
@@ -22,8 +23,8 @@ var ErrUnsupported = errors.New("idmapped mounts are not possible here")
 
 // CanShift reports whether err is the error of a directory that cannot be idmapped, but shifted.
 func CanShift(err error) bool {
-	var reachable *ReachableError
-	return errors.Is(err, ErrUnsupported) || errors.As(err, &reachable)
+	_, isReachable := errors.AsType[*ReachableError](err)
+	return isReachable || errors.Is(err, ErrUnsupported)
 }
 
 // clone opens the directory at src and creates a detached mount of it, without submounts. The
@@ -92,7 +93,7 @@ func (p *Private) MapOver(path string, ns sys.File) error {
 	if err != nil {
 		return err
 	}
-	if !sameInode(&i, &p.inode) {
+	if walk.KeyOf(&i) != walk.KeyOf(&p.at.inode) {
 		return fmt.Errorf("%s is a different directory in the container's mount namespace", path)
 	}
 	mount, err := dir.CloneMountTree()
@@ -128,10 +129,7 @@ func Mount(src, dst string, pair idmap.Pair, check LinkCheck) error {
 	if err := mapIDs(mount, src, pair); err != nil {
 		return err
 	}
-	if _, err := newPrivate(dir); err != nil {
-		return err
-	}
-	if err := check(dir); err != nil {
+	if _, err := newPrivate(dir, check); err != nil {
 		return err
 	}
 	return attach(mount, dst)

@@ -1,9 +1,11 @@
 package idmount
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -28,19 +30,40 @@ func locate(dir sys.File, table []*mountinfo.Info) (location, error) {
 	if err != nil {
 		return location{}, err
 	}
-	id, err := dir.MountID()
+	inode, err := dir.Statx()
 	if err != nil {
 		return location{}, err
 	}
+	m, err := MountOf(dir, table)
+	if err != nil {
+		return location{}, fmt.Errorf("%s: %w", host, err)
+	}
+	rest, ok := cutDir(host, m.Mountpoint)
+	if !ok {
+		return location{}, fmt.Errorf("%s is not below its mount point %s", host, m.Mountpoint)
+	}
+	return location{inode: inode, mount: m, host: host, inner: path.Join(m.Root, rest)}, nil
+}
+
+// MountOf returns the mount of an open file, which must be in the table.
+func MountOf(f sys.File, table []*mountinfo.Info) (*mountinfo.Info, error) {
+	id, err := f.MountID()
+	if err != nil {
+		return nil, err
+	}
+	if m := mountByID(table, id); m != nil {
+		return m, nil
+	}
+	return nil, errors.New("mount is in another mount namespace")
+}
+
+// mountByID returns nil if the table has no such mount.
+func mountByID(table []*mountinfo.Info, id int) *mountinfo.Info {
 	i := slices.IndexFunc(table, func(m *mountinfo.Info) bool { return m.ID == id })
 	if i < 0 {
-		return location{}, fmt.Errorf("%s is on a mount of another mount namespace", host)
+		return nil
 	}
-	rest, ok := cutDir(host, table[i].Mountpoint)
-	if !ok {
-		return location{}, fmt.Errorf("%s is not below its mount point %s", host, table[i].Mountpoint)
-	}
-	return location{mount: table[i], host: host, inner: path.Join(table[i].Root, rest)}, nil
+	return table[i]
 }
 
 // cutDir returns the part of path below dir. It reports whether path is dir or below it.
@@ -85,10 +108,6 @@ func (at *location) views(table []*mountinfo.Info) (views []view) {
 		}
 	}
 	return views
-}
-
-func sameInode(a, b *sys.Inode) bool {
-	return a.Number == b.Number && a.FileSystem == b.FileSystem
 }
 
 func (at *location) isOn(m *mountinfo.Info) bool {
@@ -140,7 +159,8 @@ func (v view) isCovered(table []*mountinfo.Info) bool {
 	}
 }
 
-func mountsOf(process string) ([]*mountinfo.Info, error) {
+// MountsOf returns the mounts in the mount namespace of the process with this directory in /proc.
+func MountsOf(process string) ([]*mountinfo.Info, error) {
 	f, err := os.Open(process + "/mountinfo")
 	if err != nil {
 		return nil, err
@@ -149,11 +169,12 @@ func mountsOf(process string) ([]*mountinfo.Info, error) {
 	return mountinfo.GetMountsFromReader(f, nil)
 }
 
-func hasOption(m *mountinfo.Info, name string) bool {
-	return slices.Contains(strings.Split(m.Options, ","), name)
+// HasOption reports whether options of a mount, separated by commas, contain one.
+func HasOption(options, name string) bool {
+	return slices.Contains(strings.Split(options, ","), name)
 }
 
-func isMapped(m *mountinfo.Info) bool { return hasOption(m, "idmapped") }
+func isMapped(m *mountinfo.Info) bool { return HasOption(m.Options, "idmapped") }
 
 // sameNamespace reports whether a process is in the same namespace as this one, and returns the
 // inode number of the namespace.
@@ -164,4 +185,56 @@ func sameNamespace(process, kind string) (isSame bool, inode uint64, err error) 
 	}
 	ours, err := sys.Stat("/proc/self/ns/" + kind)
 	return theirs.Inode == ours.Inode, theirs.Inode, err
+}
+
+// OverlayLayers returns the directories of an overlay's layers that its options name by absolute
+// paths. Symbolic links in the paths are resolved.
+func OverlayLayers(overlay *mountinfo.Info) (paths []string) {
+	for _, p := range optionPaths(overlay.VFSOptions, "lowerdir", "upperdir", "workdir") {
+		if resolved, err := filepath.EvalSymlinks(p); err == nil && filepath.IsAbs(p) {
+			paths = append(paths, resolved)
+		}
+	}
+	return paths
+}
+
+// optionPaths returns the paths in the options with the keys. A lowerdir has several, separated by
+// colons; in all options the kernel writes blanks, commas and backslashes in octal.
+func optionPaths(options string, keys ...string) (paths []string) {
+	for option := range strings.SplitSeq(options, ",") {
+		key, value, _ := strings.Cut(option, "=")
+		if !slices.Contains(keys, strings.TrimSuffix(key, "+")) {
+			continue
+		}
+		value = octalEscapes.Replace(value)
+		if key == "lowerdir" {
+			paths = append(paths, splitLayers(value)...)
+		} else {
+			paths = append(paths, value)
+		}
+	}
+	return paths
+}
+
+// octalEscapes are those that the kernel uses in options of mounts (seq_show_option, mangle).
+var octalEscapes = strings.NewReplacer(`\011`, "\t", `\012`, "\n", `\040`, " ", `\043`, "#",
+	`\054`, ",", `\072`, ":", `\075`, "=", `\134`, `\`)
+
+// splitLayers splits the value of lowerdir, in which a backslash stands before a colon or comma
+// that is part of a path.
+func splitLayers(value string) (paths []string) {
+	var b strings.Builder
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case c == '\\' && i+1 < len(value):
+			i++
+			b.WriteByte(value[i])
+		case c == ':':
+			paths = append(paths, b.String())
+			b.Reset()
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return append(paths, b.String())
 }

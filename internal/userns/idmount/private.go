@@ -16,8 +16,8 @@ import (
 // directory may be idmapped, because files that a container's root writes through an idmapped mount
 // belong to the host's root on the disk.
 type Private struct {
-	dir   sys.File
-	inode sys.Inode
+	dir sys.File
+	at  location
 }
 
 // LinkCheck fails if files of the open directory have names outside of it.
@@ -33,20 +33,19 @@ func OpenPrivate(path string, check LinkCheck) (*Private, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPrivate(dir)
-	if err == nil {
-		err = check(dir)
-	}
+	p, err := newPrivate(dir, check)
 	if err != nil {
 		dir.Close()
-		return nil, err
 	}
-	return p, nil
+	return p, err
 }
 
-// CheckPrivate fails as OpenPrivate does, without a check for hard links.
-func CheckPrivate(path string) error {
-	p, err := OpenPrivate(path, func(sys.File) error { return nil })
+// IgnoreLinks is a LinkCheck that never fails.
+func IgnoreLinks(sys.File) error { return nil }
+
+// CheckPrivate fails as OpenPrivate does.
+func CheckPrivate(path string, check LinkCheck) error {
+	p, err := OpenPrivate(path, check)
 	if err != nil {
 		return err
 	}
@@ -58,55 +57,48 @@ func (p *Private) Close() error { return p.dir.Close() }
 
 // newPrivate checks the open directory. The result takes ownership of dir; on failure the caller
 // keeps it.
-func newPrivate(dir sys.File) (*Private, error) {
+func newPrivate(dir sys.File, check LinkCheck) (*Private, error) {
 	p := &Private{dir: dir}
-	at, err := p.check()
+	err := p.check()
 	if err != nil {
 		return nil, err
 	}
-	if at.mount.FSType != "overlay" {
-		return p, nil
-	}
-	for _, upper := range optionPaths(at.mount.VFSOptions, "upperdir") {
+	for _, upper := range optionPaths(p.at.mount.VFSOptions, "upperdir") { // of an overlay
 		if !filepath.IsAbs(upper) {
-			return nil, fmt.Errorf("upper layer of %s: relative path %s", at.host, upper)
+			return nil, fmt.Errorf("upper layer of %s: relative path %s", p.at.host, upper)
 		}
 		if upper, err = filepath.EvalSymlinks(upper); err == nil {
-			err = CheckPrivate(upper)
+			err = CheckPrivate(upper, IgnoreLinks)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("upper layer of %s: %w", at.host, err)
+			return nil, fmt.Errorf("upper layer of %s: %w", p.at.host, err)
 		}
 	}
-	return p, nil
+	return p, check(dir)
 }
 
 // maxAttempts limits the checks while other users move directories above the paths.
 const maxAttempts = 3
 
 // check checks all paths that lead to the directory, and the processes in it.
-func (p *Private) check() (at location, err error) {
-	if p.inode, err = p.dir.Statx(); err != nil {
-		return at, err
-	}
+func (p *Private) check() error {
 	for attempt := 1; ; attempt++ {
 		table, err := mountinfo.GetMounts(nil)
 		if err != nil {
-			return at, fmt.Errorf("read the mount table: %w", err)
+			return fmt.Errorf("read the mount table: %w", err)
 		}
-		if at, err = locate(p.dir, table); err != nil {
-			return at, err
+		if p.at, err = locate(p.dir, table); err != nil {
+			return err
 		}
-		at.inode = p.inode
-		err = at.checkViews("/", table, attempt == maxAttempts)
+		err = p.at.checkViews("/", table, attempt == maxAttempts)
 		if err == nil {
-			err = at.checkInitViews(attempt == maxAttempts)
+			err = p.at.checkInitViews(attempt == maxAttempts)
 		}
 		if err == nil {
-			err = at.checkProcesses(table)
+			err = p.at.checkProcesses(table)
 		}
 		if !errors.Is(err, errMoved) {
-			return at, err
+			return err
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 
 	"github.com/moby/sys/mountinfo"
@@ -11,16 +12,6 @@ import (
 	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
 )
-
-type mountTable map[int]*mountinfo.Info
-
-func newMountTable(mounts []*mountinfo.Info) mountTable {
-	t := make(mountTable, len(mounts))
-	for _, m := range mounts {
-		t[m.ID] = m
-	}
-	return t
-}
 
 // checkProcesses fails with a ReachableError if a process of another user is in the directory, or
 // has a file of it open, by a mount through which set-id bits count for it: no closed directory
@@ -31,8 +22,7 @@ func (at *location) checkProcesses(table []*mountinfo.Info) error {
 	if err != nil {
 		return fmt.Errorf("find processes in %s: %w", at.host, err)
 	}
-	own := newMountTable(table)
-	others := make(map[uint64]mountTable)
+	others := make(map[uint64][]*mountinfo.Info)
 	for _, pid := range pids {
 		process := "/proc/" + strconv.Itoa(pid)
 		if procfs.IsHostRoot(process) {
@@ -40,7 +30,7 @@ func (at *location) checkProcesses(table []*mountinfo.Info) error {
 		}
 		foreign := foreignMounts(process, others)
 		for link := range sys.ProcessLinks(pid) {
-			if file := at.reachedBy(link, own, foreign); file != "" {
+			if file := at.reachedBy(link, table, foreign); file != "" {
 				return &ReachableError{file, fmt.Sprintf("stop process %d, which has it open", pid)}
 			}
 		}
@@ -50,7 +40,7 @@ func (at *location) checkProcesses(table []*mountinfo.Info) error {
 
 // foreignMounts returns the mounts of a process that is in another mount namespace, but not in
 // another user namespace.
-func foreignMounts(process string, known map[uint64]mountTable) mountTable {
+func foreignMounts(process string, known map[uint64][]*mountinfo.Info) []*mountinfo.Info {
 	if isSame, _, err := sameNamespace(process, "user"); err != nil || !isSame {
 		return nil // it may have ended
 	}
@@ -58,35 +48,34 @@ func foreignMounts(process string, known map[uint64]mountTable) mountTable {
 	if err != nil || isSame {
 		return nil
 	}
-	if table, ok := known[ns]; ok {
-		return table
+	if _, ok := known[ns]; !ok {
+		mounts, err := MountsOf(process)
+		if err != nil {
+			return nil
+		}
+		known[ns] = mounts
 	}
-	mounts, err := mountsOf(process)
-	if err != nil {
-		return nil
-	}
-	known[ns] = newMountTable(mounts)
 	return known[ns]
 }
 
 // reachedBy returns the target of a link in procfs, if it is in the directory, or is a directory
 // from which that can be reached.
-func (at *location) reachedBy(link string, own, foreign mountTable) string {
+func (at *location) reachedBy(link string, own, foreign []*mountinfo.Info) string {
 	id, err := sys.LinkMountID(link)
 	if err != nil {
 		return "" // closed meanwhile
 	}
-	m := own[id]
-	if m == nil {
-		m = foreign[id]
-	} else if file := at.reachedBehind(link); file != "" {
-		return file
-	}
-	if m == nil || !at.isOn(m) || isMapped(m) || hasOption(m, "nosuid") {
-		return ""
-	}
 	file, err := os.Readlink(link)
 	if err != nil {
+		return ""
+	}
+	m := mountByID(own, id)
+	if m == nil {
+		m = mountByID(foreign, id)
+	} else if at.isReachedBehind(link, file) {
+		return file
+	}
+	if m == nil || !at.isOn(m) || isMapped(m) || HasOption(m.Options, "nosuid") {
 		return ""
 	}
 	if rest, ok := cutDir(file, m.Mountpoint); ok {
@@ -97,19 +86,16 @@ func (at *location) reachedBy(link string, own, foreign mountTable) string {
 	return file
 }
 
-// reachedBehind returns the target of a link, if it is a directory without a closed one between it
-// and the location.
-func (at *location) reachedBehind(link string) string {
-	file, err := os.Readlink(link)
-	if err != nil {
-		return ""
+// isReachedBehind reports whether the target of a link is a directory without a closed one between
+// it and the location.
+func (at *location) isReachedBehind(link, file string) bool {
+	isBefore := func(dir string) bool {
+		_, ok := cutDir(file, dir)
+		return ok
 	}
-	for _, dir := range at.behind {
-		if _, ok := cutDir(file, dir); ok {
-			if i, err := sys.StatxCached(link); err == nil && i.IsDir() {
-				return file
-			}
-		}
+	if !slices.ContainsFunc(at.behind, isBefore) {
+		return false
 	}
-	return ""
+	i, err := sys.StatxCached(link)
+	return err == nil && i.IsDir()
 }

@@ -7,10 +7,12 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/moby/sys/mountinfo"
 
 	"palisade/internal/linux/sys"
+	"palisade/internal/userns/walk"
 )
 
 // ReachableError is the error for a directory that users of the host other than root can reach:
@@ -41,7 +43,7 @@ func (at *location) checkInitViews(isLast bool) error {
 	if isSame {
 		return nil
 	}
-	table, err := mountsOf(process)
+	table, err := MountsOf(process)
 	if err != nil {
 		return fmt.Errorf("read the mount table of process 1: %w", err)
 	}
@@ -64,7 +66,7 @@ func (at *location) checkViews(root string, table []*mountinfo.Info, isLast bool
 	mapped := make(map[view]uint32) // idmapped views, with the uid they show as the owner
 	onDisk, found := int64(-1), false
 	for _, v := range views {
-		w, err := walk(root, v.path, isInside)
+		w, err := follow(root, v.path, isInside)
 		isHidden := errors.Is(err, os.ErrNotExist) || errors.Is(err, errNotDir)
 		isHidden = isHidden || err == nil && w.mountID != v.mount.ID
 		if isHidden && v.isCovered(table) {
@@ -73,7 +75,7 @@ func (at *location) checkViews(root string, table []*mountinfo.Info, isLast bool
 		if err != nil && !isHidden {
 			return err
 		}
-		if isHidden || !v.isPart && !sameInode(&w.inode, &at.inode) {
+		if isHidden || !v.isPart && walk.KeyOf(&w.inode) != walk.KeyOf(&at.inode) {
 			if !isLast {
 				return errMoved
 			}
@@ -86,7 +88,7 @@ func (at *location) checkViews(root string, table []*mountinfo.Info, isLast bool
 			onDisk = int64(w.inode.UID)
 		}
 		switch {
-		case hasOption(v.mount, "nosuid"):
+		case HasOption(v.mount.Options, "nosuid"):
 		case w.behind != "":
 			if !isMapped && root == "/" {
 				at.behind = append(at.behind, w.behind)
@@ -125,9 +127,9 @@ type pathInfo struct {
 
 var errNotDir = errors.New("not a directory")
 
-// walk goes from the root directory to the file at path, following no symbolic link. Directories
+// follow goes from the root directory to the file at path, following no symbolic link. Directories
 // inside the tree count for nothing, since its container can change them.
-func walk(root, file string, isInside func(string) bool) (w pathInfo, err error) {
+func follow(root, file string, isInside func(string) bool) (w pathInfo, err error) {
 	dir, err := sys.OpenPath(root)
 	if err != nil {
 		return w, err
@@ -176,20 +178,16 @@ func (at *location) remedy(root string, v view) (string, error) {
 		return "umount " + v.path, nil
 	}
 	parent := path.Dir(v.path)
-	dir, err := sys.OpenDir(path.Join(root, parent))
+	info, err := os.Stat(path.Join(root, parent))
 	if err != nil {
 		return "", err
 	}
-	defer dir.Close()
-	i, err := dir.Statx()
-	if err != nil {
-		return "", err
-	}
-	const sticky = 0o1000
+	isSticky := info.Mode()&os.ModeSticky != 0
+	stat, ok := info.Sys().(*syscall.Stat_t)
 	switch {
-	case path.Dir(parent) == "/", slices.Contains(systemDirs, parent), i.Mode&sticky != 0:
+	case path.Dir(parent) == "/", slices.Contains(systemDirs, parent), isSticky:
 		return "move it into a directory that belongs to root and has mode 0700", nil
-	case i.UID != 0:
+	case ok && stat.Uid != 0:
 		return fmt.Sprintf("chown root %s && chmod 0700 %s", parent, parent), nil
 	}
 	return "chmod 0700 " + parent, nil

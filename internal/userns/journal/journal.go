@@ -3,8 +3,8 @@
 // that it describes, and the records of single files are valid only for the change that wrote them.
 // So a record from an image, another host, another file or another change is not trusted.
 //
-// Reading order: state, record (the contents), identity (of files), key (seals), store (extended
-// attributes, or a directory), claim (records that are not trusted), journal.
+// Reading order: state (the contents), identity (of files), key (seals), store (extended
+// attributes, or a directory), journal.
 package journal
 
 import (
@@ -74,11 +74,24 @@ func (j *Journal) HasState() bool { return j.sealed != nil }
 // State returns the state that this host has recorded, or else a claim. Both are nil if there is no
 // record.
 func (j *Journal) State() (*State, *Claim, error) {
-	s, err := j.trustedState()
-	if s != nil || err != nil || j.sealed == nil {
-		return s, nil, err
+	if j.sealed == nil {
+		return nil, nil, nil
 	}
-	return nil, j.claim(), nil
+	if j.key == nil {
+		var err error
+		if j.key, err = readKey(j.stateDir); err != nil {
+			return nil, nil, err
+		}
+	}
+	text, ok := j.key.open(sealState, j.root, j.sealed)
+	if !ok {
+		return nil, j.claim(), nil
+	}
+	s, err := decodeState(text)
+	if err == nil && s.Partial() {
+		err = j.loadPending(s.Run)
+	}
+	return s, nil, err
 }
 
 func (j *Journal) claim() *Claim {
@@ -86,35 +99,11 @@ func (j *Journal) claim() *Claim {
 		where: j.String(), EraseCommand: j.EraseCommand(), key: filepath.Join(j.stateDir, keyName),
 	}
 	var text json.RawMessage // without the seal that follows it
-	if err := json.NewDecoder(bytes.NewReader(j.sealed)).Decode(&text); err != nil {
-		return c
-	}
-	if s, err := decodeState(text); err == nil {
-		c.State = s
+	err := json.NewDecoder(bytes.NewReader(j.sealed)).Decode(&text)
+	if err == nil {
+		c.State, _ = decodeState(text)
 	}
 	return c
-}
-
-// trustedState returns nil for a state without a valid seal.
-func (j *Journal) trustedState() (*State, error) {
-	if j.sealed == nil {
-		return nil, nil
-	}
-	if j.key == nil {
-		var err error
-		if j.key, err = readKey(j.stateDir); err != nil {
-			return nil, err
-		}
-	}
-	text, ok := j.key.open(sealState, j.root, j.sealed)
-	if !ok {
-		return nil, nil
-	}
-	s, err := decodeState(text)
-	if err != nil || !s.Partial() {
-		return s, err
-	}
-	return s, j.loadPending(s.Run)
 }
 
 func (j *Journal) loadPending(run uint64) error {
@@ -147,11 +136,8 @@ func (j *Journal) Pending(f sys.File) (isPending, isProtected bool, err error) {
 		return false, false, nil
 	}
 	id, err := j.IdentityOf(f)
-	if err != nil {
-		return false, false, err
-	}
 	isProtected = j.protected[id]
-	return isProtected || j.unlisted[id], isProtected, nil
+	return isProtected || j.unlisted[id], isProtected, err
 }
 
 // SetState records the state of the tree. It creates the host's key if there is none.
@@ -170,9 +156,6 @@ func (j *Journal) SetState(s *State) error {
 		return j.set(stateName, j.sealed)
 	})
 }
-
-// Finish removes all records, the state last.
-func (j *Journal) Finish() error { return j.finish() }
 
 // writeSealed calls write with the identity of the open file f, and stores it in id. On an overlay,
 // the write may copy the file up and so change its identity: then write is called again.
@@ -260,15 +243,35 @@ func (j *Journal) RemoveFlags(id Identity) error { return j.remove(flagsPrefix +
 // from an image.
 func (j *Journal) RemoveAllFlags() error {
 	names, err := j.names()
-	if err != nil {
-		return err
-	}
 	for _, name := range names {
-		if strings.HasPrefix(name, flagsPrefix) {
-			if err := j.remove(name); err != nil {
-				return err
-			}
+		if err == nil && strings.HasPrefix(name, flagsPrefix) {
+			err = j.remove(name)
 		}
 	}
-	return nil
+	return err
+}
+
+// Claim is a state without a valid seal: it comes from an image, another host or an earlier
+// release, or the key is lost. It is not trusted, only reported.
+type Claim struct {
+	// State is the claimed state, nil if it cannot be parsed.
+	State *State
+	// EraseCommand is a shell command that removes the claim.
+	EraseCommand string
+	where, key   string
+}
+
+// MayBePartial reports whether the tree's change may be incomplete. Then set-id bits and
+// capabilities may exist only in the untrusted records. The claim of a complete shift can be
+// ignored: the owners of the files show the state. So can a nil claim.
+func (c *Claim) MayBePartial() bool { return c != nil && (c.State == nil || c.State.Partial()) }
+
+// String describes the claim in messages.
+func (c *Claim) String() string {
+	content := "something unknown"
+	if c.State != nil {
+		content = c.State.Describe()
+	}
+	return fmt.Sprintf("%s was not written with this host's key %s (it says: %.200s)",
+		c.where, c.key, content)
 }

@@ -143,7 +143,7 @@ func TestJournal(t *testing.T) {
 			}
 			open := func() *Journal { return journals(t, dir, stateDir)[name] }
 			j := open()
-			if s, err := j.trustedState(); s != nil || err != nil {
+			if s, _, err := j.State(); s != nil || err != nil {
 				t.Fatalf("no state: %+v, %v", s, err)
 			}
 			want := &State{Phase: Shifting, Change: idmap.Change{To: testPair},
@@ -170,7 +170,7 @@ func TestJournal(t *testing.T) {
 			}
 
 			j = open()
-			s, err := j.trustedState()
+			s, _, err := j.State()
 			if err != nil || !reflect.DeepEqual(s, want) || len(j.protected) != 1 {
 				t.Fatalf("state %+v, %v; protected %v", s, err, j.protected)
 			}
@@ -219,8 +219,7 @@ func TestJournal(t *testing.T) {
 				t.Fatal(err)
 			}
 			lost := open()
-			s, err = lost.trustedState()
-			claim := lost.claim()
+			s, claim, err := lost.State()
 			if s != nil || err != nil || !reflect.DeepEqual(claim.State, want) ||
 				!claim.MayBePartial() || len(lost.protected) > 0 {
 				t.Errorf("state %+v, %v, claim %v", s, err, claim)
@@ -233,7 +232,7 @@ func TestJournal(t *testing.T) {
 			if err != nil || slices.ContainsFunc(names, isFlags) {
 				t.Errorf("%q are left, %v", names, err)
 			}
-			if s, err := open().trustedState(); s != nil || err != nil {
+			if s, _, err := open().State(); s != nil || err != nil {
 				t.Errorf("state %+v, %v", s, err)
 			}
 		})

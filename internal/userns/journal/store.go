@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"palisade/internal/linux/sys"
@@ -18,8 +17,8 @@ type store interface {
 	get(name string) ([]byte, error)
 	set(name string, text []byte) error
 	remove(name string) error
-	// finish removes everything that is left, the state last.
-	finish() error
+	// Finish removes everything that is left, the state last.
+	Finish() error
 
 	// recordOf returns where the record of an open file is: a store, and the name in it.
 	recordOf(f sys.File, id Identity) (store, string)
@@ -72,7 +71,7 @@ func (s attrStore) set(name string, text []byte) error {
 	return s.root.SetAttr(attrName(name), text)
 }
 func (s attrStore) remove(name string) error { return s.root.RemoveAttr(attrName(name)) }
-func (s attrStore) finish() error            { return s.remove(stateName) }
+func (s attrStore) Finish() error            { return s.remove(stateName) }
 
 func (s attrStore) recordOf(f sys.File, _ Identity) (store, string) {
 	return attrStore{f}, strings.TrimPrefix(RecordAttr, attrPrefix)
@@ -101,26 +100,21 @@ func (s *dirStore) names() (names []string, err error) {
 	return names, err
 }
 
-// finish also removes the directory, with temporary files of processes that were killed.
-func (s *dirStore) finish() error {
+// Finish also removes the directory, with temporary files of processes that were killed.
+func (s *dirStore) Finish() error {
 	names, err := s.names()
 	if err != nil {
 		return err
 	}
-	isState := func(name string) bool { return name == stateName }
-	for _, name := range append(slices.DeleteFunc(names, isState), stateName) {
-		if err := removeIfExists(filepath.Join(s.dir, name)); err != nil {
+	for _, name := range names {
+		if name == stateName {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(s.dir, name)); err != nil {
 			return err
 		}
 	}
-	return removeIfExists(s.dir)
-}
-
-func removeIfExists(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
+	return os.RemoveAll(s.dir)
 }
 
 func (s *dirStore) recordOf(_ sys.File, id Identity) (store, string) {
@@ -157,7 +151,7 @@ func (s *dirStore) remove(name string) error {
 			return err
 		}
 	}
-	return removeIfExists(filepath.Join(s.dir, name))
+	return os.RemoveAll(filepath.Join(s.dir, name)) // no error if it is missing
 }
 
 func (s *dirStore) String() string                  { return s.dir }

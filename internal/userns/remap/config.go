@@ -80,38 +80,33 @@ func runcMappings(m idmap.Map) (mappings []configs.IDMap) {
 	return mappings
 }
 
-func (m *mappedIDs) hasUID(id int) bool {
-	_, err := m.config.HostUID(id)
-	return err == nil
-}
-
-func (m *mappedIDs) hasGID(id int) bool {
-	_, err := m.config.HostGID(id)
+// has reports whether an id is mapped; kind is uid or gid.
+func (m *mappedIDs) has(kind string, id int) bool {
+	toHost := m.config.HostUID
+	if kind == "gid" {
+		toHost = m.config.HostGID
+	}
+	_, err := toHost(id)
 	return err == nil
 }
 
 // checkProcess fails unless the ids of the container's process are mapped.
 func (m *mappedIDs) checkProcess(p *specs.Process) error {
-	if !m.hasUID(0) || !m.hasGID(0) {
+	if !m.has("uid", 0) || !m.has("gid", 0) {
 		return fmt.Errorf("map %s has no root", m.pair)
 	}
 	if p == nil {
 		return nil
 	}
-	if !m.hasUID(int(p.User.UID)) {
-		return unmappedError("uid", p.User.UID)
-	}
-	for _, gid := range append([]uint32{p.User.GID}, p.User.AdditionalGids...) {
-		if !m.hasGID(int(gid)) {
-			return unmappedError("gid", gid)
+	kind, ids := "uid", append([]uint32{p.User.UID, p.User.GID}, p.User.AdditionalGids...)
+	for _, id := range ids {
+		if !m.has(kind, int(id)) {
+			return fmt.Errorf("%s %d of the container's process is not mapped, "+
+				"want an offset of at least %d", kind, id, uint64(id)+1)
 		}
+		kind = "gid"
 	}
 	return nil
-}
-
-func unmappedError(kind string, id uint32) error {
-	return fmt.Errorf("%s %d of the container's process is not mapped, want an offset of at least %d",
-		kind, id, uint64(id)+1)
 }
 
 // pingGroups is the sysctl with the first and the last group that may ping (ip-sysctl.rst). Docker
@@ -176,7 +171,7 @@ func (m *mappedIDs) isUnmappedOption(option string) bool {
 	if err != nil {
 		return false
 	}
-	return key == "gid" && !m.hasGID(int(id)) || key == "uid" && !m.hasUID(int(id))
+	return (key == "gid" || key == "uid") && !m.has(key, int(id))
 }
 
 // readCopyUp sets Options.AllowCopyUp if the configuration allows it.

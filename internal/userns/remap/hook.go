@@ -2,6 +2,7 @@ package remap
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,7 +21,7 @@ import (
 
 // Stage is the time at which a hook runs (runtime-spec, config.md, "POSIX-platform Hooks";
 // oci-hooks(5) for precreate).
-type Stage string
+type Stage = string
 
 const (
 	// AutoStage stands for the stage that fits the object on stdin.
@@ -32,8 +33,7 @@ const (
 )
 
 // Stages lists all stages.
-var Stages = []string{string(AutoStage), string(Precreate), string(Prestart), string(CreateRuntime),
-	string(PostStop)}
+var Stages = []string{AutoStage, Precreate, Prestart, CreateRuntime, PostStop}
 
 const (
 	stdinTimeout = 5 * time.Second
@@ -75,9 +75,11 @@ func (h *Hook) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) error
 		return err
 	}
 	if stage == PostStop || state.HasStopped() {
-		return h.PostStop(state)
+		err = h.Unmount(state.ID)
+	} else {
+		err = h.runStart(ctx, &state)
 	}
-	if err := h.runStart(ctx, &state); err != nil {
+	if err != nil {
 		return fmt.Errorf("container %s: %w", state.ID, err)
 	}
 	return nil
@@ -108,10 +110,7 @@ func readObject(ctx context.Context, r io.Reader) ([]byte, error) {
 
 // guessStage returns Precreate for a configuration, Prestart for a state, which has an id.
 func guessStage(text []byte) Stage {
-	var known struct {
-		ID      *json.RawMessage `json:"id"`
-		Process *json.RawMessage `json:"process"`
-	}
+	var known struct{ ID, Process any }
 	if err := json.Unmarshal(text, &known); err == nil && known.ID == nil && known.Process != nil {
 		return Precreate
 	}
@@ -148,11 +147,8 @@ func (h *Hook) precreateMapped(ctx context.Context, c *oci.Config, pair idmap.Pa
 	if err := h.adapt(c, pair); err != nil {
 		return err
 	}
-	root := h.Root
-	if root == "" {
-		root = c.RootPath("")
-	}
-	if root == "" || !filepath.IsAbs(root) {
+	root := cmp.Or(h.Root, c.RootPath(""))
+	if !filepath.IsAbs(root) {
 		return fmt.Errorf("root file system %q is not an absolute path", root)
 	}
 	if h.Mode == IDMap {
@@ -224,16 +220,13 @@ func (h *Hook) findRoot(state *oci.State, c *oci.Config, configErr error) (strin
 	if c != nil {
 		candidates = append(candidates, c.RootPath(state.Bundle))
 	}
-	if state.Root != "" {
-		root := state.Root
-		if !filepath.IsAbs(root) {
-			root = filepath.Join(state.Bundle, root)
-		}
-		candidates = append(candidates, root)
+	candidates = append(candidates, state.Root)
+	if state.Root != "" && !filepath.IsAbs(state.Root) {
+		candidates = append(candidates, filepath.Join(state.Bundle, state.Root))
 	}
 	var tried []string
 	for _, dir := range candidates {
-		if dir == "" || !filepath.IsAbs(dir) {
+		if !filepath.IsAbs(dir) {
 			continue
 		}
 		if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
@@ -268,8 +261,7 @@ func (h *Hook) withDeadline(
 // no effect with runtimes that have opened the root before, such as runc from 1.5 on.
 func (h *Hook) switchRoot(ctx context.Context, process sys.File, root string) error {
 	private, err := idmount.OpenPrivate(root, h.checkLinks(ctx)) // as the host sees it
-	var reachable *idmount.ReachableError
-	if errors.As(err, &reachable) {
+	if _, ok := errors.AsType[*idmount.ReachableError](err); ok {
 		// Without the wrapper, the runtime has entered the user namespace, and cannot search a
 		// closed directory.
 		return fmt.Errorf("%w, and start the container with the runtime wrapper", err)

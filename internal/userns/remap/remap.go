@@ -2,7 +2,7 @@
 // before a runtime starts the container: as an OCI hook, or as a runtime wrapper.
 //
 // Reading order: remap (the root file system), config (the container's configuration), rootmount
-// (where the root file system is mounted), runtime, hook, mountpoints.
+// (where the root file system is mounted), runtime, hook.
 package remap
 
 import (
@@ -10,9 +10,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"palisade/internal/linux/sys"
+	"palisade/internal/oci"
 	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/idmount"
 	"palisade/internal/userns/shift"
@@ -29,7 +35,7 @@ const (
 )
 
 // Mode is the way to map the ids of a root file system.
-type Mode string
+type Mode = string
 
 const (
 	// Auto is IDMap if the kernel supports it, other users of the host cannot reach the root file
@@ -45,7 +51,7 @@ const (
 )
 
 // Modes lists all modes.
-var Modes = []string{string(Auto), string(Shift), string(IDMap), string(Check)}
+var Modes = []string{Auto, Shift, IDMap, Check}
 
 // Remapper maps the ids of root file systems.
 type Remapper struct {
@@ -101,11 +107,7 @@ func (r *Remapper) checkMapped(ctx context.Context, root string, pair idmap.Pair
 	if err != nil {
 		return err
 	}
-	private, err := idmount.OpenPrivate(root, r.checkLinks(ctx))
-	if err != nil {
-		return err
-	}
-	return private.Close()
+	return idmount.CheckPrivate(root, r.checkLinks(ctx))
 }
 
 func (r *Remapper) checkLinks(ctx context.Context) idmount.LinkCheck {
@@ -148,39 +150,28 @@ func (r *Remapper) wantsIDMap(root string, pair idmap.Pair) (bool, error) {
 		return false, err
 	}
 	err := CheckUnshifted(root, pair, r.Options)
-	var shifted *shiftedError
-	if errors.As(err, &shifted) && r.Mode == Auto {
+	if errors.Is(err, errShifted) && r.Mode == Auto {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// shiftedError is the error for a tree that has shifted ids already, so that its ids cannot be
-// mapped as well.
-type shiftedError struct {
-	Root, State string
-}
+var errShifted = errors.New("its ids cannot be mapped as well")
 
-func (e *shiftedError) Error() string {
-	return fmt.Sprintf("%s is %s: its ids cannot be mapped as well (userns-shift unshift %s)",
-		e.Root, e.State, e.Root)
-}
-
-// CheckUnshifted fails with a shiftedError if the tree at root is shifted, to any maps by its
-// record or to the pair by its owner.
+// CheckUnshifted fails with errShifted if the tree at root is shifted, to any maps by its record or
+// to the pair by its owner.
 func CheckUnshifted(root string, pair idmap.Pair, o shift.Options) error {
 	state, err := shift.Recorded(root, o)
 	if err != nil {
 		return err
 	}
+	description := "shifted to " + pair.String() + " without a record"
 	if state != nil {
-		return &shiftedError{root, state.Describe()}
+		description = state.Describe()
+	} else if shifted, err := isShifted(root, pair); err != nil || !shifted {
+		return err
 	}
-	shifted, err := isShifted(root, pair)
-	if err == nil && shifted {
-		err = &shiftedError{root, "shifted to " + pair.String() + " without a record"}
-	}
-	return err
+	return fmt.Errorf("%s is %s: %w (userns-shift unshift %s)", root, description, errShifted, root)
 }
 
 // isShifted reports, by its owner, whether a root directory is seen with the host's ids.
@@ -197,4 +188,60 @@ func isShifted(root string, pair idmap.Pair) (bool, error) {
 	change := idmap.Change{To: pair}
 	_, kind := change.Total().UID.To(i.UID)
 	return kind == idmap.Done, nil
+}
+
+// MissingMountPoints returns a problem if the root file system of a bundle lacks mount points. The
+// runtime creates them as the container's root, who must not write to a root file system that is
+// not shifted yet; a hook that shifts it runs later.
+func MissingMountPoints(
+	bundle, root string, pair idmap.Pair, o shift.Options,
+) (shift.Problems, error) {
+	c, err := oci.ReadConfig(filepath.Join(bundle, oci.ConfigFile))
+	if err != nil {
+		return nil, err
+	}
+	state, err := shift.Recorded(root, o)
+	if err != nil || state != nil && !state.Partial() && state.Change.To.Equal(pair) {
+		return nil, err
+	}
+	dir, err := sys.OpenDirNoFollow(root)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	var missing, covered []string
+	for _, m := range c.Spec.Mounts {
+		point := path.Clean("/" + m.Destination)
+		isAbove := func(other string) bool { return strings.HasPrefix(point, other+"/") }
+		if slices.ContainsFunc(covered, isAbove) {
+			continue // in another mount, not in the root file system
+		}
+		covered = append(covered, point)
+		if has, err := hasFile(dir, point); err != nil {
+			return nil, err
+		} else if !has {
+			missing = append(missing, point)
+		}
+	}
+	if len(missing) == 0 {
+		return nil, nil
+	}
+	return shift.Problems{{
+		Text: "mount points that are missing: " + strings.Join(missing, ", "),
+		Remedy: "create them, or shift the root file system before you start the runtime: " +
+			"a hook runs too late",
+	}}, nil
+}
+
+// hasFile reports whether a root file system has a file at a path, resolved as in its container.
+func hasFile(root sys.File, point string) (bool, error) {
+	parent, err := root.OpenDirInRoot(strings.TrimPrefix(path.Dir(point), "/") + "/.")
+	if err == nil {
+		defer parent.Close()
+		_, err = parent.StatAt(path.Base(point))
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }

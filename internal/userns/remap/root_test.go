@@ -164,7 +164,7 @@ func TestPrepare(t *testing.T) {
 			if err := prepare("delete", "first"); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.PostStop(oci.State{State: specs.State{ID: "second"}}); err != nil {
+			if err := r.Unmount("second"); err != nil {
 				t.Fatal(err)
 			}
 			if entries, err := os.ReadDir(r.RunDir); err != nil || len(entries) > 0 {

@@ -41,16 +41,15 @@ func (r *Remapper) mount(ctx context.Context, id, root string, pair idmap.Pair) 
 func (r *Remapper) mountAt(
 	ctx context.Context, point, root string, pair idmap.Pair, wantsIDMap bool,
 ) error {
-	var reachable *idmount.ReachableError
+	var mountErr error
 	if wantsIDMap {
-		err := idmount.Mount(root, point, pair, r.checkLinks(ctx))
-		if r.Mode == IDMap || !idmount.CanShift(err) {
-			return err
+		mountErr = idmount.Mount(root, point, pair, r.checkLinks(ctx))
+		if r.Mode == IDMap || !idmount.CanShift(mountErr) {
+			return mountErr
 		}
-		errors.As(err, &reachable)
 	}
 	if err := r.shiftRoot(ctx, root, pair); err != nil {
-		if reachable != nil {
+		if reachable, ok := errors.AsType[*idmount.ReachableError](mountErr); ok {
 			err = fmt.Errorf("%w; to use an idmapped mount instead: %s", err, reachable.Remedy)
 		}
 		return err
@@ -65,27 +64,17 @@ func (r *Remapper) createMountPoint(id string, pair idmap.Pair) (string, error) 
 	if !ok {
 		return "", fmt.Errorf("map %s has no root", pair)
 	}
+	point := r.mountPoint(id)
+	dir := filepath.Dir(point)
 	if err := os.MkdirAll(r.RunDir, 0o711); err != nil {
 		return "", err
 	}
-	if err := os.Chmod(r.RunDir, 0o711); err != nil { // despite the umask
+	if err := os.MkdirAll(point, 0o700); err != nil {
 		return "", err
 	}
-	point := r.mountPoint(id)
-	dir := filepath.Dir(point)
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", err
-	}
-	if err := os.Chown(dir, 0, int(gid)); err != nil {
-		return "", err
-	}
-	if err := os.Chmod(dir, 0o710); err != nil {
-		return "", err
-	}
-	if err := os.Mkdir(point, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", err
-	}
-	return point, nil
+	// Modes do not depend on the umask.
+	return point, errors.Join(os.Chmod(r.RunDir, 0o711), os.Chown(dir, 0, int(gid)),
+		os.Chmod(dir, 0o710))
 }
 
 // staleAge is the age after which a mount is unused: a runtime needs it only until it has created
@@ -116,14 +105,12 @@ func (r *Remapper) Unmount(id string) error {
 		return err
 	}
 	point := r.mountPoint(id)
-	for {
-		err := sys.Unmount(point, sys.UnmountDetach)
-		if sys.IsNotMounted(err) {
-			break
-		}
-		if err != nil {
-			return err
-		}
+	var err error
+	for err == nil {
+		err = sys.Unmount(point, sys.UnmountDetach)
+	}
+	if !sys.IsNotMounted(err) {
+		return err
 	}
 	for _, dir := range []string{point, filepath.Dir(point)} {
 		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -17,7 +17,7 @@ import (
 
 // Prepare is called before a runtime executes a command. A container that is created or run, and
 // that requests a user remap, gets its user namespace and a root file system with mapped ids; the
-// root file system of one that is deleted is unmounted. poststop is a hook that calls PostStop.
+// root file system of one that is deleted is unmounted. poststop is a hook of the stage PostStop.
 func (r *Remapper) Prepare(
 	ctx context.Context, command wrapper.Command, poststop specs.Hook,
 ) error {
@@ -61,9 +61,12 @@ func (r *Remapper) prepareBundle(
 	}
 	isReused := strings.HasPrefix(root, r.RunDir+"/") // another container has used the bundle
 	if isReused {
-		if root, err = originalRoot(command.ConfigFile(), bundle); err != nil {
-			return err
+		original, err := oci.ReadConfig(oci.Original(command.ConfigFile()))
+		if err != nil {
+			return fmt.Errorf("the configuration is that of another container, "+
+				"and its original cannot be read: %w", err)
 		}
+		root = original.RootPath(bundle)
 	}
 	if err := r.adapt(c, pair); err != nil {
 		return err
@@ -72,32 +75,12 @@ func (r *Remapper) prepareBundle(
 	if err != nil {
 		return err
 	}
-	err = c.SetRoot(point)
-	if err == nil {
-		err = c.AddPoststop(poststop)
-	}
+	err = errors.Join(c.SetRoot(point), c.AddPoststop(poststop))
 	if err == nil {
 		err = c.Replace(command.ConfigFile(), !isReused)
 	}
 	if err != nil {
 		return errors.Join(err, r.Unmount(command.ID))
-	}
-	return nil
-}
-
-func originalRoot(file, bundle string) (string, error) {
-	c, err := oci.ReadConfig(oci.Original(file))
-	if err != nil {
-		return "", fmt.Errorf("the configuration is that of another container, "+
-			"and its original cannot be read: %w", err)
-	}
-	return c.RootPath(bundle), nil
-}
-
-// PostStop unmounts the root file system of the container in a poststop hook's state.
-func (r *Remapper) PostStop(state oci.State) error {
-	if err := r.Unmount(state.ID); err != nil {
-		return fmt.Errorf("container %s: %w", state.ID, err)
 	}
 	return nil
 }

@@ -1,13 +1,13 @@
 package shift
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"palisade/internal/linux/sys"
 	"palisade/internal/oci/idmap"
-	"palisade/internal/userns/idattr"
 )
 
 // ClosedAncestors returns a problem for each directory on the way to path, and for path itself if
@@ -41,8 +41,7 @@ func ClosedAncestors(path string, pair idmap.Pair, self bool) (problems Problems
 	}
 }
 
-// maySearch reports whether a user in one group may search a directory (path_resolution(7), acl(5)
-// "ACCESS CHECK ALGORITHM").
+// maySearch asks the kernel whether a user in one group may search a directory.
 func maySearch(path string, uid, gid uint32) (ok bool, mode uint32, err error) {
 	f, err := sys.OpenDir(path)
 	if err != nil {
@@ -53,22 +52,14 @@ func maySearch(path string, uid, gid uint32) (ok bool, mode uint32, err error) {
 	if err != nil {
 		return false, 0, err
 	}
-	acl, err := f.Attr(idattr.AccessACL)
-	if err != nil {
-		return false, 0, &os.PathError{Op: "read the access control list of", Path: path, Err: err}
+	err = sys.AsOwner(uid, gid, func() error {
+		_, err := f.StatAt(".")
+		return err
+	})
+	if errors.Is(err, os.ErrPermission) {
+		return false, i.Mode & sys.ChmodMask, nil
 	}
-	mode = i.Mode & sys.ChmodMask
-	if acl != nil {
-		return idattr.MaySearch(acl, i.UID, i.GID, uid, gid), mode, nil
-	}
-	bit := uint32(0o001)
-	switch {
-	case uid == i.UID:
-		bit = 0o100
-	case gid == i.GID:
-		bit = 0o010
-	}
-	return mode&bit != 0, mode, nil
+	return err == nil, 0, err
 }
 
 // devptsGID is the group tty, to which runtimes give /dev/pts.

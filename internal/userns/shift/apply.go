@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"palisade/internal/linux/sys"
 	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/journal"
 	"palisade/internal/userns/walk"
@@ -76,19 +75,8 @@ func (c *changer) begin() error {
 			return err
 		}
 	}
-	root, err := openInode(&file{open: c.view})
-	if err != nil {
+	if err := (&inode{file: c.view}).setRoot(journal.RootDir{Mode: closedMode}); err != nil {
 		return err
-	}
-	if root.Mode&sys.ChmodMask != closedMode {
-		if err := root.chmod(closedMode); err != nil {
-			return err
-		}
-	}
-	if root.UID != 0 || root.GID != 0 {
-		if err := root.chown(0, 0); err != nil {
-			return err
-		}
 	}
 	return c.sync()
 }
@@ -100,7 +88,7 @@ func (c *changer) applyStep(ctx context.Context, step idmap.Step) error {
 		pass = "unshift"
 	}
 	count := startCounter(pass, c.scan.files, c.o.Progress)
-	mover := c.newMover(step, count)
+	mover := &mover{changer: c, rules: c.rules(step), progress: count}
 	err := c.walk(ctx, slices.Repeat([]walk.Visitor{mover}, c.o.Jobs))
 	count.end()
 	if err != nil {
@@ -110,7 +98,7 @@ func (c *changer) applyStep(ctx context.Context, step idmap.Step) error {
 	if err != nil {
 		return err
 	}
-	if _, err := root.buildPlan(c.Journal, mover.rules, false); err != nil {
+	if err := root.buildPlan(c.Journal, mover.rules, false); err != nil {
 		return err
 	}
 	root.plan.chown = false // reopen does that last
@@ -118,11 +106,6 @@ func (c *changer) applyStep(ctx context.Context, step idmap.Step) error {
 		return err
 	}
 	return c.sync()
-}
-
-func (c *changer) newMover(step idmap.Step, count *counter) *mover {
-	return &mover{tree: c.tree, o: c.o, rules: c.rules(step), scan: c.scan, copied: &c.copied,
-		progress: count, refusePrivileged: c.refusePrivileged}
 }
 
 // reopen sets the final owner and mode of the root directory, and records that the change is
@@ -133,11 +116,7 @@ func (c *changer) reopen(steps []idmap.Step) error {
 		root.UID, _ = step.UID.To(root.UID)
 		root.GID, _ = step.GID.To(root.GID)
 	}
-	dir := inode{file: c.view}
-	if err := dir.chown(root.UID, root.GID); err != nil {
-		return err
-	}
-	if err := dir.chmod(root.Mode); err != nil {
+	if err := (&inode{file: c.view}).setRoot(root); err != nil {
 		return err
 	}
 	return c.recordFinal()

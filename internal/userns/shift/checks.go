@@ -10,8 +10,10 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 
+	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
 	"palisade/internal/userns/idmount"
+	"palisade/internal/userns/walk"
 )
 
 // systemDirs are directories that cannot be a container's root file system.
@@ -34,7 +36,7 @@ func (t *tree) checkRoot(o *Options) (p Problems, err error) {
 	switch {
 	case slices.Contains(noFiles, t.fsType):
 		p.add(otherRoot, "%s is on %s, which has no files", t.path, t.mount.FSType)
-	case hasOption(t.mount.VFSOptions, "ro"):
+	case idmount.HasOption(t.mount.VFSOptions, "ro"):
 		p.add("mount -o remount,rw", "the file system of %s is read-only", t.path)
 	case t.view.IsReadOnly():
 		p.add("mount -o remount,bind,rw, or btrfs property set DIR ro false",
@@ -43,7 +45,7 @@ func (t *tree) checkRoot(o *Options) (p Problems, err error) {
 		p.add("shift its lower directories before, or --allow-copyup",
 			"%s is an overlay: each file would be copied to its upper layer", t.path)
 	}
-	if hasOption(t.mount.Options, "idmapped") {
+	if idmount.HasOption(t.mount.Options, "idmapped") {
 		p.add("shift it where it is not idmapped",
 			"%s is seen through an idmapped mount", t.path)
 	}
@@ -57,10 +59,6 @@ func (t *tree) checkRoot(o *Options) (p Problems, err error) {
 		t.checkProcesses(&p)
 	}
 	return p, nil
-}
-
-func hasOption(options, name string) bool {
-	return slices.Contains(strings.Split(options, ","), name)
 }
 
 // systemDir describes the tree if it cannot be a container's root file system, else it returns "".
@@ -132,11 +130,98 @@ func (t *tree) checkProcesses(p *Problems) {
 	var found examples
 	for _, pid := range pids {
 		if t.isAt(fmt.Sprintf("/proc/%d/root", pid)) {
-			found.addText(func() string { return strconv.Itoa(pid) })
+			found.Add(func() string { return strconv.Itoa(pid) })
 		}
 	}
-	if found.count > 0 {
+	if found.Count > 0 {
 		p.add("stop the container, or --force",
 			"%s is the root of processes: %s", t.path, found.list())
 	}
+}
+
+// A closed root directory keeps out processes that are not in the tree yet. A process that holds a
+// directory below the root, or has a mount of one, can still move and link files: it is an
+// occupant. Processes of the host's root are trusted and do not count, nor do those that hold only
+// the root directory, which is closed to them.
+
+type occupants struct {
+	tree  *tree
+	files inodeSet
+	// namespaces holds the inode numbers of the mount namespaces already examined.
+	namespaces map[uint64]bool
+}
+
+// checkOccupants returns a problem if a process is in the tree, whose inodes are files, unless
+// Options.Force is set. Processes that end during the search are skipped.
+func (t *tree) checkOccupants(files inodeSet, o *Options) (p Problems, err error) {
+	if o.Force {
+		return nil, nil
+	}
+	pids, err := sys.ListNumbers("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("find processes in the tree: %w", err)
+	}
+	search := occupants{t, files, make(map[uint64]bool)}
+	var found examples
+	for _, pid := range pids {
+		process := "/proc/" + strconv.Itoa(pid)
+		if procfs.IsHostRoot(process) {
+			continue
+		}
+		where := search.ofProcess(pid, process)
+		if where == "" {
+			where = search.ofMounts(process)
+		}
+		if where != "" {
+			found.Add(func() string { return fmt.Sprintf("process %d (%s)", pid, where) })
+		}
+	}
+	if found.Count > 0 {
+		p.add("stop them, or --force",
+			"processes of other users are in %s: %s", t.path, found.list())
+	}
+	return p, nil
+}
+
+// ofProcess returns the link in procfs by which a process is in the tree, "" if there is none.
+func (o *occupants) ofProcess(pid int, process string) string {
+	program := process + "/exe" // no file can be reached by it
+	for link := range sys.ProcessLinks(pid) {
+		if link != program && o.isInside(link) {
+			_, name, _ := strings.Cut(strings.TrimPrefix(link, process+"/task/"), "/")
+			return name
+		}
+	}
+	return ""
+}
+
+// isInside reports whether a link leads to a file of the tree other than its root directory.
+func (o *occupants) isInside(link string) bool {
+	i, err := sys.StatxCached(link)
+	key := walk.KeyOf(&i)
+	return err == nil && key != walk.KeyOf(&o.tree.inode) && o.files.has(key)
+}
+
+// ofMounts returns the mount point of a directory of the tree in the process's mount namespace, ""
+// if there is none or the namespace was examined before.
+func (o *occupants) ofMounts(process string) string {
+	ns, err := sys.Stat(process + "/ns/mnt")
+	if err != nil || o.namespaces[ns.Inode] {
+		return ""
+	}
+	o.namespaces[ns.Inode] = true
+	mounts, err := idmount.MountsOf(process)
+	if err != nil {
+		return ""
+	}
+	own := o.tree.mount
+	inMount := strings.TrimPrefix(o.tree.path, strings.TrimSuffix(own.Mountpoint, "/"))
+	below := strings.TrimRight(own.Root, "/") + strings.TrimRight(inMount, "/") + "/"
+	for _, m := range mounts {
+		if m.Major == own.Major && m.Minor == own.Minor &&
+			len(m.Root) > len(below) && strings.HasPrefix(m.Root, below) {
+			return fmt.Sprintf("mount %q", m.Mountpoint)
+		}
+	}
+	return ""
 }

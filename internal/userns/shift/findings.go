@@ -15,11 +15,11 @@ type scan struct {
 	mu sync.Mutex
 	// began is the time at which the scan began.
 	began sys.Time
-	// files counts all files, toChange those to change, and done those that stay.
-	files, toChange, done uint64
-	ids                   idmap.IDBlocks
-	unmapped              [2]unmapped // uids, gids
-	links                 map[walk.InodeKey]links
+	// files counts all files, toChange those to change.
+	files, toChange uint64
+	ids             idmap.IDBlocks
+	unmapped        [2]unmapped // uids, gids
+	links           map[walk.InodeKey]links
 	// inodes are those of all files, special those of files that were opened for their attributes.
 	inodes, special inodeSet
 	// flagged are immutable or append-only files to change, privileged those with set-id bits or
@@ -70,7 +70,7 @@ type unmapped struct {
 // add adds an id of a file; from maps the ids of the tree.
 func (u *unmapped) add(id uint32, from idmap.Map, f *file) {
 	u.enlarge(id, from)
-	u.addText(func() string { return fmt.Sprintf("%d of %s", id, f.quoted()) })
+	u.Add(func() string { return fmt.Sprintf("%d of %s", id, f.quoted()) })
 }
 
 func (u *unmapped) enlarge(id uint32, from idmap.Map) {
@@ -89,7 +89,7 @@ func newScan() *scan {
 // to shift to.
 func (s *scan) problems(o *Options, pair idmap.Pair) (p Problems) {
 	addIf := func(x *examples, text, remedy string) {
-		if x.count > 0 {
+		if x.Count > 0 {
 			p.add(remedy, "%s: %s", text, x.list())
 		}
 	}
@@ -134,11 +134,30 @@ func (s *scan) unmappedRemedy(pair idmap.Pair) string {
 func (s *scan) linkedOutside() (x examples) {
 	for _, l := range s.links {
 		if l.found < l.all {
-			x.addText(func() string {
+			x.Add(func() string {
 				return fmt.Sprintf("%q (%d of %d names are inside)",
 					l.dir.Path(l.name), l.found, l.all)
 			})
 		}
 	}
 	return x
+}
+
+// inodeSet is a set of inodes. It stores the bits of 64 consecutive numbers in one word, since most
+// file systems assign inode numbers consecutively: a set of a million inodes takes less than 1 MiB.
+type inodeSet map[walk.InodeKey]uint64
+
+// place returns the word and the bit of an inode.
+func place(key walk.InodeKey) (word walk.InodeKey, bit uint64) {
+	return walk.InodeKey{FileSystem: key.FileSystem, Number: key.Number / 64}, 1 << (key.Number % 64)
+}
+
+func (s inodeSet) add(key walk.InodeKey) {
+	word, bit := place(key)
+	s[word] |= bit
+}
+
+func (s inodeSet) has(key walk.InodeKey) bool {
+	word, bit := place(key)
+	return s[word]&bit != 0
 }

@@ -3,6 +3,7 @@ package shift
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"palisade/internal/linux/sys"
 	"palisade/internal/oci/idmap"
@@ -39,6 +40,8 @@ type inode struct {
 	sys.Inode
 	attrs attrs
 	plan  plan
+	// isProtected reports that an interrupted change has cleared the file's flags.
+	isProtected bool
 	// ownsFile reports that close must close file.
 	ownsFile bool
 }
@@ -92,7 +95,13 @@ func (n *inode) checkLinks(before *sys.Inode) error {
 	return nil
 }
 
-func (n *inode) chmod(mode uint32) error { return n.file.Chmod(mode) }
+// setRoot sets the owner and mode of a root directory.
+func (n *inode) setRoot(r journal.RootDir) error {
+	if err := n.chown(r.UID, r.GID); err != nil {
+		return err
+	}
+	return n.file.Chmod(r.Mode)
+}
 
 func (n *inode) setFlags(flags uint32) error { return n.file.SetFlags(flags) }
 
@@ -111,92 +120,67 @@ func (n *inode) readAttrs(j *journal.Journal, run uint64, isPending bool) (a att
 	if err != nil {
 		return a, err
 	}
-	hasRecord := false
 	for _, name := range names {
-		var value *[]byte
-		switch name {
-		case idattr.Caps:
-			value = &a.caps
-		case idattr.AccessACL:
-			value = &a.accessACL
-		case idattr.DefaultACL:
-			value = &a.defaultACL
-		case journal.RecordAttr:
-			hasRecord = true
-			continue
-		case journal.StateAttr:
-			a.hasState = true
-			continue
-		default:
-			continue
-		}
-		if *value, err = n.file.Attr(name); err != nil {
-			return a, err
+		if value := a.value(name); value != nil {
+			if *value, err = n.file.Attr(name); err != nil {
+				return a, err
+			}
 		}
 	}
+	a.hasState = slices.Contains(names, journal.StateAttr)
+	hasRecord := slices.Contains(names, journal.RecordAttr)
 	if hasRecord || isPending || n.HasSetID() || a.caps != nil {
 		a.record, a.isUntrusted, err = j.Record(n.file, run)
 	}
 	return a, err
 }
 
-// buildPlan sets n.plan. It reads the file's attributes, unless isPlain reports that none of them
-// matter. isProtected reports that an interrupted change has cleared the file's flags.
-func (n *inode) buildPlan(
-	j *journal.Journal, r *rules, isPlain bool,
-) (isProtected bool, err error) {
+// buildPlan sets n.plan and n.isProtected. It reads the file's attributes, unless isPlain reports
+// that none of them matter.
+func (n *inode) buildPlan(j *journal.Journal, r *rules, isPlain bool) error {
 	isPending, isProtected, err := j.Pending(n.file)
+	n.isProtected = isProtected
 	if err == nil && (!isPlain || isPending) {
 		n.attrs, err = n.readAttrs(j, r.run, isPending)
 	}
 	if err == nil {
 		n.plan, err = r.plan(&n.Inode, &n.attrs)
 	}
-	return isProtected, err
+	return err
 }
 
 // isSpecialAttr reports whether a shift changes or uses an extended attribute. With SELinux, all
 // files have others.
 func isSpecialAttr(name string) bool {
-	switch name {
-	case idattr.Caps, idattr.AccessACL, idattr.DefaultACL, journal.RecordAttr, journal.StateAttr:
-		return true
-	}
-	return false
+	return name == journal.RecordAttr || name == journal.StateAttr || new(attrs).value(name) != nil
 }
 
 // apply makes the changes of the plan. It may be killed at any point: a chown clears set-id bits
 // and capabilities, so these are recorded before it and restored from the record.
 func (n *inode) apply(j *journal.Journal) error {
 	p, before := &n.plan, n.Inode
-	var err error
-	if p.record != nil {
-		err = j.SetRecord(n.file, p.record)
-	}
-	if err == nil && p.chown {
-		err = n.chown(p.uid, p.gid)
-	}
-	if err == nil && p.setMode {
-		err = n.chmod(p.mode)
-	}
-	if err == nil && p.accessACL != nil {
-		err = n.file.SetAttr(idattr.AccessACL, p.accessACL)
-	}
-	if err == nil && p.defaultACL != nil {
-		err = n.file.SetAttr(idattr.DefaultACL, p.defaultACL)
-	}
-	if err == nil && p.setCaps {
-		err = n.file.SetAttr(idattr.Caps, p.caps)
-	}
-	if err == nil && p.removeCaps {
-		err = n.file.RemoveAttr(idattr.Caps)
-	}
 	rest := *p
-	if rest.chown = false; err == nil && !rest.isEmpty() {
-		err = n.checkLinks(&before) // since the chown
+	rest.chown = false
+	for _, change := range []struct {
+		isDue bool
+		make  func() error
+	}{
+		{p.record != nil, func() error { return j.SetRecord(n.file, p.record) }},
+		{p.chown, func() error { return n.chown(p.uid, p.gid) }},
+		{p.setMode, func() error { return n.file.Chmod(p.mode) }},
+		{p.accessACL != nil, func() error { return n.file.SetAttr(idattr.AccessACL, p.accessACL) }},
+		{p.defaultACL != nil, func() error { return n.file.SetAttr(idattr.DefaultACL, p.defaultACL) }},
+		{p.setCaps, func() error { return n.file.SetAttr(idattr.Caps, p.caps) }},
+		{p.removeCaps, func() error { return n.file.RemoveAttr(idattr.Caps) }},
+		{!rest.isEmpty(), func() error { return n.checkLinks(&before) }}, // since the chown
+		{p.removeRecord, func() error { return j.RemoveRecord(n.file) }},
+	} {
+		if !change.isDue {
+			continue
+		}
+		if err := change.make(); err != nil {
+			return err
+		}
 	}
-	if err == nil && p.removeRecord {
-		err = j.RemoveRecord(n.file)
-	}
-	return err
+	return nil
 }

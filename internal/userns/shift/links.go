@@ -37,7 +37,7 @@ func CheckLinks(ctx context.Context, root sys.File, o Options) error {
 		if err := t.walk(ctx, slices.Repeat([]walk.Visitor{visitor}, o.Jobs)); err != nil {
 			return fmt.Errorf("%s: %w", t.path, err)
 		}
-		if outside = s.linkedOutside(); outside.count == 0 {
+		if outside = s.linkedOutside(); outside.Count == 0 {
 			return nil
 		}
 	}

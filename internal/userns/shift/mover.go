@@ -12,18 +12,11 @@ import (
 
 // mover is the visitor that changes files. Several workers share it.
 type mover struct {
-	*tree
-	o     *Options
+	*changer
 	rules *rules
-	// scan is the result of the scan; copied holds the new inodes of files that an overlay has copied
-	// up since.
-	scan   *scan
-	copied *sync.Map
 	// linked prevents two workers from changing a file with several names at the same time.
 	linked   sync.Mutex
 	progress *counter
-	// refusePrivileged makes the mover fail on files that would become privileged programs.
-	refusePrivileged bool
 }
 
 func (v *mover) Enter(d *walk.Dir) error {
@@ -41,7 +34,7 @@ func (v *mover) Enter(d *walk.Dir) error {
 func (v *mover) Visit(
 	_ *sys.Thread, d *walk.Dir, name sys.Name, isDir bool,
 ) (bool, error) {
-	v.progress.add()
+	v.progress.Add(1)
 	if isDir {
 		return true, nil
 	}
@@ -88,7 +81,7 @@ func (v *mover) move(n *inode) error {
 		}
 	}
 	key := walk.KeyOf(&n.Inode)
-	isProtected, err := v.plan(n)
+	err := v.plan(n)
 	if err != nil {
 		return err
 	}
@@ -96,14 +89,14 @@ func (v *mover) move(n *inode) error {
 	if v.o.Unmapped == Fail && (p.uidKind == idmap.Unmapped || p.gidKind == idmap.Unmapped) {
 		return errUnmapped
 	}
-	if p.isEmpty() && !isProtected {
+	if p.isEmpty() && !n.isProtected {
 		return nil
 	}
 	if err := v.check(&n.Inode); err != nil {
 		return err
 	}
 	switch isFlagged := n.Immutable || n.AppendOnly; {
-	case isProtected || isFlagged && v.o.Immutable == Clear:
+	case n.isProtected || isFlagged && v.o.Immutable == Clear:
 		err = v.moveProtected(n)
 	case !isFlagged:
 		err = n.apply(v.Journal)
@@ -131,14 +124,13 @@ func (v *mover) isPlain(i *sys.Inode) bool {
 		i.Changed.Until(v.scan.began) >= settled
 }
 
-// plan builds the plan for a file, and checks it against refusePrivileged. It reports whether an
-// interrupted change has cleared the file's flags.
-func (v *mover) plan(n *inode) (isProtected bool, err error) {
-	isProtected, err = n.buildPlan(v.Journal, v.rules, v.isPlain(&n.Inode))
+// plan builds the plan for a file, and checks it against refusePrivileged.
+func (v *mover) plan(n *inode) error {
+	err := n.buildPlan(v.Journal, v.rules, v.isPlain(&n.Inode))
 	if err == nil && v.refusePrivileged && n.isPrivileged() {
 		err = errPrivileged
 	}
-	return isProtected, err
+	return err
 }
 
 // moveProtected clears the flags of a file during its change. They are recorded at the root
@@ -153,27 +145,24 @@ func (v *mover) moveProtected(n *inode) error {
 		return err
 	}
 	if !isRecorded {
-		if flags, err = n.file.Flags(); err == nil {
-			err = v.RecordFlags(id, v.rules.run, flags)
+		if flags, err = n.file.Flags(); err != nil {
+			return err
+		}
+		if err := v.RecordFlags(id, v.rules.run, flags); err != nil {
+			return err
 		}
 	}
-	if err == nil {
-		err = n.setFlags(sys.WithoutProtection(flags))
+	for _, step := range []func() error{
+		func() error { return n.setFlags(sys.WithoutProtection(flags)) },
+		n.look,
+		func() error { return v.plan(n) },
+		func() error { return n.apply(v.Journal) },
+		func() error { return n.setFlags(flags) },
+		func() error { return v.RemoveFlags(id) },
+	} {
+		if err := step(); err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		err = n.look()
-	}
-	if err == nil {
-		_, err = v.plan(n)
-	}
-	if err == nil {
-		err = n.apply(v.Journal)
-	}
-	if err == nil {
-		err = n.setFlags(flags)
-	}
-	if err == nil {
-		err = v.RemoveFlags(id)
-	}
-	return err
+	return nil
 }

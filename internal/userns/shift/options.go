@@ -1,12 +1,13 @@
 package shift
 
 import (
+	"cmp"
 	"runtime"
 	"time"
 )
 
 // Policy selects the treatment of files or ids that cannot be changed without loss.
-type Policy string
+type Policy = string
 
 const (
 	// Fail changes nothing at all.
@@ -24,7 +25,7 @@ const (
 )
 
 // CapsPolicy selects the treatment of file capabilities.
-type CapsPolicy string
+type CapsPolicy = string
 
 const (
 	// CapsV3 makes them valid only in the container's user namespace. Unshift restores each byte.
@@ -77,18 +78,7 @@ func (o *Options) setDefaults() {
 	if o.Jobs <= 0 {
 		o.Jobs = min(runtime.NumCPU(), 8)
 	}
-	for _, policy := range []*Policy{&o.Unmapped, &o.Immutable, &o.HardLinks} {
-		if *policy == "" {
-			*policy = Fail
-		}
-	}
-	if o.Caps == "" {
-		o.Caps = CapsV3
-	}
-	if o.LockDir == "" {
-		o.LockDir = DefaultLockDir
-	}
-	if o.StateDir == "" {
-		o.StateDir = DefaultStateDir
-	}
+	o.Unmapped, o.Immutable = cmp.Or(o.Unmapped, Fail), cmp.Or(o.Immutable, Fail)
+	o.HardLinks, o.Caps = cmp.Or(o.HardLinks, Fail), cmp.Or(o.Caps, CapsV3)
+	o.LockDir, o.StateDir = cmp.Or(o.LockDir, DefaultLockDir), cmp.Or(o.StateDir, DefaultStateDir)
 }

@@ -46,6 +46,19 @@ type attrs struct {
 	isUntrusted, hasState bool
 }
 
+// value returns the field for an extended attribute, nil if a shift does not change it.
+func (a *attrs) value(name string) *[]byte {
+	switch name {
+	case idattr.Caps:
+		return &a.caps
+	case idattr.AccessACL:
+		return &a.accessACL
+	case idattr.DefaultACL:
+		return &a.defaultACL
+	}
+	return nil
+}
+
 // plan lists the changes of a file, in the order in which they are made.
 type plan struct {
 	// record, if not nil, is written first.
@@ -72,15 +85,10 @@ func (p *plan) isEmpty() bool {
 		p.accessACL == nil && p.defaultACL == nil
 }
 
-func (r *rules) owner(i *sys.Inode) (uid, gid uint32, uidKind, gidKind idmap.Kind) {
-	uid, uidKind = r.UID.To(i.UID)
-	gid, gidKind = r.GID.To(i.GID)
-	return uid, gid, uidKind, gidKind
-}
-
 // plan returns the changes of a file. After any part of them, plan returns those that are left.
 func (r *rules) plan(i *sys.Inode, a *attrs) (p plan, err error) {
-	p.uid, p.gid, p.uidKind, p.gidKind = r.owner(i)
+	p.uid, p.uidKind = r.UID.To(i.UID)
+	p.gid, p.gidKind = r.GID.To(i.GID)
 	p.chown = p.uid != i.UID || p.gid != i.GID
 	before := journal.Record{Run: r.run, Mode: i.Mode & sys.ChmodMask, Caps: a.caps}
 	if a.record != nil {
@@ -100,7 +108,10 @@ func (r *rules) plan(i *sys.Inode, a *attrs) (p plan, err error) {
 	if err := r.planCaps(&p, before.Caps, a.caps, clears); err != nil {
 		return p, err
 	}
-	return p, r.planACLs(&p, a)
+	if p.accessACL, err = r.planACL(&p, a.accessACL); err == nil {
+		p.defaultACL, err = r.planACL(&p, a.defaultACL)
+	}
+	return p, err
 }
 
 const setID = 0o6000
@@ -119,13 +130,6 @@ func (r *rules) planCaps(p *plan, before, current []byte, clears bool) (err erro
 	}
 	p.setCaps = p.caps != nil && (clears || !bytes.Equal(p.caps, current))
 	p.removeCaps = p.caps == nil && current != nil && !clears
-	return err
-}
-
-func (r *rules) planACLs(p *plan, a *attrs) (err error) {
-	if p.accessACL, err = r.planACL(p, a.accessACL); err == nil {
-		p.defaultACL, err = r.planACL(p, a.defaultACL)
-	}
 	return err
 }
 

@@ -286,7 +286,7 @@ func TestPlanUnmapped(t *testing.T) {
 
 // TestIsPlain checks that a file that may have changed since the scan is read again.
 func TestIsPlain(t *testing.T) {
-	v := &mover{scan: newScan()}
+	v := &mover{changer: &changer{scan: newScan()}}
 	v.scan.began = sys.Time{Sec: 100, Nsec: 500_000_000}
 	for _, tt := range []struct {
 		changed sys.Time

@@ -100,7 +100,7 @@ func (c *changer) checkPrivileged() (Problems, error) {
 	exposed, err := c.checkPrivate("--drop-setid or --keep-setid",
 		"programs with a set-id bit or capabilities would become the host's: "+programs)
 	c.refusePrivileged = len(exposed) > 0
-	if err != nil || c.scan.privileged.count == 0 && !isResumed {
+	if err != nil || c.scan.privileged.Count == 0 && !isResumed {
 		return nil, err
 	}
 	return exposed, nil
@@ -114,9 +114,9 @@ func (t *tree) checkHostCaps() (Problems, error) {
 // checkPrivate returns a problem if other users of the host can reach the tree. danger is the
 // consequence, and otherwise an option that avoids it.
 func (t *tree) checkPrivate(otherwise, danger string) (p Problems, err error) {
-	err = idmount.CheckPrivate(t.path)
-	var reachable *idmount.ReachableError
-	if !errors.As(err, &reachable) {
+	err = idmount.CheckPrivate(t.path, idmount.IgnoreLinks)
+	reachable, ok := errors.AsType[*idmount.ReachableError](err)
+	if !ok {
 		return nil, err
 	}
 	p.add(reachable.Remedy+", or "+otherwise,
@@ -137,7 +137,7 @@ func (c *changer) looksInterrupted() bool {
 // warnings describes what the change will not or cannot keep.
 func (c *changer) warnings() (texts []string) {
 	warn := func(x *examples, format string) {
-		if x.count > 0 {
+		if x.Count > 0 {
 			texts = append(texts, fmt.Sprintf(format, x.list()))
 		}
 	}

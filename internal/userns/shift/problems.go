@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"palisade/internal/userns/journal"
+	"palisade/internal/userns/walk"
 )
 
 // Problem is a reason why a tree cannot be changed, or used by a container.
@@ -46,28 +47,9 @@ func claimProblems(c *journal.Claim) (p Problems) {
 	return p
 }
 
-// maxExamples limits the files that a message names.
-const maxExamples = 5
+// examples are files with something in common.
+type examples struct{ walk.Examples }
 
-// examples counts files with something in common, and names the first ones.
-type examples struct {
-	count uint64
-	first []string
-}
+func (x *examples) add(f *file) { x.Add(f.quoted) }
 
-func (x *examples) add(f *file) { x.addText(f.quoted) }
-
-func (x *examples) addText(text func() string) {
-	if x.count++; len(x.first) < maxExamples {
-		x.first = append(x.first, text())
-	}
-}
-
-// list returns the examples, and how many more there are.
-func (x *examples) list() string {
-	text := strings.Join(x.first, ", ")
-	if more := x.count - uint64(len(x.first)); more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
-	return text
-}
+func (x *examples) list() string { return x.List(", ", " and ") }

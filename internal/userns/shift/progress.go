@@ -1,6 +1,7 @@
 package shift
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -16,44 +17,35 @@ type Progress struct {
 
 const progressInterval = 200 * time.Millisecond
 
+// counter counts visited files. Its end makes the last report.
 type counter struct {
-	done          atomic.Uint64
-	report        func(Progress)
-	current       Progress
-	stop, stopped chan struct{}
+	atomic.Uint64
+	end func()
 }
 
 // startCounter returns a counter. The caller must call end.
 func startCounter(pass string, total uint64, report func(Progress)) *counter {
-	c := &counter{report: report, current: Progress{Pass: pass, Total: total},
-		stop: make(chan struct{}), stopped: make(chan struct{})}
+	c := &counter{end: func() {}}
 	if report == nil {
-		close(c.stopped)
 		return c
 	}
-	go c.run()
-	return c
-}
-
-func (c *counter) run() {
-	defer close(c.stopped)
-	ticker := time.NewTicker(progressInterval)
-	defer ticker.Stop()
-	for running := true; running; {
-		select {
-		case <-ticker.C:
-		case <-c.stop:
-			running = false
+	stop := make(chan struct{})
+	var reports sync.WaitGroup
+	reports.Go(func() {
+		ticker := time.NewTicker(progressInterval)
+		defer ticker.Stop()
+		for running := true; running; {
+			select {
+			case <-ticker.C:
+			case <-stop:
+				running = false
+			}
+			report(Progress{pass, c.Load(), total})
 		}
-		c.current.Done = c.done.Load()
-		c.report(c.current)
+	})
+	c.end = func() {
+		close(stop)
+		reports.Wait()
 	}
-}
-
-func (c *counter) add() { c.done.Add(1) }
-
-// end makes the last report.
-func (c *counter) end() {
-	close(c.stop)
-	<-c.stopped
+	return c
 }

@@ -148,15 +148,16 @@ func TestThereAndBack(t *testing.T) {
 	if s, err := Recorded(root, o); err != nil || !s.Change.To.Equal(testPair()) {
 		t.Errorf("recorded: %+v, %v", s, err)
 	}
-	if v, err := Verify(t.Context(), root, o); err != nil || v.Wrong != 0 || v.Files != r.Files-1 {
-		t.Errorf("verify: %+v, %v", v, err)
+	if files, p, err := Verify(t.Context(), root, o); err != nil || files != r.Files-1 ||
+		!p.Equal(testPair()) {
+		t.Errorf("verify: %d files, %s, %v", files, p, err)
 	}
 	if err := os.Chown(filepath.Join(root, "acl"), 3, 3); err != nil {
 		t.Fatal(err)
 	}
-	v, err := Verify(t.Context(), root, o)
-	if err != nil || v.Wrong != 1 || v.Examples != `"acl"` {
-		t.Errorf("verify a wrong file: %+v, %v", v, err)
+	want := fmt.Sprintf(`: 1 of %d files do not match 100000:100000:65535: "acl"`, r.Files-1)
+	if _, _, err := Verify(t.Context(), root, o); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("verify a wrong file: %v, want %s", err, want)
 	}
 	if err := os.Chown(filepath.Join(root, "acl"), 100000, 100000); err != nil {
 		t.Fatal(err)
@@ -194,7 +195,7 @@ func TestInterrupted(t *testing.T) {
 		if info, err := os.Stat(root); err != nil || info.Mode().Perm() != closedMode {
 			t.Errorf("the root directory has mode %v, %v", info.Mode(), err)
 		}
-		if _, err := Verify(t.Context(), root, o); err == nil {
+		if _, _, err := Verify(t.Context(), root, o); err == nil {
 			t.Error("a partial tree is verified")
 		}
 		if _, err := Shift(t.Context(), root, idmap.Remap{UID: 7, GID: 7, Offset: 9}.Pair(),
@@ -223,7 +224,7 @@ func interrupt(
 ) (Kind, error) {
 	t.Helper()
 	o.setDefaults()
-	tr, err := open(root, o.StateDir)
+	tr, err := open(root, &o)
 	if err != nil {
 		return "", err
 	}
@@ -406,6 +407,13 @@ func TestClosedAncestors(t *testing.T) {
 		func() error { return os.Chmod(base, 0o711) },
 		func() error { return errors.Join(os.Chmod(base, 0o700), os.Chown(base, 100000, 0)) },
 		func() error { return errors.Join(os.Chmod(base, 0o010), os.Chown(base, 0, 100000)) },
+		func() error { // rwx for the owner, x for a user, nothing for others
+			list := "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" +
+				"\x02\x00\x01\x00\xa0\x86\x01\x00" + "\x04\x00\x00\x00\xff\xff\xff\xff" +
+				"\x10\x00\x01\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff"
+			return errors.Join(os.Chown(base, 0, 0),
+				syscall.Setxattr(base, idattr.AccessACL, []byte(list), 0))
+		},
 	} {
 		if err := open(); err != nil {
 			t.Fatal(err)

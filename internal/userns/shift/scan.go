@@ -42,23 +42,15 @@ type scanner struct {
 	buf []byte
 }
 
-func (v *scanner) Enter(d *walk.Dir) error {
-	f := &file{dir: d.Parent, name: d.Name, open: d.File}
-	n, err := openInode(f)
-	if err != nil {
-		return err
-	}
-	d.Key = walk.KeyOf(&n.Inode)
-	if f.isRoot() && v.root != nil {
-		n.UID, n.GID = v.root.UID, v.root.GID
-	}
-	return v.addOpen(f, &n)
+func (v *scanner) Enter(d *walk.Dir) (err error) {
+	d.Key, err = v.addOpen(&file{dir: d.Parent, name: d.Name, open: d.File})
+	return err
 }
 
 func (v *scanner) Visit(
 	t *sys.Thread, d *walk.Dir, name sys.Name, isDir bool,
 ) (bool, error) {
-	v.progress.add()
+	v.progress.Add(1)
 	if isDir {
 		return true, nil
 	}
@@ -78,10 +70,11 @@ func (v *scanner) Visit(
 	}
 	f := &file{dir: d, name: name}
 	if isSpecial {
-		return false, v.addSpecial(f)
+		_, err := v.addOpen(f)
+		return false, err
 	}
 	if n.plan, err = v.rules.plan(&n.Inode, &n.attrs); err == nil {
-		v.add(f, &n, false)
+		v.add(f, &n)
 	}
 	return false, err
 }
@@ -112,26 +105,24 @@ func listsSpecial(list []byte) bool {
 	return false
 }
 
-func (v *scanner) addSpecial(f *file) error {
+// addOpen opens a file, unless it is open, and adds it with its attributes.
+func (v *scanner) addOpen(f *file) (key walk.InodeKey, err error) {
 	n, err := openInode(f)
 	if err != nil {
-		return err
+		return key, err
 	}
 	defer n.close()
-	return v.addOpen(f, &n)
-}
-
-func (v *scanner) addOpen(f *file, n *inode) error {
-	isProtected, err := n.buildPlan(v.tree.Journal, v.rules, false)
-	if err == nil {
-		v.add(f, n, isProtected)
+	if f.isRoot() && v.root != nil {
+		n.UID, n.GID = v.root.UID, v.root.GID
 	}
-	return err
+	if err = n.buildPlan(v.tree.Journal, v.rules, false); err == nil {
+		v.add(f, &n)
+	}
+	return walk.KeyOf(&n.Inode), err
 }
 
-// add adds a file with a plan to the scan. isProtected reports that an interrupted change has
-// cleared the file's flags.
-func (v *scanner) add(f *file, n *inode, isProtected bool) {
+// add adds a file with a plan to the scan.
+func (v *scanner) add(f *file, n *inode) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.files++
@@ -150,14 +141,12 @@ func (v *scanner) add(f *file, n *inode, isProtected bool) {
 		v.untrusted.add(f)
 	}
 	isUnmapped := v.addUnmapped(f, n)
-	changes := !n.plan.isEmpty() || isProtected
+	changes := !n.plan.isEmpty() || n.isProtected
 	if !f.isRoot() {
-		changes = v.addBelow(f, n, changes, isProtected)
+		changes = v.addBelow(f, n, changes)
 	}
 	if changes {
 		v.toChange++
-	} else {
-		v.done++
 	}
 	isWrong := changes || isUnmapped
 	if isWrong {
@@ -170,7 +159,7 @@ func (v *scanner) add(f *file, n *inode, isProtected bool) {
 
 // addUnmapped adds the ids of a file that a map lacks, and reports whether there are any.
 func (v *scanner) addUnmapped(f *file, n *inode) bool {
-	before := v.unmapped[0].count + v.unmapped[1].count
+	before := v.unmapped[0].Count + v.unmapped[1].Count
 	uids, gids := &v.unmapped[0], &v.unmapped[1]
 	p, from := &n.plan, &v.rules.from
 	if p.uidKind == idmap.Unmapped {
@@ -192,14 +181,14 @@ func (v *scanner) addUnmapped(f *file, n *inode) bool {
 		if id, err := idattr.CapsRoot(n.attrs.caps); err == nil {
 			uids.enlarge(id, from.UID)
 		}
-		uids.addText(func() string { return "the root of the capabilities of " + f.quoted() })
+		uids.Add(func() string { return "the root of the capabilities of " + f.quoted() })
 	}
-	return v.unmapped[0].count+v.unmapped[1].count > before
+	return v.unmapped[0].Count+v.unmapped[1].Count > before
 }
 
 // addBelow adds a file other than the root directory. It returns changes, or false if the policies
 // do not allow them.
-func (v *scanner) addBelow(f *file, n *inode, changes, isProtected bool) bool {
+func (v *scanner) addBelow(f *file, n *inode, changes bool) bool {
 	if v.rules.isMissed(&n.Inode) {
 		v.missed.add(f)
 	}
@@ -217,7 +206,7 @@ func (v *scanner) addBelow(f *file, n *inode, changes, isProtected bool) bool {
 	}
 	if changes && (n.Immutable || n.AppendOnly) {
 		v.flagged.add(f)
-		return v.flagPolicy != Skip || isProtected
+		return v.flagPolicy != Skip || n.isProtected
 	}
 	return changes
 }

@@ -45,10 +45,8 @@ var errNotRecorded = errors.New("no shift is recorded: give the map it was shift
 // Unshift changes the ids of the tree at path back to the container's, also those of an interrupted
 // Shift. from is the pair of the shift, which is required if it is not recorded.
 func Unshift(ctx context.Context, path string, from idmap.Pair, o Options) (Result, error) {
-	if !from.IsZero() {
-		if err := from.Check(); err != nil {
-			return Result{}, err
-		}
+	if err := from.Check(); err != nil && !from.IsZero() {
+		return Result{}, err
 	}
 	return run(ctx, path, &o, func(s *journal.State) (*journal.State, error) {
 		next := &journal.State{Phase: journal.Unshifting}
@@ -74,8 +72,7 @@ func Unshift(ctx context.Context, path string, from idmap.Pair, o Options) (Resu
 type nextState func(recorded *journal.State) (*journal.State, error)
 
 func run(ctx context.Context, path string, o *Options, next nextState) (Result, error) {
-	o.setDefaults()
-	t, err := open(path, o.StateDir)
+	t, err := open(path, o)
 	if err != nil {
 		return Result{}, err
 	}
@@ -113,8 +110,7 @@ func run(ctx context.Context, path string, o *Options, next nextState) (Result, 
 	}
 	c := &changer{tree: t, o: o, state: state, before: recorded}
 	result, err := c.change(ctx)
-	var found Problems
-	if err != nil && !errors.As(err, &found) {
+	if _, ok := errors.AsType[Problems](err); err != nil && !ok {
 		err = fmt.Errorf("%s: %w", t.path, err)
 	}
 	return result, err

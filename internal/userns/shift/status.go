@@ -31,8 +31,8 @@ type Status struct {
 	Kind Kind
 	// State is the recorded state, nil if there is none.
 	State *journal.State
-	// Claim describes a record that is not trusted, "" if there is none.
-	Claim string
+	// Claim is a record that is not trusted, nil if there is none.
+	Claim *journal.Claim
 }
 
 // Describe returns the kind, and the maps if they are recorded.
@@ -46,8 +46,7 @@ func (s *Status) Describe() string {
 // Recorded returns the recorded state of a tree, nil if there is none. It fails if an untrusted
 // record says that the tree may be half shifted.
 func Recorded(path string, o Options) (*journal.State, error) {
-	o.setDefaults()
-	t, err := open(path, o.StateDir)
+	t, err := open(path, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +63,7 @@ func Recorded(path string, o Options) (*journal.State, error) {
 func ReadStatus(
 	ctx context.Context, path string, pair idmap.Pair, o Options,
 ) (s Status, err error) {
-	o.setDefaults()
-	t, err := open(path, o.StateDir)
+	t, err := open(path, &o)
 	if err != nil {
 		return Status{}, err
 	}
@@ -85,12 +83,9 @@ func ReadStatus(
 	}
 	hasOwn, hasShifted := found.hasLow, found.hasHigh
 	if !pair.IsZero() {
-		hasOwn, hasShifted = found.toChange > 0, found.done > 0
+		hasOwn, hasShifted = found.toChange > 0, found.toChange < found.files
 	}
-	s = Status{Kind: IsNone}
-	if claim != nil {
-		s.Claim = claim.String()
-	}
+	s = Status{Kind: IsNone, Claim: claim}
 	switch {
 	case hasOwn && hasShifted:
 		s.Kind = IsMixed
@@ -130,22 +125,13 @@ func (t *tree) inspect(
 	return s, nil
 }
 
-// Verification is the result of Verify.
-type Verification struct {
-	Pair idmap.Pair
-	// Files counts files, each once however many names it has. Wrong counts those among them with
-	// ids, or a record, that they should not have.
-	Files, Wrong uint64
-	// Examples names wrong files. UIDs and GIDs are ids that the maps do not have, with their files.
-	Examples, UIDs, GIDs string
-}
-
-// Verify checks that all files of a tree have ids of the recorded shift.
-func Verify(ctx context.Context, path string, o Options) (Verification, error) {
-	o.setDefaults()
-	t, err := open(path, o.StateDir)
+// Verify returns an error unless all files of a tree have ids of the recorded shift, and no record
+// that they should not have; else the number of files, each counted once however many names it
+// has, and the maps.
+func Verify(ctx context.Context, path string, o Options) (files uint64, p idmap.Pair, err error) {
+	t, err := open(path, &o)
 	if err != nil {
-		return Verification{}, err
+		return 0, p, err
 	}
 	defer t.close()
 	state, claim, err := t.readableState()
@@ -159,30 +145,41 @@ func Verify(ctx context.Context, path string, o Options) (Verification, error) {
 		err = fmt.Errorf("the change %s was interrupted", state.Describe())
 	}
 	if err != nil {
-		return Verification{}, fmt.Errorf("%s: %w", t.path, err)
+		return 0, p, fmt.Errorf("%s: %w", t.path, err)
 	}
-	change := idmap.Change{From: state.Change.To, To: state.Change.To}
-	s, err := t.inspect(ctx, &change, &o, state)
+	p = state.Change.To
+	s, err := t.inspect(ctx, &idmap.Change{From: p, To: p}, &o, state)
 	if err != nil {
-		return Verification{}, err
+		return 0, p, err
 	}
-	v := Verification{Pair: state.Change.To, Files: s.files, Wrong: s.wrong.count,
-		Examples: s.wrong.list(), UIDs: s.unmapped[0].list(), GIDs: s.unmapped[1].list()}
+	files, wrong := s.files, s.wrong.Count
 	for _, l := range s.links {
-		v.Files -= uint64(l.found - 1)
-		v.Wrong -= uint64(max(l.wrong, 1) - 1)
+		files -= uint64(l.found - 1)
+		wrong -= uint64(max(l.wrong, 1) - 1)
 	}
-	return v, nil
+	if wrong == 0 {
+		return files, p, nil
+	}
+	detail := ""
+	for i, kind := range []string{"uids", "gids"} {
+		if s.unmapped[i].Count > 0 {
+			detail += fmt.Sprintf("; %s that are not mapped: %s", kind, s.unmapped[i].list())
+		}
+	}
+	if detail == "" {
+		detail = " (shift again)" // which repairs the tree
+	}
+	return files, p, fmt.Errorf("%s: %d of %d files do not match %s: %s%s",
+		path, wrong, files, p, s.wrong.list(), detail)
 }
 
 // Check returns the problems of a shift, and of a container that uses the shifted tree. It changes
 // nothing.
 func Check(ctx context.Context, path string, pair idmap.Pair, o Options) (Problems, error) {
-	o.setDefaults()
 	if problems, err := checkPrivileges(); err != nil || len(problems) > 0 {
 		return problems, err
 	}
-	t, err := open(path, o.StateDir)
+	t, err := open(path, &o)
 	if err != nil {
 		return nil, err
 	}

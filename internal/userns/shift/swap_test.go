@@ -209,8 +209,7 @@ func hasCaps(path string) error {
 func (s *swapped) shift(t *testing.T, root string, swap func(*swapped) error, o Options) error {
 	t.Helper()
 	o.Jobs = 1
-	o.setDefaults()
-	tr, err := open(root, o.StateDir)
+	tr, err := open(root, &o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,8 +228,8 @@ func (s *swapped) shift(t *testing.T, root string, swap func(*swapped) error, o 
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &swapper{Visitor: c.newMover(steps[0], startCounter("shift", 0, nil)), inDir: "in",
-		swap: func() error { return swap(s) }}
+	mover := &mover{changer: c, rules: c.rules(steps[0]), progress: startCounter("shift", 0, nil)}
+	v := &swapper{Visitor: mover, inDir: "in", swap: func() error { return swap(s) }}
 	return c.walk(t.Context(), []walk.Visitor{v})
 }
 

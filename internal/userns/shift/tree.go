@@ -2,17 +2,16 @@ package shift
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
 
 	"palisade/internal/linux/lockfile"
 	"palisade/internal/linux/sys"
+	"palisade/internal/userns/idmount"
 	"palisade/internal/userns/journal"
 	"palisade/internal/userns/walk"
 )
@@ -25,21 +24,21 @@ type tree struct {
 	root, view sys.File
 	inode      sys.Inode
 	mount      *mountinfo.Info
-	isCloned   bool
-	// skip holds the mount points in the tree, below its path, if the mount is not cloned.
+	// skip holds the mount points in the tree, below its path; it is nil if the mount is cloned.
 	skip   map[string]bool
 	fsType int64
 	lock   *os.File
 	*journal.Journal
 }
 
-// open opens the tree at path without any checks.
-func open(path string, stateDir string) (t *tree, err error) {
+// open opens the tree at path without any checks, and sets the defaults of o.
+func open(path string, o *Options) (t *tree, err error) {
+	o.setDefaults()
 	root, err := sys.OpenDirNoFollow(filepath.Clean(path))
 	if err != nil {
 		return nil, fmt.Errorf("%w (want a directory, not a symbolic link to one)", err)
 	}
-	if t, err = newTree(root, stateDir); err != nil {
+	if t, err = newTree(root, o.StateDir); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return t, nil
@@ -95,19 +94,13 @@ func (t *tree) openView() error {
 	if err != nil {
 		return fmt.Errorf("read the mount table: %w", err)
 	}
-	id, err := t.root.MountID()
-	if err != nil {
+	if t.mount, err = idmount.MountOf(t.root, table); err != nil {
 		return err
 	}
-	i := slices.IndexFunc(table, func(m *mountinfo.Info) bool { return m.ID == id })
-	if i < 0 {
-		return errors.New("mount is in another mount namespace")
-	}
-	t.mount = table[i]
 	view, err := t.root.CloneMount()
 	switch {
 	case err == nil:
-		t.view, t.isCloned = view, true
+		t.view = view
 		t.SetView(view)
 		if err := view.IsolateMount(); err != nil && !sys.IsUnsupported(err) {
 			return err
@@ -129,7 +122,7 @@ func (t *tree) openView() error {
 // walk visits all files except the root directory.
 func (t *tree) walk(ctx context.Context, visitors []walk.Visitor) error {
 	k := &walk.Walk{Skip: t.skip}
-	if !t.isCloned {
+	if t.skip != nil {
 		var err error
 		if k.MountID, err = t.view.MountID(); err != nil {
 			return err

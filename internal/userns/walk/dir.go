@@ -30,11 +30,10 @@ type Dir struct {
 	Key InodeKey
 
 	dirs *openDirs
-	// users counts the tasks that need the directory; the last one closes it.
-	users atomic.Int32
-	// mu guards File and pins. While pins is 0, File may be closed, and is then opened again.
-	mu   sync.Mutex
-	pins int
+	// mu guards File and the counters. users counts the tasks that need the directory; the last one
+	// closes it. While pins is 0, File may be closed, and is then opened again.
+	mu          sync.Mutex
+	users, pins int
 }
 
 // openDirs counts and limits open directories.
@@ -53,27 +52,15 @@ func (d *Dir) Path(name string) string {
 	return strings.Join(parts, "/")
 }
 
-// done must be called once for each user.
-func (d *Dir) done() {
-	if d.users.Add(-1) == 0 {
-		d.mu.Lock()
-		d.closeUnused()
-		d.mu.Unlock()
-	}
-}
-
-// closeUnused closes the directory if it has no pins, and no users or too many directories are
-// open. The caller holds mu.
-func (d *Dir) closeUnused() {
+// use changes the numbers of users and pins. It closes the directory if it has no pins, and no users
+// or too many directories are open.
+func (d *Dir) use(users, pins int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.users += users
+	d.pins += pins
 	tooMany := d.Parent != nil && d.dirs.open.Load() > d.dirs.maxOpen
-	if d.pins == 0 && (tooMany || d.users.Load() == 0) {
-		d.close()
-	}
-}
-
-// close closes the directory if it is open. The caller holds mu.
-func (d *Dir) close() {
-	if d.File.IsOpen() {
+	if d.pins == 0 && (tooMany || d.users == 0) && d.File.IsOpen() {
 		d.File.Close()
 		d.dirs.open.Add(-1)
 	}
@@ -91,7 +78,7 @@ func maxOpen(jobs int) int64 {
 	return int64(max(sys.MaxOpenFiles()-reserved-reservedPerWorker*jobs, jobs+1))
 }
 
-// pin keeps the directory open until unpin.
+// pin keeps the directory open until a call of use.
 func (d *Dir) pin() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -104,56 +91,19 @@ func (d *Dir) pin() error {
 	return nil
 }
 
-// use adds a user and a pin to an open directory.
-func (d *Dir) use() {
-	d.users.Add(1)
-	d.mu.Lock()
-	d.pins++
-	d.mu.Unlock()
-}
-
-// unpin removes a pin of use or pin.
-func (d *Dir) unpin() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.pins--
-	d.closeUnused()
-}
-
-// closeAncestor closes the topmost open directory without pins among d and its ancestors. The root
-// directory stays open.
-func (d *Dir) closeAncestor() {
-	var first *Dir
-	for ; d.Parent != nil; d = d.Parent {
-		d.mu.Lock()
-		if d.File.IsOpen() && d.pins == 0 {
-			first = d
-		}
-		d.mu.Unlock()
-	}
-	if first == nil {
-		return
-	}
-	first.mu.Lock()
-	defer first.mu.Unlock()
-	if first.pins == 0 {
-		first.close()
-	}
-}
-
 var (
 	errMountPoint = errors.New("directory is a mount point")
 	errMoved      = errors.New("directory was moved meanwhile")
 )
 
-// reopen opens a closed directory again, by names from its closest open ancestor. The caller holds
-// mu.
+// reopen opens a closed directory again, by names from the root directory, which is always open.
+// The caller holds mu.
 func (d *Dir) reopen() error {
-	closed, at := []*Dir{d}, d.Parent
-	for ; !at.tryPin(); at = at.Parent {
+	var closed []*Dir
+	at := d
+	for ; at.Parent != nil; at = at.Parent {
 		closed = append(closed, at)
 	}
-	defer at.unpin()
 	var file sys.File
 	from := at.File
 	for _, next := range slices.Backward(closed) {
@@ -163,26 +113,16 @@ func (d *Dir) reopen() error {
 			return err
 		}
 		file, from = opened, opened
-		i, err := file.Statx()
-		if err == nil && KeyOf(&i) != next.Key {
-			err = errMoved
-		}
-		if err != nil {
-			file.Close()
-			return err
-		}
+	}
+	i, err := file.Statx()
+	if err == nil && KeyOf(&i) != d.Key {
+		err = errMoved
+	}
+	if err != nil {
+		file.Close()
+		return err
 	}
 	d.File = file
 	d.dirs.open.Add(1)
 	return nil
-}
-
-// tryPin pins the directory if it is open.
-func (d *Dir) tryPin() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.File.IsOpen() {
-		d.pins++
-	}
-	return d.File.IsOpen()
 }

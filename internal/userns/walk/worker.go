@@ -26,8 +26,7 @@ func (w *worker) work() {
 		switch {
 		case t.entries != nil:
 			w.visitEntries(t.dir, t.entries)
-			t.dir.unpin()
-			t.dir.done()
+			t.dir.use(-1, -1)
 		case t.name == nil:
 			w.visitDir(t.dir)
 		default:
@@ -37,12 +36,9 @@ func (w *worker) work() {
 }
 
 func (w *worker) openDir(parent *Dir, name sys.Name) {
-	defer parent.done()
+	defer parent.use(-1, 0)
 	if w.walk.stopped.Load() {
 		return
-	}
-	if w.walk.open.Load() >= w.walk.maxOpen {
-		parent.closeAncestor()
 	}
 	file, err := w.openIn(parent, name)
 	if err != nil {
@@ -50,16 +46,14 @@ func (w *worker) openDir(parent *Dir, name sys.Name) {
 		return
 	}
 	w.walk.open.Add(1)
-	d := &Dir{dirs: &w.walk.openDirs, Parent: parent, Name: name, File: file, pins: 1}
-	d.users.Store(1)
-	w.visitDir(d)
+	w.visitDir(&Dir{dirs: &w.walk.openDirs, Parent: parent, Name: name, File: file, users: 1, pins: 1})
 }
 
 func (w *worker) openIn(d *Dir, name sys.Name) (file sys.File, err error) {
 	if err := d.pin(); err != nil {
 		return file, err
 	}
-	defer d.unpin()
+	defer d.use(0, -1)
 	if file, err = d.File.OpenListing(name); err != nil || w.walk.MountID == 0 {
 		return file, err
 	}
@@ -74,8 +68,7 @@ func (w *worker) openIn(d *Dir, name sys.Name) (file sys.File, err error) {
 }
 
 func (w *worker) visitDir(d *Dir) {
-	defer d.done()
-	defer d.unpin()
+	defer d.use(-1, -1)
 	err := w.visitor.Enter(d)
 	if err == nil {
 		err = w.list(d)
@@ -93,7 +86,7 @@ func (w *worker) list(d *Dir) error {
 			return err
 		}
 		if len(entries) > len(w.buf)/2 && w.walk.idle.Load() > 0 {
-			d.use()
+			d.use(1, 1)
 			w.walk.add(task{dir: d, entries: slices.Clone(entries)})
 			continue
 		}
@@ -116,11 +109,11 @@ func (w *worker) visitEntries(d *Dir, entries sys.Entries) {
 		if err != nil {
 			w.fail(d, e.Name.String(), err)
 		} else if isDir {
-			d.users.Add(1)
 			dirs = append(dirs, task{dir: d, name: slices.Clone(e.Name)})
 		}
 	}
 	if len(dirs) > 0 {
+		d.use(len(dirs), 0)
 		w.walk.add(dirs...)
 	}
 }
