@@ -246,7 +246,7 @@ func (t *fixedTree) attr(r *fusedev.Request, out *fuse.AttrOut) (sized bool, err
 
 // attrValid returns the time for which the kernel may cache the attributes of a node.
 func (t *fixedTree) attrValid(n *node) time.Duration {
-	if n.isDir() || t.fs.fixedSizes {
+	if n.isDir() {
 		return fixedValid
 	}
 	return 0

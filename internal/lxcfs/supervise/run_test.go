@@ -273,7 +273,7 @@ func TestWorkerMessages(t *testing.T) {
 	defer r.Close()
 	w := Worker{pipe: r, manager: conn}
 	for want, send := range map[string]func() error{
-		"READY=1\nX_BEATS=1": w.Ready, "X_SERVING=1": w.Serving, "X_ALIVE=1": w.Alive,
+		"READY=1": w.Ready, "X_SERVING=1": w.Serving, "X_ALIVE=1": w.Alive,
 	} {
 		if err := send(); err != nil {
 			t.Fatal(err)

@@ -1,7 +1,6 @@
 package supervise
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"strings"
@@ -25,10 +24,6 @@ type Supervisor struct {
 	Dir string
 	// Answered is the number of requests that all workers have answered.
 	Answered *atomic.Uint64
-	// Probe reads a served file, and fails with context.DeadlineExceeded on a timeout. It is used
-	// only for workers of earlier versions, since a reply may also be late because of other
-	// readers.
-	Probe func(context.Context) error
 	// Meter counts workers that are replaced.
 	Meter *meter.Meter
 	// Upgraded, if it is not nil, is called when a worker of another program serves.
@@ -45,8 +40,7 @@ type Supervisor struct {
 	toggled       bool // an odd number of Switch events has arrived
 	failures      int
 	exits         chan exit
-	probed        chan error // non-nil while a probe is under way
-	started       bool       // a worker has been ready
+	started       bool // a worker has been ready
 	ending        bool
 	restart       <-chan time.Time
 }
@@ -131,11 +125,6 @@ func (s *Supervisor) Run(events <-chan Event, ready func()) error {
 			if done := s.watch(); done {
 				return nil
 			}
-		case err := <-s.probed:
-			s.probed = nil
-			if errors.Is(err, context.DeadlineExceeded) && s.current != nil && s.current.serving {
-				s.kill(s.current, "the worker does not answer")
-			}
 		}
 	}
 }
@@ -165,7 +154,7 @@ func (s *Supervisor) handleNotification(n sys.Notification) bool {
 		case has(alive):
 			w.isAlive = true
 		case has("READY=1"):
-			w.ready, w.answersPing, s.started = true, has(pingSupport), true
+			w.ready, s.started = true, true
 			w.silent, w.cpu = 0, nil
 			if w == s.current {
 				s.letServe(w)

@@ -1,7 +1,6 @@
 package supervise
 
 import (
-	"context"
 	"time"
 
 	"palisade/internal/lxcfs/meter"
@@ -58,10 +57,6 @@ func (s *Supervisor) checkCurrent() {
 	if w == nil || !w.serving || !w.leaving.IsZero() {
 		return
 	}
-	if !w.answersPing {
-		s.probe()
-		return
-	}
 	answered := s.Answered.Load()
 	if w.isAlive || answered != s.answered {
 		w.silent, w.cpu = 0, nil
@@ -76,20 +71,6 @@ func (s *Supervisor) checkCurrent() {
 		return
 	}
 	w.tell(Ping)
-}
-
-// probe starts a read of a served file, to check the current worker.
-func (s *Supervisor) probe() {
-	if s.probed != nil {
-		return
-	}
-	probed := make(chan error, 1)
-	s.probed = probed
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), probeTime)
-		defer cancel()
-		probed <- s.Probe(ctx)
-	}()
 }
 
 // leave makes a worker leave. If it does not, watch kills it.

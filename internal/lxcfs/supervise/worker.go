@@ -45,10 +45,8 @@ const (
 	pipeName   = "supervisor"
 	// serving is the message of a worker that has begun to serve.
 	serving = "X_SERVING=1"
-	// pingSupport is sent with READY=1 by a worker that answers Ping with alive. Earlier versions
-	// do not.
-	pingSupport = "X_BEATS=1"
-	alive       = "X_ALIVE=1"
+	// alive is the reply to Ping.
+	alive = "X_ALIVE=1"
 )
 
 // IsWorker reports whether a Supervisor started this process.
@@ -80,7 +78,7 @@ func Connect() (*Worker, error) {
 }
 
 // Ready tells the supervisor that this worker is able to serve.
-func (w *Worker) Ready() error { return w.notify(daemon.SdNotifyReady + "\n" + pingSupport) }
+func (w *Worker) Ready() error { return w.notify(daemon.SdNotifyReady) }
 
 // Serving tells the supervisor that this worker serves.
 func (w *Worker) Serving() error { return w.notify(serving) }
@@ -114,8 +112,8 @@ type process struct {
 	*os.Process
 	pipe  sys.File
 	image sys.File // its program
-	// ready: it can serve; serving: it does; answersPing: it sends alive in reply to Ping.
-	ready, serving, answersPing bool
+	// ready: it can serve; serving: it does.
+	ready, serving bool
 	// isAlive is set when it answers Ping, until the next check. silent is the time
 	// without READY or a sign of life, less that spent waiting for a CPU.
 	isAlive bool
