@@ -1,7 +1,6 @@
 package supervise
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,16 +17,10 @@ import (
 	"palisade/internal/lxcfs/meter"
 )
 
-// companionName is the argv[0] of a test companion.
-const companionName = "test-companion"
-
-// TestMain also runs as the workers and the companion of the tests.
+// TestMain also runs as the workers of the tests.
 func TestMain(m *testing.M) {
-	switch {
-	case IsWorker():
+	if IsWorker() {
 		os.Exit(runWorker(os.Args[1]))
-	case os.Args[0] == companionName:
-		os.Exit(runCompanion())
 	}
 	os.Exit(m.Run())
 }
@@ -56,19 +49,6 @@ func runWorker(mode string) int {
 			return 3
 		}
 	}
-	return 0
-}
-
-// runCompanion writes its pid to the passed pipe, and waits.
-func runCompanion() int {
-	files, err := sys.PassedFiles(true)
-	if err != nil || len(files) != 1 {
-		return 3
-	}
-	if _, err := files[0].File.Write([]byte{byte(len(os.Args))}); err != nil {
-		return 3
-	}
-	time.Sleep(time.Minute)
 	return 0
 }
 
@@ -295,54 +275,5 @@ func TestWorkerMessages(t *testing.T) {
 	}
 	if _, err := Connect(); err == nil {
 		t.Error("connected without a supervisor")
-	}
-}
-
-// TestCompanion kills, replaces and ends a companion.
-func TestCompanion(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, w, err := sys.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	reads := make(chan struct{})
-	defer func() {
-		w.Close()
-		<-reads
-		r.Close()
-	}()
-	renewed := make(chan struct{})
-	c := Companion{
-		Program: self, Name: companionName, Spawner: newTestSpawner(t),
-		Files: []sys.NamedFile{{Name: "pipe", File: w}}, Renewed: renewed,
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	end := make(chan error, 1)
-	go func() { end <- c.Run(ctx) }()
-	started := make(chan byte, 100)
-	go func() {
-		defer close(reads)
-		var b [1]byte
-		for {
-			if n, err := r.Read(b[:]); n != 1 || err != nil {
-				return
-			}
-			started <- b[0]
-		}
-	}()
-	wait(t, "the companion", started)
-	renewed <- struct{}{}
-	wait(t, "the renewed companion", started)
-	cancel()
-	if err := wait(t, "the end", end); err != nil {
-		t.Error(err)
-	}
-	c.Program = filepath.Join(t.TempDir(), "missing")
-	if err := c.Run(t.Context()); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a missing program: %v", err)
 	}
 }
