@@ -96,9 +96,8 @@ func New(opts Options) (*FS, error) {
 	if f.cpus, err = openCPUTree(f, opts.SysRoot); err != nil {
 		return nil, err
 	}
-	f.finder, err = container.NewFinder[containerState](f.cgroups, container.Options{
-		Proc: opts.ProcRoot, Known: &f.meter.Containers, Log: opts.Log,
-	})
+	f.finder, err = container.NewFinder[containerState](
+		f.cgroups, f.proc, &f.meter.Containers, opts.Log)
 	if err != nil {
 		return nil, err
 	}

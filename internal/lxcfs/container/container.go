@@ -18,13 +18,11 @@ package container
 
 import (
 	"errors"
-	"strconv"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"palisade/internal/linux/cgroup"
-	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
 )
 
@@ -35,19 +33,9 @@ type Container[S any] struct {
 	// State is for use by the Finder's owner. It is kept if init moves to another cgroup.
 	State *S
 
-	leader Process
-	key    cgroupKey
-	// paths is the container's cgroup, seen the content of the leader's cgroup file at that time.
-	paths cgroup.Paths
-	seen  []byte
-	// pidNS pins the pid namespace, so that its inode number is not reused. It is not open if the
-	// namespace is the daemon's own.
-	pidNS sys.File
-	// principal is charged for the work for this container. It owns pidNS, unless ownsPIDNS is set.
+	identity
+	// principal is charged for the work for this container. It owns pidNS if that is its ns.
 	principal *Principal
-	ownsPIDNS bool
-	// isInit reports that the leader is the init of that namespace.
-	isInit bool
 	// reserved reports that filesOfContainer descriptors are reserved.
 	reserved bool
 	// listed reports that a reader was found in this container. A container that is cached only
@@ -78,11 +66,7 @@ func (c *Container[S]) PIDInside(proc sys.File, tid int, s *Scratch) (int, error
 			return pid, err
 		}
 	}
-	var err error
-	if s.text, err = proc.ReadFileAt(strconv.Itoa(tid)+"/status", s.text); err != nil {
-		return 0, err
-	}
-	status, err := procfs.ParseTaskStatus(s.text)
+	status, err := readStatus(proc, tid, s)
 	if err != nil || c.leader.depth >= len(status.NSPids) {
 		return 0, err
 	}
@@ -110,7 +94,7 @@ func (c *Container[S]) Release() {
 	}
 	c.Group.Close()
 	c.leader.Close()
-	if c.ownsPIDNS {
+	if c.pidNS != c.principal.ns {
 		c.pidNS.Close()
 	}
 	c.principal.Release()

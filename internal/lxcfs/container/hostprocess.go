@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"syscall"
 
-	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
 )
 
@@ -37,12 +36,7 @@ func (f *Finder[S]) Capabilities(tid uint32, s *Scratch) uint64 {
 	if tid == 0 || !f.hasOwnUserNS(tid, s) {
 		return 0
 	}
-	text, err := f.proc.ReadFileAt(strconv.Itoa(int(tid))+"/status", s.text)
-	s.text = text
-	if err != nil {
-		return 0
-	}
-	status, err := procfs.ParseTaskStatus(text)
+	status, err := readStatus(f.proc, int(tid), s)
 	if err != nil {
 		return 0
 	}

@@ -32,13 +32,6 @@ type principalKey struct {
 	uid    uint32
 }
 
-// Namespace returns the inode number of a container's topmost pid namespace, or 0 for a user or a
-// container in the daemon's pid namespace.
-func (p *Principal) Namespace() uint64 { return p.key.ns }
-
-// UID returns the uid of a user, or 0 for a container.
-func (p *Principal) UID() uint32 { return p.key.uid }
-
 // Acquire holds p until one more Release. The caller must hold it already.
 func (p *Principal) Acquire() {
 	if p.table == nil {
@@ -108,8 +101,7 @@ func (f *Finder[S]) Principal(tid, uid uint32) *Principal {
 
 // principalOf returns the Principal of processes in the pid namespace ns, or nil if ns is the
 // daemon's own. If ns is directly below the daemon's, the Principal takes ownership of it, and *ns
-// is zeroed. Before Linux 4.9, and if a namespace is not below the daemon's, each namespace counts
-// as a container.
+// is zeroed. A namespace that is not below the daemon's counts as a container.
 func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
 	inode, err := ns.Inode()
 	if err != nil || inode == f.hostPidNS {
@@ -118,23 +110,15 @@ func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
 	topmost, above := ns, new(sys.File) // above is closed unless the Principal owns it
 	defer func() { above.Close() }()
 	for {
-		parent, err := topmost.ParentNamespace()
-		if sys.IsUnknownNamespace(err) {
-			break
-		} else if err != nil {
+		parent, parentInode, err := f.above(*topmost)
+		if err != nil {
 			return nil, err
 		}
-		parentInode, err := parent.Inode()
-		if err != nil || parentInode == f.hostPidNS {
-			parent.Close()
-			if err != nil {
-				return nil, err
-			}
+		if !parent.IsOpen() {
 			break
 		}
 		above.Close()
-		*above, inode = parent, parentInode
-		topmost = above
+		*above, inode, topmost = parent, parentInode, above
 	}
 	creator, err := topmost.Creator()
 	if err != nil {

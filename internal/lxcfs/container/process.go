@@ -29,12 +29,9 @@ type Process struct {
 
 // Pin returns the process with the pid, which the caller must close. It fails for a thread that is
 // not a thread-group leader.
-func (f *Finder[S]) Pin(pid int) (Process, error) { return pin(f.proc, pid) }
-
-func pin(proc sys.File, pid int) (Process, error) {
+func (f *Finder[S]) Pin(pid int) (Process, error) {
 	p := Process{pid: pid}
-	err := p.open(proc)
-	if err != nil {
+	if err := p.open(f.proc); err != nil {
 		p.Close()
 		return Process{}, fmt.Errorf("pin process %d: %w", pid, err)
 	}
@@ -52,15 +49,12 @@ func (p *Process) open(proc sys.File) (err error) {
 	if p.cgroup, err = p.dir.OpenAt("cgroup"); err != nil {
 		return err
 	}
-	stat, text, err := procfs.ReadTaskStat(p.dir, p.pid, nil)
+	stat, _, err := procfs.ReadTaskStat(p.dir, p.pid, nil)
 	if err != nil {
 		return err
 	}
 	p.start = stat.Start
-	if text, err = p.dir.ReadFileAt("status", text); err != nil {
-		return err
-	}
-	status, err := procfs.ParseTaskStatus(text)
+	status, err := procfs.ReadTaskStatus(p.dir)
 	p.parent, p.depth = status.Parent, max(len(status.NSPids)-1, 0)
 	return err
 }
