@@ -93,9 +93,7 @@ func (c *config) newSession(ctx context.Context) (*fusedev.Session, error) {
 	if err := clearMountpoint(ctx, c.mountpoint, c.log); err != nil {
 		return nil, err
 	}
-	dev, err := fusedev.Mount(c.mountpoint, fusedev.MountOptions{
-		Source: "lxcfs", Subtype: "lxcfs", Extra: c.mountOptions,
-	})
+	dev, err := fusedev.Mount(c.mountpoint, "lxcfs", c.mountOptions...)
 	if err != nil {
 		return nil, err
 	}

@@ -124,7 +124,7 @@ func (f *FS) clock() time.Duration { return time.Since(f.made) }
 // Serve restores what an earlier worker has kept, and answers the session's requests until the
 // returned Conn ends. It confines the process to what that needs (seccomp).
 func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
-	conn, err := fusedev.NewConn(session, f, newMeta(f))
+	conn, err := fusedev.NewConn(session, f, newMeta(f), &f.meter.Requests)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,6 @@ func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
 		f.opts.Log.Warn("worker not confined", "err", err)
 	}
 	f.meter.Begin()
-	conn.CountRequests(&f.meter.Requests)
 	f.restoreTriggers()
 	go f.triggers.run(f.opts.Log)
 	if f.opts.Loadavg {
@@ -150,12 +149,12 @@ func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
 func (f *FS) ToggleVirtualisation() { f.off.Store(!f.off.Load()) }
 
 // Open opens a file if its mode allows it. Only pressure files can be written.
-func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, uint32, syscall.Errno) {
+func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, syscall.Errno) {
 	if flags&syscall.O_ACCMODE != syscall.O_RDONLY && !f.fixed.acceptsTriggers(r.Node) {
-		return 0, 0, syscall.EACCES
+		return 0, syscall.EACCES
 	}
 	if errno := f.Access(r, accessMask(flags)); errno != 0 {
-		return 0, 0, errno
+		return 0, errno
 	}
 	number := f.files.Add(r.Node, r.TID, nil)
 	if number == 0 {
@@ -163,7 +162,7 @@ func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, uint32, syscall.Err
 		number = f.files.Add(r.Node, r.TID, principal)
 		principal.Release()
 	}
-	return number, fusedev.OpenDirectIO | fusedev.OpenNoFlush, 0
+	return number, 0
 }
 
 // Read reads a file: its content is made when it is read from its start, and kept for later

@@ -55,7 +55,7 @@ func lengthRead(t *testing.T, f *FS, tid uint32, number uint64) uint64 {
 
 func opened(t *testing.T, f *FS, tid uint32) uint64 {
 	t.Helper()
-	number, _, errno := f.Open(&fusedev.Request{Node: idLoadavg, TID: tid}, syscall.O_RDONLY)
+	number, errno := f.Open(&fusedev.Request{Node: idLoadavg, TID: tid}, syscall.O_RDONLY)
 	if errno != 0 {
 		t.Fatalf("open: %v", errno)
 	}

@@ -169,8 +169,7 @@ func (t *thread) dispatch(in []byte) (answered bool) {
 		return false // node ids are constants
 	case op == opAccess && len(in) >= accessInSize:
 		t.fail(t.conn.handler.Access(&t.req, u32(in, inHeaderSize)))
-	case op == opSymlink, op == opMknod, op == opMkdir, op == opUnlink, op == opRmdir,
-		op == opRename, op == opRename2, op == opLink, op == opCreate:
+	case op >= opSymlink && op <= opLink, op == opRename2, op == opCreate:
 		t.fail(syscall.EACCES) // no program can change the tree
 	case op == opInterrupt, op == opFlush:
 		t.fail(syscall.ENOSYS) // the kernel does not send them again
@@ -183,14 +182,14 @@ func (t *thread) dispatch(in []byte) (answered bool) {
 }
 
 func (t *thread) open(in []byte) {
-	handle, flags, errno := t.conn.handler.Open(&t.req, u32(in, inHeaderSize))
+	handle, errno := t.conn.handler.Open(&t.req, u32(in, inHeaderSize))
 	if errno != 0 {
 		t.fail(errno)
 		return
 	}
 	t.out = appendU64(t.out[:outHeaderSize], handle)
 	t.out = appendU64(t.out, 0)
-	binary.NativeEndian.PutUint32(t.out[outHeaderSize+8:], flags)
+	binary.NativeEndian.PutUint32(t.out[outHeaderSize+8:], openFlags)
 	t.reply(len(t.out))
 }
 
