@@ -51,15 +51,6 @@ func (t *containerTree) pinPID(pid int) (container.Process, error) {
 	return p, syscall.ENOENT
 }
 
-// lookupRoot looks up the directory containers itself.
-func (t *containerTree) lookupRoot(r *fusedev.Request, out *fuse.EntryOut) error {
-	if !t.fs.isHostRoot(r) {
-		return syscall.ENOENT
-	}
-	t.describe(idContainers, out)
-	return nil
-}
-
 func (t *containerTree) describe(id uint64, out *fuse.EntryOut) {
 	out.NodeId = id
 	t.fs.fixedAttr(id, containerMode(id), &out.Attr)

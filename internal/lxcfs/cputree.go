@@ -73,11 +73,11 @@ func (t *cpuTree) search(id uint64) (string, error) {
 			return "", err // at ENOENT a CPU was removed
 		}
 		for _, e := range entries {
-			p := path.Join(dirs[0], e.name)
-			if t.remember(p, e.info) == id {
+			p := path.Join(dirs[0], e.Name)
+			if t.remember(p, e.Ino); e.Ino == id {
 				return p, nil
 			}
-			if e.info.IsDir() {
+			if e.Mode&syscall.S_IFMT == syscall.S_IFDIR {
 				dirs = append(dirs, p)
 			}
 		}
@@ -85,22 +85,15 @@ func (t *cpuTree) search(id uint64) (string, error) {
 	return "", syscall.ENOENT
 }
 
-// remember stores the path of a file, and returns its id in the shared tree.
-func (t *cpuTree) remember(p string, info sys.FileInfo) uint64 {
-	id := cpuDirBit | info.Inode
+// remember stores the path of a file with the id in the shared tree.
+func (t *cpuTree) remember(p string, id uint64) {
 	t.mu.Lock()
 	t.paths[id] = p
 	t.mu.Unlock()
-	return id
 }
 
-type cpuEntry struct {
-	name string
-	info sys.FileInfo
-}
-
-// list returns the entries of the directory p, sorted by name.
-func (t *cpuTree) list(p string) ([]cpuEntry, error) {
+// list returns the entries of the directory p with their ids in the shared tree, sorted by name.
+func (t *cpuTree) list(p string) ([]fuse.DirEntry, error) {
 	dir, err := t.root.OpenDirAt(p)
 	if err != nil {
 		return nil, err
@@ -111,10 +104,11 @@ func (t *cpuTree) list(p string) ([]cpuEntry, error) {
 		return nil, err
 	}
 	slices.Sort(names)
-	entries := make([]cpuEntry, 0, len(names))
+	entries := make([]fuse.DirEntry, 0, len(names))
 	for _, name := range names {
 		if info, err := dir.StatAt(name); err == nil && name != throttleDir {
-			entries = append(entries, cpuEntry{name, info})
+			entries = append(entries,
+				fuse.DirEntry{Name: name, Mode: info.Mode, Ino: cpuDirBit | info.Inode})
 		}
 	}
 	return entries, nil
@@ -146,7 +140,8 @@ func (t *cpuTree) lookup(r *fusedev.Request, name string, out *fuse.EntryOut) er
 		return err
 	}
 	tree, _ := splitNode(r.Node)
-	base := t.remember(p, info)
+	base := cpuDirBit | info.Inode
+	t.remember(p, base)
 	if out.NodeId, err = tree.node(base); err != nil {
 		return err
 	}
@@ -165,13 +160,12 @@ func (t *cpuTree) entries(r *fusedev.Request) (entries []fuse.DirEntry, err erro
 	host, err := t.list(dir)
 	add := func(cpus *view.CPUs) {
 		for _, e := range host {
-			if name := toReader(dir, e.name, cpus); name != "" {
-				entries = append(entries,
-					fuse.DirEntry{Name: name, Mode: e.info.Mode, Ino: cpuDirBit | e.info.Inode})
+			if e.Name = toReader(dir, e.Name, cpus); e.Name != "" {
+				entries = append(entries, e)
 			}
 		}
 	}
-	if slices.ContainsFunc(host, func(e cpuEntry) bool { return differsByReader(dir, e.name) }) {
+	if slices.ContainsFunc(host, func(e fuse.DirEntry) bool { return differsByReader(dir, e.Name) }) {
 		t.withCPUs(r.TID, add)
 	} else {
 		add(nil)

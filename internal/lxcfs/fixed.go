@@ -12,6 +12,7 @@ import (
 	"palisade/internal/cli/version"
 	"palisade/internal/inject/mounts"
 	"palisade/internal/inject/probe"
+	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
 	"palisade/internal/lxcfs/fusedev"
 	"palisade/internal/lxcfs/meter"
@@ -78,10 +79,10 @@ func dir(id, parent uint64, name string) node {
 	return node{id: id, parent: parent, name: name, mode: syscall.S_IFDIR | 0o555}
 }
 
-func file(id uint64, file meter.File, name string, render renderFunc) node {
+func file(id uint64, file meter.File, render renderFunc) node {
 	return node{
-		id: id, parent: idProc, name: name, mode: syscall.S_IFREG | 0o444, host: name,
-		render: render, file: file,
+		id: id, parent: idProc, name: file.String(), mode: syscall.S_IFREG | 0o444,
+		host: file.String(), render: render, file: file,
 	}
 }
 
@@ -96,7 +97,7 @@ func pressure(id uint64, file meter.File, resource string) node {
 // nodes returns the fixed tree.
 func nodes() []node {
 	// The host's slabinfo is only for root. A container's says nothing about the host.
-	slabinfo := file(idSlabinfo, meter.Slabinfo, "slabinfo", renderSlabinfo)
+	slabinfo := file(idSlabinfo, meter.Slabinfo, renderSlabinfo)
 	slabinfo.hostMode, slabinfo.hidden = syscall.S_IFREG|0o400, view.Slabinfo(nil, nil)
 	// Every caller can look up the directory of the private trees: if a lookup failed with ENOENT
 	// once, the kernel would unmount the mounts on all files below it, in all containers
@@ -107,14 +108,14 @@ func nodes() []node {
 		dir(idRoot, idRoot, ""),
 		private,
 		dir(idProc, idRoot, "proc"),
-		file(idCpuinfo, meter.Cpuinfo, "cpuinfo", renderCpuinfo),
-		file(idMeminfo, meter.Meminfo, "meminfo", renderMeminfo),
-		file(idStat, meter.Stat, "stat", renderStat),
-		file(idUptime, meter.Uptime, "uptime", renderUptime),
-		file(idSwaps, meter.Swaps, "swaps", renderSwaps),
-		file(idDiskstats, meter.Diskstats, "diskstats", renderDiskstats),
-		file(idPartitions, meter.Partitions, "partitions", renderPartitions),
-		file(idLoadavg, meter.Loadavg, "loadavg", renderLoadavg),
+		file(idCpuinfo, meter.Cpuinfo, withHost((*procfs.FS).Cpuinfo, renderCpuinfo)),
+		file(idMeminfo, meter.Meminfo, withHost((*procfs.FS).Meminfo, renderMeminfo)),
+		file(idStat, meter.Stat, withHost((*procfs.FS).Stat, renderStat)),
+		file(idUptime, meter.Uptime, renderUptime),
+		file(idSwaps, meter.Swaps, withHost((*procfs.FS).Swaps, renderSwaps)),
+		file(idDiskstats, meter.Diskstats, withHost((*procfs.FS).Diskstats, renderDiskstats)),
+		file(idPartitions, meter.Partitions, withHost((*procfs.FS).Partitions, renderPartitions)),
+		file(idLoadavg, meter.Loadavg, renderLoadavg),
 		slabinfo,
 		dir(idPressure, idProc, "pressure"),
 		pressure(idPressureCPU, meter.PressureCPU, "cpu"),
@@ -167,10 +168,12 @@ func newFixedTree(f *FS, exists func(*node) bool) *fixedTree {
 // node returns the node with the id, in the shared or a private tree, or nil.
 func (t *fixedTree) node(id uint64) *node { return t.byID[sharedNode(id)] }
 
-// acceptsTriggers reports whether the node is a pressure file.
-func (t *fixedTree) acceptsTriggers(id uint64) bool {
-	n := t.node(id)
-	return n != nil && n.psi
+// pressureNode is node for pressure files, which accept triggers; others are nil.
+func (t *fixedTree) pressureNode(id uint64) *node {
+	if n := t.node(id); n != nil && n.psi {
+		return n
+	}
+	return nil
 }
 
 // child returns the node with the name in the directory parent, or nil.
@@ -192,8 +195,9 @@ func (t *fixedTree) lookup(r *fusedev.Request, name string, out *fuse.EntryOut) 
 	n := t.child(r.Node, name)
 	switch r.Node {
 	case idRoot:
-		if name == probe.ContainersDir {
-			return t.fs.containers.lookupRoot(r, out)
+		if name == probe.ContainersDir && t.fs.isHostRoot(r) {
+			t.fs.containers.describe(idContainers, out)
+			return nil
 		}
 	case idPrivate:
 		var ok bool

@@ -150,7 +150,7 @@ func (f *FS) ToggleVirtualisation() { f.off.Store(!f.off.Load()) }
 
 // Open opens a file if its mode allows it. Only pressure files can be written.
 func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, syscall.Errno) {
-	if flags&syscall.O_ACCMODE != syscall.O_RDONLY && !f.fixed.acceptsTriggers(r.Node) {
+	if flags&syscall.O_ACCMODE != syscall.O_RDONLY && f.fixed.pressureNode(r.Node) == nil {
 		return 0, syscall.EACCES
 	}
 	if errno := f.Access(r, accessMask(flags)); errno != 0 {

@@ -44,7 +44,7 @@ func (m *meta) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut)
 func (m *meta) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	const truncate = fuse.FATTR_SIZE | fuse.FATTR_FH | fuse.FATTR_LOCKOWNER |
 		fuse.FATTR_KILL_SUIDGID
-	if !m.fs.fixed.acceptsTriggers(in.NodeId) || in.Valid&^truncate != 0 {
+	if m.fs.fixed.pressureNode(in.NodeId) == nil || in.Valid&^truncate != 0 {
 		return fuse.EPERM
 	}
 	_, err := m.fs.fixed.attr(request(&in.InHeader), out)

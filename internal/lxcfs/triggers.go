@@ -69,8 +69,8 @@ func newTriggers(reopen sys.File, count *atomic.Uint64) (*triggers, error) {
 
 // writeTrigger sets the trigger that a reader writes to a pressure file, on that of its own cgroup.
 func (f *FS) writeTrigger(r *fusedev.Request, number uint64, text []byte) error {
-	n := f.fixed.node(r.Node)
-	if n == nil || !n.psi {
+	n := f.fixed.pressureNode(r.Node)
+	if n == nil {
 		return syscall.EBADF
 	}
 	file := f.files.Get(number)
@@ -164,8 +164,8 @@ func (f *FS) setTrigger(tr *trigger, c *knownContainer, n *node) (err error) {
 // return POLLERR.
 func (f *FS) restoreTriggers() {
 	for _, record := range f.kept.Triggers.All() {
-		n := f.fixed.node(record.Node)
-		if n == nil || !n.psi {
+		n := f.fixed.pressureNode(record.Node)
+		if n == nil {
 			record.Number.Store(0)
 			continue
 		}
@@ -274,7 +274,7 @@ func (f *FS) Poll(
 	if !f.psi {
 		return 0, syscall.ENOSYS
 	}
-	if !f.fixed.acceptsTriggers(r.Node) {
+	if f.fixed.pressureNode(r.Node) == nil {
 		return sys.EventReadable, 0
 	}
 	file := f.files.Get(number)

@@ -186,9 +186,9 @@ func (f *Finder[S]) identify(tid int, pidNS uint64) (id identity, err error) {
 // that is its own. If the namespace is shared with the init of the pid namespace above, or is the
 // daemon's, it is the leader's cgroup without a last init.scope, in which systemd puts itself.
 //
-// In a hierarchy in which the leader is in the cgroup of the init above, the container has no cgroup
-// of its own, and gets that of the container above: it may be a sandbox without cgroups, or its
-// runtime may not use this hierarchy.
+// In a hierarchy in which the leader is in the cgroup of the init above, the container has none of
+// its own, and gets that of the container above: it may be a sandbox without cgroups, or its runtime
+// may not use this hierarchy.
 func (f *Finder[S]) setCgroup(id *identity, s *Scratch) (err error) {
 	var paths cgroup.Paths
 	if id.seen, paths, err = f.readPaths(id.leader); err != nil {
@@ -242,8 +242,8 @@ func (f *Finder[S]) readPaths(p Process) (text []byte, paths cgroup.Paths, err e
 	return text, paths, err
 }
 
-// above returns the pid namespace above ns and its inode number. The file is not open if that is the
-// daemon's, or ns is not below the daemon's. The caller must close it.
+// above returns the pid namespace above ns and its inode number. The file is not open if that is
+// the daemon's, or ns is not below the daemon's. The caller must close it.
 func (f *Finder[S]) above(ns sys.File) (above sys.File, inode uint64, err error) {
 	if above, err = ns.ParentNamespace(); sys.IsUnknownNamespace(err) {
 		return sys.File{}, 0, nil
