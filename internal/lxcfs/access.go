@@ -5,7 +5,6 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"palisade/internal/lxcfs/container"
 	"palisade/internal/lxcfs/fusedev"
 )
 
@@ -53,14 +52,12 @@ func (f *FS) mayAccess(r *fusedev.Request, mode, mask uint32) bool {
 	if isAllowed(mode, r.UID, r.GID, mask) {
 		return true
 	}
-	var s container.Scratch
-	return isCapable(mode, f.finder.Capabilities(r.TID, &s), mask)
+	return isCapable(mode, f.finder.Capabilities(r.TID), mask)
 }
 
 // isHostProcess reports whether the caller is the host's root, in any mount namespace.
 func (f *FS) isHostProcess(r *fusedev.Request) bool {
-	var s container.Scratch
-	return r.UID == 0 && f.finder.IsHostProcess(r.TID, &s)
+	return r.UID == 0 && f.finder.IsHostProcess(r.TID)
 }
 
 // isCapable reports whether the capabilities override the mode of a file (capabilities(7)).

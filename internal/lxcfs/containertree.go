@@ -20,8 +20,7 @@ type containerTree struct{ fs *FS }
 
 // isHostRoot reports whether the caller is root in the daemon's own user, pid and mount namespaces.
 func (f *FS) isHostRoot(r *fusedev.Request) bool {
-	var s container.Scratch
-	return r.UID == 0 && f.finder.IsOwn(r.TID, &s)
+	return r.UID == 0 && f.finder.IsOwn(r.TID)
 }
 
 // pin pins the process of a node. It fails with ENOENT if that has ended or is in no container.
@@ -94,8 +93,8 @@ func (t *containerTree) entries(r *fusedev.Request) (entries []fuse.DirEntry, er
 		})
 	}
 	if n, ok := parseContainerNode(r.Node); ok {
-		for _, file := range t.fs.fixed.inDir[idProc] {
-			if !file.isDir() {
+		for _, file := range t.fs.fixed.byID {
+			if file != nil && file.parent == idProc && !file.isDir() {
 				n.file = file.id
 				add(n, file.name, file.id)
 			}

@@ -3,7 +3,6 @@ package lxcfs
 import (
 	"encoding/json"
 	"os"
-	"slices"
 	"syscall"
 	"time"
 
@@ -42,6 +41,7 @@ const (
 	idCPUDir
 	idStatus
 	idPrivate
+	numNodes
 )
 
 const (
@@ -67,8 +67,6 @@ type node struct {
 	render renderFunc
 	// own renders the content for readers of the host if host is "".
 	own func(f *FS, dst []byte) ([]byte, error)
-	// psi is true for a file that accepts pressure triggers.
-	psi bool
 	// file is the file as which the meter counts it.
 	file meter.File
 }
@@ -90,7 +88,7 @@ func file(id uint64, file meter.File, render renderFunc) node {
 func pressure(id uint64, file meter.File, resource string) node {
 	return node{
 		id: id, parent: idPressure, name: resource, mode: syscall.S_IFREG | 0o666,
-		host: "pressure/" + resource, render: renderPressure(resource), psi: true, file: file,
+		host: file.String(), render: renderPressure(resource), file: file,
 	}
 }
 
@@ -105,7 +103,7 @@ func nodes() []node {
 	private := dir(idPrivate, idRoot, mounts.PrivateDir)
 	private.mode = syscall.S_IFDIR | 0o700
 	return []node{
-		dir(idRoot, idRoot, ""),
+		dir(idRoot, 0, ""),
 		private,
 		dir(idProc, idRoot, "proc"),
 		file(idCpuinfo, meter.Cpuinfo, withHost((*procfs.FS).Cpuinfo, renderCpuinfo)),
@@ -146,31 +144,32 @@ func (f *FS) status(dst []byte) ([]byte, error) {
 
 // fixedTree has the nodes that are the same for all readers, in the shared and the private trees.
 type fixedTree struct {
-	fs    *FS
-	byID  map[uint64]*node
-	inDir map[uint64][]*node
+	fs   *FS
+	byID [numNodes]*node
 }
 
 // newFixedTree returns the tree of the nodes that exist on this host.
 func newFixedTree(f *FS, exists func(*node) bool) *fixedTree {
-	t := &fixedTree{fs: f, byID: make(map[uint64]*node), inDir: make(map[uint64][]*node)}
+	t := &fixedTree{fs: f}
 	for _, n := range nodes() {
 		if exists(&n) {
 			t.byID[n.id] = &n
-			if n.id != idRoot {
-				t.inDir[n.parent] = append(t.inDir[n.parent], &n)
-			}
 		}
 	}
 	return t
 }
 
 // node returns the node with the id, in the shared or a private tree, or nil.
-func (t *fixedTree) node(id uint64) *node { return t.byID[sharedNode(id)] }
+func (t *fixedTree) node(id uint64) *node {
+	if base := sharedNode(id); base < numNodes {
+		return t.byID[base]
+	}
+	return nil
+}
 
 // pressureNode is node for pressure files, which accept triggers; others are nil.
 func (t *fixedTree) pressureNode(id uint64) *node {
-	if n := t.node(id); n != nil && n.psi {
+	if n := t.node(id); n != nil && n.parent == idPressure {
 		return n
 	}
 	return nil
@@ -179,11 +178,12 @@ func (t *fixedTree) pressureNode(id uint64) *node {
 // child returns the node with the name in the directory parent, or nil.
 func (t *fixedTree) child(parent uint64, name string) *node {
 	tree, base := splitNode(parent)
-	i := slices.IndexFunc(t.inDir[base], func(n *node) bool { return n.name == name })
-	if i < 0 || t.inDir[base][i].id == idPrivate && tree != sharedTree {
-		return nil
+	for _, n := range t.byID {
+		if n != nil && n.parent == base && n.name == name && (n.id != idPrivate || tree == sharedTree) {
+			return n
+		}
 	}
-	return t.inDir[base][i]
+	return nil
 }
 
 // lookup finds a node. In a private tree only the host's root gets an entry, which the kernel must
@@ -225,8 +225,8 @@ func (t *fixedTree) lookup(r *fusedev.Request, name string, out *fuse.EntryOut) 
 
 // entries lists a directory. Private trees are not listed.
 func (t *fixedTree) entries(r *fusedev.Request) (entries []fuse.DirEntry, err error) {
-	for _, n := range t.inDir[sharedNode(r.Node)] {
-		if n.id != idPrivate {
+	for _, n := range t.byID {
+		if n != nil && n.parent == sharedNode(r.Node) && n.id != idPrivate {
 			entries = append(entries, fuse.DirEntry{Name: n.name, Mode: n.mode, Ino: n.id})
 		}
 	}

@@ -110,7 +110,7 @@ func New(opts Options) (*FS, error) {
 	}
 	f.psi = f.cgroups.HasV2() && f.onHost("pressure/memory")
 	f.fixed = newFixedTree(f, func(n *node) bool {
-		if n.psi || n.id == idPressure {
+		if n.parent == idPressure || n.id == idPressure {
 			return f.psi
 		}
 		return n.host == "" || f.onHost(n.host)

@@ -168,7 +168,6 @@ func TestHostProcess(t *testing.T) {
 	user := h.Start(fakehost.Process{UserNS: "u", Cgroup: "/s"})
 	init := h.Start(fakehost.Process{PIDNS: "a", MountNS: "a", NSPids: "1", Cgroup: "/a"})
 	f, _ := newFakeFinder(t, h)
-	var s Scratch
 	for _, tt := range []struct {
 		name                  string
 		tid                   int
@@ -182,10 +181,10 @@ func TestHostProcess(t *testing.T) {
 		{"ended", 1<<22 + 1, false, false, false},
 	} {
 		tid := uint32(tt.tid)
-		own, host := f.IsOwn(tid, &s), f.IsHostProcess(tid, &s)
-		if own != tt.own || host != tt.host || f.Capabilities(tid, &s) != 0 != tt.capability {
+		own, host := f.IsOwn(tid), f.IsHostProcess(tid)
+		if own != tt.own || host != tt.host || f.Capabilities(tid) != 0 != tt.capability {
 			t.Errorf("%s: own %v, host's %v, capabilities %#x",
-				tt.name, own, host, f.Capabilities(tid, &s))
+				tt.name, own, host, f.Capabilities(tid))
 		}
 	}
 	p, err := f.Pin(service)

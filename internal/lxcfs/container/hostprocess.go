@@ -10,11 +10,11 @@ import (
 
 // IsOwn reports whether the thread tid is in the daemon's user, pid and mount namespaces, and so in
 // no container, regardless of its cgroup. The thread must be waiting for a reply.
-func (f *Finder[S]) IsOwn(tid uint32, s *Scratch) bool {
-	if !f.hasOwnIDs(tid, s) {
+func (f *Finder[S]) IsOwn(tid uint32) bool {
+	if !f.hasOwnIDs(tid) {
 		return false
 	}
-	mountNS, err := namespace(f.proc, tid, "mnt", s)
+	mountNS, err := namespace(f.proc, tid, "mnt", new(Scratch))
 	return err == nil && mountNS == f.hostMountNS
 }
 
@@ -22,8 +22,8 @@ func (f *Finder[S]) IsOwn(tid uint32, s *Scratch) bool {
 // the daemon's root directory. It may have its own mount namespace, as services with systemd's
 // PrivateTmp= and ProtectSystem= do. The thread must be waiting for a reply, so that its pid is not
 // reused.
-func (f *Finder[S]) IsHostProcess(tid uint32, s *Scratch) bool {
-	if !f.hasOwnIDs(tid, s) {
+func (f *Finder[S]) IsHostProcess(tid uint32) bool {
+	if !f.hasOwnIDs(tid) {
 		return false
 	}
 	root, err := f.proc.StatAt(strconv.Itoa(int(tid)) + "/root/.")
@@ -32,11 +32,11 @@ func (f *Finder[S]) IsHostProcess(tid uint32, s *Scratch) bool {
 
 // Capabilities returns the effective capabilities of the thread tid, none if it is in another user
 // namespace than the daemon. The thread must be waiting for a reply.
-func (f *Finder[S]) Capabilities(tid uint32, s *Scratch) uint64 {
-	if tid == 0 || !f.hasOwnUserNS(tid, s) {
+func (f *Finder[S]) Capabilities(tid uint32) uint64 {
+	if tid == 0 || !f.hasOwnUserNS(tid) {
 		return 0
 	}
-	status, err := readStatus(f.proc, int(tid), s)
+	status, err := readStatus(f.proc, int(tid), new(Scratch))
 	if err != nil {
 		return 0
 	}
@@ -48,19 +48,19 @@ func (f *Finder[S]) IsHostRoot(dir sys.FileInfo) bool {
 	return dir.Inode == f.hostRoot.Inode && dir.FileSystem == f.hostRoot.FileSystem
 }
 
-func (f *Finder[S]) hasOwnIDs(tid uint32, s *Scratch) bool {
+func (f *Finder[S]) hasOwnIDs(tid uint32) bool {
 	if tid == 0 {
 		return false
 	}
-	pidNS, err := namespace(f.proc, tid, "pid", s)
+	pidNS, err := namespace(f.proc, tid, "pid", new(Scratch))
 	if err != nil || pidNS != f.hostPidNS {
 		return false
 	}
-	return f.hasOwnUserNS(tid, s)
+	return f.hasOwnUserNS(tid)
 }
 
-func (f *Finder[S]) hasOwnUserNS(tid uint32, s *Scratch) bool {
-	userNS, err := namespace(f.proc, tid, "user", s)
+func (f *Finder[S]) hasOwnUserNS(tid uint32) bool {
+	userNS, err := namespace(f.proc, tid, "user", new(Scratch))
 	if errors.Is(err, syscall.ENOENT) {
 		return f.hostUserNS == 0 // this kernel has none
 	}

@@ -73,17 +73,14 @@ func (t *thread) answerFallback(in []byte) (answered bool) {
 
 func (t *thread) rescueAttr() {
 	var attr fuse.AttrOut
-	if errno := t.conn.handler.RescueAttr(&t.req, &attr); errno != 0 {
-		t.fail(errno)
-		return
-	}
+	errno := t.conn.handler.RescueAttr(&t.req, &attr)
 	out, err := binary.Append(t.out[:outHeaderSize], binary.NativeEndian, &attr)
 	if err != nil {
 		t.fail(syscall.EIO)
 		return
 	}
 	t.out = out
-	t.reply(len(out))
+	t.reply(errno, len(out))
 }
 
 // fallbackErrno returns the error for a request that cannot be served. At any error of a LOOKUP but

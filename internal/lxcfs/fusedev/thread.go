@@ -162,7 +162,7 @@ func (t *thread) dispatch(in []byte) (answered bool) {
 		t.open(in)
 	case op == opRelease && len(in) >= releaseInSize:
 		t.conn.handler.Release(&t.req, u64(in, inHeaderSize))
-		t.reply(outHeaderSize)
+		t.fail(0)
 	case op == opPoll && len(in) >= pollInSize:
 		t.poll(in)
 	case op == opForget, op == opBatchForget:
@@ -174,7 +174,7 @@ func (t *thread) dispatch(in []byte) (answered bool) {
 	case op == opInterrupt, op == opFlush:
 		t.fail(syscall.ENOSYS) // the kernel does not send them again
 	case op == opDestroy:
-		t.reply(outHeaderSize)
+		t.fail(0)
 	default:
 		return t.forward(in)
 	}
@@ -183,14 +183,10 @@ func (t *thread) dispatch(in []byte) (answered bool) {
 
 func (t *thread) open(in []byte) {
 	handle, errno := t.conn.handler.Open(&t.req, u32(in, inHeaderSize))
-	if errno != 0 {
-		t.fail(errno)
-		return
-	}
 	t.out = appendU64(t.out[:outHeaderSize], handle)
 	t.out = appendU64(t.out, 0)
 	binary.NativeEndian.PutUint32(t.out[outHeaderSize+8:], openFlags)
-	t.reply(len(t.out))
+	t.reply(errno, len(t.out))
 }
 
 func (t *thread) read(in []byte) {
@@ -210,25 +206,19 @@ func (t *thread) read(in []byte) {
 // replyRead answers a READ of size bytes with errno, or with out, which begins with room for the
 // header.
 func (t *thread) replyRead(out []byte, errno syscall.Errno, size int) {
-	if errno != 0 {
-		t.fail(errno)
-		return
+	if errno == 0 {
+		t.out = out
 	}
-	t.out = out
-	t.reply(min(len(out), outHeaderSize+size)) // the kernel turns a longer reply into EIO
+	t.reply(errno, min(len(out), outHeaderSize+size)) // the kernel turns a longer reply into EIO
 }
 
 func (t *thread) poll(in []byte) {
 	handle, kernelHandle := u64(in, inHeaderSize), u64(in, inHeaderSize+8)
 	notify := u32(in, inHeaderSize+16)&pollScheduleNotify != 0
 	revents, errno := t.conn.handler.Poll(&t.req, handle, kernelHandle, notify)
-	if errno != 0 {
-		t.fail(errno)
-		return
-	}
 	t.out = appendU64(t.out[:outHeaderSize], 0)
 	binary.NativeEndian.PutUint32(t.out[outHeaderSize:], revents)
-	t.reply(len(t.out))
+	t.reply(errno, len(t.out))
 }
 
 // forward passes the request to go-fuse, and returns false if it has no answer.
@@ -253,16 +243,17 @@ func (t *thread) forward(in []byte) bool {
 	return n > 0
 }
 
-// reply completes an answer of n bytes, including the header.
-func (t *thread) reply(n int) {
+// reply completes an answer of n bytes, including the header, or answers with errno if that is not
+// 0.
+func (t *thread) reply(errno syscall.Errno, n int) {
+	if errno != 0 {
+		n = outHeaderSize
+	}
 	t.out = t.out[:n]
-	putHeader(t.out, t.req.unique, 0)
+	putHeader(t.out, t.req.unique, -int32(errno))
 }
 
 // fail answers with errno, which may be 0.
-func (t *thread) fail(errno syscall.Errno) {
-	t.out = t.out[:outHeaderSize]
-	putHeader(t.out, t.req.unique, -int32(errno))
-}
+func (t *thread) fail(errno syscall.Errno) { t.reply(errno, outHeaderSize) }
 
 func appendU64(b []byte, v uint64) []byte { return binary.NativeEndian.AppendUint64(b, v) }
