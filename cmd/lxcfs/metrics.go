@@ -26,7 +26,7 @@ type metricsProcess struct {
 	options metrics.Options
 	log     *slog.Logger
 	meter   *meter.Meter
-	memory  sys.File // not open without metrics
+	memory  sys.File // with the counters, not open without metrics
 	spawner *sys.Spawner
 	renewed chan struct{}
 	// end ends the process and removes the socket.
@@ -60,14 +60,6 @@ func (c *config) startMetrics(ctx context.Context) *metricsProcess {
 		metrics.Retry(ctx, t.log, t.renewed, t.serve)
 	}()
 	return t
-}
-
-// files returns the memory with the counters, for workers.
-func (t *metricsProcess) files() []sys.NamedFile {
-	if !t.memory.IsOpen() {
-		return nil
-	}
-	return []sys.NamedFile{{Name: meter.FileName, File: t.memory}}
 }
 
 // renew replaces the process by one of the program on disk.

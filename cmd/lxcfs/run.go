@@ -21,6 +21,7 @@ import (
 	"palisade/internal/linux/lockfile"
 	"palisade/internal/linux/sys"
 	"palisade/internal/lxcfs/fusedev"
+	"palisade/internal/lxcfs/meter"
 	"palisade/internal/lxcfs/supervise"
 )
 
@@ -131,7 +132,9 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 	metricsServer := c.startMetrics(ctx)
 	defer metricsServer.end()
 	files := append(session.Files(), sys.NamedFile{Name: reopenName, File: reopen})
-	files = append(files, metricsServer.files()...)
+	if metricsServer.memory.IsOpen() {
+		files = append(files, sys.NamedFile{Name: meter.FileName, File: metricsServer.memory})
+	}
 	s := &supervise.Supervisor{
 		Spawner: spawner, Program: program, Args: os.Args, Dir: c.stateDir(), Log: c.log,
 		Files: files,

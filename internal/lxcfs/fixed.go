@@ -137,7 +137,7 @@ func renderNothing(_ *reader, dst []byte) ([]byte, error) { return dst, nil }
 func (f *FS) status(dst []byte) ([]byte, error) {
 	text, err := json.Marshal(probe.Status{
 		PID: os.Getppid(), Worker: os.Getpid(), Version: version.String(),
-		Uptime: (sys.SinceBoot() - f.started).Seconds(), Containers: f.finder.Len(), IsOff: f.off.Load(),
+		Uptime: f.clock().Seconds(), Containers: f.finder.Len(), IsOff: f.off.Load(),
 	})
 	return append(append(dst, text...), '\n'), err
 }

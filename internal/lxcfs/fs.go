@@ -43,11 +43,10 @@ type Options struct {
 
 // FS is the file system. Its methods for requests are called concurrently.
 type FS struct {
-	opts    Options
-	started time.Duration // since boot
-	made    time.Time
-	log     *limitedLog
-	meter   *meter.Meter
+	opts  Options
+	made  time.Time
+	log   *limitedLog
+	meter *meter.Meter
 
 	proc    sys.File
 	host    *procfs.FS
@@ -74,7 +73,7 @@ type FS struct {
 // New returns the file system of this host.
 func New(opts Options) (*FS, error) {
 	f := &FS{
-		opts: opts, started: sys.SinceBoot(), made: time.Now(),
+		opts: opts, made: time.Now(),
 		log: newLimitedLog(opts.Log), meter: opts.Meter, files: openfile.NewTable(),
 		kept: new(persist.File),
 	}

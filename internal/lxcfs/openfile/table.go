@@ -82,6 +82,7 @@ type Table struct {
 func NewTable() *Table {
 	return &Table{
 		epoch: uint64(rand.Uint32()) << 32, began: time.Now(), reads: new(persist.Reads),
+		spare:  sync.Pool{New: func() any { return new(handle) }},
 		scarce: container.NewQuota(maxScarce, maxHandles),
 		newest: make(map[uint64]*handle), adopted: make(map[uint64]*handle),
 	}
@@ -125,18 +126,11 @@ func (t *Table) Add(node uint64, tid uint32, who *container.Principal) uint64 {
 	}
 	i := t.free[len(t.free)-1]
 	t.free = t.free[:len(t.free)-1]
-	h := t.newHandle()
+	h := t.spare.Get().(*handle)
 	h.number, h.node, h.tid, h.who = t.number(i), node, tid, who
 	t.open[i] = h
 	t.link(h)
 	return h.number
-}
-
-func (t *Table) newHandle() *handle {
-	if h, ok := t.spare.Get().(*handle); ok {
-		return h
-	}
-	return new(handle)
 }
 
 // Get returns the open file with the number, or one without a handle.
@@ -156,7 +150,7 @@ func (t *Table) Get(number uint64) File {
 
 // adopt returns a handle for a file that an earlier worker opened, as that left it; t.mu is held.
 func (t *Table) adopt(number uint64) *handle {
-	h := t.newHandle()
+	h := t.spare.Get().(*handle)
 	var isPrepared bool
 	h.length, h.content, isPrepared = t.reads.Find(number, h.content[:0])
 	h.prepared, h.preparedFor = 0, 0
