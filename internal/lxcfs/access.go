@@ -17,13 +17,11 @@ const (
 
 // accessMask returns the mask of access(2) for open(2) with the flags.
 func accessMask(flags uint32) uint32 {
-	switch flags & syscall.O_ACCMODE {
-	case syscall.O_RDONLY:
-		return mayRead
-	case syscall.O_WRONLY:
-		return mayWrite
+	byMode := [syscall.O_ACCMODE + 1]uint32{
+		syscall.O_RDONLY: mayRead, syscall.O_WRONLY: mayWrite,
+		syscall.O_RDWR: mayRead | mayWrite, syscall.O_ACCMODE: mayRead | mayWrite,
 	}
-	return mayRead | mayWrite
+	return byMode[flags&syscall.O_ACCMODE]
 }
 
 // Access returns an error unless the mode of a node lets the caller access it by mask. All nodes

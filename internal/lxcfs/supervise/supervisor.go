@@ -3,8 +3,10 @@ package supervise
 import (
 	"errors"
 	"log/slog"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"palisade/internal/linux/sys"
@@ -249,4 +251,78 @@ func (s *Supervisor) handleEvent(e Event) (done bool) {
 		s.leave(s.current)
 	}
 	return false
+}
+
+// exit is the end of a process.
+type exit struct {
+	*process
+	state *os.ProcessState
+}
+
+func (e exit) reason() meter.Reason {
+	switch {
+	case !e.killed.IsZero():
+		return meter.Hung
+	case e.isKilled():
+		return meter.Killed
+	}
+	return meter.Crashed
+}
+
+func (e exit) isKilled() bool {
+	if e.state == nil {
+		return false
+	}
+	status, ok := e.state.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+}
+
+// isFailure reports whether the worker ended before it served, or within the time settled after
+// that and not by SIGKILL.
+func (e exit) isFailure() bool {
+	if !e.serving {
+		return true
+	}
+	return !e.isKilled() && time.Since(e.served) < settled
+}
+
+// upgrade starts a worker of the program on disk beside the current one, which leaves when the new
+// one is ready.
+func (s *Supervisor) upgrade() {
+	if s.next != nil {
+		s.Log.Warn("an upgrade is already in progress")
+		return
+	}
+	image, err := sys.OpenPath(s.Program)
+	if err == nil {
+		s.next, err = s.start(image, s.exits)
+	}
+	if err != nil {
+		image.Close()
+		s.next = nil
+		s.Log.Error("the upgrade is given up", "err", err)
+	}
+}
+
+// promote makes the new worker the current one, or makes the current one leave first.
+func (s *Supervisor) promote() {
+	if s.current != nil {
+		s.leave(s.current)
+		return
+	}
+	s.current, s.next, s.restart = s.next, nil, nil
+	s.image.Close()
+	s.image = s.current.image
+	s.letServe(s.current)
+	s.Meter.Replaced(meter.Upgraded)
+	if s.Upgraded != nil {
+		s.Upgraded()
+	}
+}
+
+func (s *Supervisor) abandonUpgrade(why string, args ...any) {
+	s.Log.Error("the upgrade is given up: the new worker "+why,
+		append([]any{"pid", s.next.Pid}, args...)...)
+	s.next.image.Close()
+	s.next = nil
 }
