@@ -128,8 +128,9 @@ func (t *cpuTree) lookup(r *fusedev.Request, name string, out *fuse.EntryOut) er
 	}
 	host, valid := name, cpuValid
 	if differsByReader(dir, name) {
-		valid = 0
-		t.withCPUs(r.TID, func(cpus *view.CPUs) { host = toHost(dir, name, cpus) })
+		rd := t.fs.getReader(r.TID)
+		defer t.fs.putReader(rd)
+		host, valid = toHost(dir, name, rd.visibleCPUs()), 0
 	}
 	if host == "" {
 		return syscall.ENOENT
@@ -158,17 +159,16 @@ func (t *cpuTree) entries(r *fusedev.Request) (entries []fuse.DirEntry, err erro
 		return nil, err
 	}
 	host, err := t.list(dir)
-	add := func(cpus *view.CPUs) {
-		for _, e := range host {
-			if e.Name = toReader(dir, e.Name, cpus); e.Name != "" {
-				entries = append(entries, e)
-			}
-		}
-	}
+	var cpus *view.CPUs
 	if slices.ContainsFunc(host, func(e fuse.DirEntry) bool { return differsByReader(dir, e.Name) }) {
-		t.withCPUs(r.TID, add)
-	} else {
-		add(nil)
+		rd := t.fs.getReader(r.TID)
+		defer t.fs.putReader(rd)
+		cpus = rd.visibleCPUs()
+	}
+	for _, e := range host {
+		if e.Name = toReader(dir, e.Name, cpus); e.Name != "" {
+			entries = append(entries, e)
+		}
 	}
 	return entries, err
 }
@@ -245,18 +245,15 @@ func (t *cpuTree) readlink(id uint64) ([]byte, error) {
 	return t.root.ReadlinkAt(append([]byte(p), 0), make([]byte, syscall.PathMax))
 }
 
-// withCPUs calls use with the CPUs that the thread's container sees, or with nil if the thread gets
-// the host's view.
-func (t *cpuTree) withCPUs(tid uint32, use func(*view.CPUs)) {
-	rd := t.fs.getReader(tid)
-	defer t.fs.putReader(rd)
-	rd.file = meter.CPUOther
-	read := func(rd *reader, dst []byte) ([]byte, error) { return dst, rd.readCPUs() }
-	if _, ok := rd.renderFor("cpu", read, nil); ok {
-		use(&rd.cpus)
-	} else {
-		use(nil)
+// visibleCPUs returns the CPUs that the reader's container sees, or nil if the reader gets the
+// host's view. They are valid until putReader.
+func (r *reader) visibleCPUs() *view.CPUs {
+	r.file = meter.CPUOther
+	read := func(r *reader, dst []byte) ([]byte, error) { return dst, r.readCPUs() }
+	if _, ok := r.renderFor("cpu", read, nil); ok {
+		return &r.cpus
 	}
+	return nil
 }
 
 // cpuNumber returns the number of the CPU whose directory has the name: 12 for "cpu12".

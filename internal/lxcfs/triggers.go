@@ -91,8 +91,7 @@ func (f *FS) writeTrigger(r *fusedev.Request, number uint64, text []byte) error 
 		}
 		return syscall.EBUSY
 	}
-	var s container.Scratch
-	c, err := f.find(r.TID, &s)
+	c, err := f.find(r.TID, new(container.Scratch))
 	if err != nil {
 		return err
 	}
@@ -183,26 +182,19 @@ func (f *FS) restoreTriggers() {
 
 // restoreTrigger sets one of them for its container. Which user of the host has set it is unknown.
 func (f *FS) restoreTrigger(tr *trigger, n *node) error {
-	key := tr.record.Key
-	if key == (persist.Key{}) {
-		tr.principal = &unknownPrincipal
-		f.triggers.quota.Add(tr.principal)
-		return f.setTrigger(tr, nil, n)
+	var c *knownContainer
+	tr.principal = &unknownPrincipal
+	if key := tr.record.Key; key != (persist.Key{}) {
+		var err error
+		if c, err = f.finder.Find(uint32(key.PID), new(container.Scratch)); c != nil {
+			defer c.Release()
+		}
+		if err != nil || c == nil || keyOf(c) != key {
+			return syscall.ESRCH
+		}
+		tr.principal = f.finder.Principal(uint32(key.PID), 0)
+		defer tr.principal.Release() // the quota holds it
 	}
-	var s container.Scratch
-	c, err := f.finder.Find(uint32(key.PID), &s)
-	if err != nil {
-		return err
-	}
-	if c == nil {
-		return syscall.ESRCH
-	}
-	defer c.Release()
-	if keyOf(c) != key {
-		return syscall.ESRCH
-	}
-	tr.principal = f.finder.Principal(uint32(key.PID), 0)
-	defer tr.principal.Release() // the quota holds it
 	f.triggers.quota.Add(tr.principal)
 	return f.setTrigger(tr, c, n)
 }

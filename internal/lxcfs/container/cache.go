@@ -139,8 +139,4 @@ func (f *Finder[S]) filter(wanted func(*Container[S]) bool) []*Container[S] {
 }
 
 // Len returns the number of listed containers.
-func (f *Finder[S]) Len() int {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	return f.listed
-}
+func (f *Finder[S]) Len() int { return int(f.known.Load()) }

@@ -28,7 +28,7 @@ const (
 type Finder[S any] struct {
 	cgroups *cgroup.FS
 	proc    sys.File
-	known   *atomic.Uint64
+	known   *atomic.Uint64 // the number of containers with Container.listed set
 	log     *slog.Logger
 	// The daemon's own namespaces. Those of process 1 may be unreadable.
 	hostPidNS, hostMountNS, hostCgroupNS, hostUserNS uint64
@@ -42,10 +42,8 @@ type Finder[S any] struct {
 	mu sync.RWMutex
 	// byPIDNS maps inode numbers of pid namespaces, which the containers pin, to the containers of
 	// their inits.
-	byPIDNS  map[uint64]*Container[S]
-	byCgroup map[cgroupKey]*Container[S]
-	// listed is the number of containers with Container.listed set.
-	listed     int
+	byPIDNS    map[uint64]*Container[S]
+	byCgroup   map[cgroupKey]*Container[S]
 	principals principals
 }
 
@@ -59,7 +57,7 @@ type cgroupKey struct {
 type Scratch struct{ path, link, text []byte }
 
 // NewFinder returns a Finder for readers in the daemon's pid namespace and those below it. proc is
-// the host's /proc. known is set to the number of listed containers.
+// the host's /proc. known is 0, and then the number of listed containers.
 func NewFinder[S any](
 	cgroups *cgroup.FS, proc sys.File, known *atomic.Uint64, log *slog.Logger,
 ) (*Finder[S], error) {
@@ -118,8 +116,7 @@ func (f *Finder[S]) setListed(c *Container[S]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.byCgroup[c.key] == c && c.listed.CompareAndSwap(false, true) {
-		f.listed++
-		f.known.Store(uint64(f.listed))
+		f.known.Add(1)
 	}
 }
 
@@ -178,8 +175,7 @@ func (f *Finder[S]) remove(c *Container[S]) {
 		delete(f.byPIDNS, c.key.pidNS)
 	}
 	if c.listed.Load() {
-		f.listed--
-		f.known.Store(uint64(f.listed))
+		f.known.Add(^uint64(0))
 	}
 }
 
@@ -211,4 +207,63 @@ func unlessGone(err error) error {
 		return nil
 	}
 	return err
+}
+
+// IsOwn reports whether the thread tid is in the daemon's user, pid and mount namespaces, and so in
+// no container, regardless of its cgroup. The thread must be waiting for a reply.
+func (f *Finder[S]) IsOwn(tid uint32) bool {
+	if !f.hasOwnIDs(tid) {
+		return false
+	}
+	mountNS, err := namespace(f.proc, tid, "mnt", new(Scratch))
+	return err == nil && mountNS == f.hostMountNS
+}
+
+// IsHostProcess reports whether the thread tid is in the daemon's user and pid namespaces and has
+// the daemon's root directory. It may have its own mount namespace, as services with systemd's
+// PrivateTmp= and ProtectSystem= do. The thread must be waiting for a reply, so that its pid is not
+// reused.
+func (f *Finder[S]) IsHostProcess(tid uint32) bool {
+	if !f.hasOwnIDs(tid) {
+		return false
+	}
+	root, err := f.proc.StatAt(strconv.Itoa(int(tid)) + "/root/.")
+	return err == nil && f.IsHostRoot(root)
+}
+
+// Capabilities returns the effective capabilities of the thread tid, none if it is in another user
+// namespace than the daemon. The thread must be waiting for a reply.
+func (f *Finder[S]) Capabilities(tid uint32) uint64 {
+	if tid == 0 || !f.hasOwnUserNS(tid) {
+		return 0
+	}
+	status, err := readStatus(f.proc, int(tid), new(Scratch))
+	if err != nil {
+		return 0
+	}
+	return status.Capabilities
+}
+
+// IsHostRoot reports whether a directory is the daemon's root directory.
+func (f *Finder[S]) IsHostRoot(dir sys.FileInfo) bool {
+	return dir.Inode == f.hostRoot.Inode && dir.FileSystem == f.hostRoot.FileSystem
+}
+
+func (f *Finder[S]) hasOwnIDs(tid uint32) bool {
+	if tid == 0 {
+		return false
+	}
+	pidNS, err := namespace(f.proc, tid, "pid", new(Scratch))
+	if err != nil || pidNS != f.hostPidNS {
+		return false
+	}
+	return f.hasOwnUserNS(tid)
+}
+
+func (f *Finder[S]) hasOwnUserNS(tid uint32) bool {
+	userNS, err := namespace(f.proc, tid, "user", new(Scratch))
+	if errors.Is(err, syscall.ENOENT) {
+		return f.hostUserNS == 0 // this kernel has none
+	}
+	return err == nil && userNS == f.hostUserNS
 }
