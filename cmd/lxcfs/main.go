@@ -37,7 +37,11 @@ func newProgram() *cmdline.Program {
 			case isHolder():
 				return openForSupervisor()
 			}
-			c.logNoEffect(ctx.IsSet)
+			for _, option := range noEffect {
+				if ctx.IsSet(option.name) {
+					c.log.Debug("option has no effect", "option", "--"+option.name, "why", option.why)
+				}
+			}
 			return run(ctx.Context, c)
 		})
 	p.Description, p.Flags, p.Abbreviable = description, c.flags(), abbreviable

@@ -120,7 +120,12 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 	if err != nil {
 		return err
 	}
-	spawner, err := newSpawner()
+	// Workers read text that containers can influence: they have only the capabilities that they need.
+	spawner, err := sys.NewSpawner(
+		sys.CapSysPtrace,     // /proc/<pid>/ns, root and cgroup of any process
+		sys.CapDACReadSearch, // a container's /dev below directories that root cannot search
+		sys.CapSysAdmin,      // setns(2) to cgroup namespaces, whose root is the container's cgroup
+	)
 	if err != nil {
 		return fmt.Errorf("drop privileges: %w", err)
 	}
@@ -170,19 +175,17 @@ func (c *config) listen(ctx context.Context, events chan<- supervise.Event) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2)
 	signal.Ignore(syscall.SIGHUP)
+	bySignal := map[os.Signal]supervise.Event{
+		syscall.SIGUSR1: supervise.Upgrade, syscall.SIGUSR2: supervise.Switch,
+	}
 	for {
-		var received os.Signal
 		select {
 		case <-ctx.Done():
-		case received = <-signals:
-		}
-		switch received {
-		case syscall.SIGUSR1:
-			events <- supervise.Upgrade
-			continue
-		case syscall.SIGUSR2:
-			events <- supervise.Switch
-			continue
+		case received := <-signals:
+			if event, ok := bySignal[received]; ok {
+				events <- event
+				continue
+			}
 		}
 		daemon.SdNotify(false, daemon.SdNotifyStopping) // only informs; an error changes nothing
 		if !c.keepMount {
@@ -202,16 +205,6 @@ func (c *config) unmount() error {
 		return err
 	}
 	return mounts.UnmountHost(mounts.Device(mount), sys.UnmountDetach)
-}
-
-// newSpawner returns a spawner of workers with no more capabilities than they need: workers read
-// text that containers can influence.
-func newSpawner() (*sys.Spawner, error) {
-	return sys.NewSpawner(
-		sys.CapSysPtrace,     // /proc/<pid>/ns, root and cgroup of any process
-		sys.CapDACReadSearch, // a container's /dev below directories that root cannot search
-		sys.CapSysAdmin,      // setns(2) to cgroup namespaces, whose root is the container's cgroup
-	)
 }
 
 // reopenName is the name of the socket by which a worker opens files for writing.

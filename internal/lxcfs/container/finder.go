@@ -107,17 +107,13 @@ func (f *Finder[S]) Find(tid uint32, s *Scratch) (*Container[S], error) {
 		c, err = f.sibling(c, tid, s)
 	}
 	if c != nil && !c.listed.Load() {
-		f.setListed(c)
+		f.mu.Lock()
+		if f.byCgroup[c.key] == c && c.listed.CompareAndSwap(false, true) {
+			f.known.Add(1)
+		}
+		f.mu.Unlock()
 	}
 	return c, err
-}
-
-func (f *Finder[S]) setListed(c *Container[S]) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.byCgroup[c.key] == c && c.listed.CompareAndSwap(false, true) {
-		f.known.Add(1)
-	}
 }
 
 // findOnHost finds the container of a reader in the daemon's own pid namespace, by its cgroup.

@@ -207,7 +207,7 @@ func (s *nodeScan) scan(dir sys.File, prefix string) (dirs []string) {
 	for _, name := range names {
 		info, err := dir.StatAt(name)
 		switch {
-		case err != nil || !isPlainName(name):
+		case err != nil || strings.ContainsFunc(name, isUnprintable):
 		case info.IsBlockDevice():
 			dev := procfs.Device(info.Device)
 			if !slices.ContainsFunc(s.disks, func(d view.Disk) bool { return d.Device == dev }) {
@@ -220,10 +220,8 @@ func (s *nodeScan) scan(dir sys.File, prefix string) (dirs []string) {
 	return dirs
 }
 
-// isPlainName reports whether a name, which the container chose, is printable ASCII without spaces.
-func isPlainName(name string) bool {
-	return !strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c >= 0x7f })
-}
+// isUnprintable reports whether c is a space or not printable ASCII. The container chooses names.
+func isUnprintable(c rune) bool { return c <= ' ' || c >= 0x7f }
 
 // rootDisk returns the disk of the file system of c's root directory.
 func (f *Finder) rootDisk(c Container, fs sys.DeviceNumber) (procfs.Device, bool) {

@@ -31,7 +31,7 @@ func runWorker(mode string) int {
 	if err != nil || mode == "crash" {
 		return 3
 	}
-	if w.Ready() != nil {
+	if w.Tell(Ready) != nil {
 		return 3
 	}
 	for c := range w.Commands() {
@@ -41,9 +41,9 @@ func runWorker(mode string) int {
 		case c == Serve && mode == "exit":
 			return 0
 		case c == Serve:
-			err = w.Serving()
+			err = w.Tell(Serving)
 		case c == Ping:
-			err = w.Alive()
+			err = w.Tell(Alive)
 		}
 		if err != nil {
 			return 3
@@ -252,10 +252,10 @@ func TestWorkerMessages(t *testing.T) {
 	}
 	defer r.Close()
 	w := Worker{pipe: r, manager: conn}
-	for want, send := range map[string]func() error{
-		"READY=1": w.Ready, "X_SERVING=1": w.Serving, "X_ALIVE=1": w.Alive,
+	for message, want := range map[string]string{
+		Ready: "READY=1", Serving: "X_SERVING=1", Alive: "X_ALIVE=1",
 	} {
-		if err := send(); err != nil {
+		if err := w.Tell(message); err != nil {
 			t.Fatal(err)
 		}
 		b := make([]byte, 100)

@@ -148,14 +148,14 @@ func (s *Supervisor) handleNotification(n sys.Notification) bool {
 	for _, w := range []*process{s.current, s.next} {
 		switch {
 		case w == nil || w.Pid != n.PID:
-		case has(serving):
+		case has(Serving):
 			w.serving, w.served = true, time.Now()
 			s.Meter.WorkerUp.Store(1)
 			s.Log.Info("the worker serves", "pid", w.Pid)
 			return true
-		case has(alive):
+		case has(Alive):
 			w.isAlive = true
-		case has("READY=1"):
+		case has(Ready):
 			w.ready, s.started = true, true
 			w.silent, w.cpu = 0, nil
 			if w == s.current {

@@ -68,13 +68,13 @@ func TestSignsOfLife(t *testing.T) {
 		want bool
 	}{
 		{"it answers the question", func(s *Supervisor, w *process) {
-			s.handleNotification(sys.Notification{PID: w.Pid, Text: alive})
+			s.handleNotification(sys.Notification{PID: w.Pid, Text: Alive})
 		}, true},
 		{"it answers requests, but no question", func(s *Supervisor, _ *process) {
 			s.Answered.Add(1)
 		}, true},
 		{"another process answers", func(s *Supervisor, w *process) {
-			s.handleNotification(sys.Notification{PID: w.Pid + 1, Text: alive})
+			s.handleNotification(sys.Notification{PID: w.Pid + 1, Text: Alive})
 		}, false},
 		{"none", func(*Supervisor, *process) {}, false},
 	}
@@ -87,7 +87,7 @@ func TestSignsOfLife(t *testing.T) {
 			if got := hears(t, told); got != Serve {
 				t.Fatalf("it is told %q first", got)
 			}
-			s.handleNotification(sys.Notification{PID: w.Pid, Text: serving})
+			s.handleNotification(sys.Notification{PID: w.Pid, Text: Serving})
 			for look := 1; look <= 3*looks && w.killed.IsZero(); look++ {
 				s.watch()
 				if !w.killed.IsZero() {

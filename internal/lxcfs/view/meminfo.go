@@ -40,7 +40,10 @@ func Meminfo(
 // setMemory sets the values of all fields but those of huge pages.
 func setMemory(v *procfs.MemValues, host sys.Sysinfo, m *cgroup.Memory, o MemOptions) {
 	s := &m.Stat
-	total := memTotal(host, m)
+	total := host.MemTotal
+	if m.Limit != 0 { // 0 is no limit
+		total = min(total, m.Limit)
+	}
 	free := ktext.Sub(total, m.Usage)
 	swapTotal, swapUsed := SwapTotals(host, m, o)
 	available := ktext.Add(s.ActiveFile, s.InactiveFile)
@@ -82,14 +85,6 @@ func setMemory(v *procfs.MemValues, host sys.Sysinfo, m *cgroup.Memory, o MemOpt
 	v[procfs.MemAnonHugePages] = kB(s.AnonTHP)
 	v[procfs.MemShmemHugePages] = kB(s.ShmemTHP)
 	v[procfs.MemFileHugePages] = kB(s.FileTHP)
-}
-
-// memTotal returns the memory that the container may use, in bytes. A limit of 0 is none.
-func memTotal(host sys.Sysinfo, m *cgroup.Memory) uint64 {
-	if m.Limit == 0 {
-		return host.MemTotal
-	}
-	return min(m.Limit, host.MemTotal)
 }
 
 func kB(bytes uint64) uint64 { return bytes / 1024 }
