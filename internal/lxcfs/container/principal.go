@@ -32,6 +32,13 @@ type principalKey struct {
 	uid    uint32
 }
 
+// Namespace returns the inode number of a container's topmost pid namespace, or 0 for a user or a
+// container in the daemon's pid namespace.
+func (p *Principal) Namespace() uint64 { return p.key.ns }
+
+// UID returns the uid of a user, or 0 for a container.
+func (p *Principal) UID() uint32 { return p.key.uid }
+
 // Acquire holds p until one more Release. The caller must hold it already.
 func (p *Principal) Acquire() {
 	if p.table == nil {
