@@ -11,7 +11,6 @@ import (
 	"palisade/internal/linux/sys"
 	"palisade/internal/lxcfs/container"
 	"palisade/internal/lxcfs/fusedev"
-	"palisade/internal/lxcfs/openfile"
 	"palisade/internal/lxcfs/persist"
 )
 
@@ -41,8 +40,6 @@ type trigger struct {
 	// isRestored is true for a trigger of an earlier worker, until the reader writes it again.
 	isRestored bool
 }
-
-var _ openfile.Attachment = (*trigger)(nil)
 
 // triggers waits for the events of all triggers, and notifies the kernel.
 type triggers struct {
