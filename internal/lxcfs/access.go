@@ -17,11 +17,9 @@ const (
 
 // accessMask returns the mask of access(2) for open(2) with the flags.
 func accessMask(flags uint32) uint32 {
-	byMode := [syscall.O_ACCMODE + 1]uint32{
-		syscall.O_RDONLY: mayRead, syscall.O_WRONLY: mayWrite,
-		syscall.O_RDWR: mayRead | mayWrite, syscall.O_ACCMODE: mayRead | mayWrite,
-	}
-	return byMode[flags&syscall.O_ACCMODE]
+	// ACC_MODE() in include/linux/fs.h: O_RDONLY, O_WRONLY, O_RDWR, and all bits.
+	masks := [...]uint32{mayRead, mayWrite, mayRead | mayWrite, mayRead | mayWrite}
+	return masks[flags&syscall.O_ACCMODE]
 }
 
 // Access returns an error unless the mode of a node lets the caller access it by mask. All nodes
