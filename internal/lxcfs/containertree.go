@@ -100,18 +100,16 @@ func (t *containerTree) entries(r *fusedev.Request) (entries []fuse.DirEntry, er
 			}
 		}
 	} else if !t.fs.off.Load() {
-		seen := make(map[int]bool)
 		for _, c := range t.fs.finder.All() {
-			if pid := c.InitPID(); !seen[pid] {
-				seen[pid] = true
-				n := containerNode{pid: pid, start: startTicks(c.Start())}
-				add(n, strconv.Itoa(pid), uint64(pid))
-			}
+			n := containerNode{pid: c.InitPID(), start: startTicks(c.Start())}
+			add(n, strconv.Itoa(n.pid), uint64(n.pid))
 			c.Release()
 		}
 	}
 	slices.SortFunc(entries, func(a, b fuse.DirEntry) int { return cmp.Compare(a.Off, b.Off) })
-	return entries, nil
+	// Several containers may have the same init.
+	isSame := func(a, b fuse.DirEntry) bool { return a.Off == b.Off }
+	return slices.CompactFunc(entries, isSame), nil
 }
 
 func (t *containerTree) attr(r *fusedev.Request, out *fuse.AttrOut) (sized bool, err error) {

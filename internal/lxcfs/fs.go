@@ -202,16 +202,16 @@ func (f *FS) Rescue(
 	tree := f.subtreeOf(r.Node)
 	file := f.files.Get(number).Invalidate()
 	f.claimPrepared(r, file, size)
-	if out, ok := file.AppendKept(dst, offset, size); ok {
-		f.meter.Fallback(tree.metered(r.Node))
-		return out, 0
-	}
-	out, err := tree.hostContent(r, dst)
-	if err != nil {
-		return dst, toErrno(err)
+	out, ok := file.AppendKept(dst, offset, size)
+	if !ok {
+		content, err := tree.hostContent(r, dst)
+		if err != nil {
+			return dst, toErrno(err)
+		}
+		out = f.keep(r, file, offset, size, dst, content)
 	}
 	f.meter.Fallback(tree.metered(r.Node))
-	return f.keep(r, file, offset, size, dst, out), 0
+	return out, 0
 }
 
 // claimPrepared reports whether the reader reads the content whose length it was told, see size.

@@ -41,12 +41,11 @@ func Diskstats(dst []byte, host *procfs.Diskstats, disks []Disk, io []cgroup.Dev
 		dst = append(dst, name...)
 		values := diskValues(io, h.Device)
 		for c := range h.Columns {
-			dst = append(dst, ' ')
+			var value uint64
 			if c < diskColumns {
-				dst = appendUint(dst, values[c])
-			} else {
-				dst = append(dst, '0')
+				value = values[c]
 			}
+			dst = appendUint(append(dst, ' '), value)
 		}
 		dst = append(dst, '\n')
 	}
