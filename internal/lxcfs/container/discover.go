@@ -187,8 +187,8 @@ func (f *Finder[S]) identify(tid int, pidNS uint64) (id identity, err error) {
 // daemon's, it is the leader's cgroup without a last init.scope, in which systemd puts itself.
 //
 // In a hierarchy in which the leader is in the cgroup of the init above, the container has none of
-// its own, and gets that of the container above: it may be a sandbox without cgroups, or its runtime
-// may not use this hierarchy.
+// its own, and gets that of the container above: it may be a sandbox without cgroups, or its
+// runtime may not use this hierarchy.
 func (f *Finder[S]) setCgroup(id *identity, s *Scratch) (err error) {
 	var paths cgroup.Paths
 	if id.seen, paths, err = f.readPaths(id.leader); err != nil {
