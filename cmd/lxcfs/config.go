@@ -138,14 +138,6 @@ func (c *config) complete(ctx *cli.Context) error {
 	return nil
 }
 
-func (c *config) logNoEffect(isSet func(option string) bool) {
-	for _, option := range noEffect {
-		if isSet(option.name) {
-			c.log.Debug("option has no effect", "option", "--"+option.name, "why", option.why)
-		}
-	}
-}
-
 func (c *config) setUpLog() error {
 	var level slog.Level
 	err := level.UnmarshalText([]byte(c.logLevel))

@@ -110,7 +110,11 @@ func openForSupervisor() error {
 		return err
 	}
 	var errs []error
-	for _, file := range sharedFiles(tree) {
+	// Of the CPU directory, hold the files directly in it: a machine with many CPUs has thousands in
+	// the subdirectories.
+	isDir := func(file string) bool { return file == mounts.CPUDir }
+	shared := append(slices.DeleteFunc(probe.ListFiles(tree), isDir), probe.StatusFile)
+	for _, file := range append(shared, probe.RegularFiles(tree, mounts.CPUDir)...) {
 		open := root.OpenAt
 		if strings.HasPrefix(file, "proc/pressure/") {
 			open = root.OpenReadWriteAt
@@ -122,14 +126,6 @@ func openForSupervisor() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
-}
-
-// sharedFiles returns the paths of the files of tree that must be held. Of the CPU directory these
-// are the files directly in it: a machine with many CPUs has thousands in the subdirectories.
-func sharedFiles(tree sys.File) []string {
-	isDir := func(file string) bool { return file == mounts.CPUDir }
-	files := slices.DeleteFunc(probe.ListFiles(tree), isDir)
-	return append(append(files, probe.StatusFile), probe.RegularFiles(tree, mounts.CPUDir)...)
 }
 
 // storeHeld replaces the files that the service manager stores under heldName.

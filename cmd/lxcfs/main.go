@@ -3,7 +3,6 @@ package main
 
 import (
 	"errors"
-	"io"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -13,15 +12,11 @@ import (
 )
 
 func main() {
-	os.Exit(report(newProgram().Run(os.Args), os.Stderr))
-}
-
-// report writes the error to stderr and returns the exit code.
-func report(err error, stderr io.Writer) int {
+	err := newProgram().Run(os.Args)
 	if errors.Is(err, supervise.ErrNoStart) {
-		return cmdline.ExitFailure // the worker has logged the reason
+		os.Exit(cmdline.ExitFailure) // the worker has logged the reason
 	}
-	return cmdline.Report("lxcfs", err, stderr)
+	os.Exit(cmdline.Report("lxcfs", err, os.Stderr))
 }
 
 func newProgram() *cmdline.Program {
@@ -37,7 +32,11 @@ func newProgram() *cmdline.Program {
 			case isHolder():
 				return openForSupervisor()
 			}
-			c.logNoEffect(ctx.IsSet)
+			for _, option := range noEffect {
+				if ctx.IsSet(option.name) {
+					c.log.Debug("option has no effect", "option", "--"+option.name, "why", option.why)
+				}
+			}
 			return run(ctx.Context, c)
 		})
 	p.Description, p.Flags, p.Abbreviable = description, c.flags(), abbreviable

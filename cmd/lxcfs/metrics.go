@@ -7,11 +7,11 @@ import (
 	"log/slog"
 	"os"
 	"strconv"
+	"time"
 
 	"palisade/internal/cli/metrics"
 	"palisade/internal/linux/sys"
 	"palisade/internal/lxcfs/meter"
-	"palisade/internal/lxcfs/supervise"
 )
 
 // metricsProgram answers Prometheus. Its client library, linked into this program, would cost each
@@ -26,7 +26,7 @@ type metricsProcess struct {
 	options metrics.Options
 	log     *slog.Logger
 	meter   *meter.Meter
-	memory  sys.File // not open without metrics
+	memory  sys.File // with the counters, not open without metrics
 	spawner *sys.Spawner
 	renewed chan struct{}
 	// end ends the process and removes the socket.
@@ -60,14 +60,6 @@ func (c *config) startMetrics(ctx context.Context) *metricsProcess {
 		metrics.Retry(ctx, t.log, t.renewed, t.serve)
 	}()
 	return t
-}
-
-// files returns the memory with the counters, for workers.
-func (t *metricsProcess) files() []sys.NamedFile {
-	if !t.memory.IsOpen() {
-		return nil
-	}
-	return []sys.NamedFile{{Name: meter.FileName, File: t.memory}}
 }
 
 // renew replaces the process by one of the program on disk.
@@ -116,10 +108,51 @@ func (t *metricsProcess) serve(ctx context.Context) (err error) {
 			return fmt.Errorf("drop privileges: %w", err)
 		}
 	}
-	program := supervise.Companion{
-		Program: path, Name: metricsProgram, Spawner: t.spawner, Files: files,
-		Renewed: t.renewed, Log: t.log,
-	}
 	t.log.Info("metrics are served", "at", addresses)
-	return program.Run(ctx)
+	return t.keepRunning(ctx, path, files)
+}
+
+const (
+	// restartDelay is the pause before a program that ended is started again. The pause doubles up
+	// to maxRestartDelay, and is reset after a program has run for longer than that.
+	restartDelay    = 100 * time.Millisecond
+	maxRestartDelay = time.Minute
+)
+
+// keepRunning keeps the program running until ctx ends. It fails if the program does not start.
+func (t *metricsProcess) keepRunning(
+	ctx context.Context, path string, files []sys.NamedFile,
+) error {
+	for delay := restartDelay; ctx.Err() == nil; {
+		began := time.Now()
+		p, err := t.spawner.Start(path, []string{metricsProgram}, nil, files)
+		if err != nil {
+			return err
+		}
+		ended := make(chan *os.ProcessState, 1)
+		go func() {
+			state, _ := p.Wait() // nil if the state is unknown
+			ended <- state
+		}()
+		select {
+		case state := <-ended:
+			t.log.Warn(metricsProgram+" ended", "pid", p.Pid, "state", state)
+			if time.Since(began) > maxRestartDelay {
+				delay = restartDelay
+			}
+			select {
+			case <-ctx.Done():
+			case <-t.renewed:
+			case <-time.After(delay):
+			}
+			delay = min(2*delay, maxRestartDelay)
+		case <-t.renewed:
+			p.Kill() // has no effect if it has ended
+			<-ended
+		case <-ctx.Done():
+			p.Kill()
+			<-ended
+		}
+	}
+	return nil
 }

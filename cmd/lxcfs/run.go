@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
@@ -22,6 +21,7 @@ import (
 	"palisade/internal/linux/lockfile"
 	"palisade/internal/linux/sys"
 	"palisade/internal/lxcfs/fusedev"
+	"palisade/internal/lxcfs/meter"
 	"palisade/internal/lxcfs/supervise"
 )
 
@@ -94,9 +94,7 @@ func (c *config) newSession(ctx context.Context) (*fusedev.Session, error) {
 	if err := clearMountpoint(ctx, c.mountpoint, c.log); err != nil {
 		return nil, err
 	}
-	dev, err := fusedev.Mount(c.mountpoint, fusedev.MountOptions{
-		Source: "lxcfs", Subtype: "lxcfs", Extra: c.mountOptions,
-	})
+	dev, err := fusedev.Mount(c.mountpoint, "lxcfs", c.mountOptions...)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +120,12 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 	if err != nil {
 		return err
 	}
-	spawner, err := newSpawner()
+	// Workers read text that containers can influence: they have only the capabilities that they need.
+	spawner, err := sys.NewSpawner(
+		sys.CapSysPtrace,     // /proc/<pid>/ns, root and cgroup of any process
+		sys.CapDACReadSearch, // a container's /dev below directories that root cannot search
+		sys.CapSysAdmin,      // setns(2) to cgroup namespaces, whose root is the container's cgroup
+	)
 	if err != nil {
 		return fmt.Errorf("drop privileges: %w", err)
 	}
@@ -134,14 +137,13 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 	metricsServer := c.startMetrics(ctx)
 	defer metricsServer.end()
 	files := append(session.Files(), sys.NamedFile{Name: reopenName, File: reopen})
-	files = append(files, metricsServer.files()...)
+	if metricsServer.memory.IsOpen() {
+		files = append(files, sys.NamedFile{Name: meter.FileName, File: metricsServer.memory})
+	}
 	s := &supervise.Supervisor{
 		Spawner: spawner, Program: program, Args: os.Args, Dir: c.stateDir(), Log: c.log,
 		Files: files,
 		Meter: metricsServer.meter, Upgraded: metricsServer.renew, Answered: session.Answered(),
-		Probe: func(ctx context.Context) error {
-			return sys.ReadInChild(ctx, time.Minute, filepath.Join(c.mountpoint, mounts.ProbeTree, "proc/uptime"))
-		},
 	}
 	events := make(chan supervise.Event)
 	go c.listen(ctx, events)
@@ -173,19 +175,17 @@ func (c *config) listen(ctx context.Context, events chan<- supervise.Event) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2)
 	signal.Ignore(syscall.SIGHUP)
+	bySignal := map[os.Signal]supervise.Event{
+		syscall.SIGUSR1: supervise.Upgrade, syscall.SIGUSR2: supervise.Switch,
+	}
 	for {
-		var received os.Signal
 		select {
 		case <-ctx.Done():
-		case received = <-signals:
-		}
-		switch received {
-		case syscall.SIGUSR1:
-			events <- supervise.Upgrade
-			continue
-		case syscall.SIGUSR2:
-			events <- supervise.Switch
-			continue
+		case received := <-signals:
+			if event, ok := bySignal[received]; ok {
+				events <- event
+				continue
+			}
 		}
 		daemon.SdNotify(false, daemon.SdNotifyStopping) // only informs; an error changes nothing
 		if !c.keepMount {
@@ -205,16 +205,6 @@ func (c *config) unmount() error {
 		return err
 	}
 	return mounts.UnmountHost(mounts.Device(mount), sys.UnmountDetach)
-}
-
-// newSpawner returns a spawner of workers with no more capabilities than they need: workers read
-// text that containers can influence.
-func newSpawner() (*sys.Spawner, error) {
-	return sys.NewSpawner(
-		sys.CapSysPtrace,     // /proc/<pid>/ns, root and cgroup of any process
-		sys.CapDACReadSearch, // a container's /dev below directories that root cannot search
-		sys.CapSysAdmin,      // setns(2) to cgroup namespaces, whose root is the container's cgroup
-	)
 }
 
 // reopenName is the name of the socket by which a worker opens files for writing.

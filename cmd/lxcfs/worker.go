@@ -56,7 +56,7 @@ func work(c *config) error {
 	if err != nil {
 		return err
 	}
-	if err := worker.Ready(); err != nil {
+	if err := worker.Tell(supervise.Ready); err != nil {
 		return fmt.Errorf("notify supervisor: %w", err)
 	}
 	debug.SetGCPercent(gcPercent)
@@ -90,14 +90,14 @@ func obey(worker *supervise.Worker, filesystem *lxcfs.FS, session *fusedev.Sessi
 		case command == supervise.Toggle:
 			filesystem.ToggleVirtualisation()
 		case command == supervise.Ping && conn != nil && conn.Answers():
-			err = worker.Alive()
+			err = worker.Tell(supervise.Alive)
 		case command == supervise.Serve && conn == nil:
 			if conn, err = filesystem.Serve(session); err == nil {
 				go func() {
 					conn.Wait()
 					close(unmounted)
 				}()
-				err = worker.Serving()
+				err = worker.Tell(supervise.Serving)
 			}
 		}
 		if err != nil {

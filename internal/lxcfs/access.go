@@ -5,7 +5,6 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"palisade/internal/lxcfs/container"
 	"palisade/internal/lxcfs/fusedev"
 )
 
@@ -18,13 +17,9 @@ const (
 
 // accessMask returns the mask of access(2) for open(2) with the flags.
 func accessMask(flags uint32) uint32 {
-	switch flags & syscall.O_ACCMODE {
-	case syscall.O_RDONLY:
-		return mayRead
-	case syscall.O_WRONLY:
-		return mayWrite
-	}
-	return mayRead | mayWrite
+	// ACC_MODE() in include/linux/fs.h: O_RDONLY, O_WRONLY, O_RDWR, and all bits.
+	masks := [...]uint32{mayRead, mayWrite, mayRead | mayWrite, mayRead | mayWrite}
+	return masks[flags&syscall.O_ACCMODE]
 }
 
 // Access returns an error unless the mode of a node lets the caller access it by mask. All nodes
@@ -53,14 +48,12 @@ func (f *FS) mayAccess(r *fusedev.Request, mode, mask uint32) bool {
 	if isAllowed(mode, r.UID, r.GID, mask) {
 		return true
 	}
-	var s container.Scratch
-	return isCapable(mode, f.finder.Capabilities(r.TID, &s), mask)
+	return isCapable(mode, f.finder.Capabilities(r.TID), mask)
 }
 
 // isHostProcess reports whether the caller is the host's root, in any mount namespace.
 func (f *FS) isHostProcess(r *fusedev.Request) bool {
-	var s container.Scratch
-	return r.UID == 0 && f.finder.IsHostProcess(r.TID, &s)
+	return r.UID == 0 && f.finder.IsHostProcess(r.TID)
 }
 
 // isCapable reports whether the capabilities override the mode of a file (capabilities(7)).

@@ -72,7 +72,7 @@ func TestAccess(t *testing.T) {
 		{"a removed file", cpuDirBit | 1, user, syscall.O_RDONLY, syscall.ENOENT},
 	} {
 		r := fusedev.Request{Node: tt.node, UID: tt.uid, GID: tt.uid, TID: 1<<22 + 1}
-		if _, _, errno := f.Open(&r, tt.flags); errno != tt.want {
+		if _, errno := f.Open(&r, tt.flags); errno != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, errno, tt.want)
 		}
 	}
@@ -86,7 +86,7 @@ func TestHostSlabinfo(t *testing.T) {
 	}
 	for _, uid := range []uint32{0, 12345} {
 		r := fusedev.Request{Node: idSlabinfo, UID: uid, GID: uid, TID: 1<<22 + 1}
-		number, _, errno := f.Open(&r, syscall.O_RDONLY)
+		number, errno := f.Open(&r, syscall.O_RDONLY)
 		if errno != 0 {
 			t.Fatalf("user %d opens it: %v", uid, errno)
 		}

@@ -15,7 +15,7 @@ func TestReadsDoNotAllocate(t *testing.T) {
 		r := fusedev.Request{Node: id, TID: uint32(init)}
 		buf := make([]byte, 0, 64<<10)
 		allocs := testing.AllocsPerRun(100, func() {
-			number, _, _ := f.Open(&r, 0)
+			number, _ := f.Open(&r, 0)
 			f.Read(&r, number, 0, 4096, buf)
 			f.Release(&r, number)
 		})

@@ -20,8 +20,7 @@ type containerTree struct{ fs *FS }
 
 // isHostRoot reports whether the caller is root in the daemon's own user, pid and mount namespaces.
 func (f *FS) isHostRoot(r *fusedev.Request) bool {
-	var s container.Scratch
-	return r.UID == 0 && f.finder.IsOwn(r.TID, &s)
+	return r.UID == 0 && f.finder.IsOwn(r.TID)
 }
 
 // pin pins the process of a node. It fails with ENOENT if that has ended or is in no container.
@@ -49,15 +48,6 @@ func (t *containerTree) pinPID(pid int) (container.Process, error) {
 	}
 	p.Close()
 	return p, syscall.ENOENT
-}
-
-// lookupRoot looks up the directory containers itself.
-func (t *containerTree) lookupRoot(r *fusedev.Request, out *fuse.EntryOut) error {
-	if !t.fs.isHostRoot(r) {
-		return syscall.ENOENT
-	}
-	t.describe(idContainers, out)
-	return nil
 }
 
 func (t *containerTree) describe(id uint64, out *fuse.EntryOut) {
@@ -103,25 +93,23 @@ func (t *containerTree) entries(r *fusedev.Request) (entries []fuse.DirEntry, er
 		})
 	}
 	if n, ok := parseContainerNode(r.Node); ok {
-		for _, file := range t.fs.fixed.inDir[idProc] {
-			if !file.isDir() {
+		for _, file := range t.fs.fixed.byID {
+			if file != nil && file.parent == idProc && !file.isDir() {
 				n.file = file.id
 				add(n, file.name, file.id)
 			}
 		}
 	} else if !t.fs.off.Load() {
-		seen := make(map[int]bool)
 		for _, c := range t.fs.finder.All() {
-			if pid := c.InitPID(); !seen[pid] {
-				seen[pid] = true
-				n := containerNode{pid: pid, start: startTicks(c.Start())}
-				add(n, strconv.Itoa(pid), uint64(pid))
-			}
+			n := containerNode{pid: c.InitPID(), start: startTicks(c.Start())}
+			add(n, strconv.Itoa(n.pid), uint64(n.pid))
 			c.Release()
 		}
 	}
 	slices.SortFunc(entries, func(a, b fuse.DirEntry) int { return cmp.Compare(a.Off, b.Off) })
-	return entries, nil
+	// Several containers may have the same init.
+	isSame := func(a, b fuse.DirEntry) bool { return a.Off == b.Off }
+	return slices.CompactFunc(entries, isSame), nil
 }
 
 func (t *containerTree) attr(r *fusedev.Request, out *fuse.AttrOut) (sized bool, err error) {

@@ -73,11 +73,11 @@ func (t *cpuTree) search(id uint64) (string, error) {
 			return "", err // at ENOENT a CPU was removed
 		}
 		for _, e := range entries {
-			p := path.Join(dirs[0], e.name)
-			if t.remember(p, e.info) == id {
+			p := path.Join(dirs[0], e.Name)
+			if t.remember(p, e.Ino); e.Ino == id {
 				return p, nil
 			}
-			if e.info.IsDir() {
+			if e.Mode&syscall.S_IFMT == syscall.S_IFDIR {
 				dirs = append(dirs, p)
 			}
 		}
@@ -85,22 +85,15 @@ func (t *cpuTree) search(id uint64) (string, error) {
 	return "", syscall.ENOENT
 }
 
-// remember stores the path of a file, and returns its id in the shared tree.
-func (t *cpuTree) remember(p string, info sys.FileInfo) uint64 {
-	id := cpuDirBit | info.Inode
+// remember stores the path of a file with the id in the shared tree.
+func (t *cpuTree) remember(p string, id uint64) {
 	t.mu.Lock()
 	t.paths[id] = p
 	t.mu.Unlock()
-	return id
 }
 
-type cpuEntry struct {
-	name string
-	info sys.FileInfo
-}
-
-// list returns the entries of the directory p, sorted by name.
-func (t *cpuTree) list(p string) ([]cpuEntry, error) {
+// list returns the entries of the directory p with their ids in the shared tree, sorted by name.
+func (t *cpuTree) list(p string) ([]fuse.DirEntry, error) {
 	dir, err := t.root.OpenDirAt(p)
 	if err != nil {
 		return nil, err
@@ -111,10 +104,11 @@ func (t *cpuTree) list(p string) ([]cpuEntry, error) {
 		return nil, err
 	}
 	slices.Sort(names)
-	entries := make([]cpuEntry, 0, len(names))
+	entries := make([]fuse.DirEntry, 0, len(names))
 	for _, name := range names {
 		if info, err := dir.StatAt(name); err == nil && name != throttleDir {
-			entries = append(entries, cpuEntry{name, info})
+			entries = append(entries,
+				fuse.DirEntry{Name: name, Mode: info.Mode, Ino: cpuDirBit | info.Inode})
 		}
 	}
 	return entries, nil
@@ -134,8 +128,9 @@ func (t *cpuTree) lookup(r *fusedev.Request, name string, out *fuse.EntryOut) er
 	}
 	host, valid := name, cpuValid
 	if differsByReader(dir, name) {
-		valid = 0
-		t.withCPUs(r.TID, func(cpus *view.CPUs) { host = toHost(dir, name, cpus) })
+		rd := t.fs.getReader(r.TID)
+		defer t.fs.putReader(rd)
+		host, valid = toHost(dir, name, rd.visibleCPUs()), 0
 	}
 	if host == "" {
 		return syscall.ENOENT
@@ -146,7 +141,8 @@ func (t *cpuTree) lookup(r *fusedev.Request, name string, out *fuse.EntryOut) er
 		return err
 	}
 	tree, _ := splitNode(r.Node)
-	base := t.remember(p, info)
+	base := cpuDirBit | info.Inode
+	t.remember(p, base)
 	if out.NodeId, err = tree.node(base); err != nil {
 		return err
 	}
@@ -163,18 +159,16 @@ func (t *cpuTree) entries(r *fusedev.Request) (entries []fuse.DirEntry, err erro
 		return nil, err
 	}
 	host, err := t.list(dir)
-	add := func(cpus *view.CPUs) {
-		for _, e := range host {
-			if name := toReader(dir, e.name, cpus); name != "" {
-				entries = append(entries,
-					fuse.DirEntry{Name: name, Mode: e.info.Mode, Ino: cpuDirBit | e.info.Inode})
-			}
-		}
+	var cpus *view.CPUs
+	if slices.ContainsFunc(host, func(e fuse.DirEntry) bool { return differsByReader(dir, e.Name) }) {
+		rd := t.fs.getReader(r.TID)
+		defer t.fs.putReader(rd)
+		cpus = rd.visibleCPUs()
 	}
-	if slices.ContainsFunc(host, func(e cpuEntry) bool { return differsByReader(dir, e.name) }) {
-		t.withCPUs(r.TID, add)
-	} else {
-		add(nil)
+	for _, e := range host {
+		if e.Name = toReader(dir, e.Name, cpus); e.Name != "" {
+			entries = append(entries, e)
+		}
 	}
 	return entries, err
 }
@@ -251,18 +245,15 @@ func (t *cpuTree) readlink(id uint64) ([]byte, error) {
 	return t.root.ReadlinkAt(append([]byte(p), 0), make([]byte, syscall.PathMax))
 }
 
-// withCPUs calls use with the CPUs that the thread's container sees, or with nil if the thread gets
-// the host's view.
-func (t *cpuTree) withCPUs(tid uint32, use func(*view.CPUs)) {
-	rd := t.fs.getReader(tid)
-	defer t.fs.putReader(rd)
-	rd.file = meter.CPUOther
-	read := func(rd *reader, dst []byte) ([]byte, error) { return dst, rd.readCPUs() }
-	if _, ok := rd.renderFor("cpu", read, nil); ok {
-		use(&rd.cpus)
-	} else {
-		use(nil)
+// visibleCPUs returns the CPUs that the reader's container sees, or nil if the reader gets the
+// host's view. They are valid until putReader.
+func (r *reader) visibleCPUs() *view.CPUs {
+	r.file = meter.CPUOther
+	read := func(r *reader, dst []byte) ([]byte, error) { return dst, r.readCPUs() }
+	if _, ok := r.renderFor("cpu", read, nil); ok {
+		return &r.cpus
 	}
+	return nil
 }
 
 // cpuNumber returns the number of the CPU whose directory has the name: 12 for "cpu12".

@@ -61,7 +61,7 @@ func TestThrottleIsHidden(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.root.Close()
-	if entries, err := d.list("cpu0"); err != nil || len(entries) != 1 || entries[0].name != "topology" {
+	if entries, err := d.list("cpu0"); err != nil || len(entries) != 1 || entries[0].Name != "topology" {
 		t.Errorf("cpu0 has %v, %v", entries, err)
 	}
 	if _, err := d.stat("cpu0/thermal_throttle"); !errors.Is(err, syscall.ENOENT) {

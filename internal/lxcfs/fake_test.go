@@ -100,7 +100,7 @@ func newFake(t *testing.T) (f *FS, h *fakehost.Host, init int) {
 func readFake(t *testing.T, f *FS, id uint64, tid int) string {
 	t.Helper()
 	r := fusedev.Request{Node: id, TID: uint32(tid)}
-	number, _, errno := f.Open(&r, syscall.O_RDONLY)
+	number, errno := f.Open(&r, syscall.O_RDONLY)
 	if errno != 0 {
 		t.Fatalf("open node %#x: %v", id, errno)
 	}
@@ -367,7 +367,7 @@ func TestContainerTriggers(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := fusedev.Request{Node: idPressureMemory, TID: uint32(init), UID: 1000}
-	number, _, errno := f.Open(&r, syscall.O_RDWR)
+	number, errno := f.Open(&r, syscall.O_RDWR)
 	if errno != 0 {
 		t.Fatal(errno)
 	}

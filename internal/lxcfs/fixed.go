@@ -3,7 +3,6 @@ package lxcfs
 import (
 	"encoding/json"
 	"os"
-	"slices"
 	"syscall"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"palisade/internal/cli/version"
 	"palisade/internal/inject/mounts"
 	"palisade/internal/inject/probe"
+	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
 	"palisade/internal/lxcfs/fusedev"
 	"palisade/internal/lxcfs/meter"
@@ -41,6 +41,7 @@ const (
 	idCPUDir
 	idStatus
 	idPrivate
+	numNodes
 )
 
 const (
@@ -66,8 +67,6 @@ type node struct {
 	render renderFunc
 	// own renders the content for readers of the host if host is "".
 	own func(f *FS, dst []byte) ([]byte, error)
-	// psi is true for a file that accepts pressure triggers.
-	psi bool
 	// file is the file as which the meter counts it.
 	file meter.File
 }
@@ -78,10 +77,10 @@ func dir(id, parent uint64, name string) node {
 	return node{id: id, parent: parent, name: name, mode: syscall.S_IFDIR | 0o555}
 }
 
-func file(id uint64, file meter.File, name string, render renderFunc) node {
+func file(id uint64, file meter.File, render renderFunc) node {
 	return node{
-		id: id, parent: idProc, name: name, mode: syscall.S_IFREG | 0o444, host: name,
-		render: render, file: file,
+		id: id, parent: idProc, name: file.String(), mode: syscall.S_IFREG | 0o444,
+		host: file.String(), render: render, file: file,
 	}
 }
 
@@ -89,14 +88,14 @@ func file(id uint64, file meter.File, name string, render renderFunc) node {
 func pressure(id uint64, file meter.File, resource string) node {
 	return node{
 		id: id, parent: idPressure, name: resource, mode: syscall.S_IFREG | 0o666,
-		host: "pressure/" + resource, render: renderPressure(resource), psi: true, file: file,
+		host: file.String(), render: renderPressure(resource), file: file,
 	}
 }
 
 // nodes returns the fixed tree.
 func nodes() []node {
 	// The host's slabinfo is only for root. A container's says nothing about the host.
-	slabinfo := file(idSlabinfo, meter.Slabinfo, "slabinfo", renderSlabinfo)
+	slabinfo := file(idSlabinfo, meter.Slabinfo, renderSlabinfo)
 	slabinfo.hostMode, slabinfo.hidden = syscall.S_IFREG|0o400, view.Slabinfo(nil, nil)
 	// Every caller can look up the directory of the private trees: if a lookup failed with ENOENT
 	// once, the kernel would unmount the mounts on all files below it, in all containers
@@ -104,17 +103,17 @@ func nodes() []node {
 	private := dir(idPrivate, idRoot, mounts.PrivateDir)
 	private.mode = syscall.S_IFDIR | 0o700
 	return []node{
-		dir(idRoot, idRoot, ""),
+		dir(idRoot, 0, ""),
 		private,
 		dir(idProc, idRoot, "proc"),
-		file(idCpuinfo, meter.Cpuinfo, "cpuinfo", renderCpuinfo),
-		file(idMeminfo, meter.Meminfo, "meminfo", renderMeminfo),
-		file(idStat, meter.Stat, "stat", renderStat),
-		file(idUptime, meter.Uptime, "uptime", renderUptime),
-		file(idSwaps, meter.Swaps, "swaps", renderSwaps),
-		file(idDiskstats, meter.Diskstats, "diskstats", renderDiskstats),
-		file(idPartitions, meter.Partitions, "partitions", renderPartitions),
-		file(idLoadavg, meter.Loadavg, "loadavg", renderLoadavg),
+		file(idCpuinfo, meter.Cpuinfo, withHost((*procfs.FS).Cpuinfo, renderCpuinfo)),
+		file(idMeminfo, meter.Meminfo, withHost((*procfs.FS).Meminfo, renderMeminfo)),
+		file(idStat, meter.Stat, withHost((*procfs.FS).Stat, renderStat)),
+		file(idUptime, meter.Uptime, renderUptime),
+		file(idSwaps, meter.Swaps, withHost((*procfs.FS).Swaps, renderSwaps)),
+		file(idDiskstats, meter.Diskstats, withHost((*procfs.FS).Diskstats, renderDiskstats)),
+		file(idPartitions, meter.Partitions, withHost((*procfs.FS).Partitions, renderPartitions)),
+		file(idLoadavg, meter.Loadavg, renderLoadavg),
 		slabinfo,
 		dir(idPressure, idProc, "pressure"),
 		pressure(idPressureCPU, meter.PressureCPU, "cpu"),
@@ -138,49 +137,53 @@ func renderNothing(_ *reader, dst []byte) ([]byte, error) { return dst, nil }
 func (f *FS) status(dst []byte) ([]byte, error) {
 	text, err := json.Marshal(probe.Status{
 		PID: os.Getppid(), Worker: os.Getpid(), Version: version.String(),
-		Uptime: (sys.SinceBoot() - f.started).Seconds(), Containers: f.finder.Len(), IsOff: f.off.Load(),
+		Uptime: f.clock().Seconds(), Containers: f.finder.Len(), IsOff: f.off.Load(),
 	})
 	return append(append(dst, text...), '\n'), err
 }
 
 // fixedTree has the nodes that are the same for all readers, in the shared and the private trees.
 type fixedTree struct {
-	fs    *FS
-	byID  map[uint64]*node
-	inDir map[uint64][]*node
+	fs   *FS
+	byID [numNodes]*node
 }
 
 // newFixedTree returns the tree of the nodes that exist on this host.
 func newFixedTree(f *FS, exists func(*node) bool) *fixedTree {
-	t := &fixedTree{fs: f, byID: make(map[uint64]*node), inDir: make(map[uint64][]*node)}
+	t := &fixedTree{fs: f}
 	for _, n := range nodes() {
 		if exists(&n) {
 			t.byID[n.id] = &n
-			if n.id != idRoot {
-				t.inDir[n.parent] = append(t.inDir[n.parent], &n)
-			}
 		}
 	}
 	return t
 }
 
 // node returns the node with the id, in the shared or a private tree, or nil.
-func (t *fixedTree) node(id uint64) *node { return t.byID[sharedNode(id)] }
+func (t *fixedTree) node(id uint64) *node {
+	if base := sharedNode(id); base < numNodes {
+		return t.byID[base]
+	}
+	return nil
+}
 
-// acceptsTriggers reports whether the node is a pressure file.
-func (t *fixedTree) acceptsTriggers(id uint64) bool {
-	n := t.node(id)
-	return n != nil && n.psi
+// pressureNode is node for pressure files, which accept triggers; others are nil.
+func (t *fixedTree) pressureNode(id uint64) *node {
+	if n := t.node(id); n != nil && n.parent == idPressure {
+		return n
+	}
+	return nil
 }
 
 // child returns the node with the name in the directory parent, or nil.
 func (t *fixedTree) child(parent uint64, name string) *node {
 	tree, base := splitNode(parent)
-	i := slices.IndexFunc(t.inDir[base], func(n *node) bool { return n.name == name })
-	if i < 0 || t.inDir[base][i].id == idPrivate && tree != sharedTree {
-		return nil
+	for _, n := range t.byID {
+		if n != nil && n.parent == base && n.name == name && (n.id != idPrivate || tree == sharedTree) {
+			return n
+		}
 	}
-	return t.inDir[base][i]
+	return nil
 }
 
 // lookup finds a node. In a private tree only the host's root gets an entry, which the kernel must
@@ -192,8 +195,9 @@ func (t *fixedTree) lookup(r *fusedev.Request, name string, out *fuse.EntryOut) 
 	n := t.child(r.Node, name)
 	switch r.Node {
 	case idRoot:
-		if name == probe.ContainersDir {
-			return t.fs.containers.lookupRoot(r, out)
+		if name == probe.ContainersDir && t.fs.isHostRoot(r) {
+			t.fs.containers.describe(idContainers, out)
+			return nil
 		}
 	case idPrivate:
 		var ok bool
@@ -221,8 +225,8 @@ func (t *fixedTree) lookup(r *fusedev.Request, name string, out *fuse.EntryOut) 
 
 // entries lists a directory. Private trees are not listed.
 func (t *fixedTree) entries(r *fusedev.Request) (entries []fuse.DirEntry, err error) {
-	for _, n := range t.inDir[sharedNode(r.Node)] {
-		if n.id != idPrivate {
+	for _, n := range t.byID {
+		if n != nil && n.parent == sharedNode(r.Node) && n.id != idPrivate {
 			entries = append(entries, fuse.DirEntry{Name: n.name, Mode: n.mode, Ino: n.id})
 		}
 	}
@@ -246,7 +250,7 @@ func (t *fixedTree) attr(r *fusedev.Request, out *fuse.AttrOut) (sized bool, err
 
 // attrValid returns the time for which the kernel may cache the attributes of a node.
 func (t *fixedTree) attrValid(n *node) time.Duration {
-	if n.isDir() || t.fs.fixedSizes {
+	if n.isDir() {
 		return fixedValid
 	}
 	return 0

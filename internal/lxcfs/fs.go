@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
+
 	"palisade/internal/linux/cgroup"
 	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
@@ -43,11 +45,10 @@ type Options struct {
 
 // FS is the file system. Its methods for requests are called concurrently.
 type FS struct {
-	opts    Options
-	started time.Duration // since boot
-	made    time.Time
-	log     *limitedLog
-	meter   *meter.Meter
+	opts  Options
+	made  time.Time
+	log   *limitedLog
+	meter *meter.Meter
 
 	proc    sys.File
 	host    *procfs.FS
@@ -65,9 +66,6 @@ type FS struct {
 	readers  sync.Pool
 	// off is true while all readers get the host's files.
 	off atomic.Bool
-	// fixedSizes makes all files fileSize bytes long: where the kernel checks modes itself, it would
-	// ask for the size at each open(2).
-	fixedSizes bool
 	// keepSize is fusedev.Conn.KeepCachedSize.
 	keepSize func(node uint64) error
 	// psi is true if the kernel has pressure files for cgroups.
@@ -77,7 +75,7 @@ type FS struct {
 // New returns the file system of this host.
 func New(opts Options) (*FS, error) {
 	f := &FS{
-		opts: opts, started: sys.SinceBoot(), made: time.Now(),
+		opts: opts, made: time.Now(),
 		log: newLimitedLog(opts.Log), meter: opts.Meter, files: openfile.NewTable(),
 		kept: new(persist.File),
 	}
@@ -99,9 +97,8 @@ func New(opts Options) (*FS, error) {
 	if f.cpus, err = openCPUTree(f, opts.SysRoot); err != nil {
 		return nil, err
 	}
-	f.finder, err = container.NewFinder[containerState](f.cgroups, container.Options{
-		Proc: opts.ProcRoot, Known: &f.meter.Containers, Log: opts.Log,
-	})
+	f.finder, err = container.NewFinder[containerState](
+		f.cgroups, f.proc, &f.meter.Containers, opts.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +111,7 @@ func New(opts Options) (*FS, error) {
 	}
 	f.psi = f.cgroups.HasV2() && f.onHost("pressure/memory")
 	f.fixed = newFixedTree(f, func(n *node) bool {
-		if n.psi || n.id == idPressure {
+		if n.parent == idPressure || n.id == idPressure {
 			return f.psi
 		}
 		return n.host == "" || f.onHost(n.host)
@@ -128,20 +125,18 @@ func (f *FS) clock() time.Duration { return time.Since(f.made) }
 // Serve restores what an earlier worker has kept, and answers the session's requests until the
 // returned Conn ends. It confines the process to what that needs (seccomp).
 func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
-	conn, err := fusedev.NewConn(session, f, newMeta(f))
+	conn, err := fusedev.NewConn(session, f, newMeta(f), &f.meter.Requests)
 	if err != nil {
 		return nil, err
 	}
 	f.kept = persist.Open(f.opts.StateFile, possibleCPUs(f.host), f.isRunning, f.opts.Log)
 	f.files.Restore(&f.kept.Reads)
-	f.fixedSizes = session.KernelChecksAccess()
 	f.keepSize = conn.KeepCachedSize
 	f.triggers.notify = conn.NotifyPoll
 	if err := sys.ConfineToReading(); err != nil {
 		f.opts.Log.Warn("worker not confined", "err", err)
 	}
 	f.meter.Begin()
-	conn.CountRequests(&f.meter.Requests)
 	f.restoreTriggers()
 	go f.triggers.run(f.opts.Log)
 	if f.opts.Loadavg {
@@ -155,12 +150,12 @@ func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
 func (f *FS) ToggleVirtualisation() { f.off.Store(!f.off.Load()) }
 
 // Open opens a file if its mode allows it. Only pressure files can be written.
-func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, uint32, syscall.Errno) {
-	if flags&syscall.O_ACCMODE != syscall.O_RDONLY && !f.fixed.acceptsTriggers(r.Node) {
-		return 0, 0, syscall.EACCES
+func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, syscall.Errno) {
+	if flags&syscall.O_ACCMODE != syscall.O_RDONLY && f.fixed.pressureNode(r.Node) == nil {
+		return 0, syscall.EACCES
 	}
 	if errno := f.Access(r, accessMask(flags)); errno != 0 {
-		return 0, 0, errno
+		return 0, errno
 	}
 	number := f.files.Add(r.Node, r.TID, nil)
 	if number == 0 {
@@ -168,7 +163,7 @@ func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, uint32, syscall.Err
 		number = f.files.Add(r.Node, r.TID, principal)
 		principal.Release()
 	}
-	return number, fusedev.OpenDirectIO | fusedev.OpenNoFlush, 0
+	return number, 0
 }
 
 // Read reads a file: its content is made when it is read from its start, and kept for later
@@ -207,16 +202,16 @@ func (f *FS) Rescue(
 	tree := f.subtreeOf(r.Node)
 	file := f.files.Get(number).Invalidate()
 	f.claimPrepared(r, file, size)
-	if out, ok := file.AppendKept(dst, offset, size); ok {
-		f.meter.Fallback(tree.metered(r.Node))
-		return out, 0
-	}
-	out, err := tree.hostContent(r, dst)
-	if err != nil {
-		return dst, toErrno(err)
+	out, ok := file.AppendKept(dst, offset, size)
+	if !ok {
+		content, err := tree.hostContent(r, dst)
+		if err != nil {
+			return dst, toErrno(err)
+		}
+		out = f.keep(r, file, offset, size, dst, content)
 	}
 	f.meter.Fallback(tree.metered(r.Node))
-	return f.keep(r, file, offset, size, dst, out), 0
+	return out, 0
 }
 
 // claimPrepared reports whether the reader reads the content whose length it was told, see size.
@@ -256,4 +251,81 @@ func toErrno(err error) syscall.Errno {
 		return syscall.EIO
 	}
 	return errno
+}
+
+// subtree is a part of the served tree. The three parts differ in where their nodes come from: a
+// table (fixedTree), the host's sysfs (cpuTree), and processes (containerTree). The id of a node
+// says in which part it is.
+type subtree interface {
+	// lookup describes the entry name of the directory r.Node.
+	lookup(r *fusedev.Request, name string, out *fuse.EntryOut) error
+	// entries lists the directory r.Node, without "." and "..". An entry has its position in Off,
+	// or 0 if that follows from its index.
+	entries(r *fusedev.Request) ([]fuse.DirEntry, error)
+	// attr describes r.Node, with a size that does not depend on the reader. It returns true if the
+	// size should be the length of the reader's content.
+	attr(r *fusedev.Request, out *fuse.AttrOut) (sized bool, err error)
+	// render appends the content of the file r.Node for its reader.
+	render(rd *reader, r *fusedev.Request, dst []byte) ([]byte, error)
+	// hostContent appends the content that a reader of the host gets.
+	hostContent(r *fusedev.Request, dst []byte) ([]byte, error)
+	// metered returns the file as which a node is counted.
+	metered(id uint64) meter.File
+}
+
+func (f *FS) subtreeOf(id uint64) subtree {
+	switch {
+	case isContainers(id):
+		return &f.containers
+	case isCPUDir(id):
+		return f.cpus
+	}
+	return f.fixed
+}
+
+// subtree returns the part of the tree that has the request's node. The directory containers exists
+// only for the host's root, also if another process gets an open file of it.
+func (f *FS) subtree(r *fusedev.Request) (subtree, error) {
+	if isContainers(r.Node) && !f.isHostRoot(r) {
+		return nil, syscall.ENOENT
+	}
+	return f.subtreeOf(r.Node), nil
+}
+
+// logInterval is the minimum interval between log lines of one kind: readers can provoke any number
+// of errors.
+const logInterval = time.Minute
+
+// limitedLog logs errors of requests, each kind at most once in logInterval, with the number of
+// those that were not logged.
+type limitedLog struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	kinds map[string]errorKind
+}
+
+type errorKind struct {
+	last    time.Time
+	skipped int
+}
+
+func newLimitedLog(log *slog.Logger) *limitedLog {
+	return &limitedLog{log: log, kinds: make(map[string]errorKind)}
+}
+
+// Error logs err with the message. There must be few kinds.
+func (l *limitedLog) Error(kind, message string, err error) {
+	l.mu.Lock()
+	k := l.kinds[kind]
+	isLogged := time.Since(k.last) >= logInterval
+	if isLogged {
+		l.kinds[kind] = errorKind{last: time.Now()}
+	} else {
+		l.kinds[kind] = errorKind{k.last, k.skipped + 1}
+	}
+	l.mu.Unlock()
+	if isLogged { // without the lock: it may block
+		l.log.Error(message, "err", err, "more_since_last", k.skipped)
+	}
 }

@@ -119,11 +119,8 @@ func parseContainerNode(id uint64) (containerNode, bool) {
 
 // parsePID parses the name of a container's directory: a pid as the kernel formats it.
 func parsePID(name string) (int, bool) {
-	if name == "" || name[0] < '1' || name[0] > '9' { // no sign or leading zero
-		return 0, false
-	}
 	pid, err := strconv.ParseUint(name, 10, nodePIDBits)
-	return int(pid), err == nil
+	return int(pid), err == nil && name[0] != '0'
 }
 
 // startTicks returns a start time since boot as in containerNode.

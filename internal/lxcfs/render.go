@@ -19,6 +19,19 @@ import (
 // renderFunc appends the content of a file for the reader's container to dst.
 type renderFunc func(r *reader, dst []byte) ([]byte, error)
 
+// withHost returns a renderFunc that calls render with the host's file.
+func withHost[T any](
+	get func(*procfs.FS) (*T, error), render func(r *reader, dst []byte, host *T) ([]byte, error),
+) renderFunc {
+	return func(r *reader, dst []byte) ([]byte, error) {
+		host, err := get(r.fs.host)
+		if err != nil {
+			return dst, err
+		}
+		return render(r, dst, host)
+	}
+}
+
 // reader is the reader of a file, and the buffers for the stats of its container. It is reused.
 type reader struct {
 	fs  *FS
@@ -97,16 +110,11 @@ func (r *reader) renderFor(name string, render renderFunc, dst []byte) ([]byte, 
 	}
 	// A cgroup without the controller is the root, or is not limited by it.
 	if err != nil && !errors.Is(err, errHostContent) && !errors.Is(err, cgroup.ErrNoController) {
-		f.logFallback(r.file, name, kind, err)
+		f.log.Error(name, "the host's "+name+" is shown to a container", err)
+		f.meter.Fallback(r.file)
+		f.meter.Error(kind)
 	}
 	return dst, false
-}
-
-// logFallback records that a container is shown the host's file.
-func (f *FS) logFallback(file meter.File, name string, kind meter.ErrorKind, err error) {
-	f.log.Error(name, "the host's "+name+" is shown to a container", err)
-	f.meter.Fallback(file)
-	f.meter.Error(kind)
 }
 
 // isGone reports whether err is that of a removed cgroup.
@@ -176,22 +184,14 @@ func (r *reader) readMemory() (sys.Sysinfo, error) {
 	return total, r.c.Group.Memory(&r.mem, swap, &r.files)
 }
 
-func renderCpuinfo(r *reader, dst []byte) ([]byte, error) {
-	host, err := r.fs.host.Cpuinfo()
-	if err == nil {
-		err = r.readCPUs()
-	}
-	if err != nil {
+func renderCpuinfo(r *reader, dst []byte, host *procfs.Cpuinfo) ([]byte, error) {
+	if err := r.readCPUs(); err != nil {
 		return dst, err
 	}
 	return view.Cpuinfo(dst, host, &r.cpus), nil
 }
 
-func renderMeminfo(r *reader, dst []byte) ([]byte, error) {
-	host, err := r.fs.host.Meminfo()
-	if err != nil {
-		return dst, err
-	}
+func renderMeminfo(r *reader, dst []byte, host *procfs.Meminfo) ([]byte, error) {
 	total, err := r.readMemory()
 	if err == nil && host.Values[procfs.MemHugetlb] > 0 {
 		err = r.c.Group.HugePages(&r.mem, &r.files)
@@ -202,11 +202,7 @@ func renderMeminfo(r *reader, dst []byte) ([]byte, error) {
 	return view.Meminfo(dst, host, total, &r.mem, r.fs.opts.Memory), nil
 }
 
-func renderSwaps(r *reader, dst []byte) ([]byte, error) {
-	host, err := r.fs.host.Swaps()
-	if err != nil {
-		return dst, err
-	}
+func renderSwaps(r *reader, dst []byte, host *procfs.Swaps) ([]byte, error) {
 	total, err := r.readMemory()
 	if err != nil {
 		return dst, err
@@ -214,12 +210,8 @@ func renderSwaps(r *reader, dst []byte) ([]byte, error) {
 	return view.Swaps(dst, host, total, &r.mem, r.fs.opts.Memory), nil
 }
 
-func renderStat(r *reader, dst []byte) ([]byte, error) {
-	host, err := r.fs.host.Stat()
-	if err == nil {
-		err = r.readTimes()
-	}
-	if err != nil {
+func renderStat(r *reader, dst []byte, host *procfs.Stat) ([]byte, error) {
+	if err := r.readTimes(); err != nil {
 		return dst, err
 	}
 	tasks, err := r.shownTasks()
@@ -277,11 +269,7 @@ func (r *reader) disks() ([]view.Disk, error) {
 	return r.fs.disks.Disks(r.c, &r.fs.stateOf(r.c).disks)
 }
 
-func renderDiskstats(r *reader, dst []byte) ([]byte, error) {
-	host, err := r.fs.host.Diskstats()
-	if err != nil {
-		return dst, err
-	}
+func renderDiskstats(r *reader, dst []byte, host *procfs.Diskstats) ([]byte, error) {
 	disks, err := r.disks()
 	if err != nil {
 		return dst, err
@@ -292,11 +280,7 @@ func renderDiskstats(r *reader, dst []byte) ([]byte, error) {
 	return view.Diskstats(dst, host, disks, r.io), nil
 }
 
-func renderPartitions(r *reader, dst []byte) ([]byte, error) {
-	host, err := r.fs.host.Partitions()
-	if err != nil {
-		return dst, err
-	}
+func renderPartitions(r *reader, dst []byte, host *procfs.Partitions) ([]byte, error) {
 	disks, err := r.disks()
 	if err != nil {
 		return dst, err

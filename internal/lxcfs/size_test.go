@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -56,7 +55,7 @@ func lengthRead(t *testing.T, f *FS, tid uint32, number uint64) uint64 {
 
 func opened(t *testing.T, f *FS, tid uint32) uint64 {
 	t.Helper()
-	number, _, errno := f.Open(&fusedev.Request{Node: idLoadavg, TID: tid}, syscall.O_RDONLY)
+	number, errno := f.Open(&fusedev.Request{Node: idLoadavg, TID: tid}, syscall.O_RDONLY)
 	if errno != 0 {
 		t.Fatalf("open: %v", errno)
 	}
@@ -170,16 +169,6 @@ func TestSize(t *testing.T) {
 		f.keepSize = func(node uint64) error { kept = node; return nil }
 		if got := sizeOf(t, f, self); got != 0 || kept != idLoadavg {
 			t.Errorf("size %d, the kernel keeps that of node %d", got, kept)
-		}
-	})
-	t.Run("on a mount whose modes the kernel checks", func(t *testing.T) {
-		f, _ := newSized(t)
-		f.fixedSizes = true
-		var out fuse.AttrOut
-		in := fuse.GetAttrIn{InHeader: fuse.InHeader{NodeId: idLoadavg}}
-		status := newMeta(f).GetAttr(nil, &in, &out)
-		if !status.Ok() || out.Size != fileSize || out.Timeout() != 24*time.Hour {
-			t.Errorf("%v: size %d, valid for %v", status, out.Size, out.Timeout())
 		}
 	})
 }

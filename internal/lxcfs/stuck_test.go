@@ -59,7 +59,7 @@ func TestStuckReadOfClosedFile(t *testing.T) {
 	f, reads, began, resume := newStuck(t)
 	request := fusedev.Request{Node: idLoadavg}
 	open := func() uint64 {
-		number, _, errno := f.Open(&request, syscall.O_RDONLY)
+		number, errno := f.Open(&request, syscall.O_RDONLY)
 		if errno != 0 || number == 0 {
 			t.Fatalf("open: %d, %v", number, errno)
 		}

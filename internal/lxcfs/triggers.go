@@ -11,7 +11,6 @@ import (
 	"palisade/internal/linux/sys"
 	"palisade/internal/lxcfs/container"
 	"palisade/internal/lxcfs/fusedev"
-	"palisade/internal/lxcfs/openfile"
 	"palisade/internal/lxcfs/persist"
 )
 
@@ -42,8 +41,6 @@ type trigger struct {
 	isRestored bool
 }
 
-var _ openfile.Attachment = (*trigger)(nil)
-
 // triggers waits for the events of all triggers, and notifies the kernel.
 type triggers struct {
 	poller *sys.Poller
@@ -69,8 +66,8 @@ func newTriggers(reopen sys.File, count *atomic.Uint64) (*triggers, error) {
 
 // writeTrigger sets the trigger that a reader writes to a pressure file, on that of its own cgroup.
 func (f *FS) writeTrigger(r *fusedev.Request, number uint64, text []byte) error {
-	n := f.fixed.node(r.Node)
-	if n == nil || !n.psi {
+	n := f.fixed.pressureNode(r.Node)
+	if n == nil {
 		return syscall.EBADF
 	}
 	file := f.files.Get(number)
@@ -91,8 +88,7 @@ func (f *FS) writeTrigger(r *fusedev.Request, number uint64, text []byte) error 
 		}
 		return syscall.EBUSY
 	}
-	var s container.Scratch
-	c, err := f.find(r.TID, &s)
+	c, err := f.find(r.TID, new(container.Scratch))
 	if err != nil {
 		return err
 	}
@@ -164,8 +160,8 @@ func (f *FS) setTrigger(tr *trigger, c *knownContainer, n *node) (err error) {
 // return POLLERR.
 func (f *FS) restoreTriggers() {
 	for _, record := range f.kept.Triggers.All() {
-		n := f.fixed.node(record.Node)
-		if n == nil || !n.psi {
+		n := f.fixed.pressureNode(record.Node)
+		if n == nil {
 			record.Number.Store(0)
 			continue
 		}
@@ -183,26 +179,19 @@ func (f *FS) restoreTriggers() {
 
 // restoreTrigger sets one of them for its container. Which user of the host has set it is unknown.
 func (f *FS) restoreTrigger(tr *trigger, n *node) error {
-	key := tr.record.Key
-	if key == (persist.Key{}) {
-		tr.principal = &unknownPrincipal
-		f.triggers.quota.Add(tr.principal)
-		return f.setTrigger(tr, nil, n)
+	var c *knownContainer
+	tr.principal = &unknownPrincipal
+	if key := tr.record.Key; key != (persist.Key{}) {
+		var err error
+		if c, err = f.finder.Find(uint32(key.PID), new(container.Scratch)); c != nil {
+			defer c.Release()
+		}
+		if err != nil || c == nil || keyOf(c) != key {
+			return syscall.ESRCH
+		}
+		tr.principal = f.finder.Principal(uint32(key.PID), 0)
+		defer tr.principal.Release() // the quota holds it
 	}
-	var s container.Scratch
-	c, err := f.finder.Find(uint32(key.PID), &s)
-	if err != nil {
-		return err
-	}
-	if c == nil {
-		return syscall.ESRCH
-	}
-	defer c.Release()
-	if keyOf(c) != key {
-		return syscall.ESRCH
-	}
-	tr.principal = f.finder.Principal(uint32(key.PID), 0)
-	defer tr.principal.Release() // the quota holds it
 	f.triggers.quota.Add(tr.principal)
 	return f.setTrigger(tr, c, n)
 }
@@ -274,7 +263,7 @@ func (f *FS) Poll(
 	if !f.psi {
 		return 0, syscall.ENOSYS
 	}
-	if !f.fixed.acceptsTriggers(r.Node) {
+	if f.fixed.pressureNode(r.Node) == nil {
 		return sys.EventReadable, 0
 	}
 	file := f.files.Get(number)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,7 +27,7 @@ func mountFloor(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	dev, err := fusedev.Mount(dir, fusedev.MountOptions{Source: "floor", Subtype: "floor"})
+	dev, err := fusedev.Mount(dir, "floor")
 	if err != nil {
 		return err
 	}
@@ -34,7 +35,8 @@ func mountFloor(dir string) error {
 	if err != nil {
 		return errors.Join(err, sys.Unmount(dir, sys.UnmountDetach))
 	}
-	conn, err := fusedev.NewConn(session, floor{}, floorTree{fuse.NewDefaultRawFileSystem()})
+	names := floorTree{fuse.NewDefaultRawFileSystem()}
+	conn, err := fusedev.NewConn(session, floor{}, names, new(atomic.Uint64))
 	if err != nil {
 		return errors.Join(err, sys.Unmount(dir, sys.UnmountDetach))
 	}
@@ -42,9 +44,7 @@ func mountFloor(dir string) error {
 	return nil
 }
 
-func (floor) Open(*fusedev.Request, uint32) (uint64, uint32, syscall.Errno) {
-	return 1, fusedev.OpenDirectIO | fusedev.OpenNoFlush, 0
-}
+func (floor) Open(*fusedev.Request, uint32) (uint64, syscall.Errno) { return 1, 0 }
 
 func (floor) Read(_ *fusedev.Request, _, offset uint64, _ int, dst []byte) ([]byte, syscall.Errno) {
 	if offset > 0 {

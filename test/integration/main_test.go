@@ -11,9 +11,11 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"palisade/internal/linux/cgroup"
+	"palisade/internal/linux/sys"
 	"palisade/internal/lxcfs/container"
 	"palisade/test/ctr"
 )
@@ -51,8 +53,12 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
+	proc, err := sys.OpenDir("/proc")
+	if err != nil {
+		return nil, err
+	}
 	shared.finder, err = container.NewFinder[int](
-		cgroups, container.Options{Log: slog.New(slog.DiscardHandler)})
+		cgroups, proc, new(atomic.Uint64), slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}

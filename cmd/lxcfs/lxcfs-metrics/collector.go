@@ -31,16 +31,8 @@ var (
 // collector exports the counters of a Meter.
 type collector struct{ meter *meter.Meter }
 
-var _ prometheus.Collector = collector{}
-
 // Describe implements prometheus.Collector.
-func (collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
-		requests, reads, fallbacks, errorCount, containers, triggers, replaced, workerUp,
-	} {
-		out <- d
-	}
-}
+func (c collector) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, out) }
 
 // Collect sends the counters, or an invalid metric, which makes the scrape fail, if a worker of
 // another version counts.

@@ -3,6 +3,7 @@
 package account
 
 import (
+	"math"
 	"math/bits"
 	"slices"
 	"time"
@@ -21,13 +22,8 @@ const minReset = uint64(time.Second)
 // CPUTime is the time of a CPU that the container sees, since the container started, in
 // nanoseconds.
 type CPUTime struct {
-	User, Nice, System, Idle uint64
-}
-
-func (t *CPUTime) add(u cgroup.CPUTime) {
-	t.User += u.User
-	t.Nice += u.Nice
-	t.System += u.System
+	cgroup.CPUTime
+	Idle uint64
 }
 
 // Allowance is the CPU time that a container may use: that of N CPUs, or the quota if that is less.
@@ -116,16 +112,15 @@ func (c *CPUClock) addUsed(allowed Allowance, usage *cgroup.CPUUsage) uint64 {
 	}
 	n := uint64(allowed.N) // the rest was used on CPUs that are not visible
 	for i := range c.busy {
-		share := cgroup.CPUTime{User: rest.User / n, Nice: rest.Nice / n, System: rest.System / n}
+		Add(&c.busy[i], cgroup.CPUTime{
+			User: rest.User / n, Nice: rest.Nice / n, System: rest.System / n,
+		})
 		if i == 0 {
-			share.User += rest.User % n
-			share.Nice += rest.Nice % n
-			share.System += rest.System % n
+			Add(&c.busy[i], cgroup.CPUTime{
+				User: rest.User % n, Nice: rest.Nice % n, System: rest.System % n,
+			})
 		}
-		c.busy[i].User += share.User
-		c.busy[i].Nice += share.Nice
-		c.busy[i].System += share.System
-		c.CPUs[i].add(c.busy[i])
+		Add(&c.CPUs[i].CPUTime, c.busy[i])
 	}
 	return used
 }
@@ -164,10 +159,15 @@ func advance(counter *cgroup.CPUTime, now cgroup.CPUTime) cgroup.CPUTime {
 		*field = min(*field, rest)
 		rest -= *field
 	}
-	counter.User += by.User
-	counter.Nice += by.Nice
-	counter.System += by.System
+	Add(counter, by)
 	return by
+}
+
+// Add adds u to t.
+func Add(t *cgroup.CPUTime, u cgroup.CPUTime) {
+	t.User += u.User
+	t.Nice += u.Nice
+	t.System += u.System
 }
 
 // Sum returns the sum of the fields of t.
@@ -189,4 +189,19 @@ func mulDiv(a, b, c uint64) uint64 {
 	}
 	q, _ := bits.Div64(high, low, c)
 	return q
+}
+
+var loadSpans = [3]time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute}
+
+// Load holds the load averages of a container over 1, 5 and 15 minutes: exponentially damped
+// averages of the number of tasks that run, wait for a CPU, or sleep uninterruptibly
+// (kernel/sched/loadavg.c).
+type Load [3]float64
+
+// Sample records that n tasks were active since the previous sample.
+func (l *Load) Sample(n int, since time.Duration) {
+	for i, span := range loadSpans {
+		decay := math.Exp(-since.Seconds() / span.Seconds())
+		l[i] = l[i]*decay + float64(n)*(1-decay)
+	}
 }

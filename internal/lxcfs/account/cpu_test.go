@@ -43,7 +43,9 @@ func quota(n int, usec uint64) account.Allowance {
 func on(host ...int) account.Allowance { return account.Allowance{N: len(host), Host: host} }
 
 func seconds(user, system, idle float64) account.CPUTime {
-	return account.CPUTime{User: nanos(user), System: nanos(system), Idle: nanos(idle)}
+	return account.CPUTime{
+		CPUTime: cgroup.CPUTime{User: nanos(user), System: nanos(system)}, Idle: nanos(idle),
+	}
 }
 
 func TestAdvance(t *testing.T) {

@@ -1,7 +1,7 @@
 package container
 
 import (
-	"fmt"
+	"time"
 
 	"palisade/internal/linux/sys"
 )
@@ -10,10 +10,7 @@ import (
 // nil and is released, is the container that it replaces. Its State is kept if the leader is the
 // same.
 func (f *Finder[S]) keep(id identity, stale *Container[S]) (*Container[S], error) {
-	c := &Container[S]{
-		State: new(S), leader: id.leader, isInit: id.isInit,
-		key: id.key, paths: id.paths, seen: id.seen, pidNS: id.pidNS,
-	}
+	c := &Container[S]{identity: id, State: new(S)}
 	if err := f.setPrincipal(c); err != nil {
 		id.close()
 		f.drop(stale)
@@ -53,12 +50,8 @@ func (f *Finder[S]) keep(id identity, stale *Container[S]) (*Container[S], error
 	if isFull {
 		f.Evict()
 	}
-	f.opts.Log.Debug("container found",
+	f.log.Debug("container found",
 		"cgroup", c.Name(), "init", c.InitPID(), "pid_namespace", id.key.pidNS)
-	if err := f.watch(c.leader); err != nil {
-		f.drop(c)
-		return nil, fmt.Errorf("watch process %d: %w", c.leader.pid, err)
-	}
 	return c, nil
 }
 
@@ -73,13 +66,10 @@ func (f *Finder[S]) setPrincipal(c *Container[S]) (err error) {
 		return nil
 	}
 	ns := c.pidNS
-	if c.principal, err = f.principalOf(&ns); err != nil {
-		return err
-	}
-	if c.ownsPIDNS = ns.IsOpen(); !c.ownsPIDNS {
+	if c.principal, err = f.principalOf(&ns); err == nil && !ns.IsOpen() {
 		c.pidNS = c.principal.ns
 	}
-	return nil
+	return err
 }
 
 // drop ends the caller's use of c, which may be nil, and the cache's.
@@ -90,29 +80,30 @@ func (f *Finder[S]) drop(c *Container[S]) {
 	}
 }
 
+// sweepInterval is the interval of checks for containers whose leader has ended.
+const sweepInterval = time.Second
+
+// sweep forgets the containers whose leader has ended.
+func (f *Finder[S]) sweep() {
+	for range time.Tick(sweepInterval) {
+		for _, c := range f.filter(func(*Container[S]) bool { return true }) {
+			if !c.leader.IsAlive() {
+				f.Forget(c)
+			}
+			c.Release()
+		}
+	}
+}
+
+// maxCompared bounds the number of containers that Evict compares.
+const maxCompared = 256
+
 // Evict removes one of the least recently read containers from the cache. It reports whether there
 // was one.
 func (f *Finder[S]) Evict() bool {
-	f.mu.Lock()
-	victim := f.leastUsed()
-	if victim != nil {
-		f.remove(victim)
-	}
-	f.mu.Unlock()
-	if victim != nil {
-		victim.Release()
-	}
-	return victim != nil
-}
-
-// maxCompared bounds the number of containers that leastUsed compares.
-const maxCompared = 256
-
-// leastUsed returns the least recently read of up to maxCompared containers, or nil if there is
-// none. f.mu is held.
-func (f *Finder[S]) leastUsed() *Container[S] {
 	var victim *Container[S]
 	compared := 0
+	f.mu.RLock()
 	for _, c := range f.byCgroup { // starts at a random place
 		if victim == nil || c.used.Load() < victim.used.Load() {
 			victim = c
@@ -121,7 +112,12 @@ func (f *Finder[S]) leastUsed() *Container[S] {
 			break
 		}
 	}
-	return victim
+	if victim != nil {
+		victim.Acquire()
+	}
+	f.mu.RUnlock()
+	f.drop(victim)
+	return victim != nil
 }
 
 // All returns the listed containers. The caller must release each.
@@ -143,8 +139,4 @@ func (f *Finder[S]) filter(wanted func(*Container[S]) bool) []*Container[S] {
 }
 
 // Len returns the number of listed containers.
-func (f *Finder[S]) Len() int {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	return f.listed
-}
+func (f *Finder[S]) Len() int { return int(f.known.Load()) }

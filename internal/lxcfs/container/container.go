@@ -18,6 +18,7 @@ package container
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -35,19 +36,9 @@ type Container[S any] struct {
 	// State is for use by the Finder's owner. It is kept if init moves to another cgroup.
 	State *S
 
-	leader Process
-	key    cgroupKey
-	// paths is the container's cgroup, seen the content of the leader's cgroup file at that time.
-	paths cgroup.Paths
-	seen  []byte
-	// pidNS pins the pid namespace, so that its inode number is not reused. It is not open if the
-	// namespace is the daemon's own.
-	pidNS sys.File
-	// principal is charged for the work for this container. It owns pidNS, unless ownsPIDNS is set.
+	identity
+	// principal is charged for the work for this container. It owns pidNS if that is its ns.
 	principal *Principal
-	ownsPIDNS bool
-	// isInit reports that the leader is the init of that namespace.
-	isInit bool
 	// reserved reports that filesOfContainer descriptors are reserved.
 	reserved bool
 	// listed reports that a reader was found in this container. A container that is cached only
@@ -78,11 +69,7 @@ func (c *Container[S]) PIDInside(proc sys.File, tid int, s *Scratch) (int, error
 			return pid, err
 		}
 	}
-	var err error
-	if s.text, err = proc.ReadFileAt(strconv.Itoa(tid)+"/status", s.text); err != nil {
-		return 0, err
-	}
-	status, err := procfs.ParseTaskStatus(s.text)
+	status, err := readStatus(proc, tid, s)
 	if err != nil || c.leader.depth >= len(status.NSPids) {
 		return 0, err
 	}
@@ -110,11 +97,78 @@ func (c *Container[S]) Release() {
 	}
 	c.Group.Close()
 	c.leader.Close()
-	if c.ownsPIDNS {
+	if c.pidNS != c.principal.ns {
 		c.pidNS.Close()
 	}
 	c.principal.Release()
 	if c.reserved {
 		sys.AddReservedFDs(-filesOfContainer)
 	}
+}
+
+// Process is a pinned process: its directory in /proc and its pidfd never refer to another process
+// that reuses the pid.
+type Process struct {
+	pid int
+	// dir is /proc/<pid>, cgroup the file of that name in it.
+	dir, cgroup sys.File
+	// pidfd is not open before Linux 5.3.
+	pidfd sys.File
+	// start is the start time, since boot.
+	start time.Duration
+	// parent is the pid of its parent when it was pinned.
+	parent int
+	// depth is the depth of its pid namespace below the daemon's.
+	depth int
+}
+
+// Pin returns the process with the pid, which the caller must close. It fails for a thread that is
+// not a thread-group leader.
+func (f *Finder[S]) Pin(pid int) (Process, error) {
+	p := Process{pid: pid}
+	if err := p.open(f.proc); err != nil {
+		p.Close()
+		return Process{}, fmt.Errorf("pin process %d: %w", pid, err)
+	}
+	return p, nil
+}
+
+func (p *Process) open(proc sys.File) (err error) {
+	if p.dir, err = proc.OpenDirAt(strconv.Itoa(p.pid)); err != nil {
+		return err
+	}
+	if p.pidfd, err = sys.OpenPidfd(p.pid); err != nil && !errors.Is(err, syscall.ENOSYS) {
+		return err
+	}
+	// A dead process's directory is not readable, so dir and pidfd are of the same process.
+	if p.cgroup, err = p.dir.OpenAt("cgroup"); err != nil {
+		return err
+	}
+	stat, _, err := procfs.ReadTaskStat(p.dir, p.pid, nil)
+	if err != nil {
+		return err
+	}
+	p.start = stat.Start
+	status, err := procfs.ReadTaskStatus(p.dir)
+	p.parent, p.depth = status.Parent, max(len(status.NSPids)-1, 0)
+	return err
+}
+
+// Start returns the start time of the process, since boot.
+func (p *Process) Start() time.Duration { return p.start }
+
+// Close closes the descriptors of the process.
+func (p *Process) Close() {
+	p.dir.Close()
+	p.cgroup.Close()
+	p.pidfd.Close()
+}
+
+// IsAlive reports whether the process has not ended. A zombie has.
+func (p *Process) IsAlive() bool {
+	if p.pidfd.IsOpen() {
+		return !p.pidfd.Ready()
+	}
+	stat, _, err := procfs.ReadTaskStat(p.dir, p.pid, nil)
+	return err == nil && stat.State != 'Z' && stat.State != 'X'
 }

@@ -23,7 +23,7 @@ const (
 // ofInit returns the container of the init of the pid namespace pidNS, in which the thread tid
 // lives. The caller must release it.
 func (f *Finder[S]) ofInit(pidNS uint64, tid int, s *Scratch) (*Container[S], error) {
-	c, isCurrent := f.cached(pidNS, s)
+	c, isCurrent := cached(f, f.byPIDNS, pidNS, s)
 	if isCurrent {
 		return c, nil
 	}
@@ -41,11 +41,13 @@ func (f *Finder[S]) replace(stale *Container[S], pidNS uint64, tid int) (*Contai
 	return f.keep(id, stale)
 }
 
-// cached returns the known container of the init of a pid namespace, or nil, and reports whether it
+// cached returns the container with the key in one of the maps of f, or nil, and reports whether it
 // is still current. The caller must release it.
-func (f *Finder[S]) cached(pidNS uint64, s *Scratch) (c *Container[S], isCurrent bool) {
+func cached[K comparable, S any](
+	f *Finder[S], known map[K]*Container[S], key K, s *Scratch,
+) (c *Container[S], isCurrent bool) {
 	f.mu.RLock()
-	c = f.byPIDNS[pidNS]
+	c = known[key]
 	if c != nil {
 		c.Acquire()
 	}
@@ -57,43 +59,43 @@ func (f *Finder[S]) cached(pidNS uint64, s *Scratch) (c *Container[S], isCurrent
 // itself, or another container that shares the namespace. It releases init, and the caller must
 // release the result.
 func (f *Finder[S]) sibling(init *Container[S], tid uint32, s *Scratch) (*Container[S], error) {
-	mountNS, err := namespace(f.proc, tid, "mnt", s)
+	paths, err := f.siblingPaths(init, tid, s)
+	if err == nil && paths.IsZero() {
+		return init, nil
+	}
+	defer init.Release()
 	if err != nil {
-		init.Release()
 		return nil, unlessGone(err)
 	}
-	if mountNS == f.hostMountNS {
-		return init, nil // a process of the host that has entered the pid namespace
+	return f.ofCgroup(init, paths, s)
+}
+
+// siblingPaths returns the cgroup of the container of the thread tid, none if that is init.
+func (f *Finder[S]) siblingPaths(
+	init *Container[S], tid uint32, s *Scratch,
+) (none cgroup.Paths, err error) {
+	mountNS, err := namespace(f.proc, tid, "mnt", s)
+	if err != nil || mountNS == f.hostMountNS {
+		return none, err // a process of the host that has entered the pid namespace
 	}
 	own, err := namespace(init.leader.dir, 0, "mnt", s)
 	if err != nil {
-		f.drop(init) // it has ended
-		return nil, unlessGone(err)
+		f.Forget(init) // it has ended
+		return none, err
 	}
 	// Both threads exist now, so equal numbers mean the same namespace.
 	if own == mountNS {
-		return init, nil
+		return none, nil
 	}
 	s.text, err = f.proc.ReadFileAt(strconv.Itoa(int(tid))+"/cgroup", s.text)
-	if err != nil {
-		init.Release()
-		return nil, unlessGone(err)
-	}
-	if bytes.Equal(s.text, init.seen) {
-		return init, nil
+	if err != nil || bytes.Equal(s.text, init.seen) {
+		return none, err
 	}
 	reader, err := f.cgroups.ParsePaths(s.text)
-	if err != nil {
-		init.Release()
-		return nil, err
+	if err != nil || init.paths.IsAncestorOrSelf(reader) {
+		return none, err
 	}
-	if !init.paths.IsAncestorOrSelf(reader) {
-		if paths := init.paths.ChildOfCommonAncestor(reader); !paths.IsZero() {
-			defer init.Release()
-			return f.ofCgroup(init, paths, s)
-		}
-	}
-	return init, nil // in init's cgroup, or above it: a process that entered the namespace
+	return init.paths.ChildOfCommonAncestor(reader), nil // none above: it entered the namespace
 }
 
 // ofCgroup returns the container of a cgroup in the pid namespace of init, or of the daemon if init
@@ -105,13 +107,8 @@ func (f *Finder[S]) ofCgroup(
 	if init != nil {
 		id.key.pidNS = init.key.pidNS
 	}
-	f.mu.RLock()
-	stale := f.byCgroup[id.key]
-	if stale != nil {
-		stale.Acquire()
-	}
-	f.mu.RUnlock()
-	if stale != nil && f.isCurrent(stale, s) {
+	stale, isCurrent := cached(f, f.byCgroup, id.key, s)
+	if isCurrent {
 		return stale, nil
 	}
 	var err error
@@ -132,11 +129,14 @@ func (f *Finder[S]) ofCgroup(
 // identity identifies a container by its leader, the leader's pid namespace and the cgroup.
 type identity struct {
 	leader Process
-	isInit bool
+	// pidNS pins the pid namespace, so that its inode number is not reused. It is not open if the
+	// namespace is the daemon's own. isInit reports that the leader is the init of that namespace.
 	pidNS  sys.File
+	isInit bool
 	key    cgroupKey
-	paths  cgroup.Paths
-	seen   []byte
+	// paths is the container's cgroup, seen the content of the leader's cgroup file at that time.
+	paths cgroup.Paths
+	seen  []byte
 }
 
 func (id *identity) close() {
@@ -167,7 +167,7 @@ func (f *Finder[S]) identify(tid int, pidNS uint64) (id identity, err error) {
 	if err != nil {
 		return id, err
 	}
-	if id.leader, err = pin(f.proc, init); err != nil {
+	if id.leader, err = f.Pin(init); err != nil {
 		return id, err
 	}
 	var s Scratch
@@ -185,12 +185,13 @@ func (f *Finder[S]) identify(tid int, pidNS uint64) (id identity, err error) {
 // setCgroup sets the cgroup of the leader's container: the root of the leader's cgroup namespace if
 // that is its own. If the namespace is shared with the init of the pid namespace above, or is the
 // daemon's, it is the leader's cgroup without a last init.scope, in which systemd puts itself.
+//
+// In a hierarchy in which the leader is in the cgroup of the init above, the container has none of
+// its own, and gets that of the container above: it may be a sandbox without cgroups, or its
+// runtime may not use this hierarchy.
 func (f *Finder[S]) setCgroup(id *identity, s *Scratch) (err error) {
-	if id.seen, err = id.leader.cgroup.ReadText(nil); err != nil {
-		return err
-	}
-	paths, err := f.cgroups.ParsePaths(id.seen)
-	if err != nil {
+	var paths cgroup.Paths
+	if id.seen, paths, err = f.readPaths(id.leader); err != nil {
 		return err
 	}
 	id.paths = paths.TrimInit()
@@ -210,7 +211,12 @@ func (f *Finder[S]) setCgroup(id *identity, s *Scratch) (err error) {
 		}
 		// Both inits exist now, so equal numbers mean the same namespace.
 		if outerInode == inode {
-			return f.setSharedCgroup(id, paths, outer)
+			_, outerInit, err := f.readPaths(outer.leader) // outer.seen may be a second old
+			if err != nil {
+				return err
+			}
+			id.paths = id.paths.ReplaceWhere(paths, outerInit, outer.paths)
+			return nil
 		}
 	}
 	ns, err := id.leader.dir.OpenAt("ns/cgroup")
@@ -218,54 +224,49 @@ func (f *Finder[S]) setCgroup(id *identity, s *Scratch) (err error) {
 		return err
 	}
 	defer ns.Close()
-	var inside []byte
+	var inside cgroup.Paths
 	var readErr error
 	// The file's content depends on the reader's cgroup namespace (cgroup_namespaces(7)).
-	err = sys.InCgroupNamespace(ns, func() { inside, readErr = id.leader.cgroup.ReadText(nil) })
-	if err = errors.Join(err, readErr); err != nil {
-		return err
+	err = sys.InCgroupNamespace(ns, func() { _, inside, readErr = f.readPaths(id.leader) })
+	if err = errors.Join(err, readErr); err == nil {
+		id.paths = paths.Root(inside)
 	}
-	relative, err := f.cgroups.ParsePaths(inside)
-	if err != nil {
-		return err
-	}
-	id.paths = paths.Root(relative)
-	return nil
+	return err
 }
 
-// setSharedCgroup sets the cgroup of a container that shares the cgroup namespace of outer, the
-// container around it. paths are the leader's cgroups. In a hierarchy in which the leader is in the
-// cgroup of outer's init, the container has none of its own, and gets outer's: it may be a sandbox
-// without cgroups, or its runtime may not use this hierarchy.
-func (f *Finder[S]) setSharedCgroup(id *identity, paths cgroup.Paths, outer *Container[S]) error {
-	text, err := outer.leader.cgroup.ReadText(nil) // outer.seen may be a second old
-	if err != nil {
-		return err
+// readPaths returns the content of the cgroup file of a process, and the cgroups in it.
+func (f *Finder[S]) readPaths(p Process) (text []byte, paths cgroup.Paths, err error) {
+	if text, err = p.cgroup.ReadText(nil); err == nil {
+		paths, err = f.cgroups.ParsePaths(text)
 	}
-	outerInit, err := f.cgroups.ParsePaths(text)
-	if err != nil {
-		return err
+	return text, paths, err
+}
+
+// above returns the pid namespace above ns and its inode number. The file is not open if that is
+// the daemon's, or ns is not below the daemon's. The caller must close it.
+func (f *Finder[S]) above(ns sys.File) (above sys.File, inode uint64, err error) {
+	if above, err = ns.ParentNamespace(); sys.IsUnknownNamespace(err) {
+		return sys.File{}, 0, nil
 	}
-	id.paths = id.paths.ReplaceWhere(paths, outerInit, outer.paths)
-	return nil
+	if err == nil {
+		inode, err = above.Inode()
+	}
+	if err != nil || inode == f.hostPidNS {
+		above.Close()
+	}
+	return above, inode, err
 }
 
 // outer returns the container of the init of the pid namespace above id's, or nil if that namespace
-// is the daemon's or is unknown (before Linux 4.9). The caller must release it.
+// is the daemon's. The caller must release it.
 func (f *Finder[S]) outer(id *identity, s *Scratch) (*Container[S], error) {
-	above, err := id.pidNS.ParentNamespace()
-	if sys.IsUnknownNamespace(err) {
-		return nil, nil
-	} else if err != nil {
+	above, inode, err := f.above(id.pidNS)
+	if err != nil || !above.IsOpen() {
 		return nil, err
 	}
 	defer above.Close()
-	inode, err := above.Inode()
-	if err != nil || inode == f.hostPidNS {
-		return nil, err
-	}
 	// The search for an init is limited before Linux 6.11.
-	c, isCurrent := f.cached(inode, s)
+	c, isCurrent := cached(f, f.byPIDNS, inode, s)
 	if isCurrent {
 		return c, nil
 	}
@@ -299,7 +300,7 @@ func (f *Finder[S]) setLeader(id *identity, paths cgroup.Paths) error {
 		if err != nil || oldest.pid != 0 && stat.Start >= oldest.start {
 			continue
 		}
-		p, err := pin(f.proc, tid)
+		p, err := f.Pin(tid)
 		if err != nil {
 			continue // ended, or not the first thread of its process
 		}

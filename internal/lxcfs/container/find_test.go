@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"palisade/internal/linux/cgroup"
+	"palisade/internal/linux/sys"
 	"palisade/internal/lxcfs/fakehost"
 )
 
@@ -25,9 +26,11 @@ func newFakeFinder(t *testing.T, h *fakehost.Host) (*Finder[int], *atomic.Uint64
 		t.Fatal(err)
 	}
 	known := new(atomic.Uint64)
-	f, err := NewFinder[int](groups, Options{
-		Proc: filepath.Join(h.Dir, "proc"), Known: known, Log: slog.New(slog.DiscardHandler),
-	})
+	proc, err := sys.OpenDir(filepath.Join(h.Dir, "proc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := NewFinder[int](groups, proc, known, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +168,6 @@ func TestHostProcess(t *testing.T) {
 	user := h.Start(fakehost.Process{UserNS: "u", Cgroup: "/s"})
 	init := h.Start(fakehost.Process{PIDNS: "a", MountNS: "a", NSPids: "1", Cgroup: "/a"})
 	f, _ := newFakeFinder(t, h)
-	var s Scratch
 	for _, tt := range []struct {
 		name                  string
 		tid                   int
@@ -179,10 +181,10 @@ func TestHostProcess(t *testing.T) {
 		{"ended", 1<<22 + 1, false, false, false},
 	} {
 		tid := uint32(tt.tid)
-		own, host := f.IsOwn(tid, &s), f.IsHostProcess(tid, &s)
-		if own != tt.own || host != tt.host || f.Capabilities(tid, &s) != 0 != tt.capability {
+		own, host := f.IsOwn(tid), f.IsHostProcess(tid)
+		if own != tt.own || host != tt.host || f.Capabilities(tid) != 0 != tt.capability {
 			t.Errorf("%s: own %v, host's %v, capabilities %#x",
-				tt.name, own, host, f.Capabilities(tid, &s))
+				tt.name, own, host, f.Capabilities(tid))
 		}
 	}
 	p, err := f.Pin(service)
@@ -208,7 +210,7 @@ func TestQuota(t *testing.T) {
 	f, _ := newFakeFinder(t, h)
 	q := NewQuota(2, 3)
 	a, b := f.Principal(0, 1000), f.Principal(0, 1001)
-	if a == b || a.UID() != 1000 || a.Namespace() != 0 || f.Principal(0, 1000) != a {
+	if a == b || (a.key != principalKey{uid: 1000}) || f.Principal(0, 1000) != a {
 		t.Fatalf("principals %+v, %+v", a, b)
 	}
 	a.Release()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"palisade/internal/linux/cgroup"
+	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
 )
 
@@ -23,25 +24,16 @@ const (
 	recheckAfter = time.Second
 )
 
-// Options configure a Finder. The zero value of a field selects the default.
-type Options struct {
-	// Proc is the mounted procfs, /proc.
-	Proc string
-	// Known is set to the number of listed containers.
-	Known *atomic.Uint64
-	Log   *slog.Logger
-}
-
 // Finder finds the container of a reader. S is the type of Container.State.
 type Finder[S any] struct {
-	opts    Options
-	proc    sys.File
 	cgroups *cgroup.FS
+	proc    sys.File
+	known   *atomic.Uint64 // the number of containers with Container.listed set
+	log     *slog.Logger
 	// The daemon's own namespaces. Those of process 1 may be unreadable.
 	hostPidNS, hostMountNS, hostCgroupNS, hostUserNS uint64
 	// hostRoot is the daemon's root directory.
 	hostRoot sys.FileInfo
-	poller   *sys.Poller // of the leaders' pidfds
 	scan     initScan
 
 	// began is the origin of Container.used and checked.
@@ -50,10 +42,8 @@ type Finder[S any] struct {
 	mu sync.RWMutex
 	// byPIDNS maps inode numbers of pid namespaces, which the containers pin, to the containers of
 	// their inits.
-	byPIDNS  map[uint64]*Container[S]
-	byCgroup map[cgroupKey]*Container[S]
-	// listed is the number of containers with Container.listed set.
-	listed     int
+	byPIDNS    map[uint64]*Container[S]
+	byCgroup   map[cgroupKey]*Container[S]
 	principals principals
 }
 
@@ -66,20 +56,13 @@ type cgroupKey struct {
 // Scratch holds the buffers of a lookup. Only one thread at a time may use it.
 type Scratch struct{ path, link, text []byte }
 
-// NewFinder returns a Finder for readers in the daemon's pid namespace and those below it.
-func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
-	if opts.Proc == "" {
-		opts.Proc = "/proc"
-	}
-	if opts.Known == nil {
-		opts.Known = new(atomic.Uint64)
-	}
-	proc, err := sys.OpenDir(opts.Proc)
-	if err != nil {
-		return nil, err
-	}
+// NewFinder returns a Finder for readers in the daemon's pid namespace and those below it. proc is
+// the host's /proc. known is 0, and then the number of listed containers.
+func NewFinder[S any](
+	cgroups *cgroup.FS, proc sys.File, known *atomic.Uint64, log *slog.Logger,
+) (*Finder[S], error) {
 	f := &Finder[S]{
-		opts: opts, proc: proc, cgroups: cgroups, began: time.Now(),
+		cgroups: cgroups, proc: proc, known: known, log: log, began: time.Now(),
 		byPIDNS:  make(map[uint64]*Container[S]),
 		byCgroup: make(map[cgroupKey]*Container[S]),
 	}
@@ -94,8 +77,7 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 		"pid": &f.hostPidNS, "mnt": &f.hostMountNS, "cgroup": &f.hostCgroupNS, "user": &f.hostUserNS,
 	} {
 		*inode, err = namespace(self, 0, kind, &s)
-		// cgroup namespaces are missing before Linux 4.6, and user namespaces are optional.
-		isOptional := kind == "cgroup" || kind == "user"
+		isOptional := kind == "user" // by the kernel's configuration
 		if err != nil && !(isOptional && errors.Is(err, syscall.ENOENT)) {
 			return nil, fmt.Errorf("find own %s namespace: %w", kind, err)
 		}
@@ -103,10 +85,7 @@ func NewFinder[S any](cgroups *cgroup.FS, opts Options) (*Finder[S], error) {
 	if f.hostRoot, err = self.StatAt("root/."); err != nil {
 		return nil, fmt.Errorf("stat own root directory: %w", err)
 	}
-	if f.poller, err = sys.NewPoller(); err != nil {
-		return nil, err
-	}
-	f.watchLeaders()
+	go f.sweep()
 	return f, nil
 }
 
@@ -128,28 +107,22 @@ func (f *Finder[S]) Find(tid uint32, s *Scratch) (*Container[S], error) {
 		c, err = f.sibling(c, tid, s)
 	}
 	if c != nil && !c.listed.Load() {
-		f.setListed(c)
+		f.mu.Lock()
+		if f.byCgroup[c.key] == c && c.listed.CompareAndSwap(false, true) {
+			f.known.Add(1)
+		}
+		f.mu.Unlock()
 	}
 	return c, err
 }
 
-func (f *Finder[S]) setListed(c *Container[S]) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.byCgroup[c.key] == c && c.listed.CompareAndSwap(false, true) {
-		f.listed++
-		f.opts.Known.Store(uint64(f.listed))
-	}
-}
-
 // findOnHost finds the container of a reader in the daemon's own pid namespace, by its cgroup.
 func (f *Finder[S]) findOnHost(tid int, s *Scratch) (*Container[S], error) {
-	text, err := f.proc.ReadFileAt(strconv.Itoa(tid)+"/cgroup", s.text)
-	s.text = text
-	if err != nil {
+	var err error
+	if s.text, err = f.proc.ReadFileAt(strconv.Itoa(tid)+"/cgroup", s.text); err != nil {
 		return nil, unlessGone(err)
 	}
-	paths, err := f.cgroups.ParsePaths(text)
+	paths, err := f.cgroups.ParsePaths(s.text)
 	if err != nil {
 		return nil, err
 	}
@@ -169,9 +142,9 @@ func (f *Finder[S]) isCurrent(c *Container[S], s *Scratch) bool {
 	if now-checked < int64(recheckAfter) || !c.checked.CompareAndSwap(checked, now) {
 		return true
 	}
-	text, err := c.leader.cgroup.ReadText(s.text)
-	s.text = text
-	return err == nil && bytes.Equal(text, c.seen)
+	var err error
+	s.text, err = c.leader.cgroup.ReadText(s.text)
+	return err == nil && bytes.Equal(s.text, c.seen)
 }
 
 // clock returns the time since the Finder was made, in nanoseconds.
@@ -198,8 +171,7 @@ func (f *Finder[S]) remove(c *Container[S]) {
 		delete(f.byPIDNS, c.key.pidNS)
 	}
 	if c.listed.Load() {
-		f.listed--
-		f.opts.Known.Store(uint64(f.listed))
+		f.known.Add(^uint64(0))
 	}
 }
 
@@ -217,10 +189,77 @@ func namespace(dir sys.File, tid uint32, kind string, s *Scratch) (uint64, error
 	return dir.ReadNamespace(s.path, s.link)
 }
 
+// readStatus reads the status of the thread tid.
+func readStatus(proc sys.File, tid int, s *Scratch) (status procfs.TaskStatus, err error) {
+	if s.text, err = proc.ReadFileAt(strconv.Itoa(tid)+"/status", s.text); err == nil {
+		status, err = procfs.ParseTaskStatus(s.text)
+	}
+	return status, err
+}
+
 // unlessGone returns nil if err is the error for a process that has ended, else err.
 func unlessGone(err error) error {
 	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ESRCH) {
 		return nil
 	}
 	return err
+}
+
+// IsOwn reports whether the thread tid is in the daemon's user, pid and mount namespaces, and so in
+// no container, regardless of its cgroup. The thread must be waiting for a reply.
+func (f *Finder[S]) IsOwn(tid uint32) bool {
+	if !f.hasOwnIDs(tid) {
+		return false
+	}
+	mountNS, err := namespace(f.proc, tid, "mnt", new(Scratch))
+	return err == nil && mountNS == f.hostMountNS
+}
+
+// IsHostProcess reports whether the thread tid is in the daemon's user and pid namespaces and has
+// the daemon's root directory. It may have its own mount namespace, as services with systemd's
+// PrivateTmp= and ProtectSystem= do. The thread must be waiting for a reply, so that its pid is not
+// reused.
+func (f *Finder[S]) IsHostProcess(tid uint32) bool {
+	if !f.hasOwnIDs(tid) {
+		return false
+	}
+	root, err := f.proc.StatAt(strconv.Itoa(int(tid)) + "/root/.")
+	return err == nil && f.IsHostRoot(root)
+}
+
+// Capabilities returns the effective capabilities of the thread tid, none if it is in another user
+// namespace than the daemon. The thread must be waiting for a reply.
+func (f *Finder[S]) Capabilities(tid uint32) uint64 {
+	if tid == 0 || !f.hasOwnUserNS(tid) {
+		return 0
+	}
+	status, err := readStatus(f.proc, int(tid), new(Scratch))
+	if err != nil {
+		return 0
+	}
+	return status.Capabilities
+}
+
+// IsHostRoot reports whether a directory is the daemon's root directory.
+func (f *Finder[S]) IsHostRoot(dir sys.FileInfo) bool {
+	return dir.Inode == f.hostRoot.Inode && dir.FileSystem == f.hostRoot.FileSystem
+}
+
+func (f *Finder[S]) hasOwnIDs(tid uint32) bool {
+	if tid == 0 {
+		return false
+	}
+	pidNS, err := namespace(f.proc, tid, "pid", new(Scratch))
+	if err != nil || pidNS != f.hostPidNS {
+		return false
+	}
+	return f.hasOwnUserNS(tid)
+}
+
+func (f *Finder[S]) hasOwnUserNS(tid uint32) bool {
+	userNS, err := namespace(f.proc, tid, "user", new(Scratch))
+	if errors.Is(err, syscall.ENOENT) {
+		return f.hostUserNS == 0 // this kernel has none
+	}
+	return err == nil && userNS == f.hostUserNS
 }

@@ -54,15 +54,15 @@ func TestPrincipalIsPinned(t *testing.T) {
 	f := newTestFinder(t)
 	first := startInit(t)
 	p := f.Principal(uint32(first.Process.Pid), 0)
-	if p.Namespace() == 0 {
-		t.Fatalf("the principal is the user %d", p.UID())
+	if p.key.ns == 0 {
+		t.Fatalf("the principal is the user %d", p.key.uid)
 	}
 	end(first)
 	for range 3 {
 		next := startInit(t)
 		q := f.Principal(uint32(next.Process.Pid), 0)
-		if q == p || q.Namespace() == p.Namespace() {
-			t.Errorf("pid namespace %d is that of another container", q.Namespace())
+		if q == p || q.key.ns == p.key.ns {
+			t.Errorf("pid namespace %d is that of another container", q.key.ns)
 		}
 		q.Release()
 		end(next)

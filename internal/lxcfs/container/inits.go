@@ -8,7 +8,6 @@ import (
 	"syscall"
 	"time"
 
-	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
 )
 
@@ -110,11 +109,7 @@ func (f *Finder[S]) isInit(pid int, inode uint64) (parent int, isInit bool, err 
 	if ns != inode {
 		return 0, false, syscall.ESRCH
 	}
-	text, err := f.proc.ReadFileAt(strconv.Itoa(pid)+"/status", nil)
-	if err != nil {
-		return 0, false, err
-	}
-	status, err := procfs.ParseTaskStatus(text)
+	status, err := readStatus(f.proc, pid, &s)
 	pids := status.NSPids
 	return status.Parent, len(pids) > 0 && pids[len(pids)-1] == 1, err
 }

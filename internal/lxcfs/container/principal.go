@@ -108,8 +108,7 @@ func (f *Finder[S]) Principal(tid, uid uint32) *Principal {
 
 // principalOf returns the Principal of processes in the pid namespace ns, or nil if ns is the
 // daemon's own. If ns is directly below the daemon's, the Principal takes ownership of it, and *ns
-// is zeroed. Before Linux 4.9, and if a namespace is not below the daemon's, each namespace counts
-// as a container.
+// is zeroed. A namespace that is not below the daemon's counts as a container.
 func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
 	inode, err := ns.Inode()
 	if err != nil || inode == f.hostPidNS {
@@ -118,23 +117,15 @@ func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
 	topmost, above := ns, new(sys.File) // above is closed unless the Principal owns it
 	defer func() { above.Close() }()
 	for {
-		parent, err := topmost.ParentNamespace()
-		if sys.IsUnknownNamespace(err) {
-			break
-		} else if err != nil {
+		parent, parentInode, err := f.above(*topmost)
+		if err != nil {
 			return nil, err
 		}
-		parentInode, err := parent.Inode()
-		if err != nil || parentInode == f.hostPidNS {
-			parent.Close()
-			if err != nil {
-				return nil, err
-			}
+		if !parent.IsOpen() {
 			break
 		}
 		above.Close()
-		*above, inode = parent, parentInode
-		topmost = above
+		*above, inode, topmost = parent, parentInode, above
 	}
 	creator, err := topmost.Creator()
 	if err != nil {
@@ -146,4 +137,68 @@ func (f *Finder[S]) principalOf(ns *sys.File) (*Principal, error) {
 	p := f.principals.acquire(principalKey{ns: inode}, *topmost)
 	*topmost = sys.File{}
 	return p, nil
+}
+
+// Quota bounds the use of a resource by each principal, and by all together. A nil principal is not
+// counted.
+type Quota struct {
+	each, all int
+
+	mu    sync.Mutex
+	used  map[*Principal]int
+	total int
+}
+
+// NewQuota returns a Quota of each uses per principal, and all in total.
+func NewQuota(each, all int) *Quota {
+	return &Quota{each: each, all: all, used: make(map[*Principal]int)}
+}
+
+// Take counts one more use by p, and holds p until Return. At a bound it counts nothing and returns
+// false.
+func (q *Quota) Take(p *Principal) bool {
+	if p == nil {
+		return true
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.used[p] >= q.each || q.total >= q.all {
+		return false
+	}
+	q.count(p)
+	return true
+}
+
+// Add counts one more use by p, which must not be nil, regardless of the bounds.
+func (q *Quota) Add(p *Principal) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.count(p)
+}
+
+func (q *Quota) count(p *Principal) {
+	p.Acquire()
+	q.used[p]++
+	q.total++
+}
+
+// Return counts one use less by p.
+func (q *Quota) Return(p *Principal) {
+	if p == nil {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.total--
+	if q.used[p]--; q.used[p] == 0 {
+		delete(q.used, p)
+	}
+	p.Release()
+}
+
+// Used returns the number of counted uses in total.
+func (q *Quota) Used() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.total
 }

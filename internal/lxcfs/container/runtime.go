@@ -53,13 +53,8 @@ func madeByRuntime(name string, stateDirs []string) bool {
 // its monitor (libpod-conmon-<id>), or a scope registered with systemd-machined.
 func isContainerScope(scope string) bool {
 	i := strings.LastIndexByte(scope, '-')
-	if i < 0 {
-		return false
-	}
-	if strings.HasPrefix(scope, "machine-") {
-		return true
-	}
-	return isHexID(scope[i+1:]) && !strings.Contains(scope[:i], "conmon")
+	return i >= 0 && (strings.HasPrefix(scope, "machine-") ||
+		isHexID(scope[i+1:]) && !strings.Contains(scope[:i], "conmon"))
 }
 
 // isHexID reports whether name is a container id of Docker, Podman, containerd or iSulad: 64

@@ -5,7 +5,6 @@ package disk
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -165,8 +164,8 @@ func (f *Finder) scan(c Container, l *List) (disks []view.Disk, atHostRoot, ok b
 		defer dev.Close()
 		disks = deviceNodes(dev)
 	}
-	rootDisk, known := f.rootDisk(c, root)
-	if !known {
+	rootDisk, known := f.rootDisk(c, info.FileSystem)
+	if err != nil || !known {
 		return disks, atHostRoot, true
 	}
 	disks = slices.DeleteFunc(disks, func(d view.Disk) bool { return d.Device == rootDisk })
@@ -208,7 +207,7 @@ func (s *nodeScan) scan(dir sys.File, prefix string) (dirs []string) {
 	for _, name := range names {
 		info, err := dir.StatAt(name)
 		switch {
-		case err != nil || !isPlainName(name):
+		case err != nil || strings.ContainsFunc(name, isUnprintable):
 		case info.IsBlockDevice():
 			dev := procfs.Device(info.Device)
 			if !slices.ContainsFunc(s.disks, func(d view.Disk) bool { return d.Device == dev }) {
@@ -221,17 +220,12 @@ func (s *nodeScan) scan(dir sys.File, prefix string) (dirs []string) {
 	return dirs
 }
 
-// isPlainName reports whether a name, which the container chose, is printable ASCII without spaces.
-func isPlainName(name string) bool {
-	return !strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c >= 0x7f })
-}
+// isUnprintable reports whether c is a space or not printable ASCII. The container chooses names.
+func isUnprintable(c rune) bool { return c <= ' ' || c >= 0x7f }
 
-func (f *Finder) rootDisk(c Container, root sys.File) (procfs.Device, bool) {
-	info, err := root.StatAt("")
-	if err != nil {
-		return procfs.Device{}, false
-	}
-	if disk, ok := f.mounts.diskOf(info.FileSystem); ok {
+// rootDisk returns the disk of the file system of c's root directory.
+func (f *Finder) rootDisk(c Container, fs sys.DeviceNumber) (procfs.Device, bool) {
+	if disk, ok := f.mounts.diskOf(fs, maxLayers); ok {
 		return disk, true
 	}
 	// stat(2) returns a device number for each btrfs subvolume; the mount table has that of the file
@@ -243,28 +237,25 @@ func (f *Finder) rootDisk(c Container, root sys.File) (procfs.Device, bool) {
 	if len(text) == maxMountTable {
 		text = text[:bytes.LastIndexByte(text, '\n')+1] // the last line may be incomplete
 	}
-	fs, err := rootFileSystem(text)
-	if err != nil {
+	fs, ok := rootFileSystem(text)
+	if !ok {
 		return procfs.Device{}, false
 	}
-	return f.mounts.diskOf(fs)
+	return f.mounts.diskOf(fs, maxLayers)
 }
 
 // rootFileSystem returns the device number of the file system that is mounted on / in a mount
 // table. It uses no other field: only the kernel chooses the number, and the container chooses the
 // rest.
-func rootFileSystem(table []byte) (sys.DeviceNumber, error) {
+func rootFileSystem(table []byte) (fs sys.DeviceNumber, ok bool) {
 	atRoot := func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != "/", false }
 	mounts, err := mountinfo.GetMountsFromReader(bytes.NewReader(table), atRoot)
 	if err != nil || len(mounts) == 0 {
-		err = errors.Join(err, errNoRoot)
-		return sys.DeviceNumber{}, fmt.Errorf("find the root in a mount table: %w", err)
+		return fs, false
 	}
-	return deviceNumber(mounts[len(mounts)-1]), nil
+	return deviceNumber(mounts[len(mounts)-1]), true
 }
 
 func deviceNumber(m *mountinfo.Info) sys.DeviceNumber {
 	return sys.DeviceNumber{Major: uint32(m.Major), Minor: uint32(m.Minor)}
 }
-
-var errNoRoot = errors.New("nothing is mounted on /")

@@ -121,9 +121,9 @@ func TestRootFileSystem(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := rootFileSystem([]byte(tt.table))
-			if got != tt.want || (err == nil) != tt.ok {
-				t.Errorf("got %v, %v; want %v", got, err, tt.want)
+			got, ok := rootFileSystem([]byte(tt.table))
+			if got != tt.want || ok != tt.ok {
+				t.Errorf("got %v, %v; want %v", got, ok, tt.want)
 			}
 		})
 	}
@@ -170,12 +170,12 @@ func TestDiskOf(t *testing.T) {
 	for minor, want := range map[uint32]procfs.Device{
 		40: vdb, 41: vda, 42: vdb, 43: {}, 44: {}, 45: {}, 46: {}, 99: {},
 	} {
-		got, ok := h.diskOf(sys.DeviceNumber{Minor: minor})
+		got, ok := h.diskOf(sys.DeviceNumber{Minor: minor}, maxLayers)
 		if got != want || ok != (want != procfs.Device{}) {
 			t.Errorf("file system 0:%d lies on %v, %v; want %v", minor, got, ok, want)
 		}
 	}
-	if got, ok := h.diskOf(sys.DeviceNumber{Major: 254, Minor: 17}); !ok || got != vdb {
+	if got, ok := h.diskOf(sys.DeviceNumber{Major: 254, Minor: 17}, maxLayers); !ok || got != vdb {
 		t.Errorf("a disk's own lies on %v, %v", got, ok)
 	}
 }

@@ -30,12 +30,8 @@ type hostMounts struct {
 	next time.Time // when the table may be read again
 }
 
-func (h *hostMounts) diskOf(fs sys.DeviceNumber) (procfs.Device, bool) {
-	return h.diskBelow(fs, maxLayers)
-}
-
-// diskBelow is diskOf for a file system with at most the given number of overlays below it.
-func (h *hostMounts) diskBelow(fs sys.DeviceNumber, layers int) (procfs.Device, bool) {
+// diskOf returns the disk of a file system with at most the given number of overlays below it.
+func (h *hostMounts) diskOf(fs sys.DeviceNumber, layers int) (procfs.Device, bool) {
 	if disk, ok := h.firstDisk(fs); ok {
 		return disk, true
 	}
@@ -99,7 +95,7 @@ func (h *hostMounts) diskBelowPath(dir string, layers int) (procfs.Device, bool)
 	if closest == nil || layers == 0 || !path.IsAbs(dir) {
 		return procfs.Device{}, false
 	}
-	return h.diskBelow(deviceNumber(closest), layers-1)
+	return h.diskOf(deviceNumber(closest), layers-1)
 }
 
 // diskNamed returns the disk of a device node in the host's /dev.

@@ -49,9 +49,7 @@ func New(t *testing.T) *Host {
 func (h *Host) Start(p Process) int {
 	h.t.Helper()
 	real, err := os.StartProcess("/bin/sleep", []string{"sleep", "1000"}, &os.ProcAttr{})
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	h.check(err)
 	h.t.Cleanup(func() {
 		real.Kill() // fails if it has ended
 		real.Wait()
@@ -63,12 +61,8 @@ func (h *Host) Start(p Process) int {
 // End ends a process that Start has started.
 func (h *Host) End(pid int) {
 	h.t.Helper()
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		h.t.Fatal(err)
-	}
-	if err := os.RemoveAll(filepath.Join(h.Dir, "proc", fmt.Sprint(pid))); err != nil {
-		h.t.Fatal(err)
-	}
+	h.check(syscall.Kill(pid, syscall.SIGKILL))
+	h.check(os.RemoveAll(filepath.Join(h.Dir, "proc", fmt.Sprint(pid))))
 }
 
 // Add adds the files of a process, or replaces them.
@@ -102,9 +96,7 @@ func (h *Host) Namespace(kind, name string) uint64 {
 	path := "ns/" + kind + "-" + name
 	h.Write(path, "")
 	var st syscall.Stat_t
-	if err := syscall.Stat(filepath.Join(h.Dir, path), &st); err != nil {
-		h.t.Fatal(err)
-	}
+	h.check(syscall.Stat(filepath.Join(h.Dir, path), &st))
 	return st.Ino
 }
 
@@ -112,13 +104,8 @@ func (h *Host) Namespace(kind, name string) uint64 {
 func (h *Host) Write(name, text string) {
 	h.t.Helper()
 	path := filepath.Join(h.Dir, name)
-	err := os.MkdirAll(filepath.Dir(path), 0o755)
-	if err == nil {
-		err = os.WriteFile(path, []byte(text), 0o644)
-	}
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	h.check(os.MkdirAll(filepath.Dir(path), 0o755))
+	h.check(os.WriteFile(path, []byte(text), 0o644))
 }
 
 // link makes or replaces a symbolic link below Dir.
@@ -126,10 +113,12 @@ func (h *Host) link(target, name string) {
 	h.t.Helper()
 	path := filepath.Join(h.Dir, name)
 	os.Remove(path) // fails if there is none
-	err := os.MkdirAll(filepath.Dir(path), 0o755)
-	if err == nil {
-		err = os.Symlink(target, path)
-	}
+	h.check(os.MkdirAll(filepath.Dir(path), 0o755))
+	h.check(os.Symlink(target, path))
+}
+
+func (h *Host) check(err error) {
+	h.t.Helper()
 	if err != nil {
 		h.t.Fatal(err)
 	}

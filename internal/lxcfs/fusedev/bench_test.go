@@ -16,7 +16,8 @@ func BenchmarkRead(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer dev.Close()
-	conn := &Conn{start: time.Now(), handler: readText{}, pool: newPool(new(atomic.Uint64))}
+	pool := newPool(new(atomic.Uint64), new(atomic.Uint64))
+	conn := &Conn{start: time.Now(), handler: readText{}, pool: pool}
 	t := newThread(conn, dev, make([]byte, slotSize))
 	for at, value := range map[int]uint32{
 		4: opRead, 8: 2, inHeaderSize + 16: 4096, inHeaderSize + 20: readLockOwner,

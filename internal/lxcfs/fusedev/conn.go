@@ -30,16 +30,15 @@ const (
 
 // Handler serves open files. Its methods are called concurrently.
 type Handler interface {
-	// Open returns a handle. flags are those of open(2), openFlags are FOPEN_* flags.
-	Open(r *Request, flags uint32) (handle uint64, openFlags uint32, errno syscall.Errno)
+	// Open returns a handle. flags are those of open(2).
+	Open(r *Request, flags uint32) (handle uint64, errno syscall.Errno)
 	// Read appends at most size bytes of the file at offset to dst, which has room for them, and
 	// returns it. Excess bytes are cut off. To append nothing means end of file.
 	Read(r *Request, handle uint64, offset uint64, size int, dst []byte) ([]byte, syscall.Errno)
 	// Rescue answers a READ instead of Read if that takes too long. The thread stays blocked in
 	// Read, whose late result is dropped.
 	Rescue(r *Request, handle uint64, offset uint64, size int, dst []byte) ([]byte, syscall.Errno)
-	// Access returns an error unless the caller may access a node by mask (access(2)). It is not
-	// called on mounts with Session.KernelChecksAccess.
+	// Access returns an error unless the caller may access a node by mask (access(2)).
 	Access(r *Request, mask uint32) syscall.Errno
 	// RescueAttr answers a GETATTR that takes too long.
 	RescueAttr(r *Request, out *fuse.AttrOut) syscall.Errno
@@ -73,11 +72,14 @@ type Conn struct {
 	draining atomic.Bool
 }
 
-// NewConn returns a connection that serves the open files with h and all other requests with fs.
-func NewConn(s *Session, h Handler, fs fuse.RawFileSystem) (*Conn, error) {
+// NewConn returns a connection that serves the open files with h and all other requests with fs. It
+// adds the answered requests to metric.
+func NewConn(
+	s *Session, h Handler, fs fuse.RawFileSystem, metric *atomic.Uint64,
+) (*Conn, error) {
 	c := &Conn{
 		Timeout: 2 * time.Second, start: time.Now(), session: s, handler: h,
-		proto: newProtocol(fs, h.Panicked), pool: newPool(s.Answered()),
+		proto: newProtocol(fs, h.Panicked), pool: newPool(s.Answered(), metric),
 	}
 	init := s.init()
 	if _, err := answerInit(c.proto, init); err != nil { // NewSession has sent the answer
@@ -120,10 +122,6 @@ func answerInit(proto *fuse.ProtocolServer, in []byte) ([]byte, error) {
 	}
 	return out[:n], nil
 }
-
-// CountRequests makes the connection increment requests for each answered request. It must be
-// called before Start.
-func (c *Conn) CountRequests(requests *atomic.Uint64) { c.pool.metric = requests }
 
 // Start serves the connection until it ends. Requests that an earlier process left unanswered are
 // served first.

@@ -60,11 +60,11 @@ func attr(id uint64, out *fuse.Attr) {
 	}
 }
 
-func (f *files) Open(r *fusedev.Request, _ uint32) (uint64, uint32, syscall.Errno) {
+func (f *files) Open(r *fusedev.Request, _ uint32) (uint64, syscall.Errno) {
 	if r.Node == idForbidden {
-		return 0, 0, syscall.EACCES
+		return 0, syscall.EACCES
 	}
-	return 1, fusedev.OpenDirectIO | fusedev.OpenNoFlush, 0
+	return 1, 0
 }
 
 func (f *files) Read(r *fusedev.Request, _, offset uint64, _ int, dst []byte) (
@@ -143,8 +143,7 @@ func prepare(t *testing.T, content []byte) (string, *files) {
 		t.Skip("mounting needs root")
 	}
 	dir := t.TempDir()
-	opts := fusedev.MountOptions{Source: "fusedev-test", Subtype: "fusedev-test"}
-	dev, err := fusedev.Mount(dir, opts)
+	dev, err := fusedev.Mount(dir, "fusedev-test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +167,8 @@ func prepare(t *testing.T, content []byte) (string, *files) {
 func (f *files) serve(t *testing.T, timeout time.Duration) {
 	t.Helper()
 	var err error
-	f.conn, err = fusedev.NewConn(f.session, f, tree{fuse.NewDefaultRawFileSystem(), f})
+	fs := tree{fuse.NewDefaultRawFileSystem(), f}
+	f.conn, err = fusedev.NewConn(f.session, f, fs, new(atomic.Uint64))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -438,7 +438,8 @@ func serveForTest() error {
 		return err
 	}
 	fs := &files{content: []byte("first\n"), onSlow: func() { fmt.Println("slow") }}
-	conn, err := fusedev.NewConn(session, fs, tree{fuse.NewDefaultRawFileSystem(), nil})
+	names := tree{fuse.NewDefaultRawFileSystem(), nil}
+	conn, err := fusedev.NewConn(session, fs, names, new(atomic.Uint64))
 	if err != nil {
 		return err
 	}
@@ -552,20 +553,13 @@ func TestKeepCachedSize(t *testing.T) {
 	}
 }
 
-// TestOldSession opens the session of an earlier version, whose mounts have default_permissions.
-func TestOldSession(t *testing.T) {
+// TestOtherVersion opens a session whose memory is of another version.
+func TestOtherVersion(t *testing.T) {
 	_, fs := prepare(t, nil)
-	if fs.session.KernelChecksAccess() {
-		t.Error("the kernel checks modes on a mount without default_permissions")
-	}
-	for version, ok := range map[uint32]bool{1: true, 2: true, 3: false} {
+	for version, ok := range map[uint32]bool{1: false, 2: true, 3: false} {
 		fs.session.SetVersion(version)
-		session, err := fusedev.OpenSession(fs.session.Files())
-		if (err == nil) != ok {
+		if _, err := fusedev.OpenSession(fs.session.Files()); (err == nil) != ok {
 			t.Errorf("version %d: %v", version, err)
-		}
-		if err == nil && session.KernelChecksAccess() != (version == 1) {
-			t.Errorf("version %d: the kernel checks modes: %v", version, session.KernelChecksAccess())
 		}
 	}
 	fs.session.SetVersion(2)

@@ -14,7 +14,7 @@ import (
 
 func TestMountErrors(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "absent")
-	_, err := fusedev.Mount(dir, fusedev.MountOptions{Source: "x", Subtype: "x"})
+	_, err := fusedev.Mount(dir, "x")
 	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "absent") {
 		t.Errorf("got %v, want ENOENT with the directory", err)
 	}

@@ -24,8 +24,8 @@ const (
 type pool struct {
 	// waiting is the number of threads that wait for a request, busy of those that work on one.
 	waiting, busy atomic.Int32
-	// done is the number of answered requests, for the watchdog and the supervisor. metric, if not
-	// nil, counts them, too.
+	// done is the number of answered requests, for the watchdog and the supervisor. metric counts
+	// them, too.
 	done, metric *atomic.Uint64
 	// wakeup wakes a parked thread. ended is closed when the connection ends.
 	wakeup chan struct{}
@@ -36,9 +36,9 @@ type pool struct {
 	watched atomic.Bool
 }
 
-func newPool(done *atomic.Uint64) *pool {
+func newPool(done, metric *atomic.Uint64) *pool {
 	return &pool{
-		done: done, wakeup: make(chan struct{}, 1), ended: make(chan struct{}),
+		done: done, metric: metric, wakeup: make(chan struct{}, 1), ended: make(chan struct{}),
 		alarm: make(chan struct{}, 1),
 	}
 }
@@ -74,9 +74,7 @@ func (p *pool) received() {
 func (p *pool) answered() {
 	p.busy.Add(-1)
 	p.done.Add(1)
-	if p.metric != nil {
-		p.metric.Add(1)
-	}
+	p.metric.Add(1)
 }
 
 // watch runs the watchdog on each alarm until the connection ends.

@@ -9,8 +9,8 @@ import (
 // TestWatchdogIgnoresMetric blocks the only running thread while another process changes the
 // metric: the watchdog must wake a second thread.
 func TestWatchdogIgnoresMetric(t *testing.T) {
-	c, metric := &Conn{pool: newPool(new(atomic.Uint64))}, new(atomic.Uint64)
-	c.CountRequests(metric)
+	metric := new(atomic.Uint64)
+	c := &Conn{pool: newPool(new(atomic.Uint64), metric)}
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -41,9 +41,7 @@ var memoryMagic = [16]byte([]byte("palisade-fuse\x00\x00\x00"))
 
 const (
 	memoryVersion = 2
-	// oldVersion differs only in that the mount has default_permissions.
-	oldVersion = 1
-	headerSize = 4096
+	headerSize    = 4096
 
 	// A slot begins with a uint32, the number of processes that have found its request unanswered.
 	// The request follows at requestAt; its first four bytes are its length, which the kernel
@@ -143,30 +141,20 @@ func (s *Session) Files() []sys.NamedFile {
 // OpenSession returns the session of an earlier process from its Files, in any order. It fails if
 // one is missing or the memory has another layout. Files of other names are ignored.
 func OpenSession(files []sys.NamedFile) (*Session, error) {
-	s := new(Session)
-	clones := make(map[int]sys.File)
+	byName := make(map[string]sys.File)
 	for _, f := range files {
-		switch number, isClone := strings.CutPrefix(f.Name, cloneName); {
-		case f.Name == masterName:
-			s.master = f.File
-		case f.Name == memoryName:
-			s.memory = f.File
-		case isClone:
-			i, err := strconv.Atoi(number)
-			if err != nil {
-				return nil, fmt.Errorf("open session: file %q: %w", f.Name, err)
-			}
-			clones[i] = f.File
-		}
+		byName[f.Name] = f.File
 	}
-	if !s.master.IsOpen() || !s.memory.IsOpen() || len(clones) == 0 {
-		return nil, errors.New("open session: device, memory or clones missing")
-	}
-	for i := range len(clones) {
-		if !clones[i].IsOpen() {
-			return nil, fmt.Errorf("open session: file %s%d missing", cloneName, i)
+	s := &Session{master: byName[masterName], memory: byName[memoryName]}
+	for {
+		clone := byName[cloneName+strconv.Itoa(len(s.clones))]
+		if !clone.IsOpen() {
+			break // openMemory knows how many there must be
 		}
-		s.clones = append(s.clones, clones[i])
+		s.clones = append(s.clones, clone)
+	}
+	if !s.master.IsOpen() || !s.memory.IsOpen() {
+		return nil, errors.New("open session: device or memory missing")
 	}
 	return s, s.openMemory()
 }
@@ -186,10 +174,11 @@ func (s *Session) openMemory() error {
 	switch {
 	case h.magic != memoryMagic:
 		return errors.New("open session: bad magic in memory")
-	case h.version != memoryVersion && h.version != oldVersion:
+	case h.version != memoryVersion:
 		return fmt.Errorf("open session: unsupported version %d", h.version)
 	case h.slotSize != slotSize, int(h.slots) != len(s.clones), int(size) != want:
-		return fmt.Errorf("open session: memory has %d bytes, want %d", size, want)
+		return fmt.Errorf("open session: memory of %d bytes for %d clones, want %d bytes for %d",
+			size, h.slots, want, len(s.clones))
 	case int(h.initSize) > len(h.init):
 		return fmt.Errorf("open session: INIT has %d bytes", h.initSize)
 	}
@@ -197,12 +186,7 @@ func (s *Session) openMemory() error {
 }
 
 // Answered returns the counter in shared memory of the requests that all workers have answered.
-// Workers of earlier versions do not count theirs.
 func (s *Session) Answered() *atomic.Uint64 { return &s.header().answered }
-
-// KernelChecksAccess reports whether the kernel checks file modes (default_permissions), as on
-// mounts of an earlier version.
-func (s *Session) KernelChecksAccess() bool { return s.header().version == oldVersion }
 
 // HasEnded reports whether the connection is unmounted or aborted.
 func (s *Session) HasEnded() bool { return s.master.HasFailed() }
@@ -224,4 +208,29 @@ func (s *Session) Close() {
 	for i := range s.clones {
 		s.clones[i].Close()
 	}
+}
+
+const devicePath = "/dev/fuse"
+
+// Mount mounts a new connection on the directory dir: nosuid, nodev, and accessible to every user
+// (allow_other). In the mount table its source is name, and its type fuse.name. options are more
+// mount options, such as "max_read=N" (Documentation/filesystems/fuse.rst). File modes are checked
+// by the Handler: the kernel (default_permissions) would ask for attributes at each open(2) of a
+// file whose size it must not cache. The connection lives as long as the returned device or a clone
+// of it is open.
+func Mount(dir, name string, options ...string) (sys.File, error) {
+	dev, err := sys.OpenReadWrite(devicePath)
+	if err != nil {
+		return sys.File{}, fmt.Errorf("%w (is the fuse module loaded?)", err)
+	}
+	data := append([]string{
+		fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", dev.Fd()), "allow_other",
+	}, options...)
+	err = sys.Mount(name, dir, "fuse."+name, sys.MountNoSuid|sys.MountNoDev,
+		strings.Join(data, ","))
+	if err != nil {
+		dev.Close()
+		return sys.File{}, err
+	}
+	return dev, nil
 }

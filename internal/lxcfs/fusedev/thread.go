@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
+
 	"palisade/internal/linux/sys"
 )
 
@@ -162,20 +164,19 @@ func (t *thread) dispatch(in []byte) (answered bool) {
 		t.open(in)
 	case op == opRelease && len(in) >= releaseInSize:
 		t.conn.handler.Release(&t.req, u64(in, inHeaderSize))
-		t.reply(outHeaderSize)
+		t.fail(0)
 	case op == opPoll && len(in) >= pollInSize:
 		t.poll(in)
 	case op == opForget, op == opBatchForget:
 		return false // node ids are constants
 	case op == opAccess && len(in) >= accessInSize:
 		t.fail(t.conn.handler.Access(&t.req, u32(in, inHeaderSize)))
-	case op == opSymlink, op == opMknod, op == opMkdir, op == opUnlink, op == opRmdir,
-		op == opRename, op == opRename2, op == opLink, op == opCreate:
+	case op >= opSymlink && op <= opLink, op == opRename2, op == opCreate:
 		t.fail(syscall.EACCES) // no program can change the tree
 	case op == opInterrupt, op == opFlush:
 		t.fail(syscall.ENOSYS) // the kernel does not send them again
 	case op == opDestroy:
-		t.reply(outHeaderSize)
+		t.fail(0)
 	default:
 		return t.forward(in)
 	}
@@ -183,15 +184,11 @@ func (t *thread) dispatch(in []byte) (answered bool) {
 }
 
 func (t *thread) open(in []byte) {
-	handle, flags, errno := t.conn.handler.Open(&t.req, u32(in, inHeaderSize))
-	if errno != 0 {
-		t.fail(errno)
-		return
-	}
+	handle, errno := t.conn.handler.Open(&t.req, u32(in, inHeaderSize))
 	t.out = appendU64(t.out[:outHeaderSize], handle)
 	t.out = appendU64(t.out, 0)
-	binary.NativeEndian.PutUint32(t.out[outHeaderSize+8:], flags)
-	t.reply(len(t.out))
+	binary.NativeEndian.PutUint32(t.out[outHeaderSize+8:], openFlags)
+	t.reply(errno, len(t.out))
 }
 
 func (t *thread) read(in []byte) {
@@ -211,25 +208,19 @@ func (t *thread) read(in []byte) {
 // replyRead answers a READ of size bytes with errno, or with out, which begins with room for the
 // header.
 func (t *thread) replyRead(out []byte, errno syscall.Errno, size int) {
-	if errno != 0 {
-		t.fail(errno)
-		return
+	if errno == 0 {
+		t.out = out
 	}
-	t.out = out
-	t.reply(min(len(out), outHeaderSize+size)) // the kernel turns a longer reply into EIO
+	t.reply(errno, min(len(out), outHeaderSize+size)) // the kernel turns a longer reply into EIO
 }
 
 func (t *thread) poll(in []byte) {
 	handle, kernelHandle := u64(in, inHeaderSize), u64(in, inHeaderSize+8)
 	notify := u32(in, inHeaderSize+16)&pollScheduleNotify != 0
 	revents, errno := t.conn.handler.Poll(&t.req, handle, kernelHandle, notify)
-	if errno != 0 {
-		t.fail(errno)
-		return
-	}
 	t.out = appendU64(t.out[:outHeaderSize], 0)
 	binary.NativeEndian.PutUint32(t.out[outHeaderSize:], revents)
-	t.reply(len(t.out))
+	t.reply(errno, len(t.out))
 }
 
 // forward passes the request to go-fuse, and returns false if it has no answer.
@@ -254,16 +245,101 @@ func (t *thread) forward(in []byte) bool {
 	return n > 0
 }
 
-// reply completes an answer of n bytes, including the header.
-func (t *thread) reply(n int) {
+// reply completes an answer of n bytes, including the header, or answers with errno if that is not
+// 0.
+func (t *thread) reply(errno syscall.Errno, n int) {
+	if errno != 0 {
+		n = outHeaderSize
+	}
 	t.out = t.out[:n]
-	putHeader(t.out, t.req.unique, 0)
-}
-
-// fail answers with errno, which may be 0.
-func (t *thread) fail(errno syscall.Errno) {
-	t.out = t.out[:outHeaderSize]
 	putHeader(t.out, t.req.unique, -int32(errno))
 }
 
+// fail answers with errno, which may be 0.
+func (t *thread) fail(errno syscall.Errno) { t.reply(errno, outHeaderSize) }
+
 func appendU64(b []byte, v uint64) []byte { return binary.NativeEndian.AppendUint64(b, v) }
+
+// watchStuck rescues the requests that take longer than Timeout, until the connection ends.
+func (c *Conn) watchStuck() {
+	tick := time.NewTicker(c.Timeout / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.pool.ended:
+			return
+		case <-tick.C:
+		}
+		for _, t := range c.threads {
+			since := time.Duration(t.since.Load())
+			if t.claim.Load() != 0 && time.Since(c.start)-since > c.Timeout {
+				t.rescue()
+			}
+		}
+	}
+}
+
+func (t *thread) rescue() {
+	unique := t.claim.Load()
+	var in [readInSize]byte
+	copy(in[:], t.in)
+	// The copy is consistent if the thread still works on the same request.
+	if unique == 0 || !t.claim.CompareAndSwap(unique, 0) {
+		return
+	}
+	go func() {
+		r := &thread{conn: t.conn, dev: t.dev, out: make([]byte, 0, 64<<10)}
+		r.req.parseHeader(in[:])
+		if r.answerFallback(in[:]) {
+			r.dev.Write(r.out)
+		}
+	}()
+}
+
+// answerFallback prepares the answer in t.out to a request that cannot be served as usual. It
+// returns false for requests without an answer.
+func (t *thread) answerFallback(in []byte) (answered bool) {
+	defer func() {
+		if value := recover(); value != nil {
+			t.fail(fallbackErrno(t.req.opcode))
+			answered = true
+			t.conn.handler.Panicked(value)
+		}
+	}()
+	switch op := t.req.opcode; {
+	case op == opForget, op == opBatchForget:
+		return false
+	case op == opRead && len(in) >= readInSize:
+		handle, offset := u64(in, inHeaderSize), u64(in, inHeaderSize+8)
+		size := int(min(u32(in, inHeaderSize+16), math.MaxInt32))
+		out, errno := t.conn.handler.Rescue(&t.req, handle, offset, size, t.out[:outHeaderSize])
+		t.replyRead(out, errno, size)
+	case op == opGetattr:
+		t.rescueAttr()
+	default:
+		t.fail(fallbackErrno(t.req.opcode))
+	}
+	return true
+}
+
+func (t *thread) rescueAttr() {
+	var attr fuse.AttrOut
+	errno := t.conn.handler.RescueAttr(&t.req, &attr)
+	out, err := binary.Append(t.out[:outHeaderSize], binary.NativeEndian, &attr)
+	if err != nil {
+		t.fail(syscall.EIO)
+		return
+	}
+	t.out = out
+	t.reply(errno, len(out))
+}
+
+// fallbackErrno returns the error for a request that cannot be served. At any error of a LOOKUP but
+// ENOMEM the kernel drops the dentry, and unmounts all mounts on files below it in all containers
+// (fuse_dentry_revalidate in fs/fuse/dir.c).
+func fallbackErrno(opcode uint32) syscall.Errno {
+	if opcode == opLookup {
+		return syscall.ENOMEM
+	}
+	return syscall.EIO
+}

@@ -12,12 +12,7 @@ const (
 	opLookup      = 1
 	opForget      = 2
 	opGetattr     = 3
-	opSymlink     = 6
-	opMknod       = 8
-	opMkdir       = 9
-	opUnlink      = 10
-	opRmdir       = 11
-	opRename      = 12
+	opSymlink     = 6 // followed by MKNOD, MKDIR, UNLINK, RMDIR and RENAME
 	opLink        = 13
 	opOpen        = 14
 	opRead        = 15
@@ -53,14 +48,10 @@ const (
 	pollScheduleNotify = 1
 )
 
-// Flags in the reply to OPEN.
-const (
-	// OpenDirectIO bypasses the page cache, which the readers of all containers share.
-	OpenDirectIO = fuse.FOPEN_DIRECT_IO
-	// OpenNoFlush avoids the FLUSH at each close (Linux 5.16). Older kernels stop sending FLUSH at
-	// the first ENOSYS.
-	OpenNoFlush = fuse.FOPEN_NOFLUSH
-)
+// openFlags are the flags in the reply to OPEN. FOPEN_DIRECT_IO bypasses the page cache, which the
+// readers of all containers share. FOPEN_NOFLUSH avoids the FLUSH at each close (Linux 5.16). Older
+// kernels stop sending FLUSH at the first ENOSYS.
+const openFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NOFLUSH
 
 // Request is the header of a request (struct fuse_in_header).
 type Request struct {

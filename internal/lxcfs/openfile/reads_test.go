@@ -85,7 +85,7 @@ func TestAdopted(t *testing.T) {
 				t.Errorf("at the end there is %q, %v", got, ok)
 			}
 			hs.Remove(number)
-			if length, _, _ := k.Find(number, nil); length != 0 || len(hs.adopted) != 0 || hs.KeptBytes() != 0 {
+			if length, _, _ := k.Find(number, nil); length != 0 || hs.adopted != 0 || hs.KeptBytes() != 0 {
 				t.Errorf("of the closed file %d bytes are known, %d kept", length, hs.KeptBytes())
 			}
 		})

@@ -69,21 +69,24 @@ type Table struct {
 	spare  sync.Pool
 	scarce *container.Quota
 
-	mu   sync.Mutex
-	open []*handle
-	free []uint32 // indexes of nil in open
+	mu sync.Mutex
+	// files has the open files by number, adopted of which earlier workers have opened.
+	files   map[uint64]*handle
+	adopted int
+	// numbers is the number of records taken by this worker. free has the numbers of closed files.
+	numbers uint64
+	free    []uint64
 	// newest has the file that was opened last, by node.
 	newest map[uint64]*handle
-	// adopted has the files of earlier workers that were used since, by number.
-	adopted map[uint64]*handle
 }
 
 // NewTable returns an empty table.
 func NewTable() *Table {
 	return &Table{
 		epoch: uint64(rand.Uint32()) << 32, began: time.Now(), reads: new(persist.Reads),
+		spare:  sync.Pool{New: func() any { return new(handle) }},
 		scarce: container.NewQuota(maxScarce, maxHandles),
-		newest: make(map[uint64]*handle), adopted: make(map[uint64]*handle),
+		files:  make(map[uint64]*handle), newest: make(map[uint64]*handle),
 	}
 }
 
@@ -95,60 +98,40 @@ func (t *Table) Restore(reads *persist.Reads) {
 	}
 }
 
-// number returns the number of the handle with the index i.
-func (t *Table) number(i uint32) uint64 { return t.epoch | (t.base+uint64(i))%maxHandles + 1 }
-
-// index is the inverse of number. For other numbers it returns maxHandles.
-func (t *Table) index(number uint64) uint64 {
-	record := number - t.epoch - 1
-	if record >= maxHandles {
-		return maxHandles
-	}
-	return (record - t.base) % maxHandles
-}
+// isOwn reports whether this worker has opened the file with the number.
+func (t *Table) isOwn(number uint64) bool { return number>>32 == t.epoch>>32 }
 
 // Add returns the number of a new file: a node that the thread tid opens on behalf of who. It
 // returns 0 if there are too many. For a nil principal it creates no scarce handle.
 func (t *Table) Add(node uint64, tid uint32, who *container.Principal) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	used := len(t.open) - len(t.free)
+	used := int(t.numbers) - len(t.free)
 	if used == maxHandles || used >= freeForAll && who == nil || !t.scarce.Take(who) {
 		return 0
 	}
 	if len(t.free) == 0 {
-		t.open = append(t.open, nil)
-		t.free = append(t.free, uint32(len(t.open)-1))
+		t.free = append(t.free, t.epoch|(t.base+t.numbers)%maxHandles+1)
+		t.numbers++
 		if places := t.reads.Places(); places != nil {
 			places.Add(1)
 		}
 	}
-	i := t.free[len(t.free)-1]
+	h := t.spare.Get().(*handle)
+	h.number, h.node, h.tid, h.who = t.free[len(t.free)-1], node, tid, who
 	t.free = t.free[:len(t.free)-1]
-	h := t.newHandle()
-	h.number, h.node, h.tid, h.who = t.number(i), node, tid, who
-	t.open[i] = h
+	t.files[h.number] = h
 	t.link(h)
 	return h.number
-}
-
-func (t *Table) newHandle() *handle {
-	if h, ok := t.spare.Get().(*handle); ok {
-		return h
-	}
-	return new(handle)
 }
 
 // Get returns the open file with the number, or one without a handle.
 func (t *Table) Get(number uint64) File {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	h := t.adopted[number]
-	switch i := t.index(number); {
-	case i < uint64(len(t.open)):
-		h = t.open[i]
-	case i >= maxHandles && uint32(number)-1 < maxHandles && h == nil &&
-		len(t.adopted) < maxHandles:
+	h := t.files[number]
+	isRecord := uint32(number)-1 < maxHandles
+	if h == nil && isRecord && !t.isOwn(number) && t.adopted < maxHandles {
 		h = t.adopt(number)
 	}
 	return t.file(h, number)
@@ -156,7 +139,7 @@ func (t *Table) Get(number uint64) File {
 
 // adopt returns a handle for a file that an earlier worker opened, as that left it; t.mu is held.
 func (t *Table) adopt(number uint64) *handle {
-	h := t.newHandle()
+	h := t.spare.Get().(*handle)
 	var isPrepared bool
 	h.length, h.content, isPrepared = t.reads.Find(number, h.content[:0])
 	h.prepared, h.preparedFor = 0, 0
@@ -167,7 +150,8 @@ func (t *Table) adopt(number uint64) *handle {
 		t.kept.Add(-int64(len(h.content)))
 		h.content = h.content[:0]
 	}
-	t.adopted[number] = h
+	t.files[number] = h
+	t.adopted++
 	return h
 }
 
@@ -181,39 +165,36 @@ func (t *Table) Adopt(number uint64, a Attachment) {
 // Remove closes a file. Blocked requests for it, which were answered otherwise, have no effect any
 // more.
 func (t *Table) Remove(number uint64) {
-	h, i := t.remove(number)
+	h := t.remove(number)
 	if h == nil {
 		return
 	}
 	if a := t.reset(h, number); a != nil {
 		a.Close()
 	}
-	if i < maxHandles {
+	if t.isOwn(number) {
 		t.mu.Lock()
-		t.free = append(t.free, uint32(i))
+		t.free = append(t.free, number)
 		t.mu.Unlock()
 	}
 }
 
-// remove removes a handle from the table, and returns its index, or maxHandles if it was adopted.
-func (t *Table) remove(number uint64) (*handle, uint64) {
+// remove removes a handle from the table. It returns nil if there is none.
+func (t *Table) remove(number uint64) *handle {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if h := t.adopted[number]; h != nil {
-		delete(t.adopted, number)
-		return h, maxHandles
+	h := t.files[number]
+	if h == nil {
+		return nil
 	}
-	i := t.index(number)
-	if i >= uint64(len(t.open)) {
-		return nil, i
-	}
-	h := t.open[i]
-	if h != nil {
+	delete(t.files, number)
+	if t.isOwn(number) {
 		t.unlink(h)
-		t.open[i] = nil
 		t.scarce.Return(h.who)
+	} else {
+		t.adopted--
 	}
-	return h, i
+	return h
 }
 
 // reset prepares a removed handle for another file, and returns its attachment.

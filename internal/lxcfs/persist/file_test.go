@@ -30,7 +30,9 @@ func testCounters() ContainerCounters {
 	return ContainerCounters{
 		Clock: account.CPUClock{
 			Age: time.Hour, Debt: -5,
-			CPUs: []account.CPUTime{{User: 1, Nice: 2, System: 3, Idle: 4}, {Idle: 5}},
+			CPUs: []account.CPUTime{
+				{CPUTime: cgroup.CPUTime{User: 1, Nice: 2, System: 3}, Idle: 4}, {Idle: 5},
+			},
 			Used: cgroup.CPUUsage{
 				Total:  cgroup.CPUTime{User: 6, Nice: 7, System: 8},
 				PerCPU: []cgroup.CPUTime{{User: 9}, {System: 10}},

@@ -1,7 +1,6 @@
 package supervise
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,16 +17,10 @@ import (
 	"palisade/internal/lxcfs/meter"
 )
 
-// companionName is the argv[0] of a test companion.
-const companionName = "test-companion"
-
-// TestMain also runs as the workers and the companion of the tests.
+// TestMain also runs as the workers of the tests.
 func TestMain(m *testing.M) {
-	switch {
-	case IsWorker():
+	if IsWorker() {
 		os.Exit(runWorker(os.Args[1]))
-	case os.Args[0] == companionName:
-		os.Exit(runCompanion())
 	}
 	os.Exit(m.Run())
 }
@@ -38,7 +31,7 @@ func runWorker(mode string) int {
 	if err != nil || mode == "crash" {
 		return 3
 	}
-	if w.Ready() != nil {
+	if w.Tell(Ready) != nil {
 		return 3
 	}
 	for c := range w.Commands() {
@@ -48,27 +41,14 @@ func runWorker(mode string) int {
 		case c == Serve && mode == "exit":
 			return 0
 		case c == Serve:
-			err = w.Serving()
+			err = w.Tell(Serving)
 		case c == Ping:
-			err = w.Alive()
+			err = w.Tell(Alive)
 		}
 		if err != nil {
 			return 3
 		}
 	}
-	return 0
-}
-
-// runCompanion writes its pid to the passed pipe, and waits.
-func runCompanion() int {
-	files, err := sys.PassedFiles(true)
-	if err != nil || len(files) != 1 {
-		return 3
-	}
-	if _, err := files[0].File.Write([]byte{byte(len(os.Args))}); err != nil {
-		return 3
-	}
-	time.Sleep(time.Minute)
 	return 0
 }
 
@@ -272,10 +252,10 @@ func TestWorkerMessages(t *testing.T) {
 	}
 	defer r.Close()
 	w := Worker{pipe: r, manager: conn}
-	for want, send := range map[string]func() error{
-		"READY=1\nX_BEATS=1": w.Ready, "X_SERVING=1": w.Serving, "X_ALIVE=1": w.Alive,
+	for message, want := range map[string]string{
+		Ready: "READY=1", Serving: "X_SERVING=1", Alive: "X_ALIVE=1",
 	} {
-		if err := send(); err != nil {
+		if err := w.Tell(message); err != nil {
 			t.Fatal(err)
 		}
 		b := make([]byte, 100)
@@ -295,54 +275,5 @@ func TestWorkerMessages(t *testing.T) {
 	}
 	if _, err := Connect(); err == nil {
 		t.Error("connected without a supervisor")
-	}
-}
-
-// TestCompanion kills, replaces and ends a companion.
-func TestCompanion(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, w, err := sys.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	reads := make(chan struct{})
-	defer func() {
-		w.Close()
-		<-reads
-		r.Close()
-	}()
-	renewed := make(chan struct{})
-	c := Companion{
-		Program: self, Name: companionName, Spawner: newTestSpawner(t),
-		Files: []sys.NamedFile{{Name: "pipe", File: w}}, Renewed: renewed,
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	end := make(chan error, 1)
-	go func() { end <- c.Run(ctx) }()
-	started := make(chan byte, 100)
-	go func() {
-		defer close(reads)
-		var b [1]byte
-		for {
-			if n, err := r.Read(b[:]); n != 1 || err != nil {
-				return
-			}
-			started <- b[0]
-		}
-	}()
-	wait(t, "the companion", started)
-	renewed <- struct{}{}
-	wait(t, "the renewed companion", started)
-	cancel()
-	if err := wait(t, "the end", end); err != nil {
-		t.Error(err)
-	}
-	c.Program = filepath.Join(t.TempDir(), "missing")
-	if err := c.Run(t.Context()); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a missing program: %v", err)
 	}
 }

@@ -1,11 +1,12 @@
 package supervise
 
 import (
-	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"palisade/internal/linux/sys"
@@ -25,10 +26,6 @@ type Supervisor struct {
 	Dir string
 	// Answered is the number of requests that all workers have answered.
 	Answered *atomic.Uint64
-	// Probe reads a served file, and fails with context.DeadlineExceeded on a timeout. It is used
-	// only for workers of earlier versions, since a reply may also be late because of other
-	// readers.
-	Probe func(context.Context) error
 	// Meter counts workers that are replaced.
 	Meter *meter.Meter
 	// Upgraded, if it is not nil, is called when a worker of another program serves.
@@ -45,8 +42,7 @@ type Supervisor struct {
 	toggled       bool // an odd number of Switch events has arrived
 	failures      int
 	exits         chan exit
-	probed        chan error // non-nil while a probe is under way
-	started       bool       // a worker has been ready
+	started       bool // a worker has been ready
 	ending        bool
 	restart       <-chan time.Time
 }
@@ -131,11 +127,6 @@ func (s *Supervisor) Run(events <-chan Event, ready func()) error {
 			if done := s.watch(); done {
 				return nil
 			}
-		case err := <-s.probed:
-			s.probed = nil
-			if errors.Is(err, context.DeadlineExceeded) && s.current != nil && s.current.serving {
-				s.kill(s.current, "the worker does not answer")
-			}
 		}
 	}
 }
@@ -157,15 +148,15 @@ func (s *Supervisor) handleNotification(n sys.Notification) bool {
 	for _, w := range []*process{s.current, s.next} {
 		switch {
 		case w == nil || w.Pid != n.PID:
-		case has(serving):
+		case has(Serving):
 			w.serving, w.served = true, time.Now()
 			s.Meter.WorkerUp.Store(1)
 			s.Log.Info("the worker serves", "pid", w.Pid)
 			return true
-		case has(alive):
+		case has(Alive):
 			w.isAlive = true
-		case has("READY=1"):
-			w.ready, w.answersPing, s.started = true, has(pingSupport), true
+		case has(Ready):
+			w.ready, s.started = true, true
 			w.silent, w.cpu = 0, nil
 			if w == s.current {
 				s.letServe(w)
@@ -260,4 +251,78 @@ func (s *Supervisor) handleEvent(e Event) (done bool) {
 		s.leave(s.current)
 	}
 	return false
+}
+
+// exit is the end of a process.
+type exit struct {
+	*process
+	state *os.ProcessState
+}
+
+func (e exit) reason() meter.Reason {
+	switch {
+	case !e.killed.IsZero():
+		return meter.Hung
+	case e.isKilled():
+		return meter.Killed
+	}
+	return meter.Crashed
+}
+
+func (e exit) isKilled() bool {
+	if e.state == nil {
+		return false
+	}
+	status, ok := e.state.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+}
+
+// isFailure reports whether the worker ended before it served, or within the time settled after
+// that and not by SIGKILL.
+func (e exit) isFailure() bool {
+	if !e.serving {
+		return true
+	}
+	return !e.isKilled() && time.Since(e.served) < settled
+}
+
+// upgrade starts a worker of the program on disk beside the current one, which leaves when the new
+// one is ready.
+func (s *Supervisor) upgrade() {
+	if s.next != nil {
+		s.Log.Warn("an upgrade is already in progress")
+		return
+	}
+	image, err := sys.OpenPath(s.Program)
+	if err == nil {
+		s.next, err = s.start(image, s.exits)
+	}
+	if err != nil {
+		image.Close()
+		s.next = nil
+		s.Log.Error("the upgrade is given up", "err", err)
+	}
+}
+
+// promote makes the new worker the current one, or makes the current one leave first.
+func (s *Supervisor) promote() {
+	if s.current != nil {
+		s.leave(s.current)
+		return
+	}
+	s.current, s.next, s.restart = s.next, nil, nil
+	s.image.Close()
+	s.image = s.current.image
+	s.letServe(s.current)
+	s.Meter.Replaced(meter.Upgraded)
+	if s.Upgraded != nil {
+		s.Upgraded()
+	}
+}
+
+func (s *Supervisor) abandonUpgrade(why string, args ...any) {
+	s.Log.Error("the upgrade is given up: the new worker "+why,
+		append([]any{"pid", s.next.Pid}, args...)...)
+	s.next.image.Close()
+	s.next = nil
 }

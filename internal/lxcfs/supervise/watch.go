@@ -1,9 +1,11 @@
 package supervise
 
 import (
-	"context"
+	"strconv"
 	"time"
 
+	"palisade/internal/linux/procfs"
+	"palisade/internal/linux/sys"
 	"palisade/internal/lxcfs/meter"
 )
 
@@ -58,10 +60,6 @@ func (s *Supervisor) checkCurrent() {
 	if w == nil || !w.serving || !w.leaving.IsZero() {
 		return
 	}
-	if !w.answersPing {
-		s.probe()
-		return
-	}
 	answered := s.Answered.Load()
 	if w.isAlive || answered != s.answered {
 		w.silent, w.cpu = 0, nil
@@ -78,20 +76,6 @@ func (s *Supervisor) checkCurrent() {
 	w.tell(Ping)
 }
 
-// probe starts a read of a served file, to check the current worker.
-func (s *Supervisor) probe() {
-	if s.probed != nil {
-		return
-	}
-	probed := make(chan error, 1)
-	s.probed = probed
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), probeTime)
-		defer cancel()
-		probed <- s.Probe(ctx)
-	}()
-}
-
 // leave makes a worker leave. If it does not, watch kills it.
 func (s *Supervisor) leave(w *process) {
 	if w.leaving.IsZero() {
@@ -106,4 +90,64 @@ func (s *Supervisor) kill(w *process, why string) {
 	if w.killed.IsZero() {
 		w.killed = time.Now()
 	}
+}
+
+// A worker that waits for a CPU does not hang: on a busy host another one in its place would wait
+// as long. Such a worker has a thread that is runnable and does not run. A blocked worker has none,
+// and one that spins uses CPU time.
+
+// threadTimes is the state and the CPU time of a thread.
+type threadTimes struct {
+	tid        int
+	isRunnable bool // it runs or waits for a CPU
+	cpu        time.Duration
+}
+
+// readThreads reads the threads of the process pid. It leaves out those that end meanwhile.
+func readThreads(proc sys.File, pid int) (threads []threadTimes) {
+	dir, err := proc.OpenDirAt(strconv.Itoa(pid))
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	tasks, err := dir.OpenDirAt("task")
+	if err != nil {
+		return nil
+	}
+	defer tasks.Close()
+	names, err := tasks.List()
+	if err != nil {
+		return nil
+	}
+	for _, name := range names {
+		tid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		if stat, _, err := procfs.ReadTaskStat(dir, tid, nil); err == nil {
+			threads = append(threads, threadTimes{tid, stat.State == 'R', stat.CPU})
+		}
+	}
+	return threads
+}
+
+// timeWithCPU returns the time since the last check in which the worker did not wait for a CPU. The
+// time between checks counts as checkInterval, since this process may not have run for a while.
+func (s *Supervisor) timeWithCPU(w *process) time.Duration {
+	threads := s.threads(w.Pid)
+	last := w.cpu
+	w.cpu = make(map[int]time.Duration, len(threads))
+	used, available := time.Duration(0), checkInterval
+	for _, t := range threads {
+		ran := t.cpu - last[t.tid]
+		if last == nil {
+			ran = 0 // the first check of this worker
+		}
+		if used += ran; t.isRunnable {
+			available = min(available, ran)
+		}
+		w.cpu[t.tid] = t.cpu
+	}
+	// Threads that spin wait for one another if there are more of them than CPUs.
+	return min(max(available, used), checkInterval)
 }

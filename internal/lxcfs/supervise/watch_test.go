@@ -1,7 +1,6 @@
 package supervise
 
 import (
-	"context"
 	"log/slog"
 	"os/exec"
 	"sync/atomic"
@@ -17,7 +16,6 @@ func newSupervisor() *Supervisor {
 	return &Supervisor{
 		Log: slog.New(slog.DiscardHandler), Answered: new(atomic.Uint64),
 		Meter:   meter.NewPrivate(),
-		Probe:   func(context.Context) error { return nil },
 		threads: func(int) []threadTimes { return nil },
 	}
 }
@@ -70,13 +68,13 @@ func TestSignsOfLife(t *testing.T) {
 		want bool
 	}{
 		{"it answers the question", func(s *Supervisor, w *process) {
-			s.handleNotification(sys.Notification{PID: w.Pid, Text: alive})
+			s.handleNotification(sys.Notification{PID: w.Pid, Text: Alive})
 		}, true},
 		{"it answers requests, but no question", func(s *Supervisor, _ *process) {
 			s.Answered.Add(1)
 		}, true},
 		{"another process answers", func(s *Supervisor, w *process) {
-			s.handleNotification(sys.Notification{PID: w.Pid + 1, Text: alive})
+			s.handleNotification(sys.Notification{PID: w.Pid + 1, Text: Alive})
 		}, false},
 		{"none", func(*Supervisor, *process) {}, false},
 	}
@@ -85,11 +83,11 @@ func TestSignsOfLife(t *testing.T) {
 			s := newSupervisor()
 			w, told := newProcess(t)
 			s.current = w
-			s.handleNotification(sys.Notification{PID: w.Pid, Text: "READY=1\n" + pingSupport})
+			s.handleNotification(sys.Notification{PID: w.Pid, Text: "READY=1"})
 			if got := hears(t, told); got != Serve {
 				t.Fatalf("it is told %q first", got)
 			}
-			s.handleNotification(sys.Notification{PID: w.Pid, Text: serving})
+			s.handleNotification(sys.Notification{PID: w.Pid, Text: Serving})
 			for look := 1; look <= 3*looks && w.killed.IsZero(); look++ {
 				s.watch()
 				if !w.killed.IsZero() {
@@ -107,24 +105,6 @@ func TestSignsOfLife(t *testing.T) {
 				t.Errorf("it is left alive: %v, want %v", isAlive, tt.want)
 			}
 		})
-	}
-}
-
-// TestWorkerWithoutPing probes a worker of an earlier version with reads.
-func TestWorkerWithoutPing(t *testing.T) {
-	s := newSupervisor()
-	asked := make(chan struct{}, 1)
-	s.Probe = func(context.Context) error {
-		asked <- struct{}{}
-		return nil
-	}
-	s.current, _ = newProcess(t)
-	s.handleNotification(sys.Notification{PID: s.current.Pid, Text: "READY=1"})
-	s.handleNotification(sys.Notification{PID: s.current.Pid, Text: serving})
-	s.watch()
-	<-asked
-	if err := <-s.probed; err != nil {
-		t.Error(err)
 	}
 }
 

@@ -33,7 +33,7 @@ const (
 	Leave Command = 'l'
 	// Toggle: switch between the container's values and the host's. It may come before Serve.
 	Toggle Command = 't'
-	// Ping: call Alive if requests are answered.
+	// Ping: reply Alive if requests are answered.
 	Ping Command = 'a'
 	// Gone: the supervisor has ended.
 	Gone Command = 0
@@ -43,12 +43,16 @@ const (
 	// workerMark is an environment variable of workers.
 	workerMark = "PALISADE_WORKER"
 	pipeName   = "supervisor"
-	// serving is the message of a worker that has begun to serve.
-	serving = "X_SERVING=1"
-	// pingSupport is sent with READY=1 by a worker that answers Ping with alive. Earlier versions
-	// do not.
-	pingSupport = "X_BEATS=1"
-	alive       = "X_ALIVE=1"
+)
+
+// Messages of a worker.
+const (
+	// Ready: this worker is able to serve.
+	Ready = daemon.SdNotifyReady
+	// Serving: it has begun to serve.
+	Serving = "X_SERVING=1"
+	// Alive is the reply to Ping: it answers requests.
+	Alive = "X_ALIVE=1"
 )
 
 // IsWorker reports whether a Supervisor started this process.
@@ -79,17 +83,9 @@ func Connect() (*Worker, error) {
 	return &Worker{Files: files[1:], pipe: files[0].File, manager: manager}, nil
 }
 
-// Ready tells the supervisor that this worker is able to serve.
-func (w *Worker) Ready() error { return w.notify(daemon.SdNotifyReady + "\n" + pingSupport) }
-
-// Serving tells the supervisor that this worker serves.
-func (w *Worker) Serving() error { return w.notify(serving) }
-
-// Alive tells the supervisor, in reply to Ping, that this worker answers requests.
-func (w *Worker) Alive() error { return w.notify(alive) }
-
-func (w *Worker) notify(text string) error {
-	_, err := w.manager.Write([]byte(text))
+// Tell sends a message to the supervisor.
+func (w *Worker) Tell(message string) error {
+	_, err := w.manager.Write([]byte(message))
 	return err
 }
 
@@ -114,8 +110,8 @@ type process struct {
 	*os.Process
 	pipe  sys.File
 	image sys.File // its program
-	// ready: it can serve; serving: it does; answersPing: it sends alive in reply to Ping.
-	ready, serving, answersPing bool
+	// ready: it can serve; serving: it does.
+	ready, serving bool
 	// isAlive is set when it answers Ping, until the next check. silent is the time
 	// without READY or a sign of life, less that spent waiting for a CPU.
 	isAlive bool

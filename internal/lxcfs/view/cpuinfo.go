@@ -1,6 +1,10 @@
 package view
 
-import "palisade/internal/linux/procfs"
+import (
+	"slices"
+
+	"palisade/internal/linux/procfs"
+)
 
 // Cpuinfo appends /proc/cpuinfo: the host's sections of the machine and of the visible CPUs, which
 // are numbered from 0, each as a package with one core.
@@ -17,26 +21,14 @@ func Cpuinfo(dst []byte, host *procfs.Cpuinfo, c *CPUs) []byte {
 			dst = appendSection(dst, s, number, c.Len())
 		}
 	}
-	if visible {
+	first := slices.IndexFunc(host.Sections, func(s procfs.CPUSection) bool {
+		return s.CPU != procfs.AllCPUs
+	})
+	if visible || first < 0 {
 		return dst
 	}
-	return firstCPU(dst[:start], host)
-}
-
-// firstCPU appends the host's first CPU only. It is used if a hotplug has just removed all visible
-// CPUs from the file: programs may fail without any processor.
-func firstCPU(dst []byte, host *procfs.Cpuinfo) []byte {
-	first := procfs.AllCPUs
-	for i := range host.Sections {
-		s := &host.Sections[i]
-		if first == procfs.AllCPUs {
-			first = s.CPU
-		}
-		if s.CPU == procfs.AllCPUs || s.CPU == first {
-			dst = appendSection(dst, s, 0, 1)
-		}
-	}
-	return dst
+	// A hotplug has just removed all visible CPUs from the file: programs may fail without any.
+	return Cpuinfo(dst[:start], host, &CPUs{host: []int{host.Sections[first].CPU}})
 }
 
 // appendSection appends a section with the given CPU number and count of CPUs.

@@ -13,6 +13,12 @@ import (
 	"palisade/internal/lxcfs/view"
 )
 
+func cpuTime(user, nice, system, idle uint64) account.CPUTime {
+	return account.CPUTime{
+		CPUTime: cgroup.CPUTime{User: user, Nice: nice, System: system}, Idle: idle,
+	}
+}
+
 func TestStat(t *testing.T) {
 	for _, tt := range []struct {
 		name, host, want string
@@ -23,18 +29,18 @@ func TestStat(t *testing.T) {
 		{
 			// Each CPU shows 1 for 1.9 ticks: the sum must be 2, not 3.
 			name: "lines add up", host: "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 9 9 9 9 9 9 9 9 9 9\nbtime 1\n",
-			cpus: []account.CPUTime{{User: 19e6, System: 1e9}, {User: 19e6, Nice: 5e7, Idle: 1e10}},
+			cpus: []account.CPUTime{cpuTime(19e6, 0, 1e9, 0), cpuTime(19e6, 5e7, 0, 1e10)},
 			want: "cpu  2 5 100 1000 0 0 0 0 0 0\ncpu0 1 0 100 0 0 0 0 0 0 0\n" +
 				"cpu1 1 5 0 1000 0 0 0 0 0 0\nbtime 1\n",
 		},
 		{
 			name: "hidden CPU", host: "cpu  9 9 9 9\ncpu0 9 9 9 9\n", hidden: 1,
-			cpus: []account.CPUTime{{User: 1e7}, {User: 2e7, Idle: 3e7}},
+			cpus: []account.CPUTime{cpuTime(1e7, 0, 0, 0), cpuTime(2e7, 0, 0, 3e7)},
 			want: "cpu  3 0 0 3\ncpu0 1 0 0 0\n",
 		},
 		{
 			name: "as many columns as the host", host: "cpu  9 9 9 9 9 9 9\n",
-			cpus: []account.CPUTime{{User: 1e7}},
+			cpus: []account.CPUTime{cpuTime(1e7, 0, 0, 0)},
 			want: "cpu  1 0 0 0 0 0 0\ncpu0 1 0 0 0 0 0 0\n",
 		},
 		{

@@ -180,9 +180,8 @@ func cpuTimes(n int) []account.CPUTime {
 	times := make([]account.CPUTime, n)
 	for i := range times {
 		k := uint64(i + 1)
-		times[i] = account.CPUTime{
-			User: 12345678901 * k, Nice: 9999999 * k, System: 3456789012, Idle: 98765432109 / k,
-		}
+		times[i].User, times[i].Nice, times[i].System = 12345678901*k, 9999999*k, 3456789012
+		times[i].Idle = 98765432109 / k
 	}
 	return times
 }

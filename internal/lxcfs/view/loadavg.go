@@ -1,6 +1,10 @@
 package view
 
-import "palisade/internal/linux/ktext"
+import (
+	"time"
+
+	"palisade/internal/linux/ktext"
+)
 
 // LoadOne is a load of 1 in the fixed point of Load.Avg, the kernel's FIXED_1.
 const LoadOne = 1 << 11
@@ -28,5 +32,17 @@ func Loadavg(dst []byte, l Load) []byte {
 	dst = appendUint(dst, uint64(max(l.Tasks.Total, 0)))
 	dst = append(dst, ' ')
 	dst = appendUint(dst, uint64(max(l.Tasks.LastPID, 0)))
+	return append(dst, '\n')
+}
+
+// nanosPerHundredth is the precision of /proc/uptime.
+const nanosPerHundredth = 1e9 / 100
+
+// Uptime appends /proc/uptime: the age of the container's init, and the sum of the idle times of
+// its visible CPUs since.
+func Uptime(dst []byte, age time.Duration, idleNanos uint64) []byte {
+	dst = appendHundredths(dst, uint64(max(age, 0))/nanosPerHundredth)
+	dst = append(dst, ' ')
+	dst = appendHundredths(dst, idleNanos/nanosPerHundredth)
 	return append(dst, '\n')
 }

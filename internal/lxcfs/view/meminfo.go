@@ -40,7 +40,10 @@ func Meminfo(
 // setMemory sets the values of all fields but those of huge pages.
 func setMemory(v *procfs.MemValues, host sys.Sysinfo, m *cgroup.Memory, o MemOptions) {
 	s := &m.Stat
-	total := memTotal(host, m)
+	total := host.MemTotal
+	if m.Limit != 0 { // 0 is no limit
+		total = min(total, m.Limit)
+	}
 	free := ktext.Sub(total, m.Usage)
 	swapTotal, swapUsed := SwapTotals(host, m, o)
 	available := ktext.Add(s.ActiveFile, s.InactiveFile)
@@ -84,14 +87,6 @@ func setMemory(v *procfs.MemValues, host sys.Sysinfo, m *cgroup.Memory, o MemOpt
 	v[procfs.MemFileHugePages] = kB(s.FileTHP)
 }
 
-// memTotal returns the memory that the container may use, in bytes. A limit of 0 is none.
-func memTotal(host sys.Sysinfo, m *cgroup.Memory) uint64 {
-	if m.Limit == 0 {
-		return host.MemTotal
-	}
-	return min(m.Limit, host.MemTotal)
-}
-
 func kB(bytes uint64) uint64 { return bytes / 1024 }
 
 // setHugePages sets the values of huge pages, where HugePages_* are for the host's default size.
@@ -128,4 +123,55 @@ func setHugePages(v *procfs.MemValues, huge []cgroup.HugePages) {
 		othersKB = min(othersKB, allowedKB)
 	}
 	v[procfs.MemHugetlb] = ktext.Add(v[procfs.MemHugePagesTotal]*sizeKB, othersKB)
+}
+
+// SwapTotals returns the swap that the container may use, and the part that it uses, in bytes. Both
+// are 0 if swap is not shown or not accounted, or if the host currently has none.
+func SwapTotals(host sys.Sysinfo, m *cgroup.Memory, o MemOptions) (total, used uint64) {
+	if !o.Swap || !m.Swap.Accounted {
+		return 0, 0
+	}
+	total = min(m.Swap.Limit, host.SwapTotal)
+	return total, min(m.Swap.Usage, total)
+}
+
+// Swaps appends /proc/swaps: one swap area of type "virtual" for all swap of the container, if any.
+// The columns are the kernel's.
+func Swaps(
+	dst []byte, host *procfs.Swaps, total sys.Sysinfo, m *cgroup.Memory, o MemOptions,
+) []byte {
+	dst = append(dst, host.Header...)
+	size, used := SwapTotals(total, m, o)
+	if size == 0 {
+		return dst
+	}
+	dst = append(dst, "none                                    virtual\t\t"...)
+	dst = appendSwapColumn(dst, kB(size), host.Wide)
+	dst = appendSwapColumn(dst, kB(used), host.Wide)
+	return append(dst, "0\n"...)
+}
+
+// appendSwapColumn appends a number and a tab, or two tabs after a short number in a wide column
+// (swap_show() in mm/swapfile.c).
+func appendSwapColumn(dst []byte, kB uint64, wide bool) []byte {
+	dst = appendUint(dst, kB)
+	if wide && kB < 10000000 {
+		dst = append(dst, '\t')
+	}
+	return append(dst, '\t')
+}
+
+// slabinfoHeader is the header without caches (print_slabinfo_header() in mm/slab_common.c).
+const slabinfoHeader = "slabinfo - version: 2.1\n" +
+	"# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>" +
+	" : tunables <limit> <batchcount> <sharedfactor>" +
+	" : slabdata <active_slabs> <num_slabs> <sharedavail>\n"
+
+// Slabinfo appends /proc/slabinfo: the container's memory.kmem.slabinfo, or only a header if that
+// is empty.
+func Slabinfo(dst, kmemSlabinfo []byte) []byte {
+	if len(kmemSlabinfo) == 0 {
+		return append(dst, slabinfoHeader...)
+	}
+	return append(dst, kmemSlabinfo...)
 }

@@ -49,9 +49,7 @@ func appendCPUs(dst []byte, cpus []account.CPUTime, visible, columns int) []byte
 	var sum account.CPUTime
 	for i := range cpus {
 		t := ticks(cpus[i])
-		sum.User += t.User
-		sum.Nice += t.Nice
-		sum.System += t.System
+		account.Add(&sum.CPUTime, t.CPUTime)
 		sum.Idle += t.Idle
 	}
 	dst = append(dst, ' ')
@@ -65,10 +63,11 @@ func appendCPUs(dst []byte, cpus []account.CPUTime, visible, columns int) []byte
 }
 
 func ticks(t account.CPUTime) account.CPUTime {
-	return account.CPUTime{
-		User: t.User / nanosPerTick, Nice: t.Nice / nanosPerTick, System: t.System / nanosPerTick,
-		Idle: t.Idle / nanosPerTick,
-	}
+	t.User /= nanosPerTick
+	t.Nice /= nanosPerTick
+	t.System /= nanosPerTick
+	t.Idle /= nanosPerTick
+	return t
 }
 
 func appendTicks(dst []byte, t account.CPUTime, columns int) []byte {

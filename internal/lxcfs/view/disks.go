@@ -41,12 +41,11 @@ func Diskstats(dst []byte, host *procfs.Diskstats, disks []Disk, io []cgroup.Dev
 		dst = append(dst, name...)
 		values := diskValues(io, h.Device)
 		for c := range h.Columns {
-			dst = append(dst, ' ')
+			var value uint64
 			if c < diskColumns {
-				dst = appendUint(dst, values[c])
-			} else {
-				dst = append(dst, '0')
+				value = values[c]
 			}
+			dst = appendUint(append(dst, ' '), value)
 		}
 		dst = append(dst, '\n')
 	}
@@ -83,4 +82,25 @@ func diskValues(io []cgroup.DeviceIO, dev procfs.Device) (f [diskColumns]uint64)
 		break
 	}
 	return f
+}
+
+// Partitions appends /proc/partitions with the disks of Diskstats and their real sizes.
+func Partitions(dst []byte, host *procfs.Partitions, disks []Disk) []byte {
+	dst = append(dst, host.Header...)
+	for i := range host.Devices {
+		h := &host.Devices[i]
+		name, ok := diskName(disks, h.Device, h.Name)
+		if !ok || h.Partition {
+			continue
+		}
+		dst = appendPadded(dst, uint64(h.Major), 4)
+		dst = append(dst, "  "...)
+		dst = appendPadded(dst, uint64(h.Minor), 7)
+		dst = append(dst, ' ')
+		dst = appendPadded(dst, h.Blocks, 10)
+		dst = append(dst, ' ')
+		dst = append(dst, name...)
+		dst = append(dst, '\n')
+	}
+	return dst
 }
