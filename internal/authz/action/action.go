@@ -29,7 +29,7 @@ const (
 	read
 )
 
-func (c class) String() string { return [...]string{"write", "secret", "read"}[c] }
+var classNames = []string{"write", "secret", "read"}
 
 // ID is the index of an action's name in Names.
 type ID int
@@ -49,7 +49,7 @@ type Action struct {
 func Unknown(name string) Action { return Action{Name: name, ID: None} }
 
 // Class returns "read", "secret" or "write".
-func (a Action) Class() string { return a.class.String() }
+func (a Action) Class() string { return classNames[a.class] }
 
 // IsRead reports whether the action changes nothing and discloses no secret of the engine.
 func (a Action) IsRead() bool { return a.class == read }
@@ -60,7 +60,7 @@ func (a Action) IsSecret() bool { return a.class == secret }
 // names holds the sorted names of all actions. This and the other tables are built on first use:
 // the hook program links them, and starts once for each container.
 var names = sync.OnceValue(func() (all []string) {
-	for _, r := range dockerRoutes {
+	for _, r := range dockerRoutes() {
 		all = append(all, r.action)
 	}
 	all = slices.Concat(all, isuladReads, isuladWrites)
@@ -104,7 +104,7 @@ func List(e Engine) (actions []Action) {
 	if e == Isulad {
 		found = isulad()
 	} else {
-		for _, r := range dockerRoutes {
+		for _, r := range dockerRoutes() {
 			a, ok := found[r.action]
 			if !ok || r.class < a.class {
 				found[r.action] = Action{r.action, idOf(r.action), r.class}
@@ -127,13 +127,13 @@ func ForDocker(method, uri string) Action {
 		return Unknown("")
 	}
 	p = withoutVersion(p)
-	if !isClean(p) {
+	// Two routes end in a slash.
+	if path.Clean(p) != p && p != "/networks/" && p != "/debug/pprof/" {
 		return Unknown("")
 	}
-	routes := matchers()[method]
-	for i := range routes {
-		if routes[i].matches(p) {
-			return routes[i].action
+	for _, r := range dockerRoutes() {
+		if r.method == method && matches(r.path, p) {
+			return Action{r.action, idOf(r.action), r.class}
 		}
 	}
 	return Unknown("")
@@ -156,12 +156,6 @@ func decodedPath(uri string) (p string, ok bool) {
 		}
 	}
 	return p, strings.HasPrefix(p, "/")
-}
-
-// isClean reports whether p is in the form that path.Clean returns, or is one of the two routes
-// that end in a slash.
-func isClean(p string) bool {
-	return p == "/networks/" || p == "/debug/pprof/" || path.Clean(p) == p
 }
 
 // Version returns the API version in a request target such as /v1.44/info. ok is false if the
