@@ -134,7 +134,7 @@ func (l *Log) flush(first *Record) {
 		return
 	}
 	// encoding/json does not escape C1 control characters and bidirectional marks.
-	if err := l.sink.Write(cmdline.SafeJSON(l.lines.Bytes())); err != nil {
+	if _, err := l.sink.Write(cmdline.SafeJSON(l.lines.Bytes())); err != nil {
 		l.dropped.Add(uint64(lines))
 		if time.Since(l.errorAt) > time.Minute {
 			l.errorAt = time.Now()

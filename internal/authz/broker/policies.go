@@ -60,23 +60,20 @@ func (p *Policies) Loads() (loads, failures uint64) { return p.loads.Load(), p.f
 // Reload loads the file again, and logs the result. After an error the policies stay as they are.
 func (p *Policies) Reload() error {
 	err := p.load(writeTime)
-	if err != nil {
-		p.logFailure(err)
-	} else {
-		p.logLoad()
-	}
+	p.report(err)
 	return err
 }
 
-func (p *Policies) logLoad() {
+// report counts and logs the result of load.
+func (p *Policies) report(err error) {
+	if err != nil {
+		p.failures.Add(1)
+		p.log.Error("cannot load the policies, the previous ones stay in use", "err", err)
+		return
+	}
 	p.loads.Add(1)
 	p.log.Info("policies loaded", "file", p.file, "policies", len(p.Current().Policies))
 	p.warnDefault()
-}
-
-func (p *Policies) logFailure(err error) {
-	p.failures.Add(1)
-	p.log.Error("cannot load the policies, the previous ones stay in use", "err", err)
 }
 
 const (
@@ -100,11 +97,11 @@ func (p *Policies) load(limit time.Duration) error {
 			p.loaded = before
 			return nil
 		}
-		if !isTransient(err) {
+		switch {
+		case !isTransient(err):
 			p.loaded = before
 			return err
-		}
-		if time.Now().After(deadline) {
+		case time.Now().After(deadline):
 			p.loaded = version{} // the end of a write need not change the version
 			return err
 		}
@@ -158,17 +155,13 @@ func (p *Policies) Watch(ctx context.Context) {
 	}
 }
 
-func (p *Policies) hasChanged() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := versionOf(p.file)
-	return now == version{} || now != p.loaded
-}
-
 // check loads the file if it has changed, and logs each error once. A file that is missing or being
 // written is left to the next check until that lasts too long.
 func (w *watcher) check() {
-	if !w.hasChanged() {
+	w.mu.Lock()
+	loaded := w.loaded
+	w.mu.Unlock()
+	if now := versionOf(w.file); now == loaded && now != (version{}) {
 		return
 	}
 	before := w.Current()
@@ -181,12 +174,12 @@ func (w *watcher) check() {
 	switch {
 	case err == nil:
 		if w.lastError != "" || !w.Current().Equal(before) {
-			w.logLoad()
+			w.report(nil)
 		}
 		w.lastError = ""
 	case isTransient(err) && time.Since(w.transientSince) < writeTime:
 	case err.Error() != w.lastError:
-		w.logFailure(err)
+		w.report(err)
 		w.lastError = err.Error()
 	}
 }
