@@ -112,15 +112,8 @@ type Decision struct {
 	Detail string
 }
 
-// reason returns Granted, or why the policy does not grant the request's action.
-func (p *Policy) reason(r Request) Reason {
-	if r.action.Name == "" && r.uri == "" {
-		return NoAction
-	}
-	return p.reasonOf(r.action)
-}
-
-func (p *Policy) reasonOf(a action.Action) Reason {
+// reason returns Granted, or why the policy does not grant the action.
+func (p *Policy) reason(a action.Action) Reason {
 	switch {
 	case a.ID == action.None && !p.grantsUnknown:
 		return Unknown
@@ -132,7 +125,7 @@ func (p *Policy) reasonOf(a action.Action) Reason {
 	return Granted
 }
 
-func (p *Policy) permits(a action.Action) bool { return p.reasonOf(a) == Granted }
+func (p *Policy) permits(a action.Action) bool { return p.reason(a) == Granted }
 
 func (s *Set) lookup(id Identity) *Policy {
 	first := s.byUser[""]
@@ -194,8 +187,12 @@ var matchAll = []string{"", ".*", "^.*$"}
 
 // compile parses the rules and the patterns, and looks up which actions the patterns match.
 func (p *Policy) compile() error {
-	if err := p.compileRules(); err != nil {
-		return err
+	for _, text := range p.Deny {
+		r, err := parseRule(text)
+		if err != nil {
+			return err
+		}
+		p.rules = append(p.rules, r)
 	}
 	names := action.Names()
 	p.granted, p.matches = make([]bool, len(names)), make([]int, len(p.Patterns))
@@ -226,15 +223,4 @@ func (p *Policy) compile() error {
 
 func (p *Policy) hasRule(kinds ...string) bool {
 	return slices.ContainsFunc(p.rules, func(r rule) bool { return slices.Contains(kinds, r.kind) })
-}
-
-func (p *Policy) compileRules() error {
-	for _, text := range p.Deny {
-		r, err := parseRule(text)
-		if err != nil {
-			return err
-		}
-		p.rules = append(p.rules, r)
-	}
-	return nil
 }
