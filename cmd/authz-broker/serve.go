@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -105,10 +104,11 @@ func (o *serveOptions) serve(ctx *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	records, err := o.openAudit(ctx.App.Writer, log)
+	sink, err := audit.Open(o.audit, ctx.App.Writer)
 	if err != nil {
-		return err
+		return fmt.Errorf("use --audit: %w", err)
 	}
+	records := audit.New(sink, log)
 	defer func() { err = errors.Join(err, records.Close(time.Second)) }()
 	s := service{
 		log: log, policies: policies, audit: records,
@@ -123,14 +123,6 @@ func (o *serveOptions) serve(ctx *cli.Context) (err error) {
 	log.Info("serving", "version", version.String(),
 		"policies", len(policies.Current().Policies), "dry_run", o.dryRun)
 	return s.run(ctx.Context)
-}
-
-func (o *serveOptions) openAudit(stdout io.Writer, log *slog.Logger) (*audit.Log, error) {
-	sink, err := audit.Open(o.audit, stdout)
-	if err != nil {
-		return nil, fmt.Errorf("use --audit: %w", err)
-	}
-	return audit.New(sink, log), nil
 }
 
 type service struct {
