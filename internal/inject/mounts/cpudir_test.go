@@ -51,7 +51,7 @@ func TestCPUDirTarget(t *testing.T) {
 		{"a user's mount that is covered", []string{user, cover}, virtual, 0, []string{""}},
 	} {
 		v := &snapshot{mountNS: &MountNS{}, table: cpuTable(t, tt.lines...)}
-		tg := target{path: CPUDir, point: "/" + CPUDir, base: v.table.byID[97]}
+		tg := target{path: CPUDir, mountStack: mountStack{base: v.table.byID[97], point: "/" + CPUDir}}
 		tg.stack = v.table.stack(tg.base.ID, tg.point)
 		v.classifyBelow(&tg)
 		if got := v.state(&tg, src); got != tt.state || len(tg.outdated) != tt.outdated {

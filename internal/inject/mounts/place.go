@@ -97,12 +97,8 @@ const (
 
 // target is a file or directory of a container on which lxcfs is mounted, or will be.
 type target struct {
-	path  string // below the root of the MountNS: "proc/meminfo"
-	point string // in the mount table
-	dir   sys.File
-	name  string
-	base  *Mount
-	stack []*Mount
+	mountStack
+	path string // below the root of the MountNS: "proc/meminfo"
 	// outdated are mounts of lxcfs on files below the target, which is a directory: earlier
 	// versions mounted single files. covered is that directory, opened before it is covered, to
 	// unmount them. foreign is set if something else is mounted there.
@@ -113,13 +109,6 @@ type target struct {
 	whole bool
 	// tree is a detached mount of its file.
 	tree sys.File
-}
-
-func (t *target) top() *Mount {
-	if len(t.stack) == 0 {
-		return nil
-	}
-	return t.stack[len(t.stack)-1]
 }
 
 // state returns the state of the target with respect to src.
@@ -239,7 +228,7 @@ func (v *snapshot) target(file string) (target, bool, error) {
 	d := v.dir(dir)
 	switch {
 	case errors.Is(d.err, errLxcfsDir):
-		return target{path: file, stack: []*Mount{d.base}, whole: true}, true, nil
+		return target{path: file, mountStack: mountStack{stack: []*Mount{d.base}}, whole: true}, true, nil
 	case errors.Is(d.err, syscall.ENOENT), errors.Is(d.err, errNotKernels),
 		errors.Is(d.err, syscall.ELOOP), errors.Is(d.err, syscall.ENOTDIR):
 		return target{}, false, nil
@@ -254,10 +243,8 @@ func (v *snapshot) target(file string) (target, bool, error) {
 	}
 	f.Close()
 	point := path.Join(d.base.Mountpoint, strings.TrimPrefix(file, topDir(file)))
-	t := target{
-		path: file, point: point, dir: d.file, name: name,
-		base: d.base, stack: v.table.stack(d.base.ID, point),
-	}
+	t := target{path: file, mountStack: v.table.stackOn(d.base, point)}
+	t.dir = d.file
 	v.classifyBelow(&t)
 	return t, true, nil
 }

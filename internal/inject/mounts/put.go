@@ -101,7 +101,7 @@ func (p *MountNS) putRound(src *Source, c *Change, volumes *error) (bool, error)
 	if err := v.openCovered(work); err != nil {
 		return false, err
 	}
-	if err := checkPeers(work); err != nil {
+	if err := checkPeers(work...); err != nil {
 		return false, err
 	}
 	defer closeTrees(work)
@@ -119,7 +119,7 @@ func (p *MountNS) putRound(src *Source, c *Change, volumes *error) (bool, error)
 }
 
 // checkPeers returns an error if a mount on a target would propagate to the host.
-func checkPeers(targets []target) error {
+func checkPeers(targets ...target) error {
 	var host map[int]bool
 	for _, t := range targets {
 		group := PeerGroup(t.base)
@@ -211,15 +211,6 @@ func (v *snapshot) putOn(thread *sys.NamespaceThread, t target, src *Source, c *
 	return v.mountNS.attach(thread, t, src, false)
 }
 
-func (t *target) unmountTop(thread *sys.NamespaceThread, c *Change) error {
-	if err := thread.Unmount(t.dir, t.name); err != nil {
-		return err
-	}
-	c.Removed++
-	t.stack = t.stack[:len(t.stack)-1]
-	return nil
-}
-
 var errNotBeneath = errors.New("the kernel cannot mount beneath")
 
 // attach mounts the file of src on the target, on top of its mounts or beneath the topmost.
@@ -227,7 +218,7 @@ func (p *MountNS) attach(thread *sys.NamespaceThread, t target, src *Source, ben
 	if src.restrictLater && beneath {
 		return errNotBeneath // the mount could not be restricted there, and such a kernel cannot do it
 	}
-	on, err := t.dir.OpenPathAt(t.name)
+	on, err := t.dir.OpenPathAt(t.name())
 	if err != nil {
 		return err
 	}
@@ -240,7 +231,7 @@ func (p *MountNS) attach(thread *sys.NamespaceThread, t target, src *Source, ben
 	if err != nil || beneath || !src.restrictLater && PeerGroup(t.base) == 0 {
 		return err
 	}
-	f, err := t.dir.OpenPathAt(t.name)
+	f, err := t.dir.OpenPathAt(t.name())
 	if err != nil {
 		return err
 	}

@@ -267,13 +267,36 @@ func PeerGroup(m *Mount) int {
 	return 0
 }
 
-// mountStack is a stack of mounts on a file or directory of procfs or sysfs, one of them an lxcfs.
+// mountStack is a stack of mounts on a file or directory of the mount base.
 type mountStack struct {
-	base  *Mount // the procfs or sysfs
-	point string
+	base  *Mount
+	point string // the path in the mount table
 	stack []*Mount
 	// dir is the directory that contains point, once it has been opened.
 	dir sys.File
+}
+
+func (t *Table) stackOn(base *Mount, point string) mountStack {
+	return mountStack{base: base, point: point, stack: t.stack(base.ID, point)}
+}
+
+// top returns the topmost mount, or nil.
+func (s *mountStack) top() *Mount {
+	if len(s.stack) == 0 {
+		return nil
+	}
+	return s.stack[len(s.stack)-1]
+}
+
+func (s *mountStack) name() string { return path.Base(s.point) }
+
+func (s *mountStack) unmountTop(thread *sys.NamespaceThread, c *Change) error {
+	if err := thread.Unmount(s.dir, s.name()); err != nil {
+		return err
+	}
+	c.Removed++
+	s.stack = s.stack[:len(s.stack)-1]
+	return nil
 }
 
 // stacks returns all stacks on procfs and sysfs that contain an lxcfs, the deepest first.
@@ -287,9 +310,9 @@ func (t *Table) stacks() []mountStack {
 			if m.Mountpoint == base.Mountpoint || m != t.at[mountKey{base.ID, m.Mountpoint}] {
 				continue // it covers base, or is not the lowest of its stack
 			}
-			stack := t.stack(base.ID, m.Mountpoint)
-			if slices.ContainsFunc(stack, t.isLxcfs) {
-				stacks = append(stacks, mountStack{base: base, point: m.Mountpoint, stack: stack})
+			s := t.stackOn(base, m.Mountpoint)
+			if slices.ContainsFunc(s.stack, t.isLxcfs) {
+				stacks = append(stacks, s)
 			}
 		}
 	}
