@@ -14,10 +14,8 @@ import (
 )
 
 type selection struct {
-	all     bool
-	id      string
-	jobs    int
-	timeout time.Duration
+	toolkit.Selection
+	all bool
 }
 
 func (s *selection) flags(verb string) []cli.Flag {
@@ -26,32 +24,32 @@ func (s *selection) flags(verb string) []cli.Flag {
 			Name: "all", Aliases: []string{"a"}, Destination: &s.all,
 			Usage: verb + " all containers",
 		},
-		&cli.StringFlag{Name: "container-id", Aliases: []string{"c"}, Destination: &s.id,
+		&cli.StringFlag{Name: "container-id", Aliases: []string{"c"}, Destination: &s.ID,
 			Usage: verb + " the container `ID`: its id, an unambiguous prefix of it, or its name"},
-		&cli.IntFlag{Name: "jobs", Value: 8, Destination: &s.jobs,
+		&cli.IntFlag{Name: "jobs", Value: 8, Destination: &s.Jobs,
 			Usage: "process `N` containers at a time"},
-		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Destination: &s.timeout,
+		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Destination: &s.Timeout,
 			Usage: "wait at most `TIME` for a healthy lxcfs, and for another lxcfs-toolkit"},
 	}
 }
 
-func (s *selection) complete(ctx *cli.Context) (toolkit.Selection, error) {
+func (s *selection) complete(ctx *cli.Context) error {
 	if err := options.NoArguments(ctx); err != nil {
-		return toolkit.Selection{}, err
+		return err
 	}
 	switch {
 	case s.all && ctx.IsSet("container-id"):
-		return toolkit.Selection{}, cmdline.Usagef("--all and --container-id exclude each other")
-	case ctx.IsSet("container-id") && s.id == "":
-		return toolkit.Selection{}, cmdline.Usagef(`--container-id "" names no container`)
-	case !s.all && s.id == "":
-		return toolkit.Selection{}, cmdline.Usagef("want --all or --container-id ID")
-	case s.jobs < 1 || s.jobs > 1024:
-		return toolkit.Selection{}, cmdline.Usagef("--jobs %d is not between 1 and 1024", s.jobs)
-	case s.timeout < 0:
-		return toolkit.Selection{}, cmdline.Usagef("--timeout %v is negative", s.timeout)
+		return cmdline.Usagef("--all and --container-id exclude each other")
+	case ctx.IsSet("container-id") && s.ID == "":
+		return cmdline.Usagef(`--container-id "" names no container`)
+	case !s.all && s.ID == "":
+		return cmdline.Usagef("want --all or --container-id ID")
+	case s.Jobs < 1 || s.Jobs > 1024:
+		return cmdline.Usagef("--jobs %d is not between 1 and 1024", s.Jobs)
+	case s.Timeout < 0:
+		return cmdline.Usagef("--timeout %v is negative", s.Timeout)
 	}
-	return toolkit.Selection{ID: s.id, Jobs: s.jobs, Timeout: s.timeout}, options.NeedRoot()
+	return options.NeedRoot()
 }
 
 func remountCommand(g *globals) *cli.Command {
@@ -76,14 +74,13 @@ func applyCommand(
 	var s selection
 	command.Flags = append(s.flags(verb), g.JSONFlag())
 	command.Action = func(ctx *cli.Context) error {
-		selected, err := s.complete(ctx)
-		if err != nil {
+		if err := s.complete(ctx); err != nil {
 			return err
 		}
 		if !isChild() {
 			return runInChild(ctx.Context, 0)
 		}
-		report, err := do(g.toolkit(), ctx.Context, selected)
+		report, err := do(g.toolkit(), ctx.Context, s.Selection)
 		if err != nil {
 			return err
 		}

@@ -43,8 +43,8 @@ func ShortID(id string) string {
 
 // Skipped is a source that failed, wholly or in part.
 type Skipped struct {
-	Source string
-	Err    error
+	Source string `json:"source"`
+	Error  string `json:"error"`
 }
 
 // Options configure Find.
@@ -93,7 +93,7 @@ func Find(ctx context.Context, o Options) ([]Container, []Skipped) {
 	var skipped []Skipped
 	for i, err := range errs {
 		if err != nil {
-			skipped = append(skipped, Skipped{sources[i].name, err})
+			skipped = append(skipped, Skipped{sources[i].name, err.Error()})
 		}
 	}
 	all := slices.Concat(findings...)
@@ -178,7 +178,7 @@ func (o *Options) lookUp(ctx context.Context, all []finding) []Skipped {
 	errs := make([]error, len(missing))
 	ForEach(len(missing), 8, func(i int) { missing[i].PID, errs[i] = missing[i].lookUp(ctx) })
 	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
-		return []Skipped{{missing[i].source, errs[i]}} // the first error is enough
+		return []Skipped{{missing[i].source, errs[i].Error()}} // the first error is enough
 	}
 	return nil
 }

@@ -19,12 +19,11 @@ import (
 
 const maxFile = 16 << 20
 
-// findFiles reads a finding from every file that matches a pattern below dir. A file that was
-// removed meanwhile belonged to a container that has ended.
-func findFiles(
-	dir string, patterns []string, read func(file string) (finding, error),
-) ([]finding, error) {
-	var found []finding
+// findFiles reads a finding, or a list, from every file that matches a pattern below dir. A file
+// that was removed meanwhile belonged to a container that has ended.
+func findFiles[T any](
+	dir string, patterns []string, read func(file string) (T, error),
+) (found []T, err error) {
 	var errs []error
 	for _, pattern := range patterns {
 		names, err := fs.Glob(os.DirFS(dir), pattern) // dir may contain characters of patterns
@@ -54,10 +53,10 @@ func findRunc(run string) ([]finding, error) {
 	}, readRunc)
 }
 
-func readParsed(file string, parse func([]byte) (finding, error)) (finding, error) {
+func readParsed[T any](file string, parse func([]byte) (T, error)) (parsed T, err error) {
 	text, err := sys.ReadRegular(file, maxFile)
 	if err != nil {
-		return finding{}, err
+		return parsed, err
 	}
 	return parse(text)
 }

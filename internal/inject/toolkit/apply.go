@@ -57,22 +57,7 @@ type Result struct {
 type Report struct {
 	Results []Result `json:"containers"`
 	// Skipped lists the engines that did not answer.
-	Skipped []SkippedEngine `json:"skipped_engines,omitempty"`
-}
-
-// SkippedEngine is an engine whose containers could not be listed.
-type SkippedEngine struct {
-	Source string `json:"source"`
-	Error  string `json:"error"`
-}
-
-// SkippedEngines converts the skipped engines of a search for JSON.
-func SkippedEngines(skipped []engine.Skipped) []SkippedEngine {
-	var engines []SkippedEngine
-	for _, s := range skipped {
-		engines = append(engines, SkippedEngine{s.Source, s.Err.Error()})
-	}
-	return engines
+	Skipped []engine.Skipped `json:"skipped_engines,omitempty"`
 }
 
 // Failed returns the number of containers with the outcome Failed.
@@ -130,7 +115,7 @@ func (t *Toolkit) apply(ctx context.Context, s Selection, do action) (Report, er
 	if err != nil {
 		return Report{}, err
 	}
-	report := Report{Results: []Result{}, Skipped: SkippedEngines(skipped)}
+	report := Report{Results: []Result{}, Skipped: skipped}
 	if s.ID != "" {
 		if targets, err = pick(targets, s.ID); err != nil {
 			return report, err
@@ -192,20 +177,13 @@ func (r *Result) add(earlier *Result) {
 }
 
 func pick(targets []*target, id string) ([]*target, error) {
-	containers := make([]engine.Container, len(targets))
-	for i, g := range targets {
-		containers[i] = g.Container
-	}
-	found, err := engine.Resolve(containers, id)
+	found, err := engine.Resolve(containersOf(targets), id)
 	if err != nil {
 		return nil, err
 	}
-	for _, g := range targets {
-		if g.ID == found.ID && g.PID == found.PID {
-			return []*target{g}, nil
-		}
-	}
-	return nil, engine.ErrUnknown
+	return slices.DeleteFunc(targets, func(g *target) bool {
+		return g.ID != found.ID || g.PID != found.PID
+	}), nil
 }
 
 func (g *target) applyInTime(ctx context.Context, host *mounts.Host, do action) Result {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"palisade/internal/inject/engine"
 	"palisade/internal/inject/mounts"
 	"palisade/internal/inject/probe"
 	"palisade/internal/linux/cgroup"
@@ -33,8 +34,8 @@ type Listed struct {
 
 // List lists all running containers.
 type List struct {
-	Containers []Listed        `json:"containers"`
-	Skipped    []SkippedEngine `json:"skipped_engines,omitempty"`
+	Containers []Listed         `json:"containers"`
+	Skipped    []engine.Skipped `json:"skipped_engines,omitempty"`
 }
 
 // List lists the running containers with the files of lxcfs in each.
@@ -52,7 +53,7 @@ func (t *Toolkit) List(ctx context.Context) (List, error) {
 		return List{}, err
 	}
 	mountpoint := own.Locate(t.Mountpoint)
-	l := List{Containers: []Listed{}, Skipped: SkippedEngines(skipped)}
+	l := List{Containers: []Listed{}, Skipped: skipped}
 	deadline := time.Now().Add(searchTime) // for those after root's
 	for _, g := range targets {
 		isRoots := g.rank() == 0

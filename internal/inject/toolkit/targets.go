@@ -52,11 +52,15 @@ type namespace struct {
 // Running lists the same containers as List, without their files.
 func (t *Toolkit) Running(ctx context.Context) ([]engine.Container, []engine.Skipped, error) {
 	targets, skipped, err := t.find(ctx)
+	return containersOf(targets), skipped, err
+}
+
+func containersOf(targets []*target) []engine.Container {
 	containers := make([]engine.Container, len(targets))
 	for i, g := range targets {
 		containers[i] = g.Container
 	}
-	return containers, skipped, err
+	return containers
 }
 
 // find returns the running containers that engines and cgroups name, and other mount namespaces
