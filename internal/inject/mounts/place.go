@@ -221,34 +221,6 @@ func (v *snapshot) mountOf(f sys.File) (*Mount, error) {
 	return m, nil
 }
 
-// target returns the target for a file. It returns false if the container has no such file on a
-// procfs or sysfs.
-func (v *snapshot) target(file string) (target, bool, error) {
-	dir, name := path.Dir(file), path.Base(file)
-	d := v.dir(dir)
-	switch {
-	case errors.Is(d.err, errLxcfsDir):
-		return target{path: file, mountStack: mountStack{stack: []*Mount{d.base}}, whole: true}, true, nil
-	case errors.Is(d.err, syscall.ENOENT), errors.Is(d.err, errNotKernels),
-		errors.Is(d.err, syscall.ELOOP), errors.Is(d.err, syscall.ENOTDIR):
-		return target{}, false, nil
-	case d.err != nil:
-		return target{}, false, d.err
-	}
-	f, err := d.file.OpenPathAt(name)
-	if errors.Is(err, syscall.ENOENT) {
-		return target{}, false, nil
-	} else if err != nil {
-		return target{}, false, err
-	}
-	f.Close()
-	point := path.Join(d.base.Mountpoint, strings.TrimPrefix(file, topDir(file)))
-	t := target{path: file, mountStack: v.table.stackOn(d.base, point)}
-	t.dir = d.file
-	v.classifyBelow(&t)
-	return t, true, nil
-}
-
 // classifyBelow sets t.outdated and t.foreign by the mounts below the target. The masks of engines
 // are neither: lxcfs does not serve what they mask.
 func (v *snapshot) classifyBelow(t *target) {
@@ -267,16 +239,34 @@ func (t *target) nameBelow(stack []*Mount) string {
 	return strings.TrimPrefix(stack[0].Mountpoint, t.point+"/")
 }
 
-func (v *snapshot) targets(files []string) ([]target, error) {
-	var targets []target
+// targets returns the targets for the files that the container has on a procfs or sysfs.
+func (v *snapshot) targets(files []string) (targets []target, err error) {
 	for _, file := range files {
-		t, ok, err := v.target(file)
-		if err != nil {
+		d := v.dir(path.Dir(file))
+		switch {
+		case errors.Is(d.err, errLxcfsDir):
+			t := target{path: file, whole: true}
+			t.stack = []*Mount{d.base}
+			targets = append(targets, t)
+			continue
+		case errors.Is(d.err, syscall.ENOENT), errors.Is(d.err, errNotKernels),
+			errors.Is(d.err, syscall.ELOOP), errors.Is(d.err, syscall.ENOTDIR):
+			continue
+		case d.err != nil:
+			return nil, d.err
+		}
+		f, err := d.file.OpenPathAt(path.Base(file))
+		if errors.Is(err, syscall.ENOENT) {
+			continue
+		} else if err != nil {
 			return nil, err
 		}
-		if ok {
-			targets = append(targets, t)
-		}
+		f.Close()
+		point := path.Join(d.base.Mountpoint, strings.TrimPrefix(file, topDir(file)))
+		t := target{path: file, mountStack: v.table.stackOn(d.base, point)}
+		t.dir = d.file
+		v.classifyBelow(&t)
+		targets = append(targets, t)
 	}
 	if len(targets) == 0 {
 		return nil, ErrNoProc

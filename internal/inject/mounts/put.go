@@ -86,6 +86,13 @@ func (p *MountNS) putRound(src *Source, c *Change, volumes *error) (bool, error)
 		case state == virtual && (p.Nested || t.whole || ours <= 1):
 			c.Virtual = append(c.Virtual, t.path)
 		default:
+			if len(t.outdated) > 0 && t.top() == nil {
+				d := v.dir(t.path) // before it is covered
+				if d.err != nil {
+					return false, d.err
+				}
+				t.covered = d.file
+			}
 			work = append(work, t)
 		}
 	}
@@ -97,9 +104,6 @@ func (p *MountNS) putRound(src *Source, c *Change, volumes *error) (bool, error)
 			return true, nil
 		}
 		return true, errors.Join(v.addNest(src, c), p.addUncovered(v, c))
-	}
-	if err := v.openCovered(work); err != nil {
-		return false, err
 	}
 	if err := checkPeers(work...); err != nil {
 		return false, err
@@ -140,22 +144,6 @@ func checkPeers(targets ...target) error {
 			return fmt.Errorf("mount on %s: its mount %s would propagate the new mount to the host",
 				t.path, t.base.Mountpoint)
 		}
-	}
-	return nil
-}
-
-// openCovered opens the directories that have outdated mounts, before they are covered.
-func (v *snapshot) openCovered(targets []target) error {
-	for i := range targets {
-		t := &targets[i]
-		if len(t.outdated) == 0 || t.top() != nil {
-			continue
-		}
-		d := v.dir(t.path)
-		if d.err != nil {
-			return d.err
-		}
-		t.covered = d.file
 	}
 	return nil
 }

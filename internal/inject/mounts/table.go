@@ -230,22 +230,6 @@ func (t *Table) isHidden(base *Mount, point string) bool {
 	return false
 }
 
-// OtherLxcfs returns the file systems of lxcfs that are mounted, but not on mountpoint.
-func (t *Table) OtherLxcfs(mountpoint string) map[sys.DeviceNumber]bool {
-	others := make(map[sys.DeviceNumber]bool)
-	for _, m := range t.all {
-		if isWhole(m) && m.Mountpoint != mountpoint {
-			others[Device(m)] = true
-		}
-	}
-	for _, m := range t.all {
-		if m.Mountpoint == mountpoint {
-			delete(others, Device(m)) // mounted on mountpoint, and elsewhere too
-		}
-	}
-	return others
-}
-
 // isKernelFS reports whether m is a mount of a whole procfs or sysfs.
 func isKernelFS(m *Mount) bool {
 	return m != nil && (m.FSType == "proc" || m.FSType == "sysfs") && m.Root == "/"

@@ -31,17 +31,10 @@ func locate(m *Mount, point string) Location {
 
 // Locate returns the location of the directory point below the mounts on it.
 func (t *Table) Locate(point string) Location {
-	var on *Mount
-	for _, m := range t.all {
-		if m.Mountpoint != point && isBelow(point, m.Mountpoint) && t.cover(m) == nil &&
-			(on == nil || len(m.Mountpoint) >= len(on.Mountpoint)) {
-			on = m
-		}
+	if on := t.Holding(path.Dir(point)); on != nil {
+		return locate(on, point)
 	}
-	if on == nil {
-		return Location{}
-	}
-	return locate(on, point)
+	return Location{}
 }
 
 // Host lists the lxcfs that are mounted on the host.
@@ -56,9 +49,19 @@ type Host struct {
 
 // Host returns the lxcfs in t, the host's mount table. The main one is on mountpoint.
 func (t *Table) Host(mountpoint string) Host {
-	h := Host{Mountpoint: t.Locate(mountpoint), Others: t.OtherLxcfs(mountpoint)}
+	h := Host{Mountpoint: t.Locate(mountpoint), Others: make(map[sys.DeviceNumber]bool)}
 	if top := t.Top(mountpoint); top != nil && top.FSType == FSType {
 		h.Device = Device(top)
+	}
+	for _, m := range t.all {
+		if isWhole(m) {
+			h.Others[Device(m)] = true
+		}
+	}
+	for _, m := range t.all {
+		if m.Mountpoint == mountpoint {
+			delete(h.Others, Device(m)) // mounted on mountpoint, and elsewhere too
+		}
 	}
 	return h
 }

@@ -253,17 +253,13 @@ func (n *namespace) apply(host *mounts.Host, do action) (mounts.Change, error) {
 			return errors.Join(errGone, err)
 		}
 		mountNS.Nested, mountNS.IsLXC, mountNS.Host = n.nested, n.isLXC, *host
-		mountNS.IsFinal = runsProgram(process, pid) // before it reads the mount table
+		// Before it reads the mount table: once the container's init has executed the container's
+		// program, the runtime has made all mounts.
+		stat, _, err := procfs.ReadTaskStat(process, pid, nil)
+		mountNS.IsFinal = err == nil && stat.HasExecuted
 		change, err := do(mountNS, n.full)
 		all.Add(change)
 		return err
 	})
 	return all, err
-}
-
-// runsProgram reports whether the process, a container's init, has executed the container's
-// program. Then the runtime has made all mounts.
-func runsProgram(process sys.File, pid int) bool {
-	stat, _, err := procfs.ReadTaskStat(process, pid, nil)
-	return err == nil && stat.HasExecuted
 }

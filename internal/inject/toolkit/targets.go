@@ -110,7 +110,12 @@ func assign(scan *scanned, containers []engine.Container) (targets []*target) {
 		delete(scan.mounts, of.mnt)
 	}
 	for inode, m := range scan.mounts {
-		for pidNS := range scan.around(m.pidNS) {
+		pidNS := m.pidNS
+		for range maxDepth { // up to the caller's, which is not among them
+			ns := scan.pids[pidNS]
+			if ns == nil {
+				break
+			}
 			if g, ok := byPIDNamespace[pidNS]; ok {
 				g.namespaces = append(g.namespaces, namespace{
 					inode: inode, pids: m.pids, nested: true, full: pidNS == m.pidNS, isLXC: g.IsLXC(),
@@ -118,6 +123,7 @@ func assign(scan *scanned, containers []engine.Container) (targets []*target) {
 				delete(scan.mounts, inode)
 				break
 			}
+			pidNS = ns.parent
 		}
 	}
 	for _, g := range targets { // about in the order of their creation
