@@ -53,27 +53,24 @@ func (s *selection) complete(ctx *cli.Context) error {
 }
 
 func remountCommand(g *globals) *cli.Command {
-	return applyCommand(g, &cli.Command{
-		Name:  "remount",
-		Usage: "mount the files of lxcfs in running containers, in place of dead ones",
-	}, "remount", (*toolkit.Toolkit).Remount)
+	return applyCommand(g, "remount",
+		"mount the files of lxcfs in running containers, in place of dead ones",
+		(*toolkit.Toolkit).Remount)
 }
 
 func umountCommand(g *globals) *cli.Command {
-	return applyCommand(g, &cli.Command{
-		Name:  "umount",
-		Usage: "unmount the files of lxcfs, dead or alive, from running containers",
-	}, "umount", (*toolkit.Toolkit).Umount)
+	return applyCommand(g, "umount",
+		"unmount the files of lxcfs, dead or alive, from running containers",
+		(*toolkit.Toolkit).Umount)
 }
 
-// applyCommand completes a command that changes containers and prints the result for each.
+// applyCommand returns a command that changes containers and prints the result for each.
 func applyCommand(
-	g *globals, command *cli.Command, verb string,
+	g *globals, verb, usage string,
 	do func(*toolkit.Toolkit, context.Context, toolkit.Selection) (toolkit.Report, error),
 ) *cli.Command {
 	var s selection
-	command.Flags = append(s.flags(verb), g.JSONFlag())
-	command.Action = func(ctx *cli.Context) error {
+	action := func(ctx *cli.Context) error {
 		if err := s.complete(ctx); err != nil {
 			return err
 		}
@@ -95,7 +92,9 @@ func applyCommand(
 		g.Log.Info(verb, "containers", len(report.Results))
 		return nil
 	}
-	return command
+	return &cli.Command{
+		Name: verb, Usage: usage, Flags: append(s.flags(verb), g.JSONFlag()), Action: action,
+	}
 }
 
 func printReport(w io.Writer, report *toolkit.Report) {

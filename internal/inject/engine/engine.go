@@ -102,11 +102,22 @@ func Find(ctx context.Context, o Options) ([]Container, []Skipped) {
 }
 
 func (o *Options) sources() []source {
+	inRun := func(
+		read func(file string) (finding, error), patterns ...string,
+	) func(context.Context) ([]finding, error) {
+		return func(context.Context) ([]finding, error) { return findFiles(o.Run, patterns, read) }
+	}
 	sources := []source{
 		{"registry", func(context.Context) ([]finding, error) { return o.Registry.findings() }},
-		{"containerd", func(context.Context) ([]finding, error) { return findTasks(o.Run) }},
-		{"runc", func(context.Context) ([]finding, error) { return findRunc(o.Run) }},
-		{"crun", func(context.Context) ([]finding, error) { return findCrun(o.Run) }},
+		// The host's containerd, and one that dockerd has started.
+		{"containerd", inRun(readTask,
+			"containerd/io.containerd.runtime.v2.task/*/*/init.pid",
+			"docker/containerd/daemon/io.containerd.runtime.v2.task/*/*/init.pid")},
+		// runc's own directory, and those that engines set with --root.
+		{"runc", inRun(readRunc,
+			"runc/*/state.json", "containerd/runc/*/*/state.json",
+			"docker/runtime-*/*/*/state.json", "isulad/runc/*/state.json")},
+		{"crun", inRun(readCrun, "crun/*/status")},
 		{"podman", func(context.Context) ([]finding, error) { return findStored(o.Lib) }},
 		{"isulad's files", func(context.Context) ([]finding, error) { return o.findIsulad() }},
 	}

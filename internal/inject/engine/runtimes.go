@@ -42,17 +42,6 @@ func findFiles[T any](
 	return found, errors.Join(errs...)
 }
 
-// findRunc reads the state of runc's containers below /run: in its own directory, and in those that
-// engines set with --root.
-func findRunc(run string) ([]finding, error) {
-	return findFiles(run, []string{
-		"runc/*/state.json",
-		"containerd/runc/*/*/state.json",
-		"docker/runtime-*/*/*/state.json",
-		"isulad/runc/*/state.json",
-	}, readRunc)
-}
-
 func readParsed[T any](file string, parse func([]byte) (T, error)) (parsed T, err error) {
 	text, err := sys.ReadRegular(file, maxFile)
 	if err != nil {
@@ -110,10 +99,6 @@ func parseRunc(text []byte) (finding, error) {
 	return f, oci.CheckID(f.ID)
 }
 
-func findCrun(run string) ([]finding, error) {
-	return findFiles(run, []string{"crun/*/status"}, readCrun)
-}
-
 func readCrun(file string) (finding, error) {
 	f, err := readParsed(file, parseCrun)
 	f.ID, f.Engine = filepath.Base(filepath.Dir(file)), "crun"
@@ -134,15 +119,7 @@ func parseCrun(text []byte) (finding, error) {
 	}, nil
 }
 
-// findTasks reads the directories of containerd's tasks, which are bundles: those of the host's
-// containerd, and of one that dockerd has started.
-func findTasks(run string) ([]finding, error) {
-	return findFiles(run, []string{
-		"containerd/io.containerd.runtime.v2.task/*/*/init.pid",
-		"docker/containerd/daemon/io.containerd.runtime.v2.task/*/*/init.pid",
-	}, readTask)
-}
-
+// readTask reads the pid file of a task of containerd, whose directory is a bundle.
 func readTask(file string) (finding, error) {
 	bundle := filepath.Dir(file)
 	namespace := filepath.Base(filepath.Dir(bundle))
@@ -154,11 +131,10 @@ func readTask(file string) (finding, error) {
 		return f, err
 	}
 	f.known = info.ModTime()
-	text, err := sys.ReadRegular(file, maxRecord)
+	f.PID, err = readParsed(file, func(text []byte) (int, error) {
+		return strconv.Atoi(strings.TrimSpace(string(text)))
+	})
 	if err != nil {
-		return f, err
-	}
-	if f.PID, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
 		return f, err
 	}
 	if f.Engine == "containerd" {

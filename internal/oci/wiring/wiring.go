@@ -5,9 +5,39 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/cli/cmdline"
 )
+
+// Hook returns a hook that an engine may kill after 30 seconds, lcr's default.
+func Hook(path string, args ...string) specs.Hook {
+	timeout := 30
+	return specs.Hook{Path: path, Args: args, Timeout: &timeout}
+}
+
+// Engines lists the engines of which a program can write the configuration.
+func Engines[F any](writers map[string]F) string {
+	return strings.Join(slices.Sorted(maps.Keys(writers)), ", ")
+}
+
+// Writer returns the writer for the engine that is the only argument of a command.
+func Writer[F any](ctx *cli.Context, writers map[string]F) (write F, err error) {
+	engine := ctx.Args().First()
+	write, ok := writers[engine]
+	switch {
+	case ctx.NArg() > 1:
+		err = cmdline.Usagef("argument %q is one too many: only ENGINE is expected", ctx.Args().Get(1))
+	case !ok:
+		err = cmdline.Usagef("engine %q is not one of %s", engine, Engines(writers))
+	}
+	return write, err
+}
 
 // HookSpec writes a file for iSulad's --hook-spec, which supports only prestart, poststart and
 // poststop. The hooks run in order.
