@@ -79,7 +79,7 @@ func (p *Policy) examine(r Request) (Reason, string) {
 // actionViolation returns why the rules forbid an action whatever its body, or "".
 func (p *Policy) actionViolation(r Request) string {
 	switch name := r.action.Name; {
-	case r.action.ID == action.None:
+	case !r.action.Known:
 		return "the request is unknown"
 	case slices.Contains(bypassActions, name):
 		return fmt.Sprintf("%q could bypass the rules", name)

@@ -116,7 +116,7 @@ func (l *linter) checkClients() {
 // secrets returns Docker's actions of the class secret that the policy's patterns match.
 func (p *Policy) secrets() (names []string) {
 	for _, a := range action.List(action.Docker) {
-		if a.IsSecret() && p.granted[a.ID] {
+		if a.IsSecret() && p.granted[a.Name] {
 			names = append(names, a.Name)
 		}
 	}
@@ -179,8 +179,8 @@ func (p *Policy) grantsAll() bool {
 
 // grantsOf returns those of the named actions that the policy's patterns match.
 func (p *Policy) grantsOf(names []string) (granted []string) {
-	for id, name := range action.Names() {
-		if p.granted[id] && slices.Contains(names, name) {
+	for _, name := range action.Names() {
+		if p.granted[name] && slices.Contains(names, name) {
 			granted = append(granted, name)
 		}
 	}

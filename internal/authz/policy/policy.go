@@ -39,9 +39,9 @@ type Policy struct {
 	Deny []string
 
 	rules         []rule
-	granted       []bool // by action.ID
-	grantsUnknown bool   // a pattern grants all actions, even unknown ones
-	matches       []int  // the number of known actions that each pattern matches
+	granted       map[string]bool // by the names of known actions
+	grantsUnknown bool            // a pattern grants all actions, even unknown ones
+	matches       []int           // the number of known actions that each pattern matches
 }
 
 // Set is the policies of a file. It is immutable.
@@ -115,9 +115,9 @@ type Decision struct {
 // reason returns Granted, or why the policy does not grant the action.
 func (p *Policy) reason(a action.Action) Reason {
 	switch {
-	case a.ID == action.None && !p.grantsUnknown:
+	case !a.Known && !p.grantsUnknown:
 		return Unknown
-	case a.ID != action.None && !p.granted[a.ID]:
+	case a.Known && !p.granted[a.Name]:
 		return NotGranted
 	case p.ReadOnly && !a.IsRead():
 		return NotRead
@@ -194,8 +194,7 @@ func (p *Policy) compile() error {
 		}
 		p.rules = append(p.rules, r)
 	}
-	names := action.Names()
-	p.granted, p.matches = make([]bool, len(names)), make([]int, len(p.Patterns))
+	p.granted, p.matches = make(map[string]bool), make([]int, len(p.Patterns))
 	for i, pattern := range p.Patterns {
 		if pattern == "*" {
 			return errors.New(`the pattern "*" is not a regular expression; write "" to grant all actions`)
@@ -211,9 +210,9 @@ func (p *Policy) compile() error {
 		if p.Exact {
 			expression = regexp.MustCompile(`^(?:` + pattern + `)$`)
 		}
-		for id, name := range names {
+		for _, name := range action.Names() {
 			if expression.MatchString(name) {
-				p.granted[id] = true
+				p.granted[name] = true
 				p.matches[i]++
 			}
 		}
