@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -110,12 +111,10 @@ func (o *serveOptions) serve(ctx *cli.Context) (err error) {
 	}
 	records := audit.New(sink, log)
 	defer func() { err = errors.Join(err, records.Close(time.Second)) }()
-	s := service{
-		log: log, policies: policies, audit: records,
-		metrics: newMetricsServer(o.metrics, policies, records, log),
-	}
+	auditor, serveMetrics := o.newMetrics(policies, records, log)
+	s := service{log: log, policies: policies, audit: records, serveMetrics: serveMetrics}
 	s.server = broker.New(broker.Config{
-		Policies: policies, Audit: s.metrics.auditor, Log: log, DryRun: o.dryRun,
+		Policies: policies, Audit: auditor, Log: log, DryRun: o.dryRun,
 	})
 	if s.sockets, err = o.sockets(); err != nil {
 		return err
@@ -126,12 +125,12 @@ func (o *serveOptions) serve(ctx *cli.Context) (err error) {
 }
 
 type service struct {
-	log      *slog.Logger
-	policies *broker.Policies
-	audit    *audit.Log
-	server   *broker.Server
-	sockets  []socket
-	metrics  *metricsServer
+	log          *slog.Logger
+	policies     *broker.Policies
+	audit        *audit.Log
+	server       *broker.Server
+	sockets      []socket
+	serveMetrics func(context.Context)
 }
 
 // stopTime is the time limit for connections without a request. Requests are answered within a
@@ -145,11 +144,12 @@ func (s *service) run(ctx context.Context) error {
 	defer signal.Stop(hangups)
 	signal.Ignore(syscall.SIGPIPE) // the reader of the audit log may exit
 	watching, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
 	defer cancel()
 	failed := make(chan error, len(s.sockets)+1)
-	go s.policies.Watch(watching)
-	s.metrics.start(watching)
-	defer s.metrics.stop()
+	running.Go(func() { s.policies.Watch(watching) })
+	running.Go(func() { s.serveMetrics(watching) })
 	for _, socket := range s.sockets {
 		go func() {
 			if err := s.server.Serve(socket.Listener, socket.engine); err != nil {

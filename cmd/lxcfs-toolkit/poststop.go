@@ -80,10 +80,7 @@ func (g *globals) poststop(ctx context.Context, e ending) error {
 	if err != nil {
 		return err
 	}
-	if n := report.Failed(); n > 0 {
-		return fmt.Errorf("%d of %d containers failed", n, len(report.Results))
-	}
-	return nil
+	return report.Err()
 }
 
 // ending holds the environment of ExecStopPost (systemd.exec(5)): SERVICE_RESULT, which is empty

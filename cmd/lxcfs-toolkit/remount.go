@@ -86,8 +86,8 @@ func applyCommand(
 			return err
 		}
 		g.warnSkipped(report.Skipped)
-		if n := report.Failed(); n > 0 {
-			return fmt.Errorf("%d of %d containers failed", n, len(report.Results))
+		if err := report.Err(); err != nil {
+			return err
 		}
 		g.Log.Info(verb, "containers", len(report.Results))
 		return nil

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -60,15 +61,18 @@ type Report struct {
 	Skipped []engine.Skipped `json:"skipped_engines,omitempty"`
 }
 
-// Failed returns the number of containers with the outcome Failed.
-func (r *Report) Failed() int {
-	n := 0
+// Err returns an error if the command failed for a container.
+func (r *Report) Err() error {
+	failed := 0
 	for _, result := range r.Results {
 		if result.Outcome == Failed {
-			n++
+			failed++
 		}
 	}
-	return n
+	if failed == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d containers failed", failed, len(r.Results))
 }
 
 // Selection selects the containers of a command.
