@@ -39,7 +39,7 @@ var wirings = map[string]func(w io.Writer, hook specs.Hook) error{
 }
 
 func writeHooksDir(w io.Writer, hook specs.Hook) error {
-	return wiring.HooksDir(w, hook, wiring.Always(), "createRuntime")
+	return wiring.HooksDir(w, hook, nil, "createRuntime")
 }
 
 func hookSpecCommand(g *globals) *cli.Command {

@@ -93,16 +93,13 @@ type ending struct {
 
 func (e ending) hasFailed() bool { return e.result != "" && e.result != "success" }
 
-// isMistake reports whether the daemon has rejected its command line, as the next one would.
-func (e ending) isMistake() bool {
-	return e.hasFailed() && e.code == "exited" && e.status == strconv.Itoa(cmdline.ExitUsage)
-}
-
 // startsAgain reports whether systemd will start the unit again, so that readers can wait for it.
 // It depends on the result, on jobs of the unit, on the time since it was active, and on Restart
 // (systemd.service(5)): with "always" systemd restarts it unless a user stops it.
 func (e ending) startsAgain(ctx context.Context) (bool, error) {
-	if e.result == "" || e.isMistake() {
+	// The daemon has rejected its command line, as the next one would.
+	isMistake := e.hasFailed() && e.code == "exited" && e.status == strconv.Itoa(cmdline.ExitUsage)
+	if e.result == "" || isMistake {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, systemctlTime)

@@ -44,7 +44,7 @@ var specWriters = map[string]func(w io.Writer, o *specOptions) error{
 	"nri":  writeCreateRuntime,
 	"podman": func(w io.Writer, o *specOptions) error {
 		key := "^" + strings.ReplaceAll(remap.Annotation, ".", `\.`) + "$"
-		when := wiring.When{Annotations: map[string]string{key: ".*"}}
+		when := map[string]string{key: ".*"}
 		stage := string(remap.Precreate)
 		return wiring.HooksDir(w, hook(o.path, "--stage", stage), when, stage)
 	},
@@ -65,7 +65,7 @@ var specWriters = map[string]func(w io.Writer, o *specOptions) error{
 }
 
 func writeCreateRuntime(w io.Writer, o *specOptions) error {
-	return wiring.HooksDir(w, hook(o.path), wiring.Always(), string(remap.CreateRuntime))
+	return wiring.HooksDir(w, hook(o.path), nil, string(remap.CreateRuntime))
 }
 
 func hookSpecCommand() *cli.Command {

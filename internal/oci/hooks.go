@@ -31,7 +31,15 @@ func ReadHooks(file string) (specs.Hooks, error) {
 	}
 	for _, s := range stages(&hooks) {
 		for _, h := range *s.hooks {
-			if err := checkHook(&h); err != nil {
+			switch {
+			case !filepath.IsAbs(h.Path):
+				err = fmt.Errorf("path %q is not absolute", h.Path)
+			case h.Timeout != nil && *h.Timeout < 1: // runtime-spec: greater than zero
+				err = fmt.Errorf("timeout %d is not positive", *h.Timeout)
+			default:
+				err = CheckProgram(h.Path, 0)
+			}
+			if err != nil {
 				return hooks, fmt.Errorf("%s: a %s hook: %w", file, s.name, err)
 			}
 		}
@@ -69,19 +77,6 @@ func stages(h *specs.Hooks) []stage {
 		{"poststart", &h.Poststart},
 		{"poststop", &h.Poststop},
 	}
-}
-
-func checkHook(h *specs.Hook) error {
-	if !filepath.IsAbs(h.Path) {
-		return fmt.Errorf("path %q is not absolute", h.Path)
-	}
-	if err := CheckProgram(h.Path, 0); err != nil {
-		return err
-	}
-	if h.Timeout != nil && *h.Timeout < 1 {
-		return fmt.Errorf("timeout %d is not positive", *h.Timeout) // runtime-spec: greater than zero
-	}
-	return nil
 }
 
 // CheckProgram returns an error unless path is a program that only its owner can write, and the

@@ -50,14 +50,23 @@ func Create(r Request) (paths []string, err error) {
 		return nil, err
 	}
 	if len(r.Servers) > 0 {
-		issued, err := ca.issue(serverTemplate(r), r.Dir, "server-cert.pem", "server-key.pem")
+		t := newTemplate(r.Valid, pkix.Name{CommonName: r.Servers[0]},
+			[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth})
+		for _, name := range r.Servers {
+			if ip := net.ParseIP(name); ip != nil {
+				t.IPAddresses = append(t.IPAddresses, ip)
+			} else {
+				t.DNSNames = append(t.DNSNames, name)
+			}
+		}
+		issued, err := ca.issue(t, r.Dir, "server-cert.pem", "server-key.pem")
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, issued...)
 	}
 	for _, name := range r.Clients {
-		if !isFileName(name) {
+		if name == "" || name[0] == '.' || strings.ContainsAny(name, "/\x00") {
 			return nil, fmt.Errorf("client %q: the name of a client must be a file name", name)
 		}
 		dir := filepath.Join(r.Dir, name)
@@ -70,10 +79,6 @@ func Create(r Request) (paths []string, err error) {
 		files = append(append(files, issued...), file{filepath.Join(dir, "ca.pem"), ca.text, 0o644})
 	}
 	return createAll(files)
-}
-
-func isFileName(name string) bool {
-	return name != "" && name[0] != '.' && !strings.ContainsAny(name, "/\x00")
 }
 
 // createAll creates the files, or none if one of them exists.
@@ -146,19 +151,6 @@ func newTemplate(
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: usage,
 	}
-}
-
-func serverTemplate(r Request) *x509.Certificate {
-	name := pkix.Name{CommonName: r.Servers[0]}
-	t := newTemplate(r.Valid, name, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth})
-	for _, name := range r.Servers {
-		if ip := net.ParseIP(name); ip != nil {
-			t.IPAddresses = append(t.IPAddresses, ip)
-		} else {
-			t.DNSNames = append(t.DNSNames, name)
-		}
-	}
-	return t
 }
 
 // issue generates a key and a certificate, and returns their files.

@@ -77,7 +77,8 @@ func (l *linter) checkRisks() {
 		l.add(l.grantsAll(), "policy %q grants %s, with which a user can become root on the host",
 			l.Name, strings.Join(risky, ", "))
 	}
-	if l.permitsPrivileged() {
+	creates := l.grantsOf([]string{"container_create", "container_exec_create"})
+	if len(l.rules) > 0 && !l.hasRule(privilegedRules...) && !l.ReadOnly && len(creates) > 0 {
 		l.warn(`policy %q denies %s, but not "privileged": a privileged container can bypass these rules`,
 			l.Name, l.quotedRules())
 	}
@@ -123,13 +124,6 @@ func (p *Policy) secrets() (names []string) {
 	return names
 }
 
-// permitsPrivileged reports whether the policy has rules, but none against the privileged
-// containers or processes that it grants.
-func (p *Policy) permitsPrivileged() bool {
-	return len(p.rules) > 0 && !p.hasRule(privilegedRules...) && !p.ReadOnly &&
-		len(p.grantsOf([]string{"container_create", "container_exec_create"})) > 0
-}
-
 func (p *Policy) quotedRules() string {
 	var all []string
 	for _, r := range p.rules {
@@ -154,22 +148,17 @@ func (p *Policy) otherMatches(pattern string) (others []string) {
 // missingActions returns the actions that the policy does not grant of a command whose purpose it
 // grants.
 func (p *Policy) missingActions(c action.Command) (missing []string) {
-	if !p.permits(c.Purpose) || p.permitsDetached(c) {
+	isDenied := func(a action.Action) bool { return !p.permits(a) }
+	detached, ok := action.FindCommand(c.Engine, c.Name+" -d")
+	if isDenied(c.Purpose) || ok && !slices.ContainsFunc(detached.Actions, isDenied) {
 		return nil
 	}
 	for _, a := range c.Actions {
-		if !p.permits(a) {
+		if isDenied(a) {
 			missing = append(missing, a.Name)
 		}
 	}
 	return missing
-}
-
-// permitsDetached reports whether the policy permits the command with the option -d.
-func (p *Policy) permitsDetached(c action.Command) bool {
-	detached, ok := action.FindCommand(c.Engine, c.Name+" -d")
-	isDenied := func(a action.Action) bool { return !p.permits(a) }
-	return ok && !slices.ContainsFunc(detached.Actions, isDenied)
 }
 
 // grantsAll reports whether one pattern grants all actions.

@@ -26,7 +26,7 @@ func (r *Result) ask(ctx context.Context, timeout time.Duration) {
 	switch {
 	case err == nil:
 		r.State = Healthy
-	case isDead(err):
+	case errors.Is(err, syscall.ENOTCONN), errors.Is(err, syscall.ECONNABORTED):
 		r.State, r.Reason = Dead, "its server is gone"
 	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded):
 		r.State, r.Reason = Wedged, "it does not answer in time"
@@ -74,10 +74,6 @@ func (r *Result) look(ctx context.Context, timeout time.Duration) error {
 	}, nil)
 	r.Files, r.Server = found.files, found.server
 	return err
-}
-
-func isDead(err error) bool {
-	return errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.ECONNABORTED)
 }
 
 // readStatus returns the status of the server, or nil if it reports none.

@@ -66,23 +66,20 @@ func scanNamespaces() (*scanned, error) {
 		if p.pid != s.own.pid {
 			s.addPIDNamespace(pid, p.pid)
 		}
-		if p.mnt != s.own.mnt {
-			s.addMountNamespace(pid, p)
+		if p.mnt == s.own.mnt {
+			continue
 		}
+		m, ok := s.mounts[p.mnt]
+		if !ok {
+			m = &mountNamespace{inode: p.mnt, pidNS: p.pid}
+			s.mounts[p.mnt] = m
+		}
+		if m.pidNS == s.own.pid {
+			m.pidNS = p.pid
+		}
+		m.pids = append(m.pids, pid)
 	}
 	return s, nil
-}
-
-func (s *scanned) addMountNamespace(pid int, p process) {
-	m, ok := s.mounts[p.mnt]
-	if !ok {
-		m = &mountNamespace{inode: p.mnt, pidNS: p.pid}
-		s.mounts[p.mnt] = m
-	}
-	if m.pidNS == s.own.pid {
-		m.pidNS = p.pid
-	}
-	m.pids = append(m.pids, pid)
 }
 
 // addPIDNamespace records the pid namespace of a process, and the process if it is the init.

@@ -45,31 +45,24 @@ func HookSpec(w io.Writer, prestart ...specs.Hook) error {
 	return writeJSON(w, map[string]any{"prestart": prestart})
 }
 
-// When selects the containers for which a hook of a hooks directory is called: those that meet all
-// conditions.
-type When struct {
-	Always      *bool             `json:"always,omitempty"`
-	Annotations map[string]string `json:"annotations,omitempty"`
-}
-
-// Always selects all containers.
-func Always() When {
-	always := true
-	return When{Always: &always}
-}
-
 // DefaultHooksDir is the directory that Podman and CRI-O read unless their configuration names
 // others. Podman 4.3.1 does not read /etc/containers/oci/hooks.d, though podman(1) says so.
 const DefaultHooksDir = "/usr/share/containers/oci/hooks.d"
 
 // HooksDir writes a file for Podman's --hooks-dir and CRI-O's hooks_dir (oci-hooks(5), schema
-// 1.0.0).
-func HooksDir(w io.Writer, hook specs.Hook, when When, stages ...string) error {
+// 1.0.0). The hook is called for containers with all the annotations.
+func HooksDir(
+	w io.Writer, hook specs.Hook, annotations map[string]string, stages ...string,
+) error {
+	when := map[string]any{"always": true}
+	if len(annotations) > 0 {
+		when = map[string]any{"annotations": annotations}
+	}
 	return writeJSON(w, struct {
-		Version string     `json:"version"`
-		Hook    specs.Hook `json:"hook"`
-		When    When       `json:"when"`
-		Stages  []string   `json:"stages"`
+		Version string         `json:"version"`
+		Hook    specs.Hook     `json:"hook"`
+		When    map[string]any `json:"when"`
+		Stages  []string       `json:"stages"`
 	}{"1.0.0", hook, when, stages})
 }
 
