@@ -132,54 +132,47 @@ func versionOf(file string) version {
 	return version{stat.Dev, stat.Ino, stat.Size, stat.Mtim, stat.Ctim}
 }
 
-// watcher loads the file when it changes.
-type watcher struct {
-	*Policies
-	lastError      string    // the error that was logged last
-	transientSince time.Time // when the file was first seen to be missing or being written
-}
-
-// Watch loads the file whenever it changes, until the context ends. It polls the file, which also
-// finds changes behind symbolic links, and in directories that are replaced or on a remote host.
+// Watch loads the file whenever it changes, until the context ends, and logs each error once. It
+// polls the file, which also finds changes behind symbolic links, and in directories that are
+// replaced or on a remote host. A file that is missing or being written is left to the next check
+// until that lasts too long.
 func (p *Policies) Watch(ctx context.Context) {
-	w := watcher{Policies: p}
+	var lastError string         // the error that was logged last
+	var transientSince time.Time // when the file was first seen to be missing or being written
+	check := func() {
+		p.mu.Lock()
+		loaded := p.loaded
+		p.mu.Unlock()
+		if now := versionOf(p.file); now == loaded && now != (version{}) {
+			return
+		}
+		before := p.Current()
+		err := p.load(0)
+		if !isTransient(err) {
+			transientSince = time.Time{}
+		} else if transientSince.IsZero() {
+			transientSince = time.Now()
+		}
+		switch {
+		case err == nil:
+			if lastError != "" || !p.Current().Equal(before) {
+				p.report(nil)
+			}
+			lastError = ""
+		case isTransient(err) && time.Since(transientSince) < writeTime:
+		case err.Error() != lastError:
+			p.report(err)
+			lastError = err.Error()
+		}
+	}
 	poll := time.NewTicker(p.interval)
 	defer poll.Stop()
 	for {
-		w.check()
+		check()
 		select {
 		case <-ctx.Done():
 			return
 		case <-poll.C:
 		}
-	}
-}
-
-// check loads the file if it has changed, and logs each error once. A file that is missing or being
-// written is left to the next check until that lasts too long.
-func (w *watcher) check() {
-	w.mu.Lock()
-	loaded := w.loaded
-	w.mu.Unlock()
-	if now := versionOf(w.file); now == loaded && now != (version{}) {
-		return
-	}
-	before := w.Current()
-	err := w.load(0)
-	if !isTransient(err) {
-		w.transientSince = time.Time{}
-	} else if w.transientSince.IsZero() {
-		w.transientSince = time.Now()
-	}
-	switch {
-	case err == nil:
-		if w.lastError != "" || !w.Current().Equal(before) {
-			w.report(nil)
-		}
-		w.lastError = ""
-	case isTransient(err) && time.Since(w.transientSince) < writeTime:
-	case err.Error() != w.lastError:
-		w.report(err)
-		w.lastError = err.Error()
 	}
 }

@@ -81,20 +81,6 @@ func (p *MountNS) HasLxcfs() bool {
 // Namespace returns the inode number of the mount namespace.
 func (p *MountNS) Namespace() (uint64, error) { return p.ns.Inode() }
 
-// fileState is the state of a file that lxcfs serves, in a container.
-type fileState int
-
-const (
-	// onHost: nothing is mounted there.
-	onHost fileState = iota
-	// virtual: the file of the running lxcfs is mounted there.
-	virtual
-	// stale: a file of another lxcfs, or of the tree that containers share, is mounted there.
-	stale
-	// foreign: something other than lxcfs is mounted on top.
-	foreign
-)
-
 // target is a file or directory of a container on which lxcfs is mounted, or will be.
 type target struct {
 	mountStack
@@ -111,20 +97,12 @@ type target struct {
 	tree sys.File
 }
 
-// state returns the state of the target with respect to src.
-func (v *snapshot) state(t *target, src *Source) fileState {
+// state reports whether the file of src is mounted on the target, or something other than lxcfs.
+func (v *snapshot) state(t *target, src *Source) (isVirtual, isForeign bool) {
 	top := t.top()
-	switch {
-	case top == nil && t.foreign:
-		return foreign
-	case top == nil:
-		return onHost
-	case src.isShownBy(top, t.path), t.whole && Device(top) == src.device:
-		return virtual
-	case v.table.onTop(t.stack) > 0:
-		return stale
-	}
-	return foreign
+	isVirtual = src.isShownBy(top, t.path) || t.whole && Device(top) == src.device
+	isForeign = !isVirtual && v.table.onTop(t.stack) == 0 && (top != nil || t.foreign)
+	return isVirtual, isForeign
 }
 
 // snapshot is a mount table of a MountNS, with the directories that were opened in it.

@@ -73,17 +73,18 @@ func (p *MountNS) putRound(src *Source, c *Change, volumes *error) (bool, error)
 	var work []target
 	var covers []string // mount points that hide a target, or a mount to unmount
 	for _, t := range targets {
-		state, ours := v.state(&t, src), v.table.onTop(t.stack)
-		if state == foreign {
+		isVirtual, isForeign := v.state(&t, src)
+		ours := v.table.onTop(t.stack)
+		if isForeign {
 			c.Foreign = append(c.Foreign, t.path)
 		}
 		switch {
-		case t.whole && state == stale:
+		case t.whole && !isVirtual && !isForeign:
 			covers = append(covers, t.top().Mountpoint)
 		case len(t.outdated) > 0 && ours > 0 && !p.Nested: // an earlier Put was killed
 			covers = append(covers, t.point)
-		case state == foreign && (len(t.outdated) == 0 || t.top() != nil || p.Nested):
-		case state == virtual && (p.Nested || t.whole || ours <= 1):
+		case isForeign && (len(t.outdated) == 0 || t.top() != nil || p.Nested):
+		case isVirtual && (p.Nested || t.whole || ours <= 1):
 			c.Virtual = append(c.Virtual, t.path)
 		default:
 			if len(t.outdated) > 0 && t.top() == nil {

@@ -114,10 +114,7 @@ func (t *Toolkit) Unbind(ctx context.Context, dirs []string) error {
 	if err != nil {
 		return err
 	}
-	var own sys.DeviceNumber
-	if top := table.Top(t.Mountpoint); top != nil && top.FSType == mounts.FSType {
-		own = mounts.Device(top)
-	}
+	own := table.Host(t.Mountpoint).Device
 	var errs []error
 	for _, dir := range dirs {
 		point, err := mountPointOf(dir)

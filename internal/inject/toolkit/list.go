@@ -95,11 +95,8 @@ func healthy(ctx context.Context) (map[sys.DeviceNumber]bool, error) {
 // list returns the target with its files. On an error other than errGone only these are unknown.
 func (g *target) list(alive map[sys.DeviceNumber]bool, mountpoint mounts.Location) (Listed, error) {
 	l := Listed{
-		ID: g.ID, Names: g.Names, Engine: g.Engine, PID: g.PID, HostMounts: g.hostMounts,
-		Alive: []string{}, Dead: []string{},
-	}
-	if l.Names == nil {
-		l.Names = []string{}
+		ID: g.ID, Names: append([]string{}, g.Names...), Engine: g.Engine, PID: g.PID,
+		HostMounts: g.hostMounts, Alive: []string{}, Dead: []string{},
 	}
 	if len(g.namespaces) == 0 {
 		text, err := sys.ReadFile("/proc/"+strconv.Itoa(g.PID)+"/cgroup", nil)
