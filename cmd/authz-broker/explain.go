@@ -162,8 +162,15 @@ func parseRequests(ctx *cli.Context, body []byte) ([]policy.Request, error) {
 	if name := ctx.String("command"); ctx.IsSet("command") {
 		c, ok := action.FindCommand(engine, name)
 		if !ok {
+			var names []string
+			for _, c := range action.Commands() {
+				if c.Engine == engine {
+					names = append(names, c.Name)
+				}
+			}
+			slices.Sort(names)
 			return nil, cmdline.Usagef("--command %q: unknown command of %s; want one of %s",
-				name, engine, strings.Join(commandNames(engine), ", "))
+				name, engine, strings.Join(names, ", "))
 		}
 		actions = c.Actions
 	} else {
@@ -183,16 +190,6 @@ func parseRequests(ctx *cli.Context, body []byte) ([]policy.Request, error) {
 		requests = append(requests, policy.ActionRequest(a, body))
 	}
 	return requests, nil
-}
-
-func commandNames(engine action.Engine) (names []string) {
-	for _, c := range action.Commands() {
-		if c.Engine == engine {
-			names = append(names, c.Name)
-		}
-	}
-	slices.Sort(names)
-	return names
 }
 
 // selectedEngine returns the engine that the option --engine names.

@@ -26,10 +26,3 @@ func (g *globals) warnSkipped(engines []engine.Skipped) {
 // short returns an id as tables show it, quoted: processes in a container that no engine knows may
 // have chosen it.
 func short(id string) string { return cmdline.Word(engine.ShortID(id)) }
-
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
-}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -105,7 +106,7 @@ func printReport(w io.Writer, report *toolkit.Report) {
 			note = "left alone: " + joinWords(r.Foreign)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%d\t%d\t%d\t%s\n",
-			short(r.ID), orDash(joinWords(r.Names)), orDash(r.Engine), r.PID,
+			short(r.ID), cmp.Or(joinWords(r.Names), "-"), cmp.Or(r.Engine, "-"), r.PID,
 			r.Outcome, r.Virtual, r.Put, r.Removed, cmdline.OneLine(note))
 	}
 }

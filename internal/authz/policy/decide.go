@@ -83,10 +83,10 @@ func (p *Policy) actionViolation(r Request) string {
 		return "the request is unknown"
 	case slices.Contains(bypassActions, name):
 		return fmt.Sprintf("%q could bypass the rules", name)
-	case name == "image_build" && p.hasRule(ruleNet):
+	case name == "image_build" && p.hasRule("net"):
 		// Docker also accepts build options in a form in the body, which it does not pass on.
 		return "the network of a build cannot be examined"
-	case name == "image_build" && p.hasRule(ruleNoRemap):
+	case name == "image_build" && p.hasRule("no-user-remap"):
 		return "the containers of a build have no user remap"
 	case name == "container_start" && mayHaveQueryKey(r.uri, "checkpoint"):
 		return "the content of a checkpoint cannot be examined"
@@ -107,12 +107,12 @@ func (p *Policy) bodyCheck(action string) func(Request) string {
 			}
 			return ""
 		})
-	case action == "container_update" && p.hasRule(ruleDevices):
+	case action == "container_update" && p.hasRule("devices"):
 		return parsed(func(body *devices, _ string) string { return body.violation() })
-	case action == "volume_create" && p.hasRule(ruleBinds):
+	case action == "volume_create" && p.hasRule("binds"):
 		return parsed(func(body *volumeBody, _ string) string {
 			what := volumeViolation(body.Driver.Value, body.DriverOpts.Value)
-			return rule{kind: ruleBinds}.violatedBy(what)
+			return rule{kind: "binds"}.violatedBy(what)
 		})
 	}
 	return nil
@@ -139,9 +139,9 @@ func (p *Policy) createViolation(body *createBody, uri string) string {
 		}
 		what := ""
 		switch _, ok := body.NetworkingConfig.Value.EndpointsConfig.Value["host"]; {
-		case rule.kind == ruleNet && ok:
+		case rule.kind == "net" && ok:
 			what = "NetworkingConfig has the host's network"
-		case rule.kind == ruleNoRemap:
+		case rule.kind == "no-user-remap":
 			what = body.HostConfig.Value.remapViolation(uri)
 		}
 		if what != "" {

@@ -16,23 +16,23 @@ func (r rule) violation(h *hostConfig) string {
 		return "Privileged is set"
 	}
 	namespaces := map[string]struct{ field, mode string }{
-		rulePID:  {"PidMode", h.PidMode.Value},
-		ruleNet:  {"NetworkMode", h.NetworkMode.Value},
-		ruleIPC:  {"IpcMode", h.IpcMode.Value},
-		ruleUTS:  {"UTSMode", h.UTSMode.Value},
-		ruleUser: {"UsernsMode", h.UsernsMode.Value},
+		"pid":  {"PidMode", h.PidMode.Value},
+		"net":  {"NetworkMode", h.NetworkMode.Value},
+		"ipc":  {"IpcMode", h.IpcMode.Value},
+		"uts":  {"UTSMode", h.UTSMode.Value},
+		"user": {"UsernsMode", h.UsernsMode.Value},
 	}
 	if n := namespaces[r.kind]; sharesNamespace(n.mode) {
 		return fmt.Sprintf("%s is %q", n.field, n.mode)
 	}
 	switch r.kind {
-	case ruleBinds:
+	case "binds":
 		return h.bindViolation()
-	case ruleDevices:
+	case "devices":
 		return h.devices.violation()
-	case ruleCapabilities:
+	case "capabilities":
 		return r.capabilityViolation(h)
-	case ruleSecurity:
+	case "security-options":
 		return h.securityViolation()
 	}
 	return ""
