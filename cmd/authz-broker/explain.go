@@ -122,22 +122,17 @@ func (c *commandExplanation) print(w io.Writer, file string) {
 		for _, e := range c.Actions {
 			names = append(names, e.Action)
 		}
-		fmt.Fprintf(w, "%s: %s needs %s\n", verdict(c.Allow), c.Command, strings.Join(names, ", "))
+		fmt.Fprintf(w, "%s: %s needs %s\n", verdicts[c.Allow], c.Command, strings.Join(names, ", "))
 	}
 	for _, e := range c.Actions {
-		fmt.Fprintf(w, "%s: %s\n", verdict(e.Allow), e.Reason)
+		fmt.Fprintf(w, "%s: %s\n", verdicts[e.Allow], e.Reason)
 		if e.Line > 0 {
 			fmt.Fprintf(w, "policy: %s:%d\n", file, e.Line)
 		}
 	}
 }
 
-func verdict(allow bool) string {
-	if allow {
-		return "allowed"
-	}
-	return "denied"
-}
+var verdicts = map[bool]string{true: "allowed", false: "denied"}
 
 // parseRequests returns the request on the command line, or the requests of a command, with the
 // body.

@@ -21,10 +21,8 @@ type selection struct {
 
 func (s *selection) flags(verb string) []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{
-			Name: "all", Aliases: []string{"a"}, Destination: &s.all,
-			Usage: verb + " all containers",
-		},
+		&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Destination: &s.all,
+			Usage: verb + " all containers"},
 		&cli.StringFlag{Name: "container-id", Aliases: []string{"c"}, Destination: &s.ID,
 			Usage: verb + " the container `ID`: its id, an unambiguous prefix of it, or its name"},
 		&cli.IntFlag{Name: "jobs", Value: 8, Destination: &s.Jobs,

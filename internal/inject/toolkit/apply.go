@@ -121,9 +121,13 @@ func (t *Toolkit) apply(ctx context.Context, s Selection, do action) (Report, er
 	}
 	report := Report{Results: []Result{}, Skipped: skipped}
 	if s.ID != "" {
-		if targets, err = pick(targets, s.ID); err != nil {
+		found, err := engine.Resolve(containersOf(targets), s.ID)
+		if err != nil {
 			return report, err
 		}
+		targets = slices.DeleteFunc(targets, func(g *target) bool {
+			return g.ID != found.ID || g.PID != found.PID
+		})
 	}
 	host, err := t.host(ctx)
 	if err != nil {
@@ -178,16 +182,6 @@ func (r *Result) add(earlier *Result) {
 	if earlier.Outcome == Done && r.Outcome != Failed {
 		r.Outcome = Done
 	}
-}
-
-func pick(targets []*target, id string) ([]*target, error) {
-	found, err := engine.Resolve(containersOf(targets), id)
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(targets, func(g *target) bool {
-		return g.ID != found.ID || g.PID != found.PID
-	}), nil
 }
 
 func (g *target) applyInTime(ctx context.Context, host *mounts.Host, do action) Result {
