@@ -108,7 +108,12 @@ func (e ending) startsAgain(ctx context.Context) (bool, error) {
 	if err != nil {
 		return e.hasFailed(), err
 	}
-	job := jobOf(jobs, e.unit)
+	job := ""
+	for line := range strings.Lines(jobs) { // the number, the unit, the type and the state of a job
+		if fields := strings.Fields(line); len(fields) >= 3 && fields[1] == e.unit {
+			job = fields[2]
+		}
+	}
 	if job == "stop" {
 		return false, nil
 	}
@@ -128,17 +133,6 @@ func (e ending) startsAgain(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	return e.hasFailed(), nil
-}
-
-// jobOf returns the type of the unit's job, or "". A line of jobs has the number, the unit, the
-// type and the state of a job.
-func jobOf(jobs, unit string) string {
-	for line := range strings.Lines(jobs) {
-		if fields := strings.Fields(line); len(fields) >= 3 && fields[1] == unit {
-			return fields[2]
-		}
-	}
-	return ""
 }
 
 // property returns a property of a unit in the output of systemctl show, "" if it is missing.

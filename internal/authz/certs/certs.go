@@ -78,11 +78,6 @@ func Create(r Request) (paths []string, err error) {
 		}
 		files = append(append(files, issued...), file{filepath.Join(dir, "ca.pem"), ca.text, 0o644})
 	}
-	return createAll(files)
-}
-
-// createAll creates the files, or none if one of them exists.
-func createAll(files []file) (paths []string, err error) {
 	for _, f := range files {
 		if _, err := os.Lstat(f.path); !errors.Is(err, fs.ErrNotExist) {
 			return nil, errors.Join(fmt.Errorf("%s exists already", f.path), err)

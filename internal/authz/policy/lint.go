@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -63,7 +62,17 @@ func (l *linter) checkPatterns() {
 	for i, pattern := range l.Patterns {
 		if l.matches[i] == 0 && !slices.Contains(matchAll, pattern) {
 			l.warn("the pattern %q matches no known action", pattern)
-		} else if others := l.otherMatches(pattern); len(others) > 0 {
+		}
+		if l.Exact || !slices.Contains(action.Names(), pattern) {
+			continue
+		}
+		var others []string
+		for _, name := range action.Names() {
+			if name != pattern && strings.Contains(name, pattern) {
+				others = append(others, name)
+			}
+		}
+		if len(others) > 0 {
 			l.warn("the pattern %q also grants %s; \"exact\":true matches whole names only",
 				pattern, strings.Join(others, ", "))
 		}
@@ -77,12 +86,20 @@ func (l *linter) checkRisks() {
 		l.add(l.grantsAll(), "policy %q grants %s, with which a user can become root on the host",
 			l.Name, strings.Join(risky, ", "))
 	}
+	var denied, secrets []string
+	for _, r := range l.rules {
+		denied = append(denied, fmt.Sprintf("%q", r.String()))
+	}
+	for _, a := range action.List(action.Docker) {
+		if a.IsSecret() && l.granted[a.Name] {
+			secrets = append(secrets, a.Name)
+		}
+	}
 	creates := l.grantsOf([]string{"container_create", "container_exec_create"})
 	if len(l.rules) > 0 && !l.hasRule(privilegedRules...) && !l.ReadOnly && len(creates) > 0 {
 		l.warn(`policy %q denies %s, but not "privileged": a privileged container can bypass these rules`,
-			l.Name, l.quotedRules())
+			l.Name, strings.Join(denied, ", "))
 	}
-	secrets := l.secrets()
 	switch {
 	case len(secrets) == 0 || !l.hasDocker:
 	case l.ReadOnly:
@@ -112,37 +129,6 @@ func (l *linter) checkClients() {
 		l.add(true, "policy %q is read-only, but shows the content of containers and images with %s",
 			l.Name, strings.Join(reads, ", "))
 	}
-}
-
-// secrets returns Docker's actions of the class secret that the policy's patterns match.
-func (p *Policy) secrets() (names []string) {
-	for _, a := range action.List(action.Docker) {
-		if a.IsSecret() && p.granted[a.Name] {
-			names = append(names, a.Name)
-		}
-	}
-	return names
-}
-
-func (p *Policy) quotedRules() string {
-	var all []string
-	for _, r := range p.rules {
-		all = append(all, fmt.Sprintf("%q", r.String()))
-	}
-	return strings.Join(all, ", ")
-}
-
-// otherMatches returns the other actions that a pattern grants if it is the name of an action.
-func (p *Policy) otherMatches(pattern string) (others []string) {
-	if p.Exact || !slices.Contains(action.Names(), pattern) {
-		return nil
-	}
-	for _, name := range action.Names() {
-		if name != pattern && regexp.MustCompile(pattern).MatchString(name) {
-			others = append(others, name)
-		}
-	}
-	return others
 }
 
 // missingActions returns the actions that the policy does not grant of a command whose purpose it

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -243,8 +244,8 @@ func Device(m *Mount) sys.DeviceNumber {
 // PeerGroup returns the peer group of m (mount_namespaces(7)), or 0 if m is not shared.
 func PeerGroup(m *Mount) int {
 	for field := range strings.FieldsSeq(m.Optional) {
-		var group int
-		if n, err := fmt.Sscanf(field, "shared:%d", &group); n == 1 && err == nil {
+		if id, ok := strings.CutPrefix(field, "shared:"); ok {
+			group, _ := strconv.Atoi(id)
 			return group
 		}
 	}

@@ -44,13 +44,14 @@ func (t *Toolkit) List(ctx context.Context) (List, error) {
 	if err != nil {
 		return List{}, err
 	}
-	alive, err := healthy(ctx)
-	if err != nil {
-		return List{}, err
-	}
 	own, err := mounts.OwnTable()
 	if err != nil {
 		return List{}, err
+	}
+	alive := make(map[sys.DeviceNumber]bool)
+	isWanted := func(sys.DeviceNumber) bool { return true }
+	for device, state := range probeEach(ctx, own, ProbeTime, isWanted) {
+		alive[device] = state == probe.Healthy
 	}
 	mountpoint := own.Locate(t.Mountpoint)
 	l := List{Containers: []Listed{}, Skipped: skipped}
@@ -74,22 +75,6 @@ func (t *Toolkit) List(ctx context.Context) (List, error) {
 		l.Containers = append(l.Containers, c)
 	}
 	return l, nil
-}
-
-// healthy returns the file systems of the healthy lxcfs on this host.
-func healthy(ctx context.Context) (map[sys.DeviceNumber]bool, error) {
-	table, err := mounts.OwnTable()
-	if err != nil {
-		return nil, err
-	}
-	alive := make(map[sys.DeviceNumber]bool)
-	isWanted := func(sys.DeviceNumber) bool { return true }
-	for device, state := range probeEach(ctx, table, ProbeTime, isWanted) {
-		if state == probe.Healthy {
-			alive[device] = true
-		}
-	}
-	return alive, nil
 }
 
 // list returns the target with its files. On an error other than errGone only these are unknown.
