@@ -53,9 +53,9 @@ func (a Action) IsRead() bool { return a.class == read }
 // IsSecret reports whether the action changes nothing, but discloses a secret of the engine.
 func (a Action) IsSecret() bool { return a.class == secret }
 
-// names holds the sorted names of all actions. This and the other tables are built on first use:
-// the hook program links them, and starts once for each container.
-var names = sync.OnceValue(func() (all []string) {
+// Names returns the sorted names of the actions of all engines. This and the other tables are built
+// on first use.
+var Names = sync.OnceValue(func() (all []string) {
 	for _, r := range dockerRoutes() {
 		all = append(all, r.action)
 	}
@@ -63,9 +63,6 @@ var names = sync.OnceValue(func() (all []string) {
 	slices.Sort(all)
 	return slices.Compact(all)
 })
-
-// Names returns the sorted names of the actions of all engines.
-func Names() []string { return names() }
 
 // ForIsulad returns the action that iSulad calls name, or an unknown action.
 func ForIsulad(name string) Action {

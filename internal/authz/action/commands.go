@@ -95,13 +95,11 @@ push: image_push
 build: image_build
 login: docker_auth`
 
-var commands = sync.OnceValue(func() []Command {
+// Commands returns the commands of both clients.
+var Commands = sync.OnceValue(func() []Command {
 	docker := parseCommands(Docker, dockerCommands+"\n"+commonCommands)
 	return append(docker, parseCommands(Isulad, isulaCommands+"\n"+commonCommands)...)
 })
-
-// Commands returns the commands of both clients.
-func Commands() []Command { return commands() }
 
 // FindCommand returns the named command of an engine's client. isula's "volume" and "network" stand
 // for all of their subcommands.
@@ -115,7 +113,7 @@ func FindCommand(e Engine, name string) (Command, bool) {
 	}
 	for _, name := range names {
 		all := Command{Engine: e, Name: name}
-		for _, c := range commands() {
+		for _, c := range Commands() {
 			group, _, _ := strings.Cut(c.Name, " ")
 			switch {
 			case c.Engine != e:

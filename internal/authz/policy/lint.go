@@ -114,9 +114,20 @@ func (l *linter) checkRisks() {
 // checkClients warns of commands that fail for an action that the policy does not grant, and of
 // what read-only users see.
 func (l *linter) checkClients() {
+	isDenied := func(a action.Action) bool { return !l.permits(a) }
 	for _, c := range action.Commands() {
-		missing := l.missingActions(c)
-		if len(missing) > 0 && slices.Contains(l.engines, c.Engine) {
+		detached, ok := action.FindCommand(c.Engine, c.Name+" -d")
+		if !slices.Contains(l.engines, c.Engine) || isDenied(c.Purpose) ||
+			ok && !slices.ContainsFunc(detached.Actions, isDenied) {
+			continue
+		}
+		var missing []string
+		for _, a := range c.Actions {
+			if isDenied(a) {
+				missing = append(missing, a.Name)
+			}
+		}
+		if len(missing) > 0 {
 			l.warn("policy %q does not grant %s, which %s %s needs in addition to %s",
 				l.Name, strings.Join(missing, ", "), c.Client(), c.Name, c.Purpose.Name)
 		}
@@ -129,22 +140,6 @@ func (l *linter) checkClients() {
 		l.add(true, "policy %q is read-only, but shows the content of containers and images with %s",
 			l.Name, strings.Join(reads, ", "))
 	}
-}
-
-// missingActions returns the actions that the policy does not grant of a command whose purpose it
-// grants.
-func (p *Policy) missingActions(c action.Command) (missing []string) {
-	isDenied := func(a action.Action) bool { return !p.permits(a) }
-	detached, ok := action.FindCommand(c.Engine, c.Name+" -d")
-	if isDenied(c.Purpose) || ok && !slices.ContainsFunc(detached.Actions, isDenied) {
-		return nil
-	}
-	for _, a := range c.Actions {
-		if isDenied(a) {
-			missing = append(missing, a.Name)
-		}
-	}
-	return missing
 }
 
 // grantsAll reports whether one pattern grants all actions.

@@ -122,14 +122,13 @@ func (o *Options) sources() []source {
 		{"isulad's files", func(context.Context) ([]finding, error) { return o.findIsulad() }},
 	}
 	podman := newAPI("podman", filepath.Join(o.Run, "podman/podman.sock"))
-	docker := newAPI("docker", filepath.Join(o.Run, "docker.sock"))
-	if podman != nil && docker != nil && os.SameFile(podman.info, docker.info) {
-		docker = nil // podman-docker links Docker's socket to Podman's
+	if podman != nil {
+		sources = append(sources, source{podman.name(), podman.find})
 	}
-	for _, api := range []*api{podman, docker} {
-		if api != nil {
-			sources = append(sources, source{api.name(), api.find})
-		}
+	docker := newAPI("docker", filepath.Join(o.Run, "docker.sock"))
+	// podman-docker links Docker's socket to Podman's.
+	if docker != nil && (podman == nil || !os.SameFile(podman.info, docker.info)) {
+		sources = append(sources, source{docker.name(), docker.find})
 	}
 	if isula, err := exec.LookPath(o.Isula); err == nil {
 		sources = append(sources, source{"isulad", func(ctx context.Context) ([]finding, error) {

@@ -104,7 +104,14 @@ func (p *MountNS) takeBatch(table *Table, stacks []mountStack, c *Change, failed
 	}
 	return sys.InMountNamespace(p.ns, func(thread *sys.NamespaceThread) error {
 		for _, s := range stacks {
-			err := s.take(thread, table.onTop(s.stack), c)
+			n := table.onTop(s.stack)
+			if n == 0 {
+				c.Foreign = append(c.Foreign, s.point)
+			}
+			var err error
+			for ; n > 0 && err == nil && s.dir.IsOpen(); n-- {
+				err = s.unmountTop(thread, c)
+			}
 			if p.Nested && errors.Is(err, syscall.EINVAL) {
 				continue // inherited from the container, thus locked (mount_namespaces(7))
 			}
@@ -128,22 +135,6 @@ func (s *mountStack) openDir(root sys.File) error {
 		return err
 	}
 	s.dir = dir
-	return nil
-}
-
-// take unmounts the topmost n mounts of the stack.
-func (s *mountStack) take(thread *sys.NamespaceThread, n int, c *Change) error {
-	if n == 0 {
-		c.Foreign = append(c.Foreign, s.point)
-	}
-	if !s.dir.IsOpen() {
-		return nil
-	}
-	for range n {
-		if err := s.unmountTop(thread, c); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
