@@ -14,34 +14,16 @@ import (
 	"palisade/internal/inject/toolkit"
 )
 
-type selection struct {
-	toolkit.Selection
-	all bool
-}
-
-func (s *selection) flags(verb string) []cli.Flag {
-	return []cli.Flag{
-		&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Destination: &s.all,
-			Usage: verb + " all containers"},
-		&cli.StringFlag{Name: "container-id", Aliases: []string{"c"}, Destination: &s.ID,
-			Usage: verb + " the container `ID`: its id, an unambiguous prefix of it, or its name"},
-		&cli.IntFlag{Name: "jobs", Value: 8, Destination: &s.Jobs,
-			Usage: "process `N` containers at a time"},
-		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Destination: &s.Timeout,
-			Usage: "wait at most `TIME` for a healthy lxcfs, and for another lxcfs-toolkit"},
-	}
-}
-
-func (s *selection) complete(ctx *cli.Context) error {
+func checkSelection(ctx *cli.Context, s *toolkit.Selection, all bool) error {
 	if err := options.NoArguments(ctx); err != nil {
 		return err
 	}
 	switch {
-	case s.all && ctx.IsSet("container-id"):
+	case all && ctx.IsSet("container-id"):
 		return cmdline.Usagef("--all and --container-id exclude each other")
 	case ctx.IsSet("container-id") && s.ID == "":
 		return cmdline.Usagef(`--container-id "" names no container`)
-	case !s.all && s.ID == "":
+	case !all && s.ID == "":
 		return cmdline.Usagef("want --all or --container-id ID")
 	case s.Jobs < 1 || s.Jobs > 1024:
 		return cmdline.Usagef("--jobs %d is not between 1 and 1024", s.Jobs)
@@ -68,15 +50,16 @@ func applyCommand(
 	g *globals, verb, usage string,
 	do func(*toolkit.Toolkit, context.Context, toolkit.Selection) (toolkit.Report, error),
 ) *cli.Command {
-	var s selection
+	var s toolkit.Selection
+	var all bool
 	action := func(ctx *cli.Context) error {
-		if err := s.complete(ctx); err != nil {
+		if err := checkSelection(ctx, &s, all); err != nil {
 			return err
 		}
 		if !isChild() {
 			return runInChild(ctx.Context, 0)
 		}
-		report, err := do(g.toolkit(), ctx.Context, s.Selection)
+		report, err := do(g.toolkit(), ctx.Context, s)
 		if err != nil {
 			return err
 		}
@@ -91,9 +74,17 @@ func applyCommand(
 		g.Log.Info(verb, "containers", len(report.Results))
 		return nil
 	}
-	return &cli.Command{
-		Name: verb, Usage: usage, Flags: append(s.flags(verb), g.JSONFlag()), Action: action,
-	}
+	return &cli.Command{Name: verb, Usage: usage, Action: action, Flags: []cli.Flag{
+		&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Destination: &all,
+			Usage: verb + " all containers"},
+		&cli.StringFlag{Name: "container-id", Aliases: []string{"c"}, Destination: &s.ID,
+			Usage: verb + " the container `ID`: its id, an unambiguous prefix of it, or its name"},
+		&cli.IntFlag{Name: "jobs", Value: 8, Destination: &s.Jobs,
+			Usage: "process `N` containers at a time"},
+		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Destination: &s.Timeout,
+			Usage: "wait at most `TIME` for a healthy lxcfs, and for another lxcfs-toolkit"},
+		g.JSONFlag(),
+	}}
 }
 
 func printReport(w io.Writer, report *toolkit.Report) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -188,6 +189,10 @@ func (s *Source) isShownBy(m *Mount, path string) bool {
 	if m == nil || m.FSType != FSType || Device(m) != s.device {
 		return false
 	}
-	file, private := servedFile(m.Root)
+	file := strings.TrimPrefix(m.Root, "/")
+	inTree, private := strings.CutPrefix(file, PrivateDir+"/")
+	if private {
+		_, file, _ = strings.Cut(inTree, "/")
+	}
 	return file == path && (private || s.Shared != nil)
 }

@@ -21,7 +21,11 @@ const maxOpenStacks = 256
 // unmounts what Put has mounted in uncoveredDir.
 func (p *MountNS) Take() (Change, error) {
 	var c Change
-	err := p.takeVolumes(&c) // first: the files that are mounted identify the volumes
+	table, err := p.Table()
+	if err != nil {
+		return c, err
+	}
+	err = p.takeVolumes(table, &c) // first: the files that are mounted identify the volumes
 	err = errors.Join(err, p.takeAll(func(mountStack) bool { return true }, &c))
 	return c, cmp.Or(err, p.takeUncovered(&c))
 }

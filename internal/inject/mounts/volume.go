@@ -190,11 +190,7 @@ func (v *snapshot) addNest(src *Source, c *Change) error {
 
 // takeVolumes unmounts the volumes of the main lxcfs and of the file systems of lxcfs files in the
 // namespace. It keeps those on the mount point of the main lxcfs, which Put would not mount again.
-func (p *MountNS) takeVolumes(c *Change) error {
-	table, err := p.Table()
-	if err != nil {
-		return err
-	}
+func (p *MountNS) takeVolumes(table *Table, c *Change) error {
 	served := table.served()
 	volumes := slices.DeleteFunc(table.volumes(p.Root), func(v mountStack) bool {
 		device := Device(v.top())
