@@ -44,11 +44,8 @@ func certsCommand() *cli.Command {
 				return cmdline.Usagef("--days %d: want 1 to 36500", days)
 			}
 			paths, err := certs.Create(certs.Request{
-				Dir:     dir,
-				Servers: servers.Value(),
-				Clients: clients.Value(),
-				Groups:  groups.Value(),
-				Valid:   time.Duration(days) * 24 * time.Hour,
+				Dir: dir, Servers: servers.Value(), Clients: clients.Value(),
+				Groups: groups.Value(), Valid: time.Duration(days) * 24 * time.Hour,
 			})
 			if err != nil {
 				return err

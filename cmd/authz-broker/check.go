@@ -13,21 +13,6 @@ import (
 // daemons holds the program names of the engines.
 var daemons = map[action.Engine]string{action.Docker: "dockerd", action.Isulad: "isulad"}
 
-// selectEngines returns the named engine or, if there is no name, the engines whose daemons are in
-// PATH.
-func selectEngines(ctx *cli.Context) (engines []action.Engine, err error) {
-	if ctx.String("engine") != "" {
-		engine, err := selectedEngine(ctx)
-		return []action.Engine{engine}, err
-	}
-	for engine, daemon := range daemons {
-		if _, err := exec.LookPath(daemon); err == nil {
-			engines = append(engines, engine)
-		}
-	}
-	return engines, nil
-}
-
 func checkCommand(o *serveOptions) *cli.Command {
 	return &cli.Command{
 		Name:      "check",
@@ -46,9 +31,19 @@ func checkCommand(o *serveOptions) *cli.Command {
 			if file == "" {
 				file = ctx.String("policy-file")
 			}
-			engines, err := selectEngines(ctx)
-			if err != nil {
-				return err
+			var engines []action.Engine
+			if ctx.String("engine") != "" {
+				engine, err := selectedEngine(ctx)
+				if err != nil {
+					return err
+				}
+				engines = []action.Engine{engine}
+			} else {
+				for engine, daemon := range daemons {
+					if _, err := exec.LookPath(daemon); err == nil {
+						engines = append(engines, engine)
+					}
+				}
 			}
 			policies, err := policy.Load(file)
 			if err != nil {

@@ -79,11 +79,12 @@ func explain(ctx *cli.Context) error {
 		all.Allow = all.Allow && e.Allow
 		all.Actions = append(all.Actions, e)
 	}
-	switch {
-	case ctx.Bool("json") && all.Command != "":
-		return printJSON(ctx.App.Writer, all)
-	case ctx.Bool("json"):
-		return printJSON(ctx.App.Writer, all.Actions[0])
+	if ctx.Bool("json") {
+		encoder := json.NewEncoder(cmdline.SafeJSONWriter(ctx.App.Writer))
+		if all.Command == "" {
+			return encoder.Encode(all.Actions[0])
+		}
+		return encoder.Encode(all)
 	}
 	all.print(ctx.App.Writer, ctx.String("policy-file"))
 	return nil
@@ -121,26 +122,17 @@ func (c *commandExplanation) print(w io.Writer, file string) {
 		for _, e := range c.Actions {
 			names = append(names, e.Action)
 		}
-		fmt.Fprintf(w, "%s: %s needs %s\n", verdict(c.Allow), c.Command, strings.Join(names, ", "))
+		fmt.Fprintf(w, "%s: %s needs %s\n", verdicts[c.Allow], c.Command, strings.Join(names, ", "))
 	}
 	for _, e := range c.Actions {
-		fmt.Fprintf(w, "%s: %s\n", verdict(e.Allow), e.Reason)
+		fmt.Fprintf(w, "%s: %s\n", verdicts[e.Allow], e.Reason)
 		if e.Line > 0 {
 			fmt.Fprintf(w, "policy: %s:%d\n", file, e.Line)
 		}
 	}
 }
 
-func printJSON(w io.Writer, value any) error {
-	return json.NewEncoder(cmdline.SafeJSONWriter(w)).Encode(value)
-}
-
-func verdict(allow bool) string {
-	if allow {
-		return "allowed"
-	}
-	return "denied"
-}
+var verdicts = map[bool]string{true: "allowed", false: "denied"}
 
 // parseRequests returns the request on the command line, or the requests of a command, with the
 // body.
@@ -161,41 +153,38 @@ func parseRequests(ctx *cli.Context, body []byte) ([]policy.Request, error) {
 		r := policy.DockerRequest(ctx.String("method"), ctx.String("uri"), body)
 		return []policy.Request{r}, nil
 	}
-	actions, err := namedActions(engine, ctx)
+	var actions []action.Action
+	if name := ctx.String("command"); ctx.IsSet("command") {
+		c, ok := action.FindCommand(engine, name)
+		if !ok {
+			var names []string
+			for _, c := range action.Commands() {
+				if c.Engine == engine {
+					names = append(names, c.Name)
+				}
+			}
+			slices.Sort(names)
+			return nil, cmdline.Usagef("--command %q: unknown command of %s; want one of %s",
+				name, engine, strings.Join(names, ", "))
+		}
+		actions = c.Actions
+	} else {
+		name := ctx.String("action")
+		for _, a := range action.List(engine) {
+			if a.Name == name {
+				actions = append(actions, a)
+			}
+		}
+		if len(actions) == 0 {
+			return nil, cmdline.Usagef("--action %q: unknown action of %s "+
+				"(authz-broker actions lists them)", name, engine)
+		}
+	}
 	var requests []policy.Request
 	for _, a := range actions {
 		requests = append(requests, policy.ActionRequest(a, body))
 	}
-	return requests, err
-}
-
-func namedActions(engine action.Engine, ctx *cli.Context) ([]action.Action, error) {
-	if ctx.IsSet("command") {
-		return commandActions(engine, ctx.String("command"))
-	}
-	name := ctx.String("action")
-	for _, a := range action.List(engine) {
-		if a.Name == name {
-			return []action.Action{a}, nil
-		}
-	}
-	return nil, cmdline.Usagef("--action %q: unknown action of %s (authz-broker actions lists them)",
-		name, engine)
-}
-
-func commandActions(engine action.Engine, name string) ([]action.Action, error) {
-	if c, ok := action.FindCommand(engine, name); ok {
-		return c.Actions, nil
-	}
-	var names []string
-	for _, c := range action.Commands() {
-		if c.Engine == engine {
-			names = append(names, c.Name)
-		}
-	}
-	slices.Sort(names)
-	return nil, cmdline.Usagef("--command %q: unknown command of %s; want one of %s",
-		name, engine, strings.Join(names, ", "))
+	return requests, nil
 }
 
 // selectedEngine returns the engine that the option --engine names.

@@ -29,10 +29,9 @@ func newProgram(stdout io.Writer) *cmdline.Program {
 			"authz-broker [OPTIONS] COMMAND [COMMAND_OPTIONS]",
 		stdout, o.serve, checkCommand(o), explainCommand(), actionsCommand(), certsCommand())
 	p.Flags = append([]cli.Flag{
-		&cli.StringFlag{
-			Name: "policy-file", Value: policy.DefaultFile, EnvVars: []string{"AUTHZ-POLICY-FILE"},
-			Usage: "read the policies from `FILE`, with a JSON object on each line",
-		},
+		&cli.StringFlag{Name: "policy-file", Value: policy.DefaultFile,
+			EnvVars: []string{"AUTHZ-POLICY-FILE"},
+			Usage:   "read the policies from `FILE`, with a JSON object on each line"},
 	}, o.flags()...)
 	return p
 }

@@ -16,67 +16,51 @@ import (
 	"palisade/internal/cli/scrape"
 )
 
-// metricsServer counts decisions and serves the metrics, if the user wants that. Its errors are
+// newMetrics returns what takes the decisions, the audit log or a recorder in front of it, and a
+// function that serves the metrics, if the user wants that, until its context ends. Errors are
 // logged, and do not affect decisions.
-type metricsServer struct {
-	options metrics.Options
-	log     *slog.Logger
-	// auditor takes the decisions: the audit log, or a recorder in front of it.
-	auditor broker.Auditor
-	server  *scrape.Server
-	cancel  context.CancelFunc
-	running sync.WaitGroup
-}
-
-func newMetricsServer(
-	o metrics.Options, policies *broker.Policies, records *audit.Log, log *slog.Logger,
-) *metricsServer {
-	m := &metricsServer{options: o, log: log, auditor: records}
-	if !o.Enabled() {
-		return m
+func (o *serveOptions) newMetrics(
+	policies *broker.Policies, records *audit.Log, log *slog.Logger,
+) (auditor broker.Auditor, serve func(context.Context)) {
+	none := func(context.Context) {}
+	if !o.metrics.Enabled() {
+		return records, none
 	}
 	registry := prometheus.NewRegistry()
-	m.auditor = authzmetrics.New(records, records.Dropped, policies.Loads, registry)
-	m.server = scrape.New(registry)
-	return m
-}
-
-// start serves the metrics in the background until stop.
-func (m *metricsServer) start(ctx context.Context) {
-	if m.server == nil {
-		return
+	recorder := authzmetrics.New(records, records.Dropped, policies.Loads, registry)
+	server := scrape.New(registry)
+	return recorder, func(ctx context.Context) {
+		var running sync.WaitGroup
+		running.Go(func() {
+			metrics.Retry(ctx, log, nil, func(ctx context.Context) error {
+				return o.serveMetrics(ctx, server, log)
+			})
+		})
+		<-ctx.Done()
+		if err := server.Close(); err != nil {
+			log.Warn("close the metrics server", "err", err)
+		}
+		running.Wait()
 	}
-	ctx, m.cancel = context.WithCancel(ctx)
-	m.running.Go(func() { metrics.Retry(ctx, m.log, nil, m.serve) })
 }
 
-// serve listens and serves until the server is closed.
-func (m *metricsServer) serve(ctx context.Context) error {
-	listeners, err := m.options.Listen(ctx, m.log)
+// serveMetrics listens and serves until the server is closed.
+func (o *serveOptions) serveMetrics(
+	ctx context.Context, server *scrape.Server, log *slog.Logger,
+) error {
+	listeners, err := o.metrics.Listen(ctx, log)
 	if err != nil {
 		return err
 	}
 	served := make(chan error)
 	for _, l := range listeners {
-		m.log.Info("metrics are served", "at", l.Addr().String())
-		go func() { served <- m.server.Serve(l) }()
+		log.Info("metrics are served", "at", l.Addr().String())
+		go func() { served <- server.Serve(l) }()
 	}
 	for range listeners {
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-			m.log.Error(metrics.NotServed, "err", err) // the other listener may still work
+			log.Error(metrics.NotServed, "err", err) // the other listener may still work
 		}
 	}
 	return nil
-}
-
-// stop closes the listeners and removes the socket.
-func (m *metricsServer) stop() {
-	if m.server == nil {
-		return
-	}
-	m.cancel()
-	if err := m.server.Close(); err != nil {
-		m.log.Warn("close the metrics server", "err", err)
-	}
-	m.running.Wait()
 }

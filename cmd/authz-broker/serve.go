@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -105,17 +105,16 @@ func (o *serveOptions) serve(ctx *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	records, err := o.openAudit(ctx.App.Writer, log)
+	sink, err := audit.Open(o.audit, ctx.App.Writer)
 	if err != nil {
-		return err
+		return fmt.Errorf("use --audit: %w", err)
 	}
+	records := audit.New(sink, log)
 	defer func() { err = errors.Join(err, records.Close(time.Second)) }()
-	s := service{
-		log: log, policies: policies, audit: records,
-		metrics: newMetricsServer(o.metrics, policies, records, log),
-	}
+	auditor, serveMetrics := o.newMetrics(policies, records, log)
+	s := service{log: log, policies: policies, audit: records, serveMetrics: serveMetrics}
 	s.server = broker.New(broker.Config{
-		Policies: policies, Audit: s.metrics.auditor, Log: log, DryRun: o.dryRun,
+		Policies: policies, Audit: auditor, Log: log, DryRun: o.dryRun,
 	})
 	if s.sockets, err = o.sockets(); err != nil {
 		return err
@@ -125,21 +124,13 @@ func (o *serveOptions) serve(ctx *cli.Context) (err error) {
 	return s.run(ctx.Context)
 }
 
-func (o *serveOptions) openAudit(stdout io.Writer, log *slog.Logger) (*audit.Log, error) {
-	sink, err := audit.Open(o.audit, stdout)
-	if err != nil {
-		return nil, fmt.Errorf("use --audit: %w", err)
-	}
-	return audit.New(sink, log), nil
-}
-
 type service struct {
-	log      *slog.Logger
-	policies *broker.Policies
-	audit    *audit.Log
-	server   *broker.Server
-	sockets  []socket
-	metrics  *metricsServer
+	log          *slog.Logger
+	policies     *broker.Policies
+	audit        *audit.Log
+	server       *broker.Server
+	sockets      []socket
+	serveMetrics func(context.Context)
 }
 
 // stopTime is the time limit for connections without a request. Requests are answered within a
@@ -153,11 +144,12 @@ func (s *service) run(ctx context.Context) error {
 	defer signal.Stop(hangups)
 	signal.Ignore(syscall.SIGPIPE) // the reader of the audit log may exit
 	watching, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
 	defer cancel()
 	failed := make(chan error, len(s.sockets)+1)
-	go s.policies.Watch(watching)
-	s.metrics.start(watching)
-	defer s.metrics.stop()
+	running.Go(func() { s.policies.Watch(watching) })
+	running.Go(func() { s.serveMetrics(watching) })
 	for _, socket := range s.sockets {
 		go func() {
 			if err := s.server.Serve(socket.Listener, socket.engine); err != nil {

@@ -34,8 +34,8 @@ func (o *serveOptions) sockets() (all []socket, err error) {
 	}
 	wanted := map[action.Engine]string{action.Docker: o.dockerSocket, action.Isulad: o.isuladSocket}
 	for _, l := range passed {
-		engine, ok := engineAt(wanted, l)
-		if !ok {
+		engine := engineAt(wanted, l)
+		if engine == "" {
 			return all, fmt.Errorf("the service manager passed a socket that is neither "+
 				"--docker-socket %s nor --isulad-socket %s", o.dockerSocket, o.isuladSocket)
 		}
@@ -55,15 +55,14 @@ func (o *serveOptions) sockets() (all []socket, err error) {
 	return all, nil
 }
 
-// engineAt returns the engine whose wanted path is the address of a listener.
-func engineAt(wanted map[action.Engine]string, l net.Listener) (action.Engine, bool) {
-	if l == nil || l.Addr().Network() != "unix" { // nil if it is not a stream socket
-		return "", false
-	}
+// engineAt returns the engine whose wanted path is the address of a listener, or "".
+func engineAt(wanted map[action.Engine]string, l net.Listener) action.Engine {
 	for engine, path := range wanted {
-		if path != off && filepath.Clean(path) == filepath.Clean(l.Addr().String()) {
-			return engine, true
+		// A listener is nil if it is not a stream socket.
+		if path != off && l != nil && l.Addr().Network() == "unix" &&
+			filepath.Clean(path) == filepath.Clean(l.Addr().String()) {
+			return engine
 		}
 	}
-	return "", false
+	return ""
 }

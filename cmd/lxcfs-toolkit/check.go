@@ -12,16 +12,8 @@ import (
 	"palisade/internal/inject/toolkit"
 )
 
-// Exit codes of check-lxcfs for an lxcfs that does not serve.
-const (
-	exitNotMounted = 3
-	exitDead       = 4
-	exitWedged     = 5
-)
-
-var exitCodes = map[probe.State]int{
-	probe.NotMounted: exitNotMounted, probe.Dead: exitDead, probe.Wedged: exitWedged,
-}
+// exitCodes are the exit codes of check-lxcfs for an lxcfs that does not serve.
+var exitCodes = map[probe.State]int{probe.NotMounted: 3, probe.Dead: 4, probe.Wedged: 5}
 
 func checkCommand(g *globals) *cli.Command {
 	return &cli.Command{
@@ -29,7 +21,7 @@ func checkCommand(g *globals) *cli.Command {
 		Usage: "report whether lxcfs is mounted and answers",
 		Description: fmt.Sprintf("The exit code is 0 if lxcfs answers, %d if it is not mounted, "+
 			"%d if its process has ended, %d if it does not answer.",
-			exitNotMounted, exitDead, exitWedged),
+			exitCodes[probe.NotMounted], exitCodes[probe.Dead], exitCodes[probe.Wedged]),
 		Flags: []cli.Flag{g.JSONFlag()},
 		Action: func(ctx *cli.Context) error {
 			if err := options.NoArguments(ctx); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"path"
@@ -33,7 +34,7 @@ func printList(w io.Writer, list *toolkit.List) {
 	fmt.Fprintln(w, "CONTAINER\tNAME\tENGINE\tPID\tCGROUP\tALIVE\tDEAD")
 	for _, c := range list.Containers {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n",
-			short(c.ID), orDash(joinWords(c.Names)), orDash(c.Engine), c.PID, c.Cgroup,
+			short(c.ID), cmp.Or(joinWords(c.Names), "-"), cmp.Or(c.Engine, "-"), c.PID, c.Cgroup,
 			fileNames(c.Alive), fileNames(c.Dead))
 	}
 }
@@ -51,5 +52,5 @@ func fileNames(paths []string) string {
 		}
 		names = append(names, cmdline.Word(name))
 	}
-	return orDash(strings.Join(names, ","))
+	return cmp.Or(strings.Join(names, ","), "-")
 }

@@ -5,7 +5,6 @@ import (
 
 	"palisade/internal/cli/cmdline"
 	"palisade/internal/inject/engine"
-	"palisade/internal/inject/toolkit"
 )
 
 // joinWords joins names. It quotes control characters, which could change the terminal.
@@ -18,7 +17,7 @@ func joinWords(words []string) string {
 }
 
 // warnSkipped logs the engines that could not list their containers.
-func (g *globals) warnSkipped(engines []toolkit.SkippedEngine) {
+func (g *globals) warnSkipped(engines []engine.Skipped) {
 	for _, skipped := range engines {
 		g.Log.Warn("containers of an engine not listed", "engine", skipped.Source, "err", skipped.Error)
 	}
@@ -27,10 +26,3 @@ func (g *globals) warnSkipped(engines []toolkit.SkippedEngine) {
 // short returns an id as tables show it, quoted: processes in a container that no engine knows may
 // have chosen it.
 func short(id string) string { return cmdline.Word(engine.ShortID(id)) }
-
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
-}

@@ -80,10 +80,7 @@ func (g *globals) poststop(ctx context.Context, e ending) error {
 	if err != nil {
 		return err
 	}
-	if n := report.Failed(); n > 0 {
-		return fmt.Errorf("%d of %d containers failed", n, len(report.Results))
-	}
-	return nil
+	return report.Err()
 }
 
 // ending holds the environment of ExecStopPost (systemd.exec(5)): SERVICE_RESULT, which is empty
@@ -96,16 +93,13 @@ type ending struct {
 
 func (e ending) hasFailed() bool { return e.result != "" && e.result != "success" }
 
-// isMistake reports whether the daemon has rejected its command line, as the next one would.
-func (e ending) isMistake() bool {
-	return e.hasFailed() && e.code == "exited" && e.status == strconv.Itoa(cmdline.ExitUsage)
-}
-
 // startsAgain reports whether systemd will start the unit again, so that readers can wait for it.
 // It depends on the result, on jobs of the unit, on the time since it was active, and on Restart
 // (systemd.service(5)): with "always" systemd restarts it unless a user stops it.
 func (e ending) startsAgain(ctx context.Context) (bool, error) {
-	if e.result == "" || e.isMistake() {
+	// The daemon has rejected its command line, as the next one would.
+	isMistake := e.hasFailed() && e.code == "exited" && e.status == strconv.Itoa(cmdline.ExitUsage)
+	if e.result == "" || isMistake {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, systemctlTime)
@@ -114,7 +108,12 @@ func (e ending) startsAgain(ctx context.Context) (bool, error) {
 	if err != nil {
 		return e.hasFailed(), err
 	}
-	job := jobOf(jobs, e.unit)
+	job := ""
+	for line := range strings.Lines(jobs) { // the number, the unit, the type and the state of a job
+		if fields := strings.Fields(line); len(fields) >= 3 && fields[1] == e.unit {
+			job = fields[2]
+		}
+	}
 	if job == "stop" {
 		return false, nil
 	}
@@ -134,17 +133,6 @@ func (e ending) startsAgain(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	return e.hasFailed(), nil
-}
-
-// jobOf returns the type of the unit's job, or "". A line of jobs has the number, the unit, the
-// type and the state of a job.
-func jobOf(jobs, unit string) string {
-	for line := range strings.Lines(jobs) {
-		if fields := strings.Fields(line); len(fields) >= 3 && fields[1] == unit {
-			return fields[2]
-		}
-	}
-	return ""
 }
 
 // property returns a property of a unit in the output of systemctl show, "" if it is missing.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -13,77 +14,52 @@ import (
 	"palisade/internal/inject/toolkit"
 )
 
-type selection struct {
-	all     bool
-	id      string
-	jobs    int
-	timeout time.Duration
-}
-
-func (s *selection) flags(verb string) []cli.Flag {
-	return []cli.Flag{
-		&cli.BoolFlag{
-			Name: "all", Aliases: []string{"a"}, Destination: &s.all,
-			Usage: verb + " all containers",
-		},
-		&cli.StringFlag{Name: "container-id", Aliases: []string{"c"}, Destination: &s.id,
-			Usage: verb + " the container `ID`: its id, an unambiguous prefix of it, or its name"},
-		&cli.IntFlag{Name: "jobs", Value: 8, Destination: &s.jobs,
-			Usage: "process `N` containers at a time"},
-		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Destination: &s.timeout,
-			Usage: "wait at most `TIME` for a healthy lxcfs, and for another lxcfs-toolkit"},
-	}
-}
-
-func (s *selection) complete(ctx *cli.Context) (toolkit.Selection, error) {
+func checkSelection(ctx *cli.Context, s *toolkit.Selection, all bool) error {
 	if err := options.NoArguments(ctx); err != nil {
-		return toolkit.Selection{}, err
+		return err
 	}
 	switch {
-	case s.all && ctx.IsSet("container-id"):
-		return toolkit.Selection{}, cmdline.Usagef("--all and --container-id exclude each other")
-	case ctx.IsSet("container-id") && s.id == "":
-		return toolkit.Selection{}, cmdline.Usagef(`--container-id "" names no container`)
-	case !s.all && s.id == "":
-		return toolkit.Selection{}, cmdline.Usagef("want --all or --container-id ID")
-	case s.jobs < 1 || s.jobs > 1024:
-		return toolkit.Selection{}, cmdline.Usagef("--jobs %d is not between 1 and 1024", s.jobs)
-	case s.timeout < 0:
-		return toolkit.Selection{}, cmdline.Usagef("--timeout %v is negative", s.timeout)
+	case all && ctx.IsSet("container-id"):
+		return cmdline.Usagef("--all and --container-id exclude each other")
+	case ctx.IsSet("container-id") && s.ID == "":
+		return cmdline.Usagef(`--container-id "" names no container`)
+	case !all && s.ID == "":
+		return cmdline.Usagef("want --all or --container-id ID")
+	case s.Jobs < 1 || s.Jobs > 1024:
+		return cmdline.Usagef("--jobs %d is not between 1 and 1024", s.Jobs)
+	case s.Timeout < 0:
+		return cmdline.Usagef("--timeout %v is negative", s.Timeout)
 	}
-	return toolkit.Selection{ID: s.id, Jobs: s.jobs, Timeout: s.timeout}, options.NeedRoot()
+	return options.NeedRoot()
 }
 
 func remountCommand(g *globals) *cli.Command {
-	return applyCommand(g, &cli.Command{
-		Name:  "remount",
-		Usage: "mount the files of lxcfs in running containers, in place of dead ones",
-	}, "remount", (*toolkit.Toolkit).Remount)
+	return applyCommand(g, "remount",
+		"mount the files of lxcfs in running containers, in place of dead ones",
+		(*toolkit.Toolkit).Remount)
 }
 
 func umountCommand(g *globals) *cli.Command {
-	return applyCommand(g, &cli.Command{
-		Name:  "umount",
-		Usage: "unmount the files of lxcfs, dead or alive, from running containers",
-	}, "umount", (*toolkit.Toolkit).Umount)
+	return applyCommand(g, "umount",
+		"unmount the files of lxcfs, dead or alive, from running containers",
+		(*toolkit.Toolkit).Umount)
 }
 
-// applyCommand completes a command that changes containers and prints the result for each.
+// applyCommand returns a command that changes containers and prints the result for each.
 func applyCommand(
-	g *globals, command *cli.Command, verb string,
+	g *globals, verb, usage string,
 	do func(*toolkit.Toolkit, context.Context, toolkit.Selection) (toolkit.Report, error),
 ) *cli.Command {
-	var s selection
-	command.Flags = append(s.flags(verb), g.JSONFlag())
-	command.Action = func(ctx *cli.Context) error {
-		selected, err := s.complete(ctx)
-		if err != nil {
+	var s toolkit.Selection
+	var all bool
+	action := func(ctx *cli.Context) error {
+		if err := checkSelection(ctx, &s, all); err != nil {
 			return err
 		}
 		if !isChild() {
 			return runInChild(ctx.Context, 0)
 		}
-		report, err := do(g.toolkit(), ctx.Context, selected)
+		report, err := do(g.toolkit(), ctx.Context, s)
 		if err != nil {
 			return err
 		}
@@ -92,13 +68,23 @@ func applyCommand(
 			return err
 		}
 		g.warnSkipped(report.Skipped)
-		if n := report.Failed(); n > 0 {
-			return fmt.Errorf("%d of %d containers failed", n, len(report.Results))
+		if err := report.Err(); err != nil {
+			return err
 		}
 		g.Log.Info(verb, "containers", len(report.Results))
 		return nil
 	}
-	return command
+	return &cli.Command{Name: verb, Usage: usage, Action: action, Flags: []cli.Flag{
+		&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Destination: &all,
+			Usage: verb + " all containers"},
+		&cli.StringFlag{Name: "container-id", Aliases: []string{"c"}, Destination: &s.ID,
+			Usage: verb + " the container `ID`: its id, an unambiguous prefix of it, or its name"},
+		&cli.IntFlag{Name: "jobs", Value: 8, Destination: &s.Jobs,
+			Usage: "process `N` containers at a time"},
+		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Destination: &s.Timeout,
+			Usage: "wait at most `TIME` for a healthy lxcfs, and for another lxcfs-toolkit"},
+		g.JSONFlag(),
+	}}
 }
 
 func printReport(w io.Writer, report *toolkit.Report) {
@@ -109,7 +95,7 @@ func printReport(w io.Writer, report *toolkit.Report) {
 			note = "left alone: " + joinWords(r.Foreign)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%d\t%d\t%d\t%s\n",
-			short(r.ID), orDash(joinWords(r.Names)), orDash(r.Engine), r.PID,
+			short(r.ID), cmp.Or(joinWords(r.Names), "-"), cmp.Or(r.Engine, "-"), r.PID,
 			r.Outcome, r.Virtual, r.Put, r.Removed, cmdline.OneLine(note))
 	}
 }

@@ -73,7 +73,10 @@ func runInChild(ctx context.Context, pid int) error {
 	for tick := time.Tick(pollTime); ; {
 		select {
 		case err := <-ended:
-			return exitOf(err)
+			if cmd.ProcessState != nil && cmd.ProcessState.Exited() {
+				return cli.Exit("", cmd.ProcessState.ExitCode()) // the child has printed the reason
+			}
+			return err
 		case code := <-reported:
 			err = cli.Exit("", code)
 		case <-ctx.Done():
@@ -103,16 +106,4 @@ func reportExit(code int) {
 		f.Close()
 	}
 	os.NewFile(exitFD, "exit code").Write([]byte{byte(code)})
-}
-
-// exitOf returns an error with the exit code of the child, which has printed the reason.
-func exitOf(err error) error {
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return cli.Exit("", 0)
-	case errors.As(err, &exit) && exit.Exited():
-		return cli.Exit("", exit.ExitCode())
-	}
-	return err
 }

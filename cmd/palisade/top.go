@@ -13,7 +13,7 @@ import (
 
 	"palisade/internal/cli/cmdline"
 	"palisade/internal/cli/options"
-	"palisade/internal/inject/toolkit"
+	"palisade/internal/inject/engine"
 	"palisade/internal/ops/top"
 )
 
@@ -83,8 +83,8 @@ func (o *topOptions) complete(ctx *cli.Context, g *globals) error {
 
 // topResult is the output of --once --json.
 type topResult struct {
-	Containers []top.Row               `json:"containers"`
-	Skipped    []toolkit.SkippedEngine `json:"skipped_engines,omitempty"`
+	Containers []top.Row        `json:"containers"`
+	Skipped    []engine.Skipped `json:"skipped_engines,omitempty"`
 }
 
 func (o *topOptions) printOnce(ctx *cli.Context, g *globals, looker *top.Looker) error {
@@ -93,7 +93,7 @@ func (o *topOptions) printOnce(ctx *cli.Context, g *globals, looker *top.Looker)
 		return err
 	}
 	top.Sort(seen.Rows, o.sort)
-	result := topResult{Containers: seen.Rows, Skipped: toolkit.SkippedEngines(seen.Skipped)}
+	result := topResult{Containers: seen.Rows, Skipped: seen.Skipped}
 	for _, skipped := range result.Skipped {
 		g.Log.Warn("containers of an engine not listed", "engine", skipped.Source, "err", skipped.Error)
 	}

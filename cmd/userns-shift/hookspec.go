@@ -2,7 +2,6 @@ package main
 
 import (
 	"io"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,13 +15,9 @@ import (
 	"palisade/internal/userns/remap"
 )
 
-// hookTimeout is the number of seconds after which an engine may kill the hook: lcr's default.
-const hookTimeout = 30
-
 // hook returns a hook that calls this program's command hook.
 func hook(path string, args ...string) specs.Hook {
-	timeout := hookTimeout
-	return specs.Hook{Path: path, Args: append([]string{program, "hook"}, args...), Timeout: &timeout}
+	return wiring.Hook(path, append([]string{program, "hook"}, args...)...)
 }
 
 // poststop returns the hook that unmounts what the runtime wrapper has mounted.
@@ -39,8 +34,7 @@ var specWriters = map[string]func(w io.Writer, o *specOptions) error{
 	"isulad": func(w io.Writer, o *specOptions) error {
 		hooks := []specs.Hook{hook(o.path)}
 		if o.lxcfs != "" {
-			lxcfs := hook(o.lxcfs)
-			lxcfs.Args = []string{"lxcfs-toolkit", "hook"}
+			lxcfs := wiring.Hook(o.lxcfs, "lxcfs-toolkit", "hook")
 			hooks = append(hooks, lxcfs) // last, since its mounts hide files of the root file system
 		}
 		return wiring.HookSpec(w, hooks...)
@@ -50,7 +44,7 @@ var specWriters = map[string]func(w io.Writer, o *specOptions) error{
 	"nri":  writeCreateRuntime,
 	"podman": func(w io.Writer, o *specOptions) error {
 		key := "^" + strings.ReplaceAll(remap.Annotation, ".", `\.`) + "$"
-		when := wiring.When{Annotations: map[string]string{key: ".*"}}
+		when := map[string]string{key: ".*"}
 		stage := remap.Precreate
 		return wiring.HooksDir(w, hook(o.path, "--stage", stage), when, stage)
 	},
@@ -71,17 +65,16 @@ var specWriters = map[string]func(w io.Writer, o *specOptions) error{
 }
 
 func writeCreateRuntime(w io.Writer, o *specOptions) error {
-	return wiring.HooksDir(w, hook(o.path), wiring.Always(), remap.CreateRuntime)
+	return wiring.HooksDir(w, hook(o.path), nil, remap.CreateRuntime)
 }
 
 func hookSpecCommand() *cli.Command {
 	var o specOptions
-	engines := slices.Sorted(maps.Keys(specWriters))
 	return &cli.Command{
 		Name:        "hook-spec",
 		Usage:       "print the configuration that makes an engine call the hook or the runtime wrapper",
 		UsageText:   "userns-shift hook-spec [OPTIONS] ENGINE",
-		Description: "The ENGINE is one of " + strings.Join(engines, ", ") + ".",
+		Description: "The ENGINE is one of " + wiring.Engines(specWriters) + ".",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "path", Value: "/usr/bin/userns-shift", Destination: &o.path,
 				Usage: "call `PROGRAM`"},
@@ -92,13 +85,9 @@ func hookSpecCommand() *cli.Command {
 				Usage: "for isulad: call the lxcfs-toolkit `PROGRAM` afterwards"},
 		},
 		Action: func(ctx *cli.Context) error {
-			if ctx.NArg() > 1 {
-				return cmdline.Usagef("argument %q is one too many: only ENGINE is expected", ctx.Args().Get(1))
-			}
-			write, ok := specWriters[ctx.Args().First()]
-			if !ok {
-				return cmdline.Usagef("engine %q is not one of %s", ctx.Args().First(),
-					strings.Join(engines, ", "))
+			write, err := wiring.Writer(ctx, specWriters)
+			if err != nil {
+				return err
 			}
 			if o.remap != "" {
 				if _, err := idmap.ParseRemap(o.remap); err != nil {

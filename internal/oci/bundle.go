@@ -28,27 +28,18 @@ type Bundle struct {
 
 // ReadBundle reads the configuration of the bundle in dir.
 func ReadBundle(dir string) (Bundle, error) {
-	var config struct {
-		Root        struct{ Path string }
-		Annotations map[string]string
-		Linux       struct{ MaskedPaths, ReadonlyPaths []string }
-		Mounts      []struct {
-			Destination string
-			Options     []string
-		}
-	}
-	if err := readJSON(filepath.Join(dir, ConfigFile), &config); err != nil {
+	var c Config
+	if err := readJSON(filepath.Join(dir, ConfigFile), &c.Spec); err != nil {
 		return Bundle{}, err
 	}
-	b := Bundle{Root: config.Root.Path, Annotations: config.Annotations}
-	b.HasMasks = len(config.Linux.MaskedPaths)+len(config.Linux.ReadonlyPaths) > 0
-	for _, m := range config.Mounts {
+	b := Bundle{Root: c.RootPath(dir), Annotations: c.Spec.Annotations}
+	if linux := c.Spec.Linux; linux != nil {
+		b.HasMasks = len(linux.MaskedPaths)+len(linux.ReadonlyPaths) > 0
+	}
+	for _, m := range c.Spec.Mounts {
 		if slices.Contains(m.Options, "ro") || slices.Contains(m.Options, "rro") {
 			b.ReadOnly = append(b.ReadOnly, filepath.Clean(m.Destination))
 		}
-	}
-	if b.Root != "" && !filepath.IsAbs(b.Root) {
-		b.Root = filepath.Join(dir, b.Root)
 	}
 	return b, nil
 }

@@ -98,7 +98,7 @@ func (c *Config) SetUserNamespace(uids, gids []specs.LinuxIDMapping) error {
 		c.Spec.Linux = new(specs.Linux)
 	}
 	linux := c.Spec.Linux
-	if !c.HasNamespace(specs.UserNamespace) {
+	if c.Namespace(specs.UserNamespace) == nil {
 		linux.Namespaces = append(linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 	}
 	linux.UIDMappings, linux.GIDMappings = uids, gids
@@ -115,9 +115,9 @@ func (c *Config) SetSysctl(name, value string) error {
 	return c.set("linux", "sysctl", c.Spec.Linux.Sysctl)
 }
 
-// namespace returns the entry for a type of namespace, or nil if the container shares the
-// runtime's.
-func (c *Config) namespace(kind specs.LinuxNamespaceType) *specs.LinuxNamespace {
+// Namespace returns the entry for a type of namespace, or nil if the container shares the
+// runtime's. An empty path stands for a new one.
+func (c *Config) Namespace(kind specs.LinuxNamespaceType) *specs.LinuxNamespace {
 	if c.Spec.Linux == nil {
 		return nil
 	}
@@ -127,19 +127,6 @@ func (c *Config) namespace(kind specs.LinuxNamespaceType) *specs.LinuxNamespace 
 		}
 	}
 	return nil
-}
-
-// HasNamespace reports whether the container does not share the runtime's namespace of a type.
-func (c *Config) HasNamespace(kind specs.LinuxNamespaceType) bool {
-	return c.namespace(kind) != nil
-}
-
-// NamespacePath returns the path of the namespace that the container joins, or "" if it joins none.
-func (c *Config) NamespacePath(kind specs.LinuxNamespaceType) string {
-	if n := c.namespace(kind); n != nil {
-		return n.Path
-	}
-	return ""
 }
 
 // SetMount replaces the type, source and options of Spec.Mounts[i].

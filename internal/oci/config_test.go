@@ -32,7 +32,7 @@ func TestConfig(t *testing.T) {
 	if got := c.RootPath("/bundle"); got != "/bundle/rootfs" {
 		t.Errorf("the root is %s", got)
 	}
-	if c.HasNamespace(specs.UserNamespace) || c.NamespacePath(specs.NetworkNamespace) != "/run/netns/x" || c.NamespacePath(specs.PIDNamespace) != "" {
+	if c.Namespace(specs.UserNamespace) != nil || c.Namespace(specs.NetworkNamespace).Path != "/run/netns/x" || c.Namespace(specs.PIDNamespace).Path != "" {
 		t.Error("namespaces are not what they are")
 	}
 	if got := c.HookTimeout("/bin/other"); got != 7*time.Second {
@@ -140,7 +140,7 @@ func FuzzConfig(f *testing.F) {
 			t.Fatal(err)
 		}
 		again, err := ParseConfig(changed)
-		if err != nil || again.Spec.Root.Path != "/x" || !again.HasNamespace(specs.UserNamespace) {
+		if err != nil || again.Spec.Root.Path != "/x" || again.Namespace(specs.UserNamespace) == nil {
 			t.Fatalf("%s has become %s (%v)", text, changed, err)
 		}
 	})

@@ -31,7 +31,15 @@ func ReadHooks(file string) (specs.Hooks, error) {
 	}
 	for _, s := range stages(&hooks) {
 		for _, h := range *s.hooks {
-			if err := checkHook(&h); err != nil {
+			switch {
+			case !filepath.IsAbs(h.Path):
+				err = fmt.Errorf("path %q is not absolute", h.Path)
+			case h.Timeout != nil && *h.Timeout < 1: // runtime-spec: greater than zero
+				err = fmt.Errorf("timeout %d is not positive", *h.Timeout)
+			default:
+				err = CheckProgram(h.Path, 0)
+			}
+			if err != nil {
 				return hooks, fmt.Errorf("%s: a %s hook: %w", file, s.name, err)
 			}
 		}
@@ -69,19 +77,6 @@ func stages(h *specs.Hooks) []stage {
 		{"poststart", &h.Poststart},
 		{"poststop", &h.Poststop},
 	}
-}
-
-func checkHook(h *specs.Hook) error {
-	if !filepath.IsAbs(h.Path) {
-		return fmt.Errorf("path %q is not absolute", h.Path)
-	}
-	if err := CheckProgram(h.Path, 0); err != nil {
-		return err
-	}
-	if h.Timeout != nil && *h.Timeout < 1 {
-		return fmt.Errorf("timeout %d is not positive", *h.Timeout) // runtime-spec: greater than zero
-	}
-	return nil
 }
 
 // CheckProgram returns an error unless path is a program that only its owner can write, and the
@@ -161,52 +156,37 @@ func (a *Addition) mergeHooks(config object) (changed bool, err error) {
 		return false, err
 	}
 	for _, s := range stages(&a.Hooks) {
-		var own []json.RawMessage
-		if text, ok := hooks[s.name]; ok {
-			if err := json.Unmarshal(text, &own); err != nil {
-				return false, fmt.Errorf("%s: %w", s.name, err)
-			}
+		if len(*s.hooks) == 0 {
+			continue
 		}
-		added, err := missing(*s.hooks, own)
+		var own []specs.Hook
+		var texts []json.RawMessage // own, with the fields that are unknown here
+		err := hooks.get(s.name, &own)
+		if err == nil {
+			err = hooks.get(s.name, &texts)
+		}
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", s.name, err)
 		}
-		if len(added) == 0 {
-			continue
+		var all []any
+		for _, h := range *s.hooks {
+			isSame := func(o specs.Hook) bool { return o.Path == h.Path && slices.Equal(o.Args, h.Args) }
+			if !slices.ContainsFunc(own, isSame) {
+				all = append(all, h)
+				changed = true
+			}
 		}
-		if hooks[s.name], err = encode(append(added, own...)); err != nil {
+		for _, text := range texts {
+			all = append(all, text)
+		}
+		if hooks[s.name], err = encode(all); err != nil {
 			return false, err
 		}
-		changed = true
 	}
 	if changed {
 		config["hooks"], err = encode(hooks)
 	}
 	return changed, err
-}
-
-// missing returns the hooks that own lacks. Hooks with the same path and arguments are equal.
-func missing(hooks []specs.Hook, own []json.RawMessage) ([]json.RawMessage, error) {
-	var added []json.RawMessage
-	for _, h := range hooks {
-		known := false
-		for _, text := range own {
-			var o specs.Hook
-			if err := json.Unmarshal(text, &o); err != nil {
-				return nil, err
-			}
-			known = known || o.Path == h.Path && slices.Equal(o.Args, h.Args)
-		}
-		if known {
-			continue
-		}
-		text, err := encode(h)
-		if err != nil {
-			return nil, err
-		}
-		added = append(added, text)
-	}
-	return added, nil
 }
 
 func (a *Addition) mergeAnnotations(config object) (changed bool, err error) {
@@ -215,13 +195,12 @@ func (a *Addition) mergeAnnotations(config object) (changed bool, err error) {
 		return false, err
 	}
 	for key, value := range a.Annotations {
-		if _, ok := annotations[key]; ok {
-			continue
+		if annotations[key] == nil {
+			if annotations[key], err = encode(value); err != nil {
+				return false, err
+			}
+			changed = true
 		}
-		if annotations[key], err = encode(value); err != nil {
-			return false, err
-		}
-		changed = true
 	}
 	if changed {
 		config["annotations"], err = encode(annotations)
@@ -229,18 +208,22 @@ func (a *Addition) mergeAnnotations(config object) (changed bool, err error) {
 	return changed, err
 }
 
+// get parses the field name of o, if there is one.
+func (o object) get(name string, value any) error {
+	if text, ok := o[name]; ok {
+		return json.Unmarshal(text, value)
+	}
+	return nil
+}
+
 // child returns the object in the field name of o, an empty one if it is absent or null.
 func (o object) child(name string) (object, error) {
-	c := make(object)
-	if text, ok := o[name]; ok {
-		if err := json.Unmarshal(text, &c); err != nil {
-			return nil, err
-		}
-	}
+	var c object
+	err := o.get(name, &c)
 	if c == nil {
-		c = make(object) // null
+		c = make(object)
 	}
-	return c, nil
+	return c, err
 }
 
 // encode returns JSON as engines write it, with <, > and & unescaped.

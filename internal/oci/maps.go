@@ -16,19 +16,15 @@ import (
 // (runtime-spec, config-linux.md, "User namespace mappings").
 func BundleMaps(dir string) (idmap.Pair, error) {
 	file := filepath.Join(dir, ConfigFile)
-	var config struct {
-		Linux struct{ UIDMappings, GIDMappings []specs.LinuxIDMapping }
-	}
-	if err := readJSON(file, &config); err != nil {
+	var spec specs.Spec
+	if err := readJSON(file, &spec); err != nil {
 		return idmap.Pair{}, err
 	}
-	if len(config.Linux.UIDMappings) == 0 && len(config.Linux.GIDMappings) == 0 {
+	linux := spec.Linux
+	if linux == nil || len(linux.UIDMappings)+len(linux.GIDMappings) == 0 {
 		return idmap.Pair{}, fmt.Errorf("%s has no user namespace mappings", file)
 	}
-	p := idmap.Pair{
-		UID: FromMappings(config.Linux.UIDMappings),
-		GID: FromMappings(config.Linux.GIDMappings),
-	}
+	p := idmap.Pair{UID: FromMappings(linux.UIDMappings), GID: FromMappings(linux.GIDMappings)}
 	if err := p.Check(); err != nil {
 		return idmap.Pair{}, fmt.Errorf("%s: %w", file, err)
 	}

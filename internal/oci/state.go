@@ -33,28 +33,25 @@ const maxState = 1 << 20
 // ReadState reads a state. It does not wait for the end of the input, since some runtimes do not
 // close it. If ctx ends first, a goroutine may still be reading r when ReadState returns.
 func ReadState(ctx context.Context, r io.Reader) (State, error) {
-	state, err := sys.Within(ctx, func() (State, error) { return decodeState(r) }, nil)
+	state, err := sys.Within(ctx, func() (s State, err error) {
+		limited := &io.LimitedReader{R: r, N: maxState}
+		switch err := json.NewDecoder(limited).Decode(&s); {
+		case errors.Is(err, io.EOF):
+			return State{}, errors.New("no hook state on stdin: an OCI runtime must call this")
+		case err != nil && limited.N == 0:
+			return State{}, fmt.Errorf("hook state on stdin: larger than %d bytes", maxState)
+		case err != nil:
+			return State{}, fmt.Errorf("parse hook state on stdin: %w", err)
+		}
+		if err := CheckID(s.ID); err != nil {
+			return State{}, fmt.Errorf("hook state on stdin: %w", err)
+		}
+		return s, nil
+	}, nil)
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("no hook state on stdin: %w", ctx.Err())
 	}
 	return state, err
-}
-
-func decodeState(r io.Reader) (State, error) {
-	var s State
-	limited := &io.LimitedReader{R: r, N: maxState}
-	switch err := json.NewDecoder(limited).Decode(&s); {
-	case errors.Is(err, io.EOF):
-		return State{}, errors.New("no hook state on stdin: an OCI runtime must call this")
-	case err != nil && limited.N == 0:
-		return State{}, fmt.Errorf("hook state on stdin: larger than %d bytes", maxState)
-	case err != nil:
-		return State{}, fmt.Errorf("parse hook state on stdin: %w", err)
-	}
-	if err := CheckID(s.ID); err != nil {
-		return State{}, fmt.Errorf("hook state on stdin: %w", err)
-	}
-	return s, nil
 }
 
 // maxID is the maximum length of a container id, which runtimes use as a file name, in bytes.

@@ -3,6 +3,7 @@
 package action
 
 import (
+	"cmp"
 	"net/url"
 	"path"
 	"slices"
@@ -29,27 +30,22 @@ const (
 	read
 )
 
-func (c class) String() string { return [...]string{"write", "secret", "read"}[c] }
-
-// ID is the index of an action's name in Names.
-type ID int
-
-// None is the ID of an unknown action.
-const None ID = -1
+var classNames = []string{"write", "secret", "read"}
 
 // Action is an operation of an engine that policies grant by its name.
 type Action struct {
 	// Name is empty if no route of the engine matches the request.
-	Name  string
-	ID    ID
+	Name string
+	// Known is set if it is an action of the engine.
+	Known bool
 	class class
 }
 
 // Unknown returns an unknown action, which has the class write.
-func Unknown(name string) Action { return Action{Name: name, ID: None} }
+func Unknown(name string) Action { return Action{Name: name} }
 
 // Class returns "read", "secret" or "write".
-func (a Action) Class() string { return a.class.String() }
+func (a Action) Class() string { return classNames[a.class] }
 
 // IsRead reports whether the action changes nothing and discloses no secret of the engine.
 func (a Action) IsRead() bool { return a.class == read }
@@ -57,10 +53,10 @@ func (a Action) IsRead() bool { return a.class == read }
 // IsSecret reports whether the action changes nothing, but discloses a secret of the engine.
 func (a Action) IsSecret() bool { return a.class == secret }
 
-// names holds the sorted names of all actions. This and the other tables are built on first use:
-// the hook program links them, and starts once for each container.
-var names = sync.OnceValue(func() (all []string) {
-	for _, r := range dockerRoutes {
+// Names returns the sorted names of the actions of all engines. This and the other tables are built
+// on first use.
+var Names = sync.OnceValue(func() (all []string) {
+	for _, r := range dockerRoutes() {
 		all = append(all, r.action)
 	}
 	all = slices.Concat(all, isuladReads, isuladWrites)
@@ -68,31 +64,13 @@ var names = sync.OnceValue(func() (all []string) {
 	return slices.Compact(all)
 })
 
-// Names returns the names of the actions of all engines, indexed by ID.
-func Names() []string { return names() }
-
-func idOf(name string) ID {
-	if i, ok := slices.BinarySearch(names(), name); ok {
-		return ID(i)
-	}
-	return None
-}
-
-var isulad = sync.OnceValue(func() map[string]Action {
-	actions := make(map[string]Action)
-	for _, name := range isuladReads {
-		actions[name] = Action{name, idOf(name), read}
-	}
-	for _, name := range isuladWrites {
-		actions[name] = Action{name, idOf(name), write}
-	}
-	return actions
-})
-
 // ForIsulad returns the action that iSulad calls name, or an unknown action.
 func ForIsulad(name string) Action {
-	if a, ok := isulad()[name]; ok {
-		return a
+	switch {
+	case slices.Contains(isuladReads, name):
+		return Action{name, true, read}
+	case slices.Contains(isuladWrites, name):
+		return Action{name, true, write}
 	}
 	return Unknown(name)
 }
@@ -100,22 +78,19 @@ func ForIsulad(name string) Action {
 // List returns the actions of an engine, sorted by name. A Docker action with several routes has
 // the most restricted class of its routes.
 func List(e Engine) (actions []Action) {
-	found := make(map[string]Action)
 	if e == Isulad {
-		found = isulad()
+		for _, name := range slices.Concat(isuladReads, isuladWrites) {
+			actions = append(actions, ForIsulad(name))
+		}
 	} else {
-		for _, r := range dockerRoutes {
-			a, ok := found[r.action]
-			if !ok || r.class < a.class {
-				found[r.action] = Action{r.action, idOf(r.action), r.class}
-			}
+		for _, r := range dockerRoutes() {
+			actions = append(actions, Action{r.action, true, r.class})
 		}
 	}
-	for _, a := range found {
-		actions = append(actions, a)
-	}
-	slices.SortFunc(actions, func(a, b Action) int { return strings.Compare(a.Name, b.Name) })
-	return actions
+	slices.SortFunc(actions, func(a, b Action) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.class, b.class))
+	})
+	return slices.CompactFunc(actions, func(a, b Action) bool { return a.Name == b.Name })
 }
 
 // ForDocker returns the action of a request to the Docker Engine's API, given the unmodified
@@ -127,13 +102,13 @@ func ForDocker(method, uri string) Action {
 		return Unknown("")
 	}
 	p = withoutVersion(p)
-	if !isClean(p) {
+	// Two routes end in a slash.
+	if path.Clean(p) != p && p != "/networks/" && p != "/debug/pprof/" {
 		return Unknown("")
 	}
-	routes := matchers()[method]
-	for i := range routes {
-		if routes[i].matches(p) {
-			return routes[i].action
+	for _, r := range dockerRoutes() {
+		if r.method == method && matches(r.path, p) {
+			return Action{r.action, true, r.class}
 		}
 	}
 	return Unknown("")
@@ -156,12 +131,6 @@ func decodedPath(uri string) (p string, ok bool) {
 		}
 	}
 	return p, strings.HasPrefix(p, "/")
-}
-
-// isClean reports whether p is in the form that path.Clean returns, or is one of the two routes
-// that end in a slash.
-func isClean(p string) bool {
-	return p == "/networks/" || p == "/debug/pprof/" || path.Clean(p) == p
 }
 
 // Version returns the API version in a request target such as /v1.44/info. ok is false if the

@@ -95,44 +95,40 @@ push: image_push
 build: image_build
 login: docker_auth`
 
-var commands = sync.OnceValue(func() []Command {
+// Commands returns the commands of both clients.
+var Commands = sync.OnceValue(func() []Command {
 	docker := parseCommands(Docker, dockerCommands+"\n"+commonCommands)
 	return append(docker, parseCommands(Isulad, isulaCommands+"\n"+commonCommands)...)
 })
 
-// Commands returns the commands of both clients.
-func Commands() []Command { return commands() }
-
 // FindCommand returns the named command of an engine's client. isula's "volume" and "network" stand
 // for all of their subcommands.
 func FindCommand(e Engine, name string) (Command, bool) {
-	all := Command{Engine: e, Name: name}
-	for _, c := range commands() {
-		group, _, _ := strings.Cut(c.Name, " ")
-		switch {
-		case c.Engine != e:
-		case c.Name == name:
-			return c, true
-		case group == name:
-			all.Actions = append(all.Actions, c.Actions...)
-			all.Purpose = c.Purpose
+	names := []string{name}
+	if plain, options := splitOptions(name); e == Isulad && plain != name {
+		for _, option := range options {
+			names = append(names, plain+" "+option)
 		}
+		names = append(names, plain)
 	}
-	if len(all.Actions) > 0 || e != Isulad {
-		return all, len(all.Actions) > 0
-	}
-	plain, options := splitOptions(name)
-	for _, option := range options {
-		for _, c := range commands() {
-			if c.Engine == e && c.Name == plain+" "+option {
+	for _, name := range names {
+		all := Command{Engine: e, Name: name}
+		for _, c := range Commands() {
+			group, _, _ := strings.Cut(c.Name, " ")
+			switch {
+			case c.Engine != e:
+			case c.Name == name:
 				return c, true
+			case group == name:
+				all.Actions = append(all.Actions, c.Actions...)
+				all.Purpose = c.Purpose
 			}
 		}
+		if len(all.Actions) > 0 {
+			return all, true
+		}
 	}
-	if plain == name {
-		return Command{}, false
-	}
-	return FindCommand(e, plain)
+	return Command{}, false
 }
 
 // terminalOptions maps isula's options without a value, which may change the actions that a command

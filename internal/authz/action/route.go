@@ -1,9 +1,23 @@
 package action
 
 import (
+	_ "embed"
+	"slices"
 	"strings"
 	"sync"
 )
+
+// dockerTable holds the routes of the Docker Engine's API, versions 1.24 to 1.56, in the order in
+// which the daemon tries them (moby, daemon/server/router). The HTTP method does not determine the
+// class: GET attaches a websocket, which writes to the container, and POST waits for a container.
+//
+// Actions that disclose secrets of the engine have the class secret: tokens and keys of a swarm,
+// content of configs, settings of plug-ins, and options of volumes, which may include the password
+// of a share. Environment, files and output of containers and images are reads, which readonly
+// policies have always granted. docs/authz-broker.md lists what each action discloses.
+//
+//go:embed docker-routes.tsv
+var dockerTable string
 
 // route is a route of the daemon. Its path is a pattern of gorilla/mux: {x} matches a segment,
 // {x:.*} any text and {x:.+} any text that is not empty.
@@ -12,74 +26,30 @@ type route struct {
 	class                class
 }
 
-type matcher struct {
-	action    Action
-	prefix    string
-	variables []variable
-}
-
-type variable struct {
-	kind   variableKind
-	suffix string
-}
-
-type variableKind int
-
-const (
-	segment  variableKind = iota
-	anyText               // the last variable of its route
-	someText              // not empty; the last variable of its route
-)
-
-// matchers holds the routes of each method, in order.
-var matchers = sync.OnceValue(func() map[string][]matcher {
-	all := make(map[string][]matcher)
-	for _, r := range dockerRoutes {
-		all[r.method] = append(all[r.method], newMatcher(r))
+var dockerRoutes = sync.OnceValue(func() (routes []route) {
+	for line := range strings.Lines(dockerTable) {
+		f := strings.Split(strings.TrimSpace(line), "\t")
+		routes = append(routes, route{f[0], f[1], f[2], class(slices.Index(classNames, f[3]))})
 	}
-	return all
+	return routes
 })
 
-func newMatcher(r route) matcher {
-	prefix, rest, found := strings.Cut(r.path, "{")
-	m := matcher{action: Action{r.action, idOf(r.action), r.class}, prefix: prefix}
-	for found {
-		var text, suffix string
-		text, rest, _ = strings.Cut(rest, "}")
-		suffix, rest, found = strings.Cut(rest, "{")
-		kind := segment
-		switch _, pattern, _ := strings.Cut(text, ":"); pattern {
-		case ".*":
-			kind = anyText
-		case ".+":
-			kind = someText
-		}
-		m.variables = append(m.variables, variable{kind, suffix})
+// matches reports whether the whole path p matches the pattern of a route, in which {x:.*} and
+// {x:.+} are the last variables.
+func matches(pattern, p string) bool {
+	prefix, variable, found := strings.Cut(pattern, "{")
+	p, ok := strings.CutPrefix(p, prefix)
+	if !ok || !found {
+		return ok && p == ""
 	}
-	return m
-}
-
-// matches reports whether the whole path p matches the route.
-func (m *matcher) matches(p string) bool {
-	rest, ok := strings.CutPrefix(p, m.prefix)
-	if !ok {
-		return false
+	variable, suffix, _ := strings.Cut(variable, "}")
+	if _, text, ok := strings.Cut(variable, ":"); ok {
+		value, ok := strings.CutSuffix(p, suffix)
+		return ok && (text == ".*" || value != "")
 	}
-	for _, v := range m.variables {
-		if v.kind != segment {
-			value, ok := strings.CutSuffix(rest, v.suffix)
-			return ok && (v.kind == anyText || value != "")
-		}
-		end := strings.IndexByte(rest, '/')
-		if end < 0 {
-			end = len(rest)
-		}
-		if end == 0 {
-			return false
-		}
-		if rest, ok = strings.CutPrefix(rest[end:], v.suffix); !ok {
-			return false
-		}
+	end := strings.IndexByte(p, '/')
+	if end < 0 {
+		end = len(p)
 	}
-	return rest == ""
+	return end > 0 && matches(suffix, p[end:])
 }

@@ -55,14 +55,14 @@ type memorySink struct {
 	closed bool
 }
 
-func (m *memorySink) Write(lines []byte) error {
+func (m *memorySink) Write(lines []byte) (int, error) {
 	if m.hang != nil {
 		<-m.hang
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.text.Write(lines)
-	return m.err
+	return len(lines), m.err
 }
 func (m *memorySink) Reopen() error { return nil }
 func (m *memorySink) Close() error  { m.closed = true; return nil }

@@ -30,6 +30,7 @@ type Log struct {
 
 	// Only the goroutine that writes uses these.
 	lines    bytes.Buffer
+	waiting  int // the number of records in lines
 	encoder  *json.Encoder
 	reported uint64    // the number of dropped records in the last report
 	errorAt  time.Time // when a write error was last logged
@@ -98,53 +99,40 @@ func (l *Log) write() {
 	for {
 		select {
 		case r := <-l.queue:
-			l.flush(&r)
+			l.add(&r)
 		case answer := <-l.reopen:
 			answer <- l.sink.Reopen()
 		case <-tick.C:
 			l.reportDropped()
 		case <-l.quit:
-			l.flush(nil)
+			for len(l.queue) > 0 {
+				r := <-l.queue
+				l.add(&r)
+			}
 			l.reportDropped()
 			return
 		}
 	}
 }
 
-// flush writes a record, if there is one, and those that wait in the queue.
-func (l *Log) flush(first *Record) {
-	lines := 0
-	encode := func(r *Record) {
-		if l.encoder.Encode(r.line()) == nil { // a line has only strings and numbers
-			lines++
-		}
+// add writes a record, together with others if further ones wait in the queue.
+func (l *Log) add(r *Record) {
+	if l.encoder.Encode(r.line()) == nil { // a line has only strings and numbers
+		l.waiting++
 	}
-	if first != nil {
-		encode(first)
-	}
-	for more := true; more && l.lines.Len() < batchSize; {
-		select {
-		case r := <-l.queue:
-			encode(&r)
-		default:
-			more = false
-		}
-	}
-	if l.lines.Len() == 0 {
+	if len(l.queue) > 0 && l.lines.Len() < batchSize {
 		return
 	}
 	// encoding/json does not escape C1 control characters and bidirectional marks.
-	if err := l.sink.Write(cmdline.SafeJSON(l.lines.Bytes())); err != nil {
-		l.dropped.Add(uint64(lines))
+	if _, err := l.sink.Write(cmdline.SafeJSON(l.lines.Bytes())); err != nil {
+		l.dropped.Add(uint64(l.waiting))
 		if time.Since(l.errorAt) > time.Minute {
 			l.errorAt = time.Now()
 			l.log.Error("cannot write the audit log", "err", err)
 		}
 	}
 	l.lines.Reset()
-	if first == nil && len(l.queue) > 0 {
-		l.flush(nil)
-	}
+	l.waiting = 0
 }
 
 // reportDropped logs the number of records that were dropped since the last report.

@@ -10,13 +10,11 @@ import (
 	"syscall"
 )
 
-// Sink is a destination of lines.
+// Sink is a destination of whole lines.
 type Sink interface {
-	// Write writes whole lines.
-	Write(lines []byte) error
+	io.WriteCloser
 	// Reopen opens the destination again, if it is a file.
 	Reopen() error
-	Close() error
 }
 
 // Open opens the sink that the option --audit names: "stdout", "syslog", or a file.
@@ -26,33 +24,21 @@ func Open(name string, stdout io.Writer) (Sink, error) {
 		return writerSink{stdout}, nil
 	case "syslog":
 		w, err := syslog.New(syslog.LOG_AUTHPRIV|syslog.LOG_INFO, "authz-broker")
-		if err != nil {
-			return nil, err
-		}
-		return &syslogSink{w}, nil
+		return syslogSink{w}, err
 	}
 	f := &fileSink{path: name}
 	return f, f.Reopen()
 }
 
-type writerSink struct{ w io.Writer }
+type writerSink struct{ io.Writer }
 
-func (s writerSink) Write(lines []byte) error {
-	_, err := s.w.Write(lines)
-	return err
-}
 func (writerSink) Reopen() error { return nil }
 func (writerSink) Close() error  { return nil }
 
 // fileSink is a file that another program may rotate.
 type fileSink struct {
+	*os.File
 	path string
-	f    *os.File
-}
-
-func (s *fileSink) Write(lines []byte) error {
-	_, err := s.f.Write(lines)
-	return err
 }
 
 // Reopen keeps the open file if it cannot open a new one.
@@ -62,25 +48,20 @@ func (s *fileSink) Reopen() error {
 	if err != nil {
 		return err
 	}
-	if s.f != nil {
-		err = s.f.Close()
+	if s.File != nil {
+		err = s.Close()
 	}
-	s.f = next
+	s.File = next
 	return err
 }
-
-func (s *fileSink) Close() error { return s.f.Close() }
 
 // syslogSink sends each line as a message. The writer reconnects if syslog was restarted.
-type syslogSink struct{ w *syslog.Writer }
+type syslogSink struct{ *syslog.Writer }
 
-func (s *syslogSink) Write(lines []byte) (err error) {
+func (s syslogSink) Write(lines []byte) (n int, err error) {
 	for line := range bytes.Lines(lines) {
-		err = errors.Join(err, s.w.Info(strings.TrimSuffix(string(line), "\n")))
+		err = errors.Join(err, s.Info(strings.TrimSuffix(string(line), "\n")))
 	}
-	return err
+	return len(lines), err
 }
-func (*syslogSink) Reopen() error  { return nil }
-func (s *syslogSink) Close() error { return s.w.Close() }
-
-var _, _, _ Sink = writerSink{}, (*fileSink)(nil), (*syslogSink)(nil)
+func (syslogSink) Reopen() error { return nil }

@@ -10,29 +10,16 @@ import (
 	"palisade/internal/authz/policy"
 )
 
-// docker answers the Docker Engine (moby, pkg/plugins and pkg/authorization).
-func (s *Server) docker(w http.ResponseWriter, r *http.Request) {
-	limitBody(w)
-	if r.Method != http.MethodPost {
-		drain(r)
-		writeCode(w, http.StatusMethodNotAllowed)
-		return
-	}
-	switch r.RequestURI {
-	case "/Plugin.Activate":
-		drain(r)
-		write(w, activated)
-	case "/AuthZPlugin.AuthZReq":
-		s.answerRequest(w, r)
-	case "/AuthZPlugin.AuthZRes":
-		// The engine has already carried out the request, so that there is nothing to decide.
-		answer := func() { write(w, allowed) }
-		if readInTime(w, answer, func() { drain(r) }) {
-			answer()
-		}
-	default:
-		drain(r)
-		writeCode(w, http.StatusNotFound)
+func activate(w http.ResponseWriter, r *http.Request) {
+	drain(r)
+	write(w, activated)
+}
+
+// answerResponse allows an answer of the engine: it has already carried out the request.
+func answerResponse(w http.ResponseWriter, r *http.Request) {
+	answer := func() { write(w, allowed) }
+	if readInTime(w, answer, func() { drain(r) }) {
+		answer()
 	}
 }
 

@@ -20,31 +20,17 @@ const maxIsuladRequest = 64 << 10
 // isulad answers iSulad. It takes 200 as permission and any other code as a denial, but follows
 // redirects.
 func (s *Server) isulad(w http.ResponseWriter, r *http.Request) {
-	limitBody(w)
-	switch {
-	case r.RequestURI != "/isulad.auth":
-		drain(r)
-		writeCode(w, http.StatusNotFound)
-	case r.Method != http.MethodPost:
-		drain(r)
-		writeCode(w, http.StatusMethodNotAllowed)
-	default:
-		writeCode(w, s.isuladCode(r))
-	}
-}
-
-// isuladCode decides a request and returns the code of the answer.
-func (s *Server) isuladCode(r *http.Request) int {
 	record := s.decide(action.Isulad, time.Now(), func(*audit.Record) (parsed, error) {
 		return parseIsulad(r.Body)
 	})
 	switch {
 	case record.Fault == audit.Panic:
-		return http.StatusInternalServerError
+		writeCode(w, http.StatusInternalServerError)
 	case record.Decision.Allow || s.DryRun:
-		return http.StatusOK
+		writeCode(w, http.StatusOK)
+	default:
+		writeCode(w, http.StatusForbidden)
 	}
-	return http.StatusForbidden
 }
 
 func parseIsulad(body io.Reader) (parsed, error) {

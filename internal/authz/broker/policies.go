@@ -60,23 +60,20 @@ func (p *Policies) Loads() (loads, failures uint64) { return p.loads.Load(), p.f
 // Reload loads the file again, and logs the result. After an error the policies stay as they are.
 func (p *Policies) Reload() error {
 	err := p.load(writeTime)
-	if err != nil {
-		p.logFailure(err)
-	} else {
-		p.logLoad()
-	}
+	p.report(err)
 	return err
 }
 
-func (p *Policies) logLoad() {
+// report counts and logs the result of load.
+func (p *Policies) report(err error) {
+	if err != nil {
+		p.failures.Add(1)
+		p.log.Error("cannot load the policies, the previous ones stay in use", "err", err)
+		return
+	}
 	p.loads.Add(1)
 	p.log.Info("policies loaded", "file", p.file, "policies", len(p.Current().Policies))
 	p.warnDefault()
-}
-
-func (p *Policies) logFailure(err error) {
-	p.failures.Add(1)
-	p.log.Error("cannot load the policies, the previous ones stay in use", "err", err)
 }
 
 const (
@@ -100,11 +97,11 @@ func (p *Policies) load(limit time.Duration) error {
 			p.loaded = before
 			return nil
 		}
-		if !isTransient(err) {
+		switch {
+		case !isTransient(err):
 			p.loaded = before
 			return err
-		}
-		if time.Now().After(deadline) {
+		case time.Now().After(deadline):
 			p.loaded = version{} // the end of a write need not change the version
 			return err
 		}
@@ -135,58 +132,47 @@ func versionOf(file string) version {
 	return version{stat.Dev, stat.Ino, stat.Size, stat.Mtim, stat.Ctim}
 }
 
-// watcher loads the file when it changes.
-type watcher struct {
-	*Policies
-	lastError      string    // the error that was logged last
-	transientSince time.Time // when the file was first seen to be missing or being written
-}
-
-// Watch loads the file whenever it changes, until the context ends. It polls the file, which also
-// finds changes behind symbolic links, and in directories that are replaced or on a remote host.
+// Watch loads the file whenever it changes, until the context ends, and logs each error once. It
+// polls the file, which also finds changes behind symbolic links, and in directories that are
+// replaced or on a remote host. A file that is missing or being written is left to the next check
+// until that lasts too long.
 func (p *Policies) Watch(ctx context.Context) {
-	w := watcher{Policies: p}
+	var lastError string         // the error that was logged last
+	var transientSince time.Time // when the file was first seen to be missing or being written
+	check := func() {
+		p.mu.Lock()
+		loaded := p.loaded
+		p.mu.Unlock()
+		if now := versionOf(p.file); now == loaded && now != (version{}) {
+			return
+		}
+		before := p.Current()
+		err := p.load(0)
+		if !isTransient(err) {
+			transientSince = time.Time{}
+		} else if transientSince.IsZero() {
+			transientSince = time.Now()
+		}
+		switch {
+		case err == nil:
+			if lastError != "" || !p.Current().Equal(before) {
+				p.report(nil)
+			}
+			lastError = ""
+		case isTransient(err) && time.Since(transientSince) < writeTime:
+		case err.Error() != lastError:
+			p.report(err)
+			lastError = err.Error()
+		}
+	}
 	poll := time.NewTicker(p.interval)
 	defer poll.Stop()
 	for {
-		w.check()
+		check()
 		select {
 		case <-ctx.Done():
 			return
 		case <-poll.C:
 		}
-	}
-}
-
-func (p *Policies) hasChanged() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := versionOf(p.file)
-	return now == version{} || now != p.loaded
-}
-
-// check loads the file if it has changed, and logs each error once. A file that is missing or being
-// written is left to the next check until that lasts too long.
-func (w *watcher) check() {
-	if !w.hasChanged() {
-		return
-	}
-	before := w.Current()
-	err := w.load(0)
-	if !isTransient(err) {
-		w.transientSince = time.Time{}
-	} else if w.transientSince.IsZero() {
-		w.transientSince = time.Now()
-	}
-	switch {
-	case err == nil:
-		if w.lastError != "" || !w.Current().Equal(before) {
-			w.logLoad()
-		}
-		w.lastError = ""
-	case isTransient(err) && time.Since(w.transientSince) < writeTime:
-	case err.Error() != w.lastError:
-		w.logFailure(err)
-		w.lastError = err.Error()
 	}
 }

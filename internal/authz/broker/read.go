@@ -72,29 +72,18 @@ func readBody(r *http.Request, large chan struct{}) (body []byte, release func()
 			err = errTooManyLarge
 		}
 	}
-	if err == nil {
-		body, err = readLimited(r)
+	var text bytes.Buffer
+	if err == nil && r.ContentLength <= maxRequest {
+		text.Grow(int(max(0, min(r.ContentLength, largeSize))) + bytes.MinRead)
+		if _, err = text.ReadFrom(io.LimitReader(r.Body, maxRequest+1)); err != nil {
+			err = fmt.Errorf("read the request: %w", err)
+		}
+	}
+	if err == nil && max(r.ContentLength, int64(text.Len())) > maxRequest {
+		err = errTooLarge
 	}
 	if err != nil {
 		drain(r)
 	}
-	return body, release, err
-}
-
-func readLimited(r *http.Request) ([]byte, error) {
-	size := r.ContentLength
-	if size > maxRequest {
-		return nil, errTooLarge
-	}
-	var text bytes.Buffer
-	if size > 0 {
-		text.Grow(int(min(size, largeSize)) + bytes.MinRead)
-	}
-	switch _, err := text.ReadFrom(io.LimitReader(r.Body, maxRequest+1)); {
-	case err != nil:
-		return nil, fmt.Errorf("read the request: %w", err)
-	case text.Len() > maxRequest:
-		return nil, errTooLarge
-	}
-	return text.Bytes(), nil
+	return text.Bytes(), release, err
 }

@@ -11,10 +11,9 @@ import (
 
 // request is the body of AuthZReq (moby, pkg/authorization/api.go). Each field may be missing.
 type request struct {
-	User            strictjson.Once[string]
-	UserAuthNMethod strictjson.Once[string]
-	RequestMethod   strictjson.Once[string]
-	RequestURI      strictjson.Once[string] `json:"RequestUri"`
+	User, UserAuthNMethod, RequestMethod strictjson.Once[string]
+
+	RequestURI strictjson.Once[string] `json:"RequestUri"`
 	// RequestBody is a string in base64.
 	RequestBody strictjson.Once[json.RawMessage]
 	// Certificates are strings in base64, of PEM.

@@ -27,17 +27,35 @@ const headerTime = 5 * time.Second
 func New(c Config) *Server {
 	s := &Server{Config: c, large: make(chan struct{}, maxLarge)}
 	s.servers = map[action.Engine]*http.Server{
-		action.Docker: s.newHTTPServer(s.docker),
-		action.Isulad: s.newHTTPServer(s.isulad),
+		// moby, pkg/plugins and pkg/authorization
+		action.Docker: s.newHTTPServer(map[string]http.HandlerFunc{
+			"/Plugin.Activate":      activate,
+			"/AuthZPlugin.AuthZReq": s.answerRequest,
+			"/AuthZPlugin.AuthZRes": answerResponse,
+		}),
+		action.Isulad: s.newHTTPServer(map[string]http.HandlerFunc{"/isulad.auth": s.isulad}),
 	}
 	return s
 }
 
 // newHTTPServer returns a server without a limit on idle connections: Docker repeats a request
 // without its body if it finds the connection closed.
-func (s *Server) newHTTPServer(handler http.HandlerFunc) *http.Server {
+func (s *Server) newHTTPServer(handlers map[string]http.HandlerFunc) *http.Server {
 	return &http.Server{
-		Handler:           handler,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			limitBody(w)
+			handle := handlers[r.RequestURI] // exactly: an engine sends no other form
+			switch {
+			case handle == nil:
+				drain(r)
+				writeCode(w, http.StatusNotFound)
+			case r.Method != http.MethodPost:
+				drain(r)
+				writeCode(w, http.StatusMethodNotAllowed)
+			default:
+				handle(w, r)
+			}
+		}),
 		ReadHeaderTimeout: headerTime,
 		// net/http would answer OPTIONS * with 200, which iSulad takes as permission.
 		DisableGeneralOptionsHandler: true,

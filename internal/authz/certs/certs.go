@@ -2,9 +2,11 @@
 package certs
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -48,32 +50,34 @@ func Create(r Request) (paths []string, err error) {
 		return nil, err
 	}
 	if len(r.Servers) > 0 {
-		issued, err := ca.issue(serverTemplate(r), r.Dir, "server-cert.pem", "server-key.pem")
+		t := newTemplate(r.Valid, pkix.Name{CommonName: r.Servers[0]},
+			[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth})
+		for _, name := range r.Servers {
+			if ip := net.ParseIP(name); ip != nil {
+				t.IPAddresses = append(t.IPAddresses, ip)
+			} else {
+				t.DNSNames = append(t.DNSNames, name)
+			}
+		}
+		issued, err := ca.issue(t, r.Dir, "server-cert.pem", "server-key.pem")
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, issued...)
 	}
 	for _, name := range r.Clients {
-		if !isFileName(name) {
+		if name == "" || name[0] == '.' || strings.ContainsAny(name, "/\x00") {
 			return nil, fmt.Errorf("client %q: the name of a client must be a file name", name)
 		}
 		dir := filepath.Join(r.Dir, name)
-		issued, err := ca.issue(clientTemplate(r, name), dir, "cert.pem", "key.pem")
+		t := newTemplate(r.Valid, pkix.Name{CommonName: name, OrganizationalUnit: r.Groups},
+			[]x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth})
+		issued, err := ca.issue(t, dir, "cert.pem", "key.pem")
 		if err != nil {
 			return nil, err
 		}
 		files = append(append(files, issued...), file{filepath.Join(dir, "ca.pem"), ca.text, 0o644})
 	}
-	return createAll(files)
-}
-
-func isFileName(name string) bool {
-	return name != "" && name[0] != '.' && !strings.ContainsAny(name, "/\x00")
-}
-
-// createAll creates the files, or none if one of them exists.
-func createAll(files []file) (paths []string, err error) {
 	for _, f := range files {
 		if _, err := os.Lstat(f.path); !errors.Is(err, fs.ErrNotExist) {
 			return nil, errors.Join(fmt.Errorf("%s exists already", f.path), err)
@@ -99,7 +103,7 @@ func createAll(files []file) (paths []string, err error) {
 // authority is a certificate authority. The zero value issues its own certificate.
 type authority struct {
 	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
+	key         crypto.PrivateKey
 	text        []byte // the certificate in PEM
 }
 
@@ -108,7 +112,14 @@ func openAuthority(r Request) (*authority, []file, error) {
 	path := filepath.Join(r.Dir, "ca.pem")
 	cert, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return newAuthority(r)
+		ca := new(authority)
+		template := newTemplate(
+			max(r.Valid, 10*365*24*time.Hour), pkix.Name{CommonName: "authz-broker CA"}, nil,
+		)
+		template.IsCA, template.BasicConstraintsValid = true, true
+		template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+		files, err := ca.issue(template, r.Dir, "ca.pem", "ca-key.pem")
+		return ca, files, err
 	}
 	if err != nil {
 		return nil, nil, err
@@ -117,71 +128,24 @@ func openAuthority(r Request) (*authority, []file, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("use authority %s: %w", path, err)
 	}
-	ca, err := parseAuthority(cert, key)
+	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		return nil, nil, fmt.Errorf("use authority %s: %w", path, err)
 	}
-	return ca, nil, nil
+	return &authority{pair.Leaf, pair.PrivateKey, cert}, nil, nil
 }
 
-func parseAuthority(cert, key []byte) (*authority, error) {
-	block, _ := pem.Decode(cert)
-	keyBlock, _ := pem.Decode(key)
-	if block == nil || keyBlock == nil {
-		return nil, errors.New("certificate or key is not PEM")
-	}
-	c, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil, err
-	}
-	k, err := x509.ParseECPrivateKey(keyBlock.Bytes)
-	if err != nil {
-		return nil, err
-	}
-	if !k.PublicKey.Equal(c.PublicKey) {
-		return nil, errors.New("key does not match certificate")
-	}
-	return &authority{c, k, cert}, nil
-}
-
-func newAuthority(r Request) (*authority, []file, error) {
-	ca := new(authority)
-	template := newTemplate(
-		max(r.Valid, 10*365*24*time.Hour), pkix.Name{CommonName: "authz-broker CA"},
-	)
-	template.IsCA, template.BasicConstraintsValid = true, true
-	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
-	files, err := ca.issue(template, r.Dir, "ca.pem", "ca-key.pem")
-	return ca, files, err
-}
-
-func newTemplate(valid time.Duration, name pkix.Name) *x509.Certificate {
+func newTemplate(
+	valid time.Duration, name pkix.Name, usage []x509.ExtKeyUsage,
+) *x509.Certificate {
 	now := time.Now()
 	return &x509.Certificate{
-		Subject:   name,
-		NotBefore: now.Add(-time.Hour), // for clocks that are slow
-		NotAfter:  now.Add(valid),
-		KeyUsage:  x509.KeyUsageDigitalSignature,
+		Subject:     name,
+		NotBefore:   now.Add(-time.Hour), // for clocks that are slow
+		NotAfter:    now.Add(valid),
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: usage,
 	}
-}
-
-func serverTemplate(r Request) *x509.Certificate {
-	t := newTemplate(r.Valid, pkix.Name{CommonName: r.Servers[0]})
-	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	for _, name := range r.Servers {
-		if ip := net.ParseIP(name); ip != nil {
-			t.IPAddresses = append(t.IPAddresses, ip)
-		} else {
-			t.DNSNames = append(t.DNSNames, name)
-		}
-	}
-	return t
-}
-
-func clientTemplate(r Request, name string) *x509.Certificate {
-	t := newTemplate(r.Valid, pkix.Name{CommonName: name, OrganizationalUnit: r.Groups})
-	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	return t
 }
 
 // issue generates a key and a certificate, and returns their files.

@@ -129,7 +129,7 @@ func TestBadRequests(t *testing.T) {
 		}
 	}
 	_, err := certs.Create(certs.Request{Dir: dir, Clients: []string{"a"}})
-	if err == nil || !strings.Contains(err.Error(), "not PEM") {
+	if err == nil || !strings.Contains(err.Error(), "PEM") {
 		t.Errorf("%v", err)
 	}
 }

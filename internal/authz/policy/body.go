@@ -25,36 +25,26 @@ func (l *stringOrList) UnmarshalJSON(text []byte) error {
 
 // hostConfig has the fields of HostConfig (moby, api/types/container) that rules check.
 type hostConfig struct {
-	Privileged    strictjson.Once[bool]
-	PidMode       strictjson.Once[string]
-	NetworkMode   strictjson.Once[string]
-	IpcMode       strictjson.Once[string]
-	UTSMode       strictjson.Once[string]
-	UsernsMode    strictjson.Once[string]
-	Binds         strictjson.Once[[]string]
-	Mounts        strictjson.Once[[]mount]
-	VolumesFrom   strictjson.Once[[]string]
-	VolumeDriver  strictjson.Once[string]
-	CapAdd        strictjson.Once[stringOrList]
-	Capabilities  strictjson.Once[stringOrList]
-	SecurityOpt   strictjson.Once[[]string]
-	MaskedPaths   strictjson.Once[*[]string]
-	ReadonlyPaths strictjson.Once[*[]string]
-	Annotations   strictjson.Once[map[string]string]
-	Runtime       strictjson.Once[string]
+	Privileged strictjson.Once[bool]
+	Mounts     strictjson.Once[[]mount]
+
+	PidMode, NetworkMode, IpcMode, UTSMode, UsernsMode strictjson.Once[string]
+	Binds, VolumesFrom, SecurityOpt                    strictjson.Once[[]string]
+	VolumeDriver, Runtime                              strictjson.Once[string]
+	CapAdd, Capabilities                               strictjson.Once[stringOrList]
+	MaskedPaths, ReadonlyPaths                         strictjson.Once[*[]string]
+	Annotations                                        strictjson.Once[map[string]string]
 	devices
 }
 
 // devices has the fields about devices of HostConfig and of the body of container_update.
 type devices struct {
-	Devices           strictjson.Once[[]json.RawMessage]
-	DeviceRequests    strictjson.Once[[]json.RawMessage]
-	DeviceCgroupRules strictjson.Once[[]string]
+	Devices, DeviceRequests strictjson.Once[[]json.RawMessage]
+	DeviceCgroupRules       strictjson.Once[[]string]
 }
 
 type mount struct {
-	Type          strictjson.Once[string]
-	Source        strictjson.Once[string]
+	Type, Source  strictjson.Once[string]
 	VolumeOptions strictjson.Once[struct {
 		DriverConfig strictjson.Once[struct {
 			Name    strictjson.Once[string]

@@ -32,11 +32,15 @@ const maxBody = 512 << 10
 // user, one of the groups, or local applies.
 func (s *Set) Decide(id Identity, r Request) Decision {
 	d := Decision{User: id.User, Action: r.action}
-	if d.Policy = s.lookup(id); d.Policy == nil {
+	switch d.Policy = s.lookup(id); {
+	case d.Policy == nil:
 		return d
-	}
-	if d.Reason = d.Policy.reason(r); d.Reason == Granted {
-		d.Reason, d.Detail = d.Policy.examine(r)
+	case r.action.Name == "" && r.uri == "":
+		d.Reason = NoAction
+	default:
+		if d.Reason = d.Policy.reason(r.action); d.Reason == Granted {
+			d.Reason, d.Detail = d.Policy.examine(r)
+		}
 	}
 	d.Allow = d.Reason == Granted
 	return d
@@ -51,7 +55,7 @@ func (p *Policy) examine(r Request) (Reason, string) {
 	if detail := p.actionViolation(r); detail != "" {
 		return Forbidden, detail
 	}
-	violation := p.bodyCheck(r.action)
+	violation := p.bodyCheck(r.action.Name)
 	if violation == nil && r.action.Name != "container_start" {
 		return Granted, ""
 	}
@@ -66,7 +70,7 @@ func (p *Policy) examine(r Request) (Reason, string) {
 	case len(r.body) > maxBody:
 		return Forbidden, fmt.Sprintf("the body is larger than %d KiB", maxBody>>10)
 	}
-	if detail := violation(p, r); detail != "" {
+	if detail := violation(r); detail != "" {
 		return Forbidden, detail
 	}
 	return Granted, ""
@@ -75,14 +79,14 @@ func (p *Policy) examine(r Request) (Reason, string) {
 // actionViolation returns why the rules forbid an action whatever its body, or "".
 func (p *Policy) actionViolation(r Request) string {
 	switch name := r.action.Name; {
-	case r.action.ID == action.None:
+	case !r.action.Known:
 		return "the request is unknown"
 	case slices.Contains(bypassActions, name):
 		return fmt.Sprintf("%q could bypass the rules", name)
-	case name == "image_build" && p.hasRule(ruleNet):
+	case name == "image_build" && p.hasRule("net"):
 		// Docker also accepts build options in a form in the body, which it does not pass on.
 		return "the network of a build cannot be examined"
-	case name == "image_build" && p.hasRule(ruleNoRemap):
+	case name == "image_build" && p.hasRule("no-user-remap"):
 		return "the containers of a build have no user remap"
 	case name == "container_start" && mayHaveQueryKey(r.uri, "checkpoint"):
 		return "the content of a checkpoint cannot be examined"
@@ -92,57 +96,40 @@ func (p *Policy) actionViolation(r Request) string {
 
 // bodyCheck returns the function that finds what the rules forbid in the body of an action, or nil
 // if no rule of the policy needs the body.
-func (p *Policy) bodyCheck(a action.Action) func(*Policy, Request) string {
+func (p *Policy) bodyCheck(action string) func(Request) string {
 	switch {
-	case a.Name == "container_create":
-		return (*Policy).createViolation
-	case a.Name == "container_exec_create" && p.hasRule(privilegedRules...):
-		return (*Policy).execViolation
-	case a.Name == "container_update" && p.hasRule(ruleDevices):
-		return (*Policy).updateViolation
-	case a.Name == "volume_create" && p.hasRule(ruleBinds):
-		return (*Policy).volumeViolation
+	case action == "container_create":
+		return parsed(p.createViolation)
+	case action == "container_exec_create" && p.hasRule(privilegedRules...):
+		return parsed(func(body *execBody, _ string) string {
+			if body.Privileged.Value {
+				return "Privileged is set"
+			}
+			return ""
+		})
+	case action == "container_update" && p.hasRule("devices"):
+		return parsed(func(body *devices, _ string) string { return body.violation() })
+	case action == "volume_create" && p.hasRule("binds"):
+		return parsed(func(body *volumeBody, _ string) string {
+			what := volumeViolation(body.Driver.Value, body.DriverOpts.Value)
+			return rule{kind: "binds"}.violatedBy(what)
+		})
 	}
 	return nil
 }
 
-func parseViolation(err error) string { return "parse the body: " + err.Error() }
-
-func (p *Policy) execViolation(r Request) string {
-	var body execBody
-	if err := strictjson.Unmarshal(r.body, &body); err != nil {
-		return parseViolation(err)
+// parsed returns a function that parses the body of a request, and finds what is forbidden in it.
+func parsed[T any](violation func(body *T, uri string) string) func(Request) string {
+	return func(r Request) string {
+		body := new(T)
+		if err := strictjson.Unmarshal(r.body, body); err != nil {
+			return "parse the body: " + err.Error()
+		}
+		return violation(body, r.uri)
 	}
-	if body.Privileged.Value {
-		return "Privileged is set"
-	}
-	return ""
 }
 
-func (p *Policy) updateViolation(r Request) string {
-	var body devices
-	if err := strictjson.Unmarshal(r.body, &body); err != nil {
-		return parseViolation(err)
-	}
-	return body.violation()
-}
-
-func (p *Policy) volumeViolation(r Request) string {
-	var body volumeBody
-	if err := strictjson.Unmarshal(r.body, &body); err != nil {
-		return parseViolation(err)
-	}
-	if what := volumeViolation(body.Driver.Value, body.DriverOpts.Value); what != "" {
-		return rule{kind: ruleBinds}.violatedBy(what)
-	}
-	return ""
-}
-
-func (p *Policy) createViolation(r Request) string {
-	var body createBody
-	if err := strictjson.Unmarshal(r.body, &body); err != nil {
-		return parseViolation(err)
-	}
+func (p *Policy) createViolation(body *createBody, uri string) string {
 	for _, rule := range p.rules {
 		// Without a HostConfig the engine uses the fields at the top level.
 		for _, h := range []*hostConfig{&body.HostConfig.Value, &body.hostConfig} {
@@ -150,21 +137,27 @@ func (p *Policy) createViolation(r Request) string {
 				return rule.violatedBy(what)
 			}
 		}
-		switch rule.kind {
-		case ruleNet:
-			if _, ok := body.NetworkingConfig.Value.EndpointsConfig.Value["host"]; ok {
-				return rule.violatedBy("NetworkingConfig has the host's network")
-			}
-		case ruleNoRemap:
-			if what := body.HostConfig.Value.remapViolation(r.uri); what != "" {
-				return rule.violatedBy(what)
-			}
+		what := ""
+		switch _, ok := body.NetworkingConfig.Value.EndpointsConfig.Value["host"]; {
+		case rule.kind == "net" && ok:
+			what = "NetworkingConfig has the host's network"
+		case rule.kind == "no-user-remap":
+			what = body.HostConfig.Value.remapViolation(uri)
+		}
+		if what != "" {
+			return rule.violatedBy(what)
 		}
 	}
 	return ""
 }
 
-func (r rule) violatedBy(what string) string { return fmt.Sprintf("%q: %s", r.String(), what) }
+// violatedBy returns the text for what violates the rule, "" for nothing.
+func (r rule) violatedBy(what string) string {
+	if what == "" {
+		return ""
+	}
+	return fmt.Sprintf("%q: %s", r.String(), what)
+}
 
 // mayHaveQueryKey reports whether the query of a request target has a key, or cannot be parsed. The
 // daemon reads no form in the body of container_start.

@@ -15,30 +15,24 @@ func (r rule) violation(h *hostConfig) string {
 	if h.Privileged.Value && slices.Contains(privilegedRules, r.kind) {
 		return "Privileged is set"
 	}
-	namespace := func(field, mode string) string {
-		if sharesNamespace(mode) {
-			return fmt.Sprintf("%s is %q", field, mode)
-		}
-		return ""
+	namespaces := map[string]struct{ field, mode string }{
+		"pid":  {"PidMode", h.PidMode.Value},
+		"net":  {"NetworkMode", h.NetworkMode.Value},
+		"ipc":  {"IpcMode", h.IpcMode.Value},
+		"uts":  {"UTSMode", h.UTSMode.Value},
+		"user": {"UsernsMode", h.UsernsMode.Value},
+	}
+	if n := namespaces[r.kind]; sharesNamespace(n.mode) {
+		return fmt.Sprintf("%s is %q", n.field, n.mode)
 	}
 	switch r.kind {
-	case rulePID:
-		return namespace("PidMode", h.PidMode.Value)
-	case ruleNet:
-		return namespace("NetworkMode", h.NetworkMode.Value)
-	case ruleIPC:
-		return namespace("IpcMode", h.IpcMode.Value)
-	case ruleUTS:
-		return namespace("UTSMode", h.UTSMode.Value)
-	case ruleUser:
-		return namespace("UsernsMode", h.UsernsMode.Value)
-	case ruleBinds:
+	case "binds":
 		return h.bindViolation()
-	case ruleDevices:
+	case "devices":
 		return h.devices.violation()
-	case ruleCapabilities:
+	case "capabilities":
 		return r.capabilityViolation(h)
-	case ruleSecurity:
+	case "security-options":
 		return h.securityViolation()
 	}
 	return ""

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -63,7 +62,17 @@ func (l *linter) checkPatterns() {
 	for i, pattern := range l.Patterns {
 		if l.matches[i] == 0 && !slices.Contains(matchAll, pattern) {
 			l.warn("the pattern %q matches no known action", pattern)
-		} else if others := l.otherMatches(pattern); len(others) > 0 {
+		}
+		if l.Exact || !slices.Contains(action.Names(), pattern) {
+			continue
+		}
+		var others []string
+		for _, name := range action.Names() {
+			if name != pattern && strings.Contains(name, pattern) {
+				others = append(others, name)
+			}
+		}
+		if len(others) > 0 {
 			l.warn("the pattern %q also grants %s; \"exact\":true matches whole names only",
 				pattern, strings.Join(others, ", "))
 		}
@@ -77,11 +86,20 @@ func (l *linter) checkRisks() {
 		l.add(l.grantsAll(), "policy %q grants %s, with which a user can become root on the host",
 			l.Name, strings.Join(risky, ", "))
 	}
-	if l.permitsPrivileged() {
-		l.warn(`policy %q denies %s, but not "privileged": a privileged container can bypass these rules`,
-			l.Name, l.quotedRules())
+	var denied, secrets []string
+	for _, r := range l.rules {
+		denied = append(denied, fmt.Sprintf("%q", r.String()))
 	}
-	secrets := l.secrets()
+	for _, a := range action.List(action.Docker) {
+		if a.IsSecret() && l.granted[a.Name] {
+			secrets = append(secrets, a.Name)
+		}
+	}
+	creates := l.grantsOf([]string{"container_create", "container_exec_create"})
+	if len(l.rules) > 0 && !l.hasRule(privilegedRules...) && !l.ReadOnly && len(creates) > 0 {
+		l.warn(`policy %q denies %s, but not "privileged": a privileged container can bypass these rules`,
+			l.Name, strings.Join(denied, ", "))
+	}
 	switch {
 	case len(secrets) == 0 || !l.hasDocker:
 	case l.ReadOnly:
@@ -96,9 +114,20 @@ func (l *linter) checkRisks() {
 // checkClients warns of commands that fail for an action that the policy does not grant, and of
 // what read-only users see.
 func (l *linter) checkClients() {
+	isDenied := func(a action.Action) bool { return !l.permits(a) }
 	for _, c := range action.Commands() {
-		missing := l.missingActions(c)
-		if len(missing) > 0 && slices.Contains(l.engines, c.Engine) {
+		detached, ok := action.FindCommand(c.Engine, c.Name+" -d")
+		if !slices.Contains(l.engines, c.Engine) || isDenied(c.Purpose) ||
+			ok && !slices.ContainsFunc(detached.Actions, isDenied) {
+			continue
+		}
+		var missing []string
+		for _, a := range c.Actions {
+			if isDenied(a) {
+				missing = append(missing, a.Name)
+			}
+		}
+		if len(missing) > 0 {
 			l.warn("policy %q does not grant %s, which %s %s needs in addition to %s",
 				l.Name, strings.Join(missing, ", "), c.Client(), c.Name, c.Purpose.Name)
 		}
@@ -113,65 +142,6 @@ func (l *linter) checkClients() {
 	}
 }
 
-// secrets returns Docker's actions of the class secret that the policy's patterns match.
-func (p *Policy) secrets() (names []string) {
-	for _, a := range action.List(action.Docker) {
-		if a.IsSecret() && p.granted[a.ID] {
-			names = append(names, a.Name)
-		}
-	}
-	return names
-}
-
-// permitsPrivileged reports whether the policy has rules, but none against the privileged
-// containers or processes that it grants.
-func (p *Policy) permitsPrivileged() bool {
-	return len(p.rules) > 0 && !p.hasRule(privilegedRules...) && !p.ReadOnly &&
-		len(p.grantsOf([]string{"container_create", "container_exec_create"})) > 0
-}
-
-func (p *Policy) quotedRules() string {
-	var all []string
-	for _, r := range p.rules {
-		all = append(all, fmt.Sprintf("%q", r.String()))
-	}
-	return strings.Join(all, ", ")
-}
-
-// otherMatches returns the other actions that a pattern grants if it is the name of an action.
-func (p *Policy) otherMatches(pattern string) (others []string) {
-	if p.Exact || !slices.Contains(action.Names(), pattern) {
-		return nil
-	}
-	for _, name := range action.Names() {
-		if name != pattern && regexp.MustCompile(pattern).MatchString(name) {
-			others = append(others, name)
-		}
-	}
-	return others
-}
-
-// missingActions returns the actions that the policy does not grant of a command whose purpose it
-// grants.
-func (p *Policy) missingActions(c action.Command) (missing []string) {
-	if !p.permits(c.Purpose) || p.permitsDetached(c) {
-		return nil
-	}
-	for _, a := range c.Actions {
-		if !p.permits(a) {
-			missing = append(missing, a.Name)
-		}
-	}
-	return missing
-}
-
-// permitsDetached reports whether the policy permits the command with the option -d.
-func (p *Policy) permitsDetached(c action.Command) bool {
-	detached, ok := action.FindCommand(c.Engine, c.Name+" -d")
-	isDenied := func(a action.Action) bool { return !p.permits(a) }
-	return ok && !slices.ContainsFunc(detached.Actions, isDenied)
-}
-
 // grantsAll reports whether one pattern grants all actions.
 func (p *Policy) grantsAll() bool {
 	return slices.ContainsFunc(p.Patterns, func(s string) bool { return slices.Contains(matchAll, s) })
@@ -179,8 +149,8 @@ func (p *Policy) grantsAll() bool {
 
 // grantsOf returns those of the named actions that the policy's patterns match.
 func (p *Policy) grantsOf(names []string) (granted []string) {
-	for id, name := range action.Names() {
-		if p.granted[id] && slices.Contains(names, name) {
+	for _, name := range action.Names() {
+		if p.granted[name] && slices.Contains(names, name) {
 			granted = append(granted, name)
 		}
 	}

@@ -128,12 +128,13 @@ func parseLine(line []byte) (*Policy, error) {
 			return nil, fmt.Errorf("duplicate key %q", key)
 		}
 		seen[key] = true
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
+		var text json.RawMessage
+		var value any
+		if err := d.Decode(&text); err != nil || json.Unmarshal(text, &value) != nil {
 			return nil, errors.New("invalid JSON" + suffix(err))
 		}
-		if err := unmarshal(value, field); err != nil {
-			return nil, fmt.Errorf("%q is %s, want %s", key, value, typeName(field))
+		if want, ok := set(field, value); !ok {
+			return nil, fmt.Errorf("%q is %s, want %s", key, text, want)
 		}
 	}
 	if _, err := d.Token(); err != nil {
@@ -153,35 +154,24 @@ func parseLine(line []byte) (*Policy, error) {
 	return p, nil
 }
 
-// unmarshal rejects null, also in a list, which encoding/json would ignore.
-func unmarshal(value json.RawMessage, field any) error {
-	if list, ok := field.(*[]string); ok {
-		var pointers []*string
-		if err := json.Unmarshal(value, &pointers); err != nil || pointers == nil {
-			return errors.New("not a list")
-		}
-		for _, s := range pointers {
-			if s == nil {
-				return errors.New("null in a list")
-			}
-			*list = append(*list, *s)
-		}
-		return nil
-	}
-	if string(value) == "null" {
-		return errors.New("null")
-	}
-	return json.Unmarshal(value, field)
-}
-
-func typeName(field any) string {
-	switch field.(type) {
-	case *[]string:
-		return "a list of strings"
+// set sets a field to a value of its type, and returns what is wanted. It rejects null, also in a
+// list, which encoding/json would ignore.
+func set(field, value any) (want string, ok bool) {
+	switch field := field.(type) {
 	case *bool:
-		return "true or false"
+		*field, ok = value.(bool)
+		return "true or false", ok
+	case *[]string:
+		list, ok := value.([]any)
+		for _, item := range list {
+			text, isString := item.(string)
+			*field, ok = append(*field, text), ok && isString
+		}
+		return "a list of strings", ok
+	case *string:
+		*field, ok = value.(string)
 	}
-	return "a string"
+	return "a string", ok
 }
 
 // suffix returns an error as the end of a message. The end of the line is no cause.

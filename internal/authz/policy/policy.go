@@ -39,9 +39,9 @@ type Policy struct {
 	Deny []string
 
 	rules         []rule
-	granted       []bool // by action.ID
-	grantsUnknown bool   // a pattern grants all actions, even unknown ones
-	matches       []int  // the number of known actions that each pattern matches
+	granted       map[string]bool // by the names of known actions
+	grantsUnknown bool            // a pattern grants all actions, even unknown ones
+	matches       []int           // the number of known actions that each pattern matches
 }
 
 // Set is the policies of a file. It is immutable.
@@ -112,19 +112,12 @@ type Decision struct {
 	Detail string
 }
 
-// reason returns Granted, or why the policy does not grant the request's action.
-func (p *Policy) reason(r Request) Reason {
-	if r.action.Name == "" && r.uri == "" {
-		return NoAction
-	}
-	return p.reasonOf(r.action)
-}
-
-func (p *Policy) reasonOf(a action.Action) Reason {
+// reason returns Granted, or why the policy does not grant the action.
+func (p *Policy) reason(a action.Action) Reason {
 	switch {
-	case a.ID == action.None && !p.grantsUnknown:
+	case !a.Known && !p.grantsUnknown:
 		return Unknown
-	case a.ID != action.None && !p.granted[a.ID]:
+	case a.Known && !p.granted[a.Name]:
 		return NotGranted
 	case p.ReadOnly && !a.IsRead():
 		return NotRead
@@ -132,7 +125,7 @@ func (p *Policy) reasonOf(a action.Action) Reason {
 	return Granted
 }
 
-func (p *Policy) permits(a action.Action) bool { return p.reasonOf(a) == Granted }
+func (p *Policy) permits(a action.Action) bool { return p.reason(a) == Granted }
 
 func (s *Set) lookup(id Identity) *Policy {
 	first := s.byUser[""]
@@ -194,11 +187,14 @@ var matchAll = []string{"", ".*", "^.*$"}
 
 // compile parses the rules and the patterns, and looks up which actions the patterns match.
 func (p *Policy) compile() error {
-	if err := p.compileRules(); err != nil {
-		return err
+	for _, text := range p.Deny {
+		r, err := parseRule(text)
+		if err != nil {
+			return err
+		}
+		p.rules = append(p.rules, r)
 	}
-	names := action.Names()
-	p.granted, p.matches = make([]bool, len(names)), make([]int, len(p.Patterns))
+	p.granted, p.matches = make(map[string]bool), make([]int, len(p.Patterns))
 	for i, pattern := range p.Patterns {
 		if pattern == "*" {
 			return errors.New(`the pattern "*" is not a regular expression; write "" to grant all actions`)
@@ -214,9 +210,9 @@ func (p *Policy) compile() error {
 		if p.Exact {
 			expression = regexp.MustCompile(`^(?:` + pattern + `)$`)
 		}
-		for id, name := range names {
+		for _, name := range action.Names() {
 			if expression.MatchString(name) {
-				p.granted[id] = true
+				p.granted[name] = true
 				p.matches[i]++
 			}
 		}
@@ -226,15 +222,4 @@ func (p *Policy) compile() error {
 
 func (p *Policy) hasRule(kinds ...string) bool {
 	return slices.ContainsFunc(p.rules, func(r rule) bool { return slices.Contains(kinds, r.kind) })
-}
-
-func (p *Policy) compileRules() error {
-	for _, text := range p.Deny {
-		r, err := parseRule(text)
-		if err != nil {
-			return err
-		}
-		p.rules = append(p.rules, r)
-	}
-	return nil
 }

@@ -6,29 +6,15 @@ import (
 	"strings"
 )
 
-// The kinds of rules in a "deny" list.
-const (
-	ruleDevices      = "devices"
-	rulePrivileged   = "privileged"
-	rulePID          = "pid"
-	ruleNet          = "net"
-	ruleIPC          = "ipc"
-	ruleUTS          = "uts"
-	ruleUser         = "user"
-	ruleBinds        = "binds"
-	ruleCapabilities = "capabilities"
-	ruleSecurity     = "security-options"
-	ruleNoRemap      = "no-user-remap"
-)
-
+// ruleKinds are the kinds of rules in a "deny" list.
 var ruleKinds = []string{
-	rulePrivileged, rulePID, ruleNet, ruleIPC, ruleUTS, ruleUser, ruleBinds, ruleDevices,
-	ruleCapabilities, ruleSecurity, ruleNoRemap,
+	"privileged", "pid", "net", "ipc", "uts", "user", "binds", "devices",
+	"capabilities", "security-options", "no-user-remap",
 }
 
 // privilegedRules are the kinds of rules that refuse a privileged container or process, which gets
 // all capabilities and devices and none of the security options.
-var privilegedRules = []string{rulePrivileged, ruleDevices, ruleCapabilities, ruleSecurity}
+var privilegedRules = []string{"privileged", "devices", "capabilities", "security-options"}
 
 type rule struct {
 	kind     string
@@ -50,13 +36,13 @@ func parseRule(text string) (rule, error) {
 		return r, fmt.Errorf("unknown rule %q; want one of %s", text, strings.Join(ruleKinds, ", "))
 	case !given:
 		return r, nil
-	case kind == ruleBinds:
+	case kind == "binds":
 		// Earlier versions had this rule. A user who may mount another directory can make a symbolic
 		// link to the path there, and mount the link. A check at the time of a request does not help:
 		// the engine resolves the source whenever the container starts.
 		return r, fmt.Errorf("the rule %q does not protect a path from symbolic links in other mounts; "+
 			"write \"binds\", which refuses all bind mounts", text)
-	case kind == ruleCapabilities:
+	case kind == "capabilities":
 		r.argument = canonicalCapability(argument)
 		if r.argument == "" || r.argument == allCapabilities {
 			return r, fmt.Errorf("the rule %q names no capability; write, for example, "+

@@ -10,9 +10,6 @@ import (
 	"io"
 )
 
-// errDuplicate is the error for a second value of a field, whose key may differ in case.
-var errDuplicate = errors.New("duplicate key")
-
 // Once is a field that rejects a second value: encoding/json calls UnmarshalJSON for each key that
 // matches the field, in any case.
 type Once[T any] struct {
@@ -23,7 +20,7 @@ type Once[T any] struct {
 // UnmarshalJSON implements json.Unmarshaler.
 func (o *Once[T]) UnmarshalJSON(text []byte) error {
 	if o.IsSet {
-		return errDuplicate
+		return errors.New("duplicate key")
 	}
 	o.IsSet = true
 	return json.Unmarshal(text, &o.Value)

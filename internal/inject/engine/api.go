@@ -114,11 +114,9 @@ func (a *api) get(ctx context.Context, path string, value any) error {
 func Version(ctx context.Context, socket string) (string, error) {
 	a := newAPI("docker", socket)
 	if a == nil {
-		return "", fmt.Errorf("%s: %w", socket, errNoSocket)
+		return "", fmt.Errorf("%s: not a socket", socket)
 	}
 	var v struct{ Version string }
 	err := a.get(ctx, "/version", &v)
 	return v.Version, err
 }
-
-var errNoSocket = errors.New("not a socket")

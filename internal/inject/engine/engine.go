@@ -43,8 +43,8 @@ func ShortID(id string) string {
 
 // Skipped is a source that failed, wholly or in part.
 type Skipped struct {
-	Source string
-	Err    error
+	Source string `json:"source"`
+	Error  string `json:"error"`
 }
 
 // Options configure Find.
@@ -93,7 +93,7 @@ func Find(ctx context.Context, o Options) ([]Container, []Skipped) {
 	var skipped []Skipped
 	for i, err := range errs {
 		if err != nil {
-			skipped = append(skipped, Skipped{sources[i].name, err})
+			skipped = append(skipped, Skipped{sources[i].name, err.Error()})
 		}
 	}
 	all := slices.Concat(findings...)
@@ -102,23 +102,33 @@ func Find(ctx context.Context, o Options) ([]Container, []Skipped) {
 }
 
 func (o *Options) sources() []source {
+	inRun := func(
+		read func(file string) (finding, error), patterns ...string,
+	) func(context.Context) ([]finding, error) {
+		return func(context.Context) ([]finding, error) { return findFiles(o.Run, patterns, read) }
+	}
 	sources := []source{
 		{"registry", func(context.Context) ([]finding, error) { return o.Registry.findings() }},
-		{"containerd", func(context.Context) ([]finding, error) { return findTasks(o.Run) }},
-		{"runc", func(context.Context) ([]finding, error) { return findRunc(o.Run) }},
-		{"crun", func(context.Context) ([]finding, error) { return findCrun(o.Run) }},
+		// The host's containerd, and one that dockerd has started.
+		{"containerd", inRun(readTask,
+			"containerd/io.containerd.runtime.v2.task/*/*/init.pid",
+			"docker/containerd/daemon/io.containerd.runtime.v2.task/*/*/init.pid")},
+		// runc's own directory, and those that engines set with --root.
+		{"runc", inRun(readRunc,
+			"runc/*/state.json", "containerd/runc/*/*/state.json",
+			"docker/runtime-*/*/*/state.json", "isulad/runc/*/state.json")},
+		{"crun", inRun(readCrun, "crun/*/status")},
 		{"podman", func(context.Context) ([]finding, error) { return findStored(o.Lib) }},
 		{"isulad's files", func(context.Context) ([]finding, error) { return o.findIsulad() }},
 	}
 	podman := newAPI("podman", filepath.Join(o.Run, "podman/podman.sock"))
-	docker := newAPI("docker", filepath.Join(o.Run, "docker.sock"))
-	if podman != nil && docker != nil && os.SameFile(podman.info, docker.info) {
-		docker = nil // podman-docker links Docker's socket to Podman's
+	if podman != nil {
+		sources = append(sources, source{podman.name(), podman.find})
 	}
-	for _, api := range []*api{podman, docker} {
-		if api != nil {
-			sources = append(sources, source{api.name(), api.find})
-		}
+	docker := newAPI("docker", filepath.Join(o.Run, "docker.sock"))
+	// podman-docker links Docker's socket to Podman's.
+	if docker != nil && (podman == nil || !os.SameFile(podman.info, docker.info)) {
+		sources = append(sources, source{docker.name(), docker.find})
 	}
 	if isula, err := exec.LookPath(o.Isula); err == nil {
 		sources = append(sources, source{"isulad", func(ctx context.Context) ([]finding, error) {
@@ -178,7 +188,7 @@ func (o *Options) lookUp(ctx context.Context, all []finding) []Skipped {
 	errs := make([]error, len(missing))
 	ForEach(len(missing), 8, func(i int) { missing[i].PID, errs[i] = missing[i].lookUp(ctx) })
 	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
-		return []Skipped{{missing[i].source, errs[i]}} // the first error is enough
+		return []Skipped{{missing[i].source, errs[i].Error()}} // the first error is enough
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func (h *host) check(want []Container, skipped ...[]string) {
 		h.t.Fatalf("skipped: got %v, want %q", gotSkipped, skipped)
 	}
 	for i, texts := range skipped {
-		text := fmt.Sprintf("%s: %v", gotSkipped[i].Source, gotSkipped[i].Err)
+		text := fmt.Sprintf("%s: %v", gotSkipped[i].Source, gotSkipped[i].Error)
 		if !strings.HasPrefix(text, texts[0]) {
 			h.t.Errorf("skipped: got %q, want it to begin with %q", text, texts[0])
 		}

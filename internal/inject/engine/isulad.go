@@ -78,11 +78,7 @@ func readIsulad(file string) (finding, error) {
 		return f, err
 	}
 	f.known = info.ModTime() // iSulad writes it with each change
-	text, err := sys.ReadRegular(file, maxFile)
-	if err != nil {
-		return f, err
-	}
-	if f.PID, err = parseIsuladState(text); err != nil {
+	if f.PID, err = readParsed(file, parseIsuladState); err != nil {
 		return f, err
 	}
 	if text, err := sys.ReadRegular(filepath.Join(dir, "config.v2.json"), maxFile); err == nil {

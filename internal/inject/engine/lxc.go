@@ -65,20 +65,19 @@ func (o *Options) lxcContainer(init Init) (finding, error) {
 	defer process.Close()
 	f.started, _ = startOf(o.Proc, init.PID)
 	cgroups, err := process.ReadFileAt("cgroup", nil)
-	if _, ok := parsePayload(cgroups, nil); err != nil || !ok {
+	if name, _ := parsePayload(cgroups, nil); err != nil || name == "" {
 		return f, err
 	}
 	inside, err := init.Inspect(process)
 	if err != nil {
 		return f, err
 	}
-	payload, ok := parsePayload(cgroups, inside)
-	if !ok {
+	name, isProxmox := parsePayload(cgroups, inside)
+	if name == "" {
 		return f, nil
 	}
 	creator := init.Creator
 	monitor := o.commandOfParent(process, creator)
-	name := payload.name
 	if !slices.Contains(monitor, name) && slices.Contains(monitor, withoutNumber(name)) {
 		name = withoutNumber(name)
 	}
@@ -86,7 +85,7 @@ func (o *Options) lxcContainer(init Init) (finding, error) {
 	if creator != 0 {
 		f.ID = fmt.Sprintf("%d/%s", creator, name)
 	}
-	if payload.isProxmox {
+	if isProxmox {
 		f.Engine = "proxmox"
 	} else if engine := monitorEngine(monitor); engine != "" {
 		f.Engine = engine
@@ -99,45 +98,38 @@ func (c *Container) IsLXC() bool {
 	return slices.Contains([]string{"lxc", "incus", "lxd", "proxmox"}, c.Engine)
 }
 
-// payload is a container of liblxc according to the path of its cgroup.
-type payload struct {
-	// name is the container's name, followed by a number such as "-1" if a cgroup with that name
-	// existed already.
-	name      string
-	isProxmox bool
-}
-
-// parsePayload returns the container in the text of /proc/<pid>/cgroup (cgroups(7)). Inside is the
-// same file as seen in the process's cgroup namespace, or empty if that is the host's.
-func parsePayload(text, inside []byte) (payload, bool) {
+// parsePayload returns the name of the container in the text of /proc/<pid>/cgroup (cgroups(7)), or
+// "" if there is none. A number such as "-1" follows the name if a cgroup with that name existed
+// already. Inside is the same file as seen in the process's cgroup namespace, or empty if that is
+// the host's.
+func parsePayload(text, inside []byte) (name string, isProxmox bool) {
 	paths := maps.Collect(cgroup.Memberships(inside)) // relative to the root of the cgroup namespace
 	for hierarchy, path := range cgroup.Memberships(text) {
 		if below := paths[hierarchy]; below != "/" {
 			path = strings.TrimSuffix(path, below)
 		}
-		if p, ok := parsePayloadPath(path); ok {
-			return p, true
+		if name, isProxmox = parsePayloadPath(path); name != "" {
+			break
 		}
 	}
-	return payload{}, false
+	return name, isProxmox
 }
 
 // parsePayloadPath returns the container in the path of a cgroup. liblxc creates the cgroup
 //
 // below the cgroup of the host's init, that of a user, or any other. The outermost one counts.
-func parsePayloadPath(path string) (payload, bool) {
+func parsePayloadPath(path string) (name string, isProxmox bool) {
 	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	for i, part := range parts {
 		if name, ok := strings.CutPrefix(part, "lxc.payload."); ok && name != "" {
-			return payload{name: name}, true
+			return name, false
 		}
 		if (part == "lxc" || part == "lxc.payload") && i+1 < len(parts) && parts[i+1] != "" {
-			p := payload{name: parts[i+1]}
-			p.isProxmox = i+2 < len(parts) && parts[i+2] == "ns" && isNumber(p.name)
-			return p, true
+			name = parts[i+1]
+			return name, i+2 < len(parts) && parts[i+2] == "ns" && isNumber(name)
 		}
 	}
-	return payload{}, false
+	return "", false
 }
 
 // withoutNumber returns the name without the number that liblxc appends if the cgroup exists

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,16 +41,13 @@ func isAlive(proc string, f *finding) bool {
 		return true
 	}
 	text, err := sys.ReadFile(filepath.Join(proc, strconv.Itoa(f.PID), "cgroup"), nil)
-	return err == nil && isCgroupOf(string(text), f.ID)
-}
-
-// isCgroupOf reports whether part of a path in /proc/<pid>/cgroup names the container: "<id>" or
-// "docker-<id>.scope".
-func isCgroupOf(text, id string) bool {
-	for part := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '/' || r == '\n' }) {
-		if part = strings.TrimSuffix(part, ".scope"); part == id || strings.HasSuffix(part, "-"+id) {
-			return true
-		}
+	if err != nil {
+		return false
 	}
-	return false
+	// A part of a path names the container: "<id>" or "docker-<id>.scope".
+	isEnd := func(r rune) bool { return r == '/' || r == '\n' }
+	return slices.ContainsFunc(strings.FieldsFunc(string(text), isEnd), func(part string) bool {
+		part = strings.TrimSuffix(part, ".scope")
+		return part == f.ID || strings.HasSuffix(part, "-"+f.ID)
+	})
 }

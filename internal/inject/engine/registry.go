@@ -29,11 +29,14 @@ type record struct {
 	Start int64 `json:"start"`
 }
 
-func (r *record) check() error {
-	if r.Start <= 0 {
-		return errors.New("missing start time")
+func parseRecord(text []byte) (r record, err error) {
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, err
 	}
-	return oci.CheckID(r.ID)
+	if r.Start <= 0 {
+		return r, errors.New("missing start time")
+	}
+	return r, oci.CheckID(r.ID)
 }
 
 // Add adds a container with its init. It removes some containers that have ended, which bounds the
@@ -50,31 +53,19 @@ func (r Registry) Add(id string, pid int) error {
 	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
 		return err
 	}
-	r.removeSome()
-	return sys.ReplaceFile(filepath.Join(r.Dir, strconv.Itoa(pid)), text, nil)
-}
-
-// removeSome checks a few files, so that at most about a third of all belong to containers that
-// have ended.
-func (r Registry) removeSome() {
-	const some = 4
-	entries, err := os.ReadDir(r.Dir)
-	if err != nil || len(entries) == 0 {
-		return
-	}
-	for range some {
-		// findings reports errors.
+	// A check of a few files, so that at most about a third of all belong to containers that have
+	// ended. findings reports errors.
+	entries, _ := os.ReadDir(r.Dir)
+	for range min(4, len(entries)) {
 		r.read(entries[rand.IntN(len(entries))].Name())
 	}
+	return sys.ReplaceFile(filepath.Join(r.Dir, strconv.Itoa(pid)), text, nil)
 }
 
 // findings returns the containers whose init runs, and removes the others.
 func (r Registry) findings() ([]finding, error) {
 	entries, err := os.ReadDir(r.Dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	var found []finding
@@ -105,15 +96,11 @@ func (r Registry) read(name string) (f finding, ok bool, err error) {
 	var kept record
 	text, err := sys.ReadRegular(file, maxRecord)
 	if err == nil {
-		err = json.Unmarshal(text, &kept)
-	}
-	if err == nil {
-		err = kept.check()
+		kept, err = parseRecord(text)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return f, false, nil
-	}
-	if err != nil {
+	} else if err != nil {
 		return f, false, fmt.Errorf("%s: %w", file, err)
 	}
 	f = finding{

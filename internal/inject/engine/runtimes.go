@@ -19,12 +19,11 @@ import (
 
 const maxFile = 16 << 20
 
-// findFiles reads a finding from every file that matches a pattern below dir. A file that was
-// removed meanwhile belonged to a container that has ended.
-func findFiles(
-	dir string, patterns []string, read func(file string) (finding, error),
-) ([]finding, error) {
-	var found []finding
+// findFiles reads a finding, or a list, from every file that matches a pattern below dir. A file
+// that was removed meanwhile belonged to a container that has ended.
+func findFiles[T any](
+	dir string, patterns []string, read func(file string) (T, error),
+) (found []T, err error) {
 	var errs []error
 	for _, pattern := range patterns {
 		names, err := fs.Glob(os.DirFS(dir), pattern) // dir may contain characters of patterns
@@ -43,21 +42,10 @@ func findFiles(
 	return found, errors.Join(errs...)
 }
 
-// findRunc reads the state of runc's containers below /run: in its own directory, and in those that
-// engines set with --root.
-func findRunc(run string) ([]finding, error) {
-	return findFiles(run, []string{
-		"runc/*/state.json",
-		"containerd/runc/*/*/state.json",
-		"docker/runtime-*/*/*/state.json",
-		"isulad/runc/*/state.json",
-	}, readRunc)
-}
-
-func readParsed(file string, parse func([]byte) (finding, error)) (finding, error) {
+func readParsed[T any](file string, parse func([]byte) (T, error)) (parsed T, err error) {
 	text, err := sys.ReadRegular(file, maxFile)
 	if err != nil {
-		return finding{}, err
+		return parsed, err
 	}
 	return parse(text)
 }
@@ -111,10 +99,6 @@ func parseRunc(text []byte) (finding, error) {
 	return f, oci.CheckID(f.ID)
 }
 
-func findCrun(run string) ([]finding, error) {
-	return findFiles(run, []string{"crun/*/status"}, readCrun)
-}
-
 func readCrun(file string) (finding, error) {
 	f, err := readParsed(file, parseCrun)
 	f.ID, f.Engine = filepath.Base(filepath.Dir(file)), "crun"
@@ -135,15 +119,7 @@ func parseCrun(text []byte) (finding, error) {
 	}, nil
 }
 
-// findTasks reads the directories of containerd's tasks, which are bundles: those of the host's
-// containerd, and of one that dockerd has started.
-func findTasks(run string) ([]finding, error) {
-	return findFiles(run, []string{
-		"containerd/io.containerd.runtime.v2.task/*/*/init.pid",
-		"docker/containerd/daemon/io.containerd.runtime.v2.task/*/*/init.pid",
-	}, readTask)
-}
-
+// readTask reads the pid file of a task of containerd, whose directory is a bundle.
 func readTask(file string) (finding, error) {
 	bundle := filepath.Dir(file)
 	namespace := filepath.Base(filepath.Dir(bundle))
@@ -155,11 +131,10 @@ func readTask(file string) (finding, error) {
 		return f, err
 	}
 	f.known = info.ModTime()
-	text, err := sys.ReadRegular(file, maxRecord)
+	f.PID, err = readParsed(file, func(text []byte) (int, error) {
+		return strconv.Atoi(strings.TrimSpace(string(text)))
+	})
 	if err != nil {
-		return f, err
-	}
-	if f.PID, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
 		return f, err
 	}
 	if f.Engine == "containerd" {

@@ -2,38 +2,17 @@ package engine
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
-	"path/filepath"
-
-	"palisade/internal/linux/sys"
+	"slices"
 )
 
 // findStored reads the names of containers from the store that Podman and CRI-O share
 // (containers/storage), which includes containers that are not running.
 func findStored(lib string) ([]finding, error) {
-	files, err := filepath.Glob(filepath.Join(lib, "containers/storage/*-containers/containers.json"))
-	if err != nil {
-		return nil, err
-	}
-	var found []finding
-	var errs []error
-	for _, file := range files {
-		text, err := sys.ReadRegular(file, maxFile)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		var list []finding
-		if err == nil {
-			list, err = parseStored(text)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", file, err))
-		}
-		found = append(found, list...)
-	}
-	return found, errors.Join(errs...)
+	stores := []string{"containers/storage/*-containers/containers.json"}
+	lists, err := findFiles(lib, stores, func(file string) ([]finding, error) {
+		return readParsed(file, parseStored)
+	})
+	return slices.Concat(lists...), err
 }
 
 func parseStored(text []byte) ([]finding, error) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path"
 	"strings"
 	"syscall"
 	"testing"
@@ -58,16 +57,15 @@ func fill(ctx context.Context, tree *fs.Inode) {
 		"status": status, "proc/uptime": "1.00 1.00\n", "proc/meminfo": "MemTotal: 1 kB\n",
 		"sys/devices/system/cpu/online": "0\n",
 	} {
-		dir, name := tree, path.Base(file)
-		for _, part := range strings.Split(path.Dir(file), "/") {
+		dir, parts := tree, strings.Split(file, "/")
+		name := parts[len(parts)-1]
+		for _, part := range parts[:len(parts)-1] {
 			child := dir.GetChild(part)
-			if child == nil && part != "." {
+			if child == nil {
 				child = dir.NewPersistentInode(ctx, &fs.Inode{}, fs.StableAttr{Mode: syscall.S_IFDIR})
 				dir.AddChild(part, child, false)
 			}
-			if child != nil {
-				dir = child
-			}
+			dir = child
 		}
 		data := &fs.MemRegularFile{Data: []byte(text), Attr: fuse.Attr{Mode: 0o444}}
 		dir.AddChild(name, dir.NewPersistentInode(ctx, data, fs.StableAttr{}), false)

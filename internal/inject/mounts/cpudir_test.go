@@ -33,30 +33,30 @@ func TestCPUDirTarget(t *testing.T) {
 	src := &Source{}
 	src.device.Minor = 40
 	for _, tt := range []struct {
-		name     string
-		lines    []string
-		state    fileState
-		outdated int
-		files    []string
+		name             string
+		lines            []string
+		virtual, foreign bool
+		outdated         int
+		files            []string
 	}{
-		{"nothing", nil, onHost, 0, nil},
-		{"a single file", []string{online}, onHost, 1, []string{"/online"}},
-		{"the directory", []string{cover}, virtual, 0, []string{""}},
-		{"both", []string{online, cover}, virtual, 1, []string{""}},
-		{"a user's mount in the directory", []string{cover, inCover}, virtual, 0, []string{""}},
-		{"a user's mount", []string{user}, foreign, 0, nil},
-		{"a user's mount on a single file", []string{online, onOnline}, foreign, 0, nil},
-		{"a mask of a file that is not served", []string{throttle}, onHost, 0, nil},
-		{"another mask", []string{throttle, topology}, foreign, 0, nil},
-		{"a user's mount that is covered", []string{user, cover}, virtual, 0, []string{""}},
+		{"nothing", nil, false, false, 0, nil},
+		{"a single file", []string{online}, false, false, 1, []string{"/online"}},
+		{"the directory", []string{cover}, true, false, 0, []string{""}},
+		{"both", []string{online, cover}, true, false, 1, []string{""}},
+		{"a user's mount in the directory", []string{cover, inCover}, true, false, 0, []string{""}},
+		{"a user's mount", []string{user}, false, true, 0, nil},
+		{"a user's mount on a single file", []string{online, onOnline}, false, true, 0, nil},
+		{"a mask of a file that is not served", []string{throttle}, false, false, 0, nil},
+		{"another mask", []string{throttle, topology}, false, true, 0, nil},
+		{"a user's mount that is covered", []string{user, cover}, true, false, 0, []string{""}},
 	} {
 		v := &snapshot{mountNS: &MountNS{}, table: cpuTable(t, tt.lines...)}
-		tg := target{path: CPUDir, point: "/" + CPUDir, base: v.table.byID[97]}
+		tg := target{path: CPUDir, mountStack: mountStack{base: v.table.byID[97], point: "/" + CPUDir}}
 		tg.stack = v.table.stack(tg.base.ID, tg.point)
 		v.classifyBelow(&tg)
-		if got := v.state(&tg, src); got != tt.state || len(tg.outdated) != tt.outdated {
-			t.Errorf("%s: state %v and %d outdated, want %v and %d",
-				tt.name, got, len(tg.outdated), tt.state, tt.outdated)
+		if virtual, foreign := v.state(&tg, src); virtual != tt.virtual || foreign != tt.foreign || len(tg.outdated) != tt.outdated {
+			t.Errorf("%s: %v, %v and %d outdated, want %v, %v and %d",
+				tt.name, virtual, foreign, len(tg.outdated), tt.virtual, tt.foreign, tt.outdated)
 		}
 		var want []string
 		for _, name := range tt.files {

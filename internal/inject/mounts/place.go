@@ -81,28 +81,10 @@ func (p *MountNS) HasLxcfs() bool {
 // Namespace returns the inode number of the mount namespace.
 func (p *MountNS) Namespace() (uint64, error) { return p.ns.Inode() }
 
-// fileState is the state of a file that lxcfs serves, in a container.
-type fileState int
-
-const (
-	// onHost: nothing is mounted there.
-	onHost fileState = iota
-	// virtual: the file of the running lxcfs is mounted there.
-	virtual
-	// stale: a file of another lxcfs, or of the tree that containers share, is mounted there.
-	stale
-	// foreign: something other than lxcfs is mounted on top.
-	foreign
-)
-
 // target is a file or directory of a container on which lxcfs is mounted, or will be.
 type target struct {
-	path  string // below the root of the MountNS: "proc/meminfo"
-	point string // in the mount table
-	dir   sys.File
-	name  string
-	base  *Mount
-	stack []*Mount
+	mountStack
+	path string // below the root of the MountNS: "proc/meminfo"
 	// outdated are mounts of lxcfs on files below the target, which is a directory: earlier
 	// versions mounted single files. covered is that directory, opened before it is covered, to
 	// unmount them. foreign is set if something else is mounted there.
@@ -115,27 +97,12 @@ type target struct {
 	tree sys.File
 }
 
-func (t *target) top() *Mount {
-	if len(t.stack) == 0 {
-		return nil
-	}
-	return t.stack[len(t.stack)-1]
-}
-
-// state returns the state of the target with respect to src.
-func (v *snapshot) state(t *target, src *Source) fileState {
+// state reports whether the file of src is mounted on the target, or something other than lxcfs.
+func (v *snapshot) state(t *target, src *Source) (isVirtual, isForeign bool) {
 	top := t.top()
-	switch {
-	case top == nil && t.foreign:
-		return foreign
-	case top == nil:
-		return onHost
-	case src.isShownBy(top, t.path), t.whole && Device(top) == src.device:
-		return virtual
-	case v.table.onTop(t.stack) > 0:
-		return stale
-	}
-	return foreign
+	isVirtual = src.isShownBy(top, t.path) || t.whole && Device(top) == src.device
+	isForeign = !isVirtual && v.table.onTop(t.stack) == 0 && (top != nil || t.foreign)
+	return isVirtual, isForeign
 }
 
 // snapshot is a mount table of a MountNS, with the directories that were opened in it.
@@ -232,36 +199,6 @@ func (v *snapshot) mountOf(f sys.File) (*Mount, error) {
 	return m, nil
 }
 
-// target returns the target for a file. It returns false if the container has no such file on a
-// procfs or sysfs.
-func (v *snapshot) target(file string) (target, bool, error) {
-	dir, name := path.Dir(file), path.Base(file)
-	d := v.dir(dir)
-	switch {
-	case errors.Is(d.err, errLxcfsDir):
-		return target{path: file, stack: []*Mount{d.base}, whole: true}, true, nil
-	case errors.Is(d.err, syscall.ENOENT), errors.Is(d.err, errNotKernels),
-		errors.Is(d.err, syscall.ELOOP), errors.Is(d.err, syscall.ENOTDIR):
-		return target{}, false, nil
-	case d.err != nil:
-		return target{}, false, d.err
-	}
-	f, err := d.file.OpenPathAt(name)
-	if errors.Is(err, syscall.ENOENT) {
-		return target{}, false, nil
-	} else if err != nil {
-		return target{}, false, err
-	}
-	f.Close()
-	point := path.Join(d.base.Mountpoint, strings.TrimPrefix(file, topDir(file)))
-	t := target{
-		path: file, point: point, dir: d.file, name: name,
-		base: d.base, stack: v.table.stack(d.base.ID, point),
-	}
-	v.classifyBelow(&t)
-	return t, true, nil
-}
-
 // classifyBelow sets t.outdated and t.foreign by the mounts below the target. The masks of engines
 // are neither: lxcfs does not serve what they mask.
 func (v *snapshot) classifyBelow(t *target) {
@@ -280,16 +217,34 @@ func (t *target) nameBelow(stack []*Mount) string {
 	return strings.TrimPrefix(stack[0].Mountpoint, t.point+"/")
 }
 
-func (v *snapshot) targets(files []string) ([]target, error) {
-	var targets []target
+// targets returns the targets for the files that the container has on a procfs or sysfs.
+func (v *snapshot) targets(files []string) (targets []target, err error) {
 	for _, file := range files {
-		t, ok, err := v.target(file)
-		if err != nil {
+		d := v.dir(path.Dir(file))
+		switch {
+		case errors.Is(d.err, errLxcfsDir):
+			t := target{path: file, whole: true}
+			t.stack = []*Mount{d.base}
+			targets = append(targets, t)
+			continue
+		case errors.Is(d.err, syscall.ENOENT), errors.Is(d.err, errNotKernels),
+			errors.Is(d.err, syscall.ELOOP), errors.Is(d.err, syscall.ENOTDIR):
+			continue
+		case d.err != nil:
+			return nil, d.err
+		}
+		f, err := d.file.OpenPathAt(path.Base(file))
+		if errors.Is(err, syscall.ENOENT) {
+			continue
+		} else if err != nil {
 			return nil, err
 		}
-		if ok {
-			targets = append(targets, t)
-		}
+		f.Close()
+		point := path.Join(d.base.Mountpoint, strings.TrimPrefix(file, topDir(file)))
+		t := target{path: file, mountStack: v.table.stackOn(d.base, point)}
+		t.dir = d.file
+		v.classifyBelow(&t)
+		targets = append(targets, t)
 	}
 	if len(targets) == 0 {
 		return nil, ErrNoProc

@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"path"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"palisade/internal/linux/sys"
@@ -65,15 +64,4 @@ func OpenTree(root sys.File, path string) (tree sys.File, shared, err error) {
 		tree, err = root.OpenDirAt(".")
 	}
 	return tree, shared, err
-}
-
-// servedFile returns the path of the served file in the tree, given the root of an lxcfs mount in
-// /proc/<pid>/mountinfo, and reports whether the tree is private.
-func servedFile(root string) (file string, private bool) {
-	file = strings.TrimPrefix(root, "/")
-	if inTree, ok := strings.CutPrefix(file, PrivateDir+"/"); ok {
-		_, file, _ = strings.Cut(inTree, "/")
-		return file, true
-	}
-	return file, false
 }

@@ -73,19 +73,27 @@ func (p *MountNS) putRound(src *Source, c *Change, volumes *error) (bool, error)
 	var work []target
 	var covers []string // mount points that hide a target, or a mount to unmount
 	for _, t := range targets {
-		state, ours := v.state(&t, src), v.table.onTop(t.stack)
-		if state == foreign {
+		isVirtual, isForeign := v.state(&t, src)
+		ours := v.table.onTop(t.stack)
+		if isForeign {
 			c.Foreign = append(c.Foreign, t.path)
 		}
 		switch {
-		case t.whole && state == stale:
+		case t.whole && !isVirtual && !isForeign:
 			covers = append(covers, t.top().Mountpoint)
 		case len(t.outdated) > 0 && ours > 0 && !p.Nested: // an earlier Put was killed
 			covers = append(covers, t.point)
-		case state == foreign && (len(t.outdated) == 0 || t.top() != nil || p.Nested):
-		case state == virtual && (p.Nested || t.whole || ours <= 1):
+		case isForeign && (len(t.outdated) == 0 || t.top() != nil || p.Nested):
+		case isVirtual && (p.Nested || t.whole || ours <= 1):
 			c.Virtual = append(c.Virtual, t.path)
 		default:
+			if len(t.outdated) > 0 && t.top() == nil {
+				d := v.dir(t.path) // before it is covered
+				if d.err != nil {
+					return false, d.err
+				}
+				t.covered = d.file
+			}
 			work = append(work, t)
 		}
 	}
@@ -98,10 +106,7 @@ func (p *MountNS) putRound(src *Source, c *Change, volumes *error) (bool, error)
 		}
 		return true, errors.Join(v.addNest(src, c), p.addUncovered(v, c))
 	}
-	if err := v.openCovered(work); err != nil {
-		return false, err
-	}
-	if err := checkPeers(work); err != nil {
+	if err := checkPeers(work...); err != nil {
 		return false, err
 	}
 	defer closeTrees(work)
@@ -119,7 +124,7 @@ func (p *MountNS) putRound(src *Source, c *Change, volumes *error) (bool, error)
 }
 
 // checkPeers returns an error if a mount on a target would propagate to the host.
-func checkPeers(targets []target) error {
+func checkPeers(targets ...target) error {
 	var host map[int]bool
 	for _, t := range targets {
 		group := PeerGroup(t.base)
@@ -140,22 +145,6 @@ func checkPeers(targets []target) error {
 			return fmt.Errorf("mount on %s: its mount %s would propagate the new mount to the host",
 				t.path, t.base.Mountpoint)
 		}
-	}
-	return nil
-}
-
-// openCovered opens the directories that have outdated mounts, before they are covered.
-func (v *snapshot) openCovered(targets []target) error {
-	for i := range targets {
-		t := &targets[i]
-		if len(t.outdated) == 0 || t.top() != nil {
-			continue
-		}
-		d := v.dir(t.path)
-		if d.err != nil {
-			return d.err
-		}
-		t.covered = d.file
 	}
 	return nil
 }
@@ -211,15 +200,6 @@ func (v *snapshot) putOn(thread *sys.NamespaceThread, t target, src *Source, c *
 	return v.mountNS.attach(thread, t, src, false)
 }
 
-func (t *target) unmountTop(thread *sys.NamespaceThread, c *Change) error {
-	if err := thread.Unmount(t.dir, t.name); err != nil {
-		return err
-	}
-	c.Removed++
-	t.stack = t.stack[:len(t.stack)-1]
-	return nil
-}
-
 var errNotBeneath = errors.New("the kernel cannot mount beneath")
 
 // attach mounts the file of src on the target, on top of its mounts or beneath the topmost.
@@ -227,7 +207,7 @@ func (p *MountNS) attach(thread *sys.NamespaceThread, t target, src *Source, ben
 	if src.restrictLater && beneath {
 		return errNotBeneath // the mount could not be restricted there, and such a kernel cannot do it
 	}
-	on, err := t.dir.OpenPathAt(t.name)
+	on, err := t.dir.OpenPathAt(t.name())
 	if err != nil {
 		return err
 	}
@@ -240,7 +220,7 @@ func (p *MountNS) attach(thread *sys.NamespaceThread, t target, src *Source, ben
 	if err != nil || beneath || !src.restrictLater && PeerGroup(t.base) == 0 {
 		return err
 	}
-	f, err := t.dir.OpenPathAt(t.name)
+	f, err := t.dir.OpenPathAt(t.name())
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -58,32 +59,22 @@ func openSource(mountpoint string, device sys.DeviceNumber, paths []string) (*So
 		return nil, err
 	}
 	s := &Source{mountpoint: mountpoint, device: device, paths: paths, root: root}
-	if err = s.probeKernel(); err != nil {
-		err = fmt.Errorf("clone the mount %s: %w", mountpoint, err)
-	} else {
+	clone, err := root.CloneMount()
+	s.classic = errors.Is(err, syscall.ENOSYS)
+	if err == nil {
+		err = clone.RestrictMount()
+		clone.Close()
+	}
+	if s.restrictLater = errors.Is(err, syscall.ENOSYS); s.restrictLater || err == nil {
 		s.first, s.Shared, err = s.openFiles()
+	} else {
+		err = fmt.Errorf("clone the mount %s: %w", mountpoint, err)
 	}
 	if err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
-}
-
-func (s *Source) probeKernel() error {
-	clone, err := s.root.CloneMount()
-	if errors.Is(err, syscall.ENOSYS) {
-		s.classic, s.restrictLater = true, true
-		return nil
-	} else if err != nil {
-		return err
-	}
-	defer clone.Close()
-	if err = clone.RestrictMount(); errors.Is(err, syscall.ENOSYS) {
-		s.restrictLater = true
-		return nil
-	}
-	return err
 }
 
 // openFiles opens all files in a new private tree, or in the shared tree if there are no private
@@ -198,6 +189,10 @@ func (s *Source) isShownBy(m *Mount, path string) bool {
 	if m == nil || m.FSType != FSType || Device(m) != s.device {
 		return false
 	}
-	file, private := servedFile(m.Root)
+	file := strings.TrimPrefix(m.Root, "/")
+	inTree, private := strings.CutPrefix(file, PrivateDir+"/")
+	if private {
+		_, file, _ = strings.Cut(inTree, "/")
+	}
 	return file == path && (private || s.Shared != nil)
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -230,22 +231,6 @@ func (t *Table) isHidden(base *Mount, point string) bool {
 	return false
 }
 
-// OtherLxcfs returns the file systems of lxcfs that are mounted, but not on mountpoint.
-func (t *Table) OtherLxcfs(mountpoint string) map[sys.DeviceNumber]bool {
-	others := make(map[sys.DeviceNumber]bool)
-	for _, m := range t.all {
-		if isWhole(m) && m.Mountpoint != mountpoint {
-			others[Device(m)] = true
-		}
-	}
-	for _, m := range t.all {
-		if m.Mountpoint == mountpoint {
-			delete(others, Device(m)) // mounted on mountpoint, and elsewhere too
-		}
-	}
-	return others
-}
-
 // isKernelFS reports whether m is a mount of a whole procfs or sysfs.
 func isKernelFS(m *Mount) bool {
 	return m != nil && (m.FSType == "proc" || m.FSType == "sysfs") && m.Root == "/"
@@ -259,21 +244,44 @@ func Device(m *Mount) sys.DeviceNumber {
 // PeerGroup returns the peer group of m (mount_namespaces(7)), or 0 if m is not shared.
 func PeerGroup(m *Mount) int {
 	for field := range strings.FieldsSeq(m.Optional) {
-		var group int
-		if n, err := fmt.Sscanf(field, "shared:%d", &group); n == 1 && err == nil {
+		if id, ok := strings.CutPrefix(field, "shared:"); ok {
+			group, _ := strconv.Atoi(id)
 			return group
 		}
 	}
 	return 0
 }
 
-// mountStack is a stack of mounts on a file or directory of procfs or sysfs, one of them an lxcfs.
+// mountStack is a stack of mounts on a file or directory of the mount base.
 type mountStack struct {
-	base  *Mount // the procfs or sysfs
-	point string
+	base  *Mount
+	point string // the path in the mount table
 	stack []*Mount
 	// dir is the directory that contains point, once it has been opened.
 	dir sys.File
+}
+
+func (t *Table) stackOn(base *Mount, point string) mountStack {
+	return mountStack{base: base, point: point, stack: t.stack(base.ID, point)}
+}
+
+// top returns the topmost mount, or nil.
+func (s *mountStack) top() *Mount {
+	if len(s.stack) == 0 {
+		return nil
+	}
+	return s.stack[len(s.stack)-1]
+}
+
+func (s *mountStack) name() string { return path.Base(s.point) }
+
+func (s *mountStack) unmountTop(thread *sys.NamespaceThread, c *Change) error {
+	if err := thread.Unmount(s.dir, s.name()); err != nil {
+		return err
+	}
+	c.Removed++
+	s.stack = s.stack[:len(s.stack)-1]
+	return nil
 }
 
 // stacks returns all stacks on procfs and sysfs that contain an lxcfs, the deepest first.
@@ -287,9 +295,9 @@ func (t *Table) stacks() []mountStack {
 			if m.Mountpoint == base.Mountpoint || m != t.at[mountKey{base.ID, m.Mountpoint}] {
 				continue // it covers base, or is not the lowest of its stack
 			}
-			stack := t.stack(base.ID, m.Mountpoint)
-			if slices.ContainsFunc(stack, t.isLxcfs) {
-				stacks = append(stacks, mountStack{base: base, point: m.Mountpoint, stack: stack})
+			s := t.stackOn(base, m.Mountpoint)
+			if slices.ContainsFunc(s.stack, t.isLxcfs) {
+				stacks = append(stacks, s)
 			}
 		}
 	}

@@ -95,10 +95,10 @@ func TestPoints(t *testing.T) {
 	if device != (sys.DeviceNumber{Major: 0, Minor: 42}) {
 		t.Errorf("device %v", device)
 	}
-	if others := table.OtherLxcfs(point); len(others) != 0 {
+	if others := table.Host(point).Others; len(others) != 0 {
 		t.Errorf("others besides %s: %v, want none", point, others)
 	}
-	if others := table.OtherLxcfs("/somewhere"); !others[device] {
+	if others := table.Host("/somewhere").Others; !others[device] {
 		t.Errorf("others besides /somewhere lack %v", device)
 	}
 }

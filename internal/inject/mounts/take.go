@@ -21,12 +21,11 @@ const maxOpenStacks = 256
 // unmounts what Put has mounted in uncoveredDir.
 func (p *MountNS) Take() (Change, error) {
 	var c Change
-	v, err := p.snapshot()
+	table, err := p.Table()
 	if err != nil {
 		return c, err
 	}
-	err = v.takeVolumes(&c) // first: the files that are mounted identify the volumes
-	v.close()
+	err = p.takeVolumes(table, &c) // first: the files that are mounted identify the volumes
 	err = errors.Join(err, p.takeAll(func(mountStack) bool { return true }, &c))
 	return c, cmp.Or(err, p.takeUncovered(&c))
 }
@@ -78,9 +77,14 @@ func (p *MountNS) take(selected func(mountStack) bool, c *Change) error {
 		return !selected(s) || table.isHidden(s.base, s.point)
 	})
 	c.Foreign = nil
+	return p.takeStacks(table, stacks, c)
+}
+
+// takeStacks unmounts every lxcfs from the top of the stacks.
+func (p *MountNS) takeStacks(table *Table, stacks []mountStack, c *Change) error {
 	var failed []error
 	for batch := range slices.Chunk(stacks, maxOpenStacks) {
-		if err := p.takeStacks(table, batch, c, &failed); err != nil {
+		if err := p.takeBatch(table, batch, c, &failed); err != nil {
 			return err
 		}
 	}
@@ -90,17 +94,28 @@ func (p *MountNS) take(selected func(mountStack) bool, c *Change) error {
 	return errors.Join(failed...)
 }
 
-// takeStacks unmounts every lxcfs from the top of the stacks.
-func (p *MountNS) takeStacks(
-	table *Table, stacks []mountStack, c *Change, failed *[]error,
-) error {
-	defer closeStacks(stacks)
-	if err := p.openStacks(stacks); err != nil {
+func (p *MountNS) takeBatch(table *Table, stacks []mountStack, c *Change, failed *[]error) error {
+	root, err := p.process.OpenDirAt("root")
+	if err != nil {
 		return err
+	}
+	defer root.Close()
+	for i := range stacks {
+		if err := stacks[i].openDir(root); err != nil {
+			return err
+		}
+		defer stacks[i].dir.Close()
 	}
 	return sys.InMountNamespace(p.ns, func(thread *sys.NamespaceThread) error {
 		for _, s := range stacks {
-			err := s.take(thread, table.onTop(s.stack), c)
+			n := table.onTop(s.stack)
+			if n == 0 {
+				c.Foreign = append(c.Foreign, s.point)
+			}
+			var err error
+			for ; n > 0 && err == nil && s.dir.IsOpen(); n-- {
+				err = s.unmountTop(thread, c)
+			}
 			if p.Nested && errors.Is(err, syscall.EINVAL) {
 				continue // inherited from the container, thus locked (mount_namespaces(7))
 			}
@@ -112,56 +127,18 @@ func (p *MountNS) takeStacks(
 	})
 }
 
-// openStacks opens the directories that contain the stacks, unless a mount hides them.
-func (p *MountNS) openStacks(stacks []mountStack) error {
-	root, err := p.process.OpenDirAt("root")
+// openDir opens the directory that contains the stack, unless another mount hides it, or it was
+// moved meanwhile. Root is the root of the mount namespace.
+func (s *mountStack) openDir(root sys.File) error {
+	dir, err := root.OpenDirBelow(path.Dir(s.point))
 	if err != nil {
-		return err
-	}
-	defer root.Close()
-	for i := range stacks {
-		s := &stacks[i]
-		if s.dir, err = openParent(root, s.point, s.base); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// openParent opens the directory of point, which is on the mount base. The File is not open if
-// another mount hides the directory, or it was moved meanwhile.
-func openParent(root sys.File, point string, base *Mount) (sys.File, error) {
-	dir, err := root.OpenDirBelow(path.Dir(point))
-	if err != nil {
-		return sys.File{}, nil
-	}
-	id, err := dir.MountID()
-	if err != nil || id != base.ID {
-		dir.Close()
-	}
-	return dir, err
-}
-
-func closeStacks(stacks []mountStack) {
-	for i := range stacks {
-		stacks[i].dir.Close()
-	}
-}
-
-// take unmounts the topmost n mounts of the stack.
-func (s *mountStack) take(thread *sys.NamespaceThread, n int, c *Change) error {
-	if n == 0 {
-		c.Foreign = append(c.Foreign, s.point)
-	}
-	if !s.dir.IsOpen() {
 		return nil
 	}
-	for range n {
-		if err := thread.Unmount(s.dir, path.Base(s.point)); err != nil {
-			return err
-		}
-		c.Removed++
+	if id, err := dir.MountID(); err != nil || id != s.base.ID {
+		dir.Close()
+		return err
 	}
+	s.dir = dir
 	return nil
 }
 
@@ -176,7 +153,7 @@ type File struct {
 func (t *Table) Files() []File {
 	var files []File
 	for _, s := range t.stacks() {
-		if top := s.stack[len(s.stack)-1]; t.isLxcfs(top) && !t.isHidden(s.base, s.point) {
+		if top := s.top(); t.isLxcfs(top) && !t.isHidden(s.base, s.point) {
 			files = append(files, File{s.point, Device(top)})
 		}
 	}

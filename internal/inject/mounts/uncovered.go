@@ -117,7 +117,7 @@ func (v *snapshot) mountUncovered(names []string, c *Change) error {
 		return err
 	}
 	defer dev.Close()
-	if err := checkPeers([]target{{path: devDir, base: base}}); err != nil {
+	if err := checkPeers(target{path: devDir, mountStack: mountStack{base: base}}); err != nil {
 		return err
 	}
 	dir, err := v.ensureDir(dev, base, uncoveredDir)

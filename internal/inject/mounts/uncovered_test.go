@@ -48,7 +48,7 @@ func TestLacksVisible(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		table.others = table.OtherLxcfs("")
+		table.others = table.Host("").Others
 		for _, m := range table.all {
 			if m.Minor == 43 {
 				table.others[Device(m)] = true

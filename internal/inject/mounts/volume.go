@@ -31,17 +31,10 @@ func locate(m *Mount, point string) Location {
 
 // Locate returns the location of the directory point below the mounts on it.
 func (t *Table) Locate(point string) Location {
-	var on *Mount
-	for _, m := range t.all {
-		if m.Mountpoint != point && isBelow(point, m.Mountpoint) && t.cover(m) == nil &&
-			(on == nil || len(m.Mountpoint) >= len(on.Mountpoint)) {
-			on = m
-		}
+	if on := t.Holding(path.Dir(point)); on != nil {
+		return locate(on, point)
 	}
-	if on == nil {
-		return Location{}
-	}
-	return locate(on, point)
+	return Location{}
 }
 
 // Host lists the lxcfs that are mounted on the host.
@@ -56,21 +49,28 @@ type Host struct {
 
 // Host returns the lxcfs in t, the host's mount table. The main one is on mountpoint.
 func (t *Table) Host(mountpoint string) Host {
-	h := Host{Mountpoint: t.Locate(mountpoint), Others: t.OtherLxcfs(mountpoint)}
+	h := Host{Mountpoint: t.Locate(mountpoint), Others: make(map[sys.DeviceNumber]bool)}
 	if top := t.Top(mountpoint); top != nil && top.FSType == FSType {
 		h.Device = Device(top)
+	}
+	for _, m := range t.all {
+		if isWhole(m) {
+			h.Others[Device(m)] = true
+		}
+	}
+	for _, m := range t.all {
+		if m.Mountpoint == mountpoint {
+			delete(h.Others, Device(m)) // mounted on mountpoint, and elsewhere too
+		}
 	}
 	return h
 }
 
-// volume is a mount of a whole lxcfs, and base the mount that contains its mount point.
-type volume struct{ base, mount *Mount }
-
 // isWhole reports whether m is a mount of a whole lxcfs.
 func isWhole(m *Mount) bool { return m.FSType == FSType && m.Root == "/" }
 
-// volumes returns the volumes below root that no other mount covers.
-func (t *Table) volumes(root string) (volumes []volume) {
+// volumes returns the stacks below root with a whole lxcfs on top.
+func (t *Table) volumes(root string) (volumes []mountStack) {
 	for _, m := range t.all {
 		if !isWhole(m) || t.cover(m) != nil || !isBelow(m.Mountpoint, root) {
 			continue
@@ -82,14 +82,17 @@ func (t *Table) volumes(root string) (volumes []volume) {
 		for n := 0; isUnder(base) && n < len(t.all); n++ {
 			base = t.byID[base.Parent]
 		}
-		if base != nil {
-			volumes = append(volumes, volume{base, m})
+		if base == nil {
+			continue
+		}
+		if v := t.stackOn(base, m.Mountpoint); v.top() == m {
+			volumes = append(volumes, v)
 		}
 	}
 	return volumes
 }
 
-func (v *volume) isOn(dir Location) bool { return locate(v.base, v.mount.Mountpoint) == dir }
+func (s *mountStack) isOn(dir Location) bool { return locate(s.base, s.point) == dir }
 
 // served returns the file systems of the lxcfs files in the namespace.
 func (t *Table) served() map[sys.DeviceNumber]bool {
@@ -106,10 +109,10 @@ func (t *Table) served() map[sys.DeviceNumber]bool {
 // volume gains nothing, since addNest mounts one anyway. deadVolumes accesses no file system.
 func (t *Table) deadVolumes(
 	mountpoint Location, alive map[sys.DeviceNumber]bool, root string, isLXC bool,
-) []volume {
+) []mountStack {
 	served := t.served()
-	return slices.DeleteFunc(t.volumes(root), func(v volume) bool {
-		device := Device(v.mount)
+	return slices.DeleteFunc(t.volumes(root), func(v mountStack) bool {
+		device := Device(v.top())
 		return alive[device] || !v.isOn(mountpoint) && !(isLXC && served[device])
 	})
 }
@@ -120,7 +123,7 @@ func (t *Table) DeadVolumes(
 	mountpoint Location, alive map[sys.DeviceNumber]bool, isLXC bool,
 ) (points []string) {
 	for _, v := range t.deadVolumes(mountpoint, alive, "/", isLXC) {
-		points = append(points, v.mount.Mountpoint)
+		points = append(points, v.point)
 	}
 	return points
 }
@@ -142,7 +145,7 @@ func (v *snapshot) replaceVolumes(src *Source, c *Change) error {
 	mountpoint := own.Locate(src.mountpoint)
 	for _, volume := range v.table.deadVolumes(mountpoint, alive, v.mountNS.Root, v.mountNS.IsLXC) {
 		if err := v.replaceVolume(volume, src, c); err != nil {
-			return fmt.Errorf("mount on %s: %w", volume.mount.Mountpoint, err)
+			return fmt.Errorf("mount on %s: %w", volume.point, err)
 		}
 	}
 	return nil
@@ -164,7 +167,7 @@ func (v *snapshot) addNest(src *Source, c *Change) error {
 	}
 	defer point.Close()
 	base, err := v.mountOf(point)
-	if err != nil || checkPeers([]target{{path: nest, base: base}}) != nil {
+	if err != nil || checkPeers(target{path: nest, mountStack: mountStack{base: base}}) != nil {
 		return nil
 	}
 	tree, err := src.root.CloneMount()
@@ -187,54 +190,27 @@ func (v *snapshot) addNest(src *Source, c *Change) error {
 
 // takeVolumes unmounts the volumes of the main lxcfs and of the file systems of lxcfs files in the
 // namespace. It keeps those on the mount point of the main lxcfs, which Put would not mount again.
-func (v *snapshot) takeVolumes(c *Change) error {
-	host, served := v.mountNS.Host, v.table.served()
-	for _, volume := range v.table.volumes(v.mountNS.Root) {
-		device := Device(volume.mount)
-		isOurs := !host.Others[device] && (device == host.Device || served[device])
-		if !isOurs || volume.isOn(host.Mountpoint) || v.table.hasForeign(volume.mount) {
-			continue
-		}
-		t, err := v.openVolume(volume)
-		if t.dir.IsOpen() {
-			err = sys.InMountNamespace(v.mountNS.ns, func(thread *sys.NamespaceThread) error {
-				for v.table.onTop(t.stack) > 0 { // a dead lxcfs may be below a live one
-					if err := t.unmountTop(thread, c); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-			t.dir.Close()
-		}
-		if err != nil && !(v.mountNS.Nested && errors.Is(err, syscall.EINVAL)) {
-			return fmt.Errorf("unmount %s: %w", volume.mount.Mountpoint, err)
-		}
-	}
-	return nil
+func (p *MountNS) takeVolumes(table *Table, c *Change) error {
+	served := table.served()
+	volumes := slices.DeleteFunc(table.volumes(p.Root), func(v mountStack) bool {
+		device := Device(v.top())
+		isOurs := !p.Host.Others[device] && (device == p.Host.Device || served[device])
+		return !isOurs || v.isOn(p.Host.Mountpoint) || table.hasForeign(v.top())
+	})
+	return p.takeStacks(table, volumes, c)
 }
 
-// openVolume opens the directory that contains the volume's mount point, as the target's dir, which
-// the caller must close. It is not open if a mount hides it or it was moved meanwhile.
-func (v *snapshot) openVolume(volume volume) (t target, err error) {
-	root, err := v.mountNS.process.OpenDirAt("root")
-	if err != nil {
-		return t, err
-	}
-	defer root.Close()
-	point := volume.mount.Mountpoint
-	t = target{path: point, name: path.Base(point), base: volume.base}
-	t.stack = v.table.stack(t.base.ID, t.path)
-	t.dir, err = openParent(root, point, t.base)
-	return t, err
-}
-
-func (v *snapshot) replaceVolume(volume volume, src *Source, c *Change) error {
-	if err := checkPeers([]target{{path: volume.mount.Mountpoint, base: volume.base}}); err != nil {
+func (v *snapshot) replaceVolume(volume mountStack, src *Source, c *Change) error {
+	t := target{path: volume.point, mountStack: volume}
+	if err := checkPeers(t); err != nil {
 		return err
 	}
-	t, err := v.openVolume(volume)
-	if !t.dir.IsOpen() {
+	root, err := v.mountNS.process.OpenDirAt("root")
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := t.openDir(root); err != nil || !t.dir.IsOpen() {
 		return err
 	}
 	defer t.dir.Close()
@@ -242,7 +218,7 @@ func (v *snapshot) replaceVolume(volume volume, src *Source, c *Change) error {
 		return err
 	}
 	defer t.tree.Close()
-	options := strings.Split(volume.mount.Options, ",")
+	options := strings.Split(volume.top().Options, ",")
 	has := func(option string) bool { return slices.Contains(options, option) }
 	err = t.tree.LimitMount(sys.MountLimits{
 		ReadOnly: has("ro"), NoSuid: has("nosuid"), NoDev: has("nodev"), NoExec: has("noexec"),
@@ -272,7 +248,7 @@ func (v *snapshot) replaceVolume(volume volume, src *Source, c *Change) error {
 
 // moveOn attaches the target's tree, on top of its mounts or beneath the topmost.
 func (t *target) moveOn(beneath bool) error {
-	on, err := t.dir.OpenPathAt(t.name)
+	on, err := t.dir.OpenPathAt(t.name())
 	if err != nil {
 		return err
 	}

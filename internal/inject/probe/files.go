@@ -26,7 +26,7 @@ func (r *Result) ask(ctx context.Context, timeout time.Duration) {
 	switch {
 	case err == nil:
 		r.State = Healthy
-	case isDead(err):
+	case errors.Is(err, syscall.ENOTCONN), errors.Is(err, syscall.ECONNABORTED):
 		r.State, r.Reason = Dead, "its server is gone"
 	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded):
 		r.State, r.Reason = Wedged, "it does not answer in time"
@@ -50,34 +50,25 @@ func (r *Result) read(ctx context.Context, timeout time.Duration) error {
 	return err
 }
 
-type contents struct {
-	files  []string
-	server *Status
-}
-
 func (r *Result) look(ctx context.Context, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	found, err := sys.Within(ctx, func() (contents, error) {
+	found, err := sys.Within(ctx, func() (Result, error) {
 		root, err := sys.OpenDir(r.Mountpoint)
 		if err != nil {
-			return contents{}, err
+			return Result{}, err
 		}
 		defer root.Close()
 		tree, _, err := mounts.OpenTree(root, mounts.ProbeTree)
 		if err != nil {
-			return contents{}, err
+			return Result{}, err
 		}
 		defer tree.Close()
 		// Not from root: a container can keep a directory locked that it can list.
-		return contents{ListFiles(tree), readStatus(tree)}, nil
+		return Result{Files: ListFiles(tree), Server: readStatus(tree)}, nil
 	}, nil)
-	r.Files, r.Server = found.files, found.server
+	r.Files, r.Server = found.Files, found.Server
 	return err
-}
-
-func isDead(err error) bool {
-	return errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.ECONNABORTED)
 }
 
 // readStatus returns the status of the server, or nil if it reports none.

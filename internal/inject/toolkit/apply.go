@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -57,33 +58,21 @@ type Result struct {
 type Report struct {
 	Results []Result `json:"containers"`
 	// Skipped lists the engines that did not answer.
-	Skipped []SkippedEngine `json:"skipped_engines,omitempty"`
+	Skipped []engine.Skipped `json:"skipped_engines,omitempty"`
 }
 
-// SkippedEngine is an engine whose containers could not be listed.
-type SkippedEngine struct {
-	Source string `json:"source"`
-	Error  string `json:"error"`
-}
-
-// SkippedEngines converts the skipped engines of a search for JSON.
-func SkippedEngines(skipped []engine.Skipped) []SkippedEngine {
-	var engines []SkippedEngine
-	for _, s := range skipped {
-		engines = append(engines, SkippedEngine{s.Source, s.Err.Error()})
-	}
-	return engines
-}
-
-// Failed returns the number of containers with the outcome Failed.
-func (r *Report) Failed() int {
-	n := 0
+// Err returns an error if the command failed for a container.
+func (r *Report) Err() error {
+	failed := 0
 	for _, result := range r.Results {
 		if result.Outcome == Failed {
-			n++
+			failed++
 		}
 	}
-	return n
+	if failed == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d containers failed", failed, len(r.Results))
 }
 
 // Selection selects the containers of a command.
@@ -130,11 +119,15 @@ func (t *Toolkit) apply(ctx context.Context, s Selection, do action) (Report, er
 	if err != nil {
 		return Report{}, err
 	}
-	report := Report{Results: []Result{}, Skipped: SkippedEngines(skipped)}
+	report := Report{Results: []Result{}, Skipped: skipped}
 	if s.ID != "" {
-		if targets, err = pick(targets, s.ID); err != nil {
+		found, err := engine.Resolve(containersOf(targets), s.ID)
+		if err != nil {
 			return report, err
 		}
+		targets = slices.DeleteFunc(targets, func(g *target) bool {
+			return g.ID != found.ID || g.PID != found.PID
+		})
 	}
 	host, err := t.host(ctx)
 	if err != nil {
@@ -189,23 +182,6 @@ func (r *Result) add(earlier *Result) {
 	if earlier.Outcome == Done && r.Outcome != Failed {
 		r.Outcome = Done
 	}
-}
-
-func pick(targets []*target, id string) ([]*target, error) {
-	containers := make([]engine.Container, len(targets))
-	for i, g := range targets {
-		containers[i] = g.Container
-	}
-	found, err := engine.Resolve(containers, id)
-	if err != nil {
-		return nil, err
-	}
-	for _, g := range targets {
-		if g.ID == found.ID && g.PID == found.PID {
-			return []*target{g}, nil
-		}
-	}
-	return nil, engine.ErrUnknown
 }
 
 func (g *target) applyInTime(ctx context.Context, host *mounts.Host, do action) Result {
@@ -275,17 +251,13 @@ func (n *namespace) apply(host *mounts.Host, do action) (mounts.Change, error) {
 			return errors.Join(errGone, err)
 		}
 		mountNS.Nested, mountNS.IsLXC, mountNS.Host = n.nested, n.isLXC, *host
-		mountNS.IsFinal = runsProgram(process, pid) // before it reads the mount table
+		// Before it reads the mount table: once the container's init has executed the container's
+		// program, the runtime has made all mounts.
+		stat, _, err := procfs.ReadTaskStat(process, pid, nil)
+		mountNS.IsFinal = err == nil && stat.HasExecuted
 		change, err := do(mountNS, n.full)
 		all.Add(change)
 		return err
 	})
 	return all, err
-}
-
-// runsProgram reports whether the process, a container's init, has executed the container's
-// program. Then the runtime has made all mounts.
-func runsProgram(process sys.File, pid int) bool {
-	stat, _, err := procfs.ReadTaskStat(process, pid, nil)
-	return err == nil && stat.HasExecuted
 }

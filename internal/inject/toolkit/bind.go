@@ -39,11 +39,9 @@ func (t *Toolkit) bind(ctx context.Context, src *mounts.Source, dir string) erro
 	if err != nil {
 		return err
 	}
-	switch free, err := t.clearMountPoint(ctx, point, src.Device()); {
-	case err != nil:
+	free, err := t.clearMountPoint(ctx, point, src.Device())
+	if err != nil || !free {
 		return err
-	case !free:
-		return nil
 	}
 	if err := os.Mkdir(point, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
@@ -99,19 +97,13 @@ func (t *Toolkit) clearMountPoint(
 		case mounts.Device(top) == own:
 			return false, nil
 		}
-		found, err := probe.Look(ctx, point, deadTime)
-		switch {
-		case err != nil:
+		found, err := probe.UnmountDead(ctx, point, deadTime, t.Log)
+		if err != nil {
 			return false, err
-		case found.State == probe.NotMounted:
-			continue
-		case found.State != probe.Dead:
+		}
+		if found.State != probe.NotMounted && found.Device != own {
 			return false, fmt.Errorf("%s is in use: another lxcfs is mounted on it", point)
 		}
-		if err := sys.Unmount(point, sys.UnmountDetach); err != nil {
-			return false, err
-		}
-		t.Log.Info("unmounted a dead lxcfs", "dir", point)
 	}
 }
 
@@ -122,10 +114,7 @@ func (t *Toolkit) Unbind(ctx context.Context, dirs []string) error {
 	if err != nil {
 		return err
 	}
-	var own sys.DeviceNumber
-	if top := table.Top(t.Mountpoint); top != nil && top.FSType == mounts.FSType {
-		own = mounts.Device(top)
-	}
+	own := table.Host(t.Mountpoint).Device
 	var errs []error
 	for _, dir := range dirs {
 		point, err := mountPointOf(dir)

@@ -69,7 +69,7 @@ func TestRemount(t *testing.T) {
 	}
 	s.ID = "c"
 	report, err = tk.Remount(t.Context(), s)
-	if r := one(t, report, err); r.Outcome != Unchanged || report.Failed() != 0 {
+	if r := one(t, report, err); r.Outcome != Unchanged || report.Err() != nil {
 		t.Errorf("again: %+v", r)
 	}
 	list, err := tk.List(t.Context())

@@ -41,11 +41,12 @@ func (t *Toolkit) Hook(ctx context.Context, stdin io.Reader, strict bool) error 
 	if state.HasStopped() {
 		return nil // the registry removes containers that have ended
 	}
-	mountNS, err := openStarting(&state)
+	process, mountNS, err := openStarting(&state)
 	if err != nil {
 		return fmt.Errorf("container %s: %w", state.ID, err)
 	}
-	defer mountNS.close()
+	defer process.Close()
+	defer mountNS.Close()
 	if err := t.registry().Add(state.ID, state.Pid); err != nil {
 		t.Log.Warn("container not registered for remount", "container", state.ID, "err", err)
 	}
@@ -68,7 +69,7 @@ func (t *Toolkit) Hook(ctx context.Context, stdin io.Reader, strict bool) error 
 
 // putStarting mounts all files of lxcfs in the container, or none.
 func (t *Toolkit) putStarting(
-	ctx context.Context, mountNS *startingMountNS, look func() (probe.Result, error),
+	ctx context.Context, mountNS *mounts.MountNS, look func() (probe.Result, error),
 ) (mounts.Change, error) {
 	found, err := look()
 	if err != nil {
@@ -86,32 +87,23 @@ func (t *Toolkit) putStarting(
 	return change, nil
 }
 
-type startingMountNS struct {
-	*mounts.MountNS
-	process sys.File
-}
-
-func (p *startingMountNS) close() {
-	p.MountNS.Close()
-	p.process.Close()
-}
-
 // errInside is the error for a hook of a stage that runs in the container's namespaces.
 var errInside = errors.New("the hook runs in the container's namespaces, " +
 	"as createContainer and startContainer do: want a prestart or createRuntime hook")
 
-// openStarting opens the container's mount namespace, and finds its root file system there.
-func openStarting(state *oci.State) (*startingMountNS, error) {
+// openStarting opens the container's process and its mount namespace, and finds its root file
+// system there. The caller must close both.
+func openStarting(state *oci.State) (process sys.File, mountNS *mounts.MountNS, err error) {
 	own, err := os.Readlink("/proc/self")
 	if err != nil || own != strconv.Itoa(os.Getpid()) || state.Pid <= 1 {
 		// In the container's pid namespace, /proc and the pid of the state mean other processes.
-		return nil, errInside
+		return process, nil, errInside
 	}
-	process, err := sys.OpenDir("/proc/" + strconv.Itoa(state.Pid))
+	process, err = sys.OpenDir("/proc/" + strconv.Itoa(state.Pid))
 	if err != nil {
-		return nil, fmt.Errorf("open process %d: %w", state.Pid, err)
+		return process, nil, fmt.Errorf("open process %d: %w", state.Pid, err)
 	}
-	mountNS, err := mounts.OpenMountNS(process, "/")
+	mountNS, err = mounts.OpenMountNS(process, "/")
 	if err == nil {
 		bundle, bundleErr := oci.ReadBundle(state.Bundle)
 		if bundleErr == nil { // otherwise it is unknown what the runtime mounts after its hooks
@@ -126,9 +118,8 @@ func openStarting(state *oci.State) (*startingMountNS, error) {
 	}
 	if err != nil {
 		process.Close()
-		return nil, err
 	}
-	return &startingMountNS{mountNS, process}, nil
+	return process, mountNS, err
 }
 
 // findRoot sets mountNS.Root to the directory in the container's mount namespace that will be its

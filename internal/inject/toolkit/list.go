@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"palisade/internal/inject/engine"
 	"palisade/internal/inject/mounts"
 	"palisade/internal/inject/probe"
 	"palisade/internal/linux/cgroup"
@@ -33,8 +34,8 @@ type Listed struct {
 
 // List lists all running containers.
 type List struct {
-	Containers []Listed        `json:"containers"`
-	Skipped    []SkippedEngine `json:"skipped_engines,omitempty"`
+	Containers []Listed         `json:"containers"`
+	Skipped    []engine.Skipped `json:"skipped_engines,omitempty"`
 }
 
 // List lists the running containers with the files of lxcfs in each.
@@ -43,16 +44,17 @@ func (t *Toolkit) List(ctx context.Context) (List, error) {
 	if err != nil {
 		return List{}, err
 	}
-	alive, err := healthy(ctx)
-	if err != nil {
-		return List{}, err
-	}
 	own, err := mounts.OwnTable()
 	if err != nil {
 		return List{}, err
 	}
+	alive := make(map[sys.DeviceNumber]bool)
+	isWanted := func(sys.DeviceNumber) bool { return true }
+	for device, state := range probeEach(ctx, own, ProbeTime, isWanted) {
+		alive[device] = state == probe.Healthy
+	}
 	mountpoint := own.Locate(t.Mountpoint)
-	l := List{Containers: []Listed{}, Skipped: SkippedEngines(skipped)}
+	l := List{Containers: []Listed{}, Skipped: skipped}
 	deadline := time.Now().Add(searchTime) // for those after root's
 	for _, g := range targets {
 		isRoots := g.rank() == 0
@@ -75,30 +77,11 @@ func (t *Toolkit) List(ctx context.Context) (List, error) {
 	return l, nil
 }
 
-// healthy returns the file systems of the healthy lxcfs on this host.
-func healthy(ctx context.Context) (map[sys.DeviceNumber]bool, error) {
-	table, err := mounts.OwnTable()
-	if err != nil {
-		return nil, err
-	}
-	alive := make(map[sys.DeviceNumber]bool)
-	isWanted := func(sys.DeviceNumber) bool { return true }
-	for device, state := range probeEach(ctx, table, ProbeTime, isWanted) {
-		if state == probe.Healthy {
-			alive[device] = true
-		}
-	}
-	return alive, nil
-}
-
 // list returns the target with its files. On an error other than errGone only these are unknown.
 func (g *target) list(alive map[sys.DeviceNumber]bool, mountpoint mounts.Location) (Listed, error) {
 	l := Listed{
-		ID: g.ID, Names: g.Names, Engine: g.Engine, PID: g.PID, HostMounts: g.hostMounts,
-		Alive: []string{}, Dead: []string{},
-	}
-	if l.Names == nil {
-		l.Names = []string{}
+		ID: g.ID, Names: append([]string{}, g.Names...), Engine: g.Engine, PID: g.PID,
+		HostMounts: g.hostMounts, Alive: []string{}, Dead: []string{},
 	}
 	if len(g.namespaces) == 0 {
 		text, err := sys.ReadFile("/proc/"+strconv.Itoa(g.PID)+"/cgroup", nil)

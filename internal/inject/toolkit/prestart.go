@@ -54,8 +54,8 @@ func (t *Toolkit) Poststop(ctx context.Context, s Selection) (Report, error) {
 	if tableErr != nil {
 		return report, errors.Join(err, tableErr)
 	}
-	if top := table.Top(t.Mountpoint); top != nil && top.FSType == mounts.FSType {
-		err = errors.Join(err, mounts.UnmountHost(mounts.Device(top), sys.UnmountForce|sys.UnmountDetach))
+	if own := table.Host(t.Mountpoint).Device; own != (sys.DeviceNumber{}) {
+		err = errors.Join(err, mounts.UnmountHost(own, sys.UnmountForce|sys.UnmountDetach))
 	}
 	return report, err
 }

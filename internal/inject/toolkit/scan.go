@@ -2,7 +2,6 @@ package toolkit
 
 import (
 	"errors"
-	"iter"
 	"slices"
 	"strconv"
 	"syscall"
@@ -67,23 +66,20 @@ func scanNamespaces() (*scanned, error) {
 		if p.pid != s.own.pid {
 			s.addPIDNamespace(pid, p.pid)
 		}
-		if p.mnt != s.own.mnt {
-			s.addMountNamespace(pid, p)
+		if p.mnt == s.own.mnt {
+			continue
 		}
+		m, ok := s.mounts[p.mnt]
+		if !ok {
+			m = &mountNamespace{inode: p.mnt, pidNS: p.pid}
+			s.mounts[p.mnt] = m
+		}
+		if m.pidNS == s.own.pid {
+			m.pidNS = p.pid
+		}
+		m.pids = append(m.pids, pid)
 	}
 	return s, nil
-}
-
-func (s *scanned) addMountNamespace(pid int, p process) {
-	m, ok := s.mounts[p.mnt]
-	if !ok {
-		m = &mountNamespace{inode: p.mnt, pidNS: p.pid}
-		s.mounts[p.mnt] = m
-	}
-	if m.pidNS == s.own.pid {
-		m.pidNS = p.pid
-	}
-	m.pids = append(m.pids, pid)
 }
 
 // addPIDNamespace records the pid namespace of a process, and the process if it is the init.
@@ -136,19 +132,6 @@ func openPIDNamespace(proc sys.File, pid int, inode uint64) (*pidNamespace, erro
 // maxDepth is the maximum depth of pid namespaces (MAX_PID_NS_LEVEL).
 const maxDepth = 32
 
-// around yields the pid namespace and its ancestors below the caller's.
-func (s *scanned) around(inode uint64) iter.Seq[uint64] {
-	return func(yield func(uint64) bool) {
-		for range maxDepth {
-			ns := s.pids[inode]
-			if ns == nil || !yield(inode) {
-				return
-			}
-			inode = ns.parent
-		}
-	}
-}
-
 // inits returns the inits of the pid namespaces directly below the caller's, and of those whose
 // parent is unknown (before Linux 4.9).
 func (s *scanned) inits() []engine.Init {
@@ -169,9 +152,7 @@ func inspect(process sys.File, pidNS uint64) (cgroups []byte, err error) {
 		return nil, errors.Join(syscall.ESRCH, err)
 	}
 	inner, err := process.OpenAt("ns/cgroup")
-	if errors.Is(err, syscall.ENOENT) {
-		return nil, nil // before Linux 4.6
-	} else if err != nil {
+	if err != nil {
 		return nil, err
 	}
 	defer inner.Close()

@@ -52,11 +52,15 @@ type namespace struct {
 // Running lists the same containers as List, without their files.
 func (t *Toolkit) Running(ctx context.Context) ([]engine.Container, []engine.Skipped, error) {
 	targets, skipped, err := t.find(ctx)
+	return containersOf(targets), skipped, err
+}
+
+func containersOf(targets []*target) []engine.Container {
 	containers := make([]engine.Container, len(targets))
 	for i, g := range targets {
 		containers[i] = g.Container
 	}
-	return containers, skipped, err
+	return containers
 }
 
 // find returns the running containers that engines and cgroups name, and other mount namespaces
@@ -106,7 +110,12 @@ func assign(scan *scanned, containers []engine.Container) (targets []*target) {
 		delete(scan.mounts, of.mnt)
 	}
 	for inode, m := range scan.mounts {
-		for pidNS := range scan.around(m.pidNS) {
+		pidNS := m.pidNS
+		for range maxDepth { // up to the caller's, which is not among them
+			ns := scan.pids[pidNS]
+			if ns == nil {
+				break
+			}
 			if g, ok := byPIDNamespace[pidNS]; ok {
 				g.namespaces = append(g.namespaces, namespace{
 					inode: inode, pids: m.pids, nested: true, full: pidNS == m.pidNS, isLXC: g.IsLXC(),
@@ -114,6 +123,7 @@ func assign(scan *scanned, containers []engine.Container) (targets []*target) {
 				delete(scan.mounts, inode)
 				break
 			}
+			pidNS = ns.parent
 		}
 	}
 	for _, g := range targets { // about in the order of their creation

@@ -4,6 +4,7 @@ package wrapper
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"palisade/internal/oci"
@@ -36,19 +37,13 @@ func (c *Command) ConfigFile() string {
 // Options of runc (main.go, create.go, run.go) and crun (crun.c, create.c, run.c) that take a
 // value, in the next argument or after "=". runc accepts one dash for two.
 var (
-	globalOptions = optionSet(
-		"criu", "root", "log", "log-format", "log-level", "cgroup-manager", "rootless")
-	commandOptions = optionSet(
-		"bundle", "b", "console-socket", "pid-file", "preserve-fds", "pidfd-socket", "config", "f")
-)
-
-func optionSet(names ...string) map[string]bool {
-	set := make(map[string]bool)
-	for _, name := range names {
-		set[name] = true
+	globalOptions = []string{
+		"criu", "root", "log", "log-format", "log-level", "cgroup-manager", "rootless",
 	}
-	return set
-}
+	commandOptions = []string{
+		"bundle", "b", "console-socket", "pid-file", "preserve-fds", "pidfd-socket", "config", "f",
+	}
+)
 
 // Bundle returns the path of the container's bundle.
 func (c *Command) Bundle() string { return c.bundle }
@@ -89,23 +84,23 @@ func ParseCommand(args []string) Command {
 
 // cutOption removes the first option and its value from args. If the first argument is no option,
 // it removes that and returns an empty name.
-func cutOption(args []string, withValue map[string]bool) (name, value string, rest []string) {
+func cutOption(args []string, withValue []string) (name, value string, rest []string) {
 	first, rest := args[0], args[1:]
 	if !strings.HasPrefix(first, "-") {
 		return "", "", rest
 	}
 	name, value, joined := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(first, "-"), "-"), "=")
-	if !strings.HasPrefix(first, "--") && !withValue[name] {
+	if !strings.HasPrefix(first, "--") && !slices.Contains(withValue, name) {
 		// crun accepts several letters behind one dash, the last with its value: -dbDIR.
 		for i := 1; i < len(first); i++ {
-			if letter := first[i : i+1]; withValue[letter] {
+			if letter := first[i : i+1]; slices.Contains(withValue, letter) {
 				name, value = letter, first[i+1:]
 				joined = value != ""
 				break
 			}
 		}
 	}
-	if !joined && withValue[name] && len(rest) > 0 {
+	if !joined && slices.Contains(withValue, name) && len(rest) > 0 {
 		value, rest = rest[0], rest[1:]
 	}
 	return name, value, rest

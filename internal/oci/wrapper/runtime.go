@@ -21,22 +21,17 @@ var defaultDirs = []string{
 	"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin",
 }
 
-func lookPath(name string) (program string, err error) {
-	if program, err = exec.LookPath(name); err == nil || strings.Contains(name, "/") {
-		return program, err
-	}
-	for _, dir := range defaultDirs {
-		if program, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return program, nil
-		}
-	}
-	return "", err
-}
-
 // FindRuntime finds the program of a runtime by its path, in PATH or in defaultDirs. It fails if
 // that is this program, which would execute itself forever.
 func FindRuntime(name string) (Runtime, error) {
-	program, err := lookPath(name)
+	program, err := exec.LookPath(name)
+	for _, dir := range defaultDirs {
+		if err != nil && !strings.Contains(name, "/") {
+			if found, failed := exec.LookPath(filepath.Join(dir, name)); failed == nil {
+				program, err = found, nil
+			}
+		}
+	}
 	if err != nil {
 		return Runtime{}, err
 	}

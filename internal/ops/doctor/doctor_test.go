@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"palisade/internal/inject/engine"
 	"palisade/internal/inject/probe"
 	"palisade/internal/inject/toolkit"
 )
@@ -231,7 +232,7 @@ func TestHostileNames(t *testing.T) {
 	for i := range maxNamed + 5 {
 		containers = append(containers, toolkit.Listed{ID: fmt.Sprint(evil, i), Names: []string{evil}, Dead: []string{"/" + evil}})
 	}
-	listed(toolkit.List{Containers: containers, Skipped: []toolkit.SkippedEngine{{Source: evil, Error: evil}}})(t, w)
+	listed(toolkit.List{Containers: containers, Skipped: []engine.Skipped{{Source: evil, Error: evil}}})(t, w)
 	r := Examine(t.Context(), w)
 	dead := 0
 	for _, f := range r.Findings {

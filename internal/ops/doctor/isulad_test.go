@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"palisade/internal/inject/engine"
 	"palisade/internal/inject/toolkit"
 )
 
@@ -146,7 +147,7 @@ func TestIsuladTCPOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := `{"hosts":["tcp://` + listener.Addr().String() + `"],"tls-verify":true,`
-	silent := listed(toolkit.List{Skipped: []toolkit.SkippedEngine{{
+	silent := listed(toolkit.List{Skipped: []engine.Skipped{{
 		Source: "isulad", Error: "isula ps: exit status 1"}}})
 	examine := func() *Report {
 		w := newWorld(t, withSystemd, withIsulad(address+asks+"}"),

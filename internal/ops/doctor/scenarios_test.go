@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"palisade/internal/inject/engine"
 	"palisade/internal/inject/probe"
 	"palisade/internal/inject/toolkit"
 	"palisade/internal/linux/sys"
@@ -103,7 +104,7 @@ var containerScenarios = []scenario{
 			{ID: "b", Names: []string{"web"}, Engine: "docker", Alive: []string{"/proc/meminfo"}, Dead: []string{"/proc/stat"}},
 			{ID: "c"}, {ID: "d", HostMounts: true}, {ID: "e", Alive: []string{"/proc/meminfo"}}, {ID: "f", Error: "too many mounts"},
 		},
-		Skipped: []toolkit.SkippedEngine{{Source: "docker at /run/docker.sock", Error: "deadline"}, {Source: "runc", Error: "/run/runc/x/state.json: odd"}},
+		Skipped: []engine.Skipped{{Source: "docker at /run/docker.sock", Error: "deadline"}, {Source: "runc", Error: "/run/runc/x/state.json: odd"}},
 	}), want: []string{"engine-silent docker at /run/docker.sock", "engine-silent runc", "check-incomplete f", "container-files-dead docker web b",
 		"container-files-missing c", "container-files-incomplete e"}, remedy: "lxcfs-toolkit remount --container-id b"},
 	{name: "single files of the CPU directory", edit: both(
@@ -113,10 +114,10 @@ var containerScenarios = []scenario{
 			{ID: "old", Alive: []string{"/proc/stat", "/sys/devices/system/cpu/offline", "/sys/devices/system/cpu/online"}},
 		}})), want: []string{"container-files-incomplete old"}, remedy: "lxcfs-toolkit remount --container-id old"},
 	{name: "an engine of systemd's", files: files{"/run/systemd/system": "dir", "/lib/systemd/system/docker.service": ""},
-		edit:   listed(toolkit.List{Skipped: []toolkit.SkippedEngine{{Source: "docker at /run/docker.sock", Error: "deadline"}}}),
+		edit:   listed(toolkit.List{Skipped: []engine.Skipped{{Source: "docker at /run/docker.sock", Error: "deadline"}}}),
 		want:   []string{"engine-silent docker at /run/docker.sock"},
 		remedy: "journalctl --no-pager --unit docker.service --lines 50 # as a last resort restart it, which stops its containers unless it has live-restore"},
-	{name: "an engine without systemd", edit: listed(toolkit.List{Skipped: []toolkit.SkippedEngine{{Source: "docker at /run/docker.sock", Error: "deadline"}}}),
+	{name: "an engine without systemd", edit: listed(toolkit.List{Skipped: []engine.Skipped{{Source: "docker at /run/docker.sock", Error: "deadline"}}}),
 		want: []string{"engine-silent docker at /run/docker.sock"}, remedy: "as a last resort restart docker, which stops its containers unless it has live-restore"},
 	{name: "containers that have not asked", files: files{"/etc/docker/daemon.json": strings.Replace(daemonJSON, `"lxcfs"`, `"runc"`, 1)},
 		edit: listed(toolkit.List{Containers: append(slices.Repeat([]toolkit.Listed{{ID: "a", Engine: "docker"}}, maxNamed+2), toolkit.Listed{ID: "r", Engine: "runc"})}),

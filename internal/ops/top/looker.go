@@ -58,7 +58,7 @@ func (s *Seen) Note() string {
 		return fmt.Sprintf("lxcfs has no values for %d of %d containers", s.Unknown, len(s.Rows))
 	case len(s.Skipped) > 0:
 		skipped := s.Skipped[0]
-		text := fmt.Sprintf("containers of %s not listed: %v", skipped.Source, skipped.Err)
+		text := fmt.Sprintf("containers of %s not listed: %v", skipped.Source, skipped.Error)
 		return cmdline.OneLine(text)
 	}
 	return ""

@@ -130,7 +130,7 @@ func TestOnce(t *testing.T) {
 		return []engine.Container{
 				m.container,
 			}, []engine.Skipped{
-				{Source: "docker", Err: errors.New("too slow")},
+				{Source: "docker", Error: "too slow"},
 			}, nil
 	}
 	seen, err := Once(t.Context(), find, l, time.Millisecond)

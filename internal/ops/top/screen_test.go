@@ -119,7 +119,7 @@ func TestScreen(t *testing.T) {
 	}
 	s.sees(Seen{Err: errors.New("lxcfs on /x\x1b[2J is dead:\nits server is gone"), Rows: rows(t)[:1]})
 	s.shows(t, "containers: 1", `lxcfs on /x\x1b[2J is dead:; its server is gone`, "gone", "-")
-	s.sees(Seen{Skipped: []engine.Skipped{{Source: "docker", Err: errors.New("too slow")}}})
+	s.sees(Seen{Skipped: []engine.Skipped{{Source: "docker", Error: "too slow"}}})
 	s.shows(t, "containers: 0", "containers of docker not listed: too slow")
 	s.sees(Seen{Rows: rows(t), Unknown: 1})
 	s.shows(t, "no values for 1 of 4")

@@ -17,9 +17,9 @@ import (
 // adapt changes a configuration: the container gets a user namespace with the maps, and settings
 // that cannot work in it are changed.
 func (r *Remapper) adapt(c *oci.Config, pair idmap.Pair) error {
-	switch path := c.NamespacePath(specs.UserNamespace); {
-	case path != "":
-		return fmt.Errorf("the container joins the user namespace %s, which has other maps", path)
+	switch n := c.Namespace(specs.UserNamespace); {
+	case n != nil && n.Path != "":
+		return fmt.Errorf("the container joins the user namespace %s, which has other maps", n.Path)
 	case isPrivileged(&c.Spec):
 		return errors.New("the container is privileged, so it cannot have a user namespace")
 	}
@@ -151,7 +151,7 @@ func (m *mappedIDs) adaptMount(
 		return mount, reason
 	case "sysfs":
 		// Only the owner of the network namespace can mount it (kernel, sysfs_init_fs_context).
-		if c.HasNamespace(specs.NetworkNamespace) && c.NamespacePath(specs.NetworkNamespace) == "" {
+		if n := c.Namespace(specs.NetworkNamespace); n != nil && n.Path == "" {
 			return mount, ""
 		}
 		mount.Type, mount.Source = "none", "/sys"
