@@ -3,7 +3,7 @@ package view
 import "palisade/internal/linux/procfs"
 
 // Partitions appends /proc/partitions with the disks of Diskstats and their real sizes.
-func Partitions(dst []byte, host *procfs.Partitions, disks []Disk) []byte {
+func Partitions(dst []byte, host *procfs.Disks, disks []Disk) []byte {
 	dst = append(dst, host.Header...)
 	for i := range host.Devices {
 		h := &host.Devices[i]
