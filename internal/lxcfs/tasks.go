@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"palisade/internal/linux/cgroup"
 	"palisade/internal/linux/procfs"
 	"palisade/internal/lxcfs/account"
 	"palisade/internal/lxcfs/container"
@@ -111,8 +110,8 @@ func (r *reader) lastPID(counted int) int {
 // countTasks reads the state of each thread, or of a random sample, within the time limit.
 func (r *reader) countTasks(limit time.Duration) (view.Tasks, error) {
 	until := time.Now().Add(limit)
-	list := cgroup.TaskList{Limit: maxThreads, Until: until.Add(-limit / 2)}
-	threads, err := r.c.Group.Threads(r.threads[:0], list, &r.files)
+	listUntil := until.Add(-limit / 2)
+	threads, err := r.c.Group.Threads(r.threads[:0], maxThreads, listUntil, &r.files)
 	if err != nil {
 		return view.Tasks{}, err
 	}

@@ -44,7 +44,7 @@ func hugePageSizes(dir string) []hugePageSize {
 // HugePages sets m.Huge. It opens the files in each call.
 func (g *Group) HugePages(m *Memory, s *Scratch) error {
 	m.Huge = m.Huge[:0]
-	chain := g.chain(ctrlHugeTLB)
+	chain := g.chain("hugetlb")
 	if len(chain) == 0 {
 		return nil
 	}

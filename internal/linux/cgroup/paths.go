@@ -54,9 +54,8 @@ func (fs *FS) find(number, names string) int {
 		return fs.unified
 	}
 	for name := range strings.SplitSeq(names, ",") {
-		c := slices.Index(v1Names[:], name)
-		if c >= 0 && !fs.hierarchies[max(fs.index[c], 0)].v2 {
-			return fs.index[c]
+		if i, ok := fs.index[name]; ok {
+			return i
 		}
 	}
 	return -1
