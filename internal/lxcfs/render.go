@@ -131,7 +131,7 @@ func (r *reader) readCPUs() error {
 		return err
 	}
 	if err := r.c.Group.CPUSet(&r.cpuset, &r.files); errors.Is(err, cgroup.ErrNoController) {
-		r.cpuset.Copy(*online)
+		r.cpuset = *online
 	} else if err != nil {
 		return err
 	}

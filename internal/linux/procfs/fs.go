@@ -105,7 +105,7 @@ func (fs *FS) Cpuinfo() (*Cpuinfo, error) {
 		return nil, err
 	}
 	c, err := fs.cpuinfo.get(now)
-	if err == nil && !c.online.Equal(*online) {
+	if err == nil && c.online != *online {
 		return fs.cpuinfo.refresh(now)
 	}
 	return c, err
