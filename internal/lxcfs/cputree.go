@@ -86,8 +86,8 @@ func (t *cpuTree) search(id uint64) (string, error) {
 }
 
 // remember stores the path of a file, and returns its id in the shared tree.
-func (t *cpuTree) remember(p string, info sys.FileInfo) uint64 {
-	id := cpuDirBit | info.Inode
+func (t *cpuTree) remember(p string, info sys.Inode) uint64 {
+	id := cpuDirBit | info.Number
 	t.mu.Lock()
 	t.paths[id] = p
 	t.mu.Unlock()
@@ -96,7 +96,7 @@ func (t *cpuTree) remember(p string, info sys.FileInfo) uint64 {
 
 type cpuEntry struct {
 	name string
-	info sys.FileInfo
+	info sys.Inode
 }
 
 // list returns the entries of the directory p, sorted by name.
@@ -120,9 +120,9 @@ func (t *cpuTree) list(p string) ([]cpuEntry, error) {
 	return entries, nil
 }
 
-func (t *cpuTree) stat(p string) (sys.FileInfo, error) {
+func (t *cpuTree) stat(p string) (sys.Inode, error) {
 	if path.Base(p) == throttleDir {
-		return sys.FileInfo{}, syscall.ENOENT
+		return sys.Inode{}, syscall.ENOENT
 	}
 	return t.root.StatAt(p)
 }
@@ -167,7 +167,7 @@ func (t *cpuTree) entries(r *fusedev.Request) (entries []fuse.DirEntry, err erro
 		for _, e := range host {
 			if name := toReader(dir, e.name, cpus); name != "" {
 				entries = append(entries,
-					fuse.DirEntry{Name: name, Mode: e.info.Mode, Ino: cpuDirBit | e.info.Inode})
+					fuse.DirEntry{Name: name, Mode: e.info.Mode, Ino: cpuDirBit | e.info.Number})
 			}
 		}
 	}
@@ -197,7 +197,7 @@ func (t *cpuTree) attr(r *fusedev.Request, out *fuse.AttrOut) (sized bool, err e
 }
 
 // cpuAttr describes a file of the host's sysfs, which cannot be written.
-func cpuAttr(id uint64, info sys.FileInfo, out *fuse.Attr) {
+func cpuAttr(id uint64, info sys.Inode, out *fuse.Attr) {
 	out.Ino, out.Nlink, out.Blksize = id, 1, 4096
 	out.Mode, out.Size = info.Mode, uint64(max(info.Size, 0))
 	if !info.IsSymlink() {

@@ -40,7 +40,7 @@ type Finder[S any] struct {
 	// The daemon's own namespaces. Those of process 1 may be unreadable.
 	hostPidNS, hostMountNS, hostCgroupNS, hostUserNS uint64
 	// hostRoot is the daemon's root directory.
-	hostRoot sys.FileInfo
+	hostRoot sys.Inode
 	poller   *sys.Poller // of the leaders' pidfds
 	scan     initScan
 

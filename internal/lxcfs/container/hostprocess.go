@@ -50,8 +50,8 @@ func (f *Finder[S]) Capabilities(tid uint32, s *Scratch) uint64 {
 }
 
 // IsHostRoot reports whether a directory is the daemon's root directory.
-func (f *Finder[S]) IsHostRoot(dir sys.FileInfo) bool {
-	return dir.Inode == f.hostRoot.Inode && dir.FileSystem == f.hostRoot.FileSystem
+func (f *Finder[S]) IsHostRoot(dir sys.Inode) bool {
+	return dir.Number == f.hostRoot.Number && dir.FileSystem == f.hostRoot.FileSystem
 }
 
 func (f *Finder[S]) hasOwnIDs(tid uint32, s *Scratch) bool {

@@ -163,5 +163,5 @@ func sameNamespace(process, kind string) (isSame bool, inode uint64, err error) 
 		return false, 0, err
 	}
 	ours, err := sys.Stat("/proc/self/ns/" + kind)
-	return theirs.Inode == ours.Inode, theirs.Inode, err
+	return theirs.Number == ours.Number, theirs.Number, err
 }

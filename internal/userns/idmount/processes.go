@@ -72,13 +72,13 @@ func foreignMounts(process string, known map[uint64]mountTable) mountTable {
 // reachedBy returns the target of a link in procfs, if it is in the directory, or is a directory
 // from which that can be reached.
 func (at *location) reachedBy(link string, own, foreign mountTable) string {
-	id, err := sys.LinkMountID(link)
-	if err != nil {
+	i, err := sys.StatxCached(link)
+	if err != nil || i.MountID == 0 {
 		return "" // closed meanwhile
 	}
-	m := own[id]
+	m := own[i.MountID]
 	if m == nil {
-		m = foreign[id]
+		m = foreign[i.MountID]
 	} else if file := at.reachedBehind(link); file != "" {
 		return file
 	}

@@ -80,7 +80,7 @@ func (t *tree) systemDir() string {
 // isAt reports whether path leads to the root directory of the tree.
 func (t *tree) isAt(path string) bool {
 	i, err := sys.Stat(path)
-	return err == nil && i.Inode == t.inode.Number && i.FileSystem == t.inode.FileSystem
+	return err == nil && i.Number == t.inode.Number && i.FileSystem == t.inode.FileSystem
 }
 
 // checkPrivileges returns problems unless this process is root in the initial user namespace: in

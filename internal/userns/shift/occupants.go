@@ -73,10 +73,10 @@ func (o *occupants) isInside(link string) bool {
 // if there is none or the namespace was examined before.
 func (o *occupants) ofMounts(process string) string {
 	ns, err := sys.Stat(process + "/ns/mnt")
-	if err != nil || o.namespaces[ns.Inode] {
+	if err != nil || o.namespaces[ns.Number] {
 		return ""
 	}
-	o.namespaces[ns.Inode] = true
+	o.namespaces[ns.Number] = true
 	f, err := os.Open(process + "/mountinfo")
 	if err != nil {
 		return ""
