@@ -46,11 +46,7 @@ func (l *level) readValue(f file, s *Scratch) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, ok := value(text)
-	if !ok {
-		return 0, fmt.Errorf("parse file in %s: %.100q is not a number", l.dir, text)
-	}
-	return n, nil
+	return parseValue(text, l.dir)
 }
 
 // memoryV2 reads the limits of the whole chain, since an ancestor may have a lower one. A cgroup

@@ -100,7 +100,7 @@ func isGone(err error) bool {
 }
 
 func (w *threadWalk) collect(dir sys.File) (err error) {
-	w.scratch.text, err = dir.ReadSomeInto(w.name, maxListed, w.scratch.text)
+	w.scratch.text, err = dir.ReadSomeAt(w.name, maxListed, w.scratch.text)
 	if errors.Is(err, syscall.EOPNOTSUPP) {
 		return nil // a cgroup of type "domain invalid"
 	} else if err != nil {

@@ -50,7 +50,7 @@ func TestRead(t *testing.T) {
 		"ReadFileAt, into a buffer": func() ([]byte, error) {
 			return dir.ReadFileAt("long", make([]byte, 7))
 		},
-		"ReadSomeAt, all": func() ([]byte, error) { return dir.ReadSomeInto("long", math.MaxInt, nil) },
+		"ReadSomeAt, all": func() ([]byte, error) { return dir.ReadSomeAt("long", math.MaxInt, nil) },
 		"ReadSomeUntil": func() ([]byte, error) {
 			return dir.ReadSomeUntil("long", math.MaxInt, time.Now().Add(time.Hour))
 		},
@@ -59,7 +59,7 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: %d bytes, %v", name, len(text), err)
 		}
 	}
-	if text, err := dir.ReadSomeAt("long", 5); err != nil || string(text) != "01234" {
+	if text, err := dir.ReadSomeAt("long", 5, nil); err != nil || string(text) != "01234" {
 		t.Errorf("a part: %q, %v", text, err)
 	}
 	if text, err := dir.ReadFileAt("empty", nil); err != nil || len(text) != 0 {

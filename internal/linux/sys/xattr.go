@@ -1,11 +1,11 @@
 package sys
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,12 +26,7 @@ func (f File) AttrNames() ([]string, error) {
 	list, err := readXattr("listxattr", 1024, func(buf []byte) (int, error) {
 		return unix.Listxattr(f.selfPath(), buf)
 	})
-	var names []string
-	for name := range bytes.SplitSeq(list, []byte{0}) {
-		if len(name) > 0 {
-			names = append(names, string(name))
-		}
-	}
+	names := strings.FieldsFunc(string(list), func(c rune) bool { return c == 0 })
 	slices.Sort(names)
 	return names, err
 }

@@ -236,7 +236,7 @@ func (f *Finder) rootDisk(c Container, root sys.File) (procfs.Device, bool) {
 	}
 	// stat(2) returns a device number for each btrfs subvolume; the mount table has that of the file
 	// system.
-	text, err := c.InitDir().ReadSomeAt("mountinfo", maxMountTable)
+	text, err := c.InitDir().ReadSomeAt("mountinfo", maxMountTable, nil)
 	if err != nil {
 		return procfs.Device{}, false
 	}
