@@ -27,12 +27,7 @@ const minShortLived = 64
 // are open now. evict must close some of the least recently used ones. It is called by several
 // threads at once when descriptors run out, and must not open files.
 func LimitFiles(evict func() bool) error {
-	fds, err := OpenDir("/proc/self/fd")
-	if err != nil {
-		return err
-	}
-	defer fds.Close()
-	open, err := fds.List()
+	open, err := ListNumbers("/proc/self/fd")
 	if err != nil {
 		return err
 	}
