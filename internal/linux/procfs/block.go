@@ -50,15 +50,7 @@ func (fs *FS) Slaves(major, minor uint32) []Device {
 
 func (fs *FS) slaves(d Device) []Device {
 	dir := "dev/block/" + d.String() + "/slaves/"
-	slaves, err := fs.sys.OpenDirAt(dir)
-	if err != nil {
-		return nil
-	}
-	defer slaves.Close()
-	names, err := slaves.List()
-	if err != nil {
-		return nil
-	}
+	names, _ := fs.list(dir) // a disk has none
 	var below []Device
 	for _, name := range names {
 		if s, ok := fs.readDevice(dir + name + "/dev"); ok {

@@ -72,12 +72,7 @@ func (fs *FS) loadDisks(
 
 // disks returns the names in /sys/block, which has no partitions.
 func (fs *FS) disks() (map[string]bool, error) {
-	dir, err := fs.sys.OpenDirAt("block")
-	if err != nil {
-		return nil, fmt.Errorf("list disks: %w", err)
-	}
-	defer dir.Close()
-	names, err := dir.List()
+	names, err := fs.list("block")
 	if err != nil {
 		return nil, fmt.Errorf("list disks: %w", err)
 	}

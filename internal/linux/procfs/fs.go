@@ -130,6 +130,16 @@ func (fs *FS) loadCpuinfo() (*Cpuinfo, error) {
 	return c, nil
 }
 
+// list returns the names in a directory of sysfs.
+func (fs *FS) list(path string) ([]string, error) {
+	dir, err := fs.sys.OpenDirAt(path)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return dir.List()
+}
+
 // Raw appends the content of a host file to dst: meminfo, cpuinfo, stat, uptime, swaps, diskstats,
 // partitions, loadavg, slabinfo and pressure/* of /proc, or cpu/online, cpu/offline, cpu/present,
 // cpu/possible and cpu/kernel_max of /sys/devices/system. For other names the error is

@@ -35,18 +35,11 @@ func (f *Finder[S]) watch(p Process) error {
 }
 
 func (f *Finder[S]) pollLeaders() {
-	var events []sys.Event
-	for {
-		var err error
-		if events, err = f.poller.Wait(events[:0]); err != nil {
-			f.opts.Log.Error("cannot watch for the end of containers", "err", err)
-			return
-		}
-		for _, ev := range events {
-			pid := int(ev.Token)
-			f.forgetEnded(func(c *Container[S]) bool { return c.leader.pid == pid })
-		}
-	}
+	err := f.poller.Run(func(ev sys.Event) {
+		pid := int(ev.Token)
+		f.forgetEnded(func(c *Container[S]) bool { return c.leader.pid == pid })
+	})
+	f.opts.Log.Error("cannot watch for the end of containers", "err", err)
 }
 
 // forgetEnded forgets the wanted containers whose leader has ended.
