@@ -53,8 +53,7 @@ func TestSet(t *testing.T) {
 	if got := a.Next(201); got != -1 {
 		t.Errorf("Next(201) = %d, want -1", got)
 	}
-	var c cpulist.Set
-	c = a
+	c := a
 	c.Intersect(&b)
 	if c.String() != "1,64" || a.String() != "0-1,64,200" {
 		t.Errorf("got intersection %q, and %q unchanged", c, a)
