@@ -71,7 +71,8 @@ func (f File) ReadSomeAt(name string, limit int, buf []byte) ([]byte, error) {
 	return readAt(f.Fd(), name, limit, buf, time.Time{})
 }
 
-// ReadSomeUntil is like ReadSomeAt without a buffer, but fails with os.ErrDeadlineExceeded after the deadline.
+// ReadSomeUntil is like ReadSomeAt without a buffer, but fails with os.ErrDeadlineExceeded after
+// the deadline.
 func (f File) ReadSomeUntil(name string, limit int, deadline time.Time) ([]byte, error) {
 	return readAt(f.Fd(), name, limit, nil, deadline)
 }
