@@ -108,15 +108,15 @@ func (t *cpuTree) list(p string) ([]fuse.DirEntry, error) {
 	for _, name := range names {
 		if info, err := dir.StatAt(name); err == nil && name != throttleDir {
 			entries = append(entries,
-				fuse.DirEntry{Name: name, Mode: info.Mode, Ino: cpuDirBit | info.Inode})
+				fuse.DirEntry{Name: name, Mode: info.Mode, Ino: cpuDirBit | info.Number})
 		}
 	}
 	return entries, nil
 }
 
-func (t *cpuTree) stat(p string) (sys.FileInfo, error) {
+func (t *cpuTree) stat(p string) (sys.Inode, error) {
 	if path.Base(p) == throttleDir {
-		return sys.FileInfo{}, syscall.ENOENT
+		return sys.Inode{}, syscall.ENOENT
 	}
 	return t.root.StatAt(p)
 }
@@ -141,7 +141,7 @@ func (t *cpuTree) lookup(r *fusedev.Request, name string, out *fuse.EntryOut) er
 		return err
 	}
 	tree, _ := splitNode(r.Node)
-	base := cpuDirBit | info.Inode
+	base := cpuDirBit | info.Number
 	t.remember(p, base)
 	if out.NodeId, err = tree.node(base); err != nil {
 		return err
@@ -191,7 +191,7 @@ func (t *cpuTree) attr(r *fusedev.Request, out *fuse.AttrOut) (sized bool, err e
 }
 
 // cpuAttr describes a file of the host's sysfs, which cannot be written.
-func cpuAttr(id uint64, info sys.FileInfo, out *fuse.Attr) {
+func cpuAttr(id uint64, info sys.Inode, out *fuse.Attr) {
 	out.Ino, out.Nlink, out.Blksize = id, 1, 4096
 	out.Mode, out.Size = info.Mode, uint64(max(info.Size, 0))
 	if !info.IsSymlink() {

@@ -43,7 +43,7 @@ func TestMeter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	read(cpuDirBit | online.Inode)
+	read(cpuDirBit | online.Number)
 	f.Rescue(&fusedev.Request{Node: idMeminfo}, 0, 0, 4096, buf)
 	f.Panicked("a test")
 	if _, errno := f.Read(&fusedev.Request{Node: 1 << 40}, 0, 0, 4096, buf); errno == 0 {

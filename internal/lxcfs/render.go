@@ -139,7 +139,7 @@ func (r *reader) readCPUs() error {
 		return err
 	}
 	if err := r.c.Group.CPUSet(&r.cpuset, &r.files); errors.Is(err, cgroup.ErrNoController) {
-		r.cpuset.Copy(*online)
+		r.cpuset = *online
 	} else if err != nil {
 		return err
 	}
@@ -269,7 +269,7 @@ func (r *reader) disks() ([]view.Disk, error) {
 	return r.fs.disks.Disks(r.c, &r.fs.stateOf(r.c).disks)
 }
 
-func renderDiskstats(r *reader, dst []byte, host *procfs.Diskstats) ([]byte, error) {
+func renderDiskstats(r *reader, dst []byte, host *procfs.Disks) ([]byte, error) {
 	disks, err := r.disks()
 	if err != nil {
 		return dst, err
@@ -280,7 +280,7 @@ func renderDiskstats(r *reader, dst []byte, host *procfs.Diskstats) ([]byte, err
 	return view.Diskstats(dst, host, disks, r.io), nil
 }
 
-func renderPartitions(r *reader, dst []byte, host *procfs.Partitions) ([]byte, error) {
+func renderPartitions(r *reader, dst []byte, host *procfs.Disks) ([]byte, error) {
 	disks, err := r.disks()
 	if err != nil {
 		return dst, err

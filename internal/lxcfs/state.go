@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"palisade/internal/linux/cgroup"
 	"palisade/internal/linux/cpulist"
 	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
@@ -228,8 +227,8 @@ func (r *reader) lastPID(counted int) int {
 // countTasks reads the state of each thread, or of a random sample, within the time limit.
 func (r *reader) countTasks(limit time.Duration) (view.Tasks, error) {
 	until := time.Now().Add(limit)
-	list := cgroup.TaskList{Limit: maxThreads, Until: until.Add(-limit / 2)}
-	threads, err := r.c.Group.Threads(r.threads[:0], list, &r.files)
+	listUntil := until.Add(-limit / 2)
+	threads, err := r.c.Group.Threads(r.threads[:0], maxThreads, listUntil, &r.files)
 	if err != nil {
 		return view.Tasks{}, err
 	}

@@ -137,7 +137,7 @@ func TestRescueIsOfTheHost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return cpuDirBit | info.Inode
+		return cpuDirBit | info.Number
 	}
 	for _, c := range []struct {
 		name string

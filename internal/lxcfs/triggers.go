@@ -198,17 +198,8 @@ func (f *FS) restoreTrigger(tr *trigger, n *node) error {
 
 // run waits for events until the process ends.
 func (ts *triggers) run(log *slog.Logger) {
-	var events []sys.Event
-	for {
-		var err error
-		if events, err = ts.poller.Wait(events[:0]); err != nil {
-			log.Error("pressure triggers do not fire any more", "err", err)
-			return
-		}
-		for _, ev := range events {
-			ts.fire(ev)
-		}
-	}
+	err := ts.poller.Run(ts.fire)
+	log.Error("pressure triggers do not fire any more", "err", err)
 }
 
 func (ts *triggers) fire(ev sys.Event) {

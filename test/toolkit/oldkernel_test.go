@@ -33,7 +33,7 @@ func TestOldKernels(t *testing.T) {
 	h.must(t, "prestart")
 	t.Cleanup(func() { unmount(t, filepath.Dir(h.mountpoint)) })
 	h.start(t)
-	v419 := []int{unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT, unix.SYS_PIDFD_OPEN, unix.SYS_OPENAT2, unix.SYS_MOUNT_SETATTR, unix.SYS_STATX}
+	v419 := []int{unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT, unix.SYS_PIDFD_OPEN, unix.SYS_OPENAT2, unix.SYS_MOUNT_SETATTR}
 	for _, tt := range []struct {
 		name  string
 		calls []int

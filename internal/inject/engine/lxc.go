@@ -161,7 +161,7 @@ func (o *Options) commandOfParent(process sys.File, creator uint32) []string {
 	if err != nil || status.UIDs != [4]uint32{creator, creator, creator, creator} {
 		return nil
 	}
-	command, err := parent.ReadSomeAt("cmdline", maxRecord)
+	command, err := parent.ReadSomeAt("cmdline", maxRecord, nil)
 	if err != nil {
 		return nil
 	}

@@ -48,7 +48,7 @@ func OpenMountNS(process sys.File, root string) (*MountNS, error) {
 	own, err := sys.Stat("/proc/thread-self/ns/mnt")
 	if err == nil {
 		var inode uint64
-		if inode, err = ns.Inode(); err == nil && inode == own.Inode {
+		if inode, err = ns.Inode(); err == nil && inode == own.Number {
 			err = ErrHostNamespace
 		}
 	}

@@ -144,7 +144,7 @@ func findRoot(
 	if err := errors.Join(err2, err3); err != nil {
 		return err
 	}
-	if root.Inode != host.Inode || root.FileSystem != host.FileSystem {
+	if root.Number != host.Number || root.FileSystem != host.FileSystem {
 		// The root was changed already. LXC, which has no bundle, mounts nothing after start-host.
 		mountNS.IsFinal = mountNS.IsFinal || state.Bundle == ""
 		return nil

@@ -160,7 +160,7 @@ func inspect(process sys.File, pidNS uint64) (cgroups []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if own, err := sys.Stat("/proc/thread-self/ns/cgroup"); err != nil || own.Inode == inode {
+	if own, err := sys.Stat("/proc/thread-self/ns/cgroup"); err != nil || own.Number == inode {
 		return nil, err
 	}
 	var readErr error

@@ -10,31 +10,23 @@ import (
 	"palisade/internal/linux/ktext"
 )
 
-const (
-	nanosPerMicro = 1000
-	// nanosPerTick is 1/USER_HZ, the unit of cpuacct.stat.
-	nanosPerTick = 1e9 / 100
-)
+const nanosPerMicro = 1000
 
 // Quota returns the effective CFS bandwidth limit: the lowest of the cgroup and its ancestors.
 func (g *Group) Quota(s *Scratch) (Quota, error) {
-	chain := g.chain(ctrlCPU)
+	chain := g.chain("cpu")
 	if len(chain) == 0 {
 		return Quota{}, fmt.Errorf("read CPU quota: %w", ErrNoController)
 	}
 	var lowest Quota
-	for i := range chain {
-		quota, err := chain[i].quota(s)
-		if errors.Is(err, errMissing) {
-			continue
-		} else if err != nil {
-			return Quota{}, fmt.Errorf("read CPU quota: %w", err)
-		}
-		if quota.less(lowest) {
+	err := each(chain, func(l *level) error {
+		quota, err := l.quota(s)
+		if err == nil && quota.less(lowest) {
 			lowest = quota
 		}
-	}
-	return lowest, nil
+		return err
+	})
+	return lowest, wrap("read CPU quota", err)
 }
 
 func (l *level) quota(s *Scratch) (Quota, error) {
@@ -68,12 +60,9 @@ func parseCPUMax(text []byte) Quota {
 // CPUSet sets set to the CPUs that the cgroup may use. They are those of the closest ancestor with
 // a cpuset if it has none.
 func (g *Group) CPUSet(set *cpulist.Set, s *Scratch) error {
-	chain := g.chain(ctrlCPUSet)
+	chain := g.chain("cpuset")
 	for i := range chain {
 		text, err := chain[i].read(fileCPUs, s)
-		if errors.Is(err, errMissing) {
-			text, err = chain[i].read(fileCPUsOld, s) // v1 before Linux 3.17
-		}
 		if errors.Is(err, errMissing) {
 			continue
 		} else if err != nil {
@@ -92,7 +81,7 @@ func (g *Group) CPUSet(set *cpulist.Set, s *Scratch) error {
 // CPUUsage sets u to the CPU time of the cgroup, and reuses its memory.
 func (g *Group) CPUUsage(u *CPUUsage, s *Scratch) error {
 	*u = CPUUsage{PerCPU: u.PerCPU[:0]}
-	chain := g.chain(ctrlCPUAcct)
+	chain := g.chain("cpuacct")
 	if len(chain) == 0 {
 		chain = g.unified()
 	}
@@ -128,27 +117,17 @@ func usageV2(l *level, u *CPUUsage, s *Scratch) error {
 }
 
 // usageV1 reads cpuacct.usage_percpu. It splits the time of each CPU in the proportion of user to
-// system time in cpuacct.usage_all (Linux 4.7), which since Linux 5.17 counts timer ticks, or else
-// in cpuacct.stat.
+// system time in cpuacct.usage_all, which since Linux 5.17 counts timer ticks.
 func usageV1(l *level, u *CPUUsage, s *Scratch) error {
-	var all CPUTime
 	text, err := l.read(fileUsageAll, s)
-	switch {
-	case err == nil:
-		parseUsageAll(text, u)
-	case !errors.Is(err, errMissing):
-		return err
-	default:
-		if text, err = l.read(fileAcctStat, s); err != nil {
-			return err
-		}
-		all = parseAcctStat(text)
-	}
-	if text, err = l.read(fileUsagePerCPU, s); err != nil {
+	if err != nil {
 		return err
 	}
-	parseUsagePerCPU(text, all, u)
-	return nil
+	parseUsageAll(text, u)
+	if text, err = l.read(fileUsagePerCPU, s); err == nil {
+		parseUsagePerCPU(text, u)
+	}
+	return err
 }
 
 // parseUsageAll sets the times of u.PerCPU from cpuacct.usage_all: a header, and lines "cpu user
@@ -166,21 +145,9 @@ func parseUsageAll(text []byte, u *CPUUsage) {
 	}
 }
 
-func parseAcctStat(text []byte) (t CPUTime) {
-	for key, ticks := range keyNumbers(text) {
-		switch string(key) {
-		case "user":
-			t.User = ktext.Mul(ticks, nanosPerTick)
-		case "system":
-			t.System = ktext.Mul(ticks, nanosPerTick)
-		}
-	}
-	return t
-}
-
 // parseUsagePerCPU parses cpuacct.usage_percpu, a line with the times of all CPUs. It splits each
-// in the proportion of user to system time of that CPU in u, or of all if that is not zero.
-func parseUsagePerCPU(text []byte, all CPUTime, u *CPUUsage) {
+// in the proportion of user to system time of that CPU in u.
+func parseUsagePerCPU(text []byte, u *CPUUsage) {
 	for i := 0; i <= cpulist.MaxCPU; i++ {
 		var field []byte
 		field, text = ktext.Field(text)
@@ -189,9 +156,6 @@ func parseUsagePerCPU(text []byte, all CPUTime, u *CPUUsage) {
 			return
 		}
 		cpu := u.cpu(i)
-		if all != (CPUTime{}) {
-			*cpu = all
-		}
 		cpu.scale(nanos)
 		u.Total.User = ktext.Add(u.Total.User, cpu.User)
 		u.Total.System = ktext.Add(u.Total.System, cpu.System)

@@ -69,9 +69,6 @@ func TestCPUSet(t *testing.T) {
 			v1Dir + "cpuset/a/b/cpuset.effective_cpus": "1\n",
 			v1Dir + "cpuset/a/b/cpuset.cpus":           "0-7\n",
 		}, "1"},
-		{"v1, before Linux 3.17", allV1, map[string]string{
-			v1Dir + "cpuset/a/b/cpuset.cpus": "4-5\n",
-		}, "4-5"},
 		{"empty, so the parent's", allV1, map[string]string{
 			v1Dir + "cpuset/a/b/cpuset.effective_cpus": "\n",
 			v1Dir + "cpuset/a/cpuset.effective_cpus":   "2\n",
@@ -100,16 +97,9 @@ func TestCPUUsage(t *testing.T) {
 		{"v1, usage_all", allV1, map[string]string{
 			dir + "cpuacct.usage_all":    testdata(t, "v1-6.18/cpuacct.usage_all"),
 			dir + "cpuacct.usage_percpu": testdata(t, "v1-6.18/cpuacct.usage_percpu"),
-			dir + "cpuacct.stat":         testdata(t, "v1-6.18/cpuacct.stat"),
 		}, CPUUsage{ // user time of CPU 0: 175967096*76/(76+116)
 			Total:  CPUTime{User: 69653642 + 2471573, System: 106313454},
 			PerCPU: []CPUTime{{User: 69653642, System: 106313454}, {User: 2471573}},
-		}},
-		{"v1, before usage_all", allV1, map[string]string{
-			dir + "cpuacct.usage_percpu": "3000 1000 \n", dir + "cpuacct.stat": "user 3\nsystem 1\n",
-		}, CPUUsage{
-			Total:  CPUTime{User: 3000, System: 1000},
-			PerCPU: []CPUTime{{User: 2250, System: 750}, {User: 750, System: 250}},
 		}},
 		{"v2 with nice time, a part of user time", v2Mount, map[string]string{
 			v2Dir + "/c/cpu.stat": testdata(t, "v2-6.18/cpu.stat"),

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"reflect"
+	"slices"
 	"syscall"
 	"testing"
 )
@@ -40,7 +41,7 @@ func TestIOStatBrokenLines(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := parseIOStat(nil, []byte(tt.text)); !reflect.DeepEqual(got, tt.want) {
+			if got := parseIOStat(nil, []byte(tt.text)); !slices.Equal(got, tt.want) {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 		})
@@ -50,19 +51,19 @@ func TestIOStatBrokenLines(t *testing.T) {
 // TestOverflow checks that sums are saturated.
 func TestOverflow(t *testing.T) {
 	const max = "18446744073709551615"
-	queued := []byte("8:0 Read " + max + "\n8:0 Write 1\n8:0 Read 2\n")
-	io := parseBlkio(nil, 0, queued, fileCFQQueued)
+	inFlight := []byte("8:0 Read " + max + "\n8:0 Write 1\n8:0 Read 2\n")
+	io := parseBlkio(nil, 0, inFlight, queued)
 	if len(io) != 1 || io[0].InFlight != math.MaxUint64 {
 		t.Errorf("got %+v, want the largest number in flight", io)
 	}
 	var u CPUUsage
 	parseUsageAll([]byte("cpu user system\n0 "+max+" 1\n1 0 "+max+"\n"), &u)
-	parseUsagePerCPU([]byte(max+" "+max), CPUTime{}, &u)
+	parseUsagePerCPU([]byte(max+" "+max), &u)
 	if want := (CPUTime{User: math.MaxUint64, System: math.MaxUint64}); u.Total != want {
 		t.Errorf("got %+v, want %+v", u.Total, want)
 	}
-	u = CPUUsage{}
-	parseUsagePerCPU([]byte(max+" "+max), CPUTime{User: math.MaxUint64, System: math.MaxUint64}, &u)
+	u = CPUUsage{PerCPU: []CPUTime{{User: math.MaxUint64, System: math.MaxUint64}}}
+	parseUsagePerCPU([]byte(max+" "+max), &u)
 	if u.Total.User != math.MaxUint64 {
 		t.Errorf("got %+v, want the largest number", u.Total)
 	}
@@ -142,7 +143,7 @@ func TestRootIsShared(t *testing.T) {
 	before := openFiles(t)
 	read := func(g *Group) {
 		t.Helper()
-		got, err := g.chain(ctrlIO)[0].read(fileThrottleCount, new(Scratch))
+		got, err := g.chain("blkio")[0].read(fileThrottleCount, new(Scratch))
 		if string(got) != text || err != nil {
 			t.Errorf("%q, %v", got, err)
 		}

@@ -17,24 +17,9 @@ import (
 // ErrNoController means that the controller is not mounted, or not enabled for the cgroup.
 var ErrNoController = errors.New("cgroup controller not available")
 
-// controller is a controller of v1. On v2 some of them are always available.
-type controller int
-
-const (
-	ctrlMemory controller = iota
-	ctrlCPU
-	ctrlCPUAcct
-	ctrlCPUSet
-	ctrlIO
-	ctrlPids
-	ctrlHugeTLB
-	numControllers
-)
-
-// v1Names are the names in the options of a v1 mount and in /proc/<pid>/cgroup.
-var v1Names = [numControllers]string{
-	"memory", "cpu", "cpuacct", "cpuset", "blkio", "pids", "hugetlb",
-}
+// controllers are the names in the options of a v1 mount and in /proc/<pid>/cgroup. On v2 some of
+// them are always available.
+var controllers = []string{"memory", "cpu", "cpuacct", "cpuset", "blkio", "pids", "hugetlb"}
 
 type hierarchy struct {
 	v2 bool
@@ -47,9 +32,8 @@ type hierarchy struct {
 // FS is the set of cgroup hierarchies of this host.
 type FS struct {
 	hierarchies []hierarchy
-	// index holds the index of each controller's hierarchy, or -1. On a hybrid host v1 has
-	// precedence.
-	index [numControllers]int
+	// index holds the index of each v1 controller's hierarchy.
+	index map[string]int
 	// unified is the index of the v2 hierarchy, or -1.
 	unified   int
 	hugePages []hugePageSize
@@ -65,10 +49,7 @@ func Detect(table []byte, root string) (*FS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse mount table: %w", err)
 	}
-	fs := &FS{unified: -1}
-	for c := range fs.index {
-		fs.index[c] = -1
-	}
+	fs := &FS{unified: -1, index: make(map[string]int)}
 	parents := make(map[int]int, len(mounts))
 	for _, m := range mounts {
 		parents[m.ID] = m.Parent
@@ -81,13 +62,8 @@ func Detect(table []byte, root string) (*FS, error) {
 	if len(fs.hierarchies) == 0 {
 		return nil, errors.New("no cgroup hierarchy with a controller is mounted")
 	}
-	for c := range fs.index {
-		if fs.index[c] < 0 {
-			fs.index[c] = fs.unified
-		}
-	}
 	for _, h := range fs.hierarchies {
-		fs.roots = append(fs.roots, []level{{v2: h.v2, dir: h.dir}})
+		fs.roots = append(fs.roots, h.levels(h.dir))
 	}
 	fs.hugePages = hugePageSizes(root + "/sys/kernel/mm/hugepages")
 	return fs, nil
@@ -112,7 +88,7 @@ func (fs *FS) add(m *mountinfo.Info, root string) {
 	h := hierarchy{v2: m.FSType == "cgroup2", dir: root + m.Mountpoint, root: m.Root}
 	if !h.v2 {
 		for option := range strings.SplitSeq(m.VFSOptions, ",") {
-			if slices.Contains(v1Names[:], option) {
+			if slices.Contains(controllers, option) {
 				h.names = append(h.names, option)
 			}
 		}
@@ -134,8 +110,16 @@ func (fs *FS) add(m *mountinfo.Info, root string) {
 		fs.unified = index
 	}
 	for _, name := range h.names {
-		fs.index[slices.Index(v1Names[:], name)] = index
+		fs.index[name] = index
 	}
+}
+
+// indexOf returns the index of a controller's hierarchy, or -1. On a hybrid host v1 has precedence.
+func (fs *FS) indexOf(controller string) int {
+	if i, ok := fs.index[controller]; ok {
+		return i
+	}
+	return fs.unified
 }
 
 // HasV2 reports whether the v2 hierarchy is mounted, alone or beside those of v1.

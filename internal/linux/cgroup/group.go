@@ -16,69 +16,44 @@ import (
 // when a controller is enabled.
 const missingTime = time.Second
 
+// file is an index of fileNames.
 type file int
 
-const (
-	fileMemoryStat file = iota
-	fileMemoryUsage
-	fileMemswUsage
-	fileSwappiness
-	fileMemoryMax
-	fileSwapMax
-	fileSwapUsage
-	fileCPUMax
-	fileQuota
-	filePeriod
-	fileCPUStat
-	fileUsageAll
-	fileUsagePerCPU
-	fileAcctStat
-	fileCPUs
-	fileCPUsOld
-	fileIOStat
-	fileThrottleCount
-	fileThrottleBytes
-	fileBFQCount
-	fileBFQBytes
-	fileCFQCount
-	fileCFQBytes
-	fileCFQMerged
-	fileCFQTime
-	fileCFQQueued
-	filePids
-	numFiles
-)
-
 // fileNames holds the names on v1 and v2, "" if there is no such file.
-var fileNames = [numFiles]struct{ v1, v2 string }{
-	fileMemoryStat:    {"memory.stat", "memory.stat"},
-	fileMemoryUsage:   {"memory.usage_in_bytes", "memory.current"},
-	fileMemswUsage:    {"memory.memsw.usage_in_bytes", ""},
-	fileSwappiness:    {"memory.swappiness", ""},
-	fileMemoryMax:     {"", "memory.max"},
-	fileSwapMax:       {"", "memory.swap.max"},
-	fileSwapUsage:     {"", "memory.swap.current"},
-	fileCPUMax:        {"", "cpu.max"},
-	fileQuota:         {"cpu.cfs_quota_us", ""},
-	filePeriod:        {"cpu.cfs_period_us", ""},
-	fileCPUStat:       {"", "cpu.stat"},
-	fileUsageAll:      {"cpuacct.usage_all", ""},
-	fileUsagePerCPU:   {"cpuacct.usage_percpu", ""},
-	fileAcctStat:      {"cpuacct.stat", ""},
-	fileCPUs:          {"cpuset.effective_cpus", "cpuset.cpus.effective"},
-	fileCPUsOld:       {"cpuset.cpus", ""},
-	fileIOStat:        {"", "io.stat"},
-	fileThrottleCount: {"blkio.throttle.io_serviced_recursive", ""},
-	fileThrottleBytes: {"blkio.throttle.io_service_bytes_recursive", ""},
-	fileBFQCount:      {"blkio.bfq.io_serviced_recursive", ""},
-	fileBFQBytes:      {"blkio.bfq.io_service_bytes_recursive", ""},
-	fileCFQCount:      {"blkio.io_serviced_recursive", ""},
-	fileCFQBytes:      {"blkio.io_service_bytes_recursive", ""},
-	fileCFQMerged:     {"blkio.io_merged_recursive", ""},
-	fileCFQTime:       {"blkio.io_service_time_recursive", ""},
-	fileCFQQueued:     {"blkio.io_queued_recursive", ""},
-	filePids:          {"pids.current", "pids.current"},
+var fileNames []struct{ v1, v2 string }
+
+func newFile(v1, v2 string) file {
+	fileNames = append(fileNames, struct{ v1, v2 string }{v1, v2})
+	return file(len(fileNames) - 1)
 }
+
+var (
+	fileMemoryStat    = newFile("memory.stat", "memory.stat")
+	fileMemoryUsage   = newFile("memory.usage_in_bytes", "memory.current")
+	fileMemswUsage    = newFile("memory.memsw.usage_in_bytes", "")
+	fileSwappiness    = newFile("memory.swappiness", "")
+	fileMemoryMax     = newFile("", "memory.max")
+	fileSwapMax       = newFile("", "memory.swap.max")
+	fileSwapUsage     = newFile("", "memory.swap.current")
+	fileCPUMax        = newFile("", "cpu.max")
+	fileQuota         = newFile("cpu.cfs_quota_us", "")
+	filePeriod        = newFile("cpu.cfs_period_us", "")
+	fileCPUStat       = newFile("", "cpu.stat")
+	fileUsageAll      = newFile("cpuacct.usage_all", "")
+	fileUsagePerCPU   = newFile("cpuacct.usage_percpu", "")
+	fileCPUs          = newFile("cpuset.effective_cpus", "cpuset.cpus.effective")
+	fileIOStat        = newFile("", "io.stat")
+	fileThrottleCount = newFile("blkio.throttle.io_serviced_recursive", "")
+	fileThrottleBytes = newFile("blkio.throttle.io_service_bytes_recursive", "")
+	fileBFQCount      = newFile("blkio.bfq.io_serviced_recursive", "")
+	fileBFQBytes      = newFile("blkio.bfq.io_service_bytes_recursive", "")
+	fileCFQCount      = newFile("blkio.io_serviced_recursive", "")
+	fileCFQBytes      = newFile("blkio.io_service_bytes_recursive", "")
+	fileCFQMerged     = newFile("blkio.io_merged_recursive", "")
+	fileCFQTime       = newFile("blkio.io_service_time_recursive", "")
+	fileCFQQueued     = newFile("blkio.io_queued_recursive", "")
+	filePids          = newFile("pids.current", "pids.current")
+)
 
 // Scratch is a read buffer that the calls of one thread reuse.
 type Scratch struct{ text []byte }
@@ -102,9 +77,10 @@ type Group struct {
 
 // level is a cgroup in one hierarchy, with the files that were read.
 type level struct {
-	v2    bool
-	dir   string
-	files [numFiles]atomic.Pointer[openedFile]
+	v2  bool
+	dir string
+	// files is indexed by file.
+	files []atomic.Pointer[openedFile]
 }
 
 // openedFile is an open file, or one that did not exist at the time missing.
@@ -148,9 +124,13 @@ func (h *hierarchy) chain(cgroup string) []level {
 	if n := len(dirs); n > maxLevels {
 		dirs = slices.Delete(dirs, 1, 1+n-maxLevels)
 	}
+	return h.levels(dirs...)
+}
+
+func (h *hierarchy) levels(dirs ...string) []level {
 	levels := make([]level, len(dirs))
 	for i, dir := range dirs {
-		levels[i].v2, levels[i].dir = h.v2, dir
+		levels[i] = level{h.v2, dir, make([]atomic.Pointer[openedFile], len(fileNames))}
 	}
 	return levels
 }
@@ -175,18 +155,23 @@ func (g *Group) Close() {
 }
 
 // chain returns the cgroup and its ancestors in the hierarchy of a controller, or nil.
-func (g *Group) chain(c controller) []level {
-	if i := g.fs.index[c]; i >= 0 {
+func (g *Group) chain(controller string) []level {
+	if i := g.fs.indexOf(controller); i >= 0 {
 		return g.chains[i]
 	}
 	return nil
 }
 
-func (g *Group) unified() []level {
-	if g.fs.unified < 0 {
-		return nil
+func (g *Group) unified() []level { return g.chain("") }
+
+// each calls read for each level of the chain. It skips those without the file.
+func each(chain []level, read func(l *level) error) error {
+	for i := range chain {
+		if err := read(&chain[i]); err != nil && !errors.Is(err, errMissing) {
+			return err
+		}
 	}
-	return g.chains[g.fs.unified]
+	return nil
 }
 
 func (l *level) read(f file, s *Scratch) ([]byte, error) {

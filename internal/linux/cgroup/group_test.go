@@ -73,7 +73,7 @@ func TestMissingControllers(t *testing.T) {
 	var s Scratch
 	_, ioErr := g.IO(nil, &s)
 	_, quotaErr := g.Quota(&s)
-	_, threadsErr := g.Threads(nil, listOf(10), &s)
+	_, threadsErr := threadsOf(g, nil, 10)
 	for name, err := range map[string]error{
 		"memory": g.Memory(new(Memory), true, &s), "I/O": ioErr, "quota": quotaErr,
 		"cpuset": g.CPUSet(new(cpulist.Set), &s), "CPU usage": g.CPUUsage(new(CPUUsage), &s),
@@ -112,9 +112,9 @@ func TestControllerEnabledLater(t *testing.T) {
 	}
 }
 
-// listOf returns bounds of limit threads, with enough time.
-func listOf(limit int) TaskList {
-	return TaskList{Limit: limit, Until: time.Now().Add(time.Minute)}
+// threadsOf lists at most limit threads, with enough time.
+func threadsOf(g *Group, dst []int, limit int) ([]int, error) {
+	return g.Threads(dst, limit, time.Now().Add(time.Minute), new(Scratch))
 }
 
 func TestThreads(t *testing.T) {
@@ -127,7 +127,7 @@ func TestThreads(t *testing.T) {
 	}
 	fs, _ := tree(t, v2Mount, files)
 	g := open(t, fs, "/c")
-	got, err := g.Threads(nil, listOf(100), new(Scratch))
+	got, err := threadsOf(g, nil, 100)
 	sum := 0
 	for _, tid := range got {
 		sum += tid
@@ -135,7 +135,7 @@ func TestThreads(t *testing.T) {
 	if err != nil || len(got) != 4 || sum != 10 {
 		t.Errorf("got %v, %v; want 1 to 4", got, err)
 	}
-	got, err = g.Threads([]int{7}, listOf(2), new(Scratch))
+	got, err = threadsOf(g, []int{7}, 2)
 	if err != nil || len(got) != 3 || got[0] != 7 {
 		t.Errorf("got %v, %v; want 7 and two others", got, err)
 	}
@@ -276,12 +276,11 @@ func TestThreadsDeadline(t *testing.T) {
 		v2Dir + "/c/cgroup.threads": "1\n2\n", v2Dir + "/c/below/cgroup.threads": "3\n",
 	})
 	g := open(t, fs, "/c")
-	late := TaskList{Limit: 100, Until: time.Now().Add(-time.Second)}
-	got, err := g.Threads(nil, late, new(Scratch))
+	got, err := g.Threads(nil, 100, time.Now().Add(-time.Second), new(Scratch))
 	if err != nil || len(got) != 2 {
 		t.Errorf("got %v, %v", got, err)
 	}
-	if got, err := g.Threads(nil, listOf(100), new(Scratch)); err != nil || len(got) != 3 {
+	if got, err := threadsOf(g, nil, 100); err != nil || len(got) != 3 {
 		t.Errorf("with time left: %v, %v", got, err)
 	}
 }

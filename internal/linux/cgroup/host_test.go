@@ -47,7 +47,7 @@ func hostGroup(t *testing.T, fs *FS) (*Group, string, *exec.Cmd) {
 	if err != nil {
 		t.Skip(err)
 	}
-	index := fs.index[ctrlMemory]
+	index := fs.indexOf("memory")
 	if index < 0 || own.of[index] == "" {
 		t.Skip("no memory controller")
 	}
@@ -93,7 +93,7 @@ func TestThisHost(t *testing.T) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	if !fs.hierarchies[fs.index[ctrlMemory]].v2 {
+	if !fs.hierarchies[fs.indexOf("memory")].v2 {
 		const limit = 64 << 20
 		file := dir + "/memory.limit_in_bytes"
 		if err := os.WriteFile(file, []byte(strconv.Itoa(limit)), 0o600); err != nil {

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 
 	"palisade/internal/linux/sys"
 )
@@ -24,19 +22,17 @@ func hugePageSizes(dir string) []hugePageSize {
 	}
 	var sizes []hugePageSize
 	for _, e := range entries {
-		digits := strings.TrimSuffix(strings.TrimPrefix(e.Name(), "hugepages-"), "kB")
-		kB, err := strconv.ParseUint(digits, 10, 32)
-		if err != nil || kB == 0 {
+		var kB uint32
+		if _, err := fmt.Sscanf(e.Name(), "hugepages-%dkB", &kB); err != nil || kB == 0 {
 			continue
 		}
-		// mem_fmt() of mm/hugetlb_cgroup.c
-		name := strconv.FormatUint(kB, 10) + "KB"
+		name := fmt.Sprintf("%dKB", kB) // mem_fmt() of mm/hugetlb_cgroup.c
 		if kB >= 1<<20 {
-			name = strconv.FormatUint(kB>>20, 10) + "GB"
+			name = fmt.Sprintf("%dGB", kB>>20)
 		} else if kB >= 1<<10 {
-			name = strconv.FormatUint(kB>>10, 10) + "MB"
+			name = fmt.Sprintf("%dMB", kB>>10)
 		}
-		sizes = append(sizes, hugePageSize{kB << 10, name})
+		sizes = append(sizes, hugePageSize{uint64(kB) << 10, name})
 	}
 	return sizes
 }
@@ -44,7 +40,7 @@ func hugePageSizes(dir string) []hugePageSize {
 // HugePages sets m.Huge. It opens the files in each call.
 func (g *Group) HugePages(m *Memory, s *Scratch) error {
 	m.Huge = m.Huge[:0]
-	chain := g.chain(ctrlHugeTLB)
+	chain := g.chain("hugetlb")
 	if len(chain) == 0 {
 		return nil
 	}
@@ -80,9 +76,5 @@ func (s *Scratch) readFile(path string) (n uint64, err error) {
 	if s.text, err = sys.ReadFile(path, s.text); err != nil {
 		return 0, err
 	}
-	n, ok := value(s.text)
-	if !ok {
-		return 0, fmt.Errorf("parse %s: %.100q is not a number", path, s.text)
-	}
-	return n, nil
+	return parseValue(s.text, path)
 }

@@ -10,7 +10,7 @@ import (
 
 // IO appends the I/O of the cgroup on each block device to dst.
 func (g *Group) IO(dst []DeviceIO, s *Scratch) ([]DeviceIO, error) {
-	chain := g.chain(ctrlIO)
+	chain := g.chain("blkio")
 	if len(chain) == 0 {
 		return dst, fmt.Errorf("read block I/O: %w", ErrNoController)
 	}
@@ -27,58 +27,52 @@ func (g *Group) IO(dst []DeviceIO, s *Scratch) ([]DeviceIO, error) {
 	return dst, wrap("read block I/O", err)
 }
 
-// ioSource is a pair of v1 files that count the same I/O.
-type ioSource struct{ count, bytes file }
+// ioKind holds the counters of one kind of a device.
+type ioKind struct{ read, write, discard *uint64 }
 
-// ioV1 uses the first ioSource with values, which depends on the kernel and the disk's I/O
-// scheduler: the throttling policy, which sees all I/O (recursive since Linux 5.0), BFQ, or CFQ
-// (until Linux 4.20), which has more details.
-func (l *level) ioV1(dst []DeviceIO, s *Scratch) ([]DeviceIO, error) {
-	start := len(dst)
-	found := false
-	for _, source := range [...]ioSource{
-		{fileThrottleCount, fileThrottleBytes},
-		{fileBFQCount, fileBFQBytes},
-		{fileCFQCount, fileCFQBytes},
-	} {
-		text, err := l.read(source.count, s)
-		if errors.Is(err, errMissing) {
-			continue
-		} else if err != nil {
-			return dst, err
-		}
-		found = true
-		dst = parseBlkio(dst, start, text, source.count)
-		if text, err = l.read(source.bytes, s); err != nil && !errors.Is(err, errMissing) {
-			return dst, err
-		} else if err == nil {
-			dst = parseBlkio(dst, start, text, source.bytes)
-		}
-		if len(dst) == start {
-			continue
-		}
-		if source.count == fileCFQCount {
-			return l.cfqDetails(dst, start, s)
-		}
-		return dst, nil
-	}
-	if !found {
-		return dst, errMissing
-	}
-	return dst, nil
+func requests(d *DeviceIO) ioKind { return ioKind{&d.Reads, &d.Writes, &d.Discards} }
+func sizes(d *DeviceIO) ioKind    { return ioKind{&d.ReadBytes, &d.WriteBytes, &d.DiscardBytes} }
+func merges(d *DeviceIO) ioKind   { return ioKind{&d.ReadMerges, &d.WriteMerges, nil} }
+func times(d *DeviceIO) ioKind    { return ioKind{&d.ReadNanos, &d.WriteNanos, nil} }
+func queued(d *DeviceIO) ioKind   { return ioKind{&d.InFlight, &d.InFlight, nil} }
+
+type blkioFile struct {
+	file file
+	of   func(*DeviceIO) ioKind
 }
 
-func (l *level) cfqDetails(dst []DeviceIO, start int, s *Scratch) ([]DeviceIO, error) {
-	for _, detail := range [...]file{fileCFQMerged, fileCFQTime, fileCFQQueued} {
-		text, err := l.read(detail, s)
-		if err != nil && !errors.Is(err, errMissing) {
-			return dst, err
+// blkioSources holds the v1 files that count the same I/O. Which have values depends on the kernel
+// and the disk's I/O scheduler: the throttling policy, which sees all I/O (recursive since Linux
+// 5.0), BFQ, or CFQ (until Linux 4.20), which has more details.
+var blkioSources = [][]blkioFile{
+	{{fileThrottleCount, requests}, {fileThrottleBytes, sizes}},
+	{{fileBFQCount, requests}, {fileBFQBytes, sizes}},
+	{
+		{fileCFQCount, requests}, {fileCFQBytes, sizes}, {fileCFQMerged, merges},
+		{fileCFQTime, times}, {fileCFQQueued, queued},
+	},
+}
+
+// ioV1 uses the first of the blkioSources with values.
+func (l *level) ioV1(dst []DeviceIO, s *Scratch) ([]DeviceIO, error) {
+	start := len(dst)
+	missing := errMissing
+	for _, source := range blkioSources {
+		for _, f := range source {
+			text, err := l.read(f.file, s)
+			if errors.Is(err, errMissing) {
+				continue
+			} else if err != nil {
+				return dst, err
+			}
+			missing = nil
+			dst = parseBlkio(dst, start, text, f.of)
 		}
-		if err == nil {
-			dst = parseBlkio(dst, start, text, detail)
+		if len(dst) > start {
+			return dst, nil
 		}
 	}
-	return dst, nil
+	return dst, missing
 }
 
 // parseIOStat parses io.stat: lines "major:minor key=number ...". Instead of the number of a
@@ -87,7 +81,8 @@ func (l *level) cfqDetails(dst []DeviceIO, start int, s *Scratch) ([]DeviceIO, e
 // them.
 func parseIOStat(dst []DeviceIO, text []byte) []DeviceIO {
 	for line := range bytes.Lines(text) {
-		var d DeviceIO
+		dst = append(dst, DeviceIO{})
+		d := &dst[len(dst)-1]
 		isDevice, hasValues := false, false
 		for word, rest := ktext.Field(line); len(word) > 0; word, rest = ktext.Field(rest) {
 			key, digits, isPair := bytes.Cut(word, []byte{'='})
@@ -96,38 +91,31 @@ func parseIOStat(dst []DeviceIO, text []byte) []DeviceIO {
 				continue
 			}
 			n, ok := value(digits)
-			if field := d.ioStatField(key); ok && field != nil {
-				*field, hasValues = n, true
+			if field := ioStatFields[string(key)]; ok && field != nil {
+				*field(d), hasValues = n, true
 			}
 		}
-		if isDevice && hasValues {
-			dst = append(dst, d)
+		if !isDevice || !hasValues {
+			dst = dst[:len(dst)-1]
 		}
 	}
 	return dst
 }
 
-func (d *DeviceIO) ioStatField(key []byte) *uint64 {
-	switch string(key) {
-	case "rbytes":
-		return &d.ReadBytes
-	case "wbytes":
-		return &d.WriteBytes
-	case "rios":
-		return &d.Reads
-	case "wios":
-		return &d.Writes
-	case "dbytes":
-		return &d.DiscardBytes
-	case "dios":
-		return &d.Discards
-	}
-	return nil
+var ioStatFields = map[string]func(*DeviceIO) *uint64{
+	"rbytes": func(d *DeviceIO) *uint64 { return &d.ReadBytes },
+	"wbytes": func(d *DeviceIO) *uint64 { return &d.WriteBytes },
+	"rios":   func(d *DeviceIO) *uint64 { return &d.Reads },
+	"wios":   func(d *DeviceIO) *uint64 { return &d.Writes },
+	"dbytes": func(d *DeviceIO) *uint64 { return &d.DiscardBytes },
+	"dios":   func(d *DeviceIO) *uint64 { return &d.Discards },
 }
 
 // parseBlkio parses a v1 file, lines "major:minor operation number", and adds the numbers to the
 // devices in dst[start:], to which it appends new devices.
-func parseBlkio(dst []DeviceIO, start int, text []byte, f file) []DeviceIO {
+func parseBlkio(
+	dst []DeviceIO, start int, text []byte, of func(*DeviceIO) ioKind,
+) []DeviceIO {
 	for line := range bytes.Lines(text) {
 		name, line := ktext.Field(line)
 		operation, n, ok := keyNumber(line)
@@ -142,39 +130,20 @@ func parseBlkio(dst []DeviceIO, start int, text []byte, f file) []DeviceIO {
 		if i == len(dst) {
 			dst = append(dst, d)
 		}
-		if counter := dst[i].blkioField(f, operation); counter != nil { // not Sync, Async, Total
+		var counter *uint64
+		switch c := of(&dst[i]); string(operation) { // not Sync, Async, Total
+		case "Read":
+			counter = c.read
+		case "Write":
+			counter = c.write
+		case "Discard":
+			counter = c.discard
+		}
+		if counter != nil {
 			*counter = ktext.Add(*counter, n)
 		}
 	}
 	return dst
-}
-
-func (d *DeviceIO) blkioField(f file, operation []byte) *uint64 {
-	switch f {
-	case fileThrottleCount, fileBFQCount, fileCFQCount:
-		return byOperation(operation, &d.Reads, &d.Writes, &d.Discards)
-	case fileThrottleBytes, fileBFQBytes, fileCFQBytes:
-		return byOperation(operation, &d.ReadBytes, &d.WriteBytes, &d.DiscardBytes)
-	case fileCFQMerged:
-		return byOperation(operation, &d.ReadMerges, &d.WriteMerges, nil)
-	case fileCFQTime:
-		return byOperation(operation, &d.ReadNanos, &d.WriteNanos, nil)
-	case fileCFQQueued:
-		return byOperation(operation, &d.InFlight, &d.InFlight, nil)
-	}
-	return nil
-}
-
-func byOperation(operation []byte, read, write, discard *uint64) *uint64 {
-	switch string(operation) {
-	case "Read":
-		return read
-	case "Write":
-		return write
-	case "Discard":
-		return discard
-	}
-	return nil
 }
 
 // parseDevice parses "major:minor", which have 12 and 20 bits in the kernel's dev_t.

@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -17,7 +18,7 @@ const minNoLimit = 1 << 62
 // Memory sets m except m.Huge. If swap is false it does not read the files of swap, and m.Swap is
 // zero.
 func (g *Group) Memory(m *Memory, swap bool, s *Scratch) error {
-	chain := g.chain(ctrlMemory)
+	chain := g.chain("memory")
 	if len(chain) == 0 {
 		return fmt.Errorf("read memory: %w", ErrNoController)
 	}
@@ -45,11 +46,7 @@ func (l *level) readValue(f file, s *Scratch) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, ok := value(text)
-	if !ok {
-		return 0, fmt.Errorf("parse file in %s: %.100q is not a number", l.dir, text)
-	}
-	return n, nil
+	return parseValue(text, l.dir)
 }
 
 // memoryV2 reads the limits of the whole chain, since an ancestor may have a lower one. A cgroup
@@ -75,7 +72,7 @@ func memoryV2(chain []level, m *Memory, swap bool, s *Scratch) (err error) {
 	if err != nil {
 		return err
 	}
-	m.Stat.parse(text, v2Stat)
+	m.Stat.parse(text, "")
 	if !swap {
 		return nil
 	}
@@ -93,19 +90,18 @@ func memoryV2(chain []level, m *Memory, swap bool, s *Scratch) (err error) {
 // lowest returns the lowest limit in the chain. A cgroup without the file has none.
 func lowest(chain []level, f file, s *Scratch) (uint64, error) {
 	limit := uint64(NoLimit)
-	for i := range chain {
-		n, err := chain[i].readValue(f, s)
-		if errors.Is(err, errMissing) {
-			continue
-		} else if err != nil {
-			return 0, err
+	err := each(chain, func(l *level) error {
+		n, err := l.readValue(f, s)
+		if err == nil {
+			limit = min(limit, n)
 		}
-		limit = min(limit, n)
-	}
-	return limit, nil
+		return err
+	})
+	return limit, err
 }
 
-// memoryV1 takes the limits from memory.stat, which includes those of ancestors.
+// memoryV1 takes the limits from memory.stat, which includes those of ancestors
+// (Documentation/admin-guide/cgroup-v1/memory.rst, section 5.2).
 func memoryV1(chain []level, m *Memory, swap bool, s *Scratch) (err error) {
 	l := &chain[0]
 	var both uint64
@@ -125,7 +121,16 @@ func memoryV1(chain []level, m *Memory, swap bool, s *Scratch) (err error) {
 	if err != nil {
 		return err
 	}
-	memoryLimit, bothLimit := m.Stat.parseV1(text)
+	m.Stat.parse(text, "total_")
+	var memoryLimit, bothLimit uint64
+	for key, n := range keyNumbers(text) {
+		switch string(key) {
+		case "hierarchical_memory_limit":
+			memoryLimit = n
+		case "hierarchical_memsw_limit":
+			bothLimit = n
+		}
+	}
 	m.Limit = orNoLimit(memoryLimit)
 	if !m.Swap.Accounted {
 		return nil
@@ -150,16 +155,21 @@ func orNoLimit(n uint64) uint64 {
 	return n
 }
 
-func (m *MemoryStat) parse(text []byte, fields map[string]func(*MemoryStat) *uint64) {
+// parse parses memory.stat. On v1 the keys of the values that include descendants have a prefix.
+func (m *MemoryStat) parse(text []byte, prefix string) {
 	for key, n := range keyNumbers(text) {
-		if field := fields[string(key)]; field != nil {
+		if !bytes.HasPrefix(key, []byte(prefix)) {
+			continue
+		}
+		if field := statFields[string(key[len(prefix):])]; field != nil {
 			*field(m) = n
 		}
 	}
 }
 
-// v2Stat maps the keys of memory.stat of v2 (Documentation/admin-guide/cgroup-v2.rst) to fields.
-var v2Stat = map[string]func(*MemoryStat) *uint64{
+// statFields maps the keys of memory.stat of v2 (Documentation/admin-guide/cgroup-v2.rst), and
+// those that v1 names differently, to fields.
+var statFields = map[string]func(*MemoryStat) *uint64{
 	"anon":               func(m *MemoryStat) *uint64 { return &m.Anon },
 	"file":               func(m *MemoryStat) *uint64 { return &m.File },
 	"kernel_stack":       func(m *MemoryStat) *uint64 { return &m.KernelStack },
@@ -184,44 +194,18 @@ var v2Stat = map[string]func(*MemoryStat) *uint64{
 	"slab_reclaimable":   func(m *MemoryStat) *uint64 { return &m.SlabReclaimable },
 	"slab_unreclaimable": func(m *MemoryStat) *uint64 { return &m.SlabUnreclaimable },
 	"slab":               func(m *MemoryStat) *uint64 { return &m.Slab },
-}
 
-// parseV1 parses the values of memory.stat of v1 that include descendants, and returns the
-// effective limits of memory and memory+swap (Documentation/admin-guide/cgroup-v1/memory.rst,
-// section 5.2).
-func (m *MemoryStat) parseV1(text []byte) (memoryLimit, bothLimit uint64) {
-	for key, n := range keyNumbers(text) {
-		switch string(key) {
-		case "hierarchical_memory_limit":
-			memoryLimit = n
-		case "hierarchical_memsw_limit":
-			bothLimit = n
-		}
-	}
-	m.parse(text, v1Stat)
-	return memoryLimit, bothLimit
-}
-
-// v1Stat maps the keys of v1 that include descendants.
-var v1Stat = map[string]func(*MemoryStat) *uint64{
-	"total_cache":         func(m *MemoryStat) *uint64 { return &m.File },
-	"total_rss":           func(m *MemoryStat) *uint64 { return &m.Anon },
-	"total_rss_huge":      func(m *MemoryStat) *uint64 { return &m.AnonTHP },
-	"total_shmem":         func(m *MemoryStat) *uint64 { return &m.Shmem },
-	"total_mapped_file":   func(m *MemoryStat) *uint64 { return &m.FileMapped },
-	"total_dirty":         func(m *MemoryStat) *uint64 { return &m.FileDirty },
-	"total_writeback":     func(m *MemoryStat) *uint64 { return &m.FileWriteback },
-	"total_swapcached":    func(m *MemoryStat) *uint64 { return &m.SwapCached },
-	"total_inactive_anon": func(m *MemoryStat) *uint64 { return &m.InactiveAnon },
-	"total_active_anon":   func(m *MemoryStat) *uint64 { return &m.ActiveAnon },
-	"total_inactive_file": func(m *MemoryStat) *uint64 { return &m.InactiveFile },
-	"total_active_file":   func(m *MemoryStat) *uint64 { return &m.ActiveFile },
-	"total_unevictable":   func(m *MemoryStat) *uint64 { return &m.Unevictable },
+	"cache":       func(m *MemoryStat) *uint64 { return &m.File },
+	"rss":         func(m *MemoryStat) *uint64 { return &m.Anon },
+	"rss_huge":    func(m *MemoryStat) *uint64 { return &m.AnonTHP },
+	"mapped_file": func(m *MemoryStat) *uint64 { return &m.FileMapped },
+	"dirty":       func(m *MemoryStat) *uint64 { return &m.FileDirty },
+	"writeback":   func(m *MemoryStat) *uint64 { return &m.FileWriteback },
 }
 
 // Slabinfo appends memory.kmem.slabinfo of v1 to dst, which is empty since Linux 5.9.
 func (g *Group) Slabinfo(dst []byte) ([]byte, error) {
-	chain := g.chain(ctrlMemory)
+	chain := g.chain("memory")
 	if len(chain) == 0 || chain[0].v2 {
 		return dst, ErrNoController
 	}

@@ -138,13 +138,13 @@ func TestMemoryV2(t *testing.T) {
 // TestMemoryStatKeys has keys that are prefixes of others.
 func TestMemoryStatKeys(t *testing.T) {
 	var m MemoryStat
-	m.parse([]byte("file_mapped 1\nfile 2\nfile_dirty 3\nslab_reclaimable 4\nanon_thp 5\n"), v2Stat)
+	m.parse([]byte("file_mapped 1\nfile 2\nfile_dirty 3\nslab_reclaimable 4\nanon_thp 5\n"), "")
 	want := MemoryStat{FileMapped: 1, File: 2, FileDirty: 3, SlabReclaimable: 4, AnonTHP: 5}
 	if m != want {
 		t.Errorf("got %+v, want %+v", m, want)
 	}
 	m = MemoryStat{}
-	m.parseV1([]byte("cache 9\ntotal_cache 1\ntotal_rss_huge 2\nrss 9\n"))
+	m.parse([]byte("cache 9\ntotal_cache 1\ntotal_rss_huge 2\nrss 9\n"), "total_")
 	if want := (MemoryStat{File: 1, AnonTHP: 2}); m != want {
 		t.Errorf("got %+v, want %+v", m, want)
 	}

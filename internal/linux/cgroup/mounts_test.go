@@ -83,7 +83,7 @@ func TestHiddenMounts(t *testing.T) {
 			if fs.unified >= 0 {
 				unified = fs.hierarchies[fs.unified].dir
 			}
-			memory := fs.hierarchies[fs.index[ctrlMemory]].dir
+			memory := fs.hierarchies[fs.indexOf("memory")].dir
 			if memory != tt.memory || unified != tt.unified {
 				t.Errorf("got %q and %q, want %q and %q", memory, unified, tt.memory, tt.unified)
 			}

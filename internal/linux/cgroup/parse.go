@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"bytes"
+	"fmt"
 	"iter"
 
 	"palisade/internal/linux/ktext"
@@ -14,6 +15,15 @@ func value(text []byte) (uint64, bool) {
 		return NoLimit, true
 	}
 	return ktext.Number(text)
+}
+
+// parseValue is like value. where is the file or its directory in the error.
+func parseValue(text []byte, where string) (uint64, error) {
+	n, ok := value(text)
+	if !ok {
+		return 0, fmt.Errorf("parse %s: %.100q is not a number", where, text)
+	}
+	return n, nil
 }
 
 // keyNumber parses a line "key number".

@@ -1,7 +1,6 @@
 package cgroup
 
 import (
-	"bytes"
 	"fmt"
 	"iter"
 	"slices"
@@ -18,14 +17,13 @@ type Paths struct{ of []string }
 func (fs *FS) ParsePaths(text []byte) (Paths, error) {
 	p := Paths{make([]string, len(fs.hierarchies))}
 	found := false
-	for line := range bytes.Lines(text) {
-		number, rest, ok1 := bytes.Cut(bytes.TrimSuffix(line, []byte{'\n'}), []byte{':'})
-		names, path, ok2 := bytes.Cut(rest, []byte{':'})
-		if !ok1 || !ok2 || len(path) == 0 || path[0] != '/' {
+	for line := range strings.Lines(string(text)) {
+		hierarchy, path, ok := cutMembership(line)
+		if !ok || !strings.HasPrefix(path, "/") {
 			return Paths{}, fmt.Errorf("parse cgroup line %.200q", line)
 		}
-		if i := fs.find(string(number), string(names)); i >= 0 {
-			p.of[i] = string(path)
+		if i := fs.find(hierarchy); i >= 0 {
+			p.of[i] = path
 			found = true
 		}
 	}
@@ -35,28 +33,34 @@ func (fs *FS) ParsePaths(text []byte) (Paths, error) {
 	return p, nil
 }
 
+// cutMembership splits a line into the hierarchy, "number:controllers", and the path.
+func cutMembership(line string) (hierarchy, path string, ok bool) {
+	number, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+	controllers, path, ok := strings.Cut(rest, ":")
+	return number + ":" + controllers, path, ok
+}
+
 // Memberships yields the hierarchies, "number:controllers", and paths in /proc/<pid>/cgroup,
 // without malformed lines.
 func Memberships(text []byte) iter.Seq2[string, string] {
 	return func(yield func(hierarchy, path string) bool) {
 		for line := range strings.Lines(string(text)) {
-			number, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
-			controllers, path, ok := strings.Cut(rest, ":")
-			if ok && !yield(number+":"+controllers, path) {
+			if hierarchy, path, ok := cutMembership(line); ok && !yield(hierarchy, path) {
 				return
 			}
 		}
 	}
 }
 
-func (fs *FS) find(number, names string) int {
-	if number == "0" && names == "" {
+// find returns the index of a hierarchy, "number:controllers", or -1.
+func (fs *FS) find(hierarchy string) int {
+	if hierarchy == "0:" {
 		return fs.unified
 	}
+	_, names, _ := strings.Cut(hierarchy, ":")
 	for name := range strings.SplitSeq(names, ",") {
-		c := slices.Index(v1Names[:], name)
-		if c >= 0 && !fs.hierarchies[max(fs.index[c], 0)].v2 {
-			return fs.index[c]
+		if i, ok := fs.index[name]; ok {
+			return i
 		}
 	}
 	return -1
@@ -103,7 +107,7 @@ func (p Paths) TrimInit() Paths {
 // as seen from that namespace. It returns p for a process that was moved out of its namespace,
 // where inside begins with "/..".
 func (p Paths) Root(inside Paths) Paths {
-	q := p.Map(func(path string) string { return path })
+	q := Paths{slices.Clone(p.of)}
 	for i, path := range q.of {
 		if i >= len(inside.of) || inside.of[i] == "/" {
 			continue

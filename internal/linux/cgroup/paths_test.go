@@ -11,35 +11,35 @@ func TestDetect(t *testing.T) {
 	tests := []struct {
 		name, mounts string
 		v2           bool
-		dirs         map[controller]string // directory of the cgroup /a/b
+		dirs         map[string]string // directory of the cgroup /a/b
 		ok           bool
 	}{
-		{"v2", v2Mount, true, map[controller]string{
-			ctrlMemory: "/sys/fs/cgroup/a/b", ctrlCPUAcct: "/sys/fs/cgroup/a/b",
+		{"v2", v2Mount, true, map[string]string{
+			"memory": "/sys/fs/cgroup/a/b", "cpuacct": "/sys/fs/cgroup/a/b",
 		}, true},
-		{"v1", allV1, false, map[controller]string{
-			ctrlMemory:  "/sys/fs/cgroup/memory/a/b",
-			ctrlCPU:     "/sys/fs/cgroup/cpu,cpuacct/a/b",
-			ctrlCPUAcct: "/sys/fs/cgroup/cpu,cpuacct/a/b",
-			ctrlIO:      "/sys/fs/cgroup/blkio/a/b",
-			ctrlHugeTLB: "",
+		{"v1", allV1, false, map[string]string{
+			"memory":  "/sys/fs/cgroup/memory/a/b",
+			"cpu":     "/sys/fs/cgroup/cpu,cpuacct/a/b",
+			"cpuacct": "/sys/fs/cgroup/cpu,cpuacct/a/b",
+			"blkio":   "/sys/fs/cgroup/blkio/a/b",
+			"hugetlb": "",
 		}, true},
-		{"hybrid: v1 has precedence", allV1 + hybrid, true, map[controller]string{
-			ctrlMemory: "/sys/fs/cgroup/memory/a/b", ctrlHugeTLB: "/sys/fs/cgroup/unified/a/b",
+		{"hybrid: v1 has precedence", allV1 + hybrid, true, map[string]string{
+			"memory": "/sys/fs/cgroup/memory/a/b", "hugetlb": "/sys/fs/cgroup/unified/a/b",
 		}, true},
-		{"a hierarchy for each controller", testdata(t, "v1-6.18/mountinfo"), true, map[controller]string{
-			ctrlCPU: "/sys/fs/cgroup/cpu/a/b", ctrlCPUAcct: "/sys/fs/cgroup/cpuacct/a/b",
-			ctrlHugeTLB: "/sys/fs/cgroup/unified/a/b",
+		{"a hierarchy for each controller", testdata(t, "v1-6.18/mountinfo"), true, map[string]string{
+			"cpu": "/sys/fs/cgroup/cpu/a/b", "cpuacct": "/sys/fs/cgroup/cpuacct/a/b",
+			"hugetlb": "/sys/fs/cgroup/unified/a/b",
 		}, true},
 		{"mount of a part without the cgroup", "1 0 0:1 /a/c /m rw - cgroup2 cgroup2 rw\n",
-			true, map[controller]string{ctrlCPU: ""}, true},
+			true, map[string]string{"cpu": ""}, true},
 		{"mount of a part with the cgroup", "1 0 0:1 /a /m rw - cgroup2 cgroup2 rw\n",
-			true, map[controller]string{ctrlCPU: "/m/b"}, true},
+			true, map[string]string{"cpu": "/m/b"}, true},
 		{"mounts of a part and of all", "1 0 0:1 /a /m rw - cgroup2 cgroup2 rw\n" +
 			"2 0 0:1 / /n rw - cgroup2 cgroup2 rw\n",
-			true, map[controller]string{ctrlCPU: "/n/a/b"}, true},
+			true, map[string]string{"cpu": "/n/a/b"}, true},
 		{"mount point with a blank", "1 0 0:1 / /m\\040n rw - cgroup2 cgroup2 rw\n",
-			true, map[controller]string{ctrlCPU: "/m n/a/b"}, true},
+			true, map[string]string{"cpu": "/m n/a/b"}, true},
 		{"no hierarchy", "1 0 0:1 / / rw - ext4 /dev/vda rw\n", false, nil, false},
 		{"named hierarchies only", v1Name, false, nil, false},
 		{"malformed", "x y z\n", false, nil, false},
@@ -64,7 +64,7 @@ func TestDetect(t *testing.T) {
 					got = chain[0].dir
 				}
 				if got != want {
-					t.Errorf("controller %d is at %q, want %q", c, got, want)
+					t.Errorf("controller %s is at %q, want %q", c, got, want)
 				}
 			}
 		})
@@ -242,7 +242,7 @@ func FuzzParsers(f *testing.F) {
 	for _, name := range []string{
 		"v1-4.19/memory.stat", "v2-6.6/memory.stat", "v2-6.1/io.stat",
 		"v1-5.10/blkio.throttle.io_serviced_recursive", "v2-6.18/cpu.stat",
-		"v1-6.18/cpuacct.usage_all", "v1-6.18/cpuacct.usage_percpu", "v1-6.18/cpuacct.stat",
+		"v1-6.18/cpuacct.usage_all", "v1-6.18/cpuacct.usage_percpu",
 	} {
 		f.Add([]byte(testdata(f, name)))
 	}
@@ -251,9 +251,9 @@ func FuzzParsers(f *testing.F) {
 		"4294967296:0 Write 1\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var m MemoryStat
-		m.parse(text, v2Stat)
-		m.parseV1(text)
-		io := parseBlkio(parseIOStat(nil, text), 0, text, fileThrottleCount)
+		m.parse(text, "")
+		m.parse(text, "total_")
+		io := parseBlkio(parseIOStat(nil, text), 0, text, requests)
 		for i := range io {
 			if io[i].Major >= 1<<12 || io[i].Minor >= 1<<20 {
 				t.Errorf("device %d:%d", io[i].Major, io[i].Minor)
@@ -262,7 +262,7 @@ func FuzzParsers(f *testing.F) {
 		parseCPUMax(text)
 		var u CPUUsage
 		parseUsageAll(text, &u)
-		parseUsagePerCPU(text, parseAcctStat(text), &u)
+		parseUsagePerCPU(text, &u)
 		if len(u.PerCPU) > cpulist.MaxCPU+1 {
 			t.Errorf("%d CPUs", len(u.PerCPU))
 		}

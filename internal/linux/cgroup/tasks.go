@@ -11,28 +11,17 @@ import (
 )
 
 const (
-	// maxDepth and maxDirs bound the walk through the descendants of a cgroup, of which a container
-	// can create any number.
-	maxDepth = 16
-	maxDirs  = 1024
+	// maxDirs bounds the walk through the descendants of a cgroup, of which a container can create
+	// any number.
+	maxDirs = 1024
 	// maxListed is the size limit of one list of threads in bytes: more than 100,000 threads.
 	maxListed = 1 << 20
-	// entriesPerRead is the approximate number of directory entries per getdents64(2).
-	entriesPerRead = 128
 )
-
-// TaskList bounds Group.Threads.
-type TaskList struct {
-	// Limit is the maximum number of threads.
-	Limit int
-	// Until is the time after which no further cgroup is read.
-	Until time.Time
-}
 
 // Tasks returns the number of threads in the cgroup and its descendants. It needs the pids
 // controller.
 func (g *Group) Tasks(s *Scratch) (int, bool) {
-	chain := g.chain(ctrlPids)
+	chain := g.chain("pids")
 	if len(chain) == 0 {
 		return 0, false
 	}
@@ -40,12 +29,12 @@ func (g *Group) Tasks(s *Scratch) (int, bool) {
 	return int(n), err == nil && n < 1<<31
 }
 
-// Threads appends the threads in the cgroup and its descendants to dst, within the bounds of list.
-// The ids are those in the caller's pid namespace.
-func (g *Group) Threads(dst []int, list TaskList, s *Scratch) ([]int, error) {
+// Threads appends at most limit threads in the cgroup and its descendants to dst. After the time
+// until it reads no further cgroup. The ids are those in the caller's pid namespace.
+func (g *Group) Threads(dst []int, limit int, until time.Time, s *Scratch) ([]int, error) {
 	chain, name := g.unified(), "cgroup.threads"
 	// On a hybrid host the container may be in the root of v2, so v1 has precedence.
-	for _, c := range [...]controller{ctrlPids, ctrlMemory, ctrlCPU, ctrlCPUAcct} {
+	for _, c := range [...]string{"pids", "memory", "cpu", "cpuacct"} {
 		if own := g.chain(c); len(own) > 0 && !own[0].v2 {
 			chain, name = own, "tasks"
 			break
@@ -56,15 +45,16 @@ func (g *Group) Threads(dst []int, list TaskList, s *Scratch) ([]int, error) {
 	}
 	defer s.trim()
 	w := threadWalk{
-		name: name, threads: dst, limit: len(dst) + list.Limit, until: list.Until, scratch: s,
+		name: name, threads: dst, limit: len(dst) + limit, scratch: s,
+		dirs: []string{chain[0].dir},
 	}
-	dir, err := sys.Open(chain[0].dir)
-	if err != nil {
+	if err := w.visit(w.dirs[0]); err != nil {
 		return dst, fmt.Errorf("list threads: %w", err)
 	}
-	defer dir.Close()
-	if err := w.visit(dir, 0); err != nil {
-		return dst, fmt.Errorf("list threads: %w", err)
+	for i := 1; i < len(w.dirs) && len(w.threads) < w.limit && time.Now().Before(until); i++ {
+		if err := w.visit(w.dirs[i]); err != nil && !isGone(err) {
+			return dst, fmt.Errorf("list threads: %w", err)
+		}
 	}
 	return w.threads, nil
 }
@@ -73,57 +63,44 @@ type threadWalk struct {
 	name    string
 	threads []int
 	limit   int
-	dirs    int
-	until   time.Time
+	// dirs are the cgroups that were found.
+	dirs    []string
 	scratch *Scratch
 }
 
-func (w *threadWalk) isOver() bool {
-	return len(w.threads) >= w.limit || w.dirs >= maxDirs || time.Now().After(w.until)
-}
-
-func (w *threadWalk) visit(dir sys.File, depth int) error {
+// visit adds the threads and children of a cgroup.
+func (w *threadWalk) visit(path string) error {
+	dir, err := sys.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
 	if err := w.collect(dir); err != nil {
 		return err
 	}
-	w.dirs++
-	if depth == maxDepth || w.isOver() {
-		return nil
-	}
-	buf := make([]byte, entriesPerRead*32)
-	for !w.isOver() {
+	buf := make([]byte, 4096)
+	for len(w.dirs) < maxDirs {
 		entries, err := dir.ReadEntries(buf)
 		if len(entries) == 0 || err != nil {
 			return err
 		}
-		for e, ok := entries.Next(); ok && !w.isOver(); e, ok = entries.Next() {
-			if !e.IsDir {
-				continue
-			}
-			// The cgroup may have been removed.
-			if err := w.visitBelow(dir, e.Name.String(), depth+1); err != nil && !isGone(err) {
-				return err
+		for e, ok := entries.Next(); ok && len(w.dirs) < maxDirs; e, ok = entries.Next() {
+			if e.IsDir {
+				w.dirs = append(w.dirs, path+"/"+e.Name.String())
 			}
 		}
 	}
 	return nil
 }
 
-func (w *threadWalk) visitBelow(dir sys.File, name string, depth int) error {
-	below, err := dir.OpenAt(name)
-	if err != nil {
-		return err
-	}
-	defer below.Close()
-	return w.visit(below, depth)
-}
-
+// isGone reports whether a cgroup was removed, or is too deep for a path.
 func isGone(err error) bool {
-	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENODEV)
+	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENODEV) ||
+		errors.Is(err, syscall.ENAMETOOLONG)
 }
 
 func (w *threadWalk) collect(dir sys.File) (err error) {
-	w.scratch.text, err = dir.ReadSomeInto(w.name, maxListed, w.scratch.text)
+	w.scratch.text, err = dir.ReadSomeAt(w.name, maxListed, w.scratch.text)
 	if errors.Is(err, syscall.EOPNOTSUPP) {
 		return nil // a cgroup of type "domain invalid"
 	} else if err != nil {
@@ -134,11 +111,10 @@ func (w *threadWalk) collect(dir sys.File) (err error) {
 		text = text[:bytes.LastIndexByte(text, '\n')+1] // drop an incomplete last line
 	}
 	for line := range bytes.Lines(text) {
-		n, ok := value(line)
 		if len(w.threads) >= w.limit {
 			break
 		}
-		if ok && n > 0 && n < 1<<31 {
+		if n, ok := value(line); ok && n > 0 && n < 1<<31 {
 			w.threads = append(w.threads, int(n))
 		}
 	}

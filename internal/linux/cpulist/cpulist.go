@@ -14,8 +14,8 @@ import (
 // MaxCPU is the largest accepted CPU number: NR_CPUS is at most 8192.
 const MaxCPU = 8191
 
-// Set is a set of CPU numbers. The zero Set is empty.
-type Set struct{ words []uint64 }
+// Set is a set of CPU numbers, a bit for each. The zero Set is empty.
+type Set [(MaxCPU + 1) / 64]uint64
 
 // Of returns the set of the given CPUs.
 func Of(cpus ...int) Set {
@@ -26,9 +26,9 @@ func Of(cpus ...int) Set {
 	return s
 }
 
-// Parse sets s to a list such as "0-3,8\n", and reuses its memory. The list may be empty.
+// Parse sets s to a list such as "0-3,8\n", which may be empty.
 func (s *Set) Parse(text []byte) error {
-	s.words = s.words[:0]
+	*s = Set{}
 	text = bytes.TrimSpace(text)
 	if len(text) == 0 {
 		return nil
@@ -57,24 +57,20 @@ func number(text []byte) (int, bool) {
 
 // Add adds the CPU to the set. Numbers outside 0..MaxCPU are ignored.
 func (s *Set) Add(cpu int) {
-	if cpu < 0 || cpu > MaxCPU {
-		return
+	if cpu >= 0 && cpu <= MaxCPU {
+		s[cpu/64] |= 1 << (cpu % 64)
 	}
-	for len(s.words) <= cpu/64 {
-		s.words = append(s.words, 0)
-	}
-	s.words[cpu/64] |= 1 << (cpu % 64)
 }
 
 // Has reports whether the CPU is in the set.
-func (s Set) Has(cpu int) bool {
-	return cpu >= 0 && cpu/64 < len(s.words) && s.words[cpu/64]&(1<<(cpu%64)) != 0
+func (s *Set) Has(cpu int) bool {
+	return cpu >= 0 && cpu <= MaxCPU && s[cpu/64]&(1<<(cpu%64)) != 0
 }
 
 // Len returns the number of CPUs in the set.
-func (s Set) Len() int {
+func (s *Set) Len() int {
 	n := 0
-	for _, w := range s.words {
+	for _, w := range s {
 		n += bits.OnesCount64(w)
 	}
 	return n
@@ -83,10 +79,10 @@ func (s Set) Len() int {
 // Next returns the lowest CPU of the set that is not below from, or -1. To iterate over the set:
 //
 //	for c := s.Next(0); c >= 0; c = s.Next(c + 1)
-func (s Set) Next(from int) int {
+func (s *Set) Next(from int) int {
 	from = max(from, 0)
-	for i := from / 64; i < len(s.words); i++ {
-		w := s.words[i]
+	for i := from / 64; i < len(s); i++ {
+		w := s[i]
 		if i == from/64 {
 			w &= ^uint64(0) << (from % 64)
 		}
@@ -98,37 +94,17 @@ func (s Set) Next(from int) int {
 }
 
 // Intersect removes the CPUs from s that are not in t.
-func (s *Set) Intersect(t Set) {
-	for i := range s.words {
-		s.words[i] &= t.word(i)
+func (s *Set) Intersect(t *Set) {
+	for i := range s {
+		s[i] &= t[i]
 	}
 }
-
-// Equal reports whether both sets have the same CPUs.
-func (s Set) Equal(t Set) bool {
-	for i := range max(len(s.words), len(t.words)) {
-		if s.word(i) != t.word(i) {
-			return false
-		}
-	}
-	return true
-}
-
-func (s Set) word(i int) uint64 {
-	if i < len(s.words) {
-		return s.words[i]
-	}
-	return 0
-}
-
-// Copy sets s to t, and reuses its memory.
-func (s *Set) Copy(t Set) { s.words = append(s.words[:0], t.words...) }
 
 // Append appends the set to dst in the kernel's list format ("%*pbl"), without a newline.
-func (s Set) Append(dst []byte) []byte { return s.AppendFrom(dst, 0) }
+func (s *Set) Append(dst []byte) []byte { return s.AppendFrom(dst, 0) }
 
 // AppendFrom is Append for the CPUs that are not below from.
-func (s Set) AppendFrom(dst []byte, from int) []byte {
+func (s *Set) AppendFrom(dst []byte, from int) []byte {
 	start := len(dst)
 	for first := s.Next(from); first >= 0; {
 		last := first

@@ -1,11 +1,9 @@
 package procfs
 
 import (
-	"bytes"
 	"cmp"
+	"fmt"
 	"slices"
-
-	"palisade/internal/linux/ktext"
 )
 
 // maxSlaves bounds the depth of the search for disks, and the number of devices in it.
@@ -52,15 +50,7 @@ func (fs *FS) Slaves(major, minor uint32) []Device {
 
 func (fs *FS) slaves(d Device) []Device {
 	dir := "dev/block/" + d.String() + "/slaves/"
-	slaves, err := fs.sys.OpenDirAt(dir)
-	if err != nil {
-		return nil
-	}
-	defer slaves.Close()
-	names, err := slaves.List()
-	if err != nil {
-		return nil
-	}
+	names, _ := fs.list(dir) // a disk has none
 	var below []Device
 	for _, name := range names {
 		if s, ok := fs.readDevice(dir + name + "/dev"); ok {
@@ -71,13 +61,10 @@ func (fs *FS) slaves(d Device) []Device {
 }
 
 // readDevice reads a "dev" file of sysfs ("8:1").
-func (fs *FS) readDevice(path string) (Device, bool) {
+func (fs *FS) readDevice(path string) (d Device, ok bool) {
 	text, err := fs.sys.ReadFileAt(path, make([]byte, 0, 32))
-	if err != nil {
-		return Device{}, false
+	if err == nil {
+		_, err = fmt.Sscanf(string(text), "%d:%d", &d.Major, &d.Minor)
 	}
-	first, second, ok := bytes.Cut(bytes.TrimSpace(text), []byte{':'})
-	major, ok1 := ktext.Number32(first)
-	minor, ok2 := ktext.Number32(second)
-	return Device{major, minor}, ok && ok1 && ok2
+	return d, err == nil
 }

@@ -178,11 +178,9 @@ const summaryPrefix = "processor "
 func summaryCPU(line []byte) (cpu, digits int) {
 	rest, ok := bytes.CutPrefix(line, []byte(summaryPrefix))
 	n, _, isSummary := bytes.Cut(rest, []byte{':'})
-	if !ok || !isSummary {
+	cpu, isNumber := cpuNumber(n)
+	if !ok || !isSummary || !isNumber {
 		return 0, 0
 	}
-	if v, ok := ktext.Number(n); ok && v <= cpulist.MaxCPU {
-		return int(v), len(n)
-	}
-	return 0, 0
+	return cpu, len(n)
 }

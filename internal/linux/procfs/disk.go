@@ -16,23 +16,30 @@ type Device struct{ Major, Minor uint32 }
 // String returns the number as in sysfs, "8:1".
 func (d Device) String() string { return fmt.Sprintf("%d:%d", d.Major, d.Minor) }
 
-// Diskstats holds the devices of /proc/diskstats, in the kernel's order.
-type Diskstats struct{ Devices []DiskLine }
+// Disks is /proc/diskstats or /proc/partitions.
+type Disks struct {
+	// Header is the first line of partitions and the blank line after it.
+	Header []byte
+	// Devices are in the kernel's order.
+	Devices []DiskLine
+}
 
-// DiskLine is a line of /proc/diskstats.
+// DiskLine is a line about a device.
 type DiskLine struct {
 	Device
 	// Name is the host's name, such as sda1.
 	Name string
-	// Columns is the number of columns after the name: 11, 15 since Linux 4.18, 17 since Linux 5.5.
+	// Columns is the number of columns after the name in diskstats: 15, 17 since Linux 5.5.
 	Columns int
-	// Partition is set by FS.Diskstats: the file does not tell partitions from disks.
+	// Blocks is the size in partitions, in units of 1024 bytes.
+	Blocks uint64
+	// Partition is set by FS: the files do not tell partitions from disks.
 	Partition bool
 }
 
 // ParseDiskstats parses /proc/diskstats, and skips malformed lines.
-func ParseDiskstats(text []byte) (*Diskstats, error) {
-	s := new(Diskstats)
+func ParseDiskstats(text []byte) (*Disks, error) {
+	s := new(Disks)
 	for line := range bytes.Lines(text) {
 		dev, rest, ok := cutDevice(line)
 		name, rest := ktext.Field(rest)
@@ -45,27 +52,27 @@ func ParseDiskstats(text []byte) (*Diskstats, error) {
 	return s, nil
 }
 
-func (fs *FS) loadDiskstats() (*Diskstats, error) {
-	s, err := load(fs.proc, "diskstats", ParseDiskstats)
-	disks, err2 := fs.disks()
-	if err = cmp.Or(err, err2); err != nil {
-		return nil, err
+// loadDisks returns a function that reads a file about block devices.
+func (fs *FS) loadDisks(
+	name string, parse func([]byte) (*Disks, error),
+) func() (*Disks, error) {
+	return func() (*Disks, error) {
+		s, err := load(fs.proc, name, parse)
+		disks, err2 := fs.disks()
+		if err = cmp.Or(err, err2); err != nil {
+			return nil, err
+		}
+		for i := range s.Devices {
+			d := &s.Devices[i]
+			d.Partition = !disks[d.Name]
+		}
+		return s, nil
 	}
-	for i := range s.Devices {
-		d := &s.Devices[i]
-		d.Partition = !disks[d.Name]
-	}
-	return s, nil
 }
 
 // disks returns the names in /sys/block, which has no partitions.
 func (fs *FS) disks() (map[string]bool, error) {
-	dir, err := fs.sys.OpenDirAt("block")
-	if err != nil {
-		return nil, fmt.Errorf("list disks: %w", err)
-	}
-	defer dir.Close()
-	names, err := dir.List()
+	names, err := fs.list("block")
 	if err != nil {
 		return nil, fmt.Errorf("list disks: %w", err)
 	}
@@ -77,27 +84,8 @@ func (fs *FS) disks() (map[string]bool, error) {
 	return disks, nil
 }
 
-// Partitions is /proc/partitions.
-type Partitions struct {
-	// Header is the first line and the blank line after it.
-	Header []byte
-	// Devices are in the kernel's order.
-	Devices []PartitionLine
-}
-
-// PartitionLine is a line of /proc/partitions.
-type PartitionLine struct {
-	Device
-	// Blocks is the size in units of 1024 bytes.
-	Blocks uint64
-	// Name is the host's name, such as sda1.
-	Name string
-	// Partition is set by FS.Partitions: the file does not tell partitions from disks.
-	Partition bool
-}
-
 // ParsePartitions parses /proc/partitions, and skips malformed lines. The result refers to text.
-func ParsePartitions(text []byte) (*Partitions, error) {
+func ParsePartitions(text []byte) (*Disks, error) {
 	header, rest := cutLine(text)
 	if !bytes.HasPrefix(header, []byte("major minor")) {
 		return nil, errors.New("no header")
@@ -105,7 +93,7 @@ func ParsePartitions(text []byte) (*Partitions, error) {
 	if blank, after := cutLine(rest); string(blank) == "\n" {
 		rest = after
 	}
-	p := &Partitions{Header: text[: len(text)-len(rest) : len(text)-len(rest)]}
+	p := &Disks{Header: text[: len(text)-len(rest) : len(text)-len(rest)]}
 	for line := range bytes.Lines(rest) {
 		dev, fields, ok := cutDevice(line)
 		size, fields := ktext.Field(fields)
@@ -114,20 +102,7 @@ func ParsePartitions(text []byte) (*Partitions, error) {
 		if !ok || !isNumber || len(name) == 0 {
 			continue
 		}
-		p.Devices = append(p.Devices, PartitionLine{Device: dev, Blocks: blocks, Name: string(name)})
-	}
-	return p, nil
-}
-
-func (fs *FS) loadPartitions() (*Partitions, error) {
-	p, err := load(fs.proc, "partitions", ParsePartitions)
-	disks, err2 := fs.disks()
-	if err = cmp.Or(err, err2); err != nil {
-		return nil, err
-	}
-	for i := range p.Devices {
-		d := &p.Devices[i]
-		d.Partition = !disks[d.Name]
+		p.Devices = append(p.Devices, DiskLine{Device: dev, Blocks: blocks, Name: string(name)})
 	}
 	return p, nil
 }

@@ -42,8 +42,8 @@ type FS struct {
 	cpuinfo    source[Cpuinfo]
 	stat       source[Stat]
 	swaps      source[Swaps]
-	diskstats  source[Diskstats]
-	partitions source[Partitions]
+	diskstats  source[Disks]
+	partitions source[Disks]
 	online     source[cpulist.Set]
 	possible   source[cpulist.Set]
 }
@@ -64,8 +64,8 @@ func New(procRoot, sysRoot string) (*FS, error) {
 	fs.cpuinfo.init(cpuinfoMaxAge, fs.loadCpuinfo)
 	fs.stat.init(maxAge, func() (*Stat, error) { return load(fs.proc, "stat", ParseStat) })
 	fs.swaps.init(maxAge, func() (*Swaps, error) { return load(fs.proc, "swaps", ParseSwaps) })
-	fs.diskstats.init(maxAge, fs.loadDiskstats)
-	fs.partitions.init(maxAge, fs.loadPartitions)
+	fs.diskstats.init(maxAge, fs.loadDisks("diskstats", ParseDiskstats))
+	fs.partitions.init(maxAge, fs.loadDisks("partitions", ParsePartitions))
 	fs.online.init(maxAge, func() (*cpulist.Set, error) { return fs.loadCPUs("online") })
 	fs.possible.init(maxAge, func() (*cpulist.Set, error) { return fs.loadCPUs("possible") })
 	return fs, nil
@@ -84,10 +84,10 @@ func (fs *FS) Stat() (*Stat, error) { return fs.stat.get(fs.now()) }
 func (fs *FS) Swaps() (*Swaps, error) { return fs.swaps.get(fs.now()) }
 
 // Diskstats returns /proc/diskstats, at most 100 ms old.
-func (fs *FS) Diskstats() (*Diskstats, error) { return fs.diskstats.get(fs.now()) }
+func (fs *FS) Diskstats() (*Disks, error) { return fs.diskstats.get(fs.now()) }
 
 // Partitions returns /proc/partitions, at most 100 ms old.
-func (fs *FS) Partitions() (*Partitions, error) { return fs.partitions.get(fs.now()) }
+func (fs *FS) Partitions() (*Disks, error) { return fs.partitions.get(fs.now()) }
 
 // Online returns the host's online CPUs (/sys/devices/system/cpu/online), at most 100 ms old. The
 // set is shared and must not be changed.
@@ -105,7 +105,7 @@ func (fs *FS) Cpuinfo() (*Cpuinfo, error) {
 		return nil, err
 	}
 	c, err := fs.cpuinfo.get(now)
-	if err == nil && !c.online.Equal(*online) {
+	if err == nil && c.online != *online {
 		return fs.cpuinfo.refresh(now)
 	}
 	return c, err
@@ -128,6 +128,16 @@ func (fs *FS) loadCpuinfo() (*Cpuinfo, error) {
 	}
 	c.online = *online
 	return c, nil
+}
+
+// list returns the names in a directory of sysfs.
+func (fs *FS) list(path string) ([]string, error) {
+	dir, err := fs.sys.OpenDirAt(path)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return dir.List()
 }
 
 // Raw appends the content of a host file to dst: meminfo, cpuinfo, stat, uptime, swaps, diskstats,

@@ -200,11 +200,11 @@ func TestCpuinfoFollowsHotplug(t *testing.T) {
 func TestSnapshots(t *testing.T) {
 	h := newFakeHost(t)
 	online, err := h.Online()
-	if err != nil || !online.Equal(cpulist.Of(0, 1)) {
+	if err != nil || *online != cpulist.Of(0, 1) {
 		t.Errorf("online: got %v, %v", online, err)
 	}
 	possible, err := h.Possible()
-	if err != nil || !possible.Equal(cpulist.Of(0, 1, 2, 3)) {
+	if err != nil || *possible != cpulist.Of(0, 1, 2, 3) {
 		t.Errorf("possible: got %v, %v", possible, err)
 	}
 	if s, err := h.Stat(); err != nil || s.Columns != 4 {

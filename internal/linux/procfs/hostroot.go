@@ -15,7 +15,7 @@ func IsHostRoot(process string) bool {
 		return false
 	}
 	ns, err := sys.Stat(process + "/ns/user")
-	if err != nil || ns.Inode != own.Inode || ns.FileSystem != own.FileSystem {
+	if err != nil || ns.Number != own.Number || ns.FileSystem != own.FileSystem {
 		return false
 	}
 	text, err := sys.ReadFile(process+"/status", nil)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"slices"
 
 	"palisade/internal/linux/ktext"
 )
@@ -109,30 +110,21 @@ func ParseMeminfo(text []byte) (*Meminfo, error) {
 
 func parseMemLine(line []byte) (MemLine, uint64) {
 	whole := MemLine{Head: line}
-	key, _, ok := bytes.Cut(line, []byte{':'})
+	key, rest, ok := bytes.Cut(line, []byte{':'})
 	field := memField(key)
-	if !ok || field == MemOther {
-		return whole, 0
-	}
-	start := len(key) + 1
-	for start < len(line) && line[start] == ' ' {
-		start++
-	}
-	end := start
-	for end < len(line) && isDigit(line[end]) {
-		end++
-	}
-	value, ok := ktext.Number(line[start:end])
-	if !ok || value == math.MaxUint64 {
+	number := bytes.TrimLeft(rest, " ")
+	tail := bytes.TrimLeft(number, "0123456789")
+	value, isNumber := ktext.Number(number[:len(number)-len(tail)])
+	if !ok || field == MemOther || !isNumber || value == math.MaxUint64 {
 		return whole, 0
 	}
 	width := memKeyWidth
-	if !bytes.HasPrefix(line[end:], []byte(" kB")) {
+	if !bytes.HasPrefix(tail, []byte(" kB")) {
 		width = countKeyWidth
 	}
-	head := min(start, width)
+	head := min(len(line)-len(number), width)
 	return MemLine{
-		Field: field, Head: line[:head], Tail: line[end:], Width: memNumberEnd - head,
+		Field: field, Head: line[:head], Tail: tail, Width: memNumberEnd - head,
 	}, value
 }
 
@@ -148,10 +140,5 @@ var memKeys = [...]string{
 }
 
 func memField(key []byte) MemField {
-	for i, k := range memKeys {
-		if k == string(key) {
-			return MemTotal + MemField(i)
-		}
-	}
-	return MemOther
+	return MemField(slices.Index(memKeys[:], string(key)) + 1) // 0 is MemOther
 }

@@ -24,8 +24,6 @@ func countFields(line []byte) int {
 	return n
 }
 
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
-
 // parseCPUs parses a CPU list, which must not be empty.
 func parseCPUs(text []byte) (*cpulist.Set, error) {
 	set := new(cpulist.Set)

@@ -247,7 +247,7 @@ func TestParsePartitions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []PartitionLine{
+	want := []DiskLine{
 		{Device: Device{8, 0}, Blocks: 468851544, Name: "sda"},
 		{Device: Device{8, 1}, Blocks: 1048576, Name: "sda1"},
 	}

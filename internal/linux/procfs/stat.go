@@ -46,7 +46,7 @@ func ParseStat(text []byte) (*Stat, error) {
 		if isCPUKey(key) {
 			continue
 		}
-		l := StatLine{Field: statField(key), Text: line}
+		l := StatLine{Field: statFields[string(key)], Text: line}
 		if l.Field == StatCPUs {
 			s.Columns = countFields(rest)
 		}
@@ -61,18 +61,10 @@ func ParseStat(text []byte) (*Stat, error) {
 	return s, nil
 }
 
-func statField(key []byte) StatField {
-	switch string(key) {
-	case "cpu":
-		return StatCPUs
-	case "processes":
-		return StatProcesses
-	case "procs_running":
-		return StatRunning
-	case "procs_blocked":
-		return StatBlocked
-	}
-	return StatOther
+// statFields holds the keys of the fields.
+var statFields = map[string]StatField{
+	"cpu": StatCPUs, "processes": StatProcesses, "procs_running": StatRunning,
+	"procs_blocked": StatBlocked,
 }
 
 // isCPUKey reports whether the key is that of a single CPU, such as "cpu0".

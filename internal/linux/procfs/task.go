@@ -128,15 +128,8 @@ func ParseTaskStatus(text []byte) (TaskStatus, error) {
 		case "PPid":
 			t.Parent, err = strconv.Atoi(string(bytes.TrimSpace(value)))
 		case "Uid":
-			i := 0
-			for field := range bytes.FieldsSeq(value) {
-				var uid uint64
-				if uid, err = strconv.ParseUint(string(field), 10, 32); err != nil || i == len(t.UIDs) {
-					break
-				}
-				t.UIDs[i] = uint32(uid)
-				i++
-			}
+			u := &t.UIDs
+			_, err = fmt.Sscan(string(value), &u[0], &u[1], &u[2], &u[3])
 		case "CapEff":
 			t.Capabilities, err = strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
 		case "NSpid":

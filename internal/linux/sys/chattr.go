@@ -32,7 +32,7 @@ func (f File) IsReadOnly() bool {
 // openContent opens the regular file or directory f, which may be an O_PATH descriptor, for ioctls.
 // It opens nothing else: opening a device or a FIFO has side effects, or blocks.
 func (f File) openContent() (File, error) {
-	i, err := f.StatAt("")
+	i, err := f.Statx()
 	if err != nil {
 		return File{}, err
 	}
@@ -55,19 +55,6 @@ func (f File) Flags() (uint32, error) {
 	return flags, os.NewSyscallError("ioctl FS_IOC_GETFLAGS", err)
 }
 
-// flagsAt is like Flags for the file name in the directory f, or for f if name is empty.
-func (f File) flagsAt(name Name) (uint32, error) {
-	if len(name) == 1 {
-		return f.Flags()
-	}
-	file, err := f.OpenNamedAt(name)
-	if err != nil {
-		return 0, err
-	}
-	defer file.Close()
-	return file.Flags()
-}
-
 // SetFlags sets the inode flags of the regular file or directory f.
 func (f File) SetFlags(flags uint32) error {
 	file, err := f.openContent()
@@ -79,13 +66,5 @@ func (f File) SetFlags(flags uint32) error {
 	return os.NewSyscallError("ioctl FS_IOC_SETFLAGS", err)
 }
 
-// FS_IMMUTABLE_FL and FS_APPEND_FL of linux/fs.h.
-const (
-	flagImmutable = 0x10
-	flagAppend    = 0x20
-)
-
-// WithoutProtection returns flags without FS_IMMUTABLE_FL and FS_APPEND_FL.
-func WithoutProtection(flags uint32) uint32 {
-	return flags &^ (flagImmutable | flagAppend)
-}
+// WithoutProtection returns flags without FS_IMMUTABLE_FL and FS_APPEND_FL of linux/fs.h.
+func WithoutProtection(flags uint32) uint32 { return flags &^ 0x30 }

@@ -76,16 +76,14 @@ func (r *ChildReader) Read(ctx context.Context, paths []string) ([]FileText, err
 		child.Wait()
 		close(ended)
 	}()
-	stop := context.AfterFunc(ctx, func() { pipe.SetReadDeadline(time.Now()) })
-	defer stop()
 	texts := make([]FileText, len(paths))
 	in := json.NewDecoder(pipe)
 	// The child says that it runs. On a busy machine that takes longer than some Timeouts.
-	err = receiveText(ctx, pipe, in, startTime, new(childText))
+	_, err = receiveText(ctx, in, startTime)
 	for i := range texts {
 		var got childText
 		if err == nil {
-			err = receiveText(ctx, pipe, in, timeout, &got)
+			got, err = receiveText(ctx, in, timeout)
 		}
 		texts[i] = FileText{got.Text, err}
 		if err == nil && got.Errno != 0 {
@@ -99,21 +97,22 @@ func (r *ChildReader) Read(ctx context.Context, paths []string) ([]FileText, err
 }
 
 func receiveText(
-	ctx context.Context, pipe *os.File, in *json.Decoder, timeout time.Duration, to *childText,
-) error {
-	err := pipe.SetReadDeadline(time.Now().Add(timeout))
-	if ctx.Err() == nil && err == nil {
-		err = in.Decode(to)
-	}
+	ctx context.Context, in *json.Decoder, timeout time.Duration,
+) (childText, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	text, err := Within(ctx, func() (text childText, err error) {
+		err = in.Decode(&text)
+		return text, err
+	}, nil)
 	switch {
-	case ctx.Err() != nil && (err == nil || errors.Is(err, os.ErrDeadlineExceeded)):
-		return ctx.Err()
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return context.DeadlineExceeded
+	case err == nil:
+	case ctx.Err() != nil:
+		err = ctx.Err()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("reader process killed")
+		err = errors.New("reader process killed")
 	}
-	return err
+	return text, err
 }
 
 const readerName = "palisade-reader"

@@ -8,17 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OpenNamedAt opens the file name in the directory f with O_PATH. It does not follow a symbolic
-// link.
-func (f File) OpenNamedAt(name Name) (File, error) {
-	const flags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := unix.Openat(f.Fd(), name.String(), flags, 0)
-	if err != nil {
-		return File{}, os.NewSyscallError("open", err)
-	}
-	return File{fd + 1}, nil
-}
-
 // Handle returns the type and file handle of the file name in the directory f, or of f if name is
 // empty (name_to_handle_at(2)). It returns nil if the file system has no handles. The handle is
 // stable across reboots; if it includes a generation, no later file gets the same one.

@@ -27,12 +27,7 @@ const minShortLived = 64
 // are open now. evict must close some of the least recently used ones. It is called by several
 // threads at once when descriptors run out, and must not open files.
 func LimitFiles(evict func() bool) error {
-	fds, err := OpenDir("/proc/self/fd")
-	if err != nil {
-		return err
-	}
-	defer fds.Close()
-	open, err := fds.List()
+	open, err := ListNumbers("/proc/self/fd")
 	if err != nil {
 		return err
 	}
@@ -69,33 +64,24 @@ const (
 	retryPause = time.Millisecond
 )
 
-// mayRetry reports whether a call that creates a descriptor, and has failed with err after failed
-// retries, should be retried. If there are too many open files, it evicts some.
-func mayRetry(err error, failed int) bool {
-	switch err {
-	case unix.EINTR:
-		return true
-	case unix.EMFILE, unix.ENFILE:
-		limit := currentLimit.Load()
-		if limit == nil || failed >= maxRetries {
-			return false
-		}
-		if !limit.evict() || failed > 0 {
-			time.Sleep(retryPause)
-		}
-		return true
-	}
-	return false
-}
-
-// openFile calls open until it succeeds, or fails with an error that mayRetry rejects.
+// openFile calls open until it succeeds, or fails with another error than EINTR. If there are too
+// many open files, it evicts some.
 func openFile(open func() (fd int, err error)) (File, error) {
 	for failed := 0; ; failed++ {
 		fd, err := open()
-		if err == nil {
+		switch err {
+		case nil:
 			return File{fd + 1}, nil
-		}
-		if !mayRetry(err, failed) {
+		case unix.EINTR:
+		case unix.EMFILE, unix.ENFILE:
+			limit := currentLimit.Load()
+			if limit == nil || failed >= maxRetries {
+				return File{}, err
+			}
+			if !limit.evict() || failed > 0 {
+				time.Sleep(retryPause)
+			}
+		default:
 			return File{}, err
 		}
 	}

@@ -16,16 +16,15 @@ func MemfdCreate(name string, size int) (File, error) {
 		return File{}, os.NewSyscallError("memfd_create", err)
 	}
 	f := File{fd + 1}
-	if err := unix.Ftruncate(fd, int64(size)); err != nil {
-		f.Close()
-		return File{}, os.NewSyscallError("ftruncate memfd", err)
-	}
 	const seals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
-		f.Close()
-		return File{}, os.NewSyscallError("fcntl F_ADD_SEALS", err)
+	if err = os.NewSyscallError("ftruncate memfd", unix.Ftruncate(fd, int64(size))); err == nil {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals)
+		err = os.NewSyscallError("fcntl F_ADD_SEALS", err)
 	}
-	return f, nil
+	if err != nil {
+		f.Close()
+	}
+	return f, err
 }
 
 // ReopenReadOnly opens the file again for reading. A process that receives the result can neither

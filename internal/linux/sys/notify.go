@@ -119,10 +119,7 @@ func ReceiveNotifications(path string) (<-chan Notification, error) {
 }
 
 func senderPID(rights []byte) int {
-	messages, err := unix.ParseSocketControlMessage(rights)
-	if err != nil {
-		return 0
-	}
+	messages, _ := unix.ParseSocketControlMessage(rights) // nil if malformed
 	for i := range messages {
 		if credentials, err := unix.ParseUnixCredentials(&messages[i]); err == nil {
 			return int(credentials.Pid)

@@ -40,9 +40,8 @@ func (f File) translatePID(name string, request uintptr, pid int) (int, error) {
 	return int(result), nil
 }
 
-// ParentNamespace opens the parent of the pid or user namespace f (ioctl_ns(2), Linux 4.9). It
-// fails with EPERM if the parent is outside of the caller's namespace, and with ENOTTY on older
-// kernels.
+// ParentNamespace opens the parent of the pid or user namespace f (ioctl_ns(2)). It fails with
+// EPERM if the parent is outside of the caller's namespace, and with ENOTTY without the ioctl.
 func (f File) ParentNamespace() (File, error) {
 	return f.relatedNamespace("NS_GET_PARENT", unix.NS_GET_PARENT)
 }
@@ -59,15 +58,9 @@ func (f File) relatedNamespace(name string, request uint) (File, error) {
 	return related, os.NewSyscallError("ioctl "+name, err)
 }
 
-// NamespaceOwner returns the uid of the creator of the user namespace f (ioctl_ns(2), Linux 4.11).
-func (f File) NamespaceOwner() (uid uint32, err error) {
-	uid, err = unix.IoctlGetUint32(f.Fd(), unix.NS_GET_OWNER_UID)
-	return uid, os.NewSyscallError("ioctl NS_GET_OWNER_UID", err)
-}
-
 // Creator returns the user who created the user namespace to which the namespace belongs that f
 // names: of those around it, the one directly below the caller's. It is root if the namespace
-// belongs to the caller's own, and before Linux 4.9.
+// belongs to the caller's own, and without the ioctl.
 func (f File) Creator() (uid uint32, err error) {
 	at, err := f.UserNamespace()
 	if IsUnknownNamespace(err) {
@@ -83,11 +76,11 @@ func (f File) Creator() (uid uint32, err error) {
 		} else if err != nil {
 			return 0, err
 		}
-		uid, err = at.NamespaceOwner()
+		uid, err = unix.IoctlGetUint32(at.Fd(), unix.NS_GET_OWNER_UID)
 		at.Close()
 		at = parent
 		if err != nil {
-			return 0, err
+			return 0, os.NewSyscallError("ioctl NS_GET_OWNER_UID", err)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package sys
 
 import (
-	"errors"
 	"os"
 	"strings"
 
@@ -22,18 +21,23 @@ func (f File) OpenDirBelow(path string) (File, error) {
 }
 
 func (f File) openDir(path string, resolve uint64) (File, error) {
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: resolve}
+	opened, err := f.openat2(path, unix.O_PATH|unix.O_DIRECTORY, resolve)
+	if err == unix.ENOSYS {
+		return f.openDirStepwise(path)
+	}
+	return opened, pathError("openat2", path, err)
+}
+
+func (f File) openat2(path string, flags, resolve uint64) (File, error) {
+	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: resolve}
 	for {
 		fd, err := unix.Openat2(f.Fd(), path, &how)
-		switch {
-		case err == nil:
+		switch err {
+		case nil:
 			return File{fd + 1}, nil
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN): // a rename raced with a ".." in path
-		case errors.Is(err, unix.ENOSYS):
-			return f.openDirStepwise(path)
+		case unix.EINTR, unix.EAGAIN: // a rename raced with a ".." in path
 		default:
-			return File{}, &os.PathError{Op: "openat2", Path: path, Err: err}
+			return File{}, err
 		}
 	}
 }

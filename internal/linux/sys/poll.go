@@ -12,7 +12,6 @@ const (
 	EventIn       = unix.EPOLLIN
 	EventPri      = unix.EPOLLPRI
 	EventErr      = unix.EPOLLERR
-	EventOnce     = unix.EPOLLONESHOT
 	EventReadable = unix.EPOLLIN | unix.EPOLLRDNORM | unix.EPOLLOUT | unix.EPOLLWRNORM
 )
 
@@ -42,27 +41,23 @@ func (p *Poller) Remove(f File) error {
 	return os.NewSyscallError("epoll_ctl", err)
 }
 
-// Event is a result of Poller.Wait.
+// Event is an event of the file that was added with the token.
 type Event struct {
 	Events uint32
 	Token  int32
 }
 
-// Wait waits for at least one event, and appends all pending events, at most 64, to dst.
-func (p *Poller) Wait(dst []Event) ([]Event, error) {
+// Run calls handle with each event, until it fails to wait for the next.
+func (p *Poller) Run(handle func(Event)) error {
 	var evs [64]unix.EpollEvent
 	for {
 		n, err := unix.EpollWait(p.ep.Fd(), evs[:], -1)
-		if err == unix.EINTR {
-			continue
+		if err != nil && err != unix.EINTR {
+			return os.NewSyscallError("epoll_wait", err)
 		}
-		if err != nil {
-			return dst, os.NewSyscallError("epoll_wait", err)
+		for _, ev := range evs[:max(n, 0)] {
+			handle(Event{ev.Events, ev.Fd})
 		}
-		for _, ev := range evs[:n] {
-			dst = append(dst, Event{ev.Events, ev.Fd})
-		}
-		return dst, nil
 	}
 }
 

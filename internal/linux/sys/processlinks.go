@@ -40,14 +40,9 @@ func ProcessLinks(pid int) iter.Seq[string] {
 
 // ListNumbers returns the numeric names in the directory at path.
 func ListNumbers(path string) (numbers []int, err error) {
-	dir, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	for _, name := range names {
-		if n, err := strconv.Atoi(name); err == nil {
+	entries, err := os.ReadDir(path)
+	for _, e := range entries {
+		if n, err := strconv.Atoi(e.Name()); err == nil {
 			numbers = append(numbers, n)
 		}
 	}

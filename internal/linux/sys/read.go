@@ -66,17 +66,13 @@ func (f File) ReadFileAt(name string, buf []byte) ([]byte, error) {
 	return readAt(f.Fd(), name, math.MaxInt, buf, time.Time{})
 }
 
-// ReadSomeAt reads at most limit bytes of the file name below the directory f.
-func (f File) ReadSomeAt(name string, limit int) ([]byte, error) {
-	return readAt(f.Fd(), name, limit, nil, time.Time{})
-}
-
-// ReadSomeInto is like ReadFileAt, but reads at most limit bytes.
-func (f File) ReadSomeInto(name string, limit int, buf []byte) ([]byte, error) {
+// ReadSomeAt is like ReadFileAt, but reads at most limit bytes.
+func (f File) ReadSomeAt(name string, limit int, buf []byte) ([]byte, error) {
 	return readAt(f.Fd(), name, limit, buf, time.Time{})
 }
 
-// ReadSomeUntil is like ReadSomeAt, but fails with os.ErrDeadlineExceeded after the deadline.
+// ReadSomeUntil is like ReadSomeAt without a buffer, but fails with os.ErrDeadlineExceeded after
+// the deadline.
 func (f File) ReadSomeUntil(name string, limit int, deadline time.Time) ([]byte, error) {
 	return readAt(f.Fd(), name, limit, nil, deadline)
 }

@@ -63,27 +63,17 @@ func (f File) ReadEntries(buf []byte) (Entries, error) {
 	return Entries(buf[:n]), nil
 }
 
-const openListing = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC |
-	unix.O_NOATIME
+const openListing = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_NOATIME
 
 // OpenListing opens the directory name in the directory f for ReadEntries. It fails if name is a
 // symbolic link, or on another mount (before Linux 5.6 the mount is not checked).
 func (f File) OpenListing(name Name) (File, error) {
-	how := unix.OpenHow{Flags: openListing, Resolve: unix.RESOLVE_BENEATH |
-		unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS}
-	for {
-		fd, err := unix.Openat2(f.Fd(), name.String(), &how)
-		if err == unix.ENOSYS {
-			fd, err = unix.Openat(f.Fd(), name.String(), openListing, 0)
-		}
-		switch err {
-		case nil:
-			return File{fd + 1}, nil
-		case unix.EINTR, unix.EAGAIN:
-		default:
-			return File{}, os.NewSyscallError("open", err)
-		}
+	opened, err := f.openat2(name.String(), openListing, unix.RESOLVE_BENEATH|
+		unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_XDEV|unix.RESOLVE_NO_MAGICLINKS)
+	if err == unix.ENOSYS {
+		return openat(f.Fd(), name.String(), openListing)
 	}
+	return opened, os.NewSyscallError("open", err)
 }
 
 // ReopenDir opens the directory f, which may have been opened by OpenDir, for ReadEntries or

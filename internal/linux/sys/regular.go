@@ -14,12 +14,27 @@ import (
 // ReadRegular reads the regular file at path. It fails if the file is larger than limit bytes, and
 // does not block on a FIFO.
 func ReadRegular(path string, limit int64) ([]byte, error) {
+	return readRegular(path, limit, nil)
+}
+
+// readRegular calls before, unless it is nil, with the open file.
+func readRegular(path string, limit int64, before func(*os.File) error) ([]byte, error) {
 	f, err := openRegular(path, "read", os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return readLimited(f, limit)
+	if before != nil {
+		if err := before(f); err != nil {
+			return nil, err
+		}
+	}
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = fmt.Errorf("larger than %d bytes", limit)
+		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+	}
+	return text, err
 }
 
 // openRegular opens the regular file at path, without blocking on a FIFO. op is the operation in
@@ -41,15 +56,6 @@ func openRegular(path, op string, flags int, mode os.FileMode) (*os.File, error)
 	return f, nil
 }
 
-func readLimited(f *os.File, limit int64) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(text)) > limit {
-		err = fmt.Errorf("larger than %d bytes", limit)
-		return nil, &fs.PathError{Op: "read", Path: f.Name(), Err: err}
-	}
-	return text, err
-}
-
 // OpenAppend opens the regular file at path for appending, and creates it with the mode if it is
 // missing. It does not follow a symbolic link, nor block on a FIFO.
 func OpenAppend(path string, mode os.FileMode) (*os.File, error) {
@@ -65,28 +71,18 @@ var ErrBeingWritten = errors.New("file is open for writing")
 // the read. It takes no lease on a network file system, where leases have other meanings, and reads
 // the file without one if this user does not own the file.
 func ReadWithLease(path string, limit int64) ([]byte, error) {
-	f, err := openRegular(path, "read", os.O_RDONLY, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if isRemote(File{int(f.Fd()) + 1}) {
-		return readLimited(f, limit)
-	}
-	// The lease ends with the descriptor. The Go runtime ignores SIGIO, which reports a writer.
-	_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
-	if errors.Is(err, unix.EAGAIN) {
-		return nil, &os.PathError{Op: "read", Path: path, Err: ErrBeingWritten}
-	}
-	return readLimited(f, limit)
-}
-
-func isRemote(f File) bool {
-	fsType, _ := f.FSType()
-	switch uint32(fsType) {
-	case unix.NFS_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.SMB_SUPER_MAGIC,
-		unix.CEPH_SUPER_MAGIC, unix.FUSE_SUPER_MAGIC:
-		return true
-	}
-	return false
+	return readRegular(path, limit, func(f *os.File) error {
+		fsType, _ := File{int(f.Fd()) + 1}.FSType()
+		switch uint32(fsType) {
+		case unix.NFS_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC,
+			unix.SMB_SUPER_MAGIC, unix.CEPH_SUPER_MAGIC, unix.FUSE_SUPER_MAGIC:
+			return nil
+		}
+		// The lease ends with the descriptor. The Go runtime ignores SIGIO, which reports a writer.
+		_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+		if errors.Is(err, unix.EAGAIN) {
+			return &os.PathError{Op: "read", Path: path, Err: ErrBeingWritten}
+		}
+		return nil
+	})
 }

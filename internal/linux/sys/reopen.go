@@ -81,16 +81,17 @@ func ReopenForWriting(socket File, path string) (File, error) {
 	if !socket.IsOpen() {
 		return OpenReadWrite(path)
 	}
-	for failed := 0; ; failed++ {
+	f, err := openFile(func() (int, error) {
 		f, err := reopenOnce(socket, path)
-		// The kernel drops a passed descriptor if this process has too many open files.
-		if err != nil || f.IsOpen() {
-			return f, err
+		if err == nil && !f.IsOpen() {
+			err = unix.EMFILE // so the kernel has dropped the passed descriptor
 		}
-		if !mayRetry(unix.EMFILE, failed) {
-			return f, &os.PathError{Op: "open for writing", Path: path, Err: unix.EMFILE}
-		}
+		return f.Fd(), err
+	})
+	if err == unix.EMFILE {
+		err = pathError("open for writing", path, err)
 	}
+	return f, err
 }
 
 // reopenOnce sends one request. The File is not open if the reply came without a descriptor.

@@ -34,7 +34,7 @@ var goCalls = []uint32{
 var readerCalls = []uint32{
 	unix.SYS_LSEEK, unix.SYS_PPOLL,
 	// Namespaces, a container's /dev, the host's CPU directory.
-	unix.SYS_READLINKAT, unix.SYS_FSTAT, unix.SYS_GETDENTS64,
+	unix.SYS_READLINKAT, unix.SYS_FSTAT, unix.SYS_STATX, unix.SYS_GETDENTS64,
 	unix.SYS_PIDFD_OPEN,                // the end of a container
 	unix.SYS_SYSINFO,                   // the host's memory
 	unix.SYS_SENDMSG, unix.SYS_RECVMSG, // ReopenForWriting

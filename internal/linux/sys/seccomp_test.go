@@ -193,7 +193,7 @@ func getOwner() error {
 	}
 	ns, err := f.UserNamespace()
 	if err == nil {
-		_, err = ns.NamespaceOwner()
+		_, err = unix.IoctlGetUint32(ns.Fd(), unix.NS_GET_OWNER_UID)
 	}
 	if errors.Is(err, unix.ENOTTY) {
 		return nil

@@ -35,17 +35,6 @@ func NewSpawner(keep ...int) (*Spawner, error) {
 func (s *Spawner) Start(
 	program string, args, env []string, files []NamedFile,
 ) (p *os.Process, err error) {
-	done := make(chan struct{})
-	s.calls <- func() {
-		p, err = startProgram(program, args, env, files)
-		close(done)
-	}
-	<-done
-	return p, err
-}
-
-// startProgram starts a program that is killed when the calling thread ends.
-func startProgram(program string, args, env []string, files []NamedFile) (*os.Process, error) {
 	var names []string
 	fds := []uintptr{0, 1, 2}
 	for _, f := range files {
@@ -54,12 +43,16 @@ func startProgram(program string, args, env []string, files []NamedFile) (*os.Pr
 	}
 	env = append(env, "LISTEN_FDS="+strconv.Itoa(len(files)),
 		"LISTEN_FDNAMES="+strings.Join(names, ":"))
-	pid, err := syscall.ForkExec(program, args, &syscall.ProcAttr{
-		Env:   env,
-		Files: fds,
-		Sys:   &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
-	})
-	if err != nil {
+	attr := &syscall.ProcAttr{
+		Env: env, Files: fds, Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
+	}
+	pid := 0
+	done := make(chan struct{})
+	s.calls <- func() {
+		pid, err = syscall.ForkExec(program, args, attr)
+		close(done)
+	}
+	if <-done; err != nil {
 		return nil, &os.PathError{Op: "start", Path: program, Err: err}
 	}
 	return os.FindProcess(pid)

@@ -37,13 +37,7 @@ func AsOwner(uid, gid uint32, do func() error) error {
 }
 
 // Thread is a thread with a working directory of its own.
-type Thread struct{ _ noCopy }
-
-// noCopy makes vet report copies.
-type noCopy struct{}
-
-func (*noCopy) Lock()   {}
-func (*noCopy) Unlock() {}
+type Thread struct{}
 
 // OnOwnThread runs do on a thread with a working directory of its own, which ends with do.
 func OnOwnThread(do func(*Thread) error) error {

@@ -21,8 +21,8 @@ func TestNewUserNamespace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if inode, err := ns.Inode(); err != nil || inode == own.Inode {
-		t.Errorf("inode %d, %v, want another than %d", inode, err, own.Inode)
+	if inode, err := ns.Inode(); err != nil || inode == own.Number {
+		t.Errorf("inode %d, %v, want another than %d", inode, err, own.Number)
 	}
 	overlapping := append(ids, ids...)
 	if _, err := NewUserNamespace(overlapping, ids); err == nil {

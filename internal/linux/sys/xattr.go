@@ -1,11 +1,10 @@
 package sys
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"slices"
-	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,12 +25,7 @@ func (f File) AttrNames() ([]string, error) {
 	list, err := readXattr("listxattr", 1024, func(buf []byte) (int, error) {
 		return unix.Listxattr(f.selfPath(), buf)
 	})
-	var names []string
-	for name := range bytes.SplitSeq(list, []byte{0}) {
-		if len(name) > 0 {
-			names = append(names, string(name))
-		}
-	}
+	names := strings.FieldsFunc(string(list), func(c rune) bool { return c == 0 })
 	slices.Sort(names)
 	return names, err
 }
@@ -78,30 +72,8 @@ func (f File) HasTrustedAttrs() bool {
 // AttrList reads the NUL-terminated names of the extended attributes of the file name in the
 // thread's working directory into buf. It does not follow a symbolic link. complete is false if
 // buf is too small.
-func (*Thread) AttrList(name Name, buf []byte) (list []byte, complete bool, err error) {
+func (*Thread) AttrList(name Name, buf []byte) (list []byte, complete bool, _ error) {
 	n, err := unix.Llistxattr(name.String(), buf)
-	return attrList(buf, n, err)
-}
-
-// AttrList is like Thread.AttrList for the open file f, which must not be an O_PATH descriptor.
-func (f File) AttrList(buf []byte) (list []byte, complete bool, err error) {
-	n, err := unix.Flistxattr(f.Fd(), buf)
-	return attrList(buf, n, err)
-}
-
-// EnterOpenFiles makes /proc/self/fd the thread's working directory, for OpenAttrList.
-func (*Thread) EnterOpenFiles() error {
-	return os.NewSyscallError("chdir", unix.Chdir("/proc/self/fd"))
-}
-
-// OpenAttrList is like AttrList for the open file f, which may be an O_PATH descriptor. The thread
-// must be in /proc/self/fd (EnterOpenFiles).
-func (*Thread) OpenAttrList(f File, buf []byte) (list []byte, complete bool, err error) {
-	n, err := unix.Listxattr(strconv.Itoa(f.Fd()), buf)
-	return attrList(buf, n, err)
-}
-
-func attrList(buf []byte, n int, err error) (list []byte, complete bool, _ error) {
 	switch err {
 	case nil:
 		return buf[:n], true, nil

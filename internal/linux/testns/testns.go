@@ -18,14 +18,12 @@ const notPossible = 200
 // Main is the TestMain of a package. It executes the test binary again in the namespaces, with
 // their own /proc and an empty /run and /var/lib. If that is not possible, Need skips the tests.
 func Main(m *testing.M) {
-	if os.Getenv(variable) != "" {
-		if setUp() != nil {
-			os.Exit(notPossible)
+	if os.Getenv(variable) == "" {
+		if code := rerun(); code != notPossible {
+			os.Exit(code)
 		}
-		os.Exit(m.Run())
-	}
-	if code, err := rerun(); err == nil && code != notPossible {
-		os.Exit(code)
+	} else if setUp() != nil {
+		os.Exit(notPossible)
 	}
 	os.Exit(m.Run())
 }
@@ -38,7 +36,7 @@ func Need(t testing.TB) {
 	}
 }
 
-func rerun() (code int, err error) {
+func rerun() (code int) {
 	signal.Ignore(syscall.SIGINT) // the child ends by it
 	child, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{
 		Env:   append(os.Environ(), variable+"=1"),
@@ -52,13 +50,13 @@ func rerun() (code int, err error) {
 		},
 	})
 	if err != nil {
-		return 0, err
+		return notPossible
 	}
 	state, err := child.Wait()
 	if err != nil {
-		return 0, err
+		return notPossible
 	}
-	return state.ExitCode(), nil
+	return state.ExitCode()
 }
 
 func setUp() error {

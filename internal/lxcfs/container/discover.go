@@ -286,14 +286,14 @@ func (f *Finder[S]) outer(id *identity, s *Scratch) (*Container[S], error) {
 func (f *Finder[S]) setLeader(id *identity, paths cgroup.Paths) error {
 	group := f.cgroups.Open(paths)
 	defer group.Close()
-	list := cgroup.TaskList{Limit: maxLeaderCandidates, Until: time.Now().Add(leaderTime)}
-	threads, err := group.Threads(nil, list, new(cgroup.Scratch))
+	until := time.Now().Add(leaderTime)
+	threads, err := group.Threads(nil, maxLeaderCandidates, until, new(cgroup.Scratch))
 	if err != nil {
 		return err
 	}
 	var oldest Process
 	for _, tid := range threads {
-		if oldest.pid != 0 && time.Now().After(list.Until) {
+		if oldest.pid != 0 && time.Now().After(until) {
 			break
 		}
 		stat, _, err := procfs.ReadTaskStatIn(f.proc, tid, nil)

@@ -33,7 +33,7 @@ type Finder[S any] struct {
 	// The daemon's own namespaces. Those of process 1 may be unreadable.
 	hostPidNS, hostMountNS, hostCgroupNS, hostUserNS uint64
 	// hostRoot is the daemon's root directory.
-	hostRoot sys.FileInfo
+	hostRoot sys.Inode
 	scan     initScan
 
 	// began is the origin of Container.used and checked.
@@ -241,8 +241,8 @@ func (f *Finder[S]) Capabilities(tid uint32) uint64 {
 }
 
 // IsHostRoot reports whether a directory is the daemon's root directory.
-func (f *Finder[S]) IsHostRoot(dir sys.FileInfo) bool {
-	return dir.Inode == f.hostRoot.Inode && dir.FileSystem == f.hostRoot.FileSystem
+func (f *Finder[S]) IsHostRoot(dir sys.Inode) bool {
+	return dir.Number == f.hostRoot.Number && dir.FileSystem == f.hostRoot.FileSystem
 }
 
 func (f *Finder[S]) hasOwnIDs(tid uint32) bool {

@@ -64,14 +64,14 @@ type Finder struct {
 	mounts     hostMounts
 	scans      *container.Quota
 	hostNames  bool
-	isHostRoot func(dir sys.FileInfo) bool
+	isHostRoot func(dir sys.Inode) bool
 }
 
 // NewFinder returns a Finder. With hostNames the disk of a container's root has the host's name
 // instead of sda. proc is the host's /proc, and isHostRoot reports whether a directory is the
 // host's root.
 func NewFinder(
-	proc sys.File, host *procfs.FS, hostNames bool, isHostRoot func(dir sys.FileInfo) bool,
+	proc sys.File, host *procfs.FS, hostNames bool, isHostRoot func(dir sys.Inode) bool,
 ) *Finder {
 	return &Finder{
 		mounts: hostMounts{proc: proc, disks: host.Slaves},
@@ -230,7 +230,7 @@ func (f *Finder) rootDisk(c Container, fs sys.DeviceNumber) (procfs.Device, bool
 	}
 	// stat(2) returns a device number for each btrfs subvolume; the mount table has that of the file
 	// system.
-	text, err := c.InitDir().ReadSomeAt("mountinfo", maxMountTable)
+	text, err := c.InitDir().ReadSomeAt("mountinfo", maxMountTable, nil)
 	if err != nil {
 		return procfs.Device{}, false
 	}

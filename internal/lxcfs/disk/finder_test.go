@@ -49,7 +49,7 @@ func newFakeContainer(t *testing.T) (*fakeContainer, *Finder, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { host.Close() })
-	f := NewFinder(file, host, false, func(sys.FileInfo) bool { return false })
+	f := NewFinder(file, host, false, func(sys.Inode) bool { return false })
 	f.mounts.disks = func(uint32, uint32) []procfs.Device {
 		return []procfs.Device{{Major: 8, Minor: 16}}
 	}
@@ -92,7 +92,7 @@ func TestDisks(t *testing.T) {
 func TestAtHostRoot(t *testing.T) {
 	c, f, root := newFakeContainer(t)
 	checks := 0
-	f.isHostRoot = func(sys.FileInfo) bool {
+	f.isHostRoot = func(sys.Inode) bool {
 		checks++
 		return checks < 3
 	}

@@ -21,11 +21,11 @@ type CPUs struct {
 // it, all online CPUs are used.
 func (c *CPUs) Set(online, cpuset *cpulist.Set, quota cgroup.Quota) {
 	c.quota = quota
-	c.allowed.Copy(*cpuset)
-	c.allowed.Intersect(*online)
+	c.allowed = *cpuset
+	c.allowed.Intersect(online)
 	n := c.allowed.Len()
 	if n == 0 {
-		c.allowed.Copy(*online)
+		c.allowed = *online
 		n = c.allowed.Len()
 	}
 	if quota.IsSet() {

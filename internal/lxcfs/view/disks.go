@@ -27,7 +27,7 @@ const diskColumns = 17
 
 // Diskstats appends /proc/diskstats with the container's I/O on its disks, in the order and with
 // the columns of the host's file. Partitions are omitted.
-func Diskstats(dst []byte, host *procfs.Diskstats, disks []Disk, io []cgroup.DeviceIO) []byte {
+func Diskstats(dst []byte, host *procfs.Disks, disks []Disk, io []cgroup.DeviceIO) []byte {
 	for i := range host.Devices {
 		h := &host.Devices[i]
 		name, ok := diskName(disks, h.Device, h.Name)
@@ -85,7 +85,7 @@ func diskValues(io []cgroup.DeviceIO, dev procfs.Device) (f [diskColumns]uint64)
 }
 
 // Partitions appends /proc/partitions with the disks of Diskstats and their real sizes.
-func Partitions(dst []byte, host *procfs.Partitions, disks []Disk) []byte {
+func Partitions(dst []byte, host *procfs.Disks, disks []Disk) []byte {
 	dst = append(dst, host.Header...)
 	for i := range host.Devices {
 		h := &host.Devices[i]

@@ -121,7 +121,7 @@ func TestLoadavg(t *testing.T) {
 	}
 }
 
-var threeDisks = &procfs.Diskstats{Devices: []procfs.DiskLine{
+var threeDisks = &procfs.Disks{Devices: []procfs.DiskLine{
 	{Device: procfs.Device{Major: 8, Minor: 0}, Name: "sda", Columns: 17},
 	{Device: procfs.Device{Major: 8, Minor: 1}, Name: "sda1", Columns: 17, Partition: true},
 	{Device: procfs.Device{Major: 259, Minor: 0}, Name: "nvme0n1", Columns: 15},
@@ -161,7 +161,7 @@ func TestDiskstats(t *testing.T) {
 
 func TestPartitions(t *testing.T) {
 	const header = "major minor  #blocks  name\n\n"
-	host := &procfs.Partitions{Header: []byte(header), Devices: []procfs.PartitionLine{
+	host := &procfs.Disks{Header: []byte(header), Devices: []procfs.DiskLine{
 		{Device: procfs.Device{Major: 8, Minor: 0}, Blocks: 468851544, Name: "sda"},
 		{Device: procfs.Device{Major: 8, Minor: 1}, Blocks: 1048576, Name: "sda1", Partition: true},
 		{Device: procfs.Device{Major: 254, Minor: 0}, Blocks: 68719476736, Name: "vda"},

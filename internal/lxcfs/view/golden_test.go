@@ -38,8 +38,8 @@ type hostFiles struct {
 	cpuinfo    *procfs.Cpuinfo
 	stat       *procfs.Stat
 	swaps      *procfs.Swaps
-	diskstats  *procfs.Diskstats
-	partitions *procfs.Partitions
+	diskstats  *procfs.Disks
+	partitions *procfs.Disks
 	online     cpulist.Set
 	present    cpulist.Set
 	total      sys.Sysinfo

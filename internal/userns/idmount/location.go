@@ -184,7 +184,7 @@ func sameNamespace(process, kind string) (isSame bool, inode uint64, err error) 
 		return false, 0, err
 	}
 	ours, err := sys.Stat("/proc/self/ns/" + kind)
-	return theirs.Inode == ours.Inode, theirs.Inode, err
+	return theirs.Number == ours.Number, theirs.Number, err
 }
 
 // OverlayLayers returns the directories of an overlay's layers that its options name by absolute

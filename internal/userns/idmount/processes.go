@@ -61,17 +61,17 @@ func foreignMounts(process string, known map[uint64][]*mountinfo.Info) []*mounti
 // reachedBy returns the target of a link in procfs, if it is in the directory, or is a directory
 // from which that can be reached.
 func (at *location) reachedBy(link string, own, foreign []*mountinfo.Info) string {
-	id, err := sys.LinkMountID(link)
-	if err != nil {
+	i, err := sys.StatxCached(link)
+	if err != nil || i.MountID == 0 {
 		return "" // closed meanwhile
 	}
 	file, err := os.Readlink(link)
 	if err != nil {
 		return ""
 	}
-	m := mountByID(own, id)
+	m := mountByID(own, i.MountID)
 	if m == nil {
-		m = mountByID(foreign, id)
+		m = mountByID(foreign, i.MountID)
 	} else if at.isReachedBehind(link, file) {
 		return file
 	}

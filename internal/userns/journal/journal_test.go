@@ -151,12 +151,12 @@ func TestJournal(t *testing.T) {
 			if err := j.SetState(want); err != nil {
 				t.Fatal(err)
 			}
-			f, err := j.dir.OpenNamedAt(sys.NewName("f"))
+			f, err := j.dir.OpenPathAt("f")
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			g, err := j.dir.OpenNamedAt(sys.NewName("g"))
+			g, err := j.dir.OpenPathAt("g")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -78,7 +78,7 @@ func (t *tree) systemDir() string {
 // isAt reports whether path leads to the root directory of the tree.
 func (t *tree) isAt(path string) bool {
 	i, err := sys.Stat(path)
-	return err == nil && i.Inode == t.inode.Number && i.FileSystem == t.inode.FileSystem
+	return err == nil && i.Number == t.inode.Number && i.FileSystem == t.inode.FileSystem
 }
 
 // checkPrivileges returns problems unless this process is root in the initial user namespace: in
@@ -206,10 +206,10 @@ func (o *occupants) isInside(link string) bool {
 // if there is none or the namespace was examined before.
 func (o *occupants) ofMounts(process string) string {
 	ns, err := sys.Stat(process + "/ns/mnt")
-	if err != nil || o.namespaces[ns.Inode] {
+	if err != nil || o.namespaces[ns.Number] {
 		return ""
 	}
-	o.namespaces[ns.Inode] = true
+	o.namespaces[ns.Number] = true
 	mounts, err := idmount.MountsOf(process)
 	if err != nil {
 		return ""

@@ -51,7 +51,7 @@ type inode struct {
 func openInode(f *file) (n inode, err error) {
 	n.file = f.open
 	if !f.open.IsOpen() {
-		if n.file, err = f.dir.File.OpenNamedAt(f.name); err != nil {
+		if n.file, err = f.dir.File.OpenPathAt(f.name.String()); err != nil {
 			return n, err
 		}
 		n.ownsFile = true

@@ -357,7 +357,7 @@ func TestPolicies(t *testing.T) {
 		t.Errorf("acl is %s", text)
 	}
 	i, err := sys.Stat(acl)
-	if err != nil || i.Inode == 0 {
+	if err != nil || i.Number == 0 {
 		t.Fatal(err)
 	}
 	if err := os.Remove(acl); err == nil {
