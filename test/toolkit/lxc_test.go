@@ -193,13 +193,6 @@ func lxcUserSetup(t *testing.T) {
 	}
 	lxcUserCgroups = engine.MakeCgroups(t, "palisade-lxc-user")
 	for _, dir := range lxcUserCgroups {
-		t.Cleanup(func() {
-			engine.WaitFor(t, "removal of "+dir, func() bool {
-				engine.RemoveCgroups(dir)
-				_, err := os.Stat(dir)
-				return os.IsNotExist(err)
-			})
-		})
 		cmd := exec.Command("chown", "-R", strconv.Itoa(lxcUser), dir)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
