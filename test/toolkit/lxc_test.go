@@ -356,20 +356,8 @@ func checkUnchanged(t *testing.T, r report, n int) {
 func startShell(t *testing.T, script string) int {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", script)
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait() // returns the signal
-	})
-	buf := make([]byte, 6)
-	if _, err := out.Read(buf); err != nil || string(buf) != "ready\n" {
-		t.Fatalf("the script prints %q, %v", buf, err)
+	if line := ctr.StartReady(t, cmd); line != "ready\n" {
+		t.Fatalf("the script prints %q", line)
 	}
 	return cmd.Process.Pid
 }
