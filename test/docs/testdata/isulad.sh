@@ -52,7 +52,7 @@ connect() { # ACTION...
 
 runc() { command runc --root $state/lcr "$@"; }
 list() { runc list --format json | jq --raw-output --arg name "${1-}" ".[]? | $FORMAT"; }
-id_of() { FORMAT='select($name == (.id, .annotations.name)).id' list "$1"; }
+id_of() { FORMAT='select([.id, .annotations.name] | index($name)).id' list "$1"; }
 
 run() { # IMAGE PROGRAM...
 	local id name

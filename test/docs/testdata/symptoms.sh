@@ -119,8 +119,8 @@ policy-restart() { # after no-broker
 tcp-only() {
 	seen() { lxcfs-toolkit list 2>&1 | grep 'Can not connect'; }
 	with_isulad
-	root_fs /home/root-fs
-	isula run -tid --name in-files --external-rootfs /home/root-fs none sleep 1000
+	root_fs /home/in-files
+	isula run -tid --name in-files --external-rootfs /home/in-files none sleep 1000
 	jq '.hosts = ["tcp://127.0.0.1:2375"]' /etc/isulad/daemon.json >new.json
 	mv new.json /etc/isulad/daemon.json
 	systemctl restart isulad
@@ -137,6 +137,7 @@ start_denied() { # ROOTFS
 half-shifted() {
 	seen() { start_denied /home/root-fs; }
 	open_isulad
+	root_fs /home/root-fs
 	mkdir /home/root-fs/many
 	(cd /home/root-fs/many && seq 30000 | xargs touch)
 	until [[ $(userns-shift status /home/root-fs) == partial* ]]; do
