@@ -119,6 +119,7 @@ lint: | go ## vet, check formatting and wording, and run staticcheck
 	$(GO) vet -tags integration,$(TAGS) ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags integration,$(TAGS) ./...
 	test/lint.sh
+	test/links.sh .
 
 cross: | go ## vet and build for the other processors that are supported
 	for arch in arm64 riscv64; do \

@@ -3,6 +3,7 @@ package ctr
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,7 +42,7 @@ func NewCrowd() (*Crowd, error) {
 	name := madeCgroup(fmt.Sprintf("palisade-crowd-%d-%d", os.Getpid(), time.Now().UnixNano()))
 	for _, root := range roots {
 		dir := filepath.Join(root, name)
-		if err := makeCgroup(dir); err != nil {
+		if err := MakeCgroup(dir); err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
 		c.parents = append(c.parents, dir)
@@ -76,9 +77,9 @@ func controllerRoots(controllers ...string) (roots []string, err error) {
 	return roots, nil
 }
 
-// makeCgroup creates a cgroup that processes can enter: a new one of v1's cpuset controller has no
+// MakeCgroup creates a cgroup that processes can enter: a new one of v1's cpuset controller has no
 // CPUs.
-func makeCgroup(dir string) error {
+func MakeCgroup(dir string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func (c *Crowd) Add() (*Member, error) {
 	c.made++
 	for _, parent := range c.parents {
 		dir := filepath.Join(parent, strconv.Itoa(c.made))
-		if err := makeCgroup(dir); err != nil {
+		if err := MakeCgroup(dir); err != nil {
 			return nil, errors.Join(err, m.Remove())
 		}
 		m.cgroups = append(m.cgroups, dir)
@@ -183,27 +184,40 @@ func (m *Member) Remove() (err error) {
 		err = m.init.Process.Kill()
 		m.init.Wait() // returns the signal
 	}
-	for _, dir := range m.cgroups {
-		err = errors.Join(err, removeCgroup(dir))
-	}
-	return err
+	return errors.Join(err, RemoveCgroups(m.cgroups...))
 }
 
 // Close removes the parent cgroups. The members must have been removed.
-func (c *Crowd) Close() (err error) {
-	for _, dir := range c.parents {
-		err = errors.Join(err, removeCgroup(dir))
+func (c *Crowd) Close() error { return RemoveCgroups(c.parents...) }
+
+// RemoveCgroups removes cgroups with their descendants, and waits for their processes to exit. One
+// that does not exist is no error.
+func RemoveCgroups(dirs ...string) (err error) {
+	deadline := time.Now().Add(commandTime)
+	for _, dir := range dirs {
+		err = errors.Join(err, removeCgroup(dir, deadline))
 	}
 	return err
 }
 
-// removeCgroup removes a cgroup, and waits up to a second for its processes to exit.
-func removeCgroup(dir string) (err error) {
-	for range 1000 {
-		if err = os.Remove(dir); !errors.Is(err, syscall.EBUSY) {
+func removeCgroup(dir string, deadline time.Time) error {
+	for {
+		err := os.Remove(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if !errors.Is(err, syscall.EBUSY) {
+			return err
+		}
+		entries, _ := os.ReadDir(dir) // may be removed concurrently
+		for _, entry := range entries {
+			if entry.IsDir() {
+				removeCgroup(filepath.Join(dir, entry.Name()), time.Time{}) // repeated below
+			}
+		}
+		if time.Now().After(deadline) {
 			return err
 		}
 		time.Sleep(time.Millisecond)
 	}
-	return err
 }

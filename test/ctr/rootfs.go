@@ -46,6 +46,22 @@ func NewRootfs(ctx context.Context, dir string) error {
 	return copyProgram(load, filepath.Join(dir, "bin/load"))
 }
 
+// NewInitRootfs creates one whose /sbin/init is busybox's, with an inittab.
+func NewInitRootfs(ctx context.Context, dir, inittab string) error {
+	if err := NewRootfs(ctx, dir); err != nil {
+		return err
+	}
+	for _, sub := range []string{"mnt", "run", "sbin", "var/lib/lxcfs"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.Symlink("/bin/busybox", filepath.Join(dir, "sbin/init")); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "etc/inittab"), []byte(inittab), 0o644)
+}
+
 // Program returns the path of a statically linked program of this project: the path in the
 // environment (PALISADE_LOAD for load) if set, else that of a new build in dir.
 func Program(ctx context.Context, dir, name, pkg string) (string, error) {

@@ -1,9 +1,10 @@
+// Package docs executes the code blocks of the documents. CONTRIBUTING.md describes their marks.
 package docs
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -14,32 +15,41 @@ const repository = "../.."
 
 // block is a code block that is executed.
 type block struct {
-	name   string // "PAGE:LINE" of its mark
+	name   string // the page and the mark
 	script string
 	want   string // lines that the script prints, in this order
 }
 
 var (
 	marked = regexp.MustCompile(`(?m)^<!-- (run: [a-z0-9-]+|fails: [a-z0-9-]+|file: /\S+|shows|` +
-		`shows rows|text|not run: \S.{10,}) -->\n\n((?:\n*    .*\n)+)\n*`)
+		`text|not run: \S.{10,}) -->\n\n((?:\n*    .*\n)+)\n*`)
+	prepare  = regexp.MustCompile(`(?m)^<!-- prepare: (.+) -->\n`)
 	unmarked = regexp.MustCompile("(?m)^(<!-- |```|\n    ).*")
 	indent   = regexp.MustCompile(`(?m)^    `)
 	// results matches the lines of output below a command.
 	results = regexp.MustCompile(`(?m)^[^#\n].*\n((?:# .*\n)+)`)
 	// values matches all but the first column of a table, and rules.
-	values = regexp.MustCompile(`(?m)(  .*|^-+)$`)
+	values = regexp.MustCompile(`(?m)(\b  .*|^-+)$`)
+	// symptom matches a row of the table of symptoms: its name, checks and remedies.
+	symptom = regexp.MustCompile(`(?m)^\| <!-- ([a-z-]+) --> .+? \| .+? \| (.+) \| (.+) \|$`)
+	command = regexp.MustCompile("`([^`]+)`[^`]*")
 )
 
-// parse returns the blocks of a page that are executed. It is an error if a block has no mark, or a
-// mark no block.
+// parse returns the blocks of a page that are executed, and after them its symptoms. It is an error
+// if a block has no mark, or a mark no block.
 func parse(page, text string) (blocks []block, err error) {
-	if found := unmarked.FindString(marked.ReplaceAllString(text, "")); found != "" {
+	rest := symptom.ReplaceAllString(marked.ReplaceAllString(text, ""), "")
+	rest = prepare.ReplaceAllString(rest, "")
+	if found := unmarked.FindString(rest); found != "" || strings.Contains(rest, "\n| <!-- ") {
 		return nil, fmt.Errorf("%s: %q: want a mark, and a block of four spaces", page, found)
 	}
-	for _, at := range marked.FindAllStringSubmatchIndex(text, -1) {
-		mark, file, _ := strings.Cut(text[at[2]:at[3]], ": ")
-		code := indent.ReplaceAllString(text[at[4]:at[5]], "")
-		b := block{name: fmt.Sprintf("%s:%d", page, strings.Count(text[:at[0]], "\n")+1), script: code}
+	for _, found := range prepare.FindAllStringSubmatch(text, -1) {
+		blocks = append(blocks, block{name: page + ", preparation", script: found[1]})
+	}
+	for _, found := range marked.FindAllStringSubmatch(text, -1) {
+		mark, file, _ := strings.Cut(found[1], ": ")
+		code := indent.ReplaceAllString(found[2], "")
+		b := block{name: page + ", " + found[1], script: code}
 		for _, found := range results.FindAllStringSubmatch(code, -1) {
 			b.want += strings.ReplaceAll("\n"+found[1], "\n# ", "\n")
 		}
@@ -52,15 +62,23 @@ func parse(page, text string) (blocks []block, err error) {
 			b.script = fmt.Sprintf("mkdir -p '%s'\ncat >'%s' <<'END OF FILE'\n%sEND OF FILE\n",
 				filepath.Dir(file), file, code)
 			b.want = ""
-		case "shows rows":
-			code = values.ReplaceAllString(code, "")
-			fallthrough
 		case "shows":
 			if len(blocks) == 0 {
 				return nil, fmt.Errorf("%s: no block is executed before it", b.name)
 			}
-			blocks[len(blocks)-1].want += code
+			blocks[len(blocks)-1].want += values.ReplaceAllString(code, "")
 			continue
+		}
+		blocks = append(blocks, b)
+	}
+	for _, row := range symptom.FindAllStringSubmatch(text, -1) {
+		check := command.ReplaceAllString(row[2], "$1\n")
+		b := block{name: row[1], want: "== check\n"}
+		b.script = fmt.Sprintf("check() {\n%s}\nremedy() {\n%s}\nrun_symptom %s\n",
+			check, command.ReplaceAllString(row[3], "$1\n"), b.name)
+		for line := range strings.Lines(check) {
+			_, found, _ := strings.Cut(line, " # ")
+			b.want += found
 		}
 		blocks = append(blocks, b)
 	}
@@ -82,85 +100,39 @@ func missing(output, lines string) string {
 	return ""
 }
 
-// readPages returns the texts of all pages by path.
-func readPages(t *testing.T) map[string]string {
+// parsePages returns the blocks of all pages by path. It is an error if many are not executed.
+func parsePages(t *testing.T) map[string][]block {
 	t.Helper()
-	pages, err := Pages(repository)
-	if err != nil || len(pages) < 12 {
-		t.Fatalf("pages: %q, %v", pages, err)
-	}
-	texts := make(map[string]string)
-	for _, page := range pages {
-		text, err := os.ReadFile(filepath.Join(repository, page))
+	pages, run, notRun := make(map[string][]block), 0, 0
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/engines/*.md"} {
+		found, err := fs.Glob(os.DirFS(repository), pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
-		texts[page] = string(text)
-	}
-	return texts
-}
-
-// TestMarks checks that every block has a mark, and that few are not executed.
-func TestMarks(t *testing.T) {
-	run, notRun := 0, 0
-	for page, text := range readPages(t) {
-		blocks, err := parse(page, text)
-		if err != nil {
-			t.Error(err)
-		}
-		run, notRun = run+len(blocks), notRun+strings.Count(text, "\n<!-- not run: ")
-	}
-	if notRun*10 > run {
-		t.Errorf("%d blocks are executed, %d are not", run, notRun)
-	}
-}
-
-// TestLinks checks that each link has a target, and that another page links to each page.
-func TestLinks(t *testing.T) {
-	pages := readPages(t)
-	for page := range pages {
-		if dead, err := DeadLinks(repository, page); err != nil || len(dead) > 0 {
-			t.Errorf("dead links: %q, %v", dead, err)
-		}
-		linked := page == "README.md"
-		for other, text := range pages {
-			path, err := filepath.Rel(filepath.Dir(other), page)
+		for _, page := range found {
+			text, err := os.ReadFile(filepath.Join(repository, page))
+			if err == nil {
+				pages[page], err = parse(page, string(text))
+			}
 			if err != nil {
-				t.Fatal(err)
+				t.Error(err)
 			}
-			to := regexp.MustCompile(`\]\(` + regexp.QuoteMeta(path) + `[)#]`)
-			linked = linked || other != page && to.MatchString(text)
-		}
-		if !linked {
-			t.Errorf("no page links to %s", page)
+			run, notRun = run+len(pages[page]), notRun+strings.Count(string(text), "\n<!-- not run: ")
 		}
 	}
+	if len(pages) < 12 || notRun*10 > run {
+		t.Errorf("%d pages: %d blocks are executed, %d are not", len(pages), run, notRun)
+	}
+	return pages
 }
 
-// TestNamedTests checks that the tests exist that the pages name.
-func TestNamedTests(t *testing.T) {
-	grep := exec.Command("grep", "-rhoE", "--include=*_test.go", `^func Test\w+\(`, repository)
-	tests, err := grep.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := 0
-	for page, text := range readPages(t) {
-		for _, name := range regexp.MustCompile(`\bTest[A-Z]\w*`).FindAllString(text, -1) {
-			if named++; !strings.Contains(string(tests), "func "+name+"(") {
-				t.Errorf("%s names %s, which does not exist", page, name)
-			}
-		}
-	}
-	if named < 20 {
-		t.Errorf("the pages name %d tests", named)
-	}
-}
+func TestMarks(t *testing.T) { parsePages(t) }
 
 func TestParse(t *testing.T) {
 	for _, text := range []string{
 		"text\n\n    echo\n", "<!-- run: one -->\n\ntext\n", "<!-- not run: no -->\n\n    x\n",
 		"<!-- text -->\n<!-- text -->\n\n    x\n", "```\nx\n```\n", "<!-- shows -->\n\n    x\n",
+		"\n| <!-- name --> symptom | cause |\n",
 	} {
 		if blocks, err := parse("page", text); err == nil {
 			t.Errorf("%q: %q, want an error", text, blocks)
@@ -168,13 +140,14 @@ func TestParse(t *testing.T) {
 	}
 	blocks, err := parse("page", "text\n\n<!-- run: one -->\n\n    cat x # 1\n    # one   2 ...\n"+
 		"    # three\n\n    # four\n")
-	if err != nil || len(blocks) != 1 || blocks[0].name != "page:3" {
+	if err != nil || len(blocks) != 1 || blocks[0].name != "page, run: one" {
 		t.Fatalf("%q, %v", blocks, err)
 	}
-	if got := missing("zero\none\t 2 (kB)\nmore\nthree 3\n", blocks[0].want); got != "" {
-		t.Errorf("%q is missing", got)
-	}
-	if got := missing("three\none 2 x\n", blocks[0].want); got != "three\n" {
-		t.Errorf("%q is missing, want three", got)
+	for output, want := range map[string]string{
+		"zero\none\t 2 (kB)\nmore\nthree 3\n": "", "three\none 2 x\n": "three\n",
+	} {
+		if got := missing(output, blocks[0].want); got != want {
+			t.Errorf("%q is missing in %q, want %q", got, output, want)
+		}
 	}
 }

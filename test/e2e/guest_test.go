@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -41,22 +40,13 @@ const inittab = `::sysinit:/bin/mkdir -p /tmp
 ::respawn:/bin/sleep 100000
 `
 
-// makeRootfs creates the root file system of both containers.
-func makeRootfs(dir string) error {
-	if err := ctr.NewRootfs(context.Background(), dir); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Join(dir, "sbin"), 0o755); err != nil {
-		return err
-	}
-	if err := os.Symlink("/bin/busybox", filepath.Join(dir, "sbin/init")); err != nil {
-		return err
-	}
+// newRootfs creates the root file system of both containers.
+func newRootfs(ctx context.Context, dir string) error {
 	pause := "1ms"
 	if os.Getenv("PALISADE_VM") != "" { // the emulated CPU is slow
 		pause = "50ms"
 	}
-	return os.WriteFile(filepath.Join(dir, "etc/inittab"), []byte(strings.Replace(inittab, "PAUSE", pause, 1)), 0o644)
+	return ctr.NewInitRootfs(ctx, dir, strings.Replace(inittab, "PAUSE", pause, 1))
 }
 
 // bundle is the bundle of runc's container.
@@ -64,17 +54,17 @@ const bundle = "/srv/system"
 
 // runRunc creates a bundle whose configuration has the hooks of hookspec.json, and starts it.
 func (s *story) runRunc() {
-	if err := os.MkdirAll(s.path(bundle), 0o755); err != nil {
+	if err := os.MkdirAll(s.Path(bundle), 0o755); err != nil {
 		s.Fatal(err)
 	}
-	if out, err := exec.Command("cp", "-a", shared.rootfs, s.path(bundle)+"/rootfs").CombinedOutput(); err != nil {
+	if out, err := exec.Command("cp", "-a", shared.rootfs, s.Path(bundle)+"/rootfs").CombinedOutput(); err != nil {
 		s.Fatalf("%v: %s", err, out)
 	}
 	s.do("runc", "spec", "--bundle", bundle)
 	var spec specs.Spec
 	var hooks specs.Hooks
 	for name, into := range map[string]any{bundle + "/config.json": &spec, hookspec: &hooks} {
-		if err := json.Unmarshal([]byte(s.read(name)), into); err != nil {
+		if err := json.Unmarshal([]byte(s.ReadFile(name)), into); err != nil {
 			s.Fatalf("%s: %v", name, err)
 		}
 	}
@@ -86,7 +76,7 @@ func (s *story) runRunc() {
 	spec.Annotations = map[string]string{"palisade.user-remap": userRemap}
 	text, err := json.Marshal(spec)
 	if err == nil {
-		err = s.write(bundle+"/config.json", string(text))
+		err = s.WriteFile(bundle+"/config.json", string(text))
 	}
 	if err != nil {
 		s.Fatal(err)
@@ -110,7 +100,7 @@ func (s *story) startRunc() {
 
 // runDocker starts a container as alice, with the runtime in daemon.json.
 func (s *story) runDocker() {
-	image := s.path("/srv/box.tar")
+	image := s.Path("/srv/box.tar")
 	if out, err := exec.Command("tar", "-C", shared.rootfs, "-cf", image, ".").CombinedOutput(); err != nil {
 		s.Fatalf("%v: %s", err, out)
 	}
@@ -145,7 +135,7 @@ type progress struct {
 
 // reads returns the progress of the reader.
 func (s *story) reads(g *guest) (p progress) {
-	p.text = s.read(g.inside(notes))
+	p.text = s.ReadFile(g.inside(notes))
 	fmt.Sscan(p.text, &p.state, &p.began, &p.reads, &p.wrong) // may be empty yet
 	return p
 }

@@ -38,7 +38,7 @@ const shiftKey = "/var/lib/userns-shift/key"
 
 // bootFirst boots the machine without any package.
 func (s *story) bootFirst() {
-	if err := s.boot(); err != nil {
+	if err := s.Boot("multi-user.target"); err != nil {
 		s.Fatal(err)
 	}
 	s.before = s.tree()
@@ -46,7 +46,7 @@ func (s *story) bootFirst() {
 	if strings.HasPrefix(s.directory, "/usr/") { // visible in the machine
 		return
 	}
-	if err := os.CopyFS(s.path("/srv/packages"), os.DirFS(s.directory)); err != nil {
+	if err := os.CopyFS(s.Path("/srv/packages"), os.DirFS(s.directory)); err != nil {
 		s.Fatal(err)
 	}
 	s.directory = "/srv/packages"
@@ -55,7 +55,7 @@ func (s *story) bootFirst() {
 // add installs the packages of a version.
 func (s *story) add(version string, count int) string {
 	s.Helper()
-	found, err := filepath.Glob(s.path(filepath.Join(s.directory, version, "*."+s.kind)))
+	found, err := filepath.Glob(s.Path(filepath.Join(s.directory, version, "*."+s.kind)))
 	if err != nil || len(found) != count {
 		s.Fatalf("got packages %q, %v, want %d", found, err, count)
 	}
@@ -73,8 +73,8 @@ func (s *story) install() {
 	out := s.do("dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package} ${Version}\n", "palisade-*")
 	s.check(strings.Count(out, "ii ") == len(packages), "all packages are installed")
 	for _, unit := range services {
-		enabled, _ := s.run("systemctl", "is-enabled", unit) // exits with 1 if disabled
-		active, _ := s.run("systemctl", "is-active", unit)
+		enabled, _ := s.Exec("systemctl", "is-enabled", unit) // exits with 1 if disabled
+		active, _ := s.Exec("systemctl", "is-active", unit)
 		s.check(strings.TrimSpace(enabled) == "disabled" && strings.TrimSpace(active) == "inactive", "%s is neither enabled nor active", unit)
 	}
 }
@@ -85,8 +85,8 @@ func (s *story) start() {
 	s.do("systemctl", "enable", "--now", "lxcfs", "authz-broker")
 	s.servicesRun()
 	s.do("lxcfs-toolkit", "check-lxcfs")
-	s.check(strings.Contains(s.read("/proc/1/mountinfo"), " /var/lib/lxc/lxcfs "), "lxcfs is mounted in the mount namespace of the host")
-	s.check(strings.Contains(s.read("/proc/"+s.mainPID("lxcfs")+"/cmdline"), "\x00--log-level\x00debug\x00"), "lxcfs has the options of `/etc/default/lxcfs`")
+	s.check(strings.Contains(s.ReadFile("/proc/1/mountinfo"), " /var/lib/lxc/lxcfs "), "lxcfs is mounted in the mount namespace of the host")
+	s.check(strings.Contains(s.ReadFile("/proc/"+s.mainPID("lxcfs")+"/cmdline"), "\x00--log-level\x00debug\x00"), "lxcfs has the options of `/etc/default/lxcfs`")
 	s.do("journalctl", "--sync")
 	log := s.do("journalctl", "-u", "authz-broker", "-o", "cat", "--no-pager")
 	s.check(strings.Contains(log, "the policy file is the unchanged default"), "authz-broker warns of the policies as installed")
@@ -96,7 +96,7 @@ func (s *story) start() {
 // servicesRun checks that all services are active.
 func (s *story) servicesRun() {
 	for _, unit := range append(services, "authz.service") {
-		_, err := s.run("systemctl", "is-active", "--quiet", unit)
+		_, err := s.Exec("systemctl", "is-active", "--quiet", unit)
 		s.check(err == nil, "%s is active", unit)
 	}
 }
@@ -104,7 +104,7 @@ func (s *story) servicesRun() {
 // mainPID returns the main process of a unit.
 func (s *story) mainPID(unit string) string {
 	s.Helper()
-	out, err := s.run("systemctl", "show", "--property", "MainPID", "--value", unit)
+	out, err := s.Exec("systemctl", "show", "--property", "MainPID", "--value", unit)
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -14,6 +14,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"palisade/test/engine"
 )
 
 // contents has patterns of the files in a container with 64 MiB and one CPU.
@@ -43,7 +45,7 @@ func (s *story) checkFiles() {
 	for _, g := range s.guests() {
 		fmt.Fprintf(&s.now.text, "In %s:\n\n| file | begins with | |\n| --- | --- | --- |\n", g.name)
 		texts := s.readAll(g, served)
-		mounted := s.read("/proc/" + g.pid + "/mountinfo")
+		mounted := s.ReadFile("/proc/" + g.pid + "/mountinfo")
 		for _, name := range served {
 			fault := s.fault(name, texts, mounted, g)
 			if name = "/" + name; fault != "" {
@@ -61,7 +63,7 @@ func (s *story) checkFiles() {
 
 // served returns the files that lxcfs serves, except status.
 func (s *story) served() (names []string) {
-	top := s.path("/var/lib/lxc/lxcfs")
+	top := s.Path("/var/lib/lxc/lxcfs")
 	err := filepath.WalkDir(top, func(path string, entry fs.DirEntry, err error) error {
 		if name := strings.TrimPrefix(path, top+"/"); err == nil && entry.Type().IsRegular() && name != "status" {
 			names = append(names, name)
@@ -81,7 +83,7 @@ func (s *story) readAll(g *guest, names []string) map[string]string {
 	for _, name := range names {
 		args = append(args, "/"+name)
 	}
-	out, err := s.run(args...)
+	out, err := s.Exec(args...)
 	if err != nil {
 		s.Fatalf("%s: %v: %s", g.name, err, out)
 	}
@@ -140,15 +142,15 @@ func isReadable(path string) bool {
 // checkOwners checks the ids of processes and files of the containers inside and on the host.
 func (s *story) checkOwners() {
 	for _, g := range s.guests() {
-		status := s.read("/proc/" + g.pid + "/status")
+		status := s.ReadFile("/proc/" + g.pid + "/status")
 		s.check(strings.Contains(status, "\nUid:\t"+firstID+"\t"+firstID+"\t") && strings.Contains(status, "\nGid:\t"+firstID+"\t"), "the init of %s is %s on the host", g.name, firstID)
-		ids := strings.Join(strings.Fields(s.read("/proc/"+g.pid+"/uid_map")), " ")
+		ids := strings.Join(strings.Fields(s.ReadFile("/proc/"+g.pid+"/uid_map")), " ")
 		s.check(ids == "0 100000 65535", "its ids are mapped: %s", ids)
 		const look = "echo mine >/root/made; stat -c %u /root/made /bin/busybox; id -u; { echo 1 >/proc/sys/kernel/panic; } 2>/dev/null || echo refused"
 		inside := s.do(append(append([]string{}, g.exec...), "sh", "-c", look)...)
 		s.check(strings.HasPrefix(inside, "0\n0\n0\n"), "new and existing files belong to root inside")
 		s.check(strings.HasSuffix(inside, "refused\n"), "its root cannot change kernel parameters")
-		outside, err := s.run("stat", "-c", "%u", g.inside("/root/made"), g.inside("/bin/busybox"))
+		outside, err := s.Exec("stat", "-c", "%u", g.inside("/root/made"), g.inside("/bin/busybox"))
 		s.check(err == nil && outside == firstID+"\n"+firstID+"\n", "the files belong to %s on the host", firstID)
 	}
 }
@@ -182,8 +184,8 @@ func (s *story) checkDefaultPolicy() {
 
 // ask sends the broker a request as dockerd does, and returns the response.
 func (s *story) ask(question string) string {
-	socket := s.path("/run/docker/plugins/authz-broker.sock")
-	client := &http.Client{Timeout: waitTime, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	socket := s.Path("/run/docker/plugins/authz-broker.sock")
+	client := &http.Client{Timeout: engine.WaitTime, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", filepath.Clean(socket))
 	}}}
 	defer client.CloseIdleConnections()

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	suite.Run(m)
 }
 
-func setUp(_ context.Context, dir string) (cleanup func() error, err error) {
+func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	if shared.packages = os.Getenv("PALISADE_PACKAGES"); shared.packages == "" {
 		shared.packages = filepath.Join(dir, "packages")
 		if out, err := exec.Command("./packages.sh", shared.packages).CombinedOutput(); err != nil {
@@ -33,5 +33,5 @@ func setUp(_ context.Context, dir string) (cleanup func() error, err error) {
 		}
 	}
 	shared.rootfs = filepath.Join(dir, "rootfs")
-	return nil, makeRootfs(shared.rootfs)
+	return nil, newRootfs(ctx, shared.rootfs)
 }

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+
+	"palisade/test/engine"
 )
 
 const (
@@ -46,10 +48,10 @@ func (s *story) serves(socket string, metrics ...string) {
 // scrape returns the metrics at a service's socket, or "".
 func (s *story) scrape(socket string) string {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", s.path(socket))
+		return new(net.Dialer).DialContext(ctx, "unix", s.Path(socket))
 	}}
 	defer transport.CloseIdleConnections()
-	answer, err := (&http.Client{Transport: transport, Timeout: waitTime}).Get("http://localhost/metrics")
+	answer, err := (&http.Client{Transport: transport, Timeout: engine.WaitTime}).Get("http://localhost/metrics")
 	if err != nil {
 		return ""
 	}

@@ -23,7 +23,7 @@ var others = []string{
 func (s *story) tree() map[string]bool {
 	all := make(map[string]bool)
 	for from, name := range map[string]string{
-		s.root + "/upper": "/usr", s.root + "/etc": "/etc", s.root + "/var": "/var", s.root + "/opt": "/opt", s.path("/run"): "/run",
+		s.Root + "/upper": "/usr", s.Root + "/etc": "/etc", s.Root + "/var": "/var", s.Root + "/opt": "/opt", s.Path("/run"): "/run",
 	} {
 		filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
 			path = name + strings.TrimPrefix(path, from)
@@ -42,7 +42,7 @@ func (s *story) tree() map[string]bool {
 			if info, err := entry.Info(); err == nil && info.Mode().Type() == fs.ModeDevice|fs.ModeCharDevice {
 				return nil // an overlay whiteout
 			}
-			if lower, err := os.Lstat(strings.Replace(path, "/usr", s.usr, 1)); name != "/usr" || err != nil || !lower.IsDir() {
+			if lower, err := os.Lstat(path); name != "/usr" || err != nil || !lower.IsDir() {
 				all[path] = true
 			}
 			return nil
@@ -75,9 +75,9 @@ func (s *story) remove() {
 func (s *story) removePackages() {
 	s.do(append(slices.Clone(s.remover), packages...)...)
 	s.hostFiles()
-	s.check(!strings.Contains(s.read("/proc/1/mountinfo"), "lxc"), "lxcfs is not mounted on the host")
+	s.check(!strings.Contains(s.ReadFile("/proc/1/mountinfo"), "lxc"), "lxcfs is not mounted on the host")
 	for _, unit := range services {
-		out, _ := s.run("systemctl", "show", "--property", "LoadState,ActiveState,UnitFileState", unit)
+		out, _ := s.Exec("systemctl", "show", "--property", "LoadState,ActiveState,UnitFileState", unit)
 		s.check(strings.Contains(out, "LoadState=not-found") && strings.Contains(out, "ActiveState=inactive"), "%s is gone", unit)
 	}
 	var want []string

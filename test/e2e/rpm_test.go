@@ -31,7 +31,7 @@ func (s *story) replace() {
 	s.add("first", len(packages))
 	s.check(len(strings.Fields(s.do("rpm", "-qa"))) == len(packages), "the old packages are removed")
 	for _, unit := range services {
-		_, err := s.run("systemctl", "is-enabled", "--quiet", unit)
+		_, err := s.Exec("systemctl", "is-enabled", "--quiet", unit)
 		s.check(err == nil, "%s is enabled", unit)
 	}
 	s.servicesRun()

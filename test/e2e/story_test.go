@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"palisade/test/ctr"
+	"palisade/test/engine"
 )
 
 const intro = `The packages of Palisade are installed into a clean root with systemd, containers are run by runc and by
@@ -20,7 +21,7 @@ Docker, the services are killed, restarted, upgraded and rebooted under them, an
 // story is the state that the steps share.
 type story struct {
 	*testing.T
-	*machine
+	*engine.Machine
 	packager
 	// directory is the machine's path of the packages.
 	directory string
@@ -67,7 +68,7 @@ func TestStory(t *testing.T) {
 // runStory runs the steps in a new machine, up to the first that fails.
 func runStory(t *testing.T, p packager, r *report, parts []part) {
 	r.path = filepath.Join(cmp.Or(os.Getenv("PALISADE_REPORT"), "../../dist/report"), r.path+".md")
-	s := &story{T: t, machine: newMachine(t), packager: p, report: r}
+	s := &story{T: t, Machine: engine.NewMachine(t, "testdata/root.sh"), packager: p, report: r}
 	t.Cleanup(func() { t.Log("the report is " + r.path) })
 	for _, part := range parts {
 		if !s.runStep(part.title, part.why, part.run) {
@@ -99,17 +100,17 @@ func (s *story) runStep(title, why string, run func(*story)) (ok bool) {
 
 // explain adds logs to the report on a failed step.
 func (s *story) explain() {
-	if s.pid == "" {
+	if !s.IsOn() {
 		return
 	}
 	for _, args := range [][]string{
 		{"journalctl", "--no-pager", "--quiet", "-o", "short-monotonic", "-n", "60"}, {"systemctl", "list-jobs", "--no-pager"}, {"ps", "-ef"},
 	} {
-		out, err := s.run(args...)
+		out, err := s.Exec(args...)
 		s.now.command(strings.Join(args, " "), out, err, 0)
 		s.Logf("%s: %s", args[0], out)
 	}
-	s.Logf("systemd: %s", s.log.String())
+	s.Logf("systemd: %s", s.Console())
 }
 
 // do runs and reports a command, which must succeed.
@@ -126,7 +127,7 @@ func (s *story) do(args ...string) string {
 // try runs and reports a command, which may fail.
 func (s *story) try(args ...string) (string, error) {
 	started := time.Now()
-	out, err := s.run(args...)
+	out, err := s.Exec(args...)
 	s.now.command(commandLine(args), out, err, time.Since(started))
 	return out, err
 }
@@ -159,7 +160,7 @@ func (s *story) waitFor(what string, is func() bool) {
 	started := time.Now()
 	for !is() {
 		time.Sleep(10 * time.Millisecond)
-		if time.Since(started) > waitTime {
+		if time.Since(started) > engine.WaitTime {
 			s.now.seen(false, what)
 			s.Fatalf("timed out waiting for: %s", what)
 		}
@@ -170,7 +171,7 @@ func (s *story) waitFor(what string, is func() bool) {
 // file writes and reports a file.
 func (s *story) file(name, text string) {
 	s.Helper()
-	if err := s.write(name, text); err != nil {
+	if err := s.WriteFile(name, text); err != nil {
 		s.Fatal(err)
 	}
 	fmt.Fprintf(&s.now.text, "`%s` is\n\n```\n%s\n```\n\n", name, strings.TrimRight(text, "\n"))

@@ -15,7 +15,7 @@ func (s *story) server() (status struct {
 	Version string `json:"version"`
 }) {
 	// Readers wait while no process serves.
-	json.Unmarshal([]byte(s.read("/var/lib/lxc/lxcfs/status")), &status) // the zero value on error
+	json.Unmarshal([]byte(s.ReadFile("/var/lib/lxc/lxcfs/status")), &status) // the zero value on error
 	return status
 }
 
@@ -61,9 +61,9 @@ func (s *story) killAll() {
 
 // stillMounted checks that there is one mount of lxcfs on the host and one in each container.
 func (s *story) stillMounted() {
-	s.check(strings.Count(s.read("/proc/1/mountinfo"), " /var/lib/lxc/lxcfs ") == 1, "lxcfs is mounted once")
+	s.check(strings.Count(s.ReadFile("/proc/1/mountinfo"), " /var/lib/lxc/lxcfs ") == 1, "lxcfs is mounted once")
 	for _, g := range s.guests() {
-		s.check(strings.Count(s.read("/proc/"+g.pid+"/mountinfo"), " /proc/meminfo ") == 1, "%s has one mount on its meminfo", g.name)
+		s.check(strings.Count(s.ReadFile("/proc/"+g.pid+"/mountinfo"), " /proc/meminfo ") == 1, "%s has one mount on its meminfo", g.name)
 	}
 }
 
@@ -89,7 +89,7 @@ func (s *story) upgrade() {
 	s.serves(lxcfsMetrics, `palisade_lxcfs_workers_replaced_total{reason="upgrade"} 1`, `version="`+now.Version+`"`)
 	s.serves(brokerMetrics, `version="`+now.Version+`"`)
 	s.docker("bob", "ps", "--quiet")
-	s.check(s.read(policyFile) == policies, "the policies are still the operator's")
+	s.check(s.ReadFile(policyFile) == policies, "the policies are still the operator's")
 	s.stillMounted()
 }
 
@@ -97,12 +97,12 @@ func (s *story) upgrade() {
 func (s *story) bootAgain() {
 	s.do("runc", "kill", "system", "KILL")
 	s.system.pid = ""
-	if err := s.powerOff(); err != nil {
+	if err := s.PowerOff(); err != nil {
 		s.check(false, "%v", err)
 		s.FailNow()
 	}
 	s.check(true, "the machine is off")
-	if err := s.boot(); err != nil {
+	if err := s.Boot("multi-user.target"); err != nil {
 		s.check(false, "%v", err)
 		s.FailNow()
 	}
@@ -122,7 +122,7 @@ func (s *story) bootAgain() {
 		}
 	}
 	s.waitFor("Docker's container runs again", func() bool {
-		out, err := s.run(append(dockerAs("alice"), "inspect", "--format", "{{.State.Running}} {{.State.Pid}}", "web")...)
+		out, err := s.Exec(append(dockerAs("alice"), "inspect", "--format", "{{.State.Running}} {{.State.Pid}}", "web")...)
 		running, pid, _ := strings.Cut(strings.TrimSpace(out), " ")
 		s.web.pid = pid
 		return err == nil && running == "true"
@@ -147,7 +147,7 @@ func (s *story) stopAndStart() {
 // firstLine returns the first line of a container's meminfo.
 func (s *story) firstLine(g *guest) string {
 	s.Helper()
-	out, err := s.run("nsenter", "--target", g.pid, "--mount", "--pid", "--root", "/bin/head", "-n", "1", "/proc/meminfo")
+	out, err := s.Exec("nsenter", "--target", g.pid, "--mount", "--pid", "--root", "/bin/head", "-n", "1", "/proc/meminfo")
 	if err != nil {
 		s.Fatalf("%s: %v: %s", g.name, err, out)
 	}
@@ -156,10 +156,10 @@ func (s *story) firstLine(g *guest) string {
 
 // hostFiles checks that containers have the host's files.
 func (s *story) hostFiles() {
-	total, _, _ := strings.Cut(s.read("/proc/meminfo"), "\n")
+	total, _, _ := strings.Cut(s.ReadFile("/proc/meminfo"), "\n")
 	for _, g := range s.guests() {
 		s.check(s.firstLine(g) == total, "%s has the host's files", g.name)
-		s.check(!strings.Contains(s.read("/proc/"+g.pid+"/mountinfo"), "fuse.lxcfs"), "%s has no mount of lxcfs", g.name)
+		s.check(!strings.Contains(s.ReadFile("/proc/"+g.pid+"/mountinfo"), "fuse.lxcfs"), "%s has no mount of lxcfs", g.name)
 	}
-	s.check(!strings.Contains(s.read("/proc/1/mountinfo"), "/var/lib/lxc/lxcfs "), "lxcfs is not mounted on the host")
+	s.check(!strings.Contains(s.ReadFile("/proc/1/mountinfo"), "/var/lib/lxc/lxcfs "), "lxcfs is not mounted on the host")
 }

@@ -48,7 +48,7 @@ lxc.cgroup2.memory.max = 64M
 // runLXC installs Debian's lxcfs and starts a container.
 func (s *story) runLXC() {
 	s.bootFirst()
-	out, err := exec.Command("cp", "-a", shared.rootfs, s.path("/srv/rootfs")).CombinedOutput()
+	out, err := exec.Command("cp", "-a", shared.rootfs, s.Path("/srv/rootfs")).CombinedOutput()
 	if err != nil {
 		s.Fatalf("%v: %s", err, out)
 	}
@@ -56,7 +56,7 @@ func (s *story) runLXC() {
 	s.add("old", 1)
 	s.do("systemctl", "enable", "--now", "lxcfs")
 	s.waitFor("lxcfs is mounted", func() bool {
-		return strings.Contains(s.read("/proc/1/mountinfo"), " /var/lib/lxcfs ")
+		return strings.Contains(s.ReadFile("/proc/1/mountinfo"), " /var/lib/lxcfs ")
 	})
 	s.system = s.startLXC("old")
 	s.check(s.firstLine(s.system) == ownMemory, "the container has its own memory")
@@ -67,7 +67,7 @@ func (s *story) runLXC() {
 func (s *story) startLXC(name string) *guest {
 	s.Helper()
 	config := strings.ReplaceAll(lxcConfig, "NAME", name)
-	if err := s.write(containersPath+"/"+name+"/config", config); err != nil {
+	if err := s.WriteFile(containersPath+"/"+name+"/config", config); err != nil {
 		s.Fatal(err)
 	}
 	start := "lxc-start -P " + containersPath + " -n " + name + " -o /srv/log </dev/null >/srv/out 2>&1"
@@ -80,11 +80,11 @@ func (s *story) startLXC(name string) *guest {
 // swap installs the packages, and starts another container.
 func (s *story) swap() {
 	s.add("first", len(packages))
-	_, err := s.run("dpkg-query", "--show", "--showformat", "${db:Status-Status}", "lxcfs")
-	out, _ := s.run("dpkg-query", "-W", "-f", "${db:Status-Status}", "lxcfs") // may be unknown
+	_, err := s.Exec("dpkg-query", "--show", "--showformat", "${db:Status-Status}", "lxcfs")
+	out, _ := s.Exec("dpkg-query", "-W", "-f", "${db:Status-Status}", "lxcfs") // may be unknown
 	s.check(err != nil || out != "installed", "Debian's package is %s", out)
 	for _, is := range []string{"is-enabled", "is-active"} {
-		_, err := s.run("systemctl", is, "--quiet", "lxcfs")
+		_, err := s.Exec("systemctl", is, "--quiet", "lxcfs")
 		s.check(err == nil, "lxcfs.service %s", is)
 	}
 	s.do("lxcfs-toolkit", "check-lxcfs")
@@ -135,7 +135,7 @@ func (s *story) killSwapped() {
 func (s *story) removeSwapped() {
 	s.do(append(append([]string{}, s.remover...), packages...)...)
 	s.hostFiles()
-	mounts := s.read("/proc/1/mountinfo")
+	mounts := s.ReadFile("/proc/1/mountinfo")
 	s.check(!strings.Contains(mounts, "fuse.lxcfs"), "lxcfs is not mounted on the host")
 	for _, name := range []string{"old", "new"} {
 		s.do("lxc-stop", "-P", containersPath, "-n", name, "-k")

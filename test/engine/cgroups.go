@@ -7,21 +7,27 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
+
+	"palisade/test/ctr"
 )
 
-// MakeCgroups calls NewCgroups with a unique name.
+// MakeCgroups calls NewCgroups with a unique name, and removes the cgroups after the test.
 func MakeCgroups(t testing.TB, name string) []string {
 	t.Helper()
 	dirs, err := NewCgroups(fmt.Sprintf("%s-%08x", name, rand.Uint32()))
+	t.Cleanup(func() {
+		if err := ctr.RemoveCgroups(dirs...); err != nil {
+			t.Error(err)
+		}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return dirs
 }
 
-// NewCgroups creates a cgroup in each hierarchy, for EnterCgroups. Remove them with RemoveCgroups.
+// NewCgroups creates a cgroup in each hierarchy, for EnterCgroups.
 func NewCgroups(name string) (dirs []string, err error) {
 	table, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -34,19 +40,10 @@ func NewCgroups(name string) (dirs []string, err error) {
 			continue
 		}
 		dir := filepath.Join(fields[4], name)
-		if err := os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
+		if err := ctr.MakeCgroup(dir); err != nil && !os.IsExist(err) {
 			return dirs, err
 		}
 		dirs = append(dirs, dir)
-		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // v1 refuses processes without
-			text, err := os.ReadFile(filepath.Join(fields[4], file))
-			if err != nil {
-				continue
-			}
-			if err := os.WriteFile(filepath.Join(dir, file), text, 0o644); err != nil {
-				return dirs, err
-			}
-		}
 	}
 	return dirs, nil
 }
@@ -61,14 +58,3 @@ const EnterCgroups = `while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs"; shift;
 //
 //go:embed cgroups.sh
 var MountCgroups string
-
-// RemoveCgroups removes a cgroup and its descendants that have no processes.
-func RemoveCgroups(dir string) {
-	entries, _ := os.ReadDir(dir) // may be removed concurrently
-	for _, entry := range entries {
-		if entry.IsDir() {
-			RemoveCgroups(filepath.Join(dir, entry.Name()))
-		}
-	}
-	syscall.Rmdir(dir) // callers retry
-}

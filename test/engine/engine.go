@@ -8,18 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"palisade/test/ctr"
 )
 
 // Need fails the test unless the programs of an engine are installed, and skips it in the virtual
@@ -83,32 +83,11 @@ func ParentCgroup(t testing.TB) string {
 		if err != nil {
 			t.Error(err)
 		}
-		for _, group := range groups {
-			var dirs []string
-			filepath.WalkDir(group, func(path string, entry fs.DirEntry, err error) error {
-				if err == nil && entry.IsDir() {
-					dirs = append(dirs, path)
-				}
-				return nil
-			})
-			for _, dir := range slices.Backward(dirs) {
-				if err := removeCgroup(dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // the engine may have removed it
-					t.Error(err)
-				}
-			}
+		if err := ctr.RemoveCgroups(groups...); err != nil {
+			t.Error(err)
 		}
 	})
 	return "/" + name
-}
-
-// removeCgroup removes a cgroup, and waits for its processes to exit.
-func removeCgroup(dir string) error {
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		err := syscall.Rmdir(dir)
-		if !errors.Is(err, syscall.EBUSY) || time.Now().After(deadline) {
-			return err
-		}
-	}
 }
 
 // Start starts a daemon that is stopped after the test, and returns its process.

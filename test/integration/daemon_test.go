@@ -21,16 +21,7 @@ import (
 // newDaemon starts a daemon that is stopped after the test.
 func newDaemon(t *testing.T, dir string, flags ...string) *ctr.Daemon {
 	t.Helper()
-	d, err := ctr.StartDaemon(t.Context(), shared.lxcfs, dir, flags...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return d
+	return ctr.NewDaemon(t, shared.lxcfs, dir, flags...)
 }
 
 // runDaemon runs lxcfs until it exits, and returns its exit code and stderr.

@@ -46,15 +46,7 @@ func raceDaemon(t *testing.T) string {
 func TestManyReaders(t *testing.T) {
 	const containers = 20
 	seconds := strconv.Itoa(ctr.Repeat(6, 30))
-	d, err := ctr.StartDaemon(t.Context(), raceDaemon(t), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Stop(); err != nil { // the exit code is 66 after a data race
-			t.Errorf("%v: %s", err, d.Log())
-		}
-	})
+	d := ctr.NewDaemon(t, raceDaemon(t), t.TempDir()) // the exit code is 66 after a data race
 	all := make([]*ctr.Container, containers)
 	for i := range all {
 		all[i] = start(t, ctr.Options{Runtime: []string{"runc", "crun"}[i%2], Memory: int64(64+i) * mib, Lxcfs: d.Mountpoint,

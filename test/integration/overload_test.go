@@ -31,16 +31,7 @@ func startLimited(t *testing.T, files int) *ctr.Daemon {
 	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	d, err := ctr.StartDaemon(t.Context(), script, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return d
+	return ctr.NewDaemon(t, script, dir)
 }
 
 // TestManyNamespaces checks that readers from more pid namespaces than the daemon may have open
@@ -140,19 +131,8 @@ func TestNoisyNamespaces(t *testing.T) {
 		return cmd
 	}
 	sleepers := run(user, "sleepers", strconv.Itoa(threads))
-	out, err := sleepers.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := sleepers.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		sleepers.Process.Kill()
-		sleepers.Wait() // returns the signal
-	}()
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" || err != nil {
-		t.Fatalf("sleepers: %q, %v", line, err)
+	if line := ctr.StartReady(t, sleepers); line != "ready\n" {
+		t.Fatalf("sleepers: %q", line)
 	}
 	var readers []*exec.Cmd
 	for i := range namespaces {

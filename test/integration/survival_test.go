@@ -127,15 +127,7 @@ func TestUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	replace(text)
-	d, err := ctr.StartDaemon(t.Context(), program, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	d := ctr.NewDaemon(t, program, dir)
 	underLoad(t, d, func() {
 		for i := range ctr.Repeat(12, 50) {
 			replace(text)

@@ -218,12 +218,3 @@ func runBounded(t *testing.T, args ...string) (string, error) {
 
 // bound is the timeout of each command of LXC. The CPU may be emulated.
 const bound = 90 * time.Second
-
-// removeCgroups removes cgroups, and waits for their processes to exit.
-func removeCgroups(t *testing.T, dir string) {
-	engine.WaitFor(t, "removal of "+dir, func() bool {
-		engine.RemoveCgroups(dir)
-		_, err := os.Stat(dir)
-		return err != nil
-	})
-}

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"palisade/test/ctr"
 	"palisade/test/engine"
@@ -53,7 +52,7 @@ func isEmulated() bool { return os.Getenv("PALISADE_VM") != "" }
 
 // runOnHost runs this program again in the namespaces and returns its exit code.
 func runOnHost() int {
-	code, err := func() (int, error) {
+	code, err := func() (code int, err error) {
 		if os.Geteuid() != 0 {
 			return 1, errors.New("the tests start containers: run them as root")
 		}
@@ -70,20 +69,7 @@ func runOnHost() int {
 			return 1, err
 		}
 		var cgroups []string
-		defer func() {
-			for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
-				left := false
-				for _, cgroup := range cgroups {
-					engine.RemoveCgroups(cgroup)
-					_, err := os.Stat(cgroup)
-					left = left || err == nil
-				}
-				if !left {
-					break
-				}
-				time.Sleep(20 * time.Millisecond)
-			}
-		}()
+		defer func() { err = errors.Join(err, ctr.RemoveCgroups(cgroups...)) }()
 		if cgroups, err = engine.NewCgroups(fmt.Sprintf("palisade-lxc-%d", os.Getpid())); err != nil {
 			return 1, err
 		}
@@ -120,27 +106,11 @@ func setUp(ctx context.Context, _ string) (cleanup func() error, err error) {
 		return nil, err
 	}
 	shared.rootfs = filepath.Join(shared.dir, "rootfs")
-	return nil, newRootfs(ctx, shared.rootfs)
+	return nil, ctr.NewInitRootfs(ctx, shared.rootfs, inittab)
 }
 
 // inittab makes busybox's init start, and restart, a single process.
 const inittab = "::respawn:/bin/sleep 100000\n"
-
-// newRootfs creates a root file system of busybox for LXC.
-func newRootfs(ctx context.Context, dir string) error {
-	if err := ctr.NewRootfs(ctx, dir); err != nil {
-		return err
-	}
-	for _, sub := range []string{"mnt", "run", "sbin", "var/lib/lxcfs"} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
-			return err
-		}
-	}
-	if err := os.Symlink("/bin/busybox", filepath.Join(dir, "sbin/init")); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "etc/inittab"), []byte(inittab), 0o644)
-}
 
 // installPrograms installs the programs and the hooks of the packages at their paths.
 func installPrograms(ctx context.Context) error {

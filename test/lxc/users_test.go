@@ -67,7 +67,11 @@ func (u *user) makeCgroups(t *testing.T) {
 	}
 	for _, parent := range parents {
 		dir := filepath.Join(parent, "user.slice")
-		t.Cleanup(func() { removeCgroups(t, dir) })
+		t.Cleanup(func() {
+			if err := ctr.RemoveCgroups(dir); err != nil {
+				t.Error(err)
+			}
+		})
 		u.makeCgroup(t, dir)
 		if controllers, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers")); err == nil {
 			for name := range strings.FieldsSeq(string(controllers)) {

@@ -302,14 +302,5 @@ func setState(t *testing.T, root, state string) {
 func startLxcfs(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(openDir(t), "lxc")
-	daemon, err := ctr.StartDaemon(t.Context(), shared.lxcfs, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := daemon.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return filepath.Join(dir, "lxcfs")
+	return ctr.NewDaemon(t, shared.lxcfs, dir).Mountpoint
 }

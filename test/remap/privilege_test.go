@@ -5,7 +5,6 @@ package remap
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"palisade/test/ctr"
 	"palisade/test/engine"
 )
 
@@ -181,20 +181,7 @@ func TestParkedProcess(t *testing.T) {
 			cmd.SysProcAttr = &syscall.SysProcAttr{
 				Credential: &syscall.Credential{Uid: 65534, Gid: 65534},
 			}
-			stdout, err := cmd.StdoutPipe()
-			if err == nil {
-				err = cmd.Start()
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				cmd.Process.Kill()
-				cmd.Wait() // returns the signal
-			})
-			if _, err := io.ReadFull(stdout, make([]byte, 3)); err != nil {
-				t.Fatal(err) // users may not be allowed to create user namespaces
-			}
+			ctr.StartReady(t, cmd) // fails if users may not create user namespaces
 			closed := b.dir
 			if name == "directory above" {
 				closed = filepath.Dir(closed)

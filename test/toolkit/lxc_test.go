@@ -193,13 +193,6 @@ func lxcUserSetup(t *testing.T) {
 	}
 	lxcUserCgroups = engine.MakeCgroups(t, "palisade-lxc-user")
 	for _, dir := range lxcUserCgroups {
-		t.Cleanup(func() {
-			engine.WaitFor(t, "removal of "+dir, func() bool {
-				engine.RemoveCgroups(dir)
-				_, err := os.Stat(dir)
-				return os.IsNotExist(err)
-			})
-		})
 		cmd := exec.Command("chown", "-R", strconv.Itoa(lxcUser), dir)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
@@ -363,20 +356,8 @@ func checkUnchanged(t *testing.T, r report, n int) {
 func startShell(t *testing.T, script string) int {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", script)
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait() // returns the signal
-	})
-	buf := make([]byte, 6)
-	if _, err := out.Read(buf); err != nil || string(buf) != "ready\n" {
-		t.Fatalf("the script prints %q, %v", buf, err)
+	if line := ctr.StartReady(t, cmd); line != "ready\n" {
+		t.Fatalf("the script prints %q", line)
 	}
 	return cmd.Process.Pid
 }

@@ -3,7 +3,6 @@
 package toolkit
 
 import (
-	"bufio"
 	"context"
 	"os"
 	"os/exec"
@@ -97,23 +96,12 @@ func TestLockedDirectories(t *testing.T) {
 	}
 	locker := exec.Command(filepath.Join(shared.rootfs, "bin/load"), args...)
 	locker.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := locker.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := locker.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		locker.Process.Kill()
-		locker.Wait() // returns the signal
-	})
-	switch line, err := bufio.NewReader(out).ReadString('\n'); line {
+	switch line := ctr.StartReady(t, locker); line {
 	case "locked\n":
 	case "no userfaultfd\n":
 		t.Skip("the kernel has no userfaultfd(2)")
 	default:
-		t.Fatalf("load lock: %q, %v", line, err)
+		t.Fatalf("load lock: %q", line)
 	}
 	h.must(t, "check-lxcfs")
 	c := h.container(t, ctr.Options{Memory: 64 * mib, Hooks: h.hook("--strict")})

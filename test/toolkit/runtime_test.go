@@ -99,16 +99,7 @@ func TestRuntime(t *testing.T) {
 
 	dir, id = h.bundle(t, "trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done")
 	cmd := exec.Command(shared.toolkit, append(wrapper(), "run", "--bundle", dir, id)...)
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := out.Read(make([]byte, 6)); err != nil {
-		t.Error(err)
-	}
+	ctr.StartReady(t, cmd)
 	cmd.Process.Signal(syscall.SIGTERM)
 	if cmd.Wait(); cmd.ProcessState.ExitCode() != 9 {
 		t.Errorf("after SIGTERM: %v", cmd.ProcessState)

@@ -3,11 +3,11 @@
 package userns
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"palisade/test/ctr"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -103,23 +103,14 @@ func startAttacker(t *testing.T, name string, args ...string) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
+	if line := ctr.StartReady(t, cmd); line != "ready\n" {
+		t.Fatalf("got %q from the attacker, want ready", line)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
-		t.Fatalf("got %q, %v from the attacker, want ready", line, err)
-	}
-	end := func() {
+	return func() {
 		in.Close()
 		cmd.Process.Kill()
 		cmd.Wait() // returns the signal
 	}
-	t.Cleanup(end)
-	return end
 }
 
 // attack swaps and links until its input ends.

@@ -3,7 +3,6 @@
 package userns
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
@@ -178,22 +177,10 @@ func TestRunningContainer(t *testing.T) {
 	}
 	line := role("root", rootfs)
 	cmd := exec.Command(line[0], line[1:]...)
-	in, err := cmd.StdinPipe()
-	if err != nil {
+	if _, err := cmd.StdinPipe(); err != nil { // exits at the end of its input
 		t.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Wait() // exits at the end of its input
-	defer in.Close()
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
+	ctr.StartReady(t, cmd)
 	checkRefused(t, call(t, "shift", "--user-remap", remap, rootfs), 1, "nothing was changed",
 		fmt.Sprint(cmd.Process.Pid))
 	must(t, "shift", "--user-remap", remap, "--force", rootfs)

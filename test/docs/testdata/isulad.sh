@@ -10,11 +10,8 @@ fail() {
 config() { jq --raw-output "$1 // empty" $state/daemon.json; }
 
 if [ "${0##*/}" = isulad ]; then
-	if [ "${1-}" = --help ]; then
-		echo '    --tlsverify'
-		exit
-	fi
-	mkdir -p $state/ids
+	[ "${1-}" != --help ] || exec echo '    --tlsverify'
+	mkdir -p $state
 	cp /etc/isulad/daemon.json $state
 	cp "$(config '."hook-spec"')" $state/hooks.json
 	install -d -m 750 /var/lib/isulad
@@ -29,16 +26,13 @@ while [[ ${1-} == -* ]]; do
 	-q | -tid | --force | --no-trunc | --system-container | --tlsverify) option[$1]=yes ;;
 	-[Hfv] | --tlsca* | --tlscert | --tlskey | --name | --runtime | --hook-spec | --user-remap | \
 		--external-rootfs | --memory | --format)
-		option[$1]=$2
-		shift
-		;;
+		option[$1]=$2 && shift ;;
 	*) fail "unknown option $1" ;;
 	esac
 	shift
 done
 
 connect() { # ACTION...
-	local action ca cert host user
 	host=${option[-H]-${ISULAD_HOST:-unix:///var/run/isulad.sock}}
 	config '.hosts // ["unix:///var/run/isulad.sock"] | .[]' | grep -qxF "$host" || return 1
 	if [[ $host != tcp:* || $(config .tls) != true ]]; then return; fi
@@ -57,23 +51,24 @@ connect() { # ACTION...
 }
 
 runc() { command runc --root $state/lcr "$@"; }
+list() { runc list --format json | jq --raw-output --arg name "${1-}" ".[]? | $FORMAT"; }
+id_of() { FORMAT='select([.id, .annotations.name] | index($name)).id' list "$1"; }
 
 run() { # IMAGE PROGRAM...
 	local id name
 	id=$(openssl rand -hex 32)
 	name=${option[--name]-$id}
-	echo "$id" | tee "$state/ids/$id" >"$state/ids/$name"
 	(umask 027 && mkdir -p "$engines/$id")
 	cd "$engines/$id"
 	echo "{\"CommonConfig\":{\"Name\":\"$name\"}}" >config.v2.json
 	runc spec
-	jq --slurp --arg root "${option[--external-rootfs]}" --arg volume "${option[-v]-}" \
+	jq --slurp --arg name "$name" --arg root "${option[--external-rootfs]}" --arg volume "${option[-v]-}" \
 		--arg remap "${option[--user-remap]-0:0:0}" --argjson memory "${option[--memory]--1}" '
-		def hooks($stage): {($stage): (.[1:] | map(.[$stage] // []) | add)};
+		def hooks: reduce (.[1:][] | to_entries[]) as $e ({}; .[$e.key] += $e.value);
 		def ids($first; $size): [{containerID: 0, hostID: $first, size: $size}];
 		($remap | split(":") | map(tonumber)) as [$uid, $gid, $size]
-		| .[0] * {hooks: (hooks("prestart") + hooks("poststart") + hooks("poststop")),
-			root: {path: $root, readonly: false}, process: {terminal: false, args: $ARGS.positional[1:]}}
+		| .[0] * {hooks: hooks, annotations: {name: $name}, root: {path: $root, readonly: false},
+			process: {terminal: false, args: $ARGS.positional[1:]}}
 		| .linux.resources.memory.limit = $memory
 		| if $volume == "" then . else .mounts += [$volume | split(":")
 			| {type: "bind", source: .[0], destination: .[1], options: ["rbind", .[2]]}] end
@@ -92,20 +87,13 @@ connect ${actions[$command]?"unknown command"} ||
 case $command in
 version) echo 'Version: 2.1.6' ;;
 run) run "$@" ;;
-exec) runc exec "$(cat "$state/ids/$1")" "${@:2}" ;;
+exec) runc exec "$(id_of "$1")" "${@:2}" ;;
 rm)
 	for name; do
-		id=$(cat "$state/ids/$name")
-		runc delete --force "$id"
-		rm -r "$engines/$id"
+		rm -r "$engines/$(id_of "$name")"
+		runc delete --force "$(id_of "$name")"
 	done
 	;;
-ps)
-	for file in $engines/*/container_state.json; do
-		id=$(basename "${file%/*}")
-		jq --raw-output --slurp --arg id "$id" '"\($id) \(.[0].Pid) \(.[1].CommonConfig.Name)"' \
-			"$file" "$engines/$id/config.v2.json" | cut -d ' ' -f "1-${option[-q]+1}"
-	done
-	;;
-inspect) jq .Pid "$engines/$(cat "$state/ids/$1")/container_state.json" ;;
+ps) FORMAT='"\(.id) \(.pid) \(.annotations.name)"' list | cut -d ' ' -f "1-${option[-q]+1}" ;;
+inspect) runc state "$(id_of "$1")" | jq .pid ;;
 esac

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Creates a clean root whose /usr is an overlay on another directory: root.sh ROOT USR
+# Creates a clean root whose /usr is an overlay on this machine's: root.sh ROOT
 set -eu
-root=$1 usr=$2
+root=$1
 mount -t tmpfs -o mode=755 tmpfs "$root"
 cd "$root"
 mkdir -p usr etc/systemd/system etc/docker var/lib/dpkg/info var/lib/dpkg/updates var/lib/dpkg/triggers var/log run tmp proc sys dev root upper work
 touch var/lib/dpkg/status
 for link in bin sbin lib lib64; do ln -s usr/$link $link; done
-mount -t overlay -o "lowerdir=$usr,upperdir=$root/upper,workdir=$root/work" overlay usr
+mount -t overlay -o "lowerdir=/usr,upperdir=$root/upper,workdir=$root/work" overlay usr
 # Without this machine's lxcfs and files installed by hand.
 rm -rf usr/bin/lxcfs usr/lib/systemd/system/lxcfs.service usr/lib/*/lxcfs usr/share/lxcfs usr/share/lxc/config/common.conf.d/00-lxcfs.conf usr/local/*
 cp /etc/passwd /etc/group etc/

@@ -1,8 +1,4 @@
-#!/bin/sh
-# Executes systemd in a root of root.sh: boot.sh ROOT MOUNT_CGROUPS. Run it in new pid, mount,
-# network and cgroup namespaces.
 set -eu
-mount --make-rprivate /
 cd "$1"
 mount -t proc proc proc
 mount -t sysfs sysfs sys
@@ -15,10 +11,9 @@ mount -t tmpfs -o mode=1777 tmpfs dev/shm
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 busybox ip link set lo up
-
 sh -c "$2" sh "$PWD/sys/fs/cgroup"
 # The kernel refuses user namespaces in a chroot.
 mkdir -p old
 pivot_root . old
 exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot . /bin/sh -c 'umount -l /old && rmdir /old &&
-exec /usr/lib/systemd/systemd --system --unit=multi-user.target --log-target=console --show-status=no'
+exec /usr/lib/systemd/systemd --system --unit="$0" --log-target=console --show-status=no' "$3"
