@@ -198,8 +198,16 @@ func (f *FS) restoreTrigger(tr *trigger, n *node) error {
 
 // run waits for events until the process ends.
 func (ts *triggers) run(log *slog.Logger) {
-	err := ts.poller.Run(ts.fire)
-	log.Error("pressure triggers do not fire any more", "err", err)
+	for {
+		events, err := ts.poller.Wait()
+		if err != nil {
+			log.Error("pressure triggers do not fire any more", "err", err)
+			return
+		}
+		for _, ev := range events {
+			ts.fire(ev)
+		}
+	}
 }
 
 func (ts *triggers) fire(ev sys.Event) {

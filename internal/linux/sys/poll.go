@@ -47,18 +47,17 @@ type Event struct {
 	Token  int32
 }
 
-// Run calls handle with each event, until it fails to wait for the next.
-func (p *Poller) Run(handle func(Event)) error {
+// Wait waits for events, and returns them.
+func (p *Poller) Wait() (events []Event, err error) {
 	var evs [64]unix.EpollEvent
-	for {
-		n, err := unix.EpollWait(p.ep.Fd(), evs[:], -1)
-		if err != nil && err != unix.EINTR {
-			return os.NewSyscallError("epoll_wait", err)
-		}
-		for _, ev := range evs[:max(n, 0)] {
-			handle(Event{ev.Events, ev.Fd})
-		}
+	n, err := unix.EpollWait(p.ep.Fd(), evs[:], -1)
+	for err == unix.EINTR {
+		n, err = unix.EpollWait(p.ep.Fd(), evs[:], -1)
 	}
+	for _, ev := range evs[:max(n, 0)] {
+		events = append(events, Event{ev.Events, ev.Fd})
+	}
+	return events, os.NewSyscallError("epoll_wait", err)
 }
 
 // Ready reports whether f is readable. A pidfd is readable once its process has ended.

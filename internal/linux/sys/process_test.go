@@ -169,10 +169,8 @@ func TestPoller(t *testing.T) {
 	if n, err := w.Write([]byte("x")); n != 1 || err != nil {
 		t.Errorf("wrote %d, %v", n, err)
 	}
-	events := make(chan Event)
-	go p.Run(func(e Event) { events <- e })
-	if e := <-events; e.Token != 7 || !r.Ready() {
-		t.Errorf("got %+v", e)
+	if e, err := p.Wait(); err != nil || len(e) != 1 || e[0].Token != 7 || !r.Ready() {
+		t.Errorf("got %+v, %v", e, err)
 	}
 	if n, err := r.Read(make([]byte, 10)); n != 1 || err != nil {
 		t.Errorf("read %d, %v", n, err)
