@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
@@ -144,6 +145,9 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 		Spawner: spawner, Program: program, Args: os.Args, Dir: c.stateDir(), Log: c.log,
 		Files: files,
 		Meter: metricsServer.meter, Upgraded: metricsServer.renew, Answered: session.Answered(),
+		Probe: func(ctx context.Context) error {
+			return sys.ReadInChild(ctx, time.Minute, filepath.Join(c.mountpoint, mounts.ProbeTree, "proc/uptime"))
+		},
 	}
 	events := make(chan supervise.Event)
 	go c.listen(ctx, events)

@@ -250,7 +250,7 @@ func (t *fixedTree) attr(r *fusedev.Request, out *fuse.AttrOut) (sized bool, err
 
 // attrValid returns the time for which the kernel may cache the attributes of a node.
 func (t *fixedTree) attrValid(n *node) time.Duration {
-	if n.isDir() {
+	if n.isDir() || t.fs.fixedSizes {
 		return fixedValid
 	}
 	return 0

@@ -66,6 +66,9 @@ type FS struct {
 	readers  sync.Pool
 	// off is true while all readers get the host's files.
 	off atomic.Bool
+	// fixedSizes makes all files fileSize bytes long: where the kernel checks modes itself, it would
+	// ask for the size at each open(2).
+	fixedSizes bool
 	// keepSize is fusedev.Conn.KeepCachedSize.
 	keepSize func(node uint64) error
 	// psi is true if the kernel has pressure files for cgroups.
@@ -131,6 +134,7 @@ func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
 	}
 	f.kept = persist.Open(f.opts.StateFile, possibleCPUs(f.host), f.isRunning, f.opts.Log)
 	f.files.Restore(&f.kept.Reads)
+	f.fixedSizes = session.KernelChecksAccess()
 	f.keepSize = conn.KeepCachedSize
 	f.triggers.notify = conn.NotifyPoll
 	if err := sys.ConfineToReading(); err != nil {

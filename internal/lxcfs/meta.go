@@ -129,7 +129,7 @@ func (f *FS) getAttr(r *fusedev.Request, out *fuse.AttrOut, rescue bool) syscall
 	}
 	sized, err := tree.attr(r, out)
 	// For a caller that cannot read the file no content is made.
-	if err == nil && sized && f.mayAccess(r, out.Mode, mayRead) {
+	if err == nil && sized && !f.fixedSizes && f.mayAccess(r, out.Mode, mayRead) {
 		out.Size = f.size(tree, r, rescue)
 	}
 	return toErrno(err)

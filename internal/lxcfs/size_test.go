@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -169,6 +170,16 @@ func TestSize(t *testing.T) {
 		f.keepSize = func(node uint64) error { kept = node; return nil }
 		if got := sizeOf(t, f, self); got != 0 || kept != idLoadavg {
 			t.Errorf("size %d, the kernel keeps that of node %d", got, kept)
+		}
+	})
+	t.Run("on a mount whose modes the kernel checks", func(t *testing.T) {
+		f, _ := newSized(t)
+		f.fixedSizes = true
+		var out fuse.AttrOut
+		in := fuse.GetAttrIn{InHeader: fuse.InHeader{NodeId: idLoadavg}}
+		status := newMeta(f).GetAttr(nil, &in, &out)
+		if !status.Ok() || out.Size != fileSize || out.Timeout() != 24*time.Hour {
+			t.Errorf("%v: size %d, valid for %v", status, out.Size, out.Timeout())
 		}
 	})
 }

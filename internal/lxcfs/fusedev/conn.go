@@ -38,7 +38,8 @@ type Handler interface {
 	// Rescue answers a READ instead of Read if that takes too long. The thread stays blocked in
 	// Read, whose late result is dropped.
 	Rescue(r *Request, handle uint64, offset uint64, size int, dst []byte) ([]byte, syscall.Errno)
-	// Access returns an error unless the caller may access a node by mask (access(2)).
+	// Access returns an error unless the caller may access a node by mask (access(2)). It is not
+	// called on mounts with Session.KernelChecksAccess.
 	Access(r *Request, mask uint32) syscall.Errno
 	// RescueAttr answers a GETATTR that takes too long.
 	RescueAttr(r *Request, out *fuse.AttrOut) syscall.Errno

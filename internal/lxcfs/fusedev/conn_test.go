@@ -553,13 +553,20 @@ func TestKeepCachedSize(t *testing.T) {
 	}
 }
 
-// TestOtherVersion opens a session whose memory is of another version.
-func TestOtherVersion(t *testing.T) {
+// TestOldSession opens the session of an earlier version, whose mounts have default_permissions.
+func TestOldSession(t *testing.T) {
 	_, fs := prepare(t, nil)
-	for version, ok := range map[uint32]bool{1: false, 2: true, 3: false} {
+	if fs.session.KernelChecksAccess() {
+		t.Error("the kernel checks modes on a mount without default_permissions")
+	}
+	for version, ok := range map[uint32]bool{1: true, 2: true, 3: false} {
 		fs.session.SetVersion(version)
-		if _, err := fusedev.OpenSession(fs.session.Files()); (err == nil) != ok {
+		session, err := fusedev.OpenSession(fs.session.Files())
+		if (err == nil) != ok {
 			t.Errorf("version %d: %v", version, err)
+		}
+		if err == nil && session.KernelChecksAccess() != (version == 1) {
+			t.Errorf("version %d: the kernel checks modes: %v", version, session.KernelChecksAccess())
 		}
 	}
 	fs.session.SetVersion(2)

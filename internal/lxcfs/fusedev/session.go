@@ -41,7 +41,9 @@ var memoryMagic = [16]byte([]byte("palisade-fuse\x00\x00\x00"))
 
 const (
 	memoryVersion = 2
-	headerSize    = 4096
+	// oldVersion differs only in that the mount has default_permissions.
+	oldVersion = 1
+	headerSize = 4096
 
 	// A slot begins with a uint32, the number of processes that have found its request unanswered.
 	// The request follows at requestAt; its first four bytes are its length, which the kernel
@@ -174,7 +176,7 @@ func (s *Session) openMemory() error {
 	switch {
 	case h.magic != memoryMagic:
 		return errors.New("open session: bad magic in memory")
-	case h.version != memoryVersion:
+	case h.version != memoryVersion && h.version != oldVersion:
 		return fmt.Errorf("open session: unsupported version %d", h.version)
 	case h.slotSize != slotSize, int(h.slots) != len(s.clones), int(size) != want:
 		return fmt.Errorf("open session: memory of %d bytes for %d clones, want %d bytes for %d",
@@ -186,7 +188,12 @@ func (s *Session) openMemory() error {
 }
 
 // Answered returns the counter in shared memory of the requests that all workers have answered.
+// Workers of earlier versions do not count theirs.
 func (s *Session) Answered() *atomic.Uint64 { return &s.header().answered }
+
+// KernelChecksAccess reports whether the kernel checks file modes (default_permissions), as on
+// mounts of an earlier version.
+func (s *Session) KernelChecksAccess() bool { return s.header().version == oldVersion }
 
 // HasEnded reports whether the connection is unmounted or aborted.
 func (s *Session) HasEnded() bool { return s.master.HasFailed() }

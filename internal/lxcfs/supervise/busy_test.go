@@ -56,7 +56,7 @@ func TestBusyHost(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newSupervisor()
 			w, _ := newProcess(t)
-			w.ready, w.serving = true, true
+			w.ready, w.serving, w.answersPing = true, true, true
 			s.current = w
 			check := 0
 			s.threads = func(int) []threadTimes { return tt.threads(check) }

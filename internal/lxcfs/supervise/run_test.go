@@ -253,7 +253,7 @@ func TestWorkerMessages(t *testing.T) {
 	defer r.Close()
 	w := Worker{pipe: r, manager: conn}
 	for message, want := range map[string]string{
-		Ready: "READY=1", Serving: "X_SERVING=1", Alive: "X_ALIVE=1",
+		Ready: "READY=1\nX_BEATS=1", Serving: "X_SERVING=1", Alive: "X_ALIVE=1",
 	} {
 		if err := w.Tell(message); err != nil {
 			t.Fatal(err)

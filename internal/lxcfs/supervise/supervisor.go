@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -26,6 +27,10 @@ type Supervisor struct {
 	Dir string
 	// Answered is the number of requests that all workers have answered.
 	Answered *atomic.Uint64
+	// Probe reads a served file, and fails with context.DeadlineExceeded on a timeout. It is used
+	// only for workers of earlier versions, since a reply may also be late because of other
+	// readers.
+	Probe func(context.Context) error
 	// Meter counts workers that are replaced.
 	Meter *meter.Meter
 	// Upgraded, if it is not nil, is called when a worker of another program serves.
@@ -42,7 +47,8 @@ type Supervisor struct {
 	toggled       bool // an odd number of Switch events has arrived
 	failures      int
 	exits         chan exit
-	started       bool // a worker has been ready
+	probed        chan error // non-nil while a probe is under way
+	started       bool       // a worker has been ready
 	ending        bool
 	restart       <-chan time.Time
 }
@@ -127,6 +133,11 @@ func (s *Supervisor) Run(events <-chan Event, ready func()) error {
 			if done := s.watch(); done {
 				return nil
 			}
+		case err := <-s.probed:
+			s.probed = nil
+			if errors.Is(err, context.DeadlineExceeded) && s.current != nil && s.current.serving {
+				s.kill(s.current, "the worker does not answer")
+			}
 		}
 	}
 }
@@ -155,8 +166,8 @@ func (s *Supervisor) handleNotification(n sys.Notification) bool {
 			return true
 		case has(Alive):
 			w.isAlive = true
-		case has(Ready):
-			w.ready, s.started = true, true
+		case has("READY=1"):
+			w.ready, w.answersPing, s.started = true, has(pingSupport), true
 			w.silent, w.cpu = 0, nil
 			if w == s.current {
 				s.letServe(w)

@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"context"
 	"strconv"
 	"time"
 
@@ -60,6 +61,10 @@ func (s *Supervisor) checkCurrent() {
 	if w == nil || !w.serving || !w.leaving.IsZero() {
 		return
 	}
+	if !w.answersPing {
+		s.probe()
+		return
+	}
 	answered := s.Answered.Load()
 	if w.isAlive || answered != s.answered {
 		w.silent, w.cpu = 0, nil
@@ -74,6 +79,20 @@ func (s *Supervisor) checkCurrent() {
 		return
 	}
 	w.tell(Ping)
+}
+
+// probe starts a read of a served file, to check the current worker.
+func (s *Supervisor) probe() {
+	if s.probed != nil {
+		return
+	}
+	probed := make(chan error, 1)
+	s.probed = probed
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+		defer cancel()
+		probed <- s.Probe(ctx)
+	}()
 }
 
 // leave makes a worker leave. If it does not, watch kills it.

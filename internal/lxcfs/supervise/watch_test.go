@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"context"
 	"log/slog"
 	"os/exec"
 	"sync/atomic"
@@ -16,6 +17,7 @@ func newSupervisor() *Supervisor {
 	return &Supervisor{
 		Log: slog.New(slog.DiscardHandler), Answered: new(atomic.Uint64),
 		Meter:   meter.NewPrivate(),
+		Probe:   func(context.Context) error { return nil },
 		threads: func(int) []threadTimes { return nil },
 	}
 }
@@ -83,7 +85,7 @@ func TestSignsOfLife(t *testing.T) {
 			s := newSupervisor()
 			w, told := newProcess(t)
 			s.current = w
-			s.handleNotification(sys.Notification{PID: w.Pid, Text: "READY=1"})
+			s.handleNotification(sys.Notification{PID: w.Pid, Text: "READY=1\n" + pingSupport})
 			if got := hears(t, told); got != Serve {
 				t.Fatalf("it is told %q first", got)
 			}
@@ -105,6 +107,24 @@ func TestSignsOfLife(t *testing.T) {
 				t.Errorf("it is left alive: %v, want %v", isAlive, tt.want)
 			}
 		})
+	}
+}
+
+// TestWorkerWithoutPing probes a worker of an earlier version with reads.
+func TestWorkerWithoutPing(t *testing.T) {
+	s := newSupervisor()
+	asked := make(chan struct{}, 1)
+	s.Probe = func(context.Context) error {
+		asked <- struct{}{}
+		return nil
+	}
+	s.current, _ = newProcess(t)
+	s.handleNotification(sys.Notification{PID: s.current.Pid, Text: "READY=1"})
+	s.handleNotification(sys.Notification{PID: s.current.Pid, Text: Serving})
+	s.watch()
+	<-asked
+	if err := <-s.probed; err != nil {
+		t.Error(err)
 	}
 }
 

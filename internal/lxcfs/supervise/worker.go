@@ -48,11 +48,14 @@ const (
 // Messages of a worker.
 const (
 	// Ready: this worker is able to serve.
-	Ready = daemon.SdNotifyReady
+	Ready = daemon.SdNotifyReady + "\n" + pingSupport
 	// Serving: it has begun to serve.
 	Serving = "X_SERVING=1"
 	// Alive is the reply to Ping: it answers requests.
 	Alive = "X_ALIVE=1"
+
+	// pingSupport is sent by a worker that answers Ping with Alive. Earlier versions do not.
+	pingSupport = "X_BEATS=1"
 )
 
 // IsWorker reports whether a Supervisor started this process.
@@ -110,8 +113,8 @@ type process struct {
 	*os.Process
 	pipe  sys.File
 	image sys.File // its program
-	// ready: it can serve; serving: it does.
-	ready, serving bool
+	// ready: it can serve; serving: it does; answersPing: it sends alive in reply to Ping.
+	ready, serving, answersPing bool
 	// isAlive is set when it answers Ping, until the next check. silent is the time
 	// without READY or a sign of life, less that spent waiting for a CPU.
 	isAlive bool
