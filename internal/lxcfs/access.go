@@ -15,12 +15,9 @@ const (
 	mayRead    = 4
 )
 
-// accessMask returns the mask of access(2) for open(2) with the flags.
-func accessMask(flags uint32) uint32 {
-	// ACC_MODE() in include/linux/fs.h: O_RDONLY, O_WRONLY, O_RDWR, and all bits.
-	masks := [...]uint32{mayRead, mayWrite, mayRead | mayWrite, mayRead | mayWrite}
-	return masks[flags&syscall.O_ACCMODE]
-}
+// openMasks are the masks of access(2) for O_RDONLY, O_WRONLY, O_RDWR, and all bits (ACC_MODE() in
+// include/linux/fs.h).
+var openMasks = [...]uint32{mayRead, mayWrite, mayRead | mayWrite, mayRead | mayWrite}
 
 // Access returns an error unless the mode of a node lets the caller access it by mask. All nodes
 // belong to root.

@@ -158,7 +158,7 @@ func (f *FS) Open(r *fusedev.Request, flags uint32) (uint64, syscall.Errno) {
 	if flags&syscall.O_ACCMODE != syscall.O_RDONLY && f.fixed.pressureNode(r.Node) == nil {
 		return 0, syscall.EACCES
 	}
-	if errno := f.Access(r, accessMask(flags)); errno != 0 {
+	if errno := f.Access(r, openMasks[flags&syscall.O_ACCMODE]); errno != 0 {
 		return 0, errno
 	}
 	number := f.files.Add(r.Node, r.TID, nil)

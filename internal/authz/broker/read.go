@@ -29,14 +29,6 @@ var (
 	errTooManyLarge = errors.New("too many large requests at a time")
 )
 
-// limitBody sets the time limit for the body of a request. Full duplex stops net/http from reading
-// the rest of the body before it answers.
-func limitBody(w http.ResponseWriter) {
-	c := http.NewResponseController(w)
-	c.EnableFullDuplex()
-	c.SetReadDeadline(time.Now().Add(readTime))
-}
-
 // drain reads the rest of a body, up to its time limit. If a connection is closed with unread data,
 // the kernel resets it, and the engine may lose the answer.
 func drain(r *http.Request) { io.Copy(io.Discard, r.Body) }

@@ -43,7 +43,9 @@ func New(c Config) *Server {
 func (s *Server) newHTTPServer(handlers map[string]http.HandlerFunc) *http.Server {
 	return &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			limitBody(w)
+			c := http.NewResponseController(w)
+			c.EnableFullDuplex() // net/http does not read the rest of the body before it answers
+			c.SetReadDeadline(time.Now().Add(readTime))
 			handle := handlers[r.RequestURI] // exactly: an engine sends no other form
 			switch {
 			case handle == nil:
