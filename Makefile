@@ -55,7 +55,7 @@ demo: go deps build ## show what containers read from /proc without lxcfs and wi
 
 # The emulated guest and the tests on this machine share the CPUs; the output of the guest comes at the end.
 test: go deps lint build ## run the tests, in the virtual machine the most important ones; needs root
-	test/beside.sh dist/vm.log '$(MAKE) vm-quick' '$(MAKE) unit integration'
+	test/beside.sh dist/vm.log '$(MAKE) vm-quick' '$(MAKE) RACE= unit integration'
 
 test-release: go deps build e2e-packages ## run all other tests, those of packages, documents and other processors, and all of the virtual machine; needs root
 	test/beside.sh dist/vm.log '$(MAKE) E2E_PACKAGES=1 vm-all' '$(MAKE) E2E_PACKAGES=1 cross emulated release e2e'
@@ -82,9 +82,10 @@ check: lint ## run lint and the unit tests that need no root; takes seconds if l
 	$(GO) test -vet=off ./...
 
 # With the integration tag there are more unit tests: those of chown, of keys that belong to root, and of /dev/fuse.
-unit: | go ## run the unit tests, with the race detector; needs root
-	CGO_ENABLED=1 $(GO) test -race -vet=off -count=1 -tags integration,$(TAGS) ./internal/... ./cmd/...
-	CGO_ENABLED=1 $(GO) test -race -vet=off -count=1 ./test/...
+RACE = -race
+unit: | go ## run the unit tests, with the race detector (without it: RACE=); needs root
+	CGO_ENABLED=$(if $(RACE),1,0) $(GO) test $(RACE) -vet=off -count=1 -tags integration,$(TAGS) ./internal/... ./cmd/...
+	CGO_ENABLED=$(if $(RACE),1,0) $(GO) test $(RACE) -vet=off -count=1 ./test/...
 	$(GO) test -vet=off -count=1 -run '^TestReadsDoNotAllocate$$' ./internal/lxcfs
 
 # The first suite measures CPU times; the others have pid and mount namespaces of their own.
