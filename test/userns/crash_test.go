@@ -8,12 +8,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"palisade/internal/linux/sys"
 	"palisade/test/ctr"
 )
 
@@ -449,24 +449,11 @@ func (p *prepared) checkClosed(t *testing.T, root string) {
 
 // readAs tries to open a file as a user of the host.
 func readAs(uid int, path string) error {
-	done := make(chan error)
-	go func() {
-		// setresuid(2) would change all threads; this one ends with the goroutine.
-		lockThread()
-		if _, _, errno := syscall.RawSyscall(unix.SYS_SETFSGID, uintptr(uid), 0, 0); errno != 0 {
-			done <- errno
-			return
-		}
-		// This also drops capabilities.
-		if _, _, errno := syscall.RawSyscall(unix.SYS_SETFSUID, uintptr(uid), 0, 0); errno != 0 {
-			done <- errno
-			return
-		}
+	return sys.AsOwner(uint32(uid), uint32(uid), func() error {
 		fd, err := unix.Open(path, os.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err == nil {
 			unix.Close(fd)
 		}
-		done <- err
-	}()
-	return <-done
+		return err
+	})
 }

@@ -5,7 +5,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -366,5 +369,30 @@ func TestProcessLinks(t *testing.T) {
 	program, err := os.Readlink("/proc/self/exe")
 	if err != nil || !found[program] || !found["/"] || !found[os.DevNull] {
 		t.Errorf("found %v", found)
+	}
+}
+
+// TestAsOwnerEnds checks that the process keeps its own ids, those of its main thread: the runtime
+// parks that thread, with whatever ids it has, if the goroutine on it ends.
+func TestAsOwnerEnds(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	before, err := os.ReadFile("/proc/self/status")
+	check(t, err)
+	uids := regexp.MustCompile(`(?m)^[UG]id:.*$`)
+	for range 20 {
+		var all sync.WaitGroup
+		for range 64 { // on all threads, of which one is the main thread
+			all.Go(func() {
+				check(t, AsOwner(1000, 1000, func() error { time.Sleep(time.Millisecond); return nil }))
+			})
+		}
+		all.Wait()
+		now, err := os.ReadFile("/proc/self/status")
+		check(t, err)
+		if want, got := uids.FindAll(before, -1), uids.FindAll(now, -1); !reflect.DeepEqual(got, want) {
+			t.Fatalf("got %s, want %s", got, want)
+		}
 	}
 }

@@ -27,11 +27,20 @@ func unshareFS() error {
 // no other group. In the tmpfs of a user namespace, only ids that are mapped there can create
 // files.
 func AsOwner(uid, gid uint32, do func() error) error {
+	groups, err := unix.Getgroups()
+	if err != nil {
+		return os.NewSyscallError("getgroups", err)
+	}
 	return onOwnThread(func() error {
 		// If these fail, the calls in do fail, or succeed by this process's groups.
 		unix.Setgroups(nil) // of the thread
 		unix.Setfsgid(int(gid))
 		unix.Setfsuid(int(uid))
+		defer func() { // the main thread, whose ids are those of the process in procfs, does not end
+			unix.Setfsuid(unix.Geteuid())
+			unix.Setfsgid(unix.Getegid())
+			unix.Setgroups(groups)
+		}()
 		return do()
 	})
 }
