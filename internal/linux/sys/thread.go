@@ -8,12 +8,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onOwnThread runs do on a thread that no other goroutine uses, and that ends with do.
+// onOwnThread runs do on a thread that no other goroutine uses, and that ends with do. It is not the
+// main thread, which the runtime would not end: procfs shows its ids and namespaces for the process.
 func onOwnThread(do func() error) error {
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the runtime ends the thread with the goroutine
-		done <- do()
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			err := onOwnThread(do) // on another thread, while this one is locked
+			runtime.UnlockOSThread()
+			done <- err
+			return
+		}
+		done <- do() // never unlocked: the runtime ends the thread with the goroutine
 	}()
 	return <-done
 }
@@ -27,20 +34,11 @@ func unshareFS() error {
 // no other group. In the tmpfs of a user namespace, only ids that are mapped there can create
 // files.
 func AsOwner(uid, gid uint32, do func() error) error {
-	groups, err := unix.Getgroups()
-	if err != nil {
-		return os.NewSyscallError("getgroups", err)
-	}
 	return onOwnThread(func() error {
 		// If these fail, the calls in do fail, or succeed by this process's groups.
 		unix.Setgroups(nil) // of the thread
 		unix.Setfsgid(int(gid))
 		unix.Setfsuid(int(uid))
-		defer func() { // the main thread, whose ids are those of the process in procfs, does not end
-			unix.Setfsuid(unix.Geteuid())
-			unix.Setfsgid(unix.Getegid())
-			unix.Setgroups(groups)
-		}()
 		return do()
 	})
 }
