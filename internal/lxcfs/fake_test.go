@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -453,6 +454,33 @@ func TestLoad(t *testing.T) {
 	}
 	if got := readFake(t, f, idLoadavg, init); strings.HasPrefix(got, "0.00 ") {
 		t.Errorf("loadavg %q after a sample with a running task", got)
+	}
+}
+
+// TestCountInTime counts the tasks of a container whose last thread runs, as a reader does, and
+// whose others sleep: it says that one runs, also if the time ends after that one.
+func TestCountInTime(t *testing.T) {
+	f, h, init := newFake(t)
+	readFake(t, f, idLoadavg, init)
+	threads := ""
+	for i := range 12 {
+		p := fakehost.Process{PIDNS: "a", MountNS: "a", NSPids: fmt.Sprint(i + 2), Cgroup: "/a", State: "S"}
+		if i == 11 {
+			p.State = "R"
+		}
+		threads += fmt.Sprintln(h.Start(p))
+	}
+	h.Write("cgroup/a/cgroup.threads", threads)
+	h.Write("cgroup/a/pids.current", "12\n")
+	for _, c := range f.finder.All() {
+		defer c.Release()
+		for _, limit := range []time.Duration{0, time.Minute} {
+			r := &reader{fs: f, c: c}
+			got, err := r.countTasks(limit)
+			if err != nil || got.Running != 1 || got.Total != 12 {
+				t.Errorf("within %v: %+v, %v", limit, got, err)
+			}
+		}
 	}
 }
 

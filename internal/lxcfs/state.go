@@ -235,11 +235,14 @@ func (r *reader) countTasks(limit time.Duration) (view.Tasks, error) {
 	if r.threads = threads; len(threads) > maxCounted {
 		r.threads = nil // free the memory of a large list
 	}
-	var t view.Tasks
+	var t, first view.Tasks
 	counted, newest, started := 0, 0, time.Duration(-1)
 	for most := min(len(threads), maxCounted); counted < most; counted++ {
 		other := len(threads) - 1 // the last in the list is likely the newest
 		if counted > 0 {
+			if counted == 1 {
+				first = t
+			}
 			if time.Now().After(until) {
 				break
 			}
@@ -265,8 +268,10 @@ func (r *reader) countTasks(limit time.Duration) (view.Tasks, error) {
 	if all, ok := r.c.Group.Tasks(&r.files); ok {
 		t.Total = max(t.Total, all)
 	}
-	if counted > 0 {
-		t.Running, t.Blocked = t.Running*t.Total/counted, t.Blocked*t.Total/counted
+	// The first is likely the reader, which runs: it does not stand for others.
+	if others := counted - 1; others > 0 {
+		t.Running = first.Running + (t.Running-first.Running)*(t.Total-1)/others
+		t.Blocked = first.Blocked + (t.Blocked-first.Blocked)*(t.Total-1)/others
 	}
 	if newest != 0 { // an error means that it has ended; an older pid is shown then
 		t.LastPID, _ = r.c.PIDInside(r.fs.proc, newest, &r.find)

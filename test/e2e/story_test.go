@@ -27,6 +27,8 @@ type story struct {
 	directory string
 	report    *report
 	now       *step
+	// failed has the failures, which are repeated at the end, after logs and processes.
+	failed []string
 	// before has the files in the root before the first installation.
 	before map[string]bool
 	system *guest // run by runc
@@ -69,7 +71,12 @@ func TestStory(t *testing.T) {
 func runStory(t *testing.T, p packager, r *report, parts []part) {
 	r.path = filepath.Join(cmp.Or(os.Getenv("PALISADE_REPORT"), "../../dist/report"), r.path+".md")
 	s := &story{T: t, Machine: engine.NewMachine(t, "testdata/root.sh"), packager: p, report: r}
-	t.Cleanup(func() { t.Log("the report is " + r.path) })
+	t.Cleanup(func() {
+		for _, failure := range s.failed {
+			t.Log(failure)
+		}
+		t.Log("the report is " + r.path)
+	})
 	for _, part := range parts {
 		if !s.runStep(part.title, part.why, part.run) {
 			return
@@ -150,8 +157,22 @@ func (s *story) check(ok bool, format string, args ...any) {
 	what := fmt.Sprintf(format, args...)
 	s.now.seen(ok, what)
 	if !ok {
-		s.Error("check failed: " + what)
+		s.Errorf("check failed: %s", what)
 	}
+}
+
+// Errorf is T's, and keeps the failure for the end of the log.
+func (s *story) Errorf(format string, args ...any) {
+	s.Helper()
+	s.failed = append(s.failed, fmt.Sprintf(format, args...))
+	s.T.Errorf(format, args...)
+}
+
+// Fatalf is T's, and keeps the failure for the end of the log.
+func (s *story) Fatalf(format string, args ...any) {
+	s.Helper()
+	s.failed = append(s.failed, fmt.Sprintf(format, args...))
+	s.T.Fatalf(format, args...)
 }
 
 // waitFor waits for a condition, and reports it.
