@@ -113,7 +113,7 @@ func (o *serveOptions) serve(ctx *cli.Context) (err error) {
 	defer func() { err = errors.Join(err, records.Close(time.Second)) }()
 	auditor, serveMetrics := o.newMetrics(policies, records, log)
 	s := service{log: log, policies: policies, audit: records, serveMetrics: serveMetrics}
-	s.server = broker.New(broker.Config{
+	s.server = broker.New(broker.Decider{
 		Policies: policies, Audit: auditor, Log: log, DryRun: o.dryRun,
 	})
 	if s.sockets, err = o.sockets(); err != nil {

@@ -38,9 +38,9 @@ func (s *Server) answerRequest(w http.ResponseWriter, r *http.Request) {
 // dockerAnswer decides a request, given its text or the error from reading it, and returns the
 // answer.
 func (s *Server) dockerAnswer(text []byte, err error, started time.Time) []byte {
-	record := s.decide(action.Docker, started, func(record *audit.Record) (parsed, error) {
+	record := s.Decide(action.Docker, started, func(record *audit.Record) (Asked, error) {
 		if err != nil {
-			return parsed{}, err
+			return Asked{}, err
 		}
 		return parseDocker(text, record)
 	})
@@ -54,7 +54,7 @@ func (s *Server) dockerAnswer(text []byte, err error, started time.Time) []byte 
 }
 
 // parseDocker parses a request, and adds to the record what the engine says about it.
-func parseDocker(text []byte, record *audit.Record) (p parsed, err error) {
+func parseDocker(text []byte, record *audit.Record) (p Asked, err error) {
 	asked, err := decodeRequest(text)
 	if err != nil {
 		return p, err
@@ -63,8 +63,8 @@ func parseDocker(text []byte, record *audit.Record) (p parsed, err error) {
 	record.AuthMethod = asked.UserAuthNMethod.Value
 	record.Method, record.URI = asked.RequestMethod.Value, asked.RequestURI.Value
 	body, bodyErr := asked.body()
-	p.request = policy.DockerRequest(record.Method, record.URI, body)
-	if p.caller, err = identify(asked); err != nil {
+	p.Request = policy.DockerRequest(record.Method, record.URI, body)
+	if p.Identity, err = identify(asked); err != nil {
 		return p, err
 	}
 	if bodyErr != nil {

@@ -99,7 +99,7 @@ func TestAuditOfDocker(t *testing.T) {
 }
 
 func TestDryRun(t *testing.T) {
-	f := serve(t, alicesContainers, func(c *Config) { c.DryRun = true })
+	f := serve(t, alicesContainers, func(c *Decider) { c.DryRun = true })
 	for _, text := range []string{
 		`{"User":"bob","RequestMethod":"GET","RequestUri":"/info"}`, `{`, ``,
 	} {

@@ -29,7 +29,7 @@ func TestFaults(t *testing.T) {
 func testFaults(t *testing.T, serve serveFunc) {
 	panicking := new(panicsOnce)
 	f := serve(t, named("p"))
-	g := serve(t, named("p"), func(c *Config) { c.Audit = panicking })
+	g := serve(t, named("p"), func(c *Decider) { c.Audit = panicking })
 	last := func() audit.Record { return f.records.last() }
 	isulad := func(f *fixture, text string) func() { return func() { f.raw(t, f.isulad, text) } }
 	docker := func(r authzRequest) func() { return func() { f.ask(t, r) } }

@@ -77,13 +77,13 @@ func (f *fixture) dialContext(ctx context.Context, path string) (net.Conn, error
 // its fixtures are pipes.
 func withClock(t *testing.T, test func(t *testing.T, serve serveFunc)) {
 	synctest.Test(t, func(t *testing.T) {
-		test(t, func(t testing.TB, policies string, options ...func(*Config)) *fixture {
+		test(t, func(t testing.TB, policies string, options ...func(*Decider)) *fixture {
 			return newFixture(t, true, policies, options...)
 		})
 	})
 }
 
-type serveFunc func(t testing.TB, policies string, options ...func(*Config)) *fixture
+type serveFunc func(t testing.TB, policies string, options ...func(*Decider)) *fixture
 
 // records is an Auditor that keeps the records.
 type records struct {
@@ -128,13 +128,13 @@ func (l *logBuffer) String() string {
 }
 
 // serve starts a server with policies, which stops at the end of the test.
-func serve(t testing.TB, policies string, options ...func(*Config)) *fixture {
+func serve(t testing.TB, policies string, options ...func(*Decider)) *fixture {
 	t.Helper()
 	return newFixture(t, false, policies, options...)
 }
 
 func newFixture(
-	t testing.TB, hasPipes bool, policies string, options ...func(*Config),
+	t testing.TB, hasPipes bool, policies string, options ...func(*Decider),
 ) *fixture {
 	t.Helper()
 	dir := t.TempDir()
@@ -156,7 +156,7 @@ func newFixture(
 		t.Fatal(err)
 	}
 	f.policies.interval = 5 * time.Millisecond
-	c := Config{Policies: f.policies, Audit: f.records, Log: log}
+	c := Decider{Policies: f.policies, Audit: f.records, Log: log}
 	for _, option := range options {
 		option(&c)
 	}

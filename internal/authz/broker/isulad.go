@@ -20,7 +20,7 @@ const maxIsuladRequest = 64 << 10
 // isulad answers iSulad. It takes 200 as permission and any other code as a denial, but follows
 // redirects.
 func (s *Server) isulad(w http.ResponseWriter, r *http.Request) {
-	record := s.decide(action.Isulad, time.Now(), func(*audit.Record) (parsed, error) {
+	record := s.Decide(action.Isulad, time.Now(), func(*audit.Record) (Asked, error) {
 		return parseIsulad(r.Body)
 	})
 	switch {
@@ -33,20 +33,20 @@ func (s *Server) isulad(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func parseIsulad(body io.Reader) (parsed, error) {
+func parseIsulad(body io.Reader) (Asked, error) {
 	text, err := io.ReadAll(io.LimitReader(body, maxIsuladRequest+1))
 	// The name of a user may contain colons, that of an action does not.
 	colon := bytes.LastIndexByte(text, ':')
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return parsed{}, errLate
+		return Asked{}, errLate
 	case err != nil:
-		return parsed{}, fmt.Errorf("read the request: %w", err)
+		return Asked{}, fmt.Errorf("read the request: %w", err)
 	case len(text) > maxIsuladRequest:
-		return parsed{}, errors.New("the request is too large")
+		return Asked{}, errors.New("the request is too large")
 	case colon < 0:
-		return parsed{}, errors.New("the request is not user:action")
+		return Asked{}, errors.New("the request is not user:action")
 	}
 	a := action.ForIsulad(string(text[colon+1:]))
-	return parsed{policy.Identity{User: string(text[:colon])}, policy.ActionRequest(a, nil)}, nil
+	return Asked{policy.Identity{User: string(text[:colon])}, policy.ActionRequest(a, nil)}, nil
 }

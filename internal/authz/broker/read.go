@@ -24,7 +24,7 @@ const (
 )
 
 var (
-	errLate         = fmt.Errorf("the request did not arrive within %v", readTime)
+	errLate         = Late(fmt.Sprintf("the request did not arrive within %v", readTime))
 	errTooLarge     = fmt.Errorf("the request is larger than %d MiB", maxRequest>>20)
 	errTooManyLarge = errors.New("too many large requests at a time")
 )

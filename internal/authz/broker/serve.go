@@ -2,7 +2,7 @@
 // by its protocol for authorization plug-ins, iSulad by its own. It answers each request within a
 // second, and denies those that it cannot decide.
 //
-// Reading order: request, answer, read, identity, policies; server (one decision); docker, isulad
+// Reading order: request, answer, read, identity, policies; decide; docker, isulad
 // (the protocols); serve.
 package broker
 
@@ -23,9 +23,16 @@ const SocketMode = 0o660
 // headerTime is the time limit for the head of a request.
 const headerTime = 5 * time.Second
 
+// Server answers engines.
+type Server struct {
+	Decider
+	large   chan struct{} // limits the large requests in memory
+	servers map[action.Engine]*http.Server
+}
+
 // New returns a Server for both engines.
-func New(c Config) *Server {
-	s := &Server{Config: c, large: make(chan struct{}, maxLarge)}
+func New(d Decider) *Server {
+	s := &Server{Decider: d, large: make(chan struct{}, maxLarge)}
 	s.servers = map[action.Engine]*http.Server{
 		// moby, pkg/plugins and pkg/authorization
 		action.Docker: s.newHTTPServer(map[string]http.HandlerFunc{

@@ -29,14 +29,16 @@ const minAPIMinor = 24
 const maxBody = 512 << 10
 
 // Decide returns the decision about a request, including its body. The first policy that lists the
-// user, one of the groups, or local applies.
+// user, one of the groups, the container, or local applies.
 func (s *Set) Decide(id Identity, r Request) Decision {
-	d := Decision{User: id.User, Action: r.action}
-	switch d.Policy = s.lookup(id); {
+	d := Decision{User: id.Name(), Action: r.action}
+	switch d.Policy = s.index.lookup(id); {
 	case d.Policy == nil:
 		return d
 	case r.action.Name == "" && r.uri == "":
 		d.Reason = NoAction
+	case d.Policy.Own:
+		d.Reason = NotOwn
 	default:
 		if d.Reason = d.Policy.reason(r.action); d.Reason == Granted {
 			d.Reason, d.Detail = d.Policy.examine(r)

@@ -34,7 +34,7 @@ func (s *Set) Lint(engines ...action.Engine) (warnings []Warning) {
 	}
 	for _, p := range s.Policies {
 		l := linter{Policy: p, engines: engines, hasDocker: slices.Contains(engines, action.Docker)}
-		if all := s.byUser[""]; all != nil && all.Line < p.Line {
+		if all := s.index.users[""]; all != nil && all.Line < p.Line {
 			l.warn("policy %q is never used: line %d applies to every user", p.Name, all.Line)
 		}
 		l.checkPatterns()

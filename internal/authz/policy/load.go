@@ -48,9 +48,7 @@ func IsWritableByOthers(file string) (bool, error) {
 
 // Parse parses the text of a policy file, whose name is used in errors.
 func Parse(file string, text []byte) (*Set, error) {
-	s := &Set{
-		byUser: make(map[string]*Policy), byGroup: make(map[string]*Policy), sum: sha256.Sum256(text),
-	}
+	s := &Set{index: newIndex(), sum: sha256.Sum256(text)}
 	var mistakes []error
 	number := 0
 	for line := range bytes.Lines(text) {
@@ -81,7 +79,13 @@ func (s *Set) add(p *Policy) error {
 		kind  string
 		names []string
 		known map[string]*Policy
-	}{{"user", p.Users, s.byUser}, {"group", p.Groups, s.byGroup}} {
+	}{
+		{"user", p.Users, s.index.users},
+		{"group", p.Groups, s.index.groups},
+		{"unix user", p.UnixUsers, s.index.unixUsers},
+		{"unix group", p.UnixGroups, s.index.unixGroups},
+		{"container", p.Containers, s.index.containers},
+	} {
 		for _, name := range list.names {
 			if other := list.known[name]; other != nil {
 				return fmt.Errorf("%s %q is already listed in line %d", list.kind, name, other.Line)
@@ -90,10 +94,10 @@ func (s *Set) add(p *Policy) error {
 		}
 	}
 	if p.Local {
-		if s.local != nil {
-			return fmt.Errorf("local is already listed in line %d", s.local.Line)
+		if s.index.local != nil {
+			return fmt.Errorf("local is already listed in line %d", s.index.local.Line)
 		}
-		s.local = p
+		s.index.local = p
 	}
 	s.Policies = append(s.Policies, p)
 	return nil
@@ -109,8 +113,9 @@ func parseLine(line []byte) (*Policy, error) {
 	p := new(Policy)
 	fields := map[string]any{
 		"name": &p.Name, "users": &p.Users, "groups": &p.Groups, "local": &p.Local,
+		"unix_users": &p.UnixUsers, "unix_groups": &p.UnixGroups, "containers": &p.Containers,
 		"actions": &p.Patterns, "readonly": &p.ReadOnly, "exact": &p.Exact, "message": &p.Message,
-		"deny": &p.Deny,
+		"deny": &p.Deny, "own": &p.Own,
 	}
 	seen := make(map[string]bool)
 	for d.More() {
@@ -122,8 +127,8 @@ func parseLine(line []byte) (*Policy, error) {
 		field, ok := fields[key]
 		switch {
 		case !ok:
-			return nil, fmt.Errorf("unknown key %q; want name, users, groups, local, actions, "+
-				"readonly, exact, message, deny", key)
+			return nil, fmt.Errorf("unknown key %q; want name, users, groups, local, "+
+				"unix_users, unix_groups, containers, actions, readonly, exact, message, deny, own", key)
 		case seen[key]:
 			return nil, fmt.Errorf("duplicate key %q", key)
 		}
@@ -143,11 +148,15 @@ func parseLine(line []byte) (*Policy, error) {
 	if rest := strings.TrimSpace(string(line[d.InputOffset():])); rest != "" {
 		return nil, fmt.Errorf("unexpected %q after the policy", rest)
 	}
+	named := slices.Concat(p.UnixUsers, p.UnixGroups, p.Containers)
 	switch {
-	case len(p.Users)+len(p.Groups) == 0 && !p.Local:
+	case len(p.Users)+len(p.Groups)+len(named) == 0 && !p.Local:
 		return nil, errors.New(`users and groups are missing; "users":[""] means every user`)
 	case slices.Contains(p.Groups, ""):
 		return nil, errors.New(`a group has no name; "users":[""] means every user`)
+	case slices.Contains(named, ""):
+		return nil, errors.New(`a unix user, unix group or container has no name; ` +
+			`"users":[""] means every user`)
 	case !seen["actions"]:
 		return nil, errors.New(`the key "actions" is missing; "actions":[""] grants all`)
 	}

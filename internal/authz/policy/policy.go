@@ -25,6 +25,10 @@ type Policy struct {
 	Users []string
 	// Groups are values of O or OU in the certificate.
 	Groups []string
+	// UnixUsers and UnixGroups are names on the host, of processes at a unix socket of the front.
+	UnixUsers, UnixGroups []string
+	// Containers are names or labels, as key=value, of containers at such a socket.
+	Containers []string
 	// Local applies the policy to clients at Docker's unix socket, without a name and a certificate.
 	Local bool
 	// Patterns are regular expressions that match anywhere in the name of an action; "" grants all.
@@ -37,6 +41,8 @@ type Policy struct {
 	Message string
 	// Deny lists the rules about what containers must not get.
 	Deny []string
+	// Own lets users act only on containers that they created through the front.
+	Own bool
 
 	rules         []rule
 	granted       map[string]bool // by the names of known actions
@@ -47,36 +53,26 @@ type Policy struct {
 // Set is the policies of a file. It is immutable.
 type Set struct {
 	Policies []*Policy
-	byUser   map[string]*Policy
-	byGroup  map[string]*Policy
-	local    *Policy
+	index    index
 	sum      [sha256.Size]byte
 }
 
 // Equal reports whether two sets were parsed from the same text.
 func (s *Set) Equal(other *Set) bool { return s.sum == other.sum }
 
-// Identity is a user as identified by the engine.
-type Identity struct {
-	// User is "" if the engine names no user.
-	User string
-	// Groups are the values of O and OU in the certificate.
-	Groups []string
-	// Local reports that a client without name and certificate uses Docker's unix socket.
-	Local bool
-}
-
 // Request is a request to an engine, including its body. DockerRequest and ActionRequest make one.
 type Request struct {
+	engine action.Engine
 	action action.Action
-	uri    string
-	body   []byte
+	// method is HTTP's, or gRPC's full one.
+	method, uri string
+	body        []byte
 }
 
 // DockerRequest returns a request to the Docker Engine's API, with the unmodified request target.
 // The body is nil if the engine did not pass it on.
 func DockerRequest(method, uri string, body []byte) Request {
-	return Request{action.ForDocker(method, uri), uri, body}
+	return Request{action.Docker, action.ForDocker(method, uri), method, uri, body}
 }
 
 // ActionRequest returns a request without a method and URI, such as iSulad's. The body may be nil.
@@ -97,6 +93,7 @@ const (
 	NoAction                 // the request names no action
 	Forbidden                // a rule forbids what the request asks for
 	NoBody                   // a rule needs the body, and the engine did not send it
+	NotOwn                   // the user's own containers cannot be told from others
 	Granted
 )
 
@@ -127,28 +124,6 @@ func (p *Policy) reason(a action.Action) Reason {
 
 func (p *Policy) permits(a action.Action) bool { return p.reason(a) == Granted }
 
-func (s *Set) lookup(id Identity) *Policy {
-	first := s.byUser[""]
-	if id.Local {
-		return earlier(first, s.local)
-	}
-	if id.User != "" {
-		first = earlier(first, s.byUser[id.User])
-	}
-	for _, group := range id.Groups {
-		first = earlier(first, s.byGroup[group])
-	}
-	return first
-}
-
-// earlier returns the policy with the lower line number. Either may be nil.
-func earlier(p, q *Policy) *Policy {
-	if p == nil || q != nil && q.Line < p.Line {
-		return q
-	}
-	return p
-}
-
 // Explain returns the decision and its reason as a message for the user and the audit log.
 func (d Decision) Explain() string {
 	name, user := fmt.Sprintf("%q", d.Action.Name), fmt.Sprintf("user %q", d.User)
@@ -175,6 +150,9 @@ func (d Decision) Explain() string {
 	case NoBody:
 		return fmt.Sprintf("policy %q has rules about the body of %s, which the engine did not send",
 			d.Policy.Name, name)
+	case NotOwn:
+		return fmt.Sprintf("policy %q grants only the user's own containers, which the engine's plug-in "+
+			"cannot tell from others; use authz-broker front", d.Policy.Name)
 	case Unknown:
 		return fmt.Sprintf("policy %q does not grant %s: only a policy for all actions does",
 			d.Policy.Name, name)
