@@ -98,7 +98,7 @@ func own(owner string, r Request) (*Forward, error) {
 		return nil, refuse("API versions before 1.%d are not supported", minAPIMinor)
 	}
 	o := owning{
-		Owners: r.owners, owner: owner, podman: r.engine == podman, libpod: isLibpod,
+		Owners: r.owners, owner: owner, podman: r.engine == action.Podman, libpod: isLibpod,
 		method: r.method, version: version, body: r.body,
 	}
 	_, o.query, _ = strings.Cut(r.uri, "?")
@@ -109,11 +109,8 @@ func own(owner string, r Request) (*Forward, error) {
 	return o.forward()
 }
 
-// podman is the engine with two APIs: that of Docker and, below this path, its own.
-const (
-	podman action.Engine = "podman"
-	libpod               = "/libpod"
-)
+// libpod is the path of Podman's own API. Outside of it Podman has that of Docker.
+const libpod = "/libpod"
 
 // harmless are the first segments of paths below which no request acts on a container or shows one.
 // Networks, images and volumes have further checks.

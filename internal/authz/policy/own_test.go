@@ -53,12 +53,6 @@ func ownSet(t testing.TB) *Set {
 	return s
 }
 
-func podmanRequest(method, uri, body string) Request {
-	r := DockerRequest(method, strings.Replace(uri, "/libpod/", "/", 1), []byte(body))
-	r.engine, r.uri = podman, uri
-	return r
-}
-
 // TestOwn has requests of alice, and what is sent instead: a URI with A for the id of her
 // container, or "=" for the request itself, or the status of the denial.
 func TestOwn(t *testing.T) {
@@ -147,39 +141,42 @@ func TestOwnPodman(t *testing.T) {
 	const filter = `filters=%7B%22label%22%3A%7B%22palisade.owner%3Duser%3Aalice%22%3Atrue%7D%7D`
 	for _, c := range []struct{ method, uri, want string }{
 		{"POST", "/v4.0.0/libpod/containers/web/start", "/v4.0.0/libpod/containers/A/start"},
-		{"GET", "/libpod/containers/web/exists", "/libpod/containers/A/exists"},
+		{"GET", "/v4.0.0/libpod/containers/web/exists", "/v4.0.0/libpod/containers/A/exists"},
 		{"GET", "/v4.0.0/libpod/containers/json?external=true&all=1",
 			"/v4.0.0/libpod/containers/json?all=1&" + filter},
-		{"GET", "/libpod/containers/stats?stream=false&x=1",
-			"/libpod/containers/stats?containers=A&stream=false"},
-		{"GET", "/libpod/containers/stats?Containers=web&containers=aa",
-			"/libpod/containers/stats?containers=A&containers=A"},
-		{"GET", "/libpod/containers/stats?containers=web&containers=db", "404"},
+		{"GET", "/v4.0.0/libpod/containers/stats?stream=false&x=1",
+			"/v4.0.0/libpod/containers/stats?containers=A&stream=false"},
+		{"GET", "/v4.0.0/libpod/containers/stats?Containers=web&containers=aa",
+			"/v4.0.0/libpod/containers/stats?containers=A&containers=A"},
+		{"GET", "/v4.0.0/libpod/containers/stats?containers=web&containers=db", "404"},
 		{"GET", "/containers/stats", "403"},
-		{"GET", "/libpod/containers/showmounted", "403"},
-		{"POST", "/libpod/containers/web/checkpoint", "403"},
-		{"POST", "/libpod/containers/web/restore", "403"},
-		{"DELETE", "/libpod/containers/web?depend=true", "403"},
-		{"DELETE", "/libpod/containers/web?force=true", "/libpod/containers/A?force=true"},
-		{"DELETE", "/libpod/images/x?force=true", "403"},
-		{"DELETE", "/libpod/images/x?Force=1", "403"},
-		{"DELETE", "/libpod/images/x?force=false", "="},
-		{"DELETE", "/libpod/networks/x?force=true", "403"},
-		{"DELETE", "/libpod/volumes/x?force=true", "403"},
-		{"GET", "/libpod/images/x/changes", "403"},
-		{"POST", "/libpod/images/prune?external=true", "403"},
-		{"GET", "/libpod/pods/json", "403"},
-		{"POST", "/libpod/play/kube", "403"},
-		{"GET", "/libpod/generate/kube?names=db", "403"},
-		{"POST", "/libpod/build?nsoptions=[]", "403"},
-		{"POST", "/libpod/commit?container=web", "/libpod/commit?changes=LABEL+palisade.owner%3D%22%22&" +
-			"container=A"},
-		{"GET", "/libpod/events?stream=true", "/libpod/events?" + filter + "&stream=true"},
-		{"GET", `/libpod/events?filters={"Label":["a"]}`, "403"},
-		{"GET", "/libpod/info", "="},
+		{"GET", "/v4.0.0/libpod/containers/showmounted", "403"},
+		{"POST", "/v4.0.0/libpod/containers/web/checkpoint", "403"},
+		{"POST", "/v4.0.0/libpod/containers/web/restore", "403"},
+		{"DELETE", "/v4.0.0/libpod/containers/web?depend=true", "403"},
+		{"DELETE", "/v4.0.0/libpod/containers/web?force=true", "/v4.0.0/libpod/containers/A?force=true"},
+		{"DELETE", "/v4.0.0/libpod/images/x?force=true", "403"},
+		{"DELETE", "/v4.0.0/libpod/images/x?Force=1", "403"},
+		{"DELETE", "/v4.0.0/libpod/images/x?force=false", "="},
+		{"DELETE", "/v4.0.0/libpod/networks/x?force=true", "403"},
+		{"DELETE", "/v4.0.0/libpod/volumes/x?force=true", "403"},
+		{"GET", "/v4.0.0/libpod/images/x/changes", "403"},
+		{"POST", "/v4.0.0/libpod/images/prune?external=true", "403"},
+		{"GET", "/v4.0.0/libpod/pods/json", "403"},
+		{"POST", "/v4.0.0/libpod/play/kube", "403"},
+		{"GET", "/v4.0.0/libpod/generate/kube?names=db", "403"},
+		{"POST", "/v4.0.0/libpod/build?nsoptions=[]", "403"},
+		{"POST", "/v4.0.0/libpod/commit?container=web",
+			"/v4.0.0/libpod/commit?changes=LABEL+palisade.owner%3D%22%22&" +
+				"container=A"},
+		{"GET", "/v4.0.0/libpod/events?stream=true", "/v4.0.0/libpod/events?" + filter + "&stream=true"},
+		{"GET", `/v4.0.0/libpod/events?filters={"Label":["a"]}`, "403"},
+		{"GET", "/v4.0.0/libpod/info", "="},
 	} {
-		r := podmanRequest(c.method, c.uri, "")
-		r.action.Known, r.owners = true, fakeOwners{}
+		r := PodmanRequest(c.method, c.uri, nil).WithOwners(fakeOwners{})
+		if !r.action.Known && c.want != "403" {
+			t.Errorf("%s %s is unknown", c.method, c.uri)
+		}
 		got := "="
 		f, err := own("user:alice", r)
 		var why refusal
@@ -234,18 +231,18 @@ func TestOwnCreate(t *testing.T) {
 			`{"Labels":` + label + `,"NetworkingConfig":{"EndpointsConfig":` +
 				`{"m":null,"n":{"Links":["A:x"]}}}}`},
 
-		{"/libpod/containers/create", `{"image":"x","labels":{"a":"b"}}`,
+		{"/v4.0.0/libpod/containers/create", `{"image":"x","labels":{"a":"b"}}`,
 			`{"image":"x","labels":{"a":"b","palisade.owner":"user:alice"}}`},
-		{"/libpod/containers/create",
+		{"/v4.0.0/libpod/containers/create",
 			`{"netns":{"nsmode":"container","value":"web"},"ipcns":{"nsmode":"host"}}`,
 			`{"Labels":` + label + `,"ipcns":{"nsmode":"host"},"netns":{"nsmode":"container","value":"A"}}`},
-		{"/libpod/containers/create", `{"netns":{"nsmode":"container","value":"db"}}`, ""},
-		{"/libpod/containers/create", `{"pidns":{"nsmode":"path","value":"/proc/1/ns/pid"}}`, ""},
-		{"/libpod/containers/create", `{"pod":"p"}`, ""},
-		{"/libpod/containers/create", `{"volumes_from":["db"]}`, ""},
-		{"/libpod/containers/create", `{"dependencyContainers":["web"],"volumes_from":["web:z"]}`,
+		{"/v4.0.0/libpod/containers/create", `{"netns":{"nsmode":"container","value":"db"}}`, ""},
+		{"/v4.0.0/libpod/containers/create", `{"pidns":{"nsmode":"path","value":"/proc/1/ns/pid"}}`, ""},
+		{"/v4.0.0/libpod/containers/create", `{"pod":"p"}`, ""},
+		{"/v4.0.0/libpod/containers/create", `{"volumes_from":["db"]}`, ""},
+		{"/v4.0.0/libpod/containers/create", `{"dependencyContainers":["web"],"volumes_from":["web:z"]}`,
 			`{"Labels":` + label + `,"dependencyContainers":["A"],"volumes_from":["A:z"]}`},
-		{"/libpod/containers/create", `{"dependencyContainers":["db"]}`, ""},
+		{"/v4.0.0/libpod/containers/create", `{"dependencyContainers":["db"]}`, ""},
 
 		{"/networks/n/connect", `{"Container":"web","EndpointConfig":{"Links":["web:x"]}}`,
 			`{"Container":"A","EndpointConfig":{"Links":["A:x"]}}`},
@@ -254,7 +251,7 @@ func TestOwnCreate(t *testing.T) {
 		{"/networks/n/connect", `{"Container":"web","container":"db"}`, ""},
 		{"/networks/n/connect", `{}`, ""},
 	} {
-		r := podmanRequest("POST", c.uri, c.body).WithOwners(fakeOwners{})
+		r := PodmanRequest("POST", c.uri, []byte(c.body)).WithOwners(fakeOwners{})
 		f, err := own("user:alice", r)
 		got := ""
 		if err == nil {
@@ -327,7 +324,7 @@ func FuzzOwnCreate(f *testing.F) {
 	f.Add(`{"labels":{"a":"b"},"HOSTCONFIG":{"volumesfrom":["db:ro"]},"pidmode":"container:db"}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		forward, err := own("user:alice",
-			podmanRequest("POST", "/containers/create", text).WithOwners(fakeOwners{}))
+			PodmanRequest("POST", "/containers/create", []byte(text)).WithOwners(fakeOwners{}))
 		if err != nil {
 			return
 		}

@@ -182,7 +182,7 @@ func (o *owning) hostConfig(h object) error {
 			return err
 		}
 	}
-	if err := edit(h, "VolumesFrom", o.volumesFrom); err != nil {
+	if err := edit(h, "VolumesFrom", o.references); err != nil {
 		return err
 	}
 	return edit(h, "Links", o.links)
@@ -203,8 +203,8 @@ func (o *owning) mode(mode string) (string, error) {
 	return mode, nil
 }
 
-// volumesFrom resolves the containers in a list of REF[:OPTIONS].
-func (o *owning) volumesFrom(list []string) ([]string, error) {
+// references resolves the containers in a list of REF[:OPTIONS].
+func (o *owning) references(list []string) ([]string, error) {
 	for i, item := range list {
 		ref, _, _ := strings.Cut(item, ":")
 		id, err := o.resolve(ref)
@@ -249,19 +249,12 @@ func (o *owning) specGenerator(body object) error {
 	if err := edit(body, "pod", refuseAny); err != nil {
 		return err
 	}
-	if err := edit(body, "volumes_from", o.volumesFrom); err != nil {
-		return err
-	}
-	return edit(body, "dependencyContainers", func(list []string) ([]string, error) {
-		for i := range list {
-			id, err := o.resolve(list[i])
-			if err != nil {
-				return nil, err
-			}
-			list[i] = id
+	for _, key := range []string{"volumes_from", "devices_from", "dependencyContainers"} {
+		if err := edit(body, key, o.references); err != nil {
+			return err
 		}
-		return list, nil
-	})
+	}
+	return nil
 }
 
 // namespace resolves the container of a namespace, {"nsmode":"container","value":REF}.

@@ -85,7 +85,10 @@ func ActionRequest(a action.Action, body []byte) Request { return Request{action
 
 // PodmanRequest returns a request to Podman's API, with the unmodified request target.
 func PodmanRequest(method, uri string, body []byte) Request {
-	return Request{action.Podman, action.ForPodman(method, uri), method, uri, body}
+	return Request{
+		engine: action.Podman, action: action.ForPodman(method, uri),
+		method: method, uri: uri, body: body,
+	}
 }
 
 // PodmanAction returns a request to libpod without a method and URI. The body may be nil.
