@@ -4,6 +4,8 @@ package front
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 
 	"palisade/internal/authz/policy"
@@ -27,3 +29,11 @@ type Conn struct {
 // each request, after the first byte of the connection was read: certificates are revoked, and
 // containers are renamed, while connections are open.
 func (c *Conn) Client(ctx context.Context) (Client, error) { return c.client(ctx) }
+
+// CloseWrite ends what the client reads, which may still send.
+func (c *Conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return fmt.Errorf("close one side of a %T: %w", c.Conn, errors.ErrUnsupported)
+}
