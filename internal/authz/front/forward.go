@@ -16,8 +16,8 @@ import (
 	"palisade/internal/authz/audit"
 )
 
-// checkInterval is how often the client of an open stream is verified again.
-const checkInterval = 5 * time.Second
+// verifyInterval is how often the client of an open stream is verified again.
+const verifyInterval = 5 * time.Second
 
 // serve decides a request, and forwards it.
 func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
@@ -180,11 +180,11 @@ func (x *exchange) watch(up *upstream) (stop func()) {
 		armed.Lock()
 		defer armed.Unlock()
 		if ended.Err() == nil {
-			timer.Reset(checkInterval)
+			timer.Reset(verifyInterval)
 		}
 	}
 	armed.Lock()
-	timer = time.AfterFunc(checkInterval, check)
+	timer = time.AfterFunc(verifyInterval, check)
 	armed.Unlock()
 	return func() {
 		end()
