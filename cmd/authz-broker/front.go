@@ -45,8 +45,8 @@ func frontCommand(serve *serveOptions) *cli.Command {
 	return &cli.Command{
 		Name:  "front",
 		Usage: "identify users, and forward to an engine what the policies allow",
-		UsageText: "authz-broker [OPTIONS] front --engine docker|podman|isulad [--upstream unix://PATH]\n" +
-			"     --listen ADDRESS[,OPTION=VALUE]... [--listen ...]",
+		UsageText: "authz-broker [OPTIONS] front --engine docker|podman|isulad [--upstream unix://PATH] " +
+			"--listen ADDRESS[,OPTION=VALUE]...",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "engine", Destination: &o.engine,
 				Usage: "`ENGINE` behind the front: docker, podman or isulad"},
