@@ -38,10 +38,13 @@ func OpenPeer(conn syscall.Conn) (p Peer, err error) {
 		if p.Groups, err = peerGroups(fd); err != nil && err != unix.ENOPROTOOPT {
 			return err
 		}
-		n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD)
-		if err == nil {
+		switch n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD); err {
+		case nil:
 			pidfd.fd = n + 1
-		} else if err != unix.ENOPROTOOPT {
+		case unix.EINVAL:
+			return unix.ESRCH // before Linux 6.16
+		case unix.ENOPROTOOPT:
+		default:
 			return err
 		}
 		return nil
