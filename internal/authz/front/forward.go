@@ -19,11 +19,25 @@ import (
 // verifyInterval is how often the client of an open stream is verified again.
 const verifyInterval = 5 * time.Second
 
+// Limits for the rest of a body after the answer.
+const (
+	drainTime  = time.Second
+	maxDrained = 256 << 10
+)
+
 // serve decides a request, and forwards it.
 func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	x := &exchange{Front: f, w: w, r: r, release: func() {}}
 	x.conn, _ = r.Context().Value(connKey{}).(*Conn)
+	if x.conn != nil && x.conn.isRetired.Load() {
+		panic(http.ErrAbortHandler) // what follows is the rest of a body
+	}
+	if r.ContentLength != 0 {
+		// An answer need not wait for the end of the body.
+		http.NewResponseController(w).EnableFullDuplex()
+		defer x.retire()
+	}
 	defer func() { x.release() }()
 	record := f.Decide(f.Engine, started, x.parse)
 	switch {
@@ -60,6 +74,29 @@ func (x *exchange) fail(code int, message string) {
 	h.Set("Content-Length", strconv.Itoa(len(text)))
 	x.w.WriteHeader(code)
 	x.w.Write(text)
+	x.drain()
+}
+
+// drain reads the rest of the body of a request that was answered, within limits. If a connection
+// is closed with unread data, the client may lose the answer.
+func (x *exchange) drain() {
+	if x.r.ContentLength == 0 || x.isBodyRead || x.r.Header.Get("Expect") != "" {
+		return
+	}
+	c := http.NewResponseController(x.w)
+	c.Flush()
+	c.SetReadDeadline(time.Now().Add(drainTime))
+	_, err := io.CopyN(io.Discard, x.r.Body, maxDrained)
+	x.isBodyRead = errors.Is(err, io.EOF)
+}
+
+// retire makes the request the last one of its connection, unless its body was read to the end.
+// net/http would take the rest of the body for a request: with full duplex it ignores errors when it
+// reads that.
+func (x *exchange) retire() {
+	if x.conn != nil && !x.isBodyRead {
+		x.conn.isRetired.Store(true)
+	}
 }
 
 // forward sends the request to the engine, and the engine's answer to the client.
@@ -72,7 +109,7 @@ func (x *exchange) forward() {
 		x.fail(http.StatusBadGateway, "authz-broker: no answer from the engine: "+err.Error())
 		return
 	}
-	defer up.finish()
+	defer x.finish(up)
 	stop := x.watch(up)
 	defer stop()
 	switch {
@@ -180,11 +217,11 @@ func (x *exchange) watch(up *upstream) (stop func()) {
 		armed.Lock()
 		defer armed.Unlock()
 		if ended.Err() == nil {
-			timer.Reset(verifyInterval)
+			timer.Reset(x.interval)
 		}
 	}
 	armed.Lock()
-	timer = time.AfterFunc(verifyInterval, check)
+	timer = time.AfterFunc(x.interval, check)
 	armed.Unlock()
 	return func() {
 		end()

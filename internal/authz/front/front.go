@@ -34,19 +34,21 @@ type Config struct {
 // Front is a reverse proxy in front of the HTTP API of an engine.
 type Front struct {
 	Config
-	server  *http.Server
-	pool    pool
-	large   chan struct{} // limits the bodies in memory
-	tunnels sync.WaitGroup
-	cut     context.Context // its end cuts the tunnels
-	cutAll  context.CancelFunc
+	server *http.Server
+	pool   pool
+	large  chan struct{} // limits the bodies in memory
+	// interval and bodyTime are verifyInterval and maxBodyTime, except in tests.
+	interval, bodyTime time.Duration
+	tunnels            sync.WaitGroup
+	cut                context.Context // its end cuts the tunnels
+	cutAll             context.CancelFunc
 }
 
 // New returns a Front.
 func New(c Config) *Front {
 	f := &Front{
 		Config: c, pool: pool{path: c.Upstream},
-		large: make(chan struct{}, maxLarge),
+		large: make(chan struct{}, maxLarge), interval: verifyInterval, bodyTime: maxBodyTime,
 	}
 	f.cut, f.cutAll = context.WithCancel(context.Background())
 	f.server = &http.Server{

@@ -50,6 +50,7 @@ type fixture struct {
 	*Front
 	*records
 	socket string
+	file   string // the policies
 	http   *http.Client
 	// revoke, if it is not nil, is why the client is not identified any longer.
 	mu     sync.Mutex
@@ -108,7 +109,7 @@ func newFixture(t *testing.T, policies string, handler http.HandlerFunc, raw fun
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{records: new(records), socket: filepath.Join(dir, "front.sock")}
+	f := &fixture{records: new(records), socket: filepath.Join(dir, "front.sock"), file: file}
 	f.Front = New(Config{
 		Decider: broker.Decider{Policies: set, Audit: f.records, Log: log},
 		Engine:  action.Docker, Upstream: engine,

@@ -21,15 +21,15 @@ import (
 const (
 	// maxBody is the size limit in bytes of a body that rules examine.
 	maxBody = 4 << 20
-	// bodyTime is the time limit for such a body.
-	bodyTime = 10 * time.Second
+	// maxBodyTime is the time limit for such a body.
+	maxBodyTime = 10 * time.Second
 	// maxLarge is the number of such bodies that are in memory at a time.
 	maxLarge = 16
 )
 
 var (
 	errTooLarge  = fmt.Errorf("the body is larger than %d MiB", maxBody>>20)
-	errLate      = broker.Late(fmt.Sprintf("the body did not arrive within %v", bodyTime))
+	errLate      = broker.Late("the body did not arrive in time")
 	errManyLarge = errors.New("too many requests with a body at a time")
 	errHTTP2     = errors.New("HTTP/2 is not supported")
 )
@@ -50,7 +50,9 @@ type exchange struct {
 	// examined is the body, if it was read before the decision. It is incomplete after errTooLarge.
 	examined []byte
 	isWhole  bool
-	release  func()
+	// isBodyRead reports that the client's body was read to its end.
+	isBodyRead bool
+	release    func()
 }
 
 // parse identifies the client, and returns the request as the policies see it.
@@ -160,12 +162,11 @@ func (x *exchange) readBody() error {
 	select {
 	case x.large <- struct{}{}:
 		x.release = func() { <-x.large }
-	case <-time.After(bodyTime):
+	case <-time.After(x.bodyTime):
 		return errManyLarge
 	}
 	c := http.NewResponseController(x.w)
-	c.SetReadDeadline(time.Now().Add(bodyTime))
-	defer c.SetReadDeadline(time.Time{})
+	c.SetReadDeadline(time.Now().Add(x.bodyTime))
 	var text bytes.Buffer
 	_, err := text.ReadFrom(io.LimitReader(x.r.Body, maxBody+1))
 	x.examined = text.Bytes()
@@ -175,8 +176,9 @@ func (x *exchange) readBody() error {
 	case err != nil:
 		return fmt.Errorf("read the body: %w", err)
 	case len(x.examined) > maxBody:
+		c.SetReadDeadline(time.Time{}) // --dry-run forwards it
 		return errTooLarge
 	}
-	x.isWhole = true
-	return nil
+	x.isWhole, x.isBodyRead = true, true
+	return c.SetReadDeadline(time.Time{})
 }

@@ -60,7 +60,7 @@ func (x *exchange) tunnel(up *upstream, resp *http.Response) {
 			}
 			x.fail(http.StatusBadGateway, "authz-broker: send the request: "+err.Error())
 			return
-		case <-time.After(bodyTime):
+		case <-time.After(x.bodyTime):
 			panic(http.ErrAbortHandler)
 		}
 	}
@@ -71,6 +71,7 @@ func (x *exchange) tunnel(up *upstream, resp *http.Response) {
 		x.Log.Error("cannot take over the connection", "err", err)
 		return
 	}
+	up.sent = nil
 	var both sync.WaitGroup
 	defer both.Wait()
 	defer func() { c.Close(); up.Close() }()

@@ -19,6 +19,9 @@ const (
 	maxIdle = 64
 	// continueTime is how long a body waits for the engine's 100 Continue.
 	continueTime = time.Second
+	// sentTime is how long a complete answer waits for the end of the body. An engine that answers
+	// earlier does not want the body.
+	sentTime = 5 * time.Millisecond
 	// maxInformational is the number of answers 1xx to a request.
 	maxInformational = 8
 )
@@ -91,16 +94,25 @@ func (up *upstream) isAlive() (alive bool) {
 // abort makes all operations on the connection fail.
 func (up *upstream) abort() { up.SetDeadline(time.Unix(1, 0)) }
 
-// finish returns the connection to the pool, or closes it if it cannot have another request.
-func (up *upstream) finish() {
+// finish ends an exchange: it returns the connection to the pool, or closes it if it cannot have
+// another request. The body of the request is not read any longer.
+func (x *exchange) finish(up *upstream) {
 	if up.sent != nil {
 		select {
 		case err := <-up.sent:
 			up.isReusable = up.isReusable && err == nil
-		default: // the engine answered without reading all of the body
+		case <-time.After(sentTime):
 			up.isReusable = false
+			up.Close()
+			http.NewResponseController(x.w).SetReadDeadline(time.Unix(1, 0))
+			<-up.sent
 		}
 	}
+	up.release()
+}
+
+// release returns the connection to the pool, or closes it.
+func (up *upstream) release() {
 	if !up.isReusable || up.br.Buffered() > 0 {
 		up.Close()
 		return
@@ -132,7 +144,7 @@ type clientBody struct {
 	io.ReadCloser
 	// proceed is closed when the body may be sent, unwanted when the engine has answered without it.
 	proceed, unwanted chan struct{}
-	// readErr is the error from reading, other than io.EOF.
+	// readErr is the error from reading.
 	readErr error
 }
 
@@ -148,9 +160,7 @@ func (b *clientBody) Read(p []byte) (int, error) {
 		b.proceed = nil
 	}
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
-		b.readErr = err
-	}
+	b.readErr = err
 	return n, err
 }
 
@@ -167,7 +177,7 @@ func (x *exchange) roundTrip() (*upstream, *http.Response, error) {
 			return up, resp, nil
 		}
 		wasReused := up.isReused
-		up.finish()
+		x.finish(up)
 		// The engine may have closed an idle connection meanwhile.
 		isSafe := x.r.Method == http.MethodGet || x.r.Method == http.MethodHead
 		if !wasReused || !isSafe || x.out.Body != http.NoBody || x.r.Context().Err() != nil {
@@ -190,7 +200,6 @@ func (x *exchange) send(up *upstream) (*http.Response, error) {
 		}
 		return x.readHead(up, nil)
 	}
-	http.NewResponseController(x.w).EnableFullDuplex()
 	body := &clientBody{ReadCloser: x.out.Body, unwanted: make(chan struct{})}
 	if x.out.Header.Get("Expect") != "" {
 		body.proceed = make(chan struct{})
@@ -200,7 +209,8 @@ func (x *exchange) send(up *upstream) (*http.Response, error) {
 	proceed := body.proceed
 	go func() {
 		err := write()
-		if body.readErr != nil {
+		x.isBodyRead = x.isBodyRead || body.readErr == io.EOF
+		if !x.isBodyRead && body.readErr != nil {
 			up.abort() // the engine must not take the body for complete
 		}
 		up.sent <- err
