@@ -230,7 +230,6 @@ func TestRevoked(t *testing.T) {
 		for why, revoke := range revoke {
 			t.Run(name+" "+why, func(t *testing.T) {
 				f := newFixture(t, everything, stream, nil)
-				f.interval = 10 * time.Millisecond
 				c := f.dial(t)
 				io.WriteString(c, request)
 				br := bufio.NewReader(c)
@@ -361,7 +360,6 @@ func TestRestOfBody(t *testing.T) {
 			io.Copy(io.Discard, c)
 		}
 	})
-	f.interval = time.Hour
 	for name, sent := range map[string]string{
 		"answered early":   "POST /build HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n",
 		"early, chunked":   "POST /build HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nfff\r\n",

@@ -8,16 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"reflect"
 	"strconv"
 	"sync"
 	"time"
 
 	"palisade/internal/authz/audit"
 )
-
-// verifyInterval is how often the client of an open stream is verified again.
-const verifyInterval = 5 * time.Second
 
 // Limits for the rest of a body after the answer.
 const (
@@ -101,24 +97,28 @@ func (x *exchange) retire() {
 
 // forward sends the request to the engine, and the engine's answer to the client.
 func (x *exchange) forward() {
+	defer x.watch()()
+	if !x.mayHijack() {
+		// net/http cancels the context when the client closes its side. One that is going to use the
+		// connection both ways may do that already.
+		defer context.AfterFunc(x.r.Context(), x.kill)()
+	}
 	upgrade := x.upgrade()
 	x.setBody()
-	up, resp, err := x.roundTrip()
+	resp, err := x.roundTrip()
 	if err != nil {
 		x.Log.Warn("no answer from the engine", "method", x.r.Method, "err", err)
 		x.fail(http.StatusBadGateway, "authz-broker: no answer from the engine: "+err.Error())
 		return
 	}
-	defer x.finish(up)
-	stop := x.watch(up)
-	defer stop()
+	defer x.finish()
 	switch {
 	case resp.StatusCode == http.StatusSwitchingProtocols && upgrade == "":
 		x.fail(http.StatusBadGateway, "authz-broker: the engine changed the protocol unasked")
 	case resp.StatusCode == http.StatusSwitchingProtocols || x.isHijacked(resp):
-		x.tunnel(up, resp)
+		x.tunnel(resp)
 	default:
-		x.relay(up, resp)
+		x.relay(resp)
 	}
 }
 
@@ -141,10 +141,10 @@ func (x *exchange) setForwarded(body []byte) {
 }
 
 // relay sends an answer to the client, as it arrives.
-func (x *exchange) relay(up *upstream, resp *http.Response) {
-	// net/http cancels the context when the client closes its connection.
-	stop := context.AfterFunc(x.r.Context(), up.abort)
-	defer stop()
+func (x *exchange) relay(resp *http.Response) {
+	if x.mayHijack() {
+		defer context.AfterFunc(x.r.Context(), x.kill)()
+	}
 	h := x.w.Header()
 	removeHopHeaders(resp.Header)
 	for name, values := range resp.Header {
@@ -166,7 +166,7 @@ func (x *exchange) relay(up *upstream, resp *http.Response) {
 	for name, values := range resp.Trailer {
 		h[name] = values
 	}
-	up.isReusable = !resp.Close
+	x.up.isReusable = !resp.Close
 }
 
 var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
@@ -199,51 +199,4 @@ func (x *exchange) copyBody(resp *http.Response) error {
 			return fmt.Errorf("read from the engine: %w", err)
 		}
 	}
-}
-
-// watch verifies the client again and again while a stream is open, and closes it if the client
-// would not get it any longer. The caller must call stop.
-func (x *exchange) watch(up *upstream) (stop func()) {
-	ended, end := context.WithCancel(context.WithoutCancel(x.r.Context()))
-	var timer *time.Timer
-	var armed sync.Mutex
-	check := func() {
-		if why := x.revoked(ended); why != "" && ended.Err() == nil {
-			x.Log.Warn("stream closed", "user", x.asked.Name(), "method", x.r.Method, "reason", why)
-			up.abort()
-			x.conn.Close()
-			return
-		}
-		armed.Lock()
-		defer armed.Unlock()
-		if ended.Err() == nil {
-			timer.Reset(x.interval)
-		}
-	}
-	armed.Lock()
-	timer = time.AfterFunc(x.interval, check)
-	armed.Unlock()
-	return func() {
-		end()
-		armed.Lock()
-		timer.Stop()
-		armed.Unlock()
-	}
-}
-
-// revoked returns why the client would not get its stream any longer, or "".
-func (x *exchange) revoked(ctx context.Context) string {
-	client, err := x.conn.Client(ctx)
-	if err != nil {
-		return err.Error()
-	}
-	policies := x.Policies.Current()
-	if policies == x.policies && reflect.DeepEqual(client, x.client) {
-		return ""
-	}
-	x.policies, x.client = policies, client
-	if d := policies.Decide(client.Identity, x.asked.Request); !d.Allow && !x.DryRun {
-		return d.Explain()
-	}
-	return ""
 }

@@ -114,6 +114,7 @@ func newFixture(t *testing.T, policies string, handler http.HandlerFunc, raw fun
 		Decider: broker.Decider{Policies: set, Audit: f.records, Log: log},
 		Engine:  action.Docker, Upstream: engine,
 	})
+	f.interval = 10 * time.Millisecond
 	fl, err := net.Listen("unix", f.socket)
 	if err != nil {
 		t.Fatal(err)

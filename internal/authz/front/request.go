@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -51,8 +53,13 @@ type exchange struct {
 	examined []byte
 	isWhole  bool
 	// isBodyRead reports that the client's body was read to its end.
-	isBodyRead bool
-	release    func()
+	isBodyRead  bool
+	release     func()
+	isVerifying atomic.Bool
+
+	upMu     sync.Mutex
+	up       *upstream // nil if the exchange has none
+	isKilled bool
 }
 
 // parse identifies the client, and returns the request as the policies see it.

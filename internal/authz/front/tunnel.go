@@ -2,7 +2,6 @@ package front
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -50,7 +49,8 @@ func (x *exchange) isHijacked(resp *http.Response) bool {
 }
 
 // tunnel connects the client with the engine, after the head of the answer.
-func (x *exchange) tunnel(up *upstream, resp *http.Response) {
+func (x *exchange) tunnel(resp *http.Response) {
+	up := x.up
 	if up.sent != nil {
 		select {
 		case err := <-up.sent:
@@ -75,7 +75,6 @@ func (x *exchange) tunnel(up *upstream, resp *http.Response) {
 	var both sync.WaitGroup
 	defer both.Wait()
 	defer func() { c.Close(); up.Close() }()
-	defer context.AfterFunc(x.cut, func() { c.Close(); up.Close() })()
 	upgrade := resp.Header.Get("Upgrade")
 	removeHopHeaders(resp.Header)
 	if upgrade != "" {

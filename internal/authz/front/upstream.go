@@ -2,7 +2,6 @@ package front
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -91,12 +90,10 @@ func (up *upstream) isAlive() (alive bool) {
 	return err == nil && alive
 }
 
-// abort makes all operations on the connection fail.
-func (up *upstream) abort() { up.SetDeadline(time.Unix(1, 0)) }
-
-// finish ends an exchange: it returns the connection to the pool, or closes it if it cannot have
-// another request. The body of the request is not read any longer.
-func (x *exchange) finish(up *upstream) {
+// finish ends the use of the engine's connection: it returns to the pool, or is closed if it cannot
+// have another request. The body of the request is not read any longer.
+func (x *exchange) finish() {
+	up := x.up
 	if up.sent != nil {
 		select {
 		case err := <-up.sent:
@@ -108,6 +105,9 @@ func (x *exchange) finish(up *upstream) {
 			<-up.sent
 		}
 	}
+	x.upMu.Lock()
+	defer x.upMu.Unlock()
+	x.up, up.isReusable = nil, up.isReusable && !x.isKilled
 	up.release()
 }
 
@@ -137,6 +137,8 @@ func (p *pool) close() {
 	p.idle, p.isClosed = nil, true
 }
 
+var errKilled = errors.New("the connection of the client was closed")
+
 var errUnwanted = errors.New("the engine has answered without the body")
 
 // clientBody is a body that a client is sending.
@@ -165,29 +167,37 @@ func (b *clientBody) Read(p []byte) (int, error) {
 }
 
 // roundTrip sends the request to the engine, and returns the head of the answer. The caller must
-// call finish on the connection.
-func (x *exchange) roundTrip() (*upstream, *http.Response, error) {
+// call finish, unless there is an error.
+func (x *exchange) roundTrip() (*http.Response, error) {
 	for fresh := false; ; fresh = true {
 		up, err := x.pool.get(fresh)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		resp, err := x.send(up)
+		x.upMu.Lock()
+		x.up = up
+		isKilled := x.isKilled
+		x.upMu.Unlock()
+		if isKilled {
+			x.finish()
+			return nil, errKilled
+		}
+		resp, err := x.send()
 		if err == nil {
-			return up, resp, nil
+			return resp, nil
 		}
-		wasReused := up.isReused
-		x.finish(up)
+		x.finish()
 		// The engine may have closed an idle connection meanwhile.
 		isSafe := x.r.Method == http.MethodGet || x.r.Method == http.MethodHead
-		if !wasReused || !isSafe || x.out.Body != http.NoBody || x.r.Context().Err() != nil {
-			return nil, nil, err
+		if !up.isReused || !isSafe || x.out.Body != http.NoBody || x.r.Context().Err() != nil {
+			return nil, err
 		}
 	}
 }
 
 // send sends the request, its body at the same time as the answer is read.
-func (x *exchange) send(up *upstream) (*http.Response, error) {
+func (x *exchange) send() (*http.Response, error) {
+	up := x.up
 	write := func() error {
 		if err := x.out.Write(up.bw); err != nil {
 			return err
@@ -198,7 +208,7 @@ func (x *exchange) send(up *upstream) (*http.Response, error) {
 		if err := write(); err != nil {
 			return nil, fmt.Errorf("send the request: %w", err)
 		}
-		return x.readHead(up, nil)
+		return x.readHead(nil)
 	}
 	body := &clientBody{ReadCloser: x.out.Body, unwanted: make(chan struct{})}
 	if x.out.Header.Get("Expect") != "" {
@@ -211,24 +221,19 @@ func (x *exchange) send(up *upstream) (*http.Response, error) {
 		err := write()
 		x.isBodyRead = x.isBodyRead || body.readErr == io.EOF
 		if !x.isBodyRead && body.readErr != nil {
-			up.abort() // the engine must not take the body for complete
+			up.Close() // the engine must not take the body for complete
 		}
 		up.sent <- err
 	}()
 	defer close(body.unwanted)
-	return x.readHead(up, proceed)
+	return x.readHead(proceed)
 }
 
 // readHead reads the head of the final answer. It closes proceed, if it is not nil, when the engine
 // wants the body.
-func (x *exchange) readHead(up *upstream, proceed chan struct{}) (*http.Response, error) {
-	if !x.mayHijack() {
-		// A client that is going to use the connection both ways may close its side already.
-		stop := context.AfterFunc(x.r.Context(), up.abort)
-		defer stop()
-	}
+func (x *exchange) readHead(proceed chan struct{}) (*http.Response, error) {
 	for range maxInformational {
-		resp, err := http.ReadResponse(up.br, x.out)
+		resp, err := http.ReadResponse(x.up.br, x.out)
 		if err != nil {
 			return nil, fmt.Errorf("read the answer: %w", err)
 		}
