@@ -27,8 +27,8 @@ const (
 	maxInspect = 4 << 20
 )
 
-// NewContainers returns the containers of the engine at the unix socket upstream. It returns nil for
-// iSulad, which has no HTTP API.
+// NewContainers returns the containers of the engine at the unix socket upstream. It returns nil
+// for iSulad, which has no HTTP API.
 func NewContainers(engine action.Engine, upstream string) Containers {
 	if engine == action.Isulad {
 		return nil
@@ -60,7 +60,8 @@ type knownContainer struct {
 	at        time.Time
 }
 
-// Find returns the container with the full ID, as of the last second, or nil if the engine has none.
+// Find returns the container with the full ID, as of the last second, or nil if the engine has
+// none.
 func (e *engineContainers) Find(ctx context.Context, id string) (*policy.Container, error) {
 	e.mu.Lock()
 	known, ok := e.known[id]

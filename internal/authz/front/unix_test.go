@@ -25,14 +25,22 @@ import (
 	"palisade/internal/linux/sys"
 )
 
-const peerVariable = "PALISADE_TEST_PEER"
+const (
+	peerVariable     = "PALISADE_TEST_PEER"
+	peerRootVariable = "PALISADE_TEST_PEER_ROOT"
+)
 
-// TestPeerProcess is the process of a peer: it connects to the socket in its environment, and ends
-// when its standard input is closed.
+// TestPeerProcess is the process of a peer: it changes its root directory and connects to the
+// socket in its environment, and ends when its standard input is closed.
 func TestPeerProcess(t *testing.T) {
 	path, ok := os.LookupEnv(peerVariable)
 	if !ok {
 		t.Skip("it is for other tests")
+	}
+	if root, ok := os.LookupEnv(peerRootVariable); ok {
+		if err := errors.Join(syscall.Chroot(root), os.Chdir("/")); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := net.Dial("unix", path); err != nil {
 		t.Fatal(err)
@@ -134,30 +142,25 @@ func TestUnixPeerElsewhere(t *testing.T) {
 		t.Skip("needs root")
 	}
 	l := listenPeers(t, newEnv())
-	for want, attr := range map[string]*syscall.SysProcAttr{
-		"it is in another user namespace": {
+	dir := filepath.Dir(l.Addr().String())
+	for want, tt := range map[string]struct {
+		attr *syscall.SysProcAttr
+		env  []string
+	}{
+		"it is in another user namespace": {&syscall.SysProcAttr{
 			Cloneflags:  syscall.CLONE_NEWUSER,
 			UidMappings: []syscall.SysProcIDMap{{HostID: 0, Size: 1}},
 			GidMappings: []syscall.SysProcIDMap{{HostID: 0, Size: 1}},
-		},
-		"it is in another pid namespace":     {Cloneflags: syscall.CLONE_NEWPID},
-		"its root directory is not a mount":  {Chroot: copyOfProgram(t)},
-		"its root directory is not a mount ": {Chroot: copyOfProgram(t), Cloneflags: syscall.CLONE_NEWNS},
+		}, nil},
+		"it is in another pid namespace": {&syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}, nil},
+		"its root directory is not a mount": {nil, []string{peerVariable + "=/socket",
+			peerRootVariable + "=" + dir}},
 	} {
 		c, _ := startPeer(t, l, func(cmd *exec.Cmd) {
-			cmd.SysProcAttr = attr
-			if attr.Chroot != "" {
-				// The socket is below the root directory by another name.
-				cmd.Path = "/peer"
-				link := filepath.Join(attr.Chroot, "socket")
-				if err := os.Link(l.Addr().String(), link); err != nil {
-					t.Fatal(err)
-				}
-				cmd.Env = []string{peerVariable + "=/socket"}
-			}
+			cmd.SysProcAttr, cmd.Env = tt.attr, append(cmd.Env, tt.env...)
 		})
 		got, err := c.Client(t.Context())
-		if err == nil || !strings.Contains(err.Error(), strings.TrimSpace(want)) {
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %+v, %v", want, got, err)
 		}
 	}
@@ -268,12 +271,15 @@ func FuzzContainerIDs(f *testing.F) {
 // TestCheckCreator gives users a cgroup, in which they can create others of any name.
 func TestCheckCreator(t *testing.T) {
 	root := t.TempDir()
-	table := "30 1 0:25 / /unified rw - cgroup2 cgroup2 rw\n31 1 0:26 / /memory rw - cgroup cgroup rw,memory\n"
+	table := "30 1 0:25 / /unified rw - cgroup2 cgroup2 rw\n" +
+		"31 1 0:26 / /memory rw - cgroup cgroup rw,memory\n"
 	fs, err := cgroup.Detect([]byte(table), root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, dir := range []string{"unified/docker", "unified/delegated", "memory/docker", "memory/open"} {
+	for _, dir := range []string{
+		"unified/docker", "unified/delegated", "memory/docker", "memory/open",
+	} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
