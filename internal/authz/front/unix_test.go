@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -18,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"palisade/internal/authz/action"
 	"palisade/internal/authz/policy"
@@ -416,7 +419,66 @@ func TestEngineContainers(t *testing.T) {
 	if _, err := containers.Find(t.Context(), idA); err != nil || len(containers.known) != 1 {
 		t.Errorf("%v; %d containers are remembered", err, len(containers.known))
 	}
-	if NewContainers(action.Isulad, path) != nil {
-		t.Error("containers of iSulad")
+}
+
+// TestIsuladContainers asks a server with the protocol of iSulad.
+func TestIsuladContainers(t *testing.T) {
+	var answer atomic.Pointer[[]byte]
+	path := filepath.Join(t.TempDir(), "socket")
+	server := &http.Server{Protocols: new(http.Protocols),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if want := "\x00\x00\x00\x00B\n@" + idA; err != nil || string(body) != want ||
+				r.URL.Path != "/containers.ContainerService/Inspect" || r.Method != http.MethodPost ||
+				r.Header.Get("Content-Type") != "application/grpc" {
+				t.Errorf("%s %s: got %q, %v, want %q", r.Method, r.URL, body, err, want)
+			}
+			w.Header().Set("Trailer", "Grpc-Status")
+			w.Header().Set("Content-Type", "application/grpc")
+			w.Write(append(make([]byte, grpcHeader), *answer.Load()...))
+			status := "0"
+			if len(*answer.Load()) == 0 {
+				status = "2"
+			}
+			w.Header().Set("Grpc-Status", status)
+		})}
+	server.Protocols.SetUnencryptedHTTP2(true)
+	go server.Serve(listenUnix(t, path))
+	defer server.Close()
+	field := func(number protowire.Number, text string) []byte {
+		b := protowire.AppendTag(nil, number, protowire.BytesType)
+		return protowire.AppendString(b, text)
 	}
+	code := protowire.AppendVarint(protowire.AppendTag(nil, inspectCode, protowire.VarintType), 3)
+	web := field(inspectJSON, `{"Id":"`+idA+`","Name":"web","Config":{"Labels":{"a":"b"}}}`)
+	missing := "No such image or container or accelerator:" + idA
+	for _, tt := range []struct {
+		name   string
+		answer []byte
+		want   *policy.Container
+		err    string
+	}{
+		{"found", web, &policy.Container{ID: idA, Name: "web", Labels: map[string]string{"a": "b"}}, ""},
+		{"missing", slices.Concat(code, field(inspectMessage, missing)), nil, ""},
+		{"other", field(inspectJSON, `{"Id":"`+idB+`","Name":"`+idA+`"}`), nil, ""},
+		{"locked", slices.Concat(code, field(inspectMessage, "inspect failed")), nil, "code 3"},
+		{"no code", field(inspectMessage, missing), nil, "code 0"},
+		{"failed", nil, nil, `gRPC status "2"`},
+		{"cut", web[:len(web)-1], nil, "unexpected EOF"},
+	} {
+		answer.Store(&tt.answer)
+		got, err := NewContainers(action.Isulad, path).Find(t.Context(), idA)
+		if !reflect.DeepEqual(got, tt.want) || !strings.Contains(fmt.Sprint(err), tt.err) {
+			t.Errorf("%s: got %+v, %v, want %+v, %q", tt.name, got, err, tt.want, tt.err)
+		}
+	}
+}
+
+func FuzzParseInspect(f *testing.F) {
+	f.Add([]byte("\x0a\x02{}\x10\x00\x1a\x01x"))
+	f.Fuzz(func(t *testing.T, message []byte) {
+		if text, err := parseInspect(message); err == nil && len(text) > len(message) {
+			t.Errorf("%q: %q", message, text)
+		}
+	})
 }
