@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
 	"net/netip"
 	"os/user"
@@ -237,25 +238,25 @@ func (a *Address) listen() (net.Listener, error) {
 	if a.Network == "tcp" {
 		return net.Listen("tcp", a.Addr)
 	}
-	uid, err := lookupID(a.Owner, func(name string) (string, error) {
+	uid, err := lookupID(a.Owner, func(name string) (id string, err error) {
 		u, err := user.Lookup(name)
-		if err != nil {
-			return "", err
+		if err == nil {
+			id = u.Uid
 		}
-		return u.Uid, nil
+		return id, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("owner: %w", err)
+		return nil, fmt.Errorf("owner=%s: %w", a.Owner, err)
 	}
-	gid, err := lookupID(a.Group, func(name string) (string, error) {
+	gid, err := lookupID(a.Group, func(name string) (id string, err error) {
 		g, err := user.LookupGroup(name)
-		if err != nil {
-			return "", err
+		if err == nil {
+			id = g.Gid
 		}
-		return g.Gid, nil
+		return id, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("group: %w", err)
+		return nil, fmt.Errorf("group=%s: %w", a.Group, err)
 	}
 	return unixsocket.ListenAs(a.Addr, a.Mode, uid, gid)
 }
@@ -269,10 +270,12 @@ func lookupID(name string, lookup func(string) (string, error)) (int, error) {
 	if err != nil {
 		text = name
 	}
-	// Ids are less than 2^32-1, which chown(2) takes for no change.
 	id, parseErr := strconv.ParseUint(text, 10, 32)
-	if parseErr != nil || id == 1<<32-1 {
+	switch {
+	case parseErr != nil && err != nil:
 		return 0, err
+	case parseErr != nil || id == math.MaxUint32: // which chown(2) takes for no change
+		return 0, fmt.Errorf("bad id %q", text)
 	}
 	return int(id), nil
 }
@@ -301,8 +304,7 @@ func (a *Address) opener(env Env) (func(net.Conn) *Conn, error) {
 			return &Conn{Conn: c, client: func(context.Context) (Client, error) { return client, nil }}
 		}, nil
 	case a.Network == "unix":
-		peers := newPeers(env)
-		return peers.open, nil
+		return env.openUnix, nil
 	}
 	files, err := openTLSFiles(*a, env)
 	if err != nil {
