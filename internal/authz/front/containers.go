@@ -3,6 +3,7 @@ package front
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -112,7 +113,7 @@ func (e *engineContainers) ask(ctx context.Context, id string) (*policy.Containe
 	}
 	name := strings.TrimPrefix(c.Name, "/")
 	if name == "" {
-		return nil, fmt.Errorf("the container has no name")
+		return nil, errors.New("the container has no name")
 	}
 	return &policy.Container{ID: id, Name: name, Labels: c.Config.Labels}, nil
 }

@@ -98,7 +98,11 @@ func examine(p sys.Peer) (ids []string, err error) {
 		return nil, err
 	}
 	if len(ids) > 0 {
-		return ids, checkCreator(cgroups)
+		fs, err := hierarchies()
+		if err != nil {
+			return nil, err
+		}
+		return ids, checkCreator(fs, cgroups)
 	}
 	own, err := ownPlace()
 	if err != nil {
@@ -142,11 +146,7 @@ func containerIDs(text []byte) (ids []string, err error) {
 
 // checkCreator checks that in the cgroups with a container ID the first was created by root or by
 // this user: others can give any name to cgroups below one that was delegated to them.
-func checkCreator(cgroups []byte) error {
-	fs, err := hierarchies()
-	if err != nil {
-		return err
-	}
+func checkCreator(fs *cgroup.FS, cgroups []byte) error {
 	paths, err := fs.ParsePaths(cgroups)
 	if err != nil {
 		return err
