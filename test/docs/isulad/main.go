@@ -63,6 +63,7 @@ func answer(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Trailer", "Grpc-Status, Grpc-Message")
 	w.Write(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(output))))
 	w.Write(output)
+	w.(http.Flusher).Flush() // else there is a Content-Length, after which curl reads no trailer
 	w.Header().Set("Grpc-Status", "0")
 	if err != nil {
 		w.Header().Set("Grpc-Status", "2")

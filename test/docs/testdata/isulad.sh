@@ -37,7 +37,8 @@ while [[ ${1-} == -* ]]; do
 done
 
 call() { # ACTION...: calls its methods at a front, the last one with the arguments of isula
-	local text head
+	local text head reply
+	reply=$(mktemp)
 	while [ $# -gt 0 ]; do
 		text=''
 		[ $# -gt 1 ] || text=$(printf '%s\n' "${arguments[@]}")
@@ -46,10 +47,13 @@ call() { # ACTION...: calls its methods at a front, the last one with the argume
 			printf %s "$text"
 		} | curl --silent --http2-prior-knowledge --unix-socket "${host#unix://}" --data-binary @- \
 			--header 'content-type: application/grpc' --header 'te: trailers' --dump-header - \
-			--output >(tail --bytes +6 >&3) "http://isulad/containers.ContainerService/${methods[$1]}") || return 1
-		grep -q '^grpc-status: 0' <<<"$head" || fail "$(sed -n 's/^grpc-message: //p' <<<"$head" | sed 's/%/\\x/g' | xargs -0 printf %b)"
+			--output "$reply" "http://isulad/containers.ContainerService/${methods[$1]}") || return 1
+		grep -q '^grpc-status: 0' <<<"$head" ||
+			fail "$(printf %b "$(sed -n 's/\r$//; s/%/\\x/g; s/^grpc-message: //p' <<<"$head")")"
 		shift
-	done 3>&1
+	done
+	tail --bytes +6 "$reply"
+	rm "$reply"
 }
 
 connect() { # ACTION...
