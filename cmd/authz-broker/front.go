@@ -11,6 +11,7 @@ import (
 
 	"palisade/internal/authz/action"
 	"palisade/internal/authz/front"
+	"palisade/internal/authz/policy"
 	"palisade/internal/cli/cmdline"
 )
 
@@ -46,7 +47,8 @@ func frontCommand(serve *serveOptions) *cli.Command {
 		Name:  "front",
 		Usage: "identify users, and forward to an engine what the policies allow",
 		UsageText: "authz-broker [OPTIONS] front --engine docker|podman|isulad [--upstream unix://PATH] " +
-			"--listen ADDRESS[,OPTION=VALUE]...",
+			"--listen ADDRESS[,OPTION=VALUE]... [check]",
+		Description: "With the argument check it only checks the options and the policies.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "engine", Destination: &o.engine,
 				Usage: "`ENGINE` behind the front: docker, podman or isulad"},
@@ -63,8 +65,8 @@ func frontCommand(serve *serveOptions) *cli.Command {
 
 // validate returns the path of the engine's socket, or a usage error.
 func (o *frontOptions) validate(ctx *cli.Context) (upstream string, err error) {
-	if err := checkArguments(ctx, 0); err != nil {
-		return "", err
+	if first := ctx.Args().First(); ctx.NArg() > 1 || first != "" && first != "check" {
+		return "", cmdline.Usagef("unexpected argument %q", ctx.Args().Get(ctx.NArg()-1))
 	}
 	for _, option := range []string{"docker-socket", "isulad-socket"} {
 		if ctx.IsSet(option) {
@@ -97,6 +99,10 @@ func (o *frontOptions) validate(ctx *cli.Context) (upstream string, err error) {
 func (o *frontOptions) front(ctx *cli.Context) (err error) {
 	upstream, err := o.validate(ctx)
 	if err != nil {
+		return err
+	}
+	if ctx.NArg() > 0 {
+		_, err := policy.Load(ctx.String("policy-file"))
 		return err
 	}
 	pidFile := ""

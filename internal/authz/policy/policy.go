@@ -78,6 +78,16 @@ func DockerRequest(method, uri string, body []byte) Request {
 // ActionRequest returns a request without a method and URI, such as iSulad's. The body may be nil.
 func ActionRequest(a action.Action, body []byte) Request { return Request{action: a, body: body} }
 
+// PodmanRequest returns a request to Podman's API, with the unmodified request target.
+func PodmanRequest(method, uri string, body []byte) Request {
+	return Request{action.Podman, action.ForPodman(method, uri), method, uri, body}
+}
+
+// PodmanAction returns a request to libpod without a method and URI. The body may be nil.
+func PodmanAction(a action.Action, body []byte) Request {
+	return Request{engine: action.Podman, action: a, body: body}
+}
+
 // Action returns the action of the request.
 func (r Request) Action() action.Action { return r.action }
 
