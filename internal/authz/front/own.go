@@ -27,8 +27,6 @@ type Owners struct {
 }
 
 const (
-	// askTime is the time limit for a question to the engine.
-	askTime = 10 * time.Second
 	// maxAnswer is the size limit in bytes of an answer. A container's description has about 8 KiB.
 	maxAnswer = 64 << 20
 	// maxImages is the number of images that are remembered.

@@ -73,8 +73,11 @@ type owning struct {
 // refusal is why a request cannot be limited to the owner's containers. Other errors come from the
 // engine.
 type refusal struct {
-	text     string
+	text string
+	// notFound reports that there is no such container, or that it is of another owner.
 	notFound bool
+	// isAbsent reports that there is none. A client must not see it.
+	isAbsent bool
 }
 
 func (r refusal) Error() string { return r.text }
@@ -198,7 +201,7 @@ var refPattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
 // resolve returns the full id of one of the owner's containers. One that does not exist, and one of
 // another owner, are the same to the client.
 func (o *owning) resolve(ref string) (string, error) {
-	missing := refusal{fmt.Sprintf("%q is none of them", ref), true}
+	missing := refusal{text: fmt.Sprintf("%q is none of them", ref), notFound: true}
 	if !refPattern.MatchString(ref) {
 		return "", missing
 	}
@@ -206,6 +209,7 @@ func (o *owning) resolve(ref string) (string, error) {
 	case err != nil:
 		return "", err
 	case id == "" || owner != o.owner:
+		missing.isAbsent = id == ""
 		return "", missing
 	default:
 		return id, nil
@@ -236,7 +240,7 @@ func (o *owning) container() (*Forward, error) {
 }
 
 func (o *owning) exec() (*Forward, error) {
-	missing := refusal{"there is no such exec in them", true}
+	missing := refusal{text: "there is no such exec in them", notFound: true}
 	if len(o.segments) != 3 || !refPattern.MatchString(o.segments[1]) {
 		return nil, missing
 	}

@@ -38,16 +38,18 @@ func (o *owning) filtered() (*Forward, error) {
 			return nil, err
 		}
 	}
-	for key := range filters {
+	label := OwnerLabel + "=" + o.owner
+	for key, values := range filters {
 		// Podman's events match any of several labels, not all.
-		if o.podman && o.segments[0] == "events" && strings.EqualFold(key, "label") {
+		if o.podman && o.segments[0] == "events" && strings.EqualFold(key, "label") &&
+			(len(values) != 1 || !values[label]) {
 			return nil, refuse("Podman cannot filter events by a label and by their owner")
 		}
 	}
 	if filters["label"] == nil {
 		filters["label"] = make(map[string]bool)
 	}
-	filters["label"][OwnerLabel+"="+o.owner] = true
+	filters["label"][label] = true
 	text, err := json.Marshal(filters)
 	query.Set("filters", string(text))
 	return &Forward{URI: o.uri(query.Encode())}, err
@@ -102,7 +104,7 @@ func (o *owning) stats() (*Forward, error) {
 			return nil, err
 		}
 		if len(limited["containers"]) == 0 {
-			return nil, refusal{"there are none", true}
+			return nil, refusal{text: "there are none", notFound: true}
 		}
 	}
 	for _, key := range []string{"stream", "interval"} {
