@@ -38,15 +38,18 @@ func (s *Set) Decide(id Identity, r Request) Decision {
 	d := Decision{User: id.Name(), Action: r.action}
 	switch d.Policy = s.index.lookup(id); {
 	case d.Policy == nil:
-		return d
 	case r.action.Name == "" && r.uri == "":
 		d.Reason = NoAction
-	case d.Policy.Own:
-		d.Reason = NotOwn
 	default:
 		if d.Reason = d.Policy.reason(r.action); d.Reason == Granted {
 			d.Reason, d.Detail = d.Policy.examine(r)
 		}
+	}
+	switch {
+	case d.Policy != nil && d.Policy.Own && d.Reason == Granted:
+		d.limit(id.Owner(), r)
+	case r.owners != nil && r.action.Name == "container_create":
+		d.Forward = labelledRequest(id.Owner(), r)
 	}
 	d.Allow = d.Reason == Granted
 	return d
