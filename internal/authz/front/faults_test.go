@@ -271,7 +271,7 @@ func TestDryRun(t *testing.T) {
 	f.DryRun = true
 	for _, tt := range []struct{ target, body, want string }{
 		{"/build", "", "0 <nil>"},
-		{"/containers/create", `{"HostConfig":{"Privileged":true}}`, "34 <nil>"},
+		{"/containers/create", `{"HostConfig":{"Privileged":true}}`, "75 <nil>"},
 		{"/containers/create", strings.Repeat(" ", maxBody+10), fmt.Sprint(maxBody+10, " <nil>")},
 	} {
 		if code, text := f.get(t, "POST", tt.target, strings.NewReader(tt.body)); code != 200 || text != tt.want {

@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"sync"
 	"time"
 
 	"palisade/internal/authz/audit"
+	"palisade/internal/authz/policy"
 )
 
 // Limits for the rest of a body after the answer.
@@ -38,6 +40,10 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 	record := f.Decide(f.Engine, started, x.parse)
 	switch {
 	case x.isIdentified && x.out != nil && (record.Decision.Allow || f.DryRun):
+		if err := x.setBody(record.Decision.Forward); err != nil {
+			x.fail(http.StatusInternalServerError, "authz-broker: "+err.Error())
+			return
+		}
 		x.forward()
 	default:
 		x.deny(record)
@@ -46,7 +52,7 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 
 // deny answers a request that is not forwarded.
 func (x *exchange) deny(record *audit.Record) {
-	message, code := record.Reason(), http.StatusForbidden
+	message, code := record.Reason(), record.Decision.Status()
 	switch p := record.Decision.Policy; {
 	case record.Fault == audit.Panic:
 		code = http.StatusInternalServerError
@@ -104,7 +110,6 @@ func (x *exchange) forward() {
 		defer context.AfterFunc(x.r.Context(), x.kill)()
 	}
 	upgrade := x.upgrade()
-	x.setBody()
 	resp, err := x.roundTrip()
 	if err != nil {
 		x.Log.Warn("no answer from the engine", "method", x.r.Method, "err", err)
@@ -122,22 +127,36 @@ func (x *exchange) forward() {
 	}
 }
 
-// setBody makes the body of the request to the engine: the bytes that were examined, if any were.
-func (x *exchange) setBody() {
+// setBody makes the body of the request to the engine: the bytes that were examined, if any were. It
+// applies what the policy changes.
+func (x *exchange) setBody(changed *policy.Forward) (err error) {
 	switch {
+	case changed != nil && changed.Body != nil:
+		x.replaceBody(changed.Body)
 	case x.isWhole:
-		x.setForwarded(x.examined)
+		x.replaceBody(x.examined)
 	case x.examined != nil: // --dry-run forwards what is too large as well
 		x.out.Body = io.NopCloser(io.MultiReader(bytes.NewReader(x.examined), x.r.Body))
 	case x.r.ContentLength == 0:
 		x.out.Body = http.NoBody
 	}
+	if changed == nil {
+		return nil
+	}
+	if changed.ContentType != "" {
+		x.out.Header.Set("Content-Type", changed.ContentType)
+	}
+	x.out.URL, err = url.ParseRequestURI(changed.URI)
+	return err
 }
 
-func (x *exchange) setForwarded(body []byte) {
-	x.out.Body = io.NopCloser(bytes.NewReader(body))
-	x.out.ContentLength, x.out.TransferEncoding, x.out.Trailer = int64(len(body)), nil, nil
-	delete(x.out.Header, "Expect") // the client has sent the body
+func (x *exchange) replaceBody(body []byte) {
+	x.out.Body, x.out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	if len(body) == 0 {
+		x.out.Body = http.NoBody
+	}
+	x.out.TransferEncoding, x.out.Trailer = nil, nil
+	delete(x.out.Header, "Expect")
 }
 
 // relay sends an answer to the client, as it arrives.

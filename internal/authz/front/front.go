@@ -35,6 +35,7 @@ type Config struct {
 type Front struct {
 	Config
 	server *http.Server
+	owners *Owners
 	pool   pool
 	large  chan struct{} // limits the bodies in memory
 	// interval and bodyTime are verifyInterval and maxBodyTime, except in tests.
@@ -49,7 +50,7 @@ type Front struct {
 // New returns a Front.
 func New(c Config) *Front {
 	f := &Front{
-		Config: c, pool: pool{path: c.Upstream},
+		Config: c, pool: pool{path: c.Upstream}, owners: NewOwners(c.Upstream),
 		large: make(chan struct{}, maxLarge), interval: verifyInterval, bodyTime: maxBodyTime,
 		open: make(map[*exchange]time.Time),
 	}

@@ -185,7 +185,8 @@ func TestDecisions(t *testing.T) {
 		{"GET", "/_ping", "", 200, "GET /_ping "},
 		{"GET", "/v1.41/containers/json?all=1", "", 200, "GET /v1.41/containers/json?all=1 "},
 		{"GET", "/images/json", "", 403, `does not grant \"image_list\" to user \"alice\"`},
-		{"POST", "/containers/create", `{"Image":"a"}`, 200, `POST /containers/create {"Image":"a"}`},
+		{"POST", "/containers/create", `{"Image":"a"}`, 200, `POST /containers/create {"Image":"a",` +
+			`"Labels":{"palisade.owner":"user:alice"}}`},
 		{"POST", "/containers/create", `{"HostConfig":{"Privileged":true}}`, 403, "Privileged is set"},
 		{"POST", "/containers/create", "", 403, "has rules about the body"},
 		{"POST", "/containers/create", `{"Image":"` + strings.Repeat("a", maxBody) + `"}`, 400,
