@@ -126,7 +126,7 @@ func decodedPath(uri string) (p string, ok bool) {
 		}
 		p = u.Path
 	}
-	return p, strings.HasPrefix(p, "/") && !hasControl(p)
+	return p, strings.HasPrefix(p, "/") && !hasControl(p) && !hasControl(uri)
 }
 
 func hasControl(p string) bool {

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -109,21 +110,10 @@ func TestForPodman(t *testing.T) {
 	}
 }
 
-// referenceForPodman returns the name of ForPodman's action as gorilla/mux finds it, by regular
-// expressions.
-func referenceForPodman(method, uri string) string {
-	u, err := url.ParseRequestURI(uri)
-	if err != nil || u.Opaque != "" || path.Clean(u.Path) != u.Path ||
-		regexp.MustCompile(`[\x00-\x1f\x7f]`).MatchString(u.Path) {
-		return ""
-	}
-	p := u.EscapedPath()
-	if !strings.HasPrefix(p, "/") || path.Clean(p) != p {
-		return ""
-	}
+// podmanExpressions are the routes as regular expressions, as gorilla/mux compiles them.
+var podmanExpressions = sync.OnceValue(func() (all []*regexp.Regexp) {
+	segment, text := regexp.MustCompile(`\{[^}:]*\}`), regexp.MustCompile(`\{[^}:]*:([^}]*)\}`)
 	for _, r := range podmanRoutes() {
-		pattern := regexp.MustCompile(`\{[^}:]*\}`).ReplaceAllString(r.path, `[^/]+`)
-		pattern = regexp.MustCompile(`\{[^}:]*:([^}]*)\}`).ReplaceAllString(pattern, `(?s:$1)`)
 		version := `(/v[0-9][0-9A-Za-z.-]*)?`
 		switch {
 		case strings.HasPrefix(r.path, "/libpod/manifests"):
@@ -131,12 +121,29 @@ func referenceForPodman(method, uri string) string {
 		case strings.HasPrefix(r.path, "/libpod/") && r.path != "/libpod/_ping":
 			version = `/v[0-9][0-9A-Za-z.-]*`
 		}
-		if r.method != method || !regexp.MustCompile("^"+version+pattern+`\z`).MatchString(p) {
+		pattern := text.ReplaceAllString(segment.ReplaceAllString(r.path, `[^/]+`), `(?s:$1)`)
+		all = append(all, regexp.MustCompile("^"+version+pattern+`\z`))
+	}
+	return all
+})
+
+// referenceForPodman returns the name of ForPodman's action, by these expressions.
+func referenceForPodman(method, uri string) string {
+	u, err := url.ParseRequestURI(uri)
+	if err != nil || u.Opaque != "" || path.Clean(u.Path) != u.Path || hasControl(u.Path) {
+		return ""
+	}
+	p := u.EscapedPath()
+	if !strings.HasPrefix(p, "/") || path.Clean(p) != p {
+		return ""
+	}
+	for i, r := range podmanRoutes() {
+		if r.method != method || !podmanExpressions()[i].MatchString(p) {
 			continue
 		}
 		split := strings.Split(u.String(), "/")
-		libpod := len(split) >= 3 && split[2] == "libpod"
-		if u.Host == "" && r.path != "/libpod/_ping" && libpod != strings.HasPrefix(r.path, "/libpod/") {
+		isLibpod := len(split) >= 3 && split[2] == "libpod"
+		if r.path != "/libpod/_ping" && isLibpod != strings.HasPrefix(r.path, "/libpod/") {
 			return ""
 		}
 		return r.action

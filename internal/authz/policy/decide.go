@@ -55,8 +55,13 @@ func (s *Set) Decide(id Identity, r Request) Decision {
 	return d
 }
 
-// NeedsBody reports whether the decision about a request depends on its body, which r lacks.
-func (s *Set) NeedsBody(id Identity, r Request) bool { return s.Decide(id, r).Reason == NoBody }
+// NeedsBody reports whether the decision about a request, or its Forward, depends on the body,
+// which r lacks.
+func (s *Set) NeedsBody(id Identity, r Request) bool {
+	p := s.index.lookup(id)
+	isOwn := p != nil && p.Own && slices.Contains(ownedBodies, r.action.Name)
+	return p != nil && p.permits(r.action) && (isOwn || NeedsBody(r.action))
+}
 
 // examine applies the rules to a request whose action the policy grants. A body that is missing
 // (NoBody), or that the engine might parse differently (Forbidden), is refused if a rule needs it.

@@ -15,16 +15,7 @@ func (r rule) violation(h *hostConfig) string {
 	if h.Privileged.Value && slices.Contains(privilegedRules, r.kind) {
 		return "Privileged is set"
 	}
-	namespaces := map[string]struct{ field, mode string }{
-		"pid":  {"PidMode", h.PidMode.Value},
-		"net":  {"NetworkMode", h.NetworkMode.Value},
-		"ipc":  {"IpcMode", h.IpcMode.Value},
-		"uts":  {"UTSMode", h.UTSMode.Value},
-		"user": {"UsernsMode", h.UsernsMode.Value},
-
-		"cgroupns": {"CgroupnsMode", h.CgroupnsMode.Value},
-	}
-	if n := namespaces[r.kind]; sharesNamespace(n.mode) {
+	if n := h.namespaces()[r.kind]; sharesNamespace(n.mode) {
 		return fmt.Sprintf("%s is %q", n.field, n.mode)
 	}
 	switch r.kind {
@@ -37,7 +28,7 @@ func (r rule) violation(h *hostConfig) string {
 	case "runtime":
 		return isSet("Runtime", h.Runtime.Value != "")
 	case "hooks":
-		return annotationViolation(h.Annotations.Value)
+		return about("Annotations", annotationViolation(h.Annotations.Value))
 	case "devices":
 		return h.devices.violation()
 	case "capabilities":
@@ -48,12 +39,34 @@ func (r rule) violation(h *hostConfig) string {
 	return ""
 }
 
+type namespace struct{ field, mode string }
+
+// namespaces returns the modes of namespaces by the kinds of rules.
+func (h *hostConfig) namespaces() map[string]namespace {
+	return map[string]namespace{
+		"pid":      {"PidMode", h.PidMode.Value},
+		"net":      {"NetworkMode", h.NetworkMode.Value},
+		"ipc":      {"IpcMode", h.IpcMode.Value},
+		"uts":      {"UTSMode", h.UTSMode.Value},
+		"user":     {"UsernsMode", h.UsernsMode.Value},
+		"cgroupns": {"CgroupnsMode", h.CgroupnsMode.Value},
+	}
+}
+
 // isSet returns the violation of a field that must not be set, or "".
 func isSet(field string, set bool) string {
 	if set {
 		return field + " is set"
 	}
 	return ""
+}
+
+// about returns what is wrong with a field, or "" for nothing.
+func about(field, what string) string {
+	if what == "" {
+		return ""
+	}
+	return field + " " + what
 }
 
 // sharesNamespace reports whether a mode selects the host's namespace, or that of another
@@ -98,20 +111,20 @@ var hardeningOptions = []string{
 
 func (h *hostConfig) securityViolation() string {
 	if what := securityOptionViolation(h.SecurityOpt.Value); what != "" {
-		return what
+		return about("SecurityOpt", what)
 	}
 	// The client turns systempaths=unconfined into empty lists.
 	if h.MaskedPaths.Value != nil || h.ReadonlyPaths.Value != nil {
 		return "MaskedPaths or ReadonlyPaths is set"
 	}
-	return annotationViolation(h.Annotations.Value)
+	return about("Annotations", annotationViolation(h.Annotations.Value))
 }
 
 // securityOptionViolation returns which option may give privileges, or "".
 func securityOptionViolation(options []string) string {
 	for _, option := range options {
 		if !slices.Contains(hardeningOptions, option) {
-			return fmt.Sprintf("SecurityOpt has %q", option)
+			return fmt.Sprintf("has %q", option)
 		}
 	}
 	return ""
@@ -122,7 +135,7 @@ func securityOptionViolation(options []string) string {
 func annotationViolation(annotations map[string]string) string {
 	for _, key := range slices.Sorted(maps.Keys(annotations)) {
 		if !strings.HasPrefix(key, ownAnnotations) {
-			return fmt.Sprintf("Annotations has %q, which may be a security option or select a hook", key)
+			return fmt.Sprintf("has %q, which may be a security option or select a hook", key)
 		}
 	}
 	return ""

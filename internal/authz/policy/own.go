@@ -150,6 +150,9 @@ func (o *owning) forward() (*Forward, error) {
 	return nil, nil
 }
 
+// ownedBodies are the further actions whose bodies name containers.
+var ownedBodies = []string{"network_connect", "network_disconnect"}
+
 // mayBeSet reports whether a query has a key in any case, or cannot be parsed.
 func mayBeSet(query string, key string) bool {
 	values, err := url.ParseQuery(query)

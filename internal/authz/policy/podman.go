@@ -43,7 +43,8 @@ func (p *Policy) podmanCreateViolation(body *createBody, uri string) string {
 		}
 		what := r.podmanViolation(&body.HostConfig.Value)
 		if r.kind == "binds" && what == "" {
-			what = volumeSpecsViolation("Volumes", slices.Collect(maps.Keys(body.Volumes.Value)))
+			specs := slices.Collect(maps.Keys(body.Volumes.Value))
+			what = about("Volumes", volumeSpecsViolation(specs))
 		}
 		if what != "" {
 			return r.violatedBy(what)
@@ -54,13 +55,9 @@ func (p *Policy) podmanCreateViolation(body *createBody, uri string) string {
 
 // podmanViolation returns what in a HostConfig the rule forbids for Podman only, or "".
 func (r rule) podmanViolation(h *hostConfig) string {
-	modes := map[string]string{
-		"pid": h.PidMode.Value, "ipc": h.IpcMode.Value, "uts": h.UTSMode.Value,
-		"user": h.UsernsMode.Value, "cgroupns": h.CgroupnsMode.Value, "net": h.NetworkMode.Value,
-	}
-	if mode := modes[r.kind]; mode != "" {
-		kind, options, _ := strings.Cut(mode, ":")
-		return namespaceViolation(r.kind, kind, options)
+	if n := h.namespaces()[r.kind]; n.mode != "" {
+		kind, options, _ := strings.Cut(n.mode, ":")
+		return about(n.field, namespaceViolation(r.kind, kind, options))
 	}
 	if r.kind != "binds" {
 		return ""
@@ -78,16 +75,16 @@ func (r rule) podmanViolation(h *hostConfig) string {
 		}
 	}
 	for _, options := range h.Tmpfs.Value {
-		if what := mountOptionsViolation("Tmpfs", strings.Split(options, ",")); what != "" {
-			return what
+		if what := mountOptionsViolation(strings.Split(options, ",")); what != "" {
+			return about("Tmpfs", what)
 		}
 	}
 	for key, value := range h.LogConfig.Value.Config.Value {
 		if strings.EqualFold(key, "path") {
-			return fmt.Sprintf("the log has the path %q", value)
+			return fmt.Sprintf("LogConfig has the path %q", value)
 		}
 	}
-	return volumeSpecsViolation("Binds", h.Binds.Value)
+	return about("Binds", volumeSpecsViolation(h.Binds.Value))
 }
 
 // safeModes are the modes of namespaces that are neither the host's, nor those of other containers or
@@ -119,7 +116,7 @@ func namespaceViolation(kind, mode, value string) string {
 	if isSafe {
 		return ""
 	}
-	return fmt.Sprintf("the mode of the %s namespace is %q", kind, text)
+	return fmt.Sprintf("is %q", text)
 }
 
 // mapsIDs reports whether the options of a user namespace may have a map of their own.
@@ -127,14 +124,14 @@ func mapsIDs(options string) bool { return strings.Contains(options, "mapping") 
 
 // volumeSpecsViolation returns why the rule "binds" refuses volumes in the form
 // [SOURCE:]DESTINATION[:OPTIONS], or "".
-func volumeSpecsViolation(field string, specs []string) string {
+func volumeSpecsViolation(specs []string) string {
 	for _, spec := range slices.Sorted(slices.Values(specs)) {
 		parts := strings.Split(spec, ":")
 		if len(parts) == 1 {
 			continue
 		}
-		what := namedVolumeViolation(field, parts[0], strings.Split(strings.Join(parts[2:], ","), ","))
-		if what != "" {
+		options := strings.Split(strings.Join(parts[2:], ","), ",")
+		if what := namedVolumeViolation(parts[0], options); what != "" {
 			return what
 		}
 	}
@@ -143,23 +140,23 @@ func volumeSpecsViolation(field string, specs []string) string {
 
 // namedVolumeViolation returns why the rule "binds" refuses a volume, or "". Options can name
 // directories of the host (upperdir, workdir).
-func namedVolumeViolation(field, name string, options []string) string {
+func namedVolumeViolation(name string, options []string) string {
 	if strings.HasPrefix(name, "/") || strings.HasPrefix(name, ".") || strings.Contains(name, `\`) {
-		return fmt.Sprintf("%s has %q", field, name)
+		return fmt.Sprintf("has %q", name)
 	}
 	for _, option := range options {
 		if strings.ContainsAny(option, "=/") {
-			return fmt.Sprintf("%s has the option %q", field, option)
+			return fmt.Sprintf("has the option %q", option)
 		}
 	}
 	return ""
 }
 
 // mountOptionsViolation returns which option turns a mount into a bind mount, or "".
-func mountOptionsViolation(field string, options []string) string {
+func mountOptionsViolation(options []string) string {
 	for _, option := range options {
 		if slices.Contains(bindOptions, strings.ToLower(strings.TrimSpace(option))) {
-			return fmt.Sprintf("%s has the option %q", field, option)
+			return fmt.Sprintf("has the option %q", option)
 		}
 	}
 	return ""
@@ -172,7 +169,7 @@ type queryCheck struct {
 }
 
 // anyValue forbids all values but emptyValues.
-func anyValue(string, string) string { return "it is set" }
+func anyValue(string, string) string { return "is set" }
 
 // emptyValues are values with which options of a build are not set.
 var emptyValues = []string{"", "0", "false", "[]", "{}", "null"}
@@ -194,14 +191,14 @@ var buildChecks = map[string]queryCheck{
 		if slices.Contains([]string{"1", "default", "oci"}, value) {
 			return ""
 		}
-		return "it is not oci"
+		return "is not oci"
 	}},
 	"dockerfile":              {"binds", dockerfileViolation},
 	"remote":                  {"binds", urlViolation},
 	"output":                  {"binds", outputViolation},
 	"volume":                  {"binds", anyValue},
 	"additionalbuildcontexts": {"binds", anyValue},
-	"secrets":                 {"binds", anyValue},
+	"secrets":                 {"binds", buildSecretsViolation},
 	"ssh":                     {"binds", anyValue},
 	"transientrunmounts":      {"binds", anyValue},
 	"rusagelogfile":           {"binds", anyValue},
@@ -214,13 +211,13 @@ var buildChecks = map[string]queryCheck{
 		if slices.Contains(defaultSeccomp, value) {
 			return ""
 		}
-		return "it is not the default profile"
+		return "is not the default profile"
 	}},
 	"apparmor": {"security-options", func(_, value string) string {
 		if strings.HasPrefix(value, "containers-default-") {
 			return ""
 		}
-		return "it is not the default profile"
+		return "is not the default profile"
 	}},
 	"nsoptions":        {"pid ipc uts user cgroupns", buildNamespaceViolation},
 	"idmappingoptions": {"user", func(_, value string) string { return idMapsViolation([]byte(value)) }},
@@ -237,7 +234,23 @@ func dockerfileViolation(_, value string) string {
 	}
 	for _, file := range files {
 		if path.IsAbs(file) || slices.Contains(strings.Split(file, "/"), "..") {
-			return "it is not in the build context"
+			return "is not in the build context"
+		}
+	}
+	return ""
+}
+
+// buildSecretsViolation permits files in the build context, from which podman sends secrets. Podman
+// moves the file src, and reads the file source.
+func buildSecretsViolation(_, value string) string {
+	var secrets []string
+	if err := json.Unmarshal([]byte(value), &secrets); err != nil {
+		return "cannot be parsed: " + err.Error()
+	}
+	for option := range strings.SplitSeq(strings.Join(secrets, ","), ",") {
+		key, value, _ := strings.Cut(option, "=")
+		if key != "id" && key != "src" || strings.Contains(value, "/") {
+			return fmt.Sprintf("has %q", option)
 		}
 	}
 	return ""
@@ -249,12 +262,12 @@ func urlViolation(_, value string) string {
 			return ""
 		}
 	}
-	return "it is not a URL of http, https or git"
+	return "is not a URL of http, https or git"
 }
 
 func outputViolation(_, value string) string {
 	if strings.Contains(value, "=") || path.IsAbs(value) {
-		return "it may be a file of the host"
+		return "may be a file of the host"
 	}
 	return ""
 }
@@ -265,13 +278,13 @@ func buildNamespaceViolation(kind, value string) string {
 		Host       bool
 	}
 	if err := json.Unmarshal([]byte(value), &namespaces); err != nil {
-		return err.Error()
+		return "cannot be parsed: " + err.Error()
 	}
 	for _, n := range namespaces {
 		// Builds have the host's user namespace also without the option.
 		shares := n.Path != "" || n.Host && kind != "user"
 		if shares && strings.EqualFold(strings.TrimSuffix(n.Name, "ns"), strings.TrimSuffix(kind, "ns")) {
-			return fmt.Sprintf("it has the host's %s namespace, or a path", kind)
+			return fmt.Sprintf("has the host's %s namespace, or a path", kind)
 		}
 	}
 	return ""
@@ -299,7 +312,7 @@ var transports = []string{
 
 func imageViolation(_, value string) string {
 	if transport, _, ok := strings.Cut(value, ":"); ok && slices.Contains(transports, transport) {
-		return "it is not in a registry"
+		return "is not in a registry"
 	}
 	return ""
 }
@@ -311,7 +324,7 @@ var secretChecks = map[string]queryCheck{
 		if value == "file" {
 			return ""
 		}
-		return "it may run commands on the host"
+		return "may run commands on the host"
 	}},
 	"driveropts": {"", anyValue},
 }
@@ -347,9 +360,9 @@ func (p *Policy) podmanQueryViolation(r Request) string {
 			case slices.Contains(emptyValues, value):
 			case ok:
 				if what := p.violatedBy(check.rules, func(r rule) string {
-					return check.violation(r.kind, value)
+					return about(key+" in the query", check.violation(r.kind, value))
 				}); what != "" {
-					return fmt.Sprintf("%s in the query: %q", what, key)
+					return what
 				}
 			case others != nil && !slices.Contains(others, foldKey(key)):
 				return fmt.Sprintf("%q in the query is unknown", key)

@@ -17,7 +17,7 @@ type fieldCheck struct {
 }
 
 // isPresent forbids all values but emptyJSON.
-func isPresent(rule, json.RawMessage) string { return "it is set" }
+func isPresent(rule, json.RawMessage) string { return "is set" }
 
 // emptyJSON are the values of fields that are not set.
 var emptyJSON = []string{"null", "false", "0", `""`, "[]", "{}"}
@@ -27,7 +27,7 @@ var emptyJSON = []string{"null", "false", "0", `""`, "[]", "{}"}
 var libpodFields = fieldSet(`
 	name command entrypoint httpproxy env terminal stdin labels stop_signal stop_timeout timeout
 	raw_image_name image image_os image_arch image_variant restart_policy restart_tries systemd
-	namespace hostname hostusers remove removeimage containercreatecommand dependencycontainers
+	namespace hostname sdnotifymode hostusers remove removeimage containercreatecommand dependencycontainers
 	secret_env secrets init_container_type personality envmerge unsetenv unsetenvall manage_password
 	passwd_entry group_entry image_volume_mode init image_volumes artifact_volumes shm_size
 	shm_size_systemd work_dir create_working_dir storage_opts volatile
@@ -69,7 +69,7 @@ var libpodChecks = map[string]fieldCheck{
 	})},
 	"volumes": {"binds", decoded(func(_ rule, list []libpodVolume) string {
 		for _, v := range list {
-			if what := namedVolumeViolation("it", v.Name.Value, v.Options.Value); what != "" {
+			if what := namedVolumeViolation(v.Name.Value, v.Options.Value); what != "" {
 				return what
 			}
 		}
@@ -87,11 +87,11 @@ var libpodChecks = map[string]fieldCheck{
 	"log_configuration": {"binds", decoded(func(_ rule, c libpodLog) string {
 		for key := range c.Options.Value {
 			if foldKey(key) == "path" {
-				return "it has a path"
+				return "has a path"
 			}
 		}
 		if c.Path.Value != "" {
-			return "it has a path"
+			return "has a path"
 		}
 		return ""
 	})},
@@ -101,7 +101,7 @@ var libpodChecks = map[string]fieldCheck{
 	"hostsfile":              {"binds", oneOf("none", "image")},
 	"timezone": {"binds", decoded(func(_ rule, name string) string {
 		if strings.HasPrefix(name, "/") || strings.Contains(name, "..") {
-			return fmt.Sprintf("it is %q", name)
+			return fmt.Sprintf("is %q", name)
 		}
 		return ""
 	})},
@@ -116,11 +116,14 @@ var libpodChecks = map[string]fieldCheck{
 	"resource_limits": {"devices", decoded(func(_ rule, limits struct {
 		Devices strictjson.Once[[]json.RawMessage]
 	}) string {
-		return isSet("devices", len(limits.Devices.Value) > 0)
+		if len(limits.Devices.Value) > 0 {
+			return "has devices"
+		}
+		return ""
 	})},
 
 	"cap_add": {"capabilities", decoded(func(r rule, names []string) string {
-		return r.addedCapability(names)
+		return about("is refused:", r.addedCapability(names))
 	})},
 
 	"selinux_opts":         {"security-options", isPresent},
@@ -135,12 +138,20 @@ var libpodChecks = map[string]fieldCheck{
 		return securityOptionViolation(options)
 	})},
 	"annotations": {"security-options hooks", decoded(func(_ rule, a map[string]string) string {
+		maps.DeleteFunc(a, func(key, _ string) bool { return slices.Contains(podmanAnnotations, key) })
 		return annotationViolation(a)
 	})},
 
 	"sysctl":          {"sysctls", isPresent},
 	"oci_runtime":     {"runtime no-user-remap", isPresent},
 	"network_options": {"net binds", isPresent}, // options of slirp4netns and pasta, with files
+}
+
+// podmanAnnotations are annotations that podman sends to show them again. No runtime reads them.
+var podmanAnnotations = []string{
+	"io.kubernetes.cri-o.TTY", "io.podman.annotations.cid-file", "io.podman.annotations.userns",
+	"io.podman.annotations.pids-limit", "io.podman.annotations.cpuset",
+	"io.podman.annotations.memory-nodes",
 }
 
 func fieldSet(names string) map[string]bool {
@@ -156,7 +167,7 @@ func decoded[T any](violation func(rule, T) string) func(rule, json.RawMessage) 
 	return func(r rule, text json.RawMessage) string {
 		var value T
 		if err := json.Unmarshal(text, &value); err != nil {
-			return err.Error()
+			return "cannot be parsed: " + err.Error()
 		}
 		return violation(r, value)
 	}
@@ -168,7 +179,7 @@ func oneOf(allowed ...string) func(rule, json.RawMessage) string {
 		if slices.Contains(allowed, value) {
 			return ""
 		}
-		return fmt.Sprintf("it is %q", value)
+		return fmt.Sprintf("is %q", value)
 	})
 }
 
@@ -192,9 +203,9 @@ func (m *libpodMount) violation(r rule) string {
 	isMemory := slices.Contains(memoryMounts, m.Type.Value)
 	switch {
 	case isMemory && r.kind == "binds":
-		return mountOptionsViolation("a "+m.Type.Value, m.Options.Value)
+		return mountOptionsViolation(m.Options.Value)
 	case !isMemory && r.kind == "binds", m.Type.Value != "bind" && !isMemory:
-		return fmt.Sprintf("it has %q of the type %q", m.Source.Value, m.Type.Value)
+		return fmt.Sprintf("has %q of the type %q", m.Source.Value, m.Type.Value)
 	}
 	return ""
 }
@@ -221,13 +232,13 @@ type idMaps struct {
 func idMapsViolation(text []byte) string {
 	var m idMaps
 	if err := json.Unmarshal(text, &m); err != nil {
-		return err.Error()
+		return "cannot be parsed: " + err.Error()
 	}
 	auto := &m.AutoUserNsOpts.Value
 	count := len(m.UIDMap.Value) + len(m.GIDMap.Value) +
 		len(auto.AdditionalUIDMappings.Value) + len(auto.AdditionalGIDMappings.Value)
 	if count > 0 {
-		return "it has a map of its own"
+		return "has a map of its own"
 	}
 	return ""
 }
@@ -265,10 +276,9 @@ func (p *Policy) fieldViolation(key string, value json.RawMessage) string {
 	case slices.Contains(emptyJSON, string(value)):
 		return ""
 	case ok:
-		what := p.violatedBy(check.rules, func(r rule) string { return check.violation(r, value) })
-		if what != "" {
-			return fmt.Sprintf("%s (%q)", what, key)
-		}
+		return p.violatedBy(check.rules, func(r rule) string {
+			return about(key, check.violation(r, value))
+		})
 	case !libpodFields[key]:
 		return fmt.Sprintf("the field %q is unknown", key)
 	}
