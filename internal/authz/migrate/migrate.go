@@ -47,6 +47,15 @@ func Parse(text string) (settings []Setting) {
 	return settings
 }
 
+// Environment returns the settings of an environment, a list of NAME=VALUE.
+func Environment(environ []string) (settings []Setting) {
+	for _, text := range environ {
+		name, value, _ := strings.Cut(text, "=")
+		settings = append(settings, Setting{name, value})
+	}
+	return settings
+}
+
 func unquote(text string) string {
 	for _, quote := range []string{`"`, `'`} {
 		if len(text) >= 2 && strings.HasPrefix(text, quote) && strings.HasSuffix(text, quote) {
@@ -78,7 +87,9 @@ type policyLine struct {
 // SocketProxy returns a policy of a user that allows what a socket proxy with these settings does,
 // and warnings about differences. The image is Tecnativa or LinuxServer; options and variables of
 // wollomatic/socket-proxy are known by their names.
-func SocketProxy(user, image string, settings []Setting) (text []byte, warnings []string, err error) {
+func SocketProxy(user, image string, settings []Setting) (
+	text []byte, warnings []string, err error,
+) {
 	byName := make(map[string]string)
 	for _, s := range settings {
 		byName[s.Name] = s.Value
@@ -90,8 +101,8 @@ func SocketProxy(user, image string, settings []Setting) (text []byte, warnings 
 	case regexps != nil:
 		p = regexps
 	case !slices.ContainsFunc(variables(), func(name string) bool { return has(byName, name) }):
-		return nil, nil, errors.New("no variable of a socket proxy, such as CONTAINERS or SP_ALLOW_GET, " +
-			"and no option such as -allowGET")
+		return nil, nil, errors.New("no variable of a socket proxy, such as CONTAINERS or " +
+			"SP_ALLOW_GET, and no option such as -allowGET")
 	default:
 		p = newHAProxy(image, byName)
 	}
@@ -132,4 +143,6 @@ func has(settings map[string]string, name string) bool {
 var variable = regexp.MustCompile(`\{[^}]*\}`)
 
 // sample returns a path that matches the pattern of a route, with a value for its variables.
-func sample(pattern, value string) string { return variable.ReplaceAllLiteralString(pattern, value) }
+func sample(pattern, value string) string {
+	return variable.ReplaceAllLiteralString(pattern, value)
+}
