@@ -163,7 +163,7 @@ func TestRead(t *testing.T) {
 		{"", "", 0},
 		{line + line, "", 2},
 		{line + `{"eng`, "", 1},
-		{`{"eng` + "\n" + line, file + ":1: unexpected EOF", 0},
+		{`{"eng` + "\n" + line, file + `:1: invalid character '\n' in string literal`, 0},
 		{`{"x":1}` + "\n", file + `:1: json: unknown field "x"`, 0},
 	} {
 		if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
