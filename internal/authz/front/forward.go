@@ -112,6 +112,7 @@ func (x *exchange) forward() {
 	upgrade := x.upgrade()
 	resp, err := x.roundTrip()
 	if err != nil {
+		x.failures.Add(1)
 		x.Log.Warn("no answer from the engine", "method", x.r.Method, "err", err)
 		x.fail(http.StatusBadGateway, "authz-broker: no answer from the engine: "+err.Error())
 		return
