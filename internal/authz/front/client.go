@@ -4,7 +4,9 @@ package front
 
 import (
 	"context"
+	"errors"
 	"net"
+	"sync"
 
 	"palisade/internal/authz/policy"
 )
@@ -17,13 +19,44 @@ type Client struct {
 	Method string
 }
 
-// Conn is a connection whose client is verified.
+// Conn is a connection whose client is verified before the first byte is read.
 type Conn struct {
 	net.Conn
 	client func(context.Context) (Client, error)
+	// verify is called once. It may be nil.
+	verify   func() error
+	once     sync.Once
+	verified error
 }
 
 // Client returns the client, or an error if it cannot be identified (any longer). It is called for
-// each request, after the first byte of the connection was read: certificates are revoked, and
-// containers are renamed, while connections are open.
-func (c *Conn) Client(ctx context.Context) (Client, error) { return c.client(ctx) }
+// each request: certificates are revoked, and containers are renamed, while connections are open.
+func (c *Conn) Client(ctx context.Context) (Client, error) {
+	if err := c.ready(); err != nil {
+		return Client{}, err
+	}
+	return c.client(ctx)
+}
+
+// Read reads from the connection. It fails if a client at a TLS listener has no valid certificate.
+func (c *Conn) Read(b []byte) (int, error) {
+	if err := c.ready(); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(b)
+}
+
+// CloseWrite closes the direction to the client.
+func (c *Conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+func (c *Conn) ready() error {
+	if c.verify != nil {
+		c.once.Do(func() { c.verified = c.verify() })
+	}
+	return c.verified
+}

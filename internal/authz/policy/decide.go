@@ -48,6 +48,9 @@ func (s *Set) Decide(id Identity, r Request) Decision {
 	return d
 }
 
+// NeedsBody reports whether the decision about a request depends on its body, which r lacks.
+func (s *Set) NeedsBody(id Identity, r Request) bool { return s.Decide(id, r).Reason == NoBody }
+
 // examine applies the rules to a request whose action the policy grants. A body that is missing
 // (NoBody), or that the engine might parse differently (Forbidden), is refused if a rule needs it.
 func (p *Policy) examine(r Request) (Reason, string) {

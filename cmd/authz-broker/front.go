@@ -1,0 +1,128 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/authz/action"
+	"palisade/internal/authz/front"
+	"palisade/internal/cli/cmdline"
+)
+
+// frontOptions are the options of front, besides those of authz-broker.
+type frontOptions struct {
+	*serveOptions
+	engine, upstream string
+	listen           addresses
+}
+
+// addresses are the values of an option that may be given several times. Values have commas.
+type addresses []string
+
+// Set implements cli.Generic.
+func (a *addresses) Set(value string) error {
+	*a = append(*a, value)
+	return nil
+}
+
+// String implements cli.Generic.
+func (a *addresses) String() string { return strings.Join(*a, " ") }
+
+// upstreams are the default sockets of the engines.
+var upstreams = map[action.Engine]string{
+	action.Docker: "unix:///run/docker.sock",
+	"podman":      "unix:///run/podman/podman.sock",
+	action.Isulad: "unix:///run/isulad.sock",
+}
+
+func frontCommand(serve *serveOptions) *cli.Command {
+	o := &frontOptions{serveOptions: serve}
+	return &cli.Command{
+		Name:  "front",
+		Usage: "identify users, and forward to an engine what the policies allow",
+		UsageText: "authz-broker [OPTIONS] front --engine docker|podman|isulad [--upstream unix://PATH] " +
+			"--listen ADDRESS[,OPTION=VALUE]...",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "engine", Destination: &o.engine,
+				Usage: "`ENGINE` behind the front: docker, podman or isulad"},
+			&cli.StringFlag{Name: "upstream", Destination: &o.upstream,
+				Usage: "forward to the engine's `SOCKET`, such as unix:///run/docker.sock, the default " +
+					"for docker"},
+			&cli.GenericFlag{Name: "listen", Value: &o.listen,
+				Usage: "listen on `ADDRESS`: tcp://IP:PORT,cert=FILE,key=FILE,ca=FILE[,crl=FILE] or " +
+					"unix:///PATH[,mode=0660][,owner=USER][,group=GROUP][,user=NAME]"},
+		},
+		Action: o.front,
+	}
+}
+
+// validate returns the path of the engine's socket, or a usage error.
+func (o *frontOptions) validate(ctx *cli.Context) (upstream string, err error) {
+	if err := checkArguments(ctx, 0); err != nil {
+		return "", err
+	}
+	for _, option := range []string{"docker-socket", "isulad-socket"} {
+		if ctx.IsSet(option) {
+			return "", cmdline.Usagef("--%s is not for front, which has --upstream and --listen", option)
+		}
+	}
+	defaultUpstream := upstreams[action.Engine(o.engine)]
+	if defaultUpstream == "" {
+		return "", cmdline.Usagef("--engine %q: want docker, podman or isulad", o.engine)
+	}
+	if o.upstream == "" {
+		o.upstream = defaultUpstream
+	}
+	upstream, isUnix := strings.CutPrefix(o.upstream, "unix://")
+	if !isUnix || !filepath.IsAbs(upstream) {
+		return "", cmdline.Usagef("--upstream %q: want unix:///PATH", o.upstream)
+	}
+	if len(o.listen) == 0 {
+		return "", cmdline.Usagef("--listen is missing")
+	}
+	for _, text := range o.listen {
+		if _, err := front.ParseListen(text); err != nil {
+			return "", cmdline.Usagef("--listen: %w", err)
+		}
+	}
+	return upstream, o.validateService(ctx.IsSet)
+}
+
+// front forwards requests until the context ends.
+func (o *frontOptions) front(ctx *cli.Context) (err error) {
+	upstream, err := o.validate(ctx)
+	if err != nil {
+		return err
+	}
+	pidFile := ""
+	if ctx.IsSet("pid-file") { // the default is for the broker
+		pidFile = o.pidFile
+	}
+	s, err := o.newService(ctx, pidFile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	passed, err := activation.Listeners()
+	if err != nil {
+		return fmt.Errorf("get the service manager's sockets: %w", err)
+	}
+	engine := action.Engine(o.engine)
+	listeners, err := front.ListenAll(o.listen, front.Env{
+		Log: s.log, Engine: engine, Passed: passed,
+	})
+	if err != nil {
+		return err
+	}
+	f := front.New(front.Config{Decider: s.decider, Engine: engine, Upstream: upstream})
+	for _, l := range listeners {
+		s.serve(l, func() error { return f.Serve(l) })
+	}
+	s.shutdown = f.Shutdown
+	return s.run(ctx.Context)
+}

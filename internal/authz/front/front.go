@@ -1,0 +1,97 @@
+package front
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"palisade/internal/authz/action"
+	"palisade/internal/authz/broker"
+)
+
+const (
+	// headTime is the time limit for the head of a request.
+	headTime = 10 * time.Second
+	// idleTime is how long a client's connection may be idle.
+	idleTime = 5 * time.Minute
+	// maxHead is the size limit in bytes of the head of a request. X-Registry-Config, with the
+	// credentials of all registries, is the longest header of clients.
+	maxHead = 256 << 10
+)
+
+// Config is the configuration of a Front.
+type Config struct {
+	broker.Decider
+	Engine action.Engine
+	// Upstream is the path of the engine's unix socket.
+	Upstream string
+}
+
+// Front is a reverse proxy in front of the HTTP API of an engine.
+type Front struct {
+	Config
+	server  *http.Server
+	pool    pool
+	large   chan struct{} // limits the bodies in memory
+	tunnels sync.WaitGroup
+	cut     context.Context // its end cuts the tunnels
+	cutAll  context.CancelFunc
+}
+
+// New returns a Front.
+func New(c Config) *Front {
+	f := &Front{
+		Config: c, pool: pool{path: c.Upstream},
+		large: make(chan struct{}, maxLarge),
+	}
+	f.cut, f.cutAll = context.WithCancel(context.Background())
+	f.server = &http.Server{
+		Handler:           http.HandlerFunc(f.serve),
+		ReadHeaderTimeout: headTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHead,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, c)
+		},
+		// OPTIONS * is decided like other requests.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+	}
+	return f
+}
+
+// connKey is the key of the client's connection in a request's context.
+type connKey struct{}
+
+// Serve answers the connections of a listener, which must be of the type *Conn, until Shutdown.
+func (f *Front) Serve(l net.Listener) error {
+	err := f.server.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Shutdown accepts no further requests, and waits until the current ones and all streams have ended.
+// When the context ends, it closes the connections that are left.
+func (f *Front) Shutdown(ctx context.Context) (err error) {
+	defer f.pool.close()
+	defer f.cutAll()
+	if f.server.Shutdown(ctx) != nil {
+		err = f.server.Close()
+	}
+	ended := make(chan struct{})
+	go func() {
+		f.tunnels.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+	}
+	return err
+}
