@@ -44,7 +44,8 @@ func memory(t *testing.T, pid int) (kib int) {
 // headers, and that slow clients are disconnected.
 func TestFrontManyConnections(t *testing.T) {
 	e := startFakeEngine(t)
-	f := startFront(t, "docker", e.socket, forRobot, "robot")
+	f := startFront(t, "docker", e.socket,
+		`{"name":"dev","users":["robot"],"actions":[""],"deny":["privileged"]}`, "robot")
 	socket := f.socketOf("robot")
 	dial := func(text string) net.Conn {
 		c, err := net.Dial("unix", socket)

@@ -173,7 +173,7 @@ func TestFrontRenegotiation(t *testing.T) {
 	io.WriteString(in, "R\n")
 	engine.WaitFor(t, "renegotiation to fail", func() bool {
 		text := out.String()
-		return strings.Contains(text, "RENEGOTIATING") && strings.Contains(text, "no renegotiation")
+		return strings.Contains(text, "RENEGOTIATING") && strings.Contains(text, "SSL alert number")
 	})
 	if code, err := exec.Command("timeout", "20", "openssl", "s_client", "-connect", f.tcp, "-tls1_1",
 		"-cipher", "ALL:@SECLEVEL=0").CombinedOutput(); err == nil {

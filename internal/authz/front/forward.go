@@ -24,6 +24,7 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	x := &exchange{Front: f, w: w, r: r, release: func() {}}
 	x.conn, _ = r.Context().Value(connKey{}).(*Conn)
+	f.arrived(x.conn)
 	defer func() { x.release() }()
 	record := f.Decide(f.Engine, started, x.parse)
 	switch {

@@ -38,6 +38,7 @@ type Front struct {
 	pool    pool
 	large   chan struct{} // limits the bodies in memory
 	tunnels sync.WaitGroup
+	newcomers
 	cut     context.Context // its end cuts the tunnels
 	cutAll  context.CancelFunc
 }
@@ -57,6 +58,7 @@ func New(c Config) *Front {
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, c)
 		},
+		ConnState: f.changed,
 		// OPTIONS * is decided like other requests.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
@@ -69,8 +71,10 @@ type connKey struct{}
 
 // Serve answers the connections of a listener, which must be of the type *Conn, until Shutdown.
 func (f *Front) Serve(l net.Listener) error {
+	f.listen(l)
+	defer f.serving.Done()
 	err := f.server.Serve(l)
-	if errors.Is(err, http.ErrServerClosed) {
+	if errors.Is(err, http.ErrServerClosed) || f.isStopping() {
 		return nil
 	}
 	return err
@@ -81,6 +85,8 @@ func (f *Front) Serve(l net.Listener) error {
 func (f *Front) Shutdown(ctx context.Context) (err error) {
 	defer f.pool.close()
 	defer f.cutAll()
+	f.server.SetKeepAlivesEnabled(false)
+	f.drain(ctx)
 	if f.server.Shutdown(ctx) != nil {
 		err = f.server.Close()
 	}
