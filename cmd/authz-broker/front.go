@@ -11,14 +11,16 @@ import (
 
 	"palisade/internal/authz/action"
 	"palisade/internal/authz/front"
+	"palisade/internal/authz/learn"
+	"palisade/internal/authz/policy"
 	"palisade/internal/cli/cmdline"
 )
 
 // frontOptions are the options of front, besides those of authz-broker.
 type frontOptions struct {
 	*serveOptions
-	engine, upstream string
-	listen           addresses
+	engine, upstream, learn string
+	listen                  addresses
 }
 
 // addresses are the values of an option that may be given several times. Values have commas.
@@ -36,7 +38,7 @@ func (a *addresses) String() string { return strings.Join(*a, " ") }
 // upstreams are the default sockets of the engines.
 var upstreams = map[action.Engine]string{
 	action.Docker: "unix:///run/docker.sock",
-	"podman":      "unix:///run/podman/podman.sock",
+	action.Podman: "unix:///run/podman/podman.sock",
 	action.Isulad: "unix:///run/isulad.sock",
 }
 
@@ -46,7 +48,8 @@ func frontCommand(serve *serveOptions) *cli.Command {
 		Name:  "front",
 		Usage: "identify users, and forward to an engine what the policies allow",
 		UsageText: "authz-broker [OPTIONS] front --engine docker|podman|isulad [--upstream unix://PATH] " +
-			"--listen ADDRESS[,OPTION=VALUE]...",
+			"--listen ADDRESS[,OPTION=VALUE]... [check]",
+		Description: "With the argument check it only checks the options and the policies.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "engine", Destination: &o.engine,
 				Usage: "`ENGINE` behind the front: docker, podman or isulad"},
@@ -56,6 +59,8 @@ func frontCommand(serve *serveOptions) *cli.Command {
 			&cli.GenericFlag{Name: "listen", Value: &o.listen,
 				Usage: "listen on `ADDRESS`: tcp://IP:PORT,cert=FILE,key=FILE,ca=FILE[,crl=FILE] or " +
 					"unix:///PATH[,mode=0660][,owner=USER][,group=GROUP][,user=NAME]"},
+			&cli.StringFlag{Name: "learn", Destination: &o.learn, TakesFile: true,
+				Usage: "allow all requests, and record what is requested in `FILE`, for the command learn"},
 		},
 		Action: o.front,
 	}
@@ -63,8 +68,8 @@ func frontCommand(serve *serveOptions) *cli.Command {
 
 // validate returns the path of the engine's socket, or a usage error.
 func (o *frontOptions) validate(ctx *cli.Context) (upstream string, err error) {
-	if err := checkArguments(ctx, 0); err != nil {
-		return "", err
+	if first := ctx.Args().First(); ctx.NArg() > 1 || first != "" && first != "check" {
+		return "", cmdline.Usagef("unexpected argument %q", ctx.Args().Get(ctx.NArg()-1))
 	}
 	for _, option := range []string{"docker-socket", "isulad-socket"} {
 		if ctx.IsSet(option) {
@@ -99,6 +104,10 @@ func (o *frontOptions) front(ctx *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if ctx.NArg() > 0 {
+		_, err := policy.Load(ctx.String("policy-file"))
+		return err
+	}
 	pidFile := ""
 	if ctx.IsSet("pid-file") { // the default is for the broker
 		pidFile = o.pidFile
@@ -115,9 +124,18 @@ func (o *frontOptions) front(ctx *cli.Context) (err error) {
 	engine := action.Engine(o.engine)
 	listeners, err := front.ListenAll(o.listen, front.Env{
 		Log: s.log, Engine: engine, Passed: passed,
+		Containers: front.NewContainers(engine, upstream),
 	})
 	if err != nil {
 		return err
+	}
+	if o.learn != "" {
+		recorder, err := learn.Open(o.learn, s.log)
+		if err != nil {
+			return fmt.Errorf("use --learn: %w", err)
+		}
+		defer recorder.Close()
+		s.decider.DryRun, s.decider.Learn = true, recorder.Add
 	}
 	f := front.New(front.Config{Decider: s.decider, Engine: engine, Upstream: upstream})
 	for _, l := range listeners {

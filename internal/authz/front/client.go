@@ -5,8 +5,11 @@ package front
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"palisade/internal/authz/policy"
 )
@@ -27,6 +30,8 @@ type Conn struct {
 	verify   func() error
 	once     sync.Once
 	verified error
+	// isRetired reports that the connection has had its last request.
+	isRetired atomic.Bool
 }
 
 // Client returns the client, or an error if it cannot be identified (any longer). It is called for
@@ -38,8 +43,12 @@ func (c *Conn) Client(ctx context.Context) (Client, error) {
 	return c.client(ctx)
 }
 
-// Read reads from the connection. It fails if a client at a TLS listener has no valid certificate.
+// Read reads from the connection. It fails if a client at a TLS listener has no valid certificate,
+// and after the last request.
 func (c *Conn) Read(b []byte) (int, error) {
+	if c.isRetired.Load() {
+		return 0, c.linger()
+	}
 	if err := c.ready(); err != nil {
 		return 0, err
 	}
@@ -59,4 +68,13 @@ func (c *Conn) ready() error {
 		c.once.Do(func() { c.verified = c.verify() })
 	}
 	return c.verified
+}
+
+// linger waits until the client has read the last answer, within limits, and returns an error. A
+// client whose data are not read may lose the answer.
+func (c *Conn) linger() error {
+	c.CloseWrite()
+	c.SetReadDeadline(time.Now().Add(drainTime))
+	io.CopyN(io.Discard, c.Conn, maxDrained)
+	return io.EOF
 }

@@ -79,7 +79,7 @@ func (f *tlsFiles) get() *authority {
 		f.failed, f.warned = "", ""
 		if state != old {
 			f.current.Store(state)
-			f.log.Info("certificates loaded", "files", strings.Join(slices.Compact(f.paths[:]), " "))
+			f.log.Info("certificates loaded", "files", strings.TrimSpace(strings.Join(f.paths[:], " ")))
 		}
 	}
 	return f.current.Load()
@@ -112,6 +112,7 @@ func (f *tlsFiles) load(old *authority) (*authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse %s: %w", f.paths[2], err)
 	}
+	a.roots = roots
 	for _, root := range roots {
 		a.pool.AddCert(root)
 	}
@@ -145,6 +146,7 @@ type authority struct {
 	text     [4][]byte
 	protocol string
 	pair     tls.Certificate
+	roots    []*x509.Certificate
 	pool     *x509.CertPool
 	// revoked has a list for each issuer, or is nil if certificates are not revoked.
 	revoked map[issuer]*revocations
@@ -157,7 +159,7 @@ func (a *authority) verify(certs []*x509.Certificate) (until time.Time, err erro
 		return until, errors.New("the client has no certificate")
 	}
 	intermediates := x509.NewCertPool()
-	for _, c := range certs[1:] {
+	for _, c := range slices.Concat(certs[1:], a.roots) { // one root may have issued another
 		intermediates.AddCert(c)
 	}
 	now := time.Now()
