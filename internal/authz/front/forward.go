@@ -28,6 +28,7 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	x := &exchange{Front: f, w: w, r: r, release: func() {}}
 	x.conn, _ = r.Context().Value(connKey{}).(*Conn)
+	f.newcomers.arrived(x.conn)
 	if x.conn != nil && x.conn.isRetired.Load() {
 		panic(http.ErrAbortHandler) // what follows is the rest of a body
 	}

@@ -43,6 +43,7 @@ type Front struct {
 	interval, bodyTime time.Duration
 	tunnels            sync.WaitGroup
 	watching           sync.Once
+	newcomers          newcomers
 
 	failures atomic.Uint64
 
@@ -65,6 +66,7 @@ func New(c Config) *Front {
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, c)
 		},
+		ConnState: f.newcomers.changed,
 		// OPTIONS * is decided like other requests.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
@@ -77,13 +79,15 @@ type connKey struct{}
 
 // Serve answers the connections of a listener, which must be of the type *Conn, until Shutdown.
 func (f *Front) Serve(l net.Listener) error {
+	f.newcomers.listen(l)
+	defer f.newcomers.serving.Done()
 	f.watching.Do(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		f.server.RegisterOnShutdown(cancel)
 		go f.watchAll(ctx)
 	})
 	err := f.server.Serve(l)
-	if errors.Is(err, http.ErrServerClosed) {
+	if errors.Is(err, http.ErrServerClosed) || f.newcomers.isStopping() {
 		return nil
 	}
 	return err
@@ -94,6 +98,8 @@ func (f *Front) Serve(l net.Listener) error {
 func (f *Front) Shutdown(ctx context.Context) (err error) {
 	defer f.pool.close()
 	defer f.killAll()
+	f.server.SetKeepAlivesEnabled(false)
+	f.newcomers.drain(ctx)
 	if f.server.Shutdown(ctx) != nil {
 		f.killAll()
 		err = f.server.Close()
