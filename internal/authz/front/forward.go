@@ -28,6 +28,7 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	x := &exchange{Front: f, w: w, r: r, release: func() {}}
 	x.conn, _ = r.Context().Value(connKey{}).(*Conn)
+	f.newcomers.arrived(x.conn)
 	if x.conn != nil && x.conn.isRetired.Load() {
 		panic(http.ErrAbortHandler) // what follows is the rest of a body
 	}
@@ -112,6 +113,7 @@ func (x *exchange) forward() {
 	upgrade := x.upgrade()
 	resp, err := x.roundTrip()
 	if err != nil {
+		x.failures.Add(1)
 		x.Log.Warn("no answer from the engine", "method", x.r.Method, "err", err)
 		x.fail(http.StatusBadGateway, "authz-broker: no answer from the engine: "+err.Error())
 		return

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"palisade/internal/authz/action"
@@ -42,6 +43,9 @@ type Front struct {
 	interval, bodyTime time.Duration
 	tunnels            sync.WaitGroup
 	watching           sync.Once
+	newcomers          newcomers
+
+	failures atomic.Uint64
 
 	mu   sync.Mutex
 	open map[*exchange]time.Time // the current exchanges, and when they began
@@ -62,6 +66,7 @@ func New(c Config) *Front {
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, c)
 		},
+		ConnState: f.newcomers.changed,
 		// OPTIONS * is decided like other requests.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
@@ -74,13 +79,15 @@ type connKey struct{}
 
 // Serve answers the connections of a listener, which must be of the type *Conn, until Shutdown.
 func (f *Front) Serve(l net.Listener) error {
+	f.newcomers.listen(l)
+	defer f.newcomers.serving.Done()
 	f.watching.Do(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		f.server.RegisterOnShutdown(cancel)
 		go f.watchAll(ctx)
 	})
 	err := f.server.Serve(l)
-	if errors.Is(err, http.ErrServerClosed) {
+	if errors.Is(err, http.ErrServerClosed) || f.newcomers.isStopping() {
 		return nil
 	}
 	return err
@@ -91,6 +98,8 @@ func (f *Front) Serve(l net.Listener) error {
 func (f *Front) Shutdown(ctx context.Context) (err error) {
 	defer f.pool.close()
 	defer f.killAll()
+	f.server.SetKeepAlivesEnabled(false)
+	f.newcomers.drain(ctx)
 	if f.server.Shutdown(ctx) != nil {
 		f.killAll()
 		err = f.server.Close()
@@ -106,3 +115,13 @@ func (f *Front) Shutdown(ctx context.Context) (err error) {
 	}
 	return err
 }
+
+// Open returns the number of requests that were forwarded and have not ended.
+func (f *Front) Open() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.open)
+}
+
+// Failures returns how often the engine did not answer a request.
+func (f *Front) Failures() uint64 { return f.failures.Load() }
