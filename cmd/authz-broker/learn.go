@@ -48,18 +48,18 @@ func printPolicies(ctx *cli.Context, stderr io.Writer, text []byte, warnings []s
 	return err
 }
 
-func importCommand(stderr io.Writer) *cli.Command {
+func importCommand(stdin io.Reader, stderr io.Writer) *cli.Command {
 	var user, image string
 	return &cli.Command{
 		Name:      "import",
 		Usage:     "print policies with the effect of a socket proxy's settings",
 		UsageText: "authz-broker import [--user NAME] [--image IMAGE] socket-proxy [ENV-FILE]",
 		Description: "Reads the variables of docker-socket-proxy (CONTAINERS=1), and the variables and " +
-			"options of wollomatic/socket-proxy (SP_ALLOW_GET, -allowGET), one on a line of ENV-FILE, " +
-			"which may be a compose file, by default from the environment. Prints a policy for the " +
-			"policy file, and warnings about differences on stderr.",
+			"options of wollomatic/socket-proxy (SP_ALLOW_GET, -allowGET), one on a line of ENV-FILE or " +
+			"of stdin. The file may be a compose file. Prints a policy for the policy file, and " +
+			"warnings about differences on stderr.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "user", Value: "socket-proxy", Destination: &user,
+			&cli.StringFlag{Name: "user", Value: "proxy", Destination: &user,
 				Usage: "`NAME` of the policy's user, for front --listen unix:///PATH,user=NAME"},
 			&cli.StringFlag{Name: "image", Value: migrate.Tecnativa, Destination: &image,
 				Usage: "`IMAGE` of docker-socket-proxy: tecnativa or linuxserver"},
@@ -77,15 +77,15 @@ func importCommand(stderr io.Writer) *cli.Command {
 			if err := checkArguments(ctx, 2); err != nil {
 				return err
 			}
-			settings := migrate.Environment(os.Environ())
+			read := func() ([]byte, error) { return io.ReadAll(stdin) }
 			if file := ctx.Args().Get(1); file != "" {
-				text, err := os.ReadFile(file)
-				if err != nil {
-					return err
-				}
-				settings = migrate.Parse(string(text))
+				read = func() ([]byte, error) { return os.ReadFile(file) }
 			}
-			text, warnings, err := migrate.SocketProxy(user, image, settings)
+			settings, err := read()
+			if err != nil {
+				return err
+			}
+			text, warnings, err := migrate.SocketProxy(user, image, migrate.Parse(string(settings)))
 			if err != nil {
 				return err
 			}

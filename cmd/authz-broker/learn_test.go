@@ -18,11 +18,6 @@ func TestLearnAndImport(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"CONTAINERS", "SP_ALLOW_GET", "POST", "EXEC"} {
-		t.Setenv(name, "")
-		os.Unsetenv(name)
-	}
-	t.Setenv("INFO", "1")
 	for _, c := range []struct {
 		args []string
 		code int
@@ -38,12 +33,12 @@ func TestLearnAndImport(t *testing.T) {
 		{[]string{"learn", learned + ".absent"}, 1, "no such file"},
 		{
 			[]string{"import", "socket-proxy", env}, 0,
-			`{"name":"socket-proxy","users":["socket-proxy"],"actions":["container_changes",`,
+			`{"name":"socket-proxy","users":["proxy"],"actions":["container_changes",`,
 		},
 		{[]string{"import", "--image", "linuxserver", "socket-proxy", env}, 0, `"container_start"`},
 		{
-			[]string{"import", "socket-proxy", "--user", "traefik"}, 0,
-			`"users":["traefik"],"actions":["docker_events","docker_info"`,
+			[]string{"import", "socket-proxy", "--user", "traefik", env}, 0,
+			`"users":["traefik"],"actions":["container_changes"`,
 		},
 		{[]string{"import", "socket-proxy", env, "x"}, 2, `unexpected argument "x"`},
 		{[]string{"import", "--user", "", "socket-proxy"}, 2, `--user "" would be every user`},
@@ -61,6 +56,29 @@ func TestLearnAndImport(t *testing.T) {
 		}
 		if code != c.code || !strings.Contains(got, c.want) {
 			t.Errorf("%q: %d, %q, %q, want %d, %q", c.args, code, stdout, stderr, c.code, c.want)
+		}
+	}
+}
+
+func TestExplainOwn(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "policy.json")
+	text := `{"name":"p","users":["alice"],"actions":[""],"own":true}`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const note = "at a front, for containers that the client has created"
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--action", "container_start"}, note},
+		{[]string{"--method", "POST", "--uri", "/containers/web/start"}, note},
+		{[]string{"--method", "POST", "--uri", "/containers/create"}, note},
+		{[]string{"--method", "GET", "--uri", "/system/df"}, "denied: policy \"p\" grants only the user's"},
+	} {
+		args := append([]string{"--policy-file", file, "explain", "--user", "alice"}, c.args...)
+		if stdout, stderr, code := run(args...); code != 0 || !strings.Contains(stdout, c.want) {
+			t.Errorf("%q: %d, %q, %q, want %q", c.args, code, stdout, stderr, c.want)
 		}
 	}
 }

@@ -29,7 +29,7 @@ func newProgram(stdout io.Writer) *cmdline.Program {
 			"authz-broker [OPTIONS] COMMAND [COMMAND_OPTIONS]",
 		stdout, o.serve, frontCommand(o), checkCommand(o), explainCommand(),
 		actionsCommand(), certsCommand(), learnCommand(os.Stderr),
-		importCommand(os.Stderr))
+		importCommand(os.Stdin, os.Stderr))
 	p.Flags = append([]cli.Flag{
 		&cli.StringFlag{Name: "policy-file", Value: policy.DefaultFile,
 			EnvVars: []string{"AUTHZ-POLICY-FILE"},

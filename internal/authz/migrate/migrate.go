@@ -47,15 +47,6 @@ func Parse(text string) (settings []Setting) {
 	return settings
 }
 
-// Environment returns the settings of an environment, a list of NAME=VALUE.
-func Environment(environ []string) (settings []Setting) {
-	for _, text := range environ {
-		name, value, _ := strings.Cut(text, "=")
-		settings = append(settings, Setting{name, value})
-	}
-	return settings
-}
-
 func unquote(text string) string {
 	for _, quote := range []string{`"`, `'`} {
 		if len(text) >= 2 && strings.HasPrefix(text, quote) && strings.HasSuffix(text, quote) {
