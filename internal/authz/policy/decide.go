@@ -18,6 +18,7 @@ var bypassActions = []string{
 	"plugin_create", "plugin_pull", "plugin_enable", "plugin_set", "plugin_upgrade",
 	"swarm_init", "swarm_join", "swarm_update", "node_update",
 	"swarm_inspect", // discloses the token with which a manager joins
+	"cri_run_pod_sandbox", "cri_create_container", "cri_checkpoint_container",
 }
 
 // minAPIMinor is the oldest version 1.x of Docker's API that rules support. Before it,
@@ -35,7 +36,7 @@ func (s *Set) Decide(id Identity, r Request) Decision {
 	switch d.Policy = s.index.lookup(id); {
 	case d.Policy == nil:
 		return d
-	case r.action.Name == "" && r.uri == "":
+	case r.action.Name == "" && r.method == "" && r.uri == "":
 		d.Reason = NoAction
 	case d.Policy.Own:
 		d.Reason = NotOwn
@@ -58,6 +59,9 @@ func (p *Policy) examine(r Request) (Reason, string) {
 		return Forbidden, detail
 	}
 	violation := p.bodyCheck(r.action.Name)
+	if r.engine == action.Isulad {
+		violation = p.isuladCheck(r.method)
+	}
 	if violation == nil && r.action.Name != "container_start" {
 		return Granted, ""
 	}
@@ -85,6 +89,8 @@ func (p *Policy) actionViolation(r Request) string {
 		return "the request is unknown"
 	case slices.Contains(bypassActions, name):
 		return fmt.Sprintf("%q could bypass the rules", name)
+	case r.engine == action.Isulad && name == "container_export":
+		return "iSulad writes to any file of the host as root"
 	case name == "image_build" && p.hasRule("net"):
 		// Docker also accepts build options in a form in the body, which it does not pass on.
 		return "the network of a build cannot be examined"

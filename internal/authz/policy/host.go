@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"palisade/internal/authz/action"
-	"palisade/internal/oci/idmap"
 )
 
 // violation returns what in a HostConfig the rule forbids, or "".
@@ -39,8 +38,11 @@ func (r rule) violation(h *hostConfig) string {
 }
 
 // sharesNamespace reports whether a mode selects the host's namespace, or that of another
-// container, which may be the host's.
+// container or a path, which may be the host's.
 func sharesNamespace(mode string) bool {
+	if strings.Contains(mode, "/") {
+		return true
+	}
 	kind, _, _ := strings.Cut(mode, ":")
 	kind = strings.TrimSpace(kind)
 	return strings.EqualFold(kind, "host") || strings.EqualFold(kind, "container")
@@ -112,14 +114,7 @@ func (h *hostConfig) remapViolation(uri string) string {
 	case h.Runtime.Value != "":
 		return "Runtime is set: another runtime may ignore the user remap"
 	}
-	ids, err := idmap.ParseRemap(remap)
-	switch {
-	case err != nil:
-		return err.Error()
-	case !ids.HasEffect():
-		return fmt.Sprintf("the user remap %q does not map root", remap)
-	}
-	return ""
+	return remapProblem(remap)
 }
 
 func (h *hostConfig) bindViolation() string {
