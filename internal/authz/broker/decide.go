@@ -49,7 +49,7 @@ func (d Decider) Decide(
 		}
 	}()
 	asked, err := parse(r)
-	r.Decision = policy.Decision{User: asked.User, Action: asked.Action()}
+	r.Decision = policy.Decision{User: asked.Name(), Action: asked.Action()}
 	var late Late
 	switch {
 	case err == nil:
