@@ -74,6 +74,11 @@ authz-broker)
 	program authz-broker
 	put 644 rpm/authz-broker.service "$UNITDIR/authz-broker.service"
 	put 644 rpm/authz-broker.socket "$UNITDIR/authz-broker.socket"
+	put 644 rpm/authz-front@.service "$UNITDIR/authz-front@.service"
+	put 644 rpm/authz-front@.socket "$UNITDIR/authz-front@.socket"
+	put 644 rpm/authz-broker.sysusers usr/lib/sysusers.d/palisade-authz-broker.conf
+	put 644 rpm/authz-broker.tmpfiles usr/lib/tmpfiles.d/palisade-authz-broker.conf
+	mkdir -p "$root/etc/palisade/front"
 	ln -sf authz-broker.service "$root$UNITDIR/authz.service"
 	keep 600 internal/authz/policy/default.json var/lib/authz-broker/policy.json
 	put 644 rpm/policy.README var/lib/authz-broker/README

@@ -28,13 +28,21 @@ func explainCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "explain",
 		Usage: "show whether a request of a user is allowed, by which policy, and why",
-		UsageText: "authz-broker [--policy-file FILE] explain --user USER " +
+		UsageText: "authz-broker [--policy-file FILE] explain " +
+			"(--user USER | --unix-user USER | --container NAME) " +
 			"(--action ACTION | --command COMMAND | --method METHOD --uri URI) [--json]",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "user",
 				Usage: "CommonName of the certificate; empty for the unix socket"},
 			&cli.StringSliceFlag{Name: "group",
 				Usage: "O or OU of the certificate; may be given several times"},
+			&cli.StringFlag{Name: "unix-user",
+				Usage: "user of the host at a unix socket of a front"},
+			&cli.StringSliceFlag{Name: "unix-group",
+				Usage: "group of the user of the host; may be given several times"},
+			&cli.StringSliceFlag{Name: "container",
+				Usage: "name or label (KEY=VALUE) of a container at a unix socket of a front; may be " +
+					"given several times"},
 			&cli.StringFlag{Name: "engine", Value: string(action.Docker),
 				Usage: "engine of the action: docker or isulad"},
 			&cli.StringFlag{Name: "action",
@@ -55,12 +63,12 @@ func explain(ctx *cli.Context) error {
 	if err := checkArguments(ctx, 0); err != nil {
 		return err
 	}
-	if !ctx.IsSet("user") {
-		return cmdline.Usagef(`--user is missing; "" means a user without a name`)
+	id, err := parseIdentity(ctx)
+	if err != nil {
+		return err
 	}
 	var body []byte
 	if ctx.IsSet("body") {
-		var err error
 		if body, err = os.ReadFile(ctx.String("body")); err != nil {
 			return err
 		}
@@ -75,7 +83,7 @@ func explain(ctx *cli.Context) error {
 	}
 	all := commandExplanation{Allow: true, Command: ctx.String("command")}
 	for _, r := range requests {
-		e := explainRequest(ctx, policies, r)
+		e := explainRequest(ctx, policies, id, r)
 		all.Allow = all.Allow && e.Allow
 		all.Actions = append(all.Actions, e)
 	}
@@ -90,10 +98,54 @@ func explain(ctx *cli.Context) error {
 	return nil
 }
 
-func explainRequest(ctx *cli.Context, policies *policy.Set, r policy.Request) explanation {
+// parseIdentity returns the client that the options describe.
+func parseIdentity(ctx *cli.Context) (id policy.Identity, err error) {
+	kinds := 0
+	for _, option := range []string{"user", "unix-user", "container"} {
+		if ctx.IsSet(option) {
+			kinds++
+		}
+	}
+	switch {
+	case kinds == 0:
+		return id, cmdline.Usagef(`--user is missing; "" means a user without a name`)
+	case kinds > 1:
+		return id, cmdline.Usagef("want one of --user, --unix-user and --container")
+	case ctx.IsSet("group") && !ctx.IsSet("user"):
+		return id, cmdline.Usagef("--group is for --user; use --unix-group")
+	case ctx.IsSet("unix-group") && !ctx.IsSet("unix-user"):
+		return id, cmdline.Usagef("--unix-group is for --unix-user")
+	case ctx.IsSet("unix-user") && ctx.String("unix-user") == "":
+		return id, cmdline.Usagef("--unix-user is empty")
+	}
+	id = policy.Identity{
+		User: ctx.String("user"), Groups: ctx.StringSlice("group"),
+		UnixUser: ctx.String("unix-user"), UnixGroups: ctx.StringSlice("unix-group"),
+	}
+	id.Local = ctx.IsSet("user") && id.User == "" && len(id.Groups) == 0 &&
+		ctx.String("engine") == string(action.Docker)
+	if !ctx.IsSet("container") {
+		return id, nil
+	}
+	id.Container = &policy.Container{Labels: make(map[string]string)}
+	for _, text := range ctx.StringSlice("container") {
+		key, value, isLabel := strings.Cut(text, "=")
+		switch {
+		case isLabel:
+			id.Container.Labels[key] = value
+		case id.Container.Name != "":
+			return id, cmdline.Usagef("--container: two names, %q and %q", id.Container.Name, text)
+		default:
+			id.Container.Name = text
+		}
+	}
+	return id, nil
+}
+
+func explainRequest(
+	ctx *cli.Context, policies *policy.Set, id policy.Identity, r policy.Request,
+) explanation {
 	isDocker := ctx.String("engine") == string(action.Docker)
-	id := policy.Identity{User: ctx.String("user"), Groups: ctx.StringSlice("group")}
-	id.Local = id.User == "" && len(id.Groups) == 0 && isDocker
 	d := policies.Decide(id, r)
 	note := ""
 	if d.Reason == policy.NoBody && !ctx.IsSet("body") && isDocker {

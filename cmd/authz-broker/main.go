@@ -27,7 +27,8 @@ func newProgram(stdout io.Writer) *cmdline.Program {
 		"decide by policy which requests of users container engines carry out",
 		"authz-broker [OPTIONS]                            answer the engines\n"+
 			"authz-broker [OPTIONS] COMMAND [COMMAND_OPTIONS]",
-		stdout, o.serve, checkCommand(o), explainCommand(), actionsCommand(), certsCommand())
+		stdout, o.serve, frontCommand(o), checkCommand(o), explainCommand(),
+		actionsCommand(), certsCommand())
 	p.Flags = append([]cli.Flag{
 		&cli.StringFlag{Name: "policy-file", Value: policy.DefaultFile,
 			EnvVars: []string{"AUTHZ-POLICY-FILE"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/authz/audit"
@@ -69,6 +71,13 @@ func (o *serveOptions) validate(isSet func(option string) bool) error {
 		return cmdline.Usagef("--docker-socket and --isulad-socket are both %q", o.dockerSocket)
 	case o.metrics.Socket != "" && (metricsSocket == docker || metricsSocket == isulad):
 		return cmdline.Usagef("--metrics-socket %q is also the socket of an engine", o.metrics.Socket)
+	}
+	return o.validateService(isSet)
+}
+
+// validateService checks the options that front has as well.
+func (o *serveOptions) validateService(isSet func(option string) bool) error {
+	switch {
 	case o.audit != "stdout" && o.audit != "syslog" && !filepath.IsAbs(o.audit):
 		return cmdline.Usagef("--audit %q: want stdout, syslog, or an absolute path", o.audit)
 	case o.pidFile != "" && !filepath.IsAbs(o.pidFile):
@@ -85,52 +94,89 @@ func (o *serveOptions) serve(ctx *cli.Context) (err error) {
 	if err := o.validate(ctx.IsSet); err != nil {
 		return err
 	}
-	policyFile, err := filepath.Abs(ctx.String("policy-file"))
+	s, err := o.newService(ctx, o.pidFile)
 	if err != nil {
 		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	server := broker.New(s.decider)
+	sockets, err := o.sockets()
+	if err != nil {
+		return err
+	}
+	for _, l := range sockets {
+		s.serve(l, func() error { return server.Serve(l.Listener, l.engine) })
+	}
+	s.shutdown = server.Shutdown
+	return s.run(ctx.Context)
+}
+
+// service is what authz-broker and its front have in common.
+type service struct {
+	log          *slog.Logger
+	decider      broker.Decider
+	audit        *audit.Log
+	lock         *lockfile.PIDFile
+	registry     *prometheus.Registry
+	serveMetrics func(context.Context)
+	servers      []func() error
+	shutdown     func(context.Context) error
+}
+
+// newService opens what the options name. pidFile may be "". The caller must call close.
+func (o *serveOptions) newService(ctx *cli.Context, pidFile string) (s *service, err error) {
+	policyFile, err := filepath.Abs(ctx.String("policy-file"))
+	if err != nil {
+		return nil, err
 	}
 	level := slog.LevelInfo
 	if o.debug {
 		level = slog.LevelDebug
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	if o.pidFile != "" {
-		lock, err := lockfile.OwnPIDFile(o.pidFile)
+	s = &service{}
+	s.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	defer func() {
 		if err != nil {
-			return fmt.Errorf("use --pid-file: %w", err)
+			err = errors.Join(err, s.close())
 		}
-		defer lock.Remove()
+	}()
+	if pidFile != "" {
+		if s.lock, err = lockfile.OwnPIDFile(pidFile); err != nil {
+			return s, fmt.Errorf("use --pid-file: %w", err)
+		}
 	}
-	policies, err := broker.OpenPolicies(policyFile, log)
+	policies, err := broker.OpenPolicies(policyFile, s.log)
 	if err != nil {
-		return err
+		return s, err
 	}
 	sink, err := audit.Open(o.audit, ctx.App.Writer)
 	if err != nil {
-		return fmt.Errorf("use --audit: %w", err)
+		return s, fmt.Errorf("use --audit: %w", err)
 	}
-	records := audit.New(sink, log)
-	defer func() { err = errors.Join(err, records.Close(time.Second)) }()
-	auditor, serveMetrics := o.newMetrics(policies, records, log)
-	s := service{log: log, policies: policies, audit: records, serveMetrics: serveMetrics}
-	s.server = broker.New(broker.Decider{
-		Policies: policies, Audit: auditor, Log: log, DryRun: o.dryRun,
-	})
-	if s.sockets, err = o.sockets(); err != nil {
-		return err
-	}
-	log.Info("serving", "version", version.String(),
-		"policies", len(policies.Current().Policies), "dry_run", o.dryRun)
-	return s.run(ctx.Context)
+	s.audit = audit.New(sink, s.log)
+	s.decider = broker.Decider{Policies: policies, Log: s.log, DryRun: o.dryRun}
+	s.decider.Audit, s.registry, s.serveMetrics = o.newMetrics(policies, s.audit, s.log)
+	return s, nil
 }
 
-type service struct {
-	log          *slog.Logger
-	policies     *broker.Policies
-	audit        *audit.Log
-	server       *broker.Server
-	sockets      []socket
-	serveMetrics func(context.Context)
+func (s *service) close() (err error) {
+	if s.audit != nil {
+		err = s.audit.Close(time.Second)
+	}
+	if s.lock != nil {
+		s.lock.Remove()
+	}
+	return err
+}
+
+// serve adds a listener, whose connections serve answers until the shutdown.
+func (s *service) serve(l net.Listener, serve func() error) {
+	s.servers = append(s.servers, func() error {
+		if err := serve(); err != nil {
+			return fmt.Errorf("serve %s: %w", l.Addr(), err)
+		}
+		return nil
+	})
 }
 
 // stopTime is the time limit for connections without a request. Requests are answered within a
@@ -139,6 +185,8 @@ const stopTime = 2 * time.Second
 
 // run serves until the context ends or a socket fails.
 func (s *service) run(ctx context.Context) error {
+	s.log.Info("serving", "version", version.String(),
+		"policies", len(s.decider.Policies.Current().Policies), "dry_run", s.decider.DryRun)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
@@ -147,13 +195,13 @@ func (s *service) run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	failed := make(chan error, len(s.sockets)+1)
-	running.Go(func() { s.policies.Watch(watching) })
+	failed := make(chan error, len(s.servers)+1)
+	running.Go(func() { s.decider.Policies.Watch(watching) })
 	running.Go(func() { s.serveMetrics(watching) })
-	for _, socket := range s.sockets {
+	for _, serve := range s.servers {
 		go func() {
-			if err := s.server.Serve(socket.Listener, socket.engine); err != nil {
-				failed <- fmt.Errorf("serve %s: %w", socket.Addr(), err)
+			if err := serve(); err != nil {
+				failed <- err
 			}
 		}()
 	}
@@ -173,7 +221,7 @@ func (s *service) run(ctx context.Context) error {
 // reload loads the policies and reopens the audit log. A failure is logged and changes nothing.
 func (s *service) reload() {
 	s.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
-	s.policies.Reload() // logs its error
+	s.decider.Policies.Reload() // logs its error
 	if err := s.audit.Reopen(time.Second); err != nil {
 		s.log.Error("cannot reopen the audit log", "err", err)
 	}
@@ -185,7 +233,7 @@ func (s *service) stop() error {
 	s.notify(daemon.SdNotifyStopping)
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
-	if err := s.server.Shutdown(ctx); err != nil {
+	if err := s.shutdown(ctx); err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}
 	s.log.Info("stopped")

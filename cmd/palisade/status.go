@@ -56,8 +56,11 @@ func printStatus(w io.Writer, s *doctor.Status) {
 	}
 	if a := s.Authz; a != nil {
 		part("authz-broker", "version %s, %s, asked by: %s, answers: %s", cmp.Or(a.Version, "unknown"),
-			map[bool]string{true: "enabled", false: "not enabled"}[a.Enabled],
+			enabledTexts[a.Enabled],
 			noneOr(a.AskedBy), noneOr(a.Answers))
+		for _, f := range a.Fronts {
+			part("front", "%s: %s, %s", f.Engine, enabledTexts[f.Enabled], answersTexts[f.Answers])
+		}
 	}
 	if t := s.Shift; t != nil {
 		part("userns-shift", "version %s, called by: %s", cmp.Or(t.Version, "unknown"),
@@ -69,6 +72,11 @@ func printStatus(w io.Writer, s *doctor.Status) {
 	}
 	part("problems", "errors: %d, warnings: %d%s", s.Errors, s.Warnings, hint)
 }
+
+var (
+	enabledTexts = map[bool]string{true: "enabled", false: "not enabled"}
+	answersTexts = map[bool]string{true: "answers", false: "does not answer"}
+)
 
 // reachTexts describe the containers for which an engine calls the hook.
 var reachTexts = map[string]string{

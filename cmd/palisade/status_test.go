@@ -26,7 +26,8 @@ func TestPrintStatus(t *testing.T) {
 			Containers: &doctor.Containers{Running: 3, WithFiles: 1, Unknown: 2},
 			Hooks: []doctor.Hook{{Engine: "docker", Containers: "all"},
 				{Engine: "podman", Containers: "some"}},
-			Authz: &doctor.Authz{Version: "v2", Enabled: true, AskedBy: []string{"docker"}},
+			Authz: &doctor.Authz{Version: "v2", Enabled: true, AskedBy: []string{"docker"},
+				Fronts: []doctor.Front{{Engine: "podman", Enabled: true, Answers: true}, {Engine: "docker"}}},
 			Shift: &doctor.Shift{CalledBy: []string{"isulad"}},
 		}, `lxcfs         /m, /n: healthy, version v1, up 1m0s, process 7
 lxcfs         /c: healthy, the C version or another lxcfs without a status, switched off by SIGUSR2
@@ -34,6 +35,8 @@ containers    running: 3, with files of lxcfs: 1, without: 0, with dead files: 0
 hook          docker: called for all containers
 hook          podman: called for containers that ask for it
 authz-broker  version v2, enabled, asked by: docker, answers: none
+front         podman: enabled, answers
+front         docker: not enabled, does not answer
 userns-shift  version unknown, called by: isulad
 problems      errors: 0, warnings: 0
 `},

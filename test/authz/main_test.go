@@ -16,7 +16,7 @@ import (
 )
 
 // shared holds the files that all tests use.
-var shared struct{ dir, rootfs, broker, docker string }
+var shared struct{ dir, rootfs, clientRootfs, broker, docker string }
 
 func TestMain(m *testing.M) {
 	suite := ctr.Suite{Name: "authz", Setup: setUp, Programs: []string{
@@ -38,5 +38,11 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 		return nil, err
 	}
 	shared.rootfs = filepath.Join(dir, "rootfs")
-	return nil, ctr.NewRootfs(ctx, shared.rootfs)
+	shared.clientRootfs = filepath.Join(dir, "client")
+	for _, rootfs := range []string{shared.rootfs, shared.clientRootfs} {
+		if err := ctr.NewRootfs(ctx, rootfs); err != nil {
+			return nil, err
+		}
+	}
+	return nil, ctr.AddHostProgram(ctx, shared.clientRootfs, "docker")
 }

@@ -3,7 +3,11 @@
 package authz
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,45 +25,43 @@ const units = "../../rpm/"
 // TestUnits checks the units with systemd-analyze, for mistakes and for exposure.
 func TestUnits(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"authz-broker.service", "authz-broker.socket"} {
-		text, err := os.ReadFile(units + name)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, name := range []string{"authz-broker.service", "authz-broker.socket", "authz-front@.service", "authz-front@.socket"} {
 		// The program may not be installed.
-		text = []byte(strings.ReplaceAll(string(text), "/usr/bin/authz-broker", shared.broker))
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+		text := strings.ReplaceAll(readUnit(t, name), "/usr/bin/authz-broker", shared.broker)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if name == "authz-broker.service" && !strings.Contains(string(text), "\nBefore=docker.service isulad.service\n") {
+		if name == "authz-broker.service" && !strings.Contains(text, "\nBefore=docker.service isulad.service\n") {
 			t.Error("engines may start before the broker")
 		}
 	}
-	service := filepath.Join(dir, "authz-broker.service")
-	if out, err := exec.Command("systemd-analyze", "verify", service, filepath.Join(dir, "authz-broker.socket")).CombinedOutput(); err != nil || len(out) > 0 {
+	verify := []string{"verify"}
+	for _, name := range []string{"authz-broker.service", "authz-broker.socket", "authz-front@docker.service", "authz-front@docker.socket"} {
+		verify = append(verify, filepath.Join(dir, name))
+	}
+	if out, err := exec.Command("systemd-analyze", verify...).CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("%v: %s", err, out)
 	}
-	// 10 is the most exposed.
-	if out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=10", service).CombinedOutput(); err != nil {
-		t.Errorf("%v: %s", err, out)
+	// 100 is the most exposed.
+	for name, most := range map[string]string{"authz-broker.service": "10", "authz-front@.service": "15"} {
+		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold="+most, filepath.Join(dir, name)).CombinedOutput()
+		if err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
 	}
 }
 
-// TestUnitsFilter checks that the unit's filter allows the system calls that the service makes.
-func TestUnitsFilter(t *testing.T) {
-	text, err := os.ReadFile(units + "authz-broker.service")
+func readUnit(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(units + name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	allowed := make(map[string]bool)
-	for _, line := range regexp.MustCompile(`(?m)^SystemCallFilter=(.*)$`).FindAllStringSubmatch(string(text), -1) {
-		groups, denies := strings.CutPrefix(line[1], "~")
-		for group := range strings.FieldsSeq(groups) {
-			for _, name := range engine.SystemCalls(t, group) {
-				allowed[name] = !denies
-			}
-		}
-	}
+	return string(text)
+}
+
+// TestUnitsFilter checks that the units' filters allow the system calls that the services make.
+func TestUnitsFilter(t *testing.T) {
 	b := prepare(t, everything)
 	trace, address, socket := filepath.Join(b.dir, "trace"), freePort(t), filepath.Join(b.dir, "metrics.sock")
 	b.start(t, exec.Command("strace", append([]string{"-f", "-o", trace, shared.broker}, b.args("--metrics", address, "--metrics-socket", socket)...)...))
@@ -71,6 +73,51 @@ func TestUnitsFilter(t *testing.T) {
 	}
 	if code, _ := isuladCode(t, b.isulad, "alice:pull"); code != 200 {
 		t.Error(code)
+	}
+	checkCalls(t, b, trace, "authz-broker.service")
+}
+
+// TestFrontFilter does the same for the unit of the front.
+func TestFrontFilter(t *testing.T) {
+	upstream := filepath.Join(t.TempDir(), "engine.sock")
+	l, err := net.Listen("unix", upstream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "OK") })}
+	go s.Serve(l)
+	defer s.Close()
+	b := prepare(t, everything)
+	trace := filepath.Join(b.dir, "trace")
+	b.start(t, exec.Command("strace", "-f", "-o", trace, shared.broker, "front", "--engine", "docker", "--upstream", "unix://"+upstream,
+		"--listen", "unix://"+b.docker+",user=alice", "--listen", "unix://"+b.isulad,
+		"--policy-file", b.policy, "--audit", b.audit, "--pid-file", filepath.Join(b.dir, "pid")))
+	for _, socket := range []string{b.docker, b.isulad} {
+		client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}}}
+		answer, err := client.Get("http://front/_ping")
+		if err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatal(answer, err)
+		}
+		answer.Body.Close()
+		client.CloseIdleConnections()
+	}
+	checkCalls(t, b, trace, "authz-front@.service")
+}
+
+// checkCalls reloads the policies, stops the traced program, and checks that the unit's filter allows
+// all its system calls.
+func checkCalls(t *testing.T, b *broker, trace, unit string) {
+	t.Helper()
+	allowed := make(map[string]bool)
+	for _, line := range regexp.MustCompile(`(?m)^SystemCallFilter=(.*)$`).FindAllStringSubmatch(readUnit(t, unit), -1) {
+		groups, denies := strings.CutPrefix(line[1], "~")
+		for group := range strings.FieldsSeq(groups) {
+			for _, name := range engine.SystemCalls(t, group) {
+				allowed[name] = !denies
+			}
+		}
 	}
 	b.replace(t, `{"name":"new","users":[""],"actions":[""]}`)
 	var pid int

@@ -32,7 +32,8 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	const script = `go mod vendor -o "$1/vendor"; make --silent build man
 for package in lxcfs lxcfs-toolkit tools lxc userns-shift authz-broker; do
 	rpm/install.sh $package "$1/layer"
-done`
+done
+go build -o "$1/layer/usr/libexec/isulad-grpc" ./test/docs/isulad`
 	cmd := exec.Command("bash", "-ec", script, "bash", dir)
 	cmd.Dir = repository
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -17,6 +17,7 @@ var others = []string{
 	"/var/lib/private", "/var/log/private", "/var/cache/private", "/etc/cni", "/etc/docker", "/etc/default", "/etc/systemd/system/docker.service.d",
 	"/etc/systemd/system/lxcfs.service.d", "/etc/systemd/system/authz-broker.service.d", "/etc/systemd/system/multi-user.target.wants", "/run/docker", "/run/docker.pid", "/run/docker.sock", "/run/containerd", "/run/systemd", "/run/log",
 	"/run/user", "/run/runc", "/run/mount",
+	"/etc/.pwd.lock", "/etc/passwd-", "/etc/shadow-", "/etc/group-", "/etc/gshadow-",
 }
 
 // tree returns the files in the root, except others and the directories of this machine's /usr.

@@ -28,7 +28,7 @@ func TestUnits(t *testing.T) {
 	r.rpm(t, append([]string{"-i"}, binaryRPMs(t, shared.first)...)...)
 	dir := t.TempDir()
 	var units []string
-	for _, name := range []string{"lxcfs.service", "authz-broker.service", "authz-broker.socket"} {
+	for _, name := range []string{"lxcfs.service", "authz-broker.service", "authz-broker.socket", "authz-front@.service", "authz-front@.socket"} {
 		text := read(t, filepath.Join(r.root, "usr/lib/systemd/system", name))
 		if strings.Contains(text, "file:/usr/") {
 			for _, page := range regexp.MustCompile(`file:(/\S+)`).FindAllStringSubmatch(text, -1) {
@@ -40,7 +40,7 @@ func TestUnits(t *testing.T) {
 		}
 		unit := filepath.Join(dir, name)
 		write(t, unit, strings.ReplaceAll(text, "/usr/bin/", r.root+"/usr/bin/"), 0o644)
-		units = append(units, unit)
+		units = append(units, strings.Replace(unit, "@", "@docker", 1))
 	}
 	verify := func(units ...string) {
 		t.Helper()

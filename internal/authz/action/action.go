@@ -18,6 +18,7 @@ type Engine string
 // The supported engines.
 const (
 	Docker Engine = "docker"
+	Podman Engine = "podman"
 	Isulad Engine = "isulad"
 )
 
@@ -56,7 +57,7 @@ func (a Action) IsSecret() bool { return a.class == secret }
 // Names returns the sorted names of the actions of all engines. This and the other tables are built
 // on first use.
 var Names = sync.OnceValue(func() (all []string) {
-	for _, r := range dockerRoutes() {
+	for _, r := range slices.Concat(dockerRoutes(), podmanRoutes()) {
 		all = append(all, r.action)
 	}
 	all = slices.Concat(all, isuladReads, isuladWrites)
@@ -75,17 +76,22 @@ func ForIsulad(name string) Action {
 	return Unknown(name)
 }
 
-// List returns the actions of an engine, sorted by name. A Docker action with several routes has
-// the most restricted class of its routes.
+// List returns the actions of an engine, sorted by name. An action with several routes has the most
+// restricted class of its routes.
 func List(e Engine) (actions []Action) {
-	if e == Isulad {
+	var routes []route
+	switch e {
+	case Docker:
+		routes = dockerRoutes()
+	case Podman:
+		routes = podmanRoutes()
+	case Isulad:
 		for _, name := range slices.Concat(isuladReads, isuladWrites) {
 			actions = append(actions, ForIsulad(name))
 		}
-	} else {
-		for _, r := range dockerRoutes() {
-			actions = append(actions, Action{r.action, true, r.class})
-		}
+	}
+	for _, r := range routes {
+		actions = append(actions, Action{r.action, true, r.class})
 	}
 	slices.SortFunc(actions, func(a, b Action) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.class, b.class))
@@ -106,12 +112,7 @@ func ForDocker(method, uri string) Action {
 	if path.Clean(p) != p && p != "/networks/" && p != "/debug/pprof/" {
 		return Unknown("")
 	}
-	for _, r := range dockerRoutes() {
-		if r.method == method && matches(r.path, p) {
-			return Action{r.action, true, r.class}
-		}
-	}
-	return Unknown("")
+	return find(dockerRoutes(), method, p)
 }
 
 // decodedPath returns the path of a request target, percent-decoded once as net/http does.
@@ -125,12 +126,16 @@ func decodedPath(uri string) (p string, ok bool) {
 		}
 		p = u.Path
 	}
+	return p, strings.HasPrefix(p, "/") && !hasControl(p) && !hasControl(uri)
+}
+
+func hasControl(p string) bool {
 	for i := range len(p) {
 		if p[i] < ' ' || p[i] == 0x7f {
-			return "", false
+			return true
 		}
 	}
-	return p, strings.HasPrefix(p, "/")
+	return false
 }
 
 // Version returns the API version in a request target such as /v1.44/info. ok is false if the

@@ -26,16 +26,28 @@ type route struct {
 	class                class
 }
 
-var dockerRoutes = sync.OnceValue(func() (routes []route) {
-	for line := range strings.Lines(dockerTable) {
+var dockerRoutes = sync.OnceValue(func() []route { return parseRoutes(dockerTable) })
+
+func parseRoutes(table string) (routes []route) {
+	for line := range strings.Lines(table) {
 		f := strings.Split(strings.TrimSpace(line), "\t")
 		routes = append(routes, route{f[0], f[1], f[2], class(slices.Index(classNames, f[3]))})
 	}
 	return routes
-})
+}
+
+// find returns the action of the first route that matches, or an unknown action without a name.
+func find(routes []route, method, p string) Action {
+	for _, r := range routes {
+		if r.method == method && matches(r.path, p) {
+			return Action{r.action, true, r.class}
+		}
+	}
+	return Unknown("")
+}
 
 // matches reports whether the whole path p matches the pattern of a route, in which {x:.*} and
-// {x:.+} are the last variables.
+// {x:.+} are followed only by variables of that kind.
 func matches(pattern, p string) bool {
 	prefix, variable, found := strings.Cut(pattern, "{")
 	p, ok := strings.CutPrefix(p, prefix)
@@ -44,6 +56,10 @@ func matches(pattern, p string) bool {
 	}
 	variable, suffix, _ := strings.Cut(variable, "}")
 	if _, text, ok := strings.Cut(variable, ":"); ok {
+		if literal, _, more := strings.Cut(suffix, "{"); more {
+			_, _, ok := strings.Cut(p, literal)
+			return ok // the second variable is {x:.*}, too
+		}
 		value, ok := strings.CutSuffix(p, suffix)
 		return ok && (text == ".*" || value != "")
 	}

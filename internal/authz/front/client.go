@@ -4,7 +4,12 @@ package front
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"palisade/internal/authz/policy"
 )
@@ -17,13 +22,59 @@ type Client struct {
 	Method string
 }
 
-// Conn is a connection whose client is verified.
+// Conn is a connection whose client is verified before the first byte is read.
 type Conn struct {
 	net.Conn
 	client func(context.Context) (Client, error)
+	// verify is called once. It may be nil.
+	verify   func() error
+	once     sync.Once
+	verified error
+	// isRetired reports that the connection has had its last request.
+	isRetired atomic.Bool
 }
 
 // Client returns the client, or an error if it cannot be identified (any longer). It is called for
-// each request, after the first byte of the connection was read: certificates are revoked, and
-// containers are renamed, while connections are open.
-func (c *Conn) Client(ctx context.Context) (Client, error) { return c.client(ctx) }
+// each request: certificates are revoked, and containers are renamed, while connections are open.
+func (c *Conn) Client(ctx context.Context) (Client, error) {
+	if err := c.ready(); err != nil {
+		return Client{}, err
+	}
+	return c.client(ctx)
+}
+
+// Read reads from the connection. It fails if a client at a TLS listener has no valid certificate,
+// and after the last request.
+func (c *Conn) Read(b []byte) (int, error) {
+	if c.isRetired.Load() {
+		return 0, c.linger()
+	}
+	if err := c.ready(); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(b)
+}
+
+// CloseWrite closes the direction to the client.
+func (c *Conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+func (c *Conn) ready() error {
+	if c.verify != nil {
+		c.once.Do(func() { c.verified = c.verify() })
+	}
+	return c.verified
+}
+
+// linger waits until the client has read the last answer, within limits, and returns an error. A
+// client whose data are not read may lose the answer.
+func (c *Conn) linger() error {
+	c.CloseWrite()
+	c.SetReadDeadline(time.Now().Add(drainTime))
+	io.CopyN(io.Discard, c.Conn, maxDrained)
+	return io.EOF
+}

@@ -13,9 +13,11 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"palisade/internal/authz/action"
@@ -29,12 +31,10 @@ const (
 	isuladHeaderTime = 10 * time.Second
 	// messageTime is the time limit for a message that is read before the decision.
 	messageTime = 10 * time.Second
-	// maxMessage is the size limit in bytes of such a message; it is gRPC's default limit.
-	maxMessage = 4 << 20
+	// maxMessage is the size limit in bytes of such a message, which is larger than that of rules.
+	maxMessage = 1 << 20
 	// maxMetadata is the size limit in bytes of a request's metadata. gRPC's default limit is 16 KiB.
 	maxMetadata = 64 << 10
-	// recheckInterval is the interval at which the clients of open streams are identified again.
-	recheckInterval = 5 * time.Second
 	// upstreamIdleTime is how long a connection to iSulad is kept after its last request.
 	upstreamIdleTime = 30 * time.Second
 	// streamBuffer is the number of bytes that are buffered for each direction of a stream.
@@ -46,15 +46,16 @@ const (
 
 // Isulad is a front of iSulad, which speaks gRPC: HTTP/2 with the status of a call in trailers.
 type Isulad struct {
-	broker.Decider
-	upstream string
+	Config
 	server   *http.Server
-	recheck  time.Duration
+	open     atomic.Int64
+	failures atomic.Uint64
+	interval time.Duration // verifyInterval, except in tests
 }
 
-// NewIsulad returns a front of the iSulad at the unix socket with the path upstream.
-func NewIsulad(d broker.Decider, upstream string) *Isulad {
-	f := &Isulad{Decider: d, upstream: upstream, recheck: recheckInterval}
+// NewIsulad returns a front of iSulad.
+func NewIsulad(c Config) *Isulad {
+	f := &Isulad{Config: c, interval: verifyInterval}
 	f.server = &http.Server{
 		Handler:           http.HandlerFunc(f.serve),
 		Protocols:         onlyHTTP2(),
@@ -68,7 +69,7 @@ func NewIsulad(d broker.Decider, upstream string) *Isulad {
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, isuladKey{}, c)
 		},
-		ErrorLog: slog.NewLogLogger(d.Log.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 	}
 	return f
 }
@@ -101,6 +102,12 @@ func (f *Isulad) Shutdown(ctx context.Context) error {
 	return nil
 }
 
+// Open returns the number of calls that were forwarded and have not ended.
+func (f *Isulad) Open() int { return int(f.open.Load()) }
+
+// Failures returns how often the connection to iSulad ended a call.
+func (f *Isulad) Failures() uint64 { return f.failures.Load() }
+
 // isuladConn is a client's connection with its own connections to iSulad: a client that does not
 // read must not exhaust the flow control of others.
 type isuladConn struct {
@@ -131,7 +138,7 @@ func (l isuladListener) Accept() (net.Conn, error) {
 	}
 	return isuladConn{conn, &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", l.front.upstream)
+			return new(net.Dialer).DialContext(ctx, "unix", l.front.Upstream)
 		},
 		Protocols:          onlyHTTP2(),
 		HTTP2:              &http.HTTP2Config{MaxReceiveBufferPerStream: streamBuffer},
@@ -140,38 +147,52 @@ func (l isuladListener) Accept() (net.Conn, error) {
 	}}, nil
 }
 
+// call is a call of a client.
+type call struct {
+	*Isulad
+	conn     isuladConn
+	asked    broker.Asked
+	policies *policy.Set // those by which the call was decided last
+}
+
 // serve decides a call, and forwards it if it is allowed.
 func (f *Isulad) serve(w http.ResponseWriter, r *http.Request) {
-	conn := r.Context().Value(isuladKey{}).(isuladConn)
-	var client Client
+	c := &call{
+		Isulad: f, conn: r.Context().Value(isuladKey{}).(isuladConn), policies: f.Policies.Current(),
+	}
 	record := f.Decide(action.Isulad, time.Now(), func(record *audit.Record) (broker.Asked, error) {
-		record.Method = r.URL.Path
-		var err error
-		if client, err = conn.Client(r.Context()); err != nil {
-			return broker.Asked{}, fmt.Errorf("identify the client: %w", err)
-		}
-		record.AuthMethod = client.Method
-		asked := broker.Asked{Identity: client.Identity, Request: policy.IsuladRequest(r.URL.Path, nil)}
-		if err := checkCall(r); err != nil {
-			return asked, err
-		}
-		if policy.IsuladNeedsMessage(r.URL.Path) {
-			message, err := readMessage(w, r)
-			if err != nil {
-				return asked, err
-			}
-			asked.Request = policy.IsuladRequest(r.URL.Path, message)
-		}
-		return asked, nil
+		err := c.parse(w, r, record)
+		return c.asked, err
 	})
 	switch p := record.Decision.Policy; {
 	case record.Decision.Allow || f.DryRun && record.Fault == audit.NoFault:
-		f.forward(w, r, conn, client.Name())
+		c.forward(w, r)
 	case p != nil && p.Message != "" && record.Problem == "":
 		answer(w, permissionDenied, p.Message)
 	default:
 		answer(w, permissionDenied, record.Reason())
 	}
+}
+
+// parse sets who asks for what.
+func (c *call) parse(w http.ResponseWriter, r *http.Request, record *audit.Record) error {
+	record.Method = r.URL.Path
+	client, err := c.conn.Client(r.Context())
+	if err != nil {
+		return fmt.Errorf("identify the client: %w", err)
+	}
+	record.AuthMethod = client.Method
+	c.asked = broker.Asked{Identity: client.Identity, Request: policy.IsuladRequest(r.URL.Path, nil)}
+	if err := checkCall(r); err != nil || !policy.IsuladNeedsMessage(r.URL.Path) {
+		return err
+	}
+	d := c.policies.Decide(c.asked.Identity, c.asked.Request)
+	if d.Reason != policy.NoBody && !c.DryRun {
+		return nil
+	}
+	message, err := readMessage(w, r)
+	c.asked.Request = policy.IsuladRequest(r.URL.Path, message)
+	return err
 }
 
 var methodPattern = regexp.MustCompile(`^/[\w.]+/\w+$`)
@@ -213,16 +234,13 @@ func readMessage(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, err
 	}
 	r.Body = io.NopCloser(bytes.NewReader(text))
-	return text[messageHeader:], nil
+	return text[grpcHeader:], nil
 }
-
-// messageHeader is the size in bytes of a message's header: a flag for compression, and the size.
-const messageHeader = 5
 
 // readUnary reads a message with its header, which must be the only one.
 func readUnary(body io.Reader) ([]byte, error) {
 	var text bytes.Buffer
-	if _, err := io.CopyN(&text, body, messageHeader); err != nil {
+	if _, err := io.CopyN(&text, body, grpcHeader); err != nil {
 		return nil, fmt.Errorf("read the message: %w", err)
 	}
 	size := binary.BigEndian.Uint32(text.Bytes()[1:])
@@ -245,51 +263,71 @@ func readUnary(body io.Reader) ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// forward forwards a call to iSulad in the name of a user, and its answer.
-func (f *Isulad) forward(w http.ResponseWriter, r *http.Request, conn isuladConn, user string) {
+// forward forwards the call to iSulad in the name of its user, and the answer.
+func (c *call) forward(w http.ResponseWriter, r *http.Request) {
+	c.open.Add(1)
+	defer c.open.Add(-1)
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	// The transport notices the end of the context only when it does not wait for the body.
 	defer context.AfterFunc(ctx, func() { r.Body.Close() })()
-	go f.watch(ctx, conn, cancel)
+	user := c.asked.Name()
+	go c.watch(ctx, cancel)
 	proxy := httputil.ReverseProxy{
-		Transport: conn.upstream,
+		Transport: c.conn.upstream,
 		Rewrite:   func(p *httputil.ProxyRequest) { rewrite(p, user) },
 		ModifyResponse: func(r *http.Response) error {
 			if r.Body != http.NoBody { // else the status is in the headers
-				r.Body = statusBody{r.Body, r, ctx}
+				r.Body = statusBody{r.Body, r, ctx, c}
 			}
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			code, message := failure(ctx, err)
+			code, message := c.failure(ctx, err)
 			answer(w, code, message)
 		},
-		ErrorLog: f.server.ErrorLog,
+		ErrorLog: c.server.ErrorLog,
 	}
 	proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// watch identifies the client of an open call again and again, until the context ends. It cancels
-// the call if that fails.
-func (f *Isulad) watch(ctx context.Context, conn isuladConn, cancel context.CancelCauseFunc) {
-	ticker := time.NewTicker(f.recheck)
+// watch verifies the client of an open call again and again, until the context ends. It cancels the
+// call if the client would not get it any longer.
+func (c *call) watch(ctx context.Context, cancel context.CancelCauseFunc) {
+	ticker := time.NewTicker(c.interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			if _, err := conn.Client(ctx); err != nil {
-				cancel(unidentified{err})
-				return
-			}
+		}
+		if err := c.verify(ctx); err != nil && ctx.Err() == nil {
+			c.Log.Warn("stream closed", "user", c.asked.Name(), "reason", err)
+			cancel(revoked{err})
 		}
 	}
 }
 
-// unidentified is the error of a client that can no longer be identified.
-type unidentified struct{ error }
+// verify returns why the client would not get the call any longer.
+func (c *call) verify(ctx context.Context) error {
+	client, err := c.conn.Client(ctx)
+	if err != nil {
+		return fmt.Errorf("identify the client: %w", err)
+	}
+	policies := c.Policies.Current()
+	if policies == c.policies && reflect.DeepEqual(client.Identity, c.asked.Identity) {
+		return nil
+	}
+	c.policies, c.asked.Identity = policies, client.Identity
+	if d := policies.Decide(client.Identity, c.asked.Request); !d.Allow && !c.DryRun {
+		return errors.New(d.Explain())
+	}
+	return nil
+}
+
+// revoked is the cause of the end of a call that its client would not get any longer.
+type revoked struct{ error }
 
 // rewrite makes the request to iSulad: the target is the method, and the metadata from which iSulad
 // takes the user for its plug-in name the verified user.
@@ -315,10 +353,13 @@ const (
 )
 
 // failure returns the status of a call that an error ended.
-func failure(ctx context.Context, err error) (code int, message string) {
-	var u unidentified
-	if errors.As(context.Cause(ctx), &u) {
-		return permissionDenied, "identify the client: " + u.Error()
+func (c *call) failure(ctx context.Context, err error) (code int, message string) {
+	var r revoked
+	if errors.As(context.Cause(ctx), &r) {
+		return permissionDenied, r.Error()
+	}
+	if ctx.Err() == nil {
+		c.failures.Add(1)
 	}
 	return unavailable, "authz-broker front: connection to iSulad: " + err.Error()
 }
@@ -354,6 +395,7 @@ type statusBody struct {
 	io.ReadCloser
 	response *http.Response
 	ctx      context.Context
+	call     *call
 }
 
 // Read implements io.Reader.
@@ -363,7 +405,7 @@ func (b statusBody) Read(buffer []byte) (int, error) {
 		return n, err
 	}
 	b.response.Trailer = make(http.Header)
-	code, message := failure(b.ctx, err)
+	code, message := b.call.failure(b.ctx, err)
 	setStatus(b.response.Trailer, code, message)
 	return n, io.EOF
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"palisade/internal/authz/action"
 	"palisade/internal/authz/audit"
 	"palisade/internal/authz/broker"
 	"palisade/internal/authz/policy"
@@ -41,13 +42,13 @@ func (a *auditor) last() audit.Record {
 	return a.all[len(a.all)-1]
 }
 
-// clientListener makes a *Conn of each connection, whose client is who.
-type clientListener struct {
+// isuladClients makes a *Conn of each connection, whose client is who.
+type isuladClients struct {
 	net.Listener
 	who *atomic.Pointer[Client]
 }
 
-func (l clientListener) Accept() (net.Conn, error) {
+func (l isuladClients) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
@@ -68,7 +69,8 @@ type isuladFixture struct {
 	upstream *http.Server
 	client   *http.Client
 	got      chan *http.Request // the calls that arrive at iSulad
-	socket   string
+	// socket is the front's, policies the file with the policies.
+	socket, policies string
 }
 
 // frame returns a gRPC message.
@@ -127,12 +129,12 @@ func newIsuladFixture(
 	f := &isuladFixture{got: make(chan *http.Request, 100), socket: filepath.Join(dir, "front.sock")}
 	f.who.Store(&Client{policy.Identity{User: "alice"}, "TLS"})
 	upstream := filepath.Join(dir, "isulad.sock")
-	file := filepath.Join(dir, "policy.json")
-	if err := os.WriteFile(file, []byte(policies), 0o600); err != nil {
+	f.policies = filepath.Join(dir, "policy.json")
+	if err := os.WriteFile(f.policies, []byte(policies), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	loaded, err := broker.OpenPolicies(file, log)
+	loaded, err := broker.OpenPolicies(f.policies, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,11 +143,11 @@ func newIsuladFixture(
 		option(&d)
 	}
 	f.upstream = &http.Server{Handler: http.HandlerFunc(f.serveUpstream), Protocols: onlyHTTP2()}
-	f.front = NewIsulad(d, upstream)
-	f.front.recheck = 10 * time.Millisecond
+	f.front = NewIsulad(Config{Decider: d, Engine: action.Isulad, Upstream: upstream})
+	f.front.interval = 10 * time.Millisecond
 	for socket, serve := range map[string]func(net.Listener) error{
 		upstream: f.upstream.Serve,
-		f.socket: func(l net.Listener) error { return f.front.Serve(clientListener{l, &f.who}) },
+		f.socket: func(l net.Listener) error { return f.front.Serve(isuladClients{l, &f.who}) },
 	} {
 		l, err := net.Listen("unix", socket)
 		if err != nil {
@@ -370,13 +372,6 @@ func TestIsuladFlow(t *testing.T) {
 	}
 }
 
-type zeros struct{}
-
-func (zeros) Read(buffer []byte) (int, error) {
-	clear(buffer)
-	return len(buffer), nil
-}
-
 func TestIsuladEnds(t *testing.T) {
 	open := func(t *testing.T) (*isuladFixture, *http.Response, *http.Request) {
 		f := newIsuladFixture(t, allForAlice)
@@ -395,11 +390,27 @@ func TestIsuladEnds(t *testing.T) {
 		if !strings.HasPrefix(state, "14 authz-broker front: ") {
 			t.Errorf("without iSulad: %q", state)
 		}
+		if n := f.front.Failures(); n != 2 {
+			t.Errorf("%d failures", n)
+		}
 	})
 	t.Run("the client is revoked", func(t *testing.T) {
 		f, response, upstream := open(t)
 		f.who.Store(nil)
 		if _, state := status(t, response); state != "7 identify the client: certificate revoked" {
+			t.Errorf("%q", state)
+		}
+		<-upstream.Context().Done()
+	})
+	t.Run("the policies change", func(t *testing.T) {
+		f, response, upstream := open(t)
+		if err := os.WriteFile(f.policies, []byte(`{"users":["bob"],"actions":[""]}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.front.Policies.Reload(); err != nil {
+			t.Fatal(err)
+		}
+		if _, state := status(t, response); state != `7 user "alice" is listed in no policy` {
 			t.Errorf("%q", state)
 		}
 		<-upstream.Context().Done()

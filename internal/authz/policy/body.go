@@ -28,13 +28,19 @@ type hostConfig struct {
 	Privileged strictjson.Once[bool]
 	Mounts     strictjson.Once[[]mount]
 
-	PidMode, NetworkMode, IpcMode, UTSMode, UsernsMode strictjson.Once[string]
-	Binds, VolumesFrom, SecurityOpt                    strictjson.Once[[]string]
-	VolumeDriver, Runtime                              strictjson.Once[string]
-	CapAdd, Capabilities                               strictjson.Once[stringOrList]
-	MaskedPaths, ReadonlyPaths                         strictjson.Once[*[]string]
-	Annotations                                        strictjson.Once[map[string]string]
+	PidMode, NetworkMode, IpcMode, UTSMode, UsernsMode, CgroupnsMode strictjson.Once[string]
+
+	Binds, VolumesFrom, SecurityOpt strictjson.Once[[]string]
+	VolumeDriver, Runtime           strictjson.Once[string]
+	CapAdd, Capabilities            strictjson.Once[stringOrList]
+	MaskedPaths, ReadonlyPaths      strictjson.Once[*[]string]
+	Annotations, Sysctls, Tmpfs     strictjson.Once[map[string]string]
+	LogConfig                       strictjson.Once[logConfig]
 	devices
+}
+
+type logConfig struct {
+	Config strictjson.Once[map[string]string]
 }
 
 // devices has the fields about devices of HostConfig and of the body of container_update.
@@ -44,8 +50,10 @@ type devices struct {
 }
 
 type mount struct {
-	Type, Source  strictjson.Once[string]
+	Type, Source, Target, Consistency strictjson.Once[string]
+
 	VolumeOptions strictjson.Once[struct {
+		Subpath      strictjson.Once[string]
 		DriverConfig strictjson.Once[struct {
 			Name    strictjson.Once[string]
 			Options strictjson.Once[map[string]string]
@@ -58,6 +66,7 @@ type mount struct {
 type createBody struct {
 	hostConfig
 	HostConfig       strictjson.Once[hostConfig]
+	Volumes          strictjson.Once[map[string]json.RawMessage]
 	NetworkingConfig strictjson.Once[struct {
 		EndpointsConfig strictjson.Once[map[string]json.RawMessage]
 	}]
@@ -66,8 +75,8 @@ type createBody struct {
 // execBody is the body of container_exec_create.
 type execBody struct{ Privileged strictjson.Once[bool] }
 
-// volumeBody is the body of volume_create.
+// volumeBody is the body of volume_create. Podman's libpod calls the options of the driver Options.
 type volumeBody struct {
-	Driver     strictjson.Once[string]
-	DriverOpts strictjson.Once[map[string]string]
+	Driver              strictjson.Once[string]
+	DriverOpts, Options strictjson.Once[map[string]string]
 }

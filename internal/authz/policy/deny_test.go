@@ -38,7 +38,7 @@ func TestDeny(t *testing.T) {
 		update = "POST /v1.44/containers/x/update"
 		volume = "POST /v1.44/volumes/create"
 	)
-	all := "privileged pid net ipc uts user binds devices capabilities security-options"
+	all := allButRemap
 	for _, c := range []struct{ rules, request, body, want string }{
 		// A container without options, as the docker client creates it.
 		{all, create, plainCreate, ""},
@@ -59,6 +59,13 @@ func TestDeny(t *testing.T) {
 		{"uts", create, `{"HostConfig":{"UTSMode":"host"}}`, `UTSMode is "host"`},
 		{"user", create, `{"HostConfig":{"UsernsMode":"host"}}`, `UsernsMode is "host"`},
 		{"uts ipc", create, `{"HostConfig":{"UsernsMode":"host"}}`, ""},
+		{"cgroupns", create, `{"HostConfig":{"CgroupnsMode":"host"}}`, `CgroupnsMode is "host"`},
+		{"cgroupns", create, `{"HostConfig":{"CgroupnsMode":"private"}}`, ""},
+		{"sysctls", create, `{"HostConfig":{"Sysctls":{"net.x":"1"}}}`, "Sysctls is set"},
+		{"runtime", create, `{"HostConfig":{"Runtime":"runc"}}`, "Runtime is set"},
+		{"volumes-from", create, `{"HostConfig":{"VolumesFrom":["x"]}}`, "VolumesFrom is set"},
+		{"hooks", create, `{"HostConfig":{"Annotations":{"a":"b"}}}`, `Annotations has "a"`},
+		{"rootfs volumes-from sysctls", create, `{"HostConfig":{"Binds":["/home:/h"]}}`, ""},
 		// Bind mounts.
 		{"binds", create, `{"HostConfig":{"Binds":["/home:/h"]}}`, `"binds": Binds has "/home:/h"`},
 		{"binds", create, `{"HostConfig":{"Binds":["data:/h:ro"]}}`, ""},

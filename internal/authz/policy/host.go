@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"palisade/internal/authz/action"
+	"palisade/internal/oci/idmap"
 )
 
 // violation returns what in a HostConfig the rule forbids, or "".
@@ -14,19 +15,20 @@ func (r rule) violation(h *hostConfig) string {
 	if h.Privileged.Value && slices.Contains(privilegedRules, r.kind) {
 		return "Privileged is set"
 	}
-	namespaces := map[string]struct{ field, mode string }{
-		"pid":  {"PidMode", h.PidMode.Value},
-		"net":  {"NetworkMode", h.NetworkMode.Value},
-		"ipc":  {"IpcMode", h.IpcMode.Value},
-		"uts":  {"UTSMode", h.UTSMode.Value},
-		"user": {"UsernsMode", h.UsernsMode.Value},
-	}
-	if n := namespaces[r.kind]; sharesNamespace(n.mode) {
+	if n := h.namespaces()[r.kind]; sharesNamespace(n.mode) {
 		return fmt.Sprintf("%s is %q", n.field, n.mode)
 	}
 	switch r.kind {
 	case "binds":
 		return h.bindViolation()
+	case "volumes-from":
+		return isSet("VolumesFrom", len(h.VolumesFrom.Value) > 0)
+	case "sysctls":
+		return isSet("Sysctls", len(h.Sysctls.Value) > 0)
+	case "runtime":
+		return isSet("Runtime", h.Runtime.Value != "")
+	case "hooks":
+		return about("Annotations", annotationViolation(h.Annotations.Value))
 	case "devices":
 		return h.devices.violation()
 	case "capabilities":
@@ -35,6 +37,36 @@ func (r rule) violation(h *hostConfig) string {
 		return h.securityViolation()
 	}
 	return ""
+}
+
+type namespace struct{ field, mode string }
+
+// namespaces returns the modes of namespaces by the kinds of rules.
+func (h *hostConfig) namespaces() map[string]namespace {
+	return map[string]namespace{
+		"pid":      {"PidMode", h.PidMode.Value},
+		"net":      {"NetworkMode", h.NetworkMode.Value},
+		"ipc":      {"IpcMode", h.IpcMode.Value},
+		"uts":      {"UTSMode", h.UTSMode.Value},
+		"user":     {"UsernsMode", h.UsernsMode.Value},
+		"cgroupns": {"CgroupnsMode", h.CgroupnsMode.Value},
+	}
+}
+
+// isSet returns the violation of a field that must not be set, or "".
+func isSet(field string, set bool) string {
+	if set {
+		return field + " is set"
+	}
+	return ""
+}
+
+// about returns what is wrong with a field, or "" for nothing.
+func about(field, what string) string {
+	if what == "" {
+		return ""
+	}
+	return field + " " + what
 }
 
 // sharesNamespace reports whether a mode selects the host's namespace, or that of another
@@ -61,7 +93,12 @@ func (d *devices) violation() string {
 }
 
 func (r rule) capabilityViolation(h *hostConfig) string {
-	for _, name := range append(slices.Clone(h.CapAdd.Value), h.Capabilities.Value...) {
+	return r.addedCapability(append(slices.Clone(h.CapAdd.Value), h.Capabilities.Value...))
+}
+
+// addedCapability returns which of the added capabilities violates the rule, or "".
+func (r rule) addedCapability(names []string) string {
+	for _, name := range names {
 		added := canonicalCapability(name)
 		if r.argument == "" || r.argument == added || added == allCapabilities {
 			return fmt.Sprintf("the capability %q is added", name)
@@ -76,19 +113,32 @@ var hardeningOptions = []string{
 }
 
 func (h *hostConfig) securityViolation() string {
-	for _, option := range h.SecurityOpt.Value {
-		if !slices.Contains(hardeningOptions, option) {
-			return fmt.Sprintf("SecurityOpt has %q", option)
-		}
+	if what := securityOptionViolation(h.SecurityOpt.Value); what != "" {
+		return about("SecurityOpt", what)
 	}
 	// The client turns systempaths=unconfined into empty lists.
 	if h.MaskedPaths.Value != nil || h.ReadonlyPaths.Value != nil {
 		return "MaskedPaths or ReadonlyPaths is set"
 	}
-	// Runtimes read security options from annotations: crun, for example, a seccomp filter.
-	for _, key := range slices.Sorted(maps.Keys(h.Annotations.Value)) {
+	return about("Annotations", annotationViolation(h.Annotations.Value))
+}
+
+// securityOptionViolation returns which option may give privileges, or "".
+func securityOptionViolation(options []string) string {
+	for _, option := range options {
+		if !slices.Contains(hardeningOptions, option) {
+			return fmt.Sprintf("has %q", option)
+		}
+	}
+	return ""
+}
+
+// annotationViolation returns which annotation is refused, or "". Runtimes read security options
+// from annotations: crun, for example, a seccomp filter. Podman's hooks can be selected by them.
+func annotationViolation(annotations map[string]string) string {
+	for _, key := range slices.Sorted(maps.Keys(annotations)) {
 		if !strings.HasPrefix(key, ownAnnotations) {
-			return fmt.Sprintf("Annotations has %q, which may be a security option", key)
+			return fmt.Sprintf("has %q, which may be a security option or select a hook", key)
 		}
 	}
 	return ""
@@ -114,7 +164,19 @@ func (h *hostConfig) remapViolation(uri string) string {
 	case h.Runtime.Value != "":
 		return "Runtime is set: another runtime may ignore the user remap"
 	}
-	return remapProblem(remap)
+	return remapEffect(remap)
+}
+
+// remapEffect returns why a user remap gives a container no ids of its own, or "".
+func remapEffect(remap string) string {
+	ids, err := idmap.ParseRemap(remap)
+	switch {
+	case err != nil:
+		return err.Error()
+	case !ids.HasEffect():
+		return fmt.Sprintf("the user remap %q does not map root", remap)
+	}
+	return ""
 }
 
 func (h *hostConfig) bindViolation() string {
@@ -168,6 +230,11 @@ var bindOptions = []string{"bind", "rbind", "remount", "move"}
 func volumeViolation(driver string, options map[string]string) string {
 	if what := driverViolation(driver); what != "" {
 		return what
+	}
+	for key := range options {
+		if key != strings.ToLower(key) {
+			return fmt.Sprintf("the volume's option %q is not in lower case", key)
+		}
 	}
 	fsType, device := options["type"], options["device"]
 	if fsType == "" && device == "" && options["o"] == "" {

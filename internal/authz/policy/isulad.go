@@ -14,7 +14,6 @@ import (
 
 	"palisade/internal/authz/action"
 	"palisade/internal/authz/strictjson"
-	"palisade/internal/oci/idmap"
 )
 
 // isuladChecks are the methods of iSulad whose messages rules examine, and the functions that find
@@ -83,7 +82,7 @@ func (p *Policy) isuladCreateViolation(message []byte) string {
 		return err.Error()
 	}
 	host.ExternalRootfs.Value = cmp.Or(f[2], host.ExternalRootfs.Value)
-	host.Runtime.Value = cmp.Or(f[4], host.Runtime.Value)
+	host.Runtime.Value = f[4] // iSulad ignores that in hostconfig
 	host.Annotations = custom.Annotations
 	host.SystemContainer.Value = host.SystemContainer.Value || custom.SystemContainer.Value
 	if what := host.hostFileViolation(); what != "" {
@@ -164,9 +163,10 @@ func (r rule) isuladViolation(h *isuladHostConfig) string {
 			return "SystemContainer allows more system calls"
 		case h.NoPivotRoot.Value:
 			return "NoPivotRoot is set"
-		case len(h.NsChangeFiles.Value) > 0:
-			return "NsChangeFiles is set"
 		}
+	}
+	if slices.Contains(sysctlRules, r.kind) {
+		return isSet("NsChangeFiles", len(h.NsChangeFiles.Value) > 0)
 	}
 	return ""
 }
@@ -178,12 +178,15 @@ func (h *isuladHostConfig) rootfsViolation() string {
 	return fmt.Sprintf("the root file system is %q of the host", h.ExternalRootfs.Value)
 }
 
+// sysctlRules are the kinds of rules that keep /proc/sys of a system container read-only.
+var sysctlRules = []string{"security-options", "sysctls"}
+
 // customViolation returns what in a customconfig the rule forbids, or "".
 func (r rule) customViolation(c *isuladConfig) string {
 	switch {
 	case r.kind == "binds" && len(c.Mounts.Value) > 0:
 		return fmt.Sprintf("customconfig.Mounts has %q", c.Mounts.Value[0])
-	case r.kind == "security-options" && c.NsChangeOpt.Value != "":
+	case slices.Contains(sysctlRules, r.kind) && c.NsChangeOpt.Value != "":
 		return "NsChangeOpt is set"
 	}
 	return ""
@@ -202,19 +205,7 @@ func (h *isuladHostConfig) remapViolation() string {
 	case !slices.Contains(remappingRuntimes, h.Runtime.Value):
 		return fmt.Sprintf("the runtime %q may ignore the user remap", h.Runtime.Value)
 	}
-	return remapProblem(h.UserRemap.Value)
-}
-
-// remapProblem returns why a user remap does not give a container ids of its own, or "".
-func remapProblem(remap string) string {
-	ids, err := idmap.ParseRemap(remap)
-	switch {
-	case err != nil:
-		return err.Error()
-	case !ids.HasEffect():
-		return fmt.Sprintf("the user remap %q does not map root", remap)
-	}
-	return ""
+	return remapEffect(h.UserRemap.Value)
 }
 
 // isuladStdio returns the function that examines the paths in the given fields of a message.

@@ -58,6 +58,15 @@ func TestIsuladDeny(t *testing.T) {
 		{"pid", host(`{"PidMode":"/proc/1/ns/pid"}`), `PidMode is "/proc/1/ns/pid"`},
 		{"net", host(`{"NetworkMode":"container:x"}`), `NetworkMode is "container:x"`},
 		{"net", host(`{"NetworkMode":"bridge"}`), ""},
+		{"cgroupns", host(`{"CgroupnsMode":"host"}`), `CgroupnsMode is "host"`},
+		{"volumes-from", host(`{"VolumesFrom":["x"]}`), "VolumesFrom is set"},
+		{"sysctls", host(`{"Sysctls":{"net.a":"1"}}`), "Sysctls is set"},
+		{"sysctls", custom(`{"NsChangeOpt":"net"}`), "NsChangeOpt is set"},
+		{"rootfs", host(`{"ExternalRootfs":"/x"}`), `the root file system is "/x"`},
+		{
+			"runtime", request("Create", message("x", "", "i", "kata", isulaHost, isulaCustom)),
+			"Runtime is set",
+		},
 		{"user", host(`{"UsernsMode":"host"}`), `UsernsMode is "host"`},
 		{"binds", host(`{"Binds":["/etc:/x"]}`), `Binds has "/etc:/x"`},
 		{"binds", host(`{"Binds":["data:/x"]}`), ""},
@@ -92,8 +101,7 @@ func TestIsuladDeny(t *testing.T) {
 		{"no-user-remap", host(`{"UserRemap":"0:100000:65535"}`), "does not map root"},
 		{"no-user-remap", host(`{"UserRemap":"1"}`), `user remap "1"`},
 		{
-			"no-user-remap", host(`{"UserRemap":"100000:100000:65535","Runtime":"kata-runtime"}`),
-			`the runtime "kata-runtime" may ignore`,
+			"no-user-remap runtime", host(`{"UserRemap":"1:1:1","Runtime":"ignored"}`), "",
 		},
 		{
 			"no-user-remap", request("Create",

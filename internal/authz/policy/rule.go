@@ -8,8 +8,8 @@ import (
 
 // ruleKinds are the kinds of rules in a "deny" list.
 var ruleKinds = []string{
-	"privileged", "pid", "net", "ipc", "uts", "user", "binds", "devices",
-	"capabilities", "security-options", "no-user-remap",
+	"privileged", "pid", "net", "ipc", "uts", "user", "cgroupns", "binds", "volumes-from", "rootfs",
+	"devices", "capabilities", "security-options", "sysctls", "runtime", "hooks", "no-user-remap",
 }
 
 // privilegedRules are the kinds of rules that refuse a privileged container or process, which gets

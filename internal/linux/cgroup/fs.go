@@ -138,3 +138,13 @@ func (h *hierarchy) dirOf(cgroup string) string {
 	}
 	return path.Join(h.dir, below)
 }
+
+// Dirs returns the directories of the known paths that are in the mounted part of a hierarchy.
+func (fs *FS) Dirs(p Paths) (dirs []string) {
+	for i, path := range p.of {
+		if dir := fs.hierarchies[i].dirOf(path); path != "" && dir != "" {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}

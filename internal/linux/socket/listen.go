@@ -17,6 +17,11 @@ import (
 // Listen creates a socket at path, owned by root and with the mode, and its directory. It replaces
 // a socket to which no process listens, and fails with EADDRINUSE if one does.
 func Listen(path string, mode fs.FileMode) (net.Listener, error) {
+	return ListenAs(path, mode, -1, -1)
+}
+
+// ListenAs is like Listen, but changes the owner and the group to those that are not -1.
+func ListenAs(path string, mode fs.FileMode, uid, gid int) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
@@ -30,21 +35,25 @@ func Listen(path string, mode fs.FileMode) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := protect(path, mode); err != nil {
+	if err := protect(path, mode, uid, gid); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
-// protect makes root the owner of a socket: a setgid directory gives files its own group.
-func protect(path string, mode fs.FileMode) error {
+// protect sets the owner of a socket, by default root: a setgid directory gives files its own
+// group.
+func protect(path string, mode fs.FileMode, uid, gid int) error {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return err
 	}
+	if os.Geteuid() == 0 {
+		uid, gid = max(uid, 0), max(gid, 0)
+	}
 	owner, ok := info.Sys().(*syscall.Stat_t)
-	if ok && os.Geteuid() == 0 && (owner.Uid != 0 || owner.Gid != 0) {
-		if err := os.Lchown(path, 0, 0); err != nil {
+	if ok && (uid >= 0 && owner.Uid != uint32(uid) || gid >= 0 && owner.Gid != uint32(gid)) {
+		if err := os.Lchown(path, uid, gid); err != nil {
 			return err
 		}
 	}

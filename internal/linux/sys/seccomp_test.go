@@ -291,6 +291,9 @@ var confinements = map[string]struct {
 
 // TestMain makes the call that callVariable names, and otherwise runs the tests in namespaces.
 func TestMain(m *testing.M) {
+	if path, ok := os.LookupEnv(connectVariable); ok {
+		connectAsPeer(path)
+	}
 	name, ok := os.LookupEnv(callVariable)
 	if !ok {
 		testns.Main(m)

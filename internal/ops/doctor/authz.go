@@ -53,12 +53,9 @@ func (w *World) checkAuthz(
 	r.askBroker = append(r.askBroker, e.name)
 	socket := brokerSocket(e.name)
 	if err := askBroker(ctx, w.path(socket)); err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) {
-			err = op.Err
-		}
 		r.error("authz-silent", socket, start,
-			"%s asks authz-broker, which does not answer, and so refuses everything: %v", e.name, err)
+			"%s asks authz-broker, which does not answer, and so refuses everything: %v",
+			e.name, bareNet(err))
 	}
 }
 
@@ -132,12 +129,14 @@ func checkPolicy(ctx context.Context, w *World, r *Report) {
 	switch {
 	case !policies.IsDefault():
 		w.addLint(r, policies)
-	case r.authz.Enabled || len(r.authz.Answers) > 0: // this includes the other warnings
+	case r.authz.Enabled || len(r.authz.Answers) > 0 || w.usesFront():
+		// This includes the other warnings.
 		r.warn("policy-default", file,
 			advice("write your policies to it, and run `authz-broker check`"),
 			"it is unchanged since the installation: users who can open Docker's socket may do everything, "+
-				"others nothing")
+				"others, and clients of a front, nothing")
 	}
+	w.addNeedsFront(r, policies)
 	if len(r.Findings) == 0 {
 		r.fine("policy-ok", file, "no warnings")
 	}

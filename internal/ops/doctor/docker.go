@@ -21,6 +21,7 @@ type dockerConfig struct {
 		Options     struct{ BinaryName string }
 	} `json:"runtimes"`
 	Plugins     []string `json:"authorization-plugins"`
+	Hosts       []string `json:"hosts"`
 	UsernsRemap string   `json:"userns-remap"`
 }
 

@@ -73,6 +73,7 @@ type facts struct {
 	containers *Containers
 	authz      *Authz
 	shift      *Shift
+	fronts     []Front
 }
 
 func (f *facts) merge(other *facts) {
@@ -84,6 +85,7 @@ func (f *facts) merge(other *facts) {
 	f.containers = cmp.Or(f.containers, other.containers)
 	f.authz = cmp.Or(f.authz, other.authz)
 	f.shift = cmp.Or(f.shift, other.shift)
+	f.fronts = append(f.fronts, other.fronts...)
 }
 
 // Count returns the number of findings of a level.
@@ -197,6 +199,7 @@ var checks = []check{
 	{"crio", checkCrio, 5 * time.Second},
 	{"docker", checkDocker, 5 * time.Second},
 	{"containerd", checkContainerd, 5 * time.Second},
+	{"front", checkFronts, 10 * time.Second},
 	{"policy", checkPolicy, 10 * time.Second},
 	{"userns", checkUserns, 5 * time.Second},
 	{"versions", checkVersions, 10 * time.Second},

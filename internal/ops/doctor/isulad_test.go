@@ -78,7 +78,7 @@ var isuladAccessScenarios = []scenario{
 		remedy: `remove tcp://127.0.0.1:2375 from "hosts"`},
 	{name: "a build without remote connections, and a plug-in",
 		files: withIsulad("{" + asks + "}"), edit: withoutRemote,
-		want: []string{"authz-never-asked isulad"}, remedy: "ENABLE_GRPC_REMOTE_CONNECT"},
+		want: []string{"authz-never-asked isulad"}, remedy: "use authz-broker front"},
 	{name: "a build without remote connections alone",
 		files: withIsulad("{}"), edit: withoutRemote},
 	{name: "the broker runs, and isulad does not ask",

@@ -39,7 +39,8 @@ func (w *World) checkIsuladAccess(ctx context.Context, r *Report, e *engineKind,
 				pluginSetting, e.config, tcp, e.restartWords()),
 			"any client with a certificate of its authority is root at %s: it asks no plug-in", tcp)
 	default:
-		r.info("authz-client-says", e.name, advice("give certificates only to users whom you trust"),
+		r.info("authz-client-says", e.name,
+			advice("use authz-broker front (docs/front.md), or give certificates only to users whom you trust"),
 			"it does not ask about a client without the metadata tls_mode; "+
 				"the client chooses the user name")
 	}
@@ -60,8 +61,7 @@ func (w *World) checkIsuladPlugin(
 	switch {
 	case !remote && (c.Plugin != "" || w.hasBroker() && w.usesBroker(ctx)):
 		r.warn("authz-never-asked", e.name,
-			advice("install a build with ENABLE_GRPC_REMOTE_CONNECT, or let "+
-				"root alone open its unix socket"),
+			advice("use authz-broker front (docs/front.md), or let root alone open its unix socket"),
 			"it is built without remote connections, and never asks a plug-in: policies have no effect")
 	case !remote:
 	case c.Plugin != "" && !hasTCP:

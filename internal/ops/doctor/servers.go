@@ -3,7 +3,6 @@ package doctor
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -184,10 +183,15 @@ func (w *World) unitServes(unit, mountpoint string) bool {
 }
 
 // unitRuns reports whether the unit has a process.
-func (w *World) unitRuns(unit string) bool {
-	roots := []string{"/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"}
-	return slices.ContainsFunc(roots, func(root string) bool {
-		procs, err := w.read(fmt.Sprintf("%s/system.slice/%s/cgroup.procs", root, unit), maxConfig)
-		return err == nil && strings.TrimSpace(string(procs)) != ""
-	})
+func (w *World) unitRuns(unit string) bool { return len(w.processes("system.slice/"+unit)) > 0 }
+
+// processes returns the ids of the processes in one of systemd's cgroups.
+func (w *World) processes(cgroup string) []string {
+	for _, root := range []string{"/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
+		procs, err := w.read(filepath.Join(root, cgroup, "cgroup.procs"), maxConfig)
+		if pids := strings.Fields(string(procs)); err == nil && len(pids) > 0 {
+			return pids
+		}
+	}
+	return nil
 }

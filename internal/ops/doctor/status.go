@@ -74,6 +74,8 @@ type Authz struct {
 	// Answers are the engines at whose sockets it answers, AskedBy those configured to ask it.
 	Answers []string `json:"answers"`
 	AskedBy []string `json:"asked_by"`
+	// Fronts are those that are enabled or have a socket.
+	Fronts []Front `json:"fronts"`
 }
 
 // Shift is the state of userns-shift.
@@ -103,6 +105,7 @@ func (r *Report) Status() *Status {
 		s.Authz.Version = r.Versions[broker]
 		s.Authz.Answers = append([]string{}, s.Authz.Answers...)
 		s.Authz.AskedBy = append([]string{}, r.askBroker...)
+		s.Authz.Fronts = append([]Front{}, r.fronts...)
 	}
 	if s.Shift != nil {
 		s.Shift.Version = r.Versions["userns-shift"]

@@ -46,7 +46,7 @@ func TestStatus(t *testing.T) {
 				Containers: &Containers{Running: 5, WithFiles: 1, DeadFiles: 1, WithoutFiles: 2, Unknown: 1},
 				Hooks: []Hook{{"lxc", "none"}, {"podman", "all"}, {"crio", "broken"},
 					{"docker", "some"}, {"containerd", "none"}},
-				Authz: &Authz{Version: version.String(), Answers: []string{"docker"}, AskedBy: []string{"docker"}},
+				Authz: &Authz{Version: version.String(), Answers: []string{"docker"}, AskedBy: []string{"docker"}, Fronts: []Front{}},
 				Shift: &Shift{Version: version.String(), CalledBy: []string{"docker"}},
 			},
 		},

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Stands for isulad and isula of iSulad 2.1.6 with the runtime lcr: reads daemon.json at its start,
-# verifies certificates, asks the plug-in, and starts containers with hooks and ids by runc.
+# verifies certificates, asks the plug-in, and starts containers with hooks and ids by runc. At the
+# socket of a front, isula sends its arguments by gRPC to isulad-grpc (test/docs/isulad).
 set -eu -o pipefail
 state=/run/isulad engines=/var/lib/isulad/engines/lcr
 fail() {
@@ -15,10 +16,13 @@ if [ "${0##*/}" = isulad ]; then
 	cp /etc/isulad/daemon.json $state
 	cp "$(config '."hook-spec"')" $state/hooks.json
 	install -d -m 750 /var/lib/isulad
+	rm -f /run/isulad.sock
+	/usr/libexec/isulad-grpc &
+	until [ -S /run/isulad.sock ]; do sleep 0.02; done
 	exit
 fi
 
-command=$1
+arguments=("$@") command=$1
 shift
 declare -A option
 while [[ ${1-} == -* ]]; do
@@ -32,8 +36,32 @@ while [[ ${1-} == -* ]]; do
 	shift
 done
 
+call() { # ACTION...: calls its methods at a front, the last one with the arguments of isula
+	local text head reply
+	reply=$(mktemp)
+	while [ $# -gt 0 ]; do
+		text=''
+		[ $# -gt 1 ] || text=$(printf '%s\n' "${arguments[@]}")
+		head=$({
+			printf "\\0\\0\\0\\x$(printf %02x $((${#text} >> 8)))\\x$(printf %02x $((${#text} & 255)))"
+			printf %s "$text"
+		} | curl --silent --http2-prior-knowledge --unix-socket "${host#unix://}" --data-binary @- \
+			--header 'content-type: application/grpc' --header 'te: trailers' --dump-header - \
+			--output "$reply" "http://isulad/containers.ContainerService/${methods[$1]}") || return 1
+		grep -q '^grpc-status: 0' <<<"$head" ||
+			fail "$(printf %b "$(sed -n 's/\r$//; s/%/\\x/g; s/^grpc-message: //p' <<<"$head")")"
+		shift
+	done
+	tail --bytes +6 "$reply"
+	rm "$reply"
+}
+
 connect() { # ACTION...
 	host=${option[-H]-${ISULAD_HOST:-unix:///var/run/isulad.sock}}
+	if [[ $host == unix:* && ${host#unix://} != /var/run/isulad.sock ]]; then
+		call "$@"
+		exit
+	fi
 	config '.hosts // ["unix:///var/run/isulad.sock"] | .[]' | grep -qxF "$host" || return 1
 	if [[ $host != tcp:* || $(config .tls) != true ]]; then return; fi
 	[ -n "${option[--tlsverify]-${ISULAD_TLS_VERIFY-}}" ] || return 1
@@ -82,6 +110,8 @@ run() { # IMAGE PROGRAM...
 
 declare -A actions=([version]=docker_version [run]=container_create [rm]=container_delete
 	[exec]='container_inspect container_exec_create' [ps]=container_list [inspect]=container_inspect)
+declare -A methods=([docker_version]=Version [container_create]=Create [container_delete]=Delete
+	[container_exec_create]=Exec [container_list]=List [container_inspect]=Inspect)
 connect ${actions[$command]?"unknown command"} ||
 	fail 'Can not connect with server.Is the iSulad daemon running on the host?'
 case $command in

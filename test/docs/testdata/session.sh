@@ -42,10 +42,17 @@ with_isulad() {
 	mkdir -p /etc/isulad /etc/default/isulad/hooks
 	echo '{"hook-spec": "/etc/default/isulad/hooks/default.json"}' >/etc/isulad/daemon.json
 	echo '{"prestart":[],"poststop":[],"poststart":[]}' >/etc/default/isulad/hooks/default.json
-	printf '%s\n' '[Service]' Type=oneshot RemainAfterExit=yes ExecStart=/usr/bin/isulad \
+	printf '%s\n' '[Service]' Type=forking KillMode=process ExecStart=/usr/bin/isulad \
 		>/etc/systemd/system/isulad.service
 	systemctl daemon-reload
 	systemctl start isulad
+}
+
+with_front() { # what the packages' scripts do, and two users
+	systemd-sysusers palisade-authz-broker.conf
+	systemd-tmpfiles --create palisade-authz-broker.conf
+	useradd --create-home alice
+	useradd --create-home bob
 }
 
 open_isulad() { # opens directories to the root of containers

@@ -1,0 +1,249 @@
+package front
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	dialTime = 5 * time.Second
+	// maxIdle is the number of idle connections to the engine that are kept.
+	maxIdle = 64
+	// continueTime is how long a body waits for the engine's 100 Continue.
+	continueTime = time.Second
+	// sentTime is how long a complete answer waits for the end of the body. An engine that answers
+	// earlier does not want the body.
+	sentTime = 5 * time.Millisecond
+	// maxInformational is the number of answers 1xx to a request.
+	maxInformational = 8
+)
+
+// pool has the idle connections to the engine.
+type pool struct {
+	path string
+
+	mu       sync.Mutex
+	idle     []*upstream
+	isClosed bool
+}
+
+// upstream is a connection to the engine, which belongs to one exchange at a time.
+type upstream struct {
+	*net.UnixConn
+	pool *pool
+	raw  syscall.RawConn
+	br   *bufio.Reader
+	bw   *bufio.Writer
+	// isReused reports that it has answered a request before.
+	isReused bool
+	// isReusable reports that the answer has been read to its end.
+	isReusable bool
+	sent       chan error // the result of sending a request with a body, or nil
+}
+
+// get returns an idle connection, or a new one. With fresh it is a new one.
+func (p *pool) get(fresh bool) (*upstream, error) {
+	for !fresh {
+		p.mu.Lock()
+		if len(p.idle) == 0 {
+			p.mu.Unlock()
+			break
+		}
+		up := p.idle[len(p.idle)-1]
+		p.idle = p.idle[:len(p.idle)-1]
+		p.mu.Unlock()
+		if up.isAlive() {
+			return up, nil
+		}
+		up.Close()
+	}
+	c, err := (&net.Dialer{Timeout: dialTime}).Dial("unix", p.path)
+	if err != nil {
+		return nil, err
+	}
+	up := &upstream{
+		UnixConn: c.(*net.UnixConn), pool: p,
+		br: bufio.NewReaderSize(c, 32<<10), bw: bufio.NewWriterSize(c, 32<<10),
+	}
+	up.raw, err = up.SyscallConn()
+	return up, err
+}
+
+// isAlive reports whether the engine has neither closed an idle connection nor sent anything.
+func (up *upstream) isAlive() (alive bool) {
+	if up.br.Buffered() > 0 {
+		return false
+	}
+	var one [1]byte
+	err := up.raw.Read(func(fd uintptr) bool {
+		_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		alive = err == syscall.EAGAIN
+		return true
+	})
+	return err == nil && alive
+}
+
+// finish ends the use of the engine's connection: it returns to the pool, or is closed if it cannot
+// have another request. The body of the request is not read any longer.
+func (x *exchange) finish() {
+	up := x.up
+	if up.sent != nil {
+		select {
+		case err := <-up.sent:
+			up.isReusable = up.isReusable && err == nil
+		case <-time.After(sentTime):
+			up.isReusable = false
+			up.Close()
+			http.NewResponseController(x.w).SetReadDeadline(time.Unix(1, 0))
+			<-up.sent
+		}
+	}
+	x.upMu.Lock()
+	defer x.upMu.Unlock()
+	x.up, up.isReusable = nil, up.isReusable && !x.isKilled
+	up.release()
+}
+
+// release returns the connection to the pool, or closes it.
+func (up *upstream) release() {
+	if !up.isReusable || up.br.Buffered() > 0 {
+		up.Close()
+		return
+	}
+	up.isReused, up.isReusable, up.sent = true, false, nil
+	p := up.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isClosed || len(p.idle) >= maxIdle {
+		up.Close()
+		return
+	}
+	p.idle = append(p.idle, up)
+}
+
+func (p *pool) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, up := range p.idle {
+		up.Close()
+	}
+	p.idle, p.isClosed = nil, true
+}
+
+var errKilled = errors.New("the connection of the client was closed")
+
+var errUnwanted = errors.New("the engine has answered without the body")
+
+// clientBody is a body that a client is sending.
+type clientBody struct {
+	io.ReadCloser
+	// proceed is closed when the body may be sent, unwanted when the engine has answered without it.
+	proceed, unwanted chan struct{}
+	// readErr is the error from reading.
+	readErr error
+}
+
+// Read implements io.Reader.
+func (b *clientBody) Read(p []byte) (int, error) {
+	if b.proceed != nil {
+		select {
+		case <-b.proceed:
+		case <-time.After(continueTime):
+		case <-b.unwanted:
+			return 0, errUnwanted
+		}
+		b.proceed = nil
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.readErr = err
+	return n, err
+}
+
+// roundTrip sends the request to the engine, and returns the head of the answer. The caller must
+// call finish, unless there is an error.
+func (x *exchange) roundTrip() (*http.Response, error) {
+	for fresh := false; ; fresh = true {
+		up, err := x.pool.get(fresh)
+		if err != nil {
+			return nil, err
+		}
+		x.upMu.Lock()
+		x.up = up
+		isKilled := x.isKilled
+		x.upMu.Unlock()
+		if isKilled {
+			x.finish()
+			return nil, errKilled
+		}
+		resp, err := x.send()
+		if err == nil {
+			return resp, nil
+		}
+		x.finish()
+		// The engine may have closed an idle connection meanwhile.
+		isSafe := x.r.Method == http.MethodGet || x.r.Method == http.MethodHead
+		if !up.isReused || !isSafe || x.out.Body != http.NoBody || x.r.Context().Err() != nil {
+			return nil, err
+		}
+	}
+}
+
+// send sends the request, its body at the same time as the answer is read.
+func (x *exchange) send() (*http.Response, error) {
+	up := x.up
+	write := func() error {
+		if err := x.out.Write(up.bw); err != nil {
+			return err
+		}
+		return up.bw.Flush()
+	}
+	if x.out.Body == http.NoBody {
+		if err := write(); err != nil {
+			return nil, fmt.Errorf("send the request: %w", err)
+		}
+		return x.readHead(nil)
+	}
+	body := &clientBody{ReadCloser: x.out.Body, unwanted: make(chan struct{})}
+	if x.out.Header.Get("Expect") != "" {
+		body.proceed = make(chan struct{})
+	}
+	x.out.Body = body
+	up.sent = make(chan error, 1)
+	proceed := body.proceed
+	go func() {
+		err := write()
+		x.isBodyRead = x.isBodyRead || body.readErr == io.EOF
+		if !x.isBodyRead && body.readErr != nil {
+			up.Close() // the engine must not take the body for complete
+		}
+		up.sent <- err
+	}()
+	defer close(body.unwanted)
+	return x.readHead(proceed)
+}
+
+// readHead reads the head of the final answer. It closes proceed, if it is not nil, when the engine
+// wants the body.
+func (x *exchange) readHead(proceed chan struct{}) (*http.Response, error) {
+	for range maxInformational {
+		resp, err := http.ReadResponse(x.up.br, x.out)
+		if err != nil {
+			return nil, fmt.Errorf("read the answer: %w", err)
+		}
+		if resp.StatusCode == http.StatusContinue && proceed != nil {
+			close(proceed)
+			proceed = nil
+		}
+		if resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
+			return resp, nil
+		}
+	}
+	return nil, fmt.Errorf("the engine sent %d answers 1xx", maxInformational)
+}
