@@ -156,7 +156,7 @@ func TestCommands(t *testing.T) {
 		},
 		{[]string{"actions", "--engine", "isulad"}, 0, "pull"},
 		{[]string{"actions", "--engine", "lxd"}, 2, `--engine "lxd"`},
-		{[]string{"actions"}, 0, "swarm_unlock_key             docker  secret\n"},
+		{[]string{"actions"}, 0, "swarm_unlock_key                docker  secret\n"},
 		{
 			[]string{"check", removed}, 1,
 			removed + `:1: the rule "binds:/etc" does not protect a path from symbolic links ` +
