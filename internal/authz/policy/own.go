@@ -181,7 +181,13 @@ func (o *owning) collection(name string) (*Forward, error) {
 	case "GET json":
 		return o.filtered()
 	case "POST create":
-		return o.create()
+		f, err := o.create()
+		var why refusal
+		if errors.As(err, &why) {
+			why.notFound = false // clients would take it for the image, and pull that
+			err = why
+		}
+		return f, err
 	case "POST prune":
 		// The error tells a container that the label's filter would take for one of the owner's.
 		if _, err := o.Containers(o.owner); err != nil {
