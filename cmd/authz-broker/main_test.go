@@ -111,8 +111,8 @@ func TestCommands(t *testing.T) {
 			`{"allow":true,"command":"top","actions":[{"allow":true,` +
 				`"action":"container_inspect","class":"read","policy":"p","line":1,`,
 		},
-		{isula("run"), 0, "denied: run needs container_create, container_wait\n"},
-		{isula("run -tid"), 0, "denied: run -tid needs container_create\n"},
+		{isula("run"), 0, "denied: run needs container_create, container_start, container_wait\n"},
+		{isula("run -tid"), 0, "denied: run -tid needs container_create, container_start\n"},
 		{isula("network ls"), 0, "denied: network ls needs network_list\n"},
 		{isula("run web"), 2, "run, run -d, search"},
 		{
