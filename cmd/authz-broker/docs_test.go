@@ -14,6 +14,7 @@ func TestDocuments(t *testing.T) {
 		"--audit":         {"stdout", "syslog"},
 		"--docker-socket": {"off"},
 		"--isulad-socket": {"off"},
+		"--image":         {"tecnativa", "linuxserver"},
 		"--method":        {"GET", "HEAD", "POST", "PUT", "DELETE"},
 	}}
 	p.Check(t, "../..")

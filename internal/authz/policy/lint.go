@@ -100,6 +100,10 @@ func (l *linter) checkRisks() {
 		l.warn(`policy %q denies %s, but not "privileged": a privileged container can bypass these rules`,
 			l.Name, strings.Join(denied, ", "))
 	}
+	if l.Own && !l.ReadOnly && len(creates) > 0 && (!l.hasRule("privileged") || !l.hasRule("binds")) {
+		l.warn(`policy %q has "own", but does not deny "privileged" and "binds": a container can reach `+
+			"those of others through the host", l.Name)
+	}
 	switch {
 	case len(secrets) == 0 || !l.hasDocker:
 	case l.ReadOnly:
