@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -328,7 +329,7 @@ func TestFrontOwn29(t *testing.T) {
 	(&ownHost{T: t, front: f, client: []string{recent(t, "docker")}}).check()
 }
 
-// startPodman starts Podman's service, and returns its socket.
+// startPodman starts a Podman service with storage of its own, and returns its socket.
 func startPodman(t *testing.T) (socket string) {
 	t.Helper()
 	engine.Need(t, "podman", "runc", "conmon")
@@ -336,26 +337,18 @@ func startPodman(t *testing.T) (socket string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	socket = filepath.Join(dir, "podman.sock")
-	log := new(output)
-	cmd := exec.Command("podman", "--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"),
-		"--storage-driver", "vfs", "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
-		"--tmpdir", filepath.Join(dir, "tmp"), "system", "service", "--time", "0", "unix://"+socket)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		kill := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
-		cmd.Wait()
-		kill.Stop()
-		if t.Failed() {
-			text := log.String()
-			t.Logf("podman: %s", text[max(0, len(text)-4000):])
+		// Podman mounts the directory of network namespaces on itself.
+		err := syscall.Unmount("/run/netns", syscall.MNT_DETACH)
+		if err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) {
+			t.Error(err)
 		}
+		os.RemoveAll(dir)
 	})
+	socket = filepath.Join(dir, "podman.sock")
+	engine.Start(t, dir, "podman", "--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"),
+		"--tmpdir", filepath.Join(dir, "tmp"), "--storage-driver", "vfs", "--runtime", "runc",
+		"--cgroup-manager", "cgroupfs", "--events-backend", "file", "system", "service", "--time", "0", "unix://"+socket)
 	engine.WaitFor(t, "podman to answer", func() bool {
 		code, _, err := oneRequest("unix", socket, ping)
 		return err == nil && code == 200
