@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"palisade/test/ctr"
 	"palisade/test/engine"
 )
 
@@ -134,6 +135,7 @@ func (h *ownHost) check() {
 	h.names()
 	h.references()
 	h.execs(a, b)
+	h.race(a, b)
 	h.images()
 	h.prunes()
 }
@@ -266,10 +268,45 @@ func (h *ownHost) execs(a, b string) {
 		for _, path := range []string{"/json", "/start", "/resize?h=1&w=1"} {
 			method := map[bool]string{true: "GET", false: "POST"}[path == "/json"]
 			code, text := h.request("alice", method, "/exec/"+exec.ID+path, `{"Detach":true}`)
-			if (code == 404) != (user == "bob") {
+			if isDenied := strings.Contains(text, "own containers"); isDenied != (user == "bob") {
 				h.Errorf("alice: exec %s of %s: %d, %s", path, user, code, text)
 			}
 		}
+	}
+}
+
+// race checks that alice cannot reach bob's container by a name that goes from hers to his.
+func (h *ownHost) race(a, b string) {
+	stop, ended := make(chan struct{}), make(chan struct{})
+	var hits int
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			code, _, err := oneRequest("unix", h.socketOf("alice"), "POST /containers/swap/pause HTTP/1.1\r\n"+
+				"Host: docker\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+			if err == nil && code < 300 {
+				hits++
+			}
+		}
+	}()
+	for range ctr.Repeat(30, 500) {
+		h.request("bob", "POST", "/containers/"+b+"/rename?name=bweb", "")
+		h.request("alice", "POST", "/containers/"+a+"/rename?name=swap", "")
+		h.request("alice", "POST", "/containers/"+a+"/unpause", "")
+		h.request("alice", "POST", "/containers/"+a+"/rename?name=aweb", "")
+		h.request("bob", "POST", "/containers/"+b+"/rename?name=swap", "")
+	}
+	h.request("bob", "POST", "/containers/"+b+"/rename?name=bweb", "")
+	close(stop)
+	<-ended
+	h.request("alice", "POST", "/containers/"+a+"/unpause", "")
+	if got := h.may("", "inspect", "--format", "{{.State.Paused}}", b); got[0] != "false" || hits == 0 {
+		h.Errorf("alice paused bob's container: %q; hers: %d times", got, hits)
 	}
 }
 
@@ -324,9 +361,17 @@ func TestFrontOwn(t *testing.T) {
 func TestFrontOwn29(t *testing.T) {
 	dockerd := recent(t, "dockerd")
 	engine.Need(t, "containerd", "runc")
-	startDockerd(t, dockerd, "--feature", "containerd-snapshotter=false")
-	f := startFront(t, "docker", "/run/docker.sock", ownPolicies, "alice", "bob", "ops")
-	(&ownHost{T: t, front: f, client: []string{recent(t, "docker")}}).check()
+	for name, store := range map[string][]string{
+		"graphdriver": {"--feature", "containerd-snapshotter=false"},
+		"containerd":  {"--feature", "containerd-snapshotter=true", "--storage-driver", "native"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			// Debian's runc has no time namespaces.
+			startDockerd(t, dockerd, append(store, "--feature", "time-namespaces=false")...)
+			f := startFront(t, "docker", "/run/docker.sock", ownPolicies, "alice", "bob", "ops")
+			(&ownHost{T: t, front: f, client: []string{recent(t, "docker")}}).check()
+		})
+	}
 }
 
 // startPodman starts a Podman service with storage of its own, and returns its socket.
