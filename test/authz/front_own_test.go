@@ -97,8 +97,9 @@ func (h *ownHost) owner(ref string) string {
 	return strings.Join(h.may("", "inspect", "--format", `{{index .Config.Labels "palisade.owner"}}`, ref), " ")
 }
 
-// check has alice, bob, and an operator, with a client of the engine.
-func (h *ownHost) check() {
+// importBox makes the image box, and removes all containers after the test.
+func (h *ownHost) importBox() {
+	h.Helper()
 	image, err := exec.Command("tar", "-C", shared.rootfs, "-c", ".").Output()
 	if err != nil {
 		h.Fatal(err)
@@ -113,6 +114,11 @@ func (h *ownHost) check() {
 			h.may("", "rm", "--force", id)
 		}
 	})
+}
+
+// check has alice, bob, and an operator, with a client of the engine.
+func (h *ownHost) check() {
+	h.importBox()
 	a, b := h.sleep("alice", "aweb"), h.sleep("bob", "bweb")
 	for ref, want := range map[string]string{a: "user:alice", b: "user:bob"} {
 		if got := h.owner(ref); got != want {
