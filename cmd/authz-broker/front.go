@@ -37,7 +37,7 @@ func (a *addresses) String() string { return strings.Join(*a, " ") }
 // upstreams are the default sockets of the engines.
 var upstreams = map[action.Engine]string{
 	action.Docker: "unix:///run/docker.sock",
-	"podman":      "unix:///run/podman/podman.sock",
+	action.Podman: "unix:///run/podman/podman.sock",
 	action.Isulad: "unix:///run/isulad.sock",
 }
 

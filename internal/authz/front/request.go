@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"palisade/internal/authz/action"
 	"palisade/internal/authz/audit"
 	"palisade/internal/authz/broker"
 	"palisade/internal/authz/policy"
@@ -81,7 +82,11 @@ func (x *exchange) parse(record *audit.Record) (asked broker.Asked, err error) {
 }
 
 func (x *exchange) newRequest(body []byte) policy.Request {
-	return policy.DockerRequest(x.r.Method, x.out.URL.RequestURI(), body)
+	newRequest := policy.DockerRequest
+	if x.Engine == action.Podman {
+		newRequest = policy.PodmanRequest
+	}
+	return newRequest(x.r.Method, x.out.URL.RequestURI(), body)
 }
 
 // rebuild makes the request to the engine. Its target is the one that the policies see, its framing
