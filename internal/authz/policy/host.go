@@ -164,7 +164,8 @@ func (h *hostConfig) remapViolation(uri string) string {
 	return annotatedRemapViolation(remap)
 }
 
-// annotatedRemapViolation returns why the annotation for userns-shift gives no ids of its own, or "".
+// annotatedRemapViolation returns why the annotation for userns-shift gives no ids of its own, or
+// "".
 func annotatedRemapViolation(remap string) string {
 	ids, err := idmap.ParseRemap(remap)
 	switch {
