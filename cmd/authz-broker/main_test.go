@@ -174,7 +174,7 @@ func TestCommands(t *testing.T) {
 		},
 		{[]string{"actions", "--engine", "isulad"}, 0, "pull"},
 		{[]string{"actions", "--engine", "lxd"}, 2, `--engine "lxd"`},
-		{[]string{"actions"}, 0, "swarm_unlock_key             docker  secret\n"},
+		{[]string{"actions"}, 0, "swarm_unlock_key                docker  secret\n"},
 		{[]string{"actions", "--engine", "podman"}, 0, "libpod_kube_play             podman  write\n"},
 		{
 			[]string{"check", removed}, 1,

@@ -166,7 +166,7 @@ func TestForDocker(t *testing.T) {
 }
 
 func TestForIsulad(t *testing.T) {
-	if n := len(List(Isulad)); n != 41 {
+	if n := len(List(Isulad)); n != 41+34 {
 		t.Errorf("%d actions", n)
 	}
 	for name, want := range map[string]class{

@@ -309,6 +309,6 @@ func libpodRemapViolation(fields map[string]json.RawMessage) string {
 		return fmt.Sprintf("the annotation %q is missing, and the user namespace is not auto",
 			remapAnnotation)
 	default:
-		return annotatedRemapViolation(remap)
+		return remapEffect(remap)
 	}
 }
