@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/authz/action"
+	"palisade/internal/authz/authzmetrics"
 	"palisade/internal/authz/front"
 	"palisade/internal/authz/learn"
 	"palisade/internal/authz/policy"
@@ -138,6 +139,7 @@ func (o *frontOptions) front(ctx *cli.Context) (err error) {
 		s.decider.DryRun, s.decider.Learn = true, recorder.Add
 	}
 	f := front.New(front.Config{Decider: s.decider, Engine: engine, Upstream: upstream})
+	authzmetrics.RegisterFront(f.Open, f.Failures, s.registry)
 	for _, l := range listeners {
 		s.serve(l, func() error { return f.Serve(l) })
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"palisade/internal/authz/action"
@@ -43,6 +44,8 @@ type Front struct {
 	tunnels            sync.WaitGroup
 	watching           sync.Once
 	newcomers          newcomers
+
+	failures atomic.Uint64
 
 	mu   sync.Mutex
 	open map[*exchange]time.Time // the current exchanges, and when they began
@@ -112,3 +115,13 @@ func (f *Front) Shutdown(ctx context.Context) (err error) {
 	}
 	return err
 }
+
+// Open returns the number of requests that were forwarded and have not ended.
+func (f *Front) Open() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.open)
+}
+
+// Failures returns how often the engine did not answer a request.
+func (f *Front) Failures() uint64 { return f.failures.Load() }
