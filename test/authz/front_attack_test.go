@@ -117,6 +117,7 @@ var (
 // TestFrontSmuggling checks that a user who may only list containers cannot hide another request
 // from the front, and that the engine sees exactly the requests that were decided.
 func TestFrontSmuggling(t *testing.T) {
+	t.Parallel()
 	e := startFakeEngine(t)
 	f := startFront(t, "docker", e.socket,
 		`{"name":"ps","users":["robot"],"actions":["^container_list$"]}`, "robot")
@@ -182,6 +183,7 @@ func TestFrontSmuggling(t *testing.T) {
 
 // TestFrontBodies checks that no form of a body hides an option that "deny" lists.
 func TestFrontBodies(t *testing.T) {
+	t.Parallel()
 	e := startFakeEngine(t)
 	f := startFront(t, "docker", e.socket, `{"name":"dev","users":["dev"],"actions":["container","image"],`+
 		`"deny":["privileged","binds"]}`, "dev")

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -480,20 +481,21 @@ func (s *session) build(env string) {
 	}
 }
 
-// exercise runs the operations with all clients: each as one caller, in the soak as all.
+// exercise runs the operations, each with one client and as one caller, in the soak with all.
 func (h *dockerHost) exercise(t *testing.T, all []operation) {
-	n := 0
-	for version, program := range h.clients {
-		for i, o := range all {
-			for j := range ctr.Repeat(1, len(h.callers)) {
-				c := h.callers[(i+j)%len(h.callers)]
-				n++
-				s := &session{host: h, caller: c, program: program, name: fmt.Sprintf("test%d", n)}
-				t.Run(strings.ReplaceAll(fmt.Sprintf("%s/%s/%s", version, o.name, c.name), " ", "-"), func(t *testing.T) {
-					s.T = t
-					o.run(s)
-				})
+	versions := slices.Sorted(maps.Keys(h.clients))
+	for i, o := range all {
+		for j := range ctr.Repeat(1, len(versions)*len(h.callers)) {
+			version := versions[(i+j)%len(versions)]
+			c := h.callers[(i/len(versions)+j/len(versions))%len(h.callers)]
+			s := &session{
+				host: h, caller: c, program: h.clients[version], name: fmt.Sprintf("test%d-%d", i, j),
 			}
+			name := strings.Join([]string{version, strings.ReplaceAll(o.name, " ", "-"), c.policy}, "/")
+			t.Run(name, func(t *testing.T) {
+				s.T = t
+				o.run(s)
+			})
 		}
 	}
 }

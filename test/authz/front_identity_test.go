@@ -87,6 +87,7 @@ func (f *front) writeCRL(t *testing.T, ca *x509.Certificate, key *ecdsa.PrivateK
 // TestFrontRevocation checks that a revoked certificate ends open connections and streams, also in
 // the middle of a connection.
 func TestFrontRevocation(t *testing.T) {
+	t.Parallel()
 	e := startFakeEngine(t)
 	f := newFront(t, "docker", e.socket, `{"name":"all","users":["alice","bob"],"actions":[""]}`)
 	f.crl = filepath.Join(f.dir, "crl.pem")
