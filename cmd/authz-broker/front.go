@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -157,11 +159,26 @@ func (o *frontOptions) front(ctx *cli.Context) (err error) {
 		defer recorder.Close()
 		s.decider.DryRun, s.decider.Learn = true, recorder.Add
 	}
-	f := front.New(front.Config{Decider: s.decider, Engine: engine, Upstream: upstream})
+	f := newFront(front.Config{Decider: s.decider, Engine: engine, Upstream: upstream})
 	authzmetrics.RegisterFront(f.Open, f.Failures, s.registry)
 	for _, l := range listeners {
 		s.serve(l, func() error { return f.Serve(l) })
 	}
 	s.shutdown = f.Shutdown
 	return s.run(ctx.Context)
+}
+
+// frontServer is a front of an engine.
+type frontServer interface {
+	Serve(net.Listener) error
+	Shutdown(context.Context) error
+	Open() int
+	Failures() uint64
+}
+
+func newFront(c front.Config) frontServer {
+	if c.Engine == action.Isulad {
+		return front.NewIsulad(c)
+	}
+	return front.New(c)
 }

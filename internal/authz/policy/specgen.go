@@ -27,8 +27,8 @@ var emptyJSON = []string{"null", "false", "0", `""`, "[]", "{}"}
 var libpodFields = fieldSet(`
 	name command entrypoint httpproxy env terminal stdin labels stop_signal stop_timeout timeout
 	raw_image_name image image_os image_arch image_variant restart_policy restart_tries systemd
-	namespace hostname sdnotifymode hostusers remove removeimage containercreatecommand dependencycontainers
-	secret_env secrets init_container_type personality envmerge unsetenv unsetenvall manage_password
+	namespace hostname sdnotifymode hostusers remove removeimage containercreatecommand
+	dependencycontainers secret_env secrets init_container_type personality envmerge unsetenv unsetenvall manage_password
 	passwd_entry group_entry image_volume_mode init image_volumes artifact_volumes shm_size
 	shm_size_systemd work_dir create_working_dir storage_opts volatile
 	user groups cap_drop no_new_privileges read_only_filesystem read_write_tmpfs umask mask
@@ -285,8 +285,8 @@ func (p *Policy) fieldViolation(key string, value json.RawMessage) string {
 	return ""
 }
 
-// libpodRemapViolation returns why a container or pod would not get ids of its own, by --userns=auto
-// or the annotation for userns-shift, or "".
+// libpodRemapViolation returns why a container or pod would not get ids of its own, by
+// --userns=auto or the annotation for userns-shift, or "".
 func libpodRemapViolation(fields map[string]json.RawMessage) string {
 	var userns libpodNamespace
 	var annotations map[string]string
@@ -309,6 +309,6 @@ func libpodRemapViolation(fields map[string]json.RawMessage) string {
 		return fmt.Sprintf("the annotation %q is missing, and the user namespace is not auto",
 			remapAnnotation)
 	default:
-		return annotatedRemapViolation(remap)
+		return remapEffect(remap)
 	}
 }
