@@ -145,6 +145,7 @@ func (l *linter) checkClients() {
 	for _, c := range action.Commands() {
 		detached, ok := action.FindCommand(c.Engine, c.Name+" -d")
 		if !slices.Contains(l.engines, c.Engine) || isDenied(c.Purpose) ||
+			strings.Contains(c.Name, " -") || // options are the user's choice
 			ok && !slices.ContainsFunc(detached.Actions, isDenied) {
 			continue
 		}
