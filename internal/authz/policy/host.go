@@ -161,12 +161,11 @@ func (h *hostConfig) remapViolation(uri string) string {
 	case h.Runtime.Value != "":
 		return "Runtime is set: another runtime may ignore the user remap"
 	}
-	return annotatedRemapViolation(remap)
+	return remapEffect(remap)
 }
 
-// annotatedRemapViolation returns why the annotation for userns-shift gives no ids of its own, or
-// "".
-func annotatedRemapViolation(remap string) string {
+// remapEffect returns why a user remap gives a container no ids of its own, or "".
+func remapEffect(remap string) string {
 	ids, err := idmap.ParseRemap(remap)
 	switch {
 	case err != nil:
