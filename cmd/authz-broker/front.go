@@ -10,7 +10,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/authz/action"
+	"palisade/internal/authz/authzmetrics"
 	"palisade/internal/authz/front"
+	"palisade/internal/authz/learn"
 	"palisade/internal/authz/policy"
 	"palisade/internal/cli/cmdline"
 )
@@ -18,8 +20,8 @@ import (
 // frontOptions are the options of front, besides those of authz-broker.
 type frontOptions struct {
 	*serveOptions
-	engine, upstream string
-	listen           addresses
+	engine, upstream, learn string
+	listen                  addresses
 }
 
 // addresses are the values of an option that may be given several times. Values have commas.
@@ -58,6 +60,8 @@ func frontCommand(serve *serveOptions) *cli.Command {
 			&cli.GenericFlag{Name: "listen", Value: &o.listen,
 				Usage: "listen on `ADDRESS`: tcp://IP:PORT,cert=FILE,key=FILE,ca=FILE[,crl=FILE] or " +
 					"unix:///PATH[,mode=0660][,owner=USER][,group=GROUP][,user=NAME]"},
+			&cli.StringFlag{Name: "learn", Destination: &o.learn, TakesFile: true,
+				Usage: "allow all requests, and record what is requested in `FILE`, for the command learn"},
 		},
 		Action: o.front,
 	}
@@ -121,11 +125,21 @@ func (o *frontOptions) front(ctx *cli.Context) (err error) {
 	engine := action.Engine(o.engine)
 	listeners, err := front.ListenAll(o.listen, front.Env{
 		Log: s.log, Engine: engine, Passed: passed,
+		Containers: front.NewContainers(engine, upstream),
 	})
 	if err != nil {
 		return err
 	}
+	if o.learn != "" {
+		recorder, err := learn.Open(o.learn, s.log)
+		if err != nil {
+			return fmt.Errorf("use --learn: %w", err)
+		}
+		defer recorder.Close()
+		s.decider.DryRun, s.decider.Learn = true, recorder.Add
+	}
 	f := front.New(front.Config{Decider: s.decider, Engine: engine, Upstream: upstream})
+	authzmetrics.RegisterFront(f.Open, f.Failures, s.registry)
 	for _, l := range listeners {
 		s.serve(l, func() error { return f.Serve(l) })
 	}

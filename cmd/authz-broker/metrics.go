@@ -18,18 +18,17 @@ import (
 
 // newMetrics returns what takes the decisions, the audit log or a recorder in front of it, and a
 // function that serves the metrics, if the user wants that, until its context ends. Errors are
-// logged, and do not affect decisions.
+// logged, and do not affect decisions. Further metrics can be registered.
 func (o *serveOptions) newMetrics(
 	policies *broker.Policies, records *audit.Log, log *slog.Logger,
-) (auditor broker.Auditor, serve func(context.Context)) {
-	none := func(context.Context) {}
+) (auditor broker.Auditor, registry *prometheus.Registry, serve func(context.Context)) {
+	registry = prometheus.NewRegistry()
 	if !o.metrics.Enabled() {
-		return records, none
+		return records, registry, func(context.Context) {}
 	}
-	registry := prometheus.NewRegistry()
 	recorder := authzmetrics.New(records, records.Dropped, policies.Loads, registry)
 	server := scrape.New(registry)
-	return recorder, func(ctx context.Context) {
+	return recorder, registry, func(ctx context.Context) {
 		var running sync.WaitGroup
 		running.Go(func() {
 			metrics.Retry(ctx, log, nil, func(ctx context.Context) error {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/authz/audit"
@@ -116,6 +117,7 @@ type service struct {
 	decider      broker.Decider
 	audit        *audit.Log
 	lock         *lockfile.PIDFile
+	registry     *prometheus.Registry
 	serveMetrics func(context.Context)
 	servers      []func() error
 	shutdown     func(context.Context) error
@@ -153,7 +155,7 @@ func (o *serveOptions) newService(ctx *cli.Context, pidFile string) (s *service,
 	}
 	s.audit = audit.New(sink, s.log)
 	s.decider = broker.Decider{Policies: policies, Log: s.log, DryRun: o.dryRun}
-	s.decider.Audit, s.serveMetrics = o.newMetrics(policies, s.audit, s.log)
+	s.decider.Audit, s.registry, s.serveMetrics = o.newMetrics(policies, s.audit, s.log)
 	return s, nil
 }
 

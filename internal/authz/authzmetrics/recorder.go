@@ -107,3 +107,17 @@ func (r *Recorder) label(name string) string {
 	r.policies[name] = true
 	return name
 }
+
+// RegisterFront registers the metrics of a front. open returns the number of its current requests
+// and streams, failures how often the engine did not answer.
+func RegisterFront(open func() int, failures func() uint64, registry prometheus.Registerer) {
+	auto := promauto.With(registry)
+	auto.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "palisade_front_open_requests",
+		Help: "Requests that were forwarded to the engine and have not ended, with streams.",
+	}, func() float64 { return float64(open()) })
+	auto.NewCounterFunc(prometheus.CounterOpts{
+		Name: "palisade_front_engine_failures_total",
+		Help: "Requests that were forwarded, but not answered by the engine.",
+	}, func() float64 { return float64(failures()) })
+}

@@ -22,6 +22,8 @@ type Decider struct {
 	Log      *slog.Logger
 	// DryRun allows all requests, but audits what the policies decide.
 	DryRun bool
+	// Learn, if not nil, gets each request that could be parsed, after its decision.
+	Learn func(Asked, *audit.Record)
 }
 
 // Asked is a request and its user.
@@ -60,6 +62,9 @@ func (d Decider) Decide(
 		r.Problem, r.Fault = err.Error(), audit.Malformed
 	}
 	d.audit(r)
+	if d.Learn != nil && err == nil {
+		d.Learn(asked, r)
+	}
 	return r
 }
 

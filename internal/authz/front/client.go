@@ -5,8 +5,11 @@ package front
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"palisade/internal/authz/policy"
 )
@@ -27,6 +30,9 @@ type Conn struct {
 	verify   func() error
 	once     sync.Once
 	verified error
+	// isRetired reports that the connection has had its last request.
+	isRetired atomic.Bool
+	lingering sync.Once
 }
 
 // Client returns the client, or an error if it cannot be identified (any longer). It is called for
@@ -38,8 +44,13 @@ func (c *Conn) Client(ctx context.Context) (Client, error) {
 	return c.client(ctx)
 }
 
-// Read reads from the connection. It fails if a client at a TLS listener has no valid certificate.
+// Read reads from the connection. It fails if a client at a TLS listener has no valid certificate,
+// and after the last request.
 func (c *Conn) Read(b []byte) (int, error) {
+	if c.isRetired.Load() {
+		c.lingering.Do(c.linger)
+		return 0, net.ErrClosed // not EOF, which net/http would take for the end of a body
+	}
 	if err := c.ready(); err != nil {
 		return 0, err
 	}
@@ -59,4 +70,12 @@ func (c *Conn) ready() error {
 		c.once.Do(func() { c.verified = c.verify() })
 	}
 	return c.verified
+}
+
+// linger waits until the client has read the last answer, within limits. A client whose data are
+// not read may lose the answer.
+func (c *Conn) linger() {
+	c.CloseWrite()
+	c.SetReadDeadline(time.Now().Add(drainTime))
+	io.Copy(io.Discard, c.Conn)
 }

@@ -1,6 +1,8 @@
 package front
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"palisade/internal/authz/action"
 	"palisade/internal/authz/policy"
@@ -27,29 +31,31 @@ const (
 	maxInspect = 4 << 20
 )
 
-// NewContainers returns the containers of the engine at the unix socket upstream. It returns nil for
-// iSulad, which has no HTTP API.
+// NewContainers returns the containers of the engine at the unix socket upstream.
 func NewContainers(engine action.Engine, upstream string) Containers {
-	if engine == action.Isulad {
-		return nil
-	}
-	var dialer net.Dialer
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", upstream)
+			return new(net.Dialer).DialContext(ctx, "unix", upstream)
 		},
 		DisableKeepAlives: true,
 	}
-	return &engineContainers{
+	e := &engineContainers{
 		client: &http.Client{Transport: transport, Timeout: askTime},
 		known:  make(map[string]knownContainer),
 	}
+	if e.ask = e.askHTTP; engine == action.Isulad {
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetUnencryptedHTTP2(true)
+		e.ask = e.askGRPC
+	}
+	return e
 }
 
-// engineContainers asks an engine with Docker's API, which Podman's service has, too. IDs are never
-// used twice, but names are.
+// engineContainers asks an engine for containers. IDs are not used twice, but names are.
 type engineContainers struct {
 	client *http.Client
+	// ask returns the engine's description of a container in JSON, or nil if it has none.
+	ask func(ctx context.Context, id string) ([]byte, error)
 
 	mu    sync.Mutex
 	known map[string]knownContainer
@@ -60,7 +66,8 @@ type knownContainer struct {
 	at        time.Time
 }
 
-// Find returns the container with the full ID, as of the last second, or nil if the engine has none.
+// Find returns the container with the full ID, as of the last second, or nil if the engine has
+// none.
 func (e *engineContainers) Find(ctx context.Context, id string) (*policy.Container, error) {
 	e.mu.Lock()
 	known, ok := e.known[id]
@@ -69,7 +76,11 @@ func (e *engineContainers) Find(ctx context.Context, id string) (*policy.Contain
 		return known.container, nil
 	}
 	asked := time.Now()
-	c, err := e.ask(ctx, id)
+	var c *policy.Container
+	text, err := e.ask(ctx, id)
+	if err == nil && text != nil {
+		c, err = parseContainer(id, text)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask the engine for container %s: %w", id, err)
 	}
@@ -82,7 +93,29 @@ func (e *engineContainers) Find(ctx context.Context, id string) (*policy.Contain
 	return c, nil
 }
 
-func (e *engineContainers) ask(ctx context.Context, id string) (*policy.Container, error) {
+// parseContainer returns nil if the description is that of another container, which has the ID as
+// its name.
+func parseContainer(id string, text []byte) (*policy.Container, error) {
+	var c struct {
+		ID     string `json:"Id"`
+		Name   string
+		Config struct{ Labels map[string]string }
+	}
+	if err := json.Unmarshal(text, &c); err != nil {
+		return nil, fmt.Errorf("parse the answer: %w", err)
+	}
+	if c.ID != id {
+		return nil, nil
+	}
+	name := strings.TrimPrefix(c.Name, "/")
+	if name == "" {
+		return nil, errors.New("the container has no name")
+	}
+	return &policy.Container{ID: id, Name: name, Labels: c.Config.Labels}, nil
+}
+
+// askHTTP asks with Docker's API, which Podman's service has, too.
+func (e *engineContainers) askHTTP(ctx context.Context, id string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet,
 		"http://engine/containers/"+id+"/json", nil)
 	if err != nil {
@@ -95,25 +128,89 @@ func (e *engineContainers) ask(ctx context.Context, id string) (*policy.Containe
 	defer response.Body.Close()
 	switch response.StatusCode {
 	case http.StatusOK:
+		return io.ReadAll(io.LimitReader(response.Body, maxInspect))
 	case http.StatusNotFound:
 		return nil, nil
-	default:
-		return nil, fmt.Errorf("status %s", response.Status)
 	}
-	var c struct {
-		ID     string `json:"Id"`
-		Name   string
-		Config struct{ Labels map[string]string }
+	return nil, fmt.Errorf("status %s", response.Status)
+}
+
+// The fields of iSulad's InspectContainerRequest and InspectContainerResponse.
+const (
+	inspectID      = 1
+	inspectJSON    = 1
+	inspectCode    = 2
+	inspectMessage = 3
+)
+
+// grpcHeader is the size in bytes of the header of a message: a flag and the size.
+const grpcHeader = 5
+
+// askGRPC asks iSulad, whose code is not 0 if it has no such container.
+func (e *engineContainers) askGRPC(ctx context.Context, id string) ([]byte, error) {
+	message := protowire.AppendTag(make([]byte, grpcHeader), inspectID, protowire.BytesType)
+	message = protowire.AppendString(message, id)
+	message[grpcHeader-1] = byte(len(message) - grpcHeader)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost,
+		"http://localhost/containers.ContainerService/Inspect", bytes.NewReader(message))
+	if err != nil {
+		return nil, err
 	}
-	if err := json.NewDecoder(io.LimitReader(response.Body, maxInspect)).Decode(&c); err != nil {
-		return nil, fmt.Errorf("parse the answer: %w", err)
+	request.Header.Set("Content-Type", "application/grpc")
+	request.Header.Set("TE", "trailers")
+	response, err := e.client.Do(request)
+	if err != nil {
+		return nil, err
 	}
-	if c.ID != id {
-		return nil, nil // it is the name of another, or a prefix of its ID
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxInspect))
+	if err != nil {
+		return nil, err
 	}
-	name := strings.TrimPrefix(c.Name, "/")
-	if name == "" {
-		return nil, errors.New("the container has no name")
+	status := cmp.Or(response.Trailer.Get("Grpc-Status"), response.Header.Get("Grpc-Status"))
+	if response.StatusCode != http.StatusOK || status != "0" || len(answer) < grpcHeader {
+		return nil, fmt.Errorf("status %s, gRPC status %q", response.Status, status)
 	}
-	return &policy.Container{ID: id, Name: name, Labels: c.Config.Labels}, nil
+	return parseInspect(answer[grpcHeader:])
+}
+
+// parseInspect returns the description in an InspectContainerResponse, or nil if there is no such
+// container.
+func parseInspect(message []byte) (text []byte, err error) {
+	var code uint64
+	var problem string
+	for len(message) > 0 {
+		number, kind, n := protowire.ConsumeTag(message)
+		if n < 0 {
+			return nil, protowire.ParseError(n)
+		}
+		message = message[n:]
+		var value []byte
+		switch {
+		case number == inspectCode && kind == protowire.VarintType:
+			code, n = protowire.ConsumeVarint(message)
+		case kind == protowire.BytesType:
+			value, n = protowire.ConsumeBytes(message)
+		default:
+			n = protowire.ConsumeFieldValue(number, kind, message)
+		}
+		if n < 0 {
+			return nil, protowire.ParseError(n)
+		}
+		message = message[n:]
+		switch {
+		case kind != protowire.BytesType:
+		case number == inspectJSON:
+			text = value
+		case number == inspectMessage:
+			problem = string(value)
+		}
+	}
+	switch {
+	case code == 0 && text != nil:
+		return text, nil
+	case code != 0 && strings.HasPrefix(problem, "No such "):
+		return nil, nil
+	}
+	return nil, fmt.Errorf("code %d: %q", code, problem)
 }

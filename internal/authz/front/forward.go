@@ -8,26 +8,43 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"reflect"
+	"net/url"
 	"strconv"
 	"sync"
 	"time"
 
 	"palisade/internal/authz/audit"
+	"palisade/internal/authz/policy"
 )
 
-// verifyInterval is how often the client of an open stream is verified again.
-const verifyInterval = 5 * time.Second
+// Limits for the rest of a body after the answer.
+const (
+	drainTime  = time.Second
+	maxDrained = 256 << 10
+)
 
 // serve decides a request, and forwards it.
 func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	x := &exchange{Front: f, w: w, r: r, release: func() {}}
 	x.conn, _ = r.Context().Value(connKey{}).(*Conn)
+	f.newcomers.arrived(x.conn)
+	if x.conn != nil && x.conn.isRetired.Load() {
+		panic(http.ErrAbortHandler) // what follows is the rest of a body
+	}
+	if r.ContentLength != 0 {
+		// An answer need not wait for the end of the body.
+		http.NewResponseController(w).EnableFullDuplex()
+		defer x.retire()
+	}
 	defer func() { x.release() }()
 	record := f.Decide(f.Engine, started, x.parse)
 	switch {
 	case x.isIdentified && x.out != nil && (record.Decision.Allow || f.DryRun):
+		if err := x.setBody(record.Decision.Forward); err != nil {
+			x.fail(http.StatusInternalServerError, "authz-broker: "+err.Error())
+			return
+		}
 		x.forward()
 	default:
 		x.deny(record)
@@ -36,7 +53,7 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 
 // deny answers a request that is not forwarded.
 func (x *exchange) deny(record *audit.Record) {
-	message, code := record.Reason(), http.StatusForbidden
+	message, code := record.Reason(), record.Decision.Status()
 	switch p := record.Decision.Policy; {
 	case record.Fault == audit.Panic:
 		code = http.StatusInternalServerError
@@ -60,54 +77,95 @@ func (x *exchange) fail(code int, message string) {
 	h.Set("Content-Length", strconv.Itoa(len(text)))
 	x.w.WriteHeader(code)
 	x.w.Write(text)
+	x.drain()
+}
+
+// drain reads the rest of the body of a request that was answered, within limits. If a connection
+// is closed with unread data, the client may lose the answer.
+func (x *exchange) drain() {
+	if x.r.ContentLength == 0 || x.isBodyRead || x.r.Header.Get("Expect") != "" {
+		return
+	}
+	c := http.NewResponseController(x.w)
+	c.Flush()
+	c.SetReadDeadline(time.Now().Add(drainTime))
+	_, err := io.CopyN(io.Discard, x.r.Body, maxDrained)
+	x.isBodyRead = errors.Is(err, io.EOF)
+}
+
+// retire makes the request the last one of its connection, unless its body was read to the end.
+// net/http would take the rest of the body for a request: with full duplex it ignores errors when it
+// reads that.
+func (x *exchange) retire() {
+	if x.conn != nil && !x.isBodyRead {
+		x.conn.isRetired.Store(true)
+	}
 }
 
 // forward sends the request to the engine, and the engine's answer to the client.
 func (x *exchange) forward() {
+	defer x.watch()()
+	if !x.mayHijack() {
+		// net/http cancels the context when the client closes its side. One that is going to use the
+		// connection both ways may do that already.
+		defer context.AfterFunc(x.r.Context(), x.abort)()
+	}
 	upgrade := x.upgrade()
-	x.setBody()
-	up, resp, err := x.roundTrip()
+	resp, err := x.roundTrip()
 	if err != nil {
+		x.failures.Add(1)
 		x.Log.Warn("no answer from the engine", "method", x.r.Method, "err", err)
 		x.fail(http.StatusBadGateway, "authz-broker: no answer from the engine: "+err.Error())
 		return
 	}
-	defer up.finish()
-	stop := x.watch(up)
-	defer stop()
+	defer x.finish()
 	switch {
 	case resp.StatusCode == http.StatusSwitchingProtocols && upgrade == "":
 		x.fail(http.StatusBadGateway, "authz-broker: the engine changed the protocol unasked")
 	case resp.StatusCode == http.StatusSwitchingProtocols || x.isHijacked(resp):
-		x.tunnel(up, resp)
+		x.tunnel(resp)
 	default:
-		x.relay(up, resp)
+		x.relay(resp)
 	}
 }
 
-// setBody makes the body of the request to the engine: the bytes that were examined, if any were.
-func (x *exchange) setBody() {
+// setBody makes the body of the request to the engine: the bytes that were examined, if any were. It
+// applies what the policy changes.
+func (x *exchange) setBody(changed *policy.Forward) (err error) {
 	switch {
+	case changed != nil && changed.Body != nil:
+		x.replaceBody(changed.Body)
 	case x.isWhole:
-		x.setForwarded(x.examined)
+		x.replaceBody(x.examined)
 	case x.examined != nil: // --dry-run forwards what is too large as well
 		x.out.Body = io.NopCloser(io.MultiReader(bytes.NewReader(x.examined), x.r.Body))
 	case x.r.ContentLength == 0:
 		x.out.Body = http.NoBody
 	}
+	if changed == nil {
+		return nil
+	}
+	if changed.ContentType != "" {
+		x.out.Header.Set("Content-Type", changed.ContentType)
+	}
+	x.out.URL, err = url.ParseRequestURI(changed.URI)
+	return err
 }
 
-func (x *exchange) setForwarded(body []byte) {
-	x.out.Body = io.NopCloser(bytes.NewReader(body))
-	x.out.ContentLength, x.out.TransferEncoding, x.out.Trailer = int64(len(body)), nil, nil
-	delete(x.out.Header, "Expect") // the client has sent the body
+func (x *exchange) replaceBody(body []byte) {
+	x.out.Body, x.out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	if len(body) == 0 {
+		x.out.Body = http.NoBody
+	}
+	x.out.TransferEncoding, x.out.Trailer = nil, nil
+	delete(x.out.Header, "Expect")
 }
 
 // relay sends an answer to the client, as it arrives.
-func (x *exchange) relay(up *upstream, resp *http.Response) {
-	// net/http cancels the context when the client closes its connection.
-	stop := context.AfterFunc(x.r.Context(), up.abort)
-	defer stop()
+func (x *exchange) relay(resp *http.Response) {
+	if x.mayHijack() {
+		defer context.AfterFunc(x.r.Context(), x.abort)()
+	}
 	h := x.w.Header()
 	removeHopHeaders(resp.Header)
 	for name, values := range resp.Header {
@@ -129,7 +187,7 @@ func (x *exchange) relay(up *upstream, resp *http.Response) {
 	for name, values := range resp.Trailer {
 		h[name] = values
 	}
-	up.isReusable = !resp.Close
+	x.up.isReusable = !resp.Close
 }
 
 var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
@@ -162,51 +220,4 @@ func (x *exchange) copyBody(resp *http.Response) error {
 			return fmt.Errorf("read from the engine: %w", err)
 		}
 	}
-}
-
-// watch verifies the client again and again while a stream is open, and closes it if the client
-// would not get it any longer. The caller must call stop.
-func (x *exchange) watch(up *upstream) (stop func()) {
-	ended, end := context.WithCancel(context.WithoutCancel(x.r.Context()))
-	var timer *time.Timer
-	var armed sync.Mutex
-	check := func() {
-		if why := x.revoked(ended); why != "" && ended.Err() == nil {
-			x.Log.Warn("stream closed", "user", x.asked.Name(), "method", x.r.Method, "reason", why)
-			up.abort()
-			x.conn.Close()
-			return
-		}
-		armed.Lock()
-		defer armed.Unlock()
-		if ended.Err() == nil {
-			timer.Reset(verifyInterval)
-		}
-	}
-	armed.Lock()
-	timer = time.AfterFunc(verifyInterval, check)
-	armed.Unlock()
-	return func() {
-		end()
-		armed.Lock()
-		timer.Stop()
-		armed.Unlock()
-	}
-}
-
-// revoked returns why the client would not get its stream any longer, or "".
-func (x *exchange) revoked(ctx context.Context) string {
-	client, err := x.conn.Client(ctx)
-	if err != nil {
-		return err.Error()
-	}
-	policies := x.Policies.Current()
-	if policies == x.policies && reflect.DeepEqual(client, x.client) {
-		return ""
-	}
-	x.policies, x.client = policies, client
-	if d := policies.Decide(client.Identity, x.asked.Request); !d.Allow && !x.DryRun {
-		return d.Explain()
-	}
-	return ""
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"palisade/internal/authz/action"
@@ -34,21 +35,29 @@ type Config struct {
 // Front is a reverse proxy in front of the HTTP API of an engine.
 type Front struct {
 	Config
-	server  *http.Server
-	pool    pool
-	large   chan struct{} // limits the bodies in memory
-	tunnels sync.WaitGroup
-	cut     context.Context // its end cuts the tunnels
-	cutAll  context.CancelFunc
+	server *http.Server
+	owners *Owners
+	pool   pool
+	large  chan struct{} // limits the bodies in memory
+	// interval and bodyTime are verifyInterval and maxBodyTime, except in tests.
+	interval, bodyTime time.Duration
+	tunnels            sync.WaitGroup
+	watching           sync.Once
+	newcomers          newcomers
+
+	failures atomic.Uint64
+
+	mu   sync.Mutex
+	open map[*exchange]time.Time // the current exchanges, and when they began
 }
 
 // New returns a Front.
 func New(c Config) *Front {
 	f := &Front{
-		Config: c, pool: pool{path: c.Upstream},
-		large: make(chan struct{}, maxLarge),
+		Config: c, pool: pool{path: c.Upstream}, owners: NewOwners(c.Upstream),
+		large: make(chan struct{}, maxLarge), interval: verifyInterval, bodyTime: maxBodyTime,
+		open: make(map[*exchange]time.Time),
 	}
-	f.cut, f.cutAll = context.WithCancel(context.Background())
 	f.server = &http.Server{
 		Handler:           http.HandlerFunc(f.serve),
 		ReadHeaderTimeout: headTime,
@@ -57,6 +66,7 @@ func New(c Config) *Front {
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, c)
 		},
+		ConnState: f.newcomers.changed,
 		// OPTIONS * is decided like other requests.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
@@ -69,8 +79,15 @@ type connKey struct{}
 
 // Serve answers the connections of a listener, which must be of the type *Conn, until Shutdown.
 func (f *Front) Serve(l net.Listener) error {
+	f.newcomers.listen(l)
+	defer f.newcomers.serving.Done()
+	f.watching.Do(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		f.server.RegisterOnShutdown(cancel)
+		go f.watchAll(ctx)
+	})
 	err := f.server.Serve(l)
-	if errors.Is(err, http.ErrServerClosed) {
+	if errors.Is(err, http.ErrServerClosed) || f.newcomers.isStopping() {
 		return nil
 	}
 	return err
@@ -80,8 +97,11 @@ func (f *Front) Serve(l net.Listener) error {
 // When the context ends, it closes the connections that are left.
 func (f *Front) Shutdown(ctx context.Context) (err error) {
 	defer f.pool.close()
-	defer f.cutAll()
+	defer f.killAll()
+	f.server.SetKeepAlivesEnabled(false)
+	f.newcomers.drain(ctx)
 	if f.server.Shutdown(ctx) != nil {
+		f.killAll()
 		err = f.server.Close()
 	}
 	ended := make(chan struct{})
@@ -95,3 +115,13 @@ func (f *Front) Shutdown(ctx context.Context) (err error) {
 	}
 	return err
 }
+
+// Open returns the number of requests that were forwarded and have not ended.
+func (f *Front) Open() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.open)
+}
+
+// Failures returns how often the engine did not answer a request.
+func (f *Front) Failures() uint64 { return f.failures.Load() }

@@ -50,6 +50,7 @@ type fixture struct {
 	*Front
 	*records
 	socket string
+	file   string // the policies
 	http   *http.Client
 	// revoke, if it is not nil, is why the client is not identified any longer.
 	mu     sync.Mutex
@@ -108,11 +109,12 @@ func newFixture(t *testing.T, policies string, handler http.HandlerFunc, raw fun
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{records: new(records), socket: filepath.Join(dir, "front.sock")}
+	f := &fixture{records: new(records), socket: filepath.Join(dir, "front.sock"), file: file}
 	f.Front = New(Config{
 		Decider: broker.Decider{Policies: set, Audit: f.records, Log: log},
 		Engine:  action.Docker, Upstream: engine,
 	})
+	f.interval = 10 * time.Millisecond
 	fl, err := net.Listen("unix", f.socket)
 	if err != nil {
 		t.Fatal(err)
@@ -183,7 +185,8 @@ func TestDecisions(t *testing.T) {
 		{"GET", "/_ping", "", 200, "GET /_ping "},
 		{"GET", "/v1.41/containers/json?all=1", "", 200, "GET /v1.41/containers/json?all=1 "},
 		{"GET", "/images/json", "", 403, `does not grant \"image_list\" to user \"alice\"`},
-		{"POST", "/containers/create", `{"Image":"a"}`, 200, `POST /containers/create {"Image":"a"}`},
+		{"POST", "/containers/create", `{"Image":"a"}`, 200, `POST /containers/create {"Image":"a",` +
+			`"Labels":{"palisade.owner":"user:alice"}}`},
 		{"POST", "/containers/create", `{"HostConfig":{"Privileged":true}}`, 403, "Privileged is set"},
 		{"POST", "/containers/create", "", 403, "has rules about the body"},
 		{"POST", "/containers/create", `{"Image":"` + strings.Repeat("a", maxBody) + `"}`, 400,

@@ -94,7 +94,7 @@ func parseListen(text string) (a Address, err error) {
 		return a, a.validateTCP()
 	}
 	if !filepath.IsAbs(a.Addr) || strings.ContainsFunc(a.Addr, unicode.IsControl) {
-		return a, fmt.Errorf("path %q: want an absolute path, as in unix:///run/docker-front.sock", a.Addr)
+		return a, fmt.Errorf("path %q: want an absolute path, as in unix:///run/front.sock", a.Addr)
 	}
 	a.Addr = filepath.Clean(a.Addr)
 	if mode != "" {

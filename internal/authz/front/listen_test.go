@@ -32,7 +32,10 @@ func TestParseListen(t *testing.T) {
 			t.Errorf("%s:\ngot  %+v, %v\nwant %+v", tt.text, got, err, tt.want)
 		}
 	}
-	const files = ",cert=c,key=k,ca=a"
+	const (
+		files    = ",cert=c,key=k,ca=a"
+		insecure = ",insecure-no-client-verification=true"
+	)
 	for text, want := range map[string]string{
 		"":                              "want tcp://IP:PORT or unix:///PATH",
 		"/run/x.sock":                   "want tcp://IP:PORT or unix:///PATH",
@@ -43,19 +46,19 @@ func TestParseListen(t *testing.T) {
 		"tcp://localhost:2376" + files:  "want IP:PORT",
 		"tcp://127.0.0.1" + files:       "want IP:PORT",
 		"tcp://127.0.0.1:70000" + files: "want IP:PORT",
-		"tcp://127.0.0.1:1" + files + ",user=alice":                              "user= cannot be used",
-		"tcp://127.0.0.1:1" + files + ",mode=0666":                               `unknown option "mode"`,
-		"tcp://127.0.0.1:1" + files + ",":                                        `unknown option ""`,
-		"tcp://127.0.0.1:1" + files + ",ca=b":                                    "option ca is given twice",
-		"tcp://127.0.0.1:1" + files + ",crl=":                                    `option crl: bad value ""`,
-		"tcp://127.0.0.1:1,cert=c,key=k,ca":                                      `option ca: bad value ""`,
-		"tcp://127.0.0.1:1,insecure-no-client-verification=true":                 "want user=NAME",
-		"tcp://127.0.0.1:1,insecure-no-client-verification=yes,user=x":           "want true",
-		"tcp://127.0.0.1:1,insecure-no-client-verification=true,user=x" + files:  "cannot be used with cert",
-		"tcp://0.0.0.0:1,insecure-no-client-verification=true,user=x":            "not a loopback address",
-		"tcp://[::]:1,insecure-no-client-verification=true,user=x":               "not a loopback address",
-		"tcp://192.0.2.1:1,insecure-no-client-verification=true,user=x":          "not a loopback address",
-		"tcp://[::ffff:192.0.2.1]:1,insecure-no-client-verification=true,user=x": "not a loopback address",
+		"tcp://127.0.0.1:1" + files + ",user=alice":                    "user= cannot be used",
+		"tcp://127.0.0.1:1" + files + ",mode=0666":                     `unknown option "mode"`,
+		"tcp://127.0.0.1:1" + files + ",":                              `unknown option ""`,
+		"tcp://127.0.0.1:1" + files + ",ca=b":                          "option ca is given twice",
+		"tcp://127.0.0.1:1" + files + ",crl=":                          `option crl: bad value ""`,
+		"tcp://127.0.0.1:1,cert=c,key=k,ca":                            `option ca: bad value ""`,
+		"tcp://127.0.0.1:1" + insecure:                                 "want user=NAME",
+		"tcp://127.0.0.1:1,insecure-no-client-verification=yes,user=x": "want true",
+		"tcp://127.0.0.1:1" + insecure + ",user=x" + files:             "cannot be used with cert",
+		"tcp://0.0.0.0:1" + insecure + ",user=x":                       "not a loopback address",
+		"tcp://[::]:1" + insecure + ",user=x":                          "not a loopback address",
+		"tcp://192.0.2.1:1" + insecure + ",user=x":                     "not a loopback address",
+		"tcp://[::ffff:192.0.2.1]:1" + insecure + ",user=x":            "not a loopback address",
 		"unix://run/x":             "want an absolute path",
 		"unix://":                  "want an absolute path",
 		"unix:///run/x,mode=1777":  "want an octal number up to 0777",
@@ -64,8 +67,8 @@ func TestParseListen(t *testing.T) {
 		"unix:///run/x,user=":      `option user: bad value ""`,
 		"unix:///run/x,user=a\nb":  "option user: bad value",
 		"unix:///run/x,cert=c":     `unknown option "cert"`,
-		"unix:///run/x,insecure-no-client-verification=true": "unknown option",
-		"unix:///run/\x00x": "want an absolute path",
+		"unix:///run/x" + insecure: "unknown option",
+		"unix:///run/\x00x":        "want an absolute path",
 	} {
 		if _, err := ParseListen(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", text, err, want)

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -22,16 +24,19 @@ import (
 const (
 	// maxBody is the size limit in bytes of a body that rules examine.
 	maxBody = 4 << 20
-	// bodyTime is the time limit for such a body.
-	bodyTime = 10 * time.Second
-	// maxLarge is the number of such bodies that are in memory at a time.
+	// maxBodyTime is the time limit for such a body.
+	maxBodyTime = 10 * time.Second
+	// largeSize is the size in bytes from which on a body counts as large: parsing JSON needs a
+	// multiple of its size in memory.
+	largeSize = 256 << 10
+	// maxLarge is the number of large bodies that are in memory at a time.
 	maxLarge = 16
 )
 
 var (
 	errTooLarge  = fmt.Errorf("the body is larger than %d MiB", maxBody>>20)
-	errLate      = broker.Late(fmt.Sprintf("the body did not arrive within %v", bodyTime))
-	errManyLarge = errors.New("too many requests with a body at a time")
+	errLate      = broker.Late("the body did not arrive in time")
+	errManyLarge = errors.New("too many requests with a large body at a time")
 	errHTTP2     = errors.New("HTTP/2 is not supported")
 )
 
@@ -51,7 +56,14 @@ type exchange struct {
 	// examined is the body, if it was read before the decision. It is incomplete after errTooLarge.
 	examined []byte
 	isWhole  bool
-	release  func()
+	// isBodyRead reports that the client's body was read to its end.
+	isBodyRead  bool
+	release     func()
+	isVerifying atomic.Bool
+
+	upMu      sync.Mutex
+	up        *upstream // nil if the exchange has none
+	isAborted bool
 }
 
 // parse identifies the client, and returns the request as the policies see it.
@@ -71,22 +83,22 @@ func (x *exchange) parse(record *audit.Record) (asked broker.Asked, err error) {
 	}
 	record.URI = x.out.URL.RequestURI()
 	x.policies = x.Policies.Current()
-	x.asked.Request = x.newRequest(nil)
-	if x.r.ContentLength != 0 && x.policies.NeedsBody(x.asked.Identity, x.asked.Request) {
-		if err = x.readBody(); err != nil {
-			return x.asked, err
+	request := x.newRequest(nil)
+	if x.r.ContentLength != 0 && (x.policies.NeedsBody(x.asked.Identity, request) ||
+		x.Learn != nil && policy.NeedsBody(request.Action())) {
+		if err = x.readBody(); err == nil {
+			request = x.newRequest(x.examined)
 		}
-		x.asked.Request = x.newRequest(x.examined)
 	}
-	return x.asked, nil
+	x.asked.Request = request.WithOwners(x.owners.For(x.r.Context()))
+	return x.asked, err
 }
 
 func (x *exchange) newRequest(body []byte) policy.Request {
-	newRequest := policy.DockerRequest
 	if x.Engine == action.Podman {
-		newRequest = policy.PodmanRequest
+		return policy.PodmanRequest(x.r.Method, x.out.URL.RequestURI(), body)
 	}
-	return newRequest(x.r.Method, x.out.URL.RequestURI(), body)
+	return policy.DockerRequest(x.r.Method, x.out.URL.RequestURI(), body)
 }
 
 // rebuild makes the request to the engine. Its target is the one that the policies see, its framing
@@ -162,17 +174,19 @@ func removeHopHeaders(h http.Header) {
 
 // readBody reads the body, within its limits.
 func (x *exchange) readBody() error {
-	select {
-	case x.large <- struct{}{}:
-		x.release = func() { <-x.large }
-	case <-time.After(bodyTime):
-		return errManyLarge
-	}
 	c := http.NewResponseController(x.w)
-	c.SetReadDeadline(time.Now().Add(bodyTime))
-	defer c.SetReadDeadline(time.Time{})
+	c.SetReadDeadline(time.Now().Add(x.bodyTime))
 	var text bytes.Buffer
-	_, err := text.ReadFrom(io.LimitReader(x.r.Body, maxBody+1))
+	_, err := text.ReadFrom(io.LimitReader(x.r.Body, largeSize+1))
+	if err == nil && text.Len() > largeSize {
+		select {
+		case x.large <- struct{}{}:
+			x.release = func() { <-x.large }
+			_, err = text.ReadFrom(io.LimitReader(x.r.Body, maxBody-largeSize))
+		case <-time.After(x.bodyTime):
+			err = errManyLarge
+		}
+	}
 	x.examined = text.Bytes()
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -180,8 +194,10 @@ func (x *exchange) readBody() error {
 	case err != nil:
 		return fmt.Errorf("read the body: %w", err)
 	case len(x.examined) > maxBody:
-		return errTooLarge
+		err = errTooLarge // --dry-run forwards it
+	default:
+		x.isWhole, x.isBodyRead = true, true
 	}
-	x.isWhole = true
-	return nil
+	c.SetReadDeadline(time.Time{})
+	return err
 }

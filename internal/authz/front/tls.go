@@ -79,7 +79,7 @@ func (f *tlsFiles) get() *authority {
 		f.failed, f.warned = "", ""
 		if state != old {
 			f.current.Store(state)
-			f.log.Info("certificates loaded", "files", strings.Join(slices.Compact(f.paths[:]), " "))
+			f.log.Info("certificates loaded", "files", strings.TrimSpace(strings.Join(f.paths[:], " ")))
 		}
 	}
 	return f.current.Load()

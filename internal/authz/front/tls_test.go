@@ -183,7 +183,9 @@ func newFront(t *testing.T, engine action.Engine, ca *testCA, caText, crl []byte
 
 // connect connects a client, which sends a byte. It returns the front's end and the client's, and
 // the error of the handshake.
-func (f *testFront) connect(client tls.Certificate, edit func(*tls.Config)) (*Conn, *tls.Conn, error) {
+func (f *testFront) connect(client tls.Certificate, edit func(*tls.Config)) (
+	*Conn, *tls.Conn, error,
+) {
 	f.t.Helper()
 	raw, err := net.Dial("tcp", f.Addr().String())
 	if err != nil {

@@ -2,7 +2,6 @@ package front
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -50,7 +49,8 @@ func (x *exchange) isHijacked(resp *http.Response) bool {
 }
 
 // tunnel connects the client with the engine, after the head of the answer.
-func (x *exchange) tunnel(up *upstream, resp *http.Response) {
+func (x *exchange) tunnel(resp *http.Response) {
+	up := x.up
 	if up.sent != nil {
 		select {
 		case err := <-up.sent:
@@ -60,7 +60,7 @@ func (x *exchange) tunnel(up *upstream, resp *http.Response) {
 			}
 			x.fail(http.StatusBadGateway, "authz-broker: send the request: "+err.Error())
 			return
-		case <-time.After(bodyTime):
+		case <-time.After(x.bodyTime):
 			panic(http.ErrAbortHandler)
 		}
 	}
@@ -71,10 +71,10 @@ func (x *exchange) tunnel(up *upstream, resp *http.Response) {
 		x.Log.Error("cannot take over the connection", "err", err)
 		return
 	}
+	up.sent = nil
 	var both sync.WaitGroup
 	defer both.Wait()
 	defer func() { c.Close(); up.Close() }()
-	defer context.AfterFunc(x.cut, func() { c.Close(); up.Close() })()
 	upgrade := resp.Header.Get("Upgrade")
 	removeHopHeaders(resp.Header)
 	if upgrade != "" {

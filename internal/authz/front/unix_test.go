@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -19,20 +20,30 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	"palisade/internal/authz/action"
 	"palisade/internal/authz/policy"
 	"palisade/internal/linux/cgroup"
 	"palisade/internal/linux/sys"
 )
 
-const peerVariable = "PALISADE_TEST_PEER"
+const (
+	peerVariable     = "PALISADE_TEST_PEER"
+	peerRootVariable = "PALISADE_TEST_PEER_ROOT"
+)
 
-// TestPeerProcess is the process of a peer: it connects to the socket in its environment, and ends
-// when its standard input is closed.
+// TestPeerProcess is the process of a peer: it changes its root directory and connects to the
+// socket in its environment, and ends when its standard input is closed.
 func TestPeerProcess(t *testing.T) {
 	path, ok := os.LookupEnv(peerVariable)
 	if !ok {
 		t.Skip("it is for other tests")
+	}
+	if root, ok := os.LookupEnv(peerRootVariable); ok {
+		if err := errors.Join(syscall.Chroot(root), os.Chdir("/")); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := net.Dial("unix", path); err != nil {
 		t.Fatal(err)
@@ -134,30 +145,25 @@ func TestUnixPeerElsewhere(t *testing.T) {
 		t.Skip("needs root")
 	}
 	l := listenPeers(t, newEnv())
-	for want, attr := range map[string]*syscall.SysProcAttr{
-		"it is in another user namespace": {
+	dir := filepath.Dir(l.Addr().String())
+	for want, tt := range map[string]struct {
+		attr *syscall.SysProcAttr
+		env  []string
+	}{
+		"it is in another user namespace": {&syscall.SysProcAttr{
 			Cloneflags:  syscall.CLONE_NEWUSER,
 			UidMappings: []syscall.SysProcIDMap{{HostID: 0, Size: 1}},
 			GidMappings: []syscall.SysProcIDMap{{HostID: 0, Size: 1}},
-		},
-		"it is in another pid namespace":     {Cloneflags: syscall.CLONE_NEWPID},
-		"its root directory is not a mount":  {Chroot: copyOfProgram(t)},
-		"its root directory is not a mount ": {Chroot: copyOfProgram(t), Cloneflags: syscall.CLONE_NEWNS},
+		}, nil},
+		"it is in another pid namespace": {&syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}, nil},
+		"its root directory is not a mount": {nil, []string{peerVariable + "=/socket",
+			peerRootVariable + "=" + dir}},
 	} {
 		c, _ := startPeer(t, l, func(cmd *exec.Cmd) {
-			cmd.SysProcAttr = attr
-			if attr.Chroot != "" {
-				// The socket is below the root directory by another name.
-				cmd.Path = "/peer"
-				link := filepath.Join(attr.Chroot, "socket")
-				if err := os.Link(l.Addr().String(), link); err != nil {
-					t.Fatal(err)
-				}
-				cmd.Env = []string{peerVariable + "=/socket"}
-			}
+			cmd.SysProcAttr, cmd.Env = tt.attr, append(cmd.Env, tt.env...)
 		})
 		got, err := c.Client(t.Context())
-		if err == nil || !strings.Contains(err.Error(), strings.TrimSpace(want)) {
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %+v, %v", want, got, err)
 		}
 	}
@@ -268,12 +274,15 @@ func FuzzContainerIDs(f *testing.F) {
 // TestCheckCreator gives users a cgroup, in which they can create others of any name.
 func TestCheckCreator(t *testing.T) {
 	root := t.TempDir()
-	table := "30 1 0:25 / /unified rw - cgroup2 cgroup2 rw\n31 1 0:26 / /memory rw - cgroup cgroup rw,memory\n"
+	table := "30 1 0:25 / /unified rw - cgroup2 cgroup2 rw\n" +
+		"31 1 0:26 / /memory rw - cgroup cgroup rw,memory\n"
 	fs, err := cgroup.Detect([]byte(table), root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, dir := range []string{"unified/docker", "unified/delegated", "memory/docker", "memory/open"} {
+	for _, dir := range []string{
+		"unified/docker", "unified/delegated", "memory/docker", "memory/open",
+	} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -410,7 +419,66 @@ func TestEngineContainers(t *testing.T) {
 	if _, err := containers.Find(t.Context(), idA); err != nil || len(containers.known) != 1 {
 		t.Errorf("%v; %d containers are remembered", err, len(containers.known))
 	}
-	if NewContainers(action.Isulad, path) != nil {
-		t.Error("containers of iSulad")
+}
+
+// TestIsuladContainers asks a server with the protocol of iSulad.
+func TestIsuladContainers(t *testing.T) {
+	var answer atomic.Pointer[[]byte]
+	path := filepath.Join(t.TempDir(), "socket")
+	server := &http.Server{Protocols: new(http.Protocols),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if want := "\x00\x00\x00\x00B\n@" + idA; err != nil || string(body) != want ||
+				r.URL.Path != "/containers.ContainerService/Inspect" || r.Method != http.MethodPost ||
+				r.Header.Get("Content-Type") != "application/grpc" {
+				t.Errorf("%s %s: got %q, %v, want %q", r.Method, r.URL, body, err, want)
+			}
+			w.Header().Set("Trailer", "Grpc-Status")
+			w.Header().Set("Content-Type", "application/grpc")
+			w.Write(append(make([]byte, grpcHeader), *answer.Load()...))
+			status := "0"
+			if len(*answer.Load()) == 0 {
+				status = "2"
+			}
+			w.Header().Set("Grpc-Status", status)
+		})}
+	server.Protocols.SetUnencryptedHTTP2(true)
+	go server.Serve(listenUnix(t, path))
+	defer server.Close()
+	field := func(number protowire.Number, text string) []byte {
+		b := protowire.AppendTag(nil, number, protowire.BytesType)
+		return protowire.AppendString(b, text)
 	}
+	code := protowire.AppendVarint(protowire.AppendTag(nil, inspectCode, protowire.VarintType), 3)
+	web := field(inspectJSON, `{"Id":"`+idA+`","Name":"web","Config":{"Labels":{"a":"b"}}}`)
+	missing := "No such image or container or accelerator:" + idA
+	for _, tt := range []struct {
+		name   string
+		answer []byte
+		want   *policy.Container
+		err    string
+	}{
+		{"found", web, &policy.Container{ID: idA, Name: "web", Labels: map[string]string{"a": "b"}}, ""},
+		{"missing", slices.Concat(code, field(inspectMessage, missing)), nil, ""},
+		{"other", field(inspectJSON, `{"Id":"`+idB+`","Name":"`+idA+`"}`), nil, ""},
+		{"locked", slices.Concat(code, field(inspectMessage, "inspect failed")), nil, "code 3"},
+		{"no code", field(inspectMessage, missing), nil, "code 0"},
+		{"failed", nil, nil, `gRPC status "2"`},
+		{"cut", web[:len(web)-1], nil, "unexpected EOF"},
+	} {
+		answer.Store(&tt.answer)
+		got, err := NewContainers(action.Isulad, path).Find(t.Context(), idA)
+		if !reflect.DeepEqual(got, tt.want) || !strings.Contains(fmt.Sprint(err), tt.err) {
+			t.Errorf("%s: got %+v, %v, want %+v, %q", tt.name, got, err, tt.want, tt.err)
+		}
+	}
+}
+
+func FuzzParseInspect(f *testing.F) {
+	f.Add([]byte("\x0a\x02{}\x10\x00\x1a\x01x"))
+	f.Fuzz(func(t *testing.T, message []byte) {
+		if text, err := parseInspect(message); err == nil && len(text) > len(message) {
+			t.Errorf("%q: %q", message, text)
+		}
+	})
 }

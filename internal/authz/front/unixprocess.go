@@ -36,32 +36,33 @@ type place struct {
 	root string
 }
 
-func readPlace(dir sys.File) (p place, status procfs.TaskStatus, err error) {
+func readPlace(dir sys.File) (p place, err error) {
 	text := make(map[string][]byte)
 	for _, name := range []string{"uid_map", "gid_map", "status", "mountinfo"} {
 		if text[name], err = dir.ReadSomeAt(name, maxMounts, nil); err != nil {
-			return p, status, fmt.Errorf("read %s: %w", name, err)
+			return p, fmt.Errorf("read %s: %w", name, err)
 		}
 		if len(text[name]) == maxMounts {
-			return p, status, fmt.Errorf("read %s: larger than %d KiB", name, maxMounts>>10)
+			return p, fmt.Errorf("read %s: larger than %d KiB", name, maxMounts>>10)
 		}
 	}
-	if status, err = procfs.ParseTaskStatus(text["status"]); err != nil {
-		return p, status, err
+	status, err := procfs.ParseTaskStatus(text["status"])
+	if err != nil {
+		return p, err
 	}
 	mounts, err := mountinfo.GetMountsFromReader(bytes.NewReader(text["mountinfo"]),
 		func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != "/", false })
 	if err != nil {
-		return p, status, err
+		return p, err
 	}
 	if len(mounts) == 0 {
-		return p, status, errors.New("its root directory is not a mount")
+		return p, errors.New("its root directory is not a mount")
 	}
 	root := mounts[len(mounts)-1] // the topmost
 	return place{
 		uidMap: string(text["uid_map"]), gidMap: string(text["gid_map"]), pids: len(status.NSPids),
 		root: fmt.Sprintf("%d:%d %s", root.Major, root.Minor, root.Root),
-	}, status, nil
+	}, nil
 }
 
 // ownPlace returns the place of this process.
@@ -71,8 +72,7 @@ var ownPlace = sync.OnceValues(func() (p place, err error) {
 		return p, err
 	}
 	defer dir.Close()
-	p, _, err = readPlace(dir)
-	return p, err
+	return readPlace(dir)
 })
 
 // hierarchies returns the cgroup hierarchies of this host.
@@ -89,6 +89,13 @@ var hierarchies = sync.OnceValues(func() (*cgroup.FS, error) {
 func examine(p sys.Peer) (ids []string, err error) {
 	if p.PID == 0 {
 		return nil, errors.New("it is not in the pid namespace of authz-broker")
+	}
+	status, err := procfs.ReadTaskStatus(p.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("read status: %w", err)
+	}
+	if !p.Pinned && status.UIDs[1] != p.UID {
+		return nil, errors.New("another process has its pid")
 	}
 	cgroups, err := p.Dir.ReadFileAt("cgroup", nil)
 	if err != nil {
@@ -108,7 +115,7 @@ func examine(p sys.Peer) (ids []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	there, status, err := readPlace(p.Dir)
+	there, err := readPlace(p.Dir)
 	switch {
 	case err != nil:
 		return nil, err
@@ -118,8 +125,6 @@ func examine(p sys.Peer) (ids []string, err error) {
 		return nil, errors.New("it is in another pid namespace")
 	case there.root != own.root:
 		return nil, errors.New("it has another root file system")
-	case !p.Pinned && status.UIDs[1] != p.UID:
-		return nil, errors.New("another process has its pid")
 	}
 	return nil, nil
 }

@@ -2,7 +2,6 @@ package front
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,9 @@ const (
 	maxIdle = 64
 	// continueTime is how long a body waits for the engine's 100 Continue.
 	continueTime = time.Second
+	// sentTime is how long a complete answer waits for the end of the body. An engine that answers
+	// earlier does not want the body.
+	sentTime = 5 * time.Millisecond
 	// maxInformational is the number of answers 1xx to a request.
 	maxInformational = 8
 )
@@ -88,19 +90,29 @@ func (up *upstream) isAlive() (alive bool) {
 	return err == nil && alive
 }
 
-// abort makes all operations on the connection fail.
-func (up *upstream) abort() { up.SetDeadline(time.Unix(1, 0)) }
-
-// finish returns the connection to the pool, or closes it if it cannot have another request.
-func (up *upstream) finish() {
+// finish ends the use of the engine's connection: it returns to the pool, or is closed if it cannot
+// have another request. The body of the request is not read any longer.
+func (x *exchange) finish() {
+	up := x.up
 	if up.sent != nil {
 		select {
 		case err := <-up.sent:
 			up.isReusable = up.isReusable && err == nil
-		default: // the engine answered without reading all of the body
+		case <-time.After(sentTime):
 			up.isReusable = false
+			up.Close()
+			http.NewResponseController(x.w).SetReadDeadline(time.Unix(1, 0))
+			<-up.sent
 		}
 	}
+	x.upMu.Lock()
+	defer x.upMu.Unlock()
+	x.up, up.isReusable = nil, up.isReusable && !x.isAborted
+	up.release()
+}
+
+// release returns the connection to the pool, or closes it.
+func (up *upstream) release() {
 	if !up.isReusable || up.br.Buffered() > 0 {
 		up.Close()
 		return
@@ -125,14 +137,16 @@ func (p *pool) close() {
 	p.idle, p.isClosed = nil, true
 }
 
+var errAborted = errors.New("the connection of the client was closed")
+
 var errUnwanted = errors.New("the engine has answered without the body")
 
-// clientBody is a body that a client is sending.
+// clientBody is a body that a client is sending. net/http closes it after the request.
 type clientBody struct {
-	io.ReadCloser
+	io.Reader
 	// proceed is closed when the body may be sent, unwanted when the engine has answered without it.
 	proceed, unwanted chan struct{}
-	// readErr is the error from reading, other than io.EOF.
+	// readErr is the error from reading.
 	readErr error
 }
 
@@ -147,37 +161,43 @@ func (b *clientBody) Read(p []byte) (int, error) {
 		}
 		b.proceed = nil
 	}
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
-		b.readErr = err
-	}
+	n, err := b.Reader.Read(p)
+	b.readErr = err
 	return n, err
 }
 
 // roundTrip sends the request to the engine, and returns the head of the answer. The caller must
-// call finish on the connection.
-func (x *exchange) roundTrip() (*upstream, *http.Response, error) {
+// call finish, unless there is an error.
+func (x *exchange) roundTrip() (*http.Response, error) {
 	for fresh := false; ; fresh = true {
 		up, err := x.pool.get(fresh)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		resp, err := x.send(up)
+		x.upMu.Lock()
+		x.up = up
+		isAborted := x.isAborted
+		x.upMu.Unlock()
+		if isAborted {
+			x.finish()
+			return nil, errAborted
+		}
+		resp, err := x.send()
 		if err == nil {
-			return up, resp, nil
+			return resp, nil
 		}
-		wasReused := up.isReused
-		up.finish()
+		x.finish()
 		// The engine may have closed an idle connection meanwhile.
 		isSafe := x.r.Method == http.MethodGet || x.r.Method == http.MethodHead
-		if !wasReused || !isSafe || x.out.Body != http.NoBody || x.r.Context().Err() != nil {
-			return nil, nil, err
+		if !up.isReused || !isSafe || x.out.Body != http.NoBody || x.r.Context().Err() != nil {
+			return nil, err
 		}
 	}
 }
 
 // send sends the request, its body at the same time as the answer is read.
-func (x *exchange) send(up *upstream) (*http.Response, error) {
+func (x *exchange) send() (*http.Response, error) {
+	up := x.up
 	write := func() error {
 		if err := x.out.Write(up.bw); err != nil {
 			return err
@@ -188,37 +208,32 @@ func (x *exchange) send(up *upstream) (*http.Response, error) {
 		if err := write(); err != nil {
 			return nil, fmt.Errorf("send the request: %w", err)
 		}
-		return x.readHead(up, nil)
+		return x.readHead(nil)
 	}
-	http.NewResponseController(x.w).EnableFullDuplex()
-	body := &clientBody{ReadCloser: x.out.Body, unwanted: make(chan struct{})}
+	body := &clientBody{Reader: x.out.Body, unwanted: make(chan struct{})}
 	if x.out.Header.Get("Expect") != "" {
 		body.proceed = make(chan struct{})
 	}
-	x.out.Body = body
+	x.out.Body = io.NopCloser(body)
 	up.sent = make(chan error, 1)
 	proceed := body.proceed
 	go func() {
 		err := write()
-		if body.readErr != nil {
-			up.abort() // the engine must not take the body for complete
+		x.isBodyRead = x.isBodyRead || body.readErr == io.EOF
+		if !x.isBodyRead && body.readErr != nil {
+			up.Close() // the engine must not take the body for complete
 		}
 		up.sent <- err
 	}()
 	defer close(body.unwanted)
-	return x.readHead(up, proceed)
+	return x.readHead(proceed)
 }
 
 // readHead reads the head of the final answer. It closes proceed, if it is not nil, when the engine
 // wants the body.
-func (x *exchange) readHead(up *upstream, proceed chan struct{}) (*http.Response, error) {
-	if !x.mayHijack() {
-		// A client that is going to use the connection both ways may close its side already.
-		stop := context.AfterFunc(x.r.Context(), up.abort)
-		defer stop()
-	}
+func (x *exchange) readHead(proceed chan struct{}) (*http.Response, error) {
 	for range maxInformational {
-		resp, err := http.ReadResponse(up.br, x.out)
+		resp, err := http.ReadResponse(x.up.br, x.out)
 		if err != nil {
 			return nil, fmt.Errorf("read the answer: %w", err)
 		}

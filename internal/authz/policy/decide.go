@@ -38,22 +38,30 @@ func (s *Set) Decide(id Identity, r Request) Decision {
 	d := Decision{User: id.Name(), Action: r.action}
 	switch d.Policy = s.index.lookup(id); {
 	case d.Policy == nil:
-		return d
 	case r.action.Name == "" && r.uri == "":
 		d.Reason = NoAction
-	case d.Policy.Own:
-		d.Reason = NotOwn
 	default:
 		if d.Reason = d.Policy.reason(r.action); d.Reason == Granted {
 			d.Reason, d.Detail = d.Policy.examine(r)
 		}
 	}
+	switch {
+	case d.Policy != nil && d.Policy.Own && d.Reason == Granted:
+		d.limit(id.Owner(), r)
+	case r.owners != nil && r.action.Name == "container_create":
+		d.Forward = labelledRequest(id.Owner(), r)
+	}
 	d.Allow = d.Reason == Granted
 	return d
 }
 
-// NeedsBody reports whether the decision about a request depends on its body, which r lacks.
-func (s *Set) NeedsBody(id Identity, r Request) bool { return s.Decide(id, r).Reason == NoBody }
+// NeedsBody reports whether the decision about a request, or its Forward, depends on the body,
+// which r lacks.
+func (s *Set) NeedsBody(id Identity, r Request) bool {
+	p := s.index.lookup(id)
+	isOwn := p != nil && p.Own && slices.Contains(ownedBodies, r.action.Name)
+	return p != nil && p.permits(r.action) && (isOwn || NeedsBody(r.action))
+}
 
 // examine applies the rules to a request whose action the policy grants. A body that is missing
 // (NoBody), or that the engine might parse differently (Forbidden), is refused if a rule needs it.

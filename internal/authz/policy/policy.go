@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 
@@ -67,12 +68,16 @@ type Request struct {
 	// method is HTTP's, or gRPC's full one.
 	method, uri string
 	body        []byte
+	owners      Owners
 }
 
 // DockerRequest returns a request to the Docker Engine's API, with the unmodified request target.
 // The body is nil if the engine did not pass it on.
 func DockerRequest(method, uri string, body []byte) Request {
-	return Request{action.Docker, action.ForDocker(method, uri), method, uri, body}
+	return Request{
+		engine: action.Docker, action: action.ForDocker(method, uri),
+		method: method, uri: uri, body: body,
+	}
 }
 
 // ActionRequest returns a request without a method and URI, such as iSulad's. The body may be nil.
@@ -80,7 +85,10 @@ func ActionRequest(a action.Action, body []byte) Request { return Request{action
 
 // PodmanRequest returns a request to Podman's API, with the unmodified request target.
 func PodmanRequest(method, uri string, body []byte) Request {
-	return Request{action.Podman, action.ForPodman(method, uri), method, uri, body}
+	return Request{
+		engine: action.Podman, action: action.ForPodman(method, uri),
+		method: method, uri: uri, body: body,
+	}
 }
 
 // PodmanAction returns a request to libpod without a method and URI. The body may be nil.
@@ -103,7 +111,7 @@ const (
 	NoAction                 // the request names no action
 	Forbidden                // a rule forbids what the request asks for
 	NoBody                   // a rule needs the body, and the engine did not send it
-	NotOwn                   // the user's own containers cannot be told from others
+	NotOwn                   // the policy grants the user's own containers only
 	Granted
 )
 
@@ -115,8 +123,21 @@ type Decision struct {
 	Reason Reason
 	// Policy is the policy that applies, or nil if none lists the user.
 	Policy *Policy
-	// Detail says what is Forbidden.
+	// Detail says what is Forbidden, or NotOwn.
 	Detail string
+	// Forward is what a front sends instead of the request, or nil.
+	Forward *Forward
+
+	notFound bool
+}
+
+// Status is the HTTP status of a denial: 404 for a container of another owner and for one that does
+// not exist, between which a client cannot distinguish, otherwise 403.
+func (d Decision) Status() int {
+	if d.notFound {
+		return http.StatusNotFound
+	}
+	return http.StatusForbidden
 }
 
 // reason returns Granted, or why the policy does not grant the action.
@@ -161,8 +182,7 @@ func (d Decision) Explain() string {
 		return fmt.Sprintf("policy %q has rules about the body of %s, which the engine did not send",
 			d.Policy.Name, name)
 	case NotOwn:
-		return fmt.Sprintf("policy %q grants only the user's own containers, which the engine's plug-in "+
-			"cannot tell from others; use authz-broker front", d.Policy.Name)
+		return fmt.Sprintf("policy %q grants only the user's own containers: %s", d.Policy.Name, d.Detail)
 	case Unknown:
 		return fmt.Sprintf("policy %q does not grant %s: only a policy for all actions does",
 			d.Policy.Name, name)

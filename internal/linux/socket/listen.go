@@ -41,7 +41,8 @@ func ListenAs(path string, mode fs.FileMode, uid, gid int) (net.Listener, error)
 	return l, nil
 }
 
-// protect sets the owner of a socket, by default root: a setgid directory gives files its own group.
+// protect sets the owner of a socket, by default root: a setgid directory gives files its own
+// group.
 func protect(path string, mode fs.FileMode, uid, gid int) error {
 	info, err := os.Lstat(path)
 	if err != nil {

@@ -1,0 +1,196 @@
+package front
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"palisade/internal/authz/policy"
+)
+
+// Owners asks an engine for the owners of its containers.
+type Owners struct {
+	client *http.Client
+
+	mu sync.Mutex
+	// labelled has by its id whether an image has the label. Images never change.
+	labelled map[string]bool
+}
+
+const (
+	// maxAnswer is the size limit in bytes of an answer. A container's description has about 8 KiB.
+	maxAnswer = 64 << 20
+	// maxImages is the number of images that are remembered.
+	maxImages = 4096
+)
+
+// NewOwners returns the Owners of the engine at a unix socket.
+func NewOwners(socket string) *Owners {
+	return &Owners{
+		labelled: make(map[string]bool),
+		client: &http.Client{
+			Transport: &http.Transport{
+				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+					return new(net.Dialer).DialContext(ctx, "unix", socket)
+				},
+				MaxIdleConnsPerHost: 16,
+				IdleConnTimeout:     time.Minute,
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Timeout:       askTime,
+		},
+	}
+}
+
+// For returns the Owners for one request, whose questions end with the context.
+func (o *Owners) For(ctx context.Context) policy.Owners { return question{o, ctx} }
+
+type question struct {
+	*Owners
+	ctx context.Context
+}
+
+// errMissing is that the engine knows no such object, or several for a prefix.
+var errMissing = errors.New("no such object")
+
+// get asks for an object of the engine, which both engines describe in Docker's API.
+func (q question) get(object any, path string, query url.Values) error {
+	u := url.URL{Scheme: "http", Host: "engine", Path: path, RawQuery: query.Encode()}
+	r, err := http.NewRequestWithContext(q.ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return err
+	}
+	answer, err := q.client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	body := io.LimitReader(answer.Body, maxAnswer)
+	defer io.Copy(io.Discard, io.LimitReader(body, 64<<10)) // so that the connection can be used again
+	switch answer.StatusCode {
+	case http.StatusOK:
+		return json.NewDecoder(body).Decode(object)
+	case http.StatusNotFound, http.StatusBadRequest:
+		return errMissing
+	}
+	return fmt.Errorf("GET %s: %s", path, answer.Status)
+}
+
+// labels are the labels of a container or an image. Those of some images are absent.
+type labels struct {
+	Config struct{ Labels map[string]string }
+}
+
+func (l labels) owner() string { return l.Config.Labels[policy.OwnerLabel] }
+
+// Container implements policy.Owners.
+func (q question) Container(ref string) (id, owner string, err error) {
+	var c struct {
+		ID, Image string
+		labels
+	}
+	switch err := q.get(&c, "/containers/"+ref+"/json", nil); {
+	case errors.Is(err, errMissing):
+		return "", "", nil
+	case err != nil:
+		return "", "", err
+	case c.owner() == "":
+		return c.ID, "", nil
+	}
+	has, err := q.imageHasOwner(c.Image)
+	if has || err != nil {
+		return c.ID, "", err
+	}
+	return c.ID, c.owner(), nil
+}
+
+// Exec implements policy.Owners.
+func (q question) Exec(id string) (owner string, err error) {
+	var e struct{ ContainerID string }
+	err = q.get(&e, "/exec/"+id+"/json", nil)
+	switch {
+	case errors.Is(err, errMissing):
+		return "", nil
+	case err != nil:
+		return "", err
+	}
+	_, owner, err = q.Container(e.ContainerID)
+	return owner, err
+}
+
+// Containers implements policy.Owners.
+func (q question) Containers(owner string) (ids []string, err error) {
+	filters, err := json.Marshal(map[string][]string{"label": {policy.OwnerLabel + "=" + owner}})
+	if err != nil {
+		return nil, err
+	}
+	var list []struct{ ID, ImageID string }
+	err = q.get(&list, "/containers/json", url.Values{"all": {"1"}, "filters": {string(filters)}})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range list {
+		has, err := q.imageHasOwner(c.ImageID)
+		if err != nil {
+			return nil, err
+		}
+		if has {
+			return nil, fmt.Errorf("container %.12s may have the label %s from its image",
+				c.ID, policy.OwnerLabel)
+		}
+		ids = append(ids, c.ID)
+	}
+	return ids, nil
+}
+
+// imageRef matches references to images, which are part of a path.
+var imageRef = regexp.MustCompile(`^[a-zA-Z0-9][\w.:@+-]*(/[a-zA-Z0-9][\w.:@+-]*)*$`)
+
+// ImageHasOwner implements policy.Owners.
+func (q question) ImageHasOwner(ref string) (bool, error) {
+	if ref == "" {
+		return false, nil
+	}
+	if !imageRef.MatchString(ref) {
+		return false, fmt.Errorf("invalid image reference %q", ref)
+	}
+	var image labels
+	if err := q.get(&image, "/images/"+ref+"/json", nil); err != nil && !errors.Is(err, errMissing) {
+		return false, err
+	}
+	return image.owner() != "", nil
+}
+
+// imageHasOwner is ImageHasOwner for the image of a container. An image that was deleted is an
+// error, because it may have had the label. A container with a rootfs of its own has no image.
+func (q question) imageHasOwner(id string) (bool, error) {
+	if id = strings.TrimPrefix(id, "sha256:"); id == "" {
+		return false, nil
+	}
+	q.mu.Lock()
+	has, known := q.labelled[id]
+	q.mu.Unlock()
+	if known {
+		return has, nil
+	}
+	var image labels
+	if err := q.get(&image, "/images/"+id+"/json", nil); err != nil {
+		return false, fmt.Errorf("inspect the image of the container: %w", err)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.labelled) >= maxImages {
+		clear(q.labelled)
+	}
+	q.labelled[id] = image.owner() != ""
+	return q.labelled[id], nil
+}

@@ -1,0 +1,277 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"palisade/internal/authz/action"
+)
+
+// OwnerLabel is the label of a container that names the client who created it through a front.
+const OwnerLabel = "palisade.owner"
+
+// Owners asks an engine about its containers. An owner is an Identity.Owner, or "" if a container
+// has no OwnerLabel, or may have it from its image, in which any user can put it.
+type Owners interface {
+	// Container returns the full id and the owner of the container that a name, an id or a prefix
+	// of an id stands for. The id is "" if there is none.
+	Container(ref string) (id, owner string, err error)
+	// Exec returns the owner of the container of an exec, or "" if there is no such exec.
+	Exec(id string) (owner string, err error)
+	// Containers returns the full ids of an owner's containers. It returns an error if the engine
+	// would take another container for one of these because of the label of its image.
+	Containers(owner string) (ids []string, err error)
+	// ImageHasOwner reports whether an image has an OwnerLabel. One that does not exist has none.
+	ImageHasOwner(ref string) (bool, error)
+}
+
+// WithOwners returns the request with a way to ask the engine about containers, for policies with
+// "own". Without it they deny all requests.
+func (r Request) WithOwners(o Owners) Request {
+	r.owners = o
+	return r
+}
+
+// Forward is what a front sends to the engine in place of an allowed request.
+type Forward struct {
+	URI string
+	// Body replaces the body, unless it is nil.
+	Body []byte
+	// ContentType replaces the header, unless it is "": engines also read parameters from a form in
+	// the body.
+	ContentType string
+}
+
+// Owner returns the OwnerLabel of containers that the client creates: "user:NAME", "unix:NAME" or
+// "container:NAME". It is "" for a client without a name.
+func (id Identity) Owner() string {
+	if name := id.Name(); id.Container != nil || id.UnixUser != "" || name == "" {
+		return name
+	}
+	return "user:" + id.User
+}
+
+// owning limits a request to the containers of an owner.
+type owning struct {
+	Owners
+	owner  string
+	podman bool
+	// libpod is set for a request to the API of Podman, not to that of Docker which it has as well.
+	libpod bool
+	method string
+	// version is the leading part of the path that selects the API: /v1.44, /v4.0.0/libpod, or "".
+	version  string
+	segments []string // of the path after that
+	query    string
+	body     []byte
+}
+
+// refusal is why a request cannot be limited to the owner's containers. Other errors come from the
+// engine.
+type refusal struct {
+	text string
+	// notFound reports that there is no such container, or that it is of another owner.
+	notFound bool
+	// isAbsent reports that there is none. A client must not see it.
+	isAbsent bool
+}
+
+func (r refusal) Error() string { return r.text }
+
+func refuse(format string, args ...any) error {
+	return refusal{text: fmt.Sprintf(format, args...)}
+}
+
+// own returns the request that acts only on the owner's containers, or a refusal.
+func own(owner string, r Request) (*Forward, error) {
+	version, path, ok := action.SplitPath(r.uri)
+	switch {
+	case owner == "":
+		return nil, refuse("the client has no name")
+	case !ok || !r.action.Known:
+		return nil, refuse("the request is unknown")
+	}
+	path, isLibpod := strings.CutPrefix(path, libpod)
+	major, minor, ok := action.Version(r.uri)
+	if ok && !isLibpod && (major != 1 || minor < minAPIMinor) {
+		return nil, refuse("API versions before 1.%d are not supported", minAPIMinor)
+	}
+	o := owning{
+		Owners: r.owners, owner: owner, podman: r.engine == action.Podman, libpod: isLibpod,
+		method: r.method, version: version, body: r.body,
+	}
+	_, o.query, _ = strings.Cut(r.uri, "?")
+	if isLibpod {
+		o.version += libpod
+	}
+	o.segments = strings.Split(strings.TrimPrefix(path, "/"), "/")
+	return o.forward()
+}
+
+// libpod is the path of Podman's own API. Outside of it Podman has that of Docker.
+const libpod = "/libpod"
+
+// harmless are the first segments of paths below which no request acts on a container or shows one.
+// Networks, images and volumes have further checks.
+var harmless = []string{
+	"_ping", "version", "info", "auth", "distribution", "images", "volumes", "networks", "secrets",
+	"session", "grpc", "manifests", "artifacts",
+}
+
+func (o *owning) forward() (*Forward, error) {
+	last := o.segments[len(o.segments)-1]
+	switch first := o.segments[0]; {
+	case o.method == "OPTIONS":
+		return nil, nil
+	case first == "containers" && len(o.segments) == 2 && o.method != "DELETE":
+		return o.collection(last)
+	case first == "containers":
+		return o.container()
+	case first == "exec":
+		return o.exec()
+	case first == "events" && len(o.segments) == 1:
+		return o.filtered()
+	case first == "commit" && len(o.segments) == 1:
+		return o.commit()
+	case first == "build" && len(o.segments) == 1:
+		return o.build()
+	case first == "networks" && o.method == "POST" && (last == "connect" || last == "disconnect"):
+		return o.connect()
+	case !slices.Contains(harmless, first) || o.podman && first == "images" && last == "changes":
+		return nil, refuse("the request may concern the containers of others")
+	case o.podman && o.method == "DELETE" && mayBeSet(o.query, "force"),
+		o.podman && last == "prune" && mayBeSet(o.query, "external"):
+		return nil, refuse("the request would also remove containers of others")
+	}
+	return nil, nil
+}
+
+// ownedBodies are the further actions whose bodies name containers.
+var ownedBodies = []string{"network_connect", "network_disconnect"}
+
+// mayBeSet reports whether a query has a key in any case, or cannot be parsed.
+func mayBeSet(query string, key string) bool {
+	values, err := url.ParseQuery(query)
+	for k := range values {
+		if strings.EqualFold(k, key) && !slices.Equal(values[k], []string{"false"}) &&
+			!slices.Equal(values[k], []string{"0"}) {
+			return true
+		}
+	}
+	return err != nil
+}
+
+// collection handles requests that name no container in their path.
+func (o *owning) collection(name string) (*Forward, error) {
+	switch o.method + " " + name {
+	case "GET json":
+		return o.filtered()
+	case "POST create":
+		return o.create()
+	case "POST prune":
+		// The error tells a container that the label's filter would take for one of the owner's.
+		if _, err := o.Containers(o.owner); err != nil {
+			return nil, err
+		}
+		f, err := o.filtered()
+		if err == nil {
+			f.Body, f.ContentType = []byte{}, jsonType
+		}
+		return f, err
+	case "GET stats":
+		if o.libpod {
+			return o.stats()
+		}
+	}
+	return nil, refuse("the request may concern the containers of others")
+}
+
+// containerRoutes are the ends of paths after a container's name. Those not listed take parameters
+// that may concern other containers: checkpoints, and restoring a container from one.
+var containerRoutes = []string{
+	"", "json", "top", "logs", "stats", "changes", "export", "archive", "attach", "attach/ws", "kill",
+	"pause", "unpause", "restart", "start", "stop", "wait", "resize", "exec", "rename", "update",
+	"exists", "healthcheck", "init", "mount", "unmount",
+}
+
+// refPattern matches names and ids of containers and execs.
+var refPattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+
+// resolve returns the full id of one of the owner's containers. One that does not exist, and one of
+// another owner, are the same to the client.
+func (o *owning) resolve(ref string) (string, error) {
+	missing := refusal{text: fmt.Sprintf("%q is none of them", ref), notFound: true}
+	if !refPattern.MatchString(ref) {
+		return "", missing
+	}
+	switch id, owner, err := o.Container(ref); {
+	case err != nil:
+		return "", err
+	case id == "" || owner != o.owner:
+		missing.isAbsent = id == ""
+		return "", missing
+	default:
+		return id, nil
+	}
+}
+
+// container replaces the name of a container in the path with its id, which no other container can
+// have when the engine looks it up.
+func (o *owning) container() (*Forward, error) {
+	if len(o.segments) < 2 {
+		return nil, refuse("the request names no container")
+	}
+	rest := strings.Join(o.segments[2:], "/")
+	switch {
+	case !slices.Contains(containerRoutes, rest):
+		return nil, refuse("the request may concern the containers of others")
+	case rest == "" && (mayBeSet(o.query, "link") || mayBeSet(o.query, "depend")):
+		return nil, refuse("link and depend concern other containers")
+	case rest == "start" && mayBeSet(o.query, "checkpoint"):
+		return nil, refuse("checkpoints may be those of other containers")
+	}
+	id, err := o.resolve(o.segments[1])
+	if err != nil {
+		return nil, err
+	}
+	o.segments[1] = id
+	return &Forward{URI: o.uri(o.query)}, nil
+}
+
+func (o *owning) exec() (*Forward, error) {
+	missing := refusal{text: "there is no such exec in them", notFound: true}
+	if len(o.segments) != 3 || !refPattern.MatchString(o.segments[1]) {
+		return nil, missing
+	}
+	owner, err := o.Exec(o.segments[1])
+	if err == nil && owner != o.owner {
+		err = missing
+	}
+	return &Forward{URI: o.uri(o.query)}, err
+}
+
+// uri returns the request target with another query.
+func (o *owning) uri(query string) string {
+	u := url.URL{Path: o.version + "/" + strings.Join(o.segments, "/"), RawQuery: query}
+	return u.RequestURI()
+}
+
+// limit limits a granted request to the owner's containers, or denies it.
+func (d *Decision) limit(owner string, r Request) {
+	err := refuse("an engine's plug-in cannot tell them from others; use authz-broker front")
+	if r.owners != nil {
+		d.Forward, err = own(owner, r)
+	}
+	if err == nil {
+		return
+	}
+	var why refusal
+	if !errors.As(err, &why) {
+		why.text = "ask the engine: " + err.Error()
+	}
+	d.Forward, d.Reason, d.Detail, d.notFound = nil, NotOwn, why.text, why.notFound
+}
