@@ -28,7 +28,7 @@ func newProgram(stdout io.Writer) *cmdline.Program {
 		"authz-broker [OPTIONS]                            answer the engines\n"+
 			"authz-broker [OPTIONS] COMMAND [COMMAND_OPTIONS]",
 		stdout, o.serve, frontCommand(o), checkCommand(o), explainCommand(),
-		actionsCommand(), certsCommand(), learnCommand(os.Stderr),
+		actionsCommand(), certsCommand(), connectCommand(), learnCommand(os.Stderr),
 		importCommand(os.Stdin, os.Stderr))
 	p.Flags = append([]cli.Flag{
 		&cli.StringFlag{Name: "policy-file", Value: policy.DefaultFile,

@@ -113,8 +113,8 @@ func TestCommands(t *testing.T) {
 			`{"allow":true,"command":"top","actions":[{"allow":true,` +
 				`"action":"container_inspect","class":"read","policy":"p","line":1,`,
 		},
-		{isula("run"), 0, "denied: run needs container_create, container_wait\n"},
-		{isula("run -tid"), 0, "denied: run -tid needs container_create\n"},
+		{isula("run"), 0, "denied: run needs container_create, container_start, container_wait\n"},
+		{isula("run -tid"), 0, "denied: run -tid needs container_create, container_start\n"},
 		{isula("network ls"), 0, "denied: network ls needs network_list\n"},
 		{isula("run web"), 2, "run, run -d, search"},
 		{
@@ -173,6 +173,14 @@ func TestCommands(t *testing.T) {
 			`allowed: policy "p" grants "pod_create" to user "alice", unless "deny" forbids`,
 		},
 		{[]string{"actions", "--engine", "isulad"}, 0, "pull"},
+		{[]string{"connect", "tcp://h:1"}, 2, `--listen "": want unix:///PATH`},
+		{[]string{"connect", "--listen", "unix:///s", "h:1"}, 2, `"h:1": want the front as tcp://`},
+		{[]string{"connect", "--listen", "unix:///s", "tcp://h"}, 2, `"tcp://h": want the front`},
+		{[]string{"connect", "--listen", "unix:///s", "tcp://h:1"}, 2, "--cert, --key or --ca is missing"},
+		{
+			[]string{"connect", "--listen", "unix:///s", "tcp://h:1", "--cert", broken, "--key", broken,
+				"--ca", broken}, 1, "use " + broken,
+		},
 		{[]string{"actions", "--engine", "lxd"}, 2, `--engine "lxd"`},
 		{[]string{"actions"}, 0, "swarm_unlock_key                docker  secret\n"},
 		{[]string{"actions", "--engine", "podman"}, 0, "libpod_kube_play             podman  write\n"},

@@ -15,7 +15,7 @@ import (
 	"testing"
 
 	"palisade/internal/authz/action"
-	frontpkg "palisade/internal/authz/front"
+	listen "palisade/internal/authz/front"
 	"palisade/test/engine"
 )
 
@@ -35,7 +35,7 @@ while True:
 
 // identified is what a server of identities answers.
 type identified struct {
-	frontpkg.Client
+	listen.Client
 	Err string
 }
 
@@ -44,9 +44,9 @@ type identified struct {
 func serveIdentities(t *testing.T, engine action.Engine, upstream string) string {
 	t.Helper()
 	path := filepath.Join("/run", "identities-"+filepath.Base(t.TempDir())+".sock")
-	l, err := frontpkg.Listen("unix://"+path+",mode=0666", frontpkg.Env{
+	l, err := listen.Listen("unix://"+path+",mode=0666", listen.Env{
 		Log: slog.New(slog.DiscardHandler), Engine: engine,
-		Containers: frontpkg.NewContainers(engine, upstream),
+		Containers: listen.NewContainers(engine, upstream),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func serveIdentities(t *testing.T, engine action.Engine, upstream string) string
 			return context.WithValue(ctx, connKey{}, c)
 		},
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			client, err := r.Context().Value(connKey{}).(*frontpkg.Conn).Client(r.Context())
+			client, err := r.Context().Value(connKey{}).(*listen.Conn).Client(r.Context())
 			answer := identified{Client: client}
 			if err != nil {
 				answer.Err = err.Error()

@@ -230,13 +230,13 @@ func TestIsulaCommands(t *testing.T) {
 		}
 	}
 	for line, want := range map[string]string{
-		"run":                    "container_create container_wait",
-		"run -it":                "container_create container_wait",
-		"run -d":                 "container_create",
-		"run -tid":               "container_create",
-		"run -t --detach":        "container_create",
+		"run":                    "container_create container_start container_wait",
+		"run -it":                "container_create container_start container_wait",
+		"run -d":                 "container_create container_start",
+		"run -tid":               "container_create container_start",
+		"run -t --detach":        "container_create container_start",
 		"start":                  "container_start",
-		"start -ai":              "container_wait",
+		"start -ai":              "container_start container_wait",
 		"exec -it":               "container_inspect container_exec_create",
 		"cp":                     "docker_info container_archive",
 		"port":                   "container_inspect",

@@ -50,12 +50,12 @@ images: image_list
 rmi: image_delete
 tag: image_tag`
 
-// isulaCommands lists isula's other commands (src/cmd/isula of iSulad 2.1.6), over TCP. They do not
-// include container_start for run and "start -a", because the daemon does not authorize
-// RemoteStart. A star marks the Purpose of a command if it is not the last action.
-const isulaCommands = `run: container_create* container_wait
-run -d: container_create
-start -a: container_wait
+// isulaCommands lists isula's other commands (src/cmd/isula of iSulad 2.1.6). container_start of run
+// and "start -a" is RemoteStart over TCP, about which iSulad does not ask its plug-in, but a front
+// decides. A star marks the Purpose of a command if it is not the last action.
+const isulaCommands = `run: container_create* container_start container_wait
+run -d: container_create* container_start
+start -a: container_start* container_wait
 exec: container_inspect container_exec_create
 attach: container_inspect container_wait container_attach
 top: container_inspect container_top

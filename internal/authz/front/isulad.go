@@ -60,6 +60,7 @@ func NewIsulad(c Config) *Isulad {
 		Handler:           http.HandlerFunc(f.serve),
 		Protocols:         onlyHTTP2(),
 		ReadHeaderTimeout: isuladHeaderTime,
+		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxMetadata,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          maxStreams,

@@ -20,10 +20,10 @@ var (
 	// rootEquivalentActions each allow a user to become root on the host.
 	rootEquivalentActions = []string{"container_attach", "container_create", "container_exec_create"}
 	// podmanRootActions are additional ones of Podman: restored containers may have any
-	// configuration, builds may mount directories of the host, secrets may have a driver that runs
-	// commands.
+	// configuration, builds may mount directories of the host, a push may write files of the host,
+	// and secrets may have a driver that runs commands.
 	podmanRootActions = []string{
-		"container_restore", "image_build", "libpod_kube_apply", "libpod_kube_play",
+		"container_restore", "image_build", "image_push", "libpod_kube_apply", "libpod_kube_play",
 		"libpod_local_artifact", "libpod_local_build", "libpod_local_load", "libpod_quadlet_install",
 		"libpod_scp", "pod_create", "secret_create",
 	}
@@ -145,6 +145,7 @@ func (l *linter) checkClients() {
 	for _, c := range action.Commands() {
 		detached, ok := action.FindCommand(c.Engine, c.Name+" -d")
 		if !slices.Contains(l.engines, c.Engine) || isDenied(c.Purpose) ||
+			strings.Contains(c.Name, " -") || // options are the user's choice
 			ok && !slices.ContainsFunc(detached.Actions, isDenied) {
 			continue
 		}

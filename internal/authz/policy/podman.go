@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"palisade/internal/authz/action"
+	"palisade/internal/authz/strictjson"
 )
 
 // isLibpodBody reports whether Podman parses the body of a request as libpod's, not as Docker's.
@@ -42,6 +43,9 @@ func (p *Policy) podmanCreateViolation(body *createBody, uri string) string {
 			return r.violatedBy(what)
 		}
 		what := r.podmanViolation(&body.HostConfig.Value)
+		if r.kind == "binds" && what == "" {
+			what = about("Image", imageViolation("", body.Image.Value))
+		}
 		if r.kind == "binds" && what == "" {
 			specs := slices.Collect(maps.Keys(body.Volumes.Value))
 			what = about("Volumes", volumeSpecsViolation(specs))
@@ -157,6 +161,19 @@ func mountOptionsViolation(options []string) string {
 		}
 	}
 	return ""
+}
+
+// networkBody is the body of network_create.
+type networkBody struct{ Driver strictjson.Once[string] }
+
+// networkDrivers are the drivers of networks that are not plug-ins, which are programs of the host.
+var networkDrivers = []string{"", "default", "bridge", "macvlan", "ipvlan"}
+
+func networkViolation(body *networkBody, _ string) string {
+	if slices.Contains(networkDrivers, body.Driver.Value) {
+		return ""
+	}
+	return fmt.Sprintf("the driver of the network is %q", body.Driver.Value)
 }
 
 // queryCheck finds what rules forbid in a value of a query.
@@ -303,7 +320,7 @@ var importChecks = map[string]queryCheck{
 	"reference": {"binds", imageViolation},
 }
 
-// transports are the kinds of sources of images that are not a registry.
+// transports are the kinds of places of images that are not a registry.
 var transports = []string{
 	"atomic", "containers-storage", "dir", "docker-archive", "docker-daemon", "oci", "oci-archive",
 	"ostree", "sif", "tarball",
@@ -315,6 +332,9 @@ func imageViolation(_, value string) string {
 	}
 	return ""
 }
+
+// pushChecks concern the destination of image_push, which could be a file of the host.
+var pushChecks = map[string]queryCheck{"destination": {"binds", imageViolation}}
 
 // secretChecks concern the drivers of secrets: the driver shell runs commands on the host, and the
 // driver file has an option with a path.
@@ -337,6 +357,8 @@ func (p *Policy) podmanQueryViolation(r Request) string {
 		checks, others = buildChecks, buildOptions
 	case "image_create", "image_import":
 		checks = importChecks
+	case "image_push":
+		checks = pushChecks
 	case "secret_create":
 		checks = secretChecks
 	case "libpod_manifest_update":

@@ -225,7 +225,9 @@ func TestLintEngines(t *testing.T) {
 	}{
 		{`"container_list"`, action.Isulad, ""},
 		{`"container_list"`, action.Docker, "does not grant docker_ping"},
-		{`"container_create"`, action.Isulad, "can become root"}, // enough for isula run -d
+		{
+			`"container_create","container_start"`, action.Isulad, "can become root", // enough for run -d
+		},
 		{`"container_wait"`, action.Isulad, ""},
 		{
 			`"container_top"`, action.Isulad,
