@@ -447,3 +447,24 @@ func TestIsuladHTTP1(t *testing.T) {
 		t.Errorf("answered with %q", text)
 	}
 }
+
+// BenchmarkIsulad measures a unary call through the front, and without it.
+func BenchmarkIsulad(b *testing.B) {
+	f := newIsuladFixture(b, allForAlice)
+	go func() {
+		for range f.got {
+		}
+	}()
+	defer close(f.got)
+	call := func(b *testing.B) {
+		for b.Loop() {
+			if _, state := f.call(b, "List", frame("hello")); state != "0" {
+				b.Fatal(state)
+			}
+		}
+	}
+	b.Run("front", call)
+	f.socket = f.front.Upstream
+	f.client.CloseIdleConnections()
+	b.Run("direct", call)
+}
