@@ -19,7 +19,7 @@ SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod
 # The tests measure time, and deps comes before what it is for: one thing at a time, even with -j.
 .NOTPARALLEL:
 
-.PHONY: check build man rpm deb deps demo test unit integration e2e e2e-packages e2e-vm vm vm-quick vm-all ci soak cover twice lint cross emulated bench fuzz-smoke clean help go test-release release
+.PHONY: check build man rpm deb deps dockerd demo test unit integration e2e e2e-packages e2e-vm vm vm-quick vm-all ci soak cover twice lint cross emulated bench fuzz-smoke clean help go test-release release
 
 build: $(COMMANDS:%=bin/%) bin/lxcfs-metrics ## build the static binaries into bin/
 
@@ -50,6 +50,19 @@ deb: | go ## make the debs, and their source, in dist/
 deps: ## install what build, demo and tests need, with apt or dnf
 	./test/deps.sh
 
+# Recent versions of Docker, which Debian lacks. They are kept beside Go's build cache: a build takes some minutes.
+export PALISADE_ENGINES := $(shell $(GO) env GOCACHE 2>/dev/null || echo /tmp)/palisade-engines
+dockerd: $(foreach program,dockerd docker docker-buildx,$(PALISADE_ENGINES)/$(program)) ## build dockerd 29, docker 28 and buildx for tests
+
+$(PALISADE_ENGINES)/dockerd: tools/dockerd/go.mod | go
+	$(GO) -C tools/dockerd build -o $@ github.com/moby/moby/v2/cmd/dockerd
+
+$(PALISADE_ENGINES)/docker: tools/docker/go.mod | go
+	$(GO) -C tools/docker build -ldflags '-X github.com/docker/cli/cli/version.Version=$(shell sed -n 's,.*docker/cli v\(.*\)+incompatible,\1,p' tools/docker/go.mod)' -o $@ github.com/docker/cli/cmd/docker
+
+$(PALISADE_ENGINES)/docker-buildx: tools/buildx/go.mod | go
+	$(GO) -C tools/buildx build -o $@ github.com/docker/buildx/cmd/buildx
+
 demo: go deps build ## show what containers read from /proc without lxcfs and with it
 	$(GO) run ./test/demo -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit -shift bin/userns-shift
 
@@ -74,7 +87,7 @@ twice: | go ## run some integration tests twice at the same time; needs root
 TWICE = $(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m ./test/toolkit ./test/userns ./test/lxc ./test/integration \
 	-run "^Test(HostileRoot|Bind|LXC|NothingLeaks|Layouts|Everything|FullDisk|Lock|ContainersComeAndGo|HostilePIDs|SecondInstance)$$"
 
-soak: | go ## run with large numbers the tests that repeat for chance, or one part of them (PART=0); needs root
+soak: dockerd | go ## run with large numbers the tests that repeat for chance, or one part of them (PART=0); needs root
 	test/soak.sh $(PART)
 
 # Without root, and cached: for every change.
@@ -89,7 +102,7 @@ unit: | go ## run the unit tests, with the race detector (without it: RACE=); ne
 	$(GO) test -vet=off -count=1 -run '^TestReadsDoNotAllocate$$' ./internal/lxcfs
 
 # The first suite measures CPU times; the others have pid and mount namespaces of their own.
-integration: | go ## run the tests with real containers on this machine's cgroups; needs root
+integration: dockerd | go ## run the tests with real containers on this machine's cgroups; needs root
 	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m ./test/integration
 	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 2 ./test/toolkit ./test/authz ./test/userns ./test/remap ./test/clients ./test/lxc
 
@@ -150,6 +163,7 @@ bench: build ## measure reads through lxcfs, Debian's and of the bare files, hoo
 	$(GO) run ./test/bench/toolkit -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit
 	$(GO) run ./test/bench/userns -program bin/userns-shift
 	$(GO) run ./test/bench/authz -broker bin/authz-broker
+	$(GO) run ./test/bench/front -broker bin/authz-broker
 
 fuzz-smoke: | go ## run each fuzz test for some seconds
 	for package in $$($(GO) list ./internal/...); do \

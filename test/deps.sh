@@ -15,6 +15,10 @@ podman:podman:podman
 dockerd:docker.io:moby-engine
 docker:docker.io:docker-cli
 containerd:containerd:containerd
+docker-compose:docker-compose:docker-compose
+docker-registry:docker-registry:docker-distribution
+haproxy:haproxy:haproxy
+script:bsdutils:util-linux-script
 nsenter:util-linux:util-linux
 losetup:mount:util-linux
 strace:strace:strace
@@ -63,10 +67,12 @@ while IFS=: read -r program debian fedora; do
 	esac
 done <<<"$needed"
 
-# A library has no program.
-if [ -n "$manager" ] && ! /usr/bin/python3 -c 'import psutil' 2>/dev/null; then
-	missing="$missing python3-psutil"
-fi
+# Libraries have no program.
+for module in psutil docker; do
+	if [ -n "$manager" ] && ! /usr/bin/python3 -c "import $module" 2>/dev/null; then
+		missing="$missing python3-$module"
+	fi
+done
 
 # The rival of the benchmark. Its daemon must not be started (below).
 if [ "$manager" = apt ] && [ ! -x /usr/bin/lxcfs ]; then

@@ -8,7 +8,8 @@ part_1="userns ^Test(Crash|CrashTakenBack)$"
 part_2="integration ^Test(WorkerKilled|Upgrade|KeptMount|ManyReaders|ManyNamespaces|ContainersComeAndGo|FiguresSurvive)$"
 part_3="toolkit ^Test(HostileContainers|Many|NothingLeaks|Degradation|RemountIsAtomic|KilledRemount|ShortProcesses)$
 userns ^Test(CrashTwice|CrashSettled|Wide)$"
-parts=4
+part_4="authz ^TestFront(ManyConnections|Restart|Docker|Docker29|Podman)$"
+parts=5
 
 run() {
 	echo "soak: part $1 of 0 to $((parts - 1))"

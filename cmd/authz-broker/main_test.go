@@ -31,9 +31,11 @@ func TestCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	ruled, body, removed, secretive := file+".ruled", file+".body", file+".removed", file+".secretive"
+	spec := file + ".spec"
 	for path, text := range map[string]string{
 		ruled:   `{"name":"p","users":["alice"],"actions":[""],"deny":["privileged"]}`,
 		body:    `{"HostConfig":{"Privileged":true}}`,
+		spec:    `{"privileged":true}`,
 		removed: `{"name":"p","users":["alice"],"actions":[""],"deny":["binds:/etc"]}`,
 		secretive: strings.ReplaceAll(
 			`{"name":"MARK","users":["alice"],"actions":[""],"readonly":true}`, "MARK", "\u202e",
@@ -63,7 +65,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"--policy-file", file, "check"}, 0, ": warning: policy \"p\" is read-only"},
 		{[]string{"check", "--engine", "isulad", file}, 0, file + ": policies: 1, warnings: 1\n"},
 		{[]string{"check", "--engine", "docker", file}, 0, "does not grant docker_ping"},
-		{[]string{"check", "--engine", "lxd", file}, 2, `--engine "lxd": want docker or isulad`},
+		{[]string{"check", "--engine", "lxd", file}, 2, `--engine "lxd": want docker, podman or isulad`},
 		{[]string{"check", "--policy-file", file}, 0, ": warning: policy \"p\" is read-only"},
 		{
 			[]string{"explain", "--user", "alice", "--policy-file", file, "--action", "container_list"}, 0,
@@ -152,7 +154,23 @@ func TestCommands(t *testing.T) {
 		},
 		{
 			[]string{"explain", "--user", "a", "--engine", "podman", "--action", "pull"}, 2,
-			`--engine "podman": want docker or isulad`,
+			`--action "pull": unknown action of podman`,
+		},
+		{
+			[]string{"explain", "--user", "a", "--engine", "isulad", "--method", "GET", "--uri", "/"}, 2,
+			`--method and --uri are for docker and podman only`,
+		},
+		{
+			explain(ruled, "--engine", "podman", "--method", "POST", "--uri", "/v4.3.1/libpod/kube/play"), 0,
+			`denied: policy "p" denies "libpod_kube_play": "libpod_kube_play" could bypass the rules`,
+		},
+		{
+			explain(ruled, "--engine", "podman", "--action", "container_create", "--body", spec), 0,
+			`denied: policy "p" denies "container_create": "privileged": privileged is set`,
+		},
+		{
+			explain(ruled, "--engine", "podman", "--action", "pod_create"), 0,
+			`allowed: policy "p" grants "pod_create" to user "alice", unless "deny" forbids`,
 		},
 		{[]string{"actions", "--engine", "isulad"}, 0, "pull"},
 		{[]string{"connect", "tcp://h:1"}, 2, `--listen "": want unix:///PATH`},
@@ -165,6 +183,7 @@ func TestCommands(t *testing.T) {
 		},
 		{[]string{"actions", "--engine", "lxd"}, 2, `--engine "lxd"`},
 		{[]string{"actions"}, 0, "swarm_unlock_key                docker  secret\n"},
+		{[]string{"actions", "--engine", "podman"}, 0, "libpod_kube_play             podman  write\n"},
 		{
 			[]string{"check", removed}, 1,
 			removed + `:1: the rule "binds:/etc" does not protect a path from symbolic links ` +

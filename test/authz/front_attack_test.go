@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
 	"regexp"
 	"strings"
 	"sync"
@@ -116,6 +117,7 @@ var (
 // TestFrontSmuggling checks that a user who may only list containers cannot hide another request
 // from the front, and that the engine sees exactly the requests that were decided.
 func TestFrontSmuggling(t *testing.T) {
+	t.Parallel()
 	e := startFakeEngine(t)
 	f := startFront(t, "docker", e.socket,
 		`{"name":"ps","users":["robot"],"actions":["^container_list$"]}`, "robot")
@@ -181,6 +183,7 @@ func TestFrontSmuggling(t *testing.T) {
 
 // TestFrontBodies checks that no form of a body hides an option that "deny" lists.
 func TestFrontBodies(t *testing.T) {
+	t.Parallel()
 	e := startFakeEngine(t)
 	f := startFront(t, "docker", e.socket, `{"name":"dev","users":["dev"],"actions":["container","image"],`+
 		`"deny":["privileged","binds"]}`, "dev")
@@ -240,16 +243,31 @@ func TestFrontBodies(t *testing.T) {
 			t.Errorf("the engine got %s with %.200q", r.line, r.body)
 		}
 	}
-	// What is allowed arrives byte for byte.
-	want := `{"Image":"box","HostConfig":{ "NetworkMode" :"none"}}`
+	// What is allowed arrives byte for byte; the front adds a label to new containers.
+	const exec = `{"AttachStdout": true,"Cmd" :["true"]}`
 	for name, text := range map[string]string{
-		"length": request(line, want), "chunks": chunked + chunks(want, 7),
+		"length": request("POST /containers/web/exec", exec),
+		"chunks": strings.Replace(chunked, "create", "web/exec", 1) + chunks(exec, 7),
 	} {
 		code, answer, err := oneRequest("unix", f.socketOf("dev"), text)
 		seen, _ := e.take()
-		if code != 200 || len(seen) != 1 || seen[0].body != want {
+		if code != 200 || len(seen) != 1 || seen[0].body != exec {
 			t.Errorf("%s: %d %s, %v; the engine got %+v", name, code, answer, err, seen)
 		}
+	}
+	code, answer, err := oneRequest("unix", f.socketOf("dev"),
+		request(line, `{"Image":"box","HostConfig":{"NetworkMode" :"none"},"Labels":{"a":"b"}}`))
+	seen, _ = e.take()
+	var body any
+	if len(seen) == 1 {
+		json.Unmarshal([]byte(seen[0].body), &body) // nil after an error
+	}
+	want := map[string]any{
+		"Image": "box", "HostConfig": map[string]any{"NetworkMode": "none"},
+		"Labels": map[string]any{"a": "b", "palisade.owner": "user:dev"},
+	}
+	if code != 200 || !reflect.DeepEqual(body, any(want)) {
+		t.Errorf("%d %s, %v; the engine got %+v, want %v", code, answer, err, seen, want)
 	}
 }
 

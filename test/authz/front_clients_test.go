@@ -20,6 +20,7 @@ import (
 
 // exerciseOthers runs clients other than docker's, and operations that need other programs.
 func (h *dockerHost) exerciseOthers(t *testing.T) {
+	t.Run("buildkit", h.buildkit)
 	t.Run("compose", h.compose)
 	t.Run("docker-py", h.dockerPy)
 	t.Run("websocket", h.attachWebsocket)
@@ -43,6 +44,28 @@ func (h *dockerHost) tool(t *testing.T, c caller, program string, args ...string
 
 // outside returns the callers that run on the host.
 func (h *dockerHost) outside() []caller { return h.callers[:3] }
+
+// buildkit builds by the client of 20.10, which has a session with BuildKit, and by buildx, which
+// speaks with all of it and so needs a policy without "deny".
+func (h *dockerHost) buildkit(t *testing.T) {
+	for version, program := range h.clients {
+		callers := h.callers[:ctr.Repeat(1, len(h.callers))]
+		if version == latest {
+			callers = []caller{{"admin", "admin", h.withCertificate("admin")}}
+		}
+		for _, c := range callers {
+			s := &session{T: t, host: h, caller: c, program: program, name: "buildkit" + c.policy}
+			s.build("DOCKER_BUILDKIT=1")
+		}
+	}
+	if program := h.clients[latest]; program != "" {
+		s := &session{T: t, host: h, caller: h.callers[0], program: program}
+		r := s.runWith(nil, nil, "buildx", "build", "--builder", "default", h.work)
+		if r.code == 0 {
+			t.Errorf("buildx with rules: %+v", r)
+		}
+	}
+}
 
 const composeFile = `version: "2.4"
 services:
@@ -158,7 +181,7 @@ func (h *dockerHost) largeImage(t *testing.T) {
 	}
 	defer os.Remove(dir + ".tar")
 	direct := h.direct(t)
-	alice := &session{T: t, host: h, caller: h.callers[0], program: shared.docker}
+	alice := &session{T: t, host: h, caller: h.callers[0], program: h.anyClient()}
 	alice.must("import", dir+".tar", "large")
 	id := strings.TrimSpace(alice.must("inspect", "--format", "{{.Id}}", "large"))
 	started := time.Now()
@@ -198,6 +221,71 @@ func (h *dockerHost) attachWebsocket(t *testing.T) {
 		n, err := c.Read(buffer)
 		if text += string(buffer[:n]); err != nil {
 			t.Fatalf("%q, %v", text, err)
+		}
+	}
+}
+
+// anyClient returns one of the clients.
+func (h *dockerHost) anyClient() string {
+	for _, program := range h.clients {
+		return program
+	}
+	panic("no clients")
+}
+
+// podman runs podman's own client, and checks that it gets nothing that is denied.
+func (h *dockerHost) podman(t *testing.T, c caller) {
+	remote := []string{"--remote", "--url", "unix://" + h.unix}
+	podman := func(args ...string) string {
+		t.Helper()
+		return h.tool(t, c, "podman", append(remote, args...)...)
+	}
+	if out := podman("run", "--rm", "--network", "none", "box", "echo", "hello"); out != "hello\n" {
+		t.Errorf("got %q", out)
+	}
+	podman("run", "--detach", "--name", "own", "--network", "none", "box", "sh", "-c",
+		"echo started; exec sleep 1000000")
+	direct := h.direct(t)
+	t.Cleanup(func() { direct(nil, "rm", "--force", "own") })
+	engine.WaitFor(t, "the log", func() bool { return podman("logs", "own") == "started\n" })
+	for _, tt := range []struct{ args, want string }{
+		{"exec own echo hello", "hello\n"},
+		{"ps --format {{.Names}}", "own\n"},
+		{"inspect --format {{.Name}} own", "own\n"},
+		{"top own comm", "sleep\n"},
+		{"stats --no-stream --format {{.Name}} own", "own\n"},
+		{"images --format {{.Repository}}", "box\n"},
+		{"pod create --name pod --infra=false", ""},
+		{"pod ps --format {{.Name}}", "pod\n"},
+		{"pod rm pod", ""},
+		{"volume create data", "data\n"},
+		{"volume rm data", "data\n"},
+		{"info --format {{.Host.OS}}", "linux\n"},
+	} {
+		if out := podman(strings.Fields(tt.args)...); !strings.Contains(out, tt.want) {
+			t.Errorf("podman %s: got %q, want %q", tt.args, out, tt.want)
+		}
+	}
+	file := filepath.Join(h.home(c), "file")
+	podman("cp", "own:/bin/busybox", file)
+	podman("cp", file, "own:/tmp/copy")
+	podman("rm", "--force", "--time", "0", "own")
+	play := filepath.Join(h.work, "play.yml")
+	if err := os.WriteFile(play, []byte("kind: Pod\nmetadata: {name: p}\nspec: {containers: "+
+		"[{name: c, image: box, securityContext: {privileged: true}}]}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"run", "--rm", "--privileged", "--network", "none", "box", "true"},
+		{"create", "--privileged", "box"},
+		{"play", "kube", play},
+	} {
+		cmd := exec.CommandContext(t.Context(), "podman", append(remote, args...)...)
+		cmd.Env = []string{"HOME=" + h.home(c), "PATH=" + os.Getenv("PATH")}
+		c.wrap(cmd)
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "authorization denied by authz-broker: ") {
+			t.Errorf("podman %q: %v: %s", args, err, out)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,7 +27,8 @@ const identities = `{"name":"alice","users":["alice"],"actions":[""],"deny":["pr
 {"name":"ops","groups":["ops"],"actions":[""],"deny":["privileged"]}
 {"name":"daemon","unix_users":["daemon"],"actions":[""],"deny":["privileged"]}
 {"name":"ci","containers":["role=ci"],"actions":[""],"deny":["privileged"]}
-{"name":"watch","users":["bob"],"actions":[""],"readonly":true}`
+{"name":"watch","users":["bob"],"actions":[""],"readonly":true}
+{"name":"admin","users":["admin"],"actions":[""]}`
 
 // caller runs clients of an engine as one user.
 type caller struct {
@@ -41,20 +43,20 @@ type caller struct {
 type dockerHost struct {
 	*front
 	callers []caller
-	// clients are docker's clients by version.
+	// clients are docker's clients by series.
 	clients map[string]string
 	// work is a directory that all callers can write.
 	work string
 }
 
-// engines is the directory with the programs that "make dockerd" builds.
-func engines() string { return os.Getenv("PALISADE_ENGINES") }
+// latest is the series of the client that "make dockerd" builds.
+const latest = "28"
 
 // recent returns a program of "make dockerd". It skips the test if they were not built.
 func recent(t *testing.T, name string) string {
 	t.Helper()
-	path := filepath.Join(engines(), name)
-	if _, err := os.Stat(path); engines() == "" || err != nil {
+	path := filepath.Join(shared.engines, name)
+	if _, err := os.Stat(path); shared.engines == "" || err != nil {
 		t.Skipf("PALISADE_ENGINES: no %s (make dockerd builds it)", name)
 	}
 	return path
@@ -110,7 +112,7 @@ func startDockerHost(t *testing.T, kind, socket string, clients map[string]strin
 		t.Fatal(err)
 	}
 	// Clients read their certificates.
-	for _, user := range []string{"alice", "carol", "bob"} {
+	for _, user := range []string{"alice", "carol", "bob", "admin"} {
 		if err := os.Chmod(filepath.Join(h.certs, user), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -125,8 +127,8 @@ func startDockerHost(t *testing.T, kind, socket string, clients map[string]strin
 	}
 	args := []string{"run", "--detach", "--name", "runner", "--label", "role=ci", "--network", "none",
 		"--volume", h.dir + ":" + h.dir}
-	if engines() != "" {
-		args = append(args, "--volume", engines()+":"+engines()+":ro")
+	if shared.engines != "" {
+		args = append(args, "--volume", shared.engines+":"+shared.engines+":ro")
 	}
 	direct(nil, append(args, "client", "/bin/sleep", "1000000")...)
 	t.Cleanup(func() {
@@ -134,22 +136,16 @@ func startDockerHost(t *testing.T, kind, socket string, clients map[string]strin
 			direct(nil, append([]string{"rm", "--force"}, all...)...)
 		}
 	})
-	tls := func(user string) func(*exec.Cmd) {
-		return func(cmd *exec.Cmd) {
-			cmd.Env = append(cmd.Env, "DOCKER_HOST=tcp://"+h.tcp, "DOCKER_TLS_VERIFY=1",
-				"DOCKER_CERT_PATH="+filepath.Join(h.certs, user))
-		}
-	}
 	h.callers = []caller{
-		{"alice", "alice", tls("alice")},
-		{"carol", "ops", tls("carol")},
+		{"alice", "alice", h.withCertificate("alice")},
+		{"carol", "ops", h.withCertificate("carol")},
 		{"unix:daemon", "daemon", func(cmd *exec.Cmd) {
 			cmd.Env = append(cmd.Env, "DOCKER_HOST=unix://"+h.unix)
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1, Gid: 1}}
 		}},
 		{"container:runner", "ci", func(cmd *exec.Cmd) {
 			program := cmd.Path
-			if engines() == "" || !strings.HasPrefix(program, engines()) {
+			if shared.engines == "" || !strings.HasPrefix(program, shared.engines) {
 				program = "/bin/docker"
 			}
 			args := []string{shared.docker, "--host", "unix://" + socket, "exec", "--interactive",
@@ -163,6 +159,14 @@ func startDockerHost(t *testing.T, kind, socket string, clients map[string]strin
 	}
 	h.newHomes(t)
 	return h
+}
+
+// withCertificate returns a function that makes docker's client use a user's certificate.
+func (h *dockerHost) withCertificate(user string) func(*exec.Cmd) {
+	return func(cmd *exec.Cmd) {
+		cmd.Env = append(cmd.Env, "DOCKER_HOST=tcp://"+h.tcp, "DOCKER_TLS_VERIFY=1",
+			"DOCKER_CERT_PATH="+filepath.Join(h.certs, user))
+	}
 }
 
 // direct returns a function that runs docker's client without the front.
@@ -205,12 +209,12 @@ func (h *dockerHost) home(c caller) string { return filepath.Join(h.work, c.poli
 
 func (h *dockerHost) newHomes(t *testing.T) {
 	t.Helper()
-	for _, c := range append(h.callers, caller{policy: "watch"}) {
+	for _, c := range append(h.callers, caller{policy: "watch"}, caller{policy: "admin"}) {
 		plugins := filepath.Join(h.home(c), ".docker/cli-plugins")
 		if err := os.MkdirAll(plugins, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Symlink(filepath.Join(engines(), "docker-buildx"), filepath.Join(plugins, "docker-buildx")); err != nil {
+		if err := os.Symlink(filepath.Join(shared.engines, "docker-buildx"), filepath.Join(plugins, "docker-buildx")); err != nil {
 			t.Fatal(err)
 		}
 		for _, dir := range []string{h.home(c), filepath.Join(h.home(c), ".docker")} {
@@ -324,20 +328,24 @@ var operations = []operation{
 		if out := s.must("run", "--rm", "--network", "none", "box", "echo", "hello"); out != "hello\n" {
 			s.Errorf("got %q", out)
 		}
-		r := s.runWith(nil, nil, "run", "--rm", "--network", "none", "box", "sh", "-c", "echo error >&2; exit 7")
+		// Podman 4.3 loses the exit code with --rm.
+		s.clean()
+		r := s.runWith(nil, nil, "run", "--name", s.name, "--network", "none", "box", "sh", "-c",
+			"echo error >&2; exit 7")
 		if r.code != 7 || r.stderr != "error\n" || r.stdout != "" {
 			s.Errorf("got %+v, want exit code 7", r)
 		}
 	}},
 	{"terminal", func(s *session) {
-		shown := s.terminal("world\n", "hello world", "end\n", "run", "-it", "--rm", "--network", "none",
-			"box", "sh", "-c", "stty size; while read x && [ $x != end ]; do echo hello $x; done")
-		if !strings.Contains(shown, "33 99") {
+		// The client sets the size after the start.
+		shown := s.terminal("world\n", "33 99", "end\n", "run", "-it", "--rm", "--network", "none", "box", "sh",
+			"-c", "while read x && [ $x != end ]; do echo hello $x; stty size; done")
+		if !strings.Contains(shown, "hello world") {
 			s.Errorf("got %q", shown)
 		}
 	}},
 	{"stdin", func(s *session) {
-		size := ctr.Repeat(20, 100) << 20
+		const size = 100 << 20
 		out := s.mustWith(&zeros{size}, nil, "run", "-i", "--rm", "--network", "none", "box", "wc", "-c")
 		if strings.TrimSpace(out) != fmt.Sprint(size) {
 			s.Errorf("got %q, want %d", out, size)
@@ -382,7 +390,6 @@ var operations = []operation{
 		}
 	}},
 	{"legacy build", func(s *session) { s.build("DOCKER_BUILDKIT=0") }},
-	{"buildkit", func(s *session) { s.build("DOCKER_BUILDKIT=1") }},
 	{"logs", func(s *session) {
 		s.must("run", "-d", "--name", s.name, "--network", "none", "box", "sh", "-c",
 			"for i in 1 2 3; do echo line $i; sleep 0.3; done")
@@ -402,7 +409,8 @@ var operations = []operation{
 	}},
 	{"stats", func(s *session) {
 		s.sleeper()
-		if out := s.must("stats", "--no-stream", "--format", "{{.Name}}", s.name); out != s.name+"\n" {
+		if out := s.must("stats", "--no-stream", "--format", "{{.Name}}", s.name); out == "\n" ||
+			!strings.HasSuffix(s.name+"\n", out) { // Podman leaves out a slash, the client a letter
 			s.Errorf("got %q", out)
 		}
 		out, _ := s.start(nil, "stats", "--format", "{{.PIDs}} pids", s.name)
@@ -473,20 +481,21 @@ func (s *session) build(env string) {
 	}
 }
 
-// exercise runs the operations with all clients: each as one caller, in the soak as all.
+// exercise runs the operations, each with one client and as one caller, in the soak with all.
 func (h *dockerHost) exercise(t *testing.T, all []operation) {
-	n := 0
-	for version, program := range h.clients {
-		for i, o := range all {
-			for j := range ctr.Repeat(1, len(h.callers)) {
-				c := h.callers[(i+j)%len(h.callers)]
-				n++
-				s := &session{host: h, caller: c, program: program, name: fmt.Sprintf("test%d", n)}
-				t.Run(strings.ReplaceAll(fmt.Sprintf("%s/%s/%s", version, o.name, c.name), " ", "-"), func(t *testing.T) {
-					s.T = t
-					o.run(s)
-				})
+	versions := slices.Sorted(maps.Keys(h.clients))
+	for i, o := range all {
+		for j := range ctr.Repeat(1, len(versions)*len(h.callers)) {
+			version := versions[(i+j)%len(versions)]
+			c := h.callers[(i/len(versions)+j/len(versions))%len(h.callers)]
+			s := &session{
+				host: h, caller: c, program: h.clients[version], name: fmt.Sprintf("test%d-%d", i, j),
 			}
+			name := strings.Join([]string{version, strings.ReplaceAll(o.name, " ", "-"), c.policy}, "/")
+			t.Run(name, func(t *testing.T) {
+				s.T = t
+				o.run(s)
+			})
 		}
 	}
 }
@@ -508,6 +517,7 @@ func (h *dockerHost) checkAudit(t *testing.T) {
 		delete(counts, key)
 	}
 	delete(counts, "bob by watch")
+	delete(counts, "admin by admin")
 	if len(counts) > 0 {
 		t.Errorf("allowed to others: %v", counts)
 	}
@@ -520,10 +530,7 @@ func (h *dockerHost) refuseOthers(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "unix:root") {
 		t.Errorf("root: %v: %s", err, out)
 	}
-	bob := caller{"bob", "watch", func(cmd *exec.Cmd) {
-		cmd.Env = append(cmd.Env, "DOCKER_HOST=tcp://"+h.tcp, "DOCKER_TLS_VERIFY=1",
-			"DOCKER_CERT_PATH="+filepath.Join(h.certs, "bob"))
-	}}
+	bob := caller{"bob", "watch", h.withCertificate("bob")}
 	for _, program := range h.clients {
 		s := &session{T: t, host: h, caller: bob, program: program}
 		if out := s.must("ps", "--format", "{{.Names}}"); !strings.Contains(out, "runner") {
@@ -543,8 +550,8 @@ func TestFrontDocker(t *testing.T) {
 	engine.Need(t, "dockerd", "containerd", "runc", "script", "docker-compose", "docker-registry")
 	startDockerd(t, "dockerd")
 	clients := map[string]string{"20.10": shared.docker}
-	if engines() != "" {
-		clients["28"] = recent(t, "docker")
+	if shared.engines != "" {
+		clients[latest] = recent(t, "docker")
 	}
 	h := startDockerHost(t, "docker", "/run/docker.sock", clients)
 	h.exercise(t, operations)
@@ -557,9 +564,35 @@ func TestFrontDocker(t *testing.T) {
 func TestFrontDocker29(t *testing.T) {
 	dockerd := recent(t, "dockerd")
 	engine.Need(t, "containerd", "runc", "script", "docker-compose", "docker-registry")
-	startDockerd(t, dockerd, "--feature", "containerd-snapshotter=false")
-	h := startDockerHost(t, "docker", "/run/docker.sock", map[string]string{"28": recent(t, "docker")})
+	// Debian's runc has no time namespaces.
+	startDockerd(t, dockerd, "--feature", "containerd-snapshotter=false",
+		"--feature", "time-namespaces=false")
+	h := startDockerHost(t, "docker", "/run/docker.sock", map[string]string{latest: recent(t, "docker")})
 	h.exercise(t, operations)
+	t.Run("buildkit", h.buildkit)
+	t.Run("websocket", h.attachWebsocket)
+	t.Run("registry", h.pushAndPull)
+	t.Run("large image", h.largeImage)
+	h.refuseOthers(t)
+	h.checkAudit(t)
+}
+
+// TestFrontPodman checks Podman's and Docker's clients with Podman's service.
+func TestFrontPodman(t *testing.T) {
+	engine.Need(t, "podman", "runc", "script")
+	engine.OwnLib(t)
+	const socket = "/run/podman/podman.sock"
+	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	engine.Start(t, t.TempDir(), "podman", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs",
+		"--runtime", "runc", "system", "service", "--time", "0", "unix://"+socket)
+	engine.WaitFor(t, "podman to answer", func() bool { return canDial(socket) })
+	h := startDockerHost(t, "podman", socket, map[string]string{"20.10": shared.docker})
+	h.exercise(t, operations)
+	for _, c := range h.callers[2:3] {
+		t.Run("podman", func(t *testing.T) { h.podman(t, c) })
+	}
 	h.refuseOthers(t)
 	h.checkAudit(t)
 }

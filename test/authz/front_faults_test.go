@@ -43,6 +43,7 @@ func memory(t *testing.T, pid int) (kib int) {
 // TestFrontManyConnections checks that the front answers beside idle and slow clients, and with huge
 // headers, and that slow clients are disconnected.
 func TestFrontManyConnections(t *testing.T) {
+	t.Parallel()
 	e := startFakeEngine(t)
 	f := startFront(t, "docker", e.socket,
 		`{"name":"dev","users":["robot"],"actions":[""],"deny":["privileged"]}`, "robot")
@@ -359,6 +360,7 @@ func TestFrontRestart(t *testing.T) {
 // TestFrontReload checks that changed policies hold for the next request on an open connection, and
 // end streams that they do not allow.
 func TestFrontReload(t *testing.T) {
+	t.Parallel()
 	e := startFakeEngine(t)
 	f := startFront(t, "docker", e.socket, `{"name":"all","users":["alice"],"actions":[""]}`)
 	client := f.client(t, "alice")

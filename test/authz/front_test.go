@@ -28,7 +28,7 @@ import (
 type front struct {
 	*broker
 	kind, upstream string
-	// certs has the certificates of alice, bob, mallory, and of carol, who is in the group ops.
+	// certs has the certificates of alice, bob, mallory, admin, and of carol, who is in the group ops.
 	certs string
 	// tcp is the address of the listener with TLS, and unix the path of the socket.
 	tcp, unix, crl string
@@ -57,7 +57,7 @@ func newFront(t *testing.T, kind, upstream, policies string, users ...string) *f
 	}
 	for _, args := range [][]string{
 		{"--server", "localhost", "--server", "127.0.0.1", "--client", "alice", "--client", "bob",
-			"--client", "mallory"},
+			"--client", "mallory", "--client", "admin"},
 		{"--client", "carol", "--group", "ops"},
 	} {
 		args = append([]string{"certs", "--dir", f.certs}, args...)

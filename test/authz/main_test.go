@@ -10,13 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"palisade/test/ctr"
 )
 
 // shared holds the files that all tests use.
-var shared struct{ dir, rootfs, clientRootfs, broker, docker string }
+var shared struct{ dir, rootfs, clientRootfs, broker, docker, engines string }
 
 func TestMain(m *testing.M) {
 	suite := ctr.Suite{Name: "authz", Setup: setUp, Programs: []string{
@@ -34,6 +35,18 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 		}
 	}
 	shared.dir = dir
+	// The programs of "make dockerd", where all users can execute them.
+	if built := os.Getenv("PALISADE_ENGINES"); built != "" {
+		if _, err := os.Stat(built); err == nil {
+			shared.engines = "/run/palisade-engines"
+			if err := os.Mkdir(shared.engines, 0o755); err != nil {
+				return nil, err
+			}
+			if err := syscall.Mount(built, shared.engines, "", syscall.MS_BIND, ""); err != nil {
+				return nil, fmt.Errorf("mount %s: %w", built, err)
+			}
+		}
+	}
 	if shared.broker, err = ctr.Program(ctx, dir, "broker", "palisade/cmd/authz-broker"); err != nil {
 		return nil, err
 	}

@@ -32,6 +32,7 @@ type Conn struct {
 	verified error
 	// isRetired reports that the connection has had its last request.
 	isRetired atomic.Bool
+	lingering sync.Once
 }
 
 // Client returns the client, or an error if it cannot be identified (any longer). It is called for
@@ -47,7 +48,8 @@ func (c *Conn) Client(ctx context.Context) (Client, error) {
 // and after the last request.
 func (c *Conn) Read(b []byte) (int, error) {
 	if c.isRetired.Load() {
-		return 0, c.linger()
+		c.lingering.Do(c.linger)
+		return 0, net.ErrClosed // not EOF, which net/http would take for the end of a body
 	}
 	if err := c.ready(); err != nil {
 		return 0, err
@@ -70,11 +72,10 @@ func (c *Conn) ready() error {
 	return c.verified
 }
 
-// linger waits until the client has read the last answer, within limits, and returns an error. A
-// client whose data are not read may lose the answer.
-func (c *Conn) linger() error {
+// linger waits until the client has read the last answer, within limits. A client whose data are
+// not read may lose the answer.
+func (c *Conn) linger() {
 	c.CloseWrite()
 	c.SetReadDeadline(time.Now().Add(drainTime))
-	io.CopyN(io.Discard, c.Conn, maxDrained)
-	return io.EOF
+	io.Copy(io.Discard, c.Conn)
 }

@@ -126,16 +126,16 @@ func TestEarlyAnswer(t *testing.T) {
 		io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
 	})
 	for range 5 {
-		r, err := http.NewRequest("POST", "http://engine/build", io.LimitReader(zeros{}, 8<<20))
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := f.http.Do(r)
+		c := f.dial(t)
+		go func() { // net/http may prefer the error of a write to the answer
+			io.WriteString(c, "POST /build HTTP/1.1\r\nHost: x\r\nContent-Length: 8388608\r\n\r\n")
+			io.Copy(c, io.LimitReader(zeros{}, 8<<20))
+		}()
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		text, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
 		if err != nil || resp.StatusCode != 400 || string(text) != "no" {
 			t.Errorf("%s %q, %v", resp.Status, text, err)
 		}

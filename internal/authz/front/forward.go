@@ -108,7 +108,7 @@ func (x *exchange) forward() {
 	if !x.mayHijack() {
 		// net/http cancels the context when the client closes its side. One that is going to use the
 		// connection both ways may do that already.
-		defer context.AfterFunc(x.r.Context(), x.kill)()
+		defer context.AfterFunc(x.r.Context(), x.abort)()
 	}
 	upgrade := x.upgrade()
 	resp, err := x.roundTrip()
@@ -164,7 +164,7 @@ func (x *exchange) replaceBody(body []byte) {
 // relay sends an answer to the client, as it arrives.
 func (x *exchange) relay(resp *http.Response) {
 	if x.mayHijack() {
-		defer context.AfterFunc(x.r.Context(), x.kill)()
+		defer context.AfterFunc(x.r.Context(), x.abort)()
 	}
 	h := x.w.Header()
 	removeHopHeaders(resp.Header)

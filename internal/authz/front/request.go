@@ -61,9 +61,9 @@ type exchange struct {
 	release     func()
 	isVerifying atomic.Bool
 
-	upMu     sync.Mutex
-	up       *upstream // nil if the exchange has none
-	isKilled bool
+	upMu      sync.Mutex
+	up        *upstream // nil if the exchange has none
+	isAborted bool
 }
 
 // parse identifies the client, and returns the request as the policies see it.

@@ -107,7 +107,7 @@ func (x *exchange) finish() {
 	}
 	x.upMu.Lock()
 	defer x.upMu.Unlock()
-	x.up, up.isReusable = nil, up.isReusable && !x.isKilled
+	x.up, up.isReusable = nil, up.isReusable && !x.isAborted
 	up.release()
 }
 
@@ -137,13 +137,13 @@ func (p *pool) close() {
 	p.idle, p.isClosed = nil, true
 }
 
-var errKilled = errors.New("the connection of the client was closed")
+var errAborted = errors.New("the connection of the client was closed")
 
 var errUnwanted = errors.New("the engine has answered without the body")
 
-// clientBody is a body that a client is sending.
+// clientBody is a body that a client is sending. net/http closes it after the request.
 type clientBody struct {
-	io.ReadCloser
+	io.Reader
 	// proceed is closed when the body may be sent, unwanted when the engine has answered without it.
 	proceed, unwanted chan struct{}
 	// readErr is the error from reading.
@@ -161,7 +161,7 @@ func (b *clientBody) Read(p []byte) (int, error) {
 		}
 		b.proceed = nil
 	}
-	n, err := b.ReadCloser.Read(p)
+	n, err := b.Reader.Read(p)
 	b.readErr = err
 	return n, err
 }
@@ -176,11 +176,11 @@ func (x *exchange) roundTrip() (*http.Response, error) {
 		}
 		x.upMu.Lock()
 		x.up = up
-		isKilled := x.isKilled
+		isAborted := x.isAborted
 		x.upMu.Unlock()
-		if isKilled {
+		if isAborted {
 			x.finish()
-			return nil, errKilled
+			return nil, errAborted
 		}
 		resp, err := x.send()
 		if err == nil {
@@ -210,11 +210,11 @@ func (x *exchange) send() (*http.Response, error) {
 		}
 		return x.readHead(nil)
 	}
-	body := &clientBody{ReadCloser: x.out.Body, unwanted: make(chan struct{})}
+	body := &clientBody{Reader: x.out.Body, unwanted: make(chan struct{})}
 	if x.out.Header.Get("Expect") != "" {
 		body.proceed = make(chan struct{})
 	}
-	x.out.Body = body
+	x.out.Body = io.NopCloser(body)
 	up.sent = make(chan error, 1)
 	proceed := body.proceed
 	go func() {

@@ -68,12 +68,17 @@ func (x *exchange) revoked(ctx context.Context) string {
 	return ""
 }
 
-// kill closes the connection of the client, and makes all operations on that to the engine fail.
+// kill closes the connection of the client, and aborts the exchange.
 func (x *exchange) kill() {
 	x.conn.Close()
+	x.abort()
+}
+
+// abort makes all operations on the connection to the engine fail.
+func (x *exchange) abort() {
 	x.upMu.Lock()
 	defer x.upMu.Unlock()
-	x.isKilled = true
+	x.isAborted = true
 	if x.up != nil {
 		x.up.SetDeadline(time.Unix(1, 0))
 	}

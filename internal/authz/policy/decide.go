@@ -122,7 +122,8 @@ func (p *Policy) actionViolation(r Request) string {
 
 // examinedActions are the actions whose bodies rules may need.
 var examinedActions = []string{
-	"container_create", "container_exec_create", "container_update", "pod_create", "volume_create",
+	"container_create", "container_exec_create", "container_update", "network_create", "pod_create",
+	"volume_create",
 }
 
 // NeedsBody reports whether a decision about the action may need the whole body of the request.
@@ -138,6 +139,8 @@ func (p *Policy) bodyCheck(r Request) func(Request) string {
 		return p.libpodCheck(name)
 	case name == "container_create" && r.engine == action.Podman:
 		return parsed(p.podmanCreateViolation)
+	case name == "network_create" && r.engine == action.Podman:
+		return parsed(networkViolation)
 	case name == "container_create":
 		return parsed(p.createViolation)
 	case name == "container_exec_create" && p.hasRule(privilegedRules...):

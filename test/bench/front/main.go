@@ -1,0 +1,165 @@
+// Command front measures Docker's API through authz-broker front and through a rival, with the engine
+// alone beside them: latency, rate, throughput, CPU time and memory.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"palisade/test/ctr"
+)
+
+// options are those of the command line.
+type options struct {
+	broker, haproxy                       string
+	rounds, requests, transfers, megabyte int
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.broker, "broker", "bin/authz-broker", "authz-broker")
+	flag.StringVar(&o.haproxy, "haproxy", "haproxy", "haproxy, which runs docker-socket-proxy's rules")
+	flag.IntVar(&o.rounds, "rounds", 7, "number of rounds, in turn; medians are printed")
+	flag.IntVar(&o.requests, "requests", 3000, "number of requests in a round")
+	flag.IntVar(&o.transfers, "transfers", 3, "number of rounds of docker save and docker load")
+	flag.IntVar(&o.megabyte, "size", 1000, "size in MB of the image")
+	flag.Parse()
+	ctr.MainIsolated("bench", func() (int, error) {
+		if err := o.run(); err != nil {
+			return 1, err
+		}
+		return 0, nil
+	})
+}
+
+// way is how requests reach the engine.
+type way struct {
+	name, socket string
+	process      *process // nil for the engine alone
+}
+
+func (o options) run() (err error) {
+	dir, err := os.MkdirTemp("/run", "bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	stop, err := startEngine(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	image, err := fillEngine(dir, o.megabyte)
+	if err != nil {
+		return err
+	}
+	ways := []way{{name: "engine alone", socket: engineSocket}}
+	for _, start := range []func(string) (way, error){o.startFront, o.startHaproxy} {
+		w, err := start(dir)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, w.process.stop()) }()
+		ways = append(ways, w)
+	}
+	if err := o.compareRequests(ways); err != nil {
+		return err
+	}
+	return o.compareTransfers(ways, image)
+}
+
+// clients is the number of concurrent clients for the rate.
+const clients = 8
+
+func (o options) compareRequests(ways []way) error {
+	fmt.Printf("%d requests in a round, %d rounds in turn, medians; the rate is that of %d clients\n",
+		o.requests, o.rounds, clients)
+	fmt.Printf("%-46s %10s %10s %10s %10s %8s %10s %7s\n", "", "p50", "added", "p99", "added",
+		"1/s", "CPU each", "ratio")
+	for _, path := range []string{"/_ping", "/containers/json?all=1"} {
+		p50, p99 := make([][]time.Duration, len(ways)), make([][]time.Duration, len(ways))
+		rates, cpu := make([][]float64, len(ways)), make([]time.Duration, len(ways))
+		for range o.rounds {
+			for i, w := range ways {
+				times, err := latencies(w.socket, path, o.requests)
+				if err != nil {
+					return fmt.Errorf("%s: %w", w.name, err)
+				}
+				p50[i] = append(p50[i], times[len(times)/2])
+				p99[i] = append(p99[i], times[len(times)*99/100])
+				before := w.process.cpu()
+				rate, err := rate(w.socket, path, o.requests)
+				if err != nil {
+					return fmt.Errorf("%s: %w", w.name, err)
+				}
+				cpu[i] += w.process.cpu() - before
+				rates[i] = append(rates[i], rate)
+			}
+		}
+		for i, w := range ways {
+			fmt.Printf("%-46s %10v %10v %10v %10v %8.0f %10v %7.2f\n", w.name+", "+path,
+				µs(median(p50[i])), µs(median(p50[i])-median(p50[0])), µs(median(p99[i])),
+				µs(median(p99[i])-median(p99[0])), median(rates[i]),
+				µs(cpu[i]/time.Duration(o.rounds*o.requests)), median(rates[i])/median(rates[0]))
+		}
+	}
+	return nil
+}
+
+func (o options) compareTransfers(ways []way, image string) error {
+	file := filepath.Join(filepath.Dir(image), "saved.tar")
+	fmt.Printf("\nan image of %d MB, %d rounds in turn, medians\n", o.megabyte, o.transfers)
+	fmt.Printf("%-46s %10s %7s %10s\n", "", "MB/s", "ratio", "CPU each")
+	for _, t := range []struct {
+		name string
+		run  func(w way) (int64, error)
+	}{
+		{"save", func(w way) (int64, error) { return save(w.socket, io.Discard) }},
+		{"load", func(w way) (int64, error) { return load(w.socket, file) }},
+	} {
+		if t.name == "load" {
+			if err := saveTo(file); err != nil {
+				return err
+			}
+		}
+		speeds, cpu := make([][]float64, len(ways)), make([]time.Duration, len(ways))
+		for range o.transfers {
+			for i, w := range ways {
+				before, started := w.process.cpu(), time.Now()
+				n, err := t.run(w)
+				if err != nil {
+					return fmt.Errorf("%s: %s: %w", w.name, t.name, err)
+				}
+				speeds[i] = append(speeds[i], float64(n)/1e6/time.Since(started).Seconds())
+				cpu[i] += w.process.cpu() - before
+			}
+		}
+		for i, w := range ways {
+			fmt.Printf("%-46s %10.0f %7.2f %10v\n", w.name+", "+t.name, median(speeds[i]),
+				median(speeds[i])/median(speeds[0]), (cpu[i] / time.Duration(o.transfers)).Round(time.Millisecond))
+		}
+	}
+	fmt.Println()
+	for _, w := range ways[1:] {
+		memory, err := w.process.memory()
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%-46s %s\n", w.name+", memory", memory)
+	}
+	return nil
+}
+
+func µs(d time.Duration) time.Duration { return d.Round(100 * time.Nanosecond) }
+
+func median[T ~int64 | ~float64](all []T) T {
+	all = slices.Clone(all)
+	slices.Sort(all)
+	return all[len(all)/2]
+}
