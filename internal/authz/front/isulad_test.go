@@ -468,3 +468,16 @@ func BenchmarkIsulad(b *testing.B) {
 	f.client.CloseIdleConnections()
 	b.Run("direct", call)
 }
+
+// FuzzReadUnary makes sure that only a whole and single message is read.
+func FuzzReadUnary(f *testing.F) {
+	f.Add(frame("text"))
+	f.Add(append(frame("a"), frame("b")...))
+	f.Add([]byte{0, 255, 255, 255, 255, 1})
+	f.Fuzz(func(t *testing.T, text []byte) {
+		got, err := readUnary(bytes.NewReader(text))
+		if err == nil && (!bytes.Equal(got, text) || !bytes.Equal(got, frame(string(text[5:])))) {
+			t.Errorf("%q is read as %q", text, got)
+		}
+	})
+}
