@@ -68,6 +68,11 @@ if [ -n "$manager" ] && ! /usr/bin/python3 -c 'import psutil' 2>/dev/null; then
 	missing="$missing python3-psutil"
 fi
 
+# Nor has a package of configurations.
+if [ -n "$manager" ] && [ ! -e /usr/share/lxc/config/debian.common.conf ]; then
+	missing="$missing lxc-templates"
+fi
+
 # The rival of the benchmark. Its daemon must not be started (below).
 if [ "$manager" = apt ] && [ ! -x /usr/bin/lxcfs ]; then
 	missing="$missing lxcfs"
