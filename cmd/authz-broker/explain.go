@@ -152,7 +152,8 @@ func explainRequest(
 		d.Allow, d.Reason = true, policy.Granted
 		note = `, unless "deny" forbids what its body asks for`
 	}
-	if d.Reason == policy.NotOwn && id.Owner() != "" {
+	isIsulad := ctx.String("engine") == string(action.Isulad)
+	if d.Reason == policy.NotOwn && id.Owner() != "" && !isIsulad {
 		// Without a request or its body, some that have the action may be denied.
 		isPart := !ctx.IsSet("uri") || !ctx.IsSet("body") && policy.NeedsBody(r.Action())
 		if d.Allow = isPart; !d.Allow {

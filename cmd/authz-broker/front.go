@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/urfave/cli/v2"
@@ -104,6 +105,10 @@ func (o *frontOptions) validate(ctx *cli.Context) (upstream string, err error) {
 	return upstream, o.validateService(ctx.IsSet)
 }
 
+// frontStopTime is how long streams may last after SIGTERM. A socket of the service manager accepts
+// connections meanwhile, which the next front answers.
+const frontStopTime = 5 * time.Second
+
 // frontGCPercent is GOGC for a front, whose heap is so small that it would be collected for every few
 // hundred requests.
 const frontGCPercent = 400
@@ -164,7 +169,7 @@ func (o *frontOptions) front(ctx *cli.Context) (err error) {
 	for _, l := range listeners {
 		s.serve(l, func() error { return f.Serve(l) })
 	}
-	s.shutdown = f.Shutdown
+	s.shutdown, s.stopTime = f.Shutdown, frontStopTime
 	return s.run(ctx.Context)
 }
 
