@@ -79,6 +79,11 @@ if [ "$manager" = apt ] && [ ! -x /usr/bin/lxcfs ]; then
 	missing="$missing lxcfs"
 fi
 
+# The gRPC library of iSulad, for a server that behaves like it.
+if [ -n "$manager" ] && ! /usr/bin/python3 -c 'import grpc' 2>/dev/null; then
+	missing="$missing python3-grpcio"
+fi
+
 # The kernel of the virtual machine is a package that is downloaded later, which needs the lists.
 if [ "$manager" = apt ] && [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -print -quit)" ]; then
 	echo "deps: getting the package lists"

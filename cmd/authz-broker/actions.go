@@ -13,15 +13,15 @@ func actionsCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "actions",
 		Usage:     "list the actions that policies can grant",
-		UsageText: "authz-broker actions [--engine docker|isulad]",
+		UsageText: "authz-broker actions [--engine docker|podman|isulad]",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "engine", Usage: "list only the actions of docker or isulad"},
+			&cli.StringFlag{Name: "engine", Usage: "list only the actions of docker, podman or isulad"},
 		},
 		Action: func(ctx *cli.Context) error {
 			if err := checkArguments(ctx, 0); err != nil {
 				return err
 			}
-			engines := []action.Engine{action.Docker, action.Isulad}
+			engines := action.Engines
 			if ctx.IsSet("engine") {
 				engine, err := selectedEngine(ctx)
 				if err != nil {

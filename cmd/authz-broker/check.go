@@ -10,7 +10,7 @@ import (
 	"palisade/internal/authz/policy"
 )
 
-// daemons holds the program names of the engines.
+// daemons holds the program names of the engines that ask plug-ins.
 var daemons = map[action.Engine]string{action.Docker: "dockerd", action.Isulad: "isulad"}
 
 func checkCommand(o *serveOptions) *cli.Command {
@@ -19,7 +19,7 @@ func checkCommand(o *serveOptions) *cli.Command {
 		Usage:     "find mistakes in a policy file (exit code 1), and warn of what may not be intended",
 		UsageText: "authz-broker check [--engine ENGINE] [FILE]",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "engine", Usage: "warn about clients of this engine, " +
-			"docker or isulad (default: those on this host, or both)"}},
+			"docker, podman or isulad (default: docker and isulad, or those of them on this host)"}},
 		Action: func(ctx *cli.Context) error {
 			if err := checkArguments(ctx, 1); err != nil {
 				return err

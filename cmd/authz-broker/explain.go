@@ -44,14 +44,14 @@ func explainCommand() *cli.Command {
 				Usage: "name or label (KEY=VALUE) of a container at a unix socket of a front; may be " +
 					"given several times"},
 			&cli.StringFlag{Name: "engine", Value: string(action.Docker),
-				Usage: "engine of the action: docker or isulad"},
+				Usage: "engine of the action: docker, podman or isulad"},
 			&cli.StringFlag{Name: "action",
 				Usage: "name of an action; authz-broker actions lists them"},
 			&cli.StringFlag{Name: "command",
 				Usage: `command of the engine's client, such as exec or isula's "volume ls"`},
 			&cli.StringFlag{Name: "body",
 				Usage: "read the request's body from `FILE`, for policies with rules about it"},
-			&cli.StringFlag{Name: "method", Usage: "method of a request to Docker's API"},
+			&cli.StringFlag{Name: "method", Usage: "method of a request to the API of Docker or Podman"},
 			&cli.StringFlag{Name: "uri", Usage: "target of the request, as the client sends it"},
 			&cli.BoolFlag{Name: "json", Usage: "print the decision as JSON"},
 		},
@@ -145,12 +145,23 @@ func parseIdentity(ctx *cli.Context) (id policy.Identity, err error) {
 func explainRequest(
 	ctx *cli.Context, policies *policy.Set, id policy.Identity, r policy.Request,
 ) explanation {
-	isDocker := ctx.String("engine") == string(action.Docker)
+	sendsBody := ctx.String("engine") != string(action.Isulad)
 	d := policies.Decide(id, r)
 	note := ""
-	if d.Reason == policy.NoBody && !ctx.IsSet("body") && isDocker {
+	if d.Reason == policy.NoBody && !ctx.IsSet("body") && sendsBody {
 		d.Allow, d.Reason = true, policy.Granted
 		note = `, unless "deny" forbids what its body asks for`
+	}
+	if d.Reason == policy.NotOwn && id.Owner() != "" {
+		// Without a request or its body, some that have the action may be denied.
+		isPart := !ctx.IsSet("uri") || !ctx.IsSet("body") && policy.NeedsBody(r.Action())
+		if d.Allow = isPart; !d.Allow {
+			d = policies.Decide(id, r.WithOwners(policy.AllOwn(id)))
+		}
+		if d.Allow {
+			d.Reason = policy.Granted
+			note = ", at a front, for containers that the client has created"
+		}
 	}
 	e := explanation{
 		Allow: d.Allow, Action: d.Action.Name, Class: d.Action.Class(), Reason: d.Explain() + note,
@@ -199,11 +210,14 @@ func parseRequests(ctx *cli.Context, body []byte) ([]policy.Request, error) {
 		return nil, cmdline.Usagef("want one of --action, --command, and --method with --uri")
 	case byRequest && (!ctx.IsSet("method") || !ctx.IsSet("uri")):
 		return nil, cmdline.Usagef("--method and --uri must be used together")
-	case byRequest && engine != action.Docker:
-		return nil, cmdline.Usagef("--method and --uri are for docker only; use --action")
+	case byRequest && engine == action.Isulad:
+		return nil, cmdline.Usagef("--method and --uri are for docker and podman only; use --action")
 	case byRequest:
-		r := policy.DockerRequest(ctx.String("method"), ctx.String("uri"), body)
-		return []policy.Request{r}, nil
+		newRequest := policy.DockerRequest
+		if engine == action.Podman {
+			newRequest = policy.PodmanRequest
+		}
+		return []policy.Request{newRequest(ctx.String("method"), ctx.String("uri"), body)}, nil
 	}
 	var actions []action.Action
 	if name := ctx.String("command"); ctx.IsSet("command") {
@@ -232,9 +246,13 @@ func parseRequests(ctx *cli.Context, body []byte) ([]policy.Request, error) {
 				"(authz-broker actions lists them)", name, engine)
 		}
 	}
+	newRequest := policy.ActionRequest
+	if engine == action.Podman {
+		newRequest = policy.PodmanAction
+	}
 	var requests []policy.Request
 	for _, a := range actions {
-		requests = append(requests, policy.ActionRequest(a, body))
+		requests = append(requests, newRequest(a, body))
 	}
 	return requests, nil
 }
@@ -242,8 +260,8 @@ func parseRequests(ctx *cli.Context, body []byte) ([]policy.Request, error) {
 // selectedEngine returns the engine that the option --engine names.
 func selectedEngine(ctx *cli.Context) (action.Engine, error) {
 	engine := action.Engine(ctx.String("engine"))
-	if engine != action.Docker && engine != action.Isulad {
-		return "", cmdline.Usagef("--engine %q: want %s or %s", engine, action.Docker, action.Isulad)
+	if !slices.Contains(action.Engines, engine) {
+		return "", cmdline.Usagef("--engine %q: want docker, podman or isulad", engine)
 	}
 	return engine, nil
 }

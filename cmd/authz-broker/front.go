@@ -1,9 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
+	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -99,6 +104,21 @@ func (o *frontOptions) validate(ctx *cli.Context) (upstream string, err error) {
 	return upstream, o.validateService(ctx.IsSet)
 }
 
+// frontGCPercent is GOGC for a front, whose heap is so small that it would be collected for every few
+// hundred requests.
+const frontGCPercent = 400
+
+// tune sets the parameters of Go's runtime that the environment does not set. Half of the CPUs are
+// for the engine and its clients: a front with threads on all of them would delay these.
+func tune() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(frontGCPercent)
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS((runtime.GOMAXPROCS(0) + 1) / 2)
+	}
+}
+
 // front forwards requests until the context ends.
 func (o *frontOptions) front(ctx *cli.Context) (err error) {
 	upstream, err := o.validate(ctx)
@@ -109,6 +129,7 @@ func (o *frontOptions) front(ctx *cli.Context) (err error) {
 		_, err := policy.Load(ctx.String("policy-file"))
 		return err
 	}
+	tune()
 	pidFile := ""
 	if ctx.IsSet("pid-file") { // the default is for the broker
 		pidFile = o.pidFile
@@ -138,11 +159,26 @@ func (o *frontOptions) front(ctx *cli.Context) (err error) {
 		defer recorder.Close()
 		s.decider.DryRun, s.decider.Learn = true, recorder.Add
 	}
-	f := front.New(front.Config{Decider: s.decider, Engine: engine, Upstream: upstream})
+	f := newFront(front.Config{Decider: s.decider, Engine: engine, Upstream: upstream})
 	authzmetrics.RegisterFront(f.Open, f.Failures, s.registry)
 	for _, l := range listeners {
 		s.serve(l, func() error { return f.Serve(l) })
 	}
 	s.shutdown = f.Shutdown
 	return s.run(ctx.Context)
+}
+
+// frontServer is a front of an engine.
+type frontServer interface {
+	Serve(net.Listener) error
+	Shutdown(context.Context) error
+	Open() int
+	Failures() uint64
+}
+
+func newFront(c front.Config) frontServer {
+	if c.Engine == action.Isulad {
+		return front.NewIsulad(c)
+	}
+	return front.New(c)
 }

@@ -28,7 +28,8 @@ func newProgram(stdout io.Writer) *cmdline.Program {
 		"authz-broker [OPTIONS]                            answer the engines\n"+
 			"authz-broker [OPTIONS] COMMAND [COMMAND_OPTIONS]",
 		stdout, o.serve, frontCommand(o), checkCommand(o), explainCommand(),
-		actionsCommand(), certsCommand())
+		actionsCommand(), certsCommand(), connectCommand(), learnCommand(os.Stderr),
+		importCommand(os.Stdin, os.Stderr))
 	p.Flags = append([]cli.Flag{
 		&cli.StringFlag{Name: "policy-file", Value: policy.DefaultFile,
 			EnvVars: []string{"AUTHZ-POLICY-FILE"},

@@ -31,9 +31,11 @@ func TestCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	ruled, body, removed, secretive := file+".ruled", file+".body", file+".removed", file+".secretive"
+	spec := file + ".spec"
 	for path, text := range map[string]string{
 		ruled:   `{"name":"p","users":["alice"],"actions":[""],"deny":["privileged"]}`,
 		body:    `{"HostConfig":{"Privileged":true}}`,
+		spec:    `{"privileged":true}`,
 		removed: `{"name":"p","users":["alice"],"actions":[""],"deny":["binds:/etc"]}`,
 		secretive: strings.ReplaceAll(
 			`{"name":"MARK","users":["alice"],"actions":[""],"readonly":true}`, "MARK", "\u202e",
@@ -63,7 +65,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"--policy-file", file, "check"}, 0, ": warning: policy \"p\" is read-only"},
 		{[]string{"check", "--engine", "isulad", file}, 0, file + ": policies: 1, warnings: 1\n"},
 		{[]string{"check", "--engine", "docker", file}, 0, "does not grant docker_ping"},
-		{[]string{"check", "--engine", "lxd", file}, 2, `--engine "lxd": want docker or isulad`},
+		{[]string{"check", "--engine", "lxd", file}, 2, `--engine "lxd": want docker, podman or isulad`},
 		{[]string{"check", "--policy-file", file}, 0, ": warning: policy \"p\" is read-only"},
 		{
 			[]string{"explain", "--user", "alice", "--policy-file", file, "--action", "container_list"}, 0,
@@ -111,8 +113,8 @@ func TestCommands(t *testing.T) {
 			`{"allow":true,"command":"top","actions":[{"allow":true,` +
 				`"action":"container_inspect","class":"read","policy":"p","line":1,`,
 		},
-		{isula("run"), 0, "denied: run needs container_create, container_wait\n"},
-		{isula("run -tid"), 0, "denied: run -tid needs container_create\n"},
+		{isula("run"), 0, "denied: run needs container_create, container_start, container_wait\n"},
+		{isula("run -tid"), 0, "denied: run -tid needs container_create, container_start\n"},
 		{isula("network ls"), 0, "denied: network ls needs network_list\n"},
 		{isula("run web"), 2, "run, run -d, search"},
 		{
@@ -152,11 +154,36 @@ func TestCommands(t *testing.T) {
 		},
 		{
 			[]string{"explain", "--user", "a", "--engine", "podman", "--action", "pull"}, 2,
-			`--engine "podman": want docker or isulad`,
+			`--action "pull": unknown action of podman`,
+		},
+		{
+			[]string{"explain", "--user", "a", "--engine", "isulad", "--method", "GET", "--uri", "/"}, 2,
+			`--method and --uri are for docker and podman only`,
+		},
+		{
+			explain(ruled, "--engine", "podman", "--method", "POST", "--uri", "/v4.3.1/libpod/kube/play"), 0,
+			`denied: policy "p" denies "libpod_kube_play": "libpod_kube_play" could bypass the rules`,
+		},
+		{
+			explain(ruled, "--engine", "podman", "--action", "container_create", "--body", spec), 0,
+			`denied: policy "p" denies "container_create": "privileged": privileged is set`,
+		},
+		{
+			explain(ruled, "--engine", "podman", "--action", "pod_create"), 0,
+			`allowed: policy "p" grants "pod_create" to user "alice", unless "deny" forbids`,
 		},
 		{[]string{"actions", "--engine", "isulad"}, 0, "pull"},
+		{[]string{"connect", "tcp://h:1"}, 2, `--listen "": want unix:///PATH`},
+		{[]string{"connect", "--listen", "unix:///s", "h:1"}, 2, `"h:1": want the front as tcp://`},
+		{[]string{"connect", "--listen", "unix:///s", "tcp://h"}, 2, `"tcp://h": want the front`},
+		{[]string{"connect", "--listen", "unix:///s", "tcp://h:1"}, 2, "--cert, --key or --ca is missing"},
+		{
+			[]string{"connect", "--listen", "unix:///s", "tcp://h:1", "--cert", broken, "--key", broken,
+				"--ca", broken}, 1, "use " + broken,
+		},
 		{[]string{"actions", "--engine", "lxd"}, 2, `--engine "lxd"`},
-		{[]string{"actions"}, 0, "swarm_unlock_key             docker  secret\n"},
+		{[]string{"actions"}, 0, "swarm_unlock_key                docker  secret\n"},
+		{[]string{"actions", "--engine", "podman"}, 0, "libpod_kube_play             podman  write\n"},
 		{
 			[]string{"check", removed}, 1,
 			removed + `:1: the rule "binds:/etc" does not protect a path from symbolic links ` +

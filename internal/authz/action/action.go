@@ -22,6 +22,9 @@ const (
 	Isulad Engine = "isulad"
 )
 
+// Engines lists the supported engines.
+var Engines = []Engine{Docker, Podman, Isulad}
+
 // class is the class of an action, ordered from the most to the least restricted.
 type class int
 
@@ -98,6 +101,21 @@ func List(e Engine) (actions []Action) {
 	})
 	return slices.CompactFunc(actions, func(a, b Action) bool { return a.Name == b.Name })
 }
+
+// byEngine holds the names of the actions of each engine.
+var byEngine = sync.OnceValue(func() map[Engine]map[string]bool {
+	names := make(map[Engine]map[string]bool)
+	for _, e := range Engines {
+		names[e] = make(map[string]bool)
+		for _, a := range List(e) {
+			names[e][a.Name] = true
+		}
+	}
+	return names
+})
+
+// Has reports whether an engine has an action of the name.
+func Has(e Engine, name string) bool { return byEngine()[e][name] }
 
 // ForDocker returns the action of a request to the Docker Engine's API, given the unmodified
 // request target. The action is unknown and has no name if no route matches, or if the daemon might

@@ -38,16 +38,32 @@ func TestDockerRoutes(t *testing.T) {
 }
 
 // TestReadsAreDocumented checks that docs/authz-broker.md lists each read and secret of Docker
-// once, with its class.
+// once, with its class, and those of Podman that Docker lacks or classifies otherwise.
 func TestReadsAreDocumented(t *testing.T) {
 	page, err := os.ReadFile("../../../docs/authz-broker.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+	ofDocker, ofPodman, ok := strings.Cut(string(page), "Podman's secrets and reads")
+	if !ok {
+		t.Fatal("Podman's table is missing")
+	}
+	classes := make(map[string]string)
+	for _, a := range List(Docker) {
+		classes[a.Name] = a.Class()
+	}
+	checkDocumented(t, "Docker", ofDocker, List(Docker))
+	checkDocumented(t, "Podman", ofPodman, slices.DeleteFunc(List(Podman), func(a Action) bool {
+		return classes[a.Name] == a.Class()
+	}))
+}
+
+func checkDocumented(t *testing.T, engine, text string, actions []Action) {
+	t.Helper()
 	documented := make(map[string]string)
 	rows := regexp.MustCompile(`(?m)^\| (read|secret) \| ([^|]*) \| [^|]+ \|$`)
 	names := regexp.MustCompile("`([a-z_]+)`")
-	for _, row := range rows.FindAllStringSubmatch(string(page), -1) {
+	for _, row := range rows.FindAllStringSubmatch(text, -1) {
 		for _, name := range names.FindAllStringSubmatch(row[2], -1) {
 			if documented[name[1]] != "" {
 				t.Errorf("%s is documented twice", name[1])
@@ -55,18 +71,18 @@ func TestReadsAreDocumented(t *testing.T) {
 			documented[name[1]] = row[1]
 		}
 	}
-	for _, a := range List(Docker) {
+	for _, a := range actions {
 		want := a.Class()
 		if want == "write" {
 			want = ""
 		}
 		if documented[a.Name] != want {
-			t.Errorf("%s is documented as %q, want %q", a.Name, documented[a.Name], want)
+			t.Errorf("%s of %s is documented as %q, want %q", a.Name, engine, documented[a.Name], want)
 		}
 		delete(documented, a.Name)
 	}
 	if len(documented) > 0 {
-		t.Errorf("no actions of Docker: %v", documented)
+		t.Errorf("no actions of %s: %v", engine, documented)
 	}
 }
 
@@ -150,7 +166,7 @@ func TestForDocker(t *testing.T) {
 }
 
 func TestForIsulad(t *testing.T) {
-	if n := len(List(Isulad)); n != 41 {
+	if n := len(List(Isulad)); n != 41+34 {
 		t.Errorf("%d actions", n)
 	}
 	for name, want := range map[string]class{
@@ -214,13 +230,13 @@ func TestIsulaCommands(t *testing.T) {
 		}
 	}
 	for line, want := range map[string]string{
-		"run":                    "container_create container_wait",
-		"run -it":                "container_create container_wait",
-		"run -d":                 "container_create",
-		"run -tid":               "container_create",
-		"run -t --detach":        "container_create",
+		"run":                    "container_create container_start container_wait",
+		"run -it":                "container_create container_start container_wait",
+		"run -d":                 "container_create container_start",
+		"run -tid":               "container_create container_start",
+		"run -t --detach":        "container_create container_start",
 		"start":                  "container_start",
-		"start -ai":              "container_wait",
+		"start -ai":              "container_start container_wait",
 		"exec -it":               "container_inspect container_exec_create",
 		"cp":                     "docker_info container_archive",
 		"port":                   "container_inspect",

@@ -19,13 +19,16 @@ type Command struct {
 
 // Client returns the name of the client program.
 func (c Command) Client() string {
-	if c.Engine == Isulad {
+	switch c.Engine {
+	case Isulad:
 		return "isula"
+	case Podman:
+		return "podman"
 	}
 	return "docker"
 }
 
-// commonCommands lists the commands for which both clients request the same actions.
+// commonCommands lists the commands for which docker and isula request the same actions.
 const commonCommands = `create: container_create
 start: container_start
 stop: container_stop
@@ -47,12 +50,12 @@ images: image_list
 rmi: image_delete
 tag: image_tag`
 
-// isulaCommands lists isula's other commands (src/cmd/isula of iSulad 2.1.6), over TCP. They do not
-// include container_start for run and "start -a", because the daemon does not authorize
-// RemoteStart. A star marks the Purpose of a command if it is not the last action.
-const isulaCommands = `run: container_create* container_wait
-run -d: container_create
-start -a: container_wait
+// isulaCommands lists isula's other commands (src/cmd/isula of iSulad 2.1.6). container_start of run
+// and "start -a" is RemoteStart over TCP, about which iSulad does not ask its plug-in, but a front
+// decides. A star marks the Purpose of a command if it is not the last action.
+const isulaCommands = `run: container_create* container_start container_wait
+run -d: container_create* container_start
+start -a: container_start* container_wait
 exec: container_inspect container_exec_create
 attach: container_inspect container_wait container_attach
 top: container_inspect container_top
@@ -95,17 +98,84 @@ push: image_push
 build: image_build
 login: docker_auth`
 
-// Commands returns the commands of both clients.
+// podmanCommands lists the commands of podman --remote (podman 4.3.1). It omits docker_ping, which
+// each command requests first. With --rm, run also requests docker_events and container_delete.
+const podmanCommands = "run: image_create container_create container_inspect container_attach " +
+	`container_start* container_wait
+run -d: image_create container_create container_start
+create: image_create container_create
+init: container_list container_inspect container_init
+start: container_list container_inspect container_start
+start -a: container_list container_inspect container_attach container_start* container_wait
+stop: container_list container_inspect container_stop
+restart: container_list container_inspect container_restart
+kill: container_list container_inspect container_kill
+rm: container_list container_inspect container_delete
+pause: container_list container_inspect container_pause
+unpause: container_list container_inspect container_unpause
+wait: container_list container_inspect container_wait
+attach: container_list container_inspect container_attach
+port: container_list container_inspect*
+rename: container_rename
+update: container_update
+export: container_export
+inspect: container_inspect
+ps: container_list
+exec: container_exec_inspect container_exec_start container_exec_create
+exec -d: container_exec_start container_exec_create
+top: container_top
+cp: container_inspect container_archive_info container_archive
+stats: container_stats
+logs: container_logs
+diff: container_changes
+commit: container_commit
+events: docker_events
+version: docker_version
+info: docker_info
+images: image_list
+rmi: image_delete
+tag: image_tag
+untag: image_untag
+save: images_archive
+load: images_load
+history: image_history
+import: image_import
+search: images_search
+pull: image_create
+push: image_push
+build: image_build
+pod create: pod_create
+pod ls: pod_list
+pod inspect: pod_inspect
+pod rm: pod_list pod_inspect pod_delete
+volume create: volume_create
+volume ls: volume_list
+volume inspect: volume_inspect
+volume rm: volume_remove
+volume prune: volume_prune
+network create: network_create
+network ls: network_list
+network inspect: network_inspect
+network rm: network_remove
+secret create: secret_create
+secret ls: secret_list
+secret inspect: secret_inspect
+secret rm: secret_inspect secret_delete
+kube play: libpod_kube_play
+kube generate: libpod_kube_generate`
+
+// Commands returns the commands of all clients.
 var Commands = sync.OnceValue(func() []Command {
 	docker := parseCommands(Docker, dockerCommands+"\n"+commonCommands)
-	return append(docker, parseCommands(Isulad, isulaCommands+"\n"+commonCommands)...)
+	return slices.Concat(docker, parseCommands(Podman, podmanCommands),
+		parseCommands(Isulad, isulaCommands+"\n"+commonCommands))
 })
 
-// FindCommand returns the named command of an engine's client. isula's "volume" and "network" stand
-// for all of their subcommands.
+// FindCommand returns the named command of an engine's client. A name of several commands, such as
+// isula's "volume", stands for all of them.
 func FindCommand(e Engine, name string) (Command, bool) {
 	names := []string{name}
-	if plain, options := splitOptions(name); e == Isulad && plain != name {
+	if plain, options := splitOptions(name); e != Docker && plain != name {
 		for _, option := range options {
 			names = append(names, plain+" "+option)
 		}
@@ -131,8 +201,8 @@ func FindCommand(e Engine, name string) (Command, bool) {
 	return Command{}, false
 }
 
-// terminalOptions maps isula's options without a value, which may change the actions that a command
-// requests, to their letters.
+// terminalOptions maps options of isula and podman without a value, which may change the actions
+// that a command requests, to their letters.
 var terminalOptions = map[string]string{
 	"--attach": "a", "--detach": "d", "--interactive": "i", "--tty": "t",
 }

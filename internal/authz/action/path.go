@@ -11,3 +11,18 @@ func SplitPath(uri string) (version, rest string, ok bool) {
 	}
 	return p[:len(p)-len(rest)], rest, true
 }
+
+// Route is a route of an engine's API.
+type Route struct {
+	// Path is a pattern of gorilla/mux, with variables in braces, without a version.
+	Method, Path string
+	Action       Action
+}
+
+// DockerRoutes returns the routes of the Docker Engine's API.
+func DockerRoutes() (routes []Route) {
+	for _, r := range dockerRoutes() {
+		routes = append(routes, Route{r.method, r.path, Action{r.action, true, r.class}})
+	}
+	return routes
+}

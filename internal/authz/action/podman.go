@@ -8,8 +8,9 @@ import (
 	"sync"
 )
 
-// podmanTable holds the routes of Podman 4.3 to 6.0 (pkg/api/server): those that are compatible with
-// Docker, and those of libpod. Actions have Docker's names where they do the same.
+// podmanTable holds the routes of Podman 4.3 to 6.0 (pkg/api/server): those that are compatible
+// with Docker, and those of libpod, with one that only clients know (shouldrestart). Actions have
+// Docker's names where they do the same.
 //
 // Where two routes match a path, as /libpod/images/scp/push does, the one with the more dangerous
 // action comes first. secret_inspect has the class secret, because showsecret=true in its query

@@ -13,8 +13,8 @@ import (
 // TestPodmanRoutes checks the form of the table, and that each route is found with a version.
 func TestPodmanRoutes(t *testing.T) {
 	routes := podmanRoutes()
-	if len(routes) != 204 {
-		t.Errorf("%d routes, want 204", len(routes))
+	if len(routes) != 205 {
+		t.Errorf("%d routes, want 205", len(routes))
 	}
 	for _, r := range routes {
 		if !slices.Contains([]string{"DELETE", "GET", "HEAD", "POST", "PUT"}, r.method) ||

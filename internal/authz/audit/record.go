@@ -15,7 +15,8 @@ type Record struct {
 	Engine action.Engine
 	// AuthMethod is the engine's authentication method, "TLS" or "".
 	AuthMethod string
-	// Method and URI are empty for iSulad.
+	// Method and URI are those of HTTP. At a front of iSulad, Method is gRPC's and URI is empty; iSulad
+	// gives its plug-in neither.
 	Method, URI string
 	Decision    policy.Decision
 	// Problem is the reason to deny a request that could not be decided by policy.

@@ -60,7 +60,7 @@ func TestIsulad(t *testing.T) {
 // action.
 func TestIsuladActions(t *testing.T) {
 	all := action.List(action.Isulad)
-	if len(all) != 41 {
+	if len(all) != 41+34 {
 		t.Fatalf("%d actions", len(all))
 	}
 	var policies strings.Builder

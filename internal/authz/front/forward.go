@@ -190,14 +190,14 @@ func (x *exchange) relay(resp *http.Response) {
 	x.up.isReusable = !resp.Close
 }
 
-var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 // copyBody copies a body. A stream is flushed whenever there is nothing more to read.
 func (x *exchange) copyBody(resp *http.Response) error {
 	if resp.Body == http.NoBody {
 		return nil
 	}
-	buffer := buffers.Get().(*[64 << 10]byte)
+	buffer := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buffer)
 	c := http.NewResponseController(x.w)
 	if resp.ContentLength < 0 {

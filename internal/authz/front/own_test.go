@@ -3,6 +3,8 @@ package front
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -112,6 +114,67 @@ func TestOwners(t *testing.T) {
 	cancel()
 	if _, _, err := owners.For(done).Container("web"); err == nil {
 		t.Error("a question of a request that ended was answered")
+	}
+}
+
+// TestOwn sends requests of alice through a front to an engine with her container and bob's.
+func TestOwn(t *testing.T) {
+	a, b := strings.Repeat("a", 64), strings.Repeat("b", 64)
+	containers := map[string]any{
+		"aweb": owned(a, "i", "user:alice"), a: owned(a, "i", "user:alice"), "bweb": owned(b, "i", "user:bob"),
+	}
+	var got string
+	f := newFixture(t, `{"name":"own","users":["alice"],"actions":[""],"own":true}`,
+		func(w http.ResponseWriter, r *http.Request) {
+			ref, isContainer := strings.CutPrefix(r.URL.Path, "/containers/")
+			ref, isInspect := strings.CutSuffix(ref, "/json")
+			switch {
+			case r.URL.Path == "/images/i/json":
+				fmt.Fprint(w, "{}")
+			case r.URL.RawQuery == "" && isContainer && isInspect && containers[ref] == nil:
+				w.WriteHeader(http.StatusNotFound)
+			case r.URL.RawQuery == "" && isContainer && isInspect:
+				json.NewEncoder(w).Encode(containers[ref])
+			case strings.Contains(r.URL.RawQuery, "%5B"): // the question for all of alice's containers
+				fmt.Fprint(w, "[]")
+			default:
+				body, _ := io.ReadAll(r.Body)
+				got = r.Method + " " + r.URL.RequestURI() + " " + r.Header.Get("Content-Type") + " " + string(body)
+			}
+		}, nil)
+	const filter = "filters=%7B%22label%22%3A%7B%22palisade.owner%3Duser%3Aalice%22%3Atrue%7D%7D"
+	for _, c := range []struct {
+		method, target, body string
+		code                 int
+		want                 string
+	}{
+		{"POST", "/containers/aweb/stop?t=1", "", 200, "POST /containers/A/stop?t=1  "},
+		{"PUT", "/containers/aweb/archive?path=/", "archive", 200, "PUT /containers/A/archive?path=/  archive"},
+		{"POST", "/containers/bweb/stop", "", 404, ""},
+		{"PUT", "/containers/bweb/archive?path=/", "archive", 404, ""},
+		{"POST", "/containers/missing/stop", "", 404, ""},
+		{"GET", "/containers/json?all=1", "", 200, "GET /containers/json?all=1&" + filter + "  "},
+		{"POST", "/containers/prune", "filters={}", 200,
+			"POST /containers/prune?" + filter + " application/json "},
+		{"POST", "/containers/create?name=x", `{"HostConfig":{"PidMode":"container:aweb"}}`, 200,
+			`POST /containers/create?name=x application/json {"HostConfig":{"PidMode":"container:A"},` +
+				`"Labels":{"palisade.owner":"user:alice"}}`},
+		{"POST", "/containers/create", `{"HostConfig":{"PidMode":"container:bweb"}}`, 403, ""},
+		{"POST", "/containers/create", "", 403, ""},
+		{"POST", "/networks/n/connect", `{"Container":"aweb"}`, 200,
+			`POST /networks/n/connect application/json {"Container":"A"}`},
+		{"POST", "/networks/n/connect", `{"Container":"bweb"}`, 404, ""},
+		{"POST", "/commit?container=aweb", "{}", 200,
+			"POST /commit?changes=LABEL+palisade.owner%3D%22%22&container=A application/json {}"},
+		{"GET", "/images/json", "", 200, "GET /images/json  "},
+		{"GET", "/system/df", "", 403, ""},
+	} {
+		got = ""
+		code, text := f.get(t, c.method, c.target, strings.NewReader(c.body))
+		got = strings.ReplaceAll(got, a, "A")
+		if code != c.code || got != c.want {
+			t.Errorf("%s %s: %d, %q, want %d, %q: %s", c.method, c.target, code, got, c.code, c.want, text)
+		}
 	}
 }
 

@@ -214,6 +214,45 @@ func TestUnixPeerOthers(t *testing.T) {
 	}
 }
 
+func TestRootMount(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "",
+		"22 1 8:1 / / rw shared:1 - ext4 x rw\n23 22 0:5 / /dev rw - devtmpfs x rw\n": "8:1 /",
+		"1 1 0:2 / / rw - rootfs x rw\n22 1 0:30 /@ / rw - btrfs x rw\n":              "0:30 /@",
+		"22 1 8:1 / /x rw - ext4 / rw\n":                                              "",
+		"22 1 8:1 / /\\040/ rw - ext4 / rw\n":                                         "",
+		"22 1 8:1 / /":                                                                "",
+	} {
+		if got := rootMount([]byte(text)); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+// BenchmarkUnixPeer measures what a connection of a process of the host costs.
+func BenchmarkUnixPeer(b *testing.B) {
+	l, err := net.Listen("unix", filepath.Join(b.TempDir(), "socket"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := l.Accept()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	for b.Loop() {
+		if _, err := newEnv().openUnix(conn).Client(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 const (
 	idA = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	idB = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/moby/sys/mountinfo"
-
 	"palisade/internal/linux/cgroup"
 	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
@@ -27,42 +25,45 @@ const (
 // place is where a process is, as far as every user may read it. The links of namespaces could only
 // be read with CAP_SYS_PTRACE.
 type place struct {
-	// uidMap and gidMap are the maps of its user namespace. Only a privileged user can create another
-	// with the map of this one, in which an id is the same user.
-	uidMap, gidMap string
+	// uidMap is the map of its user namespace. Only a privileged user can create another one with
+	// the map of this process's, in which a uid is the same user.
+	uidMap string
 	// pids is the number of pid namespaces from that of /proc to its own.
 	pids int
 	// root is the device of its root file system, and the directory on it.
 	root string
 }
 
-func readPlace(dir sys.File) (p place, err error) {
-	text := make(map[string][]byte)
-	for _, name := range []string{"uid_map", "gid_map", "status", "mountinfo"} {
-		if text[name], err = dir.ReadSomeAt(name, maxMounts, nil); err != nil {
-			return p, fmt.Errorf("read %s: %w", name, err)
-		}
-		if len(text[name]) == maxMounts {
-			return p, fmt.Errorf("read %s: larger than %d KiB", name, maxMounts>>10)
-		}
-	}
-	status, err := procfs.ParseTaskStatus(text["status"])
+func readPlace(dir sys.File, status procfs.TaskStatus) (p place, err error) {
+	uidMap, err := dir.ReadFileAt("uid_map", nil)
 	if err != nil {
-		return p, err
+		return p, fmt.Errorf("read uid_map: %w", err)
 	}
-	mounts, err := mountinfo.GetMountsFromReader(bytes.NewReader(text["mountinfo"]),
-		func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != "/", false })
-	if err != nil {
-		return p, err
+	mounts, err := dir.ReadSomeAt("mountinfo", maxMounts, nil)
+	switch {
+	case err != nil:
+		return p, fmt.Errorf("read mountinfo: %w", err)
+	case len(mounts) == maxMounts:
+		return p, fmt.Errorf("read mountinfo: larger than %d KiB", maxMounts>>10)
 	}
-	if len(mounts) == 0 {
+	p = place{uidMap: string(uidMap), pids: len(status.NSPids), root: rootMount(mounts)}
+	if p.root == "" {
 		return p, errors.New("its root directory is not a mount")
 	}
-	root := mounts[len(mounts)-1] // the topmost
-	return place{
-		uidMap: string(text["uid_map"]), gidMap: string(text["gid_map"]), pids: len(status.NSPids),
-		root: fmt.Sprintf("%d:%d %s", root.Major, root.Minor, root.Root),
-	}, nil
+	return p, nil
+}
+
+// rootMount returns "MAJOR:MINOR DIRECTORY" of the topmost mount on / in /proc/<pid>/mountinfo, or
+// "" if there is none.
+func rootMount(mounts []byte) (root string) {
+	for line := range bytes.Lines(mounts) {
+		// The first fields are the mount's and its parent's ID, the device, the root and the mount
+		// point (proc_pid_mountinfo(5)).
+		if f := bytes.SplitN(line, []byte(" "), 6); len(f) == 6 && string(f[4]) == "/" {
+			root = string(f[2]) + " " + string(f[3])
+		}
+	}
+	return root
 }
 
 // ownPlace returns the place of this process.
@@ -72,7 +73,11 @@ var ownPlace = sync.OnceValues(func() (p place, err error) {
 		return p, err
 	}
 	defer dir.Close()
-	return readPlace(dir)
+	status, err := procfs.ReadTaskStatus(dir)
+	if err != nil {
+		return p, err
+	}
+	return readPlace(dir, status)
 })
 
 // hierarchies returns the cgroup hierarchies of this host.
@@ -115,11 +120,11 @@ func examine(p sys.Peer) (ids []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	there, err := readPlace(p.Dir)
+	there, err := readPlace(p.Dir, status)
 	switch {
 	case err != nil:
 		return nil, err
-	case there.uidMap != own.uidMap || there.gidMap != own.gidMap:
+	case there.uidMap != own.uidMap:
 		return nil, errors.New("it is in another user namespace")
 	case there.pids != own.pids:
 		return nil, errors.New("it is in another pid namespace")

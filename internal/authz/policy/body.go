@@ -66,6 +66,7 @@ type mount struct {
 type createBody struct {
 	hostConfig
 	HostConfig       strictjson.Once[hostConfig]
+	Image            strictjson.Once[string]
 	Volumes          strictjson.Once[map[string]json.RawMessage]
 	NetworkingConfig strictjson.Once[struct {
 		EndpointsConfig strictjson.Once[map[string]json.RawMessage]

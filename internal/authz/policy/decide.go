@@ -19,6 +19,9 @@ var bypassActions = []string{
 	"swarm_init", "swarm_join", "swarm_update", "node_update",
 	"swarm_inspect", // discloses the token with which a manager joins
 
+	// iSulad: CRI
+	"cri_run_pod_sandbox", "cri_create_container", "cri_checkpoint_container",
+
 	// Podman: pods and units from YAML and quadlets, files and users of the host
 	"container_restore", "libpod_kube_apply", "libpod_kube_play", "libpod_quadlet_install",
 	"libpod_local_artifact", "libpod_local_build", "libpod_local_load", "libpod_scp",
@@ -38,7 +41,7 @@ func (s *Set) Decide(id Identity, r Request) Decision {
 	d := Decision{User: id.Name(), Action: r.action}
 	switch d.Policy = s.index.lookup(id); {
 	case d.Policy == nil:
-	case r.action.Name == "" && r.uri == "":
+	case r.action.Name == "" && r.method == "" && r.uri == "":
 		d.Reason = NoAction
 	default:
 		if d.Reason = d.Policy.reason(r.action); d.Reason == Granted {
@@ -101,6 +104,8 @@ func (p *Policy) actionViolation(r Request) string {
 		return "the request is unknown"
 	case slices.Contains(bypassActions, name):
 		return fmt.Sprintf("%q could bypass the rules", name)
+	case r.engine == action.Isulad && name == "container_export":
+		return "iSulad writes to any file of the host as root"
 	case name == "image_build" && p.hasRule("net"):
 		// Docker also accepts build options in a form in the body, which it does not pass on. With
 		// Podman a Containerfile can have RUN --network=host.
@@ -117,7 +122,8 @@ func (p *Policy) actionViolation(r Request) string {
 
 // examinedActions are the actions whose bodies rules may need.
 var examinedActions = []string{
-	"container_create", "container_exec_create", "container_update", "pod_create", "volume_create",
+	"container_create", "container_exec_create", "container_update", "network_create", "pod_create",
+	"volume_create",
 }
 
 // NeedsBody reports whether a decision about the action may need the whole body of the request.
@@ -127,10 +133,14 @@ func NeedsBody(a action.Action) bool { return slices.Contains(examinedActions, a
 // if no rule of the policy needs the body.
 func (p *Policy) bodyCheck(r Request) func(Request) string {
 	switch name := r.action.Name; {
+	case r.engine == action.Isulad:
+		return p.isuladCheck(r.method)
 	case r.engine == action.Podman && isLibpodBody(r):
 		return p.libpodCheck(name)
 	case name == "container_create" && r.engine == action.Podman:
 		return parsed(p.podmanCreateViolation)
+	case name == "network_create" && r.engine == action.Podman:
+		return parsed(networkViolation)
 	case name == "container_create":
 		return parsed(p.createViolation)
 	case name == "container_exec_create" && p.hasRule(privilegedRules...):

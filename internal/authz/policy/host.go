@@ -70,8 +70,11 @@ func about(field, what string) string {
 }
 
 // sharesNamespace reports whether a mode selects the host's namespace, or that of another
-// container, which may be the host's.
+// container or a path, which may be the host's.
 func sharesNamespace(mode string) bool {
+	if strings.Contains(mode, "/") {
+		return true
+	}
 	kind, _, _ := strings.Cut(mode, ":")
 	kind = strings.TrimSpace(kind)
 	return strings.EqualFold(kind, "host") || strings.EqualFold(kind, "container")
@@ -161,11 +164,11 @@ func (h *hostConfig) remapViolation(uri string) string {
 	case h.Runtime.Value != "":
 		return "Runtime is set: another runtime may ignore the user remap"
 	}
-	return annotatedRemapViolation(remap)
+	return remapEffect(remap)
 }
 
-// annotatedRemapViolation returns why the annotation for userns-shift gives no ids of its own, or "".
-func annotatedRemapViolation(remap string) string {
+// remapEffect returns why a user remap gives a container no ids of its own, or "".
+func remapEffect(remap string) string {
 	ids, err := idmap.ParseRemap(remap)
 	switch {
 	case err != nil:

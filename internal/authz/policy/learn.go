@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Violations returns, for each rule that would deny the request, what the rule forbids in it. Of the
-// rules that are all violated by a request which could bypass any of them, it returns all.
+// Violations returns, for each rule that would deny the request, what the rule forbids in it. A
+// request that could bypass rules violates all.
 func (r Request) Violations() map[string]string {
 	violations := make(map[string]string)
 	for _, kind := range ruleKinds {

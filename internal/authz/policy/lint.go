@@ -19,21 +19,35 @@ type Warning struct {
 var (
 	// rootEquivalentActions each allow a user to become root on the host.
 	rootEquivalentActions = []string{"container_attach", "container_create", "container_exec_create"}
+	// podmanRootActions are additional ones of Podman: restored containers may have any
+	// configuration, builds may mount directories of the host, a push may write files of the host,
+	// and secrets may have a driver that runs commands.
+	podmanRootActions = []string{
+		"container_restore", "image_build", "image_push", "libpod_kube_apply", "libpod_kube_play",
+		"libpod_local_artifact", "libpod_local_build", "libpod_local_load", "libpod_quadlet_install",
+		"libpod_scp", "pod_create", "secret_create",
+	}
 	// disclosingActions are the reads that disclose most.
 	disclosingActions = []string{
 		"container_archive", "container_export", "container_inspect", "container_logs", "container_top",
 		"image_attestations", "image_history", "image_inspect", "images_archive",
 		"service_inspect", "service_list", "service_logs", "task_inspect", "task_list", "task_logs",
+		"libpod_artifact_extract", "libpod_kube_generate", "libpod_quadlet_inspect",
+		"libpod_systemd_generate", "pod_inspect", "pod_top", "volume_export",
 	}
 )
 
-// Lint returns warnings about the policies for the clients of the given engines, by default of all.
+// Lint returns warnings about the policies for the clients of the given engines, by default of
+// Docker and iSulad, which ask plug-ins.
 func (s *Set) Lint(engines ...action.Engine) (warnings []Warning) {
 	if len(engines) == 0 {
 		engines = []action.Engine{action.Docker, action.Isulad}
 	}
 	for _, p := range s.Policies {
-		l := linter{Policy: p, engines: engines, hasDocker: slices.Contains(engines, action.Docker)}
+		l := linter{
+			Policy: p, engines: engines, hasDocker: slices.Contains(engines, action.Docker),
+			hasPodman: slices.Contains(engines, action.Podman),
+		}
 		if all := s.index.users[""]; all != nil && all.Line < p.Line {
 			l.warn("policy %q is never used: line %d applies to every user", p.Name, all.Line)
 		}
@@ -49,6 +63,7 @@ type linter struct {
 	*Policy
 	engines   []action.Engine
 	hasDocker bool
+	hasPodman bool
 	warnings  []Warning
 }
 
@@ -81,7 +96,13 @@ func (l *linter) checkPatterns() {
 
 // checkRisks warns of actions that make a user root on the host or disclose secrets.
 func (l *linter) checkRisks() {
-	risky := l.grantsOf(rootEquivalentActions)
+	names := rootEquivalentActions
+	if l.hasPodman {
+		names = slices.Concat(names, podmanRootActions)
+	}
+	risky := slices.DeleteFunc(l.grantsOf(names), func(name string) bool {
+		return len(l.rules) > 0 && slices.Contains(bypassActions, name)
+	})
 	if len(risky) > 0 && !l.ReadOnly {
 		l.add(l.grantsAll(), "policy %q grants %s, with which a user can become root on the host",
 			l.Name, strings.Join(risky, ", "))
@@ -90,18 +111,24 @@ func (l *linter) checkRisks() {
 	for _, r := range l.rules {
 		denied = append(denied, fmt.Sprintf("%q", r.String()))
 	}
-	for _, a := range action.List(action.Docker) {
-		if a.IsSecret() && l.granted[a.Name] {
-			secrets = append(secrets, a.Name)
+	for _, engine := range l.engines {
+		for _, a := range action.List(engine) {
+			if a.IsSecret() && l.granted[a.Name] && !slices.Contains(secrets, a.Name) {
+				secrets = append(secrets, a.Name)
+			}
 		}
 	}
-	creates := l.grantsOf([]string{"container_create", "container_exec_create"})
+	creates := l.grantsOf([]string{"container_create", "container_exec_create", "pod_create"})
 	if len(l.rules) > 0 && !l.hasRule(privilegedRules...) && !l.ReadOnly && len(creates) > 0 {
 		l.warn(`policy %q denies %s, but not "privileged": a privileged container can bypass these rules`,
 			l.Name, strings.Join(denied, ", "))
 	}
+	if l.Own && !l.ReadOnly && len(creates) > 0 && (!l.hasRule("privileged") || !l.hasRule("binds")) {
+		l.warn(`policy %q has "own", but does not deny "privileged" and "binds": a container can reach `+
+			"those of others through the host", l.Name)
+	}
 	switch {
-	case len(secrets) == 0 || !l.hasDocker:
+	case len(secrets) == 0:
 	case l.ReadOnly:
 		l.add(true, "policy %q is read-only, and does not grant %s, which disclose secrets",
 			l.Name, strings.Join(secrets, ", "))
@@ -118,6 +145,7 @@ func (l *linter) checkClients() {
 	for _, c := range action.Commands() {
 		detached, ok := action.FindCommand(c.Engine, c.Name+" -d")
 		if !slices.Contains(l.engines, c.Engine) || isDenied(c.Purpose) ||
+			strings.Contains(c.Name, " -") || // options are the user's choice
 			ok && !slices.ContainsFunc(detached.Actions, isDenied) {
 			continue
 		}
@@ -132,11 +160,17 @@ func (l *linter) checkClients() {
 				l.Name, strings.Join(missing, ", "), c.Client(), c.Name, c.Purpose.Name)
 		}
 	}
-	if l.hasDocker && !l.permits(action.ForDocker("HEAD", "/_ping")) {
+	switch lacksPing := !l.permits(action.ForDocker("HEAD", "/_ping")); {
+	case lacksPing && l.hasPodman:
+		l.warn("policy %q does not grant docker_ping, without which podman does not connect", l.Name)
+	case lacksPing && l.hasDocker:
 		l.warn("policy %q does not grant docker_ping, with which docker negotiates the API version",
 			l.Name)
 	}
-	if reads := l.grantsOf(disclosingActions); len(reads) > 0 && l.ReadOnly {
+	reads := slices.DeleteFunc(l.grantsOf(disclosingActions), func(name string) bool {
+		return !slices.ContainsFunc(l.engines, func(e action.Engine) bool { return action.Has(e, name) })
+	})
+	if len(reads) > 0 && l.ReadOnly {
 		l.add(true, "policy %q is read-only, but shows the content of containers and images with %s",
 			l.Name, strings.Join(reads, ", "))
 	}

@@ -36,6 +36,16 @@ func (r Request) WithOwners(o Owners) Request {
 	return r
 }
 
+// AllOwn returns Owners for which each container is the client's, to explain what "own" allows.
+func AllOwn(id Identity) Owners { return allOwn(id.Owner()) }
+
+type allOwn string
+
+func (o allOwn) Container(ref string) (id, owner string, err error) { return ref, string(o), nil }
+func (o allOwn) Exec(string) (owner string, err error)              { return string(o), nil }
+func (o allOwn) Containers(string) (ids []string, err error)        { return []string{"ID"}, nil }
+func (o allOwn) ImageHasOwner(string) (bool, error)                 { return false, nil }
+
 // Forward is what a front sends to the engine in place of an allowed request.
 type Forward struct {
 	URI string
@@ -171,7 +181,13 @@ func (o *owning) collection(name string) (*Forward, error) {
 	case "GET json":
 		return o.filtered()
 	case "POST create":
-		return o.create()
+		f, err := o.create()
+		var why refusal
+		if errors.As(err, &why) {
+			why.notFound = false // clients would take it for the image, and pull that
+			err = why
+		}
+		return f, err
 	case "POST prune":
 		// The error tells a container that the label's filter would take for one of the owner's.
 		if _, err := o.Containers(o.owner); err != nil {

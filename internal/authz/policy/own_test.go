@@ -381,3 +381,25 @@ func FuzzOwnFilters(f *testing.F) {
 		}
 	})
 }
+
+func TestOwnLint(t *testing.T) {
+	for line, want := range map[string]bool{
+		`{"users":["a"],"actions":[""],"own":true}`:                               true,
+		`{"users":["a"],"actions":[""],"own":true,"deny":["privileged"]}`:         true,
+		`{"users":["a"],"actions":[""],"own":true,"deny":["privileged","binds"]}`: false,
+		`{"users":["a"],"actions":["container_list"],"exact":true,"own":true}`:    false,
+		`{"users":["a"],"actions":[""],"deny":["devices"]}`:                       false,
+	} {
+		s, err := Parse("policy.json", []byte(line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := false
+		for _, w := range s.Lint() {
+			got = got || strings.Contains(w.Text, "can reach those of others")
+		}
+		if got != want {
+			t.Errorf("%s: %v, want %v", line, got, want)
+		}
+	}
+}

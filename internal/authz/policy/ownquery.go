@@ -134,9 +134,6 @@ func (o *owning) commit() (*Forward, error) {
 	return &Forward{URI: o.uri(query.Encode()), ContentType: jsonType}, nil
 }
 
-// buildNetworks are the networks of builds that are not those of a container.
-var buildNetworks = []string{"", "default", "bridge", "none", "host", "private"}
-
 // build refuses a build in the namespaces of other containers. Its context is a tar archive.
 func (o *owning) build() (*Forward, error) {
 	query, err := url.ParseQuery(o.query)

@@ -10,10 +10,11 @@ import (
 	"strings"
 
 	"palisade/internal/authz/action"
+	"palisade/internal/authz/strictjson"
 )
 
-// isLibpodBody reports whether Podman parses the body of a request as libpod's, not as Docker's. The
-// bodies of the other actions are the same.
+// isLibpodBody reports whether Podman parses the body of a request as libpod's, not as Docker's.
+// The bodies of the other actions are the same.
 func isLibpodBody(r Request) bool {
 	switch r.action.Name {
 	case "pod_create":
@@ -24,8 +25,8 @@ func isLibpodBody(r Request) bool {
 	return false
 }
 
-// podmanCreateViolation returns what the rules forbid in the body of Docker's container_create, with
-// what Podman makes of it.
+// podmanCreateViolation returns what the rules forbid in the body of Docker's container_create,
+// with what Podman makes of it.
 func (p *Policy) podmanCreateViolation(body *createBody, uri string) string {
 	if p.hasRule("no-user-remap") {
 		// Podman 4 drops the annotation for userns-shift.
@@ -42,6 +43,9 @@ func (p *Policy) podmanCreateViolation(body *createBody, uri string) string {
 			return r.violatedBy(what)
 		}
 		what := r.podmanViolation(&body.HostConfig.Value)
+		if r.kind == "binds" && what == "" {
+			what = about("Image", imageViolation("", body.Image.Value))
+		}
 		if r.kind == "binds" && what == "" {
 			specs := slices.Collect(maps.Keys(body.Volumes.Value))
 			what = about("Volumes", volumeSpecsViolation(specs))
@@ -87,13 +91,10 @@ func (r rule) podmanViolation(h *hostConfig) string {
 	return about("Binds", volumeSpecsViolation(h.Binds.Value))
 }
 
-// safeModes are the modes of namespaces that are neither the host's, nor those of other containers or
-// pods, nor of a path, such as that of the host's init. keep-id maps root to root for containers of
-// root.
+// safeModes are the modes of namespaces that are neither the host's, nor those of other containers
+// or pods, nor of a path, such as that of the host's init. keep-id maps root to root for containers
+// of root.
 var safeModes = []string{"", "default", "private", "shareable", "none", "auto", "nomap", "no-map"}
-
-// networkModes are additional modes of the network. Other names of the network are not modes.
-var networkModes = []string{"bridge", "slirp4netns", "pasta"}
 
 // sharedModes are the modes that share a namespace.
 var sharedModes = []string{"host", "container", "ns", "path", "pod"}
@@ -162,9 +163,22 @@ func mountOptionsViolation(options []string) string {
 	return ""
 }
 
+// networkBody is the body of network_create.
+type networkBody struct{ Driver strictjson.Once[string] }
+
+// networkDrivers are the drivers of networks that are not plug-ins, which are programs of the host.
+var networkDrivers = []string{"", "default", "bridge", "macvlan", "ipvlan"}
+
+func networkViolation(body *networkBody, _ string) string {
+	if slices.Contains(networkDrivers, body.Driver.Value) {
+		return ""
+	}
+	return fmt.Sprintf("the driver of the network is %q", body.Driver.Value)
+}
+
 // queryCheck finds what rules forbid in a value of a query.
 type queryCheck struct {
-	rules     string // the kinds of the rules, separated by spaces; "" for all
+	rules     string // the kinds of the rules, separated by spaces; "" for any policy with rules
 	violation func(kind, value string) string
 }
 
@@ -219,8 +233,10 @@ var buildChecks = map[string]queryCheck{
 		}
 		return "is not the default profile"
 	}},
-	"nsoptions":        {"pid ipc uts user cgroupns", buildNamespaceViolation},
-	"idmappingoptions": {"user", func(_, value string) string { return idMapsViolation([]byte(value)) }},
+	"nsoptions": {"pid ipc uts user cgroupns", buildNamespaceViolation},
+	"idmappingoptions": {"user", func(_, value string) string {
+		return idMapsViolation([]byte(value))
+	}},
 }
 
 // defaultSeccomp are the files with the default seccomp profile, which podman sends.
@@ -304,7 +320,7 @@ var importChecks = map[string]queryCheck{
 	"reference": {"binds", imageViolation},
 }
 
-// transports are the kinds of sources of images that are not a registry.
+// transports are the kinds of places of images that are not a registry.
 var transports = []string{
 	"atomic", "containers-storage", "dir", "docker-archive", "docker-daemon", "oci", "oci-archive",
 	"ostree", "sif", "tarball",
@@ -316,6 +332,9 @@ func imageViolation(_, value string) string {
 	}
 	return ""
 }
+
+// pushChecks concern the destination of image_push, which could be a file of the host.
+var pushChecks = map[string]queryCheck{"destination": {"binds", imageViolation}}
 
 // secretChecks concern the drivers of secrets: the driver shell runs commands on the host, and the
 // driver file has an option with a path.
@@ -338,6 +357,8 @@ func (p *Policy) podmanQueryViolation(r Request) string {
 		checks, others = buildChecks, buildOptions
 	case "image_create", "image_import":
 		checks = importChecks
+	case "image_push":
+		checks = pushChecks
 	case "secret_create":
 		checks = secretChecks
 	case "libpod_manifest_update":
@@ -358,6 +379,10 @@ func (p *Policy) podmanQueryViolation(r Request) string {
 		for _, value := range values[key] {
 			switch {
 			case slices.Contains(emptyValues, value):
+			case ok && check.rules == "":
+				if what := check.violation("", value); what != "" {
+					return about(key+" in the query", what)
+				}
 			case ok:
 				if what := p.violatedBy(check.rules, func(r rule) string {
 					return about(key+" in the query", check.violation(r.kind, value))
@@ -372,10 +397,10 @@ func (p *Policy) podmanQueryViolation(r Request) string {
 	return ""
 }
 
-// violatedBy returns the text for the first rule of the given kinds, "" for all, that is violated.
+// violatedBy returns the text for the first rule of the given kinds that is violated.
 func (p *Policy) violatedBy(kinds string, violation func(rule) string) string {
 	for _, r := range p.rules {
-		if kinds == "" || slices.Contains(strings.Fields(kinds), r.kind) {
+		if slices.Contains(strings.Fields(kinds), r.kind) {
 			if what := violation(r); what != "" {
 				return r.violatedBy(what)
 			}

@@ -1,8 +1,8 @@
 // Package policy decides which requests of a user to a container engine are allowed, by the
 // policies in a file.
 //
-// Reading order: rule, body (of requests), host (what rules forbid in a body), policy, decide,
-// load, lint.
+// Reading order: rule, body (of requests), host (what rules forbid in a body), podman, specgen (the
+// same for Podman), policy, decide, load, lint.
 package policy
 
 import (

@@ -197,6 +197,25 @@ func TestLint(t *testing.T) {
 	}
 }
 
+// TestLintPodman checks the warnings about what makes a user of Podman root on the host.
+func TestLintPodman(t *testing.T) {
+	for text, want := range map[string]string{
+		`"actions":["pod"]`: "grants libpod_kube_apply, libpod_kube_play, libpod_local_artifact, " +
+			"libpod_local_build, libpod_local_load, libpod_quadlet_install, libpod_scp, pod_create, with",
+		`"actions":["pod"],"deny":["privileged"]`: "grants pod_create, with",
+		`"actions":["^pod_"]`:                     "grants pod_create, with",
+		`"actions":[""],"readonly":true`:          "pod_inspect, pod_top, volume_export",
+	} {
+		var texts []string
+		for _, w := range parse(t, `{"users":["x"],`+text+`}`).Lint(action.Podman) {
+			texts = append(texts, w.Text)
+		}
+		if all := strings.Join(texts, "\n"); !strings.Contains(all, want) {
+			t.Errorf("%s: got %q, want %q", text, all, want)
+		}
+	}
+}
+
 // TestLintEngines checks that Lint warns only about the clients of the given engines.
 func TestLintEngines(t *testing.T) {
 	for _, c := range []struct {
@@ -206,7 +225,9 @@ func TestLintEngines(t *testing.T) {
 	}{
 		{`"container_list"`, action.Isulad, ""},
 		{`"container_list"`, action.Docker, "does not grant docker_ping"},
-		{`"container_create"`, action.Isulad, "can become root"}, // enough for isula run -d
+		{
+			`"container_create","container_start"`, action.Isulad, "can become root", // enough for run -d
+		},
 		{`"container_wait"`, action.Isulad, ""},
 		{
 			`"container_top"`, action.Isulad,
@@ -214,6 +235,15 @@ func TestLintEngines(t *testing.T) {
 		},
 		{`"container_top","docker_ping"`, action.Docker, ""},
 		{`"container_list","swarm_inspect"`, action.Isulad, ""},
+		{`"container_list"`, action.Podman, "does not grant docker_ping, without which podman"},
+		{`"container_list","docker_ping"`, action.Podman, ""},
+		{`"secret_create","docker_ping"`, action.Podman, "grants secret_create, with which a user can"},
+		{`"secret_create","docker_ping"`, action.Docker, ""},
+		{`"secret_inspect","docker_ping"`, action.Podman, "grants secret_inspect, which disclose"},
+		{
+			`"container_kill","docker_ping"`, action.Podman,
+			"container_list, container_inspect, which podman kill needs in addition to container_kill",
+		},
 	} {
 		warnings := parse(t, `{"users":["x"],"actions":[`+c.actions+`],"exact":true}`).Lint(c.engine)
 		if c.want == "" && len(warnings) == 0 {

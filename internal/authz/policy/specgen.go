@@ -26,24 +26,23 @@ var emptyJSON = []string{"null", "false", "0", `""`, "[]", "{}"}
 // Podman 4.3 to 6.0 (SpecGenerator, PodSpecGenerator, UpdateEntities) that no rule concerns.
 var libpodFields = fieldSet(`
 	name command entrypoint httpproxy env terminal stdin labels stop_signal stop_timeout timeout
-	raw_image_name image image_os image_arch image_variant restart_policy restart_tries systemd
-	namespace hostname sdnotifymode hostusers remove removeimage containercreatecommand dependencycontainers
-	secret_env secrets init_container_type personality envmerge unsetenv unsetenvall manage_password
-	passwd_entry group_entry image_volume_mode init image_volumes artifact_volumes shm_size
-	shm_size_systemd work_dir create_working_dir storage_opts volatile
-	user groups cap_drop no_new_privileges read_only_filesystem read_write_tmpfs umask mask
-	cgroup_parent portmappings publish_image_ports expose networks cni_networks networkorder
-	use_image_resolve_conf dns_server dns_search dns_option use_image_hosts use_image_hostname hostadd
-	r_limits oom_score_adj weightdevice throttlereadbpsdevice throttlewritebpsdevice
+	image_os image_arch image_variant restart_policy restart_tries systemd namespace hostname
+	sdnotifymode hostusers remove removeimage containercreatecommand dependencycontainers
+	secret_env secrets init_container_type personality envmerge unsetenv unsetenvall
+	manage_password passwd_entry group_entry image_volume_mode init image_volumes artifact_volumes
+	shm_size shm_size_systemd work_dir create_working_dir storage_opts volatile user groups
+	cap_drop no_new_privileges read_only_filesystem read_write_tmpfs umask mask cgroup_parent
+	portmappings publish_image_ports expose networks cni_networks networkorder
+	use_image_resolve_conf dns_server dns_search dns_option use_image_hosts use_image_hostname
+	hostadd r_limits oom_score_adj weightdevice throttlereadbpsdevice throttlewritebpsdevice
 	throttlereadiopsdevice throttlewriteiopsdevice cpu_period cpu_quota healthconfig
 	health_check_on_failure_action startuphealthconfig healthmaxlogcount healthmaxlogsize
-	exit_policy no_infra infra_command infra_image infra_name shared_namespaces share_parent
-	pod_create_command no_manage_resolv_conf no_manage_hostname no_manage_hosts
-	cpu memory pids blockio hugepagelimits network rdma blkioweightdevice devicereadbps devicewritebps
-	devicereadiops devicewriteiops health_max_log_size health_max_log_count health_on_failure
-	no_healthcheck health_cmd health_interval health_retries health_timeout health_start_period
-	health_startup_cmd health_startup_interval health_startup_retries health_startup_timeout
-	health_startup_success`)
+	exit_policy no_infra infra_command infra_name shared_namespaces share_parent pod_create_command
+	no_manage_resolv_conf no_manage_hostname no_manage_hosts cpu memory pids blockio hugepagelimits
+	network rdma blkioweightdevice devicereadbps devicewritebps devicereadiops devicewriteiops
+	health_max_log_size health_max_log_count health_on_failure no_healthcheck health_cmd
+	health_interval health_retries health_timeout health_start_period health_startup_cmd
+	health_startup_interval health_startup_retries health_startup_timeout health_startup_success`)
 
 // libpodChecks are the fields that rules concern. Fields in neither list are refused.
 var libpodChecks = map[string]fieldCheck{
@@ -75,6 +74,9 @@ var libpodChecks = map[string]fieldCheck{
 		}
 		return ""
 	})},
+	"image":                 {"binds", decoded(imageOf)},
+	"raw_image_name":        {"binds", decoded(imageOf)},
+	"infra_image":           {"binds", decoded(imageOf)},
 	"overlay_volumes":       {"binds", isPresent},
 	"volumes_from":          {"binds volumes-from", isPresent},
 	"rootfs":                {"binds rootfs", isPresent},
@@ -191,6 +193,8 @@ func namespaceOf(r rule, n libpodNamespace) string {
 	return namespaceViolation(r.kind, n.NSMode.Value, n.Value.Value)
 }
 
+func imageOf(_ rule, name string) string { return imageViolation("", name) }
+
 type libpodMount struct {
 	Type, Source strictjson.Once[string]
 	Options      strictjson.Once[[]string]
@@ -285,8 +289,8 @@ func (p *Policy) fieldViolation(key string, value json.RawMessage) string {
 	return ""
 }
 
-// libpodRemapViolation returns why a container or pod would not get ids of its own, by --userns=auto
-// or the annotation for userns-shift, or "".
+// libpodRemapViolation returns why a container or pod would not get ids of its own, by
+// --userns=auto or the annotation for userns-shift, or "".
 func libpodRemapViolation(fields map[string]json.RawMessage) string {
 	var userns libpodNamespace
 	var annotations map[string]string
@@ -309,6 +313,6 @@ func libpodRemapViolation(fields map[string]json.RawMessage) string {
 		return fmt.Sprintf("the annotation %q is missing, and the user namespace is not auto",
 			remapAnnotation)
 	default:
-		return annotatedRemapViolation(remap)
+		return remapEffect(remap)
 	}
 }

@@ -13,7 +13,7 @@ import (
 type Peer struct {
 	// PID is 0 if the process is not visible in this pid namespace.
 	PID int
-	// UID and GID are the effective ids. They are those of nobody if they have none in this user
+	// UID and GID are the effective ids, or the overflow ids if they have none in this user
 	// namespace.
 	UID, GID uint32
 	// Groups are the supplementary groups. They are empty before Linux 4.13.

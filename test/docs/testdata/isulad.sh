@@ -42,12 +42,15 @@ call() { # ACTION...: calls its methods at a front, the last one with the argume
 	while [ $# -gt 0 ]; do
 		text=''
 		[ $# -gt 1 ] || text=$(printf '%s\n' "${arguments[@]}")
-		head=$({
+		# curl 7.88 may miss an answer that comes before it has sent the body (92).
+		until head=$({
 			printf "\\0\\0\\0\\x$(printf %02x $((${#text} >> 8)))\\x$(printf %02x $((${#text} & 255)))"
 			printf %s "$text"
 		} | curl --silent --http2-prior-knowledge --unix-socket "${host#unix://}" --data-binary @- \
 			--header 'content-type: application/grpc' --header 'te: trailers' --dump-header - \
-			--output "$reply" "http://isulad/containers.ContainerService/${methods[$1]}") || return 1
+			--output "$reply" "http://isulad/containers.ContainerService/${methods[$1]}"); do
+			[ $? = 92 ] || return 1
+		done
 		grep -q '^grpc-status: 0' <<<"$head" ||
 			fail "$(printf %b "$(sed -n 's/\r$//; s/%/\\x/g; s/^grpc-message: //p' <<<"$head")")"
 		shift
