@@ -355,12 +355,41 @@ func (h *ownHost) prunes() {
 	}
 }
 
+// compose checks two users with the same project.
+func (h *ownHost) compose() {
+	file := filepath.Join(h.dir, "compose.yaml")
+	if err := os.WriteFile(file, []byte("version: '2.4'\nservices:\n  app:\n    image: box\n"+
+		"    command: sleep 1000000\n    network_mode: none\n"), 0o600); err != nil {
+		h.Fatal(err)
+	}
+	c := *h
+	c.client = []string{"docker-compose", "--project-name", "p", "--file", file}
+	c.may("alice", "up", "--detach")
+	if got := c.may("bob", "ps", "--quiet"); len(got) > 0 {
+		h.Errorf("bob sees %q of alice's project", got)
+	}
+	c.may("bob", "down", "--timeout", "0")
+	mine := c.may("alice", "ps", "--quiet")
+	if len(mine) != 1 {
+		h.Errorf("alice sees %q of her project", mine)
+	}
+	c.may("alice", "up", "--detach", "--force-recreate", "--timeout", "0")
+	if got := c.may("alice", "ps", "--quiet"); len(got) != 1 || slices.Equal(got, mine) {
+		h.Errorf("alice recreated %q as %q", mine, got)
+	}
+	c.may("alice", "down", "--timeout", "0")
+}
+
 // TestFrontOwn checks policies with "own" at Debian's dockerd.
 func TestFrontOwn(t *testing.T) {
-	engine.Need(t, "dockerd", "containerd", "runc")
+	engine.Need(t, "dockerd", "containerd", "runc", "docker-compose")
 	startDockerd(t, "dockerd")
-	f := startFront(t, "docker", "/run/docker.sock", ownPolicies, "alice", "bob", "ops")
-	(&ownHost{T: t, front: f, client: []string{shared.docker}}).check()
+	h := &ownHost{
+		T: t, client: []string{shared.docker},
+		front: startFront(t, "docker", "/run/docker.sock", ownPolicies, "alice", "bob", "ops"),
+	}
+	h.check()
+	h.compose()
 }
 
 // TestFrontOwn29 checks them at an engine of the series 29.

@@ -163,16 +163,16 @@ func (o *owning) forward() (*Forward, error) {
 // ownedBodies are the further actions whose bodies name containers.
 var ownedBodies = []string{"network_connect", "network_disconnect"}
 
-// mayBeSet reports whether a query has a key in any case, or cannot be parsed.
+// falsehoods are the values that engines take for false, in any case. Podman refuses some.
+var falsehoods = []string{"", "0", "no", "false", "none"}
+
+// mayBeSet reports whether a query has a true value for a key in any case, or cannot be parsed.
 func mayBeSet(query string, key string) bool {
 	values, err := url.ParseQuery(query)
-	for k := range values {
-		if strings.EqualFold(k, key) && !slices.Equal(values[k], []string{"false"}) &&
-			!slices.Equal(values[k], []string{"0"}) {
-			return true
-		}
+	isTrue := func(value string) bool {
+		return !slices.Contains(falsehoods, strings.ToLower(strings.TrimSpace(value)))
 	}
-	return err != nil
+	return err != nil || slices.ContainsFunc(take(values, key), isTrue)
 }
 
 // collection handles requests that name no container in their path.
@@ -247,7 +247,7 @@ func (o *owning) container() (*Forward, error) {
 		return nil, refuse("the request may concern the containers of others")
 	case rest == "" && (mayBeSet(o.query, "link") || mayBeSet(o.query, "depend")):
 		return nil, refuse("link and depend concern other containers")
-	case rest == "start" && mayBeSet(o.query, "checkpoint"):
+	case rest == "start" && mayHaveQueryKey("?"+o.query, "checkpoint"):
 		return nil, refuse("checkpoints may be those of other containers")
 	}
 	id, err := o.resolve(o.segments[1])
