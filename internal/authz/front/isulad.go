@@ -337,6 +337,7 @@ func rewrite(p *httputil.ProxyRequest, user string) {
 	p.Out.Host = p.Out.URL.Host
 	p.Out.ContentLength = -1
 	p.Out.Trailer = nil
+	p.Out.Header.Del("Expect")
 	// ReverseProxy keeps the transport from closing the body. If the connection to iSulad ends, the
 	// transport would wait for the rest of the body before it reports that.
 	if p.Out.Body != nil {

@@ -447,3 +447,37 @@ func TestIsuladHTTP1(t *testing.T) {
 		t.Errorf("answered with %q", text)
 	}
 }
+
+// BenchmarkIsulad measures a unary call through the front, and without it.
+func BenchmarkIsulad(b *testing.B) {
+	f := newIsuladFixture(b, allForAlice)
+	go func() {
+		for range f.got {
+		}
+	}()
+	defer close(f.got)
+	call := func(b *testing.B) {
+		for b.Loop() {
+			if _, state := f.call(b, "List", frame("hello")); state != "0" {
+				b.Fatal(state)
+			}
+		}
+	}
+	b.Run("front", call)
+	f.socket = f.front.Upstream
+	f.client.CloseIdleConnections()
+	b.Run("direct", call)
+}
+
+// FuzzReadUnary makes sure that only a whole and single message is read.
+func FuzzReadUnary(f *testing.F) {
+	f.Add(frame("text"))
+	f.Add(append(frame("a"), frame("b")...))
+	f.Add([]byte{0, 255, 255, 255, 255, 1})
+	f.Fuzz(func(t *testing.T, text []byte) {
+		got, err := readUnary(bytes.NewReader(text))
+		if err == nil && (!bytes.Equal(got, text) || !bytes.Equal(got, frame(string(text[5:])))) {
+			t.Errorf("%q is read as %q", text, got)
+		}
+	})
+}

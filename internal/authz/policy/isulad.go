@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -48,6 +49,27 @@ func (p *Policy) isuladCheck(method string) func(Request) string {
 	return func(r Request) string { return check(p, r.body) }
 }
 
+// hostConfigKeys and configKeys are the keys that iSulad 2.1.6 knows. Others are refused: a later
+// version may give them a meaning, and one that differs in case from a known key has none.
+var (
+	hostConfigKeys = strings.Fields(`
+	VolumesFrom Binds Mounts NetworkMode PortBindings BridgeNetwork IP MacAddress GroupAdd IpcMode
+	PidMode Privileged SystemContainer NsChangeFiles UserRemap ShmSize AutoRemove AutoRemoveBak
+	ReadonlyRootfs Tmpfs UTSMode UsernsMode CgroupnsMode Sysctls Runtime RestartPolicy CapAdd
+	CapDrop Dns DnsOptions DnsSearch ExtraHosts HookSpec CPUShares Memory Unified OomScoreAdj
+	BlkioWeight BlkioWeightDevice BlkioDeviceReadBps BlkioDeviceWriteBps BlkioDeviceReadIops
+	BlkioDeviceWriteIops NanoCpus CPUPeriod CPUQuota CPURealtimePeriod CPURealtimeRuntime CpusetCpus
+	CpusetMems Devices DeviceCgroupRules SecurityOpt StorageOpt KernelMemory MemoryReservation
+	MemorySwap MemorySwappiness OomKillDisable PidsLimit FilesLimit Ulimits Hugetlbs HostChannel
+	EnvTargetFile ExternalRootfs CgroupParent MaskedPaths ReadonlyPaths NoPivotRoot
+	CdiRequestedDevices NriDevices NriRlimits`)
+	configKeys = strings.Fields(`
+	Hostname Domainname User AttachStdin AttachStdout AttachStderr ExposedPorts PublishService Tty
+	OpenStdin StdinOnce Env Cmd ArgsEscaped Image ImageRef Volumes WorkingDir Entrypoint
+	NetworkDisabled MacAddress Onbuild Labels LogDriver Annotations StopSignal Healthcheck
+	SystemContainer NsChangeOpt Mounts`)
+)
+
 // isuladHostConfig has the fields that rules check in CreateRequest.hostconfig and
 // UpdateRequest.hostconfig (lcr, src/json/schema/host-config.json).
 type isuladHostConfig struct {
@@ -75,10 +97,10 @@ func (p *Policy) isuladCreateViolation(message []byte) string {
 		return err.Error()
 	}
 	host, custom := new(isuladHostConfig), new(isuladConfig)
-	if err := parseIsulad("hostconfig", f[5], host); err != nil {
+	if err := parseIsulad("hostconfig", f[5], hostConfigKeys, host); err != nil {
 		return err.Error()
 	}
-	if err := parseIsulad("customconfig", f[6], custom); err != nil {
+	if err := parseIsulad("customconfig", f[6], configKeys, custom); err != nil {
 		return err.Error()
 	}
 	host.ExternalRootfs.Value = cmp.Or(f[2], host.ExternalRootfs.Value)
@@ -106,7 +128,7 @@ func (p *Policy) isuladUpdateViolation(message []byte) string {
 		return err.Error()
 	}
 	host := new(isuladHostConfig)
-	if err := parseIsulad("hostconfig", f[2], host); err != nil {
+	if err := parseIsulad("hostconfig", f[2], hostConfigKeys, host); err != nil {
 		return err.Error()
 	}
 	for _, rule := range p.rules {
@@ -224,9 +246,14 @@ func isuladStdio(numbers ...protowire.Number) func(*Policy, []byte) string {
 	}
 }
 
+// execKeys are the keys of RemoteExec's arguments (lcr, container/exec-request.json).
+var execKeys = strings.Fields(`
+	container_id suffix tty attach_stdin attach_stdout attach_stderr stdin stdout stderr argv env
+	timeout user workdir`)
+
 func isuladRemoteExecViolation(_ *Policy, text []byte) string {
 	var request struct{ Stdin, Stdout, Stderr strictjson.Once[string] }
-	if err := parseIsulad("isulad-remote-exec", string(text), &request); err != nil {
+	if err := parseIsulad("isulad-remote-exec", string(text), execKeys, &request); err != nil {
 		return err.Error()
 	}
 	return cmp.Or(stdioViolation(request.Stdin.Value), stdioViolation(request.Stdout.Value),
@@ -244,12 +271,21 @@ func stdioViolation(name string) string {
 	return fmt.Sprintf("the path %q of an input or output is not below /var/run/isula", name)
 }
 
-// parseIsulad parses a JSON text as iSulad does, or fails. yajl, which iSulad uses, takes the first
-// of two equal keys, and C strings end at a NUL.
-func parseIsulad(name, text string, value any) error {
-	err := strictjson.Unmarshal([]byte(text), value)
+// parseIsulad parses a JSON object with known keys as iSulad does, or fails. yajl, which iSulad
+// uses, takes the first of two equal keys, and C strings end at a NUL.
+func parseIsulad(name, text string, known []string, value any) error {
+	var keys map[string]json.RawMessage
+	err := strictjson.Unmarshal([]byte(text), &keys)
+	if err == nil {
+		err = json.Unmarshal([]byte(text), value)
+	}
 	if err == nil && strings.Contains(text, `\u0000`) {
 		err = errors.New("a string contains NUL")
+	}
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		if err == nil && !slices.Contains(known, key) {
+			err = fmt.Errorf("unknown key %q", key)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("parse %s: %w", name, err)

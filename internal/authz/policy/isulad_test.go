@@ -135,6 +135,11 @@ func TestIsuladDeny(t *testing.T) {
 		{"net", host("{\"NetworkMode\":\"\"}\x00{}"), "field 5 contains NUL"},
 		{"privileged", host(`{/*x*/"Privileged":false}`), "parse hostconfig"},
 		{"privileged", host(`{"Privileged":"true"}`), "parse hostconfig"},
+		{"privileged", host(`{"privileged":false}`), `parse hostconfig: unknown key "privileged"`},
+		{"privileged", host(`null`), ""},
+		{"privileged", host(`[]`), "parse hostconfig"},
+		{"privileged", custom(`{"New":1}`), `parse customconfig: unknown key "New"`},
+		{"privileged", request("RemoteExec", []byte(`{"privileged":true}`)), "isulad-remote-exec"},
 		{"privileged", host(``), "parse hostconfig"},
 		{"privileged", custom(`{"Cmd":["a"],"Cmd":["b"]}`), `customconfig: duplicate key "Cmd"`},
 		{

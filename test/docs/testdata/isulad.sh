@@ -27,7 +27,7 @@ shift
 declare -A option
 while [[ ${1-} == -* ]]; do
 	case $1 in
-	-q | -tid | --force | --no-trunc | --system-container | --tlsverify) option[$1]=yes ;;
+	-q | -d | -tid | --force | --no-trunc | --system-container | --tlsverify) option[$1]=yes ;;
 	-[Hfv] | --tlsca* | --tlscert | --tlskey | --name | --runtime | --hook-spec | --user-remap | \
 		--external-rootfs | --memory | --format)
 		option[$1]=$2 && shift ;;
@@ -120,7 +120,7 @@ connect ${actions[$command]?"unknown command"} ||
 case $command in
 version) echo 'Version: 2.1.6' ;;
 run) run "$@" ;;
-exec) runc exec "$(id_of "$1")" "${@:2}" ;;
+exec) runc exec ${option[-d]+--detach} "$(id_of "$1")" "${@:2}" ;;
 rm)
 	for name; do
 		rm -r "$engines/$(id_of "$name")"
