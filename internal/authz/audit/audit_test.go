@@ -92,7 +92,7 @@ func TestLines(t *testing.T) {
 	}
 	lines := strings.SplitAfter(sink.text.String(), "\n")
 	want := `{"time":"2020-01-02T03:04:05.678901Z","engine":"docker","user":"alice",` +
-		`"auth_method":"TLS","method":"GET","uri":"/info?x=...","action":"",` + // a control character
+		`"auth_method":"TLS","method":"GET","uri":"/info?x=...","action":"docker_info",` +
 		`"policy":"","line":0,"allow":false,` +
 		`"reason":"user \"alice\" is listed in no policy","latency_us":12}` + "\n"
 	if len(lines) != 3 || lines[0] != want {
