@@ -105,11 +105,12 @@ const pyScript = `
 import docker, sys
 c = docker.from_env()
 assert c.ping()
-x = c.containers.run("box", ["sh", "-c", "echo one; sleep 0.2; echo two"], detach=True, network_mode="none")
+options = {"detach": True, "network_mode": "none"}
+x = c.containers.run("box", ["sh", "-c", "echo one; sleep 0.2; echo two"], **options)
 print([line for line in x.logs(stream=True, follow=True)])
 print(x.wait()["StatusCode"])
 x.remove()
-x = c.containers.run("box", ["sleep", "1000000"], detach=True, network_mode="none")
+x = c.containers.run("box", ["sleep", "1000000"], **options)
 try:
     print(x.exec_run("echo hello").output)
     _, s = x.exec_run("cat", stdin=True, socket=True)
@@ -201,10 +202,11 @@ func (h *dockerHost) largeImage(t *testing.T) {
 func (h *dockerHost) attachWebsocket(t *testing.T) {
 	t.Helper()
 	direct := h.direct(t)
-	direct(nil, "run", "-di", "--name", "ws", "--network", "none", "box", "sh", "-c", "read x; echo got $x")
+	direct(nil, "run", "-di", "--name", "ws", "--network", "none", "box", "sh", "-c",
+		"read x; echo got $x")
 	t.Cleanup(func() { direct(nil, "rm", "--force", "ws") })
-	config, err := websocket.NewConfig("wss://"+h.tcp+"/v1.41/containers/ws/attach/ws?stream=1&stdin=1&stdout=1",
-		"https://localhost/")
+	config, err := websocket.NewConfig(
+		"wss://"+h.tcp+"/containers/ws/attach/ws?stream=1&stdin=1&stdout=1", "https://localhost/")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,8 +21,8 @@ import (
 	"palisade/test/engine"
 )
 
-// identities is a policy file for the four kinds of clients that the tests of engines have. Each may
-// do anything but get a privileged container.
+// identities is a policy file for the four kinds of clients in the tests of engines. Each may do
+// anything but get a privileged container.
 const identities = `{"name":"alice","users":["alice"],"actions":[""],"deny":["privileged"]}
 {"name":"ops","groups":["ops"],"actions":[""],"deny":["privileged"]}
 {"name":"daemon","unix_users":["daemon"],"actions":[""],"deny":["privileged"]}
@@ -214,7 +214,9 @@ func (h *dockerHost) newHomes(t *testing.T) {
 		if err := os.MkdirAll(plugins, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Symlink(filepath.Join(shared.engines, "docker-buildx"), filepath.Join(plugins, "docker-buildx")); err != nil {
+		const plugin = "docker-buildx"
+		err := os.Symlink(filepath.Join(shared.engines, plugin), filepath.Join(plugins, plugin))
+		if err != nil {
 			t.Fatal(err)
 		}
 		for _, dir := range []string{h.home(c), filepath.Join(h.home(c), ".docker")} {
@@ -338,8 +340,8 @@ var operations = []operation{
 	}},
 	{"terminal", func(s *session) {
 		// The client sets the size after the start.
-		shown := s.terminal("world\n", "33 99", "end\n", "run", "-it", "--rm", "--network", "none", "box", "sh",
-			"-c", "while read x && [ $x != end ]; do echo hello $x; stty size; done")
+		shown := s.terminal("world\n", "33 99", "end\n", "run", "-it", "--rm", "--network", "none",
+			"box", "sh", "-c", "while read x && [ $x != end ]; do echo hello $x; stty size; done")
 		if !strings.Contains(shown, "hello world") {
 			s.Errorf("got %q", shown)
 		}
@@ -353,7 +355,8 @@ var operations = []operation{
 	}},
 	{"stdout", func(s *session) {
 		size := ctr.Repeat(20, 100) << 20
-		out := s.must("run", "--rm", "--network", "none", "box", "head", "-c", fmt.Sprint(size), "/dev/zero")
+		out := s.must("run", "--rm", "--network", "none", "box", "head", "-c", fmt.Sprint(size),
+			"/dev/zero")
 		if len(out) != size {
 			s.Errorf("got %d bytes, want %d", len(out), size)
 		}
@@ -414,7 +417,9 @@ var operations = []operation{
 			s.Errorf("got %q", out)
 		}
 		out, _ := s.start(nil, "stats", "--format", "{{.PIDs}} pids", s.name)
-		engine.WaitFor(s, "two lines of a stream", func() bool { return strings.Count(out.String(), " pids") >= 2 })
+		engine.WaitFor(s, "two lines of a stream", func() bool {
+			return strings.Count(out.String(), " pids") >= 2
+		})
 	}},
 	{"save and load", func(s *session) {
 		file := filepath.Join(s.host.work, s.name+".tar")
@@ -476,7 +481,8 @@ func (s *session) build(env string) {
 	s.mustWith(nil, []string{env}, "build", "--network", "none", "--tag", s.name, dir)
 	direct := s.host.direct(s.T)
 	s.Cleanup(func() { direct(nil, "rmi", "--force", s.name) })
-	if out := s.must("run", "--rm", "--network", "none", s.name); strings.TrimSpace(out) != fmt.Sprint(4<<20) {
+	out := s.must("run", "--rm", "--network", "none", s.name)
+	if strings.TrimSpace(out) != fmt.Sprint(4<<20) {
 		s.Errorf("the image prints %q", out)
 	}
 }
@@ -567,7 +573,8 @@ func TestFrontDocker29(t *testing.T) {
 	// Debian's runc has no time namespaces.
 	startDockerd(t, dockerd, "--feature", "containerd-snapshotter=false",
 		"--feature", "time-namespaces=false")
-	h := startDockerHost(t, "docker", "/run/docker.sock", map[string]string{latest: recent(t, "docker")})
+	clients := map[string]string{latest: recent(t, "docker")}
+	h := startDockerHost(t, "docker", "/run/docker.sock", clients)
 	h.exercise(t, operations)
 	t.Run("buildkit", h.buildkit)
 	t.Run("websocket", h.attachWebsocket)

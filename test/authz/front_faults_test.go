@@ -26,6 +26,9 @@ import (
 // forRobot is a policy for the user of a socket.
 const forRobot = `{"name":"all","users":["robot"],"actions":[""]}`
 
+// forBoth is one for a certificate, too.
+const forBoth = `{"name":"all","users":["robot","alice"],"actions":[""]}`
+
 // memory returns the resident memory of a process in KiB.
 func memory(t *testing.T, pid int) (kib int) {
 	t.Helper()
@@ -40,7 +43,7 @@ func memory(t *testing.T, pid int) (kib int) {
 	return kib
 }
 
-// TestFrontManyConnections checks that the front answers beside idle and slow clients, and with huge
+// TestFrontManyConnections checks that the front answers beside idle and slow clients and huge
 // headers, and that slow clients are disconnected.
 func TestFrontManyConnections(t *testing.T) {
 	t.Parallel()
@@ -114,7 +117,8 @@ func TestFrontManyConnections(t *testing.T) {
 		c.SetDeadline(time.Now().Add(30 * time.Second))
 		answer, err := io.ReadAll(c)
 		if err != nil && !errors.Is(err, syscall.ECONNRESET) {
-			t.Errorf("slow client %d is still connected after %v: %q, %v", i+1, time.Since(started), answer, err)
+			t.Errorf("slow client %d is still connected after %v: %q, %v", i+1, time.Since(started),
+				answer, err)
 		}
 	}
 }
@@ -123,7 +127,7 @@ func TestFrontManyConnections(t *testing.T) {
 // without Upgrade, and through TLS.
 func TestFrontHalfClosed(t *testing.T) {
 	e := startFakeEngine(t)
-	f := startFront(t, "docker", e.socket, `{"name":"all","users":["robot","alice"],"actions":[""]}`, "robot")
+	f := startFront(t, "docker", e.socket, forBoth, "robot")
 	type halfConn interface {
 		net.Conn
 		CloseWrite() error
@@ -186,7 +190,7 @@ func TestFrontHalfClosed(t *testing.T) {
 // and that the front needs no restart after one of the engine.
 func TestFrontUpstreamFails(t *testing.T) {
 	e := startFakeEngine(t)
-	f := startFront(t, "docker", e.socket, `{"name":"all","users":["robot","alice"],"actions":[""]}`, "robot")
+	f := startFront(t, "docker", e.socket, forBoth, "robot")
 	client := f.client(t, "alice")
 	for _, path := range []string{"/images/broken/get", "/images/broken/get?length"} {
 		response, err := client.Get("https://" + f.tcp + path)
@@ -258,8 +262,8 @@ func TestFrontClientLeaves(t *testing.T) {
 	}
 }
 
-// TestFrontRestart checks that no request is lost that was not in flight while the front is stopped,
-// killed and started again, with a socket of the service manager.
+// TestFrontRestart checks that no request is lost that was not in flight while the front is stopped
+// or killed, and started again, with a socket of the service manager.
 func TestFrontRestart(t *testing.T) {
 	e := startFakeEngine(t)
 	f := newFront(t, "docker", e.socket, forRobot)
@@ -398,7 +402,7 @@ func TestFrontNotHTTP(t *testing.T) {
 	f := startFront(t, "docker", e.socket, `{"name":"all","users":[""],"actions":[""]}`)
 	config := f.tlsConfig(t, "alice")
 	config.Certificates = nil
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config}, Timeout: 20 * time.Second}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
 	if response, err := client.Get("https://" + f.tcp + "/_ping"); err == nil {
 		response.Body.Close()
 		t.Errorf("without a certificate: %s", response.Status)
@@ -407,14 +411,15 @@ func TestFrontNotHTTP(t *testing.T) {
 		t.Errorf("without TLS: %d %s", code, text)
 	}
 	other := filepath.Join(f.dir, "other")
-	if out, err := exec.Command(shared.broker, "certs", "--dir", other, "--client", "alice").CombinedOutput(); err != nil {
+	cmd := exec.Command(shared.broker, "certs", "--dir", other, "--client", "alice")
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	stranger := *f
 	stranger.certs = other
 	config = stranger.tlsConfig(t, "alice")
 	config.RootCAs = f.tlsConfig(t, "alice").RootCAs
-	client = &http.Client{Transport: &http.Transport{TLSClientConfig: config}, Timeout: 20 * time.Second}
+	client = &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
 	if response, err := client.Get("https://" + f.tcp + "/_ping"); err == nil {
 		response.Body.Close()
 		t.Errorf("with a certificate of another authority: %s", response.Status)

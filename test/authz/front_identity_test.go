@@ -115,7 +115,8 @@ func TestFrontRevocation(t *testing.T) {
 	kept.SetDeadline(time.Now().Add(time.Minute))
 	answers := bufio.NewReader(kept)
 	ask := func() (int, error) {
-		if _, err := io.WriteString(kept, strings.Replace(ping, "Connection: close\r\n", "", 1)); err != nil {
+		_, err := io.WriteString(kept, strings.Replace(ping, "Connection: close\r\n", "", 1))
+		if err != nil {
 			return 0, err
 		}
 		code, _, err := readAnswer(answers)
@@ -168,14 +169,15 @@ func TestFrontRenegotiation(t *testing.T) {
 	}
 	defer cmd.Wait()
 	defer in.Close()
-	engine.WaitFor(t, "the handshake", func() bool { return strings.Contains(out.String(), "Verify return code: 0") })
+	shows := func(text string) func() bool {
+		return func() bool { return strings.Contains(out.String(), text) }
+	}
+	engine.WaitFor(t, "the handshake", shows("Verify return code: 0"))
 	io.WriteString(in, "GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n")
-	engine.WaitFor(t, "an answer", func() bool { return strings.Contains(out.String(), "HTTP/1.1 200") })
+	engine.WaitFor(t, "an answer", shows("HTTP/1.1 200"))
 	io.WriteString(in, "R\n")
-	engine.WaitFor(t, "renegotiation to fail", func() bool {
-		text := out.String()
-		return strings.Contains(text, "RENEGOTIATING") && strings.Contains(text, "SSL alert number")
-	})
+	engine.WaitFor(t, "a new handshake", shows("RENEGOTIATING"))
+	engine.WaitFor(t, "it to be refused", shows("SSL alert number"))
 	if code, err := exec.Command("timeout", "20", "openssl", "s_client", "-connect", f.tcp, "-tls1_1",
 		"-cipher", "ALL:@SECLEVEL=0").CombinedOutput(); err == nil {
 		t.Errorf("TLS 1.1: %s", code)
@@ -208,7 +210,8 @@ func containerCgroup(t *testing.T, id string) string {
 	if _, err := os.Stat(root); err != nil {
 		root = "/sys/fs/cgroup"
 	}
-	parent := filepath.Join(root, fmt.Sprintf("palisade-front-%d-%d", os.Getppid(), time.Now().UnixNano()))
+	name := fmt.Sprintf("palisade-front-%d-%d", os.Getppid(), time.Now().UnixNano())
+	parent := filepath.Join(root, name)
 	dir := filepath.Join(parent, id)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -227,7 +230,8 @@ func containerCgroup(t *testing.T, id string) string {
 func TestFrontReusedPID(t *testing.T) {
 	engine.Need(t, "python3")
 	e := startFakeEngine(t)
-	f := startFront(t, "docker", e.socket, `{"name":"web","containers":["web"],"actions":["docker_ping"]}`)
+	f := startFront(t, "docker", e.socket,
+		`{"name":"web","containers":["web"],"actions":["docker_ping"]}`)
 	id := strings.Repeat("0123456789abcdef", 4)
 	e.containers[id] = "web"
 	dir := containerCgroup(t, id)

@@ -57,5 +57,5 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 			return nil, err
 		}
 	}
-	return nil, ctr.AddHostProgram(ctx, shared.clientRootfs, "docker")
+	return nil, ctr.AddHostProgram(ctx, shared.clientRootfs, shared.docker)
 }

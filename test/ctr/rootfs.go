@@ -119,7 +119,7 @@ func AddHostProgram(ctx context.Context, rootfs string, names ...string) error {
 		if err != nil {
 			return fmt.Errorf("%w (make deps installs it)", err)
 		}
-		applet := filepath.Join("bin", name) // a link to busybox, which must not be overwritten
+		applet := filepath.Join("bin", filepath.Base(name)) // a link to busybox, which must not be overwritten
 		if err := os.Remove(filepath.Join(rootfs, applet)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -77,6 +77,8 @@ func (s *story) install() {
 		active, _ := s.Exec("systemctl", "is-active", unit)
 		s.check(strings.TrimSpace(enabled) == "disabled" && strings.TrimSpace(active) == "inactive", "%s is neither enabled nor active", unit)
 	}
+	access := s.do("stat", "--format", "%U:%G %a", "/etc/palisade/front", filepath.Dir(policyFile), policyFile)
+	s.check(access == "root:palisade-authz 2750\nroot:palisade-authz 2750\nroot:palisade-authz 640\n", "fronts may read their configuration and the policies")
 }
 
 // start enables and starts the services.

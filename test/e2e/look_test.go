@@ -171,6 +171,19 @@ func (s *story) checkUsers() {
 	s.check(strings.Contains(log, `"user":"bob"`) && strings.Contains(log, `"allow":false`), "the audit log has bob's refused request")
 }
 
+const frontUnit = "authz-front@docker.service"
+
+// checkFront starts a front, which denies what no policy grants to root.
+func (s *story) checkFront() {
+	s.do("systemctl", "enable", "--now", frontUnit)
+	out, err := s.try("docker", "-H", "unix:///run/authz-front/docker.sock", "ps")
+	s.check(err != nil && strings.Contains(out, `user "unix:root" is listed in no policy`), "the front refuses root's request")
+	owner := s.do("stat", "--format", "%U", "/proc/"+s.mainPID(frontUnit))
+	s.check(owner == "palisade-authz\n", "the front is not root")
+	status, _ := s.try("palisade", "status") // exits with 1 if there are problems
+	s.check(strings.Contains(status, "docker: enabled, answers"), "palisade status has the front")
+}
+
 // checkDefaultPolicy checks decisions of the broker with the policies as installed.
 func (s *story) checkDefaultPolicy() {
 	for question, want := range map[string]string{

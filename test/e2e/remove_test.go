@@ -77,7 +77,7 @@ func (s *story) removePackages() {
 	s.do(append(slices.Clone(s.remover), packages...)...)
 	s.hostFiles()
 	s.check(!strings.Contains(s.ReadFile("/proc/1/mountinfo"), "lxc"), "lxcfs is not mounted on the host")
-	for _, unit := range services {
+	for _, unit := range append(slices.Clone(services), frontUnit) {
 		out, _ := s.Exec("systemctl", "show", "--property", "LoadState,ActiveState,UnitFileState", unit)
 		s.check(strings.Contains(out, "LoadState=not-found") && strings.Contains(out, "ActiveState=inactive"), "%s is gone", unit)
 	}
@@ -88,7 +88,7 @@ func (s *story) removePackages() {
 		}
 	}
 	for _, path := range s.added() {
-		s.check(strings.HasPrefix(path, "/var/log/authz-broker") || slices.Contains(want, path), "%s is kept", path)
+		s.check(strings.HasPrefix(path, "/var/log/authz-") || slices.Contains(want, path), "%s is kept", path)
 	}
 }
 

@@ -56,6 +56,7 @@ func TestStory(t *testing.T) {
 		{"Every file", "Each file that lxcfs serves shows the container's values, in both.", (*story).checkFiles},
 		{"Owners", "Root in a container is not root on the host.", (*story).checkOwners},
 		{"Authorization", "By the names in the TLS certificates.", (*story).checkUsers},
+		{"A front", "It names clients of its unix socket, and applies the policies before dockerd.", (*story).checkFront},
 		{"Kill", "Everything is killed, while both containers read.", (*story).killAll},
 		{"Restart and reload", "Everything is restarted by its unit, while both containers read.", (*story).restartAll},
 		{"Metrics", "Both services serve metrics for Prometheus on sockets and, with drop-ins, on TCP addresses.", (*story).turnMetricsOn},

@@ -80,11 +80,12 @@ func (s *story) restartAll() {
 
 // upgrade installs the later version over the first.
 func (s *story) upgrade() {
-	first, broker := s.server(), s.mainPID("authz-broker")
+	first, broker, front := s.server(), s.mainPID("authz-broker"), s.mainPID(frontUnit)
 	s.add("later", len(packages))
 	now := s.server()
 	s.check(now.Version != first.Version && now.Worker != first.Worker && now.PID == first.PID, "the worker has version %s instead of %s, and the same supervisor", now.Version, first.Version)
 	s.check(s.mainPID("authz-broker") != broker, "a new broker runs")
+	s.check(s.mainPID(frontUnit) != front, "a new front runs")
 	s.readsContinue()
 	s.serves(lxcfsMetrics, `palisade_lxcfs_workers_replaced_total{reason="upgrade"} 1`, `version="`+now.Version+`"`)
 	s.serves(brokerMetrics, `version="`+now.Version+`"`)

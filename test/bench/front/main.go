@@ -1,5 +1,5 @@
-// Command front measures Docker's API through authz-broker front and through a rival, with the engine
-// alone beside them: latency, rate, throughput, CPU time and memory.
+// Command front measures Docker's API through authz-broker front and through a rival, and that of
+// the engine alone: latency, rate, throughput, CPU time and memory.
 package main
 
 import (
@@ -142,7 +142,8 @@ func (o options) compareTransfers(ways []way, image string) error {
 		}
 		for i, w := range ways {
 			fmt.Printf("%-46s %10.0f %7.2f %10v\n", w.name+", "+t.name, median(speeds[i]),
-				median(speeds[i])/median(speeds[0]), (cpu[i] / time.Duration(o.transfers)).Round(time.Millisecond))
+				median(speeds[i])/median(speeds[0]),
+				(cpu[i] / time.Duration(o.transfers)).Round(time.Millisecond))
 		}
 	}
 	fmt.Println()

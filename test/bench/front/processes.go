@@ -103,8 +103,8 @@ func startEngine(dir string) (stop func() error, err error) {
 		return nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command("dockerd", "--host", "unix://"+engineSocket, "--iptables=false", "--ip-masq=false",
-		"--bridge=none", "--storage-driver=vfs", "--group=root")
+	cmd := exec.Command("dockerd", "--host", "unix://"+engineSocket, "--iptables=false",
+		"--ip-masq=false", "--bridge=none", "--storage-driver=vfs", "--group=root")
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -195,16 +195,17 @@ func (o options) startFront(dir string) (w way, err error) {
 		return w, err
 	}
 	w = way{name: "front", socket: filepath.Join(dir, "front.sock")}
-	w.process, err = start(filepath.Join(dir, "audit"), o.broker, nil, "--policy-file", policy, "front",
-		"--engine", "docker", "--upstream", "unix://"+engineSocket, "--listen", "unix://"+w.socket)
+	audit := filepath.Join(dir, "audit")
+	w.process, err = start(audit, o.broker, nil, "--policy-file", policy, "front", "--engine",
+		"docker", "--upstream", "unix://"+engineSocket, "--listen", "unix://"+w.socket)
 	if err != nil {
 		return w, err
 	}
 	return w, waitFor("authz-broker front", w.socket)
 }
 
-// startHaproxy starts haproxy with docker-socket-proxy's rules, which neither identifies its clients
-// nor looks into bodies.
+// startHaproxy starts haproxy with docker-socket-proxy's rules, which does not identify its clients
+// nor look into bodies.
 func (o options) startHaproxy(dir string) (w way, err error) {
 	config := filepath.Join(dir, "haproxy.cfg")
 	if err := os.WriteFile(config, haproxyConfig, 0o600); err != nil {

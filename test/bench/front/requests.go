@@ -23,7 +23,8 @@ func latencies(socket, path string, n int) ([]time.Duration, error) {
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(time.Minute))
 	r := bufio.NewReader(c)
-	request := []byte("GET " + path + " HTTP/1.1\r\nHost: docker\r\nUser-Agent: Docker-Client/20.10.24\r\n\r\n")
+	request := []byte("GET " + path + " HTTP/1.1\r\nHost: docker\r\n" +
+		"User-Agent: Docker-Client/20.10.24\r\n\r\n")
 	times := make([]time.Duration, n)
 	for i := range times {
 		started := time.Now()
@@ -93,7 +94,8 @@ func load(socket, path string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	response, err := client(socket).Post("http://engine/images/load?quiet=1", "application/x-tar", file)
+	const url = "http://engine/images/load?quiet=1"
+	response, err := client(socket).Post(url, "application/x-tar", file)
 	if err != nil {
 		return 0, err
 	}
