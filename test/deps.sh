@@ -74,6 +74,11 @@ for module in psutil docker; do
 	fi
 done
 
+# Nor has a package of configurations.
+if [ -n "$manager" ] && [ ! -e /usr/share/lxc/config/debian.common.conf ]; then
+	missing="$missing lxc-templates"
+fi
+
 # The rival of the benchmark. Its daemon must not be started (below).
 if [ "$manager" = apt ] && [ ! -x /usr/bin/lxcfs ]; then
 	missing="$missing lxcfs"

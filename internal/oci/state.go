@@ -30,28 +30,38 @@ func (s *State) HasStopped() bool {
 // maxState is the maximum size of a state, in bytes. Annotations of Kubernetes may take 256 KiB.
 const maxState = 1 << 20
 
-// ReadState reads a state. It does not wait for the end of the input, since some runtimes do not
-// close it. If ctx ends first, a goroutine may still be reading r when ReadState returns.
+// ReadState reads a state, as ReadObject does.
 func ReadState(ctx context.Context, r io.Reader) (State, error) {
-	state, err := sys.Within(ctx, func() (s State, err error) {
-		limited := &io.LimitedReader{R: r, N: maxState}
-		switch err := json.NewDecoder(limited).Decode(&s); {
+	s, err := ReadObject[State](ctx, r, "hook state", maxState)
+	if err != nil {
+		return State{}, err
+	}
+	if err := CheckID(s.ID); err != nil {
+		return State{}, fmt.Errorf("hook state on stdin: %w", err)
+	}
+	return s, nil
+}
+
+// ReadObject reads one JSON object of at most max bytes, which errors call what. It does not wait
+// for the end of the input, since some runtimes do not close it. If ctx ends first, a goroutine may
+// still be reading r when ReadObject returns.
+func ReadObject[T any](ctx context.Context, r io.Reader, what string, max int64) (T, error) {
+	object, err := sys.Within(ctx, func() (object T, err error) {
+		limited := &io.LimitedReader{R: r, N: max}
+		switch err = json.NewDecoder(limited).Decode(&object); {
 		case errors.Is(err, io.EOF):
-			return State{}, errors.New("no hook state on stdin: an OCI runtime must call this")
+			err = fmt.Errorf("no %s on stdin: an OCI runtime must call this", what)
 		case err != nil && limited.N == 0:
-			return State{}, fmt.Errorf("hook state on stdin: larger than %d bytes", maxState)
+			err = fmt.Errorf("%s on stdin: larger than %d bytes", what, max)
 		case err != nil:
-			return State{}, fmt.Errorf("parse hook state on stdin: %w", err)
+			err = fmt.Errorf("parse %s on stdin: %w", what, err)
 		}
-		if err := CheckID(s.ID); err != nil {
-			return State{}, fmt.Errorf("hook state on stdin: %w", err)
-		}
-		return s, nil
+		return object, err
 	}, nil)
 	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("no hook state on stdin: %w", ctx.Err())
+		err = fmt.Errorf("no %s on stdin: %w", what, ctx.Err())
 	}
-	return state, err
+	return object, err
 }
 
 // maxID is the maximum length of a container id, which runtimes use as a file name, in bytes.

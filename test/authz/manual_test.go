@@ -84,7 +84,7 @@ func clientCommands() []clientCommand {
 		{args: "start NEW", actions: "container_start"},
 		{args: "wait done", actions: "container_wait"},
 		{args: "rename NEW NEW-2", actions: "container_rename"},
-		{args: "rm NEW-2", actions: "container_delete"},
+		{args: "rm --force NEW-2", actions: "container_delete"},
 		{args: "logs web", actions: "container_inspect container_logs", some: true},
 		{args: "top web", actions: "container_top", some: true},
 		{args: "inspect --type container web", actions: "container_inspect"},

@@ -102,12 +102,16 @@ func (h *host) newContainer(t *testing.T, o options) *container {
 		args = slices.Delete(args, 3, 5)
 	}
 	h.containers++
-	t.Cleanup(func() { c.stop(t) })
+	t.Cleanup(func() {
+		if text, _ := os.ReadFile(log); t.Failed() && len(text) > 0 {
+			t.Logf("%s: %s", c.name, text)
+		}
+		c.stop(t)
+	})
 	if o.foreground {
 		c.startForeground(t, args)
 	} else if out, err := c.run(t, args...); err != nil {
-		text, _ := os.ReadFile(log) // for the message only
-		t.Fatalf("%q: %v: %s\n%s", args, err, out, text)
+		t.Fatalf("%q: %v: %s", args, err, out)
 	}
 	c.findPID(t)
 	return c

@@ -260,9 +260,9 @@ func TestHookStdin(t *testing.T) {
 		{"no id", `{"pid":PID,"bundle":"BUNDLE"}`, nil, 1, "no container id"},
 		{"path as id", `{"id":"../x","pid":PID,"bundle":"BUNDLE"}`, nil, 1,
 			`"../x" is not a file name`},
-		{"no JSON", "no JSON", nil, 1, "parse stdin"},
+		{"no JSON", "no JSON", nil, 1, "parse hook state"},
 		{"a list", "[1]", nil, 1, "cannot unmarshal array"},
-		{"nothing", "", nil, 1, "stdin is empty"},
+		{"nothing", "", nil, 1, "no hook state"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBundle(t, "", withUserNamespace)

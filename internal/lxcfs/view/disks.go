@@ -34,11 +34,7 @@ func Diskstats(dst []byte, host *procfs.Disks, disks []Disk, io []cgroup.DeviceI
 		if !ok || h.Partition {
 			continue
 		}
-		dst = appendPadded(dst, uint64(h.Major), 4)
-		dst = append(dst, ' ')
-		dst = appendPadded(dst, uint64(h.Minor), 7)
-		dst = append(dst, ' ')
-		dst = append(dst, name...)
+		dst = append(append(appendDevice(dst, h.Device, " "), ' '), name...)
 		values := diskValues(io, h.Device)
 		for c := range h.Columns {
 			var value uint64
@@ -90,17 +86,15 @@ func Partitions(dst []byte, host *procfs.Disks, disks []Disk) []byte {
 	for i := range host.Devices {
 		h := &host.Devices[i]
 		name, ok := diskName(disks, h.Device, h.Name)
-		if !ok || h.Partition {
-			continue
+		if ok && !h.Partition {
+			dst = appendPadded(append(appendDevice(dst, h.Device, "  "), ' '), h.Blocks, 10)
+			dst = append(append(append(dst, ' '), name...), '\n')
 		}
-		dst = appendPadded(dst, uint64(h.Major), 4)
-		dst = append(dst, "  "...)
-		dst = appendPadded(dst, uint64(h.Minor), 7)
-		dst = append(dst, ' ')
-		dst = appendPadded(dst, h.Blocks, 10)
-		dst = append(dst, ' ')
-		dst = append(dst, name...)
-		dst = append(dst, '\n')
 	}
 	return dst
+}
+
+func appendDevice(dst []byte, d procfs.Device, separator string) []byte {
+	dst = append(appendPadded(dst, uint64(d.Major), 4), separator...)
+	return appendPadded(dst, uint64(d.Minor), 7)
 }

@@ -59,7 +59,7 @@ type Hook struct {
 // Run reads the container's state or, at precreate, its configuration from stdin. At precreate it
 // writes the changed configuration to stdout.
 func (h *Hook) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
-	text, err := readObject(ctx, stdin)
+	text, err := readInput(ctx, stdin)
 	if err != nil {
 		return err
 	}
@@ -85,27 +85,10 @@ func (h *Hook) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) error
 	return nil
 }
 
-// readObject reads one JSON object. It does not wait for the end of the input, since not all
-// runtimes close it.
-func readObject(ctx context.Context, r io.Reader) ([]byte, error) {
+func readInput(ctx context.Context, r io.Reader) (json.RawMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, stdinTimeout)
 	defer cancel()
-	text, err := sys.Within(ctx, func() (text json.RawMessage, err error) {
-		limited := &io.LimitedReader{R: r, N: maxStdin}
-		switch err = json.NewDecoder(limited).Decode(&text); {
-		case errors.Is(err, io.EOF):
-			err = errors.New("stdin is empty: this command is for OCI runtimes and engines")
-		case err != nil && limited.N == 0:
-			err = fmt.Errorf("stdin has more than %d bytes", maxStdin)
-		case err != nil:
-			err = fmt.Errorf("parse stdin: %w", err)
-		}
-		return text, err
-	}, nil)
-	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("read stdin: %w", ctx.Err())
-	}
-	return text, err
+	return oci.ReadObject[json.RawMessage](ctx, r, "hook state or configuration", maxStdin)
 }
 
 // guessStage returns Precreate for a configuration, Prestart for a state, which has an id.

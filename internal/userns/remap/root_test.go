@@ -313,14 +313,14 @@ func TestHookStart(t *testing.T) {
 	}
 }
 
-func TestReadObject(t *testing.T) {
+func TestReadInput(t *testing.T) {
 	read := func(ctx context.Context, r io.Reader) string {
-		_, err := readObject(ctx, r)
+		_, err := readInput(ctx, r)
 		return fmt.Sprint(err)
 	}
 	for text, want := range map[string]string{
-		"": "stdin is empty", "{": "parse stdin", "{} x": "<nil>", `{"id":"x"}`: "<nil>",
-		`"` + strings.Repeat("x", maxStdin): "stdin has more than",
+		"": "no hook state", "{": "parse hook state", "{} x": "<nil>", `{"id":"x"}`: "<nil>",
+		`"` + strings.Repeat("x", maxStdin): "on stdin: larger than",
 	} {
 		if got := read(t.Context(), strings.NewReader(text)); !strings.Contains(got, want) {
 			t.Errorf("%.20q: %s, want %s", text, got, want)
