@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/urfave/cli/v2"
@@ -53,8 +54,8 @@ func frontCommand(serve *serveOptions) *cli.Command {
 	return &cli.Command{
 		Name:  "front",
 		Usage: "identify users, and forward to an engine what the policies allow",
-		UsageText: "authz-broker [OPTIONS] front --engine docker|podman|isulad [--upstream unix://PATH] " +
-			"--listen ADDRESS[,OPTION=VALUE]... [check]",
+		UsageText: "authz-broker [OPTIONS] front --engine docker|podman|isulad " +
+			"[--upstream unix://PATH] --listen ADDRESS[,OPTION=VALUE]... [check]",
 		Description: "With the argument check it only checks the options and the policies.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "engine", Destination: &o.engine,
@@ -104,7 +105,11 @@ func (o *frontOptions) validate(ctx *cli.Context) (upstream string, err error) {
 	return upstream, o.validateService(ctx.IsSet)
 }
 
-// frontGCPercent is GOGC for a front, whose heap is so small that it would be collected for every few
+// frontStopTime is how long streams may last after SIGTERM. A socket of the service manager accepts
+// connections meanwhile, which the next front answers.
+const frontStopTime = 5 * time.Second
+
+// frontGCPercent is GOGC for a front, whose heap is so small that it would be collected every few
 // hundred requests.
 const frontGCPercent = 400
 
@@ -164,7 +169,7 @@ func (o *frontOptions) front(ctx *cli.Context) (err error) {
 	for _, l := range listeners {
 		s.serve(l, func() error { return f.Serve(l) })
 	}
-	s.shutdown = f.Shutdown
+	s.shutdown, s.stopTime = f.Shutdown, frontStopTime
 	return s.run(ctx.Context)
 }
 

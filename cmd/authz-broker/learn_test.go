@@ -74,6 +74,7 @@ func TestExplainOwn(t *testing.T) {
 		{[]string{"--action", "container_start"}, note},
 		{[]string{"--method", "POST", "--uri", "/containers/web/start"}, note},
 		{[]string{"--method", "POST", "--uri", "/containers/create"}, note},
+		{[]string{"--engine", "isulad", "--action", "container_start"}, "denied: "},
 		{[]string{"--method", "GET", "--uri", "/system/df"}, "denied: policy \"p\" grants only the user's"},
 	} {
 		args := append([]string{"--policy-file", file, "explain", "--user", "alice"}, c.args...)

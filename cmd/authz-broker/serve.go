@@ -121,6 +121,7 @@ type service struct {
 	serveMetrics func(context.Context)
 	servers      []func() error
 	shutdown     func(context.Context) error
+	stopTime     time.Duration // the time limit for shutdown
 }
 
 // newService opens what the options name. pidFile may be "". The caller must call close.
@@ -133,7 +134,7 @@ func (o *serveOptions) newService(ctx *cli.Context, pidFile string) (s *service,
 	if o.debug {
 		level = slog.LevelDebug
 	}
-	s = &service{}
+	s = &service{stopTime: stopTime}
 	s.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	defer func() {
 		if err != nil {
@@ -231,7 +232,7 @@ func (s *service) reload() {
 // stop waits for the answers to current requests.
 func (s *service) stop() error {
 	s.notify(daemon.SdNotifyStopping)
-	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	ctx, cancel := context.WithTimeout(context.Background(), s.stopTime)
 	defer cancel()
 	if err := s.shutdown(ctx); err != nil {
 		return fmt.Errorf("stop: %w", err)

@@ -579,15 +579,8 @@ func TestFrontDocker29(t *testing.T) {
 
 // TestFrontPodman checks Podman's and Docker's clients with Podman's service.
 func TestFrontPodman(t *testing.T) {
-	engine.Need(t, "podman", "runc", "script")
-	engine.OwnLib(t)
-	const socket = "/run/podman/podman.sock"
-	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	engine.Start(t, t.TempDir(), "podman", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs",
-		"--runtime", "runc", "system", "service", "--time", "0", "unix://"+socket)
-	engine.WaitFor(t, "podman to answer", func() bool { return canDial(socket) })
+	engine.Need(t, "script")
+	socket := startPodman(t)
 	h := startDockerHost(t, "podman", socket, map[string]string{"20.10": shared.docker})
 	h.exercise(t, operations)
 	for _, c := range h.callers[2:3] {

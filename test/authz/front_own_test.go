@@ -229,18 +229,18 @@ func (h *ownHost) allowed() {
 
 // names checks names that change their container.
 func (h *ownHost) names() {
-	h.may("alice", "rename", "aweb", "anew")
-	h.may("alice", "exec", "anew", "true")
+	h.may("alice", "rename", "aweb", "afterwards")
+	h.may("alice", "exec", "afterwards", "true")
 	h.sleep("bob", "aweb")
 	if r := h.as("alice", "exec", "aweb", "true"); r.code == 0 {
 		h.Errorf("alice: %+v", r)
 	}
 	h.may("bob", "exec", "aweb", "true")
-	if r := h.as("bob", "exec", "anew", "true"); r.code == 0 {
+	if r := h.as("bob", "exec", "afterwards", "true"); r.code == 0 {
 		h.Errorf("bob: %+v", r)
 	}
 	h.may("bob", "rm", "--force", "aweb")
-	h.may("alice", "rename", "anew", "aweb")
+	h.may("alice", "rename", "afterwards", "aweb")
 }
 
 // references checks containers that share something with others.

@@ -144,7 +144,7 @@ func decodedPath(uri string) (p string, ok bool) {
 		}
 		p = u.Path
 	}
-	return p, strings.HasPrefix(p, "/") && !hasControl(p) && !hasControl(uri)
+	return p, strings.HasPrefix(p, "/") && !hasControl(p)
 }
 
 func hasControl(p string) bool {

@@ -56,7 +56,7 @@ func IsLibpod(uri string) bool {
 // that differs from the one that a variable in it is decoded to by dots, slashes or control bytes.
 func encodedPath(uri string) (p string, ok bool) {
 	decoded, ok := decodedPath(uri)
-	if !ok || path.Clean(decoded) != decoded {
+	if !ok || path.Clean(decoded) != decoded || hasControl(uri) {
 		return "", false
 	}
 	if !strings.Contains(uri, "%") {

@@ -354,6 +354,11 @@ func TestAttach(t *testing.T) {
 			"POST /containers/a/attach?stdin=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
 			"HTTP/1.1 101 UPGRADED\r\n" + raw + "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
 		},
+		"websocket": {
+			"GET /containers/a/attach/ws HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\n" +
+				"Upgrade: WebSocket\r\nSec-WebSocket-Key: x\r\n\r\n",
+			"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+		},
 		"no upgrade": {"POST /containers/a/attach HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
 			"HTTP/1.1 200 OK\r\n" + raw + "\r\n"},
 		"exec": {"POST /exec/a/start HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",

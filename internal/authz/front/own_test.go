@@ -155,7 +155,7 @@ func TestOwn(t *testing.T) {
 		{"POST", "/containers/missing/stop", "", 404, ""},
 		{"GET", "/containers/json?all=1", "", 200, "GET /containers/json?all=1&" + filter + "  "},
 		{"POST", "/containers/prune", "filters={}", 200,
-			"POST /containers/prune?" + filter + " application/json "},
+			"POST /containers/prune?" + filter + " application/json filters={}"},
 		{"POST", "/containers/create?name=x", `{"HostConfig":{"PidMode":"container:aweb"}}`, 200,
 			`POST /containers/create?name=x application/json {"HostConfig":{"PidMode":"container:A"},` +
 				`"Labels":{"palisade.owner":"user:alice"}}`},

@@ -110,7 +110,7 @@ func pipe(to net.Conn, early []byte, from net.Conn) error {
 	if _, err := to.Write(early); err != nil {
 		return err
 	}
-	buffer := buffers.Get().(*[64 << 10]byte)
+	buffer := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buffer)
 	_, err := io.CopyBuffer(to, from, buffer[:])
 	return err

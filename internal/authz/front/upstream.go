@@ -14,6 +14,8 @@ import (
 
 const (
 	dialTime = 5 * time.Second
+	// bufferSize is the size in bytes of the buffers of a connection.
+	bufferSize = 64 << 10
 	// maxIdle is the number of idle connections to the engine that are kept.
 	maxIdle = 64
 	// continueTime is how long a body waits for the engine's 100 Continue.
@@ -70,7 +72,7 @@ func (p *pool) get(fresh bool) (*upstream, error) {
 	}
 	up := &upstream{
 		UnixConn: c.(*net.UnixConn), pool: p,
-		br: bufio.NewReaderSize(c, 32<<10), bw: bufio.NewWriterSize(c, 32<<10),
+		br: bufio.NewReaderSize(c, bufferSize), bw: bufio.NewWriterSize(c, bufferSize),
 	}
 	up.raw, err = up.SyscallConn()
 	return up, err

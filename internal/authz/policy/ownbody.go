@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 
+	"palisade/internal/authz/action"
 	"palisade/internal/authz/strictjson"
 )
 
@@ -87,9 +88,13 @@ func (o *owning) changed(body object) (*Forward, error) {
 	return &Forward{URI: o.uri(o.query), Body: text, ContentType: jsonType}, err
 }
 
-// labelled sets the owner's label. The APIs of Docker and Podman write its key in different cases.
-func labelled(body object, owner string) error {
-	key := body.find("Labels")
+// labelled sets the owner's label.
+func labelled(body object, owner string, isLibpod bool) error {
+	key := "Labels"
+	if isLibpod {
+		key = "labels"
+	}
+	key = body.find(key)
 	if !body.has(key) {
 		body[key] = json.RawMessage("{}")
 	}
@@ -106,7 +111,8 @@ func labelled(body object, owner string) error {
 // is no owner, or the request has such a label already, or it cannot be parsed.
 func labelledRequest(owner string, r Request) *Forward {
 	body, err := parseObject(r.body)
-	if err != nil || owner == "" || len(r.body) == 0 || labelled(body, owner) != nil {
+	isLibpod := r.engine == action.Podman && action.IsLibpod(r.uri)
+	if err != nil || owner == "" || len(r.body) == 0 || labelled(body, owner, isLibpod) != nil {
 		return nil
 	}
 	text, err := json.Marshal(body)
@@ -126,7 +132,7 @@ func (o *owning) create() (*Forward, error) {
 	if len(o.body) == 0 {
 		return nil, refuse("the body is missing")
 	}
-	if err := labelled(body, o.owner); err != nil {
+	if err := labelled(body, o.owner, o.libpod); err != nil {
 		return nil, err
 	}
 	if o.libpod {
