@@ -177,7 +177,7 @@ func TestIsuladCRI(t *testing.T) {
 func TestIsuladOwn(t *testing.T) {
 	set := parse(t, `{"name":"p","users":["alice"],"actions":[""],"own":true}`)
 	d := set.Decide(alice, policy.IsuladRequest("/containers.ContainerService/List", nil))
-	if d.Allow || !strings.Contains(d.Explain(), "cannot tell those of iSulad from others") {
+	if d.Allow || !strings.Contains(d.Explain(), "for Docker and Podman") {
 		t.Error(d.Explain())
 	}
 }

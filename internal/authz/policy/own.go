@@ -278,10 +278,7 @@ func (o *owning) uri(query string) string {
 
 // limit limits a granted request to the owner's containers, or denies it.
 func (d *Decision) limit(owner string, r Request) {
-	err := refuse("an engine's plug-in cannot tell them from others; use authz-broker front")
-	if r.engine == action.Isulad {
-		err = refuse("a front cannot tell those of iSulad from others")
-	}
+	err := refuse("only authz-broker front can tell them from others, for Docker and Podman")
 	if r.owners != nil {
 		d.Forward, err = own(owner, r)
 	}
