@@ -51,7 +51,9 @@ func explainCommand() *cli.Command {
 				Usage: `command of the engine's client, such as exec or isula's "volume ls"`},
 			&cli.StringFlag{Name: "body",
 				Usage: "read the request's body from `FILE`, for policies with rules about it"},
-			&cli.StringFlag{Name: "method", Usage: "method of a request to the API of Docker or Podman"},
+			&cli.StringFlag{Name: "method",
+				Usage: "method of a request to the API of Docker or Podman, or full method of iSulad's gRPC " +
+					"without --uri"},
 			&cli.StringFlag{Name: "uri", Usage: "target of the request, as the client sends it"},
 			&cli.BoolFlag{Name: "json", Usage: "print the decision as JSON"},
 		},
@@ -145,14 +147,15 @@ func parseIdentity(ctx *cli.Context) (id policy.Identity, err error) {
 func explainRequest(
 	ctx *cli.Context, policies *policy.Set, id policy.Identity, r policy.Request,
 ) explanation {
-	sendsBody := ctx.String("engine") != string(action.Isulad)
+	isIsulad := ctx.String("engine") == string(action.Isulad)
+	// iSulad's plug-in, whose users have certificates, gets no body.
+	sendsBody := !isIsulad || !ctx.IsSet("user") || ctx.IsSet("method")
 	d := policies.Decide(id, r)
 	note := ""
 	if d.Reason == policy.NoBody && !ctx.IsSet("body") && sendsBody {
 		d.Allow, d.Reason = true, policy.Granted
 		note = `, unless "deny" forbids what its body asks for`
 	}
-	isIsulad := ctx.String("engine") == string(action.Isulad)
 	if d.Reason == policy.NotOwn && id.Owner() != "" && !isIsulad {
 		// Without a request or its body, some that have the action may be denied.
 		isPart := !ctx.IsSet("uri") || !ctx.IsSet("body") && policy.NeedsBody(r.Action())
@@ -209,10 +212,12 @@ func parseRequests(ctx *cli.Context, body []byte) ([]policy.Request, error) {
 	case ctx.IsSet("action") && ctx.IsSet("command"),
 		(ctx.IsSet("action") || ctx.IsSet("command")) == byRequest:
 		return nil, cmdline.Usagef("want one of --action, --command, and --method with --uri")
+	case byRequest && engine == action.Isulad && !ctx.IsSet("uri"):
+		return []policy.Request{policy.IsuladRequest(ctx.String("method"), body)}, nil
 	case byRequest && (!ctx.IsSet("method") || !ctx.IsSet("uri")):
 		return nil, cmdline.Usagef("--method and --uri must be used together")
 	case byRequest && engine == action.Isulad:
-		return nil, cmdline.Usagef("--method and --uri are for docker and podman only; use --action")
+		return nil, cmdline.Usagef("--uri is for docker and podman only")
 	case byRequest:
 		newRequest := policy.DockerRequest
 		if engine == action.Podman {

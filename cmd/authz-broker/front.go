@@ -54,8 +54,8 @@ func frontCommand(serve *serveOptions) *cli.Command {
 	return &cli.Command{
 		Name:  "front",
 		Usage: "identify users, and forward to an engine what the policies allow",
-		UsageText: "authz-broker [OPTIONS] front --engine docker|podman|isulad [--upstream unix://PATH] " +
-			"--listen ADDRESS[,OPTION=VALUE]... [check]",
+		UsageText: "authz-broker [OPTIONS] front --engine docker|podman|isulad " +
+			"[--upstream unix://PATH] --listen ADDRESS[,OPTION=VALUE]... [check]",
 		Description: "With the argument check it only checks the options and the policies.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "engine", Destination: &o.engine,
@@ -109,7 +109,7 @@ func (o *frontOptions) validate(ctx *cli.Context) (upstream string, err error) {
 // connections meanwhile, which the next front answers.
 const frontStopTime = 5 * time.Second
 
-// frontGCPercent is GOGC for a front, whose heap is so small that it would be collected for every few
+// frontGCPercent is GOGC for a front, whose heap is so small that it would be collected every few
 // hundred requests.
 const frontGCPercent = 400
 

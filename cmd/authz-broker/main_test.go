@@ -158,7 +158,19 @@ func TestCommands(t *testing.T) {
 		},
 		{
 			[]string{"explain", "--user", "a", "--engine", "isulad", "--method", "GET", "--uri", "/"}, 2,
-			`--method and --uri are for docker and podman only`,
+			`--uri is for docker and podman only`,
+		},
+		{
+			explain(file, "--engine", "isulad", "--method", "/containers.ContainerService/Stop"), 0,
+			`denied: policy "p" is read-only, and "container_stop" is not a read`,
+		},
+		{
+			explain(ruled, "--engine", "isulad", "--method", "/containers.ContainerService/Create"), 0,
+			`allowed: policy "p" grants "container_create" to user "alice", unless "deny" forbids`,
+		},
+		{
+			explain(ruled, "--engine", "isulad", "--action", "container_create"), 0,
+			`denied: policy "p" has rules about the body of "container_create", which the engine did not`,
 		},
 		{
 			explain(ruled, "--engine", "podman", "--method", "POST", "--uri", "/v4.3.1/libpod/kube/play"), 0,

@@ -6,14 +6,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -407,33 +405,6 @@ func TestFrontOwn29(t *testing.T) {
 			(&ownHost{T: t, front: f, client: []string{recent(t, "docker")}}).check()
 		})
 	}
-}
-
-// startPodman starts a Podman service with storage of its own, and returns its socket.
-func startPodman(t *testing.T) (socket string) {
-	t.Helper()
-	engine.Need(t, "podman", "runc", "conmon")
-	dir, err := os.MkdirTemp("/run", "podman-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		// Podman mounts the directory of network namespaces on itself.
-		err := syscall.Unmount("/run/netns", syscall.MNT_DETACH)
-		if err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) {
-			t.Error(err)
-		}
-		os.RemoveAll(dir)
-	})
-	socket = filepath.Join(dir, "podman.sock")
-	engine.Start(t, dir, "podman", "--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"),
-		"--tmpdir", filepath.Join(dir, "tmp"), "--storage-driver", "vfs", "--runtime", "runc",
-		"--cgroup-manager", "cgroupfs", "--events-backend", "file", "system", "service", "--time", "0", "unix://"+socket)
-	engine.WaitFor(t, "podman to answer", func() bool {
-		code, _, err := oneRequest("unix", socket, ping)
-		return err == nil && code == 200
-	})
-	return socket
 }
 
 // TestFrontOwnPodman checks policies with "own" at Podman, with its own client and Docker's.

@@ -3,12 +3,14 @@
 package authz
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"palisade/test/engine"
@@ -19,6 +21,13 @@ func startPodman(t *testing.T) (socket string) {
 	t.Helper()
 	engine.Need(t, "podman", "runc")
 	engine.OwnLib(t)
+	t.Cleanup(func() {
+		// Podman mounts the directory of network namespaces on itself.
+		err := syscall.Unmount("/run/netns", syscall.MNT_DETACH)
+		if err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) {
+			t.Error(err)
+		}
+	})
 	socket = "/run/podman/podman.sock"
 	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
 		t.Fatal(err)

@@ -51,12 +51,15 @@ type memorySink struct {
 	mu     sync.Mutex
 	text   bytes.Buffer
 	err    error
-	hang   chan struct{}
+	hang   chan struct{} // Write waits until it is closed
+	hung   chan struct{} // closed when Write waits
+	hangs  sync.Once
 	closed bool
 }
 
 func (m *memorySink) Write(lines []byte) (int, error) {
 	if m.hang != nil {
+		m.hangs.Do(func() { close(m.hung) })
 		<-m.hang
 	}
 	m.mu.Lock()
@@ -92,7 +95,7 @@ func TestLines(t *testing.T) {
 	}
 	lines := strings.SplitAfter(sink.text.String(), "\n")
 	want := `{"time":"2020-01-02T03:04:05.678901Z","engine":"docker","user":"alice",` +
-		`"auth_method":"TLS","method":"GET","uri":"/info?x=...","action":"",` + // a control character
+		`"auth_method":"TLS","method":"GET","uri":"/info?x=...","action":"docker_info",` +
 		`"policy":"","line":0,"allow":false,` +
 		`"reason":"user \"alice\" is listed in no policy","latency_us":12}` + "\n"
 	if len(lines) != 3 || lines[0] != want {
@@ -140,7 +143,7 @@ func TestTerminal(t *testing.T) {
 // TestStuckSink checks that Add does not wait for a sink that blocks, and that lost records are
 // counted and logged.
 func TestStuckSink(t *testing.T) {
-	sink := &memorySink{hang: make(chan struct{})}
+	sink := &memorySink{hang: make(chan struct{}), hung: make(chan struct{})}
 	var logged bytes.Buffer
 	l := New(sink, slog.New(slog.NewTextHandler(&logged, nil)))
 	started := time.Now()
@@ -150,6 +153,7 @@ func TestStuckSink(t *testing.T) {
 	if took := time.Since(started); took > 5*time.Second {
 		t.Errorf("Add blocked for %v", took)
 	}
+	<-sink.hung
 	if err := l.Reopen(time.Millisecond); !errors.Is(err, errTimeout) {
 		t.Errorf("reopened: %v", err)
 	}

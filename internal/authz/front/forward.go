@@ -94,8 +94,8 @@ func (x *exchange) drain() {
 }
 
 // retire makes the request the last one of its connection, unless its body was read to the end.
-// net/http would take the rest of the body for a request: with full duplex it ignores errors when it
-// reads that.
+// net/http would take the rest of the body for a request: with full duplex it ignores errors from
+// reading that.
 func (x *exchange) retire() {
 	if x.conn != nil && !x.isBodyRead {
 		x.conn.isRetired.Store(true)
@@ -129,8 +129,8 @@ func (x *exchange) forward() {
 	}
 }
 
-// setBody makes the body of the request to the engine: the bytes that were examined, if any were. It
-// applies what the policy changes.
+// setBody makes the body of the request to the engine, the bytes that were examined, if any were.
+// It applies what the policy changes.
 func (x *exchange) setBody(changed *policy.Forward) (err error) {
 	switch {
 	case changed != nil && changed.Body != nil:

@@ -93,7 +93,7 @@ func (f *Front) Serve(l net.Listener) error {
 	return err
 }
 
-// Shutdown accepts no further requests, and waits until the current ones and all streams have ended.
+// Shutdown accepts no further requests, and waits until the current ones and streams have ended.
 // When the context ends, it closes the connections that are left.
 func (f *Front) Shutdown(ctx context.Context) (err error) {
 	defer f.pool.close()

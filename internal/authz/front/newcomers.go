@@ -22,8 +22,8 @@ type newcomers struct {
 	serving sync.WaitGroup
 }
 
-// listen adds a listener that drain closes. The caller must call serving.Done when it accepts no
-// more.
+// listen adds a listener that drain closes. The caller must call serving.Done after its last
+// Accept.
 func (n *newcomers) listen(l net.Listener) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

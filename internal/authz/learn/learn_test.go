@@ -183,3 +183,32 @@ func TestRead(t *testing.T) {
 		}
 	}
 }
+
+func TestIsulad(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "learned")
+	r, err := Open(file, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for method, message := range map[string][]byte{
+		"/containers.ContainerService/List": nil,
+		// hostconfig and customconfig are {}.
+		"/containers.ContainerService/Create": {5<<3 | 2, 2, '{', '}', 6<<3 | 2, 2, '{', '}'},
+	} {
+		r.Add(broker.Asked{Identity: dave, Request: policy.IsuladRequest(method, message)},
+			&audit.Record{Engine: action.Isulad, Method: method})
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, warnings, err := Suggest(entries)
+	want := `{"name":"learned-1","unix_users":["dave"],"actions":["container_create","container_list"],` +
+		`"exact":true,"deny":["privileged",`
+	if err != nil || !strings.HasPrefix(string(text), want) {
+		t.Errorf("%v: %s, want %s: %q", err, text, want, warnings)
+	}
+}

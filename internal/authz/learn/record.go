@@ -16,6 +16,7 @@ import (
 	"palisade/internal/authz/action"
 	"palisade/internal/authz/audit"
 	"palisade/internal/authz/broker"
+	"palisade/internal/authz/policy"
 )
 
 // Entry is a kind of request of a client, a line of JSON in the file of a Recorder.
@@ -61,7 +62,7 @@ func newEntry(asked broker.Asked, r *audit.Record) Entry {
 		Engine: r.Engine, User: asked.User, UnixUser: asked.UnixUser, Local: asked.Local,
 		Groups: slices.Concat(asked.Groups, asked.UnixGroups),
 		Action: a.Name, Class: a.Class(), Request: truncate(strings.TrimSpace(r.Method + " " + path)),
-		HasRules: hasRules(a), Own: asked.IsOwn(asked.Identity),
+		HasRules: hasRules(a) || policy.IsuladNeedsMessage(r.Method), Own: asked.IsOwn(asked.Identity),
 	}
 	if asked.Container != nil {
 		e.Container = asked.Container.Name

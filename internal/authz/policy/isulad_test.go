@@ -174,6 +174,14 @@ func TestIsuladCRI(t *testing.T) {
 	}
 }
 
+func TestIsuladOwn(t *testing.T) {
+	set := parse(t, `{"name":"p","users":["alice"],"actions":[""],"own":true}`)
+	d := set.Decide(alice, policy.IsuladRequest("/containers.ContainerService/List", nil))
+	if d.Allow || !strings.Contains(d.Explain(), "for Docker and Podman") {
+		t.Error(d.Explain())
+	}
+}
+
 // FuzzIsuladCreate makes sure that no message which is allowed asks for what a rule denies.
 func FuzzIsuladCreate(f *testing.F) {
 	f.Add(message("x", "", "busybox", "runc", isulaHost, isulaCustom))
