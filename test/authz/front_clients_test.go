@@ -235,9 +235,21 @@ func (h *dockerHost) anyClient() string {
 	panic("no clients")
 }
 
-// podman runs podman's own client, and checks that it gets nothing that is denied.
-func (h *dockerHost) podman(t *testing.T, c caller) {
-	remote := []string{"--remote", "--url", "unix://" + h.unix}
+// connect starts authz-broker connect with the certificate of a user, and returns its socket.
+func (h *dockerHost) connect(t *testing.T, user string) (socket string) {
+	t.Helper()
+	socket = filepath.Join(h.dir, "connect-"+user+".sock")
+	dir := filepath.Join(h.certs, user)
+	engine.Start(t, t.TempDir(), shared.broker, "connect", "--listen", "unix://"+socket,
+		"--cert", filepath.Join(dir, "cert.pem"), "--key", filepath.Join(dir, "key.pem"),
+		"--ca", filepath.Join(dir, "ca.pem"), "tcp://"+h.tcp)
+	engine.WaitFor(t, "authz-broker connect", func() bool { return canDial(socket) })
+	return socket
+}
+
+// podman runs podman's own client at a socket, and checks that it gets nothing that is denied.
+func (h *dockerHost) podman(t *testing.T, c caller, socket string) {
+	remote := []string{"--remote", "--url", "unix://" + socket}
 	podman := func(args ...string) string {
 		t.Helper()
 		return h.tool(t, c, "podman", append(remote, args...)...)

@@ -590,9 +590,10 @@ func TestFrontPodman(t *testing.T) {
 	socket := startPodman(t)
 	h := startDockerHost(t, "podman", socket, map[string]string{"20.10": shared.docker})
 	h.exercise(t, operations)
-	for _, c := range h.callers[2:3] {
-		t.Run("podman", func(t *testing.T) { h.podman(t, c) })
-	}
+	t.Run("podman/daemon", func(t *testing.T) { h.podman(t, h.callers[2], h.unix) })
+	t.Run("podman/alice", func(t *testing.T) {
+		h.podman(t, caller{"alice", "alice", func(*exec.Cmd) {}}, h.connect(t, "alice"))
+	})
 	h.refuseOthers(t)
 	h.checkAudit(t)
 }

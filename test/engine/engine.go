@@ -93,7 +93,7 @@ func ParentCgroup(t testing.TB) string {
 // Start starts a daemon that is stopped after the test, and returns its process.
 func Start(t testing.TB, dir, program string, args ...string) *os.Process {
 	t.Helper()
-	log, err := os.Create(filepath.Join(dir, program+".log"))
+	log, err := os.Create(filepath.Join(dir, filepath.Base(program)+".log"))
 	if err != nil {
 		t.Fatal(err)
 	}
