@@ -64,6 +64,7 @@ func TestText(t *testing.T) {
 	if len(k.all) != 8 || k.all[5].Problem != "too late" {
 		t.Errorf("audited: %+v", k.all)
 	}
+	RegisterFront(func() int { return 4 }, func() uint64 { return 5 }, registry)
 	golden.Check(t, "testdata/metrics.txt", scrapeText(t, registry))
 }
 
