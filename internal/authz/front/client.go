@@ -1,5 +1,8 @@
 // Package front is a reverse proxy in front of a container engine: it knows its clients by a TLS
 // handshake or from the kernel, applies the policies, and forwards only what it has examined.
+//
+// Reading order: client, listen, tls, unix, containers (who is calling); front, request (what the
+// policies see), forward, upstream, tunnel, watch, newcomers (HTTP); own; isulad (gRPC).
 package front
 
 import (
