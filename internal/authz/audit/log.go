@@ -103,7 +103,9 @@ func (l *Log) write() {
 	for {
 		select {
 		case r := <-l.queue:
-			time.Sleep(batchTime)
+			if l.waiting == 0 { // else the batch has begun
+				time.Sleep(batchTime)
+			}
 			l.add(&r)
 		case answer := <-l.reopen:
 			answer <- l.sink.Reopen()

@@ -28,7 +28,7 @@ var haproxyConfig []byte
 // process is a running program.
 type process struct{ cmd *exec.Cmd }
 
-// start starts a program, whose standard output is appended to the file log.
+// start starts a program, with its standard output in the file log.
 func start(log, program string, env []string, args ...string) (*process, error) {
 	file, err := os.Create(log)
 	if err != nil {
@@ -195,9 +195,9 @@ func (o options) startFront(dir string) (w way, err error) {
 		return w, err
 	}
 	w = way{name: "front", socket: filepath.Join(dir, "front.sock")}
-	audit := filepath.Join(dir, "audit")
-	w.process, err = start(audit, o.broker, nil, "--policy-file", policy, "front", "--engine",
-		"docker", "--upstream", "unix://"+engineSocket, "--listen", "unix://"+w.socket)
+	log, audit := filepath.Join(dir, "front.log"), filepath.Join(dir, "audit")
+	w.process, err = start(log, o.broker, nil, "--policy-file", policy, "--audit", audit, "front",
+		"--engine", "docker", "--upstream", "unix://"+engineSocket, "--listen", "unix://"+w.socket)
 	if err != nil {
 		return w, err
 	}
