@@ -262,6 +262,39 @@ func TestUnidentified(t *testing.T) {
 	}
 }
 
+// TestWebPage sends what a browser on the host would for a page that has another site's name. At
+// sockets that stand for a user, any program on the host is that user.
+func TestWebPage(t *testing.T) {
+	f := newFixture(t, everything, func(http.ResponseWriter, *http.Request) {}, nil)
+	for _, tt := range []struct {
+		method, origin string
+		want           int
+	}{
+		{"socket", "http://example.com", http.StatusBadRequest},
+		{"socket", "", http.StatusOK},
+		{"TLS", "http://example.com", http.StatusOK},
+	} {
+		f.mu.Lock()
+		f.method = tt.method
+		f.mu.Unlock()
+		r, err := http.NewRequest(http.MethodGet, "http://engine/_ping", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tt.origin != "" {
+			r.Header.Set("Origin", tt.origin)
+		}
+		answer, err := f.http.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != tt.want {
+			t.Errorf("%s, Origin %q: %d, want %d", tt.method, tt.origin, answer.StatusCode, tt.want)
+		}
+	}
+}
+
 func TestDryRun(t *testing.T) {
 	f := newFixture(t, `{"users":["alice"],"actions":["container"],"deny":["privileged"]}`,
 		func(w http.ResponseWriter, r *http.Request) {

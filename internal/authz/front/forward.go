@@ -134,6 +134,9 @@ func (x *exchange) forward() {
 func (x *exchange) setBody(changed *policy.Forward) (err error) {
 	switch {
 	case changed != nil && changed.Body != nil:
+		if x.r.ContentLength != 0 && !x.isWhole {
+			return errors.New("the body to replace was not read")
+		}
 		x.replaceBody(changed.Body)
 	case x.isWhole:
 		x.replaceBody(x.examined)

@@ -55,6 +55,7 @@ type fixture struct {
 	// revoke, if it is not nil, is why the client is not identified any longer.
 	mu     sync.Mutex
 	revoke error
+	method string // by which clients are identified
 }
 
 // clientListener identifies all clients as alice.
@@ -71,7 +72,7 @@ func (l clientListener) Accept() (net.Conn, error) {
 	return &Conn{Conn: c, client: func(context.Context) (Client, error) {
 		l.f.mu.Lock()
 		defer l.f.mu.Unlock()
-		return Client{policy.Identity{User: "alice"}, "test"}, l.f.revoke
+		return Client{policy.Identity{User: "alice"}, l.f.method}, l.f.revoke
 	}}, nil
 }
 

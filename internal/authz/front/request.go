@@ -78,6 +78,9 @@ func (x *exchange) parse(record *audit.Record) (asked broker.Asked, err error) {
 	x.isIdentified = true
 	record.AuthMethod = x.client.Method
 	x.asked.Identity = x.client.Identity
+	if x.client.Method == "socket" && x.r.Header.Get("Origin") != "" {
+		return x.asked, errors.New("requests of web pages (Origin) are not accepted without a certificate")
+	}
 	if err = x.rebuild(); err != nil {
 		return x.asked, err
 	}
