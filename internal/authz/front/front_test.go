@@ -110,7 +110,9 @@ func newFixture(t *testing.T, policies string, handler http.HandlerFunc, raw fun
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{records: new(records), socket: filepath.Join(dir, "front.sock"), file: file}
+	f := &fixture{
+		records: new(records), socket: filepath.Join(dir, "front.sock"), file: file, method: "test",
+	}
 	f.Front = New(Config{
 		Decider: broker.Decider{Policies: set, Audit: f.records, Log: log},
 		Engine:  action.Docker, Upstream: engine,
