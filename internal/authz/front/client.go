@@ -1,8 +1,8 @@
-// Package front is a reverse proxy in front of a container engine: it knows its clients by a TLS
-// handshake or from the kernel, applies the policies, and forwards only what it has examined.
+// Package front is a reverse proxy in front of a container engine: it identifies its clients by TLS
+// or by the kernel, applies the policies, and forwards only what it has examined.
 //
-// Reading order: client, listen, tls, unix, containers (who is calling); front, request (what the
-// policies see), forward, upstream, tunnel, watch, newcomers (HTTP); own; isulad (gRPC).
+// Reading order: client, listen, tls, unix, containers (identification); front, request (what the
+// policies see), forward, upstream, tunnel, watch, newconns (HTTP); own; isulad (gRPC).
 package front
 
 import (
@@ -17,11 +17,11 @@ import (
 	"palisade/internal/authz/policy"
 )
 
-// Client is who has opened a connection.
+// Client identifies the peer of a connection.
 type Client struct {
 	policy.Identity
-	// Method is how the client was identified: "TLS", "unix", "container", or "socket" for the name
-	// that a socket stands for.
+	// Method is the means of identification: "TLS", "unix", "container", or "socket" for a listener
+	// with user=NAME.
 	Method string
 }
 
@@ -38,8 +38,8 @@ type Conn struct {
 	lingering sync.Once
 }
 
-// Client returns the client, or an error if it cannot be identified (any longer). It is called for
-// each request: certificates are revoked, and containers are renamed, while connections are open.
+// Client returns the client, or an error if it cannot be identified. It is called for each request:
+// certificates are revoked, and containers are renamed, while connections are open.
 func (c *Conn) Client(ctx context.Context) (Client, error) {
 	if err := c.ready(); err != nil {
 		return Client{}, err
@@ -75,8 +75,8 @@ func (c *Conn) ready() error {
 	return c.verified
 }
 
-// linger waits until the client has read the last answer, within limits. A client whose data are
-// not read may lose the answer.
+// linger discards what the client still sends, for drainTime at most. Closing a connection with
+// unread data resets it, and the client may lose the last answer.
 func (c *Conn) linger() {
 	c.CloseWrite()
 	c.SetReadDeadline(time.Now().Add(drainTime))

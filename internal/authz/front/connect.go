@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// connectTime is the time limit for a connection to a front, with its handshake.
+// connectTime is the time limit for connecting to a front, including the TLS handshake.
 const connectTime = 10 * time.Second
 
 // Connector connects programs that have no TLS of their own to a front.
@@ -49,7 +49,7 @@ func (c *Connector) config() (*tls.Config, error) {
 		Certificates: []tls.Certificate{pair},
 		RootCAs:      roots,
 		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"h2", "http/1.1"}, // the front has only that of its engine
+		NextProtos:   []string{"h2", "http/1.1"}, // the front selects that of its engine
 	}, nil
 }
 
@@ -97,7 +97,8 @@ func (c *Connector) connect(ctx context.Context, local net.Conn) error {
 	return errors.Join(up, down)
 }
 
-// copyHalf copies what it reads, and its end. After an error neither connection can be used.
+// copyHalf copies one direction until EOF, and then closes it. After an error it closes both
+// connections.
 func copyHalf(to, from net.Conn) error {
 	err := pipe(to, nil, from)
 	if half, ok := to.(interface{ CloseWrite() error }); ok && err == nil {

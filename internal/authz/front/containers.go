@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -23,9 +22,9 @@ import (
 const (
 	// askTime is the time limit for the engine's answer about a container.
 	askTime = 5 * time.Second
-	// containerAge is how long a container's name is used before the engine is asked again.
+	// containerAge is the lifetime of a cached container, which may be renamed.
 	containerAge = time.Second
-	// maxContainers is the number of containers that are remembered.
+	// maxContainers is the number of cached containers.
 	maxContainers = 1000
 	// maxInspect is the size limit in bytes of the engine's answer.
 	maxInspect = 4 << 20
@@ -34,9 +33,7 @@ const (
 // NewContainers returns the containers of the engine at the unix socket upstream.
 func NewContainers(engine action.Engine, upstream string) Containers {
 	transport := &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", upstream)
-		},
+		DialContext:       dialContext(upstream),
 		DisableKeepAlives: true,
 	}
 	e := &engineContainers{
@@ -93,8 +90,8 @@ func (e *engineContainers) Find(ctx context.Context, id string) (*policy.Contain
 	return c, nil
 }
 
-// parseContainer returns nil if the description is that of another container, which has the ID as
-// its name.
+// parseContainer parses the description of a container. It returns nil for another container, whose
+// name is the ID.
 func parseContainer(id string, text []byte) (*policy.Container, error) {
 	var c struct {
 		ID     string `json:"Id"`
@@ -114,7 +111,7 @@ func parseContainer(id string, text []byte) (*policy.Container, error) {
 	return &policy.Container{ID: id, Name: name, Labels: c.Config.Labels}, nil
 }
 
-// askHTTP asks with Docker's API, which Podman's service has, too.
+// askHTTP uses Docker's API, which Podman serves as well.
 func (e *engineContainers) askHTTP(ctx context.Context, id string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet,
 		"http://engine/containers/"+id+"/json", nil)
@@ -146,7 +143,7 @@ const (
 // grpcHeader is the size in bytes of the header of a message: a flag and the size.
 const grpcHeader = 5
 
-// askGRPC asks iSulad, whose code is not 0 if it has no such container.
+// askGRPC calls Inspect of iSulad.
 func (e *engineContainers) askGRPC(ctx context.Context, id string) ([]byte, error) {
 	message := protowire.AppendTag(make([]byte, grpcHeader), inspectID, protowire.BytesType)
 	message = protowire.AppendString(message, id)

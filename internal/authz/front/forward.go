@@ -28,7 +28,7 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	x := &exchange{Front: f, w: w, r: r, release: func() {}}
 	x.conn, _ = r.Context().Value(connKey{}).(*Conn)
-	f.newcomers.arrived(x.conn)
+	f.newConns.remove(x.conn)
 	if x.conn != nil && x.conn.isRetired.Load() {
 		panic(http.ErrAbortHandler) // what follows is the rest of a body
 	}
@@ -65,7 +65,7 @@ func (x *exchange) deny(record *audit.Record) {
 	x.fail(code, "authorization denied by authz-broker: "+message)
 }
 
-// fail answers with an error, as the engines do: Docker has only the message, Podman all fields.
+// fail responds with an error, as the engines do: Docker sends only the message, Podman all fields.
 func (x *exchange) fail(code int, message string) {
 	text, _ := json.Marshal(struct { // strings can always be marshalled
 		Message  string `json:"message"`
@@ -94,8 +94,8 @@ func (x *exchange) drain() {
 }
 
 // retire makes the request the last one of its connection, unless its body was read to the end.
-// net/http would take the rest of the body for a request: with full duplex it ignores errors from
-// reading that.
+// With full duplex net/http ignores errors from reading the rest of the body, and would parse it as
+// a request.
 func (x *exchange) retire() {
 	if x.conn != nil && !x.isBodyRead {
 		x.conn.isRetired.Store(true)
@@ -121,7 +121,7 @@ func (x *exchange) forward() {
 	defer x.finish()
 	switch {
 	case resp.StatusCode == http.StatusSwitchingProtocols && upgrade == "":
-		x.fail(http.StatusBadGateway, "authz-broker: the engine changed the protocol unasked")
+		x.fail(http.StatusBadGateway, "authz-broker: unexpected status 101 from the engine")
 	case resp.StatusCode == http.StatusSwitchingProtocols || x.isHijacked(resp):
 		x.tunnel(resp)
 	default:
@@ -129,8 +129,8 @@ func (x *exchange) forward() {
 	}
 }
 
-// setBody makes the body of the request to the engine, the bytes that were examined, if any were.
-// It applies what the policy changes.
+// setBody sets the body of the request to the engine: the examined bytes, if there are any, or what
+// the policy replaces them with. It also applies the other changes of the policy.
 func (x *exchange) setBody(changed *policy.Forward) (err error) {
 	switch {
 	case changed != nil && changed.Body != nil:
@@ -164,7 +164,7 @@ func (x *exchange) replaceBody(body []byte) {
 	delete(x.out.Header, "Expect")
 }
 
-// relay sends an answer to the client, as it arrives.
+// relay sends the answer to the client as it arrives.
 func (x *exchange) relay(resp *http.Response) {
 	if x.mayHijack() {
 		defer context.AfterFunc(x.r.Context(), x.abort)()

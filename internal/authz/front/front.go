@@ -17,7 +17,7 @@ import (
 const (
 	// headTime is the time limit for the head of a request.
 	headTime = 10 * time.Second
-	// idleTime is how long a client's connection may be idle.
+	// idleTime is the time limit for an idle connection of a client.
 	idleTime = 5 * time.Minute
 	// maxHead is the size limit in bytes of the head of a request. X-Registry-Config, with the
 	// credentials of all registries, is the longest header of clients.
@@ -43,7 +43,7 @@ type Front struct {
 	interval, bodyTime time.Duration
 	tunnels            sync.WaitGroup
 	watching           sync.Once
-	newcomers          newcomers
+	newConns           newConns
 
 	failures atomic.Uint64
 
@@ -66,7 +66,7 @@ func New(c Config) *Front {
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, c)
 		},
-		ConnState: f.newcomers.changed,
+		ConnState: f.newConns.connState,
 		// OPTIONS * is decided like other requests.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
@@ -79,15 +79,15 @@ type connKey struct{}
 
 // Serve answers the connections of a listener, which must be of the type *Conn, until Shutdown.
 func (f *Front) Serve(l net.Listener) error {
-	f.newcomers.listen(l)
-	defer f.newcomers.serving.Done()
+	f.newConns.addListener(l)
+	defer f.newConns.serving.Done()
 	f.watching.Do(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		f.server.RegisterOnShutdown(cancel)
 		go f.watchAll(ctx)
 	})
 	err := f.server.Serve(l)
-	if errors.Is(err, http.ErrServerClosed) || f.newcomers.isStopping() {
+	if errors.Is(err, http.ErrServerClosed) || f.newConns.isStopping() {
 		return nil
 	}
 	return err
@@ -99,7 +99,7 @@ func (f *Front) Shutdown(ctx context.Context) (err error) {
 	defer f.pool.close()
 	defer f.killAll()
 	f.server.SetKeepAlivesEnabled(false)
-	f.newcomers.drain(ctx)
+	f.newConns.drain(ctx)
 	if f.server.Shutdown(ctx) != nil {
 		f.killAll()
 		err = f.server.Close()
@@ -123,5 +123,5 @@ func (f *Front) Open() int {
 	return len(f.open)
 }
 
-// Failures returns how often the engine did not answer a request.
+// Failures returns the number of requests that the engine did not answer.
 func (f *Front) Failures() uint64 { return f.failures.Load() }

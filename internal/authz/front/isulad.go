@@ -35,7 +35,7 @@ const (
 	maxMessage = 1 << 20
 	// maxMetadata is the size limit in bytes of a request's metadata. gRPC's default limit is 16 KiB.
 	maxMetadata = 64 << 10
-	// upstreamIdleTime is how long a connection to iSulad is kept after its last request.
+	// upstreamIdleTime is the time limit for an idle connection to iSulad.
 	upstreamIdleTime = 30 * time.Second
 	// streamBuffer is the number of bytes that are buffered for each direction of a stream.
 	streamBuffer = 256 << 10
@@ -106,7 +106,7 @@ func (f *Isulad) Shutdown(ctx context.Context) error {
 // Open returns the number of calls that were forwarded and have not ended.
 func (f *Isulad) Open() int { return int(f.open.Load()) }
 
-// Failures returns how often the connection to iSulad ended a call.
+// Failures returns the number of calls that failed because of the connection to iSulad.
 func (f *Isulad) Failures() uint64 { return f.failures.Load() }
 
 // isuladConn is a client's connection with its own connections to iSulad: a client that does not
@@ -135,12 +135,10 @@ func (l isuladListener) Accept() (net.Conn, error) {
 	}
 	conn, ok := c.(*Conn)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("a connection has the type %T", c), c.Close())
+		return nil, errors.Join(fmt.Errorf("connection is a %T, want *Conn", c), c.Close())
 	}
 	return isuladConn{conn, &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", l.front.Upstream)
-		},
+		DialContext:        dialContext(l.front.Upstream),
 		Protocols:          onlyHTTP2(),
 		HTTP2:              &http.HTTP2Config{MaxReceiveBufferPerStream: streamBuffer},
 		DisableCompression: true,
@@ -153,7 +151,7 @@ type call struct {
 	*Isulad
 	conn     isuladConn
 	asked    broker.Asked
-	policies *policy.Set // those by which the call was decided last
+	policies *policy.Set // of the last decision
 }
 
 // serve decides a call, and forwards it if it is allowed.
@@ -169,13 +167,13 @@ func (f *Isulad) serve(w http.ResponseWriter, r *http.Request) {
 	case record.Decision.Allow || f.DryRun && record.Fault == audit.NoFault:
 		c.forward(w, r)
 	case p != nil && p.Message != "" && record.Problem == "":
-		answer(w, permissionDenied, p.Message)
+		writeStatus(w, permissionDenied, p.Message)
 	default:
-		answer(w, permissionDenied, record.Reason())
+		writeStatus(w, permissionDenied, record.Reason())
 	}
 }
 
-// parse sets who asks for what.
+// parse sets the client and the request.
 func (c *call) parse(w http.ResponseWriter, r *http.Request, record *audit.Record) error {
 	record.Method = r.URL.Path
 	client, err := c.conn.Client(r.Context())
@@ -198,15 +196,14 @@ func (c *call) parse(w http.ResponseWriter, r *http.Request, record *audit.Recor
 
 var methodPattern = regexp.MustCompile(`^/[\w.]+/\w+$`)
 
-// checkCall returns an error if a request is no gRPC call, which has a target without any escapes.
+// checkCall returns an error if a request is not a gRPC call, whose target has no escapes.
 func checkCall(r *http.Request) error {
 	contentType := r.Header.Get("Content-Type")
-	_, isGRPC := strings.CutPrefix(contentType, "application/grpc")
 	switch {
 	case r.Method != http.MethodPost || r.RequestURI != r.URL.Path,
 		!methodPattern.MatchString(r.URL.Path):
-		return fmt.Errorf("%s %q is no gRPC call", r.Method, r.RequestURI)
-	case !isGRPC:
+		return fmt.Errorf("%s %q is not a gRPC call", r.Method, r.RequestURI)
+	case !strings.HasPrefix(contentType, "application/grpc"):
 		return fmt.Errorf("Content-Type is %q, want application/grpc", contentType)
 	}
 	return nil
@@ -215,8 +212,8 @@ func checkCall(r *http.Request) error {
 // remoteExec is the metadata with the arguments of RemoteExec, in its canonical form.
 const remoteExec = "Isulad-Remote-Exec"
 
-// readMessage returns what rules examine in a request: the only message of a unary call, or the
-// metadata of RemoteExec. The body can then be read again.
+// readMessage returns the part of a request that rules examine: the message of a unary call, or the
+// metadata of RemoteExec. The body can still be read afterwards.
 func readMessage(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if strings.HasSuffix(r.URL.Path, "/RemoteExec") {
 		if values := r.Header[remoteExec]; len(values) == 1 {
@@ -285,15 +282,15 @@ func (c *call) forward(w http.ResponseWriter, r *http.Request) {
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			code, message := c.failure(ctx, err)
-			answer(w, code, message)
+			writeStatus(w, code, message)
 		},
 		ErrorLog: c.server.ErrorLog,
 	}
 	proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// watch verifies the client of an open call again and again, until the context ends. It cancels the
-// call if the client would not get it any longer.
+// watch verifies the client of an open call at each interval, until the context ends. It cancels
+// the call if it is no longer allowed.
 func (c *call) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	ticker := time.NewTicker(c.interval)
 	defer ticker.Stop()
@@ -310,7 +307,7 @@ func (c *call) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	}
 }
 
-// verify returns why the client would not get the call any longer.
+// verify returns an error if the call is no longer allowed.
 func (c *call) verify(ctx context.Context) error {
 	client, err := c.conn.Client(ctx)
 	if err != nil {
@@ -327,11 +324,11 @@ func (c *call) verify(ctx context.Context) error {
 	return nil
 }
 
-// revoked is the cause of the end of a call that its client would not get any longer.
+// revoked is the cancellation cause of a call that is no longer allowed.
 type revoked struct{ error }
 
-// rewrite makes the request to iSulad: the target is the method, and the metadata from which iSulad
-// takes the user for its plug-in name the verified user.
+// rewrite prepares the request to iSulad: its target is the method, and the metadata from which
+// iSulad takes the user for its plug-in has the verified user.
 func rewrite(p *httputil.ProxyRequest, user string) {
 	p.Out.URL = &url.URL{Scheme: "http", Host: "localhost", Path: p.In.URL.Path}
 	p.Out.Host = p.Out.URL.Host
@@ -354,7 +351,7 @@ const (
 	unavailable      = 14
 )
 
-// failure returns the status of a call that an error ended.
+// failure returns the gRPC status of a call that failed.
 func (c *call) failure(ctx context.Context, err error) (code int, message string) {
 	var r revoked
 	if errors.As(context.Cause(ctx), &r) {
@@ -366,8 +363,8 @@ func (c *call) failure(ctx context.Context, err error) (code int, message string
 	return unavailable, "authz-broker front: connection to iSulad: " + err.Error()
 }
 
-// answer ends a call with a status, before anything was answered.
-func answer(w http.ResponseWriter, code int, message string) {
+// writeStatus ends a call with a status and without a message.
+func writeStatus(w http.ResponseWriter, code int, message string) {
 	h := w.Header()
 	h.Set("Content-Type", "application/grpc")
 	setStatus(h, code, message)
@@ -379,7 +376,7 @@ func setStatus(h http.Header, code int, message string) {
 	h.Set("Grpc-Message", percentEncode(message))
 }
 
-// percentEncode encodes a text as gRPC's status messages are: printable ASCII stays as it is.
+// percentEncode encodes a text for Grpc-Message: printable ASCII except % is unchanged.
 func percentEncode(text string) string {
 	var b strings.Builder
 	for i := range len(text) {
@@ -392,7 +389,7 @@ func percentEncode(text string) string {
 	return b.String()
 }
 
-// statusBody is the body of a response. An error while it is read becomes the status of the call.
+// statusBody is the body of a response. It turns a read error into the status of the call.
 type statusBody struct {
 	io.ReadCloser
 	response *http.Response

@@ -22,7 +22,7 @@ import (
 	unixsocket "palisade/internal/linux/socket"
 )
 
-// Address is where a front listens, and how it identifies clients there.
+// Address is an address of a front, and the options for its clients.
 type Address struct {
 	// Network is "tcp" or "unix", Addr an IP:PORT or an absolute path.
 	Network, Addr string
@@ -30,7 +30,7 @@ type Address struct {
 	Cert, Key, CA, CRL string
 	// Insecure permits any client at a loopback address.
 	Insecure bool
-	// User is the name of all clients, or "" if each is identified.
+	// User is the name of all clients. If it is "", each client is identified.
 	User string
 	// Mode, Owner and Group are those of a unix socket. Owner and Group may be "" or numbers.
 	Mode         fs.FileMode
@@ -128,9 +128,9 @@ func (a *Address) validateTCP() error {
 	return nil
 }
 
-// is reports whether a listener that the service manager passed has the address.
+// is reports whether a listener from the service manager has the address.
 func (a *Address) is(l net.Listener) bool {
-	if l == nil || l.Addr().Network() != a.Network { // it is nil for other types of sockets
+	if l == nil || l.Addr().Network() != a.Network { // nil for other types of sockets
 		return false
 	}
 	if a.Network == "unix" {
@@ -141,7 +141,7 @@ func (a *Address) is(l net.Listener) bool {
 	return err == nil && want.Port() == got.Port() && want.Addr().Unmap() == got.Addr().Unmap()
 }
 
-// Env is what listeners need.
+// Env has what the listeners share.
 type Env struct {
 	Log    *slog.Logger
 	Engine action.Engine
@@ -183,7 +183,7 @@ func ListenAll(texts []string, env Env) (all []net.Listener, err error) {
 	}
 	for _, l := range env.Passed {
 		if !used[l] {
-			return all, fmt.Errorf("the service manager passed a socket that is no --listen address: %s",
+			return all, fmt.Errorf("the socket %s from the service manager is not a --listen address",
 				describe(l))
 		}
 	}
@@ -192,14 +192,13 @@ func ListenAll(texts []string, env Env) (all []net.Listener, err error) {
 
 func describe(l net.Listener) string {
 	if l == nil {
-		return "not a stream socket"
+		return "of another type"
 	}
 	return l.Addr().Network() + "://" + l.Addr().String()
 }
 
-// Listen listens on an address in the form that ParseListen describes, at a socket from the service
-// manager if there is one. The listener's Accept returns a *Conn, and waits for no client that has
-// connected.
+// Listen listens on an address in the form of ParseListen, on the socket from the service manager if
+// it passed one. Accept of the listener returns a *Conn, and does not wait for a TLS handshake.
 func Listen(text string, env Env) (net.Listener, error) {
 	l, err := listen(text, env)
 	if err != nil {
@@ -295,7 +294,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	return l.open(c), nil
 }
 
-// opener returns the function that makes a Conn of a connection. It reads the certificates.
+// opener returns the function that wraps a connection in a Conn. It reads the certificates.
 func (a *Address) opener(env Env) (func(net.Conn) *Conn, error) {
 	switch {
 	case a.User != "":

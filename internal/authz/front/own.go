@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -22,14 +21,14 @@ type Owners struct {
 	client *http.Client
 
 	mu sync.Mutex
-	// labelled has by its id whether an image has the label. Images never change.
+	// labelled reports by image id whether the image has the label. Images are immutable.
 	labelled map[string]bool
 }
 
 const (
 	// maxAnswer is the size limit in bytes of an answer. A container's description has about 8 KiB.
 	maxAnswer = 64 << 20
-	// maxImages is the number of images that are remembered.
+	// maxImages is the number of cached images.
 	maxImages = 4096
 )
 
@@ -39,9 +38,7 @@ func NewOwners(socket string) *Owners {
 		labelled: make(map[string]bool),
 		client: &http.Client{
 			Transport: &http.Transport{
-				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-					return new(net.Dialer).DialContext(ctx, "unix", socket)
-				},
+				DialContext:         dialContext(socket),
 				MaxIdleConnsPerHost: 16,
 				IdleConnTimeout:     time.Minute,
 			},
@@ -51,41 +48,41 @@ func NewOwners(socket string) *Owners {
 	}
 }
 
-// For returns the Owners for one request, whose questions end with the context.
-func (o *Owners) For(ctx context.Context) policy.Owners { return question{o, ctx} }
+// For returns the Owners for one request, whose queries the context cancels.
+func (o *Owners) For(ctx context.Context) policy.Owners { return ownerQuery{o, ctx} }
 
-type question struct {
+type ownerQuery struct {
 	*Owners
 	ctx context.Context
 }
 
-// errMissing is that the engine knows no such object, or several for a prefix.
+// errMissing reports that the engine has no such object, or several with the prefix.
 var errMissing = errors.New("no such object")
 
-// get asks for an object of the engine, which both engines describe in Docker's API.
-func (q question) get(object any, path string, query url.Values) error {
+// get inspects an object with Docker's API, which both engines have.
+func (q ownerQuery) get(object any, path string, query url.Values) error {
 	u := url.URL{Scheme: "http", Host: "engine", Path: path, RawQuery: query.Encode()}
 	r, err := http.NewRequestWithContext(q.ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return err
 	}
-	answer, err := q.client.Do(r)
+	resp, err := q.client.Do(r)
 	if err != nil {
 		return err
 	}
-	defer answer.Body.Close()
-	body := io.LimitReader(answer.Body, maxAnswer)
+	defer resp.Body.Close()
+	body := io.LimitReader(resp.Body, maxAnswer)
 	defer io.Copy(io.Discard, io.LimitReader(body, 64<<10)) // so that the connection can be used again
-	switch answer.StatusCode {
+	switch resp.StatusCode {
 	case http.StatusOK:
 		return json.NewDecoder(body).Decode(object)
 	case http.StatusNotFound, http.StatusBadRequest:
 		return errMissing
 	}
-	return fmt.Errorf("GET %s: %s", path, answer.Status)
+	return fmt.Errorf("GET %s: %s", path, resp.Status)
 }
 
-// labels are the labels of a container or an image. Those of some images are absent.
+// labels has the labels of a container or an image. Config is null for some images.
 type labels struct {
 	Config struct{ Labels map[string]string }
 }
@@ -93,7 +90,7 @@ type labels struct {
 func (l labels) owner() string { return l.Config.Labels[policy.OwnerLabel] }
 
 // Container implements policy.Owners.
-func (q question) Container(ref string) (id, owner string, err error) {
+func (q ownerQuery) Container(ref string) (id, owner string, err error) {
 	var c struct {
 		ID, Image string
 		labels
@@ -114,7 +111,7 @@ func (q question) Container(ref string) (id, owner string, err error) {
 }
 
 // Exec implements policy.Owners.
-func (q question) Exec(id string) (owner string, err error) {
+func (q ownerQuery) Exec(id string) (owner string, err error) {
 	var e struct{ ContainerID string }
 	err = q.get(&e, "/exec/"+id+"/json", nil)
 	switch {
@@ -128,7 +125,7 @@ func (q question) Exec(id string) (owner string, err error) {
 }
 
 // Containers implements policy.Owners.
-func (q question) Containers(owner string) (ids []string, err error) {
+func (q ownerQuery) Containers(owner string) (ids []string, err error) {
 	filters, err := json.Marshal(map[string][]string{"label": {policy.OwnerLabel + "=" + owner}})
 	if err != nil {
 		return nil, err
@@ -156,7 +153,7 @@ func (q question) Containers(owner string) (ids []string, err error) {
 var imageRef = regexp.MustCompile(`^[a-zA-Z0-9][\w.:@+-]*(/[a-zA-Z0-9][\w.:@+-]*)*$`)
 
 // ImageHasOwner implements policy.Owners.
-func (q question) ImageHasOwner(ref string) (bool, error) {
+func (q ownerQuery) ImageHasOwner(ref string) (bool, error) {
 	if ref == "" {
 		return false, nil
 	}
@@ -170,9 +167,9 @@ func (q question) ImageHasOwner(ref string) (bool, error) {
 	return image.owner() != "", nil
 }
 
-// imageHasOwner is ImageHasOwner for the image of a container. An image that was deleted is an
-// error, because it may have had the label. A container with a rootfs of its own has no image.
-func (q question) imageHasOwner(id string) (bool, error) {
+// imageHasOwner is ImageHasOwner for the image of a container. It fails if the image was deleted,
+// because that may have had the label. A container with a rootfs of its own has no image.
+func (q ownerQuery) imageHasOwner(id string) (bool, error) {
 	if id = strings.TrimPrefix(id, "sha256:"); id == "" {
 		return false, nil
 	}

@@ -26,10 +26,10 @@ const (
 	maxBody = 4 << 20
 	// maxBodyTime is the time limit for such a body.
 	maxBodyTime = 10 * time.Second
-	// largeSize is the size in bytes from which on a body counts as large: parsing JSON needs a
-	// multiple of its size in memory.
+	// largeSize is the size in bytes of a large body: parsing JSON needs a multiple of its size in
+	// memory.
 	largeSize = 256 << 10
-	// maxLarge is the number of large bodies that are in memory at a time.
+	// maxLarge is the number of larger bodies in memory at a time.
 	maxLarge = 16
 )
 
@@ -40,7 +40,7 @@ var (
 	errHTTP2     = errors.New("HTTP/2 is not supported")
 )
 
-// exchange is a request of a client, and what is sent to the engine for it.
+// exchange is a request of a client, and its request to the engine.
 type exchange struct {
 	*Front
 	w    http.ResponseWriter
@@ -49,9 +49,9 @@ type exchange struct {
 	// isIdentified reports that the client is known.
 	isIdentified bool
 	client       Client
-	policies     *policy.Set // by which the request was decided
+	policies     *policy.Set // of the last decision
 	asked        broker.Asked
-	// out is the request to the engine, built from what was parsed.
+	// out is the request to the engine, built from the parsed one.
 	out *http.Request
 	// examined is the body, if it was read before the decision. It is incomplete after errTooLarge.
 	examined []byte
@@ -66,7 +66,7 @@ type exchange struct {
 	isAborted bool
 }
 
-// parse identifies the client, and returns the request as the policies see it.
+// parse identifies the client, and returns the request for the decision.
 func (x *exchange) parse(record *audit.Record) (asked broker.Asked, err error) {
 	record.Method, record.URI = x.r.Method, x.r.RequestURI
 	if x.conn == nil {
@@ -79,7 +79,7 @@ func (x *exchange) parse(record *audit.Record) (asked broker.Asked, err error) {
 	record.AuthMethod = x.client.Method
 	x.asked.Identity = x.client.Identity
 	if x.client.Method == "socket" && x.r.Header.Get("Origin") != "" {
-		return x.asked, errors.New("requests of web pages (Origin) are not accepted without a certificate")
+		return x.asked, errors.New("requests of web pages (Origin) need a client certificate")
 	}
 	if err = x.rebuild(); err != nil {
 		return x.asked, err
@@ -104,8 +104,8 @@ func (x *exchange) newRequest(body []byte) policy.Request {
 	return policy.DockerRequest(x.r.Method, x.out.URL.RequestURI(), body)
 }
 
-// rebuild makes the request to the engine. Its target is the one that the policies see, its framing
-// is that of net/http, and it has no headers that are meant for the next hop.
+// rebuild builds the request to the engine. Its target is the one that the policies see, its
+// framing is that of net/http, and it has no hop-by-hop headers.
 func (x *exchange) rebuild() error {
 	r := x.r
 	if r.ProtoMajor != 1 {
@@ -157,8 +157,8 @@ func (x *exchange) checkForm() error {
 	return nil
 }
 
-// hopHeaders are the headers that are meant for the next hop only, besides those that Connection
-// lists. HTTP2-Settings would change the protocol of the connection.
+// hopHeaders are the hop-by-hop headers, besides those that Connection lists. HTTP2-Settings
+// belongs to an upgrade to h2c.
 var hopHeaders = []string{
 	"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization",
 	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings",

@@ -34,8 +34,7 @@ type tlsFiles struct {
 	protocol string
 	log      *slog.Logger
 	current  atomic.Pointer[authority]
-	// interval is checkInterval, except in tests.
-	interval time.Duration
+	interval time.Duration // checkInterval, except in tests
 
 	mu      sync.Mutex // held while the files are read
 	checked atomic.Int64
@@ -85,7 +84,7 @@ func (f *tlsFiles) get() *authority {
 	return f.current.Load()
 }
 
-// start is a time to which monotonic times are relative.
+// start is the origin of the times in atomic integers, which are monotonic.
 var start = time.Now()
 
 // load reads the files, and returns old if they are the same.
@@ -152,8 +151,8 @@ type authority struct {
 	revoked map[issuer]*revocations
 }
 
-// verify returns until when the first certificate is valid for a client, as far as is known now.
-// The others may be intermediate.
+// verify verifies the first certificate for a client; the others may be intermediate. It returns
+// the time until which the result holds.
 func (a *authority) verify(certs []*x509.Certificate) (until time.Time, err error) {
 	if len(certs) == 0 {
 		return until, errors.New("the client has no certificate")
@@ -203,7 +202,7 @@ type tlsClient struct {
 	mu     sync.Mutex
 	client Client
 	certs  []*x509.Certificate
-	// by is what verified the certificates, which is valid until then.
+	// by has verified the certificates. They need not be verified again before until.
 	by    *authority
 	until time.Time
 }
@@ -277,8 +276,8 @@ func (t *tlsClient) get(context.Context) (Client, error) {
 // uriPrefix marks the groups that are URIs in a certificate.
 const uriPrefix = "uri:"
 
-// identityOf returns the client with a certificate. An O or OU that looks like a URI's group is not
-// one.
+// identityOf returns the identity in a certificate. It ignores an O or OU with uriPrefix, which
+// only URIs have.
 func identityOf(c *x509.Certificate) policy.Identity {
 	id := policy.Identity{User: c.Subject.CommonName}
 	for _, group := range slices.Concat(c.Subject.Organization, c.Subject.OrganizationalUnit) {
@@ -292,7 +291,7 @@ func identityOf(c *x509.Certificate) policy.Identity {
 	return id
 }
 
-// throttle limits a log message to one a second.
+// throttle limits a log message to one per second.
 type throttle struct{ last, omitted atomic.Int64 }
 
 func (t *throttle) warn(log *slog.Logger, message string, args ...any) {

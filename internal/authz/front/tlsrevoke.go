@@ -15,7 +15,7 @@ type issuer string
 // revocations are the certificates that an issuer has revoked.
 type revocations struct {
 	serials map[string]bool
-	// from and until are when the list is valid; until may be zero.
+	// The list is valid between from and until, which may be zero.
 	from, until time.Time
 }
 
@@ -63,8 +63,8 @@ func parseCRLs(text []byte, roots []*x509.Certificate) (map[issuer]*revocations,
 	return all, nil
 }
 
-// newRevocations refuses a list with a critical extension: it may not be about all certificates of
-// its issuer, or about those of others.
+// newRevocations refuses a list with a critical extension: it may not cover all certificates of its
+// issuer, or cover those of other issuers.
 func newRevocations(list *x509.RevocationList) (*revocations, error) {
 	r := &revocations{make(map[string]bool), list.ThisUpdate, list.NextUpdate}
 	extensions := list.Extensions
@@ -80,13 +80,14 @@ func newRevocations(list *x509.RevocationList) (*revocations, error) {
 	return r, nil
 }
 
-// checkRevoked returns until when the issuer's list is valid, in which the certificate is not.
+// checkRevoked returns an error if the list of the issuer has the certificate, is missing or is not
+// valid now. Otherwise it returns the time until which the list is valid.
 func (a *authority) checkRevoked(c, from *x509.Certificate, now time.Time) (time.Time, error) {
 	switch r := a.revoked[issuer(from.Raw)]; {
 	case r == nil:
-		return now, fmt.Errorf("there is no list of the certificates that %q has revoked", from.Subject)
+		return now, fmt.Errorf("%q has no certificate revocation list", from.Subject)
 	case now.Before(r.from):
-		return now, fmt.Errorf("the list of the certificates that %q has revoked is valid from %s",
+		return now, fmt.Errorf("the certificate revocation list of %q is not valid before %s",
 			from.Subject, r.from.Format(time.RFC3339))
 	case r.until.IsZero() || now.Before(r.until):
 		if r.serials[c.SerialNumber.String()] {
@@ -97,7 +98,7 @@ func (a *authority) checkRevoked(c, from *x509.Certificate, now time.Time) (time
 		}
 		return r.until, nil
 	default:
-		return now, fmt.Errorf("the list of the certificates that %q has revoked has expired on %s",
+		return now, fmt.Errorf("the certificate revocation list of %q expired on %s",
 			from.Subject, r.until.Format(time.RFC3339))
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// upgrades are the protocols to which the connections of actions may change.
+// upgrades maps an action to the protocol to which its connection may switch.
 var upgrades = map[string]string{
 	"container_attach":           "tcp",
 	"container_exec_start":       "tcp",
@@ -20,11 +20,11 @@ var upgrades = map[string]string{
 	"image_build_grpc":           "h2c",
 }
 
-// lingerTime is how long a client may send after the engine has closed its side.
+// lingerTime is the time limit for a client that still sends after the engine has closed its side.
 const lingerTime = time.Minute
 
-// upgrade sets the headers for a change of the protocol that the client wants, and returns the
-// protocol. It is "" if the action has no such protocol; the engine does not see the wish then.
+// upgrade sets the headers for the protocol to which the client wants to switch, and returns it. If
+// the action does not have this protocol, it removes the headers and returns "".
 func (x *exchange) upgrade() string {
 	wanted := x.out.Header.Get("Upgrade")
 	delete(x.out.Header, "Upgrade")
@@ -37,11 +37,11 @@ func (x *exchange) upgrade() string {
 	return ""
 }
 
-// mayHijack reports whether the engine may use the connection both ways without saying so.
+// mayHijack reports whether the connection may become a raw stream without 101 Switching Protocols.
 func (x *exchange) mayHijack() bool { return upgrades[x.asked.Action().Name] == "tcp" }
 
-// isHijacked reports whether the engine uses the connection both ways from now on, for clients that
-// do not ask for a change of the protocol. Other answers to a request of HTTP/1.1 have a length.
+// isHijacked reports whether the connection is a raw stream after this answer, as for clients that
+// do not request an upgrade. Other answers in HTTP/1.1 have a length.
 func (x *exchange) isHijacked(resp *http.Response) bool {
 	return x.mayHijack() && resp.StatusCode == http.StatusOK && x.r.Method == http.MethodPost &&
 		resp.ContentLength < 0 && len(resp.TransferEncoding) == 0 &&
@@ -64,11 +64,11 @@ func (x *exchange) tunnel(resp *http.Response) {
 			panic(http.ErrAbortHandler)
 		}
 	}
-	x.tunnels.Add(1) // before the connection is not net/http's any longer
+	x.tunnels.Add(1) // before net/http gives up the connection
 	defer x.tunnels.Done()
 	c, buffered, err := http.NewResponseController(x.w).Hijack()
 	if err != nil {
-		x.Log.Error("cannot take over the connection", "err", err)
+		x.Log.Error("cannot hijack the connection", "err", err)
 		return
 	}
 	up.sent = nil
@@ -105,7 +105,7 @@ func (x *exchange) tunnel(resp *http.Response) {
 	both.Wait()
 }
 
-// pipe copies what was read ahead, and then what is read from a connection.
+// pipe copies early, which was read ahead, and then from until EOF.
 func pipe(to net.Conn, early []byte, from net.Conn) error {
 	if _, err := to.Write(early); err != nil {
 		return err

@@ -16,14 +16,14 @@ import (
 	"palisade/internal/linux/sys"
 )
 
-// namesAge is how long the names of a user and its groups are used before they are read again.
+// namesAge is the lifetime of the cached names of a user and its groups.
 const namesAge = time.Second
 
 // unixPeer is the process that has connected to a unix socket.
 type unixPeer struct {
 	containers Containers
 	peer       sys.Peer
-	// err is why the process cannot be identified.
+	// err is the reason if the process cannot be identified.
 	err error
 	// ids are the IDs in the names of the process's cgroups, none for a process of the host.
 	ids []string
@@ -47,8 +47,8 @@ func (c unixConn) Close() error {
 	return c.UnixConn.Close()
 }
 
-// openUnix returns the connection of a process, which is pinned now, since it may end at any time.
-// It is examined when the connection is first read.
+// openUnix wraps the connection of a process. It pins the process, which may end at any time, and
+// examines it at the first read.
 func (e Env) openUnix(c net.Conn) *Conn {
 	p := &unixPeer{containers: e.Containers}
 	conn, ok := c.(*net.UnixConn)
@@ -66,8 +66,8 @@ func (p *unixPeer) closeDir() {
 	p.peer.Dir.Close()
 }
 
-// examine finds out where the process is. It returns no error: the client is told it as the answer
-// to its request.
+// examine finds the container of the process. It returns no error, but keeps it for the answer to
+// the first request.
 func (p *unixPeer) examine() error {
 	if p.err == nil {
 		p.dirMu.Lock()
@@ -80,7 +80,7 @@ func (p *unixPeer) examine() error {
 	}
 	p.err = fmt.Errorf("identify process %d of uid %d: %w", p.peer.PID, p.peer.UID, p.err)
 	if errors.Is(p.err, syscall.ESRCH) || errors.Is(p.err, fs.ErrNotExist) {
-		p.err = fmt.Errorf("%w: it has ended, or /proc is hidden from authz-broker", p.err)
+		p.err = fmt.Errorf("%w: the process has ended, or /proc is hidden from authz-broker", p.err)
 	}
 	return nil
 }
@@ -109,9 +109,9 @@ func (p *unixPeer) client(ctx context.Context) (Client, error) {
 	return Client{p.names, "unix"}, nil
 }
 
-// findContainer returns the container of a process with the IDs in the names of its cgroups. Others
-// than the engine create cgroups, too: in a container, or for a pod. But if the engine knows two,
-// one of them is a name that a container's user has chosen.
+// findContainer returns the container of a process, given the IDs in the names of its cgroups. IDs
+// that the engine does not know may be those of pods, or of containers in a container. If it knows
+// two, a user in a container has chosen one of the names.
 func findContainer(
 	ctx context.Context, containers Containers, ids []string,
 ) (found *policy.Container, err error) {
@@ -132,7 +132,7 @@ func findContainer(
 		}
 	}
 	if found == nil {
-		return nil, fmt.Errorf("the client is in a container that the engine does not have: %s", ids[0])
+		return nil, fmt.Errorf("the engine does not have the container of the client: %s", ids[0])
 	}
 	return found, nil
 }

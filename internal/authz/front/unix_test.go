@@ -150,13 +150,13 @@ func TestUnixPeerElsewhere(t *testing.T) {
 		attr *syscall.SysProcAttr
 		env  []string
 	}{
-		"it is in another user namespace": {&syscall.SysProcAttr{
+		"in another user namespace": {&syscall.SysProcAttr{
 			Cloneflags:  syscall.CLONE_NEWUSER,
 			UidMappings: []syscall.SysProcIDMap{{HostID: 0, Size: 1}},
 			GidMappings: []syscall.SysProcIDMap{{HostID: 0, Size: 1}},
 		}, nil},
-		"it is in another pid namespace": {&syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}, nil},
-		"its root directory is not a mount": {nil, []string{peerVariable + "=/socket",
+		"in another pid namespace": {&syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}, nil},
+		"the root directory is not a mount point": {nil, []string{peerVariable + "=/socket",
 			peerRootVariable + "=" + dir}},
 	} {
 		c, _ := startPeer(t, l, func(cmd *exec.Cmd) {
@@ -329,7 +329,7 @@ func TestCheckCreator(t *testing.T) {
 	if err := os.Chmod(filepath.Join(root, "memory/open"), 0o775); err != nil {
 		t.Fatal(err)
 	}
-	delegated := "others than root can create cgroups in " + root + "/unified/delegated"
+	delegated := "users other than root can create cgroups in " + root + "/unified/delegated"
 	if os.Chown(filepath.Join(root, "unified/delegated"), 1234567, 0) != nil {
 		delegated = ""
 	}
@@ -339,7 +339,7 @@ func TestCheckCreator(t *testing.T) {
 		"3:memory:/docker/" + idA + "\n0::/delegated":        "",
 		"0::/delegated/docker-" + idA + ".scope":             delegated,
 		"3:memory:/docker/" + idA + "\n0::/delegated/" + idB: delegated,
-		"3:memory:/open/" + idA + "\n0::/docker/" + idA:      "others than root can create",
+		"3:memory:/open/" + idA + "\n0::/docker/" + idA:      "users other than root can create",
 		"3:memory:/missing/" + idA:                           "no such file",
 		"2:name=systemd:/docker/" + idA + "\n0::/":           "not below a mounted hierarchy",
 		"0::/../../docker/" + idA:                            "not below a mounted hierarchy",

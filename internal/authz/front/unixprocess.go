@@ -22,35 +22,35 @@ const (
 	maxIDs = 8
 )
 
-// place is where a process is, as far as every user may read it. The links of namespaces could only
-// be read with CAP_SYS_PTRACE.
-type place struct {
-	// uidMap is the map of its user namespace. Only a privileged user can create another one with
-	// the map of this process's, in which a uid is the same user.
+// environment identifies the namespaces and the root of a process by files that any user may read.
+// The links in /proc/<pid>/ns need CAP_SYS_PTRACE.
+type environment struct {
+	// uidMap is the map of its user namespace. Only a privileged user can create another user
+	// namespace with the map of this process, and there a uid is the same user.
 	uidMap string
-	// pids is the number of pid namespaces from that of /proc to its own.
-	pids int
+	// pidLevels is the number of pid namespaces from that of /proc to its own.
+	pidLevels int
 	// root is the device of its root file system, and the directory on it.
 	root string
 }
 
-func readPlace(dir sys.File, status procfs.TaskStatus) (p place, err error) {
+func readEnvironment(dir sys.File, status procfs.TaskStatus) (e environment, err error) {
 	uidMap, err := dir.ReadFileAt("uid_map", nil)
 	if err != nil {
-		return p, fmt.Errorf("read uid_map: %w", err)
+		return e, fmt.Errorf("read uid_map: %w", err)
 	}
 	mounts, err := dir.ReadSomeAt("mountinfo", maxMounts, nil)
 	switch {
 	case err != nil:
-		return p, fmt.Errorf("read mountinfo: %w", err)
+		return e, fmt.Errorf("read mountinfo: %w", err)
 	case len(mounts) == maxMounts:
-		return p, fmt.Errorf("read mountinfo: larger than %d KiB", maxMounts>>10)
+		return e, fmt.Errorf("read mountinfo: larger than %d KiB", maxMounts>>10)
 	}
-	p = place{uidMap: string(uidMap), pids: len(status.NSPids), root: rootMount(mounts)}
-	if p.root == "" {
-		return p, errors.New("its root directory is not a mount")
+	e = environment{string(uidMap), len(status.NSPids), rootMount(mounts)}
+	if e.root == "" {
+		return e, errors.New("the root directory is not a mount point")
 	}
-	return p, nil
+	return e, nil
 }
 
 // rootMount returns "MAJOR:MINOR DIRECTORY" of the topmost mount on / in /proc/<pid>/mountinfo, or
@@ -66,18 +66,18 @@ func rootMount(mounts []byte) (root string) {
 	return root
 }
 
-// ownPlace returns the place of this process.
-var ownPlace = sync.OnceValues(func() (p place, err error) {
+// ownEnvironment returns the environment of this process.
+var ownEnvironment = sync.OnceValues(func() (e environment, err error) {
 	dir, err := sys.OpenDir("/proc/self")
 	if err != nil {
-		return p, err
+		return e, err
 	}
 	defer dir.Close()
 	status, err := procfs.ReadTaskStatus(dir)
 	if err != nil {
-		return p, err
+		return e, err
 	}
-	return readPlace(dir, status)
+	return readEnvironment(dir, status)
 })
 
 // hierarchies returns the cgroup hierarchies of this host.
@@ -89,18 +89,19 @@ var hierarchies = sync.OnceValues(func() (*cgroup.FS, error) {
 	return cgroup.Detect(table, "")
 })
 
-// examine returns the IDs of containers in the names of a process's cgroups. It returns none for a
-// process of the host, which has the place of this process: its ids are those of the host's users.
+// examine returns the container IDs in the names of a process's cgroups. It returns none for a
+// process of the host, which has the environment of this process, so that its uid is a user of the
+// host. It fails for other processes.
 func examine(p sys.Peer) (ids []string, err error) {
 	if p.PID == 0 {
-		return nil, errors.New("it is not in the pid namespace of authz-broker")
+		return nil, errors.New("not in the pid namespace of authz-broker")
 	}
 	status, err := procfs.ReadTaskStatus(p.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("read status: %w", err)
 	}
 	if !p.Pinned && status.UIDs[1] != p.UID {
-		return nil, errors.New("another process has its pid")
+		return nil, errors.New("pid reused by another process")
 	}
 	cgroups, err := p.Dir.ReadFileAt("cgroup", nil)
 	if err != nil {
@@ -116,20 +117,20 @@ func examine(p sys.Peer) (ids []string, err error) {
 		}
 		return ids, checkCreator(fs, cgroups)
 	}
-	own, err := ownPlace()
+	own, err := ownEnvironment()
 	if err != nil {
 		return nil, err
 	}
-	there, err := readPlace(p.Dir, status)
+	peer, err := readEnvironment(p.Dir, status)
 	switch {
 	case err != nil:
 		return nil, err
-	case there.uidMap != own.uidMap:
-		return nil, errors.New("it is in another user namespace")
-	case there.pids != own.pids:
-		return nil, errors.New("it is in another pid namespace")
-	case there.root != own.root:
-		return nil, errors.New("it has another root file system")
+	case peer.uidMap != own.uidMap:
+		return nil, errors.New("in another user namespace")
+	case peer.pidLevels != own.pidLevels:
+		return nil, errors.New("in another pid namespace")
+	case peer.root != own.root:
+		return nil, errors.New("root file system is not that of the host")
 	}
 	return nil, nil
 }
@@ -146,7 +147,7 @@ func containerIDs(text []byte) (ids []string, err error) {
 				continue
 			}
 			if len(ids) == maxIDs {
-				return nil, fmt.Errorf("its cgroups have the IDs of more than %d containers", maxIDs)
+				return nil, fmt.Errorf("more than %d container IDs in the names of cgroups", maxIDs)
 			}
 			ids = append(ids, m[1])
 		}
@@ -154,8 +155,8 @@ func containerIDs(text []byte) (ids []string, err error) {
 	return ids, nil
 }
 
-// checkCreator checks that in the cgroups with a container ID the first was created by root or by
-// this user: others can give any name to cgroups below one that was delegated to them.
+// checkCreator checks that root or this user created the topmost cgroup with a container ID. Other
+// users can give any name to cgroups in a subtree that is delegated to them.
 func checkCreator(fs *cgroup.FS, cgroups []byte) error {
 	paths, err := fs.ParsePaths(cgroups)
 	if err != nil {
@@ -163,7 +164,7 @@ func checkCreator(fs *cgroup.FS, cgroups []byte) error {
 	}
 	parents := fs.Dirs(paths.Map(aboveID))
 	if len(parents) == 0 {
-		return errors.New("its cgroup is not below a mounted hierarchy")
+		return errors.New("cgroup is not in a mounted hierarchy")
 	}
 	for _, dir := range parents {
 		i, err := sys.Stat(dir)
@@ -171,7 +172,7 @@ func checkCreator(fs *cgroup.FS, cgroups []byte) error {
 			return err
 		}
 		if i.UID != 0 && i.UID != uint32(os.Geteuid()) || i.Mode&0o022 != 0 {
-			return fmt.Errorf("others than root can create cgroups in %s", dir)
+			return fmt.Errorf("users other than root can create cgroups in %s", dir)
 		}
 	}
 	return nil

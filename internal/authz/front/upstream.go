@@ -2,6 +2,7 @@ package front
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,16 +19,16 @@ const (
 	bufferSize = 64 << 10
 	// maxIdle is the number of idle connections to the engine that are kept.
 	maxIdle = 64
-	// continueTime is how long a body waits for the engine's 100 Continue.
+	// continueTime is the time limit for the engine's 100 Continue, after which the body is sent.
 	continueTime = time.Second
-	// sentTime is how long a complete answer waits for the end of the body. An engine that answers
-	// earlier does not want the body.
+	// sentTime is the time limit for the rest of the body after a complete answer. An engine that
+	// answers earlier does not want the body.
 	sentTime = 5 * time.Millisecond
-	// maxInformational is the number of answers 1xx to a request.
+	// maxInformational is the limit of 1xx answers to a request.
 	maxInformational = 8
 )
 
-// pool has the idle connections to the engine.
+// pool holds the idle connections to the engine.
 type pool struct {
 	path string
 
@@ -43,14 +44,14 @@ type upstream struct {
 	raw  syscall.RawConn
 	br   *bufio.Reader
 	bw   *bufio.Writer
-	// isReused reports that it has answered a request before.
+	// isReused reports that the engine has answered a request on it before.
 	isReused bool
 	// isReusable reports that the answer has been read to its end.
 	isReusable bool
 	sent       chan error // the result of sending a request with a body, or nil
 }
 
-// get returns an idle connection, or a new one. With fresh it is a new one.
+// get returns an idle connection, or a new one if there is none or if fresh is set.
 func (p *pool) get(fresh bool) (*upstream, error) {
 	for !fresh {
 		p.mu.Lock()
@@ -78,6 +79,13 @@ func (p *pool) get(fresh bool) (*upstream, error) {
 	return up, err
 }
 
+// dialContext returns a function for http.Transport that connects to a unix socket.
+func dialContext(path string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
+}
+
 // isAlive reports whether the engine has neither closed an idle connection nor sent anything.
 func (up *upstream) isAlive() (alive bool) {
 	if up.br.Buffered() > 0 {
@@ -92,8 +100,8 @@ func (up *upstream) isAlive() (alive bool) {
 	return err == nil && alive
 }
 
-// finish ends the use of the engine's connection: it returns to the pool, or is closed if it cannot
-// have another request. The body of the request is not read any longer.
+// finish returns the engine's connection to the pool, or closes it if it cannot be reused. It stops
+// reading the body of the request.
 func (x *exchange) finish() {
 	up := x.up
 	if up.sent != nil {
@@ -141,7 +149,7 @@ func (p *pool) close() {
 
 var errAborted = errors.New("the connection of the client was closed")
 
-var errUnwanted = errors.New("the engine has answered without the body")
+var errUnwanted = errors.New("the engine answered without reading the body")
 
 // clientBody is a body that a client is sending. net/http closes it after the request.
 type clientBody struct {
@@ -189,7 +197,7 @@ func (x *exchange) roundTrip() (*http.Response, error) {
 			return resp, nil
 		}
 		x.finish()
-		// The engine may have closed an idle connection meanwhile.
+		// Retry: the engine may have just closed the idle connection.
 		isSafe := x.r.Method == http.MethodGet || x.r.Method == http.MethodHead
 		if !up.isReused || !isSafe || x.out.Body != http.NoBody || x.r.Context().Err() != nil {
 			return nil, err
@@ -247,5 +255,5 @@ func (x *exchange) readHead(proceed chan struct{}) (*http.Response, error) {
 			return resp, nil
 		}
 	}
-	return nil, fmt.Errorf("the engine sent %d answers 1xx", maxInformational)
+	return nil, fmt.Errorf("the engine sent %d informational answers", maxInformational)
 }

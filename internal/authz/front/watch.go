@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// verifyInterval is how often the client of an open stream is verified again.
+// verifyInterval is the interval at which the clients of open streams are verified.
 const verifyInterval = 5 * time.Second
 
 // watch registers the exchange, until the caller calls stop.
@@ -22,8 +22,8 @@ func (x *exchange) watch() (stop func()) {
 	}
 }
 
-// watchAll verifies the clients of open streams, until the context ends. It ends the streams that
-// their clients would not get any longer.
+// watchAll verifies the clients of open streams, until the context ends. It ends
+// streams that are no longer allowed.
 func (f *Front) watchAll(ctx context.Context) {
 	tick := time.NewTicker(f.interval)
 	defer tick.Stop()
@@ -51,7 +51,7 @@ func (x *exchange) verify(ctx context.Context) {
 	}
 }
 
-// revoked returns why the client would not get its stream any longer, or "".
+// revoked returns the reason if the stream is no longer allowed, or "".
 func (x *exchange) revoked(ctx context.Context) string {
 	client, err := x.conn.Client(ctx)
 	if err != nil {

@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// newcomerTime is how long Shutdown waits for the first request of connections that were accepted.
-const newcomerTime = 250 * time.Millisecond
+// newConnTime is the time limit of Shutdown for the first request of accepted connections.
+const newConnTime = 250 * time.Millisecond
 
-// newcomers are connections whose first request has not arrived. net/http drops a request that it
+// newConns tracks connections whose first request has not arrived. net/http drops a request that it
 // reads during its own Shutdown, and the client gets no answer.
-type newcomers struct {
+type newConns struct {
 	mu        sync.Mutex
 	listeners []net.Listener
 	conns     map[net.Conn]struct{}
 	isClosed  bool
-	// serving has the listeners from which a connection may still come.
+	// serving counts the listeners that may still accept a connection.
 	serving sync.WaitGroup
 }
 
-// listen adds a listener that drain closes. The caller must call serving.Done after its last
+// addListener adds a listener, which drain closes. The caller must call serving.Done after its last
 // Accept.
-func (n *newcomers) listen(l net.Listener) {
+func (n *newConns) addListener(l net.Listener) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.serving.Add(1)
@@ -34,8 +34,8 @@ func (n *newcomers) listen(l net.Listener) {
 	}
 }
 
-// changed is the hook of an http.Server for the state of connections.
-func (n *newcomers) changed(c net.Conn, state http.ConnState) {
+// connState is a ConnState hook of http.Server.
+func (n *newConns) connState(c net.Conn, state http.ConnState) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch state {
@@ -49,22 +49,22 @@ func (n *newcomers) changed(c net.Conn, state http.ConnState) {
 	}
 }
 
-// arrived removes a connection, whose request is being served.
-func (n *newcomers) arrived(c net.Conn) {
+// remove removes a connection whose first request has arrived.
+func (n *newConns) remove(c net.Conn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.conns, c)
 }
 
 // isStopping reports whether the listeners are closed.
-func (n *newcomers) isStopping() bool {
+func (n *newConns) isStopping() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.isClosed
 }
 
-// drain closes the listeners, and waits for the newcomers' requests, for newcomerTime at most.
-func (n *newcomers) drain(ctx context.Context) {
+// drain closes the listeners, and waits for the first requests, for newConnTime at most.
+func (n *newConns) drain(ctx context.Context) {
 	n.mu.Lock()
 	n.isClosed = true
 	for _, l := range n.listeners {
@@ -72,7 +72,7 @@ func (n *newcomers) drain(ctx context.Context) {
 	}
 	n.mu.Unlock()
 	n.serving.Wait()
-	ctx, cancel := context.WithTimeout(ctx, newcomerTime)
+	ctx, cancel := context.WithTimeout(ctx, newConnTime)
 	defer cancel()
 	for ctx.Err() == nil {
 		n.mu.Lock()
