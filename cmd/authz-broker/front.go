@@ -30,7 +30,8 @@ type frontOptions struct {
 	listen                  addresses
 }
 
-// addresses are the values of an option that may be given several times. Values have commas.
+// addresses are the values of a repeated option. Unlike those of a cli.StringSlice they may contain
+// commas.
 type addresses []string
 
 // Set implements cli.Generic.
@@ -105,16 +106,16 @@ func (o *frontOptions) validate(ctx *cli.Context) (upstream string, err error) {
 	return upstream, o.validateService(ctx.IsSet)
 }
 
-// frontStopTime is how long streams may last after SIGTERM. A socket of the service manager accepts
-// connections meanwhile, which the next front answers.
+// frontStopTime is the time limit for streams after SIGTERM. Meanwhile new connections wait at the
+// service manager's socket for the next front.
 const frontStopTime = 5 * time.Second
 
 // frontGCPercent is GOGC for a front, whose heap is so small that it would be collected every few
 // hundred requests.
 const frontGCPercent = 400
 
-// tune sets the parameters of Go's runtime that the environment does not set. Half of the CPUs are
-// for the engine and its clients: a front with threads on all of them would delay these.
+// tune sets the parameters of the Go runtime that the environment does not set. A front with threads
+// on all CPUs would delay the engine and its clients, so it leaves them half.
 func tune() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(frontGCPercent)

@@ -98,7 +98,7 @@ func TestCommands(t *testing.T) {
 			`{"allow":false,"action":"container_exec_create","class":"write","policy":"p","line":1,` +
 				`"reason":"policy \"p\" is read-only, and \"container_exec_create\" is not a read"}` + "\n",
 		},
-		{[]string{"explain", "--action", "container_list"}, 2, "--user is missing"},
+		{[]string{"explain", "--action", "container_list"}, 2, "want --user, --unix-user or --container"},
 		{
 			[]string{"explain", "--user", "a"}, 2,
 			"want one of --action, --command, and --method with --uri",

@@ -16,9 +16,9 @@ import (
 	"palisade/internal/cli/scrape"
 )
 
-// newMetrics returns what takes the decisions, the audit log or a recorder in front of it, and a
-// function that serves the metrics, if the user wants that, until its context ends. Errors are
-// logged, and do not affect decisions. Further metrics can be registered.
+// newMetrics returns the auditor of decisions, which is the audit log or a recorder in front of it,
+// a registry for further metrics, and a function that serves the metrics, if they are enabled,
+// until its context ends. Errors are logged, and do not affect decisions.
 func (o *serveOptions) newMetrics(
 	policies *broker.Policies, records *audit.Log, log *slog.Logger,
 ) (auditor broker.Auditor, registry *prometheus.Registry, serve func(context.Context)) {

@@ -75,7 +75,7 @@ func (o *serveOptions) validate(isSet func(option string) bool) error {
 	return o.validateService(isSet)
 }
 
-// validateService checks the options that front has as well.
+// validateService checks the options that front shares.
 func (o *serveOptions) validateService(isSet func(option string) bool) error {
 	switch {
 	case o.audit != "stdout" && o.audit != "syslog" && !filepath.IsAbs(o.audit):
@@ -111,7 +111,7 @@ func (o *serveOptions) serve(ctx *cli.Context) (err error) {
 	return s.run(ctx.Context)
 }
 
-// service is what authz-broker and its front have in common.
+// service is the common part of authz-broker and authz-broker front.
 type service struct {
 	log          *slog.Logger
 	decider      broker.Decider
@@ -124,7 +124,8 @@ type service struct {
 	stopTime     time.Duration // the time limit for shutdown
 }
 
-// newService opens what the options name. pidFile may be "". The caller must call close.
+// newService loads the policies, and opens the audit log and the PID file, which may be "". The
+// caller must call close.
 func (o *serveOptions) newService(ctx *cli.Context, pidFile string) (s *service, err error) {
 	policyFile, err := filepath.Abs(ctx.String("policy-file"))
 	if err != nil {
@@ -170,7 +171,7 @@ func (s *service) close() (err error) {
 	return err
 }
 
-// serve adds a listener, whose connections serve answers until the shutdown.
+// serve adds a listener and the function that serves it until the shutdown.
 func (s *service) serve(l net.Listener, serve func() error) {
 	s.servers = append(s.servers, func() error {
 		if err := serve(); err != nil {

@@ -50,9 +50,9 @@ images: image_list
 rmi: image_delete
 tag: image_tag`
 
-// isulaCommands lists isula's other commands (src/cmd/isula of iSulad 2.1.6). container_start of run
-// and "start -a" is RemoteStart over TCP, about which iSulad does not ask its plug-in, but a front
-// decides. A star marks the Purpose of a command if it is not the last action.
+// isulaCommands lists isula's other commands (src/cmd/isula of iSulad 2.1.6). Over TCP, run and
+// "start -a" call RemoteStart, which is container_start to a front; iSulad does not ask its plug-in
+// about it. A star marks the Purpose of a command if it is not the last action.
 const isulaCommands = `run: container_create* container_start container_wait
 run -d: container_create* container_start
 start -a: container_start* container_wait

@@ -2,8 +2,8 @@ package action
 
 import "path"
 
-// SplitPath splits the path of a request target, decoded as engines do, into the version of the API,
-// such as "/v1.44" or "", and the rest. ok is false if an engine may decode it in another way.
+// SplitPath splits the path of a request target, decoded as engines do, into the version of the
+// API, such as "/v1.44" or "", and the rest. ok is false if an engine may decode it differently.
 func SplitPath(uri string) (version, rest string, ok bool) {
 	p, ok := decodedPath(uri)
 	if rest = withoutVersion(p); !ok || path.Clean(rest) != rest && rest != "/networks/" {

@@ -52,8 +52,8 @@ func IsLibpod(uri string) bool {
 	return strings.HasPrefix(rest, libpodPrefix)
 }
 
-// encodedPath returns the path of a request target with its percent-encoding. It refuses a path
-// that differs from the one that a variable in it is decoded to by dots, slashes or control bytes.
+// encodedPath returns the path of a request target with its percent-encoding. ok is false if the
+// decoded path is not clean or contains control characters.
 func encodedPath(uri string) (p string, ok bool) {
 	decoded, ok := decodedPath(uri)
 	if !ok || path.Clean(decoded) != decoded || hasControl(uri) {
@@ -86,7 +86,7 @@ func cutPodmanVersion(p string) (version, rest string) {
 }
 
 // isTakenForLibpod reports whether "libpod" is between the second and the third slash of a target,
-// query included: then Podman takes a request without a version for one to libpod.
+// query included: Podman treats such a request without a version as one to libpod.
 func isTakenForLibpod(uri string) bool {
 	_, rest, _ := strings.Cut(uri, "/")
 	_, rest, found := strings.Cut(rest, "/")

@@ -15,7 +15,7 @@ import (
 // queueSize is the number of records that can wait to be written. Further ones are dropped.
 const queueSize = 4096
 
-// batchTime is how long a record waits for others. Waking the goroutine that writes and a write(2)
+// batchTime is the time that the first record of a batch waits for others. A wakeup and a write(2)
 // for each record would take as much CPU time as the decision.
 const batchTime = time.Millisecond
 

@@ -13,10 +13,10 @@ import (
 type Record struct {
 	Time   time.Time
 	Engine action.Engine
-	// AuthMethod is the engine's authentication method, "TLS" or "".
+	// AuthMethod is "TLS" or "", at a front also "unix", "container" or "socket".
 	AuthMethod string
-	// Method and URI are those of HTTP. At a front of iSulad, Method is gRPC's and URI is empty; iSulad
-	// gives its plug-in neither.
+	// Method and URI are those of HTTP. At a front of iSulad, Method is that of gRPC and URI is
+	// empty. iSulad passes neither to its plug-in.
 	Method, URI string
 	Decision    policy.Decision
 	// Problem is the reason to deny a request that could not be decided by policy.

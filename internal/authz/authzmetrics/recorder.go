@@ -108,8 +108,8 @@ func (r *Recorder) label(name string) string {
 	return name
 }
 
-// RegisterFront registers the metrics of a front. open returns the number of its current requests
-// and streams, failures how often the engine did not answer.
+// RegisterFront registers the metrics of a front. open returns the number of current requests and
+// streams, failures the number of requests that the engine did not answer.
 func RegisterFront(open func() int, failures func() uint64, registry prometheus.Registerer) {
 	auto := promauto.With(registry)
 	auto.NewGaugeFunc(prometheus.GaugeOpts{

@@ -22,20 +22,20 @@ type Decider struct {
 	Log      *slog.Logger
 	// DryRun allows all requests, but audits what the policies decide.
 	DryRun bool
-	// Learn, if not nil, gets each request that could be parsed, after its decision.
+	// Learn, if not nil, is called with each request that could be parsed, after its decision.
 	Learn func(Asked, *audit.Record)
 }
 
-// Asked is a request and its user.
+// Asked is a request and its client.
 type Asked struct {
 	policy.Identity
 	policy.Request
 }
 
-// Late is the problem of a request that did not arrive in time.
+// Late is the error for a request that did not arrive in time.
 type Late string
 
-// Error returns the problem.
+// Error implements error.
 func (l Late) Error() string { return string(l) }
 
 // Decide decides a request by policy, audits the decision and returns its record. parse returns the

@@ -2,8 +2,8 @@
 // by its protocol for authorization plug-ins, iSulad by its own. It answers each request within a
 // second, and denies those that it cannot decide.
 //
-// Reading order: request, answer, read, identity, policies; decide; docker, isulad
-// (the protocols); serve.
+// Reading order: request, answer, read, identity, policies; decide; docker, isulad (the protocols);
+// serve.
 package broker
 
 import (

@@ -183,7 +183,7 @@ func ListenAll(texts []string, env Env) (all []net.Listener, err error) {
 	}
 	for _, l := range env.Passed {
 		if !used[l] {
-			return all, fmt.Errorf("the socket %s from the service manager is not a --listen address",
+			return all, fmt.Errorf("socket from the service manager is not a --listen address: %s",
 				describe(l))
 		}
 	}
@@ -192,7 +192,7 @@ func ListenAll(texts []string, env Env) (all []net.Listener, err error) {
 
 func describe(l net.Listener) string {
 	if l == nil {
-		return "of another type"
+		return "not a stream socket"
 	}
 	return l.Addr().Network() + "://" + l.Addr().String()
 }

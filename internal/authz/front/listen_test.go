@@ -149,7 +149,7 @@ func TestListenAll(t *testing.T) {
 		texts  []string
 		want   string
 	}{
-		{env.Passed, []string{"unix://" + b}, "passed a socket that is no --listen address: unix://" + a},
+		{env.Passed, []string{"unix://" + b}, "is not a --listen address: unix://" + a},
 		{[]net.Listener{nil}, []string{"unix://" + b}, "not a stream socket"},
 		{env.Passed, []string{"unix://" + a + ",mode=0666"}, "are set in its unit"},
 		{env.Passed, []string{"unix://" + a + ",group=0"}, "are set in its unit"},

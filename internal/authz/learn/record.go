@@ -1,4 +1,4 @@
-// Package learn records what clients request, and makes policies of it that allow just that.
+// Package learn records what clients request, and writes policies that allow exactly that.
 //
 // Reading order: record, suggest.
 package learn
@@ -43,7 +43,7 @@ type Entry struct {
 	Own bool `json:"own,omitempty"`
 }
 
-// key identifies the kind of request: all but the examples of what was requested.
+// key identifies the kind of request. It leaves out the examples.
 func (e *Entry) key() string {
 	k := *e
 	k.Request, k.Groups, k.Violates = "", nil, nil
@@ -131,7 +131,7 @@ func (r *Recorder) Add(asked broker.Asked, record *audit.Record) {
 		return
 	}
 	if len(r.seen) >= maxEntries {
-		r.log.Error("request not learned: too many", "entries", maxEntries)
+		r.log.Error("request not recorded: too many entries", "limit", maxEntries)
 		return
 	}
 	text, err := json.Marshal(e)
@@ -139,7 +139,7 @@ func (r *Recorder) Add(asked broker.Asked, record *audit.Record) {
 		_, err = r.file.Write(append(text, '\n'))
 	}
 	if err != nil {
-		r.log.Error("request not learned", "err", err)
+		r.log.Error("request not recorded", "err", err)
 		return
 	}
 	r.seen[key] = true

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// sections are the variables that allow the paths that begin with their name in lower case, or with
-// /_ping.
+// sections are the variables that allow the paths that begin with their name in lower case; PING
+// allows /_ping.
 var sections = []string{
 	"AUTH", "BUILD", "COMMIT", "CONFIGS", "CONTAINERS", "DISTRIBUTION", "EVENTS", "EXEC", "GRPC",
 	"IMAGES", "INFO", "NETWORKS", "NODES", "PING", "PLUGINS", "SECRETS", "SERVICES", "SESSION",
@@ -24,9 +24,8 @@ var operations = map[string][]string{
 	"ALLOW_UNPAUSE":  {"unpause"},
 }
 
-// gates are the variables without which operations of containers are denied, whatever else allows
-// them, and the methods that need a variable of their own. Releases of Tecnativa's proxy before
-// these variables have neither.
+// gates are the variables without which an operation of a container is always denied, and methods
+// are those that need a variable of their own. Older releases of Tecnativa's proxy have neither.
 var (
 	gates = map[string]string{
 		"exec": "ALLOW_EXEC", "kill": "ALLOW_KILL", "attach": "ALLOW_ATTACH",
@@ -52,13 +51,13 @@ func variables() (names []string) {
 
 // haproxy decides as the rules of HAProxy in docker-socket-proxy do.
 type haproxy struct {
-	set     map[string]string
-	image   string
-	hasGate bool // of the release that is the reference
+	set      map[string]string
+	image    string
+	hasGates bool // as in the current release of Tecnativa's proxy
 }
 
 func newHAProxy(image string, set map[string]string) *haproxy {
-	return &haproxy{set: set, image: image, hasGate: image == Tecnativa}
+	return &haproxy{set: set, image: image, hasGates: image == Tecnativa}
 }
 
 var truths = []string{"1", "true", "yes", "on"}
@@ -86,7 +85,7 @@ func (p *haproxy) deny() []string { return nil }
 // verdict applies the rules. For Tecnativa's proxy it warns if releases differ.
 func (p *haproxy) verdict(method, pattern string) (bool, string) {
 	path := sample(pattern, "x")
-	allowed := p.allows(method, path, p.hasGate)
+	allowed := p.allows(method, path, p.hasGates)
 	if p.image == Tecnativa && !allowed && p.allows(method, path, false) {
 		return false, "releases without " + p.missing(method, path) + " allow it: not included"
 	}

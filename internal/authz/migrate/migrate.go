@@ -1,4 +1,4 @@
-// Package migrate makes policies of the configuration of other programs that restrict Docker's API.
+// Package migrate writes policies from the settings of other programs that restrict Docker's API.
 //
 // Reading order: migrate, haproxy, regexps.
 package migrate
@@ -56,12 +56,12 @@ func unquote(text string) string {
 	return text
 }
 
-// proxy decides about requests as another program does.
+// proxy decides requests as another program does.
 type proxy interface {
-	// verdict returns whether the program allows the requests that match a route. The warning says
-	// why the answer is not exact.
+	// verdict reports whether the program allows the requests that match a route. A warning explains
+	// why this is not exact.
 	verdict(method, pattern string) (allowed bool, warning string)
-	// warnings are about settings that policies cannot have.
+	// warnings are about settings without an equivalent in policies.
 	warnings() []string
 	// deny are the rules of the policy.
 	deny() []string
@@ -133,7 +133,7 @@ func has(settings map[string]string, name string) bool {
 
 var variable = regexp.MustCompile(`\{[^}]*\}`)
 
-// sample returns a path that matches the pattern of a route, with a value for its variables.
+// sample returns a path that matches the pattern of a route, with a value for all variables.
 func sample(pattern, value string) string {
 	return variable.ReplaceAllLiteralString(pattern, value)
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// regexps decides as wollomatic/socket-proxy does: by regular expressions about the path.
+// regexps decides as wollomatic/socket-proxy does: by regular expressions that match the path.
 type regexps struct {
 	allowed map[string][]*regexp.Regexp // by method
 	// words are texts in the expressions, which may be names of objects.
@@ -60,7 +60,7 @@ func newRegexps(settings []Setting) (*regexps, error) {
 		}
 	}
 	for method, list := range fromEnv {
-		if p.allowed[method] == nil { // options count more than variables
+		if p.allowed[method] == nil { // options take precedence
 			p.allowed[method] = list
 		}
 	}
@@ -88,7 +88,8 @@ func (p *regexps) deny() []string { return p.denied }
 var (
 	// versions are some versions of the API, as parts of the path.
 	versions = []string{"", "/v1.24", "/v1.41", "/v1.44", "/v1.51"}
-	// values are values of the variables in a route that an expression hardly means in particular.
+	// values are arbitrary values of variables: an expression that matches all of them is assumed to
+	// match any.
 	values = []string{
 		"x", "a-b_c.d", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
 	}
@@ -105,7 +106,8 @@ func (p *regexps) matches(method, pattern, value string) bool {
 	return false
 }
 
-// verdict reports whether any object can be named in an allowed request.
+// verdict allows a route if the proxy allows any of values. It denies one that the proxy allows
+// only for names in the expressions.
 func (p *regexps) verdict(method, pattern string) (bool, string) {
 	matched := 0
 	for _, value := range values {

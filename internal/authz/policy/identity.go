@@ -1,7 +1,7 @@
 package policy
 
-// Identity is a client of an engine. A certificate's "alice" and the host's user alice are different
-// people: only one of User, UnixUser and Container names the client.
+// Identity is a client of an engine. Only one of User, UnixUser and Container is set: "alice" in a
+// certificate and the user alice of the host are different clients.
 type Identity struct {
 	// User is the CN of the client's certificate, or the name that a socket stands for. It is "" if
 	// the engine names no user.
@@ -13,7 +13,7 @@ type Identity struct {
 	// UnixUser and UnixGroups are the names of a process's user and groups on the host.
 	UnixUser   string
 	UnixGroups []string
-	// Container is the container in which the client runs, or nil.
+	// Container is the container of the client's process, or nil.
 	Container *Container
 }
 
@@ -23,8 +23,8 @@ type Container struct {
 	Labels   map[string]string
 }
 
-// Name returns a name of the client for messages and the audit log: that of a certificate's user, or
-// unix:USER, or container:NAME. It is "" for a client without a name.
+// Name returns the name of the client for messages and the audit log: User, "unix:USER" or
+// "container:NAME". It is "" for a client without a name.
 func (id Identity) Name() string {
 	switch {
 	case id.Container != nil:
@@ -35,7 +35,7 @@ func (id Identity) Name() string {
 	return id.User
 }
 
-// index has the policies by what they list.
+// index maps the names that policies list to the policies.
 type index struct {
 	users, groups, unixUsers, unixGroups, containers map[string]*Policy
 	local                                            *Policy

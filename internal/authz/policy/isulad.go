@@ -104,7 +104,7 @@ func (p *Policy) isuladCreateViolation(message []byte) string {
 		return err.Error()
 	}
 	host.ExternalRootfs.Value = cmp.Or(f[2], host.ExternalRootfs.Value)
-	host.Runtime.Value = f[4] // iSulad ignores that in hostconfig
+	host.Runtime.Value = f[4] // iSulad ignores Runtime in hostconfig
 	host.Annotations = custom.Annotations
 	host.SystemContainer.Value = host.SystemContainer.Value || custom.SystemContainer.Value
 	if what := host.hostFileViolation(); what != "" {
@@ -142,8 +142,8 @@ func (p *Policy) isuladUpdateViolation(message []byte) string {
 // logFile is the annotation with the path of a container's log.
 const logFile = "log.console.file"
 
-// hostFileViolation returns what makes iSulad run or write a file of the host as root, or "". It
-// could bypass any rule.
+// hostFileViolation returns the setting with which iSulad would execute or write a file of the host
+// as root, which could bypass any rule, or "".
 func (h *isuladHostConfig) hostFileViolation() string {
 	switch _, hasLog := h.Annotations.Value[logFile]; {
 	case h.HookSpec.Value != "":
@@ -214,7 +214,7 @@ func (r rule) customViolation(c *isuladConfig) string {
 	return ""
 }
 
-// remappingRuntimes are the runtimes of which it is known that they obey UserRemap.
+// remappingRuntimes are the runtimes that are known to apply UserRemap.
 var remappingRuntimes = []string{"", "lcr", "runc"}
 
 // remapViolation returns why a container would not get ids of its own, or "".
@@ -262,7 +262,7 @@ func isuladRemoteExecViolation(_ *Policy, text []byte) string {
 
 // stdioViolation returns why a path for the input or output of a process is refused, or "". isula
 // creates FIFOs below /var/run/isula, to which only root and iSulad's group can write. iSulad opens
-// the path as root, whatever it is.
+// any path as root.
 func stdioViolation(name string) string {
 	inside := strings.HasPrefix(strings.TrimPrefix(name, "/var"), "/run/isula/")
 	if name == "" || inside && path.Clean(name) == name {
@@ -294,7 +294,7 @@ func parseIsulad(name, text string, known []string, value any) error {
 }
 
 // stringFields returns the strings in a protobuf message with these field numbers. It fails if one
-// of them is repeated, is no string, or contains NUL, and skips other fields.
+// of them is repeated, is not a string, or contains NUL. It skips other fields.
 func stringFields(
 	message []byte, numbers ...protowire.Number,
 ) (fields map[protowire.Number]string, err error) {
@@ -317,7 +317,7 @@ func stringFields(
 			_, repeated := fields[number]
 			switch {
 			case kind != protowire.BytesType:
-				return nil, fmt.Errorf("parse the message: field %d is no string", number)
+				return nil, fmt.Errorf("parse the message: field %d is not a string", number)
 			case repeated:
 				return nil, fmt.Errorf("parse the message: field %d is repeated", number)
 			case bytes.IndexByte(value, 0) >= 0:

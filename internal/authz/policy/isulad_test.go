@@ -146,7 +146,7 @@ func TestIsuladDeny(t *testing.T) {
 			"privileged", request("Create", append(message("", "", "", "", isulaHost, isulaCustom),
 				message([]string{4: `{"Privileged":true}`}...)...)), "field 5 is repeated",
 		},
-		{"privileged", request("Create", []byte{5 << 3, 1}), "field 5 is no string"},
+		{"privileged", request("Create", []byte{5 << 3, 1}), "field 5 is not a string"},
 		{"privileged", request("Create", []byte{5<<3 | 2, 9, 'x'}), "parse the message"},
 		{"privileged", request("Create", []byte{0xaa, 0x80, 0x80, 0x80, 0x10, 0}), "parse the message"},
 		{"privileged", request("Create", []byte{0xff}), "parse the message"},

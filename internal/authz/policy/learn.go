@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Violations returns, for each rule that would deny the request, what the rule forbids in it. A
-// request that could bypass rules violates all.
+// Violations maps each rule that would deny the request to what it forbids there. A request that
+// could bypass rules violates all.
 func (r Request) Violations() map[string]string {
 	violations := make(map[string]string)
 	for _, kind := range ruleKinds {
@@ -23,7 +23,7 @@ func (r Request) Violations() map[string]string {
 	return violations
 }
 
-// IsOwn reports whether the request of a client concerns no container of others.
+// IsOwn reports whether the request affects no containers of other clients.
 func (r Request) IsOwn(id Identity) bool {
 	if r.owners == nil {
 		return false

@@ -46,7 +46,7 @@ func (o allOwn) Exec(string) (owner string, err error)              { return str
 func (o allOwn) Containers(string) (ids []string, err error)        { return []string{"ID"}, nil }
 func (o allOwn) ImageHasOwner(string) (bool, error)                 { return false, nil }
 
-// Forward is what a front sends to the engine in place of an allowed request.
+// Forward replaces an allowed request that a front sends to the engine.
 type Forward struct {
 	URI string
 	// Body replaces the body, unless it is nil.
@@ -70,7 +70,7 @@ type owning struct {
 	Owners
 	owner  string
 	podman bool
-	// libpod is set for a request to the API of Podman, not to that of Docker which it has as well.
+	// libpod is set for a request to Podman's libpod API, not to its Docker-compatible one.
 	libpod bool
 	method string
 	// version is the leading part of the path that selects the API: /v1.44, /v4.0.0/libpod, or "".
@@ -80,13 +80,13 @@ type owning struct {
 	body     []byte
 }
 
-// refusal is why a request cannot be limited to the owner's containers. Other errors come from the
-// engine.
+// refusal is the error for a request that cannot be limited to the owner's containers. Other errors
+// come from the engine.
 type refusal struct {
 	text string
-	// notFound reports that there is no such container, or that it is of another owner.
+	// notFound reports that there is no such container, or that it has another owner.
 	notFound bool
-	// isAbsent reports that there is none. A client must not see it.
+	// isAbsent reports that there is no such container. A client must not learn this.
 	isAbsent bool
 }
 
@@ -96,7 +96,7 @@ func refuse(format string, args ...any) error {
 	return refusal{text: fmt.Sprintf(format, args...)}
 }
 
-// own returns the request that acts only on the owner's containers, or a refusal.
+// own limits the request to the owner's containers. It returns nil if the request needs no change.
 func own(owner string, r Request) (*Forward, error) {
 	version, path, ok := action.SplitPath(r.uri)
 	switch {
@@ -125,7 +125,7 @@ func own(owner string, r Request) (*Forward, error) {
 // libpod is the path of Podman's own API. Outside of it Podman has that of Docker.
 const libpod = "/libpod"
 
-// harmless are the first segments of paths below which no request acts on a container or shows one.
+// harmless are the first segments of paths whose requests neither act on containers nor show them.
 // Networks, images and volumes have further checks.
 var harmless = []string{
 	"_ping", "version", "info", "auth", "distribution", "images", "volumes", "networks", "secrets",
@@ -152,18 +152,18 @@ func (o *owning) forward() (*Forward, error) {
 	case first == "networks" && o.method == "POST" && (last == "connect" || last == "disconnect"):
 		return o.connect()
 	case !slices.Contains(harmless, first) || o.podman && first == "images" && last == "changes":
-		return nil, refuse("the request may concern the containers of others")
+		return nil, refuse("the request may affect containers of other users")
 	case o.podman && o.method == "DELETE" && mayBeSet(o.query, "force"),
 		o.podman && last == "prune" && mayBeSet(o.query, "external"):
-		return nil, refuse("the request would also remove containers of others")
+		return nil, refuse("the request would also remove containers of other users")
 	}
 	return nil, nil
 }
 
-// ownedBodies are the further actions whose bodies name containers.
+// ownedBodies are the actions, besides container_create, whose bodies name containers.
 var ownedBodies = []string{"network_connect", "network_disconnect"}
 
-// falsehoods are the values that engines take for false, in any case. Podman refuses some.
+// falsehoods are the values that engines parse as false, in any case. Podman rejects some.
 var falsehoods = []string{"", "0", "no", "false", "none"}
 
 // mayBeSet reports whether a query has a true value for a key in any case, or cannot be parsed.
@@ -184,12 +184,12 @@ func (o *owning) collection(name string) (*Forward, error) {
 		f, err := o.create()
 		var why refusal
 		if errors.As(err, &why) {
-			why.notFound = false // clients would take it for the image, and pull that
+			why.notFound = false // clients would pull the image
 			err = why
 		}
 		return f, err
 	case "POST prune":
-		// The error tells a container that the label's filter would take for one of the owner's.
+		// Fail if the filter would also match a container that has the label from its image.
 		if _, err := o.Containers(o.owner); err != nil {
 			return nil, err
 		}
@@ -203,11 +203,11 @@ func (o *owning) collection(name string) (*Forward, error) {
 			return o.stats()
 		}
 	}
-	return nil, refuse("the request may concern the containers of others")
+	return nil, refuse("the request may affect containers of other users")
 }
 
 // containerRoutes are the ends of paths after a container's name. Those not listed take parameters
-// that may concern other containers: checkpoints, and restoring a container from one.
+// that may affect other containers: checkpoints, and restoring a container from one.
 var containerRoutes = []string{
 	"", "json", "top", "logs", "stats", "changes", "export", "archive", "attach", "attach/ws", "kill",
 	"pause", "unpause", "restart", "start", "stop", "wait", "resize", "exec", "rename", "update",
@@ -217,10 +217,10 @@ var containerRoutes = []string{
 // refPattern matches names and ids of containers and execs.
 var refPattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
 
-// resolve returns the full id of one of the owner's containers. One that does not exist, and one of
-// another owner, are the same to the client.
+// resolve returns the full id of a container of the owner. The error is the same for a container
+// that does not exist and for one of another owner.
 func (o *owning) resolve(ref string) (string, error) {
-	missing := refusal{text: fmt.Sprintf("%q is none of them", ref), notFound: true}
+	missing := refusal{text: fmt.Sprintf("%q is not one of them", ref), notFound: true}
 	if !refPattern.MatchString(ref) {
 		return "", missing
 	}
@@ -235,8 +235,8 @@ func (o *owning) resolve(ref string) (string, error) {
 	}
 }
 
-// container replaces the name of a container in the path with its id, which no other container can
-// have when the engine looks it up.
+// container replaces the name of a container in the path with its id: the name may move to another
+// container before the engine looks it up.
 func (o *owning) container() (*Forward, error) {
 	if len(o.segments) < 2 {
 		return nil, refuse("the request names no container")
@@ -244,9 +244,9 @@ func (o *owning) container() (*Forward, error) {
 	rest := strings.Join(o.segments[2:], "/")
 	switch {
 	case !slices.Contains(containerRoutes, rest):
-		return nil, refuse("the request may concern the containers of others")
+		return nil, refuse("the request may affect containers of other users")
 	case rest == "" && (mayBeSet(o.query, "link") || mayBeSet(o.query, "depend")):
-		return nil, refuse("link and depend concern other containers")
+		return nil, refuse("link and depend affect other containers")
 	case rest == "start" && mayHaveQueryKey("?"+o.query, "checkpoint"):
 		return nil, refuse("checkpoints may be those of other containers")
 	}
@@ -259,7 +259,7 @@ func (o *owning) container() (*Forward, error) {
 }
 
 func (o *owning) exec() (*Forward, error) {
-	missing := refusal{text: "there is no such exec in them", notFound: true}
+	missing := refusal{text: "they have no such exec", notFound: true}
 	if len(o.segments) != 3 || !refPattern.MatchString(o.segments[1]) {
 		return nil, missing
 	}
@@ -278,7 +278,7 @@ func (o *owning) uri(query string) string {
 
 // limit limits a granted request to the owner's containers, or denies it.
 func (d *Decision) limit(owner string, r Request) {
-	err := refuse("only authz-broker front can tell them from others, for Docker and Podman")
+	err := refuse("only authz-broker front can distinguish them, for Docker and Podman")
 	if r.owners != nil {
 		d.Forward, err = own(owner, r)
 	}

@@ -11,8 +11,8 @@ import (
 // object is a JSON object whose keys an engine reads in any case.
 type object map[string]json.RawMessage
 
-// parseObject parses an object. It refuses duplicate keys, also those that differ in case, which
-// one parser or the other would drop. Text that is missing or null is an empty object.
+// parseObject parses an object. It refuses duplicate keys, also those that differ only in case, of
+// which each parser may keep another one. Missing text and null are an empty object.
 func parseObject(text json.RawMessage) (object, error) {
 	if len(text) == 0 || string(text) == "null" {
 		return make(object), nil
@@ -26,7 +26,7 @@ func parseObject(text json.RawMessage) (object, error) {
 	}
 	seen := make(map[string]bool)
 	for key := range o {
-		folded := strings.ToLower(strings.ToUpper(key)) // maps also U+017F and U+212A, as engines do
+		folded := foldKey(key)
 		if seen[folded] {
 			return nil, refuse("parse the body: duplicate key %q", key)
 		}
@@ -51,7 +51,7 @@ func (o object) has(key string) bool {
 	return len(text) > 0 && string(text) != "null"
 }
 
-// edit replaces the value of a key, if it is present and not null, with what change makes of it.
+// edit applies change to the value of a key, if it is present and not null.
 func edit[T any](o object, key string, change func(T) (T, error)) error {
 	key = o.find(key)
 	if !o.has(key) {
@@ -149,7 +149,7 @@ func (o *owning) create() (*Forward, error) {
 	return o.changed(body)
 }
 
-// image refuses an image with an owner's label, whose containers are no one's.
+// image refuses an image with the owner label, whose containers have no owner.
 func (o *owning) image(ref string) (string, error) {
 	has, err := o.ImageHasOwner(ref)
 	if err == nil && has {

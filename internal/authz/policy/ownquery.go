@@ -43,7 +43,7 @@ func (o *owning) filtered() (*Forward, error) {
 		// Podman's events match any of several labels, not all.
 		if o.podman && o.segments[0] == "events" && strings.EqualFold(key, "label") &&
 			(len(values) != 1 || !values[label]) {
-			return nil, refuse("Podman cannot filter events by a label and by their owner")
+			return nil, refuse("Podman cannot filter events by a label and by the owner")
 		}
 	}
 	if filters["label"] == nil {

@@ -25,8 +25,8 @@ func isLibpodBody(r Request) bool {
 	return false
 }
 
-// podmanCreateViolation returns what the rules forbid in the body of Docker's container_create,
-// with what Podman makes of it.
+// podmanCreateViolation returns what the rules forbid in the body of Docker's container_create as
+// Podman interprets it, or "".
 func (p *Policy) podmanCreateViolation(body *createBody, uri string) string {
 	if p.hasRule("no-user-remap") {
 		// Podman 4 drops the annotation for userns-shift.
@@ -66,7 +66,7 @@ func (r rule) podmanViolation(h *hostConfig) string {
 	if r.kind != "binds" {
 		return ""
 	}
-	// Podman writes mounts as options that are separated by commas, and parses these.
+	// Podman converts mounts to options separated by commas, and parses these.
 	for i := range h.Mounts.Value {
 		m := &h.Mounts.Value[i]
 		for _, text := range []string{
@@ -74,7 +74,7 @@ func (r rule) podmanViolation(h *hostConfig) string {
 			m.VolumeOptions.Value.Subpath.Value,
 		} {
 			if strings.ContainsAny(text, ",\"\n\r") {
-				return fmt.Sprintf("Mounts has %q, which Podman could take for several options", text)
+				return fmt.Sprintf("Mounts has %q, which Podman could parse as several options", text)
 			}
 		}
 	}
@@ -91,9 +91,9 @@ func (r rule) podmanViolation(h *hostConfig) string {
 	return about("Binds", volumeSpecsViolation(h.Binds.Value))
 }
 
-// safeModes are the modes of namespaces that are neither the host's, nor those of other containers
-// or pods, nor of a path, such as that of the host's init. keep-id maps root to root for containers
-// of root.
+// safeModes are the modes that select neither the host's namespace, nor that of another container or
+// pod, nor one by a path, such as that of the host's init. keep-id is not safe: in containers of
+// root it maps root to root.
 var safeModes = []string{"", "default", "private", "shareable", "none", "auto", "nomap", "no-map"}
 
 // sharedModes are the modes that share a namespace.
@@ -120,7 +120,7 @@ func namespaceViolation(kind, mode, value string) string {
 	return fmt.Sprintf("is %q", text)
 }
 
-// mapsIDs reports whether the options of a user namespace may have a map of their own.
+// mapsIDs reports whether the options of a user namespace may specify id maps.
 func mapsIDs(options string) bool { return strings.Contains(options, "mapping") }
 
 // volumeSpecsViolation returns why the rule "binds" refuses volumes in the form
@@ -176,7 +176,7 @@ func networkViolation(body *networkBody, _ string) string {
 	return fmt.Sprintf("the driver of the network is %q", body.Driver.Value)
 }
 
-// queryCheck finds what rules forbid in a value of a query.
+// queryCheck finds what rules forbid in a query parameter.
 type queryCheck struct {
 	rules     string // the kinds of the rules, separated by spaces; "" for any policy with rules
 	violation func(kind, value string) string
@@ -320,7 +320,7 @@ var importChecks = map[string]queryCheck{
 	"reference": {"binds", imageViolation},
 }
 
-// transports are the kinds of places of images that are not a registry.
+// transports are the prefixes of image names that are not in a registry.
 var transports = []string{
 	"atomic", "containers-storage", "dir", "docker-archive", "docker-daemon", "oci", "oci-archive",
 	"ostree", "sif", "tarball",
@@ -409,6 +409,5 @@ func (p *Policy) violatedBy(kinds string, violation func(rule) string) string {
 	return ""
 }
 
-// foldKey returns a key in lower case, as parsers do that ignore the case: U+017F is an s, and
-// U+212A a k.
+// foldKey folds the case of a key as engines do: U+017F is an s, and U+212A a k.
 func foldKey(key string) string { return strings.ToLower(strings.ToUpper(key)) }

@@ -26,7 +26,7 @@ type Policy struct {
 	Users []string
 	// Groups are values of O or OU in the certificate.
 	Groups []string
-	// UnixUsers and UnixGroups are names on the host, of processes at a unix socket of the front.
+	// UnixUsers and UnixGroups are users and groups of the host, at a unix socket of a front.
 	UnixUsers, UnixGroups []string
 	// Containers are names or labels, as key=value, of containers at such a socket.
 	Containers []string
@@ -42,7 +42,7 @@ type Policy struct {
 	Message string
 	// Deny lists the rules about what containers must not get.
 	Deny []string
-	// Own lets users act only on containers that they created through the front.
+	// Own limits users to containers that they created through a front.
 	Own bool
 
 	rules         []rule
@@ -65,7 +65,7 @@ func (s *Set) Equal(other *Set) bool { return s.sum == other.sum }
 type Request struct {
 	engine action.Engine
 	action action.Action
-	// method is HTTP's, or gRPC's full one.
+	// method is that of HTTP, or the full one of gRPC.
 	method, uri string
 	body        []byte
 	owners      Owners
@@ -111,7 +111,7 @@ const (
 	NoAction                 // the request names no action
 	Forbidden                // a rule forbids what the request asks for
 	NoBody                   // a rule needs the body, and the engine did not send it
-	NotOwn                   // the policy grants the user's own containers only
+	NotOwn                   // the policy grants only the user's own containers
 	Granted
 )
 
@@ -123,16 +123,16 @@ type Decision struct {
 	Reason Reason
 	// Policy is the policy that applies, or nil if none lists the user.
 	Policy *Policy
-	// Detail says what is Forbidden, or NotOwn.
+	// Detail is the reason in case of Forbidden and NotOwn.
 	Detail string
-	// Forward is what a front sends instead of the request, or nil.
+	// Forward replaces the request that a front sends to the engine. It may be nil.
 	Forward *Forward
 
 	notFound bool
 }
 
-// Status is the HTTP status of a denial: 404 for a container of another owner and for one that does
-// not exist, between which a client cannot distinguish, otherwise 403.
+// Status returns the HTTP status of a denial: 404 for a container of another owner and for one that
+// does not exist, which a client must not distinguish, otherwise 403.
 func (d Decision) Status() int {
 	if d.notFound {
 		return http.StatusNotFound

@@ -149,7 +149,8 @@ var libpodChecks = map[string]fieldCheck{
 	"network_options": {"net binds", isPresent}, // options of slirp4netns and pasta, with files
 }
 
-// podmanAnnotations are annotations that podman sends to show them again. No runtime reads them.
+// podmanAnnotations are annotations that podman sends only to show them later. No runtime reads
+// them.
 var podmanAnnotations = []string{
 	"io.kubernetes.cri-o.TTY", "io.podman.annotations.cid-file", "io.podman.annotations.userns",
 	"io.podman.annotations.pids-limit", "io.podman.annotations.cpuset",
@@ -231,7 +232,7 @@ type idMaps struct {
 	}]
 }
 
-// idMapsViolation returns whether options of id mappings have a map of their own, which could map
+// idMapsViolation returns why the rule "user" refuses id mappings, or "": explicit maps could map
 // root to the host's root.
 func idMapsViolation(text []byte) string {
 	var m idMaps

@@ -18,11 +18,11 @@ type Peer struct {
 	UID, GID uint32
 	// Groups are the supplementary groups. They are empty before Linux 4.13.
 	Groups []uint32
-	// Pinned reports that Dir certainly belongs to the process: before Linux 6.5, or if a seccomp
-	// filter blocks it, another may have got the pid since the connection.
+	// Pinned reports that Dir belongs to the process. Before Linux 6.5, or if a seccomp filter blocks
+	// SO_PEERPIDFD, another process may have reused the pid since the connection.
 	Pinned bool
-	// Dir is the directory of the process in /proc, through which no other process can be read. It
-	// must be closed.
+	// Dir is the directory of the process in /proc. Reads through it fail with ESRCH after the
+	// process has ended. It must be closed.
 	Dir File
 }
 

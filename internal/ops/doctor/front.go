@@ -21,14 +21,14 @@ import (
 // frontUser is the user and the group of the unit authz-front@ENGINE.
 const frontUser = "palisade-authz"
 
-// front is authz-broker front before an engine.
+// front is the authz-broker front of an engine.
 type front struct {
 	engine *engineKind
 	// upstream is the engine's own socket.
 	upstream string
 }
 
-// fronts are the engines that can have one, in the order of checks.
+// fronts are the possible fronts, in the order of checks.
 var fronts = []front{
 	{&isulads[0], "/run/isulad.sock"},
 	{&podman, "/run/podman/podman.sock"},
@@ -46,7 +46,7 @@ func (w *World) usesFront() bool {
 	return slices.ContainsFunc(fronts, func(f front) bool { return f.isUsed(w) })
 }
 
-// Front is the state of authz-broker front before an engine.
+// Front is the state of the authz-broker front of an engine.
 type Front struct {
 	Engine string `json:"engine"`
 	// Enabled is set if systemd starts it at boot, Answers if it answers at its socket.
@@ -86,7 +86,7 @@ func (f *front) start(w *World) remedy {
 	return command("systemctl restart %s || journalctl --no-pager --unit %s --lines 20", unit, unit)
 }
 
-// bareNet removes the address from an error: it is the subject of the finding.
+// bareNet removes the address from an error, which the finding names.
 func bareNet(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
@@ -95,8 +95,8 @@ func bareNet(err error) error {
 	return err
 }
 
-// ask returns an error if the front does not answer a request. Any answer will do: its policies may
-// deny the request.
+// ask returns an error if the front does not answer a request. It accepts any answer: the policies
+// may deny the request.
 func (f *front) ask(ctx context.Context, w *World) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
@@ -107,26 +107,26 @@ func (f *front) ask(ctx context.Context, w *World) error {
 		},
 	}
 	defer transport.CloseIdleConnections()
-	question, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://front/_ping", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://front/_ping", nil)
 	if f.engine.name == "isulad" { // gRPC, with an empty message
 		transport.Protocols = new(http.Protocols)
 		transport.Protocols.SetUnencryptedHTTP2(true)
-		question, err = http.NewRequestWithContext(ctx, http.MethodPost,
+		req, err = http.NewRequestWithContext(ctx, http.MethodPost,
 			"http://front/containers.ContainerService/Version", bytes.NewReader(make([]byte, 5)))
 	}
 	if err != nil {
 		return err
 	}
 	if f.engine.name == "isulad" {
-		question.Header = http.Header{
+		req.Header = http.Header{
 			"Content-Type": {"application/grpc"}, "Te": {"trailers"},
 		}
 	}
-	answer, err := transport.RoundTrip(question)
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return err
 	}
-	return answer.Body.Close()
+	return resp.Body.Close()
 }
 
 // upstreamOption matches the option in the file of the unit's options.
@@ -150,7 +150,7 @@ func (f *front) checkAccess(w *World, r *Report) {
 	socket := f.upstreamSocket(w)
 	if info, err := os.Stat(w.path(socket)); err == nil && !ids.may(info, 2) {
 		r.error("front-no-access", socket, command("chgrp %s %s", frontUser, quote(socket)),
-			"the front of %s cannot open it; give the engine's socket the group %s permanently, too",
+			"the front of %s cannot open it; also configure the group %s of the engine's socket permanently",
 			f.engine.name, frontUser)
 	}
 	dir := filepath.Dir(w.PolicyFile)
@@ -163,7 +163,7 @@ func (f *front) checkAccess(w *World, r *Report) {
 		r.error("front-no-access", w.PolicyFile,
 			command("chgrp %s %s && chmod g+rx %s && chmod g+r %s",
 				frontUser, quoteAll([]string{dir, w.PolicyFile}), quote(dir), quote(w.PolicyFile)),
-			"the front of %s cannot read it, and keeps the policies that it has", f.engine.name)
+			"the front of %s cannot read it, and keeps its current policies", f.engine.name)
 	}
 }
 
@@ -173,7 +173,7 @@ type ids struct {
 	groups []uint64
 }
 
-// may reports whether the process has a permission (1 search, 2 write, 4 read) by the mode.
+// may reports whether the mode gives the process a permission: 1 search, 2 write, 4 read.
 func (i *ids) may(info fs.FileInfo, permission fs.FileMode) bool {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	switch mode := info.Mode().Perm(); {
@@ -227,29 +227,29 @@ func parseIDs(status []byte) (i ids) {
 // engine has no TCP socket that asks no plug-in.
 func (f *front) checkBypass(w *World, r *Report) {
 	socket := f.upstreamSocket(w)
-	use := advice("let them use %s (docs/front.md): give %s the mode 0660 and the group %s",
+	remedy := advice("let them use %s (docs/front.md): give %s the mode 0660 and the group %s",
 		f.socket(), socket, frontUser)
 	if info, err := os.Stat(w.path(socket)); err == nil {
 		owner, _ := info.Sys().(*syscall.Stat_t)
 		switch mode := info.Mode().Perm(); {
 		case mode&2 != 0:
-			r.warn("front-bypassed", socket, use,
+			r.warn("front-bypassed", socket, remedy,
 				"any user can open %s's own socket, at which the policies do not apply", f.engine.name)
 		case mode&0o20 != 0 && owner != nil && owner.Gid != 0:
 			group, members := w.membersOf(owner.Gid)
 			if len(members) == 0 {
 				break
 			}
-			cure := advice("remove them from the group %s, and let them use %s", group, f.socket())
-			r.warn("front-bypassed", socket, cure,
-				"users can open %s's own socket, at which the policies do not apply, by the group %s: %s",
-				f.engine.name, group, list(members))
+			remedy := advice("remove them from the group %s, and let them use %s", group, f.socket())
+			r.warn("front-bypassed", socket, remedy,
+				"members of the group %s can open %s's own socket, at which the policies do not apply: %s",
+				group, f.engine.name, list(members))
 		}
 	}
 	if addresses := f.tcp(w); len(addresses) > 0 {
 		r.warn("front-bypassed", f.engine.config,
 			advice(`remove the addresses from "hosts"; the front can listen on them (docs/front.md)`),
-			"%s itself listens on %s, where the front does not decide", f.engine.name, list(addresses))
+			"%s itself listens on %s, where the policies do not apply", f.engine.name, list(addresses))
 	}
 }
 
@@ -304,7 +304,7 @@ func (w *World) membersOf(gid uint32) (name string, users []string) {
 	return name, slices.DeleteFunc(users, isTrusted)
 }
 
-// addNeedsFront adds that policies name clients that only a front knows, while none is used.
+// addNeedsFront adds findings about policies for clients of a front if no front is used.
 func (w *World) addNeedsFront(r *Report, policies *policy.Set) {
 	if w.usesFront() {
 		return
@@ -325,7 +325,7 @@ func (w *World) addNeedsFront(r *Report, policies *policy.Set) {
 		if len(keys) > 0 {
 			r.warn("policy-needs-front", w.PolicyFile+":"+strconv.Itoa(p.Line),
 				advice("start a front (docs/front.md): `systemctl enable --now authz-front@ENGINE`"),
-				"policy %q has %s, which apply only at authz-broker front, and none is used",
+				"policy %q has %s, which apply only to clients of authz-broker front, but no front is used",
 				p.Name, strings.Join(keys, ", "))
 		}
 	}

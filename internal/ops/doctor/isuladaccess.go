@@ -40,7 +40,7 @@ func (w *World) checkIsuladAccess(ctx context.Context, r *Report, e *engineKind,
 			"any client with a certificate of its authority is root at %s: it asks no plug-in", tcp)
 	default:
 		r.info("authz-client-says", e.name,
-			advice("use authz-broker front (docs/front.md), or give certificates only to users whom you trust"),
+			advice("use authz-broker front (docs/front.md), or give certificates only to users you trust"),
 			"it does not ask about a client without the metadata tls_mode; "+
 				"the client chooses the user name")
 	}

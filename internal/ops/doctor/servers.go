@@ -187,7 +187,8 @@ func (w *World) unitRuns(unit string) bool { return len(w.processes("system.slic
 
 // processes returns the ids of the processes in one of systemd's cgroups.
 func (w *World) processes(cgroup string) []string {
-	for _, root := range []string{"/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
+	roots := []string{"/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"}
+	for _, root := range roots {
 		procs, err := w.read(filepath.Join(root, cgroup, "cgroup.procs"), maxConfig)
 		if pids := strings.Fields(string(procs)); err == nil && len(pids) > 0 {
 			return pids

@@ -1,5 +1,5 @@
-// Command front measures Docker's API through authz-broker front and through a rival, and that of
-// the engine alone: latency, rate, throughput, CPU time and memory.
+// Command front measures Docker's API through authz-broker front, through haproxy, and without a
+// proxy: latency, rate, throughput, CPU time and memory.
 package main
 
 import (
@@ -38,10 +38,10 @@ func main() {
 	})
 }
 
-// way is how requests reach the engine.
-type way struct {
+// target is a socket at which the engine's API is measured.
+type target struct {
 	name, socket string
-	process      *process // nil for the engine alone
+	process      *process // nil without a proxy
 }
 
 func (o options) run() (err error) {
@@ -59,51 +59,51 @@ func (o options) run() (err error) {
 	if err != nil {
 		return err
 	}
-	ways := []way{{name: "engine alone", socket: engineSocket}}
-	for _, start := range []func(string) (way, error){o.startFront, o.startHaproxy} {
-		w, err := start(dir)
+	targets := []target{{name: "no proxy", socket: engineSocket}}
+	for _, start := range []func(string) (target, error){o.startFront, o.startHaproxy} {
+		t, err := start(dir)
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, w.process.stop()) }()
-		ways = append(ways, w)
+		defer func() { err = errors.Join(err, t.process.stop()) }()
+		targets = append(targets, t)
 	}
-	if err := o.compareRequests(ways); err != nil {
+	if err := o.compareRequests(targets); err != nil {
 		return err
 	}
-	return o.compareTransfers(ways, image)
+	return o.compareTransfers(targets, image)
 }
 
 // clients is the number of concurrent clients for the rate.
 const clients = 8
 
-func (o options) compareRequests(ways []way) error {
+func (o options) compareRequests(targets []target) error {
 	fmt.Printf("%d requests in a round, %d rounds in turn, medians; the rate is that of %d clients\n",
 		o.requests, o.rounds, clients)
 	fmt.Printf("%-46s %10s %10s %10s %10s %8s %10s %7s\n", "", "p50", "added", "p99", "added",
 		"1/s", "CPU each", "ratio")
 	for _, path := range []string{"/_ping", "/containers/json?all=1"} {
-		p50, p99 := make([][]time.Duration, len(ways)), make([][]time.Duration, len(ways))
-		rates, cpu := make([][]float64, len(ways)), make([]time.Duration, len(ways))
+		p50, p99 := make([][]time.Duration, len(targets)), make([][]time.Duration, len(targets))
+		rates, cpu := make([][]float64, len(targets)), make([]time.Duration, len(targets))
 		for range o.rounds {
-			for i, w := range ways {
-				times, err := latencies(w.socket, path, o.requests)
+			for i, t := range targets {
+				times, err := latencies(t.socket, path, o.requests)
 				if err != nil {
-					return fmt.Errorf("%s: %w", w.name, err)
+					return fmt.Errorf("%s: %w", t.name, err)
 				}
 				p50[i] = append(p50[i], times[len(times)/2])
 				p99[i] = append(p99[i], times[len(times)*99/100])
-				before := w.process.cpu()
-				rate, err := rate(w.socket, path, o.requests)
+				before := t.process.cpu()
+				rate, err := rate(t.socket, path, o.requests)
 				if err != nil {
-					return fmt.Errorf("%s: %w", w.name, err)
+					return fmt.Errorf("%s: %w", t.name, err)
 				}
-				cpu[i] += w.process.cpu() - before
+				cpu[i] += t.process.cpu() - before
 				rates[i] = append(rates[i], rate)
 			}
 		}
-		for i, w := range ways {
-			fmt.Printf("%-46s %10v %10v %10v %10v %8.0f %10v %7.2f\n", w.name+", "+path,
+		for i, t := range targets {
+			fmt.Printf("%-46s %10v %10v %10v %10v %8.0f %10v %7.2f\n", t.name+", "+path,
 				µs(median(p50[i])), µs(median(p50[i])-median(p50[0])), µs(median(p99[i])),
 				µs(median(p99[i])-median(p99[0])), median(rates[i]),
 				µs(cpu[i]/time.Duration(o.rounds*o.requests)), median(rates[i])/median(rates[0]))
@@ -112,47 +112,47 @@ func (o options) compareRequests(ways []way) error {
 	return nil
 }
 
-func (o options) compareTransfers(ways []way, image string) error {
+func (o options) compareTransfers(targets []target, image string) error {
 	file := filepath.Join(filepath.Dir(image), "saved.tar")
 	fmt.Printf("\nan image of %d MB, %d rounds in turn, medians\n", o.megabyte, o.transfers)
 	fmt.Printf("%-46s %10s %7s %10s\n", "", "MB/s", "ratio", "CPU each")
-	for _, t := range []struct {
+	for _, op := range []struct {
 		name string
-		run  func(w way) (int64, error)
+		run  func(t target) (int64, error)
 	}{
-		{"save", func(w way) (int64, error) { return save(w.socket, io.Discard) }},
-		{"load", func(w way) (int64, error) { return load(w.socket, file) }},
+		{"save", func(t target) (int64, error) { return save(t.socket, io.Discard) }},
+		{"load", func(t target) (int64, error) { return load(t.socket, file) }},
 	} {
-		if t.name == "load" {
+		if op.name == "load" {
 			if err := saveTo(file); err != nil {
 				return err
 			}
 		}
-		speeds, cpu := make([][]float64, len(ways)), make([]time.Duration, len(ways))
+		speeds, cpu := make([][]float64, len(targets)), make([]time.Duration, len(targets))
 		for range o.transfers {
-			for i, w := range ways {
-				before, started := w.process.cpu(), time.Now()
-				n, err := t.run(w)
+			for i, t := range targets {
+				before, started := t.process.cpu(), time.Now()
+				n, err := op.run(t)
 				if err != nil {
-					return fmt.Errorf("%s: %s: %w", w.name, t.name, err)
+					return fmt.Errorf("%s: %s: %w", t.name, op.name, err)
 				}
 				speeds[i] = append(speeds[i], float64(n)/1e6/time.Since(started).Seconds())
-				cpu[i] += w.process.cpu() - before
+				cpu[i] += t.process.cpu() - before
 			}
 		}
-		for i, w := range ways {
-			fmt.Printf("%-46s %10.0f %7.2f %10v\n", w.name+", "+t.name, median(speeds[i]),
+		for i, t := range targets {
+			fmt.Printf("%-46s %10.0f %7.2f %10v\n", t.name+", "+op.name, median(speeds[i]),
 				median(speeds[i])/median(speeds[0]),
 				(cpu[i] / time.Duration(o.transfers)).Round(time.Millisecond))
 		}
 	}
 	fmt.Println()
-	for _, w := range ways[1:] {
-		memory, err := w.process.memory()
+	for _, t := range targets[1:] {
+		memory, err := t.process.memory()
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%-46s %s\n", w.name+", memory", memory)
+		fmt.Printf("%-46s %s\n", t.name+", memory", memory)
 	}
 	return nil
 }

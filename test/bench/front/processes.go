@@ -188,35 +188,35 @@ func client(socket string) *http.Client {
 
 // startFront starts authz-broker front, which identifies its clients, decides by policy and writes
 // the audit log.
-func (o options) startFront(dir string) (w way, err error) {
+func (o options) startFront(dir string) (t target, err error) {
 	policy := filepath.Join(dir, "policy.json")
 	const text = `{"name":"root","unix_users":["root"],"actions":["docker_","container","image"]}`
 	if err := os.WriteFile(policy, []byte(text), 0o600); err != nil {
-		return w, err
+		return t, err
 	}
-	w = way{name: "front", socket: filepath.Join(dir, "front.sock")}
+	t = target{name: "front", socket: filepath.Join(dir, "front.sock")}
 	log, audit := filepath.Join(dir, "front.log"), filepath.Join(dir, "audit")
-	w.process, err = start(log, o.broker, nil, "--policy-file", policy, "--audit", audit, "front",
-		"--engine", "docker", "--upstream", "unix://"+engineSocket, "--listen", "unix://"+w.socket)
+	t.process, err = start(log, o.broker, nil, "--policy-file", policy, "--audit", audit, "front",
+		"--engine", "docker", "--upstream", "unix://"+engineSocket, "--listen", "unix://"+t.socket)
 	if err != nil {
-		return w, err
+		return t, err
 	}
-	return w, waitFor("authz-broker front", w.socket)
+	return t, waitFor("authz-broker front", t.socket)
 }
 
 // startHaproxy starts haproxy with docker-socket-proxy's rules, which does not identify its clients
 // nor look into bodies.
-func (o options) startHaproxy(dir string) (w way, err error) {
+func (o options) startHaproxy(dir string) (t target, err error) {
 	config := filepath.Join(dir, "haproxy.cfg")
 	if err := os.WriteFile(config, haproxyConfig, 0o600); err != nil {
-		return w, err
+		return t, err
 	}
-	w = way{name: "haproxy, docker-socket-proxy", socket: filepath.Join(dir, "haproxy.sock")}
-	env := []string{"SOCKET_PATH=" + engineSocket, "BIND_CONFIG=" + w.socket, "PING=1", "CONTAINERS=1",
+	t = target{name: "haproxy, docker-socket-proxy", socket: filepath.Join(dir, "haproxy.sock")}
+	env := []string{"SOCKET_PATH=" + engineSocket, "BIND_CONFIG=" + t.socket, "PING=1", "CONTAINERS=1",
 		"IMAGES=1", "POST=1", "LOG_LEVEL=info"}
 	log := filepath.Join(dir, "haproxy.log")
-	if w.process, err = start(log, o.haproxy, env, "-q", "-db", "-f", config); err != nil {
-		return w, err
+	if t.process, err = start(log, o.haproxy, env, "-q", "-db", "-f", config); err != nil {
+		return t, err
 	}
-	return w, waitFor("haproxy", w.socket)
+	return t, waitFor("haproxy", t.socket)
 }
