@@ -19,7 +19,7 @@ func checkCommand(o *serveOptions) *cli.Command {
 		Usage:     "find mistakes in a policy file (exit code 1), and warn of what may not be intended",
 		UsageText: "authz-broker check [--engine ENGINE] [FILE]",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "engine", Usage: "warn about clients of this engine, " +
-			"docker, podman or isulad (default: docker and isulad, or those of them on this host)"}},
+			"docker, podman or isulad (default: docker and isulad, or the one on this host)"}},
 		Action: func(ctx *cli.Context) error {
 			if err := checkArguments(ctx, 1); err != nil {
 				return err

@@ -52,8 +52,7 @@ func explainCommand() *cli.Command {
 			&cli.StringFlag{Name: "body",
 				Usage: "read the request's body from `FILE`, for policies with rules about it"},
 			&cli.StringFlag{Name: "method",
-				Usage: "method of a request to the API of Docker or Podman, or full method of iSulad's gRPC " +
-					"without --uri"},
+				Usage: "HTTP method, with --uri; for isulad the full gRPC method, without --uri"},
 			&cli.StringFlag{Name: "uri", Usage: "target of the request, as the client sends it"},
 			&cli.BoolFlag{Name: "json", Usage: "print the decision as JSON"},
 		},

@@ -54,7 +54,7 @@ func frontCommand(serve *serveOptions) *cli.Command {
 	o := &frontOptions{serveOptions: serve}
 	return &cli.Command{
 		Name:  "front",
-		Usage: "identify users, and forward to an engine what the policies allow",
+		Usage: "identify clients, and forward to an engine what the policies allow",
 		UsageText: "authz-broker [OPTIONS] front --engine docker|podman|isulad " +
 			"[--upstream unix://PATH] --listen ADDRESS[,OPTION=VALUE]... [check]",
 		Description: "With the argument check it only checks the options and the policies.",
