@@ -120,7 +120,7 @@ func TestConnectorToIsulad(t *testing.T) {
 	dir := newCertificates(t)
 	f := newIsuladFixture(t, allForAlice)
 	file := func(name string) string { return filepath.Join(dir, name) }
-	l, err := Listen("tcp://127.0.0.1:0,cert="+file("server-cert.pem")+",key="+file("server-key.pem")+
+	l, err := listen("tcp://127.0.0.1:0,cert="+file("server-cert.pem")+",key="+file("server-key.pem")+
 		",ca="+file("ca.pem"), Env{Log: f.front.Log, Engine: action.Isulad})
 	if err != nil {
 		t.Fatal(err)

@@ -158,8 +158,9 @@ type Containers interface {
 	Find(ctx context.Context, id string) (*policy.Container, error)
 }
 
-// ListenAll listens on all addresses, or on none after an error. Each socket from the service
-// manager must be one of them.
+// ListenAll listens on all addresses, in the form of ParseListen, or on none after an error. Each
+// socket from the service manager must be one of them. Accept of the listeners returns a *Conn, and
+// does not wait for a TLS handshake.
 func ListenAll(texts []string, env Env) (all []net.Listener, err error) {
 	defer func() {
 		if err != nil {
@@ -197,16 +198,7 @@ func describe(l net.Listener) string {
 	return l.Addr().Network() + "://" + l.Addr().String()
 }
 
-// Listen listens on an address in the form of ParseListen, on the socket from the service manager if
-// it passed one. Accept of the listener returns a *Conn, and does not wait for a TLS handshake.
-func Listen(text string, env Env) (net.Listener, error) {
-	l, err := listen(text, env)
-	if err != nil {
-		return nil, err
-	}
-	return l, nil
-}
-
+// listen uses the socket from the service manager if it passed one with the address.
 func listen(text string, env Env) (*listener, error) {
 	a, err := ParseListen(text)
 	if err != nil {

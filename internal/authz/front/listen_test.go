@@ -93,7 +93,7 @@ func listenUnix(t *testing.T, path string) net.Listener {
 
 func TestListenUnix(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
-	l, err := Listen("unix://"+path+",mode=0606,user=ci", newEnv())
+	l, err := listen("unix://"+path+",mode=0606,user=ci", newEnv())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestListenUnix(t *testing.T) {
 	for _, options := range []string{"owner=no-such-user", "group=no-such-group", "owner=-1",
 		"owner=4294967295", "group=4294967296"} {
 		path := filepath.Join(t.TempDir(), "socket")
-		if l, err := Listen("unix://"+path+","+options, newEnv()); err == nil {
+		if l, err := listen("unix://"+path+","+options, newEnv()); err == nil {
 			l.Close()
 			t.Errorf("%s: no error", options)
 		}

@@ -391,7 +391,7 @@ func TestTLSChanges(t *testing.T) {
 		if log := f.log.String(); strings.Count(log, "\n") != 1 || !strings.Contains(log, tt.want) {
 			t.Errorf("log: %s\nwant %q once", log, tt.want)
 		}
-		if l, err := Listen(f.text, f.env); err == nil {
+		if l, err := listen(f.text, f.env); err == nil {
 			l.Close()
 			t.Errorf("listen with a bad file %s: no error", tt.file)
 		}

@@ -80,7 +80,7 @@ func listenPeers(t *testing.T, env Env) net.Listener {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	l, err := Listen("unix://"+filepath.Join(dir, "socket")+",mode=0666", env)
+	l, err := listen("unix://"+filepath.Join(dir, "socket")+",mode=0666", env)
 	if err != nil {
 		t.Fatal(err)
 	}

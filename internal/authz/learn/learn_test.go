@@ -106,7 +106,7 @@ func TestLearn(t *testing.T) {
 	}
 	for _, warning := range []string{
 		`the policy of the user "alice" does not deny "binds": Binds has "/srv:/srv"`,
-		`the user "alice" used only containers of its own`,
+		`the user "alice" used only its own containers`,
 		`the user "bob" requested "GET /nosuch", which only a policy for all actions allows`,
 		`clients without a name need the user ""`,
 	} {

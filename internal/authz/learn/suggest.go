@@ -184,7 +184,7 @@ func suggest(c client, entries []Entry) (p *learned, warnings []string) {
 	slices.Sort(p.Actions)
 	p.Actions = slices.Compact(p.Actions)
 	if p.Own = p.Own && creates; p.Own {
-		warn("%s used only containers of its own: with \"own\" lists show no others", c)
+		warn("%s used only its own containers: with \"own\" lists show no others", c)
 	}
 	if !hasRules {
 		return p, warnings

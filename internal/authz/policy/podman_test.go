@@ -109,7 +109,7 @@ func TestPodmanDeny(t *testing.T) {
 		{"user", create, `{"idmappings":{"UIDMap":[{"container_id":0,"host_id":0,"size":9}]}}`, "own"},
 		{
 			"user", create, `{"idmappings":{"AutoUserNsOpts":{"AdditionalGIDMappings":[{"size":1}]}}}`,
-			"map of its own",
+			"explicit id maps",
 		},
 		{"net", create, `{"network_options":{"pasta":["--pcap","/etc/x"]}}`, "network_options is set"},
 		{"binds", create, `{"network_options":{"pasta":["--pcap","/etc/x"]}}`, "network_options is set"},
@@ -198,7 +198,7 @@ func TestPodmanDeny(t *testing.T) {
 		{"binds", build + "?output=type=local,dest=/etc", ``, "output in the query may be"},
 		{"security-options", build + "?seccomp=unconfined", ``, "not the default profile"},
 		{"capabilities:CHOWN", build + `?addcaps=["ALL"]`, ``, "addcaps in the query is set"},
-		{"user", build + `?idmappingoptions={"UIDMap":[{}]}`, ``, "map of its own"},
+		{"user", build + `?idmappingoptions={"UIDMap":[{}]}`, ``, "explicit id maps"},
 		// Other ways to the host.
 		{"binds", "POST /v4.3.1/libpod/images/import?url=/etc/x.tar", ``, "url in the query is not"},
 		{"binds", "POST /v4.3.1/libpod/images/import?URL=http://x/y.tar", ``, ""},

@@ -243,7 +243,7 @@ func idMapsViolation(text []byte) string {
 	count := len(m.UIDMap.Value) + len(m.GIDMap.Value) +
 		len(auto.AdditionalUIDMappings.Value) + len(auto.AdditionalGIDMappings.Value)
 	if count > 0 {
-		return "has a map of its own"
+		return "has explicit id maps"
 	}
 	return ""
 }

@@ -107,21 +107,18 @@ func (f *front) ask(ctx context.Context, w *World) error {
 		},
 	}
 	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://front/_ping", nil)
+	method, path, body, header := http.MethodGet, "/_ping", []byte(nil), http.Header{}
 	if f.engine.name == "isulad" { // gRPC, with an empty message
 		transport.Protocols = new(http.Protocols)
 		transport.Protocols.SetUnencryptedHTTP2(true)
-		req, err = http.NewRequestWithContext(ctx, http.MethodPost,
-			"http://front/containers.ContainerService/Version", bytes.NewReader(make([]byte, 5)))
+		method, path, body = http.MethodPost, "/containers.ContainerService/Version", make([]byte, 5)
+		header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}}
 	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://front"+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
-	if f.engine.name == "isulad" {
-		req.Header = http.Header{
-			"Content-Type": {"application/grpc"}, "Te": {"trailers"},
-		}
-	}
+	req.Header = header
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return err
@@ -310,7 +307,7 @@ func (w *World) addNeedsFront(r *Report, policies *policy.Set) {
 		return
 	}
 	for _, p := range policies.Policies {
-		keys := []string{}
+		var keys []string
 		for _, key := range []struct {
 			name string
 			set  bool

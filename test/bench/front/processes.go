@@ -204,8 +204,8 @@ func (o options) startFront(dir string) (t target, err error) {
 	return t, waitFor("authz-broker front", t.socket)
 }
 
-// startHaproxy starts haproxy with docker-socket-proxy's rules, which does not identify its clients
-// nor look into bodies.
+// startHaproxy starts haproxy with docker-socket-proxy's rules. It neither identifies its clients
+// nor examines bodies.
 func (o options) startHaproxy(dir string) (t target, err error) {
 	config := filepath.Join(dir, "haproxy.cfg")
 	if err := os.WriteFile(config, haproxyConfig, 0o600); err != nil {
