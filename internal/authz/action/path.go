@@ -6,7 +6,8 @@ import "path"
 // API, such as "/v1.44" or "", and the rest. ok is false if an engine may decode it differently.
 func SplitPath(uri string) (version, rest string, ok bool) {
 	p, ok := decodedPath(uri)
-	if rest = withoutVersion(p); !ok || path.Clean(rest) != rest && rest != "/networks/" {
+	rest = withoutVersion(p)
+	if !ok || path.Clean(rest) != rest && rest != "/networks/" {
 		return "", "", false
 	}
 	return p[:len(p)-len(rest)], rest, true

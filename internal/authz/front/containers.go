@@ -40,7 +40,8 @@ func NewContainers(engine action.Engine, upstream string) Containers {
 		client: &http.Client{Transport: transport, Timeout: askTime},
 		known:  make(map[string]knownContainer),
 	}
-	if e.ask = e.askHTTP; engine == action.Isulad {
+	e.ask = e.askHTTP
+	if engine == action.Isulad {
 		transport.Protocols = new(http.Protocols)
 		transport.Protocols.SetUnencryptedHTTP2(true)
 		e.ask = e.askGRPC

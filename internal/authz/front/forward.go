@@ -39,16 +39,15 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	defer func() { x.release() }()
 	record := f.Decide(f.Engine, started, x.parse)
-	switch {
-	case x.isIdentified && x.out != nil && (record.Decision.Allow || f.DryRun):
-		if err := x.setBody(record.Decision.Forward); err != nil {
-			x.fail(http.StatusInternalServerError, "authz-broker: "+err.Error())
-			return
-		}
-		x.forward()
-	default:
+	if !x.isIdentified || x.out == nil || !record.Decision.Allow && !f.DryRun {
 		x.deny(record)
+		return
 	}
+	if err := x.setBody(record.Decision.Forward); err != nil {
+		x.fail(http.StatusInternalServerError, "authz-broker: "+err.Error())
+		return
+	}
+	x.forward()
 }
 
 // deny answers a request that is not forwarded.

@@ -56,22 +56,22 @@ func ParseListen(text string) (Address, error) {
 }
 
 func parseListen(text string) (a Address, err error) {
-	address, rest, _ := strings.Cut(text, ",")
+	address, rest, hasOptions := strings.Cut(text, ",")
 	network, addr, _ := strings.Cut(address, "://")
 	a = Address{Network: network, Addr: addr, Mode: 0o660}
-	isTrue, mode := "", ""
+	var insecure, mode string
 	options := map[string]*string{"user": &a.User}
 	switch a.Network {
 	case "tcp":
 		maps.Copy(options, map[string]*string{"cert": &a.Cert, "key": &a.Key, "ca": &a.CA,
-			"crl": &a.CRL, noVerification: &isTrue})
+			"crl": &a.CRL, noVerification: &insecure})
 	case "unix":
 		maps.Copy(options, map[string]*string{"mode": &mode, "owner": &a.Owner, "group": &a.Group})
 	default:
 		return a, errors.New("want tcp://IP:PORT or unix:///PATH")
 	}
 	for option := range strings.SplitSeq(rest, ",") {
-		if rest == "" && !strings.HasSuffix(text, ",") {
+		if !hasOptions {
 			break
 		}
 		key, value, _ := strings.Cut(option, "=")
@@ -87,8 +87,9 @@ func parseListen(text string) (a Address, err error) {
 			*set = value
 		}
 	}
-	if a.Insecure = isTrue == "true"; isTrue != "" && !a.Insecure {
-		return a, fmt.Errorf("%s=%s: want true", noVerification, isTrue)
+	a.Insecure = insecure == "true"
+	if insecure != "" && !a.Insecure {
+		return a, fmt.Errorf("%s=%s: want true", noVerification, insecure)
 	}
 	if a.Network == "tcp" {
 		return a, a.validateTCP()

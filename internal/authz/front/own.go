@@ -170,7 +170,8 @@ func (q ownerQuery) ImageHasOwner(ref string) (bool, error) {
 // imageHasOwner is ImageHasOwner for the image of a container. It fails if the image was deleted,
 // because that may have had the label. A container with a rootfs of its own has no image.
 func (q ownerQuery) imageHasOwner(id string) (bool, error) {
-	if id = strings.TrimPrefix(id, "sha256:"); id == "" {
+	id = strings.TrimPrefix(id, "sha256:")
+	if id == "" {
 		return false, nil
 	}
 	q.mu.Lock()

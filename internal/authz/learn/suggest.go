@@ -183,7 +183,8 @@ func suggest(c client, entries []Entry) (p *learned, warnings []string) {
 	}
 	slices.Sort(p.Actions)
 	p.Actions = slices.Compact(p.Actions)
-	if p.Own = p.Own && creates; p.Own {
+	p.Own = p.Own && creates
+	if p.Own {
 		warn("%s used only its own containers: with \"own\" lists show no others", c)
 	}
 	if !hasRules {

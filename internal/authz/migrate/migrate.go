@@ -39,7 +39,8 @@ func Parse(text string) (settings []Setting) {
 			separator = line[i : i+1]
 		}
 		name, value, found := strings.Cut(line, separator)
-		if name = strings.TrimSpace(name); !found || !nameText.MatchString(name) {
+		name = strings.TrimSpace(name)
+		if !found || !nameText.MatchString(name) {
 			continue
 		}
 		settings = append(settings, Setting{name, unquote(strings.TrimSpace(value))})

@@ -57,7 +57,8 @@ func OpenPeer(conn syscall.Conn) (p Peer, err error) {
 	if p.Dir, err = OpenDir("/proc/" + strconv.Itoa(p.PID)); err != nil {
 		return p, err
 	}
-	if p.Pinned = pidfd.fd != 0; p.Pinned && pidfd.Ready() {
+	p.Pinned = pidfd.fd != 0
+	if p.Pinned && pidfd.Ready() {
 		p.Dir.Close()
 		return p, os.NewSyscallError("getsockopt SO_PEERPIDFD", unix.ESRCH)
 	}
