@@ -67,13 +67,13 @@ type exchange struct {
 }
 
 // parse identifies the client, and returns the request for the decision.
-func (x *exchange) parse(record *audit.Record) (asked broker.Asked, err error) {
+func (x *exchange) parse(record *audit.Record) (_ broker.Asked, err error) {
 	record.Method, record.URI = x.r.Method, x.r.RequestURI
 	if x.conn == nil {
-		return asked, errors.New("the connection has no client")
+		return x.asked, errors.New("the connection has no client")
 	}
 	if x.client, err = x.conn.Client(x.r.Context()); err != nil {
-		return asked, fmt.Errorf("identify the client: %w", err)
+		return x.asked, fmt.Errorf("identify the client: %w", err)
 	}
 	x.isIdentified = true
 	record.AuthMethod = x.client.Method

@@ -1,6 +1,6 @@
-// Command isulad-grpc stands for the gRPC server of iSulad at its unix socket, with the group of
-// its daemon.json. A message has the arguments of isula, a line each, which it executes; the
-// answer has the output.
+// Command isulad-grpc stands in for the gRPC server of iSulad at its unix socket, with the group in
+// daemon.json. A message holds the arguments of the stand-in isula, one per line, which it
+// executes; the answer holds the output.
 package main
 
 import (
