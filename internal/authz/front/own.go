@@ -56,7 +56,7 @@ type ownerQuery struct {
 	ctx context.Context
 }
 
-// errMissing reports that the engine has no such object, or several with the prefix.
+// errMissing is the error if the engine has no such object, or several with the prefix.
 var errMissing = errors.New("no such object")
 
 // get inspects an object with Docker's API, which both engines have.

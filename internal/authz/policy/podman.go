@@ -320,7 +320,7 @@ var importChecks = map[string]queryCheck{
 	"reference": {"binds", imageViolation},
 }
 
-// transports are the prefixes of image names that are not in a registry.
+// transports are the prefixes of names of images that are not in a registry.
 var transports = []string{
 	"atomic", "containers-storage", "dir", "docker-archive", "docker-daemon", "oci", "oci-archive",
 	"ostree", "sif", "tarball",
