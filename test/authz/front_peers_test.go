@@ -44,7 +44,7 @@ type identified struct {
 func serveIdentities(t *testing.T, engine action.Engine, upstream string) string {
 	t.Helper()
 	path := filepath.Join("/run", "identities-"+filepath.Base(t.TempDir())+".sock")
-	l, err := listen.Listen("unix://"+path+",mode=0666", listen.Env{
+	listeners, err := listen.ListenAll([]string{"unix://" + path + ",mode=0666"}, listen.Env{
 		Log: slog.New(slog.DiscardHandler), Engine: engine,
 		Containers: listen.NewContainers(engine, upstream),
 	})
@@ -65,7 +65,7 @@ func serveIdentities(t *testing.T, engine action.Engine, upstream string) string
 			json.NewEncoder(w).Encode(answer)
 		}),
 	}
-	go server.Serve(l)
+	go server.Serve(listeners[0])
 	t.Cleanup(func() { server.Close() })
 	return path
 }

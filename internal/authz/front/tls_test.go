@@ -302,8 +302,8 @@ func TestTLSRefused(t *testing.T) {
 		}, want: `the certificate of "CN=mallory" is revoked`},
 		"issuer without a list": {client: below,
 			want: `"CN=between" has no certificate revocation list`},
-		"expired list": {client: lapsed.client("alice", nil), want: "has expired on"},
-		"early list":   {client: early.client("alice", nil), want: "is valid from"},
+		"expired list": {client: lapsed.client("alice", nil), want: "expired on"},
+		"early list":   {client: early.client("alice", nil), want: "is not valid before"},
 	} {
 		server, _, err := f.connect(tt.client, tt.edit)
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -435,7 +435,7 @@ func TestTLSExpires(t *testing.T) {
 		"has expired or is not yet valid": {f, ca.client("alice", func(c *x509.Certificate) {
 			c.NotAfter = soon
 		})},
-		"has expired on": {listed, ca.client("alice", nil)},
+		"expired on": {listed, ca.client("alice", nil)},
 	} {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()

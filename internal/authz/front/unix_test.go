@@ -119,7 +119,7 @@ func TestUnixPeerEnded(t *testing.T) {
 	l := listenPeers(t, newEnv())
 	c, end := startPeer(t, l, nil)
 	end()
-	if got, err := c.Client(t.Context()); !strings.Contains(fmt.Sprint(err), "it has ended") {
+	if got, err := c.Client(t.Context()); !strings.Contains(fmt.Sprint(err), "the process has ended") {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
@@ -341,8 +341,8 @@ func TestCheckCreator(t *testing.T) {
 		"3:memory:/docker/" + idA + "\n0::/delegated/" + idB: delegated,
 		"3:memory:/open/" + idA + "\n0::/docker/" + idA:      "users other than root can create",
 		"3:memory:/missing/" + idA:                           "no such file",
-		"2:name=systemd:/docker/" + idA + "\n0::/":           "not below a mounted hierarchy",
-		"0::/../../docker/" + idA:                            "not below a mounted hierarchy",
+		"2:name=systemd:/docker/" + idA + "\n0::/":           "not in a mounted hierarchy",
+		"0::/../../docker/" + idA:                            "not in a mounted hierarchy",
 	} {
 		err := checkCreator(fs, []byte(text))
 		if want == "" && err != nil || want != "" && !strings.Contains(fmt.Sprint(err), want) {
@@ -374,7 +374,7 @@ func TestFindContainer(t *testing.T) {
 		{fakeContainers{idB: b}, []string{idA, idB}, b, ""},
 		{fakeContainers{idA: a}, []string{idA, idB}, a, ""}, // a container of an engine in a container
 		{all, []string{idA, idB}, nil, `that of two containers, "a" and "b"`},
-		{fakeContainers{}, []string{idA}, nil, "that the engine does not have: " + idA},
+		{fakeContainers{}, []string{idA}, nil, "the engine does not have the container of the client: " + idA},
 		{all, []string{"broken"}, nil, "the engine is down"},
 		{nil, []string{idA}, nil, "user=NAME"},
 	} {

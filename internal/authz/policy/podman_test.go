@@ -79,12 +79,12 @@ func TestPodmanDeny(t *testing.T) {
 		{"binds", compat, `{"volumes":{"/y":{}}}`, ""},
 		{
 			"binds", compat, `{"HostConfig":{"Mounts":[{"Type":"tmpfs","Target":"/x,type=bind,source=/"}]}}`,
-			"take for several options",
+			"parse as several options",
 		},
 		{
 			"binds", compat,
 			`{"HostConfig":{"Mounts":[{"Type":"volume","VolumeOptions":{"Subpath":"a,source=/"}}]}}`,
-			"take for several options",
+			"parse as several options",
 		},
 		{"binds", compat, `{"HostConfig":{"LogConfig":{"Config":{"path":"/etc/x"}}}}`, "LogConfig has"},
 		{"binds", compat, `{"HostConfig":{"Tmpfs":{"/x":"rw,rbind"}}}`, `Tmpfs has the option "rbind"`},
@@ -106,7 +106,7 @@ func TestPodmanDeny(t *testing.T) {
 		{"privileged", create, `{"privileged":false,"PRIVILEGED":true}`, "duplicate key"},
 		{"privileged", create, `{"\u017fysctl":{"a":"b"},"sysctl":{}}`, "duplicate key"},
 		{"user", create, `{"userns":{"nsmode":"no-map"}}`, ""},
-		{"user", create, `{"idmappings":{"UIDMap":[{"container_id":0,"host_id":0,"size":9}]}}`, "own"},
+		{"user", create, `{"idmappings":{"UIDMap":[{"container_id":0,"host_id":0,"size":9}]}}`, "explicit id maps"},
 		{
 			"user", create, `{"idmappings":{"AutoUserNsOpts":{"AdditionalGIDMappings":[{"size":1}]}}}`,
 			"explicit id maps",
