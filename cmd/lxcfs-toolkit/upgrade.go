@@ -20,7 +20,7 @@ func upgradeCommand(g *globals) *cli.Command {
 			"If the new worker does not start, the old one continues to serve, and the command fails.",
 		Flags: []cli.Flag{
 			g.JSONFlag(),
-			&cli.DurationFlag{Name: "timeout", Value: 45 * time.Second, Destination: &timeout,
+			&cli.DurationFlag{Name: "timeout", Value: 30 * time.Second, Destination: &timeout,
 				Usage: "wait at most `TIME`"},
 		},
 		Action: options.AsRoot(func(ctx *cli.Context) error {

@@ -157,6 +157,10 @@ func (s *story) wire() {
 	s.file("/etc/systemd/system/docker.service.d/palisade.conf", dockerdUnit)
 	s.do("systemctl", "daemon-reload")
 	s.do("systemctl", "enable", "--now", "docker")
+	s.waitFor("authz-broker has read the policies", func() bool {
+		_, err := s.Exec(append(dockerAs("alice"), "version")...)
+		return err == nil
+	})
 	s.check(strings.Contains(s.docker("alice", "info", "--format", "{{json .Plugins.Authorization}}"), "authz-broker"), "dockerd asks authz-broker")
 }
 

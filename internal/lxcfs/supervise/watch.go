@@ -18,7 +18,7 @@ const (
 	probeTime     = 2 * time.Second
 	// startTime is the time that a worker may take to be ready, not counting time in which it waits
 	// for a CPU, leaveTime the time that it may take to leave.
-	startTime = 30 * time.Second
+	startTime = 20 * time.Second
 	leaveTime = 2 * time.Second
 	// dyingTime is the time that a killed worker may take to end.
 	dyingTime = 2 * time.Second
