@@ -170,24 +170,6 @@ func TestStuckSink(t *testing.T) {
 	}
 }
 
-// TestManyRecords checks that the log is faster than the decisions of a busy broker.
-func TestManyRecords(t *testing.T) {
-	l := New(&memorySink{}, slog.New(slog.DiscardHandler))
-	started := time.Now()
-	for range queueSize {
-		l.Add(record("/info"))
-	}
-	for len(l.queue) > 0 && time.Since(started) < 2*time.Second {
-		time.Sleep(time.Millisecond)
-	}
-	if took := time.Since(started); took > 2*time.Second {
-		t.Errorf("%d records are still in the queue after %v", len(l.queue), took)
-	}
-	if err := l.Close(time.Minute); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestFailingSink(t *testing.T) {
 	sink := &memorySink{err: errors.New("no space")}
 	var logged bytes.Buffer

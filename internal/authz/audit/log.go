@@ -15,10 +15,6 @@ import (
 // queueSize is the number of records that can wait to be written. Further ones are dropped.
 const queueSize = 4096
 
-// batchTime is the time that the first record of a batch waits for others. A wakeup and a write(2)
-// for each record would take as much CPU time as the decision.
-const batchTime = time.Millisecond
-
 // batchSize is the number of bytes from which on waiting records are left for the next write.
 const batchSize = 64 << 10
 
@@ -103,9 +99,6 @@ func (l *Log) write() {
 	for {
 		select {
 		case r := <-l.queue:
-			if l.waiting == 0 { // else the batch has begun
-				time.Sleep(batchTime)
-			}
 			l.add(&r)
 		case answer := <-l.reopen:
 			answer <- l.sink.Reopen()
