@@ -28,6 +28,10 @@ func isLibpodBody(r Request) bool {
 // podmanCreateViolation returns what the rules forbid in the body of Docker's container_create,
 // with what Podman makes of it.
 func (p *Policy) podmanCreateViolation(body *createBody, uri string) string {
+	h := &body.HostConfig.Value
+	if _, ok := h.Annotations.Value[cidFile]; ok || h.ContainerIDFile.Value != "" {
+		return about("HostConfig", cidFileDetail)
+	}
 	if p.hasRule("no-user-remap") {
 		// Podman 4 drops the annotation for userns-shift.
 		mode := body.HostConfig.Value.UsernsMode.Value

@@ -138,6 +138,18 @@ func TestPodmanDeny(t *testing.T) {
 		{"security-options", create, `{"unmask":["ALL"]}`, "unmask is set"},
 		{"security-options", create, `{"annotations":{"run.oci.seccomp_bpf_data":"x"}}`, "may be"},
 		{"hooks", create, `{"annotations":{"io.kubernetes.cri-o.TTY":"true"}}`, ""},
+		{
+			"pid", create, `{"annotations":{"io.podman.annotations.cid-file":"/etc/passwd"}}`,
+			`"pid": annotations has a cidfile`,
+		},
+		{"hooks", create, `{"annotations":{"io.podman.annotations.cid-file":"/x"}}`, "has a cidfile"},
+		{"pid", create, `{"annotations":{"a":"b"}}`, ""},
+		{"pid", compat, `{"HostConfig":{"ContainerIDFile":"/etc/passwd"}}`, "has a cidfile"},
+		{
+			"pid", compat, `{"HostConfig":{"Annotations":{"io.podman.annotations.cid-file":"/x"}}}`,
+			"has a cidfile",
+		},
+		{"pid", compat, `{"HostConfig":{"ContainerIDFile":""}}`, ""},
 		{"runtime", create, `{"oci_runtime":"/x"}`, "oci_runtime is set"},
 		{"privileged", create, `{"env_host":true}`, `"env_host" is unknown`},
 		{"privileged", create, `{"new_in_podman_7":1}`, `"new_in_podman_7" is unknown`},
