@@ -198,7 +198,7 @@ var buildOptions = strings.Fields(`t q nocache cachefrom cacheto cachettl pull p
 	memory memswap cpushares cpuperiod cpuquota cpusetcpus cpusetmems cgroupparent buildargs labels
 	layerlabel layers squash target platform extrahosts shmsize ulimits jobs manifest outputformat
 	omithistory from identitylabel ignore registry skipunusedstages tlsverify setenv unsetenv
-	unsetlabel unsetannotation dnsservers dnsoptions dnssearch dropcaps allplatforms annotations
+	unsetlabel unsetannotation dnsservers dnsoptions dnssearch dropcaps allplatforms
 	cppflags excludes rusage osversion osfeature timestamp httpproxy compression compatvolumes
 	networkmode nohosts retry retry-delay createdannotation inheritlabels inheritannotations
 	sourcedateepoch rewritetimestamp save-stages stage-labels version session buildid`)
@@ -216,15 +216,17 @@ var buildChecks = map[string]queryCheck{
 	"output":                  {"binds", outputViolation},
 	"volume":                  {"binds", anyValue},
 	"additionalbuildcontexts": {"binds", anyValue},
-	"secrets":                 {"binds", buildSecretsViolation},
-	"ssh":                     {"binds", anyValue},
-	"transientrunmounts":      {"binds", anyValue},
-	"rusagelogfile":           {"binds", anyValue},
-	"sourcepolicy":            {"binds", anyValue},
-	"devices":                 {"devices", anyValue},
-	"addcaps":                 {"capabilities", anyValue},
-	"labelopts":               {"security-options", anyValue},
-	"securityopt":             {"security-options", anyValue},
+	// Podman follows a symbolic link in the build context to a file of the host.
+	"secrets":            {"binds", anyValue},
+	"ssh":                {"binds", anyValue},
+	"transientrunmounts": {"binds", anyValue},
+	"rusagelogfile":      {"binds", anyValue},
+	"sourcepolicy":       {"binds", anyValue},
+	"devices":            {"devices", anyValue},
+	"addcaps":            {"capabilities", anyValue},
+	"annotations":        {"security-options hooks", anyValue}, // containers inherit them
+	"labelopts":          {"security-options", anyValue},
+	"securityopt":        {"security-options", anyValue},
 	"seccomp": {"security-options", func(_, value string) string {
 		if slices.Contains(defaultSeccomp, value) {
 			return ""
@@ -255,22 +257,6 @@ func dockerfileViolation(_, value string) string {
 	for _, file := range files {
 		if path.IsAbs(file) || slices.Contains(strings.Split(file, "/"), "..") {
 			return "is not in the build context"
-		}
-	}
-	return ""
-}
-
-// buildSecretsViolation permits files in the build context, from which podman sends secrets. Podman
-// moves the file src, and reads the file source.
-func buildSecretsViolation(_, value string) string {
-	var secrets []string
-	if err := json.Unmarshal([]byte(value), &secrets); err != nil {
-		return "cannot be parsed: " + err.Error()
-	}
-	for option := range strings.SplitSeq(strings.Join(secrets, ","), ",") {
-		key, value, _ := strings.Cut(option, "=")
-		if key != "id" && key != "src" || strings.Contains(value, "/") {
-			return fmt.Sprintf("has %q", option)
 		}
 	}
 	return ""
