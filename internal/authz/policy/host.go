@@ -19,6 +19,15 @@ func (r rule) violation(h *hostConfig) string {
 		return fmt.Sprintf("%s is %q", n.field, n.mode)
 	}
 	switch r.kind {
+	case "binds", "security-options":
+		// An engine that remounts /sys makes it writable.
+		for _, options := range h.Tmpfs.Value {
+			if what := mountOptionsViolation(strings.Split(options, ",")); what != "" {
+				return about("Tmpfs", what)
+			}
+		}
+	}
+	switch r.kind {
 	case "binds":
 		return h.bindViolation()
 	case "volumes-from":

@@ -82,11 +82,6 @@ func (r rule) podmanViolation(h *hostConfig) string {
 			}
 		}
 	}
-	for _, options := range h.Tmpfs.Value {
-		if what := mountOptionsViolation(strings.Split(options, ",")); what != "" {
-			return about("Tmpfs", what)
-		}
-	}
 	for key, value := range h.LogConfig.Value.Config.Value {
 		if strings.EqualFold(key, "path") {
 			return fmt.Sprintf("LogConfig has the path %q", value)

@@ -114,6 +114,7 @@ func TestPodmanDeny(t *testing.T) {
 		{"net", create, `{"network_options":{"pasta":["--pcap","/etc/x"]}}`, "network_options is set"},
 		{"binds", create, `{"network_options":{"pasta":["--pcap","/etc/x"]}}`, "network_options is set"},
 		{"binds", create, `{"mounts":[{"type":"tmpfs","source":"/etc","options":["RBind"]}]}`, "RBind"},
+		{"security-options", create, `{"mounts":[{"type":"tmpfs","options":["remount"]}]}`, "remount"},
 		{"binds", create, `{"mounts":[{"type":"tmpfs","options":["size=1m"]}]}`, ""},
 		{"binds", create, `{"mounts":[{"type":"","source":"/etc"}]}`, `mounts has "/etc"`},
 		{"security-options", create, `{"mounts":[{"type":"proc","source":"proc"}]}`, `type "proc"`},

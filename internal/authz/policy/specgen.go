@@ -217,9 +217,9 @@ var memoryMounts = []string{"tmpfs", "ramfs", "devpts", "mqueue"}
 func (m *libpodMount) violation(r rule) string {
 	isMemory := slices.Contains(memoryMounts, m.Type.Value)
 	switch {
-	case isMemory && r.kind == "binds":
+	case isMemory:
 		return mountOptionsViolation(m.Options.Value)
-	case !isMemory && r.kind == "binds", m.Type.Value != "bind" && !isMemory:
+	case r.kind == "binds", m.Type.Value != "bind":
 		return fmt.Sprintf("has %q of the type %q", m.Source.Value, m.Type.Value)
 	}
 	return ""
