@@ -401,9 +401,13 @@ func TestOwnLint(t *testing.T) {
 	for line, want := range map[string]bool{
 		`{"users":["a"],"actions":[""],"own":true}`:                               true,
 		`{"users":["a"],"actions":[""],"own":true,"deny":["privileged"]}`:         true,
-		`{"users":["a"],"actions":[""],"own":true,"deny":["privileged","binds"]}`: false,
-		`{"users":["a"],"actions":["container_list"],"exact":true,"own":true}`:    false,
-		`{"users":["a"],"actions":[""],"deny":["devices"]}`:                       false,
+		`{"users":["a"],"actions":[""],"own":true,"deny":["privileged","binds"]}`: true,
+		`{"users":["a"],"actions":[""],"own":true,"deny":` +
+			`["privileged","binds","pid","devices","capabilities:SYS_ADMIN"]}`: true,
+		`{"users":["a"],"actions":[""],"own":true,"deny":` +
+			`["privileged","binds","pid","devices","capabilities"]}`: false,
+		`{"users":["a"],"actions":["container_list"],"exact":true,"own":true}`: false,
+		`{"users":["a"],"actions":[""],"deny":["devices"]}`:                    false,
 	} {
 		s, err := Parse("policy.json", []byte(line))
 		if err != nil {
