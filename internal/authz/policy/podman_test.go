@@ -176,6 +176,16 @@ func TestPodmanDeny(t *testing.T) {
 		{"pid", update, `{"devices":[{}]}`, ""},
 		{"binds", volume, `{"Options":{"type":"none","device":"/","o":"bind"}}`, `device is "/"`},
 		{"binds", volume, `{"Options":{"O":"bind","device":"/etc"}}`, "not in lower case"},
+		{"binds", volume, `{"Options":{"type":"tmpfs","device":"--fstab=/x"}}`, "an option of mount(8)"},
+		{
+			"binds", compat, `{"HostConfig":{"Mounts":[{"Type":"volume","VolumeOptions":{"DriverConfig":` +
+				`{"Options":{"type":"tmpfs","device":"-T/x"}}}}]}}`, "an option of mount(8)",
+		},
+		{
+			"binds", volume, `{"Options":{"type":"cifs","device":"//a/b","o":"ro,credentials=/etc/x"}}`,
+			"is a file of the host",
+		},
+		{"binds", volume, `{"Options":{"type":"tmpfs","device":"tmpfs","o":"size=1m,uid=1"}}`, ""},
 		{"binds", volume, `{"Driver":"local","Options":{}}`, ""},
 		{"devices", "POST /v4.3.1/libpod/containers/x/exec", `{"Privileged":true}`, "Privileged is set"},
 		// Builds.
