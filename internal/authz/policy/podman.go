@@ -207,7 +207,7 @@ var buildChecks = map[string]queryCheck{
 		return "is not oci"
 	}},
 	"dockerfile":              {"binds", dockerfileViolation},
-	"remote":                  {"binds", urlViolation},
+	"remote":                  {"binds", remoteViolation},
 	"output":                  {"binds", outputViolation},
 	"volume":                  {"binds", anyValue},
 	"additionalbuildcontexts": {"binds", anyValue},
@@ -264,6 +264,15 @@ func urlViolation(_, value string) string {
 		}
 	}
 	return "is not a URL of http, https or git"
+}
+
+// remoteViolation refuses a directory of a git repository, after #BRANCH: in its URL. With ".." or by
+// a symbolic link Podman takes any directory of the host for it.
+func remoteViolation(kind, value string) string {
+	if _, ref, _ := strings.Cut(value, "#"); strings.Contains(ref, ":") {
+		return "has a directory, which may be one of the host"
+	}
+	return urlViolation(kind, value)
 }
 
 func outputViolation(_, value string) string {
