@@ -20,12 +20,12 @@ var (
 	// rootEquivalentActions each allow a user to become root on the host.
 	rootEquivalentActions = []string{"container_attach", "container_create", "container_exec_create"}
 	// podmanRootActions are additional ones of Podman: restored containers may have any
-	// configuration, builds may mount directories of the host, a push may write files of the host,
-	// and secrets may have a driver that runs commands.
+	// configuration, builds may mount directories of the host, a push or an import into a volume may
+	// write files of the host, and secrets may have a driver that runs commands.
 	podmanRootActions = []string{
 		"container_restore", "image_build", "image_push", "libpod_kube_apply", "libpod_kube_play",
 		"libpod_local_artifact", "libpod_local_build", "libpod_local_load", "libpod_quadlet_install",
-		"libpod_scp", "pod_create", "secret_create",
+		"libpod_scp", "pod_create", "secret_create", "volume_import",
 	}
 	// hostRules are the kinds of rules without which a container can reach the host, or the processes
 	// of others: capabilities:NAME is not enough.

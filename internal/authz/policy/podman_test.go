@@ -246,6 +246,7 @@ func TestPodmanDeny(t *testing.T) {
 		{"pid", "POST /v4.3.1/libpod/kube/play", ``, `"libpod_kube_play" could bypass`},
 		{"pid", "POST /v5.7.0/libpod/kube/apply", ``, "could bypass"},
 		{"pid", "POST /v5.7.0/libpod/quadlets", ``, "could bypass"},
+		{"pid", "POST /v5.7.0/libpod/volumes/x/import", ``, "could bypass"},
 		{"pid", "POST /v4.3.1/libpod/images/scp/x", ``, "could bypass"},
 		{"pid", "POST /v4.3.1/libpod/containers/x/restore", ``, "could bypass"},
 		{"pid", "POST /v5.7.0/libpod/local/build", ``, "could bypass"},
