@@ -194,7 +194,7 @@ var buildOptions = strings.Fields(`t q nocache cachefrom cacheto cachettl pull p
 	layerlabel layers squash target platform extrahosts shmsize ulimits jobs manifest outputformat
 	omithistory from identitylabel ignore registry skipunusedstages tlsverify setenv unsetenv
 	unsetlabel unsetannotation dnsservers dnsoptions dnssearch dropcaps allplatforms
-	cppflags excludes rusage osversion osfeature timestamp httpproxy compression compatvolumes
+	excludes rusage osversion osfeature timestamp httpproxy compression compatvolumes
 	networkmode nohosts retry retry-delay createdannotation inheritlabels inheritannotations
 	sourcedateepoch rewritetimestamp save-stages stage-labels version session buildid`)
 
@@ -206,6 +206,8 @@ var buildChecks = map[string]queryCheck{
 		}
 		return "is not oci"
 	}},
+	// The C preprocessor runs on the host as root. Its options can name commands.
+	"cppflags":                {"", anyValue},
 	"dockerfile":              {"binds", dockerfileViolation},
 	"remote":                  {"binds", remoteViolation},
 	"output":                  {"binds", outputViolation},
@@ -252,6 +254,9 @@ func dockerfileViolation(_, value string) string {
 	for _, file := range files {
 		if path.IsAbs(file) || slices.Contains(strings.Split(file, "/"), "..") {
 			return "is not in the build context"
+		}
+		if strings.HasSuffix(path.Clean(file), ".in") {
+			return "is for the C preprocessor, which can include files of the host"
 		}
 	}
 	return ""
