@@ -189,10 +189,10 @@ var emptyValues = []string{"", "0", "false", "[]", "{}", "null"}
 
 // buildOptions are the options of a build that no rule concerns. Podman ignores version, session
 // and buildid, which docker sends.
-var buildOptions = strings.Fields(`t q nocache cachefrom cacheto cachettl pull pullpolicy rm forcerm
+var buildOptions = strings.Fields(`q nocache cachefrom cacheto cachettl pull pullpolicy rm forcerm
 	memory memswap cpushares cpuperiod cpuquota cpusetcpus cpusetmems cgroupparent buildargs labels
-	layerlabel layers squash target platform extrahosts shmsize ulimits jobs manifest outputformat
-	omithistory from identitylabel ignore registry skipunusedstages tlsverify setenv unsetenv
+	layerlabel layers squash target platform extrahosts shmsize ulimits jobs outputformat
+	omithistory identitylabel ignore registry skipunusedstages tlsverify setenv unsetenv
 	unsetlabel unsetannotation dnsservers dnsoptions dnssearch dropcaps allplatforms
 	excludes rusage osversion osfeature timestamp httpproxy compression compatvolumes
 	networkmode nohosts retry retry-delay createdannotation inheritlabels inheritannotations
@@ -211,6 +211,9 @@ var buildChecks = map[string]queryCheck{
 	"dockerfile":              {"binds", dockerfileViolation},
 	"remote":                  {"binds", remoteViolation},
 	"output":                  {"binds", outputViolation},
+	"t":                       {"binds", imageViolation},
+	"from":                    {"binds", imageViolation},
+	"manifest":                {"binds", imageViolation},
 	"volume":                  {"binds", anyValue},
 	"additionalbuildcontexts": {"binds", anyValue},
 	// Podman follows a symbolic link in the build context to a file of the host.

@@ -223,6 +223,8 @@ func TestPodmanDeny(t *testing.T) {
 		{"binds", build + "?dockerfile=Dockerfile.inc", ``, ""},
 		{"pid", build + `?CPPFlags=["-wrapper","touch,/x"]`, ``, "CPPFlags in the query is set"},
 		{"pid", build + "?cppflags=[]", ``, ""},
+		{"binds", build + "?t=x:1&t=docker-archive:/etc/x", ``, "t in the query is not in a registry"},
+		{"binds", build + "?from=dir:/etc&t=localhost:5000/x:1", ``, "from in the query is not"},
 		{"binds", build + `?secrets=["id=a,src=podman-build-secret1"]`, ``, "secrets in the query is"},
 		{"binds", build + `?secrets=[]`, ``, ""},
 		{"hooks", build + `?annotations=["run.oci.handler=krun"]`, ``, "annotations in the query is"},
