@@ -363,7 +363,7 @@ func (p *Policy) podmanQueryViolation(r Request) string {
 		checks = pushChecks
 	case "secret_create":
 		checks = secretChecks
-	case "libpod_manifest_update":
+	case "libpod_manifest_create", "libpod_manifest_update":
 		if p.hasRule("binds") {
 			return rule{kind: "binds"}.violatedBy("the images of a manifest could be files of the host")
 		}

@@ -247,6 +247,7 @@ func TestPodmanDeny(t *testing.T) {
 		{"binds", create, `{"image":"containers-storage:[vfs@/x]y"}`, "image is not in a registry"},
 		{"binds", compat, `{"Image":"dir:/x"}`, "Image is not in a registry"},
 		{"binds", "PUT /v4.3.1/libpod/manifests/x", `{}`, "could be files of the host"},
+		{"binds", "POST /v4.3.1/libpod/manifests/x", `{}`, "could be files of the host"},
 		{"pid", "POST /v4.3.1/libpod/secrets/create?driver=shell", ``, "may run commands"},
 		{"pid", "POST /v4.3.1/libpod/secrets/create?driverOpts={\"path\":\"/\"}", ``, "is set"},
 		{"pid", "POST /v4.3.1/libpod/secrets/create?name=x", ``, ""},
