@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -125,6 +127,16 @@ func tune() {
 	}
 }
 
+// maxConns returns the limit of a client's connections, each of which may need two descriptors: a
+// client cannot use more than a quarter of them.
+func maxConns() int {
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
+		return 0
+	}
+	return int(min(max(limit.Cur/8, 64), math.MaxInt32))
+}
+
 // front forwards requests until the context ends.
 func (o *frontOptions) front(ctx *cli.Context) (err error) {
 	upstream, err := o.validate(ctx)
@@ -152,7 +164,7 @@ func (o *frontOptions) front(ctx *cli.Context) (err error) {
 	engine := action.Engine(o.engine)
 	listeners, err := front.ListenAll(o.listen, front.Env{
 		Log: s.log, Engine: engine, Passed: passed,
-		Containers: front.NewContainers(engine, upstream),
+		Containers: front.NewContainers(engine, upstream), MaxConns: maxConns(),
 	})
 	if err != nil {
 		return err

@@ -187,6 +187,9 @@ func TestAttackByDetour(t *testing.T) {
 		`"deny":["net","devices","binds"]}`+"\n"+
 		`{"name":"admin","users":[""],"actions":[""]}`)
 	e.refused(t, "alice", "Privileged is set", "exec", "--privileged", "web", "true")
+	// dockerd would remount /sys, and make it writable.
+	e.refused(t, "alice", `Tmpfs has the option "remount"`, "run", "--rm", "--tmpfs", "/sys/.:remount,rw",
+		"box", "true")
 	// The policy cannot recognize the host's network by its id; the engine must refuse it.
 	network := strings.TrimSpace(e.must(t, anonymous, nil, "network", "inspect", "--format", "{{.Id}}", "host"))
 	own, err := os.Readlink("/proc/self/ns/net")

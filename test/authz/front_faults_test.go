@@ -48,11 +48,14 @@ func memory(t *testing.T, pid int) (kib int) {
 func TestFrontManyConnections(t *testing.T) {
 	t.Parallel()
 	e := startFakeEngine(t)
-	f := startFront(t, "docker", e.socket,
-		`{"name":"dev","users":["robot"],"actions":[""],"deny":["privileged"]}`, "robot")
-	socket := f.socketOf("robot")
+	// The connections of one client are limited.
+	users := strings.Fields("robot r1 r2 r3 r4 r5 r6 r7 r8 r9")
+	f := startFront(t, "docker", e.socket, `{"name":"dev","users":["`+strings.Join(users, `","`)+
+		`"],"actions":[""],"deny":["privileged"]}`, users...)
+	socket, dialed := f.socketOf("robot"), 0
 	dial := func(text string) net.Conn {
-		c, err := net.Dial("unix", socket)
+		dialed++
+		c, err := net.Dial("unix", f.socketOf(users[dialed/2%len(users)]))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -95,6 +95,11 @@ func TestFrontPodmanRules(t *testing.T) {
 		{create, box(`"sysctl":{"kernel.msgmax":"1"}`), ""},
 		{create, box(`"devices":[{"path":"/dev/null"}]`), ""},
 		{create, spec(`"rootfs":"/","rootfs_overlay":true`), ""},
+		{create, box(`"annotations":{"io.podman.annotations.cid-file":"/tmp/x"}`), ""},
+		{
+			"/v4.3.1/libpod/volumes/create",
+			`{"Name":"tab","Options":{"type":"tmpfs","device":"--fstab=/data/fstab"}}`, "",
+		},
 		{compat, ofDocker(`,"Volumes":{"/etc:/x":{}}`, ""), ""},
 		{compat, ofDocker("", `,"Binds":["/etc:/x"]`), ""},
 		{compat, ofDocker("", `,"PidMode":"ns:/proc/1/ns/pid"`), ""},

@@ -8,7 +8,9 @@ package front
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -33,6 +35,12 @@ type Conn struct {
 	verify   func() error
 	once     sync.Once
 	verified error
+	// key identifies the client for the limit, which may be nil, after verify.
+	key      func() string
+	limit    *connLimit
+	uncount  func()
+	mu       sync.Mutex // guards uncount and isClosed
+	isClosed bool
 	// isRetired reports that the connection has had its last request.
 	isRetired atomic.Bool
 	lingering sync.Once
@@ -69,10 +77,71 @@ func (c *Conn) CloseWrite() error {
 }
 
 func (c *Conn) ready() error {
-	if c.verify != nil {
-		c.once.Do(func() { c.verified = c.verify() })
-	}
+	c.once.Do(func() {
+		if c.verify != nil {
+			c.verified = c.verify()
+		}
+		if c.verified == nil && c.limit != nil {
+			c.verified = c.count()
+		}
+	})
 	return c.verified
+}
+
+// count counts the connection as one of its client's, until it is closed.
+func (c *Conn) count() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isClosed {
+		return net.ErrClosed
+	}
+	key := c.key()
+	if err := c.limit.add(key); err != nil {
+		return err
+	}
+	c.uncount = func() { c.limit.remove(key) }
+	return nil
+}
+
+// Close closes the connection.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isClosed = true; c.uncount != nil {
+		c.uncount()
+		c.uncount = nil
+	}
+	return c.Conn.Close()
+}
+
+// connLimit limits the connections of each client, so that it leaves descriptors for others.
+type connLimit struct {
+	max int
+	log *slog.Logger
+
+	mu   sync.Mutex
+	open map[string]int
+
+	refusals throttle
+}
+
+func (l *connLimit) add(key string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open[key] >= l.max {
+		l.refusals.warn(l.log, "connection refused: the client has too many", "client", key)
+		return fmt.Errorf("%s has more than %d connections", key, l.max)
+	}
+	l.open[key]++
+	return nil
+}
+
+func (l *connLimit) remove(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open[key]--; l.open[key] == 0 {
+		delete(l.open, key)
+	}
 }
 
 // linger discards what the client still sends, for drainTime at most. Closing a connection with

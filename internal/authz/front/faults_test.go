@@ -295,6 +295,34 @@ func TestWebPage(t *testing.T) {
 	}
 }
 
+// TestWebPageHost sends what a browser would for a page whose name leads to the front's address.
+func TestWebPageHost(t *testing.T) {
+	f := newFixture(t, `{"users":["ci"],"actions":[""]}`, func(http.ResponseWriter, *http.Request) {}, nil)
+	l, err := listen("tcp://127.0.0.1:0,insecure-no-client-verification=true,user=ci", Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go f.Serve(l)
+	for host, want := range map[string]int{
+		"rebound.example.com:2375": 400, "example.com": 400, "127.0.0.1:2375": 200, "[::1]:2375": 200,
+		"localhost": 200, "api.moby.localhost": 200, "d": 200, "": 200,
+	} {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "GET /_ping HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", host)
+		answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer.StatusCode != want {
+			t.Errorf("Host %q: %d, want %d", host, answer.StatusCode, want)
+		}
+		c.Close()
+	}
+}
+
 func TestDryRun(t *testing.T) {
 	f := newFixture(t, `{"users":["alice"],"actions":["container"],"deny":["privileged"]}`,
 		func(w http.ResponseWriter, r *http.Request) {

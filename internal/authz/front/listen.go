@@ -151,6 +151,10 @@ type Env struct {
 	Containers Containers
 	// Passed are the sockets from the service manager (LISTEN_FDS).
 	Passed []net.Listener
+	// MaxConns is the limit of a client's connections at all listeners, or 0.
+	MaxConns int
+
+	limit *connLimit
 }
 
 // Containers finds containers of the engine.
@@ -171,6 +175,9 @@ func ListenAll(texts []string, env Env) (all []net.Listener, err error) {
 			all = nil
 		}
 	}()
+	if env.MaxConns > 0 {
+		env.limit = &connLimit{max: env.MaxConns, log: env.Log, open: make(map[string]int)}
+	}
 	used := make(map[net.Listener]bool)
 	for _, text := range texts {
 		l, err := listen(text, env)
@@ -217,13 +224,13 @@ func listen(text string, env Env) (*listener, error) {
 			return nil, fmt.Errorf("address %q: mode, owner and group of a socket from the service "+
 				"manager are set in its unit", text)
 		}
-		return &listener{l, open}, nil
+		return &listener{l, open, env.limit}, nil
 	}
 	l, err := a.listen()
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s://%s: %w", a.Network, a.Addr, err)
 	}
-	return &listener{l, open}, nil
+	return &listener{l, open, env.limit}, nil
 }
 
 func (a *Address) listen() (net.Listener, error) {
@@ -275,7 +282,8 @@ func lookupID(name string, lookup func(string) (string, error)) (int, error) {
 // listener wraps the connections of a listener.
 type listener struct {
 	net.Listener
-	open func(net.Conn) *Conn
+	open  func(net.Conn) *Conn
+	limit *connLimit
 }
 
 // Accept returns the next connection, a *Conn.
@@ -284,7 +292,9 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.open(c), nil
+	conn := l.open(c)
+	conn.limit = l.limit
+	return conn, nil
 }
 
 // opener returns the function that wraps a connection in a Conn. It reads the certificates.
@@ -293,7 +303,10 @@ func (a *Address) opener(env Env) (func(net.Conn) *Conn, error) {
 	case a.User != "":
 		client := Client{policy.Identity{User: a.User}, "socket"}
 		return func(c net.Conn) *Conn {
-			return &Conn{Conn: c, client: func(context.Context) (Client, error) { return client, nil }}
+			return &Conn{
+				Conn: c, client: func(context.Context) (Client, error) { return client, nil },
+				key: func() string { return "user:" + a.User },
+			}
 		}, nil
 	case a.Network == "unix":
 		return env.openUnix, nil

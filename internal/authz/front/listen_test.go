@@ -1,12 +1,16 @@
 package front
 
 import (
+	"bufio"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"palisade/internal/authz/action"
 )
@@ -182,6 +186,55 @@ func TestPassedTCP(t *testing.T) {
 	} {
 		if got := (&Address{Network: "tcp", Addr: addr}).is(l); got != want {
 			t.Errorf("%s: got %v", addr, got)
+		}
+	}
+}
+
+// TestMaxConns checks that a client's connections are limited, those of others are not, and that
+// closed ones do not count.
+func TestMaxConns(t *testing.T) {
+	dir := t.TempDir()
+	f := newFixture(t, `{"users":[""],"actions":[""]}`, func(http.ResponseWriter, *http.Request) {}, nil)
+	path := func(user string) string { return filepath.Join(dir, user) }
+	listeners, err := ListenAll([]string{
+		"unix://" + path("a") + ",user=a", "unix://" + path("b") + ",user=b", "unix://" + path("peer"),
+	}, Env{MaxConns: 3, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range listeners {
+		go f.Serve(l)
+	}
+	// ask opens a connection, which stays open, and returns whether a request is answered.
+	ask := func(user string) (net.Conn, bool) {
+		c, err := net.Dial("unix", path(user))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		io.WriteString(c, "GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n")
+		answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+		return c, err == nil && answer.StatusCode == http.StatusOK
+	}
+	for _, user := range []string{"a", "b", "peer"} {
+		var first net.Conn
+		for i := range 5 {
+			c, ok := ask(user)
+			if ok != (i < 3) {
+				t.Errorf("%s, connection %d: answered: %v", user, i+1, ok)
+			}
+			if i == 0 {
+				first = c
+			}
+		}
+		first.Close()
+		isFree := false
+		for i := 0; i < 100 && !isFree; i++ {
+			time.Sleep(10 * time.Millisecond)
+			_, isFree = ask(user)
+		}
+		if !isFree {
+			t.Errorf("%s: a closed connection still counts", user)
 		}
 	}
 }

@@ -120,7 +120,10 @@ func (q ownerQuery) Exec(id string) (owner string, err error) {
 	case err != nil:
 		return "", err
 	}
-	_, owner, err = q.Container(e.ContainerID)
+	found, owner, err := q.Container(e.ContainerID)
+	if found != e.ContainerID { // another has the id as its name
+		owner = ""
+	}
 	return owner, err
 }
 

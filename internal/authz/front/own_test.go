@@ -63,6 +63,8 @@ func TestOwners(t *testing.T) {
 		"/containers/rootfs/json": m{"Id": "5", "Config": m{"Labels": m{policy.OwnerLabel: "unix:bob"}}},
 		"/containers/broken/json": nil,
 		"/exec/e/json":            m{"ContainerID": "1"},
+		"/exec/named/json":        m{"ContainerID": "9"},
+		"/containers/9/json":      owned("1", "plain", "user:alice"), // 9 is the name of 1
 		"/images/plain/json":      m{"Config": nil},
 		"/images/forged/json":     labelled,
 		"/images/a/b:1/json":      labelled,
@@ -90,6 +92,9 @@ func TestOwners(t *testing.T) {
 	delete(answers, "/images/plain/json") // its label is known
 	if owner, err := q.Exec("e"); owner != "user:alice" || err != nil {
 		t.Errorf("Exec = %q, %v", owner, err)
+	}
+	if owner, err := q.Exec("named"); owner != "" || err != nil {
+		t.Errorf("Exec of another container, whose id is a name = %q, %v", owner, err)
 	}
 	if owner, err := q.Exec("f"); owner != "" || err != nil {
 		t.Errorf("Exec of a missing one = %q, %v", owner, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -78,8 +79,9 @@ func (x *exchange) parse(record *audit.Record) (_ broker.Asked, err error) {
 	x.isIdentified = true
 	record.AuthMethod = x.client.Method
 	x.asked.Identity = x.client.Identity
-	if x.client.Method == "socket" && x.r.Header.Get("Origin") != "" {
-		return x.asked, errors.New("requests of web pages (Origin) need a client certificate")
+	if x.client.Method == "socket" && x.isOfPage() {
+		return x.asked, errors.New("requests of web pages (Origin, or the name of a site in Host) " +
+			"need a client certificate")
 	}
 	if err = x.rebuild(); err != nil {
 		return x.asked, err
@@ -95,6 +97,18 @@ func (x *exchange) parse(record *audit.Record) (_ broker.Asked, err error) {
 	}
 	x.asked.Request = request.WithOwners(x.owners.For(x.r.Context()))
 	return x.asked, err
+}
+
+// isOfPage reports whether a web page may have sent the request. A page whose site's name leads to
+// this address sends no Origin with GET, but the name.
+func (x *exchange) isOfPage() bool {
+	if x.r.Header.Get("Origin") != "" {
+		return true
+	}
+	host := (&url.URL{Host: x.r.Host}).Hostname()
+	_, err := netip.ParseAddr(host)
+	return x.conn.LocalAddr().Network() == "tcp" && err != nil && strings.Contains(host, ".") &&
+		!strings.HasSuffix(host, ".localhost")
 }
 
 func (x *exchange) newRequest(body []byte) policy.Request {
@@ -117,7 +131,7 @@ func (x *exchange) rebuild() error {
 		RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery,
 	}
 	if r.Method == http.MethodConnect || !strings.HasPrefix(target.Path, "/") {
-		return fmt.Errorf("the target %q of the request is not a path", r.RequestURI)
+		return errors.New("the target of the request is not a path")
 	}
 	// Some engines take ";" as a separator.
 	if _, err := url.ParseQuery(target.RawQuery); err != nil {

@@ -212,7 +212,8 @@ type tlsClient struct {
 func (f *tlsFiles) open(c net.Conn) *Conn {
 	client := &tlsClient{files: f}
 	client.conn = tls.Server(c, &tls.Config{GetConfigForClient: client.config})
-	return &Conn{Conn: client.conn, verify: client.handshake, client: client.get}
+	key := func() string { return "user:" + client.client.User }
+	return &Conn{Conn: client.conn, verify: client.handshake, client: client.get, key: key}
 }
 
 // config returns a configuration without tickets: with one a client could resume a session after

@@ -177,7 +177,7 @@ func newFront(t *testing.T, engine action.Engine, ca *testCA, caText, crl []byte
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	f.Listener = &listener{l, f.files.open}
+	f.Listener = &listener{Listener: l, open: f.files.open}
 	return f
 }
 

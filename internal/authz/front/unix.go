@@ -8,6 +8,7 @@ import (
 	"net"
 	"os/user"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -54,10 +55,18 @@ func (e Env) openUnix(c net.Conn) *Conn {
 	conn, ok := c.(*net.UnixConn)
 	if !ok {
 		p.err = fmt.Errorf("a connection of %s has no peer", c.LocalAddr().Network())
-		return &Conn{Conn: c, client: p.client}
+		return &Conn{Conn: c, client: p.client, key: p.key}
 	}
 	p.peer, p.err = sys.OpenPeer(conn)
-	return &Conn{Conn: unixConn{conn, p}, verify: p.examine, client: p.client}
+	return &Conn{Conn: unixConn{conn, p}, verify: p.examine, client: p.client, key: p.key}
+}
+
+// key names the process's containers, or its user, for connLimit.
+func (p *unixPeer) key() string {
+	if len(p.ids) > 0 {
+		return "container:" + strings.Join(p.ids, ",")
+	}
+	return "uid:" + strconv.FormatUint(uint64(p.peer.UID), 10)
 }
 
 func (p *unixPeer) closeDir() {

@@ -32,6 +32,7 @@ type hostConfig struct {
 
 	Binds, VolumesFrom, SecurityOpt strictjson.Once[[]string]
 	VolumeDriver, Runtime           strictjson.Once[string]
+	ContainerIDFile                 strictjson.Once[string]
 	CapAdd, Capabilities            strictjson.Once[stringOrList]
 	MaskedPaths, ReadonlyPaths      strictjson.Once[*[]string]
 	Annotations, Sysctls, Tmpfs     strictjson.Once[map[string]string]

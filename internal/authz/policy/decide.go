@@ -22,9 +22,11 @@ var bypassActions = []string{
 	// iSulad: CRI
 	"cri_run_pod_sandbox", "cri_create_container", "cri_checkpoint_container",
 
-	// Podman: pods and units from YAML and quadlets, files and users of the host
+	// Podman: pods and units from YAML and quadlets, files and users of the host; an archive is
+	// extracted into a volume through symbolic links in it, which can lead to the host
 	"container_restore", "libpod_kube_apply", "libpod_kube_play", "libpod_quadlet_install",
 	"libpod_local_artifact", "libpod_local_build", "libpod_local_load", "libpod_scp",
+	"volume_import",
 }
 
 // minAPIMinor is the oldest version 1.x of Docker's API that rules support. Before it,

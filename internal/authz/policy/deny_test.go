@@ -51,6 +51,12 @@ func TestDeny(t *testing.T) {
 		{"pid", create, `{"HostConfig":{"Privileged":true}}`, ""},
 		{"pid", create, `{"HostConfig":{"PidMode":"host"}}`, `PidMode is "host"`},
 		{"pid", create, `{"HostConfig":{"PidMode":"container:x"}}`, `PidMode is "container:x"`},
+		{"binds", create, `{"HostConfig":{"Tmpfs":{"/x":"rw,rbind"}}}`, `Tmpfs has the option "rbind"`},
+		{
+			"security-options", create, `{"HostConfig":{"Tmpfs":{"/sys/.":"remount,rw"}}}`,
+			`Tmpfs has the option "remount"`,
+		},
+		{all, create, `{"HostConfig":{"Tmpfs":{"/x":"rw,size=1m,exec"}}}`, ""},
 		{"net", create, `{"HostConfig":{"NetworkMode":"host"}}`, `NetworkMode is "host"`},
 		{"net", create, `{"HostConfig":{"NetworkMode":"hosted"}}`, ""},
 		{"net", create, `{"NetworkingConfig":{"EndpointsConfig":{"host":{}}}}`, "the host's network"},

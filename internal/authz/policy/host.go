@@ -19,6 +19,15 @@ func (r rule) violation(h *hostConfig) string {
 		return fmt.Sprintf("%s is %q", n.field, n.mode)
 	}
 	switch r.kind {
+	case "binds", "security-options":
+		// An engine that remounts /sys makes it writable.
+		for _, options := range h.Tmpfs.Value {
+			if what := mountOptionsViolation(strings.Split(options, ",")); what != "" {
+				return about("Tmpfs", what)
+			}
+		}
+	}
+	switch r.kind {
 	case "binds":
 		return h.bindViolation()
 	case "volumes-from":
@@ -222,6 +231,9 @@ func driverViolation(driver string) string {
 // host.
 var safeVolumeTypes = []string{"tmpfs", "nfs", "nfs4", "cifs"}
 
+// fileOptions are the mount options that name a file of the host.
+var fileOptions = []string{"credentials", "cred"}
+
 // bindOptions are the mount options that make the local driver ignore the file system type.
 var bindOptions = []string{"bind", "rbind", "remount", "move"}
 
@@ -242,10 +254,17 @@ func volumeViolation(driver string, options map[string]string) string {
 	}
 	isBind := fsType == "" || fsType == "none" || fsType == "bind"
 	for option := range strings.SplitSeq(options["o"], ",") {
-		option = strings.ToLower(strings.TrimSpace(option))
+		option, _, _ = strings.Cut(strings.ToLower(option), "=")
+		option = strings.TrimSpace(option)
 		isBind = isBind || slices.Contains(bindOptions, option)
+		if slices.Contains(fileOptions, option) {
+			return fmt.Sprintf("the volume's option %q is a file of the host", option)
+		}
 	}
 	switch {
+	case strings.HasPrefix(device, "-"):
+		// Podman executes mount with it: --fstab=FILE can turn a tmpfs into a bind mount.
+		return fmt.Sprintf("the volume's device %q is an option of mount(8)", device)
 	case isBind:
 		return fmt.Sprintf("the volume's device is %q", device)
 	case !slices.Contains(safeVolumeTypes, fsType):

@@ -20,13 +20,16 @@ var (
 	// rootEquivalentActions each allow a user to become root on the host.
 	rootEquivalentActions = []string{"container_attach", "container_create", "container_exec_create"}
 	// podmanRootActions are additional ones of Podman: restored containers may have any
-	// configuration, builds may mount directories of the host, a push may write files of the host,
-	// and secrets may have a driver that runs commands.
+	// configuration, builds may mount directories of the host, a push or an import into a volume may
+	// write files of the host, and secrets may have a driver that runs commands.
 	podmanRootActions = []string{
 		"container_restore", "image_build", "image_push", "libpod_kube_apply", "libpod_kube_play",
 		"libpod_local_artifact", "libpod_local_build", "libpod_local_load", "libpod_quadlet_install",
-		"libpod_scp", "pod_create", "secret_create",
+		"libpod_scp", "pod_create", "secret_create", "volume_import",
 	}
+	// hostRules are the kinds of rules without which a container can reach the host, or the processes
+	// of others: capabilities:NAME is not enough.
+	hostRules = []string{"privileged", "binds", "pid", "devices", "capabilities"}
 	// disclosingActions are the reads that disclose most.
 	disclosingActions = []string{
 		"container_archive", "container_export", "container_inspect", "container_logs", "container_top",
@@ -123,9 +126,15 @@ func (l *linter) checkRisks() {
 		l.warn(`policy %q denies %s, but not "privileged": a privileged container can bypass these rules`,
 			l.Name, strings.Join(denied, ", "))
 	}
-	if l.Own && !l.ReadOnly && len(creates) > 0 && (!l.hasRule("privileged") || !l.hasRule("binds")) {
-		l.warn(`policy %q has "own", but does not deny "privileged" and "binds": a container can reach `+
-			"those of others through the host", l.Name)
+	var missing []string
+	for _, kind := range hostRules {
+		if !slices.ContainsFunc(l.rules, func(r rule) bool { return r == rule{kind: kind} }) {
+			missing = append(missing, fmt.Sprintf("%q", kind))
+		}
+	}
+	if l.Own && !l.ReadOnly && len(creates) > 0 && len(missing) > 0 {
+		l.warn(`policy %q has "own", but does not deny %s: a container can reach those of others `+
+			"through the host", l.Name, strings.Join(missing, ", "))
 	}
 	switch {
 	case len(secrets) == 0:

@@ -235,6 +235,31 @@ func (o *owning) resolve(ref string) (string, error) {
 	}
 }
 
+// idName matches names that could be ids. Podman finds two containers, or that with the name, for
+// the id of another container.
+var idName = regexp.MustCompile(`^/?[0-9a-f]{12,64}$`)
+
+// checkNames refuses new names of a container in the query that could be ids of others.
+func (o *owning) checkNames() error {
+	query, err := url.ParseQuery(o.query)
+	if err != nil {
+		return refuse("parse the query: %v", err)
+	}
+	for _, name := range take(query, "name") {
+		if err := checkName(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkName(name string) error {
+	if idName.MatchString(name) {
+		return refuse("the name %q could be the id of another container", name)
+	}
+	return nil
+}
+
 // container replaces the name of a container in the path with its id: the name may move to another
 // container before the engine looks it up.
 func (o *owning) container() (*Forward, error) {
@@ -249,6 +274,11 @@ func (o *owning) container() (*Forward, error) {
 		return nil, refuse("link and depend affect other containers")
 	case rest == "start" && mayHaveQueryKey("?"+o.query, "checkpoint"):
 		return nil, refuse("checkpoints may be those of other containers")
+	}
+	if rest == "rename" {
+		if err := o.checkNames(); err != nil {
+			return nil, err
+		}
 	}
 	id, err := o.resolve(o.segments[1])
 	if err != nil {

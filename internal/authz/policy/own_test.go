@@ -69,6 +69,9 @@ func TestOwn(t *testing.T) {
 		{"GET", "/containers/web/attach/ws?stream=1", "/containers/A/attach/ws?stream=1"},
 		{"PUT", "/v1.41/containers/web/archive?path=/", "/v1.41/containers/A/archive?path=/"},
 		{"POST", "/containers/web/rename?name=x", "/containers/A/rename?name=x"},
+		{"POST", "/containers/web/rename?name=deadbeef", "/containers/A/rename?name=deadbeef"},
+		{"POST", "/containers/web/rename?name=" + bobID, "403"},
+		{"POST", "/containers/web/rename?name=x&Name=/" + bobID[:12], "403"},
 		{"POST", "/containers/web/exec", "/containers/A/exec"},
 		{"POST", "/containers/db/start", "404"},
 		{"POST", "/containers/bbbb/start", "404"},
@@ -94,6 +97,12 @@ func TestOwn(t *testing.T) {
 		{"GET", "/containers/json?filters={}&Filters={}", "403"},
 		{"GET", "/containers/json?Filters={}", "/containers/json?" + filter},
 		{"GET", `/containers/json?filters={"label%3Da":["b"]}`, "403"},
+		{"GET", `/containers/json?filters={"since":["db"]}`, "404"},
+		{"GET", `/containers/json?filters={"before":{"missing":true}}`, "404"},
+		{"GET", `/containers/json?filters={"since":["web"]}`, "/containers/json?filters=%7B%22label" +
+			"%22%3A%7B%22palisade.owner%3Duser%3Aalice%22%3Atrue%7D%2C%22since%22%3A%7B%22A%22%3Atrue%7D%7D"},
+		{"GET", "/containers/json?since=db", "/containers/json?" + filter},
+		{"GET", "/events?since=1", "/events?" + filter + "&since=1"},
 		{"GET", "/containers/json?a;b", "403"},
 		{"POST", "/containers/prune", "/containers/prune?" + filter},
 		{"GET", "/events", "/events?" + filter},
@@ -214,6 +223,9 @@ func TestOwnCreate(t *testing.T) {
 		{"/containers/create", `null`, `{"Labels":` + label + `}`},
 		{"/containers/create", ``, ""},
 		{"/containers/create", `{"Image":"labelled"}`, ""},
+		{"/containers/create?name=" + bobID, `{}`, ""},
+		{"/v4.0.0/libpod/containers/create", `{"Name":"` + bobID + `"}`, ""},
+		{"/v4.0.0/libpod/containers/create?Name=bbbbbbbbbbbb", `{}`, ""},
 		{"/containers/create", `{"HostConfig":{"NetworkMode":"container:web","PidMode":"container:aaa",` +
 			`"VolumesFrom":["web:ro","aa"],"Links":["/web","web:x"]}}`,
 			`{"HostConfig":{"Links":["A:web","A:x"],"NetworkMode":"container:A","PidMode":"container:A",` +
@@ -389,9 +401,13 @@ func TestOwnLint(t *testing.T) {
 	for line, want := range map[string]bool{
 		`{"users":["a"],"actions":[""],"own":true}`:                               true,
 		`{"users":["a"],"actions":[""],"own":true,"deny":["privileged"]}`:         true,
-		`{"users":["a"],"actions":[""],"own":true,"deny":["privileged","binds"]}`: false,
-		`{"users":["a"],"actions":["container_list"],"exact":true,"own":true}`:    false,
-		`{"users":["a"],"actions":[""],"deny":["devices"]}`:                       false,
+		`{"users":["a"],"actions":[""],"own":true,"deny":["privileged","binds"]}`: true,
+		`{"users":["a"],"actions":[""],"own":true,"deny":` +
+			`["privileged","binds","pid","devices","capabilities:SYS_ADMIN"]}`: true,
+		`{"users":["a"],"actions":[""],"own":true,"deny":` +
+			`["privileged","binds","pid","devices","capabilities"]}`: false,
+		`{"users":["a"],"actions":["container_list"],"exact":true,"own":true}`: false,
+		`{"users":["a"],"actions":[""],"deny":["devices"]}`:                    false,
 	} {
 		s, err := Parse("policy.json", []byte(line))
 		if err != nil {

@@ -135,6 +135,14 @@ func (o *owning) create() (*Forward, error) {
 	if err := labelled(body, o.owner, o.libpod); err != nil {
 		return nil, err
 	}
+	if err := o.checkNames(); err != nil {
+		return nil, err
+	}
+	if err := edit(body, "name", func(name string) (string, error) {
+		return name, checkName(name)
+	}); err != nil {
+		return nil, err
+	}
 	if o.libpod {
 		err = o.specGenerator(body)
 	} else {

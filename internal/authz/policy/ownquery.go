@@ -38,6 +38,17 @@ func (o *owning) filtered() (*Forward, error) {
 			return nil, err
 		}
 	}
+	if o.segments[0] == "containers" {
+		for _, key := range []string{"before", "since"} {
+			take(query, key) // of old versions
+			if filters[key], err = o.resolveAll(filters[key]); err != nil {
+				return nil, err
+			}
+			if filters[key] == nil {
+				delete(filters, key)
+			}
+		}
+	}
 	label := OwnerLabel + "=" + o.owner
 	for key, values := range filters {
 		// Podman's events match any of several labels, not all.
@@ -83,6 +94,22 @@ func parseFilters(text string) (map[string]map[string]bool, error) {
 		filters = make(map[string]map[string]bool)
 	}
 	return filters, nil
+}
+
+// resolveAll resolves the containers in the values of a filter. The engine's error would tell
+// whether others have a container.
+func (o *owning) resolveAll(refs map[string]bool) (ids map[string]bool, err error) {
+	for ref, value := range refs {
+		id, err := o.resolve(ref)
+		if err != nil {
+			return nil, err
+		}
+		if ids == nil {
+			ids = make(map[string]bool)
+		}
+		ids[id] = value
+	}
+	return ids, nil
 }
 
 // stats limits Podman's statistics of several containers, which without names are those of all.

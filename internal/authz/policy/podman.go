@@ -28,6 +28,10 @@ func isLibpodBody(r Request) bool {
 // podmanCreateViolation returns what the rules forbid in the body of Docker's container_create as
 // Podman interprets it, or "".
 func (p *Policy) podmanCreateViolation(body *createBody, uri string) string {
+	h := &body.HostConfig.Value
+	if _, ok := h.Annotations.Value[cidFile]; ok || h.ContainerIDFile.Value != "" {
+		return about("HostConfig", cidFileDetail)
+	}
 	if p.hasRule("no-user-remap") {
 		// Podman 4 drops the annotation for userns-shift.
 		mode := body.HostConfig.Value.UsernsMode.Value
@@ -76,11 +80,6 @@ func (r rule) podmanViolation(h *hostConfig) string {
 			if strings.ContainsAny(text, ",\"\n\r") {
 				return fmt.Sprintf("Mounts has %q, which Podman could parse as several options", text)
 			}
-		}
-	}
-	for _, options := range h.Tmpfs.Value {
-		if what := mountOptionsViolation(strings.Split(options, ",")); what != "" {
-			return about("Tmpfs", what)
 		}
 	}
 	for key, value := range h.LogConfig.Value.Config.Value {
@@ -190,12 +189,12 @@ var emptyValues = []string{"", "0", "false", "[]", "{}", "null"}
 
 // buildOptions are the options of a build that no rule concerns. Podman ignores version, session
 // and buildid, which docker sends.
-var buildOptions = strings.Fields(`t q nocache cachefrom cacheto cachettl pull pullpolicy rm forcerm
+var buildOptions = strings.Fields(`q nocache cachefrom cacheto cachettl pull pullpolicy rm forcerm
 	memory memswap cpushares cpuperiod cpuquota cpusetcpus cpusetmems cgroupparent buildargs labels
-	layerlabel layers squash target platform extrahosts shmsize ulimits jobs manifest outputformat
-	omithistory from identitylabel ignore registry skipunusedstages tlsverify setenv unsetenv
-	unsetlabel unsetannotation dnsservers dnsoptions dnssearch dropcaps allplatforms annotations
-	cppflags excludes rusage osversion osfeature timestamp httpproxy compression compatvolumes
+	layerlabel layers squash target platform extrahosts shmsize ulimits jobs outputformat
+	omithistory identitylabel ignore registry skipunusedstages tlsverify setenv unsetenv
+	unsetlabel unsetannotation dnsservers dnsoptions dnssearch dropcaps allplatforms
+	excludes rusage osversion osfeature timestamp httpproxy compression compatvolumes
 	networkmode nohosts retry retry-delay createdannotation inheritlabels inheritannotations
 	sourcedateepoch rewritetimestamp save-stages stage-labels version session buildid`)
 
@@ -207,20 +206,27 @@ var buildChecks = map[string]queryCheck{
 		}
 		return "is not oci"
 	}},
+	// The C preprocessor runs on the host as root. Its options can name commands.
+	"cppflags":                {"", anyValue},
 	"dockerfile":              {"binds", dockerfileViolation},
-	"remote":                  {"binds", urlViolation},
+	"remote":                  {"binds", remoteViolation},
 	"output":                  {"binds", outputViolation},
+	"t":                       {"binds", imageViolation},
+	"from":                    {"binds", imageViolation},
+	"manifest":                {"binds", imageViolation},
 	"volume":                  {"binds", anyValue},
 	"additionalbuildcontexts": {"binds", anyValue},
-	"secrets":                 {"binds", buildSecretsViolation},
-	"ssh":                     {"binds", anyValue},
-	"transientrunmounts":      {"binds", anyValue},
-	"rusagelogfile":           {"binds", anyValue},
-	"sourcepolicy":            {"binds", anyValue},
-	"devices":                 {"devices", anyValue},
-	"addcaps":                 {"capabilities", anyValue},
-	"labelopts":               {"security-options", anyValue},
-	"securityopt":             {"security-options", anyValue},
+	// Podman follows a symbolic link in the build context to a file of the host.
+	"secrets":            {"binds", anyValue},
+	"ssh":                {"binds", anyValue},
+	"transientrunmounts": {"binds", anyValue},
+	"rusagelogfile":      {"binds", anyValue},
+	"sourcepolicy":       {"binds", anyValue},
+	"devices":            {"devices", anyValue},
+	"addcaps":            {"capabilities", anyValue},
+	"annotations":        {"security-options hooks", anyValue}, // containers inherit them
+	"labelopts":          {"security-options", anyValue},
+	"securityopt":        {"security-options", anyValue},
 	"seccomp": {"security-options", func(_, value string) string {
 		if slices.Contains(defaultSeccomp, value) {
 			return ""
@@ -252,21 +258,8 @@ func dockerfileViolation(_, value string) string {
 		if path.IsAbs(file) || slices.Contains(strings.Split(file, "/"), "..") {
 			return "is not in the build context"
 		}
-	}
-	return ""
-}
-
-// buildSecretsViolation permits files in the build context, from which podman sends secrets. Podman
-// moves the file src, and reads the file source.
-func buildSecretsViolation(_, value string) string {
-	var secrets []string
-	if err := json.Unmarshal([]byte(value), &secrets); err != nil {
-		return "cannot be parsed: " + err.Error()
-	}
-	for option := range strings.SplitSeq(strings.Join(secrets, ","), ",") {
-		key, value, _ := strings.Cut(option, "=")
-		if key != "id" && key != "src" || strings.Contains(value, "/") {
-			return fmt.Sprintf("has %q", option)
+		if strings.HasSuffix(path.Clean(file), ".in") {
+			return "is for the C preprocessor, which can include files of the host"
 		}
 	}
 	return ""
@@ -279,6 +272,15 @@ func urlViolation(_, value string) string {
 		}
 	}
 	return "is not a URL of http, https or git"
+}
+
+// remoteViolation refuses a directory of a git repository, after #BRANCH: in its URL. With ".." or by
+// a symbolic link Podman takes any directory of the host for it.
+func remoteViolation(kind, value string) string {
+	if _, ref, _ := strings.Cut(value, "#"); strings.Contains(ref, ":") {
+		return "has a directory, which may be one of the host"
+	}
+	return urlViolation(kind, value)
 }
 
 func outputViolation(_, value string) string {
@@ -361,7 +363,7 @@ func (p *Policy) podmanQueryViolation(r Request) string {
 		checks = pushChecks
 	case "secret_create":
 		checks = secretChecks
-	case "libpod_manifest_update":
+	case "libpod_manifest_create", "libpod_manifest_update":
 		if p.hasRule("binds") {
 			return rule{kind: "binds"}.violatedBy("the images of a manifest could be files of the host")
 		}

@@ -139,7 +139,13 @@ var libpodChecks = map[string]fieldCheck{
 	"security_opt": {"security-options", decoded(func(_ rule, options []string) string {
 		return securityOptionViolation(options)
 	})},
-	"annotations": {"security-options hooks", decoded(func(_ rule, a map[string]string) string {
+	"annotations": {strings.Join(ruleKinds, " "), decoded(func(r rule, a map[string]string) string {
+		if _, ok := a[cidFile]; ok {
+			return cidFileDetail
+		}
+		if r.kind != "security-options" && r.kind != "hooks" {
+			return ""
+		}
 		maps.DeleteFunc(a, func(key, _ string) bool { return slices.Contains(podmanAnnotations, key) })
 		return annotationViolation(a)
 	})},
@@ -149,12 +155,17 @@ var libpodChecks = map[string]fieldCheck{
 	"network_options": {"net binds", isPresent}, // options of slirp4netns and pasta, with files
 }
 
+// cidFile is the annotation with a path that Podman 4.5 and later remove together with the
+// container, as root: it could bypass any rule.
+const cidFile = "io.podman.annotations.cid-file"
+
+const cidFileDetail = "has a cidfile: Podman deletes that file of the host"
+
 // podmanAnnotations are annotations that podman sends only to show them later. No runtime reads
 // them.
 var podmanAnnotations = []string{
-	"io.kubernetes.cri-o.TTY", "io.podman.annotations.cid-file", "io.podman.annotations.userns",
-	"io.podman.annotations.pids-limit", "io.podman.annotations.cpuset",
-	"io.podman.annotations.memory-nodes",
+	"io.kubernetes.cri-o.TTY", "io.podman.annotations.userns", "io.podman.annotations.pids-limit",
+	"io.podman.annotations.cpuset", "io.podman.annotations.memory-nodes",
 }
 
 func fieldSet(names string) map[string]bool {
@@ -207,9 +218,9 @@ var memoryMounts = []string{"tmpfs", "ramfs", "devpts", "mqueue"}
 func (m *libpodMount) violation(r rule) string {
 	isMemory := slices.Contains(memoryMounts, m.Type.Value)
 	switch {
-	case isMemory && r.kind == "binds":
+	case isMemory:
 		return mountOptionsViolation(m.Options.Value)
-	case !isMemory && r.kind == "binds", m.Type.Value != "bind" && !isMemory:
+	case r.kind == "binds", m.Type.Value != "bind":
 		return fmt.Sprintf("has %q of the type %q", m.Source.Value, m.Type.Value)
 	}
 	return ""
