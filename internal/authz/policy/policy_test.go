@@ -92,6 +92,54 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// TestIdentities looks up the policies of clients with the same names in certificates, on the host
+// and of containers.
+func TestIdentities(t *testing.T) {
+	s := parse(t, `{"name":"user","users":["alice"],"actions":[""]}
+{"name":"unix user","unix_users":["alice","root"],"actions":[""]}
+{"name":"group","groups":["dev"],"actions":[""]}
+{"name":"unix group","unix_groups":["dev","alice"],"actions":[""]}
+{"name":"container","containers":["alice","role=dev"],"actions":[""]}
+{"name":"local","local":true,"actions":[""]}`)
+	labelled := &policy.Container{Name: "web", Labels: map[string]string{"role": "dev"}}
+	for _, tt := range []struct {
+		id   policy.Identity
+		want string
+	}{
+		{policy.Identity{User: "alice"}, "user"},
+		{policy.Identity{User: "alice", Groups: []string{"dev"}}, "user"},
+		{policy.Identity{User: "bob", Groups: []string{"ops", "dev"}}, "group"},
+		{policy.Identity{User: "root"}, ""},
+		{policy.Identity{User: "role=dev"}, ""},
+		{policy.Identity{UnixUser: "alice"}, "unix user"},
+		{policy.Identity{UnixUser: "alice", UnixGroups: []string{"alice"}}, "unix user"},
+		{policy.Identity{UnixUser: "bob", UnixGroups: []string{"bob", "dev"}}, "unix group"},
+		{policy.Identity{UnixUser: "dev"}, ""},
+		{policy.Identity{Container: &policy.Container{Name: "alice"}}, "container"},
+		{policy.Identity{Container: &policy.Container{Name: "dev"}}, ""},
+		{policy.Identity{Container: labelled}, "container"},
+		// A process in a container is not a user of the host, whatever its uid.
+		{policy.Identity{Container: &policy.Container{Name: "web"}, UnixUser: "root"}, ""},
+		{policy.Identity{Container: &policy.Container{}}, ""},
+		{policy.Identity{Local: true}, "local"},
+		{policy.Identity{}, ""},
+	} {
+		got := ""
+		if p := s.Decide(tt.id, policy.DockerRequest("GET", "/info", nil)).Policy; p != nil {
+			got = p.Name
+		}
+		if got != tt.want {
+			t.Errorf("%+v: policy %q, want %q", tt.id, got, tt.want)
+		}
+	}
+	everyone := parse(t, `{"name":"all","users":[""],"actions":[""]}`+"\n"+
+		`{"name":"unix","unix_users":["alice"],"actions":[""]}`)
+	r := policy.DockerRequest("GET", "/info", nil)
+	if d := everyone.Decide(policy.Identity{UnixUser: "alice"}, r); d.Policy.Name != "all" {
+		t.Errorf("the first line is for every user, but %q applies", d.Policy.Name)
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{
@@ -116,6 +164,11 @@ func TestMistakes(t *testing.T) {
 		{`{"users":["x"]}`, `"actions" is missing`},
 		{`{"groups":[""],"actions":[""]}`, `a group has no name`},
 		{`{"actions":[""]}`, `users and groups are missing`},
+		{`{"unix_users":[""],"actions":[""]}`, `unix user, unix group or container has no name`},
+		{`{"containers":["x",""],"actions":[""]}`, `container has no name`},
+		{`{"unix_users":["x","x"],"actions":[""]}`, `unix user "x" is already listed in line 1`},
+		{`{"containers":["x"],"unix_groups":"x","actions":[""]}`, `want a list of strings`},
+		{`{"users":["x"],"own":"true","actions":[""]}`, `"own" is "true", want true or false`},
 		{`{"users":["x","x"],"actions":[""]}`, `user "x" is already listed in line 1`},
 		{
 			`{"users":["x"],"actions":[""]}` + "\n" + `{"users":["y","x"],"actions":[""]}`,
