@@ -218,9 +218,9 @@ var containerRoutes = []string{
 var refPattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
 
 // resolve returns the full id of a container of the owner. The error is the same for a container
-// that does not exist and for one of another owner.
+// that does not exist and for one of another owner. Podman's client looks for its first words.
 func (o *owning) resolve(ref string) (string, error) {
-	missing := refusal{text: fmt.Sprintf("%q is not one of them", ref), notFound: true}
+	missing := refusal{text: fmt.Sprintf("no such container: %q", ref), notFound: true}
 	if !refPattern.MatchString(ref) {
 		return "", missing
 	}
@@ -289,7 +289,7 @@ func (o *owning) container() (*Forward, error) {
 }
 
 func (o *owning) exec() (*Forward, error) {
-	missing := refusal{text: "they have no such exec", notFound: true}
+	missing := refusal{text: "no such exec session", notFound: true}
 	if len(o.segments) != 3 || !refPattern.MatchString(o.segments[1]) {
 		return nil, missing
 	}
