@@ -109,7 +109,8 @@ func parseIdentity(ctx *cli.Context) (id policy.Identity, err error) {
 	}
 	switch {
 	case kinds == 0:
-		return id, cmdline.Usagef(`want --user, --unix-user or --container; --user "" is a user without a name`)
+		return id, cmdline.Usagef(`want --user, --unix-user or --container; ` +
+			`--user "" is a user without a name`)
 	case kinds > 1:
 		return id, cmdline.Usagef("want one of --user, --unix-user and --container")
 	case ctx.IsSet("group") && !ctx.IsSet("user"):

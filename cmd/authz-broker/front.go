@@ -116,8 +116,8 @@ const frontStopTime = 5 * time.Second
 // hundred requests.
 const frontGCPercent = 400
 
-// tune sets the parameters of the Go runtime that the environment does not set. A front with threads
-// on all CPUs would delay the engine and its clients, so it leaves them half.
+// tune sets the parameters of the Go runtime that the environment does not set. A front with
+// threads on all CPUs would delay the engine and its clients, so it leaves them half.
 func tune() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(frontGCPercent)
