@@ -182,14 +182,19 @@ func waitForPressure(args []string) error {
 		events  int16
 		revents int16
 	}{int32(fd), 2, 0}
-	timeout := syscall.Timespec{Sec: 30}
-	n, _, errno := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&fds)), 1,
-		uintptr(unsafe.Pointer(&timeout)), 0, 0, 0)
-	if errno != 0 {
-		return errno
+	timeout := syscall.Timespec{Sec: 60}
+	for {
+		n, _, errno := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&fds)), 1,
+			uintptr(unsafe.Pointer(&timeout)), 0, 0, 0) // the kernel updates the timeout
+		switch errno {
+		case 0:
+			fmt.Println("events", n, fds.revents)
+			return nil
+		case syscall.EINTR: // by a signal of the Go runtime
+		default:
+			return errno
+		}
 	}
-	fmt.Println("events", n, fds.revents)
-	return nil
 }
 
 func setTrigger(file, trigger string) (int, error) {

@@ -6,6 +6,7 @@
 package front
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,8 @@ type Conn struct {
 	// isRetired reports that the connection has had its last request.
 	isRetired atomic.Bool
 	lingering sync.Once
+	// ahead reads more at a time than net/http does. It is nil until readAhead.
+	ahead *bufio.Reader
 }
 
 // Client returns the client, or an error if it cannot be identified. It is called for each request:
@@ -65,7 +68,19 @@ func (c *Conn) Read(b []byte) (int, error) {
 	if err := c.ready(); err != nil {
 		return 0, err
 	}
+	if c.ahead != nil {
+		return c.ahead.Read(b)
+	}
 	return c.Conn.Read(b)
+}
+
+// readAhead makes later calls of Read read ahead into the returned buffer. It must not be called
+// concurrently with Read.
+func (c *Conn) readAhead() *bufio.Reader {
+	if c.ahead == nil {
+		c.ahead = bufio.NewReaderSize(c.Conn, bufferSize)
+	}
+	return c.ahead
 }
 
 // CloseWrite closes the direction to the client.

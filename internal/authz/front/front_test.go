@@ -192,7 +192,7 @@ func TestDecisions(t *testing.T) {
 			`"Labels":{"palisade.owner":"user:alice"}}`},
 		{"POST", "/containers/create", `{"HostConfig":{"Privileged":true}}`, 403, "Privileged is set"},
 		{"POST", "/containers/create", "", 403, "has rules about the body"},
-		{"POST", "/containers/create", `{"Image":"` + strings.Repeat("a", maxBody) + `"}`, 400,
+		{"POST", "/containers/create", `{"Image":"` + strings.Repeat("a", policy.MaxBody) + `"}`, 400,
 			"the body is larger than 4 MiB"},
 		{"GET", "/containers/%2e%2e/json", "", 403, "an unknown request"},
 		{"GET", "/new", "", 403, "only a policy for all actions does"},
@@ -292,6 +292,8 @@ func TestRebuilt(t *testing.T) {
 }
 
 // TestStreams checks that both directions arrive while they are sent.
+
+// TestStreams checks that each line of a body arrives before the next one is sent, and each answer.
 func TestStreams(t *testing.T) {
 	f := newFixture(t, everything, func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
@@ -306,12 +308,21 @@ func TestStreams(t *testing.T) {
 		}
 		w.Header().Set("Sum", r.Trailer.Get("Checksum"))
 	}, nil)
+	for name, length := range map[string]int64{"chunked": -1, "with a length": 6} {
+		t.Run(name, func(t *testing.T) { testStream(t, f, length) })
+	}
+}
+
+func testStream(t *testing.T, f *fixture, length int64) {
 	body, send := io.Pipe()
 	r, err := http.NewRequest("POST", "http://engine/build", body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Trailer = http.Header{"Checksum": nil}
+	if length < 0 {
+		r.Trailer = http.Header{"Checksum": nil}
+	}
+	r.ContentLength = length
 	resp, err := f.http.Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -325,12 +336,16 @@ func TestStreams(t *testing.T) {
 			t.Fatalf("got %q, %v, want %q", line, err, want)
 		}
 	}
-	r.Trailer.Set("Checksum", "42")
+	want := ""
+	if length < 0 {
+		want = "42"
+		r.Trailer.Set("Checksum", want)
+	}
 	send.Close()
 	if _, err := answers.ReadByte(); err != io.EOF {
 		t.Errorf("end of the answer: %v", err)
 	}
-	if got := resp.Trailer.Get("Sum"); got != "42" {
+	if got := resp.Trailer.Get("Sum"); got != want {
 		t.Errorf("trailer %q", got)
 	}
 }

@@ -23,9 +23,7 @@ import (
 )
 
 const (
-	// maxBody is the size limit in bytes of a body that rules examine.
-	maxBody = 4 << 20
-	// maxBodyTime is the time limit for such a body.
+	// maxBodyTime is the time limit for a body that rules examine.
 	maxBodyTime = 10 * time.Second
 	// largeSize is the size in bytes of a large body: parsing JSON needs a multiple of its size in
 	// memory.
@@ -35,7 +33,7 @@ const (
 )
 
 var (
-	errTooLarge  = fmt.Errorf("the body is larger than %d MiB", maxBody>>20)
+	errTooLarge  = fmt.Errorf("the body is larger than %d MiB", policy.MaxBody>>20)
 	errLate      = broker.Late("the body did not arrive in time")
 	errManyLarge = errors.New("too many requests with a large body at a time")
 	errHTTP2     = errors.New("HTTP/2 is not supported")
@@ -199,7 +197,7 @@ func (x *exchange) readBody() error {
 		select {
 		case x.large <- struct{}{}:
 			x.release = func() { <-x.large }
-			_, err = text.ReadFrom(io.LimitReader(x.r.Body, maxBody-largeSize))
+			_, err = text.ReadFrom(io.LimitReader(x.r.Body, policy.MaxBody-largeSize))
 		case <-time.After(x.bodyTime):
 			err = errManyLarge
 		}
@@ -210,7 +208,7 @@ func (x *exchange) readBody() error {
 		return errLate
 	case err != nil:
 		return fmt.Errorf("read the body: %w", err)
-	case len(x.examined) > maxBody:
+	case len(x.examined) > policy.MaxBody:
 		err = errTooLarge // --dry-run forwards it
 	default:
 		x.isWhole, x.isBodyRead = true, true

@@ -154,6 +154,9 @@ var errUnwanted = errors.New("the engine answered without reading the body")
 // clientBody is a body that a client is sending. net/http closes it after the request.
 type clientBody struct {
 	io.Reader
+	up *upstream
+	// ahead has what was read ahead, or is nil.
+	ahead *bufio.Reader
 	// proceed is closed when the body may be sent, unwanted when the engine has answered without it.
 	proceed, unwanted chan struct{}
 	// readErr is the error from reading.
@@ -162,6 +165,14 @@ type clientBody struct {
 
 // Read implements io.Reader.
 func (b *clientBody) Read(p []byte) (int, error) {
+	if b.readErr != nil {
+		return 0, b.readErr
+	}
+	if b.ahead == nil || b.ahead.Buffered() == 0 {
+		if err := b.up.bw.Flush(); err != nil { // Read may wait
+			return 0, err
+		}
+	}
 	if b.proceed != nil {
 		select {
 		case <-b.proceed:
@@ -175,6 +186,15 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	b.readErr = err
 	return n, err
 }
+
+// chunkWriter is a *bufio.Writer that net/http does not flush after each chunk. It has no ReadFrom,
+// during which clientBody.Read could not flush.
+type chunkWriter struct{ bw *bufio.Writer }
+
+func (w chunkWriter) Write(p []byte) (int, error) { return w.bw.Write(p) }
+
+// WriteByte implements io.ByteWriter, without which net/http uses a buffer of its own.
+func (w chunkWriter) WriteByte(c byte) error { return w.bw.WriteByte(c) }
 
 // roundTrip sends the request to the engine, and returns the head of the answer. The caller must
 // call finish, unless there is an error.
@@ -209,7 +229,7 @@ func (x *exchange) roundTrip() (*http.Response, error) {
 func (x *exchange) send() (*http.Response, error) {
 	up := x.up
 	write := func() error {
-		if err := x.out.Write(up.bw); err != nil {
+		if err := x.out.Write(chunkWriter{up.bw}); err != nil {
 			return err
 		}
 		return up.bw.Flush()
@@ -220,7 +240,10 @@ func (x *exchange) send() (*http.Response, error) {
 		}
 		return x.readHead(nil)
 	}
-	body := &clientBody{Reader: x.out.Body, unwanted: make(chan struct{})}
+	body := &clientBody{Reader: x.out.Body, up: up, unwanted: make(chan struct{})}
+	if !x.isBodyRead { // otherwise net/http reads the next request
+		body.ahead = x.conn.readAhead()
+	}
 	if x.out.Header.Get("Expect") != "" {
 		body.proceed = make(chan struct{})
 	}

@@ -33,9 +33,9 @@ var bypassActions = []string{
 // container_start took a HostConfig, too.
 const minAPIMinor = 24
 
-// maxBody is the size in bytes of the largest body that rules examine. Parsing a larger one could
-// take longer than the engine waits for a decision.
-const maxBody = 512 << 10
+// MaxBody is the size in bytes of the largest body that rules examine, which takes about half a
+// second. Engines do not wait much longer for a plug-in.
+const MaxBody = 4 << 20
 
 // Decide returns the decision about a request, including its body. The first policy that lists the
 // user, one of the groups, the container, or local applies.
@@ -90,8 +90,8 @@ func (p *Policy) examine(r Request) (Reason, string) {
 		return Granted, ""
 	case len(r.body) == 0:
 		return NoBody, ""
-	case len(r.body) > maxBody:
-		return Forbidden, fmt.Sprintf("the body is larger than %d KiB", maxBody>>10)
+	case len(r.body) > MaxBody:
+		return Forbidden, fmt.Sprintf("the body is larger than %d MiB", MaxBody>>20)
 	}
 	if detail := violation(r); detail != "" {
 		return Forbidden, detail

@@ -217,10 +217,10 @@ func TestDeny(t *testing.T) {
 		{"privileged", create, `null`, ""},
 		{"privileged", create, strings.Repeat("[", 100000), "nested deeper"},
 		{"privileged", create, "\xff\xfe{}", "parse the body"},
-		{"privileged", create, `{"Labels":{"x":"` + strings.Repeat("x", 500<<10) + `"}}`, ""},
+		{"privileged", create, `{"Labels":{"x":"` + strings.Repeat("x", policy.MaxBody-100) + `"}}`, ""},
 		{
-			"privileged", create, `{"x":[` + strings.Repeat("1,", 512<<9) + `1]}`,
-			"the body is larger than 512 KiB",
+			"privileged", create, `{"x":[` + strings.Repeat("1,", policy.MaxBody/2) + `1]}`,
+			"the body is larger than 4 MiB",
 		},
 		// Requests that could bypass the rules.
 		{"binds", "POST /v1.23/containers/x/start", `{"Binds":["/:/h"]}`, "API versions before 1.24"},

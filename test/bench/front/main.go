@@ -71,6 +71,9 @@ func (o options) run() (err error) {
 	if err := o.compareRequests(targets); err != nil {
 		return err
 	}
+	if o.transfers == 0 {
+		return nil
+	}
 	return o.compareTransfers(targets, image)
 }
 
