@@ -15,7 +15,10 @@ func NewDaemon(t testing.TB, path, dir string, flags ...string) *Daemon {
 	}
 	t.Cleanup(func() {
 		if err := d.Stop(); err != nil {
-			t.Errorf("%v: %s", err, d.Log())
+			t.Error(err)
+		}
+		if log := d.Log(); t.Failed() {
+			t.Logf("the log of %s: %s", d.Mountpoint, log[max(0, len(log)-5000):])
 		}
 	})
 	return d

@@ -51,10 +51,7 @@ func underLoad(t *testing.T, d *ctr.Daemon, do func()) {
 	}
 	do()
 	close(stop)
-	if wg.Wait(); t.Failed() {
-		log := d.Log()
-		t.Logf("daemon's log: %s", log[max(0, len(log)-5000):])
-	}
+	wg.Wait()
 }
 
 // killWorker kills the worker, and waits for another one.
