@@ -226,11 +226,12 @@ func renderUptime(r *reader, dst []byte) ([]byte, error) {
 		return dst, err
 	}
 	age := max(sys.SinceBoot()-r.c.Start(), 0)
-	if err := r.c.Group.CPUUsage(&r.usage, &r.files); err != nil {
+	used, err := r.c.Group.CPUTotal(&r.files)
+	if err != nil {
 		return dst, err
 	}
 	all := uint64(age) * uint64(r.cpus.Len())
-	return view.Uptime(dst, age, all-min(all, account.Sum(r.usage.Total))), nil
+	return view.Uptime(dst, age, all-min(all, used)), nil
 }
 
 func renderLoadavg(r *reader, dst []byte) ([]byte, error) {

@@ -9,7 +9,6 @@ import (
 	"palisade/internal/linux/cpulist"
 	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
-	"palisade/internal/lxcfs/account"
 	"palisade/internal/lxcfs/container"
 	"palisade/internal/lxcfs/disk"
 	"palisade/internal/lxcfs/meter"
@@ -164,10 +163,11 @@ func (r *reader) tasks(limit time.Duration) (t view.Tasks, isNew bool, err error
 	if last.at != 0 && now-last.at < recentTasks {
 		return last.tasks, true, nil
 	}
-	if err := r.c.Group.CPUUsage(&r.usage, &r.files); err != nil {
+	used, err := r.c.Group.CPUTotal(&r.files)
+	if err != nil {
 		return view.Tasks{}, false, err
 	}
-	count := taskCount{last.tasks, now, account.Sum(r.usage.Total)}
+	count := taskCount{last.tasks, now, used}
 	if last.at == 0 || count.used != last.used {
 		principal := r.c.Principal()
 		if !mayCount(principal, now, limit) {

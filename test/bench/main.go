@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -32,17 +33,28 @@ func main() {
 	lxcfs := flag.String("lxcfs", "bin/lxcfs", "this lxcfs")
 	rival := flag.String("rival", "/usr/bin/lxcfs", "Debian's lxcfs")
 	rounds := flag.Int("rounds", 5000, "number of reads of each file")
+	cold := flag.Duration("cold", 0, "measure only reads after pauses, so long for each cell")
+	minimal := flag.String("serve-minimal", "", "serve constant content on this directory, instead")
 	flag.Parse()
+	if *minimal != "" {
+		if err := serveMinimal(*minimal); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM,
 		syscall.SIGHUP, syscall.SIGPIPE)
 	defer cancel()
-	if err := run(ctx, *lxcfs, *rival, *rounds); err != nil {
+	if err := run(ctx, *lxcfs, *rival, *rounds, *cold); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, lxcfs, rival string, rounds int) (err error) {
+func run(
+	ctx context.Context, lxcfs, rival string, rounds int, cold time.Duration,
+) (err error) {
 	dir, err := os.MkdirTemp("", "palisade-bench-")
 	if err != nil {
 		return err
@@ -73,6 +85,12 @@ func run(ctx context.Context, lxcfs, rival string, rounds int) (err error) {
 		return err
 	}
 	defer sys.Unmount(floor, sys.UnmountDetach)
+	minimal := filepath.Join(dir, "minimal")
+	stopMinimal, err := startMinimal(minimal)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopMinimal()) }()
 	var containers [2]*ctr.Container
 	for i, quota := range []int64{100000, 0} { // measureNeighbour uses the second
 		containers[i], err = ctr.Start(ctx, dir, ctr.Options{
@@ -80,6 +98,7 @@ func run(ctx context.Context, lxcfs, rival string, rounds int) (err error) {
 			Mounts: []specs.Mount{
 				bind(ours.Mountpoint+"/proc", dirs[0]), bind(theirs.Mountpoint+"/proc", dirs[1]),
 				bind("/proc", dirs[2]), bind(floor, dirs[3]),
+				bind(minimal, "/bench/minimal"),
 			},
 		})
 		if err != nil {
@@ -88,6 +107,9 @@ func run(ctx context.Context, lxcfs, rival string, rounds int) (err error) {
 		defer func() { err = errors.Join(err, containers[i].Remove()) }()
 	}
 	c := containers[0]
+	if cold > 0 {
+		return measureCold(ctx, c, cold)
+	}
 	version, _ := exec.CommandContext(ctx, rival, "--version").CombinedOutput() // for the heading only
 	fmt.Printf("open, read to the end, close; %d rounds in turn; median in µs; rival: lxcfs %s",
 		rounds, strings.Trim(string(version), "\n"))

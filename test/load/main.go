@@ -18,6 +18,7 @@ var commands = map[string]struct {
 	"sleepers": {"THREADS: start sleeping threads, print ready, and wait", sleepers},
 	"write":    {"FILE BYTES: write a file or block device with O_DIRECT, then read it", writeDirect},
 	"check":    {"SECONDS THREADS FILE...: read files and count invalid contents", check},
+	"cold":     {"MICROSECONDS ROUNDS FILE...: print median, 90th and 99th percentile in ns of reads after a pause", timeColdReads},
 	"time":     {"ROUNDS FILE...: print median and 99th percentile of read times in ns", timeReads},
 	"rate":     {"SECONDS THREADS FILE: print the number of reads", countReads},
 	"watch":    {"NOTES THREADS PAUSE FILE...: check until NOTES.stop, results in NOTES", watch},

@@ -81,18 +81,43 @@ func (g *Group) CPUSet(set *cpulist.Set, s *Scratch) error {
 // CPUUsage sets u to the CPU time of the cgroup, and reuses its memory.
 func (g *Group) CPUUsage(u *CPUUsage, s *Scratch) error {
 	*u = CPUUsage{PerCPU: u.PerCPU[:0]}
+	l, err := g.cpuacct()
+	if err != nil {
+		return err
+	}
+	read := usageV1
+	if l.v2 {
+		read = usageV2
+	}
+	return wrap("read CPU usage", read(l, u, s))
+}
+
+// CPUTotal returns the CPU time of the cgroup, in nanoseconds. On v1 it reads one file less than
+// CPUUsage.
+func (g *Group) CPUTotal(s *Scratch) (uint64, error) {
+	l, err := g.cpuacct()
+	if err != nil {
+		return 0, err
+	}
+	if !l.v2 {
+		total, err := l.readValue(fileUsage, s)
+		return total, wrap("read CPU usage", err)
+	}
+	var u CPUUsage
+	err = wrap("read CPU usage", usageV2(l, &u, s))
+	return u.Total.Sum(), err
+}
+
+// cpuacct returns the level that has the CPU time.
+func (g *Group) cpuacct() (*level, error) {
 	chain := g.chain("cpuacct")
 	if len(chain) == 0 {
 		chain = g.unified()
 	}
 	if len(chain) == 0 {
-		return fmt.Errorf("read CPU usage: %w", ErrNoController)
+		return nil, fmt.Errorf("read CPU usage: %w", ErrNoController)
 	}
-	read := usageV1
-	if chain[0].v2 {
-		read = usageV2
-	}
-	return wrap("read CPU usage", read(&chain[0], u, s))
+	return &chain[0], nil
 }
 
 // usageV2 reads cpu.stat, which does not need the cpu controller.

@@ -93,17 +93,19 @@ func TestCPUUsage(t *testing.T) {
 		mounts string
 		files  map[string]string
 		want   CPUUsage
+		total  uint64
 	}{
 		{"v1, usage_all", allV1, map[string]string{
 			dir + "cpuacct.usage_all":    testdata(t, "v1-6.18/cpuacct.usage_all"),
 			dir + "cpuacct.usage_percpu": testdata(t, "v1-6.18/cpuacct.usage_percpu"),
+			dir + "cpuacct.usage":        testdata(t, "v1-6.18/cpuacct.usage"),
 		}, CPUUsage{ // user time of CPU 0: 175967096*76/(76+116)
 			Total:  CPUTime{User: 69653642 + 2471573, System: 106313454},
 			PerCPU: []CPUTime{{User: 69653642, System: 106313454}, {User: 2471573}},
-		}},
+		}, 178438669},
 		{"v2 with nice time, a part of user time", v2Mount, map[string]string{
 			v2Dir + "/c/cpu.stat": testdata(t, "v2-6.18/cpu.stat"),
-		}, CPUUsage{Total: CPUTime{User: 25e8, Nice: 5e8, System: 2e9}}},
+		}, CPUUsage{Total: CPUTime{User: 25e8, Nice: 5e8, System: 2e9}}, 5e9},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -111,6 +113,10 @@ func TestCPUUsage(t *testing.T) {
 			var got CPUUsage
 			if err := open(t, fs, "/c").CPUUsage(&got, new(Scratch)); err != nil {
 				t.Fatal(err)
+			}
+			total, err := open(t, fs, "/c").CPUTotal(new(Scratch))
+			if err != nil || total != tt.total {
+				t.Errorf("total %d, %v, want %d", total, err, tt.total)
 			}
 			if got.Total != tt.want.Total || !slices.Equal(got.PerCPU, tt.want.PerCPU) {
 				t.Errorf("got %+v, want %+v", got, tt.want)

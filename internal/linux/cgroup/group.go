@@ -39,6 +39,7 @@ var (
 	fileQuota         = newFile("cpu.cfs_quota_us", "")
 	filePeriod        = newFile("cpu.cfs_period_us", "")
 	fileCPUStat       = newFile("", "cpu.stat")
+	fileUsage         = newFile("cpuacct.usage", "")
 	fileUsageAll      = newFile("cpuacct.usage_all", "")
 	fileUsagePerCPU   = newFile("cpuacct.usage_percpu", "")
 	fileCPUs          = newFile("cpuset.effective_cpus", "cpuset.cpus.effective")

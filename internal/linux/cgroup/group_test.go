@@ -203,6 +203,7 @@ func TestReadsDoNotAllocate(t *testing.T) {
 			"Memory":   func() error { return g.Memory(&m, true, &s) },
 			"CPUSet":   func() error { return g.CPUSet(&set, &s) },
 			"CPUUsage": func() error { return g.CPUUsage(&u, &s) },
+			"CPUTotal": func() error { _, err := g.CPUTotal(&s); return err },
 			"Quota":    func() error { _, err := g.Quota(&s); return err },
 			"IO":       func() error { io, err = g.IO(io[:0], &s); return err },
 		} {

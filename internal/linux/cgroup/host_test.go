@@ -24,9 +24,10 @@ func readAll(t *testing.T, g *Group) {
 	)
 	_, quotaErr := g.Quota(&s)
 	_, ioErr := g.IO(nil, &s)
+	_, totalErr := g.CPUTotal(&s)
 	for name, err := range map[string]error{
 		"Memory": g.Memory(&m, true, &s), "HugePages": g.HugePages(&m, &s),
-		"CPUUsage": g.CPUUsage(&u, &s), "CPUSet": g.CPUSet(&set, &s), "Quota": quotaErr, "IO": ioErr,
+		"CPUUsage": g.CPUUsage(&u, &s), "CPUTotal": totalErr, "CPUSet": g.CPUSet(&set, &s), "Quota": quotaErr, "IO": ioErr,
 	} {
 		if err != nil && !errors.Is(err, ErrNoController) {
 			t.Errorf("%s: %v", name, err)

@@ -85,6 +85,9 @@ type CPUTime struct {
 	User, Nice, System uint64
 }
 
+// Sum returns the sum of the fields.
+func (t CPUTime) Sum() uint64 { return t.User + t.Nice + t.System }
+
 // CPUUsage is the CPU time of a cgroup and its descendants since it was created.
 type CPUUsage struct {
 	// Total is the sum over all CPUs.

@@ -2,10 +2,11 @@ package procfs
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 
 	"palisade/internal/linux/ktext"
 )
@@ -56,19 +57,32 @@ func ParseDiskstats(text []byte) (*Disks, error) {
 func (fs *FS) loadDisks(
 	name string, parse func([]byte) (*Disks, error),
 ) func() (*Disks, error) {
+	var last atomic.Pointer[Disks]
 	return func() (*Disks, error) {
-		s, err := load(fs.proc, name, parse)
-		disks, err2 := fs.disks()
-		if err = cmp.Or(err, err2); err != nil {
+		s, err := load(fs.many(name), parse)
+		if err != nil {
+			return nil, err
+		}
+		if before := last.Load(); before != nil && slices.EqualFunc(before.Devices, s.Devices, sameDevice) {
+			for i := range s.Devices {
+				s.Devices[i].Partition = before.Devices[i].Partition
+			}
+			return s, nil
+		}
+		disks, err := fs.disks()
+		if err != nil {
 			return nil, err
 		}
 		for i := range s.Devices {
 			d := &s.Devices[i]
 			d.Partition = !disks[d.Name]
 		}
+		last.Store(s)
 		return s, nil
 	}
 }
+
+func sameDevice(a, b DiskLine) bool { return a.Device == b.Device && a.Name == b.Name }
 
 // disks returns the names in /sys/block, which has no partitions.
 func (fs *FS) disks() (map[string]bool, error) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"palisade/internal/linux/cpulist"
@@ -28,8 +29,9 @@ const (
 
 // FS reads the host's /proc and /sys. It is safe for concurrent use, and no reader waits for
 // another: while one reads a file again the others get the last snapshot, and each reads for itself
-// before there is one. Each read opens the file: the kernel keeps the content of a partially read
-// seq_file with the open file, so that two readers of one could get a mix of two versions.
+// before there is one. Files of one record stay open. Each read opens the others: the kernel keeps
+// the content of a partially read seq_file with the open file, so that two readers of one could get
+// a mix of two versions.
 type FS struct {
 	// Sysinfo returns the host's current totals of memory and swap, so that a swapon shows at once.
 	// It is sys.ReadSysinfo except in tests.
@@ -37,6 +39,8 @@ type FS struct {
 
 	proc, sys sys.File
 	now       func() time.Time
+	// meminfoFile and the others stay open.
+	meminfoFile, statFile, onlineFile, possibleFile record
 
 	meminfo    source[Meminfo]
 	cpuinfo    source[Cpuinfo]
@@ -59,20 +63,29 @@ func New(procRoot, sysRoot string) (*FS, error) {
 		proc.Close()
 		return nil, err
 	}
-	fs := &FS{Sysinfo: sys.ReadSysinfo, proc: proc, sys: sysfs, now: time.Now}
-	fs.meminfo.init(maxAge, func() (*Meminfo, error) { return load(fs.proc, "meminfo", ParseMeminfo) })
+	fs := &FS{
+		Sysinfo: sys.ReadSysinfo, proc: proc, sys: sysfs, now: time.Now,
+		meminfoFile:  record{dir: proc, name: "meminfo"},
+		statFile:     record{dir: proc, name: "stat"},
+		onlineFile:   record{dir: sysfs, name: "devices/system/cpu/online"},
+		possibleFile: record{dir: sysfs, name: "devices/system/cpu/possible"},
+	}
+	fs.meminfo.init(maxAge, func() (*Meminfo, error) { return load(&fs.meminfoFile, ParseMeminfo) })
 	fs.cpuinfo.init(cpuinfoMaxAge, fs.loadCpuinfo)
-	fs.stat.init(maxAge, func() (*Stat, error) { return load(fs.proc, "stat", ParseStat) })
-	fs.swaps.init(maxAge, func() (*Swaps, error) { return load(fs.proc, "swaps", ParseSwaps) })
+	fs.stat.init(maxAge, func() (*Stat, error) { return load(&fs.statFile, ParseStat) })
+	fs.swaps.init(maxAge, func() (*Swaps, error) { return load(fs.many("swaps"), ParseSwaps) })
 	fs.diskstats.init(maxAge, fs.loadDisks("diskstats", ParseDiskstats))
 	fs.partitions.init(maxAge, fs.loadDisks("partitions", ParsePartitions))
-	fs.online.init(maxAge, func() (*cpulist.Set, error) { return fs.loadCPUs("online") })
-	fs.possible.init(maxAge, func() (*cpulist.Set, error) { return fs.loadCPUs("possible") })
+	fs.online.init(maxAge, func() (*cpulist.Set, error) { return load(&fs.onlineFile, parseCPUs) })
+	fs.possible.init(maxAge, func() (*cpulist.Set, error) { return load(&fs.possibleFile, parseCPUs) })
 	return fs, nil
 }
 
 // Close closes the directories. It must not be called during other calls.
-func (fs *FS) Close() error { return errors.Join(fs.proc.Close(), fs.sys.Close()) }
+func (fs *FS) Close() error {
+	return errors.Join(fs.proc.Close(), fs.sys.Close(), fs.meminfoFile.close(), fs.statFile.close(),
+		fs.onlineFile.close(), fs.possibleFile.close())
+}
 
 // Meminfo returns /proc/meminfo, at most 100 ms old.
 func (fs *FS) Meminfo() (*Meminfo, error) { return fs.meminfo.get(fs.now()) }
@@ -111,18 +124,14 @@ func (fs *FS) Cpuinfo() (*Cpuinfo, error) {
 	return c, err
 }
 
-func (fs *FS) loadCPUs(name string) (*cpulist.Set, error) {
-	return load(fs.sys, "devices/system/cpu/"+name, parseCPUs)
-}
-
 // loadCpuinfo reads the online CPUs before cpuinfo: after a hotplug in between, the next reader
 // finds a different set and reads again.
 func (fs *FS) loadCpuinfo() (*Cpuinfo, error) {
-	online, err := fs.loadCPUs("online")
+	online, err := load(&fs.onlineFile, parseCPUs)
 	if err != nil {
 		return nil, err
 	}
-	c, err := load(fs.proc, "cpuinfo", ParseCpuinfo)
+	c, err := load(fs.many("cpuinfo"), ParseCpuinfo)
 	if err != nil {
 		return nil, err
 	}
@@ -162,15 +171,68 @@ func (fs *FS) Raw(name string, dst []byte) ([]byte, error) {
 	return append(dst, text...), nil
 }
 
+// reader reads a file of the kernel.
+type reader interface {
+	read() ([]byte, error)
+	String() string
+}
+
 // load reads and parses a file. The result may refer to its content.
-func load[T any](dir sys.File, name string, parse func([]byte) (*T, error)) (*T, error) {
-	text, err := dir.ReadFileAt(name, nil)
+func load[T any](file reader, parse func([]byte) (*T, error)) (*T, error) {
+	text, err := file.read()
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
+		return nil, fmt.Errorf("read %s: %w", file, err)
 	}
 	v, err := parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("parse %s: %w", name, err)
+		return nil, fmt.Errorf("parse %s: %w", file, err)
 	}
 	return v, nil
+}
+
+// records is a file of several records, which each read opens.
+type records struct {
+	dir  sys.File
+	name string
+}
+
+func (r records) read() ([]byte, error) { return r.dir.ReadFileAt(r.name, nil) }
+func (r records) String() string        { return r.name }
+
+func (fs *FS) many(name string) records { return records{fs.proc, name} }
+
+// record is a file of one record, which stays open.
+type record struct {
+	dir  sys.File
+	name string
+	file atomic.Pointer[sys.File]
+	// size is the size of the buffer that was large enough.
+	size atomic.Int64
+}
+
+func (r *record) String() string { return r.name }
+
+func (r *record) read() ([]byte, error) {
+	f := r.file.Load()
+	if f == nil {
+		opened, err := r.dir.OpenAt(r.name)
+		if err != nil {
+			return nil, err
+		}
+		if f = &opened; !r.file.CompareAndSwap(nil, f) {
+			f.Close()
+			f = r.file.Load()
+		}
+	}
+	text, err := f.ReadText(make([]byte, 0, r.size.Load()))
+	r.size.Store(int64(cap(text)))
+	return text, err
+}
+
+// close closes the file. It must not be called during other calls.
+func (r *record) close() error {
+	if f := r.file.Load(); f != nil {
+		return f.Close()
+	}
+	return nil
 }

@@ -16,18 +16,31 @@ import (
 const minText = 4096
 
 // ReadText reads a file that the kernel returns as one record (/proc/meminfo, /proc/stat,
-// /proc/<pid>/stat, every file of cgroupfs except the lists of tasks) into buf, grows buf if
-// necessary, and returns the text. It makes one pread(2) if buf is large enough.
+// /proc/<pid>/stat, a file of sysfs, every file of cgroupfs except the lists of tasks) into buf,
+// and returns the text. It makes one pread(2) if buf is large enough, else it starts again with a
+// larger one: other readers of f may make the kernel replace the record.
 func (f File) ReadText(buf []byte) ([]byte, error) {
-	return f.read(buf, true, math.MaxInt, time.Time{})
+	if cap(buf) == 0 {
+		buf = make([]byte, minText)
+	}
+	for buf = buf[:cap(buf)]; ; {
+		n, err := unix.Pread(f.Fd(), buf, 0)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return buf[:0], os.NewSyscallError("pread", err)
+		case n < len(buf):
+			return buf[:n], nil
+		default:
+			buf = make([]byte, 2*len(buf))
+		}
+	}
 }
 
-// read appends at most limit bytes from the start of the file to buf[:0]. Unless the file is one
-// record, it reads until end of file: seq_file returns at most its buffer per read. After the
-// deadline, unless that is zero, it fails with os.ErrDeadlineExceeded.
-func (f File) read(
-	buf []byte, oneRecord bool, limit int, deadline time.Time,
-) ([]byte, error) {
+// read appends at most limit bytes from the start of the file to buf[:0]. It reads until end of
+// file: seq_file returns at most its buffer per read. After the deadline, unless that is zero, it
+// fails with os.ErrDeadlineExceeded.
+func (f File) read(buf []byte, limit int, deadline time.Time) ([]byte, error) {
 	buf = buf[:0]
 	if cap(buf) == 0 {
 		buf = make([]byte, 0, minText)
@@ -50,7 +63,7 @@ func (f File) read(
 			return buf, os.NewSyscallError("pread", err)
 		}
 		buf = buf[:len(buf)+n]
-		if n == 0 || oneRecord && len(buf) < cap(buf) {
+		if n == 0 {
 			return buf, nil
 		}
 	}
@@ -83,7 +96,7 @@ func readAt(dirfd int, name string, limit int, buf []byte, deadline time.Time) (
 		return buf[:0], err
 	}
 	defer f.Close()
-	return f.read(buf, false, limit, deadline)
+	return f.read(buf, limit, deadline)
 }
 
 // List returns the unsorted names in the directory f, which may have been opened by OpenDir.

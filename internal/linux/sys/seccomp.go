@@ -32,7 +32,7 @@ var goCalls = []uint32{
 // readerCalls are the other system calls of a process that only reads, and writes to descriptors
 // that it has: the FUSE device, the log, the supervisor.
 var readerCalls = []uint32{
-	unix.SYS_LSEEK, unix.SYS_PPOLL,
+	unix.SYS_LSEEK, unix.SYS_PPOLL, unix.SYS_TIMERFD_SETTIME,
 	// Namespaces, a container's /dev, the host's CPU directory.
 	unix.SYS_READLINKAT, unix.SYS_FSTAT, unix.SYS_STATX, unix.SYS_GETDENTS64,
 	unix.SYS_PIDFD_OPEN,                // the end of a container

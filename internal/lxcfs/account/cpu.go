@@ -89,7 +89,7 @@ func (c *CPUClock) Advance(age time.Duration, allowed Allowance, usage *cgroup.C
 // addUsed distributes the time used since the last Advance among the visible CPUs, and returns it.
 func (c *CPUClock) addUsed(allowed Allowance, usage *cgroup.CPUUsage) uint64 {
 	rest := advance(&c.Used.Total, usage.Total)
-	used := Sum(rest)
+	used := rest.Sum()
 	for len(c.Used.PerCPU) < len(usage.PerCPU) {
 		c.Used.PerCPU = append(c.Used.PerCPU, cgroup.CPUTime{})
 	}
@@ -128,7 +128,7 @@ func (c *CPUClock) addUsed(allowed Allowance, usage *cgroup.CPUUsage) uint64 {
 // addIdle distributes the idle time among the visible CPUs, in proportion to their unused time.
 func (c *CPUClock) addIdle(idle uint64, interval time.Duration, allowed Allowance) {
 	each := allowed.limit(interval) / uint64(allowed.N)
-	slack := func(i int) uint64 { return each - min(each, Sum(c.busy[i])) }
+	slack := func(i int) uint64 { return each - min(each, c.busy[i].Sum()) }
 	var all uint64
 	for i := range c.busy {
 		all += slack(i)
@@ -150,10 +150,10 @@ func (c *CPUClock) addIdle(idle uint64, interval time.Duration, allowed Allowanc
 // estimated shares of an exact sum: one that decreased is left unchanged, at the cost of the others
 // (as in cputime_adjust() of the kernel). A sum that decreased by more than minReset was reset.
 func advance(counter *cgroup.CPUTime, now cgroup.CPUTime) cgroup.CPUTime {
-	if Sum(now)+minReset < Sum(*counter) {
+	if now.Sum()+minReset < counter.Sum() {
 		*counter = cgroup.CPUTime{}
 	}
-	rest := Sum(now) - min(Sum(now), Sum(*counter))
+	rest := now.Sum() - min(now.Sum(), counter.Sum())
 	by := sub(now, *counter)
 	for _, field := range []*uint64{&by.User, &by.Nice, &by.System} {
 		*field = min(*field, rest)
@@ -169,9 +169,6 @@ func Add(t *cgroup.CPUTime, u cgroup.CPUTime) {
 	t.Nice += u.Nice
 	t.System += u.System
 }
-
-// Sum returns the sum of the fields of t.
-func Sum(t cgroup.CPUTime) uint64 { return t.User + t.Nice + t.System }
 
 // sub returns a-b in each field, saturated at 0.
 func sub(a, b cgroup.CPUTime) cgroup.CPUTime {

@@ -16,7 +16,10 @@ func BenchmarkRead(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer dev.Close()
-	pool := newPool(new(atomic.Uint64), new(atomic.Uint64))
+	pool, err := newPool(new(atomic.Uint64), new(atomic.Uint64))
+	if err != nil {
+		b.Fatal(err)
+	}
 	conn := &Conn{start: time.Now(), handler: readText{}, pool: pool}
 	t := newThread(conn, dev, make([]byte, slotSize))
 	for at, value := range map[int]uint32{

@@ -80,7 +80,11 @@ func NewConn(
 ) (*Conn, error) {
 	c := &Conn{
 		Timeout: 2 * time.Second, start: time.Now(), session: s, handler: h,
-		proto: newProtocol(fs, h.Panicked), pool: newPool(s.Answered(), metric),
+		proto: newProtocol(fs, h.Panicked),
+	}
+	var err error
+	if c.pool, err = newPool(s.Answered(), metric); err != nil {
+		return nil, err
 	}
 	init := s.init()
 	if _, err := answerInit(c.proto, init); err != nil { // NewSession has sent the answer
@@ -131,8 +135,11 @@ func (c *Conn) Start() {
 		c.running.Add(1)
 		go t.serve()
 	}
-	go c.pool.watch()
-	go c.watchStuck()
+	go func() {
+		c.pool.watch(c.rescueStuck)
+		c.running.Wait()
+		c.pool.timer.Close()
+	}()
 	c.pool.wake()
 }
 

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"palisade/internal/linux/sys"
 )
 
 const (
@@ -11,10 +13,12 @@ const (
 	// another thread is woken. A read that took minWait or longer had to wait for its request.
 	backlog = 8
 	minWait = 4 * time.Microsecond
-	// watchInterval is the period of the watchdog, which stops after idleRounds periods in which no
-	// thread had to be woken.
+	// newSlice is the duration of a system call after which a goroutine begins a new time slice: the
+	// runtime counts the call as running, and after 10 ms it would preempt the goroutine in the middle
+	// of the request, which then goes on in another thread.
+	newSlice = time.Millisecond
+	// watchInterval is the time after which the watchdog looks at a request.
 	watchInterval = 5 * time.Millisecond
-	idleRounds    = 20
 )
 
 // pool controls how many threads wait for requests. One is best as long as it keeps up: the kernel
@@ -22,8 +26,9 @@ const (
 // on another CPU with cold caches, which made each read 1.5 times as slow. More threads are woken
 // while requests are pending, or while all running threads are blocked.
 type pool struct {
-	// waiting is the number of threads that wait for a request, busy of those that work on one.
-	waiting, busy atomic.Int32
+	// waiting is the number of threads that wait for a request, busy of those that work on one,
+	// stuck of those whose request rescue has answered.
+	waiting, busy, stuck atomic.Int32
 	// done is the number of answered requests, for the watchdog and the supervisor. metric counts
 	// them, too.
 	done, metric *atomic.Uint64
@@ -31,16 +36,19 @@ type pool struct {
 	wakeup chan struct{}
 	ended  chan struct{}
 	once   sync.Once
-	// alarm starts the watchdog; watched is true while it runs.
-	alarm   chan struct{}
+	// timer wakes the watchdog while watched is true. A timer of package time, or a channel, would
+	// make the thread that has received a request wake another one first, which takes as long as the
+	// request on a machine that was idle.
+	timer   sys.Timer
 	watched atomic.Bool
 }
 
-func newPool(done, metric *atomic.Uint64) *pool {
+func newPool(done, metric *atomic.Uint64) (*pool, error) {
+	timer, err := sys.NewTimer()
 	return &pool{
-		done: done, metric: metric, wakeup: make(chan struct{}, 1), ended: make(chan struct{}),
-		alarm: make(chan struct{}, 1),
-	}
+		done: done, metric: metric, timer: timer,
+		wakeup: make(chan struct{}, 1), ended: make(chan struct{}),
+	}, err
 }
 
 // park blocks until the thread is needed. It returns false if the connection has ended.
@@ -60,15 +68,24 @@ func (p *pool) wake() {
 	}
 }
 
-func (p *pool) shutdown() { p.once.Do(func() { close(p.ended) }) }
+// shutdown ends park and watch.
+func (p *pool) shutdown() {
+	p.once.Do(func() {
+		close(p.ended)
+		p.timer.Start(1)
+	})
+}
 
-// received records that a thread works on a request, and starts the watchdog if no thread waits for
-// the next one.
+// received records that a thread has received a request.
 func (p *pool) received() {
+	p.begin()
+	p.waiting.Add(-1)
+}
+
+// begin records that a thread works on a request, and starts the watchdog.
+func (p *pool) begin() {
 	p.busy.Add(1)
-	if p.waiting.Add(-1) == 0 && !p.watched.Load() && p.watched.CompareAndSwap(false, true) {
-		p.alarm <- struct{}{}
-	}
+	p.startWatch()
 }
 
 func (p *pool) answered() {
@@ -77,33 +94,30 @@ func (p *pool) answered() {
 	p.metric.Add(1)
 }
 
-// watch runs the watchdog on each alarm until the connection ends.
-func (p *pool) watch() {
-	for {
-		select {
-		case <-p.alarm:
-		case <-p.ended:
-			return
-		}
-		for watched := true; watched; {
-			p.watchdog()
-			p.watched.Store(false)
-			// A thread that received a request before the Store has sent no alarm.
-			watched = p.waiting.Load() == 0 && p.watched.CompareAndSwap(false, true)
-		}
+func (p *pool) startWatch() {
+	if !p.watched.Load() && p.watched.CompareAndSwap(false, true) {
+		p.timer.Start(watchInterval)
 	}
 }
 
-// watchdog wakes a thread in each period in which no thread waited and no request was answered.
-func (p *pool) watchdog() {
-	last := p.done.Load()
-	for idle := 0; idle < idleRounds; idle++ {
-		time.Sleep(watchInterval)
+// watch runs the watchdog until the connection ends. It sleeps while no thread works on a request.
+func (p *pool) watch(rescue func()) {
+	for last := p.done.Load(); ; {
+		p.timer.Wait()
+		select {
+		case <-p.ended:
+			return
+		default:
+		}
+		p.watched.Store(false) // a request that was received before is busy
 		done := p.done.Load()
 		if p.waiting.Load() == 0 && done == last {
-			p.wake()
-			idle = 0
+			p.wake() // no thread waited, and none has answered
 		}
 		last = done
+		rescue()
+		if p.busy.Load() > p.stuck.Load() || p.waiting.Load() == 0 {
+			p.startWatch()
+		}
 	}
 }

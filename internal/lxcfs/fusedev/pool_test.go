@@ -10,7 +10,10 @@ import (
 // metric: the watchdog must wake a second thread.
 func TestWatchdogIgnoresMetric(t *testing.T) {
 	metric := new(atomic.Uint64)
-	c := &Conn{pool: newPool(new(atomic.Uint64), metric)}
+	p, err := newPool(new(atomic.Uint64), metric)
+	if err != nil {
+		t.Fatal(err)
+	}
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -23,17 +26,19 @@ func TestWatchdogIgnoresMetric(t *testing.T) {
 			}
 		}
 	}()
-	go c.pool.watchdog()
+	go p.watch(func() {})
+	defer p.shutdown()
+	p.waiting.Store(1)
+	p.received()
 	select {
-	case <-c.pool.wakeup:
+	case <-p.wakeup:
 	case <-time.After(10 * time.Second):
 		t.Error("no thread was woken")
 	}
-	c.pool.waiting.Store(1) // ends the watchdog
 	close(stop)
 	<-ended
 	before := metric.Load()
-	if c.pool.answered(); metric.Load() != before+1 {
+	if p.answered(); metric.Load() != before+1 {
 		t.Error("an answered request was not counted")
 	}
 }

@@ -62,7 +62,10 @@ func TestResume(t *testing.T) {
 			} {
 				binary.NativeEndian.PutUint32(in[at:], value)
 			}
-			pool := newPool(new(atomic.Uint64), new(atomic.Uint64))
+			pool, err := newPool(new(atomic.Uint64), new(atomic.Uint64))
+			if err != nil {
+				t.Fatal(err)
+			}
 			conn := &Conn{start: time.Now(), handler: readText{}, pool: pool}
 			newThread(conn, dev, slot).resume()
 			got, err := os.ReadFile(answer)

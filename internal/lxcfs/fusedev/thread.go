@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -71,7 +72,7 @@ func (t *thread) resume() {
 			t.dev.Write(t.out)
 		}
 	default:
-		t.conn.pool.busy.Add(1)
+		t.conn.pool.begin()
 		t.handle(t.in[:n], time.Since(t.conn.start))
 		t.conn.pool.answered()
 	}
@@ -107,8 +108,11 @@ func (t *thread) work() bool {
 		begin := time.Since(t.conn.start)
 		n, err := t.dev.Read(t.in)
 		received := time.Since(t.conn.start)
-		if received-begin >= minWait {
+		if wait := received - begin; wait >= minWait {
 			pending = 0
+			if wait >= newSlice {
+				runtime.Gosched()
+			}
 		} else if pending++; pending == backlog {
 			pending = 0
 			pool.wake()
@@ -142,7 +146,9 @@ func (t *thread) handle(in []byte, received time.Duration) {
 	t.since.Store(int64(received))
 	t.claim.Store(unique)
 	answered := t.dispatch(in)
-	if t.claim.CompareAndSwap(unique, 0) && answered { // else rescue has answered
+	if !t.claim.CompareAndSwap(unique, 0) {
+		t.conn.pool.stuck.Add(-1) // rescue has answered
+	} else if answered {
 		t.dev.Write(t.out)
 	}
 }
@@ -260,21 +266,12 @@ func (t *thread) fail(errno syscall.Errno) { t.reply(errno, outHeaderSize) }
 
 func appendU64(b []byte, v uint64) []byte { return binary.NativeEndian.AppendUint64(b, v) }
 
-// watchStuck rescues the requests that take longer than Timeout, until the connection ends.
-func (c *Conn) watchStuck() {
-	tick := time.NewTicker(c.Timeout / 4)
-	defer tick.Stop()
-	for {
-		select {
-		case <-c.pool.ended:
-			return
-		case <-tick.C:
-		}
-		for _, t := range c.threads {
-			since := time.Duration(t.since.Load())
-			if t.claim.Load() != 0 && time.Since(c.start)-since > c.Timeout {
-				t.rescue()
-			}
+// rescueStuck answers the requests that take longer than Timeout.
+func (c *Conn) rescueStuck() {
+	for _, t := range c.threads {
+		since := time.Duration(t.since.Load())
+		if t.claim.Load() != 0 && time.Since(c.start)-since > c.Timeout {
+			t.rescue()
 		}
 	}
 }
@@ -287,6 +284,7 @@ func (t *thread) rescue() {
 	if unique == 0 || !t.claim.CompareAndSwap(unique, 0) {
 		return
 	}
+	t.conn.pool.stuck.Add(1)
 	go func() {
 		r := &thread{conn: t.conn, dev: t.dev, out: make([]byte, 0, 64<<10)}
 		r.req.parseHeader(in[:])
