@@ -64,6 +64,8 @@ type FS struct {
 	triggers *triggers
 	kept     *persist.File
 	readers  sync.Pool
+	// classes has the classes of threads, for Class.
+	classes map[uint32]uint64
 	// off is true while all readers get the host's files.
 	off atomic.Bool
 	// fixedSizes makes all files fileSize bytes long: where the kernel checks modes itself, it would
@@ -80,7 +82,8 @@ func New(opts Options) (*FS, error) {
 	f := &FS{
 		opts: opts, made: time.Now(),
 		log: newLimitedLog(opts.Log), meter: opts.Meter, files: openfile.NewTable(),
-		kept: new(persist.File),
+		classes: make(map[uint32]uint64),
+		kept:    new(persist.File),
 	}
 	f.containers.fs = f
 	f.readers.New = func() any { return &reader{fs: f} }
@@ -240,6 +243,38 @@ func (f *FS) Release(r *fusedev.Request, number uint64) {
 	if !r.MaybeAnswered {
 		f.files.Remove(number)
 	}
+}
+
+// Class returns a number for the principal of the reader, or of the one that was first known to use
+// the open file: the kernel does not say who closes it.
+func (f *FS) Class(r *fusedev.Request, number uint64) uint64 {
+	return f.files.Get(number).Class(func() uint64 {
+		if r.TID == 0 {
+			return 0
+		}
+		class, ok := f.classes[r.TID]
+		if !ok {
+			if len(f.classes) == maxClasses {
+				clear(f.classes) // the ids of threads are reused
+			}
+			class = f.classOf(r)
+			f.classes[r.TID] = class
+		}
+		return class
+	})
+}
+
+// maxClasses is the number of threads whose class is remembered.
+const maxClasses = 4096
+
+func (f *FS) classOf(r *fusedev.Request) uint64 {
+	const user = 1 << 63
+	p := f.finder.Principal(r.TID, r.UID)
+	defer p.Release()
+	if ns := p.Namespace(); ns != 0 {
+		return ns
+	}
+	return user | uint64(p.UID())
 }
 
 // Panicked logs a panic, which fails one request.

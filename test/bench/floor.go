@@ -67,6 +67,8 @@ func (floor) Poll(*fusedev.Request, uint64, uint64, bool) (uint32, syscall.Errno
 	return 0, syscall.ENOSYS
 }
 
+func (floor) Class(*fusedev.Request, uint64) uint64 { return 0 }
+
 func (floor) Panicked(value any) { fmt.Fprintln(os.Stderr, "bench: floor:", value) }
 
 // cacheTimeout is longer than the benchmark.

@@ -25,6 +25,11 @@ func (f File) OpenAt(name string) (File, error) { return openat(f.Fd(), name, un
 // OpenReadWrite opens path for reading and writing.
 func OpenReadWrite(path string) (File, error) { return openat(unix.AT_FDCWD, path, unix.O_RDWR) }
 
+// OpenReadWriteNonblock is like OpenReadWrite, with O_NONBLOCK.
+func OpenReadWriteNonblock(path string) (File, error) {
+	return openat(unix.AT_FDCWD, path, unix.O_RDWR|unix.O_NONBLOCK)
+}
+
 // OpenReadWriteAt opens name below the directory f for reading and writing.
 func (f File) OpenReadWriteAt(name string) (File, error) {
 	return openat(f.Fd(), name, unix.O_RDWR)

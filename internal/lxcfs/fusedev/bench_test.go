@@ -21,17 +21,19 @@ func BenchmarkRead(b *testing.B) {
 		b.Fatal(err)
 	}
 	conn := &Conn{start: time.Now(), handler: readText{}, pool: pool}
-	t := newThread(conn, dev, make([]byte, slotSize))
+	s := newSlot(dev, make([]byte, slotSize))
+	t := newThread(conn, s)
 	for at, value := range map[int]uint32{
 		4: opRead, 8: 2, inHeaderSize + 16: 4096, inHeaderSize + 20: readLockOwner,
 	} {
-		binary.NativeEndian.PutUint32(t.in[at:], value)
+		binary.NativeEndian.PutUint32(s.in[at:], value)
 	}
+	s.n = readInSize
 	b.ReportAllocs()
 	for b.Loop() {
-		t.handle(t.in[:readInSize], time.Since(conn.start))
+		t.handle(s)
 	}
-	if n := testing.AllocsPerRun(10, func() { t.handle(t.in[:readInSize], 0) }); n != 0 {
+	if n := testing.AllocsPerRun(10, func() { t.handle(s) }); n != 0 {
 		b.Errorf("%v allocations, want 0", n)
 	}
 }

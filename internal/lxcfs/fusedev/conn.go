@@ -21,11 +21,14 @@ import (
 )
 
 const (
-	// maxTransfer is the size limit of a READ or WRITE: the kernel's default of 32 pages, which
-	// every kernel grants.
+	// maxTransfer is the size limit of a READ: the kernel's default of 32 pages, which every kernel
+	// grants.
 	maxTransfer = 128 << 10
-	// requestSize is the size of a request buffer: the kernel requires room for the largest WRITE.
-	requestSize = maxTransfer + 4096
+	// maxWrite is the size limit of a WRITE, the smallest that the kernel accepts.
+	maxWrite = 4096
+	// requestSize is the size of a request buffer, the smallest that the kernel accepts
+	// (FUSE_MIN_READ_BUFFER).
+	requestSize = 8192
 )
 
 // Handler serves open files. Its methods are called concurrently.
@@ -48,6 +51,9 @@ type Handler interface {
 	// Poll returns the current events of poll(2). If notify is true, Conn.NotifyPoll must be called
 	// with kernelHandle when they change.
 	Poll(r *Request, handle, kernelHandle uint64, notify bool) (revents uint32, errno syscall.Errno)
+	// Class returns the class of a request. While requests wait, one of each class is served in turn.
+	// handle is that of the request, or 0. Class must not block, and is not called concurrently.
+	Class(r *Request, handle uint64) uint64
 	// Panicked reports a panic in a request, which is answered with EIO.
 	Panicked(value any)
 }
@@ -64,6 +70,7 @@ type Conn struct {
 	proto   *fuse.ProtocolServer
 	threads []*thread
 	pool    *pool
+	queue   *queue
 	// canQuery reports whether the kernel can be asked if a request is pending.
 	canQuery bool
 	running  sync.WaitGroup
@@ -92,7 +99,11 @@ func NewConn(
 	}
 	c.canQuery = u64(init, 8)&interruptBit == 0
 	for i, dev := range s.clones {
-		c.threads = append(c.threads, newThread(c, dev, s.slot(i)))
+		c.threads = append(c.threads, newThread(c, newSlot(dev, s.slot(i))))
+	}
+	c.queue = newQueue(s.collector, h.Class)
+	for i := range int(s.header().queued) {
+		c.queue.add(newSlot(s.collector, s.slot(len(s.clones)+i)))
 	}
 	return c, nil
 }
@@ -136,7 +147,7 @@ func (c *Conn) Start() {
 		go t.serve()
 	}
 	go func() {
-		c.pool.watch(c.rescueStuck)
+		c.pool.watch(c.rescueStuck, func() int { return int(c.queue.length.Load()) })
 		c.running.Wait()
 		c.pool.timer.Close()
 	}()

@@ -36,6 +36,7 @@ type files struct {
 	slow     chan struct{} // closed to unblock reads of the slow file
 	onSlow   func()        // called at the begin of these reads, if not nil
 	ready    atomic.Bool
+	readers  chan uint32 // user ids of the readers of the late file
 }
 
 const (
@@ -46,11 +47,12 @@ const (
 	idSlow
 	idStuckAttr
 	idEmpty
+	idLate
 )
 
 var names = map[string]uint64{
 	"text": idText, "panic": idPanic, "poll": idPoll, "forbidden": idForbidden, "slow": idSlow,
-	"stuck-attr": idStuckAttr, "empty": idEmpty,
+	"stuck-attr": idStuckAttr, "empty": idEmpty, "late": idLate,
 }
 
 func attr(id uint64, out *fuse.Attr) {
@@ -83,6 +85,11 @@ func (f *files) Read(r *fusedev.Request, _, offset uint64, _ int, dst []byte) (
 				f.onSlow()
 			}
 			<-f.slow
+		}
+	case idLate:
+		time.Sleep(5 * time.Millisecond)
+		if offset == 0 && f.readers != nil {
+			f.readers <- r.UID
 		}
 	}
 	// More than size on purpose: the transport cuts off the excess.
@@ -120,6 +127,8 @@ func (f *files) Poll(r *fusedev.Request, _, kh uint64, notify bool) (uint32, sys
 	}
 	return 0, 0
 }
+
+func (f *files) Class(r *fusedev.Request, _ uint64) uint64 { return uint64(r.UID) + 1 }
 
 func (f *files) Panicked(any) { f.panics.Add(1) }
 
@@ -559,7 +568,10 @@ func TestOldSession(t *testing.T) {
 	if fs.session.KernelChecksAccess() {
 		t.Error("the kernel checks modes on a mount without default_permissions")
 	}
-	for version, ok := range map[uint32]bool{1: true, 2: true, 3: false} {
+	for version, ok := range map[uint32]bool{0: false, 1: true, 2: true, 4: false} {
+		if err := fs.session.Downgrade(min(max(version, 1), 2)); err != nil {
+			t.Fatal(err)
+		}
 		fs.session.SetVersion(version)
 		session, err := fusedev.OpenSession(fs.session.Files())
 		if (err == nil) != ok {
@@ -569,6 +581,91 @@ func TestOldSession(t *testing.T) {
 			t.Errorf("version %d: the kernel checks modes: %v", version, session.KernelChecksAccess())
 		}
 	}
-	fs.session.SetVersion(2)
+	if err := fs.session.Downgrade(2); err != nil {
+		t.Fatal(err)
+	}
 	fs.serve(t, time.Minute)
+}
+
+// startReaders starts readers of the late file as a user, whose results it sends on the channel.
+func startReaders(t *testing.T, dir string, n int, uid uint32, results chan<- string) {
+	t.Helper()
+	for range n {
+		cmd := exec.CommandContext(t.Context(), "cat", filepath.Join(dir, "late"))
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		go func() {
+			out, err := cmd.CombinedOutput()
+			results <- fmt.Sprint(string(out), err)
+		}()
+	}
+}
+
+// TestTurns starts many readers of a class, and then one of another, while no process serves them:
+// the one is served after few of the many.
+func TestTurns(t *testing.T) {
+	const many, other = 1000, 1001
+	dir, fs := prepare(t, []byte("text\n"))
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const n = 40
+	fs.readers = make(chan uint32, n+1)
+	results := make(chan string, n+1)
+	startReaders(t, dir, n, many, results)
+	time.Sleep(300 * time.Millisecond) // their requests wait in the kernel
+	startReaders(t, dir, 1, other, results)
+	time.Sleep(100 * time.Millisecond)
+	fs.serve(t, time.Minute)
+	before := 0
+	for range n + 1 {
+		if got := <-results; got != "text\n<nil>" {
+			t.Fatalf("read %q", got)
+		}
+	}
+	for <-fs.readers != other {
+		before++
+	}
+	if before > n/2 {
+		t.Errorf("%d of %d readers of another class were served before", before, n)
+	}
+}
+
+// TestNextProcessWithQueue kills processes that have queued requests: the next one answers them, on
+// a mount of an earlier version, too, which has no queue.
+func TestNextProcessWithQueue(t *testing.T) {
+	for _, version := range []uint32{2, 3} {
+		t.Run(fmt.Sprint("version ", version), func(t *testing.T) {
+			dir, fs := prepare(t, []byte("first\n"))
+			if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if version == 2 {
+				if err := fs.session.Downgrade(2); err != nil {
+					t.Fatal(err)
+				}
+			}
+			const n = 60
+			results := make(chan string, n)
+			startReaders(t, dir, n, 1000, results)
+			queued := 0
+			for range 5 {
+				process, _ := startServing(t, fs.session)
+				time.Sleep(30 * time.Millisecond)
+				if err := process.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+				process.Wait() // returns the signal
+				queued = max(queued, fs.session.Queued())
+			}
+			fs.serve(t, time.Minute)
+			for range n {
+				if got := <-results; got != "first\n<nil>" {
+					t.Errorf("read %q", got)
+				}
+			}
+			if version == 3 && queued == 0 {
+				t.Error("no killed process had queued requests")
+			}
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package fusedev
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,8 +10,8 @@ import (
 )
 
 const (
-	// backlog is the number of consecutive requests that were pending when read, after which
-	// another thread is woken. A read that took minWait or longer had to wait for its request.
+	// backlog is the number of queued requests for which another thread is woken. A read that took
+	// minWait or longer had to wait for its request.
 	backlog = 8
 	minWait = 4 * time.Microsecond
 	// newSlice is the duration of a system call after which a goroutine begins a new time slice: the
@@ -24,11 +25,13 @@ const (
 // pool controls how many threads wait for requests. One is best as long as it keeps up: the kernel
 // wakes waiting threads in turn, so that each of two would serve every second request of a reader
 // on another CPU with cold caches, which made each read 1.5 times as slow. More threads are woken
-// while requests are pending, or while all running threads are blocked.
+// while requests are queued, for up to half of the CPUs, since readers need the others, or while all
+// running threads are blocked.
 type pool struct {
 	// waiting is the number of threads that wait for a request, busy of those that work on one,
 	// stuck of those whose request rescue has answered.
 	waiting, busy, stuck atomic.Int32
+	maxRunning           int
 	// done is the number of answered requests, for the watchdog and the supervisor. metric counts
 	// them, too.
 	done, metric *atomic.Uint64
@@ -46,7 +49,7 @@ type pool struct {
 func newPool(done, metric *atomic.Uint64) (*pool, error) {
 	timer, err := sys.NewTimer()
 	return &pool{
-		done: done, metric: metric, timer: timer,
+		done: done, metric: metric, timer: timer, maxRunning: max(1, runtime.NumCPU()/2),
 		wakeup: make(chan struct{}, 1), ended: make(chan struct{}),
 	}, err
 }
@@ -59,6 +62,11 @@ func (p *pool) park() bool {
 	case <-p.ended:
 		return false
 	}
+}
+
+// mayGrow reports whether another thread may be woken for queued requests.
+func (p *pool) mayGrow() bool {
+	return int(p.busy.Load()+p.waiting.Load()-p.stuck.Load()) < p.maxRunning
 }
 
 func (p *pool) wake() {
@@ -101,7 +109,8 @@ func (p *pool) startWatch() {
 }
 
 // watch runs the watchdog until the connection ends. It sleeps while no thread works on a request.
-func (p *pool) watch(rescue func()) {
+// queued returns the number of requests that no thread works on.
+func (p *pool) watch(rescue func(), queued func() int) {
 	for last := p.done.Load(); ; {
 		p.timer.Wait()
 		select {
@@ -111,12 +120,13 @@ func (p *pool) watch(rescue func()) {
 		}
 		p.watched.Store(false) // a request that was received before is busy
 		done := p.done.Load()
-		if p.waiting.Load() == 0 && done == last {
-			p.wake() // no thread waited, and none has answered
+		needed := p.waiting.Load() == 0 || queued() > 0
+		if needed && done == last {
+			p.wake() // none of the running threads has answered
 		}
 		last = done
 		rescue()
-		if p.busy.Load() > p.stuck.Load() || p.waiting.Load() == 0 {
+		if needed || p.busy.Load() > p.stuck.Load() {
 			p.startWatch()
 		}
 	}

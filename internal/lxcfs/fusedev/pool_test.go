@@ -26,7 +26,7 @@ func TestWatchdogIgnoresMetric(t *testing.T) {
 			}
 		}
 	}()
-	go p.watch(func() {})
+	go p.watch(func() {}, func() int { return 0 })
 	defer p.shutdown()
 	p.waiting.Store(1)
 	p.received()

@@ -67,7 +67,9 @@ func TestResume(t *testing.T) {
 				t.Fatal(err)
 			}
 			conn := &Conn{start: time.Now(), handler: readText{}, pool: pool}
-			newThread(conn, dev, slot).resume()
+			s := newSlot(dev, slot)
+			newThread(conn, s).resume(s)
+			s.clear()
 			got, err := os.ReadFile(answer)
 			if err != nil || len(got) < outHeaderSize {
 				t.Fatalf("answer %q, %v", got, err)

@@ -1,6 +1,7 @@
 package fusedev
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,42 +21,53 @@ import (
 // already read are in the memory.
 type Session struct {
 	master sys.File
-	clones []sys.File
-	memory sys.File
-	mem    []byte
+	// clones are those of the threads. collector is the one that does not block, for requests that
+	// wait; mounts of an earlier version have none.
+	clones    []sys.File
+	collector sys.File
+	memory    sys.File
+	mem       []byte
 }
 
-// header is the beginning of the memory. Slots follow at headerSize, one for each clone. All
-// numbers are in native byte order.
+// header is the beginning of the memory. Slots follow at headerSize, one for each clone, and then
+// the queued ones for requests of the collector. All numbers are in native byte order.
 type header struct {
 	magic           [16]byte
 	version         uint32
-	slots, slotSize uint32 // number and size of the slots
+	slots, slotSize uint32 // number of the clones' slots, and size of a slot
 	initSize        uint32
 	answered        atomic.Uint64 // the number of answered requests
-	_               [24]byte
+	queued          uint32        // number of the collector's slots
+	_               [20]byte
 	init            [headerSize - 64]byte // the INIT request
 }
 
 var memoryMagic = [16]byte([]byte("palisade-fuse\x00\x00\x00"))
 
 const (
-	memoryVersion = 2
-	// oldVersion differs only in that the mount has default_permissions.
-	oldVersion = 1
-	headerSize = 4096
+	memoryVersion = 3
+	// Version 2 has no collector, and larger slots. In version 1 the mount has default_permissions,
+	// too.
+	oldVersion        = 2
+	permissionVersion = 1
+	headerSize        = 4096
 
 	// A slot begins with a uint32, the number of processes that have found its request unanswered.
 	// The request follows at requestAt; its first four bytes are its length, which the kernel
 	// writes and the thread sets to 0 after the answer.
-	requestAt = 64
-	slotSize  = requestAt + requestSize
+	requestAt   = 64
+	slotSize    = requestAt + requestSize
+	oldSlotSize = requestAt + maxTransfer + 4096
+
+	// queueSize is the number of requests that can be served out of turn. The memory of a session has
+	// up to (clones + queueSize) * slotSize bytes, of which a request uses a page or two.
+	queueSize = 2048
 )
 
 func (s *Session) header() *header { return (*header)(unsafe.Pointer(&s.mem[0])) }
 
 // NewSession does the handshake of a connection that was just mounted. It takes ownership of
-// master, and makes n clones for as many threads.
+// master, and makes n clones for as many threads, and the collector.
 func NewSession(master sys.File, n int) (*Session, error) {
 	s := &Session{master: master}
 	init, err := handshake(master)
@@ -63,7 +75,7 @@ func NewSession(master sys.File, n int) (*Session, error) {
 		err = s.clone(n)
 	}
 	if err == nil {
-		err = s.newMemory(init)
+		err = s.newMemory(init, memoryVersion)
 	}
 	if err != nil {
 		s.Close()
@@ -74,7 +86,7 @@ func NewSession(master sys.File, n int) (*Session, error) {
 
 // handshake answers INIT, the first request of a connection, and returns the request.
 func handshake(master sys.File) ([]byte, error) {
-	in := make([]byte, requestSize)
+	in := make([]byte, maxTransfer)
 	n, err := master.Read(in)
 	if err != nil {
 		return nil, fmt.Errorf("read INIT: %w", err)
@@ -86,6 +98,7 @@ func handshake(master sys.File) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	binary.NativeEndian.PutUint32(out[initMaxWrite:], maxWrite)
 	if _, err := master.Write(out); err != nil {
 		return nil, fmt.Errorf("answer INIT: %w", err)
 	}
@@ -103,11 +116,27 @@ func (s *Session) clone(n int) error {
 			return fmt.Errorf("clone %s: %w", devicePath, err)
 		}
 	}
+	var err error
+	if s.collector, err = sys.OpenReadWriteNonblock(devicePath); err != nil {
+		return err
+	}
+	if err := s.collector.CloneFuse(s.master); err != nil {
+		return fmt.Errorf("clone %s: %w", devicePath, err)
+	}
 	return nil
 }
 
-func (s *Session) newMemory(init []byte) error {
-	size := headerSize + len(s.clones)*slotSize
+// layout returns the size of a slot, and the number of queued ones.
+func layout(version uint32) (size, queued int) {
+	if version < memoryVersion {
+		return oldSlotSize, 0
+	}
+	return slotSize, queueSize
+}
+
+func (s *Session) newMemory(init []byte, version uint32) error {
+	slotSize, queued := layout(version)
+	size := headerSize + (len(s.clones)+queued)*slotSize
 	var err error
 	if s.memory, err = sys.MemfdCreate("lxcfs-requests", size); err != nil {
 		return err
@@ -116,7 +145,8 @@ func (s *Session) newMemory(init []byte) error {
 		return err
 	}
 	h := s.header()
-	h.version, h.slots, h.slotSize = memoryVersion, uint32(len(s.clones)), slotSize
+	h.version, h.slots, h.slotSize = version, uint32(len(s.clones)), uint32(slotSize)
+	h.queued = uint32(queued)
 	h.initSize = uint32(copy(h.init[:], init))
 	h.magic = memoryMagic
 	return nil
@@ -124,9 +154,10 @@ func (s *Session) newMemory(init []byte) error {
 
 // Names of the files of a Session.
 const (
-	masterName = "fuse"
-	memoryName = "requests"
-	cloneName  = "clone-"
+	masterName    = "fuse"
+	memoryName    = "requests"
+	cloneName     = "clone-"
+	collectorName = "collector"
 )
 
 // Files returns the files that OpenSession needs in the next process.
@@ -136,6 +167,9 @@ func (s *Session) Files() []sys.NamedFile {
 	}
 	for i, clone := range s.clones {
 		files = append(files, sys.NamedFile{Name: cloneName + strconv.Itoa(i), File: clone})
+	}
+	if s.collector.IsOpen() {
+		files = append(files, sys.NamedFile{Name: collectorName, File: s.collector})
 	}
 	return files
 }
@@ -147,7 +181,9 @@ func OpenSession(files []sys.NamedFile) (*Session, error) {
 	for _, f := range files {
 		byName[f.Name] = f.File
 	}
-	s := &Session{master: byName[masterName], memory: byName[memoryName]}
+	s := &Session{
+		master: byName[masterName], memory: byName[memoryName], collector: byName[collectorName],
+	}
 	for {
 		clone := byName[cloneName+strconv.Itoa(len(s.clones))]
 		if !clone.IsOpen() {
@@ -172,15 +208,19 @@ func (s *Session) openMemory() error {
 	if s.mem, err = s.memory.Map(int(size)); err != nil {
 		return err
 	}
-	h, want := s.header(), headerSize+len(s.clones)*slotSize
+	h := s.header()
+	slotSize, queued := layout(h.version)
+	want := headerSize + (len(s.clones)+queued)*slotSize
 	switch {
 	case h.magic != memoryMagic:
 		return errors.New("open session: bad magic in memory")
-	case h.version != memoryVersion && h.version != oldVersion:
+	case h.version < permissionVersion || h.version > memoryVersion:
 		return fmt.Errorf("open session: unsupported version %d", h.version)
-	case h.slotSize != slotSize, int(h.slots) != len(s.clones), int(size) != want:
+	case int(h.slotSize) != slotSize, int(h.slots) != len(s.clones), int(size) != want:
 		return fmt.Errorf("open session: memory of %d bytes for %d clones, want %d bytes for %d",
 			size, h.slots, want, len(s.clones))
+	case int(h.queued) != queued, s.collector.IsOpen() != (queued > 0):
+		return fmt.Errorf("open session: %d queued slots, want %d, and a collector", h.queued, queued)
 	case int(h.initSize) > len(h.init):
 		return fmt.Errorf("open session: INIT has %d bytes", h.initSize)
 	}
@@ -193,7 +233,7 @@ func (s *Session) Answered() *atomic.Uint64 { return &s.header().answered }
 
 // KernelChecksAccess reports whether the kernel checks file modes (default_permissions), as on
 // mounts of an earlier version.
-func (s *Session) KernelChecksAccess() bool { return s.header().version == oldVersion }
+func (s *Session) KernelChecksAccess() bool { return s.header().version == permissionVersion }
 
 // HasEnded reports whether the connection is unmounted or aborted.
 func (s *Session) HasEnded() bool { return s.master.HasFailed() }
@@ -203,15 +243,18 @@ func (s *Session) init() []byte {
 	return slices.Clone(h.init[:h.initSize])
 }
 
+// slot returns the memory of a clone's slot, or after these, of a queued one.
 func (s *Session) slot(i int) []byte {
-	at := headerSize + i*slotSize
-	return s.mem[at : at+slotSize : at+slotSize]
+	size := int(s.header().slotSize)
+	at := headerSize + i*size
+	return s.mem[at : at+size : at+size]
 }
 
 // Close closes the files. The memory stays mapped, since threads may still use it.
 func (s *Session) Close() {
 	s.master.Close()
 	s.memory.Close()
+	s.collector.Close()
 	for i := range s.clones {
 		s.clones[i].Close()
 	}

@@ -14,31 +14,62 @@ import (
 	"palisade/internal/linux/sys"
 )
 
-// thread reads requests from its clone of the device and answers them, one at a time.
-type thread struct {
-	conn *Conn
-	dev  sys.File
-	// slot is the thread's part of the session's memory, in the part of it that holds the current
-	// request, out the answer.
-	slot, in, out []byte
-	req           Request
-	// claim is the id of the current request, 0 if there is none or rescue has answered it. since
-	// is the time when it was received, relative to Conn.start.
-	claim atomic.Uint64
-	since atomic.Int64
+// slot is the memory of a request, which outlives the process.
+type slot struct {
+	// dev is the clone that the request was read from, and to which the answer must be written. in is
+	// the part of mem that holds the request, of n bytes.
+	dev     sys.File
+	mem, in []byte
+	n       int
+	// received is the time when a thread began with it, relative to Conn.start.
+	received time.Duration
+	// isOld is true if an earlier process has received the request.
+	isOld bool
+	next  *slot // in a queue
 }
 
-func newThread(c *Conn, dev sys.File, slot []byte) *thread {
-	return &thread{
-		conn: c, dev: dev, slot: slot, in: slot[requestAt:], out: make([]byte, 0, 64<<10),
-	}
+func newSlot(dev sys.File, mem []byte) *slot {
+	s := &slot{dev: dev, mem: mem, in: mem[requestAt:]}
+	s.n = int(u32(s.in, 0))
+	s.isOld = s.n != 0
+	return s
+}
+
+// clear forgets the request.
+func (s *slot) clear() {
+	sys.Uint32In(s.in).Store(0)
+	sys.Uint32In(s.mem).Store(0)
+	s.isOld = false
+}
+
+// thread answers requests, one at a time: those in the queue, and if there is none, one that it
+// reads from its clone of the device.
+type thread struct {
+	conn *Conn
+	own  *slot // for requests from its clone
+	out  []byte
+	req  Request
+	// claim is the id of the current request, 0 if there is none or rescue has answered it. since is
+	// its slot.received, and in its slot.
+	claim atomic.Uint64
+	since atomic.Int64
+	in    atomic.Pointer[slot]
+}
+
+func newThread(c *Conn, own *slot) *thread {
+	return &thread{conn: c, own: own, out: make([]byte, 0, 64<<10)}
 }
 
 func (t *thread) serve() {
 	pool := t.conn.pool
 	defer t.conn.running.Done()
 	defer pool.shutdown()
-	t.resume()
+	if t.own.isOld {
+		pool.begin()
+		t.resume(t.own)
+		t.own.clear()
+		pool.answered()
+	}
 	for pool.park() {
 		if !t.work() {
 			return
@@ -52,104 +83,128 @@ const maxTries = 8
 
 // resume answers the request that an earlier process left unanswered. After maxTries it gets the
 // answer of a request that takes too long.
-func (t *thread) resume() {
-	n := int(u32(t.in, 0))
-	if n == 0 {
-		return
-	}
-	tries := u32(t.slot, 0) + 1
-	binary.NativeEndian.PutUint32(t.slot, tries)
+func (t *thread) resume(s *slot) {
+	tries := u32(s.mem, 0) + 1
+	binary.NativeEndian.PutUint32(s.mem, tries)
 	isPending, known := false, true
-	if n >= inHeaderSize && n <= len(t.in) {
-		isPending, known = t.isPending(u64(t.in, 8))
+	if s.n >= inHeaderSize && s.n <= len(s.in) {
+		isPending, known = t.isPending(s)
 	}
 	t.req.MaybeAnswered = !known
 	switch {
 	case known && !isPending:
 	case tries > maxTries:
-		t.req.parseHeader(t.in)
-		if t.answerFallback(t.in[:n]) {
-			t.dev.Write(t.out)
+		t.req.parseHeader(s.in)
+		if t.answerFallback(s.in[:s.n]) {
+			s.dev.Write(t.out)
 		}
 	default:
-		t.conn.pool.begin()
-		t.handle(t.in[:n], time.Since(t.conn.start))
-		t.conn.pool.answered()
+		s.received = time.Since(t.conn.start)
+		t.handle(s)
 	}
 	t.req.MaybeAnswered = false
-	t.clearSlot()
 }
 
 // isPending reports whether the kernel waits for the answer to a request, which the earlier process
 // may have sent just before it ended. The query is a reply to an interrupt of the request
 // (FUSE_INT_REQ_BIT in fs/fuse/fuse_i.h): without an error it has no effect, and fails with ENOENT
 // if there is no such request. known is false before Linux 4.20.
-func (t *thread) isPending(unique uint64) (isPending, known bool) {
+func (t *thread) isPending(s *slot) (isPending, known bool) {
 	if !t.conn.canQuery {
 		return false, false
 	}
 	var reply [outHeaderSize]byte
-	putHeader(reply[:], unique|interruptBit, 0)
-	_, err := t.dev.Write(reply[:])
+	putHeader(reply[:], u64(s.in, 8)|interruptBit, 0)
+	_, err := s.dev.Write(reply[:])
 	return err == nil, err == nil || errors.Is(err, syscall.ENOENT)
-}
-
-func (t *thread) clearSlot() {
-	sys.Uint32In(t.in).Store(0)
-	sys.Uint32In(t.slot).Store(0)
 }
 
 // work answers requests until enough other threads wait for them. It returns false if the
 // connection has ended.
 func (t *thread) work() bool {
-	pool := t.conn.pool
+	pool, queue := t.conn.pool, t.conn.queue
+	last := uint32(0) // the reader of the last request
 	for pending := 0; ; {
-		pool.waiting.Add(1)
-		begin := time.Since(t.conn.start)
-		n, err := t.dev.Read(t.in)
-		received := time.Since(t.conn.start)
-		if wait := received - begin; wait >= minWait {
-			pending = 0
-			if wait >= newSlice {
-				runtime.Gosched()
+		s := queue.pop()
+		pending++
+		if s != nil {
+			pool.begin()
+			s.received = time.Since(t.conn.start)
+		} else {
+			s = t.own
+			waited, err := t.receive()
+			if err != nil {
+				return false // ENODEV: unmounted
 			}
-		} else if pending++; pending == backlog {
-			pending = 0
-			pool.wake()
+			if waited {
+				pending = 0
+			}
 		}
-		pool.received()
 		if t.conn.draining.Load() {
 			pool.busy.Add(-1)
 			select {} // the next process answers the request in the slot
 		}
 		switch {
-		case err == nil && n >= inHeaderSize:
-			t.handle(t.in[:n], received)
-		case err == nil, errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EAGAIN):
-			// The request was interrupted before it was read.
-		default:
-			return false // ENODEV: unmounted
+		case s.isOld:
+			t.resume(s)
+		case s.n >= inHeaderSize:
+			t.handle(s)
 		}
-		t.clearSlot()
+		s.clear()
+		if s != t.own {
+			queue.release(s)
+		}
 		pool.answered()
+		// A lone reader on the same CPU runs as soon as it is answered, so that its next request waits.
+		if tid := t.req.TID; pending > 0 && (s != t.own || tid != last && tid != 0) {
+			last = tid
+			queue.collect()
+			if queue.length.Load() >= backlog && pool.mayGrow() {
+				pool.wake()
+			}
+		}
 		if pending == 0 && pool.waiting.Load() > 0 {
 			return true
 		}
 	}
 }
 
+// receive reads a request from the thread's clone, and reports whether it had to wait for it. The
+// slot stays empty if the request was interrupted before it was read.
+func (t *thread) receive() (waited bool, err error) {
+	pool := t.conn.pool
+	pool.waiting.Add(1)
+	begin := time.Since(t.conn.start)
+	t.own.n, err = t.own.dev.Read(t.own.in)
+	t.own.received = time.Since(t.conn.start)
+	wait := t.own.received - begin
+	if wait >= newSlice {
+		runtime.Gosched()
+	}
+	pool.received()
+	if err != nil {
+		t.own.n = 0
+	}
+	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EAGAIN) {
+		err = nil
+	}
+	return wait >= minWait, err
+}
+
 // handle serves one request. A failed write is ignored: the request was aborted (ENOENT), or the
 // connection has ended.
-func (t *thread) handle(in []byte, received time.Duration) {
+func (t *thread) handle(s *slot) {
+	in := s.in[:s.n]
 	t.req.parseHeader(in)
 	unique := t.req.unique
-	t.since.Store(int64(received))
+	t.in.Store(s)
+	t.since.Store(int64(s.received))
 	t.claim.Store(unique)
 	answered := t.dispatch(in)
 	if !t.claim.CompareAndSwap(unique, 0) {
 		t.conn.pool.stuck.Add(-1) // rescue has answered
 	} else if answered {
-		t.dev.Write(t.out)
+		s.dev.Write(t.out)
 	}
 }
 
@@ -277,19 +332,22 @@ func (c *Conn) rescueStuck() {
 }
 
 func (t *thread) rescue() {
-	unique := t.claim.Load()
+	unique, s := t.claim.Load(), t.in.Load()
+	if unique == 0 {
+		return
+	}
 	var in [readInSize]byte
-	copy(in[:], t.in)
+	copy(in[:], s.in)
 	// The copy is consistent if the thread still works on the same request.
-	if unique == 0 || !t.claim.CompareAndSwap(unique, 0) {
+	if !t.claim.CompareAndSwap(unique, 0) {
 		return
 	}
 	t.conn.pool.stuck.Add(1)
 	go func() {
-		r := &thread{conn: t.conn, dev: t.dev, out: make([]byte, 0, 64<<10)}
+		r := &thread{conn: t.conn, out: make([]byte, 0, 64<<10)}
 		r.req.parseHeader(in[:])
 		if r.answerFallback(in[:]) {
-			r.dev.Write(r.out)
+			s.dev.Write(r.out)
 		}
 	}()
 }

@@ -29,6 +29,7 @@ const (
 
 	inHeaderSize  = 40
 	outHeaderSize = 16
+	initMaxWrite  = outHeaderSize + 20 // max_write in the reply to INIT
 	openInSize    = inHeaderSize + 8
 	readInSize    = inHeaderSize + 40
 	releaseInSize = inHeaderSize + 24

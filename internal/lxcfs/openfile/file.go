@@ -66,6 +66,20 @@ func (f File) Attachment() Attachment { return f.h.attachment }
 // Attach attaches a to the file.
 func (f File) Attach(a Attachment) { f.h.attachment = a }
 
+// Class returns the class of the file's requests, which find finds for the first one with a handle.
+// find returns 0 if it does not know.
+func (f File) Class(find func() uint64) uint64 {
+	if f.h == nil {
+		return find()
+	}
+	class := f.h.class.Load()
+	if class == 0 {
+		class = find()
+		f.h.class.Store(class)
+	}
+	return class
+}
+
 // Keep keeps the content that a reader has begun with, of which it got the first bytes.
 func (f File) Keep(content []byte, got int) {
 	if f.Lock() {

@@ -53,6 +53,8 @@ type handle struct {
 	prepared    time.Duration
 	preparedFor uint32
 	attachment  Attachment
+	// class is that of File.Class, or 0 until it is known.
+	class atomic.Uint64
 }
 
 // Table holds the open files by number. The lower half of a number is the file's record in
@@ -118,6 +120,7 @@ func (t *Table) Add(node uint64, tid uint32, who *container.Principal) uint64 {
 		}
 	}
 	h := t.spare.Get().(*handle)
+	h.class.Store(0)
 	h.number, h.node, h.tid, h.who = t.free[len(t.free)-1], node, tid, who
 	t.free = t.free[:len(t.free)-1]
 	t.files[h.number] = h
@@ -140,6 +143,7 @@ func (t *Table) Get(number uint64) File {
 // adopt returns a handle for a file that an earlier worker opened, as that left it; t.mu is held.
 func (t *Table) adopt(number uint64) *handle {
 	h := t.spare.Get().(*handle)
+	h.class.Store(0)
 	var isPrepared bool
 	h.length, h.content, isPrepared = t.reads.Find(number, h.content[:0])
 	h.prepared, h.preparedFor = 0, 0
