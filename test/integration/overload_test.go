@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -162,5 +163,42 @@ func TestNoisyNamespaces(t *testing.T) {
 	}
 	if log := d.Log(); strings.Contains(log, "level=ERROR") {
 		t.Errorf("the daemon's log: %s", log)
+	}
+}
+
+// TestNoisyContainer checks that a container that reads with 1,000 threads neither breaks another
+// container's reads nor makes the worker appear hung, and that no read is lost when the worker is
+// killed meanwhile.
+func TestNoisyContainer(t *testing.T) {
+	d := newDaemon(t, t.TempDir())
+	victim := start(t, ctr.Options{Memory: limit, Lxcfs: d.Mountpoint})
+	noisy := start(t, ctr.Options{Memory: 2 * limit, Lxcfs: d.Mountpoint})
+	worker := workerOf(t, d)
+	noise := make(chan error, 1)
+	go func() {
+		_, err := noisy.Exec(t.Context(), "load", "rate", "8", "1000", "/proc/uptime")
+		noise <- err
+	}()
+	check := append([]string{"load", "check", "3", "2"}, allFiles()...)
+	if out := inside(t, victim, check...); !strings.HasSuffix(out, " wrong 0\n") {
+		t.Errorf("beside the noise: %s", out)
+	}
+	if got := workerOf(t, d); got != worker {
+		t.Errorf("got worker %d, want %d: %s", got, worker, d.Log())
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if out, err := victim.Exec(t.Context(), check...); err != nil || !strings.HasSuffix(out, " wrong 0\n") {
+			t.Errorf("while the worker is killed: %q, %v", out, err)
+		}
+	})
+	for range 10 {
+		time.Sleep(200 * time.Millisecond)
+		hostFile(t, filepath.Join(d.Mountpoint, "proc/uptime"))
+		killWorker(t, d)
+	}
+	wg.Wait()
+	if err := <-noise; err != nil {
+		t.Errorf("the noise: %v", err)
 	}
 }

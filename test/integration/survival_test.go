@@ -73,9 +73,14 @@ func waitForWorker(t *testing.T, d *ctr.Daemon, old int) {
 	})
 }
 
-// TestWorkerKilled checks that readers do not notice when the worker is killed at random moments.
+// TestWorkerKilled checks that readers do not notice when the worker is killed at random moments,
+// while a container reads with 64 threads.
 func TestWorkerKilled(t *testing.T) {
 	d := newDaemon(t, t.TempDir())
+	noisy := start(t, ctr.Options{Lxcfs: d.Mountpoint})
+	if err := noisy.ExecStart(t.Context(), "load", "rate", "3600", "64", "/proc/meminfo"); err != nil {
+		t.Fatal(err)
+	}
 	underLoad(t, d, func() {
 		for i := range ctr.Repeat(40, 200) {
 			time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)

@@ -101,10 +101,7 @@ func NewConn(
 	for i, dev := range s.clones {
 		c.threads = append(c.threads, newThread(c, newSlot(dev, s.slot(i))))
 	}
-	c.queue = newQueue(s.collector, h.Class)
-	for i := range int(s.header().queued) {
-		c.queue.add(newSlot(s.collector, s.slot(len(s.clones)+i)))
-	}
+	c.queue = newQueue(s, h.Class)
 	return c, nil
 }
 

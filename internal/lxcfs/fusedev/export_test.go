@@ -5,7 +5,7 @@ import "encoding/binary"
 // LeaveRequests makes each slot whose last request was a READ look as if its process had ended
 // right after the answer, and returns the number of these slots.
 func (s *Session) LeaveRequests() (n int) {
-	for i := range len(s.clones) + int(s.header().queued) {
+	for i := range len(s.clones) + int(s.header().used.Load()) {
 		if in := s.slot(i)[requestAt:]; u32(in, 0) == 0 && u32(in, 4) == opRead {
 			binary.NativeEndian.PutUint32(in, readInSize)
 			n++
@@ -27,8 +27,8 @@ func (s *Session) SetVersion(version uint32) { s.header().version = version }
 
 // Queued returns the number of queued requests.
 func (s *Session) Queued() (n int) {
-	for i := range int(s.header().queued) {
-		if u32(s.slot(len(s.clones) + i)[requestAt:], 0) != 0 {
+	for i := range s.header().used.Load() {
+		if s.queuedSlot(i).isOld {
 			n++
 		}
 	}

@@ -5,27 +5,26 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-
-	"palisade/internal/linux/sys"
 )
 
 // queue holds requests that would wait in the kernel, which passes them on in the order of arrival:
 // a container with many readers would delay those of others. The requests of each class are served
 // in their order, the classes in turn.
 type queue struct {
-	dev     sys.File // the collector
+	session *Session
 	classOf func(r *Request, handle uint64) uint64
-	// collecting is held to read from dev.
+	length  atomic.Int32
+
+	// collecting is held to read from the collector, into request.
 	collecting sync.Mutex
-	length     atomic.Int32
+	request    Request
 
 	mu   sync.Mutex
 	free *slot
 	// turn is the class whose turn it is, in a ring of those that have requests.
-	turn    *class
-	byID    map[uint64]*class
-	unused  *class // a list
-	request Request
+	turn   *class
+	byID   map[uint64]*class
+	unused *class // a list
 }
 
 // class has the requests of a class.
@@ -35,17 +34,17 @@ type class struct {
 	next, prev  *class
 }
 
-func newQueue(dev sys.File, classOf func(*Request, uint64) uint64) *queue {
-	return &queue{dev: dev, classOf: classOf, byID: make(map[uint64]*class)}
-}
-
-// add adds a slot that is free, or has the request of an earlier process.
-func (q *queue) add(s *slot) {
-	if s.isOld {
-		q.push(s, 0)
-	} else {
-		q.release(s)
+// newQueue returns a queue with the requests that earlier processes have queued.
+func newQueue(session *Session, classOf func(*Request, uint64) uint64) *queue {
+	q := &queue{session: session, classOf: classOf, byID: make(map[uint64]*class)}
+	for i := range session.header().used.Load() {
+		if s := session.queuedSlot(i); s.isOld {
+			q.push(s, 0)
+		} else {
+			q.release(s)
+		}
 	}
+	return q
 }
 
 // release frees a slot.
@@ -55,20 +54,27 @@ func (q *queue) release(s *slot) {
 	s.next, q.free = q.free, s
 }
 
+// takeFree returns a free slot, or nil if there is none; q.collecting is held.
 func (q *queue) takeFree() *slot {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := q.free
-	if s != nil {
+	if s := q.free; s != nil {
 		q.free = s.next
+		return s
 	}
-	return s
+	h := q.session.header()
+	i := h.used.Load()
+	if i == h.queued {
+		return nil
+	}
+	h.used.Store(i + 1)
+	return q.session.queuedSlot(i)
 }
 
 // collect moves the requests that wait in the kernel to the queue, as long as it has room. It does
 // nothing while another thread does it.
 func (q *queue) collect() {
-	if !q.dev.IsOpen() || !q.collecting.TryLock() {
+	if !q.session.collector.IsOpen() || !q.collecting.TryLock() {
 		return
 	}
 	defer q.collecting.Unlock()
@@ -78,7 +84,7 @@ func (q *queue) collect() {
 			return
 		}
 		var err error
-		if s.n, err = q.dev.Read(s.in); err != nil || s.n < inHeaderSize {
+		if s.n, err = s.dev.Read(s.in); err != nil || s.n < inHeaderSize {
 			s.clear()
 			q.release(s)
 			if errors.Is(err, syscall.ENOENT) {

@@ -10,7 +10,8 @@ import (
 // TestQueue checks the order in which requests are served: that of arrival in each class, and the
 // classes in turn.
 func TestQueue(t *testing.T) {
-	q := newQueue(sys.File{}, nil)
+	session := &Session{mem: make([]byte, headerSize)}
+	q := newQueue(session, nil)
 	push := func(requests ...string) {
 		for _, r := range requests {
 			s := newSlot(sys.File{}, make([]byte, slotSize))

@@ -38,7 +38,8 @@ type header struct {
 	initSize        uint32
 	answered        atomic.Uint64 // the number of answered requests
 	queued          uint32        // number of the collector's slots
-	_               [20]byte
+	used            atomic.Uint32 // number of those that ever had a request: the others use no memory
+	_               [16]byte
 	init            [headerSize - 64]byte // the INIT request
 }
 
@@ -243,11 +244,16 @@ func (s *Session) init() []byte {
 	return slices.Clone(h.init[:h.initSize])
 }
 
-// slot returns the memory of a clone's slot, or after these, of a queued one.
+// slot returns the memory of slot i, of which the first are those of the clones.
 func (s *Session) slot(i int) []byte {
 	size := int(s.header().slotSize)
 	at := headerSize + i*size
 	return s.mem[at : at+size : at+size]
+}
+
+// queuedSlot returns the queued slot i.
+func (s *Session) queuedSlot(i uint32) *slot {
+	return newSlot(s.collector, s.slot(len(s.clones)+int(i)))
 }
 
 // Close closes the files. The memory stays mapped, since threads may still use it.
