@@ -67,8 +67,9 @@ func frontCommand(serve *serveOptions) *cli.Command {
 				Usage: "forward to the engine's `SOCKET`, such as unix:///run/docker.sock, the default " +
 					"for docker"},
 			&cli.GenericFlag{Name: "listen", Value: &o.listen,
-				Usage: "listen on `ADDRESS`: tcp://IP:PORT,cert=FILE,key=FILE,ca=FILE[,crl=FILE] or " +
-					"unix:///PATH[,mode=0660][,owner=USER][,group=GROUP][,user=NAME]"},
+				Usage: "listen on `ADDRESS`: tcp://IP:PORT,cert=FILE,key=FILE,ca=FILE[,crl=FILE]; " +
+					"unix:///PATH[,mode=0660][,owner=USER][,group=GROUP][,user=NAME]; or on a loopback " +
+					"address tcp://IP:PORT,insecure-no-client-verification=true,user=NAME"},
 			&cli.StringFlag{Name: "learn", Destination: &o.learn, TakesFile: true,
 				Usage: "allow all requests, and record what is requested in `FILE`, for the command learn"},
 		},

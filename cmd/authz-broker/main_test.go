@@ -73,7 +73,8 @@ func TestCommands(t *testing.T) {
 		},
 		{
 			[]string{"check", broken}, 1,
-			broken + ":2: users and groups are missing; \"users\":[\"\"] means every user; " + broken +
+			broken + ":2: the policy has no clients: want users, groups, unix_users, unix_groups, " +
+				"containers or local; \"users\":[\"\"] means every user; " + broken +
 				":3: a policy is",
 		},
 		{[]string{"check", file + ".absent"}, 1, file + ".absent: no such file or directory"},
@@ -226,7 +227,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"--docker-socket", "/x", "--isulad-socket", "/x"}, 2, `are both "/x"`},
 		{[]string{"--audit", "sysog"}, 2, `--audit "sysog": want stdout, syslog, or an absolute path`},
 		{[]string{"--pid-file", "x"}, 2, `--pid-file "x" is not an absolute path`},
-		{[]string{"--pid-file", "", "--policy-file", broken}, 1, broken + ":2: users and groups"},
+		{[]string{"--pid-file", "", "--policy-file", broken}, 1, broken + ":2: the policy has no clients"},
 		{[]string{"--pid-file", file + ".absent/x"}, 1, "use --pid-file: open "},
 		{
 			[]string{"--pid-file", "", "--policy-file", file, "--audit", file + ".absent/x"}, 1,

@@ -120,7 +120,7 @@ func TestSecondBroker(t *testing.T) {
 // TestBrokenPolicies checks that the broker does not start with invalid policies.
 func TestBrokenPolicies(t *testing.T) {
 	for text, want := range map[string]string{
-		everything + "\n" + `{"users":[]}`: "policy.json:2: users and groups are missing",
+		everything + "\n" + `{"users":[]}`: "policy.json:2: the policy has no clients",
 		"x":                                "policy.json:1: ",
 	} {
 		b := prepare(t, text)

@@ -26,7 +26,7 @@ const (
 	containerAge = time.Second
 	// maxContainers is the number of cached containers.
 	maxContainers = 1000
-	// maxInspect is the size limit in bytes of the engine's answer.
+	// maxInspect is the size limit in bytes of iSulad's answer.
 	maxInspect = 4 << 20
 )
 
@@ -112,25 +112,13 @@ func parseContainer(id string, text []byte) (*policy.Container, error) {
 	return &policy.Container{ID: id, Name: name, Labels: c.Config.Labels}, nil
 }
 
-// askHTTP uses Docker's API, which Podman serves as well.
 func (e *engineContainers) askHTTP(ctx context.Context, id string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet,
-		"http://engine/containers/"+id+"/json", nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := e.client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	switch response.StatusCode {
-	case http.StatusOK:
-		return io.ReadAll(io.LimitReader(response.Body, maxInspect))
-	case http.StatusNotFound:
+	var text json.RawMessage
+	err := inspect(ctx, e.client, &text, "/containers/"+id+"/json", nil)
+	if errors.Is(err, errMissing) {
 		return nil, nil
 	}
-	return nil, fmt.Errorf("status %s", response.Status)
+	return text, err
 }
 
 // The fields of iSulad's InspectContainerRequest and InspectContainerResponse.

@@ -59,14 +59,20 @@ type ownerQuery struct {
 // errMissing is the error if the engine has no such object, or several with the prefix.
 var errMissing = errors.New("no such object")
 
-// get inspects an object with Docker's API, which both engines have.
 func (q ownerQuery) get(object any, path string, query url.Values) error {
+	return inspect(q.ctx, q.client, object, path, query)
+}
+
+// inspect asks for an object with Docker's API, which Podman serves as well.
+func inspect(
+	ctx context.Context, client *http.Client, object any, path string, query url.Values,
+) error {
 	u := url.URL{Scheme: "http", Host: "engine", Path: path, RawQuery: query.Encode()}
-	r, err := http.NewRequestWithContext(q.ctx, http.MethodGet, u.String(), nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return err
 	}
-	resp, err := q.client.Do(r)
+	resp, err := client.Do(r)
 	if err != nil {
 		return err
 	}
@@ -75,7 +81,10 @@ func (q ownerQuery) get(object any, path string, query url.Values) error {
 	defer io.Copy(io.Discard, io.LimitReader(body, 64<<10)) // so that the connection can be used again
 	switch resp.StatusCode {
 	case http.StatusOK:
-		return json.NewDecoder(body).Decode(object)
+		if err := json.NewDecoder(body).Decode(object); err != nil {
+			return fmt.Errorf("parse the answer: %w", err)
+		}
+		return nil
 	case http.StatusNotFound, http.StatusBadRequest:
 		return errMissing
 	}

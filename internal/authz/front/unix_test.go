@@ -417,7 +417,7 @@ func TestEngineContainers(t *testing.T) {
 		`{"Id":"` + idA + `","Name":"web","Config":{"Labels":{"a":"b"}}}`:  {want: want},
 		`{"Id":"` + idB + `","Name":"/` + idA + `"}`:                       {},
 		"missing":                       {},
-		"broken":                        {err: "status 500"},
+		"broken":                        {err: "500 Internal Server Error"},
 		`{"Id":"` + idA + `"}`:          {err: "has no name"},
 		`{"Id":`:                        {err: "parse the answer"},
 		`{"Id":"` + idA + `","Name":1}`: {err: "parse the answer"},

@@ -70,7 +70,7 @@ func TestLocal(t *testing.T) {
 	for text, want := range map[string]string{
 		local + local:                     "f:2: local is already listed in line 1",
 		`{"local":"true","actions":[""]}`: "want true or false",
-		`{"local":false,"actions":[""]}`:  "users and groups are missing",
+		`{"local":false,"actions":[""]}`:  "the policy has no clients",
 	} {
 		if _, err := policy.Parse("f", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)

@@ -163,7 +163,7 @@ func TestMistakes(t *testing.T) {
 		{`{"users":["x"],"actions":[""],"read_only":true}`, `unknown key "read_only"`},
 		{`{"users":["x"]}`, `"actions" is missing`},
 		{`{"groups":[""],"actions":[""]}`, `a group has no name`},
-		{`{"actions":[""]}`, `users and groups are missing`},
+		{`{"actions":[""]}`, `the policy has no clients`},
 		{`{"unix_users":[""],"actions":[""]}`, `unix user, unix group or container has no name`},
 		{`{"containers":["x",""],"actions":[""]}`, `container has no name`},
 		{`{"unix_users":["x","x"],"actions":[""]}`, `unix user "x" is already listed in line 1`},
