@@ -246,11 +246,11 @@ func (f *FS) Release(r *fusedev.Request, number uint64) {
 }
 
 // Class returns a number for the principal of the reader, or of the one that was first known to use
-// the open file: the kernel does not say who closes it.
+// the open file: the kernel does not say who closes it. It returns 0 for an unknown one.
 func (f *FS) Class(r *fusedev.Request, number uint64) uint64 {
 	return f.files.Get(number).Class(func() uint64 {
 		if r.TID == 0 {
-			return 0
+			return f.classes[f.files.OpenedBy(number)]
 		}
 		class, ok := f.classes[r.TID]
 		if !ok {

@@ -185,6 +185,7 @@ func (r *reader) tasks(limit time.Duration) (t view.Tasks, isNew bool, err error
 	s.counters.LastPID = max(s.counters.LastPID, count.tasks.LastPID)
 	count.tasks.LastPID = s.counters.LastPID
 	s.count = count
+	r.fs.save(s)
 	return count.tasks, true, nil
 }
 

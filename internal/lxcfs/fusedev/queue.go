@@ -20,23 +20,15 @@ type queue struct {
 	request    Request
 
 	mu   sync.Mutex
-	free *slot
-	// turn is the class whose turn it is, in a ring of those that have requests.
-	turn   *class
-	byID   map[uint64]*class
-	unused *class // a list
-}
-
-// class has the requests of a class.
-type class struct {
-	id          uint64
-	first, last *slot
-	next, prev  *class
+	free *slot // a list
+	// requests has the requests of each class, turns the classes that have some.
+	requests map[uint64][]*slot
+	turns    []uint64
 }
 
 // newQueue returns a queue with the requests that earlier processes have queued.
 func newQueue(session *Session, classOf func(*Request, uint64) uint64) *queue {
-	q := &queue{session: session, classOf: classOf, byID: make(map[uint64]*class)}
+	q := &queue{session: session, classOf: classOf, requests: make(map[uint64][]*slot)}
 	for i := range session.header().used.Load() {
 		if s := session.queuedSlot(i); s.isOld {
 			q.push(s, 0)
@@ -108,29 +100,14 @@ func handleOf(r *Request, in []byte) uint64 {
 	return 0
 }
 
-func (q *queue) push(s *slot, id uint64) {
+func (q *queue) push(s *slot, class uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if len(q.requests[class]) == 0 {
+		q.turns = append(q.turns, class)
+	}
+	q.requests[class] = append(q.requests[class], s)
 	q.length.Add(1)
-	s.next = nil
-	if c := q.byID[id]; c != nil {
-		c.last.next, c.last = s, s
-		return
-	}
-	c := q.unused
-	if c == nil {
-		c = new(class)
-	} else {
-		q.unused = c.next
-	}
-	*c = class{id: id, first: s, last: s, next: c, prev: c}
-	q.byID[id] = c
-	if q.turn == nil {
-		q.turn = c
-		return
-	}
-	c.next, c.prev = q.turn, q.turn.prev // the last in turn
-	c.prev.next, c.next.prev = c, c
 }
 
 // pop removes the first request of the class whose turn it is, and returns nil if there is none.
@@ -140,20 +117,18 @@ func (q *queue) pop() *slot {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	c := q.turn
-	if c == nil {
+	if len(q.turns) == 0 {
 		return nil
 	}
-	q.length.Add(-1)
-	s := c.first
-	c.first, q.turn = s.next, c.next
-	if c.first == nil {
-		delete(q.byID, c.id)
-		c.prev.next, c.next.prev = c.next, c.prev
-		if q.turn == c {
-			q.turn = nil
-		}
-		c.next, q.unused = q.unused, c
+	class := q.turns[0]
+	q.turns = q.turns[1:]
+	waiting := q.requests[class]
+	if len(waiting) > 1 {
+		q.requests[class] = waiting[1:]
+		q.turns = append(q.turns, class)
+	} else {
+		delete(q.requests, class)
 	}
-	return s
+	q.length.Add(-1)
+	return waiting[0]
 }

@@ -25,7 +25,7 @@ type slot struct {
 	received time.Duration
 	// isOld is true if an earlier process has received the request.
 	isOld bool
-	next  *slot // in a queue
+	next  *slot // in the list of free ones
 }
 
 func newSlot(dev sys.File, mem []byte) *slot {
@@ -178,10 +178,10 @@ func (t *thread) receive() (waited bool, err error) {
 	t.own.n, err = t.own.dev.Read(t.own.in)
 	t.own.received = time.Since(t.conn.start)
 	wait := t.own.received - begin
+	pool.received()
 	if wait >= newSlice {
 		runtime.Gosched()
 	}
-	pool.received()
 	if err != nil {
 		t.own.n = 0
 	}
