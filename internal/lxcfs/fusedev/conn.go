@@ -139,6 +139,7 @@ func answerInit(proto *fuse.ProtocolServer, in []byte) ([]byte, error) {
 // Start serves the connection until it ends. Requests that an earlier process left unanswered are
 // served first.
 func (c *Conn) Start() {
+	c.pool.measureWait(c.session.master)
 	for _, t := range c.threads {
 		c.running.Add(1)
 		go t.serve()

@@ -1,6 +1,7 @@
 package fusedev
 
 import (
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -10,10 +11,8 @@ import (
 )
 
 const (
-	// backlog is the number of queued requests for which another thread is woken. A read that took
-	// minWait or longer had to wait for its request.
+	// backlog is the number of queued requests for which another thread is woken.
 	backlog = 8
-	minWait = 4 * time.Microsecond
 	// newSlice is the duration of a system call after which a goroutine begins a new time slice: the
 	// runtime counts the call as running, and after 10 ms it would preempt the goroutine in the middle
 	// of the request, which then goes on in another thread.
@@ -32,6 +31,8 @@ type pool struct {
 	// stuck of those whose request rescue has answered.
 	waiting, busy, stuck atomic.Int32
 	maxRunning           int
+	// minWait is the duration from which on a read had to wait for its request.
+	minWait time.Duration
 	// done is the number of answered requests, for the watchdog and the supervisor. metric counts
 	// them, too.
 	done, metric *atomic.Uint64
@@ -52,6 +53,19 @@ func newPool(done, metric *atomic.Uint64) (*pool, error) {
 		done: done, metric: metric, timer: timer, maxRunning: max(1, runtime.NumCPU()/2),
 		wakeup: make(chan struct{}, 1), ended: make(chan struct{}),
 	}, err
+}
+
+// measureWait sets minWait to several times the duration of a read that returns at once, which
+// differs by machine: the kernel refuses a buffer that is too small before it looks for a request.
+func (p *pool) measureWait(dev sys.File) {
+	const tries, factor = 16, 10
+	cheapest := time.Duration(math.MaxInt64)
+	for range tries {
+		begin := time.Now()
+		dev.Read(make([]byte, 1))
+		cheapest = min(cheapest, time.Since(begin))
+	}
+	p.minWait = factor * cheapest
 }
 
 // park blocks until the thread is needed. It returns false if the connection has ended.

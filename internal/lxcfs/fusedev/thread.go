@@ -188,7 +188,7 @@ func (t *thread) receive() (waited bool, err error) {
 	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EAGAIN) {
 		err = nil
 	}
-	return wait >= minWait, err
+	return wait >= pool.minWait, err
 }
 
 // handle serves one request. A failed write is ignored: the request was aborted (ENOENT), or the
