@@ -64,8 +64,9 @@ type FS struct {
 	triggers *triggers
 	kept     *persist.File
 	readers  sync.Pool
-	// classes has the classes of threads, for Class.
-	classes map[uint32]uint64
+	// classes has the classes of threads since classesAt, for Class.
+	classes   map[thread]uint64
+	classesAt time.Duration
 	// off is true while all readers get the host's files.
 	off atomic.Bool
 	// fixedSizes makes all files fileSize bytes long: where the kernel checks modes itself, it would
@@ -82,7 +83,7 @@ func New(opts Options) (*FS, error) {
 	f := &FS{
 		opts: opts, made: time.Now(),
 		log: newLimitedLog(opts.Log), meter: opts.Meter, files: openfile.NewTable(),
-		classes: make(map[uint32]uint64),
+		classes: make(map[thread]uint64),
 		kept:    new(persist.File),
 	}
 	f.containers.fs = f
@@ -250,22 +251,30 @@ func (f *FS) Release(r *fusedev.Request, number uint64) {
 func (f *FS) Class(r *fusedev.Request, number uint64) uint64 {
 	return f.files.Get(number).Class(func() uint64 {
 		if r.TID == 0 {
-			return f.classes[f.files.OpenedBy(number)]
+			return 0
 		}
-		class, ok := f.classes[r.TID]
+		if now := f.clock(); len(f.classes) == maxClasses || now-f.classesAt > classTime {
+			clear(f.classes)
+			f.classesAt = now
+		}
+		t := thread{r.TID, r.UID}
+		class, ok := f.classes[t]
 		if !ok {
-			if len(f.classes) == maxClasses {
-				clear(f.classes) // the ids of threads are reused
-			}
 			class = f.classOf(r)
-			f.classes[r.TID] = class
+			f.classes[t] = class
 		}
 		return class
 	})
 }
 
-// maxClasses is the number of threads whose class is remembered.
-const maxClasses = 4096
+// thread is a thread at a moment: its id may be reused, and its user may change.
+type thread struct{ tid, uid uint32 }
+
+const (
+	// maxClasses is the number of threads whose class is remembered, classTime how long it is.
+	maxClasses = 4096
+	classTime  = time.Second
+)
 
 func (f *FS) classOf(r *fusedev.Request) uint64 {
 	const user = 1 << 63

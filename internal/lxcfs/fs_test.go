@@ -8,7 +8,7 @@ import (
 )
 
 // TestClass checks that the requests of an open file are of the class of its reader, also the
-// RELEASE, which names no thread.
+// RELEASE, which names no thread, once a READ had a class.
 func TestClass(t *testing.T) {
 	f, _, init := newFake(t)
 	id, _ := lookupFake(t, f, "proc/uptime", init)
@@ -21,7 +21,7 @@ func TestClass(t *testing.T) {
 	if got := f.Class(release, number); got != 0 {
 		t.Errorf("class %#x before that of the reader is known", got)
 	}
-	want := f.Class(open, 0)
+	want := f.Class(open, number)
 	if got := f.Class(release, number); got != want || want == 0 {
 		t.Errorf("RELEASE has class %#x, want %#x", got, want)
 	}

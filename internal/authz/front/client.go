@@ -45,8 +45,10 @@ type Conn struct {
 	// isRetired reports that the connection has had its last request.
 	isRetired atomic.Bool
 	lingering sync.Once
-	// ahead reads more at a time than net/http does. It is nil until readAhead.
-	ahead *bufio.Reader
+	// ahead reads more at a time than net/http does. It is nil unless a body is being read, or data
+	// is left in it.
+	ahead         *bufio.Reader
+	isReadingBody atomic.Bool
 }
 
 // Client returns the client, or an error if it cannot be identified. It is called for each request:
@@ -68,6 +70,9 @@ func (c *Conn) Read(b []byte) (int, error) {
 	if err := c.ready(); err != nil {
 		return 0, err
 	}
+	if c.ahead != nil && c.ahead.Buffered() == 0 && !c.isReadingBody.Load() {
+		c.ahead = nil
+	}
 	if c.ahead != nil {
 		return c.ahead.Read(b)
 	}
@@ -77,6 +82,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 // readAhead makes later calls of Read read ahead into the returned buffer. It must not be called
 // concurrently with Read.
 func (c *Conn) readAhead() *bufio.Reader {
+	c.isReadingBody.Store(true)
 	if c.ahead == nil {
 		c.ahead = bufio.NewReaderSize(c.Conn, bufferSize)
 	}

@@ -96,7 +96,11 @@ func (x *exchange) drain() {
 // With full duplex net/http ignores errors from reading the rest of the body, and would parse it as
 // a request.
 func (x *exchange) retire() {
-	if x.conn != nil && !x.isBodyRead {
+	if x.conn == nil {
+		return
+	}
+	x.conn.isReadingBody.Store(false)
+	if !x.isBodyRead {
 		x.conn.isRetired.Store(true)
 	}
 }

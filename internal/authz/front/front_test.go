@@ -193,7 +193,7 @@ func TestDecisions(t *testing.T) {
 		{"POST", "/containers/create", `{"HostConfig":{"Privileged":true}}`, 403, "Privileged is set"},
 		{"POST", "/containers/create", "", 403, "has rules about the body"},
 		{"POST", "/containers/create", `{"Image":"` + strings.Repeat("a", policy.MaxBody) + `"}`, 400,
-			"the body is larger than 4 MiB"},
+			"the body is larger than 1 MiB"},
 		{"GET", "/containers/%2e%2e/json", "", 403, "an unknown request"},
 		{"GET", "/new", "", 403, "only a policy for all actions does"},
 		{"GET", "/containers/json?a=%zz", "", 400, "parse the query"},
@@ -291,8 +291,6 @@ func TestRebuilt(t *testing.T) {
 	}
 }
 
-// TestStreams checks that both directions arrive while they are sent.
-
 // TestStreams checks that each line of a body arrives before the next one is sent, and each answer.
 func TestStreams(t *testing.T) {
 	f := newFixture(t, everything, func(w http.ResponseWriter, r *http.Request) {
@@ -347,6 +345,35 @@ func testStream(t *testing.T, f *fixture, length int64) {
 	}
 	if got := resp.Trailer.Get("Sum"); got != want {
 		t.Errorf("trailer %q", got)
+	}
+}
+
+// TestReadAheadEnds checks that a connection that waits for a request holds no buffer of the body
+// before.
+func TestReadAheadEnds(t *testing.T) {
+	ahead := make(chan bool, 2)
+	f := newFixture(t, everything, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+	}, nil)
+	previous := f.server.Handler
+	f.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ahead <- r.Context().Value(connKey{}).(*Conn).ahead != nil
+		previous.ServeHTTP(w, r)
+	})
+	client := f.dial(t)
+	answers := bufio.NewReader(client)
+	for range 2 {
+		io.WriteString(client, "POST /build HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"+
+			"1\r\nx\r\n0\r\n\r\n")
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, resp.Body)
+		if <-ahead {
+			t.Error("a connection reads ahead before its request has a body")
+		}
+		time.Sleep(100 * time.Millisecond) // until the connection waits for the next request
 	}
 }
 

@@ -59,9 +59,22 @@ type ownerQuery struct {
 // errMissing is the error if the engine has no such object, or several with the prefix.
 var errMissing = errors.New("no such object")
 
+// failTime is the time for which a query is repeated that the engine fails to answer: Podman does
+// not while it removes the container.
+const failTime = time.Second
+
 func (q ownerQuery) get(object any, path string, query url.Values) error {
-	return inspect(q.ctx, q.client, object, path, query)
+	for began := time.Now(); ; {
+		err := inspect(q.ctx, q.client, object, path, query)
+		if !errors.Is(err, errFailed) || time.Since(began) > failTime || q.ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(failTime / 20)
+	}
 }
+
+// errFailed is the error if the engine answers with status 500.
+var errFailed = errors.New("500 Internal Server Error")
 
 // inspect asks for an object with Docker's API, which Podman serves as well.
 func inspect(
@@ -87,6 +100,8 @@ func inspect(
 		return nil
 	case http.StatusNotFound, http.StatusBadRequest:
 		return errMissing
+	case http.StatusInternalServerError:
+		return fmt.Errorf("GET %s: %w", path, errFailed)
 	}
 	return fmt.Errorf("GET %s: %s", path, resp.Status)
 }

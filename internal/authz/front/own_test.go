@@ -45,6 +45,25 @@ func fakeEngine(t *testing.T, answers map[string]any) *Owners {
 	return NewOwners(path)
 }
 
+// TestOwnersWait asks for a container that Podman is removing: it answers 500 at first.
+func TestOwnersWait(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "engine.sock")
+	requests := 0
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if requests++; requests < 3 {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		w.WriteHeader(http.StatusNotFound)
+	})}
+	go server.Serve(listenUnix(t, path))
+	defer server.Close()
+	id, owner, err := NewOwners(path).For(t.Context()).Container("web")
+	if id != "" || owner != "" || err != nil || requests != 3 {
+		t.Errorf("got %q, %q, %v after %d requests, want none after 3", id, owner, err, requests)
+	}
+}
+
 type m = map[string]any
 
 func owned(id, image, owner string) m {

@@ -29,7 +29,7 @@ const (
 	// memory.
 	largeSize = 256 << 10
 	// maxLarge is the number of larger bodies in memory at a time.
-	maxLarge = 16
+	maxLarge = 4
 )
 
 var (

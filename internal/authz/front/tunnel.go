@@ -72,6 +72,7 @@ func (x *exchange) tunnel(resp *http.Response) {
 		return
 	}
 	up.sent = nil
+	x.conn.isReadingBody.Store(false)
 	var both sync.WaitGroup
 	defer both.Wait()
 	defer func() { c.Close(); up.Close() }()

@@ -155,8 +155,10 @@ var errUnwanted = errors.New("the engine answered without reading the body")
 type clientBody struct {
 	io.Reader
 	up *upstream
-	// ahead has what was read ahead, or is nil.
-	ahead *bufio.Reader
+	// mayWait reports that the client may not have sent all of it, ahead has what was read ahead, or
+	// is nil.
+	mayWait bool
+	ahead   *bufio.Reader
 	// proceed is closed when the body may be sent, unwanted when the engine has answered without it.
 	proceed, unwanted chan struct{}
 	// readErr is the error from reading.
@@ -168,8 +170,8 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	if b.readErr != nil {
 		return 0, b.readErr
 	}
-	if b.ahead == nil || b.ahead.Buffered() == 0 {
-		if err := b.up.bw.Flush(); err != nil { // Read may wait
+	if b.mayWait && (b.ahead == nil || b.ahead.Buffered() == 0) {
+		if err := b.up.bw.Flush(); err != nil {
 			return 0, err
 		}
 	}
@@ -240,8 +242,10 @@ func (x *exchange) send() (*http.Response, error) {
 		}
 		return x.readHead(nil)
 	}
-	body := &clientBody{Reader: x.out.Body, up: up, unwanted: make(chan struct{})}
-	if !x.isBodyRead { // otherwise net/http reads the next request
+	body := &clientBody{
+		Reader: x.out.Body, up: up, mayWait: !x.isBodyRead, unwanted: make(chan struct{}),
+	}
+	if x.examined == nil { // otherwise net/http may read the next request already
 		body.ahead = x.conn.readAhead()
 	}
 	if x.out.Header.Get("Expect") != "" {

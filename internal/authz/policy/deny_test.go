@@ -220,7 +220,7 @@ func TestDeny(t *testing.T) {
 		{"privileged", create, `{"Labels":{"x":"` + strings.Repeat("x", policy.MaxBody-100) + `"}}`, ""},
 		{
 			"privileged", create, `{"x":[` + strings.Repeat("1,", policy.MaxBody/2) + `1]}`,
-			"the body is larger than 4 MiB",
+			"the body is larger than 1 MiB",
 		},
 		// Requests that could bypass the rules.
 		{"binds", "POST /v1.23/containers/x/start", `{"Binds":["/:/h"]}`, "API versions before 1.24"},

@@ -58,12 +58,15 @@ func (fs *FS) loadDisks(
 	name string, parse func([]byte) (*Disks, error),
 ) func() (*Disks, error) {
 	var last atomic.Pointer[Disks]
+	var isConfirmed atomic.Bool // a new disk may be in the file before it is in /sys/block
 	return func() (*Disks, error) {
-		s, err := load(fs.many(name), parse)
+		s, err := load(name, fs.whole(name), parse)
 		if err != nil {
 			return nil, err
 		}
-		if before := last.Load(); before != nil && slices.EqualFunc(before.Devices, s.Devices, sameDevice) {
+		before := last.Load()
+		isSame := before != nil && slices.EqualFunc(before.Devices, s.Devices, sameDevice)
+		if isSame && isConfirmed.Load() {
 			for i := range s.Devices {
 				s.Devices[i].Partition = before.Devices[i].Partition
 			}
@@ -78,6 +81,7 @@ func (fs *FS) loadDisks(
 			d.Partition = !disks[d.Name]
 		}
 		last.Store(s)
+		isConfirmed.Store(isSame)
 		return s, nil
 	}
 }

@@ -27,7 +27,7 @@ const (
 	grace = 900 * time.Millisecond
 )
 
-// FS reads the host's /proc and /sys. It is safe for concurrent use, and no reader waits for
+// FS reads the host's /proc and /sys. It is safe for concurrent use, and readers seldom wait for
 // another: while one reads a file again the others get the last snapshot, and each reads for itself
 // before there is one. Files of one record stay open. Each read opens the others: the kernel keeps
 // the content of a partially read seq_file with the open file, so that two readers of one could get
@@ -70,14 +70,14 @@ func New(procRoot, sysRoot string) (*FS, error) {
 		onlineFile:   record{dir: sysfs, name: "devices/system/cpu/online"},
 		possibleFile: record{dir: sysfs, name: "devices/system/cpu/possible"},
 	}
-	fs.meminfo.init(maxAge, func() (*Meminfo, error) { return load(&fs.meminfoFile, ParseMeminfo) })
+	fs.meminfo.init(maxAge, func() (*Meminfo, error) { return loadRecord(&fs.meminfoFile, ParseMeminfo) })
 	fs.cpuinfo.init(cpuinfoMaxAge, fs.loadCpuinfo)
-	fs.stat.init(maxAge, func() (*Stat, error) { return load(&fs.statFile, ParseStat) })
-	fs.swaps.init(maxAge, func() (*Swaps, error) { return load(fs.many("swaps"), ParseSwaps) })
+	fs.stat.init(maxAge, func() (*Stat, error) { return loadRecord(&fs.statFile, ParseStat) })
+	fs.swaps.init(maxAge, func() (*Swaps, error) { return load("swaps", fs.whole("swaps"), ParseSwaps) })
 	fs.diskstats.init(maxAge, fs.loadDisks("diskstats", ParseDiskstats))
 	fs.partitions.init(maxAge, fs.loadDisks("partitions", ParsePartitions))
-	fs.online.init(maxAge, func() (*cpulist.Set, error) { return load(&fs.onlineFile, parseCPUs) })
-	fs.possible.init(maxAge, func() (*cpulist.Set, error) { return load(&fs.possibleFile, parseCPUs) })
+	fs.online.init(maxAge, func() (*cpulist.Set, error) { return loadRecord(&fs.onlineFile, parseCPUs) })
+	fs.possible.init(maxAge, func() (*cpulist.Set, error) { return loadRecord(&fs.possibleFile, parseCPUs) })
 	return fs, nil
 }
 
@@ -127,11 +127,11 @@ func (fs *FS) Cpuinfo() (*Cpuinfo, error) {
 // loadCpuinfo reads the online CPUs before cpuinfo: after a hotplug in between, the next reader
 // finds a different set and reads again.
 func (fs *FS) loadCpuinfo() (*Cpuinfo, error) {
-	online, err := load(&fs.onlineFile, parseCPUs)
+	online, err := loadRecord(&fs.onlineFile, parseCPUs)
 	if err != nil {
 		return nil, err
 	}
-	c, err := load(fs.many("cpuinfo"), ParseCpuinfo)
+	c, err := load("cpuinfo", fs.whole("cpuinfo"), ParseCpuinfo)
 	if err != nil {
 		return nil, err
 	}
@@ -171,35 +171,29 @@ func (fs *FS) Raw(name string, dst []byte) ([]byte, error) {
 	return append(dst, text...), nil
 }
 
-// reader reads a file of the kernel.
-type reader interface {
-	read() ([]byte, error)
-	String() string
-}
-
-// load reads and parses a file. The result may refer to its content.
-func load[T any](file reader, parse func([]byte) (*T, error)) (*T, error) {
-	text, err := file.read()
+// load parses the text of a file that read returns. The result may refer to it.
+func load[T any](
+	name string, read func() ([]byte, error), parse func([]byte) (*T, error),
+) (*T, error) {
+	text, err := read()
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", file, err)
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	v, err := parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("parse %s: %w", file, err)
+		return nil, fmt.Errorf("parse %s: %w", name, err)
 	}
 	return v, nil
 }
 
-// records is a file of several records, which each read opens.
-type records struct {
-	dir  sys.File
-	name string
+func loadRecord[T any](r *record, parse func([]byte) (*T, error)) (*T, error) {
+	return load(r.name, r.read, parse)
 }
 
-func (r records) read() ([]byte, error) { return r.dir.ReadFileAt(r.name, nil) }
-func (r records) String() string        { return r.name }
-
-func (fs *FS) many(name string) records { return records{fs.proc, name} }
+// whole returns a function that opens and reads a file of /proc with several records.
+func (fs *FS) whole(name string) func() ([]byte, error) {
+	return func() ([]byte, error) { return fs.proc.ReadFileAt(name, nil) }
+}
 
 // record is a file of one record, which stays open.
 type record struct {
@@ -209,8 +203,6 @@ type record struct {
 	// size is the size of the buffer that was large enough.
 	size atomic.Int64
 }
-
-func (r *record) String() string { return r.name }
 
 func (r *record) read() ([]byte, error) {
 	f := r.file.Load()

@@ -1,7 +1,8 @@
 // Package fusedev is the transport of a FUSE file system: it mounts, does the handshake, and reads
 // requests from /dev/fuse on several threads. Each thread has its own clone of the device
-// (FUSE_DEV_IOC_CLONE) and its own buffers. OPEN, READ, RELEASE and POLL go to a Handler without
-// allocating; all other requests go to go-fuse's ProtocolServer.
+// (FUSE_DEV_IOC_CLONE) and its own buffers. Requests that would wait are queued, and served in turn.
+// OPEN, READ, RELEASE and POLL go to a Handler without allocating; all other requests go to
+// go-fuse's ProtocolServer.
 //
 // A Session holds the state that the next process needs to continue serving a connection, even if
 // this one ends while it works on requests.
@@ -26,9 +27,9 @@ const (
 	maxTransfer = 128 << 10
 	// maxWrite is the size limit of a WRITE, the smallest that the kernel accepts.
 	maxWrite = 4096
-	// requestSize is the size of a request buffer, the smallest that the kernel accepts
-	// (FUSE_MIN_READ_BUFFER).
-	requestSize = 8192
+	// requestSize is the size of a request buffer. It has room for the largest SETXATTR
+	// (XATTR_SIZE_MAX): the kernel would answer what is larger with an error of its own.
+	requestSize = 64<<10 + 4096
 )
 
 // Handler serves open files. Its methods are called concurrently.
@@ -101,7 +102,8 @@ func NewConn(
 	for i, dev := range s.clones {
 		c.threads = append(c.threads, newThread(c, newSlot(dev, s.slot(i))))
 	}
-	c.queue = newQueue(s, h.Class)
+	c.threads = append(c.threads, newThread(c, nil))
+	c.queue = newQueue(s, h)
 	return c, nil
 }
 
@@ -140,6 +142,7 @@ func answerInit(proto *fuse.ProtocolServer, in []byte) ([]byte, error) {
 // served first.
 func (c *Conn) Start() {
 	c.pool.measureWait(c.session.master)
+	c.queue.restore()
 	for _, t := range c.threads {
 		c.running.Add(1)
 		go t.serve()

@@ -37,6 +37,8 @@ type files struct {
 	onSlow   func()        // called at the begin of these reads, if not nil
 	ready    atomic.Bool
 	readers  chan uint32 // user ids of the readers of the late file
+	// late is the number of its reads at the moment, mostLate the maximum.
+	late, mostLate atomic.Int64
 }
 
 const (
@@ -87,6 +89,11 @@ func (f *files) Read(r *fusedev.Request, _, offset uint64, _ int, dst []byte) (
 			<-f.slow
 		}
 	case idLate:
+		n := f.late.Add(1)
+		defer f.late.Add(-1)
+		for most := f.mostLate.Load(); n > most && !f.mostLate.CompareAndSwap(most, n); {
+			most = f.mostLate.Load()
+		}
 		time.Sleep(5 * time.Millisecond)
 		if offset == 0 && f.readers != nil {
 			f.readers <- r.UID
@@ -148,6 +155,12 @@ func mountWith(t *testing.T, content []byte, timeout time.Duration) (string, *fi
 // prepare mounts a file system that no process serves yet.
 func prepare(t *testing.T, content []byte) (string, *files) {
 	t.Helper()
+	return prepareFor(t, content, 4)
+}
+
+// prepareFor is like prepare for a number of threads.
+func prepareFor(t *testing.T, content []byte, threads int) (string, *files) {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("mounting needs root")
 	}
@@ -157,7 +170,7 @@ func prepare(t *testing.T, content []byte) (string, *files) {
 		t.Fatal(err)
 	}
 	fs := &files{content: content, polled: make(chan uint64, 10), slow: make(chan struct{})}
-	if fs.session, err = fusedev.NewSession(dev, 4); err != nil {
+	if fs.session, err = fusedev.NewSession(dev, threads); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -669,5 +682,83 @@ func TestNextProcessWithQueue(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestOldSessionHasThreads reads with many readers from a mount of an earlier version, which has no
+// queue: more than one thread answers them.
+func TestOldSessionHasThreads(t *testing.T) {
+	dir, fs := prepare(t, []byte("text\n"))
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := fs.session.Downgrade(2); err != nil {
+		t.Fatal(err)
+	}
+	fs.serve(t, time.Minute)
+	const n = 60
+	results := make(chan string, n)
+	startReaders(t, dir, n, 1000, results)
+	for range n {
+		if got := <-results; got != "text\n<nil>" {
+			t.Errorf("read %q", got)
+		}
+	}
+	if got := fs.mostLate.Load(); got < 2 {
+		t.Errorf("at most %d reads at a time, want more", got)
+	}
+}
+
+// TestQueuedBesideStuck queues a request while one of two threads is stuck, and the other waits in
+// the kernel for a request: it is answered.
+func TestQueuedBesideStuck(t *testing.T) {
+	dir, fs := prepareFor(t, []byte("text\n"), 2)
+	begun := make(chan bool, 1)
+	fs.onSlow = func() { begun <- true }
+	fs.serve(t, time.Minute)
+	slow := make(chan error, 1)
+	go func() {
+		_, err := run(t, "cat", filepath.Join(dir, "slow"))
+		slow <- err
+	}()
+	<-begun
+	wantText(t, dir) // so the second thread is awake
+	for range 20 {
+		result := make(chan string, 1)
+		go func() {
+			got, err := run(t, "cat", filepath.Join(dir, "text"))
+			result <- fmt.Sprint(got, err)
+		}()
+		eventually(time.Second, func() bool { return fs.conn.Collect() > 0 || len(result) > 0 })
+		select {
+		case got := <-result:
+			if got != "text\n<nil>" {
+				t.Fatalf("read %q", got)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("a queued request is not answered")
+		}
+	}
+	close(fs.slow)
+	if err := <-slow; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLargeRequests checks that the errors of requests that are larger than most are not those of
+// the transport.
+func TestLargeRequests(t *testing.T) {
+	dir, _ := mount(t, []byte("text\n"))
+	const script = `
+import errno, fcntl, os, sys
+path = sys.argv[1]
+try: os.setxattr(path, "user.x", b"x" * 65536)
+except OSError as e: print(errno.errorcode[e.errno])
+try: fcntl.ioctl(os.open(path, 0), 1 << 30 | 16000 << 16 | 0x7801, bytearray(16000))
+except OSError as e: print(errno.errorcode[e.errno])
+`
+	got, err := run(t, "python3", "-c", script, filepath.Join(dir, "text"))
+	if want := "ENOTSUP\nENOTTY\n"; err != nil || got != want {
+		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
 }

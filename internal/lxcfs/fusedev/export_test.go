@@ -34,3 +34,9 @@ func (s *Session) Queued() (n int) {
 	}
 	return n
 }
+
+// Collect moves the requests that wait to the queue, and returns the number of those in it.
+func (c *Conn) Collect() int {
+	c.queue.collect()
+	return int(c.queue.length.Load())
+}

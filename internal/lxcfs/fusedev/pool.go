@@ -15,7 +15,7 @@ const (
 	backlog = 8
 	// newSlice is the duration of a system call after which a goroutine begins a new time slice: the
 	// runtime counts the call as running, and after 10 ms it would preempt the goroutine in the middle
-	// of the request, which then goes on in another thread.
+	// of the request, which then resumes on another thread.
 	newSlice = time.Millisecond
 	// watchInterval is the time after which the watchdog looks at a request.
 	watchInterval = 5 * time.Millisecond
@@ -24,8 +24,8 @@ const (
 // pool controls how many threads wait for requests. One is best as long as it keeps up: the kernel
 // wakes waiting threads in turn, so that each of two would serve every second request of a reader
 // on another CPU with cold caches, which made each read 1.5 times as slow. More threads are woken
-// while requests are queued, for up to half of the CPUs, since readers need the others, or while all
-// running threads are blocked.
+// while requests are queued, up to half the number of CPUs and one, since readers need the others,
+// or while all running threads are blocked.
 type pool struct {
 	// waiting is the number of threads that wait for a request, busy of those that work on one,
 	// stuck of those whose request rescue has answered.
@@ -38,8 +38,10 @@ type pool struct {
 	done, metric *atomic.Uint64
 	// wakeup wakes a parked thread. ended is closed when the connection ends.
 	wakeup chan struct{}
-	ended  chan struct{}
-	once   sync.Once
+	// queueWakeup wakes the thread without a clone.
+	queueWakeup chan struct{}
+	ended       chan struct{}
+	once        sync.Once
 	// timer wakes the watchdog while watched is true. A timer of package time, or a channel, would
 	// make the thread that has received a request wake another one first, which takes as long as the
 	// request on a machine that was idle.
@@ -51,7 +53,8 @@ func newPool(done, metric *atomic.Uint64) (*pool, error) {
 	timer, err := sys.NewTimer()
 	return &pool{
 		done: done, metric: metric, timer: timer, maxRunning: max(1, runtime.NumCPU()/2),
-		wakeup: make(chan struct{}, 1), ended: make(chan struct{}),
+		wakeup: make(chan struct{}, 1), queueWakeup: make(chan struct{}, 1),
+		ended: make(chan struct{}),
 	}, err
 }
 
@@ -68,24 +71,26 @@ func (p *pool) measureWait(dev sys.File) {
 	p.minWait = factor * cheapest
 }
 
-// park blocks until the thread is needed. It returns false if the connection has ended.
-func (p *pool) park() bool {
+// park blocks until the thread is woken. It returns false if the connection has ended.
+func (p *pool) park(wakeup chan struct{}) bool {
 	select {
-	case <-p.wakeup:
+	case <-wakeup:
 		return true
 	case <-p.ended:
 		return false
 	}
 }
 
-// mayGrow reports whether another thread may be woken for queued requests.
+// mayGrow reports whether a thread that works on no request may wake another one for the queue.
 func (p *pool) mayGrow() bool {
 	return int(p.busy.Load()+p.waiting.Load()-p.stuck.Load()) < p.maxRunning
 }
 
-func (p *pool) wake() {
+func (p *pool) wake() { send(p.wakeup) }
+
+func send(wakeup chan struct{}) {
 	select {
-	case p.wakeup <- struct{}{}:
+	case wakeup <- struct{}{}:
 	default:
 	}
 }
@@ -110,10 +115,13 @@ func (p *pool) begin() {
 	p.startWatch()
 }
 
-func (p *pool) answered() {
+// end records that a thread has finished a request, and whether it was answered.
+func (p *pool) end(answered bool) {
 	p.busy.Add(-1)
-	p.done.Add(1)
-	p.metric.Add(1)
+	if answered {
+		p.done.Add(1)
+		p.metric.Add(1)
+	}
 }
 
 func (p *pool) startWatch() {
@@ -135,8 +143,9 @@ func (p *pool) watch(rescue func(), queued func() int) {
 		p.watched.Store(false) // a request that was received before is busy
 		done := p.done.Load()
 		needed := p.waiting.Load() == 0 || queued() > 0
-		if needed && done == last {
-			p.wake() // none of the running threads has answered
+		if needed && done == last { // none of the running threads has answered
+			p.wake()
+			send(p.queueWakeup) // the last thread that is not stuck may wait for a request
 		}
 		last = done
 		rescue()

@@ -12,7 +12,7 @@ import (
 // in their order, the classes in turn.
 type queue struct {
 	session *Session
-	classOf func(r *Request, handle uint64) uint64
+	handler Handler
 	length  atomic.Int32
 
 	// collecting is held to read from the collector, into request.
@@ -26,17 +26,19 @@ type queue struct {
 	turns    []uint64
 }
 
-// newQueue returns a queue with the requests that earlier processes have queued.
-func newQueue(session *Session, classOf func(*Request, uint64) uint64) *queue {
-	q := &queue{session: session, classOf: classOf, requests: make(map[uint64][]*slot)}
-	for i := range session.header().used.Load() {
-		if s := session.queuedSlot(i); s.isOld {
-			q.push(s, 0)
+func newQueue(session *Session, h Handler) *queue {
+	return &queue{session: session, handler: h, requests: make(map[uint64][]*slot)}
+}
+
+// restore adds the slots that earlier processes have used, and the requests in them.
+func (q *queue) restore() {
+	for i := range q.session.header().used.Load() {
+		if s := q.session.queuedSlot(i); s.isOld {
+			q.push(s, q.classify(s))
 		} else {
 			q.release(s)
 		}
 	}
-	return q
 }
 
 // release frees a slot.
@@ -84,9 +86,20 @@ func (q *queue) collect() {
 			}
 			return // EAGAIN: none waits
 		}
-		q.request.parseHeader(s.in)
-		q.push(s, q.classOf(&q.request, handleOf(&q.request, s.in[:s.n])))
+		q.push(s, q.classify(s))
 	}
+}
+
+// classify returns the class of the request in s, or 0 after a panic; q.collecting is held.
+func (q *queue) classify(s *slot) (class uint64) {
+	defer func() {
+		if value := recover(); value != nil {
+			q.handler.Panicked(value)
+			class = 0
+		}
+	}()
+	q.request.parseHeader(s.in)
+	return q.handler.Class(&q.request, handleOf(&q.request, s.in[:min(s.n, len(s.in))]))
 }
 
 // handleOf returns the handle of a request of an open file, else 0.

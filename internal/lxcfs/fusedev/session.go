@@ -16,7 +16,8 @@ import (
 )
 
 // Session is the state of a connection that outlives the process that serves it: the device, a
-// clone of it for each thread, and memory for the request that each thread works on. While any
+// clone of it for each thread, and memory for the request that each thread works on, and for queued
+// ones. While any
 // process holds the files, the kernel queues new requests for the next process; requests that were
 // already read are in the memory.
 type Session struct {
@@ -46,12 +47,11 @@ type header struct {
 var memoryMagic = [16]byte([]byte("palisade-fuse\x00\x00\x00"))
 
 const (
-	memoryVersion = 3
-	// Version 2 has no collector, and larger slots. In version 1 the mount has default_permissions,
+	// Version 2 has no collector, and other slots. In version 1 the mount has default_permissions,
 	// too.
-	oldVersion        = 2
-	permissionVersion = 1
-	headerSize        = 4096
+	memoryVersion             = 3
+	defaultPermissionsVersion = 1
+	headerSize                = 4096
 
 	// A slot begins with a uint32, the number of processes that have found its request unanswered.
 	// The request follows at requestAt; its first four bytes are its length, which the kernel
@@ -60,8 +60,8 @@ const (
 	slotSize    = requestAt + requestSize
 	oldSlotSize = requestAt + maxTransfer + 4096
 
-	// queueSize is the number of requests that can be served out of turn. The memory of a session has
-	// up to (clones + queueSize) * slotSize bytes, of which a request uses a page or two.
+	// queueSize is the number of requests that can be queued. A slot uses no memory until it has a
+	// request, and then one or two pages.
 	queueSize = 2048
 )
 
@@ -215,13 +215,17 @@ func (s *Session) openMemory() error {
 	switch {
 	case h.magic != memoryMagic:
 		return errors.New("open session: bad magic in memory")
-	case h.version < permissionVersion || h.version > memoryVersion:
+	case h.version < defaultPermissionsVersion || h.version > memoryVersion:
 		return fmt.Errorf("open session: unsupported version %d", h.version)
 	case int(h.slotSize) != slotSize, int(h.slots) != len(s.clones), int(size) != want:
 		return fmt.Errorf("open session: memory of %d bytes for %d clones, want %d bytes for %d",
 			size, h.slots, want, len(s.clones))
-	case int(h.queued) != queued, s.collector.IsOpen() != (queued > 0):
-		return fmt.Errorf("open session: %d queued slots, want %d, and a collector", h.queued, queued)
+	case s.collector.IsOpen() != (queued > 0):
+		return fmt.Errorf("open session: version %d, with a collector: %v", h.version,
+			s.collector.IsOpen())
+	case int(h.queued) != queued, h.used.Load() > h.queued:
+		return fmt.Errorf("open session: %d of %d queued slots used, want %d", h.used.Load(), h.queued,
+			queued)
 	case int(h.initSize) > len(h.init):
 		return fmt.Errorf("open session: INIT has %d bytes", h.initSize)
 	}
@@ -234,7 +238,9 @@ func (s *Session) Answered() *atomic.Uint64 { return &s.header().answered }
 
 // KernelChecksAccess reports whether the kernel checks file modes (default_permissions), as on
 // mounts of an earlier version.
-func (s *Session) KernelChecksAccess() bool { return s.header().version == permissionVersion }
+func (s *Session) KernelChecksAccess() bool {
+	return s.header().version == defaultPermissionsVersion
+}
 
 // HasEnded reports whether the connection is unmounted or aborted.
 func (s *Session) HasEnded() bool { return s.master.HasFailed() }

@@ -21,8 +21,8 @@ type slot struct {
 	dev     sys.File
 	mem, in []byte
 	n       int
-	// received is the time when a thread began with it, relative to Conn.start.
-	received time.Duration
+	// began is the time when a thread began with it, relative to Conn.start.
+	began time.Duration
 	// isOld is true if an earlier process has received the request.
 	isOld bool
 	next  *slot // in the list of free ones
@@ -46,11 +46,11 @@ func (s *slot) clear() {
 // reads from its clone of the device.
 type thread struct {
 	conn *Conn
-	own  *slot // for requests from its clone
+	own  *slot // for requests from its clone, or nil: one thread has none, for the queue
 	out  []byte
 	req  Request
-	// claim is the id of the current request, 0 if there is none or rescue has answered it. since is
-	// its slot.received, and in its slot.
+	// claim is the id of the current request, 0 if there is none or rescue has answered it. in is its
+	// slot, since the time when the thread began with it.
 	claim atomic.Uint64
 	since atomic.Int64
 	in    atomic.Pointer[slot]
@@ -64,13 +64,21 @@ func (t *thread) serve() {
 	pool := t.conn.pool
 	defer t.conn.running.Done()
 	defer pool.shutdown()
+	if t.own == nil {
+		for pool.park(pool.queueWakeup) {
+			for s := t.conn.queue.pop(); s != nil; s = t.conn.queue.pop() {
+				pool.begin()
+				t.answer(s)
+				t.conn.queue.collect()
+			}
+		}
+		return
+	}
 	if t.own.isOld {
 		pool.begin()
-		t.resume(t.own)
-		t.own.clear()
-		pool.answered()
+		t.answer(t.own)
 	}
-	for pool.park() {
+	for pool.park(pool.wakeup) {
 		if !t.work() {
 			return
 		}
@@ -81,9 +89,9 @@ func (t *thread) serve() {
 // earlier ones. A supervisor starts more processes in a row before it gives up.
 const maxTries = 8
 
-// resume answers the request that an earlier process left unanswered. After maxTries it gets the
-// answer of a request that takes too long.
-func (t *thread) resume(s *slot) {
+// resume answers the request that an earlier process left unanswered, and reports whether it did
+// so. After maxTries the request gets the answer of one that takes too long.
+func (t *thread) resume(s *slot) (answered bool) {
 	tries := u32(s.mem, 0) + 1
 	binary.NativeEndian.PutUint32(s.mem, tries)
 	isPending, known := false, true
@@ -93,16 +101,17 @@ func (t *thread) resume(s *slot) {
 	t.req.MaybeAnswered = !known
 	switch {
 	case known && !isPending:
+		return false
 	case tries > maxTries:
 		t.req.parseHeader(s.in)
 		if t.answerFallback(s.in[:s.n]) {
 			s.dev.Write(t.out)
 		}
 	default:
-		s.received = time.Since(t.conn.start)
 		t.handle(s)
 	}
 	t.req.MaybeAnswered = false
+	return true
 }
 
 // isPending reports whether the kernel waits for the answer to a request, which the earlier process
@@ -129,7 +138,7 @@ func (t *thread) work() bool {
 		pending++
 		if s != nil {
 			pool.begin()
-			s.received = time.Since(t.conn.start)
+			s.began = time.Since(t.conn.start)
 		} else {
 			s = t.own
 			waited, err := t.receive()
@@ -140,22 +149,8 @@ func (t *thread) work() bool {
 				pending = 0
 			}
 		}
-		if t.conn.draining.Load() {
-			pool.busy.Add(-1)
-			select {} // the next process answers the request in the slot
-		}
-		switch {
-		case s.isOld:
-			t.resume(s)
-		case s.n >= inHeaderSize:
-			t.handle(s)
-		}
-		s.clear()
-		if s != t.own {
-			queue.release(s)
-		}
-		pool.answered()
-		// A lone reader on the same CPU runs as soon as it is answered, so that its next request waits.
+		t.answer(s)
+		// Requests of one thread cannot be out of turn.
 		if tid := t.req.TID; pending > 0 && (s != t.own || tid != last && tid != 0) {
 			last = tid
 			queue.collect()
@@ -163,10 +158,36 @@ func (t *thread) work() bool {
 				pool.wake()
 			}
 		}
+		if pending == backlog && !t.conn.session.collector.IsOpen() {
+			pending = 0 // a mount of an earlier version
+			pool.wake()
+		}
 		if pending == 0 && pool.waiting.Load() > 0 {
 			return true
 		}
 	}
+}
+
+// answer answers the request in a slot, and frees that.
+func (t *thread) answer(s *slot) {
+	pool := t.conn.pool
+	if t.conn.draining.Load() {
+		pool.busy.Add(-1)
+		select {} // the next process answers it
+	}
+	answered := true
+	switch {
+	case s.isOld:
+		s.began = time.Since(t.conn.start)
+		answered = t.resume(s)
+	case s.n >= inHeaderSize:
+		t.handle(s)
+	}
+	s.clear()
+	if s != t.own {
+		t.conn.queue.release(s)
+	}
+	pool.end(answered)
 }
 
 // receive reads a request from the thread's clone, and reports whether it had to wait for it. The
@@ -176,8 +197,8 @@ func (t *thread) receive() (waited bool, err error) {
 	pool.waiting.Add(1)
 	begin := time.Since(t.conn.start)
 	t.own.n, err = t.own.dev.Read(t.own.in)
-	t.own.received = time.Since(t.conn.start)
-	wait := t.own.received - begin
+	t.own.began = time.Since(t.conn.start)
+	wait := t.own.began - begin
 	pool.received()
 	if wait >= newSlice {
 		runtime.Gosched()
@@ -198,7 +219,7 @@ func (t *thread) handle(s *slot) {
 	t.req.parseHeader(in)
 	unique := t.req.unique
 	t.in.Store(s)
-	t.since.Store(int64(s.received))
+	t.since.Store(int64(s.began))
 	t.claim.Store(unique)
 	answered := t.dispatch(in)
 	if !t.claim.CompareAndSwap(unique, 0) {
@@ -324,18 +345,16 @@ func appendU64(b []byte, v uint64) []byte { return binary.NativeEndian.AppendUin
 // rescueStuck answers the requests that take longer than Timeout.
 func (c *Conn) rescueStuck() {
 	for _, t := range c.threads {
+		unique := t.claim.Load() // before since, which is that of this request or a later one
 		since := time.Duration(t.since.Load())
-		if t.claim.Load() != 0 && time.Since(c.start)-since > c.Timeout {
-			t.rescue()
+		if unique != 0 && time.Since(c.start)-since > c.Timeout {
+			t.rescue(unique)
 		}
 	}
 }
 
-func (t *thread) rescue() {
-	unique, s := t.claim.Load(), t.in.Load()
-	if unique == 0 {
-		return
-	}
+func (t *thread) rescue(unique uint64) {
+	s := t.in.Load()
 	var in [readInSize]byte
 	copy(in[:], s.in)
 	// The copy is consistent if the thread still works on the same request.

@@ -140,16 +140,6 @@ func (t *Table) Get(number uint64) File {
 	return t.file(h, number)
 }
 
-// OpenedBy returns the thread that opened the file with the number, or 0 if it is unknown.
-func (t *Table) OpenedBy(number uint64) uint32 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if h := t.files[number]; h != nil && t.isOwn(number) {
-		return h.tid
-	}
-	return 0
-}
-
 // adopt returns a handle for a file that an earlier worker opened, as that left it; t.mu is held.
 func (t *Table) adopt(number uint64) *handle {
 	h := t.spare.Get().(*handle)
