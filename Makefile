@@ -158,7 +158,8 @@ emulated: | go ## run the unit tests for arm64, emulated
 
 bench: build ## measure reads through lxcfs, Debian's and of the bare files, hooks, and decisions; needs root
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
-	$(GO) run ./test/bench -lxcfs bin/lxcfs
+	@mkdir -p dist
+	$(GO) run ./test/bench -lxcfs bin/lxcfs -json dist/bench.json -svg dist/bench.svg
 	$(GO) run ./test/bench/toolkit -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit
 	$(GO) run ./test/bench/userns -program bin/userns-shift
 	$(GO) run ./test/bench/authz -broker bin/authz-broker

@@ -1,10 +1,12 @@
-// Command bench compares the time of reads through this lxcfs, through Debian's lxcfs, of the
-// host's file (bare), and through a FUSE server with constant content (floor). All are mounted in
-// one container, where they are read in turn. It prints medians and their ratios.
+// Command bench compares the times of reads through this lxcfs (ours), through Debian's lxcfs
+// (rival), from a FUSE server with constant content (minimal), and of the host's file (bare).
+// Containers read from them in short runs, in turn. It prints tables of the medians of the runs.
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,151 +14,192 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"palisade/internal/linux/sys"
 	"palisade/test/ctr"
 )
 
-// files are served by both daemons.
+// files are served by all servers.
 var files = []string{"meminfo", "stat", "cpuinfo", "uptime", "swaps", "diskstats", "loadavg"}
 
-// dirs are the directories of the files in the container.
-var dirs = []string{"/bench/ours", "/bench/rival", "/bench/bare", "/bench/floor"}
+// few are the files of cells that are not measured with all.
+var few = []string{"meminfo", "uptime"}
+
+// group describes cells that differ only in the file.
+type group struct {
+	cell
+	files []string
+	// servers is 3, or 4 with the host's file.
+	servers int
+	// runs is the number of runs of each cell and server, quickRuns that with -quick, and reads the
+	// number of reads of each thread in a run.
+	runs, quickRuns, reads int
+}
+
+const ms = time.Millisecond
+
+// groups are measured in this order.
+var groups = []group{
+	{cell{Part: "reads", Readers: 1}, files, 4, 21, 3, 300},
+	{cell{Part: "pauses", Readers: 1, Pause: ms}, few, 3, 11, 0, 50},
+	{cell{Part: "pauses", Readers: 1, Pause: 20 * ms}, files, 3, 9, 0, 10},
+	{cell{Part: "pauses", Readers: 1, Pause: 200 * ms}, files, 3, 5, 1, 5},
+	{cell{Part: "pauses", Readers: 1, Pause: 1000 * ms}, files, 3, 3, 0, 5},
+	{cell{Part: "readers", Readers: 1}, few[:1], 3, 15, 2, 300},
+	{cell{Part: "readers", Readers: 1, Pinned: true}, few[:1], 3, 15, 2, 300},
+	{cell{Part: "readers", Readers: 2}, few[:1], 3, 15, 2, 300},
+	{cell{Part: "readers", Readers: 2, Pinned: true}, few[:1], 3, 15, 2, 300},
+	{cell{Part: "readers", Readers: 4}, few[:1], 3, 15, 2, 300},
+	{cell{Part: "readers", Readers: 4, Pinned: true}, few[:1], 3, 15, 2, 300},
+	{cell{Part: "cat", Readers: 1, Cat: true}, few, 4, 9, 2, 30},
+	{cell{Part: "neighbour", Readers: 1}, few[:1], 4, 5, 1, 300},
+	{cell{Part: "neighbour", Readers: 1, Beside: 64}, few[:1], 4, 5, 1, 300},
+	{cell{Part: "neighbour", Readers: 1, Beside: 1000}, few[:1], 4, 5, 0, 50},
+}
+
+// bench holds the flags, the servers, the containers that read from them, and the results.
+type bench struct {
+	lxcfs, rival, only, json, svg string
+	quick                         bool
+	// load and plot are the paths of these programs.
+	load, plot string
+	servers    []*server
+	// limited has a quota of one CPU, unlimited none.
+	limited, unlimited *ctr.Container
+	cells              []cell
+}
 
 func main() {
-	lxcfs := flag.String("lxcfs", "bin/lxcfs", "this lxcfs")
-	rival := flag.String("rival", "/usr/bin/lxcfs", "Debian's lxcfs")
-	rounds := flag.Int("rounds", 5000, "number of reads of each file")
-	cold := flag.Duration("cold", 0, "measure only reads after pauses, so long for each cell")
+	b := new(bench)
+	flag.StringVar(&b.lxcfs, "lxcfs", "bin/lxcfs", "this lxcfs")
+	flag.StringVar(&b.rival, "rival", "/usr/bin/lxcfs", "Debian's lxcfs")
+	flag.BoolVar(&b.quick, "quick", false, "measure few cells with few runs, in less than a minute")
+	flag.StringVar(&b.only, "only", "",
+		"measure only this part: reads, pauses, readers, cat, neighbour or crowd")
+	flag.StringVar(&b.json, "json", "", "write the results to this file")
+	flag.StringVar(&b.svg, "svg", "", "write a plot of reads and pauses to this file")
 	minimal := flag.String("serve-minimal", "", "serve constant content on this directory, instead")
 	flag.Parse()
-	if *minimal != "" {
-		if err := serveMinimal(*minimal); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
-		}
-		return
-	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM,
 		syscall.SIGHUP, syscall.SIGPIPE)
 	defer cancel()
-	if err := run(ctx, *lxcfs, *rival, *rounds, *cold); err != nil {
+	var err error
+	if *minimal != "" {
+		err = serveMinimal(*minimal)
+	} else {
+		err = b.run(ctx)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(
-	ctx context.Context, lxcfs, rival string, rounds int, cold time.Duration,
-) (err error) {
+func (b *bench) run(ctx context.Context) (err error) {
 	dir, err := os.MkdirTemp("", "palisade-bench-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if b.svg != "" { // an error after the measurements would lose them
+		b.plot = filepath.Join(dir, "plot")
+		cmd := exec.CommandContext(ctx, "go", "-C", "test/bench/plot", "build", "-o", b.plot, ".")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build test/bench/plot: %w: %s", err, out)
+		}
+	}
+	stop, err := b.startServers(ctx, dir)
+	defer func() { err = errors.Join(err, stop()) }()
+	if err != nil {
+		return err
+	}
 	rootfs := filepath.Join(dir, "rootfs")
 	if err := ctr.NewRootfs(ctx, rootfs); err != nil {
 		return err
 	}
-	ours, err := ctr.StartDaemon(ctx, lxcfs, dir)
-	if err != nil {
+	b.load = filepath.Join(rootfs, "bin/load")
+	options := ctr.Options{Rootfs: rootfs, Memory: 256 << 20, CgroupNamespace: true}
+	for _, s := range b.servers[:3] {
+		options.Mounts = append(options.Mounts, specs.Mount{
+			Destination: s.dir, Type: "bind", Source: s.dir, Options: []string{"rbind", "rslave"},
+		})
+	}
+	if b.unlimited, err = ctr.Start(ctx, dir, options); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, ours.Stop()) }()
-	theirs, err := ctr.StartRival(ctx, rival, dir)
-	if err != nil {
-		return fmt.Errorf("start Debian's lxcfs: %w (make deps installs it)", err)
+	defer func() { err = errors.Join(err, b.unlimited.Remove()) }()
+	options.Quota = 100000
+	if b.limited, err = ctr.Start(ctx, dir, options); err != nil {
+		return err
 	}
-	defer theirs.Stop() // its exit code is 1
-	bind := func(source, destination string) specs.Mount {
-		return specs.Mount{
-			Destination: destination, Type: "bind", Source: source,
-			Options: []string{"rbind", "rslave"},
+	defer func() { err = errors.Join(err, b.limited.Remove()) }()
+
+	version, _ := exec.CommandContext(ctx, b.rival, "--version").CombinedOutput() // only printed
+	fmt.Printf("Times in µs. Rival: lxcfs %s\n", strings.TrimSpace(string(version)))
+	if err := b.measureGroups(ctx); err != nil {
+		return err
+	}
+	if b.only == "" || b.only == "crowd" {
+		if err := b.measureCrowd(ctx); err != nil {
+			return err
 		}
 	}
-	floor := filepath.Join(dir, "floor")
-	if err := mountFloor(floor); err != nil {
-		return err
+	if len(b.cells) == 0 {
+		return fmt.Errorf("no part %q", b.only)
 	}
-	defer sys.Unmount(floor, sys.UnmountDetach)
-	minimal := filepath.Join(dir, "minimal")
-	stopMinimal, err := startMinimal(minimal)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, stopMinimal()) }()
-	var containers [2]*ctr.Container
-	for i, quota := range []int64{100000, 0} { // measureNeighbour uses the second
-		containers[i], err = ctr.Start(ctx, dir, ctr.Options{
-			Rootfs: rootfs, Memory: 256 << 20, Quota: quota, CgroupNamespace: true,
-			Mounts: []specs.Mount{
-				bind(ours.Mountpoint+"/proc", dirs[0]), bind(theirs.Mountpoint+"/proc", dirs[1]),
-				bind("/proc", dirs[2]), bind(floor, dirs[3]),
-				bind(minimal, "/bench/minimal"),
-			},
+	return b.write(ctx)
+}
+
+// measureGroups measures and prints the groups.
+func (b *bench) measureGroups(ctx context.Context) error {
+	var alone []cell
+	for _, g := range groups {
+		if b.only != "" && g.Part != b.only || b.quick && g.quickRuns == 0 {
+			continue
+		}
+		c := b.limited
+		if g.Readers > 1 {
+			c = b.unlimited
+		}
+		cells, err := b.measure(ctx, &g, func(args ...string) (string, error) {
+			return c.Exec(ctx, append([]string{"load"}, args...)...)
 		})
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, containers[i].Remove()) }()
+		if g.Beside > 0 {
+			b.print(cells, alone)
+		} else {
+			b.print(cells, nil)
+			alone = cells // the last of these are those of the part neighbour
+		}
 	}
-	c := containers[0]
-	if cold > 0 {
-		return measureCold(ctx, c, cold)
+	return nil
+}
+
+// write writes the results and their plot to the files of the flags.
+func (b *bench) write(ctx context.Context) error {
+	text, err := json.MarshalIndent(b.cells, "", "\t")
+	if err != nil {
+		return err
 	}
-	version, _ := exec.CommandContext(ctx, rival, "--version").CombinedOutput() // for the heading only
-	fmt.Printf("open, read to the end, close; %d rounds in turn; median in µs; rival: lxcfs %s",
-		rounds, strings.Trim(string(version), "\n"))
-	fmt.Printf("\n%-10s %9s %9s %9s %9s %13s %13s\n", "file", "ours", "rival", "bare", "floor",
-		"rival : ours", "ours : floor")
-	for _, file := range files {
-		m, err := measure(ctx, c, file, rounds)
-		if err != nil {
+	if b.json != "" {
+		if err := os.WriteFile(b.json, text, 0o644); err != nil {
 			return err
 		}
-		fmt.Printf("%-10s %9.1f %9.1f %9.1f %9.1f %13.2f %13.2f\n", file,
-			m[0]/1e3, m[1]/1e3, m[2]/1e3, m[3]/1e3, m[1]/m[0], m[0]/m[3])
 	}
-	if err := compareRates(ctx, c, ours, theirs); err != nil {
-		return err
+	if b.svg == "" {
+		return nil
 	}
-	if err := measureNeighbour(ctx, c, containers[1]); err != nil {
-		return err
-	}
-	return measureCrowd(ctx, filepath.Join(rootfs, "bin/load"), ours, floor)
-}
-
-// measure reads a file in each directory in turn, and returns the medians in nanoseconds.
-func measure(ctx context.Context, c *ctr.Container, file string, rounds int) ([]float64, error) {
-	args := []string{"load", "time", strconv.Itoa(rounds)}
-	for _, dir := range dirs {
-		args = append(args, dir+"/"+file)
-	}
-	out, err := c.Exec(ctx, args...)
+	cmd := exec.CommandContext(ctx, b.plot)
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(text), os.Stderr
+	image, err := cmd.Output()
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("plot: %w", err)
 	}
-	return parseTimes(out, len(dirs))
-}
-
-// parseTimes returns the medians in the output of "load time" with n files, in nanoseconds.
-func parseTimes(out string, n int) (medians []float64, err error) {
-	for line := range strings.Lines(out) {
-		first, _, _ := strings.Cut(line, " ")
-		nanos, err := strconv.ParseFloat(first, 64)
-		if err != nil {
-			return nil, fmt.Errorf("parse %q: %w", line, err)
-		}
-		medians = append(medians, nanos)
-	}
-	if len(medians) != n {
-		return nil, fmt.Errorf("parse %q: got %d lines, want %d", out, len(medians), n)
-	}
-	return medians, nil
+	return os.WriteFile(b.svg, image, 0o644)
 }

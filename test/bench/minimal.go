@@ -14,9 +14,9 @@ import (
 )
 
 // startMinimal starts a process that serves dir by serveMinimal, until stop is called.
-func startMinimal(dir string) (stop func() error, err error) {
+func startMinimal(dir string) (pid int, stop func() error, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	cmd := exec.Command("/proc/self/exe", "-serve-minimal", dir)
 	cmd.Stderr = os.Stderr
@@ -25,16 +25,16 @@ func startMinimal(dir string) (stop func() error, err error) {
 		err = cmd.Start()
 	}
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	_, err = ready.Read(make([]byte, 1))
 	stop = func() error {
 		return errors.Join(sys.Unmount(dir, sys.UnmountDetach), cmd.Wait())
 	}
 	if err != nil {
-		return nil, errors.Join(err, stop())
+		return 0, nil, errors.Join(err, stop())
 	}
-	return stop, nil
+	return cmd.Process.Pid, stop, nil
 }
 
 // serveMinimal serves files with constant content on dir, with one goroutine and nothing else: the

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -35,66 +33,6 @@ func readFile(path string, buf []byte) ([]byte, error) {
 		}
 		n += m
 	}
-}
-
-// timeReads prints the median and the 99th percentile of the read time of each file. It reads the
-// files in turn, so that disturbances affect all of them.
-func timeReads(args []string) error {
-	rounds, err := number(args, 0)
-	if err != nil {
-		return err
-	}
-	files := args[1:]
-	times := make([][]int64, len(files))
-	buf := make([]byte, 1<<17)
-	for round := range rounds + rounds/10 {
-		for i, file := range files {
-			start := time.Now()
-			if _, err := readFile(file, buf); err != nil {
-				return err
-			}
-			if round >= rounds/10 { // after the warm-up
-				times[i] = append(times[i], time.Since(start).Nanoseconds())
-			}
-		}
-	}
-	for i, file := range files {
-		slices.Sort(times[i])
-		fmt.Println(times[i][len(times[i])/2], times[i][len(times[i])*99/100], file)
-	}
-	return nil
-}
-
-// timeColdReads prints the median, the 90th and the 99th percentile of the time of a read, before
-// which it sleeps. The files are read one after the other, as by a program that reads one of them.
-func timeColdReads(args []string) error {
-	micros, err := number(args, 0)
-	if err != nil {
-		return err
-	}
-	rounds, err := number(args, 1)
-	if err != nil {
-		return err
-	}
-	runtime.LockOSThread()
-	pause := syscall.NsecToTimespec(int64(micros) * 1000)
-	buf := make([]byte, 1<<17)
-	for _, file := range args[2:] {
-		var times []int64
-		for range rounds + 2 {
-			syscall.Nanosleep(&pause, nil)
-			start := time.Now()
-			if _, err := readFile(file, buf); err != nil {
-				return err
-			}
-			times = append(times, time.Since(start).Nanoseconds())
-		}
-		times = times[2:] // after the warm-up
-		slices.Sort(times)
-		n := len(times)
-		fmt.Println(times[n/2], times[n*90/100], times[n*99/100], file)
-	}
-	return nil
 }
 
 // check reads the files with several threads, and prints the numbers of reads and of invalid

@@ -175,7 +175,7 @@ func (b *bench) measureHeld(rounds int) (err error) {
 				return err
 			}
 			var p [2]int64
-			if _, err := fmt.Sscan(out, &p[0], &p[1]); err != nil {
+			if _, err := fmt.Sscan(out, &p[0], new(int64), &p[1]); err != nil {
 				return fmt.Errorf("parse %q: %w", out, err)
 			}
 			for i := range p {
