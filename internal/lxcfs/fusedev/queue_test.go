@@ -1,8 +1,11 @@
 package fusedev
 
 import (
+	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"palisade/internal/linux/sys"
 )
@@ -41,5 +44,32 @@ func TestQueue(t *testing.T) {
 	push("b4")
 	if got, want := pop(2), "b4 none"; got != want || q.length.Load() != 0 {
 		t.Errorf("got %q, want %q; %d are left", got, want, q.length.Load())
+	}
+}
+
+// TestQueuedIsNotOld answers a queued request by the thread without a clone, long after the start:
+// the watchdog must not take it for one that began then.
+func TestQueuedIsNotOld(t *testing.T) {
+	pool, err := newPool(new(atomic.Uint64), new(atomic.Uint64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Conn{
+		start: time.Now().Add(-time.Hour), handler: readText{}, pool: pool,
+		queue: newQueue(&Session{mem: make([]byte, headerSize)}, nil),
+	}
+	dev, err := sys.OpenReadWrite("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	s := newSlot(dev, make([]byte, slotSize))
+	binary.NativeEndian.PutUint32(s.in[4:], opRead)
+	s.n = readInSize
+	answering := newThread(c, nil)
+	pool.begin()
+	answering.answer(s)
+	if began := time.Duration(answering.since.Load()); began < time.Hour {
+		t.Errorf("the request began %v after the start, want more than an hour", began)
 	}
 }

@@ -138,7 +138,6 @@ func (t *thread) work() bool {
 		pending++
 		if s != nil {
 			pool.begin()
-			s.began = time.Since(t.conn.start)
 		} else {
 			s = t.own
 			waited, err := t.receive()
@@ -175,10 +174,12 @@ func (t *thread) answer(s *slot) {
 		pool.busy.Add(-1)
 		select {} // the next process answers it
 	}
+	if s != t.own || s.isOld { // else receive has set it
+		s.began = time.Since(t.conn.start)
+	}
 	answered := true
 	switch {
 	case s.isOld:
-		s.began = time.Since(t.conn.start)
 		answered = t.resume(s)
 	case s.n >= inHeaderSize:
 		t.handle(s)
