@@ -17,9 +17,8 @@ import (
 
 // Session is the state of a connection that outlives the process that serves it: the device, a
 // clone of it for each thread, and memory for the request that each thread works on, and for queued
-// ones. While any
-// process holds the files, the kernel queues new requests for the next process; requests that were
-// already read are in the memory.
+// ones. While any process holds the files, the kernel queues new requests for the next process;
+// requests that were already read are in the memory.
 type Session struct {
 	master sys.File
 	// clones are those of the threads. collector is the one that does not block, for requests that
@@ -106,25 +105,28 @@ func handshake(master sys.File) ([]byte, error) {
 	return in[:n], nil
 }
 
-func (s *Session) clone(n int) error {
+func (s *Session) clone(n int) (err error) {
 	for range n {
-		dev, err := sys.OpenReadWrite(devicePath)
+		dev, err := s.openClone(sys.OpenReadWrite)
 		if err != nil {
 			return err
 		}
 		s.clones = append(s.clones, dev)
-		if err := dev.CloneFuse(s.master); err != nil {
-			return fmt.Errorf("clone %s: %w", devicePath, err)
-		}
 	}
-	var err error
-	if s.collector, err = sys.OpenReadWriteNonblock(devicePath); err != nil {
-		return err
+	s.collector, err = s.openClone(sys.OpenReadWriteNonblock)
+	return err
+}
+
+func (s *Session) openClone(open func(path string) (sys.File, error)) (sys.File, error) {
+	dev, err := open(devicePath)
+	if err != nil {
+		return dev, err
 	}
-	if err := s.collector.CloneFuse(s.master); err != nil {
-		return fmt.Errorf("clone %s: %w", devicePath, err)
+	if err := dev.CloneFuse(s.master); err != nil {
+		dev.Close()
+		return sys.File{}, fmt.Errorf("clone %s: %w", devicePath, err)
 	}
-	return nil
+	return dev, nil
 }
 
 // layout returns the size of a slot, and the number of queued ones.
