@@ -227,7 +227,10 @@ func TestCommands(t *testing.T) {
 		{[]string{"--docker-socket", "/x", "--isulad-socket", "/x"}, 2, `are both "/x"`},
 		{[]string{"--audit", "sysog"}, 2, `--audit "sysog": want stdout, syslog, or an absolute path`},
 		{[]string{"--pid-file", "x"}, 2, `--pid-file "x" is not an absolute path`},
-		{[]string{"--pid-file", "", "--policy-file", broken}, 1, broken + ":2: the policy has no clients"},
+		{
+			[]string{"--pid-file", "", "--policy-file", broken}, 1,
+			broken + ":2: the policy has no clients",
+		},
 		{[]string{"--pid-file", file + ".absent/x"}, 1, "use --pid-file: open "},
 		{
 			[]string{"--pid-file", "", "--policy-file", file, "--audit", file + ".absent/x"}, 1,

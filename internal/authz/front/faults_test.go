@@ -334,7 +334,10 @@ func TestDryRun(t *testing.T) {
 	for _, tt := range []struct{ target, body, want string }{
 		{"/build", "", "0 <nil>"},
 		{"/containers/create", `{"HostConfig":{"Privileged":true}}`, "75 <nil>"},
-		{"/containers/create", strings.Repeat(" ", policy.MaxBody+10), fmt.Sprint(policy.MaxBody+10, " <nil>")},
+		{
+			"/containers/create", strings.Repeat(" ", policy.MaxBody+10),
+			fmt.Sprint(policy.MaxBody+10, " <nil>"),
+		},
 	} {
 		if code, text := f.get(t, "POST", tt.target, strings.NewReader(tt.body)); code != 200 || text != tt.want {
 			t.Errorf("%s: %d %s, want %s", tt.target, code, text, tt.want)

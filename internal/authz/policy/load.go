@@ -151,8 +151,8 @@ func parseLine(line []byte) (*Policy, error) {
 	named := slices.Concat(p.UnixUsers, p.UnixGroups, p.Containers)
 	switch {
 	case len(p.Users)+len(p.Groups)+len(named) == 0 && !p.Local:
-		return nil, errors.New("the policy has no clients: want users, groups, unix_users, unix_groups, " +
-			`containers or local; "users":[""] means every user`)
+		return nil, errors.New("the policy has no clients: want users, groups, unix_users, " +
+			`unix_groups, containers or local; "users":[""] means every user`)
 	case slices.Contains(p.Groups, ""):
 		return nil, errors.New(`a group has no name; "users":[""] means every user`)
 	case slices.Contains(named, ""):
