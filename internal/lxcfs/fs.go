@@ -286,6 +286,15 @@ func (f *FS) classOf(r *fusedev.Request) uint64 {
 	return user | uint64(p.UID())
 }
 
+// CPU returns the number of the CPU on which the reader was last running.
+func (f *FS) CPU(r *fusedev.Request) (cpu int, ok bool) {
+	rd := f.getReader(r.TID)
+	defer f.putReader(rd)
+	var err error
+	cpu, rd.buf, err = procfs.ReadTaskCPU(f.proc, int(r.TID), rd.buf)
+	return cpu, err == nil
+}
+
 // Panicked logs a panic, which fails one request.
 func (f *FS) Panicked(value any) {
 	f.log.Error("panic", "a request panicked and was answered EIO", fmt.Errorf("%v", value))

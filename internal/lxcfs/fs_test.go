@@ -1,9 +1,11 @@
 package lxcfs
 
 import (
+	"os"
 	"syscall"
 	"testing"
 
+	"palisade/internal/linux/sys"
 	"palisade/internal/lxcfs/fusedev"
 )
 
@@ -31,5 +33,22 @@ func TestClass(t *testing.T) {
 	}
 	if got := f.Class(other, number); got != want {
 		t.Errorf("a READ of the file has class %#x, want %#x", got, want)
+	}
+}
+
+func TestCPU(t *testing.T) {
+	f, _, _ := newFake(t)
+	if cpu, ok := f.CPU(&fusedev.Request{TID: uint32(os.Getpid())}); ok {
+		t.Errorf("a process whose stat has no CPU was last running on CPU %d", cpu)
+	}
+	var err error
+	if f.proc, err = sys.OpenDir("/proc"); err != nil {
+		t.Fatal(err)
+	}
+	if cpu, ok := f.CPU(&fusedev.Request{TID: uint32(os.Getpid())}); !ok {
+		t.Errorf("CPU %d, %t", cpu, ok)
+	}
+	if cpu, ok := f.CPU(&fusedev.Request{TID: 1 << 30}); ok {
+		t.Errorf("a process that does not exist was last running on CPU %d", cpu)
 	}
 }

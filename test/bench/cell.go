@@ -21,6 +21,8 @@ type cell struct {
 	Pinned bool
 	// Pause is the time before each read, as JSON in nanoseconds.
 	Pause time.Duration
+	// Burst is the number of reads after each pause.
+	Burst int
 	// Cat means that each read is a new process of cat(1).
 	Cat bool
 	// Beside is the number of threads of another container that read at the same time.
@@ -110,7 +112,7 @@ func (b *bench) runOnce(
 		return r, err
 	}
 	out, err := load("time", "-pause", c.Pause.String(), "-limit", runLimit.String(),
-		"-threads", strconv.Itoa(c.Readers), "-pin="+strconv.FormatBool(c.Pinned),
+		"-burst", strconv.Itoa(max(1, c.Burst)), "-threads", strconv.Itoa(c.Readers), "-pin="+strconv.FormatBool(c.Pinned),
 		"-cat="+strconv.FormatBool(c.Cat), strconv.Itoa(reads), path)
 	if err != nil {
 		return r, fmt.Errorf("%w: %s", err, out)
@@ -188,6 +190,9 @@ func (b *bench) print(cells, alone []cell) {
 	first := &cells[0]
 	fmt.Printf("\n%s: readers %d, pinned %t, pause %v", first.Part, first.Readers, first.Pinned,
 		first.Pause)
+	if first.Burst > 0 {
+		fmt.Printf(" before each %d reads", first.Burst)
+	}
 	if first.Beside > 0 {
 		fmt.Printf(", beside %d threads of another container", first.Beside)
 	}

@@ -47,6 +47,8 @@ var groups = []group{
 	{cell{Part: "reads", Readers: 1}, files, 4, 21, 3, 300},
 	{cell{Part: "pauses", Readers: 1, Pause: ms}, few, 3, 11, 0, 50},
 	{cell{Part: "pauses", Readers: 1, Pause: 20 * ms}, files, 3, 9, 0, 10},
+	{cell{Part: "bursts", Readers: 1, Pause: 20 * ms, Burst: 4}, few, 3, 9, 0, 40},
+	{cell{Part: "bursts", Readers: 1, Pause: 20 * ms, Burst: 10}, few, 3, 9, 0, 100},
 	{cell{Part: "pauses", Readers: 1, Pause: 200 * ms}, files, 3, 5, 1, 5},
 	{cell{Part: "pauses", Readers: 1, Pause: 1000 * ms}, files, 3, 3, 0, 5},
 	{cell{Part: "readers", Readers: 1}, few[:1], 3, 15, 2, 300},
@@ -79,7 +81,7 @@ func main() {
 	flag.StringVar(&b.rival, "rival", "/usr/bin/lxcfs", "Debian's lxcfs")
 	flag.BoolVar(&b.quick, "quick", false, "measure few cells with few runs, in less than a minute")
 	flag.StringVar(&b.only, "only", "",
-		"measure only this part: reads, pauses, readers, cat, neighbour or crowd")
+		"measure only this part: reads, pauses, bursts, readers, cat, neighbour or crowd")
 	flag.StringVar(&b.json, "json", "", "write the results to this file")
 	flag.StringVar(&b.svg, "svg", "", "write a plot of reads and pauses to this file")
 	minimal := flag.String("serve-minimal", "", "serve constant content on this directory, instead")

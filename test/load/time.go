@@ -25,6 +25,7 @@ type timing struct {
 	threads      int
 	pin, cat     bool
 	rounds       int
+	burst        int // rounds after each pause
 	files        []string
 }
 
@@ -42,7 +43,8 @@ type timedThread struct {
 func timeReads(args []string) (err error) {
 	var t timing
 	flags := flag.NewFlagSet("time", flag.ContinueOnError)
-	flags.DurationVar(&t.pause, "pause", 0, "pause before each read, except in the warm-up")
+	flags.DurationVar(&t.pause, "pause", 0, "pause before each read of a round, except in the warm-up")
+	flags.IntVar(&t.burst, "burst", 1, "number of rounds after each pause")
 	flags.DurationVar(&t.limit, "limit", time.Hour, "time after which a thread stops early")
 	flags.IntVar(&t.threads, "threads", 1, "number of threads")
 	flags.BoolVar(&t.pin, "pin", false, "pin each thread to a CPU, in turn")
@@ -108,7 +110,7 @@ func (t *timing) run(index int) (r timedThread, err error) {
 			break
 		}
 		for i, file := range t.files {
-			if t.pause > 0 && round >= warmUp {
+			if t.pause > 0 && round >= warmUp && round%t.burst == 0 {
 				syscall.Nanosleep(&pause, nil)
 			}
 			start := time.Now()

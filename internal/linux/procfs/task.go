@@ -3,6 +3,7 @@ package procfs
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -42,11 +43,15 @@ func ReadTaskStatIn(proc sys.File, tid int, buf []byte) (TaskStat, []byte, error
 func readTaskStat(dir sys.File, prefix string, tid int, buf []byte) (
 	t TaskStat, text []byte, err error,
 ) {
-	text, err = dir.ReadFileAt(prefix+"task/"+strconv.Itoa(tid)+"/stat", buf)
+	text, err = readTaskFile(dir, prefix, tid, buf)
 	if err == nil {
 		t, err = ParseTaskStat(text)
 	}
 	return t, text, err
+}
+
+func readTaskFile(dir sys.File, prefix string, tid int, buf []byte) ([]byte, error) {
+	return dir.ReadFileAt(prefix+"task/"+strconv.Itoa(tid)+"/stat", buf)
 }
 
 // Fields of /proc/<pid>/stat, as proc_pid_stat(5) numbers them.
@@ -56,6 +61,7 @@ const (
 	statUserField  = 14
 	statSysField   = 15
 	statStartField = 22
+	statCPUField   = 39
 )
 
 // forkNoExec is PF_FORKNOEXEC in the flags (include/linux/sched.h).
@@ -94,6 +100,31 @@ func ParseTaskStat(text []byte) (TaskStat, error) {
 		}
 		rest = rest[end:]
 	}
+}
+
+// ReadTaskCPU reads the number of the CPU on which the thread tid of the procfs proc was last running.
+// It reads into buf, and returns the possibly reallocated buffer.
+func ReadTaskCPU(proc sys.File, tid int, buf []byte) (cpu int, text []byte, err error) {
+	text, err = readTaskFile(proc, strconv.Itoa(tid)+"/", tid, buf)
+	if err == nil {
+		cpu, err = ParseTaskCPU(text)
+	}
+	return cpu, text, err
+}
+
+// ParseTaskCPU returns the CPU in /proc/<pid>/stat on which the task was last running.
+func ParseTaskCPU(text []byte) (int, error) {
+	field := statStateField
+	for value := range bytes.FieldsSeq(text[bytes.LastIndexByte(text, ')')+1:]) {
+		if field == statCPUField {
+			if cpu, ok := ktext.Number(value); ok && cpu <= math.MaxInt32 {
+				return int(cpu), nil
+			}
+			break
+		}
+		field++
+	}
+	return 0, fmt.Errorf("parse task stat %.100q: no field %d", text, statCPUField)
 }
 
 // TaskStatus is a part of /proc/<pid>/status (proc_pid_status(5)).

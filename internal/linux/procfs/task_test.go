@@ -53,6 +53,31 @@ func TestParseTaskStat(t *testing.T) {
 	}
 }
 
+func TestParseTaskCPU(t *testing.T) {
+	const fields3To38 = " S 1 4242 4242 0 -1 4194560 94 0 0 0 3 5 0 0 20 0 1 0 1234567 5963776 450 " +
+		"18446744073709551615 1 2 3 4 5 0 0 4096 536962595 0 0 0 17 "
+	tests := []struct {
+		name, text string
+		want       int
+		ok         bool
+	}{
+		{"plain", "4242 (sleep)" + fields3To38 + "13 0 0 0 0 0\n", 13, true},
+		{"a command that looks like fields", "1 (a) R 0 0 (b)" + fields3To38 + "0 0\n", 0, true},
+		{"negative", "1 (x)" + fields3To38 + "-1 0\n", 0, false},
+		{"above 31 bits", "1 (x)" + fields3To38 + "2147483648 0\n", 0, false},
+		{"cut off", "1 (x)" + fields3To38, 0, false},
+		{"empty", "", 0, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := procfs.ParseTaskCPU([]byte(tt.text))
+			if got != tt.want || (err == nil) != tt.ok {
+				t.Errorf("got %d, %v; want %d", got, err, tt.want)
+			}
+		})
+	}
+}
+
 func TestParseTaskStatus(t *testing.T) {
 	tests := []struct {
 		name, text string
@@ -87,6 +112,9 @@ func FuzzParseTaskStat(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if stat, err := procfs.ParseTaskStat(text); err == nil && stat.Start < 0 {
 			t.Errorf("start %v", stat.Start)
+		}
+		if cpu, err := procfs.ParseTaskCPU(text); err == nil && cpu < 0 {
+			t.Errorf("CPU %d", cpu)
 		}
 	})
 }

@@ -71,11 +71,12 @@ var goRestricted = []restrictedCall{
 const newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
 	unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWUSER | unix.CLONE_NEWCGROUP
 
-// readerRestricted allows to open files for reading only, to enter cgroup namespaces, and to query
-// namespaces.
+// readerRestricted allows to open files for reading only, to enter cgroup namespaces, to bind the
+// calling thread to CPUs, and to query namespaces.
 var readerRestricted = []restrictedCall{
 	{unix.SYS_OPENAT, 2, unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC | unix.O_APPEND, 0},
 	{unix.SYS_SETNS, 1, ^uint32(0), unix.CLONE_NEWCGROUP},
+	{unix.SYS_SCHED_SETAFFINITY, 0, ^uint32(0), 0},
 	{unix.SYS_IOCTL, 1, ^uint32(0), nsGetPidFromPidNS},
 	{unix.SYS_IOCTL, 1, ^uint32(0), nsGetPidInPidNS},
 	{unix.SYS_IOCTL, 1, ^uint32(0), unix.NS_GET_PARENT},

@@ -72,6 +72,10 @@ var readingCalls = []confinedCall{
 		return resolve("/proc", "self/status")
 	}, true},
 	{"get pids", func() error { _, _ = os.Getpid(), os.Getppid(); return nil }, true},
+	{"move the thread to a CPU", func() error { return MoveTo(0) }, true},
+	{"bind another process to CPUs", func() error {
+		return unix.SchedSetaffinity(os.Getppid(), new(unix.CPUSet))
+	}, false},
 	{"name a thread", func() error { return unix.Prctl(unix.PR_SET_NAME, 0, 0, 0, 0) }, false},
 	{"write a file", func() error {
 		_, err := os.OpenFile("/dev/null", os.O_WRONLY, 0)

@@ -55,6 +55,8 @@ type Handler interface {
 	// Class returns the class of a request. While requests wait, one of each class is served in turn.
 	// handle is that of the request, or 0. Class must not block, and is not called concurrently.
 	Class(r *Request, handle uint64) uint64
+	// CPU returns the number of the CPU on which the caller was last running.
+	CPU(r *Request) (cpu int, ok bool)
 	// Panicked reports a panic in a request, which is answered with EIO.
 	Panicked(value any)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +27,7 @@ import (
 // files is a file system with one directory and a few files, which behave as their names say.
 type files struct {
 	panics   atomic.Int64
+	looked   atomic.Int64 // calls of CPU
 	released atomic.Int64
 	rescued  atomic.Int64
 	reads    atomic.Int64
@@ -137,6 +139,11 @@ func (f *files) Poll(r *fusedev.Request, _, kh uint64, notify bool) (uint32, sys
 }
 
 func (f *files) Class(r *fusedev.Request, _ uint64) uint64 { return uint64(r.UID) + 1 }
+
+func (f *files) CPU(*fusedev.Request) (int, bool) {
+	f.looked.Add(1)
+	return 0, true
+}
 
 func (f *files) Panicked(any) { f.panics.Add(1) }
 
@@ -776,5 +783,20 @@ func TestLargeRequests(t *testing.T) {
 	want := fmt.Sprintln(syscall.EOPNOTSUPP) + fmt.Sprintln(syscall.ENOTTY)
 	if err != nil || got != want {
 		t.Errorf("got %q, %v, want %q", got, err, want)
+	}
+}
+
+// TestFollow reads in a loop, so that the thread moves to CPU 0 while it serves.
+func TestFollow(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	dir, f := mount(t, []byte("content"))
+	for range 100 {
+		if got, err := os.ReadFile(filepath.Join(dir, "text")); err != nil || string(got) != "content" {
+			t.Fatalf("%q, %v", got, err)
+		}
+	}
+	if f.looked.Load() == 0 {
+		t.Error("the thread has not looked for the reader's CPU")
 	}
 }

@@ -45,10 +45,11 @@ func (s *slot) clear() {
 // thread answers requests, one at a time: those in the queue, and if there is none, one that it
 // reads from its clone of the device.
 type thread struct {
-	conn *Conn
-	own  *slot // for requests from its clone, or nil: one thread has none, for the queue
-	out  []byte
-	req  Request
+	conn     *Conn
+	own      *slot // for requests from its clone, or nil: one thread has none, for the queue
+	out      []byte
+	req      Request
+	follower follower
 	// claim is the id of the current request, 0 if there is none or rescue has answered it. in is its
 	// slot, since the time when the thread began with it.
 	claim atomic.Uint64
@@ -149,6 +150,9 @@ func (t *thread) work() bool {
 			}
 		}
 		t.answer(s)
+		if t.req.opcode == opOpen {
+			t.follower.opened(&t.req, t.conn.handler)
+		}
 		// Requests of one thread cannot be out of turn.
 		if tid := t.req.TID; pending > 0 && (s != t.own || tid != last && tid != 0) {
 			last = tid
@@ -202,6 +206,7 @@ func (t *thread) receive() (waited bool, err error) {
 	wait := t.own.began - begin
 	pool.received()
 	if wait >= newSlice {
+		t.follower.paused()
 		runtime.Gosched()
 	}
 	if err != nil {
