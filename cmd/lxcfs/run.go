@@ -115,6 +115,11 @@ func (c *config) newSession(ctx context.Context) (*fusedev.Session, error) {
 	return session, nil
 }
 
+// workerTimerSlack makes sleeps of 20 µs take this long in workers: the monitor thread of Go's
+// runtime sleeps for 20 µs at a time while requests are served, and for some milliseconds after the
+// last one. It took most of the CPU time of reads after a pause, and preempted their requests.
+const workerTimerSlack = time.Millisecond
+
 // supervise keeps a worker running until a signal or an unmount.
 func (c *config) supervise(ctx context.Context, session *fusedev.Session, held []sys.File) error {
 	program, err := os.Executable()
@@ -129,6 +134,9 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 	)
 	if err != nil {
 		return fmt.Errorf("drop privileges: %w", err)
+	}
+	if err := spawner.SetTimerSlack(workerTimerSlack); err != nil {
+		return err
 	}
 	reopener, reopen, err := sys.NewReopener()
 	if err != nil {

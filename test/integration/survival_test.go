@@ -444,3 +444,17 @@ func checkPrivileges(t *testing.T, pid int, documented uint64) {
 		}
 	}
 }
+
+// TestWorkerTimerSlack checks all threads, among them the one of Go's runtime that sleeps most.
+func TestWorkerTimerSlack(t *testing.T) {
+	threads, err := filepath.Glob("/proc/" + strconv.Itoa(workerOf(t, shared.daemon)) + "/task/*")
+	if err != nil || len(threads) < 2 {
+		t.Fatalf("got %d threads, %v, want at least 2", len(threads), err)
+	}
+	for _, thread := range threads {
+		tid := filepath.Base(thread)
+		if got := hostFile(t, filepath.Join("/proc", tid, "timerslack_ns")); got != "1000000\n" {
+			t.Errorf("thread %s has a timer slack of %q ns, want 1 ms", tid, got)
+		}
+	}
+}

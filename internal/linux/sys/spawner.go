@@ -6,6 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Spawner starts programs with fewer capabilities than this process has. The kernel kills them when
@@ -30,6 +33,25 @@ func NewSpawner(keep ...int) (*Spawner, error) {
 	return s, <-made
 }
 
+// SetTimerSlack sets the time by which the kernel may prolong timed waits of the programs that are
+// started later (PR_SET_TIMERSLACK).
+func (s *Spawner) SetTimerSlack(slack time.Duration) (err error) {
+	s.call(func() {
+		err = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack.Nanoseconds()), 0, 0, 0)
+	})
+	return os.NewSyscallError("prctl PR_SET_TIMERSLACK", err)
+}
+
+// call runs f on the Spawner's thread.
+func (s *Spawner) call(f func()) {
+	done := make(chan struct{})
+	s.calls <- func() {
+		f()
+		close(done)
+	}
+	<-done
+}
+
 // Start starts a program with the files, which it gets from PassedFiles. It shares standard input,
 // output and error with this process.
 func (s *Spawner) Start(
@@ -47,12 +69,8 @@ func (s *Spawner) Start(
 		Env: env, Files: fds, Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	}
 	pid := 0
-	done := make(chan struct{})
-	s.calls <- func() {
-		pid, err = syscall.ForkExec(program, args, attr)
-		close(done)
-	}
-	if <-done; err != nil {
+	s.call(func() { pid, err = syscall.ForkExec(program, args, attr) })
+	if err != nil {
 		return nil, &os.PathError{Op: "start", Path: program, Err: err}
 	}
 	return os.FindProcess(pid)

@@ -13,10 +13,6 @@ import (
 const (
 	// backlog is the number of queued requests for which another thread is woken.
 	backlog = 8
-	// newSlice is the duration of a system call after which a goroutine begins a new time slice: the
-	// runtime counts the call as running, and after 10 ms it would preempt the goroutine in the middle
-	// of the request, which then resumes on another thread.
-	newSlice = time.Millisecond
 	// watchInterval is the time after which the watchdog looks at a request.
 	watchInterval = 5 * time.Millisecond
 )

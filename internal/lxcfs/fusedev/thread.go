@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -205,9 +204,8 @@ func (t *thread) receive() (waited bool, err error) {
 	t.own.began = time.Since(t.conn.start)
 	wait := t.own.began - begin
 	pool.received()
-	if wait >= newSlice {
+	if wait >= pause {
 		t.follower.paused()
-		runtime.Gosched()
 	}
 	if err != nil {
 		t.own.n = 0
