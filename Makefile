@@ -110,8 +110,8 @@ unit: | go ## run the unit tests, with the race detector (without it: RACE=); ne
 	$(GO) test -vet=off -count=1 -run '^TestReadsDoNotAllocate$$' ./internal/lxcfs
 
 # Most of these tests wait for containers: two suites at a time. The longest are the first.
-integration: dockerd | go ## run the tests with real containers on this machine's cgroups; needs root
-	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 20m -p 2 ./test/authz ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/clients ./test/lxc
+integration: dockerd cri | go ## run the tests with real containers on this machine's cgroups; needs root
+	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 20m -p 2 ./test/authz ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/clients ./test/lxc ./test/nri
 
 release: | go ## build packages twice, install, upgrade and remove them, and execute the documents' commands; needs root
 	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/packages ./test/docs

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containerd/nri/pkg/api"
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cli/cmdline"
@@ -85,7 +84,7 @@ func (o *agentOptions) complete(ctx *cli.Context) (nri.Options, error) {
 	slices.Sort(configuration.Sockets)
 	configuration.Sockets = slices.Compact(configuration.Sockets)
 	switch {
-	case api.CheckPluginIndex(o.index) != nil:
+	case len(o.index) != 2 || strings.Trim(o.index, "0123456789") != "":
 		return configuration, cmdline.Usagef("--plugin-index %q: want two digits", o.index)
 	case o.name == "":
 		return configuration, cmdline.Usagef("--plugin-name %q: want a name", o.name)

@@ -15,7 +15,7 @@ import (
 )
 
 // limited returns a pod with limits that no host has.
-func limited() pod { return pod{memory: 96, cpus: 1} }
+func limited() pod { return pod{memory: 96, cpus: 1, pid: ownPID} }
 
 const limitedTotal = "98304 kB"
 
@@ -89,6 +89,51 @@ func TestSelection(t *testing.T) {
 	}
 	if !strings.Contains(n.agent.log.String(), `annotation palisade.proc is \"no\", want true or false`) {
 		t.Errorf("no warning about an annotation: %s", n.agent.log)
+	}
+}
+
+// TestKindsOfPods starts pods with other namespaces and rights, and has the agent find them again.
+func TestKindsOfPods(t *testing.T) {
+	n := newNode(t)
+	n.startAgent(t)
+	shared, host, privileged := limited(), limited(), limited()
+	shared.pid, host.pid, privileged.isPrivileged = podPID, nodePID, true
+	var pods []*pod
+	for _, p := range []pod{shared, host, privileged} {
+		pods = append(pods, n.start(t, p))
+		if got := pods[len(pods)-1].first(t); !slices.Equal(got, own) {
+			t.Errorf("%+v: the first process reads %q, want %q", p, got, own)
+		}
+	}
+	n.agent.stop(t, syscall.SIGTERM)
+	if err := n.lxcfs.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	n.startLxcfs(t)
+	n.startAgent(t)
+	for _, p := range pods {
+		n.waitForMemTotal(t, p, limitedTotal)
+	}
+}
+
+// TestLxcfsHangs starts a pod while lxcfs does not answer: the runtime neither waits for long nor
+// disconnects the agent.
+func TestLxcfsHangs(t *testing.T) {
+	n := newNode(t)
+	n.startAgent(t)
+	if err := n.lxcfs.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	p := n.start(t, limited())
+	if got, want := p.first(t)[1], hostMemTotal(t); got != want {
+		t.Errorf("MemTotal is %s, want %s", got, want)
+	}
+	if err := n.lxcfs.Thaw(); err != nil {
+		t.Fatal(err)
+	}
+	n.waitForMemTotal(t, p, limitedTotal)
+	if log := n.containerd.log.String(); strings.Contains(log, "closing plugin") {
+		t.Errorf("containerd has disconnected the agent: %s", log)
 	}
 }
 

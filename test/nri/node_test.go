@@ -159,6 +159,9 @@ type pod struct {
 	labels, annotations map[string]string
 	// memory is the limit in MiB, cpus the number of CPUs.
 	memory, cpus int
+	// pid is the pid namespace (NamespaceMode of CRI).
+	pid          int
+	isPrivileged bool
 
 	sandbox, container, log string
 }
@@ -183,9 +186,12 @@ func (n *node) write(t *testing.T, name string, request map[string]any) string {
 	return n.path(name)
 }
 
-// namespaceOptions are a pid namespace for each container, as the kubelet wants by default, and the
-// network of the node, which needs no CNI.
-var namespaceOptions = map[string]any{"pid": 1, "network": 2}
+// Pid namespaces of a container.
+const (
+	podPID = iota
+	ownPID // the kubelet's default
+	nodePID
+)
 
 // create creates the pod and its container, without starting that.
 func (n *node) create(t *testing.T, p *pod) {
@@ -195,17 +201,16 @@ func (n *node) create(t *testing.T, p *pod) {
 		p.namespace = "default"
 	}
 	p.log = n.path(name + ".log")
+	security := map[string]any{
+		"privileged":        p.isPrivileged,
+		"namespace_options": map[string]any{"pid": p.pid, "network": 2}, // the node's, without CNI
+	}
 	sandbox := n.write(t, name+".json", map[string]any{
 		"metadata":      map[string]any{"name": name, "uid": name, "namespace": p.namespace},
 		"labels":        p.labels,
 		"annotations":   p.annotations,
 		"log_directory": n.dir,
-		"linux": map[string]any{
-			"cgroup_parent": n.cgroup,
-			"security_context": map[string]any{
-				"namespace_options": namespaceOptions,
-			},
-		},
+		"linux":         map[string]any{"cgroup_parent": n.cgroup, "security_context": security},
 	})
 	container := n.write(t, name+"-container.json", map[string]any{
 		"metadata": map[string]any{"name": "box"},
@@ -218,7 +223,7 @@ func (n *node) create(t *testing.T, p *pod) {
 				"cpu_period":            100000,
 				"cpu_quota":             p.cpus * 100000,
 			},
-			"security_context": map[string]any{"namespace_options": namespaceOptions},
+			"security_context": security,
 		},
 	})
 	p.sandbox = strings.TrimSpace(n.crictl(t, "runp", sandbox))
