@@ -43,7 +43,8 @@ func (a *Agent) serve(ctx context.Context, socket string) {
 	}
 }
 
-// connect serves the runtime for one connection, and returns the reason for its end.
+// connect serves the runtime for one connection, and returns the reason for its end, which is never
+// nil.
 func (a *Agent) connect(
 	ctx context.Context, socket string, log *slog.Logger,
 ) (wasConnected bool, err error) {
@@ -64,18 +65,27 @@ func (a *Agent) connect(
 	select {
 	case err = <-ended:
 	case <-watched.failed:
-		// If the connection ends between registration and configuration, Run does not return.
-		select {
-		case err = <-ended:
-		case <-time.After(closeTime):
-		}
-		err = errors.Join(errors.New("the runtime has closed the connection"), err)
+		err = awaitEnd(ended)
+	case <-ctx.Done():
+		err = awaitEnd(ended)
 	}
+	err = errors.Join(errors.New("the connection has ended"), err)
 	a.mu.Lock()
 	wasConnected = a.connected[socket]
 	a.mu.Unlock()
 	a.setConnected(socket, false, nil)
 	return wasConnected, err
+}
+
+// awaitEnd waits for the result of the stub's Run. Between registration and configuration Run
+// returns neither when its context ends nor when the connection does.
+func awaitEnd(ended <-chan error) error {
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(closeTime):
+		return nil
+	}
 }
 
 // watchedConn closes failed at the first error of Read.

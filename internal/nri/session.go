@@ -139,6 +139,7 @@ func (s *session) selected(
 	case !p.proc:
 		s.skip(c.log, p.reason)
 	case c.PID <= 0:
+		c.log.Warn("the container gets no files: the runtime reports no process of it")
 		s.skip(c.log, noProcess)
 	default:
 		return c, p, true

@@ -41,7 +41,15 @@ func (t *Toolkit) Hook(ctx context.Context, stdin io.Reader, strict bool) error 
 	if state.HasStopped() {
 		return nil // the registry removes containers that have ended
 	}
+	own, err := os.Readlink("/proc/self")
+	if err != nil || own != strconv.Itoa(os.Getpid()) || state.Pid <= 1 {
+		// In the container's pid namespace, /proc and the pid of the state mean other processes.
+		return fmt.Errorf("container %s: %w", state.ID, errInside)
+	}
 	process, mountNS, err := openStarting(&state)
+	if errors.Is(err, mounts.ErrHostNamespace) {
+		err = errInside
+	}
 	if err != nil {
 		return fmt.Errorf("container %s: %w", state.ID, err)
 	}
@@ -74,7 +82,7 @@ func (t *Toolkit) startLook(ctx context.Context) func() (probe.Result, error) {
 // virtual machine. If ctx ends first, a goroutine may still be mounting when Start returns.
 func (t *Toolkit) Start(ctx context.Context, c engine.Container) (mounts.Change, error) {
 	look := t.startLook(ctx)
-	return sys.Within(ctx, func() (mounts.Change, error) {
+	change, err := sys.Within(ctx, func() (mounts.Change, error) {
 		state := oci.State{State: specs.State{ID: c.ID, Pid: c.PID}}
 		process, mountNS, err := openStarting(&state)
 		if err != nil {
@@ -88,6 +96,10 @@ func (t *Toolkit) Start(ctx context.Context, c engine.Container) (mounts.Change,
 		}
 		return t.putStarting(ctx, &state, mountNS, look)
 	}, nil)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("timed out: %w", err)
+	}
+	return change, err
 }
 
 // Forget removes the process of a container that has ended from the registry.
@@ -128,11 +140,6 @@ var errInside = errors.New("the hook runs in the container's namespaces, " +
 // openStarting opens the container's process and its mount namespace, and finds its root file
 // system there. The caller must close both.
 func openStarting(state *oci.State) (process sys.File, mountNS *mounts.MountNS, err error) {
-	own, err := os.Readlink("/proc/self")
-	if err != nil || own != strconv.Itoa(os.Getpid()) || state.Pid <= 1 {
-		// In the container's pid namespace, /proc and the pid of the state mean other processes.
-		return process, nil, errInside
-	}
 	process, err = sys.OpenDir("/proc/" + strconv.Itoa(state.Pid))
 	if err != nil {
 		return process, nil, fmt.Errorf("open process %d: %w", state.Pid, err)
@@ -151,8 +158,6 @@ func openStarting(state *oci.State) (process sys.File, mountNS *mounts.MountNS, 
 		if err != nil {
 			mountNS.Close()
 		}
-	} else if errors.Is(err, mounts.ErrHostNamespace) {
-		err = errInside
 	}
 	if err != nil {
 		process.Close()
