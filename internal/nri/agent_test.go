@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/containerd/nri/pkg/adaptation"
@@ -37,7 +38,9 @@ type injector struct {
 	startErr, applyErr error
 	// deadline is the time that the last call of Start had.
 	deadline time.Duration
-	calls    []string
+	// outcome is that of each container.
+	outcome toolkit.Outcome
+	calls   []string
 }
 
 func (i *injector) call(format string, args ...any) {
@@ -77,7 +80,7 @@ func (i *injector) apply(command string, s toolkit.Selection) (toolkit.Report, e
 	var ids []string
 	for _, c := range s.Containers {
 		ids = append(ids, c.ID)
-		report.Results = append(report.Results, toolkit.Result{ID: c.ID, Outcome: toolkit.Done})
+		report.Results = append(report.Results, toolkit.Result{ID: c.ID, Outcome: i.outcome})
 	}
 	slices.Sort(ids)
 	i.call("%s %s", command, strings.Join(ids, " "))
@@ -276,6 +279,25 @@ func relay(t *testing.T, client net.Conn, socket string) (disconnect func()) {
 		client.Close()
 		server.Close()
 	}
+}
+
+// TestFailedContainers has containers in which no files can be mounted.
+func TestFailedContainers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &injector{
+			found: probe.Result{State: probe.Healthy, PID: 1}, outcome: toolkit.Failed,
+		}
+		a, _ := newAgent("", i)
+		a.add(container{Container: engine.Container{ID: "a"}, log: slog.New(slog.DiscardHandler)})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go a.watch(ctx)
+		time.Sleep(failedInterval * 5 / 2)
+		synctest.Wait()
+		if calls := strings.Join(i.take(), ", "); calls != "remount a, remount a, remount a" {
+			t.Errorf("calls %q", calls)
+		}
+	})
 }
 
 func TestMetrics(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"palisade/internal/inject/engine"
 	"palisade/internal/inject/mounts"
+	"palisade/internal/inject/toolkit"
 )
 
 // session answers the calls of a runtime during one connection.
@@ -52,7 +53,11 @@ func (s *session) Synchronize(
 		if !isRunning {
 			continue
 		}
-		if found, _, ok := s.selected(podOf[c.GetPodSandboxId()], c); ok {
+		found, _, ok := s.selected(podOf[c.GetPodSandboxId()], c)
+		switch {
+		case ok && found.PID <= 0:
+			found.log.Warn("the container gets no files", "err", toolkit.ErrNoProcess)
+		case ok:
 			running = append(running, found)
 		}
 	}
@@ -135,27 +140,16 @@ func (s *session) selected(
 	if err != nil {
 		c.log.Warn("ignored what is invalid", "err", err)
 	}
-	switch {
-	case !p.proc:
+	if !p.proc {
 		s.skip(c.log, p.reason)
-	case c.PID <= 0:
-		c.log.Warn("the container gets no files: the runtime reports no process of it")
-		s.skip(c.log, noProcess)
-	default:
-		return c, p, true
 	}
-	return c, p, false
+	return c, p, p.proc
 }
 
-// Reasons to skip a container besides those of plans.
-const (
-	noProcess        = "no_process"
-	noMountNamespace = "no_mount_namespace"
-)
+// noMountNamespace is the reason to skip a container that runs a kernel of its own.
+const noMountNamespace = "no_mount_namespace"
 
-var skipReasons = []string{
-	byAnnotation, byLabel, byNamespace, byDefault, noProcess, noMountNamespace,
-}
+var skipReasons = []string{byAnnotation, byLabel, byNamespace, byDefault, noMountNamespace}
 
 func (s *session) skip(log *slog.Logger, reason string) {
 	s.metrics.skipped.WithLabelValues(reason).Inc()

@@ -16,6 +16,9 @@ const (
 	probeInterval = 2 * time.Second
 	// remountTime bounds the wait for a healthy lxcfs, and for an lxcfs-toolkit to end.
 	remountTime = 10 * time.Second
+	// failedInterval is the time after which a container in which files could not be mounted is tried
+	// again.
+	failedInterval = time.Minute
 	// atATime is the number of containers in which files are mounted at a time.
 	atATime = 8
 )
@@ -119,6 +122,9 @@ func (w *watcher) apply(
 	if err != nil {
 		w.log.Warn(command+" failed, and is tried again", "err", err)
 		return err
+	}
+	if report.Err() != nil {
+		time.AfterFunc(failedInterval, w.markStale)
 	}
 	for _, r := range report.Results {
 		w.metrics.remounts.WithLabelValues(command, string(r.Outcome)).Inc()

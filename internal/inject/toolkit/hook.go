@@ -81,6 +81,9 @@ func (t *Toolkit) startLook(ctx context.Context) func() (probe.Result, error) {
 // is mounts.ErrHostNamespace for a container that has no mount namespace of its own, such as a
 // virtual machine. If ctx ends first, a goroutine may still be mounting when Start returns.
 func (t *Toolkit) Start(ctx context.Context, c engine.Container) (mounts.Change, error) {
+	if c.PID <= 0 {
+		return mounts.Change{}, ErrNoProcess
+	}
 	look := t.startLook(ctx)
 	change, err := sys.Within(ctx, func() (mounts.Change, error) {
 		state := oci.State{State: specs.State{ID: c.ID, Pid: c.PID}}
@@ -101,6 +104,9 @@ func (t *Toolkit) Start(ctx context.Context, c engine.Container) (mounts.Change,
 	}
 	return change, err
 }
+
+// ErrNoProcess is the error for a container without a process.
+var ErrNoProcess = errors.New("the runtime reports no process of the container")
 
 // Forget removes the process of a container that has ended from the registry.
 func (t *Toolkit) Forget(pid int) { t.registry().Forget(pid) }
