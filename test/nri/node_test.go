@@ -166,8 +166,8 @@ type pod struct {
 	sandbox, container, log string
 }
 
-// look is the container's script: its first process prints the memory in MiB by free(1) of procps, and the
-// numbers of MemTotal and of processors.
+// look is the container's script: its first process prints the memory in MiB by free(1) of procps,
+// and the numbers of MemTotal and of processors.
 const look = `/bin/free -m | sed -n 's/^Mem: *\([0-9]*\).*/free \1/p'
 sed -n 's/^MemTotal: *//p' /proc/meminfo
 grep -c ^processor /proc/cpuinfo
@@ -291,7 +291,9 @@ type process struct {
 // start starts a daemon, which ends at the latest with the test program.
 func start(t *testing.T, program string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(program, args...), log: new(ctr.LockedBuffer), done: make(chan error, 1)}
+	p := &process{
+		cmd: exec.Command(program, args...), log: new(ctr.LockedBuffer), done: make(chan error, 1),
+	}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
