@@ -19,7 +19,7 @@ SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod
 # The tests measure time, and deps comes before what it is for: one thing at a time, even with -j.
 .NOTPARALLEL:
 
-.PHONY: check build man rpm deb deps dockerd demo test unit integration e2e e2e-packages e2e-vm vm vm-quick vm-all ci soak cover twice lint cross emulated bench fuzz-smoke clean help go test-release release
+.PHONY: check build man rpm deb deps dockerd cri demo test unit integration e2e e2e-packages e2e-vm vm vm-quick vm-all ci soak cover twice lint cross emulated bench fuzz-smoke clean help go test-release release
 
 build: $(COMMANDS:%=bin/%) bin/lxcfs-metrics ## build the static binaries into bin/
 
@@ -63,6 +63,14 @@ $(PALISADE_ENGINES)/docker: tools/docker/go.mod | go
 $(PALISADE_ENGINES)/docker-buildx: tools/buildx/go.mod | go
 	$(GO) -C tools/buildx build -o $@ github.com/docker/buildx/cmd/buildx
 
+cri: $(foreach program,containerd containerd-shim-runc-v2 ctr crictl,$(PALISADE_ENGINES)/$(program)) ## build containerd 2 and crictl for tests
+
+$(PALISADE_ENGINES)/containerd $(PALISADE_ENGINES)/containerd-shim-runc-v2 $(PALISADE_ENGINES)/ctr: $(PALISADE_ENGINES)/%: tools/containerd/go.mod | go
+	$(GO) -C tools/containerd build -o $@ github.com/containerd/containerd/v2/cmd/$*
+
+$(PALISADE_ENGINES)/crictl: tools/crictl/go.mod | go
+	$(GO) -C tools/crictl build -o $@ sigs.k8s.io/cri-tools/cmd/crictl
+
 demo: go deps build ## show what containers read from /proc without lxcfs and with it
 	$(GO) run ./test/demo -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit -shift bin/userns-shift
 
@@ -102,10 +110,10 @@ unit: | go ## run the unit tests, with the race detector (without it: RACE=); ne
 	$(GO) test -vet=off -count=1 -run '^TestReadsDoNotAllocate$$' ./internal/lxcfs
 
 # Most of these tests wait for containers: two suites at a time. The longest are the first.
-integration: dockerd | go ## run the tests with real containers on this machine's cgroups; needs root
-	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 20m -p 2 ./test/authz ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/clients ./test/lxc
+integration: dockerd cri | go ## run the tests with real containers on this machine's cgroups; needs root
+	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 20m -p 2 ./test/authz ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/clients ./test/lxc ./test/nri
 
-release: | go ## build packages twice, install, upgrade and remove them, and execute the documents' commands; needs root
+release: cri | go ## build packages twice, install, upgrade and remove them, and execute the documents' commands; needs root
 	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/packages ./test/docs
 
 # The packages of two versions, for both stories. With E2E_PACKAGES they are there already.

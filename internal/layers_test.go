@@ -18,6 +18,13 @@ import (
 var startsPrograms = []string{"palisade/internal/inject/engine", "palisade/internal/oci/wrapper",
 	"palisade/internal/inject/lxcfstest"}
 
+// nriModule is linked into palisade-nri only: it would add three megabytes to each other program,
+// such as the hook.
+const (
+	nriModule  = "github.com/containerd/nri/"
+	nriPackage = "palisade/internal/nri"
+)
+
 type goPackage struct {
 	ImportPath string
 	Imports    []string
@@ -53,6 +60,12 @@ func TestImports(t *testing.T) {
 			}
 			if path == "golang.org/x/sys/unix" && p.ImportPath != "palisade/internal/linux/sys" {
 				t.Errorf("%s imports %s, which is left to internal/linux/sys", p.ImportPath, path)
+			}
+			if strings.HasPrefix(path, nriModule) && p.ImportPath != nriPackage {
+				t.Errorf("%s imports %s, which is left to internal/nri", p.ImportPath, path)
+			}
+			if path == nriPackage && p.ImportPath != "palisade/cmd/palisade-nri" {
+				t.Errorf("%s imports %s, which only palisade-nri links", p.ImportPath, path)
 			}
 			if path == "os/exec" && from != "" && !slices.Contains(startsPrograms, p.ImportPath) {
 				t.Errorf("%s starts programs", p.ImportPath)

@@ -13,7 +13,7 @@ trap 'rm -rf "$work"' EXIT
 tar -C "$work" -xzf "$dir/palisade-$version.tar.gz"
 cd "$work/palisade-$version"
 GOFLAGS=-mod=vendor GOPROXY=off GOTOOLCHAIN=local make --silent build man VERSION="$version"
-for package in lxcfs lxcfs-toolkit tools lxc userns-shift authz-broker; do
+for package in lxcfs lxcfs-toolkit tools lxc nri userns-shift authz-broker; do
 	name=palisade-$package
 	root=$work/$name
 	mkdir -p "$root/DEBIAN"

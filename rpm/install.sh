@@ -60,6 +60,10 @@ lxcfs-toolkit)
 		ln -sf /usr/bin/lxcfs-toolkit "$root/var/lib/$engine/hooks/lxcfs-hook"
 	done
 	;;
+nri)
+	program palisade-nri
+	put 644 rpm/palisade-nri.service "$UNITDIR/palisade-nri.service"
+	;;
 tools)
 	program palisade
 	;;

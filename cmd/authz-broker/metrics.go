@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"net/http"
-	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"palisade/internal/authz/audit"
 	"palisade/internal/authz/authzmetrics"
 	"palisade/internal/authz/broker"
-	"palisade/internal/cli/metrics"
 	"palisade/internal/cli/scrape"
 )
 
@@ -27,39 +23,6 @@ func (o *serveOptions) newMetrics(
 		return records, registry, func(context.Context) {}
 	}
 	recorder := authzmetrics.New(records, records.Dropped, policies.Loads, registry)
-	server := scrape.New(registry)
-	return recorder, registry, func(ctx context.Context) {
-		var running sync.WaitGroup
-		running.Go(func() {
-			metrics.Retry(ctx, log, nil, func(ctx context.Context) error {
-				return o.serveMetrics(ctx, server, log)
-			})
-		})
-		<-ctx.Done()
-		if err := server.Close(); err != nil {
-			log.Warn("close the metrics server", "err", err)
-		}
-		running.Wait()
-	}
-}
-
-// serveMetrics listens and serves until the server is closed.
-func (o *serveOptions) serveMetrics(
-	ctx context.Context, server *scrape.Server, log *slog.Logger,
-) error {
-	listeners, err := o.metrics.Listen(ctx, log)
-	if err != nil {
-		return err
-	}
-	served := make(chan error)
-	for _, l := range listeners {
-		log.Info("metrics are served", "at", l.Addr().String())
-		go func() { served <- server.Serve(l) }()
-	}
-	for range listeners {
-		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-			log.Error(metrics.NotServed, "err", err) // the other listener may still work
-		}
-	}
-	return nil
+	server := scrape.New(registry, nil)
+	return recorder, registry, func(ctx context.Context) { server.Run(ctx, &o.metrics, log) }
 }

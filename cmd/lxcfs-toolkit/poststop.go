@@ -67,7 +67,7 @@ func poststopCommand(g *globals) *cli.Command {
 func (g *globals) poststop(ctx context.Context, e ending) error {
 	t := g.toolkit()
 	if e.hasFailed() {
-		found, err := probe.Look(ctx, t.Mountpoint, toolkit.ProbeTime)
+		found, err := t.Look(ctx)
 		if err != nil {
 			return err
 		}

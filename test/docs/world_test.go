@@ -30,7 +30,7 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	layer = filepath.Join(dir, "layer")
 	// The machines have no network: fetch the modules for the packages' source.
 	const script = `go mod vendor -o "$1/vendor"; make --silent build man
-for package in lxcfs lxcfs-toolkit tools lxc userns-shift authz-broker; do
+for package in lxcfs lxcfs-toolkit tools lxc nri userns-shift authz-broker; do
 	rpm/install.sh $package "$1/layer"
 done
 go build -o "$1/layer/usr/libexec/isulad-grpc" ./test/docs/isulad`

@@ -10,7 +10,7 @@ import (
 )
 
 // packages lists the names of all packages.
-var packages = []string{"palisade-lxcfs", "palisade-lxcfs-toolkit", "palisade-tools", "palisade-lxc", "palisade-userns-shift", "palisade-authz-broker"}
+var packages = []string{"palisade-lxcfs", "palisade-lxcfs-toolkit", "palisade-tools", "palisade-lxc", "palisade-nri", "palisade-userns-shift", "palisade-authz-broker"}
 
 // services lists the units that an operator uses.
 var services = []string{"lxcfs.service", "authz-broker.service", "authz-broker.socket"}

@@ -31,13 +31,13 @@ func (r debRoot) dpkg(t *testing.T, args ...string) string {
 	return run(t, "dpkg", append([]string{"--root=" + r.root, "--log=/dev/null"}, args...)...)
 }
 
-var debNames = []string{"palisade-lxc", "palisade-lxcfs", "palisade-lxcfs-toolkit", "palisade-tools", "palisade-userns-shift", "palisade-authz-broker"}
+var debNames = []string{"palisade-lxc", "palisade-lxcfs", "palisade-lxcfs-toolkit", "palisade-tools", "palisade-nri", "palisade-userns-shift", "palisade-authz-broker"}
 
 // TestDeb checks installation, verification, upgrade and removal of the debs.
 func TestDeb(t *testing.T) {
 	r := newDebRoot(t)
 	before := tree(t, r.root, nil)
-	r.dpkg(t, append([]string{"-i"}, files(t, shared.first, "*.deb", 6)...)...)
+	r.dpkg(t, append([]string{"-i"}, files(t, shared.first, "*.deb", 7)...)...)
 	checkPrograms(t, r.root, version)
 	checkModes(t, r.root)
 	if out := r.dpkg(t, append([]string{"-V"}, debNames...)...); out != "" {
@@ -50,7 +50,7 @@ func TestDeb(t *testing.T) {
 	write(t, filepath.Join(r.root, policyFile), ownPolicy, 0o600)
 	write(t, filepath.Join(r.root, isuladHook), ownHook, 0o644)
 	setActive(t, r.root, "lxcfs.service", "authz-broker.service")
-	r.dpkg(t, append([]string{"-i"}, files(t, shared.later, "*.deb", 6)...)...)
+	r.dpkg(t, append([]string{"-i"}, files(t, shared.later, "*.deb", 7)...)...)
 	checkPrograms(t, r.root, laterVersion)
 	checkModes(t, r.root)
 	checkOwn(t, r.root, "")
@@ -78,14 +78,14 @@ func TestDebForeignFiles(t *testing.T) {
 	r := newDebRoot(t)
 	write(t, filepath.Join(r.root, policyFile), ownPolicy, 0o600)
 	write(t, filepath.Join(r.root, isuladHook), ownHook, 0o644)
-	r.dpkg(t, append([]string{"--force-confold", "-i"}, files(t, shared.first, "*.deb", 6)...)...)
+	r.dpkg(t, append([]string{"--force-confold", "-i"}, files(t, shared.first, "*.deb", 7)...)...)
 	checkOwn(t, r.root, "")
 }
 
 // TestDebIsLikeRPM checks that debs and rpms install the same files.
 func TestDebIsLikeRPM(t *testing.T) {
 	deb, rpm := newDebRoot(t), newRPMRoot(t)
-	deb.dpkg(t, append([]string{"-i"}, files(t, shared.first, "*.deb", 6)...)...)
+	deb.dpkg(t, append([]string{"-i"}, files(t, shared.first, "*.deb", 7)...)...)
 	rpm.rpm(t, append([]string{"-i"}, binaryRPMs(t, shared.first)...)...)
 	got, want := tree(t, deb.root, nil), tree(t, rpm.root, nil)
 	if !slices.Equal(got, want) {

@@ -26,11 +26,14 @@ const (
 	repository   = "../.."
 )
 
-var programs = []string{"lxcfs", "lxcfs-toolkit", "palisade", "userns-shift", "authz-broker"}
+var programs = []string{"lxcfs", "lxcfs-toolkit", "palisade", "palisade-nri", "userns-shift", "authz-broker"}
 
 // packageOf returns the name of the package with a program.
 func packageOf(program string) string {
-	return "palisade-" + strings.Replace(program, "palisade", "tools", 1)
+	if program == "palisade" {
+		return "palisade-tools"
+	}
+	return "palisade-" + strings.TrimPrefix(program, "palisade-")
 }
 
 func TestMain(m *testing.M) {

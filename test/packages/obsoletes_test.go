@@ -35,7 +35,7 @@ func TestRPMObsoletes(t *testing.T) {
 			}
 			r.rpm(t, append([]string{"-U"}, binaryRPMs(t, shared.first)...)...)
 			got := strings.Fields(r.rpm(t, "-qa", "--qf", "%{NAME} "))
-			if slices.Sort(got); strings.Join(got, " ") != "base palisade-authz-broker palisade-lxc palisade-lxcfs palisade-lxcfs-toolkit palisade-tools palisade-userns-shift" {
+			if slices.Sort(got); strings.Join(got, " ") != "base palisade-authz-broker palisade-lxc palisade-lxcfs palisade-lxcfs-toolkit palisade-nri palisade-tools palisade-userns-shift" {
 				t.Errorf("got packages %q", got)
 			}
 			if got := names(t, filepath.Join(r.root, "units")); !slices.Equal(got, tt.want) {

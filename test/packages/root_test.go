@@ -75,7 +75,7 @@ const (
 func checkPrograms(t *testing.T, root, version string) {
 	t.Helper()
 	for _, name := range []string{
-		"/usr/bin/lxcfs", "/usr/bin/lxcfs-toolkit", "/usr/bin/lxcfs-tools", "/usr/bin/palisade", "/usr/bin/userns-shift", "/usr/bin/authz-broker", "/usr/lib/isulad/authz-broker",
+		"/usr/bin/lxcfs", "/usr/bin/lxcfs-toolkit", "/usr/bin/lxcfs-tools", "/usr/bin/palisade", "/usr/bin/palisade-nri", "/usr/bin/userns-shift", "/usr/bin/authz-broker", "/usr/lib/isulad/authz-broker",
 	} {
 		if out := run(t, "chroot", root, name, "--version"); !strings.Contains(out, version) {
 			t.Errorf("%s: got version %s, want %s", name, out, version)

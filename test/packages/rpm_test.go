@@ -16,7 +16,7 @@ import (
 
 // TestReproducible checks that a second build gives the same files.
 func TestReproducible(t *testing.T) {
-	built := append(files(t, shared.first, "*.rpm", 7), files(t, shared.first, "*.deb", 6)...)
+	built := append(files(t, shared.first, "*.rpm", 8), files(t, shared.first, "*.deb", 7)...)
 	for _, path := range append(built, files(t, shared.first, "*.tar.gz", 1)...) {
 		again := filepath.Join(shared.again, filepath.Base(path))
 		if sha256.Sum256([]byte(read(t, path))) != sha256.Sum256([]byte(read(t, again))) {
@@ -26,7 +26,7 @@ func TestReproducible(t *testing.T) {
 }
 
 func TestRpmlint(t *testing.T) {
-	args := append([]string{"-r", repository + "/rpm/palisade.rpmlintrc", repository + "/rpm/palisade.spec"}, files(t, shared.first, "*.rpm", 7)...)
+	args := append([]string{"-r", repository + "/rpm/palisade.rpmlintrc", repository + "/rpm/palisade.spec"}, files(t, shared.first, "*.rpm", 8)...)
 	out, err := exec.Command("rpmlint", args...).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), " 0 errors") {
 		t.Errorf("%v: %s", err, out)
@@ -36,7 +36,7 @@ func TestRpmlint(t *testing.T) {
 // binaryRPMs returns the rpms except the source.
 func binaryRPMs(t *testing.T, dir string) []string {
 	t.Helper()
-	return slices.DeleteFunc(files(t, dir, "*.rpm", 7), func(path string) bool { return strings.HasSuffix(path, ".src.rpm") })
+	return slices.DeleteFunc(files(t, dir, "*.rpm", 8), func(path string) bool { return strings.HasSuffix(path, ".src.rpm") })
 }
 
 const queryFiles = `[%{FILENAMES} %{FILEMODES:perms} %{FILEUSERNAME}:%{FILEGROUPNAME} %{FILEFLAGS:fflags} %{FILELINKTOS}\n]`
@@ -59,7 +59,7 @@ func TestRPMDependencies(t *testing.T) {
 	for name, want := range map[string]string{
 		"lxcfs":         "/bin/sh palisade-lxcfs-toolkit = " + release,
 		"lxc":           "/bin/sh palisade-lxcfs = " + release,
-		"lxcfs-toolkit": "/bin/sh", "tools": "", "userns-shift": "/bin/sh", "authz-broker": "/bin/sh",
+		"lxcfs-toolkit": "/bin/sh", "tools": "", "nri": "/bin/sh", "userns-shift": "/bin/sh", "authz-broker": "/bin/sh",
 	} {
 		path := files(t, shared.first, "palisade-"+name+"-0*.rpm", 1)[0]
 		var got []string
@@ -74,7 +74,7 @@ func TestRPMDependencies(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"lxcfs": "lxcfs < 8", "lxc": "lxcfs < 8", "lxcfs-toolkit": "lxcfs-tools < 1", "tools": "", "userns-shift": "", "authz-broker": "authz < 1",
+		"lxcfs": "lxcfs < 8", "lxc": "lxcfs < 8", "lxcfs-toolkit": "lxcfs-tools < 1", "tools": "", "nri": "", "userns-shift": "", "authz-broker": "authz < 1",
 	} {
 		path := files(t, shared.first, "palisade-"+name+"-0*.rpm", 1)[0]
 		if got := strings.TrimSpace(run(t, "rpm", "-qp", "--obsoletes", path)); got != want {
@@ -159,7 +159,7 @@ func TestRPM(t *testing.T) {
 		t.Errorf("rpm -V does not report the changed policies: %v, %s", err, out)
 	}
 
-	r.rpm(t, "-e", "palisade-lxc", "palisade-lxcfs", "palisade-lxcfs-toolkit", "palisade-tools", "palisade-userns-shift", "palisade-authz-broker")
+	r.rpm(t, "-e", "palisade-lxc", "palisade-lxcfs", "palisade-lxcfs-toolkit", "palisade-tools", "palisade-nri", "palisade-userns-shift", "palisade-authz-broker")
 	checkOwn(t, r.root, ".rpmsave")
 	if log = calls(t, r.root); ownMacros && (!strings.Contains(log, "disable --now lxcfs.service") || !strings.Contains(log, "disable --now authz-broker.service authz-broker.socket")) {
 		t.Errorf("got systemctl calls %q in a removal", log)

@@ -28,14 +28,14 @@ func TestUnits(t *testing.T) {
 	r.rpm(t, append([]string{"-i"}, binaryRPMs(t, shared.first)...)...)
 	dir := t.TempDir()
 	var units []string
-	for _, name := range []string{"lxcfs.service", "authz-broker.service", "authz-broker.socket", "authz-front@.service", "authz-front@.socket"} {
+	for _, name := range []string{"lxcfs.service", "authz-broker.service", "palisade-nri.service", "authz-broker.socket", "authz-front@.service", "authz-front@.socket"} {
 		text := read(t, filepath.Join(r.root, "usr/lib/systemd/system", name))
 		if strings.Contains(text, "file:/usr/") {
 			for _, page := range regexp.MustCompile(`file:(/\S+)`).FindAllStringSubmatch(text, -1) {
 				read(t, filepath.Join(r.root, page[1]))
 			}
 		}
-		if found := ownNamespace.FindString(text); name == "lxcfs.service" && found != "" {
+		if found := ownNamespace.FindString(text); name != "authz-broker.service" && !strings.HasPrefix(name, "authz-front") && found != "" {
 			t.Errorf("%s has %s", name, found)
 		}
 		unit := filepath.Join(dir, name)
@@ -57,7 +57,7 @@ func TestUnits(t *testing.T) {
 			t.Errorf("%v: %s", err, out)
 		}
 	}
-	for _, unit := range units[:2] {
+	for _, unit := range units[:3] {
 		checkExposure(unit, 49)
 	}
 	for _, unit := range withMetrics(t, units[:2]) {

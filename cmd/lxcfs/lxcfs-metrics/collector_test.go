@@ -20,7 +20,7 @@ func get(t *testing.T, m *meter.Meter) (code int, body string) {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(collector{m}, scrape.BuildInfo("lxcfs"))
 	w := httptest.NewRecorder()
-	scrape.Handler(registry).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	scrape.Handler(registry, nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	return w.Code, w.Body.String()
 }
 

@@ -51,7 +51,7 @@ func run() error {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{counters}, scrape.BuildInfo("lxcfs"))
-	server := scrape.New(registry)
+	server := scrape.New(registry, nil)
 	runtime.GOMAXPROCS(1) // it also stops the runtime from reading cgroup files
 	if err := sys.ConfineToServing(); err != nil {
 		return err

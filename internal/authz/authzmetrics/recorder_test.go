@@ -33,7 +33,7 @@ func newRecorder(t *testing.T) (*Recorder, *recordList, *prometheus.Registry) {
 func scrapeText(t *testing.T, g prometheus.Gatherer) string {
 	t.Helper()
 	w := httptest.NewRecorder()
-	scrape.Handler(g).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	scrape.Handler(g, nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if w.Code != http.StatusOK {
 		t.Fatalf("%d: %s", w.Code, w.Body)
 	}

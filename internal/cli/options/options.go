@@ -30,12 +30,13 @@ type Global struct {
 	closer                       io.Closer
 }
 
-const defaultMountpoint = "/var/lib/lxc/lxcfs"
+// DefaultMountpoint is the mount point of lxcfs.
+const DefaultMountpoint = "/var/lib/lxc/lxcfs"
 
 // Flags returns the options. RuntimeDir has its default value before.
 func (g *Global) Flags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "mountpoint", Value: defaultMountpoint, Destination: &g.Mountpoint,
+		&cli.StringFlag{Name: "mountpoint", Value: DefaultMountpoint, Destination: &g.Mountpoint,
 			Usage: "mount point `DIR` of lxcfs"},
 		&cli.StringFlag{Name: "log", Destination: &g.logFile,
 			Usage: "also log to `FILE`, which must be a regular file"},

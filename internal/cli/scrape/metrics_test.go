@@ -9,10 +9,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
 
-// goldenFiles are the responses of lxcfs-metrics and authz-broker.
+// goldenFiles are the responses of lxcfs-metrics, authz-broker and palisade-nri.
 var goldenFiles = []string{
 	"../../../cmd/lxcfs/lxcfs-metrics/testdata/metrics.txt",
 	"../../authz/authzmetrics/testdata/metrics.txt",
+	"../../nri/testdata/metrics.txt",
 }
 
 // TestLint checks all metrics with promlint.

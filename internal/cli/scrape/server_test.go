@@ -24,7 +24,10 @@ func serve(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New(registry)
+	s := New(registry, Checks{
+		"/healthz": func() error { return nil },
+		"/readyz":  func() error { return errors.New("not ready") },
+	})
 	ended := make(chan error)
 	go func() { ended <- s.Serve(l) }()
 	t.Cleanup(func() {
@@ -85,6 +88,17 @@ func TestServer(t *testing.T) {
 			"long header",
 			"GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 16<<10) + "\r\n\r\n",
 			"HTTP/1.1 431 ", "answer 42",
+		},
+		{"good check", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n\r\nok\n", "answer 42"},
+		{"bad check", "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 503 ", "answer 42"},
+		{"reason", "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n\r\nnot ready\n", "answer 42"},
+		{
+			"post to check", "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+			"HTTP/1.1 405 ", "ok",
+		},
+		{
+			"paths", "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+			"there is only /metrics, /healthz, /readyz\n", "answer 42",
 		},
 		{"malformed", "\x00\r\n\r\n", "HTTP/1.1 400 ", "answer 42"},
 	} {

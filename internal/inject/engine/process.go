@@ -41,13 +41,15 @@ func isAlive(proc string, f *finding) bool {
 		return true
 	}
 	text, err := sys.ReadFile(filepath.Join(proc, strconv.Itoa(f.PID), "cgroup"), nil)
-	if err != nil {
-		return false
-	}
-	// A part of a path names the container: "<id>" or "docker-<id>.scope".
+	return err == nil && f.IsNamedIn(text)
+}
+
+// IsNamedIn reports whether a part of a path in the text of /proc/<pid>/cgroup names the container:
+// "<id>" or "docker-<id>.scope".
+func (c *Container) IsNamedIn(text []byte) bool {
 	isEnd := func(r rune) bool { return r == '/' || r == '\n' }
 	return slices.ContainsFunc(strings.FieldsFunc(string(text), isEnd), func(part string) bool {
 		part = strings.TrimSuffix(part, ".scope")
-		return part == f.ID || strings.HasSuffix(part, "-"+f.ID)
+		return part == c.ID || strings.HasSuffix(part, "-"+c.ID)
 	})
 }

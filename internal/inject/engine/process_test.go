@@ -42,6 +42,24 @@ func TestIsAlive(t *testing.T) {
 	}
 }
 
+func TestIsNamedIn(t *testing.T) {
+	box := Container{ID: "b0c1"}
+	for text, want := range map[string]bool{
+		"":                             false,
+		"0::/kubepods/pod1/b0c1\n":     true,
+		"4:memory:/a\n3:cpu:/b0c1/x\n": true,
+		"0::/kubepods.slice/cri-containerd-b0c1.scope\n": true,
+		"0::/kubepods.slice/crio-b0c1.scope/init\n":      true,
+		"0::/kubepods/b0c1x\n":                           false,
+		"0::/kubepods/xb0c1\n":                           false,
+		"0::/../b0c1.scope\n":                            true,
+	} {
+		if got := box.IsNamedIn([]byte(text)); got != want {
+			t.Errorf("%q: got %v, want %v", text, got, want)
+		}
+	}
+}
+
 func TestZombieIsNotAlive(t *testing.T) {
 	cmd := exec.Command("true")
 	if err := cmd.Start(); err != nil {

@@ -62,6 +62,9 @@ func (r Registry) Add(id string, pid int) error {
 	return sys.ReplaceFile(filepath.Join(r.Dir, strconv.Itoa(pid)), text, nil)
 }
 
+// Forget removes a container whose init has ended.
+func (r Registry) Forget(pid int) { r.read(strconv.Itoa(pid)) }
+
 // findings returns the containers whose init runs, and removes the others.
 func (r Registry) findings() ([]finding, error) {
 	entries, err := os.ReadDir(r.Dir)

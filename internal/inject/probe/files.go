@@ -18,8 +18,8 @@ import (
 // ask accesses the file system and sets r.State. A child process makes the first accesses, which
 // the kernel does not cache. If the server ends at a later one, that access may wait for the next
 // server.
-func (r *Result) ask(ctx context.Context, timeout time.Duration) {
-	err := r.read(ctx, timeout)
+func (r *Result) ask(ctx context.Context, p *Prober, timeout time.Duration) {
+	err := p.read(ctx, r.Mountpoint, timeout)
 	if err == nil {
 		err = r.look(ctx, timeout)
 	}
@@ -37,11 +37,18 @@ func (r *Result) ask(ctx context.Context, timeout time.Duration) {
 
 // read reads two files in a child process. It reads them in a private tree, since a container can
 // block readers of a shared inode, for instance with a lease.
-func (r *Result) read(ctx context.Context, timeout time.Duration) error {
+func (p *Prober) read(ctx context.Context, mountpoint string, timeout time.Duration) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reader.MaxBytes, p.reader.Timeout = 4096, timeout
 	in := func(tree string) error {
-		dir := filepath.Join(r.Mountpoint, tree)
-		status, uptime := filepath.Join(dir, StatusFile), filepath.Join(dir, "proc/uptime")
-		return sys.ReadInChild(ctx, timeout, status, uptime)
+		dir := filepath.Join(mountpoint, tree)
+		files := []string{filepath.Join(dir, StatusFile), filepath.Join(dir, "proc/uptime")}
+		texts, err := p.reader.Read(ctx, files)
+		if err != nil {
+			return err
+		}
+		return texts[len(texts)-1].Err
 	}
 	err := in(mounts.ProbeTree)
 	if mounts.NoPrivateTree(err) != nil {

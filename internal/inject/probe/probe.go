@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/unit"
@@ -74,6 +75,20 @@ const (
 
 // Look probes the lxcfs on mountpoint, which must answer each access within the timeout.
 func Look(ctx context.Context, mountpoint string, timeout time.Duration) (Result, error) {
+	return new(Prober).Look(ctx, mountpoint, timeout)
+}
+
+// Prober probes again and again, and starts no child process while an earlier one hangs. The zero
+// value is ready to use.
+type Prober struct {
+	mu     sync.Mutex
+	reader sys.ChildReader
+}
+
+// Look is as the function Look.
+func (p *Prober) Look(
+	ctx context.Context, mountpoint string, timeout time.Duration,
+) (Result, error) {
 	r := Result{Mountpoint: mountpoint, State: NotMounted}
 	table, err := mounts.OwnTable()
 	if err != nil {
@@ -89,7 +104,7 @@ func Look(ctx context.Context, mountpoint string, timeout time.Duration) (Result
 		return r, nil
 	}
 	r.Device = mounts.Device(top)
-	r.ask(ctx, timeout)
+	r.ask(ctx, p, timeout)
 	if r.Server != nil {
 		r.PID = r.Server.PID
 	} else if r.State != Dead {

@@ -80,6 +80,9 @@ type Selection struct {
 	// ID is the id of one container, an unambiguous prefix of it, or its name. If it is empty, all
 	// containers are selected.
 	ID string
+	// Containers, unless nil, are the only ones: no engine is asked for others. A process counts as
+	// a container's as long as its cgroup has the container's name.
+	Containers []engine.Container
 	// Jobs is the number of containers that are processed at a time.
 	Jobs int
 	// Timeout bounds the wait for a healthy lxcfs, and for another lxcfs-toolkit to end.
@@ -115,7 +118,7 @@ func (t *Toolkit) apply(ctx context.Context, s Selection, do action) (Report, er
 		return Report{}, err
 	}
 	defer lock.Close()
-	targets, skipped, err := t.find(ctx)
+	targets, skipped, err := t.find(ctx, s.Containers)
 	if err != nil {
 		return Report{}, err
 	}

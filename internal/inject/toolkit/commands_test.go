@@ -94,6 +94,29 @@ func TestRemount(t *testing.T) {
 	}
 }
 
+// TestGivenContainers has containers that an agent names. The cgroup of the process has none of
+// these names.
+func TestGivenContainers(t *testing.T) {
+	tk, _ := newToolkit(t)
+	lxcfstest.Serve(t, tk.Mountpoint)
+	pid := lxcfstest.Start(t, "mount -t tmpfs tmpfs /mnt; cd /mnt; mkdir proc usr; "+
+		"mount --rbind /usr usr; ln -s usr/bin usr/lib usr/lib64 .; mount -t proc proc proc; "+
+		"exec chroot . sh -c 'echo; exec sleep 1000'")
+	c := engine.Container{ID: "palisade-reused", PID: pid}
+	s := Selection{Containers: []engine.Container{c}, Timeout: 10 * time.Second}
+	if report, err := tk.Remount(t.Context(), s); err != nil || len(report.Results) > 0 {
+		t.Errorf("remount: %+v, %v", report, err)
+	}
+	_, err := tk.Start(t.Context(), c)
+	if err == nil || !strings.Contains(err.Error(), "is in no cgroup of the container") {
+		t.Errorf("start: %v", err)
+	}
+	c.PID = os.Getpid()
+	if _, err := tk.Start(t.Context(), c); !errors.Is(err, mounts.ErrHostNamespace) {
+		t.Errorf("start of a virtual machine: %v", err)
+	}
+}
+
 // TestUnknownNamespace finds files in a namespace of no known container.
 func TestUnknownNamespace(t *testing.T) {
 	tk, _ := newToolkit(t)

@@ -13,6 +13,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/internal/inject/engine"
 	"palisade/internal/inject/mounts"
 	"palisade/internal/inject/probe"
 	"palisade/internal/linux/sys"
@@ -28,10 +31,7 @@ const stdinTime = 5 * time.Second
 // invalid or the container has ended. If lxcfs fails, the container stays as it was: Hook logs a
 // warning, or with strict returns an error.
 func (t *Toolkit) Hook(ctx context.Context, stdin io.Reader, strict bool) error {
-	look := sync.OnceValues(func() (probe.Result, error) {
-		return probe.Look(ctx, t.Mountpoint, ProbeTime)
-	})
-	go look() // it takes as long as the rest of the hook
+	look := t.startLook(ctx)
 	readCtx, cancel := context.WithTimeout(ctx, stdinTime)
 	defer cancel()
 	state, err := oci.ReadState(readCtx, stdin)
@@ -41,20 +41,21 @@ func (t *Toolkit) Hook(ctx context.Context, stdin io.Reader, strict bool) error 
 	if state.HasStopped() {
 		return nil // the registry removes containers that have ended
 	}
+	own, err := os.Readlink("/proc/self")
+	if err != nil || own != strconv.Itoa(os.Getpid()) || state.Pid <= 1 {
+		// In the container's pid namespace, /proc and the pid of the state mean other processes.
+		return fmt.Errorf("container %s: %w", state.ID, errInside)
+	}
 	process, mountNS, err := openStarting(&state)
+	if errors.Is(err, mounts.ErrHostNamespace) {
+		err = errInside
+	}
 	if err != nil {
 		return fmt.Errorf("container %s: %w", state.ID, err)
 	}
 	defer process.Close()
 	defer mountNS.Close()
-	if err := t.registry().Add(state.ID, state.Pid); err != nil {
-		t.Log.Warn("container not registered for remount", "container", state.ID, "err", err)
-	}
-	change, err := t.putStarting(ctx, mountNS, look)
-	if len(change.Foreign) > 0 {
-		t.Log.Warn("left files of the container alone on which something else is mounted",
-			"container", state.ID, "files", strings.Join(change.Foreign, " "))
-	}
+	change, err := t.putStarting(ctx, &state, mountNS, look)
 	if err != nil && strict {
 		return fmt.Errorf("container %s: %w", state.ID, err)
 	}
@@ -67,10 +68,57 @@ func (t *Toolkit) Hook(ctx context.Context, stdin io.Reader, strict bool) error 
 	return nil
 }
 
-// putStarting mounts all files of lxcfs in the container, or none.
+// startLook begins to probe lxcfs, which takes as long as the rest of the hook, and returns a
+// function that returns the result.
+func (t *Toolkit) startLook(ctx context.Context) func() (probe.Result, error) {
+	look := sync.OnceValues(func() (probe.Result, error) { return t.Look(ctx) })
+	go look()
+	return look
+}
+
+// Start mounts the files of lxcfs in a container that is created but not started: its runtime has
+// made all its mounts and changed its root. If that fails, the container stays as it was. The error
+// is mounts.ErrHostNamespace for a container that has no mount namespace of its own, such as a
+// virtual machine. If ctx ends first, a goroutine may still be mounting when Start returns.
+func (t *Toolkit) Start(ctx context.Context, c engine.Container) (mounts.Change, error) {
+	if c.PID <= 0 {
+		return mounts.Change{}, ErrNoProcess
+	}
+	look := t.startLook(ctx)
+	change, err := sys.Within(ctx, func() (mounts.Change, error) {
+		state := oci.State{State: specs.State{ID: c.ID, Pid: c.PID}}
+		process, mountNS, err := openStarting(&state)
+		if err != nil {
+			return mounts.Change{}, err
+		}
+		defer process.Close()
+		defer mountNS.Close()
+		if cgroups, err := process.ReadFileAt("cgroup", nil); err != nil || !c.IsNamedIn(cgroups) {
+			err = errors.Join(fmt.Errorf("process %d is in no cgroup of the container", c.PID), err)
+			return mounts.Change{}, err
+		}
+		return t.putStarting(ctx, &state, mountNS, look)
+	}, nil)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("timed out: %w", err)
+	}
+	return change, err
+}
+
+// ErrNoProcess is the error for a container without a process.
+var ErrNoProcess = errors.New("the runtime reports no process of the container")
+
+// Forget removes the process of a container that has ended from the registry.
+func (t *Toolkit) Forget(pid int) { t.registry().Forget(pid) }
+
+// putStarting registers the container, and mounts all files of lxcfs in it, or none.
 func (t *Toolkit) putStarting(
-	ctx context.Context, mountNS *mounts.MountNS, look func() (probe.Result, error),
+	ctx context.Context, state *oci.State, mountNS *mounts.MountNS,
+	look func() (probe.Result, error),
 ) (mounts.Change, error) {
+	if err := t.registry().Add(state.ID, state.Pid); err != nil {
+		t.Log.Warn("container not registered for remount", "container", state.ID, "err", err)
+	}
 	found, err := look()
 	if err != nil {
 		return mounts.Change{}, err
@@ -81,6 +129,10 @@ func (t *Toolkit) putStarting(
 	}
 	defer src.Close()
 	change, err := mountNS.Put(src)
+	if len(change.Foreign) > 0 {
+		t.Log.Warn("left files of the container alone on which something else is mounted",
+			"container", state.ID, "files", strings.Join(change.Foreign, " "))
+	}
 	if err != nil {
 		return change, errors.Join(err, mountNS.TakeBack(change))
 	}
@@ -94,27 +146,24 @@ var errInside = errors.New("the hook runs in the container's namespaces, " +
 // openStarting opens the container's process and its mount namespace, and finds its root file
 // system there. The caller must close both.
 func openStarting(state *oci.State) (process sys.File, mountNS *mounts.MountNS, err error) {
-	own, err := os.Readlink("/proc/self")
-	if err != nil || own != strconv.Itoa(os.Getpid()) || state.Pid <= 1 {
-		// In the container's pid namespace, /proc and the pid of the state mean other processes.
-		return process, nil, errInside
-	}
 	process, err = sys.OpenDir("/proc/" + strconv.Itoa(state.Pid))
 	if err != nil {
 		return process, nil, fmt.Errorf("open process %d: %w", state.Pid, err)
 	}
 	mountNS, err = mounts.OpenMountNS(process, "/")
 	if err == nil {
-		bundle, bundleErr := oci.ReadBundle(state.Bundle)
-		if bundleErr == nil { // otherwise it is unknown what the runtime mounts after its hooks
-			mountNS.IsFinal, mountNS.ReadOnly = !bundle.HasMasks, bundle.ReadOnly
+		var bundle oci.Bundle
+		var bundleErr error
+		if state.Bundle != "" {
+			bundle, bundleErr = oci.ReadBundle(state.Bundle)
+			if bundleErr == nil { // otherwise it is unknown what the runtime mounts after its hooks
+				mountNS.IsFinal, mountNS.ReadOnly = !bundle.HasMasks, bundle.ReadOnly
+			}
 		}
 		err = findRoot(mountNS, process, state, bundle, bundleErr)
 		if err != nil {
 			mountNS.Close()
 		}
-	} else if errors.Is(err, mounts.ErrHostNamespace) {
-		err = errInside
 	}
 	if err != nil {
 		process.Close()

@@ -40,7 +40,7 @@ type List struct {
 
 // List lists the running containers with the files of lxcfs in each.
 func (t *Toolkit) List(ctx context.Context) (List, error) {
-	targets, skipped, err := t.find(ctx)
+	targets, skipped, err := t.find(ctx, nil)
 	if err != nil {
 		return List{}, err
 	}

@@ -51,7 +51,7 @@ type namespace struct {
 
 // Running lists the same containers as List, without their files.
 func (t *Toolkit) Running(ctx context.Context) ([]engine.Container, []engine.Skipped, error) {
-	targets, skipped, err := t.find(ctx)
+	targets, skipped, err := t.find(ctx, nil)
 	return containersOf(targets), skipped, err
 }
 
@@ -63,14 +63,24 @@ func containersOf(targets []*target) []engine.Container {
 	return containers
 }
 
-// find returns the running containers that engines and cgroups name, and other mount namespaces
-// with files of lxcfs. Containers of root come first, those of no known engine last.
-func (t *Toolkit) find(ctx context.Context) ([]*target, []engine.Skipped, error) {
+// find returns those of the given containers that run. If they are nil, it returns the running
+// containers that engines and cgroups name, and other mount namespaces with files of lxcfs.
+// Containers of root come first, those of no known engine last.
+func (t *Toolkit) find(
+	ctx context.Context, given []engine.Container,
+) ([]*target, []engine.Skipped, error) {
 	scan, err := scanNamespaces()
 	if err != nil {
 		return nil, nil, err
 	}
 	defer scan.proc.Close()
+	if given != nil {
+		hasEnded := func(c engine.Container) bool { // and the pid may be another process's
+			cgroups, err := scan.proc.ReadFileAt(strconv.Itoa(c.PID)+"/cgroup", nil)
+			return err != nil || !c.IsNamedIn(cgroups)
+		}
+		return assign(scan, slices.DeleteFunc(slices.Clone(given), hasEnded)), nil, nil
+	}
 	containers, skipped := engine.Find(ctx, engine.Options{
 		Run: "/run", Lib: "/var/lib", Etc: "/etc", Proc: "/proc", Registry: t.registry(),
 		Inits: scan.inits(), Isula: "isula", Timeout: engineTime,

@@ -25,6 +25,8 @@ type Toolkit struct {
 	// RuntimeDir contains the registry of containers that the hook has seen, and a lock.
 	RuntimeDir string
 	Log        *slog.Logger
+
+	prober probe.Prober
 }
 
 // DefaultRuntimeDir is the directory of the registry and the lock.
@@ -37,12 +39,17 @@ func (t *Toolkit) registry() engine.Registry {
 	return engine.Registry{Dir: t.RuntimeDir + "/containers", Proc: "/proc"}
 }
 
+// Look probes the main lxcfs.
+func (t *Toolkit) Look(ctx context.Context) (probe.Result, error) {
+	return t.prober.Look(ctx, t.Mountpoint, ProbeTime)
+}
+
 // openSource waits up to wait until lxcfs is healthy, and opens its files.
 func (t *Toolkit) openSource(ctx context.Context, wait time.Duration) (*mounts.Source, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
-		found, err := probe.Look(ctx, t.Mountpoint, ProbeTime)
+		found, err := t.Look(ctx)
 		if err != nil {
 			return nil, err
 		}

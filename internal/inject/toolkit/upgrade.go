@@ -40,7 +40,7 @@ func (t *Toolkit) Upgrade(ctx context.Context, wait time.Duration) (*probe.Statu
 }
 
 func (t *Toolkit) served(ctx context.Context) (*probe.Status, error) {
-	found, err := probe.Look(ctx, t.Mountpoint, ProbeTime)
+	found, err := t.Look(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -55,6 +55,35 @@ with_front() { # what the packages' scripts do, and two users
 	useradd --create-home bob
 }
 
+with_kubernetes_node() { # containerd 2 with an image, and a pod for crictl
+	engines=$(go env GOCACHE)/palisade-engines
+	install "$engines"/{containerd,containerd-shim-runc-v2,ctr,crictl} /usr/local/bin
+	PATH=/usr/local/bin:$PATH
+	printf '%s\n' 'runtime-endpoint: unix:///run/containerd/containerd.sock' >/etc/crictl.yaml
+	mkdir -p /etc/containerd /etc/systemd/system/containerd.service.d
+	printf '%s\n' 'version = 3' '[plugins."io.containerd.cri.v1.images".pinned_images]' \
+		'sandbox = "localhost/base:1"' '[plugins."io.containerd.cri.v1.runtime"]' \
+		'restrict_oom_score_adj = true' 'disable_apparmor = true' >/etc/containerd/config.toml
+	printf '%s\n' '[Service]' 'Environment=PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' ExecStart= \
+		'ExecStart=/usr/local/bin/containerd' >/etc/systemd/system/containerd.service.d/version.conf
+	systemctl daemon-reload
+	systemctl start containerd
+	mkdir /home/image
+	tar -C /rootfs -cf /home/image/layer.tar .
+	digest=$(sha256sum /home/image/layer.tar | cut -d ' ' -f 1)
+	jq -n --arg layer "sha256:$digest" --arg arch "$(go env GOARCH)" '{architecture: $arch, os: "linux",
+		config: {Cmd: ["sleep", "1000000"], Env: ["PATH=/bin"]},
+		rootfs: {type: "layers", diff_ids: [$layer]}}' >/home/image/config.json
+	jq -n '[{Config: "config.json", RepoTags: ["localhost/base:1"], Layers: ["layer.tar"]}]' \
+		>/home/image/manifest.json
+	tar -C /home/image -c . | ctr --namespace k8s.io images import -
+	jq -n '{metadata: {name: "web", uid: "web", namespace: "default"}, linux: {
+		security_context: {namespace_options: {network: 2, pid: 1}}}}' >/home/pod.json # 2: the node
+	jq -n '{metadata: {name: "box"}, image: {image: "localhost/base:1"}, linux: {
+		security_context: {namespace_options: {network: 2, pid: 1}},
+		resources: {memory_limit_in_bytes: 268435456}}}' >/home/container.json
+}
+
 open_isulad() { # opens directories to the root of containers
 	mkdir -p /var/lib/isulad/engines/lcr
 	chmod o+x /var/lib/isulad{,/engines,/engines/lcr}

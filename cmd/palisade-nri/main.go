@@ -1,0 +1,81 @@
+// Command palisade-nri gives the containers of Kubernetes the files of lxcfs. It is a plug-in of
+// NRI, the interface of containerd and CRI-O for their nodes.
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/urfave/cli/v2"
+
+	"palisade/internal/cli/cmdline"
+	"palisade/internal/cli/options"
+	"palisade/internal/cli/scrape"
+	"palisade/internal/cli/version"
+	"palisade/internal/inject/toolkit"
+	"palisade/internal/nri"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	err := newProgram(os.Stdout).RunContext(ctx, os.Args)
+	stop()
+	os.Exit(cmdline.Report("palisade-nri", err, os.Stderr))
+}
+
+func newProgram(stdout io.Writer) *cmdline.Program {
+	o := new(agentOptions)
+	p := cmdline.NewProgram("palisade-nri",
+		"give the containers of Kubernetes the files of lxcfs",
+		"palisade-nri [OPTIONS]", stdout, o.run)
+	p.Flags = o.flags()
+	return p
+}
+
+// run serves the container runtimes until the context ends.
+func (o *agentOptions) run(ctx *cli.Context) error {
+	if ctx.NArg() > 0 {
+		return cmdline.Usagef("unexpected argument %q", ctx.Args().First())
+	}
+	configuration, err := o.complete(ctx)
+	if err != nil {
+		return err
+	}
+	if err := options.NeedRoot(); err != nil {
+		return err
+	}
+	log := slog.New(o.handler())
+	t := &toolkit.Toolkit{
+		Mountpoint: filepath.Clean(o.mountpoint), RuntimeDir: filepath.Clean(o.runtimeDir), Log: log,
+	}
+	registry := prometheus.NewRegistry()
+	agent := nri.New(configuration, t, log, registry)
+	log.Info("starting", "version", version.String(), "sockets", configuration.Sockets)
+	var running sync.WaitGroup
+	if o.metrics.Enabled() {
+		server := scrape.New(registry, scrape.Checks{
+			"/healthz": func() error { return nil }, "/readyz": agent.Ready,
+		})
+		running.Go(func() { server.Run(ctx.Context, &o.metrics, log) })
+	}
+	notify(log, daemon.SdNotifyReady)
+	agent.Run(ctx.Context)
+	notify(log, daemon.SdNotifyStopping)
+	running.Wait()
+	log.Info("stopped")
+	return nil
+}
+
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("cannot notify the service manager", "state", state, "err", err)
+	}
+}

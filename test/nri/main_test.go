@@ -1,0 +1,70 @@
+//go:build integration
+
+// Package nri tests palisade-nri with a containerd of its own, which it asks by CRI as the kubelet
+// does, as root, in its own namespaces.
+package nri
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"palisade/test/ctr"
+)
+
+// shared holds the files that all tests use.
+var shared struct{ dir, images, agent, lxcfs string }
+
+func TestMain(m *testing.M) {
+	suite := ctr.Suite{Name: "nri", Programs: []string{"runc"}, Setup: setUp}
+	suite.Run(m)
+}
+
+// Images of the tests.
+const (
+	pauseImage = "palisade.test/pause:1"
+	boxImage   = "palisade.test/box:1"
+)
+
+func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
+	if err := findEngines(ctx); err != nil {
+		return nil, err
+	}
+	shared.dir, shared.images = dir, filepath.Join(dir, "images.tar")
+	if shared.agent, err = ctr.Program(ctx, dir, "nri", "palisade/cmd/palisade-nri"); err != nil {
+		return nil, err
+	}
+	if shared.lxcfs, err = ctr.Program(ctx, dir, "lxcfs", "palisade/cmd/lxcfs"); err != nil {
+		return nil, err
+	}
+	rootfs := filepath.Join(dir, "rootfs")
+	if err := ctr.NewRootfs(ctx, rootfs); err != nil {
+		return nil, err
+	}
+	if err := ctr.AddHostProgram(ctx, rootfs, "free"); err != nil { // busybox calls sysinfo(2)
+		return nil, err
+	}
+	return nil, saveImages(ctx, shared.images, rootfs)
+}
+
+// findEngines puts the programs of "make cri" first into PATH, where containerd finds its shim.
+func findEngines(ctx context.Context) error {
+	dir := os.Getenv("PALISADE_ENGINES")
+	if dir == "" {
+		cache, err := exec.CommandContext(ctx, "go", "env", "GOCACHE").Output()
+		if err != nil {
+			return fmt.Errorf("find Go's build cache: %w", err)
+		}
+		dir = filepath.Join(strings.TrimSpace(string(cache)), "palisade-engines")
+	}
+	for _, program := range []string{"containerd", "containerd-shim-runc-v2", "ctr", "crictl"} {
+		if _, err := os.Stat(filepath.Join(dir, program)); err != nil {
+			return fmt.Errorf("%w (make cri builds it)", err)
+		}
+	}
+	return os.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+}
