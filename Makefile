@@ -19,7 +19,7 @@ SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod
 # The tests measure time, and deps comes before what it is for: one thing at a time, even with -j.
 .NOTPARALLEL:
 
-.PHONY: check build man rpm deb deps dockerd demo test unit integration e2e e2e-packages e2e-vm vm vm-quick vm-all ci soak cover twice lint cross emulated bench fuzz-smoke clean help go test-release release
+.PHONY: check build man rpm deb deps dockerd demo test unit integration e2e e2e-packages e2e-vm vm vm-quick vm-all ci soak cover twice lint cross emulated bench bench-vm fuzz-smoke clean help go test-release release
 
 build: $(COMMANDS:%=bin/%) bin/lxcfs-metrics ## build the static binaries into bin/
 
@@ -164,6 +164,10 @@ bench: build ## measure reads through lxcfs, Debian's and of the bare files, hoo
 	$(GO) run ./test/bench/userns -program bin/userns-shift
 	$(GO) run ./test/bench/authz -broker bin/authz-broker
 	$(GO) run ./test/bench/front -broker bin/authz-broker
+
+# Only the ratios of one run mean something: the CPU is emulated.
+bench-vm: build ## measure reads with cgroup v2 in a virtual machine, also through Debian's newest lxcfs
+	$(GO) run ./test/vm -run '' -toolkit '' -userns '' -remap '' -clients '' -lxc '' -packages '' -bench '$(or $(BENCH),-quick)'
 
 fuzz-smoke: | go ## run each fuzz test for some seconds
 	for package in $$($(GO) list ./internal/...); do \
