@@ -166,8 +166,8 @@ bench: build ## measure reads through lxcfs, Debian's and of the bare files, hoo
 	$(GO) run ./test/bench/front -broker bin/authz-broker
 
 # Only the ratios of one run mean something: the CPU is emulated.
-bench-vm: build ## measure reads with cgroup v2 in a virtual machine, also through Debian's newest lxcfs
-	$(GO) run ./test/vm -run '' -toolkit '' -userns '' -remap '' -clients '' -lxc '' -packages '' -bench '$(or $(BENCH),-quick)'
+bench-vm: | go ## measure reads with cgroup v2 in a virtual machine, also through Debian's newest lxcfs
+	$(GO) run ./test/vm -run '' -toolkit '' -userns '' -remap '' -clients '' -lxc '' -packages '' -bench '$(or $(BENCH),-quick -only reads)'
 
 fuzz-smoke: | go ## run each fuzz test for some seconds
 	for package in $$($(GO) list ./internal/...); do \
