@@ -19,7 +19,7 @@ SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod
 # The tests measure time, and deps comes before what it is for: one thing at a time, even with -j.
 .NOTPARALLEL:
 
-.PHONY: check build man rpm deb deps dockerd cri demo test unit integration e2e e2e-packages e2e-vm vm vm-quick vm-all ci soak cover twice lint cross emulated bench fuzz-smoke clean help go test-release release
+.PHONY: check build man rpm deb deps dockerd cri demo test unit integration e2e e2e-packages e2e-vm vm vm-quick vm-all ci soak cover twice lint cross emulated bench bench-vm fuzz-smoke clean help go test-release release
 
 build: $(COMMANDS:%=bin/%) bin/lxcfs-metrics ## build the static binaries into bin/
 
@@ -156,7 +156,7 @@ cross: | go ## vet and build for the other processors that are supported
 NOT_EMULATED := TestConfineToReading TestConfineToServing TestAddToFullDisk TestFindRuntime TestOwnHeldByOlder TestPrincipalIsPinned \
 	TestSearchInit TestNotificationWithFile TestReadInChild TestReadInChildHangs TestChildReader TestChildReaderHangs TestOpenFiles \
 	TestStatFiles TestNamespaces TestNewUserNamespace TestReadsDoNotAllocate TestContainerFiles TestCPUDir TestContainersDir \
-	TestContainerTriggers TestUnreadableStats TestFindContainers TestInitMoves TestContainerEnds TestLastPIDIsKept TestLooker TestLookerHangs TestWatch TestForward
+	TestContainerTriggers TestUnreadableStats TestFindContainers TestInitMoves TestContainerEnds TestLastPIDIsKept TestUptimeIdle TestLooker TestLookerHangs TestWatch TestForward
 empty :=
 space := $(empty) $(empty)
 
@@ -172,6 +172,10 @@ bench: build ## measure reads through lxcfs, Debian's and of the bare files, hoo
 	$(GO) run ./test/bench/userns -program bin/userns-shift
 	$(GO) run ./test/bench/authz -broker bin/authz-broker
 	$(GO) run ./test/bench/front -broker bin/authz-broker
+
+# Only the ratios of one run mean something: the CPU is emulated.
+bench-vm: | go ## measure reads with cgroup v2 in a virtual machine, also through Debian's newest lxcfs
+	$(GO) run ./test/vm -run '' -toolkit '' -userns '' -remap '' -clients '' -lxc '' -packages '' -bench '$(or $(BENCH),-quick -only reads)'
 
 fuzz-smoke: | go ## run each fuzz test for some seconds
 	for package in $$($(GO) list ./internal/...); do \

@@ -147,6 +147,29 @@ func listFake(t *testing.T, f *FS, id uint64, tid int) (names []string) {
 	return names
 }
 
+// TestUptimeIdle checks that the idle time of uptime is that of stat, with a quota of half a CPU and
+// after it was lowered.
+func TestUptimeIdle(t *testing.T) {
+	f, h, init := newFake(t)
+	idle := func(id uint64, field int) (hundredths int) {
+		t.Helper()
+		fields := strings.Fields(readFake(t, f, id, init))
+		n, err := strconv.Atoi(strings.Replace(fields[field], ".", "", 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for _, quota := range []string{"50000", "10000"} {
+		h.Write("cgroup/a/cpu.max", quota+" 100000\n")
+		before, got, after := idle(idStat, 4), idle(idUptime, 1), idle(idStat, 4)
+		if got < before || got > after {
+			t.Errorf("quota %s: uptime has %d hundredths of a second, stat %d before and %d after",
+				quota, got, before, after)
+		}
+	}
+}
+
 // TestContainerFiles reads each file in a container and on the host.
 func TestContainerFiles(t *testing.T) {
 	f, _, init := newFake(t)

@@ -152,14 +152,14 @@ func (r *reader) readCPUs() error {
 }
 
 // readTimes updates the container's CPU times, and copies them to r.times for all CPUs that it ever
-// saw.
-func (r *reader) readTimes() error {
+// saw. It returns the container's age.
+func (r *reader) readTimes() (age time.Duration, err error) {
 	if err := r.readCPUs(); err != nil {
-		return err
+		return 0, err
 	}
-	age := sys.SinceBoot() - r.c.Start()
+	age = max(sys.SinceBoot()-r.c.Start(), 0)
 	if err := r.c.Group.CPUUsage(&r.usage, &r.files); err != nil {
-		return err
+		return 0, err
 	}
 	allowed := account.Allowance{
 		N: r.cpus.Len(), Host: r.cpus.OneToOne(), Quota: r.cpus.Quota(),
@@ -171,7 +171,7 @@ func (r *reader) readTimes() error {
 	clock.Advance(age, allowed, &r.usage)
 	r.fs.save(s)
 	r.times = append(r.times[:0], clock.CPUs...)
-	return nil
+	return age, nil
 }
 
 // readMemory sets r.mem to the container's memory, and returns the host's current totals.
@@ -211,7 +211,7 @@ func renderSwaps(r *reader, dst []byte, host *procfs.Swaps) ([]byte, error) {
 }
 
 func renderStat(r *reader, dst []byte, host *procfs.Stat) ([]byte, error) {
-	if err := r.readTimes(); err != nil {
+	if _, err := r.readTimes(); err != nil {
 		return dst, err
 	}
 	tasks, err := r.shownTasks()
@@ -222,16 +222,15 @@ func renderStat(r *reader, dst []byte, host *procfs.Stat) ([]byte, error) {
 }
 
 func renderUptime(r *reader, dst []byte) ([]byte, error) {
-	if err := r.readCPUs(); err != nil {
-		return dst, err
-	}
-	age := max(sys.SinceBoot()-r.c.Start(), 0)
-	used, err := r.c.Group.CPUTotal(&r.files)
+	age, err := r.readTimes()
 	if err != nil {
 		return dst, err
 	}
-	all := uint64(age) * uint64(r.cpus.Len())
-	return view.Uptime(dst, age, all-min(all, used)), nil
+	var idle uint64 // that of /proc/stat, as in the kernel
+	for _, cpu := range r.times {
+		idle += cpu.Idle
+	}
+	return view.Uptime(dst, age, idle), nil
 }
 
 func renderLoadavg(r *reader, dst []byte) ([]byte, error) {

@@ -54,6 +54,10 @@ const runLimit = 2 * time.Second
 func (b *bench) measure(
 	ctx context.Context, g *group, load func(args ...string) (string, error),
 ) ([]cell, error) {
+	servers := b.served()
+	if g.bare {
+		servers = b.servers
+	}
 	runs := g.runs
 	if b.quick {
 		runs = g.quickRuns
@@ -61,8 +65,8 @@ func (b *bench) measure(
 	results := make(map[string][]result) // by file and name of the server
 	for i := range runs {
 		for _, file := range g.files {
-			for j := range g.servers {
-				s := b.servers[(i+j)%g.servers]
+			for j := range servers {
+				s := servers[(i+j)%len(servers)]
 				c := g.cell
 				c.File = file
 				r, err := b.runOnce(ctx, &c, s, g.reads, load)
@@ -77,7 +81,7 @@ func (b *bench) measure(
 	for _, file := range g.files {
 		c := g.cell
 		c.File, c.Results = file, make(map[string]result)
-		for _, s := range b.servers[:g.servers] {
+		for _, s := range servers {
 			c.Results[s.name] = medians(results[file+s.name])
 		}
 		cells = append(cells, c)
@@ -213,7 +217,7 @@ func (b *bench) print(cells, alone []cell) {
 			switch {
 			case alone != nil:
 				under = alone[i].Results[s.name]
-			case s.name != "rival":
+			case !slices.Contains(b.lxcfsServers(), s):
 				over, under = under, over
 			}
 			share := "-"

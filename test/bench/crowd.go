@@ -13,7 +13,7 @@ import (
 // measureCrowd compares reads in one container with reads in one of a thousand, and prints the
 // times of the first reads, and memory and idle CPU time of the servers with a thousand containers.
 func (b *bench) measureCrowd(ctx context.Context) (err error) {
-	g := group{cell{Part: "crowd", Readers: 1, Containers: 1}, files, 3, 9, 2, 300}
+	g := group{cell{Part: "crowd", Readers: 1, Containers: 1}, files, false, 9, 2, 300}
 	containers, idle := 1000, 10*time.Second
 	if b.quick {
 		containers, idle = 100, 2*time.Second
@@ -45,7 +45,7 @@ func (b *bench) measureCrowd(ctx context.Context) (err error) {
 			b.print(alone, nil)
 			continue
 		}
-		for _, s := range b.servers[:2] {
+		for _, s := range b.lxcfsServers() {
 			r, err := b.runOnce(ctx, &alone[0], s, 1, load)
 			if err != nil {
 				return err
@@ -62,7 +62,7 @@ func (b *bench) measureCrowd(ctx context.Context) (err error) {
 	}
 	b.print(among, alone)
 	fmt.Println()
-	for _, s := range b.servers[:2] {
+	for _, s := range b.lxcfsServers() {
 		before, err := s.threads()
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
-// Command bench compares the times of reads through this lxcfs (ours), through Debian's lxcfs
-// (rival), from a FUSE server with constant content (minimal), and of the host's file (bare).
-// Containers read from them in short runs, in turn. It prints tables of the medians of the runs.
+// Command bench compares the times of reads through this lxcfs (ours), through one or more C
+// versions of lxcfs (rival, rival2), from a FUSE server with constant content (minimal), and of the
+// host's file (bare). Containers read from them in short runs, in turn. It prints tables of the
+// medians of the runs.
 package main
 
 import (
@@ -33,8 +34,8 @@ var few = []string{"meminfo", "uptime"}
 type group struct {
 	cell
 	files []string
-	// servers is 3, or 4 with the host's file.
-	servers int
+	// bare means that the host's file is measured, too.
+	bare bool
 	// runs is the number of runs of each cell and server, quickRuns that with -quick, and reads the
 	// number of reads of each thread in a run.
 	runs, quickRuns, reads int
@@ -44,29 +45,30 @@ const ms = time.Millisecond
 
 // groups are measured in this order.
 var groups = []group{
-	{cell{Part: "reads", Readers: 1}, files, 4, 21, 3, 300},
-	{cell{Part: "pauses", Readers: 1, Pause: ms}, few, 3, 11, 0, 50},
-	{cell{Part: "pauses", Readers: 1, Pause: 20 * ms}, files, 3, 9, 0, 10},
-	{cell{Part: "bursts", Readers: 1, Pause: 20 * ms, Burst: 4}, few, 3, 9, 0, 40},
-	{cell{Part: "bursts", Readers: 1, Pause: 20 * ms, Burst: 10}, few, 3, 9, 0, 100},
-	{cell{Part: "pauses", Readers: 1, Pause: 200 * ms}, files, 3, 5, 1, 5},
-	{cell{Part: "pauses", Readers: 1, Pause: 1000 * ms}, files, 3, 3, 0, 5},
-	{cell{Part: "readers", Readers: 1}, few[:1], 3, 15, 2, 300},
-	{cell{Part: "readers", Readers: 1, Pinned: true}, few[:1], 3, 15, 2, 300},
-	{cell{Part: "readers", Readers: 2}, few[:1], 3, 15, 2, 300},
-	{cell{Part: "readers", Readers: 2, Pinned: true}, few[:1], 3, 15, 2, 300},
-	{cell{Part: "readers", Readers: 4}, few[:1], 3, 15, 2, 300},
-	{cell{Part: "readers", Readers: 4, Pinned: true}, few[:1], 3, 15, 2, 300},
-	{cell{Part: "cat", Readers: 1, Cat: true}, few, 4, 9, 2, 30},
-	{cell{Part: "neighbour", Readers: 1}, few[:1], 4, 5, 1, 300},
-	{cell{Part: "neighbour", Readers: 1, Beside: 64}, few[:1], 4, 5, 1, 300},
-	{cell{Part: "neighbour", Readers: 1, Beside: 1000}, few[:1], 4, 5, 0, 50},
+	{cell{Part: "reads", Readers: 1}, files, true, 21, 3, 300},
+	{cell{Part: "pauses", Readers: 1, Pause: ms}, few, false, 11, 0, 50},
+	{cell{Part: "pauses", Readers: 1, Pause: 20 * ms}, files, false, 9, 0, 10},
+	{cell{Part: "bursts", Readers: 1, Pause: 20 * ms, Burst: 4}, few, false, 9, 0, 40},
+	{cell{Part: "bursts", Readers: 1, Pause: 20 * ms, Burst: 10}, few, false, 9, 0, 100},
+	{cell{Part: "pauses", Readers: 1, Pause: 200 * ms}, files, false, 5, 1, 5},
+	{cell{Part: "pauses", Readers: 1, Pause: 1000 * ms}, files, false, 3, 0, 5},
+	{cell{Part: "readers", Readers: 1}, few[:1], false, 15, 2, 300},
+	{cell{Part: "readers", Readers: 1, Pinned: true}, few[:1], false, 15, 2, 300},
+	{cell{Part: "readers", Readers: 2}, few[:1], false, 15, 2, 300},
+	{cell{Part: "readers", Readers: 2, Pinned: true}, few[:1], false, 15, 2, 300},
+	{cell{Part: "readers", Readers: 4}, few[:1], false, 15, 2, 300},
+	{cell{Part: "readers", Readers: 4, Pinned: true}, few[:1], false, 15, 2, 300},
+	{cell{Part: "cat", Readers: 1, Cat: true}, few, true, 9, 2, 30},
+	{cell{Part: "neighbour", Readers: 1}, few[:1], true, 5, 1, 300},
+	{cell{Part: "neighbour", Readers: 1, Beside: 64}, few[:1], true, 5, 1, 300},
+	{cell{Part: "neighbour", Readers: 1, Beside: 1000}, few[:1], true, 5, 0, 50},
 }
 
 // bench holds the flags, the servers, the containers that read from them, and the results.
 type bench struct {
-	lxcfs, rival, only, json, svg string
-	quick                         bool
+	lxcfs, only, json, svg string
+	rivals                 []string
+	quick                  bool
 	// load and plot are the paths of these programs.
 	load, plot string
 	servers    []*server
@@ -78,7 +80,7 @@ type bench struct {
 func main() {
 	b := new(bench)
 	flag.StringVar(&b.lxcfs, "lxcfs", "bin/lxcfs", "this lxcfs")
-	flag.StringVar(&b.rival, "rival", "/usr/bin/lxcfs", "Debian's lxcfs")
+	rivals := flag.String("rival", "/usr/bin/lxcfs", "Debian's lxcfs, or several versions: PATH[,PATH]...")
 	flag.BoolVar(&b.quick, "quick", false, "measure few cells with few runs, in less than a minute")
 	flag.StringVar(&b.only, "only", "",
 		"measure only this part: reads, pauses, bursts, readers, cat, neighbour or crowd")
@@ -86,6 +88,7 @@ func main() {
 	flag.StringVar(&b.svg, "svg", "", "write a plot of reads and pauses to this file")
 	minimal := flag.String("serve-minimal", "", "serve constant content on this directory, instead")
 	flag.Parse()
+	b.rivals = strings.Split(*rivals, ",")
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM,
 		syscall.SIGHUP, syscall.SIGPIPE)
 	defer cancel()
@@ -125,7 +128,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 	}
 	b.load = filepath.Join(rootfs, "bin/load")
 	options := ctr.Options{Rootfs: rootfs, Memory: 256 << 20, CgroupNamespace: true}
-	for _, s := range b.servers[:3] {
+	for _, s := range b.served() {
 		options.Mounts = append(options.Mounts, specs.Mount{
 			Destination: s.dir, Type: "bind", Source: s.dir, Options: []string{"rbind", "rslave"},
 		})
@@ -140,8 +143,11 @@ func (b *bench) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.limited.Remove()) }()
 
-	version, _ := exec.CommandContext(ctx, b.rival, "--version").CombinedOutput() // only printed
-	fmt.Printf("Times in µs. Rival: lxcfs %s\n", strings.TrimSpace(string(version)))
+	fmt.Println("Times in µs.")
+	for i, path := range b.rivals {
+		version, _ := exec.CommandContext(ctx, path, "--version").CombinedOutput() // only printed
+		fmt.Printf("%s: lxcfs %s\n", rivalName(i), strings.Trim(string(version), "\"\n"))
+	}
 	if err := b.measureGroups(ctx); err != nil {
 		return err
 	}
@@ -190,7 +196,7 @@ func (b *bench) write(ctx context.Context) error {
 		return err
 	}
 	if b.json != "" {
-		if err := os.WriteFile(b.json, text, 0o644); err != nil {
+		if err := os.WriteFile(b.json, append(text, '\n'), 0o644); err != nil {
 			return err
 		}
 	}

@@ -41,14 +41,20 @@ func (b *bench) startServers(ctx context.Context, dir string) (stop func() error
 	if err != nil {
 		return stop, err
 	}
-	theirs, err := ctr.StartRival(ctx, b.rival, dir)
-	if err != nil {
-		return stop, fmt.Errorf("start Debian's lxcfs: %w (make deps installs it)", err)
+	b.servers = []*server{{"ours", filepath.Join(ours.Mountpoint, "proc"), worker}}
+	for i, path := range b.rivals {
+		name := rivalName(i)
+		theirs, err := ctr.StartRival(ctx, path, filepath.Join(dir, name))
+		if err != nil {
+			return stop, fmt.Errorf("start %s: %w (make deps installs Debian's lxcfs)", path, err)
+		}
+		stops = append(stops, func() error {
+			theirs.Stop() // its exit code is 1
+			return nil
+		})
+		b.servers = append(b.servers,
+			&server{name, filepath.Join(theirs.Mountpoint, "proc"), theirs.PID()})
 	}
-	stops = append(stops, func() error {
-		theirs.Stop() // its exit code is 1
-		return nil
-	})
 	minimal := &server{name: "minimal", dir: filepath.Join(dir, "minimal")}
 	pid, stopMinimal, err := startMinimal(minimal.dir)
 	if err != nil {
@@ -56,13 +62,22 @@ func (b *bench) startServers(ctx context.Context, dir string) (stop func() error
 	}
 	stops = append(stops, stopMinimal)
 	minimal.pid = pid
-	b.servers = []*server{
-		{"ours", filepath.Join(ours.Mountpoint, "proc"), worker},
-		{"rival", filepath.Join(theirs.Mountpoint, "proc"), theirs.PID()},
-		minimal,
-		{name: "bare", dir: "/proc"},
-	}
+	b.servers = append(b.servers, minimal, &server{name: "bare", dir: "/proc"})
 	return stop, nil
+}
+
+// served returns all servers but the kernel.
+func (b *bench) served() []*server { return b.servers[:len(b.rivals)+2] }
+
+// lxcfsServers returns ours and the rivals.
+func (b *bench) lxcfsServers() []*server { return b.servers[:len(b.rivals)+1] }
+
+// rivalName returns the name of a rival in the results.
+func rivalName(i int) string {
+	if i == 0 {
+		return "rival"
+	}
+	return "rival" + strconv.Itoa(i+1)
 }
 
 // thread is the state of a thread of a server.

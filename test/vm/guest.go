@@ -135,7 +135,12 @@ func (g *guest) addProgram(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("%w (make deps installs it)", err)
 	}
-	if err := copyFile(path, filepath.Join(g.root, "bin", name)); err != nil {
+	return g.addFile(ctx, path, filepath.Join("/bin", name))
+}
+
+// addFile copies a program or library of this machine, and its shared libraries to their paths.
+func (g *guest) addFile(ctx context.Context, path, to string) error {
+	if err := copyFile(path, filepath.Join(g.root, to)); err != nil {
 		return err
 	}
 	out, err := exec.CommandContext(ctx, "ldd", path).Output()

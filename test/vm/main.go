@@ -19,6 +19,7 @@ import (
 // options holds the values of the flags.
 type options struct {
 	mode, run, toolkit, userns, remap, clients, lxc, packages, cache, e2e string
+	bench                                                                 string
 	memory                                                                int
 	quick                                                                 bool
 }
@@ -79,6 +80,7 @@ func main() {
 	flag.StringVar(&o.cache, "cache", ".cache/vm", "directory that caches the kernel")
 	flag.IntVar(&o.memory, "memory", 2048, "memory of the guest in MiB")
 	flag.StringVar(&o.e2e, "e2e", "", "directory with packages (test/e2e/packages.sh): run the end-to-end test, too")
+	flag.StringVar(&o.bench, "bench", "", "flags of test/bench, such as '-only reads': run it, too, with Debian's newest lxcfs as a rival")
 	timeout := flag.Duration("timeout", 40*time.Minute, "time after which the guest is stopped")
 	flag.BoolVar(&o.quick, "quick", false, "run only the tests that depend most on cgroup v2 or an old kernel")
 	flag.Parse()
@@ -101,6 +103,9 @@ func main() {
 func run(ctx context.Context, o *options) (err error) {
 	if o.mode != "v2" && o.mode != "hybrid" && o.mode != "v1" {
 		return fmt.Errorf("-mode %q is none of v2, hybrid, v1", o.mode)
+	}
+	if o.bench != "" && o.mode != "v2" {
+		return fmt.Errorf("-mode %s with -bench: want v2, lxcfs 7.0 does not support others", o.mode)
 	}
 	kernel, err := fetchKernel(ctx, o.cache)
 	if err != nil {
@@ -145,6 +150,12 @@ func run(ctx context.Context, o *options) (err error) {
 		}
 		tests = append(tests, "lxc")
 	}
+	if o.bench != "" {
+		if err := g.addBench(ctx, o.cache, o.bench); err != nil {
+			return err
+		}
+		tests = append(tests, "bench")
+	}
 	if o.e2e != "" {
 		if err := g.addStory(ctx, filepath.Join(dir, "usr.img"), o.e2e); err != nil {
 			return err
@@ -155,5 +166,5 @@ func run(ctx context.Context, o *options) (err error) {
 	if err := g.pack(ctx, initrd); err != nil {
 		return err
 	}
-	return boot(ctx, machine{kernel.image, initrd, g.disks, o.memory}, tests)
+	return boot(ctx, machine{kernel.image, initrd, g.disks, o.memory, o.bench != ""}, tests)
 }
