@@ -121,6 +121,31 @@ func (d *Daemon) WorkerPID() (int, error) {
 	return d.child("lxcfs-worker")
 }
 
+// WorkerCPUTime returns the CPU time that the threads of the current worker have used. That of
+// threads that have ended is not included.
+func (d *Daemon) WorkerCPUTime() (sum time.Duration, err error) {
+	pid, err := d.WorkerPID()
+	if err != nil {
+		return 0, err
+	}
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil {
+		return 0, err
+	}
+	for _, task := range tasks {
+		text, err := os.ReadFile(task)
+		if err != nil {
+			continue // the thread has ended
+		}
+		var nanos time.Duration
+		if _, err := fmt.Sscan(string(text), &nanos); err != nil {
+			return 0, fmt.Errorf("parse %s: %w", task, err)
+		}
+		sum += nanos
+	}
+	return sum, nil
+}
+
 // MetricsPID returns the pid of the process that serves the metrics.
 func (d *Daemon) MetricsPID() (int, error) {
 	return d.child(metricsProgram)
