@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 // Daemon is a running lxcfs.
@@ -121,29 +122,20 @@ func (d *Daemon) WorkerPID() (int, error) {
 	return d.child("lxcfs-worker")
 }
 
-// WorkerCPUTime returns the CPU time that the threads of the current worker have used. That of
-// threads that have ended is not included.
-func (d *Daemon) WorkerCPUTime() (sum time.Duration, err error) {
+// WorkerCPUTime returns the CPU time that the current worker has used.
+func (d *Daemon) WorkerCPUTime() (time.Duration, error) {
 	pid, err := d.WorkerPID()
 	if err != nil {
 		return 0, err
 	}
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	if err != nil {
-		return 0, err
+	const schedClock = 2 // CPUCLOCK_SCHED in include/linux/posix-timers_types.h
+	clock := ^pid<<3 | schedClock
+	var used syscall.Timespec
+	_, _, errno := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, uintptr(clock), uintptr(unsafe.Pointer(&used)), 0)
+	if errno != 0 {
+		return 0, fmt.Errorf("clock_gettime of the CPU time of process %d: %w", pid, errno)
 	}
-	for _, task := range tasks {
-		text, err := os.ReadFile(task)
-		if err != nil {
-			continue // the thread has ended
-		}
-		var nanos time.Duration
-		if _, err := fmt.Sscan(string(text), &nanos); err != nil {
-			return 0, fmt.Errorf("parse %s: %w", task, err)
-		}
-		sum += nanos
-	}
-	return sum, nil
+	return time.Duration(used.Nano()), nil
 }
 
 // MetricsPID returns the pid of the process that serves the metrics.

@@ -26,12 +26,17 @@ type point struct {
 
 // add adds a measurement to a curve of the part, which it creates if necessary.
 func (b *bench) add(part *part, title string, x int, cost, serverCPU float64) {
+	b.addIn(part.unit, part, title, x, cost, serverCPU)
+}
+
+// addIn adds a measurement in another unit than the part's.
+func (b *bench) addIn(unit string, part *part, title string, x int, cost, serverCPU float64) {
 	i := slices.IndexFunc(b.curves, func(c *curve) bool {
 		return c.Part == part.name && c.Title == title
 	})
 	if i < 0 {
 		i = len(b.curves)
-		b.curves = append(b.curves, &curve{Part: part.name, Title: title, X: part.x, Unit: part.unit})
+		b.curves = append(b.curves, &curve{Part: part.name, Title: title, X: part.x, Unit: unit})
 	}
 	c := b.curves[i]
 	i, ok := slices.BinarySearchFunc(c.Points, x, func(p *point, x int) int { return p.X - x })

@@ -120,7 +120,7 @@ func (b *bench) containers(ctx context.Context, p *part) (err error) {
 				return err
 			}
 		}
-		if err := measure(x); err != nil {
+		if err := errors.Join(measure(x), b.idle(p, servers[0], x)); err != nil {
 			return err
 		}
 	}
@@ -167,6 +167,23 @@ func (b *bench) readAll(ctx context.Context, p *part, s *server, members []*ctr.
 	}
 	b.add(p, file+" by cat in all containers in turn", len(members), took.Seconds()*1e6/visits,
 		float64((after-before).Nanoseconds())/1e3/visits)
+	return nil
+}
+
+// idle measures the CPU time that a server uses without reads, in a second. It samples the load of
+// all containers every 5 seconds.
+func (b *bench) idle(p *part, s *server, x int) error {
+	const seconds = 10
+	before, err := s.WorkerCPUTime()
+	if err != nil {
+		return err
+	}
+	time.Sleep(seconds * time.Second)
+	after, err := s.WorkerCPUTime()
+	if err != nil {
+		return err
+	}
+	b.add(p, "CPU time of lxcfs in a second without reads", x, (after-before).Seconds()*1e6/seconds, 0)
 	return nil
 }
 

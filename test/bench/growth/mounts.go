@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/test/ctr"
+)
+
+// mountTableAge is the time after which lxcfs reads the host's mount table again.
+const mountTableAge = 5*time.Second + 100*time.Millisecond
+
+// mounts runs hooks and reads files while the host, or the container, has different numbers of
+// mounts. The containers' root is an overlay: lxcfs finds its disk in the host's mount table.
+func (b *bench) mounts(ctx context.Context, p *part) (err error) {
+	servers, stop, err := b.startServers(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	rootfs, merged := filepath.Join(b.dir, "rootfs"), filepath.Join(b.dir, "merged")
+	if err := ctr.NewRootfs(ctx, rootfs); err != nil {
+		return err
+	}
+	empty, many := filepath.Join(b.dir, "empty"), filepath.Join(b.dir, "many")
+	for _, dir := range []string{merged, empty, many, filepath.Join(rootfs, "mnt")} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	defer syscall.Unmount(many, syscall.MNT_DETACH) // after an error
+	if err := syscall.Mount("overlay", merged, "overlay", 0, "lowerdir="+empty+":"+rootfs); err != nil {
+		return fmt.Errorf("mount overlay: %w", err)
+	}
+	defer func() { err = errors.Join(err, syscall.Unmount(merged, syscall.MNT_DETACH)) }()
+	options := ctr.Options{Rootfs: merged, ReadOnly: true, Lxcfs: servers[0].Mountpoint}
+	alone, err := ctr.Start(ctx, b.dir, options)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, alone.Remove()) }()
+	var full []*ctr.Container // each has that number of mounts
+	defer func() {
+		for _, c := range full {
+			err = errors.Join(err, c.Remove())
+		}
+	}()
+	for _, x := range p.xs {
+		if err := mountMany(many, x); err != nil {
+			return err
+		}
+		options.Mounts = []specs.Mount{{Destination: "/mnt", Type: "bind", Source: many, Options: []string{"rbind"}}}
+		c, err := ctr.Start(ctx, b.dir, options)
+		if err == nil {
+			full = append(full, c)
+			err = syscall.Unmount(many, syscall.MNT_DETACH)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for range p.rounds {
+		for i, x := range p.xs {
+			if err := b.readDisks(ctx, p, "diskstats, container's mounts", full[i], x); err != nil {
+				return err
+			}
+			if err := errors.Join(ctx.Err(), mountMany(many, x)); err != nil {
+				return err
+			}
+			err := errors.Join(b.hook(p, servers[0], rootfs, x), b.remount(p, servers[0], x))
+			time.Sleep(mountTableAge)
+			err = errors.Join(err, b.readDisks(ctx, p, "diskstats, host's mounts", alone, x),
+				syscall.Unmount(many, syscall.MNT_DETACH))
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// mountMany mounts a tmpfs on dir, and n bind mounts below it.
+func mountMany(dir string, n int) error {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+		return fmt.Errorf("mount tmpfs: %w", err)
+	}
+	source := filepath.Join(dir, "source")
+	if err := os.Mkdir(source, 0o755); err != nil {
+		return err
+	}
+	for i := range n {
+		point := filepath.Join(dir, strconv.Itoa(i))
+		if err := os.Mkdir(point, 0o755); err != nil {
+			return err
+		}
+		if err := syscall.Mount(source, point, "", syscall.MS_BIND, ""); err != nil {
+			return fmt.Errorf("bind mount %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// readDisks reads diskstats once in a container.
+func (b *bench) readDisks(ctx context.Context, p *part, title string, c *ctr.Container, x int) error {
+	out, err := c.Exec(ctx, "load", "time", "1", "/proc/diskstats")
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	var nanos float64
+	if _, err := fmt.Sscan(out, &nanos); err != nil {
+		return fmt.Errorf("parse %q: %w", out, err)
+	}
+	b.add(p, title, x, nanos/1e3, 0)
+	return nil
+}
+
+// hook runs the hook for a new container, whose mount namespace has the host's mounts as well.
+func (b *bench) hook(p *part, s *server, rootfs string, x int) (err error) {
+	c, err := ctr.StartStarting(rootfs)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Stop()) }()
+	return b.runToolkit(p, "hook", s, c.State(), x, "hook", "--strict")
+}
+
+// remount runs remount while all mounts of all containers are in place.
+func (b *bench) remount(p *part, s *server, x int) error {
+	return b.runToolkit(p, "remount with nothing to do", s, "", x, "remount", "--all")
+}
+
+func (b *bench) runToolkit(p *part, title string, s *server, stdin string, x int, args ...string) error {
+	cmd := exec.Command(b.toolkit, append([]string{
+		"--mountpoint", s.Mountpoint, "--runtime-dir", filepath.Join(filepath.Dir(s.Mountpoint), "run"),
+	}, args...)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	start := time.Now()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("lxcfs-toolkit %q: %w: %s", args, err, out)
+	}
+	b.add(p, title, x, time.Since(start).Seconds()*1e6, 0)
+	return nil
+}
