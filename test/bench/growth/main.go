@@ -34,7 +34,7 @@ type part struct {
 var parts = []*part{
 	{"containers", "containers", "µs", []int{1, 10, 100, 1000, 5000}, 3, 9, (*bench).containers},
 	{"depth", "depth", "µs", []int{1, 2, 4, 8, 16}, 3, 9, (*bench).depth},
-	{"mounts", "mounts", "µs", []int{10, 100, 1000, 10000}, 2, 3, (*bench).mounts},
+	{"mounts", "mounts", "µs", []int{10, 100, 1000, 10000}, 2, 5, (*bench).mounts},
 	{"policies", "policies", "µs", []int{1, 10, 100, 1000, 10000}, 3, 7, (*bench).policies},
 	{"files", "files", "µs", []int{10_000, 100_000, 1_000_000}, 2, 3, (*bench).files},
 	{"threads", "threads", "µs", []int{10, 100, 1000, 10000}, 2, 9, (*bench).threads},

@@ -49,31 +49,8 @@ func (b *bench) mounts(ctx context.Context, p *part) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, alone.Remove()) }()
-	var full []*ctr.Container // each has that number of mounts
-	defer func() {
-		for _, c := range full {
-			err = errors.Join(err, c.Remove())
-		}
-	}()
-	for _, x := range p.xs {
-		if err := mountMany(many, x); err != nil {
-			return err
-		}
-		options.Mounts = []specs.Mount{{Destination: "/mnt", Type: "bind", Source: many, Options: []string{"rbind"}}}
-		c, err := ctr.Start(ctx, b.dir, options)
-		if err == nil {
-			full = append(full, c)
-			err = syscall.Unmount(many, syscall.MNT_DETACH)
-		}
-		if err != nil {
-			return err
-		}
-	}
 	for range p.rounds {
-		for i, x := range p.xs {
-			if err := b.readDisks(ctx, p, "diskstats, container's mounts", full[i], x); err != nil {
-				return err
-			}
+		for _, x := range p.xs {
 			if err := errors.Join(ctx.Err(), mountMany(many, x)); err != nil {
 				return err
 			}
@@ -82,6 +59,36 @@ func (b *bench) mounts(ctx context.Context, p *part) (err error) {
 			err = errors.Join(err, b.readDisks(ctx, p, "diskstats, host's mounts", alone, x),
 				syscall.Unmount(many, syscall.MNT_DETACH))
 			if err != nil {
+				return err
+			}
+		}
+	}
+	var full []*ctr.Container // each has that number of mounts
+	defer func() {
+		for _, c := range full {
+			err = errors.Join(err, c.Remove())
+		}
+	}()
+	options.Mounts = []specs.Mount{
+		{Destination: "/mnt", Type: "bind", Source: many, Options: []string{"rbind"}},
+	}
+	for _, x := range p.xs {
+		if err := mountMany(many, x); err != nil {
+			return err
+		}
+		c, err := ctr.Start(ctx, b.dir, options)
+		if err != nil {
+			return err
+		}
+		full = append(full, c)
+		if err := syscall.Unmount(many, syscall.MNT_DETACH); err != nil {
+			return err
+		}
+	}
+	for range p.rounds {
+		time.Sleep(mountTableAge)
+		for i, x := range p.xs {
+			if err := b.readDisks(ctx, p, "diskstats, container's mounts", full[i], x); err != nil {
 				return err
 			}
 		}
