@@ -22,7 +22,7 @@ import (
 // part is a group of curves over the same numbers.
 type part struct {
 	name, x, unit string
-	// xs are the numbers, the first few of them with -quick.
+	// xs are the numbers, the first few of them with -quick, or none if the benchmarks have them.
 	xs    []int
 	quick int
 	// rounds is the number of measurements of each point, 2 with -quick.
@@ -37,13 +37,15 @@ var parts = []*part{
 	{"mounts", "mounts", "µs", []int{10, 100, 1000, 10000}, 2, 5, (*bench).mounts},
 	{"policies", "policies", "µs", []int{1, 10, 100, 1000, 10000}, 3, 7, (*bench).policies},
 	{"files", "files", "µs", []int{10_000, 100_000, 1_000_000}, 2, 3, (*bench).files},
+	{"cpus", "CPUs", "µs", nil, 0, 5, (*bench).hostCPUs},
+	{"disks", "disks", "µs", nil, 0, 5, (*bench).hostDisks},
 	{"threads", "threads", "µs", []int{10, 100, 1000, 10000}, 2, 9, (*bench).threads},
 }
 
 // bench holds the flags and the results.
 type bench struct {
 	lxcfs, toolkit, shift, broker, only, json, svg string
-	quick                                          bool
+	quick, large                                   bool
 	// dir is a temporary directory, load and plot are the paths of these programs.
 	dir, load, plot string
 	curves          []*curve
@@ -56,6 +58,7 @@ func main() {
 	flag.StringVar(&b.shift, "shift", "bin/userns-shift", "userns-shift")
 	flag.StringVar(&b.broker, "broker", "bin/authz-broker", "authz-broker")
 	flag.BoolVar(&b.quick, "quick", false, "measure few points, in about a minute")
+	flag.BoolVar(&b.large, "large", false, "files: measure 10 million, which need 10 GB of memory, once")
 	flag.StringVar(&b.only, "only", "", "measure only this part: "+partNames())
 	flag.StringVar(&b.json, "json", "", "write the results to this file")
 	flag.StringVar(&b.svg, "svg", "", "write plots to this file")

@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// manyFiles is measured once, if at all.
+const manyFiles = 10_000_000
+
 // files shifts trees of empty files on a tmpfs. The costs are those of one file.
 func (b *bench) files(ctx context.Context, p *part) (err error) {
 	disk := filepath.Join(b.dir, "tmpfs")
@@ -22,13 +25,20 @@ func (b *bench) files(ctx context.Context, p *part) (err error) {
 		return fmt.Errorf("mount tmpfs: %w", err)
 	}
 	defer func() { err = errors.Join(err, syscall.Unmount(disk, syscall.MNT_DETACH)) }()
-	for _, x := range p.xs {
+	xs := p.xs
+	if b.large {
+		xs = append(xs, manyFiles)
+	}
+	for _, x := range xs {
 		if err := createFiles(filepath.Join(disk, strconv.Itoa(x)), x); err != nil {
 			return err
 		}
 	}
-	for range p.rounds {
-		for _, x := range p.xs {
+	for round := range p.rounds {
+		for _, x := range xs {
+			if x == manyFiles && round > 0 {
+				continue
+			}
 			root := filepath.Join(disk, strconv.Itoa(x))
 			for _, line := range [][]string{
 				{"shift", "--user-remap", "100000:100000:65535", root}, {"verify", root}, {"unshift", root},
