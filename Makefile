@@ -156,7 +156,7 @@ emulated: | go ## run the unit tests for arm64, emulated
 	GOARCH=arm64 $(GO) test -tags integration,$(TAGS) -vet=off -count=1 -timeout 5m -exec qemu-aarch64-static -skip '^($(subst $(space),|,$(strip $(NOT_EMULATED))))$$' \
 		$$($(GO) list ./internal/... ./cmd/... | grep -v -e /fusedev -e /supervise)
 
-bench: build ## measure reads through lxcfs, Debian's and of the bare files, hooks, and decisions; needs root
+bench: build ## measure reads through lxcfs, Debian's and of the bare files, hooks, decisions, and how costs grow; needs root
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
 	@mkdir -p dist
 	$(GO) run ./test/bench -lxcfs bin/lxcfs -json dist/bench.json -svg dist/bench.svg
@@ -164,6 +164,7 @@ bench: build ## measure reads through lxcfs, Debian's and of the bare files, hoo
 	$(GO) run ./test/bench/userns -program bin/userns-shift
 	$(GO) run ./test/bench/authz -broker bin/authz-broker
 	$(GO) run ./test/bench/front -broker bin/authz-broker
+	$(GO) run ./test/bench/growth -json dist/growth.json -svg dist/growth.svg
 
 fuzz-smoke: | go ## run each fuzz test for some seconds
 	for package in $$($(GO) list ./internal/...); do \

@@ -19,7 +19,7 @@ import (
 // options holds the values of the flags.
 type options struct {
 	mode, run, toolkit, userns, remap, clients, lxc, packages, cache, e2e string
-	memory                                                                int
+	memory, cpus                                                          int
 	quick                                                                 bool
 }
 
@@ -78,6 +78,7 @@ func main() {
 		"packages whose unit tests to run")
 	flag.StringVar(&o.cache, "cache", ".cache/vm", "directory that caches the kernel")
 	flag.IntVar(&o.memory, "memory", 2048, "memory of the guest in MiB")
+	flag.IntVar(&o.cpus, "cpus", 4, "number of CPUs of the guest")
 	flag.StringVar(&o.e2e, "e2e", "", "directory with packages (test/e2e/packages.sh): run the end-to-end test, too")
 	timeout := flag.Duration("timeout", 40*time.Minute, "time after which the guest is stopped")
 	flag.BoolVar(&o.quick, "quick", false, "run only the tests that depend most on cgroup v2 or an old kernel")
@@ -155,5 +156,5 @@ func run(ctx context.Context, o *options) (err error) {
 	if err := g.pack(ctx, initrd); err != nil {
 		return err
 	}
-	return boot(ctx, machine{kernel.image, initrd, g.disks, o.memory}, tests)
+	return boot(ctx, machine{kernel.image, initrd, g.disks, o.memory, o.cpus}, tests)
 }

@@ -25,13 +25,13 @@ const (
 type machine struct {
 	kernel, initrd string
 	disks          []string
-	memory         int
+	memory, cpus   int
 }
 
 // boot runs the guest, copies its output, and fails unless all of the tests have passed.
 func boot(ctx context.Context, m machine, tests []string) error {
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
-		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "4", "-m", strconv.Itoa(m.memory),
+		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", strconv.Itoa(m.cpus), "-m", strconv.Itoa(m.memory),
 		"-kernel", m.kernel, "-initrd", m.initrd, "-append", "console=ttyS0 quiet panic=-1 psi=1 swapaccount=1",
 		"-nographic", "-no-reboot", "-nic", "none")
 	for _, disk := range m.disks {
