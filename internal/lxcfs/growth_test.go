@@ -61,9 +61,9 @@ func BenchmarkHostDisks(b *testing.B) {
 		for _, n := range []int{2, 10, 50, 200} {
 			b.Run(fmt.Sprintf("%s=%d", bench.name, n), func(b *testing.B) {
 				f, h, init := newFake(b)
-				h.Write("proc/diskstats", repeat(n, " 254 %[1]d vd%[1]d 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n"+
-					" 259 %[1]d0 vd%[1]dp1 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n"+
-					" 259 %[1]d1 vd%[1]dp2 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n"))
+				const io = " 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n"
+				h.Write("proc/diskstats", repeat(n, " 254 %[1]d vd%[1]d"+io+
+					" 259 %[1]d0 vd%[1]dp1"+io+" 259 %[1]d1 vd%[1]dp2"+io))
 				h.Write("proc/partitions", "major minor  #blocks  name\n\n"+repeat(n,
 					" 254 %[1]d 1000 vd%[1]d\n 259 %[1]d0 500 vd%[1]dp1\n 259 %[1]d1 500 vd%[1]dp2\n"))
 				for i := range n {
@@ -111,7 +111,8 @@ func cpuRange(n int) string { return fmt.Sprintf("0-%d\n", n-1) }
 
 // cgroupV1 moves the container and the daemon to v1.
 func cgroupV1(h *fakehost.Host, init, cpus int) {
-	h.Write("cgroup/a/cpuacct.usage_all", "cpu user system\n"+repeat(cpus, "%d 123456789012 123456789012\n"))
+	h.Write("cgroup/a/cpuacct.usage_all",
+		"cpu user system\n"+repeat(cpus, "%d 123456789012 123456789012\n"))
 	h.Write("cgroup/a/cpuacct.usage_percpu", repeat(cpus, "123456789012 ")+"\n")
 	h.Write("cgroup/a/cpuacct.usage", "123456789012\n")
 	h.Write("cgroup/a/cpuset.effective_cpus", cpuRange(2))
@@ -126,15 +127,18 @@ func cgroupV1(h *fakehost.Host, init, cpus int) {
 		fmt.Sprintf("30 1 0:26 / %s/cgroup rw - cgroup cgroup rw,%s\n", h.Dir, controllers))
 }
 
-// cpuSection is the section of a CPU in /proc/cpuinfo, shortened to a kilobyte.
-const cpuSection = "processor\t: %[1]d\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 106\n" +
-	"model name\t: Intel(R) Xeon(R) Platinum 8370C CPU @ 2.80GHz\nstepping\t: 6\nmicrocode\t: 0xffffffff\n" +
-	"cpu MHz\t\t: 2793.436\ncache size\t: 49152 KB\nphysical id\t: 0\nsiblings\t: 64\ncore id\t\t: %[1]d\n" +
-	"cpu cores\t: 64\napicid\t\t: %[1]d\ninitial apicid\t: %[1]d\nfpu\t\t: yes\nfpu_exception\t: yes\n" +
-	"cpuid level\t: 27\nwp\t\t: yes\nflags\t\t: fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca " +
-	"cmov pat pse36 clflush mmx fxsr sse sse2 ss ht syscall nx pdpe1gb rdtscp lm constant_tsc rep_good " +
-	"nopl xtopology cpuid tsc_known_freq pni pclmulqdq ssse3 fma cx16 pcid sse4_1 sse4_2 x2apic movbe popcnt " +
-	"aes xsave avx f16c rdrand hypervisor lahf_lm abm 3dnowprefetch fsgsbase tsc_adjust bmi1 hle avx2 smep bmi2 " +
-	"erms invpcid rtm avx512f avx512dq rdseed adx smap clflushopt avx512cd avx512bw avx512vl xsaveopt xsavec\n" +
-	"bugs\t\t: spectre_v1 spectre_v2 swapgs taa mmio_stale_data\nbogomips\t: 5586.87\nclflush size\t: 64\n" +
-	"cache_alignment\t: 64\naddress sizes\t: 46 bits physical, 48 bits virtual\npower management:\n\n"
+// cpuSection is the section of a CPU in /proc/cpuinfo, of about a kilobyte.
+const cpuSection = "processor\t: %[1]d\nvendor_id\t: GenuineIntel\ncpu family\t: 6\n" +
+	"model\t\t: 106\nmodel name\t: Intel(R) Xeon(R) Platinum 8370C CPU @ 2.80GHz\n" +
+	"stepping\t: 6\nmicrocode\t: 0xffffffff\ncpu MHz\t\t: 2793.436\ncache size\t: 49152 KB\n" +
+	"physical id\t: 0\nsiblings\t: 64\ncore id\t\t: %[1]d\ncpu cores\t: 64\n" +
+	"apicid\t\t: %[1]d\ninitial apicid\t: %[1]d\nfpu\t\t: yes\nfpu_exception\t: yes\n" +
+	"cpuid level\t: 27\nwp\t\t: yes\nflags\t\t: fpu vme de pse tsc msr pae mce cx8 apic sep " +
+	"mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 ss ht syscall nx pdpe1gb rdtscp lm " +
+	"constant_tsc rep_good nopl xtopology cpuid tsc_known_freq pni pclmulqdq ssse3 fma cx16 pcid " +
+	"sse4_1 sse4_2 x2apic movbe popcnt aes xsave avx f16c rdrand hypervisor lahf_lm abm " +
+	"3dnowprefetch fsgsbase tsc_adjust bmi1 hle avx2 smep bmi2 erms invpcid rtm avx512f avx512dq " +
+	"rdseed adx smap clflushopt avx512cd avx512bw avx512vl xsaveopt xsavec\n" +
+	"bugs\t\t: spectre_v1 spectre_v2 swapgs taa mmio_stale_data\nbogomips\t: 5586.87\n" +
+	"clflush size\t: 64\ncache_alignment\t: 64\n" +
+	"address sizes\t: 46 bits physical, 48 bits virtual\npower management:\n\n"

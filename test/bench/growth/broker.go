@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -39,7 +38,7 @@ func (b *bench) policies(ctx context.Context, p *part) (err error) {
 		file := filepath.Join(b.dir, fmt.Sprintf("policies-%d", x))
 		var text strings.Builder
 		for i := range x - 1 {
-			fmt.Fprintf(&text, `{"name":"p%d","users":["user%d"],"actions":["container_%d","image"]}`+"\n", i, i, i)
+			fmt.Fprintf(&text, `{"name":"p%[1]d","users":["u%[1]d"],"actions":["container_%[1]d"]}`+"\n", i)
 		}
 		text.WriteString(`{"name":"alice","users":["alice"],"actions":["container"]}` + "\n")
 		if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
@@ -73,16 +72,20 @@ func (b *bench) policies(ctx context.Context, p *part) (err error) {
 
 // startBroker starts a broker with the given number of policies, and returns the time until it
 // listens.
-func (b *bench) startBroker(ctx context.Context, policies int) (s *broker, took time.Duration, err error) {
+func (b *bench) startBroker(ctx context.Context, policies int) (
+	s *broker, took time.Duration, err error,
+) {
 	dir, err := os.MkdirTemp(b.dir, "broker-")
 	if err != nil {
 		return nil, 0, err
 	}
 	s = &broker{socket: filepath.Join(dir, "docker.sock")}
-	s.client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", s.socket)
-	}}
-	s.cmd = exec.CommandContext(ctx, b.broker, "--policy-file", filepath.Join(b.dir, "policies-"+strconv.Itoa(policies)),
+	}
+	s.client.Transport = &http.Transport{DialContext: dial}
+	s.cmd = exec.CommandContext(ctx, b.broker,
+		"--policy-file", filepath.Join(b.dir, fmt.Sprintf("policies-%d", policies)),
 		"--docker-socket", s.socket, "--isulad-socket", filepath.Join(dir, "isulad.sock"),
 		"--pid-file", filepath.Join(dir, "pid"), "--audit", filepath.Join(dir, "audit"))
 	log := new(ctr.LockedBuffer) // each start and stop is logged
@@ -115,7 +118,8 @@ func (s *broker) measure(add func(took time.Duration)) error {
 		`"RequestUri":"/v1.41/containers/json?all=1&limit=5"}`
 	for range 300 {
 		start := time.Now()
-		answer, err := s.client.Post("http://broker/AuthZPlugin.AuthZReq", "application/json", strings.NewReader(body))
+		answer, err := s.client.Post("http://broker/AuthZPlugin.AuthZReq", "application/json",
+			strings.NewReader(body))
 		if err != nil {
 			return err
 		}

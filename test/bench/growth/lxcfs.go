@@ -12,46 +12,34 @@ import (
 	"palisade/test/ctr"
 )
 
-// server is an lxcfs whose threads run on the first CPU, as its readers do: else the time of a read
-// depends on where the scheduler places them.
-type server struct {
-	*ctr.Daemon
-	name string
-}
-
-// startServers starts servers, and returns a function that stops those that were started.
-func (b *bench) startServers(ctx context.Context, names ...string) (
-	servers []*server, stop func() error, err error,
-) {
-	stop = func() (err error) {
-		for _, s := range servers {
-			err = errors.Join(err, s.Stop())
-		}
-		return err
+// startServer starts an lxcfs whose threads run on the first CPU, as its readers do: else the time of
+// a read depends on where the scheduler places them.
+func (b *bench) startServer(ctx context.Context) (*ctr.Daemon, error) {
+	s, err := ctr.StartDaemon(ctx, b.lxcfs, filepath.Join(b.dir, "server"), "--enable-loadavg")
+	if err != nil {
+		return nil, err
 	}
-	for i, name := range names {
-		d, err := ctr.StartDaemon(ctx, b.lxcfs, filepath.Join(b.dir, strconv.Itoa(i)), "--enable-loadavg")
-		if err != nil {
-			return nil, nil, errors.Join(err, stop())
-		}
-		servers = append(servers, &server{d, name})
-		worker, err := d.WorkerPID()
-		if err != nil {
-			return nil, nil, errors.Join(err, stop())
-		}
+	worker, err := s.WorkerPID()
+	if err == nil {
 		cmd := exec.CommandContext(ctx, "taskset", "-a", "-c", "-p", "0", strconv.Itoa(worker))
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return nil, nil, errors.Join(fmt.Errorf("taskset: %w: %s", err, out), stop())
+		var out []byte
+		if out, err = cmd.CombinedOutput(); err != nil {
+			err = fmt.Errorf("taskset: %w: %s", err, out)
 		}
 	}
-	return servers, stop, nil
+	if err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	return s, nil
 }
 
 // reads is the number of reads in a run.
 const reads = 200
 
-// read makes a run of reads in a container, and adds the median to the curve of the file.
-func (b *bench) read(p *part, s *server, m *ctr.Member, file string, x, reads int) error {
+// read makes a run of reads in a container, and adds the median to a curve.
+func (b *bench) read(
+	p *part, title string, s *ctr.Daemon, m *ctr.Member, file string, x, reads int,
+) error {
 	before, err := s.WorkerCPUTime()
 	if err != nil {
 		return err
@@ -69,18 +57,18 @@ func (b *bench) read(p *part, s *server, m *ctr.Member, file string, x, reads in
 	if _, err := fmt.Sscan(out, &nanos, &ignored, &ignored, &ignored, &count); err != nil {
 		return fmt.Errorf("parse %q: %w", out, err)
 	}
-	b.add(p, file+s.name, x, nanos/1e3, float64((after-before).Nanoseconds())/1e3/count)
+	b.add(p, title, x, nanos/1e3, float64((after-before).Nanoseconds())/1e3/count)
 	return nil
 }
 
-// containers reads in one container while others exist. The server lone has been read in that one
-// only, so that its curves show what grows in the kernel.
+// containers reads in one container while others exist, which have read before. The numbers grow
+// and then shrink, so that disturbances affect all points.
 func (b *bench) containers(ctx context.Context, p *part) (err error) {
-	servers, stop, err := b.startServers(ctx, "", ", other containers unknown to lxcfs")
+	s, err := b.startServer(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stop()) }()
+	defer func() { err = errors.Join(err, s.Stop()) }()
 	crowd, err := ctr.NewCrowd()
 	if err != nil {
 		return err
@@ -93,21 +81,20 @@ func (b *bench) containers(ctx context.Context, p *part) (err error) {
 		err = errors.Join(err, crowd.Close())
 	}()
 	files := []string{"meminfo", "stat", "uptime"}
-	cat := []string{}
+	var cat []string
 	for _, file := range files {
-		cat = append(cat, filepath.Join(servers[0].Mountpoint, "proc", file))
+		cat = append(cat, filepath.Join(s.Mountpoint, "proc", file))
 	}
 	measure := func(x int) error {
 		for range p.rounds {
 			for _, file := range files {
-				for _, s := range servers {
-					if err := errors.Join(ctx.Err(), b.read(p, s, members[0], file, x, reads)); err != nil {
-						return err
-					}
+				err := errors.Join(ctx.Err(), b.read(p, file, s, members[0], file, x, reads))
+				if err != nil {
+					return err
 				}
 			}
 		}
-		return b.readAll(ctx, p, servers[0], members)
+		return b.readAll(ctx, p, s, members)
 	}
 	for _, x := range p.xs {
 		for len(members) < x {
@@ -120,7 +107,7 @@ func (b *bench) containers(ctx context.Context, p *part) (err error) {
 				return err
 			}
 		}
-		if err := errors.Join(measure(x), b.idle(p, servers[0], x)); err != nil {
+		if err := errors.Join(measure(x), b.idle(p, s, x)); err != nil {
 			return err
 		}
 	}
@@ -144,7 +131,7 @@ const visits = 300
 
 // readAll reads once in many containers, in turn: what lxcfs knows of each is no longer in the
 // caches of the CPU. The time is that of a process of cat(1).
-func (b *bench) readAll(ctx context.Context, p *part, s *server, members []*ctr.Member) error {
+func (b *bench) readAll(ctx context.Context, p *part, s *ctr.Daemon, members []*ctr.Member) error {
 	const file = "meminfo"
 	before, err := s.WorkerCPUTime()
 	if err != nil {
@@ -172,7 +159,7 @@ func (b *bench) readAll(ctx context.Context, p *part, s *server, members []*ctr.
 
 // idle measures the CPU time that a server uses without reads, in a second. It samples the load of
 // all containers every 5 seconds.
-func (b *bench) idle(p *part, s *server, x int) error {
+func (b *bench) idle(p *part, s *ctr.Daemon, x int) error {
 	const seconds = 10
 	before, err := s.WorkerCPUTime()
 	if err != nil {
@@ -190,10 +177,10 @@ func (b *bench) idle(p *part, s *server, x int) error {
 // depth reads in containers whose cgroups are nested to different depths.
 func (b *bench) depth(ctx context.Context, p *part) error {
 	add := func(c *ctr.Crowd, x int) (*ctr.Member, error) { return c.AddBelow(x - 1) }
-	return b.inTurn(ctx, p, add, func(s *server, members []*ctr.Member) error {
+	return b.inTurn(ctx, p, add, func(s *ctr.Daemon, members []*ctr.Member) error {
 		for _, file := range []string{"meminfo", "stat", "uptime"} {
 			for i, m := range members {
-				if err := b.read(p, s, m, file, p.xs[i], reads); err != nil {
+				if err := b.read(p, file, s, m, file, p.xs[i], reads); err != nil {
 					return err
 				}
 			}
@@ -212,16 +199,16 @@ func (b *bench) threads(ctx context.Context, p *part) error {
 		}
 		return m, err
 	}
-	return b.inTurn(ctx, p, add, func(s *server, members []*ctr.Member) error {
+	return b.inTurn(ctx, p, add, func(s *ctr.Daemon, members []*ctr.Member) error {
 		time.Sleep(1100 * time.Millisecond)
 		for i, m := range members {
-			if err := b.read(p, &server{s.Daemon, ", first read in a second"}, m, "stat", p.xs[i], 1); err != nil {
+			if err := b.read(p, "stat, first read in a second", s, m, "stat", p.xs[i], 1); err != nil {
 				return err
 			}
 		}
 		for _, file := range []string{"stat", "loadavg", "meminfo"} {
 			for i, m := range members {
-				if err := b.read(p, s, m, file, p.xs[i], reads); err != nil {
+				if err := b.read(p, file, s, m, file, p.xs[i], reads); err != nil {
 					return err
 				}
 			}
@@ -233,13 +220,13 @@ func (b *bench) threads(ctx context.Context, p *part) error {
 // inTurn calls measure in each round with containers that add starts, one for each number.
 func (b *bench) inTurn(ctx context.Context, p *part,
 	add func(c *ctr.Crowd, x int) (*ctr.Member, error),
-	measure func(s *server, members []*ctr.Member) error,
+	measure func(s *ctr.Daemon, members []*ctr.Member) error,
 ) (err error) {
-	servers, stop, err := b.startServers(ctx, "")
+	s, err := b.startServer(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stop()) }()
+	defer func() { err = errors.Join(err, s.Stop()) }()
 	crowd, err := ctr.NewCrowd()
 	if err != nil {
 		return err
@@ -261,7 +248,7 @@ func (b *bench) inTurn(ctx context.Context, p *part,
 		}
 	}
 	for range p.rounds {
-		if err := errors.Join(ctx.Err(), measure(servers[0], members)); err != nil {
+		if err := errors.Join(ctx.Err(), measure(s, members)); err != nil {
 			return err
 		}
 	}

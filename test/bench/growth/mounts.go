@@ -23,11 +23,11 @@ const mountTableAge = 5*time.Second + 100*time.Millisecond
 // mounts runs hooks and reads files while the host, or the container, has different numbers of
 // mounts. The containers' root is an overlay: lxcfs finds its disk in the host's mount table.
 func (b *bench) mounts(ctx context.Context, p *part) (err error) {
-	servers, stop, err := b.startServers(ctx, "")
+	s, err := b.startServer(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stop()) }()
+	defer func() { err = errors.Join(err, s.Stop()) }()
 	rootfs, merged := filepath.Join(b.dir, "rootfs"), filepath.Join(b.dir, "merged")
 	if err := ctr.NewRootfs(ctx, rootfs); err != nil {
 		return err
@@ -39,11 +39,12 @@ func (b *bench) mounts(ctx context.Context, p *part) (err error) {
 		}
 	}
 	defer syscall.Unmount(many, syscall.MNT_DETACH) // after an error
-	if err := syscall.Mount("overlay", merged, "overlay", 0, "lowerdir="+empty+":"+rootfs); err != nil {
+	layers := "lowerdir=" + empty + ":" + rootfs
+	if err := syscall.Mount("overlay", merged, "overlay", 0, layers); err != nil {
 		return fmt.Errorf("mount overlay: %w", err)
 	}
 	defer func() { err = errors.Join(err, syscall.Unmount(merged, syscall.MNT_DETACH)) }()
-	options := ctr.Options{Rootfs: merged, ReadOnly: true, Lxcfs: servers[0].Mountpoint}
+	options := ctr.Options{Rootfs: merged, ReadOnly: true, Lxcfs: s.Mountpoint}
 	alone, err := ctr.Start(ctx, b.dir, options)
 	if err != nil {
 		return err
@@ -54,7 +55,7 @@ func (b *bench) mounts(ctx context.Context, p *part) (err error) {
 			if err := errors.Join(ctx.Err(), mountMany(many, x)); err != nil {
 				return err
 			}
-			err := errors.Join(b.hook(p, servers[0], rootfs, x), b.remount(p, servers[0], x))
+			err := errors.Join(b.hook(p, s, rootfs, x), b.remount(p, s, x))
 			time.Sleep(mountTableAge)
 			err = errors.Join(err, b.readDisks(ctx, p, "diskstats, host's mounts", alone, x),
 				syscall.Unmount(many, syscall.MNT_DETACH))
@@ -118,7 +119,9 @@ func mountMany(dir string, n int) error {
 }
 
 // readDisks reads diskstats once in a container.
-func (b *bench) readDisks(ctx context.Context, p *part, title string, c *ctr.Container, x int) error {
+func (b *bench) readDisks(
+	ctx context.Context, p *part, title string, c *ctr.Container, x int,
+) error {
 	out, err := c.Exec(ctx, "load", "time", "1", "/proc/diskstats")
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
@@ -132,7 +135,7 @@ func (b *bench) readDisks(ctx context.Context, p *part, title string, c *ctr.Con
 }
 
 // hook runs the hook for a new container, whose mount namespace has the host's mounts as well.
-func (b *bench) hook(p *part, s *server, rootfs string, x int) (err error) {
+func (b *bench) hook(p *part, s *ctr.Daemon, rootfs string, x int) (err error) {
 	c, err := ctr.StartStarting(rootfs)
 	if err != nil {
 		return err
@@ -142,11 +145,14 @@ func (b *bench) hook(p *part, s *server, rootfs string, x int) (err error) {
 }
 
 // remount runs remount while all mounts of all containers are in place.
-func (b *bench) remount(p *part, s *server, x int) error {
+func (b *bench) remount(p *part, s *ctr.Daemon, x int) error {
 	return b.runToolkit(p, "remount with nothing to do", s, "", x, "remount", "--all")
 }
 
-func (b *bench) runToolkit(p *part, title string, s *server, stdin string, x int, args ...string) error {
+// runToolkit runs lxcfs-toolkit and adds its run time to a curve.
+func (b *bench) runToolkit(
+	p *part, title string, s *ctr.Daemon, stdin string, x int, args ...string,
+) error {
 	cmd := exec.Command(b.toolkit, append([]string{
 		"--mountpoint", s.Mountpoint, "--runtime-dir", filepath.Join(filepath.Dir(s.Mountpoint), "run"),
 	}, args...)...)

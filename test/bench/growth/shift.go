@@ -72,7 +72,8 @@ func createFiles(root string, files int) error {
 		}
 		left--
 		for i := 0; i < filesPerDir && left > 0; i++ {
-			if err := syscall.Mknod(filepath.Join(dir, strconv.Itoa(i)), syscall.S_IFREG|0o644, 0); err != nil {
+			file := filepath.Join(dir, strconv.Itoa(i))
+			if err := syscall.Mknod(file, syscall.S_IFREG|0o644, 0); err != nil {
 				return err
 			}
 			left--
