@@ -97,6 +97,11 @@ func (b *bench) containers(ctx context.Context, p *part) (err error) {
 		return b.readAll(ctx, p, s, members)
 	}
 	for _, x := range p.xs {
+		before, err := s.WorkerCPUTime()
+		if err != nil {
+			return err
+		}
+		added := x - len(members)
 		for len(members) < x {
 			m, err := crowd.Add()
 			if err != nil {
@@ -107,6 +112,12 @@ func (b *bench) containers(ctx context.Context, p *part) (err error) {
 				return err
 			}
 		}
+		after, err := s.WorkerCPUTime()
+		if err != nil {
+			return err
+		}
+		b.add(p, "CPU time of lxcfs for the first reads of three files in a container", x,
+			(after-before).Seconds()*1e6/float64(added), 0)
 		if err := errors.Join(measure(x), b.idle(p, s, x)); err != nil {
 			return err
 		}
