@@ -32,8 +32,8 @@ type part struct {
 
 // parts are measured in this order.
 var parts = []*part{
-	{"containers", "containers", "µs", []int{1, 10, 100, 1000, 5000}, 3, 9, (*bench).containers},
-	{"depth", "depth", "µs", []int{1, 2, 4, 8, 16}, 3, 9, (*bench).depth},
+	{"containers", "containers", "µs", []int{1, 10, 100, 1000, 5000}, 3, 15, (*bench).containers},
+	{"depth", "depth", "µs", []int{1, 2, 4, 8, 16}, 3, 21, (*bench).depth},
 	{"mounts", "mounts", "µs", []int{10, 100, 1000, 10000}, 2, 5, (*bench).mounts},
 	{"policies", "policies", "µs", []int{1, 10, 100, 1000, 10000}, 3, 7, (*bench).policies},
 	{"files", "files", "µs", []int{10_000, 100_000, 1_000_000}, 2, 3, (*bench).files},
