@@ -157,7 +157,7 @@ emulated: | go ## run the unit tests for arm64, emulated
 		$$($(GO) list ./internal/... ./cmd/... | grep -v -e /fusedev -e /supervise)
 
 bench: build ## measure reads through lxcfs, Debian's and of the bare files, hooks, decisions, and how costs grow; needs root
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+	$(GO) test -run '^$$' -bench . -skip '^BenchmarkHost' -benchmem ./internal/...
 	@mkdir -p dist
 	$(GO) run ./test/bench -lxcfs bin/lxcfs -json dist/bench.json -svg dist/bench.svg
 	$(GO) run ./test/bench/toolkit -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit

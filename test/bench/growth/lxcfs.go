@@ -103,6 +103,9 @@ func (b *bench) containers(ctx context.Context, p *part) (err error) {
 		}
 		added := x - len(members)
 		for len(members) < x {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			m, err := crowd.Add()
 			if err != nil {
 				return err

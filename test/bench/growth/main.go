@@ -57,7 +57,7 @@ func main() {
 	flag.StringVar(&b.toolkit, "toolkit", "bin/lxcfs-toolkit", "lxcfs-toolkit")
 	flag.StringVar(&b.shift, "shift", "bin/userns-shift", "userns-shift")
 	flag.StringVar(&b.broker, "broker", "bin/authz-broker", "authz-broker")
-	flag.BoolVar(&b.quick, "quick", false, "measure few points, in about a minute")
+	flag.BoolVar(&b.quick, "quick", false, "measure few points, in about two minutes")
 	flag.BoolVar(&b.large, "large", false, "measure also 10 million files, which need 10 GB of memory")
 	flag.StringVar(&b.only, "only", "", "measure only this part: "+partNames())
 	flag.StringVar(&b.json, "json", "", "write the results to this file")
