@@ -164,14 +164,15 @@ emulated: | go ## run the unit tests for arm64, emulated
 	GOARCH=arm64 $(GO) test -tags integration,$(TAGS) -vet=off -count=1 -timeout 5m -exec qemu-aarch64-static -skip '^($(subst $(space),|,$(strip $(NOT_EMULATED))))$$' \
 		$$($(GO) list ./internal/... ./cmd/... | grep -v -e /fusedev -e /supervise)
 
-bench: build ## measure reads through lxcfs, Debian's and of the bare files, hooks, and decisions; needs root
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+bench: build ## measure reads through lxcfs, Debian's and of the bare files, hooks, decisions, and how costs grow; needs root
+	$(GO) test -run '^$$' -bench . -skip '^BenchmarkHost' -benchmem ./internal/...
 	@mkdir -p dist
 	$(GO) run ./test/bench -lxcfs bin/lxcfs -json dist/bench.json -svg dist/bench.svg
 	$(GO) run ./test/bench/toolkit -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit
 	$(GO) run ./test/bench/userns -program bin/userns-shift
 	$(GO) run ./test/bench/authz -broker bin/authz-broker
 	$(GO) run ./test/bench/front -broker bin/authz-broker
+	$(GO) run ./test/bench/growth -json dist/growth.json -svg dist/growth.svg
 
 # Only the ratios of one run mean something: the CPU is emulated.
 bench-vm: | go ## measure reads with cgroup v2 in a virtual machine, also through Debian's newest lxcfs

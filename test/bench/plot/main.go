@@ -1,10 +1,11 @@
 // Command plot draws the JSON output of bench (standard input) as SVG (standard output): the
 // medians of reads without a pause, in runs on the same CPU and on two CPUs, and of reads after
-// pauses of 200 ms.
+// pauses of 200 ms. With -growth it draws the curves of test/bench/growth.
 package main
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"image/color"
 	"io"
@@ -45,7 +46,14 @@ const (
 )
 
 func main() {
-	if err := run(os.Stdin, os.Stdout); err != nil {
+	growth := flag.Bool("growth", false, "draw the output of test/bench/growth")
+	flag.Parse()
+	plot.DefaultFont.Variant = "Sans"
+	draw := run
+	if *growth {
+		draw = runGrowth
+	}
+	if err := draw(os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "plot:", err)
 		os.Exit(1)
 	}
@@ -56,7 +64,6 @@ func run(in io.Reader, out io.Writer) error {
 	if err := json.NewDecoder(in).Decode(&cells); err != nil {
 		return err
 	}
-	plot.DefaultFont.Variant = "Sans"
 	var row []*plot.Plot
 	for _, panel := range []struct {
 		title, part string
