@@ -27,7 +27,7 @@ type cell struct {
 	Results    map[string]result
 }
 
-type result struct{ P50, P50Same, P50Cross float64 }
+type result struct{ P50 float64 }
 
 // servers are drawn from top to bottom.
 var servers = []struct {
@@ -68,16 +68,15 @@ func run(in io.Reader, out io.Writer) error {
 	for _, panel := range []struct {
 		title, part string
 		pause       time.Duration
-		value       func(result) float64
 	}{
-		{"no pause, same CPU", "reads", 0, func(r result) float64 { return r.P50Same }},
-		{"no pause, two CPUs", "reads", 0, func(r result) float64 { return r.P50Cross }},
-		{"pauses of 200 ms", "pauses", 200 * time.Millisecond, func(r result) float64 { return r.P50 }},
+		{"no pause", "reads", 0},
+		{"pauses of 20 ms", "pauses", 20 * time.Millisecond},
+		{"pauses of 200 ms", "pauses", 200 * time.Millisecond},
 	} {
 		drawn := slices.DeleteFunc(slices.Clone(cells), func(c cell) bool {
 			return c.Part != panel.part || c.Pause != panel.pause
 		})
-		p, err := newPlot(panel.title, drawn, panel.value)
+		p, err := newPlot(panel.title, drawn)
 		if err != nil {
 			return err
 		}
@@ -94,7 +93,7 @@ func run(in io.Reader, out io.Writer) error {
 }
 
 // newPlot returns a plot with a bar for each server and file.
-func newPlot(title string, cells []cell, value func(result) float64) (*plot.Plot, error) {
+func newPlot(title string, cells []cell) (*plot.Plot, error) {
 	if len(cells) == 0 {
 		return nil, fmt.Errorf("no results of %s", title)
 	}
@@ -110,7 +109,7 @@ func newPlot(title string, cells []cell, value func(result) float64) (*plot.Plot
 	for i, s := range servers {
 		var values plotter.Values
 		for _, c := range cells {
-			values = append(values, value(c.Results[s.name]))
+			values = append(values, c.Results[s.name].P50)
 		}
 		bars, err := plotter.NewBarChart(values, barWidth)
 		if err != nil {
