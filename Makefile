@@ -19,7 +19,7 @@ SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod
 # The tests measure time, and deps comes before what it is for: one thing at a time, even with -j.
 .NOTPARALLEL:
 
-.PHONY: check build man rpm deb image image-test deps dockerd cri demo test unit integration e2e e2e-packages e2e-vm vm vm-quick vm-all ci soak cover twice lint cross emulated bench bench-vm fuzz-smoke clean help go test-release release
+.PHONY: check build man rpm deb image image-test chart deps dockerd cri demo test unit integration e2e e2e-packages e2e-vm vm vm-quick vm-all ci soak cover twice lint cross emulated bench bench-vm fuzz-smoke clean help go test-release release
 
 build: $(COMMANDS:%=bin/%) bin/lxcfs-metrics ## build the static binaries into bin/
 
@@ -58,6 +58,9 @@ image: | go ## make the image of palisade-nri for amd64 and arm64, as OCI layout
 
 image-test: | go ## make the image twice from two directories, and check what it contains
 	$(GO) -C tools/image test -count=1 ./...
+
+chart: | go ## lint the Helm chart, render it with several values, and compare deploy/kubernetes with it
+	$(GO) -C test/chart test -count=1 ./...
 
 deps: ## install what build, demo and tests need, with apt or dnf
 	./test/deps.sh
@@ -125,7 +128,7 @@ unit: | go ## run the unit tests, with the race detector (without it: RACE=); ne
 integration: dockerd cri | go ## run the tests with real containers on this machine's cgroups; needs root
 	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 20m -p 2 ./test/authz ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/clients ./test/lxc ./test/nri
 
-release: cri image-test | go ## build packages twice, install, upgrade and remove them, and execute the documents' commands; needs root
+release: cri image-test chart | go ## build packages twice, install, upgrade and remove them, and execute the documents' commands; needs root
 	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/packages ./test/docs
 
 # The packages of two versions, for both stories. With E2E_PACKAGES they are there already.
