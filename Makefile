@@ -14,7 +14,7 @@ export CGO_ENABLED := 0
 export GOFLAGS := $(GOFLAGS) -trimpath -buildvcs=false -tags=$(TAGS)
 BUILD = $(GO) build -ldflags '$(LDFLAGS)'
 COMMANDS := $(notdir $(wildcard cmd/*))
-SOURCES := $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod go.sum
+SOURCES := $(shell find cmd internal rpm -name '*.go' -not -name '*_test.go') go.mod go.sum rpm/lxcfs.service
 
 # The tests measure time, and deps comes before what it is for: one thing at a time, even with -j.
 .NOTPARALLEL:
@@ -151,7 +151,7 @@ vm-all: e2e-packages ## run the tests with cgroup v2 and the end-to-end story in
 	$(GO) run ./test/vm -e2e dist/e2e
 
 lint: | go ## vet, check formatting and wording, and run staticcheck
-	files=$$(gofmt -l cmd internal test tools); [ -z "$$files" ] || { echo "not formatted: $$files" >&2; exit 1; }
+	files=$$(gofmt -l cmd internal rpm test tools); [ -z "$$files" ] || { echo "not formatted: $$files" >&2; exit 1; }
 	$(GO) vet -tags integration,$(TAGS) ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags integration,$(TAGS) ./...
 	test/lint.sh

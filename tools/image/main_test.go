@@ -30,7 +30,7 @@ func build(t *testing.T) string {
 	t.Helper()
 	sources := t.TempDir()
 	list := exec.Command("git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others",
-		"--exclude-standard", "--", "cmd", "internal", "go.mod", "go.sum")
+		"--exclude-standard", "--", "cmd", "internal", "rpm", "go.mod", "go.sum")
 	list.Dir = root
 	files, err := list.Output()
 	if err != nil {
