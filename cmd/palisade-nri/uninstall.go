@@ -13,8 +13,8 @@ func uninstallCommand(o *agentOptions) *cli.Command {
 		Name:  "uninstall",
 		Usage: "remove the lxcfs that --install has installed",
 		Description: "Give it the same --install and --enter-host as the agent, which must have ended: " +
-			"it would install lxcfs again at its next start. Containers read the host's files then. " +
-			"An lxcfs of a package, and containers of the agent, are left alone.",
+			"it would install lxcfs again at its next start. lxcfs ends, and containers read the host's " +
+			"files then. An lxcfs of a package is left alone.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "stay", Destination: &stay,
 				Usage: "then wait for a signal, as the pod of a DaemonSet must"},

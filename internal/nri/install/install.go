@@ -1,6 +1,6 @@
-// Package install puts lxcfs on a node without a package manager: its programs in a directory, and a
-// unit of the node's systemd. So lxcfs ends neither with the agent nor with its pod. It must run in
-// the node's mount namespace.
+// Package install puts lxcfs on a node without a package manager: its programs in a directory, and
+// a unit of the node's systemd. So lxcfs ends neither with the agent nor with its pod. It must run
+// in the node's mount namespace.
 package install
 
 import (
@@ -85,7 +85,7 @@ func (i *Installer) serves(command []string) bool {
 
 // usePackage starts the lxcfs of the package, after it has removed an installed one.
 func (i *Installer) usePackage(ctx context.Context, manager *systemd) (Installed, error) {
-	if hasUnit() || i.tree().exists() {
+	if systemUnits().exists() || i.tree().exists() {
 		i.Log.Info("the host has a package of lxcfs: removing the installed one", "unit", packageUnit)
 		if err := i.remove(ctx, manager); err != nil {
 			return Installed{}, err
@@ -200,13 +200,13 @@ func (i *Installer) activate(ctx context.Context, manager *systemd, name string)
 	if err != nil {
 		return err
 	}
-	changed, isVolatile, err := writeUnit(string(text))
+	changed, isVolatile, err := systemUnits().write(string(text))
 	if err != nil {
 		return err
 	}
 	if isVolatile && changed {
 		i.Log.Warn("the unit is lost at a reboot: the host has no writable directory for units",
-			"read-only", unitDirs[0])
+			"read-only", systemUnits()[0])
 	}
 	// Also after an earlier call that was interrupted.
 	_, changes, err := manager.EnableUnitFilesContext(ctx, []string{Unit}, isVolatile, true)
@@ -225,6 +225,6 @@ func (i *Installer) activate(ctx context.Context, manager *systemd, name string)
 
 // IsDir reports whether a path is one for Dir: systemd splits other words, and expands them.
 func IsDir(path string) bool {
-	isSafe := strings.Trim(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-") == ""
-	return isSafe && filepath.IsAbs(path) && filepath.Clean(path) == path && path != "/"
+	return strings.ReplaceAll(path, "/", "") == fileName(strings.ReplaceAll(path, "/", "")) &&
+		filepath.IsAbs(path) && filepath.Clean(path) == path && path != "/"
 }

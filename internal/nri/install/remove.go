@@ -3,15 +3,18 @@ package install
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
+	"palisade/internal/inject/probe"
 	"palisade/internal/inject/toolkit"
 	"palisade/internal/linux/lockfile"
 )
 
 // Uninstall stops the installed lxcfs, and removes all that Install has made. Containers read the
-// node's files then. It reports whether anything was installed. An lxcfs of a package is left alone.
+// node's files then. It reports whether anything was installed. An lxcfs of a package is left
+// alone.
 func (i *Installer) Uninstall(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, jobTime)
 	defer cancel()
@@ -21,7 +24,7 @@ func (i *Installer) Uninstall(ctx context.Context) (bool, error) {
 	}
 	defer lock.Close()
 	defer os.Remove(lockPath)
-	if !hasUnit() && !i.tree().exists() {
+	if !systemUnits().exists() && !i.tree().exists() {
 		return false, nil
 	}
 	manager, err := connect(ctx)
@@ -34,8 +37,19 @@ func (i *Installer) Uninstall(ctx context.Context) (bool, error) {
 	if manager != nil {
 		defer manager.Close()
 	}
-	return true, i.remove(ctx, manager)
+	if err := i.remove(ctx, manager); err != nil {
+		return true, err
+	}
+	errs := []error{os.RemoveAll(probe.RuntimeDir(probe.DefaultRuntimeDir, i.Toolkit.Mountpoint))}
+	os.Remove(probe.DefaultRuntimeDir) // unless another lxcfs uses it
+	if _, err := os.Stat(packageToolkit); errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, os.RemoveAll(i.Toolkit.RuntimeDir))
+	}
+	return true, errors.Join(errs...)
 }
+
+// packageToolkit is the lxcfs-toolkit of a package, which uses the same runtime directory.
+const packageToolkit = "/usr/bin/lxcfs-toolkit"
 
 // remove does the work of Uninstall. manager is nil without systemd.
 func (i *Installer) remove(ctx context.Context, manager *systemd) error {
@@ -81,7 +95,7 @@ func (i *Installer) removeFrom(ctx context.Context, manager *systemd) error {
 			return err
 		}
 	}
-	if err := removeUnit(); err != nil {
+	if err := systemUnits().remove(); err != nil {
 		return err
 	}
 	if err := manager.ReloadContext(ctx); err != nil {

@@ -18,13 +18,16 @@ const Unit = "palisade-lxcfs.service"
 // packageUnit is the unit of lxcfs in a package.
 const packageUnit = "lxcfs.service"
 
-// unitDirs are the directories for the unit. That in /etc survives a reboot, so lxcfs is started
-// before the container runtime; on hosts where it cannot be written, the next agent writes the unit
+// unitDirs are the directories for the unit, the preferred one first.
+type unitDirs []string
+
+// systemUnits returns the directories of the host. The unit in /etc survives a reboot, so lxcfs is
+// started before the container runtime; where it cannot be written, the next agent writes the unit
 // again.
-var unitDirs = []string{"/etc/systemd/system", "/run/systemd/system"}
+func systemUnits() unitDirs { return unitDirs{"/etc/systemd/system", "/run/systemd/system"} }
 
 // unitHeader replaces the comments, most of which are about packages.
-const unitHeader = `# Installed by palisade-nri, which replaces this file and removes it (palisade-nri uninstall). Make changes in a drop-in:
+const unitHeader = `# Installed by palisade-nri, which replaces and removes this file. Make changes in a drop-in:
 # systemctl edit ` + Unit + `
 `
 
@@ -43,10 +46,10 @@ func unitText(programs string) string {
 		Replace(string(text))
 }
 
-// writeUnit writes the unit where it can be written, and reports whether it has changed and is
+// write writes the unit where it can be written, and reports whether it has changed and is
 // there only until a reboot.
-func writeUnit(text string) (changed, isVolatile bool, err error) {
-	for i, dir := range unitDirs {
+func (u unitDirs) write(text string) (changed, isVolatile bool, err error) {
+	for i, dir := range u {
 		path := filepath.Join(dir, Unit)
 		isVolatile = i > 0
 		if old, err := os.ReadFile(path); err == nil && string(old) == text {
@@ -74,10 +77,10 @@ func replaceSynced(path, text string) error {
 	return syncDir(filepath.Dir(path))
 }
 
-// removeUnit removes the unit.
-func removeUnit() error {
+// remove removes the unit.
+func (u unitDirs) remove() error {
 	var errs []error
-	for _, dir := range unitDirs {
+	for _, dir := range u {
 		for _, name := range []string{Unit, "." + Unit + newSuffix} {
 			if err := os.Remove(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
 				errs = append(errs, err)
@@ -87,9 +90,9 @@ func removeUnit() error {
 	return errors.Join(errs...)
 }
 
-// hasUnit reports whether the unit is installed.
-func hasUnit() bool {
-	for _, dir := range unitDirs {
+// exists reports whether the unit is installed.
+func (u unitDirs) exists() bool {
+	for _, dir := range u {
 		if _, err := os.Lstat(filepath.Join(dir, Unit)); err == nil {
 			return true
 		}
