@@ -33,7 +33,9 @@ type config struct {
 	mountOptions []string
 	metrics      metrics.Options
 
-	log *slog.Logger
+	// program is the path of this program, set by run.
+	program string
+	log     *slog.Logger
 }
 
 // noEffect lists the options of the C version of lxcfs that are accepted without effect, and why.

@@ -37,6 +37,10 @@ func run(ctx context.Context, c *config) error {
 		return errors.New("only root can mount lxcfs and read the files of containers")
 	}
 	debug.SetTraceback("crash") // a panic raises SIGABRT: the exit code 2 means a usage error
+	var err error
+	if c.program, err = ownProgram(); err != nil {
+		return err
+	}
 	files, err := sys.PassedFiles(false)
 	if err != nil {
 		return err
@@ -122,10 +126,6 @@ const workerTimerSlack = time.Millisecond
 
 // supervise keeps a worker running until a signal or an unmount.
 func (c *config) supervise(ctx context.Context, session *fusedev.Session, held []sys.File) error {
-	program, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	// Workers read text that containers can influence: they have only the capabilities that they need.
 	spawner, err := sys.NewSpawner(
 		sys.CapSysPtrace,     // /proc/<pid>/ns, root and cgroup of any process
@@ -150,7 +150,7 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 		files = append(files, sys.NamedFile{Name: meter.FileName, File: metricsServer.memory})
 	}
 	s := &supervise.Supervisor{
-		Spawner: spawner, Program: program, Args: os.Args, Dir: c.stateDir(), Log: c.log,
+		Spawner: spawner, Program: c.program, Args: os.Args, Dir: c.stateDir(), Log: c.log,
 		Files: files,
 		Meter: metricsServer.meter, Upgraded: metricsServer.renew, Answered: session.Answered(),
 		Probe: func(ctx context.Context) error {

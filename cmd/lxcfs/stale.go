@@ -96,7 +96,7 @@ func (c *config) degrade() error {
 	if err := c.unmount(); err != nil {
 		c.log.Error("lxcfs not unmounted", "err", err)
 	}
-	toolkit := programBeside("lxcfs-toolkit", "")
+	toolkit := c.programBeside("lxcfs-toolkit", "")
 	ctx, cancel := context.WithTimeout(context.Background(), degradeTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, toolkit, "--mountpoint", c.mountpoint, "umount", "--all")
@@ -107,12 +107,28 @@ func (c *config) degrade() error {
 	return nil
 }
 
+// ownProgram returns the path of this program: that by which it was started if it is absolute, else
+// where the kernel found it. The first may lead through a symbolic link that an upgrade replaces.
+func ownProgram() (string, error) {
+	self, err := os.Executable()
+	if err != nil || !filepath.IsAbs(os.Args[0]) {
+		return self, err
+	}
+	started, err := os.Stat(os.Args[0])
+	if err != nil {
+		return self, nil
+	}
+	if running, err := os.Stat("/proc/self/exe"); err != nil || !os.SameFile(started, running) {
+		return self, nil
+	}
+	return os.Args[0], nil
+}
+
 // programBeside returns the path of the program in the directory of this one, or else in dir.
-func programBeside(name, dir string) string {
-	if self, err := os.Executable(); err == nil {
-		if beside, err := exec.LookPath(filepath.Join(filepath.Dir(self), name)); err == nil {
-			return beside
-		}
+func (c *config) programBeside(name, dir string) string {
+	beside, err := exec.LookPath(filepath.Join(filepath.Dir(c.program), name))
+	if err == nil {
+		return beside
 	}
 	return filepath.Join(dir, name)
 }

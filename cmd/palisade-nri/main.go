@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -22,6 +23,7 @@ import (
 	"palisade/internal/cli/version"
 	"palisade/internal/inject/toolkit"
 	"palisade/internal/nri"
+	"palisade/internal/nri/install"
 )
 
 func main() {
@@ -35,36 +37,36 @@ func newProgram(stdout io.Writer) *cmdline.Program {
 	o := new(agentOptions)
 	p := cmdline.NewProgram("palisade-nri",
 		"give the containers of Kubernetes the files of lxcfs",
-		"palisade-nri [OPTIONS]", stdout, o.run)
+		"palisade-nri [OPTIONS] [COMMAND]", stdout, o.run, uninstallCommand(o))
 	p.Flags = o.flags()
 	return p
 }
 
 // run serves the container runtimes until the context ends.
 func (o *agentOptions) run(ctx *cli.Context) error {
-	if ctx.NArg() > 0 {
-		return cmdline.Usagef("unexpected argument %q", ctx.Args().First())
-	}
 	configuration, err := o.complete(ctx)
 	if err != nil {
 		return err
 	}
-	if err := options.NeedRoot(); err != nil {
+	installer, err := o.onHost()
+	if err != nil {
 		return err
 	}
-	log := slog.New(o.handler())
-	t := &toolkit.Toolkit{
-		Mountpoint: filepath.Clean(o.mountpoint), RuntimeDir: filepath.Clean(o.runtimeDir), Log: log,
-	}
+	log, t := installer.Log, installer.Toolkit
 	registry := prometheus.NewRegistry()
 	agent := nri.New(configuration, t, log, registry)
 	log.Info("starting", "version", version.String(), "sockets", configuration.Sockets)
+	keeper := keeper{Installer: installer, agent: agent}
 	var running sync.WaitGroup
 	if o.metrics.Enabled() {
 		server := scrape.New(registry, scrape.Checks{
-			"/healthz": func() error { return nil }, "/readyz": agent.Ready,
+			"/healthz": func() error { return nil },
+			"/readyz":  func() error { return errors.Join(agent.Ready(), keeper.failure()) },
 		})
 		running.Go(func() { server.Run(ctx.Context, &o.metrics, log) })
+	}
+	if o.installDir != "" {
+		running.Go(func() { keeper.run(ctx.Context) })
 	}
 	notify(log, daemon.SdNotifyReady)
 	agent.Run(ctx.Context)
@@ -72,6 +74,24 @@ func (o *agentOptions) run(ctx *cli.Context) error {
 	running.Wait()
 	log.Info("stopped")
 	return nil
+}
+
+// onHost enters the host, if the options ask for it, and returns what installs lxcfs there.
+func (o *agentOptions) onHost() (*install.Installer, error) {
+	if err := options.NeedRoot(); err != nil {
+		return nil, err
+	}
+	log := slog.New(o.handler())
+	i := &install.Installer{Dir: o.installDir, Version: version.String(), Log: log}
+	i.Toolkit = &toolkit.Toolkit{
+		Mountpoint: filepath.Clean(o.mountpoint), RuntimeDir: filepath.Clean(o.runtimeDir), Log: log,
+	}
+	self, err := os.Executable()
+	i.Programs = filepath.Dir(self)
+	if err == nil && o.enterHost {
+		i.Programs, err = enterHost(i.Programs)
+	}
+	return i, err
 }
 
 func notify(log *slog.Logger, state string) {

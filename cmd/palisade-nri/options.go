@@ -14,6 +14,7 @@ import (
 	"palisade/internal/cli/options"
 	"palisade/internal/inject/toolkit"
 	"palisade/internal/nri"
+	"palisade/internal/nri/install"
 )
 
 type agentOptions struct {
@@ -22,6 +23,8 @@ type agentOptions struct {
 	byDefault              string
 	mountpoint, runtimeDir string
 	logLevel, logFormat    string
+	enterHost              bool
+	installDir             string
 	metrics                metrics.Options
 	level                  slog.Level
 }
@@ -33,6 +36,7 @@ const (
 	offNamespaceOption = "off-namespace"
 	onLabelOption      = "on-label"
 	offLabelOption     = "off-label"
+	installOption      = "install"
 )
 
 func (o *agentOptions) flags() []cli.Flag {
@@ -58,6 +62,12 @@ func (o *agentOptions) flags() []cli.Flag {
 		&cli.BoolFlag{Name: "strict", Destination: &o.strict,
 			Usage: "start no container if lxcfs fails, unless its pod has the annotation " +
 				"palisade.strict: \"false\""},
+		&cli.BoolFlag{Name: "enter-host", Destination: &o.enterHost,
+			Usage: "enter the mount namespace of process 1, from a pod with hostPID: " +
+				"all other paths are those of the host"},
+		&cli.StringFlag{Name: installOption, Destination: &o.installDir,
+			Usage: "install the lxcfs that lies beside this program in `DIR` of the host, " +
+				"unless the host has one, and run it by the host's systemd"},
 		&cli.StringFlag{Name: "mountpoint", Value: options.DefaultMountpoint,
 			Destination: &o.mountpoint, Usage: "mount point `DIR` of lxcfs"},
 		&cli.StringFlag{Name: "runtime-dir", Value: toolkit.DefaultRuntimeDir,
@@ -94,6 +104,15 @@ func (o *agentOptions) complete(ctx *cli.Context) (nri.Options, error) {
 		return configuration, cmdline.Usagef("--mountpoint %q is not an absolute path", o.mountpoint)
 	case !filepath.IsAbs(o.runtimeDir):
 		return configuration, cmdline.Usagef("--runtime-dir %q is not an absolute path", o.runtimeDir)
+	case o.installDir != "" && !install.IsDir(o.installDir):
+		return configuration, cmdline.Usagef("--install %q: want an absolute path of letters, digits, "+
+			"and ./_-", o.installDir)
+	case o.installDir != "" && filepath.Clean(o.mountpoint) != options.DefaultMountpoint:
+		return configuration, cmdline.Usagef("--install: want --mountpoint %s, not %q",
+			options.DefaultMountpoint, o.mountpoint)
+	case o.installDir != "" && filepath.Clean(o.runtimeDir) != toolkit.DefaultRuntimeDir:
+		return configuration, cmdline.Usagef("--install: want --runtime-dir %s, not %q",
+			toolkit.DefaultRuntimeDir, o.runtimeDir)
 	case o.level.UnmarshalText([]byte(o.logLevel)) != nil:
 		return configuration,
 			cmdline.Usagef("--log-level %q is none of debug, info, warn, error", o.logLevel)

@@ -69,13 +69,18 @@ func TestOptions(t *testing.T) {
 
 func TestMistakes(t *testing.T) {
 	for args, want := range map[string]string{
-		"--socket nri.sock":     `--socket "nri.sock" is not an absolute path`,
-		"--plugin-index 5":      `--plugin-index "5": want two digits`,
-		"--plugin-index 5a":     `--plugin-index "5a": want two digits`,
-		"--plugin-name=":        `--plugin-name "": want a name`,
-		"--default yes":         `--default "yes" is neither on nor off`,
-		"--mountpoint lxcfs":    `--mountpoint "lxcfs" is not an absolute path`,
-		"--runtime-dir run":     `--runtime-dir "run" is not an absolute path`,
+		"--socket nri.sock":  `--socket "nri.sock" is not an absolute path`,
+		"--plugin-index 5":   `--plugin-index "5": want two digits`,
+		"--plugin-index 5a":  `--plugin-index "5a": want two digits`,
+		"--plugin-name=":     `--plugin-name "": want a name`,
+		"--default yes":      `--default "yes" is neither on nor off`,
+		"--mountpoint lxcfs": `--mountpoint "lxcfs" is not an absolute path`,
+		"--runtime-dir run":  `--runtime-dir "run" is not an absolute path`,
+		"--install opt":      `--install "opt": want an absolute path of letters, digits, and ./_-`,
+		"--install /opt --mountpoint /mnt": `--install: want --mountpoint /var/lib/lxc/lxcfs, ` +
+			`not "/mnt"`,
+		"--install /opt --runtime-dir /mnt": `--install: want --runtime-dir /run/lxcfs-toolkit, ` +
+			`not "/mnt"`,
 		"--log-level all":       `--log-level "all" is none of debug, info, warn, error`,
 		"--log-format xml":      `--log-format "xml" is neither text nor json`,
 		"--metrics here":        `--metrics "here" is not an IP address and port`,

@@ -143,6 +143,10 @@ func (a *Agent) list() []container {
 	return slices.Collect(maps.Values(a.containers))
 }
 
+// Remount makes the agent mount the files that containers lack, such as those that only a new
+// version of lxcfs serves.
+func (a *Agent) Remount() { a.markStale() }
+
 // markStale makes watch mount the files that containers lack.
 func (a *Agent) markStale() {
 	select {

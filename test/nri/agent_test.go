@@ -5,6 +5,7 @@ package nri
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -242,5 +243,43 @@ func TestStrict(t *testing.T) {
 	lenient.annotations = map[string]string{"palisade.strict": "false"}
 	if got, want := n.start(t, lenient).first(t)[1], hostMemTotal(t); got != want {
 		t.Errorf("MemTotal is %s, want %s", got, want)
+	}
+}
+
+// TestWithoutSystemd has a node without systemd: lxcfs ends with the agent, and containers read the
+// node's files then.
+func TestWithoutSystemd(t *testing.T) {
+	engine.OwnLib(t)
+	n := newNode(t)
+	if err := n.lxcfs.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	n.lxcfs = nil
+	startAgent := func() {
+		t.Helper()
+		n.agent = start(t, filepath.Join(shared.image, "palisade-nri"), "--install", n.path("installed"),
+			"--socket", nriSocket, "--metrics-socket", n.path("metrics.sock"))
+		n.waitForConnection(t)
+	}
+	p := n.start(t, limited())
+	startAgent()
+	n.waitForMemTotal(t, p, limitedTotal)
+	if log := n.agent.log.String(); !strings.Contains(log, "the host does not run systemd") {
+		t.Errorf("no warning: %s", log)
+	}
+	n.agent.stop(t, syscall.SIGTERM)
+	if got, want := n.memTotal(t, p), hostMemTotal(t); got != want {
+		t.Errorf("MemTotal is %s without an agent, want %s", got, want)
+	}
+	startAgent()
+	n.waitForMemTotal(t, p, limitedTotal)
+	n.agent.stop(t, syscall.SIGKILL)
+	startAgent()
+	n.waitForMemTotal(t, p, limitedTotal)
+	n.agent.stop(t, syscall.SIGTERM)
+	r := engine.Run(t, "", filepath.Join(shared.image, "palisade-nri"), "uninstall", "--install",
+		n.path("installed"))
+	if _, err := os.Stat(n.path("installed")); r.Code != 0 || !os.IsNotExist(err) {
+		t.Errorf("uninstall: exit code %d: %s, %v", r.Code, r.Stderr, err)
 	}
 }

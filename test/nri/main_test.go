@@ -17,7 +17,7 @@ import (
 )
 
 // shared holds the files that all tests use.
-var shared struct{ dir, images, agent, lxcfs string }
+var shared struct{ dir, images, agent, lxcfs, image string }
 
 func TestMain(m *testing.M) {
 	suite := ctr.Suite{Name: "nri", Programs: []string{"runc"}, Setup: setUp}
@@ -38,8 +38,25 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	if shared.agent, err = ctr.Program(ctx, dir, "nri", "palisade/cmd/palisade-nri"); err != nil {
 		return nil, err
 	}
+	// The programs that --install takes lie beside the agent.
+	toolkit, err := ctr.Program(ctx, dir, "toolkit", "palisade/cmd/lxcfs-toolkit")
+	if err != nil {
+		return nil, err
+	}
 	if shared.lxcfs, err = ctr.Program(ctx, dir, "lxcfs", "palisade/cmd/lxcfs"); err != nil {
 		return nil, err
+	}
+	shared.image = filepath.Join(dir, "image")
+	if err := os.Mkdir(shared.image, 0o755); err != nil {
+		return nil, err
+	}
+	for name, program := range map[string]string{
+		"palisade-nri": shared.agent, "lxcfs": shared.lxcfs, "lxcfs-metrics": shared.lxcfs,
+		"lxcfs-toolkit": toolkit,
+	} {
+		if err := copyFile(program, filepath.Join(shared.image, name)); err != nil {
+			return nil, err
+		}
 	}
 	rootfs := filepath.Join(dir, "rootfs")
 	if err := ctr.NewRootfs(ctx, rootfs); err != nil {
@@ -67,4 +84,12 @@ func findEngines(ctx context.Context) error {
 		}
 	}
 	return os.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+}
+
+func copyFile(from, to string) error {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, text, 0o755)
 }

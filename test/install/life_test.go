@@ -1,0 +1,234 @@
+//go:build integration
+
+package install
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestLife installs lxcfs under a pod that runs, replaces the agent, upgrades, reboots, and
+// uninstalls.
+func TestLife(t *testing.T) {
+	n := newNode(t)
+	before := n.files()
+	agent := n.startAgent(first)
+	n.waitForVersion(first)
+	n.waitForOwn()
+	n.waitFor("the agent to be ready", func() bool { return n.readiness() == "ok" })
+	if state := strings.TrimSpace(n.must("systemctl", "is-enabled", unit)); state != "enabled" {
+		t.Errorf("the unit is %s", state)
+	}
+	stop := n.reader()
+
+	was := n.server()
+	n.endAgent(agent, "KILL")
+	agent = n.startAgent(first)
+	n.waitFor("the agent to be ready", func() bool { return n.readiness() == "ok" })
+	if now := n.server(); now.PID != was.PID || now.Worker != was.Worker {
+		t.Errorf("an agent of the same version has changed lxcfs from %+v to %+v", was, now)
+	}
+
+	n.endAgent(agent, "TERM")
+	agent = n.startAgent(later)
+	n.waitForVersion(later)
+	n.waitFor("the agent to be ready", func() bool { return n.readiness() == "ok" })
+	if now := n.server(); now.PID != was.PID || now.Worker == was.Worker {
+		t.Errorf("the upgrade has changed lxcfs from %+v to %+v", was, now)
+	}
+	n.waitFor("the agent to remove the earlier version", func() bool {
+		versions, err := filepath.Glob(n.Path(dir + "/versions/*"))
+		return err == nil && len(versions) == 1
+	})
+
+	was = n.server()
+	n.must("systemctl", "kill", "--signal=KILL", unit)
+	n.waitFor("systemd to start lxcfs again", func() bool {
+		now := n.server()
+		return now.Version == later && now.PID != was.PID
+	})
+	if reads := stop(); reads < 100 {
+		t.Errorf("only %d reads", reads)
+	}
+	n.waitForOwn()
+
+	n.endAgent(agent, "KILL")
+	n.must("systemctl", "enable", "containerd")
+	// Its processes ignore SIGTERM.
+	n.must("sh", "-c", "PATH=/usr/local/bin:$PATH; crictl rmp --force --all")
+	if err := n.PowerOff(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Boot("multi-user.target"); err != nil {
+		t.Fatal(err)
+	}
+	if n.server().Version != later || !n.activeBefore(unit, "containerd.service") {
+		t.Errorf("after a reboot lxcfs does not serve before containerd is started: %+v", n.server())
+	}
+
+	n.uninstall("uninstalled lxcfs")
+	n.must("systemctl", "disable", "containerd")
+	for _, file := range n.files() {
+		if !slices.Contains(before, file) {
+			t.Errorf("left behind: %s", file)
+		}
+	}
+	n.uninstall("nothing is installed")
+}
+
+func (n *node) activeBefore(one, other string) bool {
+	at := func(unit string) string {
+		out := n.must("systemctl", "show", "--property", "ActiveEnterTimestampMonotonic", "--value", unit)
+		return strings.TrimSpace(out)
+	}
+	a, b := at(one), at(other)
+	return a != "0" && (len(a) < len(b) || len(a) == len(b) && a < b)
+}
+
+// uninstall uninstalls lxcfs, by the first version, and checks the message.
+func (n *node) uninstall(want string) {
+	n.t.Helper()
+	out := n.must(inPod(first, "uninstall", "--enter-host", "--install", dir)...)
+	if !strings.Contains(out, want) {
+		n.t.Errorf("uninstall says %s, want %q", out, want)
+	}
+}
+
+// TestUninstallUnderPod checks that a pod reads the node's files after an uninstallation.
+func TestUninstallUnderPod(t *testing.T) {
+	n := newNode(t)
+	agent := n.startAgent(first)
+	n.waitForOwn()
+	n.endAgent(agent, "TERM")
+	n.uninstall("uninstalled lxcfs")
+	if got := n.memTotal(); got != n.host {
+		t.Errorf("the pod reads %q, want %q", got, n.host)
+	}
+	if text := n.ReadFile("/proc/" + n.pid + "/mountinfo"); strings.Contains(text, "lxcfs") {
+		t.Errorf("the pod has mounts of lxcfs: %s", text)
+	}
+}
+
+// TestBrokenVersion upgrades to a version whose lxcfs does not start: the old one serves on, and
+// stays the current one.
+func TestBrokenVersion(t *testing.T) {
+	n := newNode(t)
+	agent := n.startAgent(first)
+	n.waitForVersion(first)
+	n.waitForOwn()
+	n.endAgent(agent, "TERM")
+	was, current := n.server(), n.current()
+	if err := n.WriteFile("/"+later+"/lxcfs", "#!/bin/false\n"); err != nil {
+		t.Fatal(err)
+	}
+	n.startAgent(later)
+	n.waitFor("the agent to report the failure", func() bool {
+		return strings.Contains(n.readiness(), "reload "+unit)
+	})
+	if now := n.server(); now.Worker != was.Worker || now.PID != was.PID {
+		t.Errorf("%+v serves, want %+v", now, was)
+	}
+	if now := n.current(); now != current {
+		t.Errorf("the current version is %s, want %s", now, current)
+	}
+	if got := n.memTotal(); got != own {
+		t.Errorf("the pod reads %q, want %q", got, own)
+	}
+	n.must("systemctl", "kill", "--signal=KILL", unit)
+	n.waitFor("the old version to start again", func() bool {
+		now := n.server()
+		return now.Version == first && now.PID != was.PID
+	})
+}
+
+// TestKilledAgents kills agents of two versions while they install: the current version is always
+// whole, and the next agent succeeds.
+func TestKilledAgents(t *testing.T) {
+	n := newNode(t)
+	for i := range 20 {
+		image := []string{first, later}[i%2]
+		agent := n.startAgent(image)
+		time.Sleep(time.Duration(i) * 15 * time.Millisecond)
+		n.endAgent(agent, "KILL")
+		n.checkCurrent()
+	}
+	n.startAgent(first)
+	n.startAgent(first) // at the same time
+	n.waitForVersion(first)
+	n.waitForOwn()
+	n.waitFor("only the current version to be left", func() bool {
+		left, err := filepath.Glob(n.Path(dir + "/*"))
+		versions, err2 := filepath.Glob(n.Path(dir + "/versions/*"))
+		return err == nil && err2 == nil && len(left) == 2 && len(versions) == 1
+	})
+}
+
+// checkCurrent checks that the current version, if there is one, is whole.
+func (n *node) checkCurrent() {
+	n.t.Helper()
+	target := n.current()
+	if target == "" {
+		return
+	}
+	image := first
+	if strings.Contains(target, later) {
+		image = later
+	}
+	for _, program := range []string{"lxcfs", "lxcfs-metrics", "lxcfs-toolkit"} {
+		installed, err := os.ReadFile(n.Path(filepath.Join(dir, "current", program)))
+		want, err2 := os.ReadFile(filepath.Join(layer, image, program))
+		if err != nil || err2 != nil || string(installed) != string(want) {
+			n.t.Errorf("%s of %s is not that of the image: %v, %v", program, target, err, err2)
+		}
+	}
+	if _, err := os.Stat(n.Path(filepath.Join(dir, "current", unit))); err != nil {
+		n.t.Error(err)
+	}
+}
+
+// TestPackage has a node with lxcfs of a package, and one that gets it later.
+func TestPackage(t *testing.T) {
+	n := newNode(t)
+	agent := n.startAgent(first)
+	n.waitForVersion(first)
+	n.waitForOwn()
+	n.endAgent(agent, "TERM")
+	n.installPackage()
+	for range 2 { // with an installed lxcfs, then without
+		n.startAgent(later)
+		n.waitFor("the agent to be ready", func() bool { return n.readiness() == "ok" })
+		n.waitForOwn()
+		if now := n.server(); now.Version != first {
+			t.Errorf("%+v serves, want the package's", now)
+		}
+		for _, path := range []string{dir, unitPath, wantsPath} {
+			if _, err := os.Lstat(n.Path(path)); err == nil {
+				t.Errorf("%s exists beside the package", path)
+			}
+		}
+		n.must("systemctl", "is-active", "lxcfs")
+		n.must("systemctl", "stop", "lxcfs", "agent-*")
+	}
+	n.uninstall("nothing is installed")
+	if _, err := os.Lstat(n.Path("/usr/bin/lxcfs-toolkit")); err != nil {
+		t.Error(err)
+	}
+}
+
+// installPackage installs the files of the package, of the first version.
+func (n *node) installPackage() {
+	n.t.Helper()
+	text, err := os.ReadFile(repository + "/rpm/lxcfs.service")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if err := n.WriteFile("/usr/lib/systemd/system/lxcfs.service", string(text)); err != nil {
+		n.t.Fatal(err)
+	}
+	n.must("cp", "/"+first+"/lxcfs", "/"+first+"/lxcfs-toolkit", "/usr/bin")
+	n.must("systemctl", "daemon-reload")
+}
