@@ -24,8 +24,8 @@ const (
 // metricsProcess keeps the program that serves metrics running, and owns the counters.
 type metricsProcess struct {
 	options metrics.Options
-	// beside returns the path of a program.
-	beside  func(name, dir string) string
+	// lxcfs is the path of this program.
+	lxcfs   string
 	log     *slog.Logger
 	meter   *meter.Meter
 	memory  sys.File // with the counters, not open without metrics
@@ -39,7 +39,7 @@ type metricsProcess struct {
 // and lxcfs serves without metrics then.
 func (c *config) startMetrics(ctx context.Context) *metricsProcess {
 	t := &metricsProcess{
-		options: c.metrics, beside: c.programBeside, log: c.log, meter: meter.NewPrivate(),
+		options: c.metrics, lxcfs: c.program, log: c.log, meter: meter.NewPrivate(),
 		renewed: make(chan struct{}, 1), end: func() {},
 	}
 	if !t.options.Enabled() {
@@ -74,7 +74,7 @@ func (t *metricsProcess) renew() {
 
 // serve listens, and keeps the process running that answers, until ctx ends.
 func (t *metricsProcess) serve(ctx context.Context) (err error) {
-	path := t.beside(metricsProgram, metricsDir)
+	path := programBeside(t.lxcfs, metricsProgram, metricsDir)
 	if _, err := os.Stat(path); err != nil {
 		return err
 	}

@@ -120,8 +120,8 @@ func (c *config) newSession(ctx context.Context) (*fusedev.Session, error) {
 }
 
 // workerTimerSlack makes sleeps of 20 µs take this long in workers: the monitor thread of Go's
-// runtime sleeps for 20 µs at a time while requests are served, and for some milliseconds after the
-// last one. It took most of the CPU time of reads after a pause, and preempted their requests.
+// runtime sleeps for 20 µs at a time while requests are served, and for some milliseconds after
+// the last one. It took most of the CPU time of reads after a pause, and preempted their requests.
 const workerTimerSlack = time.Millisecond
 
 // supervise keeps a worker running until a signal or an unmount.

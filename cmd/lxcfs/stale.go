@@ -96,7 +96,7 @@ func (c *config) degrade() error {
 	if err := c.unmount(); err != nil {
 		c.log.Error("lxcfs not unmounted", "err", err)
 	}
-	toolkit := c.programBeside("lxcfs-toolkit", "")
+	toolkit := programBeside(c.program, "lxcfs-toolkit", "")
 	ctx, cancel := context.WithTimeout(context.Background(), degradeTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, toolkit, "--mountpoint", c.mountpoint, "umount", "--all")
@@ -124,9 +124,9 @@ func ownProgram() (string, error) {
 	return os.Args[0], nil
 }
 
-// programBeside returns the path of the program in the directory of this one, or else in dir.
-func (c *config) programBeside(name, dir string) string {
-	beside, err := exec.LookPath(filepath.Join(filepath.Dir(c.program), name))
+// programBeside returns the path of the program name in the directory of another, or else in dir.
+func programBeside(other, name, dir string) string {
+	beside, err := exec.LookPath(filepath.Join(filepath.Dir(other), name))
 	if err == nil {
 		return beside
 	}

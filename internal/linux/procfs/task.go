@@ -102,8 +102,8 @@ func ParseTaskStat(text []byte) (TaskStat, error) {
 	}
 }
 
-// ReadTaskCPU reads the number of the CPU on which the thread tid of the procfs proc was last running.
-// It reads into buf, and returns the possibly reallocated buffer.
+// ReadTaskCPU reads the number of the CPU on which the thread tid of the procfs proc was last
+// running. It reads into buf, and returns the possibly reallocated buffer.
 func ReadTaskCPU(proc sys.File, tid int, buf []byte) (cpu int, text []byte, err error) {
 	text, err = readTaskFile(proc, strconv.Itoa(tid)+"/", tid, buf)
 	if err == nil {

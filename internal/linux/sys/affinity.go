@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MoveTo moves the calling thread to a CPU, from which the scheduler may move it on. It does nothing
-// if the thread's affinity mask excludes the CPU. CPUs that are offline leave the mask.
+// MoveTo moves the calling thread to a CPU, from which the scheduler may move it on. It does
+// nothing if the thread's affinity mask excludes the CPU. CPUs that are offline leave the mask.
 func MoveTo(cpu int) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

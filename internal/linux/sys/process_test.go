@@ -315,7 +315,8 @@ func TestSpawner(t *testing.T) {
 	if err := s.SetTimerSlack(3 * time.Millisecond); err != nil {
 		t.Error(err)
 	}
-	const script = "cat /proc/self/timerslack_ns >&3; grep -E 'NoNewPrivs|CapBnd' /proc/self/status >&3; echo $LISTEN_FDNAMES >&3"
+	const script = "cat /proc/self/timerslack_ns >&3; " +
+		"grep -E 'NoNewPrivs|CapBnd' /proc/self/status >&3; echo $LISTEN_FDNAMES >&3"
 	p, err := s.Start("/bin/sh", []string{"sh", "-c", script}, os.Environ(), []NamedFile{{"out", w}})
 	w.Close()
 	if err != nil {
@@ -326,7 +327,8 @@ func TestSpawner(t *testing.T) {
 	n, err2 := r.Read(buf)
 	text := string(buf[:n])
 	if err := errors.Join(err, err2); err != nil || !state.Success() ||
-		!strings.HasPrefix(text, "3000000\n") || !strings.Contains(text, "NoNewPrivs:\t1") || !strings.HasSuffix(text, "out\n") ||
+		!strings.HasPrefix(text, "3000000\n") || !strings.Contains(text, "NoNewPrivs:\t1") ||
+		!strings.HasSuffix(text, "out\n") ||
 		!strings.Contains(text, "CapBnd:\t0000000000200000") {
 		t.Errorf("got %q, %v, %v", text, state, err)
 	}

@@ -55,7 +55,12 @@ func install(
 	if err != nil || !synced {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
+}
+
+// SyncDir writes the entries of a directory to disk (fsync(2)).
+func SyncDir(path string) error {
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}

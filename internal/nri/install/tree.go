@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"palisade/internal/linux/sys"
 )
 
 // programs are the programs of a version, which lie beside palisade-nri in its image.
@@ -102,7 +104,7 @@ func (t tree) add(version string, files map[string][]byte) (string, error) {
 			return "", err
 		}
 	}
-	if err := syncDir(incomplete); err != nil {
+	if err := sys.SyncDir(incomplete); err != nil {
 		return "", err
 	}
 	if err := os.RemoveAll(path); err != nil { // it is damaged
@@ -111,7 +113,7 @@ func (t tree) add(version string, files map[string][]byte) (string, error) {
 	if err := os.Rename(incomplete, path); err != nil {
 		return "", err
 	}
-	return name, syncDir(t.versions())
+	return name, sys.SyncDir(t.versions())
 }
 
 // has reports whether the version at path has these files.
@@ -140,7 +142,7 @@ func (t tree) switchTo(name string) error {
 	if err := os.Rename(link+newSuffix, link); err != nil {
 		return err
 	}
-	return syncDir(t.dir)
+	return sys.SyncDir(t.dir)
 }
 
 // prune removes all versions but the current one, and what is incomplete. Programs that run keep
@@ -212,12 +214,4 @@ func writeSynced(path string, content []byte, mode os.FileMode) error {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

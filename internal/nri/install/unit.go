@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"palisade/internal/linux/sys"
 	"palisade/rpm"
 )
 
@@ -74,7 +75,7 @@ func replaceSynced(path, text string) error {
 	if err := os.Rename(incomplete, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return sys.SyncDir(filepath.Dir(path))
 }
 
 // remove removes the unit.
