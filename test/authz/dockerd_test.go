@@ -5,7 +5,6 @@ package authz
 import (
 	"bytes"
 	"context"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,20 +73,9 @@ func (e *dockerd) restart(t *testing.T) {
 	e.start(t, cmd)
 }
 
-// freePort returns an unused port of the loopback address.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func (e *dockerd) startDocker(t *testing.T) {
 	t.Helper()
-	e.address = freePort(t)
+	e.address = engine.FreePort(t)
 	log := new(output)
 	e.process = exec.Command("dockerd", "--host", "unix:///run/docker.sock", "--host", "tcp://"+e.address, "--tlsverify",
 		"--tlscacert", filepath.Join(e.certs, "ca.pem"), "--tlscert", filepath.Join(e.certs, "server-cert.pem"),

@@ -139,7 +139,7 @@ func (h *dockerHost) dockerPy(t *testing.T) {
 
 // pushAndPull pushes an image to a registry, and pulls it.
 func (h *dockerHost) pushAndPull(t *testing.T) {
-	address := freePort(t)
+	address := engine.FreePort(t)
 	config := filepath.Join(h.work, "registry.yml")
 	text := fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n",
 		t.TempDir(), address)

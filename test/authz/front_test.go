@@ -53,7 +53,7 @@ func newFront(t *testing.T, kind, upstream, policies string, users ...string) *f
 			log: new(output),
 		},
 		kind: kind, upstream: upstream, users: users,
-		certs: filepath.Join(dir, "certs"), tcp: freePort(t), unix: filepath.Join(dir, "front.sock"),
+		certs: filepath.Join(dir, "certs"), tcp: engine.FreePort(t), unix: filepath.Join(dir, "front.sock"),
 	}
 	for _, args := range [][]string{
 		{"--server", "localhost", "--server", "127.0.0.1", "--client", "alice", "--client", "bob",

@@ -121,7 +121,7 @@ func compare(m ctr.Metrics, audited []record) (differences []string) {
 // cannot listen.
 func TestMetricsListeners(t *testing.T) {
 	b, other := prepare(t, everything), prepare(t, everything)
-	address, socket := freePort(t), filepath.Join(b.dir, "made/metrics.sock")
+	address, socket := engine.FreePort(t), filepath.Join(b.dir, "made/metrics.sock")
 	start := func(b *broker, flags ...string) { b.start(t, exec.Command(shared.broker, b.args(flags...)...)) }
 	start(b, "--metrics", address, "--metrics-socket", socket)
 	scrape(t, address)
@@ -168,7 +168,7 @@ func TestMetricsListeners(t *testing.T) {
 // decisions.
 func TestMetricsUnderLoad(t *testing.T) {
 	b := prepare(t, everything)
-	address := freePort(t)
+	address := engine.FreePort(t)
 	b.start(t, exec.Command(shared.broker, b.args("--metrics", address)...))
 	scrape(t, address)
 	for i := range 200 {

@@ -63,7 +63,7 @@ func readUnit(t *testing.T, name string) string {
 // TestUnitsFilter checks that the units' filters allow the system calls that the services make.
 func TestUnitsFilter(t *testing.T) {
 	b := prepare(t, everything)
-	trace, address, socket := filepath.Join(b.dir, "trace"), freePort(t), filepath.Join(b.dir, "metrics.sock")
+	trace, address, socket := filepath.Join(b.dir, "trace"), engine.FreePort(t), filepath.Join(b.dir, "metrics.sock")
 	b.start(t, exec.Command("strace", append([]string{"-f", "-o", trace, shared.broker}, b.args("--metrics", address, "--metrics-socket", socket)...)...))
 	for _, at := range []string{address, socket} {
 		scrape(t, at)

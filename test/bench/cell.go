@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"palisade/test/bench/stat"
 )
 
 // cell describes how a file is read, and holds the results by name of the server.
@@ -156,7 +158,7 @@ func medians(runs []result) (m result) {
 		for i := range runs {
 			values = append(values, *field(&runs[i]))
 		}
-		*field(&m) = median(values)
+		*field(&m) = stat.Median(values)
 	}
 	of(func(r *result) *float64 { return &r.P50 })
 	of(func(r *result) *float64 { return &r.P90 })
@@ -175,17 +177,8 @@ func medians(runs []result) (m result) {
 			cross = append(cross, r.P50)
 		}
 	}
-	m.P50Same, m.P50Cross = median(same), median(cross)
+	m.P50Same, m.P50Cross = stat.Median(same), stat.Median(cross)
 	return m
-}
-
-// median returns 0 without values.
-func median(values []float64) float64 {
-	if len(values) == 0 {
-		return 0
-	}
-	slices.Sort(values)
-	return (values[(len(values)-1)/2] + values[len(values)/2]) / 2
 }
 
 // print prints a table of cells of one group. The ratios are those of the cells to alone, or if

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"palisade/test/bench/stat"
 	"palisade/test/ctr"
 )
 
@@ -22,13 +23,8 @@ func (b *bench) measureCrowd(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, crowd.Close()) }()
 	var members []*ctr.Member
-	defer func() {
-		for _, m := range members {
-			err = errors.Join(err, m.Remove())
-		}
-		err = errors.Join(err, crowd.Close())
-	}()
 	var alone []cell
 	first := make(map[string][]float64) // by name of the server
 	for len(members) < containers {
@@ -82,7 +78,7 @@ func (b *bench) measureCrowd(ctx context.Context) (err error) {
 		}
 		used, _ := usage(before, after)
 		fmt.Printf("%s: first read of a container, median %.0f µs; idle %.2f %% of a CPU; "+
-			"%d kB resident; %d threads\n", s.name, median(first[s.name]), used.Seconds()/idle.Seconds()*100,
+			"%d kB resident; %d threads\n", s.name, stat.Median(first[s.name]), used.Seconds()/idle.Seconds()*100,
 			resident*os.Getpagesize()/1024, len(after))
 	}
 	return nil

@@ -20,7 +20,7 @@ import (
 // has pid and mount namespaces, cgroups (on v1 also a cgroup namespace), and a sleeping init.
 type Crowd struct {
 	parents []string // on v1 one in each hierarchy
-	made    int
+	members []*Member
 }
 
 // Member is a container of a Crowd.
@@ -108,11 +108,12 @@ func MakeCgroup(dir string) error {
 func (c *Crowd) Add() (*Member, error) { return c.AddBelow(0) }
 
 // AddBelow starts a container with the given number of cgroups between its own and the crowd's.
+// Close removes what an error leaves.
 func (c *Crowd) AddBelow(between int) (*Member, error) {
 	m := &Member{init: exec.Command("sleep", "1000000")}
-	c.made++
+	c.members = append(c.members, m)
 	for _, parent := range c.parents {
-		dir := filepath.Join(parent, strconv.Itoa(c.made))
+		dir := filepath.Join(parent, strconv.Itoa(len(c.members)))
 		m.tops = append(m.tops, dir)
 		err := MakeCgroup(dir)
 		for range between {
@@ -124,13 +125,13 @@ func (c *Crowd) AddBelow(between int) (*Member, error) {
 			}
 		}
 		if err != nil {
-			return nil, errors.Join(err, m.Remove())
+			return nil, err
 		}
 		m.cgroups = append(m.cgroups, dir)
 	}
 	m.init.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWCGROUP}
 	if err := m.start(m.init); err != nil {
-		return nil, errors.Join(err, m.Remove())
+		return nil, err
 	}
 	m.PID = m.init.Process.Pid
 	return m, nil
@@ -222,9 +223,9 @@ func (m *Member) enter() error {
 	return nil
 }
 
-// Remove kills the init and removes the cgroups.
+// Remove kills the init and removes the cgroups, unless that was done.
 func (m *Member) Remove() (err error) {
-	if m.init.Process != nil {
+	if m.init.Process != nil && m.init.ProcessState == nil {
 		err = m.init.Process.Kill()
 		m.init.Wait() // returns the signal
 	}
@@ -234,8 +235,13 @@ func (m *Member) Remove() (err error) {
 	return errors.Join(err, RemoveCgroups(m.tops...))
 }
 
-// Close removes the parent cgroups. The members must have been removed.
-func (c *Crowd) Close() error { return RemoveCgroups(c.parents...) }
+// Close removes the members and the parent cgroups.
+func (c *Crowd) Close() (err error) {
+	for _, m := range c.members {
+		err = errors.Join(err, m.Remove())
+	}
+	return errors.Join(err, RemoveCgroups(c.parents...))
+}
 
 // RemoveCgroups removes cgroups with their descendants, and waits for their processes to exit. One
 // that does not exist is no error.

@@ -78,21 +78,26 @@ func StartRival(ctx context.Context, path, dir string) (*Daemon, error) {
 	return d, d.start(ctx)
 }
 
-func (d *Daemon) start(ctx context.Context) error {
-	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
-	// The daemon is killed with the thread that started it, so at the latest with the test.
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+// StartTied starts a command, which gets the signal at the latest when this process ends, and sends
+// the result of its Wait to done.
+func StartTied(cmd *exec.Cmd, signal syscall.Signal, done chan<- error) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: signal}
 	started := make(chan error)
 	go func() {
-		runtime.LockOSThread()
+		runtime.LockOSThread() // the signal is sent when the thread that started it ends
 		defer runtime.UnlockOSThread()
-		err := d.cmd.Start()
+		err := cmd.Start()
 		started <- err
 		if err == nil {
-			d.done <- d.cmd.Wait()
+			done <- cmd.Wait()
 		}
 	}()
-	if err := <-started; err != nil {
+	return <-started
+}
+
+func (d *Daemon) start(ctx context.Context) error {
+	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
+	if err := StartTied(d.cmd, syscall.SIGTERM, d.done); err != nil {
 		return err
 	}
 	served := filepath.Join(d.Mountpoint, "proc/uptime")

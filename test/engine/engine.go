@@ -115,6 +115,17 @@ func Start(t testing.TB, dir, program string, args ...string) *os.Process {
 	return cmd.Process
 }
 
+// FreePort returns an unused port of the loopback address.
+func FreePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
 // WaitFor polls a condition, and fails the test with its description after a timeout.
 func WaitFor(t testing.TB, what string, is func() bool) {
 	t.Helper()

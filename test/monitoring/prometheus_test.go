@@ -47,16 +47,6 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 		filepath.Join(dir, "lxcfs-metrics"))
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // site is a host with all programs, and a Prometheus that scrapes them.
 type site struct {
 	dir   string
@@ -76,7 +66,7 @@ func newSite(t *testing.T) *site {
 	path := func(name string) string { return filepath.Join(s.dir, name) }
 	var targets []string
 	address := func() string {
-		targets = append(targets, freeAddress(t))
+		targets = append(targets, engine.FreePort(t))
 		return targets[len(targets)-1]
 	}
 	s.lxcfs = ctr.NewDaemon(t, shared.lxcfs, s.dir, "--metrics", address())
@@ -109,7 +99,7 @@ scrape_configs:
 	if err := os.WriteFile(path("prometheus.yml"), []byte(configuration), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	listen := freeAddress(t)
+	listen := engine.FreePort(t)
 	s.api = "http://" + listen + "/api/v1/"
 	s.start(t, "prometheus", "--config.file", path("prometheus.yml"),
 		"--storage.tsdb.path", path("data"), "--web.listen-address", listen, "--log.level", "warn")

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -305,18 +304,7 @@ func start(t *testing.T, program string, args ...string) *process {
 		cmd: exec.Command(program, args...), log: new(ctr.LockedBuffer), done: make(chan error, 1),
 	}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread() // Pdeathsig kills it when the thread ends
-		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
-		started <- err
-		if err == nil {
-			p.done <- p.cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
+	if err := ctr.StartTied(p.cmd, syscall.SIGKILL, p.done); err != nil {
 		t.Fatal(err)
 	}
 	return p

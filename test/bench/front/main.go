@@ -9,9 +9,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
+	"palisade/test/bench/stat"
 	"palisade/test/ctr"
 )
 
@@ -107,9 +107,9 @@ func (o options) compareRequests(targets []target) error {
 		}
 		for i, t := range targets {
 			fmt.Printf("%-46s %10v %10v %10v %10v %8.0f %10v %7.2f\n", t.name+", "+path,
-				µs(median(p50[i])), µs(median(p50[i])-median(p50[0])), µs(median(p99[i])),
-				µs(median(p99[i])-median(p99[0])), median(rates[i]),
-				µs(cpu[i]/time.Duration(o.rounds*o.requests)), median(rates[i])/median(rates[0]))
+				µs(stat.Median(p50[i])), µs(stat.Median(p50[i])-stat.Median(p50[0])), µs(stat.Median(p99[i])),
+				µs(stat.Median(p99[i])-stat.Median(p99[0])), stat.Median(rates[i]),
+				µs(cpu[i]/time.Duration(o.rounds*o.requests)), stat.Median(rates[i])/stat.Median(rates[0]))
 		}
 	}
 	return nil
@@ -144,8 +144,8 @@ func (o options) compareTransfers(targets []target, image string) error {
 			}
 		}
 		for i, t := range targets {
-			fmt.Printf("%-46s %10.0f %7.2f %10v\n", t.name+", "+op.name, median(speeds[i]),
-				median(speeds[i])/median(speeds[0]),
+			fmt.Printf("%-46s %10.0f %7.2f %10v\n", t.name+", "+op.name, stat.Median(speeds[i]),
+				stat.Median(speeds[i])/stat.Median(speeds[0]),
 				(cpu[i] / time.Duration(o.transfers)).Round(time.Millisecond))
 		}
 	}
@@ -161,9 +161,3 @@ func (o options) compareTransfers(targets []target, image string) error {
 }
 
 func µs(d time.Duration) time.Duration { return d.Round(100 * time.Nanosecond) }
-
-func median[T ~int64 | ~float64](all []T) T {
-	all = slices.Clone(all)
-	slices.Sort(all)
-	return all[len(all)/2]
-}

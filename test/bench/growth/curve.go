@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"slices"
+
+	"palisade/test/bench/stat"
 )
 
 // curve is a cost as a function of a number.
@@ -45,12 +47,7 @@ func (b *bench) addIn(unit string, part *part, title string, x int, cost, server
 	}
 	p := c.Points[i]
 	p.costs, p.cpu = append(p.costs, cost), append(p.cpu, serverCPU)
-	p.Cost, p.ServerCPU = median(p.costs), median(p.cpu)
-}
-
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
+	p.Cost, p.ServerCPU = stat.Median(p.costs), stat.Median(p.cpu)
 }
 
 // print prints the curves of a part as tables.

@@ -73,13 +73,8 @@ func (b *bench) containers(ctx context.Context, p *part) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, crowd.Close()) }()
 	var members []*ctr.Member
-	defer func() {
-		for _, m := range members {
-			err = errors.Join(err, m.Remove())
-		}
-		err = errors.Join(err, crowd.Close())
-	}()
 	files := []string{"meminfo", "stat", "uptime"}
 	var cat []string
 	for _, file := range files {
@@ -249,19 +244,12 @@ func (b *bench) inTurn(ctx context.Context, p *part,
 	}
 	defer func() { err = errors.Join(err, crowd.Close()) }()
 	var members []*ctr.Member
-	defer func() {
-		for _, m := range members {
-			err = errors.Join(err, m.Remove())
-		}
-	}()
 	for _, x := range p.xs {
 		m, err := add(crowd, x)
-		if m != nil {
-			members = append(members, m)
-		}
 		if err != nil {
 			return err
 		}
+		members = append(members, m)
 	}
 	for range p.rounds {
 		if err := errors.Join(ctx.Err(), measure(s, members)); err != nil {

@@ -10,13 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"palisade/test/bench/stat"
 	"palisade/test/ctr"
 )
 
@@ -81,14 +81,8 @@ func (b *bench) call(stdin string, args ...string) (time.Duration, error) {
 	return time.Since(start), nil
 }
 
-// exact returns the median.
-func exact(all []time.Duration) time.Duration {
-	slices.Sort(all)
-	return all[len(all)/2]
-}
-
 // median returns the median, rounded to 10 µs.
-func median(all []time.Duration) time.Duration { return exact(all).Round(10 * time.Microsecond) }
+func median(all []time.Duration) time.Duration { return stat.Median(all).Round(10 * time.Microsecond) }
 
 // measureStart compares the start of the toolkit with that of true(1).
 func (b *bench) measureStart(rounds int) error {
@@ -184,7 +178,7 @@ func (b *bench) measureHeld(rounds int) (err error) {
 		}
 	}
 	for i, name := range []string{"median", "99th percentile"} {
-		without, with := exact(percentiles[0][i]), exact(percentiles[1][i])
+		without, with := stat.Median(percentiles[0][i]), stat.Median(percentiles[1][i])
 		fmt.Printf("a read beside a container with %d leases, locks and watches on each file: "+
 			"%s %v, without %v: %.2f\n", held, name, with, without, float64(with)/float64(without))
 	}

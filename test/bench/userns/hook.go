@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"palisade/test/bench/stat"
 )
 
 // measureHook runs the hook for a new container whose root file system is already shifted.
@@ -64,7 +66,7 @@ func (b *bench) measureHook(root string, rounds int) error {
 		}
 		empty = append(empty, r.took)
 	}
-	fmt.Printf("hook with a shifted root: %v; true(1): %v\n", median(took).Round(10*time.Microsecond),
-		median(empty).Round(10*time.Microsecond))
+	fmt.Printf("hook with a shifted root: %v; true(1): %v\n", stat.Median(took).Round(10*time.Microsecond),
+		stat.Median(empty).Round(10*time.Microsecond))
 	return nil
 }

@@ -11,11 +11,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"palisade/test/bench/stat"
 	"palisade/test/ctr"
 )
 
@@ -111,11 +111,6 @@ func call(line ...string) (usage, error) {
 	return r, nil
 }
 
-func median(all []time.Duration) time.Duration {
-	slices.Sort(all)
-	return all[len(all)/2]
-}
-
 // compare shifts and unshifts a tree, and does the same to another one with chown, in turn.
 func (b *bench) compare(ours, theirs string, files, rounds int) error {
 	var took [4][]time.Duration
@@ -137,7 +132,7 @@ func (b *bench) compare(ours, theirs string, files, rounds int) error {
 		}
 	}
 	for i, name := range []string{"shift", "unshift"} {
-		own, rival := median(took[2*i]), median(took[2*i+1])
+		own, rival := stat.Median(took[2*i]), stat.Median(took[2*i+1])
 		fmt.Printf("%-8s %8v, %7.0f files/s; chown -R %8v; %.2f of its time\n", name,
 			own.Round(time.Millisecond), rate(files, own), rival.Round(time.Millisecond),
 			own.Seconds()/rival.Seconds())
@@ -165,8 +160,8 @@ func (b *bench) measureVerify(root string, files, rounds int) error {
 		}
 	}
 	fmt.Printf("nothing to do: verify %v, %.0f files/s; shift %v, %.0f files/s\n",
-		median(verify).Round(time.Millisecond), rate(files, median(verify)),
-		median(again).Round(time.Millisecond), rate(files, median(again)))
+		stat.Median(verify).Round(time.Millisecond), rate(files, stat.Median(verify)),
+		stat.Median(again).Round(time.Millisecond), rate(files, stat.Median(again)))
 	return nil
 }
 
@@ -188,7 +183,7 @@ func (b *bench) measureMount(root string, rounds int) error {
 			return err
 		}
 	}
-	fmt.Printf("idmapped mount: %v\n", median(took).Round(10*time.Microsecond))
+	fmt.Printf("idmapped mount: %v\n", stat.Median(took).Round(10*time.Microsecond))
 	return nil
 }
 
