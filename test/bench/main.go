@@ -5,9 +5,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -21,6 +19,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"palisade/test/bench/output"
 	"palisade/test/ctr"
 )
 
@@ -66,12 +65,13 @@ var groups = []group{
 
 // bench holds the flags, the servers, the containers that read from them, and the results.
 type bench struct {
-	lxcfs, only, json, svg string
-	rivals                 []string
-	quick                  bool
-	// load and plot are the paths of these programs.
-	load, plot string
-	servers    []*server
+	lxcfs, only string
+	rivals      []string
+	quick       bool
+	output      output.Files
+	// load is the path of that program.
+	load    string
+	servers []*server
 	// limited has a quota of one CPU, unlimited none.
 	limited, unlimited *ctr.Container
 	cells              []cell
@@ -84,8 +84,7 @@ func main() {
 	flag.BoolVar(&b.quick, "quick", false, "measure few cells with few runs, in less than a minute")
 	flag.StringVar(&b.only, "only", "",
 		"measure only this part: reads, pauses, bursts, readers, cat, neighbour or crowd")
-	flag.StringVar(&b.json, "json", "", "write the results to this file")
-	flag.StringVar(&b.svg, "svg", "", "write a plot of reads and pauses to this file")
+	b.output.Flags("a plot of reads and pauses")
 	minimal := flag.String("serve-minimal", "", "serve constant content on this directory, instead")
 	flag.Parse()
 	b.rivals = strings.Split(*rivals, ",")
@@ -110,12 +109,8 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if b.svg != "" { // an error after the measurements would lose them
-		b.plot = filepath.Join(dir, "plot")
-		cmd := exec.CommandContext(ctx, "go", "-C", "test/bench/plot", "build", "-o", b.plot, ".")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("build test/bench/plot: %w: %s", err, out)
-		}
+	if err := b.output.Prepare(ctx, dir); err != nil {
+		return err
 	}
 	stop, err := b.startServers(ctx, dir)
 	defer func() { err = errors.Join(err, stop()) }()
@@ -159,7 +154,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 	if len(b.cells) == 0 {
 		return fmt.Errorf("no part %q", b.only)
 	}
-	return b.write(ctx)
+	return b.output.Write(ctx, b.cells)
 }
 
 // measureGroups measures and prints the groups.
@@ -187,27 +182,4 @@ func (b *bench) measureGroups(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// write writes the results and their plot to the files of the flags.
-func (b *bench) write(ctx context.Context) error {
-	text, err := json.MarshalIndent(b.cells, "", "\t")
-	if err != nil {
-		return err
-	}
-	if b.json != "" {
-		if err := os.WriteFile(b.json, append(text, '\n'), 0o644); err != nil {
-			return err
-		}
-	}
-	if b.svg == "" {
-		return nil
-	}
-	cmd := exec.CommandContext(ctx, b.plot)
-	cmd.Stdin, cmd.Stderr = bytes.NewReader(text), os.Stderr
-	image, err := cmd.Output()
-	if err != nil {
-		return fmt.Errorf("plot: %w", err)
-	}
-	return os.WriteFile(b.svg, image, 0o644)
 }

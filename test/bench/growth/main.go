@@ -3,19 +3,16 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"syscall"
 
+	"palisade/test/bench/output"
 	"palisade/test/ctr"
 )
 
@@ -44,11 +41,12 @@ var parts = []*part{
 
 // bench holds the flags and the results.
 type bench struct {
-	lxcfs, toolkit, shift, broker, only, json, svg string
-	quick, large                                   bool
-	// dir is a temporary directory, load and plot are the paths of these programs.
-	dir, load, plot string
-	curves          []*curve
+	lxcfs, toolkit, shift, broker, only string
+	quick, large                        bool
+	output                              output.Files
+	// dir is a temporary directory, load is the path of that program.
+	dir, load string
+	curves    []*curve
 }
 
 func main() {
@@ -60,8 +58,7 @@ func main() {
 	flag.BoolVar(&b.quick, "quick", false, "measure few points, in about two minutes")
 	flag.BoolVar(&b.large, "large", false, "measure also 10 million files, which need 10 GB of memory")
 	flag.StringVar(&b.only, "only", "", "measure only this part: "+partNames())
-	flag.StringVar(&b.json, "json", "", "write the results to this file")
-	flag.StringVar(&b.svg, "svg", "", "write plots to this file")
+	b.output.Flags("plots")
 	flag.Parse()
 	if i := slices.IndexFunc(parts, b.isWanted); i < 0 {
 		fmt.Fprintf(os.Stderr, "growth: -only %q is none of %s\n", b.only, partNames())
@@ -92,12 +89,8 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
-	if b.svg != "" { // an error after the measurements would lose them
-		b.plot = filepath.Join(b.dir, "plot")
-		cmd := exec.CommandContext(ctx, "go", "-C", "test/bench/plot", "build", "-o", b.plot, ".")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("build test/bench/plot: %w: %s", err, out)
-		}
+	if err := b.output.Prepare(ctx, b.dir); err != nil {
+		return err
 	}
 	if b.load, err = ctr.Program(ctx, b.dir, "load", "palisade/test/load"); err != nil {
 		return err
@@ -114,28 +107,5 @@ func (b *bench) run(ctx context.Context) (err error) {
 		}
 		b.print(p)
 	}
-	return b.write(ctx)
-}
-
-// write writes the results and their plot to the files of the flags.
-func (b *bench) write(ctx context.Context) error {
-	text, err := json.MarshalIndent(b.curves, "", "\t")
-	if err != nil {
-		return err
-	}
-	if b.json != "" {
-		if err := os.WriteFile(b.json, text, 0o644); err != nil {
-			return err
-		}
-	}
-	if b.svg == "" {
-		return nil
-	}
-	cmd := exec.CommandContext(ctx, b.plot, "-growth")
-	cmd.Stdin, cmd.Stderr = bytes.NewReader(text), os.Stderr
-	image, err := cmd.Output()
-	if err != nil {
-		return fmt.Errorf("plot: %w", err)
-	}
-	return os.WriteFile(b.svg, image, 0o644)
+	return b.output.Write(ctx, b.curves, "-growth")
 }
