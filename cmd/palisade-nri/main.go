@@ -68,6 +68,7 @@ func (o *agentOptions) run(ctx *cli.Context) error {
 	if o.installDir != "" {
 		running.Go(func() { keeper.run(ctx.Context) })
 	}
+	running.Go(func() { keeper.writeStatus(ctx.Context) })
 	notify(log, daemon.SdNotifyReady)
 	agent.Run(ctx.Context)
 	notify(log, daemon.SdNotifyStopping)

@@ -39,6 +39,10 @@ func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List
 		r.Findings[len(r.Findings)-1].engine = c.Engine
 	}
 	remountAll := command("%s", w.remountAll())
+	var leftOut []string
+	if agent, isRunning := w.agent(); isRunning {
+		leftOut = agent.LeftOut
+	}
 	for i := range found.Containers {
 		c := &found.Containers[i]
 		cure := remountAll
@@ -57,6 +61,10 @@ func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List
 			count.DeadFiles++
 			add(c, Error, "container-files-dead", cure,
 				"files of an lxcfs that has ended, which cannot be read: "+list(c.Dead))
+		case len(c.Alive) == 0 && slices.Contains(leftOut, c.ID):
+			count.WithoutFiles++
+			add(c, Info, "container-left-out", cure,
+				"it has no file of lxcfs: the rules of palisade-nri leave out its pod")
 		case len(c.Alive) == 0:
 			count.WithoutFiles++
 			add(c, Warning, "container-files-missing", cure,
