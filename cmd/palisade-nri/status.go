@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"reflect"
 	"time"
@@ -20,7 +21,7 @@ func (k *keeper) writeStatus(ctx context.Context) {
 	for tick := time.Tick(statusInterval); ; {
 		s := k.agent.Status()
 		s.PID, s.Version = os.Getpid(), version.String()
-		if err := k.failure(); err != nil {
+		if err := k.failure(); err != nil && !errors.Is(err, errPending) {
 			s.Failure = err.Error()
 		}
 		if !reflect.DeepEqual(s, written) {

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
+	"os"
+
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cli/cmdline"
 	"palisade/internal/cli/options"
+	"palisade/internal/inject/agentstatus"
 )
 
 func uninstallCommand(o *agentOptions) *cli.Command {
@@ -35,6 +40,10 @@ func uninstallCommand(o *agentOptions) *cli.Command {
 			}
 			was, err := i.Uninstall(ctx.Context)
 			if err != nil {
+				return err
+			}
+			// An agent that was killed has left it.
+			if err := os.Remove(agentstatus.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 			if was {

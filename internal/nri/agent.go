@@ -52,8 +52,6 @@ type Agent struct {
 	mu sync.Mutex
 	// containers are the running ones that get the files, by their ids.
 	containers map[string]container
-	// leftOut has the sockets of running containers that get none, by their ids.
-	leftOut map[string]string
 	// connected has the sockets of runtimes that have called Synchronize.
 	connected map[string]bool
 	// lxcfs is the state of lxcfs, "" before the first probe.
@@ -77,7 +75,6 @@ func New(
 	a := &Agent{
 		Options: o, injector: injector, log: log, stale: make(chan struct{}, 1),
 		containers: make(map[string]container), connected: make(map[string]bool),
-		leftOut: make(map[string]string),
 	}
 	a.metrics = newMetrics(a, registry)
 	return a
@@ -115,13 +112,13 @@ func (a *Agent) Status() agentstatus.Status {
 	for _, socket := range a.Sockets {
 		s.Runtimes[socket] = a.connected[socket]
 	}
-	s.LeftOut = slices.Sorted(maps.Keys(a.leftOut))
+	s.Served = slices.Sorted(maps.Keys(a.containers))
 	return s
 }
 
 // setConnected records whether the runtime at the socket is connected, and the containers that it
-// runs if it is: those that get files, and the ids of others.
-func (a *Agent) setConnected(socket string, is bool, running []container, leftOut []string) {
+// runs if it is.
+func (a *Agent) setConnected(socket string, is bool, running []container) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !is {
@@ -133,10 +130,6 @@ func (a *Agent) setConnected(socket string, is bool, running []container, leftOu
 	for _, c := range running {
 		a.containers[c.ID] = c
 	}
-	maps.DeleteFunc(a.leftOut, func(_, of string) bool { return of == socket })
-	for _, id := range leftOut {
-		a.leftOut[id] = socket
-	}
 }
 
 func (a *Agent) add(c container) {
@@ -145,20 +138,11 @@ func (a *Agent) add(c container) {
 	a.containers[c.ID] = c
 }
 
-// leaveOut records a container that gets no files.
-func (a *Agent) leaveOut(c *container) {
-	a.remove(c.ID)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.leftOut[c.ID] = c.socket
-}
-
 // remove removes a container that gets no files, or has ended.
 func (a *Agent) remove(id string) {
 	a.mu.Lock()
 	c, ok := a.containers[id]
 	delete(a.containers, id)
-	delete(a.leftOut, id)
 	a.mu.Unlock()
 	if ok {
 		a.injector.Forget(c.PID)

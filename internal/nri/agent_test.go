@@ -302,7 +302,7 @@ func TestFailedContainers(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	a, registry := newAgent("/run/nri/nri.sock", new(injector))
-	a.setConnected("/run/nri/nri.sock", true, []container{{Container: engine.Container{ID: "a"}}}, nil)
+	a.setConnected("/run/nri/nri.sock", true, []container{{Container: engine.Container{ID: "a"}}})
 	a.lxcfs = probe.Healthy
 	a.metrics.served.Inc()
 	a.metrics.failed.Inc()

@@ -73,7 +73,7 @@ func (a *Agent) connect(
 	a.mu.Lock()
 	wasConnected = a.connected[socket]
 	a.mu.Unlock()
-	a.setConnected(socket, false, nil, nil)
+	a.setConnected(socket, false, nil)
 	return wasConnected, err
 }
 

@@ -47,7 +47,6 @@ func (s *session) Synchronize(
 		podOf[pod.GetId()] = pod
 	}
 	var running []container
-	var leftOut []string
 	for _, c := range containers {
 		isRunning := c.GetState() == api.ContainerState_CONTAINER_RUNNING ||
 			c.GetState() == api.ContainerState_CONTAINER_PAUSED
@@ -57,15 +56,12 @@ func (s *session) Synchronize(
 		found, _, ok := s.selected(podOf[c.GetPodSandboxId()], c)
 		switch {
 		case ok && found.PID <= 0:
-			leftOut = append(leftOut, found.ID)
 			found.log.Warn("the container gets no files", "err", toolkit.ErrNoProcess)
-		case !ok:
-			leftOut = append(leftOut, found.ID)
-		default:
+		case ok:
 			running = append(running, found)
 		}
 	}
-	s.setConnected(s.socket, true, running, leftOut)
+	s.setConnected(s.socket, true, running)
 	s.markStale()
 	return nil, nil
 }
@@ -80,7 +76,6 @@ func (s *session) StartContainer(
 ) error {
 	c, plan, ok := s.selected(pod, given)
 	if !ok {
-		s.leaveOut(&c)
 		return nil
 	}
 	s.add(c)
@@ -96,7 +91,7 @@ func (s *session) StartContainer(
 	s.metrics.starts.Observe(time.Since(began).Seconds())
 	switch {
 	case errors.Is(err, mounts.ErrHostNamespace):
-		s.leaveOut(&c)
+		s.remove(c.ID)
 		s.skip(c.log, noMountNamespace)
 		return nil
 	case err == nil:

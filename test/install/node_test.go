@@ -36,7 +36,6 @@ const (
 )
 
 func newNode(t *testing.T) *node {
-	engine.Need(t, "crictl")
 	n := &node{Machine: engine.NewMachine(t, "../docs/testdata/root.sh", layer), t: t}
 	// runc refuses a unified hierarchy beside others.
 	n.MountCgroups += "[ ! -e unified ] || umount unified\n"

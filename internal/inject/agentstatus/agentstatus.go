@@ -19,8 +19,8 @@ type Status struct {
 	// Runtimes has for each socket of NRI whether the container runtime is connected.
 	Runtimes map[string]bool `json:"runtimes"`
 	Lxcfs    probe.State     `json:"lxcfs"`
-	// LeftOut are the ids of running containers that get no files, sorted.
-	LeftOut []string `json:"left_out,omitempty"`
+	// Served are the ids of running containers that get the files, sorted.
+	Served []string `json:"served,omitempty"`
 	// Failure is why lxcfs is not installed.
 	Failure string `json:"install_failure,omitempty"`
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"palisade/internal/inject/agentstatus"
+	"palisade/internal/inject/toolkit"
 	"palisade/internal/linux/sys"
 )
 
@@ -31,6 +32,19 @@ func (w *World) agent() (s *agentstatus.Status, isRunning bool) {
 	}
 	comm, err := w.read("/proc/"+strconv.Itoa(s.PID)+"/comm", maxConfig)
 	return s, err == nil && strings.TrimSpace(string(comm)) == nriAgent
+}
+
+// nriRules returns a function that reports whether palisade-nri gives a container of its runtimes
+// no files. Without a connected agent it is false for all.
+func (w *World) nriRules() func(*toolkit.Listed) bool {
+	if !w.servedByNRI() {
+		return func(*toolkit.Listed) bool { return false }
+	}
+	s, _ := w.agent()
+	return func(c *toolkit.Listed) bool {
+		isOfRuntime := c.Engine == containerd.name || c.Engine == "cri-o"
+		return isOfRuntime && !slices.Contains(s.Served, c.ID)
+	}
 }
 
 // servedByNRI reports whether palisade-nri serves the containers of a runtime, which then needs no

@@ -68,7 +68,7 @@ var nriScenarios = []scenario{
 		and(files{"/etc/crio/crio.conf.d/10.conf": "[crio.nri]\nenable_nri = false\n", "/etc/crio/crio.conf": ""}),
 		want: []string{"hook-missing crio", "nri-off " + nriSocket}, remedy: "set enable_nri = true in [crio.nri]"},
 	{name: "pods that the agent leaves out", files: withAgent(agentstatus.Status{
-		Runtimes: connected, LeftOut: []string{"b"},
+		Runtimes: connected, Served: []string{"a"},
 	}), edit: listed(toolkit.List{Containers: []toolkit.Listed{
 		{ID: "a", Engine: "containerd"}, {ID: "b", Engine: "containerd"},
 	}}), want: []string{"container-left-out containerd b", "container-files-missing containerd a"}},
