@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"palisade/internal/ops/doctor"
+	"palisade/test/ctr"
 )
 
 // TestLife installs lxcfs under a pod that runs, replaces the agent, upgrades, reboots, and
@@ -173,10 +174,10 @@ func TestBrokenVersion(t *testing.T) {
 // whole, and the next agent succeeds.
 func TestKilledAgents(t *testing.T) {
 	n := newNode(t)
-	for i := range 20 {
+	for i := range ctr.Repeat(20, 200) {
 		image := []string{first, later}[i%2]
 		agent := n.startAgent(image)
-		time.Sleep(time.Duration(i) * 15 * time.Millisecond)
+		time.Sleep(time.Duration(i%20) * 15 * time.Millisecond)
 		n.endAgent(agent, "KILL")
 		n.checkCurrent()
 	}
