@@ -19,7 +19,7 @@ SOURCES := $(shell find cmd internal rpm -name '*.go' -not -name '*_test.go') go
 # The tests measure time, and deps comes before what it is for: one thing at a time, even with -j.
 .NOTPARALLEL:
 
-.PHONY: check build man rpm deb deps dockerd cri demo test unit integration e2e e2e-packages e2e-vm vm vm-quick vm-all ci soak cover twice lint cross emulated bench bench-vm fuzz-smoke clean help go test-release release
+.PHONY: check build man rpm deb image image-test chart deps dockerd cri demo test unit integration e2e e2e-packages e2e-vm vm vm-quick vm-all ci soak cover twice lint cross emulated bench bench-vm fuzz-smoke clean help go test-release release
 
 build: $(COMMANDS:%=bin/%) bin/lxcfs-metrics ## build the static binaries into bin/
 
@@ -46,6 +46,21 @@ deb: | go ## make the debs, and their source, in dist/
 	rm -f dist/*.deb
 	GO=$(GO) rpm/source.sh '$(PACKAGE_VERSION)' dist
 	rpm/deb.sh '$(PACKAGE_VERSION)' dist
+
+IMAGE := dist/image
+IMAGE_PROGRAMS := palisade-nri lxcfs lxcfs/lxcfs-metrics lxcfs-toolkit
+image: | go ## make the image of palisade-nri for amd64 and arm64, as OCI layout and for docker load, in dist/image/
+	rm -rf $(IMAGE)
+	for arch in amd64 arm64; do GOARCH=$$arch $(BUILD) -o $(IMAGE)/programs/$$arch/ $(IMAGE_PROGRAMS:%=./cmd/%); done
+	$(GO) -C tools/image run . -version '$(PACKAGE_VERSION)' -revision "$$(git rev-parse HEAD)" -created "$${SOURCE_DATE_EPOCH:-$$(rpm/version.sh --date)}" \
+		-license $(CURDIR)/LICENSE -programs $(abspath $(IMAGE))/programs -out $(abspath $(IMAGE))
+	rm -r $(IMAGE)/programs
+
+image-test: | go ## make the image twice from two directories, and check what it contains
+	$(GO) -C tools/image test -count=1 ./...
+
+chart: | go ## lint the Helm chart, render it with several values, and compare deploy/kubernetes with it
+	$(GO) -C test/chart test -count=1 ./...
 
 deps: ## install what build, demo and tests need, with apt or dnf
 	./test/deps.sh
@@ -111,9 +126,9 @@ unit: | go ## run the unit tests, with the race detector (without it: RACE=); ne
 
 # Most of these tests wait for containers: two suites at a time. The longest are the first.
 integration: dockerd cri | go ## run the tests with real containers on this machine's cgroups; needs root
-	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 20m -p 2 ./test/authz ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/clients ./test/lxc ./test/nri ./test/install
+	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 20m -p 2 ./test/authz ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/clients ./test/lxc ./test/nri ./test/install ./test/monitoring
 
-release: cri | go ## build packages twice, install, upgrade and remove them, and execute the documents' commands; needs root
+release: cri image-test chart | go ## build packages twice, install, upgrade and remove them, and execute the documents' commands; needs root
 	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/packages ./test/docs
 
 # The packages of two versions, for both stories. With E2E_PACKAGES they are there already.
@@ -136,7 +151,7 @@ vm-all: e2e-packages ## run the tests with cgroup v2 and the end-to-end story in
 	$(GO) run ./test/vm -e2e dist/e2e
 
 lint: | go ## vet, check formatting and wording, and run staticcheck
-	files=$$(gofmt -l cmd internal rpm test); [ -z "$$files" ] || { echo "not formatted: $$files" >&2; exit 1; }
+	files=$$(gofmt -l cmd internal rpm test tools); [ -z "$$files" ] || { echo "not formatted: $$files" >&2; exit 1; }
 	$(GO) vet -tags integration,$(TAGS) ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags integration,$(TAGS) ./...
 	test/lint.sh
@@ -164,14 +179,15 @@ emulated: | go ## run the unit tests for arm64, emulated
 	GOARCH=arm64 $(GO) test -tags integration,$(TAGS) -vet=off -count=1 -timeout 5m -exec qemu-aarch64-static -skip '^($(subst $(space),|,$(strip $(NOT_EMULATED))))$$' \
 		$$($(GO) list ./internal/... ./cmd/... | grep -v -e /fusedev -e /supervise)
 
-bench: build ## measure reads through lxcfs, Debian's and of the bare files, hooks, and decisions; needs root
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+bench: build ## measure reads through lxcfs, Debian's and of the bare files, hooks, decisions, and how costs grow; needs root
+	$(GO) test -run '^$$' -bench . -skip '^BenchmarkHost' -benchmem ./internal/...
 	@mkdir -p dist
 	$(GO) run ./test/bench -lxcfs bin/lxcfs -json dist/bench.json -svg dist/bench.svg
 	$(GO) run ./test/bench/toolkit -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit
 	$(GO) run ./test/bench/userns -program bin/userns-shift
 	$(GO) run ./test/bench/authz -broker bin/authz-broker
 	$(GO) run ./test/bench/front -broker bin/authz-broker
+	$(GO) run ./test/bench/growth -json dist/growth.json -svg dist/growth.svg
 
 # Only the ratios of one run mean something: the CPU is emulated.
 bench-vm: | go ## measure reads with cgroup v2 in a virtual machine, also through Debian's newest lxcfs

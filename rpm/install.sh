@@ -28,7 +28,7 @@ program() { # NAME
 	put 644 "completions/bash/$1" "usr/share/bash-completion/completions/$1"
 	put 644 "completions/zsh/_$1" "$ZSHDIR/_$1"
 	# Pages link to each other, and each package can be installed alone.
-	for page in README.md CHANGELOG.md CONTRIBUTING.md docs/*.md docs/engines/*.md; do
+	for page in README.md CHANGELOG.md CONTRIBUTING.md docs/*.md docs/*.svg docs/engines/*.md; do
 		put 644 "$page" "usr/share/doc/palisade-$package/$page"
 	done
 }

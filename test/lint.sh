@@ -10,7 +10,7 @@ pattern="\b[Tt]ells? whether\b|\b([Ss]ome|[Nn]o|[Ee]very)body\b|\banew\b|\b[Ff]o
 allowed="hook-wrong-folder|isulad-folders-closed|USER=somebody|\"nobody\""
 count=
 [ "${1:-}" != -c ] || { count=1; shift; }
-[ $# -gt 0 ] || set -- cmd internal docs rpm hooks completions test README.md CHANGELOG.md CONTRIBUTING.md Makefile
+[ $# -gt 0 ] || set -- cmd internal docs rpm hooks completions test tools deploy README.md CHANGELOG.md CONTRIBUTING.md Makefile
 
 found=$(grep -rInE --exclude-dir=testdata --exclude=lint.sh "$pattern" "$@" |
 	grep -vE "($allowed)[^:]*$|^[^:]*:[0-9]*:.*($allowed)" || true)

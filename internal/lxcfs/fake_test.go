@@ -73,7 +73,14 @@ var containerFiles = map[string]string{
 }
 
 // newFake returns the file system of a fake host, and the pid of the init of a container on it.
-func newFake(t *testing.T) (f *FS, h *fakehost.Host, init int) {
+func newFake(t testing.TB) (f *FS, h *fakehost.Host, init int) {
+	t.Helper()
+	h, init = newFakeHost(t)
+	return newFakeFS(t, h), h, init
+}
+
+// newFakeHost returns a fake host, and the pid of the init of a container on it.
+func newFakeHost(t testing.TB) (h *fakehost.Host, init int) {
 	t.Helper()
 	h = fakehost.New(t)
 	for name, text := range hostFiles {
@@ -83,7 +90,12 @@ func newFake(t *testing.T) (f *FS, h *fakehost.Host, init int) {
 		h.Write("cgroup/a/"+name, text)
 	}
 	h.Write("cgroup/cpu.pressure", "some avg10=9.99\n")
-	init = h.Start(fakehost.Process{PIDNS: "a", MountNS: "a", NSPids: "1", Cgroup: "/a"})
+	return h, h.Start(fakehost.Process{PIDNS: "a", MountNS: "a", NSPids: "1", Cgroup: "/a"})
+}
+
+// newFakeFS returns the file system of a fake host.
+func newFakeFS(t testing.TB, h *fakehost.Host) *FS {
+	t.Helper()
 	f, err := New(Options{
 		Memory: view.MemOptions{Swap: true, Zswap: true}, Quota: true, Loadavg: true,
 		ProcRoot: filepath.Join(h.Dir, "proc"), SysRoot: filepath.Join(h.Dir, "sys"),
@@ -94,11 +106,11 @@ func newFake(t *testing.T) (f *FS, h *fakehost.Host, init int) {
 	}
 	f.kept = persist.Open(filepath.Join(t.TempDir(), "guests"), 8, f.isRunning, f.opts.Log)
 	f.keepSize = func(uint64) error { return nil }
-	return f, h, init
+	return f
 }
 
 // readFake returns what the thread tid reads from a node.
-func readFake(t *testing.T, f *FS, id uint64, tid int) string {
+func readFake(t testing.TB, f *FS, id uint64, tid int) string {
 	t.Helper()
 	r := fusedev.Request{Node: id, TID: uint32(tid)}
 	number, errno := f.Open(&r, syscall.O_RDONLY)

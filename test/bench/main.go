@@ -47,7 +47,7 @@ const ms = time.Millisecond
 var groups = []group{
 	{cell{Part: "reads", Readers: 1}, files, true, 21, 3, 300},
 	{cell{Part: "pauses", Readers: 1, Pause: ms}, few, false, 11, 0, 50},
-	{cell{Part: "pauses", Readers: 1, Pause: 20 * ms}, files, false, 9, 0, 10},
+	{cell{Part: "pauses", Readers: 1, Pause: 20 * ms}, files, false, 9, 1, 10},
 	{cell{Part: "bursts", Readers: 1, Pause: 20 * ms, Burst: 4}, few, false, 9, 0, 40},
 	{cell{Part: "bursts", Readers: 1, Pause: 20 * ms, Burst: 10}, few, false, 9, 0, 100},
 	{cell{Part: "pauses", Readers: 1, Pause: 200 * ms}, files, false, 5, 1, 5},

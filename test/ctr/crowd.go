@@ -1,6 +1,7 @@
 package ctr
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,9 +25,11 @@ type Crowd struct {
 
 // Member is a container of a Crowd.
 type Member struct {
-	PID     int
-	cgroups []string
-	init    *exec.Cmd
+	PID int
+	// cgroups are those of the processes, tops those that Remove removes with all below them.
+	cgroups, tops []string
+	init          *exec.Cmd
+	others        []*exec.Cmd
 }
 
 // NewCrowd creates the parent cgroups of the members.
@@ -47,12 +50,18 @@ func NewCrowd() (*Crowd, error) {
 		}
 		c.parents = append(c.parents, dir)
 	}
-	if OnV2() {
-		if err := os.WriteFile(filepath.Join(c.parents[0], "cgroup.subtree_control"), []byte("+memory +cpu"), 0o644); err != nil {
-			return nil, errors.Join(err, c.Close())
-		}
+	if err := passControllers(c.parents[0]); err != nil {
+		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
+}
+
+// passControllers enables controllers for the children of a cgroup on v2.
+func passControllers(dir string) error {
+	if !OnV2() {
+		return nil
+	}
+	return os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+memory +cpu"), 0o644)
 }
 
 // controllerRoots returns the roots of the v1 hierarchies of the controllers, each once. As with a
@@ -96,12 +105,25 @@ func MakeCgroup(dir string) error {
 }
 
 // Add starts a container.
-func (c *Crowd) Add() (*Member, error) {
+func (c *Crowd) Add() (*Member, error) { return c.AddBelow(0) }
+
+// AddBelow starts a container with the given number of cgroups between its own and the crowd's.
+func (c *Crowd) AddBelow(between int) (*Member, error) {
 	m := &Member{init: exec.Command("sleep", "1000000")}
 	c.made++
 	for _, parent := range c.parents {
 		dir := filepath.Join(parent, strconv.Itoa(c.made))
-		if err := MakeCgroup(dir); err != nil {
+		m.tops = append(m.tops, dir)
+		err := MakeCgroup(dir)
+		for range between {
+			if err == nil {
+				err = passControllers(dir)
+			}
+			if dir = filepath.Join(dir, "below"); err == nil {
+				err = MakeCgroup(dir)
+			}
+		}
+		if err != nil {
 			return nil, errors.Join(err, m.Remove())
 		}
 		m.cgroups = append(m.cgroups, dir)
@@ -116,7 +138,7 @@ func (c *Crowd) Add() (*Member, error) {
 
 // Run runs a program of the host as a process of the container, and returns its output.
 func (m *Member) Run(name string, args ...string) (string, error) {
-	cmd := exec.Command("nsenter", append([]string{"--target", strconv.Itoa(m.PID), "--pid", "--", name}, args...)...)
+	cmd := m.command(name, args...)
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := m.start(cmd); err != nil {
@@ -124,6 +146,28 @@ func (m *Member) Run(name string, args ...string) (string, error) {
 	}
 	err := cmd.Wait()
 	return out.String(), err
+}
+
+func (m *Member) command(name string, args ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"--target", strconv.Itoa(m.PID), "--pid", "--", name}, args...)...)
+}
+
+// Start starts a program of the host as a process of the container, and waits for its first line of
+// output. Remove kills it.
+func (m *Member) Start(name string, args ...string) error {
+	cmd := m.command(name, args...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := m.start(cmd); err != nil {
+		return err
+	}
+	m.others = append(m.others, cmd)
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		return fmt.Errorf("%s: wait for a line: %w", name, err)
+	}
+	return nil
 }
 
 // start starts a program in the cgroups.
@@ -184,7 +228,10 @@ func (m *Member) Remove() (err error) {
 		err = m.init.Process.Kill()
 		m.init.Wait() // returns the signal
 	}
-	return errors.Join(err, RemoveCgroups(m.cgroups...))
+	for _, cmd := range m.others { // killed with the init
+		cmd.Wait()
+	}
+	return errors.Join(err, RemoveCgroups(m.tops...))
 }
 
 // Close removes the parent cgroups. The members must have been removed.

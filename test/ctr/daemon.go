@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 // Daemon is a running lxcfs.
@@ -119,6 +120,22 @@ const metricsProgram = "lxcfs-metrics"
 // WorkerPID returns the pid of the current worker.
 func (d *Daemon) WorkerPID() (int, error) {
 	return d.child("lxcfs-worker")
+}
+
+// WorkerCPUTime returns the CPU time that the current worker has used.
+func (d *Daemon) WorkerCPUTime() (time.Duration, error) {
+	pid, err := d.WorkerPID()
+	if err != nil {
+		return 0, err
+	}
+	const schedClock = 2 // CPUCLOCK_SCHED in include/linux/posix-timers_types.h
+	clock := ^pid<<3 | schedClock
+	var used syscall.Timespec
+	_, _, errno := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, uintptr(clock), uintptr(unsafe.Pointer(&used)), 0)
+	if errno != 0 {
+		return 0, fmt.Errorf("clock_gettime of the CPU time of process %d: %w", pid, errno)
+	}
+	return time.Duration(used.Nano()), nil
 }
 
 // MetricsPID returns the pid of the process that serves the metrics.

@@ -48,10 +48,10 @@ func TestLife(t *testing.T) {
 	if now := n.server(); now.PID != was.PID || now.Worker == was.Worker {
 		t.Errorf("the upgrade has changed lxcfs from %+v to %+v", was, now)
 	}
-	versions, err := filepath.Glob(n.Path(dir + "/versions/*"))
-	if err != nil || len(versions) != 1 {
-		t.Errorf("versions: %q, %v", versions, err)
-	}
+	n.waitFor("the agent to remove the earlier version", func() bool {
+		versions, err := filepath.Glob(n.Path(dir + "/versions/*"))
+		return err == nil && len(versions) == 1
+	})
 
 	was = n.server()
 	n.must("systemctl", "kill", "--signal=KILL", unit)

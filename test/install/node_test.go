@@ -124,11 +124,17 @@ func (n *node) startAgent(image string) string {
 	return name
 }
 
+// capabilities are those of the pod in deploy/helm/palisade.
+const capabilities = "-all,+sys_admin,+sys_chroot,+sys_ptrace,+dac_override,+dac_read_search," +
+	"+setuid,+setgid"
+
 // inPod returns the command line that runs palisade-nri of an image in a mount namespace and a root
-// of its own.
+// of its own, with few capabilities.
 func inPod(image string, args ...string) []string {
 	return append([]string{"unshare", "--mount", "--propagation", "slave", "sh", "-c",
-		`mount --rbind /proc "/$0/proc" && exec chroot "/$0" /palisade-nri "$@"`, image}, args...)
+		`mount --rbind /proc "/$0/proc" &&
+			exec setpriv --bounding-set ` + capabilities + ` chroot "/$0" /palisade-nri "$@"`,
+		image}, args...)
 }
 
 // endAgent ends an agent and the processes of its cgroup.

@@ -68,7 +68,7 @@ func (h *host) newContainer(t *testing.T, o options) *container {
 		o.init = "/bin/sleep 1000000"
 	}
 	if o.memory == 0 {
-		o.memory = 64 * mib
+		o.memory = 512 * mib // the kernel frees the memory of ended processes late
 	}
 	var lines []string
 	if !o.withoutCommon {
@@ -224,7 +224,7 @@ func (c *container) files(t *testing.T) (files []string) {
 }
 
 // ownMemory is the first line of meminfo with the default limit.
-const ownMemory = "MemTotal:          65536 kB\n"
+const ownMemory = "MemTotal:         524288 kB\n"
 
 // memory returns the first line of the container's meminfo.
 func (c *container) memory(t *testing.T) string {

@@ -23,9 +23,11 @@ import (
 // agent.
 type node struct {
 	dir, cgroup string
-	containerd  *process
-	lxcfs       *ctr.Daemon
-	agent       *process
+	// lxcfsDir is the directory of lxcfs, that of its mount point.
+	lxcfsDir   string
+	containerd *process
+	lxcfs      *ctr.Daemon
+	agent      *process
 }
 
 const (
@@ -56,6 +58,15 @@ plugin_config_path = "%[2]s/conf.d"
 // newNode starts containerd and lxcfs, but no agent.
 func newNode(t *testing.T) *node {
 	t.Helper()
+	n := prepareNode(t)
+	n.lxcfsDir = n.dir
+	n.startLxcfs(t)
+	return n
+}
+
+// prepareNode starts containerd.
+func prepareNode(t *testing.T) *node {
+	t.Helper()
 	n := &node{dir: t.TempDir(), cgroup: engine.ParentCgroup(t)}
 	text := fmt.Sprintf(configuration, filepath.Join(n.dir, "root"), n.dir)
 	if err := os.WriteFile(n.path("config.toml"), []byte(text), 0o644); err != nil {
@@ -64,7 +75,6 @@ func newNode(t *testing.T) *node {
 	t.Cleanup(func() { n.cleanUp(t) })
 	n.startContainerd(t)
 	n.must(t, "ctr", "-n", "k8s.io", "images", "import", "--local", shared.images)
-	n.startLxcfs(t)
 	return n
 }
 
@@ -81,7 +91,7 @@ func (n *node) startContainerd(t *testing.T) {
 func (n *node) startLxcfs(t *testing.T) {
 	t.Helper()
 	var err error
-	if n.lxcfs, err = ctr.StartDaemon(t.Context(), shared.lxcfs, n.dir); err != nil {
+	if n.lxcfs, err = ctr.StartDaemon(t.Context(), shared.lxcfs, n.lxcfsDir); err != nil {
 		t.Fatal(err)
 	}
 }

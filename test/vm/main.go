@@ -20,7 +20,7 @@ import (
 type options struct {
 	mode, run, toolkit, userns, remap, clients, lxc, packages, cache, e2e string
 	bench                                                                 string
-	memory                                                                int
+	memory, cpus                                                          int
 	quick                                                                 bool
 }
 
@@ -79,6 +79,7 @@ func main() {
 		"packages whose unit tests to run")
 	flag.StringVar(&o.cache, "cache", ".cache/vm", "directory that caches the kernel")
 	flag.IntVar(&o.memory, "memory", 2048, "memory of the guest in MiB")
+	flag.IntVar(&o.cpus, "cpus", 4, "number of CPUs of the guest")
 	flag.StringVar(&o.e2e, "e2e", "", "directory with packages (test/e2e/packages.sh): run the end-to-end test, too")
 	flag.StringVar(&o.bench, "bench", "", "flags of test/bench, such as '-only reads': run it, too, with Debian's newest lxcfs as a rival")
 	timeout := flag.Duration("timeout", 40*time.Minute, "time after which the guest is stopped")
@@ -166,5 +167,5 @@ func run(ctx context.Context, o *options) (err error) {
 	if err := g.pack(ctx, initrd); err != nil {
 		return err
 	}
-	return boot(ctx, machine{kernel.image, initrd, g.disks, o.memory, o.bench != ""}, tests)
+	return boot(ctx, machine{kernel.image, initrd, g.disks, o.memory, o.cpus, o.bench != ""}, tests)
 }

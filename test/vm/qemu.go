@@ -25,7 +25,7 @@ const (
 type machine struct {
 	kernel, initrd string
 	disks          []string
-	memory         int
+	memory, cpus   int
 	// counted means that the guest has one CPU, and its clock counts instructions instead of time.
 	counted bool
 }
@@ -39,7 +39,7 @@ func boot(ctx context.Context, m machine, tests []string) error {
 	if m.counted {
 		cmd.Args = append(cmd.Args, "-accel", "tcg", "-smp", "1", "-icount", "shift=0,sleep=off")
 	} else {
-		cmd.Args = append(cmd.Args, "-accel", "tcg,thread=multi", "-smp", "4")
+		cmd.Args = append(cmd.Args, "-accel", "tcg,thread=multi", "-smp", strconv.Itoa(m.cpus))
 	}
 	for _, disk := range m.disks {
 		cmd.Args = append(cmd.Args, "-drive", "if=virtio,format=raw,readonly=on,file="+disk)

@@ -63,6 +63,22 @@ func (p *Poller) Wait() (events []Event, err error) {
 // Ready reports whether f is readable. A pidfd is readable once its process has ended.
 func (f File) Ready() bool { return f.poll(unix.POLLIN)&unix.POLLIN != 0 }
 
+// ReadyFiles is Ready for many files, in one system call. A file that is not open is not ready.
+func ReadyFiles(files []File) []bool {
+	fds := make([]unix.PollFd, len(files))
+	for i, f := range files {
+		fds[i] = unix.PollFd{Fd: int32(f.Fd()), Events: unix.POLLIN}
+	}
+	ready := make([]bool, len(files))
+	if _, err := unix.Poll(fds, 0); err != nil {
+		return ready
+	}
+	for i := range fds {
+		ready[i] = fds[i].Revents&unix.POLLIN != 0
+	}
+	return ready
+}
+
 // HasFailed reports whether f is in a permanent error state, as a descriptor of /dev/fuse is once
 // its connection has ended.
 func (f File) HasFailed() bool { return f.poll(0)&(unix.POLLERR|unix.POLLNVAL) != 0 }

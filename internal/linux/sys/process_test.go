@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -174,6 +175,9 @@ func TestPoller(t *testing.T) {
 	}
 	if e, err := p.Wait(); err != nil || len(e) != 1 || e[0].Token != 7 || !r.Ready() {
 		t.Errorf("got %+v, %v", e, err)
+	}
+	if got := ReadyFiles([]File{{}, w, r}); !slices.Equal(got, []bool{false, false, true}) {
+		t.Errorf("ready: %v, want only the last", got)
 	}
 	if n, err := r.Read(make([]byte, 10)); n != 1 || err != nil {
 		t.Errorf("read %d, %v", n, err)

@@ -85,9 +85,16 @@ const sweepInterval = time.Second
 
 // sweep forgets the containers whose leader has ended.
 func (f *Finder[S]) sweep() {
+	var pidfds []sys.File
 	for range time.Tick(sweepInterval) {
-		for _, c := range f.filter(func(*Container[S]) bool { return true }) {
-			if !c.leader.IsAlive() {
+		all := f.filter(func(*Container[S]) bool { return true })
+		pidfds = pidfds[:0]
+		for _, c := range all {
+			pidfds = append(pidfds, c.leader.pidfd)
+		}
+		ended := sys.ReadyFiles(pidfds)
+		for i, c := range all {
+			if ended[i] || !pidfds[i].IsOpen() && !c.leader.IsAlive() {
 				f.Forget(c)
 			}
 			c.Release()

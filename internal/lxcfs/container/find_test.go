@@ -142,20 +142,32 @@ func TestInitMoves(t *testing.T) {
 	moved.Release()
 }
 
-// TestContainerEnds ends a container: it is forgotten.
+// TestContainerEnds ends one of three containers: it is forgotten, and no other.
 func TestContainerEnds(t *testing.T) {
 	h := fakehost.New(t)
-	init := h.Start(fakehost.Process{PIDNS: "a", MountNS: "a", NSPids: "1", Cgroup: "/a"})
 	f, known := newFakeFinder(t, h)
-	if name, _ := find(t, f, init); name != "/a" {
-		t.Fatalf("found %q", name)
+	var init int
+	for _, name := range []string{"b", "a", "c"} {
+		pid := h.Start(fakehost.Process{PIDNS: name, MountNS: name, NSPids: "1", Cgroup: "/" + name})
+		if found, _ := find(t, f, pid); found != "/"+name {
+			t.Fatalf("found %q, want /%s", found, name)
+		}
+		if name == "a" {
+			init = pid
+		}
 	}
 	h.End(init)
-	for end := time.Now().Add(10 * time.Second); f.Len() > 0 || known.Load() > 0; {
+	for end := time.Now().Add(10 * time.Second); f.Len() > 2 || known.Load() > 2; {
 		if time.Now().After(end) {
 			t.Fatalf("%d containers are still listed", f.Len())
 		}
 		time.Sleep(time.Millisecond)
+	}
+	for _, c := range f.All() {
+		if c.InitPID() == init {
+			t.Error("the wrong container was forgotten")
+		}
+		c.Release()
 	}
 	if name, _ := find(t, f, init); name != "" {
 		t.Errorf("found %q", name)

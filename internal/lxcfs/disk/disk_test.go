@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -126,6 +127,19 @@ func TestRootFileSystem(t *testing.T) {
 				t.Errorf("got %v, %v; want %v", got, ok, tt.want)
 			}
 		})
+	}
+}
+
+// TestSplitTable splits a large mount table: it must not allocate memory for each line.
+func TestSplitTable(t *testing.T) {
+	const line = "30 22 0:40 / /var/lib/merged rw - overlay overlay rw,lowerdir=/l,upperdir=/u,workdir=/w\n"
+	text := []byte(strings.Repeat(line, 10_000) + "a b c\n31 22 0:x / /a rw - tmpfs tmpfs rw\n32 22 0:41 /")
+	lines := splitTable(text)
+	if len(lines) != 10_000 || lines[0].fs.Minor != 40 || string(lines[0].point) != "/var/lib/merged" {
+		t.Errorf("%d lines, the first is %+v", len(lines), lines[0])
+	}
+	if allocs := testing.AllocsPerRun(10, func() { splitTable(text) }); allocs > 2 {
+		t.Errorf("%v allocations", allocs)
 	}
 }
 

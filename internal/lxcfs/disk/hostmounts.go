@@ -3,6 +3,7 @@ package disk
 import (
 	"bytes"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 
+	"palisade/internal/linux/ktext"
 	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
 )
@@ -25,9 +27,18 @@ type hostMounts struct {
 	// disks returns the disks of a block device.
 	disks func(major, minor uint32) []procfs.Device
 
-	mu   sync.Mutex
-	list []*mountinfo.Info
-	next time.Time // when the table may be read again
+	mu    sync.Mutex
+	lines []mountLine
+	size  int       // of the text
+	next  time.Time // when the table may be read again
+}
+
+// mountLine is a line of a mount table. Other fields than these are parsed when they are needed: a
+// host may have ten thousand mounts.
+type mountLine struct {
+	fs    sys.DeviceNumber
+	point []byte
+	text  []byte
 }
 
 // diskOf returns the disk of a file system with at most the given number of overlays below it.
@@ -37,17 +48,16 @@ func (h *hostMounts) diskOf(fs sys.DeviceNumber, layers int) (procfs.Device, boo
 	}
 	// A file system on several devices (btrfs), or on other file systems (overlay), has the number of
 	// no block device.
-	for _, m := range h.table() {
-		if deviceNumber(m) != fs {
-			continue
-		}
-		switch m.FSType {
-		case "overlay":
-			return h.diskBelowPath(layerOf(m), layers)
-		case "btrfs", "bcachefs": // only the host's root can mount these, so the source is trusted
-			return h.diskNamed(m.Source)
-		}
-		break
+	lines := h.table()
+	i := slices.IndexFunc(lines, func(l mountLine) bool { return l.fs == fs })
+	if i < 0 {
+		return procfs.Device{}, false
+	}
+	switch m := lines[i].parse(); m.FSType {
+	case "overlay":
+		return h.diskBelowPath(layerOf(m), layers)
+	case "btrfs", "bcachefs": // only the host's root can mount these, so the source is trusted
+		return h.diskNamed(m.Source)
 	}
 	return procfs.Device{}, false
 }
@@ -60,42 +70,74 @@ func (h *hostMounts) firstDisk(dev sys.DeviceNumber) (procfs.Device, bool) {
 }
 
 // table returns the host's mounts. The caller must not change the list.
-func (h *hostMounts) table() []*mountinfo.Info {
+func (h *hostMounts) table() []mountLine {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	began := time.Now()
 	if began.Before(h.next) {
-		return h.list
+		return h.lines
 	}
-	text, err := h.proc.ReadFileAt("self/mountinfo", nil)
-	if err == nil {
-		var list []*mountinfo.Info
-		if list, err = mountinfo.GetMountsFromReader(bytes.NewReader(text), nil); err == nil {
-			h.list = list
-		}
+	if text, err := h.proc.ReadFileAt("self/mountinfo", make([]byte, 0, h.size)); err == nil {
+		h.lines, h.size = splitTable(text), cap(text)
 	}
 	h.next = began.Add(pause(time.Since(began)))
-	return h.list
+	return h.lines
+}
+
+// splitTable splits a mount table, and skips malformed lines. The result refers to text.
+func splitTable(text []byte) []mountLine {
+	lines := make([]mountLine, 0, bytes.Count(text, []byte{'\n'}))
+	for line := range bytes.Lines(text) {
+		_, rest := ktext.Field(line) // the mount's ID, its parent's, MAJOR:MINOR, root, mount point
+		_, rest = ktext.Field(rest)
+		device, rest := ktext.Field(rest)
+		_, rest = ktext.Field(rest)
+		point, _ := ktext.Field(rest)
+		first, second, _ := bytes.Cut(device, []byte{':'})
+		major, ok1 := ktext.Number32(first)
+		minor, ok2 := ktext.Number32(second)
+		if !ok1 || !ok2 || len(point) == 0 {
+			continue
+		}
+		l := mountLine{sys.DeviceNumber{Major: major, Minor: minor}, point, line}
+		if bytes.IndexByte(point, '\\') >= 0 { // escaped
+			l.point = []byte(l.parse().Mountpoint)
+		}
+		lines = append(lines, l)
+	}
+	return lines
+}
+
+// parse returns all fields of the line, which are empty if it is malformed.
+func (l *mountLine) parse() *mountinfo.Info {
+	mounts, err := mountinfo.GetMountsFromReader(bytes.NewReader(l.text), nil)
+	if err != nil || len(mounts) != 1 {
+		return new(mountinfo.Info)
+	}
+	return mounts[0]
 }
 
 // diskBelowPath returns the disk of the file system that a path of the host is on. The path is
 // compared as text with the mount points, and not resolved.
 func (h *hostMounts) diskBelowPath(dir string, layers int) (procfs.Device, bool) {
-	var closest *mountinfo.Info
-	for _, m := range h.table() {
-		below := strings.TrimSuffix(m.Mountpoint, "/")
-		if rest, ok := strings.CutPrefix(dir, below); !ok || rest != "" && rest[0] != '/' {
+	var closest *mountLine
+	lines := h.table()
+	for i := range lines {
+		l := &lines[i]
+		below := bytes.TrimSuffix(l.point, []byte{'/'})
+		rest, ok := bytes.CutPrefix([]byte(dir), below)
+		if !ok || len(rest) > 0 && rest[0] != '/' {
 			continue
 		}
 		// Of several mounts on one mount point, the last is on top.
-		if closest == nil || len(m.Mountpoint) >= len(closest.Mountpoint) {
-			closest = m
+		if closest == nil || len(l.point) >= len(closest.point) {
+			closest = l
 		}
 	}
 	if closest == nil || layers == 0 || !path.IsAbs(dir) {
 		return procfs.Device{}, false
 	}
-	return h.diskOf(deviceNumber(closest), layers-1)
+	return h.diskOf(closest.fs, layers-1)
 }
 
 // diskNamed returns the disk of a device node in the host's /dev.

@@ -13,7 +13,7 @@ import (
 
 // Host is a host with cgroup v2.
 type Host struct {
-	t *testing.T
+	t testing.TB
 	// Dir has the directories proc, sys and cgroup.
 	Dir string
 }
@@ -34,7 +34,7 @@ type Process struct {
 }
 
 // New returns a host on which this process runs.
-func New(t *testing.T) *Host {
+func New(t testing.TB) *Host {
 	t.Helper()
 	h := &Host{t: t, Dir: t.TempDir()}
 	h.Write("cgroup/cgroup.controllers", "cpuset cpu io memory pids\n")

@@ -67,7 +67,9 @@ type Conn struct {
 	// must be set before Start.
 	Timeout time.Duration
 
-	start   time.Time
+	start time.Time
+	// pause is the time without a request after which a reader no longer opens files in a row.
+	pause   time.Duration
 	session *Session
 	handler Handler
 	proto   *fuse.ProtocolServer
@@ -89,7 +91,7 @@ func NewConn(
 	s *Session, h Handler, fs fuse.RawFileSystem, metric *atomic.Uint64,
 ) (*Conn, error) {
 	c := &Conn{
-		Timeout: 2 * time.Second, start: time.Now(), session: s, handler: h,
+		Timeout: 2 * time.Second, pause: time.Millisecond, start: time.Now(), session: s, handler: h,
 		proto: newProtocol(fs, h.Panicked),
 	}
 	var err error

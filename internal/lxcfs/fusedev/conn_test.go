@@ -203,6 +203,7 @@ func (f *files) serve(t *testing.T, timeout time.Duration) {
 		t.Fatal(err)
 	}
 	f.conn.Timeout = timeout
+	f.conn.SetPause(time.Minute) // on a slow machine, too, a loop has no pauses
 	f.conn.Start()
 }
 

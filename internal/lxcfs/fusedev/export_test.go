@@ -1,6 +1,9 @@
 package fusedev
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"time"
+)
 
 // LeaveRequests makes each slot whose last request was a READ look as if its process had ended
 // right after the answer, and returns the number of these slots.
@@ -34,6 +37,9 @@ func (s *Session) Queued() (n int) {
 	}
 	return n
 }
+
+// SetPause sets the time without a request after which a reader no longer opens files in a row.
+func (c *Conn) SetPause(d time.Duration) { c.pause = d }
 
 // Collect moves the requests that wait to the queue, and returns the number of those in it.
 func (c *Conn) Collect() int {

@@ -1,18 +1,10 @@
 package fusedev
 
-import (
-	"time"
+import "palisade/internal/linux/sys"
 
-	"palisade/internal/linux/sys"
-)
-
-const (
-	// followEvery is the number of files that a reader opens in a row before the thread moves to the
-	// reader's CPU, and before it does so again. Readers of few files would wait longer.
-	followEvery = 16
-	// pause is the time without a request after which a row ends.
-	pause = time.Millisecond
-)
+// followEvery is the number of files that a reader opens in a row before the thread moves to the
+// reader's CPU, and before it does so again. Readers of few files would wait longer.
+const followEvery = 16
 
 // follower moves a thread to the CPU of a reader that opens files in a loop. Requests take two to
 // three times as long if both are on different CPUs, where the scheduler leaves them as long as
@@ -38,5 +30,5 @@ func (f *follower) opened(r *Request, h Handler) {
 	}
 }
 
-// paused ends the row: there was no request for the time pause.
+// paused ends the row: there was no request for a while.
 func (f *follower) paused() { f.opens = 0 }

@@ -204,7 +204,7 @@ func (t *thread) receive() (waited bool, err error) {
 	t.own.began = time.Since(t.conn.start)
 	wait := t.own.began - begin
 	pool.received()
-	if wait >= pause {
+	if wait >= t.conn.pause {
 		t.follower.paused()
 	}
 	if err != nil {

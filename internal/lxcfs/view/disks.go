@@ -30,8 +30,11 @@ const diskColumns = 17
 func Diskstats(dst []byte, host *procfs.Disks, disks []Disk, io []cgroup.DeviceIO) []byte {
 	for i := range host.Devices {
 		h := &host.Devices[i]
+		if h.Partition {
+			continue
+		}
 		name, ok := diskName(disks, h.Device, h.Name)
-		if !ok || h.Partition {
+		if !ok {
 			continue
 		}
 		dst = append(append(appendDevice(dst, h.Device, " "), ' '), name...)
@@ -85,8 +88,10 @@ func Partitions(dst []byte, host *procfs.Disks, disks []Disk) []byte {
 	dst = append(dst, host.Header...)
 	for i := range host.Devices {
 		h := &host.Devices[i]
-		name, ok := diskName(disks, h.Device, h.Name)
-		if ok && !h.Partition {
+		if h.Partition {
+			continue
+		}
+		if name, ok := diskName(disks, h.Device, h.Name); ok {
 			dst = appendPadded(append(appendDevice(dst, h.Device, "  "), ' '), h.Blocks, 10)
 			dst = append(append(append(dst, ' '), name...), '\n')
 		}

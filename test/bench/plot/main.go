@@ -1,10 +1,11 @@
 // Command plot draws the JSON output of bench (standard input) as SVG (standard output): the
 // medians of reads without a pause, in runs on the same CPU and on two CPUs, and of reads after
-// pauses of 200 ms.
+// pauses of 200 ms. With -growth it draws the curves of test/bench/growth.
 package main
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"image/color"
 	"io"
@@ -26,7 +27,7 @@ type cell struct {
 	Results    map[string]result
 }
 
-type result struct{ P50, P50Same, P50Cross float64 }
+type result struct{ P50 float64 }
 
 // servers are drawn from top to bottom.
 var servers = []struct {
@@ -45,7 +46,14 @@ const (
 )
 
 func main() {
-	if err := run(os.Stdin, os.Stdout); err != nil {
+	growth := flag.Bool("growth", false, "draw the output of test/bench/growth")
+	flag.Parse()
+	plot.DefaultFont.Variant = "Sans"
+	draw := run
+	if *growth {
+		draw = runGrowth
+	}
+	if err := draw(os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "plot:", err)
 		os.Exit(1)
 	}
@@ -56,21 +64,19 @@ func run(in io.Reader, out io.Writer) error {
 	if err := json.NewDecoder(in).Decode(&cells); err != nil {
 		return err
 	}
-	plot.DefaultFont.Variant = "Sans"
 	var row []*plot.Plot
 	for _, panel := range []struct {
 		title, part string
 		pause       time.Duration
-		value       func(result) float64
 	}{
-		{"no pause, same CPU", "reads", 0, func(r result) float64 { return r.P50Same }},
-		{"no pause, two CPUs", "reads", 0, func(r result) float64 { return r.P50Cross }},
-		{"pauses of 200 ms", "pauses", 200 * time.Millisecond, func(r result) float64 { return r.P50 }},
+		{"no pause", "reads", 0},
+		{"pauses of 20 ms", "pauses", 20 * time.Millisecond},
+		{"pauses of 200 ms", "pauses", 200 * time.Millisecond},
 	} {
 		drawn := slices.DeleteFunc(slices.Clone(cells), func(c cell) bool {
 			return c.Part != panel.part || c.Pause != panel.pause
 		})
-		p, err := newPlot(panel.title, drawn, panel.value)
+		p, err := newPlot(panel.title, drawn)
 		if err != nil {
 			return err
 		}
@@ -87,7 +93,7 @@ func run(in io.Reader, out io.Writer) error {
 }
 
 // newPlot returns a plot with a bar for each server and file.
-func newPlot(title string, cells []cell, value func(result) float64) (*plot.Plot, error) {
+func newPlot(title string, cells []cell) (*plot.Plot, error) {
 	if len(cells) == 0 {
 		return nil, fmt.Errorf("no results of %s", title)
 	}
@@ -103,7 +109,7 @@ func newPlot(title string, cells []cell, value func(result) float64) (*plot.Plot
 	for i, s := range servers {
 		var values plotter.Values
 		for _, c := range cells {
-			values = append(values, value(c.Results[s.name]))
+			values = append(values, c.Results[s.name].P50)
 		}
 		bars, err := plotter.NewBarChart(values, barWidth)
 		if err != nil {
