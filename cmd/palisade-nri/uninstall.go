@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -38,7 +39,8 @@ func uninstallCommand(o *agentOptions) *cli.Command {
 			if err != nil {
 				return err
 			}
-			was, err := i.Uninstall(ctx.Context)
+			// It takes some seconds, and a pod that is deleted has them.
+			was, err := i.Uninstall(context.WithoutCancel(ctx.Context))
 			if err != nil {
 				return err
 			}
