@@ -23,6 +23,10 @@ func enterHost(own string) (programs string, err error) {
 		if err != nil {
 			return "", fmt.Errorf("%s is %q: want a number", keptVariable, kept)
 		}
+		// The kernel has named this process after the path that was executed.
+		if err := sys.NameProcess("palisade-nri"); err != nil {
+			return "", err
+		}
 		dir, err := sys.KeptFile(fd)
 		if err != nil {
 			return "", err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"runtime"
@@ -23,6 +24,9 @@ type keeper struct {
 	mu  sync.Mutex
 	err error
 }
+
+// errPending is the failure before the first installation has ended.
+var errPending = errors.New("lxcfs is not installed yet")
 
 // installInterval is the time after which a failed installation is tried again.
 const installInterval = 30 * time.Second

@@ -58,6 +58,10 @@ func (o *agentOptions) run(ctx *cli.Context) error {
 	log.Info("starting", "version", version.String(), "sockets", configuration.Sockets)
 	keeper := keeper{Installer: installer, agent: agent}
 	var running sync.WaitGroup
+	if o.installDir != "" {
+		keeper.setFailure(errPending)
+		running.Go(func() { keeper.run(ctx.Context) })
+	}
 	if o.metrics.Enabled() {
 		server := scrape.New(registry, scrape.Checks{
 			"/healthz": func() error { return nil },
@@ -65,9 +69,7 @@ func (o *agentOptions) run(ctx *cli.Context) error {
 		})
 		running.Go(func() { server.Run(ctx.Context, &o.metrics, log) })
 	}
-	if o.installDir != "" {
-		running.Go(func() { keeper.run(ctx.Context) })
-	}
+	running.Go(func() { keeper.writeStatus(ctx.Context) })
 	notify(log, daemon.SdNotifyReady)
 	agent.Run(ctx.Context)
 	notify(log, daemon.SdNotifyStopping)

@@ -1,10 +1,16 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+
 	"github.com/urfave/cli/v2"
 
 	"palisade/internal/cli/cmdline"
 	"palisade/internal/cli/options"
+	"palisade/internal/inject/agentstatus"
 )
 
 func uninstallCommand(o *agentOptions) *cli.Command {
@@ -33,8 +39,13 @@ func uninstallCommand(o *agentOptions) *cli.Command {
 			if err != nil {
 				return err
 			}
-			was, err := i.Uninstall(ctx.Context)
+			// It takes some seconds, and a pod that is deleted has them.
+			was, err := i.Uninstall(context.WithoutCancel(ctx.Context))
 			if err != nil {
+				return err
+			}
+			// An agent that was killed has left it.
+			if err := os.Remove(agentstatus.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 			if was {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"palisade/internal/inject/agentstatus"
 	"palisade/internal/inject/engine"
 	"palisade/internal/inject/mounts"
 	"palisade/internal/inject/probe"
@@ -101,6 +102,18 @@ func (a *Agent) Ready() error {
 		errs = append(errs, fmt.Errorf("lxcfs is %s", cmp.Or(string(a.lxcfs), "not probed yet")))
 	}
 	return errors.Join(errs...)
+}
+
+// Status returns the state of the agent, without what New does not know.
+func (a *Agent) Status() agentstatus.Status {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := agentstatus.Status{Lxcfs: a.lxcfs, Runtimes: make(map[string]bool)}
+	for _, socket := range a.Sockets {
+		s.Runtimes[socket] = a.connected[socket]
+	}
+	s.Served = slices.Sorted(maps.Keys(a.containers))
+	return s
 }
 
 // setConnected records whether the runtime at the socket is connected, and the containers that it

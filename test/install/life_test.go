@@ -3,12 +3,16 @@
 package install
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"palisade/internal/ops/doctor"
+	"palisade/test/ctr"
 )
 
 // TestLife installs lxcfs under a pod that runs, replaces the agent, upgrades, reboots, and
@@ -20,6 +24,7 @@ func TestLife(t *testing.T) {
 	n.waitForVersion(first)
 	n.waitForOwn()
 	n.waitFor("the agent to be ready", func() bool { return n.readiness() == "ok" })
+	n.waitFor("doctor to find no problem", func() bool { return len(n.problems()) == 0 })
 	if state := strings.TrimSpace(n.must("systemctl", "is-enabled", unit)); state != "enabled" {
 		t.Errorf("the unit is %s", state)
 	}
@@ -27,6 +32,9 @@ func TestLife(t *testing.T) {
 
 	was := n.server()
 	n.endAgent(agent, "KILL")
+	if got := n.problems(); !slices.Contains(got, "nri-agent-gone") {
+		t.Errorf("after the agent was killed doctor finds %q", got)
+	}
 	agent = n.startAgent(first)
 	n.waitFor("the agent to be ready", func() bool { return n.readiness() == "ok" })
 	if now := n.server(); now.PID != was.PID || now.Worker != was.Worker {
@@ -51,7 +59,9 @@ func TestLife(t *testing.T) {
 		now := n.server()
 		return now.Version == later && now.PID != was.PID
 	})
-	if reads := stop(); reads < 100 {
+	reads := stop()
+	t.Logf("%d reads", reads)
+	if reads < 10 {
 		t.Errorf("only %d reads", reads)
 	}
 	n.waitForOwn()
@@ -78,6 +88,23 @@ func TestLife(t *testing.T) {
 		}
 	}
 	n.uninstall("nothing is installed")
+}
+
+// problems returns the problems of lxcfs and the agent that palisade doctor finds.
+func (n *node) problems() (ids []string) {
+	n.t.Helper()
+	out, _ := n.Exec("sh", "-c", "/palisade --json doctor --engine containerd 2>/dev/null")
+	var report doctor.Report
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		n.t.Fatalf("doctor: %v: %s", err, out)
+	}
+	for _, f := range append(report.Of(doctor.Error), report.Of(doctor.Warning)...) {
+		part, _, _ := strings.Cut(f.ID, "-")
+		if slices.Contains([]string{"nri", "hook", "lxcfs", "container"}, part) {
+			ids = append(ids, f.ID)
+		}
+	}
+	return ids
 }
 
 func (n *node) activeBefore(one, other string) bool {
@@ -149,10 +176,10 @@ func TestBrokenVersion(t *testing.T) {
 // whole, and the next agent succeeds.
 func TestKilledAgents(t *testing.T) {
 	n := newNode(t)
-	for i := range 20 {
+	for i := range ctr.Repeat(20, 200) {
 		image := []string{first, later}[i%2]
 		agent := n.startAgent(image)
-		time.Sleep(time.Duration(i) * 15 * time.Millisecond)
+		time.Sleep(time.Duration(i%20) * 15 * time.Millisecond)
 		n.endAgent(agent, "KILL")
 		n.checkCurrent()
 	}

@@ -50,6 +50,10 @@ func buildImages(ctx context.Context) error {
 			return err
 		}
 	}
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(layer, "palisade"),
+		"palisade/cmd/palisade").CombinedOutput(); err != nil {
+		return fmt.Errorf("build palisade: %w: %s", err, out)
+	}
 	for program, pkg := range map[string]string{
 		"palisade-nri": "palisade-nri", "lxcfs": "lxcfs", "lxcfs-metrics": "lxcfs/lxcfs-metrics",
 		"lxcfs-toolkit": "lxcfs-toolkit",

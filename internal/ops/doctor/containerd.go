@@ -24,6 +24,7 @@ type containerdFile struct {
 	Imports  []string `toml:"imports"`
 	Disabled []string `toml:"disabled_plugins"`
 	Plugins  map[string]struct {
+		Disable    any `toml:"disable"` // a bool of NRI
 		Containerd struct {
 			DefaultRuntime string `toml:"default_runtime_name"`
 			Runtimes       map[string]struct {
@@ -43,6 +44,8 @@ type containerdConfig struct {
 	defaultRuntime string
 	runtimes       map[string]engineRuntime
 	disabled       bool
+	// nriDisabled is set if NRI is off, whatever the default is.
+	nriDisabled bool
 }
 
 // add adds a file, whose values override earlier ones. From version 3 on, older names of the
@@ -54,6 +57,10 @@ func (c *containerdConfig) add(f *containerdFile) {
 		criPlugins = criPlugins[:1]
 	}
 	c.version = cmp.Or(c.version, version)
+	if off, ok := f.Plugins[nriPlugin].Disable.(bool); ok {
+		c.nriDisabled = off
+	}
+	c.nriDisabled = c.nriDisabled || slices.Contains(f.Disabled, nriPlugin)
 	for _, plugin := range criPlugins {
 		c.disabled = c.disabled || slices.Contains(f.Disabled, plugin)
 		cri := f.Plugins[plugin].Containerd
@@ -127,6 +134,10 @@ func checkContainerd(_ context.Context, w *World, r *Report) {
 		}
 	}
 	if r.checkDefault(e, ours, c.defaultRuntime, "set default_runtime_name to %q in") {
+		return
+	}
+	if w.servedByNRI() {
+		r.fine("hook-ok", e.name, "palisade-nri mounts the files, by NRI")
 		return
 	}
 	where := ""

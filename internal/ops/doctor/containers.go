@@ -39,6 +39,7 @@ func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List
 		r.Findings[len(r.Findings)-1].engine = c.Engine
 	}
 	remountAll := command("%s", w.remountAll())
+	leavesOut := w.nriRules()
 	for i := range found.Containers {
 		c := &found.Containers[i]
 		cure := remountAll
@@ -57,6 +58,10 @@ func (w *World) checkRunning(ctx context.Context, r *Report, found *toolkit.List
 			count.DeadFiles++
 			add(c, Error, "container-files-dead", cure,
 				"files of an lxcfs that has ended, which cannot be read: "+list(c.Dead))
+		case len(c.Alive) == 0 && leavesOut(c):
+			count.WithoutFiles++
+			add(c, Info, "container-left-out", cure, "it has no file of lxcfs: the rules of "+
+				"palisade-nri leave out its pod, or it is the sandbox of one")
 		case len(c.Alive) == 0:
 			count.WithoutFiles++
 			add(c, Warning, "container-files-missing", cure,

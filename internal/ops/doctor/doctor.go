@@ -199,6 +199,7 @@ var checks = []check{
 	{"crio", checkCrio, 5 * time.Second},
 	{"docker", checkDocker, 5 * time.Second},
 	{"containerd", checkContainerd, 5 * time.Second},
+	{"nri", checkNRI, 10 * time.Second},
 	{"front", checkFronts, 10 * time.Second},
 	{"policy", checkPolicy, 10 * time.Second},
 	{"userns", checkUserns, 5 * time.Second},

@@ -109,7 +109,7 @@ func allScenarios() []scenario {
 	return slices.Concat(hostScenarios, lxcfsScenarios, containerScenarios, isuladScenarios,
 		isuladAccessScenarios, hooksDirScenarios, dockerScenarios, containerdScenarios,
 		besideScenarios, lxcScenarios,
-		frontScenarios, policyScenarios, usernsScenarios)
+		frontScenarios, policyScenarios, usernsScenarios, nriScenarios)
 }
 
 // TestFindings makes worlds in which something is wrong. Every kind of finding in the documents is

@@ -153,6 +153,10 @@ func (w *World) checkHookFile(r *Report, e *engineKind, file string) reach {
 // addNoHook adds that the directories do not contain the hook, or that it is in a directory that
 // the engine does not read.
 func (w *World) addNoHook(r *Report, e *engineKind, dirs []string) {
+	if e == &crio && w.servedByNRI() {
+		r.fine("hook-ok", e.name, "palisade-nri mounts the files, by NRI")
+		return
+	}
 	if len(dirs) == 0 {
 		r.warn("hook-missing", e.name,
 			advice("name %s in hooks_dir of %s%s", wiring.DefaultHooksDir, e.config, e.restartWords()),

@@ -13,15 +13,21 @@ import (
 
 const (
 	lxcfsUnit = "lxcfs.service"
+	// installedUnit is the unit that palisade-nri installs, in the place of a package's.
+	installedUnit = "palisade-lxcfs.service"
 	// unitMountpoint is the mount point in the unit.
 	unitMountpoint = "/var/lib/lxc/lxcfs"
 )
 
 // checkLxcfs checks that lxcfs answers, and its version.
 func checkLxcfs(ctx context.Context, w *World, r *Report) {
-	byUnit := w.Mountpoint == unitMountpoint && w.unitServes(lxcfsUnit, unitMountpoint)
-	if byUnit && !w.isEnabled(lxcfsUnit) {
-		r.info("lxcfs-not-enabled", lxcfsUnit, command("systemctl enable lxcfs"),
+	unit := lxcfsUnit
+	if w.hasUnit(installedUnit) {
+		unit = installedUnit
+	}
+	byUnit := w.Mountpoint == unitMountpoint && w.unitServes(unit, unitMountpoint)
+	if byUnit && !w.isEnabled(unit) {
+		r.info("lxcfs-not-enabled", unit, command("systemctl enable %s", unitName(unit)),
 			"lxcfs is not started when the machine boots")
 	}
 	found := w.lxcfs(ctx)
@@ -34,23 +40,31 @@ func checkLxcfs(ctx context.Context, w *World, r *Report) {
 	r.servers = found
 	// Then a process of the unit serves another mount point, and a restart would end it.
 	isElsewhere := main.State == probe.NotMounted && len(found.healthy()) > 0 &&
-		(!byUnit || w.unitRuns(lxcfsUnit))
+		(!byUnit || w.unitRuns(unit))
 	if !isElsewhere {
-		w.checkMain(ctx, r, &main.Result, byUnit)
+		if !byUnit {
+			unit = ""
+		}
+		w.checkMain(ctx, r, &main.Result, unit)
 	}
 	w.checkBeside(r, found, !isElsewhere)
 }
 
-func (w *World) checkMain(ctx context.Context, r *Report, found *probe.Result, byUnit bool) {
+// unitName returns the name of a service for systemctl.
+func unitName(unit string) string { return strings.TrimSuffix(unit, ".service") }
+
+// checkMain checks the main lxcfs. unit is the unit that serves it, or "".
+func (w *World) checkMain(ctx context.Context, r *Report, found *probe.Result, unit string) {
 	start := command("%s && (lxcfs %s >>/var/log/lxcfs.log 2>&1 &) && %s",
 		w.toolkit("prestart"), quote(w.Mountpoint), w.remountAll())
 	again := command("%s; sleep 1; %s", w.cutOff(found), start.text)
-	if byUnit {
+	if unit != "" {
 		// After a kill, systemd restarts it, and it takes over the waiting readers. A stop would wait for
 		// it, and unmount it.
-		const orWhy = " || journalctl --unit lxcfs --lines 20"
-		start = command("systemctl restart lxcfs" + orWhy)
-		again = command("systemctl kill --signal=KILL lxcfs; sleep 1; systemctl start lxcfs" + orWhy)
+		const orWhy = " || journalctl --unit %[1]s --lines 20"
+		start = command("systemctl restart %[1]s"+orWhy, unitName(unit))
+		again = command("systemctl kill --signal=KILL %[1]s; sleep 1; systemctl start %[1]s"+orWhy,
+			unitName(unit))
 	}
 	switch found.State {
 	case probe.NotMounted:
@@ -116,6 +130,14 @@ func (w *World) checkOnDisk(ctx context.Context, r *Report, s *probe.Status) {
 	dir := filepath.Join("/proc", strconv.Itoa(s.PID))
 	own := w.link("/proc/thread-self/ns/mnt")
 	program := strings.TrimSuffix(w.link(dir+"/exe"), " (deleted)")
+	// An upgrade starts the program by the same path, which may lead through a link.
+	if line, err := w.read(dir+"/cmdline", maxConfig); err == nil {
+		started, _, _ := strings.Cut(string(line), "\x00")
+		if filepath.IsAbs(started) && filepath.Base(started) == filepath.Base(program) &&
+			w.exists(started) {
+			program = started
+		}
+	}
 	if s.PID <= 0 || own == "" || w.link(dir+"/ns/mnt") != own || program == "" {
 		return
 	}
