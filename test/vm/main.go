@@ -54,7 +54,7 @@ func setQuick() error {
 const fast = "^Test(V2|EveryFile|Readers$|InitMoves|SharedPID|HostPID|Update|MemoryHog|Disks|WorkerPrivileges|WorkerHangs|KeptMount|ContainerFigures|Nested|Sizes|SizeSurvives|Modes)"
 
 // fastToolkit matches those of lxcfs-toolkit.
-const fastToolkit = "^Test(Hook|HookLeavesUsersMounts|RemountIsAtomic|KilledRemount|Nested|OldKernels|TopOnce)$"
+const fastToolkit = "^Test(Hook|HookLeavesUsersMounts|RemountIsAtomic|KilledRemount|Nested|OldKernels|TopOnce|TimeView)$"
 
 // fastUserns matches those of userns-shift.
 const fastUserns = "^Test(Everything|Twice|CapabilitiesWork|MountsInside|ReadOnly|Overlay|OldKernels|SwapRace|LinkedOutside|AtOnce|Mount|MountOnOldKernels)$"
