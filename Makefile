@@ -137,7 +137,7 @@ unit: | go ## run the unit tests, with the race detector (without it: RACE=); ne
 integration: dockerd cri runtimes | go ## run the tests with real containers on this machine's cgroups; needs root
 	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 20m -p 2 ./test/authz ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/clients ./test/lxc ./test/nri ./test/install ./test/monitoring
 
-release: cri image-test chart | go ## build packages twice, install, upgrade and remove them, and execute the documents' commands; needs root
+release: cri runtimes image-test chart | go ## build packages twice, install, upgrade and remove them, and execute the documents' commands; needs root
 	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/packages ./test/docs
 
 # The packages of two versions, for both stories. With E2E_PACKAGES they are there already.

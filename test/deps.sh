@@ -50,6 +50,7 @@ java:default-jre-headless:java-headless
 mpstat:sysstat:sysstat
 numactl:numactl:numactl
 prometheus:prometheus:golang-github-prometheus
+prometheus-node-exporter:prometheus-node-exporter:golang-github-prometheus-node-exporter
 qemu-aarch64-static:qemu-user-static:qemu-user-static
 qemu-system-x86_64:qemu-system-x86:qemu-system-x86-core
 '

@@ -174,8 +174,8 @@ func TestTimeViewMissing(t *testing.T) {
 		name, runtime, log string
 		edit               func(*specs.Spec)
 	}{
-		{"an old runc", "runc", "warn: the container starts without a view (err: runtime /usr/sbin/runc: view time: " +
-			"time namespaces are not supported: want runc 1.2.6, crun 1.8.6 or a later version)", func(*specs.Spec) {}},
+		{"an old runc", "runc", "/runc: view time: " +
+			"time namespaces are not supported: want runc 1.2.6, crun 1.8.6 or a later version", func(*specs.Spec) {}},
 		{"a new crun with a user namespace", crun, "cannot set timeOffsets in a user namespace", func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 			ids := []specs.LinuxIDMapping{{HostID: 100000, Size: 65536}}

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// featuresTime bounds the time that a runtime takes to answer.
-	featuresTime = 5 * time.Second
+	// featuresTime bounds the time that a runtime takes to answer. An emulated CPU needs seconds.
+	featuresTime = 30 * time.Second
 	// featuresAge is the time for which an answer is kept. The program may be another wrapper, whose
 	// runtime is replaced without a change of the wrapper.
 	featuresAge = time.Minute
