@@ -78,6 +78,23 @@ func TestTimeView(t *testing.T) {
 	host := hostFacts(t)
 	time.Sleep(minUptime - time.Since(host.booted))
 	w := newWorld(t)
+	o := w.timeView(t)
+	o.CPUs = "0"
+	verdicts := w.judge(t, host, o, (*figure).isTime)
+	var b strings.Builder
+	for _, c := range clients {
+		for _, f := range c.figures {
+			if f.isTime() {
+				fmt.Fprintf(&b, "%s\t%s\n", key(c, f), verdicts[key(c, f)])
+			}
+		}
+	}
+	checkVerdicts(t, "time-"+hierarchy(), b.String())
+}
+
+// timeView returns the options of a container with the view of time.
+func (w *world) timeView(t *testing.T) ctr.Options {
+	t.Helper()
 	hooks, err := json.Marshal(w.hooks)
 	if err != nil {
 		t.Fatal(err)
@@ -90,20 +107,11 @@ func TestTimeView(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	verdicts := w.judge(t, host, ctr.Options{
-		CPUs: "0", Runtime: runtime,
+	return ctr.Options{
+		Runtime: runtime,
 		Wrapper: []string{w.toolkit, "--runtime-dir", filepath.Join(w.dir, "toolkit"), "runtime",
 			"--strict", "--views", "time", "--hook-spec", spec, "--runtime", runtime, "--"},
-	}, (*figure).isTime)
-	var b strings.Builder
-	for _, c := range clients {
-		for _, f := range c.figures {
-			if f.isTime() {
-				fmt.Fprintf(&b, "%s\t%s\n", key(c, f), verdicts[key(c, f)])
-			}
-		}
 	}
-	checkVerdicts(t, "time-"+hierarchy(), b.String())
 }
 
 // hierarchy returns the version of the cgroups.
