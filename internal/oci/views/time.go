@@ -23,17 +23,17 @@ const bootClock = "boottime"
 
 func addTime(spec *specs.Spec, runtime func() (*features.Features, error)) error {
 	if err := suitsTime(spec); err != nil {
-		return err
-	}
-	now, err := sinceHostBoot()
-	if err != nil {
-		return err
+		return err // without asking the runtime
 	}
 	f, err := runtime()
 	if err != nil {
 		return err
 	}
 	if err := supportsTime(f, namespaceOf(spec, specs.UserNamespace) != nil); err != nil {
+		return err
+	}
+	now, err := SinceHostBoot()
+	if err != nil {
 		return err
 	}
 	return Time(spec, now)
@@ -104,9 +104,9 @@ func namespaceOf(spec *specs.Spec, kind specs.LinuxNamespaceType) *specs.LinuxNa
 	return nil
 }
 
-// sinceHostBoot returns CLOCK_BOOTTIME of the initial time namespace: this process may be in a
+// SinceHostBoot returns CLOCK_BOOTTIME of the initial time namespace: this process may be in a
 // container with a time namespace.
-func sinceHostBoot() (time.Duration, error) {
+func SinceHostBoot() (time.Duration, error) {
 	self, err := sys.OpenDir("/proc/self")
 	if err != nil {
 		return 0, err
