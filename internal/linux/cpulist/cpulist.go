@@ -124,5 +124,18 @@ func (s *Set) AppendFrom(dst []byte, from int) []byte {
 	return dst
 }
 
+// AppendMask appends the lowest 4*digits CPUs of the set to dst as the kernel's hexadecimal mask
+// ("%*pb"), without a newline: groups of eight digits, separated by commas.
+func (s *Set) AppendMask(dst []byte, digits int) []byte {
+	const hex = "0123456789abcdef"
+	for i := min(digits, len(s)*16) - 1; i >= 0; i-- {
+		dst = append(dst, hex[s[i/16]>>(i%16*4)&15])
+		if i > 0 && i%8 == 0 {
+			dst = append(dst, ',')
+		}
+	}
+	return dst
+}
+
 // String returns the set in the kernel's list format.
 func (s Set) String() string { return string(s.Append(nil)) }

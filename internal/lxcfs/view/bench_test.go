@@ -37,7 +37,7 @@ func renderFuncs(tb testing.TB) []renderFunc {
 	load := view.Load{Avg: [3]uint64{view.LoadOne, 300, 20}, Tasks: tasks}
 	o := view.MemOptions{Swap: true, Zswap: true}
 	return []renderFunc{
-		{"Meminfo", func(dst []byte) []byte { return view.Meminfo(dst, h.meminfo, largeHost, m, o) }},
+		{"Meminfo", func(dst []byte) []byte { return memText(dst, h.meminfo, largeHost, m, o) }},
 		{"Swaps", func(dst []byte) []byte { return view.Swaps(dst, h.swaps, largeHost, m, o) }},
 		{"Cpuinfo2", func(dst []byte) []byte { return view.Cpuinfo(dst, h.cpuinfo, c) }},
 		{"Cpuinfo16", func(dst []byte) []byte { return view.Cpuinfo(dst, big.cpuinfo, all) }},

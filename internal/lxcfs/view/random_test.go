@@ -26,7 +26,7 @@ func TestRandomMemory(t *testing.T) {
 		m.Usage >>= small % 64
 		m.Limit >>= small % 60
 		o := view.MemOptions{Swap: swap, Zswap: true}
-		v, err := procfs.ParseMeminfo(view.Meminfo(nil, h.meminfo, h.total, &m, o))
+		v, err := procfs.ParseMeminfo(memText(nil, h.meminfo, h.total, &m, o))
 		if err != nil || len(v.Lines) != len(h.meminfo.Lines) {
 			t.Errorf("malformed meminfo: %v", err)
 			return false
@@ -131,7 +131,7 @@ func FuzzHostFiles(f *testing.F) {
 	c.Set(&online, &online, cgroup.Quota{})
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if host, err := procfs.ParseMeminfo(text); err == nil {
-			text := view.Meminfo(nil, host, largeHost, &m, view.MemOptions{})
+			text := memText(nil, host, largeHost, &m, view.MemOptions{})
 			got, err := procfs.ParseMeminfo(text)
 			if err != nil || got.Values[procfs.MemTotal] != gib/kib {
 				t.Errorf("meminfo: got %v, %v", got, err)

@@ -1,0 +1,222 @@
+package lxcfs
+
+import (
+	"errors"
+	"slices"
+
+	"palisade/internal/linux/cgroup"
+	"palisade/internal/linux/cpulist"
+	"palisade/internal/linux/ktext"
+	"palisade/internal/linux/procfs"
+	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/view"
+)
+
+// readNodes sets r.nodes to the NUMA nodes on which the container may allocate memory: the online
+// nodes of its cpuset. If there are none, in which case the kernel does not apply it, they are all
+// online nodes. Without NUMA there are none.
+func (r *reader) readNodes() error {
+	r.nodes = cpulist.Set{}
+	if !r.fs.numa {
+		return nil
+	}
+	online, err := r.fs.host.OnlineNodes()
+	if err != nil {
+		return err
+	}
+	if online.Len() > 1 {
+		if err := r.c.Group.MemoryNodes(&r.nodes, &r.files); optional(err) != nil {
+			return err
+		}
+		r.nodes.Intersect(online)
+	}
+	if r.nodes.Len() == 0 {
+		r.nodes = *online
+	}
+	return nil
+}
+
+// limitToNodes lowers the memory of the host to that of the nodes which the container may use.
+func (r *reader) limitToNodes(total *sys.Sysinfo) error {
+	if err := r.readNodes(); err != nil || !r.fs.numa {
+		return err
+	}
+	online, err := r.fs.host.OnlineNodes()
+	if err != nil || *online == r.nodes {
+		return err
+	}
+	host, err := r.fs.host.Nodes()
+	if err == nil {
+		total.MemTotal = min(total.MemTotal, ktext.Mul(host.MemTotal(&r.nodes), 1024))
+	}
+	return err
+}
+
+// readMemValues sets r.values to the values of the container's /proc/meminfo.
+func (r *reader) readMemValues(host *procfs.Meminfo) error {
+	total, err := r.readMemory()
+	if err == nil && host.Values[procfs.MemHugetlb] > 0 {
+		err = r.c.Group.HugePages(&r.mem, &r.files)
+	}
+	r.values = view.MemValues(host, total, &r.mem, r.fs.opts.Memory)
+	return err
+}
+
+func renderMeminfo(r *reader, dst []byte, host *procfs.Meminfo) ([]byte, error) {
+	if err := r.readMemValues(host); err != nil {
+		return dst, err
+	}
+	return view.Meminfo(dst, host, &r.values, r.fs.opts.Memory), nil
+}
+
+func renderVmstat(r *reader, dst []byte, host *procfs.Vmstat) ([]byte, error) {
+	meminfo, err := r.fs.host.Meminfo()
+	if err == nil {
+		err = r.readMemValues(meminfo)
+	}
+	if err == nil {
+		err = r.readEvents()
+	}
+	if err != nil {
+		return dst, err
+	}
+	return view.Vmstat(dst, host, &r.values, &r.mem.Stat.Events, r.fs.pageSizes), nil
+}
+
+// readEvents completes the counters in r.mem, which readMemory has set. They never decrease: the
+// kernel forgets the I/O of disks that are removed, and on v1 before Linux 5.2 the events of
+// removed descendants.
+func (r *reader) readEvents() (err error) {
+	events := &r.mem.Stat.Events
+	if events[cgroup.OOMKill], err = r.c.Group.OOMKills(&r.files); err != nil {
+		return err
+	}
+	if r.io, err = r.c.Group.IO(r.io[:0], &r.files); optional(err) != nil {
+		return err
+	}
+	var in, out uint64
+	for i := range r.io {
+		in = ktext.Add(in, r.io[i].ReadBytes)
+		out = ktext.Add(out, r.io[i].WriteBytes)
+	}
+	events[cgroup.PageIn], events[cgroup.PageOut] = in/1024, out/1024
+	s := r.fs.stateOf(r.c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for e := range events {
+		s.events[e] = max(s.events[e], events[e])
+	}
+	*events = s.events
+	return nil
+}
+
+// nodeRenderers has the files of node/nodeN that differ from the host's.
+var nodeRenderers = map[string]renderFunc{
+	"cpulist":  renderNodeCPUList,
+	"cpumap":   renderNodeCPUMap,
+	"distance": renderNodeDistance,
+	"meminfo":  withHost((*procfs.FS).Nodes, renderNodeMeminfo),
+	"numastat": renderNodeNumastat,
+	"vmstat":   withHost((*procfs.FS).Nodes, renderNodeVmstat),
+}
+
+// readHostFile reads the file of the host that the container reads into r.buf.
+func (r *reader) readHostFile() (err error) {
+	r.buf, err = r.fs.sysfs.root.ReadFileAt(r.path, r.buf)
+	return err
+}
+
+// renderNodeList renders a list of nodes: those of the host that the container sees.
+func renderNodeList(r *reader, dst []byte) ([]byte, error) {
+	if err := errors.Join(r.readNodes(), r.readHostFile()); err != nil {
+		return dst, err
+	}
+	return view.NodeList(dst, r.buf, &r.nodes), nil
+}
+
+// renderNodesWithCPUs renders has_cpu: the nodes of the CPUs in the container's cpuinfo.
+func renderNodesWithCPUs(r *reader, dst []byte) ([]byte, error) {
+	host, err := r.fs.host.Nodes()
+	if err := errors.Join(err, r.readNodes(), r.readCPUs()); err != nil {
+		return dst, err
+	}
+	return view.NodesWithCPUs(dst, host, &r.nodes, &r.cpus), nil
+}
+
+// readNodeCPUs sets r.nodeCPUs to the container's numbers of its CPUs on the node r.number.
+func (r *reader) readNodeCPUs() error {
+	host, err := r.fs.host.Nodes()
+	if err := errors.Join(err, r.readCPUs()); err != nil {
+		return err
+	}
+	if node := host.Find(r.number); node != nil {
+		view.NodeCPUs(&r.nodeCPUs, &r.cpus, node)
+	}
+	return nil
+}
+
+func renderNodeCPUList(r *reader, dst []byte) ([]byte, error) {
+	err := r.readNodeCPUs()
+	return view.NodeCPUList(dst, &r.nodeCPUs), err
+}
+
+func renderNodeCPUMap(r *reader, dst []byte) ([]byte, error) {
+	err := errors.Join(r.readNodeCPUs(), r.readHostFile())
+	return view.NodeCPUMap(dst, &r.nodeCPUs, r.buf), err
+}
+
+func renderNodeDistance(r *reader, dst []byte) ([]byte, error) {
+	online, err := r.fs.host.OnlineNodes()
+	if err := errors.Join(err, r.readNodes(), r.readHostFile()); err != nil {
+		return dst, err
+	}
+	return view.NodeDistance(dst, online, &r.nodes, r.buf), nil
+}
+
+func renderNodeNumastat(r *reader, dst []byte) ([]byte, error) {
+	err := r.readHostFile()
+	return view.NodeNumastat(dst, r.buf), err
+}
+
+// readShare sets r.values to the node's part of the container's memory, and returns the events that
+// the kernel counts for the cgroup on the node.
+func (r *reader) readShare(host *procfs.Nodes) (*cgroup.Events, error) {
+	meminfo, err := r.fs.host.Meminfo()
+	if err == nil {
+		err = r.readMemValues(meminfo)
+	}
+	if err == nil && host.Find(r.number) == nil {
+		err = errHostContent // it was removed: the kernel's error
+	}
+	if err != nil {
+		return nil, err
+	}
+	highest := host.List[len(host.List)-1].Number
+	r.nodeStats = slices.Grow(r.nodeStats[:0], highest+1)[:highest+1]
+	clear(r.nodeStats)
+	events := &r.mem.Stat.Events
+	if len(host.List) > 1 {
+		if err := r.c.Group.NodeStats(r.nodeStats, &r.files); err != nil {
+			return nil, err
+		}
+		events = &r.nodeStats[r.number].Events
+	}
+	r.shares.Set(host, &r.nodes, r.nodeStats)
+	r.values = r.shares.Values(r.number, &r.values)
+	return events, nil
+}
+
+func renderNodeMeminfo(r *reader, dst []byte, host *procfs.Nodes) ([]byte, error) {
+	if _, err := r.readShare(host); err != nil {
+		return dst, err
+	}
+	return view.Meminfo(dst, host.Find(r.number).Meminfo, &r.values, view.MemOptions{}), nil
+}
+
+func renderNodeVmstat(r *reader, dst []byte, host *procfs.Nodes) ([]byte, error) {
+	events, err := r.readShare(host)
+	if err != nil {
+		return dst, err
+	}
+	return view.Vmstat(dst, host.Vmstat, &r.values, events, r.fs.pageSizes), nil
+}
