@@ -14,7 +14,6 @@ func TestReadsDoNotAllocate(t *testing.T) {
 	ids := []uint64{idCpuinfo, idMeminfo, idStat, idUptime, idSwaps, idVmstat}
 	for _, file := range []string{
 		"cpu/online", "node/online", "node/has_cpu", "node/node1/meminfo", "node/node1/vmstat",
-		"node/node1/cpulist", "node/node1/cpumap", "node/node1/distance", "node/node1/numastat",
 	} {
 		id, _ := lookupFake(t, f, "sys/devices/system/"+file, init)
 		ids = append(ids, id)

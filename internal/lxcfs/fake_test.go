@@ -56,12 +56,17 @@ var hostFiles = map[string]string{
 	"sys/devices/system/cpu/cpu3/online":   "1\n",
 	"sys/devices/system/cpu/cpu3/core_id":  "3\n",
 	"sys/devices/system/cpu/cpufreq/boost": "1\n",
-	"sys/devices/system/node/online":       "0-1\n",
-	"sys/devices/system/node/possible":     "0-3\n",
-	"sys/devices/system/node/has_cpu":      "0-1\n",
-	"sys/devices/system/node/has_memory":   "0-1\n",
-	"sys/block/sda/size":                   "1000\n",
-	"sys/dev/block/8:0/dev":                "8:0\n",
+
+	"sys/devices/system/cpu/cpu1/topology/core_siblings":      "0f\n",
+	"sys/devices/system/cpu/cpu1/topology/core_cpus_list":     "0-1\n",
+	"sys/devices/system/cpu/cpu1/cache/index0/shared_cpu_map": "03\n",
+
+	"sys/devices/system/node/online":     "0-1\n",
+	"sys/devices/system/node/possible":   "0-3\n",
+	"sys/devices/system/node/has_cpu":    "0-1\n",
+	"sys/devices/system/node/has_memory": "0-1\n",
+	"sys/block/sda/size":                 "1000\n",
+	"sys/dev/block/8:0/dev":              "8:0\n",
 }
 
 // containerFiles are the files of a container's cgroup: 2 CPUs and 1 GiB.
@@ -115,7 +120,7 @@ func writeNode(h *fakehost.Host, node int, cpus string) {
 		meminfo += fmt.Sprintf("Node %d %s\n", node, line)
 	}
 	for name, text := range map[string]string{
-		"cpulist": cpus + "\n", "cpumap": "0f\n", "meminfo": meminfo, "memory7/state": "online\n",
+		"cpulist": cpus + "\n", "cpumap": fmt.Sprintf("%02x\n", 3<<(2*node)), "meminfo": meminfo, "memory7/state": "online\n",
 		"distance": "10 21\n", "numastat": "numa_hit 77\nnuma_miss 0\n",
 		"vmstat": "nr_free_pages 88\nnr_anon_pages 99\nnuma_hit 77\n", "hugepages/x": "1\n",
 	} {
@@ -242,6 +247,9 @@ func TestContainerFiles(t *testing.T) {
 		{"sys/devices/system/cpu/cpu1/core_id", []string{"3"}},
 		{"sys/devices/system/cpu/cpu1/online", []string{"1"}},
 		{"sys/devices/system/cpu/cpufreq/boost", []string{"1"}},
+		{"sys/devices/system/cpu/cpu0/topology/core_siblings", []string{"03\n"}},
+		{"sys/devices/system/cpu/cpu0/topology/core_cpus_list", []string{"0\n"}},
+		{"sys/devices/system/cpu/cpu0/cache/index0/shared_cpu_map", []string{"01\n"}},
 		{"proc/vmstat", []string{"nr_free_pages 131072\nnr_anon_pages 256\nnr_dirty_threshold 300\n" +
 			"pgpgin 1\npgpgout 2\npgalloc_dma 0\npgfault 0\noom_kill 1\n"}},
 		{"sys/devices/system/node/online", []string{"1\n"}},
@@ -349,7 +357,7 @@ func TestNodeDir(t *testing.T) {
 	check(dir+"/node1", init, ofNode, "cpu1") // CPU 3 of the host
 	check(dir+"/node1", self, ofNode, "cpu2", "cpu3")
 	check("sys/devices/system/cpu/cpu1", init, []string{"core_id", "online"}, "node1")
-	check("sys/devices/system/cpu/cpu0", init, []string{"core_id"}) // CPU 1, on a hidden node
+	check("sys/devices/system/cpu/cpu0", init, []string{"cache", "core_id", "topology"}) // CPU 1, on a hidden node
 	for path, want := range map[string]string{
 		dir + "/node1/cpu1": "../../cpu/cpu1", "sys/devices/system/cpu/cpu1/node1": "../../node/node1",
 	} {

@@ -112,21 +112,20 @@ func (r *reader) readEvents() (err error) {
 
 // nodeRenderers has the files of node/nodeN that differ from the host's.
 var nodeRenderers = map[string]renderFunc{
-	"cpulist":  renderNodeCPUList,
-	"cpumap":   renderNodeCPUMap,
+	"cpulist":  renderCPUList,
+	"cpumap":   renderCPUMap,
 	"distance": renderNodeDistance,
 	"meminfo":  withHost((*procfs.FS).Nodes, renderNodeMeminfo),
 	"numastat": renderNodeNumastat,
 	"vmstat":   withHost((*procfs.FS).Nodes, renderNodeVmstat),
 }
 
-// readHostFile reads the file of the host that the container reads into r.buf.
-func (r *reader) readHostFile() (err error) {
-	r.buf, err = r.fs.sysfs.root.ReadFileAt(r.path, r.buf)
-	return err
+func renderOnlineNodes(r *reader, dst []byte) ([]byte, error) {
+	err := r.readNodes()
+	return append(r.nodes.Append(dst), '\n'), err
 }
 
-// renderNodeList renders a list of nodes: those of the host that the container sees.
+// renderNodeList renders a list of nodes: those of the host's that the container sees.
 func renderNodeList(r *reader, dst []byte) ([]byte, error) {
 	if err := errors.Join(r.readNodes(), r.readHostFile()); err != nil {
 		return dst, err
@@ -141,28 +140,6 @@ func renderNodesWithCPUs(r *reader, dst []byte) ([]byte, error) {
 		return dst, err
 	}
 	return view.NodesWithCPUs(dst, host, &r.nodes, &r.cpus), nil
-}
-
-// readNodeCPUs sets r.nodeCPUs to the container's numbers of its CPUs on the node r.number.
-func (r *reader) readNodeCPUs() error {
-	host, err := r.fs.host.Nodes()
-	if err := errors.Join(err, r.readCPUs()); err != nil {
-		return err
-	}
-	if node := host.Find(r.number); node != nil {
-		view.NodeCPUs(&r.nodeCPUs, &r.cpus, node)
-	}
-	return nil
-}
-
-func renderNodeCPUList(r *reader, dst []byte) ([]byte, error) {
-	err := r.readNodeCPUs()
-	return view.NodeCPUList(dst, &r.nodeCPUs), err
-}
-
-func renderNodeCPUMap(r *reader, dst []byte) ([]byte, error) {
-	err := errors.Join(r.readNodeCPUs(), r.readHostFile())
-	return view.NodeCPUMap(dst, &r.nodeCPUs, r.buf), err
 }
 
 func renderNodeDistance(r *reader, dst []byte) ([]byte, error) {

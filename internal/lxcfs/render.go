@@ -52,7 +52,6 @@ type reader struct {
 	nodes     cpulist.Set
 	nodeStats []cgroup.MemoryStat
 	shares    view.Nodes
-	nodeCPUs  cpulist.Set
 	values    procfs.MemValues
 	// path is the path of a file of the sysfs tree, and number that of its CPU or node.
 	path    string

@@ -375,10 +375,11 @@ func (r *reader) sysfsRenderer(p string) renderFunc {
 		return renderCPUOnline
 	case "cpu/offline":
 		return renderCPUOffline
+	case "node/online":
+		return renderOnlineNodes
 	case "node/has_cpu":
 		return renderNodesWithCPUs
-	case "node/online", "node/has_memory", "node/has_normal_memory", "node/has_high_memory",
-		"node/has_generic_initiator":
+	case "node/has_memory", "node/has_normal_memory", "node/has_high_memory", "node/has_generic_initiator":
 		return renderNodeList
 	}
 	dir, name := path.Dir(p), path.Base(p)
@@ -389,7 +390,41 @@ func (r *reader) sysfsRenderer(p string) renderFunc {
 	if r.number, ok = cpuNumber(path.Dir(dir), path.Base(dir)); ok && name == "online" {
 		return renderOneCPU
 	}
+	return topologyRenderer(dir, name)
+}
+
+// topologyRenderer returns the renderFunc of a file of a CPU that has numbers of other CPUs, those
+// that share a core or a cache with it for instance, or nil.
+func topologyRenderer(dir, name string) renderFunc {
+	isTopology := path.Base(dir) == "topology"
+	switch {
+	case name == "shared_cpu_list", isTopology && strings.HasSuffix(name, "_list"):
+		return renderCPUList
+	case name == "shared_cpu_map",
+		isTopology && (strings.HasSuffix(name, "_cpus") || strings.HasSuffix(name, "_siblings")):
+		return renderCPUMap
+	}
 	return nil
+}
+
+func renderCPUList(r *reader, dst []byte) ([]byte, error) {
+	if err := errors.Join(r.readCPUs(), r.readHostFile()); err != nil {
+		return dst, err
+	}
+	return view.CPUList(dst, &r.cpus, r.buf)
+}
+
+func renderCPUMap(r *reader, dst []byte) ([]byte, error) {
+	if err := errors.Join(r.readCPUs(), r.readHostFile()); err != nil {
+		return dst, err
+	}
+	return view.CPUMap(dst, &r.cpus, r.buf)
+}
+
+// readHostFile reads the host's file at r.path into r.buf.
+func (r *reader) readHostFile() (err error) {
+	r.buf, err = r.fs.sysfs.root.ReadFileAt(r.path, r.buf)
+	return err
 }
 
 func renderCPUOnline(r *reader, dst []byte) ([]byte, error) {

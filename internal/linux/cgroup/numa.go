@@ -3,13 +3,14 @@ package cgroup
 import (
 	"bytes"
 	"errors"
+	"os"
 
 	"palisade/internal/linux/ktext"
 )
 
 // NodeStats sets nodes, which is indexed by the number of a NUMA node, to the memory of the cgroup
-// and its descendants on each. v1 counts only anonymous memory and the page cache, in pages: there
-// only the proportions between nodes mean something, also of values that are part of these. Without
+// and its descendants on each. v1 counts only anonymous memory and the page cache: a value that is
+// part of these is the whole, so that its proportion between the nodes is that of the whole. Without
 // memory.numa_stat, which v2 has since Linux 5.10, all values are 0.
 func (g *Group) NodeStats(nodes []MemoryStat, s *Scratch) error {
 	clear(nodes)
@@ -28,8 +29,11 @@ func (g *Group) NodeStats(nodes []MemoryStat, s *Scratch) error {
 		return nil
 	}
 	parseNUMAStat(text, nodes, "hierarchical_", numaFieldsV1)
+	page := uint64(os.Getpagesize())
 	for i := range nodes {
 		n := &nodes[i]
+		n.Anon, n.File = ktext.Mul(n.Anon, page), ktext.Mul(n.File, page)
+		n.Unevictable = ktext.Mul(n.Unevictable, page)
 		n.ActiveAnon, n.InactiveAnon, n.AnonTHP, n.SwapCached = n.Anon, n.Anon, n.Anon, n.Anon
 		n.ActiveFile, n.InactiveFile, n.FileTHP = n.File, n.File, n.File
 		n.FileMapped, n.FileDirty, n.FileWriteback = n.File, n.File, n.File

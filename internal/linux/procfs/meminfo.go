@@ -145,6 +145,7 @@ func (f memFormat) parseLine(line []byte) (MemLine, uint64) {
 		width, end = f.countKeyWidth, f.countEnd
 	}
 	head := min(len(line)-len(number), width)
+	end = min(end, len(line)-len(tail)) // as FileHugePages of nodes in Linux 6.1
 	return MemLine{Field: field, Head: line[:head], Tail: tail, Width: end - head}, value
 }
 

@@ -120,16 +120,6 @@ func mulDiv(a, b, c uint64) uint64 {
 	return quotient
 }
 
-// NodeCPUs sets cpus to the numbers that the container has for its CPUs on a node.
-func NodeCPUs(cpus *cpulist.Set, c *CPUs, node *procfs.Node) {
-	*cpus = cpulist.Set{}
-	for i := range c.Len() {
-		if node.CPUs.Has(c.Host(i)) {
-			cpus.Add(i)
-		}
-	}
-}
-
 // NodesWithCPUs appends /sys/devices/system/node/has_cpu: the nodes in the set that have a CPU of the
 // container.
 func NodesWithCPUs(dst []byte, host *procfs.Nodes, set *cpulist.Set, c *CPUs) []byte {
@@ -142,16 +132,6 @@ func NodesWithCPUs(dst []byte, host *procfs.Nodes, set *cpulist.Set, c *CPUs) []
 		}
 	}
 	return append(nodes.Append(dst), '\n')
-}
-
-// NodeCPUList appends node<N>/cpulist.
-func NodeCPUList(dst []byte, cpus *cpulist.Set) []byte { return append(cpus.Append(dst), '\n') }
-
-// NodeCPUMap appends node<N>/cpumap, with as many digits as the host's.
-func NodeCPUMap(dst []byte, cpus *cpulist.Set, host []byte) []byte {
-	host = bytes.TrimSpace(host)
-	digits := len(host) - bytes.Count(host, []byte{','})
-	return append(cpus.AppendMask(dst, digits), '\n')
 }
 
 // NodeDistance appends node<N>/distance: of the host's distances to its online nodes those to the
