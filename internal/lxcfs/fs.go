@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -77,8 +78,9 @@ type FS struct {
 	keepSize func(node uint64) error
 	// psi is true if the kernel has pressure files for cgroups.
 	psi bool
-	// numa is true if the kernel has a directory of NUMA nodes.
-	numa bool
+	// numa is true if the kernel has a directory of NUMA nodes, severalNodes if the machine may have
+	// more than one.
+	numa, severalNodes bool
 	// pageSizes are those of /proc/vmstat.
 	pageSizes view.PageSizes
 }
@@ -109,8 +111,9 @@ func New(opts Options) (*FS, error) {
 	if f.sysfs, err = openSysfsTree(f, opts.SysRoot); err != nil {
 		return nil, err
 	}
-	_, err = f.sysfs.root.StatAt("node/online")
+	possibleNodes, err := f.sysfs.root.ReadFileAt("node/possible", nil)
 	f.numa = err == nil
+	f.severalNodes = f.numa && strings.TrimSpace(string(possibleNodes)) != "0"
 	f.pageSizes = view.PageSizes{Page: uint64(os.Getpagesize()), Huge: f.host.HugePageSize()}
 	f.finder, err = container.NewFinder[containerState](
 		f.cgroups, f.proc, &f.meter.Containers, opts.Log)

@@ -24,7 +24,7 @@ func (r *reader) readNodes() error {
 	if err != nil {
 		return err
 	}
-	if online.Len() > 1 {
+	if r.fs.severalNodes {
 		if err := r.c.Group.MemoryNodes(&r.nodes, &r.files); optional(err) != nil {
 			return err
 		}
@@ -38,7 +38,10 @@ func (r *reader) readNodes() error {
 
 // limitToNodes lowers the memory of the host to that of the nodes which the container may use.
 func (r *reader) limitToNodes(total *sys.Sysinfo) error {
-	if err := r.readNodes(); err != nil || !r.fs.numa {
+	if !r.fs.severalNodes {
+		return nil
+	}
+	if err := r.readNodes(); err != nil {
 		return err
 	}
 	online, err := r.fs.host.OnlineNodes()
@@ -160,7 +163,7 @@ func renderNodeNumastat(r *reader, dst []byte) ([]byte, error) {
 func (r *reader) readShare(host *procfs.Nodes) (*cgroup.Events, error) {
 	meminfo, err := r.fs.host.Meminfo()
 	if err == nil {
-		err = r.readMemValues(meminfo)
+		err = errors.Join(r.readMemValues(meminfo), r.readNodes())
 	}
 	if err == nil && host.Find(r.number) == nil {
 		err = errHostContent // it was removed: the kernel's error
