@@ -1,9 +1,6 @@
 package lxcfs
 
 import (
-	"errors"
-	"slices"
-
 	"palisade/internal/linux/cgroup"
 	"palisade/internal/linux/cpulist"
 	"palisade/internal/linux/ktext"
@@ -111,92 +108,4 @@ func (r *reader) readEvents() (err error) {
 	}
 	*events = s.events
 	return nil
-}
-
-// nodeRenderers has the files of node/nodeN that differ from the host's.
-var nodeRenderers = map[string]renderFunc{
-	"cpulist":  renderCPUList,
-	"cpumap":   renderCPUMap,
-	"distance": renderNodeDistance,
-	"meminfo":  withHost((*procfs.FS).Nodes, renderNodeMeminfo),
-	"numastat": renderNodeNumastat,
-	"vmstat":   withHost((*procfs.FS).Nodes, renderNodeVmstat),
-}
-
-func renderOnlineNodes(r *reader, dst []byte) ([]byte, error) {
-	err := r.readNodes()
-	return append(r.nodes.Append(dst), '\n'), err
-}
-
-// renderNodeList renders a list of nodes: those of the host's that the container sees.
-func renderNodeList(r *reader, dst []byte) ([]byte, error) {
-	if err := errors.Join(r.readNodes(), r.readHostFile()); err != nil {
-		return dst, err
-	}
-	return view.NodeList(dst, r.buf, &r.nodes), nil
-}
-
-// renderNodesWithCPUs renders has_cpu: the nodes of the CPUs in the container's cpuinfo.
-func renderNodesWithCPUs(r *reader, dst []byte) ([]byte, error) {
-	host, err := r.fs.host.Nodes()
-	if err := errors.Join(err, r.readNodes(), r.readCPUs()); err != nil {
-		return dst, err
-	}
-	return view.NodesWithCPUs(dst, host, &r.nodes, &r.cpus), nil
-}
-
-func renderNodeDistance(r *reader, dst []byte) ([]byte, error) {
-	online, err := r.fs.host.OnlineNodes()
-	if err := errors.Join(err, r.readNodes(), r.readHostFile()); err != nil {
-		return dst, err
-	}
-	return view.NodeDistance(dst, online, &r.nodes, r.buf), nil
-}
-
-func renderNodeNumastat(r *reader, dst []byte) ([]byte, error) {
-	err := r.readHostFile()
-	return view.NodeNumastat(dst, r.buf), err
-}
-
-// readShare sets r.values to the node's part of the container's memory, and returns the events that
-// the kernel counts for the cgroup on the node.
-func (r *reader) readShare(host *procfs.Nodes) (*cgroup.Events, error) {
-	meminfo, err := r.fs.host.Meminfo()
-	if err == nil {
-		err = errors.Join(r.readMemValues(meminfo), r.readNodes())
-	}
-	if err == nil && host.Find(r.number) == nil {
-		err = errHostContent // it was removed: the kernel's error
-	}
-	if err != nil {
-		return nil, err
-	}
-	highest := host.List[len(host.List)-1].Number
-	r.nodeStats = slices.Grow(r.nodeStats[:0], highest+1)[:highest+1]
-	clear(r.nodeStats)
-	events := &r.mem.Stat.Events
-	if len(host.List) > 1 {
-		if err := r.c.Group.NodeStats(r.nodeStats, &r.files); err != nil {
-			return nil, err
-		}
-		events = &r.nodeStats[r.number].Events
-	}
-	r.shares.Set(host, &r.nodes, r.nodeStats)
-	r.values = r.shares.Values(r.number, &r.values)
-	return events, nil
-}
-
-func renderNodeMeminfo(r *reader, dst []byte, host *procfs.Nodes) ([]byte, error) {
-	if _, err := r.readShare(host); err != nil {
-		return dst, err
-	}
-	return view.Meminfo(dst, host.Find(r.number).Meminfo, &r.values, view.MemOptions{}), nil
-}
-
-func renderNodeVmstat(r *reader, dst []byte, host *procfs.Nodes) ([]byte, error) {
-	events, err := r.readShare(host)
-	if err != nil {
-		return dst, err
-	}
-	return view.Vmstat(dst, host.Vmstat, &r.values, events, r.fs.pageSizes), nil
 }

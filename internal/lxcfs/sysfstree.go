@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -13,11 +12,9 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"palisade/internal/linux/cpulist"
 	"palisade/internal/linux/sys"
 	"palisade/internal/lxcfs/fusedev"
 	"palisade/internal/lxcfs/meter"
-	"palisade/internal/lxcfs/view"
 )
 
 // sysfsValid is the time for which the kernel may cache nodes of the sysfs tree, where CPUs come and
@@ -273,181 +270,4 @@ func (t *sysfsTree) readlink(r *fusedev.Request) ([]byte, error) {
 		return nil, syscall.ENOENT
 	}
 	return []byte(path.Join(path.Dir(string(target)), name)), nil
-}
-
-// visible holds the CPUs and NUMA nodes that a container sees.
-type visible struct {
-	cpus  *view.CPUs
-	nodes *cpulist.Set
-}
-
-// visible returns what the reader's container sees, or nil if the reader gets the host's view. It is
-// valid until putReader.
-func (r *reader) visible() *visible {
-	r.file = meter.CPUOther
-	read := func(r *reader, dst []byte) ([]byte, error) {
-		if err := r.readCPUs(); err != nil {
-			return dst, err
-		}
-		return dst, r.readNodes()
-	}
-	if _, ok := r.renderFor("cpu and node", read, nil); ok {
-		return &visible{&r.cpus, &r.nodes}
-	}
-	return nil
-}
-
-// numbered returns the number in a name such as "cpu12": 12 for the prefix "cpu".
-func numbered(name, prefix string) (int, bool) {
-	digits, ok := strings.CutPrefix(name, prefix)
-	n, err := strconv.Atoi(digits)
-	return n, ok && err == nil && n >= 0 && strconv.Itoa(n) == digits
-}
-
-// cpuNumber returns the number of the CPU that dir/name is the directory of, or a link to.
-func cpuNumber(dir, name string) (int, bool) {
-	if _, inNode := nodeNumber(dir); dir != "cpu" && !inNode {
-		return 0, false
-	}
-	return numbered(name, "cpu")
-}
-
-// nodeNumber returns the number of the node whose directory p is.
-func nodeNumber(p string) (int, bool) {
-	name, ok := strings.CutPrefix(p, "node/")
-	if !ok {
-		return 0, false
-	}
-	return numbered(name, "node")
-}
-
-func cpuName(cpu int) string { return "cpu" + strconv.Itoa(cpu) }
-
-// isServed reports whether the host's dir/name is served. Blocks of memory are not: they would show
-// how much memory the host has on a node.
-func isServed(dir, name string) bool {
-	_, isBlock := numbered(name, "memory")
-	return name != throttleDir && !(isBlock && strings.HasPrefix(dir, "node/"))
-}
-
-// differsByReader reports whether dir/name depends on the reader, so that the kernel must not cache
-// it: CPUs, and nodes, to which other directories have links.
-func differsByReader(dir, name string) bool {
-	_, isCPU := cpuNumber(dir, name)
-	_, isNode := numbered(name, "node")
-	return isCPU || isNode
-}
-
-// toHost translates a name in dir, as the container sees it, to the host's. It returns "" if the
-// container has no such file. For a reader of the host v is nil.
-func (v *visible) toHost(dir, name string) string {
-	cpu, isCPU := cpuNumber(dir, name)
-	switch {
-	case v == nil || !isCPU:
-		return v.toReader(dir, name) // nodes have the host's numbers
-	case cpu < v.cpus.Len():
-		return cpuName(v.cpus.Host(cpu))
-	}
-	return ""
-}
-
-// toReader is the inverse of toHost.
-func (v *visible) toReader(dir, name string) string {
-	if v == nil || !differsByReader(dir, name) {
-		return name
-	}
-	if host, isCPU := cpuNumber(dir, name); isCPU {
-		if cpu, ok := v.cpus.Index(host); ok {
-			return cpuName(cpu)
-		}
-	} else if node, _ := numbered(name, "node"); v.nodes.Has(node) {
-		return name
-	}
-	return ""
-}
-
-// sysfsRenderer returns the renderFunc of a file that differs from the host's, or nil. It sets
-// r.path and r.number for that.
-func (r *reader) sysfsRenderer(p string) renderFunc {
-	r.path = p
-	switch p {
-	case "cpu/online", "cpu/present", "cpu/enabled":
-		return renderCPUOnline
-	case "cpu/offline":
-		return renderCPUOffline
-	case "node/online":
-		return renderOnlineNodes
-	case "node/has_cpu":
-		return renderNodesWithCPUs
-	case "node/has_memory", "node/has_normal_memory", "node/has_high_memory", "node/has_generic_initiator":
-		return renderNodeList
-	}
-	dir, name := path.Dir(p), path.Base(p)
-	var ok bool
-	if r.number, ok = nodeNumber(dir); ok {
-		return nodeRenderers[name]
-	}
-	if r.number, ok = cpuNumber(path.Dir(dir), path.Base(dir)); ok && name == "online" {
-		return renderOneCPU
-	}
-	return topologyRenderer(dir, name)
-}
-
-// topologyRenderer returns the renderFunc of a file of a CPU that has numbers of other CPUs, those
-// that share a core or a cache with it for instance, or nil.
-func topologyRenderer(dir, name string) renderFunc {
-	isTopology := path.Base(dir) == "topology"
-	switch {
-	case name == "shared_cpu_list", isTopology && strings.HasSuffix(name, "_list"):
-		return renderCPUList
-	case name == "shared_cpu_map",
-		isTopology && (strings.HasSuffix(name, "_cpus") || strings.HasSuffix(name, "_siblings")):
-		return renderCPUMap
-	}
-	return nil
-}
-
-func renderCPUList(r *reader, dst []byte) ([]byte, error) {
-	if err := errors.Join(r.readCPUs(), r.readHostFile()); err != nil {
-		return dst, err
-	}
-	return view.CPUList(dst, &r.cpus, r.buf)
-}
-
-func renderCPUMap(r *reader, dst []byte) ([]byte, error) {
-	if err := errors.Join(r.readCPUs(), r.readHostFile()); err != nil {
-		return dst, err
-	}
-	return view.CPUMap(dst, &r.cpus, r.buf)
-}
-
-// readHostFile reads the host's file at r.path into r.buf.
-func (r *reader) readHostFile() (err error) {
-	r.buf, err = r.fs.sysfs.root.ReadFileAt(r.path, r.buf)
-	return err
-}
-
-func renderCPUOnline(r *reader, dst []byte) ([]byte, error) {
-	err := r.readCPUs()
-	return view.CPUOnline(dst, &r.cpus), err
-}
-
-func renderCPUOffline(r *reader, dst []byte) ([]byte, error) {
-	possible, err := r.fs.host.Possible()
-	if err != nil {
-		return dst, err
-	}
-	err = r.readCPUs()
-	return view.CPUOffline(dst, possible, &r.cpus), err
-}
-
-// renderOneCPU renders cpuN/online.
-func renderOneCPU(r *reader, dst []byte) ([]byte, error) {
-	if err := r.readCPUs(); err != nil {
-		return dst, err
-	}
-	if _, ok := r.cpus.Index(r.number); ok {
-		return append(dst, "1\n"...), nil
-	}
-	return append(dst, "0\n"...), nil // the container had the CPU when it opened the file
 }
