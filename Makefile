@@ -179,7 +179,7 @@ cross: | go ## vet and build for the other processors that are supported
 # cannot execute or confine a program of another processor. fusedev needs clones of /dev/fuse; supervise executes itself.
 NOT_EMULATED := TestConfineToReading TestConfineToServing TestAddToFullDisk TestFindRuntime TestOwnHeldByOlder TestPrincipalIsPinned \
 	TestSearchInit TestNotificationWithFile TestReadInChild TestReadInChildHangs TestChildReader TestChildReaderHangs TestOpenFiles \
-	TestStatFiles TestNamespaces TestNewUserNamespace TestReadsDoNotAllocate TestContainerFiles TestCPUDir TestContainersDir \
+	TestStatFiles TestNamespaces TestNewUserNamespace TestReadsDoNotAllocate TestContainerFiles TestCPUDir TestNodeDir TestWithoutNUMA TestNodesLimitMemory TestVmstatNeverDecreases TestContainersDir \
 	TestContainerTriggers TestUnreadableStats TestFindContainers TestInitMoves TestContainerEnds TestLastPIDIsKept TestUptimeIdle TestLooker TestLookerHangs TestWatch TestForward
 empty :=
 space := $(empty) $(empty)

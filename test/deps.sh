@@ -49,6 +49,7 @@ htop:htop:htop
 java:default-jre-headless:java-headless
 mpstat:sysstat:sysstat
 numactl:numactl:numactl
+lstopo-no-graphics:hwloc-nox:hwloc
 prometheus:prometheus:golang-github-prometheus
 prometheus-node-exporter:prometheus-node-exporter:golang-github-prometheus-node-exporter
 qemu-aarch64-static:qemu-user-static:qemu-user-static

@@ -110,11 +110,14 @@ func openForSupervisor() error {
 		return err
 	}
 	var errs []error
-	// Of the CPU directory, hold the files directly in it: a machine with many CPUs has thousands in
+	// Of the directories, hold the files directly in them: a machine with many CPUs has thousands in
 	// the subdirectories.
-	isDir := func(file string) bool { return file == mounts.CPUDir }
+	isDir := func(file string) bool { return slices.Contains(mounts.Dirs(), file) }
 	shared := append(slices.DeleteFunc(probe.ListFiles(tree), isDir), probe.StatusFile)
-	for _, file := range append(shared, probe.RegularFiles(tree, mounts.CPUDir)...) {
+	for _, dir := range mounts.Dirs() {
+		shared = append(shared, probe.RegularFiles(tree, dir)...)
+	}
+	for _, file := range shared {
 		open := root.OpenAt
 		if strings.HasPrefix(file, "proc/pressure/") {
 			open = root.OpenReadWriteAt

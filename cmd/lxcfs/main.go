@@ -43,9 +43,10 @@ func newProgram() *cmdline.Program {
 	return p
 }
 
-const description = `Serves MOUNTPOINT/proc and MOUNTPOINT/sys/devices/system/cpu. A process in a
-container that reads a file there, or the same file mounted on the container's /proc, gets the
-memory, CPUs, disks, load and uptime of its container. Processes of the host get those of the host.
+const description = `Serves MOUNTPOINT/proc, MOUNTPOINT/sys/devices/system/cpu and
+MOUNTPOINT/sys/devices/system/node. A process in a container that reads a file there, or the same
+file mounted on the container's /proc, gets the memory, CPUs, NUMA nodes, disks, load and uptime of
+its container. Processes of the host get those of the host.
 
 Signals: TERM and INT unmount lxcfs and end it; USR1 starts a new worker from the program on disk;
 USR2 makes containers read the host's files, and the next USR2 their own again.`

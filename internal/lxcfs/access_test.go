@@ -69,7 +69,7 @@ func TestAccess(t *testing.T) {
 			syscall.O_RDONLY, syscall.EACCES},
 		{"a user reads a container's file", containerNode{pid: 1, file: idMeminfo}.id(), user,
 			syscall.O_RDONLY, syscall.ENOENT},
-		{"a removed file", cpuDirBit | 1, user, syscall.O_RDONLY, syscall.ENOENT},
+		{"a removed file", sysfsBit | 1, user, syscall.O_RDONLY, syscall.ENOENT},
 	} {
 		r := fusedev.Request{Node: tt.node, UID: tt.uid, GID: tt.uid, TID: 1<<22 + 1}
 		if _, errno := f.Open(&r, tt.flags); errno != tt.want {

@@ -11,7 +11,14 @@ import (
 // TestReadsDoNotAllocate reads files of a container repeatedly. The race detector allocates.
 func TestReadsDoNotAllocate(t *testing.T) {
 	f, _, init := newFake(t)
-	for _, id := range []uint64{idCpuinfo, idMeminfo, idStat, idUptime, idSwaps} {
+	ids := []uint64{idCpuinfo, idMeminfo, idStat, idUptime, idSwaps, idVmstat}
+	for _, file := range []string{
+		"cpu/online", "node/online", "node/has_cpu", "node/node1/meminfo", "node/node1/vmstat",
+	} {
+		id, _ := lookupFake(t, f, "sys/devices/system/"+file, init)
+		ids = append(ids, id)
+	}
+	for _, id := range ids {
 		r := fusedev.Request{Node: id, TID: uint32(init)}
 		buf := make([]byte, 0, 64<<10)
 		allocs := testing.AllocsPerRun(100, func() {

@@ -3,7 +3,7 @@
 //
 // Reading order, which is the way of a read: fusedev receives the request; fs.go finds what the
 // reader has begun with in openfile, or else the part of the tree that has the node (fixed.go,
-// cputree.go, containertree.go); render.go finds the reader's container in container,
+// sysfstree.go, containertree.go); render.go finds the reader's container in container,
 // and gathers its values (state.go, and the packages account and disk); view formats
 // them. persist keeps what the next worker needs. meter counts requests. supervise starts and
 // replaces the process that serves them.

@@ -35,11 +35,13 @@ var hostFiles = map[string]string{
 		"cpu1 10 0 10 100 0 0 0 0 0 0\ncpu2 10 0 10 100 0 0 0 0 0 0\n" +
 		"cpu3 10 0 10 100 0 0 0 0 0 0\nintr 1\nctxt 2\nbtime 1700000000\nprocesses 9999\n" +
 		"procs_running 7\nprocs_blocked 8\n",
-	"proc/uptime":                          "123456.78 400000.00\n",
-	"proc/swaps":                           "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n",
-	"proc/diskstats":                       "   8       0 sda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n",
-	"proc/partitions":                      "major minor  #blocks  name\n\n   8        0  500 sda\n",
-	"proc/loadavg":                         "9.99 9.99 9.99 7/999 9999\n",
+	"proc/uptime":     "123456.78 400000.00\n",
+	"proc/swaps":      "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n",
+	"proc/diskstats":  "   8       0 sda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n",
+	"proc/partitions": "major minor  #blocks  name\n\n   8        0  500 sda\n",
+	"proc/loadavg":    "9.99 9.99 9.99 7/999 9999\n",
+	"proc/vmstat": "nr_free_pages 1000\nnr_anon_pages 2000\nnr_dirty_threshold 300\npgpgin 4000\n" +
+		"pgpgout 5000\npgalloc_dma 6000\npgfault 7000\noom_kill 8000\n",
 	"proc/slabinfo":                        "slabinfo - version: 2.1\n# name\nhost 1\n",
 	"proc/pressure/cpu":                    "some avg10=9.99\n",
 	"proc/pressure/memory":                 "some avg10=9.99\n",
@@ -54,8 +56,17 @@ var hostFiles = map[string]string{
 	"sys/devices/system/cpu/cpu3/online":   "1\n",
 	"sys/devices/system/cpu/cpu3/core_id":  "3\n",
 	"sys/devices/system/cpu/cpufreq/boost": "1\n",
-	"sys/block/sda/size":                   "1000\n",
-	"sys/dev/block/8:0/dev":                "8:0\n",
+
+	"sys/devices/system/cpu/cpu1/topology/core_siblings":      "0f\n",
+	"sys/devices/system/cpu/cpu1/topology/core_cpus_list":     "0-1\n",
+	"sys/devices/system/cpu/cpu1/cache/index0/shared_cpu_map": "03\n",
+
+	"sys/devices/system/node/online":     "0-1\n",
+	"sys/devices/system/node/possible":   "0-3\n",
+	"sys/devices/system/node/has_cpu":    "0-1\n",
+	"sys/devices/system/node/has_memory": "0-1\n",
+	"sys/block/sda/size":                 "1000\n",
+	"sys/dev/block/8:0/dev":              "8:0\n",
 }
 
 // containerFiles are the files of a container's cgroup: 2 CPUs and 1 GiB.
@@ -68,7 +79,10 @@ var containerFiles = map[string]string{
 	"cpu.stat":     "usage_usec 3000000\nuser_usec 2000000\nsystem_usec 1000000\n",
 	"io.stat":      "8:0 rbytes=1024 wbytes=2048 rios=1 wios=2 dbytes=0 dios=0\n",
 	"pids.current": "1\n",
-	"cpu.pressure": "some avg10=1.00\n", "io.pressure": "some avg10=2.00\n",
+
+	"cpuset.mems.effective": "1\n", "memory.events": "low 0\noom 2\noom_kill 1\n",
+	"memory.numa_stat": "anon N0=0 N1=1048576\nfile N0=0 N1=2097152\n",
+	"cpu.pressure":     "some avg10=1.00\n", "io.pressure": "some avg10=2.00\n",
 	"memory.pressure": "some avg10=3.00\n",
 }
 
@@ -86,11 +100,36 @@ func newFakeHost(t testing.TB) (h *fakehost.Host, init int) {
 	for name, text := range hostFiles {
 		h.Write(name, text)
 	}
+	writeNode(h, 0, "0-1")
+	writeNode(h, 1, "2-3")
 	for name, text := range containerFiles {
 		h.Write("cgroup/a/"+name, text)
 	}
 	h.Write("cgroup/cpu.pressure", "some avg10=9.99\n")
 	return h, h.Start(fakehost.Process{PIDNS: "a", MountNS: "a", NSPids: "1", Cgroup: "/a"})
+}
+
+// writeNode writes the files of a NUMA node with 8 GiB and the CPUs.
+func writeNode(h *fakehost.Host, node int, cpus string) {
+	dir := fmt.Sprintf("sys/devices/system/node/node%d/", node)
+	meminfo := ""
+	for _, line := range []string{
+		"MemTotal:        8388608 kB", "MemFree:         4194304 kB", "MemUsed:         4194304 kB",
+		"AnonPages:          9999 kB", "HugePages_Total:     0",
+	} {
+		meminfo += fmt.Sprintf("Node %d %s\n", node, line)
+	}
+	for name, text := range map[string]string{
+		"cpulist": cpus + "\n", "cpumap": fmt.Sprintf("%02x\n", 3<<(2*node)), "meminfo": meminfo, "memory7/state": "online\n",
+		"distance": "10 21\n", "numastat": "numa_hit 77\nnuma_miss 0\n",
+		"vmstat": "nr_free_pages 88\nnr_anon_pages 99\nnuma_hit 77\n", "hugepages/x": "1\n",
+	} {
+		h.Write(dir+name, text)
+	}
+	for cpu := 2 * node; cpu < 2*node+2; cpu++ {
+		h.Link(fmt.Sprintf("../../cpu/cpu%d", cpu), fmt.Sprintf("%scpu%d", dir, cpu))
+		h.Link(fmt.Sprintf("../../node/node%d", node), fmt.Sprintf("sys/devices/system/cpu/cpu%d/node%d", cpu, node))
+	}
 }
 
 // newFakeFS returns the file system of a fake host.
@@ -208,6 +247,24 @@ func TestContainerFiles(t *testing.T) {
 		{"sys/devices/system/cpu/cpu1/core_id", []string{"3"}},
 		{"sys/devices/system/cpu/cpu1/online", []string{"1"}},
 		{"sys/devices/system/cpu/cpufreq/boost", []string{"1"}},
+		{"sys/devices/system/cpu/cpu0/topology/core_siblings", []string{"03\n"}},
+		{"sys/devices/system/cpu/cpu0/topology/core_cpus_list", []string{"0\n"}},
+		{"sys/devices/system/cpu/cpu0/cache/index0/shared_cpu_map", []string{"01\n"}},
+		{"proc/vmstat", []string{"nr_free_pages 131072\nnr_anon_pages 256\nnr_dirty_threshold 300\n" +
+			"pgpgin 1\npgpgout 2\npgalloc_dma 0\npgfault 0\noom_kill 1\n"}},
+		{"sys/devices/system/node/online", []string{"1\n"}},
+		{"sys/devices/system/node/possible", []string{"0-3\n"}},
+		{"sys/devices/system/node/has_cpu", []string{"1\n"}},
+		{"sys/devices/system/node/has_memory", []string{"1\n"}},
+		{"sys/devices/system/node/node1/cpulist", []string{"1\n"}},
+		{"sys/devices/system/node/node1/cpumap", []string{"02\n"}},
+		{"sys/devices/system/node/node1/distance", []string{"21\n"}},
+		{"sys/devices/system/node/node1/numastat", []string{"numa_hit 0\nnuma_miss 0\n"}},
+		{"sys/devices/system/node/node1/hugepages/x", []string{"1\n"}},
+		{"sys/devices/system/node/node1/meminfo", []string{"Node 1 MemTotal:        1048576 kB\n" +
+			"Node 1 MemFree:          524288 kB\nNode 1 MemUsed:          524288 kB\n" +
+			"Node 1 AnonPages:          1024 kB\nNode 1 HugePages_Total:     0\n"}},
+		{"sys/devices/system/node/node1/vmstat", []string{"nr_free_pages 131072\nnr_anon_pages 256\nnuma_hit 0\n"}},
 	} {
 		id, status := lookupFake(t, f, tt.file, init)
 		if !status.Ok() {
@@ -268,14 +325,117 @@ func TestCPUDir(t *testing.T) {
 		t.Errorf("%v: mode %o, size %d", status, out.Mode, out.Size)
 	}
 	// The next worker finds the file by its id.
-	clear(f.cpus.paths)
-	f.cpus.paths[idCPUDir] = "."
+	f.sysfs.paths = topPaths()
 	if got := readFake(t, f, id, init); got != "3\n" {
 		t.Errorf("read %q by the id", got)
 	}
 	if _, errno := f.Rescue(&fusedev.Request{Node: id}, 0, 0, 10, nil); errno != 0 {
 		t.Errorf("rescue: %v", errno)
 	}
+}
+
+// TestNodeDir lists the NUMA nodes in a container and on the host.
+func TestNodeDir(t *testing.T) {
+	f, h, init := newFake(t)
+	self := os.Getpid()
+	const dir = "sys/devices/system/node"
+	files := []string{"has_cpu", "has_memory", "online", "possible"}
+	ofNode := []string{"cpulist", "cpumap", "distance", "hugepages", "meminfo", "numastat", "vmstat"}
+	check := func(path string, tid int, common []string, more ...string) {
+		t.Helper()
+		want := slices.Sorted(slices.Values(append(slices.Clone(common), more...)))
+		id, status := lookupFake(t, f, path, tid)
+		if !status.Ok() {
+			t.Fatalf("%s: %v", path, status)
+		}
+		if got := listFake(t, f, id, tid); !slices.Equal(got, want) {
+			t.Errorf("thread %d lists %q in %s, want %q", tid, got, path, want)
+		}
+	}
+	check(dir, init, files, "node1")
+	check(dir, self, files, "node0", "node1")
+	check(dir+"/node1", init, ofNode, "cpu1") // CPU 3 of the host
+	check(dir+"/node1", self, ofNode, "cpu2", "cpu3")
+	check("sys/devices/system/cpu/cpu1", init, []string{"core_id", "online"}, "node1")
+	check("sys/devices/system/cpu/cpu0", init, []string{"cache", "core_id", "topology"}) // CPU 1, on a hidden node
+	for path, want := range map[string]string{
+		dir + "/node1/cpu1": "../../cpu/cpu1", "sys/devices/system/cpu/cpu1/node1": "../../node/node1",
+	} {
+		id, _ := lookupFake(t, f, path, init)
+		target, status := newMeta(f).Readlink(nil, &fuse.InHeader{NodeId: id, Caller: fuse.Caller{Pid: uint32(init)}})
+		if !status.Ok() || string(target) != want {
+			t.Errorf("%s leads to %q, %v, want %q", path, target, status, want)
+		}
+	}
+	for _, path := range []string{dir + "/node0", dir + "/node1/cpu0", dir + "/node1/memory7"} {
+		if _, status := lookupFake(t, f, path, init); status != fuse.ENOENT {
+			t.Errorf("%s in the container: %v", path, status)
+		}
+	}
+	// With both nodes the sum is that of /proc/meminfo, and the next worker finds a file by its id.
+	id, _ := lookupFake(t, f, dir+"/node1/meminfo", init)
+	h.Write("cgroup/a/cpuset.mems.effective", "0-1\n")
+	f.sysfs.paths = topPaths()
+	if got, want := readFake(t, f, id, init), "Node 1 MemTotal:         524288 kB\n"; !strings.HasPrefix(got, want) {
+		t.Errorf("half of the memory: %q", got)
+	}
+	id, _ = lookupFake(t, f, dir+"/node1/distance", init)
+	if got := readFake(t, f, id, init); got != "10 21\n" {
+		t.Errorf("distance %q", got)
+	}
+}
+
+// TestWithoutNUMA has a kernel without the directory of nodes.
+func TestWithoutNUMA(t *testing.T) {
+	h, init := newFakeHost(t)
+	if err := os.RemoveAll(filepath.Join(h.Dir, "sys/devices/system/node")); err != nil {
+		t.Fatal(err)
+	}
+	f := newFakeFS(t, h)
+	if _, status := lookupFake(t, f, "sys/devices/system/node", init); status != fuse.ENOENT {
+		t.Errorf("node: %v", status)
+	}
+	if got := readFake(t, f, idMeminfo, init); !strings.HasPrefix(got, "MemTotal:        1048576 kB\n") {
+		t.Errorf("meminfo %q", got)
+	}
+	if _, status := lookupFake(t, f, "sys/devices/system/cpu/cpu1/core_id", init); !status.Ok() {
+		t.Errorf("core_id: %v", status)
+	}
+}
+
+// TestNodesLimitMemory has a container without a limit that may use one of two nodes.
+func TestNodesLimitMemory(t *testing.T) {
+	f, h, init := newFake(t)
+	f.host.Sysinfo = func() (sys.Sysinfo, error) { return sys.Sysinfo{MemTotal: 16 << 30}, nil }
+	h.Write("cgroup/a/memory.max", "max\n")
+	node, _ := lookupFake(t, f, "sys/devices/system/node/node1/meminfo", init)
+	for mems, want := range map[string][2]string{
+		"1\n": {"8388608", "8388608"}, "0-1\n": {"16777216", "8388608"}, "\n": {"16777216", "8388608"},
+	} {
+		h.Write("cgroup/a/cpuset.mems.effective", mems)
+		for i, text := range []string{readFake(t, f, idMeminfo, init), readFake(t, f, node, init)} {
+			total, _, _ := strings.Cut(text, " kB")
+			if !strings.HasSuffix(total, " "+want[i]) {
+				t.Errorf("cpuset.mems %q: %q, want %s", mems, total, want[i])
+			}
+		}
+	}
+}
+
+// TestVmstatNeverDecreases removes a disk that the container has used.
+func TestVmstatNeverDecreases(t *testing.T) {
+	f, h, init := newFake(t)
+	read := func(want string) {
+		t.Helper()
+		if got := readFake(t, f, idVmstat, init); !strings.Contains(got, want) {
+			t.Errorf("want %q in %q", want, got)
+		}
+	}
+	read("\npgpgin 1\npgpgout 2\n")
+	h.Write("cgroup/a/io.stat", "")
+	read("\npgpgin 1\npgpgout 2\n")
+	h.Write("cgroup/a/io.stat", "8:0 rbytes=10240 wbytes=20480 rios=1 wios=2 dbytes=0 dios=0\n")
+	read("\npgpgin 10\npgpgout 20\n")
 }
 
 // TestContainersDir looks at a container as the host's root.

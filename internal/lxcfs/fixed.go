@@ -43,6 +43,9 @@ const (
 	idCPUDir
 	idStatus
 	idPrivate
+	// New nodes come last: a mount may outlive the process, with the ids that it knows.
+	idVmstat
+	idNodeDir
 	numNodes
 )
 
@@ -122,6 +125,7 @@ func nodes() []node {
 		file(idPartitions, meter.Partitions, withHost((*procfs.FS).Partitions, renderPartitions)),
 		file(idLoadavg, meter.Loadavg, renderLoadavg),
 		slabinfo,
+		file(idVmstat, meter.Vmstat, withHost((*procfs.FS).Vmstat, renderVmstat)),
 		dir(idPressure, idProc, "pressure"),
 		pressure(idPressureCPU, meter.PressureCPU, "cpu"),
 		pressure(idPressureMemory, meter.PressureMemory, "memory"),
@@ -130,6 +134,7 @@ func nodes() []node {
 		dir(idSysDevices, idSys, "devices"),
 		dir(idSysDevicesSystem, idSysDevices, "system"),
 		dir(idCPUDir, idSysDevicesSystem, "cpu"),
+		dir(idNodeDir, idSysDevicesSystem, "node"),
 		{
 			id: idStatus, parent: idRoot, name: probe.StatusFile, mode: syscall.S_IFREG | 0o400,
 			render: renderNothing, own: (*FS).status, file: meter.Status,

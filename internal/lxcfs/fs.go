@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -57,7 +59,7 @@ type FS struct {
 	disks   *disk.Finder
 
 	fixed      *fixedTree
-	cpus       *cpuTree
+	sysfs      *sysfsTree
 	containers containerTree
 
 	files    *openfile.Table
@@ -76,6 +78,11 @@ type FS struct {
 	keepSize func(node uint64) error
 	// psi is true if the kernel has pressure files for cgroups.
 	psi bool
+	// numa is true if the kernel has a directory of NUMA nodes, severalNodes if the machine may have
+	// more than one.
+	numa, severalNodes bool
+	// pageSizes are those of /proc/vmstat.
+	pageSizes view.PageSizes
 }
 
 // New returns the file system of this host.
@@ -101,9 +108,13 @@ func New(opts Options) (*FS, error) {
 	if f.host, err = procfs.New(opts.ProcRoot, opts.SysRoot); err != nil {
 		return nil, err
 	}
-	if f.cpus, err = openCPUTree(f, opts.SysRoot); err != nil {
+	if f.sysfs, err = openSysfsTree(f, opts.SysRoot); err != nil {
 		return nil, err
 	}
+	possibleNodes, err := f.sysfs.root.ReadFileAt("node/possible", nil)
+	f.numa = err == nil
+	f.severalNodes = f.numa && strings.TrimSpace(string(possibleNodes)) != "0"
+	f.pageSizes = view.PageSizes{Page: uint64(os.Getpagesize()), Huge: f.host.HugePageSize()}
 	f.finder, err = container.NewFinder[containerState](
 		f.cgroups, f.proc, &f.meter.Containers, opts.Log)
 	if err != nil {
@@ -120,6 +131,9 @@ func New(opts Options) (*FS, error) {
 	f.fixed = newFixedTree(f, func(n *node) bool {
 		if n.parent == idPressure || n.id == idPressure {
 			return f.psi
+		}
+		if n.id == idNodeDir {
+			return f.numa
 		}
 		return n.host == "" || f.onHost(n.host)
 	})
@@ -311,7 +325,7 @@ func toErrno(err error) syscall.Errno {
 }
 
 // subtree is a part of the served tree. The three parts differ in where their nodes come from: a
-// table (fixedTree), the host's sysfs (cpuTree), and processes (containerTree). The id of a node
+// table (fixedTree), the host's sysfs (sysfsTree), and processes (containerTree). The id of a node
 // says in which part it is.
 type subtree interface {
 	// lookup describes the entry name of the directory r.Node.
@@ -334,8 +348,8 @@ func (f *FS) subtreeOf(id uint64) subtree {
 	switch {
 	case isContainers(id):
 		return &f.containers
-	case isCPUDir(id):
-		return f.cpus
+	case isSysfs(id):
+		return f.sysfs
 	}
 	return f.fixed
 }

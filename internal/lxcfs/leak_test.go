@@ -19,7 +19,8 @@ func TestReadsLeaveNoDescriptors(t *testing.T) {
 		}
 		return len(entries)
 	}
-	files := []string{"sys/devices/system/cpu/cpu1/core_id", "sys/devices/system/cpu/online"}
+	files := []string{"sys/devices/system/cpu/cpu1/core_id", "sys/devices/system/cpu/online",
+		"sys/devices/system/node/node1/meminfo", "sys/devices/system/node/node1/cpumap"}
 	for _, name := range listFake(t, f, idProc, init) {
 		if name != "pressure" {
 			files = append(files, "proc/"+name, probe.ContainersDir+"/"+strconv.Itoa(init)+"/"+name)

@@ -52,9 +52,9 @@ func (m *meta) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut)
 	return status(err)
 }
 
-// Readlink returns the target of a symbolic link. Only the CPU directory has links.
+// Readlink returns the target of a symbolic link. Only the sysfs tree has links.
 func (m *meta) Readlink(_ <-chan struct{}, header *fuse.InHeader) ([]byte, fuse.Status) {
-	target, err := m.fs.cpus.readlink(header.NodeId)
+	target, err := m.fs.sysfs.readlink(request(header))
 	return target, status(err)
 }
 

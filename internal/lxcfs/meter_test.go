@@ -39,11 +39,11 @@ func TestMeter(t *testing.T) {
 		read(idMeminfo)
 	}
 	read(idUptime)
-	online, err := f.cpus.stat("online")
+	online, err := f.sysfs.stat("cpu/online")
 	if err != nil {
 		t.Fatal(err)
 	}
-	read(cpuDirBit | online.Number)
+	read(sysfsBit | online.Number)
 	f.Rescue(&fusedev.Request{Node: idMeminfo}, 0, 0, 4096, buf)
 	f.Panicked("a test")
 	if _, errno := f.Read(&fusedev.Request{Node: 1 << 40}, 0, 0, 4096, buf); errno == 0 {

@@ -13,25 +13,25 @@ import (
 // kernel keeps them when the worker is replaced.
 //
 //	fixed tree             a constant below 1<<nodeFileBits, see fixed.go
-//	CPU directory          cpuDirBit | inode number on the host's sysfs
+//	CPUs and NUMA nodes    sysfsBit | inode number on the host's sysfs
 //	containers             containersBit | PID<<38 | START<<6 | id in the fixed tree
 //	private tree N         privateBit | N<<6 | id in the fixed tree
-//	its CPU directory      privateBit | cpuDirBit | (N mod 2^30)<<32 | inode number
+//	its CPUs and nodes     privateBit | sysfsBit | (N mod 2^30)<<32 | inode number
 //
-// A private tree is a copy of the fixed tree and the CPU directory with inodes of its own, for one
+// A private tree is a copy of the fixed tree and the sysfs tree with inodes of its own, for one
 // container: the kernel keeps locks, leases, watches and mapped pages by inode.
 const (
 	privateBit    = 1 << 63
-	cpuDirBit     = 1 << 62
+	sysfsBit      = 1 << 62
 	containersBit = 1 << 61 // only without the other two bits
 	idContainers  = containersBit
 
-	nodeFileBits  = 6
-	nodeStartBits = 32
-	nodePIDBits   = 22 // PID_MAX_LIMIT is 4 Mi (include/linux/threads.h)
-	maxPID        = 1<<nodePIDBits - 1
-	cpuInodeBits  = 32
-	cpuTreeMask   = 1<<30 - 1
+	nodeFileBits   = 6
+	nodeStartBits  = 32
+	nodePIDBits    = 22 // PID_MAX_LIMIT is 4 Mi (include/linux/threads.h)
+	maxPID         = 1<<nodePIDBits - 1
+	sysfsInodeBits = 32
+	sysfsTreeMask  = 1<<30 - 1
 )
 
 // treeID is the number of a private tree with privateBit set, or sharedTree.
@@ -44,9 +44,9 @@ func splitNode(id uint64) (treeID, uint64) {
 	switch {
 	case id&privateBit == 0:
 		return sharedTree, id
-	case id&cpuDirBit != 0:
-		return treeID(privateBit | id>>cpuInodeBits&cpuTreeMask),
-			cpuDirBit | id&(1<<cpuInodeBits-1)
+	case id&sysfsBit != 0:
+		return treeID(privateBit | id>>sysfsInodeBits&sysfsTreeMask),
+			sysfsBit | id&(1<<sysfsInodeBits-1)
 	}
 	return treeID(privateBit | id&^privateBit>>nodeFileBits), id & (1<<nodeFileBits - 1)
 }
@@ -58,17 +58,17 @@ func sharedNode(id uint64) uint64 {
 }
 
 // node returns the id in the tree of the node with the id base in the shared tree. It fails with
-// EOVERFLOW for a file of the CPU directory whose inode number does not fit into 32 bits.
+// EOVERFLOW for a file of the sysfs tree whose inode number does not fit into 32 bits.
 func (t treeID) node(base uint64) (uint64, error) {
 	switch {
 	case t == sharedTree:
 		return base, nil
-	case base&cpuDirBit == 0:
+	case base&sysfsBit == 0:
 		return privateBit | uint64(t)<<nodeFileBits&^uint64(privateBit) | base, nil
-	case base&^cpuDirBit>>cpuInodeBits != 0:
+	case base&^sysfsBit>>sysfsInodeBits != 0:
 		return 0, syscall.EOVERFLOW
 	}
-	return privateBit | uint64(t)&cpuTreeMask<<cpuInodeBits | base, nil
+	return privateBit | uint64(t)&sysfsTreeMask<<sysfsInodeBits | base, nil
 }
 
 // parseTree parses the name of a private tree: its number in lower-case hexadecimal, without
@@ -81,14 +81,14 @@ func parseTree(name string) (treeID, bool) {
 	return treeID(privateBit | n), true
 }
 
-func isCPUDir(id uint64) bool {
+func isSysfs(id uint64) bool {
 	base := sharedNode(id)
-	return base == idCPUDir || base&cpuDirBit != 0
+	return base == idCPUDir || base == idNodeDir || base&sysfsBit != 0
 }
 
 // isContainers reports whether the node is the directory containers or below it.
 func isContainers(id uint64) bool {
-	return id&(privateBit|cpuDirBit|containersBit) == containersBit
+	return id&(privateBit|sysfsBit|containersBit) == containersBit
 }
 
 // containerNode is the content of the id of a node below the directory containers. It identifies a

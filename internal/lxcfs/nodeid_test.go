@@ -21,7 +21,7 @@ func TestNodeID(t *testing.T) {
 	for _, n := range nodes() {
 		bases = append(bases, n.id)
 	}
-	bases = append(bases, cpuDirBit, cpuDirBit|1, cpuDirBit|(1<<cpuInodeBits-1))
+	bases = append(bases, sysfsBit, sysfsBit|1, sysfsBit|(1<<sysfsInodeBits-1))
 	type place struct {
 		in   treeID
 		base uint64
@@ -34,8 +34,8 @@ func TestNodeID(t *testing.T) {
 				t.Fatalf("node %#x in tree %#x: %v", base, in, err)
 			}
 			want := place{in, base}
-			if in != sharedTree && base&cpuDirBit != 0 {
-				want.in = privateBit | in&cpuTreeMask
+			if in != sharedTree && base&sysfsBit != 0 {
+				want.in = privateBit | in&sysfsTreeMask
 			}
 			if gotTree, gotBase := splitNode(id); gotTree != want.in || gotBase != base {
 				t.Errorf("%+v becomes %#x, and that %#x in tree %#x", want, id, gotBase, gotTree)
@@ -47,12 +47,13 @@ func TestNodeID(t *testing.T) {
 			if isContainers(id) {
 				t.Errorf("%+v is taken for one of the containers", want)
 			}
-			if isCPU := base == idCPUDir || base&cpuDirBit != 0; isCPUDir(id) != isCPU {
-				t.Errorf("%+v is in the CPU directory: %v", want, !isCPU)
+			isDir := base == idCPUDir || base == idNodeDir
+			if want := isDir || base&sysfsBit != 0; isSysfs(id) != want {
+				t.Errorf("%#x is in the sysfs tree: %v", id, !want)
 			}
 		}
 	}
-	if id, err := trees[1].node(cpuDirBit | 1<<cpuInodeBits); !errors.Is(err, syscall.EOVERFLOW) {
+	if id, err := trees[1].node(sysfsBit | 1<<sysfsInodeBits); !errors.Is(err, syscall.EOVERFLOW) {
 		t.Errorf("an inode number of 33 bits becomes %#x, %v", id, err)
 	}
 }
@@ -87,8 +88,8 @@ func TestContainerNode(t *testing.T) {
 					t.Errorf("%+v and %+v have the same id", n, other)
 				}
 				seen[id] = n
-				if !isContainers(id) || isCPUDir(id) {
-					t.Errorf("%+v: containers %v, CPUs %v", n, isContainers(id), isCPUDir(id))
+				if !isContainers(id) || isSysfs(id) {
+					t.Errorf("%+v: containers %v, CPUs %v", n, isContainers(id), isSysfs(id))
 				}
 			}
 		}
@@ -103,7 +104,7 @@ func TestContainerNode(t *testing.T) {
 	}
 	for _, id := range []uint64{
 		0, idContainers, idContainers | idMeminfo, containerNode{pid: 1}.id() | 1<<60,
-		cpuDirBit | containersBit | 1<<38,
+		sysfsBit | containersBit | 1<<38,
 	} {
 		if n, ok := parseContainerNode(id); ok {
 			t.Errorf("%#x is parsed as %+v", id, n)

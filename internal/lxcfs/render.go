@@ -41,13 +41,21 @@ type reader struct {
 	// file is the file as which the meter counts the read.
 	file meter.File
 
-	find    container.Scratch
-	files   cgroup.Scratch
-	mem     cgroup.Memory
-	usage   cgroup.CPUUsage
-	io      []cgroup.DeviceIO
-	cpuset  cpulist.Set
-	cpus    view.CPUs
+	find   container.Scratch
+	files  cgroup.Scratch
+	mem    cgroup.Memory
+	usage  cgroup.CPUUsage
+	io     []cgroup.DeviceIO
+	cpuset cpulist.Set
+	cpus   view.CPUs
+	// nodes are the NUMA nodes that the container sees, nodeStats its memory on all nodes by number.
+	nodes     cpulist.Set
+	nodeStats []cgroup.MemoryStat
+	shares    view.Nodes
+	values    procfs.MemValues
+	// path is the path of a file of the sysfs tree, and number that of its CPU or node.
+	path    string
+	number  int
 	times   []account.CPUTime
 	buf     []byte
 	threads []int
@@ -187,6 +195,9 @@ func (r *reader) readMemory() (sys.Sysinfo, error) {
 	if err != nil {
 		return total, err
 	}
+	if err := r.limitToNodes(&total); err != nil {
+		return total, err
+	}
 	swap := r.fs.opts.Memory.Swap && total.SwapTotal > 0
 	return total, r.c.Group.Memory(&r.mem, swap, &r.files)
 }
@@ -196,17 +207,6 @@ func renderCpuinfo(r *reader, dst []byte, host *procfs.Cpuinfo) ([]byte, error) 
 		return dst, err
 	}
 	return view.Cpuinfo(dst, host, &r.cpus), nil
-}
-
-func renderMeminfo(r *reader, dst []byte, host *procfs.Meminfo) ([]byte, error) {
-	total, err := r.readMemory()
-	if err == nil && host.Values[procfs.MemHugetlb] > 0 {
-		err = r.c.Group.HugePages(&r.mem, &r.files)
-	}
-	if err != nil {
-		return dst, err
-	}
-	return view.Meminfo(dst, host, total, &r.mem, r.fs.opts.Memory), nil
 }
 
 func renderSwaps(r *reader, dst []byte, host *procfs.Swaps) ([]byte, error) {

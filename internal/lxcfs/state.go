@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"palisade/internal/linux/cgroup"
 	"palisade/internal/linux/cpulist"
 	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
@@ -37,6 +38,8 @@ type containerState struct {
 	counters persist.ContainerCounters
 	record   *persist.Record
 	count    taskCount
+	// events are the counters of the last /proc/vmstat.
+	events cgroup.Events
 }
 
 // stateOf returns the state of a container, with what an earlier worker knew of it.

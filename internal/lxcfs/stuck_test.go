@@ -131,26 +131,26 @@ func TestMaybeAnswered(t *testing.T) {
 func TestRescueIsOfTheHost(t *testing.T) {
 	f, _ := newMetered(t)
 	const number = 1<<32 | 1
-	inCPUDir := func(p string) uint64 {
+	inSysfs := func(p string) uint64 {
 		t.Helper()
-		info, err := f.cpus.stat(p)
+		info, err := f.sysfs.stat(p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return cpuDirBit | info.Number
+		return sysfsBit | info.Number
 	}
 	for _, c := range []struct {
 		name string
 		id   uint64
 		host string // "" for none
 	}{
-		{"online", inCPUDir("online"), "/sys/devices/system/cpu/online"},
-		{"uevent of a CPU", inCPUDir("cpu0/uevent"), "/sys/devices/system/cpu/cpu0/uevent"},
+		{"online", inSysfs("cpu/online"), "/sys/devices/system/cpu/online"},
+		{"uevent of a CPU", inSysfs("cpu/cpu0/uevent"), "/sys/devices/system/cpu/cpu0/uevent"},
 		{"partitions", idPartitions, "/proc/partitions"},
 		{"status", idStatus, ""},
 		{"a directory", idProc, ""},
 		{"a container", containersBit | 1, ""},
-		{"nothing", cpuDirBit | 1<<40, ""},
+		{"nothing", sysfsBit | 1<<40, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			request := fusedev.Request{Node: c.id}

@@ -59,6 +59,12 @@ const htopCommand = `(sleep 4; printf q) | ` +
 	`timeout 20 script -qec 'stty cols 100 rows 30; htop' /dev/null | ` +
 	`sed 's/\x1b\[[0-9;?]*[A-Za-z]//g; s/\x1b(B//g'`
 
+const numactlCommand = `numactl --hardware >n
+echo total $(busybox awk '/size:/ { sum += $4 } END { print sum }' n)
+echo cpus $(busybox awk '/cpus:/ { sum += NF - 3 } END { print sum }' n)`
+
+const lstopoCommand = `lstopo-no-graphics --of console >t; cat t; echo units $(grep -o 'PU L#' t | grep -c .)`
+
 const nodeCommand = `node -e 'const os = require("os")
 console.log("totalmem", os.totalmem(), "constrained", process.constrainedMemory())
 console.log("cpus", os.cpus().length, "parallelism", os.availableParallelism())
@@ -141,8 +147,17 @@ var clients = []client{
 		{"CPUs, all", "/sys/devices/system/cpu", cpus(`(?m)^CPU\(s\): +(\d+)`), readsCPUs},
 		{"CPUs, on-line", "/sys/devices/system/cpu/online", cpus(`online (\d+)`), numberedFrom},
 	}},
-	{"numactl --hardware", "numactl", "numactl --hardware", []figure{
-		{"memory", "/sys/devices/system/node", memory(`node 0 size: (\d+)`, mib), bySysfs},
+	{"numactl --hardware", "numactl", numactlCommand, []figure{
+		{"memory, all nodes", "/sys/devices/system/node/nodeN/meminfo", memory(`total (\d+)`, mib), ""},
+		{"CPUs, all nodes", "/sys/devices/system/node/nodeN/cpumap", cpus(`cpus (\d+)`), ""},
+	}},
+	{"lstopo", "hwloc-nox", lstopoCommand, []figure{
+		{"memory", "/sys/devices/system/node/nodeN/meminfo", memory(`Machine \((\d+)MB total\)`, mib), ""},
+		{"CPUs", "/sys/devices/system/cpu", cpus(`units (\d+)`), numberedFrom},
+	}},
+	{"lsmem", "util-linux", "lsmem --bytes", []figure{
+		{"memory", "/sys/devices/system/memory", memory(`Total online memory: +(\d+)`, 1),
+			"lists blocks of physical memory, which a limit does not divide"},
 	}},
 	{"swapon", "mount", `echo size $(swapon --show=SIZE --bytes --noheadings) 0`, []figure{
 		{"swap", "/proc/swaps", swap(`size (\d+)`, 1), ""},

@@ -65,7 +65,7 @@ func (o *Options) resources() *specs.LinuxResources {
 	r := &specs.LinuxResources{
 		Devices: []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}},
 		Memory:  &specs.LinuxMemory{},
-		CPU:     &specs.LinuxCPU{Cpus: o.CPUs},
+		CPU:     &specs.LinuxCPU{Cpus: o.CPUs, Mems: o.Nodes},
 		BlockIO: o.BlockIO,
 	}
 	set := func(field **int64, n int64) {
@@ -125,7 +125,12 @@ func lxcfsMounts(lxcfs string) []specs.Mount {
 		return specs.Mount{Destination: destination, Type: "bind", Source: source,
 			Options: []string{"rbind", "rslave", "nosuid", "nodev"}}
 	}
-	mounts := []specs.Mount{bind(lxcfs, MountDir), bind(lxcfs+"/sys/devices/system/cpu", "/sys/devices/system/cpu")}
+	mounts := []specs.Mount{bind(lxcfs, MountDir)}
+	for _, dir := range []string{"/sys/devices/system/cpu", "/sys/devices/system/node"} {
+		if _, err := os.Stat(dir); err == nil { // there is no node without NUMA
+			mounts = append(mounts, bind(lxcfs+dir, dir))
+		}
+	}
 	for _, name := range bindable {
 		if _, err := os.Stat(filepath.Join("/proc", name)); err == nil {
 			mounts = append(mounts, bind(lxcfs+"/proc/"+name, "/proc/"+name))
@@ -138,7 +143,7 @@ func lxcfsMounts(lxcfs string) []specs.Mount {
 // the container's mounts exist below the host's path of its root.
 func partitionsHook(lxcfs, rootfs string) specs.Hook {
 	script := `pid=$(sed 's/.*"pid": *\([0-9]*\).*/\1/')
-for f in partitions pressure; do
+for f in partitions pressure vmstat; do
 	[ ! -e LXCFS/proc/$f ] || nsenter -t $pid -m mount -o bind LXCFS/proc/$f ROOTFS/proc/$f
 done`
 	script = strings.NewReplacer("LXCFS", lxcfs, "ROOTFS", rootfs).Replace(script)

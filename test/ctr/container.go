@@ -37,8 +37,8 @@ type Options struct {
 	Args []string
 	// Memory and MemorySwap (memory and swap together) are in bytes, Quota and Period in microseconds.
 	Memory, MemorySwap, Quota, Period int64
-	// CPUs is a cpuset, in the kernel's list format.
-	CPUs string
+	// CPUs is a cpuset, and Nodes its NUMA nodes, in the kernel's list format.
+	CPUs, Nodes string
 	// CgroupNamespace creates a cgroup namespace. HostPID uses the host's pid namespace, JoinPID
 	// that of a process.
 	CgroupNamespace, HostPID bool

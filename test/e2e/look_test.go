@@ -29,11 +29,13 @@ var contents = map[string]string{
 	"proc/partitions":                    `^major minor  #blocks  name\n\n( +\d+ +\d+ +\d+ sda\n)?$`,
 	"proc/loadavg":                       `^\d+\.\d\d \d+\.\d\d \d+\.\d\d \d/\d{1,2} \d{1,2}\n$`,
 	"proc/slabinfo":                      `^slabinfo - version: 2\.1\n`,
+	"proc/vmstat":                        `^nr_free_pages 1\d{4}\n(.*\n)*pgfault [1-9]\d*\n`,
 	"proc/pressure/":                     `^some avg10=\d+\.\d\d avg60=`,
 	"sys/devices/system/cpu/online":      `^0\n$`,
 	"sys/devices/system/cpu/present":     `^0\n$`,
 	"sys/devices/system/cpu/cpu0/online": `^1\n$`,
 	"sys/devices/system/cpu/offline":     `^1(-\d+)?\n$|^\n$`,
+	"sys/devices/system/node/has_cpu":    `^0\n$`,
 }
 
 // otherCPU matches the files of CPUs that the container does not have.
@@ -98,8 +100,8 @@ func (s *story) readAll(g *guest, names []string) map[string]string {
 // fault returns what is wrong with a file in a container, or "".
 func (s *story) fault(name string, texts map[string]string, mounted string, g *guest) string {
 	at := "/" + name
-	if strings.HasPrefix(name, "sys/") {
-		at = "/sys/devices/system/cpu"
+	if parts := strings.Split(name, "/"); parts[0] == "sys" {
+		at = "/" + strings.Join(parts[:4], "/") // the directory cpu or node
 	} else if strings.HasPrefix(name, "proc/pressure/") {
 		at = "/proc/pressure"
 	}

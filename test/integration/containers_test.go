@@ -94,7 +94,7 @@ func TestFiguresByAnyProcess(t *testing.T) {
 		}
 	}
 	files := listed(t, filepath.Join(figuresDir(shared.daemon), strconv.Itoa(first.PID)))
-	for _, want := range []string{"cpuinfo", "diskstats", "loadavg", "meminfo", "partitions", "stat", "swaps", "uptime"} {
+	for _, want := range []string{"cpuinfo", "diskstats", "loadavg", "meminfo", "partitions", "stat", "swaps", "uptime", "vmstat"} {
 		if !slices.Contains(files, want) {
 			t.Errorf("%s is not listed in %v", want, files)
 		}

@@ -21,7 +21,7 @@ func addMembers(t *testing.T, crowd *ctr.Crowd, d *ctr.Daemon, n int) []*ctr.Mem
 	t.Helper()
 	members := make([]*ctr.Member, 0, n)
 	files := []string{filepath.Join(d.Mountpoint, "sys/devices/system/cpu/online")}
-	for _, name := range []string{"cpuinfo", "meminfo", "stat", "uptime", "swaps", "diskstats", "partitions", "loadavg"} {
+	for _, name := range []string{"cpuinfo", "meminfo", "stat", "uptime", "swaps", "diskstats", "partitions", "loadavg", "vmstat"} {
 		files = append(files, filepath.Join(d.Mountpoint, "proc", name))
 	}
 	for range n {

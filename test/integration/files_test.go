@@ -30,6 +30,7 @@ func TestEveryFile(t *testing.T) {
 			{"/proc/diskstats", `^$|^ +\d+ +\d+ sda( \d+){11,17}\n$`},
 			{"/proc/partitions", `^major minor  #blocks  name\n\n( +\d+ +\d+ +\d+ sda\n)?$`},
 			{"/proc/loadavg", `^0\.\d\d 0\.\d\d 0\.\d\d \d/\d \d{1,2}\n$`},
+			{"/proc/vmstat", `^nr_free_pages 6\d{4}\n(.*\n)+pgpgin \d+\n(.*\n)+pgfault [1-9]\d{1,4}\n(.*\n)+oom_kill 0\n`},
 			{"/sys/devices/system/cpu/online", `^0\n$`},
 			{"/sys/devices/system/cpu/possible", "^" + regexp.QuoteMeta(hostFile(t, "/sys/devices/system/cpu/possible")) + "$"},
 		}

@@ -19,7 +19,7 @@ import (
 // allFiles returns the files that a container can read.
 func allFiles() []string {
 	files := []string{ctr.MountDir + "/sys/devices/system/cpu/online"}
-	for _, name := range []string{"cpuinfo", "meminfo", "stat", "uptime", "swaps", "diskstats", "partitions", "loadavg"} {
+	for _, name := range []string{"cpuinfo", "meminfo", "stat", "uptime", "swaps", "diskstats", "partitions", "loadavg", "vmstat"} {
 		files = append(files, "/proc/"+name)
 	}
 	return files

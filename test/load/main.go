@@ -22,6 +22,7 @@ var commands = map[string]struct {
 	"rate":     {"SECONDS THREADS FILE: print the number of reads", countReads},
 	"watch":    {"NOTES THREADS PAUSE FILE...: check until NOTES.stop, results in NOTES", watch},
 	"print":    {"FILE...: print files, each after its name", printFiles},
+	"steady":   {"FILE...: print files that were read while the first did not change", printSteady},
 	"sendfile": {"FILE: copy a file to stdout by sendfile(2), or else by read(2)", sendFile},
 	"sizes":    {"ROUNDS FILE...: compare st_size of files with their content", checkSizes},
 	"pieces":   {"FILE SIZE: copy a file to stdout by reads of SIZE bytes", readPieces},

@@ -65,8 +65,8 @@ func TestHooks(t *testing.T) {
 // checkPrivate checks that two containers can lock and lease all files: each has its own inodes.
 func (h *host) checkPrivate(t *testing.T, c *container) {
 	t.Helper()
-	isDir := func(file string) bool { return file == cpuDir }
-	files := append(slices.DeleteFunc(h.served(t), isDir), cpuDir+"/online")
+	isDir := func(file string) bool { return strings.HasPrefix(file, "/sys/") }
+	files := append(slices.DeleteFunc(h.served(t), isDir), cpuDir+"/online", "/sys/devices/system/node/online")
 	for _, c := range []*container{c, h.newContainer(t, options{})} {
 		hold := "/bin/load hold 1 " + strings.Join(files, " ")
 		c.inside(t, "sh", "-c", hold+" </dev/null >/tmp/held 2>&1 &")

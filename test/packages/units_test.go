@@ -122,7 +122,7 @@ func TestLxcfsCalls(t *testing.T) {
 	defer c.Remove()
 	must(traced(toolkit, "remount", "--all"))
 	must(traced(toolkit, "bind", "/var/lib/lxcfs"))
-	for _, file := range []string{"meminfo", "cpuinfo", "stat", "uptime", "loadavg", "swaps", "diskstats", "partitions"} {
+	for _, file := range []string{"meminfo", "cpuinfo", "stat", "uptime", "loadavg", "swaps", "diskstats", "partitions", "vmstat"} {
 		if text, err := c.Exec(t.Context(), "cat", "/proc/"+file); err != nil || file == "meminfo" && !strings.Contains(text, " 65536 kB") {
 			t.Errorf("%s: %v, %s", file, err, text)
 		}

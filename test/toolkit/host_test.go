@@ -198,14 +198,15 @@ func lxcfsMounts(t *testing.T, pid string) []string {
 	return points
 }
 
-// servedFiles returns the regular files among served, and two in the CPU directory.
+// servedFiles returns the regular files among served, and some in the directories of CPUs and nodes.
 func (h *host) servedFiles(t *testing.T) []string {
 	t.Helper()
-	isDir := func(file string) bool { return file == cpuDir }
-	return append(slices.DeleteFunc(h.served(t), isDir), cpuDir+"/online", cpuDir+"/offline")
+	isDir := func(file string) bool { return file == cpuDir || file == nodeDir }
+	files := slices.DeleteFunc(h.served(t), isDir)
+	return append(files, cpuDir+"/online", cpuDir+"/offline", nodeDir+"/online", nodeDir+"/has_cpu")
 }
 
-// served returns the files that containers get from lxcfs, and the CPU directory.
+// served returns the files that containers get from lxcfs, and the directories of CPUs and nodes.
 func (h *host) served(t *testing.T) []string {
 	t.Helper()
 	var found struct{ Files []string }

@@ -54,7 +54,7 @@ func TestLXCMountHook(t *testing.T) {
 	dir := t.TempDir()
 	root := filepath.Join(dir, `a "root" $file system`)
 	writeTree(t, root, "proc/meminfo", "proc/stat", "proc/pressure/cpu", "proc/version",
-		"sys/devices/system/cpu/", "var/lib/lxcfs/")
+		"proc/vmstat", "sys/devices/system/cpu/", "sys/devices/system/node/", "var/lib/lxcfs/")
 	link := filepath.Join(dir, "link")
 	if err := os.Symlink(root, link); err != nil {
 		t.Fatal(err)
@@ -81,14 +81,14 @@ func TestLXCMountHook(t *testing.T) {
 	check("without lxcfs")
 
 	writeTree(t, "/var/lib/lxcfs", "proc/meminfo", "proc/stat", "proc/uptime", "proc/pressure/cpu",
-		"proc/pressure/io", "sys/devices/system/cpu/online")
+		"proc/pressure/io", "proc/vmstat", "sys/devices/system/cpu/online", "sys/devices/system/node/online")
 	lxcHook(t, hook, "LXC_ROOTFS_MOUNT="+dir+"/none")
 	check("without a root file system")
 	if out := lxcHook(t, hook, "LXC_ROOTFS_MOUNT="+link); out != "" {
 		t.Errorf("the hook prints %s", out)
 	}
-	check("with lxcfs", "proc/meminfo", "proc/pressure/cpu", "proc/stat",
-		"sys/devices/system/cpu", "var/lib/lxcfs")
+	check("with lxcfs", "proc/meminfo", "proc/pressure/cpu", "proc/stat", "proc/vmstat",
+		"sys/devices/system/cpu", "sys/devices/system/node", "var/lib/lxcfs")
 	text, err := os.ReadFile(filepath.Join(root, "var/lib/lxcfs/proc/uptime"))
 	if err != nil || string(text) != "/var/lib/lxcfs\n" {
 		t.Errorf("a nested container reads %q, %v", text, err)
@@ -113,7 +113,7 @@ func TestLXCMountHook(t *testing.T) {
 		}
 	}
 	lxcHook(t, hook, "LXC_ROOTFS_MOUNT="+root)
-	check("with links", "proc/pressure/cpu", "proc/stat")
+	check("with links", "proc/pressure/cpu", "proc/stat", "proc/vmstat")
 	for _, point := range mounted() {
 		unmount(t, filepath.Join(root, point))
 	}

@@ -29,7 +29,7 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	if err := ctr.NewRootfs(ctx, shared.rootfs); err != nil {
 		return nil, err
 	}
-	if err := ctr.AddHostProgram(ctx, shared.rootfs, "bwrap", "getconf", "lscpu", "unshare"); err != nil {
+	if err := ctr.AddHostProgram(ctx, shared.rootfs, "bwrap", "getconf", "lscpu", "lstopo-no-graphics", "numactl", "unshare"); err != nil {
 		return nil, err
 	}
 	if shared.lxcfs, err = ctr.Program(ctx, dir, "lxcfs", "palisade/cmd/lxcfs"); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"palisade/internal/inject/mounts"
 	"palisade/test/ctr"
 	"palisade/test/engine"
 )
@@ -88,7 +89,7 @@ func TestLockedDirectories(t *testing.T) {
 	h := newHost(t)
 	h.start(t)
 	args := []string{"lock"}
-	for _, dir := range []string{"proc", "proc/pressure", "sys/devices/system/cpu"} {
+	for _, dir := range []string{"proc", "proc/pressure", mounts.CPUDir, mounts.NodeDir} {
 		dir = filepath.Join(h.mountpoint, dir)
 		if _, err := os.Stat(dir); err == nil {
 			args = append(args, dir)

@@ -96,7 +96,7 @@ func (g *guest) pack(ctx context.Context, initrd string) error {
 			return err
 		}
 	}
-	for _, name := range []string{"busybox", "runc", "crun", "bwrap", "getconf", "lscpu", "unshare"} {
+	for _, name := range []string{"busybox", "runc", "crun", "bwrap", "getconf", "lscpu", "lstopo-no-graphics", "numactl", "unshare"} {
 		if err := g.addProgram(ctx, name); err != nil {
 			return err
 		}

@@ -20,14 +20,14 @@ import (
 type options struct {
 	mode, run, toolkit, userns, remap, clients, lxc, packages, cache, e2e string
 	bench                                                                 string
-	memory, cpus                                                          int
+	memory, cpus, nodes                                                   int
 	quick                                                                 bool
 }
 
 // quick has the tests of each suite that depend most on cgroup v2 or an old kernel.
 var quick = map[string]string{
-	"run":      "^Test(V2|EveryFile|Nested|Update|MemoryHog)",
-	"toolkit":  "^Test(Hook|OldKernels)$",
+	"run":      "^Test(V2|EveryFile|Nodes|Nested|Update|MemoryHog)",
+	"toolkit":  "^Test(Hook|NodeDirectory|OldKernels)$",
 	"remap":    fastRemap,
 	"userns":   fastUserns,
 	"lxc":      "^Test(Layouts|Systemd)$",
@@ -51,10 +51,10 @@ func setQuick() error {
 }
 
 // fast matches the integration tests that are worth their time with an emulated CPU.
-const fast = "^Test(V2|EveryFile|Readers$|InitMoves|SharedPID|HostPID|Update|MemoryHog|Disks|WorkerPrivileges|WorkerHangs|KeptMount|ContainerFigures|Nested|Sizes|SizeSurvives|Modes)"
+const fast = "^Test(V2|EveryFile|Node|Vmstat|Readers$|InitMoves|SharedPID|HostPID|Update|MemoryHog|Disks|WorkerPrivileges|WorkerHangs|KeptMount|ContainerFigures|Nested|Sizes|SizeSurvives|Modes)"
 
 // fastToolkit matches those of lxcfs-toolkit.
-const fastToolkit = "^Test(Hook|HookLeavesUsersMounts|RemountIsAtomic|KilledRemount|Nested|OldKernels|TopOnce|TimeView)$"
+const fastToolkit = "^Test(Hook|NodeDirectory|HookLeavesUsersMounts|RemountIsAtomic|KilledRemount|Nested|OldKernels|TopOnce|TimeView)$"
 
 // fastUserns matches those of userns-shift.
 const fastUserns = "^Test(Everything|Twice|CapabilitiesWork|MountsInside|ReadOnly|Overlay|OldKernels|SwapRace|LinkedOutside|AtOnce|Mount|MountOnOldKernels)$"
@@ -80,6 +80,7 @@ func main() {
 	flag.StringVar(&o.cache, "cache", ".cache/vm", "directory that caches the kernel")
 	flag.IntVar(&o.memory, "memory", 2048, "memory of the guest in MiB")
 	flag.IntVar(&o.cpus, "cpus", 4, "number of CPUs of the guest")
+	flag.IntVar(&o.nodes, "nodes", 2, "number of NUMA nodes over which the guest's memory and CPUs are divided")
 	flag.StringVar(&o.e2e, "e2e", "", "directory with packages (test/e2e/packages.sh): run the end-to-end test, too")
 	flag.StringVar(&o.bench, "bench", "", "flags of test/bench, such as '-only reads': run it, too, with Debian's newest lxcfs as a rival")
 	timeout := flag.Duration("timeout", 40*time.Minute, "time after which the guest is stopped")
@@ -107,6 +108,9 @@ func run(ctx context.Context, o *options) (err error) {
 	}
 	if o.bench != "" && o.mode != "v2" {
 		return fmt.Errorf("-mode %s with -bench: want v2, lxcfs 7.0 does not support others", o.mode)
+	}
+	if o.nodes < 1 || o.nodes > o.cpus {
+		return fmt.Errorf("-nodes %d: want 1 to %d, the number of CPUs", o.nodes, o.cpus)
 	}
 	kernel, err := fetchKernel(ctx, o.cache)
 	if err != nil {
@@ -167,5 +171,9 @@ func run(ctx context.Context, o *options) (err error) {
 	if err := g.pack(ctx, initrd); err != nil {
 		return err
 	}
-	return boot(ctx, machine{kernel.image, initrd, g.disks, o.memory, o.cpus, o.bench != ""}, tests)
+	m := machine{
+		kernel: kernel.image, initrd: initrd, disks: g.disks,
+		memory: o.memory, cpus: o.cpus, nodes: o.nodes, counted: o.bench != "",
+	}
+	return boot(ctx, m, tests)
 }

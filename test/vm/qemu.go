@@ -23,11 +23,32 @@ const (
 
 // machine is the configuration of qemu.
 type machine struct {
-	kernel, initrd string
-	disks          []string
-	memory, cpus   int
+	kernel, initrd      string
+	disks               []string
+	memory, cpus, nodes int
 	// counted means that the guest has one CPU, and its clock counts instructions instead of time.
 	counted bool
+}
+
+// numa returns options for NUMA nodes with the distances 10 and 21. The last one has what remains
+// of the memory and the CPUs.
+func (m machine) numa() (args []string) {
+	for node := range m.nodes {
+		memory, first, last := m.memory/m.nodes, node*(m.cpus/m.nodes), (node+1)*(m.cpus/m.nodes)-1
+		if node == m.nodes-1 {
+			memory, last = m.memory-node*memory, m.cpus-1
+		}
+		args = append(args, "-object", fmt.Sprintf("memory-backend-ram,id=ram%d,size=%dM", node, memory),
+			"-numa", fmt.Sprintf("node,nodeid=%d,memdev=ram%d,cpus=%d-%d", node, node, first, last))
+	}
+	for from := range m.nodes {
+		for to := range m.nodes {
+			if from != to {
+				args = append(args, "-numa", fmt.Sprintf("dist,src=%d,dst=%d,val=21", from, to))
+			}
+		}
+	}
+	return args
 }
 
 // boot runs the guest, copies its output, and fails unless all of the tests have passed.
@@ -40,6 +61,7 @@ func boot(ctx context.Context, m machine, tests []string) error {
 		cmd.Args = append(cmd.Args, "-accel", "tcg", "-smp", "1", "-icount", "shift=0,sleep=off")
 	} else {
 		cmd.Args = append(cmd.Args, "-accel", "tcg,thread=multi", "-smp", strconv.Itoa(m.cpus))
+		cmd.Args = append(cmd.Args, m.numa()...)
 	}
 	for _, disk := range m.disks {
 		cmd.Args = append(cmd.Args, "-drive", "if=virtio,format=raw,readonly=on,file="+disk)

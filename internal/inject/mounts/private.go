@@ -16,9 +16,16 @@ import (
 // another.
 const PrivateDir = "private"
 
-// CPUDir is the directory with the CPUs of the machine, relative to the root of a container and to
-// the mount point of an lxcfs. It is mounted as a whole.
-const CPUDir = "sys/devices/system/cpu"
+// CPUDir and NodeDir are the directories with the CPUs and the NUMA nodes of the machine, relative
+// to the root of a container and to the mount point of an lxcfs. They are mounted as a whole.
+const (
+	CPUDir  = "sys/devices/system/cpu"
+	NodeDir = "sys/devices/system/node"
+)
+
+// Dirs lists the directories that are mounted as a whole. Kernels without NUMA, and earlier versions
+// of lxcfs, do not have all of them.
+func Dirs() []string { return []string{CPUDir, NodeDir} }
 
 // PrivateTreeBits is the size of the number of a private tree, in bits.
 const PrivateTreeBits = 55

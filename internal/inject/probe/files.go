@@ -89,15 +89,17 @@ func readStatus(root sys.File) *Status {
 }
 
 // ListFiles returns the paths, relative to root, of what is mounted in containers: the files of
-// proc, and the CPU directory.
+// proc, and the directories of CPUs and NUMA nodes.
 func ListFiles(root sys.File) []string {
 	var files []string
 	for _, dir := range []string{"proc", "proc/pressure"} {
 		files = append(files, RegularFiles(root, dir)...)
 	}
-	if dir, err := root.OpenDirBelow(mounts.CPUDir); err == nil {
-		dir.Close()
-		files = append(files, mounts.CPUDir)
+	for _, name := range mounts.Dirs() {
+		if dir, err := root.OpenDirBelow(name); err == nil {
+			dir.Close()
+			files = append(files, name)
+		}
 	}
 	slices.Sort(files)
 	return files

@@ -59,10 +59,18 @@ func parseCPUMax(text []byte) Quota {
 
 // CPUSet sets set to the CPUs that the cgroup may use. They are those of the closest ancestor with
 // a cpuset if it has none.
-func (g *Group) CPUSet(set *cpulist.Set, s *Scratch) error {
+func (g *Group) CPUSet(set *cpulist.Set, s *Scratch) error { return g.cpuset(fileCPUs, set, s) }
+
+// MemoryNodes sets set to the NUMA nodes on which the cgroup may allocate memory. They are those of
+// the closest ancestor with a cpuset if it has none.
+func (g *Group) MemoryNodes(set *cpulist.Set, s *Scratch) error {
+	return g.cpuset(fileMems, set, s)
+}
+
+func (g *Group) cpuset(f file, set *cpulist.Set, s *Scratch) error {
 	chain := g.chain("cpuset")
 	for i := range chain {
-		text, err := chain[i].read(fileCPUs, s)
+		text, err := chain[i].read(f, s)
 		if errors.Is(err, errMissing) {
 			continue
 		} else if err != nil {

@@ -29,6 +29,8 @@ func newFile(v1, v2 string) file {
 
 var (
 	fileMemoryStat    = newFile("memory.stat", "memory.stat")
+	fileNUMAStat      = newFile("memory.numa_stat", "memory.numa_stat")
+	fileMemoryEvents  = newFile("memory.oom_control", "memory.events")
 	fileMemoryUsage   = newFile("memory.usage_in_bytes", "memory.current")
 	fileMemswUsage    = newFile("memory.memsw.usage_in_bytes", "")
 	fileSwappiness    = newFile("memory.swappiness", "")
@@ -43,6 +45,7 @@ var (
 	fileUsageAll      = newFile("cpuacct.usage_all", "")
 	fileUsagePerCPU   = newFile("cpuacct.usage_percpu", "")
 	fileCPUs          = newFile("cpuset.effective_cpus", "cpuset.cpus.effective")
+	fileMems          = newFile("cpuset.effective_mems", "cpuset.mems.effective")
 	fileIOStat        = newFile("", "io.stat")
 	fileThrottleCount = newFile("blkio.throttle.io_serviced_recursive", "")
 	fileThrottleBytes = newFile("blkio.throttle.io_service_bytes_recursive", "")

@@ -201,6 +201,16 @@ var statFields = map[string]func(*MemoryStat) *uint64{
 	"mapped_file": func(m *MemoryStat) *uint64 { return &m.FileMapped },
 	"dirty":       func(m *MemoryStat) *uint64 { return &m.FileDirty },
 	"writeback":   func(m *MemoryStat) *uint64 { return &m.FileWriteback },
+
+	// Before Linux 6.0 there are only these sums. Later the values of direct reclaim follow them.
+	"pgscan":  func(m *MemoryStat) *uint64 { return &m.Events[scanDirect] },
+	"pgsteal": func(m *MemoryStat) *uint64 { return &m.Events[stealDirect] },
+}
+
+func init() {
+	for e := firstInStat; e < NumEvents; e++ {
+		statFields[eventNames[e]] = func(m *MemoryStat) *uint64 { return &m.Events[e] }
+	}
 }
 
 // Slabinfo appends memory.kmem.slabinfo of v1 to dst, which is empty since Linux 5.9.

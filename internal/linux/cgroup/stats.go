@@ -30,6 +30,7 @@ type MemoryStat struct {
 	Percpu                                   uint64
 	AnonTHP, FileTHP, ShmemTHP               uint64
 	Zswap, Zswapped                          uint64
+	Events                                   Events
 }
 
 // Swap is the swap limit and usage of a cgroup, in bytes.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/bits"
 	"strconv"
+	"strings"
 
 	"palisade/internal/linux/ktext"
 )
@@ -120,6 +121,40 @@ func (s *Set) AppendFrom(dst []byte, from int) []byte {
 			dst = strconv.AppendInt(dst, int64(last), 10)
 		}
 		first = s.Next(last + 1)
+	}
+	return dst
+}
+
+// ParseMask sets s to a hexadecimal mask such as "f,0000000f\n" ("%*pb"), and returns the number of
+// its digits.
+func (s *Set) ParseMask(text []byte) (digits int, err error) {
+	*s = Set{}
+	text = bytes.TrimSpace(text)
+	for i := len(text) - 1; i >= 0; i-- {
+		c := text[i]
+		if c == ',' && digits > 0 && digits%8 == 0 {
+			continue
+		}
+		digit := strings.IndexByte(hexDigits, c)
+		if digit < 0 || digits == len(s)*16 {
+			return 0, fmt.Errorf("parse CPU mask %.100q: bad character %q or too long", text, c)
+		}
+		s[digits/16] |= uint64(digit) << (digits % 16 * 4)
+		digits++
+	}
+	return digits, nil
+}
+
+const hexDigits = "0123456789abcdef"
+
+// AppendMask appends the lowest 4*digits CPUs of the set to dst as the kernel's hexadecimal mask
+// ("%*pb"), without a newline: groups of eight digits, separated by commas.
+func (s *Set) AppendMask(dst []byte, digits int) []byte {
+	for i := min(digits, len(s)*16) - 1; i >= 0; i-- {
+		dst = append(dst, hexDigits[s[i/16]>>(i%16*4)&15])
+		if i > 0 && i%8 == 0 {
+			dst = append(dst, ',')
+		}
 	}
 	return dst
 }

@@ -1,6 +1,7 @@
 package cpulist_test
 
 import (
+	"strings"
 	"testing"
 
 	"palisade/internal/linux/cpulist"
@@ -39,6 +40,26 @@ func TestParse(t *testing.T) {
 				t.Errorf("got %q of %d, want %q of %d", s, s.Len(), tt.want, tt.len)
 			}
 		})
+	}
+}
+
+func TestMask(t *testing.T) {
+	for text, want := range map[string]string{
+		"3\n": "0-1", "c": "2-3", "00,0000000c\n": "2-3", "01,80000000\n": "31-32", "0\n": "", "\n": "",
+	} {
+		var s cpulist.Set
+		digits, err := s.ParseMask([]byte(text))
+		if err != nil || s.String() != want {
+			t.Errorf("%q: got %s, %v, want %s", text, s, err, want)
+		}
+		if got := string(s.AppendMask(nil, digits)); got != strings.TrimSpace(text) {
+			t.Errorf("%q became %q", text, got)
+		}
+	}
+	for _, text := range []string{"x", "1,2", ",", "-1", "F", "0x3", strings.Repeat("f", 8193/4+1)} {
+		if _, err := new(cpulist.Set).ParseMask([]byte(text)); err == nil {
+			t.Errorf("%q is accepted", text)
+		}
 	}
 }
 

@@ -40,7 +40,7 @@ type FS struct {
 	proc, sys sys.File
 	now       func() time.Time
 	// meminfoFile and the others stay open.
-	meminfoFile, statFile, onlineFile, possibleFile record
+	meminfoFile, statFile, onlineFile, possibleFile, onlineNodesFile record
 
 	meminfo    source[Meminfo]
 	cpuinfo    source[Cpuinfo]
@@ -50,6 +50,10 @@ type FS struct {
 	partitions source[Disks]
 	online     source[cpulist.Set]
 	possible   source[cpulist.Set]
+	vmstat     source[Vmstat]
+	nodes      source[Nodes]
+	// onlineNodes is what most readers need of nodes: it is one file.
+	onlineNodes source[cpulist.Set]
 }
 
 // New returns an FS that reads the procfs and sysfs mounted at the given directories.
@@ -69,6 +73,8 @@ func New(procRoot, sysRoot string) (*FS, error) {
 		statFile:     record{dir: proc, name: "stat"},
 		onlineFile:   record{dir: sysfs, name: "devices/system/cpu/online"},
 		possibleFile: record{dir: sysfs, name: "devices/system/cpu/possible"},
+
+		onlineNodesFile: record{dir: sysfs, name: NodeDir + "/online"},
 	}
 	fs.meminfo.init(maxAge, func() (*Meminfo, error) { return loadRecord(&fs.meminfoFile, ParseMeminfo) })
 	fs.cpuinfo.init(cpuinfoMaxAge, fs.loadCpuinfo)
@@ -78,13 +84,16 @@ func New(procRoot, sysRoot string) (*FS, error) {
 	fs.partitions.init(maxAge, fs.loadDisks("partitions", ParsePartitions))
 	fs.online.init(maxAge, func() (*cpulist.Set, error) { return loadRecord(&fs.onlineFile, parseCPUs) })
 	fs.possible.init(maxAge, func() (*cpulist.Set, error) { return loadRecord(&fs.possibleFile, parseCPUs) })
+	fs.vmstat.init(maxAge, func() (*Vmstat, error) { return load("vmstat", fs.whole("vmstat"), ParseVmstat) })
+	fs.nodes.init(maxAge, fs.loadNodes)
+	fs.onlineNodes.init(maxAge, func() (*cpulist.Set, error) { return loadRecord(&fs.onlineNodesFile, parseCPUs) })
 	return fs, nil
 }
 
 // Close closes the directories. It must not be called during other calls.
 func (fs *FS) Close() error {
 	return errors.Join(fs.proc.Close(), fs.sys.Close(), fs.meminfoFile.close(), fs.statFile.close(),
-		fs.onlineFile.close(), fs.possibleFile.close())
+		fs.onlineFile.close(), fs.possibleFile.close(), fs.onlineNodesFile.close())
 }
 
 // Meminfo returns /proc/meminfo, at most 100 ms old.
@@ -109,6 +118,16 @@ func (fs *FS) Online() (*cpulist.Set, error) { return fs.online.get(fs.now()) }
 // Possible returns the host's CPUs, including those that may be added at run time
 // (/sys/devices/system/cpu/possible). The set is shared and must not be changed.
 func (fs *FS) Possible() (*cpulist.Set, error) { return fs.possible.get(fs.now()) }
+
+// Vmstat returns /proc/vmstat, at most 100 ms old.
+func (fs *FS) Vmstat() (*Vmstat, error) { return fs.vmstat.get(fs.now()) }
+
+// Nodes returns the online NUMA nodes, at most 100 ms old.
+func (fs *FS) Nodes() (*Nodes, error) { return fs.nodes.get(fs.now()) }
+
+// OnlineNodes returns the numbers of the online NUMA nodes, at most 100 ms old. The set is shared
+// and must not be changed.
+func (fs *FS) OnlineNodes() (*cpulist.Set, error) { return fs.onlineNodes.get(fs.now()) }
 
 // Cpuinfo returns /proc/cpuinfo: its CPUs at most 100 ms old, other values at most a second.
 func (fs *FS) Cpuinfo() (*Cpuinfo, error) {
@@ -150,14 +169,14 @@ func (fs *FS) list(path string) ([]string, error) {
 }
 
 // Raw appends the content of a host file to dst: meminfo, cpuinfo, stat, uptime, swaps, diskstats,
-// partitions, loadavg, slabinfo and pressure/* of /proc, or cpu/online, cpu/offline, cpu/present,
+// partitions, loadavg, slabinfo, vmstat and pressure/* of /proc, or cpu/online, cpu/offline, cpu/present,
 // cpu/possible and cpu/kernel_max of /sys/devices/system. For other names the error is
 // os.ErrNotExist. Only root may read slabinfo, which the caller must enforce.
 func (fs *FS) Raw(name string, dst []byte) ([]byte, error) {
 	dir, path := fs.proc, name
 	switch name {
 	case "meminfo", "cpuinfo", "stat", "uptime", "swaps", "diskstats", "partitions", "loadavg",
-		"slabinfo", "pressure/cpu", "pressure/memory", "pressure/io":
+		"slabinfo", "vmstat", "pressure/cpu", "pressure/memory", "pressure/io":
 	case "cpu/online", "cpu/offline", "cpu/present", "cpu/possible", "cpu/kernel_max":
 		dir, path = fs.sys, "devices/system/"+name
 	default:

@@ -57,6 +57,9 @@ const (
 	MemHugePagesSurp
 	MemHugepagesize
 	MemHugetlb
+	// MemUsed and MemFilePages are only in the files of NUMA nodes.
+	MemUsed
+	MemFilePages
 	// MemFields is the number of fields.
 	MemFields
 )
@@ -81,21 +84,40 @@ type MemLine struct {
 	Width      int
 }
 
-// Columns of /proc/meminfo: a key with colon and spaces has memKeyWidth columns, or countKeyWidth
-// in lines without a unit (HugePages_Total). The number ends at memNumberEnd, unless it is too
-// long.
+// memFormat describes the columns of a meminfo file, without the words "Node 0 ". A key with colon
+// and spaces has memKeyWidth columns, or countKeyWidth in lines without a unit (HugePages_Total).
+// The number ends at memNumberEnd or countEnd, unless it is too long.
+type memFormat struct{ countKeyWidth, countEnd int }
+
 const (
-	memKeyWidth   = 16
-	countKeyWidth = 19
-	memNumberEnd  = 24
+	memKeyWidth  = 16
+	memNumberEnd = 24
+)
+
+var (
+	machineFormat = memFormat{countKeyWidth: 19, countEnd: 24}
+	nodeFormat    = memFormat{countKeyWidth: 17, countEnd: 22}
 )
 
 // ParseMeminfo parses /proc/meminfo. The result refers to text.
-func ParseMeminfo(text []byte) (*Meminfo, error) {
+func ParseMeminfo(text []byte) (*Meminfo, error) { return parseMeminfo(text, machineFormat) }
+
+// ParseNodeMeminfo parses /sys/devices/system/node/node<N>/meminfo, whose lines begin with the words
+// "Node <N> ". The result refers to text.
+func ParseNodeMeminfo(text []byte) (*Meminfo, error) { return parseMeminfo(text, nodeFormat) }
+
+func parseMeminfo(text []byte, format memFormat) (*Meminfo, error) {
 	m := &Meminfo{Lines: make([]MemLine, 0, bytes.Count(text, []byte{'\n'})+1)}
 	seen := false
 	for line := range bytes.Lines(text) {
-		l, value := parseMemLine(line)
+		words := line
+		if format == nodeFormat {
+			_, words = ktext.Field(words)
+			_, words = ktext.Field(words)
+			words = bytes.TrimPrefix(words, []byte{' '})
+		}
+		l, value := format.parseLine(words)
+		l.Head = line[:len(line)-len(words)+len(l.Head)]
 		m.Lines = append(m.Lines, l)
 		if l.Field != MemOther {
 			m.Values[l.Field] = value
@@ -108,7 +130,7 @@ func ParseMeminfo(text []byte) (*Meminfo, error) {
 	return m, nil
 }
 
-func parseMemLine(line []byte) (MemLine, uint64) {
+func (f memFormat) parseLine(line []byte) (MemLine, uint64) {
 	whole := MemLine{Head: line}
 	key, rest, ok := bytes.Cut(line, []byte{':'})
 	field := memField(key)
@@ -118,14 +140,13 @@ func parseMemLine(line []byte) (MemLine, uint64) {
 	if !ok || field == MemOther || !isNumber || value == math.MaxUint64 {
 		return whole, 0
 	}
-	width := memKeyWidth
+	width, end := memKeyWidth, memNumberEnd
 	if !bytes.HasPrefix(tail, []byte(" kB")) {
-		width = countKeyWidth
+		width, end = f.countKeyWidth, f.countEnd
 	}
 	head := min(len(line)-len(number), width)
-	return MemLine{
-		Field: field, Head: line[:head], Tail: tail, Width: memNumberEnd - head,
-	}, value
+	end = min(end, len(line)-len(tail)) // as FileHugePages of nodes in Linux 6.1
+	return MemLine{Field: field, Head: line[:head], Tail: tail, Width: end - head}, value
 }
 
 // memKeys holds the keys of the fields in their order, from MemTotal on.
@@ -137,6 +158,7 @@ var memKeys = [...]string{
 	"SUnreclaim", "KernelStack", "PageTables", "SecPageTables", "CommitLimit", "Committed_AS",
 	"Percpu", "AnonHugePages", "ShmemHugePages", "FileHugePages", "HugePages_Total",
 	"HugePages_Free", "HugePages_Rsvd", "HugePages_Surp", "Hugepagesize", "Hugetlb",
+	"MemUsed", "FilePages",
 }
 
 func memField(key []byte) MemField {

@@ -45,7 +45,7 @@ func New(t testing.TB) *Host {
 	h.Add(os.Getpid(), Process{Cgroup: "/system.slice/lxcfs.service", Start: 100})
 	h.Write(fmt.Sprintf("proc/%d/mountinfo", os.Getpid()),
 		fmt.Sprintf("30 1 0:26 / %s/cgroup rw - cgroup2 cgroup2 rw\n", h.Dir))
-	h.link(fmt.Sprint(os.Getpid()), "proc/self")
+	h.Link(fmt.Sprint(os.Getpid()), "proc/self")
 	return h
 }
 
@@ -89,13 +89,13 @@ func (h *Host) Add(pid int, p Process) {
 		"time": p.TimeNS,
 	} {
 		link := fmt.Sprintf("%s:[%d]", kind, h.Namespace(kind, name))
-		h.link(filepath.Join(h.Dir, "ns", kind+"-"+name), dir+"ns/"+link)
-		h.link(link, dir+"ns/"+kind)
+		h.Link(filepath.Join(h.Dir, "ns", kind+"-"+name), dir+"ns/"+link)
+		h.Link(link, dir+"ns/"+kind)
 	}
-	h.link(fmt.Sprintf("time:[%d]", h.Namespace("time", p.ChildTimeNS)), dir+"ns/time_for_children")
+	h.Link(fmt.Sprintf("time:[%d]", h.Namespace("time", p.ChildTimeNS)), dir+"ns/time_for_children")
 	h.Write(dir+"timens_offsets",
 		fmt.Sprintf("monotonic           0         0\nboottime   %10d         0\n", p.BootOffset))
-	h.link(h.Dir, dir+"root")
+	h.Link(h.Dir, dir+"root")
 }
 
 // Namespace returns the inode number of the namespace with the name.
@@ -116,8 +116,8 @@ func (h *Host) Write(name, text string) {
 	h.check(os.WriteFile(path, []byte(text), 0o644))
 }
 
-// link makes or replaces a symbolic link below Dir.
-func (h *Host) link(target, name string) {
+// Link makes or replaces a symbolic link below Dir.
+func (h *Host) Link(target, name string) {
 	h.t.Helper()
 	path := filepath.Join(h.Dir, name)
 	os.Remove(path) // fails if there is none

@@ -36,8 +36,11 @@ func renderFuncs(tb testing.TB) []renderFunc {
 	disks, io := wholeDisks(h)
 	load := view.Load{Avg: [3]uint64{view.LoadOne, 300, 20}, Tasks: tasks}
 	o := view.MemOptions{Swap: true, Zswap: true}
+	numa, shares := loadNUMAHost(tb, "6.1-x86_64-numa"), new(view.Nodes)
+	stats, both := nodeStats(&m.Stat), cpulist.Of(0, 1)
+	values := view.MemValues(numa.meminfo, largeHost, m, o)
 	return []renderFunc{
-		{"Meminfo", func(dst []byte) []byte { return view.Meminfo(dst, h.meminfo, largeHost, m, o) }},
+		{"Meminfo", func(dst []byte) []byte { return memText(dst, h.meminfo, largeHost, m, o) }},
 		{"Swaps", func(dst []byte) []byte { return view.Swaps(dst, h.swaps, largeHost, m, o) }},
 		{"Cpuinfo2", func(dst []byte) []byte { return view.Cpuinfo(dst, h.cpuinfo, c) }},
 		{"Cpuinfo16", func(dst []byte) []byte { return view.Cpuinfo(dst, big.cpuinfo, all) }},
@@ -49,6 +52,12 @@ func renderFuncs(tb testing.TB) []renderFunc {
 		{"Slabinfo", func(dst []byte) []byte { return view.Slabinfo(dst, nil) }},
 		{"CPUOnline", func(dst []byte) []byte { return view.CPUOnline(dst, c) }},
 		{"CPUOffline", func(dst []byte) []byte { return view.CPUOffline(dst, &big.present, c) }},
+		{"Vmstat", func(dst []byte) []byte { return view.Vmstat(dst, numa.vmstat, &values, &m.Stat.Events, pages) }},
+		{"NodeMeminfo", func(dst []byte) []byte {
+			shares.Set(numa.nodes, &both, stats)
+			part := shares.Values(1, &values)
+			return view.Meminfo(dst, numa.nodes.List[1].Meminfo, &part, o)
+		}},
 		{"CPUs", func(dst []byte) []byte { c.Set(&h.online, &set, cgroup.Quota{}); return dst }},
 	}
 }

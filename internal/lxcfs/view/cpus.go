@@ -76,3 +76,37 @@ func CPUOnline(dst []byte, c *CPUs) []byte {
 func CPUOffline(dst []byte, possible *cpulist.Set, c *CPUs) []byte {
 	return append(possible.AppendFrom(dst, c.Len()), '\n')
 }
+
+// CPUList appends a list of CPUs, such as node0/cpulist, with the container's numbers of the visible
+// CPUs in the host's list.
+func CPUList(dst []byte, c *CPUs, host []byte) ([]byte, error) {
+	var set cpulist.Set
+	if err := set.Parse(host); err != nil {
+		return dst, err
+	}
+	c.renumber(&set)
+	return append(set.Append(dst), '\n'), nil
+}
+
+// CPUMap is CPUList for a hexadecimal mask, such as node0/cpumap. It has as many digits as the
+// host's.
+func CPUMap(dst []byte, c *CPUs, host []byte) ([]byte, error) {
+	var set cpulist.Set
+	digits, err := set.ParseMask(host)
+	if err != nil {
+		return dst, err
+	}
+	c.renumber(&set)
+	return append(set.AppendMask(dst, digits), '\n'), nil
+}
+
+// renumber replaces the host's numbers of CPUs by the container's, and removes invisible ones.
+func (c *CPUs) renumber(set *cpulist.Set) {
+	host := *set
+	*set = cpulist.Set{}
+	for i, cpu := range c.host {
+		if host.Has(cpu) {
+			set.Add(i)
+		}
+	}
+}

@@ -83,6 +83,13 @@ func loadHost(tb testing.TB, host string) *hostFiles {
 	return h
 }
 
+func memText(
+	dst []byte, host *procfs.Meminfo, total sys.Sysinfo, m *cgroup.Memory, o view.MemOptions,
+) []byte {
+	v := view.MemValues(host, total, m, o)
+	return view.Meminfo(dst, host, &v, o)
+}
+
 func cpus(tb testing.TB, list string) cpulist.Set {
 	tb.Helper()
 	var s cpulist.Set
@@ -201,7 +208,7 @@ func render(tb testing.TB, h *hostFiles, s containerState) []byte {
 		dst = append(append(append(dst, "-- "...), name...), " --\n"...)
 		dst = append(dst, text...)
 	}
-	file("proc/meminfo", view.Meminfo(nil, h.meminfo, h.total, &s.memory, o))
+	file("proc/meminfo", memText(nil, h.meminfo, h.total, &s.memory, o))
 	file("proc/swaps", view.Swaps(nil, h.swaps, h.total, &s.memory, o))
 	file("proc/stat", view.Stat(nil, h.stat, cpuTimes(c.Len()), c.Len(), tasks, 0))
 	file("proc/uptime", view.Uptime(nil, 3723*time.Second+456789012, 7199*1e9+99e7))

@@ -15,14 +15,21 @@ type MemOptions struct {
 	Zswap bool
 }
 
-// Meminfo appends /proc/meminfo of a container with the memory m. Values that cgroups do not have
-// are the host's.
-func Meminfo(
-	dst []byte, host *procfs.Meminfo, total sys.Sysinfo, m *cgroup.Memory, o MemOptions,
-) []byte {
+// MemValues returns the values of /proc/meminfo in a container with the memory m. Values that
+// cgroups do not have are the host's.
+func MemValues(
+	host *procfs.Meminfo, total sys.Sysinfo, m *cgroup.Memory, o MemOptions,
+) procfs.MemValues {
 	v := host.Values
 	setMemory(&v, total, m, o)
 	setHugePages(&v, m.Huge)
+	return v
+}
+
+// Meminfo appends /proc/meminfo, or the same file of a NUMA node, with the values.
+func Meminfo(
+	dst []byte, host *procfs.Meminfo, v *procfs.MemValues, o MemOptions,
+) []byte {
 	for i := range host.Lines {
 		l := &host.Lines[i]
 		if !o.Zswap && (l.Field == procfs.MemZswap || l.Field == procfs.MemZswapped) {
@@ -51,9 +58,20 @@ func setMemory(v *procfs.MemValues, host sys.Sysinfo, m *cgroup.Memory, o MemOpt
 
 	v[procfs.MemTotal] = kB(total)
 	v[procfs.MemFree] = kB(free)
+	v[procfs.MemUsed] = ktext.Sub(kB(total), kB(free))
 	v[procfs.MemAvailable] = kB(min(total, available))
 	v[procfs.MemBuffers] = 0
+	v[procfs.MemSwapTotal] = kB(swapTotal)
+	v[procfs.MemSwapFree] = kB(swapTotal - swapUsed)
+	v[procfs.MemCommitLimit] = kB(ktext.Add(total, swapTotal))
+	v[procfs.MemCommittedAS] = kB(ktext.Add(ktext.Add(s.Anon, s.Shmem), swapUsed))
+	setStat(v, s)
+}
+
+// setStat sets the values that are in memory.stat.
+func setStat(v *procfs.MemValues, s *cgroup.MemoryStat) {
 	v[procfs.MemCached] = kB(s.File)
+	v[procfs.MemFilePages] = kB(ktext.Add(s.File, s.SwapCached))
 	v[procfs.MemSwapCached] = kB(s.SwapCached)
 	v[procfs.MemActive] = kB(ktext.Add(s.ActiveAnon, s.ActiveFile))
 	v[procfs.MemInactive] = kB(ktext.Add(s.InactiveAnon, s.InactiveFile))
@@ -63,8 +81,6 @@ func setMemory(v *procfs.MemValues, host sys.Sysinfo, m *cgroup.Memory, o MemOpt
 	v[procfs.MemInactiveFile] = kB(s.InactiveFile)
 	v[procfs.MemUnevictable] = kB(s.Unevictable)
 	v[procfs.MemMlocked] = 0
-	v[procfs.MemSwapTotal] = kB(swapTotal)
-	v[procfs.MemSwapFree] = kB(swapTotal - swapUsed)
 	v[procfs.MemZswap] = kB(s.Zswap)
 	v[procfs.MemZswapped] = kB(s.Zswapped)
 	v[procfs.MemDirty] = kB(s.FileDirty)
@@ -79,8 +95,6 @@ func setMemory(v *procfs.MemValues, host sys.Sysinfo, m *cgroup.Memory, o MemOpt
 	v[procfs.MemKernelStack] = kB(s.KernelStack)
 	v[procfs.MemPageTables] = kB(s.PageTables)
 	v[procfs.MemSecPageTables] = kB(s.SecPageTables)
-	v[procfs.MemCommitLimit] = kB(ktext.Add(total, swapTotal))
-	v[procfs.MemCommittedAS] = kB(ktext.Add(ktext.Add(s.Anon, s.Shmem), swapUsed))
 	v[procfs.MemPercpu] = kB(s.Percpu)
 	v[procfs.MemAnonHugePages] = kB(s.AnonTHP)
 	v[procfs.MemShmemHugePages] = kB(s.ShmemTHP)

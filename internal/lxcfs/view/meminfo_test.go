@@ -17,7 +17,7 @@ const noLimit = cgroup.NoLimit
 // meminfo returns the values of meminfo by key.
 func meminfo(t *testing.T, h *hostFiles, m *cgroup.Memory, o view.MemOptions) map[string]uint64 {
 	t.Helper()
-	text := view.Meminfo(nil, h.meminfo, h.total, m, o)
+	text := memText(nil, h.meminfo, h.total, m, o)
 	values := make(map[string]uint64)
 	for line := range strings.Lines(string(text)) {
 		key, rest, _ := strings.Cut(line, ":")
@@ -238,7 +238,7 @@ func TestHostLines(t *testing.T) {
 		h := loadHost(t, host)
 		want := strings.Split(string(hostFile(t, host, "proc/meminfo")), "\n")
 		m, o := &cgroup.Memory{}, view.MemOptions{Zswap: true}
-		got := strings.Split(string(view.Meminfo(nil, h.meminfo, h.total, m, o)), "\n")
+		got := strings.Split(string(memText(nil, h.meminfo, h.total, m, o)), "\n")
 		if len(got) != len(want) {
 			t.Fatalf("%s: got %d lines, want %d", host, len(got), len(want))
 		}

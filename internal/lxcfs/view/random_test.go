@@ -26,7 +26,7 @@ func TestRandomMemory(t *testing.T) {
 		m.Usage >>= small % 64
 		m.Limit >>= small % 60
 		o := view.MemOptions{Swap: swap, Zswap: true}
-		v, err := procfs.ParseMeminfo(view.Meminfo(nil, h.meminfo, h.total, &m, o))
+		v, err := procfs.ParseMeminfo(memText(nil, h.meminfo, h.total, &m, o))
 		if err != nil || len(v.Lines) != len(h.meminfo.Lines) {
 			t.Errorf("malformed meminfo: %v", err)
 			return false
@@ -122,6 +122,8 @@ func FuzzHostFiles(f *testing.F) {
 			f.Add(hostFile(f, host, "proc/"+name))
 		}
 	}
+	f.Add(hostFile(f, "6.18-x86_64", "proc/vmstat"))
+	f.Add(hostFile(f, "6.18-x86_64", "sys/devices/system/node/node0/meminfo"))
 	m := cgroup.Memory{
 		Limit: gib, Usage: mib, Stat: v2Stat,
 		Huge: []cgroup.HugePages{{PageSize: 2 * mib, Limit: gib}},
@@ -131,7 +133,7 @@ func FuzzHostFiles(f *testing.F) {
 	c.Set(&online, &online, cgroup.Quota{})
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if host, err := procfs.ParseMeminfo(text); err == nil {
-			text := view.Meminfo(nil, host, largeHost, &m, view.MemOptions{})
+			text := memText(nil, host, largeHost, &m, view.MemOptions{})
 			got, err := procfs.ParseMeminfo(text)
 			if err != nil || got.Values[procfs.MemTotal] != gib/kib {
 				t.Errorf("meminfo: got %v, %v", got, err)
@@ -150,6 +152,17 @@ func FuzzHostFiles(f *testing.F) {
 		if host, err := procfs.ParseDiskstats(text); err == nil {
 			view.Diskstats(nil, host, []view.Disk{{Name: "sda"}}, nil)
 		}
+		if host, err := procfs.ParseVmstat(text); err == nil {
+			view.Vmstat(nil, host, new(procfs.MemValues), new(cgroup.Events), pages)
+		}
+		if host, err := procfs.ParseNodeMeminfo(text); err == nil {
+			view.Meminfo(nil, host, new(procfs.MemValues), view.MemOptions{})
+		}
+		view.CPUList(nil, &c, text)
+		view.CPUMap(nil, &c, text)
+		view.NodeDistance(nil, &online, &online, text)
+		view.NodeNumastat(nil, text)
+		view.NodeList(nil, text, &online)
 		if host, err := procfs.ParsePartitions(text); err == nil {
 			view.Partitions(nil, host, []view.Disk{{Name: "sda"}})
 		}
