@@ -306,6 +306,34 @@ func (q *Request) keep(ctx context.Context, t Tree, recorded idmap.Pair) (*Entry
 	return e, err
 }
 
+// entryOf returns the entry for maps of the tree, nil if the tree does not have it.
+func (r *Registry) entryOf(t Tree, pair idmap.Pair) (*Entry, error) {
+	remap, ok := pair.Remap()
+	if !ok {
+		return nil, nil
+	}
+	e, err := r.read(remap.UID)
+	if err != nil || e == nil || !t.owns(e) || e.Remap() != remap {
+		return nil, err
+	}
+	return e, nil
+}
+
+// TreeHas reports whether the maps are a range of the tree.
+func (r *Registry) TreeHas(t Tree, pair idmap.Pair) (bool, error) {
+	e, err := r.entryOf(t, pair)
+	return e != nil, err
+}
+
+// FreeTree frees a range of the tree, if the maps are one.
+func (r *Registry) FreeTree(ctx context.Context, t Tree, pair idmap.Pair) error {
+	e, err := r.entryOf(t, pair)
+	if e != nil {
+		_, err = r.removeIf(ctx, e, func() bool { return true })
+	}
+	return err
+}
+
 // isContainers reports whether an entry is that of the container which is started.
 func (q *Request) isContainers(e *Entry) bool {
 	recorded := q.recorded(q.Container)

@@ -43,8 +43,10 @@ func (r *Remapper) registry() (*ranges.Registry, error) {
 
 // newContainer returns the identity of a container. Runtimes may resolve the path of a bundle.
 func newContainer(id, bundle string) ranges.Container {
-	if resolved, err := filepath.EvalSymlinks(bundle); err == nil {
-		bundle = resolved
+	if bundle != "" { // unknown
+		if resolved, err := filepath.EvalSymlinks(bundle); err == nil {
+			bundle = resolved
+		}
 	}
 	return ranges.Container{ID: id, Bundle: bundle}
 }

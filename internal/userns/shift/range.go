@@ -29,7 +29,7 @@ func ChooseMaps(ctx context.Context, path string, o Options) (idmap.Pair, error)
 		return idmap.Pair{}, fmt.Errorf("%s: %w", t.path, err)
 	}
 	if o.Range.Container.ID == "" || state != nil || claim != nil || isMapped {
-		return t.chooseRange(ctx, o.Range, idmap.Pair{}, state, claim)
+		return t.chooseRange(ctx, o.Range, state, claim)
 	}
 	e, err := o.Range.ForContainer(ctx)
 	if err != nil {
@@ -38,20 +38,65 @@ func ChooseMaps(ctx context.Context, path string, o Options) (idmap.Pair, error)
 	return e.Pair(), nil
 }
 
-// chooseRange returns the maps of the tree's range. wanted are those that it must have, if they are
-// not zero.
+// chooseRange returns the maps of the tree's range.
 func (t *tree) chooseRange(
-	ctx context.Context, q *ranges.Request, wanted idmap.Pair, state *journal.State,
-	claim *journal.Claim,
+	ctx context.Context, q *ranges.Request, state *journal.State, claim *journal.Claim,
 ) (idmap.Pair, error) {
-	recorded := wanted
+	var recorded idmap.Pair
 	switch {
-	case !wanted.IsZero():
 	case state != nil:
 		recorded = state.Pair()
 	case claim != nil && claim.State != nil:
 		recorded = claim.State.Pair() // a hint only: the range must be free
 	}
+	return t.rangeFor(ctx, q, recorded)
+}
+
+// keepRange makes the tree the owner of the range to which it is shifted, also if that was the
+// container's. It is called just before the first change: a container that cannot start, and is
+// started again and again, must not leave a range each time.
+func (c *changer) keepRange(ctx context.Context) error {
+	if c.o.Range == nil {
+		return nil
+	}
+	to := c.state.Change.To
+	pair, err := c.rangeFor(ctx, c.o.Range, to)
+	if err == nil && !pair.Equal(to) {
+		err = fmt.Errorf("range %s is not free for %s", to, c.path)
+	}
+	return err
+}
+
+// checkRange fails unless the range of a tree that has a state is the tree's: if it is that of a
+// container which is started, another start has shifted the tree meanwhile.
+func (t *tree) checkRange(q *ranges.Request, pair idmap.Pair, state *journal.State) error {
+	owner, err := t.rangeOwner()
+	if err != nil {
+		return err
+	}
+	if has, err := q.TreeHas(owner, pair); err != nil || has {
+		return err
+	}
+	return fmt.Errorf("another container on the tree has been started just now (%s): try again",
+		state.Describe())
+}
+
+// freeRange frees the range that the tree had before the change.
+func (c *changer) freeRange(ctx context.Context) error {
+	before := c.state.Change.From
+	if c.o.Range == nil || before.IsZero() || before.Equal(c.state.Change.To) {
+		return nil
+	}
+	owner, err := c.rangeOwner()
+	if err != nil {
+		return err
+	}
+	return c.o.Range.FreeTree(ctx, owner, before)
+}
+
+func (t *tree) rangeFor(
+	ctx context.Context, q *ranges.Request, recorded idmap.Pair,
+) (idmap.Pair, error) {
 	owner, err := t.rangeOwner()
 	if err != nil {
 		return idmap.Pair{}, err
@@ -60,10 +105,7 @@ func (t *tree) chooseRange(
 	if err != nil {
 		return idmap.Pair{}, err
 	}
-	if pair := e.Pair(); wanted.IsZero() || wanted.Equal(pair) {
-		return pair, nil
-	}
-	return idmap.Pair{}, fmt.Errorf("range %s is not free for %s", wanted, t.path)
+	return e.Pair(), nil
 }
 
 // rangeOwner returns the directory that keeps the files of the tree: of an overlay, whose mount

@@ -29,11 +29,14 @@ func Shift(ctx context.Context, path string, pair idmap.Pair, o Options) (Result
 		t *tree, s *journal.State, claim *journal.Claim,
 	) (*journal.State, error) {
 		pair := pair
-		if o.Range != nil {
-			var err error
-			if pair, err = t.chooseRange(ctx, o.Range, pair, s, claim); err != nil {
-				return nil, err
-			}
+		var err error
+		if pair.IsZero() {
+			pair, err = t.chooseRange(ctx, o.Range, s, claim)
+		} else if o.Range != nil && s != nil {
+			err = t.checkRange(o.Range, pair, s)
+		}
+		if err != nil {
+			return nil, err
 		}
 		next := &journal.State{Phase: journal.Shifting, Change: idmap.Change{To: pair}}
 		switch {
@@ -166,6 +169,9 @@ func (c *changer) change(ctx context.Context) (Result, error) {
 	if c.o.DryRun {
 		return result, nil
 	}
+	if err := c.keepRange(ctx); err != nil {
+		return Result{}, err
+	}
 	if c.scan.toChange > 0 || c.before.Partial() {
 		err = c.apply(ctx)
 	} else if !c.isFinalRecorded() {
@@ -173,6 +179,7 @@ func (c *changer) change(ctx context.Context) (Result, error) {
 	}
 	if err == nil {
 		result.State = c.finalState()
+		err = c.freeRange(ctx)
 	}
 	return result, err
 }
