@@ -49,7 +49,16 @@ func (t *tree) chooseRange(
 	case claim != nil && claim.State != nil:
 		recorded = claim.State.Pair() // a hint only: the range must be free
 	}
-	return t.rangeFor(ctx, q, recorded)
+	pair, err := t.rangeFor(ctx, q, recorded)
+	if err != nil || state != nil || pair.Equal(recorded) {
+		return pair, err
+	}
+	if _, isShifted := recorded.UID.ToContainer(t.inode.UID); isShifted {
+		return pair, fmt.Errorf("it is a copy of a tree, or that of another host, with the ids of %s, "+
+			"which is not free here: userns-shift unshift --uidmap %s --gidmap %s %s, and try again",
+			recorded, recorded.UID, recorded.GID, t.path)
+	}
+	return pair, nil
 }
 
 // keepRange makes the tree the owner of the range to which it is shifted, also if that was the
