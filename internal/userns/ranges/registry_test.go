@@ -55,9 +55,17 @@ func (h *host) open(t *testing.T) {
 }
 
 // bound sets the bounds of the host.
-func (h *host) bound(t *testing.T, bounds ...string) {
+func (h *host) bound(t *testing.T, bounds ...string) { h.Registry.config = writeBounds(t, bounds...) }
+
+// writeBounds writes a configuration file with bounds, and returns its path.
+func writeBounds(t testing.TB, bounds ...string) string {
 	t.Helper()
-	h.write(t, "ranges.json", `{"bounds":["`+strings.Join(bounds, `","`)+`"]}`)
+	file := filepath.Join(t.TempDir(), "ranges.json")
+	text := `{"bounds":["` + strings.Join(bounds, `","`) + `"]}`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // process adds a process with a user namespace.
