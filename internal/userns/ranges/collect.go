@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 )
 
 // Use says whether a range is in use.
@@ -80,7 +81,11 @@ func (r *Registry) ListStatus() ([]Listed, error) {
 	listed := make([]Listed, len(entries))
 	for i, e := range entries {
 		listed[i] = Listed{e, r.status(e, inUse), ""}
-		if s := conflict(fixed, e.First, e.Size); s != nil {
+		others := slices.DeleteFunc(slices.Clone(fixed), func(s Span) bool {
+			// lcr writes the range of the container that it has created last to /etc/subuid.
+			return s.First == e.First && s.Last == newSpan(e.First, uint64(e.Size), "").Last
+		})
+		if s := conflict(others, e.First, e.Size); s != nil {
 			listed[i].Conflict = fmt.Sprintf("%s has %s", s.By, s)
 		}
 	}

@@ -376,6 +376,10 @@ func TestFree(t *testing.T) {
 func TestConflict(t *testing.T) {
 	h := newHost(t, machine1, t.TempDir())
 	e := h.container(t, "web")
+	h.write(t, "etc/subuid", fmt.Sprintf("0:%d:65536\n", e.First)) // by lcr
+	if listed, err := h.ListStatus(); err != nil || listed[0].Conflict != "" {
+		t.Errorf("%+v, %v", listed, err)
+	}
 	h.write(t, "etc/subuid", fmt.Sprintf("bob:%d:1\n", e.First+65535))
 	listed, err := h.ListStatus()
 	if err != nil || len(listed) != 1 || !strings.Contains(listed[0].Conflict, `"bob"`) {
