@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -279,5 +280,68 @@ func TestAutoMany(t *testing.T) {
 	}
 	if left, err := os.ReadDir(runDir); err != nil || len(left) != 0 {
 		t.Errorf("left in %s: %d %v", runDir, len(left), err)
+	}
+}
+
+// TestAutoHook checks that a hook leaves the maps to the runtime that has made the user namespace,
+// and refuses a container without one.
+func TestAutoHook(t *testing.T) {
+	engine.OwnLib(t)
+	annotate := func(s *specs.Spec) {
+		s.Annotations = map[string]string{"palisade.user-remap": "auto"}
+	}
+	b := newBundle(t, inspectScript, func(s *specs.Spec) {
+		withHook("createRuntime")(s)
+		annotate(s)
+	})
+	addMountPoints(t, b.rootfs)
+	if r := runRuntime(t, "runc", "run", "--bundle", b.dir, b.id); r.Code != 0 ||
+		r.Stdout != inspectOutput {
+		t.Errorf("%+v", r)
+	}
+	b.edit(t, func(s *specs.Spec) {
+		hooks := s.Hooks
+		s.Linux.UIDMappings, s.Linux.GIDMappings, s.Hooks = nil, nil, hooks
+		s.Linux.Namespaces = s.Linux.Namespaces[:len(s.Linux.Namespaces)-1]
+	})
+	if r := runRuntime(t, "runc", "run", "--bundle", b.dir, b.id); r.Code == 0 ||
+		!strings.Contains(r.Stderr, "requests a range, but the container has no user namespace") {
+		t.Errorf("without a user namespace: %+v", r)
+	}
+	if left := rangesOf(t); len(left) != 0 {
+		t.Errorf("left: %+v", left)
+	}
+}
+
+// TestHookRootZero checks the hook for a container whose runtime has made a user namespace although
+// the uid of the remap is 0, as iSulad 2.1.6 does.
+func TestHookRootZero(t *testing.T) {
+	engine.OwnLib(t)
+	b := newBundle(t, "", func(s *specs.Spec) {
+		s.Annotations = map[string]string{"palisade.user-remap": "0:100000:65535"}
+	})
+	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{Size: 65535}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: firstID, Size: 65535}}}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		cmd.Process.Kill()
+		cmd.Wait() // reports the signal
+	}()
+	state, err := json.Marshal(specs.State{Version: "1.0.0", ID: b.id, Pid: cmd.Process.Pid,
+		Status: specs.StateCreating, Bundle: b.dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := engine.Run(t, string(state), shared.shift, "hook")
+	if r.Code != 0 || !strings.Contains(r.Stderr, "root is uid or gid 0 of the host") {
+		t.Errorf("%+v", r)
+	}
+	var st syscall.Stat_t
+	if err := syscall.Stat(b.rootfs+"/bin", &st); err != nil || st.Uid != 0 || st.Gid != firstID {
+		t.Errorf("owner %d:%d, %v, want 0:%d", st.Uid, st.Gid, err, firstID)
 	}
 }
