@@ -21,7 +21,7 @@ import (
 
 type remapOptions struct {
 	workOptions
-	remap, mode string
+	remap, mode, runDir string
 }
 
 const remapVariable = "USERNS_SHIFT_REMAP"
@@ -33,6 +33,8 @@ func (o *remapOptions) flags() []cli.Flag {
 				": `UID:GID:OFFSET`, auto or auto:SIZE"},
 		&cli.StringFlag{Name: "mode", Value: remap.Auto, Destination: &o.mode,
 			Usage: "map the ids of the root file system by: " + strings.Join(remap.Modes, ", ")},
+		&cli.StringFlag{Name: "run-dir", Value: remap.DefaultRunDir, Destination: &o.runDir, Hidden: true,
+			Usage: "mount root file systems below `DIR`"},
 	}
 	return append(own, o.workOptions.flags()...)
 }

@@ -29,6 +29,9 @@ func (o *remapOptions) poststop(self string) specs.Hook {
 	if o.StateDir != shift.DefaultStateDir { // which has the range
 		args = append(args, "--state-dir", o.StateDir)
 	}
+	if o.LockDir != shift.DefaultLockDir { // which has its record
+		args = append(args, "--lock-dir", o.LockDir)
+	}
 	return hook(self, args...)
 }
 

@@ -16,7 +16,6 @@ import (
 	"palisade/internal/oci"
 	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/ranges"
-	"palisade/internal/userns/remap"
 	"palisade/internal/userns/shift"
 )
 
@@ -171,12 +170,12 @@ func choose(option, value string, allowed ...string) error {
 
 type workOptions struct {
 	shift.Options
-	progress, runDir, rangesConfig string
-	lockTimeout                    float64
+	progress, rangesConfig string
+	lockTimeout            float64
 }
 
 func (o *workOptions) registry() (*ranges.Registry, error) {
-	return ranges.Open(ranges.Dirs{State: o.StateDir, Lock: o.LockDir, Records: o.runDir,
+	return ranges.Open(ranges.Dirs{State: o.StateDir, Lock: o.LockDir,
 		Config: o.rangesConfig})
 }
 
@@ -185,8 +184,6 @@ func (o *workOptions) registryFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "lock-dir", Value: shift.DefaultLockDir, Destination: &o.LockDir,
 			Usage: "keep locks in `DIR`", Hidden: true},
-		&cli.StringFlag{Name: "run-dir", Value: remap.DefaultRunDir, Destination: &o.runDir,
-			Usage: "mount root file systems below `DIR`", Hidden: true},
 		&cli.StringFlag{Name: "ranges-config", Value: ranges.DefaultConfig,
 			Destination: &o.rangesConfig, Usage: "the configuration of ranges is `FILE`", Hidden: true},
 	}

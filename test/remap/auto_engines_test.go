@@ -90,7 +90,7 @@ func TestAutoPodman(t *testing.T) {
 func TestAutoDocker(t *testing.T) {
 	engine.Need(t, "dockerd", "containerd", "runc", "tar")
 	image := tarOf(t)
-	recent := filepath.Join(os.Getenv("PALISADE_ENGINES"), "dockerd")
+	recent := os.Getenv("PALISADE_ENGINES") + "/dockerd"
 	// Debian's runc has no time namespaces.
 	const ownStore, noTime = "--feature=containerd-snapshotter=false", "--feature=time-namespaces=false"
 	for _, tt := range []struct {

@@ -10,7 +10,7 @@ import (
 func BenchmarkAllocate(b *testing.B) {
 	for _, count := range []int{0, 1000, 10000} {
 		b.Run(fmt.Sprintf("ranges=%d", count), func(b *testing.B) {
-			r, err := open(Dirs{State: b.TempDir(), Lock: b.TempDir(), Records: b.TempDir(),
+			r, err := open(Dirs{State: b.TempDir(), Lock: b.TempDir(),
 				Config: b.TempDir() + "/none"}, "/")
 			if err != nil {
 				b.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // recordPrefix begins the names of records in the directory of a container's id. A record is a
@@ -34,7 +35,7 @@ func (r *Registry) record(
 			return err
 		}
 		isKept = true
-		if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return err
 		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -125,6 +126,12 @@ func (r *Registry) Release(ctx context.Context, c Container) error {
 		if e != nil && e.Kind == ForContainer && e.Machine == r.machine && e.Owner == c.ID {
 			err = os.Remove(r.path(first))
 		}
-		return errors.Join(err, os.Remove(path))
+		if err = errors.Join(err, os.Remove(path)); err == nil {
+			err = os.Remove(filepath.Dir(path))
+		}
+		if errors.Is(err, syscall.ENOTEMPTY) { // another container has the same id
+			err = nil
+		}
+		return err
 	})
 }

@@ -45,8 +45,9 @@ type Registry struct {
 
 // Dirs are the directories and files of a registry.
 type Dirs struct {
-	// State is the state directory, which hosts may share. Lock and Records are this host's.
-	State, Lock, Records string
+	// State is the state directory, which hosts may share. Lock is this host's, and empty after a
+	// boot.
+	State, Lock string
 	// Config is the configuration file.
 	Config string
 }
@@ -56,7 +57,7 @@ func Open(d Dirs) (*Registry, error) { return open(d, "/") }
 
 func open(d Dirs, root string) (*Registry, error) {
 	r := &Registry{dir: filepath.Join(d.State, "ranges"), lock: filepath.Join(d.Lock, "ranges.lock"),
-		config: cmp.Or(d.Config, DefaultConfig), records: d.Records, root: root}
+		records: filepath.Join(d.Lock, "containers"), config: cmp.Or(d.Config, DefaultConfig), root: root}
 	boot, err := sys.ReadFile(filepath.Join(root, "proc/sys/kernel/random/boot_id"), nil)
 	if err != nil {
 		return nil, err

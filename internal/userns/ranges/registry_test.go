@@ -48,7 +48,7 @@ func (h *host) open(t *testing.T) {
 	t.Helper()
 	var err error
 	h.Registry, err = open(Dirs{State: h.state, Lock: filepath.Join(h.root, "lock"),
-		Records: filepath.Join(h.root, "run"), Config: filepath.Join(h.root, "ranges.json")}, h.root)
+		Config: filepath.Join(h.root, "ranges.json")}, h.root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func TestCollect(t *testing.T) {
 		if id == "process" {
 			h.process(t, 5, fmt.Sprintf("0 %d 1\n", h.recorded(Container{id, "/b/" + id}).First+9))
 		}
-		if err := os.RemoveAll(filepath.Join(h.root, "run", id)); err != nil {
+		if err := os.RemoveAll(filepath.Join(h.root, "lock/containers", id)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -331,7 +331,7 @@ func TestCollectFull(t *testing.T) {
 	for _, id := range []string{"a", "b"} {
 		h.container(t, id)
 	}
-	if err := os.RemoveAll(filepath.Join(h.root, "run/a")); err != nil {
+	if err := os.RemoveAll(filepath.Join(h.root, "lock/containers/a")); err != nil {
 		t.Fatal(err)
 	}
 	h.container(t, "c")

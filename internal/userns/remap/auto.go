@@ -3,11 +3,8 @@ package remap
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"syscall"
 
 	"palisade/internal/oci"
 	"palisade/internal/oci/idmap"
@@ -37,8 +34,7 @@ func (r *Remapper) allocate(
 
 func (r *Remapper) registry() (*ranges.Registry, error) {
 	return ranges.Open(ranges.Dirs{State: cmp.Or(r.Options.StateDir, shift.DefaultStateDir),
-		Lock: cmp.Or(r.Options.LockDir, shift.DefaultLockDir), Records: r.RunDir,
-		Config: r.RangesConfig})
+		Lock: cmp.Or(r.Options.LockDir, shift.DefaultLockDir), Config: r.RangesConfig})
 }
 
 // newContainer returns the identity of a container. Runtimes may resolve the path of a bundle.
@@ -57,20 +53,12 @@ func (r *Remapper) Release(ctx context.Context, id, bundle string) error {
 	if err := r.Unmount(id); err != nil {
 		return err
 	}
-	dir := filepath.Join(r.RunDir, id)
-	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
-		return nil // it has no range
-	}
 	registry, err := r.registry()
 	if err == nil {
 		err = registry.Release(ctx, newContainer(id, bundle))
 	}
 	if err != nil {
-		return fmt.Errorf("free the range: %w", err)
-	}
-	err = os.Remove(dir)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTEMPTY) {
-		err = nil
+		err = fmt.Errorf("free the range: %w", err)
 	}
 	return err
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"palisade/internal/linux/sys"
@@ -100,7 +99,7 @@ func (r *Remapper) removeStale() {
 }
 
 // Unmount unmounts the root file system of a container and removes its mount point, if there is
-// one. A running container keeps its root file system. The record of a range stays.
+// one. A running container keeps its root file system.
 func (r *Remapper) Unmount(id string) error {
 	if err := oci.CheckID(id); err != nil {
 		return err
@@ -114,8 +113,7 @@ func (r *Remapper) Unmount(id string) error {
 		return err
 	}
 	for _, dir := range []string{point, filepath.Dir(point)} {
-		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) &&
-			!errors.Is(err, syscall.ENOTEMPTY) {
+		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}

@@ -24,7 +24,7 @@ func (b *bench) newRegistry(name string) (*ranges.Registry, error) {
 		return nil, err
 	}
 	return ranges.Open(ranges.Dirs{State: filepath.Join(dir, "state"), Lock: filepath.Join(dir, "lock"),
-		Records: filepath.Join(dir, "run"), Config: config})
+		Config: config})
 }
 
 // allocations is the number of allocations of one measurement, whose median counts.
