@@ -8,7 +8,8 @@ part_1="userns ^Test(Crash|CrashTakenBack)$"
 part_2="integration ^Test(WorkerKilled|Upgrade|KeptMount|ManyReaders|ManyNamespaces|ContainersComeAndGo|FiguresSurvive)$"
 part_3="toolkit ^Test(HostileContainers|Many|NothingLeaks|Degradation|RemountIsAtomic|KilledRemount|ShortProcesses)$
 userns ^Test(CrashTwice|CrashSettled|Wide)$"
-part_4="authz ^TestFront(ManyConnections|Restart|Docker|Docker29|Podman)$
+part_4="remap ^TestAutoMany$
+authz ^TestFront(ManyConnections|Restart|Docker|Docker29|Podman)$
 install ^TestKilledAgents$"
 parts=5
 

@@ -37,13 +37,20 @@ func checkCommand() *cli.Command {
 		Usage: "find all problems of a shift and of a container with the maps; change nothing " +
 			"(exit code 1 if there are problems)",
 		UsageText: "userns-shift check --user-remap UID:GID:OFFSET [OPTIONS] ROOT",
-		Flags:     slices.Concat(maps.flags(), own, work.flags()),
+		Flags:     slices.Concat(maps.flags(autoUsage), own, work.flags()),
 		Action: maps.action(true, func(ctx *cli.Context, root string, pair idmap.Pair) error {
 			if engine != "" && engine != "isulad" {
 				return cmdline.Usagef("--engine %q is not isulad", engine)
 			}
-			if err := work.complete(ctx); err != nil {
+			work.DryRun = true
+			if err := maps.complete(ctx, &work); err != nil {
 				return err
+			}
+			if maps.isAuto {
+				var err error
+				if pair, err = shift.ChooseMaps(ctx.Context, root, work.Options); err != nil {
+					return err
+				}
 			}
 			problems, err := shift.Check(ctx.Context, root, pair, work.Options)
 			if err == nil && engine != "" {

@@ -29,7 +29,8 @@ const remapVariable = "USERNS_SHIFT_REMAP"
 func (o *remapOptions) flags() []cli.Flag {
 	own := []cli.Flag{
 		&cli.StringFlag{Name: "user-remap", EnvVars: []string{remapVariable}, Destination: &o.remap,
-			Usage: "for containers without the annotation " + remap.Annotation + ": `UID:GID:OFFSET`"},
+			Usage: "for containers without the annotation " + remap.Annotation +
+				": `UID:GID:OFFSET`, auto or auto:SIZE"},
 		&cli.StringFlag{Name: "mode", Value: remap.Auto, Destination: &o.mode,
 			Usage: "map the ids of the root file system by: " + strings.Join(remap.Modes, ", ")},
 		&cli.StringFlag{Name: "run-dir", Value: remap.DefaultRunDir, Destination: &o.runDir, Hidden: true,
@@ -52,7 +53,8 @@ func (o *remapOptions) remapper(
 	self, err = os.Executable()
 	return &remap.Remapper{
 		Mode: o.mode, Remap: o.remap, Options: o.Options, RunDir: o.runDir,
-		Log: slog.New(linelog.New(program, stderr, slog.LevelWarn)),
+		RangesConfig: o.rangesConfig,
+		Log:          slog.New(linelog.New(program, stderr, slog.LevelWarn)),
 	}, self, err
 }
 

@@ -12,7 +12,9 @@ import (
 	"palisade/internal/cli/cmdline"
 	"palisade/internal/oci/idmap"
 	"palisade/internal/oci/wiring"
+	"palisade/internal/userns/ranges"
 	"palisade/internal/userns/remap"
+	"palisade/internal/userns/shift"
 )
 
 // hook returns a hook that calls this program's command hook.
@@ -20,9 +22,17 @@ func hook(path string, args ...string) specs.Hook {
 	return wiring.Hook(path, append([]string{program, "hook"}, args...)...)
 }
 
-// poststop returns the hook that unmounts what the runtime wrapper has mounted.
+// poststop returns the hook that unmounts what the runtime wrapper has mounted, and frees the
+// range.
 func (o *remapOptions) poststop(self string) specs.Hook {
-	return hook(self, "--stage", remap.PostStop, "--run-dir", o.runDir)
+	args := []string{"--stage", remap.PostStop, "--run-dir", o.runDir}
+	if o.StateDir != shift.DefaultStateDir { // which has the range
+		args = append(args, "--state-dir", o.StateDir)
+	}
+	if o.LockDir != shift.DefaultLockDir { // which has its record
+		args = append(args, "--lock-dir", o.LockDir)
+	}
+	return hook(self, args...)
 }
 
 type specOptions struct {
@@ -80,7 +90,7 @@ func hookSpecCommand() *cli.Command {
 				Usage: "call `PROGRAM`"},
 			&cli.StringFlag{Name: "user-remap", Destination: &o.remap,
 				Usage: "for docker, which has no annotations before version 24: " +
-					"all containers get `UID:GID:OFFSET`"},
+					"all containers get `UID:GID:OFFSET`, or ranges of their own (auto)"},
 			&cli.StringFlag{Name: "lxcfs", Destination: &o.lxcfs,
 				Usage: "for isulad: call the lxcfs-toolkit `PROGRAM` afterwards"},
 		},
@@ -90,7 +100,11 @@ func hookSpecCommand() *cli.Command {
 				return err
 			}
 			if o.remap != "" {
-				if _, err := idmap.ParseRemap(o.remap); err != nil {
+				_, isAuto, err := ranges.ParseAuto(o.remap)
+				if err == nil && !isAuto {
+					_, err = idmap.ParseRemap(o.remap)
+				}
+				if err != nil {
 					return cmdline.UsageError{Err: err}
 				}
 			}

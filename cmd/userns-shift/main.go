@@ -44,7 +44,7 @@ func newProgram(stdout, stderr io.Writer) *cmdline.Program {
 		shiftCommand(stderr), unshiftCommand(stderr), statusCommand(stderr),
 		checkCommand(), verifyCommand(),
 		mountCommand(stderr), umountCommand(), hookCommand(stderr), runtimeCommand(stderr),
-		hookSpecCommand())
+		hookSpecCommand(), rangesCommand())
 	p.Wrappers = []string{"runtime"}
 	return p
 }

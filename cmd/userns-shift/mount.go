@@ -24,7 +24,7 @@ func mountCommand(stderr io.Writer) *cli.Command {
 		Name:      "mount",
 		Usage:     "make an idmapped mount of the tree SRC on the directory DST (Linux 5.12)",
 		UsageText: "userns-shift mount --user-remap UID:GID:OFFSET [OPTIONS] SRC DST",
-		Flags: slices.Concat(maps.flags(),
+		Flags: slices.Concat(maps.flags(autoUsage),
 			[]cli.Flag{&cli.StringFlag{Name: "fallback", Value: "none", Destination: &fallback,
 				Usage: "if SRC cannot be idmapped, or other users can reach it: " +
 					"fail (none), or shift SRC and bind mount it on DST (shift)"}}, work.flags()),
@@ -36,11 +36,17 @@ func mountCommand(stderr io.Writer) *cli.Command {
 				return err
 			}
 			return maps.withMaps(ctx, true, func(pair idmap.Pair) error {
-				if err := work.complete(ctx); err != nil {
+				if err := maps.complete(ctx, &work); err != nil {
 					return err
 				}
 				src, dst := ctx.Args().Get(0), ctx.Args().Get(1)
-				err := mountMapped(ctx.Context, src, dst, pair, work.Options)
+				var err error
+				if maps.isAuto {
+					if pair, err = shift.ChooseMaps(ctx.Context, src, work.Options); err != nil {
+						return err
+					}
+				}
+				err = mountMapped(ctx.Context, src, dst, pair, work.Options)
 				if fallback == "none" || !idmount.CanShift(err) {
 					return err
 				}

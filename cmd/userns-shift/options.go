@@ -15,6 +15,7 @@ import (
 	"palisade/internal/cli/cmdline"
 	"palisade/internal/oci"
 	"palisade/internal/oci/idmap"
+	"palisade/internal/userns/ranges"
 	"palisade/internal/userns/shift"
 )
 
@@ -22,13 +23,20 @@ type mapOptions struct {
 	remap, bundle string
 	uids, gids    cli.StringSlice
 	pid           int
+	// isAuto reports whether the maps are those of a range of the registry, of autoSize ids.
+	isAuto   bool
+	autoSize uint32
 }
 
-func (o *mapOptions) flags() []cli.Flag {
+// autoUsage is the help about ranges, for commands that allocate them.
+const autoUsage = "; auto or auto:SIZE: to a range that nothing else on the host has"
+
+// flags returns the options. remapUsage is more help about --user-remap.
+func (o *mapOptions) flags(remapUsage string) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "user-remap", Destination: &o.remap,
 			Usage: "map the container's ids from 0 to offset-1 to the host's from uid and gid on: " +
-				"`UID:GID:OFFSET`"},
+				"`UID:GID:OFFSET`" + remapUsage},
 		&cli.StringSliceFlag{Name: "uidmap", Destination: &o.uids,
 			Usage: "map uids: `CONTAINER:HOST:SIZE`, may be repeated"},
 		&cli.StringSliceFlag{Name: "gidmap", Destination: &o.gids,
@@ -66,7 +74,14 @@ func (o *mapOptions) pair(ctx *cli.Context) (idmap.Pair, error) {
 	return idmap.Pair{}, nil
 }
 
-func (o *mapOptions) remapMaps() (idmap.Pair, error) {
+// remapMaps returns zero maps for a range of the registry.
+func (o *mapOptions) remapMaps() (p idmap.Pair, err error) {
+	if o.autoSize, o.isAuto, err = ranges.ParseAuto(o.remap); err != nil {
+		return p, cmdline.UsageError{Err: err}
+	}
+	if o.isAuto {
+		return p, nil
+	}
 	r, err := idmap.ParseRemap(o.remap)
 	if err != nil {
 		return idmap.Pair{}, cmdline.UsageError{Err: err}
@@ -113,7 +128,9 @@ func (o *mapOptions) withMaps(
 		return err
 	case err != nil:
 		return err
-	case isRequired && pair.IsZero():
+	case o.isAuto && !isRequired:
+		return cmdline.Usagef("--user-remap %s: want none, the maps are recorded with the tree", o.remap)
+	case isRequired && pair.IsZero() && !o.isAuto:
 		return cmdline.Usagef("the maps are missing: give --user-remap, --uidmap with --gidmap, " +
 			"--bundle or --pid")
 	}
@@ -133,6 +150,16 @@ func (o *mapOptions) action(
 	}
 }
 
+// complete completes the options of the work, after withMaps has been called.
+func (o *mapOptions) complete(ctx *cli.Context, work *workOptions) error {
+	if err := work.complete(ctx); err != nil || !o.isAuto {
+		return err
+	}
+	registry, err := work.registry()
+	work.Range = &ranges.Request{Registry: registry, Size: o.autoSize, DryRun: work.DryRun}
+	return err
+}
+
 // choose returns a usage error unless the value of an option is one of those allowed.
 func choose(option, value string, allowed ...string) error {
 	if slices.Contains(allowed, value) {
@@ -143,12 +170,27 @@ func choose(option, value string, allowed ...string) error {
 
 type workOptions struct {
 	shift.Options
-	progress    string
-	lockTimeout float64
+	progress, rangesConfig string
+	lockTimeout            float64
+}
+
+func (o *workOptions) registry() (*ranges.Registry, error) {
+	return ranges.Open(ranges.Dirs{State: o.StateDir, Lock: o.LockDir,
+		Config: o.rangesConfig})
+}
+
+// registryFlags are the directories of the registry of ranges, for tests.
+func (o *workOptions) registryFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "lock-dir", Value: shift.DefaultLockDir, Destination: &o.LockDir,
+			Usage: "keep locks in `DIR`", Hidden: true},
+		&cli.StringFlag{Name: "ranges-config", Value: ranges.DefaultConfig,
+			Destination: &o.rangesConfig, Usage: "the configuration of ranges is `FILE`", Hidden: true},
+	}
 }
 
 func (o *workOptions) flags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.IntFlag{Name: "jobs", Destination: &o.Jobs,
 			Usage: "change `N` files at once (default: one for each processor, at most 8)"},
 		&cli.StringFlag{Name: "unmapped", Value: "fail", Destination: &o.Unmapped,
@@ -166,11 +208,9 @@ func (o *workOptions) flags() []cli.Flag {
 		&cli.Float64Flag{Name: "lock-timeout", Value: 60, Destination: &o.lockTimeout,
 			Usage: "wait `SECONDS` for another process that works on the tree"},
 		&cli.StringFlag{Name: "state-dir", Value: shift.DefaultStateDir, Destination: &o.StateDir,
-			Usage: "keep the host key and the records of file systems without trusted attributes " +
-				"in `DIR`"},
-		&cli.StringFlag{Name: "lock-dir", Value: shift.DefaultLockDir, Destination: &o.LockDir,
-			Usage: "keep locks in `DIR`", Hidden: true},
-	}
+			Usage: "keep the host key, ranges, and the records of file systems without trusted " +
+				"attributes in `DIR`"},
+	}, o.registryFlags()...)
 }
 
 func (o *workOptions) progressFlags() []cli.Flag {

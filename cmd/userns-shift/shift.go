@@ -24,9 +24,9 @@ func shiftCommand(stderr io.Writer) *cli.Command {
 		Name:      "shift",
 		Usage:     "change the ids of all files from the container's to the host's, or resume that",
 		UsageText: "userns-shift shift --user-remap UID:GID:OFFSET [OPTIONS] ROOT",
-		Flags:     slices.Concat(maps.flags(), work.flags(), work.progressFlags()),
+		Flags:     slices.Concat(maps.flags(autoUsage), work.flags(), work.progressFlags()),
 		Action: maps.action(true, func(ctx *cli.Context, root string, pair idmap.Pair) error {
-			return work.run(ctx, stderr, root, pair, shift.Shift)
+			return work.run(ctx, stderr, root, pair, &maps, shift.Shift)
 		}),
 	}
 }
@@ -44,22 +44,22 @@ func unshiftCommand(stderr io.Writer) *cli.Command {
 		Name:      "unshift",
 		Usage:     "change the ids of all files back to the container's, or resume that",
 		UsageText: "userns-shift unshift [OPTIONS] ROOT",
-		Flags: slices.Concat(maps.flags(), []cli.Flag{dropSetID, keepSetID},
+		Flags: slices.Concat(maps.flags(""), []cli.Flag{dropSetID, keepSetID},
 			work.flags(), work.progressFlags()),
 		Action: maps.action(false, func(ctx *cli.Context, root string, pair idmap.Pair) error {
 			if work.DropSetID && work.KeepSetID {
 				return cmdline.Usagef("--drop-setid and --keep-setid exclude each other")
 			}
-			return work.run(ctx, stderr, root, pair, shift.Unshift)
+			return work.run(ctx, stderr, root, pair, &maps, shift.Unshift)
 		}),
 	}
 }
 
 func (o *workOptions) run(
-	ctx *cli.Context, stderr io.Writer, root string, pair idmap.Pair,
+	ctx *cli.Context, stderr io.Writer, root string, pair idmap.Pair, maps *mapOptions,
 	change func(context.Context, string, idmap.Pair, shift.Options) (shift.Result, error),
 ) error {
-	if err := o.complete(ctx); err != nil {
+	if err := maps.complete(ctx, o); err != nil {
 		return err
 	}
 	report, end, err := progressTo(stderr, o.progress)

@@ -26,7 +26,7 @@ func statusCommand(stderr io.Writer) *cli.Command {
 		Usage: "print the state of a tree " +
 			"(exit code 3 if partial, 4 if mixed, 5 if shifted without a record)",
 		UsageText: "userns-shift status [OPTIONS] ROOT",
-		Flags: slices.Concat(maps.flags(), stateFlags(&work),
+		Flags: slices.Concat(maps.flags(""), stateFlags(&work),
 			[]cli.Flag{&cli.BoolFlag{Name: "json", Destination: &asJSON, Usage: "print JSON"}}),
 		Action: maps.action(false, func(ctx *cli.Context, root string, pair idmap.Pair) error {
 			s, err := shift.ReadStatus(ctx.Context, root, pair, work.Options)

@@ -21,3 +21,27 @@ func (f File) Handle(name Name) ([]byte, error) {
 	}
 	return append(binary.LittleEndian.AppendUint32(nil, uint32(h.Type())), h.Bytes()...), nil
 }
+
+// HasHandle reports whether the file system of the directory f, which may have been opened by
+// OpenDir, has a file with the handle (open_by_handle_at(2)).
+func (f File) HasHandle(handle []byte) (bool, error) {
+	if len(handle) < 4 {
+		return false, os.NewSyscallError("open_by_handle_at", unix.EINVAL)
+	}
+	dir, err := f.ReopenDir()
+	if err != nil {
+		return false, err
+	}
+	defer dir.Close()
+	h := unix.NewFileHandle(int32(binary.LittleEndian.Uint32(handle)), handle[4:])
+	found, err := openFile(func() (int, error) {
+		return unix.OpenByHandleAt(dir.Fd(), h, unix.O_PATH)
+	})
+	if errors.Is(err, unix.ESTALE) {
+		return false, nil
+	}
+	if err != nil {
+		return false, os.NewSyscallError("open_by_handle_at", err)
+	}
+	return true, found.Close()
+}

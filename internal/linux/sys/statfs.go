@@ -14,6 +14,7 @@ const (
 	ExtMagic     = unix.EXT4_SUPER_MAGIC // also of ext2 and ext3
 	NFSMagic     = unix.NFS_SUPER_MAGIC
 	TmpfsMagic   = unix.TMPFS_MAGIC
+	OverlayMagic = unix.OVERLAYFS_SUPER_MAGIC
 	ProcMagic    = unix.PROC_SUPER_MAGIC
 	SysfsMagic   = unix.SYSFS_MAGIC
 	CgroupMagic  = unix.CGROUP_SUPER_MAGIC

@@ -22,8 +22,8 @@ type Remap struct {
 	UID, GID, Offset uint32
 }
 
-// ParseRemap parses uid:gid:offset. All are decimal numbers, 0 < offset < 65536, and neither
-// uid+offset nor gid+offset exceeds 2^32-1.
+// ParseRemap parses uid:gid:offset. All are decimal numbers without leading
+// zeros, 0 < offset < 65536, and neither uid+offset nor gid+offset exceeds 2^32-1.
 func ParseRemap(text string) (Remap, error) {
 	fields := strings.Split(text, ":")
 	if len(fields) != 3 {
@@ -58,13 +58,17 @@ func parseIDs(fields []string, names ...string) (ids [3]uint32, err error) {
 	return ids, nil
 }
 
-// parseID parses a decimal number without sign or blanks. Its errors follow the quoted text.
+// parseID parses a decimal number without sign, blanks or leading zeros. Its errors follow the quoted text.
 func parseID(text string) (uint32, error) {
 	if text == "" {
 		return 0, fmt.Errorf("is empty, want a decimal number from 0 to %d", uint32(Max))
 	}
 	if strings.Trim(text, "0123456789") != "" {
 		return 0, fmt.Errorf("is no decimal number from 0 to %d", uint32(Max))
+	}
+	if len(text) > 1 && text[0] == '0' {
+		// iSulad takes it for an octal number.
+		return 0, fmt.Errorf("has a leading zero, want a decimal number from 0 to %d", uint32(Max))
 	}
 	n, err := strconv.ParseUint(text, 10, 32)
 	if err != nil || n > Max {

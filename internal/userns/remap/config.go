@@ -12,6 +12,7 @@ import (
 
 	"palisade/internal/oci"
 	"palisade/internal/oci/idmap"
+	"palisade/internal/userns/ranges"
 )
 
 // adapt changes a configuration: the container gets a user namespace with the maps, and settings
@@ -180,8 +181,11 @@ func (r *Remapper) readCopyUp(c *oci.Config) {
 }
 
 // requestedMaps returns the maps that a configuration requests by the annotation or its own
-// mappings, or that Remap requests for it; zero maps if there are none.
-func (r *Remapper) requestedMaps(c *oci.Config) (idmap.Pair, error) {
+// mappings, or that Remap requests for it; zero maps if there are none. If that is a range of the
+// registry, it returns the result of auto, which gets the mappings of the configuration as well.
+func (r *Remapper) requestedMaps(
+	c *oci.Config, auto func(size uint32, own idmap.Pair) (idmap.Pair, error),
+) (idmap.Pair, error) {
 	own, err := ownMaps(c)
 	if err != nil {
 		return idmap.Pair{}, err
@@ -193,7 +197,14 @@ func (r *Remapper) requestedMaps(c *oci.Config) (idmap.Pair, error) {
 	if text == "" {
 		return own, nil
 	}
-	remap, err := idmap.ParseRemap(text)
+	size, isAuto, err := ranges.ParseAuto(text)
+	if isAuto && err == nil {
+		return auto(size, own)
+	}
+	var remap idmap.Remap
+	if err == nil {
+		remap, err = idmap.ParseRemap(text)
+	}
 	if err != nil {
 		return idmap.Pair{}, fmt.Errorf("%s: %w", from, err)
 	}

@@ -98,7 +98,7 @@ func TestRequestedMaps(t *testing.T) {
 		{`{}`, "1000:0:10", "", ""},
 	} {
 		r := &Remapper{Remap: tt.remap, Log: slog.New(slog.DiscardHandler)}
-		got, err := r.requestedMaps(config(t, tt.config))
+		got, err := r.requestedMaps(config(t, tt.config), nil)
 		if tt.err != "" {
 			if err == nil || !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("%s, %q: %v, want %q", tt.config, tt.remap, err, tt.err)

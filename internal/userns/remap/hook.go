@@ -17,6 +17,7 @@ import (
 	"palisade/internal/oci"
 	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/idmount"
+	"palisade/internal/userns/ranges"
 )
 
 // Stage is the time at which a hook runs (runtime-spec, config.md, "POSIX-platform Hooks";
@@ -75,7 +76,7 @@ func (h *Hook) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) error
 		return err
 	}
 	if stage == PostStop || state.HasStopped() {
-		err = h.Unmount(state.ID)
+		err = h.Release(ctx, state.ID, state.Bundle)
 	} else {
 		err = h.runStart(ctx, &state)
 	}
@@ -107,14 +108,20 @@ func (h *Hook) precreate(ctx context.Context, text []byte, stdout io.Writer) err
 		return fmt.Errorf("parse the configuration on stdin: %w", err)
 	}
 	h.readCopyUp(c)
-	pair, err := h.requestedMaps(c)
+	root := cmp.Or(h.Root, c.RootPath(""))
+	pair, err := h.requestedMaps(c, func(size uint32, own idmap.Pair) (idmap.Pair, error) {
+		if !own.IsZero() {
+			return own, nil
+		}
+		return h.allocate(ctx, size, ranges.Container{}, root)
+	})
 	if err != nil {
 		return err
 	}
 	if !pair.IsZero() {
 		ctx, cancel := h.withDeadline(ctx, c)
 		defer cancel()
-		if err := h.precreateMapped(ctx, c, pair); err != nil {
+		if err := h.precreateMapped(ctx, c, pair, root); err != nil {
 			return err
 		}
 	}
@@ -126,11 +133,12 @@ func (h *Hook) precreate(ctx context.Context, text []byte, stdout io.Writer) err
 	return err
 }
 
-func (h *Hook) precreateMapped(ctx context.Context, c *oci.Config, pair idmap.Pair) error {
+func (h *Hook) precreateMapped(
+	ctx context.Context, c *oci.Config, pair idmap.Pair, root string,
+) error {
 	if err := h.adapt(c, pair); err != nil {
 		return err
 	}
-	root := cmp.Or(h.Root, c.RootPath(""))
 	if !filepath.IsAbs(root) {
 		return fmt.Errorf("root file system %q is not an absolute path", root)
 	}
@@ -161,10 +169,15 @@ func (h *Hook) runStart(ctx context.Context, state *oci.State) error {
 	if err != nil {
 		return err
 	}
+	if uid, gid, ok := pair.Root(); ok && (uid == 0) != (gid == 0) {
+		// iSulad 2.1.6 does that for a user remap which has no effect by its manual.
+		h.Log.Warn("the runtime has made a user namespace in which root is uid or gid 0 of the host",
+			"maps", pair.String())
+	}
 	if c != nil {
 		h.readCopyUp(c)
 		if c.Spec.Annotations[Annotation] != "" {
-			if _, err := h.requestedMaps(c); err != nil {
+			if _, err := h.requestedMaps(c, keepOwn); err != nil {
 				return err
 			}
 		}
@@ -187,8 +200,11 @@ func (h *Hook) checkUnmapped(c *oci.Config) error {
 	if c == nil {
 		return nil
 	}
-	pair, err := h.requestedMaps(c)
-	if err == nil && !pair.IsZero() && c.Spec.Annotations[Annotation] != "" {
+	pair, err := h.requestedMaps(c, keepOwn)
+	if err == nil && isAuto(c) {
+		err = fmt.Errorf("annotation %s requests a range, but the container has no user namespace",
+			Annotation)
+	} else if err == nil && !pair.IsZero() && c.Spec.Annotations[Annotation] != "" {
 		err = fmt.Errorf("annotation %s requests %s, but the container has no user namespace",
 			Annotation, pair)
 	}

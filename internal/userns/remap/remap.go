@@ -21,11 +21,13 @@ import (
 	"palisade/internal/oci"
 	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/idmount"
+	"palisade/internal/userns/ranges"
 	"palisade/internal/userns/shift"
 )
 
 const (
-	// Annotation is the key of the annotation that requests a user namespace, as uid:gid:offset.
+	// Annotation is the key of the annotation that requests a user namespace, as uid:gid:offset, auto
+	// or auto:size.
 	Annotation = "palisade.user-remap"
 	// CopyUpAnnotation is the key of the annotation that allows, with the value "true", to copy all
 	// files of an overlay to its upper layer. It is for wrappers that get no options.
@@ -62,7 +64,12 @@ type Remapper struct {
 	Options shift.Options
 	// RunDir is where root file systems are mounted, each in a directory named by the container's id.
 	RunDir string
-	Log    *slog.Logger
+	// RangesConfig is the configuration file of the registry of ranges.
+	RangesConfig string
+	Log          *slog.Logger
+
+	// request is the request for a range of the registry, nil if there is none.
+	request *ranges.Request
 }
 
 // shiftRoot shifts a root file system to the pair, or checks that its ids are mapped already.
@@ -76,7 +83,7 @@ func (r *Remapper) shiftRoot(ctx context.Context, root string, pair idmap.Pair) 
 		return r.checkShifted(ctx, root, pair)
 	}
 	o := r.Options
-	o.Trust = true
+	o.Trust, o.Range = true, r.request
 	if deadline, ok := ctx.Deadline(); ok {
 		o.LockTimeout = min(o.LockTimeout, time.Until(deadline))
 	}

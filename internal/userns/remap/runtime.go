@@ -22,7 +22,7 @@ func (r *Remapper) Prepare(
 	ctx context.Context, command wrapper.Command, poststop specs.Hook,
 ) error {
 	if command.Name == "delete" && oci.CheckID(command.ID) == nil {
-		return r.Unmount(command.ID)
+		return r.Release(ctx, command.ID, "")
 	}
 	if !command.Starts() {
 		return nil
@@ -38,35 +38,58 @@ func (r *Remapper) Prepare(
 		return nil
 	}
 	r.readCopyUp(c)
-	pair, err := r.requestedMaps(c)
-	if err != nil || pair.IsZero() {
-		return err
-	}
-	if err := oci.CheckID(command.ID); err != nil {
-		return err
-	}
-	return r.prepareBundle(ctx, command, c, pair, poststop)
-}
-
-func (r *Remapper) prepareBundle(
-	ctx context.Context, command wrapper.Command, c *oci.Config, pair idmap.Pair, poststop specs.Hook,
-) error {
 	bundle, err := filepath.Abs(command.Bundle())
 	if err != nil {
 		return err
 	}
-	root := c.RootPath(bundle)
-	if root == "" {
-		return errors.New("the container has no root file system of its own")
-	}
-	isReused := strings.HasPrefix(root, r.RunDir+"/") // another container has used the bundle
-	if isReused {
-		original, err := oci.ReadConfig(oci.Original(command.ConfigFile()))
-		if err != nil {
-			return fmt.Errorf("the configuration is that of another container, "+
-				"and its original cannot be read: %w", err)
+	pair, err := r.requestedMaps(c, func(size uint32, own idmap.Pair) (idmap.Pair, error) {
+		root, isReused, err := r.findRoot(command, c, bundle)
+		if err == nil {
+			err = oci.CheckID(command.ID)
 		}
-		root = original.RootPath(bundle)
+		if err != nil || !own.IsZero() && !isReused {
+			return own, err
+		}
+		return r.allocate(ctx, size, newContainer(command.ID, bundle), root)
+	})
+	if err == nil && !pair.IsZero() {
+		if err = oci.CheckID(command.ID); err == nil {
+			err = r.prepareBundle(ctx, command, c, pair, bundle, poststop)
+		}
+	}
+	if err != nil && r.request != nil {
+		return errors.Join(err, r.Release(ctx, command.ID, bundle))
+	}
+	return err
+}
+
+// findRoot returns the root file system of a container, and reports whether the configuration is
+// that of another container which has used the bundle.
+func (r *Remapper) findRoot(
+	command wrapper.Command, c *oci.Config, bundle string,
+) (root string, isReused bool, err error) {
+	root = c.RootPath(bundle)
+	if root == "" {
+		return "", false, errors.New("the container has no root file system of its own")
+	}
+	if !strings.HasPrefix(root, r.RunDir+"/") {
+		return root, false, nil
+	}
+	original, err := oci.ReadConfig(oci.Original(command.ConfigFile()))
+	if err != nil {
+		return "", true, fmt.Errorf("the configuration is that of another container, "+
+			"and its original cannot be read: %w", err)
+	}
+	return original.RootPath(bundle), true, nil
+}
+
+func (r *Remapper) prepareBundle(
+	ctx context.Context, command wrapper.Command, c *oci.Config, pair idmap.Pair, bundle string,
+	poststop specs.Hook,
+) error {
+	root, isReused, err := r.findRoot(command, c, bundle)
+	if err != nil {
+		return err
 	}
 	if err := r.adapt(c, pair); err != nil {
 		return err

@@ -15,7 +15,7 @@
 //
 //   - progress, options, and plan: the changes of one file; pure
 //   - inode: reads what a plan needs, and makes its changes
-//   - problems, tree, ancestors, checks: what is known before a scan
+//   - problems, tree, range, ancestors, checks: what is known before a scan
 //   - findings, scan, links, preflight: the first pass, which changes nothing
 //   - mover, apply: the second pass
 //   - shift, status: the entry points

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"runtime"
 	"time"
+
+	"palisade/internal/userns/ranges"
 )
 
 // Policy selects the treatment of files or ids that cannot be changed without loss.
@@ -65,6 +67,8 @@ type Options struct {
 	// LockDir holds a lock file for each tree in use, StateDir the host's key and the records of
 	// trees whose file system has no trusted.* attributes.
 	LockDir, StateDir string
+	// Range requests a range of the registry for a tree, instead of the maps.
+	Range *ranges.Request
 	// Progress is called every 200 ms and at the end of each pass.
 	Progress func(Progress)
 }

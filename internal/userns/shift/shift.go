@@ -19,12 +19,25 @@ type Result struct {
 }
 
 // Shift changes the ids of the tree at path to those of the host, from the container's or from
-// those of an earlier shift. It resumes an interrupted Shift with the same pair.
+// those of an earlier shift. It resumes an interrupted Shift with the same pair. With Options.Range,
+// the pair is that of the tree's range; a pair that is not zero must be.
 func Shift(ctx context.Context, path string, pair idmap.Pair, o Options) (Result, error) {
-	if err := pair.Check(); err != nil {
+	if err := pair.Check(); err != nil && (o.Range == nil || !pair.IsZero()) {
 		return Result{}, err
 	}
-	return run(ctx, path, &o, func(s *journal.State) (*journal.State, error) {
+	return run(ctx, path, &o, func(
+		t *tree, s *journal.State, claim *journal.Claim,
+	) (*journal.State, error) {
+		pair := pair
+		var err error
+		if pair.IsZero() {
+			pair, err = t.chooseRange(ctx, o.Range, s, claim)
+		} else if o.Range != nil && s != nil {
+			err = t.checkRange(o.Range, pair, s)
+		}
+		if err != nil {
+			return nil, err
+		}
 		next := &journal.State{Phase: journal.Shifting, Change: idmap.Change{To: pair}}
 		switch {
 		case s == nil:
@@ -48,7 +61,9 @@ func Unshift(ctx context.Context, path string, from idmap.Pair, o Options) (Resu
 	if err := from.Check(); err != nil && !from.IsZero() {
 		return Result{}, err
 	}
-	return run(ctx, path, &o, func(s *journal.State) (*journal.State, error) {
+	return run(ctx, path, &o, func(
+		_ *tree, s *journal.State, _ *journal.Claim,
+	) (*journal.State, error) {
 		next := &journal.State{Phase: journal.Unshifting}
 		switch {
 		case s == nil && from.IsZero():
@@ -68,8 +83,8 @@ func Unshift(ctx context.Context, path string, from idmap.Pair, o Options) (Resu
 	})
 }
 
-// nextState returns the state to reach from the recorded one.
-type nextState func(recorded *journal.State) (*journal.State, error)
+// nextState returns the state to reach from the recorded one, or from a claim.
+type nextState func(*tree, *journal.State, *journal.Claim) (*journal.State, error)
 
 func run(ctx context.Context, path string, o *Options, next nextState) (Result, error) {
 	t, err := open(path, o)
@@ -101,7 +116,7 @@ func run(ctx context.Context, path string, o *Options, next nextState) (Result, 
 	if err := refuse(claimProblems(claim), nil); err != nil {
 		return Result{}, err
 	}
-	state, err := next(recorded)
+	state, err := next(t, recorded, claim)
 	if claim != nil && errors.Is(err, errNotRecorded) {
 		err = fmt.Errorf("%w; %s", err, claim)
 	}
@@ -126,7 +141,7 @@ func (t *tree) trusted(o *Options, next nextState) *journal.State {
 	if err != nil || recorded == nil || recorded.Phase != journal.Shifted {
 		return nil
 	}
-	if wanted, err := next(recorded); err != nil || !wanted.Change.To.Equal(recorded.Change.To) {
+	if wanted, err := next(t, recorded, nil); err != nil || !wanted.Change.To.Equal(recorded.Change.To) {
 		return nil
 	}
 	if _, kind := recorded.Change.Total().UID.To(t.inode.UID); kind != idmap.Done {
@@ -154,6 +169,9 @@ func (c *changer) change(ctx context.Context) (Result, error) {
 	if c.o.DryRun {
 		return result, nil
 	}
+	if err := c.keepRange(ctx); err != nil {
+		return Result{}, err
+	}
 	if c.scan.toChange > 0 || c.before.Partial() {
 		err = c.apply(ctx)
 	} else if !c.isFinalRecorded() {
@@ -161,6 +179,7 @@ func (c *changer) change(ctx context.Context) (Result, error) {
 	}
 	if err == nil {
 		result.State = c.finalState()
+		err = c.freeRange(ctx)
 	}
 	return result, err
 }

@@ -34,6 +34,8 @@ var parts = []*part{
 	{"mounts", "mounts", "µs", []int{10, 100, 1000, 10000}, 2, 5, (*bench).mounts},
 	{"policies", "policies", "µs", []int{1, 10, 100, 1000, 10000}, 3, 7, (*bench).policies},
 	{"files", "files", "µs", []int{10_000, 100_000, 1_000_000}, 2, 3, (*bench).files},
+	{"ranges", "ranges", "µs", []int{1, 100, 1000, 10_000}, 3, 5, (*bench).ranges},
+	{"processes", "processes", "µs", []int{10, 100, 1000}, 2, 5, (*bench).processes},
 	{"cpus", "CPUs", "µs", nil, 0, 5, (*bench).hostCPUs},
 	{"disks", "disks", "µs", nil, 0, 5, (*bench).hostDisks},
 	{"threads", "threads", "µs", []int{10, 100, 1000, 10000}, 2, 9, (*bench).threads},
