@@ -59,15 +59,23 @@ func Probe(path string, pair idmap.Pair) error {
 }
 
 func mapIDs(mount sys.File, src string, pair idmap.Pair) error {
-	if err := pair.Check(); err != nil {
-		return err
-	}
-	ns, err := sys.NewUserNamespace(mappings(pair.UID), mappings(pair.GID))
+	ns, err := newNamespace(pair)
 	if err != nil {
-		return fmt.Errorf("create a user namespace for %s: %w", pair, err)
+		return err
 	}
 	defer ns.Close()
 	return mapMount(mount, src, ns)
+}
+
+func newNamespace(pair idmap.Pair) (ns sys.File, err error) {
+	if err := pair.Check(); err != nil {
+		return ns, err
+	}
+	ns, err = sys.NewUserNamespace(mappings(pair.UID), mappings(pair.GID))
+	if err != nil {
+		return ns, fmt.Errorf("create a user namespace for %s: %w", pair, err)
+	}
+	return ns, nil
 }
 
 // mapMount idmaps the detached mount of src to the user namespace.
@@ -144,6 +152,10 @@ func attach(mount sys.File, dst string) error {
 		return err
 	}
 	defer target.Close()
+	return moveTo(mount, target, dst)
+}
+
+func moveTo(mount, target sys.File, dst string) error {
 	if err := mount.MoveMount(target, false); err != nil {
 		return fmt.Errorf("mount on %s: %w", dst, err)
 	}

@@ -98,24 +98,32 @@ func (r *Remapper) removeStale() {
 	}
 }
 
-// Unmount unmounts the root file system of a container and removes its mount point, if there is
-// one. A running container keeps its root file system.
+// Unmount unmounts the root file system and the volumes of a container and removes their mount
+// points, if there are any. A running container keeps its mounts.
 func (r *Remapper) Unmount(id string) error {
 	if err := oci.CheckID(id); err != nil {
 		return err
 	}
-	point := r.mountPoint(id)
-	var err error
-	for err == nil {
-		err = sys.Unmount(point, sys.UnmountDetach)
-	}
-	if !sys.IsNotMounted(err) {
-		return err
-	}
-	for _, dir := range []string{point, filepath.Dir(point)} {
-		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+	dir := filepath.Join(r.RunDir, id)
+	points, err := os.ReadDir(dir)
+	for _, entry := range points {
+		point := filepath.Join(dir, entry.Name())
+		var err error
+		for err == nil {
+			err = sys.Unmount(point, sys.UnmountDetach)
+		}
+		if !sys.IsNotMounted(err) {
+			return err
+		}
+		if err := os.Remove(point); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
-	return nil
+	if err == nil {
+		err = os.Remove(dir)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }

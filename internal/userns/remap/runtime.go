@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -16,8 +15,8 @@ import (
 )
 
 // Prepare is called before a runtime executes a command. A container that is created or run, and
-// that requests a user remap, gets its user namespace and a root file system with mapped ids; the
-// root file system of one that is deleted is unmounted. poststop is a hook of the stage PostStop.
+// that requests a user remap, gets its user namespace, and a root file system and volumes with
+// mapped ids; those of one that is deleted are unmounted. poststop is a hook of the stage PostStop.
 func (r *Remapper) Prepare(
 	ctx context.Context, command wrapper.Command, poststop specs.Hook,
 ) error {
@@ -59,23 +58,34 @@ func (r *Remapper) prepareBundle(
 	if root == "" {
 		return errors.New("the container has no root file system of its own")
 	}
-	isReused := strings.HasPrefix(root, r.RunDir+"/") // another container has used the bundle
+	isReused := r.isMounted(root) // another container has used the bundle
 	if isReused {
 		original, err := oci.ReadConfig(oci.Original(command.ConfigFile()))
+		if err == nil {
+			root = original.RootPath(bundle)
+			err = r.restoreSources(c, original)
+		}
 		if err != nil {
 			return fmt.Errorf("the configuration is that of another container, "+
 				"and its original cannot be read: %w", err)
 		}
-		root = original.RootPath(bundle)
 	}
 	if err := r.adapt(c, pair); err != nil {
 		return err
 	}
+	volumes, err := r.openVolumes(ctx, c, pair, bundle, command.ID)
+	if err != nil {
+		return err
+	}
+	defer volumes.close()
 	point, err := r.mount(ctx, command.ID, root, pair)
 	if err != nil {
 		return err
 	}
 	err = errors.Join(c.SetRoot(point), c.AddPoststop(poststop))
+	if err == nil {
+		err = volumes.mount(ctx, command.ID)
+	}
 	if err == nil {
 		err = c.Replace(command.ConfigFile(), !isReused)
 	}
