@@ -53,28 +53,16 @@ func (f File) mountSetattr(call string, attr unix.MountAttr) error {
 	return os.NewSyscallError(call, err)
 }
 
-// mountTreeSetattr is like mountSetattr, also for all mounts below f.
-func (f File) mountTreeSetattr(attr unix.MountAttr) error {
-	err := unix.MountSetattr(f.Fd(), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr)
-	return os.NewSyscallError("mount_setattr", err)
-}
-
-// SetTreePropagation makes the mount f and those below it private, or slaves of the mounts from
-// which they were cloned: these pass later mounts and unmounts on to them, and get none from them
-// (mount_namespaces(7), Linux 5.12).
-func (f File) SetTreePropagation(isPrivate bool) error {
-	propagation := uint64(unix.MS_SLAVE)
+// LimitVolume makes the mount f private, or a slave of that from which it was cloned: later mounts
+// and unmounts there are passed on to it, and none from it (mount_namespaces(7)). With isReadOnly
+// it also makes the mount read-only (Linux 5.12).
+func (f File) LimitVolume(isReadOnly, isPrivate bool) error {
+	attr := unix.MountAttr{Propagation: unix.MS_SLAVE}
 	if isPrivate {
-		propagation = unix.MS_PRIVATE
+		attr.Propagation = unix.MS_PRIVATE
 	}
-	return f.mountTreeSetattr(unix.MountAttr{Propagation: propagation})
-}
-
-// MakeMountReadOnly makes the mount f read-only, and with isTree those below it (Linux 5.12).
-func (f File) MakeMountReadOnly(isTree bool) error {
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-	if isTree {
-		return f.mountTreeSetattr(attr)
+	if isReadOnly {
+		attr.Attr_set = unix.MOUNT_ATTR_RDONLY
 	}
 	return f.mountSetattr("mount_setattr", attr)
 }

@@ -12,7 +12,6 @@ import (
 
 	"palisade/internal/linux/sys"
 	"palisade/internal/oci/idmap"
-	"palisade/internal/userns/walk"
 )
 
 // Volume is a file or directory of the host that a container gets with other ids.
@@ -50,11 +49,20 @@ func (e *UnmappableError) Error() string {
 	return fmt.Sprintf("%s is on %s, which cannot be idmapped: %v", e.Path, e.FSType, e.err)
 }
 
-// MappedVolume is a detached idmapped mount of a volume.
-type MappedVolume struct{ mount sys.File }
+// MappedVolume holds detached idmapped mounts of a volume.
+type MappedVolume struct {
+	top sys.File
+	// below are the mounts below the source, at paths that are relative to it.
+	below []mountBelow
+}
+
+type mountBelow struct {
+	path  string
+	mount sys.File
+}
 
 // Attach mounts the volume on the file or directory at dst, which must be one or the other like the
-// volume's source.
+// volume's source. After an error some of its mounts may be attached.
 func (v *MappedVolume) Attach(dst string) error {
 	dir, err := sys.OpenDirNoFollow(path.Dir(dst))
 	if err != nil {
@@ -66,11 +74,34 @@ func (v *MappedVolume) Attach(dst string) error {
 		return err
 	}
 	defer target.Close()
-	return moveTo(v.mount, target, dst)
+	if err := moveTo(v.top, target, dst); err != nil {
+		return err
+	}
+	// A mount can be attached only to one that is attached itself, before Linux 6.15.
+	for _, b := range v.below {
+		if err := v.attachBelow(b); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// Close removes the mount, unless it is attached.
-func (v *MappedVolume) Close() error { return v.mount.Close() }
+func (v *MappedVolume) attachBelow(b mountBelow) error {
+	target, err := v.top.OpenPathBelow(b.path)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	return moveTo(b.mount, target, b.path)
+}
+
+// Close removes the mounts, unless they are attached.
+func (v *MappedVolume) Close() {
+	v.top.Close()
+	for _, b := range v.below {
+		b.mount.Close()
+	}
+}
 
 // MapVolumes returns detached idmapped mounts of the volumes, or the errors of those for which that
 // is impossible or refused. A volume through which a container writes files of the host's root must
@@ -86,7 +117,7 @@ func MapVolumes(volumes []Volume) ([]MappedVolume, []VolumeError) {
 	defer b.close()
 	mapped := make([]MappedVolume, len(volumes))
 	for i := range volumes {
-		mapped[i].mount = b.mapVolume(i, &volumes[i])
+		mapped[i] = b.mapVolume(i, &volumes[i])
 	}
 	b.checkExposed()
 	if len(b.errs) == 0 {
@@ -128,50 +159,93 @@ func (b *volumeMapper) fail(volume int, err error) {
 	}
 }
 
-// mapVolume returns the detached mount of the volume, which is not open after an error.
-func (b *volumeMapper) mapVolume(index int, v *Volume) (mount sys.File) {
-	top, err := MountOf(v.Source, b.table)
+func (b *volumeMapper) mapVolume(index int, v *Volume) (mapped MappedVolume) {
+	host, top, err := findMount(v.Source, b.table)
 	if err != nil {
 		b.fail(index, err)
-		return mount
+		return mapped
 	}
-	host, err := os.Readlink(v.Source.Path())
-	if err != nil {
+	if mapped.top, err = b.mapMount(index, v, v.Source, top, false); err != nil {
 		b.fail(index, err)
-		return mount
+		return mapped
 	}
-	if v.Recursive {
-		mount, err = v.Source.CloneMountTree()
-	} else {
-		mount, err = v.Source.CloneMount()
+	b.fail(index, checkOwner(v, host))
+	if !v.Recursive {
+		return mapped
+	}
+	for _, m := range below(b.table, top, host) {
+		mount, err := b.mapBelow(index, v, m)
+		b.fail(index, err)
+		if mount.IsOpen() {
+			inner, _ := cutDir(m.Mountpoint, host)
+			mapped.below = append(mapped.below, mountBelow{inner, mount})
+		}
+	}
+	return mapped
+}
+
+// mapBelow returns the detached mount of one below the source, which is not open if another mount
+// covers that.
+func (b *volumeMapper) mapBelow(
+	index int, v *Volume, m *mountinfo.Info,
+) (mount sys.File, err error) {
+	file, err := sys.OpenPath(m.Mountpoint)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return mount, nil
 	}
 	if err != nil {
-		b.fail(index, &UnmappableError{Path: host, FSType: top.FSType, err: err})
-		return mount
+		return mount, err
+	}
+	defer file.Close()
+	if id, err := file.MountID(); err != nil || id != m.ID {
+		return mount, err
+	}
+	return b.mapMount(index, v, file, m, true)
+}
+
+// mapMount returns a detached mount of the file on the mount m, idmapped unless it is one of the
+// kernel's.
+func (b *volumeMapper) mapMount(
+	index int, v *Volume, file sys.File, m *mountinfo.Info, isBelow bool,
+) (mount sys.File, err error) {
+	if mount, err = file.CloneMount(); err != nil {
+		return mount, b.unmappable(file, m, isBelow, err)
+	}
+	readOnly := v.ReadOnlyBelow || v.ReadOnly && !isBelow
+	if err := mount.LimitVolume(readOnly, v.Private); err != nil {
+		return mount, err
+	}
+	if isBelow && IsKernels(m.FSType) {
+		return mount, nil
 	}
 	ns, err := b.namespace(v.Pair)
-	if err == nil {
-		err = mount.SetTreePropagation(v.Private)
-	}
-	if err == nil && (v.ReadOnly || v.ReadOnlyBelow) {
-		err = mount.MakeMountReadOnly(v.ReadOnlyBelow)
-	}
 	if err != nil {
-		b.fail(index, err)
-		return mount
+		return mount, err
 	}
 	if err := mount.IDMapMount(ns); err != nil {
-		b.fail(index, &UnmappableError{Path: host, FSType: top.FSType, err: reason(top, err)})
-		return mount
+		return mount, b.unmappable(file, m, isBelow, err)
 	}
-	b.fail(index, b.checkOwner(v, host))
-	if v.isExposed(top, v.ReadOnly) {
-		b.fail(index, b.expose(index, v.Source.Path(), mount))
+	if !v.isExposed(m, readOnly) {
+		return mount, nil
 	}
-	if v.Recursive {
-		b.mapBelow(index, v, top, host, mount, ns)
+	exposed, err := sys.OpenPath(file.Path())
+	if err == nil {
+		b.exposed = append(b.exposed, exposedFile{index, &Private{dir: exposed}})
 	}
-	return mount
+	return mount, err
+}
+
+func (b *volumeMapper) unmappable(
+	file sys.File, m *mountinfo.Info, isBelow bool, err error,
+) error {
+	host, linkErr := os.Readlink(file.Path())
+	if linkErr != nil {
+		return linkErr
+	}
+	if isMapped(m) {
+		err = errors.New("it is idmapped already")
+	}
+	return &UnmappableError{host, m.FSType, isBelow, err}
 }
 
 func (b *volumeMapper) namespace(pair idmap.Pair) (sys.File, error) {
@@ -186,49 +260,6 @@ func (b *volumeMapper) namespace(pair idmap.Pair) (sys.File, error) {
 	return ns, err
 }
 
-// mapBelow idmaps the mounts below the source of a volume in its detached mount.
-func (b *volumeMapper) mapBelow(
-	index int, v *Volume, top *mountinfo.Info, host string, mount, ns sys.File,
-) {
-	seen := []int{0}
-	for _, m := range below(b.table, top, host) {
-		if IsKernels(m.FSType) {
-			continue
-		}
-		inner, _ := cutDir(m.Mountpoint, host)
-		f, err := mount.OpenPathBelow(inner)
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-			continue // covered by another mount
-		}
-		if err != nil {
-			b.fail(index, fmt.Errorf("open the mount %s: %w", m.Mountpoint, err))
-			continue
-		}
-		defer f.Close()
-		id, err := f.MountID() // an unbindable mount is not in the clone
-		if err != nil || slices.Contains(seen, id) {
-			b.fail(index, err)
-			continue
-		}
-		seen = append(seen, id)
-		if err := f.IDMapMount(ns); err != nil {
-			b.fail(index, &UnmappableError{m.Mountpoint, m.FSType, true, reason(m, err)})
-			continue
-		}
-		if v.isExposed(m, v.ReadOnlyBelow) {
-			b.fail(index, b.expose(index, m.Mountpoint, f))
-		}
-	}
-}
-
-// reason returns why a mount cannot be idmapped, if the kernel's error err does not say so.
-func reason(m *mountinfo.Info, err error) error {
-	if isMapped(m) {
-		return errors.New("it is idmapped already")
-	}
-	return err
-}
-
 // Submounts returns the mount points of the mounts below an open directory, except those of the
 // kernel's own file systems.
 func Submounts(dir sys.File) (points []string, err error) {
@@ -236,11 +267,7 @@ func Submounts(dir sys.File) (points []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the mount table: %w", err)
 	}
-	top, err := MountOf(dir, table)
-	if err != nil {
-		return nil, err
-	}
-	host, err := os.Readlink(dir.Path())
+	host, top, err := findMount(dir, table)
 	if err != nil {
 		return nil, err
 	}
@@ -252,14 +279,26 @@ func Submounts(dir sys.File) (points []string, err error) {
 	return points, nil
 }
 
-// below returns the mounts below a path on the mount top, those above others first.
+// findMount returns the path of an open file and its mount.
+func findMount(f sys.File, table []*mountinfo.Info) (host string, m *mountinfo.Info, err error) {
+	if host, err = os.Readlink(f.Path()); err != nil {
+		return "", nil, err
+	}
+	if m, err = MountOf(f, table); err != nil {
+		return "", nil, fmt.Errorf("%s: %w", host, err)
+	}
+	return host, m, nil
+}
+
+// below returns the mounts below a path on the mount top, those above others first. Like a recursive
+// bind mount, it leaves out unbindable mounts, with those below them.
 func below(table []*mountinfo.Info, top *mountinfo.Info, host string) (found []*mountinfo.Info) {
 	parents := []*mountinfo.Info{top}
 	for len(parents) > 0 {
 		parent := parents[0]
 		parents = parents[1:]
 		for _, m := range table {
-			if m.Parent != parent.ID || m.ID == parent.ID {
+			if m.Parent != parent.ID || m.ID == parent.ID || HasOption(m.Optional, "unbindable") {
 				continue
 			}
 			if inner, ok := cutDir(m.Mountpoint, host); ok && inner != "" {
@@ -290,7 +329,7 @@ func (v *Volume) isExposed(m *mountinfo.Info, readOnly bool) bool {
 
 // checkOwner fails if the owner of the source is none of the container's users: the kernel lets
 // nobody change such a file.
-func (b *volumeMapper) checkOwner(v *Volume, host string) error {
+func checkOwner(v *Volume, host string) error {
 	i, err := v.Source.Statx()
 	if err != nil || v.ReadOnly {
 		return err
@@ -312,24 +351,6 @@ type OwnerError struct {
 
 func (e *OwnerError) Error() string {
 	return fmt.Sprintf("%s belongs to %d:%d, which is not mapped", e.Path, e.UID, e.GID)
-}
-
-// expose adds the file at path, whose detached mount is open, to those that are checked.
-func (b *volumeMapper) expose(volume int, path string, mount sys.File) error {
-	f, err := sys.OpenPath(path)
-	if err != nil {
-		return err
-	}
-	b.exposed = append(b.exposed, exposedFile{volume, &Private{dir: f}})
-	seen, err := f.Statx()
-	if err != nil {
-		return err
-	}
-	mounted, err := mount.Statx()
-	if err == nil && walk.KeyOf(&seen) != walk.KeyOf(&mounted) {
-		err = fmt.Errorf("the mount %s was moved meanwhile", path)
-	}
-	return err
 }
 
 // checkExposed checks that no other user can reach the exposed files.
