@@ -27,6 +27,9 @@ type Volume struct {
 	Private bool
 	// CanRemount reports that the container may be able to make a read-only mount writable.
 	CanRemount bool
+	// CheckLinks checks the files of a volume that the container writes as the host's root. If it is
+	// nil, only the source itself is checked.
+	CheckLinks LinkCheck
 }
 
 // VolumeError is the error for a volume that cannot be mounted with other ids.
@@ -48,6 +51,9 @@ type UnmappableError struct {
 func (e *UnmappableError) Error() string {
 	return fmt.Sprintf("%s is on %s, which cannot be idmapped: %v", e.Path, e.FSType, e.err)
 }
+
+// Unwrap returns ErrUnsupported and the kernel's error.
+func (e *UnmappableError) Unwrap() []error { return []error{ErrUnsupported, e.err} }
 
 // MappedVolume holds detached idmapped mounts of a volume.
 type MappedVolume struct {
@@ -103,12 +109,15 @@ func (v *MappedVolume) Close() {
 	}
 }
 
-// MapVolumes returns detached idmapped mounts of the volumes, or the errors of those for which that
-// is impossible or refused. A volume through which a container writes files of the host's root must
-// be one that other users cannot reach; see Private. Its files are not searched for hard links,
-// unless it is a single file. Mounts of the kernel's own file systems below a source, such as /proc,
-// are included as they are.
+// MapVolumes returns detached idmapped mounts of the volumes, and the errors of those for which that
+// is impossible or refused, whose mounts are closed. A volume through which a container writes
+// files of the host's root must be one that other users cannot reach; see Private. Mounts of the
+// kernel's own file systems below a source, such as /proc, are included as they are. The caller
+// closes the mounts.
 func MapVolumes(volumes []Volume) ([]MappedVolume, []VolumeError) {
+	if len(volumes) == 0 {
+		return nil, nil
+	}
 	table, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return nil, []VolumeError{{0, fmt.Errorf("read the mount table: %w", err)}}
@@ -120,13 +129,10 @@ func MapVolumes(volumes []Volume) ([]MappedVolume, []VolumeError) {
 		mapped[i] = b.mapVolume(i, &volumes[i])
 	}
 	b.checkExposed()
-	if len(b.errs) == 0 {
-		return mapped, nil
+	for _, e := range b.errs {
+		mapped[e.Index].Close()
 	}
-	for i := range mapped {
-		mapped[i].Close()
-	}
-	return nil, b.errs
+	return mapped, b.errs
 }
 
 // volumeMapper maps the volumes of a container.
@@ -140,8 +146,9 @@ type volumeMapper struct {
 }
 
 type exposedFile struct {
-	volume  int
-	private *Private
+	volume     int
+	private    *Private
+	checkLinks LinkCheck
 }
 
 func (b *volumeMapper) close() {
@@ -169,7 +176,6 @@ func (b *volumeMapper) mapVolume(index int, v *Volume) (mapped MappedVolume) {
 		b.fail(index, err)
 		return mapped
 	}
-	b.fail(index, checkOwner(v, host))
 	if !v.Recursive {
 		return mapped
 	}
@@ -230,7 +236,7 @@ func (b *volumeMapper) mapMount(
 	}
 	exposed, err := sys.OpenPath(file.Path())
 	if err == nil {
-		b.exposed = append(b.exposed, exposedFile{index, &Private{dir: exposed}})
+		b.exposed = append(b.exposed, exposedFile{index, &Private{dir: exposed}, v.CheckLinks})
 	}
 	return mount, err
 }
@@ -327,32 +333,6 @@ func (v *Volume) isExposed(m *mountinfo.Info, readOnly bool) bool {
 	return isWritable && (root || group)
 }
 
-// checkOwner fails if the owner of the source is none of the container's users: the kernel lets
-// nobody change such a file.
-func checkOwner(v *Volume, host string) error {
-	i, err := v.Source.Statx()
-	if err != nil || v.ReadOnly {
-		return err
-	}
-	_, hasUser := v.Pair.UID.Host(i.UID)
-	_, hasGroup := v.Pair.GID.Host(i.GID)
-	if hasUser && hasGroup {
-		return nil
-	}
-	return &OwnerError{Path: host, UID: i.UID, GID: i.GID}
-}
-
-// OwnerError is the error for a writable volume whose owner is unmapped, so that no process can
-// change it.
-type OwnerError struct {
-	Path     string
-	UID, GID uint32
-}
-
-func (e *OwnerError) Error() string {
-	return fmt.Sprintf("%s belongs to %d:%d, which is not mapped", e.Path, e.UID, e.GID)
-}
-
 // checkExposed checks that no other user can reach the exposed files.
 func (b *volumeMapper) checkExposed() {
 	var files []*Private
@@ -360,8 +340,13 @@ func (b *volumeMapper) checkExposed() {
 		files = append(files, e.private)
 	}
 	for i, err := range checkPaths(files) {
-		b.fail(b.exposed[i].volume, err)
-		b.fail(b.exposed[i].volume, checkSingle(files[i]))
+		e := b.exposed[i]
+		if err == nil && e.checkLinks != nil {
+			err = e.checkLinks(files[i].dir)
+		} else if err == nil {
+			err = checkSingle(files[i])
+		}
+		b.fail(e.volume, err)
 	}
 }
 

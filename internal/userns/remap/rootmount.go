@@ -1,7 +1,6 @@
 package remap
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,51 +10,9 @@ import (
 	"palisade/internal/linux/sys"
 	"palisade/internal/oci"
 	"palisade/internal/oci/idmap"
-	"palisade/internal/userns/idmount"
 )
 
 func (r *Remapper) mountPoint(id string) string { return filepath.Join(r.RunDir, id, "rootfs") }
-
-// mount maps the ids of a root file system, by an idmapped mount or a shift, and mounts it at a
-// mount point that the container's root can reach whatever is above root. It returns the mount
-// point.
-func (r *Remapper) mount(ctx context.Context, id, root string, pair idmap.Pair) (string, error) {
-	r.removeStale()
-	if err := r.Unmount(id); err != nil {
-		return "", err
-	}
-	wantsIDMap, err := r.wantsIDMap(root, pair)
-	if err != nil {
-		return "", err
-	}
-	point, err := r.createMountPoint(id, pair)
-	if err != nil {
-		return "", err
-	}
-	if err := r.mountAt(ctx, point, root, pair, wantsIDMap); err != nil {
-		return "", errors.Join(err, r.Unmount(id))
-	}
-	return point, nil
-}
-
-func (r *Remapper) mountAt(
-	ctx context.Context, point, root string, pair idmap.Pair, wantsIDMap bool,
-) error {
-	var mountErr error
-	if wantsIDMap {
-		mountErr = idmount.Mount(root, point, pair, r.checkLinks(ctx))
-		if r.Mode == IDMap || !idmount.CanShift(mountErr) {
-			return mountErr
-		}
-	}
-	if err := r.shiftRoot(ctx, root, pair); err != nil {
-		if reachable, ok := errors.AsType[*idmount.ReachableError](mountErr); ok {
-			err = fmt.Errorf("%w; to use an idmapped mount instead: %s", err, reachable.Remedy)
-		}
-		return err
-	}
-	return idmount.Bind(root, point)
-}
 
 // createMountPoint creates the mount point of a container. Besides the host's root only the
 // container's can search the directory above it.

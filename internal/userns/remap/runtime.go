@@ -73,19 +73,16 @@ func (r *Remapper) prepareBundle(
 	if err := r.adapt(c, pair); err != nil {
 		return err
 	}
-	volumes, err := r.openVolumes(ctx, c, pair, bundle, command.ID)
-	if err != nil {
+	m := &mounts{r: r, config: c, pair: pair, root: root}
+	defer m.close()
+	if err := m.open(ctx, bundle, command.ID); err != nil {
 		return err
 	}
-	defer volumes.close()
-	point, err := r.mount(ctx, command.ID, root, pair)
-	if err != nil {
+	r.removeStale()
+	if err := r.Unmount(command.ID); err != nil {
 		return err
 	}
-	err = errors.Join(c.SetRoot(point), c.AddPoststop(poststop))
-	if err == nil {
-		err = volumes.mount(ctx, command.ID)
-	}
+	err = errors.Join(m.mount(ctx, command.ID), c.AddPoststop(poststop))
 	if err == nil {
 		err = c.Replace(command.ConfigFile(), !isReused)
 	}
