@@ -1,8 +1,9 @@
-// Package idmount makes idmapped mounts of directories that other users of the host cannot reach
-// (mount_setattr(2), Linux 5.12).
+// Package idmount makes idmapped mounts (mount_setattr(2), Linux 5.12). Those through which files of
+// the host's root are written are made only of what other users of the host cannot reach.
 //
 // Reading order: location (the paths to a directory, also by layers of overlays); reach and
-// processes (who can use them); private; idmount.
+// processes (who can use them); private; idmount; volume (the root file system and the volumes of a
+// container).
 package idmount
 
 import (

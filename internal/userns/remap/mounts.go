@@ -80,7 +80,8 @@ func (m *mounts) open(ctx context.Context, bundle, id string) error {
 	return m.check(ctx, problems)
 }
 
-// mapRoot returns the root file system, if it is to be idmapped. The caller closes the source.
+// mapRoot returns the root file system, if the mode wants it idmapped. The caller closes the
+// source.
 func (m *mounts) mapRoot(ctx context.Context) ([]idmount.Volume, error) {
 	wantsIDMap, err := m.r.wantsIDMap(m.root, m.pair)
 	if err != nil || !wantsIDMap {

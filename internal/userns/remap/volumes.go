@@ -30,8 +30,8 @@ type volume struct {
 	isOwn bool
 }
 
-// find opens the sources of the bind mounts whose ids are to be mapped and are not yet. The runtime
-// reports one that is missing.
+// find opens the sources of the bind mounts with modes, unless their ids are mapped already. The
+// runtime reports one that is missing.
 func (m *mounts) find(bundle, id string) error {
 	modes, err := m.r.volumeModes(m.config)
 	if err != nil {
