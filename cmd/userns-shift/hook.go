@@ -21,10 +21,13 @@ import (
 
 type remapOptions struct {
 	workOptions
-	remap, mode, runDir string
+	remap, mode, volumes, runDir string
 }
 
-const remapVariable = "USERNS_SHIFT_REMAP"
+const (
+	remapVariable   = "USERNS_SHIFT_REMAP"
+	volumesVariable = "USERNS_SHIFT_VOLUMES"
+)
 
 func (o *remapOptions) flags() []cli.Flag {
 	own := []cli.Flag{
@@ -33,8 +36,12 @@ func (o *remapOptions) flags() []cli.Flag {
 				": `UID:GID:OFFSET`, auto or auto:SIZE"},
 		&cli.StringFlag{Name: "mode", Value: remap.Auto, Destination: &o.mode,
 			Usage: "map the ids of the root file system by: " + strings.Join(remap.Modes, ", ")},
+		&cli.StringFlag{Name: "volumes", Value: remap.Leave, EnvVars: []string{volumesVariable},
+			Destination: &o.volumes,
+			Usage: "map the ids of bind mounts without the annotation " + remap.VolumesAnnotation +
+				".DESTINATION: `MODE` is idmap, idmap=UID:GID, idmap=UID:GID:SIZE, shift or leave"},
 		&cli.StringFlag{Name: "run-dir", Value: remap.DefaultRunDir, Destination: &o.runDir, Hidden: true,
-			Usage: "mount root file systems below `DIR`"},
+			Usage: "mount root file systems and volumes below `DIR`"},
 	}
 	return append(own, o.workOptions.flags()...)
 }
@@ -47,12 +54,16 @@ func (o *remapOptions) remapper(
 	if err := choose("mode", o.mode, remap.Modes...); err != nil {
 		return nil, "", err
 	}
+	volumes, err := remap.ParseVolumeMode(o.volumes)
+	if err != nil {
+		return nil, "", cmdline.Usagef("--volumes: %w", err)
+	}
 	if err := o.complete(ctx); err != nil {
 		return nil, "", err
 	}
 	self, err = os.Executable()
 	return &remap.Remapper{
-		Mode: o.mode, Remap: o.remap, Options: o.Options, RunDir: o.runDir,
+		Mode: o.mode, Remap: o.remap, Volumes: volumes, Options: o.Options, RunDir: o.runDir,
 		RangesConfig: o.rangesConfig,
 		Log:          slog.New(linelog.New(program, stderr, slog.LevelWarn)),
 	}, self, err

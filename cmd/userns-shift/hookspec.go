@@ -36,7 +36,7 @@ func (o *remapOptions) poststop(self string) specs.Hook {
 }
 
 type specOptions struct {
-	path, lxcfs, remap string
+	path, lxcfs, remap, volumes string
 }
 
 // specWriters write the configuration that makes an engine call the hook or the runtime wrapper.
@@ -63,6 +63,9 @@ var specWriters = map[string]func(w io.Writer, o *specOptions) error{
 		args := []string{"runtime", "--runtime", "runc", "--allow-copyup", "--"}
 		if o.remap != "" {
 			args = slices.Insert(args, len(args)-1, "--user-remap", o.remap)
+		}
+		if o.volumes != "" {
+			args = slices.Insert(args, len(args)-1, "--volumes", o.volumes)
 		}
 		return wiring.DaemonJSON(w, "userns", o.path, args)
 	},
@@ -91,6 +94,8 @@ func hookSpecCommand() *cli.Command {
 			&cli.StringFlag{Name: "user-remap", Destination: &o.remap,
 				Usage: "for docker, which has no annotations before version 24: " +
 					"all containers get `UID:GID:OFFSET`, or ranges of their own (auto)"},
+			&cli.StringFlag{Name: "volumes", Destination: &o.volumes,
+				Usage: "for docker: map the ids of bind mounts by `MODE`, as the command runtime"},
 			&cli.StringFlag{Name: "lxcfs", Destination: &o.lxcfs,
 				Usage: "for isulad: call the lxcfs-toolkit `PROGRAM` afterwards"},
 		},
@@ -106,6 +111,11 @@ func hookSpecCommand() *cli.Command {
 				}
 				if err != nil {
 					return cmdline.UsageError{Err: err}
+				}
+			}
+			if ctx.IsSet("volumes") {
+				if _, err := remap.ParseVolumeMode(o.volumes); err != nil {
+					return cmdline.Usagef("--volumes: %w", err)
 				}
 			}
 			for _, option := range []struct{ flag, path string }{{"path", o.path}, {"lxcfs", o.lxcfs}} {

@@ -36,6 +36,18 @@ func Need(t testing.TB, programs ...string) {
 	}
 }
 
+// BuiltDir returns the directory of the engines that "make dockerd" and "make cri" build.
+func BuiltDir(ctx context.Context) (string, error) {
+	if dir := os.Getenv("PALISADE_ENGINES"); dir != "" {
+		return dir, nil
+	}
+	cache, err := exec.CommandContext(ctx, "go", "env", "GOCACHE").Output()
+	if err != nil {
+		return "", fmt.Errorf("find Go's build cache: %w", err)
+	}
+	return filepath.Join(strings.TrimSpace(string(cache)), "palisade-engines"), nil
+}
+
 // OwnLib mounts an empty /var/lib, where engines keep their state, until the test ends.
 func OwnLib(t testing.TB) {
 	t.Helper()

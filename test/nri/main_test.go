@@ -8,12 +8,11 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"palisade/test/ctr"
+	"palisade/test/engine"
 )
 
 // shared holds the files that all tests use.
@@ -70,13 +69,9 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 
 // findEngines puts the programs of "make cri" first into PATH, where containerd finds its shim.
 func findEngines(ctx context.Context) error {
-	dir := os.Getenv("PALISADE_ENGINES")
-	if dir == "" {
-		cache, err := exec.CommandContext(ctx, "go", "env", "GOCACHE").Output()
-		if err != nil {
-			return fmt.Errorf("find Go's build cache: %w", err)
-		}
-		dir = filepath.Join(strings.TrimSpace(string(cache)), "palisade-engines")
+	dir, err := engine.BuiltDir(ctx)
+	if err != nil {
+		return err
 	}
 	for _, program := range []string{"containerd", "containerd-shim-runc-v2", "ctr", "crictl"} {
 		if _, err := os.Stat(filepath.Join(dir, program)); err != nil {

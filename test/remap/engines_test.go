@@ -122,6 +122,40 @@ func TestPodman(t *testing.T) {
 	}
 }
 
+// startDockerd starts dockerd with options, the configuration of hook-spec and the image box until
+// the test ends. spec are options of hook-spec.
+func startDockerd(t *testing.T, image []byte, options []string, spec ...string) engine.Docker {
+	t.Helper()
+	engine.OwnLib(t)
+	dir := openDir(t)
+	var config map[string]any
+	args := append([]string{"hook-spec", "--path", shared.shift, "--user-remap", remap100000}, spec...)
+	text := must(t, append(args, "docker")...).Stdout
+	if err := json.Unmarshal([]byte(text), &config); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "daemon.json")
+	changed, err := json.Marshal(config)
+	if err == nil {
+		err = os.WriteFile(file, changed, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine.Start(t, dir, "dockerd", append([]string{"--config-file", file, "--iptables=false",
+		"--ip-masq=false", "--bridge=none"}, options...)...)
+	d := engine.NewDocker("/run/docker.sock")
+	engine.WaitFor(t, "dockerd to answer", func() bool {
+		_, err := d.Call("GET", "/_ping", nil)
+		return err == nil
+	})
+	_, err = d.Call("POST", "/images/create?fromSrc=-&repo=box", bytes.NewReader(image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 // TestDocker checks containers with dockerd's configuration from hook-spec: on directories, and on
 // overlays, whose files are copied up.
 func TestDocker(t *testing.T) {
@@ -129,32 +163,7 @@ func TestDocker(t *testing.T) {
 	image := tarOf(t)
 	for _, driver := range []string{"vfs", "overlay2"} {
 		t.Run(driver, func(t *testing.T) {
-			engine.OwnLib(t)
-			dir := openDir(t)
-			var config map[string]any
-			if err := json.Unmarshal([]byte(must(t, "hook-spec", "--path", shared.shift, "--user-remap",
-				remap100000, "docker").Stdout), &config); err != nil {
-				t.Fatal(err)
-			}
-			file := filepath.Join(dir, "daemon.json")
-			text, err := json.Marshal(config)
-			if err == nil {
-				err = os.WriteFile(file, text, 0o600)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			engine.Start(t, dir, "dockerd", "--config-file", file, "--iptables=false", "--ip-masq=false",
-				"--bridge=none", "--storage-driver", driver)
-			d := engine.NewDocker("/run/docker.sock")
-			engine.WaitFor(t, "dockerd to answer", func() bool {
-				_, err := d.Call("GET", "/_ping", nil)
-				return err == nil
-			})
-			if _, err := d.Call("POST", "/images/create?fromSrc=-&repo=box",
-				bytes.NewReader(image)); err != nil {
-				t.Fatal(err)
-			}
+			d := startDockerd(t, image, []string{"--storage-driver", driver})
 			create := func(name, user string) {
 				parent := engine.ParentCgroup(t)
 				d.Must(t, "POST", "/containers/create?name="+name, map[string]any{

@@ -53,6 +53,20 @@ func (f File) mountSetattr(call string, attr unix.MountAttr) error {
 	return os.NewSyscallError(call, err)
 }
 
+// LimitVolume makes the mount f private, or a slave of that from which it was cloned: later mounts
+// and unmounts there are passed on to it, and none from it (mount_namespaces(7)). With isReadOnly
+// it also makes the mount read-only (Linux 5.12).
+func (f File) LimitVolume(isReadOnly, isPrivate bool) error {
+	attr := unix.MountAttr{Propagation: unix.MS_SLAVE}
+	if isPrivate {
+		attr.Propagation = unix.MS_PRIVATE
+	}
+	if isReadOnly {
+		attr.Attr_set = unix.MOUNT_ATTR_RDONLY
+	}
+	return f.mountSetattr("mount_setattr", attr)
+}
+
 // MountLimits are restrictive mount options.
 type MountLimits struct{ ReadOnly, NoSuid, NoDev, NoExec bool }
 

@@ -20,6 +20,13 @@ func (f File) OpenDirBelow(path string) (File, error) {
 	return f.openDir(path, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_SYMLINKS)
 }
 
+// OpenPathBelow opens the file at path below the directory f with O_PATH (Linux 5.6). It fails with
+// ELOOP if any part of path is a symbolic link.
+func (f File) OpenPathBelow(path string) (File, error) {
+	opened, err := f.openat2(path, unix.O_PATH, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_SYMLINKS)
+	return opened, pathError("openat2", path, err)
+}
+
 func (f File) openDir(path string, resolve uint64) (File, error) {
 	opened, err := f.openat2(path, unix.O_PATH|unix.O_DIRECTORY, resolve)
 	if err == unix.ENOSYS {

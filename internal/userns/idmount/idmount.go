@@ -1,8 +1,9 @@
-// Package idmount makes idmapped mounts of directories that other users of the host cannot reach
-// (mount_setattr(2), Linux 5.12).
+// Package idmount makes idmapped mounts (mount_setattr(2), Linux 5.12). Those through which files of
+// the host's root are written are made only of what other users of the host cannot reach.
 //
 // Reading order: location (the paths to a directory, also by layers of overlays); reach and
-// processes (who can use them); private; idmount.
+// processes (who can use them); private; idmount; volume (the root file system and the volumes of a
+// container).
 package idmount
 
 import (
@@ -59,15 +60,23 @@ func Probe(path string, pair idmap.Pair) error {
 }
 
 func mapIDs(mount sys.File, src string, pair idmap.Pair) error {
-	if err := pair.Check(); err != nil {
-		return err
-	}
-	ns, err := sys.NewUserNamespace(mappings(pair.UID), mappings(pair.GID))
+	ns, err := newNamespace(pair)
 	if err != nil {
-		return fmt.Errorf("create a user namespace for %s: %w", pair, err)
+		return err
 	}
 	defer ns.Close()
 	return mapMount(mount, src, ns)
+}
+
+func newNamespace(pair idmap.Pair) (ns sys.File, err error) {
+	if err := pair.Check(); err != nil {
+		return ns, err
+	}
+	ns, err = sys.NewUserNamespace(mappings(pair.UID), mappings(pair.GID))
+	if err != nil {
+		return ns, fmt.Errorf("create a user namespace for %s: %w", pair, err)
+	}
+	return ns, nil
 }
 
 // mapMount idmaps the detached mount of src to the user namespace.
@@ -144,6 +153,10 @@ func attach(mount sys.File, dst string) error {
 		return err
 	}
 	defer target.Close()
+	return moveTo(mount, target, dst)
+}
+
+func moveTo(mount, target sys.File, dst string) error {
 	if err := mount.MoveMount(target, false); err != nil {
 		return fmt.Errorf("mount on %s: %w", dst, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/moby/sys/mountinfo"
 
@@ -59,15 +60,15 @@ func (p *Private) Close() error { return p.dir.Close() }
 // keeps it.
 func newPrivate(dir sys.File, check LinkCheck) (*Private, error) {
 	p := &Private{dir: dir}
-	err := p.check()
-	if err != nil {
+	if err := checkPaths([]*Private{p})[0]; err != nil {
 		return nil, err
 	}
 	for _, upper := range optionPaths(p.at.mount.VFSOptions, "upperdir") { // of an overlay
 		if !filepath.IsAbs(upper) {
 			return nil, fmt.Errorf("upper layer of %s: relative path %s", p.at.host, upper)
 		}
-		if upper, err = filepath.EvalSymlinks(upper); err == nil {
+		upper, err := filepath.EvalSymlinks(upper)
+		if err == nil {
 			err = CheckPrivate(upper, IgnoreLinks)
 		}
 		if err != nil {
@@ -80,25 +81,48 @@ func newPrivate(dir sys.File, check LinkCheck) (*Private, error) {
 // maxAttempts limits the checks while other users move directories above the paths.
 const maxAttempts = 3
 
-// check checks all paths that lead to the directory, and the processes in it.
-func (p *Private) check() error {
+// checkPaths checks all paths that lead to the files, which may also be others than directories,
+// and the processes in them. It returns an error or nil for each file.
+func checkPaths(files []*Private) (errs []error) {
 	for attempt := 1; ; attempt++ {
-		table, err := mountinfo.GetMounts(nil)
-		if err != nil {
-			return fmt.Errorf("read the mount table: %w", err)
-		}
-		if p.at, err = locate(p.dir, table); err != nil {
-			return err
-		}
-		err = p.at.checkViews("/", table, attempt == maxAttempts)
-		if err == nil {
-			err = p.at.checkInitViews(attempt == maxAttempts)
-		}
-		if err == nil {
-			err = p.at.checkProcesses(table)
-		}
-		if !errors.Is(err, errMoved) {
-			return err
+		errs = checkPathsOnce(files, attempt == maxAttempts)
+		isMoved := func(err error) bool { return errors.Is(err, errMoved) }
+		if !slices.ContainsFunc(errs, isMoved) {
+			return errs
 		}
 	}
+}
+
+func checkPathsOnce(files []*Private, isLast bool) []error {
+	errs := make([]error, len(files))
+	table, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		err = fmt.Errorf("read the mount table: %w", err)
+		for i := range errs {
+			errs[i] = err
+		}
+		return errs
+	}
+	var closed []*location
+	for i, p := range files {
+		if p.at, errs[i] = locate(p.dir, table); errs[i] != nil {
+			continue
+		}
+		if errs[i] = p.at.checkViews("/", table, isLast); errs[i] == nil {
+			errs[i] = p.at.checkInitViews(isLast)
+		}
+		if errs[i] == nil {
+			closed = append(closed, &p.at)
+		}
+	}
+	found, err := findProcesses(closed, table)
+	for i, p := range files {
+		if errs[i] == nil {
+			errs[i] = err
+		}
+		if e, ok := found[&p.at]; ok {
+			errs[i] = e
+		}
+	}
+	return errs
 }

@@ -13,15 +13,21 @@ import (
 	"palisade/internal/linux/sys"
 )
 
-// checkProcesses fails with a ReachableError if a process of another user is in the directory, or
-// has a file of it open, by a mount through which set-id bits count for it: no closed directory
-// above stops it. The kernel ignores the bits on mounts of other mount namespaces (path_nosuid),
-// and those of the host's root in a user namespace that does not have it.
-func (at *location) checkProcesses(table []*mountinfo.Info) error {
+// findProcesses returns a ReachableError for each of the locations that a process of another user
+// is in, or has a file of open, by a mount through which set-id bits count for it: no closed
+// directory above stops it. The kernel ignores the bits on mounts of other mount namespaces
+// (path_nosuid), and those of the host's root in a user namespace that does not have it.
+func findProcesses(
+	locations []*location, table []*mountinfo.Info,
+) (map[*location]*ReachableError, error) {
+	if len(locations) == 0 {
+		return nil, nil
+	}
 	pids, err := sys.ListNumbers("/proc")
 	if err != nil {
-		return fmt.Errorf("find processes in %s: %w", at.host, err)
+		return nil, fmt.Errorf("find processes in %s: %w", locations[0].host, err)
 	}
+	found := make(map[*location]*ReachableError)
 	others := make(map[uint64][]*mountinfo.Info)
 	for _, pid := range pids {
 		process := "/proc/" + strconv.Itoa(pid)
@@ -30,12 +36,35 @@ func (at *location) checkProcesses(table []*mountinfo.Info) error {
 		}
 		foreign := foreignMounts(process, others)
 		for link := range sys.ProcessLinks(pid) {
-			if file := at.reachedBy(link, table, foreign); file != "" {
-				return &ReachableError{file, fmt.Sprintf("stop process %d, which has it open", pid)}
+			open, ok := openFileOf(link)
+			if !ok {
+				continue
+			}
+			for _, at := range locations {
+				if found[at] == nil && at.isReachedBy(&open, table, foreign) {
+					found[at] = &ReachableError{open.path,
+						fmt.Sprintf("stop process %d, which has it open", pid)}
+				}
 			}
 		}
 	}
-	return nil
+	return found, nil
+}
+
+// openFile is a file that a process uses.
+type openFile struct {
+	path  string
+	inode sys.Inode
+}
+
+// openFileOf returns the target of a link in procfs, if it is a file of a mount.
+func openFileOf(link string) (openFile, bool) {
+	i, err := sys.StatxCached(link)
+	if err != nil || i.MountID == 0 {
+		return openFile{}, false // closed meanwhile
+	}
+	path, err := os.Readlink(link)
+	return openFile{path, i}, err == nil
 }
 
 // foreignMounts returns the mounts of a process that is in another mount namespace, but not in
@@ -58,44 +87,30 @@ func foreignMounts(process string, known map[uint64][]*mountinfo.Info) []*mounti
 	return known[ns]
 }
 
-// reachedBy returns the target of a link in procfs, if it is in the directory, or is a directory
-// from which that can be reached.
-func (at *location) reachedBy(link string, own, foreign []*mountinfo.Info) string {
-	i, err := sys.StatxCached(link)
-	if err != nil || i.MountID == 0 {
-		return "" // closed meanwhile
-	}
-	file, err := os.Readlink(link)
-	if err != nil {
-		return ""
-	}
-	m := mountByID(own, i.MountID)
+// isReachedBy reports whether an open file is in the directory, or is a directory from which that
+// can be reached.
+func (at *location) isReachedBy(open *openFile, own, foreign []*mountinfo.Info) bool {
+	m := mountByID(own, open.inode.MountID)
 	if m == nil {
-		m = mountByID(foreign, i.MountID)
-	} else if at.isReachedBehind(link, file) {
-		return file
+		m = mountByID(foreign, open.inode.MountID)
+	} else if open.inode.IsDir() && at.isBehind(open.path) {
+		return true
 	}
 	if m == nil || !at.isOn(m) || isMapped(m) || HasOption(m.Options, "nosuid") {
-		return ""
-	}
-	if rest, ok := cutDir(file, m.Mountpoint); ok {
-		if _, ok := cutDir(path.Join(m.Root, rest), at.inner); !ok {
-			return ""
-		}
-	} // else a directory above the mount was moved just now
-	return file
-}
-
-// isReachedBehind reports whether the target of a link is a directory without a closed one between
-// it and the location.
-func (at *location) isReachedBehind(link, file string) bool {
-	isBefore := func(dir string) bool {
-		_, ok := cutDir(file, dir)
-		return ok
-	}
-	if !slices.ContainsFunc(at.behind, isBefore) {
 		return false
 	}
-	i, err := sys.StatxCached(link)
-	return err == nil && i.IsDir()
+	rest, ok := cutDir(open.path, m.Mountpoint)
+	if !ok {
+		return true // a directory above the mount was moved just now
+	}
+	_, ok = cutDir(path.Join(m.Root, rest), at.inner)
+	return ok
+}
+
+// isBehind reports whether no closed directory is between a directory and the location.
+func (at *location) isBehind(dir string) bool {
+	return slices.ContainsFunc(at.behind, func(closed string) bool {
+		_, ok := cutDir(dir, closed)
+		return ok
+	})
 }

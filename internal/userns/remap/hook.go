@@ -101,7 +101,7 @@ func guessStage(text []byte) Stage {
 	return Prestart
 }
 
-// precreate changes the container's configuration and shifts its root file system.
+// precreate changes the container's configuration and shifts its root file system and volumes.
 func (h *Hook) precreate(ctx context.Context, text []byte, stdout io.Writer) error {
 	c, err := oci.ParseConfig(text)
 	if err != nil {
@@ -146,7 +146,10 @@ func (h *Hook) precreateMapped(
 		return errors.New("--mode idmap does not work at precreate, before the container has an id; " +
 			"use the runtime wrapper")
 	}
-	return h.shiftRoot(ctx, root, pair)
+	if err := h.shiftRoot(ctx, root, pair); err != nil {
+		return err
+	}
+	return h.shiftVolumes(ctx, c, pair, "", "")
 }
 
 // runStart maps the ids of the root file system of a container that is being started.
@@ -189,9 +192,14 @@ func (h *Hook) runStart(ctx context.Context, state *oci.State) error {
 	ctx, cancel := h.withDeadline(ctx, c)
 	defer cancel()
 	if h.Mode == IDMap {
-		return h.switchRoot(ctx, process, root)
+		err = h.switchRoot(ctx, process, root)
+	} else {
+		err = h.shiftRoot(ctx, root, pair)
 	}
-	return h.shiftRoot(ctx, root, pair)
+	if err != nil || c == nil {
+		return err
+	}
+	return h.shiftVolumes(ctx, c, pair, state.Bundle, state.ID)
 }
 
 // checkUnmapped fails if a container without a user namespace has requested one: it would run as

@@ -2,7 +2,7 @@
 // before a runtime starts the container: as an OCI hook, or as a runtime wrapper.
 //
 // Reading order: remap (the root file system), config (the container's configuration), rootmount
-// (where the root file system is mounted), runtime, hook.
+// (where the root file system is mounted), volumemode and volumes (bind mounts), runtime, hook.
 package remap
 
 import (
@@ -60,9 +60,12 @@ type Remapper struct {
 	Mode Mode
 	// Remap is the value of --user-remap for containers without the annotation, "" if there is none.
 	Remap string
+	// Volumes is for bind mounts of containers without an annotation.
+	Volumes VolumeMode
 	// Options are for shifts.
 	Options shift.Options
-	// RunDir is where root file systems are mounted, each in a directory named by the container's id.
+	// RunDir is where root file systems and volumes are mounted, those of each container in a
+	// directory named by its id.
 	RunDir string
 	// RangesConfig is the configuration file of the registry of ranges.
 	RangesConfig string
@@ -98,7 +101,7 @@ func (r *Remapper) shiftRoot(ctx context.Context, root string, pair idmap.Pair) 
 	for _, warning := range result.Warnings {
 		r.Log.Warn(warning, "root", root)
 	}
-	if result.Changed > 0 {
+	if result.Changed > 0 && !o.DryRun {
 		r.Log.Info("shifted", "root", root, "to", pair.String(), "files", result.Changed)
 	}
 	return nil

@@ -202,7 +202,8 @@ func TestRemoveStale(t *testing.T) {
 	b, r := newBundle(t), newRemapper(t, Shift)
 	pair := pairOf(t, testRemap)
 	for _, id := range []string{"old", "new"} {
-		if _, err := r.mount(t.Context(), id, b.root, pair); err != nil {
+		m := &mounts{r: r, pair: pair, root: b.root}
+		if _, err := m.mountRoot(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,7 +1,6 @@
 package remap
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,51 +10,9 @@ import (
 	"palisade/internal/linux/sys"
 	"palisade/internal/oci"
 	"palisade/internal/oci/idmap"
-	"palisade/internal/userns/idmount"
 )
 
 func (r *Remapper) mountPoint(id string) string { return filepath.Join(r.RunDir, id, "rootfs") }
-
-// mount maps the ids of a root file system, by an idmapped mount or a shift, and mounts it at a
-// mount point that the container's root can reach whatever is above root. It returns the mount
-// point.
-func (r *Remapper) mount(ctx context.Context, id, root string, pair idmap.Pair) (string, error) {
-	r.removeStale()
-	if err := r.Unmount(id); err != nil {
-		return "", err
-	}
-	wantsIDMap, err := r.wantsIDMap(root, pair)
-	if err != nil {
-		return "", err
-	}
-	point, err := r.createMountPoint(id, pair)
-	if err != nil {
-		return "", err
-	}
-	if err := r.mountAt(ctx, point, root, pair, wantsIDMap); err != nil {
-		return "", errors.Join(err, r.Unmount(id))
-	}
-	return point, nil
-}
-
-func (r *Remapper) mountAt(
-	ctx context.Context, point, root string, pair idmap.Pair, wantsIDMap bool,
-) error {
-	var mountErr error
-	if wantsIDMap {
-		mountErr = idmount.Mount(root, point, pair, r.checkLinks(ctx))
-		if r.Mode == IDMap || !idmount.CanShift(mountErr) {
-			return mountErr
-		}
-	}
-	if err := r.shiftRoot(ctx, root, pair); err != nil {
-		if reachable, ok := errors.AsType[*idmount.ReachableError](mountErr); ok {
-			err = fmt.Errorf("%w; to use an idmapped mount instead: %s", err, reachable.Remedy)
-		}
-		return err
-	}
-	return idmount.Bind(root, point)
-}
 
 // createMountPoint creates the mount point of a container. Besides the host's root only the
 // container's can search the directory above it.
@@ -98,24 +55,32 @@ func (r *Remapper) removeStale() {
 	}
 }
 
-// Unmount unmounts the root file system of a container and removes its mount point, if there is
-// one. A running container keeps its root file system.
+// Unmount unmounts the root file system and the volumes of a container and removes their mount
+// points, if there are any. A running container keeps its mounts.
 func (r *Remapper) Unmount(id string) error {
 	if err := oci.CheckID(id); err != nil {
 		return err
 	}
-	point := r.mountPoint(id)
-	var err error
-	for err == nil {
-		err = sys.Unmount(point, sys.UnmountDetach)
-	}
-	if !sys.IsNotMounted(err) {
-		return err
-	}
-	for _, dir := range []string{point, filepath.Dir(point)} {
-		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+	dir := filepath.Join(r.RunDir, id)
+	points, err := os.ReadDir(dir)
+	for _, entry := range points {
+		point := filepath.Join(dir, entry.Name())
+		var err error
+		for err == nil {
+			err = sys.Unmount(point, sys.UnmountDetach)
+		}
+		if !sys.IsNotMounted(err) {
+			return err
+		}
+		if err := os.Remove(point); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
-	return nil
+	if err == nil {
+		err = os.Remove(dir)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }

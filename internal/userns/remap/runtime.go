@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -16,8 +15,8 @@ import (
 )
 
 // Prepare is called before a runtime executes a command. A container that is created or run, and
-// that requests a user remap, gets its user namespace and a root file system with mapped ids; the
-// root file system of one that is deleted is unmounted. poststop is a hook of the stage PostStop.
+// that requests a user remap, gets its user namespace, and a root file system and volumes with
+// mapped ids; those of one that is deleted are unmounted. poststop is a hook of the stage PostStop.
 func (r *Remapper) Prepare(
 	ctx context.Context, command wrapper.Command, poststop specs.Hook,
 ) error {
@@ -43,11 +42,11 @@ func (r *Remapper) Prepare(
 		return err
 	}
 	pair, err := r.requestedMaps(c, func(size uint32, own idmap.Pair) (idmap.Pair, error) {
-		root, isReused, err := r.findRoot(command, c, bundle)
+		root, original, err := r.findRoot(command, c, bundle)
 		if err == nil {
 			err = oci.CheckID(command.ID)
 		}
-		if err != nil || !own.IsZero() && !isReused {
+		if err != nil || !own.IsZero() && original == nil {
 			return own, err
 		}
 		return r.allocate(ctx, size, newContainer(command.ID, bundle), root)
@@ -63,44 +62,52 @@ func (r *Remapper) Prepare(
 	return err
 }
 
-// findRoot returns the root file system of a container, and reports whether the configuration is
-// that of another container which has used the bundle.
+// findRoot returns the root file system of a container. If the configuration is that of another
+// container, which has used the bundle, it also returns the original one.
 func (r *Remapper) findRoot(
 	command wrapper.Command, c *oci.Config, bundle string,
-) (root string, isReused bool, err error) {
+) (root string, original *oci.Config, err error) {
 	root = c.RootPath(bundle)
 	if root == "" {
-		return "", false, errors.New("the container has no root file system of its own")
+		return "", nil, errors.New("the container has no root file system of its own")
 	}
-	if !strings.HasPrefix(root, r.RunDir+"/") {
-		return root, false, nil
+	if !r.isMounted(root) {
+		return root, nil, nil
 	}
-	original, err := oci.ReadConfig(oci.Original(command.ConfigFile()))
+	original, err = oci.ReadConfig(oci.Original(command.ConfigFile()))
 	if err != nil {
-		return "", true, fmt.Errorf("the configuration is that of another container, "+
+		return "", nil, fmt.Errorf("the configuration is that of another container, "+
 			"and its original cannot be read: %w", err)
 	}
-	return original.RootPath(bundle), true, nil
+	return original.RootPath(bundle), original, nil
 }
 
 func (r *Remapper) prepareBundle(
 	ctx context.Context, command wrapper.Command, c *oci.Config, pair idmap.Pair, bundle string,
 	poststop specs.Hook,
 ) error {
-	root, isReused, err := r.findRoot(command, c, bundle)
+	root, original, err := r.findRoot(command, c, bundle)
+	if err == nil && original != nil {
+		err = r.restoreSources(c, original)
+	}
 	if err != nil {
 		return err
 	}
 	if err := r.adapt(c, pair); err != nil {
 		return err
 	}
-	point, err := r.mount(ctx, command.ID, root, pair)
-	if err != nil {
+	m := &mounts{r: r, config: c, pair: pair, root: root}
+	defer m.close()
+	if err := m.open(ctx, bundle, command.ID); err != nil {
 		return err
 	}
-	err = errors.Join(c.SetRoot(point), c.AddPoststop(poststop))
+	r.removeStale()
+	if err := r.Unmount(command.ID); err != nil {
+		return err
+	}
+	err = errors.Join(m.mount(ctx, command.ID), c.AddPoststop(poststop))
 	if err == nil {
-		err = c.Replace(command.ConfigFile(), !isReused)
+		err = c.Replace(command.ConfigFile(), original == nil)
 	}
 	if err != nil {
 		return errors.Join(err, r.Unmount(command.ID))

@@ -59,7 +59,7 @@ func run() (err error) {
 	if err := b.compare(ours, theirs, *files, *rounds); err != nil || *only {
 		return err
 	}
-	err = errors.Join(b.measureMount(ours, *rounds), b.measureVerify(ours, *files, *rounds),
+	err = errors.Join(b.measureVolumes(ours, *rounds), b.measureMount(ours, *rounds), b.measureVerify(ours, *files, *rounds),
 		b.measureHook(ours, *rounds))
 	if err != nil {
 		return err
