@@ -180,7 +180,7 @@ cross: | go ## vet and build for the other processors that are supported
 NOT_EMULATED := TestConfineToReading TestConfineToServing TestAddToFullDisk TestFindRuntime TestOwnHeldByOlder TestPrincipalIsPinned \
 	TestSearchInit TestNotificationWithFile TestReadInChild TestReadInChildHangs TestChildReader TestChildReaderHangs TestOpenFiles \
 	TestStatFiles TestNamespaces TestNewUserNamespace TestReadsDoNotAllocate TestContainerFiles TestCPUDir TestContainersDir \
-	TestContainerTriggers TestUnreadableStats TestFindContainers TestInitMoves TestContainerEnds TestLastPIDIsKept TestUptimeIdle TestLooker TestLookerHangs TestWatch TestForward
+	TestContainerTriggers TestUnreadableStats TestFindContainers TestInitMoves TestContainerEnds TestLastPIDIsKept TestTimeNamespace TestNoTimeNamespaces TestUptimeIdle TestLooker TestLookerHangs TestWatch TestForward
 empty :=
 space := $(empty) $(empty)
 
