@@ -179,8 +179,10 @@ cross: | go ## vet and build for the other processors that are supported
 # cannot execute or confine a program of another processor. fusedev needs clones of /dev/fuse; supervise executes itself.
 NOT_EMULATED := TestConfineToReading TestConfineToServing TestAddToFullDisk TestFindRuntime TestOwnHeldByOlder TestPrincipalIsPinned \
 	TestSearchInit TestNotificationWithFile TestReadInChild TestReadInChildHangs TestChildReader TestChildReaderHangs TestOpenFiles \
-	TestStatFiles TestNamespaces TestNewUserNamespace TestReadsDoNotAllocate TestContainerFiles TestCPUDir TestNodeDir TestWithoutNUMA TestNodesLimitMemory TestVmstatNeverDecreases TestContainersDir \
-	TestContainerTriggers TestUnreadableStats TestFindContainers TestInitMoves TestContainerEnds TestLastPIDIsKept TestUptimeIdle TestLooker TestLookerHangs TestWatch TestForward
+	TestStatFiles TestNamespaces TestNewUserNamespace TestReadsDoNotAllocate TestContainerFiles TestCPUDir TestNodeDir \
+	TestWithoutNUMA TestNodesLimitMemory TestVmstatNeverDecreases TestContainersDir TestContainerTriggers TestUnreadableStats \
+	TestFindContainers TestInitMoves TestContainerEnds TestLastPIDIsKept TestUptimeIdle TestLooker TestLookerHangs TestWatch \
+	TestForward TestTimeNamespace TestNoTimeNamespaces
 empty :=
 space := $(empty) $(empty)
 

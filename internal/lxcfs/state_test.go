@@ -2,6 +2,9 @@ package lxcfs
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -94,5 +97,24 @@ func TestTimeNamespace(t *testing.T) {
 		if got := readFake(t, f, idStat, tt.tid); !strings.Contains(got, "\nbtime "+tt.btime+"\n") {
 			t.Errorf("%s: stat %q lacks btime %s", name, got, tt.btime)
 		}
+	}
+}
+
+// TestNoTimeNamespaces reads the files on a kernel before Linux 5.6.
+func TestNoTimeNamespaces(t *testing.T) {
+	h, init := newFakeHost(t)
+	for _, pid := range []int{os.Getpid(), init} {
+		for _, name := range []string{"ns/time", "ns/time_for_children", "timens_offsets"} {
+			if err := os.Remove(filepath.Join(h.Dir, "proc", strconv.Itoa(pid), name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	f := newFakeFS(t, h)
+	if got := readFake(t, f, idStat, init); !strings.Contains(got, "\nbtime 1700000000\nprocesses 1\n") {
+		t.Errorf("stat: %q", got)
+	}
+	if got := readFake(t, f, idUptime, init); strings.Contains(got, "400000.00") {
+		t.Errorf("uptime is the host's: %q", got)
 	}
 }
