@@ -127,6 +127,47 @@ func TestRangeCrash(t *testing.T) {
 	})
 }
 
+// TestRangeCrashContainer kills the start of a container with an idmapped root file system, and its
+// deletion, at each changing system call. The next start succeeds, and nothing is left in the end.
+func TestRangeCrashContainer(t *testing.T) {
+	dir := filepath.Join(named("tmpfs").newDir(t), "closed")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	root, config := filepath.Join(dir, "rootfs"), filepath.Join(dir, "config.json")
+	build(t, root, true, []item{directory(".", 0o755, 0, 0), file("plain", 0o644, 7, 7)})
+	command := func(args ...string) []string {
+		return append([]string{"runtime", "--runtime", "/bin/true", "--user-remap", "auto", "--mode",
+			"idmap", "--"}, args...)
+	}
+	create, remove := command("create", "--bundle", dir, "crash"), command("delete", "crash")
+	killed := 0
+	for n := 1; ; n++ {
+		text := fmt.Sprintf(`{"root":{"path":%q},"process":{"user":{}},"linux":{}}`, root)
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		start := traced(t, n, create...)
+		must(t, create...)
+		if owners := rangesOf(t); len(owners) == 0 || len(owners) > 2 {
+			t.Errorf("start killed at %d: %v", n, owners)
+		}
+		end := traced(t, n, remove...)
+		must(t, remove...)
+		must(t, "ranges", "free", "--unused")
+		if left := rangesOf(t); len(left) > 0 {
+			t.Errorf("killed at %d: %v", n, left)
+		}
+		if !start.Killed && !end.Killed {
+			break
+		}
+		killed++
+	}
+	if killed < 8 {
+		t.Errorf("killed at only %d calls", killed)
+	}
+}
+
 // shiftedTo returns the first id to which a tree is shifted, 0 if it is not.
 func shiftedTo(t *testing.T, root string) (first uint32) {
 	t.Helper()

@@ -32,7 +32,7 @@ func commandLine(t *testing.T, args ...string) []string {
 	if args[0] != "umount" {
 		own = []string{"--state-dir", stateDir(t)}
 	}
-	if slices.Contains([]string{"shift", "unshift", "check", "mount", "ranges"}, args[0]) {
+	if slices.Contains([]string{"shift", "unshift", "check", "mount", "ranges", "runtime"}, args[0]) {
 		own = append(own, "--lock-dir", filepath.Join(shared.dir, "lock"))
 	}
 	return slices.Concat([]string{shared.program, args[0]}, own, args[1:])
