@@ -78,13 +78,17 @@ $(PALISADE_ENGINES)/docker: tools/docker/go.mod | go
 $(PALISADE_ENGINES)/docker-buildx: tools/buildx/go.mod | go
 	$(GO) -C tools/buildx build -o $@ github.com/docker/buildx/cmd/buildx
 
-cri: $(foreach program,containerd containerd-shim-runc-v2 ctr crictl,$(PALISADE_ENGINES)/$(program)) ## build containerd 2 and crictl for tests
+cri: $(foreach program,containerd containerd-shim-runc-v2 ctr crictl runc,$(PALISADE_ENGINES)/$(program)) ## build containerd 2, crictl and runc for tests
 
 $(PALISADE_ENGINES)/containerd $(PALISADE_ENGINES)/containerd-shim-runc-v2 $(PALISADE_ENGINES)/ctr: $(PALISADE_ENGINES)/%: tools/containerd/go.mod | go
 	$(GO) -C tools/containerd build -o $@ github.com/containerd/containerd/v2/cmd/$*
 
 $(PALISADE_ENGINES)/crictl: tools/crictl/go.mod | go
 	$(GO) -C tools/crictl build -o $@ sigs.k8s.io/cri-tools/cmd/crictl
+
+# Pods with a user namespace need runc 1.2, which Debian lacks. It has C code.
+$(PALISADE_ENGINES)/runc: tools/runc/go.mod | go
+	CGO_ENABLED=1 $(GO) -C tools/runc build -tags netgo,osusergo -o $@ github.com/opencontainers/runc
 
 demo: go deps build ## show what containers read from /proc without lxcfs and with it
 	$(GO) run ./test/demo -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit -shift bin/userns-shift

@@ -7,19 +7,22 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
 )
 
-// saveImages writes an archive, as docker save does, with the two images of the tests. Both have
-// the root file system: the pause image needs only its program load.
-func saveImages(ctx context.Context, path, rootfs string) error {
-	layer, err := exec.CommandContext(ctx, "tar", "-C", rootfs, "--numeric-owner", "-c", ".").Output()
-	if err != nil {
-		return fmt.Errorf("pack %s: %w", rootfs, err)
-	}
+// testImage is an image with one layer, the root file system in a directory.
+type testImage struct {
+	name    string
+	command []string
+	rootfs  string
+}
+
+// saveImages writes an archive with the images, as docker save does.
+func saveImages(ctx context.Context, path string, list ...testImage) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
@@ -46,24 +49,23 @@ func saveImages(ctx context.Context, path, rootfs string) error {
 		Layers   []string
 	}
 	var images []image
-	for name, command := range map[string][]string{
-		pauseImage: {"/bin/load", "sleepers", "1"}, boxImage: {"/bin/sleep", "1000000"},
-	} {
-		file := fmt.Sprintf("%d.json", len(images))
-		images = append(images, image{file, []string{name}, []string{"layer.tar"}})
-		err := add(file, map[string]any{
+	for i, m := range list {
+		layer, err := exec.CommandContext(ctx, "tar", "-C", m.rootfs, "--numeric-owner", "-c", ".").Output()
+		if err != nil {
+			return fmt.Errorf("pack %s: %w", m.rootfs, err)
+		}
+		file, layerFile := fmt.Sprintf("%d.json", i), fmt.Sprintf("%d.tar", i)
+		images = append(images, image{file, []string{m.name}, []string{layerFile}})
+		err = errors.Join(add(layerFile, layer), add(file, map[string]any{
 			"architecture": runtime.GOARCH, "os": "linux",
-			"config": map[string]any{"Cmd": command, "Env": []string{"PATH=/bin"}},
+			"config": map[string]any{"Cmd": m.command, "Env": []string{"PATH=/bin"}},
 			"rootfs": map[string]any{
 				"type": "layers", "diff_ids": []string{fmt.Sprintf("sha256:%x", sha256.Sum256(layer))},
 			},
-		})
+		}))
 		if err != nil {
 			return err
 		}
-	}
-	if err := add("layer.tar", layer); err != nil {
-		return err
 	}
 	if err := add("manifest.json", images); err != nil {
 		return err

@@ -20,22 +20,25 @@ import (
 	"palisade/test/engine"
 )
 
-// podSpec has the fields of the agent's DaemonSet that the kubelet would pass on by CRI.
-type podSpec struct {
-	HostPID    bool `yaml:"hostPID"`
-	Containers []struct {
-		Args            []string
-		VolumeMounts    []any `yaml:"volumeMounts"`
-		SecurityContext struct {
-			ReadOnlyRootFilesystem bool `yaml:"readOnlyRootFilesystem"`
-			Capabilities           struct{ Add, Drop []string }
-		} `yaml:"securityContext"`
-		Resources struct{ Limits map[string]string }
+// podTemplate has the fields of the agent's DaemonSet that the kubelet would pass on by CRI.
+type podTemplate struct {
+	Metadata struct{ Annotations map[string]string }
+	Spec     struct {
+		HostPID    bool `yaml:"hostPID"`
+		Containers []struct {
+			Args            []string
+			VolumeMounts    []any `yaml:"volumeMounts"`
+			SecurityContext struct {
+				ReadOnlyRootFilesystem bool `yaml:"readOnlyRootFilesystem"`
+				Capabilities           struct{ Add, Drop []string }
+			} `yaml:"securityContext"`
+			Resources struct{ Limits map[string]string }
+		}
 	}
 }
 
 // readManifest returns the pod of the DaemonSet in deploy/kubernetes.
-func readManifest(t *testing.T) *podSpec {
+func readManifest(t *testing.T) *podTemplate {
 	t.Helper()
 	f, err := os.Open("../../deploy/kubernetes/palisade.yaml")
 	if err != nil {
@@ -45,7 +48,7 @@ func readManifest(t *testing.T) *podSpec {
 	for decoder := yaml.NewDecoder(f); ; {
 		var object struct {
 			Kind string
-			Spec struct{ Template struct{ Spec podSpec } }
+			Spec struct{ Template podTemplate }
 		}
 		if err := decoder.Decode(&object); errors.Is(err, io.EOF) {
 			t.Fatal("the manifest has no DaemonSet")
@@ -53,7 +56,7 @@ func readManifest(t *testing.T) *podSpec {
 			t.Fatal(err)
 		}
 		if object.Kind == "DaemonSet" {
-			return &object.Spec.Template.Spec
+			return &object.Spec.Template
 		}
 	}
 }
@@ -83,8 +86,7 @@ func (n *node) importImage(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.must(t, "ctr", "-n", "k8s.io", "images", "import", "--local",
-		filepath.Join(image.dir, "palisade-nri-"+runtime.GOARCH+".tar"))
+	n.importImages(t, filepath.Join(image.dir, "palisade-nri-"+runtime.GOARCH+".tar"))
 	return image.name
 }
 
@@ -92,21 +94,21 @@ func (n *node) importImage(t *testing.T) string {
 // until it has called at containerd.
 func (n *node) startAgentPod(t *testing.T, image string, isPrivileged bool) (sandbox string) {
 	t.Helper()
-	spec := readManifest(t)
-	c := spec.Containers[0]
-	if len(spec.Containers) != 1 || len(c.VolumeMounts) > 0 || !spec.HostPID {
-		t.Fatalf("the pod needs more than this test gives it: %+v", spec)
+	template := readManifest(t)
+	c := template.Spec.Containers[0]
+	if len(template.Spec.Containers) != 1 || len(c.VolumeMounts) > 0 || !template.Spec.HostPID {
+		t.Fatalf("the pod needs more than this test gives it: %+v", template)
 	}
 	args := slices.DeleteFunc(c.Args, func(arg string) bool {
 		option, _, _ := strings.Cut(arg, "=")
 		return slices.Contains([]string{"--socket", "--metrics", "--install"}, option)
 	})
-	args = append(args, "--socket="+nriSocket, "--metrics-socket="+n.path("metrics.sock"),
+	args = append(args, "--socket="+n.nriSocket, "--metrics-socket="+n.path("metrics.sock"),
 		"--install="+n.path("install"))
 	security := map[string]any{
 		"privileged":        isPrivileged,
 		"readonly_rootfs":   c.SecurityContext.ReadOnlyRootFilesystem,
-		"namespace_options": map[string]any{"pid": nodePID, "network": 2},
+		"namespace_options": map[string]any{"pid": nodeNS, "network": nodeNS},
 		"seccomp":           map[string]any{"profile_type": 1}, // unconfined
 		"capabilities": map[string]any{
 			"add_capabilities":  c.SecurityContext.Capabilities.Add,
@@ -118,6 +120,7 @@ func (n *node) startAgentPod(t *testing.T, image string, isPrivileged bool) (san
 	}
 	pod := n.write(t, "agent.json", map[string]any{
 		"metadata":      map[string]any{"name": "agent", "uid": "agent", "namespace": "kube-system"},
+		"annotations":   template.Metadata.Annotations,
 		"log_directory": n.dir,
 		"linux":         map[string]any{"cgroup_parent": n.cgroup, "security_context": security},
 	})
@@ -145,19 +148,23 @@ func (n *node) startAgentPod(t *testing.T, image string, isPrivileged bool) (san
 }
 
 // newPodNode starts containerd on a node where the mount point of lxcfs is the default.
-func newPodNode(t *testing.T) *node {
+func newPodNode(t *testing.T, configuration ...string) *node {
 	t.Helper()
 	engine.OwnLib(t)
-	n := prepareNode(t)
+	n := prepareNode(t, configuration...)
 	n.lxcfsDir = "/var/lib/lxc"
 	return n
 }
 
 // TestAgentInPod runs the image of the agent as the manifest does, with the capabilities that it
-// has there, on a node that has an lxcfs.
+// has there, on a node that has an lxcfs, and that creates no container without the agent.
 func TestAgentInPod(t *testing.T) {
-	n := newPodNode(t)
+	n := newPodNode(t, validator+"required_plugins = [\"palisade-nri\"]\n"+
+		"tolerate_missing_plugins_annotation = \"tolerate-missing-plugins.noderesource.dev\"")
 	n.startLxcfs(t)
+	if got := n.createError(t, limited()); !strings.Contains(got, missingAgent) {
+		t.Errorf("a container without the agent: %s, want %q", got, missingAgent)
+	}
 	sandbox := n.startAgentPod(t, n.importImage(t), false)
 	p := n.start(t, limited())
 	if got := p.first(t); !slices.Equal(got, own) {
