@@ -16,7 +16,7 @@ import (
 )
 
 // limited returns a pod with limits that no host has.
-func limited() pod { return pod{memory: 96, cpus: 1, pid: ownNS} }
+func limited() pod { return pod{memory: 96, cpus: 1, pid: engine.ContainerNamespace} }
 
 const limitedTotal = "98304 kB"
 
@@ -98,7 +98,7 @@ func TestKindsOfPods(t *testing.T) {
 	n := newNode(t)
 	n.startAgent(t)
 	shared, host, privileged := limited(), limited(), limited()
-	shared.pid, host.pid, privileged.isPrivileged = podNS, nodeNS, true
+	shared.pid, host.pid, privileged.isPrivileged = engine.PodNamespace, engine.NodeNamespace, true
 	var pods []*pod
 	for _, p := range []pod{shared, host, privileged} {
 		pods = append(pods, n.start(t, p))

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"palisade/test/ctr"
+	"palisade/test/engine"
 )
 
 // shared holds the files that all tests use.
@@ -73,9 +74,9 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	if err := copyFile(filepath.Join(rootfs, "bin/load"), filepath.Join(bare, "load")); err != nil {
 		return nil, err
 	}
-	return nil, saveImages(ctx, shared.images,
-		testImage{pauseImage, []string{"/load", "sleepers", "1"}, bare},
-		testImage{boxImage, []string{"/bin/sleep", "1000000"}, rootfs})
+	return nil, engine.SaveImages(ctx, shared.images,
+		engine.Image{Name: pauseImage, Command: []string{"/load", "sleepers", "1"}, Rootfs: bare},
+		engine.Image{Name: boxImage, Command: []string{"/bin/sleep", "1000000"}, Rootfs: rootfs})
 }
 
 // findEngines puts the programs of "make cri" first into PATH, where containerd finds its shim, and

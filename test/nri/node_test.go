@@ -232,13 +232,6 @@ func (n *node) write(t testing.TB, name string, request map[string]any) string {
 	return n.path(name)
 }
 
-// Namespaces of a container.
-const (
-	podNS = iota
-	ownNS // the kubelet's default for pids
-	nodeNS
-)
-
 // create creates the pod and its container, without starting that.
 func (n *node) create(t testing.TB, p *pod) {
 	t.Helper()
@@ -258,11 +251,11 @@ func (n *node) writePod(t testing.TB, p *pod) (sandbox, container string) {
 		p.command = []string{"/bin/sh", "-c", look}
 	}
 	p.log = n.path(name + ".log")
-	namespaces := map[string]any{"pid": p.pid, "network": nodeNS}
+	namespaces := map[string]any{"pid": p.pid, "network": engine.NodeNamespace}
 	if p.hasUserNS { // then the kubelet rejects the node's network
 		ids := []any{map[string]any{"host_id": 200000, "container_id": 0, "length": 65536}}
-		namespaces["network"] = podNS
-		namespaces["userns_options"] = map[string]any{"mode": podNS, "uids": ids, "gids": ids}
+		namespaces["network"] = engine.PodNamespace
+		namespaces["userns_options"] = map[string]any{"mode": engine.PodNamespace, "uids": ids, "gids": ids}
 	}
 	security := map[string]any{"privileged": p.isPrivileged, "namespace_options": namespaces}
 	sandbox = n.write(t, name+".json", map[string]any{

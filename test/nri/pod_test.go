@@ -3,9 +3,7 @@
 package nri
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,51 +13,8 @@ import (
 	"sync"
 	"testing"
 
-	"go.yaml.in/yaml/v3"
-
 	"palisade/test/engine"
 )
-
-// podTemplate has the fields of the agent's DaemonSet that the kubelet would pass on by CRI.
-type podTemplate struct {
-	Metadata struct{ Annotations map[string]string }
-	Spec     struct {
-		HostPID    bool `yaml:"hostPID"`
-		Containers []struct {
-			Args            []string
-			VolumeMounts    []any `yaml:"volumeMounts"`
-			SecurityContext struct {
-				ReadOnlyRootFilesystem bool `yaml:"readOnlyRootFilesystem"`
-				Capabilities           struct{ Add, Drop []string }
-			} `yaml:"securityContext"`
-			Resources struct{ Limits map[string]string }
-		}
-	}
-}
-
-// readManifest returns the pod of the DaemonSet in deploy/kubernetes.
-func readManifest(t *testing.T) *podTemplate {
-	t.Helper()
-	f, err := os.Open("../../deploy/kubernetes/palisade.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for decoder := yaml.NewDecoder(f); ; {
-		var object struct {
-			Kind string
-			Spec struct{ Template podTemplate }
-		}
-		if err := decoder.Decode(&object); errors.Is(err, io.EOF) {
-			t.Fatal("the manifest has no DaemonSet")
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		if object.Kind == "DaemonSet" {
-			return &object.Spec.Template
-		}
-	}
-}
 
 // buildImage builds the image of the agent, and returns its name and directory.
 var buildImage = sync.OnceValues(func() (image struct{ name, dir string }, err error) {
@@ -94,54 +49,21 @@ func (n *node) importImage(t *testing.T) string {
 // until it has called at containerd.
 func (n *node) startAgentPod(t *testing.T, image string, isPrivileged bool) (sandbox string) {
 	t.Helper()
-	template := readManifest(t)
-	c := template.Spec.Containers[0]
-	if len(template.Spec.Containers) != 1 || len(c.VolumeMounts) > 0 || !template.Spec.HostPID {
-		t.Fatalf("the pod needs more than this test gives it: %+v", template)
-	}
-	args := slices.DeleteFunc(c.Args, func(arg string) bool {
-		option, _, _ := strings.Cut(arg, "=")
-		return slices.Contains([]string{"--socket", "--metrics", "--install"}, option)
-	})
-	args = append(args, "--socket="+n.nriSocket, "--metrics-socket="+n.path("metrics.sock"),
-		"--install="+n.path("install"))
-	security := map[string]any{
-		"privileged":        isPrivileged,
-		"readonly_rootfs":   c.SecurityContext.ReadOnlyRootFilesystem,
-		"namespace_options": map[string]any{"pid": nodeNS, "network": nodeNS},
-		"seccomp":           map[string]any{"profile_type": 1}, // unconfined
-		"capabilities": map[string]any{
-			"add_capabilities":  c.SecurityContext.Capabilities.Add,
-			"drop_capabilities": c.SecurityContext.Capabilities.Drop,
-		},
-	}
-	if isPrivileged {
-		delete(security, "capabilities")
-	}
-	pod := n.write(t, "agent.json", map[string]any{
-		"metadata":      map[string]any{"name": "agent", "uid": "agent", "namespace": "kube-system"},
-		"annotations":   template.Metadata.Annotations,
-		"log_directory": n.dir,
-		"linux":         map[string]any{"cgroup_parent": n.cgroup, "security_context": security},
-	})
-	container := n.write(t, "agent-container.json", map[string]any{
-		"metadata": map[string]any{"name": "palisade-nri"},
-		"image":    map[string]any{"image": image},
-		"args":     args,
-		"log_path": "agent.log",
-		"linux": map[string]any{
-			"resources":        map[string]any{"memory_limit_in_bytes": 256 << 20},
-			"security_context": security,
-		},
-	})
+	pod, container := engine.AgentPod(t, "../../deploy/kubernetes/palisade.yaml", image, isPrivileged,
+		[]string{"--socket", "--metrics", "--install"}, "--socket="+n.nriSocket,
+		"--metrics-socket="+n.path("metrics.sock"), "--install="+n.path("install"))
+	pod["log_directory"] = n.dir
+	pod["linux"].(map[string]any)["cgroup_parent"] = n.cgroup
+	podFile := n.write(t, "agent.json", pod)
+	containerFile := n.write(t, "agent-container.json", container)
 	t.Cleanup(func() {
 		if t.Failed() {
 			text, _ := os.ReadFile(n.path("agent.log")) // for the message only
 			t.Logf("the agent: %s", text)
 		}
 	})
-	sandbox = strings.TrimSpace(n.crictl(t, "runp", pod))
-	id := strings.TrimSpace(n.crictl(t, "create", sandbox, container, pod))
+	sandbox = strings.TrimSpace(n.crictl(t, "runp", podFile))
+	id := strings.TrimSpace(n.crictl(t, "create", sandbox, containerFile, podFile))
 	n.crictl(t, "start", id)
 	n.waitForConnection(t)
 	return sandbox
