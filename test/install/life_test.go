@@ -28,6 +28,11 @@ func TestLife(t *testing.T) {
 	if state := strings.TrimSpace(n.must("systemctl", "is-enabled", unit)); state != "enabled" {
 		t.Errorf("the unit is %s", state)
 	}
+	n.must(dir+"/current/lxcfs-toolkit", "umount", "--all")
+	n.cure("container-files-missing")
+	if got := n.memTotal(); got != own {
+		t.Errorf("after the remedy of doctor the pod reads %q, want %q", got, own)
+	}
 	stop := n.reader()
 
 	was := n.server()
@@ -90,14 +95,20 @@ func TestLife(t *testing.T) {
 	n.uninstall("nothing is installed")
 }
 
-// problems returns the problems of lxcfs and the agent that palisade doctor finds.
-func (n *node) problems() (ids []string) {
+// doctor returns the report of palisade doctor.
+func (n *node) doctor() (report doctor.Report) {
 	n.t.Helper()
 	out, _ := n.Exec("sh", "-c", "/palisade --json doctor --engine containerd 2>/dev/null")
-	var report doctor.Report
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		n.t.Fatalf("doctor: %v: %s", err, out)
 	}
+	return report
+}
+
+// problems returns the problems of lxcfs and the agent that palisade doctor finds.
+func (n *node) problems() (ids []string) {
+	n.t.Helper()
+	report := n.doctor()
 	for _, f := range append(report.Of(doctor.Error), report.Of(doctor.Warning)...) {
 		part, _, _ := strings.Cut(f.ID, "-")
 		if slices.Contains([]string{"nri", "hook", "lxcfs", "container"}, part) {
@@ -105,6 +116,17 @@ func (n *node) problems() (ids []string) {
 		}
 	}
 	return ids
+}
+
+// cure executes the remedy of doctor for its finding.
+func (n *node) cure(id string) {
+	n.t.Helper()
+	report := n.doctor()
+	i := slices.IndexFunc(report.Findings, func(f doctor.Finding) bool { return f.ID == id })
+	if i < 0 {
+		n.t.Fatalf("doctor does not find %s: %+v", id, report.Findings)
+	}
+	n.must("sh", "-c", report.Findings[i].Remedy)
 }
 
 func (n *node) activeBefore(one, other string) bool {
