@@ -78,7 +78,7 @@ $(PALISADE_ENGINES)/docker: tools/docker/go.mod | go
 $(PALISADE_ENGINES)/docker-buildx: tools/buildx/go.mod | go
 	$(GO) -C tools/buildx build -o $@ github.com/docker/buildx/cmd/buildx
 
-cri: $(foreach program,containerd containerd-shim-runc-v2 ctr crictl runc,$(PALISADE_ENGINES)/$(program)) ## build containerd 2, crictl and runc for tests
+cri: $(foreach program,containerd containerd-shim-runc-v2 ctr crictl runtimes/runc,$(PALISADE_ENGINES)/$(program)) ## build containerd 2, crictl and runc for tests
 
 $(PALISADE_ENGINES)/containerd $(PALISADE_ENGINES)/containerd-shim-runc-v2 $(PALISADE_ENGINES)/ctr: $(PALISADE_ENGINES)/%: tools/containerd/go.mod | go
 	$(GO) -C tools/containerd build -o $@ github.com/containerd/containerd/v2/cmd/$*
@@ -86,9 +86,9 @@ $(PALISADE_ENGINES)/containerd $(PALISADE_ENGINES)/containerd-shim-runc-v2 $(PAL
 $(PALISADE_ENGINES)/crictl: tools/crictl/go.mod | go
 	$(GO) -C tools/crictl build -o $@ sigs.k8s.io/cri-tools/cmd/crictl
 
-# Pods with a user namespace need runc 1.2, which Debian lacks. It has C code.
-$(PALISADE_ENGINES)/runc: tools/runc/go.mod | go
-	CGO_ENABLED=1 $(GO) -C tools/runc build -tags netgo,osusergo -o $@ github.com/opencontainers/runc
+# Pods with a user namespace need runc 1.2, which Debian 12 lacks. Only tests that search runtimes use it.
+$(PALISADE_ENGINES)/runtimes/runc: tools/runc/go.mod | go
+	CGO_ENABLED=1 $(GO) -C tools/runc build -tags seccomp -o $@ github.com/opencontainers/runc
 
 demo: go deps build ## show what containers read from /proc without lxcfs and with it
 	$(GO) run ./test/demo -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit -shift bin/userns-shift
@@ -114,7 +114,7 @@ twice: | go ## run some integration tests twice at the same time; needs root
 TWICE = $(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m ./test/toolkit ./test/userns ./test/lxc ./test/integration \
 	-run "^Test(HostileRoot|Bind|LXC|NothingLeaks|Layouts|Everything|FullDisk|Lock|ContainersComeAndGo|HostilePIDs|SecondInstance)$$"
 
-soak: dockerd | go ## run with large numbers the tests that repeat for chance, or one part of them (PART=0); needs root
+soak: dockerd cri | go ## run with large numbers the tests that repeat for chance, or one part of them (PART=0); needs root
 	test/soak.sh $(PART)
 
 # Without root, and cached: for every change.
@@ -183,11 +183,12 @@ emulated: | go ## run the unit tests for arm64, emulated
 	GOARCH=arm64 $(GO) test -tags integration,$(TAGS) -vet=off -count=1 -timeout 5m -exec qemu-aarch64-static -skip '^($(subst $(space),|,$(strip $(NOT_EMULATED))))$$' \
 		$$($(GO) list ./internal/... ./cmd/... | grep -v -e /fusedev -e /supervise)
 
-bench: build ## measure reads through lxcfs, Debian's and of the bare files, hooks, decisions, and how costs grow; needs root
+bench: build cri ## measure reads through lxcfs, Debian's and of the bare files, hooks, pods, decisions, and how costs grow; needs root
 	$(GO) test -run '^$$' -bench . -skip '^BenchmarkHost' -benchmem ./internal/...
 	@mkdir -p dist
 	$(GO) run ./test/bench -lxcfs bin/lxcfs -json dist/bench.json -svg dist/bench.svg
 	$(GO) run ./test/bench/toolkit -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit
+	$(GO) test -tags integration,$(TAGS) -run '^$$' -bench . -benchtime 5x -timeout 30m ./test/nri
 	$(GO) run ./test/bench/userns -program bin/userns-shift
 	$(GO) run ./test/bench/authz -broker bin/authz-broker
 	$(GO) run ./test/bench/front -broker bin/authz-broker

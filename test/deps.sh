@@ -90,6 +90,13 @@ if [ -n "$manager" ] && ! /usr/bin/python3 -c 'import grpc' 2>/dev/null; then
 	missing="$missing python3-grpcio"
 fi
 
+# runc is built with it.
+if [ "$manager" = apt ] && [ ! -e /usr/include/seccomp.h ]; then
+	missing="$missing libseccomp-dev"
+elif [ "$manager" = dnf ] && [ ! -e /usr/include/seccomp.h ]; then
+	missing="$missing libseccomp-devel"
+fi
+
 # The kernel of the virtual machine is a package that is downloaded later, which needs the lists.
 if [ "$manager" = apt ] && [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -print -quit)" ]; then
 	echo "deps: getting the package lists"

@@ -9,7 +9,8 @@ part_2="integration ^Test(WorkerKilled|Upgrade|KeptMount|ManyReaders|ManyNamespa
 part_3="toolkit ^Test(HostileContainers|Many|NothingLeaks|Degradation|RemountIsAtomic|KilledRemount|ShortProcesses)$
 userns ^Test(CrashTwice|CrashSettled|Wide)$"
 part_4="authz ^TestFront(ManyConnections|Restart|Docker|Docker29|Podman)$
-install ^TestKilledAgents$"
+install ^TestKilledAgents$
+nri ^TestAgentKilledAgain$"
 parts=5
 
 run() {

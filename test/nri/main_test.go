@@ -90,12 +90,12 @@ func findEngines(ctx context.Context) error {
 		}
 		dir = filepath.Join(strings.TrimSpace(string(cache)), "palisade-engines")
 	}
-	for _, program := range []string{"containerd", "containerd-shim-runc-v2", "ctr", "crictl", "runc"} {
+	for _, program := range []string{"containerd", "containerd-shim-runc-v2", "ctr", "crictl", "runtimes/runc"} {
 		if _, err := os.Stat(filepath.Join(dir, program)); err != nil {
 			return fmt.Errorf("%w (make cri builds it)", err)
 		}
 	}
-	return os.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	return os.Setenv("PATH", dir+":"+filepath.Join(dir, "runtimes")+":"+os.Getenv("PATH"))
 }
 
 func copyFile(from, to string) error {

@@ -130,7 +130,7 @@ func (n *node) importImages(t testing.TB, archive string) {
 // startAgent starts an agent, and waits until it has called at containerd.
 func (n *node) startAgent(t testing.TB, flags ...string) {
 	t.Helper()
-	args := append([]string{"--socket", n.nriSocket, "--mountpoint", n.path("lxcfs"),
+	args := append([]string{"--socket", n.nriSocket, "--mountpoint", filepath.Join(n.lxcfsDir, "lxcfs"),
 		"--runtime-dir", n.path("toolkit"), "--metrics-socket", n.path("metrics.sock")}, flags...)
 	n.agent = start(t, shared.agent, args...)
 	n.waitForConnection(t)
