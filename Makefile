@@ -97,11 +97,11 @@ demo: go deps build ## show what containers read from /proc without lxcfs and wi
 test: go deps lint build ## run the tests, in the virtual machine the most important ones; needs root
 	test/beside.sh dist/vm.log '$(MAKE) vm-quick' '$(MAKE) RACE= unit integration'
 
-test-release: go deps build e2e-packages ## run all other tests, those of packages, documents and other processors, and all of the virtual machine; needs root
+test-release: go deps build cri e2e-packages ## run all other tests, those of packages, documents and other processors, and all of the virtual machine; needs root
 	test/beside.sh dist/vm.log '$(MAKE) E2E_PACKAGES=1 vm-all' '$(MAKE) E2E_PACKAGES=1 cross emulated release e2e'
 
 # What is run on each change: all but the soak, of which a part is run by rotation. A failure does not hide later ones.
-ci: go deps lint build e2e-packages ## run the tests, those of a release, and a part of the soak; needs root
+ci: go deps lint build cri e2e-packages ## run the tests, those of a release, and a part of the soak; needs root
 	test/beside.sh dist/vm.log '$(MAKE) E2E_PACKAGES=1 vm-all' '$(MAKE) -k E2E_PACKAGES=1 unit cross integration emulated release e2e soak PART=$(shell git rev-list --count HEAD || echo 0)'
 
 cover: | go ## print the coverage of each package by unit tests, and with the integration tests; needs root
@@ -143,15 +143,15 @@ e2e: e2e-packages ## run the end-to-end story, from installation to removal, on 
 	PALISADE_PACKAGES=$(CURDIR)/dist/e2e $(GO) test -tags integration,$(TAGS) -count=1 -timeout 10m -v ./test/e2e
 
 e2e-vm: e2e-packages ## run it with cgroup v2 in a virtual machine
-	$(GO) run ./test/vm -run '' -toolkit '' -userns '' -remap '' -clients '' -lxc '' -packages '' -e2e dist/e2e
+	$(GO) run ./test/vm -run '' -toolkit '' -userns '' -remap '' -clients '' -lxc '' -nri '' -packages '' -e2e dist/e2e
 
-vm: build ## run the tests with cgroup v2 in a virtual machine
-	$(GO) run ./test/vm $(if $(RUN),-run '$(RUN)') $(if $(TOOLKIT),-toolkit '$(TOOLKIT)') $(if $(USERNS),-userns '$(USERNS)') $(if $(CLIENTS),-clients '$(CLIENTS)') $(if $(LXC),-lxc '$(LXC)')
+vm: build cri ## run the tests with cgroup v2 in a virtual machine
+	$(GO) run ./test/vm $(if $(RUN),-run '$(RUN)') $(if $(TOOLKIT),-toolkit '$(TOOLKIT)') $(if $(USERNS),-userns '$(USERNS)') $(if $(CLIENTS),-clients '$(CLIENTS)') $(if $(LXC),-lxc '$(LXC)') $(if $(NRI),-nri '$(NRI)')
 
 vm-quick: ## run those that depend most on cgroup v2 or on an old kernel
 	$(GO) run ./test/vm -quick
 
-vm-all: e2e-packages ## run the tests with cgroup v2 and the end-to-end story in one virtual machine
+vm-all: cri e2e-packages ## run the tests with cgroup v2 and the end-to-end story in one virtual machine
 	$(GO) run ./test/vm -e2e dist/e2e
 
 lint: | go ## vet, check formatting and wording, and run staticcheck
@@ -196,7 +196,7 @@ bench: build cri ## measure reads through lxcfs, Debian's and of the bare files,
 
 # Only the ratios of one run mean something: the CPU is emulated.
 bench-vm: | go ## measure reads with cgroup v2 in a virtual machine, also through Debian's newest lxcfs
-	$(GO) run ./test/vm -run '' -toolkit '' -userns '' -remap '' -clients '' -lxc '' -packages '' -bench '$(or $(BENCH),-quick -only reads)'
+	$(GO) run ./test/vm -run '' -toolkit '' -userns '' -remap '' -clients '' -lxc '' -nri '' -packages '' -bench '$(or $(BENCH),-quick -only reads)'
 
 fuzz-smoke: | go ## run each fuzz test for some seconds
 	for package in $$($(GO) list ./internal/...); do \

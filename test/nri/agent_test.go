@@ -234,7 +234,7 @@ func TestStrict(t *testing.T) {
 	n.startAgent(t, "--strict")
 	p := limited()
 	n.create(t, &p)
-	r := engine.Run(t, "", "crictl", "-r", "unix://"+n.socket, "start", p.container)
+	r := n.runCrictl(t, "start", p.container)
 	want := "palisade-nri: container " + p.container + " must not start without lxcfs: "
 	if r.Code == 0 || !strings.Contains(r.Stderr, want) {
 		t.Errorf("start: exit code %d, %s, want %q", r.Code, r.Stderr, want)

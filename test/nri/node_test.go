@@ -34,7 +34,7 @@ type node struct {
 }
 
 // configuration is containerd's, before what a test adds to the configuration of NRI. The arguments
-// are the node's directory, the state of containerd, and the socket of NRI.
+// are the node's directory, the state of containerd, and the socket of NRI and its timeouts.
 const configuration = `version = 3
 root = "%[1]s/root"
 state = %[2]q
@@ -56,6 +56,8 @@ use_internal_loopback = true
 socket_path = %[3]q
 plugin_path = "%[1]s/plugins"
 plugin_config_path = "%[1]s/conf.d"
+plugin_registration_timeout = %[4]q
+plugin_request_timeout = %[5]q
 `
 
 // newNode starts containerd and lxcfs, but no agent.
@@ -73,7 +75,9 @@ func prepareNode(t testing.TB, lines ...string) *node {
 	n := &node{dir: t.TempDir(), cgroup: engine.ParentCgroup(t)}
 	run := fmt.Sprintf("/run/node-%08x", rand.Uint32()) // sockets have short paths
 	n.socket, n.nriSocket = run+"/containerd.sock", run+"/nri.sock"
-	text := fmt.Sprintf(configuration, n.dir, run, n.nriSocket) + strings.Join(lines, "\n")
+	text := fmt.Sprintf(configuration, n.dir, run, n.nriSocket, // and the default timeouts
+		engine.Bound(5*time.Second).String(), engine.Bound(2*time.Second).String())
+	text += strings.Join(lines, "\n")
 	if err := os.WriteFile(n.path("config.toml"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +114,7 @@ func (n *node) startContainerd(t testing.TB) {
 	t.Helper()
 	n.containerd = start(t, "containerd", "--config", n.path("config.toml"))
 	engine.WaitFor(t, "containerd to answer", func() bool {
-		return engine.Run(t, "", "crictl", "-r", "unix://"+n.socket, "version").Code == 0
+		return n.runCrictl(t, "version").Code == 0
 	})
 }
 
@@ -191,7 +195,18 @@ func (n *node) must(t testing.TB, program string, args ...string) string {
 
 func (n *node) crictl(t testing.TB, args ...string) string {
 	t.Helper()
-	return n.must(t, "crictl", append([]string{"-r", "unix://" + n.socket}, args...)...)
+	r := n.runCrictl(t, args...)
+	if r.Code != 0 {
+		t.Fatalf("crictl %q: %s%s", args, r.Stdout, r.Stderr)
+	}
+	return r.Stdout
+}
+
+// runCrictl runs crictl, and returns its result.
+func (n *node) runCrictl(t testing.TB, args ...string) engine.Ran {
+	t.Helper()
+	args = append([]string{"-r", "unix://" + n.socket, "-t", engine.Bound(50 * time.Second).String()}, args...)
+	return engine.Run(t, "", "crictl", args...)
 }
 
 // pod is a pod with one container, which prints what it reads and sleeps.
@@ -327,8 +342,8 @@ func hostMemTotal(t testing.TB) string {
 func (n *node) waitForMemTotal(t testing.TB, p *pod, want string) {
 	t.Helper()
 	engine.WaitFor(t, "MemTotal "+want, func() bool {
-		r := engine.Run(t, "", "crictl", "-r", "unix://"+n.socket, "exec", "-s", p.container,
-			"grep", "MemTotal", "/proc/meminfo") // fails while a dead lxcfs is mounted
+		// It fails while a dead lxcfs is mounted.
+		r := n.runCrictl(t, "exec", "-s", p.container, "grep", "MemTotal", "/proc/meminfo")
 		return strings.HasSuffix(strings.TrimSpace(r.Stdout), " "+want)
 	})
 }

@@ -65,8 +65,7 @@ func (n *node) createError(t *testing.T, p pod) string {
 	t.Helper()
 	sandbox, container := n.writePod(t, &p)
 	p.sandbox = strings.TrimSpace(n.crictl(t, "runp", sandbox))
-	return engine.Run(t, "", "crictl", "-r", "unix://"+n.socket, "create", p.sandbox, container,
-		sandbox).Stderr
+	return n.runCrictl(t, "create", p.sandbox, container, sandbox).Stderr
 }
 
 // TestHooksAreRejected has a containerd whose validator rejects plug-ins that add hooks.
