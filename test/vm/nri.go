@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,7 +43,12 @@ func (g *guest) addNRI(ctx context.Context, disk, engines, run string) error {
 	if _, err := output(ctx, ".", "env", "ADD="+engines, "test/vm/usr.sh", disk, "libseccomp2"); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(engines); err != nil {
+	// containerd copies these files for pods.
+	etc := filepath.Join(g.root, "etc")
+	err = errors.Join(os.RemoveAll(engines), os.MkdirAll(etc, 0o755),
+		os.WriteFile(filepath.Join(etc, "hosts"), nil, 0o644),
+		os.WriteFile(filepath.Join(etc, "resolv.conf"), nil, 0o644))
+	if err != nil {
 		return err
 	}
 	fmt.Fprintf(&g.script, nriScript, g.addDisk(disk), run)
