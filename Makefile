@@ -78,7 +78,7 @@ $(PALISADE_ENGINES)/docker: tools/docker/go.mod | go
 $(PALISADE_ENGINES)/docker-buildx: tools/buildx/go.mod | go
 	$(GO) -C tools/buildx build -o $@ github.com/docker/buildx/cmd/buildx
 
-cri: $(foreach program,containerd containerd-shim-runc-v2 ctr crictl,$(PALISADE_ENGINES)/$(program)) ## build containerd 2 and crictl for tests
+cri: $(foreach program,containerd containerd-shim-runc-v2 ctr crictl runtimes/runc,$(PALISADE_ENGINES)/$(program)) ## build containerd 2, crictl and runc for tests
 
 $(PALISADE_ENGINES)/containerd $(PALISADE_ENGINES)/containerd-shim-runc-v2 $(PALISADE_ENGINES)/ctr: $(PALISADE_ENGINES)/%: tools/containerd/go.mod | go
 	$(GO) -C tools/containerd build -o $@ github.com/containerd/containerd/v2/cmd/$*
@@ -86,7 +86,8 @@ $(PALISADE_ENGINES)/containerd $(PALISADE_ENGINES)/containerd-shim-runc-v2 $(PAL
 $(PALISADE_ENGINES)/crictl: tools/crictl/go.mod | go
 	$(GO) -C tools/crictl build -o $@ sigs.k8s.io/cri-tools/cmd/crictl
 
-# Tests of containerd and Docker search the directory above, and use Debian's runc.
+# Time namespaces, and pods with a user namespace, need runc 1.2. Tests of containerd and Docker search the directory above, and use
+# Debian's runc.
 runtimes: $(PALISADE_ENGINES)/runtimes/runc $(PALISADE_ENGINES)/runtimes/crun ## build runc and fetch crun with time namespaces for tests, which those of Debian 12 lack
 
 $(PALISADE_ENGINES)/runtimes/runc: tools/runc/go.mod | go
@@ -102,11 +103,11 @@ demo: go deps build ## show what containers read from /proc without lxcfs and wi
 test: go deps lint build ## run the tests, in the virtual machine the most important ones; needs root
 	test/beside.sh dist/vm.log '$(MAKE) vm-quick' '$(MAKE) RACE= unit integration'
 
-test-release: go deps build e2e-packages ## run all other tests, those of packages, documents and other processors, and all of the virtual machine; needs root
+test-release: go deps build cri e2e-packages ## run all other tests, those of packages, documents and other processors, and all of the virtual machine; needs root
 	test/beside.sh dist/vm.log '$(MAKE) E2E_PACKAGES=1 vm-all' '$(MAKE) E2E_PACKAGES=1 cross emulated release e2e'
 
 # What is run on each change: all but the soak, of which a part is run by rotation. A failure does not hide later ones.
-ci: go deps lint build e2e-packages ## run the tests, those of a release, and a part of the soak; needs root
+ci: go deps lint build cri e2e-packages ## run the tests, those of a release, and a part of the soak; needs root
 	test/beside.sh dist/vm.log '$(MAKE) E2E_PACKAGES=1 vm-all' '$(MAKE) -k E2E_PACKAGES=1 unit cross integration emulated release e2e soak PART=$(shell git rev-list --count HEAD || echo 0)'
 
 cover: | go ## print the coverage of each package by unit tests, and with the integration tests; needs root
@@ -119,7 +120,7 @@ twice: | go ## run some integration tests twice at the same time; needs root
 TWICE = $(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m ./test/toolkit ./test/userns ./test/lxc ./test/integration \
 	-run "^Test(HostileRoot|Bind|LXC|NothingLeaks|Layouts|Everything|FullDisk|Lock|ContainersComeAndGo|HostilePIDs|SecondInstance)$$"
 
-soak: dockerd | go ## run with large numbers the tests that repeat for chance, or one part of them (PART=0); needs root
+soak: dockerd cri | go ## run with large numbers the tests that repeat for chance, or one part of them (PART=0); needs root
 	test/soak.sh $(PART)
 
 # Without root, and cached: for every change.
@@ -148,15 +149,15 @@ e2e: e2e-packages ## run the end-to-end story, from installation to removal, on 
 	PALISADE_PACKAGES=$(CURDIR)/dist/e2e $(GO) test -tags integration,$(TAGS) -count=1 -timeout 10m -v ./test/e2e
 
 e2e-vm: e2e-packages ## run it with cgroup v2 in a virtual machine
-	$(GO) run ./test/vm -run '' -toolkit '' -userns '' -remap '' -clients '' -lxc '' -packages '' -e2e dist/e2e
+	$(GO) run ./test/vm -run '' -toolkit '' -userns '' -remap '' -clients '' -lxc '' -nri '' -packages '' -e2e dist/e2e
 
-vm: build runtimes ## run the tests with cgroup v2 in a virtual machine
-	$(GO) run ./test/vm $(if $(RUN),-run '$(RUN)') $(if $(TOOLKIT),-toolkit '$(TOOLKIT)') $(if $(USERNS),-userns '$(USERNS)') $(if $(CLIENTS),-clients '$(CLIENTS)') $(if $(LXC),-lxc '$(LXC)')
+vm: build cri runtimes ## run the tests with cgroup v2 in a virtual machine
+	$(GO) run ./test/vm $(if $(RUN),-run '$(RUN)') $(if $(TOOLKIT),-toolkit '$(TOOLKIT)') $(if $(USERNS),-userns '$(USERNS)') $(if $(CLIENTS),-clients '$(CLIENTS)') $(if $(LXC),-lxc '$(LXC)') $(if $(NRI),-nri '$(NRI)')
 
 vm-quick: runtimes ## run those that depend most on cgroup v2 or on an old kernel
 	$(GO) run ./test/vm -quick
 
-vm-all: e2e-packages runtimes ## run the tests with cgroup v2 and the end-to-end story in one virtual machine
+vm-all: cri runtimes e2e-packages ## run the tests with cgroup v2 and the end-to-end story in one virtual machine
 	$(GO) run ./test/vm -e2e dist/e2e
 
 lint: | go ## vet, check formatting and wording, and run staticcheck
@@ -190,11 +191,12 @@ emulated: | go ## run the unit tests for arm64, emulated
 	GOARCH=arm64 $(GO) test -tags integration,$(TAGS) -vet=off -count=1 -timeout 5m -exec qemu-aarch64-static -skip '^($(subst $(space),|,$(strip $(NOT_EMULATED))))$$' \
 		$$($(GO) list ./internal/... ./cmd/... | grep -v -e /fusedev -e /supervise)
 
-bench: build ## measure reads through lxcfs, Debian's and of the bare files, hooks, decisions, and how costs grow; needs root
+bench: build cri ## measure reads through lxcfs, Debian's and of the bare files, hooks, pods, decisions, and how costs grow; needs root
 	$(GO) test -run '^$$' -bench . -skip '^BenchmarkHost' -benchmem ./internal/...
 	@mkdir -p dist
 	$(GO) run ./test/bench -lxcfs bin/lxcfs -json dist/bench.json -svg dist/bench.svg
 	$(GO) run ./test/bench/toolkit -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit
+	$(GO) test -tags integration,$(TAGS) -run '^$$' -bench . -benchtime 5x -timeout 30m ./test/nri
 	$(GO) run ./test/bench/userns -program bin/userns-shift
 	$(GO) run ./test/bench/authz -broker bin/authz-broker
 	$(GO) run ./test/bench/front -broker bin/authz-broker
@@ -202,7 +204,7 @@ bench: build ## measure reads through lxcfs, Debian's and of the bare files, hoo
 
 # Only the ratios of one run mean something: the CPU is emulated.
 bench-vm: | go ## measure reads with cgroup v2 in a virtual machine, also through Debian's newest lxcfs
-	$(GO) run ./test/vm -run '' -toolkit '' -userns '' -remap '' -clients '' -lxc '' -packages '' -bench '$(or $(BENCH),-quick -only reads)'
+	$(GO) run ./test/vm -run '' -toolkit '' -userns '' -remap '' -clients '' -lxc '' -nri '' -packages '' -bench '$(or $(BENCH),-quick -only reads)'
 
 fuzz-smoke: | go ## run each fuzz test for some seconds
 	for package in $$($(GO) list ./internal/...); do \

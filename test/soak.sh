@@ -10,7 +10,8 @@ part_3="toolkit ^Test(HostileContainers|Many|NothingLeaks|Degradation|RemountIsA
 userns ^Test(CrashTwice|CrashSettled|Wide)$"
 part_4="remap ^TestAutoMany$
 authz ^TestFront(ManyConnections|Restart|Docker|Docker29|Podman)$
-install ^TestKilledAgents$"
+install ^TestKilledAgents$
+nri ^TestAgentKilledAgain$"
 parts=5
 
 run() {

@@ -492,6 +492,24 @@ func TestContainersDir(t *testing.T) {
 	}
 }
 
+// TestStatusInPod reads the status in the cgroup of a container: in the host's namespaces, as an
+// agent in a pod does, and in its own mount namespace.
+func TestStatusInPod(t *testing.T) {
+	f, h, init := newFake(t)
+	cgroup := "/kubepods/" + strings.Repeat("a", 64)
+	h.Write("cgroup"+cgroup+"/memory.max", "max\n")
+	agent := h.Start(fakehost.Process{Cgroup: cgroup})
+	if got, want := readFake(t, f, idStatus, agent), fmt.Sprintf(`"worker":%d,`, os.Getpid()); !strings.Contains(got, want) {
+		t.Errorf("the agent reads %q, want %s", got, want)
+	}
+	pod := h.Start(fakehost.Process{MountNS: "pod", Cgroup: cgroup})
+	for _, tid := range []int{pod, init} {
+		if got := readFake(t, f, idStatus, tid); got != "" {
+			t.Errorf("a container reads %q", got)
+		}
+	}
+}
+
 // TestPrivateTree looks up files in a private tree: the entries must not be cached, and only the
 // host's root gets them.
 func TestPrivateTree(t *testing.T) {

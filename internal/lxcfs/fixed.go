@@ -72,7 +72,8 @@ type node struct {
 	move func(dst, host []byte, offset time.Duration) []byte
 	// render renders the content for containers. It is nil for directories.
 	render renderFunc
-	// own renders the content for readers of the host if host is "".
+	// own renders the content for readers of the host if host is "", and for the host's root in the
+	// cgroup of a container, such as an agent in a pod that has entered the host's namespaces.
 	own func(f *FS, dst []byte) ([]byte, error)
 	// file is the file as which the meter counts it.
 	file meter.File
@@ -277,6 +278,9 @@ func (t *fixedTree) render(rd *reader, r *fusedev.Request, dst []byte) ([]byte, 
 		return dst, syscall.EISDIR
 	}
 	rd.file = n.file
+	if n.own != nil && t.fs.isHostRoot(r) {
+		return n.own(t.fs, dst)
+	}
 	if out, ok := rd.renderFor(n.name, n.render, dst); ok {
 		return out, nil
 	}

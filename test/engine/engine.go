@@ -95,6 +95,7 @@ func ParentCgroup(t testing.TB) string {
 		if err != nil {
 			t.Error(err)
 		}
+		groups = append(groups, "/sys/fs/cgroup/"+name) // of v2
 		if err := ctr.RemoveCgroups(groups...); err != nil {
 			t.Error(err)
 		}
@@ -138,14 +139,18 @@ func FreePort(t testing.TB) string {
 	return l.Addr().String()
 }
 
+// Bound returns a timeout, or a longer one in the virtual machine, whose CPU is emulated.
+func Bound(timeout time.Duration) time.Duration {
+	if os.Getenv("PALISADE_VM") != "" {
+		return 6 * timeout
+	}
+	return timeout
+}
+
 // WaitFor polls a condition, and fails the test with its description after a timeout.
 func WaitFor(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	bound := 30 * time.Second
-	if os.Getenv("PALISADE_VM") != "" { // the CPU is emulated
-		bound = 3 * time.Minute
-	}
-	for deadline := time.Now().Add(bound); !is(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(Bound(30 * time.Second)); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("timed out waiting for: %s", what)
 		}
@@ -208,10 +213,10 @@ func (r Ran) Undated() Ran {
 	return r
 }
 
-// Run runs a program, for a minute at most, and returns its result.
+// Run runs a program, for a minute at most (Bound), and returns its result.
 func Run(t testing.TB, stdin, program string, args ...string) Ran {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), Bound(time.Minute))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	var stdout, stderr bytes.Buffer

@@ -28,6 +28,11 @@ func TestLife(t *testing.T) {
 	if state := strings.TrimSpace(n.must("systemctl", "is-enabled", unit)); state != "enabled" {
 		t.Errorf("the unit is %s", state)
 	}
+	n.must(dir+"/current/lxcfs-toolkit", "umount", "--all")
+	n.cure("container-files-missing")
+	if got := n.memTotal(); got != own {
+		t.Errorf("after the remedy of doctor the pod reads %q, want %q", got, own)
+	}
 	stop := n.reader()
 
 	was := n.server()
@@ -69,7 +74,7 @@ func TestLife(t *testing.T) {
 	n.endAgent(agent, "KILL")
 	n.must("systemctl", "enable", "containerd")
 	// Its processes ignore SIGTERM.
-	n.must("sh", "-c", "PATH=/usr/local/bin:$PATH; crictl rmp --force --all")
+	n.crictl("rmp", "--force", "--all")
 	if err := n.PowerOff(); err != nil {
 		t.Fatal(err)
 	}
@@ -90,14 +95,20 @@ func TestLife(t *testing.T) {
 	n.uninstall("nothing is installed")
 }
 
-// problems returns the problems of lxcfs and the agent that palisade doctor finds.
-func (n *node) problems() (ids []string) {
+// doctor returns the report of palisade doctor.
+func (n *node) doctor() (report doctor.Report) {
 	n.t.Helper()
 	out, _ := n.Exec("sh", "-c", "/palisade --json doctor --engine containerd 2>/dev/null")
-	var report doctor.Report
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		n.t.Fatalf("doctor: %v: %s", err, out)
 	}
+	return report
+}
+
+// problems returns the problems of lxcfs and the agent that palisade doctor finds.
+func (n *node) problems() (ids []string) {
+	n.t.Helper()
+	report := n.doctor()
 	for _, f := range append(report.Of(doctor.Error), report.Of(doctor.Warning)...) {
 		part, _, _ := strings.Cut(f.ID, "-")
 		if slices.Contains([]string{"nri", "hook", "lxcfs", "container"}, part) {
@@ -105,6 +116,17 @@ func (n *node) problems() (ids []string) {
 		}
 	}
 	return ids
+}
+
+// cure executes the remedy of doctor for its finding.
+func (n *node) cure(id string) {
+	n.t.Helper()
+	report := n.doctor()
+	i := slices.IndexFunc(report.Findings, func(f doctor.Finding) bool { return f.ID == id })
+	if i < 0 {
+		n.t.Fatalf("doctor does not find %s: %+v", id, report.Findings)
+	}
+	n.must("sh", "-c", report.Findings[i].Remedy)
 }
 
 func (n *node) activeBefore(one, other string) bool {
@@ -119,9 +141,57 @@ func (n *node) activeBefore(one, other string) bool {
 // uninstall uninstalls lxcfs, by the first version, and checks the message.
 func (n *node) uninstall(want string) {
 	n.t.Helper()
-	out := n.must(inPod(first, "uninstall", "--enter-host", "--install", dir)...)
-	if !strings.Contains(out, want) {
-		n.t.Errorf("uninstall says %s, want %q", out, want)
+	all := []string{"--enter-host", "--install", "--log-level", "--log-format", "--socket",
+		"--plugin-index", "--default", "--off-namespace", "--metrics"}
+	pod := n.startAgentPod(first, all, "--enter-host", "--install="+dir, "uninstall", "--stay")
+	n.waitFor("uninstall to say "+want, func() bool {
+		return strings.Contains(n.ReadFile("/home/"+n.agentLog()), want)
+	})
+	n.endAgent(pod, "TERM")
+}
+
+// TestNodeRestarts shuts a node down, and cuts its power. The kubelet then starts all pods again, in
+// any order.
+func TestNodeRestarts(t *testing.T) {
+	n := newNode(t)
+	n.must("systemctl", "enable", "containerd")
+	n.startAgent(first)
+	n.waitForOwn()
+	for _, tt := range []struct {
+		name string
+		end  func() error
+	}{
+		{"power failure", func() error { n.Kill(); return nil }},
+		{"shutdown", func() error {
+			n.crictl("rmp", "--force", "--all") // its processes ignore SIGTERM
+			return n.PowerOff()
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := tt.end(); err != nil {
+				t.Fatal(err)
+			}
+			if err := n.Boot("multi-user.target"); err != nil {
+				t.Fatal(err)
+			}
+			n.waitFor("containerd to answer", func() bool {
+				_, err := n.Exec("/usr/local/bin/crictl", "version")
+				return err == nil
+			})
+			if running := n.crictl("ps", "--quiet"); running != "" {
+				t.Errorf("containers run after the boot: %s", running)
+			}
+			earlier := n.runPod()
+			if got := n.memTotalOf(earlier); got != n.host {
+				t.Errorf("a pod that starts before the agent reads %q, want %q", got, n.host)
+			}
+			n.startAgent(first)
+			n.waitFor("the agent to be ready", func() bool { return n.readiness() == "ok" })
+			for _, pid := range []string{earlier, n.runPod()} {
+				n.waitFor("a pod to read "+own, func() bool { return n.memTotalOf(pid) == own })
+			}
+			n.waitFor("doctor to find no problem", func() bool { return len(n.problems()) == 0 })
+		})
 	}
 }
 
@@ -149,10 +219,7 @@ func TestBrokenVersion(t *testing.T) {
 	n.waitForOwn()
 	n.endAgent(agent, "TERM")
 	was, current := n.server(), n.current()
-	if err := n.WriteFile("/"+later+"/lxcfs", "#!/bin/false\n"); err != nil {
-		t.Fatal(err)
-	}
-	n.startAgent(later)
+	n.startAgent(broken)
 	n.waitFor("the agent to report the failure", func() bool {
 		return strings.Contains(n.readiness(), "reload "+unit)
 	})
@@ -226,7 +293,7 @@ func TestPackage(t *testing.T) {
 	n.endAgent(agent, "TERM")
 	n.installPackage()
 	for range 2 { // with an installed lxcfs, then without
-		n.startAgent(later)
+		agent := n.startAgent(later)
 		n.waitFor("the agent to be ready", func() bool { return n.readiness() == "ok" })
 		n.waitForOwn()
 		if now := n.server(); now.Version != first {
@@ -238,7 +305,8 @@ func TestPackage(t *testing.T) {
 			}
 		}
 		n.must("systemctl", "is-active", "lxcfs")
-		n.must("systemctl", "stop", "lxcfs", "agent-*")
+		n.endAgent(agent, "TERM")
+		n.must("systemctl", "stop", "lxcfs")
 	}
 	n.uninstall("nothing is installed")
 	if _, err := os.Lstat(n.Path("/usr/bin/lxcfs-toolkit")); err != nil {

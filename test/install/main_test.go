@@ -1,7 +1,7 @@
 //go:build integration
 
 // Package install tests how palisade-nri installs lxcfs on a node: in a machine with its own
-// systemd and containerd, with the agent in a mount namespace and a root of its own, as in a pod.
+// systemd and containerd, with the agent in a pod as that of the chart.
 package install
 
 import (
@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"palisade/test/ctr"
+	"palisade/test/engine"
 )
 
 // layer has files for the machine: images of two versions of the agent, a package of lxcfs, and a
@@ -24,9 +25,14 @@ var layer string
 const (
 	first = "v9.0.1-test"
 	later = "v9.0.2-test"
+	// broken is an image of the later version whose lxcfs does not start.
+	broken = "broken"
 )
 
 const repository = "../.."
+
+// imageName returns the name of the image of a version.
+func imageName(version string) string { return "localhost/palisade-nri:" + version }
 
 func TestMain(m *testing.M) {
 	suite := ctr.Suite{Name: "install", Setup: setUp,
@@ -39,6 +45,22 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	if err := buildImages(ctx); err != nil {
 		return nil, err
 	}
+	brokenDir := filepath.Join(layer, broken)
+	if err := os.CopyFS(brokenDir, os.DirFS(filepath.Join(layer, later))); err != nil {
+		return nil, err
+	}
+	lxcfs := filepath.Join(brokenDir, "lxcfs")
+	if err := os.WriteFile(lxcfs, []byte("#!/bin/false\n"), 0o755); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{first, later, broken} {
+		image := engine.Image{
+			Name: imageName(name), Command: []string{"/palisade-nri"}, Rootfs: filepath.Join(layer, name),
+		}
+		if err := engine.SaveImages(ctx, filepath.Join(layer, name+".tar"), image); err != nil {
+			return nil, err
+		}
+	}
 	return nil, ctr.NewInitRootfs(ctx, filepath.Join(layer, "rootfs"), "::respawn:/bin/sleep 1000\n")
 }
 
@@ -46,7 +68,7 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 // another version number.
 func buildImages(ctx context.Context) error {
 	for _, name := range []string{first, later} {
-		if err := os.MkdirAll(filepath.Join(layer, name, "proc"), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(layer, name), 0o755); err != nil {
 			return err
 		}
 	}

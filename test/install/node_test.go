@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +21,8 @@ type node struct {
 	t *testing.T
 	// host is the host's MemTotal, pid the process of the pod.
 	host, pid string
-	agents    int
+	// agents and pods are the numbers of pods that were started.
+	agents, pods int
 }
 
 // own is the MemTotal of the pod.
@@ -54,16 +56,36 @@ func newNode(t *testing.T) *node {
 // showLog prints what the agents and lxcfs have logged.
 func (n *node) showLog() {
 	log, _ := n.Exec("journalctl", "--no-pager", "--lines=100", "--output=short-precise",
-		"--unit=agent-*", "--unit="+unit, "--unit=lxcfs")
-	n.t.Log(log)
+		"--unit="+unit, "--unit=lxcfs")
+	agents, _ := n.Exec("sh", "-c", "tail --lines=50 /home/agent-*.log")
+	n.t.Log(log, agents)
 }
 
 // startPod starts containerd with one pod.
 func (n *node) startPod() {
 	n.t.Helper()
-	n.session("with_kubernetes_node\ncrictl run --no-pull /home/container.json /home/pod.json")
-	n.findPod()
+	n.session("with_kubernetes_node")
+	for _, image := range []string{first, later, broken} {
+		n.must("/usr/local/bin/ctr", "--namespace", "k8s.io", "images", "import", "/"+image+".tar")
+	}
+	n.pid = n.runPod()
 	n.host = n.memTotal()
+}
+
+// runPod starts a pod, and returns its process.
+func (n *node) runPod() (pid string) {
+	n.t.Helper()
+	n.pods++
+	name := fmt.Sprintf("pod-%d", n.pods)
+	n.must("sh", "-c", `jq --arg name "$1" '.metadata |= (.name = $name | .uid = $name)' \
+		/home/pod.json >"/home/$1.json"`, "sh", name)
+	n.crictl("run", "--no-pull", "/home/container.json", "/home/"+name+".json")
+	out := n.crictl("inspect", n.crictl("ps", "--quiet", "--latest"))
+	var inspected struct{ Info struct{ PID int } }
+	if err := json.Unmarshal([]byte(out), &inspected); err != nil {
+		n.t.Fatalf("crictl inspect: %v: %s", err, out)
+	}
+	return strconv.Itoa(inspected.Info.PID)
 }
 
 // session runs a script with the functions of the documents' tests. Its processes end with it.
@@ -72,12 +94,6 @@ func (n *node) session(script string) {
 	n.must("systemd-run", "--scope", "--quiet", "--property=Delegate=yes",
 		"--property=TimeoutStopSec=1", "sh", "-c",
 		`printf '%s\n' 'trap - EXIT' "$1" | bash /session.sh`, "sh", script)
-}
-
-func (n *node) findPod() {
-	n.t.Helper()
-	n.pid = strings.TrimSpace(n.must("sh", "-c",
-		`PATH=/usr/local/bin:$PATH; crictl inspect "$(crictl ps --quiet --latest)" | jq .info.pid`))
 }
 
 // must runs a program in the machine, and returns its output.
@@ -91,9 +107,12 @@ func (n *node) must(args ...string) string {
 }
 
 // memTotal returns the first line of meminfo as the pod reads it.
-func (n *node) memTotal() string {
+func (n *node) memTotal() string { return n.memTotalOf(n.pid) }
+
+// memTotalOf returns that of the pod with a process.
+func (n *node) memTotalOf(pid string) string {
 	n.t.Helper()
-	out, _ := n.Exec("nsenter", "--target", n.pid, "--mount", "--pid", "--root", "head", "-n", "1",
+	out, _ := n.Exec("nsenter", "--target", pid, "--mount", "--pid", "--root", "head", "-n", "1",
 		"/proc/meminfo") // fails while a dead lxcfs is mounted
 	return strings.Join(strings.Fields(out), " ")
 }
@@ -113,39 +132,58 @@ func (n *node) waitForOwn() {
 	n.waitFor("the pod to read "+own, func() bool { return n.memTotal() == own })
 }
 
-// startAgent starts the agent of an image as a pod does: in a mount namespace and a root of its
-// own, and a cgroup that is killed with it. It returns the unit.
-func (n *node) startAgent(image string) string {
+// crictl runs crictl in the machine, and returns its output.
+func (n *node) crictl(args ...string) string {
+	n.t.Helper()
+	cmd := n.Command(n.t.Context(), append([]string{"/usr/local/bin/crictl"}, args...)...)
+	var stderr strings.Builder // has warnings, too
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		n.t.Fatalf("crictl %q: %v: %s", args, err, &stderr)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// startAgent starts the agent of an image in a pod as that of the chart, and returns the pod.
+func (n *node) startAgent(image string) (sandbox string) {
+	n.t.Helper()
+	return n.startAgentPod(image, []string{"--metrics"}, "--metrics-socket="+metrics)
+}
+
+// startAgentPod starts a pod as that of the chart, with other options (engine.AgentPod).
+func (n *node) startAgentPod(image string, replaced []string, args ...string) (sandbox string) {
 	n.t.Helper()
 	n.agents++
-	name := fmt.Sprintf("agent-%d.service", n.agents)
-	n.must(append([]string{"systemd-run", "--quiet", "--service-type=exec", "--unit=" + name},
-		inPod(image, "--enter-host", "--install", dir, "--metrics-socket", metrics)...)...)
-	return name
+	pod, container := engine.AgentPod(n.t, repository+"/deploy/kubernetes/palisade.yaml",
+		imageName(image), false, replaced, args...)
+	pod["log_directory"] = "/home"
+	container["log_path"] = n.agentLog()
+	podFile, containerFile := "/home/agent-pod.json", "/home/agent.json"
+	for file, request := range map[string]any{podFile: pod, containerFile: container} {
+		text, err := json.Marshal(request)
+		if err == nil {
+			err = n.WriteFile(file, string(text))
+		}
+		if err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	sandbox = n.crictl("runp", podFile)
+	n.crictl("start", n.crictl("create", sandbox, containerFile, podFile))
+	return sandbox
 }
 
-// capabilities are those of the pod in deploy/helm/palisade.
-const capabilities = "-all,+sys_admin,+sys_chroot,+sys_ptrace,+dac_override,+dac_read_search," +
-	"+setuid,+setgid"
+// agentLog returns the name of the log of the last agent.
+func (n *node) agentLog() string { return fmt.Sprintf("agent-%d.log", n.agents) }
 
-// inPod returns the command line that runs palisade-nri of an image in a mount namespace and a root
-// of its own, with few capabilities.
-func inPod(image string, args ...string) []string {
-	return append([]string{"unshare", "--mount", "--propagation", "slave", "sh", "-c",
-		`mount --rbind /proc "/$0/proc" &&
-			exec setpriv --bounding-set ` + capabilities + ` chroot "/$0" /palisade-nri "$@"`,
-		image}, args...)
-}
-
-// endAgent ends an agent and the processes of its cgroup.
-func (n *node) endAgent(name, signal string) {
+// endAgent ends an agent, as the kubelet does or by SIGKILL, and removes its pod.
+func (n *node) endAgent(sandbox, signal string) {
 	n.t.Helper()
-	n.Exec("systemctl", "kill", "--signal="+signal, name) // it may have ended
-	n.waitFor(name+" to end", func() bool {
-		state, _ := n.Exec("systemctl", "is-active", name)
-		state = strings.TrimSpace(state)
-		return state == "inactive" || state == "failed"
-	})
+	if signal == "TERM" {
+		n.crictl("stop", "--timeout", "30", n.crictl("ps", "--quiet", "--pod", sandbox))
+	}
+	n.crictl("rmp", "--force", sandbox)
 }
 
 // readiness returns the answer of the agent's /readyz.

@@ -16,7 +16,7 @@ import (
 )
 
 // limited returns a pod with limits that no host has.
-func limited() pod { return pod{memory: 96, cpus: 1, pid: ownPID} }
+func limited() pod { return pod{memory: 96, cpus: 1, pid: engine.ContainerNamespace} }
 
 const limitedTotal = "98304 kB"
 
@@ -98,7 +98,7 @@ func TestKindsOfPods(t *testing.T) {
 	n := newNode(t)
 	n.startAgent(t)
 	shared, host, privileged := limited(), limited(), limited()
-	shared.pid, host.pid, privileged.isPrivileged = podPID, nodePID, true
+	shared.pid, host.pid, privileged.isPrivileged = engine.PodNamespace, engine.NodeNamespace, true
 	var pods []*pod
 	for _, p := range []pod{shared, host, privileged} {
 		pods = append(pods, n.start(t, p))
@@ -182,7 +182,7 @@ func TestRuntimeRestarts(t *testing.T) {
 	before := n.start(t, limited())
 	n.containerd.stop(t, syscall.SIGTERM)
 	engine.WaitFor(t, "the agent to lose the connection", func() bool {
-		return n.metric(t, "palisade_nri_runtime_connected", `socket="`+nriSocket+`"`) == 0
+		return n.metric(t, "palisade_nri_runtime_connected", `socket="`+n.nriSocket+`"`) == 0
 	})
 	n.startContainerd(t)
 	n.waitForConnection(t)
@@ -234,7 +234,7 @@ func TestStrict(t *testing.T) {
 	n.startAgent(t, "--strict")
 	p := limited()
 	n.create(t, &p)
-	r := engine.Run(t, "", "crictl", "-r", "unix://"+socket, "start", p.container)
+	r := n.runCrictl(t, "start", p.container)
 	want := "palisade-nri: container " + p.container + " must not start without lxcfs: "
 	if r.Code == 0 || !strings.Contains(r.Stderr, want) {
 		t.Errorf("start: exit code %d, %s, want %q", r.Code, r.Stderr, want)
@@ -258,7 +258,7 @@ func TestWithoutSystemd(t *testing.T) {
 	startAgent := func() {
 		t.Helper()
 		n.agent = start(t, filepath.Join(shared.image, "palisade-nri"), "--install", n.path("installed"),
-			"--socket", nriSocket, "--metrics-socket", n.path("metrics.sock"))
+			"--socket", n.nriSocket, "--metrics-socket", n.path("metrics.sock"))
 		n.waitForConnection(t)
 	}
 	p := n.start(t, limited())

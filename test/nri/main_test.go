@@ -19,12 +19,13 @@ import (
 var shared struct{ dir, images, agent, lxcfs, image string }
 
 func TestMain(m *testing.M) {
-	suite := ctr.Suite{Name: "nri", Programs: []string{"runc"}, Setup: setUp}
+	suite := ctr.Suite{Name: "nri", Setup: setUp}
 	suite.Run(m)
 }
 
 // Images of the tests.
 const (
+	// pauseImage has one static program, /load, and nothing else.
 	pauseImage = "palisade.test/pause:1"
 	boxImage   = "palisade.test/box:1"
 )
@@ -64,21 +65,31 @@ func setUp(ctx context.Context, dir string) (cleanup func() error, err error) {
 	if err := ctr.AddHostProgram(ctx, rootfs, "free"); err != nil { // busybox calls sysinfo(2)
 		return nil, err
 	}
-	return nil, saveImages(ctx, shared.images, rootfs)
+	bare := filepath.Join(dir, "bare")
+	if err := os.Mkdir(bare, 0o755); err != nil {
+		return nil, err
+	}
+	if err := copyFile(filepath.Join(rootfs, "bin/load"), filepath.Join(bare, "load")); err != nil {
+		return nil, err
+	}
+	return nil, engine.SaveImages(ctx, shared.images,
+		engine.Image{Name: pauseImage, Command: []string{"/load", "sleepers", "1"}, Rootfs: bare},
+		engine.Image{Name: boxImage, Command: []string{"/bin/sleep", "1000000"}, Rootfs: rootfs})
 }
 
-// findEngines puts the programs of "make cri" first into PATH, where containerd finds its shim.
+// findEngines puts the programs of "make cri" first into PATH, where containerd finds its shim, and
+// that runc.
 func findEngines(ctx context.Context) error {
 	dir, err := engine.BuiltDir(ctx)
 	if err != nil {
 		return err
 	}
-	for _, program := range []string{"containerd", "containerd-shim-runc-v2", "ctr", "crictl"} {
+	for _, program := range []string{"containerd", "containerd-shim-runc-v2", "ctr", "crictl", "runtimes/runc"} {
 		if _, err := os.Stat(filepath.Join(dir, program)); err != nil {
 			return fmt.Errorf("%w (make cri builds it)", err)
 		}
 	}
-	return os.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	return os.Setenv("PATH", dir+":"+filepath.Join(dir, "runtimes")+":"+os.Getenv("PATH"))
 }
 
 func copyFile(from, to string) error {

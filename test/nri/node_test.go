@@ -3,7 +3,9 @@
 package nri
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -22,6 +24,8 @@ import (
 // agent.
 type node struct {
 	dir, cgroup string
+	// socket is the socket of CRI, nriSocket that of NRI.
+	socket, nriSocket string
 	// lxcfsDir is the directory of lxcfs, that of its mount point.
 	lxcfsDir   string
 	containerd *process
@@ -29,65 +33,92 @@ type node struct {
 	agent      *process
 }
 
-const (
-	socket    = "/run/containerd/containerd.sock"
-	nriSocket = "/run/nri/nri.sock"
-)
-
-// configuration is containerd's. The arguments are its root and a directory for empty ones.
+// configuration is containerd's, before what a test adds to the configuration of NRI. The arguments
+// are the node's directory, the state of containerd, and the socket of NRI and its timeouts.
 const configuration = `version = 3
-root = %q
-state = "/run/containerd"
+root = "%[1]s/root"
+state = %[2]q
 disabled_plugins = ["io.containerd.internal.v1.tracing"]
 [grpc]
-address = "` + socket + `"
+address = "%[2]s/containerd.sock"
 [plugins."io.containerd.internal.v1.opt"]
-path = "%[2]s/opt"
+path = "%[1]s/opt"
 [plugins."io.containerd.cri.v1.images".pinned_images]
 sandbox = "` + pauseImage + `"
 [plugins."io.containerd.cri.v1.runtime"]
 restrict_oom_score_adj = true
 disable_apparmor = true
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = ["%[1]s/cni"]
+conf_dir = "%[1]s/cni"
+use_internal_loopback = true
 [plugins."io.containerd.nri.v1.nri"]
-socket_path = "` + nriSocket + `"
-plugin_path = "%[2]s/plugins"
-plugin_config_path = "%[2]s/conf.d"
+socket_path = %[3]q
+plugin_path = "%[1]s/plugins"
+plugin_config_path = "%[1]s/conf.d"
+plugin_registration_timeout = %[4]q
+plugin_request_timeout = %[5]q
 `
 
 // newNode starts containerd and lxcfs, but no agent.
-func newNode(t *testing.T) *node {
+func newNode(t testing.TB, configuration ...string) *node {
 	t.Helper()
-	n := prepareNode(t)
+	n := prepareNode(t, configuration...)
 	n.lxcfsDir = n.dir
 	n.startLxcfs(t)
 	return n
 }
 
-// prepareNode starts containerd.
-func prepareNode(t *testing.T) *node {
+// prepareNode starts containerd, with lines for the end of its configuration.
+func prepareNode(t testing.TB, lines ...string) *node {
 	t.Helper()
 	n := &node{dir: t.TempDir(), cgroup: engine.ParentCgroup(t)}
-	text := fmt.Sprintf(configuration, filepath.Join(n.dir, "root"), n.dir)
+	run := fmt.Sprintf("/run/node-%08x", rand.Uint32()) // sockets have short paths
+	n.socket, n.nriSocket = run+"/containerd.sock", run+"/nri.sock"
+	text := fmt.Sprintf(configuration, n.dir, run, n.nriSocket, // and the default timeouts
+		engine.Bound(5*time.Second).String(), engine.Bound(2*time.Second).String())
+	text += strings.Join(lines, "\n")
 	if err := os.WriteFile(n.path("config.toml"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	n.writeCNI(t)
 	t.Cleanup(func() { n.cleanUp(t) })
 	n.startContainerd(t)
-	n.must(t, "ctr", "-n", "k8s.io", "images", "import", "--local", shared.images)
+	n.importImages(t, shared.images)
 	return n
+}
+
+// cniPlugin is a network plug-in for pods with a network namespace, which stays empty.
+const cniPlugin = `#!/bin/sh
+case $CNI_COMMAND in
+ADD) echo '{"cniVersion": "1.0.0", "ips": [{"address": "192.0.2.2/24"}]}' ;;
+VERSION) echo '{"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}' ;;
+esac
+`
+
+const cniConfiguration = `{"cniVersion": "1.0.0", "name": "test", "plugins": [{"type": "empty"}]}`
+
+func (n *node) writeCNI(t testing.TB) {
+	t.Helper()
+	err := errors.Join(os.Mkdir(n.path("cni"), 0o755),
+		os.WriteFile(n.path("cni/empty"), []byte(cniPlugin), 0o755),
+		os.WriteFile(n.path("cni/test.conflist"), []byte(cniConfiguration), 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (n *node) path(name string) string { return filepath.Join(n.dir, name) }
 
-func (n *node) startContainerd(t *testing.T) {
+func (n *node) startContainerd(t testing.TB) {
 	t.Helper()
 	n.containerd = start(t, "containerd", "--config", n.path("config.toml"))
 	engine.WaitFor(t, "containerd to answer", func() bool {
-		return engine.Run(t, "", "crictl", "-r", "unix://"+socket, "version").Code == 0
+		return n.runCrictl(t, "version").Code == 0
 	})
 }
 
-func (n *node) startLxcfs(t *testing.T) {
+func (n *node) startLxcfs(t testing.TB) {
 	t.Helper()
 	var err error
 	if n.lxcfs, err = ctr.StartDaemon(t.Context(), shared.lxcfs, n.lxcfsDir); err != nil {
@@ -95,24 +126,29 @@ func (n *node) startLxcfs(t *testing.T) {
 	}
 }
 
-// startAgent starts an agent, and waits until it has called at containerd.
-func (n *node) startAgent(t *testing.T, flags ...string) {
+func (n *node) importImages(t testing.TB, archive string) {
 	t.Helper()
-	args := append([]string{"--socket", nriSocket, "--mountpoint", n.path("lxcfs"),
+	n.must(t, "ctr", "-a", n.socket, "-n", "k8s.io", "images", "import", "--local", archive)
+}
+
+// startAgent starts an agent, and waits until it has called at containerd.
+func (n *node) startAgent(t testing.TB, flags ...string) {
+	t.Helper()
+	args := append([]string{"--socket", n.nriSocket, "--mountpoint", filepath.Join(n.lxcfsDir, "lxcfs"),
 		"--runtime-dir", n.path("toolkit"), "--metrics-socket", n.path("metrics.sock")}, flags...)
 	n.agent = start(t, shared.agent, args...)
 	n.waitForConnection(t)
 }
 
-func (n *node) waitForConnection(t *testing.T) {
+func (n *node) waitForConnection(t testing.TB) {
 	t.Helper()
 	engine.WaitFor(t, "the agent to be connected", func() bool {
-		return n.metric(t, "palisade_nri_runtime_connected", `socket="`+nriSocket+`"`) == 1
+		return n.metric(t, "palisade_nri_runtime_connected", `socket="`+n.nriSocket+`"`) == 1
 	})
 }
 
 // metric returns the value of a metric of the agent, -1 if there is none.
-func (n *node) metric(t *testing.T, name, labels string) float64 {
+func (n *node) metric(t testing.TB, name, labels string) float64 {
 	t.Helper()
 	metrics, err := ctr.Scrape(t.Context(), n.path("metrics.sock"))
 	if err != nil {
@@ -122,7 +158,7 @@ func (n *node) metric(t *testing.T, name, labels string) float64 {
 }
 
 // cleanUp removes all pods and stops all daemons.
-func (n *node) cleanUp(t *testing.T) {
+func (n *node) cleanUp(t testing.TB) {
 	if n.agent != nil {
 		n.agent.stop(t, syscall.SIGTERM)
 	}
@@ -148,7 +184,7 @@ func (n *node) cleanUp(t *testing.T) {
 }
 
 // must runs a program, and returns its output.
-func (n *node) must(t *testing.T, program string, args ...string) string {
+func (n *node) must(t testing.TB, program string, args ...string) string {
 	t.Helper()
 	r := engine.Run(t, "", program, args...)
 	if r.Code != 0 {
@@ -157,9 +193,20 @@ func (n *node) must(t *testing.T, program string, args ...string) string {
 	return r.Stdout
 }
 
-func (n *node) crictl(t *testing.T, args ...string) string {
+func (n *node) crictl(t testing.TB, args ...string) string {
 	t.Helper()
-	return n.must(t, "crictl", append([]string{"-r", "unix://" + socket}, args...)...)
+	r := n.runCrictl(t, args...)
+	if r.Code != 0 {
+		t.Fatalf("crictl %q: %s%s", args, r.Stdout, r.Stderr)
+	}
+	return r.Stdout
+}
+
+// runCrictl runs crictl, and returns its result.
+func (n *node) runCrictl(t testing.TB, args ...string) engine.Ran {
+	t.Helper()
+	args = append([]string{"-r", "unix://" + n.socket, "-t", engine.Bound(50 * time.Second).String()}, args...)
+	return engine.Run(t, "", "crictl", args...)
 }
 
 // pod is a pod with one container, which prints what it reads and sleeps.
@@ -171,6 +218,11 @@ type pod struct {
 	// pid is the pid namespace (NamespaceMode of CRI).
 	pid          int
 	isPrivileged bool
+	// hasUserNS is set if the pod has a user namespace.
+	hasUserNS bool
+	// command is that of the container, look if it is empty, image its image, boxImage if it is "".
+	command []string
+	image   string
 
 	sandbox, container, log string
 }
@@ -183,7 +235,7 @@ grep -c ^processor /proc/cpuinfo
 exec sleep 1000000`
 
 // write writes a request of CRI as JSON, and returns the file.
-func (n *node) write(t *testing.T, name string, request map[string]any) string {
+func (n *node) write(t testing.TB, name string, request map[string]any) string {
 	t.Helper()
 	text, err := json.Marshal(request)
 	if err != nil {
@@ -195,36 +247,43 @@ func (n *node) write(t *testing.T, name string, request map[string]any) string {
 	return n.path(name)
 }
 
-// Pid namespaces of a container.
-const (
-	podPID = iota
-	ownPID // the kubelet's default
-	nodePID
-)
-
 // create creates the pod and its container, without starting that.
-func (n *node) create(t *testing.T, p *pod) {
+func (n *node) create(t testing.TB, p *pod) {
+	t.Helper()
+	sandbox, container := n.writePod(t, p)
+	p.sandbox = strings.TrimSpace(n.crictl(t, "runp", sandbox))
+	p.container = strings.TrimSpace(n.crictl(t, "create", p.sandbox, container, sandbox))
+}
+
+// writePod writes the requests for a pod and its container.
+func (n *node) writePod(t testing.TB, p *pod) (sandbox, container string) {
 	t.Helper()
 	name := fmt.Sprintf("pod-%08x", rand.Uint32())
 	if p.namespace == "" {
 		p.namespace = "default"
 	}
-	p.log = n.path(name + ".log")
-	security := map[string]any{
-		"privileged":        p.isPrivileged,
-		"namespace_options": map[string]any{"pid": p.pid, "network": 2}, // the node's, without CNI
+	if len(p.command) == 0 {
+		p.command = []string{"/bin/sh", "-c", look}
 	}
-	sandbox := n.write(t, name+".json", map[string]any{
+	p.log = n.path(name + ".log")
+	namespaces := map[string]any{"pid": p.pid, "network": engine.NodeNamespace}
+	if p.hasUserNS { // then the kubelet rejects the node's network
+		ids := []any{map[string]any{"host_id": 200000, "container_id": 0, "length": 65536}}
+		namespaces["network"] = engine.PodNamespace
+		namespaces["userns_options"] = map[string]any{"mode": engine.PodNamespace, "uids": ids, "gids": ids}
+	}
+	security := map[string]any{"privileged": p.isPrivileged, "namespace_options": namespaces}
+	sandbox = n.write(t, name+".json", map[string]any{
 		"metadata":      map[string]any{"name": name, "uid": name, "namespace": p.namespace},
 		"labels":        p.labels,
 		"annotations":   p.annotations,
 		"log_directory": n.dir,
 		"linux":         map[string]any{"cgroup_parent": n.cgroup, "security_context": security},
 	})
-	container := n.write(t, name+"-container.json", map[string]any{
+	container = n.write(t, name+"-container.json", map[string]any{
 		"metadata": map[string]any{"name": "box"},
-		"image":    map[string]any{"image": boxImage},
-		"command":  []string{"/bin/sh", "-c", look},
+		"image":    map[string]any{"image": cmp.Or(p.image, boxImage)},
+		"command":  p.command,
 		"log_path": name + ".log",
 		"linux": map[string]any{
 			"resources": map[string]any{
@@ -235,12 +294,11 @@ func (n *node) create(t *testing.T, p *pod) {
 			"security_context": security,
 		},
 	})
-	p.sandbox = strings.TrimSpace(n.crictl(t, "runp", sandbox))
-	p.container = strings.TrimSpace(n.crictl(t, "create", p.sandbox, container, sandbox))
+	return sandbox, container
 }
 
 // start creates and starts a pod.
-func (n *node) start(t *testing.T, p pod) *pod {
+func (n *node) start(t testing.TB, p pod) *pod {
 	t.Helper()
 	n.create(t, &p)
 	n.crictl(t, "start", p.container)
@@ -248,7 +306,7 @@ func (n *node) start(t *testing.T, p pod) *pod {
 }
 
 // first returns what the first process of a pod has read.
-func (p *pod) first(t *testing.T) (lines []string) {
+func (p *pod) first(t testing.TB) (lines []string) {
 	t.Helper()
 	engine.WaitFor(t, "the container's output", func() bool {
 		text, err := os.ReadFile(p.log)
@@ -263,14 +321,14 @@ func (p *pod) first(t *testing.T) (lines []string) {
 }
 
 // memTotal returns MemTotal as a process in the pod reads it now.
-func (n *node) memTotal(t *testing.T, p *pod) string {
+func (n *node) memTotal(t testing.TB, p *pod) string {
 	t.Helper()
 	return strings.TrimSpace(n.crictl(t, "exec", "-s", p.container,
 		"sed", "-n", "s/^MemTotal: *//p", "/proc/meminfo"))
 }
 
 // hostMemTotal returns the host's MemTotal.
-func hostMemTotal(t *testing.T) string {
+func hostMemTotal(t testing.TB) string {
 	t.Helper()
 	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
@@ -281,11 +339,11 @@ func hostMemTotal(t *testing.T) string {
 }
 
 // waitForMemTotal waits until processes in the pod read the value.
-func (n *node) waitForMemTotal(t *testing.T, p *pod, want string) {
+func (n *node) waitForMemTotal(t testing.TB, p *pod, want string) {
 	t.Helper()
 	engine.WaitFor(t, "MemTotal "+want, func() bool {
-		r := engine.Run(t, "", "crictl", "-r", "unix://"+socket, "exec", "-s", p.container,
-			"grep", "MemTotal", "/proc/meminfo") // fails while a dead lxcfs is mounted
+		// It fails while a dead lxcfs is mounted.
+		r := n.runCrictl(t, "exec", "-s", p.container, "grep", "MemTotal", "/proc/meminfo")
 		return strings.HasSuffix(strings.TrimSpace(r.Stdout), " "+want)
 	})
 }
@@ -298,7 +356,7 @@ type process struct {
 }
 
 // start starts a daemon, which ends at the latest with the test program.
-func start(t *testing.T, program string, args ...string) *process {
+func start(t testing.TB, program string, args ...string) *process {
 	t.Helper()
 	p := &process{
 		cmd: exec.Command(program, args...), log: new(ctr.LockedBuffer), done: make(chan error, 1),
@@ -311,7 +369,7 @@ func start(t *testing.T, program string, args ...string) *process {
 }
 
 // stop signals the daemon, and waits until it ends.
-func (p *process) stop(t *testing.T, signal syscall.Signal) {
+func (p *process) stop(t testing.TB, signal syscall.Signal) {
 	t.Helper()
 	if p.cmd.ProcessState != nil {
 		return

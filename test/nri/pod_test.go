@@ -3,9 +3,7 @@
 package nri
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,48 +13,8 @@ import (
 	"sync"
 	"testing"
 
-	"go.yaml.in/yaml/v3"
-
 	"palisade/test/engine"
 )
-
-// podSpec has the fields of the agent's DaemonSet that the kubelet would pass on by CRI.
-type podSpec struct {
-	HostPID    bool `yaml:"hostPID"`
-	Containers []struct {
-		Args            []string
-		VolumeMounts    []any `yaml:"volumeMounts"`
-		SecurityContext struct {
-			ReadOnlyRootFilesystem bool `yaml:"readOnlyRootFilesystem"`
-			Capabilities           struct{ Add, Drop []string }
-		} `yaml:"securityContext"`
-		Resources struct{ Limits map[string]string }
-	}
-}
-
-// readManifest returns the pod of the DaemonSet in deploy/kubernetes.
-func readManifest(t *testing.T) *podSpec {
-	t.Helper()
-	f, err := os.Open("../../deploy/kubernetes/palisade.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for decoder := yaml.NewDecoder(f); ; {
-		var object struct {
-			Kind string
-			Spec struct{ Template struct{ Spec podSpec } }
-		}
-		if err := decoder.Decode(&object); errors.Is(err, io.EOF) {
-			t.Fatal("the manifest has no DaemonSet")
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		if object.Kind == "DaemonSet" {
-			return &object.Spec.Template.Spec
-		}
-	}
-}
 
 // buildImage builds the image of the agent, and returns its name and directory.
 var buildImage = sync.OnceValues(func() (image struct{ name, dir string }, err error) {
@@ -83,8 +41,7 @@ func (n *node) importImage(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.must(t, "ctr", "-n", "k8s.io", "images", "import", "--local",
-		filepath.Join(image.dir, "palisade-nri-"+runtime.GOARCH+".tar"))
+	n.importImages(t, filepath.Join(image.dir, "palisade-nri-"+runtime.GOARCH+".tar"))
 	return image.name
 }
 
@@ -92,72 +49,44 @@ func (n *node) importImage(t *testing.T) string {
 // until it has called at containerd.
 func (n *node) startAgentPod(t *testing.T, image string, isPrivileged bool) (sandbox string) {
 	t.Helper()
-	spec := readManifest(t)
-	c := spec.Containers[0]
-	if len(spec.Containers) != 1 || len(c.VolumeMounts) > 0 || !spec.HostPID {
-		t.Fatalf("the pod needs more than this test gives it: %+v", spec)
-	}
-	args := slices.DeleteFunc(c.Args, func(arg string) bool {
-		option, _, _ := strings.Cut(arg, "=")
-		return slices.Contains([]string{"--socket", "--metrics", "--install"}, option)
-	})
-	args = append(args, "--socket="+nriSocket, "--metrics-socket="+n.path("metrics.sock"),
-		"--install="+n.path("install"))
-	security := map[string]any{
-		"privileged":        isPrivileged,
-		"readonly_rootfs":   c.SecurityContext.ReadOnlyRootFilesystem,
-		"namespace_options": map[string]any{"pid": nodePID, "network": 2},
-		"seccomp":           map[string]any{"profile_type": 1}, // unconfined
-		"capabilities": map[string]any{
-			"add_capabilities":  c.SecurityContext.Capabilities.Add,
-			"drop_capabilities": c.SecurityContext.Capabilities.Drop,
-		},
-	}
-	if isPrivileged {
-		delete(security, "capabilities")
-	}
-	pod := n.write(t, "agent.json", map[string]any{
-		"metadata":      map[string]any{"name": "agent", "uid": "agent", "namespace": "kube-system"},
-		"log_directory": n.dir,
-		"linux":         map[string]any{"cgroup_parent": n.cgroup, "security_context": security},
-	})
-	container := n.write(t, "agent-container.json", map[string]any{
-		"metadata": map[string]any{"name": "palisade-nri"},
-		"image":    map[string]any{"image": image},
-		"args":     args,
-		"log_path": "agent.log",
-		"linux": map[string]any{
-			"resources":        map[string]any{"memory_limit_in_bytes": 256 << 20},
-			"security_context": security,
-		},
-	})
+	pod, container := engine.AgentPod(t, "../../deploy/kubernetes/palisade.yaml", image, isPrivileged,
+		[]string{"--socket", "--metrics", "--install"}, "--socket="+n.nriSocket,
+		"--metrics-socket="+n.path("metrics.sock"), "--install="+n.path("install"))
+	pod["log_directory"] = n.dir
+	pod["linux"].(map[string]any)["cgroup_parent"] = n.cgroup
+	podFile := n.write(t, "agent.json", pod)
+	containerFile := n.write(t, "agent-container.json", container)
 	t.Cleanup(func() {
 		if t.Failed() {
 			text, _ := os.ReadFile(n.path("agent.log")) // for the message only
 			t.Logf("the agent: %s", text)
 		}
 	})
-	sandbox = strings.TrimSpace(n.crictl(t, "runp", pod))
-	id := strings.TrimSpace(n.crictl(t, "create", sandbox, container, pod))
+	sandbox = strings.TrimSpace(n.crictl(t, "runp", podFile))
+	id := strings.TrimSpace(n.crictl(t, "create", sandbox, containerFile, podFile))
 	n.crictl(t, "start", id)
 	n.waitForConnection(t)
 	return sandbox
 }
 
 // newPodNode starts containerd on a node where the mount point of lxcfs is the default.
-func newPodNode(t *testing.T) *node {
+func newPodNode(t *testing.T, configuration ...string) *node {
 	t.Helper()
 	engine.OwnLib(t)
-	n := prepareNode(t)
+	n := prepareNode(t, configuration...)
 	n.lxcfsDir = "/var/lib/lxc"
 	return n
 }
 
 // TestAgentInPod runs the image of the agent as the manifest does, with the capabilities that it
-// has there, on a node that has an lxcfs.
+// has there, on a node that has an lxcfs, and that creates no container without the agent.
 func TestAgentInPod(t *testing.T) {
-	n := newPodNode(t)
+	n := newPodNode(t, validator+"required_plugins = [\"palisade-nri\"]\n"+
+		"tolerate_missing_plugins_annotation = \"tolerate-missing-plugins.noderesource.dev\"")
 	n.startLxcfs(t)
+	if got := n.createError(t, limited()); !strings.Contains(got, missingAgent) {
+		t.Errorf("a container without the agent: %s, want %q", got, missingAgent)
+	}
 	sandbox := n.startAgentPod(t, n.importImage(t), false)
 	p := n.start(t, limited())
 	if got := p.first(t); !slices.Equal(got, own) {

@@ -18,10 +18,10 @@ import (
 
 // options holds the values of the flags.
 type options struct {
-	mode, run, toolkit, userns, remap, clients, lxc, packages, cache, e2e string
-	bench                                                                 string
-	memory, cpus, nodes                                                   int
-	quick                                                                 bool
+	mode, run, toolkit, userns, remap, clients, lxc, nri, packages, cache, e2e string
+	bench                                                                      string
+	memory, cpus, nodes                                                        int
+	quick                                                                      bool
 }
 
 // quick has the tests of each suite that depend most on cgroup v2 or an old kernel.
@@ -32,6 +32,7 @@ var quick = map[string]string{
 	"userns":   fastUserns,
 	"lxc":      "^Test(Layouts|Systemd)$",
 	"clients":  "",
+	"nri":      "",
 	"packages": "",
 }
 
@@ -66,6 +67,9 @@ const fastRemap = "^Test(Hookspec|HalfShifted)$"
 // fastLXC matches those with LXC, whose cgroups differ on v2.
 const fastLXC = "^Test(Layouts|Systemd|UserNamespaces)$"
 
+// fastNRI matches those of palisade-nri that read what depends on the version of cgroups.
+const fastNRI = "^Test(FirstProcess|KindsOfPods)$"
+
 func main() {
 	var o options
 	flag.StringVar(&o.mode, "mode", "v2", "cgroups of the guest: v2, hybrid or v1")
@@ -75,6 +79,7 @@ func main() {
 	flag.StringVar(&o.remap, "remap", fastRemap, "tests of its hook and wrapper to run")
 	flag.StringVar(&o.clients, "clients", "^Test(Clients|TimeView)$", "tests of programs in containers to run")
 	flag.StringVar(&o.lxc, "lxc", fastLXC, "tests with LXC to run")
+	flag.StringVar(&o.nri, "nri", fastNRI, "tests of palisade-nri with containerd to run")
 	flag.StringVar(&o.packages, "packages", "./internal/lxcfs/container,./internal/linux/cgroup,./internal/lxcfs/fusedev,./internal/lxcfs",
 		"packages whose unit tests to run")
 	flag.StringVar(&o.cache, "cache", ".cache/vm", "directory that caches the kernel")
@@ -154,6 +159,13 @@ func run(ctx context.Context, o *options) (err error) {
 			return err
 		}
 		tests = append(tests, "lxc")
+	}
+	if o.nri != "" {
+		err := g.addNRI(ctx, filepath.Join(dir, "nri.img"), filepath.Join(dir, "engines"), o.nri)
+		if err != nil {
+			return err
+		}
+		tests = append(tests, "nri")
 	}
 	if o.bench != "" {
 		if err := g.addBench(ctx, o.cache, o.bench); err != nil {

@@ -72,6 +72,16 @@ var nriScenarios = []scenario{
 	}), edit: listed(toolkit.List{Containers: []toolkit.Listed{
 		{ID: "a", Engine: "containerd"}, {ID: "b", Engine: "containerd"},
 	}}), want: []string{"container-left-out containerd b", "container-files-missing containerd a"}},
+	{name: "only the toolkit that the agent installs", files: withAgent(agentstatus.Status{
+		Runtimes: connected, Served: []string{"a"},
+	}).and(files{
+		"/usr/bin/lxcfs-toolkit": "none", "/usr/bin/lxcfs-runc": "none",
+		"/run/systemd/system/palisade-lxcfs.service": "ExecStartPre=/opt/palisade/current/lxcfs-toolkit prestart\n" +
+			"ExecStart=/opt/palisade/current/lxcfs --keep-mount /var/lib/lxc/lxcfs\n",
+		"/run/systemd/system/multi-user.target.wants/palisade-lxcfs.service": "->../palisade-lxcfs.service",
+	}), edit: listed(toolkit.List{Containers: []toolkit.Listed{{ID: "a", Engine: "containerd"}}}),
+		want:   []string{"container-files-missing containerd a"},
+		remedy: "/opt/palisade/current/lxcfs-toolkit remount --container-id a"},
 	{name: "the unit that the agent installs", files: files{
 		"/run/systemd/system": "dir", "/etc/systemd/system/palisade-lxcfs.service": "/var/lib/lxc/lxcfs",
 		"/etc/systemd/system/multi-user.target.wants/palisade-lxcfs.service": "->../palisade-lxcfs.service",

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -21,7 +22,7 @@ const (
 func checkVersions(ctx context.Context, w *World, r *Report) {
 	r.version("palisade", version.String())
 	asked := map[string]string{
-		"lxcfs-toolkit": "lxcfs-toolkit", "userns-shift": "userns-shift", broker: broker,
+		toolkitName: toolkitName, "userns-shift": "userns-shift", broker: broker,
 		"runc": "runc", "crun": "crun",
 	}
 	for _, e := range []*engineKind{
@@ -41,8 +42,12 @@ func checkVersions(ctx context.Context, w *World, r *Report) {
 				defer cancel()
 				v, _ = w.DockerVersion(limited, w.path(dockerSocket))
 			}
+			path := w.program(program)
+			if name == toolkitName {
+				path = cmp.Or(path, w.installedToolkit())
+			}
 			if v == "" {
-				v = w.versionOf(ctx, w.program(program))
+				v = w.versionOf(ctx, path)
 			}
 			lock.Lock()
 			defer lock.Unlock()

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -137,7 +138,9 @@ func (w *World) unrooted(err error) string {
 }
 
 // unitDirs are the directories of systemd's units, the first takes precedence.
-var unitDirs = []string{"/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
+var unitDirs = []string{
+	"/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system",
+}
 
 // systemdDir exists if systemd runs (sd_booted(3)).
 const systemdDir = "/run/systemd/system"
@@ -149,12 +152,36 @@ func (w *World) hasUnit(unit string) bool {
 }
 
 func (w *World) isEnabled(unit string) bool {
-	return w.link("/etc/systemd/system/multi-user.target.wants/"+unit) != ""
+	isIn := func(dir string) bool {
+		return w.link(filepath.Join(dir, "multi-user.target.wants", unit)) != ""
+	}
+	return slices.ContainsFunc(unitDirs[:2], isIn) // those of administrators and programs
 }
 
 // toolkit returns a command line of lxcfs-toolkit for root's shell.
 func (w *World) toolkit(args ...string) string {
-	return quoteAll(slices.Concat([]string{"lxcfs-toolkit"}, w.Options, args))
+	program := cmp.Or(w.installedToolkit(), toolkitName)
+	return quoteAll(slices.Concat([]string{program}, w.Options, args))
+}
+
+const toolkitName = "lxcfs-toolkit"
+
+// unitToolkit matches the path of lxcfs-toolkit in the unit that palisade-nri installs.
+var unitToolkit = regexp.MustCompile(`(?m)^ExecStartPre=(/\S*/` + toolkitName + `) `)
+
+// installedToolkit returns the path of the lxcfs-toolkit that palisade-nri has installed, or "" if
+// there is another one, or none.
+func (w *World) installedToolkit() string {
+	if w.program(toolkitName) != "" {
+		return ""
+	}
+	for _, dir := range unitDirs {
+		text, err := w.read(filepath.Join(dir, installedUnit), maxConfig)
+		if m := unitToolkit.FindSubmatch(text); err == nil && m != nil {
+			return string(m[1])
+		}
+	}
+	return ""
 }
 
 // quoteAll returns the words as a part of a command line for a shell.

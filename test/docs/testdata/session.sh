@@ -64,7 +64,7 @@ with_kubernetes_node() { # containerd 2 with an image, and a pod for crictl
 	engines=$(go env GOCACHE)/palisade-engines
 	install "$engines"/{containerd,containerd-shim-runc-v2,ctr,crictl} /usr/local/bin
 	PATH=/usr/local/bin:$PATH
-	printf '%s\n' 'runtime-endpoint: unix:///run/containerd/containerd.sock' >/etc/crictl.yaml
+	printf '%s\n' 'runtime-endpoint: unix:///run/containerd/containerd.sock' 'timeout: 50' >/etc/crictl.yaml
 	mkdir -p /etc/containerd /etc/systemd/system/containerd.service.d
 	printf '%s\n' 'version = 3' '[plugins."io.containerd.cri.v1.images".pinned_images]' \
 		'sandbox = "localhost/base:1"' '[plugins."io.containerd.cri.v1.runtime"]' \
