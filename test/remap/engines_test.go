@@ -123,7 +123,7 @@ func TestPodman(t *testing.T) {
 }
 
 // TestDocker checks containers with dockerd's configuration from hook-spec: on directories, and on
-// overlays, whose files are copied up.
+// overlays, whose layers are idmapped.
 func TestDocker(t *testing.T) {
 	engine.Need(t, "dockerd", "containerd", "runc", "tar")
 	image := tarOf(t)

@@ -12,6 +12,7 @@ import (
 	"palisade/internal/oci"
 	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/idmount"
+	"palisade/internal/userns/layers"
 )
 
 func (r *Remapper) mountPoint(id string) string { return filepath.Join(r.RunDir, id, "rootfs") }
@@ -24,26 +25,33 @@ func (r *Remapper) mount(ctx context.Context, id, root string, pair idmap.Pair) 
 	if err := r.Unmount(id); err != nil {
 		return "", err
 	}
-	wantsIDMap, err := r.wantsIDMap(root, pair)
+	overlay, err := r.findLayers(root, pair)
 	if err != nil {
 		return "", err
+	}
+	wantsIDMap := overlay != nil
+	if !wantsIDMap {
+		if wantsIDMap, err = r.wantsIDMap(root, pair); err != nil {
+			return "", err
+		}
 	}
 	point, err := r.createMountPoint(id, pair)
 	if err != nil {
 		return "", err
 	}
-	if err := r.mountAt(ctx, point, root, pair, wantsIDMap); err != nil {
+	if err := r.mountAt(ctx, point, root, overlay, pair, wantsIDMap); err != nil {
 		return "", errors.Join(err, r.Unmount(id))
 	}
 	return point, nil
 }
 
 func (r *Remapper) mountAt(
-	ctx context.Context, point, root string, pair idmap.Pair, wantsIDMap bool,
+	ctx context.Context, point, root string, overlay *layers.Overlay, pair idmap.Pair,
+	wantsIDMap bool,
 ) error {
 	var mountErr error
 	if wantsIDMap {
-		mountErr = idmount.Mount(root, point, pair, r.checkLinks(ctx))
+		mountErr = r.mapRoot(ctx, point, root, overlay, pair)
 		if r.Mode == IDMap || !idmount.CanShift(mountErr) {
 			return mountErr
 		}
@@ -51,6 +59,8 @@ func (r *Remapper) mountAt(
 	if err := r.shiftRoot(ctx, root, pair); err != nil {
 		if reachable, ok := errors.AsType[*idmount.ReachableError](mountErr); ok {
 			err = fmt.Errorf("%w; to use an idmapped mount instead: %s", err, reachable.Remedy)
+		} else if overlay != nil {
+			err = fmt.Errorf("%w; %w", err, mountErr)
 		}
 		return err
 	}

@@ -1,0 +1,60 @@
+package remap
+
+import (
+	"context"
+	"fmt"
+
+	"palisade/internal/oci/idmap"
+	"palisade/internal/userns/idmount"
+	"palisade/internal/userns/layers"
+	"palisade/internal/userns/shift"
+)
+
+// findLayers returns the overlay at root if its layers are to get mapped ids, else nil: then root is
+// not an overlay, or all its files were copied up and shifted at an earlier start.
+func (r *Remapper) findLayers(root string, pair idmap.Pair) (*layers.Overlay, error) {
+	if r.Mode != IDMap && r.Mode != Auto {
+		return nil, nil
+	}
+	o, err := layers.Find(root)
+	if err != nil || o == nil || o.Upper == "" {
+		return o, err
+	}
+	// A shift of the overlay has its record on the same inode as a shift of the upper layer. Its seal
+	// shows which of the two it is.
+	state, err := shift.Recorded(o.Upper, r.Options)
+	if state != nil {
+		return o, nil
+	}
+	if state, mergedErr := shift.Recorded(root, r.Options); mergedErr == nil && state != nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if shifted, err := isShifted(root, pair); err != nil || shifted {
+		return nil, err
+	}
+	return o, nil
+}
+
+// mapRoot mounts a root file system at point with mapped ids.
+func (r *Remapper) mapRoot(
+	ctx context.Context, point, root string, overlay *layers.Overlay, pair idmap.Pair,
+) error {
+	if overlay == nil {
+		return idmount.Mount(root, point, pair, r.checkLinks(ctx))
+	}
+	err := overlay.Replace(ctx, pair, point, func() error {
+		// All files are checked, since programs of the engine may have added some.
+		result, err := shift.Shift(ctx, overlay.Upper, pair, r.Options)
+		for _, warning := range result.Warnings {
+			r.Log.Warn(warning, "root", overlay.Upper)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("map the layers of %s: %w", root, err)
+	}
+	return idmount.Bind(root, point)
+}
