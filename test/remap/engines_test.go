@@ -157,7 +157,7 @@ func startDockerd(t *testing.T, image []byte, options []string, spec ...string) 
 }
 
 // TestDocker checks containers with dockerd's configuration from hook-spec: on directories, and on
-// overlays, whose files are copied up.
+// overlays, whose layers are idmapped.
 func TestDocker(t *testing.T) {
 	engine.Need(t, "dockerd", "containerd", "runc", "tar")
 	image := tarOf(t)

@@ -58,7 +58,7 @@ const (
 
 // applets are the programs of a root file system.
 var applets = []string{"sh", "id", "cat", "ls", "stat", "touch", "mount", "sleep", "head", "grep",
-	"ps", "mkdir", "cp", "chmod"}
+	"ps", "mkdir", "cp", "chmod", "rm", "mv"}
 
 // newRootfs creates a root file system that belongs to root, with a set-id program and without
 // mount points.

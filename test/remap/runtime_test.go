@@ -260,7 +260,7 @@ func TestRuntimeMapped(t *testing.T) {
 	}
 }
 
-// TestRuntimeOverlay checks that the files of an overlay are copied up only if that is allowed.
+// TestRuntimeOverlay checks that a shift copies up the files of an overlay only if that is allowed.
 func TestRuntimeOverlay(t *testing.T) {
 	dir := openDir(t)
 	lower, merged := filepath.Join(dir, "lower"), filepath.Join(dir, "merged")
@@ -288,7 +288,7 @@ func TestRuntimeOverlay(t *testing.T) {
 			s.Annotations = map[string]string{"palisade.user-remap": remap100000,
 				"palisade.allow-copyup": tt.allow}
 		})
-		r := wrapped(t, "runc", nil, "run", "-b", b.dir, b.id)
+		r := wrapped(t, "runc", []string{"--mode", "shift"}, "run", "-b", b.dir, b.id)
 		if r.Code != tt.code || tt.code == 0 && r.Stdout != inspectOutput ||
 			tt.code != 0 && !strings.Contains(r.Stderr, "is an overlay") {
 			t.Errorf("%q: %+v", tt.allow, r)

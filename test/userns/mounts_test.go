@@ -186,6 +186,37 @@ func TestRunningContainer(t *testing.T) {
 	must(t, "shift", "--user-remap", remap, "--force", rootfs)
 }
 
+// TestWhiteouts checks that the whiteouts in an upper layer are skipped: the overlay links them to
+// one inode, which also has a name in its work directory.
+func TestWhiteouts(t *testing.T) {
+	dir := named("tmpfs").newDir(t)
+	root := filepath.Join(dir, "upper")
+	build(t, root, true, []item{directory(".", 0o755, 0, 0), file("plain", 0o644, 7, 7)})
+	first := filepath.Join(dir, "whiteout")
+	if err := unix.Mknod(first, unix.S_IFCHR, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"gone", "gone2"} {
+		if err := os.Link(first, filepath.Join(root, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plain, before := takeDump(t, root, false), takeDump(t, root, true)
+	must(t, "shift", "--user-remap", remap, root)
+	must(t, "verify", root)
+	after := takeDump(t, root, true)
+	for _, name := range []string{"gone", "gone2"} {
+		if after[name] != before[name] {
+			t.Errorf("whiteout %s is changed: %s, before %s", name, after[name], before[name])
+		}
+	}
+	if !strings.Contains(after["plain"], "owner 100007:100007") {
+		t.Errorf("plain: %s", after["plain"])
+	}
+	must(t, "unshift", root)
+	checkDump(t, "unshifted", takeDump(t, root, false), plain)
+}
+
 // TestOverlayCrash checks that on an overlay with layers on two file systems, where a copied-up
 // file gets a new inode number, a shift that was killed at any system call gives the same result
 // when resumed, and a second one changes nothing, even after the overlay is mounted again.

@@ -61,8 +61,8 @@ const fastToolkit = "^Test(Hook|NodeDirectory|HookLeavesUsersMounts|RemountIsAto
 const fastUserns = "^Test(Everything|Twice|CapabilitiesWork|MountsInside|ReadOnly|Overlay|OldKernels|SwapRace|LinkedOutside|AtOnce|Mount|MountOnOldKernels)$"
 
 // fastRemap matches those of its hook and wrapper. Linux 6.1 cannot idmap tmpfs, which holds the
-// guest's files.
-const fastRemap = "^Test(Hookspec|HalfShifted)$"
+// guest's files; those with layers have a disk.
+const fastRemap = "^Test(Hookspec|HalfShifted|Layers|LayersUpper|LayersShared|LayersCapabilities|LayersRefused|LayersRelative)$"
 
 // fastLXC matches those with LXC, whose cgroups differ on v2.
 const fastLXC = "^Test(Layouts|Systemd|UserNamespaces)$"

@@ -8,8 +8,12 @@ import (
 
 // Flags of mount(2) and umount2(2).
 const (
-	MountNoSuid = unix.MS_NOSUID
-	MountNoDev  = unix.MS_NODEV
+	MountNoSuid     = unix.MS_NOSUID
+	MountNoDev      = unix.MS_NODEV
+	MountNoExec     = unix.MS_NOEXEC
+	MountNoAtime    = unix.MS_NOATIME
+	MountNoDirAtime = unix.MS_NODIRATIME
+	MountRelAtime   = unix.MS_RELATIME
 
 	UnmountDetach = unix.MNT_DETACH
 	// UnmountForce aborts a FUSE connection: pending requests fail (fuse_umount_begin() of
@@ -38,6 +42,13 @@ func (f File) UnmountAt(path string) error {
 func IsNotMounted(err error) bool {
 	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT)
 }
+
+// IsBusy reports whether an error of Unmount means that the mount is in use, or one of Mount that
+// the file system is.
+func IsBusy(err error) bool { return errors.Is(err, unix.EBUSY) }
+
+// IsInvalid reports whether an error of Mount means that the kernel does not accept the options.
+func IsInvalid(err error) bool { return errors.Is(err, unix.EINVAL) }
 
 // BindMountSelf bind mounts the directory at path on itself, with all mounts below it.
 func BindMountSelf(path string) error { return Mount(path, path, "", unix.MS_BIND|unix.MS_REC, "") }

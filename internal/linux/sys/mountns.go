@@ -35,6 +35,21 @@ func InMountNamespace(ns File, do func(*NamespaceThread) error) error {
 	})
 }
 
+// InNewMountNamespace runs do on a thread in a new mount namespace with a copy of all mounts. What
+// is mounted there is unmounted with do. Paths of do are resolved there, but /proc/self shows the
+// namespace of the process.
+func InNewMountNamespace(do func(*Thread) error) error {
+	return onOwnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil { // includes CLONE_FS
+			return os.NewSyscallError("unshare CLONE_NEWNS", err)
+		}
+		if err := setPropagation("/", "MS_SLAVE", unix.MS_SLAVE|unix.MS_REC); err != nil {
+			return err
+		}
+		return do(new(Thread))
+	})
+}
+
 // Unmount detaches the topmost mount on name in the directory dir. It does not follow a symbolic
 // link.
 func (t *NamespaceThread) Unmount(dir File, name string) error {

@@ -42,6 +42,12 @@ func (i *Inode) IsRegular() bool { return i.Mode&unix.S_IFMT == unix.S_IFREG }
 // IsSymlink reports whether the file is a symbolic link.
 func (i *Inode) IsSymlink() bool { return i.Mode&unix.S_IFMT == unix.S_IFLNK }
 
+// IsWhiteout reports whether the file, in a layer of an overlay, hides one of a lower layer. Its
+// owner has no effect, and an overlay links all of its whiteouts to one inode.
+func (i *Inode) IsWhiteout() bool {
+	return i.Mode&unix.S_IFMT == unix.S_IFCHR && i.Device == DeviceNumber{}
+}
+
 // HasSetID reports whether the file is set-user-ID or set-group-ID. It is false for directories,
 // for which the bits have another meaning.
 func (i *Inode) HasSetID() bool { return !i.IsDir() && i.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 }

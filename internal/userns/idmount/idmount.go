@@ -34,14 +34,19 @@ func clone(src string) (dir, mount sys.File, err error) {
 	if dir, err = sys.OpenDirNoFollow(src); err != nil {
 		return dir, mount, err
 	}
-	if mount, err = dir.CloneMount(); err != nil {
+	if mount, err = cloneDir(dir, src); err != nil {
 		dir.Close()
-		if sys.IDMapUnsupported(err) {
-			err = fmt.Errorf("%w: clone the mount of %s: %w (requires Linux 5.12)",
-				ErrUnsupported, src, err)
-		}
 	}
 	return dir, mount, err
+}
+
+func cloneDir(dir sys.File, src string) (sys.File, error) {
+	mount, err := dir.CloneMount()
+	if err != nil && sys.IDMapUnsupported(err) {
+		err = fmt.Errorf("%w: clone the mount of %s: %w (requires Linux 5.12)",
+			ErrUnsupported, src, err)
+	}
+	return mount, err
 }
 
 // Probe fails with ErrUnsupported if the directory at path cannot be idmapped with the pair. With a
@@ -60,23 +65,36 @@ func Probe(path string, pair idmap.Pair) error {
 }
 
 func mapIDs(mount sys.File, src string, pair idmap.Pair) error {
-	ns, err := newNamespace(pair)
+	var namespaces Namespaces
+	defer namespaces.Close()
+	ns, err := namespaces.Get(pair)
 	if err != nil {
 		return err
 	}
-	defer ns.Close()
 	return mapMount(mount, src, ns)
 }
 
-func newNamespace(pair idmap.Pair) (ns sys.File, err error) {
-	if err := pair.Check(); err != nil {
-		return ns, err
-	}
-	ns, err = sys.NewUserNamespace(mappings(pair.UID), mappings(pair.GID))
+// MapLayer covers the directory at path with a read-only mount of it, idmapped to the user
+// namespace, in the mount namespace of the calling thread. It need not be private, since nothing can
+// be written through that mount. It fails as Mount does.
+func MapLayer(path string, ns sys.File) error {
+	dir, err := sys.OpenDir(path)
 	if err != nil {
-		return ns, fmt.Errorf("create a user namespace for %s: %w", pair, err)
+		return err
 	}
-	return ns, nil
+	defer dir.Close()
+	mount, err := cloneDir(dir, path)
+	if err != nil {
+		return err
+	}
+	defer mount.Close()
+	if err := mapMount(mount, path, ns); err != nil {
+		return err
+	}
+	if err := mount.LimitMount(sys.MountLimits{ReadOnly: true}); err != nil {
+		return err
+	}
+	return mount.MoveMount(dir, false)
 }
 
 // mapMount idmaps the detached mount of src to the user namespace.

@@ -190,7 +190,7 @@ func sameNamespace(process, kind string) (isSame bool, inode uint64, err error) 
 // OverlayLayers returns the directories of an overlay's layers that its options name by absolute
 // paths. Symbolic links in the paths are resolved.
 func OverlayLayers(overlay *mountinfo.Info) (paths []string) {
-	for _, p := range optionPaths(overlay.VFSOptions, "lowerdir", "upperdir", "workdir") {
+	for _, p := range OptionPaths(overlay.VFSOptions, "lowerdir", "upperdir", "workdir") {
 		if resolved, err := filepath.EvalSymlinks(p); err == nil && filepath.IsAbs(p) {
 			paths = append(paths, resolved)
 		}
@@ -198,9 +198,9 @@ func OverlayLayers(overlay *mountinfo.Info) (paths []string) {
 	return paths
 }
 
-// optionPaths returns the paths in the options with the keys. A lowerdir has several, separated by
+// OptionPaths returns the paths in the options with the keys. A lowerdir has several, separated by
 // colons; in all options the kernel writes blanks, commas and backslashes in octal.
-func optionPaths(options string, keys ...string) (paths []string) {
+func OptionPaths(options string, keys ...string) (paths []string) {
 	for option := range strings.SplitSeq(options, ",") {
 		key, value, _ := strings.Cut(option, "=")
 		if !slices.Contains(keys, strings.TrimSuffix(key, "+")) {

@@ -63,7 +63,7 @@ func newPrivate(dir sys.File, check LinkCheck) (*Private, error) {
 	if err := checkPaths([]*Private{p})[0]; err != nil {
 		return nil, err
 	}
-	for _, upper := range optionPaths(p.at.mount.VFSOptions, "upperdir") { // of an overlay
+	for _, upper := range OptionPaths(p.at.mount.VFSOptions, "upperdir") { // of an overlay
 		if !filepath.IsAbs(upper) {
 			return nil, fmt.Errorf("upper layer of %s: relative path %s", p.at.host, upper)
 		}

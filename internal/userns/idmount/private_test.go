@@ -50,15 +50,15 @@ func TestViews(t *testing.T) {
 
 func TestOptionPaths(t *testing.T) {
 	const options = "rw,lowerdir=/l1:/l2,lowerdir+=/l3,upperdir=/u,workdir=/w,index=off"
-	if got := optionPaths(options, "lowerdir"); !slices.Equal(got, []string{"/l1", "/l2", "/l3"}) {
+	if got := OptionPaths(options, "lowerdir"); !slices.Equal(got, []string{"/l1", "/l2", "/l3"}) {
 		t.Errorf("lower layers: %q", got)
 	}
-	if got := optionPaths(options, "upperdir", "workdir"); !slices.Equal(got, []string{"/u", "/w"}) {
+	if got := OptionPaths(options, "upperdir", "workdir"); !slices.Equal(got, []string{"/u", "/w"}) {
 		t.Errorf("upper layer: %q", got)
 	}
 	const escaped = `ro,lowerdir=/a\040b:/c\134:d:/e\134\054f,upperdir=/g:h\040i,uuid=on`
 	want := []string{"/a b", "/c:d", "/e,f", "/g:h i"}
-	if got := optionPaths(escaped, "lowerdir", "upperdir"); !slices.Equal(got, want) {
+	if got := OptionPaths(escaped, "lowerdir", "upperdir"); !slices.Equal(got, want) {
 		t.Errorf("escaped: %q, want %q", got, want)
 	}
 }

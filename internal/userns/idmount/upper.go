@@ -20,7 +20,7 @@ func UpperDir(dir sys.File, path string) (string, error) {
 	if err != nil || m.FSType != "overlay" || m.Root != "/" || m.Mountpoint != path {
 		return "", err
 	}
-	for _, upper := range optionPaths(m.VFSOptions, "upperdir") {
+	for _, upper := range OptionPaths(m.VFSOptions, "upperdir") {
 		if filepath.IsAbs(upper) {
 			return upper, nil
 		}

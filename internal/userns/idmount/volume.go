@@ -114,7 +114,7 @@ func (v *MappedVolume) Close() {
 // files of the host's root must be one that other users cannot reach; see Private. Mounts of the
 // kernel's own file systems below a source, such as /proc, are included as they are. The caller
 // closes the mounts.
-func MapVolumes(volumes []Volume) ([]MappedVolume, []VolumeError) {
+func MapVolumes(volumes []Volume, namespaces *Namespaces) ([]MappedVolume, []VolumeError) {
 	if len(volumes) == 0 {
 		return nil, nil
 	}
@@ -122,7 +122,7 @@ func MapVolumes(volumes []Volume) ([]MappedVolume, []VolumeError) {
 	if err != nil {
 		return nil, []VolumeError{{0, fmt.Errorf("read the mount table: %w", err)}}
 	}
-	b := volumeMapper{table: table, namespaces: make(map[string]sys.File)}
+	b := volumeMapper{table: table, namespaces: namespaces}
 	defer b.close()
 	mapped := make([]MappedVolume, len(volumes))
 	for i := range volumes {
@@ -137,9 +137,8 @@ func MapVolumes(volumes []Volume) ([]MappedVolume, []VolumeError) {
 
 // volumeMapper maps the volumes of a container.
 type volumeMapper struct {
-	table []*mountinfo.Info
-	// namespaces holds a user namespace for each pair.
-	namespaces map[string]sys.File
+	table      []*mountinfo.Info
+	namespaces *Namespaces
 	// exposed are files that the container changes as the host's root.
 	exposed []exposedFile
 	errs    []VolumeError
@@ -152,9 +151,6 @@ type exposedFile struct {
 }
 
 func (b *volumeMapper) close() {
-	for _, ns := range b.namespaces {
-		ns.Close()
-	}
 	for _, e := range b.exposed {
 		e.private.Close()
 	}
@@ -224,7 +220,7 @@ func (b *volumeMapper) mapMount(
 	if isBelow && IsKernels(m.FSType) {
 		return mount, nil
 	}
-	ns, err := b.namespace(v.Pair)
+	ns, err := b.namespaces.Get(v.Pair)
 	if err != nil {
 		return mount, err
 	}
@@ -252,18 +248,6 @@ func (b *volumeMapper) unmappable(
 		err = errors.New("it is idmapped already")
 	}
 	return &UnmappableError{host, m.FSType, isBelow, err}
-}
-
-func (b *volumeMapper) namespace(pair idmap.Pair) (sys.File, error) {
-	key := pair.String()
-	if ns, ok := b.namespaces[key]; ok {
-		return ns, nil
-	}
-	ns, err := newNamespace(pair)
-	if err == nil {
-		b.namespaces[key] = ns
-	}
-	return ns, err
 }
 
 // Submounts returns the mount points of the mounts below an open directory, except those of the

@@ -15,6 +15,7 @@ import (
 	"palisade/internal/oci"
 	"palisade/internal/oci/idmap"
 	"palisade/internal/userns/idmount"
+	"palisade/internal/userns/layers"
 	"palisade/internal/userns/shift"
 )
 
@@ -29,6 +30,9 @@ type mounts struct {
 	isRootMapped bool
 	rootMount    idmount.MappedVolume
 	rootErr      error
+	// overlay is the root file system if its layers are to get mapped ids.
+	overlay    *layers.Overlay
+	namespaces idmount.Namespaces
 	// mapped are the detached mounts of toMap.
 	toMap, toShift []*volume
 	mapped         []idmount.MappedVolume
@@ -41,15 +45,21 @@ func (m *mounts) close() {
 	for _, mount := range append(m.mapped, m.rootMount) {
 		mount.Close()
 	}
+	m.namespaces.Close()
 }
 
 // open opens the root file system and the bind mounts, and creates detached mounts of those to be
 // idmapped. It changes nothing, and fails with Problems if some bind mounts cannot be mapped.
 func (m *mounts) open(ctx context.Context, bundle, id string) error {
-	if err := m.find(bundle, id); err != nil {
+	modes, err := m.r.volumeModes(m.config)
+	if err != nil {
 		return err
 	}
-	sources, err := m.mapRoot(ctx)
+	m.createNamespaces(modes)
+	if err := m.find(bundle, id, modes); err != nil {
+		return err
+	}
+	sources, err := m.openRoot(ctx)
 	if err != nil {
 		return err
 	}
@@ -60,7 +70,7 @@ func (m *mounts) open(ctx context.Context, bundle, id string) error {
 	for _, x := range m.toMap {
 		sources = append(sources, x.toMap(m.pair, m.canRemount()))
 	}
-	mapped, failed := idmount.MapVolumes(sources)
+	mapped, failed := idmount.MapVolumes(sources, &m.namespaces)
 	if hasRoot > 0 && len(mapped) > 0 {
 		m.rootMount = mapped[0]
 	}
@@ -80,9 +90,25 @@ func (m *mounts) open(ctx context.Context, bundle, id string) error {
 	return m.check(ctx, problems)
 }
 
-// mapRoot returns the root file system, if the mode wants it idmapped. The caller closes the
-// source.
-func (m *mounts) mapRoot(ctx context.Context) ([]idmount.Volume, error) {
+// createNamespaces creates the namespaces for the modes of the root file system and the volumes. Get
+// fails again for those that cannot be created.
+func (m *mounts) createNamespaces(modes []VolumeMode) {
+	if m.r.Mode == Auto || m.r.Mode == IDMap {
+		m.namespaces.Get(m.pair)
+	}
+	for _, mode := range modes {
+		if mode.kind == IDMap {
+			m.namespaces.Get(mode.diskPair(m.pair))
+		}
+	}
+}
+
+// openRoot returns the root file system, if the mode wants it idmapped, or sets overlay instead. The
+// caller closes the source.
+func (m *mounts) openRoot(ctx context.Context) (_ []idmount.Volume, err error) {
+	if m.overlay, err = m.r.findLayers(m.root, m.pair); err != nil || m.overlay != nil {
+		return nil, err
+	}
 	wantsIDMap, err := m.r.wantsIDMap(m.root, m.pair)
 	if err != nil || !wantsIDMap {
 		return nil, err
@@ -133,9 +159,20 @@ func (m *mounts) mountRoot(ctx context.Context, id string) (string, error) {
 	if m.isRootMapped {
 		return point, m.rootMount.Attach(point)
 	}
+	if m.overlay != nil {
+		m.rootErr = m.replaceOverlay(ctx, point)
+		if m.rootErr == nil {
+			return point, idmount.Bind(m.root, point)
+		}
+		if m.r.Mode == IDMap || !idmount.CanShift(m.rootErr) {
+			return "", m.rootErr
+		}
+	}
 	if err := m.r.shiftRoot(ctx, m.root, m.pair); err != nil {
 		if reachable, ok := errors.AsType[*idmount.ReachableError](m.rootErr); ok {
 			err = fmt.Errorf("%w; to use an idmapped mount instead: %s", err, reachable.Remedy)
+		} else if m.overlay != nil {
+			err = fmt.Errorf("%w; %w", err, m.rootErr)
 		}
 		return "", err
 	}

@@ -32,11 +32,7 @@ type volume struct {
 
 // find opens the sources of the bind mounts with modes, unless their ids are mapped already. The
 // runtime reports one that is missing.
-func (m *mounts) find(bundle, id string) error {
-	modes, err := m.r.volumeModes(m.config)
-	if err != nil {
-		return err
-	}
+func (m *mounts) find(bundle, id string, modes []VolumeMode) error {
 	if !slices.ContainsFunc(modes, func(m VolumeMode) bool { return m.kind != "" }) {
 		return nil
 	}

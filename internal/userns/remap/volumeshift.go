@@ -107,7 +107,11 @@ func (h *Hook) shiftVolumes(
 ) error {
 	m := &mounts{r: h.Remapper, config: c, pair: pair}
 	defer m.close()
-	if err := m.find(bundle, id); err != nil {
+	modes, err := h.volumeModes(c)
+	if err != nil {
+		return err
+	}
+	if err := m.find(bundle, id, modes); err != nil {
 		return err
 	}
 	if len(m.toMap) > 0 {

@@ -66,7 +66,7 @@ func (v *linkScanner) Visit(
 	if err := d.File.StatxAt(name, &i); err != nil {
 		return false, err
 	}
-	if i.Links > 1 && !i.IsDir() {
+	if i.Links > 1 && !i.IsDir() && !i.IsWhiteout() {
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		v.addLink(&i, d, name, false)

@@ -43,8 +43,11 @@ func (v *mover) Visit(
 		return false, err
 	}
 	defer n.close()
-	if n.IsDir() {
+	switch {
+	case n.IsDir():
 		return true, nil
+	case n.IsWhiteout():
+		return false, nil
 	}
 	return false, v.move(&n)
 }

@@ -61,6 +61,9 @@ func (v *scanner) Visit(
 	if n.IsDir() {
 		return true, nil
 	}
+	if n.IsWhiteout() {
+		return false, nil
+	}
 	isSpecial, err := n.HasSetID() || v.tree.HasPending(), error(nil)
 	if !isSpecial {
 		isSpecial, err = v.hasSpecialAttr(t, d, name)

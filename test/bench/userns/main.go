@@ -33,6 +33,7 @@ func run() (err error) {
 	files := flag.Int("files", 100_000, "number of files in the compared trees")
 	many := flag.Int("many", 1_000_000, "number of files in the large tree, 0 for none")
 	rounds := flag.Int("rounds", 9, "number of rounds")
+	starts := flag.Bool("starts", false, "only measure first starts of containers")
 	only := flag.Bool("compare", false, "only compare with chown -R")
 	flag.Parse()
 	var b bench
@@ -44,7 +45,7 @@ func run() (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
 	disk := filepath.Join(b.dir, "disk")
-	if err := mountDisk(disk, 2**files+*many+1000); err != nil {
+	if err := mountDisk(disk, 3**files+*many+1000); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, syscall.Unmount(disk, syscall.MNT_DETACH)) }()
@@ -56,7 +57,13 @@ func run() (err error) {
 	}
 	fmt.Printf("%d files on cached ext4, %d CPUs; medians of %d rounds in turn\n", *files,
 		runtime.NumCPU(), *rounds)
+	if *starts {
+		return b.measureStart(theirs, *files, *rounds)
+	}
 	if err := b.compare(ours, theirs, *files, *rounds); err != nil || *only {
+		return err
+	}
+	if err := b.measureStart(theirs, *files, *rounds); err != nil {
 		return err
 	}
 	err = errors.Join(b.measureVolumes(ours, *rounds), b.measureMount(ours, *rounds), b.measureVerify(ours, *files, *rounds),
