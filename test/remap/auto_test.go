@@ -202,8 +202,8 @@ func TestAutoSteps(t *testing.T) {
 	}
 }
 
-// TestAutoMany starts containers at once, idmapped and shifted ones, and checks that each has a
-// range of its own. The runtime is a program that does nothing.
+// TestAutoMany starts containers at once, idmapped ones of one tree and shifted ones, and checks that
+// each has a range of its own. The runtime is a program that does nothing.
 func TestAutoMany(t *testing.T) {
 	engine.OwnLib(t)
 	count := ctr.Repeat(100, 1000)
@@ -211,18 +211,21 @@ func TestAutoMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const common = "/var/lib/bundles/closed/rootfs"
+	if err := os.MkdirAll(common, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	closeDir(t, filepath.Dir(common))
 	var group sync.WaitGroup
 	for n := range count {
-		dir, mode := fmt.Sprintf("/var/lib/bundles/%d", n), "idmap"
-		root := dir + "/closed/rootfs"
+		dir, root, mode := fmt.Sprintf("/var/lib/bundles/%d", n), common, "idmap"
 		if n%2 == 0 {
 			root, mode = dir+"/rootfs", "shift"
 		}
-		if err := os.MkdirAll(root, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if mode == "idmap" {
-			closeDir(t, filepath.Dir(root))
+		for _, d := range []string{dir, root} {
+			if err := os.MkdirAll(d, 0o755); err != nil {
+				t.Fatal(err)
+			}
 		}
 		var spec map[string]any
 		if err := json.Unmarshal(config, &spec); err != nil {
