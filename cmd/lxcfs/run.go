@@ -21,6 +21,7 @@ import (
 	"palisade/internal/inject/probe"
 	"palisade/internal/linux/lockfile"
 	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/calls"
 	"palisade/internal/lxcfs/fusedev"
 	"palisade/internal/lxcfs/meter"
 	"palisade/internal/lxcfs/supervise"
@@ -62,11 +63,16 @@ func run(ctx context.Context, c *config) error {
 		return fmt.Errorf("--runtime-dir %q is below MOUNTPOINT: no file can be created there",
 			c.runtimeDir)
 	}
+	ofCalls, files := calls.Split(files)
 	session, held, err := c.openSession(ctx, files)
 	if err != nil {
 		return err
 	}
-	return c.supervise(ctx, session, held)
+	registry, err := c.openRegistry(ofCalls)
+	if err != nil {
+		return errors.Join(fmt.Errorf("answer system calls: %w", err), c.unmount())
+	}
+	return c.supervise(ctx, session, registry, held)
 }
 
 // stateDir is the directory for locks, and for state that workers leave to their successors.
@@ -125,7 +131,9 @@ func (c *config) newSession(ctx context.Context) (*fusedev.Session, error) {
 const workerTimerSlack = time.Millisecond
 
 // supervise keeps a worker running until a signal or an unmount.
-func (c *config) supervise(ctx context.Context, session *fusedev.Session, held []sys.File) error {
+func (c *config) supervise(
+	ctx context.Context, session *fusedev.Session, registry *calls.Registry, held []sys.File,
+) error {
 	// Workers read text that containers can influence: they have only the capabilities that they need.
 	spawner, err := sys.NewSpawner(
 		sys.CapSysPtrace,     // /proc/<pid>/ns, root and cgroup of any process
@@ -151,7 +159,7 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 	}
 	s := &supervise.Supervisor{
 		Spawner: spawner, Program: c.program, Args: os.Args, Dir: c.stateDir(), Log: c.log,
-		Files: files,
+		Files: files, NewFeed: newFeed(registry),
 		Meter: metricsServer.meter, Upgraded: metricsServer.renew, Answered: session.Answered(),
 		Probe: func(ctx context.Context) error {
 			return sys.ReadInChild(ctx, time.Minute, filepath.Join(c.mountpoint, mounts.ProbeTree, "proc/uptime"))
@@ -169,6 +177,9 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 			c.log.Warn("service manager not notified of the start", "err", err)
 		}
 	})
+	if !c.keepMount {
+		os.Remove(c.callsSocket()) // a runtime finds no lxcfs
+	}
 	switch {
 	case err == nil:
 		c.log.Info("stopped", "mountpoint", c.mountpoint)
@@ -176,6 +187,7 @@ func (c *config) supervise(ctx context.Context, session *fusedev.Session, held [
 		c.log.Info("unmounted by another process", "mountpoint", c.mountpoint)
 		return nil
 	case errors.Is(err, supervise.ErrGaveUp):
+		registry.StayNative()
 		return errors.Join(err, c.degrade())
 	case errors.Is(err, supervise.ErrNoStart):
 		return errors.Join(err, c.unmount())

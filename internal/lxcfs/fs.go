@@ -74,6 +74,8 @@ type FS struct {
 	fixedSizes bool
 	// keepSize is fusedev.Conn.KeepCachedSize.
 	keepSize func(node uint64) error
+	// maxCPUs is the number of CPUs that the kernel may ever have.
+	maxCPUs int
 	// psi is true if the kernel has pressure files for cgroups.
 	psi bool
 }
@@ -109,6 +111,7 @@ func New(opts Options) (*FS, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.maxCPUs = possibleCPUs(f.host)
 	f.disks = disk.NewFinder(f.proc, f.host, opts.HostDiskName, f.finder.IsHostRoot)
 	if err := sys.LimitFiles(f.finder.Evict); err != nil {
 		return nil, err
@@ -136,7 +139,7 @@ func (f *FS) Serve(session *fusedev.Session) (*fusedev.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.kept = persist.Open(f.opts.StateFile, possibleCPUs(f.host), f.isRunning, f.opts.Log)
+	f.kept = persist.Open(f.opts.StateFile, f.maxCPUs, f.isRunning, f.opts.Log)
 	f.files.Restore(&f.kept.Reads)
 	f.fixedSizes = session.KernelChecksAccess()
 	f.keepSize = conn.KeepCachedSize

@@ -151,13 +151,16 @@ func (r *reader) readCPUs() error {
 	return optional(err)
 }
 
+// age returns the time since the start of the container.
+func (r *reader) age() time.Duration { return max(sys.SinceBoot()-r.c.Start(), 0) }
+
 // readTimes updates the container's CPU times, and copies them to r.times for all CPUs that it ever
 // saw. It returns the container's age.
 func (r *reader) readTimes() (age time.Duration, err error) {
 	if err := r.readCPUs(); err != nil {
 		return 0, err
 	}
-	age = max(sys.SinceBoot()-r.c.Start(), 0)
+	age = r.age()
 	if err := r.c.Group.CPUUsage(&r.usage, &r.files); err != nil {
 		return 0, err
 	}

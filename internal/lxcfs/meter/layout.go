@@ -37,6 +37,8 @@ const (
 	CPUOffline
 	CPUOther // any other file below sys/devices/system/cpu
 	Status
+	Sysinfo  // sysinfo(2)
+	Affinity // sched_getaffinity(2)
 	numFiles
 )
 
@@ -45,6 +47,7 @@ var fileNames = [numFiles]string{
 	Diskstats: "diskstats", Partitions: "partitions", Loadavg: "loadavg", Slabinfo: "slabinfo",
 	PressureCPU: "pressure/cpu", PressureMemory: "pressure/memory", PressureIO: "pressure/io",
 	CPUOnline: "cpu/online", CPUOffline: "cpu/offline", CPUOther: "cpu/*", Status: "status",
+	Sysinfo: "syscall/sysinfo", Affinity: "syscall/sched_getaffinity",
 }
 
 // String returns the name below proc or sys/devices/system.
@@ -136,7 +139,7 @@ const (
 	// Size is the size of the memory in bytes, with room for later versions.
 	Size = 16 << 10
 	// version is the version of the counters of workers.
-	version = 1
+	version = 2
 )
 
 var (
