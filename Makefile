@@ -19,7 +19,7 @@ SOURCES := $(shell find cmd internal rpm -name '*.go' -not -name '*_test.go') go
 # The tests measure time, and deps comes before what it is for: one thing at a time, even with -j.
 .NOTPARALLEL:
 
-.PHONY: check build man rpm deb image image-test chart deps dockerd cri demo test unit integration e2e e2e-packages e2e-vm vm vm-quick vm-all ci soak cover twice lint cross emulated bench bench-vm fuzz-smoke clean help go test-release release
+.PHONY: check build man rpm deb image image-test chart deps dockerd cri runtimes demo test unit integration e2e e2e-packages e2e-vm vm vm-quick vm-all ci soak cover twice lint cross emulated bench bench-vm fuzz-smoke clean help go test-release release
 
 build: $(COMMANDS:%=bin/%) bin/lxcfs-metrics ## build the static binaries into bin/
 
@@ -86,6 +86,15 @@ $(PALISADE_ENGINES)/containerd $(PALISADE_ENGINES)/containerd-shim-runc-v2 $(PAL
 $(PALISADE_ENGINES)/crictl: tools/crictl/go.mod | go
 	$(GO) -C tools/crictl build -o $@ sigs.k8s.io/cri-tools/cmd/crictl
 
+# Tests of containerd and Docker search the directory above, and use Debian's runc.
+runtimes: $(PALISADE_ENGINES)/runtimes/runc $(PALISADE_ENGINES)/runtimes/crun ## build runc and fetch crun with time namespaces for tests, which those of Debian 12 lack
+
+$(PALISADE_ENGINES)/runtimes/runc: tools/runc/go.mod | go
+	CGO_ENABLED=1 $(GO) -C tools/runc build -tags seccomp -o $@ github.com/opencontainers/runc
+
+$(PALISADE_ENGINES)/runtimes/crun: test/crun.sh
+	test/crun.sh $@
+
 demo: go deps build ## show what containers read from /proc without lxcfs and with it
 	$(GO) run ./test/demo -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit -shift bin/userns-shift
 
@@ -125,10 +134,10 @@ unit: | go ## run the unit tests, with the race detector (without it: RACE=); ne
 	$(GO) test -vet=off -count=1 -run '^TestReadsDoNotAllocate$$' ./internal/lxcfs
 
 # Most of these tests wait for containers: two suites at a time. The longest are the first.
-integration: dockerd cri | go ## run the tests with real containers on this machine's cgroups; needs root
+integration: dockerd cri runtimes | go ## run the tests with real containers on this machine's cgroups; needs root
 	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 20m -p 2 ./test/authz ./test/integration ./test/toolkit ./test/userns ./test/remap ./test/clients ./test/lxc ./test/nri ./test/install ./test/monitoring
 
-release: cri image-test chart | go ## build packages twice, install, upgrade and remove them, and execute the documents' commands; needs root
+release: cri runtimes image-test chart | go ## build packages twice, install, upgrade and remove them, and execute the documents' commands; needs root
 	$(GO) test -tags integration,$(TAGS) -count=1 -timeout 15m -p 1 ./test/packages ./test/docs
 
 # The packages of two versions, for both stories. With E2E_PACKAGES they are there already.
@@ -141,13 +150,13 @@ e2e: e2e-packages ## run the end-to-end story, from installation to removal, on 
 e2e-vm: e2e-packages ## run it with cgroup v2 in a virtual machine
 	$(GO) run ./test/vm -run '' -toolkit '' -userns '' -remap '' -clients '' -lxc '' -packages '' -e2e dist/e2e
 
-vm: build ## run the tests with cgroup v2 in a virtual machine
+vm: build runtimes ## run the tests with cgroup v2 in a virtual machine
 	$(GO) run ./test/vm $(if $(RUN),-run '$(RUN)') $(if $(TOOLKIT),-toolkit '$(TOOLKIT)') $(if $(USERNS),-userns '$(USERNS)') $(if $(CLIENTS),-clients '$(CLIENTS)') $(if $(LXC),-lxc '$(LXC)')
 
-vm-quick: ## run those that depend most on cgroup v2 or on an old kernel
+vm-quick: runtimes ## run those that depend most on cgroup v2 or on an old kernel
 	$(GO) run ./test/vm -quick
 
-vm-all: e2e-packages ## run the tests with cgroup v2 and the end-to-end story in one virtual machine
+vm-all: e2e-packages runtimes ## run the tests with cgroup v2 and the end-to-end story in one virtual machine
 	$(GO) run ./test/vm -e2e dist/e2e
 
 lint: | go ## vet, check formatting and wording, and run staticcheck

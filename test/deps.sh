@@ -50,6 +50,7 @@ java:default-jre-headless:java-headless
 mpstat:sysstat:sysstat
 numactl:numactl:numactl
 prometheus:prometheus:golang-github-prometheus
+prometheus-node-exporter:prometheus-node-exporter:golang-github-prometheus-node-exporter
 qemu-aarch64-static:qemu-user-static:qemu-user-static
 qemu-system-x86_64:qemu-system-x86:qemu-system-x86-core
 '
@@ -88,6 +89,13 @@ fi
 # The gRPC library of iSulad, for a server that behaves like it.
 if [ -n "$manager" ] && ! /usr/bin/python3 -c 'import grpc' 2>/dev/null; then
 	missing="$missing python3-grpcio"
+fi
+
+# runc is built with it.
+if [ "$manager" = apt ] && [ ! -e /usr/include/seccomp.h ]; then
+	missing="$missing libseccomp-dev"
+elif [ "$manager" = dnf ] && [ ! -e /usr/include/seccomp.h ]; then
+	missing="$missing libseccomp-devel"
 fi
 
 # The kernel of the virtual machine is a package that is downloaded later, which needs the lists.

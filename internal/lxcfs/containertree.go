@@ -154,7 +154,7 @@ func (t *containerTree) render(rd *reader, r *fusedev.Request, dst []byte) ([]by
 	rd.tid, rd.file = uint32(n.pid), file.file
 	out, ok := rd.renderFor(file.name, file.render, dst)
 	if !ok {
-		out, err = t.fs.host.Raw(file.host, dst)
+		out, err = t.fs.hostFile(file, rd.tid, dst)
 	}
 	if !p.IsAlive() {
 		return dst, syscall.ESRCH // as for files of /proc/<pid>

@@ -1,6 +1,7 @@
 package lxcfs
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"syscall"
@@ -13,6 +14,7 @@ import (
 	"palisade/internal/inject/probe"
 	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/container"
 	"palisade/internal/lxcfs/fusedev"
 	"palisade/internal/lxcfs/meter"
 	"palisade/internal/lxcfs/view"
@@ -63,6 +65,8 @@ type node struct {
 	// gets hidden instead of the host's content.
 	hostMode uint32
 	hidden   []byte
+	// move, unless nil, appends the host's content for a reader whose CLOCK_BOOTTIME has an offset.
+	move func(dst, host []byte, offset time.Duration) []byte
 	// render renders the content for containers. It is nil for directories.
 	render renderFunc
 	// own renders the content for readers of the host if host is "".
@@ -102,14 +106,17 @@ func nodes() []node {
 	// (d_invalidate in fs/dcache.c).
 	private := dir(idPrivate, idRoot, mounts.PrivateDir)
 	private.mode = syscall.S_IFDIR | 0o700
+	stat := file(idStat, meter.Stat, withHost((*procfs.FS).Stat, renderStat))
+	uptime := file(idUptime, meter.Uptime, renderUptime)
+	stat.move, uptime.move = view.MoveStat, view.MoveUptime
 	return []node{
 		dir(idRoot, 0, ""),
 		private,
 		dir(idProc, idRoot, "proc"),
 		file(idCpuinfo, meter.Cpuinfo, withHost((*procfs.FS).Cpuinfo, renderCpuinfo)),
 		file(idMeminfo, meter.Meminfo, withHost((*procfs.FS).Meminfo, renderMeminfo)),
-		file(idStat, meter.Stat, withHost((*procfs.FS).Stat, renderStat)),
-		file(idUptime, meter.Uptime, renderUptime),
+		stat,
+		uptime,
 		file(idSwaps, meter.Swaps, withHost((*procfs.FS).Swaps, renderSwaps)),
 		file(idDiskstats, meter.Diskstats, withHost((*procfs.FS).Diskstats, renderDiskstats)),
 		file(idPartitions, meter.Partitions, withHost((*procfs.FS).Partitions, renderPartitions)),
@@ -282,7 +289,20 @@ func (t *fixedTree) hostContent(r *fusedev.Request, dst []byte) ([]byte, error) 
 	case n.hostMode != 0 && !t.fs.mayAccess(r, n.hostMode, mayRead):
 		return append(dst, n.hidden...), nil
 	}
-	return t.fs.host.Raw(n.host, dst)
+	return t.fs.hostFile(n, r.TID, dst)
+}
+
+// hostFile appends the content of the host's file that the thread tid gets.
+func (f *FS) hostFile(n *node, tid uint32, dst []byte) ([]byte, error) {
+	out, err := f.host.Raw(n.host, dst)
+	if n.move == nil || err != nil {
+		return out, err
+	}
+	offset, err := f.finder.BootOffset(tid, nil, new(container.Scratch))
+	if offset == 0 || err != nil {
+		return out, nil
+	}
+	return n.move(dst, bytes.Clone(out[len(dst):]), offset), nil
 }
 
 func (t *fixedTree) metered(id uint64) meter.File {

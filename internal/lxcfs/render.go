@@ -177,6 +177,13 @@ func (r *reader) readTimes() (age time.Duration, err error) {
 	return age, nil
 }
 
+// bootOffset returns how far CLOCK_BOOTTIME of the reader is ahead of the host's. If it is not, the
+// reader has no time namespace, or one that does not change this clock, and its uptime is the age of
+// its container.
+func (r *reader) bootOffset() (time.Duration, error) {
+	return r.fs.finder.BootOffset(r.tid, r.c, &r.find)
+}
+
 // readMemory sets r.mem to the container's memory, and returns the host's current totals.
 func (r *reader) readMemory() (sys.Sysinfo, error) {
 	total, err := r.fs.host.Sysinfo()
@@ -221,13 +228,21 @@ func renderStat(r *reader, dst []byte, host *procfs.Stat) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	return view.Stat(dst, host, r.times, r.cpus.Len(), tasks), nil
+	boot, err := r.bootOffset()
+	return view.Stat(dst, host, r.times, r.cpus.Len(), tasks, boot), err
 }
 
 func renderUptime(r *reader, dst []byte) ([]byte, error) {
 	age, err := r.readTimes()
 	if err != nil {
 		return dst, err
+	}
+	boot, err := r.bootOffset()
+	if err != nil {
+		return dst, err
+	}
+	if boot != 0 {
+		age = sys.SinceBoot() + boot
 	}
 	var idle uint64 // that of /proc/stat, as in the kernel
 	for _, cpu := range r.times {

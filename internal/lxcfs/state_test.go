@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"palisade/internal/linux/sys"
 	"palisade/internal/lxcfs/container"
 	"palisade/internal/lxcfs/fakehost"
 )
@@ -48,5 +49,50 @@ func TestLastPIDIsKept(t *testing.T) {
 	next.kept = f.kept
 	if got := readFake(t, next, idStat, init); !strings.Contains(got, want) {
 		t.Errorf("stat of the next worker %q lacks %q", got, want)
+	}
+}
+
+// TestTimeNamespace reads the files that show CLOCK_BOOTTIME, in a time namespace that moves it, and
+// in one that does not, which are a container's and have none.
+func TestTimeNamespace(t *testing.T) {
+	h, init := newFakeHost(t)
+	start := func(ns, children string, offset int, own fakehost.Process) int {
+		own.TimeNS, own.ChildTimeNS, own.BootOffset = ns, children, offset
+		return h.Start(own)
+	}
+	inside := fakehost.Process{PIDNS: "a", MountNS: "a", NSPids: "7", Cgroup: "/a", Start: 500}
+	root := fakehost.Process{PIDNS: "b", MountNS: "b", NSPids: "1", Cgroup: "/b", Start: 100}
+	for name, text := range containerFiles {
+		h.Write("cgroup/b/"+name, text)
+	}
+	moved := start("b", "b", -1000, root)
+	unshared := start("b", "c", 7, fakehost.Process{
+		PIDNS: "b", MountNS: "b", NSPids: "8", Cgroup: "/b", Start: 500,
+	})
+	f := newFakeFS(t, h)
+	boot := sys.SinceBoot().Seconds()
+	for name, tt := range map[string]struct {
+		tid    int
+		uptime float64
+		btime  string
+	}{
+		"no time namespace":              {init, boot, "1700000000"},
+		"without offset":                 {start("a", "a", 0, inside), boot, "1700000000"},
+		"with an offset":                 {start("a", "a", -300, inside), boot - 300, "1700000300"},
+		"unshared for children":          {start("", "a", -300, inside), boot, "1700000000"},
+		"the init":                       {moved, boot - 1000, "1700001000"},
+		"unshared once more":             {unshared, boot - 1000, "1700001000"},
+		"unknown":                        {start("c", "a", -300, inside), boot, "1700000000"},
+		"of the host, with an offset":    {start("c", "c", -456, fakehost.Process{}), 123000.78, "1700000456"},
+		"of the host, without an offset": {start("c", "c", 0, fakehost.Process{}), 123456.78, "1700000000"},
+	} {
+		var uptime float64
+		text := readFake(t, f, idUptime, tt.tid)
+		if _, err := fmt.Sscan(text, &uptime); err != nil || uptime < tt.uptime-1 || uptime > tt.uptime+60 {
+			t.Errorf("%s: uptime %q, want %.2f", name, text, tt.uptime)
+		}
+		if got := readFake(t, f, idStat, tt.tid); !strings.Contains(got, "\nbtime "+tt.btime+"\n") {
+			t.Errorf("%s: stat %q lacks btime %s", name, got, tt.btime)
+		}
 	}
 }

@@ -96,15 +96,17 @@ func CheckProgram(path string, owner uint32) error {
 	return nil
 }
 
-// Addition holds the hooks and annotations to add to a bundle's configuration.
+// Addition holds what to add to a bundle's configuration: hooks, annotations and other changes.
 type Addition struct {
 	// Hooks run before those of the configuration.
 	Hooks specs.Hooks
 	// Annotations do not replace those of the configuration.
 	Annotations map[string]string
+	// Edit, unless nil, is called last, by Config.Edit.
+	Edit func(*specs.Spec)
 }
 
-// AddTo adds the missing hooks and annotations to a config.json. All other fields stay.
+// AddTo adds what is missing to a config.json. All other fields stay.
 func (a *Addition) AddTo(file string) error {
 	text, err := sys.ReadRegular(file, maxFile)
 	if err != nil {
@@ -144,10 +146,31 @@ func (a *Addition) merge(text []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("annotations: %w", err)
 	}
-	if !changedHooks && !changedAnnotations {
+	changed := changedHooks || changedAnnotations
+	if a.Edit != nil {
+		changedFields, err := a.edit(config)
+		if err != nil {
+			return nil, err
+		}
+		changed = changed || changedFields
+	}
+	if !changed {
 		return text, nil
 	}
 	return encode(config)
+}
+
+// edit calls a.Edit for the configuration.
+func (a *Addition) edit(config object) (changed bool, err error) {
+	text, err := encode(config)
+	if err != nil {
+		return false, err
+	}
+	c := Config{raw: config}
+	if err := json.Unmarshal(text, &c.Spec); err != nil {
+		return false, err
+	}
+	return c.Edit(a.Edit)
 }
 
 func (a *Addition) mergeHooks(config object) (changed bool, err error) {

@@ -6,6 +6,7 @@ package clients
 
 import (
 	"cmp"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -50,11 +51,7 @@ func TestClients(t *testing.T) {
 	// Clients that use system calls see a cpuset, but no quota.
 	byCpuset := w.judge(t, host, ctr.Options{CPUs: "0"}, func(*figure) bool { return true })
 	byQuota := w.judge(t, host, ctr.Options{Quota: 100000}, (*figure).isCPUs)
-	version := "v1"
-	if ctr.OnV2() {
-		version = "v2"
-	}
-	recorded := readTable(t, version)
+	recorded := readTable(t, hierarchy())
 	var b strings.Builder
 	for _, c := range clients {
 		for _, f := range c.figures {
@@ -69,15 +66,72 @@ func TestClients(t *testing.T) {
 			fmt.Fprintf(&b, "%s\t%s\n", key(c, f), verdict)
 		}
 	}
-	if to := os.Getenv("PALISADE_VERDICTS"); to != "" {
-		if err := os.WriteFile(to, []byte(b.String()), 0o644); err != nil {
-			t.Error(err)
-		}
-	}
-	golden.Check(t, tablePath(version), b.String())
+	checkVerdicts(t, hierarchy(), b.String())
 	if isUpdate() {
 		golden.Check(t, tablePath("versions"), versions(t))
 	}
+}
+
+// TestTimeView compares the verdicts on clients that show times since boot, in a container with the
+// view of time.
+func TestTimeView(t *testing.T) {
+	host := hostFacts(t)
+	time.Sleep(minUptime - time.Since(host.booted))
+	w := newWorld(t)
+	o := w.timeView(t)
+	o.CPUs = "0"
+	verdicts := w.judge(t, host, o, (*figure).isTime)
+	var b strings.Builder
+	for _, c := range clients {
+		for _, f := range c.figures {
+			if f.isTime() {
+				fmt.Fprintf(&b, "%s\t%s\n", key(c, f), verdicts[key(c, f)])
+			}
+		}
+	}
+	checkVerdicts(t, "time-"+hierarchy(), b.String())
+}
+
+// timeView returns the options of a container with the view of time.
+func (w *world) timeView(t *testing.T) ctr.Options {
+	t.Helper()
+	hooks, err := json.Marshal(w.hooks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := filepath.Join(w.dir, "hooks.json")
+	if err := os.WriteFile(spec, hooks, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	runtime, err := ctr.NewRuntime(t.Context(), "runc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ctr.Options{
+		Runtime: runtime,
+		Wrapper: []string{w.toolkit, "--runtime-dir", filepath.Join(w.dir, "toolkit"), "runtime",
+			"--strict", "--views", "time", "--hook-spec", spec, "--runtime", runtime, "--"},
+	}
+}
+
+// hierarchy returns the version of the cgroups.
+func hierarchy() string {
+	if ctr.OnV2() {
+		return "v2"
+	}
+	return "v1"
+}
+
+// checkVerdicts compares verdicts with the table of the name, and writes them to the directory in
+// PALISADE_VERDICTS.
+func checkVerdicts(t *testing.T, name, verdicts string) {
+	t.Helper()
+	if dir := os.Getenv("PALISADE_VERDICTS"); dir != "" {
+		if err := os.WriteFile(filepath.Join(dir, name+".tsv"), []byte(verdicts), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+	golden.Check(t, tablePath(name), verdicts)
 }
 
 func isUpdate() bool { return flag.Lookup("update").Value.String() == "true" }
@@ -92,9 +146,9 @@ func combined(byCpuset, byQuota string) string {
 
 // world is the environment of the containers: a root file system, and lxcfs with its hook.
 type world struct {
-	dir, rootfs string
-	daemon      *ctr.Daemon
-	hooks       *specs.Hooks
+	dir, rootfs, toolkit string
+	daemon               *ctr.Daemon
+	hooks                *specs.Hooks
 }
 
 // newWorld starts a daemon, and makes a root file system whose /usr and /etc are this machine's.
@@ -130,6 +184,7 @@ func newWorld(t *testing.T) *world {
 	})
 	args := []string{"lxcfs-toolkit", "hook", "--strict", "--mountpoint", w.daemon.Mountpoint,
 		"--runtime-dir", filepath.Join(dir, "toolkit")}
+	w.toolkit = toolkit
 	w.hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: toolkit, Args: args}}}
 	return w
 }
@@ -164,7 +219,10 @@ func (w *world) judge(
 		options := []string{"rbind", "ro"}
 		return specs.Mount{Destination: to, Type: "bind", Source: from, Options: options}
 	}
-	o.Rootfs, o.ReadOnly, o.Hooks = w.rootfs, true, w.hooks
+	o.Rootfs, o.ReadOnly = w.rootfs, true
+	if len(o.Wrapper) == 0 {
+		o.Hooks = w.hooks
+	}
 	o.Memory, o.MemorySwap = memoryLimit, memoryLimit+swapLimit
 	o.CgroupNamespace = ctr.OnV2()
 	o.Mounts = []specs.Mount{

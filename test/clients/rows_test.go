@@ -21,6 +21,16 @@ type figure struct {
 // isCPUs reports whether the figure is a number of CPUs, which is judged with each kind of limit.
 func (f *figure) isCPUs() bool { return strings.HasPrefix(f.name, "CPUs") }
 
+// isTime reports whether the figure depends on the time of boot.
+func (f *figure) isTime() bool {
+	for _, name := range []string{"age", "ELAPSED", "%CPU", "STARTED", "boot", "start"} {
+		if strings.HasPrefix(f.name, name) {
+			return true
+		}
+	}
+	return false
+}
+
 // isSwap reports whether the figure needs a host with swap.
 func (f *figure) isSwap() bool { return f.name == "swap" }
 
@@ -58,12 +68,19 @@ console.log("load", ...os.loadavg())'`
 const psutilCommand = `python3 -c 'import psutil
 print("total", psutil.virtual_memory().total, "swap", psutil.swap_memory().total)
 print("cpus", psutil.cpu_count(), "booted", int(psutil.boot_time()))
+print("created", int(psutil.Process().create_time()))
 for name in psutil.disk_io_counters(perdisk=True) or []: print("disk", name)'`
 
 const pythonCommand = `python3 -c 'import os
 print("cpus", os.cpu_count(), "affinity", len(os.sched_getaffinity(0)))
 print("memory", os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-print("load", *os.getloadavg())'`
+print("load", *os.getloadavg())
+import time
+print("booted", int(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)))'`
+
+const exporterCommand = `prometheus-node-exporter --collector.disable-defaults --collector.stat ` +
+	`--web.listen-address=127.0.0.1:9100 >/dev/null 2>&1 & sleep 2
+busybox wget -qO- http://127.0.0.1:9100/metrics; kill $!`
 
 const nodeCopy = `node -e 'require("fs").copyFileSync("/proc/cpuinfo", "copy")'`
 
@@ -163,6 +180,7 @@ var clients = []client{
 		{"CPUs", "/sys/devices/system/cpu/online", cpus(`cpus (\d+)`), "sysconf(3)"},
 		{"boot time", "btime of /proc/stat", since(`booted (\d+)`),
 			"btime is the host's: start times of processes count from it"},
+		{"start of a process", "/proc/PID/stat, btime of /proc/stat", since(`created (\d+)`), ""},
 		{"disks", "/proc/diskstats", disks(`disk (\w+)`), ""},
 	}},
 	{"python3: os", "python3", withLoad(pythonCommand), []figure{
@@ -171,6 +189,9 @@ var clients = []client{
 		{"memory, sysconf(SC_PHYS_PAGES)", "sysinfo(2)", memory(`memory (\d+)`, 1), bySysinfo},
 		{"load, getloadavg()", "sysinfo(2)", load(words),
 			"getloadavg(3) of older versions of glibc read /proc/loadavg"},
+	}},
+	{"python3: time", "python3", pythonCommand, []figure{
+		{"boot, by CLOCK_BOOTTIME", "clock_gettime(2)", since(`booted (\d+)`), bySysinfo},
 	}},
 	{"python3: tarfile", "python3", copying(pythonTar), []figure{
 		{"copy of /proc/cpuinfo", "stat(2), read(2)", whole, readsSize},
@@ -192,6 +213,10 @@ var clients = []client{
 		{"CPUs, NumCPU()", "sched_getaffinity(2)", cpus(`NumCPU (\d+)`), byAffinity},
 		{"CPUs, GOMAXPROCS(0)", "cpu cgroup, sched_getaffinity(2)", goMaxProcs(`GOMAXPROCS (\d+)`),
 			"reads the quota itself since Go 1.25; at least 2"},
+	}},
+	{"prometheus-node-exporter", "prometheus-node-exporter", exporterCommand, []figure{
+		{"boot time, node_boot_time_seconds", "btime of /proc/stat",
+			since(`node_boot_time_seconds ([\d.e+]+)`), "as for psutil"},
 	}},
 	{"busybox free", "busybox-static", "busybox free -k", []figure{
 		{"memory", "sysinfo(2), /proc/meminfo", memory(`Mem: +(\d+)`, 1024),

@@ -12,15 +12,41 @@ import (
 	"palisade/internal/cli/golden"
 )
 
-// The table in page begins with head and ends at an empty line.
-const (
-	page = "../../docs/lxcfs.md"
-	head = "| client | figure | what it reads | what it shows | why |\n" +
-		"| --- | --- | --- | --- | --- |\n"
-)
-
 // TestTable checks that the page has the table with the verdicts in testdata.
 func TestTable(t *testing.T) {
+	checkTable(t, "../../docs/lxcfs.md", []string{"what it shows", "why"},
+		func(c client, f figure) []string {
+			return []string{verdict(t, "", c, f), f.why}
+		})
+}
+
+// TestViewsTable does so for those with the views.
+func TestViewsTable(t *testing.T) {
+	checkTable(t, "../../docs/views.md", []string{"without views", "with `time`"},
+		func(c client, f figure) []string {
+			if !f.isTime() {
+				return nil
+			}
+			return []string{verdict(t, "", c, f), verdict(t, "time-", c, f)}
+		})
+}
+
+// verdict returns the verdicts on a figure on v1 and v2, of the tables whose names begin with prefix.
+func verdict(t *testing.T, prefix string, c client, f figure) string {
+	t.Helper()
+	shown, other := readTable(t, prefix+"v1")[key(c, f)], readTable(t, prefix+"v2")[key(c, f)]
+	if other != shown {
+		return fmt.Sprintf("v1: %s; v2: %s", shown, other)
+	}
+	return shown
+}
+
+// checkTable compares a page with its table of clients, which has these columns at the end. It ends
+// at an empty line. Figures for which columnsOf returns nothing are left out.
+func checkTable(t *testing.T, page string, columns []string, columnsOf func(client, figure) []string) {
+	t.Helper()
+	head := "| client | figure | what it reads | " + strings.Join(columns, " | ") + " |\n" +
+		strings.Repeat("| --- ", 3+len(columns)) + "|\n"
 	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
@@ -30,14 +56,13 @@ func TestTable(t *testing.T) {
 	if !found || !ended {
 		t.Fatalf("%s has no table with the head %q", page, head)
 	}
-	golden.Check(t, page, before+table(t)+"\n"+after)
+	golden.Check(t, page, before+head+rows(t, columnsOf)+"\n"+after)
 }
 
-// table returns the table in Markdown.
-func table(t *testing.T) string {
-	v1, v2, versions := readTable(t, "v1"), readTable(t, "v2"), readTable(t, "versions")
+// rows returns the rows of a table in Markdown.
+func rows(t *testing.T, columnsOf func(client, figure) []string) string {
+	versions := readTable(t, "versions")
 	var b strings.Builder
-	b.WriteString(head)
 	for _, c := range clients {
 		name := c.name
 		if version := versions[c.pkg]; name == c.pkg {
@@ -46,11 +71,11 @@ func table(t *testing.T) string {
 			name += " (" + c.pkg + " " + version + ")"
 		}
 		for _, f := range c.figures {
-			shown := v1[key(c, f)]
-			if other := v2[key(c, f)]; other != shown {
-				shown = fmt.Sprintf("v1: %s; v2: %s", shown, other)
+			columns := columnsOf(c, f)
+			if columns == nil {
+				continue
 			}
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", name, f.name, f.from, shown, f.why)
+			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", name, f.name, f.from, strings.Join(columns, " | "))
 			name = ""
 		}
 	}

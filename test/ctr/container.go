@@ -26,8 +26,10 @@ const commandTime = time.Minute
 
 // Options describes a container. The zero value of a field is the runtime's default.
 type Options struct {
-	// Runtime is runc or crun.
+	// Runtime is runc or crun, or the path of one. Wrapper, unless empty, is the command line of a
+	// runtime wrapper that starts the container with it.
 	Runtime string
+	Wrapper []string
 	// Rootfs is a root file system of NewRootfs. Several containers may share it if ReadOnly is set.
 	Rootfs   string
 	ReadOnly bool
@@ -94,7 +96,12 @@ func Start(ctx context.Context, dir string, o Options) (*Container, error) {
 	}
 	defer log.Close()
 	// Do not kill the runtime halfway: its delete command would not remove all cgroups.
-	cmd, cancel := c.command(context.WithoutCancel(ctx), "run", "--detach", "--bundle", c.bundle, c.ID)
+	run := []string{c.runtime}
+	if len(o.Wrapper) > 0 {
+		run = o.Wrapper
+	}
+	run = append(slices.Clone(run), "run", "--detach", "--bundle", c.bundle, c.ID)
+	cmd, cancel := c.commandLine(context.WithoutCancel(ctx), run...)
 	defer cancel()
 	cmd.Stdout, cmd.Stderr = log, log
 	started := time.Now()
@@ -110,8 +117,13 @@ func Start(ctx context.Context, dir string, o Options) (*Container, error) {
 }
 
 func (c *Container) command(ctx context.Context, args ...string) (*exec.Cmd, context.CancelFunc) {
+	return c.commandLine(ctx, append([]string{c.runtime}, args...)...)
+}
+
+// commandLine returns a command that executes the runtime, or a wrapper of it.
+func (c *Container) commandLine(ctx context.Context, args ...string) (*exec.Cmd, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, commandTime)
-	args = CommandLine(c.runtime, append([]string{c.runtime}, args...)...)
+	args = CommandLine(c.runtime, args...)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // only the caller gets Ctrl-C, and cleans up
 	cmd.WaitDelay = time.Second

@@ -114,7 +114,7 @@ func TestDocker(t *testing.T) {
 	engine.OwnLib(t)
 	h.start(t)
 	config := filepath.Join(h.dir, "daemon.json")
-	if err := os.WriteFile(config, []byte(h.wiring(t, "docker")), 0o600); err != nil {
+	if err := os.WriteFile(config, h.addTimed(t, h.wiring(t, "docker")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	daemon := engine.Start(t, h.dir, "dockerd", "--config-file", config, "--iptables=false", "--ip-masq=false", "--bridge=none",
@@ -143,6 +143,7 @@ func TestDocker(t *testing.T) {
 	checkEngine(t, h, "web", "docker")
 	d.Must(t, "POST", "/containers/web/restart?t=0", nil)
 	checkEngine(t, h, "web", "docker")
+	checkTimed(t, d)
 
 	// A daemon that does not answer is reported, and does not delay commands.
 	if err := daemon.Signal(syscall.SIGSTOP); err != nil {
@@ -158,6 +159,46 @@ func TestDocker(t *testing.T) {
 }
 
 // TestContainerd checks a task of containerd with the wrapper by its other name.
+// addTimed adds to Docker's configuration the runtime timed, whose containers have the view of time.
+func (h *host) addTimed(t *testing.T, config string) []byte {
+	t.Helper()
+	var all map[string]any
+	if err := json.Unmarshal([]byte(config), &all); err != nil {
+		t.Fatal(err)
+	}
+	o := h.timeView(t, "runc")
+	all["runtimes"].(map[string]any)["timed"] = map[string]any{
+		"path": o.Wrapper[0], "runtimeArgs": o.Wrapper[1:],
+	}
+	text, err := json.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// checkTimed starts a container of the runtime timed twice: its clock begins with each start.
+func checkTimed(t *testing.T, d engine.Docker) {
+	t.Helper()
+	d.Must(t, "POST", "/containers/create?name=timed", map[string]any{
+		"Image": "box", "Tty": true, "Cmd": []string{"/bin/sh", "-c", showClocks + "; sleep 1000000"},
+		"HostConfig": map[string]any{"Runtime": "timed", "NetworkMode": "none", "CgroupParent": engine.ParentCgroup(t)},
+	})
+	t.Cleanup(func() { d.Must(t, "DELETE", "/containers/timed?force=true", nil) })
+	var before []string
+	for _, action := range []string{"start", "restart?t=0"} {
+		began := time.Now()
+		d.Must(t, "POST", "/containers/timed/"+action, nil)
+		var shown []string
+		engine.WaitFor(t, "the clocks of the container", func() bool {
+			shown = strings.Fields(d.Must(t, "GET", "/containers/timed/logs?stdout=1", nil))
+			return len(shown) == len(before)+4
+		})
+		parseClocks(t, strings.Join(shown[len(before):], "\n")).check(t, action, began)
+		before = shown
+	}
+}
+
 func TestContainerd(t *testing.T) {
 	engine.Need(t, "containerd", "ctr", "runc")
 	h := newHost(t)

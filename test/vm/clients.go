@@ -10,14 +10,15 @@ import (
 // clientsScript runs the tests of test/clients, with the disk as /usr of their containers, and
 // sends their verdicts.
 const clientsScript = `mkdir /clients && mount -t ext4 -o ro %[1]s /clients
+mkdir /tmp/verdicts
 cd /tests/clients && PALISADE_USR=/clients PALISADE_ETC=/clients/share PALISADE_VERDICTS=/tmp/verdicts \
 	./clients.test -test.v -test.run '%[2]s'
 code=$?
-if [ -e /tmp/verdicts ]; then
-	echo "` + fileMark + `clients-%[3]s.tsv"
-	cat /tmp/verdicts
+for table in /tmp/verdicts/*; do
+	echo "` + fileMark + `clients-${table##*/}"
+	cat $table
 	echo "` + endMark + `"
-fi
+done
 echo "` + resultMark + `clients $code"
 `
 
@@ -41,7 +42,7 @@ func (g *guest) addClients(ctx context.Context, disk, run string) error {
 	javaPackage, _, _ := strings.Cut(owner, ":")
 	version := filepath.Base(python)
 	args := []string{"test/vm/usr.sh", disk, "bsdutils", "htop", "libgcc-s1", "libstdc++6",
-		"ncurses-base", "nodejs", "numactl", "python3-minimal", "python3-psutil", version + "-minimal",
+		"ncurses-base", "nodejs", "numactl", "prometheus-node-exporter", "python3-minimal", "python3-psutil", version + "-minimal",
 		"lib" + version + "-minimal", "lib" + version + "-stdlib", "rsync", "sysstat", javaPackage}
 	// java's configuration is behind links to /etc, which is /usr/share of the disk in containers.
 	config, err := filepath.Glob("/etc/java-*")
@@ -52,6 +53,6 @@ func (g *guest) addClients(ctx context.Context, disk, run string) error {
 	if _, err := output(ctx, ".", "env", append([]string{add}, args...)...); err != nil {
 		return err
 	}
-	fmt.Fprintf(&g.script, clientsScript, g.addDisk(disk), run, g.mode)
+	fmt.Fprintf(&g.script, clientsScript, g.addDisk(disk), run)
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"palisade/test/ctr"
 )
 
 //go:embed init.sh
@@ -21,6 +23,8 @@ type guest struct {
 	root   string
 	kernel kernel
 	mode   string
+	// engines is the directory of the programs of "make runtimes", if there is one.
+	engines string
 	// script runs the tests.
 	script strings.Builder
 	// disks lists the images of the guest's disks.
@@ -97,15 +101,41 @@ func (g *guest) pack(ctx context.Context, initrd string) error {
 			return err
 		}
 	}
+	if err := g.addRuntimes(ctx); err != nil {
+		return err
+	}
 	load, err := g.addModules()
 	if err != nil {
 		return err
 	}
-	script := strings.NewReplacer("@MODE@", g.mode, "@MODULES@", load, "@TESTS@", g.script.String()).Replace(initScript)
+	script := strings.NewReplacer("@MODE@", g.mode, "@MODULES@", load, "@ENGINES@", g.engines, "@TESTS@", g.script.String()).Replace(initScript)
 	if err := os.WriteFile(filepath.Join(g.root, "init"), []byte(script), 0o755); err != nil {
 		return err
 	}
 	_, err = output(ctx, g.root, "sh", "-c", "find . | cpio --quiet -o -H newc | gzip -1 >"+initrd)
+	return err
+}
+
+// addRuntimes copies the runtimes of "make runtimes" to their paths. Without them the tests that use
+// them fail.
+func (g *guest) addRuntimes(ctx context.Context) error {
+	path, err := ctr.NewRuntime(ctx, "runc")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = g.addFile(ctx, path, path)
+	}
+	if err == nil {
+		path, err = ctr.NewRuntime(ctx, "crun")
+	}
+	if err == nil {
+		err = g.addFile(ctx, path, path)
+	}
+	if err == nil {
+		err = os.CopyFS(filepath.Join(g.root, path+".sid"), os.DirFS(path+".sid"))
+	}
+	g.engines = filepath.Dir(filepath.Dir(path))
 	return err
 }
 

@@ -54,7 +54,7 @@ func setQuick() error {
 const fast = "^Test(V2|EveryFile|Readers$|InitMoves|SharedPID|HostPID|Update|MemoryHog|Disks|WorkerPrivileges|WorkerHangs|KeptMount|ContainerFigures|Nested|Sizes|SizeSurvives|Modes)"
 
 // fastToolkit matches those of lxcfs-toolkit.
-const fastToolkit = "^Test(Hook|HookLeavesUsersMounts|RemountIsAtomic|KilledRemount|Nested|OldKernels|TopOnce)$"
+const fastToolkit = "^Test(Hook|HookLeavesUsersMounts|RemountIsAtomic|KilledRemount|Nested|OldKernels|TopOnce|TimeView)$"
 
 // fastUserns matches those of userns-shift.
 const fastUserns = "^Test(Everything|Twice|CapabilitiesWork|MountsInside|ReadOnly|Overlay|OldKernels|SwapRace|LinkedOutside|AtOnce|Mount|MountOnOldKernels)$"
@@ -73,7 +73,7 @@ func main() {
 	flag.StringVar(&o.toolkit, "toolkit", fastToolkit, "tests of lxcfs-toolkit to run")
 	flag.StringVar(&o.userns, "userns", fastUserns, "tests of userns-shift to run")
 	flag.StringVar(&o.remap, "remap", fastRemap, "tests of its hook and wrapper to run")
-	flag.StringVar(&o.clients, "clients", "^TestClients$", "tests of programs in containers to run")
+	flag.StringVar(&o.clients, "clients", "^Test(Clients|TimeView)$", "tests of programs in containers to run")
 	flag.StringVar(&o.lxc, "lxc", fastLXC, "tests with LXC to run")
 	flag.StringVar(&o.packages, "packages", "./internal/lxcfs/container,./internal/linux/cgroup,./internal/lxcfs/fusedev,./internal/lxcfs",
 		"packages whose unit tests to run")

@@ -190,15 +190,15 @@ func TestParseStat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Columns != 10 {
-		t.Errorf("columns: got %d, want 10", s.Columns)
+	if s.Columns != 10 || s.BootTime != 7 {
+		t.Errorf("got %d columns and btime %d, want 10 and 7", s.Columns, s.BootTime)
 	}
 	var got []string
 	for _, l := range s.Lines {
 		got = append(got, uintText(uint64(l.Field))+":"+string(l.Text))
 	}
 	want := []string{
-		"1:cpu", "0:intr 5 0 1\n", "0:ctxt 6\n", "0:btime 7\n", "2:processes", "3:procs_running",
+		"1:cpu", "0:intr 5 0 1\n", "0:ctxt 6\n", "5:btime", "2:processes", "3:procs_running",
 		"4:procs_blocked", "0:softirq 1 2\n", "0:cpufuture 3\n",
 	}
 	if !slices.Equal(got, want) {

@@ -11,7 +11,7 @@ import (
 type StatField uint8
 
 const (
-	// StatOther is any other line: intr, ctxt, btime, softirq, and lines of newer kernels.
+	// StatOther is any other line: intr, ctxt, softirq, and lines of newer kernels.
 	StatOther StatField = iota
 	// StatCPUs is the line "cpu", which the lines of the single CPUs follow.
 	StatCPUs
@@ -21,6 +21,8 @@ const (
 	StatRunning
 	// StatBlocked is "procs_blocked".
 	StatBlocked
+	// StatBootTime is "btime".
+	StatBootTime
 )
 
 // Stat is /proc/stat without the lines of single CPUs.
@@ -29,6 +31,8 @@ type Stat struct {
 	Lines []StatLine
 	// Columns is the number of columns in a line of a CPU: 10 since Linux 2.6.33.
 	Columns int
+	// BootTime is the value of "btime": the time of boot, in seconds since 1970.
+	BootTime uint64
 }
 
 // StatLine is a line of /proc/stat.
@@ -50,6 +54,13 @@ func ParseStat(text []byte) (*Stat, error) {
 		if l.Field == StatCPUs {
 			s.Columns = countFields(rest)
 		}
+		if l.Field == StatBootTime {
+			value, _ := ktext.Field(rest)
+			var ok bool
+			if s.BootTime, ok = ktext.Number(value); !ok {
+				l.Field = StatOther
+			}
+		}
 		if l.Field != StatOther {
 			l.Text = line[:len(line)-len(rest)]
 		}
@@ -64,7 +75,7 @@ func ParseStat(text []byte) (*Stat, error) {
 // statFields holds the keys of the fields.
 var statFields = map[string]StatField{
 	"cpu": StatCPUs, "processes": StatProcesses, "procs_running": StatRunning,
-	"procs_blocked": StatBlocked,
+	"procs_blocked": StatBlocked, "btime": StatBootTime,
 }
 
 // isCPUKey reports whether the key is that of a single CPU, such as "cpu0".

@@ -31,7 +31,9 @@ type Finder[S any] struct {
 	known   *atomic.Uint64 // the number of containers with Container.listed set
 	log     *slog.Logger
 	// The daemon's own namespaces. Those of process 1 may be unreadable.
-	hostPidNS, hostMountNS, hostCgroupNS, hostUserNS uint64
+	hostPidNS, hostMountNS, hostCgroupNS, hostUserNS, hostTimeNS uint64
+	// hostBootOffset is the offset of CLOCK_BOOTTIME of the daemon's time namespace.
+	hostBootOffset time.Duration
 	// hostRoot is the daemon's root directory.
 	hostRoot sys.Inode
 	scan     initScan
@@ -75,15 +77,21 @@ func NewFinder[S any](
 	defer self.Close()
 	for kind, inode := range map[string]*uint64{
 		"pid": &f.hostPidNS, "mnt": &f.hostMountNS, "cgroup": &f.hostCgroupNS, "user": &f.hostUserNS,
+		"time": &f.hostTimeNS,
 	} {
 		*inode, err = namespace(self, 0, kind, &s)
-		isOptional := kind == "user" // by the kernel's configuration
+		isOptional := kind == "user" || kind == "time" // by the kernel's configuration
 		if err != nil && !(isOptional && errors.Is(err, syscall.ENOENT)) {
 			return nil, fmt.Errorf("find own %s namespace: %w", kind, err)
 		}
 	}
 	if f.hostRoot, err = self.StatAt("root/."); err != nil {
 		return nil, fmt.Errorf("stat own root directory: %w", err)
+	}
+	if f.hostTimeNS != 0 {
+		if f.hostBootOffset, err = procfs.ReadBootOffset(self); err != nil {
+			return nil, err
+		}
 	}
 	go f.sweep()
 	return f, nil

@@ -24,7 +24,11 @@ type Process struct {
 	// NSPids are its pids in the pid namespaces below the host's, "1" for the init of one.
 	NSPids string
 	// PID, Mount, Cgroup and User name its namespaces. "" is the host's.
-	PIDNS, MountNS, CgroupNS, UserNS string
+	PIDNS, MountNS, CgroupNS, UserNS, TimeNS string
+	// ChildTimeNS names the time namespace of its children, and BootOffset is the offset of its
+	// CLOCK_BOOTTIME in seconds.
+	ChildTimeNS string
+	BootOffset  int
 	// Cgroup is its path in the hierarchy.
 	Cgroup string
 	// Start is its start time in clock ticks since boot.
@@ -82,11 +86,15 @@ func (h *Host) Add(pid int, p Process) {
 	h.Write("cgroup"+p.Cgroup+"/cgroup.threads", fmt.Sprintln(pid))
 	for kind, name := range map[string]string{
 		"pid": p.PIDNS, "mnt": p.MountNS, "cgroup": p.CgroupNS, "user": p.UserNS,
+		"time": p.TimeNS,
 	} {
 		link := fmt.Sprintf("%s:[%d]", kind, h.Namespace(kind, name))
 		h.link(filepath.Join(h.Dir, "ns", kind+"-"+name), dir+"ns/"+link)
 		h.link(link, dir+"ns/"+kind)
 	}
+	h.link(fmt.Sprintf("time:[%d]", h.Namespace("time", p.ChildTimeNS)), dir+"ns/time_for_children")
+	h.Write(dir+"timens_offsets",
+		fmt.Sprintf("monotonic           0         0\nboottime   %10d         0\n", p.BootOffset))
 	h.link(h.Dir, dir+"root")
 }
 

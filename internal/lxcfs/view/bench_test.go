@@ -41,7 +41,7 @@ func renderFuncs(tb testing.TB) []renderFunc {
 		{"Swaps", func(dst []byte) []byte { return view.Swaps(dst, h.swaps, largeHost, m, o) }},
 		{"Cpuinfo2", func(dst []byte) []byte { return view.Cpuinfo(dst, h.cpuinfo, c) }},
 		{"Cpuinfo16", func(dst []byte) []byte { return view.Cpuinfo(dst, big.cpuinfo, all) }},
-		{"Stat", func(dst []byte) []byte { return view.Stat(dst, h.stat, times, len(times), tasks) }},
+		{"Stat", func(dst []byte) []byte { return view.Stat(dst, h.stat, times, len(times), tasks, 0) }},
 		{"Uptime", func(dst []byte) []byte { return view.Uptime(dst, 3723*time.Second, 7199e9) }},
 		{"Loadavg", func(dst []byte) []byte { return view.Loadavg(dst, load) }},
 		{"Diskstats", func(dst []byte) []byte { return view.Diskstats(dst, h.diskstats, disks, io) }},

@@ -25,6 +25,7 @@ func TestStat(t *testing.T) {
 		cpus             []account.CPUTime
 		hidden           int
 		tasks            view.Tasks
+		boot             time.Duration
 	}{
 		{
 			// Each CPU shows 1 for 1.9 ticks: the sum must be 2, not 3.
@@ -52,6 +53,11 @@ func TestStat(t *testing.T) {
 				"procs_blocked 1\nsoftirq 1\n",
 		},
 		{
+			name: "a time namespace", host: "cpu  1 1 1 1\nbtime 1700000000\nfuture 1\n",
+			boot: -100 * time.Second,
+			want: "cpu  0 0 0 0\nbtime 1700000100\nfuture 1\n",
+		},
+		{
 			name: "pids wrapped around", host: "cpu  1 1 1 1\nprocesses 9\nprocs_running 1\n",
 			tasks: view.Tasks{Total: 40, LastPID: 7, Running: -1},
 			want:  "cpu  0 0 0 0\nprocesses 40\nprocs_running 0\n",
@@ -63,7 +69,7 @@ func TestStat(t *testing.T) {
 				t.Fatal(err)
 			}
 			visible := len(tt.cpus) - tt.hidden
-			got := string(view.Stat(nil, host, tt.cpus, visible, tt.tasks))
+			got := string(view.Stat(nil, host, tt.cpus, visible, tt.tasks, tt.boot))
 			if got != tt.want {
 				t.Errorf("got  %q\nwant %q", got, tt.want)
 			}

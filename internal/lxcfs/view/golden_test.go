@@ -203,7 +203,7 @@ func render(tb testing.TB, h *hostFiles, s containerState) []byte {
 	}
 	file("proc/meminfo", view.Meminfo(nil, h.meminfo, h.total, &s.memory, o))
 	file("proc/swaps", view.Swaps(nil, h.swaps, h.total, &s.memory, o))
-	file("proc/stat", view.Stat(nil, h.stat, cpuTimes(c.Len()), c.Len(), tasks))
+	file("proc/stat", view.Stat(nil, h.stat, cpuTimes(c.Len()), c.Len(), tasks, 0))
 	file("proc/uptime", view.Uptime(nil, 3723*time.Second+456789012, 7199*1e9+99e7))
 	file("proc/loadavg", view.Loadavg(nil, load))
 	file("proc/diskstats", view.Diskstats(nil, h.diskstats, disks, io))

@@ -57,7 +57,7 @@ func TestRandomMemory(t *testing.T) {
 func TestRandomStat(t *testing.T) {
 	h := loadHost(t, "6.18-x86_64")
 	check := func(times []account.CPUTime, tasks view.Tasks) bool {
-		s, err := procfs.ParseStat(view.Stat(nil, h.stat, times, len(times), tasks))
+		s, err := procfs.ParseStat(view.Stat(nil, h.stat, times, len(times), tasks, 0))
 		return err == nil && s.Columns == h.stat.Columns && len(s.Lines) == len(h.stat.Lines)
 	}
 	if err := quick.Check(check, random); err != nil {
@@ -142,7 +142,7 @@ func FuzzHostFiles(f *testing.F) {
 			t.Error("empty cpuinfo")
 		}
 		if host, err := procfs.ParseStat(text); err == nil {
-			view.Stat(nil, host, cpuTimes(2), 2, view.Tasks{})
+			view.Stat(nil, host, cpuTimes(2), 2, view.Tasks{}, -time.Hour)
 		}
 		if host, err := procfs.ParseSwaps(text); err == nil {
 			view.Swaps(nil, host, largeHost, &m, view.MemOptions{Swap: true})

@@ -1,6 +1,8 @@
 package view
 
 import (
+	"time"
+
 	"palisade/internal/linux/procfs"
 	"palisade/internal/lxcfs/account"
 )
@@ -24,8 +26,12 @@ const minStatColumns = 4
 // Stat appends /proc/stat of a container that sees the first visible CPUs of cpus. It saw the
 // others before a limit was lowered. As in the kernel, the line "cpu" includes them, so that it
 // never decreases. Times of I/O, interrupts and guests are unknown and 0. "processes" is the last
-// pid, which is the number of forks until pids wrap around.
-func Stat(dst []byte, host *procfs.Stat, cpus []account.CPUTime, visible int, tasks Tasks) []byte {
+// pid, which is the number of forks until pids wrap around. "btime" is that of a time namespace with
+// the offset boot of CLOCK_BOOTTIME.
+func Stat(
+	dst []byte, host *procfs.Stat, cpus []account.CPUTime, visible int, tasks Tasks,
+	boot time.Duration,
+) []byte {
 	for i := range host.Lines {
 		l := &host.Lines[i]
 		dst = append(dst, l.Text...)
@@ -38,6 +44,8 @@ func Stat(dst []byte, host *procfs.Stat, cpus []account.CPUTime, visible int, ta
 			dst = appendStatNumber(dst, tasks.Running)
 		case procfs.StatBlocked:
 			dst = appendStatNumber(dst, tasks.Blocked)
+		case procfs.StatBootTime:
+			dst = appendBootTime(append(dst, ' '), host.BootTime, boot)
 		}
 	}
 	return dst
