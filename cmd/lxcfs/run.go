@@ -70,7 +70,7 @@ func run(ctx context.Context, c *config) error {
 	}
 	registry, err := c.openRegistry(ofCalls)
 	if err != nil {
-		return errors.Join(fmt.Errorf("answer system calls: %w", err), c.unmount())
+		c.log.Warn("system calls of containers cannot be answered", "err", err)
 	}
 	return c.supervise(ctx, session, registry, held)
 }
@@ -130,7 +130,7 @@ func (c *config) newSession(ctx context.Context) (*fusedev.Session, error) {
 // the last one. It took most of the CPU time of reads after a pause, and preempted their requests.
 const workerTimerSlack = time.Millisecond
 
-// supervise keeps a worker running until a signal or an unmount.
+// supervise keeps a worker running until a signal or an unmount. registry may be nil.
 func (c *config) supervise(
 	ctx context.Context, session *fusedev.Session, registry *calls.Registry, held []sys.File,
 ) error {
@@ -159,11 +159,14 @@ func (c *config) supervise(
 	}
 	s := &supervise.Supervisor{
 		Spawner: spawner, Program: c.program, Args: os.Args, Dir: c.stateDir(), Log: c.log,
-		Files: files, NewFeed: newFeed(registry),
+		Files: files,
 		Meter: metricsServer.meter, Upgraded: metricsServer.renew, Answered: session.Answered(),
 		Probe: func(ctx context.Context) error {
 			return sys.ReadInChild(ctx, time.Minute, filepath.Join(c.mountpoint, mounts.ProbeTree, "proc/uptime"))
 		},
+	}
+	if registry != nil {
+		s.NewFeed = newFeed(registry)
 	}
 	events := make(chan supervise.Event)
 	go c.listen(ctx, events)
@@ -187,7 +190,9 @@ func (c *config) supervise(
 		c.log.Info("unmounted by another process", "mountpoint", c.mountpoint)
 		return nil
 	case errors.Is(err, supervise.ErrGaveUp):
-		registry.StayNative()
+		if registry != nil {
+			registry.StayNative()
+		}
 		return errors.Join(err, c.degrade())
 	case errors.Is(err, supervise.ErrNoStart):
 		return errors.Join(err, c.unmount())

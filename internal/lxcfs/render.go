@@ -184,6 +184,14 @@ func (r *reader) bootOffset() (time.Duration, error) {
 	return r.fs.finder.BootOffset(r.tid, r.c, &r.find)
 }
 
+// uptime returns the uptime of the reader, whose container has the given age.
+func (r *reader) uptime(age time.Duration) (time.Duration, error) {
+	if boot, err := r.bootOffset(); boot != 0 || err != nil {
+		return sys.SinceBoot() + boot, err
+	}
+	return age, nil
+}
+
 // readMemory sets r.mem to the container's memory, and returns the host's current totals.
 func (r *reader) readMemory() (sys.Sysinfo, error) {
 	total, err := r.fs.host.Sysinfo()
@@ -237,18 +245,15 @@ func renderUptime(r *reader, dst []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	boot, err := r.bootOffset()
+	uptime, err := r.uptime(age)
 	if err != nil {
 		return dst, err
-	}
-	if boot != 0 {
-		age = sys.SinceBoot() + boot
 	}
 	var idle uint64 // that of /proc/stat, as in the kernel
 	for _, cpu := range r.times {
 		idle += cpu.Idle
 	}
-	return view.Uptime(dst, age, idle), nil
+	return view.Uptime(dst, uptime, idle), nil
 }
 
 func renderLoadavg(r *reader, dst []byte) ([]byte, error) {

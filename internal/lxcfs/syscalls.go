@@ -84,7 +84,11 @@ func renderSysinfo(r *reader, dst []byte, is32Bit bool) ([]byte, error) {
 	}
 	var s view.Sysinfo
 	s.SetMemory(total, &r.mem, r.fs.opts.Memory)
-	s.Uptime = uint64((r.age() + time.Second - 1) / time.Second) // rounded up, as in the kernel
+	uptime, err := r.uptime(r.age())
+	if err != nil {
+		return dst, err
+	}
+	s.Uptime = uint64((uptime + time.Second - 1) / time.Second) // rounded up, as in the kernel
 	if r.fs.opts.Loadavg {
 		tasks, err := r.shownTasks()
 		if err != nil {

@@ -143,10 +143,10 @@ func badCalls([]string) error {
 	if err != nil {
 		return err
 	}
-	if err := syscall.Mprotect(two[pageSize:], syscall.PROT_NONE); err != nil {
-		return err
-	}
 	at := uintptr(unsafe.Pointer(&two[0]))
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_MUNMAP, at+pageSize, pageSize, 0); errno != 0 {
+		return os.NewSyscallError("munmap", errno)
+	}
 	addresses := map[string]uintptr{
 		"0": 0, "1": 1, "kernel": ^uintptr(0) - pageSize + 1, "half": 1 << 62, "end": ^uintptr(0),
 		"across the end of a page": at + pageSize - 8,
@@ -169,7 +169,7 @@ func badCalls([]string) error {
 		want        syscall.Errno
 	}{
 		"no length": {0, 0, syscall.EINVAL}, "odd length": {0, 127, syscall.EINVAL},
-		"no such thread": {1 << 30, 128, syscall.ESRCH}, "negative pid": {^uintptr(0), 128, syscall.EINVAL},
+		"no such thread": {1 << 30, 128, syscall.ESRCH}, "negative pid": {^uintptr(0), 128, syscall.ESRCH},
 	} {
 		_, _, errno := syscall.RawSyscall(syscall.SYS_SCHED_GETAFFINITY, bad.pid, bad.length, at)
 		check("sched_getaffinity with "+name, errno, bad.want)

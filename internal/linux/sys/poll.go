@@ -116,7 +116,8 @@ func (f File) HasHungUp() bool { return f.poll(0)&unix.POLLHUP != 0 }
 
 func (f File) poll(events int16) int16 {
 	fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: events}}
-	if _, err := unix.Poll(fds, 0); err != nil {
+	// ppoll(2), which all architectures have.
+	if _, err := unix.Ppoll(fds, new(unix.Timespec), nil); err != nil {
 		return 0
 	}
 	return fds[0].Revents

@@ -94,7 +94,7 @@ var notifyRestricted = []restrictedCall{
 // answererCalls and answererRestricted are the other system calls of a process that writes the
 // answers to notified calls: it opens files only for writing.
 var (
-	answererCalls      = []uint32{unix.SYS_PWRITE64, unix.SYS_RECVMSG}
+	answererCalls      = []uint32{unix.SYS_PWRITE64, unix.SYS_RECVMSG, unix.SYS_PPOLL}
 	answererRestricted = []restrictedCall{
 		{unix.SYS_OPENAT, 2, unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC | unix.O_APPEND,
 			unix.O_WRONLY},

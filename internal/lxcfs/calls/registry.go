@@ -24,7 +24,7 @@ type Registry struct {
 	hangups  *sys.Poller
 
 	mu      sync.Mutex
-	filters map[int]sys.File // by slot
+	filters map[int]sys.File // by slot; not open while it is stored
 	last    int              // the slot that was used last
 	feeds   map[*Feed]bool
 	writer  *Feed // nil if none runs
@@ -167,6 +167,9 @@ func (r *Registry) unsubscribe(f *Feed) {
 }
 
 func (r *Registry) pass(f *Feed, slot int, filter sys.File) {
+	if !filter.IsOpen() {
+		return
+	}
 	duplicate, err := filter.Duplicate()
 	if err != nil {
 		r.options.Log.Error("the calls of a container are not answered", "err", err)
@@ -248,32 +251,40 @@ func (r *Registry) add(filter sys.File) error {
 		return errors.New("a runtime sent a descriptor that is not of a seccomp filter")
 	}
 	filter.WakeOnSameCPU()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	slot, err := r.freeSlot()
+	slot, err := r.reserveSlot()
 	if err != nil {
 		return err
 	}
-	if err := r.hangups.AddOnce(filter, 0, int32(slot)); err != nil {
-		return err
-	}
-	r.filters[slot] = filter
 	r.store(filterName+strconv.Itoa(slot), filter)
-	r.needWriter()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.filters[slot] = filter
+	if err := r.hangups.AddOnce(filter, 0, int32(slot)); err != nil {
+		r.options.Log.Error("the filter of a container will not be closed", "err", err)
+	}
+	if r.writer == nil {
+		r.needWriter() // it gets all filters
+	} else if r.feeds[r.writer] {
+		r.pass(r.writer, slot, filter)
+	}
 	for f := range r.feeds {
-		r.pass(f, slot, filter)
+		if f != r.writer {
+			r.pass(f, slot, filter)
+		}
 	}
 	r.options.Log.Debug("container added", "filter", slot, "filters", len(r.filters))
 	return nil
 }
 
-// freeSlot returns the free slot that was used longest ago, since another process may still work
-// with it; r.mu is held.
-func (r *Registry) freeSlot() (int, error) {
+// reserveSlot reserves the free slot that was used longest ago, since another process may still work
+// with it.
+func (r *Registry) reserveSlot() (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for i := range MaxFilters {
 		slot := (r.last + 1 + i) % MaxFilters
 		if _, ok := r.filters[slot]; !ok && r.slots[slot].id() == 0 {
-			r.last = slot
+			r.last, r.filters[slot] = slot, sys.File{}
 			return slot, nil
 		}
 	}
@@ -293,6 +304,10 @@ func (r *Registry) watchHangups() {
 }
 
 func (r *Registry) remove(slot int) {
+	if r.options.Keep {
+		// systemd has done that itself. An error changes nothing.
+		sys.RemoveStoredFiles(filterName + strconv.Itoa(slot))
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	filter := r.filters[slot]
