@@ -180,9 +180,6 @@ func (c *config) supervise(
 			c.log.Warn("service manager not notified of the start", "err", err)
 		}
 	})
-	if !c.keepMount {
-		os.Remove(c.callsSocket()) // a runtime finds no lxcfs
-	}
 	switch {
 	case err == nil:
 		c.log.Info("stopped", "mountpoint", c.mountpoint)

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"unsafe"
@@ -42,13 +43,12 @@ const (
 	notifContinue   = 1 // SECCOMP_USER_NOTIF_FLAG_CONTINUE, Linux 5.5
 )
 
-// notifLink is the link in /proc/self/fd of a descriptor of a seccomp filter.
-const notifLink = "anon_inode:seccomp notify"
-
-// IsSeccompNotify reports whether f is the descriptor of a seccomp filter.
+// IsSeccompNotify reports whether f is the descriptor of a seccomp filter: it knows that no call has
+// the ID 0.
 func (f File) IsSeccompNotify() bool {
-	link, err := os.Readlink(f.selfPath())
-	return err == nil && link == notifLink
+	var none NotifiedCall
+	err := f.notifIoctl("SECCOMP_IOCTL_NOTIF_ID_VALID", notifIDValid, unsafe.Pointer(&none.ID))
+	return errors.Is(err, unix.ENOENT)
 }
 
 // WakeOnSameCPU makes the kernel run the receiver of a call on the CPU of the caller, which waits,

@@ -108,7 +108,7 @@ var (
 		slices.Concat(notifyRestricted, readerRestricted, goRestricted),
 	}
 	answererConfinement = confinement{
-		slices.Concat(goCalls, archGoCalls, answererCalls),
+		slices.Concat(goCalls, archGoCalls, answererCalls, serverCalls),
 		slices.Concat(notifyRestricted, answererRestricted, goRestricted),
 	}
 	serverConfinement = confinement{slices.Concat(goCalls, archGoCalls, serverCalls), goRestricted}

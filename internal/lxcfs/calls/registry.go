@@ -3,6 +3,7 @@ package calls
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -90,10 +91,15 @@ func (r *Registry) listen() (err error) {
 		}
 		kept.Close()
 	}
+	// The last writer of an earlier process may still listen to the socket, for its containers. This
+	// process holds the lock of the directory.
+	if err := os.Remove(r.options.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	if r.listener, err = socket.Listen(r.options.Path, 0o600); err != nil {
 		return err
 	}
-	r.listener.(*net.UnixListener).SetUnlinkOnClose(false)
+	r.listener.(*net.UnixListener).SetUnlinkOnClose(false) // the writer may go on to listen
 	file, err := sys.ListenerFile(r.listener)
 	if err != nil {
 		return err
@@ -207,8 +213,7 @@ func (r *Registry) accept() {
 	}
 }
 
-// receive receives the descriptor of a container's filter. The state of the container, in JSON,
-// is not needed: it is only read so that the runtime can write it.
+// receive receives the descriptors of a runtime.
 func (r *Registry) receive(conn *net.UnixConn) error {
 	peer, err := sys.OpenPeer(conn)
 	if err != nil {
@@ -218,6 +223,13 @@ func (r *Registry) receive(conn *net.UnixConn) error {
 	if peer.UID != 0 {
 		return fmt.Errorf("peer has uid %d, want 0", peer.UID)
 	}
+	return receiveFilters(conn, r.add)
+}
+
+// receiveFilters receives the descriptors that a runtime sends for a container, and calls add for
+// each, which takes ownership. The state of the container, in JSON, is not needed: it is only read
+// so that the runtime can write it.
+func receiveFilters(conn *net.UnixConn, add func(sys.File) error) error {
 	if err := conn.SetReadDeadline(time.Now().Add(receiveTime)); err != nil {
 		return err
 	}
@@ -225,7 +237,7 @@ func (r *Registry) receive(conn *net.UnixConn) error {
 	for size, filters := 0, 0; ; {
 		n, files, err := sys.ReceiveFiles(conn, data)
 		for _, f := range files {
-			if err := r.add(f); err != nil {
+			if err := add(f); err != nil {
 				f.Close()
 				return err
 			}
@@ -233,10 +245,8 @@ func (r *Registry) receive(conn *net.UnixConn) error {
 		}
 		switch size += n; {
 		case err == nil && n > 0 && size < receiveSize:
-		case filters > 0:
+		case filters > 0, size == 0: // a peer that sends nothing looks whether the socket is served
 			return nil
-		case size == 0:
-			return nil // the other end only looked whether this one is there
 		case err != nil:
 			return err
 		default:
@@ -335,10 +345,19 @@ func (r *Registry) needWriter() {
 		return
 	}
 	defer theirs.Close()
-	process, err := r.options.StartWriter(writerMark+"=1",
-		append(r.shared.files(), sys.NamedFile{Name: feedName, File: theirs}))
+	listener, err := sys.ListenerFile(r.listener)
 	if err != nil {
 		r.options.Log.Error("the calls of containers are not answered", "err", err)
+		feed.Close()
+		return
+	}
+	defer listener.Close()
+	process, err := r.options.StartWriter(writerMark+"=1",
+		append(r.shared.files(), sys.NamedFile{Name: feedName, File: theirs},
+			sys.NamedFile{Name: listenerName, File: listener}))
+	if err != nil {
+		r.options.Log.Error("the calls of containers are not answered", "err", err)
+		feed.Close()
 		time.AfterFunc(settled, r.retryWriter)
 		return
 	}

@@ -2,6 +2,7 @@ package calls
 
 import (
 	"errors"
+	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,9 @@ type writer struct {
 	pool *pool
 	proc sys.File
 	feed sys.File
+	// listener is the socket of the Registry, which it serves after the supervisor has ended for
+	// good: runtimes install a container's filter also for programs that they execute in it.
+	listener net.Listener
 
 	isNative atomic.Bool
 	mu       sync.Mutex // guards changes of filters
@@ -45,6 +49,10 @@ func Write() error {
 	}
 	w := &writer{feed: find(files, feedName), ended: make(chan struct{})}
 	if w.shared, err = openShared(files); err != nil {
+		return err
+	}
+	socket := find(files, listenerName)
+	if w.listener, err = socket.Listener(listenerName); err != nil {
 		return err
 	}
 	if w.proc, err = sys.OpenDir("/proc"); err != nil {
@@ -88,6 +96,7 @@ func (w *writer) obey() {
 	case err != nil:
 		w.goNative()
 		w.leaveIfUnused()
+		go w.accept()
 		w.answerOrphans()
 		return
 	case filter.IsOpen() && number < MaxFilters:
@@ -115,6 +124,32 @@ func (w *writer) add(slot int, file sys.File) {
 		return
 	}
 	go w.deliver(slot) // an earlier writer may have died with it
+}
+
+// accept receives filters from runtimes, and makes the kernel execute their calls.
+func (w *writer) accept() {
+	for {
+		conn, err := w.listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			receiveFilters(conn.(*net.UnixConn), w.addNative) // an error concerns only this runtime
+		}()
+	}
+}
+
+func (w *writer) addNative(filter sys.File) error {
+	if !filter.IsSeccompNotify() {
+		return errors.New("not a descriptor of a seccomp filter")
+	}
+	for slot := range w.filters {
+		if w.filters[slot].CompareAndSwap(nil, &writerFilter{File: filter}) {
+			return w.pool.AddOnce(filter, w.events(), int32(slot))
+		}
+	}
+	return errors.New("too many filters")
 }
 
 // events returns the events of filters that w handles, besides hang-ups.
