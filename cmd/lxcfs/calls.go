@@ -20,6 +20,9 @@ func (c *config) openRegistry(kept []sys.NamedFile) (*calls.Registry, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := spawner.SetTimerSlack(workerTimerSlack); err != nil {
+		return nil, err
+	}
 	return calls.NewRegistry(calls.Options{
 		Path: c.callsSocket(), Stored: kept, Keep: c.keepMount, Log: c.log,
 		StartWriter: func(environment string, files []sys.NamedFile) (*os.Process, error) {

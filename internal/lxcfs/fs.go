@@ -14,6 +14,7 @@ import (
 	"palisade/internal/linux/cgroup"
 	"palisade/internal/linux/procfs"
 	"palisade/internal/linux/sys"
+	"palisade/internal/lxcfs/calls"
 	"palisade/internal/lxcfs/container"
 	"palisade/internal/lxcfs/disk"
 	"palisade/internal/lxcfs/fusedev"
@@ -74,6 +75,8 @@ type FS struct {
 	fixedSizes bool
 	// keepSize is fusedev.Conn.KeepCachedSize.
 	keepSize func(node uint64) error
+	// hints has that of each seccomp filter.
+	hints [calls.MaxFilters]atomic.Pointer[container.Hint]
 	// maxCPUs is the number of CPUs that the kernel may ever have.
 	maxCPUs int
 	// psi is true if the kernel has pressure files for cgroups.

@@ -2,6 +2,7 @@ package lxcfs
 
 import (
 	"errors"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,6 +39,8 @@ type reader struct {
 	tid uint32
 	// c is valid in a renderFunc.
 	c *knownContainer
+	// hint is the container.Hint of the reader's seccomp filter, or nil for a reader of a file.
+	hint *atomic.Pointer[container.Hint]
 	// file is the file as which the meter counts the read.
 	file meter.File
 
@@ -55,7 +58,7 @@ type reader struct {
 
 func (f *FS) getReader(tid uint32) *reader {
 	r := f.readers.Get().(*reader)
-	r.tid, r.file = tid, meter.NoFile
+	r.tid, r.file, r.hint = tid, meter.NoFile, nil
 	return r
 }
 
@@ -82,6 +85,13 @@ func (f *FS) find(tid uint32, s *container.Scratch) (*knownContainer, error) {
 	return f.finder.Find(tid, s)
 }
 
+func (r *reader) findContainer() (*knownContainer, error) {
+	if r.hint == nil || r.fs.off.Load() {
+		return r.fs.find(r.tid, &r.find)
+	}
+	return r.fs.finder.FindByHint(r.tid, r.hint, &r.find)
+}
+
 // renderFor calls render for the reader's container. It returns false if the reader gets the host's
 // file: it is of the host, or render failed.
 func (r *reader) renderFor(name string, render renderFunc, dst []byte) ([]byte, bool) {
@@ -90,7 +100,7 @@ func (r *reader) renderFor(name string, render renderFunc, dst []byte) ([]byte, 
 	kind := meter.Container
 	// The second try finds the container again: its init may have moved, and the old cgroup removed.
 	for range 2 {
-		if r.c, err = f.find(r.tid, &r.find); err != nil || r.c == nil {
+		if r.c, err = r.findContainer(); err != nil || r.c == nil {
 			break
 		}
 		kind = meter.Stats

@@ -45,13 +45,16 @@ var abis = map[string]map[uint32]abi{
 
 // AnswerCall answers sysinfo(2) and sched_getaffinity(2). The kernel executes all other calls, and
 // those that fail.
-func (f *FS) AnswerCall(call *sys.NotifiedCall, dst []byte) (calls.Answer, bool) {
+func (f *FS) AnswerCall(
+	filter int, call *sys.NotifiedCall, dst []byte,
+) (calls.Answer, bool) {
 	abi, ok := abis[call.Arch]
 	if !ok {
 		return calls.Answer{}, false
 	}
 	r := f.getReader(call.TID)
 	defer f.putReader(r)
+	r.hint = &f.hints[filter]
 	answer := calls.Answer{}
 	var render renderFunc
 	switch call.Number {

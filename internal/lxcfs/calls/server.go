@@ -16,9 +16,9 @@ import (
 
 // Handler computes answers. Its methods are called concurrently.
 type Handler interface {
-	// AnswerCall returns the answer to a call, whose data it may append to dst. It returns false for
-	// a call that the kernel must execute itself.
-	AnswerCall(call *sys.NotifiedCall, dst []byte) (Answer, bool)
+	// AnswerCall returns the answer to a call of a thread with the filter, a number below MaxFilters.
+	// It may append the data to dst. It returns false for a call that the kernel must execute itself.
+	AnswerCall(filter int, call *sys.NotifiedCall, dst []byte) (Answer, bool)
 	// Panicked is called with the value of a panic of AnswerCall.
 	Panicked(value any)
 }
@@ -156,7 +156,7 @@ func (s *Server) receive(slot int, events uint32) {
 func (s *Server) answer(slot int, filter sys.File) {
 	at := &s.slots[slot]
 	id := at.id()
-	if at.tries.Add(1) > maxTries || !s.compute(at) {
+	if at.tries.Add(1) > maxTries || !s.compute(slot) {
 		filter.Continue(&at.call) // fails if the thread has died
 		at.free(id)
 		return
@@ -167,14 +167,15 @@ func (s *Server) answer(slot int, filter sys.File) {
 }
 
 // compute sets the slot's answer, and returns false if the kernel must execute the call.
-func (s *Server) compute(at *slot) (ok bool) {
+func (s *Server) compute(slot int) (ok bool) {
+	at := &s.slots[slot]
 	defer func() {
 		if value := recover(); value != nil {
 			s.handler.Panicked(value)
 			ok = false
 		}
 	}()
-	a, ok := s.handler.AnswerCall(&at.call, at.data[:0])
+	a, ok := s.handler.AnswerCall(slot, &at.call, at.data[:0])
 	if !ok || len(a.Data) > maxData {
 		return false
 	}
