@@ -177,7 +177,7 @@ cross: | go ## vet and build for the other processors that are supported
 
 # qemu-user rejects ioctl(2) on namespaces, openat2(2) and clone(2) with namespaces, enlarges the control buffer of recvmsg(2), and
 # cannot execute or confine a program of another processor. fusedev needs clones of /dev/fuse; supervise executes itself.
-NOT_EMULATED := TestConfineToReading TestConfineToServing TestAddToFullDisk TestFindRuntime TestOwnHeldByOlder TestPrincipalIsPinned \
+NOT_EMULATED := TestConfineToReading TestConfineToServing TestConfineToAnswering TestAddToFullDisk TestFindRuntime TestOwnHeldByOlder TestPrincipalIsPinned \
 	TestSearchInit TestNotificationWithFile TestReadInChild TestReadInChildHangs TestChildReader TestChildReaderHangs TestOpenFiles \
 	TestStatFiles TestNamespaces TestNewUserNamespace TestReadsDoNotAllocate TestContainerFiles TestCPUDir TestContainersDir \
 	TestContainerTriggers TestUnreadableStats TestFindContainers TestInitMoves TestContainerEnds TestLastPIDIsKept TestUptimeIdle TestLooker TestLookerHangs TestWatch TestForward
