@@ -192,6 +192,7 @@ bench: build ## measure reads through lxcfs, Debian's and of the bare files, hoo
 	$(GO) test -run '^$$' -bench . -skip '^BenchmarkHost' -benchmem ./internal/...
 	@mkdir -p dist
 	$(GO) run ./test/bench -lxcfs bin/lxcfs -json dist/bench.json -svg dist/bench.svg
+	$(GO) run ./test/bench/calls -lxcfs bin/lxcfs
 	$(GO) run ./test/bench/toolkit -lxcfs bin/lxcfs -toolkit bin/lxcfs-toolkit
 	$(GO) run ./test/bench/userns -program bin/userns-shift
 	$(GO) run ./test/bench/authz -broker bin/authz-broker

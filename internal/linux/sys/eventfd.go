@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NewEventFile returns a file by which a process wakes another one (eventfd(2)): it is readable
-// from Notify until ClearEvent.
+// NewEventFile returns a file by which a process wakes another one (eventfd(2)): each Notify
+// gives an Event of Poller.AddEvents.
 func NewEventFile() (File, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
@@ -17,17 +17,10 @@ func NewEventFile() (File, error) {
 	return File{fd + 1}, nil
 }
 
-// Notify makes the event file f readable. It does not block.
+// Notify gives an Event of the event file f. It does not block.
 func (f File) Notify() error {
 	var one [8]byte
 	binary.NativeEndian.PutUint64(one[:], 1)
 	_, err := f.Write(one[:])
-	return err
-}
-
-// ClearEvent makes the event file f unreadable.
-func (f File) ClearEvent() error {
-	var count [8]byte
-	_, err := f.Read(count[:])
 	return err
 }

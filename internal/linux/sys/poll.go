@@ -41,6 +41,12 @@ func (p *Poller) AddOnce(f File, events uint32, token int32) error {
 	return p.Add(f, events|unix.EPOLLONESHOT, token)
 }
 
+// AddEvents is like Add for an event file: each Notify gives an Event to one thread, which need not
+// read the file.
+func (p *Poller) AddEvents(f File, token int32) error {
+	return p.Add(f, unix.EPOLLIN|unix.EPOLLET, token)
+}
+
 // Rearm makes f, which was added by AddOnce, give an Event again.
 func (p *Poller) Rearm(f File, events uint32, token int32) error {
 	ev := unix.EpollEvent{Events: events | unix.EPOLLONESHOT, Fd: token}

@@ -11,8 +11,8 @@ import (
 const spareThreads = 2
 
 // pool handles events by threads, of which at least one waits for the next event: an event whose
-// handling blocks delays no other. Files are added with AddOnce, so that each has one thread at
-// most.
+// handling blocks delays no other. Filters are added with AddOnce, so that each has one thread
+// at most.
 type pool struct {
 	*sys.Poller
 	handle  func(sys.Event)

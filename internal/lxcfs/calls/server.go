@@ -66,7 +66,7 @@ func Open(files []sys.NamedFile, h Handler) (*Server, error) {
 	if err := s.pool.AddOnce(s.feed, sys.EventIn, feedToken); err != nil {
 		return nil, err
 	}
-	return s, s.pool.AddOnce(s.freedEvent, sys.EventIn, eventToken)
+	return s, s.pool.AddEvents(s.freedEvent, eventToken)
 }
 
 // Start answers calls until the process ends. No other worker may do so. A nil Server answers none.
@@ -88,8 +88,6 @@ func (s *Server) handle(event sys.Event) {
 		}
 		s.pool.Rearm(s.feed, sys.EventIn, feedToken)
 	case eventToken:
-		s.freedEvent.ClearEvent() // fails if another worker has cleared it
-		s.pool.Rearm(s.freedEvent, sys.EventIn, eventToken)
 		for slot := s.freed.take(); slot >= 0; slot = s.freed.take() {
 			if filter := s.filters[slot].Load(); filter != nil {
 				s.rearm(slot, *filter)

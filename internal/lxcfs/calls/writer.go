@@ -62,7 +62,7 @@ func Write() error {
 		return err
 	}
 	err = errors.Join(w.pool.AddOnce(w.feed, sys.EventIn, feedToken),
-		w.pool.AddOnce(w.readyEvent, sys.EventIn, eventToken), sys.ConfineToAnswering())
+		w.pool.AddEvents(w.readyEvent, eventToken), sys.ConfineToAnswering())
 	if err != nil {
 		return err
 	}
@@ -76,8 +76,6 @@ func (w *writer) handle(event sys.Event) {
 	case feedToken:
 		w.obey()
 	case eventToken:
-		w.readyEvent.ClearEvent() // fails if an earlier writer has cleared it
-		w.pool.Rearm(w.readyEvent, sys.EventIn, eventToken)
 		for slot := w.ready.take(); slot >= 0; slot = w.ready.take() {
 			if !w.ready.isEmpty() { // this thread may block
 				w.readyEvent.Notify()
