@@ -215,13 +215,12 @@ func (r *Registry) accept() {
 
 // receive receives the descriptors of a runtime.
 func (r *Registry) receive(conn *net.UnixConn) error {
-	peer, err := sys.OpenPeer(conn)
+	uid, err := sys.PeerUID(conn) // the runtime may have ended
 	if err != nil {
 		return err
 	}
-	peer.Dir.Close()
-	if peer.UID != 0 {
-		return fmt.Errorf("peer has uid %d, want 0", peer.UID)
+	if uid != 0 {
+		return fmt.Errorf("peer has uid %d, want 0", uid)
 	}
 	return receiveFilters(conn, r.add)
 }
